@@ -1,0 +1,274 @@
+# SPDX-License-Identifier: Apache-2.0
+# Builds, runs, tests and installs mod_comet.  `make help` lists the targets.
+
+.DEFAULT_GOAL := all
+
+# ---- What you may set -------------------------------------------------------
+ifeq ($(origin CC),default)
+CC = gcc
+endif
+CFLAGS ?= -O2 -g
+APXS   ?= apxs
+PREFIX ?= /usr
+PORT   ?= 8080
+MPM    ?= event
+BUILD   = build
+
+# DESTDIR=…    where `make install` puts its tree
+# WERROR=1     warnings are errors (CI)
+# SANITIZE=…   asan or tsan; `make asan` and `make tsan` set it for you
+
+# ---- The tree ---------------------------------------------------------------
+# comet*.c is the core and knows no httpd; mod_comet*.c is the glue.
+CORE_SRC := $(sort $(wildcard mod_comet/comet*.c))
+GLUE_SRC := $(sort $(wildcard mod_comet/mod_comet*.c))
+UNIT_SRC := $(sort $(wildcard test/unit/test_*.c))
+HELP_SRC := $(filter-out $(UNIT_SRC),$(sort $(wildcard test/unit/*.c)))
+TOOL_SRC := $(sort $(wildcard test/tools/*.c))
+SQL      := $(sort $(wildcard sql/[0-9]*.sql))
+FORMATTED = $(sort $(wildcard mod_comet/*.[ch] test/unit/*.[ch] \
+                              test/tools/*.[ch]))
+
+OBJ       = $(BUILD)/obj
+CORE_OBJ := $(CORE_SRC:%.c=$(OBJ)/%.o)
+GLUE_OBJ := $(GLUE_SRC:%.c=$(OBJ)/%.o)
+UNIT_OBJ := $(UNIT_SRC:%.c=$(OBJ)/%.o)
+HELP_OBJ := $(HELP_SRC:%.c=$(OBJ)/%.o)
+TOOL_OBJ := $(TOOL_SRC:%.c=$(OBJ)/%.o)
+
+MODULE  = $(BUILD)/mod_comet.so
+SCHEMA  = $(BUILD)/gen/comet_schema.h
+EXPORTS = $(BUILD)/gen/exports.map
+UNITS  := $(UNIT_SRC:test/unit/%.c=$(BUILD)/unit/%)
+TOOLS  := $(TOOL_SRC:test/tools/%.c=$(BUILD)/tools/%)
+
+# ---- How to compile ---------------------------------------------------------
+# $(call ask,NAME,COMMAND) asks COMMAND when NAME is first used, and only once:
+# `make help` and `make clean` need no compiler and no apxs.
+ask = $(eval $(1) := $(shell $(2)))$($(1))
+
+INCLUDEDIR = $(call ask,INCLUDEDIR,$(APXS) -q INCLUDEDIR)
+LIBEXECDIR = $(call ask,LIBEXECDIR,$(APXS) -q LIBEXECDIR)
+SYSCONFDIR = $(call ask,SYSCONFDIR,$(APXS) -q SYSCONFDIR)
+SBINDIR    = $(call ask,SBINDIR,$(APXS) -q SBINDIR)
+PROGNAME   = $(call ask,PROGNAME,$(APXS) -q PROGNAME)
+APXSFLAGS  = $(call ask,APXSFLAGS,$(APXS) -q EXTRA_CPPFLAGS; \
+                 $(APXS) -q CPPFLAGS; $(APXS) -q EXTRA_CFLAGS)
+APR_CONFIG = $(call ask,APR_CONFIG,$(APXS) -q APR_CONFIG)
+APU_CONFIG = $(call ask,APU_CONFIG,$(APXS) -q APU_CONFIG)
+APR_FLAGS  = $(call ask,APR_FLAGS,$(APR_CONFIG) --cppflags --includes; \
+                 $(APU_CONFIG) --includes)
+APR_LIBS   = $(call ask,APR_LIBS,$(APU_CONFIG) --link-ld; \
+                 $(APR_CONFIG) --link-ld)
+HTTPD      = $(SBINDIR)/$(PROGNAME)
+
+# The headers of httpd and APR come as system headers: their warnings are not
+# ours.  (/usr/include itself must stay where the compiler puts it.)
+FOREIGN = $(addprefix -isystem ,$(filter-out /usr/include, \
+              $(sort $(INCLUDEDIR) $(patsubst -I%,%,$(filter -I%,$(APR_FLAGS))))))
+DEFINES = $(sort $(filter -D%,$(APXSFLAGS) $(APR_FLAGS)))
+
+WARNINGS = -Wall -Wextra -Wshadow -Wconversion -Wsign-conversion \
+    -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wwrite-strings \
+    -Wformat=2 -Wundef -Wvla -Wnull-dereference -Wno-unused-parameter \
+    $(if $(filter 1,$(WERROR)),-Werror)
+
+asan_FLAGS = -fsanitize=address,undefined -fno-sanitize=object-size
+tsan_FLAGS = -fsanitize=thread
+ifneq ($(SANITIZE),)
+  ifeq ($($(SANITIZE)_FLAGS),)
+    $(error SANITIZE=$(SANITIZE): asan or tsan)
+  endif
+  SANITIZED = $($(SANITIZE)_FLAGS) -fno-omit-frame-pointer -O1 -g \
+      -U_FORTIFY_SOURCE
+endif
+
+FLAGS   = -std=gnu11 -fPIC -fstack-protector-strong -pthread $(WARNINGS) \
+    $(DEFINES) -Imod_comet -I$(BUILD)/gen $(FOREIGN) \
+    $(CPPFLAGS) $(CFLAGS) $(SANITIZED)
+COMPILE = $(CC) $(FLAGS)
+LINK    = $(CC) -pthread $(CFLAGS) $(SANITIZED) -Wl,--as-needed \
+    -Wl,-z,relro,-z,now $(LDFLAGS)
+
+# A parallel sub-make, unless the caller runs a job server of his own.
+PARALLEL = $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(shell nproc))
+SUBMAKE  = $(MAKE) --no-print-directory
+
+export PORT MPM
+
+# ---- Build ------------------------------------------------------------------
+.PHONY: all tests
+all: $(MODULE) ## build build/mod_comet.so (the default)
+
+# The tests' own programs.
+tests: all $(UNITS) $(TOOLS)
+
+$(MODULE): $(CORE_OBJ) $(GLUE_OBJ) $(EXPORTS)
+	$(LINK) -shared -Wl,--version-script=$(EXPORTS) -o $@ \
+	    $(CORE_OBJ) $(GLUE_OBJ) -lsqlite3 -lpthread
+
+$(UNITS): $(BUILD)/unit/%: $(OBJ)/test/unit/%.o $(HELP_OBJ) $(CORE_OBJ)
+	@mkdir -p $(@D)
+	$(LINK) -o $@ $^ -lcmocka $(APR_LIBS) -lsqlite3 -lpthread
+
+$(TOOLS): $(BUILD)/tools/%: $(OBJ)/test/tools/%.o
+	@mkdir -p $(@D)
+	$(LINK) -o $@ $^ $(APR_LIBS) -lsqlite3 -lpthread
+
+$(OBJ)/%.o: %.c $(BUILD)/flags | $(SCHEMA)
+	@mkdir -p $(@D)
+	$(COMPILE) -MMD -MP -c -o $@ $<
+
+# The core's symbols stay inside.  The glue's do too, by the exports.map: httpd
+# declares comet_module without a visibility, and `hidden` would win over it.
+$(CORE_OBJ): private COMPILE += -fvisibility=hidden
+
+# Another compiler or other flags: build again.
+$(BUILD)/flags: FORCE
+	@command -v $(APXS) >/dev/null || { echo "make: $(APXS) is missing" \
+	    "(Debian: apache2-dev); 'conf/setup run' installs all that the" \
+	    "build needs" >&2; exit 1; }
+	@mkdir -p $(@D)
+	@printf '%s\n' '$(COMPILE)' '$(LINK)' >$@.new
+	@if cmp -s $@.new $@; then rm $@.new; else mv $@.new $@; fi
+
+# The module exports one symbol.
+$(EXPORTS): Makefile
+	@mkdir -p $(@D)
+	@echo '{ global: comet_module; local: *; };' >$@
+
+# The migrations as C strings; a file's number is its schema's version, and the
+# versions must be 1, 2, 3 ….
+$(SCHEMA): $(SQL) Makefile
+	@mkdir -p $(@D)
+	@{ set -e; v=0; \
+	echo '/* Generated from sql/ by the Makefile. */'; \
+	echo 'static const struct {'; \
+	echo '    int version;'; \
+	echo '    const char *sql;'; \
+	echo '} comet_schema[] = {'; \
+	for f in $(SQL); do \
+	    v=$$((v + 1)); n=$${f##*/}; n=$${n%%[!0-9]*}; \
+	    test "$${n#"$${n%%[1-9]*}"}" = $$v || { \
+	        echo "make: $$f: version $$v was expected" >&2; exit 1; }; \
+	    echo "    {$$v, /* $$f */"; \
+	    awk 1 $$f | sed -e 's/[\\"?]/\\&/g' -e 's/.*/     "&\\n"/'; \
+	    echo '     ""},'; \
+	done; \
+	echo '    {0, 0}'; \
+	echo '};'; } >$@.new
+	@mv $@.new $@
+
+-include $(wildcard $(OBJ)/mod_comet/*.d $(OBJ)/test/*/*.d)
+
+# ---- Run --------------------------------------------------------------------
+.PHONY: run
+run: ## run both demos on 127.0.0.1:8080 (PORT=, MPM=event|worker|prefork)
+	@conf/setup run
+	@$(SUBMAKE) $(PARALLEL) all
+	@HTTPD='$(HTTPD)' MODULES='$(LIBEXECDIR)' MODULE='$(MODULE)' \
+	    exec conf/demo run
+
+# ---- Test -------------------------------------------------------------------
+.PHONY: check check-long unit guards e2e asan tsan
+check: ## install what the tests need, build, and run them all
+	@conf/setup check
+	@$(SUBMAKE) $(PARALLEL) tests
+	@BUILD='$(BUILD)' test/run guards unit e2e
+
+check-long: ## the long tests, and the suites under ASan+UBSan and TSan
+	@conf/setup check
+	@$(SUBMAKE) $(PARALLEL) tests
+	@$(SUBMAKE) $(PARALLEL) tests BUILD=build-asan SANITIZE=asan
+	@$(SUBMAKE) $(PARALLEL) tests BUILD=build-tsan SANITIZE=tsan
+	@BUILD='$(BUILD)' test/run long asan tsan
+
+unit: tests ## the unit tests alone
+	@BUILD='$(BUILD)' test/run unit
+
+guards: all ## the source guards alone
+	@BUILD='$(BUILD)' test/run guards
+
+e2e: tests ## the end-to-end tests alone (ARGS='-k clock' for some of them)
+	@BUILD='$(BUILD)' test/run e2e -- $(ARGS)
+
+asan tsan: ## the unit and end-to-end tests under a sanitizer
+	@$(SUBMAKE) $(PARALLEL) tests BUILD=build-$@ SANITIZE=$@
+	@test/run $@ -- $(ARGS)
+
+# ---- Look over --------------------------------------------------------------
+.PHONY: lint format format-check
+lint: $(SCHEMA) ## clang's warnings and lock analysis, clang-tidy, cppcheck
+	@conf/setup lint
+	@set -e; for f in $(CORE_SRC) $(GLUE_SRC); do \
+	    clang $(FLAGS) -Wthread-safety -Werror -fsyntax-only $$f; \
+	done
+	clang-tidy --quiet $(CORE_SRC) $(GLUE_SRC) -- $(FLAGS)
+	cppcheck --quiet --std=c11 --enable=warning,performance,portability \
+	    --inline-suppr --error-exitcode=1 --suppress=missingInclude \
+	    $(DEFINES) -Imod_comet -I$(BUILD)/gen $(CORE_SRC) $(GLUE_SRC)
+	shellcheck conf/setup conf/demo .ci/run
+
+format: ## lay the C sources out anew with clang-format 14
+	clang-format-14 -i $(FORMATTED)
+
+format-check: ## say which C sources are not laid out so
+	clang-format-14 --dry-run -Werror $(FORMATTED)
+
+# ---- Install ----------------------------------------------------------------
+.PHONY: install uninstall
+MODS = $(DESTDIR)$(SYSCONFDIR)/mods-available
+DATA = $(DESTDIR)/var/lib/apache2/comet
+SQLDIR = $(DESTDIR)$(PREFIX)/share/mod_comet/sql
+
+install: all ## install for the system's Apache (DESTDIR=); then a2enmod comet
+	install -d '$(DESTDIR)$(LIBEXECDIR)' '$(MODS)' '$(SQLDIR)'
+	install -m 644 $(MODULE) '$(DESTDIR)$(LIBEXECDIR)/mod_comet.so'
+	sed 's|/usr/lib/apache2/modules|$(LIBEXECDIR)|' conf/comet.load \
+	    >$(BUILD)/comet.load
+	install -m 644 $(BUILD)/comet.load '$(MODS)/comet.load'
+	install -m 644 $(SQL) '$(SQLDIR)'
+	@# A comet.conf that somebody has made his own is left alone.
+	@if [ ! -e '$(MODS)/comet.conf' ] || \
+	    cmp -s conf/comet.conf '$(MODS)/comet.conf'; then \
+	    set -x; install -m 644 conf/comet.conf '$(MODS)/comet.conf'; \
+	else \
+	    echo "kept your $(MODS)/comet.conf; this version's is beside it"; \
+	    set -x; install -m 644 conf/comet.conf '$(MODS)/comet.conf.new'; \
+	fi
+	@# The data: written by the server and by members of the group comet.
+	@if [ -z '$(DESTDIR)' ] && [ "$$(id -u)" = 0 ]; then \
+	    set -ex; getent group comet >/dev/null || groupadd --system comet; \
+	    install -d -o www-data -g comet -m 2770 '$(DATA)'; \
+	else \
+	    set -x; install -d -m 2770 '$(DATA)'; \
+	fi
+
+uninstall: ## take the installed files away again; the database stays
+	rm -f '$(DESTDIR)$(SYSCONFDIR)/mods-enabled/comet.load' \
+	    '$(DESTDIR)$(SYSCONFDIR)/mods-enabled/comet.conf' \
+	    '$(MODS)/comet.load' '$(MODS)/comet.conf.new' \
+	    '$(DESTDIR)$(LIBEXECDIR)/mod_comet.so'
+	rm -rf '$(DESTDIR)$(PREFIX)/share/mod_comet'
+	@if cmp -s conf/comet.conf '$(MODS)/comet.conf'; then \
+	    set -x; rm '$(MODS)/comet.conf'; \
+	elif [ -e '$(MODS)/comet.conf' ]; then \
+	    echo "kept your $(MODS)/comet.conf"; \
+	fi
+	@echo "kept the data in $(DATA)"
+
+# ---- Clean, help ------------------------------------------------------------
+.PHONY: clean distclean help FORCE
+clean: ## remove what was built
+	rm -rf $(BUILD) build build-asan build-tsan
+	find test \( -name __pycache__ -o -name .pytest_cache \) -prune \
+	    -exec rm -rf {} +
+
+distclean: clean ## … and the demo's private state, its history too
+	conf/demo remove
+
+help: ## list the targets
+	@awk -F ':[^#]*## ' '/^[a-z][a-z0-9 -]*:[^#]*## / { \
+	    printf "%-14s %s\n", $$1, $$2 }' Makefile
+
+FORCE:

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The texts of mod_comet's own status codes, and the steady clock. */
+#include "comet.h"
+
+#include <time.h>
+
+apr_time_t comet_monotonic(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return apr_time_from_sec(now.tv_sec) + now.tv_nsec / 1000;
+}
+
+const char *comet_strerror(apr_status_t status, char *buffer, apr_size_t size)
+{
+    switch (status) {
+    case COMET_ENOTDB:
+        return "the file is not a mod_comet database, or is of a newer version";
+    case COMET_EMOVED:
+        return "the database was deleted or replaced while in use";
+    case COMET_EUNSURE:
+        return "the disk failed while saving; the outcome is unknown";
+    case COMET_ELOCKED:
+        return "the database is locked by another process";
+    case COMET_EREADONLY:
+        return "the database cannot be written";
+    case COMET_EINVALID:
+        return "the database refused the message";
+    case COMET_EBUSY:
+        return "too many messages are waiting to be saved";
+    case COMET_ESTOPPING:
+        return "the server is stopping";
+    default:
+        return apr_strerror(status, buffer, size);
+    }
+}

@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * @file comet.h
+ * The vocabulary of mod_comet: timestamps, limits and status codes.
+ */
+#ifndef COMET_H
+#define COMET_H
+
+#include <apr.h>
+#include <apr_errno.h>
+#include <apr_time.h>
+
+/**
+ * A message's identity and a client's cursor: microseconds since the epoch,
+ * unique and strictly increasing over a whole store.  0 is "before all".
+ */
+typedef apr_int64_t comet_timestamp_t;
+
+/** The largest timestamp a JavaScript number holds exactly: 2^53 - 1. */
+#define COMET_TIMESTAMP_MAX APR_INT64_C(9007199254740991)
+
+#define COMET_CHANNEL_MAX_BYTES 255
+#define COMET_TYPE_MAX_BYTES 255
+#define COMET_AUTHOR_MAX_BYTES 255
+/** The ceiling of CometMaxMessageSize, and of what the schema accepts. */
+#define COMET_BODY_MAX_BYTES (1024 * 1024)
+/** The most messages that one answer or one read of the store carries. */
+#define COMET_LIMIT_MAX 1000
+#define COMET_LIMIT_DEFAULT 100
+#define COMET_REPLAY_MAX 1000000
+
+/*
+ * Status codes beside APR's.  SQLite's codes never leave comet_store_sqlite.c;
+ * HTTP's live in the glue.
+ */
+#define COMET_ENOTDB (APR_OS_START_USERERR + 1) /**< not ours, or too new */
+#define COMET_EMOVED (APR_OS_START_USERERR + 2) /**< deleted or replaced */
+#define COMET_EUNSURE (APR_OS_START_USERERR + 3) /**< a sync failed: unknown */
+#define COMET_ELOCKED (APR_OS_START_USERERR + 4) /**< held by another process */
+#define COMET_EREADONLY (APR_OS_START_USERERR + 5) /**< cannot be written */
+#define COMET_EINVALID (APR_OS_START_USERERR + 6) /**< a constraint refused */
+#define COMET_EBUSY (APR_OS_START_USERERR + 7) /**< too many wait already */
+#define COMET_ESTOPPING (APR_OS_START_USERERR + 8) /**< the child is ending */
+
+/**
+ * Describe a status, ours or APR's, in English.
+ * @param buffer  where APR may write; owned by the caller
+ * @return a constant string or @a buffer.  Any thread.
+ */
+const char *comet_strerror(apr_status_t status, char *buffer, apr_size_t size);
+
+/**
+ * The time that never jumps, in microseconds: for time limits.  What people
+ * and messages see is apr_time_now().  Any thread.
+ */
+apr_time_t comet_monotonic(void);
+
+#endif /* COMET_H */

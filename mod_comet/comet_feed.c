@@ -1,0 +1,174 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Keeping the ring of recent messages in step with the log. */
+#include "comet_feed.h"
+
+#define SAFETY_USEC APR_INT64_C(500000)
+#define BATCH 256
+
+/* The ring stands for nothing until it is filled from the store. */
+static void forget(comet_feed_t *feed)
+{
+    comet_ring_reset(&feed->ring, COMET_TIMESTAMP_MAX);
+    feed->ring.state = (comet_store_state_t){ .last = -1, .erased = -1 };
+}
+
+void comet_feed_init(comet_feed_t *feed, const comet_store_config_t *config,
+                     comet_bus_t *bus)
+{
+    feed->store_config = config;
+    feed->bus = bus;
+    feed->watch = (comet_watch_t)COMET_WATCH_CLOSED;
+    forget(feed);
+}
+
+void comet_feed_close(comet_feed_t *feed)
+{
+    if (feed->watch.open) {
+        comet_watch_close(&feed->watch);
+        comet_bus_unwatch(feed->bus);
+    }
+    comet_store_close(feed->store);
+    feed->store = NULL;
+}
+
+apr_time_t comet_feed_due(const comet_feed_t *feed)
+{
+    apr_time_t due = feed->safety_at;
+
+    if (feed->watch.due && feed->watch.due < due) {
+        due = feed->watch.due;
+    }
+    return due;
+}
+
+/* A connection to the file that is at the path now. */
+static apr_status_t ensure_store(comet_feed_t *feed, pthread_mutex_t *lock,
+                                 int safety)
+{
+    if (feed->store && safety && comet_store_moved(feed->store)) {
+        comet_store_close(feed->store);
+        feed->store = NULL;
+        pthread_mutex_lock(lock);
+        forget(feed);
+        pthread_mutex_unlock(lock);
+    }
+    if (feed->store) {
+        return APR_SUCCESS;
+    }
+    return comet_store_open(&feed->store, feed->store_config,
+                            COMET_STORE_READ, NULL);
+}
+
+/* Where to read on from: the ring's end, or anew when its past changed. */
+static apr_status_t find_start(comet_feed_t *feed,
+                               const comet_store_state_t *state,
+                               comet_timestamp_t *start, int *anew)
+{
+    const comet_store_state_t *known = &feed->ring.state;
+    apr_status_t status;
+
+    *anew = state->erased != known->erased || state->last < known->last;
+    *start = known->last;
+    if (!*anew) {
+        return APR_SUCCESS;
+    }
+    status = comet_store_recent(feed->store, COMET_RING_MESSAGES, start);
+    if (known->last >= 0 && known->last < *start) {
+        *start = known->last; /* nobody is told less than all that is new */
+    }
+    return status;
+}
+
+/* Put a batch into the ring and tell of what is new. */
+static void take_locked(comet_feed_t *feed, const comet_batch_t *batch,
+                        comet_timestamp_t known, comet_feed_cb *callback,
+                        void *baton)
+{
+    apr_size_t i;
+
+    for (i = 0; i < batch->count; i++) {
+        comet_message_t *message = batch->messages[i];
+
+        comet_ring_push(&feed->ring, message);
+        feed->ring.state.last = message->timestamp;
+        if (message->timestamp > known) {
+            callback(baton, feed, message, known >= 0);
+        }
+    }
+}
+
+/* Read from the start to the end of the snapshot into the ring. */
+static apr_status_t read_on(comet_feed_t *feed, pthread_mutex_t *lock,
+                            const comet_store_state_t *state,
+                            comet_feed_cb *callback, void *baton)
+{
+    comet_message_t *room[BATCH];
+    comet_batch_t batch = { room, BATCH, 0 };
+    comet_timestamp_t known = feed->ring.state.last, cursor;
+    int anew, more;
+    apr_status_t status = find_start(feed, state, &cursor, &anew);
+
+    for (more = status == APR_SUCCESS; more; anew = 0) {
+        status = comet_store_tail(feed->store, cursor, BATCH, comet_batch_add,
+                                  &batch);
+        more = status == APR_SUCCESS && batch.count == BATCH;
+        if (status == APR_SUCCESS) {
+            pthread_mutex_lock(lock);
+            if (anew) {
+                comet_ring_reset(&feed->ring, cursor);
+            }
+            take_locked(feed, &batch, known, callback, baton);
+            cursor = feed->ring.state.last;
+            if (!more) {
+                feed->ring.state = *state;
+            }
+            pthread_mutex_unlock(lock);
+        }
+        comet_batch_clear(&batch);
+    }
+    return status;
+}
+
+/* Compare the log with the ring in one consistent view. */
+static apr_status_t look(comet_feed_t *feed, pthread_mutex_t *lock,
+                         int *changed, comet_feed_cb *callback, void *baton)
+{
+    comet_store_state_t state;
+    apr_status_t status = comet_store_begin(feed->store, &state);
+
+    if (status != APR_SUCCESS) {
+        return status;
+    }
+    *changed = state.last != feed->ring.state.last
+               || state.erased != feed->ring.state.erased;
+    if (*changed) {
+        status = read_on(feed, lock, &state, callback, baton);
+    }
+    comet_store_end(feed->store);
+    return status;
+}
+
+apr_status_t comet_feed_refresh(comet_feed_t *feed, pthread_mutex_t *lock,
+                                int rung, apr_time_t now,
+                                comet_feed_cb *callback, void *baton)
+{
+    int changed = 0, safety = now >= feed->safety_at;
+    apr_status_t status = ensure_store(feed, lock, safety);
+
+    if (safety) {
+        feed->safety_at = now + SAFETY_USEC;
+    }
+    if (status == APR_SUCCESS) {
+        status = look(feed, lock, &changed, callback, baton);
+    }
+    if (status != APR_SUCCESS && status != COMET_ELOCKED) {
+        comet_store_close(feed->store);
+        feed->store = NULL;
+    }
+    comet_watch_looked(&feed->watch, changed, now);
+    if (changed && !rung && feed->watch.open) {
+        comet_bus_ring(feed->bus);
+    }
+    feed->status = status;
+    return status;
+}

@@ -1,0 +1,767 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Who waits for what in this child, and the thread that serves them. */
+#include "comet_hub.h"
+#include "comet_metrics.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <time.h>
+#include <unistd.h>
+
+/* How many are served before events and timers are looked at again. */
+#define SERVE_BATCH 512
+#define EVENT_BATCH 256
+
+/* What an epoll event is about: a descriptor and, above it, its kind. */
+enum { EVENT_WAKE, EVENT_BELL, EVENT_WATCH, EVENT_WRITABLE };
+#define EVENT(kind, number) \
+    (((apr_uint64_t)(kind) << 32) | (apr_uint32_t)(number))
+
+/* The clock's subscribers of one period; made once, kept with the hub. */
+typedef struct ticker_t ticker_t;
+struct ticker_t {
+    ticker_t *next; /* [hub->lock] */
+    comet_channel_t *channel; /* [hub->lock]; the ticker is a member */
+    apr_interval_time_t period;
+    apr_time_t due; /* [hub->lock] wall clock */
+    comet_message_t *tick; /* [hub->lock] the last one */
+};
+
+struct comet_hub_t {
+    pthread_mutex_t lock;
+    pthread_cond_t unpinned; /* with lock: pinned changed */
+    comet_subscriber_t *pinned; /* [lock] SERVED now, by the hub's thread */
+    apr_size_t unpin_waiters; /* [lock] */
+    comet_channels_t channels; /* [lock] */
+    struct comet_subscriber_ring_t ready; /* [lock] */
+    struct comet_subscriber_ring_t idle; /* [lock] */
+    comet_wheel_t wheel; /* [lock] */
+    ticker_t *tickers; /* [lock] */
+    comet_subscriber_t **writers; /* [lock] by descriptor: who waits for it */
+    apr_size_t writers_size; /* [lock] */
+    apr_size_t members; /* [lock] */
+    apr_time_t sleeps_until; /* [lock] */
+
+    comet_feed_t *feeds; /* see comet_feed.h */
+    apr_byte_t *rung; /* [hub thread] by feed */
+    apr_size_t feed_count;
+    comet_hub_config_t config;
+    comet_message_t *room[COMET_LIMIT_MAX]; /* [hub thread] of the batch */
+    comet_batch_t batch; /* [hub thread] for the one being served */
+    pthread_t thread;
+    int epoll;
+    int wake_fd;
+    int let_go; /* [hub thread] everybody was told to go */
+    atomic_int stopping; /* [atomic] */
+    atomic_int ended; /* [atomic] the thread is to end */
+    atomic_int wake_pending; /* [atomic] a wake is on its way */
+};
+
+/* One write for all who wake it before it is up: whoever comes before
+ * wake_pending is cleared did its work before the hub looks at it. */
+static void wake(comet_hub_t *hub)
+{
+    apr_uint64_t one = 1;
+
+    if (!atomic_exchange(&hub->wake_pending, 1)) {
+        if (write(hub->wake_fd, &one, sizeof(one)) < 0) {
+            /* the counter is at its maximum: it is awake */
+        }
+    }
+}
+
+static int is_clock(const comet_hub_t *hub, const comet_channel_t *channel)
+{
+    return channel->source == hub;
+}
+
+static comet_feed_t *feed_of(comet_hub_t *hub, const comet_channel_t *channel)
+{
+    return is_clock(hub, channel) ? NULL
+                                  : (comet_feed_t *)channel->source;
+}
+
+/* --- states ----------------------------------------------------------- */
+
+static void make_ready_locked(comet_hub_t *hub, comet_subscriber_t *subscriber,
+                              unsigned reasons)
+{
+    subscriber->reasons |= reasons;
+    if (subscriber->state != COMET_SUBSCRIBER_WAITING
+        && subscriber->state != COMET_SUBSCRIBER_IDLE) {
+        return;
+    }
+    APR_RING_REMOVE(subscriber, link);
+    APR_RING_INSERT_TAIL(&hub->ready, subscriber, comet_subscriber_t, link);
+    subscriber->state = COMET_SUBSCRIBER_READY;
+}
+
+static void rest_locked(comet_hub_t *hub, comet_subscriber_t *subscriber,
+                        comet_verdict_e verdict)
+{
+    if (verdict == COMET_WAIT) {
+        subscriber->state = COMET_SUBSCRIBER_WAITING;
+        APR_RING_INSERT_TAIL(&subscriber->channel->waiting, subscriber,
+                             comet_subscriber_t, link);
+    }
+    else {
+        subscriber->state = COMET_SUBSCRIBER_IDLE;
+        APR_RING_INSERT_TAIL(&hub->idle, subscriber, comet_subscriber_t, link);
+    }
+    if (subscriber->timeout_at) {
+        comet_wheel_set(&hub->wheel, &subscriber->timer,
+                        subscriber->timeout_at);
+    }
+}
+
+/* --- sockets that take no more ---------------------------------------- */
+
+static int ensure_writers_locked(comet_hub_t *hub, int fd)
+{
+    apr_size_t size = hub->writers_size ? hub->writers_size : 1024, i;
+    comet_subscriber_t **writers;
+
+    while (size <= (apr_size_t)fd) {
+        size *= 2;
+    }
+    if (size == hub->writers_size) {
+        return 1;
+    }
+    writers = realloc(hub->writers, size * sizeof(*writers));
+    if (!writers) {
+        return 0;
+    }
+    for (i = hub->writers_size; i < size; i++) {
+        writers[i] = NULL;
+    }
+    hub->writers = writers;
+    hub->writers_size = size;
+    return 1;
+}
+
+static void unwatch_locked(comet_hub_t *hub, comet_subscriber_t *subscriber)
+{
+    if (subscriber->watched_fd >= 0) {
+        epoll_ctl(hub->epoll, EPOLL_CTL_DEL, subscriber->watched_fd, NULL);
+        hub->writers[subscriber->watched_fd] = NULL;
+        subscriber->watched_fd = -1;
+    }
+}
+
+/* Have the subscriber served when its socket takes data.  An event that was
+ * fetched before it left finds nobody, or at worst another one who then
+ * tries to write in vain. */
+static void watch_locked(comet_hub_t *hub, comet_subscriber_t *subscriber)
+{
+    int fd = subscriber->blocked_fd;
+    struct epoll_event event = { .events = EPOLLOUT | EPOLLONESHOT,
+                                 .data.u64 = EVENT(EVENT_WRITABLE, fd) };
+
+    if (subscriber->watched_fd != fd) {
+        unwatch_locked(hub, subscriber);
+    }
+    if (fd < 0 || !ensure_writers_locked(hub, fd)) {
+        return;
+    }
+    if (epoll_ctl(hub->epoll,
+                  subscriber->watched_fd == fd ? EPOLL_CTL_MOD : EPOLL_CTL_ADD,
+                  fd, &event)
+        == 0) {
+        hub->writers[fd] = subscriber;
+        subscriber->watched_fd = fd;
+    }
+}
+
+/* --- joining and leaving ----------------------------------------------- */
+
+static apr_status_t enter_locked(comet_hub_t *hub,
+                                 comet_subscriber_t *subscriber,
+                                 const void *source, comet_text_t name)
+{
+    comet_channel_t *channel =
+        comet_channels_enter(&hub->channels, source, name);
+
+    if (!channel) {
+        return APR_ENOMEM;
+    }
+    subscriber->channel = channel;
+    subscriber->reasons = 0;
+    subscriber->behind = 0;
+    subscriber->watched_fd = -1;
+    hub->members++;
+    rest_locked(hub, subscriber, COMET_WAIT);
+    watch_locked(hub, subscriber);
+    if (atomic_load(&hub->stopping)) {
+        make_ready_locked(hub, subscriber, COMET_STOPPING);
+    }
+    return APR_SUCCESS;
+}
+
+/* Whether the hub must be woken for what the subscriber waits for. */
+static int is_urgent_locked(const comet_hub_t *hub,
+                            const comet_subscriber_t *subscriber)
+{
+    return subscriber->state == COMET_SUBSCRIBER_READY
+           || (subscriber->timeout_at
+               && subscriber->timeout_at < hub->sleeps_until);
+}
+
+apr_status_t comet_hub_join(comet_hub_t *hub, comet_subscriber_t *subscriber,
+                            apr_size_t store, comet_text_t channel)
+{
+    comet_feed_t *feed = &hub->feeds[store];
+    apr_status_t status;
+    int urgent = 0;
+
+    pthread_mutex_lock(&hub->lock);
+    status = enter_locked(hub, subscriber, feed, channel);
+    if (status == APR_SUCCESS) {
+        /* what came since the caller looked; or the ring cannot tell yet */
+        if (feed->ring.state.last > subscriber->seen
+            || feed->ring.state.last < 0) {
+            make_ready_locked(hub, subscriber, COMET_NEWS);
+        }
+        urgent = is_urgent_locked(hub, subscriber);
+    }
+    pthread_mutex_unlock(&hub->lock);
+    if (urgent) {
+        wake(hub);
+    }
+    return status;
+}
+
+static apr_time_t next_multiple(apr_time_t now, apr_interval_time_t period)
+{
+    return now - now % period + period;
+}
+
+static ticker_t *find_ticker_locked(comet_hub_t *hub,
+                                    apr_interval_time_t period)
+{
+    comet_text_t name = { (const char *)&period, sizeof(period) };
+    ticker_t *ticker;
+
+    for (ticker = hub->tickers; ticker; ticker = ticker->next) {
+        if (ticker->period == period) {
+            return ticker;
+        }
+    }
+    ticker = calloc(1, sizeof(*ticker));
+    if (!ticker) {
+        return NULL;
+    }
+    ticker->channel = comet_channels_enter(&hub->channels, hub, name);
+    if (!ticker->channel) {
+        free(ticker);
+        return NULL;
+    }
+    ticker->period = period;
+    ticker->due = next_multiple(apr_time_now(), period);
+    ticker->next = hub->tickers;
+    hub->tickers = ticker;
+    return ticker;
+}
+
+apr_status_t comet_hub_join_clock(comet_hub_t *hub,
+                                  comet_subscriber_t *subscriber,
+                                  apr_interval_time_t period)
+{
+    ticker_t *ticker;
+    apr_status_t status = APR_ENOMEM;
+
+    pthread_mutex_lock(&hub->lock);
+    ticker = find_ticker_locked(hub, period);
+    if (ticker) {
+        status = enter_locked(hub, subscriber, hub, ticker->channel->name);
+    }
+    pthread_mutex_unlock(&hub->lock);
+    wake(hub); /* it may have slept with nothing to tick for */
+    return status;
+}
+
+void comet_hub_leave(comet_hub_t *hub, comet_subscriber_t *subscriber)
+{
+    pthread_mutex_lock(&hub->lock);
+    while (hub->pinned == subscriber) {
+        hub->unpin_waiters++;
+        pthread_cond_wait(&hub->unpinned, &hub->lock);
+        hub->unpin_waiters--;
+    }
+    if (subscriber->state != COMET_SUBSCRIBER_OUT) {
+        APR_RING_REMOVE(subscriber, link);
+        comet_wheel_clear(&hub->wheel, &subscriber->timer);
+        unwatch_locked(hub, subscriber);
+        comet_channels_exit(&hub->channels, subscriber->channel);
+        subscriber->channel = NULL;
+        subscriber->state = COMET_SUBSCRIBER_OUT;
+        hub->members--;
+    }
+    pthread_mutex_unlock(&hub->lock);
+}
+
+int comet_hub_recall(comet_hub_t *hub, apr_size_t store,
+                     const comet_store_state_t *state, comet_text_t channel,
+                     comet_timestamp_t after, apr_size_t limit,
+                     comet_batch_t *batch)
+{
+    comet_ring_t *ring = &hub->feeds[store].ring;
+    int known;
+
+    pthread_mutex_lock(&hub->lock);
+    known = ring->state.last == state->last
+            && ring->state.erased == state->erased
+            && comet_ring_covers(ring, after);
+    if (known) {
+        comet_ring_collect(ring, channel, comet_message_hash(channel), after,
+                           limit, batch);
+    }
+    pthread_mutex_unlock(&hub->lock);
+    return known;
+}
+
+apr_size_t comet_hub_members(comet_hub_t *hub)
+{
+    apr_size_t members;
+
+    pthread_mutex_lock(&hub->lock);
+    members = hub->members;
+    pthread_mutex_unlock(&hub->lock);
+    return members;
+}
+
+/* --- serving (hub's thread) -------------------------------------------- */
+
+/* What the subscriber has not seen yet, from memory.
+ * @return whether that could tell */
+static int collect_locked(comet_hub_t *hub,
+                          const comet_subscriber_t *subscriber)
+{
+    const comet_channel_t *channel = subscriber->channel;
+    const comet_feed_t *feed = feed_of(hub, channel);
+    const ticker_t *ticker;
+
+    if (feed) {
+        if (!comet_ring_covers(&feed->ring, subscriber->seen)) {
+            return 0;
+        }
+        comet_ring_collect(&feed->ring, channel->name, channel->hash,
+                           subscriber->seen, subscriber->limit, &hub->batch);
+        return 1;
+    }
+    for (ticker = hub->tickers; ticker; ticker = ticker->next) {
+        if (ticker->channel == channel && ticker->tick
+            && ticker->tick->timestamp > subscriber->seen) {
+            comet_batch_add(&hub->batch, comet_message_ref(ticker->tick));
+        }
+    }
+    return 1;
+}
+
+/* The same from the store, without the lock; the subscriber is pinned. */
+static int catch_up(comet_hub_t *hub, const comet_subscriber_t *subscriber)
+{
+    const comet_feed_t *feed = subscriber->channel->source; /* no clock */
+
+    comet_metrics_add(COMET_METRIC_catch_ups, 1);
+    return feed->store
+           && comet_store_read(feed->store, subscriber->channel->name,
+                               subscriber->seen, subscriber->limit,
+                               comet_batch_add, &hub->batch)
+                  == APR_SUCCESS;
+}
+
+/* Serve the first of the queue.  Takes and gives back the lock. */
+static void serve_first_locked(comet_hub_t *hub)
+{
+    comet_subscriber_t *subscriber = APR_RING_FIRST(&hub->ready);
+    int blocked = subscriber->blocked_fd >= 0, known = 1;
+    apr_size_t count;
+    comet_occasion_t occasion = { .reasons = subscriber->reasons,
+                                  .messages = hub->room };
+    comet_verdict_e verdict;
+
+    APR_RING_REMOVE(subscriber, link);
+    subscriber->state = COMET_SUBSCRIBER_SERVED;
+    subscriber->reasons = 0;
+    comet_wheel_clear(&hub->wheel, &subscriber->timer);
+    hub->pinned = subscriber;
+    if ((occasion.reasons & COMET_NEWS) && !blocked) {
+        known = collect_locked(hub, subscriber);
+    }
+    pthread_mutex_unlock(&hub->lock);
+
+    if (!known) {
+        known = catch_up(hub, subscriber);
+    }
+    count = occasion.count = hub->batch.count;
+    if (count) {
+        subscriber->seen = hub->room[count - 1]->timestamp;
+    }
+    verdict = subscriber->serve(subscriber, &occasion);
+    comet_batch_clear(&hub->batch);
+
+    pthread_mutex_lock(&hub->lock);
+    subscriber->behind = !known;
+    rest_locked(hub, subscriber, verdict);
+    watch_locked(hub, subscriber);
+    if (verdict == COMET_WAIT && subscriber->blocked_fd < 0
+        && (blocked || count == subscriber->limit)) {
+        make_ready_locked(hub, subscriber, COMET_NEWS); /* perhaps more */
+    }
+    hub->pinned = NULL;
+    if (hub->unpin_waiters) {
+        pthread_cond_broadcast(&hub->unpinned);
+    }
+}
+
+static void serve_some(comet_hub_t *hub)
+{
+    int i;
+
+    pthread_mutex_lock(&hub->lock);
+    for (i = 0; i < SERVE_BATCH
+                && !APR_RING_EMPTY(&hub->ready, comet_subscriber_t, link);
+         i++) {
+        serve_first_locked(hub);
+    }
+    pthread_mutex_unlock(&hub->lock);
+}
+
+/* --- reasons to serve (hub's thread) ----------------------------------- */
+
+static void wake_channel_locked(comet_hub_t *hub, comet_channel_t *channel)
+{
+    comet_subscriber_t *subscriber, *next;
+
+    for (subscriber = APR_RING_FIRST(&channel->waiting);
+         subscriber
+         != APR_RING_SENTINEL(&channel->waiting, comet_subscriber_t, link);
+         subscriber = next) {
+        next = APR_RING_NEXT(subscriber, link);
+        if (subscriber->blocked_fd < 0) {
+            make_ready_locked(hub, subscriber, COMET_NEWS);
+        }
+    }
+}
+
+/* A message is new: whoever waits for its channel has seen all before it. */
+static void announce(void *baton, comet_feed_t *feed,
+                     const comet_message_t *message, int continuous)
+{
+    comet_hub_t *hub = baton;
+    comet_channel_t *channel =
+        comet_channels_find(&hub->channels, feed, message->channel,
+                            message->channel_hash);
+    comet_subscriber_t *subscriber;
+
+    if (!channel) {
+        return;
+    }
+    APR_RING_FOREACH(subscriber, &channel->waiting, comet_subscriber_t, link)
+    {
+        if (continuous && !subscriber->behind && subscriber->blocked_fd < 0
+            && subscriber->seen < message->timestamp - 1) {
+            subscriber->seen = message->timestamp - 1;
+        }
+    }
+    wake_channel_locked(hub, channel);
+}
+
+static void refresh_feed(comet_hub_t *hub, apr_size_t i, apr_time_t now)
+{
+    comet_feed_t *feed = &hub->feeds[i];
+    apr_status_t before = feed->status;
+    apr_status_t status = comet_feed_refresh(feed, &hub->lock, hub->rung[i],
+                                             now, announce, hub);
+
+    hub->rung[i] = 0;
+    if (status != before && hub->config.on_error) {
+        hub->config.on_error(hub->config.baton, feed->store_config, status);
+    }
+}
+
+/* One child watches for writers outside httpd; when it ends, another one. */
+static void try_to_watch(comet_hub_t *hub, apr_size_t i, apr_time_t now)
+{
+    comet_feed_t *feed = &hub->feeds[i];
+    struct epoll_event event = { .events = EPOLLIN,
+                                 .data.u64 = EVENT(EVENT_WATCH, i) };
+
+    if (feed->watch.open || hub->config.deaf
+        || atomic_load(&hub->stopping) || !comet_bus_watch(feed->bus)) {
+        return;
+    }
+    comet_watch_open(&feed->watch, feed->store_config->path, now);
+    if (feed->watch.fd >= 0) {
+        epoll_ctl(hub->epoll, EPOLL_CTL_ADD, feed->watch.fd, &event);
+    }
+}
+
+static void refresh_feeds(comet_hub_t *hub, apr_time_t now)
+{
+    apr_size_t i;
+
+    for (i = 0; i < hub->feed_count; i++) {
+        if (now >= hub->feeds[i].safety_at) {
+            try_to_watch(hub, i, now);
+        }
+        if (hub->rung[i] || now >= comet_feed_due(&hub->feeds[i])) {
+            refresh_feed(hub, i, now);
+        }
+    }
+}
+
+static void run_tickers(comet_hub_t *hub)
+{
+    apr_time_t now = apr_time_now();
+    ticker_t *ticker;
+
+    pthread_mutex_lock(&hub->lock);
+    for (ticker = hub->tickers; ticker; ticker = ticker->next) {
+        if (now < ticker->due && ticker->due - now <= ticker->period) {
+            continue;
+        }
+        comet_message_unref(ticker->tick);
+        ticker->tick = comet_message_create(
+            &(comet_message_fields_t){ .timestamp = now });
+        ticker->due = next_multiple(now, ticker->period);
+        wake_channel_locked(hub, ticker->channel);
+    }
+    pthread_mutex_unlock(&hub->lock);
+}
+
+static comet_subscriber_t *subscriber_of(comet_timer_t *timer)
+{
+    return (comet_subscriber_t *)((char *)timer
+                                  - offsetof(comet_subscriber_t, timer));
+}
+
+static void run_timers(comet_hub_t *hub, apr_time_t now)
+{
+    comet_timer_t *timer;
+
+    pthread_mutex_lock(&hub->lock);
+    while ((timer = comet_wheel_expire(&hub->wheel, now)) != NULL) {
+        make_ready_locked(hub, subscriber_of(timer), COMET_TIMEOUT);
+    }
+    pthread_mutex_unlock(&hub->lock);
+}
+
+static void let_go_of_channel(void *baton, comet_channel_t *channel)
+{
+    comet_hub_t *hub = baton;
+
+    while (!APR_RING_EMPTY(&channel->waiting, comet_subscriber_t, link)) {
+        make_ready_locked(hub, APR_RING_FIRST(&channel->waiting),
+                          COMET_STOPPING);
+    }
+}
+
+static void let_everybody_go(comet_hub_t *hub)
+{
+    comet_subscriber_t *subscriber;
+
+    hub->let_go = 1;
+    pthread_mutex_lock(&hub->lock);
+    APR_RING_FOREACH(subscriber, &hub->ready, comet_subscriber_t, link)
+    {
+        subscriber->reasons |= COMET_STOPPING;
+    }
+    while (!APR_RING_EMPTY(&hub->idle, comet_subscriber_t, link)) {
+        make_ready_locked(hub, APR_RING_FIRST(&hub->idle), COMET_STOPPING);
+    }
+    comet_channels_each(&hub->channels, let_go_of_channel, hub);
+    pthread_mutex_unlock(&hub->lock);
+}
+
+/* --- the thread --------------------------------------------------------- */
+
+static void take_event(comet_hub_t *hub, const struct epoll_event *event,
+                       apr_time_t now)
+{
+    apr_uint32_t number = (apr_uint32_t)event->data.u64;
+    apr_uint64_t counter;
+
+    switch (event->data.u64 >> 32) {
+    case EVENT_WAKE:
+        if (read(hub->wake_fd, &counter, sizeof(counter)) < 0) {
+            /* it was taken already; what it was about is looked at anyway */
+        }
+        atomic_exchange(&hub->wake_pending, 0); /* only now: see wake() */
+        break;
+    case EVENT_BELL:
+        hub->rung[number] = 1;
+        break;
+    case EVENT_WATCH:
+        comet_watch_event(&hub->feeds[number].watch, now);
+        break;
+    case EVENT_WRITABLE:
+        pthread_mutex_lock(&hub->lock);
+        if (number < hub->writers_size && hub->writers[number]) {
+            make_ready_locked(hub, hub->writers[number], COMET_WRITABLE);
+        }
+        pthread_mutex_unlock(&hub->lock);
+        break;
+    }
+}
+
+static void earlier(apr_time_t *when, apr_time_t other)
+{
+    if (other && other < *when) {
+        *when = other;
+    }
+}
+
+/* How long the thread may sleep, in whole milliseconds, rounded up. */
+static int sleep_ms(comet_hub_t *hub, apr_time_t now)
+{
+    apr_time_t wall = apr_time_now(), until = now + apr_time_from_sec(10);
+    const ticker_t *ticker;
+    apr_size_t i;
+
+    for (i = 0; i < hub->feed_count; i++) {
+        earlier(&until, comet_feed_due(&hub->feeds[i]));
+    }
+    pthread_mutex_lock(&hub->lock);
+    for (ticker = hub->tickers; ticker; ticker = ticker->next) {
+        if (ticker->channel->members > 1) {
+            earlier(&until, now + ticker->due - wall);
+        }
+    }
+    earlier(&until, comet_wheel_next(&hub->wheel));
+    if (!APR_RING_EMPTY(&hub->ready, comet_subscriber_t, link)) {
+        until = now;
+    }
+    hub->sleeps_until = until;
+    pthread_mutex_unlock(&hub->lock);
+    return until <= now ? 0 : (int)((until - now + 999) / 1000);
+}
+
+static void *run(void *baton)
+{
+    comet_hub_t *hub = baton;
+    struct epoll_event events[EVENT_BATCH];
+    apr_size_t i;
+
+    while (!atomic_load(&hub->ended)) {
+        int n = epoll_wait(hub->epoll, events, EVENT_BATCH,
+                           sleep_ms(hub, comet_monotonic()));
+        apr_time_t now = comet_monotonic();
+        int k;
+
+        for (k = 0; k < n; k++) {
+            take_event(hub, &events[k], now);
+        }
+        refresh_feeds(hub, now);
+        run_tickers(hub);
+        run_timers(hub, now);
+        if (atomic_load(&hub->stopping) && !hub->let_go) {
+            let_everybody_go(hub);
+        }
+        serve_some(hub);
+    }
+    for (i = 0; i < hub->feed_count; i++) {
+        comet_feed_close(&hub->feeds[i]);
+    }
+    return NULL;
+}
+
+void comet_hub_stopping(comet_hub_t *hub)
+{
+    atomic_store(&hub->stopping, 1);
+    wake(hub);
+}
+
+int comet_hub_is_stopping(const comet_hub_t *hub)
+{
+    return atomic_load(&hub->stopping);
+}
+
+int comet_hub_stop(comet_hub_t *hub, apr_interval_time_t limit)
+{
+    struct timespec until;
+
+    atomic_store(&hub->ended, 1);
+    comet_hub_stopping(hub);
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += apr_time_sec(limit);
+    return pthread_timedjoin_np(hub->thread, NULL, &until) == 0;
+}
+
+/* --- making ------------------------------------------------------------- */
+
+static apr_status_t open_epoll(comet_hub_t *hub)
+{
+    struct epoll_event event = { .events = EPOLLIN | EPOLLET };
+    apr_size_t i;
+
+    hub->epoll = epoll_create1(EPOLL_CLOEXEC);
+    hub->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    if (hub->epoll < 0 || hub->wake_fd < 0) {
+        return errno;
+    }
+    event.data.u64 = EVENT(EVENT_WAKE, 0);
+    if (epoll_ctl(hub->epoll, EPOLL_CTL_ADD, hub->wake_fd, &event) != 0) {
+        return errno;
+    }
+    for (i = 0; i < hub->feed_count && !hub->config.deaf; i++) {
+        event.data.u64 = EVENT(EVENT_BELL, i);
+        if (epoll_ctl(hub->epoll, EPOLL_CTL_ADD,
+                      comet_bus_fd(hub->config.buses[i]), &event)
+            != 0) {
+            return errno;
+        }
+    }
+    return APR_SUCCESS;
+}
+
+/* httpd's signals are for its own threads. */
+static apr_status_t start_thread(comet_hub_t *hub)
+{
+    sigset_t all, before;
+    int error;
+
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    error = pthread_create(&hub->thread, NULL, run, hub);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return error;
+}
+
+apr_status_t comet_hub_create(comet_hub_t **made,
+                              const comet_hub_config_t *config,
+                              apr_pool_t *pool)
+{
+    comet_hub_t *hub = apr_pcalloc(pool, sizeof(*hub));
+    apr_status_t status;
+    apr_size_t i;
+
+    hub->config = *config;
+    hub->feed_count = config->count;
+    hub->feeds = apr_pcalloc(pool, config->count * sizeof(*hub->feeds));
+    hub->rung = apr_pcalloc(pool, config->count);
+    hub->batch = (comet_batch_t){ hub->room, COMET_LIMIT_MAX, 0 };
+    pthread_mutex_init(&hub->lock, NULL);
+    pthread_cond_init(&hub->unpinned, NULL);
+    APR_RING_INIT(&hub->ready, comet_subscriber_t, link);
+    APR_RING_INIT(&hub->idle, comet_subscriber_t, link);
+    comet_wheel_init(&hub->wheel, comet_monotonic());
+    for (i = 0; i < config->count; i++) {
+        comet_feed_init(&hub->feeds[i], config->stores[i], config->buses[i]);
+    }
+    status = comet_channels_init(&hub->channels);
+    if (status == APR_SUCCESS) {
+        status = open_epoll(hub);
+    }
+    if (status == APR_SUCCESS) {
+        status = start_thread(hub);
+    }
+    *made = status == APR_SUCCESS ? hub : NULL;
+    return status;
+}

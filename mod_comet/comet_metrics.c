@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Counters of all children, in slots of shared memory. */
+#include "comet_metrics.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+typedef struct slot_t {
+    atomic_int pid; /* [atomic] 0: free */
+    _Atomic apr_int64_t values[COMET_METRIC_COUNT]; /* [atomic] */
+} slot_t;
+
+struct comet_metrics_t {
+    int count;
+    slot_t past; /* what dead children counted */
+    slot_t slots[];
+};
+
+const comet_metric_info_t comet_metric_info[COMET_METRIC_COUNT] = {
+#define METRIC(kind, name, help) { #name, help, COMET_METRIC_KIND_##kind },
+#include "comet_metrics.def"
+#undef METRIC
+};
+
+static slot_t *own; /* this process's, set once in child_init */
+static comet_metrics_t *home;
+
+static apr_status_t unmap(void *data)
+{
+    comet_metrics_t *metrics = data;
+
+    munmap(metrics, sizeof(*metrics)
+                        + (apr_size_t)metrics->count * sizeof(slot_t));
+    return APR_SUCCESS;
+}
+
+apr_status_t comet_metrics_create(comet_metrics_t **metrics, int slots,
+                                  apr_pool_t *pool)
+{
+    apr_size_t size = sizeof(**metrics) + (apr_size_t)slots * sizeof(slot_t);
+    void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE,
+                        MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+    if (memory == MAP_FAILED) {
+        *metrics = NULL;
+        return errno;
+    }
+    *metrics = memory; /* anonymous pages are zero: all slots are free */
+    (*metrics)->count = slots;
+    apr_pool_cleanup_register(pool, memory, unmap, apr_pool_cleanup_null);
+    return APR_SUCCESS;
+}
+
+/* Hand a slot's counters to the past.  Its gauges ended with the child. */
+static void retire(comet_metrics_t *metrics, slot_t *slot)
+{
+    int i;
+
+    for (i = 0; i < COMET_METRIC_COUNT; i++) {
+        apr_int64_t value = atomic_exchange(&slot->values[i], 0);
+
+        if (comet_metric_info[i].kind == COMET_METRIC_KIND_COUNTER) {
+            atomic_fetch_add(&metrics->past.values[i], value);
+        }
+    }
+}
+
+/* Whether the child of a slot was killed before it could detach. */
+static int is_dead(int pid)
+{
+    return pid > 0 && kill(pid, 0) != 0 && errno == ESRCH;
+}
+
+int comet_metrics_attach(comet_metrics_t *metrics)
+{
+    int i;
+
+    for (i = 0; i < metrics->count; i++) {
+        slot_t *slot = &metrics->slots[i];
+        int pid = atomic_load(&slot->pid);
+
+        if ((pid == 0 || is_dead(pid))
+            && atomic_compare_exchange_strong(&slot->pid, &pid,
+                                              (int)getpid())) {
+            retire(metrics, slot);
+            own = slot;
+            home = metrics;
+            return i;
+        }
+    }
+    return -1;
+}
+
+void comet_metrics_detach(void)
+{
+    slot_t *slot = own;
+
+    if (slot) {
+        own = NULL;
+        retire(home, slot);
+        atomic_store(&slot->pid, 0);
+    }
+}
+
+void comet_metrics_add(comet_metric_e metric, apr_int64_t amount)
+{
+    slot_t *slot = own;
+
+    if (slot) {
+        atomic_fetch_add_explicit(&slot->values[metric], amount,
+                                  memory_order_relaxed);
+    }
+}
+
+apr_int64_t comet_metrics_gauge(comet_metrics_t *metrics,
+                                comet_metric_e metric)
+{
+    apr_int64_t sum = 0;
+    int i;
+
+    for (i = 0; i < metrics->count; i++) {
+        sum += atomic_load_explicit(&metrics->slots[i].values[metric],
+                                    memory_order_relaxed);
+    }
+    return sum;
+}
+
+void comet_metrics_sum(comet_metrics_t *metrics, comet_metrics_total_t *total)
+{
+    int i, n;
+
+    *total = (comet_metrics_total_t){ .children = 0 };
+    for (n = -1; n < metrics->count; n++) {
+        slot_t *slot = n < 0 ? &metrics->past : &metrics->slots[n];
+        int pid = atomic_load(&slot->pid);
+        int alive = pid != 0 && !is_dead(pid);
+
+        total->children += alive;
+        for (i = 0; i < COMET_METRIC_COUNT; i++) {
+            if (alive
+                || comet_metric_info[i].kind == COMET_METRIC_KIND_COUNTER) {
+                total->values[i] += atomic_load(&slot->values[i]);
+            }
+        }
+    }
+}

@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * @file comet_metrics.h
+ * Counters of all children of a server, in memory they share.  Each child
+ * writes to its own slot, so counting needs no lock; a slot whose child is
+ * dead gives its counters to the past and is used again.
+ */
+#ifndef COMET_METRICS_H
+#define COMET_METRICS_H
+
+#include <apr_pools.h>
+
+#include "comet.h"
+
+typedef enum {
+#define METRIC(kind, name, help) COMET_METRIC_##name,
+#include "comet_metrics.def"
+#undef METRIC
+    COMET_METRIC_COUNT
+} comet_metric_e;
+
+typedef enum { COMET_METRIC_KIND_COUNTER, COMET_METRIC_KIND_GAUGE }
+    comet_metric_kind_e;
+
+typedef struct comet_metric_info_t {
+    const char *name;
+    const char *help;
+    comet_metric_kind_e kind;
+} comet_metric_info_t;
+
+/** The table behind comet_metrics.def, in the order of the enum. */
+extern const comet_metric_info_t comet_metric_info[COMET_METRIC_COUNT];
+
+typedef struct comet_metrics_t comet_metrics_t;
+
+/** All children's sums. */
+typedef struct comet_metrics_total_t {
+    apr_int64_t values[COMET_METRIC_COUNT];
+    int children;
+} comet_metrics_total_t;
+
+/**
+ * Make the shared memory.  Called in the parent, before children are forked;
+ * lives as long as the process.
+ * @param slots  the most children that can live at once, old generations
+ *               included; one more than that share a slot that only counts
+ */
+apr_status_t comet_metrics_create(comet_metrics_t **metrics, int slots,
+                                  apr_pool_t *pool);
+
+/**
+ * Take a slot for this process.  Called in child_init.
+ * @return its number, or -1 when none was free
+ */
+int comet_metrics_attach(comet_metrics_t *metrics);
+
+/** Give the slot back, keeping what it counted.  Safe in a signal handler. */
+void comet_metrics_detach(void);
+
+/** Add to a metric of this process (gauges also down).  Any thread; a
+ * process without a slot counts nothing. */
+void comet_metrics_add(comet_metric_e metric, apr_int64_t amount);
+
+/**
+ * What a gauge is over all children, quickly: it may count a child that was
+ * killed until its slot is used again.  Any thread.
+ */
+apr_int64_t comet_metrics_gauge(comet_metrics_t *metrics,
+                                comet_metric_e metric);
+
+/** Sum up.  Any thread. */
+void comet_metrics_sum(comet_metrics_t *metrics, comet_metrics_total_t *total);
+
+#endif /* COMET_METRICS_H */

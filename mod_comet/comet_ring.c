@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The most recent messages of a store, in memory. */
+#include "comet_ring.h"
+
+static comet_ring_entry_t *entry_at(const comet_ring_t *ring, apr_size_t i)
+{
+    return (comet_ring_entry_t *)&ring
+        ->entries[(ring->first + i) % COMET_RING_MESSAGES];
+}
+
+static apr_size_t message_bytes(const comet_message_t *message)
+{
+    return sizeof(*message) + message->channel.length + message->type.length
+           + message->author.length + message->body.length;
+}
+
+/* From here on the ring no longer knows what stood before the oldest. */
+static void drop_oldest(comet_ring_t *ring)
+{
+    comet_ring_entry_t *oldest = entry_at(ring, 0);
+
+    ring->from = oldest->timestamp;
+    ring->bytes -= message_bytes(oldest->message);
+    comet_message_unref(oldest->message);
+    ring->first = (ring->first + 1) % COMET_RING_MESSAGES;
+    ring->count--;
+}
+
+void comet_ring_reset(comet_ring_t *ring, comet_timestamp_t from)
+{
+    while (ring->count) {
+        drop_oldest(ring);
+    }
+    ring->from = from;
+}
+
+void comet_ring_push(comet_ring_t *ring, comet_message_t *message)
+{
+    while (ring->count == COMET_RING_MESSAGES
+           || (ring->count && ring->bytes > COMET_RING_BYTES)) {
+        drop_oldest(ring);
+    }
+    *entry_at(ring, ring->count++) = (comet_ring_entry_t){
+        .timestamp = message->timestamp,
+        .channel_hash = message->channel_hash,
+        .message = comet_message_ref(message),
+    };
+    ring->bytes += message_bytes(message);
+}
+
+int comet_ring_covers(const comet_ring_t *ring, comet_timestamp_t after)
+{
+    return after >= ring->from;
+}
+
+/* The first entry after a cursor; entries are in order of timestamp. */
+static apr_size_t find_after(const comet_ring_t *ring, comet_timestamp_t after)
+{
+    apr_size_t low = 0, high = ring->count;
+
+    while (low < high) {
+        apr_size_t middle = low + (high - low) / 2;
+
+        if (entry_at(ring, middle)->timestamp > after) {
+            high = middle;
+        }
+        else {
+            low = middle + 1;
+        }
+    }
+    return low;
+}
+
+void comet_ring_collect(const comet_ring_t *ring, comet_text_t channel,
+                        apr_uint32_t channel_hash, comet_timestamp_t after,
+                        apr_size_t limit, comet_batch_t *batch)
+{
+    apr_size_t i;
+
+    for (i = find_after(ring, after); i < ring->count && batch->count < limit;
+         i++) {
+        const comet_ring_entry_t *entry = entry_at(ring, i);
+
+        if (entry->channel_hash == channel_hash
+            && comet_text_equal(entry->message->channel, channel)) {
+            comet_batch_add(batch, comet_message_ref(entry->message));
+        }
+    }
+}

@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * @file comet_store.h
+ * The message log: the truth that everything else only caches or hints at.
+ *
+ * A connection belongs to one thread at a time and is opened after fork.
+ * Readers never wait for writers; they do not hold a transaction while
+ * anything is sent.  Writers are serialised by the caller (comet_bus_lock).
+ *
+ * Every call that fails returns one of: COMET_ENOTDB, COMET_EMOVED,
+ * COMET_EUNSURE, COMET_ELOCKED, COMET_EREADONLY, APR_ENOSPC, APR_ENOMEM,
+ * or APR_EGENERAL for anything else; comet_store_error() has SQLite's words.
+ */
+#ifndef COMET_STORE_H
+#define COMET_STORE_H
+
+#include <apr_pools.h>
+
+#include "comet_message.h"
+
+typedef struct comet_store_config_t {
+    const char *path; /* absolute, real */
+    int sync_full; /* CometSync: fdatasync before a commit is acknowledged */
+    apr_interval_time_t busy_timeout; /* how long a writer waits for others */
+    apr_int64_t retain_count; /* messages kept per channel; 0: all */
+    apr_interval_time_t retain_age; /* age kept per channel; 0: all */
+} comet_store_config_t;
+
+typedef struct comet_store_t comet_store_t; /* one connection */
+
+typedef enum { COMET_STORE_READ, COMET_STORE_WRITE } comet_store_mode_e;
+
+/** What changes whenever the log does. */
+typedef struct comet_store_state_t {
+    comet_timestamp_t last; /* the highest timestamp ever given */
+    apr_int64_t erased; /* grows with every message removed */
+} comet_store_state_t;
+
+/**
+ * Called for each message read, oldest first.
+ * @param message  the callee owns the reference
+ * @return 0 to stop reading
+ */
+typedef int comet_store_cb(void *baton, comet_message_t *message);
+
+/**
+ * Open a connection.  WRITE creates the file (mode 0660) and its folder's
+ * -wal and -shm, and migrates the schema; READ expects that done.
+ * A file that is not ours is never changed.
+ * For WRITE the caller holds the write lock.
+ * @param store    set to the connection, owned by the caller; NULL on failure
+ *                 (comet_store_error(NULL) then has SQLite's words)
+ * @param config   must outlive the connection
+ * @param stopping [atomic] when non-zero, waiting for a lock ends at once;
+ *                 may be NULL
+ * @return as above, and for READ APR_ENOENT: no writer has made it yet
+ */
+apr_status_t comet_store_open(comet_store_t **store,
+                              const comet_store_config_t *config,
+                              comet_store_mode_e mode,
+                              const atomic_int *stopping);
+
+/** Close; NULL is ignored.  For WRITE the caller holds the write lock. */
+void comet_store_close(comet_store_t *store);
+
+/**
+ * SQLite's words for the last failure; valid until the next call.
+ * @param store  NULL: the last comet_store_open() that failed in this thread
+ */
+const char *comet_store_error(const comet_store_t *store);
+
+/**
+ * Whether the file at the path (or its write-ahead log) is no longer the one
+ * that is open: SQLite itself does not notice, and what it writes is lost.
+ */
+int comet_store_moved(comet_store_t *store);
+
+/**
+ * Begin a consistent view of the log; end it before anything is sent.
+ * On failure no view is open.
+ */
+apr_status_t comet_store_begin(comet_store_t *store,
+                               comet_store_state_t *state);
+void comet_store_end(comet_store_t *store);
+
+/** Read (last, erased) alone: 3 microseconds. */
+apr_status_t comet_store_state(comet_store_t *store,
+                               comet_store_state_t *state);
+
+/**
+ * Find where a replay of @a count messages starts.
+ * @param cursor  set to the timestamp after which they stand; 0 when the
+ *                channel has no more than @a count of them (or none)
+ * @param any     set to whether the channel has any message
+ */
+apr_status_t comet_store_replay(comet_store_t *store, comet_text_t channel,
+                                apr_int64_t count, comet_timestamp_t *cursor,
+                                int *any);
+
+/**
+ * The highest timestamp of a channel that retention has removed; 0: none.
+ */
+apr_status_t comet_store_floor(comet_store_t *store, comet_text_t channel,
+                               comet_timestamp_t *floor);
+
+/** Read a channel's messages after a cursor, at most @a limit of them. */
+apr_status_t comet_store_read(comet_store_t *store, comet_text_t channel,
+                              comet_timestamp_t after, apr_size_t limit,
+                              comet_store_cb *callback, void *baton);
+
+/** Read the messages of all channels after a cursor. */
+apr_status_t comet_store_tail(comet_store_t *store, comet_timestamp_t after,
+                              apr_size_t limit, comet_store_cb *callback,
+                              void *baton);
+
+/**
+ * The cursor after which at most @a count messages (of all channels) stand:
+ * where a ring of recent messages is filled from.
+ */
+apr_status_t comet_store_recent(comet_store_t *store, apr_size_t count,
+                                comet_timestamp_t *cursor);
+
+/**
+ * Wait for SQLite's own write lock, which other programs may hold, before
+ * choosing what to append: so a publisher whose turn does not come is told
+ * for certain that nothing was stored.  comet_store_append() ends it.
+ * The caller holds the write lock of the bus.
+ * @param wait  how long; then COMET_ELOCKED
+ */
+apr_status_t comet_store_reserve(comet_store_t *store,
+                                 apr_interval_time_t wait);
+
+/**
+ * Append in one transaction: number the messages, insert them, commit.
+ * Without comet_store_reserve() before it waits as long as busy_timeout.
+ * The caller holds the write lock and owns the messages alone until it
+ * returns.  When it fails as a whole nothing was stored, except after
+ * COMET_EUNSURE, when nobody can know (the connection must be reopened).
+ * @param results  APR_SUCCESS or COMET_EINVALID for each message
+ */
+apr_status_t comet_store_append(comet_store_t *store,
+                                comet_message_t *const *messages,
+                                apr_status_t *results, apr_size_t count);
+
+/**
+ * One small step of retention (at most 1,000 rows) over the channels that
+ * got messages since the last complete round of this connection.
+ * The caller holds the write lock.
+ * @param more  set to whether another step is due now
+ */
+apr_status_t comet_store_prune(comet_store_t *store, int *more);
+
+/** Whether comet_store_checkpoint() would do anything. */
+int comet_store_checkpoint_due(const comet_store_t *store);
+
+/**
+ * Move what was committed from the write-ahead log to the file, when there
+ * is enough of it to be worth it.  The caller holds the write lock.
+ */
+apr_status_t comet_store_checkpoint(comet_store_t *store);
+
+/** The run-time version of SQLite, for the log. */
+const char *comet_store_version(void);
+
+#endif /* COMET_STORE_H */

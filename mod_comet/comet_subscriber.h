@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * @file comet_subscriber.h
+ * A waiting client as the hub sees it: where it stands in the log, and what
+ * to call when there is something for it.
+ *
+ *              join                    news, timer, writable, stop
+ *     OUT ------------->  WAITING  --------------------->  READY
+ *      ^                  ^                                  |
+ *      | leave            | serve said COMET_WAIT            | hub takes it
+ *      | (any state       |                                  v
+ *      |  but SERVED:     +------------------------------  SERVED
+ *      |  waits)                                             |
+ *      +-------------------  IDLE  <-------------------------+
+ *                                      serve said COMET_REST
+ *
+ * WAITING is linked in its channel, READY in the hub's queue, IDLE (answered;
+ * only its timer or a writable socket matter) among the hub's idle, SERVED
+ * nowhere: it is pinned, and the hub's thread alone may touch its connection.
+ * In all other states the thread that called join may take it back (leave).
+ */
+#ifndef COMET_SUBSCRIBER_H
+#define COMET_SUBSCRIBER_H
+
+#include "comet_channel.h"
+#include "comet_wheel.h"
+
+typedef struct comet_subscriber_t comet_subscriber_t;
+
+/** Why a subscriber is served: a set of these. */
+typedef enum {
+    COMET_NEWS = 1, /* messages after its cursor (perhaps) */
+    COMET_TIMEOUT = 2, /* its timer */
+    COMET_WRITABLE = 4, /* its socket takes data again */
+    COMET_STOPPING = 8 /* the child is ending: finish it */
+} comet_reason_e;
+
+/** What the hub hands over when it serves. */
+typedef struct comet_occasion_t {
+    unsigned reasons; /* comet_reason_e */
+    comet_message_t *const *messages; /* borrowed for the call */
+    apr_size_t count;
+} comet_occasion_t;
+
+/** What the subscriber answers. */
+typedef enum {
+    COMET_WAIT, /* it goes on waiting for messages */
+    COMET_REST /* it has got its answer */
+} comet_verdict_e;
+
+/**
+ * Serve a subscriber.  Runs on the hub's thread with the subscriber pinned
+ * and no lock held; must not block.  May change subscriber->timeout_at,
+ * ->blocked_fd and ->seen.
+ */
+typedef comet_verdict_e comet_serve_cb(comet_subscriber_t *subscriber,
+                                       const comet_occasion_t *occasion);
+
+typedef enum {
+    COMET_SUBSCRIBER_OUT,
+    COMET_SUBSCRIBER_WAITING,
+    COMET_SUBSCRIBER_READY,
+    COMET_SUBSCRIBER_SERVED,
+    COMET_SUBSCRIBER_IDLE
+} comet_subscriber_state_e;
+
+struct comet_subscriber_t {
+    APR_RING_ENTRY(comet_subscriber_t) link; /* [hub->lock] */
+    comet_subscriber_state_e state; /* [hub->lock] */
+    comet_channel_t *channel; /* [hub->lock] while joined */
+    unsigned reasons; /* [hub->lock] comet_reason_e, collected for serve */
+    int watched_fd; /* [hub->lock] in the hub's epoll for writing; or -1 */
+    comet_timer_t timer; /* [hub->lock] */
+    int behind; /* [hub->lock] what it missed could not be read yet */
+
+    /* set before join; then of the thread that serves */
+    comet_serve_cb *serve;
+    /** Every message of its channel up to here was seen or does not exist. */
+    comet_timestamp_t seen;
+    apr_size_t limit; /* the most messages it takes at once, at least 1 */
+    apr_time_t timeout_at; /* when to serve it with COMET_TIMEOUT; 0: never */
+    int blocked_fd; /* the socket that took no more; -1: none */
+};
+
+#endif /* COMET_SUBSCRIBER_H */

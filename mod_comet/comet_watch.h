@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * @file comet_watch.h
+ * Noticing that a process outside httpd has written to the database.
+ *
+ * inotify tells that the folder's files were touched, but *before* the
+ * commit can be seen; so after each event the store is looked at again and
+ * again, at growing distances (a ladder), until a commit was seen or the
+ * writer must have given up.  Where inotify is refused, the store is looked
+ * at every 20 ms.  Owned by one thread.
+ */
+#ifndef COMET_WATCH_H
+#define COMET_WATCH_H
+
+#include "comet.h"
+
+typedef struct comet_watch_t {
+    int fd; /* inotify; -1: polling */
+    int open;
+    apr_time_t due; /* when to look next; 0: not until an event */
+    apr_time_t give_up;
+    apr_interval_time_t step;
+} comet_watch_t;
+
+/** Not watching. */
+#define COMET_WATCH_CLOSED { .fd = -1 }
+
+/**
+ * Begin to watch the folder of a database.
+ * @return APR_SUCCESS, or why inotify is refused (it then polls)
+ */
+apr_status_t comet_watch_open(comet_watch_t *watch, const char *path,
+                              apr_time_t now);
+
+void comet_watch_close(comet_watch_t *watch);
+
+/** The inotify descriptor is readable: take the events, start the ladder. */
+void comet_watch_event(comet_watch_t *watch, apr_time_t now);
+
+/** Whether the store is to be looked at now. */
+int comet_watch_due(const comet_watch_t *watch, apr_time_t now);
+
+/**
+ * The store was looked at: climb.
+ * @param changed  whether a commit was seen
+ */
+void comet_watch_looked(comet_watch_t *watch, int changed, apr_time_t now);
+
+#endif /* COMET_WATCH_H */

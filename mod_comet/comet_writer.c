@@ -1,0 +1,585 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Group commit: the thread that takes what publishers have queued, commits
+ * it at once and answers them.
+ *
+ * A job is queued, then in flight, then done.  The thread takes jobs only
+ * when it holds both write locks (the bus's and SQLite's), so a publisher
+ * whose time runs out before has certainly published nothing: it takes its
+ * job back.  In flight it can only leave the job behind.
+ *
+ * Locks: writer->mutex and the bus's write lock are never held together.
+ */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "comet_writer.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/queue.h>
+#include <time.h>
+#include <unistd.h>
+
+/** How long a publisher waits for a place before it is sent away. */
+#define PLACE_USEC 50000
+/** How long the bus is held while another program has SQLite's lock. */
+#define TURN_USEC 20000
+/** How long opening may wait for another program, holding the bus. */
+#define OPEN_USEC 50000
+#define REOPEN_USEC 200000
+#define UPKEEP_USEC 5000000
+#define FOR_EVER (-1)
+
+typedef enum { JOB_QUEUED, JOB_IN_FLIGHT, JOB_DONE } job_state_e;
+
+typedef struct job_t {
+    TAILQ_ENTRY(job_t) link; /* [mutex] while queued */
+    comet_message_t *message; /* a reference */
+    apr_status_t result; /* [mutex] */
+    job_state_e state; /* [mutex] */
+    int left; /* [mutex] the publisher has gone: the thread frees it */
+} job_t;
+
+struct comet_writer_t {
+    comet_writer_config_t config;
+    comet_store_config_t store_config;
+    pthread_t thread;
+    pthread_mutex_t mutex;
+    pthread_cond_t answered; /* monotonic */
+    pthread_cond_t vacated; /* monotonic */
+    TAILQ_HEAD(, job_t) queue; /* [mutex] */
+    apr_size_t used; /* [mutex] jobs queued or in flight, <= places */
+    int closed; /* [mutex] the thread takes nothing any more */
+    int wake; /* eventfd, lives until the pool does */
+    atomic_int awake; /* [atomic] the thread will look at the queue */
+    atomic_int stopping; /* [atomic] */
+    atomic_int ended; /* [atomic] */
+    atomic_int joined; /* [atomic] */
+    /* the rest: [writer's thread] */
+    comet_store_t *store;
+    apr_status_t open_status; /* of the last attempt */
+    apr_int64_t open_after;
+    apr_int64_t locked_since; /* 0: it is not locked */
+    apr_int64_t upkeep_after;
+    int pruning;
+    apr_status_t reported;
+    job_t **jobs; /* the batch, [places] */
+    comet_message_t **messages;
+    apr_status_t *results;
+};
+
+static apr_int64_t monotonic_usec(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (apr_int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
+}
+
+static struct timespec timespec_of(apr_int64_t usec)
+{
+    return (struct timespec){ .tv_sec = (time_t)(usec / 1000000),
+                              .tv_nsec = (long)(usec % 1000000) * 1000 };
+}
+
+/* --- Publishers' side ------------------------------------------------- */
+
+/* Safe in a signal handler. */
+static void wake(comet_writer_t *writer)
+{
+    static const apr_uint64_t one = 1;
+    int saved = errno;
+    ssize_t written;
+
+    if (!atomic_exchange(&writer->awake, 1)) {
+        do {
+            written = write(writer->wake, &one, sizeof(one));
+        } while (written < 0 && errno == EINTR);
+    }
+    errno = saved;
+}
+
+static void free_job(job_t *job)
+{
+    comet_message_unref(job->message);
+    free(job);
+}
+
+static void vacate_locked(comet_writer_t *writer)
+{
+    writer->used--;
+    pthread_cond_signal(&writer->vacated);
+}
+
+static apr_status_t take_place_locked(comet_writer_t *writer,
+                                      apr_int64_t deadline)
+{
+    apr_int64_t until = monotonic_usec() + PLACE_USEC;
+    struct timespec end = timespec_of(until < deadline ? until : deadline);
+
+    while (!writer->closed && writer->used >= writer->config.places) {
+        if (pthread_cond_timedwait(&writer->vacated, &writer->mutex, &end)
+                == ETIMEDOUT
+            && writer->used >= writer->config.places) {
+            return COMET_EBUSY;
+        }
+    }
+    if (writer->closed || atomic_load(&writer->stopping)) {
+        return COMET_ESTOPPING;
+    }
+    writer->used++;
+    return APR_SUCCESS;
+}
+
+/* Frees the job, or leaves it to the thread. */
+static apr_status_t await_locked(comet_writer_t *writer, job_t *job,
+                                 apr_int64_t deadline)
+{
+    struct timespec end = timespec_of(deadline);
+    apr_status_t status;
+
+    while (job->state != JOB_DONE) {
+        if (pthread_cond_timedwait(&writer->answered, &writer->mutex, &end)
+                == ETIMEDOUT
+            && job->state != JOB_DONE) {
+            if (job->state == JOB_IN_FLIGHT) {
+                job->left = 1;
+                return COMET_EUNSURE;
+            }
+            TAILQ_REMOVE(&writer->queue, job, link);
+            vacate_locked(writer);
+            job->result = COMET_ELOCKED;
+            break;
+        }
+    }
+    status = job->result;
+    free_job(job);
+    return status;
+}
+
+apr_status_t comet_writer_publish(comet_writer_t *writer,
+                                  comet_message_t *message,
+                                  apr_interval_time_t timeout)
+{
+    apr_int64_t deadline = monotonic_usec() + (timeout > 0 ? timeout : 0);
+    job_t *job = calloc(1, sizeof(*job));
+    apr_status_t status;
+
+    if (!job) {
+        return APR_ENOMEM;
+    }
+    job->message = comet_message_ref(message);
+    pthread_mutex_lock(&writer->mutex);
+    status = take_place_locked(writer, deadline);
+    if (status == APR_SUCCESS) {
+        TAILQ_INSERT_TAIL(&writer->queue, job, link);
+        wake(writer);
+        status = await_locked(writer, job, deadline);
+        job = NULL;
+    }
+    pthread_mutex_unlock(&writer->mutex);
+    if (job) {
+        free_job(job);
+    }
+    return status;
+}
+
+/* --- The thread's side ------------------------------------------------ */
+
+static void report(comet_writer_t *writer, apr_status_t status,
+                   const char *detail)
+{
+    if (status != writer->reported) {
+        writer->reported = status;
+        if (writer->config.on_error) {
+            writer->config.on_error(writer->config.baton, status, detail);
+        }
+    }
+}
+
+static void finish_locked(job_t *job, apr_status_t result)
+{
+    job->result = result;
+    job->state = JOB_DONE;
+    if (job->left) {
+        free_job(job);
+    }
+}
+
+static int anything_queued(comet_writer_t *writer)
+{
+    int any;
+
+    pthread_mutex_lock(&writer->mutex);
+    any = !TAILQ_EMPTY(&writer->queue);
+    pthread_mutex_unlock(&writer->mutex);
+    return any;
+}
+
+/* Answer all that is queued: nothing of it was stored. */
+static void refuse_queued(comet_writer_t *writer, apr_status_t status,
+                          int closed)
+{
+    job_t *job;
+
+    pthread_mutex_lock(&writer->mutex);
+    writer->closed = closed;
+    while ((job = TAILQ_FIRST(&writer->queue)) != NULL) {
+        TAILQ_REMOVE(&writer->queue, job, link);
+        writer->used--;
+        finish_locked(job, status);
+    }
+    pthread_cond_broadcast(&writer->answered);
+    pthread_cond_broadcast(&writer->vacated);
+    pthread_mutex_unlock(&writer->mutex);
+}
+
+/* @return how many jobs are in flight now */
+static apr_size_t take_queued(comet_writer_t *writer)
+{
+    apr_size_t count = 0;
+    job_t *job;
+
+    pthread_mutex_lock(&writer->mutex);
+    while ((job = TAILQ_FIRST(&writer->queue)) != NULL) {
+        TAILQ_REMOVE(&writer->queue, job, link);
+        job->state = JOB_IN_FLIGHT;
+        writer->jobs[count] = job;
+        writer->messages[count] = job->message;
+        count++;
+    }
+    pthread_mutex_unlock(&writer->mutex);
+    return count;
+}
+
+static void answer(comet_writer_t *writer, apr_size_t count,
+                   apr_status_t status)
+{
+    apr_size_t i;
+
+    pthread_mutex_lock(&writer->mutex);
+    for (i = 0; i < count; i++) {
+        finish_locked(writer->jobs[i],
+                      status == APR_SUCCESS ? writer->results[i] : status);
+    }
+    writer->used -= count;
+    pthread_cond_broadcast(&writer->answered);
+    pthread_cond_broadcast(&writer->vacated);
+    pthread_mutex_unlock(&writer->mutex);
+}
+
+static void close_store(comet_writer_t *writer)
+{
+    if (writer->store) {
+        comet_bus_lock(writer->config.bus);
+        comet_store_close(writer->store);
+        comet_bus_unlock(writer->config.bus);
+        writer->store = NULL;
+    }
+}
+
+/* @return whether the store is open */
+static int open_store(comet_writer_t *writer)
+{
+    apr_int64_t now = monotonic_usec();
+
+    if (writer->store) {
+        return 1;
+    }
+    if (now < writer->open_after) {
+        return 0;
+    }
+    comet_bus_lock(writer->config.bus);
+    writer->open_status = comet_store_open(&writer->store,
+                                           &writer->store_config,
+                                           COMET_STORE_WRITE,
+                                           &writer->stopping);
+    comet_bus_unlock(writer->config.bus);
+    writer->open_after = now + REOPEN_USEC;
+    if (writer->store) {
+        comet_bus_ring(writer->config.bus);
+        return 1;
+    }
+    if (!atomic_load(&writer->stopping)) {
+        report(writer, writer->open_status, comet_store_error(NULL));
+    }
+    return 0;
+}
+
+/* After a failure: what cannot go on with this connection gets another. */
+static void judge(comet_writer_t *writer, apr_status_t status)
+{
+    switch (status) {
+    case APR_SUCCESS:
+        writer->locked_since = 0;
+        report(writer, status, "");
+        return;
+    case COMET_ELOCKED: /* each publisher waits as long as it can */
+        if (!writer->locked_since) {
+            writer->locked_since = monotonic_usec();
+        }
+        else if (monotonic_usec() - writer->locked_since
+                 >= writer->config.store->busy_timeout) {
+            report(writer, status, comet_store_error(writer->store));
+        }
+        return;
+    case APR_ENOSPC:
+    case APR_ENOMEM:
+        report(writer, status, comet_store_error(writer->store));
+        return;
+    default:
+        report(writer, status, comet_store_error(writer->store));
+        close_store(writer);
+        writer->open_after = 0;
+        open_store(writer);
+    }
+}
+
+/*
+ * Commit what is queued.  The order: commit, release the lock, ring, answer;
+ * so whoever is told of the timestamp finds it, and the others are told soon.
+ */
+static void publish_queued(comet_writer_t *writer)
+{
+    apr_size_t count = 0;
+    apr_status_t status;
+
+    comet_bus_lock(writer->config.bus);
+    status = comet_store_reserve(writer->store, TURN_USEC);
+    if (status == APR_SUCCESS) {
+        count = take_queued(writer);
+        status = comet_store_append(writer->store, writer->messages,
+                                    writer->results, count);
+    }
+    comet_bus_unlock(writer->config.bus);
+    if (count) {
+        comet_bus_ring(writer->config.bus);
+        answer(writer, count, status);
+    }
+    else if (status != APR_SUCCESS && status != COMET_ELOCKED) {
+        refuse_queued(writer, status, 0);
+    }
+    judge(writer, status);
+}
+
+static int retains(const comet_writer_t *writer)
+{
+    return writer->store_config.retain_count > 0
+           || writer->store_config.retain_age > 0;
+}
+
+/* One step of retention, when it is this child's turn. */
+static void prune(comet_writer_t *writer)
+{
+    apr_int64_t now = monotonic_usec();
+    apr_status_t status;
+
+    if (!writer->pruning) {
+        if (now < writer->upkeep_after) {
+            return;
+        }
+        writer->upkeep_after = now + UPKEEP_USEC;
+        if (!comet_bus_claim_upkeep(writer->config.bus, apr_time_now(),
+                                    UPKEEP_USEC)) {
+            return;
+        }
+    }
+    comet_bus_lock(writer->config.bus);
+    status = comet_store_prune(writer->store, &writer->pruning);
+    comet_bus_unlock(writer->config.bus);
+    if (status != APR_SUCCESS) {
+        writer->pruning = 0;
+        if (status != COMET_ELOCKED) {
+            judge(writer, status);
+        }
+    }
+}
+
+static void checkpoint(comet_writer_t *writer)
+{
+    apr_status_t status;
+
+    if (comet_store_checkpoint_due(writer->store)) {
+        comet_bus_lock(writer->config.bus);
+        status = comet_store_checkpoint(writer->store);
+        comet_bus_unlock(writer->config.bus);
+        if (status != APR_SUCCESS) {
+            judge(writer, status);
+        }
+    }
+}
+
+/* @return how long there is nothing to do, in usec */
+static apr_int64_t leisure(comet_writer_t *writer)
+{
+    apr_int64_t now = monotonic_usec();
+    apr_int64_t until;
+
+    if (!writer->store) {
+        until = anything_queued(writer) ? writer->open_after - now
+                                        : UPKEEP_USEC;
+        return until > 0 ? until : 0;
+    }
+    if (writer->pruning || anything_queued(writer)) {
+        return 0;
+    }
+    if (!retains(writer)) {
+        return FOR_EVER;
+    }
+    return writer->upkeep_after > now ? writer->upkeep_after - now : 0;
+}
+
+static void rest(comet_writer_t *writer)
+{
+    apr_int64_t usec = leisure(writer);
+    struct pollfd fd = { .fd = writer->wake, .events = POLLIN };
+    apr_uint64_t count;
+
+    if (usec > 0 || usec == FOR_EVER) {
+        poll(&fd, 1, usec < 0 ? -1 : (int)(usec / 1000 + 1));
+    }
+    /* in this order: what is queued from here on writes again */
+    if (read(writer->wake, &count, sizeof(count)) > 0) {
+        atomic_store(&writer->awake, 0);
+    }
+}
+
+static void *work(void *baton)
+{
+    comet_writer_t *writer = baton;
+
+    open_store(writer);
+    while (!atomic_load(&writer->stopping)) {
+        rest(writer);
+        if (atomic_load(&writer->stopping)) {
+            break;
+        }
+        if (!open_store(writer)) {
+            /* a lock goes away: the publishers know how long they can wait */
+            if (writer->open_status != COMET_ELOCKED) {
+                refuse_queued(writer, writer->open_status, 0);
+            }
+            continue;
+        }
+        if (anything_queued(writer)) {
+            publish_queued(writer);
+        }
+        else {
+            writer->locked_since = 0;
+        }
+        if (writer->store) {
+            checkpoint(writer);
+        }
+        if (writer->store && retains(writer)) {
+            prune(writer);
+        }
+    }
+    refuse_queued(writer, COMET_ESTOPPING, 1);
+    close_store(writer);
+    atomic_store(&writer->ended, 1);
+    return NULL;
+}
+
+/* --- Life ------------------------------------------------------------- */
+
+static apr_status_t close_wake(void *baton)
+{
+    comet_writer_t *writer = baton;
+
+    if (atomic_load(&writer->joined)) {
+        close(writer->wake);
+    }
+    return APR_SUCCESS;
+}
+
+static int init_condition(pthread_cond_t *condition)
+{
+    pthread_condattr_t attributes;
+    int failed = pthread_condattr_init(&attributes);
+
+    if (!failed) {
+        pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+        failed = pthread_cond_init(condition, &attributes);
+        pthread_condattr_destroy(&attributes);
+    }
+    return failed;
+}
+
+/* Signals are httpd's business: none may end up in this thread. */
+static int start_thread(comet_writer_t *writer)
+{
+    sigset_t all, before;
+    int failed;
+
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    failed = pthread_create(&writer->thread, NULL, work, writer);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return failed;
+}
+
+apr_status_t comet_writer_create(comet_writer_t **writer,
+                                 const comet_writer_config_t *config,
+                                 apr_pool_t *pool)
+{
+    comet_writer_t *made = apr_pcalloc(pool, sizeof(*made));
+    apr_size_t places = config->places ? config->places : 1;
+    int failed;
+
+    *writer = NULL;
+    made->config = *config;
+    made->config.places = places;
+    made->store_config = *config->store;
+    made->store_config.busy_timeout = OPEN_USEC;
+    TAILQ_INIT(&made->queue);
+    made->jobs = apr_palloc(pool, places * sizeof(*made->jobs));
+    made->messages = apr_palloc(pool, places * sizeof(*made->messages));
+    made->results = apr_palloc(pool, places * sizeof(*made->results));
+    made->wake = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    if (made->wake < 0) {
+        return errno;
+    }
+    failed = pthread_mutex_init(&made->mutex, NULL);
+    if (!failed) {
+        failed = init_condition(&made->answered);
+    }
+    if (!failed) {
+        failed = init_condition(&made->vacated);
+    }
+    if (!failed) {
+        failed = start_thread(made);
+    }
+    if (failed) {
+        close(made->wake);
+        return failed;
+    }
+    apr_pool_cleanup_register(pool, made, close_wake, apr_pool_cleanup_null);
+    *writer = made;
+    return APR_SUCCESS;
+}
+
+int comet_writer_stop(comet_writer_t *writer, apr_interval_time_t limit)
+{
+    apr_int64_t deadline = monotonic_usec() + limit;
+
+    atomic_store(&writer->stopping, 1);
+    atomic_store(&writer->awake, 0);
+    wake(writer);
+    while (!atomic_load(&writer->ended)) {
+        if (monotonic_usec() >= deadline) {
+            return 0;
+        }
+        poll(NULL, 0, 1);
+    }
+    if (!atomic_exchange(&writer->joined, 1)) {
+        pthread_join(writer->thread, NULL);
+    }
+    return 1;
+}

@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * @file comet_writer.h
+ * Group commit: one thread per child and store collects what the workers
+ * publish, commits it at once, and answers them all.
+ *
+ * Only this thread waits for SQLite.  A publisher waits for it at most its
+ * timeout, and at most `places` publishers wait at any time, so that a
+ * stalled disk never takes all of a child's threads.
+ */
+#ifndef COMET_WRITER_H
+#define COMET_WRITER_H
+
+#include "comet_bus.h"
+#include "comet_store.h"
+
+typedef struct comet_writer_t comet_writer_t;
+
+/** Told of a failure of the store (once per change), by the writer thread. */
+typedef void comet_writer_error_cb(void *baton, apr_status_t status,
+                                   const char *detail);
+
+typedef struct comet_writer_config_t {
+    const comet_store_config_t *store;
+    comet_bus_t *bus;
+    apr_size_t places; /* publishers that may wait at a time; at least 1 */
+    comet_writer_error_cb *on_error; /* APR_SUCCESS: it works again */
+    void *baton;
+} comet_writer_config_t;
+
+/**
+ * Start a writer.  Called in child_init; allocates from @a pool then only.
+ * The store need not be usable: the writer keeps trying, at most once in
+ * 200 ms, whenever something is published.
+ */
+apr_status_t comet_writer_create(comet_writer_t **writer,
+                                 const comet_writer_config_t *config,
+                                 apr_pool_t *pool);
+
+/**
+ * Store a message and wait until it is durable as CometSync says.
+ * @param message  its timestamp is set on success; the writer takes its own
+ *                 reference
+ * @param timeout  how long to wait, in all
+ * @return APR_SUCCESS: committed.  Anything but COMET_EUNSURE: not stored,
+ *         and it will not be.  COMET_EBUSY: all places are taken and the
+ *         disk does not keep up.  COMET_ELOCKED: timed out before its turn.
+ *         COMET_EUNSURE: timed out, or the sync failed, while being saved.
+ *         COMET_ESTOPPING, and all of comet_store_append()'s.
+ *         Any thread but the writer's.
+ */
+apr_status_t comet_writer_publish(comet_writer_t *writer,
+                                  comet_message_t *message,
+                                  apr_interval_time_t timeout);
+
+/**
+ * Stop: finish what is being saved, refuse the rest, join the thread.
+ * Takes no lock of the caller's side (on prefork it may run in a signal
+ * handler) and gives up after @a limit.
+ * @return whether the thread has ended
+ */
+int comet_writer_stop(comet_writer_t *writer, apr_interval_time_t limit);
+
+#endif /* COMET_WRITER_H */

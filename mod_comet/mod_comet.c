@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Where httpd meets mod_comet: the module's record and its hooks. */
+#include "mod_comet.h"
+
+#include <http_connection.h>
+#include <mpm_common.h>
+
+#include "mod_comet_access.h"
+#include "mod_comet_child.h"
+#include "mod_comet_config.h"
+#include "mod_comet_handler.h"
+#include "mod_comet_park.h"
+#include "mod_comet_request.h"
+#include "mod_comet_status.h"
+
+static void register_hooks(apr_pool_t *p)
+{
+    ap_hook_check_config(mod_comet_check_config, NULL, NULL, APR_HOOK_MIDDLE);
+    ap_hook_post_config(mod_comet_post_config, NULL, NULL, APR_HOOK_MIDDLE);
+    ap_hook_child_init(mod_comet_child_init, NULL, NULL, APR_HOOK_MIDDLE);
+    ap_hook_child_stopping(mod_comet_child_stopping, NULL, NULL,
+                           APR_HOOK_MIDDLE);
+
+    /* before mod_rewrite, mod_alias and mod_proxy look at the path */
+    ap_hook_translate_name(mod_comet_translate_name, NULL, NULL,
+                           APR_HOOK_REALLY_FIRST);
+    ap_hook_map_to_storage(mod_comet_map_to_storage, NULL, NULL,
+                           APR_HOOK_REALLY_FIRST);
+    ap_hook_type_checker(mod_comet_find_type, NULL, NULL,
+                         APR_HOOK_REALLY_FIRST);
+    ap_hook_handler(mod_comet_handler, NULL, NULL, APR_HOOK_REALLY_FIRST);
+    ap_hook_handler(mod_comet_status_handler, NULL, NULL, APR_HOOK_MIDDLE);
+
+    ap_hook_process_connection(mod_comet_park_process_connection, NULL, NULL,
+                               APR_HOOK_REALLY_FIRST);
+    ap_hook_suspend_connection(mod_comet_park_suspend, NULL, NULL,
+                               APR_HOOK_REALLY_LAST);
+    ap_hook_resume_connection(mod_comet_park_resume, NULL, NULL,
+                              APR_HOOK_REALLY_FIRST);
+
+    mod_comet_access_register(p);
+    mod_comet_status_register(p);
+}
+
+module AP_MODULE_DECLARE_DATA comet_module = {
+    STANDARD20_MODULE_STUFF,
+    .create_dir_config = mod_comet_create_dir,
+    .merge_dir_config = mod_comet_merge_dir,
+    .create_server_config = mod_comet_create_server,
+    .merge_server_config = mod_comet_merge_server,
+    .cmds = mod_comet_directives,
+    .register_hooks = register_hooks,
+};

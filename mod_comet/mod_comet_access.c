@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Who may publish: cross-site requests, and `Require comet-publish`. */
+#include "mod_comet_access.h"
+
+#include <ap_provider.h>
+#include <apr_strings.h>
+#include <mod_auth.h>
+
+/* --- cross-site requests ------------------------------------------------------- */
+
+static const char *header(const request_rec *r, const char *name)
+{
+    return apr_table_get(r->headers_in, name);
+}
+
+/* "http://host:port" against Host, the scheme ignored: TLS may end at a
+ * proxy.  "null" has no host, so it never matches. */
+static int is_same_origin(const request_rec *r, const char *origin)
+{
+    const char *host = strstr(origin, "://");
+    const char *own = header(r, "Host");
+
+    return host && own && strcasecmp(host + 3, own) == 0;
+}
+
+/* Sec-Fetch-Site, where there is one, decides alone (Fetch Metadata, W3C). */
+static int is_cross_site(const request_rec *r)
+{
+    const char *site = header(r, "Sec-Fetch-Site");
+    const char *origin = header(r, "Origin");
+
+    if (site) {
+        return strcmp(site, "same-origin") != 0 && strcmp(site, "none") != 0;
+    }
+    return origin && !is_same_origin(r, origin);
+}
+
+/* Whether anything says that a browser sent it. */
+static int is_browser(const request_rec *r)
+{
+    static const char *const marks[] = {
+        "Accept-Language", "Cookie",         "Referer",        "Origin",
+        "Sec-Fetch-Site",  "Sec-Fetch-Mode", "Sec-Fetch-Dest", "Sec-Fetch-User",
+    };
+    apr_size_t i;
+
+    for (i = 0; i < sizeof(marks) / sizeof(*marks); i++) {
+        if (header(r, marks[i])) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
+/* A script of the page's own site, or no browser; never a link, an image or
+ * an address typed in. */
+static int is_script(const request_rec *r)
+{
+    const char *site = header(r, "Sec-Fetch-Site");
+    const char *mode = header(r, "Sec-Fetch-Mode");
+
+    return header(r, "X-Requested-With") || !is_browser(r)
+           || (site && strcmp(site, "same-origin") == 0
+               && (!mode || strcmp(mode, "navigate") != 0));
+}
+
+const char *mod_comet_refuse_publish(const request_rec *r)
+{
+    if (is_cross_site(r)) {
+        return "a page of another site may not publish here";
+    }
+    if (r->method_number == M_GET && !is_script(r)) {
+        return "a browser publishes by GET only from a script of this site: "
+               "send X-Requested-With, or use POST";
+    }
+    return NULL;
+}
+
+/* --- Require comet-publish -------------------------------------------------------- */
+
+typedef struct requirement_t {
+    const authz_provider *provider; /* that judges who publishes */
+    const char *line;
+    const void *parsed;
+} requirement_t;
+
+static const char *parse_requirement(cmd_parms *cmd, const char *line,
+                                     const void **parsed)
+{
+    requirement_t *requirement = apr_pcalloc(cmd->pool, sizeof(*requirement));
+    const char *rest = line;
+    const char *name = ap_getword_conf(cmd->pool, &rest);
+
+    requirement->provider = *name ? ap_lookup_provider(AUTHZ_PROVIDER_GROUP,
+                                                       name,
+                                                       AUTHZ_PROVIDER_VERSION)
+                                  : NULL;
+    if (!requirement->provider) {
+        return apr_psprintf(cmd->pool,
+                            "Require comet-publish: \"%s\" is not allowed: "
+                            "expected what Require itself takes, such as "
+                            "valid-user or user anna",
+                            name);
+    }
+    requirement->line = apr_pstrdup(cmd->pool, rest);
+    *parsed = requirement;
+    return requirement->provider->parse_require_line
+               ? requirement->provider->parse_require_line(
+                     cmd, requirement->line, &requirement->parsed)
+               : NULL;
+}
+
+/* Reading is granted; publishing is judged by the provider that is named. */
+static authz_status check_requirement(request_rec *r, const char *line,
+                                      const void *parsed)
+{
+    const mod_comet_request_t *request = mod_comet_request(r);
+    const requirement_t *requirement = parsed;
+
+    if (!request || !request->publishes) {
+        return AUTHZ_GRANTED;
+    }
+    return requirement->provider->check_authorization(r, requirement->line,
+                                                      requirement->parsed);
+}
+
+static const authz_provider publish_provider = { check_requirement,
+                                                 parse_requirement };
+
+void mod_comet_access_register(apr_pool_t *p)
+{
+    ap_register_auth_provider(p, AUTHZ_PROVIDER_GROUP, "comet-publish",
+                              AUTHZ_PROVIDER_VERSION, &publish_provider,
+                              AP_AUTH_INTERNAL_PER_CONF);
+}

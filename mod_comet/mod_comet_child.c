@@ -1,0 +1,303 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What lives in a server and in each of its children. */
+#include "mod_comet_child.h"
+
+#include <apr_strings.h>
+#include <pwd.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unixd.h>
+
+#include "mod_comet_config.h"
+#include "mod_comet_park.h"
+
+/* How long the end of a child waits for a thread that is stuck. */
+#define STOP_LIMIT apr_time_from_sec(5)
+#define STOP_LIMIT_IN_SIGNAL_HANDLER apr_time_from_sec(1)
+
+/* Set in post_config, inherited by the children. */
+static struct {
+    const comet_store_config_t *const *stores;
+    comet_bus_t *const *buses;
+    apr_size_t count;
+    comet_metrics_t *metrics;
+} parent;
+
+static mod_comet_child_t *child;
+
+mod_comet_child_t *mod_comet_child(void)
+{
+    return child;
+}
+
+comet_metrics_t *mod_comet_metrics(void)
+{
+    return parent.metrics;
+}
+
+comet_metric_e mod_comet_gauge(const mod_comet_ask_t *ask)
+{
+    if (ask->tick) {
+        return COMET_METRIC_waiting_clock;
+    }
+    return ask->transport == &comet_transport_classic
+               ? COMET_METRIC_waiting_classic
+               : COMET_METRIC_waiting_poll;
+}
+
+/* --- in the parent ---------------------------------------------------------- */
+
+/* Made once and kept over restarts: an old child's publish must reach the
+ * children of the new generation. */
+static apr_status_t retain_bus(comet_bus_t **bus, const char *path,
+                               server_rec *s)
+{
+    const char *key = apr_pstrcat(s->process->pool, "comet-bus:", path, NULL);
+    comet_bus_t **kept = ap_retained_data_get(key);
+    apr_status_t status = APR_SUCCESS;
+
+    if (!kept) {
+        kept = ap_retained_data_create(key, sizeof(*kept));
+        status = comet_bus_create(kept, s->process->pool);
+    }
+    *bus = *kept;
+    return status;
+}
+
+static apr_status_t retain_metrics(comet_metrics_t **metrics, server_rec *s)
+{
+    comet_metrics_t **kept = ap_retained_data_get("comet-metrics");
+    apr_status_t status = APR_SUCCESS;
+
+    if (!kept) {
+        kept = ap_retained_data_create("comet-metrics", sizeof(*kept));
+        status = comet_metrics_create(kept,
+                                      mod_comet_capacity()->children_limit + 8,
+                                      s->process->pool);
+    }
+    *metrics = *kept;
+    return status;
+}
+
+/* The children are not root: say so now if they will not be able to write,
+ * with the command that helps. */
+static void check_owner(const char *path, server_rec *s, apr_pool_t *p)
+{
+    uid_t uid = ap_unixd_config.user_id;
+    gid_t gid = ap_unixd_config.group_id;
+    const char *folder =
+        apr_pstrmemdup(p, path, (apr_size_t)(strrchr(path, '/') - path) + 1);
+    const char *paths[] = { folder, path };
+    struct stat info;
+    int i;
+
+    for (i = 0; i < 2 && geteuid() == 0 && uid != 0; i++) {
+        mode_t mode;
+
+        if (stat(paths[i], &info) != 0) {
+            continue;
+        }
+        mode = info.st_uid == uid   ? S_IWUSR
+               : info.st_gid == gid ? S_IWGRP
+                                    : S_IWOTH;
+        if (!(info.st_mode & mode)) {
+            ap_log_error(APLOG_MARK, APLOG_WARNING, 0, s,
+                         "CometStore: %s cannot be written by user %s: "
+                         "nothing can be published; try: chown %s '%s'",
+                         paths[i], ap_unixd_config.user_name,
+                         ap_unixd_config.user_name, paths[i]);
+        }
+    }
+}
+
+static void check_capacity(server_rec *main, apr_pool_t *p)
+{
+    const mod_comet_capacity_t *capacity = mod_comet_capacity();
+    apr_int64_t can =
+        capacity->parks
+            ? (apr_int64_t)capacity->per_child * capacity->children
+            : capacity->blocked;
+    server_rec *s;
+
+    ap_log_error(APLOG_MARK, APLOG_NOTICE, 0, main,
+                 "mod_comet %s (SQLite %s): %s, at most %" APR_INT64_T_FMT
+                 " at a time",
+                 MOD_COMET_VERSION, comet_store_version(), capacity->how, can);
+    for (s = main; s; s = s->next) {
+        apr_int64_t wanted = mod_comet_server_config(s)->max_subscribers;
+
+        if (wanted > can) {
+            ap_log_error(APLOG_MARK, APLOG_WARNING, 0, s,
+                         "CometMaxSubscribers %" APR_INT64_T_FMT
+                         ": the MPM's settings hold only %" APR_INT64_T_FMT
+                         "; raise ThreadsPerChild, ServerLimit, "
+                         "AsyncRequestWorkerFactor (event MPM) or "
+                         "ulimit -n (see conf/tuned.conf)",
+                         wanted, can);
+        }
+    }
+}
+
+int mod_comet_post_config(apr_pool_t *pconf, apr_pool_t *plog,
+                          apr_pool_t *ptemp, server_rec *s)
+{
+    apr_array_header_t *stores, *buses;
+    apr_status_t status;
+    int i;
+
+    if (ap_state_query(AP_SQ_MAIN_STATE) == AP_SQ_MS_CREATE_PRE_CONFIG) {
+        return OK; /* this pass is only to see whether the files are right */
+    }
+    stores = mod_comet_stores(pconf, s);
+    buses = apr_array_make(pconf, stores->nelts, sizeof(comet_bus_t *));
+    mod_comet_capacity_query();
+    status = retain_metrics(&parent.metrics, s);
+    for (i = 0; i < stores->nelts && status == APR_SUCCESS; i++) {
+        const char *path =
+            APR_ARRAY_IDX(stores, i, comet_store_config_t *)->path;
+        comet_bus_t *bus;
+
+        status = retain_bus(&bus, path, s);
+        APR_ARRAY_PUSH(buses, comet_bus_t *) = bus;
+        check_owner(path, s, ptemp);
+    }
+    if (status != APR_SUCCESS) {
+        ap_log_error(APLOG_MARK, APLOG_EMERG, status, s,
+                     "mod_comet: no shared memory or descriptor");
+        return HTTP_INTERNAL_SERVER_ERROR;
+    }
+    parent.stores = (const comet_store_config_t *const *)stores->elts;
+    parent.buses = (comet_bus_t *const *)buses->elts;
+    parent.count = (apr_size_t)stores->nelts;
+    if (parent.count) {
+        check_capacity(s, ptemp);
+    }
+    return OK;
+}
+
+/* --- in a child --------------------------------------------------------------- */
+
+static void log_store(const comet_store_config_t *store, apr_status_t status,
+                      const char *detail)
+{
+    char buffer[200];
+
+    if (status == APR_SUCCESS) {
+        ap_log_error(APLOG_MARK, APLOG_NOTICE, 0, child->server,
+                     "CometStore: %s works again", store->path);
+        return;
+    }
+    comet_metrics_add(COMET_METRIC_store_errors, 1);
+    ap_log_error(APLOG_MARK, APLOG_ERR, 0, child->server,
+                 "CometStore: %s: %s%s%s", store->path,
+                 comet_strerror(status, buffer, sizeof(buffer)),
+                 detail ? ": " : "", detail ? detail : "");
+}
+
+static void on_writer_error(void *baton, apr_status_t status,
+                            const char *detail)
+{
+    log_store(baton, status, detail);
+}
+
+static void on_hub_error(void *baton, const comet_store_config_t *store,
+                         apr_status_t status)
+{
+    log_store(store, status, "reading");
+}
+
+/* The child with this slot hears no hints: for the test of that promise. */
+static int is_deaf(int slot)
+{
+    const char *number = getenv("COMET_TEST_NO_HINTS");
+
+    return number && strtol(number, NULL, 10) == slot;
+}
+
+static apr_status_t end_child(void *data)
+{
+    mod_comet_child_t *ending = data;
+    int in_signal_handler = mod_comet_capacity()->prefork;
+    apr_interval_time_t limit =
+        in_signal_handler ? STOP_LIMIT_IN_SIGNAL_HANDLER : STOP_LIMIT;
+    int ended = comet_hub_stop(ending->hub, limit);
+    apr_size_t i;
+
+    for (i = 0; i < ending->store_count; i++) {
+        ended &= comet_writer_stop(ending->stores[i].writer, limit);
+        if (!in_signal_handler) {
+            comet_readers_close(ending->stores[i].readers);
+        }
+    }
+    child = NULL;
+    comet_metrics_detach();
+    if (!ended && !in_signal_handler) {
+        ap_log_error(APLOG_MARK, APLOG_WARNING, 0, ending->server,
+                     "mod_comet: a thread did not end in time");
+    }
+    return APR_SUCCESS;
+}
+
+static apr_status_t start_store(mod_comet_child_store_t *store, apr_size_t i,
+                                apr_pool_t *p)
+{
+    apr_size_t threads = (apr_size_t)mod_comet_capacity()->threads;
+    comet_writer_config_t config = {
+        .store = parent.stores[i],
+        .bus = parent.buses[i],
+        .places = threads / 4 ? threads / 4 : 1,
+        .on_error = on_writer_error,
+        .baton = (void *)parent.stores[i],
+    };
+    apr_status_t status;
+
+    store->config = parent.stores[i];
+    status = comet_readers_create(&store->readers, store->config, threads, p);
+    return status == APR_SUCCESS
+               ? comet_writer_create(&store->writer, &config, p)
+               : status;
+}
+
+void mod_comet_child_init(apr_pool_t *p, server_rec *s)
+{
+    mod_comet_child_t *made;
+    comet_hub_config_t config = {
+        .stores = parent.stores,
+        .buses = parent.buses,
+        .count = parent.count,
+        .on_error = on_hub_error,
+    };
+    apr_status_t status = APR_SUCCESS;
+
+    if (!parent.count) {
+        return;
+    }
+    mod_comet_capacity_query();
+    config.deaf = is_deaf(comet_metrics_attach(parent.metrics));
+    made = apr_pcalloc(p, sizeof(*made));
+    made->server = s;
+    made->stores = apr_pcalloc(p, parent.count * sizeof(*made->stores));
+    child = made;
+    while (made->store_count < parent.count && status == APR_SUCCESS) {
+        status = start_store(&made->stores[made->store_count],
+                             made->store_count, p);
+        made->store_count += status == APR_SUCCESS;
+    }
+    if (status == APR_SUCCESS) {
+        status = comet_hub_create(&made->hub, &config, p);
+    }
+    if (status != APR_SUCCESS) {
+        child = NULL; /* its requests get 503 */
+        ap_log_error(APLOG_MARK, APLOG_CRIT, status, s,
+                     "mod_comet: a child could not start its threads");
+        return;
+    }
+    apr_pool_pre_cleanup_register(p, made, end_child);
+}
+
+void mod_comet_child_stopping(apr_pool_t *p, int graceful)
+{
+    if (child) {
+        comet_hub_stopping(child->hub);
+    }
+}

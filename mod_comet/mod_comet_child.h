@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * @file mod_comet_child.h
+ * What lives in a server and in each of its children: the shared memory made
+ * once, and per child the hub, and for each store a writer and readers.
+ */
+#ifndef MOD_COMET_CHILD_H
+#define MOD_COMET_CHILD_H
+
+#include "comet_hub.h"
+#include "comet_metrics.h"
+#include "comet_readers.h"
+#include "comet_writer.h"
+#include "mod_comet_request.h"
+
+/** One store in this child. */
+typedef struct mod_comet_child_store_t {
+    const comet_store_config_t *config;
+    comet_writer_t *writer;
+    comet_readers_t *readers;
+} mod_comet_child_store_t;
+
+typedef struct mod_comet_child_t {
+    comet_hub_t *hub;
+    mod_comet_child_store_t *stores;
+    apr_size_t store_count;
+    server_rec *server; /* the main one, for the log */
+} mod_comet_child_t;
+
+/** This process's; NULL in the parent, without a store, and after the end. */
+mod_comet_child_t *mod_comet_child(void);
+
+/** The counters of all children; NULL when no store is configured. */
+comet_metrics_t *mod_comet_metrics(void);
+
+/** Which gauge a waiting client counts in. */
+comet_metric_e mod_comet_gauge(const mod_comet_ask_t *ask);
+
+/** post_config hook: shared memory, warnings that need the MPM. */
+int mod_comet_post_config(apr_pool_t *pconf, apr_pool_t *plog,
+                          apr_pool_t *ptemp, server_rec *s);
+
+/** child_init hook: threads and connections. */
+void mod_comet_child_init(apr_pool_t *pchild, server_rec *s);
+
+/** child_stopping hook: let everybody go.  On prefork it may run in a signal
+ * handler. */
+void mod_comet_child_stopping(apr_pool_t *pchild, int graceful);
+
+#endif /* MOD_COMET_CHILD_H */

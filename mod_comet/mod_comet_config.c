@@ -1,0 +1,575 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The directives: reading, checking and merging them. */
+#include "mod_comet_config.h"
+
+#include <apr_lib.h>
+#include <apr_strings.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+
+#include "comet_params.h"
+
+#define UNSET (-1)
+#define STORE_SCHEME "sqlite:"
+
+/* --- create, merge, get -------------------------------------------------- */
+
+#define CREATE(name, fallback) config->name = UNSET;
+#define MERGE(name, fallback) \
+    config->name = add->name != UNSET ? add->name : base->name;
+
+void *mod_comet_create_server(apr_pool_t *p, server_rec *s)
+{
+    mod_comet_server_config_t *config = apr_pcalloc(p, sizeof(*config));
+
+    config->mappings = apr_array_make(p, 4, sizeof(mod_comet_mapping_t));
+    config->store = UNSET;
+    MOD_COMET_SERVER_FIELDS(CREATE)
+    return config;
+}
+
+void *mod_comet_merge_server(apr_pool_t *p, void *base_config,
+                             void *add_config)
+{
+    const mod_comet_server_config_t *base = base_config, *add = add_config;
+    mod_comet_server_config_t *config = apr_pcalloc(p, sizeof(*config));
+
+    /* a virtual host's own come first: of equal ones the first is found */
+    config->mappings = apr_array_append(p, add->mappings, base->mappings);
+    config->store_path = add->store_path ? add->store_path : base->store_path;
+    config->store = UNSET;
+    MOD_COMET_SERVER_FIELDS(MERGE)
+    return config;
+}
+
+void *mod_comet_create_dir(apr_pool_t *p, char *dir)
+{
+    mod_comet_dir_config_t *config = apr_pcalloc(p, sizeof(*config));
+
+    MOD_COMET_DIR_FIELDS(CREATE)
+    return config;
+}
+
+void *mod_comet_merge_dir(apr_pool_t *p, void *base_config, void *add_config)
+{
+    const mod_comet_dir_config_t *base = base_config, *add = add_config;
+    mod_comet_dir_config_t *config = apr_pcalloc(p, sizeof(*config));
+
+    MOD_COMET_DIR_FIELDS(MERGE)
+    return config;
+}
+
+mod_comet_server_config_t *mod_comet_server_config(const server_rec *s)
+{
+    return ap_get_module_config(s->module_config, &comet_module);
+}
+
+static const mod_comet_dir_config_t *dir_config(const request_rec *r)
+{
+    return ap_get_module_config(r->per_dir_config, &comet_module);
+}
+
+#define OR_DEFAULT(value, fallback) \
+    ((value) != UNSET ? (value) : (apr_int64_t)(fallback))
+
+#define SERVER_GETTER(name, fallback) \
+    apr_int64_t mod_comet_##name(const request_rec *r) \
+    { \
+        return OR_DEFAULT(mod_comet_server_config(r->server)->name, \
+                          fallback); \
+    }
+MOD_COMET_SERVER_FIELDS(SERVER_GETTER)
+
+#define DIR_GETTER(name, fallback) \
+    apr_int64_t mod_comet_##name(const request_rec *r) \
+    { \
+        return OR_DEFAULT(dir_config(r)->name, fallback); \
+    }
+MOD_COMET_DIR_FIELDS(DIR_GETTER)
+
+/* --- values --------------------------------------------------------------- */
+
+static const char *wrong(cmd_parms *cmd, const char *value,
+                         const char *allowed)
+{
+    return apr_psprintf(cmd->pool, "%s: \"%s\" is not allowed: expected %s",
+                        cmd->cmd->name, value, allowed);
+}
+
+static const char *set_number(cmd_parms *cmd, const char *value,
+                              apr_int64_t minimum, apr_int64_t maximum,
+                              apr_int64_t *field)
+{
+    if (comet_params_int(comet_text(value), "", minimum, maximum, field,
+                         cmd->temp_pool)) {
+        return wrong(cmd, value,
+                     apr_psprintf(cmd->temp_pool,
+                                  "a whole number from %" APR_INT64_T_FMT
+                                  " to %" APR_INT64_T_FMT,
+                                  minimum, maximum));
+    }
+    return NULL;
+}
+
+static const char *set_duration(cmd_parms *cmd, const char *value,
+                                apr_interval_time_t minimum,
+                                apr_interval_time_t maximum,
+                                const char *allowed, apr_int64_t *field)
+{
+    apr_interval_time_t duration;
+
+    if (!apr_isdigit(*value)
+        || ap_timeout_parameter_parse(value, &duration, "s") != APR_SUCCESS
+        || duration < minimum || duration > maximum) {
+        return wrong(cmd, value, allowed);
+    }
+    *field = duration;
+    return NULL;
+}
+
+/* Where a directive is allowed: server and virtual host only. */
+#define SERVER_ONLY(cmd) \
+    ap_check_cmd_context(cmd, NOT_IN_DIR_LOC_FILE | NOT_IN_HTACCESS)
+
+static mod_comet_server_config_t *server_of(const cmd_parms *cmd)
+{
+    return mod_comet_server_config(cmd->server);
+}
+
+/* --- where it is ----------------------------------------------------------- */
+
+static const char *set_store(cmd_parms *cmd, void *dir, const char *value)
+{
+    const char *error = SERVER_ONLY(cmd);
+    const char *path = value + sizeof(STORE_SCHEME) - 1;
+    struct stat info;
+
+    if (error) {
+        return error;
+    }
+    if (strncmp(value, STORE_SCHEME, sizeof(STORE_SCHEME) - 1) != 0
+        || !*path) {
+        return wrong(cmd, value, "sqlite:PATH");
+    }
+    path = ap_server_root_relative(cmd->pool, path);
+    if (!path || path[strlen(path) - 1] == '/'
+        || (stat(path, &info) == 0 && !S_ISREG(info.st_mode))) {
+        return wrong(cmd, value, "sqlite:PATH of a file");
+    }
+    server_of(cmd)->store_path = path;
+    return NULL;
+}
+
+static const char *add_mapping(cmd_parms *cmd, mod_comet_dialect_e dialect,
+                               const char *url, const char *channel)
+{
+    apr_array_header_t *mappings = server_of(cmd)->mappings;
+    mod_comet_mapping_t *mapping;
+    apr_size_t length = strlen(url);
+    int i;
+
+    while (length && url[length - 1] == '/') {
+        length--;
+    }
+    if (url[0] != '/' || length == 0 || strpbrk(url, "?#%*")
+        || strstr(url, "//")) {
+        return wrong(cmd, url, "a path of the URL such as /comet");
+    }
+    for (i = 0; i < mappings->nelts; i++) {
+        mapping = &APR_ARRAY_IDX(mappings, i, mod_comet_mapping_t);
+        if (mapping->url_length == length
+            && memcmp(mapping->url, url, length) == 0) {
+            return apr_psprintf(cmd->pool, "%s: \"%s\" is taken already, by %s",
+                                cmd->cmd->name, url, mapping->directive);
+        }
+    }
+    mapping = apr_array_push(mappings);
+    mapping->dialect = dialect;
+    mapping->directive = cmd->cmd->name;
+    mapping->url = apr_pstrmemdup(cmd->pool, url, length);
+    mapping->url_length = length;
+    mapping->channel = channel;
+    return NULL;
+}
+
+static const char *set_endpoint(cmd_parms *cmd, void *dir, const char *url,
+                                const char *prefix)
+{
+    const char *error = SERVER_ONLY(cmd);
+    apr_size_t length = prefix ? strlen(prefix) : 0;
+
+    if (error) {
+        return error;
+    }
+    if (prefix
+        && (length < 2 || prefix[length - 1] != '/'
+            || comet_params_check_channel(
+                (comet_text_t){ prefix, length - 1 }))) {
+        return wrong(cmd, prefix,
+                     "a prefix of channels that ends in a slash, such as "
+                     "shared/");
+    }
+    return add_mapping(cmd, MOD_COMET_ENDPOINT, url, prefix ? prefix : "");
+}
+
+static const char *set_classic(cmd_parms *cmd, void *dir, const char *url,
+                               const char *channel)
+{
+    const char *error = SERVER_ONLY(cmd);
+
+    if (error) {
+        return error;
+    }
+    if (comet_params_check_channel(comet_text(channel))) {
+        return wrong(cmd, channel,
+                     apr_psprintf(cmd->temp_pool, "the name of a channel (%s)",
+                                  comet_params_check_channel(
+                                      comet_text(channel))));
+    }
+    return add_mapping(cmd, MOD_COMET_CLASSIC, url, channel);
+}
+
+static const char *set_clock(cmd_parms *cmd, void *dir, const char *url)
+{
+    const char *error = SERVER_ONLY(cmd);
+
+    return error ? error : add_mapping(cmd, MOD_COMET_CLOCK, url, "");
+}
+
+/* --- how it stores ---------------------------------------------------------- */
+
+static const char *set_sync(cmd_parms *cmd, void *dir, const char *value)
+{
+    const char *error = SERVER_ONLY(cmd);
+
+    if (error) {
+        return error;
+    }
+    if (strcasecmp(value, "full") != 0 && strcasecmp(value, "normal") != 0) {
+        return wrong(cmd, value, "full or normal");
+    }
+    server_of(cmd)->sync_full = strcasecmp(value, "full") == 0;
+    return NULL;
+}
+
+static const char *set_retain(cmd_parms *cmd, void *dir, const char *value)
+{
+    const char *error = SERVER_ONLY(cmd);
+    mod_comet_server_config_t *config = server_of(cmd);
+
+    if (error) {
+        return error;
+    }
+    if (strcasecmp(value, "all") == 0) {
+        config->retain_count = config->retain_age = 0;
+        return NULL;
+    }
+    if (strncasecmp(value, "count=", 6) == 0) {
+        return set_number(cmd, value + 6, 1, APR_INT32_MAX,
+                          &config->retain_count);
+    }
+    if (strncasecmp(value, "age=", 4) == 0) {
+        return set_duration(cmd, value + 4, apr_time_from_sec(1),
+                            apr_time_from_sec(APR_INT64_C(3153600000)),
+                            "a duration of at least 1s, such as age=720h",
+                            &config->retain_age);
+    }
+    return wrong(cmd, value, "count=NUMBER, age=DURATION or all");
+}
+
+static const char *set_max_subscribers(cmd_parms *cmd, void *dir,
+                                       const char *value)
+{
+    const char *error = SERVER_ONLY(cmd);
+
+    return error ? error
+                 : set_number(cmd, value, 1, 10000000,
+                              &server_of(cmd)->max_subscribers);
+}
+
+static const char *set_max_message_size(cmd_parms *cmd, void *dir,
+                                        const char *value)
+{
+    const char *error = SERVER_ONLY(cmd);
+
+    return error ? error
+                 : set_number(cmd, value, 1, COMET_BODY_MAX_BYTES,
+                              &server_of(cmd)->max_message_bytes);
+}
+
+static const char *set_publish_timeout(cmd_parms *cmd, void *dir,
+                                       const char *value)
+{
+    const char *error = SERVER_ONLY(cmd);
+
+    return error ? error
+                 : set_duration(cmd, value, apr_time_from_msec(10),
+                                apr_time_from_sec(60),
+                                "a duration from 10ms to 60s",
+                                &server_of(cmd)->publish_timeout);
+}
+
+/* --- per location ------------------------------------------------------------ */
+
+static const char *set_replay(cmd_parms *cmd, void *dir, const char *value)
+{
+    mod_comet_dir_config_t *config = dir;
+
+    return set_number(cmd, value, 0, COMET_REPLAY_MAX, &config->replay);
+}
+
+static const char *set_poll_timeout(cmd_parms *cmd, void *dir,
+                                    const char *value)
+{
+    mod_comet_dir_config_t *config = dir;
+
+    return set_duration(cmd, value, apr_time_from_msec(100),
+                        apr_time_from_sec(3600),
+                        "a duration from 100ms to 1h", &config->poll_timeout);
+}
+
+static const char *set_tick(cmd_parms *cmd, void *dir, const char *value)
+{
+    mod_comet_dir_config_t *config = dir;
+
+    return set_duration(cmd, value, apr_time_from_msec(100),
+                        apr_time_from_sec(10), "a duration from 100ms to 10s",
+                        &config->tick);
+}
+
+static const char *set_publish(cmd_parms *cmd, void *dir, int on)
+{
+    ((mod_comet_dir_config_t *)dir)->publish = on;
+    return NULL;
+}
+
+static const char *set_escape(cmd_parms *cmd, void *dir, int on)
+{
+    ((mod_comet_dir_config_t *)dir)->escape = on;
+    return NULL;
+}
+
+#define IN_SERVER RSRC_CONF
+#define IN_LOCATION (RSRC_CONF | ACCESS_CONF)
+
+const command_rec mod_comet_directives[] = {
+    AP_INIT_TAKE1("CometStore", set_store, NULL, IN_SERVER,
+                  "the database: sqlite:PATH"),
+    AP_INIT_TAKE12("CometEndpoint", set_endpoint, NULL, IN_SERVER,
+                   "the path of today's endpoint, and a prefix for channels"),
+    AP_INIT_TAKE2("CometClassic", set_classic, NULL, IN_SERVER,
+                  "the path of the original chat backend, and its channel"),
+    AP_INIT_TAKE1("CometClock", set_clock, NULL, IN_SERVER,
+                  "the path of the original streaming clock"),
+    AP_INIT_TAKE1("CometSync", set_sync, NULL, IN_SERVER,
+                  "full (default): a message survives a power cut; normal"),
+    AP_INIT_ITERATE("CometRetain", set_retain, NULL, IN_SERVER,
+                    "what is kept per channel: count=N age=DURATION, or all"),
+    AP_INIT_TAKE1("CometMaxSubscribers", set_max_subscribers, NULL, IN_SERVER,
+                  "the most clients that wait at a time"),
+    AP_INIT_TAKE1("CometMaxMessageSize", set_max_message_size, NULL, IN_SERVER,
+                  "the largest message, in bytes (default 65536)"),
+    AP_INIT_TAKE1("CometPublishTimeout", set_publish_timeout, NULL, IN_SERVER,
+                  "how long a publisher waits for the disk (default 2s)"),
+    AP_INIT_TAKE1("CometReplay", set_replay, NULL, IN_LOCATION,
+                  "messages a client without a cursor gets (default 50)"),
+    AP_INIT_TAKE1("CometPollTimeout", set_poll_timeout, NULL, IN_LOCATION,
+                  "how long a poll waits for news (default 25s)"),
+    AP_INIT_TAKE1("CometTick", set_tick, NULL, IN_LOCATION,
+                  "how often the clock ticks (default 1s)"),
+    AP_INIT_FLAG("CometPublish", set_publish, NULL, IN_LOCATION,
+                 "whether clients may publish (default on)"),
+    AP_INIT_FLAG("CometEscape", set_escape, NULL, IN_LOCATION,
+                 "whether the classic chat escapes HTML (default on)"),
+    { .name = NULL }
+};
+
+/* --- finding ------------------------------------------------------------------ */
+
+const mod_comet_mapping_t *
+mod_comet_find_mapping(const mod_comet_server_config_t *config,
+                       const char *path)
+{
+    const mod_comet_mapping_t *best = NULL;
+    int i;
+
+    for (i = 0; i < config->mappings->nelts; i++) {
+        const mod_comet_mapping_t *mapping =
+            &APR_ARRAY_IDX(config->mappings, i, mod_comet_mapping_t);
+        const char *rest = path + mapping->url_length;
+
+        if (strncmp(path, mapping->url, mapping->url_length) == 0
+            && (*rest == '\0'
+                || (*rest == '/' && mapping->dialect == MOD_COMET_ENDPOINT))
+            && (!best || mapping->url_length > best->url_length)) {
+            best = mapping;
+        }
+    }
+    return best;
+}
+
+/* --- checks over all ------------------------------------------------------------ */
+
+/* The real path of a database: its folder's, since the file may be made
+ * later; NULL when there is no such folder. */
+static const char *real_path(const char *path, apr_pool_t *p)
+{
+    const char *name = strrchr(path, '/') + 1;
+    char folder[PATH_MAX];
+
+    if (realpath(path, folder)) {
+        return apr_pstrdup(p, folder);
+    }
+    if (!realpath(apr_pstrmemdup(p, path, (apr_size_t)(name - path)),
+                  folder)) {
+        return NULL;
+    }
+    return apr_pstrcat(p, folder, strcmp(folder, "/") == 0 ? "" : "/", name,
+                       NULL);
+}
+
+static int is_below(const char *path, const char *folder, apr_pool_t *p)
+{
+    char real[PATH_MAX];
+    apr_size_t length;
+
+    if (!folder || !realpath(folder, real)) {
+        return 0;
+    }
+    length = strlen(real);
+    return strncmp(path, real, length) == 0
+           && (length == 1 || path[length] == '/');
+}
+
+static int check_store(const server_rec *s, const char *path, server_rec *main,
+                       apr_pool_t *p)
+{
+    server_rec *other;
+
+    for (other = main; other; other = other->next) {
+        const char *root = ((core_server_config *)ap_get_core_module_config(
+                                other->module_config))
+                               ->ap_document_root;
+
+        if (is_below(path, root, p)) {
+            ap_log_error(APLOG_MARK, APLOG_EMERG, 0, s,
+                         "CometStore: %s lies below the DocumentRoot %s: "
+                         "it could be downloaded, and reading it breaks "
+                         "SQLite's locks; put it elsewhere",
+                         path, root);
+            return HTTP_INTERNAL_SERVER_ERROR;
+        }
+    }
+    return OK;
+}
+
+static int check_server(server_rec *s, server_rec *main, apr_pool_t *p)
+{
+    const mod_comet_server_config_t *config = mod_comet_server_config(s);
+    const mod_comet_mapping_t *mapping =
+        config->mappings->nelts ? (mod_comet_mapping_t *)config->mappings->elts
+                                : NULL;
+    const char *path;
+
+    if (!config->store_path) {
+        if (!mapping) {
+            return OK;
+        }
+        ap_log_error(APLOG_MARK, APLOG_EMERG, 0, s,
+                     "%s %s: no CometStore is set for this server; add "
+                     "CometStore sqlite:PATH",
+                     mapping->directive, mapping->url);
+        return HTTP_INTERNAL_SERVER_ERROR;
+    }
+    path = real_path(config->store_path, p);
+    if (!path) {
+        ap_log_error(APLOG_MARK, APLOG_EMERG, 0, s,
+                     "CometStore: the folder of %s does not exist",
+                     config->store_path);
+        return HTTP_INTERNAL_SERVER_ERROR;
+    }
+    return check_store(s, path, main, p);
+}
+
+/* One store cannot be kept in two ways. */
+static int check_same(server_rec *a, server_rec *b, apr_pool_t *p)
+{
+    const mod_comet_server_config_t *one = mod_comet_server_config(a);
+    const mod_comet_server_config_t *two = mod_comet_server_config(b);
+
+    if (!one->store_path || !two->store_path
+        || strcmp(real_path(one->store_path, p),
+                  real_path(two->store_path, p))
+               != 0
+        || (one->sync_full == two->sync_full
+            && one->retain_count == two->retain_count
+            && one->retain_age == two->retain_age)) {
+        return OK;
+    }
+    ap_log_error(APLOG_MARK, APLOG_EMERG, 0, b,
+                 "CometStore: %s is used by two servers with different "
+                 "CometSync or CometRetain",
+                 two->store_path);
+    return HTTP_INTERNAL_SERVER_ERROR;
+}
+
+int mod_comet_check_config(apr_pool_t *pconf, apr_pool_t *plog,
+                           apr_pool_t *ptemp, server_rec *main)
+{
+    server_rec *s, *other;
+    int rv = OK;
+
+    for (s = main; s && rv == OK; s = s->next) {
+        rv = check_server(s, main, ptemp);
+        for (other = main; other != s && rv == OK; other = other->next) {
+            rv = check_same(other, s, ptemp);
+        }
+    }
+    return rv;
+}
+
+static int find_store(const apr_array_header_t *stores, const char *path)
+{
+    int i;
+
+    for (i = 0; i < stores->nelts; i++) {
+        if (strcmp(APR_ARRAY_IDX(stores, i, comet_store_config_t *)->path,
+                   path)
+            == 0) {
+            return i;
+        }
+    }
+    return -1;
+}
+
+apr_array_header_t *mod_comet_stores(apr_pool_t *pconf, server_rec *main)
+{
+    apr_array_header_t *stores =
+        apr_array_make(pconf, 1, sizeof(comet_store_config_t *));
+    server_rec *s;
+
+    for (s = main; s; s = s->next) {
+        mod_comet_server_config_t *config = mod_comet_server_config(s);
+        const char *path =
+            config->store_path ? real_path(config->store_path, pconf) : NULL;
+        comet_store_config_t *store;
+
+        if (!path) {
+            continue;
+        }
+        config->store = find_store(stores, path);
+        if (config->store < 0) {
+            store = apr_pcalloc(pconf, sizeof(*store));
+            store->path = path;
+            store->sync_full = OR_DEFAULT(config->sync_full, 1) != 0;
+            store->busy_timeout = OR_DEFAULT(config->publish_timeout,
+                                             apr_time_from_sec(2));
+            store->retain_count = OR_DEFAULT(config->retain_count, 0);
+            store->retain_age = OR_DEFAULT(config->retain_age, 0);
+            config->store = stores->nelts;
+            APR_ARRAY_PUSH(stores, comet_store_config_t *) = store;
+        }
+    }
+    return stores;
+}

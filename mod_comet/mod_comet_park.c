@@ -1,0 +1,601 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Waiting without a thread: parking connections in the event MPM. */
+#include "mod_comet_park.h"
+
+#include <ap_mpm.h>
+#include <apr_portable.h>
+#include <apr_strings.h>
+#include <http_connection.h>
+#include <linux/errqueue.h>
+#include <linux/net_tstamp.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+
+#include "mod_comet_block.h"
+#include "mod_comet_child.h"
+#include "mod_comet_output.h"
+
+/* Over the cap a classic poll is told "no news" after this long: its page
+ * would pause for 5 s after any error. */
+#define OVERFLOW_HOLD apr_time_from_sec(1)
+
+typedef enum {
+    EMPTY, /* nothing waits; the struct is kept for the connection's next */
+    PREPARED, /* the handler has suspended; the hub does not know yet */
+    JOINED, /* the hub may serve it, the MPM may resume it */
+    RESUMED /* the MPM has given it to a worker */
+} park_state_e;
+
+/* One for each connection that ever waited, in the connection's pool. */
+typedef struct park_t {
+    comet_subscriber_t subscriber; /* first: serve() gets its address */
+    park_state_e state; /* [owner thread] */
+    conn_rec *c;
+    request_rec *r; /* NULL: answered; the rest of the request is gone */
+    const mod_comet_ask_t *ask; /* in r's pool */
+    apr_bucket_brigade *brigade;
+    int fd;
+    int store;
+    comet_metric_e gauge; /* which waiting_* it counts in */
+    apr_interval_time_t keep_alive; /* how long it may rest, answered */
+    apr_interval_time_t rearm_every; /* 0: it ends before Timeout */
+    apr_time_t rearm_at;
+} park_t;
+
+/* --- what the MPM can hold ---------------------------------------------------- */
+
+static mod_comet_capacity_t capacity;
+
+const mod_comet_capacity_t *mod_comet_capacity(void)
+{
+    return &capacity;
+}
+
+/* AsyncRequestWorkerFactor is not to be asked for, only to be read. */
+static double find_async_factor(void)
+{
+    const ap_directive_t *directive;
+
+    for (directive = ap_conftree; directive; directive = directive->next) {
+        if (strcasecmp(directive->directive, "AsyncRequestWorkerFactor")
+            == 0) {
+            return strtod(directive->args, NULL);
+        }
+    }
+    return 2;
+}
+
+/* A child takes ThreadsPerChild + (idle - 1) x AsyncRequestWorkerFactor
+ * connections (measured); a fifth stays free for everything else. */
+static apr_size_t parks_per_child(double factor)
+{
+    struct rlimit files = { .rlim_cur = 1024 };
+    double connections =
+        capacity.threads + (capacity.threads - 1) * factor;
+    double descriptors;
+
+    getrlimit(RLIMIT_NOFILE, &files);
+    descriptors = files.rlim_cur == RLIM_INFINITY
+                      ? connections
+                      : (double)files.rlim_cur - 200;
+    connections = connections * 0.8;
+    if (descriptors < connections) {
+        connections = descriptors;
+    }
+    return connections < 1 ? 1 : (apr_size_t)connections;
+}
+
+void mod_comet_capacity_query(void)
+{
+    static double factor = -1; /* of the parent: a child has no conftree */
+    int threaded = 0, can_wait = 0;
+
+    ap_mpm_query(AP_MPMQ_MAX_THREADS, &capacity.threads);
+    ap_mpm_query(AP_MPMQ_MAX_DAEMONS, &capacity.children);
+    ap_mpm_query(AP_MPMQ_HARD_LIMIT_DAEMONS, &capacity.children_limit);
+    ap_mpm_query(AP_MPMQ_IS_THREADED, &threaded);
+#ifdef AP_MPMQ_CAN_WAITIO
+    if (ap_mpm_query(AP_MPMQ_CAN_WAITIO, &can_wait) != APR_SUCCESS) {
+        can_wait = 0;
+    }
+#endif
+    if (capacity.threads < 1) {
+        capacity.threads = 1;
+    }
+    if (ap_conftree) {
+        factor = find_async_factor();
+    }
+    capacity.prefork = threaded == AP_MPMQ_NOT_SUPPORTED;
+    capacity.parks = can_wait > 0;
+    capacity.per_child = capacity.parks ? parks_per_child(factor) : 0;
+    capacity.blocked = capacity.children * capacity.threads / 2;
+    if (capacity.blocked < 1) {
+        capacity.blocked = 1;
+    }
+    capacity.how = capacity.parks
+                       ? "waiting clients are parked without a thread"
+                       : "each waiting client holds a thread (this MPM or "
+                         "httpd before 2.4.63 cannot park)";
+}
+
+/* --- writing (the hub's thread while pinned, else the owner's) ----------------- */
+
+/* The MPM is told by its own means: it sees the end of the input. */
+static void make_mpm_close(park_t *park)
+{
+    shutdown(park->fd, SHUT_RD);
+}
+
+static void lose(park_t *park)
+{
+    park->c->aborted = 1;
+    comet_metrics_add(COMET_METRIC_dropped, 1);
+    make_mpm_close(park);
+}
+
+static void note_blocked(park_t *park)
+{
+    park->subscriber.blocked_fd =
+        park->c->data_in_output_filters ? park->fd : -1;
+}
+
+/*
+ * Keep a stream past the MPM's Timeout: with this option the peer's ACK of
+ * what is sent next wakes the MPM, whose hook then parks it anew.  A peer
+ * that is gone acknowledges nothing, and its time runs out.
+ */
+static void arm(park_t *park)
+{
+    int on = SOF_TIMESTAMPING_TX_ACK | SOF_TIMESTAMPING_SOFTWARE
+             | SOF_TIMESTAMPING_OPT_TSONLY;
+    apr_time_t now = comet_monotonic();
+
+    if (park->rearm_every && now >= park->rearm_at) {
+        park->rearm_at = now + park->rearm_every;
+        setsockopt(park->fd, SOL_SOCKET, SO_TIMESTAMPING, &on, sizeof(on));
+    }
+}
+
+/* Take the ACKs that were reported. @return whether there was any */
+static int disarm(park_t *park)
+{
+    char data[256], control[256];
+    int off = 0, any = 0;
+    struct iovec piece = { data, sizeof(data) };
+    struct msghdr header = { .msg_iov = &piece, .msg_iovlen = 1,
+                             .msg_control = control,
+                             .msg_controllen = sizeof(control) };
+
+    while (recvmsg(park->fd, &header, MSG_ERRQUEUE | MSG_DONTWAIT) >= 0) {
+        header.msg_controllen = sizeof(control);
+        any = 1;
+    }
+    if (any) {
+        setsockopt(park->fd, SOL_SOCKET, SO_TIMESTAMPING, &off, sizeof(off));
+        comet_metrics_add(COMET_METRIC_rearmed, 1);
+    }
+    return any;
+}
+
+static apr_status_t write_answer(park_t *park, comet_message_t *const *messages,
+                                 apr_size_t count)
+{
+    const mod_comet_ask_t *ask = park->ask;
+    comet_answer_t answer = {
+        .messages = messages,
+        .count = count,
+        .cursor = count ? messages[count - 1]->timestamp : ask->cursor,
+        .gap = ask->gap,
+        .escape = ask->escape,
+    };
+    comet_buffer_t out = { .data = NULL };
+    apr_status_t status = APR_ENOMEM;
+
+    ask->transport->encode(&out, &answer);
+    if (!out.failed) {
+        arm(park);
+        status = mod_comet_output_write(park->r, park->brigade, out.data,
+                                        out.length);
+    }
+    comet_buffer_free(&out);
+    comet_metrics_add(count ? COMET_METRIC_delivered
+                            : COMET_METRIC_unanswered,
+                      count ? (apr_int64_t)count : 1);
+    return status;
+}
+
+/* End the request; the connection lives on if it may. */
+static apr_status_t end_request(park_t *park, int complete, int close)
+{
+    request_rec *r = park->r;
+
+    if (close) {
+        park->c->keepalive = AP_CONN_CLOSE;
+    }
+    park->r = NULL;
+    park->ask = NULL;
+    comet_metrics_add(park->gauge, -1);
+    return mod_comet_output_end(r, park->brigade, complete);
+}
+
+/* The one answer of a poll, and the end of it. */
+static apr_status_t answer_poll(park_t *park, comet_message_t *const *messages,
+                                apr_size_t count, int close)
+{
+    apr_status_t status = write_answer(park, messages, count);
+    apr_status_t ended = end_request(park, status == APR_SUCCESS, close);
+
+    return status == APR_SUCCESS ? ended : status;
+}
+
+/* A client leaves or must leave: finish what it waits for, as its kind is
+ * finished. */
+static apr_status_t dismiss(park_t *park, int close)
+{
+    return park->ask->transport->streams ? end_request(park, 1, 1)
+                                         : answer_poll(park, NULL, 0, close);
+}
+
+/* --- served by the hub ------------------------------------------------------------ */
+
+/* Answered: it rests until the client's next request, which the MPM sees,
+ * or until its keep-alive time is over. */
+static comet_verdict_e rest(park_t *park, unsigned reasons)
+{
+    conn_rec *c = park->c;
+    int over = (reasons & COMET_TIMEOUT) != 0
+               || c->keepalive != AP_CONN_KEEPALIVE;
+
+    if (over && c->data_in_output_filters && !c->aborted
+        && !(reasons & COMET_STOPPING)) {
+        /* it still takes its answer; the MPM's Timeout is the limit */
+        park->subscriber.timeout_at = comet_monotonic() + park->keep_alive;
+    }
+    else if (over || c->aborted || (reasons & COMET_STOPPING)) {
+        make_mpm_close(park);
+    }
+    return COMET_REST;
+}
+
+static comet_verdict_e serve_stream(park_t *park,
+                                    const comet_occasion_t *occasion)
+{
+    apr_status_t status = APR_SUCCESS;
+
+    if (occasion->count) {
+        status = write_answer(park, occasion->messages, occasion->count);
+    }
+    if (status != APR_SUCCESS) {
+        lose(park);
+    }
+    else if (occasion->reasons & COMET_STOPPING) {
+        end_request(park, 1, 1);
+    }
+    note_blocked(park);
+    return park->r && status == APR_SUCCESS ? COMET_WAIT
+                                            : rest(park, occasion->reasons);
+}
+
+static comet_verdict_e serve_poll(park_t *park,
+                                  const comet_occasion_t *occasion)
+{
+    int stopping = (occasion->reasons & COMET_STOPPING) != 0;
+
+    if (!occasion->count && !stopping
+        && !(occasion->reasons & COMET_TIMEOUT)) {
+        return COMET_WAIT;
+    }
+    if (answer_poll(park, occasion->messages, occasion->count, stopping)
+        != APR_SUCCESS) {
+        lose(park);
+    }
+    note_blocked(park);
+    park->subscriber.timeout_at = comet_monotonic() + park->keep_alive;
+    return rest(park, occasion->reasons & COMET_STOPPING);
+}
+
+static comet_verdict_e serve(comet_subscriber_t *subscriber,
+                             const comet_occasion_t *occasion)
+{
+    park_t *park = (park_t *)subscriber;
+
+    if (occasion->reasons & COMET_WRITABLE) {
+        if (mod_comet_output_push(park->c) != APR_SUCCESS) {
+            lose(park);
+        }
+        note_blocked(park);
+    }
+    if (!park->r) {
+        return rest(park, occasion->reasons);
+    }
+    return park->ask->transport->streams ? serve_stream(park, occasion)
+                                         : serve_poll(park, occasion);
+}
+
+/* --- parking ------------------------------------------------------------------------ */
+
+static park_t *find_park(const conn_rec *c)
+{
+    return ap_get_module_config(c->conn_config, &comet_module);
+}
+
+static park_t *make_park(conn_rec *c)
+{
+    park_t *park = find_park(c);
+    apr_os_sock_t fd;
+
+    if (!park) {
+        park = apr_pcalloc(c->pool, sizeof(*park));
+        park->c = c;
+        park->brigade = apr_brigade_create(c->pool, c->bucket_alloc);
+        ap_set_module_config(c->conn_config, &comet_module, park);
+    }
+    apr_os_sock_get(&fd, ap_get_conn_socket(c));
+    park->fd = fd;
+    return park;
+}
+
+static const server_rec *timeout_server(const request_rec *r)
+{
+    return r->server->keep_alive_timeout_set ? r->server
+                                             : r->connection->base_server;
+}
+
+static void prepare(park_t *park, request_rec *r, const mod_comet_ask_t *ask)
+{
+    apr_time_t now = comet_monotonic();
+    apr_interval_time_t timeout = timeout_server(r)->timeout;
+
+    park->r = r;
+    park->ask = ask;
+    park->store = mod_comet_server_config(r->server)->store;
+    park->keep_alive = timeout_server(r)->keep_alive_timeout;
+    park->rearm_every = ask->transport->streams ? timeout / 3 : 0;
+    park->rearm_at = now;
+    park->gauge = mod_comet_gauge(ask);
+    park->subscriber.serve = serve;
+    park->subscriber.seen = ask->seen;
+    park->subscriber.limit = ask->limit;
+    park->subscriber.timeout_at =
+        ask->transport->streams ? 0 : now + ask->hold;
+    comet_metrics_add(park->gauge, 1);
+    park->state = PREPARED;
+}
+
+/* Headers, and what a stream opens with. */
+static apr_status_t open_answer(park_t *park)
+{
+    const comet_transport_t *transport = park->ask->transport;
+    comet_buffer_t out = { .data = NULL };
+    comet_answer_t first = { .cursor = apr_time_now() };
+    apr_status_t status;
+
+    mod_comet_output_prepare(park->r, transport);
+    if (transport->open) {
+        transport->open(&out);
+        transport->encode(&out, &first); /* a clock ticks at once */
+    }
+    status = out.failed ? APR_ENOMEM
+                        : mod_comet_output_write(park->r, park->brigade,
+                                                 out.data, out.length);
+    comet_buffer_free(&out);
+    note_blocked(park);
+    return status;
+}
+
+static int is_full(const request_rec *r)
+{
+    apr_int64_t cap = mod_comet_max_subscribers(r);
+    const mod_comet_child_t *child = mod_comet_child();
+
+    return comet_hub_members(child->hub) >= capacity.per_child
+           || (cap
+               && comet_metrics_gauge(mod_comet_metrics(),
+                                      COMET_METRIC_waiting_classic)
+                          + comet_metrics_gauge(mod_comet_metrics(),
+                                                COMET_METRIC_waiting_poll)
+                          + comet_metrics_gauge(mod_comet_metrics(),
+                                                COMET_METRIC_waiting_clock)
+                      >= cap);
+}
+
+/* Whether this connection can be parked in the MPM. */
+static int can_park(const conn_rec *c)
+{
+    return capacity.parks && !c->master && c->cs;
+}
+
+int mod_comet_park(request_rec *r, mod_comet_ask_t *ask)
+{
+    conn_rec *c = r->connection;
+    park_t *park;
+
+    if (is_full(r)) {
+        comet_metrics_add(COMET_METRIC_turned_away, 1);
+        if (ask->transport != &comet_transport_classic || !can_park(c)) {
+            return mod_comet_output_error(
+                r, HTTP_SERVICE_UNAVAILABLE,
+                "too many clients are waiting; try again later");
+        }
+        if (ask->hold > OVERFLOW_HOLD) {
+            ask->hold = OVERFLOW_HOLD;
+        }
+    }
+    if (!can_park(c)) {
+        return mod_comet_block(r, ask, capacity.blocked);
+    }
+    park = make_park(c);
+    prepare(park, r, ask);
+    if (open_answer(park) != APR_SUCCESS) {
+        park->state = EMPTY;
+        park->r = NULL;
+        comet_metrics_add(park->gauge, -1);
+        c->aborted = 1;
+        return OK;
+    }
+    return SUSPENDED;
+}
+
+/* --- hooks ---------------------------------------------------------------------------- */
+
+/* suspend_connection, last of all: from here on the hub may serve it. */
+void mod_comet_park_suspend(conn_rec *c, request_rec *r)
+{
+    park_t *park = find_park(c);
+    mod_comet_child_t *child = mod_comet_child();
+    apr_status_t status;
+
+    if (!park || park->state != PREPARED) {
+        return;
+    }
+    park->state = JOINED;
+    status = park->ask->tick
+                 ? comet_hub_join_clock(child->hub, &park->subscriber,
+                                        park->ask->tick)
+                 : comet_hub_join(child->hub, &park->subscriber,
+                                  (apr_size_t)park->store,
+                                  park->ask->channel);
+    if (status != APR_SUCCESS) {
+        ap_log_cerror(APLOG_MARK, APLOG_ERR, status, c,
+                      "mod_comet: cannot wait");
+        make_mpm_close(park);
+    }
+}
+
+/* resume_connection, first of all: from here on it is this thread's. */
+void mod_comet_park_resume(conn_rec *c, request_rec *r)
+{
+    park_t *park = find_park(c);
+    mod_comet_child_t *child = mod_comet_child();
+
+    if (!park || park->state != JOINED || !child) {
+        return;
+    }
+    comet_hub_leave(child->hub, &park->subscriber);
+    park->state = RESUMED;
+    if (park->r && !c->sbh) {
+        /* the pool is being destroyed, and the request with it */
+        comet_metrics_add(park->gauge, -1);
+        park->r = NULL;
+    }
+    else if (park->r && c->cs->state == CONN_STATE_LINGER) {
+        /* the MPM's Timeout: nothing was acknowledged for that long */
+        comet_metrics_add(COMET_METRIC_dropped, 1);
+        dismiss(park, 1);
+    }
+}
+
+typedef enum { PEEK_NOTHING, PEEK_DATA, PEEK_GONE } peek_e;
+
+/* Whether the client has sent something, or has left.  Below mod_reqtimeout,
+ * whose clock must not start.  Core's first answer at the end of input is
+ * "0 bytes"; only the second is EOF. */
+static peek_e peek(park_t *park)
+{
+    ap_filter_t *filter = park->c->input_filters;
+    apr_status_t status = APR_SUCCESS;
+    apr_off_t length = 0;
+    int tries;
+
+    while (filter && strcasecmp(filter->frec->name, "reqtimeout") == 0) {
+        filter = filter->next;
+    }
+    for (tries = 0; tries < 2 && status == APR_SUCCESS && !length; tries++) {
+        status = ap_get_brigade(filter, park->brigade, AP_MODE_SPECULATIVE,
+                                APR_NONBLOCK_READ, 1);
+        if (status == APR_SUCCESS) {
+            apr_brigade_length(park->brigade, 0, &length);
+        }
+        apr_brigade_cleanup(park->brigade);
+    }
+    if (length > 0) {
+        return PEEK_DATA;
+    }
+    return status == APR_SUCCESS || APR_STATUS_IS_EAGAIN(status)
+               ? PEEK_NOTHING
+               : PEEK_GONE;
+}
+
+static void park_in_mpm(conn_rec *c)
+{
+    c->cs->state = CONN_STATE_ASYNC_WAITIO;
+    c->cs->sense = CONN_SENSE_WANT_READ;
+}
+
+/* The MPM woke us while the client was waiting.
+ * @return whether it goes on waiting */
+static int go_on_waiting(park_t *park)
+{
+    conn_rec *c = park->c;
+    apr_status_t status;
+
+    if (park->ask->transport->streams) {
+        disarm(park);
+    }
+    switch (c->aborted ? PEEK_GONE : peek(park)) {
+    case PEEK_NOTHING:
+        park->state = PREPARED;
+        park_in_mpm(c);
+        return 1;
+    case PEEK_DATA:
+        status = dismiss(park, 0);
+        if (status != APR_SUCCESS) {
+            c->aborted = 1;
+        }
+        break;
+    case PEEK_GONE:
+        comet_metrics_add(COMET_METRIC_departed, !c->aborted);
+        c->aborted = 1;
+        end_request(park, 0, 1);
+        break;
+    }
+    return 0;
+}
+
+/* Answer a poll behind which the next request waits already, and have the
+ * MPM go on to that. */
+static void answer_pipelined(park_t *park)
+{
+    if (dismiss(park, 0) != APR_SUCCESS) {
+        park->c->aborted = 1;
+    }
+    park->state = EMPTY;
+    park->c->data_in_input_filters = 1;
+    park->c->cs->state = CONN_STATE_WRITE_COMPLETION;
+}
+
+int mod_comet_park_process_connection(conn_rec *c)
+{
+    static __thread int inside; /* httpd's own hooks run within ours */
+    park_t *park = find_park(c);
+    int rv;
+
+    if (inside || !can_park(c)) {
+        return DECLINED;
+    }
+    if (park && park->state == RESUMED) {
+        if (park->r && go_on_waiting(park)) {
+            return OK;
+        }
+        park->state = EMPTY;
+        if (c->keepalive != AP_CONN_KEEPALIVE || c->aborted) {
+            c->cs->state = CONN_STATE_LINGER;
+            return OK;
+        }
+    }
+    inside = 1;
+    rv = ap_run_process_connection(c);
+    inside = 0;
+    park = find_park(c);
+    if (park && park->state == PREPARED
+        && c->cs->state == CONN_STATE_SUSPENDED) {
+        if (!park->ask->transport->streams && peek(park) == PEEK_DATA) {
+            answer_pipelined(park);
+        }
+        else {
+            park_in_mpm(c);
+        }
+    }
+    return rv == DECLINED ? DONE : rv;
+}

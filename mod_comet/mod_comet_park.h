@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * @file mod_comet_park.h
+ * Waiting without a thread, and with one where there is no other way.  The
+ * only file that knows the MPM.
+ *
+ * Event MPM, HTTP/1.1, httpd >= 2.4.63: the connection is parked in the MPM
+ * (CONN_STATE_ASYNC_WAITIO).  The MPM owns it and watches for input and for
+ * its Timeout; the hub borrows it, pinned, to write.  Whoever of the two
+ * comes first wins under the hub's lock; the other one waits.
+ *
+ *   handler ------ PREPARED ---suspend hook---> JOINED --resume hook--+
+ *                     ^                                               |
+ *                     |  nothing for us: wait on                      v
+ *                     +--------------------------------------- RESUMED (or
+ *                                                        EMPTY when answered)
+ *
+ * Everywhere else (prefork, worker, HTTP/2, older httpd) the request's own
+ * thread waits on a condition, under a cap.
+ */
+#ifndef MOD_COMET_PARK_H
+#define MOD_COMET_PARK_H
+
+#include "mod_comet_request.h"
+
+/** What the MPM can hold, asked once at start. */
+typedef struct mod_comet_capacity_t {
+    int threads; /* per child */
+    int children; /* at most */
+    int children_limit; /* ServerLimit: also old generations */
+    int prefork; /* a child is one thread; signals run hooks in handlers */
+    int parks; /* whether waiting costs no thread */
+    apr_size_t per_child; /* clients that may be parked in a child */
+    int blocked; /* clients of all children that may hold a thread each */
+    const char *how; /* for the log */
+} mod_comet_capacity_t;
+
+/** Ask the MPM.  Called in post_config and, again, in child_init. */
+const mod_comet_capacity_t *mod_comet_capacity(void);
+void mod_comet_capacity_query(void);
+
+/**
+ * Let a request wait: for a message, for its time limit, for the client.
+ * Its headers and what a stream opens with are sent at once.
+ * @param ask  in the request's pool; what was found to be missing so far
+ * @return what the handler returns: SUSPENDED, OK when it is over already,
+ *         or an HTTP error (the headers are not sent then)
+ */
+int mod_comet_park(request_rec *r, mod_comet_ask_t *ask);
+
+/** Hooks. */
+int mod_comet_park_process_connection(conn_rec *c);
+void mod_comet_park_suspend(conn_rec *c, request_rec *r);
+void mod_comet_park_resume(conn_rec *c, request_rec *r);
+
+#endif /* MOD_COMET_PARK_H */

@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Claiming the requests that are mapped, before anything looks at the disk. */
+#include "mod_comet_request.h"
+
+#include <apr_strings.h>
+
+const mod_comet_request_t *mod_comet_request(const request_rec *r)
+{
+    return ap_get_module_config(r->request_config, &comet_module);
+}
+
+/* Whatever the method says, a classic request with a message publishes. */
+static int would_publish(const request_rec *r,
+                         const mod_comet_request_t *request)
+{
+    comet_text_t text;
+
+    switch (request->mapping->dialect) {
+    case MOD_COMET_CLASSIC:
+        return r->method_number != M_OPTIONS
+               && comet_params_get(&request->query, "msg", &text)
+               && text.length > 0;
+    case MOD_COMET_ENDPOINT:
+        return r->method_number == M_POST;
+    default:
+        return 0;
+    }
+}
+
+int mod_comet_translate_name(request_rec *r)
+{
+    const mod_comet_mapping_t *mapping =
+        mod_comet_find_mapping(mod_comet_server_config(r->server), r->uri);
+    mod_comet_request_t *request;
+
+    if (!mapping) {
+        return DECLINED;
+    }
+    request = apr_pcalloc(r->pool, sizeof(*request));
+    request->mapping = mapping;
+    comet_params_parse(&request->query, comet_text(r->args ? r->args : ""),
+                       r->pool);
+    request->publishes = would_publish(r, request);
+    ap_set_module_config(r->request_config, &comet_module, request);
+    /* a name that no file has, for modules that want one */
+    r->filename = apr_pstrcat(r->pool, "comet:", r->uri, NULL);
+    return OK;
+}
+
+int mod_comet_map_to_storage(request_rec *r)
+{
+    return mod_comet_request(r) ? OK : DECLINED;
+}
+
+int mod_comet_find_type(request_rec *r)
+{
+    if (!mod_comet_request(r)) {
+        return DECLINED;
+    }
+    r->handler = "comet";
+    return OK;
+}

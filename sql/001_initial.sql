@@ -1,0 +1,145 @@
+-- SPDX-License-Identifier: Apache-2.0
+-- Version 1 of mod_comet's database: the message log.
+--
+-- This file is a public interface.  Read and write the view "message":
+--
+--   SELECT datetime(timestamp / 1e6, 'unixepoch'), author, body
+--     FROM message WHERE channel = 'chat' ORDER BY timestamp DESC LIMIT 20;
+--   INSERT INTO message(channel, body) VALUES('chat', 'deploy finished');
+--   DELETE FROM message WHERE author = 'spammer';
+--
+-- An INSERT is on every connected page within an instant of its commit.  The
+-- database gives the timestamp; the program that inserts may read it, in the
+-- same transaction, by SELECT last FROM comet_clock.  Wait for your turn
+-- instead of failing when the web server is writing: ".timeout 5000" in
+-- sqlite3, PDO::ATTR_TIMEOUT in PHP, timeout=5 in Python.
+--
+-- The module runs this once, in one transaction, and then sets
+-- application_id to 0x434f4d54 ("COMT") and user_version to 1.  It works
+-- with SQLite 3.9 and later.
+
+CREATE TABLE comet_clock(
+  -- One row: what changes whenever the log does.
+  one INTEGER PRIMARY KEY CHECK (one = 1),
+  -- The last timestamp given: never smaller than any message's.
+  last INTEGER NOT NULL DEFAULT 0
+    CHECK (typeof(last) = 'integer' AND last BETWEEN 0 AND 9007199254740991),
+  -- Grows with every message removed, by whomever.
+  erased INTEGER NOT NULL DEFAULT 0
+    CHECK (typeof(erased) = 'integer' AND erased >= 0)
+);
+INSERT INTO comet_clock(one) VALUES(1);
+
+CREATE TABLE channel(
+  id INTEGER PRIMARY KEY,
+  name TEXT NOT NULL UNIQUE,
+  -- The highest timestamp that retention (CometRetain) has removed; 0: none.
+  floor INTEGER NOT NULL DEFAULT 0
+    CHECK (typeof(floor) = 'integer'
+           AND floor BETWEEN 0 AND 9007199254740991),
+  CONSTRAINT "a channel's name is text of 1 to 255 bytes"
+    CHECK (typeof(name) = 'text'
+           AND length(CAST(name AS BLOB)) BETWEEN 1 AND 255),
+  -- U+0000, U+0001 to U+001F, U+007F to U+009F
+  CONSTRAINT "a channel's name has no control characters"
+    CHECK (instr(CAST(name AS BLOB), x'00') = 0
+           AND name NOT GLOB '*[' || char(1, 45, 31, 127, 45, 159) || ']*'),
+  CONSTRAINT "a channel's name has no empty, '.' or '..' path segment"
+    CHECK (instr('/' || name || '/', '//') = 0
+           AND instr('/' || name || '/', '/./') = 0
+           AND instr('/' || name || '/', '/../') = 0)
+);
+
+CREATE TABLE message_log(
+  -- Use the view "message" instead: it keeps comet_clock right.
+  -- The timestamp: microseconds since the epoch, unique and increasing.
+  id INTEGER PRIMARY KEY CHECK (id BETWEEN 1 AND 9007199254740991),
+  channel_id INTEGER NOT NULL REFERENCES channel(id),
+  -- The name of the event on the page.
+  type TEXT NOT NULL DEFAULT 'message',
+  -- The authenticated user who published it; NULL: nobody.
+  author TEXT,
+  body TEXT NOT NULL,
+  CONSTRAINT "a type is text of 1 to 255 bytes without control characters"
+    CHECK (typeof(type) = 'text'
+           AND length(CAST(type AS BLOB)) BETWEEN 1 AND 255
+           AND instr(CAST(type AS BLOB), x'00') = 0
+           AND type NOT GLOB '*[' || char(1, 45, 31, 127, 45, 159) || ']*'),
+  CONSTRAINT "an author is NULL or text of 1 to 255 bytes without NUL"
+    CHECK (author IS NULL
+           OR (typeof(author) = 'text'
+               AND length(CAST(author AS BLOB)) BETWEEN 1 AND 255
+               AND instr(CAST(author AS BLOB), x'00') = 0)),
+  CONSTRAINT "a body is text of 1 to 1048576 bytes without NUL"
+    CHECK (typeof(body) = 'text'
+           AND length(CAST(body AS BLOB)) BETWEEN 1 AND 1048576
+           AND instr(CAST(body AS BLOB), x'00') = 0)
+);
+
+-- History of one channel, oldest or newest first.
+CREATE INDEX message_by_channel ON message_log(channel_id, id);
+
+-- What users of the database see.
+CREATE VIEW message(timestamp, channel, type, author, body) AS
+  SELECT m.id, c.name, m.type, m.author, m.body
+    FROM message_log AS m JOIN channel AS c ON c.id = m.channel_id;
+
+-- Publish: number the message and store it.  A system clock set back does not
+-- set timestamps back.
+CREATE TRIGGER message_insert INSTEAD OF INSERT ON message
+BEGIN
+  SELECT RAISE(ABORT, 'the timestamp is given by the database: leave it out')
+   WHERE NEW.timestamp IS NOT NULL;
+  INSERT INTO channel(name)
+    SELECT NEW.channel
+     WHERE NOT EXISTS (SELECT 1 FROM channel WHERE name = NEW.channel);
+  UPDATE comet_clock
+     SET last = max(last + 1,
+                    CAST(strftime('%s', 'now') AS INTEGER) * 1000000
+                    + CAST(substr(strftime('%f', 'now'), 4) AS INTEGER)
+                      * 1000);
+  INSERT INTO message_log(id, channel_id, type, author, body)
+    SELECT last, (SELECT id FROM channel WHERE name = NEW.channel),
+           ifnull(NEW.type, 'message'), NEW.author, NEW.body
+      FROM comet_clock;
+END;
+
+-- Moderate: a message deleted is gone from every replay, memory included.
+CREATE TRIGGER message_delete INSTEAD OF DELETE ON message
+BEGIN
+  DELETE FROM message_log WHERE id = OLD.timestamp;
+END;
+
+-- Clients hold what they were sent, and never ask for it again.
+CREATE TRIGGER message_update INSTEAD OF UPDATE ON message
+BEGIN
+  SELECT RAISE(ABORT, 'messages are immutable');
+END;
+
+CREATE TRIGGER message_log_update BEFORE UPDATE ON message_log
+BEGIN
+  SELECT RAISE(ABORT, 'messages are immutable');
+END;
+
+-- Every removal is noticed, and a channel that is empty leaves no trace,
+-- unless clients have to be told that retention removed something from it.
+CREATE TRIGGER message_log_delete AFTER DELETE ON message_log
+BEGIN
+  UPDATE comet_clock SET erased = erased + 1;
+  DELETE FROM channel
+   WHERE id = OLD.channel_id AND floor = 0
+     AND NOT EXISTS (SELECT 1 FROM message_log
+                      WHERE channel_id = OLD.channel_id);
+END;
+
+-- Clients hold timestamps as cursors: they only go forward.
+CREATE TRIGGER comet_clock_update BEFORE UPDATE ON comet_clock
+WHEN NEW.last < OLD.last OR NEW.erased < OLD.erased
+BEGIN
+  SELECT RAISE(ABORT, 'the clock only goes forward');
+END;
+
+CREATE TRIGGER comet_clock_delete BEFORE DELETE ON comet_clock
+BEGIN
+  SELECT RAISE(ABORT, 'the clock only goes forward');
+END;
