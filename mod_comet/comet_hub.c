@@ -643,13 +643,28 @@ static int sleep_ms(comet_hub_t *hub, apr_time_t now)
     return until <= now ? 0 : (int)((until - now + 999) / 1000);
 }
 
+/* At the end everybody is let go first: nobody's answer is left half
+ * written. */
+static int is_over(comet_hub_t *hub)
+{
+    int idle;
+
+    if (!atomic_load(&hub->ended) || !hub->let_go) {
+        return 0;
+    }
+    pthread_mutex_lock(&hub->lock);
+    idle = APR_RING_EMPTY(&hub->ready, comet_subscriber_t, link);
+    pthread_mutex_unlock(&hub->lock);
+    return idle;
+}
+
 static void *run(void *baton)
 {
     comet_hub_t *hub = baton;
     struct epoll_event events[EVENT_BATCH];
     apr_size_t i;
 
-    while (!atomic_load(&hub->ended)) {
+    while (!is_over(hub)) {
         int n = epoll_wait(hub->epoll, events, EVENT_BATCH,
                            sleep_ms(hub, comet_monotonic()));
         apr_time_t now = comet_monotonic();

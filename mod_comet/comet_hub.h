@@ -99,8 +99,8 @@ void comet_hub_stopping(comet_hub_t *hub);
 int comet_hub_is_stopping(const comet_hub_t *hub);
 
 /**
- * End the thread, joining it within @a limit; takes no lock (on prefork it
- * may run in a signal handler).
+ * Let everybody go, then end the thread, joining it within @a limit; takes
+ * no lock (on prefork it may run in a signal handler).
  * @return whether the thread has ended
  */
 int comet_hub_stop(comet_hub_t *hub, apr_interval_time_t limit);

@@ -28,17 +28,7 @@ const comet_metric_info_t comet_metric_info[COMET_METRIC_COUNT] = {
 static slot_t *own; /* this process's, set once in child_init */
 static comet_metrics_t *home;
 
-static apr_status_t unmap(void *data)
-{
-    comet_metrics_t *metrics = data;
-
-    munmap(metrics, sizeof(*metrics)
-                        + (apr_size_t)metrics->count * sizeof(slot_t));
-    return APR_SUCCESS;
-}
-
-apr_status_t comet_metrics_create(comet_metrics_t **metrics, int slots,
-                                  apr_pool_t *pool)
+apr_status_t comet_metrics_create(comet_metrics_t **metrics, int slots)
 {
     apr_size_t size = sizeof(**metrics) + (apr_size_t)slots * sizeof(slot_t);
     void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE,
@@ -50,7 +40,6 @@ apr_status_t comet_metrics_create(comet_metrics_t **metrics, int slots,
     }
     *metrics = memory; /* anonymous pages are zero: all slots are free */
     (*metrics)->count = slots;
-    apr_pool_cleanup_register(pool, memory, unmap, apr_pool_cleanup_null);
     return APR_SUCCESS;
 }
 

@@ -8,8 +8,6 @@
 #ifndef COMET_METRICS_H
 #define COMET_METRICS_H
 
-#include <apr_pools.h>
-
 #include "comet.h"
 
 typedef enum {
@@ -40,13 +38,13 @@ typedef struct comet_metrics_total_t {
 } comet_metrics_total_t;
 
 /**
- * Make the shared memory.  Called in the parent, before children are forked;
- * lives as long as the process.
+ * Make the shared memory.  Called in the parent, before children are forked.
+ * It is never unmapped: by the time the process ends, the module (and any
+ * clean-up function in it) has been unloaded.
  * @param slots  the most children that can live at once, old generations
  *               included; one more than that share a slot that only counts
  */
-apr_status_t comet_metrics_create(comet_metrics_t **metrics, int slots,
-                                  apr_pool_t *pool);
+apr_status_t comet_metrics_create(comet_metrics_t **metrics, int slots);
 
 /**
  * Take a slot for this process.  Called in child_init.

@@ -196,10 +196,10 @@ static apr_status_t status_of(int code, int error)
     }
 }
 
-/* Keep SQLite's words, which the next call of it replaces. */
-static apr_status_t fail(comet_store_t *store, int code)
+/* Keep SQLite's words, which the next call of it replaces.
+ * @param error  errno at the time; 0: unknown */
+static apr_status_t fail_with(comet_store_t *store, int code, int error)
 {
-    int error = store->db ? sqlite3_system_errno(store->db) : 0;
     int primary = code & 0xff;
     char text[128];
 
@@ -214,6 +214,12 @@ static apr_status_t fail(comet_store_t *store, int code)
                  code);
     }
     return status_of(code, error);
+}
+
+static apr_status_t fail(comet_store_t *store, int code)
+{
+    return fail_with(store, code,
+                     store->db ? sqlite3_system_errno(store->db) : 0);
 }
 
 static apr_status_t fail_text(comet_store_t *store, apr_status_t status,
@@ -919,19 +925,24 @@ apr_status_t comet_store_reserve(comet_store_t *store,
 
 /*
  * Commit, or roll back.  When the disk fails here, what it holds is unknown:
- * a later recovery may find the transaction or not.
+ * a later recovery may find the transaction or not.  Only when there was no
+ * room to write the end of it, it will not.
  */
 static apr_status_t commit(comet_store_t *store)
 {
-    int code = run(store, SQL_COMMIT);
     apr_status_t status;
+    int code, error;
 
+    errno = 0; /* sqlite3_system_errno() is not told of commits */
+    code = run(store, SQL_COMMIT);
+    error = errno;
     store->reserved = 0;
     if (code == SQLITE_OK) {
         return APR_SUCCESS;
     }
-    status = fail(store, code);
-    if ((code & 0xff) == SQLITE_IOERR && status == APR_EGENERAL) {
+    status = fail_with(store, code, error);
+    if ((code & 0xff) == SQLITE_IOERR && code != SQLITE_IOERR_NOMEM
+        && !(code == SQLITE_IOERR_WRITE && is_full(error))) {
         status = COMET_EUNSURE;
     }
     roll_back(store);

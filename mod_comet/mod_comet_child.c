@@ -48,11 +48,14 @@ comet_metric_e mod_comet_gauge(const mod_comet_ask_t *ask)
 /* --- in the parent ---------------------------------------------------------- */
 
 /* Made once and kept over restarts: an old child's publish must reach the
- * children of the new generation. */
+ * children of the new generation.  Another version of the module may lay it
+ * out in another way, so it makes its own. */
 static apr_status_t retain_bus(comet_bus_t **bus, const char *path,
                                server_rec *s)
 {
-    const char *key = apr_pstrcat(s->process->pool, "comet-bus:", path, NULL);
+    const char *key = apr_pstrcat(s->process->pool,
+                                  "comet-bus-" MOD_COMET_VERSION ":", path,
+                                  NULL);
     comet_bus_t **kept = ap_retained_data_get(key);
     apr_status_t status = APR_SUCCESS;
 
@@ -64,16 +67,17 @@ static apr_status_t retain_bus(comet_bus_t **bus, const char *path,
     return status;
 }
 
-static apr_status_t retain_metrics(comet_metrics_t **metrics, server_rec *s)
+static apr_status_t retain_metrics(comet_metrics_t **metrics)
 {
-    comet_metrics_t **kept = ap_retained_data_get("comet-metrics");
+    static const char key[] = "comet-metrics-" MOD_COMET_VERSION;
+    comet_metrics_t **kept = ap_retained_data_get(key);
     apr_status_t status = APR_SUCCESS;
 
     if (!kept) {
-        kept = ap_retained_data_create("comet-metrics", sizeof(*kept));
+        kept = ap_retained_data_create(key, sizeof(*kept));
         status = comet_metrics_create(kept,
-                                      mod_comet_capacity()->children_limit + 8,
-                                      s->process->pool);
+                                      mod_comet_capacity()->children_limit
+                                          + 8);
     }
     *metrics = *kept;
     return status;
@@ -151,7 +155,7 @@ int mod_comet_post_config(apr_pool_t *pconf, apr_pool_t *plog,
     stores = mod_comet_stores(pconf, s);
     buses = apr_array_make(pconf, stores->nelts, sizeof(comet_bus_t *));
     mod_comet_capacity_query();
-    status = retain_metrics(&parent.metrics, s);
+    status = retain_metrics(&parent.metrics);
     for (i = 0; i < stores->nelts && status == APR_SUCCESS; i++) {
         const char *path =
             APR_ARRAY_IDX(stores, i, comet_store_config_t *)->path;

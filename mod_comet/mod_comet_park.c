@@ -389,7 +389,8 @@ static int is_full(const request_rec *r)
     apr_int64_t cap = mod_comet_max_subscribers(r);
     const mod_comet_child_t *child = mod_comet_child();
 
-    return comet_hub_members(child->hub) >= capacity.per_child
+    return (capacity.parks
+            && comet_hub_members(child->hub) >= capacity.per_child)
            || (cap
                && comet_metrics_gauge(mod_comet_metrics(),
                                       COMET_METRIC_waiting_classic)
