@@ -709,6 +709,26 @@ int comet_hub_stop(comet_hub_t *hub, apr_interval_time_t limit)
     return pthread_timedjoin_np(hub->thread, NULL, &until) == 0;
 }
 
+void comet_hub_free(comet_hub_t *hub)
+{
+    apr_size_t i;
+
+    for (i = 0; i < hub->feed_count; i++) {
+        comet_ring_reset(&hub->feeds[i].ring, COMET_TIMESTAMP_MAX);
+    }
+    while (hub->tickers) {
+        ticker_t *ticker = hub->tickers;
+
+        hub->tickers = ticker->next;
+        comet_message_unref(ticker->tick);
+        free(ticker);
+    }
+    comet_channels_free(&hub->channels);
+    free(hub->writers);
+    close(hub->epoll);
+    close(hub->wake_fd);
+}
+
 /* --- making ------------------------------------------------------------- */
 
 static apr_status_t open_epoll(comet_hub_t *hub)

@@ -105,6 +105,10 @@ int comet_hub_is_stopping(const comet_hub_t *hub);
  */
 int comet_hub_stop(comet_hub_t *hub, apr_interval_time_t limit);
 
+/** Free what the hub holds outside its pool, once its thread has ended and
+ * nobody calls it any more. */
+void comet_hub_free(comet_hub_t *hub);
+
 /** How many subscribers are registered.  Any thread. */
 apr_size_t comet_hub_members(comet_hub_t *hub);
 

@@ -34,6 +34,8 @@ typedef struct comet_transport_t {
     void (*open)(comet_buffer_t *out);
     /** Append one answer. */
     void (*encode)(comet_buffer_t *out, const comet_answer_t *answer);
+    /** What keeps a silent stream alive and means nothing; NULL: no stream. */
+    const char *heartbeat;
 } comet_transport_t;
 
 /**

@@ -61,4 +61,5 @@ const comet_transport_t comet_transport_clock = {
     .limit = 0,
     .open = open_page,
     .encode = encode,
+    .heartbeat = "\n",
 };

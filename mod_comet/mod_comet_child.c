@@ -21,6 +21,7 @@ static struct {
     comet_bus_t *const *buses;
     apr_size_t count;
     comet_metrics_t *metrics;
+    server_rec *server; /* the main one, for the log */
 } parent;
 
 static mod_comet_child_t *child;
@@ -173,6 +174,7 @@ int mod_comet_post_config(apr_pool_t *pconf, apr_pool_t *plog,
     parent.stores = (const comet_store_config_t *const *)stores->elts;
     parent.buses = (comet_bus_t *const *)buses->elts;
     parent.count = (apr_size_t)stores->nelts;
+    parent.server = s;
     if (parent.count) {
         check_capacity(s, ptemp);
     }
@@ -187,12 +189,12 @@ static void log_store(const comet_store_config_t *store, apr_status_t status,
     char buffer[200];
 
     if (status == APR_SUCCESS) {
-        ap_log_error(APLOG_MARK, APLOG_NOTICE, 0, child->server,
+        ap_log_error(APLOG_MARK, APLOG_NOTICE, 0, parent.server,
                      "CometStore: %s works again", store->path);
         return;
     }
     comet_metrics_add(COMET_METRIC_store_errors, 1);
-    ap_log_error(APLOG_MARK, APLOG_ERR, 0, child->server,
+    ap_log_error(APLOG_MARK, APLOG_ERR, 0, parent.server,
                  "CometStore: %s: %s%s%s", store->path,
                  comet_strerror(status, buffer, sizeof(buffer)),
                  detail ? ": " : "", detail ? detail : "");
@@ -229,17 +231,37 @@ static apr_status_t end_child(void *data)
 
     for (i = 0; i < ending->store_count; i++) {
         ended &= comet_writer_stop(ending->stores[i].writer, limit);
-        if (!in_signal_handler) {
-            comet_readers_close(ending->stores[i].readers);
-        }
     }
     child = NULL;
     comet_metrics_detach();
-    if (!ended && !in_signal_handler) {
-        ap_log_error(APLOG_MARK, APLOG_WARNING, 0, ending->server,
+    if (in_signal_handler) {
+        return APR_SUCCESS; /* the process ends now; its memory is not ours */
+    }
+    for (i = 0; i < ending->store_count; i++) {
+        comet_readers_close(ending->stores[i].readers);
+    }
+    if (ended) {
+        comet_hub_free(ending->hub);
+    }
+    else {
+        ap_log_error(APLOG_MARK, APLOG_WARNING, 0, parent.server,
                      "mod_comet: a thread did not end in time");
     }
     return APR_SUCCESS;
+}
+
+/* Create the file and its schema before anybody asks for it.  A store that
+ * does not work now is tried again by the writer. */
+static void prepare_store(const comet_store_config_t *config)
+{
+    comet_store_t *store;
+    apr_status_t status = comet_store_open(&store, config, COMET_STORE_WRITE,
+                                           NULL);
+
+    if (status != APR_SUCCESS) {
+        log_store(config, status, "opening");
+    }
+    comet_store_close(store);
 }
 
 static apr_status_t start_store(mod_comet_child_store_t *store, apr_size_t i,
@@ -256,6 +278,7 @@ static apr_status_t start_store(mod_comet_child_store_t *store, apr_size_t i,
     apr_status_t status;
 
     store->config = parent.stores[i];
+    prepare_store(store->config);
     status = comet_readers_create(&store->readers, store->config, threads, p);
     return status == APR_SUCCESS
                ? comet_writer_create(&store->writer, &config, p)
@@ -279,7 +302,6 @@ void mod_comet_child_init(apr_pool_t *p, server_rec *s)
     mod_comet_capacity_query();
     config.deaf = is_deaf(comet_metrics_attach(parent.metrics));
     made = apr_pcalloc(p, sizeof(*made));
-    made->server = s;
     made->stores = apr_pcalloc(p, parent.count * sizeof(*made->stores));
     child = made;
     while (made->store_count < parent.count && status == APR_SUCCESS) {
@@ -291,6 +313,10 @@ void mod_comet_child_init(apr_pool_t *p, server_rec *s)
         status = comet_hub_create(&made->hub, &config, p);
     }
     if (status != APR_SUCCESS) {
+        while (made->store_count) {
+            comet_writer_stop(made->stores[--made->store_count].writer,
+                              STOP_LIMIT);
+        }
         child = NULL; /* its requests get 503 */
         ap_log_error(APLOG_MARK, APLOG_CRIT, status, s,
                      "mod_comet: a child could not start its threads");

@@ -24,7 +24,6 @@ typedef struct mod_comet_child_t {
     comet_hub_t *hub;
     mod_comet_child_store_t *stores;
     apr_size_t store_count;
-    server_rec *server; /* the main one, for the log */
 } mod_comet_child_t;
 
 /** This process's; NULL in the parent, without a store, and after the end. */

@@ -11,6 +11,8 @@ void mod_comet_output_headers(request_rec *r)
     apr_table_mergen(r->headers_out, "Vary", "Accept, Origin");
     apr_table_setn(r->headers_out, "Cross-Origin-Resource-Policy",
                    "same-origin");
+    /* what is made for one request has no ranges to be taken from it */
+    apr_table_unset(r->headers_in, "Range");
 }
 
 /* --- whole answers ---------------------------------------------------------- */

@@ -39,7 +39,7 @@ typedef struct park_t {
     int store;
     comet_metric_e gauge; /* which waiting_* it counts in */
     apr_interval_time_t keep_alive; /* how long it may rest, answered */
-    apr_interval_time_t rearm_every; /* 0: it ends before Timeout */
+    apr_interval_time_t rearm_every; /* streams; 0: it ends before Timeout */
     apr_time_t rearm_at;
 } park_t;
 
@@ -178,6 +178,16 @@ static int disarm(park_t *park)
     return any;
 }
 
+/* A silent stream is kept alive by what its page does not see. */
+static apr_status_t write_heartbeat(park_t *park)
+{
+    const char *heartbeat = park->ask->transport->heartbeat;
+
+    arm(park);
+    return mod_comet_output_write(park->r, park->brigade, heartbeat,
+                                  strlen(heartbeat));
+}
+
 static apr_status_t write_answer(park_t *park, comet_message_t *const *messages,
                                  apr_size_t count)
 {
@@ -266,6 +276,10 @@ static comet_verdict_e serve_stream(park_t *park,
     if (occasion->count) {
         status = write_answer(park, occasion->messages, occasion->count);
     }
+    else if ((occasion->reasons & COMET_TIMEOUT)
+             && park->subscriber.blocked_fd < 0) {
+        status = write_heartbeat(park);
+    }
     if (status != APR_SUCCESS) {
         lose(park);
     }
@@ -273,6 +287,7 @@ static comet_verdict_e serve_stream(park_t *park,
         end_request(park, 1, 1);
     }
     note_blocked(park);
+    park->subscriber.timeout_at = comet_monotonic() + park->rearm_every;
     return park->r && status == APR_SUCCESS ? COMET_WAIT
                                             : rest(park, occasion->reasons);
 }
@@ -358,7 +373,7 @@ static void prepare(park_t *park, request_rec *r, const mod_comet_ask_t *ask)
     park->subscriber.seen = ask->seen;
     park->subscriber.limit = ask->limit;
     park->subscriber.timeout_at =
-        ask->transport->streams ? 0 : now + ask->hold;
+        now + (ask->transport->streams ? park->rearm_every : ask->hold);
     comet_metrics_add(park->gauge, 1);
     park->state = PREPARED;
 }
