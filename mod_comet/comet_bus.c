@@ -52,14 +52,6 @@ struct comet_bus_t {
     int bell;
 };
 
-static apr_int64_t monotonic_usec(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (apr_int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
-}
-
 static void sleep_usec(long usec)
 {
     struct timespec left = { 0, usec * 1000 };
@@ -121,12 +113,12 @@ static void recover(pthread_mutex_t *mutex, int result)
 
 static void let_outsiders_in_locked(shared_t *shared)
 {
-    apr_int64_t now = monotonic_usec();
+    apr_int64_t now = comet_monotonic();
 
     if (now - shared->period_start >= PERIOD_USEC) {
         if (shared->held >= (now - shared->period_start) / 2) {
             sleep_usec(REST_USEC);
-            now = monotonic_usec();
+            now = comet_monotonic();
         }
         shared->period_start = now;
         shared->held = 0;
@@ -141,7 +133,7 @@ void comet_bus_lock(comet_bus_t *bus)
 
     if (result == EBUSY) {
         atomic_store_explicit(&shared->contended_until,
-                              monotonic_usec() + CONTENDED_USEC,
+                              comet_monotonic() + CONTENDED_USEC,
                               memory_order_relaxed);
         result = pthread_mutex_lock(&shared->write);
     }
@@ -152,7 +144,7 @@ void comet_bus_lock(comet_bus_t *bus)
 void comet_bus_unlock(comet_bus_t *bus)
 {
     shared_t *shared = bus->shared;
-    apr_int64_t now = monotonic_usec();
+    apr_int64_t now = comet_monotonic();
 
     shared->held += now - shared->locked_at;
     pthread_mutex_unlock(&shared->write);

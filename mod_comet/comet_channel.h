@@ -8,6 +8,8 @@
 #ifndef COMET_CHANNEL_H
 #define COMET_CHANNEL_H
 
+#include <stddef.h> /* before APR looks for offsetof */
+
 #include <apr_ring.h>
 
 #include "comet_message.h"

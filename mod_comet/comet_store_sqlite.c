@@ -148,14 +148,6 @@ struct comet_store_t {
 
 static _Thread_local char open_error[256];
 
-static apr_int64_t monotonic_usec(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (apr_int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
-}
-
 /* --- Failures --------------------------------------------------------- */
 
 static int is_full(int error)
@@ -256,7 +248,7 @@ static int on_busy(void *baton, int tries)
 {
     static const struct timespec one_ms = { 0, 1000000 };
     comet_store_t *store = baton;
-    apr_int64_t now = monotonic_usec();
+    apr_int64_t now = comet_monotonic();
 
     if (store->stopping && atomic_load(store->stopping)) {
         return 0;
@@ -1222,7 +1214,7 @@ static apr_status_t prune_listed(comet_store_t *store, apr_int64_t *removed)
 {
     prune_t *prune = &store->prune;
     apr_int64_t budget = PRUNE_ROWS;
-    apr_int64_t until = monotonic_usec() + PRUNE_USEC;
+    apr_int64_t until = comet_monotonic() + PRUNE_USEC;
     apr_status_t status = APR_SUCCESS;
 
     if (!prune->running) {
@@ -1232,7 +1224,7 @@ static apr_status_t prune_listed(comet_store_t *store, apr_int64_t *removed)
         status = list_channels(store);
     }
     while (status == APR_SUCCESS && prune->next < prune->count
-           && monotonic_usec() < until) {
+           && comet_monotonic() < until) {
         status = prune_channel(store, prune->channels[prune->next], &budget);
         if (budget == 0) {
             break; /* the channel may have more */

@@ -75,14 +75,6 @@ struct comet_writer_t {
     apr_status_t *results;
 };
 
-static apr_int64_t monotonic_usec(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (apr_int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
-}
-
 static struct timespec timespec_of(apr_int64_t usec)
 {
     return (struct timespec){ .tv_sec = (time_t)(usec / 1000000),
@@ -121,7 +113,7 @@ static void vacate_locked(comet_writer_t *writer)
 static apr_status_t take_place_locked(comet_writer_t *writer,
                                       apr_int64_t deadline)
 {
-    apr_int64_t until = monotonic_usec() + PLACE_USEC;
+    apr_int64_t until = comet_monotonic() + PLACE_USEC;
     struct timespec end = timespec_of(until < deadline ? until : deadline);
 
     while (!writer->closed && writer->used >= writer->config.places) {
@@ -168,7 +160,7 @@ apr_status_t comet_writer_publish(comet_writer_t *writer,
                                   comet_message_t *message,
                                   apr_interval_time_t timeout)
 {
-    apr_int64_t deadline = monotonic_usec() + (timeout > 0 ? timeout : 0);
+    apr_int64_t deadline = comet_monotonic() + (timeout > 0 ? timeout : 0);
     job_t *job = calloc(1, sizeof(*job));
     apr_status_t status;
 
@@ -288,7 +280,7 @@ static void close_store(comet_writer_t *writer)
 /* @return whether the store is open */
 static int open_store(comet_writer_t *writer)
 {
-    apr_int64_t now = monotonic_usec();
+    apr_int64_t now = comet_monotonic();
 
     if (writer->store) {
         return 1;
@@ -323,9 +315,9 @@ static void judge(comet_writer_t *writer, apr_status_t status)
         return;
     case COMET_ELOCKED: /* each publisher waits as long as it can */
         if (!writer->locked_since) {
-            writer->locked_since = monotonic_usec();
+            writer->locked_since = comet_monotonic();
         }
-        else if (monotonic_usec() - writer->locked_since
+        else if (comet_monotonic() - writer->locked_since
                  >= writer->config.store->busy_timeout) {
             report(writer, status, comet_store_error(writer->store));
         }
@@ -378,7 +370,7 @@ static int retains(const comet_writer_t *writer)
 /* One step of retention, when it is this child's turn. */
 static void prune(comet_writer_t *writer)
 {
-    apr_int64_t now = monotonic_usec();
+    apr_int64_t now = comet_monotonic();
     apr_status_t status;
 
     if (!writer->pruning) {
@@ -419,7 +411,7 @@ static void checkpoint(comet_writer_t *writer)
 /* @return how long there is nothing to do, in usec */
 static apr_int64_t leisure(comet_writer_t *writer)
 {
-    apr_int64_t now = monotonic_usec();
+    apr_int64_t now = comet_monotonic();
     apr_int64_t until;
 
     if (!writer->store) {
@@ -567,13 +559,13 @@ apr_status_t comet_writer_create(comet_writer_t **writer,
 
 int comet_writer_stop(comet_writer_t *writer, apr_interval_time_t limit)
 {
-    apr_int64_t deadline = monotonic_usec() + limit;
+    apr_int64_t deadline = comet_monotonic() + limit;
 
     atomic_store(&writer->stopping, 1);
     atomic_store(&writer->awake, 0);
     wake(writer);
     while (!atomic_load(&writer->ended)) {
-        if (monotonic_usec() >= deadline) {
+        if (comet_monotonic() >= deadline) {
             return 0;
         }
         poll(NULL, 0, 1);

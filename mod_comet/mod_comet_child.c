@@ -252,16 +252,19 @@ static apr_status_t end_child(void *data)
 
 /* Create the file and its schema before anybody asks for it.  A store that
  * does not work now is tried again by the writer. */
-static void prepare_store(const comet_store_config_t *config)
+static void prepare_store(const comet_store_config_t *config,
+                          comet_bus_t *bus)
 {
     comet_store_t *store;
-    apr_status_t status = comet_store_open(&store, config, COMET_STORE_WRITE,
-                                           NULL);
+    apr_status_t status;
 
+    comet_bus_lock(bus);
+    status = comet_store_open(&store, config, COMET_STORE_WRITE, NULL);
     if (status != APR_SUCCESS) {
-        log_store(config, status, "opening");
+        log_store(config, status, comet_store_error(NULL));
     }
     comet_store_close(store);
+    comet_bus_unlock(bus);
 }
 
 static apr_status_t start_store(mod_comet_child_store_t *store, apr_size_t i,
@@ -278,7 +281,7 @@ static apr_status_t start_store(mod_comet_child_store_t *store, apr_size_t i,
     apr_status_t status;
 
     store->config = parent.stores[i];
-    prepare_store(store->config);
+    prepare_store(store->config, config.bus);
     status = comet_readers_create(&store->readers, store->config, threads, p);
     return status == APR_SUCCESS
                ? comet_writer_create(&store->writer, &config, p)
