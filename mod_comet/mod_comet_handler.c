@@ -210,6 +210,16 @@ static int wait_for_news(request_rec *r, mod_comet_ask_t *ask)
     return rv == OK ? mod_comet_park(r, ask) : rv;
 }
 
+/* A child that ends does not begin to wait: the client is to come back on
+ * another connection, to another child. */
+static void stop_waiting(const request_rec *r, mod_comet_ask_t *ask)
+{
+    if (comet_hub_is_stopping(mod_comet_child()->hub)) {
+        ask->hold = 0;
+        r->connection->keepalive = AP_CONN_CLOSE;
+    }
+}
+
 static int poll(request_rec *r, mod_comet_ask_t *ask)
 {
     comet_batch_t missed = {
@@ -228,6 +238,7 @@ static int poll(request_rec *r, mod_comet_ask_t *ask)
                                       comet_strerror(status, buffer,
                                                      sizeof(buffer)));
     }
+    stop_waiting(r, ask);
     rv = missed.count || !ask->hold || r->header_only
              ? answer_now(r, ask, &missed)
              : wait_for_news(r, ask);

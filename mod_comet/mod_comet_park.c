@@ -544,28 +544,28 @@ static void park_in_mpm(conn_rec *c)
 static int go_on_waiting(park_t *park)
 {
     conn_rec *c = park->c;
-    apr_status_t status;
+    int stopping = comet_hub_is_stopping(mod_comet_child()->hub);
+    peek_e found;
 
     if (park->ask->transport->streams) {
         disarm(park);
     }
-    switch (c->aborted ? PEEK_GONE : peek(park)) {
-    case PEEK_NOTHING:
+    found = c->aborted ? PEEK_GONE : peek(park);
+    if (found == PEEK_NOTHING) {
         park->state = PREPARED;
         park_in_mpm(c);
         return 1;
-    case PEEK_DATA:
-        status = dismiss(park, 0);
-        if (status != APR_SUCCESS) {
+    }
+    /* at the end of the child, the end of the input is our own doing */
+    if (found == PEEK_DATA || (stopping && !c->aborted)) {
+        if (dismiss(park, stopping) != APR_SUCCESS) {
             c->aborted = 1;
         }
-        break;
-    case PEEK_GONE:
-        comet_metrics_add(COMET_METRIC_departed, !c->aborted);
-        c->aborted = 1;
-        end_request(park, 0, 1);
-        break;
+        return 0;
     }
+    comet_metrics_add(COMET_METRIC_departed, !c->aborted);
+    c->aborted = 1;
+    end_request(park, 0, 1);
     return 0;
 }
 
