@@ -103,7 +103,7 @@ static apr_status_t read_on(comet_feed_t *feed, pthread_mutex_t *lock,
                             comet_feed_cb *callback, void *baton)
 {
     comet_message_t *room[BATCH];
-    comet_batch_t batch = { room, BATCH, 0 };
+    comet_batch_t batch = { .messages = room, .size = BATCH };
     comet_timestamp_t known = feed->ring.state.last, cursor;
     int anew, more;
     apr_status_t status = find_start(feed, state, &cursor, &anew);
@@ -111,7 +111,7 @@ static apr_status_t read_on(comet_feed_t *feed, pthread_mutex_t *lock,
     for (more = status == APR_SUCCESS; more; anew = 0) {
         status = comet_store_tail(feed->store, cursor, BATCH, comet_batch_add,
                                   &batch);
-        more = status == APR_SUCCESS && batch.count == BATCH;
+        more = status == APR_SUCCESS && comet_batch_is_full(&batch);
         if (status == APR_SUCCESS) {
             pthread_mutex_lock(lock);
             if (anew) {

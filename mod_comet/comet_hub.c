@@ -380,7 +380,7 @@ static int catch_up(comet_hub_t *hub, const comet_subscriber_t *subscriber)
 static void serve_first_locked(comet_hub_t *hub)
 {
     comet_subscriber_t *subscriber = APR_RING_FIRST(&hub->ready);
-    int blocked = subscriber->blocked_fd >= 0, known = 1;
+    int blocked = subscriber->blocked_fd >= 0, known = 1, more;
     apr_size_t count;
     comet_occasion_t occasion = { .reasons = subscriber->reasons,
                                   .messages = hub->room };
@@ -403,6 +403,8 @@ static void serve_first_locked(comet_hub_t *hub)
     if (count) {
         subscriber->seen = hub->room[count - 1]->timestamp;
     }
+    more = blocked || count == subscriber->limit
+           || comet_batch_is_full(&hub->batch);
     verdict = subscriber->serve(subscriber, &occasion);
     comet_batch_clear(&hub->batch);
 
@@ -410,9 +412,8 @@ static void serve_first_locked(comet_hub_t *hub)
     subscriber->behind = !known;
     rest_locked(hub, subscriber, verdict);
     watch_locked(hub, subscriber);
-    if (verdict == COMET_WAIT && subscriber->blocked_fd < 0
-        && (blocked || count == subscriber->limit)) {
-        make_ready_locked(hub, subscriber, COMET_NEWS); /* perhaps more */
+    if (verdict == COMET_WAIT && subscriber->blocked_fd < 0 && more) {
+        make_ready_locked(hub, subscriber, COMET_NEWS);
     }
     hub->pinned = NULL;
     if (hub->unpin_waiters) {
@@ -781,7 +782,8 @@ apr_status_t comet_hub_create(comet_hub_t **made,
     hub->feed_count = config->count;
     hub->feeds = apr_pcalloc(pool, config->count * sizeof(*hub->feeds));
     hub->rung = apr_pcalloc(pool, config->count);
-    hub->batch = (comet_batch_t){ hub->room, COMET_LIMIT_MAX, 0 };
+    hub->batch = (comet_batch_t){ .messages = hub->room,
+                                  .size = COMET_LIMIT_MAX };
     pthread_mutex_init(&hub->lock, NULL);
     pthread_cond_init(&hub->unpinned, NULL);
     APR_RING_INIT(&hub->ready, comet_subscriber_t, link);

@@ -53,12 +53,20 @@ void comet_message_unref(comet_message_t *message);
 /** The hash by which channels are compared before their names are. */
 apr_uint32_t comet_message_hash(comet_text_t channel);
 
+/** With so many bytes of messages a batch is full: what one client asked
+ * for must not fill the memory. */
+#define COMET_BATCH_BYTES (256 * 1024)
+
 /** Messages gathered in order; each is a reference that the batch owns. */
 typedef struct comet_batch_t {
     comet_message_t **messages; /* room for @a size, of the batch's owner */
     apr_size_t size;
     apr_size_t count;
+    apr_size_t bytes; /* of their bodies */
 } comet_batch_t;
+
+/** Whether it takes no more: there may be more messages then. */
+int comet_batch_is_full(const comet_batch_t *batch);
 
 /**
  * Add a message to a batch; a comet_store_cb.

@@ -77,7 +77,8 @@ void comet_ring_collect(const comet_ring_t *ring, comet_text_t channel,
 {
     apr_size_t i;
 
-    for (i = find_after(ring, after); i < ring->count && batch->count < limit;
+    for (i = find_after(ring, after);
+         i < ring->count && batch->count < limit && !comet_batch_is_full(batch);
          i++) {
         const comet_ring_entry_t *entry = entry_at(ring, i);
 

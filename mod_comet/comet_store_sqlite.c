@@ -166,8 +166,7 @@ static apr_status_t status_of(int code, int error)
     case SQLITE_FULL:
         return APR_ENOSPC;
     case SQLITE_READONLY:
-        return code == SQLITE_READONLY_DBMOVED ? COMET_EMOVED
-                                               : COMET_EREADONLY;
+        return code == SQLITE_READONLY_DBMOVED ? COMET_EMOVED : COMET_EREADONLY;
     case SQLITE_PERM:
     case SQLITE_AUTH:
     case SQLITE_CANTOPEN:
@@ -303,14 +302,14 @@ static void bind_text(comet_store_t *store, sql_e which, int index,
                       comet_text_t text)
 {
     sqlite3_bind_text64(store->statements[which], index,
-                        text.data ? text.data : "", text.length,
-                        SQLITE_STATIC, SQLITE_UTF8);
+                        text.data ? text.data : "", text.length, SQLITE_STATIC,
+                        SQLITE_UTF8);
 }
 
 /* Run a query for one row of up to two integers.  No row, or NULL: they stay
  * as they are. */
-static apr_status_t query(comet_store_t *store, sql_e which,
-                          apr_int64_t *first, apr_int64_t *second)
+static apr_status_t query(comet_store_t *store, sql_e which, apr_int64_t *first,
+                          apr_int64_t *second)
 {
     sqlite3_stmt *statement = store->statements[which];
     apr_status_t status = APR_SUCCESS;
@@ -512,7 +511,8 @@ static apr_status_t use_wal(comet_store_t *store)
     if (code != SQLITE_ROW) {
         status = fail(store, code);
     }
-    else if (strcmp((const char *)sqlite3_column_text(statement, 0), "wal")) {
+    else if (strcmp((const char *)sqlite3_column_text(statement, 0), "wal")
+             != 0) {
         status = fail_text(store, COMET_EREADONLY,
                            "the file system does not allow journal_mode=WAL");
     }
@@ -571,8 +571,7 @@ static apr_status_t open_to_write(comet_store_t *store)
         status = migrate(store);
     }
     if (status == APR_SUCCESS) {
-        sqlite3_db_config(store->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0,
-                          NULL);
+        sqlite3_db_config(store->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0, NULL);
         sqlite3_wal_hook(store->db, on_commit, store);
     }
     return status;
@@ -663,8 +662,8 @@ apr_status_t comet_store_open(comet_store_t **store,
     made->mode = mode;
     made->stopping = stopping;
     made->checkpoint_at = CHECKPOINT_PAGES;
-    made->patience = mode == COMET_STORE_WRITE ? config->busy_timeout
-                                               : READ_PATIENCE_USEC;
+    made->patience =
+        mode == COMET_STORE_WRITE ? config->busy_timeout : READ_PATIENCE_USEC;
     made->wal_path = with_suffix(config->path, "-wal");
     made->shm_path = with_suffix(config->path, "-shm");
     if (!made->wal_path || !made->shm_path) {
@@ -734,8 +733,7 @@ int comet_store_moved(comet_store_t *store)
 
 /* --- Reading ---------------------------------------------------------- */
 
-apr_status_t comet_store_state(comet_store_t *store,
-                               comet_store_state_t *state)
+apr_status_t comet_store_state(comet_store_t *store, comet_store_state_t *state)
 {
     apr_status_t status;
 
@@ -748,8 +746,7 @@ apr_status_t comet_store_state(comet_store_t *store,
     return status;
 }
 
-apr_status_t comet_store_begin(comet_store_t *store,
-                               comet_store_state_t *state)
+apr_status_t comet_store_begin(comet_store_t *store, comet_store_state_t *state)
 {
     apr_status_t status = run_or_fail(store, SQL_BEGIN);
 
@@ -892,16 +889,15 @@ static apr_status_t leave_behind(comet_store_t *store)
 {
     if (!same_file(store->file, file_id(store->config->path))
         || access(store->wal_path, F_OK) != 0) {
-        sqlite3_wal_checkpoint_v2(store->db, "main",
-                                  SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
+        sqlite3_wal_checkpoint_v2(store->db, "main", SQLITE_CHECKPOINT_PASSIVE,
+                                  NULL, NULL);
     }
     store->moved = 1;
     return fail_text(store, COMET_EMOVED,
                      "the file at the path is another one, or none");
 }
 
-apr_status_t comet_store_reserve(comet_store_t *store,
-                                 apr_interval_time_t wait)
+apr_status_t comet_store_reserve(comet_store_t *store, apr_interval_time_t wait)
 {
     apr_status_t status;
 

@@ -56,7 +56,6 @@ struct comet_writer_t {
     pthread_cond_t vacated; /* monotonic */
     TAILQ_HEAD(, job_t) queue; /* [mutex] */
     apr_size_t used; /* [mutex] jobs queued or in flight, <= places */
-    int closed; /* [mutex] the thread takes nothing any more */
     int wake; /* eventfd, lives until the pool does */
     atomic_int awake; /* [atomic] the thread will look at the queue */
     atomic_int stopping; /* [atomic] */
@@ -116,14 +115,15 @@ static apr_status_t take_place_locked(comet_writer_t *writer,
     apr_int64_t until = comet_monotonic() + PLACE_USEC;
     struct timespec end = timespec_of(until < deadline ? until : deadline);
 
-    while (!writer->closed && writer->used >= writer->config.places) {
+    while (!atomic_load(&writer->stopping)
+           && writer->used >= writer->config.places) {
         if (pthread_cond_timedwait(&writer->vacated, &writer->mutex, &end)
                 == ETIMEDOUT
             && writer->used >= writer->config.places) {
             return COMET_EBUSY;
         }
     }
-    if (writer->closed || atomic_load(&writer->stopping)) {
+    if (atomic_load(&writer->stopping)) {
         return COMET_ESTOPPING;
     }
     writer->used++;
@@ -216,13 +216,11 @@ static int anything_queued(comet_writer_t *writer)
 }
 
 /* Answer all that is queued: nothing of it was stored. */
-static void refuse_queued(comet_writer_t *writer, apr_status_t status,
-                          int closed)
+static void refuse_queued(comet_writer_t *writer, apr_status_t status)
 {
     job_t *job;
 
     pthread_mutex_lock(&writer->mutex);
-    writer->closed = closed;
     while ((job = TAILQ_FIRST(&writer->queue)) != NULL) {
         TAILQ_REMOVE(&writer->queue, job, link);
         writer->used--;
@@ -289,10 +287,9 @@ static int open_store(comet_writer_t *writer)
         return 0;
     }
     comet_bus_lock(writer->config.bus);
-    writer->open_status = comet_store_open(&writer->store,
-                                           &writer->store_config,
-                                           COMET_STORE_WRITE,
-                                           &writer->stopping);
+    writer->open_status =
+        comet_store_open(&writer->store, &writer->store_config,
+                         COMET_STORE_WRITE, &writer->stopping);
     comet_bus_unlock(writer->config.bus);
     writer->open_after = now + REOPEN_USEC;
     if (writer->store) {
@@ -356,7 +353,7 @@ static void publish_queued(comet_writer_t *writer)
         answer(writer, count, status);
     }
     else if (status != APR_SUCCESS && status != COMET_ELOCKED) {
-        refuse_queued(writer, status, 0);
+        refuse_queued(writer, status);
     }
     judge(writer, status);
 }
@@ -415,8 +412,8 @@ static apr_int64_t leisure(comet_writer_t *writer)
     apr_int64_t until;
 
     if (!writer->store) {
-        until = anything_queued(writer) ? writer->open_after - now
-                                        : UPKEEP_USEC;
+        until =
+            anything_queued(writer) ? writer->open_after - now : UPKEEP_USEC;
         return until > 0 ? until : 0;
     }
     if (writer->pruning || anything_queued(writer)) {
@@ -456,7 +453,7 @@ static void *work(void *baton)
         if (!open_store(writer)) {
             /* a lock goes away: the publishers know how long they can wait */
             if (writer->open_status != COMET_ELOCKED) {
-                refuse_queued(writer, writer->open_status, 0);
+                refuse_queued(writer, writer->open_status);
             }
             continue;
         }
@@ -473,7 +470,8 @@ static void *work(void *baton)
             prune(writer);
         }
     }
-    refuse_queued(writer, COMET_ESTOPPING, 1);
+    /* whoever comes from now on sees that it is stopping, under the mutex */
+    refuse_queued(writer, COMET_ESTOPPING);
     close_store(writer);
     atomic_store(&writer->ended, 1);
     return NULL;
@@ -562,6 +560,7 @@ int comet_writer_stop(comet_writer_t *writer, apr_interval_time_t limit)
     apr_int64_t deadline = comet_monotonic() + limit;
 
     atomic_store(&writer->stopping, 1);
+    /* a publisher that this handler interrupts may not have written yet */
     atomic_store(&writer->awake, 0);
     wake(writer);
     while (!atomic_load(&writer->ended)) {

@@ -2,7 +2,10 @@
 /* Giving bytes to httpd's output filters without ever blocking on them. */
 #include "mod_comet_output.h"
 
+#include <apr_portable.h>
 #include <apr_strings.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 void mod_comet_output_headers(request_rec *r)
 {
@@ -13,6 +16,50 @@ void mod_comet_output_headers(request_rec *r)
                    "same-origin");
     /* what is made for one request has no ranges to be taken from it */
     apr_table_unset(r->headers_in, "Range");
+}
+
+/* --- bytes ----------------------------------------------------------------- */
+
+/* Core blocks its caller while it holds more than 64 KB of memory
+ * (FlushMaxThreshold), but sends a file as the client takes it. */
+#define LARGE_BYTES (32 * 1024)
+
+static apr_status_t close_fd(void *fd)
+{
+    close((int)(intptr_t)fd);
+    return APR_SUCCESS;
+}
+
+/* Bytes as a file without a name; NULL when there is none to be had. */
+static apr_bucket *file_bucket(request_rec *r, const char *data,
+                               apr_size_t length)
+{
+    int fd = memfd_create("mod_comet", MFD_CLOEXEC);
+    apr_file_t *file;
+
+    if (fd < 0) {
+        return NULL;
+    }
+    apr_pool_cleanup_register(r->pool, (void *)(intptr_t)fd, close_fd,
+                              apr_pool_cleanup_null);
+    if (write(fd, data, length) != (ssize_t)length
+        || apr_os_file_put(&file, &fd, APR_FOPEN_READ, r->pool)
+               != APR_SUCCESS) {
+        return NULL;
+    }
+    return apr_bucket_file_create(file, 0, length, r->pool,
+                                  r->connection->bucket_alloc);
+}
+
+static apr_bucket *body_bucket(request_rec *r, const char *data,
+                               apr_size_t length)
+{
+    apr_bucket *bucket =
+        length > LARGE_BYTES ? file_bucket(r, data, length) : NULL;
+
+    return bucket ? bucket
+                  : apr_bucket_transient_create(
+                        data, length, r->connection->bucket_alloc);
 }
 
 /* --- whole answers ---------------------------------------------------------- */
@@ -28,7 +75,12 @@ int mod_comet_output_body(request_rec *r, int status, const char *content_type,
     ap_set_content_type(r, content_type);
     ap_set_content_length(r, (apr_off_t)body->length);
     if (body->length && !r->header_only) {
-        ap_rwrite(body->data, (int)body->length, r);
+        apr_bucket_brigade *brigade =
+            apr_brigade_create(r->pool, r->connection->bucket_alloc);
+
+        APR_BRIGADE_INSERT_TAIL(brigade,
+                                body_bucket(r, body->data, body->length));
+        ap_pass_brigade(r->output_filters, brigade); /* or c->aborted is set */
     }
     return OK;
 }
@@ -142,15 +194,18 @@ apr_status_t mod_comet_output_write(request_rec *r, apr_bucket_brigade *brigade,
                                     const char *data, apr_size_t length)
 {
     conn_rec *c = r->connection;
+    apr_socket_t *socket = ap_get_conn_socket(c);
+    apr_interval_time_t timeout;
     apr_status_t status;
 
     if (length) {
-        APR_BRIGADE_INSERT_TAIL(
-            brigade, apr_bucket_transient_create(data, length,
-                                                 c->bucket_alloc));
+        APR_BRIGADE_INSERT_TAIL(brigade, body_bucket(r, data, length));
     }
     APR_BRIGADE_INSERT_TAIL(brigade, nudge_create(c->bucket_alloc));
+    apr_socket_timeout_get(socket, &timeout);
+    apr_socket_timeout_set(socket, 0);
     status = ap_pass_brigade(r->output_filters, brigade);
+    apr_socket_timeout_set(socket, timeout);
     apr_brigade_cleanup(brigade);
     if (status == APR_SUCCESS) {
         status = mod_comet_output_push(c);

@@ -38,8 +38,9 @@ void mod_comet_output_prepare(request_rec *r,
 
 /**
  * Pass bytes on as far as the client takes them now; the rest is kept by
- * the filters (c->data_in_output_filters) and sent by ..._push().
- * With no bytes it sends the headers.
+ * the filters (c->data_in_output_filters) and sent by ..._push().  With no
+ * bytes it sends the headers.  Never blocks: where a filter (TLS) would have
+ * to, for an answer larger than httpd keeps, the client is lost.
  * @param data  copied by the filters if they keep it
  * @return APR_SUCCESS, or why the client is lost
  */

@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+// Staying connected, for both pages: the words for a state, the pause before
+// the next attempt, and the moments that make an attempt worth while at once.
+
+const WORDS = {
+    connecting: 'Connecting…',
+    connected: 'Connected',
+    reconnecting: 'Reconnecting…',
+    offline: 'Offline',
+};
+
+/** Shows a state, and why, in an element that holds a .word and a .why. */
+export function showState(element, state, why = '') {
+    element.dataset.state = state;
+    say(element.querySelector('.word'), WORDS[state]);
+    say(element.querySelector('.why'), why);
+}
+
+/** Sets a text only where it changes: a screen reader repeats what is set. */
+export function say(element, text) {
+    if (element.textContent !== text) {
+        element.textContent = text;
+    }
+}
+
+/** The state to show after a failure. */
+export const lostState = () => (navigator.onLine ? 'reconnecting' : 'offline');
+
+/**
+ * How long to pause after the n-th failure in a row (from 0), in milliseconds:
+ * half a second, doubled each time up to 30 s, and a random part of it, so
+ * that a thousand pages do not come back in the same instant.
+ */
+export function backoff(failures) {
+    const most = Math.min(30_000, 500 * 2 ** failures);
+    return most * (0.5 + Math.random() / 2);
+}
+
+/** Calls back when the network, the page or the reader has come or gone. */
+export function onChange(callback) {
+    addEventListener('online', callback);
+    addEventListener('offline', callback);
+    document.addEventListener('visibilitychange', callback);
+    addEventListener('pageshow', (event) => event.persisted && callback());
+}

@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: Apache-2.0
+// The clock page: shows the ticks of a streamed document in a hidden iframe,
+// watches over that stream, and compares the two clocks.
+
+import { backoff, lostState, onChange, say, showState }
+    from '../assets/connection.js';
+
+const $ = (selector) => document.querySelector(selector);
+const stream = $('main').dataset.stream;
+const SILENCE_MS = 3500;    // longer without a tick: the stream is lost
+const BARS = 60;
+
+let frame;              // the iframe, undefined between two attempts
+let retryTimer;
+let failures = 0;       // in a row
+let lastTickAt;         // performance.now()
+let ticks = 0;          // of this page
+let ticksOfStream = 0;
+let lateness = [];      // ms of our clock past the server's second, per tick
+let roundTrips = [];    // ms, the latest few
+
+/* ---- the stream ---------------------------------------------------------- */
+
+// What the document in the iframe calls: it takes window.parent.comet when it
+// begins, so this is here before the first iframe is.
+window.comet = { printServerTime };
+
+function connect() {
+    clearTimeout(retryTimer);
+    frame?.remove();
+    frame = document.createElement('iframe');
+    frame.hidden = true;
+    frame.title = 'Stream of the server’s time';
+    frame.src = stream;
+    // The document never ends; when it has loaded, the stream is over.
+    frame.addEventListener('load', () => lost('The stream has ended.'));
+    lastTickAt = performance.now();
+    ticksOfStream = 0;
+    document.body.append(frame);
+}
+
+function lost(why) {
+    frame.remove();
+    frame = undefined;
+    showState($('#status'), lostState(), why);
+    retryTimer = setTimeout(connect, backoff(failures++));
+}
+
+setInterval(() => {
+    if (frame && performance.now() - lastTickAt > SILENCE_MS) {
+        lost('No tick for more than three seconds.');
+    }
+}, 250);
+
+onChange(() => {
+    const silent = performance.now() - lastTickAt > SILENCE_MS;
+    if (!document.hidden && (!frame || silent)) {
+        connect();
+    }
+});
+
+addEventListener('pagehide', () => frame?.remove());
+
+/* ---- a tick -------------------------------------------------------------- */
+
+function printServerTime(seconds) {
+    const now = Date.now();
+    const date = new Date(seconds * 1000);
+
+    lastTickAt = performance.now();
+    failures = 0;
+    ticks += 1;
+    ticksOfStream += 1;
+    showState($('#status'), 'connected');
+    // The streamed document grows by a script element a second: take them
+    // away once they have run.
+    frame?.contentDocument?.querySelectorAll('body > script + script')
+        .forEach((script) => script.nextSibling && script.remove());
+
+    $('#time').dateTime = date.toISOString();
+    $('#time').textContent = date.toLocaleTimeString([], { timeStyle: 'medium' });
+    $('#date').textContent = date.toLocaleDateString([], { dateStyle: 'full' });
+    $('#unix').textContent = seconds;
+    $('#utc').textContent = date.toISOString().slice(11, 19);
+    $('#ticks').textContent = ticks.toLocaleString();
+
+    // The first tick of a stream is told at once, the others on the second.
+    if (ticksOfStream > 1) {
+        lateness = [...lateness, now - seconds * 1000].slice(-BARS);
+        drawBars();
+        showDifference();
+    }
+    if (ticksOfStream === 1 || ticks % 30 === 0) {
+        measureRoundTrip();
+    }
+}
+
+/* ---- comparing the clocks ------------------------------------------------ */
+
+/** How long the way there and back takes: the shortest of a few requests. */
+async function measureRoundTrip() {
+    for (let i = 0; i < 3; i++) {
+        const begun = performance.now();
+        const options = { method: 'HEAD', cache: 'no-store' };
+        const answer = await fetch(stream, options).catch(() => null);
+        if (!answer?.ok) {
+            return;
+        }
+        roundTrips = [...roundTrips, performance.now() - begun].slice(-9);
+    }
+    showDifference();
+}
+
+const amount = (ms) => (Math.abs(ms) < 1000
+    ? `${Math.round(Math.abs(ms))} ms`
+    : `${(Math.abs(ms) / 1000).toLocaleString([], { maximumFractionDigits: 1 })} s`);
+
+function showDifference() {
+    const trip = Math.min(...roundTrips);
+    const ahead = Math.min(...lateness) - trip / 2;
+    if (Number.isFinite(trip)) {
+        $('#trip').textContent = amount(trip);
+    }
+    if (Number.isFinite(ahead)) {
+        const within = Math.max(1, trip / 2);
+        $('#difference').textContent = Math.abs(ahead) <= within
+            ? `less than ${amount(within)}`
+            : `yours is ${amount(ahead)} ${ahead > 0 ? 'ahead' : 'behind'}`;
+    }
+}
+
+/** A bar a tick: how much later than the quickest one it was here. */
+function drawBars() {
+    const least = Math.min(...lateness);
+    const late = lateness.map((ms) => ms - least);
+    const most = Math.max(...late);
+    const bars = $('#bars');
+
+    while (bars.childElementCount < late.length) {
+        const bar = document.createElementNS(bars.namespaceURI, 'rect');
+        bar.setAttribute('width', 6);
+        bars.append(bar);
+    }
+    late.forEach((ms, i) => {
+        const height = 3 + 45 * ms / Math.max(20, most);
+        const bar = bars.children[i];
+        bar.setAttribute('x', (BARS - late.length + i) * 10 + 2);
+        bar.setAttribute('y', 50 - height);
+        bar.setAttribute('height', height);
+    });
+    $('#spread').textContent = amount(most);
+}
+
+/* ---- go ------------------------------------------------------------------ */
+
+// Not before the page itself has loaded: an iframe that never ends would keep
+// it from ever being so.
+if (document.readyState === 'complete') {
+    connect();
+}
+else {
+    addEventListener('load', connect, { once: true });
+}
