@@ -18,6 +18,7 @@ void comet_feed_init(comet_feed_t *feed, const comet_store_config_t *config,
     feed->store_config = config;
     feed->bus = bus;
     feed->watch = (comet_watch_t)COMET_WATCH_CLOSED;
+    feed->safety_at = 1; /* long ago: look as soon as possible */
     forget(feed);
 }
 
@@ -41,16 +42,22 @@ apr_time_t comet_feed_due(const comet_feed_t *feed)
     return due;
 }
 
+/* What is at the path later may be another file. */
+static void give_up_store(comet_feed_t *feed, pthread_mutex_t *lock)
+{
+    comet_store_close(feed->store);
+    feed->store = NULL;
+    pthread_mutex_lock(lock);
+    forget(feed);
+    pthread_mutex_unlock(lock);
+}
+
 /* A connection to the file that is at the path now. */
 static apr_status_t ensure_store(comet_feed_t *feed, pthread_mutex_t *lock,
                                  int safety)
 {
     if (feed->store && safety && comet_store_moved(feed->store)) {
-        comet_store_close(feed->store);
-        feed->store = NULL;
-        pthread_mutex_lock(lock);
-        forget(feed);
-        pthread_mutex_unlock(lock);
+        give_up_store(feed, lock);
     }
     if (feed->store) {
         return APR_SUCCESS;
@@ -154,6 +161,7 @@ apr_status_t comet_feed_refresh(comet_feed_t *feed, pthread_mutex_t *lock,
 {
     int changed = 0, safety = now >= feed->safety_at;
     apr_status_t status = ensure_store(feed, lock, safety);
+    int unknown = feed->ring.state.last < 0;
 
     if (safety) {
         feed->safety_at = now + SAFETY_USEC;
@@ -162,13 +170,14 @@ apr_status_t comet_feed_refresh(comet_feed_t *feed, pthread_mutex_t *lock,
         status = look(feed, lock, &changed, callback, baton);
     }
     if (status != APR_SUCCESS && status != COMET_ELOCKED) {
-        comet_store_close(feed->store);
-        feed->store = NULL;
+        give_up_store(feed, lock);
     }
     comet_watch_looked(&feed->watch, changed, now);
     if (changed && !rung && feed->watch.open) {
         comet_bus_ring(feed->bus);
     }
+    feed->began_anew = status == APR_SUCCESS
+                       && (unknown || feed->status != APR_SUCCESS);
     feed->status = status;
     return status;
 }

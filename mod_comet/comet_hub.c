@@ -57,7 +57,7 @@ struct comet_hub_t {
     pthread_t thread;
     int epoll;
     int wake_fd;
-    int let_go; /* [hub thread] everybody was told to go */
+    int let_go; /* [lock] everybody was told to go */
     atomic_int stopping; /* [atomic] */
     atomic_int ended; /* [atomic] the thread is to end */
     atomic_int wake_pending; /* [atomic] a wake is on its way */
@@ -105,6 +105,7 @@ static void make_ready_locked(comet_hub_t *hub, comet_subscriber_t *subscriber,
 static void rest_locked(comet_hub_t *hub, comet_subscriber_t *subscriber,
                         comet_verdict_e verdict)
 {
+    subscriber->resting = verdict == COMET_REST;
     if (verdict == COMET_WAIT) {
         subscriber->state = COMET_SUBSCRIBER_WAITING;
         APR_RING_INSERT_TAIL(&subscriber->channel->waiting, subscriber,
@@ -197,7 +198,7 @@ static apr_status_t enter_locked(comet_hub_t *hub,
     hub->members++;
     rest_locked(hub, subscriber, COMET_WAIT);
     watch_locked(hub, subscriber);
-    if (atomic_load(&hub->stopping)) {
+    if (hub->let_go) {
         make_ready_locked(hub, subscriber, COMET_STOPPING);
     }
     return APR_SUCCESS;
@@ -278,6 +279,9 @@ apr_status_t comet_hub_join_clock(comet_hub_t *hub,
     pthread_mutex_lock(&hub->lock);
     ticker = find_ticker_locked(hub, period);
     if (ticker) {
+        if (ticker->channel->members == 1) { /* it was not kept going */
+            ticker->due = next_multiple(apr_time_now(), period);
+        }
         status = enter_locked(hub, subscriber, hub, ticker->channel->name);
     }
     pthread_mutex_unlock(&hub->lock);
@@ -391,7 +395,8 @@ static void serve_first_locked(comet_hub_t *hub)
     subscriber->reasons = 0;
     comet_wheel_clear(&hub->wheel, &subscriber->timer);
     hub->pinned = subscriber;
-    if ((occasion.reasons & COMET_NEWS) && !blocked) {
+    if (!blocked && !subscriber->resting) {
+        /* whatever the reason: news may have come while it was queued */
         known = collect_locked(hub, subscriber);
     }
     pthread_mutex_unlock(&hub->lock);
@@ -474,6 +479,20 @@ static void announce(void *baton, comet_feed_t *feed,
     wake_channel_locked(hub, channel);
 }
 
+typedef struct feed_wake_t {
+    comet_hub_t *hub;
+    const comet_feed_t *feed;
+} feed_wake_t;
+
+static void wake_channel_of_feed(void *baton, comet_channel_t *channel)
+{
+    const feed_wake_t *wanted = baton;
+
+    if (channel->source == wanted->feed) {
+        wake_channel_locked(wanted->hub, channel);
+    }
+}
+
 static void refresh_feed(comet_hub_t *hub, apr_size_t i, apr_time_t now)
 {
     comet_feed_t *feed = &hub->feeds[i];
@@ -482,6 +501,12 @@ static void refresh_feed(comet_hub_t *hub, apr_size_t i, apr_time_t now)
                                              now, announce, hub);
 
     hub->rung[i] = 0;
+    if (feed->began_anew) {
+        pthread_mutex_lock(&hub->lock);
+        comet_channels_each(&hub->channels, wake_channel_of_feed,
+                            &(feed_wake_t){ hub, feed });
+        pthread_mutex_unlock(&hub->lock);
+    }
     if (status != before && hub->config.on_error) {
         hub->config.on_error(hub->config.baton, feed->store_config, status);
     }
@@ -568,8 +593,12 @@ static void let_everybody_go(comet_hub_t *hub)
 {
     comet_subscriber_t *subscriber;
 
-    hub->let_go = 1;
     pthread_mutex_lock(&hub->lock);
+    if (hub->let_go) {
+        pthread_mutex_unlock(&hub->lock);
+        return;
+    }
+    hub->let_go = 1;
     APR_RING_FOREACH(subscriber, &hub->ready, comet_subscriber_t, link)
     {
         subscriber->reasons |= COMET_STOPPING;
@@ -648,15 +677,15 @@ static int sleep_ms(comet_hub_t *hub, apr_time_t now)
  * written. */
 static int is_over(comet_hub_t *hub)
 {
-    int idle;
+    int over;
 
-    if (!atomic_load(&hub->ended) || !hub->let_go) {
+    if (!atomic_load(&hub->ended)) {
         return 0;
     }
     pthread_mutex_lock(&hub->lock);
-    idle = APR_RING_EMPTY(&hub->ready, comet_subscriber_t, link);
+    over = hub->let_go && APR_RING_EMPTY(&hub->ready, comet_subscriber_t, link);
     pthread_mutex_unlock(&hub->lock);
-    return idle;
+    return over;
 }
 
 static void *run(void *baton)
@@ -677,7 +706,7 @@ static void *run(void *baton)
         refresh_feeds(hub, now);
         run_tickers(hub);
         run_timers(hub, now);
-        if (atomic_load(&hub->stopping) && !hub->let_go) {
+        if (atomic_load(&hub->stopping)) {
             let_everybody_go(hub);
         }
         serve_some(hub);
@@ -701,12 +730,12 @@ int comet_hub_is_stopping(const comet_hub_t *hub)
 
 int comet_hub_stop(comet_hub_t *hub, apr_interval_time_t limit)
 {
-    struct timespec until;
+    apr_time_t deadline = apr_time_now() + limit;
+    struct timespec until = { .tv_sec = apr_time_sec(deadline),
+                              .tv_nsec = apr_time_usec(deadline) * 1000 };
 
     atomic_store(&hub->ended, 1);
     comet_hub_stopping(hub);
-    clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_sec += apr_time_sec(limit);
     return pthread_timedjoin_np(hub->thread, NULL, &until) == 0;
 }
 
@@ -770,35 +799,35 @@ static apr_status_t start_thread(comet_hub_t *hub)
     return error;
 }
 
-apr_status_t comet_hub_create(comet_hub_t **made,
+apr_status_t comet_hub_create(comet_hub_t **hub,
                               const comet_hub_config_t *config,
                               apr_pool_t *pool)
 {
-    comet_hub_t *hub = apr_pcalloc(pool, sizeof(*hub));
+    comet_hub_t *made = apr_pcalloc(pool, sizeof(*made));
     apr_status_t status;
     apr_size_t i;
 
-    hub->config = *config;
-    hub->feed_count = config->count;
-    hub->feeds = apr_pcalloc(pool, config->count * sizeof(*hub->feeds));
-    hub->rung = apr_pcalloc(pool, config->count);
-    hub->batch = (comet_batch_t){ .messages = hub->room,
+    made->config = *config;
+    made->feed_count = config->count;
+    made->feeds = apr_pcalloc(pool, config->count * sizeof(*made->feeds));
+    made->rung = apr_pcalloc(pool, config->count);
+    made->batch = (comet_batch_t){ .messages = made->room,
                                   .size = COMET_LIMIT_MAX };
-    pthread_mutex_init(&hub->lock, NULL);
-    pthread_cond_init(&hub->unpinned, NULL);
-    APR_RING_INIT(&hub->ready, comet_subscriber_t, link);
-    APR_RING_INIT(&hub->idle, comet_subscriber_t, link);
-    comet_wheel_init(&hub->wheel, comet_monotonic());
+    pthread_mutex_init(&made->lock, NULL);
+    pthread_cond_init(&made->unpinned, NULL);
+    APR_RING_INIT(&made->ready, comet_subscriber_t, link);
+    APR_RING_INIT(&made->idle, comet_subscriber_t, link);
+    comet_wheel_init(&made->wheel, comet_monotonic());
     for (i = 0; i < config->count; i++) {
-        comet_feed_init(&hub->feeds[i], config->stores[i], config->buses[i]);
+        comet_feed_init(&made->feeds[i], config->stores[i], config->buses[i]);
     }
-    status = comet_channels_init(&hub->channels);
+    status = comet_channels_init(&made->channels);
     if (status == APR_SUCCESS) {
-        status = open_epoll(hub);
+        status = open_epoll(made);
     }
     if (status == APR_SUCCESS) {
-        status = start_thread(hub);
+        status = start_thread(made);
     }
-    *made = status == APR_SUCCESS ? hub : NULL;
+    *hub = status == APR_SUCCESS ? made : NULL;
     return status;
 }

@@ -15,7 +15,6 @@ typedef struct slot_t {
 
 struct comet_metrics_t {
     int count;
-    slot_t past; /* what dead children counted */
     slot_t slots[];
 };
 
@@ -25,8 +24,7 @@ const comet_metric_info_t comet_metric_info[COMET_METRIC_COUNT] = {
 #undef METRIC
 };
 
-static slot_t *own; /* this process's, set once in child_init */
-static comet_metrics_t *home;
+static _Atomic(slot_t *) own; /* [atomic] this process's */
 
 apr_status_t comet_metrics_create(comet_metrics_t **metrics, int slots)
 {
@@ -43,16 +41,14 @@ apr_status_t comet_metrics_create(comet_metrics_t **metrics, int slots)
     return APR_SUCCESS;
 }
 
-/* Hand a slot's counters to the past.  Its gauges ended with the child. */
-static void retire(comet_metrics_t *metrics, slot_t *slot)
+/* What was so ended with the child; what it counted stays in the slot. */
+static void end_gauges(slot_t *slot)
 {
     int i;
 
     for (i = 0; i < COMET_METRIC_COUNT; i++) {
-        apr_int64_t value = atomic_exchange(&slot->values[i], 0);
-
-        if (comet_metric_info[i].kind == COMET_METRIC_KIND_COUNTER) {
-            atomic_fetch_add(&metrics->past.values[i], value);
+        if (comet_metric_info[i].kind == COMET_METRIC_KIND_GAUGE) {
+            atomic_store(&slot->values[i], 0);
         }
     }
 }
@@ -74,9 +70,8 @@ int comet_metrics_attach(comet_metrics_t *metrics)
         if ((pid == 0 || is_dead(pid))
             && atomic_compare_exchange_strong(&slot->pid, &pid,
                                               (int)getpid())) {
-            retire(metrics, slot);
-            own = slot;
-            home = metrics;
+            end_gauges(slot);
+            atomic_store(&own, slot);
             return i;
         }
     }
@@ -85,18 +80,17 @@ int comet_metrics_attach(comet_metrics_t *metrics)
 
 void comet_metrics_detach(void)
 {
-    slot_t *slot = own;
+    slot_t *slot = atomic_exchange(&own, NULL);
 
     if (slot) {
-        own = NULL;
-        retire(home, slot);
+        end_gauges(slot);
         atomic_store(&slot->pid, 0);
     }
 }
 
 void comet_metrics_add(comet_metric_e metric, apr_int64_t amount)
 {
-    slot_t *slot = own;
+    slot_t *slot = atomic_load_explicit(&own, memory_order_relaxed);
 
     if (slot) {
         atomic_fetch_add_explicit(&slot->values[metric], amount,
@@ -122,8 +116,8 @@ void comet_metrics_sum(comet_metrics_t *metrics, comet_metrics_total_t *total)
     int i, n;
 
     *total = (comet_metrics_total_t){ .children = 0 };
-    for (n = -1; n < metrics->count; n++) {
-        slot_t *slot = n < 0 ? &metrics->past : &metrics->slots[n];
+    for (n = 0; n < metrics->count; n++) {
+        slot_t *slot = &metrics->slots[n];
         int pid = atomic_load(&slot->pid);
         int alive = pid != 0 && !is_dead(pid);
 

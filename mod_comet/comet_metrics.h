@@ -2,8 +2,8 @@
 /**
  * @file comet_metrics.h
  * Counters of all children of a server, in memory they share.  Each child
- * writes to its own slot, so counting needs no lock; a slot whose child is
- * dead gives its counters to the past and is used again.
+ * writes to its own slot, so counting needs no lock; the next child goes on
+ * in the slot of a dead one.
  */
 #ifndef COMET_METRICS_H
 #define COMET_METRICS_H
@@ -42,7 +42,7 @@ typedef struct comet_metrics_total_t {
  * It is never unmapped: by the time the process ends, the module (and any
  * clean-up function in it) has been unloaded.
  * @param slots  the most children that can live at once, old generations
- *               included; one more than that share a slot that only counts
+ *               included; what one more than that counts is lost
  */
 apr_status_t comet_metrics_create(comet_metrics_t **metrics, int slots);
 

@@ -12,17 +12,17 @@ struct comet_readers_t {
     comet_store_t *idle[]; /* [lock] the last one was used last */
 };
 
-apr_status_t comet_readers_create(comet_readers_t **made,
+apr_status_t comet_readers_create(comet_readers_t **readers,
                                   const comet_store_config_t *config,
                                   apr_size_t keep, apr_pool_t *pool)
 {
-    comet_readers_t *readers =
-        apr_pcalloc(pool, sizeof(*readers) + keep * sizeof(*readers->idle));
+    comet_readers_t *made =
+        apr_pcalloc(pool, sizeof(*made) + keep * sizeof(*made->idle));
 
-    readers->config = config;
-    readers->keep = keep;
-    *made = readers;
-    return pthread_mutex_init(&readers->lock, NULL);
+    made->config = config;
+    made->keep = keep;
+    *readers = made;
+    return pthread_mutex_init(&made->lock, NULL);
 }
 
 apr_status_t comet_readers_take(comet_readers_t *readers,

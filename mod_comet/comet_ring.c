@@ -36,8 +36,10 @@ void comet_ring_reset(comet_ring_t *ring, comet_timestamp_t from)
 
 void comet_ring_push(comet_ring_t *ring, comet_message_t *message)
 {
+    apr_size_t bytes = message_bytes(message);
+
     while (ring->count == COMET_RING_MESSAGES
-           || (ring->count && ring->bytes > COMET_RING_BYTES)) {
+           || (ring->count && ring->bytes + bytes > COMET_RING_BYTES)) {
         drop_oldest(ring);
     }
     *entry_at(ring, ring->count++) = (comet_ring_entry_t){
@@ -45,7 +47,7 @@ void comet_ring_push(comet_ring_t *ring, comet_message_t *message)
         .channel_hash = message->channel_hash,
         .message = comet_message_ref(message),
     };
-    ring->bytes += message_bytes(message);
+    ring->bytes += bytes;
 }
 
 int comet_ring_covers(const comet_ring_t *ring, comet_timestamp_t after)

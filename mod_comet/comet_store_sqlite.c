@@ -17,6 +17,7 @@
 #include "comet_store.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -369,6 +370,65 @@ static void unlink_same(const char *path, file_id_t file)
     }
 }
 
+/**
+ * Which log this process last had open with the file at a path.  When the
+ * file is replaced and its log is not, a new connection would take the log for
+ * the new file's, and cut off the memory that the old connections share.
+ */
+typedef struct known_t {
+    struct known_t *next;
+    file_id_t file, wal;
+    char path[];
+} known_t;
+
+static pthread_mutex_t known_lock = PTHREAD_MUTEX_INITIALIZER;
+static known_t *known_files; /* [known_lock], one for each path */
+
+static known_t *find_known_locked(const char *path)
+{
+    known_t *known = known_files;
+
+    while (known && strcmp(known->path, path) != 0) {
+        known = known->next;
+    }
+    return known;
+}
+
+static void make_known(const comet_store_t *store)
+{
+    size_t size = strlen(store->config->path) + 1;
+    known_t *known;
+
+    pthread_mutex_lock(&known_lock);
+    known = find_known_locked(store->config->path);
+    if (!known && (known = malloc(sizeof(*known) + size)) != NULL) {
+        memcpy(known->path, store->config->path, size);
+        known->next = known_files;
+        known_files = known;
+    }
+    if (known) {
+        known->file = store->file;
+        known->wal = store->wal;
+    }
+    pthread_mutex_unlock(&known_lock);
+}
+
+/* Whether the log at the path is known to be that of another file. */
+static int has_orphaned_log(const comet_store_t *store)
+{
+    file_id_t file = file_id(store->config->path);
+    file_id_t wal = file_id(store->wal_path);
+    const known_t *known;
+    int orphaned;
+
+    pthread_mutex_lock(&known_lock);
+    known = find_known_locked(store->config->path);
+    orphaned = known && wal.ino && same_file(known->wal, wal)
+               && !same_file(known->file, file);
+    pthread_mutex_unlock(&known_lock);
+    return orphaned;
+}
+
 /*
  * SQLite would create the file by the umask, which no thread may change.
  * mknod and not open: invariant 3.  The log of a database that was here
@@ -585,6 +645,9 @@ static apr_status_t open_to_read(comet_store_t *store)
     if (access(store->config->path, F_OK) != 0 && errno == ENOENT) {
         return fail_text(store, APR_ENOENT, "there is no database yet");
     }
+    if (has_orphaned_log(store)) { /* a writer will remove it */
+        return fail_text(store, APR_ENOENT, "the database is being replaced");
+    }
     status = connect_file(store);
     if (status == APR_SUCCESS) {
         status = identify(store, &version);
@@ -632,6 +695,7 @@ static apr_status_t remember_files(comet_store_t *store)
         return fail_text(store, COMET_EMOVED,
                          "the database was replaced while being opened");
     }
+    make_known(store);
     return APR_SUCCESS;
 }
 

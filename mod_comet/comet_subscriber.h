@@ -72,6 +72,7 @@ struct comet_subscriber_t {
     int watched_fd; /* [hub->lock] in the hub's epoll for writing; or -1 */
     comet_timer_t timer; /* [hub->lock] */
     int behind; /* [hub->lock] what it missed could not be read yet */
+    int resting; /* [hub->lock] it has got its answer: no more messages */
 
     /* set before join; then of the thread that serves */
     comet_serve_cb *serve;

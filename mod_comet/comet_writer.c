@@ -35,7 +35,8 @@
 #define OPEN_USEC 50000
 #define REOPEN_USEC 200000
 #define UPKEEP_USEC 5000000
-#define FOR_EVER (-1)
+/** How often to see whether the file is still the one at the path. */
+#define LOOK_USEC 1000000
 
 typedef enum { JOB_QUEUED, JOB_IN_FLIGHT, JOB_DONE } job_state_e;
 
@@ -279,6 +280,7 @@ static void close_store(comet_writer_t *writer)
 static int open_store(comet_writer_t *writer)
 {
     apr_int64_t now = comet_monotonic();
+    apr_status_t before = writer->open_status;
 
     if (writer->store) {
         return 1;
@@ -294,6 +296,9 @@ static int open_store(comet_writer_t *writer)
     writer->open_after = now + REOPEN_USEC;
     if (writer->store) {
         comet_bus_ring(writer->config.bus);
+        if (writer->reported == COMET_EMOVED || writer->reported == before) {
+            report(writer, APR_SUCCESS, "");
+        }
         return 1;
     }
     if (!atomic_load(&writer->stopping)) {
@@ -419,10 +424,8 @@ static apr_int64_t leisure(comet_writer_t *writer)
     if (writer->pruning || anything_queued(writer)) {
         return 0;
     }
-    if (!retains(writer)) {
-        return FOR_EVER;
-    }
-    return writer->upkeep_after > now ? writer->upkeep_after - now : 0;
+    until = retains(writer) ? writer->upkeep_after - now : LOOK_USEC;
+    return until > LOOK_USEC ? LOOK_USEC : until > 0 ? until : 0;
 }
 
 static void rest(comet_writer_t *writer)
@@ -431,8 +434,8 @@ static void rest(comet_writer_t *writer)
     struct pollfd fd = { .fd = writer->wake, .events = POLLIN };
     apr_uint64_t count;
 
-    if (usec > 0 || usec == FOR_EVER) {
-        poll(&fd, 1, usec < 0 ? -1 : (int)(usec / 1000 + 1));
+    if (usec > 0) {
+        poll(&fd, 1, (int)(usec / 1000 + 1));
     }
     /* in this order: what is queued from here on writes again */
     if (read(writer->wake, &count, sizeof(count)) > 0) {
@@ -457,7 +460,7 @@ static void *work(void *baton)
             }
             continue;
         }
-        if (anything_queued(writer)) {
+        if (anything_queued(writer) || comet_store_moved(writer->store)) {
             publish_queued(writer);
         }
         else {

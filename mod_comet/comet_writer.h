@@ -21,7 +21,7 @@ typedef void comet_writer_error_cb(void *baton, apr_status_t status,
                                    const char *detail);
 
 typedef struct comet_writer_config_t {
-    const comet_store_config_t *store;
+    const comet_store_config_t *store; /* outlives the writer, as the bus */
     comet_bus_t *bus;
     apr_size_t places; /* publishers that may wait at a time; at least 1 */
     comet_writer_error_cb *on_error; /* APR_SUCCESS: it works again */
@@ -31,7 +31,8 @@ typedef struct comet_writer_config_t {
 /**
  * Start a writer.  Called in child_init; allocates from @a pool then only.
  * The store need not be usable: the writer keeps trying, at most once in
- * 200 ms, whenever something is published.
+ * 200 ms, whenever something is published.  Once a second it sees whether
+ * the file was deleted or replaced; then it opens (or creates) it anew.
  */
 apr_status_t comet_writer_create(comet_writer_t **writer,
                                  const comet_writer_config_t *config,

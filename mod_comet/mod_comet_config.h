@@ -83,7 +83,7 @@ void *mod_comet_merge_dir(apr_pool_t *p, void *base, void *add);
 
 /** check_config hook: what no single directive can know (httpd -t runs it). */
 int mod_comet_check_config(apr_pool_t *pconf, apr_pool_t *plog,
-                           apr_pool_t *ptemp, server_rec *s);
+                           apr_pool_t *ptemp, server_rec *main);
 
 /**
  * The distinct stores of all servers, and in each server's configuration

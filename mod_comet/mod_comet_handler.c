@@ -190,15 +190,23 @@ static int answer_now(request_rec *r, const mod_comet_ask_t *ask,
         .gap = ask->gap,
         .escape = ask->escape,
     };
-    int rv;
+    int rv = DECLINED;
 
     ask->transport->encode(&body, &answer);
-    rv = mod_comet_output_body(r, HTTP_OK, ask->transport->content_type,
-                               &body);
-    comet_buffer_free(&body);
     comet_metrics_add(missed->count ? COMET_METRIC_delivered
                                     : COMET_METRIC_unanswered,
                       missed->count ? (apr_int64_t)missed->count : 1);
+    if (body.length > MOD_COMET_PIECE_BYTES && !r->header_only
+        && ap_discard_request_body(r) == OK) {
+        mod_comet_output_prepare(r, ask->transport);
+        ap_set_content_length(r, (apr_off_t)body.length);
+        rv = mod_comet_park_body(r, ask, &body);
+    }
+    if (rv == DECLINED) {
+        rv = mod_comet_output_body(r, HTTP_OK, ask->transport->content_type,
+                                   &body);
+        comet_buffer_free(&body);
+    }
     return rv;
 }
 

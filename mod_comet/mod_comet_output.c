@@ -2,10 +2,7 @@
 /* Giving bytes to httpd's output filters without ever blocking on them. */
 #include "mod_comet_output.h"
 
-#include <apr_portable.h>
 #include <apr_strings.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
 void mod_comet_output_headers(request_rec *r)
 {
@@ -16,50 +13,6 @@ void mod_comet_output_headers(request_rec *r)
                    "same-origin");
     /* what is made for one request has no ranges to be taken from it */
     apr_table_unset(r->headers_in, "Range");
-}
-
-/* --- bytes ----------------------------------------------------------------- */
-
-/* Core blocks its caller while it holds more than 64 KB of memory
- * (FlushMaxThreshold), but sends a file as the client takes it. */
-#define LARGE_BYTES (32 * 1024)
-
-static apr_status_t close_fd(void *fd)
-{
-    close((int)(intptr_t)fd);
-    return APR_SUCCESS;
-}
-
-/* Bytes as a file without a name; NULL when there is none to be had. */
-static apr_bucket *file_bucket(request_rec *r, const char *data,
-                               apr_size_t length)
-{
-    int fd = memfd_create("mod_comet", MFD_CLOEXEC);
-    apr_file_t *file;
-
-    if (fd < 0) {
-        return NULL;
-    }
-    apr_pool_cleanup_register(r->pool, (void *)(intptr_t)fd, close_fd,
-                              apr_pool_cleanup_null);
-    if (write(fd, data, length) != (ssize_t)length
-        || apr_os_file_put(&file, &fd, APR_FOPEN_READ, r->pool)
-               != APR_SUCCESS) {
-        return NULL;
-    }
-    return apr_bucket_file_create(file, 0, length, r->pool,
-                                  r->connection->bucket_alloc);
-}
-
-static apr_bucket *body_bucket(request_rec *r, const char *data,
-                               apr_size_t length)
-{
-    apr_bucket *bucket =
-        length > LARGE_BYTES ? file_bucket(r, data, length) : NULL;
-
-    return bucket ? bucket
-                  : apr_bucket_transient_create(
-                        data, length, r->connection->bucket_alloc);
 }
 
 /* --- whole answers ---------------------------------------------------------- */
@@ -75,12 +28,7 @@ int mod_comet_output_body(request_rec *r, int status, const char *content_type,
     ap_set_content_type(r, content_type);
     ap_set_content_length(r, (apr_off_t)body->length);
     if (body->length && !r->header_only) {
-        apr_bucket_brigade *brigade =
-            apr_brigade_create(r->pool, r->connection->bucket_alloc);
-
-        APR_BRIGADE_INSERT_TAIL(brigade,
-                                body_bucket(r, body->data, body->length));
-        ap_pass_brigade(r->output_filters, brigade); /* or c->aborted is set */
+        ap_rwrite(body->data, (int)body->length, r);
     }
     return OK;
 }
@@ -125,10 +73,24 @@ int mod_comet_output_options(request_rec *r, const char *allow)
 
 /* --- streams ------------------------------------------------------------------ */
 
+/* mod_ratelimit sleeps in its filter; the hub must not. */
+static void remove_sleepers(request_rec *r)
+{
+    ap_filter_t *filter = r->output_filters, *next;
+
+    for (; filter && filter->r == r; filter = next) {
+        next = filter->next;
+        if (strcasecmp(filter->frec->name, "RATE_LIMIT") == 0) {
+            ap_remove_output_filter(filter);
+        }
+    }
+}
+
 void mod_comet_output_prepare(request_rec *r,
                               const comet_transport_t *transport)
 {
     mod_comet_output_headers(r);
+    remove_sleepers(r);
     ap_set_content_type(r, transport->content_type);
     /* a compressor would keep the bytes until it has enough, and 200 KB */
     apr_table_setn(r->subprocess_env, "no-gzip", "1");
@@ -190,27 +152,95 @@ apr_status_t mod_comet_output_push(conn_rec *c)
     return filter->frec->filter_func.out_func(filter, NULL);
 }
 
-apr_status_t mod_comet_output_write(request_rec *r, apr_bucket_brigade *brigade,
-                                    const char *data, apr_size_t length)
+/* With a time limit of 0 no filter waits for the client: should one have to
+ * (mod_ssl's own buffers), the client is lost. */
+static apr_status_t pass(conn_rec *c, ap_filter_t *filters,
+                         apr_bucket_brigade *brigade)
 {
-    conn_rec *c = r->connection;
     apr_socket_t *socket = ap_get_conn_socket(c);
     apr_interval_time_t timeout;
     apr_status_t status;
 
-    if (length) {
-        APR_BRIGADE_INSERT_TAIL(brigade, body_bucket(r, data, length));
-    }
-    APR_BRIGADE_INSERT_TAIL(brigade, nudge_create(c->bucket_alloc));
     apr_socket_timeout_get(socket, &timeout);
     apr_socket_timeout_set(socket, 0);
-    status = ap_pass_brigade(r->output_filters, brigade);
+    status = ap_pass_brigade(filters, brigade);
     apr_socket_timeout_set(socket, timeout);
     apr_brigade_cleanup(brigade);
-    if (status == APR_SUCCESS) {
-        status = mod_comet_output_push(c);
-    }
     return c->aborted && status == APR_SUCCESS ? APR_ECONNABORTED : status;
+}
+
+static apr_status_t write_piece(request_rec *r, apr_bucket_brigade *brigade,
+                                const char *data, apr_size_t length)
+{
+    conn_rec *c = r->connection;
+    apr_status_t status;
+
+    if (length) {
+        /* the filters copy what they keep */
+        APR_BRIGADE_INSERT_TAIL(
+            brigade, apr_bucket_transient_create(data, length,
+                                                 c->bucket_alloc));
+    }
+    APR_BRIGADE_INSERT_TAIL(brigade, nudge_create(c->bucket_alloc));
+    status = pass(c, r->output_filters, brigade);
+    return status == APR_SUCCESS ? mod_comet_output_push(c) : status;
+}
+
+apr_status_t mod_comet_output_open(request_rec *r, apr_bucket_brigade *brigade)
+{
+    return write_piece(r, brigade, NULL, 0);
+}
+
+int mod_comet_outbox_is_empty(const mod_comet_outbox_t *outbox)
+{
+    return outbox->sent == outbox->bytes.length;
+}
+
+void mod_comet_outbox_clear(mod_comet_outbox_t *outbox)
+{
+    comet_buffer_free(&outbox->bytes);
+    outbox->sent = 0;
+}
+
+apr_status_t mod_comet_outbox_send(mod_comet_outbox_t *outbox, request_rec *r,
+                                   apr_bucket_brigade *brigade)
+{
+    apr_status_t status = APR_SUCCESS;
+
+    while (status == APR_SUCCESS && !mod_comet_outbox_is_empty(outbox)
+           && !r->connection->data_in_output_filters) {
+        apr_size_t length = outbox->bytes.length - outbox->sent;
+
+        if (length > MOD_COMET_PIECE_BYTES) {
+            length = MOD_COMET_PIECE_BYTES;
+        }
+        status = write_piece(r, brigade, outbox->bytes.data + outbox->sent,
+                             length);
+        outbox->sent += length;
+    }
+    if (mod_comet_outbox_is_empty(outbox)) {
+        mod_comet_outbox_clear(outbox);
+    }
+    return status;
+}
+
+apr_status_t mod_comet_outbox_finish(mod_comet_outbox_t *outbox,
+                                     request_rec *r,
+                                     apr_bucket_brigade *brigade)
+{
+    apr_bucket_alloc_t *list = r->connection->bucket_alloc;
+    apr_status_t status;
+
+    APR_BRIGADE_INSERT_TAIL(
+        brigade,
+        apr_bucket_transient_create(outbox->bytes.data + outbox->sent,
+                                    outbox->bytes.length - outbox->sent,
+                                    list));
+    APR_BRIGADE_INSERT_TAIL(brigade, apr_bucket_flush_create(list));
+    status = ap_pass_brigade(r->output_filters, brigade);
+    apr_brigade_cleanup(brigade);
+    mod_comet_outbox_clear(outbox);
+    return status;
 }
 
 apr_status_t mod_comet_output_end(request_rec *r, apr_bucket_brigade *brigade,
@@ -222,12 +252,11 @@ apr_status_t mod_comet_output_end(request_rec *r, apr_bucket_brigade *brigade,
     if (complete) {
         APR_BRIGADE_INSERT_TAIL(brigade,
                                 apr_bucket_eos_create(c->bucket_alloc));
-        status = ap_pass_brigade(r->output_filters, brigade);
-        apr_brigade_cleanup(brigade);
+        status = pass(c, r->output_filters, brigade);
     }
+    /* what no filter takes ends r in the brigade's clean-up */
     APR_BRIGADE_INSERT_TAIL(brigade, ap_bucket_eor_create(c->bucket_alloc, r));
-    ap_pass_brigade(c->output_filters, brigade);
-    apr_brigade_cleanup(brigade); /* what no filter took: it ends r now */
+    pass(c, c->output_filters, brigade);
     if (status == APR_SUCCESS && complete) {
         status = mod_comet_output_push(c);
     }

@@ -37,18 +37,48 @@ void mod_comet_output_prepare(request_rec *r,
                               const comet_transport_t *transport);
 
 /**
- * Pass bytes on as far as the client takes them now; the rest is kept by
- * the filters (c->data_in_output_filters) and sent by ..._push().  With no
- * bytes it sends the headers.  Never blocks: where a filter (TLS) would have
- * to, for an answer larger than httpd keeps, the client is lost.
- * @param data  copied by the filters if they keep it
- * @return APR_SUCCESS, or why the client is lost
+ * Bytes on their way to one client, given to the filters piece by piece as
+ * the client takes them.  Zero-initialised is empty.  Owned by whoever owns
+ * the request.
  */
-apr_status_t mod_comet_output_write(request_rec *r, apr_bucket_brigade *brigade,
-                                    const char *data, apr_size_t length);
+typedef struct mod_comet_outbox_t {
+    comet_buffer_t bytes;
+    apr_size_t sent; /* given to the filters */
+} mod_comet_outbox_t;
+
+/** The most that is given to the filters at a time: beyond 64 KB core blocks
+ * whoever gives it (FlushMaxThreshold). */
+#define MOD_COMET_PIECE_BYTES (32 * 1024)
+
+/** Whether all was given to the filters. */
+int mod_comet_outbox_is_empty(const mod_comet_outbox_t *outbox);
+
+/** Drop what it holds. */
+void mod_comet_outbox_clear(mod_comet_outbox_t *outbox);
 
 /**
- * End the response and the request: r is gone afterwards.
+ * Send what the client takes now; never blocks.  What stays in the filters
+ * (c->data_in_output_filters) is sent by mod_comet_output_push(), what stays
+ * in the outbox by the next call.
+ * @return APR_SUCCESS, or why the client is lost
+ */
+apr_status_t mod_comet_outbox_send(mod_comet_outbox_t *outbox, request_rec *r,
+                                   apr_bucket_brigade *brigade);
+
+/**
+ * Send all of it, waiting for the client as httpd's own handlers do (Timeout
+ * for each step).  Not on the hub's thread.
+ */
+apr_status_t mod_comet_outbox_finish(mod_comet_outbox_t *outbox,
+                                     request_rec *r,
+                                     apr_bucket_brigade *brigade);
+
+/** Send the headers alone; as mod_comet_outbox_send(). */
+apr_status_t mod_comet_output_open(request_rec *r, apr_bucket_brigade *brigade);
+
+/**
+ * End the response and the request, all of which was given to the filters:
+ * r is gone afterwards.  Never blocks.
  * @param complete  whether the response was; else the client is told nothing
  */
 apr_status_t mod_comet_output_end(request_rec *r, apr_bucket_brigade *brigade,

@@ -19,6 +19,8 @@
 /* Over the cap a classic poll is told "no news" after this long: its page
  * would pause for 5 s after any error. */
 #define OVERFLOW_HOLD apr_time_from_sec(1)
+/* At the end of a child, how long a client may still take its answer. */
+#define FAREWELL apr_time_from_sec(2)
 
 typedef enum {
     EMPTY, /* nothing waits; the struct is kept for the connection's next */
@@ -34,6 +36,7 @@ typedef struct park_t {
     conn_rec *c;
     request_rec *r; /* NULL: answered; the rest of the request is gone */
     const mod_comet_ask_t *ask; /* in r's pool */
+    mod_comet_outbox_t outbox; /* of an answer the client is taking */
     apr_bucket_brigade *brigade;
     int fd;
     int store;
@@ -119,6 +122,36 @@ void mod_comet_capacity_query(void)
                          "httpd before 2.4.63 cannot park)";
 }
 
+static park_t *find_park(const conn_rec *c)
+{
+    return ap_get_module_config(c->conn_config, &comet_module);
+}
+
+/* --- the request's end ---------------------------------------------------------- */
+
+/* The request is over, or about to be: the park is not about it any more. */
+static void forget_request(park_t *park)
+{
+    if (park->r) {
+        comet_metrics_add(park->gauge, -1);
+    }
+    park->r = NULL;
+    park->ask = NULL;
+    mod_comet_outbox_clear(&park->outbox);
+}
+
+/* Whatever ended the request: nothing of the park points into its pool. */
+static apr_status_t on_request_destroyed(void *data)
+{
+    request_rec *r = data;
+    park_t *park = find_park(r->connection);
+
+    if (park->r == r) {
+        forget_request(park);
+    }
+    return APR_SUCCESS;
+}
+
 /* --- writing (the hub's thread while pinned, else the owner's) ----------------- */
 
 /* The MPM is told by its own means: it sees the end of the input. */
@@ -127,11 +160,15 @@ static void make_mpm_close(park_t *park)
     shutdown(park->fd, SHUT_RD);
 }
 
-static void lose(park_t *park)
+/* The client cannot be written to any more. */
+static comet_verdict_e lose(park_t *park)
 {
     park->c->aborted = 1;
+    park->subscriber.blocked_fd = -1;
+    park->subscriber.timeout_at = 0;
     comet_metrics_add(COMET_METRIC_dropped, 1);
     make_mpm_close(park);
+    return COMET_REST;
 }
 
 static void note_blocked(park_t *park)
@@ -178,14 +215,31 @@ static int disarm(park_t *park)
     return any;
 }
 
+/* An answer or a heartbeat: put into the outbox, send what is taken now. */
+static apr_status_t write_bytes(park_t *park, comet_buffer_t *bytes)
+{
+    apr_status_t status = APR_ENOMEM;
+
+    mod_comet_outbox_clear(&park->outbox);
+    if (bytes->failed) {
+        comet_buffer_free(bytes);
+    }
+    else {
+        arm(park);
+        park->outbox.bytes = *bytes;
+        status = mod_comet_outbox_send(&park->outbox, park->r, park->brigade);
+    }
+    note_blocked(park);
+    return status;
+}
+
 /* A silent stream is kept alive by what its page does not see. */
 static apr_status_t write_heartbeat(park_t *park)
 {
-    const char *heartbeat = park->ask->transport->heartbeat;
+    comet_buffer_t bytes = { .data = NULL };
 
-    arm(park);
-    return mod_comet_output_write(park->r, park->brigade, heartbeat,
-                                  strlen(heartbeat));
+    comet_buffer_puts(&bytes, park->ask->transport->heartbeat);
+    return write_bytes(park, &bytes);
 }
 
 static apr_status_t write_answer(park_t *park, comet_message_t *const *messages,
@@ -199,20 +253,13 @@ static apr_status_t write_answer(park_t *park, comet_message_t *const *messages,
         .gap = ask->gap,
         .escape = ask->escape,
     };
-    comet_buffer_t out = { .data = NULL };
-    apr_status_t status = APR_ENOMEM;
+    comet_buffer_t bytes = { .data = NULL };
 
-    ask->transport->encode(&out, &answer);
-    if (!out.failed) {
-        arm(park);
-        status = mod_comet_output_write(park->r, park->brigade, out.data,
-                                        out.length);
-    }
-    comet_buffer_free(&out);
+    ask->transport->encode(&bytes, &answer);
     comet_metrics_add(count ? COMET_METRIC_delivered
                             : COMET_METRIC_unanswered,
                       count ? (apr_int64_t)count : 1);
-    return status;
+    return write_bytes(park, &bytes);
 }
 
 /* End the request; the connection lives on if it may. */
@@ -223,28 +270,45 @@ static apr_status_t end_request(park_t *park, int complete, int close)
     if (close) {
         park->c->keepalive = AP_CONN_CLOSE;
     }
-    park->r = NULL;
-    park->ask = NULL;
-    comet_metrics_add(park->gauge, -1);
+    forget_request(park);
     return mod_comet_output_end(r, park->brigade, complete);
 }
 
-/* The one answer of a poll, and the end of it. */
+/* Begin the one answer of a poll, and end it if the client takes it all. */
 static apr_status_t answer_poll(park_t *park, comet_message_t *const *messages,
                                 apr_size_t count, int close)
 {
     apr_status_t status = write_answer(park, messages, count);
-    apr_status_t ended = end_request(park, status == APR_SUCCESS, close);
 
-    return status == APR_SUCCESS ? ended : status;
+    if (close) {
+        park->c->keepalive = AP_CONN_CLOSE;
+    }
+    if (status != APR_SUCCESS) {
+        end_request(park, 0, 1);
+    }
+    else if (mod_comet_outbox_is_empty(&park->outbox)) {
+        status = end_request(park, 1, close);
+        note_blocked(park);
+    }
+    return status;
 }
 
-/* A client leaves or must leave: finish what it waits for, as its kind is
+/* On a worker's thread: finish what the client waits for, as its kind is
  * finished. */
 static apr_status_t dismiss(park_t *park, int close)
 {
-    return park->ask->transport->streams ? end_request(park, 1, 1)
-                                         : answer_poll(park, NULL, 0, close);
+    int answered = !mod_comet_outbox_is_empty(&park->outbox);
+    apr_status_t status = APR_SUCCESS;
+
+    if (answered) {
+        status = mod_comet_outbox_finish(&park->outbox, park->r,
+                                         park->brigade);
+    }
+    if (park->ask->transport->streams) {
+        return end_request(park, status == APR_SUCCESS, 1);
+    }
+    return answered ? end_request(park, status == APR_SUCCESS, close)
+                    : answer_poll(park, NULL, 0, close);
 }
 
 /* --- served by the hub ------------------------------------------------------------ */
@@ -268,6 +332,43 @@ static comet_verdict_e rest(park_t *park, unsigned reasons)
     return COMET_REST;
 }
 
+/* It has just been answered. */
+static comet_verdict_e rest_anew(park_t *park, unsigned reasons)
+{
+    park->subscriber.timeout_at = comet_monotonic() + park->keep_alive;
+    return rest(park, reasons & COMET_STOPPING);
+}
+
+/* The client has not taken all of its answer yet.  The MPM's Timeout is the
+ * limit, or, at the end of the child, a short while. */
+static comet_verdict_e go_on_sending(park_t *park, unsigned reasons)
+{
+    apr_status_t status = APR_SUCCESS;
+
+    if (park->subscriber.blocked_fd < 0) {
+        status = mod_comet_outbox_send(&park->outbox, park->r, park->brigade);
+        note_blocked(park);
+    }
+    if (status == APR_SUCCESS && mod_comet_outbox_is_empty(&park->outbox)) {
+        if (park->ask->transport->streams) {
+            return COMET_WAIT;
+        }
+        status = end_request(park, 1, 0);
+        note_blocked(park);
+        return status == APR_SUCCESS ? rest_anew(park, reasons)
+                                     : lose(park);
+    }
+    if (status != APR_SUCCESS || (reasons & COMET_TIMEOUT)) {
+        return lose(park);
+    }
+    park->subscriber.timeout_at = 0;
+    if (reasons & COMET_STOPPING) {
+        park->c->keepalive = AP_CONN_CLOSE;
+        park->subscriber.timeout_at = comet_monotonic() + FAREWELL;
+    }
+    return COMET_WAIT;
+}
+
 static comet_verdict_e serve_stream(park_t *park,
                                     const comet_occasion_t *occasion)
 {
@@ -281,15 +382,15 @@ static comet_verdict_e serve_stream(park_t *park,
         status = write_heartbeat(park);
     }
     if (status != APR_SUCCESS) {
-        lose(park);
+        return lose(park);
     }
-    else if (occasion->reasons & COMET_STOPPING) {
-        end_request(park, 1, 1);
-    }
-    note_blocked(park);
     park->subscriber.timeout_at = comet_monotonic() + park->rearm_every;
-    return park->r && status == APR_SUCCESS ? COMET_WAIT
-                                            : rest(park, occasion->reasons);
+    if (occasion->reasons & COMET_STOPPING) {
+        end_request(park, 1, 1);
+        note_blocked(park);
+        return rest(park, occasion->reasons);
+    }
+    return COMET_WAIT;
 }
 
 static comet_verdict_e serve_poll(park_t *park,
@@ -303,11 +404,11 @@ static comet_verdict_e serve_poll(park_t *park,
     }
     if (answer_poll(park, occasion->messages, occasion->count, stopping)
         != APR_SUCCESS) {
-        lose(park);
+        return lose(park);
     }
-    note_blocked(park);
-    park->subscriber.timeout_at = comet_monotonic() + park->keep_alive;
-    return rest(park, occasion->reasons & COMET_STOPPING);
+    return park->r ? go_on_sending(park,
+                                   occasion->reasons & COMET_STOPPING)
+                   : rest_anew(park, occasion->reasons);
 }
 
 static comet_verdict_e serve(comet_subscriber_t *subscriber,
@@ -317,23 +418,82 @@ static comet_verdict_e serve(comet_subscriber_t *subscriber,
 
     if (occasion->reasons & COMET_WRITABLE) {
         if (mod_comet_output_push(park->c) != APR_SUCCESS) {
-            lose(park);
+            return lose(park);
         }
         note_blocked(park);
     }
     if (!park->r) {
         return rest(park, occasion->reasons);
     }
+    if (!mod_comet_outbox_is_empty(&park->outbox)) {
+        return go_on_sending(park, occasion->reasons);
+    }
     return park->ask->transport->streams ? serve_stream(park, occasion)
                                          : serve_poll(park, occasion);
 }
 
-/* --- parking ------------------------------------------------------------------------ */
+/* --- looking -------------------------------------------------------------- */
 
-static park_t *find_park(const conn_rec *c)
+typedef enum { PEEK_NOTHING, PEEK_DATA, PEEK_GONE } peek_e;
+
+/* mod_reqtimeout's filter, whose clock must not start by looking, and what
+ * stands before it (mod_ssl's filter, or nothing). */
+static ap_filter_t *find_reqtimeout(conn_rec *c, ap_filter_t **before)
 {
-    return ap_get_module_config(c->conn_config, &comet_module);
+    ap_filter_t *filter = c->input_filters;
+
+    for (*before = NULL; filter; *before = filter, filter = filter->next) {
+        if (strcasecmp(filter->frec->name, "reqtimeout") == 0) {
+            break;
+        }
+    }
+    return filter;
 }
+
+/* Core's first answer at the end of input is "0 bytes"; only the second is
+ * EOF. */
+static peek_e peek_filters(park_t *park)
+{
+    apr_status_t status = APR_SUCCESS;
+    apr_off_t length = 0;
+    int tries;
+
+    for (tries = 0; tries < 2 && status == APR_SUCCESS && !length; tries++) {
+        status = ap_get_brigade(park->c->input_filters, park->brigade,
+                                AP_MODE_SPECULATIVE, APR_NONBLOCK_READ, 1);
+        if (status == APR_SUCCESS) {
+            apr_brigade_length(park->brigade, 0, &length);
+        }
+        apr_brigade_cleanup(park->brigade);
+    }
+    if (length > 0) {
+        return PEEK_DATA;
+    }
+    return status == APR_SUCCESS || APR_STATUS_IS_EAGAIN(status)
+               ? PEEK_NOTHING
+               : PEEK_GONE;
+}
+
+/* Whether the client has sent something, or has left; around mod_reqtimeout.
+ */
+static peek_e peek(park_t *park)
+{
+    ap_filter_t *before;
+    ap_filter_t *skipped = find_reqtimeout(park->c, &before);
+    ap_filter_t **link = before ? &before->next : &park->c->input_filters;
+    peek_e found;
+
+    if (skipped) {
+        *link = skipped->next;
+    }
+    found = peek_filters(park);
+    if (skipped) {
+        *link = skipped;
+    }
+    return found;
+}
+
+/* --- parking ------------------------------------------------------------------------ */
 
 static park_t *make_park(conn_rec *c)
 {
@@ -375,6 +535,8 @@ static void prepare(park_t *park, request_rec *r, const mod_comet_ask_t *ask)
     park->subscriber.timeout_at =
         now + (ask->transport->streams ? park->rearm_every : ask->hold);
     comet_metrics_add(park->gauge, 1);
+    apr_pool_cleanup_register(r->pool, r, on_request_destroyed,
+                              apr_pool_cleanup_null);
     park->state = PREPARED;
 }
 
@@ -382,19 +544,17 @@ static void prepare(park_t *park, request_rec *r, const mod_comet_ask_t *ask)
 static apr_status_t open_answer(park_t *park)
 {
     const comet_transport_t *transport = park->ask->transport;
-    comet_buffer_t out = { .data = NULL };
     comet_answer_t first = { .cursor = apr_time_now() };
+    comet_buffer_t bytes = { .data = NULL };
     apr_status_t status;
 
     mod_comet_output_prepare(park->r, transport);
     if (transport->open) {
-        transport->open(&out);
-        transport->encode(&out, &first); /* a clock ticks at once */
+        transport->open(&bytes);
+        transport->encode(&bytes, &first); /* a clock ticks at once */
+        return write_bytes(park, &bytes);
     }
-    status = out.failed ? APR_ENOMEM
-                        : mod_comet_output_write(park->r, park->brigade,
-                                                 out.data, out.length);
-    comet_buffer_free(&out);
+    status = mod_comet_output_open(park->r, park->brigade);
     note_blocked(park);
     return status;
 }
@@ -416,20 +576,59 @@ static int is_full(const request_rec *r)
                       >= cap);
 }
 
-/* Whether this connection can be parked in the MPM. */
-static int can_park(const conn_rec *c)
+static int can_park_connection(const conn_rec *c)
 {
     return capacity.parks && !c->master && c->cs;
 }
 
+/* Only httpd's outermost request may be suspended: what an internal redirect
+ * or a sub-request made is ended by whoever made it. */
+static int can_park(const request_rec *r)
+{
+    return can_park_connection(r->connection) && !r->prev && !r->main;
+}
+
+/* The client was lost before it was parked. */
+static int unpark(park_t *park)
+{
+    forget_request(park);
+    park->state = EMPTY;
+    park->c->aborted = 1;
+    return OK;
+}
+
+int mod_comet_park_body(request_rec *r, const mod_comet_ask_t *ask,
+                        comet_buffer_t *body)
+{
+    park_t *park;
+
+    if (!can_park(r) || is_full(r)) {
+        return DECLINED;
+    }
+    park = make_park(r->connection);
+    if (peek(park) == PEEK_DATA) {
+        return DECLINED; /* the MPM would not know of the next request */
+    }
+    prepare(park, r, ask);
+    park->subscriber.timeout_at = 0; /* the MPM's Timeout is the limit */
+    if (write_bytes(park, body) != APR_SUCCESS) {
+        return unpark(park);
+    }
+    if (mod_comet_outbox_is_empty(&park->outbox)) {
+        forget_request(park);
+        park->state = EMPTY;
+        return OK; /* it took all of it */
+    }
+    return SUSPENDED;
+}
+
 int mod_comet_park(request_rec *r, mod_comet_ask_t *ask)
 {
-    conn_rec *c = r->connection;
     park_t *park;
 
     if (is_full(r)) {
         comet_metrics_add(COMET_METRIC_turned_away, 1);
-        if (ask->transport != &comet_transport_classic || !can_park(c)) {
+        if (ask->transport != &comet_transport_classic || !can_park(r)) {
             return mod_comet_output_error(
                 r, HTTP_SERVICE_UNAVAILABLE,
                 "too many clients are waiting; try again later");
@@ -438,19 +637,12 @@ int mod_comet_park(request_rec *r, mod_comet_ask_t *ask)
             ask->hold = OVERFLOW_HOLD;
         }
     }
-    if (!can_park(c)) {
+    if (!can_park(r)) {
         return mod_comet_block(r, ask, capacity.blocked);
     }
-    park = make_park(c);
+    park = make_park(r->connection);
     prepare(park, r, ask);
-    if (open_answer(park) != APR_SUCCESS) {
-        park->state = EMPTY;
-        park->r = NULL;
-        comet_metrics_add(park->gauge, -1);
-        c->aborted = 1;
-        return OK;
-    }
-    return SUSPENDED;
+    return open_answer(park) == APR_SUCCESS ? SUSPENDED : unpark(park);
 }
 
 /* --- hooks ---------------------------------------------------------------------------- */
@@ -490,47 +682,17 @@ void mod_comet_park_resume(conn_rec *c, request_rec *r)
     }
     comet_hub_leave(child->hub, &park->subscriber);
     park->state = RESUMED;
-    if (park->r && !c->sbh) {
-        /* the pool is being destroyed, and the request with it */
-        comet_metrics_add(park->gauge, -1);
-        park->r = NULL;
-    }
-    else if (park->r && c->cs->state == CONN_STATE_LINGER) {
+    /* without c->sbh the connection's pool is being destroyed */
+    if (park->r && c->sbh && c->cs->state == CONN_STATE_LINGER) {
         /* the MPM's Timeout: nothing was acknowledged for that long */
         comet_metrics_add(COMET_METRIC_dropped, 1);
-        dismiss(park, 1);
-    }
-}
-
-typedef enum { PEEK_NOTHING, PEEK_DATA, PEEK_GONE } peek_e;
-
-/* Whether the client has sent something, or has left.  Below mod_reqtimeout,
- * whose clock must not start.  Core's first answer at the end of input is
- * "0 bytes"; only the second is EOF. */
-static peek_e peek(park_t *park)
-{
-    ap_filter_t *filter = park->c->input_filters;
-    apr_status_t status = APR_SUCCESS;
-    apr_off_t length = 0;
-    int tries;
-
-    while (filter && strcasecmp(filter->frec->name, "reqtimeout") == 0) {
-        filter = filter->next;
-    }
-    for (tries = 0; tries < 2 && status == APR_SUCCESS && !length; tries++) {
-        status = ap_get_brigade(filter, park->brigade, AP_MODE_SPECULATIVE,
-                                APR_NONBLOCK_READ, 1);
-        if (status == APR_SUCCESS) {
-            apr_brigade_length(park->brigade, 0, &length);
+        if (mod_comet_outbox_is_empty(&park->outbox)) {
+            dismiss(park, 1);
         }
-        apr_brigade_cleanup(park->brigade);
+        else {
+            end_request(park, 0, 1);
+        }
     }
-    if (length > 0) {
-        return PEEK_DATA;
-    }
-    return status == APR_SUCCESS || APR_STATUS_IS_EAGAIN(status)
-               ? PEEK_NOTHING
-               : PEEK_GONE;
 }
 
 static void park_in_mpm(conn_rec *c)
@@ -587,7 +749,7 @@ int mod_comet_park_process_connection(conn_rec *c)
     park_t *park = find_park(c);
     int rv;
 
-    if (inside || !can_park(c)) {
+    if (inside || !can_park_connection(c)) {
         return DECLINED;
     }
     if (park && park->state == RESUMED) {
@@ -606,12 +768,17 @@ int mod_comet_park_process_connection(conn_rec *c)
     park = find_park(c);
     if (park && park->state == PREPARED
         && c->cs->state == CONN_STATE_SUSPENDED) {
-        if (!park->ask->transport->streams && peek(park) == PEEK_DATA) {
+        if (!park->ask->transport->streams
+            && mod_comet_outbox_is_empty(&park->outbox)
+            && peek(park) == PEEK_DATA) {
             answer_pipelined(park);
         }
         else {
             park_in_mpm(c);
         }
+    }
+    else if (park && park->state == PREPARED) {
+        park->state = EMPTY; /* the request was ended by somebody else */
     }
     return rv == DECLINED ? DONE : rv;
 }

@@ -48,6 +48,15 @@ void mod_comet_capacity_query(void);
  */
 int mod_comet_park(request_rec *r, mod_comet_ask_t *ask);
 
+/**
+ * Let a large answer be sent as the client takes it, without a thread.
+ * @param body  an answer whose headers are set, with its length; taken over
+ * @return what the handler returns, or DECLINED when this connection cannot
+ *         be parked (the body is the caller's still)
+ */
+int mod_comet_park_body(request_rec *r, const mod_comet_ask_t *ask,
+                        comet_buffer_t *body);
+
 /** Hooks. */
 int mod_comet_park_process_connection(conn_rec *c);
 void mod_comet_park_suspend(conn_rec *c, request_rec *r);

@@ -266,7 +266,9 @@ int mod_comet_publish_body(request_rec *r, const mod_comet_request_t *request,
         return refuse_length(r);
     }
     if (rv != OK) {
-        return rv;
+        return rv == AP_FILTER_ERROR
+                   ? rv /* its answer is made already */
+                   : refuse(r, rv, "the request's body could not be read");
     }
     wrong = find_message(r, request, media,
                          (comet_text_t){ body->data, body->length }, &fields);
