@@ -385,6 +385,7 @@ static void serve_first_locked(comet_hub_t *hub)
 {
     comet_subscriber_t *subscriber = APR_RING_FIRST(&hub->ready);
     int blocked = subscriber->blocked_fd >= 0, known = 1, more;
+    int resting = subscriber->resting;
     apr_size_t count;
     comet_occasion_t occasion = { .reasons = subscriber->reasons,
                                   .messages = hub->room };
@@ -395,7 +396,7 @@ static void serve_first_locked(comet_hub_t *hub)
     subscriber->reasons = 0;
     comet_wheel_clear(&hub->wheel, &subscriber->timer);
     hub->pinned = subscriber;
-    if (!blocked && !subscriber->resting) {
+    if (!blocked && !resting) {
         /* whatever the reason: news may have come while it was queued */
         known = collect_locked(hub, subscriber);
     }
@@ -406,9 +407,10 @@ static void serve_first_locked(comet_hub_t *hub)
     }
     count = occasion.count = hub->batch.count;
     if (count) {
+        occasion.reasons |= COMET_NEWS;
         subscriber->seen = hub->room[count - 1]->timestamp;
     }
-    more = blocked || count == subscriber->limit
+    more = blocked || resting || count == subscriber->limit
            || comet_batch_is_full(&hub->batch);
     verdict = subscriber->serve(subscriber, &occasion);
     comet_batch_clear(&hub->batch);

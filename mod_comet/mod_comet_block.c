@@ -250,6 +250,7 @@ int mod_comet_block(request_rec *r, mod_comet_ask_t *ask, int cap)
         attend(r, ask, &block, &taken);
         comet_hub_leave(mod_comet_child()->hub, &block.subscriber);
     }
+    comet_batch_clear(&taken);
     comet_batch_clear(&block.batch);
     comet_metrics_add(gauge, -1);
     stand_up(&block);

@@ -18,7 +18,7 @@
  * would cut it off. */
 static apr_interval_time_t longest_hold(const request_rec *r)
 {
-    apr_interval_time_t most = r->server->timeout / 5 * 4;
+    apr_interval_time_t most = mod_comet_timeout_server(r)->timeout / 5 * 4;
     apr_interval_time_t hold = mod_comet_poll_timeout(r);
 
     return hold < most ? hold : most;

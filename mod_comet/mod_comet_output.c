@@ -73,24 +73,39 @@ int mod_comet_output_options(request_rec *r, const char *allow)
 
 /* --- streams ------------------------------------------------------------------ */
 
-/* mod_ratelimit sleeps in its filter; the hub must not. */
-static void remove_sleepers(request_rec *r)
+int mod_comet_output_is_direct(const request_rec *r)
 {
-    ap_filter_t *filter = r->output_filters, *next;
+    /* compressors are told to stand aside (no-gzip), mod_headers is quick */
+    static const char *const harmless[] = {
+        "old_write",
+        "deflate",
+        "brotli_compress",
+        "bytype:deflate",
+        "bytype:brotli_compress",
+        "fixup_headers_out",
+        "fixup_headers_err",
+    };
+    const ap_filter_t *filter = r->output_filters;
+    apr_size_t i, count = sizeof(harmless) / sizeof(*harmless);
 
-    for (; filter && filter->r == r; filter = next) {
-        next = filter->next;
-        if (strcasecmp(filter->frec->name, "RATE_LIMIT") == 0) {
-            ap_remove_output_filter(filter);
+    for (; filter && filter->frec->ftype < AP_FTYPE_PROTOCOL;
+         filter = filter->next) {
+        for (i = 0; i < count; i++) {
+            if (strcasecmp(filter->frec->name, harmless[i]) == 0) {
+                break;
+            }
+        }
+        if (i == count) {
+            return 0;
         }
     }
+    return 1;
 }
 
 void mod_comet_output_prepare(request_rec *r,
                               const comet_transport_t *transport)
 {
     mod_comet_output_headers(r);
-    remove_sleepers(r);
     ap_set_content_type(r, transport->content_type);
     /* a compressor would keep the bytes until it has enough, and 200 KB */
     apr_table_setn(r->subprocess_env, "no-gzip", "1");

@@ -32,6 +32,12 @@ int mod_comet_output_error(request_rec *r, int status, const char *format, ...)
 int mod_comet_output_not_allowed(request_rec *r, const char *allow);
 int mod_comet_output_options(request_rec *r, const char *allow);
 
+/**
+ * Whether no filter of the administrator's (SetOutputFilter …) stands between
+ * us and httpd's own: none that keeps bytes back or takes its time.
+ */
+int mod_comet_output_is_direct(const request_rec *r);
+
 /** Set the headers of an answer that a transport makes. */
 void mod_comet_output_prepare(request_rec *r,
                               const comet_transport_t *transport);

@@ -313,30 +313,33 @@ static apr_status_t dismiss(park_t *park, int close)
 
 /* --- served by the hub ------------------------------------------------------------ */
 
-/* Answered: it rests until the client's next request, which the MPM sees,
- * or until its keep-alive time is over. */
+/*
+ * Answered: it rests until the client's next request, which the MPM sees, or
+ * until its keep-alive time is over.  While it still takes its answer the
+ * MPM's Timeout is the limit; at the end of the child, a short while.
+ */
 static comet_verdict_e rest(park_t *park, unsigned reasons)
 {
     conn_rec *c = park->c;
-    int over = (reasons & COMET_TIMEOUT) != 0
-               || c->keepalive != AP_CONN_KEEPALIVE;
+    int stopping = comet_hub_is_stopping(mod_comet_child()->hub);
+    int timeout = (reasons & COMET_TIMEOUT) != 0;
 
-    if (over && c->data_in_output_filters && !c->aborted
-        && !(reasons & COMET_STOPPING)) {
-        /* it still takes its answer; the MPM's Timeout is the limit */
-        park->subscriber.timeout_at = comet_monotonic() + park->keep_alive;
+    if (c->data_in_output_filters && !c->aborted && !(stopping && timeout)) {
+        park->subscriber.timeout_at =
+            comet_monotonic() + (stopping ? FAREWELL : park->keep_alive);
     }
-    else if (over || c->aborted || (reasons & COMET_STOPPING)) {
+    else if (timeout || stopping || c->aborted
+             || c->keepalive != AP_CONN_KEEPALIVE) {
         make_mpm_close(park);
     }
     return COMET_REST;
 }
 
 /* It has just been answered. */
-static comet_verdict_e rest_anew(park_t *park, unsigned reasons)
+static comet_verdict_e rest_anew(park_t *park)
 {
     park->subscriber.timeout_at = comet_monotonic() + park->keep_alive;
-    return rest(park, reasons & COMET_STOPPING);
+    return rest(park, 0);
 }
 
 /* The client has not taken all of its answer yet.  The MPM's Timeout is the
@@ -355,7 +358,7 @@ static comet_verdict_e go_on_sending(park_t *park, unsigned reasons)
         }
         status = end_request(park, 1, 0);
         note_blocked(park);
-        return status == APR_SUCCESS ? rest_anew(park, reasons)
+        return status == APR_SUCCESS ? rest_anew(park)
                                      : lose(park);
     }
     if (status != APR_SUCCESS || (reasons & COMET_TIMEOUT)) {
@@ -408,7 +411,7 @@ static comet_verdict_e serve_poll(park_t *park,
     }
     return park->r ? go_on_sending(park,
                                    occasion->reasons & COMET_STOPPING)
-                   : rest_anew(park, occasion->reasons);
+                   : rest_anew(park);
 }
 
 static comet_verdict_e serve(comet_subscriber_t *subscriber,
@@ -511,21 +514,15 @@ static park_t *make_park(conn_rec *c)
     return park;
 }
 
-static const server_rec *timeout_server(const request_rec *r)
-{
-    return r->server->keep_alive_timeout_set ? r->server
-                                             : r->connection->base_server;
-}
-
 static void prepare(park_t *park, request_rec *r, const mod_comet_ask_t *ask)
 {
     apr_time_t now = comet_monotonic();
-    apr_interval_time_t timeout = timeout_server(r)->timeout;
+    apr_interval_time_t timeout = mod_comet_timeout_server(r)->timeout;
 
     park->r = r;
     park->ask = ask;
     park->store = mod_comet_server_config(r->server)->store;
-    park->keep_alive = timeout_server(r)->keep_alive_timeout;
+    park->keep_alive = mod_comet_timeout_server(r)->keep_alive_timeout;
     park->rearm_every = ask->transport->streams ? timeout / 3 : 0;
     park->rearm_at = now;
     park->gauge = mod_comet_gauge(ask);
@@ -582,10 +579,12 @@ static int can_park_connection(const conn_rec *c)
 }
 
 /* Only httpd's outermost request may be suspended: what an internal redirect
- * or a sub-request made is ended by whoever made it. */
+ * or a sub-request made is ended by whoever made it.  And an unknown filter
+ * may keep what it gets, or sleep. */
 static int can_park(const request_rec *r)
 {
-    return can_park_connection(r->connection) && !r->prev && !r->main;
+    return can_park_connection(r->connection) && !r->prev && !r->main
+           && mod_comet_output_is_direct(r);
 }
 
 /* The client was lost before it was parked. */
@@ -671,6 +670,16 @@ void mod_comet_park_suspend(conn_rec *c, request_rec *r)
     }
 }
 
+/* The lingering close would hold a thread for 2 s for each client that does
+ * not take what is left; fan-out makes many of them at once. */
+static void close_without_waiting(conn_rec *c)
+{
+    if (c->data_in_output_filters) {
+        c->aborted = 1;
+    }
+    c->cs->state = CONN_STATE_LINGER;
+}
+
 /* resume_connection, first of all: from here on it is this thread's. */
 void mod_comet_park_resume(conn_rec *c, request_rec *r)
 {
@@ -686,12 +695,15 @@ void mod_comet_park_resume(conn_rec *c, request_rec *r)
     if (park->r && c->sbh && c->cs->state == CONN_STATE_LINGER) {
         /* the MPM's Timeout: nothing was acknowledged for that long */
         comet_metrics_add(COMET_METRIC_dropped, 1);
-        if (mod_comet_outbox_is_empty(&park->outbox)) {
-            dismiss(park, 1);
-        }
-        else {
+        if (c->data_in_output_filters) {
             end_request(park, 0, 1);
         }
+        else {
+            dismiss(park, 1);
+        }
+    }
+    if (c->cs->state == CONN_STATE_LINGER) {
+        close_without_waiting(c);
     }
 }
 
@@ -758,7 +770,7 @@ int mod_comet_park_process_connection(conn_rec *c)
         }
         park->state = EMPTY;
         if (c->keepalive != AP_CONN_KEEPALIVE || c->aborted) {
-            c->cs->state = CONN_STATE_LINGER;
+            close_without_waiting(c);
             return OK;
         }
     }

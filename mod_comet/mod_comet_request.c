@@ -9,6 +9,12 @@ const mod_comet_request_t *mod_comet_request(const request_rec *r)
     return ap_get_module_config(r->request_config, &comet_module);
 }
 
+const server_rec *mod_comet_timeout_server(const request_rec *r)
+{
+    return r->server->keep_alive_timeout_set ? r->server
+                                             : r->connection->base_server;
+}
+
 /* Whatever the method says, a classic request with a message publishes. */
 static int would_publish(const request_rec *r,
                          const mod_comet_request_t *request)

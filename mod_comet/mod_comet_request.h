@@ -35,6 +35,10 @@ typedef struct mod_comet_request_t {
 /** The request's record; NULL when the request is not ours. */
 const mod_comet_request_t *mod_comet_request(const request_rec *r);
 
+/** The server whose Timeout and KeepAliveTimeout the MPM applies to the
+ * request's connection. */
+const server_rec *mod_comet_timeout_server(const request_rec *r);
+
 /** translate_name hook: claim what is mapped. */
 int mod_comet_translate_name(request_rec *r);
 
