@@ -2,6 +2,7 @@
 # Builds, runs, tests and installs mod_comet.  `make help` lists the targets.
 
 .DEFAULT_GOAL := all
+MAKEFLAGS += --no-print-directory
 
 # ---- What you may set -------------------------------------------------------
 ifeq ($(origin CC),default)
@@ -16,6 +17,7 @@ BUILD   = build
 
 # DESTDIR=…    where `make install` puts its tree
 # WERROR=1     warnings are errors (CI)
+# V=1          the commands in full
 # SANITIZE=…   asan or tsan; `make asan` and `make tsan` set it for you
 
 # ---- The tree ---------------------------------------------------------------
@@ -45,13 +47,11 @@ TOOLS  := $(TOOL_SRC:test/tools/%.c=$(BUILD)/tools/%)
 # ---- How to compile ---------------------------------------------------------
 # $(call ask,NAME,COMMAND) asks COMMAND when NAME is first used, and only once:
 # `make help` and `make clean` need no compiler and no apxs.
-ask = $(eval $(1) := $(shell $(2)))$($(1))
+ask = $(eval $(1) := $(shell { $(2); } 2>/dev/null))$($(1))
 
 INCLUDEDIR = $(call ask,INCLUDEDIR,$(APXS) -q INCLUDEDIR)
 LIBEXECDIR = $(call ask,LIBEXECDIR,$(APXS) -q LIBEXECDIR)
 SYSCONFDIR = $(call ask,SYSCONFDIR,$(APXS) -q SYSCONFDIR)
-SBINDIR    = $(call ask,SBINDIR,$(APXS) -q SBINDIR)
-PROGNAME   = $(call ask,PROGNAME,$(APXS) -q PROGNAME)
 APXSFLAGS  = $(call ask,APXSFLAGS,$(APXS) -q EXTRA_CPPFLAGS; \
                  $(APXS) -q CPPFLAGS; $(APXS) -q EXTRA_CFLAGS)
 APR_CONFIG = $(call ask,APR_CONFIG,$(APXS) -q APR_CONFIG)
@@ -60,7 +60,6 @@ APR_FLAGS  = $(call ask,APR_FLAGS,$(APR_CONFIG) --cppflags --includes; \
                  $(APU_CONFIG) --includes)
 APR_LIBS   = $(call ask,APR_LIBS,$(APU_CONFIG) --link-ld; \
                  $(APR_CONFIG) --link-ld)
-HTTPD      = $(SBINDIR)/$(PROGNAME)
 
 # The headers of httpd and APR come as system headers: their warnings are not
 # ours.  (/usr/include itself must stay where the compiler puts it.)
@@ -92,9 +91,11 @@ LINK    = $(CC) -pthread $(CFLAGS) $(SANITIZED) -Wl,--as-needed \
 
 # A parallel sub-make, unless the caller runs a job server of his own.
 PARALLEL = $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(shell nproc))
-SUBMAKE  = $(MAKE) --no-print-directory
 
 export PORT MPM
+
+# $(call say,WHAT) tells what is made; with V=1 make shows the command instead.
+say = @$(if $(V),set -x,printf '%-5s %s\n' $(1) $@);
 
 # ---- Build ------------------------------------------------------------------
 .PHONY: all tests
@@ -104,20 +105,20 @@ all: $(MODULE) ## build build/mod_comet.so (the default)
 tests: all $(UNITS) $(TOOLS)
 
 $(MODULE): $(CORE_OBJ) $(GLUE_OBJ) $(EXPORTS)
-	$(LINK) -shared -Wl,--version-script=$(EXPORTS) -o $@ \
+	$(call say,LINK) $(LINK) -shared -Wl,--version-script=$(EXPORTS) -o $@ \
 	    $(CORE_OBJ) $(GLUE_OBJ) -lsqlite3 -lpthread
 
 $(UNITS): $(BUILD)/unit/%: $(OBJ)/test/unit/%.o $(HELP_OBJ) $(CORE_OBJ)
 	@mkdir -p $(@D)
-	$(LINK) -o $@ $^ -lcmocka $(APR_LIBS) -lsqlite3 -lpthread
+	$(call say,LINK) $(LINK) -o $@ $^ -lcmocka $(APR_LIBS) -lsqlite3 -lpthread
 
 $(TOOLS): $(BUILD)/tools/%: $(OBJ)/test/tools/%.o
 	@mkdir -p $(@D)
-	$(LINK) -o $@ $^ $(APR_LIBS) -lsqlite3 -lpthread
+	$(call say,LINK) $(LINK) -o $@ $^ $(APR_LIBS) -lsqlite3 -lpthread
 
 $(OBJ)/%.o: %.c $(BUILD)/flags | $(SCHEMA)
 	@mkdir -p $(@D)
-	$(COMPILE) -MMD -MP -c -o $@ $<
+	$(call say,CC) $(COMPILE) -MMD -MP -c -o $@ $<
 
 # The core's symbols stay inside.  The glue's do too, by the exports.map: httpd
 # declares comet_module without a visibility, and `hidden` would win over it.
@@ -165,22 +166,21 @@ $(SCHEMA): $(SQL) Makefile
 .PHONY: run
 run: ## run both demos on 127.0.0.1:8080 (PORT=, MPM=event|worker|prefork)
 	@conf/setup run
-	@$(SUBMAKE) $(PARALLEL) all
-	@HTTPD='$(HTTPD)' MODULES='$(LIBEXECDIR)' MODULE='$(MODULE)' \
-	    exec conf/demo run
+	@$(MAKE) $(PARALLEL) all
+	@APXS='$(APXS)' MODULE='$(MODULE)' exec conf/demo run
 
 # ---- Test -------------------------------------------------------------------
 .PHONY: check check-long unit guards e2e asan tsan
 check: ## install what the tests need, build, and run them all
 	@conf/setup check
-	@$(SUBMAKE) $(PARALLEL) tests
+	@$(MAKE) $(PARALLEL) tests
 	@BUILD='$(BUILD)' test/run guards unit e2e
 
 check-long: ## the long tests, and the suites under ASan+UBSan and TSan
 	@conf/setup check
-	@$(SUBMAKE) $(PARALLEL) tests
-	@$(SUBMAKE) $(PARALLEL) tests BUILD=build-asan SANITIZE=asan
-	@$(SUBMAKE) $(PARALLEL) tests BUILD=build-tsan SANITIZE=tsan
+	@$(MAKE) $(PARALLEL) tests
+	@$(MAKE) $(PARALLEL) tests BUILD=build-asan SANITIZE=asan
+	@$(MAKE) $(PARALLEL) tests BUILD=build-tsan SANITIZE=tsan
 	@BUILD='$(BUILD)' test/run long asan tsan
 
 unit: tests ## the unit tests alone
@@ -193,7 +193,7 @@ e2e: tests ## the end-to-end tests alone (ARGS='-k clock' for some of them)
 	@BUILD='$(BUILD)' test/run e2e -- $(ARGS)
 
 asan tsan: ## the unit and end-to-end tests under a sanitizer
-	@$(SUBMAKE) $(PARALLEL) tests BUILD=build-$@ SANITIZE=$@
+	@$(MAKE) $(PARALLEL) tests BUILD=build-$@ SANITIZE=$@
 	@test/run $@ -- $(ARGS)
 
 # ---- Look over --------------------------------------------------------------
@@ -263,7 +263,7 @@ uninstall: ## take the installed files away again; the database stays
 # ---- Clean, help ------------------------------------------------------------
 .PHONY: clean distclean help FORCE
 clean: ## remove what was built
-	rm -rf $(BUILD) build build-asan build-tsan
+	rm -rf $(sort $(BUILD) build build-asan build-tsan)
 	find test \( -name __pycache__ -o -name .pytest_cache \) -prune \
 	    -exec rm -rf {} +
 
