@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The texts of mod_comet's own status codes, and the steady clock. */
+/* What all of the core shares: status texts, the steady clock, threads. */
 #include "comet.h"
 
+#include <signal.h>
 #include <time.h>
 
 apr_time_t comet_monotonic(void)
@@ -34,4 +35,16 @@ const char *comet_strerror(apr_status_t status, char *buffer, apr_size_t size)
     default:
         return apr_strerror(status, buffer, size);
     }
+}
+
+int comet_thread_start(pthread_t *thread, void *(*run)(void *), void *baton)
+{
+    sigset_t all, before;
+    int error;
+
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    error = pthread_create(thread, NULL, run, baton);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return error;
 }

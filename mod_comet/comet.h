@@ -9,6 +9,7 @@
 #include <apr.h>
 #include <apr_errno.h>
 #include <apr_time.h>
+#include <pthread.h>
 
 /**
  * A message's identity and a client's cursor: microseconds since the epoch,
@@ -54,5 +55,11 @@ const char *comet_strerror(apr_status_t status, char *buffer, apr_size_t size);
  * and messages see is apr_time_now().  Any thread.
  */
 apr_time_t comet_monotonic(void);
+
+/**
+ * Start a thread of ours: it gets no signals, which are httpd's.
+ * @return 0 or errno
+ */
+int comet_thread_start(pthread_t *thread, void *(*run)(void *), void *baton);
 
 #endif /* COMET_H */

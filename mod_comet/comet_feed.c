@@ -80,6 +80,9 @@ static apr_status_t find_start(comet_feed_t *feed,
         return APR_SUCCESS;
     }
     status = comet_store_recent(feed->store, COMET_RING_MESSAGES, start);
+    if (feed->ring.count && *start < feed->ring.from) {
+        *start = feed->ring.from; /* what it covered is all it must cover */
+    }
     if (known->last >= 0 && known->last < *start) {
         *start = known->last; /* nobody is told less than all that is new */
     }

@@ -5,7 +5,6 @@
 
 #include <errno.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stddef.h>
 #include <stdlib.h>
@@ -17,6 +16,7 @@
 /* How many are served before events and timers are looked at again. */
 #define SERVE_BATCH 512
 #define EVENT_BATCH 256
+#define RETRY_USEC APR_INT64_C(500000)
 
 /* What an epoll event is about: a descriptor and, above it, its kind. */
 enum { EVENT_WAKE, EVENT_BELL, EVENT_WATCH, EVENT_WRITABLE };
@@ -31,6 +31,7 @@ struct ticker_t {
     apr_interval_time_t period;
     apr_time_t due; /* [hub->lock] wall clock */
     comet_message_t *tick; /* [hub->lock] the last one */
+    apr_time_t ticked_at; /* [hub->lock] when, by the steady clock */
 };
 
 struct comet_hub_t {
@@ -360,7 +361,7 @@ static int collect_locked(comet_hub_t *hub,
     }
     for (ticker = hub->tickers; ticker; ticker = ticker->next) {
         if (ticker->channel == channel && ticker->tick
-            && ticker->tick->timestamp > subscriber->seen) {
+            && ticker->ticked_at > subscriber->seen) {
             comet_batch_add(&hub->batch, comet_message_ref(ticker->tick));
         }
     }
@@ -380,6 +381,26 @@ static int catch_up(comet_hub_t *hub, const comet_subscriber_t *subscriber)
                   == APR_SUCCESS;
 }
 
+/* What it missed could not be read: try again soon. */
+static void retry_locked(comet_hub_t *hub, comet_subscriber_t *subscriber)
+{
+    apr_time_t due = comet_monotonic() + RETRY_USEC;
+
+    if (!subscriber->timeout_at || due < subscriber->timeout_at) {
+        comet_wheel_set(&hub->wheel, &subscriber->timer, due);
+    }
+}
+
+/* What it has seen once it has got the batch: up to its last message; of the
+ * clock, which the system's may be set back, up to this moment. */
+static comet_timestamp_t seen_now(const comet_hub_t *hub,
+                                  const comet_subscriber_t *subscriber)
+{
+    return is_clock(hub, subscriber->channel)
+               ? comet_monotonic()
+               : hub->room[hub->batch.count - 1]->timestamp;
+}
+
 /* Serve the first of the queue.  Takes and gives back the lock. */
 static void serve_first_locked(comet_hub_t *hub)
 {
@@ -388,7 +409,7 @@ static void serve_first_locked(comet_hub_t *hub)
     int resting = subscriber->resting;
     apr_size_t count;
     comet_occasion_t occasion = { .reasons = subscriber->reasons,
-                                  .messages = hub->room };
+                                  .batch = &hub->batch };
     comet_verdict_e verdict;
 
     APR_RING_REMOVE(subscriber, link);
@@ -405,10 +426,10 @@ static void serve_first_locked(comet_hub_t *hub)
     if (!known) {
         known = catch_up(hub, subscriber);
     }
-    count = occasion.count = hub->batch.count;
+    count = hub->batch.count;
     if (count) {
         occasion.reasons |= COMET_NEWS;
-        subscriber->seen = hub->room[count - 1]->timestamp;
+        subscriber->seen = seen_now(hub, subscriber);
     }
     more = blocked || resting || count == subscriber->limit
            || comet_batch_is_full(&hub->batch);
@@ -418,6 +439,9 @@ static void serve_first_locked(comet_hub_t *hub)
     pthread_mutex_lock(&hub->lock);
     subscriber->behind = !known;
     rest_locked(hub, subscriber, verdict);
+    if (!known) {
+        retry_locked(hub, subscriber);
+    }
     watch_locked(hub, subscriber);
     if (verdict == COMET_WAIT && subscriber->blocked_fd < 0 && more) {
         make_ready_locked(hub, subscriber, COMET_NEWS);
@@ -458,7 +482,8 @@ static void wake_channel_locked(comet_hub_t *hub, comet_channel_t *channel)
     }
 }
 
-/* A message is new: whoever waits for its channel has seen all before it. */
+/* A message is new: whoever waits for its channel, neither blocked nor
+ * behind, has seen all before it. */
 static void announce(void *baton, comet_feed_t *feed,
                      const comet_message_t *message, int continuous)
 {
@@ -558,6 +583,7 @@ static void run_tickers(comet_hub_t *hub)
         comet_message_unref(ticker->tick);
         ticker->tick = comet_message_create(
             &(comet_message_fields_t){ .timestamp = now });
+        ticker->ticked_at = comet_monotonic();
         ticker->due = next_multiple(now, ticker->period);
         wake_channel_locked(hub, ticker->channel);
     }
@@ -576,7 +602,11 @@ static void run_timers(comet_hub_t *hub, apr_time_t now)
 
     pthread_mutex_lock(&hub->lock);
     while ((timer = comet_wheel_expire(&hub->wheel, now)) != NULL) {
-        make_ready_locked(hub, subscriber_of(timer), COMET_TIMEOUT);
+        comet_subscriber_t *subscriber = subscriber_of(timer);
+        int timeout = subscriber->timeout_at && subscriber->timeout_at <= now;
+
+        make_ready_locked(hub, subscriber,
+                          timeout ? COMET_TIMEOUT : COMET_NEWS);
     }
     pthread_mutex_unlock(&hub->lock);
 }
@@ -788,19 +818,6 @@ static apr_status_t open_epoll(comet_hub_t *hub)
     return APR_SUCCESS;
 }
 
-/* httpd's signals are for its own threads. */
-static apr_status_t start_thread(comet_hub_t *hub)
-{
-    sigset_t all, before;
-    int error;
-
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    error = pthread_create(&hub->thread, NULL, run, hub);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    return error;
-}
-
 apr_status_t comet_hub_create(comet_hub_t **hub,
                               const comet_hub_config_t *config,
                               apr_pool_t *pool)
@@ -828,7 +845,7 @@ apr_status_t comet_hub_create(comet_hub_t **hub,
         status = open_epoll(made);
     }
     if (status == APR_SUCCESS) {
-        status = start_thread(made);
+        status = comet_thread_start(&made->thread, run, made);
     }
     *hub = status == APR_SUCCESS ? made : NULL;
     return status;

@@ -14,8 +14,9 @@
  *  5. A connection and its request are touched by one thread at a time: by
  *     the hub's while the subscriber is SERVED, else by the one that joined.
  *  6. A subscriber is in exactly one state (comet_subscriber.h).
- *  7. No queues: a subscriber has a cursor.  A slow one is served from the
- *     log when its socket takes data again.
+ *  7. No queues: a subscriber has a cursor, and whoever serves it keeps one
+ *     answer at most.  A slow one is served from the log when its socket
+ *     takes data again.
  *  8. The hub's lock is the only one its thread takes; none is taken under
  *     it.
  */
@@ -67,8 +68,8 @@ apr_status_t comet_hub_join(comet_hub_t *hub, comet_subscriber_t *subscriber,
  * Register a subscriber to the clock instead: it gets a message whose
  * timestamp is the time, on every whole multiple of @a period.  What it
  * cannot take in time is not kept for it.
- * @param subscriber  as for join; ->seen is the time from which on it is
- *                    old enough for a tick
+ * @param subscriber  as for join; ->seen is the time (comet_monotonic) from
+ *                    which on it is old enough for a tick
  */
 apr_status_t comet_hub_join_clock(comet_hub_t *hub,
                                   comet_subscriber_t *subscriber,

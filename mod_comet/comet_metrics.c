@@ -98,26 +98,45 @@ void comet_metrics_add(comet_metric_e metric, apr_int64_t amount)
     }
 }
 
-apr_int64_t comet_metrics_gauge(comet_metrics_t *metrics,
-                                comet_metric_e metric)
+static apr_int64_t sum_gauges(const comet_metrics_t *metrics,
+                              const comet_metric_e *gauges, apr_size_t count,
+                              int exactly)
 {
     apr_int64_t sum = 0;
+    apr_size_t k;
     int i;
 
     for (i = 0; i < metrics->count; i++) {
-        sum += atomic_load_explicit(&metrics->slots[i].values[metric],
-                                    memory_order_relaxed);
+        const slot_t *slot = &metrics->slots[i];
+        int pid = atomic_load_explicit(&slot->pid, memory_order_relaxed);
+
+        if (pid == 0 || (exactly && is_dead(pid))) {
+            continue;
+        }
+        for (k = 0; k < count; k++) {
+            sum += atomic_load_explicit(&slot->values[gauges[k]],
+                                        memory_order_relaxed);
+        }
     }
     return sum;
 }
 
-void comet_metrics_sum(comet_metrics_t *metrics, comet_metrics_total_t *total)
+int comet_metrics_reach(const comet_metrics_t *metrics,
+                        const comet_metric_e *gauges, apr_size_t count,
+                        apr_int64_t cap)
+{
+    return sum_gauges(metrics, gauges, count, 0) >= cap
+           && sum_gauges(metrics, gauges, count, 1) >= cap;
+}
+
+void comet_metrics_sum(const comet_metrics_t *metrics,
+                       comet_metrics_total_t *total)
 {
     int i, n;
 
     *total = (comet_metrics_total_t){ .children = 0 };
     for (n = 0; n < metrics->count; n++) {
-        slot_t *slot = &metrics->slots[n];
+        const slot_t *slot = &metrics->slots[n];
         int pid = atomic_load(&slot->pid);
         int alive = pid != 0 && !is_dead(pid);
 

@@ -60,13 +60,16 @@ void comet_metrics_detach(void);
 void comet_metrics_add(comet_metric_e metric, apr_int64_t amount);
 
 /**
- * What a gauge is over all children, quickly: it may count a child that was
- * killed until its slot is used again.  Any thread.
+ * Whether some gauges together have reached a cap, over all children.  Quick
+ * while they have not: only at the cap are the dead told from the living.
+ * Any thread.
  */
-apr_int64_t comet_metrics_gauge(comet_metrics_t *metrics,
-                                comet_metric_e metric);
+int comet_metrics_reach(const comet_metrics_t *metrics,
+                        const comet_metric_e *gauges, apr_size_t count,
+                        apr_int64_t cap);
 
 /** Sum up.  Any thread. */
-void comet_metrics_sum(comet_metrics_t *metrics, comet_metrics_total_t *total);
+void comet_metrics_sum(const comet_metrics_t *metrics,
+                       comet_metrics_total_t *total);
 
 #endif /* COMET_METRICS_H */

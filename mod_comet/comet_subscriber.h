@@ -38,8 +38,7 @@ typedef enum {
 /** What the hub hands over when it serves. */
 typedef struct comet_occasion_t {
     unsigned reasons; /* comet_reason_e */
-    comet_message_t *const *messages; /* borrowed for the call */
-    apr_size_t count;
+    const comet_batch_t *batch; /* messages, borrowed for the call */
 } comet_occasion_t;
 
 /** What the subscriber answers. */

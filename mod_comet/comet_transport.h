@@ -10,6 +10,7 @@
 #define COMET_TRANSPORT_H
 
 #include "comet_encode.h"
+#include "comet_metrics.h"
 
 /** What a client is told at once. */
 typedef struct comet_answer_t {
@@ -23,7 +24,7 @@ typedef struct comet_answer_t {
 } comet_answer_t;
 
 typedef struct comet_transport_t {
-    const char *name; /* as comet-status calls it */
+    comet_metric_e gauge; /* what its waiting clients count in */
     const char *content_type;
     /** Whether answers go on until the client leaves (else: one, then the
      * request is over). */

@@ -43,7 +43,7 @@ static void encode(comet_buffer_t *out, const comet_answer_t *answer)
 }
 
 const comet_transport_t comet_transport_classic = {
-    .name = "classic",
+    .gauge = COMET_METRIC_waiting_classic,
     .content_type = "application/json; charset=utf-8",
     .streams = 0,
     .limit = 1,

@@ -55,7 +55,7 @@ static void encode(comet_buffer_t *out, const comet_answer_t *answer)
 }
 
 const comet_transport_t comet_transport_clock = {
-    .name = "clock",
+    .gauge = COMET_METRIC_waiting_clock,
     .content_type = "text/html; charset=UTF-8",
     .streams = 1,
     .limit = 0,

@@ -41,7 +41,7 @@ static void encode(comet_buffer_t *out, const comet_answer_t *answer)
 }
 
 const comet_transport_t comet_transport_poll = {
-    .name = "poll",
+    .gauge = COMET_METRIC_waiting_poll,
     .content_type = "application/json; charset=utf-8",
     .streams = 0,
     .limit = 0,

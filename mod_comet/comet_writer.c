@@ -8,7 +8,7 @@
  * whose time runs out before has certainly published nothing: it takes its
  * job back.  In flight it can only leave the job behind.
  *
- * Locks: writer->mutex and the bus's write lock are never held together.
+ * Locks: the bus's write lock, then writer->mutex.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
@@ -18,7 +18,6 @@
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -29,6 +28,8 @@
 
 /** How long a publisher waits for a place before it is sent away. */
 #define PLACE_USEC 50000
+/** How often it looks for one that another store's writer has vacated. */
+#define SEIZE_USEC 2000
 /** How long the bus is held while another program has SQLite's lock. */
 #define TURN_USEC 20000
 /** How long opening may wait for another program, holding the bus. */
@@ -57,6 +58,8 @@ struct comet_writer_t {
     pthread_cond_t vacated; /* monotonic */
     TAILQ_HEAD(, job_t) queue; /* [mutex] */
     apr_size_t used; /* [mutex] jobs queued or in flight, <= places */
+    atomic_int own_waiting; /* [atomic] where none is shared */
+    apr_int64_t answered_at; /* [mutex] when somebody was, or work began */
     int wake; /* eventfd, lives until the pool does */
     atomic_int awake; /* [atomic] the thread will look at the queue */
     atomic_int stopping; /* [atomic] */
@@ -104,31 +107,59 @@ static void free_job(job_t *job)
     free(job);
 }
 
-static void vacate_locked(comet_writer_t *writer)
+static void vacate_locked(comet_writer_t *writer, apr_size_t count)
 {
-    writer->used--;
-    pthread_cond_signal(&writer->vacated);
+    writer->used -= count;
+    atomic_fetch_sub(writer->config.waiting, (int)count);
+    pthread_cond_broadcast(&writer->vacated);
+}
+
+/* One of the child's places, which all of its writers share. */
+static int seize_place_locked(comet_writer_t *writer)
+{
+    int waiting = atomic_load(writer->config.waiting);
+
+    while ((apr_size_t)waiting < writer->config.places) {
+        if (atomic_compare_exchange_weak(writer->config.waiting, &waiting,
+                                         waiting + 1)) {
+            if (writer->used++ == 0) {
+                writer->answered_at = comet_monotonic();
+            }
+            return 1;
+        }
+    }
+    return 0;
+}
+
+/* A healthy disk makes room at once.  One that has not answered anybody for
+ * as long as one may wait for a place will not. */
+static int is_stalled_locked(const comet_writer_t *writer)
+{
+    return writer->used > 0
+           && comet_monotonic() - writer->answered_at >= PLACE_USEC;
 }
 
 static apr_status_t take_place_locked(comet_writer_t *writer,
                                       apr_int64_t deadline)
 {
     apr_int64_t until = comet_monotonic() + PLACE_USEC;
-    struct timespec end = timespec_of(until < deadline ? until : deadline);
 
-    while (!atomic_load(&writer->stopping)
-           && writer->used >= writer->config.places) {
-        if (pthread_cond_timedwait(&writer->vacated, &writer->mutex, &end)
-                == ETIMEDOUT
-            && writer->used >= writer->config.places) {
+    if (until > deadline) {
+        until = deadline;
+    }
+    while (!atomic_load(&writer->stopping)) {
+        apr_int64_t now = comet_monotonic();
+        struct timespec end = timespec_of(now + SEIZE_USEC);
+
+        if (seize_place_locked(writer)) {
+            return APR_SUCCESS;
+        }
+        if (now >= until || is_stalled_locked(writer)) {
             return COMET_EBUSY;
         }
+        pthread_cond_timedwait(&writer->vacated, &writer->mutex, &end);
     }
-    if (atomic_load(&writer->stopping)) {
-        return COMET_ESTOPPING;
-    }
-    writer->used++;
-    return APR_SUCCESS;
+    return COMET_ESTOPPING;
 }
 
 /* Frees the job, or leaves it to the thread. */
@@ -147,7 +178,7 @@ static apr_status_t await_locked(comet_writer_t *writer, job_t *job,
                 return COMET_EUNSURE;
             }
             TAILQ_REMOVE(&writer->queue, job, link);
-            vacate_locked(writer);
+            vacate_locked(writer, 1);
             job->result = COMET_ELOCKED;
             break;
         }
@@ -224,9 +255,10 @@ static void refuse_queued(comet_writer_t *writer, apr_status_t status)
     pthread_mutex_lock(&writer->mutex);
     while ((job = TAILQ_FIRST(&writer->queue)) != NULL) {
         TAILQ_REMOVE(&writer->queue, job, link);
-        writer->used--;
+        vacate_locked(writer, 1);
         finish_locked(job, status);
     }
+    writer->answered_at = comet_monotonic();
     pthread_cond_broadcast(&writer->answered);
     pthread_cond_broadcast(&writer->vacated);
     pthread_mutex_unlock(&writer->mutex);
@@ -260,9 +292,9 @@ static void answer(comet_writer_t *writer, apr_size_t count,
         finish_locked(writer->jobs[i],
                       status == APR_SUCCESS ? writer->results[i] : status);
     }
-    writer->used -= count;
+    vacate_locked(writer, count);
+    writer->answered_at = comet_monotonic();
     pthread_cond_broadcast(&writer->answered);
-    pthread_cond_broadcast(&writer->vacated);
     pthread_mutex_unlock(&writer->mutex);
 }
 
@@ -505,19 +537,6 @@ static int init_condition(pthread_cond_t *condition)
     return failed;
 }
 
-/* Signals are httpd's business: none may end up in this thread. */
-static int start_thread(comet_writer_t *writer)
-{
-    sigset_t all, before;
-    int failed;
-
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    failed = pthread_create(&writer->thread, NULL, work, writer);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    return failed;
-}
-
 apr_status_t comet_writer_create(comet_writer_t **writer,
                                  const comet_writer_config_t *config,
                                  apr_pool_t *pool)
@@ -529,6 +548,9 @@ apr_status_t comet_writer_create(comet_writer_t **writer,
     *writer = NULL;
     made->config = *config;
     made->config.places = places;
+    if (!config->waiting) {
+        made->config.waiting = &made->own_waiting;
+    }
     made->store_config = *config->store;
     made->store_config.busy_timeout = OPEN_USEC;
     TAILQ_INIT(&made->queue);
@@ -547,7 +569,7 @@ apr_status_t comet_writer_create(comet_writer_t **writer,
         failed = init_condition(&made->vacated);
     }
     if (!failed) {
-        failed = start_thread(made);
+        failed = comet_thread_start(&made->thread, work, made);
     }
     if (failed) {
         close(made->wake);

@@ -11,6 +11,8 @@
 #ifndef COMET_WRITER_H
 #define COMET_WRITER_H
 
+#include <stdatomic.h>
+
 #include "comet_bus.h"
 #include "comet_store.h"
 
@@ -24,6 +26,9 @@ typedef struct comet_writer_config_t {
     const comet_store_config_t *store; /* outlives the writer, as the bus */
     comet_bus_t *bus;
     apr_size_t places; /* publishers that may wait at a time; at least 1 */
+    /** [atomic] How many do, counted over all writers of a child; NULL: over
+     * this one alone. */
+    atomic_int *waiting;
     comet_writer_error_cb *on_error; /* APR_SUCCESS: it works again */
     void *baton;
 } comet_writer_config_t;

@@ -12,9 +12,12 @@
 #include "mod_comet_park.h"
 #include "mod_comet_request.h"
 #include "mod_comet_status.h"
+#include "mod_comet_stores.h"
 
 static void register_hooks(apr_pool_t *p)
 {
+    static const char *const after_rewrite[] = { "mod_rewrite.c", NULL };
+
     ap_hook_check_config(mod_comet_check_config, NULL, NULL, APR_HOOK_MIDDLE);
     ap_hook_post_config(mod_comet_post_config, NULL, NULL, APR_HOOK_MIDDLE);
     ap_hook_child_init(mod_comet_child_init, NULL, NULL, APR_HOOK_MIDDLE);
@@ -24,6 +27,9 @@ static void register_hooks(apr_pool_t *p)
     /* before mod_rewrite, mod_alias and mod_proxy look at the path */
     ap_hook_translate_name(mod_comet_translate_name, NULL, NULL,
                            APR_HOOK_REALLY_FIRST);
+    /* and again at what mod_rewrite has passed on ([PT]) */
+    ap_hook_translate_name(mod_comet_translate_name, after_rewrite, NULL,
+                           APR_HOOK_FIRST);
     ap_hook_map_to_storage(mod_comet_map_to_storage, NULL, NULL,
                            APR_HOOK_REALLY_FIRST);
     ap_hook_type_checker(mod_comet_find_type, NULL, NULL,

@@ -13,14 +13,38 @@ static const char *header(const request_rec *r, const char *name)
     return apr_table_get(r->headers_in, name);
 }
 
-/* "http://host:port" against Host, the scheme ignored: TLS may end at a
- * proxy.  "null" has no host, so it never matches. */
+/* Split "host:port" (the host may be "[::1]"); a port not named is "". */
+static apr_size_t split_port(const char *authority, const char **port)
+{
+    const char *end = strrchr(authority, ']');
+    const char *colon = strchr(end ? end : authority, ':');
+
+    *port = colon ? colon + 1 : "";
+    return colon ? (apr_size_t)(colon - authority) : strlen(authority);
+}
+
+/*
+ * "http://host:port" against Host.  The scheme is ignored, since TLS may end
+ * at a proxy; but it says which port is meant where none is named.  "null"
+ * has no host, so it never matches.
+ */
 static int is_same_origin(const request_rec *r, const char *origin)
 {
-    const char *host = strstr(origin, "://");
-    const char *own = header(r, "Host");
+    const char *host = strstr(origin, "://"), *own = header(r, "Host");
+    const char *port, *own_port, *usual;
+    apr_size_t length;
 
-    return host && own && strcasecmp(host + 3, own) == 0;
+    if (!host || !own) {
+        return 0;
+    }
+    usual = strncasecmp(origin, "https:", 6) == 0 ? "443" : "80";
+    host += 3;
+    length = split_port(host, &port);
+    if (length != split_port(own, &own_port)
+        || strncasecmp(host, own, length) != 0) {
+        return 0;
+    }
+    return strcmp(*port ? port : usual, *own_port ? own_port : usual) == 0;
 }
 
 /* Sec-Fetch-Site, where there is one, decides alone (Fetch Metadata, W3C). */
@@ -60,8 +84,8 @@ static int is_script(const request_rec *r)
     const char *mode = header(r, "Sec-Fetch-Mode");
 
     return header(r, "X-Requested-With") || !is_browser(r)
-           || (site && strcmp(site, "same-origin") == 0
-               && (!mode || strcmp(mode, "navigate") != 0));
+           || (site && mode && strcmp(site, "same-origin") == 0
+               && strcmp(mode, "navigate") != 0);
 }
 
 const char *mod_comet_refuse_publish(const request_rec *r)
@@ -80,6 +104,7 @@ const char *mod_comet_refuse_publish(const request_rec *r)
 
 typedef struct requirement_t {
     const authz_provider *provider; /* that judges who publishes */
+    const char *name;
     const char *line;
     const void *parsed;
 } requirement_t;
@@ -102,6 +127,7 @@ static const char *parse_requirement(cmd_parms *cmd, const char *line,
                             "valid-user or user anna",
                             name);
     }
+    requirement->name = name;
     requirement->line = apr_pstrdup(cmd->pool, rest);
     *parsed = requirement;
     return requirement->provider->parse_require_line
@@ -110,18 +136,26 @@ static const char *parse_requirement(cmd_parms *cmd, const char *line,
                : NULL;
 }
 
-/* Reading is granted; publishing is judged by the provider that is named. */
+/* Reading is granted; publishing is judged by the provider that is named.
+ * An AuthzProviderAlias looks for its own name in a note. */
 static authz_status check_requirement(request_rec *r, const char *line,
                                       const void *parsed)
 {
     const mod_comet_request_t *request = mod_comet_request(r);
     const requirement_t *requirement = parsed;
+    const char *ours = apr_table_get(r->notes, AUTHZ_PROVIDER_NAME_NOTE);
+    authz_status status;
 
     if (!request || !request->publishes) {
         return AUTHZ_GRANTED;
     }
-    return requirement->provider->check_authorization(r, requirement->line,
-                                                      requirement->parsed);
+    apr_table_setn(r->notes, AUTHZ_PROVIDER_NAME_NOTE, requirement->name);
+    status = requirement->provider->check_authorization(r, requirement->line,
+                                                        requirement->parsed);
+    if (ours) {
+        apr_table_setn(r->notes, AUTHZ_PROVIDER_NAME_NOTE, ours);
+    }
+    return status;
 }
 
 static const authz_provider publish_provider = { check_requirement,

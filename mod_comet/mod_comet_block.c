@@ -39,6 +39,7 @@ static block_t *bench; /* [bench_lock] */
 
 static int sit_down(block_t *block, int cap)
 {
+    static const comet_metric_e blocked = COMET_METRIC_blocked;
     const block_t *other;
     int mates = 0, fits;
 
@@ -47,8 +48,7 @@ static int sit_down(block_t *block, int cap)
         mates += block->master && other->master == block->master;
     }
     fits = mates < STREAMS_PER_CONNECTION
-           && comet_metrics_gauge(mod_comet_metrics(), COMET_METRIC_blocked)
-                  < cap;
+           && !comet_metrics_reach(mod_comet_metrics(), &blocked, 1, cap);
     if (fits) {
         block->next = bench;
         bench = block;
@@ -81,14 +81,15 @@ static comet_verdict_e serve(comet_subscriber_t *subscriber,
 
     pthread_mutex_lock(&block->lock);
     block->reasons |= occasion->reasons;
-    for (i = 0; i < occasion->count && block->batch.count < block->batch.size;
+    for (i = 0; i < occasion->batch->count
+                && block->batch.count < block->batch.size;
          i++) {
         comet_batch_add(&block->batch,
-                        comet_message_ref(occasion->messages[i]));
+                        comet_message_ref(occasion->batch->messages[i]));
     }
     pthread_cond_signal(&block->handed);
     pthread_mutex_unlock(&block->lock);
-    return occasion->count && subscriber->timeout_at ? COMET_REST
+    return occasion->batch->count && subscriber->timeout_at ? COMET_REST
                                                      : COMET_WAIT;
 }
 
@@ -141,40 +142,36 @@ static unsigned await_slice(block_t *block, comet_batch_t *taken)
 
 /* --- writing ------------------------------------------------------------------------- */
 
-static apr_status_t write_answer(request_rec *r, const mod_comet_ask_t *ask,
-                                 const comet_batch_t *batch, int opening)
+static apr_status_t write_bytes(request_rec *r, comet_buffer_t *bytes)
 {
-    comet_answer_t answer = {
-        .messages = batch->messages,
-        .count = batch->count,
-        .cursor = batch->count ? batch->messages[batch->count - 1]->timestamp
-                  : opening    ? apr_time_now()
-                               : ask->cursor,
-        .gap = ask->gap,
-        .escape = ask->escape,
-    };
-    comet_buffer_t out = { .data = NULL };
     apr_status_t status = APR_ENOMEM;
 
-    if (opening && ask->transport->open) {
-        ask->transport->open(&out);
-    }
-    if (!opening || ask->transport->open) {
-        ask->transport->encode(&out, &answer);
-    }
-    if (!out.failed) {
-        status = ap_rwrite(out.data, (int)out.length, r) < 0
+    if (!bytes->failed) {
+        status = ap_rwrite(bytes->data, (int)bytes->length, r) < 0
                          || ap_rflush(r) < 0
                      ? APR_ECONNABORTED
                      : APR_SUCCESS;
     }
-    comet_buffer_free(&out);
-    if (!opening) {
-        comet_metrics_add(batch->count ? COMET_METRIC_delivered
-                                       : COMET_METRIC_unanswered,
-                          batch->count ? (apr_int64_t)batch->count : 1);
-    }
+    comet_buffer_free(bytes);
     return status;
+}
+
+static apr_status_t write_answer(request_rec *r, const mod_comet_ask_t *ask,
+                                 const comet_batch_t *batch)
+{
+    comet_buffer_t bytes = { .data = NULL };
+
+    mod_comet_output_encode(ask, batch, &bytes);
+    return write_bytes(r, &bytes);
+}
+
+static apr_status_t open_answer(request_rec *r, const mod_comet_ask_t *ask)
+{
+    comet_buffer_t bytes = { .data = NULL };
+
+    mod_comet_output_prepare(r, ask->transport);
+    mod_comet_output_encode_opening(ask, &bytes);
+    return write_bytes(r, &bytes);
 }
 
 /* Until the answer is given, the client leaves or httpd stops. */
@@ -194,7 +191,7 @@ static void attend(request_rec *r, const mod_comet_ask_t *ask, block_t *block,
         over = is_stopping() || (reasons & (COMET_STOPPING | COMET_TIMEOUT))
                || (taken->count && !streams);
         if ((taken->count || (over && !streams))
-            && write_answer(r, ask, taken, 0) != APR_SUCCESS) {
+            && write_answer(r, ask, taken) != APR_SUCCESS) {
             over = 1;
         }
         comet_batch_clear(taken);
@@ -234,25 +231,19 @@ int mod_comet_block(request_rec *r, mod_comet_ask_t *ask, int cap)
                       .handed = PTHREAD_COND_INITIALIZER,
                       .batch = make_batch(r->pool, ask->limit) };
     comet_batch_t taken = make_batch(r->pool, ask->limit);
-    comet_batch_t none = { .count = 0 };
-    comet_metric_e gauge = mod_comet_gauge(ask);
 
     if (!sit_down(&block, cap)) {
-        comet_metrics_add(COMET_METRIC_turned_away, 1);
-        return mod_comet_output_error(
-            r, HTTP_SERVICE_UNAVAILABLE,
-            "too many clients are waiting; try again later");
+        return mod_comet_output_full(r);
     }
-    comet_metrics_add(gauge, 1);
-    mod_comet_output_prepare(r, ask->transport);
-    if (write_answer(r, ask, &none, 1) == APR_SUCCESS
+    comet_metrics_add(ask->transport->gauge, 1);
+    if (open_answer(r, ask) == APR_SUCCESS
         && join(r, ask, &block) == APR_SUCCESS) {
         attend(r, ask, &block, &taken);
         comet_hub_leave(mod_comet_child()->hub, &block.subscriber);
     }
     comet_batch_clear(&taken);
     comet_batch_clear(&block.batch);
-    comet_metrics_add(gauge, -1);
+    comet_metrics_add(ask->transport->gauge, -1);
     stand_up(&block);
     return OK;
 }

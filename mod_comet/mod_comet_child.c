@@ -8,8 +8,8 @@
 #include <sys/stat.h>
 #include <unixd.h>
 
-#include "mod_comet_config.h"
 #include "mod_comet_park.h"
+#include "mod_comet_stores.h"
 
 /* How long the end of a child waits for a thread that is stuck. */
 #define STOP_LIMIT apr_time_from_sec(5)
@@ -34,16 +34,6 @@ mod_comet_child_t *mod_comet_child(void)
 comet_metrics_t *mod_comet_metrics(void)
 {
     return parent.metrics;
-}
-
-comet_metric_e mod_comet_gauge(const mod_comet_ask_t *ask)
-{
-    if (ask->tick) {
-        return COMET_METRIC_waiting_clock;
-    }
-    return ask->transport == &comet_transport_classic
-               ? COMET_METRIC_waiting_classic
-               : COMET_METRIC_waiting_poll;
 }
 
 /* --- in the parent ---------------------------------------------------------- */
@@ -153,7 +143,10 @@ int mod_comet_post_config(apr_pool_t *pconf, apr_pool_t *plog,
     if (ap_state_query(AP_SQ_MAIN_STATE) == AP_SQ_MS_CREATE_PRE_CONFIG) {
         return OK; /* this pass is only to see whether the files are right */
     }
-    stores = mod_comet_stores(pconf, s);
+    stores = apr_array_make(pconf, 1, sizeof(comet_store_config_t *));
+    if (mod_comet_stores_find(stores, s) != OK) {
+        return HTTP_INTERNAL_SERVER_ERROR;
+    }
     buses = apr_array_make(pconf, stores->nelts, sizeof(comet_bus_t *));
     mod_comet_capacity_query();
     status = retain_metrics(&parent.metrics);
@@ -255,11 +248,13 @@ static apr_status_t end_child(void *data)
 static void prepare_store(const comet_store_config_t *config,
                           comet_bus_t *bus)
 {
+    comet_store_config_t impatient = *config;
     comet_store_t *store;
     apr_status_t status;
 
+    impatient.busy_timeout = apr_time_from_msec(50);
     comet_bus_lock(bus);
-    status = comet_store_open(&store, config, COMET_STORE_WRITE, NULL);
+    status = comet_store_open(&store, &impatient, COMET_STORE_WRITE, NULL);
     if (status != APR_SUCCESS) {
         log_store(config, status, comet_store_error(NULL));
     }
@@ -267,14 +262,16 @@ static void prepare_store(const comet_store_config_t *config,
     comet_bus_unlock(bus);
 }
 
-static apr_status_t start_store(mod_comet_child_store_t *store, apr_size_t i,
+static apr_status_t start_store(mod_comet_child_t *made, apr_size_t i,
                                 apr_pool_t *p)
 {
+    mod_comet_child_store_t *store = &made->stores[i];
     apr_size_t threads = (apr_size_t)mod_comet_capacity()->threads;
     comet_writer_config_t config = {
         .store = parent.stores[i],
         .bus = parent.buses[i],
         .places = threads / 4 ? threads / 4 : 1,
+        .waiting = &made->publishers,
         .on_error = on_writer_error,
         .baton = (void *)parent.stores[i],
     };
@@ -308,8 +305,7 @@ void mod_comet_child_init(apr_pool_t *p, server_rec *s)
     made->stores = apr_pcalloc(p, parent.count * sizeof(*made->stores));
     child = made;
     while (made->store_count < parent.count && status == APR_SUCCESS) {
-        status = start_store(&made->stores[made->store_count],
-                             made->store_count, p);
+        status = start_store(made, made->store_count, p);
         made->store_count += status == APR_SUCCESS;
     }
     if (status == APR_SUCCESS) {

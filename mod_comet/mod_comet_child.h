@@ -24,16 +24,14 @@ typedef struct mod_comet_child_t {
     comet_hub_t *hub;
     mod_comet_child_store_t *stores;
     apr_size_t store_count;
+    atomic_int publishers; /* [atomic] that wait for any of the stores */
 } mod_comet_child_t;
 
 /** This process's; NULL in the parent, without a store, and after the end. */
 mod_comet_child_t *mod_comet_child(void);
 
-/** The counters of all children; NULL when no store is configured. */
+/** The counters of all children; NULL before post_config. */
 comet_metrics_t *mod_comet_metrics(void);
-
-/** Which gauge a waiting client counts in. */
-comet_metric_e mod_comet_gauge(const mod_comet_ask_t *ask);
 
 /** post_config hook: shared memory, warnings that need the MPM. */
 int mod_comet_post_config(apr_pool_t *pconf, apr_pool_t *plog,

@@ -4,13 +4,11 @@
 
 #include <apr_lib.h>
 #include <apr_strings.h>
-#include <limits.h>
-#include <stdlib.h>
 #include <sys/stat.h>
 
 #include "comet_params.h"
 
-#define UNSET (-1)
+#define UNSET MOD_COMET_UNSET
 #define STORE_SCHEME "sqlite:"
 
 /* --- create, merge, get -------------------------------------------------- */
@@ -70,21 +68,18 @@ static const mod_comet_dir_config_t *dir_config(const request_rec *r)
     return ap_get_module_config(r->per_dir_config, &comet_module);
 }
 
-#define OR_DEFAULT(value, fallback) \
-    ((value) != UNSET ? (value) : (apr_int64_t)(fallback))
-
 #define SERVER_GETTER(name, fallback) \
     apr_int64_t mod_comet_##name(const request_rec *r) \
     { \
-        return OR_DEFAULT(mod_comet_server_config(r->server)->name, \
-                          fallback); \
+        return MOD_COMET_OR_DEFAULT( \
+            mod_comet_server_config(r->server)->name, fallback); \
     }
 MOD_COMET_SERVER_FIELDS(SERVER_GETTER)
 
 #define DIR_GETTER(name, fallback) \
     apr_int64_t mod_comet_##name(const request_rec *r) \
     { \
-        return OR_DEFAULT(dir_config(r)->name, fallback); \
+        return MOD_COMET_OR_DEFAULT(dir_config(r)->name, fallback); \
     }
 MOD_COMET_DIR_FIELDS(DIR_GETTER)
 
@@ -132,6 +127,10 @@ static const char *set_duration(cmd_parms *cmd, const char *value,
 #define SERVER_ONLY(cmd) \
     ap_check_cmd_context(cmd, NOT_IN_DIR_LOC_FILE | NOT_IN_HTACCESS)
 
+/* Where it would do nothing: what is mapped is not on disk. */
+#define NO_DIRECTORY(cmd) \
+    ap_check_cmd_context(cmd, NOT_IN_DIRECTORY | NOT_IN_FILES | NOT_IN_HTACCESS)
+
 static mod_comet_server_config_t *server_of(const cmd_parms *cmd)
 {
     return mod_comet_server_config(cmd->server);
@@ -169,12 +168,16 @@ static const char *add_mapping(cmd_parms *cmd, mod_comet_dialect_e dialect,
     apr_size_t length = strlen(url);
     int i;
 
-    while (length && url[length - 1] == '/') {
+    if (dialect == MOD_COMET_ENDPOINT && length && url[length - 1] == '/') {
         length--;
     }
+    /* httpd has taken such segments out of the path it compares with; what
+     * stands below the slash is a channel's name but for the slash itself */
     if (url[0] != '/' || length == 0 || strpbrk(url, "?#%*")
-        || strstr(url, "//")) {
-        return wrong(cmd, url, "a path of the URL such as /comet");
+        || comet_params_check_channel((comet_text_t){ url + 1, length - 1 })) {
+        return wrong(cmd, url,
+                     "a path of the URL such as /comet, with no empty, . or "
+                     ".. segment");
     }
     for (i = 0; i < mappings->nelts; i++) {
         mapping = &APR_ARRAY_IDX(mappings, i, mod_comet_mapping_t);
@@ -203,7 +206,8 @@ static const char *set_endpoint(cmd_parms *cmd, void *dir, const char *url,
         return error;
     }
     if (prefix
-        && (length < 2 || prefix[length - 1] != '/'
+        && (length < 2 || length >= COMET_CHANNEL_MAX_BYTES
+            || prefix[length - 1] != '/'
             || comet_params_check_channel(
                 (comet_text_t){ prefix, length - 1 }))) {
         return wrong(cmd, prefix,
@@ -253,18 +257,10 @@ static const char *set_sync(cmd_parms *cmd, void *dir, const char *value)
     return NULL;
 }
 
-static const char *set_retain(cmd_parms *cmd, void *dir, const char *value)
+static const char *set_retain_one(cmd_parms *cmd, const char *value)
 {
-    const char *error = SERVER_ONLY(cmd);
     mod_comet_server_config_t *config = server_of(cmd);
 
-    if (error) {
-        return error;
-    }
-    if (strcasecmp(value, "all") == 0) {
-        config->retain_count = config->retain_age = 0;
-        return NULL;
-    }
     if (strncasecmp(value, "count=", 6) == 0) {
         return set_number(cmd, value + 6, 1, APR_INT32_MAX,
                           &config->retain_count);
@@ -275,7 +271,20 @@ static const char *set_retain(cmd_parms *cmd, void *dir, const char *value)
                             "a duration of at least 1s, such as age=720h",
                             &config->retain_age);
     }
-    return wrong(cmd, value, "count=NUMBER, age=DURATION or all");
+    return wrong(cmd, value, "count=NUMBER, age=DURATION, both, or all alone");
+}
+
+static const char *set_retain(cmd_parms *cmd, void *dir, const char *first,
+                              const char *second)
+{
+    const char *error = SERVER_ONLY(cmd);
+
+    /* what is said here is all: nothing of an outer one is mixed in */
+    server_of(cmd)->retain_count = server_of(cmd)->retain_age = 0;
+    if (!error && (second || strcasecmp(first, "all") != 0)) {
+        error = set_retain_one(cmd, first);
+    }
+    return error || !second ? error : set_retain_one(cmd, second);
 }
 
 static const char *set_max_subscribers(cmd_parms *cmd, void *dir,
@@ -315,39 +324,48 @@ static const char *set_publish_timeout(cmd_parms *cmd, void *dir,
 static const char *set_replay(cmd_parms *cmd, void *dir, const char *value)
 {
     mod_comet_dir_config_t *config = dir;
+    const char *error = NO_DIRECTORY(cmd);
 
-    return set_number(cmd, value, 0, COMET_REPLAY_MAX, &config->replay);
+    return error ? error
+                 : set_number(cmd, value, 0, COMET_REPLAY_MAX,
+                              &config->replay);
 }
 
 static const char *set_poll_timeout(cmd_parms *cmd, void *dir,
                                     const char *value)
 {
     mod_comet_dir_config_t *config = dir;
+    const char *error = NO_DIRECTORY(cmd);
 
-    return set_duration(cmd, value, apr_time_from_msec(100),
-                        apr_time_from_sec(3600),
-                        "a duration from 100ms to 1h", &config->poll_timeout);
+    return error ? error
+                 : set_duration(cmd, value, apr_time_from_msec(100),
+                                apr_time_from_sec(3600),
+                                "a duration from 100ms to 1h",
+                                &config->poll_timeout);
 }
 
 static const char *set_tick(cmd_parms *cmd, void *dir, const char *value)
 {
     mod_comet_dir_config_t *config = dir;
+    const char *error = NO_DIRECTORY(cmd);
 
-    return set_duration(cmd, value, apr_time_from_msec(100),
-                        apr_time_from_sec(10), "a duration from 100ms to 10s",
-                        &config->tick);
+    return error ? error
+                 : set_duration(cmd, value, apr_time_from_msec(100),
+                                apr_time_from_sec(10),
+                                "a duration from 100ms to 10s",
+                                &config->tick);
 }
 
 static const char *set_publish(cmd_parms *cmd, void *dir, int on)
 {
     ((mod_comet_dir_config_t *)dir)->publish = on;
-    return NULL;
+    return NO_DIRECTORY(cmd);
 }
 
 static const char *set_escape(cmd_parms *cmd, void *dir, int on)
 {
     ((mod_comet_dir_config_t *)dir)->escape = on;
-    return NULL;
+    return NO_DIRECTORY(cmd);
 }
 
 #define IN_SERVER RSRC_CONF
@@ -364,8 +382,8 @@ const command_rec mod_comet_directives[] = {
                   "the path of the original streaming clock"),
     AP_INIT_TAKE1("CometSync", set_sync, NULL, IN_SERVER,
                   "full (default): a message survives a power cut; normal"),
-    AP_INIT_ITERATE("CometRetain", set_retain, NULL, IN_SERVER,
-                    "what is kept per channel: count=N age=DURATION, or all"),
+    AP_INIT_TAKE12("CometRetain", set_retain, NULL, IN_SERVER,
+                   "what is kept per channel: count=N age=DURATION, or all"),
     AP_INIT_TAKE1("CometMaxSubscribers", set_max_subscribers, NULL, IN_SERVER,
                   "the most clients that wait at a time"),
     AP_INIT_TAKE1("CometMaxMessageSize", set_max_message_size, NULL, IN_SERVER,
@@ -407,169 +425,4 @@ mod_comet_find_mapping(const mod_comet_server_config_t *config,
         }
     }
     return best;
-}
-
-/* --- checks over all ------------------------------------------------------------ */
-
-/* The real path of a database: its folder's, since the file may be made
- * later; NULL when there is no such folder. */
-static const char *real_path(const char *path, apr_pool_t *p)
-{
-    const char *name = strrchr(path, '/') + 1;
-    char folder[PATH_MAX];
-
-    if (realpath(path, folder)) {
-        return apr_pstrdup(p, folder);
-    }
-    if (!realpath(apr_pstrmemdup(p, path, (apr_size_t)(name - path)),
-                  folder)) {
-        return NULL;
-    }
-    return apr_pstrcat(p, folder, strcmp(folder, "/") == 0 ? "" : "/", name,
-                       NULL);
-}
-
-static int is_below(const char *path, const char *folder, apr_pool_t *p)
-{
-    char real[PATH_MAX];
-    apr_size_t length;
-
-    if (!folder || !realpath(folder, real)) {
-        return 0;
-    }
-    length = strlen(real);
-    return strncmp(path, real, length) == 0
-           && (length == 1 || path[length] == '/');
-}
-
-static int check_store(const server_rec *s, const char *path, server_rec *main,
-                       apr_pool_t *p)
-{
-    server_rec *other;
-
-    for (other = main; other; other = other->next) {
-        const char *root = ((core_server_config *)ap_get_core_module_config(
-                                other->module_config))
-                               ->ap_document_root;
-
-        if (is_below(path, root, p)) {
-            ap_log_error(APLOG_MARK, APLOG_EMERG, 0, s,
-                         "CometStore: %s lies below the DocumentRoot %s: "
-                         "it could be downloaded, and reading it breaks "
-                         "SQLite's locks; put it elsewhere",
-                         path, root);
-            return HTTP_INTERNAL_SERVER_ERROR;
-        }
-    }
-    return OK;
-}
-
-static int check_server(server_rec *s, server_rec *main, apr_pool_t *p)
-{
-    const mod_comet_server_config_t *config = mod_comet_server_config(s);
-    const mod_comet_mapping_t *mapping =
-        config->mappings->nelts ? (mod_comet_mapping_t *)config->mappings->elts
-                                : NULL;
-    const char *path;
-
-    if (!config->store_path) {
-        if (!mapping) {
-            return OK;
-        }
-        ap_log_error(APLOG_MARK, APLOG_EMERG, 0, s,
-                     "%s %s: no CometStore is set for this server; add "
-                     "CometStore sqlite:PATH",
-                     mapping->directive, mapping->url);
-        return HTTP_INTERNAL_SERVER_ERROR;
-    }
-    path = real_path(config->store_path, p);
-    if (!path) {
-        ap_log_error(APLOG_MARK, APLOG_EMERG, 0, s,
-                     "CometStore: the folder of %s does not exist",
-                     config->store_path);
-        return HTTP_INTERNAL_SERVER_ERROR;
-    }
-    return check_store(s, path, main, p);
-}
-
-/* One store cannot be kept in two ways. */
-static int check_same(server_rec *a, server_rec *b, apr_pool_t *p)
-{
-    const mod_comet_server_config_t *one = mod_comet_server_config(a);
-    const mod_comet_server_config_t *two = mod_comet_server_config(b);
-
-    if (!one->store_path || !two->store_path
-        || strcmp(real_path(one->store_path, p),
-                  real_path(two->store_path, p))
-               != 0
-        || (one->sync_full == two->sync_full
-            && one->retain_count == two->retain_count
-            && one->retain_age == two->retain_age)) {
-        return OK;
-    }
-    ap_log_error(APLOG_MARK, APLOG_EMERG, 0, b,
-                 "CometStore: %s is used by two servers with different "
-                 "CometSync or CometRetain",
-                 two->store_path);
-    return HTTP_INTERNAL_SERVER_ERROR;
-}
-
-int mod_comet_check_config(apr_pool_t *pconf, apr_pool_t *plog,
-                           apr_pool_t *ptemp, server_rec *main)
-{
-    server_rec *s, *other;
-    int rv = OK;
-
-    for (s = main; s && rv == OK; s = s->next) {
-        rv = check_server(s, main, ptemp);
-        for (other = main; other != s && rv == OK; other = other->next) {
-            rv = check_same(other, s, ptemp);
-        }
-    }
-    return rv;
-}
-
-static int find_store(const apr_array_header_t *stores, const char *path)
-{
-    int i;
-
-    for (i = 0; i < stores->nelts; i++) {
-        if (strcmp(APR_ARRAY_IDX(stores, i, comet_store_config_t *)->path,
-                   path)
-            == 0) {
-            return i;
-        }
-    }
-    return -1;
-}
-
-apr_array_header_t *mod_comet_stores(apr_pool_t *pconf, server_rec *main)
-{
-    apr_array_header_t *stores =
-        apr_array_make(pconf, 1, sizeof(comet_store_config_t *));
-    server_rec *s;
-
-    for (s = main; s; s = s->next) {
-        mod_comet_server_config_t *config = mod_comet_server_config(s);
-        const char *path =
-            config->store_path ? real_path(config->store_path, pconf) : NULL;
-        comet_store_config_t *store;
-
-        if (!path) {
-            continue;
-        }
-        config->store = find_store(stores, path);
-        if (config->store < 0) {
-            store = apr_pcalloc(pconf, sizeof(*store));
-            store->path = path;
-            store->sync_full = OR_DEFAULT(config->sync_full, 1) != 0;
-            store->busy_timeout = OR_DEFAULT(config->publish_timeout,
-                                             apr_time_from_sec(2));
-            store->retain_count = OR_DEFAULT(config->retain_count, 0);
-            store->retain_age = OR_DEFAULT(config->retain_age, 0);
-            config->store = stores->nelts;
-            APR_ARRAY_PUSH(stores, comet_store_config_t *) = store;
-        }
-    }
-    return stores;
 }

@@ -47,13 +47,17 @@ typedef struct mod_comet_mapping_t {
     X(publish, 1) \
     X(escape, 1)
 
+#define MOD_COMET_UNSET (-1)
+#define MOD_COMET_OR_DEFAULT(value, fallback) \
+    ((value) != MOD_COMET_UNSET ? (value) : (apr_int64_t)(fallback))
+
 #define MOD_COMET_FIELD(name, fallback) apr_int64_t name;
 
 typedef struct mod_comet_server_config_t {
     apr_array_header_t *mappings; /* mod_comet_mapping_t */
     const char *store_path; /* absolute; NULL: none */
     MOD_COMET_SERVER_FIELDS(MOD_COMET_FIELD)
-    /** Which of mod_comet_stores() it is; set in post_config. */
+    /** Which of mod_comet_stores_find()'s it is; set in post_config. */
     int store;
 } mod_comet_server_config_t;
 
@@ -80,17 +84,6 @@ void *mod_comet_create_server(apr_pool_t *p, server_rec *s);
 void *mod_comet_merge_server(apr_pool_t *p, void *base, void *add);
 void *mod_comet_create_dir(apr_pool_t *p, char *dir);
 void *mod_comet_merge_dir(apr_pool_t *p, void *base, void *add);
-
-/** check_config hook: what no single directive can know (httpd -t runs it). */
-int mod_comet_check_config(apr_pool_t *pconf, apr_pool_t *plog,
-                           apr_pool_t *ptemp, server_rec *main);
-
-/**
- * The distinct stores of all servers, and in each server's configuration
- * which it is.  Called in post_config; lives in @a pconf.
- * @return an array of comet_store_config_t *
- */
-apr_array_header_t *mod_comet_stores(apr_pool_t *pconf, server_rec *main);
 
 /** The mapping a path belongs to; NULL: not ours.  Any thread. */
 const mod_comet_mapping_t *

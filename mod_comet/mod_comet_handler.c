@@ -67,7 +67,8 @@ static const char *parse_poll(const request_rec *r,
     }
     if (!wrong && comet_params_get(&request->query, "wait", &text)
         && text.length) {
-        wrong = comet_params_int(text, "wait", 0, 3600, &wait, r->pool);
+        wrong = comet_params_int(text, "wait", 0, APR_INT32_MAX, &wait,
+                                 r->pool);
     }
     ask->transport = &comet_transport_poll;
     ask->limit = (apr_size_t)limit;
@@ -181,21 +182,9 @@ static int answer_now(request_rec *r, const mod_comet_ask_t *ask,
                       const comet_batch_t *missed)
 {
     comet_buffer_t body = { .data = NULL };
-    comet_answer_t answer = {
-        .messages = missed->messages,
-        .count = missed->count,
-        .cursor = missed->count
-                      ? missed->messages[missed->count - 1]->timestamp
-                      : ask->cursor,
-        .gap = ask->gap,
-        .escape = ask->escape,
-    };
     int rv = DECLINED;
 
-    ask->transport->encode(&body, &answer);
-    comet_metrics_add(missed->count ? COMET_METRIC_delivered
-                                    : COMET_METRIC_unanswered,
-                      missed->count ? (apr_int64_t)missed->count : 1);
+    mod_comet_output_encode(ask, missed, &body);
     if (body.length > MOD_COMET_PIECE_BYTES && !r->header_only
         && ap_discard_request_body(r) == OK) {
         mod_comet_output_prepare(r, ask->transport);
@@ -259,7 +248,7 @@ static int tick(request_rec *r, mod_comet_ask_t *ask)
     ask->transport = &comet_transport_clock;
     ask->limit = 1;
     ask->tick = mod_comet_tick(r);
-    ask->seen = apr_time_now() + YOUNG_USEC;
+    ask->seen = comet_monotonic() + YOUNG_USEC;
     if (r->header_only) {
         mod_comet_output_prepare(r, ask->transport);
         return OK;

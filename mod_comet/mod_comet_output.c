@@ -4,15 +4,37 @@
 
 #include <apr_strings.h>
 
-void mod_comet_output_headers(request_rec *r)
+#include "comet_metrics.h"
+
+static const char *const common_headers[][2] = {
+    { "X-Content-Type-Options", "nosniff" },
+    { "Cache-Control", "no-store" },
+    { "Vary", "Accept, Origin" },
+    { "Cross-Origin-Resource-Policy", "same-origin" },
+};
+#define COMMON_COUNT (sizeof(common_headers) / sizeof(*common_headers))
+
+void mod_comet_output_claim(request_rec *r)
 {
-    apr_table_setn(r->headers_out, "X-Content-Type-Options", "nosniff");
-    apr_table_setn(r->headers_out, "Cache-Control", "no-store");
-    apr_table_mergen(r->headers_out, "Vary", "Accept, Origin");
-    apr_table_setn(r->headers_out, "Cross-Origin-Resource-Policy",
-                   "same-origin");
+    apr_size_t i;
+
     /* what is made for one request has no ranges to be taken from it */
     apr_table_unset(r->headers_in, "Range");
+    for (i = 0; i < COMMON_COUNT; i++) {
+        apr_table_setn(r->err_headers_out, common_headers[i][0],
+                       common_headers[i][1]);
+    }
+}
+
+void mod_comet_output_headers(request_rec *r)
+{
+    apr_size_t i;
+
+    for (i = 0; i < COMMON_COUNT; i++) {
+        apr_table_unset(r->err_headers_out, common_headers[i][0]);
+        apr_table_mergen(r->headers_out, common_headers[i][0],
+                         common_headers[i][1]);
+    }
 }
 
 /* --- whole answers ---------------------------------------------------------- */
@@ -55,6 +77,14 @@ int mod_comet_output_error(request_rec *r, int status, const char *format, ...)
     return rv;
 }
 
+int mod_comet_output_full(request_rec *r)
+{
+    comet_metrics_add(COMET_METRIC_turned_away, 1);
+    return mod_comet_output_error(r, HTTP_SERVICE_UNAVAILABLE,
+                                  "too many clients are waiting; try again "
+                                  "later");
+}
+
 int mod_comet_output_not_allowed(request_rec *r, const char *allow)
 {
     apr_table_setn(r->headers_out, "Allow", allow);
@@ -69,6 +99,37 @@ int mod_comet_output_options(request_rec *r, const char *allow)
     mod_comet_output_headers(r);
     ap_set_content_length(r, 0);
     return OK;
+}
+
+/* --- what transports make -------------------------------------------------- */
+
+void mod_comet_output_encode(const mod_comet_ask_t *ask,
+                             const comet_batch_t *batch, comet_buffer_t *out)
+{
+    comet_answer_t answer = {
+        .messages = batch->messages,
+        .count = batch->count,
+        .cursor = batch->count ? batch->messages[batch->count - 1]->timestamp
+                               : ask->cursor,
+        .gap = ask->gap,
+        .escape = ask->escape,
+    };
+
+    ask->transport->encode(out, &answer);
+    comet_metrics_add(batch->count ? COMET_METRIC_delivered
+                                   : COMET_METRIC_unanswered,
+                      batch->count ? (apr_int64_t)batch->count : 1);
+}
+
+void mod_comet_output_encode_opening(const mod_comet_ask_t *ask,
+                                     comet_buffer_t *out)
+{
+    comet_answer_t now = { .cursor = apr_time_now() };
+
+    if (ask->transport->open) {
+        ask->transport->open(out);
+        ask->transport->encode(out, &now);
+    }
 }
 
 /* --- streams ------------------------------------------------------------------ */
@@ -236,25 +297,6 @@ apr_status_t mod_comet_outbox_send(mod_comet_outbox_t *outbox, request_rec *r,
     if (mod_comet_outbox_is_empty(outbox)) {
         mod_comet_outbox_clear(outbox);
     }
-    return status;
-}
-
-apr_status_t mod_comet_outbox_finish(mod_comet_outbox_t *outbox,
-                                     request_rec *r,
-                                     apr_bucket_brigade *brigade)
-{
-    apr_bucket_alloc_t *list = r->connection->bucket_alloc;
-    apr_status_t status;
-
-    APR_BRIGADE_INSERT_TAIL(
-        brigade,
-        apr_bucket_transient_create(outbox->bytes.data + outbox->sent,
-                                    outbox->bytes.length - outbox->sent,
-                                    list));
-    APR_BRIGADE_INSERT_TAIL(brigade, apr_bucket_flush_create(list));
-    status = ap_pass_brigade(r->output_filters, brigade);
-    apr_brigade_cleanup(brigade);
-    mod_comet_outbox_clear(outbox);
     return status;
 }
 

@@ -9,7 +9,11 @@
 
 #include "mod_comet_request.h"
 
-/** Headers every answer of ours has. */
+/** Set the headers every answer has, our own answers and the errors that
+ * httpd makes for our requests (401, 403 …): at once, when one is claimed. */
+void mod_comet_output_claim(request_rec *r);
+
+/** The same for an answer of our own. */
 void mod_comet_output_headers(request_rec *r);
 
 /**
@@ -27,6 +31,21 @@ int mod_comet_output_body(request_rec *r, int status, const char *content_type,
  */
 int mod_comet_output_error(request_rec *r, int status, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
+
+/** 503: no place to wait is free; counted. */
+int mod_comet_output_full(request_rec *r);
+
+/**
+ * Encode an answer for a client, and count it.
+ * @param batch  the messages; none of them: no news
+ * @param out  appended to
+ */
+void mod_comet_output_encode(const mod_comet_ask_t *ask,
+                             const comet_batch_t *batch, comet_buffer_t *out);
+
+/** Encode what a stream opens with, and the clock's first tick. */
+void mod_comet_output_encode_opening(const mod_comet_ask_t *ask,
+                                     comet_buffer_t *out);
 
 /** 405, or the answer to OPTIONS. */
 int mod_comet_output_not_allowed(request_rec *r, const char *allow);
@@ -70,14 +89,6 @@ void mod_comet_outbox_clear(mod_comet_outbox_t *outbox);
  */
 apr_status_t mod_comet_outbox_send(mod_comet_outbox_t *outbox, request_rec *r,
                                    apr_bucket_brigade *brigade);
-
-/**
- * Send all of it, waiting for the client as httpd's own handlers do (Timeout
- * for each step).  Not on the hub's thread.
- */
-apr_status_t mod_comet_outbox_finish(mod_comet_outbox_t *outbox,
-                                     request_rec *r,
-                                     apr_bucket_brigade *brigade);
 
 /** Send the headers alone; as mod_comet_outbox_send(). */
 apr_status_t mod_comet_output_open(request_rec *r, apr_bucket_brigade *brigade);

@@ -59,14 +59,15 @@ const mod_comet_capacity_t *mod_comet_capacity(void)
 static double find_async_factor(void)
 {
     const ap_directive_t *directive;
+    double factor = 2;
 
     for (directive = ap_conftree; directive; directive = directive->next) {
         if (strcasecmp(directive->directive, "AsyncRequestWorkerFactor")
             == 0) {
-            return strtod(directive->args, NULL);
+            factor = strtod(directive->args, NULL); /* the last one counts */
         }
     }
-    return 2;
+    return factor;
 }
 
 /* A child takes ThreadsPerChild + (idle - 1) x AsyncRequestWorkerFactor
@@ -242,23 +243,11 @@ static apr_status_t write_heartbeat(park_t *park)
     return write_bytes(park, &bytes);
 }
 
-static apr_status_t write_answer(park_t *park, comet_message_t *const *messages,
-                                 apr_size_t count)
+static apr_status_t write_answer(park_t *park, const comet_batch_t *batch)
 {
-    const mod_comet_ask_t *ask = park->ask;
-    comet_answer_t answer = {
-        .messages = messages,
-        .count = count,
-        .cursor = count ? messages[count - 1]->timestamp : ask->cursor,
-        .gap = ask->gap,
-        .escape = ask->escape,
-    };
     comet_buffer_t bytes = { .data = NULL };
 
-    ask->transport->encode(&bytes, &answer);
-    comet_metrics_add(count ? COMET_METRIC_delivered
-                            : COMET_METRIC_unanswered,
-                      count ? (apr_int64_t)count : 1);
+    mod_comet_output_encode(park->ask, batch, &bytes);
     return write_bytes(park, &bytes);
 }
 
@@ -275,10 +264,10 @@ static apr_status_t end_request(park_t *park, int complete, int close)
 }
 
 /* Begin the one answer of a poll, and end it if the client takes it all. */
-static apr_status_t answer_poll(park_t *park, comet_message_t *const *messages,
-                                apr_size_t count, int close)
+static apr_status_t answer_poll(park_t *park, const comet_batch_t *batch,
+                                int close)
 {
-    apr_status_t status = write_answer(park, messages, count);
+    apr_status_t status = write_answer(park, batch);
 
     if (close) {
         park->c->keepalive = AP_CONN_CLOSE;
@@ -293,22 +282,14 @@ static apr_status_t answer_poll(park_t *park, comet_message_t *const *messages,
     return status;
 }
 
-/* On a worker's thread: finish what the client waits for, as its kind is
- * finished. */
+/* Finish what the client waits for without news, as its kind is finished;
+ * nothing of an answer is under way. */
 static apr_status_t dismiss(park_t *park, int close)
 {
-    int answered = !mod_comet_outbox_is_empty(&park->outbox);
-    apr_status_t status = APR_SUCCESS;
+    static const comet_batch_t no_news = { .count = 0 };
 
-    if (answered) {
-        status = mod_comet_outbox_finish(&park->outbox, park->r,
-                                         park->brigade);
-    }
-    if (park->ask->transport->streams) {
-        return end_request(park, status == APR_SUCCESS, 1);
-    }
-    return answered ? end_request(park, status == APR_SUCCESS, close)
-                    : answer_poll(park, NULL, 0, close);
+    return park->ask->transport->streams ? end_request(park, 1, 1)
+                                         : answer_poll(park, &no_news, close);
 }
 
 /* --- served by the hub ------------------------------------------------------------ */
@@ -377,8 +358,8 @@ static comet_verdict_e serve_stream(park_t *park,
 {
     apr_status_t status = APR_SUCCESS;
 
-    if (occasion->count) {
-        status = write_answer(park, occasion->messages, occasion->count);
+    if (occasion->batch->count) {
+        status = write_answer(park, occasion->batch);
     }
     else if ((occasion->reasons & COMET_TIMEOUT)
              && park->subscriber.blocked_fd < 0) {
@@ -401,11 +382,11 @@ static comet_verdict_e serve_poll(park_t *park,
 {
     int stopping = (occasion->reasons & COMET_STOPPING) != 0;
 
-    if (!occasion->count && !stopping
+    if (!occasion->batch->count && !stopping
         && !(occasion->reasons & COMET_TIMEOUT)) {
         return COMET_WAIT;
     }
-    if (answer_poll(park, occasion->messages, occasion->count, stopping)
+    if (answer_poll(park, occasion->batch, stopping)
         != APR_SUCCESS) {
         return lose(park);
     }
@@ -514,7 +495,9 @@ static park_t *make_park(conn_rec *c)
     return park;
 }
 
-static void prepare(park_t *park, request_rec *r, const mod_comet_ask_t *ask)
+/* @param gauge  what it counts in while it lasts */
+static void prepare(park_t *park, request_rec *r, const mod_comet_ask_t *ask,
+                    comet_metric_e gauge)
 {
     apr_time_t now = comet_monotonic();
     apr_interval_time_t timeout = mod_comet_timeout_server(r)->timeout;
@@ -525,13 +508,15 @@ static void prepare(park_t *park, request_rec *r, const mod_comet_ask_t *ask)
     park->keep_alive = mod_comet_timeout_server(r)->keep_alive_timeout;
     park->rearm_every = ask->transport->streams ? timeout / 3 : 0;
     park->rearm_at = now;
-    park->gauge = mod_comet_gauge(ask);
+    park->gauge = gauge;
     park->subscriber.serve = serve;
     park->subscriber.seen = ask->seen;
     park->subscriber.limit = ask->limit;
     park->subscriber.timeout_at =
         now + (ask->transport->streams ? park->rearm_every : ask->hold);
     comet_metrics_add(park->gauge, 1);
+    /* for the log: the hub must not wait for a name server */
+    ap_get_useragent_host(r, REMOTE_NAME, NULL);
     apr_pool_cleanup_register(r->pool, r, on_request_destroyed,
                               apr_pool_cleanup_null);
     park->state = PREPARED;
@@ -540,15 +525,12 @@ static void prepare(park_t *park, request_rec *r, const mod_comet_ask_t *ask)
 /* Headers, and what a stream opens with. */
 static apr_status_t open_answer(park_t *park)
 {
-    const comet_transport_t *transport = park->ask->transport;
-    comet_answer_t first = { .cursor = apr_time_now() };
     comet_buffer_t bytes = { .data = NULL };
     apr_status_t status;
 
-    mod_comet_output_prepare(park->r, transport);
-    if (transport->open) {
-        transport->open(&bytes);
-        transport->encode(&bytes, &first); /* a clock ticks at once */
+    mod_comet_output_prepare(park->r, park->ask->transport);
+    mod_comet_output_encode_opening(park->ask, &bytes);
+    if (bytes.length || bytes.failed) {
         return write_bytes(park, &bytes);
     }
     status = mod_comet_output_open(park->r, park->brigade);
@@ -558,19 +540,19 @@ static apr_status_t open_answer(park_t *park)
 
 static int is_full(const request_rec *r)
 {
+    static const comet_metric_e waiting[] = {
+        COMET_METRIC_waiting_classic,
+        COMET_METRIC_waiting_poll,
+        COMET_METRIC_waiting_clock,
+    };
     apr_int64_t cap = mod_comet_max_subscribers(r);
-    const mod_comet_child_t *child = mod_comet_child();
 
     return (capacity.parks
-            && comet_hub_members(child->hub) >= capacity.per_child)
+            && comet_hub_members(mod_comet_child()->hub) >= capacity.per_child)
            || (cap
-               && comet_metrics_gauge(mod_comet_metrics(),
-                                      COMET_METRIC_waiting_classic)
-                          + comet_metrics_gauge(mod_comet_metrics(),
-                                                COMET_METRIC_waiting_poll)
-                          + comet_metrics_gauge(mod_comet_metrics(),
-                                                COMET_METRIC_waiting_clock)
-                      >= cap);
+               && comet_metrics_reach(mod_comet_metrics(), waiting,
+                                      sizeof(waiting) / sizeof(*waiting),
+                                      cap));
 }
 
 static int can_park_connection(const conn_rec *c)
@@ -608,7 +590,7 @@ int mod_comet_park_body(request_rec *r, const mod_comet_ask_t *ask,
     if (peek(park) == PEEK_DATA) {
         return DECLINED; /* the MPM would not know of the next request */
     }
-    prepare(park, r, ask);
+    prepare(park, r, ask, COMET_METRIC_sending);
     park->subscriber.timeout_at = 0; /* the MPM's Timeout is the limit */
     if (write_bytes(park, body) != APR_SUCCESS) {
         return unpark(park);
@@ -626,12 +608,10 @@ int mod_comet_park(request_rec *r, mod_comet_ask_t *ask)
     park_t *park;
 
     if (is_full(r)) {
-        comet_metrics_add(COMET_METRIC_turned_away, 1);
         if (ask->transport != &comet_transport_classic || !can_park(r)) {
-            return mod_comet_output_error(
-                r, HTTP_SERVICE_UNAVAILABLE,
-                "too many clients are waiting; try again later");
+            return mod_comet_output_full(r);
         }
+        comet_metrics_add(COMET_METRIC_turned_away, 1);
         if (ask->hold > OVERFLOW_HOLD) {
             ask->hold = OVERFLOW_HOLD;
         }
@@ -640,7 +620,7 @@ int mod_comet_park(request_rec *r, mod_comet_ask_t *ask)
         return mod_comet_block(r, ask, capacity.blocked);
     }
     park = make_park(r->connection);
-    prepare(park, r, ask);
+    prepare(park, r, ask, ask->transport->gauge);
     return open_answer(park) == APR_SUCCESS ? SUSPENDED : unpark(park);
 }
 
@@ -680,29 +660,36 @@ static void close_without_waiting(conn_rec *c)
     c->cs->state = CONN_STATE_LINGER;
 }
 
+/* The MPM's Timeout: nothing was acknowledged for that long. */
+static void time_out(park_t *park)
+{
+    comet_metrics_add(COMET_METRIC_dropped, 1);
+    if (park->c->data_in_output_filters) {
+        end_request(park, 0, 1);
+    }
+    else {
+        dismiss(park, 1);
+    }
+}
+
 /* resume_connection, first of all: from here on it is this thread's. */
 void mod_comet_park_resume(conn_rec *c, request_rec *r)
 {
     park_t *park = find_park(c);
     mod_comet_child_t *child = mod_comet_child();
 
-    if (!park || park->state != JOINED || !child) {
+    if (!park || park->state == EMPTY || !child) {
         return;
     }
-    comet_hub_leave(child->hub, &park->subscriber);
-    park->state = RESUMED;
-    /* without c->sbh the connection's pool is being destroyed */
-    if (park->r && c->sbh && c->cs->state == CONN_STATE_LINGER) {
-        /* the MPM's Timeout: nothing was acknowledged for that long */
-        comet_metrics_add(COMET_METRIC_dropped, 1);
-        if (c->data_in_output_filters) {
-            end_request(park, 0, 1);
-        }
-        else {
-            dismiss(park, 1);
-        }
+    if (park->state == JOINED) {
+        comet_hub_leave(child->hub, &park->subscriber);
+        park->state = RESUMED;
     }
-    if (c->cs->state == CONN_STATE_LINGER) {
+    /* without c->sbh the connection's pool is being destroyed */
+    if (c->sbh && c->cs->state == CONN_STATE_LINGER) {
+        if (park->r) {
+            time_out(park);
+        }
         close_without_waiting(c);
     }
 }
@@ -713,12 +700,37 @@ static void park_in_mpm(conn_rec *c)
     c->cs->sense = CONN_SENSE_WANT_READ;
 }
 
+/*
+ * The client has sent its next request before it took all of its answer.
+ * The MPM must not look for input again until it did: it waits for the
+ * socket to take more, and the hub is left out.
+ * @return whether it goes on waiting
+ */
+static int drain(park_t *park)
+{
+    conn_rec *c = park->c;
+    apr_status_t status = mod_comet_output_push(c);
+
+    if (status == APR_SUCCESS) {
+        status = mod_comet_outbox_send(&park->outbox, park->r, park->brigade);
+    }
+    if (status == APR_SUCCESS && !mod_comet_outbox_is_empty(&park->outbox)) {
+        c->cs->state = CONN_STATE_ASYNC_WAITIO;
+        c->cs->sense = CONN_SENSE_WANT_WRITE;
+        return 1;
+    }
+    c->aborted |= status != APR_SUCCESS;
+    end_request(park, !c->aborted, park->ask->transport->streams);
+    return 0;
+}
+
 /* The MPM woke us while the client was waiting.
  * @return whether it goes on waiting */
 static int go_on_waiting(park_t *park)
 {
     conn_rec *c = park->c;
     int stopping = comet_hub_is_stopping(mod_comet_child()->hub);
+    int sending = !mod_comet_outbox_is_empty(&park->outbox);
     peek_e found;
 
     if (park->ask->transport->streams) {
@@ -730,11 +742,12 @@ static int go_on_waiting(park_t *park)
         park_in_mpm(c);
         return 1;
     }
+    if (found == PEEK_DATA && sending) {
+        return drain(park);
+    }
     /* at the end of the child, the end of the input is our own doing */
-    if (found == PEEK_DATA || (stopping && !c->aborted)) {
-        if (dismiss(park, stopping) != APR_SUCCESS) {
-            c->aborted = 1;
-        }
+    if (found == PEEK_DATA || (stopping && !sending && !c->aborted)) {
+        c->aborted |= dismiss(park, stopping) != APR_SUCCESS;
         return 0;
     }
     comet_metrics_add(COMET_METRIC_departed, !c->aborted);

@@ -71,6 +71,13 @@ static int store(request_rec *r, comet_message_fields_t *fields,
         return DONE;
     }
     fields->author = comet_text(r->user);
+    if (fields->author.length > COMET_AUTHOR_MAX_BYTES
+        || !comet_utf8_valid(fields->author)) {
+        *answered = refuse(r, HTTP_BAD_REQUEST,
+                           "author: a user's name that is stored must be "
+                           "UTF-8 of at most 255 bytes");
+        return DONE;
+    }
     message = comet_message_create(fields);
     status = message ? comet_writer_publish(
                            child->stores[mod_comet_server_config(r->server)
@@ -190,15 +197,17 @@ static int is_text(const char *type)
 static int is_utf8(const request_rec *r)
 {
     const char *value = apr_table_get(r->headers_in, "Content-Type");
-    const char *charset = value ? ap_strcasestr(value, "charset=") : NULL;
+    const char *charset = value ? ap_strcasestr(value, "charset") : NULL;
+    apr_size_t length;
 
     if (!charset) {
         return 1;
     }
-    charset += sizeof("charset=") - 1;
-    charset += *charset == '"';
-    return strncasecmp(charset, "utf-8", 5) == 0
-           || strncasecmp(charset, "us-ascii", 8) == 0;
+    charset += sizeof("charset") - 1;
+    charset += strspn(charset, " \t=\"");
+    length = strcspn(charset, "; \t\"");
+    return (length == 5 && strncasecmp(charset, "utf-8", 5) == 0)
+           || (length == 8 && strncasecmp(charset, "us-ascii", 8) == 0);
 }
 
 /* Take the message out of the body; a form has it in msg=. */
