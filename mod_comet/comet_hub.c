@@ -560,6 +560,9 @@ static void refresh_feeds(comet_hub_t *hub, apr_time_t now)
 {
     apr_size_t i;
 
+    if (hub->config.on_look && now >= hub->feeds[0].safety_at) {
+        hub->config.on_look(hub->config.baton);
+    }
     for (i = 0; i < hub->feed_count; i++) {
         if (now >= hub->feeds[i].safety_at) {
             try_to_watch(hub, i, now);

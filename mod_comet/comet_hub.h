@@ -40,6 +40,8 @@ typedef struct comet_hub_config_t {
     comet_bus_t *const *buses; /* one for each store */
     apr_size_t count;
     int deaf; /* for tests: no hints, only the safety poll */
+    /** Called with every safety look (500 ms), on the hub's thread; or NULL */
+    void (*on_look)(void *baton);
     comet_hub_error_cb *on_error;
     void *baton;
 } comet_hub_config_t;

@@ -293,6 +293,7 @@ void mod_comet_child_init(apr_pool_t *p, server_rec *s)
         .buses = parent.buses,
         .count = parent.count,
         .on_error = on_hub_error,
+        .on_look = mod_comet_park_wake_listener,
     };
     apr_status_t status = APR_SUCCESS;
 

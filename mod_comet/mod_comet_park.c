@@ -8,9 +8,11 @@
 #include <http_connection.h>
 #include <linux/errqueue.h>
 #include <linux/net_tstamp.h>
+#include <scoreboard.h>
 #include <stdlib.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include "mod_comet_block.h"
 #include "mod_comet_child.h"
@@ -126,6 +128,30 @@ void mod_comet_capacity_query(void)
 static park_t *find_park(const conn_rec *c)
 {
     return ap_get_module_config(c->conn_config, &comet_module);
+}
+
+static void do_nothing(void *baton)
+{
+}
+
+/*
+ * When many parked clients wake the event MPM at once, it may stop accepting
+ * although its threads are idle again (httpd 2.4.71, listener_thread: the
+ * sockets are disabled in the same round in which the threads became free,
+ * and enabled only in a round that something else begins).  A timer's
+ * callback begins one.
+ */
+void mod_comet_park_wake_listener(void *baton)
+{
+    apr_proc_t self = { .pid = getpid() };
+    int slot = capacity.parks ? ap_find_child_by_pid(&self) : -1;
+    const process_score *process =
+        slot >= 0 ? ap_get_scoreboard_process(slot) : NULL;
+
+    if (process && process->not_accepting && !process->quiescing) {
+        ap_mpm_register_timed_callback(apr_time_from_msec(1), do_nothing,
+                                       NULL);
+    }
 }
 
 /* --- the request's end ---------------------------------------------------------- */

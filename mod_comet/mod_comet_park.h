@@ -57,6 +57,10 @@ int mod_comet_park(request_rec *r, mod_comet_ask_t *ask);
 int mod_comet_park_body(request_rec *r, const mod_comet_ask_t *ask,
                         comet_buffer_t *body);
 
+/** See that the MPM accepts connections when it can; a comet_hub_config_t's
+ * on_look. */
+void mod_comet_park_wake_listener(void *baton);
+
 /** Hooks. */
 int mod_comet_park_process_connection(conn_rec *c);
 void mod_comet_park_suspend(conn_rec *c, request_rec *r);

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * @file reference.h
+ * Slow decoders, written from the standards and not from the code under
+ * test, to compare it with.
+ */
+#ifndef REFERENCE_H
+#define REFERENCE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/**
+ * Decode one UTF-8 sequence by arithmetic (RFC 3629).
+ * @return its length; 0 when no well-formed one begins here
+ */
+size_t reference_utf8(const unsigned char *at, size_t length, uint32_t *code);
+
+/** Whether all of it is well-formed UTF-8. */
+int reference_utf8_valid(const unsigned char *data, size_t length);
+
+/**
+ * Replace what is not UTF-8 by U+FFFD, one for each maximal subpart: the
+ * longest beginning of any well-formed sequence, else one byte.
+ * @param out  room for 3 * length bytes
+ * @return the length of what was written
+ */
+size_t reference_repair(const unsigned char *data, size_t length,
+                        unsigned char *out);
+
+/**
+ * Decode a JSON string with its quotes (RFC 8259), and nothing after it.
+ * @param out  room for length bytes
+ * @return whether it is one; its text's length is in @a written
+ */
+int reference_json(const char *data, size_t length, unsigned char *out,
+                   size_t *written);
+
+/**
+ * Decode HTML character data that knows five references only.
+ * @param out  room for length bytes
+ * @return whether no bare & < > " ' is in it
+ */
+int reference_html(const char *data, size_t length, unsigned char *out,
+                   size_t *written);
+
+/** The next of a sequence of pseudo-random numbers (xorshift64*). */
+uint64_t reference_random(uint64_t *state);
+
+/** Write a code point as UTF-8. @return how many bytes (1 to 4) */
+size_t reference_put(uint32_t code, unsigned char *out);
+
+#endif /* REFERENCE_H */

@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A folder of a test's own, and children that cannot outlive it. */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "scratch.h"
+
+#include <dirent.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static char folder[512];
+static pid_t owner;
+
+static void scratch_remove(void)
+{
+    if (getpid() == owner) {
+        scratch_clear();
+        rmdir(folder);
+    }
+}
+
+void scratch_make(void)
+{
+    const char *parent = getenv("TMPDIR");
+
+    snprintf(folder, sizeof(folder), "%s/comet-unit-XXXXXX",
+             parent && *parent ? parent : "/tmp");
+    if (!mkdtemp(folder)) {
+        perror(folder);
+        abort();
+    }
+    owner = getpid();
+    atexit(scratch_remove);
+}
+
+const char *scratch_path(const char *name)
+{
+    static char paths[8][800];
+    static unsigned int next;
+    char *path = paths[next++ % 8];
+
+    snprintf(path, sizeof(paths[0]), "%s/%s", folder, name);
+    return path;
+}
+
+void scratch_clear(void)
+{
+    DIR *dir = opendir(folder);
+    struct dirent *entry;
+
+    while (dir && (entry = readdir(dir)) != NULL) {
+        if (entry->d_name[0] != '.') {
+            unlink(scratch_path(entry->d_name));
+        }
+    }
+    if (dir) {
+        closedir(dir);
+    }
+}
+
+int64_t scratch_usec(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
+}
+
+int scratch_fork(int (*child)(void *baton), void *baton)
+{
+    pid_t pid;
+
+    fflush(NULL);
+    pid = fork();
+    if (pid == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        _exit(child(baton));
+    }
+    return pid;
+}
+
+int scratch_reap(int pid)
+{
+    int status = 0;
+
+    while (waitpid(pid, &status, 0) != pid) {
+    }
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
+}

@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * @file scratch.h
+ * A folder of a test's own, removed at the end, and waiting for a condition.
+ */
+#ifndef SCRATCH_H
+#define SCRATCH_H
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <time.h>
+
+#include <cmocka.h>
+
+/** Make the folder, below TMPDIR; it is removed when the process exits. */
+void scratch_make(void);
+
+/** The path of a name in the folder; valid until the eighth next call. */
+const char *scratch_path(const char *name);
+
+/** Remove the files in the folder. */
+void scratch_clear(void);
+
+/** Microseconds of the monotonic clock. */
+int64_t scratch_usec(void);
+
+/** Wait until a condition holds, at most 30 s: slow sanitizers included. */
+#define wait_until(condition) \
+    do { \
+        int64_t wait_end = scratch_usec() + 30000000; \
+        struct timespec wait_step = { 0, 1000000 }; \
+        while (!(condition)) { \
+            if (scratch_usec() > wait_end) { \
+                fail_msg("in vain: %s", #condition); \
+            } \
+            nanosleep(&wait_step, NULL); \
+        } \
+    } while (0)
+
+/**
+ * Fork a child that runs a function and exits with what it returns.
+ * @return its process id
+ */
+int scratch_fork(int (*child)(void *baton), void *baton);
+
+/** Wait for a child's end. @return its exit code, or -(signal) */
+int scratch_reap(int pid);
+
+#endif /* SCRATCH_H */

@@ -1,0 +1,283 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The wire formats, byte for byte. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "comet_transport.h"
+
+#define NOW APR_INT64_C(1795229965123456)
+
+static comet_message_t *make(comet_timestamp_t timestamp, const char *author,
+                             const char *body)
+{
+    comet_message_fields_t fields = {
+        .timestamp = timestamp,
+        .channel = comet_text("chat"),
+        .author = comet_text(author),
+        .body = comet_text(body),
+    };
+    comet_message_t *message = comet_message_create(&fields);
+
+    assert_non_null(message);
+    return message;
+}
+
+static void assert_answer(const comet_transport_t *transport,
+                          const comet_answer_t *answer, const char *expected)
+{
+    comet_buffer_t buffer = {0};
+
+    transport->encode(&buffer, answer);
+    assert_false(buffer.failed);
+    comet_buffer_add(&buffer, "", 1);
+    assert_string_equal(buffer.data, expected);
+    assert_int_equal(buffer.length, strlen(expected) + 1);
+    comet_buffer_free(&buffer);
+}
+
+static void test_names(void **state)
+{
+    const char *json = "application/json; charset=utf-8";
+
+    assert_int_equal(comet_transport_classic.gauge, COMET_METRIC_waiting_classic);
+    assert_int_equal(comet_transport_poll.gauge, COMET_METRIC_waiting_poll);
+    assert_int_equal(comet_transport_clock.gauge, COMET_METRIC_waiting_clock);
+    assert_string_equal(comet_transport_classic.content_type, json);
+    assert_string_equal(comet_transport_poll.content_type, json);
+    assert_string_equal(comet_transport_clock.content_type,
+                        "text/html; charset=UTF-8");
+    assert_false(comet_transport_classic.streams);
+    assert_false(comet_transport_poll.streams);
+    assert_true(comet_transport_clock.streams);
+    assert_int_equal(comet_transport_classic.limit, 1);
+    assert_null(comet_transport_classic.open);
+    assert_null(comet_transport_poll.open);
+    assert_null(comet_transport_classic.heartbeat);
+    assert_null(comet_transport_poll.heartbeat);
+    assert_string_equal(comet_transport_clock.heartbeat, "\n");
+}
+
+/* ---- classic ---------------------------------------------------------- */
+
+static void test_classic_message(void **state)
+{
+    comet_message_t *message = make(NOW, NULL, "a/b \"中\" <b>&'\n");
+    comet_answer_t answer = {
+        .messages = &message, .count = 1, .cursor = NOW, .escape = 1};
+
+    assert_answer(&comet_transport_classic, &answer,
+                  "{\"msg\":\"a/b \\u0026quot;中\\u0026quot; "
+                  "\\u0026lt;b\\u0026gt;\\u0026amp;\\u0026#39;\\n\","
+                  "\"timestamp\":1795229965123456}");
+    answer.escape = 0;
+    assert_answer(&comet_transport_classic, &answer,
+                  "{\"msg\":\"a/b \\\"中\\\" \\u003cb\\u003e\\u0026'\\n\","
+                  "\"timestamp\":1795229965123456}");
+    comet_message_unref(message);
+}
+
+static void test_classic_no_news(void **state)
+{
+    comet_answer_t answer = {.cursor = NOW, .escape = 1};
+
+    assert_answer(&comet_transport_classic, &answer,
+                  "{\"msg\":\"\",\"timestamp\":1795229965123456}");
+    answer.cursor = 0;
+    assert_answer(&comet_transport_classic, &answer,
+                  "{\"msg\":\"\",\"timestamp\":0}");
+}
+
+/* Given more than it can say, it says the first, and points behind it. */
+static void test_classic_never_skips(void **state)
+{
+    comet_message_t *messages[] = {make(NOW, NULL, "first"),
+                                   make(NOW + 1, NULL, "second")};
+    comet_answer_t answer = {
+        .messages = messages, .count = 2, .cursor = NOW + 1, .escape = 1};
+
+    assert_answer(&comet_transport_classic, &answer,
+                  "{\"msg\":\"first\",\"timestamp\":1795229965123456}");
+    comet_message_unref(messages[0]);
+    comet_message_unref(messages[1]);
+}
+
+static void test_classic_invalid_utf8(void **state)
+{
+    comet_message_t *message = make(NOW, NULL, "<\xFF>");
+    comet_answer_t answer = {
+        .messages = &message, .count = 1, .cursor = NOW, .escape = 1};
+
+    assert_answer(&comet_transport_classic, &answer,
+                  "{\"msg\":\"\\u0026lt;\xEF\xBF\xBD\\u0026gt;\","
+                  "\"timestamp\":1795229965123456}");
+    comet_message_unref(message);
+}
+
+/* ---- poll ------------------------------------------------------------- */
+
+static void test_poll_messages(void **state)
+{
+    comet_message_t *messages[] = {make(NOW, NULL, "<b>1"),
+                                   make(NOW + 7, "anna \"a\"", "2")};
+    comet_answer_t answer = {.messages = messages,
+                             .count = 2,
+                             .cursor = NOW + 7,
+                             .gap = 1,
+                             .escape = 1};
+
+    assert_answer(
+        &comet_transport_poll, &answer,
+        "{\"messages\":[{\"timestamp\":1795229965123456,\"channel\":\"chat\","
+        "\"type\":\"message\",\"author\":null,\"body\":\"\\u003cb\\u003e1\"},"
+        "{\"timestamp\":1795229965123463,\"channel\":\"chat\","
+        "\"type\":\"message\",\"author\":\"anna \\\"a\\\"\",\"body\":\"2\"}],"
+        "\"timestamp\":1795229965123463,\"gap\":true}");
+    comet_message_unref(messages[0]);
+    comet_message_unref(messages[1]);
+}
+
+static void test_poll_escapes_all_texts(void **state)
+{
+    comet_message_fields_t fields = {
+        .timestamp = 5,
+        .channel = comet_text("a<b"),
+        .type = comet_text("c\"d"),
+        .author = comet_text("e&f"),
+        .body = comet_text("g>h"),
+    };
+    comet_message_t *message = comet_message_create(&fields);
+    comet_answer_t answer = {.messages = &message, .count = 1, .cursor = 5};
+
+    assert_non_null(message);
+    assert_answer(&comet_transport_poll, &answer,
+                  "{\"messages\":[{\"timestamp\":5,\"channel\":\"a\\u003cb\","
+                  "\"type\":\"c\\\"d\",\"author\":\"e\\u0026f\","
+                  "\"body\":\"g\\u003eh\"}],\"timestamp\":5,\"gap\":false}");
+    comet_message_unref(message);
+}
+
+static void test_poll_no_news(void **state)
+{
+    comet_answer_t answer = {.cursor = 0};
+
+    assert_answer(&comet_transport_poll, &answer,
+                  "{\"messages\":[],\"timestamp\":0,\"gap\":false}");
+    answer.cursor = COMET_TIMESTAMP_MAX;
+    answer.gap = 1;
+    assert_answer(
+        &comet_transport_poll, &answer,
+        "{\"messages\":[],\"timestamp\":9007199254740991,\"gap\":true}");
+}
+
+/* ---- clock ------------------------------------------------------------ */
+
+/* The original article's listing, which runs its lines together. */
+static const char listing[] =
+    "<!DOCTYPE html PUBLIC \"-//W3C//DTD XHTML 1.1//EN\" "
+    "\"http://www.w3.org/TR/xhtml11/DTD/xhtml11.dtd\"> "
+    "<html xmlns=\"http://www.w3.org/1999/xhtml\"> <head> "
+    "<title>Comet php backend</title> <meta http-equiv=\"Content-Type\" "
+    "content=\"text/html; charset=utf-8\" /> </head> <body> "
+    "<script type=\"text/javascript\"> "
+    "// KHTML browser don't share javascripts between iframes "
+    "var is_khtml = navigator.appName.match(\"Konqueror\") || "
+    "navigator.appVersion.match(\"KHTML\"); if (is_khtml) { "
+    "var prototypejs = document.createElement('script'); "
+    "prototypejs.setAttribute('type','text/javascript'); "
+    "prototypejs.setAttribute('src','prototype.js'); "
+    "var head = document.getElementsByTagName('head'); "
+    "head[0].appendChild(prototypejs); } // load the comet object "
+    "var comet = window.parent.comet; </script> ";
+
+/* Write each run of white space as one space, in place. */
+static void collapse(char *text)
+{
+    char *to = text;
+
+    for (; *text; text++) {
+        if (*text != ' ' && *text != '\n') {
+            *to++ = *text;
+        }
+        else if (to[-1] != ' ') {
+            *to++ = ' ';
+        }
+    }
+    *to = '\0';
+}
+
+static void test_clock_opening(void **state)
+{
+    comet_buffer_t buffer = {0};
+
+    comet_transport_clock.open(&buffer);
+    assert_false(buffer.failed);
+    assert_int_equal(buffer.length, 811);
+    comet_buffer_add(&buffer, "", 1);
+    assert_null(strchr(buffer.data, '\r'));
+    assert_null(strchr(buffer.data, '\t'));
+    /* comments end with their lines */
+    assert_non_null(strstr(buffer.data, "iframes\n"));
+    assert_non_null(strstr(buffer.data, "object\n"));
+    assert_string_equal(buffer.data + 811 - 11, "</script>\n\n");
+    collapse(buffer.data);
+    assert_string_equal(buffer.data, listing);
+    comet_buffer_free(&buffer);
+}
+
+static void test_clock_tick(void **state)
+{
+    comet_message_t *messages[] = {
+        make(APR_INT64_C(1795229964000000), NULL, "x"),
+        make(APR_INT64_C(1795229965999999), NULL, "y")};
+    comet_answer_t answer = {.messages = messages, .count = 2, .cursor = 0};
+    const char *tick = "<script type=\"text/javascript\">"
+                       "comet.printServerTime(1795229965);</script>";
+
+    assert_int_equal(strlen(tick), 74);
+    assert_answer(&comet_transport_clock, &answer, tick);
+    answer = (comet_answer_t){.cursor = NOW};
+    assert_answer(&comet_transport_clock, &answer, tick);
+    comet_message_unref(messages[0]);
+    comet_message_unref(messages[1]);
+}
+
+/* ---- all -------------------------------------------------------------- */
+
+/* Answers append: several can share a buffer. */
+static void test_answers_append(void **state)
+{
+    comet_answer_t answer = {.cursor = 1};
+    comet_buffer_t buffer = {0};
+
+    comet_transport_classic.encode(&buffer, &answer);
+    comet_transport_classic.encode(&buffer, &answer);
+    comet_buffer_add(&buffer, "", 1);
+    assert_string_equal(buffer.data, "{\"msg\":\"\",\"timestamp\":1}"
+                                     "{\"msg\":\"\",\"timestamp\":1}");
+    comet_buffer_free(&buffer);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_names),
+        cmocka_unit_test(test_classic_message),
+        cmocka_unit_test(test_classic_no_news),
+        cmocka_unit_test(test_classic_never_skips),
+        cmocka_unit_test(test_classic_invalid_utf8),
+        cmocka_unit_test(test_poll_messages),
+        cmocka_unit_test(test_poll_escapes_all_texts),
+        cmocka_unit_test(test_poll_no_news),
+        cmocka_unit_test(test_clock_opening),
+        cmocka_unit_test(test_clock_tick),
+        cmocka_unit_test(test_answers_append),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
