@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fixtures: private servers that are checked and gone after each test."""
+
+import os
+import signal
+import sys
+
+import pytest
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+sys.path.insert(0, os.path.join(
+    os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "tools"))
+
+import httpd_env  # noqa: E402  (the path is set above)
+from httpd_env import MPMS, SLOW, Httpd  # noqa: E402
+
+LIVE = []
+
+
+def pytest_configure(config):
+    httpd_env.raise_nofile()
+    sys.dont_write_bytecode = True
+
+
+def pytest_collection_modifyitems(items):
+    """The module must be there: a suite that skips itself shows nothing."""
+    for item in items:
+        if item.get_closest_marker("event") and "event" not in MPMS:
+            item.add_marker(pytest.mark.skip(reason="event MPM not chosen"))
+
+
+class TookTooLong(BaseException):
+    """Not an Exception, so that no client code swallows it."""
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_call(item):
+    """Every test ends: SIGALRM raises in the main thread."""
+    mark = item.get_closest_marker("bound")
+    seconds = (mark.args[0] if mark else 60) * SLOW
+
+    def ring(_signum, _frame):
+        raise TookTooLong("%s took more than %d s" % (item.name, seconds))
+
+    old = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, old)
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    """A failure shows the end of the servers' error logs."""
+    outcome = yield
+    report = outcome.get_result()
+    if report.failed:
+        for server in LIVE:
+            if not server.removed:
+                report.sections.append(
+                    ("error log of port %d" % server.port, server.tail()))
+
+
+def shut(server):
+    problems = server.close()
+    LIVE.remove(server)
+    if problems:
+        pytest.fail("\n".join(problems), pytrace=False)
+
+
+@pytest.fixture
+def make_server(request):
+    """Make started servers; all are verified, stopped and removed."""
+    made = []
+
+    def make(start=True, **kwargs):
+        server = Httpd(**kwargs)
+        LIVE.append(server)
+        made.append(server)
+        return server.start() if start else server
+
+    yield make
+    problems = []
+    for server in reversed(made):
+        found = server.close()
+        LIVE.remove(server)
+        problems += found
+    if problems:
+        pytest.fail("\n".join(problems), pytrace=False)
+
+
+@pytest.fixture(scope="module")
+def shared_server(request):
+    """One server for a file; its module-level SERVER dict configures it."""
+    server = Httpd(**getattr(request.module, "SERVER", {}))
+    LIVE.append(server)
+    try:
+        server.start()
+        yield server
+    finally:
+        shut(server)
+
+
+@pytest.fixture
+def server(shared_server):
+    """The file's server; checked after each test."""
+    seen = len(shared_server.complaints())
+    reports = len(shared_server.sanitizer_reports())
+    yield shared_server
+    problems = shared_server.verify()
+    old = shared_server.complaints()[:seen] \
+        + shared_server.sanitizer_reports()[:reports]
+    problems = [p for p in problems if p not in old]
+    if problems:
+        pytest.fail("\n".join(problems), pytrace=False)
+
+
+@pytest.fixture(params=MPMS)
+def mpm(request):
+    """Each chosen MPM in turn."""
+    return request.param

@@ -1,0 +1,702 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A private Apache httpd for the tests: own ServerRoot, own port, own end."""
+
+import json
+import os
+import random
+import re
+import resource
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+
+from http_client import Raw, one_request, quote
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+REPO = os.path.dirname(os.path.dirname(HERE))
+TOOLS = os.path.join(REPO, "test", "tools")
+HTTPD = os.environ.get("COMET_HTTPD", "/usr/sbin/apache2")
+MODULES = os.environ.get("COMET_HTTPD_MODULES", "/usr/lib/apache2/modules")
+SANITIZER = os.environ.get("COMET_SANITIZER", "none") or "none"
+COMET_MODULE = os.path.abspath(
+    os.environ.get("COMET_MODULE",
+                   os.path.join(REPO, "build", "mod_comet.so")))
+ALL_MPMS = ("event", "worker", "prefork")
+MPMS = tuple(m for m in ALL_MPMS
+             if m in re.split(r"[,\s]+", os.environ.get("COMET_MPM", "")
+                              or ",".join(ALL_MPMS)))
+DEFAULT_MPM = MPMS[0] if MPMS else "event"
+WWW_USER = os.environ.get("COMET_WWW_USER", "www-data")
+
+# Deadlines (never waits) are multiplied by this under a sanitizer.
+SLOW = {"none": 1.0, "asan": 4.0, "tsan": 8.0}.get(SANITIZER, 1.0)
+
+BASE_MODULES = ("authz_core", "authz_host", "authn_core", "authn_file",
+                "authz_user", "auth_basic", "alias", "dir", "mime",
+                "rewrite", "setenvif", "env", "headers", "filter", "deflate",
+                "reqtimeout")
+
+# What no run may leave in the error log, whatever the test does.
+BAD_LOG = re.compile(
+    r"segfault|Segmentation fault|AH00051|AH00052|AH00045|AH00046|AH00047"
+    r"|exit signal|[Aa]ssert|AddressSanitizer|ThreadSanitizer|LeakSanitizer"
+    r"|runtime error:|double free|corrupted|stack smashing|:emerg\]")
+
+
+class HttpdError(Exception):
+    """The private httpd did not do what it was told in time."""
+
+
+def wait_until(condition, timeout=5.0, what="the condition", step=0.01):
+    """Poll `condition` until it is true (its value is returned) or fail."""
+    end = time.monotonic() + timeout * SLOW
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > end:
+            raise AssertionError("waited %.1f s in vain for %s (last: %r)"
+                                 % (timeout * SLOW, what, value))
+        time.sleep(step)
+
+
+def raise_nofile():
+    """Take all the file descriptors the hard limit allows."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    want = hard if hard != resource.RLIM_INFINITY else 65536
+    if soft < want:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (want, hard))
+    return want
+
+
+def free_port():
+    """A loopback port outside the ephemeral range, free at this moment."""
+    for _ in range(200):
+        port = random.randint(12000, 30000)
+        with socket.socket() as sock:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                sock.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise HttpdError("no free port")
+
+
+def sqlite(db, sql, timeout_ms=5000, check=True):
+    """Run `sql` by the sqlite3 command line; rows as lists of strings."""
+    done = subprocess.run(
+        ["sqlite3", "-batch", "-bail", "-noheader", "-separator", "\x1f",
+         "-newline", "\x1e", "-cmd", ".timeout %d" % timeout_ms, db],
+        input=sql.encode("utf-8", "surrogateescape"),
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        timeout=timeout_ms / 1000 + 30 * SLOW)
+    if check and done.returncode != 0:
+        raise AssertionError("sqlite3: %s\n%s"
+                             % (done.stderr.decode("utf-8", "replace"), sql))
+    if not check:
+        return done.returncode, done.stderr.decode("utf-8", "replace")
+    text = done.stdout.decode("utf-8", "replace")
+    return [row.split("\x1f") for row in text.split("\x1e") if row != ""]
+
+
+def sql_text(text):
+    """`text` as an SQL literal."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def proc_children(pid):
+    """The pids whose parent is `pid`."""
+    found = []
+    for name in os.listdir("/proc"):
+        if not name.isdigit():
+            continue
+        try:
+            with open("/proc/%s/stat" % name, "rb") as stat:
+                fields = stat.read().rpartition(b")")[2].split()
+        except OSError:
+            continue
+        if int(fields[1]) == pid and fields[0] != b"Z":
+            found.append(int(name))
+    return sorted(found)
+
+
+def alive(pid):
+    """True while any thread of `pid` has not ended."""
+    try:
+        with open("/proc/%d/stat" % pid, "rb") as stat:
+            if stat.read().rpartition(b")")[2].split()[0] != b"Z":
+                return True
+        return len(os.listdir("/proc/%d/task" % pid)) > 1
+    except OSError:
+        return False
+
+
+def thread_count(pid):
+    """Number of threads of a process."""
+    return len(os.listdir("/proc/%d/task" % pid))
+
+
+def fd_count(pid):
+    """Number of open file descriptors of a process."""
+    return len(os.listdir("/proc/%d/fd" % pid))
+
+
+def pss_kb(pid):
+    """Proportional resident size of a process in KiB."""
+    with open("/proc/%d/smaps_rollup" % pid) as smaps:
+        for line in smaps:
+            if line.startswith("Pss:"):
+                return int(line.split()[1])
+    raise HttpdError("no Pss for %d" % pid)
+
+
+def is_root():
+    return os.geteuid() == 0
+
+
+def give(path):
+    """Hand a path to the user the children run as."""
+    if is_root():
+        shutil.chown(path, WWW_USER, WWW_USER)
+
+
+def self_signed(folder):
+    """A key and a certificate for localhost in `folder`."""
+    key = os.path.join(folder, "key.pem")
+    cert = os.path.join(folder, "cert.pem")
+    if not os.path.exists(cert):
+        subprocess.run(
+            ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
+             "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
+             "-subj", "/CN=localhost", "-addext",
+             "subjectAltName=DNS:localhost,IP:127.0.0.1",
+             "-keyout", key, "-out", cert],
+            check=True, timeout=60, stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL)
+    return key, cert
+
+
+class Httpd:
+    """One private httpd. Every wait in here has an end.
+
+    conf:     configuration text of the main server; {root} {data} {docroot}
+              {port} {tls_port} in it are replaced.
+    comet:    "demo" loads the module and maps /chat /clock /comet and
+              /comet-status on {data}/comet.db; "load" only loads it; "" not.
+    classics: that many CometClassic /cN/backend.php on channels cN.
+    env:      added to the environment of the server.
+    wrapper:  a command that execs the server (strace -D …).
+    """
+
+    def __init__(self, conf="", mpm=None, comet="demo", classics=0,
+                 children=1, threads=25, mpm_conf=None, modules=(),
+                 tls=False, h2=False, timeout=60, env=None, keepalive="on",
+                 max_keepalive=0, data=None, before="", wrapper=()):
+        self.root = tempfile.mkdtemp(prefix="comet-e2e-",
+                                     dir=os.environ.get("COMET_TMP", "/tmp"))
+        os.chmod(self.root, 0o755)
+        self.mpm = mpm or DEFAULT_MPM
+        self.conf, self.before = conf, before
+        self.comet, self.classics = comet, classics
+        self.children_count, self.threads = children, threads
+        self.mpm_conf = mpm_conf
+        self.modules = tuple(modules)
+        self.tls, self.h2 = tls, h2
+        self.timeout = timeout
+        self.keepalive, self.max_keepalive = keepalive, max_keepalive
+        self.env = dict(env or {})
+        self.wrapper = list(wrapper)
+        self.port = free_port()
+        self.tls_port = free_port() if tls else None
+        self.proc = None
+        self.allow_log = []      # regular expressions of expected bad lines
+        self.check_waiting = True
+        self.removed = False
+        self._next_classic = 0
+        for name in ("conf", "logs", "run", "docroot"):
+            os.mkdir(os.path.join(self.root, name), 0o755)
+            os.chmod(os.path.join(self.root, name), 0o755)
+        self.docroot = os.path.join(self.root, "docroot")
+        self.data = data or os.path.join(self.root, "data")
+        if data is None:
+            os.mkdir(self.data)
+            os.chmod(self.data, 0o770)
+            give(self.data)
+        self.reports = os.path.join(self.root, "reports")
+        os.mkdir(self.reports)
+        os.chmod(self.reports, 0o777)
+        self.db = os.path.join(self.data, "comet.db")
+        self.error_log_path = os.path.join(self.root, "logs", "error.log")
+        self.access_log_path = os.path.join(self.root, "logs", "access.log")
+        self.write("static.txt", "a static file\n")
+        self.write("index.html", "<!DOCTYPE html><title>index</title>\n")
+
+    # -- files ------------------------------------------------------------
+
+    def write(self, name, text):
+        """Put a file into the document root."""
+        path = os.path.join(self.docroot, name)
+        folder = os.path.dirname(path)
+        os.makedirs(folder, mode=0o755, exist_ok=True)
+        with open(path, "w", encoding="utf-8") as out:
+            out.write(text)
+        os.chmod(path, 0o644)
+        return path
+
+    def fill(self, text):
+        for key in ("root", "data", "docroot", "port", "tls_port"):
+            text = text.replace("{%s}" % key, str(getattr(self, key)))
+        return text
+
+    def mpm_lines(self):
+        if self.mpm_conf is not None:
+            return self.mpm_conf
+        n, t = self.children_count, self.threads
+        if self.mpm == "prefork":
+            n = max(n, 8)
+            return ("StartServers %d\nMinSpareServers %d\n"
+                    "MaxSpareServers 64\nServerLimit 128\n"
+                    "MaxRequestWorkers 64\n" % (n, n))
+        lines = ("ServerLimit %d\nStartServers %d\nThreadLimit %d\n"
+                 "ThreadsPerChild %d\nMaxRequestWorkers %d\n"
+                 "MinSpareThreads %d\nMaxSpareThreads %d\n"
+                 % (4 * n + 4, n, t, t, n * t, n * t, n * t + t))
+        if self.mpm == "event":
+            lines += "AsyncRequestWorkerFactor 200\n"
+        return lines
+
+    def config_text(self, conf=None):
+        """The whole generated httpd.conf."""
+        out = ['ServerRoot "%s"' % self.root, "ServerName localhost",
+               "Listen 127.0.0.1:%d" % self.port,
+               'PidFile "run/httpd.pid"', 'DefaultRuntimeDir "run"',
+               'ErrorLog "logs/error.log"', "LogLevel warn",
+               "Timeout %d" % self.timeout,
+               "KeepAlive %s" % self.keepalive, "KeepAliveTimeout 15",
+               "MaxKeepAliveRequests %d" % self.max_keepalive,
+               "GracefulShutdownTimeout 10", "EnableSendfile off"]
+        names = ["mpm_" + self.mpm] + list(BASE_MODULES)
+        if self.tls:
+            names += ["socache_shmcb", "ssl"]
+        if self.h2:
+            names += ["http2"]
+        for name in list(names) + [m for m in self.modules
+                                   if m not in names]:
+            out.append('LoadModule %s_module "%s/mod_%s.so"'
+                       % (name, MODULES, name))
+        if is_root():
+            out += ["User %s" % WWW_USER, "Group %s" % WWW_USER]
+        out += [self.mpm_lines(),
+                'DocumentRoot "%s"' % self.docroot,
+                "<Directory />\n  AllowOverride None\n"
+                "  Require all denied\n</Directory>",
+                '<Directory "%s">\n  AllowOverride All\n'
+                "  Options FollowSymLinks\n  Require all granted\n"
+                "</Directory>" % self.docroot,
+                "DirectoryIndex index.html",
+                "TypesConfig /dev/null",
+                "AddType text/html .html", "AddType text/plain .txt",
+                "AddType text/javascript .js", "AddType text/css .css",
+                # pid, local port, status, bytes, microseconds, request line
+                'LogFormat "%P %{local}p %>s %B %D %X \\"%r\\"" e2e',
+                'CustomLog "logs/access.log" e2e']
+        if self.h2:
+            out.append("Protocols h2 h2c http/1.1")
+        if self.comet:
+            out.append('LoadModule comet_module "%s"\n'
+                       "LogLevel warn comet:info" % COMET_MODULE)
+        out.append(self.fill(self.before))
+        if self.comet == "demo":
+            out += ['CometStore "sqlite:%s"' % self.db,
+                    "CometClassic /chat/backend.php chat",
+                    "CometClock /clock/backend.php",
+                    "CometEndpoint /comet"]
+            out += ["CometClassic /c%d/backend.php c%d" % (i, i)
+                    for i in range(self.classics)]
+        if self.comet in ("demo", "status"):
+            out.append('<Location "/comet-status">\n'
+                       "  SetHandler comet-status\n  Require local\n"
+                       "</Location>")
+        out.append(self.fill(self.conf if conf is None else conf))
+        if self.tls:
+            key, cert = self_signed(os.path.join(self.root, "conf"))
+            out.append('Listen 127.0.0.1:%d\n'
+                       'SSLSessionCache "shmcb:%s/run/ssl(65536)"\n'
+                       '<VirtualHost 127.0.0.1:%d>\n  SSLEngine on\n'
+                       '  SSLCertificateFile "%s"\n'
+                       '  SSLCertificateKeyFile "%s"\n</VirtualHost>'
+                       % (self.tls_port, self.root, self.tls_port, cert,
+                          key))
+        return "\n".join(out) + "\n"
+
+    def conf_path(self, text, name="httpd.conf"):
+        path = os.path.join(self.root, "conf", name)
+        with open(path, "w", encoding="utf-8") as out:
+            out.write(text)
+        return path
+
+    # -- process ----------------------------------------------------------
+
+    def command(self, *args):
+        cmd = [HTTPD] + list(args)
+        if SANITIZER != "none":
+            cmd = ["setarch", os.uname().machine, "-R"] + cmd
+        return cmd
+
+    def environment(self):
+        env = dict(os.environ)
+        for name in list(env):
+            if name.startswith(("APACHE_", "COMET_TEST_")):
+                del env[name]
+        env.update(self.env)
+        env["LC_ALL"] = "C.UTF-8"
+        log = os.path.join(self.reports, SANITIZER)
+        if SANITIZER == "asan":
+            env["LD_PRELOAD"] = runtime_library("libasan.so")
+            common = "log_path=%s:abort_on_error=0" % log
+            # prefork ends its children inside a signal handler, where the
+            # module must not free what its threads may still use
+            env["ASAN_OPTIONS"] = "detect_leaks=%d:" \
+                % (self.mpm != "prefork") + common
+            env["UBSAN_OPTIONS"] = "print_stacktrace=1:" + common
+            env["LSAN_OPTIONS"] = ("suppressions=%s:print_suppressions=0"
+                                   % os.path.join(TOOLS, "lsan.supp"))
+        elif SANITIZER == "tsan":
+            env["LD_PRELOAD"] = runtime_library("libtsan.so")
+            env["TSAN_OPTIONS"] = (
+                "log_path=%s:suppressions=%s:history_size=4:"
+                "second_deadlock_stack=1:exitcode=0"
+                % (log, os.path.join(TOOLS, "tsan.supp")))
+        return env
+
+    def start(self, wait=True):
+        """Start and wait until the port answers a request."""
+        assert self.proc is None, "already running"
+        for attempt in range(5):
+            path = self.conf_path(self.config_text())
+            with open(os.path.join(self.root, "logs", "stderr.log"),
+                      "ab") as err:
+                self.proc = subprocess.Popen(
+                    [self.fill(w) for w in self.wrapper]
+                    + self.command("-DFOREGROUND", "-f", path),
+                    stdin=subprocess.DEVNULL, stdout=err, stderr=err,
+                    env=self.environment(), start_new_session=True,
+                    cwd="/")
+            if not wait:
+                return self
+            try:
+                wait_until(self.answers_or_dead, 15, "httpd to answer")
+            except AssertionError:
+                self.kill()
+                raise HttpdError("httpd does not answer\n" + self.tail())
+            if self.proc.poll() is None:
+                return self
+            self.proc = None
+            if "could not bind" in self.tail() and attempt < 4 \
+                    and not getattr(self, "keep_port", False):
+                self.port = free_port()
+                if self.tls:
+                    self.tls_port = free_port()
+                continue
+            break
+        raise HttpdError("httpd ended at once\n" + self.tail())
+
+    def answers_or_dead(self):
+        if self.proc.poll() is not None:
+            return True
+        return self.answers()
+
+    def answers(self):
+        try:
+            return one_request(self.port, "GET", "/static.txt",
+                               timeout=2 * SLOW).status > 0
+        except (OSError, ValueError):
+            return False
+
+    @property
+    def pid(self):
+        return self.proc.pid
+
+    def children(self):
+        """The pids of the children, of whatever generation."""
+        return proc_children(self.proc.pid) if self.proc else []
+
+    def settle(self):
+        """Let the last answers' connections close before a stop.
+
+        On SIGTERM httpd's event MPM touches the sockets of its workers
+        without a lock, and crashes when one is freed in that moment
+        (close_worker_sockets, with or without our module).
+        """
+        end = time.monotonic() + 0.3
+        while time.monotonic() < end and self.closing():
+            time.sleep(0.005)
+        time.sleep(0.01)        # from close() to the end of its pool
+
+    def closing(self):
+        """Server side connections that are being closed."""
+        mine = ":%04X" % self.port
+        with open("/proc/net/tcp") as table:
+            for line in table.readlines()[1:]:
+                _, local, _, state = line.split()[:4]
+                # FIN_WAIT1, FIN_WAIT2, CLOSE_WAIT, LAST_ACK, CLOSING
+                if local.endswith(mine) and state in ("04", "05", "08",
+                                                      "09", "0B"):
+                    return True
+        return False
+
+    def stop(self, timeout=20.0):
+        """SIGTERM; returns the seconds it took. Killed when it hangs."""
+        if self.proc is None:
+            return 0.0
+        self.settle()
+        begin = time.monotonic()
+        kids = self.children()
+        if self.proc.poll() is None:
+            self.proc.send_signal(signal.SIGTERM)
+        try:
+            self.proc.wait(timeout * SLOW)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise HttpdError("httpd did not stop in %.0f s\n%s"
+                             % (timeout * SLOW, self.tail()))
+        took = time.monotonic() - begin
+        self.proc = None
+        wait_until(lambda: not any(alive(p) for p in kids), 5,
+                   "the children to be gone")
+        return took
+
+    def kill(self):
+        """kill -9 of the server and all its children at once."""
+        if self.proc is None:
+            return
+        kids = self.children()
+        self.proc.send_signal(signal.SIGSTOP)   # or it replaces children
+        kids = sorted(set(kids) | set(self.children()))
+        for pid in [self.proc.pid] + kids:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+        self.proc.wait(10)
+        wait_until(lambda: not any(alive(p) for p in kids), 5,
+                   "the killed children to be gone")
+        self.proc = None
+
+    def generation(self):
+        """How often this error log says that httpd is up."""
+        return self.error_log().count("resuming normal operations")
+
+    def graceful(self, timeout=15.0):
+        """SIGUSR1; returns the old children once the new ones answer."""
+        old, gen = set(self.children()), self.generation()
+        self.proc.send_signal(signal.SIGUSR1)
+        wait_until(lambda: self.generation() > gen, timeout,
+                   "the reload in the error log")
+        wait_until(lambda: set(self.children()) - old, timeout,
+                   "a child of the new generation")
+        wait_until(self.answers, timeout, "the new generation to answer")
+        return sorted(old)
+
+    def configtest(self, conf, comet="load"):
+        """`httpd -t` with `conf` as the whole of the comet part."""
+        saved, self.comet = self.comet, comet
+        try:
+            path = self.conf_path(self.config_text(conf), "test.conf")
+        finally:
+            self.comet = saved
+        done = subprocess.run(self.command("-t", "-f", path),
+                              stdin=subprocess.DEVNULL,
+                              stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT,
+                              env=self.environment(), timeout=30 * SLOW)
+        return done.returncode, done.stdout.decode("utf-8", "replace")
+
+    # -- what it says -----------------------------------------------------
+
+    @staticmethod
+    def slurp(path):
+        try:
+            with open(path, encoding="utf-8", errors="replace") as text:
+                return text.read()
+        except FileNotFoundError:
+            return ""
+
+    def error_log(self):
+        return self.slurp(self.error_log_path)
+
+    def access_log(self):
+        return self.slurp(self.access_log_path)
+
+    def access_lines(self, part=""):
+        return [x for x in self.access_log().splitlines() if part in x]
+
+    def tail(self, count=40):
+        text = self.slurp(os.path.join(self.root, "logs", "stderr.log"))
+        lines = (text + self.error_log()).splitlines()
+        return "\n".join(lines[-count:])
+
+    def sanitizer_reports(self):
+        """Text of all reports written so far."""
+        found = []
+        for name in sorted(os.listdir(self.reports)):
+            text = self.slurp(os.path.join(self.reports, name))
+            if SANITIZER == "tsan":
+                text = judged_races(text)
+            if text.strip():
+                found.append("== %s\n%s" % (name, text))
+        return found
+
+    def status(self):
+        """comet-status as a dictionary."""
+        answer = one_request(self.port, "GET", "/comet-status",
+                             timeout=10 * SLOW)
+        assert answer.status == 200, answer
+        return json.loads(answer.body)
+
+    def waiting(self, kind=None):
+        """Waiting clients over all children (of one transport)."""
+        counts = self.status()["waiting"]
+        return counts[kind] if kind else sum(counts.values())
+
+    def wait_waiting(self, count, kind=None, timeout=6.0):
+        """Wait until exactly `count` clients wait."""
+        wait_until(lambda: self.waiting(kind) == count, timeout,
+                   "%d waiting clients (%s), status: %s"
+                   % (count, kind or "all", self.safe_status()))
+
+    def safe_status(self):
+        try:
+            return self.status()
+        except (OSError, ValueError, AssertionError) as err:
+            return repr(err)
+
+    # -- requests ---------------------------------------------------------
+
+    def request(self, method, target, body=None, headers=None,
+                timeout=None, tls=False):
+        """One request on its own connection."""
+        return one_request(self.tls_port if tls else self.port, method,
+                           target, body, headers,
+                           timeout=(timeout or 15) * SLOW, tls=tls)
+
+    def get(self, target, headers=None, timeout=None):
+        return self.request("GET", target, None, headers, timeout)
+
+    def raw(self, tls=False, timeout=15.0, rcvbuf=None):
+        """A connection to read chunk by chunk."""
+        return Raw(self.tls_port if tls else self.port, tls=tls,
+                   timeout=timeout * SLOW, rcvbuf=rcvbuf)
+
+    def publish(self, text, target="/chat/backend.php"):
+        """Publish as the original page does; the answer is checked."""
+        answer = self.get(target + "?msg=" + quote(text),
+                          {"X-Requested-With": "XMLHttpRequest"})
+        assert answer.status == 200, answer
+        assert answer.body == b"", answer
+        return answer
+
+    def post(self, channel, text, ctype="text/plain; charset=utf-8"):
+        """POST to the endpoint; the timestamp of the 201."""
+        answer = self.request("POST", "/comet/" + quote(channel, "/"),
+                              text.encode("utf-8"), {"Content-Type": ctype})
+        assert answer.status == 201, answer
+        return answer.json()["timestamp"]
+
+    def history(self, channel, query="since=0&limit=1000&wait=0"):
+        """The messages the endpoint holds for a channel."""
+        answer = self.get("/comet/%s?%s" % (quote(channel, "/"), query))
+        assert answer.status == 200, answer
+        return answer.json()["messages"]
+
+    def rows(self, channel):
+        """The bodies of a channel as the sqlite3 command line sees them."""
+        return [row[0] for row in sqlite(
+            self.db, "SELECT body FROM message WHERE channel=%s "
+            "ORDER BY timestamp;" % sql_text(channel))]
+
+    def next_classic(self):
+        """A classic backend no test of this server has used."""
+        number = self._next_classic
+        self._next_classic += 1
+        assert number < self.classics, "raise classics="
+        return "/c%d/backend.php" % number, "c%d" % number
+
+    # -- the end ----------------------------------------------------------
+
+    def complaints(self):
+        """Lines of the error log that no test may leave behind."""
+        return [line for line in self.error_log().splitlines()
+                if BAD_LOG.search(line)
+                and not any(re.search(a, line) for a in self.allow_log)]
+
+    def verify(self):
+        """Checks after a test, while the server runs."""
+        problems = []
+        if self.proc is not None:
+            if self.proc.poll() is not None:
+                problems.append("httpd died, rc %s" % self.proc.returncode)
+            elif self.comet == "demo" and self.check_waiting:
+                try:
+                    self.wait_waiting(0)
+                except (AssertionError, OSError, ValueError) as err:
+                    problems.append("waiting counters: %s" % err)
+        problems += self.complaints()
+        problems += self.sanitizer_reports()
+        return problems
+
+    def close(self):
+        """Verify, stop, verify, remove. Returns the problems."""
+        problems = []
+        if self.proc is not None:
+            problems += self.verify()
+            try:
+                self.stop()
+            except (HttpdError, AssertionError) as err:
+                problems.append(str(err))
+        for text in self.complaints() + self.sanitizer_reports():
+            if text not in problems:
+                problems.append(text)
+        if problems:
+            problems.append("error log:\n" + self.tail())
+        if not os.environ.get("COMET_KEEP"):
+            shutil.rmtree(self.root, ignore_errors=True)
+            self.removed = True
+        else:
+            sys.stderr.write("kept: %s\n" % self.root)
+        return problems
+
+
+def judged_races(text):
+    """ThreadSanitizer's reports in which every access is the module's.
+
+    httpd hands connections' memory from thread to thread by a lock-free
+    list in its own code, which is not instrumented: its clearing of such
+    memory seems to race with everything that used it before.
+    """
+    kept = []
+    for block in text.split("=================="):
+        if "WARNING: ThreadSanitizer" not in block \
+                or "mod_comet.so" not in block:
+            if "ERROR: " in block:
+                kept.append(block)
+            continue
+        accesses = re.findall(
+            r"^  (?:Previous )?(?:atomic )?(?:[Rr]ead|[Ww]rite) of size"
+            r"[^\n]*\n((?:    .*\n)*)", block, re.M)
+        if all("mod_comet.so" in stack for stack in accesses):
+            kept.append(block)
+    return "".join(kept)
+
+
+def runtime_library(name):
+    """Path of a sanitizer's runtime as gcc knows it."""
+    path = subprocess.run(["gcc", "-print-file-name=" + name], check=True,
+                          stdout=subprocess.PIPE,
+                          timeout=30).stdout.decode().strip()
+    return os.path.realpath(path)

@@ -1,0 +1,467 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The database as an interface: other processes publish and delete."""
+
+import html
+import json
+import re
+import sqlite3
+import statistics
+import threading
+import time
+
+import pytest
+
+from http_client import Poller, Raw, quote
+from httpd_env import SLOW, sqlite, wait_until
+
+SERVER = {"classics": 20, "conf": "CometPollTimeout 20s"}
+
+
+def connect(server):
+    """Another process's ordinary connection."""
+    return sqlite3.connect(server.db, timeout=10, isolation_level=None,
+                           check_same_thread=False)
+
+
+def insert(channel, body):
+    return "INSERT INTO message(channel, body) VALUES('%s', '%s');" \
+        % (channel, body)
+
+
+def test_130_01_documented_commands(make_server):
+    """The three documented sqlite3 commands, letter by letter."""
+    server = make_server()
+    server.publish("by the page")
+    sqlite(server.db, "INSERT INTO message(channel, body) "
+           "VALUES('chat', 'deploy finished');")
+    rows = sqlite(server.db, "SELECT datetime(timestamp/1e6,'unixepoch',"
+                  "'localtime'), author, body FROM message WHERE "
+                  "channel='chat' ORDER BY timestamp DESC LIMIT 20;")
+    assert [r[2] for r in rows] == ["deploy finished", "by the page"]
+    assert time.strftime("%Y-") in rows[0][0]
+    sqlite(server.db, "INSERT INTO message(channel, author, body) "
+           "VALUES('chat', 'spammer', 'buy');"
+           "DELETE FROM message WHERE author='spammer';")
+    assert [m["body"] for m in server.history("chat")] \
+        == ["by the page", "deploy finished"]
+
+
+def test_130_02_insert_reaches_waiters(server):
+    """An INSERT by the command line is there within 50 ms of its commit."""
+    url, channel = server.next_classic()
+    lags = []
+    with Poller(server.port, url) as page:
+        for i in range(12):
+            server.wait_waiting(1, "classic")
+            sqlite(server.db, insert(channel, "m%d" % i))
+            ended = time.monotonic()       # at or after the commit
+            page.wait_for(i + 1, 5 * SLOW)
+            lags.append(page.messages[-1][2] - ended)
+        assert not page.failures
+    assert statistics.median(lags) < 0.05 * SLOW, lags
+    assert sorted(lags)[-2] < 0.05 * SLOW, lags     # one hiccup is allowed
+    assert max(lags) < 0.5 * SLOW, lags
+
+
+def test_130_03_commit_to_page(server):
+    """The same from COMMIT in a Python process, first message to last."""
+    url, channel = server.next_classic()
+    lags = []
+    db = connect(server)
+    with Poller(server.port, url) as page:
+        for i in range(20):
+            server.wait_waiting(1, "classic")
+            db.execute(insert(channel, "m%d" % i))
+            ended = time.monotonic()
+            page.wait_for(i + 1, 5 * SLOW)
+            lags.append(page.messages[-1][2] - ended)
+    db.close()
+    assert statistics.median(lags) < 0.02 * SLOW, lags
+    assert sorted(lags)[-2] < 0.05 * SLOW, lags
+
+
+@pytest.mark.parametrize("pause", [0.3, 1.5, 3.0])
+def test_130_04_slow_transaction(server, pause):
+    """A transaction that stays open: seen soon after its COMMIT."""
+    url, channel = server.next_classic()
+    db = connect(server)
+    with Poller(server.port, url) as page:
+        server.wait_waiting(1, "classic")
+        db.execute("BEGIN IMMEDIATE")
+        db.execute(insert(channel, "one"))
+        db.execute(insert(channel, "two"))
+        time.sleep(pause)                  # the writer takes its time
+        assert page.texts() == []
+        db.execute("COMMIT")
+        ended = time.monotonic()
+        assert page.wait_for(2, 5 * SLOW) == ["one", "two"]
+        lag = page.messages[0][2] - ended
+        # beyond 2 s the ladder has ended; the commit itself is seen by
+        # inotify again, at the latest by the safety poll
+        assert lag < (0.1 if pause < 2 else 0.7) * SLOW, lag
+    db.close()
+
+
+def test_130_05_thousand_in_one_transaction(server):
+    """1,000 rows at once all arrive, in order."""
+    db = connect(server)
+    with Raw(server.port, timeout=20 * SLOW) as conn:
+        conn.request("GET", "/comet/bulk?since=0&limit=1000")
+        server.wait_waiting(1, "poll")
+        db.execute("BEGIN IMMEDIATE")
+        for i in range(1000):
+            db.execute(insert("bulk", "m%d" % i))
+        db.execute("COMMIT")
+        got, cursor = [], 0
+        while True:
+            data = conn.answer().json()
+            got += [m["body"] for m in data["messages"]]
+            cursor = data["timestamp"]
+            if len(got) >= 1000 or not data["messages"]:
+                break
+            conn.request("GET", "/comet/bulk?since=%d&limit=1000" % cursor)
+    db.close()
+    assert got == ["m%d" % i for i in range(1000)]
+
+
+def test_130_06_rollback(server):
+    """What is rolled back is never seen."""
+    url, channel = server.next_classic()
+    db = connect(server)
+    with Poller(server.port, url) as page:
+        server.wait_waiting(1, "classic")
+        db.execute("BEGIN IMMEDIATE")
+        db.execute(insert(channel, "never"))
+        db.execute("ROLLBACK")
+        db.execute(insert(channel, "after"))
+        assert page.wait_for(1, 5 * SLOW) == ["after"]
+    db.close()
+
+
+def test_130_07_delete(server):
+    """DELETE is gone from the next replay, memory included."""
+    url, channel = server.next_classic()
+    for i in range(6):
+        server.publish("m%d" % i, url)
+    assert len(server.history(channel)) == 6
+    sqlite(server.db, "DELETE FROM message WHERE channel='%s' AND body IN "
+           "('m0', 'm3', 'm5');" % channel)
+    assert [m["body"] for m in server.history(channel)] == ["m1", "m2", "m4"]
+    assert server.get(url + "?timestamp=0").json()["msg"] == "m1"
+    server.publish("m6", url)
+    got = server.history(channel, "wait=0")
+    assert [m["body"] for m in got] == ["m1", "m2", "m4", "m6"]
+
+
+def test_130_08_delete_all_is_no_resync(server):
+    """An emptied channel resyncs nobody: cursors wait for the next one."""
+    url, channel = server.next_classic()
+    server.publish("a", url)
+    server.publish("b", url)
+    with Poller(server.port, url) as page:
+        page.wait_for(2, 5 * SLOW)
+        server.wait_waiting(1, "classic")
+        sqlite(server.db, "DELETE FROM message;")
+        server.publish("c", url)
+        assert page.wait_for(3, 5 * SLOW) == ["a", "b", "c"]
+        server.wait_waiting(1, "classic")
+    assert [m["body"] for m in server.history(channel)] == ["c"]
+
+
+def test_130_09_numbers_increase(server):
+    """Rows of all writers share one strictly increasing numbering."""
+    url, channel = server.next_classic()
+    db = connect(server)
+    for i in range(30):
+        if i % 3 == 0:
+            server.publish("m%d" % i, url)
+        elif i % 3 == 1:
+            db.execute(insert(channel, "m%d" % i))
+        else:
+            server.post(channel, "m%d" % i)
+    db.close()
+    assert server.rows(channel) == ["m%d" % i for i in range(30)]
+    stamps = [m["timestamp"] for m in server.history(channel)]
+    assert stamps == sorted(set(stamps)) and len(stamps) == 30
+
+
+def test_130_10_clock_ahead(make_server):
+    """A store whose last timestamp lies ahead of the clock goes on."""
+    server = make_server()
+    first = server.post("chat", "now")
+    ahead = first + 86400 * 10 ** 6
+    sqlite(server.db, "UPDATE comet_clock SET last=%d;" % ahead)
+    stamp = server.post("chat", "tomorrow")
+    assert stamp > ahead
+    sqlite(server.db, insert("chat", "tomorrow too"))
+    assert [m["body"] for m in server.history("chat")] \
+        == ["now", "tomorrow", "tomorrow too"]
+    data = server.get("/comet/chat?since=%d&wait=0" % first).json()
+    assert len(data["messages"]) == 2
+
+
+@pytest.mark.parametrize("sql", [
+    "INSERT INTO message(channel, body) VALUES('', 'x')",
+    "INSERT INTO message(channel, body) VALUES(NULL, 'x')",
+    "INSERT INTO message(channel, body) VALUES('a//b', 'x')",
+    "INSERT INTO message(channel, body) VALUES('a/../b', 'x')",
+    "INSERT INTO message(channel, body) VALUES('.', 'x')",
+    "INSERT INTO message(channel, body) VALUES('/a', 'x')",
+    "INSERT INTO message(channel, body) VALUES('a/', 'x')",
+    "INSERT INTO message(channel, body) VALUES('bad', NULL)",
+    "INSERT INTO message(channel, body) VALUES(printf('%.*c',256,'x'),'x')",
+    "INSERT INTO message(channel, body) VALUES('bad', x'414243')"])
+def test_130_11_bad_rows_are_refused(server, sql):
+    """What is no message is refused by the view, with an error."""
+    before = sqlite(server.db, "SELECT count(*) FROM message;")
+    code, text = sqlite(server.db, sql + ";", check=False)
+    assert code != 0, "accepted: " + sql
+    assert text.strip()
+    assert sqlite(server.db, "SELECT count(*) FROM message;") == before
+
+
+def test_130_12_columns(server):
+    """type and author by an outside writer; the timestamp is the store's."""
+    sqlite(server.db, "INSERT INTO message(channel, type, author, body) "
+           "VALUES('cols', 'alarm', 'cron', 'x');")
+    sqlite(server.db, "INSERT INTO message(timestamp, channel, body) "
+           "VALUES(5, 'cols', 'y');", check=False)
+    got = server.history("cols")
+    assert (got[0]["type"], got[0]["author"], got[0]["body"]) \
+        == ("alarm", "cron", "x")
+    assert all(m["timestamp"] > 10 ** 15 for m in got)
+
+
+def test_130_13_invalid_utf8_inside(server):
+    """Invalid UTF-8 that got in by CAST harms nobody on the way out."""
+    url, channel = server.next_classic()
+    with Poller(server.port, url) as page:
+        server.wait_waiting(1, "classic")
+        sqlite(server.db, "INSERT INTO message(channel, body) VALUES('%s', "
+               "CAST(x'41ff42c3' AS TEXT));" % channel, check=False)
+        sqlite(server.db, insert(channel, "after"))
+        wait_until(lambda: "after" in page.texts(), 5, "the next message")
+        assert not page.failures
+        assert len(page.texts()) <= 2
+    answer = server.get("/comet/%s?since=0&wait=0" % channel)
+    answer.body.decode("utf-8")
+    assert answer.json()["messages"][-1]["body"] == "after"
+
+
+def test_130_14_nasty_text(server):
+    """Any text an outside writer puts in arrives as text."""
+    url, channel = server.next_classic()
+    texts = ["<b>&\"'</script>", "中文😀", "a\r\nb\tc", "\u2028", "x" * 60000]
+    db = connect(server)
+    for text in texts:
+        db.execute("INSERT INTO message(channel, body) VALUES(?, ?)",
+                   (channel, text))
+    db.close()
+    assert [m["body"] for m in server.history(channel)] == texts
+    cursor = 0
+    for text in texts:
+        data = server.get(url + "?timestamp=%d" % cursor).json()
+        assert html.unescape(data["msg"]) == text
+        cursor = data["timestamp"]
+
+
+def test_130_15_schema(server):
+    """WAL, the application's mark, a version, readable by old builds."""
+    assert sqlite(server.db, "PRAGMA journal_mode;") == [["wal"]]
+    assert sqlite(server.db, "PRAGMA page_size;") == [["4096"]]
+    assert sqlite(server.db, "PRAGMA auto_vacuum;") == [["2"]]
+    assert int(sqlite(server.db, "PRAGMA user_version;")[0][0]) >= 1
+    assert int(sqlite(server.db, "PRAGMA application_id;")[0][0]) != 0
+    assert sqlite(server.db, "PRAGMA quick_check;") == [["ok"]]
+    schema = " ".join(r[0] for r in sqlite(
+        server.db, "SELECT sql FROM sqlite_master WHERE sql IS NOT NULL;"))
+    assert not re.search(r"\bSTRICT\b", schema)
+    kinds = dict(sqlite(server.db, "SELECT name, type FROM sqlite_master;"))
+    assert kinds["message"] == "view"
+
+
+def test_130_16_outsiders_are_not_starved(server):
+    """Plain INSERTs get through while publishers keep the store busy."""
+    stop = threading.Event()
+    sent = [0] * 6
+
+    def busy(me):
+        with Raw(server.port) as conn:
+            while not stop.is_set():
+                conn.request("POST", "/comet/busy",
+                             {"Content-Type": "text/plain"}, b"x" * 200)
+                if conn.answer().status == 201:
+                    sent[me] += 1
+
+    threads = [threading.Thread(target=busy, args=(i,), daemon=True)
+               for i in range(6)]
+    for thread in threads:
+        thread.start()
+    took = []
+    try:
+        wait_until(lambda: sum(sent) > 50, 5, "publishers to be busy")
+        for i in range(15):
+            begin = time.monotonic()
+            sqlite(server.db, insert("calm", "m%d" % i))
+            took.append(time.monotonic() - begin)
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join(10)
+    assert max(took) < 0.5 * SLOW, took
+    assert [m["body"] for m in server.history("calm")] \
+        == ["m%d" % i for i in range(15)]
+    assert len(server.rows("busy")) == sum(sent)
+
+
+# -- two children -----------------------------------------------------------
+
+def child_of(server, conn, token):
+    """Which child serves this keep-alive connection (by the access log)."""
+    conn.request("GET", "/static.txt?" + token)
+    assert conn.answer().status == 200
+    line = wait_until(lambda: server.access_lines("?%s " % token), 3,
+                      "the access log line")[0]
+    return int(line.split()[0])
+
+
+def connections_by_child(server, each):
+    """Keep-alive connections, `each` for every child: {pid: [conn…]}."""
+    found = {pid: [] for pid in server.children()}
+    spare = []
+    for i in range(200):
+        conn = Raw(server.port, timeout=20 * SLOW)
+        pid = child_of(server, conn, "who%d-%d" % (id(found), i))
+        if len(found[pid]) < each:
+            found[pid].append(conn)
+        else:
+            spare.append(conn)      # kept open: the other child's turn
+        if all(len(c) == each for c in found.values()):
+            break
+    for conn in spare:
+        conn.close()
+    assert all(len(c) == each for c in found.values()), found
+    return found
+
+
+@pytest.mark.event
+@pytest.mark.parametrize("deaf", ["", "0", "1"])
+def test_130_20_two_children(make_server, deaf):
+    """Publish and poll in different children, one without hints: nothing
+    is lost, repeated or resynced; with hints it is there at once."""
+    server = make_server(children=2, conf="CometPollTimeout 20s",
+                         env={"COMET_TEST_NO_HINTS": deaf} if deaf else {})
+    wait_until(lambda: len(server.children()) == 2, 5, "two children")
+    conns = connections_by_child(server, 3)
+    pids = sorted(conns)
+    # a busy start: the store is not empty
+    server.publish("zero")
+    pages = {pid: [Poller(server.port, conn=conns[pid].pop())
+                   for _ in range(2)] for pid in pids}
+    everyone = [p for ps in pages.values() for p in ps]
+    for page in everyone:
+        page.start()
+    want = ["zero"]
+    lags = {pid: [] for pid in pids}
+    try:
+        for page in everyone:
+            page.wait_for(1, 5 * SLOW)
+        for i in range(24):
+            server.wait_waiting(4, "classic")
+            begin = time.monotonic()
+            text = "m%d" % i
+            if i % 3 == 2:
+                sqlite(server.db, insert("chat", text))
+                begin = time.monotonic()
+            else:
+                publisher = conns[pids[i % 3]][0]
+                publisher.request("GET", "/chat/backend.php?msg=" + text)
+                answer = publisher.answer()
+                assert answer.status == 200, answer
+            want.append(text)
+            for page in everyone:
+                assert page.wait_for(len(want), 5 * SLOW) == want
+            for pid in pids:
+                lags[pid].append(max(p.messages[-1][2] for p in pages[pid])
+                                 - begin)
+        # without a pause, from both children
+        for i in range(40):
+            publisher = conns[pids[i % 2]][0]
+            publisher.request("GET", "/chat/backend.php?msg=f%d" % i)
+            assert publisher.answer().status == 200
+            want.append("f%d" % i)
+        for page in everyone:
+            assert page.wait_for(len(want), 20 * SLOW) == want
+            assert not page.failures
+            assert not page.quiet
+            # the poller kept its connection, hence its child
+            assert page.connects == 0
+    finally:
+        for page in everyone:
+            page.done.set()
+        for page in everyone:
+            page.stop()
+        for rest in conns.values():
+            for conn in rest:
+                conn.close()
+    slow = [pid for pid in pids if statistics.median(lags[pid]) > 0.06]
+    if deaf and SLOW == 1:
+        assert len(slow) <= 1, lags
+        # its own publishes it may know without a hint: judge the slowest
+        assert any(max(lags[pid]) > 0.06 for pid in pids), \
+            "no child was deaf: the test shows nothing"
+        assert all(max(lags[pid]) < 1.5 for pid in pids), lags
+    elif SLOW == 1:
+        assert not slow, lags
+    status = server.status()
+    assert status["children"] == 2
+    server.wait_waiting(0)
+
+
+@pytest.mark.event
+@pytest.mark.parametrize("deaf", ["", "0", "1"])
+def test_130_21_read_your_write_elsewhere(make_server, deaf):
+    """A cursor another child has just given out is no resync here."""
+    server = make_server(children=2, conf="CometPollTimeout 2s",
+                         env={"COMET_TEST_NO_HINTS": deaf} if deaf else {})
+    wait_until(lambda: len(server.children()) == 2, 5, "two children")
+    conns = connections_by_child(server, 1)
+    one, two = [c[0] for c in conns.values()]
+    for a, b in ((one, two), (two, one)) * 10:
+        a.request("POST", "/comet/chat", {"Content-Type": "text/plain"},
+                  b"x")
+        stamp = a.answer().json()["timestamp"]
+        b.request("GET", "/comet/chat?since=%d&wait=0" % stamp)
+        data = b.answer().json()
+        assert data == {"messages": [], "timestamp": stamp, "gap": False}
+        b.request("GET", "/comet/chat?since=%d&wait=0" % (stamp - 1))
+        assert [m["timestamp"] for m in b.answer().json()["messages"]] \
+            == [stamp]
+    one.close()
+    two.close()
+
+
+@pytest.mark.event
+def test_130_22_delete_in_every_child(make_server):
+    """DELETE is gone from the memory of every child, deaf or not."""
+    server = make_server(children=2, env={"COMET_TEST_NO_HINTS": "1"})
+    wait_until(lambda: len(server.children()) == 2, 5, "two children")
+    conns = connections_by_child(server, 1)
+    for i in range(4):
+        server.post("chat", "m%d" % i)
+    for conn in (c[0] for c in conns.values()):
+        conn.request("GET", "/comet/chat?since=0&wait=0")
+        assert len(conn.answer().json()["messages"]) == 4
+    sqlite(server.db, "DELETE FROM message WHERE body='m1';")
+    for conn in (c[0] for c in conns.values()):
+        conn.request("GET", "/comet/chat?since=0&wait=0")
+        bodies = [m["body"] for m in conn.answer().json()["messages"]]
+        assert bodies == ["m0", "m2", "m3"]
+        conn.request("GET", "/chat/backend.php?timestamp=0")
+        assert json.loads(conn.answer().body)["msg"] == "m0"
+        conn.close()
+
+
+def test_130_23_quote_helper():
+    """The test's own quoting is what the page's is."""
+    assert quote("a b+c中") == "a%20b%2Bc%E4%B8%AD"

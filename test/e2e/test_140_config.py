@@ -1,0 +1,346 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The configuration: what is wrong is found by httpd -t, and said well."""
+
+import os
+import re
+
+import pytest
+
+from http_client import one_request
+from httpd_env import SLOW, Httpd, free_port, give, wait_until
+
+STORE = 'CometStore "sqlite:{data}/comet.db"\n'
+
+
+@pytest.fixture(scope="module")
+def tester():
+    """A server that is never started."""
+    server = Httpd(comet="load")
+    yield server
+    problems = server.close()
+    assert not problems, problems
+
+
+def test_140_01_good(tester):
+    """Every directive with a good value, everywhere it may stand."""
+    code, text = tester.configtest(STORE + """
+      CometSync normal
+      CometRetain count=1000 age=720h
+      CometMaxSubscribers 100
+      CometMaxMessageSize 1048576
+      CometPublishTimeout 500ms
+      CometReplay 0
+      CometPollTimeout 20s
+      CometTick 1s
+      CometPublish on
+      CometEscape on
+      CometEndpoint /comet
+      CometEndpoint /other other/
+      CometClassic /chat/backend.php chat
+      CometClassic "/中/backend.php" "中文 room"
+      CometClock /clock/backend.php
+      <VirtualHost *:1>
+        ServerName two
+        CometStore "sqlite:{data}/two.db"
+        CometSync full
+        CometRetain age=1h
+        CometMaxSubscribers 5
+        CometMaxMessageSize 1
+        CometPublishTimeout 2s
+        CometEndpoint /comet
+        CometReplay 1000000
+        <Location "/comet/x">
+          CometReplay 7
+          CometPollTimeout 10s
+          CometTick 5s
+          CometPublish off
+          CometEscape off
+          Require comet-publish all denied
+        </Location>
+      </VirtualHost>
+      <Location "/comet-status">
+        SetHandler comet-status
+        Require local
+      </Location>
+    """)
+    assert code == 0, text
+    assert "Syntax OK" in text
+
+
+BAD = [
+    # directive and value; what the message must name besides the directive
+    ("CometStore mysql:x", "sqlite"),
+    ("CometStore sqlite:", "sqlite:"),
+    ("CometStore", "argument"),
+    ("CometStore {data}/comet.db", "sqlite:"),
+    ("CometSync maybe", "maybe|full.*normal"),
+    ("CometSync", "argument"),
+    ("CometRetain 5", "count=|age="),
+    ("CometRetain count=0", "\"0\""),
+    ("CometRetain count=-1", "-1"),
+    ("CometRetain count=abc", "abc"),
+    ("CometRetain age=soon", "soon"),
+    ("CometRetain age=0", "age"),
+    ("CometRetain size=5", "size"),
+    ("CometRetain count=5x", "5x"),
+    ("CometRetain count=99999999999999999999", "9999"),
+    ("CometMaxSubscribers -1", "-1"),
+    ("CometMaxSubscribers many", "many"),
+    ("CometMaxSubscribers 5.5", "5.5"),
+    ("CometMaxSubscribers 99999999999999999999", "9999"),
+    ("CometMaxMessageSize 0", "0"),
+    ("CometMaxMessageSize 1048577", "1048577|1048576"),
+    ("CometMaxMessageSize 64k", "64k"),
+    ("CometMaxMessageSize -5", "-5"),
+    ("CometPublishTimeout never", "never"),
+    ("CometPublishTimeout -1s", "-1s"),
+    ("CometPublishTimeout 0", "0"),
+    ("CometEndpoint comet", "comet|/"),
+    ("CometEndpoint", "argument"),
+    ("CometEndpoint /a b c", "argument"),
+    ("CometEndpoint /a bad//prefix/", "bad//prefix/"),
+    ("CometClassic /chat/backend.php", "argument"),
+    ("CometClassic chat/backend.php chat", "chat/backend.php"),
+    ("CometClassic /chat/backend.php a//b", "a//b"),
+    ("CometClassic /chat/backend.php ../b", r"\.\./b"),
+    ("CometClassic /chat/backend.php \"\"", "channel|empty|argument"),
+    ("CometClassic /chat/backend.php " + "x" * 256, "255"),
+    ("CometClock clock", "clock"),
+    ("CometClock", "argument"),
+    ("CometReplay -1", "-1"),
+    ("CometReplay 1000001", "1000001|1,?000,?000"),
+    ("CometReplay all", "all"),
+    ("CometReplay 5 6", "argument"),
+    ("CometPollTimeout 0", "0"),
+    ("CometPollTimeout -5s", "-5s"),
+    ("CometPollTimeout 5parsecs", "5parsecs"),
+    ("CometPollTimeout soon", "soon"),
+    ("CometTick 0", "0"),
+    ("CometTick -1s", "-1s"),
+    ("CometTick x", "x"),
+    ("CometPublish maybe", "[Oo]n"),
+    ("CometEscape 5", "[Oo]n"),
+    ("<Location /x>\nRequire comet-publish\n</Location>", "comet-publish"),
+    ("<Location /x>\nRequire comet-publish no-such-provider x\n</Location>",
+     "no-such-provider"),
+    ("CometMulti on", "CometMulti"),
+]
+
+
+@pytest.mark.parametrize("line, word", BAD, ids=[
+    re.sub(r"[^!-~]+", "_", b[0])[:40] for b in BAD])
+def test_140_02_bad(tester, line, word):
+    """A wrong value: configtest fails, naming directive and value."""
+    head = "" if line.startswith("CometStore") else STORE
+    code, text = tester.configtest(head + line + "\n")
+    assert code != 0, "accepted: " + line
+    name = re.match(r"<|\w+", line).group(0)
+    if name != "<":
+        assert name in text, text
+    assert re.search(word, text), text
+    assert "Syntax error on line" in text or "AH" in text or name in text
+
+
+@pytest.mark.parametrize("line", [
+    "CometStore sqlite:{data}/x.db", "CometSync full",
+    "CometMaxSubscribers 5", "CometEndpoint /x", "CometClassic /x y",
+    "CometClock /x", "CometRetain count=5", "CometMaxMessageSize 5",
+    "CometPublishTimeout 2s"])
+def test_140_03_server_only(tester, line):
+    """Server directives are refused inside a <Location>."""
+    code, text = tester.configtest(
+        STORE + "<Location /here>\n%s\n</Location>\n" % line)
+    assert code != 0, "accepted in a <Location>: " + line
+    assert line.split()[0] in text
+
+
+@pytest.mark.parametrize("line", [
+    "CometReplay 5", "CometPollTimeout 5s", "CometPublish off"])
+def test_140_04_not_in_htaccess(make_server, line):
+    """No directive of ours is the business of a .htaccess."""
+    server = make_server()
+    server.write("below/.htaccess", line + "\n")
+    server.write("below/x.txt", "x")
+    server.allow_log.append("not allowed here")
+    assert server.get("/below/x.txt").status == 500
+
+
+@pytest.mark.parametrize("line", [
+    "CometEndpoint /comet", "CometClassic /chat/backend.php chat"])
+def test_140_05_mapping_without_store(tester, line):
+    """A mapping without a store is a configtest error that says so."""
+    code, text = tester.configtest(line + "\n")
+    assert code != 0
+    assert "CometStore" in text
+    assert line.split()[1] in text or line.split()[0] in text
+
+
+def test_140_06_clock_needs_no_store(tester):
+    """The clock stores nothing: it works without a CometStore or says so."""
+    code, text = tester.configtest("CometClock /clock/backend.php\n")
+    assert code == 0 or "CometStore" in text
+
+
+def test_140_07_mapping_without_store_in_vhost(tester):
+    """Also in a virtual host; one that inherits a store is fine."""
+    host = ("<VirtualHost *:1>\nServerName v\nCometEndpoint /comet\n"
+            "</VirtualHost>\n")
+    code, text = tester.configtest(host)
+    assert code != 0 and "CometStore" in text
+    code, text = tester.configtest(STORE + host)
+    assert code == 0, text
+
+
+@pytest.mark.parametrize("lines", [
+    "CometEndpoint /x\nCometEndpoint /x\n",
+    "CometEndpoint /x\nCometClock /x\n",
+    "CometClassic /x/b chat\nCometClassic /x/b other\n",
+    "CometClassic /x chat\nCometClock /x\n"])
+def test_140_08_conflicts(tester, lines):
+    """One URL mapped twice is an error that names it."""
+    code, text = tester.configtest(STORE + lines)
+    assert code != 0, lines
+    assert "/x" in text
+
+
+@pytest.mark.parametrize("where", ["", "sub/", "deep/er/"])
+def test_140_09_below_document_root(make_server, where):
+    """A database under a DocumentRoot is refused."""
+    server = make_server(start=False, comet="load")
+    os.makedirs(os.path.join(server.docroot, where), exist_ok=True)
+    code, text = server.configtest(
+        'CometStore "sqlite:{docroot}/%scomet.db"\nCometEndpoint /comet\n'
+        % where)
+    assert code != 0, text
+    assert "DocumentRoot" in text and "comet.db" in text
+
+
+def test_140_10_below_document_root_by_link(make_server):
+    """A symbolic link does not hide that the file is below a DocumentRoot."""
+    server = make_server(start=False, comet="load")
+    os.makedirs(os.path.join(server.docroot, "inside"))
+    os.symlink(os.path.join(server.docroot, "inside"),
+               os.path.join(server.root, "link"))
+    code, text = server.configtest(
+        'CometStore "sqlite:{root}/link/comet.db"\nCometEndpoint /comet\n')
+    assert code != 0, text
+    assert "DocumentRoot" in text
+
+
+def test_140_11_below_a_vhosts_document_root(make_server):
+    """The DocumentRoot of any virtual host counts."""
+    server = make_server(start=False, comet="load")
+    os.makedirs(os.path.join(server.root, "other"))
+    code, text = server.configtest(
+        'CometStore "sqlite:{root}/other/comet.db"\nCometEndpoint /comet\n'
+        "<VirtualHost *:1>\nServerName v\n"
+        'DocumentRoot "{root}/other"\n</VirtualHost>\n')
+    assert code != 0, text
+    assert "DocumentRoot" in text
+
+
+def test_140_12_name_alike_is_fine(make_server):
+    """A folder that only begins like the DocumentRoot is fine."""
+    server = make_server(start=False, comet="load")
+    folder = server.docroot + "-data"
+    os.mkdir(folder)
+    give(folder)
+    code, text = server.configtest(
+        'CometStore "sqlite:%s/comet.db"\nCometEndpoint /comet\n' % folder)
+    assert code == 0, text
+
+
+def test_140_13_same_file_is_one_store(make_server):
+    """Equal real paths are one store, whatever way they are written."""
+    server = make_server(
+        comet="load", conf=STORE + "CometEndpoint /comet\n"
+        'CometClassic /chat/backend.php chat\n'
+        '<Location "/comet-status">\nSetHandler comet-status\n</Location>\n'
+        "Listen 127.0.0.1:{tls_port}\n"
+        "<VirtualHost 127.0.0.1:{tls_port}>\nServerName v\n"
+        'CometStore "sqlite:{data}/../data/comet.db"\n</VirtualHost>\n',
+        start=False)
+    server.tls_port = free_port()
+    server.start()
+    assert len(server.status()["stores"]) == 1
+    server.publish("x")
+    answer = one_request(server.tls_port, "GET",
+                         "/comet/chat?since=0&wait=0")
+    assert [m["body"] for m in answer.json()["messages"]] == ["x"]
+
+
+@pytest.mark.event
+def test_140_14_capacity_warning(make_server):
+    """A cap the MPM's settings cannot hold: a warning at start, no more."""
+    server = make_server(conf="CometMaxSubscribers 1000000")
+    line = wait_until(lambda: [x for x in server.error_log().splitlines()
+                               if "CometMaxSubscribers" in x], 5,
+                      "the warning")[0]
+    assert "comet:warn" in line
+    server.publish("works all the same")
+
+
+def test_140_15_no_warning_by_default(make_server):
+    """A fitting configuration starts without any warning of ours."""
+    server = make_server(conf="CometMaxSubscribers 20")
+    server.publish("x")
+    assert not re.search(r"\[comet:(warn|error|crit)", server.error_log()), \
+        server.error_log()
+
+
+def test_140_16_says_how_it_waits(make_server, mpm):
+    """At start the log says which way clients wait."""
+    server = make_server(mpm=mpm)
+    server.publish("x")
+    assert "comet:" in server.error_log() or "mod_comet" \
+        in server.error_log(), server.error_log()
+
+
+def test_140_17_loaded_but_unused(make_server):
+    """The module alone changes nothing and leaves no file."""
+    server = make_server(comet="load")
+    assert server.get("/static.txt").status == 200
+    assert server.get("/chat/backend.php").status == 404
+    assert os.listdir(server.data) == []
+    server.graceful()
+    assert server.stop() < 5 * SLOW
+
+
+def test_140_18_status_formats(make_server):
+    """comet-status: JSON; Prometheus by ?format= and by Accept."""
+    server = make_server()
+    server.publish("x")
+    answer = server.get("/comet-status")
+    assert answer.header("content-type").startswith("application/json")
+    data = answer.json()
+    for key in ("waiting", "children", "published", "delivered", "dropped",
+                "resumed", "store_errors", "stores"):
+        assert key in data, key
+    assert data["published"] == 1 and data["children"] >= 1
+    assert data["stores"][0]["path"].endswith("comet.db")
+    assert data["stores"][0]["cursor"] \
+        == server.history("chat")[0]["timestamp"]
+    for target, headers in (("/comet-status?format=prometheus", {}),
+                            ("/comet-status", {"Accept": "text/plain"})):
+        answer = server.get(target, headers)
+        assert answer.status == 200
+        assert answer.header("content-type").startswith("text/plain")
+        text = answer.body.decode()
+        for line in text.splitlines():
+            assert re.fullmatch(
+                r"# (HELP|TYPE) comet_\w+ .+"
+                r'|comet_\w+(\{\w+="[^"]*"(,\w+="[^"]*")*\})? -?[0-9.e+]+',
+                line), line
+        assert re.search(r"^comet_published(_total)? 1$", text, re.M), text
+    assert server.request("HEAD", "/comet-status").status == 200
+
+
+def test_140_19_status_is_protected(make_server):
+    """Require on the status location is obeyed."""
+    server = make_server(comet="load", conf=STORE + """
+      CometEndpoint /comet
+      <Location "/comet-status">
+        SetHandler comet-status
+        Require all denied
+      </Location>""")
+    assert server.get("/comet-status").status in (401, 403)

@@ -1,0 +1,569 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Faults of the store and of the machine: clear answers, nothing lost."""
+
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import threading
+import time
+
+import pytest
+
+from http_client import Poller, gather, quote
+from httpd_env import (SLOW, alive, give, is_root, sqlite, wait_until)
+
+TEXT = {"Content-Type": "text/plain"}
+XHR = {"X-Requested-With": "XMLHttpRequest"}
+
+
+def try_post(server, text, channel="chat"):
+    return server.request("POST", "/comet/" + channel, text.encode(), TEXT)
+
+
+def post_for(server, seconds, until=None, channel="chat", prefix="p"):
+    """Post until one is taken (or `until`); (stored, other statuses)."""
+    stored, refused = [], []
+    end = time.monotonic() + seconds * SLOW
+    number = 0
+    while time.monotonic() < end:
+        text = "%s%d" % (prefix, number)
+        number += 1
+        answer = try_post(server, text, channel)
+        if answer.status == 201:
+            stored.append(text)
+            if until is None or until(stored):
+                break
+        else:
+            refused.append(answer.status)
+            assert answer.status in (503, 507), answer
+            assert answer.json()["error"]
+            time.sleep(0.05)
+    return stored, refused
+
+
+def check_busy(answer):
+    """503 with Retry-After and a JSON error."""
+    assert answer.status == 503, answer
+    assert int(answer.header("retry-after")) >= 1
+    assert answer.json()["error"]
+
+
+# -- locked -----------------------------------------------------------------
+
+def test_170_01_locked(make_server):
+    """A locked store: 503 in CometPublishTimeout, reading goes on."""
+    server = make_server(conf="CometPublishTimeout 500ms")
+    server.publish("before")
+    lock = sqlite3.connect(server.db, isolation_level=None)
+    with Poller(server.port) as page:
+        page.wait_for(1, 5 * SLOW)
+        server.wait_waiting(1, "classic")
+        lock.execute("BEGIN IMMEDIATE")
+        begin = time.monotonic()
+        check_busy(try_post(server, "locked out"))
+        check_busy(server.get("/chat/backend.php?msg=locked", XHR))
+        assert time.monotonic() - begin < 4 * SLOW
+        assert [m["body"] for m in server.history("chat")] == ["before"]
+        assert server.get("/chat/backend.php?timestamp=0").json()["msg"] \
+            == "before"
+        lock.execute("ROLLBACK")
+        lock.close()
+        stored, _ = post_for(server, 5)
+        assert stored
+        got = page.wait_for(2, 5 * SLOW)
+        assert got == ["before"] + stored
+        assert not page.failures
+    assert server.rows("chat") == ["before"] + stored, \
+        "what was answered 503 must not be stored later"
+
+
+def test_170_02_locked_leaves_the_site_up(make_server):
+    """While the store is locked, 60 publishers do not block the site."""
+    server = make_server(conf="CometPublishTimeout 2s\n"
+                         "CometMaxSubscribers 40")
+    server.publish("before")
+    lock = sqlite3.connect(server.db, isolation_level=None)
+    lock.execute("BEGIN IMMEDIATE")
+    answers, took = [], []
+    done = threading.Event()
+
+    def publisher():
+        answers.append(try_post(server, "x").status)
+
+    threads = [threading.Thread(target=publisher, daemon=True)
+               for _ in range(60)]
+    begin = time.monotonic()
+    try:
+        for thread in threads:
+            thread.start()
+        while any(t.is_alive() for t in threads) \
+                and time.monotonic() - begin < 15 * SLOW:
+            start = time.monotonic()
+            assert server.get("/static.txt").status == 200
+            took.append(time.monotonic() - start)
+            done.wait(0.02)
+    finally:
+        lock.execute("ROLLBACK")
+        lock.close()
+    for thread in threads:
+        thread.join(10)
+    assert len(answers) == 60 and set(answers) == {503}, answers
+    assert max(took) < 0.5 * SLOW, max(took)
+    assert server.rows("chat") == ["before"]
+
+
+def test_170_03_long_reader(make_server):
+    """A process that holds a read transaction blocks nobody."""
+    server = make_server()
+    server.publish("a")
+    reader = sqlite3.connect(server.db, isolation_level=None)
+    reader.execute("BEGIN")
+    reader.execute("SELECT count(*) FROM message").fetchall()
+    for i in range(300):
+        server.post("chat", "m%d" % i)
+    assert reader.execute("SELECT count(*) FROM message").fetchall() \
+        == [(1,)]
+    reader.execute("COMMIT")
+    assert len(server.history("chat")) == 301
+    reader.close()
+
+
+# -- taken away -------------------------------------------------------------
+
+def other_store(server, name, rows):
+    """A second valid store, made by the module's own schema."""
+    path = os.path.join(server.data, name)
+    sqlite(server.db, "VACUUM INTO '%s';" % path)
+    sqlite(path, "DELETE FROM message;" + "".join(
+        "INSERT INTO message(channel, body) VALUES('chat','%s');" % r
+        for r in rows) + "PRAGMA journal_mode=WAL;")
+    for end in ("", "-wal", "-shm"):
+        if os.path.exists(path + end):
+            give(path + end)
+            os.chmod(path + end, 0o660)
+    return path
+
+
+def move_over(source, target):
+    for end in ("-wal", "-shm"):
+        for path in (target + end,):
+            if os.path.exists(path):
+                os.unlink(path)
+    os.rename(source, target)
+
+
+def test_170_10_replaced(make_server):
+    """Another file at the path: 503 or stored there, never lost."""
+    server = make_server()
+    server.publish("in the old file")
+    path = other_store(server, "new.db", ["in the new file"])
+    with Poller(server.port) as page:
+        page.wait_for(1, 5 * SLOW)
+        server.wait_waiting(1)
+        move_over(path, server.db)
+        stored, refused = post_for(server, 10,
+                                   lambda s: len(s) >= 5)
+        assert len(stored) >= 5, refused
+        assert server.rows("chat") == ["in the new file"] + stored
+        wait_until(lambda: page.texts()[-1:] == stored[-1:], 10,
+                   "the page to follow")
+        assert all("200" not in f for f in page.failures)
+    assert [m["body"] for m in server.history("chat")] \
+        == ["in the new file"] + stored
+
+
+def test_170_11_deleted(make_server):
+    """The file deleted underneath: 503 or a new file, never lost."""
+    server = make_server()
+    server.publish("gone with the file")
+    for end in ("", "-wal", "-shm"):
+        if os.path.exists(server.db + end):
+            os.unlink(server.db + end)
+    stored, refused = post_for(server, 10, lambda s: len(s) >= 5)
+    assert len(stored) >= 5, refused
+    assert server.rows("chat") == stored
+    assert [m["body"] for m in server.history("chat")] == stored
+
+
+def test_170_12_deleted_and_ahead(make_server):
+    """After the loss of the store a page's cursor does not wait for ever."""
+    server = make_server(conf="CometPollTimeout 2s")
+    server.publish("a")
+    stamp = server.get("/chat/backend.php").json()["timestamp"]
+    # the lost store's clock was ahead of the new one's
+    ahead = stamp + 3600 * 10 ** 6
+    with Poller(server.port, cursor=ahead) as page:
+        page.wait_for(1, 5 * SLOW)          # a resync: the replay
+        server.publish("b")
+        assert page.wait_for(2, 5 * SLOW) == ["a", "b"]
+        assert not page.failures
+
+
+def test_170_13_not_a_database(make_server):
+    """A file that is no database: 503, and not a byte of it changed."""
+    server = make_server(start=False)
+    text = b"These are my notes, not a database.\n" * 200
+    with open(server.db, "wb") as out:
+        out.write(text)
+    os.chmod(server.db, 0o660)
+    give(server.db)
+    server.start()
+    server.allow_log.append("comet")
+    for _ in range(3):
+        check_busy(try_post(server, "x"))
+        answer = server.get("/comet/chat?since=0&wait=0")
+        assert answer.status == 503, answer
+        answer = server.get("/chat/backend.php?timestamp=0")
+        assert answer.status == 503, answer
+    with server.raw() as conn:          # the clock needs no store
+        conn.request("GET", "/clock/backend.php")
+        assert conn.head() == 200 and conn.chunk()
+    with open(server.db, "rb") as again:
+        assert again.read() == text
+    assert "comet.db" in server.error_log()
+
+
+def test_170_14_another_applications_database(make_server):
+    """A database of another application is left alone."""
+    server = make_server(start=False)
+    sqlite(server.db, "CREATE TABLE books(title); PRAGMA application_id=77;"
+           "PRAGMA user_version=99; INSERT INTO books VALUES('x');")
+    os.chmod(server.db, 0o660)
+    give(server.db)
+    server.start()
+    answer = try_post(server, "x")
+    assert answer.status == 503, answer
+    assert sqlite(server.db, "SELECT name FROM sqlite_master;") == [["books"]]
+
+
+def test_170_15_newer_schema(make_server):
+    """A store of a newer version is not touched: 503 and a log line."""
+    server = make_server()
+    server.publish("x")
+    server.stop()
+    version = int(sqlite(server.db, "PRAGMA user_version;")[0][0])
+    sqlite(server.db, "PRAGMA user_version=%d;" % (version + 1000))
+    server.start()
+    assert try_post(server, "y").status == 503
+    assert sqlite(server.db, "PRAGMA user_version;") \
+        == [[str(version + 1000)]]
+
+
+# -- not writable -----------------------------------------------------------
+
+@pytest.mark.skipif(not is_root(), reason="needs root to own the file")
+def test_170_20_read_only_file(make_server):
+    """A file the children may not write: publish 503, reads served."""
+    server = make_server()
+    server.publish("before")
+    server.stop()
+    os.chown(server.db, 0, 0)
+    os.chmod(server.db, 0o444)
+    server.start()
+    for _ in range(2):
+        check_busy(try_post(server, "x"))
+        check_busy(server.get("/chat/backend.php?msg=x", XHR))
+    answer = server.get("/comet/chat?since=0&wait=0")
+    assert answer.status == 200, answer
+    assert [m["body"] for m in answer.json()["messages"]] == ["before"]
+    for end in ("", "-wal", "-shm"):
+        if os.path.exists(server.db + end):
+            give(server.db + end)
+            os.chmod(server.db + end, 0o660)
+    server.graceful()
+    stored, refused = post_for(server, 10)
+    assert stored, refused
+    assert server.rows("chat") == ["before"] + stored
+
+
+@pytest.mark.skipif(not is_root(), reason="needs root to own the folder")
+def test_170_21_root_owned_folder(make_server):
+    """A folder the children may not write: the log says the command."""
+    server = make_server(start=False)
+    os.chown(server.data, 0, 0)
+    os.chmod(server.data, 0o755)
+    server.start()
+    check_busy(try_post(server, "x"))
+    answer = server.get("/chat/backend.php?timestamp=0")
+    assert answer.status == 503, answer
+    wait_until(lambda: "chown" in server.error_log()
+               and server.data in server.error_log(), 3, "the chown line")
+    give(server.data)
+    os.chmod(server.data, 0o770)
+    server.graceful()
+    stored, _ = post_for(server, 10)
+    assert server.rows("chat") == stored and stored
+
+
+def test_170_22_no_such_folder(make_server):
+    """A folder that is not there: configtest says so, or 503; no crash."""
+    server = make_server(start=False, comet="load")
+    conf = ('CometStore "sqlite:{root}/nowhere/comet.db"\n'
+            "CometEndpoint /comet\n")
+    code, text = server.configtest(conf)
+    if code == 0:
+        server.conf = conf
+        server.start()
+        check_busy(try_post(server, "x"))
+    else:
+        assert "nowhere" in text
+
+
+class Tmpfs:
+    """A small file system of one's own (root only)."""
+
+    def __init__(self, folder, size="2m"):
+        self.folder = folder
+        done = subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", "size=%s,mode=770" % size,
+             "tmpfs", folder], stderr=subprocess.PIPE, timeout=20)
+        if done.returncode:
+            pytest.skip("cannot mount a tmpfs: %s"
+                        % done.stderr.decode().strip())
+        give(folder)
+
+    def remount(self, how):
+        done = subprocess.run(["mount", "-o", "remount," + how, self.folder],
+                              stderr=subprocess.PIPE, timeout=20)
+        if done.returncode:
+            pytest.skip("cannot remount: %s" % done.stderr.decode().strip())
+
+    def close(self):
+        subprocess.run(["umount", "-l", self.folder], timeout=20)
+
+
+@pytest.fixture
+def small_disk(make_server):
+    """(server, tmpfs): the data folder is a file system of 2 MB."""
+    if not is_root():
+        pytest.skip("needs root for a tmpfs")
+    server = make_server(start=False)
+    disk = Tmpfs(server.data)
+    try:
+        yield server.start(), disk
+        problems = server.verify()
+        server.stop()
+        assert not problems, problems
+    finally:
+        if server.proc is not None:
+            server.kill()
+        disk.close()
+
+
+@pytest.mark.bound(90)
+def test_170_23_disk_full(small_disk):
+    """Disk full: 507, waiting clients stay, and it recovers by itself."""
+    server, disk = small_disk
+    server.publish("before")
+    filler = os.path.join(disk.folder, "filler")
+    with Poller(server.port) as page, server.raw() as clock:
+        page.wait_for(1, 5 * SLOW)
+        clock.request("GET", "/clock/backend.php")
+        clock.head()
+        clock.chunk()
+        server.wait_waiting(2)
+        with open(filler, "wb", buffering=0) as out:
+            try:
+                while True:
+                    out.write(b"x" * 4096)
+            except OSError:
+                pass
+        stored, statuses = ["before"], []
+        for i in range(60):
+            text = "full%d " % i + "x" * 20000
+            answer = try_post(server, text)
+            statuses.append(answer.status)
+            if answer.status == 201:
+                stored.append(text)
+            else:
+                assert answer.status == 507, answer
+                assert answer.json()["error"]
+                if statuses[-3:] == [507, 507, 507]:
+                    break
+        assert statuses[-1] == 507, statuses
+        answer = server.get("/chat/backend.php?msg=" + "y" * 6000, XHR)
+        if answer.status == 200:
+            stored.append("y" * 6000)
+        else:
+            assert answer.status == 507, answer
+        assert clock.chunk() and clock.chunk()      # streams go on
+        os.unlink(filler)
+        more, refused = post_for(server, 10, prefix="after")
+        assert more, refused
+        stored += more
+        texts = page.wait_for(len(stored), 10 * SLOW)
+        assert texts == stored
+        assert not page.failures
+    assert server.rows("chat") == stored
+    assert sqlite(server.db, "PRAGMA quick_check;") == [["ok"]]
+
+
+def test_170_24_read_only_file_system(small_disk):
+    """A read-only file system: publish 503, and well again afterwards."""
+    server, disk = small_disk
+    server.publish("before")
+    server.kill()                    # -wal and -shm stay, as after a crash
+    disk.remount("ro")
+    server.start()
+    check_busy(try_post(server, "x"))
+    answer = server.get("/comet/chat?since=0&wait=0")
+    assert answer.status in (200, 503), answer
+    if answer.status == 200:
+        assert [m["body"] for m in answer.json()["messages"]] == ["before"]
+    with server.raw() as clock:
+        clock.request("GET", "/clock/backend.php")
+        assert clock.head() == 200
+    disk.remount("rw")
+    server.graceful()
+    stored, refused = post_for(server, 10)
+    assert stored, refused
+    assert server.rows("chat") == ["before"] + stored
+
+
+# -- killed -----------------------------------------------------------------
+
+@pytest.mark.bound(90)
+def test_170_30_kill_9_between_messages(make_server):
+    """kill -9 of the whole server: nothing acknowledged is lost."""
+    server = make_server()
+    server.keep_port = True
+    want = []
+    with Poller(server.port, timeout=30) as page:
+        for round_ in range(3):
+            for i in range(5):
+                want.append("r%d-%d" % (round_, i))
+                server.publish(want[-1])
+            page.wait_for(len(want), 10 * SLOW)
+            server.kill()
+            server.start()
+        want.append("last")
+        server.publish("last")
+        assert page.wait_for(len(want), 10 * SLOW) == want
+    assert server.rows("chat") == want
+
+
+@pytest.mark.bound(90)
+def test_170_31_kill_9_while_publishing(make_server):
+    """kill -9 under load: every 201 is there, once, in order."""
+    server = make_server()
+    server.keep_port = True
+    acked, lock = [], threading.Lock()
+    stop = threading.Event()
+
+    def publisher(me):
+        number = 0
+        while not stop.is_set():
+            text = "p%d-%d" % (me, number)
+            number += 1
+            try:
+                answer = try_post(server, text)
+            except (OSError, ValueError):
+                continue
+            if answer.status == 201:
+                with lock:
+                    acked.append((answer.json()["timestamp"], text))
+
+    threads = [threading.Thread(target=publisher, args=(i,), daemon=True)
+               for i in range(4)]
+    for thread in threads:
+        thread.start()
+    try:
+        for _ in range(3):
+            have = len(acked)
+            wait_until(lambda h=have: len(acked) >= h + 60, 15, "60 more")
+            server.kill()
+            server.start()
+        have = len(acked)
+        wait_until(lambda: len(acked) >= have + 20, 15, "20 more")
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join(10)
+    rows = sqlite(server.db, "SELECT timestamp, body FROM message "
+                  "ORDER BY timestamp;")
+    stored = {text: int(stamp) for stamp, text in rows}
+    assert len(stored) == len(rows), "doubled"
+    for stamp, text in acked:
+        assert stored.get(text) == stamp, "lost: " + text
+    for me in range(4):
+        numbers = [int(t.split("-")[1]) for s, t in rows
+                   if t.startswith("p%d-" % me)]
+        assert numbers == sorted(numbers)
+    assert sqlite(server.db, "PRAGMA quick_check;") == [["ok"]]
+
+
+@pytest.mark.bound(90)
+def test_170_32_child_killed(make_server):
+    """kill -9 of one of two children: the other goes on, all is stored;
+    the counters return to 0."""
+    server = make_server(children=2)
+    server.allow_log += ["AH00052", "exit signal Killed"]
+    with Poller(server.port, timeout=30) as page:
+        want = []
+        for round_ in range(3):
+            for i in range(4):
+                text = "k%d-%d" % (round_, i)
+                for _ in range(40):
+                    try:
+                        if try_post(server, text).status == 201:
+                            break
+                    except (OSError, ValueError):
+                        pass
+                    time.sleep(0.05)
+                else:
+                    raise AssertionError("no publish any more")
+                want.append(text)
+            victim = server.children()[round_ % 2]
+            os.kill(victim, signal.SIGKILL)
+            wait_until(lambda v=victim: not alive(v), 5, "the end")
+            wait_until(lambda v=victim: len(
+                [c for c in server.children() if c != v]) >= 2, 10,
+                "a new child")
+        want.append("last")
+        try_post(server, "last")
+        texts = page.wait_for(len(want), 15 * SLOW)
+    # a publish cut by the kill may be stored and repeated by this test
+    assert sorted(set(texts)) == sorted(set(want))
+    server.wait_waiting(0, timeout=15)
+
+
+def test_170_33_never_2xx_for_lost(make_server):
+    """Whatever was acknowledged is in the file after a plain stop."""
+    server = make_server()
+    texts = ["m%d" % i for i in range(60)]
+
+    def send(text):
+        for _ in range(100):
+            answer = server.get("/chat/backend.php?msg=" + quote(text), XHR)
+            if answer.status == 200:
+                return
+            assert answer.status == 503
+            time.sleep(0.02)
+        raise AssertionError("never stored")
+
+    gather([lambda t=t: send(t) for t in texts])
+    server.stop()
+    assert sorted(server.rows("chat")) == sorted(texts)
+    leftovers = [n for n in os.listdir(server.data)
+                 if not n.startswith("comet.db")]
+    assert not leftovers, leftovers
+    copy = os.path.join(server.root, "copy.db")
+    shutil.copy(server.db, copy)
+    if not os.path.exists(server.db + "-wal"):
+        assert len(sqlite(copy, "SELECT body FROM message;")) == 60
+
+
+@pytest.mark.skipif(not is_root(), reason="only root starts as another user")
+def test_170_34_file_mode(make_server):
+    """The module creates the file itself: 0660, the children's user."""
+    server = make_server()
+    server.publish("x")
+    info = os.stat(server.db)
+    assert info.st_mode & 0o777 == 0o660, oct(info.st_mode)
+    assert info.st_uid == os.stat(server.data).st_uid
+    sqlite(server.db, "INSERT INTO message(channel,body) "
+           "VALUES('chat','root was here');")
+    server.publish("still works")
+    assert server.rows("chat") == ["x", "root was here", "still works"]

@@ -1,0 +1,294 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What must hold on every MPM, and over HTTP/2."""
+
+import json
+import re
+import statistics
+import time
+
+import pytest
+
+from h2_client import H2
+from http_client import Poller, gather
+from httpd_env import SLOW, alive, sqlite, wait_until
+
+
+@pytest.fixture
+def site(make_server, mpm):
+    """A private server of each MPM."""
+    return make_server(mpm=mpm, children=2, threads=32, classics=4,
+                       conf='<Location "/c0/backend.php">\n'
+                            "CometPollTimeout 1s\n</Location>\n")
+
+
+def test_190_01_chat(site):
+    """Publish, wake, order, resume, no-news, escape on every MPM."""
+    lags = []
+    with Poller(site.port) as one, Poller(site.port) as two:
+        site.wait_waiting(2, "classic")
+        for i in range(10):
+            begin = time.monotonic()
+            site.publish("m%d" % i)
+            one.wait_for(i + 1, 5 * SLOW)
+            two.wait_for(i + 1, 5 * SLOW)
+            lags.append(max(one.messages[-1][2], two.messages[-1][2])
+                        - begin)
+        assert not one.failures + two.failures
+    assert statistics.median(lags) < 0.1 * SLOW, lags
+    assert max(lags) < 1.0 * SLOW, lags
+    begin = time.monotonic()
+    assert site.get("/c0/backend.php").json()["msg"] == ""
+    assert 0.8 < time.monotonic() - begin < 2.5 * SLOW
+    site.publish("<b>", "/c1/backend.php")
+    assert site.get("/c1/backend.php").json()["msg"] == "&lt;b&gt;"
+
+
+def test_190_02_burst_and_parallel(site):
+    """10 at once, 40 in parallel, 10 while away: all, in order, once."""
+    with Poller(site.port) as page:
+        for i in range(10):
+            site.publish("b%d" % i)
+        assert page.wait_for(10, 5 * SLOW) == ["b%d" % i for i in range(10)]
+        gather([lambda i=i: again(site, "p%d" % i) for i in range(40)])
+        got = page.wait_for(50, 10 * SLOW)
+        assert sorted(got[10:]) == sorted("p%d" % i for i in range(40))
+        cursor = page.cursor
+    for i in range(10):
+        site.publish("a%d" % i)
+    with Poller(site.port, cursor=cursor) as page:
+        assert page.wait_for(10, 5 * SLOW) == ["a%d" % i for i in range(10)]
+    assert site.rows("chat")[:50] == got
+
+
+def again(site, text):
+    for _ in range(50):
+        answer = site.get("/chat/backend.php?msg=" + text)
+        if answer.status == 200:
+            return
+        assert answer.status == 503 and answer.header("retry-after")
+        time.sleep(0.02)
+    raise AssertionError("never stored")
+
+
+def test_190_03_clock(site):
+    """The clock ticks singly, on the second, on every MPM."""
+    with site.raw() as conn:
+        conn.request("GET", "/clock/backend.php")
+        assert conn.head() == 200
+        assert b"printServerTime" in conn.chunk()
+        values = []
+        for _ in range(3):
+            data = conn.chunk()
+            assert conn.buffer == b""
+            match = re.fullmatch(rb'<script type="text/javascript">comet\.'
+                                 rb"printServerTime\((\d+)\);</script>",
+                                 data)
+            values.append(int(match.group(1)))
+            assert -0.02 < conn.wall - values[-1] < 0.3 * SLOW
+        assert values == list(range(values[0], values[0] + 3))
+
+
+def test_190_04_outside(site):
+    """An INSERT by sqlite3 reaches the waiting within 50 ms."""
+    lags = []
+    with Poller(site.port) as page:
+        for i in range(8):
+            site.wait_waiting(1, "classic")
+            sqlite(site.db, "INSERT INTO message(channel, body) "
+                   "VALUES('chat', 'o%d');" % i)
+            ended = time.monotonic()
+            page.wait_for(i + 1, 5 * SLOW)
+            lags.append(page.messages[-1][2] - ended)
+    assert statistics.median(lags) < 0.05 * SLOW, lags
+    sqlite(site.db, "DELETE FROM message WHERE body='o3';")
+    assert [m["body"] for m in site.history("chat")] \
+        == ["o%d" % i for i in range(8) if i != 3]
+
+
+def test_190_05_gone(site):
+    """Clients that leave are let go within 5 s on every MPM."""
+    conns = []
+    for target in ("/chat/backend.php", "/comet/x", "/clock/backend.php"):
+        conn = site.raw()
+        conn.request("GET", target)
+        conns.append(conn)
+    site.wait_waiting(3)
+    for conn in conns:
+        conn.close()
+    site.wait_waiting(0, timeout=5)
+
+
+def test_190_06_endpoint(site):
+    """POST, 201, the since poll, the errors on every MPM."""
+    with site.raw() as conn:
+        conn.request("GET", "/comet/room/1?since=0")
+        site.wait_waiting(1, "poll")
+        stamp = site.post("room/1", "x")
+        answer = conn.answer()
+        assert [m["timestamp"] for m in answer.json()["messages"]] == [stamp]
+        # the same connection goes on
+        conn.request("GET", "/comet/room/1?since=0&wait=0")
+        assert len(conn.answer().json()["messages"]) == 1
+    assert site.get("/comet/room/1?since=-1").status == 400
+    assert site.request("POST", "/comet/x", b"", {
+        "Content-Type": "text/plain"}).status == 400
+
+
+def test_190_07_waiting_cap_is_clear(make_server, mpm):
+    """When all places are taken, the answer is quick and clear, and the
+    site still serves files."""
+    server = make_server(mpm=mpm, threads=16, conf="CometPollTimeout 20s")
+    held, refused = [], 0
+    # event holds far more than threads: nothing to see beyond 40
+    for _ in range(70 if mpm != "event" else 40):
+        conn = server.raw(timeout=10)
+        begin = time.monotonic()
+        conn.request("GET", "/comet/cap?since=0")
+        try:
+            conn.head()
+        except TimeoutError:
+            raise AssertionError("a poll without any answer: %d held"
+                                 % len(held))
+        except OSError:
+            conn.close()
+            continue
+        if conn.status == 200:
+            held.append(conn)
+        else:
+            assert conn.status in (429, 503), conn.raw_head
+            assert conn.headers.get("retry-after")
+            assert json.loads(conn.body())["error"]
+            assert time.monotonic() - begin < 3 * SLOW
+            refused += 1
+            conn.close()
+            if refused == 3:
+                break
+    if mpm != "event":
+        assert refused == 3, "no cap: %d held" % len(held)
+    assert held
+    begin = time.monotonic()
+    assert server.get("/static.txt", timeout=5).status == 200
+    assert time.monotonic() - begin < 1.0 * SLOW
+    server.post("cap", "x")
+    for conn in held:
+        assert json.loads(conn.body())["messages"][0]["body"] == "x"
+        conn.close()
+
+
+def test_190_08_counters_over_all_children(site):
+    """The status counts over all children, whichever answers."""
+    conns = []
+    for _ in range(6):
+        conn = site.raw()
+        conn.request("GET", "/chat/backend.php")
+        conn.head()
+        conns.append(conn)
+    for _ in range(10):
+        assert site.waiting("classic") == 6
+    for i in range(5):
+        site.publish("m%d" % i)
+    assert site.status()["published"] == 5
+    for conn in conns:
+        conn.body()
+        conn.close()
+    wait_until(lambda: site.status()["delivered"] == 6, 3, "delivered")
+
+
+# -- HTTP/2 -----------------------------------------------------------------
+
+@pytest.fixture
+def h2_site(make_server):
+    return make_server(h2=True, threads=32,
+                       conf="CometPollTimeout 2s\nH2MaxWorkers 32\n")
+
+
+def test_190_20_h2_chat(h2_site):
+    """Publish and poll over HTTP/2: the same answers."""
+    with H2(h2_site.port) as conn:
+        done = conn.finish(conn.request("GET", "/chat/backend.php?msg=x"),
+                           5 * SLOW)
+        assert (done.status, done.body()) == (200, b"")
+        done = conn.finish(conn.request("GET", "/chat/backend.php"),
+                           5 * SLOW)
+        data = json.loads(done.body())
+        assert data["msg"] == "x"
+        held = conn.request("GET", "/chat/backend.php?timestamp=%d"
+                            % data["timestamp"])
+        assert not conn.pump(lambda: held.ended, 0.3)
+        h2_site.publish("y")
+        assert json.loads(conn.finish(held, 3 * SLOW).body())["msg"] == "y"
+        done = conn.finish(conn.request(
+            "POST", "/comet/h2", {"content-type": "text/plain"}, b"z"),
+            5 * SLOW)
+        assert done.status == 201
+        done = conn.finish(conn.request(
+            "GET", "/chat/backend.php?timestamp=-1"), 5 * SLOW)
+        assert done.status == 400
+
+
+def test_190_21_h2_no_news(h2_site):
+    """No news over HTTP/2 after CometPollTimeout: a whole answer."""
+    h2_site.publish("x")
+    cursor = h2_site.get("/chat/backend.php").json()["timestamp"]
+    with H2(h2_site.port) as conn:
+        begin = time.monotonic()
+        done = conn.finish(conn.request(
+            "GET", "/chat/backend.php?timestamp=%d" % cursor), 6 * SLOW)
+        assert json.loads(done.body()) == {"msg": "", "timestamp": cursor}
+        assert 1.7 < time.monotonic() - begin < 4 * SLOW
+
+
+def test_190_22_h2_clock(h2_site):
+    """The clock ticks over HTTP/2."""
+    with H2(h2_site.port) as conn:
+        clock = conn.request("GET", "/clock/backend.php")
+        assert conn.pump(lambda: len(clock.pieces) >= 4, 8 * SLOW)
+        assert clock.status == 200
+        gaps = [b[0] - a[0] for a, b in zip(clock.pieces, clock.pieces[1:])]
+        assert all(0.4 < gap < 1.8 * SLOW for gap in gaps), gaps
+        conn.cancel(clock)
+        h2_site.wait_waiting(0, timeout=5)
+
+
+def test_190_23_h2_waiters_do_not_starve(h2_site):
+    """Many waiting polls on one h2 connection do not delay a file on it."""
+    with H2(h2_site.port) as conn:
+        conn.finish(conn.request("GET", "/static.txt"), 5 * SLOW)
+        polls = [conn.request("GET", "/comet/h2-%d?since=0" % i)
+                 for i in range(12)]
+        begin = time.monotonic()
+        done = conn.finish(conn.request("GET", "/static.txt"), 10 * SLOW)
+        assert done.body() == b"a static file\n"
+        assert time.monotonic() - begin < 1.0 * SLOW
+        assert conn.pump(lambda: all(p.ended for p in polls), 10 * SLOW)
+        for poll in polls:
+            assert poll.reset is None
+            assert poll.status in (200, 429, 503), poll.status
+        assert sum(1 for p in polls if p.status == 200) >= 1
+
+
+def test_190_24_h2_gone(h2_site):
+    """A closed h2 connection, a cancelled stream: let go within 5 s."""
+    conn = H2(h2_site.port)
+    one = conn.request("GET", "/clock/backend.php")
+    assert conn.pump(lambda: one.pieces, 5 * SLOW)
+    two = conn.request("GET", "/clock/backend.php")
+    assert conn.pump(lambda: two.pieces or two.ended, 5 * SLOW)
+    conn.cancel(one)
+    h2_site.wait_waiting(1 if not two.ended else 0, timeout=5)
+    conn.close()
+    h2_site.wait_waiting(0, timeout=5)
+
+
+def test_190_25_h2_reload_and_stop(h2_site):
+    """Reload and stop let go of HTTP/2 waiters as well."""
+    h2_site.publish("x")
+    with H2(h2_site.port) as conn:
+        clock = conn.request("GET", "/clock/backend.php")
+        assert conn.pump(lambda: clock.pieces, 5 * SLOW)
+        old = h2_site.graceful()
+        wait_until(lambda: not any(alive(p) for p in old), 5, "old children")
+    with H2(h2_site.port) as conn:
+        clock = conn.request("GET", "/clock/backend.php")
+        assert conn.pump(lambda: clock.pieces, 5 * SLOW)
+        assert h2_site.stop() < 6 * SLOW

@@ -1,0 +1,551 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Waiting without a thread: event MPM, odd clients, slow clients."""
+
+import json
+import os
+import socket
+import statistics
+import time
+
+import pytest
+
+from comet_load import Load
+from http_client import Poller, Raw
+from httpd_env import (SLOW, fd_count, sqlite, thread_count,
+                       wait_until)
+
+pytestmark = pytest.mark.event
+
+TEXT = {"Content-Type": "text/plain"}
+
+
+def held_poll(server, url="/chat/backend.php", cursor=0, **kwargs):
+    """A classic poll whose headers have come: it waits."""
+    conn = server.raw(**kwargs)
+    conn.request("GET", "%s?timestamp=%d" % (url, cursor))
+    assert conn.head() == 200
+    return conn
+
+
+def median_static(server, count=20):
+    took = []
+    for _ in range(count):
+        begin = time.monotonic()
+        assert server.get("/static.txt").status == 200
+        took.append(time.monotonic() - begin)
+    return statistics.median(took)
+
+
+def test_200_01_no_thread_per_client(make_server):
+    """300 polls and 100 clocks on a child with 8 threads: the thread count
+    is unchanged, a file is served, a publish reaches all."""
+    server = make_server(threads=8)
+    server.publish("x")
+    cursor = server.get("/chat/backend.php").json()["timestamp"]
+    child = server.children()[0]
+    median_static(server, 10)
+    before = thread_count(child)
+    with Load(server.port) as load:
+        polls = load.hold(300, "/chat/backend.php?timestamp=%d" % cursor)
+        clocks = load.hold(100, "/clock/backend.php", keep_body=False)
+        server.wait_waiting(400, timeout=10)
+        assert thread_count(child) == before
+        assert median_static(server) < 0.05 * SLOW
+        begin = time.monotonic()
+        server.publish("to all")
+        load.wait(lambda: all(p.end_at for p in polls), 10 * SLOW,
+                  "the publish to reach all")
+        assert max(p.end_at for p in polls) - begin < 1.0 * SLOW
+        assert all(json.loads(p.body)["msg"] == "to all" for p in polls)
+        have = [len(c.pieces) for c in clocks]
+        load.wait(lambda: all(len(c.pieces) >= n + 2
+                              for c, n in zip(clocks, have)),
+                  6 * SLOW, "two more ticks on all clocks")
+        assert not any(c.lost_at for c in clocks)
+        assert thread_count(child) == before
+    server.wait_waiting(0, timeout=5)
+
+
+def test_200_02_keepalive_polls(make_server):
+    """1,000 polls, each held, one after the other on one connection."""
+    server = make_server()
+    lags, cursor = [], 0
+    with server.raw() as page, server.raw() as writer:
+        for i in range(1000):
+            page.request("GET", "/chat/backend.php?timestamp=%d" % cursor)
+            assert page.head() == 200
+            begin = time.monotonic()
+            writer.request("GET", "/chat/backend.php?msg=m%d" % i)
+            data = json.loads(page.body())
+            lags.append(page.stamp - begin)
+            assert writer.answer().status == 200
+            assert data["msg"] == "m%d" % i
+            cursor = data["timestamp"]
+    assert statistics.median(lags) < 0.02 * SLOW, statistics.median(lags)
+    assert max(lags) < 1.0 * SLOW
+    assert len(server.access_lines("timestamp=")) == 1000
+
+
+@pytest.mark.parametrize("early", [False, True], ids=["after", "with"])
+def test_200_03_pipelined(make_server, early):
+    """A request behind a poll ends it with no news; both are answered, in
+    order, on the same connection."""
+    server = make_server()
+    server.publish("x")
+    cursor = server.get("/chat/backend.php").json()["timestamp"]
+    with server.raw() as conn:
+        poll = conn.format("GET", "/chat/backend.php?timestamp=%d" % cursor)
+        file = conn.format("GET", "/static.txt")
+        again = conn.format("GET", "/chat/backend.php?timestamp=0")
+        if early:
+            conn.send(poll + file + again)
+            assert conn.head() == 200
+        else:
+            conn.send(poll)
+            assert conn.head() == 200
+            server.wait_waiting(1, "classic")
+            conn.send(file + again)
+        assert json.loads(conn.body()) == {"msg": "", "timestamp": cursor}
+        assert conn.answer().body == b"a static file\n"
+        assert conn.answer().json()["msg"] == "x"
+        # and once more, held and woken by a message
+        conn.request("GET", "/chat/backend.php?timestamp=%d" % cursor)
+        assert conn.head() == 200
+        server.wait_waiting(1, "classic")
+        server.publish("y")
+        assert json.loads(conn.body())["msg"] == "y"
+
+
+def test_200_04_pipelined_polls(make_server):
+    """Twenty pipelined polls are answered in order; only the last waits."""
+    server = make_server()
+    server.publish("x")
+    cursor = server.get("/chat/backend.php").json()["timestamp"]
+    with server.raw() as conn:
+        conn.send(conn.format("GET", "/chat/backend.php?timestamp=%d"
+                              % cursor) * 20)
+        for _ in range(19):
+            assert conn.answer().json() == {"msg": "", "timestamp": cursor}
+        assert conn.head() == 200
+        server.wait_waiting(1, "classic")
+        assert conn.silent(0.3)
+        server.publish("y")
+        assert json.loads(conn.body())["msg"] == "y"
+
+
+def test_200_05_half_request_behind_a_poll(make_server):
+    """A piece of the next request ends the poll; the rest may come late."""
+    server = make_server()
+    server.publish("x")
+    cursor = server.get("/chat/backend.php").json()["timestamp"]
+    with held_poll(server, cursor=cursor) as conn:
+        server.wait_waiting(1, "classic")
+        conn.send(b"GET /static.txt HT")
+        assert json.loads(conn.body())["msg"] == ""
+        server.wait_waiting(0)
+        conn.send(b"TP/1.1\r\nHost: localhost\r\n\r\n")
+        assert conn.answer().body == b"a static file\n"
+
+
+def test_200_06_poll_with_a_body(make_server):
+    """The body of a held poll is no next request (smuggling)."""
+    server = make_server()
+    server.publish("x")
+    cursor = server.get("/chat/backend.php").json()["timestamp"]
+    inner = b"GET /chat/backend.php?msg=smuggled HTTP/1.1\r\n" \
+            b"Host: localhost\r\n\r\n"
+    with server.raw() as conn:
+        conn.send(conn.format("POST", "/chat/backend.php?timestamp=%d"
+                              % cursor, TEXT, inner))
+        assert conn.head() == 200
+        server.wait_waiting(1, "classic")
+        server.publish("y")
+        assert json.loads(conn.body())["msg"] == "y"
+        conn.request("GET", "/static.txt")
+        assert conn.answer().body == b"a static file\n"
+    with server.raw() as conn:
+        head = conn.format("GET", "/comet/chat?since=%d&wait=1"
+                           % (cursor + 10 ** 5),
+                           {"Content-Length": str(len(inner))})
+        conn.send(head + inner)
+        assert conn.answer().status in (200, 400)
+    assert server.rows("chat") == ["x", "y"]
+
+
+def test_200_07_half_close(make_server):
+    """A client that shuts its sending side is let go within 5 s."""
+    server = make_server()
+    conns = [held_poll(server) for _ in range(5)]
+    clock = server.raw()
+    clock.request("GET", "/clock/backend.php")
+    clock.head()
+    server.wait_waiting(6)
+    for conn in conns + [clock]:
+        conn.sock.shutdown(socket.SHUT_WR)
+    server.wait_waiting(0, timeout=5)
+    for conn in conns + [clock]:
+        wait_until(lambda c=conn: c.at_eof(1) or c.buffer, 5, "the close")
+        conn.close()
+
+
+@pytest.mark.parametrize("how", ["close", "reset"])
+def test_200_08_gone(make_server, how):
+    """Closed clients of every kind: let go within 5 s, no fd is left."""
+    server = make_server(threads=8)
+    child = server.children()[0]
+    left = []
+    for _ in range(2):                  # the first round opens the store
+        conns = []
+        for target in ("/chat/backend.php", "/comet/x",
+                       "/clock/backend.php"):
+            for _ in range(20):
+                conn = server.raw()
+                conn.request("GET", target)
+                conns.append(conn)
+        server.wait_waiting(60)
+        assert fd_count(child) >= 60
+        for conn in conns:
+            getattr(conn, how)()
+        server.wait_waiting(0, timeout=5)
+        # a few of the store's read connections may open at any time
+        wait_until(lambda: fd_count(child) < 45, 5, "the fds to close")
+        left.append(fd_count(child))
+    assert left[1] <= left[0] + 8, left
+
+
+def test_200_09_gone_at_the_same_moment(make_server):
+    """Leaving while being answered harms nobody (100 rounds)."""
+    server = make_server()
+    with Poller(server.port) as page:
+        for i in range(100):
+            conns = [held_poll(server, cursor=page.cursor)
+                     for _ in range(3)]
+            conns[0].close()
+            server.publish("m%d" % i)
+            conns[1].reset()
+            conns[2].close()
+            page.wait_for(i + 1, 5 * SLOW)
+        assert not page.failures
+    server.wait_waiting(0)
+
+
+def test_200_10_never_reads(make_server):
+    """100 clients that never read: the others' latency does not change."""
+    server = make_server(threads=16, conf="CometPollTimeout 40s")
+    big = "x" * 60000
+
+    def lag(page):
+        lags = []
+        for _ in range(10):
+            begin = time.monotonic()
+            have = len(page.messages)
+            server.post("chat", big)
+            page.wait_for(have + 1, 5 * SLOW)
+            lags.append(page.messages[-1][2] - begin)
+        return lags
+
+    stuck = []
+    with Poller(server.port) as page:
+        server.wait_waiting(1)
+        before = lag(page)
+        cursor = page.cursor
+        for i in range(100):
+            conn = Raw(server.port, rcvbuf=2048)
+            if i % 2:
+                conn.request("GET", "/comet/chat?since=%d" % cursor)
+            else:
+                conn.request("GET", "/chat/backend.php?timestamp=%d"
+                             % cursor)
+            stuck.append(conn)
+        server.wait_waiting(101, timeout=10)
+        after = lag(page)
+        assert not page.failures
+        assert median_static(server) < 0.05 * SLOW
+        for conn in stuck:
+            conn.close()
+    allowed = (2 * statistics.median(before) + 0.05) * SLOW
+    assert statistics.median(after) < allowed, (before, after)
+    assert max(after) < 1.0 * SLOW, after
+    server.wait_waiting(0, timeout=5)
+
+
+def test_200_10b_never_reads_a_bulk(make_server):
+    """The same with megabytes at once: 40 messages of 60 kB in one
+    transaction for 50 waiting clients that never read."""
+    server = make_server(threads=16, conf="CometPollTimeout 40s")
+    stuck = []
+    for _ in range(50):
+        conn = Raw(server.port, rcvbuf=2048)
+        conn.request("GET", "/comet/bulk?since=0&limit=1000")
+        stuck.append(conn)
+    server.wait_waiting(50, timeout=10)
+    with Poller(server.port) as page:
+        server.wait_waiting(51)
+        sqlite(server.db, "BEGIN IMMEDIATE;" + "".join(
+            "INSERT INTO message(channel, body) VALUES('bulk', "
+            "printf('%.*c', 60000, 'x'));" for _ in range(40)) + "COMMIT;")
+        lags = []
+        for i in range(10):
+            begin = time.monotonic()
+            server.publish("m%d" % i)
+            page.wait_for(i + 1, 5 * SLOW)
+            lags.append(page.messages[-1][2] - begin)
+        assert statistics.median(lags) < 0.1 * SLOW, lags
+        assert max(lags) < 1.0 * SLOW, lags
+        assert median_static(server) < 0.05 * SLOW
+        assert not page.failures
+    with server.raw() as good:
+        good.request("GET", "/comet/bulk?since=0&limit=1000&wait=0")
+        got, data = [], good.answer().json()
+        while data["messages"]:
+            got += data["messages"]
+            good.request("GET", "/comet/bulk?since=%d&limit=1000&wait=0"
+                         % data["timestamp"])
+            data = good.answer().json()
+        assert len(got) == 40
+    for conn in stuck:
+        conn.close()
+    server.wait_waiting(0, timeout=5)
+
+
+def test_200_11_never_reads_a_clock(make_server):
+    """Clocks that are never read do not hold up those that are."""
+    server = make_server(conf="CometTick 100ms")
+    stuck = []
+    for _ in range(50):
+        conn = Raw(server.port, rcvbuf=2048)
+        conn.request("GET", "/clock/backend.php")
+        stuck.append(conn)
+    with server.raw() as good:
+        good.request("GET", "/clock/backend.php")
+        good.head()
+        good.chunk()
+        server.wait_waiting(51, "clock", timeout=10)
+        stamps = []
+        end = time.monotonic() + 4
+        while time.monotonic() < end:
+            good.chunk()
+            stamps.append(good.stamp)
+        gaps = [b - a for a, b in zip(stamps, stamps[1:])]
+        assert len(stamps) >= 35, len(stamps)
+        assert max(gaps) < 0.5 * SLOW, max(gaps)
+    assert median_static(server) < 0.05 * SLOW
+    for conn in stuck:
+        conn.close()
+    server.wait_waiting(0, timeout=5)
+
+
+def test_200_12_never_reads_a_history(make_server):
+    """40 clients that ask for megabytes of history and read none of it do
+    not take the 16 threads away from the others."""
+    server = make_server(threads=16)
+    for _ in range(60):
+        server.post("big", "x" * 60000)
+    stuck = []
+    for _ in range(40):
+        conn = Raw(server.port, rcvbuf=2048)
+        conn.request("GET", "/comet/big?since=0&limit=1000&wait=0")
+        stuck.append(conn)
+    with Poller(server.port) as page:
+        server.wait_waiting(1, "classic")
+        for i in range(5):
+            begin = time.monotonic()
+            server.publish("m%d" % i)
+            page.wait_for(i + 1, 5 * SLOW)
+            assert page.messages[-1][2] - begin < 1.0 * SLOW
+    assert median_static(server) < 0.05 * SLOW
+    for conn in stuck:
+        conn.close()
+
+
+def test_200_13_slow_reader_gets_all(make_server):
+    """A client that reads slowly gets its whole answer, unharmed."""
+    server = make_server()
+    text = "".join(chr(0x4e00 + i % 5000) for i in range(20000))
+    with Raw(server.port, rcvbuf=2048, timeout=30) as conn:
+        conn.request("GET", "/comet/slow?since=0")
+        server.wait_waiting(1)
+        server.post("slow", text)
+        conn.head()
+        got = b""
+        while True:
+            time.sleep(0.002)               # it is a slow client
+            data = conn.sock.recv(1024)
+            conn.buffer += data
+            if conn.buffer.endswith(b"0\r\n\r\n") or not data:
+                break
+        got = conn.body()
+        assert json.loads(got)["messages"][0]["body"] == text
+        conn.request("GET", "/static.txt")
+        assert conn.answer().status == 200
+
+
+def test_200_14_slow_reader_of_a_late_answer(make_server):
+    """A poll answered by the hub to a client whose window is full: whole,
+    when it reads at last."""
+    server = make_server()
+    text = "y" * 65000
+    conns = []
+    for _ in range(8):
+        conn = Raw(server.port, rcvbuf=8192, timeout=20)
+        conn.request("GET", "/comet/late?since=0")
+        conns.append(conn)
+    server.wait_waiting(8)
+    server.post("late", text)
+    with Poller(server.port, "/chat/backend.php") as page:
+        server.publish("others go on")
+        page.wait_for(1, 5 * SLOW)
+    for conn in conns:
+        data = conn.answer().json()
+        assert [m["body"] for m in data["messages"]] == [text]
+        conn.close()
+
+
+def test_200_15_keepalive_expires(make_server):
+    """After a poll's answer the connection obeys KeepAliveTimeout."""
+    server = make_server(conf="KeepAliveTimeout 1")
+    with held_poll(server) as conn:
+        server.publish("x")
+        conn.body()
+        begin = time.monotonic()
+        assert conn.at_eof(5 * SLOW)
+        assert 0.5 < time.monotonic() - begin < 4 * SLOW
+
+
+def test_200_16_keepalive_shorter_than_poll(make_server):
+    """KeepAliveTimeout and RequestReadTimeout do not end a held poll."""
+    server = make_server(conf="KeepAliveTimeout 1\n"
+                         "RequestReadTimeout header=1 body=1\n")
+    with held_poll(server) as conn:
+        assert conn.silent(3.0)
+        server.publish("x")
+        assert json.loads(conn.body())["msg"] == "x"
+
+
+@pytest.mark.parametrize("how", ["header", "KeepAlive off", "http10"])
+def test_200_17_without_keepalive(make_server, how):
+    """Polls without keep-alive end with the connection."""
+    server = make_server(
+        keepalive="off" if how == "KeepAlive off" else "on")
+    with server.raw() as conn:
+        conn.request("GET", "/chat/backend.php", {
+            "Connection": "close"} if how == "header" else {},
+            version="1.0" if how == "http10" else "1.1")
+        assert conn.head() == 200
+        server.wait_waiting(1)
+        server.publish("x")
+        assert json.loads(conn.body())["msg"] == "x"
+        assert conn.at_eof(3 * SLOW)
+    server.wait_waiting(0)
+
+
+def test_200_18_max_keepalive_requests(make_server):
+    """MaxKeepAliveRequests counts polls as requests."""
+    server = make_server(max_keepalive=3)
+    with server.raw() as conn:
+        cursor = 0
+        for i in range(4):          # httpd keeps it alive 3 times
+            conn.request("GET", "/chat/backend.php?timestamp=%d" % cursor)
+            assert conn.head() == 200
+            server.wait_waiting(1)
+            server.publish("m%d" % i)
+            cursor = json.loads(conn.body())["timestamp"]
+            assert ("close" in conn.headers.get("connection", "")) \
+                == (i == 3)
+        assert "close" in conn.headers.get("connection", "")
+        assert conn.at_eof(3 * SLOW)
+
+
+def cpu_seconds(pid):
+    with open("/proc/%d/stat" % pid) as stat:
+        fields = stat.read().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def test_200_19_idle_costs_nothing(make_server):
+    """100 waiting clients and no news: next to no CPU."""
+    server = make_server()
+    conns = [held_poll(server) for _ in range(100)]
+    server.wait_waiting(100)
+    child = server.children()[0]
+    before = cpu_seconds(child)
+    time.sleep(2.0)                         # what is measured is idleness
+    used = cpu_seconds(child) - before
+    for conn in conns:
+        conn.close()
+    assert used < 0.1 * SLOW, used
+
+
+def test_200_20_outlives_timeout_by_polling(make_server):
+    """Pages poll on and on although Timeout is 2 s; none sees an error."""
+    server = make_server(timeout=2, conf="KeepAliveTimeout 1")
+    with Poller(server.port) as page:
+        wait_until(lambda: len(page.quiet) >= 3, 10, "three no-news answers")
+        server.publish("x")
+        page.wait_for(1, 5 * SLOW)
+        assert not page.failures
+        assert page.connects == 1, "the connection was not kept"
+
+
+def test_200_21_access_log(make_server):
+    """Each poll and each stream is one line in the access log."""
+    server = make_server()
+    for i in range(5):
+        with held_poll(server, cursor=0) as conn:
+            server.wait_waiting(1)
+            if i % 2:
+                server.publish("x")
+                conn.body()
+                server.get("/comet-status")
+                # so that the next one waits again
+                sqlite(server.db, "DELETE FROM message;")
+        server.wait_waiting(0)
+    clock = server.raw()
+    clock.request("GET", "/clock/backend.php")
+    clock.head()
+    clock.chunk()
+    clock.close()
+    server.wait_waiting(0)
+    wait_until(lambda: len(server.access_lines("timestamp=")) == 5, 5,
+               "5 lines")
+    wait_until(lambda: len(server.access_lines("/clock/")) == 1, 5,
+               "a line for the clock")
+    for line in server.access_lines("timestamp=") \
+            + server.access_lines("/clock/"):
+        assert line.split()[2] == "200", line
+
+
+def test_200_22_fan_out_in_order(make_server):
+    """200 pages, 20 messages in a row: each page all, in order."""
+    server = make_server(threads=16)
+    with Load(server.port) as load:
+        pages = load.follow(200, "classic", "/chat/backend.php")
+        server.wait_waiting(200, "classic", timeout=10)
+        want = ["m%d" % i for i in range(20)]
+        for text in want:
+            server.publish(text)
+        load.wait(lambda: all(len(p.bodies) >= 20 for p in pages),
+                  20 * SLOW, "all messages on all pages")
+        for page in pages:
+            assert page.bodies == want
+            assert not page.errors
+    server.wait_waiting(0)
+    assert server.status()["delivered"] == 200 * 20
+
+
+def test_200_23_register_then_replay(make_server):
+    """Polls that come exactly while messages are committed miss none."""
+    server = make_server()
+    with Load(server.port) as load:
+        pages = load.follow(20, "endpoint", "/comet/race")
+        sent = []
+        with server.raw() as writer:
+            for i in range(500):
+                writer.request("POST", "/comet/race", TEXT, b"m%d" % i)
+                assert writer.answer().status == 201
+                sent.append("m%d" % i)
+        load.wait(lambda: all(len(p.bodies) >= 500 for p in pages),
+                  20 * SLOW, "500 messages on 20 pages")
+        for page in pages:
+            assert page.bodies == sent
+            assert not page.errors

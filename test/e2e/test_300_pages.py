@@ -1,0 +1,443 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The pages, the original ones and today's, in a real headless Chromium."""
+
+import os
+import shutil
+import sqlite3
+import statistics
+import tempfile
+import time
+
+import pytest
+
+from http_client import gather
+from httpd_env import REPO, SLOW, wait_until
+
+pytestmark = [pytest.mark.browser, pytest.mark.bound(120)]
+
+CHROMIUM = os.environ.get("COMET_CHROMIUM", "/usr/bin/chromium")
+DRIVER = os.environ.get("COMET_CHROMEDRIVER", "/usr/bin/chromedriver")
+PROTOTYPE = os.environ.get(
+    "COMET_PROTOTYPE", "/usr/share/javascript/prototype/prototype.js")
+FLAGS = ["--headless=new", "--no-sandbox", "--disable-gpu",
+         "--disable-quic", "--no-first-run",
+         "--disable-background-networking", "--disable-component-update",
+         "--disable-sync", "--disable-dev-shm-usage",
+         "--disable-extensions", "--no-default-browser-check"]
+
+# How each chat page is driven and read.
+CHATS = {
+    "original": {
+        "url": "/chat/original.html",
+        "rows": "return [...document.querySelectorAll('#content > div')]"
+                ".map(d => d.textContent).filter(t => t !== '')",
+        "markup": "return document.querySelectorAll("
+                  "'#content b, #content img, #content script').length",
+        "ready": "return typeof comet === 'object'"
+                 " && document.readyState === 'complete'",
+        "send": "document.querySelector('#word').value = arguments[0];"
+                "document.querySelector('input[type=submit]').click()",
+        "box": "#content"},
+    "today": {
+        "url": "/chat/",
+        "rows": "return [...document.querySelectorAll("
+                "'#log li.row:not(.sending) .body')]"
+                ".map(d => d.textContent)",
+        "markup": "return document.querySelectorAll('#log .body *').length",
+        "ready": "return document.querySelector('#status')?.dataset.state"
+                 " === 'connected'",
+        "send": "document.querySelector('#message').value = arguments[0];"
+                "document.querySelector('#send').click()",
+        "box": "#log"},
+}
+
+TEXTS = ["hello", "中文 聊天", "emoji 😀👩‍👩‍👧", "\"double\" and 'single'",
+         "<b>bold?</b>", "a & b &amp; c", "<img src=x onerror=alert(1)>",
+         "</script><script>alert(2)</script>", "x" * 4096,
+         "50% + 2 = 100%?", "back\\slash /slash", "{\"json\": [1]}",
+         "0", "é" * 300, "عربى", "&lt;b&gt;", "#hash;semi=colon",
+         "%41%zz", "\u2028line", "last one"]
+
+
+class Browser:
+    """A Chromium with one profile and any number of tabs."""
+
+    def __init__(self, port):
+        from selenium import webdriver
+        from selenium.webdriver.chrome.service import Service
+        os.environ.setdefault("NO_PROXY", "127.0.0.1,localhost")
+        self.port = port
+        self.profile = tempfile.mkdtemp(prefix="comet-chromium-")
+        options = webdriver.ChromeOptions()
+        options.binary_location = CHROMIUM
+        options.page_load_strategy = "none"     # a clock never finishes
+        for flag in FLAGS + ["--user-data-dir=" + self.profile]:
+            options.add_argument(flag)
+        options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+        self.driver = webdriver.Chrome(service=Service(DRIVER),
+                                       options=options)
+        self.driver.set_script_timeout(20)
+        self.first = self.driver.current_window_handle
+
+    def close(self):
+        try:
+            self.driver.quit()
+        finally:
+            shutil.rmtree(self.profile, ignore_errors=True)
+
+    def reset(self):
+        """Close all tabs but an empty one."""
+        for handle in self.driver.window_handles:
+            if handle != self.first:
+                self.driver.switch_to.window(handle)
+                self.driver.close()
+        self.driver.switch_to.window(self.first)
+
+    def open(self, path):
+        """A new tab with a page; its Tab."""
+        self.driver.switch_to.window(self.first)
+        self.driver.switch_to.new_window("tab")
+        tab = Tab(self, self.driver.current_window_handle)
+        self.driver.get("http://127.0.0.1:%d%s" % (self.port, path))
+        wait_until(lambda: path in tab.js("return location.href"), 10,
+                   "the navigation to " + path)
+        return tab
+
+    def chat(self, kind):
+        tab = self.open(CHATS[kind]["url"])
+        tab.kind = CHATS[kind]
+        wait_until(lambda: tab.js(tab.kind["ready"]), 15,
+                   "the %s page" % kind)
+        return tab
+
+
+class Tab:
+    """One tab of a browser."""
+
+    def __init__(self, browser, handle):
+        self.browser, self.handle, self.kind = browser, handle, None
+
+    def js(self, script, *args):
+        driver = self.browser.driver
+        if driver.current_window_handle != self.handle:
+            driver.switch_to.window(self.handle)
+        return driver.execute_script(script, *args)
+
+    def send(self, text):
+        self.js(self.kind["send"], text)
+
+    def rows(self):
+        return self.js(self.kind["rows"])
+
+    def wait_rows(self, want, timeout=10.0):
+        """Wait until exactly these texts are shown, in this order."""
+        end = time.monotonic() + timeout * SLOW
+        while True:
+            got = self.rows()
+            if got == want:
+                return
+            assert len(got) <= len(want) or got[:len(want)] != want, \
+                "more than there is: %r" % got
+            assert time.monotonic() < end, "shown %d: %r\nwanted %d: %r" \
+                % (len(got), [g[:40] for g in got], len(want),
+                   [w[:40] for w in want])
+            time.sleep(0.05)
+
+    def close(self):
+        driver = self.browser.driver
+        driver.switch_to.window(self.handle)
+        driver.close()
+        driver.switch_to.window(self.browser.first)
+
+    def watch(self, selector):
+        """Record [wall ms, text] at each change of an element."""
+        self.js("""
+          const box = document.querySelector(arguments[0]);
+          window.seen = [];
+          new MutationObserver(() => window.seen.push(
+            [performance.timeOrigin + performance.now(), box.textContent]))
+            .observe(box, {childList: true, characterData: true,
+                           subtree: true});""", selector)
+
+    def seen(self):
+        return self.js("return window.seen")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def tools():
+    if os.environ.get("COMET_BROWSER") == "none":
+        pytest.skip("COMET_BROWSER=none")
+    for path in (CHROMIUM, DRIVER, PROTOTYPE):
+        assert os.path.exists(path), "missing: " + path
+
+
+@pytest.fixture
+def pages(make_server):
+    """A server with the pages, as `make run` maps them."""
+    server = make_server(start=False, conf="""
+      CometPollTimeout 4s
+      AddType image/svg+xml .svg
+      Alias /clock/prototype.js "{docroot}/prototype.js"
+      Alias /chat/prototype.js "{docroot}/prototype.js"
+    """)
+    shutil.copytree(os.path.join(REPO, "htdocs"), server.docroot,
+                    dirs_exist_ok=True)
+    shutil.copy(PROTOTYPE, os.path.join(server.docroot, "prototype.js"))
+    for folder, _, names in os.walk(server.docroot):
+        os.chmod(folder, 0o755)
+        for name in names:
+            os.chmod(os.path.join(folder, name), 0o644)
+    server.keep_port = True
+    return server.start()
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    browser = Browser(0)
+    yield browser
+    browser.close()
+
+
+@pytest.fixture
+def browser(chromium, pages):
+    chromium.port = pages.port
+    yield chromium
+    chromium.reset()
+
+
+def test_300_01_original_clock(browser):
+    """The original clock: at least 5 ticks in 8 s, each one singly."""
+    tab = browser.open("/clock/original.html")
+    wait_until(lambda: tab.js(
+        "return !!document.querySelector('#content')"), 10, "the page")
+    tab.watch("#content")
+    begin = time.time()
+    wait_until(lambda: len(tab.seen()) >= 5, 8, "5 ticks in 8 s", 0.2)
+    assert time.time() - begin < 8 * SLOW
+    ticks = tab.seen()
+    values = [int(text) for _, text in ticks]
+    # the first tick and the first whole second may tell the same second
+    assert values == sorted(values)
+    assert values[1:] == list(range(values[1], values[1] + len(values) - 1))
+    gaps = [b[0] - a[0] for a, b in zip(ticks, ticks[1:])]
+    assert all(400 <= gap <= 1800 * SLOW for gap in gaps), gaps
+    assert abs(values[-1] - time.time()) < 3
+
+
+def test_300_02_todays_clock(browser):
+    """Today's clock ticks, says that it is connected, shows its state."""
+    tab = browser.open("/clock/")
+    wait_until(lambda: tab.js("return document.querySelector('#status')"
+                              "?.dataset.state === 'connected'"), 10,
+               "the first tick")
+    tab.watch("#unix")
+    wait_until(lambda: len({t for _, t in tab.seen()}) >= 5, 8,
+               "5 ticks in 8 s", 0.2)
+    values = sorted({int(t) for _, t in tab.seen() if t.isdigit()})
+    assert values == list(range(values[0], values[0] + len(values)))
+
+
+@pytest.mark.parametrize("kinds", [("original", "original"),
+                                   ("today", "today"),
+                                   ("original", "today")],
+                         ids=lambda k: "-".join(k))
+def test_300_03_two_chats(browser, pages, kinds):
+    """Two pages, 20 messages of every sort: each once, in order, as text,
+    on both."""
+    one, two = browser.chat(kinds[0]), browser.chat(kinds[1])
+    for i, text in enumerate(TEXTS):
+        (one, two)[i % 2].send(text)
+        # the next one when this one is stored: the order is the writer's
+        wait_until(lambda n=i: len(pages.rows("chat")) == n + 1, 8,
+                   "message %d stored" % i)
+    assert pages.rows("chat") == TEXTS
+    for tab in (one, two):
+        tab.wait_rows(TEXTS)
+        assert tab.js(tab.kind["markup"]) == 0, "markup was interpreted"
+    # a reload shows the same history, once
+    three = browser.chat(kinds[0])
+    three.wait_rows(TEXTS)
+
+
+@pytest.mark.parametrize("kind", ["original", "today"])
+def test_300_04_burst(browser, pages, kind):
+    """10 messages within a second, 40 in parallel from elsewhere: all
+    shown, in the store's order, none twice."""
+    tab = browser.chat(kind)
+    for i in range(10):
+        pages.publish("b%d" % i)
+    tab.wait_rows(["b%d" % i for i in range(10)])
+    gather([lambda i=i: [pages.post("chat", "p%d-%d" % (i, j))
+                         for j in range(8)] for i in range(5)])
+    tab.wait_rows(pages.rows("chat"))
+    assert len(pages.rows("chat")) == 50
+
+
+@pytest.mark.parametrize("kind", ["original", "today"])
+def test_300_05_away(browser, pages, kind):
+    """10 messages while the page is closed: all there, in order, once."""
+    tab = browser.chat(kind)
+    tab.send("before")
+    tab.wait_rows(["before"])
+    tab.close()
+    want = ["before"] + ["away%d" % i for i in range(10)]
+    for text in want[1:]:
+        pages.publish(text)
+    tab = browser.chat(kind)
+    tab.wait_rows(want)
+    pages.publish("live")
+    tab.wait_rows(want + ["live"])
+
+
+@pytest.mark.parametrize("kind", ["original", "today"])
+def test_300_06_six_tabs(browser, pages, kind):
+    """Six tabs of one profile: one can publish, all six show it."""
+    tabs = [browser.chat(kind) for _ in range(6)]
+    tabs[5].send("from the sixth")
+    for tab in tabs:
+        tab.wait_rows(["from the sixth"], timeout=20)
+    tabs[0].send("from the first")
+    for tab in tabs:
+        tab.wait_rows(["from the sixth", "from the first"], timeout=20)
+
+
+@pytest.mark.parametrize("kind", ["original", "today"])
+def test_300_07_kill_and_start(browser, pages, kind):
+    """kill -9 of the server and a new start: history there, the page goes
+    on by itself, nothing twice."""
+    tab = browser.chat(kind)
+    tab.send("before the kill")
+    tab.wait_rows(["before the kill"])
+    pages.kill()
+    if kind == "today":
+        wait_until(lambda: tab.js("return document.querySelector('#status')"
+                                  ".dataset.state") != "connected", 10,
+                   "the page to say so")
+    pages.start()
+    pages.publish("after the kill")
+    tab.wait_rows(["before the kill", "after the kill"], timeout=20)
+    tab.send("and on")
+    tab.wait_rows(["before the kill", "after the kill", "and on"],
+                  timeout=20)
+
+
+def test_300_08_clock_after_kill(browser, pages):
+    """Today's clock comes back by itself after kill -9 and a start."""
+    tab = browser.open("/clock/")
+    state = "return document.querySelector('#status')?.dataset.state"
+    wait_until(lambda: tab.js(state) == "connected", 10, "a tick")
+    pages.kill()
+    wait_until(lambda: tab.js(state) in ("reconnecting", "offline"), 10,
+               "the page to say so")
+    pages.start()
+    wait_until(lambda: tab.js(state) == "connected", 20, "ticks again", 0.1)
+    tab.watch("#unix")
+    wait_until(lambda: len(tab.seen()) >= 2, 6, "two more ticks", 0.1)
+
+
+@pytest.mark.parametrize("kind", ["original", "today"])
+def test_300_09_reload_of_the_server(browser, pages, kind):
+    """A graceful reload goes unnoticed: no 5 s pause, nothing lost."""
+    tab = browser.chat(kind)
+    pages.publish("one")
+    tab.wait_rows(["one"])
+    pages.graceful()
+    begin = time.monotonic()
+    pages.publish("two")
+    tab.wait_rows(["one", "two"], timeout=4)
+    assert time.monotonic() - begin < 4 * SLOW
+
+
+@pytest.mark.parametrize("kind", ["original", "today"])
+def test_300_10_outside_insert(browser, pages, kind):
+    """An INSERT by another process is on the page within 50 ms of its
+    commit; a DELETE is gone from the next replay."""
+    tab = browser.chat(kind)
+    tab.watch(tab.kind["box"])
+    db = sqlite3.connect(pages.db, isolation_level=None, timeout=5)
+    lags = []
+    for i in range(12):
+        pages.wait_waiting(1)
+        db.execute("INSERT INTO message(channel, body) VALUES('chat', ?)",
+                   ("cron%02d" % i,))
+        committed = time.time() * 1000
+        stamp = wait_until(lambda n=i: next(
+            (s for s, text in tab.seen() if "cron%02d" % n in text), None),
+            5, "the row on the page", 0.05)
+        lags.append(stamp - committed)
+    assert statistics.median(lags) < 50 * SLOW, lags
+    tab.wait_rows(["cron%02d" % i for i in range(12)])
+    db.execute("DELETE FROM message WHERE body='cron03'")
+    db.close()
+    again = browser.chat(kind)
+    again.wait_rows(["cron%02d" % i for i in range(12) if i != 3])
+
+
+def test_300_11_poll_timeouts_show_nothing(browser, pages):
+    """No-news answers (every 4 s here) leave no trace on the pages."""
+    tabs = [browser.chat("original"), browser.chat("today")]
+    pages.publish("x")
+    for tab in tabs:
+        tab.wait_rows(["x"])
+    lines = len(pages.access_lines("backend.php?timestamp="))
+    wait_until(lambda: len(pages.access_lines("backend.php?timestamp="))
+               >= lines + 2, 12, "two no-news answers", 0.2)
+    for tab in tabs:
+        tab.wait_rows(["x"])
+    assert tabs[0].js("return document.querySelector('#content')"
+                      ".textContent.trim()") == "x"
+
+
+def test_300_12_own_message_at_once(browser, pages):
+    """Today's chat shows one's own message at once and then only once,
+    and keeps it when the server cannot store it."""
+    tab = browser.chat("today")
+    lock = sqlite3.connect(pages.db, isolation_level=None)
+    lock.execute("BEGIN IMMEDIATE")
+    tab.send("mine")
+    assert tab.js("return [...document.querySelectorAll('#log li .body')]"
+                  ".map(d => d.textContent)") == ["mine"]
+    lock.execute("ROLLBACK")
+    lock.close()
+    wait_until(lambda: pages.rows("chat") == ["mine"]
+               or tab.js("return !!document.querySelector("
+                         "'#log li.failed')"), 10, "an outcome")
+    if pages.rows("chat") == ["mine"]:
+        tab.wait_rows(["mine"])
+
+
+def test_300_13_no_errors_in_the_console(browser, pages):
+    """None of the pages logs an error or asks for what is not there."""
+    browser.driver.get_log("browser")       # of the tests before
+    for path in ("/", "/clock/", "/chat/", "/clock/original.html",
+                 "/chat/original.html"):
+        tab = browser.open(path)
+        wait_until(lambda: tab.js(
+            "return document.readyState") == "complete", 10, path)
+        errors = [e for e in browser.driver.get_log("browser")
+                  if e["level"] == "SEVERE"
+                  and "favicon.ico" not in e["message"]
+                  and ":%d/" % pages.port in e["message"]]
+        assert not errors, (path, errors)
+    missing = [x for x in pages.access_lines() if x.split()[2] == "404"
+               and "favicon.ico" not in x]
+    assert not missing, missing
+
+
+def test_300_14_narrow_and_dark(browser, pages):
+    """Today's pages fit a phone (no sideways scrolling), light and dark."""
+    browser.driver.switch_to.window(browser.first)
+    for path in ("/", "/clock/", "/chat/"):
+        tab = browser.open(path)
+        wait_until(lambda: tab.js(
+            "return document.readyState") != "loading", 10, path)
+        for scheme in ("light", "dark"):
+            browser.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {
+                "features": [{"name": "prefers-color-scheme",
+                              "value": scheme}]})
+            browser.driver.execute_cdp_cmd(
+                "Emulation.setDeviceMetricsOverride",
+                {"width": 360, "height": 640, "deviceScaleFactor": 2,
+                 "mobile": True})
+            wide = tab.js("return document.documentElement.scrollWidth")
+            assert wide <= 360, (path, wide)

@@ -1,0 +1,359 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The figures, in full size: part of `make check-long` only."""
+
+import os
+import random
+import signal
+import statistics
+import threading
+import time
+
+import pytest
+
+from comet_load import Load, quantile
+from httpd_env import (MPMS, SANITIZER, SLOW, alive, fd_count, pss_kb, sqlite,
+                       thread_count, wait_until)
+
+pytestmark = pytest.mark.long
+
+# conf/'s tuned example in small: one event child, 25 threads. 80 % of
+# 25 + 24 * 250 connections may wait: 4,820.
+TUNED = """ServerLimit 1
+StartServers 1
+ThreadLimit 25
+ThreadsPerChild 25
+MaxRequestWorkers 25
+MinSpareThreads 25
+MaxSpareThreads 25
+AsyncRequestWorkerFactor 250
+MaxConnectionsPerChild 0
+"""
+
+
+def report(request, text):
+    """A figure for the closing note, shown by pytest -s and in the log."""
+    print("\n[%s] %s" % (request.node.name, text))
+
+
+@pytest.mark.event
+@pytest.mark.bound(240)
+def test_900_01_four_thousand(make_server, request):
+    """2,000 polls and 2,000 clocks on one event child with 25 threads."""
+    server = make_server(mpm="event", mpm_conf=TUNED,
+                         conf="CometMaxSubscribers 4500\n"
+                              "CometPollTimeout 45s\nListenBacklog 2000\n")
+    server.publish("x")
+    cursor = server.get("/chat/backend.php").json()["timestamp"]
+    child = server.children()[0]
+    for _ in range(20):
+        server.get("/static.txt")
+    before = thread_count(child)
+    memory = pss_kb(child)
+    with Load(server.port) as load:
+        begin = time.monotonic()
+        clocks = load.hold(2000, "/clock/backend.php", keep_body=False,
+                           timeout=60 * SLOW)
+        polls = load.hold(2000, "/chat/backend.php?timestamp=%d" % cursor,
+                          timeout=60 * SLOW)
+        server.wait_waiting(4000, timeout=15)
+        opened = time.monotonic() - begin
+        assert thread_count(child) == before
+        took, over = [], threading.Event()
+
+        def files():
+            while len(took) < 20 or not over.is_set():
+                begin = time.monotonic()
+                server.get("/static.txt")
+                took.append(time.monotonic() - begin)
+
+        # the burst: publishing to all 2,000 while files are asked for
+        thread = threading.Thread(target=files, daemon=True)
+        thread.start()
+        begin = time.monotonic()
+        server.publish("to all 2,000")
+        load.wait(lambda: all(p.end_at for p in polls), 20 * SLOW,
+                  "the publish to reach all 2,000")
+        over.set()
+        thread.join(30)
+        reach = [p.end_at - begin for p in polls]
+        assert all(b"to all 2,000" in p.body for p in polls)
+        have = [len(c.pieces) for c in clocks]
+        load.wait(lambda: all(len(c.pieces) >= n + 3
+                              for c, n in zip(clocks, have)), 15 * SLOW,
+                  "three more ticks on all clocks")
+        assert not any(c.lost_at for c in clocks)
+        assert thread_count(child) == before
+        median = statistics.median(took)
+        report(request, "4,000 open in %.1f s; %d threads before and "
+               "after; file median %.1f ms; a publish reached 2,000 in "
+               "p50 %.0f ms, max %.0f ms; %d KiB PSS for 4,000"
+               % (opened, before, median * 1000,
+                  quantile(reach, 0.5) * 1000, max(reach) * 1000,
+                  pss_kb(child) - memory))
+        assert median < 0.05 * SLOW, took
+    server.wait_waiting(0, timeout=10)
+
+
+@pytest.mark.event
+@pytest.mark.bound(300)
+def test_900_02_ten_reloads(make_server, request):
+    """10 graceful reloads with 500 waiting at 100 publishes a second:
+    exact sequences, old children gone in < 3 s, access lines = requests."""
+    server = make_server(mpm="event", children=2, threads=25, conf=(
+        "CometMaxSubscribers 2000\nCometPublishTimeout 10s\n"))
+    gone = []
+    with Load(server.port) as load:
+        pages = load.follow(460, "endpoint", "/comet/chat")
+        pages += load.follow(40, "classic", "/chat/backend.php")
+        server.wait_waiting(500, timeout=15)
+        pubs = load.publish(2, "/comet/chat", "p", pause=0.02)
+        for _ in range(10):
+            have = sum(len(p.acked) for p in pubs)
+            wait_until(lambda h=have: sum(len(p.acked) for p in pubs)
+                       >= h + 100, 20, "100 more messages")
+            begin = time.monotonic()
+            old = server.graceful()
+            wait_until(lambda o=old: not any(alive(p) for p in o), 10,
+                       "the old children to be gone")
+            gone.append(time.monotonic() - begin)
+        load.finish(pubs)
+        assert not any(p.errors for p in pubs), [p.errors for p in pubs]
+        rows = server.rows("chat")
+        acked = {t for p in pubs for _, t in p.acked}
+        unsure = {t for p in pubs for t in p.unsure}
+        assert acked <= set(rows) <= acked | unsure
+        assert len(rows) == len(set(rows))
+        load.wait(lambda: all(len(p.bodies) >= len(rows) for p in pages),
+                  120 * SLOW, "every page to have every message")
+        for page in pages:
+            assert page.bodies == rows
+            assert not page.errors, page.errors
+        server.wait_waiting(500, timeout=10)
+        refused = load.refused
+        load.drop(pages)
+    server.wait_waiting(0)
+    server.stop()
+    requests = sum(p.requests for p in pages)
+    lines = len(server.access_lines("GET /comet/chat?since")) \
+        + len(server.access_lines("timestamp="))
+    report(request, "%d messages to 500 clients; old children gone in max "
+           "%.2f s; %d requests, %d access lines; %d connects refused"
+           % (len(rows), max(gone), requests, lines, refused))
+    assert lines == requests
+    assert max(gone) < 3 * SLOW, gone
+    assert refused == 0
+
+
+@pytest.mark.bound(120)
+@pytest.mark.parametrize("other", ["worker", "prefork"])
+def test_900_03_reload_other_mpms(make_server, other, request):
+    """One reload under publishing on worker and prefork."""
+    if other not in MPMS:
+        pytest.skip(other + " not chosen")
+    server = make_server(mpm=other, children=2, threads=32)
+    with Load(server.port) as load:
+        pages = load.follow(6, "endpoint", "/comet/chat")
+        server.wait_waiting(6)
+        pubs = load.publish(2, "/comet/chat", "p", pause=0.02)
+        wait_until(lambda: sum(len(p.acked) for p in pubs) >= 100, 20, "100")
+        begin = time.monotonic()
+        old = server.graceful()
+        wait_until(lambda: not any(alive(p) for p in old), 10, "old gone")
+        took = time.monotonic() - begin
+        have = sum(len(p.acked) for p in pubs)
+        wait_until(lambda: sum(len(p.acked) for p in pubs) >= have + 100,
+                   20, "100 more")
+        load.finish(pubs)
+        rows = server.rows("chat")
+        load.wait(lambda: all(len(p.bodies) >= len(rows) for p in pages),
+                  30 * SLOW, "every page to have every message")
+        for page in pages:
+            assert page.bodies == rows
+            assert not page.errors, page.errors
+        server.wait_waiting(6)
+        load.drop(pages)
+    server.wait_waiting(0)
+    server.stop()
+    assert len(server.access_lines("GET /comet/chat?since")) \
+        == sum(p.requests for p in pages)
+    report(request, "old children gone in %.2f s" % took)
+    assert took < 3 * SLOW
+
+
+@pytest.mark.event
+@pytest.mark.bound(400)
+def test_900_04_twenty_thousand_connects(make_server, request):
+    """20,000 connects of every kind leave no fd, no memory, no counter."""
+    server = make_server(mpm="event", mpm_conf=TUNED)
+    child = server.children()[0]
+    targets = ["/chat/backend.php", "/comet/x?since=0",
+               "/clock/backend.php", "/static.txt"]
+
+    def round_trip(load, number):
+        conns = []
+        for target in targets:
+            conns += load.hold(100, target, timeout=30 * SLOW)
+        if number % 10 == 3:
+            server.publish("news %d" % number)
+        load.drop(conns)
+        if number % 10 == 3:
+            sqlite(server.db, "DELETE FROM message;")
+        server.wait_waiting(0, timeout=10)
+        return fd_count(child), pss_kb(child), thread_count(child)
+
+    with Load(server.port, connects_at_once=64) as load:
+        # warm: each thread that reads may open a connection to the store,
+        # up to a fixed number; that has an end
+        warm = [round_trip(load, i) for i in range(10)]
+        while max(f[0] for f in warm[-10:]) \
+                > max(f[0] for f in warm[:-10] or [(0,)]) + 1:
+            assert len(warm) < 100, "fds grow on: %r" % warm
+            warm.append(round_trip(load, len(warm)))
+        figures = [round_trip(load, i) for i in range(50)]
+    early, late = figures[:5], figures[-5:]
+    report(request, "20,000 connects: fds %d -> %d, PSS %d -> %d KiB, "
+           "threads %d -> %d (after %d to warm up)"
+           % (early[0][0], late[-1][0], early[0][1], late[-1][1],
+              early[0][2], late[-1][2], 400 * len(warm)))
+    assert late[-1][2] == early[0][2]
+    assert late[-1][0] <= early[0][0] + 6, figures
+    if SANITIZER == "none":
+        assert statistics.median(f[1] for f in late) \
+            - statistics.median(f[1] for f in early) < 1536, figures
+
+
+@pytest.mark.bound(240)
+def test_900_05_outsiders_against_64(make_server, request):
+    """64 publishers against 100 plain INSERTs: every one in < 500 ms."""
+    server = make_server(children=2, threads=64)
+    took = []
+    with Load(server.port) as load:
+        pubs = load.publish(64, "/comet/busy", "p")
+        wait_until(lambda: sum(len(p.acked) for p in pubs) > 500, 20,
+                   "publishers to be busy")
+        start, have = time.monotonic(), sum(len(p.acked) for p in pubs)
+        for i in range(100):
+            begin = time.monotonic()
+            sqlite(server.db, "INSERT INTO message(channel, body) "
+                   "VALUES('calm', 'm%d');" % i)
+            took.append(time.monotonic() - begin)
+        rate = (sum(len(p.acked) for p in pubs) - have) \
+            / (time.monotonic() - start)
+        load.finish(pubs)
+        assert not any(p.errors for p in pubs)
+        acked = sorted(a for p in pubs for a in p.acked)
+        waits = [w for p in pubs for w in p.waits]
+        refused = sum(p.refused for p in pubs)
+    report(request, "%.0f messages/s beside; INSERT p50 %.0f ms, max "
+           "%.0f ms; POST p99 %.0f ms, max %.0f ms; %d refused"
+           % (rate, quantile(took, 0.5) * 1000, max(took) * 1000,
+              quantile(waits, 0.99) * 1000, max(waits) * 1000, refused))
+    assert max(took) < 0.5 * SLOW, sorted(took)[-5:]
+    assert server.rows("calm") == ["m%d" % i for i in range(100)]
+    assert server.rows("busy") == [text for _, text in acked]
+
+
+@pytest.mark.event
+@pytest.mark.bound(240)
+def test_900_06_children_killed(make_server, request):
+    """kill -9 of children at random under 200 publishes/s and 60 pages:
+    nothing acknowledged is lost, every page has the exact sequence."""
+    server = make_server(mpm="event", children=3)
+    server.allow_log += ["AH00052", "exit signal Killed"]
+    rng = random.Random(1)
+    with Load(server.port) as load:
+        pages = load.follow(60, "endpoint", "/comet/chat")
+        server.wait_waiting(60)
+        pubs = load.publish(8, "/comet/chat", "p", pause=0.04)
+        for _ in range(12):
+            have = sum(len(p.acked) for p in pubs)
+            wait_until(lambda h=have: sum(len(p.acked) for p in pubs)
+                       >= h + 80, 30, "80 more messages")
+            victim = rng.choice(server.children())
+            os.kill(victim, signal.SIGKILL)
+            wait_until(lambda v=victim: not alive(v), 5, "the end")
+        wait_until(lambda: len(server.children()) >= 3, 15, "new children")
+        have = sum(len(p.acked) for p in pubs)
+        wait_until(lambda: sum(len(p.acked) for p in pubs) >= have + 80,
+                   30, "80 more messages")
+        load.finish(pubs)
+        assert not any(p.errors for p in pubs), [p.errors for p in pubs]
+        rows = server.rows("chat")
+        acked = {t for p in pubs for _, t in p.acked}
+        unsure = {t for p in pubs for t in p.unsure}
+        assert acked <= set(rows) <= acked | unsure
+        assert len(rows) == len(set(rows))
+        load.wait(lambda: all(len(p.bodies) >= len(rows) for p in pages),
+                  60 * SLOW, "every page to have every message")
+        for page in pages:
+            assert page.bodies == rows
+            cut = [e for e in page.errors if "cut in the middle" not in e]
+            assert not cut, cut
+        load.drop(pages)
+    server.wait_waiting(0, timeout=20)
+    report(request, "%d messages, %d of unknown outcome, 12 kills"
+           % (len(rows), len(unsure)))
+
+
+@pytest.mark.bound(240)
+def test_900_07_servers_killed(make_server, request):
+    """kill -9 of the whole server, 15 times, under publishing."""
+    server = make_server(children=2)
+    server.keep_port = True
+    with Load(server.port) as load:
+        pages = load.follow(10, "endpoint", "/comet/chat")
+        server.wait_waiting(10)
+        pubs = load.publish(8, "/comet/chat", "p", pause=0.005)
+        for _ in range(15):
+            have = sum(len(p.acked) for p in pubs)
+            wait_until(lambda h=have: sum(len(p.acked) for p in pubs)
+                       >= h + 100, 30, "100 more messages")
+            server.kill()
+            server.start()
+        load.finish(pubs)
+        rows = server.rows("chat")
+        acked = {t for p in pubs for _, t in p.acked}
+        unsure = {t for p in pubs for t in p.unsure}
+        assert acked <= set(rows) <= acked | unsure
+        assert len(rows) == len(set(rows))
+        load.wait(lambda: all(len(p.bodies) >= len(rows) for p in pages),
+                  60 * SLOW, "every page to have every message")
+        for page in pages:
+            assert page.bodies == rows
+        load.drop(pages)
+    assert sqlite(server.db, "PRAGMA integrity_check;") == [["ok"]]
+    report(request, "%d messages, %d acknowledged, 15 kills, 0 lost"
+           % (len(rows), len(acked)))
+
+
+@pytest.mark.event
+@pytest.mark.bound(120)
+def test_900_08_streams_outlive_timeout(make_server):
+    """500 clocks for 12 s at Timeout 4: no drop."""
+    server = make_server(mpm="event", mpm_conf=TUNED, timeout=4,
+                         conf="CometTick 3s")
+    with Load(server.port) as load:
+        clocks = load.hold(500, "/clock/backend.php", keep_body=False)
+        server.wait_waiting(500, timeout=10)
+        load.wait(lambda: all(len(c.pieces) >= 5 or c.lost_at
+                              for c in clocks), 30 * SLOW, "five ticks")
+        assert not any(c.lost_at for c in clocks)
+
+
+@pytest.mark.bound(240)
+def test_900_09_retention_under_load(make_server):
+    """Retention goes on under publishing and keeps the file small."""
+    server = make_server(conf="CometRetain count=500")
+    with Load(server.port) as load:
+        pages = load.follow(5, "endpoint", "/comet/chat")
+        pubs = load.publish(4, "/comet/chat", "p", each=1500)
+        load.wait(lambda: all(p.stopped for p in pubs), 120 * SLOW,
+                  "6,000 messages")
+        load.wait(lambda: all(len(p.bodies) >= 6000 for p in pages),
+                  60 * SLOW, "the pages")
+        for page in pages:
+            assert not page.errors
+            assert len(set(page.bodies)) == 6000
+        load.drop(pages)
+    wait_until(lambda: len(server.rows("chat")) == 500, 15, "retention")
+    assert os.path.getsize(server.db) < 4 << 20
