@@ -2,12 +2,12 @@
 /* Waiting with the request's own thread, under a cap. */
 #include "mod_comet_block.h"
 
-#include <ap_mpm.h>
 #include <http_connection.h>
 #include <pthread.h>
 #include <sys/socket.h>
 
 #include "mod_comet_child.h"
+#include "mod_comet_mpm.h"
 #include "mod_comet_output.h"
 
 /* How often the thread looks whether httpd stops or the client has left: on
@@ -97,10 +97,7 @@ static comet_verdict_e serve(comet_subscriber_t *subscriber,
 
 static int is_stopping(void)
 {
-    int state = AP_MPMQ_RUNNING;
-
-    return (ap_mpm_query(AP_MPMQ_MPM_STATE, &state) == APR_SUCCESS
-            && state == AP_MPMQ_STOPPING)
+    return mod_comet_mpm_is_stopping()
            || comet_hub_is_stopping(mod_comet_child()->hub);
 }
 

@@ -8,7 +8,7 @@
 #include <sys/stat.h>
 #include <unixd.h>
 
-#include "mod_comet_park.h"
+#include "mod_comet_mpm.h"
 #include "mod_comet_stores.h"
 
 /* How long the end of a child waits for a thread that is stuck. */
@@ -293,7 +293,7 @@ void mod_comet_child_init(apr_pool_t *p, server_rec *s)
         .buses = parent.buses,
         .count = parent.count,
         .on_error = on_hub_error,
-        .on_look = mod_comet_park_wake_listener,
+        .on_look = mod_comet_mpm_wake_listener,
     };
     apr_status_t status = APR_SUCCESS;
 

@@ -2,20 +2,16 @@
 /* Waiting without a thread: parking connections in the event MPM. */
 #include "mod_comet_park.h"
 
-#include <ap_mpm.h>
 #include <apr_portable.h>
 #include <apr_strings.h>
 #include <http_connection.h>
 #include <linux/errqueue.h>
 #include <linux/net_tstamp.h>
-#include <scoreboard.h>
-#include <stdlib.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
 #include "mod_comet_block.h"
 #include "mod_comet_child.h"
+#include "mod_comet_mpm.h"
 #include "mod_comet_output.h"
 
 /* Over the cap a classic poll is told "no news" after this long: its page
@@ -48,110 +44,9 @@ typedef struct park_t {
     apr_time_t rearm_at;
 } park_t;
 
-/* --- what the MPM can hold ---------------------------------------------------- */
-
-static mod_comet_capacity_t capacity;
-
-const mod_comet_capacity_t *mod_comet_capacity(void)
-{
-    return &capacity;
-}
-
-/* AsyncRequestWorkerFactor is not to be asked for, only to be read. */
-static double find_async_factor(void)
-{
-    const ap_directive_t *directive;
-    double factor = 2;
-
-    for (directive = ap_conftree; directive; directive = directive->next) {
-        if (strcasecmp(directive->directive, "AsyncRequestWorkerFactor")
-            == 0) {
-            factor = strtod(directive->args, NULL); /* the last one counts */
-        }
-    }
-    return factor;
-}
-
-/* A child takes ThreadsPerChild + (idle - 1) x AsyncRequestWorkerFactor
- * connections (measured); a fifth stays free for everything else. */
-static apr_size_t parks_per_child(double factor)
-{
-    struct rlimit files = { .rlim_cur = 1024 };
-    double connections =
-        capacity.threads + (capacity.threads - 1) * factor;
-    double descriptors;
-
-    getrlimit(RLIMIT_NOFILE, &files);
-    descriptors = files.rlim_cur == RLIM_INFINITY
-                      ? connections
-                      : (double)files.rlim_cur - 200;
-    connections = connections * 0.8;
-    if (descriptors < connections) {
-        connections = descriptors;
-    }
-    return connections < 1 ? 1 : (apr_size_t)connections;
-}
-
-void mod_comet_capacity_query(void)
-{
-    static double factor = -1; /* of the parent: a child has no conftree */
-    int threaded = 0, can_wait = 0;
-
-    ap_mpm_query(AP_MPMQ_MAX_THREADS, &capacity.threads);
-    ap_mpm_query(AP_MPMQ_MAX_DAEMONS, &capacity.children);
-    ap_mpm_query(AP_MPMQ_HARD_LIMIT_DAEMONS, &capacity.children_limit);
-    ap_mpm_query(AP_MPMQ_IS_THREADED, &threaded);
-#ifdef AP_MPMQ_CAN_WAITIO
-    if (ap_mpm_query(AP_MPMQ_CAN_WAITIO, &can_wait) != APR_SUCCESS) {
-        can_wait = 0;
-    }
-#endif
-    if (capacity.threads < 1) {
-        capacity.threads = 1;
-    }
-    if (ap_conftree) {
-        factor = find_async_factor();
-    }
-    capacity.prefork = threaded == AP_MPMQ_NOT_SUPPORTED;
-    capacity.parks = can_wait > 0;
-    capacity.per_child = capacity.parks ? parks_per_child(factor) : 0;
-    capacity.blocked = capacity.children * capacity.threads / 2;
-    if (capacity.blocked < 1) {
-        capacity.blocked = 1;
-    }
-    capacity.how = capacity.parks
-                       ? "waiting clients are parked without a thread"
-                       : "each waiting client holds a thread (this MPM or "
-                         "httpd before 2.4.63 cannot park)";
-}
-
 static park_t *find_park(const conn_rec *c)
 {
     return ap_get_module_config(c->conn_config, &comet_module);
-}
-
-static void do_nothing(void *baton)
-{
-}
-
-/*
- * When many parked clients wake the event MPM at once, it may stop accepting
- * although its threads are idle again (httpd 2.4.71, listener_thread: the
- * sockets are disabled in the same round in which the threads became free,
- * and enabled only in a round that something else begins).  A timer's
- * callback begins one.
- */
-void mod_comet_park_wake_listener(void *baton)
-{
-    apr_proc_t self = { .pid = getpid() };
-    int slot = capacity.parks ? ap_find_child_by_pid(&self) : -1;
-    const process_score *process =
-        slot >= 0 ? ap_get_scoreboard_process(slot) : NULL;
-
-    if (process && process->not_accepting && !process->quiescing) {
-        ap_mpm_register_timed_callback(apr_time_from_msec(1), do_nothing,
-                                       NULL);
-    }
 }
 
 /* --- the request's end ---------------------------------------------------------- */
@@ -573,8 +468,8 @@ static int is_full(const request_rec *r)
     };
     apr_int64_t cap = mod_comet_max_subscribers(r);
 
-    return (capacity.parks
-            && comet_hub_members(mod_comet_child()->hub) >= capacity.per_child)
+    return (mod_comet_capacity()->parks
+            && comet_hub_members(mod_comet_child()->hub) >= mod_comet_capacity()->per_child)
            || (cap
                && comet_metrics_reach(mod_comet_metrics(), waiting,
                                       sizeof(waiting) / sizeof(*waiting),
@@ -583,7 +478,7 @@ static int is_full(const request_rec *r)
 
 static int can_park_connection(const conn_rec *c)
 {
-    return capacity.parks && !c->master && c->cs;
+    return mod_comet_capacity()->parks && !c->master && c->cs;
 }
 
 /* Only httpd's outermost request may be suspended: what an internal redirect
@@ -643,7 +538,7 @@ int mod_comet_park(request_rec *r, mod_comet_ask_t *ask)
         }
     }
     if (!can_park(r)) {
-        return mod_comet_block(r, ask, capacity.blocked);
+        return mod_comet_block(r, ask, mod_comet_capacity()->blocked);
     }
     park = make_park(r->connection);
     prepare(park, r, ask, ask->transport->gauge);

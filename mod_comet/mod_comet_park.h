@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file mod_comet_park.h
- * Waiting without a thread, and with one where there is no other way.  The
- * only file that knows the MPM.
+ * Waiting without a thread, and with one where there is no other way.
  *
  * Event MPM, HTTP/1.1, httpd >= 2.4.63: the connection is parked in the MPM
  * (CONN_STATE_ASYNC_WAITIO).  The MPM owns it and watches for input and for
@@ -23,22 +22,6 @@
 
 #include "mod_comet_request.h"
 
-/** What the MPM can hold, asked once at start. */
-typedef struct mod_comet_capacity_t {
-    int threads; /* per child */
-    int children; /* at most */
-    int children_limit; /* ServerLimit: also old generations */
-    int prefork; /* a child is one thread; signals run hooks in handlers */
-    int parks; /* whether waiting costs no thread */
-    apr_size_t per_child; /* clients that may be parked in a child */
-    int blocked; /* clients of all children that may hold a thread each */
-    const char *how; /* for the log */
-} mod_comet_capacity_t;
-
-/** Ask the MPM.  Called in post_config and, again, in child_init. */
-const mod_comet_capacity_t *mod_comet_capacity(void);
-void mod_comet_capacity_query(void);
-
 /**
  * Let a request wait: for a message, for its time limit, for the client.
  * Its headers and what a stream opens with are sent at once.
@@ -56,10 +39,6 @@ int mod_comet_park(request_rec *r, mod_comet_ask_t *ask);
  */
 int mod_comet_park_body(request_rec *r, const mod_comet_ask_t *ask,
                         comet_buffer_t *body);
-
-/** See that the MPM accepts connections when it can; a comet_hub_config_t's
- * on_look. */
-void mod_comet_park_wake_listener(void *baton);
 
 /** Hooks. */
 int mod_comet_park_process_connection(conn_rec *c);

@@ -12,7 +12,7 @@ import time
 import pytest
 
 from http_client import Poller, Raw, quote
-from httpd_env import SLOW, sqlite, wait_until
+from httpd_env import SLOW, sqlite, thread_count, wait_until
 
 SERVER = {"classics": 20, "conf": "CometPollTimeout 20s"}
 
@@ -327,6 +327,10 @@ def child_of(server, conn, token):
 
 def connections_by_child(server, each):
     """Keep-alive connections, `each` for every child: {pid: [conn…]}."""
+    # a child whose threads are not all there yet closes kept-alive
+    # connections rather than let them wait
+    wait_until(lambda: all(thread_count(p) > server.threads + 1
+                           for p in server.children()), 10, "all threads")
     found = {pid: [] for pid in server.children()}
     spare = []
     for i in range(200):

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * @file mod_comet_mpm.h
+ * What the MPM can hold, and what it is doing.  How connections are parked in
+ * it is in mod_comet_park; no other file knows the MPM.
+ */
+#ifndef MOD_COMET_MPM_H
+#define MOD_COMET_MPM_H
+
+#include "mod_comet.h"
+
+/** What the MPM can hold, asked once at start. */
+typedef struct mod_comet_capacity_t {
+    int threads; /* per child */
+    int children; /* at most */
+    int children_limit; /* ServerLimit: also old generations */
+    int prefork; /* a child is one thread; signals run hooks in handlers */
+    int parks; /* whether waiting costs no thread */
+    apr_size_t per_child; /* clients that may be parked in a child */
+    int blocked; /* clients of all children that may hold a thread each */
+    const char *how; /* for the log */
+} mod_comet_capacity_t;
+
+/** Ask the MPM.  Called in post_config and, again, in child_init. */
+const mod_comet_capacity_t *mod_comet_capacity(void);
+void mod_comet_capacity_query(void);
+
+/** Whether httpd is ending this child.  Any thread. */
+int mod_comet_mpm_is_stopping(void);
+
+/** See that the MPM accepts connections when it can; a comet_hub_config_t's
+ * on_look. */
+void mod_comet_mpm_wake_listener(void *baton);
+
+#endif /* MOD_COMET_MPM_H */
