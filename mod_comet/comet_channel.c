@@ -133,8 +133,7 @@ void comet_channels_each(const comet_channels_t *channels,
     comet_channel_t *channel;
 
     for (i = 0; i < channels->size; i++) {
-        for (channel = channels->buckets[i]; channel;
-             channel = channel->next) {
+        for (channel = channels->buckets[i]; channel; channel = channel->next) {
             visit(baton, channel);
         }
     }

@@ -49,8 +49,7 @@ comet_channel_t *comet_channels_enter(comet_channels_t *channels,
                                       const void *source, comet_text_t name);
 
 /** One member less; the last one frees the channel. */
-void comet_channels_exit(comet_channels_t *channels,
-                         comet_channel_t *channel);
+void comet_channels_exit(comet_channels_t *channels, comet_channel_t *channel);
 
 /** Call for each channel. */
 void comet_channels_each(const comet_channels_t *channels,

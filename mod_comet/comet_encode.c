@@ -82,7 +82,7 @@ void comet_buffer_clear(comet_buffer_t *buffer)
 void comet_buffer_free(comet_buffer_t *buffer)
 {
     free(buffer->data);
-    *buffer = (comet_buffer_t){0};
+    *buffer = (comet_buffer_t){ 0 };
 }
 
 /* ---- UTF-8 ------------------------------------------------------------ */

@@ -62,8 +62,8 @@ static apr_status_t ensure_store(comet_feed_t *feed, pthread_mutex_t *lock,
     if (feed->store) {
         return APR_SUCCESS;
     }
-    return comet_store_open(&feed->store, feed->store_config,
-                            COMET_STORE_READ, NULL);
+    return comet_store_open(&feed->store, feed->store_config, COMET_STORE_READ,
+                            NULL);
 }
 
 /* Where to read on from: the ring's end, or anew when its past changed. */
@@ -179,8 +179,8 @@ apr_status_t comet_feed_refresh(comet_feed_t *feed, pthread_mutex_t *lock,
     if (changed && !rung && feed->watch.open) {
         comet_bus_ring(feed->bus);
     }
-    feed->began_anew = status == APR_SUCCESS
-                       && (unknown || feed->status != APR_SUCCESS);
+    feed->began_anew =
+        status == APR_SUCCESS && (unknown || feed->status != APR_SUCCESS);
     feed->status = status;
     return status;
 }

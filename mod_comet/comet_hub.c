@@ -84,8 +84,7 @@ static int is_clock(const comet_hub_t *hub, const comet_channel_t *channel)
 
 static comet_feed_t *feed_of(comet_hub_t *hub, const comet_channel_t *channel)
 {
-    return is_clock(hub, channel) ? NULL
-                                  : (comet_feed_t *)channel->source;
+    return is_clock(hub, channel) ? NULL : (comet_feed_t *)channel->source;
 }
 
 /* --- states ----------------------------------------------------------- */
@@ -488,9 +487,8 @@ static void announce(void *baton, comet_feed_t *feed,
                      const comet_message_t *message, int continuous)
 {
     comet_hub_t *hub = baton;
-    comet_channel_t *channel =
-        comet_channels_find(&hub->channels, feed, message->channel,
-                            message->channel_hash);
+    comet_channel_t *channel = comet_channels_find(
+        &hub->channels, feed, message->channel, message->channel_hash);
     comet_subscriber_t *subscriber;
 
     if (!channel) {
@@ -524,8 +522,8 @@ static void refresh_feed(comet_hub_t *hub, apr_size_t i, apr_time_t now)
 {
     comet_feed_t *feed = &hub->feeds[i];
     apr_status_t before = feed->status;
-    apr_status_t status = comet_feed_refresh(feed, &hub->lock, hub->rung[i],
-                                             now, announce, hub);
+    apr_status_t status =
+        comet_feed_refresh(feed, &hub->lock, hub->rung[i], now, announce, hub);
 
     hub->rung[i] = 0;
     if (feed->began_anew) {
@@ -546,8 +544,8 @@ static void try_to_watch(comet_hub_t *hub, apr_size_t i, apr_time_t now)
     struct epoll_event event = { .events = EPOLLIN,
                                  .data.u64 = EVENT(EVENT_WATCH, i) };
 
-    if (feed->watch.open || hub->config.deaf
-        || atomic_load(&hub->stopping) || !comet_bus_watch(feed->bus)) {
+    if (feed->watch.open || hub->config.deaf || atomic_load(&hub->stopping)
+        || !comet_bus_watch(feed->bus)) {
         return;
     }
     comet_watch_open(&feed->watch, feed->store_config->path, now);
@@ -584,8 +582,8 @@ static void run_tickers(comet_hub_t *hub)
             continue;
         }
         comet_message_unref(ticker->tick);
-        ticker->tick = comet_message_create(
-            &(comet_message_fields_t){ .timestamp = now });
+        ticker->tick =
+            comet_message_create(&(comet_message_fields_t){ .timestamp = now });
         ticker->ticked_at = comet_monotonic();
         ticker->due = next_multiple(now, ticker->period);
         wake_channel_locked(hub, ticker->channel);
@@ -833,8 +831,8 @@ apr_status_t comet_hub_create(comet_hub_t **hub,
     made->feed_count = config->count;
     made->feeds = apr_pcalloc(pool, config->count * sizeof(*made->feeds));
     made->rung = apr_pcalloc(pool, config->count);
-    made->batch = (comet_batch_t){ .messages = made->room,
-                                  .size = COMET_LIMIT_MAX };
+    made->batch =
+        (comet_batch_t){ .messages = made->room, .size = COMET_LIMIT_MAX };
     pthread_mutex_init(&made->lock, NULL);
     pthread_cond_init(&made->unpinned, NULL);
     APR_RING_INIT(&made->ready, comet_subscriber_t, link);

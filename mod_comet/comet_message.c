@@ -45,8 +45,8 @@ static comet_text_t place(char **end, comet_text_t text)
 
 comet_message_t *comet_message_create(const comet_message_fields_t *fields)
 {
-    comet_text_t type = fields->type.length ? fields->type
-                                            : comet_text("message");
+    comet_text_t type =
+        fields->type.length ? fields->type : comet_text("message");
     comet_message_t *message =
         malloc(sizeof(*message) + fields->channel.length + type.length
                + fields->author.length + fields->body.length + 4);

@@ -17,8 +17,10 @@ typedef enum {
     COMET_METRIC_COUNT
 } comet_metric_e;
 
-typedef enum { COMET_METRIC_KIND_COUNTER, COMET_METRIC_KIND_GAUGE }
-    comet_metric_kind_e;
+typedef enum {
+    COMET_METRIC_KIND_COUNTER,
+    COMET_METRIC_KIND_GAUGE
+} comet_metric_kind_e;
 
 typedef struct comet_metric_info_t {
     const char *name;

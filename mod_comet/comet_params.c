@@ -46,7 +46,7 @@ static comet_text_t decode(char *data, apr_size_t length)
         }
         data[to++] = c;
     }
-    return (comet_text_t){data, to};
+    return (comet_text_t){ data, to };
 }
 
 /* The length of what stands before the next '&', or the end. */
@@ -89,7 +89,7 @@ void comet_params_parse(comet_params_t *params, comet_text_t encoded,
     char *data;
     apr_size_t at = 0, count = count_pairs(encoded);
 
-    *params = (comet_params_t){NULL, 0};
+    *params = (comet_params_t){ NULL, 0 };
     if (!count) {
         return;
     }
@@ -118,7 +118,7 @@ int comet_params_get(const comet_params_t *params, const char *name,
             return 1;
         }
     }
-    *value = (comet_text_t){NULL, 0};
+    *value = (comet_text_t){ NULL, 0 };
     return 0;
 }
 
@@ -176,7 +176,7 @@ const char *comet_params_int(comet_text_t value, const char *name,
 /* ---- texts ------------------------------------------------------------ */
 
 #define TEXT_OF(number) #number
-#define SIZES(maximum)  " must be 1 to " TEXT_OF(maximum) " bytes long"
+#define SIZES(maximum) " must be 1 to " TEXT_OF(maximum) " bytes long"
 
 /*
  * Whether UTF-8 holds a control character: C0, DEL, or C1, which is 0xC2

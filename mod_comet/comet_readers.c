@@ -25,8 +25,7 @@ apr_status_t comet_readers_create(comet_readers_t **readers,
     return pthread_mutex_init(&made->lock, NULL);
 }
 
-apr_status_t comet_readers_take(comet_readers_t *readers,
-                                comet_store_t **store)
+apr_status_t comet_readers_take(comet_readers_t *readers, comet_store_t **store)
 {
     *store = NULL;
     pthread_mutex_lock(&readers->lock);

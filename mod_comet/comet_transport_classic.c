@@ -5,14 +5,14 @@
 /* The page inserts what it gets as HTML: so it must be HTML. */
 static void encode_escaped(comet_buffer_t *out, comet_text_t body)
 {
-    comet_buffer_t html = {0};
+    comet_buffer_t html = { 0 };
 
     comet_encode_html(&html, body);
     if (html.failed) {
         out->failed = 1;
     }
     else {
-        comet_encode_json(out, (comet_text_t){html.data, html.length});
+        comet_encode_json(out, (comet_text_t){ html.data, html.length });
     }
     comet_buffer_free(&html);
 }

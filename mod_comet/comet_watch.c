@@ -13,15 +13,15 @@
 /* A slow disk can keep a commit from being seen for this long. */
 #define LADDER_USEC APR_INT64_C(2000000)
 
-#define TOUCHED (IN_MODIFY | IN_CLOSE_WRITE | IN_CREATE | IN_DELETE \
-                 | IN_MOVED_TO | IN_MOVED_FROM)
+#define TOUCHED \
+    (IN_MODIFY | IN_CLOSE_WRITE | IN_CREATE | IN_DELETE | IN_MOVED_TO \
+     | IN_MOVED_FROM)
 
 static apr_status_t watch_folder(comet_watch_t *watch, const char *path)
 {
     const char *slash = strrchr(path, '/');
     char folder[4096];
-    apr_size_t length = slash && slash != path ? (apr_size_t)(slash - path)
-                                               : 1;
+    apr_size_t length = slash && slash != path ? (apr_size_t)(slash - path) : 1;
 
     if (length >= sizeof(folder)) {
         return ENAMETOOLONG;
@@ -96,6 +96,6 @@ void comet_watch_looked(comet_watch_t *watch, int changed, apr_time_t now)
         watch->step = FIRST_STEP_USEC;
     }
     watch->due = now + watch->step;
-    watch->step = watch->step * 2 > LAST_STEP_USEC ? LAST_STEP_USEC
-                                                   : watch->step * 2;
+    watch->step =
+        watch->step * 2 > LAST_STEP_USEC ? LAST_STEP_USEC : watch->step * 2;
 }

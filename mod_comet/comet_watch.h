@@ -23,7 +23,10 @@ typedef struct comet_watch_t {
 } comet_watch_t;
 
 /** Not watching. */
-#define COMET_WATCH_CLOSED { .fd = -1 }
+#define COMET_WATCH_CLOSED \
+    { \
+        .fd = -1 \
+    }
 
 /**
  * Begin to watch the folder of a database.

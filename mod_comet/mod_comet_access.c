@@ -116,10 +116,10 @@ static const char *parse_requirement(cmd_parms *cmd, const char *line,
     const char *rest = line;
     const char *name = ap_getword_conf(cmd->pool, &rest);
 
-    requirement->provider = *name ? ap_lookup_provider(AUTHZ_PROVIDER_GROUP,
-                                                       name,
-                                                       AUTHZ_PROVIDER_VERSION)
-                                  : NULL;
+    requirement->provider = *name
+                                ? ap_lookup_provider(AUTHZ_PROVIDER_GROUP, name,
+                                                     AUTHZ_PROVIDER_VERSION)
+                                : NULL;
     if (!requirement->provider) {
         return apr_psprintf(cmd->pool,
                             "Require comet-publish: \"%s\" is not allowed: "
@@ -132,7 +132,7 @@ static const char *parse_requirement(cmd_parms *cmd, const char *line,
     *parsed = requirement;
     return requirement->provider->parse_require_line
                ? requirement->provider->parse_require_line(
-                     cmd, requirement->line, &requirement->parsed)
+                   cmd, requirement->line, &requirement->parsed)
                : NULL;
 }
 

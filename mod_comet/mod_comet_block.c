@@ -81,8 +81,8 @@ static comet_verdict_e serve(comet_subscriber_t *subscriber,
 
     pthread_mutex_lock(&block->lock);
     block->reasons |= occasion->reasons;
-    for (i = 0; i < occasion->batch->count
-                && block->batch.count < block->batch.size;
+    for (i = 0;
+         i < occasion->batch->count && block->batch.count < block->batch.size;
          i++) {
         comet_batch_add(&block->batch,
                         comet_message_ref(occasion->batch->messages[i]));
@@ -90,7 +90,7 @@ static comet_verdict_e serve(comet_subscriber_t *subscriber,
     pthread_cond_signal(&block->handed);
     pthread_mutex_unlock(&block->lock);
     return occasion->batch->count && subscriber->timeout_at ? COMET_REST
-                                                     : COMET_WAIT;
+                                                            : COMET_WAIT;
 }
 
 /* --- waiting (the request's thread) ------------------------------------------------ */

@@ -44,9 +44,8 @@ comet_metrics_t *mod_comet_metrics(void)
 static apr_status_t retain_bus(comet_bus_t **bus, const char *path,
                                server_rec *s)
 {
-    const char *key = apr_pstrcat(s->process->pool,
-                                  "comet-bus-" MOD_COMET_VERSION ":", path,
-                                  NULL);
+    const char *key = apr_pstrcat(
+        s->process->pool, "comet-bus-" MOD_COMET_VERSION ":", path, NULL);
     comet_bus_t **kept = ap_retained_data_get(key);
     apr_status_t status = APR_SUCCESS;
 
@@ -67,8 +66,7 @@ static apr_status_t retain_metrics(comet_metrics_t **metrics)
     if (!kept) {
         kept = ap_retained_data_create(key, sizeof(*kept));
         status = comet_metrics_create(kept,
-                                      mod_comet_capacity()->children_limit
-                                          + 8);
+                                      mod_comet_capacity()->children_limit + 8);
     }
     *metrics = *kept;
     return status;
@@ -109,9 +107,8 @@ static void check_capacity(server_rec *main, apr_pool_t *p)
 {
     const mod_comet_capacity_t *capacity = mod_comet_capacity();
     apr_int64_t can =
-        capacity->parks
-            ? (apr_int64_t)capacity->per_child * capacity->children
-            : capacity->blocked;
+        capacity->parks ? (apr_int64_t)capacity->per_child * capacity->children
+                        : capacity->blocked;
     server_rec *s;
 
     ap_log_error(APLOG_MARK, APLOG_NOTICE, 0, main,
@@ -245,8 +242,7 @@ static apr_status_t end_child(void *data)
 
 /* Create the file and its schema before anybody asks for it.  A store that
  * does not work now is tried again by the writer. */
-static void prepare_store(const comet_store_config_t *config,
-                          comet_bus_t *bus)
+static void prepare_store(const comet_store_config_t *config, comet_bus_t *bus)
 {
     comet_store_config_t impatient = *config;
     comet_store_t *store;

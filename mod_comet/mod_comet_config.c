@@ -27,8 +27,7 @@ void *mod_comet_create_server(apr_pool_t *p, server_rec *s)
     return config;
 }
 
-void *mod_comet_merge_server(apr_pool_t *p, void *base_config,
-                             void *add_config)
+void *mod_comet_merge_server(apr_pool_t *p, void *base_config, void *add_config)
 {
     const mod_comet_server_config_t *base = base_config, *add = add_config;
     mod_comet_server_config_t *config = apr_pcalloc(p, sizeof(*config));
@@ -71,8 +70,8 @@ static const mod_comet_dir_config_t *dir_config(const request_rec *r)
 #define SERVER_GETTER(name, fallback) \
     apr_int64_t mod_comet_##name(const request_rec *r) \
     { \
-        return MOD_COMET_OR_DEFAULT( \
-            mod_comet_server_config(r->server)->name, fallback); \
+        return MOD_COMET_OR_DEFAULT(mod_comet_server_config(r->server)->name, \
+                                    fallback); \
     }
 MOD_COMET_SERVER_FIELDS(SERVER_GETTER)
 
@@ -85,8 +84,7 @@ MOD_COMET_DIR_FIELDS(DIR_GETTER)
 
 /* --- values --------------------------------------------------------------- */
 
-static const char *wrong(cmd_parms *cmd, const char *value,
-                         const char *allowed)
+static const char *wrong(cmd_parms *cmd, const char *value, const char *allowed)
 {
     return apr_psprintf(cmd->pool, "%s: \"%s\" is not allowed: expected %s",
                         cmd->cmd->name, value, allowed);
@@ -147,8 +145,7 @@ static const char *set_store(cmd_parms *cmd, void *dir, const char *value)
     if (error) {
         return error;
     }
-    if (strncmp(value, STORE_SCHEME, sizeof(STORE_SCHEME) - 1) != 0
-        || !*path) {
+    if (strncmp(value, STORE_SCHEME, sizeof(STORE_SCHEME) - 1) != 0 || !*path) {
         return wrong(cmd, value, "sqlite:PATH");
     }
     path = ap_server_root_relative(cmd->pool, path);
@@ -226,10 +223,10 @@ static const char *set_classic(cmd_parms *cmd, void *dir, const char *url,
         return error;
     }
     if (comet_params_check_channel(comet_text(channel))) {
-        return wrong(cmd, channel,
-                     apr_psprintf(cmd->temp_pool, "the name of a channel (%s)",
-                                  comet_params_check_channel(
-                                      comet_text(channel))));
+        return wrong(
+            cmd, channel,
+            apr_psprintf(cmd->temp_pool, "the name of a channel (%s)",
+                         comet_params_check_channel(comet_text(channel))));
     }
     return add_mapping(cmd, MOD_COMET_CLASSIC, url, channel);
 }
@@ -327,8 +324,7 @@ static const char *set_replay(cmd_parms *cmd, void *dir, const char *value)
     const char *error = NO_DIRECTORY(cmd);
 
     return error ? error
-                 : set_number(cmd, value, 0, COMET_REPLAY_MAX,
-                              &config->replay);
+                 : set_number(cmd, value, 0, COMET_REPLAY_MAX, &config->replay);
 }
 
 static const char *set_poll_timeout(cmd_parms *cmd, void *dir,
@@ -352,8 +348,7 @@ static const char *set_tick(cmd_parms *cmd, void *dir, const char *value)
     return error ? error
                  : set_duration(cmd, value, apr_time_from_msec(100),
                                 apr_time_from_sec(10),
-                                "a duration from 100ms to 10s",
-                                &config->tick);
+                                "a duration from 100ms to 10s", &config->tick);
 }
 
 static const char *set_publish(cmd_parms *cmd, void *dir, int on)
@@ -405,9 +400,8 @@ const command_rec mod_comet_directives[] = {
 
 /* --- finding ------------------------------------------------------------------ */
 
-const mod_comet_mapping_t *
-mod_comet_find_mapping(const mod_comet_server_config_t *config,
-                       const char *path)
+const mod_comet_mapping_t *mod_comet_find_mapping(
+    const mod_comet_server_config_t *config, const char *path)
 {
     const mod_comet_mapping_t *best = NULL;
     int i;

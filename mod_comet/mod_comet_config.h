@@ -86,8 +86,7 @@ void *mod_comet_create_dir(apr_pool_t *p, char *dir);
 void *mod_comet_merge_dir(apr_pool_t *p, void *base, void *add);
 
 /** The mapping a path belongs to; NULL: not ours.  Any thread. */
-const mod_comet_mapping_t *
-mod_comet_find_mapping(const mod_comet_server_config_t *config,
-                       const char *path);
+const mod_comet_mapping_t *mod_comet_find_mapping(
+    const mod_comet_server_config_t *config, const char *path);
 
 #endif /* MOD_COMET_CONFIG_H */

@@ -67,8 +67,8 @@ static const char *parse_poll(const request_rec *r,
     }
     if (!wrong && comet_params_get(&request->query, "wait", &text)
         && text.length) {
-        wrong = comet_params_int(text, "wait", 0, APR_INT32_MAX, &wait,
-                                 r->pool);
+        wrong =
+            comet_params_int(text, "wait", 0, APR_INT32_MAX, &wait, r->pool);
     }
     ask->transport = &comet_transport_poll;
     ask->limit = (apr_size_t)limit;
@@ -140,13 +140,12 @@ static apr_status_t read_missed(const request_rec *r, comet_store_t *store,
         ask->gap = ask->cursor < floor;
     }
     if (status == APR_SUCCESS
-        && !comet_hub_recall(mod_comet_child()->hub,
-                             (apr_size_t)mod_comet_server_config(r->server)
-                                 ->store,
-                             state, ask->channel, ask->cursor, ask->limit,
-                             missed)) {
-        status = comet_store_read(store, ask->channel, ask->cursor,
-                                  ask->limit, comet_batch_add, missed);
+        && !comet_hub_recall(
+            mod_comet_child()->hub,
+            (apr_size_t)mod_comet_server_config(r->server)->store, state,
+            ask->channel, ask->cursor, ask->limit, missed)) {
+        status = comet_store_read(store, ask->channel, ask->cursor, ask->limit,
+                                  comet_batch_add, missed);
     }
     ask->seen = state->last;
     return status;
@@ -220,8 +219,7 @@ static void stop_waiting(const request_rec *r, mod_comet_ask_t *ask)
 static int poll(request_rec *r, mod_comet_ask_t *ask)
 {
     comet_batch_t missed = {
-        .messages = apr_palloc(r->pool,
-                               ask->limit * sizeof(comet_message_t *)),
+        .messages = apr_palloc(r->pool, ask->limit * sizeof(comet_message_t *)),
         .size = ask->limit,
     };
     apr_status_t status = look_up(r, ask, &missed);
@@ -230,10 +228,9 @@ static int poll(request_rec *r, mod_comet_ask_t *ask)
 
     if (status != APR_SUCCESS) {
         comet_batch_clear(&missed);
-        return mod_comet_output_error(r, HTTP_SERVICE_UNAVAILABLE,
-                                      "the messages cannot be read: %s",
-                                      comet_strerror(status, buffer,
-                                                     sizeof(buffer)));
+        return mod_comet_output_error(
+            r, HTTP_SERVICE_UNAVAILABLE, "the messages cannot be read: %s",
+            comet_strerror(status, buffer, sizeof(buffer)));
     }
     stop_waiting(r, ask);
     rv = missed.count || !ask->hold || r->header_only
@@ -288,8 +285,7 @@ static int handle_classic(request_rec *r, const mod_comet_request_t *request,
     }
     if (r->method_number != M_GET && r->method_number != M_POST
         && r->method_number != M_PUT) {
-        return mod_comet_output_not_allowed(r,
-                                            "GET, HEAD, POST, PUT, OPTIONS");
+        return mod_comet_output_not_allowed(r, "GET, HEAD, POST, PUT, OPTIONS");
     }
     if (request->publishes) {
         return r->header_only

@@ -22,8 +22,7 @@ static double find_async_factor(void)
     double factor = 2;
 
     for (directive = ap_conftree; directive; directive = directive->next) {
-        if (strcasecmp(directive->directive, "AsyncRequestWorkerFactor")
-            == 0) {
+        if (strcasecmp(directive->directive, "AsyncRequestWorkerFactor") == 0) {
             factor = strtod(directive->args, NULL); /* the last one counts */
         }
     }
@@ -35,8 +34,7 @@ static double find_async_factor(void)
 static apr_size_t parks_per_child(double factor)
 {
     struct rlimit files = { .rlim_cur = 1024 };
-    double connections =
-        capacity.threads + (capacity.threads - 1) * factor;
+    double connections = capacity.threads + (capacity.threads - 1) * factor;
     double descriptors;
 
     getrlimit(RLIMIT_NOFILE, &files);
@@ -110,7 +108,6 @@ void mod_comet_mpm_wake_listener(void *baton)
         slot >= 0 ? ap_get_scoreboard_process(slot) : NULL;
 
     if (process && process->not_accepting && !process->quiescing) {
-        ap_mpm_register_timed_callback(apr_time_from_msec(1), do_nothing,
-                                       NULL);
+        ap_mpm_register_timed_callback(apr_time_from_msec(1), do_nothing, NULL);
     }
 }

@@ -253,9 +253,8 @@ static apr_status_t write_piece(request_rec *r, apr_bucket_brigade *brigade,
 
     if (length) {
         /* the filters copy what they keep */
-        APR_BRIGADE_INSERT_TAIL(
-            brigade, apr_bucket_transient_create(data, length,
-                                                 c->bucket_alloc));
+        APR_BRIGADE_INSERT_TAIL(brigade, apr_bucket_transient_create(
+                                             data, length, c->bucket_alloc));
     }
     APR_BRIGADE_INSERT_TAIL(brigade, nudge_create(c->bucket_alloc));
     status = pass(c, r->output_filters, brigade);
@@ -290,8 +289,8 @@ apr_status_t mod_comet_outbox_send(mod_comet_outbox_t *outbox, request_rec *r,
         if (length > MOD_COMET_PIECE_BYTES) {
             length = MOD_COMET_PIECE_BYTES;
         }
-        status = write_piece(r, brigade, outbox->bytes.data + outbox->sent,
-                             length);
+        status =
+            write_piece(r, brigade, outbox->bytes.data + outbox->sent, length);
         outbox->sent += length;
     }
     if (mod_comet_outbox_is_empty(outbox)) {

@@ -122,7 +122,8 @@ static int disarm(park_t *park)
     char data[256], control[256];
     int off = 0, any = 0;
     struct iovec piece = { data, sizeof(data) };
-    struct msghdr header = { .msg_iov = &piece, .msg_iovlen = 1,
+    struct msghdr header = { .msg_iov = &piece,
+                             .msg_iovlen = 1,
                              .msg_control = control,
                              .msg_controllen = sizeof(control) };
 
@@ -260,8 +261,7 @@ static comet_verdict_e go_on_sending(park_t *park, unsigned reasons)
         }
         status = end_request(park, 1, 0);
         note_blocked(park);
-        return status == APR_SUCCESS ? rest_anew(park)
-                                     : lose(park);
+        return status == APR_SUCCESS ? rest_anew(park) : lose(park);
     }
     if (status != APR_SUCCESS || (reasons & COMET_TIMEOUT)) {
         return lose(park);
@@ -307,12 +307,10 @@ static comet_verdict_e serve_poll(park_t *park,
         && !(occasion->reasons & COMET_TIMEOUT)) {
         return COMET_WAIT;
     }
-    if (answer_poll(park, occasion->batch, stopping)
-        != APR_SUCCESS) {
+    if (answer_poll(park, occasion->batch, stopping) != APR_SUCCESS) {
         return lose(park);
     }
-    return park->r ? go_on_sending(park,
-                                   occasion->reasons & COMET_STOPPING)
+    return park->r ? go_on_sending(park, occasion->reasons & COMET_STOPPING)
                    : rest_anew(park);
 }
 
@@ -374,9 +372,8 @@ static peek_e peek_filters(park_t *park)
     if (length > 0) {
         return PEEK_DATA;
     }
-    return status == APR_SUCCESS || APR_STATUS_IS_EAGAIN(status)
-               ? PEEK_NOTHING
-               : PEEK_GONE;
+    return status == APR_SUCCESS || APR_STATUS_IS_EAGAIN(status) ? PEEK_NOTHING
+                                                                 : PEEK_GONE;
 }
 
 /* Whether the client has sent something, or has left; around mod_reqtimeout.
@@ -469,11 +466,11 @@ static int is_full(const request_rec *r)
     apr_int64_t cap = mod_comet_max_subscribers(r);
 
     return (mod_comet_capacity()->parks
-            && comet_hub_members(mod_comet_child()->hub) >= mod_comet_capacity()->per_child)
+            && comet_hub_members(mod_comet_child()->hub)
+                   >= mod_comet_capacity()->per_child)
            || (cap
                && comet_metrics_reach(mod_comet_metrics(), waiting,
-                                      sizeof(waiting) / sizeof(*waiting),
-                                      cap));
+                                      sizeof(waiting) / sizeof(*waiting), cap));
 }
 
 static int can_park_connection(const conn_rec *c)
@@ -562,8 +559,7 @@ void mod_comet_park_suspend(conn_rec *c, request_rec *r)
                  ? comet_hub_join_clock(child->hub, &park->subscriber,
                                         park->ask->tick)
                  : comet_hub_join(child->hub, &park->subscriber,
-                                  (apr_size_t)park->store,
-                                  park->ask->channel);
+                                  (apr_size_t)park->store, park->ask->channel);
     if (status != APR_SUCCESS) {
         ap_log_cerror(APLOG_MARK, APLOG_ERR, status, c,
                       "mod_comet: cannot wait");

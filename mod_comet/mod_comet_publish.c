@@ -34,13 +34,12 @@ static int refuse_by_store(request_rec *r, apr_status_t status)
                                             : HTTP_SERVICE_UNAVAILABLE;
 
     comet_metrics_add(COMET_METRIC_publish_refused, 1);
-    return mod_comet_output_error(r, code, "%s: %s",
-                                  status == COMET_EUNSURE
-                                      ? "it is not known whether the message "
-                                        "was stored"
-                                      : "the message was not stored",
-                                  comet_strerror(status, buffer,
-                                                 sizeof(buffer)));
+    return mod_comet_output_error(
+        r, code, "%s: %s",
+        status == COMET_EUNSURE ? "it is not known whether the message "
+                                  "was stored"
+                                : "the message was not stored",
+        comet_strerror(status, buffer, sizeof(buffer)));
 }
 
 /* Who may, by this location and by where the request comes from. */
@@ -79,12 +78,11 @@ static int store(request_rec *r, comet_message_fields_t *fields,
         return DONE;
     }
     message = comet_message_create(fields);
-    status = message ? comet_writer_publish(
-                           child->stores[mod_comet_server_config(r->server)
-                                             ->store]
-                               .writer,
-                           message, mod_comet_publish_timeout(r))
-                     : APR_ENOMEM;
+    status =
+        message ? comet_writer_publish(
+            child->stores[mod_comet_server_config(r->server)->store].writer,
+            message, mod_comet_publish_timeout(r))
+                : APR_ENOMEM;
     if (status == APR_SUCCESS) {
         *timestamp = message->timestamp;
         comet_metrics_add(COMET_METRIC_published, 1);
@@ -269,8 +267,8 @@ int mod_comet_publish_body(request_rec *r, const mod_comet_request_t *request,
                       "UTF-8, or " FORM);
     }
     apr_pool_cleanup_register(r->pool, body, free_body, apr_pool_cleanup_null);
-    rv = read_body(r, strcmp(media, FORM) == 0 ? limit * 3 + 4096 : limit,
-                   body);
+    rv =
+        read_body(r, strcmp(media, FORM) == 0 ? limit * 3 + 4096 : limit, body);
     if (rv == HTTP_REQUEST_ENTITY_TOO_LARGE) {
         return refuse_length(r);
     }

@@ -98,8 +98,9 @@ static void add_prometheus_line(comet_buffer_t *out, const char *name,
     const char *suffix = is_counter ? "_total" : "";
     const char *type = is_counter ? "counter" : "gauge";
     const char *const parts[] = {
-        "# HELP comet_", name, suffix, " ", help, "\n# TYPE comet_", name,
-        suffix, " ", type, "\ncomet_", name, suffix, " ",
+        "# HELP comet_",   name, suffix, " ", help,
+        "\n# TYPE comet_", name, suffix, " ", type,
+        "\ncomet_",        name, suffix, " ",
     };
     apr_size_t i;
 
@@ -121,8 +122,8 @@ static void add_prometheus(comet_buffer_t *out,
         const comet_metric_info_t *info = &comet_metric_info[i];
 
         add_prometheus_line(out, info->name,
-                            info->kind == COMET_METRIC_KIND_COUNTER,
-                            info->help, total->values[i]);
+                            info->kind == COMET_METRIC_KIND_COUNTER, info->help,
+                            total->values[i]);
     }
 }
 

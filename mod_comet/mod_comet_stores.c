@@ -16,8 +16,7 @@ static const char *real_path(const char *path, apr_pool_t *p)
     if (realpath(path, folder)) {
         return apr_pstrdup(p, folder);
     }
-    if (!realpath(apr_pstrmemdup(p, path, (apr_size_t)(name - path)),
-                  folder)) {
+    if (!realpath(apr_pstrmemdup(p, path, (apr_size_t)(name - path)), folder)) {
         return NULL;
     }
     return apr_pstrcat(p, folder, strcmp(folder, "/") == 0 ? "" : "/", name,
@@ -35,8 +34,7 @@ static int find_by_path(const apr_array_header_t *stores, const char *path)
     int i;
 
     for (i = 0; i < stores->nelts; i++) {
-        if (strcmp(APR_ARRAY_IDX(stores, i, comet_store_config_t *)->path,
-                   path)
+        if (strcmp(APR_ARRAY_IDX(stores, i, comet_store_config_t *)->path, path)
             == 0) {
             return i;
         }
@@ -50,8 +48,8 @@ static comet_store_config_t make(const mod_comet_server_config_t *config,
     return (comet_store_config_t){
         .path = path,
         .sync_full = MOD_COMET_OR_DEFAULT(config->sync_full, 1) != 0,
-        .busy_timeout = MOD_COMET_OR_DEFAULT(config->publish_timeout,
-                                             apr_time_from_sec(2)),
+        .busy_timeout =
+            MOD_COMET_OR_DEFAULT(config->publish_timeout, apr_time_from_sec(2)),
         .retain_count = MOD_COMET_OR_DEFAULT(config->retain_count, 0),
         .retain_age = MOD_COMET_OR_DEFAULT(config->retain_age, 0),
     };
@@ -78,9 +76,9 @@ static int add_server(apr_array_header_t *stores, server_rec *s,
             apr_pmemdup(stores->pool, &wanted, sizeof(wanted));
         return OK;
     }
-    if (!is_kept_alike(APR_ARRAY_IDX(stores, config->store,
-                                     comet_store_config_t *),
-                       &wanted)) {
+    if (!is_kept_alike(
+            APR_ARRAY_IDX(stores, config->store, comet_store_config_t *),
+            &wanted)) {
         return refuse(s, apr_psprintf(stores->pool,
                                       "CometStore: %s is used by two servers "
                                       "with different CometSync or "
