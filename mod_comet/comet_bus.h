@@ -7,6 +7,8 @@
 #ifndef COMET_BUS_H
 #define COMET_BUS_H
 
+#include <stddef.h> /* before APR looks for offsetof */
+
 #include <apr_pools.h>
 
 #include "comet.h"

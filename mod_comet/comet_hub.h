@@ -23,6 +23,8 @@
 #ifndef COMET_HUB_H
 #define COMET_HUB_H
 
+#include <stddef.h> /* before APR looks for offsetof */
+
 #include <apr_pools.h>
 
 #include "comet_feed.h"

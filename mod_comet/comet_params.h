@@ -8,6 +8,8 @@
 #ifndef COMET_PARAMS_H
 #define COMET_PARAMS_H
 
+#include <stddef.h> /* before APR looks for offsetof */
+
 #include <apr_pools.h>
 
 #include "comet_message.h"

@@ -14,6 +14,8 @@
 #ifndef COMET_STORE_H
 #define COMET_STORE_H
 
+#include <stddef.h> /* before APR looks for offsetof */
+
 #include <apr_pools.h>
 
 #include "comet_message.h"

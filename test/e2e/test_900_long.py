@@ -357,3 +357,20 @@ def test_900_09_retention_under_load(make_server):
         load.drop(pages)
     wait_until(lambda: len(server.rows("chat")) == 500, 15, "retention")
     assert os.path.getsize(server.db) < 4 << 20
+
+
+@pytest.mark.event
+@pytest.mark.bound(240)
+def test_900_10_bursts_of_leaving(make_server):
+    """After 100 clients have left at once, 300 times, a child still
+    accepts at once (httpd's listener may forget to, without help)."""
+    server = make_server(mpm="event", mpm_conf=TUNED)
+    slowest = 0.0
+    with Load(server.port, connects_at_once=64) as load:
+        for _ in range(300):
+            load.drop(load.hold(100, "/clock/backend.php",
+                                timeout=20 * SLOW))
+            begin = time.monotonic()
+            assert server.get("/static.txt", timeout=20).status == 200
+            slowest = max(slowest, time.monotonic() - begin)
+    assert slowest < 2.0 * SLOW, slowest
