@@ -430,8 +430,10 @@ static void serve_first_locked(comet_hub_t *hub)
         occasion.reasons |= COMET_NEWS;
         subscriber->seen = seen_now(hub, subscriber);
     }
-    more = blocked || resting || count == subscriber->limit
-           || comet_batch_is_full(&hub->batch);
+    more = blocked || resting
+           || (!is_clock(hub, subscriber->channel)
+               && (count == subscriber->limit
+                   || comet_batch_is_full(&hub->batch)));
     verdict = subscriber->serve(subscriber, &occasion);
     comet_batch_clear(&hub->batch);
 
