@@ -1043,6 +1043,7 @@ static client_t *joined_clock(apr_interval_time_t young_for,
 {
     client_t *client = new_client(comet_monotonic() + young_for);
 
+    client->subscriber.limit = 1;
     assert_int_equal(comet_hub_join_clock(hub, &client->subscriber, period),
                      APR_SUCCESS);
     return client;
@@ -1079,6 +1080,7 @@ static void test_clock(void **state)
     leave(young);
     check_ticks(fast, 50 * MS);
     check_ticks(slow, 70 * MS);
+    assert_int_equal(atomic_load(&fast->news), got(fast)); /* once for each */
     assert_true(fast->got[0] >= began);
     assert_true(fast->got[0] < young->got[0]);
     assert_true(young->got[0] > began + 150 * MS);
