@@ -34,6 +34,8 @@ static void register_hooks(apr_pool_t *p)
                            APR_HOOK_REALLY_FIRST);
     ap_hook_type_checker(mod_comet_find_type, NULL, NULL,
                          APR_HOOK_REALLY_FIRST);
+    ap_hook_insert_error_filter(mod_comet_insert_error_filter, NULL, NULL,
+                                APR_HOOK_MIDDLE);
     ap_hook_handler(mod_comet_handler, NULL, NULL, APR_HOOK_REALLY_FIRST);
     ap_hook_handler(mod_comet_status_handler, NULL, NULL, APR_HOOK_MIDDLE);
 

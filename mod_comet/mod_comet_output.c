@@ -134,6 +134,14 @@ void mod_comet_output_encode_opening(const mod_comet_ask_t *ask,
 
 /* --- streams ------------------------------------------------------------------ */
 
+static int is_one_of(const char *name, const char *const *names)
+{
+    while (*names && strcasecmp(name, *names) != 0) {
+        names++;
+    }
+    return *names != NULL;
+}
+
 int mod_comet_output_is_direct(const request_rec *r)
 {
     /* compressors are told to stand aside (no-gzip), mod_headers is quick */
@@ -145,18 +153,18 @@ int mod_comet_output_is_direct(const request_rec *r)
         "bytype:brotli_compress",
         "fixup_headers_out",
         "fixup_headers_err",
+        NULL,
     };
-    const ap_filter_t *filter = r->output_filters;
-    apr_size_t i, count = sizeof(harmless) / sizeof(*harmless);
+    /* among httpd's own, next to the network: mod_ratelimit sleeps */
+    static const char *const sleepers[] = { "rate_limit", NULL };
+    const ap_filter_t *filter;
 
-    for (; filter && filter->frec->ftype < AP_FTYPE_PROTOCOL;
-         filter = filter->next) {
-        for (i = 0; i < count; i++) {
-            if (strcasecmp(filter->frec->name, harmless[i]) == 0) {
-                break;
-            }
-        }
-        if (i == count) {
+    for (filter = r->output_filters; filter; filter = filter->next) {
+        const char *name = filter->frec->name;
+
+        if (filter->frec->ftype < AP_FTYPE_PROTOCOL
+                ? !is_one_of(name, harmless)
+                : is_one_of(name, sleepers)) {
             return 0;
         }
     }

@@ -89,7 +89,7 @@ static comet_verdict_e lose(park_t *park)
     park->subscriber.blocked_fd = -1;
     park->subscriber.timeout_at = 0;
     comet_metrics_add(COMET_METRIC_dropped, 1);
-    make_mpm_close(park);
+    shutdown(park->fd, SHUT_RDWR); /* the MPM may look for either */
     return COMET_REST;
 }
 
@@ -619,8 +619,8 @@ static void park_in_mpm(conn_rec *c)
 
 /*
  * The client has sent its next request before it took all of its answer.
- * The MPM must not look for input again until it did: it waits for the
- * socket to take more, and the hub is left out.
+ * The MPM must not look for input again until it did: it, too, waits for the
+ * socket to take more.
  * @return whether it goes on waiting
  */
 static int drain(park_t *park)
@@ -631,7 +631,9 @@ static int drain(park_t *park)
     if (status == APR_SUCCESS) {
         status = mod_comet_outbox_send(&park->outbox, park->r, park->brigade);
     }
+    note_blocked(park);
     if (status == APR_SUCCESS && !mod_comet_outbox_is_empty(&park->outbox)) {
+        park->state = PREPARED;
         c->cs->state = CONN_STATE_ASYNC_WAITIO;
         c->cs->sense = CONN_SENSE_WANT_WRITE;
         return 1;

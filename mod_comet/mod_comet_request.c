@@ -69,3 +69,10 @@ int mod_comet_find_type(request_rec *r)
     r->handler = "comet";
     return OK;
 }
+
+void mod_comet_insert_error_filter(request_rec *r)
+{
+    if (mod_comet_request(r)) {
+        mod_comet_output_claim(r);
+    }
+}

@@ -48,4 +48,7 @@ int mod_comet_map_to_storage(request_rec *r);
 /** type_checker hook: no extension decides who handles it. */
 int mod_comet_find_type(request_rec *r);
 
+/** insert_error_filter hook: errors httpd makes late have our headers, too. */
+void mod_comet_insert_error_filter(request_rec *r);
+
 #endif /* MOD_COMET_REQUEST_H */

@@ -14,7 +14,7 @@ import time
 import pytest
 
 from http_client import Poller, Raw, gather, one_request
-from httpd_env import (SANITIZER, SLOW, Httpd, fd_count, sqlite,
+from httpd_env import (SANITIZER, SLOW, Httpd, alive, fd_count, sqlite,
                        wait_until)
 
 TEXT = {"Content-Type": "text/plain"}
@@ -128,7 +128,7 @@ def test_230_01_internal_redirect(server, how):
         assert conn.answer().body == b"a static file\n"
     wait_until(lambda: server.access_lines("/static.txt"), 3, "the log")
     assert len(server.access_lines(REDIRECTS[how] + mark)) == 1
-    assert server.children() == child
+    assert set(child) <= set(server.children())
 
 
 def test_230_02_internal_redirects_at_once(server):
@@ -156,7 +156,7 @@ def test_230_02_internal_redirects_at_once(server):
             if j % 2 == 0:
                 assert conn.answer().body == b"a static file\n"
             conn.close()
-    assert server.children() == child
+    assert set(child) <= set(server.children())
 
 
 # -- clients that do not read ---------------------------------------------
@@ -239,7 +239,32 @@ def test_230_05_half_an_answer_and_the_next_request(make_server):
     gather([lambda c=conn: read_on(c) for conn in conns], 20 * SLOW)
 
 
-# -- TLS and mod_reqtimeout -------------------------------------------------
+@pytest.mark.event
+def test_230_05b_half_an_answer_at_a_reload(make_server):
+    """At a reload such clients get a short while to take the rest; then the
+    old child ends, long before their Timeout."""
+    server = make_server(threads=8, conf="SendBufferSize 16384")
+    conns = stuck_polls(server, 8, "big")
+    server.wait_waiting(8)
+    server.post("big", "<" * 60000)
+    begun(conns)
+    for conn in conns[::2]:
+        conn.send(b"G")
+    static_took(server)
+    begin = time.monotonic()
+    old = server.graceful()
+    for conn in conns[:2]:
+        conn.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+        data = json.loads(conn.body())
+        assert [m["body"] for m in data["messages"]] == ["<" * 60000]
+    wait_until(lambda: not any(alive(pid) for pid in old), 8,
+               "the old child's end")
+    assert time.monotonic() - begin < 6 * SLOW
+    for conn in conns:
+        conn.close()
+
+
+# -- TLS and mod_reqtimeout -----------------------------------------------
 
 @pytest.mark.event
 def test_230_06_tls_outlives_reqtimeout(make_server):
@@ -269,7 +294,7 @@ def test_230_06_tls_outlives_reqtimeout(make_server):
     assert ticks >= 12 / SLOW, ticks
 
 
-# -- filters ---------------------------------------------------------------
+# -- filters --------------------------------------------------------------
 
 @pytest.mark.event
 def test_230_07_filter_that_keeps(make_server):
@@ -345,7 +370,7 @@ def test_230_09_filter_that_sleeps(make_server):
             conn.close()
 
 
-# -- memory ------------------------------------------------------------------
+# -- memory ---------------------------------------------------------------
 
 def test_230_10_many_long_answers(make_server):
     """8 requests for 1,000 messages that would be 90 MB each: the child's
@@ -386,7 +411,7 @@ def test_230_10_many_long_answers(make_server):
     assert got == list(range(250))
 
 
-# -- virtual hosts ------------------------------------------------------------
+# -- virtual hosts --------------------------------------------------------
 
 @pytest.mark.event
 def test_230_11_different_timeouts(make_server):
@@ -514,7 +539,7 @@ def test_230_16_what_does_something(tester, line):
     assert code == 0, text
 
 
-# -- stores that are locked ----------------------------------------------------
+# -- stores that are locked -----------------------------------------------
 
 @pytest.mark.event
 def test_230_17_several_locked_stores(make_server):
@@ -569,7 +594,7 @@ def test_230_17_several_locked_stores(make_server):
         assert post(host).status == 201
 
 
-# -- who may publish -------------------------------------------------------------
+# -- who may publish ------------------------------------------------------
 
 def test_230_18_provider_alias(server):
     """An AuthzProviderAlias works behind Require comet-publish."""
@@ -630,7 +655,7 @@ def test_230_21_names_of_users(server, user, status):
     assert server.request("POST", "/comet/user", "x", TEXT).status == 401
 
 
-# -- the rest ----------------------------------------------------------------------
+# -- the rest -------------------------------------------------------------
 
 def test_230_22_wait_is_lowered(server):
     """A wait that is too long is lowered, not refused."""
