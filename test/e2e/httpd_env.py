@@ -370,10 +370,13 @@ class Httpd:
                                    % os.path.join(TOOLS, "lsan.supp"))
         elif SANITIZER == "tsan":
             env["LD_PRELOAD"] = runtime_library("libtsan.so")
+            # prefork's children call exit() in a signal handler: each free()
+            # of OpenSSL's there would be a report, thousands a child
             env["TSAN_OPTIONS"] = (
                 "log_path=%s:suppressions=%s:history_size=4:"
-                "second_deadlock_stack=1:exitcode=0"
-                % (log, os.path.join(TOOLS, "tsan.supp")))
+                "second_deadlock_stack=1:exitcode=0:report_signal_unsafe=%d"
+                % (log, os.path.join(TOOLS, "tsan.supp"),
+                   self.mpm != "prefork"))
         return env
 
     def start(self, wait=True):
