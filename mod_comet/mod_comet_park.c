@@ -116,8 +116,8 @@ static void arm(park_t *park)
     }
 }
 
-/* Take the ACKs that were reported. @return whether there was any */
-static int disarm(park_t *park)
+/* Take the ACKs that were reported. */
+static void disarm(park_t *park)
 {
     char data[256], control[256];
     int off = 0, any = 0;
@@ -135,7 +135,6 @@ static int disarm(park_t *park)
         setsockopt(park->fd, SOL_SOCKET, SO_TIMESTAMPING, &off, sizeof(off));
         comet_metrics_add(COMET_METRIC_rearmed, 1);
     }
-    return any;
 }
 
 /* An answer or a heartbeat: put into the outbox, send what is taken now. */
