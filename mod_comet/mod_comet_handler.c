@@ -186,8 +186,6 @@ static int answer_now(request_rec *r, const mod_comet_ask_t *ask,
     mod_comet_output_encode(ask, missed, &body);
     if (body.length > MOD_COMET_PIECE_BYTES && !r->header_only
         && ap_discard_request_body(r) == OK) {
-        mod_comet_output_prepare(r, ask->transport);
-        ap_set_content_length(r, (apr_off_t)body.length);
         rv = mod_comet_park_body(r, ask, &body);
     }
     if (rv == DECLINED) {

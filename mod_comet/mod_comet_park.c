@@ -38,7 +38,7 @@ typedef struct park_t {
     apr_bucket_brigade *brigade;
     int fd;
     int store;
-    comet_metric_e gauge; /* which waiting_* it counts in */
+    comet_metric_e gauge; /* what it counts in while it lasts */
     apr_interval_time_t keep_alive; /* how long it may rest, answered */
     apr_interval_time_t rearm_every; /* streams; 0: it ends before Timeout */
     apr_time_t rearm_at;
@@ -507,6 +507,8 @@ int mod_comet_park_body(request_rec *r, const mod_comet_ask_t *ask,
     if (peek(park) == PEEK_DATA) {
         return DECLINED; /* the MPM would not know of the next request */
     }
+    mod_comet_output_prepare(r, ask->transport);
+    ap_set_content_length(r, (apr_off_t)body->length);
     prepare(park, r, ask, COMET_METRIC_sending);
     park->subscriber.timeout_at = 0; /* the MPM's Timeout is the limit */
     if (write_bytes(park, body) != APR_SUCCESS) {

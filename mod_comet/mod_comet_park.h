@@ -33,7 +33,8 @@ int mod_comet_park(request_rec *r, mod_comet_ask_t *ask);
 
 /**
  * Let a large answer be sent as the client takes it, without a thread.
- * @param body  an answer whose headers are set, with its length; taken over
+ * @param body  a whole answer with status 200, taken over; its headers are
+ *              set here
  * @return what the handler returns, or DECLINED when this connection cannot
  *         be parked (the body is the caller's still)
  */

@@ -745,3 +745,14 @@ def test_230_26_ranges(server):
         answer = conn.answer()
         assert answer.status == 200
         assert answer.json()["messages"][0]["body"] == "whole"
+
+
+@pytest.mark.parametrize("mpm", ["event", "worker"])
+def test_230_27_large_answer_has_its_headers_once(make_server, mpm):
+    """A value given twice ("same-origin, same-origin") protects nobody."""
+    server = make_server(mpm=mpm)
+    server.post("big", "<" * 40000)
+    answer = server.get("/comet/big?since=0&wait=0")
+    assert len(answer.json()["messages"]) == 1
+    for name, value in COMMON.items():
+        assert answer.header(name).replace(" ", "") == value.replace(" ", "")
