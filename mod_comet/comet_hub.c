@@ -183,10 +183,11 @@ static void watch_locked(comet_hub_t *hub, comet_subscriber_t *subscriber)
 
 static apr_status_t enter_locked(comet_hub_t *hub,
                                  comet_subscriber_t *subscriber,
-                                 const void *source, comet_text_t name)
+                                 const void *source,
+                                 comet_selection_t *selection)
 {
     comet_channel_t *channel =
-        comet_channels_enter(&hub->channels, source, name);
+        comet_channels_enter(&hub->channels, source, selection);
 
     if (!channel) {
         return APR_ENOMEM;
@@ -214,14 +215,14 @@ static int is_urgent_locked(const comet_hub_t *hub,
 }
 
 apr_status_t comet_hub_join(comet_hub_t *hub, comet_subscriber_t *subscriber,
-                            apr_size_t store, comet_text_t channel)
+                            apr_size_t store, comet_selection_t *selection)
 {
     comet_feed_t *feed = &hub->feeds[store];
     apr_status_t status;
     int urgent = 0;
 
     pthread_mutex_lock(&hub->lock);
-    status = enter_locked(hub, subscriber, feed, channel);
+    status = enter_locked(hub, subscriber, feed, selection);
     if (status == APR_SUCCESS) {
         /* what came since the caller looked; or the ring cannot tell yet */
         if (feed->ring.state.last > subscriber->seen
@@ -242,10 +243,22 @@ static apr_time_t next_multiple(apr_time_t now, apr_interval_time_t period)
     return now - now % period + period;
 }
 
+/* Its channel is named by the bytes of the period. */
+static comet_channel_t *enter_tick_locked(comet_hub_t *hub,
+                                          apr_interval_time_t period)
+{
+    comet_text_t name = { (const char *)&period, sizeof(period) };
+    comet_selection_t *selection = comet_selection_create(&name, 1, NULL, 0);
+    comet_channel_t *channel =
+        selection ? comet_channels_enter(&hub->channels, hub, selection) : NULL;
+
+    comet_selection_unref(selection);
+    return channel;
+}
+
 static ticker_t *find_ticker_locked(comet_hub_t *hub,
                                     apr_interval_time_t period)
 {
-    comet_text_t name = { (const char *)&period, sizeof(period) };
     ticker_t *ticker;
 
     for (ticker = hub->tickers; ticker; ticker = ticker->next) {
@@ -257,7 +270,7 @@ static ticker_t *find_ticker_locked(comet_hub_t *hub,
     if (!ticker) {
         return NULL;
     }
-    ticker->channel = comet_channels_enter(&hub->channels, hub, name);
+    ticker->channel = enter_tick_locked(hub, period);
     if (!ticker->channel) {
         free(ticker);
         return NULL;
@@ -282,7 +295,7 @@ apr_status_t comet_hub_join_clock(comet_hub_t *hub,
         if (ticker->channel->members == 1) { /* it was not kept going */
             ticker->due = next_multiple(apr_time_now(), period);
         }
-        status = enter_locked(hub, subscriber, hub, ticker->channel->name);
+        status = enter_locked(hub, subscriber, hub, ticker->channel->selection);
     }
     pthread_mutex_unlock(&hub->lock);
     wake(hub); /* it may have slept with nothing to tick for */
@@ -310,9 +323,8 @@ void comet_hub_leave(comet_hub_t *hub, comet_subscriber_t *subscriber)
 }
 
 int comet_hub_recall(comet_hub_t *hub, apr_size_t store,
-                     const comet_store_state_t *state, comet_text_t channel,
-                     comet_timestamp_t after, apr_size_t limit,
-                     comet_batch_t *batch)
+                     const comet_store_state_t *state, comet_timestamp_t after,
+                     comet_reading_t *reading)
 {
     comet_ring_t *ring = &hub->feeds[store].ring;
     int known;
@@ -322,8 +334,7 @@ int comet_hub_recall(comet_hub_t *hub, apr_size_t store,
             && ring->state.erased == state->erased
             && comet_ring_covers(ring, after);
     if (known) {
-        comet_ring_collect(ring, channel, comet_message_hash(channel), after,
-                           limit, batch);
+        comet_ring_collect(ring, after, reading);
     }
     pthread_mutex_unlock(&hub->lock);
     return known;
@@ -344,7 +355,8 @@ apr_size_t comet_hub_members(comet_hub_t *hub)
 /* What the subscriber has not seen yet, from memory.
  * @return whether that could tell */
 static int collect_locked(comet_hub_t *hub,
-                          const comet_subscriber_t *subscriber)
+                          const comet_subscriber_t *subscriber,
+                          comet_reading_t *reading)
 {
     const comet_channel_t *channel = subscriber->channel;
     const comet_feed_t *feed = feed_of(hub, channel);
@@ -354,29 +366,29 @@ static int collect_locked(comet_hub_t *hub,
         if (!comet_ring_covers(&feed->ring, subscriber->seen)) {
             return 0;
         }
-        comet_ring_collect(&feed->ring, channel->name, channel->hash,
-                           subscriber->seen, subscriber->limit, &hub->batch);
+        comet_ring_collect(&feed->ring, subscriber->seen, reading);
         return 1;
     }
     for (ticker = hub->tickers; ticker; ticker = ticker->next) {
         if (ticker->channel == channel && ticker->tick
             && ticker->ticked_at > subscriber->seen) {
-            comet_batch_add(&hub->batch, comet_message_ref(ticker->tick));
+            comet_batch_add(reading->batch, comet_message_ref(ticker->tick));
         }
     }
     return 1;
 }
 
 /* The same from the store, without the lock; the subscriber is pinned. */
-static int catch_up(comet_hub_t *hub, const comet_subscriber_t *subscriber)
+static int catch_up(const comet_subscriber_t *subscriber,
+                    comet_reading_t *reading)
 {
     const comet_feed_t *feed = subscriber->channel->source; /* no clock */
 
     comet_metrics_add(COMET_METRIC_catch_ups, 1);
     return feed->store
-           && comet_store_read(feed->store, subscriber->channel->name,
-                               subscriber->seen, subscriber->limit,
-                               comet_batch_add, &hub->batch)
+           && comet_store_read(feed->store, reading->selection,
+                               subscriber->seen, reading->batch->size,
+                               comet_selection_take, reading)
                   == APR_SUCCESS;
 }
 
@@ -409,8 +421,11 @@ static void serve_first_locked(comet_hub_t *hub)
     apr_size_t count;
     comet_occasion_t occasion = { .reasons = subscriber->reasons,
                                   .batch = &hub->batch };
+    comet_reading_t reading = { .selection = subscriber->channel->selection,
+                                .batch = &hub->batch };
     comet_verdict_e verdict;
 
+    hub->batch.size = subscriber->limit;
     APR_RING_REMOVE(subscriber, link);
     subscriber->state = COMET_SUBSCRIBER_SERVED;
     subscriber->reasons = 0;
@@ -418,17 +433,20 @@ static void serve_first_locked(comet_hub_t *hub)
     hub->pinned = subscriber;
     if (!blocked && !resting) {
         /* whatever the reason: news may have come while it was queued */
-        known = collect_locked(hub, subscriber);
+        known = collect_locked(hub, subscriber, &reading);
     }
     pthread_mutex_unlock(&hub->lock);
 
     if (!known) {
-        known = catch_up(hub, subscriber);
+        known = catch_up(subscriber, &reading);
     }
     count = hub->batch.count;
     if (count) {
         occasion.reasons |= COMET_NEWS;
         subscriber->seen = seen_now(hub, subscriber);
+    }
+    if (reading.outgrown) {
+        occasion.reasons |= COMET_OUTGROWN;
     }
     more = blocked || resting
            || (!is_clock(hub, subscriber->channel)
@@ -483,27 +501,37 @@ static void wake_channel_locked(comet_hub_t *hub, comet_channel_t *channel)
     }
 }
 
+typedef struct news_t {
+    comet_hub_t *hub;
+    comet_timestamp_t before; /* the last timestamp before the message's */
+    int continuous;
+} news_t;
+
+static void tell_channel(void *baton, comet_channel_t *channel)
+{
+    const news_t *news = baton;
+    comet_subscriber_t *subscriber;
+
+    APR_RING_FOREACH(subscriber, &channel->waiting, comet_subscriber_t, link)
+    {
+        if (news->continuous && !subscriber->behind
+            && subscriber->blocked_fd < 0 && subscriber->seen < news->before) {
+            subscriber->seen = news->before;
+        }
+    }
+    wake_channel_locked(news->hub, channel);
+}
+
 /* A message is new: whoever waits for its channel, neither blocked nor
  * behind, has seen all before it. */
 static void announce(void *baton, comet_feed_t *feed,
                      const comet_message_t *message, int continuous)
 {
     comet_hub_t *hub = baton;
-    comet_channel_t *channel = comet_channels_find(
-        &hub->channels, feed, message->channel, message->channel_hash);
-    comet_subscriber_t *subscriber;
+    news_t news = { hub, message->timestamp - 1, continuous };
 
-    if (!channel) {
-        return;
-    }
-    APR_RING_FOREACH(subscriber, &channel->waiting, comet_subscriber_t, link)
-    {
-        if (continuous && !subscriber->behind && subscriber->blocked_fd < 0
-            && subscriber->seen < message->timestamp - 1) {
-            subscriber->seen = message->timestamp - 1;
-        }
-    }
-    wake_channel_locked(hub, channel);
+    comet_channels_reach(&hub->channels, feed, message->channel,
+                         message->channel_hash, tell_channel, &news);
 }
 
 typedef struct feed_wake_t {

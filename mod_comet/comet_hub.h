@@ -66,7 +66,7 @@ apr_status_t comet_hub_create(comet_hub_t **hub,
  *         Any thread but the hub's.
  */
 apr_status_t comet_hub_join(comet_hub_t *hub, comet_subscriber_t *subscriber,
-                            apr_size_t store, comet_text_t channel);
+                            apr_size_t store, comet_selection_t *selection);
 
 /**
  * Register a subscriber to the clock instead: it gets a message whose
@@ -88,13 +88,12 @@ void comet_hub_leave(comet_hub_t *hub, comet_subscriber_t *subscriber);
 
 /**
  * Answer from memory, if the ring is in step with this state of the store.
- * @param limit  at most so many; the batch is empty and has room for them
+ * @param reading  empty yet
  * @return whether the ring could tell.  Any thread.
  */
 int comet_hub_recall(comet_hub_t *hub, apr_size_t store,
-                     const comet_store_state_t *state, comet_text_t channel,
-                     comet_timestamp_t after, apr_size_t limit,
-                     comet_batch_t *batch);
+                     const comet_store_state_t *state, comet_timestamp_t after,
+                     comet_reading_t *reading);
 
 /** Let everybody go (COMET_STOPPING), now and from now on.  Only sets a flag
  * and wakes the hub: safe in a signal handler. */

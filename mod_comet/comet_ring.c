@@ -73,20 +73,20 @@ static apr_size_t find_after(const comet_ring_t *ring, comet_timestamp_t after)
     return low;
 }
 
-void comet_ring_collect(const comet_ring_t *ring, comet_text_t channel,
-                        apr_uint32_t channel_hash, comet_timestamp_t after,
-                        apr_size_t limit, comet_batch_t *batch)
+void comet_ring_collect(const comet_ring_t *ring, comet_timestamp_t after,
+                        comet_reading_t *reading)
 {
     apr_size_t i;
+    int more = !comet_batch_is_full(reading->batch);
 
-    for (i = find_after(ring, after);
-         i < ring->count && batch->count < limit && !comet_batch_is_full(batch);
-         i++) {
+    for (i = find_after(ring, after); i < ring->count && more; i++) {
         const comet_ring_entry_t *entry = entry_at(ring, i);
 
-        if (entry->channel_hash == channel_hash
-            && comet_text_equal(entry->message->channel, channel)) {
-            comet_batch_add(batch, comet_message_ref(entry->message));
+        if (comet_selection_match(reading->selection, entry->message->channel,
+                                  entry->channel_hash)
+            != COMET_SELECTION_NONE) {
+            more = comet_selection_take(reading,
+                                        comet_message_ref(entry->message));
         }
     }
 }

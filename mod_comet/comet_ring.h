@@ -45,11 +45,10 @@ void comet_ring_push(comet_ring_t *ring, comet_message_t *message);
 int comet_ring_covers(const comet_ring_t *ring, comet_timestamp_t after);
 
 /**
- * Collect a channel's messages after a cursor, oldest first.
- * @param limit  at most so many; the batch has room for them
+ * Collect a selection's messages after a cursor, oldest first, as many as
+ * the reading has room for.
  */
-void comet_ring_collect(const comet_ring_t *ring, comet_text_t channel,
-                        apr_uint32_t channel_hash, comet_timestamp_t after,
-                        apr_size_t limit, comet_batch_t *batch);
+void comet_ring_collect(const comet_ring_t *ring, comet_timestamp_t after,
+                        comet_reading_t *reading);
 
 #endif /* COMET_RING_H */

@@ -18,7 +18,7 @@
 
 #include <apr_pools.h>
 
-#include "comet_message.h"
+#include "comet_selection.h"
 
 typedef struct comet_store_config_t {
     const char *path; /* absolute, real */
@@ -92,21 +92,26 @@ apr_status_t comet_store_state(comet_store_t *store,
 /**
  * Find where a replay of @a count messages starts.
  * @param cursor  set to the timestamp after which they stand; 0 when the
- *                channel has no more than @a count of them (or none)
- * @param any     set to whether the channel has any message
+ *                selection has no more than @a count of them (or none)
+ * @param any     set to whether the selection has any message
  */
-apr_status_t comet_store_replay(comet_store_t *store, comet_text_t channel,
+apr_status_t comet_store_replay(comet_store_t *store,
+                                const comet_selection_t *selection,
                                 apr_int64_t count, comet_timestamp_t *cursor,
                                 int *any);
 
 /**
- * The highest timestamp of a channel that retention has removed; 0: none.
+ * The highest timestamp that retention has removed from a channel of the
+ * selection; 0: none.
  */
-apr_status_t comet_store_floor(comet_store_t *store, comet_text_t channel,
+apr_status_t comet_store_floor(comet_store_t *store,
+                               const comet_selection_t *selection,
                                comet_timestamp_t *floor);
 
-/** Read a channel's messages after a cursor, at most @a limit of them. */
-apr_status_t comet_store_read(comet_store_t *store, comet_text_t channel,
+/** Read a selection's messages after a cursor, at most @a limit of them,
+ * those of channels under its prefixes too. */
+apr_status_t comet_store_read(comet_store_t *store,
+                              const comet_selection_t *selection,
                               comet_timestamp_t after, apr_size_t limit,
                               comet_store_cb *callback, void *baton);
 

@@ -837,13 +837,14 @@ static apr_status_t find_channel(comet_store_t *store, comet_text_t channel,
     return query(store, SQL_CHANNEL, id, NULL);
 }
 
-apr_status_t comet_store_replay(comet_store_t *store, comet_text_t channel,
+apr_status_t comet_store_replay(comet_store_t *store,
+                                const comet_selection_t *selection,
                                 apr_int64_t count, comet_timestamp_t *cursor,
                                 int *any)
 {
     apr_int64_t id;
     apr_int64_t newest = 0;
-    apr_status_t status = find_channel(store, channel, &id);
+    apr_status_t status = find_channel(store, selection->names[0].text, &id);
 
     *cursor = 0;
     *any = 0;
@@ -861,11 +862,12 @@ apr_status_t comet_store_replay(comet_store_t *store, comet_text_t channel,
     return status;
 }
 
-apr_status_t comet_store_floor(comet_store_t *store, comet_text_t channel,
+apr_status_t comet_store_floor(comet_store_t *store,
+                               const comet_selection_t *selection,
                                comet_timestamp_t *floor)
 {
     *floor = 0;
-    bind_text(store, SQL_FLOOR, 1, channel);
+    bind_text(store, SQL_FLOOR, 1, selection->names[0].text);
     return query(store, SQL_FLOOR, floor, NULL);
 }
 
@@ -927,11 +929,12 @@ static apr_status_t read_rows(comet_store_t *store, sql_e which,
     return status;
 }
 
-apr_status_t comet_store_read(comet_store_t *store, comet_text_t channel,
+apr_status_t comet_store_read(comet_store_t *store,
+                              const comet_selection_t *selection,
                               comet_timestamp_t after, apr_size_t limit,
                               comet_store_cb *callback, void *baton)
 {
-    bind_text(store, SQL_READ, 1, channel);
+    bind_text(store, SQL_READ, 1, selection->names[0].text);
     bind_int(store, SQL_READ, 2, after);
     bind_int(store, SQL_READ, 3, (apr_int64_t)limit);
     return read_rows(store, SQL_READ, callback, baton);

@@ -32,7 +32,9 @@ typedef enum {
     COMET_NEWS = 1, /* messages after its cursor (perhaps) */
     COMET_TIMEOUT = 2, /* its timer */
     COMET_WRITABLE = 4, /* its socket takes data again */
-    COMET_STOPPING = 8 /* the child is ending: finish it */
+    COMET_STOPPING = 8, /* the child is ending: finish it */
+    COMET_OUTGROWN = 16 /* what it reads has grown by a channel that nobody
+                         * allowed it: finish it after the messages */
 } comet_reason_e;
 
 /** What the hub hands over when it serves. */

@@ -210,7 +210,7 @@ static apr_status_t join(const request_rec *r, const mod_comet_ask_t *ask,
     };
     return ask->tick ? comet_hub_join_clock(hub, &block->subscriber, ask->tick)
                      : comet_hub_join(hub, &block->subscriber,
-                                      (apr_size_t)store, ask->channel);
+                                      (apr_size_t)store, ask->selection);
 }
 
 static comet_batch_t make_batch(apr_pool_t *p, apr_size_t size)

@@ -120,7 +120,7 @@ static apr_status_t resolve_cursor(const request_rec *r, comet_store_t *store,
         comet_metrics_add(COMET_METRIC_resumed, 1);
         return APR_SUCCESS;
     }
-    status = comet_store_replay(store, ask->channel, mod_comet_replay(r),
+    status = comet_store_replay(store, ask->selection, mod_comet_replay(r),
                                 &ask->cursor, &any);
     if (status == APR_SUCCESS && (!any || mod_comet_replay(r) == 0)) {
         ask->cursor = state->last; /* only what comes from now on */
@@ -132,20 +132,21 @@ static apr_status_t read_missed(const request_rec *r, comet_store_t *store,
                                 const comet_store_state_t *state,
                                 mod_comet_ask_t *ask, comet_batch_t *missed)
 {
+    comet_reading_t reading = { .selection = ask->selection, .batch = missed };
     comet_timestamp_t floor = 0;
     apr_status_t status = resolve_cursor(r, store, state, ask);
 
     if (status == APR_SUCCESS && ask->cursor > 0) {
-        status = comet_store_floor(store, ask->channel, &floor);
+        status = comet_store_floor(store, ask->selection, &floor);
         ask->gap = ask->cursor < floor;
     }
     if (status == APR_SUCCESS
         && !comet_hub_recall(
             mod_comet_child()->hub,
             (apr_size_t)mod_comet_server_config(r->server)->store, state,
-            ask->channel, ask->cursor, ask->limit, missed)) {
-        status = comet_store_read(store, ask->channel, ask->cursor, ask->limit,
-                                  comet_batch_add, missed);
+            ask->cursor, &reading)) {
+        status = comet_store_read(store, ask->selection, ask->cursor,
+                                  ask->limit, comet_selection_take, &reading);
     }
     ask->seen = state->last;
     return status;
@@ -214,13 +215,31 @@ static void stop_waiting(const request_rec *r, mod_comet_ask_t *ask)
     }
 }
 
+static apr_status_t unref_selection(void *selection)
+{
+    comet_selection_unref(selection);
+    return APR_SUCCESS;
+}
+
+/* @return 0: no memory */
+static int select_channel(request_rec *r, mod_comet_ask_t *ask)
+{
+    ask->selection = comet_selection_create(&ask->channel, 1, NULL, 0);
+    if (ask->selection) {
+        apr_pool_cleanup_register(r->pool, ask->selection, unref_selection,
+                                  apr_pool_cleanup_null);
+    }
+    return ask->selection != NULL;
+}
+
 static int poll(request_rec *r, mod_comet_ask_t *ask)
 {
     comet_batch_t missed = {
         .messages = apr_palloc(r->pool, ask->limit * sizeof(comet_message_t *)),
         .size = ask->limit,
     };
-    apr_status_t status = look_up(r, ask, &missed);
+    apr_status_t status =
+        select_channel(r, ask) ? look_up(r, ask, &missed) : APR_ENOMEM;
     char buffer[200];
     int rv;
 

@@ -556,11 +556,11 @@ void mod_comet_park_suspend(conn_rec *c, request_rec *r)
         return;
     }
     park->state = JOINED;
-    status = park->ask->tick
-                 ? comet_hub_join_clock(child->hub, &park->subscriber,
-                                        park->ask->tick)
-                 : comet_hub_join(child->hub, &park->subscriber,
-                                  (apr_size_t)park->store, park->ask->channel);
+    status = park->ask->tick ? comet_hub_join_clock(
+                 child->hub, &park->subscriber, park->ask->tick)
+                             : comet_hub_join(child->hub, &park->subscriber,
+                                              (apr_size_t)park->store,
+                                              park->ask->selection);
     if (status != APR_SUCCESS) {
         ap_log_cerror(APLOG_MARK, APLOG_ERR, status, c,
                       "mod_comet: cannot wait");

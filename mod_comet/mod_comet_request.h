@@ -7,6 +7,7 @@
 #define MOD_COMET_REQUEST_H
 
 #include "comet_params.h"
+#include "comet_selection.h"
 #include "comet_transport.h"
 #include "mod_comet_config.h"
 
@@ -14,6 +15,7 @@
 typedef struct mod_comet_ask_t {
     const comet_transport_t *transport;
     comet_text_t channel;
+    comet_selection_t *selection; /* a reference, of the request's pool */
     /** The client's cursor, or what it was resolved to. */
     comet_timestamp_t cursor;
     /** Nothing of the channel stands after the cursor up to here. */

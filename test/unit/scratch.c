@@ -9,6 +9,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <pthread.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -61,6 +62,28 @@ void scratch_clear(void)
     if (dir) {
         closedir(dir);
     }
+}
+
+comet_selection_t *scratch_select(comet_text_t channel)
+{
+    static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+    static comet_selection_t **kept;
+    static size_t count;
+    comet_selection_t *found = NULL;
+    size_t i;
+
+    pthread_mutex_lock(&lock);
+    for (i = 0; i < count && !found; i++) {
+        if (comet_text_equal(kept[i]->key.text, channel)) {
+            found = kept[i];
+        }
+    }
+    if (!found) {
+        kept = realloc(kept, (count + 1) * sizeof(*kept));
+        found = kept[count++] = comet_selection_create(&channel, 1, NULL, 0);
+    }
+    pthread_mutex_unlock(&lock);
+    return found;
 }
 
 int64_t scratch_usec(void)

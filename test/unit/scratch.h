@@ -14,8 +14,13 @@
 
 #include <cmocka.h>
 
+#include "comet_selection.h"
+
 /** Make the folder, below TMPDIR; it is removed when the process exits. */
 void scratch_make(void);
+
+/** The selection of one channel; kept until the process ends.  Any thread. */
+comet_selection_t *scratch_select(comet_text_t channel);
 
 /** The path of a name in the folder; valid until the eighth next call. */
 const char *scratch_path(const char *name);

@@ -29,17 +29,39 @@ static int teardown(void **state)
     return 0;
 }
 
+static comet_channel_t *enter_text(const void *whose, comet_text_t name)
+{
+    comet_selection_t *selection = comet_selection_create(&name, 1, NULL, 0);
+    comet_channel_t *channel =
+        comet_channels_enter(&channels, whose, selection);
+
+    comet_selection_unref(selection);
+    return channel;
+}
+
 static comet_channel_t *enter(const char *name)
 {
-    return comet_channels_enter(&channels, &source, comet_text(name));
+    return enter_text(&source, comet_text(name));
+}
+
+static void keep(void *baton, comet_channel_t *channel)
+{
+    *(comet_channel_t **)baton = channel;
+}
+
+/* Whom a message on a channel reaches. */
+static comet_channel_t *find_text(const void *whose, comet_text_t name)
+{
+    comet_channel_t *found = NULL;
+
+    comet_channels_reach(&channels, whose, name, comet_message_hash(name), keep,
+                         &found);
+    return found;
 }
 
 static comet_channel_t *find(const char *name)
 {
-    comet_text_t text = comet_text(name);
-
-    return comet_channels_find(&channels, &source, text,
-                               comet_message_hash(text));
+    return find_text(&source, comet_text(name));
 }
 
 static const char *numbered(int i)
@@ -59,7 +81,8 @@ static void test_members(void **state)
     assert_non_null(chat);
     assert_int_equal(chat->members, 1);
     assert_ptr_equal(chat->source, &source);
-    assert_true(comet_text_equal(chat->name, comet_text("chat")));
+    assert_true(
+        comet_text_equal(chat->selection->key.text, comet_text("chat")));
     assert_true(APR_RING_EMPTY(&chat->waiting, comet_subscriber_t, link));
     assert_ptr_equal(find("chat"), chat);
     assert_ptr_equal(enter("chat"), chat);
@@ -86,18 +109,15 @@ static void test_copies_the_name(void **state)
 static void test_sources(void **state)
 {
     comet_text_t name = comet_text("chat");
-    apr_uint32_t hash = comet_message_hash(name);
     comet_channel_t *a = enter("chat");
-    comet_channel_t *b = comet_channels_enter(&channels, &other_source, name);
+    comet_channel_t *b = enter_text(&other_source, name);
 
     assert_ptr_not_equal(a, b);
     assert_ptr_equal(find("chat"), a);
-    assert_ptr_equal(comet_channels_find(&channels, &other_source, name, hash),
-                     b);
+    assert_ptr_equal(find_text(&other_source, name), b);
     comet_channels_exit(&channels, a);
     assert_null(find("chat"));
-    assert_ptr_equal(comet_channels_find(&channels, &other_source, name, hash),
-                     b);
+    assert_ptr_equal(find_text(&other_source, name), b);
 }
 
 static void test_same_hash(void **state)
@@ -105,7 +125,7 @@ static void test_same_hash(void **state)
     comet_channel_t *a = enter("costarring");
     comet_channel_t *b = enter("liquid");
 
-    assert_int_equal(a->hash, b->hash);
+    assert_int_equal(a->selection->key.hash, b->selection->key.hash);
     assert_ptr_not_equal(a, b);
     assert_ptr_equal(find("costarring"), a);
     assert_ptr_equal(find("liquid"), b);
@@ -125,18 +145,14 @@ static void test_any_bytes(void **state)
     comet_channel_t *made[4];
 
     memset(longest, 0xff, sizeof(longest));
-    made[0] = comet_channels_enter(&channels, &source, with_nul);
-    made[1] = comet_channels_enter(&channels, &source, shorter);
-    made[2] = comet_channels_enter(&channels, &source, full);
-    made[3] = comet_channels_enter(&channels, &source, none);
+    made[0] = enter_text(&source, with_nul);
+    made[1] = enter_text(&source, shorter);
+    made[2] = enter_text(&source, full);
+    made[3] = enter_text(&source, none);
     assert_int_equal(channels.count, 4);
     assert_null(find("a"));
-    assert_ptr_equal(comet_channels_find(&channels, &source, with_nul,
-                                         comet_message_hash(with_nul)),
-                     made[0]);
-    assert_ptr_equal(
-        comet_channels_find(&channels, &source, full, comet_message_hash(full)),
-        made[2]);
+    assert_ptr_equal(find_text(&source, with_nul), made[0]);
+    assert_ptr_equal(find_text(&source, full), made[2]);
 }
 
 static void visit(void *baton, comet_channel_t *channel)
@@ -145,8 +161,9 @@ static void visit(void *baton, comet_channel_t *channel)
     char name[32] = ""; /* the channel's own does not end in NUL */
     int i;
 
-    assert_true(channel->name.length < sizeof(name));
-    memcpy(name, channel->name.data, channel->name.length);
+    assert_true(channel->selection->key.text.length < sizeof(name));
+    memcpy(name, channel->selection->key.text.data,
+           channel->selection->key.text.length);
     assert_int_equal(sscanf(name, "channel/%d", &i), 1);
     assert_in_range(i, 0, MANY - 1);
     assert_ptr_equal(entered[i], channel);

@@ -246,9 +246,13 @@ static comet_timestamp_t last(void)
 static int in_step(void)
 {
     comet_store_state_t state = state_of(0);
+    comet_batch_t none = { .count = 0 };
+    comet_reading_t reading = {
+        .selection = scratch_select(comet_text("nobody's")),
+        .batch = &none,
+    };
 
-    return comet_hub_recall(hub, 0, &state, comet_text("nobody's"), state.last,
-                            1, NULL);
+    return comet_hub_recall(hub, 0, &state, state.last, &reading);
 }
 
 /* --- The client ------------------------------------------------------- */
@@ -364,9 +368,9 @@ static client_t *new_client(comet_timestamp_t seen)
 static void join(client_t *client, const char *channel)
 {
     client->rests = 0;
-    assert_int_equal(
-        comet_hub_join(hub, &client->subscriber, 0, comet_text(channel)),
-        APR_SUCCESS);
+    assert_int_equal(comet_hub_join(hub, &client->subscriber, 0,
+                                    scratch_select(comet_text(channel))),
+                     APR_SUCCESS);
 }
 
 static client_t *joined(const char *channel, comet_timestamp_t seen)
@@ -537,7 +541,8 @@ static void test_stores(void **state)
     client_t *first = joined("chat", 0), *second = new_client(0);
     comet_timestamp_t sent[2];
 
-    comet_hub_join(hub, &second->subscriber, 1, comet_text("chat"));
+    comet_hub_join(hub, &second->subscriber, 1,
+                   scratch_select(comet_text("chat")));
     sent[0] = publish("chat");
     wait_until(got(first) == 1);
     sent[1] = append_to(writers[1], "chat");
@@ -786,7 +791,8 @@ static void join_once(comet_store_t *store, unsigned int *seed)
     client_t *client = new_client(seen);
 
     client->subscriber.limit = 1 + (size_t)rand_r(seed) % 100;
-    if (comet_hub_join(hub, &client->subscriber, 0, comet_text(log_names[i]))
+    if (comet_hub_join(hub, &client->subscriber, 0,
+                       scratch_select(comet_text(log_names[i])))
         != APR_SUCCESS) {
         fault("join");
     }
@@ -1150,7 +1156,7 @@ static void test_clock_and_channel(void **state)
 
     memcpy(name, &period, sizeof(period));
     comet_hub_join(hub, &client->subscriber, 0,
-                   (comet_text_t){ name, sizeof(name) });
+                   scratch_select((comet_text_t){ name, sizeof(name) }));
     wait_until(got(clock) >= 2);
     leave(client);
     assert_int_equal(got(client), 0);
@@ -1349,11 +1355,12 @@ static int recall(const comet_store_state_t *state, comet_timestamp_t after,
                   size_t limit)
 {
     comet_message_t *room[100];
-    comet_batch_t batch = { .messages = room, .size = 100 };
+    comet_batch_t batch = { .messages = room, .size = limit };
+    comet_reading_t reading = { .selection = scratch_select(comet_text("chat")),
+                                .batch = &batch };
     int count = -1;
 
-    if (comet_hub_recall(hub, 0, state, comet_text("chat"), after, limit,
-                         &batch)) {
+    if (comet_hub_recall(hub, 0, state, after, &reading)) {
         count = (int)batch.count;
         while (batch.count
                && batch.messages[batch.count - 1]->timestamp > after) {
@@ -1461,7 +1468,8 @@ static void *join_meanwhile(void *baton)
     for (i = 0; i < 20; i++) {
         clients[i] = new_client(0);
         clients[i]->subscriber.limit = 1;
-        if (comet_hub_join(hub, &clients[i]->subscriber, 0, comet_text("chat"))
+        if (comet_hub_join(hub, &clients[i]->subscriber, 0,
+                           scratch_select(comet_text("chat")))
             != APR_SUCCESS) {
             fault("join");
         }
@@ -1773,7 +1781,8 @@ static int be_a_child(void *baton)
     int i, wrong = 0;
 
     if (comet_hub_create(&hub, &hub_config, pool) != APR_SUCCESS
-        || comet_hub_join(hub, &client->subscriber, 0, comet_text("chat"))
+        || comet_hub_join(hub, &client->subscriber, 0,
+                          scratch_select(comet_text("chat")))
                != APR_SUCCESS
         || !ready_to_publish()) {
         return 1;

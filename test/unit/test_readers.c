@@ -80,9 +80,9 @@ static int messages_in(comet_store_t *store)
 {
     int count = 0;
 
-    assert_int_equal(
-        comet_store_read(store, comet_text("chat"), 0, 1000, count_one, &count),
-        APR_SUCCESS);
+    assert_int_equal(comet_store_read(store, scratch_select(comet_text("chat")),
+                                      0, 1000, count_one, &count),
+                     APR_SUCCESS);
     return count;
 }
 

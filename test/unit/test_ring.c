@@ -61,11 +61,14 @@ static comet_message_t *push(comet_timestamp_t timestamp, const char *channel,
 static size_t collect(const char *channel, comet_timestamp_t after,
                       size_t limit)
 {
-    comet_text_t name = comet_text(channel);
+    comet_reading_t reading = {
+        .selection = scratch_select(comet_text(channel)),
+        .batch = &batch,
+    };
 
     comet_batch_clear(&batch);
-    comet_ring_collect(&ring, name, comet_message_hash(name), after, limit,
-                       &batch);
+    batch.size = limit;
+    comet_ring_collect(&ring, after, &reading);
     return batch.count;
 }
 

@@ -146,8 +146,9 @@ static const char *bodies(comet_store_t *store, const char *channel,
     size_t i;
 
     empty_list();
-    assert_int_equal(comet_store_read(store, comet_text(channel), after, limit,
-                                      collect, &list),
+    assert_int_equal(comet_store_read(store,
+                                      scratch_select(comet_text(channel)),
+                                      after, limit, collect, &list),
                      0);
     text[0] = '\0';
     for (i = 0; i < list.count; i++) {
@@ -406,8 +407,9 @@ static void test_read(void **state)
     assert_string_equal(bodies(store, "", 0, 10), "");
     empty_list();
     list.limit = 1; /* the callback stops it */
-    assert_int_equal(
-        comet_store_read(store, comet_text("a"), 0, 9, collect, &list), 0);
+    assert_int_equal(comet_store_read(store, scratch_select(comet_text("a")), 0,
+                                      9, collect, &list),
+                     0);
     assert_int_equal(list.count, 1);
     empty_list();
     assert_int_equal(comet_store_tail(store, third, 9, collect, &list), 0);
@@ -429,14 +431,17 @@ static void test_replay(void **state)
     size_t i;
     int any = 7;
 
-    assert_int_equal(
-        comet_store_replay(store, comet_text("chat"), 5, &cursor, &any), 0);
+    assert_int_equal(comet_store_replay(store,
+                                        scratch_select(comet_text("chat")), 5,
+                                        &cursor, &any),
+                     0);
     assert_int_equal(cursor, 0);
     assert_int_equal(any, 0);
     append_many(store, "chat", 3);
     append_many(store, "other", 3);
     for (i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-        assert_int_equal(comet_store_replay(store, comet_text("chat"),
+        assert_int_equal(comet_store_replay(store,
+                                            scratch_select(comet_text("chat")),
                                             cases[i].count, &cursor, &any),
                          0);
         assert_int_equal(any, 1);
@@ -1290,7 +1295,9 @@ static comet_timestamp_t floor_of(comet_store_t *store, const char *channel)
 {
     comet_timestamp_t floor = 7;
 
-    assert_int_equal(comet_store_floor(store, comet_text(channel), &floor), 0);
+    assert_int_equal(
+        comet_store_floor(store, scratch_select(comet_text(channel)), &floor),
+        0);
     return floor;
 }
 

@@ -276,7 +276,8 @@ static int be_a_child(void *baton)
     comet_hub_t *hub;
 
     if (comet_hub_create(&hub, &hub_config, pool) != APR_SUCCESS
-        || comet_hub_join(hub, &client.subscriber, 0, comet_text("chat"))
+        || comet_hub_join(hub, &client.subscriber, 0,
+                          scratch_select(comet_text("chat")))
                != APR_SUCCESS) {
         return 1;
     }
