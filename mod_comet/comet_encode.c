@@ -163,6 +163,53 @@ int comet_utf8_valid(comet_text_t text)
     return 1;
 }
 
+/* ---- lines ------------------------------------------------------------ */
+
+#define REPLACEMENT "\xEF\xBF\xBD" /* U+FFFD */
+
+/* Copy text; what is not UTF-8 is replaced. */
+static void add_utf8(comet_buffer_t *buffer, comet_text_t text)
+{
+    const unsigned char *at = (const unsigned char *)text.data;
+    const unsigned char *end = text.length ? at + text.length : at;
+
+    if (comet_utf8_valid(text)) {
+        comet_buffer_add(buffer, text.data, text.length);
+        return;
+    }
+    while (at < end) {
+        int length = *at < 0x80 ? 1 : utf8_sequence(at, end);
+
+        if (length > 0) {
+            comet_buffer_add(buffer, (const char *)at, (apr_size_t)length);
+        }
+        else {
+            comet_buffer_puts(buffer, REPLACEMENT);
+        }
+        at += length > 0 ? length : -length;
+    }
+}
+
+void comet_encode_lines(comet_buffer_t *buffer, const char *prefix,
+                        comet_text_t text)
+{
+    apr_size_t start = 0, i;
+
+    for (i = 0; i <= text.length; i++) {
+        if (i < text.length && text.data[i] != '\r' && text.data[i] != '\n') {
+            continue;
+        }
+        comet_buffer_puts(buffer, prefix);
+        add_utf8(buffer, (comet_text_t){ text.data + start, i - start });
+        comet_buffer_puts(buffer, "\n");
+        if (i + 1 < text.length && text.data[i] == '\r'
+            && text.data[i + 1] == '\n') {
+            i++;
+        }
+        start = i + 1;
+    }
+}
+
 /* ---- HTML ------------------------------------------------------------- */
 
 static const char *html_reference(char c)
@@ -244,7 +291,7 @@ static void json_escape(comet_buffer_t *buffer, unsigned char c)
 static const char *json_instead(const unsigned char *at, int length)
 {
     if (length < 0) {
-        return "\xEF\xBF\xBD"; /* U+FFFD */
+        return REPLACEMENT;
     }
     if (length == 3 && at[0] == 0xE2 && at[1] == 0x80) {
         /* line ends in the JavaScript of old browsers */

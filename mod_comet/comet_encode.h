@@ -43,6 +43,14 @@ void comet_buffer_free(comet_buffer_t *buffer);
 int comet_utf8_valid(comet_text_t text);
 
 /**
+ * Append text as lines, each behind a prefix and with LF at its end: CRLF, CR
+ * and LF end a line in the text (WHATWG HTML, section 9.2.6).  Bytes that are
+ * not UTF-8 become U+FFFD as in comet_encode_json().  Empty text is one line.
+ */
+void comet_encode_lines(comet_buffer_t *buffer, const char *prefix,
+                        comet_text_t text);
+
+/**
  * Append text as HTML character data: & < > " ' become references, all else
  * is copied, bytes that are not UTF-8 too.
  */

@@ -28,7 +28,7 @@ static void encode(comet_buffer_t *out, const comet_answer_t *answer)
     else {
         const comet_message_t *message = answer->messages[0];
 
-        if (answer->escape) {
+        if (answer->format->escape) {
             encode_escaped(out, message->body);
         }
         else {

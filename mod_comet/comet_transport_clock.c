@@ -35,11 +35,6 @@ static const char opening[] =
     "</script>\n"
     "\n";
 
-static void open_page(comet_buffer_t *out)
-{
-    comet_buffer_add(out, opening, sizeof(opening) - 1);
-}
-
 /* A client that fell behind is told the time once: the latest. */
 static void encode(comet_buffer_t *out, const comet_answer_t *answer)
 {
@@ -52,6 +47,13 @@ static void encode(comet_buffer_t *out, const comet_answer_t *answer)
                            "comet.printServerTime(");
     comet_buffer_add_int(out, time / APR_USEC_PER_SEC);
     comet_buffer_puts(out, ");</script>");
+}
+
+/* The first tick comes at once. */
+static void open_page(comet_buffer_t *out, const comet_answer_t *answer)
+{
+    comet_buffer_add(out, opening, sizeof(opening) - 1);
+    encode(out, answer);
 }
 
 const comet_transport_t comet_transport_clock = {

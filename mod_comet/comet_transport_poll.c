@@ -2,26 +2,6 @@
 /* The answer of today's poll: a list of messages, and the cursor after it. */
 #include "comet_transport.h"
 
-static void encode_message(comet_buffer_t *out, const comet_message_t *message)
-{
-    comet_buffer_puts(out, "{\"timestamp\":");
-    comet_buffer_add_int(out, message->timestamp);
-    comet_buffer_puts(out, ",\"channel\":");
-    comet_encode_json(out, message->channel);
-    comet_buffer_puts(out, ",\"type\":");
-    comet_encode_json(out, message->type);
-    comet_buffer_puts(out, ",\"author\":");
-    if (message->author.data) {
-        comet_encode_json(out, message->author);
-    }
-    else {
-        comet_buffer_puts(out, "null");
-    }
-    comet_buffer_puts(out, ",\"body\":");
-    comet_encode_json(out, message->body);
-    comet_buffer_puts(out, "}");
-}
-
 /* Bodies go out as they are: today's pages insert them as text. */
 static void encode(comet_buffer_t *out, const comet_answer_t *answer)
 {
@@ -32,15 +12,16 @@ static void encode(comet_buffer_t *out, const comet_answer_t *answer)
         if (i) {
             comet_buffer_puts(out, ",");
         }
-        encode_message(out, answer->messages[i]);
+        comet_transport_add_message(out, answer->messages[i], answer->format);
     }
     comet_buffer_puts(out, "],\"timestamp\":");
     comet_buffer_add_int(out, answer->cursor);
     comet_buffer_puts(out, ",\"gap\":");
-    comet_buffer_puts(out, answer->gap ? "true}" : "false}");
+    comet_buffer_puts(out, answer->floor ? "true}" : "false}");
 }
 
 const comet_transport_t comet_transport_poll = {
+    .name = "poll",
     .gauge = COMET_METRIC_waiting_poll,
     .content_type = "application/json; charset=utf-8",
     .streams = 0,

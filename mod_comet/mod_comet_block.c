@@ -28,7 +28,7 @@ struct block_t {
     pthread_mutex_t lock;
     pthread_cond_t handed; /* with lock */
     unsigned reasons; /* [lock] */
-    comet_batch_t batch; /* [lock] */
+    comet_batch_t batch; /* the hub's thread while joined, then the owner's */
 };
 
 /* Those of this child, to count what one connection holds. */
@@ -72,25 +72,25 @@ static void stand_up(block_t *block)
 
 /* --- being handed messages (hub's thread) ---------------------------------------- */
 
-/* A poll (it has a time limit) is content with what it got first. */
+/* The thread takes itself back before it writes: what comes meanwhile is in
+ * the log, after its cursor. */
 static comet_verdict_e serve(comet_subscriber_t *subscriber,
                              const comet_occasion_t *occasion)
 {
     block_t *block = (block_t *)subscriber;
+    unsigned reasons = occasion->reasons & ~(unsigned)COMET_NEWS;
     apr_size_t i;
 
-    pthread_mutex_lock(&block->lock);
-    block->reasons |= occasion->reasons;
-    for (i = 0;
-         i < occasion->batch->count && block->batch.count < block->batch.size;
-         i++) {
+    for (i = 0; i < occasion->batch->count; i++) {
         comet_batch_add(&block->batch,
                         comet_message_ref(occasion->batch->messages[i]));
+        reasons |= COMET_NEWS;
     }
+    pthread_mutex_lock(&block->lock);
+    block->reasons |= reasons;
     pthread_cond_signal(&block->handed);
     pthread_mutex_unlock(&block->lock);
-    return occasion->batch->count && subscriber->timeout_at ? COMET_REST
-                                                            : COMET_WAIT;
+    return reasons ? COMET_REST : COMET_WAIT;
 }
 
 /* --- waiting (the request's thread) ------------------------------------------------ */
@@ -114,8 +114,8 @@ static int is_gone(conn_rec *c)
     return recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
 }
 
-/* Wait for one slice, or less. @return what has come, messages taken out */
-static unsigned await_slice(block_t *block, comet_batch_t *taken)
+/* Wait for one slice, or less. @return what has come */
+static unsigned await_slice(block_t *block)
 {
     apr_time_t until = apr_time_now() + SLICE;
     struct timespec deadline = { .tv_sec = apr_time_sec(until),
@@ -128,12 +128,26 @@ static unsigned await_slice(block_t *block, comet_batch_t *taken)
     }
     reasons = block->reasons;
     block->reasons = 0;
-    while (taken->count < block->batch.count) {
-        taken->messages[taken->count] = block->batch.messages[taken->count];
-        taken->count++;
-    }
-    block->batch.count = 0;
     pthread_mutex_unlock(&block->lock);
+    return reasons;
+}
+
+/* @return why it is over; 0: the client is gone */
+static unsigned await(conn_rec *c, block_t *block)
+{
+    unsigned reasons;
+
+    do {
+        reasons = await_slice(block);
+        if (is_gone(c)) {
+            comet_metrics_add(COMET_METRIC_departed, 1);
+            c->aborted = 1;
+            return 0;
+        }
+        if (is_stopping()) {
+            reasons |= COMET_STOPPING;
+        }
+    } while (!reasons);
     return reasons;
 }
 
@@ -153,15 +167,6 @@ static apr_status_t write_bytes(request_rec *r, comet_buffer_t *bytes)
     return status;
 }
 
-static apr_status_t write_answer(request_rec *r, const mod_comet_ask_t *ask,
-                                 const comet_batch_t *batch)
-{
-    comet_buffer_t bytes = { .data = NULL };
-
-    mod_comet_output_encode(ask, batch, &bytes);
-    return write_bytes(r, &bytes);
-}
-
 static apr_status_t open_answer(request_rec *r, const mod_comet_ask_t *ask)
 {
     comet_buffer_t bytes = { .data = NULL };
@@ -171,46 +176,51 @@ static apr_status_t open_answer(request_rec *r, const mod_comet_ask_t *ask)
     return write_bytes(r, &bytes);
 }
 
-/* Until the answer is given, the client leaves or httpd stops. */
-static void attend(request_rec *r, const mod_comet_ask_t *ask, block_t *block,
-                   comet_batch_t *taken)
-{
-    int streams = ask->transport->streams, over = 0;
-
-    while (!over) {
-        unsigned reasons = await_slice(block, taken);
-
-        if (is_gone(r->connection)) {
-            comet_metrics_add(COMET_METRIC_departed, 1);
-            r->connection->aborted = 1;
-            return;
-        }
-        over = is_stopping() || (reasons & (COMET_STOPPING | COMET_TIMEOUT))
-               || (taken->count && !streams);
-        if ((taken->count || (over && !streams))
-            && write_answer(r, ask, taken) != APR_SUCCESS) {
-            over = 1;
-        }
-        comet_batch_clear(taken);
-    }
-}
-
 static apr_status_t join(const request_rec *r, const mod_comet_ask_t *ask,
-                         block_t *block)
+                         block_t *block, apr_time_t ends_at)
 {
     comet_hub_t *hub = mod_comet_child()->hub;
     int store = mod_comet_server_config(r->server)->store;
+    apr_time_t due = comet_monotonic()
+                     + (ask->transport->streams ? ask->heartbeat : ask->hold);
 
     block->subscriber = (comet_subscriber_t){
         .serve = serve,
         .seen = ask->seen,
         .limit = ask->limit,
-        .timeout_at = ask->tick ? 0 : comet_monotonic() + ask->hold,
+        .timeout_at = ends_at && ends_at < due ? ends_at : due,
         .blocked_fd = -1,
     };
     return ask->tick ? comet_hub_join_clock(hub, &block->subscriber, ask->tick)
                      : comet_hub_join(hub, &block->subscriber,
                                       (apr_size_t)store, ask->selection);
+}
+
+/* Wait for one thing and tell the client of it.
+ * @return whether it goes on waiting */
+static int attend(request_rec *r, mod_comet_ask_t *ask, block_t *block,
+                  apr_time_t ends_at)
+{
+    comet_buffer_t bytes = { .data = NULL };
+    unsigned reasons;
+    int over;
+
+    if (join(r, ask, block, ends_at) != APR_SUCCESS) {
+        return 0;
+    }
+    reasons = await(r->connection, block);
+    comet_hub_leave(mod_comet_child()->hub, &block->subscriber);
+    if (!reasons) {
+        return 0;
+    }
+    ask->seen = block->subscriber.seen;
+    over = !ask->transport->streams
+           || (reasons & (COMET_STOPPING | COMET_OUTGROWN))
+           || (ends_at && comet_monotonic() >= ends_at);
+    mod_comet_output_encode_news(ask, &block->batch, over,
+                                 (reasons & COMET_TIMEOUT) != 0, &bytes);
+    comet_batch_clear(&block->batch);
+    return write_bytes(r, &bytes) == APR_SUCCESS && !over;
 }
 
 static comet_batch_t make_batch(apr_pool_t *p, apr_size_t size)
@@ -227,18 +237,16 @@ int mod_comet_block(request_rec *r, mod_comet_ask_t *ask, int cap)
                       .lock = PTHREAD_MUTEX_INITIALIZER,
                       .handed = PTHREAD_COND_INITIALIZER,
                       .batch = make_batch(r->pool, ask->limit) };
-    comet_batch_t taken = make_batch(r->pool, ask->limit);
+    apr_time_t ends_at = ask->lifetime ? comet_monotonic() + ask->lifetime : 0;
 
     if (!sit_down(&block, cap)) {
         return mod_comet_output_full(r);
     }
     comet_metrics_add(ask->transport->gauge, 1);
-    if (open_answer(r, ask) == APR_SUCCESS
-        && join(r, ask, &block) == APR_SUCCESS) {
-        attend(r, ask, &block, &taken);
-        comet_hub_leave(mod_comet_child()->hub, &block.subscriber);
+    if (open_answer(r, ask) == APR_SUCCESS) {
+        while (attend(r, ask, &block, ends_at)) {
+        }
     }
-    comet_batch_clear(&taken);
     comet_batch_clear(&block.batch);
     comet_metrics_add(ask->transport->gauge, -1);
     stand_up(&block);

@@ -7,7 +7,7 @@
 #ifndef MOD_COMET_BLOCK_H
 #define MOD_COMET_BLOCK_H
 
-#include "mod_comet_request.h"
+#include "mod_comet_ask.h"
 
 /**
  * Wait and answer; returns when the request is over.

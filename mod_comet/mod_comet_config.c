@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 
 #include "comet_params.h"
+#include "comet_transport.h"
 
 #define UNSET MOD_COMET_UNSET
 #define STORE_SCHEME "sqlite:"
@@ -16,6 +17,8 @@
 #define CREATE(name, fallback) config->name = UNSET;
 #define MERGE(name, fallback) \
     config->name = add->name != UNSET ? add->name : base->name;
+#define MERGE_TEXT(name, fallback) \
+    config->name = add->name ? add->name : base->name;
 
 void *mod_comet_create_server(apr_pool_t *p, server_rec *s)
 {
@@ -54,6 +57,7 @@ void *mod_comet_merge_dir(apr_pool_t *p, void *base_config, void *add_config)
     mod_comet_dir_config_t *config = apr_pcalloc(p, sizeof(*config));
 
     MOD_COMET_DIR_FIELDS(MERGE)
+    MOD_COMET_DIR_TEXTS(MERGE_TEXT)
     return config;
 }
 
@@ -81,6 +85,13 @@ MOD_COMET_SERVER_FIELDS(SERVER_GETTER)
         return MOD_COMET_OR_DEFAULT(dir_config(r)->name, fallback); \
     }
 MOD_COMET_DIR_FIELDS(DIR_GETTER)
+
+#define TEXT_GETTER(name, fallback) \
+    const char *mod_comet_##name(const request_rec *r) \
+    { \
+        return dir_config(r)->name ? dir_config(r)->name : (fallback); \
+    }
+MOD_COMET_DIR_TEXTS(TEXT_GETTER)
 
 /* --- values --------------------------------------------------------------- */
 
@@ -363,6 +374,93 @@ static const char *set_escape(cmd_parms *cmd, void *dir, int on)
     return NO_DIRECTORY(cmd);
 }
 
+static const char *set_multi(cmd_parms *cmd, void *dir, int on)
+{
+    ((mod_comet_dir_config_t *)dir)->multi = on;
+    return NO_DIRECTORY(cmd);
+}
+
+static const char *set_transports(cmd_parms *cmd, void *dir, const char *value)
+{
+    mod_comet_dir_config_t *config = dir;
+    const char *error = NO_DIRECTORY(cmd);
+    apr_int64_t bits = 0;
+    int i;
+
+    if (error) {
+        return error;
+    }
+    if (strcasecmp(value, "all") == 0) {
+        bits = MOD_COMET_ALL_TRANSPORTS;
+    }
+    for (i = 0; comet_transports[i]; i++) {
+        if (strcasecmp(value, comet_transports[i]->name) == 0) {
+            bits = APR_INT64_C(1) << i;
+        }
+    }
+    if (!bits) {
+        return wrong(cmd, value, "all, or some of poll, events and iframe");
+    }
+    config->transports =
+        config->transports == UNSET ? bits : config->transports | bits;
+    return NULL;
+}
+
+static const char *set_heartbeat(cmd_parms *cmd, void *dir, const char *value)
+{
+    mod_comet_dir_config_t *config = dir;
+    const char *error = NO_DIRECTORY(cmd);
+
+    return error ? error
+                 : set_duration(cmd, value, apr_time_from_sec(1),
+                                apr_time_from_sec(3600),
+                                "a duration from 1s to 1h", &config->heartbeat);
+}
+
+static const char *set_max_lifetime(cmd_parms *cmd, void *dir,
+                                    const char *value)
+{
+    mod_comet_dir_config_t *config = dir;
+    const char *error = NO_DIRECTORY(cmd);
+
+    if (!error && strcasecmp(value, "off") == 0) {
+        config->max_lifetime = 0;
+        return NULL;
+    }
+    return error ? error
+                 : set_duration(cmd, value, apr_time_from_sec(1),
+                                apr_time_from_sec(604800),
+                                "off, or a duration from 1s to 168h",
+                                &config->max_lifetime);
+}
+
+/* It is written into the iframe's script: names and dots, nothing else. */
+static const char *set_callback(cmd_parms *cmd, void *dir, const char *value)
+{
+    const char *error = NO_DIRECTORY(cmd);
+    int begins = 1;
+    const char *at;
+
+    if (error) {
+        return error;
+    }
+    for (at = value; *at; at++) {
+        if (*at == '.' ? begins
+                       : !(apr_isalpha(*at) || *at == '_' || *at == '$'
+                           || (apr_isdigit(*at) && !begins))) {
+            break;
+        }
+        begins = *at == '.';
+    }
+    if (*at || begins) {
+        return wrong(cmd, value,
+                     "the name of a function of the page, such as "
+                     "comet.receive");
+    }
+    ((mod_comet_dir_config_t *)dir)->callback = value;
+    return NULL;
+}
+
 #define IN_SERVER RSRC_CONF
 #define IN_LOCATION (RSRC_CONF | ACCESS_CONF)
 
@@ -395,6 +493,17 @@ const command_rec mod_comet_directives[] = {
                  "whether clients may publish (default on)"),
     AP_INIT_FLAG("CometEscape", set_escape, NULL, IN_LOCATION,
                  "whether the classic chat escapes HTML (default on)"),
+    AP_INIT_FLAG("CometMulti", set_multi, NULL, IN_LOCATION,
+                 "whether one request may read many channels (default off)"),
+    AP_INIT_ITERATE("CometTransports", set_transports, NULL, IN_LOCATION,
+                    "how clients may read: all (default), or some of poll, "
+                    "events and iframe"),
+    AP_INIT_TAKE1("CometHeartbeat", set_heartbeat, NULL, IN_LOCATION,
+                  "how often a silent stream gives a sign (default 25s)"),
+    AP_INIT_TAKE1("CometMaxLifetime", set_max_lifetime, NULL, IN_LOCATION,
+                  "how long a stream lasts (default 1h for users), or off"),
+    AP_INIT_TAKE1("CometCallback", set_callback, NULL, IN_LOCATION,
+                  "what an iframe calls (default comet.receive)"),
     { .name = NULL }
 };
 

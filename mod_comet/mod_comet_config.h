@@ -45,13 +45,24 @@ typedef struct mod_comet_mapping_t {
     X(poll_timeout, apr_time_from_sec(25)) \
     X(tick, apr_time_from_sec(1)) \
     X(publish, 1) \
-    X(escape, 1)
+    X(escape, 1) \
+    X(multi, 0) \
+    X(transports, MOD_COMET_ALL_TRANSPORTS) \
+    X(heartbeat, apr_time_from_sec(25)) \
+    X(max_lifetime, MOD_COMET_UNSET)
+
+/* CometTransports is a bit for each of comet_transports[]. */
+#define MOD_COMET_ALL_TRANSPORTS APR_INT64_C(0xff)
+
+/* The same for texts: X(name, default). */
+#define MOD_COMET_DIR_TEXTS(X) X(callback, "comet.receive")
 
 #define MOD_COMET_UNSET (-1)
 #define MOD_COMET_OR_DEFAULT(value, fallback) \
     ((value) != MOD_COMET_UNSET ? (value) : (apr_int64_t)(fallback))
 
 #define MOD_COMET_FIELD(name, fallback) apr_int64_t name;
+#define MOD_COMET_TEXT(name, fallback) const char *name;
 
 typedef struct mod_comet_server_config_t {
     apr_array_header_t *mappings; /* mod_comet_mapping_t */
@@ -63,9 +74,11 @@ typedef struct mod_comet_server_config_t {
 
 typedef struct mod_comet_dir_config_t {
     MOD_COMET_DIR_FIELDS(MOD_COMET_FIELD)
+    MOD_COMET_DIR_TEXTS(MOD_COMET_TEXT)
 } mod_comet_dir_config_t;
 
 #undef MOD_COMET_FIELD
+#undef MOD_COMET_TEXT
 
 /** A server's configuration.  Any thread. */
 mod_comet_server_config_t *mod_comet_server_config(const server_rec *s);
@@ -76,6 +89,10 @@ mod_comet_server_config_t *mod_comet_server_config(const server_rec *s);
  * Any thread that owns the request. */
 MOD_COMET_SERVER_FIELDS(MOD_COMET_GETTER)
 MOD_COMET_DIR_FIELDS(MOD_COMET_GETTER)
+#undef MOD_COMET_GETTER
+#define MOD_COMET_GETTER(name, fallback) \
+    const char *mod_comet_##name(const request_rec *r);
+MOD_COMET_DIR_TEXTS(MOD_COMET_GETTER)
 #undef MOD_COMET_GETTER
 
 /** The directives, and the four functions of the module's record. */

@@ -2,84 +2,19 @@
 /* The straight path of a request that is ours. */
 #include "mod_comet_handler.h"
 
+#include <apr_escape.h>
+#include <apr_md5.h>
 #include <apr_strings.h>
 
 #include "mod_comet_child.h"
 #include "mod_comet_output.h"
 #include "mod_comet_park.h"
 #include "mod_comet_publish.h"
-
-/* A clock stream this young skips the next tick: it has just had one. */
-#define YOUNG_USEC apr_time_from_msec(500)
+#include "mod_comet_selection.h"
 
 /* --- what it asks for -------------------------------------------------------- */
 
-/* A poll waits less than the MPM's Timeout, whatever was asked: else the MPM
- * would cut it off. */
-static apr_interval_time_t longest_hold(const request_rec *r)
-{
-    apr_interval_time_t most = mod_comet_timeout_server(r)->timeout / 5 * 4;
-    apr_interval_time_t hold = mod_comet_poll_timeout(r);
-
-    return hold < most ? hold : most;
-}
-
-static const char *parse_cursor(const request_rec *r,
-                                const mod_comet_request_t *request,
-                                const char *name, comet_timestamp_t *cursor)
-{
-    comet_text_t text;
-
-    *cursor = -1;
-    return comet_params_get(&request->query, name, &text)
-               ? comet_params_cursor(text, name, cursor, r->pool)
-               : NULL;
-}
-
-/* 0 is what the original page starts with; it means "not given". */
-static const char *parse_classic(const request_rec *r,
-                                 const mod_comet_request_t *request,
-                                 mod_comet_ask_t *ask)
-{
-    const char *wrong = parse_cursor(r, request, "timestamp", &ask->cursor);
-
-    if (ask->cursor == 0) {
-        ask->cursor = -1;
-    }
-    ask->transport = &comet_transport_classic;
-    ask->limit = ask->transport->limit;
-    ask->hold = longest_hold(r);
-    return wrong;
-}
-
-static const char *parse_poll(const request_rec *r,
-                              const mod_comet_request_t *request,
-                              mod_comet_ask_t *ask)
-{
-    const char *wrong = parse_cursor(r, request, "since", &ask->cursor);
-    apr_int64_t limit = COMET_LIMIT_DEFAULT, wait = -1;
-    comet_text_t text;
-
-    if (!wrong && comet_params_get(&request->query, "limit", &text)
-        && text.length) {
-        wrong = comet_params_int(text, "limit", 1, COMET_LIMIT_MAX, &limit,
-                                 r->pool);
-    }
-    if (!wrong && comet_params_get(&request->query, "wait", &text)
-        && text.length) {
-        wrong =
-            comet_params_int(text, "wait", 0, APR_INT32_MAX, &wait, r->pool);
-    }
-    ask->transport = &comet_transport_poll;
-    ask->limit = (apr_size_t)limit;
-    ask->hold = longest_hold(r);
-    if (wait >= 0 && apr_time_from_sec(wait) < ask->hold) {
-        ask->hold = apr_time_from_sec(wait);
-    }
-    return wrong;
-}
-
-/* The channel a URL names: what stands below the endpoint. */
+/* The channel a URL names: what stands below the endpoint; perhaps none. */
 static const char *find_channel(request_rec *r,
                                 const mod_comet_mapping_t *mapping,
                                 comet_text_t *channel)
@@ -90,11 +25,13 @@ static const char *find_channel(request_rec *r,
         *channel = comet_text(mapping->channel);
         return NULL;
     }
-    *channel = comet_text(apr_pstrcat(r->pool, mapping->channel,
-                                      *below ? below + 1 : below, NULL));
-    return *below && below[1]
-               ? comet_params_check_channel(*channel)
-               : "a channel must be named, below the path of the endpoint";
+    if (!*below || !below[1]) {
+        *channel = (comet_text_t){ .data = NULL };
+        return NULL;
+    }
+    *channel =
+        comet_text(apr_pstrcat(r->pool, mapping->channel, below + 1, NULL));
+    return comet_params_check_channel(*channel);
 }
 
 /* --- what it has missed ---------------------------------------------------------- */
@@ -138,7 +75,11 @@ static apr_status_t read_missed(const request_rec *r, comet_store_t *store,
 
     if (status == APR_SUCCESS && ask->cursor > 0) {
         status = comet_store_floor(store, ask->selection, &floor);
-        ask->gap = ask->cursor < floor;
+        ask->floor = ask->cursor < floor ? floor : 0;
+    }
+    if (ask->transport->streams) {
+        ask->seen = ask->cursor; /* the hub sends what it has missed */
+        return status;
     }
     if (status == APR_SUCCESS
         && !comet_hub_recall(
@@ -178,6 +119,22 @@ static apr_status_t look_up(const request_rec *r, mod_comet_ask_t *ask,
 
 /* --- answering -------------------------------------------------------------------- */
 
+/* History is the same until it changes: clients may keep it and ask. */
+static int answer_history(request_rec *r, const comet_buffer_t *body)
+{
+    unsigned char digest[APR_MD5_DIGESTSIZE];
+
+    apr_md5(digest, body->data, body->length);
+    mod_comet_output_headers(r);
+    apr_table_setn(r->headers_out, "Cache-Control", "private, no-cache");
+    apr_table_setn(
+        r->headers_out, "ETag",
+        apr_psprintf(r->pool, "\"%s\"",
+                     apr_pescape_hex(r->pool, digest, sizeof(digest), 0)));
+    mod_comet_output_unsuffix(r);
+    return ap_meets_conditions(r);
+}
+
 static int answer_now(request_rec *r, const mod_comet_ask_t *ask,
                       const comet_batch_t *missed)
 {
@@ -185,7 +142,16 @@ static int answer_now(request_rec *r, const mod_comet_ask_t *ask,
     int rv = DECLINED;
 
     mod_comet_output_encode(ask, missed, &body);
+    if (ask->history && !body.failed) {
+        rv = answer_history(r, &body);
+        if (rv != OK) {
+            comet_buffer_free(&body);
+            return rv;
+        }
+        rv = DECLINED;
+    }
     if (body.length > MOD_COMET_PIECE_BYTES && !r->header_only
+        && !mod_comet_output_is_compressed(r)
         && ap_discard_request_body(r) == OK) {
         rv = mod_comet_park_body(r, ask, &body);
     }
@@ -215,31 +181,13 @@ static void stop_waiting(const request_rec *r, mod_comet_ask_t *ask)
     }
 }
 
-static apr_status_t unref_selection(void *selection)
-{
-    comet_selection_unref(selection);
-    return APR_SUCCESS;
-}
-
-/* @return 0: no memory */
-static int select_channel(request_rec *r, mod_comet_ask_t *ask)
-{
-    ask->selection = comet_selection_create(&ask->channel, 1, NULL, 0);
-    if (ask->selection) {
-        apr_pool_cleanup_register(r->pool, ask->selection, unref_selection,
-                                  apr_pool_cleanup_null);
-    }
-    return ask->selection != NULL;
-}
-
-static int poll(request_rec *r, mod_comet_ask_t *ask)
+static int answer(request_rec *r, mod_comet_ask_t *ask)
 {
     comet_batch_t missed = {
         .messages = apr_palloc(r->pool, ask->limit * sizeof(comet_message_t *)),
         .size = ask->limit,
     };
-    apr_status_t status =
-        select_channel(r, ask) ? look_up(r, ask, &missed) : APR_ENOMEM;
+    apr_status_t status = look_up(r, ask, &missed);
     char buffer[200];
     int rv;
 
@@ -250,36 +198,21 @@ static int poll(request_rec *r, mod_comet_ask_t *ask)
             comet_strerror(status, buffer, sizeof(buffer)));
     }
     stop_waiting(r, ask);
-    rv = missed.count || !ask->hold || r->header_only
-             ? answer_now(r, ask, &missed)
-             : wait_for_news(r, ask);
+    rv = ask->transport->streams || (!missed.count && ask->hold)
+             ? wait_for_news(r, ask)
+             : answer_now(r, ask, &missed);
     comet_batch_clear(&missed);
     return rv;
 }
 
-static int tick(request_rec *r, mod_comet_ask_t *ask)
+/* Headers alone: whoever asks for them does not wait. */
+static int answer_head(request_rec *r, const mod_comet_ask_t *ask)
 {
-    ask->transport = &comet_transport_clock;
-    ask->limit = 1;
-    ask->tick = mod_comet_tick(r);
-    ask->seen = comet_monotonic() + YOUNG_USEC;
-    if (r->header_only) {
-        mod_comet_output_prepare(r, ask->transport);
-        return OK;
-    }
-    return wait_for_news(r, ask);
+    mod_comet_output_prepare(r, ask->transport);
+    return OK;
 }
 
 /* --- choosing ---------------------------------------------------------------------- */
-
-/* An event stream is not served yet; better said than waited for. */
-static int wants_only_events(const request_rec *r)
-{
-    const char *accept = apr_table_get(r->headers_in, "Accept");
-
-    return accept && strncasecmp(accept, "text/event-stream", 17) == 0
-           && !strstr(accept, "json") && !strstr(accept, "*/*");
-}
 
 static int handle_clock(request_rec *r, mod_comet_ask_t *ask)
 {
@@ -289,13 +222,15 @@ static int handle_clock(request_rec *r, mod_comet_ask_t *ask)
     if (r->method_number != M_GET) {
         return mod_comet_output_not_allowed(r, "GET, HEAD, OPTIONS");
     }
-    return tick(r, ask);
+    mod_comet_ask_clock(r, ask);
+    return r->header_only ? answer_head(r, ask) : wait_for_news(r, ask);
 }
 
 static int handle_classic(request_rec *r, const mod_comet_request_t *request,
                           mod_comet_ask_t *ask)
 {
     const char *wrong;
+    int rv;
 
     if (r->method_number == M_OPTIONS) {
         return mod_comet_output_options(r, "GET, HEAD, POST, PUT, OPTIONS");
@@ -309,33 +244,69 @@ static int handle_classic(request_rec *r, const mod_comet_request_t *request,
                    ? mod_comet_output_not_allowed(r, "GET, POST, PUT, OPTIONS")
                    : mod_comet_publish_classic(r, request, ask->channel);
     }
-    wrong = parse_classic(r, request, ask);
-    return wrong ? mod_comet_output_error(r, HTTP_BAD_REQUEST, "%s", wrong)
-                 : poll(r, ask);
+    wrong = mod_comet_ask_classic(r, request, ask);
+    if (wrong) {
+        return mod_comet_output_error(r, HTTP_BAD_REQUEST, "%s", wrong);
+    }
+    if (r->header_only) {
+        return answer_head(r, ask);
+    }
+    rv = mod_comet_selection_one(r, ask);
+    return rv == DECLINED ? answer(r, ask) : rv;
+}
+
+static int is_transport_allowed(const request_rec *r,
+                                const comet_transport_t *transport)
+{
+    int i = 0;
+
+    while (comet_transports[i] != transport) {
+        i++;
+    }
+    return (mod_comet_transports(r) >> i & 1) != 0;
+}
+
+static int read_endpoint(request_rec *r, const mod_comet_request_t *request,
+                         mod_comet_ask_t *ask)
+{
+    const char *wrong = mod_comet_ask_endpoint(r, request, ask);
+    int rv;
+
+    if (wrong) {
+        return mod_comet_output_error(r, HTTP_BAD_REQUEST, "%s", wrong);
+    }
+    if (!is_transport_allowed(r, ask->transport)) {
+        return mod_comet_output_error(r, HTTP_NOT_ACCEPTABLE,
+                                      "transport: %s is off here "
+                                      "(CometTransports)",
+                                      ask->transport->name);
+    }
+    rv = mod_comet_selection_find(r, request, ask);
+    if (rv != DECLINED) {
+        return rv;
+    }
+    ask->lifetime = mod_comet_ask_lifetime(r, ask);
+    return r->header_only && !ask->history ? answer_head(r, ask)
+                                           : answer(r, ask);
 }
 
 static int handle_endpoint(request_rec *r, const mod_comet_request_t *request,
                            mod_comet_ask_t *ask)
 {
-    const char *wrong;
-
     if (r->method_number == M_OPTIONS) {
         return mod_comet_output_options(r, "GET, HEAD, POST, OPTIONS");
     }
-    if (r->method_number == M_POST) {
-        return mod_comet_publish_body(r, request, ask->channel);
+    if (r->method_number == M_GET) {
+        return read_endpoint(r, request, ask);
     }
-    if (r->method_number != M_GET) {
+    if (r->method_number != M_POST) {
         return mod_comet_output_not_allowed(r, "GET, HEAD, POST, OPTIONS");
     }
-    if (wants_only_events(r)) {
-        return mod_comet_output_error(r, HTTP_NOT_ACCEPTABLE,
-                                      "Accept: only application/json is "
-                                      "served here");
-    }
-    wrong = parse_poll(r, request, ask);
-    return wrong ? mod_comet_output_error(r, HTTP_BAD_REQUEST, "%s", wrong)
-                 : poll(r, ask);
+    return ask->channel.data
+               ? mod_comet_publish_body(r, request, ask->channel)
+               : mod_comet_output_error(r, HTTP_BAD_REQUEST,
+                                        "channel: a channel must be named, "
+                                        "below the path of the endpoint");
 }
 
 int mod_comet_handler(request_rec *r)
@@ -353,7 +324,6 @@ int mod_comet_handler(request_rec *r)
                                       "error log");
     }
     ask = apr_pcalloc(r->pool, sizeof(*ask));
-    ask->escape = mod_comet_escape(r) != 0;
     wrong = find_channel(r, request->mapping, &ask->channel);
     if (wrong) {
         return mod_comet_output_error(r, HTTP_BAD_REQUEST, "channel: %s",

@@ -31,9 +31,11 @@ void mod_comet_output_headers(request_rec *r)
     apr_size_t i;
 
     for (i = 0; i < COMMON_COUNT; i++) {
-        apr_table_unset(r->err_headers_out, common_headers[i][0]);
-        apr_table_mergen(r->headers_out, common_headers[i][0],
-                         common_headers[i][1]);
+        if (apr_table_get(r->err_headers_out, common_headers[i][0])) {
+            apr_table_unset(r->err_headers_out, common_headers[i][0]);
+            apr_table_mergen(r->headers_out, common_headers[i][0],
+                             common_headers[i][1]);
+        }
     }
 }
 
@@ -103,17 +105,25 @@ int mod_comet_output_options(request_rec *r, const char *allow)
 
 /* --- what transports make -------------------------------------------------- */
 
-void mod_comet_output_encode(const mod_comet_ask_t *ask,
-                             const comet_batch_t *batch, comet_buffer_t *out)
+static comet_answer_t answer_for(const mod_comet_ask_t *ask,
+                                 const comet_batch_t *batch)
 {
-    comet_answer_t answer = {
+    comet_timestamp_t stands = ask->before ? ask->before : ask->cursor;
+
+    return (comet_answer_t){
+        .format = &ask->format,
         .messages = batch->messages,
         .count = batch->count,
         .cursor = batch->count ? batch->messages[batch->count - 1]->timestamp
-                               : ask->cursor,
-        .gap = ask->gap,
-        .escape = ask->escape,
+                               : stands,
+        .floor = ask->floor,
     };
+}
+
+void mod_comet_output_encode(const mod_comet_ask_t *ask,
+                             const comet_batch_t *batch, comet_buffer_t *out)
+{
+    comet_answer_t answer = answer_for(ask, batch);
 
     ask->transport->encode(out, &answer);
     comet_metrics_add(batch->count ? COMET_METRIC_delivered
@@ -124,15 +134,34 @@ void mod_comet_output_encode(const mod_comet_ask_t *ask,
 void mod_comet_output_encode_opening(const mod_comet_ask_t *ask,
                                      comet_buffer_t *out)
 {
-    comet_answer_t now = { .cursor = apr_time_now() };
+    static const comet_batch_t nothing = { .count = 0 };
+    comet_answer_t answer = answer_for(ask, &nothing);
 
     if (ask->transport->open) {
-        ask->transport->open(out);
-        ask->transport->encode(out, &now);
+        ask->transport->open(out, &answer);
+    }
+}
+
+void mod_comet_output_encode_news(const mod_comet_ask_t *ask,
+                                  const comet_batch_t *batch, int over,
+                                  int silent, comet_buffer_t *out)
+{
+    if (batch->count || !ask->transport->streams) {
+        mod_comet_output_encode(ask, batch, out);
+    }
+    if (over && ask->transport->close) {
+        /* all at once would be too many at a time: they are spread */
+        ask->transport->close(out, (int)ap_random_pick(100, 2000));
+    }
+    else if (!over && silent && !batch->count) {
+        comet_buffer_puts(out, ask->transport->heartbeat);
     }
 }
 
 /* --- streams ------------------------------------------------------------------ */
+
+#define COMPRESSORS \
+    "deflate", "brotli_compress", "bytype:deflate", "bytype:brotli_compress"
 
 static int is_one_of(const char *name, const char *const *names)
 {
@@ -146,14 +175,8 @@ int mod_comet_output_is_direct(const request_rec *r)
 {
     /* compressors are told to stand aside (no-gzip), mod_headers is quick */
     static const char *const harmless[] = {
-        "old_write",
-        "deflate",
-        "brotli_compress",
-        "bytype:deflate",
-        "bytype:brotli_compress",
-        "fixup_headers_out",
-        "fixup_headers_err",
-        NULL,
+        "old_write",         COMPRESSORS, "fixup_headers_out",
+        "fixup_headers_err", NULL,
     };
     /* among httpd's own, next to the network: mod_ratelimit sleeps */
     static const char *const sleepers[] = { "rate_limit", NULL };
@@ -171,11 +194,50 @@ int mod_comet_output_is_direct(const request_rec *r)
     return 1;
 }
 
+int mod_comet_output_is_compressed(const request_rec *r)
+{
+    static const char *const compressors[] = { COMPRESSORS, NULL };
+    const ap_filter_t *filter = r->output_filters;
+
+    while (filter && !is_one_of(filter->frec->name, compressors)) {
+        filter = filter->next;
+    }
+    return filter && apr_table_get(r->headers_in, "Accept-Encoding");
+}
+
+/* A compressor marks the ETag of what it has compressed, and the client sends
+ * it back so marked: it is ours all the same. */
+void mod_comet_output_unsuffix(request_rec *r)
+{
+    static const char *const suffixes[] = { "-gzip\"", "-br\"" };
+    const char *sent = apr_table_get(r->headers_in, "If-None-Match");
+    char *tags = sent ? apr_pstrdup(r->pool, sent) : NULL;
+    apr_size_t i;
+
+    for (i = 0; tags && i < sizeof(suffixes) / sizeof(*suffixes); i++) {
+        char *found;
+
+        while ((found = strstr(tags, suffixes[i])) != NULL) {
+            char *rest = found + strlen(suffixes[i]) - 1;
+
+            memmove(found, rest, strlen(rest) + 1);
+        }
+    }
+    if (tags) {
+        apr_table_setn(r->headers_in, "If-None-Match", tags);
+    }
+}
+
 void mod_comet_output_prepare(request_rec *r,
                               const comet_transport_t *transport)
 {
     mod_comet_output_headers(r);
     ap_set_content_type(r, transport->content_type);
+    if (transport->policy) {
+        apr_table_setn(r->headers_out, "Content-Security-Policy",
+                       transport->policy);
+        apr_table_setn(r->headers_out, "X-Frame-Options", "SAMEORIGIN");
+    }
     /* a compressor would keep the bytes until it has enough, and 200 KB */
     apr_table_setn(r->subprocess_env, "no-gzip", "1");
     apr_table_setn(r->subprocess_env, "no-brotli", "1");

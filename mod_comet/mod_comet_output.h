@@ -7,7 +7,7 @@
 #ifndef MOD_COMET_OUTPUT_H
 #define MOD_COMET_OUTPUT_H
 
-#include "mod_comet_request.h"
+#include "mod_comet_ask.h"
 
 /** Set the headers every answer has, our own answers and the errors that
  * httpd makes for our requests (401, 403 …): at once, when one is claimed. */
@@ -43,9 +43,19 @@ int mod_comet_output_full(request_rec *r);
 void mod_comet_output_encode(const mod_comet_ask_t *ask,
                              const comet_batch_t *batch, comet_buffer_t *out);
 
-/** Encode what a stream opens with, and the clock's first tick. */
+/** Encode what a stream opens with. */
 void mod_comet_output_encode_opening(const mod_comet_ask_t *ask,
                                      comet_buffer_t *out);
+
+/**
+ * Encode what a waiting client gets: messages; where a stream is over, the
+ * words of parting; where it was silent for long, what keeps it alive and its
+ * page does not see.
+ * @param out  appended to; nothing, when there is nothing to say
+ */
+void mod_comet_output_encode_news(const mod_comet_ask_t *ask,
+                                  const comet_batch_t *batch, int over,
+                                  int silent, comet_buffer_t *out);
 
 /** 405, or the answer to OPTIONS. */
 int mod_comet_output_not_allowed(request_rec *r, const char *allow);
@@ -56,6 +66,12 @@ int mod_comet_output_options(request_rec *r, const char *allow);
  * us and httpd's own: none that keeps bytes back or takes its time.
  */
 int mod_comet_output_is_direct(const request_rec *r);
+
+/** Whether a filter will compress the answer, which takes its time. */
+int mod_comet_output_is_compressed(const request_rec *r);
+
+/** Take what compressors add to ETags out of If-None-Match. */
+void mod_comet_output_unsuffix(request_rec *r);
 
 /** Set the headers of an answer that a transport makes. */
 void mod_comet_output_prepare(request_rec *r,

@@ -42,6 +42,9 @@ typedef struct park_t {
     apr_interval_time_t keep_alive; /* how long it may rest, answered */
     apr_interval_time_t rearm_every; /* streams; 0: it ends before Timeout */
     apr_time_t rearm_at;
+    apr_interval_time_t heartbeat; /* streams */
+    apr_time_t ends_at; /* streams (CometMaxLifetime); 0: never */
+    int over; /* a stream that ends with what is in the outbox */
 } park_t;
 
 static park_t *find_park(const conn_rec *c)
@@ -155,13 +158,14 @@ static apr_status_t write_bytes(park_t *park, comet_buffer_t *bytes)
     return status;
 }
 
-/* A silent stream is kept alive by what its page does not see. */
-static apr_status_t write_heartbeat(park_t *park)
+static apr_status_t write_stream(park_t *park, const comet_batch_t *batch,
+                                 int silent)
 {
     comet_buffer_t bytes = { .data = NULL };
 
-    comet_buffer_puts(&bytes, park->ask->transport->heartbeat);
-    return write_bytes(park, &bytes);
+    mod_comet_output_encode_news(park->ask, batch, park->over, silent, &bytes);
+    return bytes.length || bytes.failed ? write_bytes(park, &bytes)
+                                        : APR_SUCCESS;
 }
 
 static apr_status_t write_answer(park_t *park, const comet_batch_t *batch)
@@ -244,6 +248,29 @@ static comet_verdict_e rest_anew(park_t *park)
     return rest(park, 0);
 }
 
+/* When a waiting stream is to be looked at next. */
+static void set_stream_timer(park_t *park)
+{
+    apr_time_t due = comet_monotonic() + park->heartbeat;
+
+    park->subscriber.timeout_at =
+        park->ends_at && park->ends_at < due ? park->ends_at : due;
+}
+
+/* A stream's client has taken all: it goes on waiting, or that was it. */
+static comet_verdict_e go_on_streaming(park_t *park, unsigned reasons)
+{
+    if (!park->over) {
+        set_stream_timer(park);
+        return COMET_WAIT;
+    }
+    if (end_request(park, 1, 1) != APR_SUCCESS) {
+        return lose(park);
+    }
+    note_blocked(park);
+    return rest(park, reasons);
+}
+
 /* The client has not taken all of its answer yet.  The MPM's Timeout is the
  * limit, or, at the end of the child, a short while. */
 static comet_verdict_e go_on_sending(park_t *park, unsigned reasons)
@@ -256,7 +283,7 @@ static comet_verdict_e go_on_sending(park_t *park, unsigned reasons)
     }
     if (status == APR_SUCCESS && mod_comet_outbox_is_empty(&park->outbox)) {
         if (park->ask->transport->streams) {
-            return COMET_WAIT;
+            return go_on_streaming(park, 0);
         }
         status = end_request(park, 1, 0);
         note_blocked(park);
@@ -267,6 +294,7 @@ static comet_verdict_e go_on_sending(park_t *park, unsigned reasons)
     }
     park->subscriber.timeout_at = 0;
     if (reasons & COMET_STOPPING) {
+        park->over = 1;
         park->c->keepalive = AP_CONN_CLOSE;
         park->subscriber.timeout_at = comet_monotonic() + FAREWELL;
     }
@@ -276,25 +304,17 @@ static comet_verdict_e go_on_sending(park_t *park, unsigned reasons)
 static comet_verdict_e serve_stream(park_t *park,
                                     const comet_occasion_t *occasion)
 {
-    apr_status_t status = APR_SUCCESS;
+    unsigned reasons = occasion->reasons;
+    int silent = (reasons & COMET_TIMEOUT) && park->subscriber.blocked_fd < 0;
 
-    if (occasion->batch->count) {
-        status = write_answer(park, occasion->batch);
-    }
-    else if ((occasion->reasons & COMET_TIMEOUT)
-             && park->subscriber.blocked_fd < 0) {
-        status = write_heartbeat(park);
-    }
-    if (status != APR_SUCCESS) {
+    park->over = (reasons & (COMET_STOPPING | COMET_OUTGROWN))
+                 || (park->ends_at && comet_monotonic() >= park->ends_at);
+    if (write_stream(park, occasion->batch, silent) != APR_SUCCESS) {
         return lose(park);
     }
-    park->subscriber.timeout_at = comet_monotonic() + park->rearm_every;
-    if (occasion->reasons & COMET_STOPPING) {
-        end_request(park, 1, 1);
-        note_blocked(park);
-        return rest(park, occasion->reasons);
-    }
-    return COMET_WAIT;
+    return mod_comet_outbox_is_empty(&park->outbox)
+               ? go_on_streaming(park, reasons & COMET_STOPPING)
+               : go_on_sending(park, reasons & COMET_STOPPING);
 }
 
 static comet_verdict_e serve_poll(park_t *park,
@@ -303,7 +323,7 @@ static comet_verdict_e serve_poll(park_t *park,
     int stopping = (occasion->reasons & COMET_STOPPING) != 0;
 
     if (!occasion->batch->count && !stopping
-        && !(occasion->reasons & COMET_TIMEOUT)) {
+        && !(occasion->reasons & (COMET_TIMEOUT | COMET_OUTGROWN))) {
         return COMET_WAIT;
     }
     if (answer_poll(park, occasion->batch, stopping) != APR_SUCCESS) {
@@ -425,12 +445,18 @@ static void prepare(park_t *park, request_rec *r, const mod_comet_ask_t *ask,
     park->keep_alive = mod_comet_timeout_server(r)->keep_alive_timeout;
     park->rearm_every = ask->transport->streams ? timeout / 3 : 0;
     park->rearm_at = now;
+    park->heartbeat =
+        ask->heartbeat < park->rearm_every ? ask->heartbeat : park->rearm_every;
+    park->ends_at = ask->lifetime ? now + ask->lifetime : 0;
+    park->over = 0;
     park->gauge = gauge;
     park->subscriber.serve = serve;
     park->subscriber.seen = ask->seen;
     park->subscriber.limit = ask->limit;
-    park->subscriber.timeout_at =
-        now + (ask->transport->streams ? park->rearm_every : ask->hold);
+    park->subscriber.timeout_at = now + ask->hold;
+    if (ask->transport->streams) {
+        set_stream_timer(park);
+    }
     comet_metrics_add(park->gauge, 1);
     /* for the log: the hub must not wait for a name server */
     ap_get_useragent_host(r, REMOTE_NAME, NULL);
@@ -458,8 +484,8 @@ static apr_status_t open_answer(park_t *park)
 static int is_full(const request_rec *r)
 {
     static const comet_metric_e waiting[] = {
-        COMET_METRIC_waiting_classic,
-        COMET_METRIC_waiting_poll,
+        COMET_METRIC_waiting_classic, COMET_METRIC_waiting_poll,
+        COMET_METRIC_waiting_events,  COMET_METRIC_waiting_iframe,
         COMET_METRIC_waiting_clock,
     };
     apr_int64_t cap = mod_comet_max_subscribers(r);
@@ -552,8 +578,9 @@ void mod_comet_park_suspend(conn_rec *c, request_rec *r)
     mod_comet_child_t *child = mod_comet_child();
     apr_status_t status;
 
-    if (!park || park->state != PREPARED) {
-        return;
+    if (!park || park->state != PREPARED
+        || c->cs->state != CONN_STATE_ASYNC_WAITIO) {
+        return; /* nothing waits, or the connection is being closed */
     }
     park->state = JOINED;
     status = park->ask->tick ? comet_hub_join_clock(

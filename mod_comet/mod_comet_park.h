@@ -20,7 +20,7 @@
 #ifndef MOD_COMET_PARK_H
 #define MOD_COMET_PARK_H
 
-#include "mod_comet_request.h"
+#include "mod_comet_ask.h"
 
 /**
  * Let a request wait: for a message, for its time limit, for the client.

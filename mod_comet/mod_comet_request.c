@@ -56,9 +56,22 @@ int mod_comet_translate_name(request_rec *r)
     return OK;
 }
 
+/*
+ * What was claimed is not on disk.  httpd spares a sub-request its checks
+ * where the same sections apply as to the request that made it; but a rule
+ * may tell channels apart by the URL itself (Require expr), so that another
+ * channel's must be judged: sections of its own have that done.
+ */
 int mod_comet_map_to_storage(request_rec *r)
 {
-    return mod_comet_request(r) ? OK : DECLINED;
+    if (!mod_comet_request(r)) {
+        return DECLINED;
+    }
+    if (r->main) {
+        r->per_dir_config = ap_merge_per_dir_configs(
+            r->pool, r->per_dir_config, ap_create_per_dir_config(r->pool));
+    }
+    return OK;
 }
 
 int mod_comet_find_type(request_rec *r)
@@ -72,7 +85,8 @@ int mod_comet_find_type(request_rec *r)
 
 void mod_comet_insert_error_filter(request_rec *r)
 {
-    if (mod_comet_request(r)) {
+    /* a 304 keeps the headers it has */
+    if (mod_comet_request(r) && r->status != HTTP_NOT_MODIFIED) {
         mod_comet_output_claim(r);
     }
 }

@@ -1,31 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file mod_comet_request.h
- * A request that is ours: which mapping it came by, and what it asks for.
+ * A request that is ours: which mapping it came by, and what it would do.
  */
 #ifndef MOD_COMET_REQUEST_H
 #define MOD_COMET_REQUEST_H
 
 #include "comet_params.h"
-#include "comet_selection.h"
-#include "comet_transport.h"
 #include "mod_comet_config.h"
-
-/** What a waiting client asked for; lives in the request's pool. */
-typedef struct mod_comet_ask_t {
-    const comet_transport_t *transport;
-    comet_text_t channel;
-    comet_selection_t *selection; /* a reference, of the request's pool */
-    /** The client's cursor, or what it was resolved to. */
-    comet_timestamp_t cursor;
-    /** Nothing of the channel stands after the cursor up to here. */
-    comet_timestamp_t seen;
-    apr_size_t limit; /* messages in one answer */
-    apr_interval_time_t hold; /* how long it may wait; 0: not at all */
-    apr_interval_time_t tick; /* a clock's period; 0: not a clock */
-    int gap; /* messages after the cursor were pruned */
-    int escape; /* CometEscape */
-} mod_comet_ask_t;
 
 /** Kept in r->request_config from translate_name on. */
 typedef struct mod_comet_request_t {

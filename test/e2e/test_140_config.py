@@ -123,7 +123,20 @@ BAD = [
     ("<Location /x>\nRequire comet-publish\n</Location>", "comet-publish"),
     ("<Location /x>\nRequire comet-publish no-such-provider x\n</Location>",
      "no-such-provider"),
-    ("CometMulti on", "CometMulti"),
+    ("CometMulti maybe", "CometMulti"),
+    ("CometTransports smoke", "smoke"),
+    ("CometTransports poll smoke", "smoke"),
+    ("CometHeartbeat 10ms", "10ms"),
+    ("CometHeartbeat 2h", "2h"),
+    ("CometMaxLifetime never", "never"),
+    ("CometMaxLifetime 10ms", "10ms"),
+    ("CometCallback a..b", "a..b"),
+    ("CometCallback .a", ".a"),
+    ("CometCallback a.", "a."),
+    ("CometCallback 1a", "1a"),
+    ('CometCallback "a;alert(1)"', "CometCallback"),
+    ('CometCallback ""', "CometCallback"),
+    ("<Directory /tmp>\nCometMulti on\n</Directory>", "CometMulti"),
 ]
 
 

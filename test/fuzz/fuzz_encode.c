@@ -101,8 +101,9 @@ static void encode_check_answers(comet_text_t text)
                                      .author = text,
                                      .body = text};
     comet_message_t *message = comet_message_create(&fields);
+    static const comet_format_t format = {.escape = 1};
     comet_answer_t answer = {
-        .messages = &message, .count = 1, .cursor = 1, .escape = 1};
+        .format = &format, .messages = &message, .count = 1, .cursor = 1};
     comet_buffer_t out = {0};
 
     MUST(message);

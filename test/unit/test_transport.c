@@ -13,6 +13,8 @@
 
 #define NOW APR_INT64_C(1795229965123456)
 
+static const comet_format_t escaping = { .escape = 1 }, plain = { .escape = 0 };
+
 static comet_message_t *make(comet_timestamp_t timestamp, const char *author,
                              const char *body)
 {
@@ -69,13 +71,13 @@ static void test_classic_message(void **state)
 {
     comet_message_t *message = make(NOW, NULL, "a/b \"中\" <b>&'\n");
     comet_answer_t answer = {
-        .messages = &message, .count = 1, .cursor = NOW, .escape = 1};
+        .messages = &message, .count = 1, .cursor = NOW, .format = &escaping};
 
     assert_answer(&comet_transport_classic, &answer,
                   "{\"msg\":\"a/b \\u0026quot;中\\u0026quot; "
                   "\\u0026lt;b\\u0026gt;\\u0026amp;\\u0026#39;\\n\","
                   "\"timestamp\":1795229965123456}");
-    answer.escape = 0;
+    answer.format = &plain;
     assert_answer(&comet_transport_classic, &answer,
                   "{\"msg\":\"a/b \\\"中\\\" \\u003cb\\u003e\\u0026'\\n\","
                   "\"timestamp\":1795229965123456}");
@@ -84,7 +86,7 @@ static void test_classic_message(void **state)
 
 static void test_classic_no_news(void **state)
 {
-    comet_answer_t answer = {.cursor = NOW, .escape = 1};
+    comet_answer_t answer = {.cursor = NOW, .format = &escaping};
 
     assert_answer(&comet_transport_classic, &answer,
                   "{\"msg\":\"\",\"timestamp\":1795229965123456}");
@@ -99,7 +101,7 @@ static void test_classic_never_skips(void **state)
     comet_message_t *messages[] = {make(NOW, NULL, "first"),
                                    make(NOW + 1, NULL, "second")};
     comet_answer_t answer = {
-        .messages = messages, .count = 2, .cursor = NOW + 1, .escape = 1};
+        .messages = messages, .count = 2, .cursor = NOW + 1, .format = &escaping};
 
     assert_answer(&comet_transport_classic, &answer,
                   "{\"msg\":\"first\",\"timestamp\":1795229965123456}");
@@ -111,7 +113,7 @@ static void test_classic_invalid_utf8(void **state)
 {
     comet_message_t *message = make(NOW, NULL, "<\xFF>");
     comet_answer_t answer = {
-        .messages = &message, .count = 1, .cursor = NOW, .escape = 1};
+        .messages = &message, .count = 1, .cursor = NOW, .format = &escaping};
 
     assert_answer(&comet_transport_classic, &answer,
                   "{\"msg\":\"\\u0026lt;\xEF\xBF\xBD\\u0026gt;\","
@@ -128,8 +130,8 @@ static void test_poll_messages(void **state)
     comet_answer_t answer = {.messages = messages,
                              .count = 2,
                              .cursor = NOW + 7,
-                             .gap = 1,
-                             .escape = 1};
+                             .floor = NOW,
+                             .format = &escaping};
 
     assert_answer(
         &comet_transport_poll, &answer,
@@ -152,7 +154,7 @@ static void test_poll_escapes_all_texts(void **state)
         .body = comet_text("g>h"),
     };
     comet_message_t *message = comet_message_create(&fields);
-    comet_answer_t answer = {.messages = &message, .count = 1, .cursor = 5};
+    comet_answer_t answer = {.format = &plain, .messages = &message, .count = 1, .cursor = 5};
 
     assert_non_null(message);
     assert_answer(&comet_transport_poll, &answer,
@@ -164,12 +166,12 @@ static void test_poll_escapes_all_texts(void **state)
 
 static void test_poll_no_news(void **state)
 {
-    comet_answer_t answer = {.cursor = 0};
+    comet_answer_t answer = {.format = &plain, .cursor = 0};
 
     assert_answer(&comet_transport_poll, &answer,
                   "{\"messages\":[],\"timestamp\":0,\"gap\":false}");
     answer.cursor = COMET_TIMESTAMP_MAX;
-    answer.gap = 1;
+    answer.floor = NOW;
     assert_answer(
         &comet_transport_poll, &answer,
         "{\"messages\":[],\"timestamp\":9007199254740991,\"gap\":true}");
@@ -214,11 +216,17 @@ static void collapse(char *text)
 static void test_clock_opening(void **state)
 {
     comet_buffer_t buffer = {0};
+    comet_answer_t answer = {.format = &plain, .cursor = NOW};
+    comet_buffer_t tick = {0};
 
-    comet_transport_clock.open(&buffer);
+    comet_transport_clock.open(&buffer, &answer);
     assert_false(buffer.failed);
-    assert_int_equal(buffer.length, 811);
-    comet_buffer_add(&buffer, "", 1);
+    comet_transport_clock.encode(&tick, &answer);
+    /* the page, and the first tick at once */
+    assert_int_equal(buffer.length, 811 + tick.length);
+    assert_memory_equal(buffer.data + 811, tick.data, tick.length);
+    comet_buffer_free(&tick);
+    buffer.data[811] = '\0';
     assert_null(strchr(buffer.data, '\r'));
     assert_null(strchr(buffer.data, '\t'));
     /* comments end with their lines */
@@ -235,7 +243,7 @@ static void test_clock_tick(void **state)
     comet_message_t *messages[] = {
         make(APR_INT64_C(1795229964000000), NULL, "x"),
         make(APR_INT64_C(1795229965999999), NULL, "y")};
-    comet_answer_t answer = {.messages = messages, .count = 2, .cursor = 0};
+    comet_answer_t answer = {.format = &plain, .messages = messages, .count = 2, .cursor = 0};
     const char *tick = "<script type=\"text/javascript\">"
                        "comet.printServerTime(1795229965);</script>";
 
@@ -252,7 +260,7 @@ static void test_clock_tick(void **state)
 /* Answers append: several can share a buffer. */
 static void test_answers_append(void **state)
 {
-    comet_answer_t answer = {.cursor = 1};
+    comet_answer_t answer = {.format = &plain, .cursor = 1};
     comet_buffer_t buffer = {0};
 
     comet_transport_classic.encode(&buffer, &answer);

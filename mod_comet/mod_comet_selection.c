@@ -1,0 +1,221 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Which channels a request reads, each authorised as its own URL would be. */
+#include "mod_comet_selection.h"
+
+#include <apr_escape.h>
+#include <apr_strings.h>
+
+#include "mod_comet_child.h"
+#include "mod_comet_output.h"
+
+/* The most parameters `channel` of one request. */
+#define PARAMETERS_MAX 100
+
+/* --- judging ---------------------------------------------------------------- */
+
+static int is_allowed(const request_rec *sub,
+                      const mod_comet_mapping_t *mapping)
+{
+    const mod_comet_request_t *request = mod_comet_request(sub);
+
+    /* another mapping's, or an alias's: not what this endpoint serves */
+    return sub->status == HTTP_OK && request && request->mapping == mapping;
+}
+
+int mod_comet_selection_authorise(request_rec *r,
+                                  const mod_comet_mapping_t *mapping,
+                                  comet_text_t channel, const char *method,
+                                  int *user)
+{
+    const char *path = apr_pstrcat(
+        r->pool, mapping->url, "/",
+        apr_pstrmemdup(r->pool, channel.data, channel.length), NULL);
+    request_rec *sub = ap_sub_req_method_uri(
+        method, ap_os_escape_path(r->pool, path, 1), r, NULL);
+    int status = is_allowed(sub, mapping) ? OK : HTTP_FORBIDDEN;
+    const char *challenge =
+        apr_table_get(sub->err_headers_out, "WWW-Authenticate");
+
+    if (status != OK && sub->status == HTTP_UNAUTHORIZED && challenge) {
+        status = HTTP_UNAUTHORIZED;
+        apr_table_set(r->err_headers_out, "WWW-Authenticate", challenge);
+    }
+    if (user && sub->user) {
+        *user = 1;
+    }
+    ap_destroy_sub_req(sub);
+    return status;
+}
+
+static int refuse(request_rec *r, int status, comet_text_t channel)
+{
+    return mod_comet_output_error(
+        r, status, "channel: \"%s\" may not be read",
+        apr_pstrmemdup(r->pool, channel.data, channel.length));
+}
+
+/* --- gathering -------------------------------------------------------------- */
+
+typedef struct gathering_t {
+    request_rec *r;
+    const mod_comet_request_t *request;
+    mod_comet_ask_t *ask;
+    apr_array_header_t *names; /* comet_text_t, as the store knows them */
+    apr_array_header_t *prefixes; /* the same */
+} gathering_t;
+
+/* @param name  as the client says it */
+static comet_text_t stored_name(const gathering_t *gathering, comet_text_t name)
+{
+    const char *prefix = gathering->request->mapping->channel;
+
+    return comet_text(apr_pstrcat(
+        gathering->r->pool, prefix,
+        apr_pstrmemdup(gathering->r->pool, name.data, name.length), NULL));
+}
+
+/* @return DECLINED: go on */
+static int take(gathering_t *gathering, comet_text_t name,
+                apr_array_header_t *list)
+{
+    int status = mod_comet_selection_authorise(
+        gathering->r, gathering->request->mapping, name, "GET",
+        &gathering->ask->authenticated);
+
+    if (status != OK) {
+        return refuse(gathering->r, status, name);
+    }
+    *(comet_text_t *)apr_array_push(list) = stored_name(gathering, name);
+    return DECLINED;
+}
+
+/* "room/" and a star, or a star alone. */
+static int is_wildcard(comet_text_t name)
+{
+    return name.length && name.data[name.length - 1] == '*'
+           && (name.length == 1 || name.data[name.length - 2] == '/');
+}
+
+static int take_parameter(gathering_t *gathering, comet_text_t name)
+{
+    comet_text_t stem = name;
+    int wildcard = is_wildcard(name);
+    const char *wrong = NULL;
+
+    if (wildcard) {
+        stem.length -= stem.length > 1 ? 2 : 1; /* the slash, too */
+    }
+    if (stem.length || !wildcard) {
+        wrong = comet_params_check_channel(stem);
+    }
+    if (!wrong
+        && name.length + strlen(gathering->request->mapping->channel)
+               > COMET_CHANNEL_MAX_BYTES) {
+        wrong = "too long";
+    }
+    if (wrong) {
+        return mod_comet_output_error(gathering->r, HTTP_BAD_REQUEST,
+                                      "channel: %s", wrong);
+    }
+    if (wildcard) {
+        name.length--; /* the star */
+    }
+    return take(gathering, name,
+                wildcard ? gathering->prefixes : gathering->names);
+}
+
+static int take_parameters(gathering_t *gathering)
+{
+    const comet_params_t *query = &gathering->request->query;
+    int rv = DECLINED, count = 0;
+    apr_size_t i;
+
+    for (i = 0; i < query->count && rv == DECLINED; i++) {
+        if (!comet_text_equal(query->list[i].name, comet_text("channel"))) {
+            continue;
+        }
+        if (++count > PARAMETERS_MAX) {
+            return mod_comet_output_error(gathering->r, HTTP_BAD_REQUEST,
+                                          "channel: at most %d times",
+                                          PARAMETERS_MAX);
+        }
+        rv = take_parameter(gathering, query->list[i].value);
+    }
+    return rv;
+}
+
+/* --- making ----------------------------------------------------------------- */
+
+static apr_status_t unref_selection(void *selection)
+{
+    comet_selection_unref(selection);
+    return APR_SUCCESS;
+}
+
+static int make(const gathering_t *gathering)
+{
+    request_rec *r = gathering->r;
+    comet_selection_t *selection =
+        comet_selection_create((const comet_text_t *)gathering->names->elts,
+                               (apr_size_t)gathering->names->nelts,
+                               (const comet_text_t *)gathering->prefixes->elts,
+                               (apr_size_t)gathering->prefixes->nelts);
+
+    if (!selection) {
+        return mod_comet_output_error(r, HTTP_SERVICE_UNAVAILABLE,
+                                      "there is no memory");
+    }
+    apr_pool_cleanup_register(r->pool, selection, unref_selection,
+                              apr_pool_cleanup_null);
+    gathering->ask->selection = selection;
+    return DECLINED;
+}
+
+static gathering_t begin(request_rec *r, const mod_comet_request_t *request,
+                         mod_comet_ask_t *ask)
+{
+    gathering_t gathering = {
+        .r = r,
+        .request = request,
+        .ask = ask,
+        .names = apr_array_make(r->pool, 1, sizeof(comet_text_t)),
+        .prefixes = apr_array_make(r->pool, 1, sizeof(comet_text_t)),
+    };
+
+    if (ask->channel.data) {
+        *(comet_text_t *)apr_array_push(gathering.names) = ask->channel;
+    }
+    return gathering;
+}
+
+int mod_comet_selection_one(request_rec *r, mod_comet_ask_t *ask)
+{
+    gathering_t gathering = begin(r, mod_comet_request(r), ask);
+
+    return make(&gathering);
+}
+
+int mod_comet_selection_find(request_rec *r, const mod_comet_request_t *request,
+                             mod_comet_ask_t *ask)
+{
+    gathering_t gathering = begin(r, request, ask);
+    comet_text_t any;
+    int rv;
+
+    if (!comet_params_get(&request->query, "channel", &any)) {
+        return ask->channel.data
+                   ? make(&gathering)
+                   : mod_comet_output_error(
+                       r, HTTP_BAD_REQUEST,
+                       "channel: a channel must be named, below the path of "
+                       "the endpoint");
+    }
+    if (!mod_comet_multi(r)) {
+        return mod_comet_output_error(r, HTTP_FORBIDDEN,
+                                      "channel: only the one of the URL may "
+                                      "be read here (CometMulti)");
+    }
+    ask->format.json = 1; /* each message is to name its channel */
+    rv = take_parameters(&gathering);
+    return rv == DECLINED ? make(&gathering) : rv;
+}

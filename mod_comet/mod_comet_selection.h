@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * @file mod_comet_selection.h
+ * Which channels a request reads, each authorised as its own URL would be.
+ */
+#ifndef MOD_COMET_SELECTION_H
+#define MOD_COMET_SELECTION_H
+
+#include "mod_comet_ask.h"
+
+/**
+ * Find the channels a request to the endpoint names: in its path, and with
+ * CometMulti in its parameters `channel`, wildcards ("room/" and a star)
+ * expanded to the channels that exist.  All that the path does not name are
+ * authorised by sub-requests to their own URLs; one refusal refuses all.
+ * @param ask  ->channel is what the path names, ->transport is chosen;
+ *             ->selection, ->format.json and ->authenticated are set
+ * @return DECLINED: go on; else the request was answered: what the handler
+ *         returns
+ */
+int mod_comet_selection_find(request_rec *r, const mod_comet_request_t *request,
+                             mod_comet_ask_t *ask);
+
+/** Select the one channel of ask->channel. @return as above */
+int mod_comet_selection_one(request_rec *r, mod_comet_ask_t *ask);
+
+/**
+ * Whether a client may use a channel, by a sub-request to the channel's URL
+ * below its endpoint.
+ * @param channel  without the endpoint's prefix; "room/" asks for what stands
+ *                 under it
+ * @param method   of the sub-request: GET to read, POST to publish
+ * @param user     set to whether a user was authenticated; may be NULL
+ * @return OK, or the HTTP status of the refusal (the request then has the
+ *         WWW-Authenticate of a 401)
+ */
+int mod_comet_selection_authorise(request_rec *r,
+                                  const mod_comet_mapping_t *mapping,
+                                  comet_text_t channel, const char *method,
+                                  int *user);
+
+#endif /* MOD_COMET_SELECTION_H */
