@@ -16,6 +16,10 @@ from httpd_env import MPMS, SLOW, Httpd  # noqa: E402
 
 LIVE = []
 
+# The files that take longest, which several processes begin with; files with
+# a browser come even before them.
+LONGEST = ("test_180", "test_190", "test_100", "test_200", "test_130")
+
 
 def pytest_configure(config):
     httpd_env.raise_nofile()
@@ -27,6 +31,16 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if item.get_closest_marker("event") and "event" not in MPMS:
             item.add_marker(pytest.mark.skip(reason="event MPM not chosen"))
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        items.sort(key=turn)
+
+
+def turn(item):
+    """Where in the order of files a test comes; the end is then short."""
+    if item.get_closest_marker("browser"):
+        return -1
+    name = item.path.name[:len("test_000")]
+    return LONGEST.index(name) if name in LONGEST else len(LONGEST)
 
 
 class TookTooLong(BaseException):

@@ -73,18 +73,36 @@ def raise_nofile():
     return want
 
 
+CLAIMS = {}     # port: the socket that keeps other test processes off it
+
+
 def free_port():
-    """A loopback port outside the ephemeral range, free at this moment."""
+    """A loopback port outside the ephemeral range, ours until give_port().
+
+    The claim is a socket in Linux's abstract namespace: no other process
+    of the tests takes the port while our server is not listening yet, or
+    between a kill and the next start.
+    """
     for _ in range(200):
         port = random.randint(12000, 30000)
+        claim = socket.socket(socket.AF_UNIX)
         with socket.socket() as sock:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
+                claim.bind("\0comet-e2e-port-%d" % port)
                 sock.bind(("127.0.0.1", port))
             except OSError:
+                claim.close()
                 continue
-            return port
+        CLAIMS[port] = claim
+        return port
     raise HttpdError("no free port")
+
+
+def give_port(port):
+    """End the claim to a port."""
+    if port in CLAIMS:
+        CLAIMS.pop(port).close()
 
 
 def sqlite(db, sql, timeout_ms=5000, check=True):
@@ -404,12 +422,18 @@ class Httpd:
             self.proc = None
             if "could not bind" in self.tail() and attempt < 4 \
                     and not getattr(self, "keep_port", False):
+                self.give_ports()
                 self.port = free_port()
                 if self.tls:
                     self.tls_port = free_port()
                 continue
             break
         raise HttpdError("httpd ended at once\n" + self.tail())
+
+    def give_ports(self):
+        """End the claims to the ports."""
+        for port in (self.port, self.tls_port):
+            give_port(port)
 
     def answers_or_dead(self):
         if self.proc.poll() is not None:
@@ -606,6 +630,17 @@ class Httpd:
         assert answer.body == b"", answer
         return answer
 
+    def publish_again(self, text, target="/chat/backend.php"):
+        """Publish; a 503 says "not stored, come again": do."""
+        def stored():
+            answer = self.get(target + "?msg=" + quote(text),
+                              {"X-Requested-With": "XMLHttpRequest"})
+            assert answer.status in (200, 503), answer
+            assert answer.status == 200 or answer.header("retry-after")
+            return answer.status == 200
+
+        wait_until(stored, 15, "%r to be stored" % text, 0.02)
+
     def post(self, channel, text, ctype="text/plain; charset=utf-8"):
         """POST to the endpoint; the timestamp of the 201."""
         answer = self.request("POST", "/comet/" + quote(channel, "/"),
@@ -669,6 +704,7 @@ class Httpd:
                 problems.append(text)
         if problems:
             problems.append("error log:\n" + self.tail())
+        self.give_ports()
         if not os.environ.get("COMET_KEEP"):
             shutil.rmtree(self.root, ignore_errors=True)
             self.removed = True

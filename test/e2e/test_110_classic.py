@@ -540,22 +540,11 @@ def test_110_61_parallel(chat):
     want = {"p%d" % i for i in range(40)}
     with Poller(server.port, url) as one, Poller(server.port, url) as two:
         server.wait_waiting(2, "classic")
-        gather([lambda t=t: publish_again(server, t, url) for t in want])
+        gather([lambda t=t: server.publish_again(t, url) for t in want])
         got = one.wait_for(40, 10 * SLOW)
         assert two.wait_for(40, 10 * SLOW) == got
     assert sorted(got) == sorted(want)
     assert server.rows(channel) == got
-
-
-def publish_again(server, text, url):
-    """Publish; a 503 says "not stored, come again": do."""
-    for _ in range(50):
-        answer = server.get(url + "?msg=" + quote(text), XHR)
-        if answer.status != 503:
-            break
-        assert answer.header("retry-after")
-        time.sleep(0.02)
-    assert answer.status == 200, answer
 
 
 def test_110_62_away(chat):

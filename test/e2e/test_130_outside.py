@@ -370,7 +370,7 @@ def test_130_20_two_children(make_server, deaf):
     try:
         for page in everyone:
             page.wait_for(1, 5 * SLOW)
-        for i in range(24):
+        for i in range(12):
             server.wait_waiting(4, "classic")
             begin = time.monotonic()
             text = "m%d" % i

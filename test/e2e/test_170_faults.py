@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from http_client import Poller, gather, quote
+from http_client import Poller, gather
 from httpd_env import (SLOW, alive, give, is_root, sqlite, wait_until)
 
 TEXT = {"Content-Type": "text/plain"}
@@ -25,21 +25,19 @@ def try_post(server, text, channel="chat"):
 def post_for(server, seconds, until=None, channel="chat", prefix="p"):
     """Post until one is taken (or `until`); (stored, other statuses)."""
     stored, refused = [], []
-    end = time.monotonic() + seconds * SLOW
-    number = 0
-    while time.monotonic() < end:
-        text = "%s%d" % (prefix, number)
-        number += 1
+
+    def enough():
+        text = "%s%d" % (prefix, len(stored) + len(refused))
         answer = try_post(server, text, channel)
         if answer.status == 201:
             stored.append(text)
-            if until is None or until(stored):
-                break
-        else:
-            refused.append(answer.status)
-            assert answer.status in (503, 507), answer
-            assert answer.json()["error"]
-            time.sleep(0.05)
+            return until is None or until(stored)
+        refused.append(answer.status)
+        assert answer.status in (503, 507), answer
+        assert answer.json()["error"]
+        return False
+
+    wait_until(enough, seconds, "publishes to be taken", 0.05)
     return stored, refused
 
 
@@ -500,21 +498,20 @@ def test_170_32_child_killed(make_server):
     the counters return to 0."""
     server = make_server(children=2)
     server.allow_log += ["AH00052", "exit signal Killed"]
+
+    def stored(text):
+        try:
+            return try_post(server, text).status == 201
+        except (OSError, ValueError):
+            return False
+
     with Poller(server.port, timeout=30) as page:
         want = []
         for round_ in range(3):
             for i in range(4):
-                text = "k%d-%d" % (round_, i)
-                for _ in range(40):
-                    try:
-                        if try_post(server, text).status == 201:
-                            break
-                    except (OSError, ValueError):
-                        pass
-                    time.sleep(0.05)
-                else:
-                    raise AssertionError("no publish any more")
-                want.append(text)
+                want.append("k%d-%d" % (round_, i))
+                wait_until(lambda: stored(want[-1]), 10,
+                           "a publish to be taken", 0.05)
             victim = server.children()[round_ % 2]
             os.kill(victim, signal.SIGKILL)
             wait_until(lambda v=victim: not alive(v), 5, "the end")
@@ -534,16 +531,7 @@ def test_170_33_never_2xx_for_lost(make_server):
     server = make_server()
     texts = ["m%d" % i for i in range(60)]
 
-    def send(text):
-        for _ in range(100):
-            answer = server.get("/chat/backend.php?msg=" + quote(text), XHR)
-            if answer.status == 200:
-                return
-            assert answer.status == 503
-            time.sleep(0.02)
-        raise AssertionError("never stored")
-
-    gather([lambda t=t: send(t) for t in texts])
+    gather([lambda t=t: server.publish_again(t) for t in texts])
     server.stop()
     assert sorted(server.rows("chat")) == sorted(texts)
     leftovers = [n for n in os.listdir(server.data)

@@ -175,7 +175,7 @@ def tools():
 def pages(make_server):
     """A server with the pages, as `make run` maps them."""
     server = make_server(start=False, conf="""
-      CometPollTimeout 4s
+      CometPollTimeout 2s
       AddType image/svg+xml .svg
       Alias /clock/prototype.js "{docroot}/prototype.js"
       Alias /chat/prototype.js "{docroot}/prototype.js"
@@ -374,7 +374,7 @@ def test_300_10_outside_insert(browser, pages, kind):
 
 
 def test_300_11_poll_timeouts_show_nothing(browser, pages):
-    """No-news answers (every 4 s here) leave no trace on the pages."""
+    """No-news answers (every 2 s here) leave no trace on the pages."""
     tabs = [browser.chat("original"), browser.chat("today")]
     pages.publish("x")
     for tab in tabs:

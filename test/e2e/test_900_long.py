@@ -35,6 +35,38 @@ def report(request, text):
     print("\n[%s] %s" % (request.node.name, text))
 
 
+def acknowledged(pubs):
+    """How many messages the publishers know to be stored."""
+    return sum(len(p.acked) for p in pubs)
+
+
+def wait_more(pubs, count, timeout=30):
+    """Wait until `count` more messages are acknowledged."""
+    have = acknowledged(pubs)
+    wait_until(lambda: acknowledged(pubs) >= have + count, timeout,
+               "%d more messages" % count)
+
+
+def finished(server, load, pubs):
+    """End the publishers: the stored bodies, checked against what they
+    know, and the texts of unknown outcome."""
+    load.finish(pubs)
+    rows = server.rows("chat")
+    acked = {t for p in pubs for _, t in p.acked}
+    unsure = {t for p in pubs for t in p.unsure}
+    assert acked <= set(rows) <= acked | unsure
+    assert len(rows) == len(set(rows))
+    return rows, unsure
+
+
+def wait_pages(load, pages, rows, timeout):
+    """Wait until every page has every message, in order, once."""
+    load.wait(lambda: all(len(p.bodies) >= len(rows) for p in pages),
+              timeout * SLOW, "every page to have every message")
+    for page in pages:
+        assert page.bodies == rows
+
+
 @pytest.mark.event
 @pytest.mark.bound(240)
 def test_900_01_four_thousand(make_server, request):
@@ -108,26 +140,16 @@ def test_900_02_ten_reloads(make_server, request):
         server.wait_waiting(500, timeout=15)
         pubs = load.publish(2, "/comet/chat", "p", pause=0.02)
         for _ in range(10):
-            have = sum(len(p.acked) for p in pubs)
-            wait_until(lambda h=have: sum(len(p.acked) for p in pubs)
-                       >= h + 100, 20, "100 more messages")
+            wait_more(pubs, 100)
             begin = time.monotonic()
             old = server.graceful()
             wait_until(lambda o=old: not any(alive(p) for p in o), 10,
                        "the old children to be gone")
             gone.append(time.monotonic() - begin)
-        load.finish(pubs)
+        rows, _ = finished(server, load, pubs)
         assert not any(p.errors for p in pubs), [p.errors for p in pubs]
-        rows = server.rows("chat")
-        acked = {t for p in pubs for _, t in p.acked}
-        unsure = {t for p in pubs for t in p.unsure}
-        assert acked <= set(rows) <= acked | unsure
-        assert len(rows) == len(set(rows))
-        load.wait(lambda: all(len(p.bodies) >= len(rows) for p in pages),
-                  120 * SLOW, "every page to have every message")
-        for page in pages:
-            assert page.bodies == rows
-            assert not page.errors, page.errors
+        wait_pages(load, pages, rows, 120)
+        assert not any(p.errors for p in pages), [p.errors for p in pages]
         server.wait_waiting(500, timeout=10)
         refused = load.refused
         load.drop(pages)
@@ -155,21 +177,15 @@ def test_900_03_reload_other_mpms(make_server, other, request):
         pages = load.follow(6, "endpoint", "/comet/chat")
         server.wait_waiting(6)
         pubs = load.publish(2, "/comet/chat", "p", pause=0.02)
-        wait_until(lambda: sum(len(p.acked) for p in pubs) >= 100, 20, "100")
+        wait_more(pubs, 100)
         begin = time.monotonic()
         old = server.graceful()
         wait_until(lambda: not any(alive(p) for p in old), 10, "old gone")
         took = time.monotonic() - begin
-        have = sum(len(p.acked) for p in pubs)
-        wait_until(lambda: sum(len(p.acked) for p in pubs) >= have + 100,
-                   20, "100 more")
-        load.finish(pubs)
-        rows = server.rows("chat")
-        load.wait(lambda: all(len(p.bodies) >= len(rows) for p in pages),
-                  30 * SLOW, "every page to have every message")
-        for page in pages:
-            assert page.bodies == rows
-            assert not page.errors, page.errors
+        wait_more(pubs, 100)
+        rows, _ = finished(server, load, pubs)
+        wait_pages(load, pages, rows, 30)
+        assert not any(p.errors for p in pages), [p.errors for p in pages]
         server.wait_waiting(6)
         load.drop(pages)
     server.wait_waiting(0)
@@ -229,16 +245,14 @@ def test_900_05_outsiders_against_64(make_server, request):
     took = []
     with Load(server.port) as load:
         pubs = load.publish(64, "/comet/busy", "p")
-        wait_until(lambda: sum(len(p.acked) for p in pubs) > 500, 20,
-                   "publishers to be busy")
-        start, have = time.monotonic(), sum(len(p.acked) for p in pubs)
+        wait_more(pubs, 500)
+        start, have = time.monotonic(), acknowledged(pubs)
         for i in range(100):
             begin = time.monotonic()
             sqlite(server.db, "INSERT INTO message(channel, body) "
                    "VALUES('calm', 'm%d');" % i)
             took.append(time.monotonic() - begin)
-        rate = (sum(len(p.acked) for p in pubs) - have) \
-            / (time.monotonic() - start)
+        rate = (acknowledged(pubs) - have) / (time.monotonic() - start)
         load.finish(pubs)
         assert not any(p.errors for p in pubs)
         acked = sorted(a for p in pubs for a in p.acked)
@@ -266,27 +280,16 @@ def test_900_06_children_killed(make_server, request):
         server.wait_waiting(60)
         pubs = load.publish(8, "/comet/chat", "p", pause=0.04)
         for _ in range(12):
-            have = sum(len(p.acked) for p in pubs)
-            wait_until(lambda h=have: sum(len(p.acked) for p in pubs)
-                       >= h + 80, 30, "80 more messages")
+            wait_more(pubs, 80)
             victim = rng.choice(server.children())
             os.kill(victim, signal.SIGKILL)
             wait_until(lambda v=victim: not alive(v), 5, "the end")
         wait_until(lambda: len(server.children()) >= 3, 15, "new children")
-        have = sum(len(p.acked) for p in pubs)
-        wait_until(lambda: sum(len(p.acked) for p in pubs) >= have + 80,
-                   30, "80 more messages")
-        load.finish(pubs)
+        wait_more(pubs, 80)
+        rows, unsure = finished(server, load, pubs)
         assert not any(p.errors for p in pubs), [p.errors for p in pubs]
-        rows = server.rows("chat")
-        acked = {t for p in pubs for _, t in p.acked}
-        unsure = {t for p in pubs for t in p.unsure}
-        assert acked <= set(rows) <= acked | unsure
-        assert len(rows) == len(set(rows))
-        load.wait(lambda: all(len(p.bodies) >= len(rows) for p in pages),
-                  60 * SLOW, "every page to have every message")
+        wait_pages(load, pages, rows, 60)
         for page in pages:
-            assert page.bodies == rows
             cut = [e for e in page.errors if "cut in the middle" not in e]
             assert not cut, cut
         load.drop(pages)
@@ -305,25 +308,15 @@ def test_900_07_servers_killed(make_server, request):
         server.wait_waiting(10)
         pubs = load.publish(8, "/comet/chat", "p", pause=0.005)
         for _ in range(15):
-            have = sum(len(p.acked) for p in pubs)
-            wait_until(lambda h=have: sum(len(p.acked) for p in pubs)
-                       >= h + 100, 30, "100 more messages")
+            wait_more(pubs, 100)
             server.kill()
             server.start()
-        load.finish(pubs)
-        rows = server.rows("chat")
-        acked = {t for p in pubs for _, t in p.acked}
-        unsure = {t for p in pubs for t in p.unsure}
-        assert acked <= set(rows) <= acked | unsure
-        assert len(rows) == len(set(rows))
-        load.wait(lambda: all(len(p.bodies) >= len(rows) for p in pages),
-                  60 * SLOW, "every page to have every message")
-        for page in pages:
-            assert page.bodies == rows
+        rows, _ = finished(server, load, pubs)
+        wait_pages(load, pages, rows, 60)
         load.drop(pages)
     assert sqlite(server.db, "PRAGMA integrity_check;") == [["ok"]]
     report(request, "%d messages, %d acknowledged, 15 kills, 0 lost"
-           % (len(rows), len(acked)))
+           % (len(rows), acknowledged(pubs)))
 
 
 @pytest.mark.event
