@@ -31,7 +31,7 @@ typedef apr_int64_t comet_timestamp_t;
 #define COMET_REPLAY_MAX 1000000
 
 /*
- * Status codes beside APR's.  SQLite's codes never leave comet_store_sqlite.c;
+ * Status codes beside APR's.  SQLite's codes never leave comet_store_*.c;
  * HTTP's live in the glue.
  */
 #define COMET_ENOTDB (APR_OS_START_USERERR + 1) /**< not ours, or too new */

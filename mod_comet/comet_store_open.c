@@ -1,0 +1,478 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Opening the message log: whose file it is, its schema, whether it moved. */
+#include "comet_store_sqlite.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "comet_schema.h"
+
+#define APPLICATION_ID 0x434f4d54 /* "COMT" */
+#define READ_PATIENCE_USEC 5000
+
+static _Thread_local char open_error[256];
+
+const char *comet_store_error(const comet_store_t *store)
+{
+    return store ? store->error : open_error;
+}
+
+static apr_status_t fail_errno(comet_store_t *store, const char *what,
+                               int error)
+{
+    char text[128];
+
+    snprintf(store->error, sizeof(store->error), "%s: %s", what,
+             apr_strerror(error, text, sizeof(text)));
+    if (comet_sqlite_is_full(error)) {
+        return APR_ENOSPC;
+    }
+    return error == ENOMEM ? APR_ENOMEM : COMET_EREADONLY;
+}
+
+file_id_t comet_sqlite_file_id(const char *path)
+{
+    struct stat info;
+
+    if (stat(path, &info) != 0) {
+        return (file_id_t){ 0, 0 };
+    }
+    return (file_id_t){ info.st_dev, info.st_ino };
+}
+
+int comet_sqlite_same_file(file_id_t a, file_id_t b)
+{
+    return a.ino == b.ino && a.dev == b.dev;
+}
+
+static void unlink_same(const char *path, file_id_t file)
+{
+    if (file.ino && comet_sqlite_same_file(file, comet_sqlite_file_id(path))) {
+        unlink(path);
+    }
+}
+
+/**
+ * Which log this process last had open with the file at a path.  When the
+ * file is replaced and its log is not, a new connection would take the log for
+ * the new file's, and cut off the memory that the old connections share.
+ */
+typedef struct known_t {
+    struct known_t *next;
+    file_id_t file, wal;
+    char path[];
+} known_t;
+
+static pthread_mutex_t known_lock = PTHREAD_MUTEX_INITIALIZER;
+static known_t *known_files; /* [known_lock], one for each path */
+
+static known_t *find_known_locked(const char *path)
+{
+    known_t *known = known_files;
+
+    while (known && strcmp(known->path, path) != 0) {
+        known = known->next;
+    }
+    return known;
+}
+
+static void make_known(const comet_store_t *store)
+{
+    size_t size = strlen(store->config->path) + 1;
+    known_t *known;
+
+    pthread_mutex_lock(&known_lock);
+    known = find_known_locked(store->config->path);
+    if (!known && (known = malloc(sizeof(*known) + size)) != NULL) {
+        memcpy(known->path, store->config->path, size);
+        known->next = known_files;
+        known_files = known;
+    }
+    if (known) {
+        known->file = store->file;
+        known->wal = store->wal;
+    }
+    pthread_mutex_unlock(&known_lock);
+}
+
+/* Whether the log at the path is known to be that of another file. */
+static int has_orphaned_log(const comet_store_t *store)
+{
+    file_id_t file = comet_sqlite_file_id(store->config->path);
+    file_id_t wal = comet_sqlite_file_id(store->wal_path);
+    const known_t *known;
+    int orphaned;
+
+    pthread_mutex_lock(&known_lock);
+    known = find_known_locked(store->config->path);
+    orphaned = known && wal.ino && comet_sqlite_same_file(known->wal, wal)
+               && !comet_sqlite_same_file(known->file, file);
+    pthread_mutex_unlock(&known_lock);
+    return orphaned;
+}
+
+/*
+ * SQLite would create the file by the umask, which no thread may change.
+ * mknod and not open: invariant 3.  The log of a database that was here
+ * before must not be taken for the new one's.
+ */
+static apr_status_t create_file(comet_store_t *store)
+{
+    const mode_t mode = S_IRUSR | S_IWUSR | S_IRGRP | S_IWGRP;
+    const char *path = store->config->path;
+    file_id_t old_wal = comet_sqlite_file_id(store->wal_path);
+    file_id_t old_shm = comet_sqlite_file_id(store->shm_path);
+
+    if (mknod(path, S_IFREG | mode, 0) != 0) {
+        int error = errno;
+
+        return error == EEXIST || access(path, F_OK) == 0
+                   ? APR_SUCCESS
+                   : fail_errno(store, path, error);
+    }
+    unlink_same(store->wal_path, old_wal);
+    unlink_same(store->shm_path, old_shm);
+    if (chmod(path, mode) != 0) {
+        return fail_errno(store, path, errno);
+    }
+    return APR_SUCCESS;
+}
+
+static apr_status_t connect_file(comet_store_t *store)
+{
+    /* A reader needs to write too: to the shared memory of the log. */
+    int code = sqlite3_open_v2(store->config->path, &store->db,
+                               SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX
+                                   | SQLITE_OPEN_PRIVATECACHE,
+                               NULL);
+
+    if (code != SQLITE_OK) {
+        return comet_sqlite_fail(store, code);
+    }
+    sqlite3_extended_result_codes(store->db, 1);
+    sqlite3_busy_handler(store->db, comet_sqlite_on_busy, store);
+    /* Until it is known to be ours, closing must not tidy it up. */
+    sqlite3_db_config(store->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
+    return APR_SUCCESS;
+}
+
+static int latest_version(void)
+{
+    int version = 0;
+    int i;
+
+    for (i = 0; comet_schema[i].sql; i++) {
+        version = comet_schema[i].version;
+    }
+    return version;
+}
+
+/*
+ * @param version  set to the schema's version; 0: an empty database
+ * @return COMET_ENOTDB when it is not ours
+ */
+static apr_status_t identify(comet_store_t *store, int *version)
+{
+    sqlite3_stmt *statement = NULL;
+    apr_status_t status = APR_SUCCESS;
+    int code = sqlite3_prepare_v2(
+        store->db,
+        "SELECT application_id, user_version,"
+        " (SELECT count(*) FROM (SELECT 1 FROM sqlite_master LIMIT 1))"
+        " FROM pragma_application_id, pragma_user_version",
+        -1, &statement, NULL);
+
+    if (code == SQLITE_OK) {
+        code = sqlite3_step(statement);
+    }
+    if (code != SQLITE_ROW) {
+        status = comet_sqlite_fail(store, code);
+    }
+    else {
+        int id = sqlite3_column_int(statement, 0);
+
+        *version = sqlite3_column_int(statement, 1);
+        if (id == 0 && *version == 0 && !sqlite3_column_int(statement, 2)) {
+            *version = 0;
+        }
+        else if (id != APPLICATION_ID) {
+            status = comet_sqlite_fail_text(
+                store, COMET_ENOTDB, "the database belongs to another program");
+        }
+        else if (*version > latest_version()) {
+            status = comet_sqlite_fail_text(
+                store, COMET_ENOTDB,
+                "the database was made by a newer mod_comet");
+        }
+    }
+    sqlite3_finalize(statement);
+    return status;
+}
+
+/* Several processes may be here at once: the first to get the lock does it. */
+static apr_status_t migrate(comet_store_t *store)
+{
+    apr_status_t status = comet_sqlite_execute(store, "BEGIN IMMEDIATE");
+    char pragmas[96];
+    int version = 0;
+    int i;
+
+    if (status == APR_SUCCESS) {
+        status = identify(store, &version);
+    }
+    for (i = 0; status == APR_SUCCESS && comet_schema[i].sql; i++) {
+        if (comet_schema[i].version > version) {
+            status = comet_sqlite_execute(store, comet_schema[i].sql);
+        }
+    }
+    if (status == APR_SUCCESS) {
+        snprintf(pragmas, sizeof(pragmas),
+                 "PRAGMA application_id = %d; PRAGMA user_version = %d",
+                 APPLICATION_ID, latest_version());
+        status = comet_sqlite_execute(store, pragmas);
+    }
+    if (status == APR_SUCCESS) {
+        status = comet_sqlite_execute(store, "COMMIT");
+    }
+    if (!sqlite3_get_autocommit(store->db)) {
+        sqlite3_exec(store->db, "ROLLBACK", NULL, NULL, NULL);
+    }
+    return status;
+}
+
+/* Write-ahead logging cannot be switched on inside a transaction. */
+static apr_status_t use_wal(comet_store_t *store)
+{
+    sqlite3_stmt *statement = NULL;
+    apr_status_t status = APR_SUCCESS;
+    int code = sqlite3_prepare_v2(store->db, "PRAGMA journal_mode = WAL", -1,
+                                  &statement, NULL);
+
+    if (code == SQLITE_OK) {
+        code = sqlite3_step(statement);
+    }
+    if (code != SQLITE_ROW) {
+        status = comet_sqlite_fail(store, code);
+    }
+    else if (strcmp((const char *)sqlite3_column_text(statement, 0), "wal")
+             != 0) {
+        status = comet_sqlite_fail_text(
+            store, COMET_EREADONLY,
+            "the file system does not allow journal_mode=WAL");
+    }
+    sqlite3_finalize(statement);
+    return status;
+}
+
+static int on_commit(void *baton, sqlite3 *db, const char *name, int pages)
+{
+    comet_store_t *store = baton;
+
+    if (pages < store->wal_pages) { /* the log began anew */
+        store->checkpoint_at = CHECKPOINT_PAGES;
+    }
+    store->wal_pages = pages;
+    return SQLITE_OK;
+}
+
+static apr_status_t open_to_write(comet_store_t *store)
+{
+    apr_status_t status = create_file(store);
+    int version = 0;
+
+    if (status == APR_SUCCESS) {
+        status = connect_file(store);
+    }
+    if (status == APR_SUCCESS) {
+        status = identify(store, &version);
+    }
+    if (status != APR_SUCCESS) {
+        return status;
+    }
+    if (sqlite3_db_readonly(store->db, "main") == 1) {
+        return comet_sqlite_fail_text(store, COMET_EREADONLY,
+                                      "attempt to write a readonly database");
+    }
+    if (version == 0) {
+        /* without effect on a database that has pages */
+        status =
+            comet_sqlite_execute(store, "PRAGMA page_size = 4096;"
+                                        "PRAGMA auto_vacuum = INCREMENTAL");
+    }
+    if (status == APR_SUCCESS) {
+        status = use_wal(store);
+    }
+    if (status == APR_SUCCESS) {
+        status = comet_sqlite_execute(
+            store, store->config->sync_full ? "PRAGMA synchronous = FULL"
+                                            : "PRAGMA synchronous = NORMAL");
+    }
+    if (status == APR_SUCCESS) {
+        status =
+            comet_sqlite_execute(store, "PRAGMA foreign_keys = ON;"
+                                        "PRAGMA wal_autocheckpoint = 0;"
+                                        "PRAGMA journal_size_limit = 4194304");
+    }
+    if (status == APR_SUCCESS && version < latest_version()) {
+        status = migrate(store);
+    }
+    if (status == APR_SUCCESS) {
+        sqlite3_db_config(store->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0, NULL);
+        sqlite3_wal_hook(store->db, on_commit, store);
+    }
+    return status;
+}
+
+static apr_status_t open_to_read(comet_store_t *store)
+{
+    apr_status_t status;
+    int version = 0;
+
+    if (access(store->config->path, F_OK) != 0 && errno == ENOENT) {
+        return comet_sqlite_fail_text(store, APR_ENOENT,
+                                      "there is no database yet");
+    }
+    if (has_orphaned_log(store)) { /* a writer will remove it */
+        return comet_sqlite_fail_text(store, APR_ENOENT,
+                                      "the database is being replaced");
+    }
+    status = connect_file(store);
+    if (status == APR_SUCCESS) {
+        status = identify(store, &version);
+    }
+    if (status == APR_SUCCESS && version < latest_version()) {
+        status = comet_sqlite_fail_text(store, APR_ENOENT,
+                                        "the database is not ready yet");
+    }
+    if (status == APR_SUCCESS) {
+        status = comet_sqlite_execute(store, "PRAGMA query_only = ON");
+    }
+    return status;
+}
+
+/* Remember which files are open; the first read has opened the log. */
+static apr_status_t remember_files(comet_store_t *store)
+{
+    comet_store_state_t state;
+    apr_status_t status = comet_store_state(store, &state);
+
+    if (status != APR_SUCCESS) {
+        return status;
+    }
+    store->file = comet_sqlite_file_id(store->config->path);
+    store->wal = comet_sqlite_file_id(store->wal_path);
+    if (comet_store_moved(store)) {
+        return comet_sqlite_fail_text(
+            store, COMET_EMOVED,
+            "the database was replaced while being opened");
+    }
+    make_known(store);
+    return APR_SUCCESS;
+}
+
+static char *with_suffix(const char *path, const char *suffix)
+{
+    size_t size = strlen(path) + strlen(suffix) + 1;
+    char *text = malloc(size);
+
+    if (text) {
+        snprintf(text, size, "%s%s", path, suffix);
+    }
+    return text;
+}
+
+apr_status_t comet_store_open(comet_store_t **store,
+                              const comet_store_config_t *config,
+                              comet_store_mode_e mode,
+                              const atomic_int *stopping)
+{
+    comet_store_t *made = calloc(1, sizeof(*made));
+    apr_status_t status;
+
+    *store = NULL;
+    if (!made) {
+        return APR_ENOMEM;
+    }
+    made->config = config;
+    made->mode = mode;
+    made->stopping = stopping;
+    made->checkpoint_at = CHECKPOINT_PAGES;
+    made->patience =
+        mode == COMET_STORE_WRITE ? config->busy_timeout : READ_PATIENCE_USEC;
+    made->wal_path = with_suffix(config->path, "-wal");
+    made->shm_path = with_suffix(config->path, "-shm");
+    if (!made->wal_path || !made->shm_path) {
+        status = APR_ENOMEM;
+    }
+    else {
+        status = mode == COMET_STORE_WRITE ? open_to_write(made)
+                                           : open_to_read(made);
+    }
+    if (status == APR_SUCCESS) {
+        status = comet_sqlite_prepare(made);
+    }
+    if (status == APR_SUCCESS) {
+        status = remember_files(made);
+    }
+    if (status == APR_SUCCESS) {
+        *store = made;
+    }
+    else {
+        memcpy(open_error, made->error, sizeof(open_error));
+        comet_store_close(made);
+    }
+    return status;
+}
+
+/*
+ * The database has gone from its path, but not its log, which the next one
+ * there would take for its own.  comet_sqlite_leave_behind() has saved what is in it.
+ */
+static void remove_orphaned_log(const comet_store_t *store)
+{
+    if (store->wal.ino
+        && comet_sqlite_same_file(store->wal,
+                                  comet_sqlite_file_id(store->wal_path))
+        && !comet_sqlite_same_file(store->file,
+                                   comet_sqlite_file_id(store->config->path))) {
+        unlink(store->wal_path);
+        unlink(store->shm_path);
+    }
+}
+
+void comet_store_close(comet_store_t *store)
+{
+    int i;
+
+    if (!store) {
+        return;
+    }
+    for (i = 0; i < SQL_COUNT; i++) {
+        sqlite3_finalize(store->statements[i]);
+    }
+    if (store->moved) {
+        remove_orphaned_log(store);
+    }
+    sqlite3_close(store->db);
+    free(store->wal_path);
+    free(store->shm_path);
+    free(store);
+}
+
+int comet_store_moved(comet_store_t *store)
+{
+    int moved = 0;
+
+    sqlite3_file_control(store->db, "main", SQLITE_FCNTL_HAS_MOVED, &moved);
+    return moved
+           || !comet_sqlite_same_file(store->file,
+                                      comet_sqlite_file_id(store->config->path))
+           || (store->wal.ino
+               && !comet_sqlite_same_file(
+                   store->wal, comet_sqlite_file_id(store->wal_path)));
+}

@@ -1,0 +1,142 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * @file comet_store_sqlite.h
+ * The message log in SQLite, through its C API: what the comet_store_*.c share.
+ * The schema is in sql/.
+ *
+ * Invariants:
+ * 1. a statement is reset before its function returns, so that no read
+ *    transaction outlives a call (but comet_store_begin()'s);
+ * 2. a file is written to only once it is known to be ours;
+ * 3. no descriptor of the database is opened or closed beside SQLite's:
+ *    close(2) would drop all its POSIX locks in this process;
+ * 4. whoever writes has checked, inside the write lock of the bus, that the
+ *    file is still the one at the path.
+ */
+#ifndef COMET_STORE_SQLITE_H
+#define COMET_STORE_SQLITE_H
+
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "comet_store.h"
+
+#include <sqlite3.h>
+#include <sys/types.h>
+
+#define PRUNE_CHANNELS 256
+/* Outside programs checkpoint at 1,000 pages unless we have done it before. */
+#define CHECKPOINT_PAGES 500
+
+typedef enum {
+    SQL_BEGIN,
+    SQL_BEGIN_WRITE,
+    SQL_COMMIT,
+    SQL_ROLLBACK,
+    SQL_STATE,
+    SQL_CHANNEL,
+    SQL_REPLAY,
+    SQL_FLOOR,
+    SQL_READ,
+    SQL_TAIL,
+    SQL_RECENT,
+    SQL_CHANNEL_ADD,
+    SQL_CHANNEL_DROP,
+    SQL_INSERT,
+    SQL_CLOCK_SET,
+    SQL_CHANNELS,
+    SQL_CHANNELS_SINCE,
+    SQL_NEWEST,
+    SQL_OVER_COUNT,
+    SQL_PRUNE_UPTO,
+    SQL_PRUNE_FLOOR,
+    SQL_PRUNE,
+    SQL_PAGES,
+    SQL_COUNT
+} sql_e;
+
+/** Which file it is; ino is 0 while unknown. */
+typedef struct file_id_t {
+    dev_t dev;
+    ino_t ino;
+} file_id_t;
+
+/** A round of retention, which goes in steps. */
+typedef struct prune_t {
+    int running; /* between the first step of a round and its last */
+    int all_seen; /* a first round over all channels is complete */
+    comet_timestamp_t seen; /* clock at the start of the last whole round */
+    comet_timestamp_t end; /* clock at the start of this round */
+    apr_int64_t cursor; /* channel or message up to which it was listed */
+    int listed; /* nothing is left beyond the cursor */
+    apr_size_t count, next; /* next <= count <= PRUNE_CHANNELS */
+    apr_int64_t channels[PRUNE_CHANNELS];
+} prune_t;
+
+struct comet_store_t {
+    const comet_store_config_t *config;
+    const atomic_int *stopping; /* [atomic] */
+    comet_store_mode_e mode;
+    sqlite3 *db;
+    sqlite3_stmt *statements[SQL_COUNT];
+    char *wal_path, *shm_path;
+    file_id_t file, wal;
+    int moved; /* found by a writer */
+    int reserved; /* BEGIN IMMEDIATE is done, for append */
+    apr_interval_time_t patience; /* for the busy handler */
+    apr_int64_t busy_since;
+    int wal_pages, checkpoint_at;
+    prune_t prune;
+    char error[256];
+};
+
+/* Failures: SQLite's codes end here.  Each keeps SQLite's words, which the
+ * next call of it replaces, for comet_store_error(). */
+
+/** Whether an errno says that there is no room. */
+int comet_sqlite_is_full(int error);
+
+/** @param error  errno at the time; 0: unknown */
+apr_status_t comet_sqlite_fail_with(comet_store_t *store, int code, int error);
+apr_status_t comet_sqlite_fail(comet_store_t *store, int code);
+/** @return @a status */
+apr_status_t comet_sqlite_fail_text(comet_store_t *store, apr_status_t status,
+                                    const char *text);
+
+/** The busy handler: waits as long as store->patience. */
+int comet_sqlite_on_busy(void *baton, int tries);
+
+/* Statements */
+
+/** Prepare all of them, and set how the connection is used. */
+apr_status_t comet_sqlite_prepare(comet_store_t *store);
+
+void comet_sqlite_reset(comet_store_t *store, sql_e which);
+int comet_sqlite_step(comet_store_t *store, sql_e which);
+/** Run a statement without rows. @return SQLITE_OK or SQLite's code */
+int comet_sqlite_run(comet_store_t *store, sql_e which);
+apr_status_t comet_sqlite_run_or_fail(comet_store_t *store, sql_e which);
+void comet_sqlite_bind_int(comet_store_t *store, sql_e which, int index,
+                           apr_int64_t value);
+/** The text must live until the statement is reset. */
+void comet_sqlite_bind_text(comet_store_t *store, sql_e which, int index,
+                            comet_text_t text);
+/** Run a query for one row of up to two integers.  No row, or NULL: they stay
+ * as they are. */
+apr_status_t comet_sqlite_query(comet_store_t *store, sql_e which,
+                                apr_int64_t *first, apr_int64_t *second);
+/** Run SQL that is no statement of ours. */
+apr_status_t comet_sqlite_execute(comet_store_t *store, const char *sql);
+void comet_sqlite_roll_back(comet_store_t *store);
+
+/* Files and transactions */
+
+file_id_t comet_sqlite_file_id(const char *path);
+int comet_sqlite_same_file(file_id_t a, file_id_t b);
+/** The file was moved away: give it all that was committed to it.
+ * @return COMET_EMOVED */
+apr_status_t comet_sqlite_leave_behind(comet_store_t *store);
+/** Commit, or roll back.  COMET_EUNSURE: nobody can know which. */
+apr_status_t comet_sqlite_commit(comet_store_t *store);
+
+#endif /* COMET_STORE_SQLITE_H */
