@@ -8,7 +8,6 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <signal.h>
-#include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,214 +15,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "comet_store.h"
 #include "faulty_vfs.h"
-
-#define MANY 4096
-
-static comet_store_config_t config;
-static char database[800];
-
-/** What was read. */
-typedef struct list_t {
-    size_t count, limit;
-    comet_message_t *messages[MANY];
-} list_t;
-
-static list_t list;
+#include "store_kit.h"
 
 /* --- Helpers ---------------------------------------------------------- */
-
-static void empty_list(void)
-{
-    while (list.count) {
-        comet_message_unref(list.messages[--list.count]);
-    }
-    list.limit = MANY;
-}
-
-static int collect(void *baton, comet_message_t *message)
-{
-    list_t *into = baton;
-
-    assert_true(into->count < into->limit);
-    into->messages[into->count++] = message;
-    return into->count < into->limit;
-}
-
-static int setup(void **state)
-{
-    scratch_clear();
-    snprintf(database, sizeof(database), "%s", scratch_path("comet.db"));
-    config = (comet_store_config_t){
-        .path = database,
-        .sync_full = 1,
-        .busy_timeout = 5000000,
-    };
-    atomic_store(&faulty_now, FAULTY_NOTHING);
-    empty_list();
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    empty_list();
-    faulty_forget();
-    return 0;
-}
-
-static comet_store_t *open_store(comet_store_mode_e mode)
-{
-    comet_store_t *store;
-    apr_status_t status = comet_store_open(&store, &config, mode, NULL);
-
-    if (status != APR_SUCCESS) {
-        fail_msg("open: %d: %s", status, comet_store_error(NULL));
-    }
-    return store;
-}
-
-static apr_status_t open_status(comet_store_mode_e mode)
-{
-    comet_store_t *store = NULL;
-    apr_status_t status = comet_store_open(&store, &config, mode, NULL);
-
-    if (status != APR_SUCCESS) {
-        assert_null(store);
-        assert_true(*comet_store_error(NULL));
-    }
-    comet_store_close(store);
-    return status;
-}
-
-static comet_message_t *make(const char *channel, const char *body)
-{
-    return comet_message_create(&(comet_message_fields_t){
-        .channel = comet_text(channel), .body = comet_text(body) });
-}
-
-static apr_status_t append(comet_store_t *store, const char *channel,
-                           const char *body, comet_timestamp_t *timestamp)
-{
-    comet_message_t *message = make(channel, body);
-    apr_status_t result = APR_SUCCESS;
-    apr_status_t status = comet_store_append(store, &message, &result, 1);
-
-    if (timestamp) {
-        *timestamp = message->timestamp;
-    }
-    if (status != APR_SUCCESS || result != APR_SUCCESS) {
-        assert_int_equal(message->timestamp, 0);
-    }
-    comet_message_unref(message);
-    return status != APR_SUCCESS ? status : result;
-}
-
-static void append_many(comet_store_t *store, const char *channel, int count)
-{
-    char body[32];
-    int i;
-
-    for (i = 0; i < count; i++) {
-        snprintf(body, sizeof(body), "%d", i);
-        assert_int_equal(append(store, channel, body, NULL), 0);
-    }
-}
-
-static comet_timestamp_t last_of(comet_store_t *store)
-{
-    comet_store_state_t now;
-
-    assert_int_equal(comet_store_state(store, &now), 0);
-    return now.last;
-}
-
-/** Read a channel's bodies, joined by commas. */
-static const char *bodies(comet_store_t *store, const char *channel,
-                          comet_timestamp_t after, size_t limit)
-{
-    static char text[4096];
-    size_t i;
-
-    empty_list();
-    assert_int_equal(comet_store_read(store,
-                                      scratch_select(comet_text(channel)),
-                                      after, limit, collect, &list),
-                     0);
-    text[0] = '\0';
-    for (i = 0; i < list.count; i++) {
-        size_t length = strlen(text);
-
-        snprintf(text + length, sizeof(text) - length, "%s%s", i ? "," : "",
-                 list.messages[i]->body.data);
-    }
-    return text;
-}
-
-/** Another program: a plain connection. */
-static sqlite3 *outsider(void)
-{
-    sqlite3 *db;
-
-    assert_int_equal(
-        sqlite3_open_v2(database, &db, SQLITE_OPEN_READWRITE, "unix"),
-        SQLITE_OK);
-    sqlite3_busy_timeout(db, 5000);
-    return db;
-}
-
-static void must_run(sqlite3 *db, const char *sql)
-{
-    char *error = NULL;
-
-    if (sqlite3_exec(db, sql, NULL, NULL, &error) != SQLITE_OK) {
-        fail_msg("%s: %s", sql, error);
-    }
-}
-
-/** @return why it was refused; "" when it was not */
-static const char *try_run(sqlite3 *db, const char *sql)
-{
-    return sqlite3_exec(db, sql, NULL, NULL, NULL) == SQLITE_OK
-               ? ""
-               : sqlite3_errmsg(db);
-}
-
-static sqlite3_int64 number_in(sqlite3 *db, const char *sql)
-{
-    sqlite3_stmt *statement;
-    sqlite3_int64 number;
-
-    assert_int_equal(sqlite3_prepare_v2(db, sql, -1, &statement, NULL), 0);
-    assert_int_equal(sqlite3_step(statement), SQLITE_ROW);
-    number = sqlite3_column_int64(statement, 0);
-    sqlite3_finalize(statement);
-    return number;
-}
-
-static sqlite3_int64 number(const char *sql)
-{
-    sqlite3 *db = outsider();
-    sqlite3_int64 result = number_in(db, sql);
-
-    sqlite3_close(db);
-    return result;
-}
-
-static void assert_healthy(void)
-{
-    assert_int_equal(number("SELECT count(*) FROM pragma_integrity_check"
-                            " WHERE integrity_check = 'ok'"),
-                     1);
-}
-
-static void run_outside(const char *sql)
-{
-    sqlite3 *db = outsider();
-
-    must_run(db, sql);
-    sqlite3_close(db);
-}
 
 static void write_file(const char *path, const void *content, size_t length)
 {
@@ -259,8 +54,8 @@ static void test_round_trip(void **state)
           { "\xe4\xb8\xad\xf0\x9f\x98\x80 \"<b>'\r\n", 15 } },
         { 0, { "chat", 4 }, { "message", 7 }, { "bob", 3 }, { "\x7f", 1 } },
     };
-    comet_store_t *store = open_store(COMET_STORE_WRITE);
-    comet_store_t *reader = open_store(COMET_STORE_READ);
+    comet_store_t *store = kit_open_store(COMET_STORE_WRITE);
+    comet_store_t *reader = kit_open_store(COMET_STORE_READ);
     comet_message_t *messages[3];
     apr_status_t results[3] = { -1, -1, -1 };
     apr_time_t before = apr_time_now();
@@ -270,10 +65,11 @@ static void test_round_trip(void **state)
         messages[i] = comet_message_create(&in[i]);
     }
     assert_int_equal(comet_store_append(store, messages, results, 3), 0);
-    assert_int_equal(comet_store_tail(reader, 0, 10, collect, &list), 0);
-    assert_int_equal(list.count, 3);
+    assert_int_equal(comet_store_tail(reader, 0, 10, kit_collect, &kit_list),
+                     0);
+    assert_int_equal(kit_list.count, 3);
     for (i = 0; i < 3; i++) {
-        const comet_message_t *got = list.messages[i];
+        const comet_message_t *got = kit_list.messages[i];
 
         assert_int_equal(results[i], APR_SUCCESS);
         assert_int_equal(got->timestamp, messages[i]->timestamp);
@@ -284,38 +80,40 @@ static void test_round_trip(void **state)
         assert_true(comet_text_equal(got->body, in[i].body));
         comet_message_unref(messages[i]);
     }
-    assert_true(list.messages[0]->timestamp >= before);
-    assert_true(list.messages[0]->timestamp < list.messages[1]->timestamp);
-    assert_true(list.messages[1]->timestamp < list.messages[2]->timestamp);
-    assert_int_equal(last_of(reader), list.messages[2]->timestamp);
+    assert_true(kit_list.messages[0]->timestamp >= before);
+    assert_true(kit_list.messages[0]->timestamp
+                < kit_list.messages[1]->timestamp);
+    assert_true(kit_list.messages[1]->timestamp
+                < kit_list.messages[2]->timestamp);
+    assert_int_equal(kit_last_of(reader), kit_list.messages[2]->timestamp);
     comet_store_close(reader);
     comet_store_close(store);
-    assert_int_equal(number("SELECT count(*) FROM message"), 3);
+    assert_int_equal(kit_number("SELECT count(*) FROM message"), 3);
 }
 
 static void test_created(void **state)
 {
     mode_t before = umask(077);
-    comet_store_t *store = open_store(COMET_STORE_WRITE);
+    comet_store_t *store = kit_open_store(COMET_STORE_WRITE);
     struct stat info;
 
     umask(before);
-    assert_int_equal(stat(database, &info), 0);
+    assert_int_equal(stat(kit_database, &info), 0);
     assert_int_equal(info.st_mode & 0777, 0660);
     assert_int_equal(stat(scratch_path("comet.db-wal"), &info), 0);
     assert_int_equal(info.st_mode & 0777, 0660);
-    assert_int_equal(number("PRAGMA application_id"), 0x434f4d54);
-    assert_int_equal(number("PRAGMA user_version"), 1);
-    assert_int_equal(number("PRAGMA auto_vacuum"), 2);
-    assert_int_equal(number("PRAGMA page_size"), 4096);
-    assert_int_equal(number("SELECT count(*) FROM pragma_journal_mode"
-                            " WHERE journal_mode = 'wal'"),
+    assert_int_equal(kit_number("PRAGMA application_id"), 0x434f4d54);
+    assert_int_equal(kit_number("PRAGMA user_version"), 1);
+    assert_int_equal(kit_number("PRAGMA auto_vacuum"), 2);
+    assert_int_equal(kit_number("PRAGMA page_size"), 4096);
+    assert_int_equal(kit_number("SELECT count(*) FROM pragma_journal_mode"
+                                " WHERE journal_mode = 'wal'"),
                      1);
-    assert_int_equal(number("SELECT last + erased FROM comet_clock"), 0);
+    assert_int_equal(kit_number("SELECT last + erased FROM comet_clock"), 0);
     comet_store_close(store);
     /* nothing is left but the one file */
     assert_int_not_equal(stat(scratch_path("comet.db-wal"), &info), 0);
-    assert_int_equal(open_status(COMET_STORE_WRITE), 0);
+    assert_int_equal(kit_open_status(COMET_STORE_WRITE), 0);
     assert_true(*comet_store_version() == '3');
 }
 
@@ -327,13 +125,13 @@ static int open_and_append(void *baton)
     int tries = 0;
 
     do {
-        status = comet_store_open(&store, &config, COMET_STORE_WRITE, NULL);
+        status = comet_store_open(&store, &kit_config, COMET_STORE_WRITE, NULL);
     } while (status == COMET_ELOCKED && ++tries < 100);
     if (status != APR_SUCCESS) {
         fprintf(stderr, "open: %d %s\n", status, comet_store_error(NULL));
         return 1;
     }
-    status = append(store, "chat", "x", NULL);
+    status = kit_append(store, "chat", "x", NULL);
     comet_store_close(store);
     return status != APR_SUCCESS;
 }
@@ -351,18 +149,18 @@ static void test_created_by_many(void **state)
         for (i = 0; i < 8; i++) {
             assert_int_equal(scratch_reap(pids[i]), 0);
         }
-        assert_int_equal(number("SELECT count(*) FROM message"), 8);
-        assert_int_equal(number("PRAGMA auto_vacuum"), 2);
+        assert_int_equal(kit_number("SELECT count(*) FROM message"), 8);
+        assert_int_equal(kit_number("PRAGMA auto_vacuum"), 2);
     }
 }
 
 static void test_reader_needs_a_writer(void **state)
 {
-    assert_int_equal(open_status(COMET_STORE_READ), APR_ENOENT);
-    write_file(database, "", 0);
-    assert_int_equal(open_status(COMET_STORE_READ), APR_ENOENT);
-    comet_store_close(open_store(COMET_STORE_WRITE));
-    assert_int_equal(open_status(COMET_STORE_READ), APR_SUCCESS);
+    assert_int_equal(kit_open_status(COMET_STORE_READ), APR_ENOENT);
+    write_file(kit_database, "", 0);
+    assert_int_equal(kit_open_status(COMET_STORE_READ), APR_ENOENT);
+    comet_store_close(kit_open_store(COMET_STORE_WRITE));
+    assert_int_equal(kit_open_status(COMET_STORE_READ), APR_SUCCESS);
 }
 
 static void test_no_folder(void **state)
@@ -370,18 +168,18 @@ static void test_no_folder(void **state)
     char path[900];
 
     snprintf(path, sizeof(path), "%s/none/comet.db", scratch_path(""));
-    config.path = path;
-    assert_int_equal(open_status(COMET_STORE_WRITE), COMET_EREADONLY);
+    kit_config.path = path;
+    assert_int_equal(kit_open_status(COMET_STORE_WRITE), COMET_EREADONLY);
     assert_non_null(strstr(comet_store_error(NULL), "No such file"));
-    assert_int_equal(open_status(COMET_STORE_READ), APR_ENOENT);
+    assert_int_equal(kit_open_status(COMET_STORE_READ), APR_ENOENT);
 }
 
 static void test_reader_cannot_write(void **state)
 {
-    comet_store_t *store = open_store(COMET_STORE_WRITE);
-    comet_store_t *reader = open_store(COMET_STORE_READ);
+    comet_store_t *store = kit_open_store(COMET_STORE_WRITE);
+    comet_store_t *reader = kit_open_store(COMET_STORE_READ);
 
-    assert_int_equal(append(reader, "chat", "x", NULL), COMET_EREADONLY);
+    assert_int_equal(kit_append(reader, "chat", "x", NULL), COMET_EREADONLY);
     comet_store_close(reader);
     comet_store_close(store);
 }
@@ -390,31 +188,32 @@ static void test_reader_cannot_write(void **state)
 
 static void test_read(void **state)
 {
-    comet_store_t *store = open_store(COMET_STORE_WRITE);
+    comet_store_t *store = kit_open_store(COMET_STORE_WRITE);
     comet_timestamp_t third;
 
-    append_many(store, "a", 2);
-    append_many(store, "b", 1);
-    assert_int_equal(append(store, "a", "2", &third), 0);
-    append_many(store, "a/b", 1);
-    assert_string_equal(bodies(store, "a", 0, 10), "0,1,2");
-    assert_string_equal(bodies(store, "a", 0, 2), "0,1");
-    assert_string_equal(bodies(store, "a", 0, 0), "");
-    assert_string_equal(bodies(store, "a", third - 1, 10), "2");
-    assert_string_equal(bodies(store, "a", third, 10), "");
-    assert_string_equal(bodies(store, "a", COMET_TIMESTAMP_MAX, 10), "");
-    assert_string_equal(bodies(store, "A", 0, 10), "");
-    assert_string_equal(bodies(store, "", 0, 10), "");
-    empty_list();
-    list.limit = 1; /* the callback stops it */
+    kit_append_many(store, "a", 2);
+    kit_append_many(store, "b", 1);
+    assert_int_equal(kit_append(store, "a", "2", &third), 0);
+    kit_append_many(store, "a/b", 1);
+    assert_string_equal(kit_bodies(store, "a", 0, 10), "0,1,2");
+    assert_string_equal(kit_bodies(store, "a", 0, 2), "0,1");
+    assert_string_equal(kit_bodies(store, "a", 0, 0), "");
+    assert_string_equal(kit_bodies(store, "a", third - 1, 10), "2");
+    assert_string_equal(kit_bodies(store, "a", third, 10), "");
+    assert_string_equal(kit_bodies(store, "a", COMET_TIMESTAMP_MAX, 10), "");
+    assert_string_equal(kit_bodies(store, "A", 0, 10), "");
+    assert_string_equal(kit_bodies(store, "", 0, 10), "");
+    kit_empty_list();
+    kit_list.limit = 1; /* the callback stops it */
     assert_int_equal(comet_store_read(store, scratch_select(comet_text("a")), 0,
-                                      9, collect, &list),
+                                      9, kit_collect, &kit_list),
                      0);
-    assert_int_equal(list.count, 1);
-    empty_list();
-    assert_int_equal(comet_store_tail(store, third, 9, collect, &list), 0);
-    assert_int_equal(list.count, 1);
-    assert_string_equal(list.messages[0]->channel.data, "a/b");
+    assert_int_equal(kit_list.count, 1);
+    kit_empty_list();
+    assert_int_equal(comet_store_tail(store, third, 9, kit_collect, &kit_list),
+                     0);
+    assert_int_equal(kit_list.count, 1);
+    assert_string_equal(kit_list.messages[0]->channel.data, "a/b");
     comet_store_close(store);
 }
 
@@ -426,7 +225,7 @@ static void test_replay(void **state)
     } cases[] = { { -1, "" },          { 0, "" },      { 1, "2" },
                   { 2, "1,2" },        { 3, "0,1,2" }, { 4, "0,1,2" },
                   { 1000000, "0,1,2" } };
-    comet_store_t *store = open_store(COMET_STORE_WRITE);
+    comet_store_t *store = kit_open_store(COMET_STORE_WRITE);
     comet_timestamp_t cursor = 7;
     size_t i;
     int any = 7;
@@ -437,15 +236,15 @@ static void test_replay(void **state)
                      0);
     assert_int_equal(cursor, 0);
     assert_int_equal(any, 0);
-    append_many(store, "chat", 3);
-    append_many(store, "other", 3);
+    kit_append_many(store, "chat", 3);
+    kit_append_many(store, "other", 3);
     for (i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         assert_int_equal(comet_store_replay(store,
                                             scratch_select(comet_text("chat")),
                                             cases[i].count, &cursor, &any),
                          0);
         assert_int_equal(any, 1);
-        assert_string_equal(bodies(store, "chat", cursor, 10),
+        assert_string_equal(kit_bodies(store, "chat", cursor, 10),
                             cases[i].replayed);
         assert_true((cursor == 0) == (cases[i].count >= 3));
     }
@@ -454,41 +253,41 @@ static void test_replay(void **state)
 
 static void test_recent(void **state)
 {
-    comet_store_t *store = open_store(COMET_STORE_WRITE);
+    comet_store_t *store = kit_open_store(COMET_STORE_WRITE);
     comet_timestamp_t cursor = 7;
     size_t count;
 
     assert_int_equal(comet_store_recent(store, 4, &cursor), 0);
     assert_int_equal(cursor, 0);
-    append_many(store, "a", 3);
-    append_many(store, "b", 3);
+    kit_append_many(store, "a", 3);
+    kit_append_many(store, "b", 3);
     for (count = 0; count < 9; count++) {
-        empty_list();
+        kit_empty_list();
         assert_int_equal(comet_store_recent(store, count, &cursor), 0);
-        assert_int_equal(comet_store_tail(store, cursor, 99, collect, &list),
-                         0);
-        assert_int_equal(list.count, count < 6 ? count : 6);
+        assert_int_equal(
+            comet_store_tail(store, cursor, 99, kit_collect, &kit_list), 0);
+        assert_int_equal(kit_list.count, count < 6 ? count : 6);
     }
     comet_store_close(store);
 }
 
 static void test_view_is_consistent(void **state)
 {
-    comet_store_t *store = open_store(COMET_STORE_WRITE);
-    comet_store_t *reader = open_store(COMET_STORE_READ);
+    comet_store_t *store = kit_open_store(COMET_STORE_WRITE);
+    comet_store_t *reader = kit_open_store(COMET_STORE_READ);
     comet_store_state_t before, within;
 
-    append_many(store, "chat", 1);
+    kit_append_many(store, "chat", 1);
     assert_int_equal(comet_store_begin(reader, &before), 0);
-    append_many(store, "chat", 1);
+    kit_append_many(store, "chat", 1);
     assert_int_equal(comet_store_state(reader, &within), 0);
     assert_int_equal(within.last, before.last);
-    assert_string_equal(bodies(reader, "chat", 0, 10), "0");
+    assert_string_equal(kit_bodies(reader, "chat", 0, 10), "0");
     /* one view at a time; the failure leaves the first as it was */
     assert_int_not_equal(comet_store_begin(reader, &within), 0);
     comet_store_end(reader);
-    assert_string_equal(bodies(reader, "chat", 0, 10), "0,0");
-    assert_true(last_of(reader) > before.last);
+    assert_string_equal(kit_bodies(reader, "chat", 0, 10), "0,0");
+    assert_true(kit_last_of(reader) > before.last);
     comet_store_close(reader);
     comet_store_close(store);
 }
@@ -496,24 +295,24 @@ static void test_view_is_consistent(void **state)
 /* Programs that turn the checks off can store anything: keep the lengths. */
 static void test_any_bytes_out(void **state)
 {
-    comet_store_t *store = open_store(COMET_STORE_WRITE);
+    comet_store_t *store = kit_open_store(COMET_STORE_WRITE);
 
-    run_outside("PRAGMA ignore_check_constraints = ON;"
-                "INSERT INTO message(channel, type, author, body) VALUES("
-                "CAST(x'63ff' AS TEXT), CAST(x'74000a' AS TEXT),"
-                "CAST(x'00' AS TEXT), CAST(x'61ff0062' AS TEXT));"
-                "INSERT INTO message(channel, body) VALUES('b', x'6100');"
-                "INSERT INTO message(channel, body) VALUES('b', '')");
-    assert_int_equal(comet_store_tail(store, 0, 9, collect, &list), 0);
-    assert_int_equal(list.count, 3);
-    assert_int_equal(list.messages[0]->channel.length, 2);
-    assert_int_equal(list.messages[0]->type.length, 3);
-    assert_int_equal(list.messages[0]->author.length, 1);
-    assert_int_equal(list.messages[0]->body.length, 4);
-    assert_memory_equal(list.messages[0]->body.data, "a\xff\0b", 5);
-    assert_int_equal(list.messages[1]->body.length, 2);
-    assert_int_equal(list.messages[2]->body.length, 0);
-    assert_non_null(list.messages[2]->body.data);
+    kit_run_outside("PRAGMA ignore_check_constraints = ON;"
+                    "INSERT INTO message(channel, type, author, body) VALUES("
+                    "CAST(x'63ff' AS TEXT), CAST(x'74000a' AS TEXT),"
+                    "CAST(x'00' AS TEXT), CAST(x'61ff0062' AS TEXT));"
+                    "INSERT INTO message(channel, body) VALUES('b', x'6100');"
+                    "INSERT INTO message(channel, body) VALUES('b', '')");
+    assert_int_equal(comet_store_tail(store, 0, 9, kit_collect, &kit_list), 0);
+    assert_int_equal(kit_list.count, 3);
+    assert_int_equal(kit_list.messages[0]->channel.length, 2);
+    assert_int_equal(kit_list.messages[0]->type.length, 3);
+    assert_int_equal(kit_list.messages[0]->author.length, 1);
+    assert_int_equal(kit_list.messages[0]->body.length, 4);
+    assert_memory_equal(kit_list.messages[0]->body.data, "a\xff\0b", 5);
+    assert_int_equal(kit_list.messages[1]->body.length, 2);
+    assert_int_equal(kit_list.messages[2]->body.length, 0);
+    assert_non_null(kit_list.messages[2]->body.data);
     comet_store_close(store);
 }
 
@@ -615,8 +414,8 @@ static int insert_by_view(sqlite3 *db, const struct refusal_t *row)
 
 static void test_refusals(void **state)
 {
-    comet_store_t *store = open_store(COMET_STORE_WRITE);
-    sqlite3 *db = outsider();
+    comet_store_t *store = kit_open_store(COMET_STORE_WRITE);
+    sqlite3 *db = kit_outsider();
     size_t i;
 
     for (i = 0; i < sizeof(refusals) / sizeof(refusals[0]); i++) {
@@ -635,8 +434,8 @@ static void test_refusals(void **state)
         comet_message_unref(message);
     }
     /* what was refused left no channel behind */
-    assert_int_equal(number("SELECT count(*) FROM channel WHERE id NOT IN"
-                            " (SELECT channel_id FROM message_log)"),
+    assert_int_equal(kit_number("SELECT count(*) FROM channel WHERE id NOT IN"
+                                " (SELECT channel_id FROM message_log)"),
                      0);
     sqlite3_close(db);
     comet_store_close(store);
@@ -645,25 +444,26 @@ static void test_refusals(void **state)
 static void test_body_sizes(void **state)
 {
     static char body[COMET_BODY_MAX_BYTES + 2];
-    comet_store_t *store = open_store(COMET_STORE_WRITE);
+    comet_store_t *store = kit_open_store(COMET_STORE_WRITE);
 
     memset(body, 'x', sizeof(body) - 1);
-    assert_int_equal(append(store, "chat", body, NULL), COMET_EINVALID);
+    assert_int_equal(kit_append(store, "chat", body, NULL), COMET_EINVALID);
     body[COMET_BODY_MAX_BYTES] = '\0';
-    assert_int_equal(append(store, "chat", body, NULL), APR_SUCCESS);
-    assert_int_equal(comet_store_tail(store, 0, 9, collect, &list), 0);
-    assert_int_equal(list.count, 1);
-    assert_int_equal(list.messages[0]->body.length, COMET_BODY_MAX_BYTES);
+    assert_int_equal(kit_append(store, "chat", body, NULL), APR_SUCCESS);
+    assert_int_equal(comet_store_tail(store, 0, 9, kit_collect, &kit_list), 0);
+    assert_int_equal(kit_list.count, 1);
+    assert_int_equal(kit_list.messages[0]->body.length, COMET_BODY_MAX_BYTES);
     comet_store_close(store);
 }
 
 /* One bad message does not take the others of its batch with it. */
 static void test_refused_in_a_batch(void **state)
 {
-    comet_store_t *store = open_store(COMET_STORE_WRITE);
-    comet_message_t *messages[] = { make("a", "1"),   make("new", ""),
-                                    make("new", "2"), make("a/../b", "x"),
-                                    make("a", "3"),   make("gone", "") };
+    comet_store_t *store = kit_open_store(COMET_STORE_WRITE);
+    comet_message_t *messages[] = {
+        kit_make("a", "1"),      kit_make("new", ""), kit_make("new", "2"),
+        kit_make("a/../b", "x"), kit_make("a", "3"),  kit_make("gone", "")
+    };
     apr_status_t results[6];
     int syncs;
     size_t i;
@@ -675,15 +475,15 @@ static void test_refused_in_a_batch(void **state)
         assert_int_equal(results[i], bad ? COMET_EINVALID : APR_SUCCESS);
         assert_int_equal(messages[i]->timestamp == 0, bad);
     }
-    assert_string_equal(bodies(store, "a", 0, 9), "1,3");
-    assert_string_equal(bodies(store, "new", 0, 9), "2");
-    assert_int_equal(number("SELECT count(*) FROM channel"), 2);
+    assert_string_equal(kit_bodies(store, "a", 0, 9), "1,3");
+    assert_string_equal(kit_bodies(store, "new", 0, 9), "2");
+    assert_int_equal(kit_number("SELECT count(*) FROM channel"), 2);
     /* a batch of nothing but refusals costs no sync */
     syncs = atomic_load(&faulty_syncs);
     assert_int_equal(comet_store_append(store, messages + 5, results, 1), 0);
     assert_int_equal(comet_store_append(store, messages, results, 0), 0);
     assert_int_equal(atomic_load(&faulty_syncs), syncs);
-    assert_int_equal(last_of(store), messages[4]->timestamp);
+    assert_int_equal(kit_last_of(store), messages[4]->timestamp);
     for (i = 0; i < 6; i++) {
         comet_message_unref(messages[i]);
     }
@@ -694,73 +494,76 @@ static void test_refused_in_a_batch(void **state)
 
 static void test_outside_insert(void **state)
 {
-    comet_store_t *store = open_store(COMET_STORE_WRITE);
+    comet_store_t *store = kit_open_store(COMET_STORE_WRITE);
     comet_timestamp_t ours, theirs;
-    sqlite3 *db = outsider();
+    sqlite3 *db = kit_outsider();
 
-    assert_int_equal(append(store, "chat", "ours", &ours), 0);
-    must_run(db, "INSERT INTO message(channel, body) VALUES('chat', 42)");
-    theirs = last_of(store);
+    assert_int_equal(kit_append(store, "chat", "ours", &ours), 0);
+    kit_must_run(db, "INSERT INTO message(channel, body) VALUES('chat', 42)");
+    theirs = kit_last_of(store);
     assert_true(theirs > ours);
-    must_run(db, "INSERT INTO message(channel, type, author, body)"
-                 " SELECT 7, 't', 'cron', body FROM message");
-    assert_string_equal(bodies(store, "chat", 0, 9), "ours,42");
-    assert_string_equal(bodies(store, "7", 0, 9), "ours,42");
-    assert_string_equal(list.messages[0]->author.data, "cron");
-    assert_string_equal(list.messages[0]->type.data, "t");
-    assert_true(list.messages[0]->timestamp > theirs);
+    kit_must_run(db, "INSERT INTO message(channel, type, author, body)"
+                     " SELECT 7, 't', 'cron', body FROM message");
+    assert_string_equal(kit_bodies(store, "chat", 0, 9), "ours,42");
+    assert_string_equal(kit_bodies(store, "7", 0, 9), "ours,42");
+    assert_string_equal(kit_list.messages[0]->author.data, "cron");
+    assert_string_equal(kit_list.messages[0]->type.data, "t");
+    assert_true(kit_list.messages[0]->timestamp > theirs);
     assert_non_null(
-        strstr(try_run(db, "INSERT INTO message(timestamp, channel, body)"
-                           " VALUES(1, 'chat', 'x')"),
+        strstr(kit_try_run(db, "INSERT INTO message(timestamp, channel, body)"
+                               " VALUES(1, 'chat', 'x')"),
                "leave it out"));
     assert_non_null(strstr(
-        try_run(db, "INSERT INTO message(channel, body) VALUES('a//b', 'x')"),
+        kit_try_run(db,
+                    "INSERT INTO message(channel, body) VALUES('a//b', 'x')"),
         "empty, '.' or '..'"));
     assert_string_not_equal(
-        try_run(db, "INSERT INTO message(channel, body) VALUES('c', x'41')"),
+        kit_try_run(db,
+                    "INSERT INTO message(channel, body) VALUES('c', x'41')"),
         "");
     assert_string_not_equal(
-        try_run(db, "INSERT INTO message(channel) VALUES('c')"), "");
+        kit_try_run(db, "INSERT INTO message(channel) VALUES('c')"), "");
     assert_string_not_equal(
-        try_run(db, "INSERT INTO message(body) VALUES('c')"), "");
+        kit_try_run(db, "INSERT INTO message(body) VALUES('c')"), "");
     /* as the SQL says: the timestamp, in the same transaction */
-    must_run(db, "BEGIN; INSERT INTO message(channel, body) VALUES('c', 1)");
-    assert_int_equal(number_in(db, "SELECT last FROM comet_clock"),
-                     number_in(db, "SELECT timestamp FROM message"
-                                   " WHERE channel = 'c'"));
-    must_run(db, "COMMIT");
+    kit_must_run(db,
+                 "BEGIN; INSERT INTO message(channel, body) VALUES('c', 1)");
+    assert_int_equal(kit_number_in(db, "SELECT last FROM comet_clock"),
+                     kit_number_in(db, "SELECT timestamp FROM message"
+                                       " WHERE channel = 'c'"));
+    kit_must_run(db, "COMMIT");
     sqlite3_close(db);
     comet_store_close(store);
 }
 
 static void test_outside_delete(void **state)
 {
-    comet_store_t *store = open_store(COMET_STORE_WRITE);
+    comet_store_t *store = kit_open_store(COMET_STORE_WRITE);
     comet_store_state_t before, after;
 
-    append_many(store, "chat", 5);
-    append_many(store, "spam", 2);
+    kit_append_many(store, "chat", 5);
+    kit_append_many(store, "spam", 2);
     assert_int_equal(comet_store_state(store, &before), 0);
-    run_outside("DELETE FROM message WHERE body IN ('1', '3')"
-                " AND channel = 'chat'");
+    kit_run_outside("DELETE FROM message WHERE body IN ('1', '3')"
+                    " AND channel = 'chat'");
     assert_int_equal(comet_store_state(store, &after), 0);
     assert_int_equal(after.erased, before.erased + 2);
     assert_int_equal(after.last, before.last);
-    assert_string_equal(bodies(store, "chat", 0, 9), "0,2,4");
+    assert_string_equal(kit_bodies(store, "chat", 0, 9), "0,2,4");
     /* through the table too; an empty channel leaves no trace */
-    run_outside("DELETE FROM message_log WHERE channel_id ="
-                " (SELECT id FROM channel WHERE name = 'spam')");
+    kit_run_outside("DELETE FROM message_log WHERE channel_id ="
+                    " (SELECT id FROM channel WHERE name = 'spam')");
     assert_int_equal(comet_store_state(store, &after), 0);
     assert_int_equal(after.erased, before.erased + 4);
-    assert_int_equal(number("SELECT count(*) FROM channel"), 1);
-    run_outside("DELETE FROM message");
+    assert_int_equal(kit_number("SELECT count(*) FROM channel"), 1);
+    kit_run_outside("DELETE FROM message");
     assert_int_equal(comet_store_state(store, &after), 0);
     assert_int_equal(after.erased, before.erased + 7);
     assert_int_equal(after.last, before.last);
-    assert_int_equal(number("SELECT count(*) FROM channel"), 0);
+    assert_int_equal(kit_number("SELECT count(*) FROM channel"), 0);
     /* an emptied log goes on where it was */
-    append_many(store, "chat", 1);
-    assert_true(last_of(store) > before.last);
+    kit_append_many(store, "chat", 1);
+    assert_true(kit_last_of(store) > before.last);
     comet_store_close(store);
 }
 
@@ -776,19 +579,19 @@ static void test_immutable(void **state)
         "DELETE FROM comet_clock",
         "INSERT INTO comet_clock(one) VALUES(2)",
     };
-    comet_store_t *store = open_store(COMET_STORE_WRITE);
-    sqlite3 *db = outsider();
+    comet_store_t *store = kit_open_store(COMET_STORE_WRITE);
+    sqlite3 *db = kit_outsider();
     size_t i;
 
-    append_many(store, "chat", 1);
-    must_run(db, "DELETE FROM message WHERE body = 'none';"
-                 "UPDATE comet_clock SET erased = 5");
+    kit_append_many(store, "chat", 1);
+    kit_must_run(db, "DELETE FROM message WHERE body = 'none';"
+                     "UPDATE comet_clock SET erased = 5");
     for (i = 0; i < sizeof(refused) / sizeof(refused[0]); i++) {
-        if (!*try_run(db, refused[i])) {
+        if (!*kit_try_run(db, refused[i])) {
             fail_msg("not refused: %s", refused[i]);
         }
     }
-    assert_string_equal(bodies(store, "chat", 0, 9), "0");
+    assert_string_equal(kit_bodies(store, "chat", 0, 9), "0");
     sqlite3_close(db);
     comet_store_close(store);
 }
@@ -796,7 +599,7 @@ static void test_immutable(void **state)
 /* The system clock was a day ahead, and is right again. */
 static void test_clock_set_back(void **state)
 {
-    comet_store_t *store = open_store(COMET_STORE_WRITE);
+    comet_store_t *store = kit_open_store(COMET_STORE_WRITE);
     comet_timestamp_t ahead = apr_time_now() + 86400 * APR_USEC_PER_SEC;
     comet_timestamp_t timestamp;
     char sql[96];
@@ -804,36 +607,37 @@ static void test_clock_set_back(void **state)
 
     snprintf(sql, sizeof(sql), "UPDATE comet_clock SET last = %lld",
              (long long)ahead);
-    run_outside(sql);
+    kit_run_outside(sql);
     for (i = 1; i <= 5; i++) {
-        assert_int_equal(append(store, "chat", "x", &timestamp), 0);
+        assert_int_equal(kit_append(store, "chat", "x", &timestamp), 0);
         assert_int_equal(timestamp, ahead + 2 * i - 1);
-        run_outside("INSERT INTO message(channel, body) VALUES('chat', 1)");
-        assert_int_equal(last_of(store), ahead + 2 * i);
+        kit_run_outside("INSERT INTO message(channel, body) VALUES('chat', 1)");
+        assert_int_equal(kit_last_of(store), ahead + 2 * i);
     }
     /* as late as a timestamp can be */
-    run_outside("UPDATE comet_clock SET last = 9007199254740991");
-    assert_int_equal(append(store, "chat", "x", NULL), COMET_EINVALID);
-    assert_int_equal(number("SELECT count(*) FROM message"), 10);
+    kit_run_outside("UPDATE comet_clock SET last = 9007199254740991");
+    assert_int_equal(kit_append(store, "chat", "x", NULL), COMET_EINVALID);
+    assert_int_equal(kit_number("SELECT count(*) FROM message"), 10);
     comet_store_close(store);
 }
 
 static void test_survives_schema_changes(void **state)
 {
-    comet_store_t *store = open_store(COMET_STORE_WRITE);
-    comet_store_t *reader = open_store(COMET_STORE_READ);
+    comet_store_t *store = kit_open_store(COMET_STORE_WRITE);
+    comet_store_t *reader = kit_open_store(COMET_STORE_READ);
 
-    append_many(store, "chat", 100);
-    assert_int_equal(last_of(reader), last_of(store));
-    run_outside("CREATE INDEX by_author ON message_log(author)");
-    append_many(store, "chat", 1);
-    run_outside("ANALYZE");
-    append_many(store, "chat", 1);
-    run_outside("DROP INDEX by_author; VACUUM");
-    append_many(store, "chat", 1);
-    empty_list();
-    assert_int_equal(comet_store_tail(reader, 0, 999, collect, &list), 0);
-    assert_int_equal(list.count, 103);
+    kit_append_many(store, "chat", 100);
+    assert_int_equal(kit_last_of(reader), kit_last_of(store));
+    kit_run_outside("CREATE INDEX by_author ON message_log(author)");
+    kit_append_many(store, "chat", 1);
+    kit_run_outside("ANALYZE");
+    kit_append_many(store, "chat", 1);
+    kit_run_outside("DROP INDEX by_author; VACUUM");
+    kit_append_many(store, "chat", 1);
+    kit_empty_list();
+    assert_int_equal(comet_store_tail(reader, 0, 999, kit_collect, &kit_list),
+                     0);
+    assert_int_equal(kit_list.count, 103);
     comet_store_close(reader);
     comet_store_close(store);
 }
@@ -853,25 +657,25 @@ static void test_not_ours(void **state)
         if (i == 0) {
             length = sizeof(text) - 1;
             memcpy(content, text, length);
-            write_file(database, content, length);
+            write_file(kit_database, content, length);
         }
         else if (i == 1) {
             length = sizeof(content);
-            write_file(database, content, length);
+            write_file(kit_database, content, length);
         }
         else {
             sqlite3 *db;
 
-            assert_int_equal(sqlite3_open(database, &db), SQLITE_OK);
-            must_run(db, i == 2 ? "CREATE TABLE t(x)"
-                                : "PRAGMA application_id = 5;"
-                                  "PRAGMA journal_mode = WAL");
+            assert_int_equal(sqlite3_open(kit_database, &db), SQLITE_OK);
+            kit_must_run(db, i == 2 ? "CREATE TABLE t(x)"
+                                    : "PRAGMA application_id = 5;"
+                                      "PRAGMA journal_mode = WAL");
             sqlite3_close(db);
-            length = read_file(database, content, sizeof(content));
+            length = read_file(kit_database, content, sizeof(content));
         }
-        assert_int_equal(open_status(COMET_STORE_WRITE), COMET_ENOTDB);
-        assert_int_equal(open_status(COMET_STORE_READ), COMET_ENOTDB);
-        assert_int_equal(read_file(database, now, sizeof(now)), length);
+        assert_int_equal(kit_open_status(COMET_STORE_WRITE), COMET_ENOTDB);
+        assert_int_equal(kit_open_status(COMET_STORE_READ), COMET_ENOTDB);
+        assert_int_equal(read_file(kit_database, now, sizeof(now)), length);
         assert_memory_equal(now, content, length);
     }
 }
@@ -888,8 +692,8 @@ static void test_not_ours_with_a_log(void **state)
 
     snprintf(other, sizeof(other), "%s", scratch_path("other.db"));
     assert_int_equal(sqlite3_open(other, &db), SQLITE_OK);
-    must_run(db, "PRAGMA journal_mode = WAL; CREATE TABLE t(x);"
-                 "INSERT INTO t VALUES(1)");
+    kit_must_run(db, "PRAGMA journal_mode = WAL; CREATE TABLE t(x);"
+                     "INSERT INTO t VALUES(1)");
     for (i = 0; i < 2; i++) {
         lengths[i] = read_file(i ? scratch_path("other.db-wal") : other,
                                before[i], sizeof(before[i]));
@@ -897,8 +701,8 @@ static void test_not_ours_with_a_log(void **state)
         write_file(scratch_path(names[i]), before[i], lengths[i]);
     }
     sqlite3_close(db);
-    assert_int_equal(open_status(COMET_STORE_WRITE), COMET_ENOTDB);
-    assert_int_equal(open_status(COMET_STORE_READ), COMET_ENOTDB);
+    assert_int_equal(kit_open_status(COMET_STORE_WRITE), COMET_ENOTDB);
+    assert_int_equal(kit_open_status(COMET_STORE_READ), COMET_ENOTDB);
     for (i = 0; i < 2; i++) {
         assert_int_equal(
             read_file(scratch_path(names[i]), after, sizeof(after)),
@@ -909,12 +713,12 @@ static void test_not_ours_with_a_log(void **state)
 
 static void test_newer_version(void **state)
 {
-    comet_store_close(open_store(COMET_STORE_WRITE));
-    run_outside("PRAGMA user_version = 1000");
-    assert_int_equal(open_status(COMET_STORE_WRITE), COMET_ENOTDB);
+    comet_store_close(kit_open_store(COMET_STORE_WRITE));
+    kit_run_outside("PRAGMA user_version = 1000");
+    assert_int_equal(kit_open_status(COMET_STORE_WRITE), COMET_ENOTDB);
     assert_non_null(strstr(comet_store_error(NULL), "newer"));
-    assert_int_equal(open_status(COMET_STORE_READ), COMET_ENOTDB);
-    assert_int_equal(number("PRAGMA user_version"), 1000);
+    assert_int_equal(kit_open_status(COMET_STORE_READ), COMET_ENOTDB);
+    assert_int_equal(kit_number("PRAGMA user_version"), 1000);
 }
 
 /* An empty database of SQLite's is as good as no file. */
@@ -922,12 +726,12 @@ static void test_empty_database(void **state)
 {
     sqlite3 *db;
 
-    assert_int_equal(sqlite3_open(database, &db), SQLITE_OK);
-    must_run(db, "CREATE TABLE t(x); DROP TABLE t");
+    assert_int_equal(sqlite3_open(kit_database, &db), SQLITE_OK);
+    kit_must_run(db, "CREATE TABLE t(x); DROP TABLE t");
     sqlite3_close(db);
-    assert_int_equal(open_status(COMET_STORE_READ), APR_ENOENT);
-    assert_int_equal(open_status(COMET_STORE_WRITE), APR_SUCCESS);
-    assert_int_equal(number("PRAGMA user_version"), 1);
+    assert_int_equal(kit_open_status(COMET_STORE_READ), APR_ENOENT);
+    assert_int_equal(kit_open_status(COMET_STORE_WRITE), APR_SUCCESS);
+    assert_int_equal(kit_number("PRAGMA user_version"), 1);
 }
 
 static void test_locked(void **state)
@@ -936,25 +740,25 @@ static void test_locked(void **state)
     sqlite3 *db;
     int64_t start;
 
-    config.busy_timeout = 100000;
-    store = open_store(COMET_STORE_WRITE);
-    reader = open_store(COMET_STORE_READ);
-    append_many(store, "chat", 1);
-    db = outsider();
-    must_run(db, "BEGIN IMMEDIATE;"
-                 "INSERT INTO message(channel, body) VALUES('chat', 'x')");
+    kit_config.busy_timeout = 100000;
+    store = kit_open_store(COMET_STORE_WRITE);
+    reader = kit_open_store(COMET_STORE_READ);
+    kit_append_many(store, "chat", 1);
+    db = kit_outsider();
+    kit_must_run(db, "BEGIN IMMEDIATE;"
+                     "INSERT INTO message(channel, body) VALUES('chat', 'x')");
     start = scratch_usec();
-    assert_int_equal(append(store, "chat", "y", NULL), COMET_ELOCKED);
+    assert_int_equal(kit_append(store, "chat", "y", NULL), COMET_ELOCKED);
     assert_true(scratch_usec() - start >= 100000);
     assert_true(*comet_store_error(store));
-    config.busy_timeout = 3600 * APR_USEC_PER_SEC; /* is not waited for */
+    kit_config.busy_timeout = 3600 * APR_USEC_PER_SEC; /* is not waited for */
     assert_int_equal(comet_store_reserve(store, 0), COMET_ELOCKED);
-    assert_string_equal(bodies(reader, "chat", 0, 9), "0");
-    assert_int_equal(open_status(COMET_STORE_WRITE), 0);
-    assert_int_equal(open_status(COMET_STORE_READ), 0);
-    must_run(db, "COMMIT");
-    assert_int_equal(append(store, "chat", "y", NULL), APR_SUCCESS);
-    assert_string_equal(bodies(reader, "chat", 0, 9), "0,x,y");
+    assert_string_equal(kit_bodies(reader, "chat", 0, 9), "0");
+    assert_int_equal(kit_open_status(COMET_STORE_WRITE), 0);
+    assert_int_equal(kit_open_status(COMET_STORE_READ), 0);
+    kit_must_run(db, "COMMIT");
+    assert_int_equal(kit_append(store, "chat", "y", NULL), APR_SUCCESS);
+    assert_string_equal(kit_bodies(reader, "chat", 0, 9), "0,x,y");
     sqlite3_close(db);
     comet_store_close(reader);
     comet_store_close(store);
@@ -967,31 +771,31 @@ static void test_stopping_ends_waiting(void **state)
     sqlite3 *db;
 
     atomic_init(&stopping, 0);
-    config.busy_timeout = 3600 * APR_USEC_PER_SEC;
+    kit_config.busy_timeout = 3600 * APR_USEC_PER_SEC;
     assert_int_equal(
-        comet_store_open(&store, &config, COMET_STORE_WRITE, &stopping), 0);
-    db = outsider();
-    must_run(db, "BEGIN IMMEDIATE");
+        comet_store_open(&store, &kit_config, COMET_STORE_WRITE, &stopping), 0);
+    db = kit_outsider();
+    kit_must_run(db, "BEGIN IMMEDIATE");
     atomic_store(&stopping, 1);
-    assert_int_equal(append(store, "chat", "y", NULL), COMET_ELOCKED);
+    assert_int_equal(kit_append(store, "chat", "y", NULL), COMET_ELOCKED);
     sqlite3_close(db);
     comet_store_close(store);
 }
 
 static void test_reserve(void **state)
 {
-    comet_store_t *store = open_store(COMET_STORE_WRITE);
-    sqlite3 *db = outsider();
+    comet_store_t *store = kit_open_store(COMET_STORE_WRITE);
+    sqlite3 *db = kit_outsider();
 
     sqlite3_busy_timeout(db, 0);
     assert_int_equal(comet_store_reserve(store, 0), 0);
-    assert_string_not_equal(try_run(db, "BEGIN IMMEDIATE"), "");
-    assert_int_equal(append(store, "chat", "x", NULL), 0);
-    must_run(db, "BEGIN IMMEDIATE; ROLLBACK");
+    assert_string_not_equal(kit_try_run(db, "BEGIN IMMEDIATE"), "");
+    assert_int_equal(kit_append(store, "chat", "x", NULL), 0);
+    kit_must_run(db, "BEGIN IMMEDIATE; ROLLBACK");
     /* nothing to append ends it as well */
     assert_int_equal(comet_store_reserve(store, 0), 0);
     assert_int_equal(comet_store_append(store, NULL, NULL, 0), 0);
-    must_run(db, "BEGIN IMMEDIATE; ROLLBACK");
+    kit_must_run(db, "BEGIN IMMEDIATE; ROLLBACK");
     sqlite3_close(db);
     comet_store_close(store);
 }
@@ -1001,59 +805,59 @@ static void check_moved(comet_store_t *store, comet_store_t *reader)
 {
     assert_int_equal(comet_store_moved(store), 1);
     assert_int_equal(comet_store_moved(reader), 1);
-    assert_int_equal(append(store, "chat", "lost", NULL), COMET_EMOVED);
+    assert_int_equal(kit_append(store, "chat", "lost", NULL), COMET_EMOVED);
     comet_store_close(reader);
     comet_store_close(store);
 }
 
 static void test_deleted(void **state)
 {
-    comet_store_t *store = open_store(COMET_STORE_WRITE);
-    comet_store_t *reader = open_store(COMET_STORE_READ);
-    comet_store_t *other = open_store(COMET_STORE_READ);
+    comet_store_t *store = kit_open_store(COMET_STORE_WRITE);
+    comet_store_t *reader = kit_open_store(COMET_STORE_READ);
+    comet_store_t *other = kit_open_store(COMET_STORE_READ);
 
-    append_many(store, "chat", 3);
-    assert_int_equal(last_of(other), last_of(store));
+    kit_append_many(store, "chat", 3);
+    assert_int_equal(kit_last_of(other), kit_last_of(store));
     assert_int_equal(comet_store_moved(store), 0);
     assert_int_equal(comet_store_moved(reader), 0);
-    unlink(database); /* its log stays */
+    unlink(kit_database); /* its log stays */
     check_moved(store, reader);
     /* a reader still has the old one open: it must not get in between */
-    store = open_store(COMET_STORE_WRITE);
-    assert_int_equal(append(store, "chat", "new", NULL), 0);
-    reader = open_store(COMET_STORE_READ);
-    assert_string_equal(bodies(reader, "chat", 0, 9), "new");
+    store = kit_open_store(COMET_STORE_WRITE);
+    assert_int_equal(kit_append(store, "chat", "new", NULL), 0);
+    reader = kit_open_store(COMET_STORE_READ);
+    assert_string_equal(kit_bodies(reader, "chat", 0, 9), "new");
     assert_int_equal(comet_store_moved(other), 1);
     comet_store_close(other);
     comet_store_close(reader);
     comet_store_close(store);
-    assert_int_equal(number("SELECT count(*) FROM message"), 1);
-    assert_healthy();
+    assert_int_equal(kit_number("SELECT count(*) FROM message"), 1);
+    kit_assert_healthy();
 }
 
 /* The log of the old one, and the memory that goes with it, are still in use
  * when the new one is made. */
 static void test_deleted_while_read(void **state)
 {
-    comet_store_t *store = open_store(COMET_STORE_WRITE);
-    comet_store_t *reader = open_store(COMET_STORE_READ);
+    comet_store_t *store = kit_open_store(COMET_STORE_WRITE);
+    comet_store_t *reader = kit_open_store(COMET_STORE_READ);
 
-    append_many(store, "chat", 30);
-    assert_int_equal(last_of(reader), last_of(store));
+    kit_append_many(store, "chat", 30);
+    assert_int_equal(kit_last_of(reader), kit_last_of(store));
     comet_store_close(store);
-    unlink(database);
-    store = open_store(COMET_STORE_WRITE);
-    append_many(store, "chat", 3);
-    assert_string_equal(bodies(store, "chat", 0, 99), "0,1,2");
-    bodies(reader, "chat", 0, 99);
-    assert_int_equal(list.count, 30);
+    unlink(kit_database);
+    store = kit_open_store(COMET_STORE_WRITE);
+    kit_append_many(store, "chat", 3);
+    assert_string_equal(kit_bodies(store, "chat", 0, 99), "0,1,2");
+    kit_bodies(reader, "chat", 0, 99);
+    assert_int_equal(kit_list.count, 30);
     assert_int_equal(comet_store_moved(reader), 1);
     comet_store_close(reader);
-    reader = open_store(COMET_STORE_READ);
-    assert_string_equal(bodies(reader, "chat", 0, 99), "0,1,2");
+    reader = kit_open_store(COMET_STORE_READ);
+    assert_string_equal(kit_bodies(reader, "chat", 0, 99), "0,1,2");
     comet_store_close(reader);
     comet_store_close(store);
-    assert_healthy();
+    kit_assert_healthy();
 }
 
 static void test_replaced(void **state)
@@ -1063,42 +867,42 @@ static void test_replaced(void **state)
 
     snprintf(saved, sizeof(saved), "%s", scratch_path("saved.db"));
     snprintf(fresh, sizeof(fresh), "%s", scratch_path("fresh.db"));
-    config.path = fresh;
-    store = open_store(COMET_STORE_WRITE);
-    append_many(store, "chat", 2);
+    kit_config.path = fresh;
+    store = kit_open_store(COMET_STORE_WRITE);
+    kit_append_many(store, "chat", 2);
     comet_store_close(store);
-    config.path = database;
-    store = open_store(COMET_STORE_WRITE);
-    reader = open_store(COMET_STORE_READ);
-    append_many(store, "chat", 3);
-    assert_int_equal(rename(database, saved), 0);
-    assert_int_equal(rename(fresh, database), 0);
+    kit_config.path = kit_database;
+    store = kit_open_store(COMET_STORE_WRITE);
+    reader = kit_open_store(COMET_STORE_READ);
+    kit_append_many(store, "chat", 3);
+    assert_int_equal(rename(kit_database, saved), 0);
+    assert_int_equal(rename(fresh, kit_database), 0);
     /* until a writer has removed the old one's log nobody may read it */
-    assert_int_equal(open_status(COMET_STORE_READ), APR_ENOENT);
-    assert_string_equal(bodies(reader, "chat", 0, 9), "0,1,2");
+    assert_int_equal(kit_open_status(COMET_STORE_READ), APR_ENOENT);
+    assert_string_equal(kit_bodies(reader, "chat", 0, 9), "0,1,2");
     check_moved(store, reader);
-    store = open_store(COMET_STORE_WRITE);
-    assert_int_equal(append(store, "chat", "new", NULL), 0);
-    assert_string_equal(bodies(store, "chat", 0, 9), "0,1,new");
+    store = kit_open_store(COMET_STORE_WRITE);
+    assert_int_equal(kit_append(store, "chat", "new", NULL), 0);
+    assert_string_equal(kit_bodies(store, "chat", 0, 9), "0,1,new");
     comet_store_close(store);
     /* the one moved away is whole */
-    config.path = saved;
-    store = open_store(COMET_STORE_WRITE);
-    assert_string_equal(bodies(store, "chat", 0, 9), "0,1,2");
+    kit_config.path = saved;
+    store = kit_open_store(COMET_STORE_WRITE);
+    assert_string_equal(kit_bodies(store, "chat", 0, 9), "0,1,2");
     comet_store_close(store);
 }
 
 static void test_log_deleted(void **state)
 {
-    comet_store_t *store = open_store(COMET_STORE_WRITE);
-    comet_store_t *reader = open_store(COMET_STORE_READ);
+    comet_store_t *store = kit_open_store(COMET_STORE_WRITE);
+    comet_store_t *reader = kit_open_store(COMET_STORE_READ);
 
-    append_many(store, "chat", 3);
+    kit_append_many(store, "chat", 3);
     unlink(scratch_path("comet.db-wal"));
     check_moved(store, reader);
-    store = open_store(COMET_STORE_WRITE);
-    assert_int_equal(append(store, "chat", "new", NULL), 0);
-    assert_string_equal(bodies(store, "chat", 0, 9), "0,1,2,new");
+    store = kit_open_store(COMET_STORE_WRITE);
+    assert_int_equal(kit_append(store, "chat", "new", NULL), 0);
+    assert_string_equal(kit_bodies(store, "chat", 0, 9), "0,1,2,new");
     comet_store_close(store);
 }
 
@@ -1115,14 +919,14 @@ static int try_read_only(void *baton)
             || setuid(65534) != 0)) {
         return 99;
     }
-    if (access(database, R_OK) != 0) {
+    if (access(kit_database, R_OK) != 0) {
         return CANNOT_GET_THERE;
     }
-    failed |= open_status(COMET_STORE_WRITE) != COMET_EREADONLY ? 1 : 0;
-    if (comet_store_open(&store, &config, COMET_STORE_READ, NULL)) {
+    failed |= kit_open_status(COMET_STORE_WRITE) != COMET_EREADONLY ? 1 : 0;
+    if (comet_store_open(&store, &kit_config, COMET_STORE_READ, NULL)) {
         return failed | 2;
     }
-    failed |= strcmp(bodies(store, "chat", 0, 9), "0,1,2") ? 4 : 0;
+    failed |= strcmp(kit_bodies(store, "chat", 0, 9), "0,1,2") ? 4 : 0;
     failed |= comet_store_moved(store) ? 8 : 0;
     comet_store_close(store);
     return failed;
@@ -1130,12 +934,12 @@ static int try_read_only(void *baton)
 
 static void test_read_only(void **state)
 {
-    comet_store_t *store = open_store(COMET_STORE_WRITE);
+    comet_store_t *store = kit_open_store(COMET_STORE_WRITE);
     int result;
 
-    append_many(store, "chat", 3);
+    kit_append_many(store, "chat", 3);
     assert_int_equal(chmod(scratch_path("."), 0555), 0);
-    chmod(database, 0444);
+    chmod(kit_database, 0444);
     chmod(scratch_path("comet.db-wal"), 0444);
     chmod(scratch_path("comet.db-shm"), 0444);
     result = scratch_reap(scratch_fork(try_read_only, NULL));
@@ -1150,19 +954,19 @@ static void test_read_only(void **state)
 
 static void test_full(void **state)
 {
-    comet_store_t *store = open_store(COMET_STORE_WRITE);
+    comet_store_t *store = kit_open_store(COMET_STORE_WRITE);
     comet_timestamp_t before;
 
-    append_many(store, "chat", 2);
-    before = last_of(store);
+    kit_append_many(store, "chat", 2);
+    before = kit_last_of(store);
     atomic_store(&faulty_now, FAULTY_FULL);
-    assert_int_equal(append(store, "chat", "x", NULL), APR_ENOSPC);
-    assert_int_equal(append(store, "chat", "x", NULL), APR_ENOSPC);
-    assert_string_equal(bodies(store, "chat", 0, 9), "0,1");
-    assert_int_equal(last_of(store), before);
+    assert_int_equal(kit_append(store, "chat", "x", NULL), APR_ENOSPC);
+    assert_int_equal(kit_append(store, "chat", "x", NULL), APR_ENOSPC);
+    assert_string_equal(kit_bodies(store, "chat", 0, 9), "0,1");
+    assert_int_equal(kit_last_of(store), before);
     atomic_store(&faulty_now, FAULTY_NOTHING);
-    assert_int_equal(append(store, "chat", "y", NULL), APR_SUCCESS);
-    assert_string_equal(bodies(store, "chat", 0, 9), "0,1,y");
+    assert_int_equal(kit_append(store, "chat", "y", NULL), APR_SUCCESS);
+    assert_string_equal(kit_bodies(store, "chat", 0, 9), "0,1,y");
     comet_store_close(store);
 }
 
@@ -1170,7 +974,7 @@ static void test_full(void **state)
 static int hit_the_limit(void *baton)
 {
     struct rlimit limit = { 200000, 200000 };
-    comet_store_t *store = open_store(COMET_STORE_WRITE);
+    comet_store_t *store = kit_open_store(COMET_STORE_WRITE);
     apr_status_t status = APR_SUCCESS;
     char body[2001];
     int i;
@@ -1180,14 +984,14 @@ static int hit_the_limit(void *baton)
     signal(SIGXFSZ, SIG_IGN);
     setrlimit(RLIMIT_FSIZE, &limit);
     for (i = 0; i < 200 && status == APR_SUCCESS; i++) {
-        status = append(store, "chat", body, NULL);
+        status = kit_append(store, "chat", body, NULL);
     }
     if (status != APR_ENOSPC
         || !strstr(comet_store_error(store), "File too large")) {
         fprintf(stderr, "%d: %s\n", status, comet_store_error(store));
         return 1;
     }
-    return number("SELECT count(*) FROM message") == i - 1 ? 0 : 2;
+    return kit_number("SELECT count(*) FROM message") == i - 1 ? 0 : 2;
 }
 
 static void test_full_for_real(void **state)
@@ -1204,21 +1008,22 @@ static void test_sync_fails(void **state)
         comet_store_t *store;
         comet_timestamp_t before;
 
-        setup(NULL);
-        store = open_store(COMET_STORE_WRITE);
-        append_many(store, "chat", 1);
-        before = last_of(store);
+        kit_setup(NULL);
+        store = kit_open_store(COMET_STORE_WRITE);
+        kit_append_many(store, "chat", 1);
+        before = kit_last_of(store);
         atomic_store(&faulty_now, (int)faults[i]);
-        assert_int_equal(append(store, "chat", "x", NULL), COMET_EUNSURE);
+        assert_int_equal(kit_append(store, "chat", "x", NULL), COMET_EUNSURE);
         comet_store_close(store);
         atomic_store(&faulty_now, FAULTY_NOTHING);
-        store = open_store(COMET_STORE_WRITE);
-        assert_int_equal(append(store, "chat", "y", NULL), APR_SUCCESS);
-        assert_true(last_of(store) > before);
-        bodies(store, "chat", 0, 9);
-        assert_string_equal(list.messages[0]->body.data, "0");
-        assert_string_equal(list.messages[list.count - 1]->body.data, "y");
-        assert_true(list.count == 2 || list.count == 3);
+        store = kit_open_store(COMET_STORE_WRITE);
+        assert_int_equal(kit_append(store, "chat", "y", NULL), APR_SUCCESS);
+        assert_true(kit_last_of(store) > before);
+        kit_bodies(store, "chat", 0, 9);
+        assert_string_equal(kit_list.messages[0]->body.data, "0");
+        assert_string_equal(kit_list.messages[kit_list.count - 1]->body.data,
+                            "y");
+        assert_true(kit_list.count == 2 || kit_list.count == 3);
         comet_store_close(store);
     }
 }
@@ -1226,12 +1031,12 @@ static void test_sync_fails(void **state)
 /* One sync, at least, before a batch is acknowledged. */
 static void test_syncs(void **state)
 {
-    comet_store_t *store = open_store(COMET_STORE_WRITE);
+    comet_store_t *store = kit_open_store(COMET_STORE_WRITE);
     int i, before;
 
     for (i = 0; i < 20; i++) {
         before = atomic_load(&faulty_syncs);
-        assert_int_equal(append(store, "chat", "x", NULL), APR_SUCCESS);
+        assert_int_equal(kit_append(store, "chat", "x", NULL), APR_SUCCESS);
         assert_true(atomic_load(&faulty_syncs) > before);
     }
     comet_store_close(store);
@@ -1245,24 +1050,24 @@ static int cut_the_power(unsigned int seed, int size)
     comet_store_t *store;
     int i, left;
 
-    setup(NULL);
+    kit_setup(NULL);
     faulty_follow();
     memset(body, 'x', sizeof(body));
     body[size] = '\0';
-    store = open_store(COMET_STORE_WRITE);
+    store = kit_open_store(COMET_STORE_WRITE);
     for (i = 0; i < count; i++) {
-        assert_int_equal(append(store, i % 2 ? "a" : "b", body, NULL), 0);
+        assert_int_equal(kit_append(store, i % 2 ? "a" : "b", body, NULL), 0);
         assert_int_equal(comet_store_checkpoint(store), 0);
     }
-    faulty_cut(database, scratch_path("cut.db"), seed);
+    faulty_cut(kit_database, scratch_path("cut.db"), seed);
     faulty_cut(scratch_path("comet.db-wal"), scratch_path("cut.db-wal"),
                seed + 1);
     comet_store_close(store);
     faulty_forget();
-    snprintf(database, sizeof(database), "%s", scratch_path("cut.db"));
-    assert_healthy();
-    left = (int)number("SELECT count(*) FROM message");
-    assert_int_equal(open_status(COMET_STORE_WRITE), 0);
+    snprintf(kit_database, sizeof(kit_database), "%s", scratch_path("cut.db"));
+    kit_assert_healthy();
+    left = (int)kit_number("SELECT count(*) FROM message");
+    assert_int_equal(kit_open_status(COMET_STORE_WRITE), 0);
     return count - left;
 }
 
@@ -1303,13 +1108,13 @@ static comet_timestamp_t floor_of(comet_store_t *store, const char *channel)
 
 static void test_retain_all(void **state)
 {
-    comet_store_t *store = open_store(COMET_STORE_WRITE);
+    comet_store_t *store = kit_open_store(COMET_STORE_WRITE);
     int more = 7;
 
-    append_many(store, "chat", 20);
+    kit_append_many(store, "chat", 20);
     assert_int_equal(comet_store_prune(store, &more), 0);
     assert_int_equal(more, 0);
-    assert_int_equal(number("SELECT count(*) FROM message"), 20);
+    assert_int_equal(kit_number("SELECT count(*) FROM message"), 20);
     assert_int_equal(floor_of(store, "chat"), 0);
     assert_int_equal(floor_of(store, "none"), 0);
     comet_store_close(store);
@@ -1321,16 +1126,16 @@ static void test_retain_count(void **state)
     comet_store_state_t before, after;
     comet_timestamp_t removed;
 
-    config.retain_count = 3;
-    store = open_store(COMET_STORE_WRITE);
-    append_many(store, "few", 3);
-    append_many(store, "many", 7);
-    bodies(store, "many", 0, 99);
-    removed = list.messages[3]->timestamp;
+    kit_config.retain_count = 3;
+    store = kit_open_store(COMET_STORE_WRITE);
+    kit_append_many(store, "few", 3);
+    kit_append_many(store, "many", 7);
+    kit_bodies(store, "many", 0, 99);
+    removed = kit_list.messages[3]->timestamp;
     assert_int_equal(comet_store_state(store, &before), 0);
     prune_all(store, 9);
-    assert_string_equal(bodies(store, "many", 0, 99), "4,5,6");
-    assert_string_equal(bodies(store, "few", 0, 99), "0,1,2");
+    assert_string_equal(kit_bodies(store, "many", 0, 99), "4,5,6");
+    assert_string_equal(kit_bodies(store, "few", 0, 99), "0,1,2");
     assert_int_equal(floor_of(store, "many"), removed);
     assert_int_equal(floor_of(store, "few"), 0);
     assert_int_equal(comet_store_state(store, &after), 0);
@@ -1338,16 +1143,16 @@ static void test_retain_count(void **state)
     assert_int_equal(after.last, before.last);
     /* later rounds: nothing to do, then the channel that grew */
     prune_all(store, 1);
-    append_many(store, "few", 1);
-    run_outside("INSERT INTO message(channel, body) VALUES('new', 1)");
+    kit_append_many(store, "few", 1);
+    kit_run_outside("INSERT INTO message(channel, body) VALUES('new', 1)");
     prune_all(store, 9);
-    assert_string_equal(bodies(store, "few", 0, 99), "1,2,0");
+    assert_string_equal(kit_bodies(store, "few", 0, 99), "1,2,0");
     assert_true(floor_of(store, "few") > 0);
     assert_int_equal(floor_of(store, "new"), 0);
     /* moderation is no gap; the floor outlives the last message */
-    run_outside("DELETE FROM message WHERE channel IN ('few', 'many')");
+    kit_run_outside("DELETE FROM message WHERE channel IN ('few', 'many')");
     assert_int_equal(floor_of(store, "many"), removed);
-    assert_int_equal(number("SELECT count(*) FROM channel"), 3);
+    assert_int_equal(kit_number("SELECT count(*) FROM channel"), 3);
     comet_store_close(store);
 }
 
@@ -1356,18 +1161,18 @@ static void test_retain_age(void **state)
 {
     comet_store_t *store;
 
-    config.retain_age = 10 * APR_USEC_PER_SEC;
-    store = open_store(COMET_STORE_WRITE);
-    append_many(store, "chat", 1);
-    run_outside("DELETE FROM message;"
-                "INSERT INTO channel VALUES(1, 'old', 0), (2, 'chat', 0);"
-                "INSERT INTO message_log(id, channel_id, body) VALUES"
-                "(1000000, 1, 'a'), (2000000, 1, 'b'),"
-                "(5000000, 2, 'a'), (9999999, 2, 'b'), (10000000, 2, 'c'),"
-                "(20000000, 2, 'd')");
+    kit_config.retain_age = 10 * APR_USEC_PER_SEC;
+    store = kit_open_store(COMET_STORE_WRITE);
+    kit_append_many(store, "chat", 1);
+    kit_run_outside("DELETE FROM message;"
+                    "INSERT INTO channel VALUES(1, 'old', 0), (2, 'chat', 0);"
+                    "INSERT INTO message_log(id, channel_id, body) VALUES"
+                    "(1000000, 1, 'a'), (2000000, 1, 'b'),"
+                    "(5000000, 2, 'a'), (9999999, 2, 'b'), (10000000, 2, 'c'),"
+                    "(20000000, 2, 'd')");
     prune_all(store, 9);
-    assert_string_equal(bodies(store, "old", 0, 99), "a,b");
-    assert_string_equal(bodies(store, "chat", 0, 99), "c,d");
+    assert_string_equal(kit_bodies(store, "old", 0, 99), "a,b");
+    assert_string_equal(kit_bodies(store, "chat", 0, 99), "c,d");
     assert_int_equal(floor_of(store, "chat"), 9999999);
     assert_int_equal(floor_of(store, "old"), 0);
     comet_store_close(store);
@@ -1377,18 +1182,18 @@ static void test_retain_both(void **state)
 {
     comet_store_t *store;
 
-    config.retain_age = 10 * APR_USEC_PER_SEC;
-    config.retain_count = 2;
-    store = open_store(COMET_STORE_WRITE);
-    append_many(store, "chat", 1);
-    run_outside("DELETE FROM message;"
-                "INSERT INTO channel VALUES(1, 'a', 0), (2, 'b', 0);"
-                "INSERT INTO message_log(id, channel_id, body) VALUES"
-                "(1, 1, '1'), (2, 1, '2'), (3, 1, '3'),"
-                "(5, 2, '1'), (30000000, 2, '2')");
+    kit_config.retain_age = 10 * APR_USEC_PER_SEC;
+    kit_config.retain_count = 2;
+    store = kit_open_store(COMET_STORE_WRITE);
+    kit_append_many(store, "chat", 1);
+    kit_run_outside("DELETE FROM message;"
+                    "INSERT INTO channel VALUES(1, 'a', 0), (2, 'b', 0);"
+                    "INSERT INTO message_log(id, channel_id, body) VALUES"
+                    "(1, 1, '1'), (2, 1, '2'), (3, 1, '3'),"
+                    "(5, 2, '1'), (30000000, 2, '2')");
     prune_all(store, 9);
-    assert_string_equal(bodies(store, "a", 0, 99), "2,3");
-    assert_string_equal(bodies(store, "b", 0, 99), "2");
+    assert_string_equal(kit_bodies(store, "a", 0, 99), "2,3");
+    assert_string_equal(kit_bodies(store, "b", 0, 99), "2");
     comet_store_close(store);
 }
 
@@ -1401,7 +1206,7 @@ static void fill(int rows, const char *channel, int size)
              " WHERE i < %d) INSERT INTO message(channel, body)"
              " SELECT '%s', substr(hex(zeroblob(%d)), 1, %d) FROM n",
              rows, channel, size, size);
-    run_outside(sql);
+    kit_run_outside(sql);
 }
 
 /* No step is long, messages get in between, and the file shrinks. */
@@ -1412,20 +1217,20 @@ static void test_prune_in_steps(void **state)
     int more = 1;
     int steps = 0;
 
-    config.retain_count = 10;
-    store = open_store(COMET_STORE_WRITE);
-    reader = open_store(COMET_STORE_READ);
+    kit_config.retain_count = 10;
+    store = kit_open_store(COMET_STORE_WRITE);
+    reader = kit_open_store(COMET_STORE_READ);
     fill(3500, "big", 2000);
     fill(20, "small", 10);
-    pages = number("PRAGMA page_count");
-    before = number("SELECT count(*) FROM message");
+    pages = kit_number("PRAGMA page_count");
+    before = kit_number("SELECT count(*) FROM message");
     while (more) {
         assert_int_equal(comet_store_prune(store, &more), 0);
-        after = number("SELECT count(*) FROM message");
+        after = kit_number("SELECT count(*) FROM message");
         assert_true(before - after <= 1000);
         before = after;
         if (steps++ < 3) {
-            assert_int_equal(append(store, "small", "x", NULL), 0);
+            assert_int_equal(kit_append(store, "small", "x", NULL), 0);
             before++;
         }
         assert_true(steps < 60);
@@ -1433,9 +1238,9 @@ static void test_prune_in_steps(void **state)
     }
     prune_all(store, 3);
     assert_true(steps > 4);
-    assert_int_equal(number("SELECT count(*) FROM message"), 20);
-    assert_true(number("PRAGMA page_count") < pages / 2);
-    assert_healthy();
+    assert_int_equal(kit_number("SELECT count(*) FROM message"), 20);
+    assert_true(kit_number("PRAGMA page_count") < pages / 2);
+    kit_assert_healthy();
     comet_store_close(reader);
     comet_store_close(store);
 }
@@ -1445,15 +1250,15 @@ static void test_prune_looks_at_news(void **state)
 {
     comet_store_t *store;
 
-    config.retain_count = 20000;
-    store = open_store(COMET_STORE_WRITE);
+    kit_config.retain_count = 20000;
+    store = kit_open_store(COMET_STORE_WRITE);
     fill(10000, "chat", 10);
     prune_all(store, 9);
     prune_all(store, 1);
     fill(10000, "chat", 10);
     assert_true(prune_all(store, 9) > 1);
     prune_all(store, 1);
-    assert_int_equal(number("SELECT count(*) FROM message"), 20000);
+    assert_int_equal(kit_number("SELECT count(*) FROM message"), 20000);
     comet_store_close(store);
 }
 
@@ -1462,21 +1267,21 @@ static void test_prune_many_channels(void **state)
 {
     comet_store_t *store;
 
-    config.retain_count = 1;
-    store = open_store(COMET_STORE_WRITE);
-    run_outside("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1"
-                " FROM n WHERE i < 2100) INSERT INTO message(channel, body)"
-                " SELECT i % 700, i FROM n");
+    kit_config.retain_count = 1;
+    store = kit_open_store(COMET_STORE_WRITE);
+    kit_run_outside("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1"
+                    " FROM n WHERE i < 2100) INSERT INTO message(channel, body)"
+                    " SELECT i % 700, i FROM n");
     prune_all(store, 99);
-    assert_int_equal(number("SELECT count(*) FROM message"), 700);
-    run_outside("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1"
-                " FROM n WHERE i < 2100) INSERT INTO message(channel, body)"
-                " SELECT i % 900, i FROM n");
+    assert_int_equal(kit_number("SELECT count(*) FROM message"), 700);
+    kit_run_outside("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1"
+                    " FROM n WHERE i < 2100) INSERT INTO message(channel, body)"
+                    " SELECT i % 900, i FROM n");
     prune_all(store, 99);
-    assert_int_equal(number("SELECT count(*) FROM message"), 900);
-    assert_int_equal(number("SELECT count(*) FROM channel WHERE floor >= "
-                            "(SELECT min(timestamp) FROM message"
-                            " WHERE channel = name)"),
+    assert_int_equal(kit_number("SELECT count(*) FROM message"), 900);
+    assert_int_equal(kit_number("SELECT count(*) FROM channel WHERE floor >= "
+                                "(SELECT min(timestamp) FROM message"
+                                " WHERE channel = name)"),
                      0);
     comet_store_close(store);
 }
@@ -1487,27 +1292,27 @@ static void test_prune_locked(void **state)
     sqlite3 *db;
     int more;
 
-    config.retain_count = 1;
-    store = open_store(COMET_STORE_WRITE);
-    append_many(store, "chat", 3);
-    db = outsider();
-    must_run(db, "BEGIN IMMEDIATE");
+    kit_config.retain_count = 1;
+    store = kit_open_store(COMET_STORE_WRITE);
+    kit_append_many(store, "chat", 3);
+    db = kit_outsider();
+    kit_must_run(db, "BEGIN IMMEDIATE");
     assert_int_equal(comet_store_prune(store, &more), COMET_ELOCKED);
     assert_int_equal(more, 0);
-    must_run(db, "COMMIT");
+    kit_must_run(db, "COMMIT");
     atomic_store(&faulty_now, FAULTY_FULL);
     assert_int_equal(comet_store_prune(store, &more), APR_ENOSPC);
-    assert_int_equal(number("SELECT count(*) FROM message"), 3);
+    assert_int_equal(kit_number("SELECT count(*) FROM message"), 3);
     atomic_store(&faulty_now, FAULTY_NOTHING);
     prune_all(store, 3);
-    assert_int_equal(number("SELECT count(*) FROM message"), 1);
+    assert_int_equal(kit_number("SELECT count(*) FROM message"), 1);
     sqlite3_close(db);
     comet_store_close(store);
 }
 
 static void test_checkpoint(void **state)
 {
-    comet_store_t *store = open_store(COMET_STORE_WRITE);
+    comet_store_t *store = kit_open_store(COMET_STORE_WRITE);
     char body[8001];
     struct stat info;
     int i, due = 0;
@@ -1516,7 +1321,7 @@ static void test_checkpoint(void **state)
     body[sizeof(body) - 1] = '\0';
     assert_int_equal(comet_store_checkpoint(store), 0);
     for (i = 0; i < 2000; i++) {
-        assert_int_equal(append(store, "chat", body, NULL), 0);
+        assert_int_equal(kit_append(store, "chat", body, NULL), 0);
         if (comet_store_checkpoint_due(store)) {
             due++;
             assert_int_equal(comet_store_checkpoint(store), 0);
@@ -1532,8 +1337,8 @@ static void test_checkpoint(void **state)
 /* A reader that does not let go: the log grows, checkpoints stay rare. */
 static void test_checkpoint_held_back(void **state)
 {
-    comet_store_t *store = open_store(COMET_STORE_WRITE);
-    comet_store_t *reader = open_store(COMET_STORE_READ);
+    comet_store_t *store = kit_open_store(COMET_STORE_WRITE);
+    comet_store_t *reader = kit_open_store(COMET_STORE_READ);
     comet_store_state_t view;
     char body[8001];
     int i, due = 0;
@@ -1542,7 +1347,7 @@ static void test_checkpoint_held_back(void **state)
     body[sizeof(body) - 1] = '\0';
     assert_int_equal(comet_store_begin(reader, &view), 0);
     for (i = 0; i < 1000; i++) {
-        assert_int_equal(append(store, "chat", body, NULL), 0);
+        assert_int_equal(kit_append(store, "chat", body, NULL), 0);
         if (comet_store_checkpoint_due(store)) {
             due++;
             assert_int_equal(comet_store_checkpoint(store), 0);
@@ -1554,7 +1359,8 @@ static void test_checkpoint_held_back(void **state)
     comet_store_close(store);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define TEST(name) \
+    cmocka_unit_test_setup_teardown(name, kit_setup, kit_teardown)
 
 int main(void)
 {
