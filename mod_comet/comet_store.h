@@ -101,19 +101,49 @@ apr_status_t comet_store_replay(comet_store_t *store,
                                 int *any);
 
 /**
- * The highest timestamp that retention has removed from a channel of the
- * selection; 0: none.
+ * The highest timestamp that retention has removed from a channel that the
+ * selection names; 0: none.
  */
 apr_status_t comet_store_floor(comet_store_t *store,
                                const comet_selection_t *selection,
                                comet_timestamp_t *floor);
 
-/** Read a selection's messages after a cursor, at most @a limit of them,
- * those of channels under its prefixes too. */
+/** Read a selection's messages after a cursor, at most @a limit of them, in
+ * order of timestamp: those of channels under its prefixes too. */
 apr_status_t comet_store_read(comet_store_t *store,
                               const comet_selection_t *selection,
                               comet_timestamp_t after, apr_size_t limit,
                               comet_store_cb *callback, void *baton);
+
+/**
+ * Read the newest of a selection's messages with after < timestamp < before:
+ * at most @a limit (and COMET_LIMIT_MAX) of them, and fewer than a batch
+ * holds (COMET_BATCH_BYTES) but at least one, so that the callback has room.
+ * An empty page is the end of the history; a short one need not be.
+ * @param before    COMET_TIMESTAMP_MAX: whatever is the newest
+ * @param callback  gets the oldest of them first
+ */
+apr_status_t comet_store_page(comet_store_t *store,
+                              const comet_selection_t *selection,
+                              comet_timestamp_t after, comet_timestamp_t before,
+                              apr_size_t limit, comet_store_cb *callback,
+                              void *baton);
+
+/**
+ * Called with the name of a channel, which is valid during the call.
+ * @return 0 to stop
+ */
+typedef int comet_store_channel_cb(void *baton, comet_text_t name);
+
+/**
+ * List the channels that have messages and whose names begin with a prefix,
+ * in order of their bytes.
+ * @param prefix  "" for all
+ */
+apr_status_t comet_store_channels(comet_store_t *store, comet_text_t prefix,
+                                  apr_size_t limit,
+                                  comet_store_channel_cb *callback,
+                                  void *baton);
 
 /** Read the messages of all channels after a cursor. */
 apr_status_t comet_store_tail(comet_store_t *store, comet_timestamp_t after,

@@ -2,6 +2,8 @@
 /* Reading the message log. */
 #include "comet_store_sqlite.h"
 
+#include <stdlib.h>
+
 apr_status_t comet_store_state(comet_store_t *store, comet_store_state_t *state)
 {
     apr_status_t status;
@@ -43,17 +45,15 @@ static apr_status_t find_channel(comet_store_t *store, comet_text_t channel,
     return comet_sqlite_query(store, SQL_CHANNEL, id, NULL);
 }
 
-apr_status_t comet_store_replay(comet_store_t *store,
-                                const comet_selection_t *selection,
-                                apr_int64_t count, comet_timestamp_t *cursor,
-                                int *any)
+/* One channel's: by the index alone. */
+static apr_status_t replay_channel(comet_store_t *store, comet_text_t channel,
+                                   apr_int64_t count, comet_timestamp_t *cursor,
+                                   int *any)
 {
     apr_int64_t id;
     apr_int64_t newest = 0;
-    apr_status_t status = find_channel(store, selection->names[0].text, &id);
+    apr_status_t status = find_channel(store, channel, &id);
 
-    *cursor = 0;
-    *any = 0;
     if (status != APR_SUCCESS || id == 0) {
         return status;
     }
@@ -62,9 +62,58 @@ apr_status_t comet_store_replay(comet_store_t *store,
     *any = newest > 0;
     if (status == APR_SUCCESS && *any) {
         comet_sqlite_bind_int(store, SQL_REPLAY, 1, id);
-        comet_sqlite_bind_int(store, SQL_REPLAY, 2, count > 0 ? count : 0);
+        comet_sqlite_bind_int(store, SQL_REPLAY, 2, count);
         status = comet_sqlite_query(store, SQL_REPLAY, cursor, NULL);
     }
+    return status;
+}
+
+/** Counting back to where a replay starts. */
+typedef struct replay_t {
+    apr_int64_t left;
+    comet_timestamp_t cursor;
+    int any;
+} replay_t;
+
+static apr_status_t count_back(void *baton, comet_timestamp_t id,
+                               sqlite3_stmt *row)
+{
+    replay_t *replay = baton;
+
+    replay->any = 1;
+    if (replay->left-- > 0) {
+        return APR_SUCCESS;
+    }
+    replay->cursor = id;
+    return APR_EOF;
+}
+
+apr_status_t comet_store_replay(comet_store_t *store,
+                                const comet_selection_t *selection,
+                                apr_int64_t count, comet_timestamp_t *cursor,
+                                int *any)
+{
+    replay_t replay = { .left = count > 0 ? count : 0 };
+    comet_sqlite_walk_t walk = {
+        .selection = selection,
+        .before = COMET_TIMESTAMP_MAX + 1,
+        .backwards = 1,
+        .ids_only = 1,
+        .left = (apr_size_t)replay.left + 1,
+        .visit = count_back,
+        .baton = &replay,
+    };
+    apr_status_t status;
+
+    *cursor = 0;
+    *any = 0;
+    if (comet_selection_is_atom(selection) && selection->name_count) {
+        return replay_channel(store, selection->names[0].text, replay.left,
+                              cursor, any);
+    }
+    status = comet_sqlite_walk(store, &walk);
+    *cursor = replay.cursor;
+    *any = replay.any;
     return status;
 }
 
@@ -72,9 +121,18 @@ apr_status_t comet_store_floor(comet_store_t *store,
                                const comet_selection_t *selection,
                                comet_timestamp_t *floor)
 {
+    apr_status_t status = APR_SUCCESS;
+    apr_size_t i;
+
     *floor = 0;
-    comet_sqlite_bind_text(store, SQL_FLOOR, 1, selection->names[0].text);
-    return comet_sqlite_query(store, SQL_FLOOR, floor, NULL);
+    for (i = 0; i < selection->name_count && status == APR_SUCCESS; i++) {
+        comet_timestamp_t one = 0;
+
+        comet_sqlite_bind_text(store, SQL_FLOOR, 1, selection->names[i].text);
+        status = comet_sqlite_query(store, SQL_FLOOR, &one, NULL);
+        *floor = one > *floor ? one : *floor;
+    }
+    return status;
 }
 
 apr_status_t comet_store_recent(comet_store_t *store, apr_size_t count,
@@ -85,24 +143,25 @@ apr_status_t comet_store_recent(comet_store_t *store, apr_size_t count,
     return comet_sqlite_query(store, SQL_RECENT, cursor, NULL);
 }
 
-/* By length: a program that turns the checks off can store any byte. */
-static comet_text_t column(sqlite3_stmt *statement, int index)
+/* --- Messages --------------------------------------------------------- */
+
+comet_text_t comet_sqlite_column(sqlite3_stmt *row, int index)
 {
     comet_text_t text;
 
-    text.data = (const char *)sqlite3_column_text(statement, index);
-    text.length = (apr_size_t)sqlite3_column_bytes(statement, index);
+    text.data = (const char *)sqlite3_column_text(row, index);
+    text.length = (apr_size_t)sqlite3_column_bytes(row, index);
     return text;
 }
 
-static comet_message_t *message_of(sqlite3_stmt *statement)
+comet_message_t *comet_sqlite_message(sqlite3_stmt *row)
 {
     comet_message_fields_t fields = {
-        .timestamp = sqlite3_column_int64(statement, 0),
-        .channel = column(statement, 1),
-        .type = column(statement, 2),
-        .author = column(statement, 3),
-        .body = column(statement, 4),
+        .timestamp = sqlite3_column_int64(row, 0),
+        .channel = comet_sqlite_column(row, 1),
+        .type = comet_sqlite_column(row, 2),
+        .author = comet_sqlite_column(row, 3),
+        .body = comet_sqlite_column(row, 4),
     };
 
     if (!fields.channel.data || !fields.type.data || !fields.body.data) {
@@ -111,29 +170,28 @@ static comet_message_t *message_of(sqlite3_stmt *statement)
     return comet_message_create(&fields);
 }
 
-static apr_status_t read_rows(comet_store_t *store, sql_e which,
-                              comet_store_cb *callback, void *baton)
+static apr_status_t no_memory(comet_store_t *store)
 {
-    apr_status_t status = APR_SUCCESS;
-    int code;
+    return comet_sqlite_fail_text(store, APR_ENOMEM,
+                                  "no memory for the messages");
+}
 
-    while ((code = comet_sqlite_step(store, which)) == SQLITE_ROW) {
-        comet_message_t *message = message_of(store->statements[which]);
+/** To whom the messages go. */
+typedef struct reading_t {
+    comet_store_cb *callback;
+    void *baton;
+} reading_t;
 
-        if (!message) {
-            status = comet_sqlite_fail_text(store, APR_ENOMEM,
-                                            "no memory for a message");
-            break;
-        }
-        if (!callback(baton, message)) {
-            break;
-        }
+static apr_status_t hand_over(void *baton, comet_timestamp_t id,
+                              sqlite3_stmt *row)
+{
+    const reading_t *reading = baton;
+    comet_message_t *message = comet_sqlite_message(row);
+
+    if (!message) {
+        return APR_ENOMEM;
     }
-    if (code != SQLITE_ROW && code != SQLITE_DONE) {
-        status = comet_sqlite_fail(store, code);
-    }
-    comet_sqlite_reset(store, which);
-    return status;
+    return reading->callback(reading->baton, message) ? APR_SUCCESS : APR_EOF;
 }
 
 apr_status_t comet_store_read(comet_store_t *store,
@@ -141,17 +199,121 @@ apr_status_t comet_store_read(comet_store_t *store,
                               comet_timestamp_t after, apr_size_t limit,
                               comet_store_cb *callback, void *baton)
 {
-    comet_sqlite_bind_text(store, SQL_READ, 1, selection->names[0].text);
-    comet_sqlite_bind_int(store, SQL_READ, 2, after);
-    comet_sqlite_bind_int(store, SQL_READ, 3, (apr_int64_t)limit);
-    return read_rows(store, SQL_READ, callback, baton);
+    reading_t reading = { callback, baton };
+    comet_sqlite_walk_t walk = {
+        .selection = selection,
+        .after = after,
+        .before = COMET_TIMESTAMP_MAX + 1,
+        .left = limit,
+        .visit = hand_over,
+        .baton = &reading,
+    };
+
+    return comet_sqlite_walk(store, &walk);
 }
 
 apr_status_t comet_store_tail(comet_store_t *store, comet_timestamp_t after,
                               apr_size_t limit, comet_store_cb *callback,
                               void *baton)
 {
-    comet_sqlite_bind_int(store, SQL_TAIL, 1, after);
-    comet_sqlite_bind_int(store, SQL_TAIL, 2, (apr_int64_t)limit);
-    return read_rows(store, SQL_TAIL, callback, baton);
+    static const comet_selected_t all = { { "", 0 }, 0 };
+    const comet_selection_t selection = { .prefix_count = 1, .prefixes = &all };
+
+    return comet_store_read(store, &selection, after, limit, callback, baton);
+}
+
+/* --- A page of history ------------------------------------------------ */
+
+/** The newest messages, newest first. */
+typedef struct page_t {
+    comet_message_t **messages;
+    apr_size_t count;
+    apr_size_t bytes; /* of their bodies: less than a batch's, or of one */
+} page_t;
+
+static apr_status_t gather(void *baton, comet_timestamp_t id, sqlite3_stmt *row)
+{
+    page_t *page = baton;
+    comet_message_t *message;
+    apr_size_t bytes = (apr_size_t)sqlite3_column_bytes(row, 4);
+
+    if (page->count && page->bytes + bytes >= COMET_BATCH_BYTES) {
+        return APR_EOF;
+    }
+    message = comet_sqlite_message(row);
+    if (!message) {
+        return APR_ENOMEM;
+    }
+    page->bytes += bytes;
+    page->messages[page->count++] = message;
+    return APR_SUCCESS;
+}
+
+apr_status_t comet_store_page(comet_store_t *store,
+                              const comet_selection_t *selection,
+                              comet_timestamp_t after, comet_timestamp_t before,
+                              apr_size_t limit, comet_store_cb *callback,
+                              void *baton)
+{
+    page_t page = { .count = 0 };
+    comet_sqlite_walk_t walk = {
+        .selection = selection,
+        .after = after,
+        .before = before,
+        .backwards = 1,
+        .left = limit < COMET_LIMIT_MAX ? limit : COMET_LIMIT_MAX,
+        .visit = gather,
+        .baton = &page,
+    };
+    apr_status_t status;
+    int more = 1;
+
+    page.messages = malloc((walk.left + 1) * sizeof(comet_message_t *));
+    if (!page.messages) {
+        return no_memory(store);
+    }
+    status = comet_sqlite_walk(store, &walk);
+    while (page.count) {
+        comet_message_t *message = page.messages[--page.count];
+
+        if (status == APR_SUCCESS && more) {
+            more = callback(baton, message);
+        }
+        else {
+            comet_message_unref(message);
+        }
+    }
+    free(page.messages);
+    return status;
+}
+
+/* --- Channels --------------------------------------------------------- */
+
+apr_status_t comet_store_channels(comet_store_t *store, comet_text_t prefix,
+                                  apr_size_t limit,
+                                  comet_store_channel_cb *callback, void *baton)
+{
+    sqlite3_stmt *row = store->statements[SQL_UNDER];
+    char bound[COMET_CHANNEL_MAX_BYTES];
+    apr_status_t status = APR_SUCCESS;
+    int code = SQLITE_DONE;
+
+    comet_sqlite_bind_prefix(store, SQL_UNDER, prefix, bound);
+    comet_sqlite_bind_int(store, SQL_UNDER, 3, (apr_int64_t)limit);
+    while (status == APR_SUCCESS
+           && (code = comet_sqlite_step(store, SQL_UNDER)) == SQLITE_ROW) {
+        comet_text_t name = comet_sqlite_column(row, 1);
+
+        if (!name.data) {
+            status = no_memory(store);
+        }
+        else if (!callback(baton, name)) {
+            break;
+        }
+    }
+    if (code != SQLITE_ROW && code != SQLITE_DONE) {
+        status = comet_sqlite_fail(store, code);
+    }
+    comet_sqlite_reset(store, SQL_UNDER);
+    return status;
 }

@@ -9,7 +9,7 @@
 #include <sys/stat.h>
 #include <time.h>
 
-static const char *const sql_text[SQL_COUNT] = {
+const char *const comet_sqlite_text[SQL_COUNT] = {
     [SQL_BEGIN] = "BEGIN",
     [SQL_BEGIN_WRITE] = "BEGIN IMMEDIATE",
     [SQL_COMMIT] = "COMMIT",
@@ -19,13 +19,36 @@ static const char *const sql_text[SQL_COUNT] = {
     [SQL_REPLAY] = "SELECT id FROM message_log WHERE channel_id = ?1"
                    " ORDER BY id DESC LIMIT 1 OFFSET ?2",
     [SQL_FLOOR] = "SELECT floor FROM channel WHERE name = ?1",
-    [SQL_READ] = "SELECT id, ?1, type, author, body FROM message_log"
-                 " WHERE channel_id = (SELECT id FROM channel WHERE name = ?1)"
-                 " AND id > ?2 ORDER BY id LIMIT ?3",
+    /* Those that walk: ?1 < id < ?2, and at most ?3 rows. */
+    [SQL_READ] = "SELECT id, ?4, type, author, body FROM message_log"
+                 " WHERE channel_id = (SELECT id FROM channel WHERE name = ?4)"
+                 " AND id > ?1 AND id < ?2 ORDER BY id LIMIT ?3",
+    [SQL_READ_BACK] =
+        "SELECT id, ?4, type, author, body FROM message_log"
+        " WHERE channel_id = (SELECT id FROM channel WHERE name = ?4)"
+        " AND id > ?1 AND id < ?2 ORDER BY id DESC LIMIT ?3",
     [SQL_TAIL] = "SELECT m.id, c.name, m.type, m.author, m.body"
                  " FROM message_log AS m CROSS JOIN channel AS c"
-                 " WHERE m.id > ?1 AND c.id = m.channel_id"
-                 " ORDER BY m.id LIMIT ?2",
+                 " WHERE m.id > ?1 AND m.id < ?2 AND c.id = m.channel_id"
+                 " ORDER BY m.id LIMIT ?3",
+    [SQL_TAIL_BACK] = "SELECT m.id, c.name, m.type, m.author, m.body"
+                      " FROM message_log AS m CROSS JOIN channel AS c"
+                      " WHERE m.id > ?1 AND m.id < ?2 AND c.id = m.channel_id"
+                      " ORDER BY m.id DESC LIMIT ?3",
+    [SQL_MESSAGE] = "SELECT m.id, c.name, m.type, m.author, m.body"
+                    " FROM message_log AS m CROSS JOIN channel AS c"
+                    " WHERE m.id = ?1 AND c.id = m.channel_id",
+    [SQL_NEXT] = "SELECT id FROM message_log"
+                 " WHERE channel_id = ?1 AND id > ?2 AND id < ?3"
+                 " ORDER BY id LIMIT 1",
+    [SQL_PREVIOUS] = "SELECT id FROM message_log"
+                     " WHERE channel_id = ?1 AND id > ?2 AND id < ?3"
+                     " ORDER BY id DESC LIMIT 1",
+    /* Not by LIKE or GLOB: a name may contain what is special to them. */
+    [SQL_UNDER] = "SELECT id, name FROM channel"
+                  " WHERE name >= ?1 AND name < ?2"
+                  " AND EXISTS (SELECT 1 FROM message_log"
+                  " WHERE channel_id = channel.id) ORDER BY name LIMIT ?3",
     [SQL_RECENT] = "SELECT id FROM message_log"
                    " ORDER BY id DESC LIMIT 1 OFFSET ?1",
     [SQL_CHANNEL_ADD] = "INSERT INTO channel(name) VALUES(?1)",
@@ -240,7 +263,7 @@ apr_status_t comet_sqlite_prepare(comet_store_t *store)
     int i;
 
     for (i = 0; status == APR_SUCCESS && i < SQL_COUNT; i++) {
-        int code = sqlite3_prepare_v3(store->db, sql_text[i], -1,
+        int code = sqlite3_prepare_v3(store->db, comet_sqlite_text[i], -1,
                                       SQLITE_PREPARE_PERSISTENT,
                                       &store->statements[i], NULL);
 

@@ -38,7 +38,13 @@ typedef enum {
     SQL_REPLAY,
     SQL_FLOOR,
     SQL_READ,
+    SQL_READ_BACK,
     SQL_TAIL,
+    SQL_TAIL_BACK,
+    SQL_MESSAGE,
+    SQL_NEXT,
+    SQL_PREVIOUS,
+    SQL_UNDER,
     SQL_RECENT,
     SQL_CHANNEL_ADD,
     SQL_CHANNEL_DROP,
@@ -54,6 +60,8 @@ typedef enum {
     SQL_PAGES,
     SQL_COUNT
 } sql_e;
+
+extern const char *const comet_sqlite_text[SQL_COUNT];
 
 /** Which file it is; ino is 0 while unknown. */
 typedef struct file_id_t {
@@ -128,6 +136,44 @@ apr_status_t comet_sqlite_query(comet_store_t *store, sql_e which,
 /** Run SQL that is no statement of ours. */
 apr_status_t comet_sqlite_execute(comet_store_t *store, const char *sql);
 void comet_sqlite_roll_back(comet_store_t *store);
+
+/* Walks over a selection's messages, by timestamp */
+
+/**
+ * Called for each message.
+ * @param row  timestamp, channel, type, author, body; NULL: not wanted
+ * @return APR_SUCCESS; APR_EOF ends the walk; else it fails
+ */
+typedef apr_status_t comet_sqlite_visit_cb(void *baton, comet_timestamp_t id,
+                                           sqlite3_stmt *row);
+
+typedef struct comet_sqlite_walk_t {
+    const comet_selection_t *selection;
+    comet_timestamp_t after, before; /* what lies between; moved by the walk */
+    int backwards; /* newest first */
+    int ids_only; /* no rows are wanted */
+    apr_size_t left; /* how many to visit at most */
+    comet_sqlite_visit_cb *visit;
+    void *baton;
+} comet_sqlite_walk_t;
+
+/** Visit a selection's messages, those of channels under its prefixes too. */
+apr_status_t comet_sqlite_walk(comet_store_t *store, comet_sqlite_walk_t *walk);
+
+/**
+ * Bind the bounds of the names that begin with a prefix.
+ * @param room  for the upper bound: as long as the longest name; must live
+ *              until the statement is reset
+ */
+void comet_sqlite_bind_prefix(comet_store_t *store, sql_e which,
+                              comet_text_t prefix, char *room);
+
+/** The text of a column, by length: a program that turns the checks off can
+ * store any byte. */
+comet_text_t comet_sqlite_column(sqlite3_stmt *row, int index);
+
+/** The message in a row. @return NULL: no memory */
+comet_message_t *comet_sqlite_message(sqlite3_stmt *row);
 
 /* Files and transactions */
 
