@@ -1,0 +1,542 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The manual's recipes: each fragment is taken out of the page and tried."""
+
+import base64
+import html.parser
+import json
+import os
+import re
+import ssl
+import socket
+import subprocess
+
+import pytest
+
+from http_client import Raw, one_request
+from httpd_env import (REPO, SLOW, Httpd, free_port, is_root, self_signed,
+                       sqlite, wait_until)
+
+RECIPES = os.path.join(REPO, "htdocs", "manual", "recipes.html")
+NGINX = os.environ.get("COMET_NGINX", "/usr/sbin/nginx")
+STORE = 'CometStore "sqlite:{data}/comet.db"\n'
+HARNESS = {"filter", "rewrite", "setenvif", "headers"}      # always loaded
+
+
+class Fragment:
+    """One <pre data-lang=…> of the page."""
+
+    def __init__(self, recipe, attributes):
+        self.recipe, self.text = recipe, ""
+        self.name = attributes.get("id")
+        self.lang = attributes["data-lang"]
+        self.role = attributes.get("data-role")
+        self.modules = tuple(m for m in
+                             attributes.get("data-modules", "").split()
+                             if m not in HARNESS)
+        self.needs = attributes.get("data-needs", "").split()
+        self.mpm = attributes.get("data-mpm")
+        self.tried = attributes.get("data-try") != "no"
+
+    def __repr__(self):
+        return "%s-%s" % (self.recipe, self.name or self.role or self.lang)
+
+
+class Page(html.parser.HTMLParser):
+    """Collects recipes and fragments."""
+
+    def __init__(self):
+        super().__init__()
+        self.recipes, self.fragments = [], []
+        self.part, self.open = None, None
+
+    def handle_starttag(self, tag, attrs):
+        attributes = dict(attrs)
+        if "recipe" in attributes.get("class", "").split():
+            self.recipes.append(attributes["id"])
+            self.part = attributes["id"]
+        elif "pitfall" in attributes.get("class", "").split():
+            self.part = attributes["id"]
+        elif tag == "pre":
+            self.open = Fragment(self.part, attributes)
+            self.fragments.append(self.open)
+
+    def handle_endtag(self, tag):
+        if tag == "pre":
+            self.open = None
+
+    def handle_data(self, data):
+        if self.open:
+            self.open.text += data
+
+
+def read_page():
+    page = Page()
+    with open(RECIPES, encoding="utf-8") as file:
+        page.feed(file.read())
+    return page
+
+
+PAGE = read_page()
+
+
+def fragments(lang):
+    return [f for f in PAGE.fragments if f.lang == lang]
+
+
+def fragment(name, lang="httpd", role=None):
+    """The one fragment of a recipe or pitfall, or of an id."""
+    found = [f for f in PAGE.fragments
+             if f.name == name or (f.recipe == name and f.lang == lang
+                                   and f.role == role and not f.name)]
+    assert len(found) == 1, (name, lang, found)
+    return found[0]
+
+
+def local(text, server, backend=None):
+    """A fragment's text for this machine and this server."""
+    for there, here in (
+            ("/var/lib/apache2/comet", server.data),
+            ("/var/backups", server.root),
+            ("/etc/apache2", server.root + "/conf"),
+            ("/etc/ssl/certs/push.pem", server.root + "/conf/cert.pem"),
+            ("/etc/ssl/private/push.key", server.root + "/conf/key.pem"),
+            ("Listen 127.0.0.1:8081\n", ""),
+            ("127.0.0.1:8081", "127.0.0.1:%s" % (backend or server.port)),
+            ("*:443>", "127.0.0.1:%s>" % server.tls_port),
+            ("*:80>", "127.0.0.1:%d>" % server.port),
+            ("http://localhost", "http://127.0.0.1:%d" % server.port)):
+        text = text.replace(there, here)
+    return text
+
+
+def complete(text):
+    """A fragment with what the recipe before it has said already."""
+    if "CometStore" not in text:
+        text = STORE + text
+    if "CometEndpoint" not in text and "ProxyPass" not in text:
+        text = "CometEndpoint /comet\n" + text
+    return text
+
+
+def prepare(server, needs):
+    if "passwd" in needs:
+        for name in ("passwd", "comet.htpasswd"):
+            with open(server.root + "/conf/" + name, "w",
+                      encoding="utf-8") as out:
+                for user in ("anna", "bert"):       # password: secret
+                    out.write(user + ":{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ=\n")
+    if "tls" in needs:
+        self_signed(server.root + "/conf")
+
+
+@pytest.fixture
+def serve(make_server):
+    """Start a server with a fragment."""
+    def make(name, role=None, more="", backend=None, **kwargs):
+        part = fragment(name, role=role)
+        given = dict(comet="status", modules=part.modules, start=False)
+        given.update(kwargs)
+        given["modules"] = tuple(part.modules) + tuple(
+            kwargs.get("modules", ()))
+        if part.mpm:
+            given["mpm"] = part.mpm
+        server = make_server(**given)
+        if "tls" in part.needs:
+            server.tls_port = free_port()
+        prepare(server, part.needs)
+        server.conf = local(complete(part.text) + more, server, backend)
+        return server.start()
+    return make
+
+
+def auth(name):
+    token = base64.b64encode(("%s:secret" % name).encode()).decode()
+    return {"Authorization": "Basic " + token}
+
+
+def post(server, target, body=b"x", headers=None):
+    return server.request("POST", target, body,
+                          {"Content-Type": "text/plain", **(headers or {})})
+
+
+def bodies(answer):
+    assert answer.status == 200, answer
+    return [m["body"] for m in answer.json()["messages"]]
+
+
+def read_until(stream, mark):
+    """What a stream brings, until `mark` is in it."""
+    text = ""
+    while mark not in text:
+        data = stream.chunk()
+        assert data, "ended after %r" % text
+        text += data.decode()
+    return text
+
+
+def run(command, server, text=None, code=0, **kwargs):
+    done = subprocess.run(command, input=text, text=True, timeout=60 * SLOW,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                          cwd=server.root, check=False, **kwargs)
+    assert done.returncode == code, done.stdout
+    return done.stdout
+
+
+def run_shell(part, server, *arguments, text=None):
+    return run(["sh", "-eu", "-c", local(part.text, server), "sh",
+                *arguments], server, text)
+
+
+# -- all of them ------------------------------------------------------------
+
+@pytest.fixture(scope="module")
+def testers():
+    """Servers that are never started, by their modules."""
+    made = {}
+
+    def get(part):
+        key = (part.modules, part.mpm)
+        if key not in made:
+            made[key] = Httpd(comet="load", modules=part.modules,
+                              mpm=part.mpm)
+            made[key].tls_port = free_port()
+            made[key].mpm_conf = "" if part.role == "mpm" else None
+        return made[key]
+    yield get
+    for server in made.values():
+        assert not server.close()
+
+
+@pytest.mark.parametrize("part", fragments("httpd"), ids=repr)
+def test_390_01_configuration(testers, part):
+    """httpd -t accepts every fragment of a configuration."""
+    server = testers(part)
+    prepare(server, part.needs)
+    code, text = server.configtest(local(complete(part.text), server))
+    assert code == 0, text
+    assert "Syntax OK" in text and "warn" not in text, text
+
+
+def test_390_02_no_recipe_is_forgotten():
+    """There are recipes, each with fragments; every language is tried."""
+    assert len(PAGE.recipes) >= 12, PAGE.recipes
+    assert len(fragments("httpd")) >= 14
+    tried = {"httpd", "php", "sh", "js", "nginx", "htaccess", "crontab",
+             "ini"}
+    assert {f.lang for f in PAGE.fragments} <= tried
+    with open(__file__, encoding="utf-8") as file:
+        text = file.read()
+    for part in PAGE.fragments:
+        name = part.name or part.recipe
+        assert '"%s"' % name in text, "no test tries %s" % name
+
+
+@pytest.mark.parametrize("part", fragments("php") + fragments("sh"), ids=repr)
+def test_390_03_syntax(part, tmp_path):
+    """PHP and shell have no error of syntax."""
+    path = tmp_path / "fragment"
+    path.write_text(part.text, encoding="utf-8")
+    command = {"php": ["php", "-l"], "sh": ["sh", "-n"]}[part.lang]
+    done = subprocess.run(command + [str(path)], stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, timeout=30 * SLOW,
+                          check=False)
+    assert done.returncode == 0, done.stdout
+
+
+# -- one by one -------------------------------------------------------------
+
+def test_390_10_php(serve, tmp_path):
+    """A row by PDO and a POST, the POST repeated: two messages."""
+    server = serve("php")
+    for name in ("php-pdo", "php-post", "php-post"):
+        path = tmp_path / (name + ".php")
+        path.write_text(local(fragment(name).text, server),
+                        encoding="utf-8")
+        run(["php", str(path)], server)
+    got = server.get("/comet/orders?since=0&wait=0").json()["messages"]
+    assert [(m["type"], m["author"], json.loads(m["body"])) for m in got] \
+        == [("shipped", author, {"id": 4711, "parcel": "«1 of 2»"})
+            for author in ("shop", None)]
+
+
+def test_390_11_cron(serve):
+    """The script publishes what it is fed, whatever is quoted in it."""
+    server = serve("php")
+    text = "it's 42% full\n\"quoted\"; DROP TABLE message;--"
+    run_shell(fragment("cron-script"), server, "ops/it's", text=text + "\n")
+    assert bodies(server.get("/comet/ops/it%27s?since=0&wait=0")) == [text]
+    assert fragment("cron", "crontab").text.split()[5:7] == ["deploy", "df"]
+
+
+def test_390_12_dashboard(serve):
+    """A batch by curl reaches a stream of a pattern; each message names
+    its channel."""
+    server = serve("dashboard")
+    post(server, "/comet/load/web1", b"0")
+    with server.raw() as stream:
+        stream.request("GET", "/comet?channel=alarm&channel=load/*&since=0",
+                       {"Accept": "text/event-stream"})
+        assert stream.head() == 200
+        run_shell(fragment("dashboard-batch"), server)
+        text = read_until(stream, "1.07")
+    seen = [json.loads(x[5:]) for x in text.splitlines()
+            if x.startswith("data:")]
+    assert [(x["channel"], x["body"]) for x in seen][:2] \
+        == [("load/web1", "0"), ("load/web1", "0.42")]
+    answer = server.get("/comet?channel=load/*&since=0&wait=0")
+    assert bodies(answer) == ["0", "0.42", "1.07"]
+    too_many = "&".join("channel=c%d" % i for i in range(100))
+    assert server.get("/comet?wait=0&" + too_many).status == 200
+
+
+def test_390_13_private(serve):
+    """A user's channel is hers alone, by whatever detour."""
+    server = serve("private", more="""
+        <Location "/comet">
+          CometMulti on
+        </Location>""")
+    sqlite(server.db, "INSERT INTO message(channel, body) "
+           "VALUES('user/anna', 'for anna'), ('user/bert', 'for bert');")
+    url = "/comet/user/anna?since=0&wait=0"
+    assert bodies(server.get(url, auth("anna"))) == ["for anna"]
+    assert server.get(url).status == 401
+    assert server.get(url, auth("bert")).status in (401, 403)
+    assert post(server, "/comet/user/anna", headers=auth("anna")).status \
+        == 403
+    for detour in ("channel=user/*", "channel=*", "channel=user/bert",
+                   "channel=user/anna&channel=user/bert"):
+        assert server.get("/comet?since=0&wait=0&" + detour,
+                          auth("anna")).status in (401, 403), detour
+    for path in ("/comet/user", "/comet/user/", "/comet/user/anna/x",
+                 "/comet/user//anna", "/comet/user/%2fanna"):
+        assert server.get(path + "?since=0&wait=0",
+                          auth("bert")).status in (400, 401, 403, 404), path
+
+
+def check_proxied(backend, port):
+    """What must work through a proxy."""
+    with Raw(port, timeout=15 * SLOW) as poll, \
+            Raw(port, timeout=15 * SLOW) as stream:
+        poll.request("GET", "/comet/news?since=0")
+        stream.request("GET", "/comet/news?since=0",
+                       {"Accept": "text/event-stream"})
+        assert stream.head() == 200
+        backend.wait_waiting(2)
+        answer = post(backend, "/comet/news", b"through",
+                      {"X-Forwarded-For": "192.0.2.7"})
+        assert answer.status == 201, answer
+        assert poll.head() == 200
+        assert [m["body"] for m in json.loads(poll.body())["messages"]] \
+            == ["through"]
+        read_until(stream, "data: through\n")
+    # a client of the proxy is not the proxy
+    body = {"Content-Type": "text/plain"}
+    assert one_request(port, "POST", "/comet/news", b"x", body).status == 403
+    # the cross-site check sees the Host that the browser sees
+    own = "http://localhost:%d" % port
+    body["X-Forwarded-For"] = "192.0.2.7"
+    answer = one_request(port, "POST", "/comet/news", b"x",
+                         {**body, "Origin": own})
+    assert answer.status == 403 and b"site" not in answer.body, answer
+    backend.wait_waiting(0)
+
+
+def test_390_14_proxy(serve):
+    """httpd before httpd: nothing is held back, addresses are the
+    clients', Host is the site's."""
+    backend = serve("proxy", "backend")
+    front = serve("proxy", "front", backend=backend.port, comet="",
+                  threads=25)
+    check_proxied(backend, front.port)
+    answer = post(backend, "/comet/news", b"x",
+                  {"X-Forwarded-For": "192.0.2.7",
+                   "Origin": "http://localhost:%d" % backend.port})
+    assert answer.status == 201, answer
+
+
+@pytest.mark.skipif(not os.path.exists(NGINX), reason="no nginx here")
+def test_390_15_nginx(serve, tmp_path):
+    """The same with nginx in front."""
+    backend = serve("proxy", "backend")
+    port = free_port()
+    path = tmp_path / "nginx.conf"
+    path.write_text("""
+      daemon off; pid %(root)s/nginx.pid; error_log stderr;
+      %(user)s
+      events {}
+      http {
+        access_log off; client_body_temp_path %(root)s/body;
+        proxy_temp_path %(root)s/proxy; fastcgi_temp_path %(root)s/fcgi;
+        uwsgi_temp_path %(root)s/uwsgi; scgi_temp_path %(root)s/scgi;
+        server { listen 127.0.0.1:%(port)d;
+        %(fragment)s }
+      }""" % {"root": tmp_path, "port": port,
+              "user": "user root;" if is_root() else "",
+              "fragment": local(fragment("proxy", "nginx").text, backend)})
+    proxy = subprocess.Popen([NGINX, "-p", str(tmp_path), "-c", str(path)],
+                             stdin=subprocess.DEVNULL)
+    try:
+        def up():
+            with socket.socket() as sock:
+                return sock.connect_ex(("127.0.0.1", port)) == 0
+        wait_until(up, 10, "nginx")
+        check_proxied(backend, port)
+    finally:
+        proxy.terminate()
+        proxy.wait(10)
+
+
+def test_390_16_tls(serve):
+    """The virtual host speaks HTTP/1.1 only, whatever else does not, and
+    lets the site's pages read."""
+    server = serve("tls", more="""
+        Protocols h2 http/1.1
+        Listen 127.0.0.1:{tls_port}
+        """)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.set_alpn_protocols(["h2", "http/1.1"])
+    with socket.create_connection(("127.0.0.1", server.tls_port)) as sock, \
+            context.wrap_socket(sock, server_hostname="push.example.org") \
+            as tls:
+        assert tls.selected_alpn_protocol() == "http/1.1"
+    origin = "https://www.example.org"
+    for origin, allowed in ((origin, origin),
+                            ("https://evil.example", None)):
+        answer = server.request("GET", "/comet/news?since=0&wait=0", None,
+                                {"Origin": origin}, tls=True)
+        assert answer.status == 200, answer
+        assert answer.header("access-control-allow-origin") == allowed
+        assert answer.header("access-control-allow-credentials") \
+            == ("true" if allowed else None)
+
+
+def test_390_17_wordpress(serve):
+    """A front controller and a folder of that name see nothing of it."""
+    server = serve("wordpress", more='\nCometReplay 5\n')
+    server.write(".htaccess", fragment("wordpress", "htaccess").text)
+    server.write("index.php", "the front controller")
+    server.write("comet/index.html", "a folder")
+    sqlite(server.db,
+           "INSERT INTO message(channel, body) VALUES('blog', 'x');")
+    assert server.get("/some/post").body == b"the front controller"
+    assert bodies(server.get("/comet/blog?wait=0")) == ["x"]
+    assert post(server, "/comet/blog").status == 403
+
+
+def test_390_18_rewrite(serve):
+    """A path of one's own, by [PT]."""
+    server = serve("rewrite")
+    post(server, "/comet/blog/news", b"x")
+    assert bodies(server.get("/live/news?since=0&wait=0")) == ["x"]
+
+
+@pytest.mark.event
+def test_390_19_fpm(serve):
+    """With php-fpm's handler clients wait on the event MPM."""
+    server = serve("fpm")
+    with server.raw() as poll:
+        poll.request("GET", "/comet/news?since=0")
+        server.wait_waiting(1)
+        assert server.status()["blocked"] == 0
+        post(server, "/comet/news", b"x")
+        assert poll.head() == 200
+        poll.body()
+
+
+def words(text):
+    """{directive: value} of lines of a configuration."""
+    return dict(line.split(None, 1) for line in text.splitlines()
+                if re.match(r"\s*[A-Z]\w+\s+\S", line))
+
+
+@pytest.mark.event
+def test_390_20_sizing(serve):
+    """The numbers are those of conf/tuned.conf, and are held without a
+    warning."""
+    with open(os.path.join(REPO, "conf", "tuned.conf"),
+              encoding="utf-8") as file:
+        tuned = words(file.read())
+    assert words(fragment("sizing", role="mpm").text) == tuned
+    server = serve("sizing", "mpm", mpm_conf="")
+    wait_until(lambda: "resuming normal" in server.error_log(), 5, "the log")
+    assert server.status()["children"] == 1
+    assert not re.search(r"\[comet:(warn|error|crit)", server.error_log()), \
+        server.error_log()
+
+
+def test_390_21_upkeep(serve):
+    """Looked at, moderated and backed up while httpd runs."""
+    server = serve("php", more="\nCometReplay 5\n")
+    sqlite(server.db, "INSERT INTO message(channel, author, body) VALUES"
+           "('chat', 'spammer', 'buy'), ('chat', 'anna', 'hello');")
+    shown = run_shell(fragment("moderate"), server)
+    assert "buy" in shown and "hello" in shown
+    assert bodies(server.get("/comet/chat?since=0&wait=0")) == ["hello"]
+    assert run_shell(fragment("backup"), server).split() == ["ok"]
+    assert sqlite(server.root + "/comet.db", "SELECT body FROM message;") \
+        == [["hello"]]
+    assert "upkeep" in PAGE.recipes     # (its restore is not for a test)
+
+
+def test_390_22_migrating(serve):
+    """nchan's addresses go on, by mod_rewrite."""
+    server = serve("nchan")
+    assert "migrating" in PAGE.recipes
+    assert post(server, "/pub?id=news", b"x").status == 201
+    assert bodies(server.get("/sub?id=news&since=0&wait=0")) == ["x"]
+    assert bodies(server.get("/comet/news?since=0&wait=0")) == ["x"]
+
+
+def test_390_30_require_any(serve):
+    """<RequireAll>: readers need a password, and only anna publishes."""
+    server = serve("require-any")
+    url = "/comet/team?since=0&wait=0"
+    assert server.get(url).status == 401
+    assert server.get(url, auth("bert")).status == 200
+    assert post(server, "/comet/team", headers=auth("bert")).status \
+        in (401, 403)
+    assert post(server, "/comet/team", headers=auth("anna")).status == 201
+
+
+def test_390_31_require_not(serve):
+    """Readers get in; publishers are judged by the expression."""
+    server = serve("require-not", modules=("remoteip",), more="""
+        RemoteIPHeader X-Forwarded-For
+        RemoteIPInternalProxy 127.0.0.1""")
+    for address, status in (("10.1.2.3", 403), ("192.0.2.1", 201)):
+        where = {"X-Forwarded-For": address}
+        assert server.get("/comet/news?wait=0", where).status == 200
+        assert post(server, "/comet/news", headers=where).status == status
+
+
+def test_390_32_log_time(serve):
+    """The location without IdentityCheck serves."""
+    assert post(serve("log-time"), "/comet/x").status == 201
+
+
+@pytest.mark.event
+def test_390_33_filters(serve):
+    """Without the site's filter a client waits without a thread."""
+    server = serve("filters")
+    with server.raw() as poll:
+        poll.request("GET", "/comet/news?since=0")
+        server.wait_waiting(1)
+        assert server.status()["blocked"] == 0
+        post(server, "/comet/news", b"x")
+        assert poll.head() == 200
+        poll.body()
+
+
+# -- pages ------------------------------------------------------------------
+
+@pytest.mark.parametrize("part", fragments("js"), ids=repr)
+def test_390_40_scripts(part):
+    """Scripts name only what the recipes serve ("php", "dashboard",
+    "tls")."""
+    urls = re.findall(r"'(?:https://push\.example\.org)?(/comet[^']*)'",
+                      part.text)
+    assert urls, part.text
+    for url in urls:
+        assert re.fullmatch(r"/comet(/[\w/]+|\?[\w/&=*]+|-js/comet\.js)?",
+                            url), url

@@ -1,0 +1,295 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Guards that compare htdocs/manual/index.html with the code."""
+
+import html
+import os
+import re
+
+PAGE = "htdocs/manual/index.html"
+HTTPD_H = "/usr/include/apache2/httpd.h"
+CONTEXTS = {"IN_SERVER": "server config, virtual host",
+            "IN_LOCATION": "server config, virtual host, location"}
+# What a number means where a directive's value is not that number.
+WORDS = {"CometSync": {"1": "full", "0": "normal"},
+         "CometRetain": {"0": "all"},
+         "CometMaxSubscribers": {"0": None}}
+UNITS = {"sec": "s", "msec": "ms"}
+
+# What the fields of CORS answers are made of, and what httpd itself reads.
+BY_HTTPD = {"request": {"If-None-Match"}, "response": {"ETag"}}
+# Read or set for reasons of their own, which are no part of the interface.
+INTERNAL = {"request": {"Range", "Cookie", "Referer", "Accept-Language",
+                        "Sec-Fetch-Dest", "Sec-Fetch-User"},
+            "response": set()}
+
+
+class Manual:
+    """The page, and the code it tells of."""
+
+    def __init__(self, read, glue, core):
+        self.read, self.glue, self.core = read, glue, core
+        self.page = read(PAGE)
+        self.glue_code = "\n".join(uncommented(read(p)) for p in glue)
+        self.code = self.glue_code + "\n".join(uncommented(read(p))
+                                               for p in core)
+
+    # -- the page -----------------------------------------------------------
+
+    def marked(self, attribute):
+        """The values of data-ATTRIBUTE in the page."""
+        return re.findall(r'data-%s="([^"]+)"' % attribute, self.page)
+
+    def boxes(self):
+        """{directive: {row: text}} of the page."""
+        found = {}
+        for name, body in re.findall(
+                r'<section class="directive" id="(comet\w+)">(.*?)</section>',
+                self.page, re.S):
+            rows = re.findall(r'<th scope="row">([^<]+)</th><td>(.*?)</td>',
+                              body, re.S)
+            title = re.search(r'<h3><a href="#%s">(\w+)<' % name, body)
+            found[title.group(1) if title else name] = {
+                key: plain(value) for key, value in rows}
+        return found
+
+    # -- the code -----------------------------------------------------------
+
+    def table(self):
+        """{directive: (setter, context, macro)} of the table."""
+        return {name: (setter, context, macro)
+                for macro, name, setter, context in re.findall(
+                    r'AP_INIT_(\w+)\(\s*"(Comet\w+)",\s*(\w+),\s*[^,]+,'
+                    r'\s*(\w+),', self.code)}
+
+    def fields(self):
+        """{field: default} of the X-macro lists."""
+        found = {}
+        for body in re.findall(r"#define MOD_COMET_\w+_FIELDS\(X\)"
+                               r"((?:.*\\\n)*.*)", self.code):
+            found.update((name, value.strip()) for name, value in re.findall(
+                r"\bX\((\w+),((?:[^()]|\([^()]*(?:\([^()]*\))?[^()]*\))*)\)",
+                body))
+        return found
+
+    def function(self, name):
+        """The body of a function, and of those it calls by a set_ name."""
+        match = re.search(r"\b%s\([^;{]*\)\n\{\n(.*?)\n\}" % name, self.code,
+                          re.S)
+        body = match.group(1) if match else ""
+        for other in set(re.findall(r"\b(set_\w+_one)\(", body)) - {name}:
+            body += self.function(other)
+        return body
+
+    def default(self, name):
+        """What a directive is without being said, as it would be written;
+        None: no value says that.  LookupError: not found."""
+        setter, _, macro = self.table()[name]
+        fields = self.fields()
+        used = [field for field in re.findall(r"->(\w+)",
+                                              self.function(setter))
+                if field in fields]
+        if not used:
+            raise LookupError("no field of the lists in %s()" % setter)
+        value = fields[used[0]]
+        if name in WORDS and value in WORDS[name]:
+            return WORDS[name][value]
+        if macro == "FLAG":
+            return {"1": "on", "0": "off"}[value]
+        match = re.fullmatch(r"apr_time_from_(sec|msec)\((\d+)\)", value)
+        if match:
+            return match.group(2) + UNITS[match.group(1)]
+        return value.strip('"')
+
+
+def uncommented(text):
+    """C without its comments; strings stay."""
+    return re.sub(r'("(?:\\.|[^"\\\n])*")|/\*.*?\*/|//[^\n]*',
+                  lambda match: match.group(1) or " ", text, flags=re.S)
+
+
+def plain(markup):
+    """The text of a piece of HTML."""
+    return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", markup)).split())
+
+
+def differences(what, code, page):
+    """What is in one and not in the other."""
+    return (["%s: %s is not in the code" % (what, name)
+             for name in sorted(set(page) - set(code))]
+            + ["%s: %s is not in %s" % (what, name, PAGE)
+               for name in sorted(set(code) - set(page))]
+            + ["%s: %s is twice in %s" % (what, name, PAGE)
+               for name in sorted(set(page)) if list(page).count(name) > 1])
+
+
+def directives(manual):
+    """the manual has each directive, its context and its default"""
+    table, boxes = manual.table(), manual.boxes()
+    wrong = differences("directive", list(table), list(boxes))
+    rows = ("Description", "Syntax", "Context", "Status", "Module", "Example")
+    for name in sorted(set(table) & set(boxes)):
+        box = boxes[name]
+        wrong += ["%s: no row %s" % (name, row) for row in rows
+                  if not box.get(row)]
+        context = CONTEXTS.get(table[name][1])
+        if box.get("Context") != context:
+            wrong.append("%s: context %r, in the code %r"
+                         % (name, box.get("Context"), context))
+        if not box.get("Syntax", "").startswith(name):
+            wrong.append("%s: syntax %r" % (name, box.get("Syntax")))
+        wrong += wrong_default(manual, name, box)
+        link = '<li><a href="#%s">%s</a>' % (name.lower(), name)
+        if link not in manual.page:
+            wrong.append("%s: not in the list of directives" % name)
+    return len(table), 14, wrong
+
+
+def wrong_default(manual, name, box):
+    """[] or what is wrong with a box's Default row."""
+    if table_has_no_default(manual, name):
+        expected = None
+    else:
+        try:
+            expected = manual.default(name)
+        except (LookupError, KeyError) as err:
+            return ["%s: default: %s" % (name, err)]
+    if expected is not None:
+        expected = "%s %s" % (name, expected)
+    if box.get("Default") == expected:
+        return []
+    return ["%s: default %r, in the code %r"
+            % (name, box.get("Default"), expected)]
+
+
+def table_has_no_default(manual, name):
+    """What is not there unless it is said: the mappings, the database."""
+    body = manual.function(manual.table()[name][0])
+    return "add_mapping(" in body or "store_path" in body
+
+
+def parameters(manual):
+    """the manual has each parameter that is parsed, and no other"""
+    names = set()
+    for path in manual.glue:
+        if os.path.basename(path).startswith("mod_comet_status"):
+            continue
+        names.update(re.findall(
+            r'\b(?:comet_params_get|comet_params_next|parse_\w+)\('
+            r'[^;"]*?"(\w+)"', manual.read(path)))
+    return len(names), 7, differences("parameter", names,
+                                      manual.marked("parameter"))
+
+
+def metrics(manual):
+    """the manual's counters are those of comet_metrics.def, word for word"""
+    code = {(name, kind.lower(), text) for kind, name, text in re.findall(
+        r'METRIC\((\w+), (\w+),\s*"([^"]*)"\)',
+        manual.read("mod_comet/comet_metrics.def"))}
+    page = {(name, kind, plain(text)) for name, kind, text in re.findall(
+        r'<tr data-metric="(\w+)">.*?<td>(\w+)</td><td>(.*?)</td>',
+        manual.page)}
+    return len(code), 17, differences(
+        "counter", [" | ".join(x) for x in code],
+        [" | ".join(x) for x in page])
+
+
+def statuses(manual):
+    """the manual has each status that the code answers, and no other"""
+    numbers = dict(re.findall(r"#define (HTTP_\w+)\s+(\d{3})\b",
+                              manual.read(HTTPD_H)))
+    code = {numbers[name] for name in re.findall(r"\bHTTP_[A-Z_]+\b",
+                                                 manual.glue_code)
+            if name in numbers}
+    return len(code), 11, differences("status", code,
+                                      manual.marked("status"))
+
+
+def headers(manual):
+    """the manual has each header that is read or set, and no other"""
+    glue = manual.glue_code
+    sets = re.findall(r'\b(?:apr_table_(?:setn?|mergen?|addn?)\(\s*'
+                      r'(?:\w+->)?(?:err_)?(?:headers_out|headers)|'
+                      r'set_header\(\s*\w+),\s*"([\w-]+)"', glue)
+    sets += re.findall(r'\{\s*"([A-Z][\w-]+)",\s*"[^"]*"\s*\}', glue)
+    reads = re.findall(r'\b(?:apr_table_get\(\s*\w+->headers_in|'
+                       r'header\(\s*\w+),\s*"([\w-]+)"', glue)
+    count, wrong = 0, []
+    for kind, names in (("request", set(reads)), ("response", set(sets))):
+        names -= INTERNAL[kind]
+        part = re.search(r'id="%s-header-list">(.*?)</table>' % kind,
+                         manual.page, re.S)
+        page = re.findall(r'data-header="([^"]+)"',
+                          part.group(1) if part else "")
+        count += len(names)
+        wrong += differences(kind + " header", names | BY_HTTPD[kind], page)
+    return count, 11, wrong
+
+
+def errors(manual):
+    """the errors that the manual quotes are those of the code"""
+    texts = []
+    for run in re.findall(r'"(?:\\.|[^"\\\n])*"(?:\s*(?:"(?:\\.|[^"\\\n])*"'
+                          r'|[A-Z][A-Z0-9_]*(?:\(\w+\))?))*', manual.code):
+        text = re.sub(r'%"\s*APR_\w+_FMT\s*"?', "%d", run)
+        text = re.sub(r'"\s*FORM\b\s*"?',
+                      "application/x-www-form-urlencoded", text)
+        text = re.sub(r'"\s*SIZES\((\w+)\)\s*"?', "%s", text)
+        texts.append(re.sub(r'"\s*"', "", text).strip('"'))
+    patterns = [re.compile(re.sub(r"%%|%[a-z]+", lambda m: "%" if m.group(0)
+                                  == "%%" else ".+", re.escape(text)
+                                  .replace("\\%", "%")), re.S)
+                for text in texts if re.search(r"[a-z]{3}", text)]
+    told = [plain(x) for x in re.findall(r'<code class="error">(.*?)</code>',
+                                         manual.page, re.S)]
+    wrong = ["error not in the code: " + text for text in told
+             if not any(pattern.fullmatch(part) for pattern in patterns
+                        for part in pieces(text))]
+    return len(told), 8, wrong
+
+
+def pieces(text):
+    """An error, and the halves it may be put together from; `…` stands for
+    anything."""
+    yield text.replace("…", "x")
+    yield text.partition(": ")[2] or text
+    yield text.partition(": ")[0]
+
+
+def columns(manual):
+    """the manual has the columns of the view message, in order"""
+    schema = "\n".join(manual.read("sql/" + name) for name in
+                       sorted(os.listdir("sql")) if name.endswith(".sql"))
+    views = re.findall(r"CREATE VIEW message\(([^)]*)\)", schema)
+    code = [name.strip() for name in views[-1].split(",")] if views else []
+    page = manual.marked("column")
+    wrong = [] if code == page else ["columns: %s, in sql/ %s"
+                                     % (page, code)]
+    return len(code), 5, wrong
+
+
+def anchors(manual):
+    """the links within the manual lead somewhere"""
+    folder = os.path.dirname(PAGE)
+    count, wrong = 0, []
+    for name in ("index.html", "recipes.html"):
+        text = manual.read(os.path.join(folder, name))
+        for target in re.findall(r'href="([^":]*)"', text):
+            path, _, anchor = target.partition("#")
+            if path.split("?")[0].endswith("comet-status"):
+                continue        # the server's
+            count += 1
+            full = os.path.normpath(os.path.join(folder, path)) \
+                if path else os.path.join(folder, name)
+            if path.endswith("/"):
+                full = os.path.join(full, "index.html")
+            other = manual.read(full)
+            if not other and not os.path.exists(full):
+                wrong.append("%s: %s" % (name, target))
+            elif anchor and not re.search(r'\bid="%s"' % re.escape(anchor),
+                                          other):
+                wrong.append("%s: no %s" % (name, target))
+    return count, 60, wrong
+
+
+GUARDS = (directives, parameters, metrics, statuses, headers, errors, columns,
+          anchors)
