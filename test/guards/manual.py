@@ -12,7 +12,12 @@ CONTEXTS = {"IN_SERVER": "server config, virtual host",
 # What a number means where a directive's value is not that number.
 WORDS = {"CometSync": {"1": "full", "0": "normal"},
          "CometRetain": {"0": "all"},
-         "CometMaxSubscribers": {"0": None}}
+         "CometMaxSubscribers": {"0": None},
+         "CometMaxLifetime": {"MOD_COMET_UNSET": None},
+         "CometTransports": {"MOD_COMET_ALL_TRANSPORTS": "all"},
+         "CometAllowOrigin": {"NULL": "none"},
+         "CometLimitSubscribers": {"NULL": "off"},
+         "CometLimitPublish": {"NULL": "off"}}
 UNITS = {"sec": "s", "msec": "ms"}
 
 # What the fields of CORS answers are made of, and what httpd itself reads.
@@ -64,11 +69,15 @@ class Manual:
     def fields(self):
         """{field: default} of the X-macro lists."""
         found = {}
-        for body in re.findall(r"#define MOD_COMET_\w+_FIELDS\(X\)"
-                               r"((?:.*\\\n)*.*)", self.code):
-            found.update((name, value.strip()) for name, value in re.findall(
-                r"\bX\((\w+),((?:[^()]|\([^()]*(?:\([^()]*\))?[^()]*\))*)\)",
-                body))
+        for kind, body in re.findall(
+                r"#define MOD_COMET_\w+_(FIELDS|TEXTS|POINTERS)\(X\)"
+                r"((?:.*\\\n)*.*)", self.code):
+            for first, rest in re.findall(
+                    r"\bX\(([^,]+),((?:[^()]|\([^()]*\))*)\)", body):
+                if kind == "POINTERS":      # X(type, name)
+                    found[rest.strip()] = "NULL"
+                else:                       # X(name, default)
+                    found[first] = rest.strip()
         return found
 
     def function(self, name):
@@ -174,8 +183,11 @@ def parameters(manual):
         if os.path.basename(path).startswith("mod_comet_status"):
             continue
         names.update(re.findall(
-            r'\b(?:comet_params_get|comet_params_next|parse_\w+)\('
-            r'[^;"]*?"(\w+)"', manual.read(path)))
+            r'\b(?:comet_params_get|parse_\w+)\([^;"]*?"(\w+)"',
+            manual.read(path)))
+        for body in re.findall(r"\*const names\[\] = \{([^}]*)\}",
+                               manual.read(path)):
+            names.update(re.findall(r'"(\w+)"', body))
     return len(names), 7, differences("parameter", names,
                                       manual.marked("parameter"))
 

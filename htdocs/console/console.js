@@ -1,0 +1,268 @@
+// SPDX-License-Identifier: Apache-2.0
+// The console: one connection to any channels, their history, a publisher and
+// the counters.
+
+import { Comet } from '../mod-comet/comet.js';
+import { watchCounters } from './counters.js';
+import { makeNote, makeRow, showDuration } from './rows.js';
+import { publish, readHistory } from './server.js';
+
+const $ = (selector) => document.querySelector(selector);
+const endpoint = new URL($('main').dataset.endpoint, location);
+const ROWS_KEPT = 500;
+const LATENCIES_KEPT = 100;
+const WORDS = {
+    idle: 'Not subscribed',
+    connecting: 'Connecting…',
+    connected: 'Connected',
+    reconnecting: 'Reconnecting…',
+    offline: 'Ended',
+};
+
+/** Sets a text only where it changes: a screen reader repeats what is set. */
+function say(element, text) {
+    if (element.textContent !== text) {
+        element.textContent = text;
+    }
+}
+
+function showState(state, why = '') {
+    $('#status').dataset.state = state;
+    say($('#status .word'), WORDS[state]);
+    say($('#status .why'), why);
+    $('#stop').disabled = state === 'idle' || state === 'offline';
+}
+
+/** The channels of the form: names between commas or line ends. */
+function channelsOf(text) {
+    return [...new Set(text.split(',').map((name) => name.trim()))]
+        .filter(Boolean);
+}
+
+/* ---- live ---------------------------------------------------------------- */
+
+const live = $('#live');
+const rows = $('#live ol');
+let comet;
+let began;              // when the subscription began, in ms since 1970
+let count = 0;
+let latencies = [];
+let clock = { offsetMs: 0, tookMs: Infinity };
+let held;               // while paused: what came meanwhile
+
+const nowMs = () => performance.timeOrigin + performance.now();
+
+/** Keeps the end in view, unless the reader has scrolled away from it. */
+function append(...rowsToAdd) {
+    const atEnd = live.scrollHeight - live.scrollTop - live.clientHeight < 48;
+    rows.append(...rowsToAdd);
+    while (rows.childElementCount > ROWS_KEPT) {
+        rows.firstElementChild.remove();
+    }
+    $('#live-empty').hidden = rows.childElementCount > 0;
+    if (atEnd) {
+        live.scrollTop = live.scrollHeight;
+    }
+}
+
+function show(row) {
+    if (held) {
+        held.push(row);
+        held.splice(0, held.length - ROWS_KEPT);
+        say($('#pause'), `Go on (${held.length})`);
+    }
+    else {
+        append(row);
+    }
+}
+
+function showLatency() {
+    const sorted = latencies.toSorted((a, b) => a - b);
+    const put = (id, value) => {
+        $(id).textContent = value === undefined ? '–' : showDuration(value);
+    };
+    put('#latency-last', latencies.at(-1));
+    put('#latency-median', sorted[Math.floor(sorted.length / 2)]);
+    put('#latency-highest', sorted.at(-1));
+}
+
+function receive(message) {
+    const sent = message.timestamp / 1000;
+    const isNew = sent >= began + clock.offsetMs;
+    const latency = isNew ? nowMs() + clock.offsetMs - sent : undefined;
+    const row = makeRow(message, latency);
+    if (isNew) {
+        latencies.push(latency);
+        latencies.splice(0, latencies.length - LATENCIES_KEPT);
+        showLatency();
+    }
+    else {
+        say(row.querySelector('.latency'), 'stored');
+        row.querySelector('.latency').classList.add('stored');
+    }
+    $('#count').textContent = (++count).toLocaleString();
+    show(row);
+}
+
+function missed({ floor, reset }) {
+    show(makeNote(reset
+        ? 'The server has another history now.'
+        : `Messages before ${new Date((floor ?? 0) / 1000).toLocaleString()}`
+          + ' are no longer kept.'));
+}
+
+function subscribe() {
+    const channels = channelsOf($('#channels').value);
+    comet?.close();
+    const mine = comet = new Comet(endpoint, {
+        channels, transport: $('#transport').value, share: false,
+    });
+    const on = (type, act) => mine.addEventListener(type, (event) => {
+        if (mine === comet) {
+            act(event);
+        }
+    });
+    began = nowMs();
+    showState('connecting');
+    on('open', ({ transport }) => showState('connected',
+        { events: 'event stream', poll: 'long poll' }[transport] ?? transport));
+    on('error', ({ error }) => showState('reconnecting', error.message));
+    on('close', ({ error }) => showState('offline', error?.message));
+    on('message', ({ message }) => receive(message));
+    on('gap', missed);
+    if (location.hash.slice(1) !== encodeURI(channels.join(','))) {
+        history.replaceState(null, '', `#${encodeURI(channels.join(','))}`);
+    }
+}
+
+$('#subscribe').addEventListener('submit', (event) => {
+    event.preventDefault();
+    subscribe();
+});
+$('#stop').addEventListener('click', () => {
+    comet.close();
+    comet = undefined;
+    showState('idle');
+    $('#channels').focus();
+});
+$('#clear').addEventListener('click', () => {
+    rows.replaceChildren();
+    held &&= [];
+    latencies = [];
+    count = 0;
+    say($('#count'), '0');
+    showLatency();
+    $('#live-empty').hidden = false;
+});
+$('#pause').addEventListener('click', ({ currentTarget }) => {
+    const waiting = held ?? [];
+    held = held ? undefined : [];
+    append(...waiting);
+    currentTarget.setAttribute('aria-pressed', String(!!held));
+    say(currentTarget, held ? 'Go on' : 'Pause');
+});
+$('#aloud').addEventListener('change', ({ currentTarget }) => {
+    live.setAttribute('aria-live', currentTarget.checked ? 'polite' : 'off');
+});
+
+/* ---- publishing ---------------------------------------------------------- */
+
+/** The narrower the answer, the surer what it tells of the other clock. */
+function heedClock({ tookMs, offsetMs }) {
+    if (tookMs < clock.tookMs && Math.abs(offsetMs) > tookMs) {
+        clock = { offsetMs, tookMs };
+        say($('#offset'), `; the server’s clock is ${showDuration(Math.abs(offsetMs))} ${
+            offsetMs > 0 ? 'ahead' : 'behind'}, which is taken into account`);
+    }
+}
+
+$('#publish').addEventListener('submit', async (event) => {
+    event.preventDefault();
+    const outcome = $('#outcome');
+    const body = $('#body');
+    outcome.classList.remove('failed');
+    try {
+        const done = await publish(endpoint, {
+            channel: $('#channel').value.trim(),
+            type: $('#type').value.trim(),
+            body: body.value,
+        });
+        heedClock(done);
+        outcome.textContent = `Stored as ${done.timestamp} in ${
+            showDuration(done.tookMs)}.`;
+        body.value = '';
+    }
+    catch (error) {
+        outcome.classList.add('failed');
+        outcome.textContent = `Not stored. ${error.message}`;
+    }
+    body.focus();
+});
+$('#body').addEventListener('keydown', (event) => {
+    if (event.key === 'Enter' && (event.ctrlKey || event.metaKey)) {
+        event.preventDefault();
+        $('#publish').requestSubmit();
+    }
+});
+
+/* ---- history ------------------------------------------------------------- */
+
+let query;              // {channels, words, limit} of the pages shown
+let pages = [];         // `before` of this page and of those newer than it
+
+async function showPage() {
+    const { channels, ...rest } = query;
+    const list = $('#history ol');
+    const range = $('#range');
+    try {
+        const { messages } = await readHistory(
+            endpoint, channels, { before: pages.at(-1), ...rest });
+        list.replaceChildren(...messages.map((message) => makeRow(message)));
+        $('#history-empty').hidden = messages.length > 0;
+        say($('#history-empty'), 'There is nothing.');
+        $('#older').disabled = messages.length < rest.limit;
+        $('#older').dataset.before = messages[0]?.timestamp ?? '';
+        const first = messages[0] && new Date(messages[0].timestamp / 1000);
+        range.textContent = first
+            ? `${messages.length} messages, from ${first.toLocaleString()} on`
+            : 'No message.';
+        $('#history').scrollTop = $('#history').scrollHeight;
+    }
+    catch (error) {
+        range.textContent = error.message;
+    }
+    $('#newer').disabled = pages.length < 2;
+}
+
+$('#search').addEventListener('submit', (event) => {
+    event.preventDefault();
+    query = {
+        channels: channelsOf($('#channels').value),
+        words: $('#words').value.trim(),
+        limit: Number($('#limit').value),
+    };
+    pages = [undefined];
+    showPage();
+});
+$('#older').addEventListener('click', ({ currentTarget }) => {
+    pages.push(Number(currentTarget.dataset.before));
+    showPage();
+});
+$('#newer').addEventListener('click', () => {
+    pages.pop();
+    showPage();
+});
+
+/* ---- go ------------------------------------------------------------------ */
+
+if (location.hash.length > 1) {
+    try {
+        $('#channels').value = decodeURI(location.hash.slice(1));
+    }
+    catch {
+        // Not one of ours.
+    }
+}
+watchCounters($('#counters'), $('#counter'), $('#counters-note'),
+              new URL($('main').dataset.status, location));
+subscribe();

@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+// The server's counters: read every two seconds, each with what it has done
+// in the last two minutes.
+
+const EVERY_MS = 2000;
+const KEPT = 60;
+const GAUGES = new Set(['children', 'sending', 'blocked']);
+
+/** The counters of comet-status as [name, value, whether it only grows]. */
+function flatten(status) {
+    const rows = [];
+    for (const [name, value] of Object.entries(status)) {
+        if (name === 'waiting') {
+            for (const [transport, count] of Object.entries(value)) {
+                rows.push([`waiting ${transport}`, count, false]);
+            }
+        }
+        else if (typeof value === 'number') {
+            rows.push([name.replaceAll('_', ' '), value, !GAUGES.has(name)]);
+        }
+    }
+    return rows;
+}
+
+/** Points of a line from the left to the right, in a box of 60 by 20. */
+function points(values) {
+    const most = Math.max(1e-9, ...values);
+    return values.map((value, index) => {
+        const x = KEPT - values.length + index;
+        return `${x},${(18.5 - 17 * value / most).toFixed(2)}`;
+    }).join(' ');
+}
+
+class Counter {
+    values = [];        // of a gauge; of what only grows, the rate
+    #last;
+
+    constructor(box, name) {
+        this.box = box;
+        box.querySelector('dt').textContent = name;
+    }
+
+    show(value, grows, seconds) {
+        const rate = this.#last === undefined ? 0
+            : Math.max(0, value - this.#last) / seconds;
+        this.#last = value;
+        this.values.push(grows ? rate : value);
+        this.values.splice(0, this.values.length - KEPT);
+        this.box.querySelector('dd').textContent = value.toLocaleString();
+        this.box.title = grows ? `${rate.toFixed(1)} a second` : '';
+        this.box.querySelector('polyline')
+            .setAttribute('points', points(this.values));
+    }
+}
+
+/** Keeps a <dl> of counters up to date, as long as the page is seen. */
+export function watchCounters(list, template, note, url) {
+    const counters = new Map();
+    let before = performance.now();
+
+    function show(status) {
+        const now = performance.now();
+        for (const [name, value, grows] of flatten(status)) {
+            if (!counters.has(name)) {
+                const box = template.content.firstElementChild.cloneNode(true);
+                list.append(box);
+                counters.set(name, new Counter(box, name));
+            }
+            counters.get(name).show(value, grows, (now - before) / 1000);
+        }
+        before = now;
+    }
+
+    async function refresh() {
+        if (document.hidden) {
+            return;
+        }
+        const options = { cache: 'no-store', headers: { Accept: 'application/json' } };
+        const answer = await fetch(url, options).catch(() => null);
+        const status = answer?.ok && await answer.json().catch(() => null);
+        if (status) {
+            show(status);
+        }
+        else if (answer) {
+            clearInterval(timer);
+            note.textContent = 'This server keeps its counters to itself'
+                             + ' (see Require local).';
+        }
+        list.classList.toggle('stale', !status);
+    }
+
+    const timer = setInterval(refresh, EVERY_MS);
+    document.addEventListener('visibilitychange', refresh);
+    refresh();
+}
