@@ -57,6 +57,10 @@ static apr_status_t resolve_cursor(const request_rec *r, comet_store_t *store,
         comet_metrics_add(COMET_METRIC_resumed, 1);
         return APR_SUCCESS;
     }
+    if (ask->before) { /* backwards there is always a beginning */
+        ask->cursor = 0;
+        return APR_SUCCESS;
+    }
     status = comet_store_replay(store, ask->selection, mod_comet_replay(r),
                                 &ask->cursor, &any);
     if (status == APR_SUCCESS && (!any || mod_comet_replay(r) == 0)) {
@@ -81,15 +85,23 @@ static apr_status_t read_missed(const request_rec *r, comet_store_t *store,
         ask->seen = ask->cursor; /* the hub sends what it has missed */
         return status;
     }
-    if (status == APR_SUCCESS
-        && !comet_hub_recall(
-            mod_comet_child()->hub,
-            (apr_size_t)mod_comet_server_config(r->server)->store, state,
-            ask->cursor, &reading)) {
+    if (status == APR_SUCCESS && ask->before) {
+        status =
+            comet_store_page(store, ask->selection, ask->cursor, ask->before,
+                             ask->limit, comet_selection_take, &reading);
+    }
+    else if (status == APR_SUCCESS
+             && !comet_hub_recall(
+                 mod_comet_child()->hub,
+                 (apr_size_t)mod_comet_server_config(r->server)->store, state,
+                 ask->cursor, &reading)) {
         status = comet_store_read(store, ask->selection, ask->cursor,
                                   ask->limit, comet_selection_take, &reading);
     }
     ask->seen = state->last;
+    if (reading.outgrown) {
+        ask->hold = 0; /* it is to come back, and be judged for the new one */
+    }
     return status;
 }
 

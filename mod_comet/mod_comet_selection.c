@@ -10,6 +10,8 @@
 
 /* The most parameters `channel` of one request. */
 #define PARAMETERS_MAX 100
+/* The most channels that a wildcard stands for: each costs a sub-request. */
+#define EXPANSION_MAX 1000
 
 /* --- judging ---------------------------------------------------------------- */
 
@@ -74,8 +76,12 @@ static comet_text_t stored_name(const gathering_t *gathering, comet_text_t name)
         apr_pstrmemdup(gathering->r->pool, name.data, name.length), NULL));
 }
 
-/* @return DECLINED: go on */
-static int take(gathering_t *gathering, comet_text_t name,
+/*
+ * @param shown  what the client is told when it may not; the names that a
+ *               wildcard stands for are not its business then
+ * @return DECLINED: go on
+ */
+static int take(gathering_t *gathering, comet_text_t name, comet_text_t shown,
                 apr_array_header_t *list)
 {
     int status = mod_comet_selection_authorise(
@@ -83,10 +89,75 @@ static int take(gathering_t *gathering, comet_text_t name,
         &gathering->ask->authenticated);
 
     if (status != OK) {
-        return refuse(gathering->r, status, name);
+        return refuse(gathering->r, status, shown);
     }
     *(comet_text_t *)apr_array_push(list) = stored_name(gathering, name);
     return DECLINED;
+}
+
+/* --- wildcards -------------------------------------------------------------- */
+
+static int keep_name(void *baton, comet_text_t name)
+{
+    apr_array_header_t *list = baton;
+
+    *(comet_text_t *)apr_array_push(list) =
+        (comet_text_t){ apr_pstrmemdup(list->pool, name.data, name.length),
+                        name.length };
+    return 1;
+}
+
+/* The channels that exist under a prefix, as the store knows them. */
+static apr_status_t list_channels(const gathering_t *gathering,
+                                  comet_text_t prefix, apr_array_header_t *list)
+{
+    comet_readers_t *readers =
+        mod_comet_child()
+            ->stores[mod_comet_server_config(gathering->r->server)->store]
+            .readers;
+    comet_store_t *store;
+    apr_status_t status = comet_readers_take(readers, &store);
+
+    if (status == APR_SUCCESS) {
+        status = comet_store_channels(store, prefix, EXPANSION_MAX + 1,
+                                      keep_name, list);
+        comet_readers_return(readers, store, status);
+    }
+    return status;
+}
+
+/* A wildcard stands for the channels that exist, each judged for itself. */
+static int expand(gathering_t *gathering, comet_text_t prefix,
+                  comet_text_t wildcard)
+{
+    request_rec *r = gathering->r;
+    apr_size_t hidden = gathering->ask->format.hidden_bytes;
+    apr_array_header_t *found =
+        apr_array_make(r->pool, 16, sizeof(comet_text_t));
+    char buffer[200];
+    apr_status_t status =
+        list_channels(gathering, stored_name(gathering, prefix), found);
+    int rv = DECLINED, i;
+
+    if (status != APR_SUCCESS) {
+        return mod_comet_output_error(
+            r, HTTP_SERVICE_UNAVAILABLE, "the messages cannot be read: %s",
+            comet_strerror(status, buffer, sizeof(buffer)));
+    }
+    if (found->nelts > EXPANSION_MAX) {
+        return mod_comet_output_error(
+            r, HTTP_BAD_REQUEST,
+            "channel: the star stands for more than %d channels",
+            EXPANSION_MAX);
+    }
+    for (i = 0; i < found->nelts && rv == DECLINED; i++) {
+        comet_text_t name = APR_ARRAY_IDX(found, i, comet_text_t);
+
+        name.data += hidden;
+        name.length -= hidden;
+        rv = take(gathering, name, wildcard, gathering->names);
+    }
+    return rv;
 }
 
 /* "room/" and a star, or a star alone. */
@@ -98,9 +169,10 @@ static int is_wildcard(comet_text_t name)
 
 static int take_parameter(gathering_t *gathering, comet_text_t name)
 {
-    comet_text_t stem = name;
+    comet_text_t stem = name, said = name;
     int wildcard = is_wildcard(name);
     const char *wrong = NULL;
+    int rv;
 
     if (wildcard) {
         stem.length -= stem.length > 1 ? 2 : 1; /* the slash, too */
@@ -117,11 +189,12 @@ static int take_parameter(gathering_t *gathering, comet_text_t name)
         return mod_comet_output_error(gathering->r, HTTP_BAD_REQUEST,
                                       "channel: %s", wrong);
     }
-    if (wildcard) {
-        name.length--; /* the star */
+    if (!wildcard) {
+        return take(gathering, name, said, gathering->names);
     }
-    return take(gathering, name,
-                wildcard ? gathering->prefixes : gathering->names);
+    name.length--; /* the star */
+    rv = take(gathering, name, said, gathering->prefixes);
+    return rv == DECLINED ? expand(gathering, name, said) : rv;
 }
 
 static int take_parameters(gathering_t *gathering)
@@ -155,11 +228,12 @@ static apr_status_t unref_selection(void *selection)
 static int make(const gathering_t *gathering)
 {
     request_rec *r = gathering->r;
-    comet_selection_t *selection =
-        comet_selection_create((const comet_text_t *)gathering->names->elts,
-                               (apr_size_t)gathering->names->nelts,
-                               (const comet_text_t *)gathering->prefixes->elts,
-                               (apr_size_t)gathering->prefixes->nelts);
+    comet_selection_t *selection = comet_selection_create(
+        (const comet_text_t *)gathering->names->elts,
+        (apr_size_t)gathering->names->nelts,
+        (const comet_text_t *)gathering->prefixes->elts,
+        /* what was needs no watch for what will be */
+        gathering->ask->history ? 0 : (apr_size_t)gathering->prefixes->nelts);
 
     if (!selection) {
         return mod_comet_output_error(r, HTTP_SERVICE_UNAVAILABLE,
