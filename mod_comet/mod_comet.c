@@ -8,6 +8,7 @@
 #include "mod_comet_access.h"
 #include "mod_comet_child.h"
 #include "mod_comet_config.h"
+#include "mod_comet_cors.h"
 #include "mod_comet_handler.h"
 #include "mod_comet_park.h"
 #include "mod_comet_request.h"
@@ -32,6 +33,9 @@ static void register_hooks(apr_pool_t *p)
                            APR_HOOK_FIRST);
     ap_hook_map_to_storage(mod_comet_map_to_storage, NULL, NULL,
                            APR_HOOK_REALLY_FIRST);
+    /* with the location's settings, but before anybody is asked who he is */
+    ap_hook_header_parser(mod_comet_cors_parse_headers, NULL, NULL,
+                          APR_HOOK_REALLY_FIRST);
     ap_hook_type_checker(mod_comet_find_type, NULL, NULL,
                          APR_HOOK_REALLY_FIRST);
     ap_hook_insert_error_filter(mod_comet_insert_error_filter, NULL, NULL,

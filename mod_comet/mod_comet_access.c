@@ -6,6 +6,8 @@
 #include <apr_strings.h>
 #include <mod_auth.h>
 
+#include "mod_comet_cors.h"
+
 /* --- cross-site requests ------------------------------------------------------- */
 
 static const char *header(const request_rec *r, const char *name)
@@ -90,7 +92,7 @@ static int is_script(const request_rec *r)
 
 const char *mod_comet_refuse_publish(const request_rec *r)
 {
-    if (is_cross_site(r)) {
+    if (is_cross_site(r) && !mod_comet_cors_may_publish(r)) {
         return "a page of another site may not publish here";
     }
     if (r->method_number == M_GET && !is_script(r)) {

@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unixd.h>
 
+#include "mod_comet_limits.h"
 #include "mod_comet_mpm.h"
 #include "mod_comet_stores.h"
 
@@ -147,6 +148,10 @@ int mod_comet_post_config(apr_pool_t *pconf, apr_pool_t *plog,
     buses = apr_array_make(pconf, stores->nelts, sizeof(comet_bus_t *));
     mod_comet_capacity_query();
     status = retain_metrics(&parent.metrics);
+    if (status == APR_SUCCESS) {
+        status =
+            mod_comet_limits_create(mod_comet_capacity()->children_limit + 8);
+    }
     for (i = 0; i < stores->nelts && status == APR_SUCCESS; i++) {
         const char *path =
             APR_ARRAY_IDX(stores, i, comet_store_config_t *)->path;
@@ -297,6 +302,7 @@ void mod_comet_child_init(apr_pool_t *p, server_rec *s)
         return;
     }
     mod_comet_capacity_query();
+    mod_comet_limits_attach();
     config.deaf = is_deaf(comet_metrics_attach(parent.metrics));
     made = apr_pcalloc(p, sizeof(*made));
     made->stores = apr_pcalloc(p, parent.count * sizeof(*made->stores));

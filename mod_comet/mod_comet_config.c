@@ -8,6 +8,8 @@
 
 #include "comet_params.h"
 #include "comet_transport.h"
+#include "mod_comet_cors.h"
+#include "mod_comet_limits.h"
 
 #define UNSET MOD_COMET_UNSET
 #define STORE_SCHEME "sqlite:"
@@ -17,7 +19,7 @@
 #define CREATE(name, fallback) config->name = UNSET;
 #define MERGE(name, fallback) \
     config->name = add->name != UNSET ? add->name : base->name;
-#define MERGE_TEXT(name, fallback) \
+#define MERGE_POINTER(type, name, fallback) \
     config->name = add->name ? add->name : base->name;
 
 void *mod_comet_create_server(apr_pool_t *p, server_rec *s)
@@ -57,7 +59,7 @@ void *mod_comet_merge_dir(apr_pool_t *p, void *base_config, void *add_config)
     mod_comet_dir_config_t *config = apr_pcalloc(p, sizeof(*config));
 
     MOD_COMET_DIR_FIELDS(MERGE)
-    MOD_COMET_DIR_TEXTS(MERGE_TEXT)
+    MOD_COMET_DIR_POINTERS(MERGE_POINTER)
     return config;
 }
 
@@ -86,12 +88,12 @@ MOD_COMET_SERVER_FIELDS(SERVER_GETTER)
     }
 MOD_COMET_DIR_FIELDS(DIR_GETTER)
 
-#define TEXT_GETTER(name, fallback) \
-    const char *mod_comet_##name(const request_rec *r) \
+#define POINTER_GETTER(type, name, fallback) \
+    type mod_comet_##name(const request_rec *r) \
     { \
         return dir_config(r)->name ? dir_config(r)->name : (fallback); \
     }
-MOD_COMET_DIR_TEXTS(TEXT_GETTER)
+MOD_COMET_DIR_POINTERS(POINTER_GETTER)
 
 /* --- values --------------------------------------------------------------- */
 
@@ -461,6 +463,75 @@ static const char *set_callback(cmd_parms *cmd, void *dir, const char *value)
     return NULL;
 }
 
+static const char *set_allow_origin(cmd_parms *cmd, void *dir, int count,
+                                    char *const words[])
+{
+    apr_array_header_t *origins =
+        apr_array_make(cmd->pool, count, sizeof(const char *));
+    const char *error = NO_DIRECTORY(cmd), *allowed = NULL;
+    int i;
+
+    ((mod_comet_dir_config_t *)dir)->origins = origins;
+    if (!error && count == 0) {
+        return wrong(cmd, "", mod_comet_cors_add_origin(origins, ""));
+    }
+    if (count == 1 && strcasecmp(words[0], "none") == 0) {
+        return error;
+    }
+    for (i = 0; i < count && !error; i++) {
+        allowed = mod_comet_cors_add_origin(origins, words[i]);
+        error = allowed ? wrong(cmd, words[i], allowed) : NULL;
+    }
+    return error;
+}
+
+/* What is said here is all: nothing of an outer one is mixed in. */
+static const char *set_limit(cmd_parms *cmd, const char *first,
+                             const char *second, int is_rate,
+                             const mod_comet_limit_rule_t **field)
+{
+    mod_comet_limit_rule_t *rule = apr_pcalloc(cmd->pool, sizeof(*rule));
+    const char *error = NO_DIRECTORY(cmd), *allowed;
+
+    *field = rule;
+    rule->scope = mod_comet_limits_scope(cmd);
+    if (error || (!second && strcasecmp(first, "off") == 0)) {
+        return error;
+    }
+    allowed = mod_comet_limits_set(cmd, rule, first, is_rate);
+    if (allowed) {
+        return wrong(cmd, first, allowed);
+    }
+    allowed = second ? mod_comet_limits_set(cmd, rule, second, is_rate) : NULL;
+    return allowed ? wrong(cmd, second, allowed) : NULL;
+}
+
+static const char *set_limit_subscribers(cmd_parms *cmd, void *dir,
+                                         const char *first, const char *second)
+{
+    mod_comet_dir_config_t *config = dir;
+
+    return set_limit(cmd, first, second, 0, &config->subscriber_limit);
+}
+
+static const char *set_limit_publish(cmd_parms *cmd, void *dir,
+                                     const char *first, const char *second)
+{
+    mod_comet_dir_config_t *config = dir;
+
+    return set_limit(cmd, first, second, 1, &config->publish_limit);
+}
+
+static const char *set_limit_channels(cmd_parms *cmd, void *dir,
+                                      const char *value)
+{
+    mod_comet_dir_config_t *config = dir;
+    const char *error = NO_DIRECTORY(cmd);
+
+    return error ? error
+                 : set_number(cmd, value, 1, 1000, &config->channel_limit);
+}
+
 #define IN_SERVER RSRC_CONF
 #define IN_LOCATION (RSRC_CONF | ACCESS_CONF)
 
@@ -504,6 +575,17 @@ const command_rec mod_comet_directives[] = {
                   "how long a stream lasts (default 1h for users), or off"),
     AP_INIT_TAKE1("CometCallback", set_callback, NULL, IN_LOCATION,
                   "what an iframe calls (default comet.receive)"),
+    AP_INIT_TAKE_ARGV("CometAllowOrigin", set_allow_origin, NULL, IN_LOCATION,
+                      "whose pages may read and publish besides this site's: "
+                      "origins, *, or none (default)"),
+    AP_INIT_TAKE12("CometLimitSubscribers", set_limit_subscribers, NULL,
+                   IN_LOCATION,
+                   "clients that wait at a time: address=N user=N, or off "
+                   "(default)"),
+    AP_INIT_TAKE12("CometLimitPublish", set_limit_publish, NULL, IN_LOCATION,
+                   "messages: address=N/s user=N/s, or off (default)"),
+    AP_INIT_TAKE1("CometLimitChannels", set_limit_channels, NULL, IN_LOCATION,
+                  "channels that one request may name (default 1000)"),
     { .name = NULL }
 };
 

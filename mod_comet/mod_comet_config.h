@@ -49,20 +49,25 @@ typedef struct mod_comet_mapping_t {
     X(multi, 0) \
     X(transports, MOD_COMET_ALL_TRANSPORTS) \
     X(heartbeat, apr_time_from_sec(25)) \
-    X(max_lifetime, MOD_COMET_UNSET)
+    X(max_lifetime, MOD_COMET_UNSET) \
+    X(channel_limit, 1000)
 
 /* CometTransports is a bit for each of comet_transports[]. */
 #define MOD_COMET_ALL_TRANSPORTS APR_INT64_C(0xff)
 
-/* The same for texts: X(name, default). */
-#define MOD_COMET_DIR_TEXTS(X) X(callback, "comet.receive")
+/* The same for what is no number: X(type, name, default); unset is NULL. */
+#define MOD_COMET_DIR_POINTERS(X) \
+    X(const char *, callback, "comet.receive") \
+    X(const apr_array_header_t *, origins, NULL) \
+    X(const struct mod_comet_limit_rule_t *, subscriber_limit, NULL) \
+    X(const struct mod_comet_limit_rule_t *, publish_limit, NULL)
 
 #define MOD_COMET_UNSET (-1)
 #define MOD_COMET_OR_DEFAULT(value, fallback) \
     ((value) != MOD_COMET_UNSET ? (value) : (apr_int64_t)(fallback))
 
 #define MOD_COMET_FIELD(name, fallback) apr_int64_t name;
-#define MOD_COMET_TEXT(name, fallback) const char *name;
+#define MOD_COMET_POINTER(type, name, fallback) type name;
 
 typedef struct mod_comet_server_config_t {
     apr_array_header_t *mappings; /* mod_comet_mapping_t */
@@ -74,11 +79,11 @@ typedef struct mod_comet_server_config_t {
 
 typedef struct mod_comet_dir_config_t {
     MOD_COMET_DIR_FIELDS(MOD_COMET_FIELD)
-    MOD_COMET_DIR_TEXTS(MOD_COMET_TEXT)
+    MOD_COMET_DIR_POINTERS(MOD_COMET_POINTER)
 } mod_comet_dir_config_t;
 
 #undef MOD_COMET_FIELD
-#undef MOD_COMET_TEXT
+#undef MOD_COMET_POINTER
 
 /** A server's configuration.  Any thread. */
 mod_comet_server_config_t *mod_comet_server_config(const server_rec *s);
@@ -90,9 +95,9 @@ mod_comet_server_config_t *mod_comet_server_config(const server_rec *s);
 MOD_COMET_SERVER_FIELDS(MOD_COMET_GETTER)
 MOD_COMET_DIR_FIELDS(MOD_COMET_GETTER)
 #undef MOD_COMET_GETTER
-#define MOD_COMET_GETTER(name, fallback) \
-    const char *mod_comet_##name(const request_rec *r);
-MOD_COMET_DIR_TEXTS(MOD_COMET_GETTER)
+#define MOD_COMET_GETTER(type, name, fallback) \
+    type mod_comet_##name(const request_rec *r);
+MOD_COMET_DIR_POINTERS(MOD_COMET_GETTER)
 #undef MOD_COMET_GETTER
 
 /** The directives, and the four functions of the module's record. */

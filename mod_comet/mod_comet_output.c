@@ -5,6 +5,7 @@
 #include <apr_strings.h>
 
 #include "comet_metrics.h"
+#include "mod_comet_cors.h"
 
 static const char *const common_headers[][2] = {
     { "X-Content-Type-Options", "nosniff" },
@@ -24,6 +25,7 @@ void mod_comet_output_claim(request_rec *r)
         apr_table_setn(r->err_headers_out, common_headers[i][0],
                        common_headers[i][1]);
     }
+    mod_comet_cors_headers(r, r->err_headers_out);
 }
 
 void mod_comet_output_headers(request_rec *r)
@@ -37,6 +39,7 @@ void mod_comet_output_headers(request_rec *r)
                              common_headers[i][1]);
         }
     }
+    mod_comet_cors_headers(r, r->headers_out);
 }
 
 /* --- whole answers ---------------------------------------------------------- */
@@ -69,8 +72,8 @@ int mod_comet_output_error(request_rec *r, int status, const char *format, ...)
                       comet_text(apr_pvsprintf(r->pool, format, arguments)));
     comet_buffer_puts(&body, "}\n");
     va_end(arguments);
-    if (status == HTTP_SERVICE_UNAVAILABLE
-        || status == HTTP_TOO_MANY_REQUESTS) {
+    if ((status == HTTP_SERVICE_UNAVAILABLE || status == HTTP_TOO_MANY_REQUESTS)
+        && !apr_table_get(r->headers_out, "Retry-After")) {
         apr_table_setn(r->headers_out, "Retry-After", "1");
     }
     rv = mod_comet_output_body(r, status, "application/json; charset=utf-8",

@@ -26,7 +26,7 @@ int mod_comet_output_body(request_rec *r, int status, const char *content_type,
 
 /**
  * Answer {"error": "…"}; the text names the parameter and what is allowed.
- * 503 and 429 carry Retry-After: 1.
+ * 503 and 429 carry Retry-After: 1, if none was set.
  * @return what the handler returns
  */
 int mod_comet_output_error(request_rec *r, int status, const char *format, ...)

@@ -11,6 +11,7 @@
 
 #include "mod_comet_block.h"
 #include "mod_comet_child.h"
+#include "mod_comet_limits.h"
 #include "mod_comet_mpm.h"
 #include "mod_comet_output.h"
 
@@ -550,13 +551,17 @@ int mod_comet_park_body(request_rec *r, const mod_comet_ask_t *ask,
 
 int mod_comet_park(request_rec *r, mod_comet_ask_t *ask)
 {
+    int full = is_full(r);
+    const char *limit = full ? NULL : mod_comet_limits_wait(r);
     park_t *park;
 
-    if (is_full(r)) {
+    if (full || limit) {
         if (ask->transport != &comet_transport_classic || !can_park(r)) {
-            return mod_comet_output_full(r);
+            return full ? mod_comet_output_full(r)
+                        : mod_comet_output_error(r, HTTP_TOO_MANY_REQUESTS,
+                                                 "%s", limit);
         }
-        comet_metrics_add(COMET_METRIC_turned_away, 1);
+        comet_metrics_add(COMET_METRIC_turned_away, full);
         if (ask->hold > OVERFLOW_HOLD) {
             ask->hold = OVERFLOW_HOLD;
         }

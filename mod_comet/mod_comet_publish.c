@@ -6,6 +6,7 @@
 
 #include "mod_comet_access.h"
 #include "mod_comet_child.h"
+#include "mod_comet_limits.h"
 #include "mod_comet_output.h"
 
 /* --- the outcome ------------------------------------------------------------------ */
@@ -75,6 +76,11 @@ static int store(request_rec *r, comet_message_fields_t *fields,
         *answered = refuse(r, HTTP_BAD_REQUEST,
                            "author: a user's name that is stored must be "
                            "UTF-8 of at most 255 bytes");
+        return DONE;
+    }
+    wrong = mod_comet_limits_publish(r, 1);
+    if (wrong) {
+        *answered = refuse(r, HTTP_TOO_MANY_REQUESTS, wrong);
         return DONE;
     }
     message = comet_message_create(fields);

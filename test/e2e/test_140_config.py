@@ -34,6 +34,10 @@ def test_140_01_good(tester):
       CometTick 1s
       CometPublish on
       CometEscape on
+      CometAllowOrigin *
+      CometLimitSubscribers address=50
+      CometLimitPublish user=10/s address=30/min
+      CometLimitChannels 1000
       CometEndpoint /comet
       CometEndpoint /other other/
       CometClassic /chat/backend.php chat
@@ -55,7 +59,17 @@ def test_140_01_good(tester):
           CometTick 5s
           CometPublish off
           CometEscape off
+          CometAllowOrigin https://a.example http://localhost:3000 \
+            http://[::1]:8000 capacitor://localhost https://a.example:443
+          CometLimitSubscribers address=1000000 user=1
+          CometLimitPublish address=10000/s
+          CometLimitChannels 1
           Require comet-publish all denied
+        </Location>
+        <Location "/comet/y">
+          CometAllowOrigin none
+          CometLimitSubscribers off
+          CometLimitPublish off
         </Location>
       </VirtualHost>
       <Location "/comet-status">
@@ -137,6 +151,42 @@ BAD = [
     ('CometCallback "a;alert(1)"', "CometCallback"),
     ('CometCallback ""', "CometCallback"),
     ("<Directory /tmp>\nCometMulti on\n</Directory>", "CometMulti"),
+    ("CometAllowOrigin", "none alone"),
+    ("CometAllowOrigin www.example.com", "\"www.example.com\".*https://"),
+    ("CometAllowOrigin https://www.example.com/", "example.com/\".*https://"),
+    ("CometAllowOrigin https://*.example.com", "\\*.example.com"),
+    ("CometAllowOrigin https://user@example.com", "user@"),
+    ("CometAllowOrigin https://", "\"https://\""),
+    ("CometAllowOrigin 1https://a", "1https"),
+    ("CometAllowOrigin https://a:0", "a:0"),
+    ("CometAllowOrigin https://a:65536", "65536"),
+    ("CometAllowOrigin https://a:", "a:\""),
+    ("CometAllowOrigin https://[::1", "::1"),
+    ("CometAllowOrigin null", "\"null\""),
+    ("CometAllowOrigin * https://a.example", "a.example"),
+    ("CometAllowOrigin https://a.example *", "\"\\*\""),
+    ("CometAllowOrigin https://a.example none", "\"none\""),
+    ("CometLimitSubscribers", "argument"),
+    ("CometLimitSubscribers 5", "\"5\".*address=N, user=N"),
+    ("CometLimitSubscribers address=0", "address=0"),
+    ("CometLimitSubscribers address=-1", "address=-1"),
+    ("CometLimitSubscribers address=1000001", "1000001"),
+    ("CometLimitSubscribers address=5/s", "5/s"),
+    ("CometLimitSubscribers address=5 address=6", "address=6"),
+    ("CometLimitSubscribers address=5 off", "\"off\""),
+    ("CometLimitSubscribers off user=5", "\"off\""),
+    ("CometLimitSubscribers host=5", "host=5"),
+    ("CometLimitSubscribers user=1 address=2 user=3", "argument"),
+    ("CometLimitPublish 5/s", "\"5/s\".*address=N/s, user=N/s"),
+    ("CometLimitPublish address=5", "address=5"),
+    ("CometLimitPublish address=5/h", "5/h"),
+    ("CometLimitPublish address=/s", "address=/s"),
+    ("CometLimitPublish user=0/s", "0/s"),
+    ("CometLimitPublish user=10001/s", "10001"),
+    ("CometLimitPublish user=1.5/s", "1.5/s"),
+    ("CometLimitChannels 0", "\"0\""),
+    ("CometLimitChannels 1001", "1001.*1 to 1000"),
+    ("CometLimitChannels all", "all"),
 ]
 
 
@@ -168,7 +218,9 @@ def test_140_03_server_only(tester, line):
 
 
 @pytest.mark.parametrize("line", [
-    "CometReplay 5", "CometPollTimeout 5s", "CometPublish off"])
+    "CometReplay 5", "CometPollTimeout 5s", "CometPublish off",
+    "CometAllowOrigin *", "CometLimitSubscribers off",
+    "CometLimitPublish off", "CometLimitChannels 5"])
 def test_140_04_not_in_htaccess(make_server, line):
     """No directive of ours is the business of a .htaccess."""
     server = make_server()

@@ -1,0 +1,431 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Limits: waiting clients and messages per address and per user."""
+
+import base64
+import os
+import signal
+import subprocess
+import time
+
+import pytest
+
+from http_client import gather
+from httpd_env import SLOW, MPMS, wait_until
+
+PROXY = """
+RemoteIPHeader X-Forwarded-For
+RemoteIPInternalProxy 127.0.0.1
+"""
+
+WAITING = PROXY + """
+CometPollTimeout 20s
+CometLimitSubscribers address=3
+<Location "/comet/small">
+  CometLimitSubscribers address=1
+</Location>
+<Location "/comet/off">
+  CometLimitSubscribers off
+</Location>
+<Location "/comet/users">
+  CometLimitSubscribers user=2
+  AuthType Basic
+  AuthName "users"
+  AuthUserFile "{root}/conf/users"
+  Require valid-user
+</Location>
+<Location "/comet/both">
+  CometLimitSubscribers address=3 user=2
+  AuthType Basic
+  AuthName "users"
+  AuthUserFile "{root}/conf/users"
+  Require valid-user
+</Location>
+"""
+
+TEXT = {"Content-Type": "text/plain"}
+
+
+def via(address, **more):
+    """The headers of a client whom a trusted proxy names."""
+    return dict({"X-Forwarded-For": address}, **more)
+
+
+def user(name):
+    token = base64.b64encode((name + ":secret").encode())
+    return {"Authorization": "Basic " + token.decode()}
+
+
+def write_users(server):
+    path = os.path.join(server.root, "conf", "users")
+    for option, name in (("-cbs", "anna"), ("-bs", "bert")):
+        subprocess.run(["htpasswd", option, path, name, "secret"], check=True,
+                       timeout=30, stdout=subprocess.DEVNULL,
+                       stderr=subprocess.DEVNULL)
+    os.chmod(path, 0o644)
+
+
+@pytest.fixture
+def limited(make_server):
+    """Make servers of any MPM with the configuration above."""
+    def make(conf=WAITING, **kwargs):
+        server = make_server(start=False, conf=conf, modules=("remoteip",),
+                             classics=2, **kwargs)
+        write_users(server)
+        return server.start()
+    return make
+
+
+class Crowd:
+    """Clients that wait, each on its own connection."""
+
+    def __init__(self, server):
+        self.server, self.conns = server, []
+
+    def wait(self, target, headers=None, count=1):
+        """Let `count` more wait, and see that they do."""
+        before = self.server.waiting()
+        for _ in range(count):
+            conn = self.server.raw(timeout=30)
+            conn.request("GET", target, headers or {})
+            self.conns.append(conn)
+        self.server.wait_waiting(before + count)
+        return self
+
+    def leave(self, count=None):
+        """The first `count` (all) of them leave."""
+        before = self.server.waiting()
+        gone = self.conns[:count]
+        self.conns = self.conns[len(gone):]
+        for conn in gone:
+            conn.close()
+        self.server.wait_waiting(before - len(gone))
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        for conn in self.conns:
+            conn.close()
+
+
+def check_refused(answer, what, amount):
+    assert answer.status == 429, answer
+    assert answer.header("content-type").startswith("application/json")
+    assert answer.header("cache-control") == "no-store"
+    assert int(answer.header("retry-after")) >= 1
+    error = answer.json()["error"]
+    assert "this %s" % what in error and "%d " % amount in error, error
+
+
+# -- waiting ------------------------------------------------------------------
+
+def test_335_01_address(limited, mpm):
+    """The next client of an address is told 429; others are not; whoever
+    leaves makes room."""
+    server = limited(mpm=mpm)
+    with Crowd(server) as crowd:
+        crowd.wait("/comet/x", via("192.0.2.1"), 3)
+        for _ in range(2):
+            answer = server.get("/comet/x", via("192.0.2.1"), timeout=5)
+            check_refused(answer, "address", 3)
+            assert "CometLimitSubscribers" in answer.json()["error"]
+        assert server.status()["limited_subscribers"] == 2
+        # what does not wait is not limited
+        assert server.get("/comet/x?wait=0", via("192.0.2.1")).status == 200
+        crowd.wait("/comet/x", via("192.0.2.2"))
+        crowd.leave(1)
+        crowd.wait("/comet/y", via("192.0.2.1"))
+        check_refused(server.get("/comet/x", via("192.0.2.1")), "address", 3)
+        crowd.leave()
+    assert server.status()["limits_full"] == 0
+
+
+def test_335_02_places_are_freed(limited, mpm):
+    """Whatever ends the waiting ends the counting: an answer, the time, the
+    client, keep-alive or not."""
+    server = limited(mpm=mpm)
+    me = via("192.0.2.1")
+    for number in range(4):
+        channel = "news%d" % number
+        with Crowd(server) as crowd:
+            crowd.wait("/comet/" + channel, me, 3)
+            check_refused(server.get("/comet/quiet", me), "address", 3)
+            server.post(channel, "hello")
+            for conn in crowd.conns:
+                assert conn.answer().status == 200
+            # on the same connections, which are kept alive
+            for conn in crowd.conns:
+                conn.request("GET", "/comet/quiet", me)
+            server.wait_waiting(3)
+            check_refused(server.get("/comet/quiet", me), "address", 3)
+            crowd.leave()
+    for _ in range(2):
+        jobs = [lambda: server.get("/comet/quiet?wait=1", me, timeout=10)] * 3
+        assert [a.status for a in gather(jobs)] == [200] * 3
+    with Crowd(server) as crowd:
+        crowd.wait("/clock/backend.php", me, 3)
+        check_refused(server.get("/clock/backend.php", me), "address", 3)
+        crowd.leave()
+        crowd.wait("/comet/x", me, 3)
+        crowd.leave()
+
+
+def test_335_03_who_is_one(limited):
+    """IPv6 by /64, an IPv4 address however it is written."""
+    server = limited()
+    with Crowd(server) as crowd:
+        crowd.wait("/comet/x", via("2001:db8:0:1::1"))
+        crowd.wait("/comet/x", via("2001:db8:0:1::2"))
+        crowd.wait("/comet/x", via("2001:db8:0:1:ffff::"))
+        check_refused(server.get("/comet/x", via("2001:db8:0:1::3")),
+                      "address", 3)
+        crowd.wait("/comet/x", via("2001:db8:0:2::1"))
+        crowd.wait("/comet/x", via("192.0.2.1"), 2)
+        crowd.wait("/comet/x", via("::ffff:192.0.2.1"))
+        for address in ("192.0.2.1", "::ffff:192.0.2.1"):
+            check_refused(server.get("/comet/x", via(address)), "address", 3)
+        crowd.wait("/comet/x", {}, 3)          # 127.0.0.1 itself
+        check_refused(server.get("/comet/x"), "address", 3)
+        crowd.leave()
+
+
+def test_335_04_users(limited, mpm):
+    """A user's clients, wherever they come from; both limits together."""
+    server = limited(mpm=mpm)
+    anna, bert = user("anna"), user("bert")
+    with Crowd(server) as crowd:
+        crowd.wait("/comet/users/x", via("192.0.2.1", **anna))
+        crowd.wait("/comet/users/x", via("192.0.2.2", **anna))
+        check_refused(server.get("/comet/users/y", via("192.0.2.3", **anna)),
+                      "user", 2)
+        crowd.wait("/comet/users/x", via("192.0.2.1", **bert), 2)
+        crowd.leave()
+        crowd.wait("/comet/both", via("192.0.2.1", **anna), 2)
+        check_refused(server.get("/comet/both", via("192.0.2.1", **anna)),
+                      "user", 2)
+        # what the user's limit refused is not counted for the address
+        crowd.wait("/comet/both", via("192.0.2.1", **bert))
+        check_refused(server.get("/comet/both", via("192.0.2.1", **bert)),
+                      "address", 3)
+        crowd.wait("/comet/both", via("192.0.2.2", **bert))
+        crowd.leave()
+
+
+def test_335_05_locations(limited):
+    """A location's limit counts its own clients, and replaces the outer."""
+    server = limited()
+    me = via("192.0.2.1")
+    with Crowd(server) as crowd:
+        crowd.wait("/comet/x", me, 3)
+        crowd.wait("/comet/small/x", me)
+        check_refused(server.get("/comet/small/y", me), "address", 1)
+        crowd.wait("/comet/off/x", me, 5)
+        crowd.leave()
+
+
+def test_335_06_killed_child(limited, mpm):
+    """What a killed child's clients held is free again."""
+    server = limited(mpm=mpm)
+    me = via("192.0.2.1")
+    for _ in range(3):
+        with Crowd(server) as crowd:
+            crowd.wait("/comet/x", me, 3)
+            check_refused(server.get("/comet/x", me), "address", 3)
+            children = server.children()
+            server.allow_log.append("exit signal Killed")
+            for pid in children:
+                os.kill(pid, signal.SIGKILL)
+            wait_until(lambda: server.answers()
+                       and not set(children) & set(server.children()), 10,
+                       "new children")
+            server.wait_waiting(0)
+        with Crowd(server) as crowd:
+            crowd.wait("/comet/x", me, 3)
+            crowd.leave()
+
+
+def test_335_07_reload(limited, mpm):
+    """After a graceful reload the same limit holds, for the same table."""
+    server = limited(mpm=mpm)
+    me = via("192.0.2.1")
+    with Crowd(server) as crowd:
+        crowd.wait("/comet/x", me, 3)
+        server.graceful()
+        for conn in crowd.conns:
+            assert conn.answer().status == 200
+    server.wait_waiting(0)
+    with Crowd(server) as crowd:
+        crowd.wait("/comet/x", me, 3)
+        check_refused(server.get("/comet/x", me), "address", 3)
+        crowd.leave()
+
+
+def test_335_08_over_children(limited):
+    """The limit is the server's, however many children it has."""
+    server = limited(mpm="prefork" if "prefork" in MPMS else None, children=4)
+    me = via("192.0.2.1")
+
+    def knock():
+        conn = server.raw(timeout=30)
+        conn.request("GET", "/comet/x", me)
+        return conn
+
+    conns = [knock() for _ in range(12)]
+    try:
+        wait_until(lambda: server.status()["limited_subscribers"] == 9, 5,
+                   "nine refusals")
+        server.wait_waiting(3)
+    finally:
+        for conn in conns:
+            conn.close()
+
+
+@pytest.mark.event
+def test_335_09_classic(limited):
+    """A classic page over the limit gets its no-news answer after a second:
+    it would take any error for a reason to pause five."""
+    server = limited(mpm="event")
+    me = via("192.0.2.1")
+    server.publish("first", "/c0/backend.php")
+    with Crowd(server) as crowd:
+        crowd.wait("/comet/x", me, 3)
+        begin = time.monotonic()
+        answer = server.get("/c1/backend.php?timestamp=1", me, timeout=10)
+        assert answer.status == 200 and answer.json()["msg"] == "", answer
+        assert answer.header("retry-after") is None
+        assert 0.9 < time.monotonic() - begin < 5 * SLOW
+        # and what it misses meanwhile it gets
+        answer = server.get("/c0/backend.php?timestamp=0", me)
+        assert answer.json()["msg"] == "first"
+        assert server.status()["limited_subscribers"] == 1
+        crowd.leave()
+
+
+def test_335_10_classic_that_cannot_park(limited):
+    """Where a thread would have to wait, the classic page, too, gets 429."""
+    others = [m for m in MPMS if m != "event"]
+    if not others:
+        pytest.skip("only event is chosen")
+    server = limited(mpm=others[0])
+    me = via("192.0.2.1")
+    with Crowd(server) as crowd:
+        crowd.wait("/comet/x", me, 3)
+        check_refused(server.get("/c1/backend.php?timestamp=1", me),
+                      "address", 3)
+        crowd.leave()
+
+
+# -- publishing -----------------------------------------------------------------
+
+PUBLISHING = PROXY + """
+CometLimitPublish address=2/min user=1/min
+<Location "/comet/quick">
+  CometLimitPublish address=1000/s
+</Location>
+<Location "/comet/off">
+  CometLimitPublish off
+</Location>
+<Location "/comet/users">
+  CometLimitPublish user=1/min
+  AuthType Basic
+  AuthName "users"
+  AuthUserFile "{root}/conf/users"
+  Require valid-user
+</Location>
+"""
+
+
+def post(server, target, headers=None, body=b"x"):
+    return server.request("POST", target, body,
+                          dict(TEXT, **(headers or {})))
+
+
+def test_335_20_publishing(limited, mpm):
+    """Ten at once, then as many as the rate allows, over all children."""
+    server = limited(PUBLISHING, mpm=mpm, children=2)
+    me = via("192.0.2.1")
+    answers = gather([lambda: post(server, "/comet/x", me)] * 30)
+    assert sorted(a.status for a in answers) == [201] * 10 + [429] * 20
+    assert len(server.rows("x")) == 10
+    for answer in answers:
+        if answer.status == 429:
+            check_refused(answer, "address", 2)
+            assert 20 <= int(answer.header("retry-after")) <= 30
+            assert "minute" in answer.json()["error"]
+    assert post(server, "/comet/y", me).status == 429
+    assert post(server, "/comet/x", via("192.0.2.2")).status == 201
+    status = server.status()
+    assert status["limited_publishes"] == 21
+    assert status["publish_refused"] == 21
+    # reading goes on
+    assert server.get("/comet/x?wait=0&since=0", me).status == 200
+
+
+def test_335_21_all_ways_in(limited):
+    """A form and the classic chat count together with a body."""
+    server = limited(PUBLISHING)
+    me = via("192.0.2.1")
+    form = dict(me, **{"Content-Type": "application/x-www-form-urlencoded"})
+    for _ in range(4):
+        assert post(server, "/comet/x", me).status == 201
+        assert server.request("POST", "/comet/x", b"msg=x",
+                              form).status == 201
+    for _ in range(2):
+        assert server.get("/c0/backend.php?msg=x", me).status == 200
+    check_refused(post(server, "/comet/x", me), "address", 2)
+    check_refused(server.request("POST", "/comet/x", b"msg=x", form),
+                  "address", 2)
+    check_refused(server.get("/c0/backend.php?msg=x", me), "address", 2)
+    assert len(server.rows("x")) == 8 and len(server.rows("c0")) == 2
+
+
+def test_335_22_refused_is_not_counted(limited):
+    """What is refused for another reason costs nothing."""
+    server = limited(PUBLISHING)
+    me = via("192.0.2.1")
+    for _ in range(12):
+        assert post(server, "/comet/x", me, b"").status == 400
+        assert post(server, "/comet/x", me, b"\xff").status == 400
+        assert post(server, "/comet/x",
+                    dict(me, Origin="http://evil.example")).status == 403
+    for _ in range(10):
+        assert post(server, "/comet/x", me).status == 201
+
+
+def test_335_23_users(limited):
+    """Per user, wherever the user is."""
+    server = limited(PUBLISHING)
+    for number in range(10):
+        assert post(server, "/comet/users/x",
+                    via("192.0.2.%d" % number, **user("anna"))).status == 201
+    answer = post(server, "/comet/users/y", via("192.0.2.99", **user("anna")))
+    check_refused(answer, "user", 1)
+    assert 50 <= int(answer.header("retry-after")) <= 60
+    assert post(server, "/comet/users/x",
+                via("192.0.2.99", **user("bert"))).status == 201
+
+
+def test_335_24_locations_and_reload(limited):
+    """A location's own rate, or none; what was published before a reload
+    counts after it."""
+    server = limited(PUBLISHING)
+    me = via("192.0.2.1")
+    for _ in range(15):
+        assert post(server, "/comet/quick/x", me).status == 201
+        assert post(server, "/comet/off/x", me).status == 201
+    for _ in range(10):
+        assert post(server, "/comet/x", me).status == 201
+    server.graceful()
+    check_refused(post(server, "/comet/x", me), "address", 2)
+    assert post(server, "/comet/off/x", me).status == 201
+
+
+def test_335_25_retry_after_is_right(limited):
+    """Whoever comes back after Retry-After is let in."""
+    server = limited("CometLimitPublish address=1/s\n")
+    statuses = [post(server, "/comet/x").status for _ in range(11)]
+    assert statuses == [201] * 10 + [429]
+    answer = post(server, "/comet/x")
+    assert answer.header("retry-after") == "1", answer
+    wait_until(lambda: post(server, "/comet/x").status == 201, 3,
+               "the next message to be allowed", step=0.1)
