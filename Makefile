@@ -222,15 +222,17 @@ format-check: ## say which C sources are not laid out so
 .PHONY: install uninstall
 MODS = $(DESTDIR)$(SYSCONFDIR)/mods-available
 DATA = $(DESTDIR)/var/lib/apache2/comet
-SQLDIR = $(DESTDIR)$(PREFIX)/share/mod_comet/sql
+SHARE = $(DESTDIR)$(PREFIX)/share/mod_comet
 
 install: all ## install for the system's Apache (DESTDIR=); then a2enmod comet
-	install -d '$(DESTDIR)$(LIBEXECDIR)' '$(MODS)' '$(SQLDIR)'
+	install -d '$(DESTDIR)$(LIBEXECDIR)' '$(MODS)' '$(SHARE)/sql' \
+	    '$(SHARE)/examples'
 	install -m 644 $(MODULE) '$(DESTDIR)$(LIBEXECDIR)/mod_comet.so'
 	sed 's|/usr/lib/apache2/modules|$(LIBEXECDIR)|' conf/comet.load \
 	    >$(BUILD)/comet.load
 	install -m 644 $(BUILD)/comet.load '$(MODS)/comet.load'
-	install -m 644 $(SQL) '$(SQLDIR)'
+	install -m 644 $(SQL) '$(SHARE)/sql'
+	install -m 644 $(wildcard conf/examples/*) '$(SHARE)/examples'
 	@# A comet.conf that somebody has made his own is left alone.
 	@if [ ! -e '$(MODS)/comet.conf' ] || \
 	    cmp -s conf/comet.conf '$(MODS)/comet.conf'; then \
@@ -252,7 +254,7 @@ uninstall: ## take the installed files away again; the database stays
 	    '$(DESTDIR)$(SYSCONFDIR)/mods-enabled/comet.conf' \
 	    '$(MODS)/comet.load' '$(MODS)/comet.conf.new' \
 	    '$(DESTDIR)$(LIBEXECDIR)/mod_comet.so'
-	rm -rf '$(DESTDIR)$(PREFIX)/share/mod_comet'
+	rm -rf '$(SHARE)'
 	@if cmp -s conf/comet.conf '$(MODS)/comet.conf'; then \
 	    set -x; rm '$(MODS)/comet.conf'; \
 	elif [ -e '$(MODS)/comet.conf' ]; then \

@@ -5,13 +5,13 @@
 #include <http_connection.h>
 #include <mpm_common.h>
 
-#include "mod_comet_access.h"
 #include "mod_comet_child.h"
 #include "mod_comet_config.h"
 #include "mod_comet_cors.h"
 #include "mod_comet_handler.h"
 #include "mod_comet_park.h"
 #include "mod_comet_request.h"
+#include "mod_comet_require.h"
 #include "mod_comet_status.h"
 #include "mod_comet_stores.h"
 
@@ -50,7 +50,7 @@ static void register_hooks(apr_pool_t *p)
     ap_hook_resume_connection(mod_comet_park_resume, NULL, NULL,
                               APR_HOOK_REALLY_FIRST);
 
-    mod_comet_access_register(p);
+    mod_comet_require_register(p);
     mod_comet_status_register(p);
 }
 

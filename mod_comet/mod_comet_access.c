@@ -1,14 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Who may publish: cross-site requests, and `Require comet-publish`. */
+/* Whether a publishing request is what it claims to be: none of another site's
+ * page, and no mere link. */
 #include "mod_comet_access.h"
 
-#include <ap_provider.h>
-#include <apr_strings.h>
-#include <mod_auth.h>
-
 #include "mod_comet_cors.h"
-
-/* --- cross-site requests ------------------------------------------------------- */
 
 static const char *header(const request_rec *r, const char *name)
 {
@@ -100,72 +95,4 @@ const char *mod_comet_refuse_publish(const request_rec *r)
                "send X-Requested-With, or use POST";
     }
     return NULL;
-}
-
-/* --- Require comet-publish -------------------------------------------------------- */
-
-typedef struct requirement_t {
-    const authz_provider *provider; /* that judges who publishes */
-    const char *name;
-    const char *line;
-    const void *parsed;
-} requirement_t;
-
-static const char *parse_requirement(cmd_parms *cmd, const char *line,
-                                     const void **parsed)
-{
-    requirement_t *requirement = apr_pcalloc(cmd->pool, sizeof(*requirement));
-    const char *rest = line;
-    const char *name = ap_getword_conf(cmd->pool, &rest);
-
-    requirement->provider = *name
-                                ? ap_lookup_provider(AUTHZ_PROVIDER_GROUP, name,
-                                                     AUTHZ_PROVIDER_VERSION)
-                                : NULL;
-    if (!requirement->provider) {
-        return apr_psprintf(cmd->pool,
-                            "Require comet-publish: \"%s\" is not allowed: "
-                            "expected what Require itself takes, such as "
-                            "valid-user or user anna",
-                            name);
-    }
-    requirement->name = name;
-    requirement->line = apr_pstrdup(cmd->pool, rest);
-    *parsed = requirement;
-    return requirement->provider->parse_require_line
-               ? requirement->provider->parse_require_line(
-                   cmd, requirement->line, &requirement->parsed)
-               : NULL;
-}
-
-/* Reading is granted; publishing is judged by the provider that is named.
- * An AuthzProviderAlias looks for its own name in a note. */
-static authz_status check_requirement(request_rec *r, const char *line,
-                                      const void *parsed)
-{
-    const mod_comet_request_t *request = mod_comet_request(r);
-    const requirement_t *requirement = parsed;
-    const char *ours = apr_table_get(r->notes, AUTHZ_PROVIDER_NAME_NOTE);
-    authz_status status;
-
-    if (!request || !request->publishes) {
-        return AUTHZ_GRANTED;
-    }
-    apr_table_setn(r->notes, AUTHZ_PROVIDER_NAME_NOTE, requirement->name);
-    status = requirement->provider->check_authorization(r, requirement->line,
-                                                        requirement->parsed);
-    if (ours) {
-        apr_table_setn(r->notes, AUTHZ_PROVIDER_NAME_NOTE, ours);
-    }
-    return status;
-}
-
-static const authz_provider publish_provider = { check_requirement,
-                                                 parse_requirement };
-
-void mod_comet_access_register(apr_pool_t *p)
-{
-    ap_register_auth_provider(p, AUTHZ_PROVIDER_GROUP, "comet-publish",
-                              AUTHZ_PROVIDER_VERSION, &publish_provider,
-                              AP_AUTH_INTERNAL_PER_CONF);
 }

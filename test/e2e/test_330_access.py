@@ -322,3 +322,353 @@ def test_330_21_publishing_by_get(server):
     assert answer.status == 200, answer
     check_allowed(answer, APP)
     assert server.rows(channel) == ["x"]
+
+
+# -- Require comet-channel ------------------------------------------------------
+
+CHANNELS = [
+    # pattern, as whom, channel, whether granted
+    ("news", None, "news", True),
+    ("news", None, "news/x", False),
+    ("news", None, "new", False),
+    ("news", None, "newsx", False),
+    ("news", None, "News", False),
+    ("news other", None, "other", True),
+    ("a/b", None, "a/b", True),
+    ("a/b", None, "a", False),
+    ("a/b", None, "a/b/c", False),
+    ("room/*", None, "room/1", True),
+    ("room/*", None, "room/1/2", True),
+    ("room/*", None, "room/", True),            # all below: no channel, 400
+    ("room/*", None, "room", False),
+    ("room/*", None, "rooms/1", False),
+    ("*", None, "anything/at/all", True),
+    ("*", None, "", True),
+    ("news", None, "", False),
+    ("\"with space\"", None, "with%20space", True),
+    ("with%20space", None, "with%20space", False),
+    ("user/%{REMOTE_USER}", "anna", "user/anna", True),
+    ("user/%{REMOTE_USER}", "anna", "user/bert", False),
+    ("user/%{REMOTE_USER}", "anna", "user/anna/x", False),
+    ("user/%{REMOTE_USER}", "anna", "user/", False),
+    ("user/%{REMOTE_USER}", None, "user/", False),
+    ("user/%{REMOTE_USER}", None, "user/anna", False),
+    ("user/%{REMOTE_USER}/*", "anna", "user/anna/x", True),
+    ("user/%{REMOTE_USER}/*", "anna", "user/anna/", True),
+    ("user/%{REMOTE_USER}/*", "anna", "user/annax/x", False),
+    ("user/%{REMOTE_USER}/*", "anna", "user/ann/a", False),
+    ("user/%{REMOTE_USER}/*", "anna", "user/anna", False),
+    ("user/%{REMOTE_USER}/*", None, "user//x", False),
+    # names that mean something to others are only names here
+    ("user/%{REMOTE_USER}", ".*", "user/bert", False),
+    ("user/%{REMOTE_USER}", ".*", "user/.*", True),
+    ("user/%{REMOTE_USER}", "*", "user/bert", False),
+    ("user/%{REMOTE_USER}/*", "*", "user/bert/x", False),
+    ("user/%{REMOTE_USER}/*", "anna/x", "user/anna/x/y", False),
+    ("user/%{REMOTE_USER}", "anna/x", "user/anna/x", False),
+    ("user/%{REMOTE_USER}/*", "..", "x/y", False),
+    ("user/a-%{REMOTE_USER}", "anna", "user/a-anna", True),
+    ("news user/%{REMOTE_USER}", None, "news", True),
+    ("news user/%{REMOTE_USER}", "anna", "user/anna", True),
+]
+
+
+@pytest.fixture(scope="module")
+def channel_server(request):
+    """An endpoint for each pattern."""
+    from conftest import LIVE, shut
+    from httpd_env import Httpd
+    patterns = sorted({c[0] for c in CHANNELS})
+    conf = ""
+    for number, pattern in enumerate(patterns):
+        auth = ('AuthType Basic\nAuthName "x"\n'
+                'AuthUserFile "{root}/conf/users"\n'
+                if "REMOTE_USER" in pattern else "")
+        conf += ('CometEndpoint /p%d p%d/\n<Location "/p%d">\n%s'
+                 "Require comet-channel %s\n</Location>\n"
+                 % (number, number, number, auth, pattern))
+    server = Httpd(conf=conf)
+    LIVE.append(server)
+    try:
+        write_users(server, *sorted({c[1] for c in CHANNELS if c[1]}))
+        server.start()
+        server.number_of = {p: n for n, p in enumerate(patterns)}
+        yield server
+    finally:
+        shut(server)
+
+
+@pytest.mark.parametrize("pattern, who, channel, granted", CHANNELS,
+                         ids=["%s-%s-%s" % c[:3] for c in CHANNELS])
+def test_330_30_channel(channel_server, pattern, who, channel, granted):
+    """A pattern names channels as the URL does, whatever users are called."""
+    url = "/p%d/%s" % (channel_server.number_of[pattern], channel)
+    answer = channel_server.get(url + "?wait=0", basic(who) if who else {})
+    if granted:
+        expected = 400 if channel.endswith("/") or not channel else 200
+    else:
+        expected = 401 if "REMOTE_USER" in pattern else 403
+    assert answer.status == expected, answer
+    assert (answer.header("www-authenticate") is not None) \
+        == (expected == 401), answer
+
+
+def test_330_31_endpoints_own_url(channel_server):
+    """The endpoint's own URL reaches no channel: it is let pass, for the
+    handler to say so, but users are known there."""
+    number = channel_server.number_of
+    assert channel_server.get("/p%d" % number["news"]).status == 400
+    user = "/p%d" % number["user/%{REMOTE_USER}"]
+    assert channel_server.get(user).status == 401
+    assert channel_server.get(user, basic("anna")).status == 400
+
+
+def test_330_32_channel_elsewhere(make_server):
+    """Classic locations have one channel; what is not ours has none."""
+    server = make_server(classics=2, conf="""
+      <LocationMatch "^/(c0|c1|clock|static)">
+        Require comet-channel c0
+      </LocationMatch>
+      <Location "/comet">
+        Require comet-publish comet-channel open/*
+      </Location>""")
+    assert server.get("/c0/backend.php?msg=x").status == 200
+    assert server.get("/c1/backend.php?msg=x").status == 403
+    assert server.get("/clock/backend.php").status == 403
+    assert server.get("/static.txt").status == 403
+    assert post(server, "/comet/open/x").status == 201
+    assert post(server, "/comet/closed").status == 403
+    assert server.get("/comet/closed?wait=0").status == 200
+
+
+# -- the examples -----------------------------------------------------------------
+
+EXAMPLES = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..",
+                        "conf", "examples")
+EXAMPLE_MODULES = ("remoteip", "authz_groupfile", "request", "session",
+                   "session_cookie", "session_crypto", "auth_form")
+
+
+@pytest.fixture
+def example(make_server):
+    """Start a server with one of the example files."""
+    def make(name, comet_conf=""):
+        with open(os.path.join(EXAMPLES, name), encoding="utf-8") as file:
+            text = file.read()
+        server = make_server(
+            start=False, comet="status", modules=EXAMPLE_MODULES,
+            conf='CometStore "sqlite:{data}/comet.db"\n' + comet_conf
+            + text.replace("/etc/apache2/", "{root}/conf/"))
+        os.rename(write_users(server, "anna", "bert", "desk-carl"),
+                  os.path.join(server.root, "conf", "comet.htpasswd"))
+        for file, lines in (("comet.groups", "sales: anna bert\nit: bert\n"),
+                            ("comet.secret", "0123456789abcdef\n")):
+            with open(os.path.join(server.root, "conf", file), "w",
+                      encoding="utf-8") as out:
+                out.write(lines)
+        server.write("login.html", "<title>login</title>")
+        return server.start()
+    return make
+
+
+def authors(server, channel):
+    """Who wrote the messages of a channel, in order."""
+    from httpd_env import sql_text, sqlite
+    return [row[0] for row in sqlite(
+        server.db, "SELECT coalesce(author, 'NULL') FROM message WHERE "
+        "channel=%s ORDER BY timestamp;" % sql_text(channel))]
+
+
+def read(server, target, headers=None):
+    return server.get(target + "?wait=0&since=0", headers)
+
+
+def test_330_40_every_example_is_tested():
+    """Each file of conf/examples is loaded by a test of this file."""
+    with open(os.path.abspath(__file__), encoding="utf-8") as file:
+        tested = set(re.findall(r'example\("([\w-]+\.conf)"', file.read()))
+    there = {name for name in os.listdir(EXAMPLES) if name.endswith(".conf")}
+    assert tested == there and len(there) >= 7
+
+
+def test_330_41_users(example):
+    """users.conf: with a password only; the author is the user."""
+    server = example("users.conf")
+    for headers, status in (({}, 401), (basic("anna", "wrong"), 401),
+                            (basic("nobody"), 401), (basic("anna"), 200)):
+        assert read(server, "/comet/x", headers).status == status
+    assert post(server, "/comet/x").status == 401
+    assert post(server, "/comet/x", "hello", basic("anna")).status == 201
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    assert server.request(
+        "POST", "/comet/x", b"msg=form&author=mallory&user=mallory",
+        dict(form, **basic("bert"))).status == 201
+    assert authors(server, "x") == ["anna", "bert"]
+    messages = read(server, "/comet/x", basic("bert")).json()["messages"]
+    assert [(m["author"], m["body"]) for m in messages] \
+        == [("anna", "hello"), ("bert", "form")]
+
+
+def test_330_42_readers_and_writers(example):
+    """readers-and-writers.conf: by comet-publish and by LimitExcept."""
+    server = example("readers-and-writers.conf")
+    for base in ("/comet/x", "/news/x"):
+        assert read(server, base).status == 200
+        assert server.request("HEAD", base + "?wait=0").status == 200
+        assert server.request("OPTIONS", base).status == 200
+        assert post(server, base).status == 401
+        assert post(server, base, "x", basic("anna", "wrong")).status == 401
+        assert post(server, base, "x", basic("anna")).status == 201
+        assert [m["author"] for m in read(server, base).json()["messages"]] \
+            == ["anna"]
+    assert authors(server, "x") == authors(server, "news/x") == ["anna"]
+
+
+def test_330_43_channel_per_user(example):
+    """channel-per-user.conf: each reads his own, programs publish."""
+    server = example("channel-per-user.conf",
+                     "RemoteIPHeader X-Forwarded-For\n"
+                     "RemoteIPInternalProxy 127.0.0.1\n")
+    far = {"X-Forwarded-For": "192.0.2.1"}
+    for channel in ("public/x", "user/anna", "user/anna/parcels",
+                    "user/bert/parcels", "other"):
+        assert post(server, "/comet/" + channel).status == 201   # from here
+    for channel, who, status in (
+            ("public/x", None, 200), ("public/x", "anna", 200),
+            ("user/anna", None, 401), ("user/anna", "anna", 200),
+            ("user/anna/parcels", "anna", 200),
+            ("user/bert/parcels", "anna", 401), ("user/bert", "anna", 401),
+            ("user/bert/parcels", "bert", 200), ("other", "anna", 401),
+            ("user/anna%2Fparcels", "bert", 404),
+            ("user/bert/../anna/parcels", "bert", 401),
+            ("user//anna", "bert", 401)):
+        answer = read(server, "/comet/" + channel,
+                      dict(far, **(basic(who) if who else {})))
+        assert answer.status == status, (channel, who, answer)
+        if status == 200:
+            assert len(answer.json()["messages"]) == 1
+    for who in ({}, basic("anna")):
+        for channel in ("public/x", "user/anna"):
+            assert post(server, "/comet/" + channel, "x",
+                        dict(far, **who)).status in (401, 403)
+
+
+def test_330_44_groups(example):
+    """groups.conf: rooms named after groups, and expressions."""
+    server = example("groups.conf")
+    for channel, who, status in (
+            ("room/sales", "anna", 201), ("room/sales", "bert", 201),
+            ("room/sales", "desk-carl", 401), ("room/it", "anna", 401),
+            ("room/it", "bert", 201), ("room/none", "anna", 401),
+            ("room/sales", None, 401), ("room/sales/x", "anna", 403),
+            ("other", "anna", 403), ("desk", "desk-carl", 201)):
+        headers = basic(who) if who else {}
+        answer = post(server, "/comet/" + channel, "x", headers)
+        assert answer.status == status, (channel, who, answer)
+        assert read(server, "/comet/" + channel, headers).status \
+            == (200 if status == 201 else status)
+    assert authors(server, "room/sales") == ["anna", "bert"]
+
+
+def log_in(server, name, password):
+    """Fill in the login page's form. The answer and the cookie."""
+    answer = server.request(
+        "POST", "/login", b"httpd_username=%s&httpd_password=%s"
+        % (name.encode(), password.encode()),
+        {"Content-Type": "application/x-www-form-urlencoded"})
+    cookie = answer.header("set-cookie", "")
+    return answer, cookie
+
+
+def test_330_45_login_form(example):
+    """login-form.conf: a cookie instead of a password; it waits, publishes
+    and ends."""
+    server = example("login-form.conf")
+    answer = read(server, "/comet/x")
+    assert answer.status == 401, answer
+    answer, _ = log_in(server, "anna", "wrong")
+    assert answer.status == 302, answer
+    assert answer.header("location").endswith("/login.html?failed"), answer
+    answer, cookie = log_in(server, "anna", "secret")
+    assert answer.status == 302 and answer.header("location").endswith("/"), \
+        answer
+    assert "HttpOnly" in cookie and "SameSite=Lax" in cookie, cookie
+    assert "secret" not in cookie and "anna" not in cookie, cookie
+    mine = {"Cookie": cookie.split(";")[0]}
+    with server.raw() as conn:
+        conn.request("GET", "/comet/x", mine)
+        server.wait_waiting(1)
+        host = "http://127.0.0.1:%d" % server.port
+        answer = post(server, "/comet/x", "by cookie", dict(
+            mine, Origin=host, Host=host[7:],
+            **{"Sec-Fetch-Site": "same-origin"}))
+        assert answer.status == 201, answer
+        answer = conn.answer()
+    assert answer.status == 200, answer
+    message = answer.json()["messages"][0]
+    assert (message["author"], message["body"]) == ("anna", "by cookie")
+    for header in ("no-store",):
+        assert header in answer.header("cache-control"), answer
+    # another site's page has the cookie sent, and is refused all the same
+    answer = post(server, "/comet/x", "forged", dict(
+        mine, Origin="https://evil.example",
+        **{"Sec-Fetch-Site": "cross-site"}))
+    assert answer.status == 403, answer
+    for forged in ("comet=" + "A" * 60, "comet=", mine["Cookie"][:-6]):
+        assert read(server, "/comet/x", {"Cookie": forged}).status == 401
+    assert authors(server, "x") == ["anna"]
+    answer = server.get("/logout", mine)
+    assert answer.header("location").endswith("/login.html"), answer
+    assert server.get("/login.html").status == 200
+
+
+def test_330_46_other_sites(example):
+    """other-sites.conf: two origins; anybody as nobody; only this site."""
+    server = example("other-sites.conf")
+    check_allowed(read(server, "/comet/x", from_page(APP)), APP)
+    check_refused(read(server, "/comet/x", from_page(EVIL)))
+    check_allowed(read(server, "/comet/public", from_page(EVIL)), "*", False)
+    check_refused(read(server, "/comet/internal", from_page(APP)))
+    assert post(server, "/comet/x", "x", from_page(APP)).status == 201
+    assert post(server, "/comet/internal", "x", from_page(APP)).status == 403
+
+
+def test_330_47_limits(example):
+    """limits.conf: one address publishes ten at once, then is told to wait."""
+    server = example("limits.conf")
+    statuses = [post(server, "/comet/suggestions").status for _ in range(11)]
+    assert statuses == [201] * 10 + [429]
+    assert post(server, "/comet/x").status == 201
+
+
+# -- authors --------------------------------------------------------------------
+
+def test_330_50_author_is_the_user(make_server, mpm):
+    """The user httpd knows is the author, by every way in; nothing the
+    client says is."""
+    server = make_server(start=False, mpm=mpm, conf="""
+      <LocationMatch "^/(comet|chat)/">
+        AuthType Basic
+        AuthName "x"
+        AuthUserFile "{root}/conf/users"
+        <RequireAny>
+          Require valid-user
+          Require expr %{HTTP:X-Open} == 'yes'
+        </RequireAny>
+      </LocationMatch>""")
+    write_users(server, "anna", "Jürgen Groß")
+    server.start()
+    for name in ("anna", "Jürgen Groß"):
+        assert post(server, "/comet/chat?author=x", "text",
+                    basic(name)).status == 201
+        assert server.request(
+            "POST", "/comet/chat", b"author=x&msg=form", dict(
+                {"Content-Type": "application/x-www-form-urlencoded"},
+                **basic(name))).status == 201
+        assert server.get("/chat/backend.php?msg=classic&author=x",
+                          basic(name)).status == 200
+    nobody = {"X-Open": "yes"}
+    assert post(server, "/comet/chat", "text", nobody).status == 201
+    assert post(server, "/comet/chat").status == 401
+    assert authors(server, "chat") \
+        == ["anna"] * 3 + ["Jürgen Groß"] * 3 + ["NULL"]
