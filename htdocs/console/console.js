@@ -222,9 +222,10 @@ async function showPage() {
         say($('#history-empty'), 'There is nothing.');
         $('#older').disabled = messages.length < rest.limit;
         $('#older').dataset.before = messages[0]?.timestamp ?? '';
-        const first = messages[0] && new Date(messages[0].timestamp / 1000);
-        range.textContent = first
-            ? `${messages.length} messages, from ${first.toLocaleString()} on`
+        const time = (index) => new Date(messages.at(index).timestamp / 1000)
+            .toLocaleString();
+        range.textContent = messages.length
+            ? `${messages.length} messages, ${time(0)} to ${time(-1)}`
             : 'No message.';
         $('#history').scrollTop = $('#history').scrollHeight;
     }

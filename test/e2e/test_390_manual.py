@@ -111,11 +111,11 @@ def local(text, server, backend=None):
 
 def complete(text):
     """A fragment with what the recipe before it has said already."""
-    if "CometStore" not in text:
-        text = STORE + text
-    if "CometEndpoint" not in text and "ProxyPass" not in text:
+    if "ProxyPass" in text:
+        return text                     # has no comet of its own
+    if "CometEndpoint" not in text:
         text = "CometEndpoint /comet\n" + text
-    return text
+    return text if "CometStore" in text else STORE + text
 
 
 def prepare(server, needs):
@@ -329,16 +329,17 @@ def check_proxied(backend, port):
         assert [m["body"] for m in json.loads(poll.body())["messages"]] \
             == ["through"]
         read_until(stream, "data: through\n")
-    # a client of the proxy is not the proxy
-    body = {"Content-Type": "text/plain"}
-    assert one_request(port, "POST", "/comet/news", b"x", body).status == 403
+    # a client of the proxy is not the proxy (this machine's are trusted to
+    # be proxies, too, and may say where they come from)
+    head = {"Content-Type": "text/plain"}
+    assert one_request(port, "POST", "/comet/news", b"x", head).status == 403
     # the cross-site check sees the Host that the browser sees
-    own = "http://localhost:%d" % port
-    body["X-Forwarded-For"] = "192.0.2.7"
-    answer = one_request(port, "POST", "/comet/news", b"x",
-                         {**body, "Origin": own})
-    assert answer.status == 403 and b"site" not in answer.body, answer
-    backend.wait_waiting(0)
+    head["X-Forwarded-For"] = "192.0.2.7"
+    for origin, status in (("http://localhost:%d" % port, 201),
+                           ("http://evil.example", 403)):
+        answer = one_request(port, "POST", "/comet/news", b"x",
+                             {**head, "Origin": origin})
+        assert answer.status == status, answer
 
 
 def test_390_14_proxy(serve):
@@ -348,10 +349,8 @@ def test_390_14_proxy(serve):
     front = serve("proxy", "front", backend=backend.port, comet="",
                   threads=25)
     check_proxied(backend, front.port)
-    answer = post(backend, "/comet/news", b"x",
-                  {"X-Forwarded-For": "192.0.2.7",
-                   "Origin": "http://localhost:%d" % backend.port})
-    assert answer.status == 201, answer
+    # httpd's proxy does not notice that its client has left a quiet stream
+    backend.stop()
 
 
 @pytest.mark.skipif(not os.path.exists(NGINX), reason="no nginx here")
@@ -517,8 +516,11 @@ def test_390_32_log_time(serve):
 
 @pytest.mark.event
 def test_390_33_filters(serve):
-    """Without the site's filter a client waits without a thread."""
+    """The filter works on the site; here a client waits without a
+    thread."""
     server = serve("filters")
+    server.write("page.html", "see http://here")
+    assert server.get("/page.html").body == b"see https://here"
     with server.raw() as poll:
         poll.request("GET", "/comet/news?since=0")
         server.wait_waiting(1)
@@ -526,6 +528,7 @@ def test_390_33_filters(serve):
         post(server, "/comet/news", b"x")
         assert poll.head() == 200
         poll.body()
+    assert ":error]" not in server.error_log(), server.error_log()
 
 
 # -- pages ------------------------------------------------------------------

@@ -250,7 +250,8 @@ def errors(manual):
     patterns = [re.compile(re.sub(r"%%|%[a-z]+", lambda m: "%" if m.group(0)
                                   == "%%" else ".+", re.escape(text)
                                   .replace("\\%", "%")), re.S)
-                for text in texts if re.search(r"[a-z]{3}", text)]
+                for text in texts
+                if len(re.sub(r"%[a-z]+|[^A-Za-z]", "", text)) >= 12]
     told = [plain(x) for x in re.findall(r'<code class="error">(.*?)</code>',
                                          manual.page, re.S)]
     wrong = ["error not in the code: " + text for text in told
