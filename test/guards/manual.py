@@ -219,6 +219,8 @@ def statuses(manual):
 def headers(manual):
     """the manual has each header that is read or set, and no other"""
     glue = manual.glue_code
+    for name, value in re.findall(r'#define (\w+) ("[\w-]+")', glue):
+        glue = re.sub(r"\b%s\b" % name, value, glue)
     sets = re.findall(r'\b(?:apr_table_(?:setn?|mergen?|addn?)\(\s*'
                       r'(?:\w+->)?(?:err_)?(?:headers_out|headers)|'
                       r'set_header\(\s*\w+),\s*"([\w-]+)"', glue)
@@ -246,7 +248,8 @@ def errors(manual):
         text = re.sub(r'"\s*FORM\b\s*"?',
                       "application/x-www-form-urlencoded", text)
         text = re.sub(r'"\s*SIZES\((\w+)\)\s*"?', "%s", text)
-        texts.append(re.sub(r'"\s*"', "", text).strip('"'))
+        text = re.sub(r'"\s*"', "", text).strip('"')
+        texts.append(text.replace('\\"', '"'))
     patterns = [re.compile(re.sub(r"%%|%[a-z]+", lambda m: "%" if m.group(0)
                                   == "%%" else ".+", re.escape(text)
                                   .replace("\\%", "%")), re.S)
