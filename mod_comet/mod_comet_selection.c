@@ -6,12 +6,11 @@
 #include <apr_strings.h>
 
 #include "mod_comet_child.h"
+#include "mod_comet_limits.h"
 #include "mod_comet_output.h"
 
 /* The most parameters `channel` of one request. */
 #define PARAMETERS_MAX 100
-/* The most channels that a wildcard stands for: each costs a sub-request. */
-#define EXPANSION_MAX 1000
 
 /* --- judging ---------------------------------------------------------------- */
 
@@ -95,6 +94,17 @@ static int take(gathering_t *gathering, comet_text_t name, comet_text_t shown,
     return DECLINED;
 }
 
+/* Each costs a sub-request and a place in the hub. */
+static int check_count(const gathering_t *gathering, int more)
+{
+    const char *limit = mod_comet_limits_channels(
+        gathering->r, (apr_size_t)(gathering->names->nelts + more));
+
+    return limit ? mod_comet_output_error(gathering->r, HTTP_TOO_MANY_REQUESTS,
+                                          "%s", limit)
+                 : DECLINED;
+}
+
 /* --- wildcards -------------------------------------------------------------- */
 
 static int keep_name(void *baton, comet_text_t name)
@@ -119,8 +129,10 @@ static apr_status_t list_channels(const gathering_t *gathering,
     apr_status_t status = comet_readers_take(readers, &store);
 
     if (status == APR_SUCCESS) {
-        status = comet_store_channels(store, prefix, EXPANSION_MAX + 1,
-                                      keep_name, list);
+        status = comet_store_channels(
+            store, prefix,
+            (apr_size_t)mod_comet_channel_limit(gathering->r) + 1, keep_name,
+            list);
         comet_readers_return(readers, store, status);
     }
     return status;
@@ -137,19 +149,14 @@ static int expand(gathering_t *gathering, comet_text_t prefix,
     char buffer[200];
     apr_status_t status =
         list_channels(gathering, stored_name(gathering, prefix), found);
-    int rv = DECLINED, i;
+    int rv, i;
 
     if (status != APR_SUCCESS) {
         return mod_comet_output_error(
             r, HTTP_SERVICE_UNAVAILABLE, "the messages cannot be read: %s",
             comet_strerror(status, buffer, sizeof(buffer)));
     }
-    if (found->nelts > EXPANSION_MAX) {
-        return mod_comet_output_error(
-            r, HTTP_BAD_REQUEST,
-            "channel: the star stands for more than %d channels",
-            EXPANSION_MAX);
-    }
+    rv = check_count(gathering, found->nelts);
     for (i = 0; i < found->nelts && rv == DECLINED; i++) {
         comet_text_t name = APR_ARRAY_IDX(found, i, comet_text_t);
 
@@ -214,7 +221,7 @@ static int take_parameters(gathering_t *gathering)
         }
         rv = take_parameter(gathering, query->list[i].value);
     }
-    return rv;
+    return rv == DECLINED ? check_count(gathering, 0) : rv;
 }
 
 /* --- making ----------------------------------------------------------------- */
