@@ -13,10 +13,6 @@
     "an origin as browsers send it, such as https://www.example.com or " \
     "http://localhost:3000; * alone for any; none alone for none"
 
-#define ALLOW_ORIGIN "Access-Control-Allow-Origin"
-#define ALLOW_CREDENTIALS "Access-Control-Allow-Credentials"
-#define EXPOSE_HEADERS "Access-Control-Expose-Headers"
-#define RESOURCE_POLICY "Cross-Origin-Resource-Policy"
 
 /* --- the directive --------------------------------------------------------- */
 
@@ -128,8 +124,11 @@ int mod_comet_cors_may_publish(const request_rec *r)
 
 void mod_comet_cors_headers(request_rec *r, apr_table_t *headers)
 {
-    static const char *const ours[] = { ALLOW_ORIGIN, ALLOW_CREDENTIALS,
-                                        EXPOSE_HEADERS };
+    static const char *const ours[] = {
+        "Access-Control-Allow-Origin",
+        "Access-Control-Allow-Credentials",
+        "Access-Control-Expose-Headers",
+    };
     const char *allowed = find_allowed(r);
     apr_size_t i;
 
@@ -140,12 +139,13 @@ void mod_comet_cors_headers(request_rec *r, apr_table_t *headers)
     if (!allowed) {
         return;
     }
-    apr_table_setn(headers, ALLOW_ORIGIN, allowed);
+    apr_table_setn(headers, "Access-Control-Allow-Origin", allowed);
     if (strcmp(allowed, ANY) != 0) {
-        apr_table_setn(headers, ALLOW_CREDENTIALS, "true");
+        apr_table_setn(headers, "Access-Control-Allow-Credentials", "true");
     }
-    apr_table_setn(headers, EXPOSE_HEADERS, "ETag, Retry-After");
-    apr_table_setn(headers, RESOURCE_POLICY, "cross-origin");
+    apr_table_setn(headers, "Access-Control-Expose-Headers",
+                   "ETag, Retry-After");
+    apr_table_setn(headers, "Cross-Origin-Resource-Policy", "cross-origin");
 }
 
 static int is_preflight(const request_rec *r)

@@ -23,8 +23,8 @@ UNITS = {"sec": "s", "msec": "ms"}
 # What the fields of CORS answers are made of, and what httpd itself reads.
 BY_HTTPD = {"request": {"If-None-Match"}, "response": {"ETag"}}
 # Read or set for reasons of their own, which are no part of the interface.
-INTERNAL = {"request": {"Range", "Cookie", "Referer", "Accept-Language",
-                        "Sec-Fetch-Dest", "Sec-Fetch-User"},
+INTERNAL = {"request": {"Range", "Authorization", "Cookie", "Referer",
+                        "Accept-Language", "Sec-Fetch-Dest", "Sec-Fetch-User"},
             "response": set()}
 
 
@@ -70,14 +70,13 @@ class Manual:
         """{field: default} of the X-macro lists."""
         found = {}
         for kind, body in re.findall(
-                r"#define MOD_COMET_\w+_(FIELDS|TEXTS|POINTERS)\(X\)"
+                r"#define MOD_COMET_\w+_(FIELDS|POINTERS)\(X\)"
                 r"((?:.*\\\n)*.*)", self.code):
             for first, rest in re.findall(
                     r"\bX\(([^,]+),((?:[^()]|\([^()]*\))*)\)", body):
-                if kind == "POINTERS":      # X(type, name)
-                    found[rest.strip()] = "NULL"
-                else:                       # X(name, default)
-                    found[first] = rest.strip()
+                if kind == "POINTERS":      # X(type, name, default)
+                    first, _, rest = rest.partition(",")
+                found[first.strip()] = rest.strip()
         return found
 
     def function(self, name):
