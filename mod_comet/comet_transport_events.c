@@ -43,12 +43,13 @@ static void add_body(comet_buffer_t *out, const comet_message_t *message)
     comet_encode_lines(out, "data: ", message->body);
 }
 
+/* The id comes last: some clients (npm's fetch-event-source) take the cursor
+ * when they read its line, and would lose a message cut off after it. */
 static void encode(comet_buffer_t *out, const comet_answer_t *answer)
 {
     apr_size_t i;
 
     for (i = 0; i < answer->count; i++) {
-        add_id(out, answer->messages[i]->timestamp);
         if (answer->format->json) {
             comet_buffer_puts(out, "data: ");
             comet_transport_add_message(out, answer->messages[i],
@@ -58,6 +59,7 @@ static void encode(comet_buffer_t *out, const comet_answer_t *answer)
         else {
             add_body(out, answer->messages[i]);
         }
+        add_id(out, answer->messages[i]->timestamp);
         comet_buffer_puts(out, "\n");
     }
 }
