@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: Apache-2.0
+"""curl in a loop; Last-Event-ID is taken from what it has printed."""
+
+import subprocess
+import sys
+import threading
+import time
+
+from printing import printing_stream
+
+RUNNING = []
+
+
+def follow(url):
+    events = printing_stream()
+    while True:
+        command = ["curl", "-sSN", "-H", "Accept: text/event-stream"]
+        if events.last_id:
+            command += ["-H", "Last-Event-ID: " + events.last_id]
+        events.begin()
+        with subprocess.Popen(command + [url], stdin=subprocess.DEVNULL,
+                              stdout=subprocess.PIPE) as curl:
+            RUNNING[:] = [curl]
+            for piece in iter(lambda: curl.stdout.read1(65536), b""):
+                events.feed(piece)
+        time.sleep(events.retry)
+
+
+threading.Thread(target=follow, args=sys.argv[1:2], daemon=True).start()
+sys.stdin.read()
+for process in RUNNING:
+    process.kill()

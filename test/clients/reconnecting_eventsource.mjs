@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: Apache-2.0
+// npm `reconnecting-eventsource` around npm `eventsource`; after an error
+// status it resumes by a parameter `lastEventId`.
+
+import { EventSource } from 'eventsource';
+import { createRequire } from 'node:module';
+import { print, TYPES, url } from './print.mjs';
+
+// (its ES module is one without the .mjs that node wants)
+const require = createRequire(import.meta.url);
+const { default: ReconnectingEventSource } = require('reconnecting-eventsource');
+
+const source = new ReconnectingEventSource(url(), {
+  eventSourceClass: EventSource,
+  max_retry_time: 1000,
+});
+for (const type of TYPES) {
+  source.addEventListener(type, print);
+}
