@@ -32,6 +32,10 @@ const char *comet_strerror(apr_status_t status, char *buffer, apr_size_t size)
         return "too many messages are waiting to be saved";
     case COMET_ESTOPPING:
         return "the server is stopping";
+    case COMET_EREPEATED:
+        return "it was stored before, under the same key";
+    case COMET_EMISMATCH:
+        return "something else was stored under the same key";
     default:
         return apr_strerror(status, buffer, size);
     }

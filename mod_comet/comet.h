@@ -23,6 +23,7 @@ typedef apr_int64_t comet_timestamp_t;
 #define COMET_CHANNEL_MAX_BYTES 255
 #define COMET_TYPE_MAX_BYTES 255
 #define COMET_AUTHOR_MAX_BYTES 255
+#define COMET_KEY_MAX_BYTES 255 /* of an Idempotency-Key */
 /** The ceiling of CometMaxMessageSize, and of what the schema accepts. */
 #define COMET_BODY_MAX_BYTES (1024 * 1024)
 /** The most messages that one answer or one read of the store carries. */
@@ -42,6 +43,8 @@ typedef apr_int64_t comet_timestamp_t;
 #define COMET_EINVALID (APR_OS_START_USERERR + 6) /**< a constraint refused */
 #define COMET_EBUSY (APR_OS_START_USERERR + 7) /**< too many wait already */
 #define COMET_ESTOPPING (APR_OS_START_USERERR + 8) /**< the child is ending */
+#define COMET_EREPEATED (APR_OS_START_USERERR + 9) /**< stored before */
+#define COMET_EMISMATCH (APR_OS_START_USERERR + 10) /**< the key's another's */
 
 /**
  * Describe a status, ours or APR's, in English.

@@ -167,17 +167,43 @@ apr_status_t comet_store_recent(comet_store_t *store, apr_size_t count,
 apr_status_t comet_store_reserve(comet_store_t *store,
                                  apr_interval_time_t wait);
 
+/** How long the hash of what is published is: SHA-1. */
+#define COMET_HASH_BYTES 20
+
+/** What a publisher may say again when it does not know the outcome. */
+typedef struct comet_store_key_t {
+    comet_text_t text; /* Idempotency-Key; data NULL: none */
+    comet_text_t channel; /* that was published to */
+    comet_text_t author; /* data NULL: nobody */
+    unsigned char hash[COMET_HASH_BYTES]; /* comet_store_hash() */
+} comet_store_key_t;
+
+/** What is published at once: stored as a whole or not at all. */
+typedef struct comet_store_group_t {
+    comet_message_t **messages; /* numbered when they are stored */
+    apr_size_t count;
+    comet_store_key_t key;
+    /** APR_SUCCESS; COMET_EREPEATED: it was stored before under this key,
+     * with the timestamps that the messages have now; COMET_EMISMATCH:
+     * something else was; COMET_EINVALID: a message was refused. */
+    apr_status_t result;
+} comet_store_group_t;
+
+/** Set a key's hash: of the messages' channels, types and bodies. */
+void comet_store_hash(comet_store_group_t *group);
+
 /**
  * Append in one transaction: number the messages, insert them, commit.
  * Without comet_store_reserve() before it waits as long as busy_timeout.
  * The caller holds the write lock and owns the messages alone until it
  * returns.  When it fails as a whole nothing was stored, except after
  * COMET_EUNSURE, when nobody can know (the connection must be reopened).
- * @param results  APR_SUCCESS or COMET_EINVALID for each message
+ * The messages of a group get timestamps in a row.
+ * @param groups  each gets its result
  */
 apr_status_t comet_store_append(comet_store_t *store,
-                                comet_message_t *const *messages,
-                                apr_status_t *results, apr_size_t count);
+                                comet_store_group_t *const *groups,
+                                apr_size_t count);
 
 /**
  * One small step of retention (at most 1,000 rows) over the channels that
@@ -186,6 +212,13 @@ apr_status_t comet_store_append(comet_store_t *store,
  * @param more  set to whether another step is due now
  */
 apr_status_t comet_store_prune(comet_store_t *store, int *more);
+
+/**
+ * One small step of what else is due: keys are forgotten.
+ * The caller holds the write lock.
+ * @param more  set to whether another step is due now
+ */
+apr_status_t comet_store_tidy(comet_store_t *store, int *more);
 
 /** Whether comet_store_checkpoint() would do anything. */
 int comet_store_checkpoint_due(const comet_store_t *store);

@@ -57,6 +57,21 @@ const char *const comet_sqlite_text[SQL_COUNT] = {
                    "(id, channel_id, type, author, body)"
                    " VALUES(?1, ?2, ?3, ?4, ?5)",
     [SQL_CLOCK_SET] = "UPDATE comet_clock SET last = ?1",
+    [SQL_GROUP] = "SAVEPOINT one_group",
+    [SQL_GROUP_END] = "RELEASE one_group",
+    [SQL_GROUP_UNDO] = "ROLLBACK TO one_group",
+    [SQL_KEY] = "SELECT timestamp, count, hash FROM idempotency_key"
+                " WHERE channel = ?1 AND author = ?2 AND key = ?3"
+                " AND ifnull(expires > ?4, 1)",
+    /* one that has expired may still be there */
+    [SQL_KEY_ADD] = "INSERT OR REPLACE INTO idempotency_key"
+                    "(channel, author, key, timestamp, count, hash)"
+                    " VALUES(?1, ?2, ?3, ?4, ?5, ?6)",
+    [SQL_KEYS_DUE] = "SELECT 1 FROM idempotency_key"
+                     " WHERE expires <= ?1 LIMIT 1",
+    [SQL_KEYS_PRUNE] = "DELETE FROM idempotency_key WHERE timestamp IN"
+                       " (SELECT timestamp FROM idempotency_key"
+                       " WHERE expires <= ?1 LIMIT ?2)",
     /* ?2, the clock, only fits the form of the next one */
     [SQL_CHANNELS] = "SELECT id, id FROM channel"
                      " WHERE id > ?1 AND ?2 ORDER BY id LIMIT ?3",

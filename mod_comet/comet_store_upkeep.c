@@ -228,3 +228,32 @@ apr_status_t comet_store_prune(comet_store_t *store, int *more)
     *more = prune->running;
     return shrink(store, more);
 }
+
+/* --- Keys ------------------------------------------------------------- */
+
+apr_status_t comet_store_tidy(comet_store_t *store, int *more)
+{
+    comet_timestamp_t now = apr_time_now();
+    apr_int64_t due = 0;
+    apr_status_t status;
+
+    *more = 0;
+    comet_sqlite_bind_int(store, SQL_KEYS_DUE, 1, now);
+    status = comet_sqlite_query(store, SQL_KEYS_DUE, &due, NULL);
+    if (status != APR_SUCCESS || !due) {
+        return status;
+    }
+    status = comet_store_reserve(store, PRUNE_PATIENCE_USEC);
+    if (status != APR_SUCCESS) {
+        return status;
+    }
+    comet_sqlite_bind_int(store, SQL_KEYS_PRUNE, 1, now);
+    comet_sqlite_bind_int(store, SQL_KEYS_PRUNE, 2, PRUNE_ROWS);
+    status = comet_sqlite_run_or_fail(store, SQL_KEYS_PRUNE);
+    if (status == APR_SUCCESS) {
+        *more = sqlite3_changes(store->db) == PRUNE_ROWS;
+        return comet_sqlite_commit(store);
+    }
+    comet_sqlite_roll_back(store);
+    return status;
+}

@@ -43,10 +43,11 @@ typedef enum { JOB_QUEUED, JOB_IN_FLIGHT, JOB_DONE } job_state_e;
 
 typedef struct job_t {
     TAILQ_ENTRY(job_t) link; /* [mutex] while queued */
-    comet_message_t *message; /* a reference */
+    comet_store_group_t group; /* references, and texts behind it */
     apr_status_t result; /* [mutex] */
     job_state_e state; /* [mutex] */
     int left; /* [mutex] the publisher has gone: the thread frees it */
+    comet_message_t *messages[]; /* group.count of them */
 } job_t;
 
 struct comet_writer_t {
@@ -71,11 +72,10 @@ struct comet_writer_t {
     apr_int64_t open_after;
     apr_int64_t locked_since; /* 0: it is not locked */
     apr_int64_t upkeep_after;
-    int pruning;
+    int pruning, tidying; /* another step of it is due */
     apr_status_t reported;
     job_t **jobs; /* the batch, [places] */
-    comet_message_t **messages;
-    apr_status_t *results;
+    comet_store_group_t **groups; /* theirs */
 };
 
 static struct timespec timespec_of(apr_int64_t usec)
@@ -101,9 +101,48 @@ static void wake(comet_writer_t *writer)
     errno = saved;
 }
 
+/* Copy a text to *end, and refer to the copy. */
+static void copy(comet_text_t *text, char **end)
+{
+    if (text->data) {
+        memcpy(*end, text->data, text->length);
+        text->data = *end;
+        *end += text->length;
+    }
+}
+
+/* The job outlives the publisher when it leaves it behind in flight. */
+static job_t *create_job(const comet_store_group_t *group)
+{
+    apr_size_t list = group->count * sizeof(comet_message_t *);
+    job_t *job = malloc(sizeof(*job) + list + group->key.text.length
+                        + group->key.channel.length + group->key.author.length);
+    char *end;
+    apr_size_t i;
+
+    if (!job) {
+        return NULL;
+    }
+    memset(job, 0, sizeof(*job));
+    job->group = *group;
+    job->group.messages = job->messages;
+    for (i = 0; i < group->count; i++) {
+        job->messages[i] = comet_message_ref(group->messages[i]);
+    }
+    end = (char *)(job->messages + group->count);
+    copy(&job->group.key.text, &end);
+    copy(&job->group.key.channel, &end);
+    copy(&job->group.key.author, &end);
+    return job;
+}
+
 static void free_job(job_t *job)
 {
-    comet_message_unref(job->message);
+    apr_size_t i;
+
+    for (i = 0; i < job->group.count; i++) {
+        comet_message_unref(job->messages[i]);
+    }
     free(job);
 }
 
@@ -189,17 +228,16 @@ static apr_status_t await_locked(comet_writer_t *writer, job_t *job,
 }
 
 apr_status_t comet_writer_publish(comet_writer_t *writer,
-                                  comet_message_t *message,
+                                  const comet_store_group_t *group,
                                   apr_interval_time_t timeout)
 {
     apr_int64_t deadline = comet_monotonic() + (timeout > 0 ? timeout : 0);
-    job_t *job = calloc(1, sizeof(*job));
+    job_t *job = create_job(group);
     apr_status_t status;
 
     if (!job) {
         return APR_ENOMEM;
     }
-    job->message = comet_message_ref(message);
     pthread_mutex_lock(&writer->mutex);
     status = take_place_locked(writer, deadline);
     if (status == APR_SUCCESS) {
@@ -275,7 +313,7 @@ static apr_size_t take_queued(comet_writer_t *writer)
         TAILQ_REMOVE(&writer->queue, job, link);
         job->state = JOB_IN_FLIGHT;
         writer->jobs[count] = job;
-        writer->messages[count] = job->message;
+        writer->groups[count] = &job->group;
         count++;
     }
     pthread_mutex_unlock(&writer->mutex);
@@ -289,8 +327,9 @@ static void answer(comet_writer_t *writer, apr_size_t count,
 
     pthread_mutex_lock(&writer->mutex);
     for (i = 0; i < count; i++) {
-        finish_locked(writer->jobs[i],
-                      status == APR_SUCCESS ? writer->results[i] : status);
+        finish_locked(writer->jobs[i], status == APR_SUCCESS
+                                           ? writer->groups[i]->result
+                                           : status);
     }
     vacate_locked(writer, count);
     writer->answered_at = comet_monotonic();
@@ -381,8 +420,7 @@ static void publish_queued(comet_writer_t *writer)
     status = comet_store_reserve(writer->store, TURN_USEC);
     if (status == APR_SUCCESS) {
         count = take_queued(writer);
-        status = comet_store_append(writer->store, writer->messages,
-                                    writer->results, count);
+        status = comet_store_append(writer->store, writer->groups, count);
     }
     comet_bus_unlock(writer->config.bus);
     if (count) {
@@ -401,31 +439,55 @@ static int retains(const comet_writer_t *writer)
            || writer->store_config.retain_age > 0;
 }
 
-/* One step of retention, when it is this child's turn. */
-static void prune(comet_writer_t *writer)
+/* Whether it is this child's turn, which comes once in UPKEEP_USEC. */
+static int upkeep_is_due(comet_writer_t *writer)
 {
     apr_int64_t now = comet_monotonic();
-    apr_status_t status;
 
-    if (!writer->pruning) {
-        if (now < writer->upkeep_after) {
-            return;
-        }
-        writer->upkeep_after = now + UPKEEP_USEC;
-        if (!comet_bus_claim_upkeep(writer->config.bus, apr_time_now(),
-                                    UPKEEP_USEC)) {
+    if (writer->pruning || writer->tidying) {
+        return 1;
+    }
+    if (now < writer->upkeep_after) {
+        return 0;
+    }
+    writer->upkeep_after = now + UPKEEP_USEC;
+    return comet_bus_claim_upkeep(writer->config.bus, apr_time_now(),
+                                  UPKEEP_USEC);
+}
+
+static int has_failed(comet_writer_t *writer, apr_status_t status)
+{
+    if (status == APR_SUCCESS) {
+        return 0;
+    }
+    writer->pruning = writer->tidying = 0;
+    if (status != COMET_ELOCKED) {
+        judge(writer, status);
+    }
+    return 1;
+}
+
+/* One small step, or one of each kind; publishers may come between. */
+static void keep_up(comet_writer_t *writer)
+{
+    int was_tidying = writer->tidying;
+    apr_status_t status = APR_SUCCESS;
+
+    if (!upkeep_is_due(writer)) {
+        return;
+    }
+    if (retains(writer) && (writer->pruning || !was_tidying)) {
+        comet_bus_lock(writer->config.bus);
+        status = comet_store_prune(writer->store, &writer->pruning);
+        comet_bus_unlock(writer->config.bus);
+        if (has_failed(writer, status) || writer->pruning) {
             return;
         }
     }
     comet_bus_lock(writer->config.bus);
-    status = comet_store_prune(writer->store, &writer->pruning);
+    status = comet_store_tidy(writer->store, &writer->tidying);
     comet_bus_unlock(writer->config.bus);
-    if (status != APR_SUCCESS) {
-        writer->pruning = 0;
-        if (status != COMET_ELOCKED) {
-            judge(writer, status);
-        }
-    }
+    has_failed(writer, status);
 }
 
 static void checkpoint(comet_writer_t *writer)
@@ -453,10 +515,10 @@ static apr_int64_t leisure(comet_writer_t *writer)
             anything_queued(writer) ? writer->open_after - now : UPKEEP_USEC;
         return until > 0 ? until : 0;
     }
-    if (writer->pruning || anything_queued(writer)) {
+    if (writer->pruning || writer->tidying || anything_queued(writer)) {
         return 0;
     }
-    until = retains(writer) ? writer->upkeep_after - now : LOOK_USEC;
+    until = writer->upkeep_after - now;
     return until > LOOK_USEC ? LOOK_USEC : until > 0 ? until : 0;
 }
 
@@ -501,8 +563,8 @@ static void *work(void *baton)
         if (writer->store) {
             checkpoint(writer);
         }
-        if (writer->store && retains(writer)) {
-            prune(writer);
+        if (writer->store) {
+            keep_up(writer);
         }
     }
     /* whoever comes from now on sees that it is stopping, under the mutex */
@@ -555,8 +617,7 @@ apr_status_t comet_writer_create(comet_writer_t **writer,
     made->store_config.busy_timeout = OPEN_USEC;
     TAILQ_INIT(&made->queue);
     made->jobs = apr_palloc(pool, places * sizeof(*made->jobs));
-    made->messages = apr_palloc(pool, places * sizeof(*made->messages));
-    made->results = apr_palloc(pool, places * sizeof(*made->results));
+    made->groups = apr_palloc(pool, places * sizeof(*made->groups));
     made->wake = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     if (made->wake < 0) {
         return errno;

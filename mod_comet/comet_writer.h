@@ -44,11 +44,14 @@ apr_status_t comet_writer_create(comet_writer_t **writer,
                                  apr_pool_t *pool);
 
 /**
- * Store a message and wait until it is durable as CometSync says.
- * @param message  its timestamp is set on success; the writer takes its own
- *                 reference
+ * Store a group of messages and wait until it is durable as CometSync says.
+ * Copies what it needs of the group, and takes its own references: so the
+ * caller's is free again when the call returns, whatever the outcome.
+ * @param group    its messages' timestamps are set on success, and when they
+ *                 were stored before under the same key; its result is not
  * @param timeout  how long to wait, in all
- * @return APR_SUCCESS: committed.  Anything but COMET_EUNSURE: not stored,
+ * @return APR_SUCCESS: committed.  COMET_EREPEATED: it was before.
+ *         Anything else but COMET_EUNSURE: not stored,
  *         and it will not be.  COMET_EBUSY: all places are taken and the
  *         disk does not keep up.  COMET_ELOCKED: timed out before its turn.
  *         COMET_EUNSURE: timed out, or the sync failed, while being saved.
@@ -56,7 +59,7 @@ apr_status_t comet_writer_create(comet_writer_t **writer,
  *         Any thread but the writer's.
  */
 apr_status_t comet_writer_publish(comet_writer_t *writer,
-                                  comet_message_t *message,
+                                  const comet_store_group_t *group,
                                   apr_interval_time_t timeout);
 
 /**

@@ -87,7 +87,8 @@ static int store(request_rec *r, comet_message_fields_t *fields,
     status =
         message ? comet_writer_publish(
             child->stores[mod_comet_server_config(r->server)->store].writer,
-            message, mod_comet_publish_timeout(r))
+            &(comet_store_group_t){ .messages = &message, .count = 1 },
+            mod_comet_publish_timeout(r))
                 : APR_ENOMEM;
     if (status == APR_SUCCESS) {
         *timestamp = message->timestamp;

@@ -14,9 +14,9 @@
 -- instead of failing when the web server is writing: ".timeout 5000" in
 -- sqlite3, PDO::ATTR_TIMEOUT in PHP, timeout=5 in Python.
 --
--- The module runs this once, in one transaction, and then sets
--- application_id to 0x434f4d54 ("COMT") and user_version to 1.  It works
--- with SQLite 3.9 and later.
+-- The module runs the files of this folder once each, in one transaction, and
+-- sets application_id to 0x434f4d54 ("COMT") and user_version to the number of
+-- the last.  They work with SQLite 3.9 and later.
 
 CREATE TABLE comet_clock(
   -- One row: what changes whenever the log does.

@@ -39,6 +39,33 @@ void scratch_make(void)
     atexit(scratch_remove);
 }
 
+apr_status_t scratch_append(comet_store_t *store,
+                            comet_message_t *const *messages,
+                            apr_status_t *results, apr_size_t count)
+{
+    comet_message_t **room = malloc((count + 1) * sizeof(*room));
+    comet_store_group_t *groups = calloc(count + 1, sizeof(*groups));
+    comet_store_group_t **list = malloc((count + 1) * sizeof(*list));
+    apr_status_t status;
+    apr_size_t i;
+
+    assert_true(room && groups && list);
+    for (i = 0; i < count; i++) {
+        room[i] = messages[i];
+        groups[i].messages = &room[i];
+        groups[i].count = 1;
+        list[i] = &groups[i];
+    }
+    status = comet_store_append(store, list, count);
+    for (i = 0; i < count && status == APR_SUCCESS; i++) {
+        results[i] = groups[i].result;
+    }
+    free(list);
+    free(groups);
+    free(room);
+    return status;
+}
+
 const char *scratch_path(const char *name)
 {
     static char paths[8][800];

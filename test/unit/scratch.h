@@ -14,13 +14,21 @@
 
 #include <cmocka.h>
 
-#include "comet_selection.h"
+#include "comet_store.h"
 
 /** Make the folder, below TMPDIR; it is removed when the process exits. */
 void scratch_make(void);
 
 /** The selection of one channel; kept until the process ends.  Any thread. */
 comet_selection_t *scratch_select(comet_text_t channel);
+
+/**
+ * Append messages, each by itself: comet_store_append() without groups.
+ * @param results  that of each message
+ */
+apr_status_t scratch_append(comet_store_t *store,
+                            comet_message_t *const *messages,
+                            apr_status_t *results, apr_size_t count);
 
 /** The path of a name in the folder; valid until the eighth next call. */
 const char *scratch_path(const char *name);

@@ -89,7 +89,7 @@ apr_status_t kit_append(comet_store_t *store, const char *channel,
 {
     comet_message_t *message = kit_make(channel, body);
     apr_status_t result = APR_SUCCESS;
-    apr_status_t status = comet_store_append(store, &message, &result, 1);
+    apr_status_t status = scratch_append(store, &message, &result, 1);
 
     if (timestamp) {
         *timestamp = message->timestamp;

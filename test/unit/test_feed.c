@@ -113,7 +113,7 @@ static void append(size_t count)
             .channel = comet_text(i % 2 ? "odd" : "even"),
             .body = comet_text("x") });
     }
-    assert_int_equal(comet_store_append(writer, messages, results, count), 0);
+    assert_int_equal(scratch_append(writer, messages, results, count), 0);
     for (i = 0; i < count; i++) {
         assert_int_equal(results[i], 0);
         appended[appended_count++] = messages[i]->timestamp;
@@ -307,7 +307,7 @@ static void test_large_messages(void **state)
                                        .body = { body, sizeof(body) } });
         apr_status_t result;
 
-        assert_int_equal(comet_store_append(writer, &message, &result, 1), 0);
+        assert_int_equal(scratch_append(writer, &message, &result, 1), 0);
         appended[appended_count++] = message->timestamp;
         comet_message_unref(message);
     }

@@ -48,7 +48,7 @@ static void make_database(const char *path, int messages)
                 .channel = comet_text("chat"), .body = comet_text("x") });
         apr_status_t result;
 
-        assert_int_equal(comet_store_append(store, &message, &result, 1), 0);
+        assert_int_equal(scratch_append(store, &message, &result, 1), 0);
         assert_int_equal(result, 0);
         comet_message_unref(message);
     }

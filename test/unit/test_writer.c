@@ -101,11 +101,19 @@ static comet_message_t *make(const char *channel)
         .channel = comet_text(channel), .body = comet_text("x") });
 }
 
+static apr_status_t publish_one(comet_writer_t *by, comet_message_t *message,
+                                apr_interval_time_t timeout)
+{
+    comet_store_group_t group = { .messages = &message, .count = 1 };
+
+    return comet_writer_publish(by, &group, timeout);
+}
+
 static apr_status_t publish_at(const char *channel, apr_interval_time_t timeout,
                                comet_timestamp_t *timestamp)
 {
     comet_message_t *message = make(channel);
-    apr_status_t status = comet_writer_publish(writer, message, timeout);
+    apr_status_t status = publish_one(writer, message, timeout);
 
     if (status == APR_SUCCESS) {
         assert_true(message->timestamp > 0);
@@ -170,7 +178,7 @@ static void *publish_once(void *baton)
     publisher_t *publisher = baton;
 
     publisher->status =
-        comet_writer_publish(writer, publisher->message, publisher->timeout);
+        publish_one(writer, publisher->message, publisher->timeout);
     atomic_store(&publisher->done, 1);
     return NULL;
 }
@@ -810,7 +818,7 @@ static void test_checkpoints(void **state)
         .channel = comet_text("chat"), .body = comet_text(body) });
     start();
     for (i = 0; i < 300; i++) {
-        assert_int_equal(comet_writer_publish(writer, message, LONG), 0);
+        assert_int_equal(publish_one(writer, message, LONG), 0);
     }
     assert_int_equal(stat(scratch_path("comet.db-wal"), &info), 0);
     assert_true(info.st_size < 700 * 4200);
