@@ -8,8 +8,8 @@ import subprocess
 
 import pytest
 
-from http_client import gather
-from httpd_env import SLOW, wait_until
+from conftest import LIVE, shut
+from httpd_env import Httpd, sql_text, sqlite, wait_until
 
 APP = "https://app.example.com"
 LOCAL = "http://localhost:3000"
@@ -376,8 +376,6 @@ CHANNELS = [
 @pytest.fixture(scope="module")
 def channel_server(request):
     """An endpoint for each pattern."""
-    from conftest import LIVE, shut
-    from httpd_env import Httpd
     patterns = sorted({c[0] for c in CHANNELS})
     conf = ""
     for number, pattern in enumerate(patterns):
@@ -441,6 +439,141 @@ def test_330_32_channel_elsewhere(make_server):
     assert server.get("/comet/closed?wait=0").status == 200
 
 
+# -- many channels by one request ------------------------------------------------
+
+MULTI = """
+<Location "/comet">
+  CometMulti on
+  CometPollTimeout 10s
+  AuthType Basic
+  AuthName "x"
+  AuthUserFile "{root}/conf/users"
+  Require comet-channel public/* user/%{REMOTE_USER} user/%{REMOTE_USER}/*
+</Location>
+CometEndpoint /open
+<Location "/open">
+  CometMulti on
+  Require expr %{REQUEST_URI} != '/open/secret'
+</Location>
+"""
+
+ASKED = [
+    # what anna asks for, whether she gets it
+    ("/comet?channel=public/a&channel=user/anna", True),
+    ("/comet?channel=public/*", True),
+    ("/comet?channel=user/anna/*&channel=user/anna", True),
+    ("/comet/public/a?channel=user/anna", True),
+    ("/comet?channel=user%2Fanna", True),
+    ("/comet?channel=user/bert", False),
+    ("/comet?channel=user/anna&channel=user/bert", False),
+    ("/comet/public/a?channel=user/bert", False),
+    ("/comet/user/anna?channel=user/bert", False),
+    ("/comet?channel=user%2Fbert", False),
+    ("/comet?channel=user/*", False),
+    ("/comet?channel=user/bert/*", False),
+    ("/comet?channel=*", False),
+    ("/comet/?channel=public/a", False),    # the URL of all there is
+    ("/comet/user/bert?channel=user/anna", False),
+]
+
+
+@pytest.fixture(scope="module")
+def multi_server(request):
+    server = Httpd(conf=MULTI)
+    LIVE.append(server)
+    try:
+        write_users(server)
+        server.start()
+        sqlite_rows = [("public/a", "a"), ("user/anna", "b"),
+                       ("user/anna/x", "c"), ("user/bert", "d"),
+                       ("user/bert/x", "e"), ("secret", "f")]
+        for channel, body in sqlite_rows:
+            sqlite(server.db, "INSERT INTO message(channel, body) VALUES(%s, "
+                   "%s);" % (sql_text(channel), sql_text(body)))
+        yield server
+    finally:
+        shut(server)
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["poll", "events"])
+@pytest.mark.parametrize("target, granted", ASKED,
+                         ids=[a[0] for a in ASKED])
+def test_330_35_many_channels(multi_server, target, granted, stream):
+    """Each channel is judged as its own URL would be, also where one section
+    is that of all of them."""
+    server = multi_server
+    headers = dict(basic("anna"), **(
+        {"Accept": "text/event-stream"} if stream else {}))
+    path, _, query = target.partition("?")
+    if stream and granted:
+        with server.raw() as conn:
+            conn.request("GET", "%s?%s&since=0" % (path, query), headers)
+            assert conn.head() == 200
+            assert b"retry:" in conn.chunk()
+            conn.close()
+        server.wait_waiting(0)
+        return
+    answer = server.get("%s?%s&since=0&wait=0" % (path, query), headers)
+    assert answer.status == (200 if granted else 401), answer
+    if granted:
+        bodies = {m["body"] for m in answer.json()["messages"]}
+        assert bodies and bodies <= {"a", "b", "c"}, bodies
+    # without a user nothing but the public, and that not by this URL
+    assert server.get(target).status == 401
+
+
+def test_330_36_expression_over_the_path(multi_server):
+    """The same for what only an expression tells apart."""
+    server = multi_server
+    assert server.get("/open/secret?wait=0").status == 403
+    assert server.get("/open/public/a?wait=0&since=0").status == 200
+    for detour in ("/open?channel=secret", "/open?channel=*",
+                   "/open/public/a?channel=secret", "/open/?channel=*",
+                   "/open?channel=public/a&channel=secret"):
+        answer = server.get(detour + "&wait=0&since=0")
+        assert answer.status == 403, (detour, answer)
+    answer = server.get("/open?channel=public/a&wait=0&since=0")
+    assert [m["body"] for m in answer.json()["messages"]] == ["a"]
+
+
+# -- CometMaxLifetime --------------------------------------------------------------
+
+def read_stream(conn):
+    """What comes until the server ends the stream."""
+    text = b""
+    while True:
+        piece = conn.chunk()
+        if not piece:
+            return text.decode("utf-8")
+        text += piece
+
+
+@pytest.mark.parametrize("accept", ["text/event-stream", "iframe"])
+def test_330_38_judged_anew(make_server, mpm, accept):
+    """A stream ends after CometMaxLifetime; who was locked out meanwhile does
+    not get another one."""
+    server = make_server(start=False, mpm=mpm, conf=USERS + """
+      CometMaxLifetime 1s""")
+    users = write_users(server, "anna", "bert")
+    server.start()
+    target = "/comet/members/x?since=0" + (
+        "&transport=iframe" if accept == "iframe" else "")
+    headers = dict(basic("anna"), **(
+        {} if accept == "iframe" else {"Accept": accept}))
+    for _ in range(2):
+        with server.raw(timeout=10) as conn:
+            conn.request("GET", target, headers)
+            assert conn.head() == 200
+            server.wait_waiting(1)
+            text = read_stream(conn)
+            server.wait_waiting(0)
+        assert ("retry:" in text) == (accept != "iframe"), text
+    os.remove(users)
+    write_users(server, "bert")
+    answer = server.get(target, headers)
+    assert answer.status == 401, answer
+
+
 # -- the examples -----------------------------------------------------------------
 
 EXAMPLES = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..",
@@ -473,7 +606,6 @@ def example(make_server):
 
 def authors(server, channel):
     """Who wrote the messages of a channel, in order."""
-    from httpd_env import sql_text, sqlite
     return [row[0] for row in sqlite(
         server.db, "SELECT coalesce(author, 'NULL') FROM message WHERE "
         "channel=%s ORDER BY timestamp;" % sql_text(channel))]

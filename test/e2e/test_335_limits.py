@@ -10,7 +10,7 @@ import time
 import pytest
 
 from http_client import gather
-from httpd_env import SLOW, MPMS, wait_until
+from httpd_env import MPMS, SLOW, wait_until
 
 PROXY = """
 RemoteIPHeader X-Forwarded-For
@@ -312,6 +312,27 @@ def test_335_10_classic_that_cannot_park(limited):
         crowd.wait("/comet/x", me, 3)
         check_refused(server.get("/c1/backend.php?timestamp=1", me),
                       "address", 3)
+        crowd.leave()
+
+
+def test_335_11_streams(limited, mpm):
+    """Streams count together with polls; one over the limit is told so and
+    does not begin."""
+    server = limited(mpm=mpm)
+    me = via("192.0.2.1")
+    events = dict(me, Accept="text/event-stream")
+    with Crowd(server) as crowd:
+        crowd.wait("/comet/x", events)
+        crowd.wait("/comet/x?transport=iframe", me)
+        crowd.wait("/comet/x", me)
+        check_refused(server.get("/comet/x", events), "address", 3)
+        check_refused(server.get("/comet/x?transport=iframe", me),
+                      "address", 3)
+        crowd.leave(1)
+        crowd.wait("/comet/x", events)
+        check_refused(server.get("/comet/x", events), "address", 3)
+        crowd.leave()
+        crowd.wait("/comet/x", events, 3)
         crowd.leave()
 
 
