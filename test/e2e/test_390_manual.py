@@ -299,6 +299,8 @@ def test_390_13_private(serve):
            "VALUES('user/anna', 'for anna'), ('user/bert', 'for bert');")
     url = "/comet/user/anna?since=0&wait=0"
     assert bodies(server.get(url, auth("anna"))) == ["for anna"]
+    assert bodies(server.get("/comet/user/anna/parcels?wait=0",
+                             auth("anna"))) == []
     assert server.get(url).status == 401
     assert server.get(url, auth("bert")).status in (401, 403)
     assert post(server, "/comet/user/anna", headers=auth("anna")).status \
@@ -308,7 +310,8 @@ def test_390_13_private(serve):
         assert server.get("/comet?since=0&wait=0&" + detour,
                           auth("anna")).status in (401, 403), detour
     for path in ("/comet/user", "/comet/user/", "/comet/user/anna/x",
-                 "/comet/user//anna", "/comet/user/%2fanna"):
+                 "/comet/user//anna", "/comet/user/%2fanna",
+                 "/comet/user/bert/../anna"):
         assert server.get(path + "?since=0&wait=0",
                           auth("bert")).status in (400, 401, 403, 404), path
 

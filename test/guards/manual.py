@@ -282,6 +282,19 @@ def columns(manual):
     return len(code), 5, wrong
 
 
+def providers(manual):
+    """the manual has each word of Require, and each handler"""
+    words = re.findall(r'ap_register_auth_provider\([^"]*"([\w-]+)"',
+                       manual.glue_code)
+    handlers = re.findall(r'strcmp\(r->handler, "([\w-]+)"\)',
+                          manual.glue_code)
+    page = re.findall(r'id="require-([\w-]+)"', manual.page)
+    wrong = differences("Require", words, page)
+    wrong += ["handler %s is not in %s" % (name, PAGE) for name in handlers
+              if "SetHandler " + name not in manual.page]
+    return len(words) + len(handlers), 3, wrong
+
+
 def anchors(manual):
     """the links within the manual lead somewhere"""
     folder = os.path.dirname(PAGE)
@@ -307,4 +320,4 @@ def anchors(manual):
 
 
 GUARDS = (directives, parameters, metrics, statuses, headers, errors, columns,
-          anchors)
+          providers, anchors)
