@@ -272,7 +272,8 @@ def test_390_12_dashboard(serve):
     """A batch by curl reaches a stream of a pattern; each message names
     its channel."""
     server = serve("dashboard")
-    post(server, "/comet/load/web1", b"0")
+    for channel in ("web1", "web2"):
+        post(server, "/comet/load/" + channel, b"0")
     with server.raw() as stream:
         stream.request("GET", "/comet?channel=alarm&channel=load/*&since=0",
                        {"Accept": "text/event-stream"})
@@ -281,10 +282,11 @@ def test_390_12_dashboard(serve):
         text = read_until(stream, "1.07")
     seen = [json.loads(x[5:]) for x in text.splitlines()
             if x.startswith("data:")]
-    assert [(x["channel"], x["body"]) for x in seen][:2] \
-        == [("load/web1", "0"), ("load/web1", "0.42")]
+    assert [(x["channel"], x["body"]) for x in seen] \
+        == [("load/web1", "0"), ("load/web2", "0"), ("load/web1", "0.42"),
+            ("load/web2", "1.07")]
     answer = server.get("/comet?channel=load/*&since=0&wait=0")
-    assert bodies(answer) == ["0", "0.42", "1.07"]
+    assert bodies(answer) == ["0", "0", "0.42", "1.07"]
     too_many = "&".join("channel=c%d" % i for i in range(100))
     assert server.get("/comet?wait=0&" + too_many).status == 200
 
