@@ -2,6 +2,7 @@
 """The manual's recipes: each fragment is taken out of the page and tried."""
 
 import base64
+import html
 import html.parser
 import json
 import os
@@ -16,6 +17,7 @@ from http_client import Raw, one_request
 from httpd_env import (REPO, SLOW, Httpd, free_port, is_root, self_signed,
                        sqlite, wait_until)
 
+REFERENCE = os.path.join(REPO, "htdocs", "manual", "index.html")
 RECIPES = os.path.join(REPO, "htdocs", "manual", "recipes.html")
 NGINX = os.environ.get("COMET_NGINX", "/usr/sbin/nginx")
 STORE = 'CometStore "sqlite:{data}/comet.db"\n'
@@ -241,6 +243,46 @@ def test_390_03_syntax(part, tmp_path):
                           stderr=subprocess.STDOUT, timeout=30 * SLOW,
                           check=False)
     assert done.returncode == 0, done.stdout
+
+
+def boxes():
+    """{directive: {row: text}} of the reference."""
+    with open(REFERENCE, encoding="utf-8") as file:
+        text = file.read()
+    found = {}
+    for body in re.findall(r'<section class="directive" id="comet\w+">(.*?)'
+                           r"</section>", text, re.S):
+        rows = dict(re.findall(r'<th scope="row">(\w+)</th><td>(.*?)</td>',
+                               body))
+        name = re.search(r'<h3><a href="[^"]*">(\w+)<', body).group(1)
+        found[name] = {key: html.unescape(re.sub(
+            r"<[^>]+>", "", value.replace("<br>", "\n")))
+            for key, value in rows.items()}
+    return found
+
+
+BOXES = boxes()
+
+
+@pytest.mark.parametrize("name", sorted(BOXES))
+def test_390_04_examples(testers, name):
+    """A directive's example and default are accepted where the reference
+    says that it may stand, and nowhere else."""
+    assert len(BOXES) >= 20
+    server, box = testers(fragment("php")), BOXES[name]
+    for text in filter(None, (box["Example"], box.get("Default"))):
+        assert all(line.startswith(name + " ") for line in text.split("\n"))
+        text = local(text, server) + "\n"
+        for place, allowed in (
+                ("%s", True),
+                ("<VirtualHost *:1>\nServerName v\n%s</VirtualHost>\n", True),
+                ("<Location /x>\n%s</Location>\n",
+                 "location" in box["Context"]),
+                ('<Directory "/tmp">\n%s</Directory>\n', False)):
+            store = "" if name == "CometStore" and "<" not in place else STORE
+            code, said = server.configtest(store + place % text)
+            assert (code == 0) == allowed, said
+            assert allowed or name in said, said
 
 
 # -- one by one -------------------------------------------------------------
