@@ -164,7 +164,7 @@ $(SCHEMA): $(SQL) Makefile
 
 # ---- Run --------------------------------------------------------------------
 .PHONY: run
-run: ## run both demos on 127.0.0.1:8080 (PORT=, MPM=event|worker|prefork)
+run: ## run the demos, the console and the manual on 127.0.0.1:8080 (PORT=, MPM=event|worker|prefork)
 	@conf/setup run
 	@$(MAKE) $(PARALLEL) all
 	@APXS='$(APXS)' MODULE='$(MODULE)' exec conf/demo run
