@@ -48,7 +48,9 @@ let began;              // when the subscription began, in ms since 1970
 let count = 0;
 let latencies = [];
 let clock = { offsetMs: 0, tookMs: Infinity };
+let fresh = [];         // rows not shown yet
 let held;               // while paused: what came meanwhile
+let painting;           // the timer that shows what is fresh
 
 const nowMs = () => performance.timeOrigin + performance.now();
 
@@ -65,15 +67,26 @@ function append(...rowsToAdd) {
     }
 }
 
+/** Shows a row in the next instant, with all that come in this one. */
 function show(row) {
+    fresh.push(row);
+    fresh.splice(0, fresh.length - ROWS_KEPT);
+    painting ??= setTimeout(paint, 16);
+}
+
+function paint() {
     if (held) {
-        held.push(row);
+        held.push(...fresh);
         held.splice(0, held.length - ROWS_KEPT);
         say($('#pause'), `Go on (${held.length})`);
     }
     else {
-        append(row);
+        append(...fresh);
     }
+    fresh = [];
+    painting = undefined;
+    $('#count').textContent = count.toLocaleString();
+    showLatency();
 }
 
 function showLatency() {
@@ -94,13 +107,12 @@ function receive(message) {
     if (isNew) {
         latencies.push(latency);
         latencies.splice(0, latencies.length - LATENCIES_KEPT);
-        showLatency();
     }
     else {
         say(row.querySelector('.latency'), 'stored');
         row.querySelector('.latency').classList.add('stored');
     }
-    $('#count').textContent = (++count).toLocaleString();
+    count++;
     show(row);
 }
 
@@ -147,6 +159,7 @@ $('#stop').addEventListener('click', () => {
 });
 $('#clear').addEventListener('click', () => {
     rows.replaceChildren();
+    fresh = [];
     held &&= [];
     latencies = [];
     count = 0;
