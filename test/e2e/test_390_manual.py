@@ -395,9 +395,11 @@ def test_390_14_proxy(serve):
     backend = serve("proxy", "backend")
     front = serve("proxy", "front", backend=backend.port, comet="",
                   threads=25)
-    check_proxied(backend, front.port)
-    # httpd's proxy does not notice that its client has left a quiet stream
-    backend.stop()
+    try:
+        check_proxied(backend, front.port)
+    finally:
+        # httpd's proxy does not notice that a quiet stream's client has left
+        backend.stop()
 
 
 @pytest.mark.skipif(not os.path.exists(NGINX), reason="no nginx here")
