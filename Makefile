@@ -106,11 +106,11 @@ tests: all $(UNITS) $(TOOLS)
 
 $(MODULE): $(CORE_OBJ) $(GLUE_OBJ) $(EXPORTS)
 	$(call say,LINK) $(LINK) -shared -Wl,--version-script=$(EXPORTS) -o $@ \
-	    $(CORE_OBJ) $(GLUE_OBJ) -lsqlite3 -lpthread
+	    $(CORE_OBJ) $(GLUE_OBJ) -lsqlite3 -ljansson -lpthread
 
 $(UNITS): $(BUILD)/unit/%: $(OBJ)/test/unit/%.o $(HELP_OBJ) $(CORE_OBJ)
 	@mkdir -p $(@D)
-	$(call say,LINK) $(LINK) -o $@ $^ -lcmocka $(APR_LIBS) -lsqlite3 -lpthread
+	$(call say,LINK) $(LINK) -o $@ $^ -lcmocka $(APR_LIBS) -lsqlite3 -ljansson -lpthread
 
 $(TOOLS): $(BUILD)/tools/%: $(OBJ)/test/tools/%.o
 	@mkdir -p $(@D)

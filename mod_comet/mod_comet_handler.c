@@ -306,6 +306,7 @@ static int handle_endpoint(request_rec *r, const mod_comet_request_t *request,
                            mod_comet_ask_t *ask)
 {
     if (r->method_number == M_OPTIONS) {
+        mod_comet_publish_accept(r);
         return mod_comet_output_options(r, "GET, HEAD, POST, OPTIONS");
     }
     if (r->method_number == M_GET) {

@@ -1,13 +1,22 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Storing a message for a request. */
+/* Storing messages for a request. */
 #include "mod_comet_publish.h"
 
 #include <apr_strings.h>
 
+#include "comet_lines.h"
 #include "mod_comet_access.h"
+#include "mod_comet_body.h"
 #include "mod_comet_child.h"
 #include "mod_comet_limits.h"
 #include "mod_comet_output.h"
+#include "mod_comet_selection.h"
+
+#define FORM "application/x-www-form-urlencoded"
+#define LINES "application/x-ndjson"
+
+/* How long a batch may be. */
+#define BATCH_MAX_BYTES (1024 * 1024)
 
 /* --- the outcome ------------------------------------------------------------------ */
 
@@ -34,6 +43,11 @@ static int refuse_by_store(request_rec *r, apr_status_t status)
                : status == COMET_EINVALID   ? HTTP_BAD_REQUEST
                                             : HTTP_SERVICE_UNAVAILABLE;
 
+    if (status == COMET_EMISMATCH) {
+        return refuse(r, HTTP_UNPROCESSABLE_ENTITY,
+                      "Idempotency-Key: something else was published under "
+                      "this key");
+    }
     comet_metrics_add(COMET_METRIC_publish_refused, 1);
     return mod_comet_output_error(
         r, code, "%s: %s",
@@ -50,17 +64,84 @@ static const char *refuse_request(const request_rec *r)
                                 : "publishing is off here (CometPublish)";
 }
 
+static int refuse_body(request_rec *r, int status)
+{
+    return status == AP_FILTER_ERROR
+               ? status /* its answer is made already */
+               : refuse(r, status, "the request's body could not be read");
+}
+
+/* The author is who the server knows, never who the client says. */
+static const char *find_author(const request_rec *r, comet_text_t *author)
+{
+    *author = comet_text(r->user);
+    return author->length > COMET_AUTHOR_MAX_BYTES || !comet_utf8_valid(*author)
+               ? "author: a user's name that is stored must be UTF-8 of at "
+                 "most 255 bytes"
+               : NULL;
+}
+
+static apr_status_t unref_message(void *message)
+{
+    comet_message_unref(message);
+    return APR_SUCCESS;
+}
+
+/* @return 0: no memory */
+static int make_message(request_rec *r, const comet_message_fields_t *fields,
+                        comet_message_t **message)
+{
+    *message = comet_message_create(fields);
+    if (*message) {
+        apr_pool_cleanup_register(r->pool, *message, unref_message,
+                                  apr_pool_cleanup_null);
+    }
+    return *message != NULL;
+}
+
 /*
- * Store a message whose texts were checked, except the body.
- * @return OK when it is stored; else the answer was made, in *answered
+ * Store messages, all or none.
+ * @param again  set to whether they were stored before
+ * @return OK when they are stored; else the answer was made, in *answered
  */
-static int store(request_rec *r, comet_message_fields_t *fields,
-                 comet_timestamp_t *timestamp, int *answered)
+static int store(request_rec *r, comet_store_group_t *group, int *again,
+                 int *answered)
+{
+    const char *wrong = mod_comet_limits_publish(r, group->count);
+    apr_status_t status;
+
+    if (wrong) {
+        *answered = refuse(r, HTTP_TOO_MANY_REQUESTS, wrong);
+        return DONE;
+    }
+    if (group->key.text.data) {
+        comet_store_hash(group);
+    }
+    status = comet_writer_publish(
+        mod_comet_child()
+            ->stores[mod_comet_server_config(r->server)->store]
+            .writer,
+        group, mod_comet_publish_timeout(r));
+    *again = status == COMET_EREPEATED;
+    if (status == APR_SUCCESS) {
+        comet_metrics_add(COMET_METRIC_published, (int)group->count);
+    }
+    else if (*again) {
+        comet_metrics_add(COMET_METRIC_repeated, 1);
+    }
+    else {
+        *answered = refuse_by_store(r, status);
+        return DONE;
+    }
+    return OK;
+}
+
+/* Store one message, whose texts were checked, except the body. */
+static int store_one(request_rec *r, const comet_message_fields_t *fields,
+                     comet_store_group_t *group, int *again, int *answered)
 {
     const char *wrong = comet_params_check_body(fields->body);
-    mod_comet_child_t *child = mod_comet_child();
-    comet_message_t *message;
-    apr_status_t status;
+    comet_message_t **room = apr_palloc(r->pool, sizeof(*room));
 
     if (fields->body.length > (apr_size_t)mod_comet_max_message_bytes(r)) {
         *answered = refuse_length(r);
@@ -70,35 +151,13 @@ static int store(request_rec *r, comet_message_fields_t *fields,
         *answered = refuse(r, HTTP_BAD_REQUEST, wrong);
         return DONE;
     }
-    fields->author = comet_text(r->user);
-    if (fields->author.length > COMET_AUTHOR_MAX_BYTES
-        || !comet_utf8_valid(fields->author)) {
-        *answered = refuse(r, HTTP_BAD_REQUEST,
-                           "author: a user's name that is stored must be "
-                           "UTF-8 of at most 255 bytes");
+    if (!make_message(r, fields, room)) {
+        *answered = refuse_by_store(r, APR_ENOMEM);
         return DONE;
     }
-    wrong = mod_comet_limits_publish(r, 1);
-    if (wrong) {
-        *answered = refuse(r, HTTP_TOO_MANY_REQUESTS, wrong);
-        return DONE;
-    }
-    message = comet_message_create(fields);
-    status =
-        message ? comet_writer_publish(
-            child->stores[mod_comet_server_config(r->server)->store].writer,
-            &(comet_store_group_t){ .messages = &message, .count = 1 },
-            mod_comet_publish_timeout(r))
-                : APR_ENOMEM;
-    if (status == APR_SUCCESS) {
-        *timestamp = message->timestamp;
-        comet_metrics_add(COMET_METRIC_published, 1);
-    }
-    else {
-        *answered = refuse_by_store(r, status);
-    }
-    comet_message_unref(message);
-    return status == APR_SUCCESS ? OK : DONE;
+    group->messages = room;
+    group->count = 1;
+    return store(r, group, again, answered);
 }
 
 /* --- the classic chat --------------------------------------------------------------- */
@@ -108,16 +167,20 @@ int mod_comet_publish_classic(request_rec *r,
                               comet_text_t channel)
 {
     comet_message_fields_t fields = { .channel = channel };
+    comet_store_group_t group = { .count = 0 };
     comet_buffer_t nothing = { .data = NULL };
-    const char *refusal = refuse_request(r);
-    comet_timestamp_t timestamp;
-    int answered;
+    const char *wrong = refuse_request(r);
+    int again, answered;
 
-    if (refusal) {
-        return refuse(r, HTTP_FORBIDDEN, refusal);
+    if (wrong) {
+        return refuse(r, HTTP_FORBIDDEN, wrong);
+    }
+    wrong = find_author(r, &fields.author);
+    if (wrong) {
+        return refuse(r, HTTP_BAD_REQUEST, wrong);
     }
     comet_params_get(&request->query, "msg", &fields.body);
-    if (store(r, &fields, &timestamp, &answered) != OK) {
+    if (store_one(r, &fields, &group, &again, &answered) != OK) {
         return answered;
     }
     return mod_comet_output_body(r, HTTP_OK, "text/html; charset=UTF-8",
@@ -126,70 +189,44 @@ int mod_comet_publish_classic(request_rec *r,
 
 /* --- the endpoint ---------------------------------------------------------------------- */
 
-/*
- * Read the whole body, as long as it is allowed to be.
- * @return OK, or an HTTP status
- */
-static int read_body(request_rec *r, apr_size_t limit, comet_buffer_t *body)
+/** A POST to the endpoint. */
+typedef struct post_t {
+    request_rec *r;
+    const mod_comet_request_t *request;
+    comet_text_t channel; /* of its URL, as the store knows it */
+    comet_text_t author;
+    comet_store_group_t group;
+} post_t;
+
+/* A name as the client knows it. */
+static comet_text_t shown_name(const post_t *post)
 {
-    apr_bucket_brigade *brigade =
-        apr_brigade_create(r->pool, r->connection->bucket_alloc);
-    int ended = 0, rv = OK;
+    apr_size_t hidden = strlen(post->request->mapping->channel);
 
-    while (!ended && rv == OK) {
-        apr_bucket *bucket;
-        apr_status_t status =
-            ap_get_brigade(r->input_filters, brigade, AP_MODE_READBYTES,
-                           APR_BLOCK_READ, HUGE_STRING_LEN);
+    return (comet_text_t){ post->channel.data + hidden,
+                           post->channel.length - hidden };
+}
 
-        if (status != APR_SUCCESS) {
-            rv = ap_map_http_request_error(status, HTTP_BAD_REQUEST);
-            break;
-        }
-        for (bucket = APR_BRIGADE_FIRST(brigade);
-             bucket != APR_BRIGADE_SENTINEL(brigade) && rv == OK;
-             bucket = APR_BUCKET_NEXT(bucket)) {
-            const char *data;
-            apr_size_t length;
+/* {"timestamp": N, "channel": "chat"}, or "timestamps" of a batch. */
+static int created(const post_t *post, int batch, int again)
+{
+    comet_buffer_t body = { .data = NULL };
+    apr_size_t i;
+    int rv;
 
-            ended |= APR_BUCKET_IS_EOS(bucket);
-            if (APR_BUCKET_IS_METADATA(bucket)) {
-                continue;
-            }
-            if (apr_bucket_read(bucket, &data, &length, APR_BLOCK_READ)
-                != APR_SUCCESS) {
-                rv = HTTP_BAD_REQUEST;
-            }
-            else if (body->length + length > limit) {
-                rv = HTTP_REQUEST_ENTITY_TOO_LARGE;
-            }
-            else {
-                comet_buffer_add(body, data, length);
-            }
-        }
-        apr_brigade_cleanup(brigade);
+    comet_buffer_puts(&body, batch ? "{\"timestamps\": [" : "{\"timestamp\": ");
+    for (i = 0; i < post->group.count; i++) {
+        comet_buffer_puts(&body, i ? ", " : "");
+        comet_buffer_add_int(&body, post->group.messages[i]->timestamp);
     }
-    return rv == OK && body->failed ? HTTP_INTERNAL_SERVER_ERROR : rv;
+    comet_buffer_puts(&body, batch ? "], \"channel\": " : ", \"channel\": ");
+    comet_encode_json(&body, shown_name(post));
+    comet_buffer_puts(&body, "}\n");
+    rv = mod_comet_output_body(post->r, again ? HTTP_OK : HTTP_CREATED,
+                               "application/json; charset=utf-8", &body);
+    comet_buffer_free(&body);
+    return rv;
 }
-
-static apr_status_t free_body(void *body)
-{
-    comet_buffer_free(body);
-    return APR_SUCCESS;
-}
-
-/* The media type without its parameters, in lower case; "" for none. */
-static const char *media_type(const request_rec *r)
-{
-    const char *value = apr_table_get(r->headers_in, "Content-Type");
-    char *type = apr_pstrdup(r->pool, value ? value : "");
-
-    type[strcspn(type, "; \t")] = '\0';
-    ap_str_tolower(type);
-    return type;
-}
-
-#define FORM "application/x-www-form-urlencoded"
 
 static int is_text(const char *type)
 {
@@ -198,98 +235,236 @@ static int is_text(const char *type)
            || strcmp(type, "application/xml") == 0;
 }
 
-/* A message in UTF-8; another charset would be stored as something else. */
-static int is_utf8(const request_rec *r)
-{
-    const char *value = apr_table_get(r->headers_in, "Content-Type");
-    const char *charset = value ? ap_strcasestr(value, "charset") : NULL;
-    apr_size_t length;
-
-    if (!charset) {
-        return 1;
-    }
-    charset += sizeof("charset") - 1;
-    charset += strspn(charset, " \t=\"");
-    length = strcspn(charset, "; \t\"");
-    return (length == 5 && strncasecmp(charset, "utf-8", 5) == 0)
-           || (length == 8 && strncasecmp(charset, "us-ascii", 8) == 0);
-}
-
 /* Take the message out of the body; a form has it in msg=. */
-static const char *find_message(request_rec *r,
-                                const mod_comet_request_t *request,
-                                const char *media, comet_text_t body,
+static const char *find_message(const post_t *post, int form, comet_text_t body,
                                 comet_message_fields_t *fields)
 {
-    comet_params_t form = { .count = 0 };
+    comet_params_t fields_of_form = { .count = 0 };
 
     fields->body = body;
-    if (strcmp(media, FORM) == 0) {
-        comet_params_parse(&form, body, r->pool);
-        if (!comet_params_get(&form, "msg", &fields->body)) {
+    if (form) {
+        comet_params_parse(&fields_of_form, body, post->r->pool);
+        if (!comet_params_get(&fields_of_form, "msg", &fields->body)) {
             return "the form has no field msg";
         }
     }
-    if (comet_params_get(&request->query, "type", &fields->type)
-        || comet_params_get(&form, "type", &fields->type)) {
+    if (comet_params_get(&post->request->query, "type", &fields->type)
+        || comet_params_get(&fields_of_form, "type", &fields->type)) {
         return comet_params_check_type(fields->type);
     }
     return NULL;
 }
 
-static int created(request_rec *r, const comet_message_fields_t *fields,
-                   comet_timestamp_t timestamp)
+static int publish_one(post_t *post, int form)
 {
-    comet_buffer_t body = { .data = NULL };
-    int rv;
+    request_rec *r = post->r;
+    comet_message_fields_t fields = { .channel = post->channel,
+                                      .author = post->author };
+    /* a form is longer than its message: %XX for each byte, and names */
+    apr_size_t limit = (apr_size_t)mod_comet_max_message_bytes(r);
+    comet_text_t body;
+    const char *wrong;
+    int again, answered;
+    int rv = mod_comet_body_read(r, form ? limit * 3 + 4096 : limit, &body);
 
-    comet_buffer_puts(&body, "{\"timestamp\": ");
-    comet_buffer_add_int(&body, timestamp);
-    comet_buffer_puts(&body, ", \"channel\": ");
-    comet_encode_json(&body, fields->channel);
-    comet_buffer_puts(&body, "}\n");
-    rv = mod_comet_output_body(r, HTTP_CREATED,
-                               "application/json; charset=utf-8", &body);
-    comet_buffer_free(&body);
-    return rv;
+    if (rv == HTTP_REQUEST_ENTITY_TOO_LARGE) {
+        return refuse_length(r);
+    }
+    if (rv != OK) {
+        return refuse_body(r, rv);
+    }
+    wrong = find_message(post, form, body, &fields);
+    if (wrong) {
+        return refuse(r, HTTP_BAD_REQUEST, wrong);
+    }
+    return store_one(r, &fields, &post->group, &again, &answered) == OK
+               ? created(post, 0, again)
+               : answered;
+}
+
+/* --- batches --------------------------------------------------------------------------- */
+
+static int refuse_line(request_rec *r, int status, const comet_line_t *line,
+                       const char *reason)
+{
+    return refuse(r, status,
+                  apr_psprintf(r->pool, "line %" APR_SIZE_T_FMT ": channel: %s",
+                               line->number, reason));
+}
+
+/*
+ * Whether a line's channel may be published to, by its own URL.
+ * @param judged  channels that may
+ * @return OK; else the answer was made, in *answered
+ */
+static int judge(post_t *post, const comet_line_t *line, apr_hash_t *judged,
+                 int *answered)
+{
+    request_rec *r = post->r;
+    const char *wrong;
+    int status;
+
+    if (comet_text_equal(line->channel, shown_name(post))
+        || apr_hash_get(judged, line->channel.data,
+                        (apr_ssize_t)line->channel.length)) {
+        return OK;
+    }
+    if (!mod_comet_multi(r)) {
+        *answered = refuse_line(r, HTTP_FORBIDDEN, line,
+                                "only the one of the URL may be published to "
+                                "here (CometMulti)");
+        return DONE;
+    }
+    if (line->channel.length + strlen(post->request->mapping->channel)
+        > COMET_CHANNEL_MAX_BYTES) {
+        *answered = refuse_line(r, HTTP_BAD_REQUEST, line, "too long");
+        return DONE;
+    }
+    wrong = mod_comet_limits_channels(r, apr_hash_count(judged) + 2);
+    if (wrong) {
+        *answered = refuse(r, HTTP_TOO_MANY_REQUESTS, wrong);
+        return DONE;
+    }
+    status = mod_comet_selection_authorise(r, post->request->mapping,
+                                           line->channel, "POST", NULL);
+    if (status != OK) {
+        *answered =
+            refuse_line(r, status, line,
+                        apr_psprintf(r->pool, "\"%s\" may not be published to",
+                                     line->channel.data));
+        return DONE;
+    }
+    apr_hash_set(judged, line->channel.data, (apr_ssize_t)line->channel.length,
+                 line);
+    return OK;
+}
+
+/* Make the messages of a batch. @return as judge() */
+static int gather(post_t *post, const comet_lines_t *lines, comet_text_t type,
+                  int *answered)
+{
+    request_rec *r = post->r;
+    apr_hash_t *judged = apr_hash_make(r->pool);
+    apr_size_t i;
+
+    post->group.messages =
+        apr_palloc(r->pool, lines->count * sizeof(comet_message_t *));
+    for (i = 0; i < lines->count; i++) {
+        const comet_line_t *line = &lines->list[i];
+        comet_message_fields_t fields = { .channel = post->channel,
+                                          .type = line->type.data ? line->type
+                                                                  : type,
+                                          .author = post->author,
+                                          .body = line->body };
+
+        if (line->channel.data) {
+            if (judge(post, line, judged, answered) != OK) {
+                return DONE;
+            }
+            fields.channel =
+                comet_text(apr_pstrcat(r->pool, post->request->mapping->channel,
+                                       line->channel.data, NULL));
+        }
+        if (!make_message(r, &fields, &post->group.messages[i])) {
+            *answered = refuse_by_store(r, APR_ENOMEM);
+            return DONE;
+        }
+        post->group.count++;
+    }
+    return OK;
+}
+
+static int publish_lines(post_t *post)
+{
+    request_rec *r = post->r;
+    comet_lines_t lines;
+    comet_text_t body, type;
+    const char *wrong;
+    int again, answered;
+    int rv = mod_comet_body_read(r, BATCH_MAX_BYTES, &body);
+
+    if (rv == HTTP_REQUEST_ENTITY_TOO_LARGE) {
+        return refuse(r, rv,
+                      apr_psprintf(r->pool,
+                                   "the batch is too long: at most %d bytes "
+                                   "are allowed",
+                                   BATCH_MAX_BYTES));
+    }
+    if (rv != OK) {
+        return refuse_body(r, rv);
+    }
+    wrong = comet_lines_parse(
+        &lines, body, (apr_size_t)mod_comet_max_message_bytes(r), r->pool);
+    if (wrong) {
+        return refuse(r,
+                      lines.too_long ? HTTP_REQUEST_ENTITY_TOO_LARGE
+                                     : HTTP_BAD_REQUEST,
+                      wrong);
+    }
+    if (comet_params_get(&post->request->query, "type", &type)) {
+        wrong = comet_params_check_type(type); /* of lines that say none */
+        if (wrong) {
+            return refuse(r, HTTP_BAD_REQUEST, wrong);
+        }
+    }
+    if (gather(post, &lines, type, &answered) != OK
+        || store(r, &post->group, &again, &answered) != OK) {
+        return answered;
+    }
+    return created(post, 1, again);
+}
+
+/* --- what is posted -------------------------------------------------------------------- */
+
+static const char *find_key(const request_rec *r, comet_text_t *key)
+{
+    const char *value = apr_table_get(r->headers_in, "Idempotency-Key");
+    apr_size_t i;
+
+    if (!value) {
+        return NULL;
+    }
+    *key = comet_text(value);
+    for (i = 0; i < key->length && value[i] > ' ' && value[i] <= '~'; i++) {
+    }
+    return key->length == 0 || i < key->length
+                   || key->length > COMET_KEY_MAX_BYTES
+               ? "Idempotency-Key: expected 1 to 255 visible ASCII characters"
+               : NULL;
+}
+
+void mod_comet_publish_accept(request_rec *r)
+{
+    apr_table_setn(r->headers_out, "Accept-Post",
+                   "text/*, application/json, application/xml, " FORM
+                   ", " LINES);
 }
 
 int mod_comet_publish_body(request_rec *r, const mod_comet_request_t *request,
                            comet_text_t channel)
 {
-    comet_message_fields_t fields = { .channel = channel };
-    comet_buffer_t *body = apr_pcalloc(r->pool, sizeof(*body));
-    /* a form is longer than its message: %XX for each byte, and names */
-    apr_size_t limit = (apr_size_t)mod_comet_max_message_bytes(r);
-    const char *media = media_type(r), *wrong = refuse_request(r);
-    comet_timestamp_t timestamp;
-    int answered, rv;
+    post_t post = { .r = r, .request = request, .channel = channel };
+    const char *media = mod_comet_body_type(r), *wrong = refuse_request(r);
+    int form = strcmp(media, FORM) == 0, lines = strcmp(media, LINES) == 0;
 
     if (wrong) {
         return refuse(r, HTTP_FORBIDDEN, wrong);
     }
-    if ((strcmp(media, FORM) != 0 && !is_text(media)) || !is_utf8(r)) {
+    if ((!form && !lines && !is_text(media)) || !mod_comet_body_is_utf8(r)) {
+        mod_comet_publish_accept(r);
         return refuse(r, HTTP_UNSUPPORTED_MEDIA_TYPE,
                       "Content-Type: expected text/* or application/json in "
-                      "UTF-8, or " FORM);
+                      "UTF-8, application/x-www-form-urlencoded or "
+                      "application/x-ndjson");
     }
-    apr_pool_cleanup_register(r->pool, body, free_body, apr_pool_cleanup_null);
-    rv =
-        read_body(r, strcmp(media, FORM) == 0 ? limit * 3 + 4096 : limit, body);
-    if (rv == HTTP_REQUEST_ENTITY_TOO_LARGE) {
-        return refuse_length(r);
+    wrong = find_author(r, &post.author);
+    if (!wrong) {
+        wrong = find_key(r, &post.group.key.text);
     }
-    if (rv != OK) {
-        return rv == AP_FILTER_ERROR
-                   ? rv /* its answer is made already */
-                   : refuse(r, rv, "the request's body could not be read");
-    }
-    wrong = find_message(r, request, media,
-                         (comet_text_t){ body->data, body->length }, &fields);
     if (wrong) {
         return refuse(r, HTTP_BAD_REQUEST, wrong);
     }
-    return store(r, &fields, &timestamp, &answered) == OK
-               ? created(r, &fields, timestamp)
-               : answered;
+    post.group.key.channel = channel;
+    post.group.key.author = post.author;
+    return lines ? publish_lines(&post) : publish_one(&post, form);
 }

@@ -20,7 +20,8 @@ static int is_allowed(const request_rec *sub,
     const mod_comet_request_t *request = mod_comet_request(sub);
 
     /* another mapping's, or an alias's: not what this endpoint serves */
-    return sub->status == HTTP_OK && request && request->mapping == mapping;
+    return sub->status == HTTP_OK && request && request->mapping == mapping
+           && (sub->method_number != M_POST || mod_comet_publish(sub));
 }
 
 int mod_comet_selection_authorise(request_rec *r,
