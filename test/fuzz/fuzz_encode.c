@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Fuzz the UTF-8 check and what is written as HTML and JSON, by decoding it
- * again.  With clang, from the top of the tree:
+ * Fuzz the UTF-8 check and what is written as HTML, as JSON, as an event
+ * stream and as a script, by decoding it again.  With clang, from the top of the tree:
  *
  *   clang -std=gnu11 -g -O1 -fsanitize=fuzzer,address,undefined \
  *       -fno-sanitize-recover=undefined -Imod_comet \
  *       $(apr-1-config --cppflags --includes) test/fuzz/fuzz_encode.c \
  *       test/unit/reference.c mod_comet/comet_encode.c \
- *       mod_comet/comet_transport_*.c mod_comet/comet_message.c \
+ *       mod_comet/comet_transport*.c mod_comet/comet_message.c \
+ *       mod_comet/comet_params.c \
  *       $(apr-1-config --link-ld) -o build/fuzz_encode
  *   mkdir -p build/found && build/fuzz_encode -max_total_time=60 \
  *       build/found test/fuzz/corpus/encode
@@ -19,6 +20,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../../mod_comet/comet_params.h"
 #include "../../mod_comet/comet_transport.h"
 #include "../unit/reference.h"
 
@@ -116,6 +118,111 @@ static void encode_check_answers(comet_text_t text)
     comet_message_unref(message);
 }
 
+#define ENCODE_ID APR_INT64_C(1795229965123456)
+
+/* Line ends as a parser gives them back: each is one line feed. */
+static size_t encode_normalise(comet_text_t text, unsigned char *out)
+{
+    size_t at, written = 0;
+
+    for (at = 0; at < text.length; at++) {
+        unsigned char c = (unsigned char)text.data[at];
+
+        if (c == '\r' && at + 1 < text.length && text.data[at + 1] == '\n') {
+            continue;
+        }
+        out[written++] = c == '\r' ? '\n' : c;
+    }
+    return written;
+}
+
+/* A parser that was written by the standard gets back what went in. */
+static void encode_check_event(const comet_message_t *message,
+                               const comet_buffer_t *stream)
+{
+    reference_event_t event = {encode_room(stream->length + 7),
+                               encode_room(stream->length), 0, 0, 0};
+    unsigned char *lines = encode_room(message->body.length);
+    unsigned char *wanted = encode_room(3 * message->body.length);
+    size_t length = encode_normalise(message->body, lines);
+
+    length = reference_repair(lines, length, wanted);
+    MUST(reference_events(stream->data, stream->length, &event) == 1);
+    MUST(event.id == ENCODE_ID);
+    MUST(event.type_length == message->type.length
+         && memcmp(event.type, message->type.data, event.type_length) == 0);
+    MUST(event.data_length == length && memcmp(event.data, wanted, length) == 0);
+    free(event.type);
+    free(event.data);
+    free(lines);
+    free(wanted);
+}
+
+/* As JSON: an event as well, and data that is harmless in a script. */
+static void encode_check_json_event(const comet_buffer_t *stream)
+{
+    reference_event_t event = {encode_room(stream->length + 7),
+                               encode_room(stream->length), 0, 0, 0};
+    comet_buffer_t data;
+
+    MUST(reference_events(stream->data, stream->length, &event) == 1);
+    MUST(event.id == ENCODE_ID && event.type_length == strlen("message"));
+    data = (comet_buffer_t){.data = (char *)event.data,
+                            .length = event.data_length};
+    encode_check_harmless(&data);
+    MUST(data.length > 2 && data.data[0] == '{'
+         && data.data[data.length - 1] == '}');
+    free(event.type);
+    free(event.data);
+}
+
+/* Between the words around it nothing ends the script. */
+static void encode_check_script(const comet_buffer_t *script)
+{
+    static const char begin[] = "<script>comet(", end[] = ");</script>\n";
+    apr_size_t around = sizeof(begin) - 1 + sizeof(end) - 1;
+    comet_buffer_t inner = {.data = script->data + sizeof(begin) - 1,
+                            .length = script->length - around};
+
+    MUST(script->length > around);
+    MUST(memcmp(script->data, begin, sizeof(begin) - 1) == 0);
+    MUST(memcmp(inner.data + inner.length, end, sizeof(end) - 1) == 0);
+    encode_check_harmless(&inner);
+    MUST(comet_utf8_valid((comet_text_t){script->data, script->length}));
+}
+
+static void encode_check_streams(comet_text_t text)
+{
+    comet_message_fields_t fields = {.timestamp = ENCODE_ID,
+                                     .channel = text,
+                                     .author = text,
+                                     .body = text};
+    static const comet_format_t formats[] = {{.json = 0}, {.json = 1}};
+    comet_message_t *message;
+    comet_answer_t answer = {
+        .format = &formats[0], .messages = &message, .count = 1};
+    comet_buffer_t out = {0};
+
+    if (!comet_params_check_type(text)) {
+        fields.type = text;
+    }
+    message = comet_message_create(&fields);
+    MUST(message);
+    comet_transport_events.encode(&out, &answer);
+    MUST(!out.failed);
+    encode_check_event(message, &out);
+    answer.format = &formats[1];
+    comet_buffer_clear(&out);
+    comet_transport_events.encode(&out, &answer);
+    encode_check_json_event(&out);
+    comet_buffer_clear(&out);
+    comet_transport_iframe.encode(&out, &answer);
+    MUST(!out.failed);
+    encode_check_script(&out);
+    comet_buffer_free(&out);
+    comet_message_unref(message);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     comet_text_t text = {(const char *)data, size};
@@ -124,5 +231,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     encode_check_json(text);
     encode_check_html(text);
     encode_check_answers(text);
+    encode_check_streams(text);
     return 0;
 }

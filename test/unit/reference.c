@@ -2,6 +2,7 @@
 /* Slow and simple decoders for the tests to compare with. */
 #include "reference.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 /* ---- UTF-8 ------------------------------------------------------------ */
@@ -264,6 +265,111 @@ int reference_html(const char *data, size_t length, unsigned char *out,
         at += step;
     }
     return 1;
+}
+
+/* ---- event streams ---------------------------------------------------- */
+
+/* The parser's buffers, and where events go. */
+typedef struct events_t {
+    reference_event_t *event;
+    unsigned char *type, *data; /* as large as the stream */
+    size_t type_length, data_length;
+    long long id;
+    int count;
+} events_t;
+
+static void dispatch_event(events_t *events)
+{
+    reference_event_t *event = events->event;
+
+    if (events->data_length) { /* it ends with a line feed, which goes */
+        event->data_length = events->data_length - 1;
+        memcpy(event->data, events->data, event->data_length);
+        event->type_length = events->type_length;
+        memcpy(event->type, events->type, events->type_length);
+        if (!events->type_length) {
+            event->type_length = strlen("message");
+            memcpy(event->type, "message", event->type_length);
+        }
+        event->id = events->id;
+        events->count++;
+    }
+    events->type_length = events->data_length = 0;
+}
+
+static long long event_number(const char *value, size_t length)
+{
+    long long number = 0;
+    size_t i;
+
+    for (i = 0; i < length; i++) {
+        if (value[i] < '0' || value[i] > '9' || i > 17) {
+            return -1;
+        }
+        number = number * 10 + (value[i] - '0');
+    }
+    return length ? number : -1;
+}
+
+static void take_event_field(events_t *events, const char *line, size_t length)
+{
+    const char *colon = memchr(line, ':', length);
+    size_t name = colon ? (size_t)(colon - line) : length;
+    const char *value = colon ? colon + 1 : line + length;
+    size_t left = (size_t)(line + length - value);
+
+    if (left && *value == ' ') {
+        value++;
+        left--;
+    }
+    if (name == 4 && memcmp(line, "data", 4) == 0) {
+        memcpy(events->data + events->data_length, value, left);
+        events->data_length += left;
+        events->data[events->data_length++] = '\n';
+    }
+    else if (name == 5 && memcmp(line, "event", 5) == 0) {
+        memcpy(events->type, value, left);
+        events->type_length = left;
+    }
+    else if (name == 2 && memcmp(line, "id", 2) == 0) {
+        events->id = event_number(value, left);
+    }
+}
+
+int reference_events(const char *stream, size_t length,
+                     reference_event_t *event)
+{
+    events_t events = { .event = event, .id = -1 };
+    size_t at = length >= 3 && memcmp(stream, "\xEF\xBB\xBF", 3) == 0 ? 3 : 0;
+    size_t end = at;
+
+    events.type = malloc(length + 1);
+    events.data = malloc(length + 1);
+    while (at < length && events.type && events.data) {
+        for (end = at;
+             end < length && stream[end] != '\r' && stream[end] != '\n';) {
+            end++;
+        }
+        if (end == length) {
+            break; /* no line yet */
+        }
+        if (end == at) {
+            dispatch_event(&events);
+        }
+        else {
+            take_event_field(&events, stream + at, end - at);
+        }
+        end += stream[end] == '\r' && end + 1 < length
+               && stream[end + 1] == '\n';
+        at = end + 1;
+    }
+    free(events.type);
+    free(events.data);
+    return at < length
+                   || !reference_utf8_valid((const unsigned char *)stream,
+                                            length)
+               ? -1
+               : events.count;
 }
 
 /* ---- chance ----------------------------------------------------------- */

@@ -50,4 +50,20 @@ uint64_t reference_random(uint64_t *state);
 /** Write a code point as UTF-8. @return how many bytes (1 to 4) */
 size_t reference_put(uint32_t code, unsigned char *out);
 
+/** An event of an event stream; the texts are the caller's rooms. */
+typedef struct reference_event_t {
+    unsigned char *type, *data; /* each has room for the whole stream */
+    size_t type_length, data_length;
+    long long id; /* -1: none, or no number */
+} reference_event_t;
+
+/**
+ * Parse an event stream as the WHATWG has it (HTML, section 9.2.6).
+ * @param event  set to the last event that was dispatched
+ * @return how many were dispatched; -1: bytes are left, or the stream is not
+ *         UTF-8
+ */
+int reference_events(const char *stream, size_t length,
+                     reference_event_t *event);
+
 #endif /* REFERENCE_H */

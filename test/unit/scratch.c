@@ -9,6 +9,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <pthread.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
@@ -111,6 +112,31 @@ comet_selection_t *scratch_select(comet_text_t channel)
     }
     pthread_mutex_unlock(&lock);
     return found;
+}
+
+comet_selection_t *scratch_choose(const char *words)
+{
+    char copy[4096], *rest = NULL, *word;
+    comet_text_t names[512], prefixes[512];
+    apr_size_t name_count = 0, prefix_count = 0;
+    comet_selection_t *selection;
+
+    snprintf(copy, sizeof(copy), "%s", words);
+    for (word = strtok_r(copy, " ", &rest); word;
+         word = strtok_r(NULL, " ", &rest)) {
+        size_t length = strlen(word);
+
+        if (word[length - 1] == '*') {
+            prefixes[prefix_count++] = (comet_text_t){ word, length - 1 };
+        }
+        else {
+            names[name_count++] = (comet_text_t){ word, length };
+        }
+    }
+    selection =
+        comet_selection_create(names, name_count, prefixes, prefix_count);
+    assert_non_null(selection);
+    return selection;
 }
 
 int64_t scratch_usec(void)

@@ -30,6 +30,10 @@ apr_status_t scratch_append(comet_store_t *store,
                             comet_message_t *const *messages,
                             apr_status_t *results, apr_size_t count);
 
+/** A selection by words: those that end in a star are prefixes.  The caller
+ * owns the reference. */
+comet_selection_t *scratch_choose(const char *words);
+
 /** The path of a name in the folder; valid until the eighth next call. */
 const char *scratch_path(const char *name);
 

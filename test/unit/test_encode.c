@@ -397,6 +397,88 @@ static void test_json_appends(void **state)
     comet_buffer_free(&buffer);
 }
 
+/* ---- lines ------------------------------------------------------------ */
+
+static void check_lines(const char *text, const char *expected)
+{
+    comet_buffer_t buffer = {0};
+
+    comet_encode_lines(&buffer, "d: ", comet_text(text));
+    assert_buffer(&buffer, expected);
+    comet_buffer_free(&buffer);
+}
+
+static void test_lines(void **state)
+{
+    comet_buffer_t buffer = {0};
+
+    check_lines("", "d: \n");
+    check_lines("a", "d: a\n");
+    check_lines("a\nb\rc\r\nd", "d: a\nd: b\nd: c\nd: d\n");
+    check_lines("\r", "d: \nd: \n");
+    check_lines("\r\n", "d: \nd: \n");
+    check_lines("\n\r", "d: \nd: \nd: \n");
+    check_lines("\r\r\n\n", "d: \nd: \nd: \nd: \n");
+    check_lines("\t \v\f", "d: \t \v\f\n");
+    check_lines("\xC3\n\xB6", "d: \xEF\xBF\xBD\nd: \xEF\xBF\xBD\n");
+    comet_encode_lines(&buffer, "d: ", bytes(NULL, 0));
+    comet_encode_lines(&buffer, "d: ", bytes("a\0b", 3));
+    assert_int_equal(buffer.length, 11);
+    assert_memory_equal(buffer.data, "d: \nd: a\0b\n", 11);
+    comet_buffer_free(&buffer);
+}
+
+/* Split as slowly as one likes, and repaired by the reference. */
+static void check_lines_by_reference(const unsigned char *data, size_t length)
+{
+    comet_buffer_t buffer = {0}, expected = {0};
+    unsigned char *line = malloc(3 * length + 1);
+    size_t start = 0, at = 0;
+
+    assert_non_null(line);
+    while (start <= length) {
+        size_t written;
+
+        for (at = start; at < length && data[at] != '\r' && data[at] != '\n';) {
+            at++;
+        }
+        comet_buffer_puts(&expected, "d: ");
+        written = reference_repair(data + start, at - start, line);
+        comet_buffer_add(&expected, (const char *)line, written);
+        comet_buffer_puts(&expected, "\n");
+        at += at + 1 < length && data[at] == '\r' && data[at + 1] == '\n';
+        start = at + 1;
+    }
+    comet_encode_lines(&buffer, "d: ", bytes(data, length));
+    assert_int_equal(buffer.length, expected.length);
+    assert_memory_equal(buffer.data, expected.data, expected.length);
+    free(line);
+    comet_buffer_free(&buffer);
+    comet_buffer_free(&expected);
+}
+
+static void test_lines_random(void **state)
+{
+    static const unsigned char telling[] = {'\r', '\n', '\r', '\n', 'a', ':',
+                                            0x00, 0x80, 0xC3, 0xE2, 0xF0, 0xBF};
+    uint64_t seed = 815;
+    int i;
+
+    for (i = 0; i < 30000; i++) {
+        unsigned char data[40 + 4];
+        size_t length = random_text(&seed, data, 40), at;
+
+        for (at = 0; at < length; at++) {
+            uint64_t chance = reference_random(&seed);
+
+            if (chance % 3 == 0) {
+                data[at] = telling[(chance >> 8) % sizeof(telling)];
+            }
+        }
+        check_lines_by_reference(data, length);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -415,6 +497,8 @@ int main(void)
         cmocka_unit_test(test_json_random_text),
         cmocka_unit_test(test_json_random_bytes),
         cmocka_unit_test(test_json_appends),
+        cmocka_unit_test(test_lines),
+        cmocka_unit_test(test_lines_random),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -5,6 +5,7 @@
 #endif
 #include "scratch.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -235,6 +236,60 @@ static void test_like_a_list(void **state)
     }
 }
 
+/* --- Selections ------------------------------------------------------- */
+
+/* The timestamps it collects for a selection, joined by spaces; behind them
+ * an exclamation mark if it ended before an unknown channel. */
+static const char *collect_words(const char *words, comet_timestamp_t after,
+                                 size_t limit)
+{
+    static char text[256];
+    comet_selection_t *selection = scratch_choose(words);
+    comet_reading_t reading = { .selection = selection, .batch = &batch };
+    size_t i;
+
+    comet_batch_clear(&batch);
+    batch.size = limit;
+    comet_ring_collect(&ring, after, &reading);
+    comet_selection_unref(selection);
+    text[0] = '\0';
+    for (i = 0; i < batch.count; i++) {
+        sprintf(text + strlen(text), "%s%d", i ? " " : "",
+                (int)batch.messages[i]->timestamp);
+    }
+    return strcat(text, reading.outgrown ? "!" : "");
+}
+
+static void test_selections(void **state)
+{
+    static const char *const pushed[] = { "a", "b", "r/1",      "a",
+                                          "c", TWIN, OTHER_TWIN, "r/2" };
+    int i;
+
+    for (i = 0; i < 8; i++) {
+        push(i + 1, pushed[i], 1);
+    }
+    assert_string_equal(collect_words("", 0, 9), "");
+    assert_string_equal(collect_words("a", 0, 9), "1 4");
+    assert_string_equal(collect_words("a b", 0, 9), "1 2 4");
+    assert_string_equal(collect_words("c b a", 1, 9), "2 4 5");
+    assert_string_equal(collect_words("a b", 0, 2), "1 2");
+    assert_string_equal(collect_words(TWIN " a", 0, 9), "1 4 6");
+    assert_string_equal(collect_words("r/1 r/2 r/*", 0, 9), "3 8");
+    assert_string_equal(collect_words("a b c r/1 r/2 liquid costarring *", 0,
+                                      9),
+                        "1 2 3 4 5 6 7 8");
+    /* before the message of a channel that nobody has allowed */
+    assert_string_equal(collect_words("r/1 r/*", 0, 9), "3!");
+    assert_string_equal(collect_words("a r/*", 0, 9), "1!");
+    assert_string_equal(collect_words("r/2 r/*", 0, 9), "!");
+    assert_string_equal(collect_words("r/2 r/*", 3, 9), "8");
+    assert_string_equal(collect_words("a b *", 0, 9), "1 2!");
+    assert_string_equal(collect_words("a b *", 0, 2), "1 2"); /* full */
+    assert_string_equal(collect_words("a b *", 8, 9), "");
+    assert_string_equal(collect_words("x/*", 0, 9), "");
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -242,7 +297,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_empty),       TEST(test_borders), TEST(test_twins),
         TEST(test_full),        TEST(test_bytes),   TEST(test_references),
-        TEST(test_like_a_list),
+        TEST(test_like_a_list), TEST(test_selections),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -45,32 +45,6 @@ static void append_noise(comet_store_t *store, const char *channel, int count)
     }
 }
 
-/** A selection by words: those that end in '*' are prefixes. */
-static comet_selection_t *choose(const char *words)
-{
-    char copy[512], *rest = NULL, *word;
-    comet_text_t names[64], prefixes[64];
-    apr_size_t name_count = 0, prefix_count = 0;
-    comet_selection_t *selection;
-
-    snprintf(copy, sizeof(copy), "%s", words);
-    for (word = strtok_r(copy, " ", &rest); word;
-         word = strtok_r(NULL, " ", &rest)) {
-        size_t length = strlen(word);
-
-        if (word[length - 1] == '*') {
-            prefixes[prefix_count++] = (comet_text_t){ word, length - 1 };
-        }
-        else {
-            names[name_count++] = (comet_text_t){ word, length };
-        }
-    }
-    selection =
-        comet_selection_create(names, name_count, prefixes, prefix_count);
-    assert_non_null(selection);
-    return selection;
-}
-
 /** The bodies in the list, joined by commas. */
 static const char *joined(void)
 {
@@ -90,7 +64,7 @@ static const char *joined(void)
 static const char *read_some(comet_store_t *store, const char *words,
                              comet_timestamp_t after, size_t limit)
 {
-    comet_selection_t *selection = choose(words);
+    comet_selection_t *selection = scratch_choose(words);
 
     kit_empty_list();
     assert_int_equal(comet_store_read(store, selection, after, limit,
@@ -104,7 +78,7 @@ static const char *page(comet_store_t *store, const char *words,
                         comet_timestamp_t after, comet_timestamp_t before,
                         size_t limit)
 {
-    comet_selection_t *selection = choose(words);
+    comet_selection_t *selection = scratch_choose(words);
 
     kit_empty_list();
     assert_int_equal(comet_store_page(store, selection, after, before, limit,
@@ -118,7 +92,7 @@ static const char *page(comet_store_t *store, const char *words,
 static comet_timestamp_t replay(comet_store_t *store, const char *words,
                                 apr_int64_t count, int *any)
 {
-    comet_selection_t *selection = choose(words);
+    comet_selection_t *selection = scratch_choose(words);
     comet_timestamp_t cursor = 7;
 
     *any = 7;
@@ -169,7 +143,7 @@ static void test_prefixes(void **state)
 static void test_stops_at_unknown(void **state)
 {
     comet_store_t *store = kit_open_store(COMET_STORE_WRITE);
-    comet_selection_t *selection = choose("room/1 room/*");
+    comet_selection_t *selection = scratch_choose("room/1 room/*");
     comet_message_t *room[9];
     comet_batch_t batch = { .messages = room, .size = 9 };
     comet_reading_t reading = { .selection = selection, .batch = &batch };
@@ -218,7 +192,7 @@ static void test_replay(void **state)
 static void test_floor(void **state)
 {
     comet_store_t *store = kit_open_store(COMET_STORE_WRITE);
-    comet_selection_t *some = choose("c a none"), *none = choose("c none a/*");
+    comet_selection_t *some = scratch_choose("c a none"), *none = scratch_choose("c none a/*");
     comet_timestamp_t floor = 7;
     int more = 1;
 
@@ -411,7 +385,7 @@ static comet_selection_t *choose_any(void)
             snprintf(words + end, sizeof(words) - end, "%s* ", starts[i]);
         }
     }
-    return choose(words);
+    return scratch_choose(words);
 }
 
 static int is_chosen(const comet_message_t *message)
