@@ -63,7 +63,8 @@ struct client_t {
     size_t largest; /* how many messages came at once */
     atomic_int count; /* of what it got */
     _Atomic comet_timestamp_t newest; /* of these */
-    atomic_int served, news, timeouts, writables, stops;
+    int finished; /* it rests though it got nothing */
+    atomic_int served, news, timeouts, writables, stops, outgrown;
 };
 
 static apr_pool_t *pool;
@@ -348,7 +349,8 @@ static comet_verdict_e serve(comet_subscriber_t *subscriber,
     atomic_fetch_add(&client->news, (occasion->reasons & COMET_NEWS) != 0);
     atomic_fetch_add(&client->stops, (occasion->reasons & COMET_STOPPING) != 0);
     atomic_fetch_add(&client->served, 1);
-    client->rests = got(client) && client->verdict == COMET_REST;
+    client->rests = client->verdict == COMET_REST
+                    && (got(client) || client->finished);
     return client->rests ? COMET_REST : COMET_WAIT;
 }
 
@@ -1751,6 +1753,12 @@ static int ready_to_publish(void)
     return 1;
 }
 
+/* What its client reads, and the channels that are published to in turn. */
+static const char *children_read = "chat";
+static const char *const chat_alone[] = { "chat" };
+static const char *const *children_write = chat_alone;
+static int children_write_count = 1;
+
 static void publish_each(void)
 {
     comet_store_t *store;
@@ -1763,7 +1771,7 @@ static void publish_each(void)
         if (comet_store_open(&store, configs[0], COMET_STORE_WRITE, NULL)) {
             fault("open");
         }
-        sent = append_to(store, "chat");
+        sent = append_to(store, children_write[i % children_write_count]);
         atomic_store(&board->sent[atomic_fetch_add(&board->published, 1)],
                      sent);
         comet_store_close(store);
@@ -1777,11 +1785,11 @@ static int be_a_child(void *baton)
 {
     int64_t end = scratch_usec() + 30 * SECOND;
     client_t *client = new_client(0);
+    comet_selection_t *selection = scratch_choose(children_read);
     int i, wrong = 0;
 
     if (comet_hub_create(&hub, &hub_config, pool) != APR_SUCCESS
-        || comet_hub_join(hub, &client->subscriber, 0,
-                          scratch_select(comet_text("chat")))
+        || comet_hub_join(hub, &client->subscriber, 0, selection)
                != APR_SUCCESS
         || !ready_to_publish()) {
         return 1;
@@ -1811,6 +1819,332 @@ static void test_two_children(void **state)
     assert_int_equal(scratch_reap(pids[1]), 0);
     assert_int_equal(atomic_load(&board->published), 2 * EACH);
     munmap(board, sizeof(*board));
+}
+
+static void test_two_children_selections(void **state)
+{
+    static const char *const names[] = { "chat", "room/1", "room/2" };
+
+    children_read = "room/1 chat room/2 room/*";
+    children_write = names;
+    children_write_count = 3;
+    test_two_children(state);
+}
+
+/* --- Selections --------------------------------------------------------- */
+
+/* Join by words: those that end in a star are prefixes. */
+static void join_words(client_t *client, const char *words)
+{
+    comet_selection_t *selection = scratch_choose(words);
+
+    assert_int_equal(
+        comet_hub_join(hub, &client->subscriber, 0, selection), APR_SUCCESS);
+    comet_selection_unref(selection); /* the hub has its own */
+}
+
+static client_t *joined_words(const char *words, comet_timestamp_t seen)
+{
+    client_t *client = new_client(seen);
+
+    join_words(client, words);
+    return client;
+}
+
+/* As the glue does: one that has outgrown what it reads is finished. */
+static void finish_outgrown(client_t *client, const comet_occasion_t *occasion)
+{
+    if (occasion->reasons & COMET_OUTGROWN) {
+        atomic_fetch_add(&client->outgrown, 1);
+        client->verdict = COMET_REST;
+        client->finished = 1;
+    }
+}
+
+static client_t *finishing(const char *words, comet_timestamp_t seen)
+{
+    client_t *client = new_client(seen);
+
+    client->hook = finish_outgrown;
+    join_words(client, words);
+    return client;
+}
+
+#define MIXED 3000
+
+/* Many channels, published at random, in every way a client can stand to
+ * them: each gets its own, in order, once. */
+static void test_selections(void **state)
+{
+    static const char *const words[] = {
+        "c0", "c0 c1", "c1 c2 c3", "c0 c1 c2 c3 c4 c5 c6 c7 r/1 r/2 costarring",
+        "r/1 r/2", "liquid c5", "c0 c1 c2 c3 c4 c5 c6 c7 r/1 r/2 costarring "
+        "liquid *", "r/1 r/2 r/* c7", "nobody's",
+    };
+    static const char *const names[] = {
+        "c0", "c1", "c2", "c3", "c4", "c5", "c6", "c7", "r/1", "r/2",
+        "costarring", "liquid",
+    };
+    enum { CLIENTS = sizeof(words) / sizeof(*words), NAMES = 12 };
+    static comet_timestamp_t sent[MIXED], expected[CLIENTS][MIXED];
+    int counts[CLIENTS] = { 0 }, i, k;
+    unsigned int seed = 20261121;
+    client_t *clients[CLIENTS], *late[CLIENTS];
+
+    for (k = 0; k < CLIENTS; k++) {
+        clients[k] = new_client(last());
+        clients[k]->subscriber.limit = 1 + (size_t)(k * 7) % 100;
+        join_words(clients[k], words[k]);
+    }
+    for (i = 0; i < MIXED; i++) {
+        const char *name = names[(rand_r(&seed) >> 8) % NAMES];
+        comet_text_t text = comet_text(name);
+
+        sent[i] = i % 10 ? append(name) : publish(name);
+        for (k = 0; k < CLIENTS; k++) {
+            if (comet_selection_match(
+                    clients[k]->subscriber.channel->selection, text,
+                    comet_message_hash(text))
+                == COMET_SELECTION_NAMED) {
+                expected[k][counts[k]++] = sent[i];
+            }
+        }
+    }
+    comet_bus_ring(buses[0]);
+    for (k = 0; k < CLIENTS; k++) {
+        late[k] = joined_words(words[k], sent[0] - 1); /* not in the ring */
+    }
+    for (k = 0; k < CLIENTS; k++) {
+        wait_until(got(clients[k]) == counts[k] && got(late[k]) == counts[k]);
+    }
+    for (k = 0; k < CLIENTS; k++) {
+        leave(clients[k]);
+        leave(late[k]);
+        check_got(clients[k], expected[k], counts[k]);
+        check_got(late[k], expected[k], counts[k]);
+        free_client(clients[k]);
+        free_client(late[k]);
+    }
+    assert_int_equal(counts[CLIENTS - 1], 0);
+    assert_int_equal(counts[6], MIXED);
+    assert_int_equal(comet_hub_members(hub), 0);
+}
+
+/* A message wakes those it is news to, and nobody else. */
+static void test_wakes_only_those_concerned(void **state)
+{
+    static const char *const others[] = { "a b", "x", "x y z", "s/*", "x r/1/*",
+                                          "R/1", "r" };
+    client_t *concerned, *named, *clients[7];
+    int i;
+
+    wait_until(in_step());
+    concerned = joined_words("x r/1 r/*", last());
+    named = joined_words("r/1", last());
+    for (i = 0; i < 7; i++) {
+        clients[i] = joined_words(others[i], last());
+    }
+    for (i = 0; i < 10; i++) {
+        publish("r/1");
+        wait_until(got(concerned) == i + 1 && got(named) == i + 1);
+    }
+    for (i = 0; i < 7; i++) {
+        leave(clients[i]);
+        assert_int_equal(atomic_load(&clients[i]->served), 0);
+        free_client(clients[i]);
+    }
+    leave(concerned);
+    /* though it names the channel in two ways: once for each */
+    assert_int_equal(atomic_load(&concerned->served), 10);
+    free_client(concerned);
+    leave_and_free(named);
+}
+
+/* It ends before the message of a channel that was not there when its rights
+ * were looked at; what comes before, it gets. */
+static void check_outgrown(const char *words, comet_timestamp_t seen,
+                           const comet_timestamp_t *expected, int count)
+{
+    client_t *client = finishing(words, seen);
+
+    wait_until(atomic_load(&client->outgrown));
+    leave(client);
+    assert_int_equal(atomic_load(&client->outgrown), 1);
+    check_got(client, expected, count);
+    assert_int_equal(client->subscriber.seen, count ? expected[count - 1]
+                                                    : seen);
+    free_client(client);
+}
+
+static void test_outgrown(void **state)
+{
+    client_t *client = finishing("a r/1 r/*", last());
+    client_t *witness = joined_words("r/2", last());
+    comet_timestamp_t sent[3];
+
+    sent[0] = publish("a");
+    sent[1] = publish("r/1");
+    wait_until(got(client) == 2);
+    assert_int_equal(atomic_load(&client->outgrown), 0);
+    publish("r/2");
+    wait_until(atomic_load(&client->outgrown) == 1);
+    publish("a");
+    publish("r/2");
+    wait_until(got(witness) == 2);
+    leave(client);
+    assert_int_equal(atomic_load(&client->outgrown), 1);
+    check_got(client, sent, 2);
+    free_client(client);
+    leave_and_free(witness);
+    /* the same from the ring, at once */
+    check_outgrown("a r/1 r/*", sent[0] - 1, sent, 2);
+    check_outgrown("a *", sent[0] - 1, sent, 1);
+    check_outgrown("*", sent[0] - 1, NULL, 0);
+    /* and with more than it takes at a time before it */
+    client = new_client(sent[0] - 1);
+    client->hook = finish_outgrown;
+    client->subscriber.limit = 1;
+    join_words(client, "a r/1 r/*");
+    wait_until(atomic_load(&client->outgrown) == 1);
+    leave(client);
+    check_got(client, sent, 2);
+    free_client(client);
+}
+
+/* The message it ends before is no longer in memory. */
+static void test_outgrown_far_back(void **state)
+{
+    static comet_timestamp_t sent[4];
+    comet_batch_t none = { .count = 0 };
+    comet_selection_t *selection = scratch_choose("a");
+    comet_reading_t reading = { .selection = selection, .batch = &none };
+    comet_store_state_t now;
+    int i;
+
+    sent[0] = append("a");
+    sent[1] = append("r/1");
+    append("r/2");
+    for (i = 0; i < COMET_RING_MESSAGES + 10; i++) {
+        append("noise");
+    }
+    sent[2] = publish("a");
+    wait_until(in_step());
+    now = state_of(0);
+    assert_int_equal(
+        comet_hub_recall(hub, 0, &now, sent[1], &reading), 0); /* far back */
+    comet_selection_unref(selection);
+    check_outgrown("a r/1 r/*", sent[0] - 1, sent, 2);
+    check_outgrown("r/*", sent[0] - 1, NULL, 0);
+    check_outgrown("a *", sent[0] - 1, sent, 1);
+    /* one that names it is not stopped */
+    {
+        client_t *client = finishing("a r/1 r/2 r/*", sent[1]);
+
+        wait_until(got(client) == 2);
+        leave(client);
+        assert_int_equal(atomic_load(&client->outgrown), 0);
+        assert_int_equal(client->got[1], sent[2]);
+        free_client(client);
+    }
+}
+
+/* Recalled for a poll: up to the unknown one, and it is told. */
+static void test_recall_outgrown(void **state)
+{
+    comet_message_t *room[10];
+    comet_batch_t batch = { .messages = room, .size = 10 };
+    comet_selection_t *selection = scratch_choose("a r/*");
+    comet_reading_t reading = { .selection = selection, .batch = &batch };
+    comet_timestamp_t before = last();
+    comet_store_state_t now;
+
+    publish("a");
+    publish("r/1");
+    publish("a");
+    wait_until(in_step());
+    now = state_of(0);
+    assert_int_equal(comet_hub_recall(hub, 0, &now, before, &reading), 1);
+    assert_int_equal(batch.count, 1);
+    assert_int_equal(reading.outgrown, 1);
+    comet_batch_clear(&batch);
+    comet_selection_unref(selection);
+}
+
+#define USERS 3000
+
+/* Thousands of selections that share one channel: each gets what is his, and
+ * what is everybody's. */
+static void test_many_selections(void **state)
+{
+    static client_t *clients[USERS];
+    comet_timestamp_t news[2], own;
+    char words[64];
+    int i;
+
+    for (i = 0; i < USERS; i++) {
+        sprintf(words, "news user/%d", i);
+        clients[i] = joined_words(words, last());
+    }
+    assert_int_equal(comet_hub_members(hub), USERS);
+    news[0] = publish("news");
+    own = publish("user/1234");
+    news[1] = publish("news");
+    for (i = 0; i < USERS; i++) {
+        comet_timestamp_t mine[] = { news[0], own, news[1] };
+
+        wait_until(atomic_load(&clients[i]->newest) == news[1]);
+        leave(clients[i]);
+        if (i == 1234) {
+            check_got(clients[i], mine, 3);
+        }
+        else {
+            check_got(clients[i], news, 2);
+        }
+        free_client(clients[i]);
+    }
+    assert_int_equal(comet_hub_members(hub), 0);
+}
+
+/* A thread that leaves and joins again and again, as one that waits with its
+ * request's thread does: what comes between is after its cursor. */
+static void *join_and_leave(void *baton)
+{
+    client_t *client = baton;
+
+    while (got(client) < ROUNDS) {
+        int seen = got(client);
+
+        client->rests = 0;
+        if (comet_hub_join(hub, &client->subscriber, 0,
+                           scratch_select(comet_text("chat")))
+            != APR_SUCCESS) {
+            fault("join");
+        }
+        while (got(client) == seen) {
+            sched_yield();
+        }
+        leave(client);
+    }
+    return NULL;
+}
+
+static void test_leave_and_join_while_publishing(void **state)
+{
+    client_t *client = new_client(last());
+    comet_timestamp_t sent[ROUNDS];
+    pthread_t thread;
+    int i;
+
+    client->verdict = COMET_REST;
+    client->subscriber.limit = 3;
+    assert_int_equal(
+        comet_thread_start(&thread, join_and_leave, client), 0);
+    for (i = 0; i < ROUNDS; i++) {
+        sent[i] = publish("chat");
+    }
+    pthread_join(thread, NULL);
+    check_got(client, sent, ROUNDS);
+    free_client(client);
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -1860,7 +2194,15 @@ int main(void)
         TEST(test_replaced),
         TEST(test_errors_are_told),
         TEST(test_deaf),
+        TEST(test_selections),
+        TEST(test_wakes_only_those_concerned),
+        TEST(test_outgrown),
+        TEST(test_outgrown_far_back),
+        TEST(test_recall_outgrown),
+        TEST(test_many_selections),
+        TEST(test_leave_and_join_while_publishing),
         TEST_BARE(test_two_children),
+        TEST_BARE(test_two_children_selections),
     };
     int failed;
 
