@@ -2,14 +2,16 @@
 """Who may do what: pages of other sites (CORS), users, channels."""
 
 import base64
+import http.client
 import os
 import re
+import ssl
 import subprocess
 
 import pytest
 
 from conftest import LIVE, shut
-from httpd_env import Httpd, sql_text, sqlite, wait_until
+from httpd_env import Httpd, self_signed, sql_text, sqlite, wait_until
 
 APP = "https://app.example.com"
 LOCAL = "http://localhost:3000"
@@ -40,6 +42,10 @@ CometAllowOrigin https://APP.example.com:443 http://localhost:3000
 </Location>
 <Location "/comet/denied">
   Require all denied
+</Location>
+<Location "/comet/documents">
+  Require all denied
+  ErrorDocument 403 /static.txt
 </Location>
 <Location "/comet/any-members">
   CometAllowOrigin *
@@ -245,7 +251,15 @@ def test_330_12_errors(server, target, method, headers, status):
     check_refused(answer)
 
 
-def test_330_13_any(server):
+def test_330_13_error_documents(server):
+    """An ErrorDocument of the administrator's carries the headers, too."""
+    answer = server.get("/comet/documents", from_page(APP))
+    assert answer.status == 403 and answer.body == b"a static file\n", answer
+    check_allowed(answer, APP)
+    check_refused(server.get("/comet/documents", from_page(EVIL)))
+
+
+def test_330_14_any(server):
     """*: any origin reads, but not with what identifies the user."""
     for origin in (EVIL, APP, "null"):
         answer = server.get("/comet/any?wait=0", from_page(origin))
@@ -322,6 +336,29 @@ def test_330_21_publishing_by_get(server):
     assert answer.status == 200, answer
     check_allowed(answer, APP)
     assert server.rows(channel) == ["x"]
+
+
+def test_330_22_certificates(make_server):
+    """*: a certificate of the client's says who it is, as a cookie does."""
+    server = make_server(tls=True, conf="""
+      CometAllowOrigin *
+      SSLVerifyClient optional_no_ca""")
+    key, cert = self_signed(os.path.join(server.root, "conf"))
+    for certificate, status in ((None, 201), (cert, 403)):
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        if certificate:
+            context.load_cert_chain(certificate, key)
+        conn = http.client.HTTPSConnection("127.0.0.1", server.tls_port,
+                                           timeout=15, context=context)
+        try:
+            conn.request("POST", "/comet/x", b"x", dict(
+                from_page(EVIL), **{"Content-Type": "text/plain"}))
+            assert conn.getresponse().status == status
+        finally:
+            conn.close()
+    assert server.rows("x") == ["x"]
 
 
 # -- Require comet-channel ------------------------------------------------------

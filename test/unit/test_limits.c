@@ -205,7 +205,7 @@ static void test_two_limits(void **state)
 static void test_full_table(void **state)
 {
     comet_limits_place_t places[40];
-    char name[16];
+    char name[24];
     int i;
 
     join(1, 16);
@@ -551,7 +551,7 @@ static void test_rate_changes(void **state)
  * not, and nobody is refused because of that. */
 static void test_entries_expire(void **state)
 {
-    char name[16];
+    char name[24];
     int i;
 
     join(1, 16);
