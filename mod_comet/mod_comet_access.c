@@ -96,3 +96,10 @@ const char *mod_comet_refuse_publish(const request_rec *r)
     }
     return NULL;
 }
+
+int mod_comet_access_permits(const request_rec *sub)
+{
+    return mod_comet_request(sub)->publishes
+               ? mod_comet_publish(sub) && !mod_comet_refuse_publish(sub)
+               : mod_comet_cors_permits(sub);
+}

@@ -16,4 +16,11 @@
  */
 const char *mod_comet_refuse_publish(const request_rec *r);
 
+/**
+ * Whether what its own location says lets a sub-request pass, which asks for
+ * one channel more than its main request's URL names: CometPublish, and
+ * CometAllowOrigin for the page that has sent the request.
+ */
+int mod_comet_access_permits(const request_rec *sub);
+
 #endif /* MOD_COMET_ACCESS_H */

@@ -120,6 +120,17 @@ int mod_comet_cors_may_publish(const request_rec *r)
     return allowed && (strcmp(allowed, ANY) != 0 || !has_credentials(r));
 }
 
+int mod_comet_cors_permits(const request_rec *sub)
+{
+    const char *told = find_allowed(sub->main), *own = find_allowed(sub);
+
+    /* "*" lets nobody read with credentials, an origin's own name does */
+    return !told
+           || (own
+               && (strcmp(own, ANY) != 0 || strcmp(told, ANY) == 0
+                   || !has_credentials(sub)));
+}
+
 /* --- what they are told -------------------------------------------------------- */
 
 void mod_comet_cors_headers(request_rec *r, apr_table_t *headers)

@@ -29,6 +29,10 @@ void mod_comet_cors_headers(request_rec *r, apr_table_t *headers);
  */
 int mod_comet_cors_may_publish(const request_rec *r);
 
+/** Whether a page that is let read the answer of a sub-request's main request
+ * would be let read the sub-request's own. */
+int mod_comet_cors_permits(const request_rec *sub);
+
 /** header_parser hook: the location is known, nobody has been asked for a
  * password yet.  Answers the preflight of an allowed origin. */
 int mod_comet_cors_parse_headers(request_rec *r);

@@ -5,6 +5,7 @@
 #include <apr_escape.h>
 #include <apr_strings.h>
 
+#include "mod_comet_access.h"
 #include "mod_comet_child.h"
 #include "mod_comet_limits.h"
 #include "mod_comet_output.h"
@@ -21,7 +22,7 @@ static int is_allowed(const request_rec *sub,
 
     /* another mapping's, or an alias's: not what this endpoint serves */
     return sub->status == HTTP_OK && request && request->mapping == mapping
-           && (sub->method_number != M_POST || mod_comet_publish(sub));
+           && mod_comet_access_permits(sub);
 }
 
 int mod_comet_selection_authorise(request_rec *r,

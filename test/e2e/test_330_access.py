@@ -31,8 +31,14 @@ SERVER = {
     "conf": """
 CometPollTimeout 1s
 CometAllowOrigin https://APP.example.com:443 http://localhost:3000
+<Location "/comet">
+  CometMulti on
+</Location>
 <Location "/comet/own">
   CometAllowOrigin none
+</Location>
+<Location "/comet/quiet">
+  CometPublish off
 </Location>
 <Location "/comet/any">
   CometAllowOrigin *
@@ -269,6 +275,40 @@ def test_330_14_any(server):
         assert answer.status == 204
         check_allowed(answer, "*", credentials=False)
     check_refused(server.get("/comet/any?wait=0"))
+
+
+def test_330_15_detours(server):
+    """A channel named beside the URL is read by a page only where it would
+    be by its own URL."""
+    for channel in ("x", "own/x", "other/x", "any/x"):
+        server.post(channel, "x")
+    other = "https://other.example.com"
+    for origin, target, status in (
+            (APP, "/comet?channel=x", 200),
+            (APP, "/comet?channel=own/x", 403),
+            (APP, "/comet/x?channel=own/x", 403),
+            (APP, "/comet?channel=own/*", 403),
+            (APP, "/comet?channel=x&channel=other/x", 403),
+            (APP, "/comet?channel=*", 401),      # there are members', too
+            (APP, "/comet?channel=any/x", 200),
+            (EVIL, "/comet/any?channel=any/x", 200),
+            (EVIL, "/comet/any?channel=x", 403),
+            (EVIL, "/comet/any?channel=other/x", 403),
+            (other, "/comet/any?channel=other/x", 200),
+            (EVIL, "/comet?channel=own/x", 200)):    # but it cannot read it
+        answer = server.get(target + "&since=0&wait=0", from_page(origin))
+        assert answer.status == status, (origin, target, answer)
+        if origin == EVIL and target.startswith("/comet?"):
+            check_refused(answer)
+    # with a cookie * would not let the page read: nor does a detour
+    answer = server.get("/comet?channel=any/x&wait=0",
+                        from_page(APP, Cookie="a=b"))
+    assert answer.status == 403, answer
+    for headers in ({}, {"Sec-Fetch-Site": "same-origin"},
+                    {"Origin": "http://127.0.0.1:%d" % server.port}):
+        for channel in ("own/x", "other/x", "any/x"):
+            assert server.get("/comet?wait=0&channel=" + channel,
+                              headers).status == 200
 
 
 # -- pages of other sites: publishing -----------------------------------------
