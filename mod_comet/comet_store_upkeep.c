@@ -4,6 +4,9 @@
 
 #include <stdio.h>
 
+/* Beyond this, wait for readers so that the log can begin anew. */
+#define RESTART_PAGES (4 * CHECKPOINT_PAGES)
+#define RESTART_PATIENCE_USEC 20000
 #define PRUNE_PATIENCE_USEC 20000
 #define PRUNE_ROWS 1000
 #define PRUNE_USEC 10000 /* look at no further channel after that */
@@ -28,8 +31,15 @@ apr_status_t comet_store_checkpoint(comet_store_t *store)
     if (comet_store_moved(store)) {
         return comet_sqlite_leave_behind(store);
     }
+    /* Readers that follow each other closely never hold it back for long,
+     * but there is always one: only a moment without any begins it anew. */
+    store->patience = RESTART_PATIENCE_USEC;
     code = sqlite3_wal_checkpoint_v2(store->db, "main",
-                                     SQLITE_CHECKPOINT_PASSIVE, &pages, NULL);
+                                     store->wal_pages >= RESTART_PAGES
+                                         ? SQLITE_CHECKPOINT_RESTART
+                                         : SQLITE_CHECKPOINT_PASSIVE,
+                                     &pages, NULL);
+    store->patience = store->config->busy_timeout;
     /* A reader may hold some of it back: try again after as much again. */
     store->checkpoint_at = store->wal_pages + CHECKPOINT_PAGES;
     if (code != SQLITE_OK && (code & 0xff) != SQLITE_BUSY) {
