@@ -131,6 +131,12 @@ def server(shared_server):
         pytest.fail("\n".join(problems), pytrace=False)
 
 
+@pytest.fixture
+def figure(record_property):
+    """Report a figure: test/run prints it when the suite has ended."""
+    return lambda text: record_property("figure", text)
+
+
 @pytest.fixture(params=MPMS)
 def mpm(request):
     """Each chosen MPM in turn."""

@@ -217,7 +217,7 @@ def full(shared_server):
     return run_all(shared_server, 200, 50)
 
 
-def check(run):
+def check(run, figure):
     """Exactly what was acknowledged, in order, with its ids."""
     got = list(run.driver.events)
     ids = [int(event["id"]) for event in got]
@@ -231,24 +231,23 @@ def check(run):
     assert got == run.sent
     assert run.problem is None, run.problem
     assert run.proxy.cuts == run.cuts
-    print("\n[%s] %d messages; %d resets, %d ends, %d refused; %d of the "
-          "cuts inside an event" % (run.name, len(got), run.proxy.resets,
-                                  run.proxy.ends, run.proxy.refused,
-                                  run.proxy.inside))
+    figure("%d messages; %d resets, %d ends, %d refused; %d of the cuts "
+           "inside an event" % (len(got), run.proxy.resets, run.proxy.ends,
+                                run.proxy.refused, run.proxy.inside))
 
 
 @pytest.mark.browser
 @pytest.mark.parametrize("name", list(DRIVERS))
-def test_360_01_cut_at_random(server, short, name):
+def test_360_01_cut_at_random(server, short, name, figure):
     """60 messages, 10 cuts, two restarts: exactly those, in order."""
-    check(short[name])
+    check(short[name], figure)
     assert short[name].proxy.inside >= 1
 
 
 @pytest.mark.browser
 @pytest.mark.long
 @pytest.mark.parametrize("name", list(DRIVERS))
-def test_360_02_cut_fifty_times(server, full, name):
+def test_360_02_cut_fifty_times(server, full, name, figure):
     """200 messages, 50 cuts, two restarts: exactly those, in order."""
-    check(full[name])
+    check(full[name], figure)
     assert full[name].proxy.inside >= 10

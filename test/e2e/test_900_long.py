@@ -30,11 +30,6 @@ MaxConnectionsPerChild 0
 """
 
 
-def report(request, text):
-    """A figure for the closing note, shown by pytest -s and in the log."""
-    print("\n[%s] %s" % (request.node.name, text))
-
-
 def acknowledged(pubs):
     """How many messages the publishers know to be stored."""
     return sum(len(p.acked) for p in pubs)
@@ -69,7 +64,7 @@ def wait_pages(load, pages, rows, timeout):
 
 @pytest.mark.event
 @pytest.mark.bound(240)
-def test_900_01_four_thousand(make_server, request):
+def test_900_01_four_thousand(make_server, figure):
     """2,000 polls and 2,000 clocks on one event child with 25 threads."""
     server = make_server(mpm="event", mpm_conf=TUNED,
                          conf="CometMaxSubscribers 4500\n"
@@ -116,7 +111,7 @@ def test_900_01_four_thousand(make_server, request):
         assert not any(c.lost_at for c in clocks)
         assert thread_count(child) == before
         median = statistics.median(took)
-        report(request, "4,000 open in %.1f s; %d threads before and "
+        figure("4,000 open in %.1f s; %d threads before and "
                "after; file median %.1f ms; a publish reached 2,000 in "
                "p50 %.0f ms, max %.0f ms; %d KiB PSS for 4,000"
                % (opened, before, median * 1000,
@@ -128,7 +123,7 @@ def test_900_01_four_thousand(make_server, request):
 
 @pytest.mark.event
 @pytest.mark.bound(300)
-def test_900_02_ten_reloads(make_server, request):
+def test_900_02_ten_reloads(make_server, figure):
     """10 graceful reloads with 500 waiting at 100 publishes a second:
     exact sequences, old children gone in < 3 s, access lines = requests."""
     server = make_server(mpm="event", children=2, threads=25, conf=(
@@ -158,7 +153,7 @@ def test_900_02_ten_reloads(make_server, request):
     requests = sum(p.requests for p in pages)
     lines = len(server.access_lines("GET /comet/chat?since")) \
         + len(server.access_lines("timestamp="))
-    report(request, "%d messages to 500 clients; old children gone in max "
+    figure("%d messages to 500 clients; old children gone in max "
            "%.2f s; %d requests, %d access lines; %d connects refused"
            % (len(rows), max(gone), requests, lines, refused))
     assert lines == requests
@@ -168,7 +163,7 @@ def test_900_02_ten_reloads(make_server, request):
 
 @pytest.mark.bound(120)
 @pytest.mark.parametrize("other", ["worker", "prefork"])
-def test_900_03_reload_other_mpms(make_server, other, request):
+def test_900_03_reload_other_mpms(make_server, other, figure):
     """One reload under publishing on worker and prefork."""
     if other not in MPMS:
         pytest.skip(other + " not chosen")
@@ -192,13 +187,13 @@ def test_900_03_reload_other_mpms(make_server, other, request):
     server.stop()
     assert len(server.access_lines("GET /comet/chat?since")) \
         == sum(p.requests for p in pages)
-    report(request, "old children gone in %.2f s" % took)
+    figure("old children gone in %.2f s" % took)
     assert took < 3 * SLOW
 
 
 @pytest.mark.event
 @pytest.mark.bound(400)
-def test_900_04_twenty_thousand_connects(make_server, request):
+def test_900_04_twenty_thousand_connects(make_server, figure):
     """20,000 connects of every kind leave no fd, no memory, no counter."""
     server = make_server(mpm="event", mpm_conf=TUNED)
     child = server.children()[0]
@@ -227,7 +222,7 @@ def test_900_04_twenty_thousand_connects(make_server, request):
             warm.append(round_trip(load, len(warm)))
         figures = [round_trip(load, i) for i in range(50)]
     early, late = figures[:5], figures[-5:]
-    report(request, "20,000 connects: fds %d -> %d, PSS %d -> %d KiB, "
+    figure("20,000 connects: fds %d -> %d, PSS %d -> %d KiB, "
            "threads %d -> %d (after %d to warm up)"
            % (early[0][0], late[-1][0], early[0][1], late[-1][1],
               early[0][2], late[-1][2], 400 * len(warm)))
@@ -239,7 +234,7 @@ def test_900_04_twenty_thousand_connects(make_server, request):
 
 
 @pytest.mark.bound(240)
-def test_900_05_outsiders_against_64(make_server, request):
+def test_900_05_outsiders_against_64(make_server, figure):
     """64 publishers against 100 plain INSERTs: every one in < 500 ms."""
     server = make_server(children=2, threads=64)
     took = []
@@ -258,7 +253,7 @@ def test_900_05_outsiders_against_64(make_server, request):
         acked = sorted(a for p in pubs for a in p.acked)
         waits = [w for p in pubs for w in p.waits]
         refused = sum(p.refused for p in pubs)
-    report(request, "%.0f messages/s beside; INSERT p50 %.0f ms, max "
+    figure("%.0f messages/s beside; INSERT p50 %.0f ms, max "
            "%.0f ms; POST p99 %.0f ms, max %.0f ms; %d refused"
            % (rate, quantile(took, 0.5) * 1000, max(took) * 1000,
               quantile(waits, 0.99) * 1000, max(waits) * 1000, refused))
@@ -269,7 +264,7 @@ def test_900_05_outsiders_against_64(make_server, request):
 
 @pytest.mark.event
 @pytest.mark.bound(240)
-def test_900_06_children_killed(make_server, request):
+def test_900_06_children_killed(make_server, figure):
     """kill -9 of children at random under 200 publishes/s and 60 pages:
     nothing acknowledged is lost, every page has the exact sequence."""
     server = make_server(mpm="event", children=3)
@@ -294,12 +289,12 @@ def test_900_06_children_killed(make_server, request):
             assert not cut, cut
         load.drop(pages)
     server.wait_waiting(0, timeout=20)
-    report(request, "%d messages, %d of unknown outcome, 12 kills"
+    figure("%d messages, %d of unknown outcome, 12 kills"
            % (len(rows), len(unsure)))
 
 
 @pytest.mark.bound(240)
-def test_900_07_servers_killed(make_server, request):
+def test_900_07_servers_killed(make_server, figure):
     """kill -9 of the whole server, 15 times, under publishing."""
     server = make_server(children=2)
     server.keep_port = True
@@ -315,7 +310,7 @@ def test_900_07_servers_killed(make_server, request):
         wait_pages(load, pages, rows, 60)
         load.drop(pages)
     assert sqlite(server.db, "PRAGMA integrity_check;") == [["ok"]]
-    report(request, "%d messages, %d acknowledged, 15 kills, 0 lost"
+    figure("%d messages, %d acknowledged, 15 kills, 0 lost"
            % (len(rows), acknowledged(pubs)))
 
 

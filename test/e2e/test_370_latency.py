@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a newcomer and a reader of a long history cost: figures, and that no
+reader holds back the log's checkpoint."""
+
+import json
+import os
+import statistics
+import time
+
+import pytest
+
+from comet_load import Load
+from httpd_env import SLOW, give, sqlite
+
+JOINS = 50
+STORED = 1000
+MANY = 100000
+# The writer checkpoints each 500 pages of 4 KiB, and from 2,000 pages on waits
+# for readers to let the log begin anew.  Where one keeps its view the log grows
+# by 6.5 KB for each of the messages published here.
+PUBLISHED = 5000
+WAL_BYTES = 12 << 20
+REST_BYTES = 6 << 20
+
+
+def fill(server, channel, count, size):
+    """Store messages in one transaction; the first `size` bytes of each are
+    its text, which begins with its number."""
+    sqlite(server.db, """
+      WITH RECURSIVE number(i) AS
+        (SELECT 1 UNION ALL SELECT i + 1 FROM number WHERE i < %d)
+      INSERT INTO message(channel, body)
+        SELECT '%s', substr(printf('%%07d %%.*c', i, %d, 'x'), 1, %d)
+        FROM number;""" % (count, channel, size, size), timeout_ms=60000)
+
+
+def join(server, channel, last):
+    """Seconds from the request to the last stored message of a new event
+    stream, and the stream's text."""
+    with server.raw() as conn:
+        request = conn.format("GET", "/comet/%s?since=0&transport=events"
+                              % channel)
+        begin = time.monotonic()
+        conn.send(request)
+        conn.head()
+        text = conn.chunk()
+        while last not in text[-400:]:
+            text += conn.chunk()
+        return conn.stamp - begin, text
+
+
+def joins(server, figure):
+    """The median of JOINS joins of STORED messages."""
+    fill(server, "join", STORED, 100)
+    last = b"\ndata: %07d " % STORED
+    took = []
+    for _ in range(JOINS):
+        seconds, text = join(server, "join", last)
+        assert text.count(b"\ndata: ") == STORED
+        took.append(seconds)
+    server.wait_waiting(0)
+    median = statistics.median(took)
+    figure("%d stored messages of 100 bytes reach a new event stream in "
+           "%.1f ms (median of %d; best %.1f, worst %.1f)"
+           % (STORED, median * 1000, JOINS, min(took) * 1000,
+              max(took) * 1000))
+    return median
+
+
+@pytest.mark.serial
+def test_370_01_join(make_server, figure):
+    """1,000 stored messages reach 50 newcomers, each all of them."""
+    joins(make_server(), figure)
+
+
+@pytest.mark.long
+def test_370_02_join_in_time(make_server, figure):
+    """… in a time with much to spare; the goal is 5 ms at rest."""
+    assert joins(make_server(), figure) < 0.05 * SLOW
+
+
+@pytest.fixture
+def large(make_server):
+    """A server with MANY messages, its log checkpointed."""
+    server = make_server(conf="CometPublishTimeout 10s")
+    server.post("many", "first")
+    server.stop()
+    fill(server, "many", MANY, 100)
+    for end in ("", "-wal", "-shm"):
+        if os.path.exists(server.db + end):
+            give(server.db + end)
+    return server.start()
+
+
+class Wal:
+    """The largest size of the log that was seen."""
+
+    def __init__(self, server):
+        self.path, self.largest = server.db + "-wal", 0
+
+    def look(self):
+        self.largest = max(self.largest, os.path.getsize(self.path))
+
+
+def page_through(server, wal):
+    """All messages by since= and limit=, on one connection."""
+    cursor, count = 0, 0
+    with server.raw() as conn:
+        while True:
+            conn.request("GET", "/comet/many?since=%d&limit=1000&wait=0"
+                         % cursor)
+            data = json.loads(conn.answer().body)
+            wal.look()
+            if not data["messages"]:
+                return count
+            stamps = [m["timestamp"] for m in data["messages"]]
+            assert stamps[0] > cursor and stamps == sorted(set(stamps))
+            cursor, count = data["timestamp"], count + len(stamps)
+
+
+def stream_through(server, wal):
+    """All messages by one event stream."""
+    count, rest, end = 0, b"", b"\ndata: %07d " % MANY
+    with server.raw() as conn:
+        conn.request("GET", "/comet/many?since=0&transport=events")
+        assert conn.head() == 200
+        while True:
+            text = rest + conn.chunk()
+            wal.look()
+            count += text.count(b"\ndata: ")
+            if end in text:
+                return count
+            rest = text[-200:]
+            count -= rest.count(b"\ndata: ")
+
+
+@pytest.mark.bound(120)
+@pytest.mark.parametrize("read", [page_through, stream_through],
+                         ids=["pages", "stream"])
+def test_370_03_readers_and_checkpoint(large, figure, read):
+    """100,000 messages are read while others are published: the log stays
+    small, so no reader has held back its checkpoint."""
+    wal = Wal(large)
+    with Load(large.port) as load:
+        pubs = load.publish(8, "/comet/busy", "p", suffix="x" * 500)
+        begin = time.monotonic()
+        rounds = 0
+        while sum(len(p.acked) for p in pubs) < PUBLISHED or not rounds:
+            assert read(large, wal) == MANY + 1
+            rounds += 1
+        took = (time.monotonic() - begin) / rounds
+        load.finish(pubs)
+        acked = sum(len(p.acked) for p in pubs)
+        assert not any(p.errors for p in pubs)
+    figure("%d messages read in %.1f s beside %.0f publishes/s; the log "
+           "was %d KiB at most"
+           % (MANY, took, acked / took / rounds, wal.largest >> 10))
+    assert wal.largest < WAL_BYTES
+    for number in range(100):
+        large.post("rest", "m%d" % number)
+    assert os.path.getsize(wal.path) < REST_BYTES
+    assert len(large.rows("busy")) == acked
