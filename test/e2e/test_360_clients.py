@@ -179,10 +179,11 @@ def restart(server, how):
 def run_all(server, total, cuts):
     """Every client at the same time, with two restarts between."""
     server.keep_port = True
-    assert os.path.isdir(MODULES), "`conf/setup check` installs the clients"
     runs = {}
     try:
-        for name in DRIVERS:
+        for name, (command, _) in DRIVERS.items():
+            if command and command[0] == NODE and not os.path.isdir(MODULES):
+                continue            # the others go on; check() says it
             runs[name] = Run(server, name, "%s-%d" % (name, total), total,
                              cuts)
         wait_until(lambda: server.waiting() >= len(runs), 15,
@@ -217,8 +218,10 @@ def full(shared_server):
     return run_all(shared_server, 200, 50)
 
 
-def check(run, figure):
+def check(runs, name, figure):
     """Exactly what was acknowledged, in order, with its ids."""
+    assert name in runs, "`conf/setup check` installs test/clients"
+    run = runs[name]
     got = list(run.driver.events)
     ids = [int(event["id"]) for event in got]
     wanted = {event["id"] for event in run.sent}
@@ -240,7 +243,7 @@ def check(run, figure):
 @pytest.mark.parametrize("name", list(DRIVERS))
 def test_360_01_cut_at_random(server, short, name, figure):
     """60 messages, 10 cuts, two restarts: exactly those, in order."""
-    check(short[name], figure)
+    check(short, name, figure)
     assert short[name].proxy.inside >= 1
 
 
@@ -249,5 +252,5 @@ def test_360_01_cut_at_random(server, short, name, figure):
 @pytest.mark.parametrize("name", list(DRIVERS))
 def test_360_02_cut_fifty_times(server, full, name, figure):
     """200 messages, 50 cuts, two restarts: exactly those, in order."""
-    check(full[name], figure)
+    check(full, name, figure)
     assert full[name].proxy.inside >= 10
