@@ -34,6 +34,9 @@ WWW_USER = os.environ.get("COMET_WWW_USER", "www-data")
 
 # Deadlines (never waits) are multiplied by this under a sanitizer.
 SLOW = {"none": 1.0, "asan": 4.0, "tsan": 8.0}.get(SANITIZER, 1.0)
+# wait_until() is twice as patient where tests run beside each other: what it
+# waits for is late then.  Figures that are judged are not.
+PATIENCE = SLOW * (2.0 if "PYTEST_XDIST_WORKER" in os.environ else 1.0)
 
 BASE_MODULES = ("authz_core", "authz_host", "authn_core", "authn_file",
                 "authz_user", "auth_basic", "alias", "dir", "mime",
@@ -53,14 +56,14 @@ class HttpdError(Exception):
 
 def wait_until(condition, timeout=5.0, what="the condition", step=0.01):
     """Poll `condition` until it is true (its value is returned) or fail."""
-    end = time.monotonic() + timeout * SLOW
+    end = time.monotonic() + timeout * PATIENCE
     while True:
         value = condition()
         if value:
             return value
         if time.monotonic() > end:
             raise AssertionError("waited %.1f s in vain for %s (last: %r)"
-                                 % (timeout * SLOW, what, value))
+                                 % (timeout * PATIENCE, what, value))
         time.sleep(step)
 
 

@@ -37,8 +37,8 @@ def read_to_end(conn):
 
 @pytest.mark.parametrize("children", [1, 2])
 def test_180_01_graceful(make_server, mpm, children):
-    """A reload lets go of everybody: old children gone in < 3 s, polls end
-    with the no-news answer, streams with a clean end, nobody loses."""
+    """A reload lets go of everybody: old children gone in a few seconds,
+    polls end with the no-news answer, streams with a clean end, nobody loses."""
     server = make_server(mpm=mpm, children=children, threads=32)
     count = many(mpm, 30, 4)
     pages = [Poller(server.port, timeout=30) for _ in range(count)]
@@ -54,9 +54,9 @@ def test_180_01_graceful(make_server, mpm, children):
         cursor = pages[0].cursor
         begin = time.monotonic()
         old = server.graceful()
-        wait_until(lambda: not any(alive(p) for p in old), 3,
+        wait_until(lambda: not any(alive(p) for p in old), 5,
                    "the old children to be gone")
-        assert time.monotonic() - begin < 3 * SLOW
+        assert time.monotonic() - begin < 5 * SLOW
         for conn in clocks:
             assert read_to_end(conn), "a stream without a clean end"
         for page in pages:
@@ -238,7 +238,9 @@ def test_180_06_reload_and_counters(make_server, mpm):
         for conn in conns + polls:
             conn.close()
         server.wait_waiting(0)
-    assert server.status()["children"] == len(server.children())
+    # a process is there before it counts itself
+    wait_until(lambda: server.status()["children"] == len(server.children()),
+               5, "all children to be counted")
 
 
 @pytest.mark.bound(90)
