@@ -2,54 +2,17 @@
 """The pages, the original ones and today's, in a real headless Chromium."""
 
 import os
-import shutil
 import sqlite3
 import statistics
-import tempfile
 import time
 
 import pytest
 
+from browser import CONF, Browser, missing, stage
 from http_client import gather
-from httpd_env import REPO, SLOW, wait_until
+from httpd_env import SLOW, wait_until
 
 pytestmark = [pytest.mark.browser, pytest.mark.bound(120)]
-
-CHROMIUM = os.environ.get("COMET_CHROMIUM", "/usr/bin/chromium")
-DRIVER = os.environ.get("COMET_CHROMEDRIVER", "/usr/bin/chromedriver")
-PROTOTYPE = os.environ.get(
-    "COMET_PROTOTYPE", "/usr/share/javascript/prototype/prototype.js")
-FLAGS = ["--headless=new", "--no-sandbox", "--disable-gpu",
-         "--disable-quic", "--no-first-run",
-         "--disable-background-networking", "--disable-component-update",
-         "--disable-sync", "--disable-dev-shm-usage",
-         "--disable-extensions", "--no-default-browser-check"]
-
-# How each chat page is driven and read.
-CHATS = {
-    "original": {
-        "url": "/chat/original.html",
-        "rows": "return [...document.querySelectorAll('#content > div')]"
-                ".map(d => d.textContent).filter(t => t !== '')",
-        "markup": "return document.querySelectorAll("
-                  "'#content b, #content img, #content script').length",
-        "ready": "return typeof comet === 'object'"
-                 " && document.readyState === 'complete'",
-        "send": "document.querySelector('#word').value = arguments[0];"
-                "document.querySelector('input[type=submit]').click()",
-        "box": "#content"},
-    "today": {
-        "url": "/chat/",
-        "rows": "return [...document.querySelectorAll("
-                "'#log li.row:not(.sending) .body')]"
-                ".map(d => d.textContent)",
-        "markup": "return document.querySelectorAll('#log .body *').length",
-        "ready": "return document.querySelector('#status')?.dataset.state"
-                 " === 'connected'",
-        "send": "document.querySelector('#message').value = arguments[0];"
-                "document.querySelector('#send').click()",
-        "box": "#log"},
-}
 
 TEXTS = ["hello", "中文 聊天", "emoji 😀👩‍👩‍👧", "\"double\" and 'single'",
          "<b>bold?</b>", "a & b &amp; c", "<img src=x onerror=alert(1)>",
@@ -59,136 +22,18 @@ TEXTS = ["hello", "中文 聊天", "emoji 😀👩‍👩‍👧", "\"double\" a
          "%41%zz", "\u2028line", "last one"]
 
 
-class Browser:
-    """A Chromium with one profile and any number of tabs."""
-
-    def __init__(self, port):
-        from selenium import webdriver
-        from selenium.webdriver.chrome.service import Service
-        os.environ.setdefault("NO_PROXY", "127.0.0.1,localhost")
-        self.port = port
-        self.profile = tempfile.mkdtemp(prefix="comet-chromium-")
-        options = webdriver.ChromeOptions()
-        options.binary_location = CHROMIUM
-        options.page_load_strategy = "none"     # a clock never finishes
-        for flag in FLAGS + ["--user-data-dir=" + self.profile]:
-            options.add_argument(flag)
-        options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-        self.driver = webdriver.Chrome(service=Service(DRIVER),
-                                       options=options)
-        self.driver.set_script_timeout(20)
-        self.first = self.driver.current_window_handle
-
-    def close(self):
-        try:
-            self.driver.quit()
-        finally:
-            shutil.rmtree(self.profile, ignore_errors=True)
-
-    def reset(self):
-        """Close all tabs but an empty one."""
-        for handle in self.driver.window_handles:
-            if handle != self.first:
-                self.driver.switch_to.window(handle)
-                self.driver.close()
-        self.driver.switch_to.window(self.first)
-
-    def open(self, path):
-        """A new tab with a page; its Tab."""
-        self.driver.switch_to.window(self.first)
-        self.driver.switch_to.new_window("tab")
-        tab = Tab(self, self.driver.current_window_handle)
-        self.driver.get("http://127.0.0.1:%d%s" % (self.port, path))
-        wait_until(lambda: path in tab.js("return location.href"), 10,
-                   "the navigation to " + path)
-        return tab
-
-    def chat(self, kind):
-        tab = self.open(CHATS[kind]["url"])
-        tab.kind = CHATS[kind]
-        wait_until(lambda: tab.js(tab.kind["ready"]), 15,
-                   "the %s page" % kind)
-        return tab
-
-
-class Tab:
-    """One tab of a browser."""
-
-    def __init__(self, browser, handle):
-        self.browser, self.handle, self.kind = browser, handle, None
-
-    def js(self, script, *args):
-        driver = self.browser.driver
-        if driver.current_window_handle != self.handle:
-            driver.switch_to.window(self.handle)
-        return driver.execute_script(script, *args)
-
-    def send(self, text):
-        self.js(self.kind["send"], text)
-
-    def rows(self):
-        return self.js(self.kind["rows"])
-
-    def wait_rows(self, want, timeout=10.0):
-        """Wait until exactly these texts are shown, in this order."""
-        end = time.monotonic() + timeout * SLOW
-        while True:
-            got = self.rows()
-            if got == want:
-                return
-            assert len(got) <= len(want) or got[:len(want)] != want, \
-                "more than there is: %r" % got
-            assert time.monotonic() < end, "shown %d: %r\nwanted %d: %r" \
-                % (len(got), [g[:40] for g in got], len(want),
-                   [w[:40] for w in want])
-            time.sleep(0.05)
-
-    def close(self):
-        driver = self.browser.driver
-        driver.switch_to.window(self.handle)
-        driver.close()
-        driver.switch_to.window(self.browser.first)
-
-    def watch(self, selector):
-        """Record [wall ms, text] at each change of an element."""
-        self.js("""
-          const box = document.querySelector(arguments[0]);
-          window.seen = [];
-          new MutationObserver(() => window.seen.push(
-            [performance.timeOrigin + performance.now(), box.textContent]))
-            .observe(box, {childList: true, characterData: true,
-                           subtree: true});""", selector)
-
-    def seen(self):
-        return self.js("return window.seen")
-
-
 @pytest.fixture(scope="module", autouse=True)
 def tools():
     if os.environ.get("COMET_BROWSER") == "none":
         pytest.skip("COMET_BROWSER=none")
-    for path in (CHROMIUM, DRIVER, PROTOTYPE):
-        assert os.path.exists(path), "missing: " + path
+    assert not missing()
 
 
 @pytest.fixture
 def pages(make_server):
     """A server with the pages, as `make run` maps them."""
-    server = make_server(start=False, conf="""
-      CometPollTimeout 2s
-      AddType image/svg+xml .svg
-      Alias /clock/prototype.js "{docroot}/prototype.js"
-      Alias /chat/prototype.js "{docroot}/prototype.js"
-    """)
-    shutil.copytree(os.path.join(REPO, "htdocs"), server.docroot,
-                    dirs_exist_ok=True)
-    shutil.copy(PROTOTYPE, os.path.join(server.docroot, "prototype.js"))
-    for folder, _, names in os.walk(server.docroot):
-        os.chmod(folder, 0o755)
-        for name in names:
-            os.chmod(os.path.join(folder, name), 0o644)
-    server.keep_port = True
-    return server.start()
+    server = make_server(start=False, conf="CometPollTimeout 2s\n" + CONF)
+    return stage(server).start()
 
 
 @pytest.fixture(scope="module")
