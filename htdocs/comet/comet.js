@@ -1,0 +1,1258 @@
+// SPDX-License-Identifier: Apache-2.0
+// The browser's side of mod_comet: follows channels over whatever connection
+// there is, shares it among the tabs of a site, publishes, reads the history.
+//
+// A message's timestamp is its identity and the cursor of whoever has read it.
+// All that arrives here comes as *news*: {after, messages, cursor}, which says
+// "between `after` and `cursor` there are these messages and no others".  Who
+// stands at `after` or later takes what is new to him and stands at `cursor`;
+// who stands before it has missed something and asks the server.  So it does
+// not matter how often news come, nor from whom: nothing is lost or repeated.
+
+const PATIENCE = 4;             // seconds a stream may take for its first byte
+const SILENCE = 60;             // … and be silent later: two CometHeartbeats
+const WAIT = 25;                // seconds a poll asks the server to wait
+const GRACE = 10;               // … and may take beyond that
+const BLOCKED = 600;            // seconds until a blocked stream is tried again
+const GLANCE = 10;              // seconds between polls of a hidden tab
+const BEAT = 5;                 // seconds between looks at how things are
+const LOST_LEADER = 30;         // seconds without a word of the leading tab
+const MOST_PAUSE = 30;          // seconds between two attempts to connect
+const MOST_HELD = 1000;         // news put aside while catching up
+const TRIES = 5;                // of a publish
+
+const AGAIN = Symbol('again');  // why an attempt ended: to begin anew at once
+const OVER = Symbol('over');    // … or never
+
+const CAUSES = {
+    0: 'The server cannot be reached.',
+    400: 'The server did not understand this.',
+    401: 'You need to sign in first.',
+    403: 'You are not allowed to do this.',
+    404: 'Nothing answers at this address.',
+    406: 'The server does not offer this kind of connection.',
+    413: 'This message is too long.',
+    422: 'This key already belongs to another message.',
+    429: 'Too many requests; please wait a moment.',
+    503: 'The server is busy; please try again in a moment.',
+    507: 'The server has no room left to store messages.',
+};
+
+/** A request that failed; its status is 0 when there was no (whole) answer. */
+export class CometError extends Error {
+    constructor(status, { said = '', retryAfter = 0, cause,
+                          why = CAUSES[status], blocked = false } = {}) {
+        why ??= status < 500 ? `The server refused this (${status}).`
+                             : `The server has a problem (${status}).`;
+        super(said ? `${why} It says: ${said}` : why, { cause });
+        this.name = 'CometError';
+        this.status = status;
+        this.said = said;
+        this.retryAfter = retryAfter;   // seconds
+        this.blocked = blocked;         // by something in between, it seems
+    }
+
+    /** True if asking again may help. */
+    get temporary() {
+        return this.status === 0 || this.status >= 500
+            || [408, 425, 429].includes(this.status);
+    }
+
+    /** True if the server may have done what it was asked all the same. */
+    get unsure() {
+        return this.status === 0 || this.status >= 500;
+    }
+}
+
+/** An event with fields of its own: see comet.d.ts for those of each type. */
+class CometEvent extends Event {
+    constructor(type, fields) {
+        super(type);
+        Object.assign(this, fields);
+    }
+}
+
+/**
+ * text/event-stream, as the HTML standard parses it: push() takes the next
+ * piece of decoded text and returns the blocks that it completes, each
+ * {id, event, data, retry}, undefined where a block has no such field.
+ */
+export class EventStreamParser {
+    #line = '';         // begun, not ended
+    #return = false;    // the last piece ended in CR: an LF belongs to it
+    #block = {};
+
+    push(text) {
+        if (!text) {
+            return [];
+        }
+        const begin = this.#return && text[0] === '\n' ? 1 : 0;
+        const lines = text.slice(begin).split(/\r\n|\n|\r/);
+        const blocks = [];
+        this.#return = text.endsWith('\r');
+        lines[0] = this.#line + lines[0];
+        this.#line = lines.pop();
+        for (const line of lines) {
+            if (line) {
+                this.#field(line);
+            }
+            else if (Object.keys(this.#block).length) {
+                blocks.push(this.#block);
+                this.#block = {};
+            }
+        }
+        return blocks;
+    }
+
+    #field(line) {
+        const [, name, value] = /^([^:]*):? ?([^]*)$/.exec(line);
+        const block = this.#block;
+        if (name === 'data') {
+            block.data = block.data === undefined ? value
+                                                  : `${block.data}\n${value}`;
+        }
+        else if (name === 'event' || (name === 'id' && !value.includes('\0'))) {
+            block[name] = value;
+        }
+        else if (name === 'retry' && /^[0-9]+$/.test(value)) {
+            block.retry = Number(value);
+        }
+    }
+}
+
+/* ---- requests ------------------------------------------------------------ */
+
+/** Something that is given up when it takes too long, or by others. */
+class Attempt {
+    #control = new AbortController();
+    #timer;
+
+    constructor(signal) {
+        const follow = () => this.end(signal.reason);
+        signal?.addEventListener('abort', follow, { signal: this.signal });
+        if (signal?.aborted) {
+            follow();
+        }
+    }
+
+    get signal() {
+        return this.#control.signal;
+    }
+
+    /** Gives up in so many seconds, unless this is called again before. */
+    expect(seconds, reason = new CometError(0)) {
+        clearTimeout(this.#timer);
+        this.#timer = setTimeout(() => this.end(reason), seconds * 1000);
+    }
+
+    end(reason) {
+        clearTimeout(this.#timer);
+        this.reason ??= reason;
+        this.#control.abort(reason);
+    }
+
+    /** Nothing is expected for the moment. */
+    relax() {
+        clearTimeout(this.#timer);
+    }
+
+    /** Why this failed: why it was given up, or what went wrong. */
+    cause(error) {
+        return this.reason ?? (error instanceof CometError
+            ? error : new CometError(0, { cause: error }));
+    }
+}
+
+/** fetch() whose every failure is a CometError (or the attempt's reason). */
+async function request(url, init, attempt) {
+    let answer;
+    try {
+        answer = await fetch(url, { ...init, signal: attempt.signal });
+        if (answer.ok) {
+            return answer;
+        }
+    }
+    catch (error) {
+        throw attempt.cause(error);
+    }
+    const body = await answer.json().catch(() => null);
+    throw new CometError(answer.status, {
+        said: body?.error,
+        retryAfter: Number(answer.headers.get('Retry-After')) || 0,
+    });
+}
+
+/** The JSON of an answer that must be complete. */
+async function jsonOf(answer, attempt) {
+    try {
+        return await answer.json();
+    }
+    catch (error) {
+        throw attempt.cause(error);
+    }
+}
+
+/** Full jitter: anything up to a limit that doubles with each failure. */
+function backoff(failures, first = 1000) {
+    return Math.random() * Math.min(MOST_PAUSE * 1000, first * 2 ** failures);
+}
+
+/** A pause that `cut()` ends early. */
+class Pause {
+    #done = () => {};
+
+    of(milliseconds) {
+        return new Promise((done) => {
+            const timer = setTimeout(done, milliseconds);
+            this.#done = () => {
+                clearTimeout(timer);
+                done();
+            };
+        });
+    }
+
+    cut() {
+        this.#done();
+    }
+}
+
+/* ---- transports ---------------------------------------------------------- */
+
+// Each takes a line (class Link makes it), tells it what arrives and returns,
+// when the server has ended it in order, how many ms to pause before the next.
+
+async function events(line) {
+    const blocked = new CometError(0, {
+        why: 'Event streams are held back on the way.', blocked: true,
+    });
+    const answer = await line.fetch({ transport: 'events', format: 'json' },
+                                    'text/event-stream',
+                                    line.patience, blocked);
+    const type = answer.headers.get('Content-Type') ?? '';
+    if (!type.startsWith('text/event-stream')) {
+        throw blocked;
+    }
+    const reader = answer.body.getReader();
+    const decoder = new TextDecoder();
+    const parser = new EventStreamParser();
+    let farewell;
+    for (;;) {
+        const { done, value } = await reader.read();
+        if (done) {
+            break;
+        }
+        line.expect(line.silence, AGAIN);
+        const text = decoder.decode(value, { stream: true });
+        farewell = takeBlocks(line, parser.push(text)) ?? farewell;
+    }
+    if (!line.isOpen) {
+        throw blocked;
+    }
+    return farewell;
+}
+
+/** Tells a line what these blocks say; returns the pause they ask for. */
+function takeBlocks(line, blocks) {
+    let farewell;
+    let messages = [];
+    let cursor;
+    const flush = () => {
+        if (messages.length || cursor !== undefined) {
+            line.news({ messages, cursor });
+        }
+        messages = [];
+        cursor = undefined;
+    };
+    for (const { id, event = 'message', data, retry } of blocks) {
+        if (retry !== undefined && line.isOpen) {
+            farewell = retry;
+        }
+        else if (retry) {
+            line.retry = retry;
+        }
+        if (!line.isOpen && id !== undefined) {
+            line.opened(data === undefined ? Number(id) : undefined);
+        }
+        if (event === 'gap') {
+            flush();
+            line.news({ gap: JSON.parse(data) });
+        }
+        else if (event === 'message' && data !== undefined) {
+            messages.push(JSON.parse(data));
+        }
+        else if (id) {
+            cursor = Number(id);
+        }
+    }
+    flush();
+    return farewell;
+}
+
+async function poll(line) {
+    let hasty = 0;      // empty answers in a row for which nobody waited
+    for (;;) {
+        const glance = !line.isOpen || line.isAside();
+        const wait = glance ? 0 : WAIT;
+        const begun = Date.now();
+        const answer = await line.poll(wait);
+        line.opened();
+        line.news(newsOf(line.since, answer));
+        if (!line.stays()) {
+            return 0;
+        }
+        const empty = !answer.messages.length;
+        hasty = empty && !glance && Date.now() - begun < 1000 ? hasty + 1 : 0;
+        if (empty && line.isAside()) {
+            await line.pause(GLANCE * 1000);
+        }
+        else if (hasty > 1) {
+            await line.pause(backoff(hasty, 500));
+        }
+    }
+}
+
+/** What a poll's answer tells somebody who asked for what is after `since`. */
+function newsOf(since, { messages, timestamp, gap }) {
+    const reset = since !== undefined && timestamp < since;
+    const known = since !== undefined && !reset;
+    return {
+        after: known ? since : (messages[0]?.timestamp ?? timestamp + 1) - 1,
+        messages,
+        cursor: timestamp,
+        gap: gap ? { since, floor: messages[0]?.timestamp } : undefined,
+        reset,
+    };
+}
+
+/**
+ * The forever-iframe.  Its document calls a function of its parent window by a
+ * name that the server chooses: a frame in between is that parent, so that
+ * pages keep their globals to themselves and each Comet has its own.
+ */
+async function iframe(line) {
+    // The document does not tell where it begins: a poll does, and what is
+    // missed.  Where there are none, the first message has to tell.
+    try {
+        line.news(newsOf(line.since, await line.poll(0)));
+    }
+    catch (error) {
+        if (error.status !== 406) {
+            throw error;
+        }
+        line.isBlind = true;
+    }
+    if (document.readyState !== 'complete') {
+        // A document that never ends would keep the page from being loaded.
+        line.attempt.relax();
+        await new Promise((done) => {
+            addEventListener('load', done, { once: true });
+            line.signal.addEventListener('abort', done);
+        });
+    }
+    const shell = document.createElement('iframe');
+    shell.hidden = true;
+    shell.title = 'Connection to the server';
+    let timer;
+    try {
+        await new Promise((done, fail) => {
+            line.signal.addEventListener('abort', () => fail(AGAIN));
+            shell.addEventListener('load', () => {
+                const inner = fillShell(shell, line);
+                timer = setInterval(() => watchFrame(inner, line), 100);
+                inner.addEventListener('load', () => {
+                    watchFrame(inner, line);
+                    line.isOpen ? done() : fail(frameError(inner));
+                });
+            }, { once: true });
+            line.expect(line.patience + GRACE);
+            document.body.append(shell);
+        });
+    }
+    finally {
+        clearInterval(timer);
+        shell.remove();
+    }
+}
+
+/** Puts the callback and the server's document into the frame in between. */
+function fillShell(shell, line) {
+    const names = line.callback.split('.');
+    const last = names.pop();
+    let scope = shell.contentWindow;
+    for (const name of names) {
+        scope = scope[name] ??= {};
+    }
+    scope[last] = (message) => {
+        const { timestamp } = message;
+        line.opened();
+        if (timestamp === undefined) {
+            line.news({ gap: { ...message } });
+            return;
+        }
+        const reset = line.isBlind && timestamp <= line.since;
+        line.isBlind = false;
+        line.news({ messages: [{ ...message }], reset,
+                    after: reset ? timestamp - 1 : line.since });
+    };
+    const inner = shell.contentDocument.createElement('iframe');
+    inner.src = line.url({ transport: 'iframe' });
+    shell.contentDocument.body.append(inner);
+    return inner;
+}
+
+/** Looks whether the frame has opened, and grows. */
+function watchFrame(inner, line) {
+    const page = inner.contentDocument;
+    if (typeof inner.contentWindow.comet !== 'function' || !page?.body) {
+        return;     // not yet, or no answer of mod_comet's
+    }
+    const size = page.documentElement.textContent.length;
+    line.opened();
+    if (size !== line.size) {
+        line.size = size;
+        line.expect(line.silence, AGAIN);
+    }
+}
+
+/** Why a frame has loaded something else. */
+function frameError(inner) {
+    let status = 0;
+    let said = '';
+    try {
+        const [entry] = inner.contentWindow.performance
+            .getEntriesByType('navigation');
+        status = entry?.responseStatus ?? 0;
+        said = JSON.parse(inner.contentDocument.body.textContent).error;
+    }
+    catch {
+        // A page of the browser's own, or of something in between.
+    }
+    return new CometError(status < 400 ? 0 : status, { said });
+}
+
+const TRANSPORTS = { events, poll, iframe };
+
+/* ---- one connection ------------------------------------------------------ */
+
+/** What a transport knows of the link: one attempt at a connection. */
+class Line {
+    isOpen = false;
+
+    constructor(link, transport) {
+        const { patience, silence, callback } = link.options;
+        Object.assign(this, { link, transport, patience, silence, callback });
+        this.attempt = new Attempt();
+        this.signal = this.attempt.signal;
+        this.retry = link.retry;
+        this.since = link.comet.cursor();
+        this.begun = Date.now();
+    }
+
+    url(query) {
+        return this.link.comet.url({ since: this.since, ...query });
+    }
+
+    /** Asks for something whose answer must begin in so many seconds. */
+    async fetch(query, accept, seconds, reason) {
+        const init = await this.link.comet.init({ Accept: accept });
+        this.expect(seconds, reason);
+        return request(this.url(query), { ...init, cache: 'no-store' },
+                       this.attempt);
+    }
+
+    async poll(wait) {
+        const answer = await this.fetch({ transport: 'poll', wait },
+                                        'application/json', wait + GRACE);
+        return jsonOf(answer, this.attempt);
+    }
+
+    expect(seconds, reason) {
+        this.heard = Date.now();
+        this.attempt.expect(seconds, reason);
+    }
+
+    /** The server answers; if it said so, from this cursor on. */
+    opened(cursor) {
+        if (this.isOpen) {
+            return;
+        }
+        this.isOpen = true;
+        this.link.opened(this);
+        if (cursor !== undefined) {
+            const reset = cursor < this.since;
+            const after = reset ? cursor : this.since ?? cursor;
+            this.news({ after, cursor, reset });
+        }
+    }
+
+    /** Something came; without `after` it goes on where the last one ended. */
+    news({ messages = [], cursor, gap, reset, after = this.since }) {
+        if (this.attempt.reason) {
+            return;
+        }
+        const from = after ?? (messages[0]?.timestamp ?? 1) - 1;
+        let last = from;
+        for (const { timestamp } of messages) {
+            if (!(timestamp > last)) {
+                this.attempt.end(AGAIN);    // not the store it was
+                return;
+            }
+            last = timestamp;
+        }
+        this.since = Math.max(last, cursor ?? 0);
+        this.link.comet.news({ after: from, messages, cursor: this.since,
+                               gap, reset });
+    }
+
+    isAside() {
+        return this.link.isAside();
+    }
+
+    /** Whether this is still the transport of choice. */
+    stays() {
+        return this.link.choose() === this.transport;
+    }
+
+    pause(milliseconds) {
+        this.attempt.relax();
+        return this.link.pause.of(milliseconds);
+    }
+}
+
+/**
+ * Keeps a connection: chooses the transport, comes back when it ends.  Of its
+ * user it needs, in `comet`: cursor(), url(query), init(headers), news(news),
+ * status({state, transport, error, retryIn}) and over(error).
+ */
+class Link {
+    retry = 1000;           // ms, as the server last said
+    pause = new Pause();
+    #line;
+    #over = false;
+    #failures = 0;          // in a row
+    #hasty = 0;             // connections in a row that ended at once
+    #doubts = 0;            // event streams in a row that did not open
+    #probe;                 // the next poll shows whether streams are blocked:
+                            // 'stay' if they are, 'look' if that is not sure
+    #blockedUntil = 0;
+    #due = Infinity;        // when the pause between two attempts ends
+
+    constructor(comet, options) {
+        this.comet = comet;
+        this.options = options;
+        this.#run();
+    }
+
+    stop() {
+        this.#over = true;
+        this.#line.attempt.end(OVER);
+        this.pause.cut();
+    }
+
+    /** Begins anew at once. */
+    again() {
+        this.#line.attempt.end(AGAIN);
+        this.pause.cut();
+    }
+
+    /** Somebody looks: what timers should have seen to may be overdue. */
+    look() {
+        const silent = Date.now() - this.#line.heard;
+        if (this.options.polite || silent > this.options.silence * 1000) {
+            this.again();
+        }
+        else if (Date.now() > this.#due) {
+            this.pause.cut();
+        }
+    }
+
+    /** The network is another one: what was blocked may not be. */
+    renew() {
+        this.#blockedUntil = 0;
+        this.again();
+    }
+
+    /** Whether to leave the connections a browser has to other tabs. */
+    isAside() {
+        return this.options.polite && document.hidden;
+    }
+
+    async #run() {
+        while (!this.#over) {
+            const line = this.#line = new Line(this, this.choose());
+            let pause;
+            try {
+                line.isProbe = this.#probe === 'look';
+                pause = this.#ended(await TRANSPORTS[line.transport](line));
+            }
+            catch (error) {
+                pause = this.#failed(line, line.attempt.cause(error));
+            }
+            line.attempt.end(OVER);
+            if (pause && !this.#over) {
+                this.#due = Date.now() + pause;
+                await this.pause.of(pause);
+                this.#due = Infinity;
+            }
+        }
+    }
+
+    choose() {
+        const { transport } = this.options;
+        if (transport !== 'auto') {
+            return transport;
+        }
+        return this.#probe || this.isAside() || Date.now() < this.#blockedUntil
+            ? 'poll' : 'events';
+    }
+
+    opened({ transport, isProbe }) {
+        this.#failures = 0;
+        if (transport === 'events') {
+            this.#doubts = 0;
+        }
+        else if (this.#probe === 'stay') {
+            this.#blockedUntil = Date.now() + BLOCKED * 1000;
+        }
+        this.#doubts = isProbe ? Infinity : this.#doubts;
+        this.#probe = undefined;
+        this.comet.status({ state: 'open', transport });
+    }
+
+    /** The server has ended it in order: come back when it says. */
+    #ended(farewell) {
+        const line = this.#line;
+        this.retry = line.retry;
+        return (farewell ?? Math.random() * 200) + this.#haste(line);
+    }
+
+    /** A pause for what ends at once, again and again. */
+    #haste({ begun }) {
+        this.#hasty = Date.now() - begun < 1000 ? this.#hasty + 1 : 0;
+        return this.#hasty > 2 ? backoff(this.#hasty - 3) : 0;
+    }
+
+    #failed(line, cause) {
+        this.retry = line.retry;
+        if (cause === OVER || this.#over) {
+            return 0;
+        }
+        if (cause === AGAIN) {
+            return this.#haste(line);
+        }
+        if (this.#isBlocked(line, cause)) {
+            this.#probe = 'stay';
+            return 0;
+        }
+        if (!cause.temporary) {
+            this.#over = true;
+            this.comet.over(cause);
+            return 0;
+        }
+        const pause = backoff(this.#failures++, this.retry)
+                    + cause.retryAfter * 1000;
+        this.comet.status({ state: 'reconnecting', error: cause,
+                            retryIn: pause });
+        return pause;
+    }
+
+    /** Whether polls may get through where this stream did not. */
+    #isBlocked(line, cause) {
+        const probed = this.#probe;
+        this.#probe = undefined;
+        if (this.options.transport !== 'auto' || line.isOpen || probed
+            || line.transport !== 'events') {
+            return false;
+        }
+        if (cause.blocked || cause.status === 406) {
+            return true;
+        }
+        if (cause.temporary && ++this.#doubts >= 3) {
+            this.#probe = 'look';
+        }
+        return this.#doubts === Infinity;
+    }
+}
+
+/* ---- one connection for all tabs ----------------------------------------- */
+
+/**
+ * The tabs (and all else of a site) that follow the same: who holds the lock
+ * leads and tells the others what there is.  Its owner has lead(), follow()
+ * when somebody else leads now, alone() when there can be no sharing, and
+ * hear(data).
+ */
+class Share {
+    leading = false;
+    #name;
+    #owner;
+    #channel;
+    #turn;              // ends our waiting for the lock, or our holding it
+    #timer;
+    #heard = Date.now() - (LOST_LEADER - 2 * BEAT) * 1000;
+    #asked = true;      // since we last heard the leader
+
+    static isPossible() {
+        return typeof BroadcastChannel === 'function'
+            && typeof navigator === 'object' && !!navigator.locks;
+    }
+
+    constructor(name, owner) {
+        this.#name = name;
+        this.#owner = owner;
+        this.#channel = new BroadcastChannel(name);
+        this.#channel.onmessage = ({ data }) => this.#hear(data);
+        this.#timer = setInterval(() => this.#look(), BEAT * 1000);
+        this.#wait();
+        this.ask();
+    }
+
+    end() {
+        clearInterval(this.#timer);
+        this.#channel.onmessage = null;
+        this.#channel.close();
+        this.#channel = undefined;
+        this.#turn.abort();
+        this.leading = false;
+    }
+
+    post(data) {
+        this.#channel?.postMessage(data);
+    }
+
+    /** Asks the leader how things are. */
+    ask() {
+        this.post({ ask: true });
+    }
+
+    async #wait(options) {
+        const turn = this.#turn = new AbortController();
+        const { signal } = turn;
+        await navigator.locks.request(this.#name, options ?? { signal }, () => {
+            if (signal.aborted) {
+                return undefined;
+            }
+            this.leading = true;
+            this.#owner.lead();
+            return new Promise((done) => {
+                signal.addEventListener('abort', done);
+            });
+        }).catch(() => {});
+        if (signal.aborted) {
+            return;
+        }
+        if (!this.leading) {
+            this.#owner.alone();    // locks are there, but not for us
+            return;
+        }
+        this.leading = false;       // robbed: we did not answer
+        this.#owner.follow();
+        this.#wait();
+    }
+
+    #hear(data) {
+        if (!data.ask) {
+            this.#heard = Date.now();
+            this.#asked = false;
+        }
+        if (this.leading === !!data.ask) {
+            this.#owner.hear(data);
+        }
+    }
+
+    /** A leader that does not answer is frozen, or worse: take its place. */
+    #look() {
+        if (this.leading) {
+            this.post({});
+        }
+        else if (Date.now() - this.#heard <= LOST_LEADER * 1000) {
+            return;
+        }
+        else if (!this.#asked) {
+            this.#asked = true;
+            this.ask();
+        }
+        else {
+            this.#heard = Date.now();
+            this.#turn.abort();
+            this.#wait({ steal: true });
+        }
+    }
+}
+
+/* ---- what pages use ------------------------------------------------------ */
+
+const DEFAULTS = {
+    channels: undefined,
+    since: undefined,
+    transport: 'auto',
+    share: true,
+    fetchOptions: {},
+    callback: 'comet.receive',
+    patience: PATIENCE,
+    silence: SILENCE,
+};
+
+/** A name for one message, the same however often it is sent. */
+export function newKey() {
+    return crypto.getRandomValues(new Uint32Array(4)).join('-');
+}
+
+/** The options as given, or a TypeError that says what is wrong. */
+function checked(given) {
+    const options = { ...DEFAULTS };
+    for (const [name, value] of Object.entries(given)) {
+        if (!Object.hasOwn(DEFAULTS, name)) {
+            throw new TypeError(`Comet: there is no option ${name}`);
+        }
+        options[name] = value ?? DEFAULTS[name];
+    }
+    const { transport, since, channels } = options;
+    if (transport !== 'auto' && !Object.hasOwn(TRANSPORTS, transport)) {
+        throw new TypeError(`Comet: transport ${transport}: auto, events, `
+                            + 'poll or iframe');
+    }
+    if (since !== undefined && !(Number.isSafeInteger(since) && since >= 0)) {
+        throw new TypeError(`Comet: since ${since}: a timestamp or nothing`);
+    }
+    if (channels && !(Array.isArray(channels) && channels.length)) {
+        throw new TypeError('Comet: channels: a list of names');
+    }
+    return options;
+}
+
+export class Comet extends EventTarget {
+    #url;
+    #options;
+    #cursor;
+    #state = 'connecting';
+    #transport;
+    #told;                  // what the leading tab last said of its state
+    #link;                  // while this one leads, or is alone
+    #share;                 // while there are others
+    #catching;              // the attempt to get what was missed
+    #held = [];             // news that cannot be taken before that
+    #floor = -1;            // as far as gaps were told
+    #isSure;                // that a cursor ahead of the leader's is right
+    #pause = new Pause();   // of #catching
+    #closing = new AbortController();
+    #queue = Promise.resolve();     // one publish after the other
+
+    constructor(url, options = {}) {
+        super();
+        this.#url = new URL(url, globalThis.document?.baseURI
+                                 ?? globalThis.location?.href);
+        this.#options = checked(options);
+        this.#cursor = this.#options.since;
+        this.#watch();
+        this.#begin();
+    }
+
+    get url() {
+        return this.#url.href;
+    }
+
+    get cursor() {
+        return this.#cursor;
+    }
+
+    get state() {
+        return this.#state;
+    }
+
+    get transport() {
+        return this.#transport;
+    }
+
+    /** Whether the connection is another tab's. */
+    get shared() {
+        return !!this.#share && !this.#share.leading;
+    }
+
+    close() {
+        this.#close();
+    }
+
+    #close(error) {
+        if (this.#state !== 'closed') {
+            this.#rest();
+            this.#closing.abort();
+            this.#state = 'closed';
+            this.dispatchEvent(new CometEvent('close', { error }));
+        }
+    }
+
+    /* ---- requests ---- */
+
+    #address(query, base = this.#url) {
+        const url = new URL(base);
+        if (base === this.#url) {
+            for (const channel of this.#options.channels ?? []) {
+                url.searchParams.append('channel', channel);
+            }
+        }
+        for (const [name, value] of Object.entries(query)) {
+            if (value !== undefined) {
+                url.searchParams.set(name, value);
+            }
+        }
+        return url;
+    }
+
+    async #init(more) {
+        const { fetchOptions } = this.#options;
+        const init = typeof fetchOptions === 'function' ? await fetchOptions()
+                                                        : fetchOptions;
+        const headers = new Headers(init?.headers);
+        for (const [name, value] of Object.entries(more)) {
+            headers.set(name, value);
+        }
+        return { ...init, headers };
+    }
+
+    /** Asks for messages that there are, without waiting for any. */
+    async #ask(query, attempt, cache) {
+        const init = await this.#init({ Accept: 'application/json' });
+        try {
+            attempt.expect(GRACE);
+            const answer = await request(this.#address({ wait: 0, ...query }),
+                                         { ...init, cache }, attempt);
+            return await jsonOf(answer, attempt);
+        }
+        finally {
+            attempt.relax();
+        }
+    }
+
+    /** Messages of the past: {messages, timestamp, gap}, oldest first. */
+    async history({ before, since, limit, q, signal } = {}) {
+        const attempt = new Attempt(signal);
+        return this.#ask({ before, since, limit, q }, attempt, 'default');
+    }
+
+    /** Stores a message: {timestamp, channel}. */
+    publish(body, options = {}) {
+        const done = this.#queue.then(() => this.#publish(body, options));
+        this.#queue = done.catch(() => {});
+        return done;
+    }
+
+    async #publish(body, { type, channel, idempotencyKey = newKey(), signal }) {
+        if (typeof body !== 'string') {
+            throw new TypeError('Comet: a message is a string');
+        }
+        const url = this.#address({ type }, this.#channelUrl(channel));
+        const init = await this.#init({
+            'Content-Type': 'text/plain; charset=utf-8',
+            'Idempotency-Key': idempotencyKey,
+        });
+        for (let failures = 0; ; failures++) {
+            const attempt = new Attempt(signal);
+            try {
+                attempt.expect(GRACE + 5);
+                const answer = await request(
+                    url, { ...init, method: 'POST', body }, attempt);
+                return await jsonOf(answer, attempt);
+            }
+            catch (error) {
+                const again = error instanceof CometError
+                    && [0, 408, 425, 429, 502, 503, 504].includes(error.status);
+                if (!again || failures + 1 >= TRIES || error.retryAfter > 60) {
+                    throw error;
+                }
+                await new Pause().of(backoff(failures, 500)
+                                     + error.retryAfter * 1000);
+            }
+            finally {
+                attempt.relax();
+            }
+        }
+    }
+
+    /** The URL of one channel. */
+    #channelUrl(channel) {
+        const { channels } = this.#options;
+        const name = channel ?? (channels?.length === 1 ? channels[0] : '');
+        if (!channels && channel === undefined) {
+            return new URL(this.#url);
+        }
+        if (!channels || !name || (channel === undefined && /\*$/.test(name))) {
+            throw new TypeError('Comet: which channel? Name one where the'
+                                + ' object was made with channels, none else');
+        }
+        if (name.split('/').some((part) => ['', '.', '..'].includes(part))) {
+            throw new TypeError(`Comet: ${name} is no channel's name`);
+        }
+        const url = new URL(this.#url);
+        url.pathname = [url.pathname.replace(/\/+$/, ''), ...name.split('/')
+            .map(encodeURIComponent)].join('/');
+        return url;
+    }
+
+    /* ---- the connection ---- */
+
+    #begin() {
+        const { share, fetchOptions } = this.#options;
+        // Who has headers of his own may be somebody else than the next tab.
+        const personal = typeof fetchOptions === 'function'
+            || !!fetchOptions.headers;
+        this.#isSure = false;
+        const wanted = share && !(personal && share === true);
+        if (wanted && Share.isPossible()) {
+            try {
+                this.#share = new Share(this.#name(), {
+                    lead: () => this.#lead(),
+                    follow: () => this.#follow(),
+                    alone: () => this.#alone(),
+                    hear: (data) => this.#hear(data),
+                });
+                return;
+            }
+            catch {
+                // An opaque origin, for example.
+            }
+        }
+        this.#alone(wanted);
+    }
+
+    /** What others must follow too, to share a connection. */
+    #name() {
+        const { channels, transport, share, callback } = this.#options;
+        return JSON.stringify(['mod-comet 1', this.#url.href,
+                               [...channels ?? []].sort(), transport,
+                               callback, share]);
+    }
+
+    #rest() {
+        this.#link?.stop();
+        this.#link = undefined;
+        this.#share?.end();
+        this.#share = undefined;
+        this.#stopCatching();
+    }
+
+    /** Comes and goes with the page and the network. */
+    #watch() {
+        const { signal } = this.#closing;
+        const on = (target, type, act) => {
+            target?.addEventListener?.(type, act, { signal });
+        };
+        const rest = () => this.#rest();
+        const wake = () => {
+            if (!this.#link && !this.#share) {
+                this.#begin();
+            }
+        };
+        on(globalThis, 'pagehide', rest);
+        on(globalThis, 'pageshow', wake);
+        on(globalThis.document, 'freeze', rest);
+        on(globalThis.document, 'resume', wake);
+        on(globalThis, 'online', () => {
+            this.#link?.renew();
+            this.#pause.cut();
+        });
+        on(globalThis.document, 'visibilitychange', () => {
+            this.#link?.look();
+            if (!document.hidden) {
+                this.#link?.pause.cut();
+                this.#pause.cut();
+                this.#share?.ask();
+            }
+        });
+    }
+
+    #alone(polite = false) {
+        this.#share?.end();
+        this.#share = undefined;
+        this.#lead(polite && typeof document === 'object');
+    }
+
+    #lead(polite = false) {
+        this.#stopCatching();
+        this.#tell({ state: 'connecting' });
+        this.#link = new Link({
+            cursor: () => this.#cursor,
+            url: (query) => this.#address(query),
+            init: (headers) => this.#init(headers),
+            news: (news) => {
+                this.#share?.post({ news });
+                this.#take(news, true);
+            },
+            status: (status) => {
+                this.#tell(status);
+                this.#heed(status);
+            },
+            over: (error) => this.#close(error),
+        }, { ...this.#options, polite });
+    }
+
+    #follow() {
+        this.#link?.stop();
+        this.#link = undefined;
+        this.#share.ask();
+    }
+
+    /** Tells the other tabs how things are, and how far. */
+    #tell(status = this.#told) {
+        const after = this.#cursor;
+        const isFar = status.state === 'open' && after !== undefined;
+        this.#told = { key: newKey(), ...status };
+        this.#share?.post({
+            status: { ...this.#told, error: undefined,
+                      cause: status.error && { status: status.error.status,
+                                               said: status.error.said } },
+            news: isFar ? { after, messages: [], cursor: after } : undefined,
+        });
+    }
+
+    /** What another tab says: the leading one, or to this one if it leads. */
+    #hear({ ask, status, news }) {
+        if (ask) {
+            this.#tell();
+            this.#link?.look();
+            return;
+        }
+        if (status && status.key !== this.#told?.key) {
+            this.#told = status;
+            this.#heed({ ...status, error: status.cause
+                && new CometError(status.cause.status, status.cause) });
+            if (status.retryIn && !globalThis.document?.hidden) {
+                // The leading tab's timers may be slow, if it is hidden.
+                setTimeout(() => this.#share?.ask(), status.retryIn + 100);
+            }
+        }
+        if (news && !this.#take(news)) {
+            this.#hold(news);
+        }
+    }
+
+    /** Takes a state over, and says so. */
+    #heed({ state, transport, error, retryIn }) {
+        const isNews = this.#state !== state || this.#transport !== transport;
+        if (state === 'open' && isNews && !this.#catching) {
+            this.#state = state;
+            this.#transport = transport;
+            this.dispatchEvent(new CometEvent('open', { transport }));
+        }
+        else if (state === 'reconnecting') {
+            this.#state = state;
+            this.dispatchEvent(new CometEvent('error', { error, retryIn }));
+        }
+    }
+
+    /* ---- what arrives ---- */
+
+    /** Takes what is new in these news; false if some are missing before. */
+    #take({ after, messages, cursor, gap, reset }, own = false) {
+        const since = this.#cursor;
+        if (own && (reset || since === undefined)) {
+            this.#cursor = after;
+        }
+        else if (!own && (reset || !(since >= after)
+                          || (since > cursor && !this.#isSure))) {
+            return false;
+        }
+        if (reset) {
+            this.#floor = -1;
+            this.#emit('gap', { since, floor: undefined, reset });
+        }
+        else if (gap) {
+            this.#tellGap(gap);
+        }
+        for (const message of messages) {
+            if (this.#state === 'closed') {
+                return true;
+            }
+            if (message.timestamp > this.#cursor) {
+                this.#cursor = message.timestamp;
+                this.#emit('message', {
+                    message, data: message.body,
+                    lastEventId: String(message.timestamp),
+                });
+            }
+        }
+        this.#cursor = Math.max(this.#cursor, cursor);
+        return true;
+    }
+
+    /** Tells of what is missing after the cursor, once. */
+    #tellGap({ since, floor }) {
+        const end = floor ?? since + 1;
+        if (this.#cursor < end && this.#floor < end) {
+            this.#floor = end;
+            this.#emit('gap', { since: this.#cursor, floor, reset: false });
+        }
+    }
+
+    #emit(type, fields) {
+        if (this.#state !== 'closed') {
+            this.dispatchEvent(new CometEvent(type, fields));
+        }
+    }
+
+    /** Puts news aside until what is missing before them has been read. */
+    #hold(news) {
+        this.#held.push({ ...news, reset: false });
+        if (this.#held.length > MOST_HELD) {
+            this.#held.shift();
+        }
+        if (!this.#catching) {
+            this.#catchUp();
+        }
+    }
+
+    #stopCatching() {
+        this.#catching?.end(OVER);
+        this.#catching = undefined;
+        this.#held = [];
+        this.#pause.cut();
+    }
+
+    async #catchUp() {
+        let failures = 0;
+        while (this.#held.length) {
+            const attempt = this.#catching = new Attempt();
+            const goal = this.#held.at(-1).cursor;
+            const since = this.#cursor;
+            let pause = 0;
+            try {
+                const answer = await this.#ask({ since, limit: 1000 },
+                                               attempt, 'no-store');
+                const news = newsOf(since, answer);
+                failures = 0;
+                this.#isSure = true;
+                // No message: there is none up to where the others were.
+                if (!news.messages.length && !news.reset) {
+                    news.cursor = Math.max(news.cursor, goal);
+                }
+                this.#take(news, true);
+                this.#held = this.#held.filter((held) => !this.#take(held));
+            }
+            catch (error) {
+                const cause = attempt.cause(error);
+                if (cause.status === 406) {
+                    this.#alone();      // no polls here, not even this one
+                }
+                else if (cause !== OVER && !cause.temporary) {
+                    this.#close(cause);
+                }
+                if (attempt !== this.#catching) {
+                    return;
+                }
+                pause = backoff(failures++) + cause.retryAfter * 1000;
+                this.#heed({ state: 'reconnecting', error: cause,
+                             retryIn: pause });
+            }
+            if (pause) {
+                await this.#pause.of(pause);
+            }
+            if (attempt !== this.#catching) {
+                return;
+            }
+        }
+        this.#catching = undefined;
+        if (this.#told?.state === 'open') {
+            this.#heed(this.#told);
+        }
+    }
+}
