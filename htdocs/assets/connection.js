@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Staying connected, for both pages: the words for a state, the pause before
+// Staying connected, for the pages: the words for a state, the pause before
 // the next attempt, and the moments that make an attempt worth while at once.
 
 const WORDS = {
@@ -7,6 +7,7 @@ const WORDS = {
     connected: 'Connected',
     reconnecting: 'Reconnecting…',
     offline: 'Offline',
+    closed: 'Not connected',
 };
 
 /** Shows a state, and why, in an element that holds a .word and a .why. */

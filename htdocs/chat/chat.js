@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The chat page: rows for what the channel delivers and for what one writes.
 
-import { newKey, publish, subscribe } from '../assets/comet.js';
-import { say, showState } from '../assets/connection.js';
+import { Comet, newKey } from '../mod-comet/comet.js';
+import { lostState, say, showState } from '../assets/connection.js';
 
 const $ = (selector, from = document) => from.querySelector(selector);
 const endpoint = new URL($('main').dataset.endpoint, location);
@@ -10,13 +10,18 @@ const log = $('#log');
 const list = $('ol', log);
 const input = $('#message');
 const news = $('#news');
+const earlier = $('#earlier');
+const choice = $('#transport');
 
 const ROWS_KEPT = 1000;
+const PAGE = 50;                // rows that "earlier" adds
+const NAMES = { events: 'event stream', poll: 'long poll', iframe: 'iframe' };
 const shown = new Map();    // timestamp -> row: every stored message, once
 const unsettled = new Set();    // one's own rows, not yet known to be stored
 const mine = new Set(JSON.parse(sessionStorage.getItem('mine') ?? '[]'));
 const drafts = new WeakMap();   // one's own row -> {text, key}, as sent
 const title = document.title;
+let comet;
 let unseen = 0;
 
 /* ---- rows ---------------------------------------------------------------- */
@@ -61,12 +66,12 @@ function settle(row, { timestamp, author, type = 'message' }) {
     place(row, timestamp);
 }
 
-/** A line across the log, before the message of this timestamp. */
+/** A line across the log, after the message of this timestamp. */
 function divide(text, timestamp) {
     const line = $('#divider').content.firstElementChild.cloneNode(true);
     line.textContent = text;
-    line.dataset.timestamp = timestamp - 0.5;
-    place(line, timestamp - 0.5);
+    line.dataset.timestamp = timestamp + 0.5;
+    place(line, timestamp + 0.5);
 }
 
 /* ---- reading ------------------------------------------------------------- */
@@ -77,57 +82,112 @@ function ownRow({ body, type }) {
         && !row.classList.contains('refused') && drafts.get(row).text === body);
 }
 
-function receive({ messages, gap }, { first, reset }) {
-    const stick = atEnd();
-    const start = messages[0]?.timestamp ?? 0;
-    let fresh = 0;
+let batch;      // what arrives together: {stick, fresh}
 
-    if (reset) {
-        list.querySelectorAll('[data-timestamp]').forEach((row) => row.remove());
-        shown.clear();
-        divide('The server has another history now; it starts here.', start);
+function receive(message) {
+    if (!batch) {
+        batch = { stick: atEnd(), fresh: 0 };
+        queueMicrotask(received);
     }
-    if (gap) {
-        divide('Some messages before this are no longer kept.', start);
-    }
-    for (const message of messages) {
-        const known = shown.get(message.timestamp) ?? ownRow(message);
-        fresh += known ? 0 : 1;
-        settle(known ?? makeRow(message.body), message);
-    }
+    const known = shown.get(message.timestamp) ?? ownRow(message);
+    batch.fresh += known ? 0 : 1;
+    settle(known ?? makeRow(message.body), message);
+}
+
+function received() {
+    const { stick, fresh } = batch;
+    batch = undefined;
     while (stick && shown.size > ROWS_KEPT) {
         const oldest = $('[data-timestamp]', list);
         shown.delete(Number(oldest.dataset.timestamp));
         oldest.remove();
+        delete earlier.dataset.done;
     }
-    if (first) {
-        // The history is there to be read; only what follows is announced.
-        requestAnimationFrame(() => log.setAttribute('aria-live', 'polite'));
-    }
-    $('#empty').hidden = list.childElementCount > 0;
+    showWhole();
     if (stick) {
         toEnd();
     }
-    if (fresh && !first && (!stick || document.hidden)) {
+    if (fresh && isLive() && (!stick || document.hidden)) {
         unseen += fresh;
         showUnseen();
     }
 }
 
-/* ---- writing ------------------------------------------------------------- */
+/** What the log says of itself beside its rows. */
+function showWhole() {
+    const empty = list.childElementCount === 0;
+    $('#empty').hidden = !empty;
+    earlier.hidden = empty || earlier.dataset.done === 'yes';
+}
 
-let queue = Promise.resolve();  // one POST after the other keeps their order
+function missed({ reset }) {
+    if (reset) {
+        list.querySelectorAll('[data-timestamp]').forEach((row) => row.remove());
+        shown.clear();
+        divide('The server has another history now; it starts here.', 0);
+    }
+    else {
+        divide('Some messages after this are no longer kept.', comet.cursor);
+    }
+}
+
+/** What was there before the oldest row, a page at a time. */
+async function showEarlier() {
+    const [oldest] = [...shown.keys()].sort((a, b) => a - b);
+    const fromEnd = log.scrollHeight - log.scrollTop;
+    earlier.disabled = true;
+    try {
+        const { messages } = await comet.history({ before: oldest, limit: PAGE });
+        for (const message of messages) {
+            settle(shown.get(message.timestamp) ?? makeRow(message.body), message);
+        }
+        log.scrollTop = log.scrollHeight - fromEnd;
+        if (!messages.length) {
+            earlier.dataset.done = 'yes';
+            earlier.hidden = true;
+            log.focus();
+        }
+    }
+    catch (error) {
+        say($('#status .why'), error.message);
+    }
+    earlier.disabled = false;
+}
+
+/* ---- the connection ------------------------------------------------------ */
+
+// The history is there to be read; only what follows it is announced.
+const isLive = () => log.getAttribute('aria-live') === 'polite';
+const beLive = () => log.setAttribute('aria-live', 'polite');
+
+function connect(transport) {
+    comet?.close();
+    comet = new Comet(endpoint, { transport, since: comet?.cursor });
+    const show = (state, why) => showState($('#status'), state, why);
+    const on = (type, act) => comet.addEventListener(type, act);
+    show('connecting');
+    on('open', () => {
+        show('connected', `by ${NAMES[comet.transport]}`);
+        setTimeout(beLive, 500);
+    });
+    on('error', ({ error }) => show(lostState(), error.message));
+    on('close', ({ error }) => error && show('closed', error.message));
+    on('message', ({ message }) => receive(message));
+    on('gap', missed);
+}
+
+/* ---- writing ------------------------------------------------------------- */
 
 function send(row) {
     row.classList.remove('failed', 'refused');
     row.classList.add('sending', 'mine');
-    queue = queue.then(() => post(row));
+    post(row);
 }
 
 async function post(row) {
     const { text, key } = drafts.get(row);
     try {
-        const { timestamp } = await publish(endpoint, text, key);
+        const { timestamp } = await comet.publish(text, { idempotencyKey: key });
         mine.add(timestamp);
         sessionStorage.setItem('mine', JSON.stringify([...mine].slice(-200)));
         // By now the channel may have told us of it, in this row or, if
@@ -153,17 +213,6 @@ async function post(row) {
         row.classList.toggle('refused', !error.unsure);
         say($('.problem', row), `Not sent. ${error.message}`);
         keepEnd();
-    }
-}
-
-/** Retry: what may have been stored after all is looked for first. */
-async function retry(row) {
-    row.classList.replace('failed', 'sending');
-    if (!row.classList.contains('refused')) {
-        await feed.sync();
-    }
-    if (unsettled.has(row)) {
-        send(row);
     }
 }
 
@@ -199,7 +248,7 @@ input.addEventListener('keydown', (event) => {
 });
 
 list.addEventListener('click', ({ target }) => {
-    const act = { retry, edit }[target.className];
+    const act = { retry: send, edit }[target.className];
     act?.(target.closest('li'));
 });
 
@@ -244,7 +293,10 @@ news.addEventListener('click', () => {
 document.querySelectorAll('.endpoint').forEach((span) => {
     span.textContent = endpoint;
 });
-const feed = subscribe(endpoint, {
-    onAnswer: receive,
-    onState: (state, why) => showState($('#status'), state, why),
+choice.value = sessionStorage.getItem('transport') ?? 'auto';
+choice.addEventListener('change', () => {
+    sessionStorage.setItem('transport', choice.value);
+    connect(choice.value);
 });
+earlier.addEventListener('click', showEarlier);
+connect(choice.value);
