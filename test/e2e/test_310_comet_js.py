@@ -1,0 +1,617 @@
+# SPDX-License-Identifier: Apache-2.0
+"""comet.js in a real headless Chromium: each message once and in order,
+whatever becomes of the tab that leads, of the network and of the server."""
+
+import os
+import threading
+import time
+
+import pytest
+
+from browser import CONF, Browser, missing, stage
+from httpd_env import SLOW, wait_until
+
+pytestmark = [pytest.mark.browser, pytest.mark.bound(90)]
+
+CONFIG = CONF + """
+  CometPollTimeout 20s
+  CometHeartbeat 1s
+  <Location /comet>
+    CometReplay 1000
+    CometMulti on
+  </Location>
+  <Location /comet/chat>
+    CometReplay 50
+  </Location>
+  <Location /comet/polled>
+    CometTransports poll
+  </Location>
+  <Location /comet/streamed>
+    CometTransports events
+  </Location>
+  <Location /comet/secret>
+    Require all denied
+  </Location>
+"""
+
+SERVER = {"conf": CONFIG}
+
+# A page that follows as it is told, and notes all that happens.
+PAGE = """<!DOCTYPE html><meta charset="utf-8"><title>310</title>
+<link rel="icon" href="data:,">
+<script type="module">
+import * as package_ from '/mod-comet/comet.js';
+Object.assign(window, package_);
+window.follow = (url, options) => {
+  window.comet = new Comet(url, options);
+  window.got = [];
+  window.told = [];
+  comet.addEventListener('message', (event) => {
+    const { timestamp, channel, type, author, body } = event.message;
+    got.push([body, timestamp, channel, type, author, event.data,
+              Number(event.lastEventId), comet.cursor]);
+  });
+  comet.addEventListener('open',
+      ({ transport }) => told.push(['open', transport]));
+  comet.addEventListener('gap', ({ since, floor, reset }) =>
+      told.push(['gap', since, floor, reset, got.length]));
+  comet.addEventListener('error', ({ error, retryIn }) =>
+      told.push(['error', error.status, retryIn]));
+  comet.addEventListener('close', ({ error }) =>
+      told.push(['close', error?.status]));
+};
+</script>
+"""
+
+BODIES = ["</script><script>top.hacked = 1</script>", "<!--", "-->", "<![CDATA[",
+          "<!--<script>", "&lt;&amp;&#39;", "\u2028 and \u2029", "\r", "\n",
+          "\r\n", "a\rb\nc\r\nd\n\r", "\nid: 9", "x\n\ndata: y\n\n",
+          "event: gap\ndata: 1", ":", ": x", " leading", "trailing ", "\t\ttabs\t",
+          "'\"\\`${1}", "x" * 65536, "é" * 32768, "שלום عليكم \u202e",
+          "😀👩‍👩‍👧 𝒳", "\ufeffBOM", "\u0001\u001b\u007f\u0085", "null", "0",
+          "{\"type\":\"gap\"}", "javascript:top.hacked = 1",
+          "<img src=x onerror='top.hacked = 1'>"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def tools():
+    if os.environ.get("COMET_BROWSER") == "none":
+        pytest.skip("COMET_BROWSER=none")
+    assert not missing()
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    browser = Browser(0)
+    yield browser
+    browser.close()
+
+
+@pytest.fixture
+def browser(chromium, server, make_server):
+    """Its tabs are closed before the servers look who is still waiting."""
+    chromium.port = stage(server).port
+    server.write("310.html", PAGE)
+    yield chromium
+    chromium.reset()
+
+
+@pytest.fixture
+def fresh(browser, make_server):
+    """Makes a server of one's own, and turns the browser to it."""
+    def make(conf=""):
+        made = stage(make_server(start=False, conf=conf + CONFIG))
+        made.write("310.html", PAGE)
+        browser.port = made.start().port
+        return made
+    return make
+
+
+class Follower:
+    """A tab that follows a channel."""
+
+    def __init__(self, browser, url, **options):
+        self.tab = browser.open("/310.html")
+        wait_until(lambda: self.js("return !!window.follow"), 10, "the page")
+        self.follow(url, **options)
+
+    def js(self, script, *args):
+        return self.tab.js(script, *args)
+
+    def follow(self, url, **options):
+        self.js("follow(arguments[0], arguments[1])", url, options)
+
+    def bodies(self):
+        return self.js("return got.map(([body]) => body)")
+
+    def told(self, kind=None):
+        """What happened: the events but messages, of one kind."""
+        told = self.js("return told")
+        return [t for t in told if kind in (None, t[0])]
+
+    def get(self, name):
+        return self.js("return comet[arguments[0]]", name)
+
+    def wait_open(self, transport="events"):
+        wait_until(lambda: self.get("state") == "open", 12,
+                   "%s to open" % transport, 0.05)
+        assert self.get("transport") == transport
+        return self
+
+    def wait_bodies(self, want, timeout=10.0):
+        """Exactly these texts, in this order."""
+        wait_until(lambda: self.js("return got.length") >= len(want), timeout,
+                   "%d messages" % len(want), 0.05)
+        assert self.bodies() == want
+        return self
+
+    def publish(self, body, **options):
+        return self.tab.browser.driver.execute_async_script(
+            "const done = arguments[2];"
+            "comet.publish(arguments[0], arguments[1]).then("
+            "  (value) => done({ value }),"
+            "  (error) => done({ name: error.name, status: error.status,"
+            "                    message: error.message }))", body, options) \
+            if self.js("return true") else None
+
+    def history(self, **options):
+        return self.tab.browser.driver.execute_async_script(
+            "const done = arguments[1];"
+            "comet.history(arguments[0]).then(done,"
+            "  (error) => done({ status: error.status }))", options) \
+            if self.js("return true") else None
+
+
+def leader_of(tabs):
+    """The one tab that has the connection; wait until there is one."""
+    def find():
+        leaders = [t for t in tabs if not t.get("shared")]
+        return len(leaders) == 1 and leaders[0]
+    return wait_until(find, 8, "one leader")
+
+
+class Publisher(threading.Thread):
+    """Publishes m0, m1 … one after the other, however often it takes."""
+
+    def __init__(self, server, channel, count, pause=0.0):
+        super().__init__(daemon=True)
+        self.server, self.channel = server, channel
+        self.texts = ["m%d" % i for i in range(count)]
+        self.pause = pause
+        self.done = 0
+
+    def run(self):
+        for text in self.texts:
+            while True:
+                try:
+                    answer = self.server.request(
+                        "POST", "/comet/" + self.channel, text.encode(),
+                        {"Content-Type": "text/plain",
+                         "Idempotency-Key": text})
+                    if answer.status in (200, 201):
+                        break
+                except (OSError, ValueError):
+                    pass
+                time.sleep(0.02)
+            self.done += 1
+            time.sleep(self.pause)
+
+
+@pytest.mark.parametrize("transport", ["events", "poll", "iframe"])
+def test_310_01_bodies(browser, server, transport):
+    """Awkward bodies come back byte for byte; no script runs."""
+    channel = "bodies-" + transport
+    path = "/comet/" + channel
+    tab = Follower(browser, path, transport=transport)
+    tab.wait_open(transport)
+    half = len(BODIES) // 2
+    for body in BODIES[:half]:          # live …
+        done = tab.publish(body)
+        assert "value" in done, (body[:40], done)
+        assert done["value"]["channel"] == channel
+    tab.wait_bodies(BODIES[:half])
+    for body in BODIES[half:]:
+        server.post(channel, body)
+    tab.wait_bodies(BODIES)
+    again = Follower(browser, path, transport=transport, share=False, since=0)
+    again.wait_bodies(BODIES)           # … and from the history
+    assert server.rows(channel) == BODIES
+    for page in (tab, again):
+        for body, stamp, where, kind, author, data, last, cursor \
+                in page.js("return got"):
+            assert (where, kind, author) == (channel, "message", None)
+            assert data == body and last == cursor == stamp
+        assert page.js("return window.hacked === undefined && !told.some("
+                       "([type]) => type !== 'open')"), page.told()
+
+
+def test_310_02_ten_tabs(browser, server):
+    """Ten tabs share one connection; each gets all, once, in order; also when
+    the leading one closes within a burst, twice."""
+    server.post("ten", "before")
+    tabs = [Follower(browser, "/comet/ten") for _ in range(10)]
+    for tab in tabs:
+        tab.wait_open()
+    assert server.waiting() == 1 and server.waiting("events") == 1
+    leader = leader_of(tabs)
+    burst = Publisher(server, "ten", 300, 0.002)
+    burst.start()
+    for mark in (60, 160):
+        wait_until(lambda n=mark: burst.done >= n, 20, "part of the burst")
+        leader.tab.close()
+        tabs.remove(leader)
+        leader = leader_of(tabs)
+    burst.join(30 * SLOW)
+    want = ["before"] + burst.texts
+    assert server.rows("ten") == want
+    for tab in tabs:
+        tab.wait_bodies(want)
+        assert tab.told("error") == tab.told("gap") == []
+        assert len(tab.told("open")) == 1
+    server.wait_waiting(1, "events")
+    # one that closes by itself hands over, too; one that joins has it all
+    leader.js("comet.close()")
+    assert leader.told("close") == [["close", None]]
+    late = Follower(browser, "/comet/ten").wait_bodies(want)
+    assert late.publish("last")["value"]["timestamp"]
+    for tab in tabs + [late]:
+        if tab is not leader:
+            tab.wait_bodies(want + ["last"])
+    leader.wait_bodies(want)
+    server.wait_waiting(1, "events")
+
+
+@pytest.mark.parametrize("transport", ["events", "poll", "iframe"])
+def test_310_03_reload_and_restart(browser, fresh, transport):
+    """A graceful reload goes unnoticed; kill -9 and a start are an error and
+    then an open; nothing is lost or repeated, in the sharing tab neither."""
+    server = fresh()
+    # a browser does not tell that an iframe's connection is broken
+    tabs = [Follower(browser, "/comet/on", transport=transport, silence=2.5)
+            for _ in range(2)]
+    for tab in tabs:
+        tab.wait_open(transport)
+    burst = Publisher(server, "on", 120, 0.01)
+    burst.start()
+    wait_until(lambda: burst.done >= 20, 10, "part of the burst")
+    server.graceful()
+    wait_until(lambda: tabs[0].js("return got.length") >= 60, 15, "to go on")
+    for tab in tabs:
+        assert tab.told() == [["open", transport]]
+    server.kill()
+    wait_until(lambda: all(t.get("state") == "reconnecting" for t in tabs),
+               10, "the pages to notice")
+    server.start()
+    burst.join(30 * SLOW)
+    for tab in tabs:
+        tab.wait_bodies(burst.texts, 20).wait_open(transport)
+        kinds = [kind for kind, *_ in tab.told()]
+        assert kinds[0] == kinds[-1] == "open"
+        assert set(kinds[1:-1]) == {"error"}, kinds
+
+
+def test_310_04_fallback(browser, server):
+    """Long polls where event streams are refused, held back or broken; one
+    connection for all tabs all the same."""
+    refused = [Follower(browser, "/comet/polled") for _ in range(3)]
+    for tab in refused:
+        tab.wait_open("poll")
+        assert tab.told() == [["open", "poll"]]
+    server.wait_waiting(1, "poll")
+    server.post("polled", "x")
+    for tab in refused:
+        tab.wait_bodies(["x"])
+        tab.tab.close()
+    # headers that never come, and ones without a byte after them
+    for held in ("new Promise((_, fail) => i.signal.addEventListener("
+                 "'abort', () => fail(i.signal.reason)))",
+                 "new Response(new ReadableStream({ start(c) {"
+                 " i.signal.addEventListener('abort', () =>"
+                 " c.error(i.signal.reason)) } }), { headers:"
+                 " { 'Content-Type': 'text/event-stream' } })",
+                 "new Response('<p>Blocked', { headers:"
+                 " { 'Content-Type': 'text/html' } })"):
+        tab = Follower(browser, "/comet/unused", share=False)
+        tab.js("comet.close(); const real = fetch;"
+               "window.fetch = (u, i) => String(u).includes('=events') ? "
+               + held + " : real(u, i)")
+        tab.follow("/comet/held", patience=0.3)
+        tab.wait_open("poll")
+        assert tab.told() == [["open", "poll"]]
+        assert tab.publish(held)["value"]
+        wait_until(lambda t=tab, h=held: t.bodies()[-1:] == [h], 5, "it")
+        tab.tab.close()
+    # streams that cannot be had at all: polls show that the server is there
+    tab = Follower(browser, "/comet/unused", share=False)
+    tab.js("comet.close(); const real = fetch; Math.random = () => 0;"
+           "window.fetch = (u, i) => String(u).includes('=events')"
+           " ? Promise.reject(new TypeError('reset')) : real(u, i)")
+    tab.follow("/comet/held")
+    tab.wait_open("poll")
+    wait_until(lambda: server.waiting("poll") == 1, 5, "it to stay with polls")
+
+
+def test_310_05_refused(browser, server):
+    """What the server refuses for good ends with the reason."""
+    for path, options, status in (
+            ("/comet/secret", {}, 403),
+            ("/comet/nothing%00", {}, 404),
+            ("/comet", {"channels": ["a", "secret"]}, 403),
+            ("/comet/polled", {"transport": "events"}, 406)):
+        tab = Follower(browser, path, **options)
+        wait_until(lambda t=tab: t.get("state") == "closed", 8, "the end")
+        told = tab.told()
+        assert [kind for kind, *_ in told] == ["close"], told
+        assert told[0][1] in (status, 400 if status == 404 else status)
+        tab.tab.close()
+    tab = Follower(browser, "/comet/x", share=False)
+    for call in ("new Comet('/comet/x', { transport: 'pigeon' })",
+                 "new Comet('/comet/x', { since: -1 })",
+                 "new Comet('/comet/x', { sinse: 1 })",
+                 "new Comet('/comet', { channels: [] })"):
+        assert tab.js("try { %s } catch (e) { return e.name }" % call) \
+            == "TypeError"
+
+
+def test_310_06_publish(browser, server):
+    """A publish is sent again after a lost answer, a 502 and a 503, and is
+    stored once; in the order of the calls; a refusal is told at once."""
+    tab = Follower(browser, "/comet/post").wait_open()
+    tab.js("""
+      const real = fetch;
+      window.posts = [];
+      window.fetch = async (url, init) => {
+        if (init?.method !== 'POST') {
+          return real(url, init);
+        }
+        posts.push(init.headers.get('Idempotency-Key'));
+        switch (posts.length) {
+        case 1:         // the answer is lost
+          await real(url, init);
+          throw new TypeError('Failed to fetch');
+        case 2:         // the server is restarting
+          return new Response('no', { status: 502 });
+        case 3:         // … and busy
+          return new Response('{"error": "busy"}', { status: 503,
+              headers: { 'Retry-After': '1' } });
+        }
+        return real(url, init);
+      };""")
+    begin = time.monotonic()
+    stamps = tab.tab.browser.driver.execute_async_script("""
+      const done = arguments[0];
+      Promise.all(['a', 'b', 'c'].map((text) => comet.publish(text, {
+          type: 'note' }))).then(done, done)""")
+    assert time.monotonic() - begin >= 1
+    stamps = [s["timestamp"] for s in stamps]
+    assert stamps == sorted(stamps) and server.rows("post") == ["a", "b", "c"]
+    posts = tab.js("return posts")
+    assert len(posts) == 6 and len(set(posts[:4])) == 1
+    assert len(set(posts)) == 3
+    tab.wait_bodies(["a", "b", "c"])
+    assert {row[3] for row in tab.js("return got")} == {"note"}
+    # one's own key
+    one = tab.publish("d", idempotencyKey="mine")
+    assert tab.publish("d", idempotencyKey="mine") == one
+    assert tab.publish("e", idempotencyKey="mine")["status"] == 422
+    assert tab.publish("x" * 65537)["status"] == 413
+    assert tab.publish("")["status"] == 400
+    assert tab.js("return posts.length") == 11      # none of them again
+    tab.wait_bodies(["a", "b", "c", "d"])
+
+
+def test_310_07_history(browser, server):
+    """history() pages backwards to the beginning, and searches nothing that
+    is not there."""
+    texts = ["h%d" % i for i in range(25)]
+    for text in texts:
+        server.post("past", text)
+    tab = Follower(browser, "/comet/past").wait_bodies(texts)
+    before, pages = None, []
+    while len(pages) < 5:
+        page = tab.history(limit=10, **({"before": before} if before else
+                                        {"before": 9007199254740991}))
+        if not page["messages"]:
+            assert page["timestamp"] == before and page["gap"] is False
+            break
+        pages.append([m["body"] for m in page["messages"]])
+        before = page["messages"][0]["timestamp"]
+    assert pages == [texts[15:], texts[5:15], texts[:5]]
+    middle = tab.history(since=before, limit=3)
+    assert [m["body"] for m in middle["messages"]] == texts[1:4]
+    assert tab.history(limit=0) == {"status": 400}
+
+
+def test_310_08_gap(browser, fresh):
+    """Who was away for longer than messages are kept is told so, once."""
+    server = fresh("CometRetain count=5\n")
+    stamps = [server.post("kept", "m%d" % i) for i in range(20)]
+    wait_until(lambda: len(server.rows("kept")) == 5, 10, "retention")
+    kept = ["m%d" % i for i in range(15, 20)]
+    for transport in ("events", "poll", "iframe"):
+        for share in (True, True, False):   # a leader, a follower, one alone
+            tab = Follower(browser, "/comet/kept", transport=transport,
+                           share=share, since=stamps[3]).wait_bodies(kept)
+            (_, since, floor, reset, count), = tab.told("gap")
+            assert since == stamps[3] and reset is False and count == 0
+            assert stamps[3] < floor <= stamps[15]
+        for since in (0, stamps[14], stamps[19]):
+            tab.js("comet.close()")
+            tab.follow("/comet/kept", transport=transport, since=since)
+            tab.wait_open(transport)
+            assert tab.told("gap") == []
+
+
+@pytest.mark.parametrize("transport", ["events", "poll", "iframe"])
+def test_310_09_another_store(browser, server, transport):
+    """A cursor ahead of the store is told as a reset; all goes on from there,
+    in the sharing tab, too."""
+    channel = "ahead-" + transport
+    old = server.post(channel, "old")
+    tabs = [Follower(browser, "/comet/" + channel, transport=transport,
+                     since=old + 10 ** 9) for _ in range(2)]
+    for tab in tabs:
+        tab.wait_bodies(["old"])
+        (_, since, _, reset, _), = tab.told("gap")
+        assert since == old + 10 ** 9 and reset is True
+    new = server.post(channel, "new")
+    for tab in tabs:
+        tab.wait_bodies(["old", "new"])
+        assert tab.get("cursor") == new
+
+
+def test_310_10_channels(browser, server):
+    """Several channels and a wildcard over one connection, in one order; a
+    channel that comes into being later joins in without an error."""
+    server.post("room/1", "one")
+    server.post("other", "not for us")
+    server.post("lobby", "two")
+    tabs = [Follower(browser, "/comet", channels=["lobby", "room/*"])
+            for _ in range(2)]
+    for tab in tabs:
+        tab.wait_bodies(["one", "two"]).wait_open()
+    assert server.waiting() == 1
+    assert tabs[1].publish("three", channel="room/2")["value"]["channel"] \
+        == "room/2"
+    server.post("other", "nor this")
+    assert tabs[0].publish("four", channel="lobby")["value"]
+    assert tabs[0].publish("?")["name"] == "TypeError"
+    for tab in tabs:
+        tab.wait_bodies(["one", "two", "three", "four"])
+        assert [row[2] for row in tab.js("return got")] \
+            == ["room/1", "lobby", "room/2", "lobby"]
+        assert tab.told() == [["open", "events"]]
+    assert [m["body"] for m in tabs[0].history(since=0)["messages"]] \
+        == ["one", "two", "three", "four"]
+
+
+def test_310_11_no_sharing(browser, server):
+    """Without Web Locks each tab has its own connection, and one that is
+    hidden leaves it to the others; share: false and names keep apart, too."""
+    tabs = []
+    for i in range(3):
+        tab = Follower(browser, "/comet/unused", share=False)
+        tab.js("comet.close();"
+               "Object.defineProperty(navigator, 'locks', { value: undefined })")
+        tab.follow("/comet/lone")
+        tabs.append(tab)
+    # only the tab in front is not hidden
+    tabs[-1].wait_open()
+    server.wait_waiting(1, "events")
+    server.post("lone", "x")
+    tabs[-1].wait_bodies(["x"])
+    for tab in tabs:
+        tab.js("return true")       # in front: it looks at once
+        tab.wait_bodies(["x"])
+        tab.tab.close()
+    apart = [Follower(browser, "/comet/apart", share=share)
+             for share in (False, False, "anna", "anna", "bert")]
+    for tab in apart:
+        tab.wait_open()
+    server.wait_waiting(4, "events")
+
+
+def test_310_12_away(browser, server):
+    """Back from another page, from being frozen, from no network: nothing is
+    lost or repeated, and nothing waits for a page that is away."""
+    driver = browser.driver
+    tabs = [Follower(browser, "/comet/away") for _ in range(2)]
+    for tab in tabs:
+        tab.wait_open()
+    want = []
+    for tab in tabs:            # one of them leads
+        other = tabs[1 - tabs.index(tab)]
+        tab.js("window.stays = true;"
+               "addEventListener('pageshow', () => { window.back = true })")
+        driver.get("http://127.0.0.1:%d/static.txt" % server.port)
+        wait_until(lambda t=tab: "static" in t.js("return location.href"), 5,
+                   "the other page")
+        want.append("while %d was away" % len(want))
+        server.post("away", want[-1])
+        other.wait_bodies(want)
+        tab.js("history.back()")
+        wait_until(lambda t=tab: t.js("return !!window.comet || "
+                                      "!!window.follow"), 5, "it to be back")
+        if not tab.js("return !!window.stays"):
+            tab.follow("/comet/away")       # no back-forward cache here
+        tab.wait_bodies(want).wait_open()
+        server.wait_waiting(1, "events")
+    for state in ("frozen", "active"):
+        for tab in tabs:
+            tab.js("return true")
+            driver.execute_cdp_cmd("Page.setWebLifecycleState",
+                                   {"state": state})
+        server.wait_waiting(0 if state == "frozen" else 1)
+        want.append(state)
+        server.post("away", state)
+    for tab in tabs:
+        tab.wait_bodies(want)
+    leader = leader_of(tabs)
+    leader.js("return true")
+    slow = {"latency": 0, "downloadThroughput": -1, "uploadThroughput": -1}
+    driver.execute_cdp_cmd("Network.enable", {})
+    driver.execute_cdp_cmd("Network.emulateNetworkConditions",
+                           {"offline": True, **slow})
+    want.append("offline")
+    server.post("away", "offline")
+    driver.execute_cdp_cmd("Network.emulateNetworkConditions",
+                           {"offline": False, **slow})
+    for tab in tabs:
+        tab.wait_bodies(want)
+
+
+def test_310_13_stuck_leader(browser, server):
+    """A leading tab that no longer answers is replaced."""
+    tabs = [Follower(browser, "/comet/unused", share=False)
+            for _ in range(2)]
+    for tab in tabs:        # whose timers run ten times as fast
+        tab.js("comet.close(); const real = setInterval;"
+               "window.setInterval = (act, ms) => real(act, ms / 10)")
+        tab.follow("/comet/stuck")
+    for tab in tabs:
+        tab.wait_open()
+    leader = leader_of(tabs)
+    other = tabs[1 - tabs.index(leader)]
+    # it hears nobody any more, and has been silent for a while
+    leader.js("""
+      BroadcastChannel.prototype.postMessage = () => {};""")
+    server.post("stuck", "unheard")
+    leader.wait_bodies(["unheard"])
+    assert other.bodies() == []
+    other.js("const now = Date.now; Date.now = () => now() + 40000")
+    other.wait_bodies(["unheard"])
+    assert other.get("shared") is False
+
+
+def test_310_14_chat_page(browser, server):
+    """The chat page says what it uses, and goes on when that is changed;
+    earlier messages can be had."""
+    texts = ["c%d" % i for i in range(120)]
+    for text in texts:
+        server.post("chat", text)
+    one, two = browser.chat("today"), browser.chat("today")
+    one.wait_rows(texts[70:])
+    more = "document.querySelector('#earlier')"
+    for begin in (20, 0):
+        one.js(more + ".click()")
+        one.wait_rows(texts[begin:])
+        wait_until(lambda: one.js("return !%s.disabled" % more), 5, "it")
+        # what was in view still is
+        assert one.js("const log = document.querySelector('#log');"
+                      "return log.scrollHeight - log.scrollTop"
+                      " - log.clientHeight") < 60
+    one.js(more + ".click()")
+    wait_until(lambda: one.js("return %s.hidden" % more), 5, "the beginning")
+    state = "return document.querySelector('#status').textContent"
+    for value, name in (("auto", "event stream"), ("poll", "long poll"),
+                        ("iframe", "iframe"), ("events", "event stream")):
+        one.js("const choice = document.querySelector('#transport');"
+               "if (choice.value !== arguments[0]) {"
+               "  choice.value = arguments[0];"
+               "  choice.dispatchEvent(new Event('change')) }", value)
+        wait_until(lambda n=name: n in one.js(state), 8, name, 0.05)
+        texts.append("by " + value)
+        two.send(texts[-1])
+        one.wait_rows(texts)
+        two.wait_rows(texts[70:])
+    server.wait_waiting(2, "events")    # auto and events do not share

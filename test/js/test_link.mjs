@@ -1,0 +1,237 @@
+// SPDX-License-Identifier: Apache-2.0
+// comet.js against a server that does what it is told: ends, breaks, repeats
+// itself, falls silent.  (What needs a browser is in test/e2e.)
+
+import assert from 'node:assert/strict';
+import { createServer } from 'node:http';
+import test from 'node:test';
+
+import { Comet } from '../../htdocs/comet/comet.js';
+
+const OPENING = 'retry: 40\nid: 10\n\n';
+
+function block(timestamp, body = `m${timestamp}`) {
+    const message = { timestamp, channel: 'c', type: 'message', author: null,
+                      body };
+    return `data: ${JSON.stringify(message)}\nid: ${timestamp}\n\n`;
+}
+
+/**
+ * A test with a server that takes one of `steps` a request, the last one again
+ * and again: a function of (answer, query), or texts to send as an event
+ * stream; then END ends it, CUT breaks it, and else it stays open.
+ */
+function scripted(name, steps, options, check) {
+    test(name, { timeout: 10_000 }, async () => {
+        const asked = [];
+        const server = createServer((request, answer) => {
+            const { searchParams } = new URL(request.url, 'http://x');
+            const step = steps[Math.min(asked.length, steps.length - 1)];
+            asked.push({ ...Object.fromEntries(searchParams),
+                         at: performance.now() });
+            if (typeof step === 'function') {
+                step(answer, searchParams);
+                return;
+            }
+            answer.writeHead(200, { 'Content-Type': 'text/event-stream' });
+            play(answer, [...step]);
+        });
+        await new Promise((done) => server.listen(0, '127.0.0.1', done));
+        const { port } = server.address();
+        const comet = new Comet(`http://127.0.0.1:${port}/c`, options);
+        const told = [];
+        const note = (type, what) => comet.addEventListener(
+            type, (event) => told.push([type, what(event)]));
+        note('message', ({ data }) => data);
+        note('open', ({ transport }) => transport);
+        note('error', ({ error, retryIn }) => [error.status, retryIn]);
+        note('gap', ({ since, floor, reset }) => [since, floor, reset]);
+        note('close', ({ error }) => error?.status);
+        try {
+            await check({ comet, told, asked });
+        }
+        finally {
+            comet.close();
+            server.closeAllConnections();
+            server.close();
+        }
+    });
+}
+
+const END = Symbol('end');
+const CUT = Symbol('cut');
+
+function play(answer, [next, ...rest]) {
+    if (next === END) {
+        answer.end();
+    }
+    else if (next === CUT) {
+        answer.socket.destroy();
+    }
+    else if (next !== undefined) {
+        answer.write(next, () => setTimeout(play, 5, answer, rest));
+    }
+}
+
+async function until(condition) {
+    for (const end = Date.now() + 5000; !condition();) {
+        assert.ok(Date.now() < end, `in vain: ${condition}`);
+        await new Promise((done) => setTimeout(done, 2));
+    }
+}
+
+const of = (told, kind) => told.filter(([type]) => type === kind)
+    .map(([, what]) => what);
+const pieces = (text) => [...Buffer.from(text)].map((byte) => Buffer.of(byte));
+
+scripted('a stream in single bytes', [
+    pieces(OPENING + block(11, 'é 😀 \u2028\r\n') + ':\n\n' + block(12)),
+], {}, async ({ comet, told }) => {
+    await until(() => told.length === 3);
+    assert.deepEqual(told, [['open', 'events'], ['message', 'é 😀 \u2028\r\n'],
+                            ['message', 'm12']]);
+    assert.equal(comet.cursor, 12);
+});
+
+scripted('an end in order is no event; the next request goes on after the pause',
+         [
+             [OPENING, block(11), 'retry: 120\n\n', END],
+             [`retry: 40\nid: 11\n\n${block(12)}`, END],
+             [`retry: 40\nid: 12\n\n${block(13)}`],
+         ], { since: 10 }, async ({ told, asked }) => {
+             await until(() => of(told, 'message').length === 3);
+             assert.deepEqual(told, [['open', 'events'], ['message', 'm11'],
+                                     ['message', 'm12'], ['message', 'm13']]);
+             assert.deepEqual(asked.map(({ since }) => since),
+                              ['10', '11', '12']);
+             assert.ok(asked[1].at - asked[0].at >= 120);
+         });
+
+scripted('a break is an error; the pause is at most what retry: says', [
+    [OPENING, block(11), CUT],
+    [`retry: 40\nid: 11\n\n${block(12)}`],
+], {}, async ({ told, asked }) => {
+    await until(() => of(told, 'message').length === 2);
+    assert.deepEqual(told.map(([type]) => type),
+                     ['open', 'message', 'error', 'open', 'message']);
+    const [[status, retryIn]] = of(told, 'error');
+    assert.equal(status, 0);
+    assert.ok(retryIn <= 40);
+    assert.equal(asked[1].since, '11');
+});
+
+scripted('a message cut off is asked for again', [
+    [OPENING, block(11), block(12).slice(0, -1), CUT],
+    [`id: 11\n\n${block(12)}`],
+], {}, async ({ told, asked }) => {
+    await until(() => of(told, 'message').length === 2);
+    assert.deepEqual(of(told, 'message'), ['m11', 'm12']);
+    assert.equal(asked[1].since, '11');
+});
+
+scripted('what is repeated is dropped', [
+    [OPENING, block(11), block(12), block(11), block(12)],
+    [`id: 12\n\n${block(13)}`],
+], {}, async ({ told, asked }) => {
+    await until(() => of(told, 'message').length === 3);
+    assert.deepEqual(of(told, 'message'), ['m11', 'm12', 'm13']);
+    assert.equal(asked[1].since, '12');
+    assert.deepEqual(of(told, 'error'), []);
+});
+
+scripted('another store is told, and its messages are', [
+    [OPENING, block(11), END],
+    [`id: 3\n\n${block(4)}`],
+], {}, async ({ comet, told }) => {
+    await until(() => of(told, 'message').length === 2);
+    assert.deepEqual(told.slice(1), [['message', 'm11'],
+                                     ['gap', [11, undefined, true]],
+                                     ['message', 'm4']]);
+    assert.equal(comet.cursor, 4);
+});
+
+const GAP = 'event: gap\ndata: {"since":10,"floor":20}\n\n';
+scripted('a gap is told once, however often the server does', [
+    [OPENING + GAP, END],
+    [OPENING + GAP, END],
+    [OPENING + GAP + block(21)],
+], { since: 10 }, async ({ told, asked }) => {
+    await until(() => of(told, 'message').length === 1);
+    assert.equal(asked.length, 3);
+    assert.deepEqual(of(told, 'gap'), [[10, 20, false]]);
+});
+
+scripted('silence is a reason to ask again, but no error', [
+    [OPENING, block(11)],
+    [`id: 11\n\n${block(12)}`],
+], { silence: 0.1 }, async ({ told }) => {
+    await until(() => of(told, 'message').length === 2);
+    assert.deepEqual(of(told, 'error'), []);
+});
+
+scripted('what keeps a stream alive is no silence', [
+    [OPENING, ...Array(100).fill(':\n\n'), block(11)],
+], { silence: 0.2 }, async ({ told, asked }) => {
+    await until(() => of(told, 'message').length === 1);
+    assert.equal(asked.length, 1);
+});
+
+scripted('busy: the pause is what Retry-After says, and more', [
+    (answer) => answer.writeHead(503, { 'Retry-After': '1' })
+        .end('{"error":"busy"}'),
+    [OPENING],
+], { transport: 'events' }, async ({ told, asked }) => {
+    await until(() => of(told, 'open').length === 1);
+    assert.equal(of(told, 'error')[0][0], 503);
+    assert.ok(asked[1].at - asked[0].at >= 1000);
+});
+
+scripted('refused for good: closed, with the reason', [
+    (answer) => answer.writeHead(401).end(),
+], {}, async ({ comet, told, asked }) => {
+    await until(() => comet.state === 'closed');
+    assert.deepEqual(told, [['close', 401]]);
+    assert.equal(asked.length, 1);
+});
+
+scripted('closed by a listener: no more of the same piece, and the cursor stays',
+         [[OPENING + block(11) + block(12)]], {}, async ({ comet, told }) => {
+             comet.addEventListener('message', () => comet.close());
+             await until(() => comet.state === 'closed');
+             assert.deepEqual(of(told, 'message'), ['m11']);
+             assert.equal(comet.cursor, 11);
+         });
+
+scripted('pauses between failures grow, at random, to no more than 30 s', [
+    (answer) => answer.socket.destroy(),
+], { transport: 'events' }, async ({ told }) => {
+    const { random } = Math;
+    const { setTimeout: real } = globalThis;
+    Math.random = () => 0.999;
+    globalThis.setTimeout = (act, ms, ...more) => real(act, ms / 1000, ...more);
+    try {
+        await new Promise((done) => real(done, 300));
+    }
+    finally {
+        Math.random = random;
+        globalThis.setTimeout = real;
+    }
+    const pauses = of(told, 'error').map(([, retryIn]) => retryIn);
+    [999, 1998, 3996, 7992, 15984, 29970, 29970].forEach((pause, i) => {
+        assert.equal(Math.round(pauses[i]), pause);
+    });
+});
+
+let polls = 0;
+scripted('polls that nobody waits for do not spin', [
+    (answer) => {
+        polls += 1;
+        answer.writeHead(200, { 'Content-Type': 'application/json' })
+            .end('{"messages":[],"timestamp":7,"gap":false}');
+    },
+], { transport: 'poll' }, async ({ comet, told }) => {
+    await new Promise((done) => setTimeout(done, 400));
+    assert.deepEqual(told, [['open', 'poll']]);
+    assert.ok(polls < 12, `${polls} polls`);
+    assert.equal(comet.cursor, 7);
+});
