@@ -401,6 +401,40 @@ def test_330_22_certificates(make_server):
     assert server.rows("x") == ["x"]
 
 
+def batch(server, target, channels, headers):
+    lines = "".join('{"channel": "%s", "body": "x"}\n' % c if c else
+                    '{"body": "x"}\n' for c in channels)
+    return server.request("POST", target, lines.encode("utf-8"),
+                          dict({"Content-Type": "application/x-ndjson"},
+                               **headers))
+
+
+def test_330_23_batches(server):
+    """A batch is published from an allowed origin, to channels for which it
+    is one, and where publishing is on."""
+    me = from_page(APP)
+    assert batch(server, "/comet/b1", [None, "b2", "b3/x"], me).status == 201
+    assert batch(server, "/comet/b1", [None], from_page(EVIL)).status == 403
+    for channels in (["own/b4"], ["b4", "other/b4"], ["b4", "quiet/b4"],
+                     ["b4", "denied/b4"]):
+        answer = batch(server, "/comet/b0", channels, me)
+        assert answer.status == 403, (channels, answer)
+        assert channels[-1] in answer.json()["error"]
+        check_allowed(answer, APP)
+    assert batch(server, "/comet/b0", ["b4", "members/b4"], me).status == 401
+    assert batch(server, "/comet/b0", ["b5", "own/b5", "any/b5"], {}).status \
+        == 201
+    assert batch(server, "/comet/any", ["any/b6"],
+                 from_page(EVIL, Cookie="a=b")).status == 403
+    assert batch(server, "/comet/any", ["any/b6"],
+                 from_page(EVIL)).status == 201
+    assert batch(server, "/comet/any", ["b7"], from_page(EVIL)).status == 403
+    for channel, count in (("b1", 1), ("b2", 1), ("b3/x", 1), ("b4", 0),
+                           ("own/b4", 0), ("own/b5", 1), ("any/b6", 1),
+                           ("b7", 0)):
+        assert len(server.rows(channel)) == count, channel
+
+
 # -- Require comet-channel ------------------------------------------------------
 
 CHANNELS = [
@@ -876,8 +910,12 @@ def test_330_50_author_is_the_user(make_server, mpm):
                 **basic(name))).status == 201
         assert server.get("/chat/backend.php?msg=classic&author=x",
                           basic(name)).status == 200
+        answer = server.request(
+            "POST", "/comet/chat", b'{"body": "l1"}\n{"body": "l2"}\n',
+            dict({"Content-Type": "application/x-ndjson"}, **basic(name)))
+        assert answer.status == 201, answer
     nobody = {"X-Open": "yes"}
     assert post(server, "/comet/chat", "text", nobody).status == 201
     assert post(server, "/comet/chat").status == 401
     assert authors(server, "chat") \
-        == ["anna"] * 3 + ["Jürgen Groß"] * 3 + ["NULL"]
+        == ["anna"] * 5 + ["Jürgen Groß"] * 5 + ["NULL"]

@@ -400,6 +400,19 @@ def test_335_21_all_ways_in(limited):
     assert len(server.rows("x")) == 8 and len(server.rows("c0")) == 2
 
 
+def test_335_26_batches(limited):
+    """A batch is let in as one message is, and counts as many."""
+    server = limited(PUBLISHING)
+    me = via("192.0.2.1", **{"Content-Type": "application/x-ndjson"})
+    lines = b'{"body": "x"}\n' * 30
+    assert server.request("POST", "/comet/x", lines, me).status == 201
+    answer = server.request("POST", "/comet/x", lines, me)
+    check_refused(answer, "address", 2)
+    assert 600 < int(answer.header("retry-after")) <= 900
+    check_refused(post(server, "/comet/x", via("192.0.2.1")), "address", 2)
+    assert len(server.rows("x")) == 30
+
+
 def test_335_22_refused_is_not_counted(limited):
     """What is refused for another reason costs nothing."""
     server = limited(PUBLISHING)
