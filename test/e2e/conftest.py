@@ -16,9 +16,9 @@ from httpd_env import MPMS, SLOW, Httpd  # noqa: E402
 
 LIVE = []
 
-# The files that take longest, which several processes begin with; files with
-# a browser come even before them.
-LONGEST = ("test_180", "test_190", "test_100", "test_200", "test_130")
+# The files that take longest, which several processes begin with.
+LONGEST = ("test_300", "test_180", "test_335", "test_100", "test_190",
+           "test_200", "test_130", "test_230", "test_120")
 
 
 def pytest_configure(config):
@@ -37,8 +37,6 @@ def pytest_collection_modifyitems(items):
 
 def turn(item):
     """Where in the order of files a test comes; the end is then short."""
-    if item.get_closest_marker("browser"):
-        return -1
     name = item.path.name[:len("test_000")]
     return LONGEST.index(name) if name in LONGEST else len(LONGEST)
 
