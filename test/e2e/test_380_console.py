@@ -3,12 +3,11 @@
 
 import os
 import re
-import shutil
 
 import pytest
 
-from httpd_env import REPO, sqlite, sql_text, wait_until
-from test_300_pages import Browser
+from browser import CONF, Browser, missing, stage
+from httpd_env import sqlite, sql_text, wait_until
 
 pytestmark = [pytest.mark.browser, pytest.mark.bound(120)]
 
@@ -25,7 +24,7 @@ PAGE = "[...document.querySelectorAll('#history .message')]"
 @pytest.fixture
 def pages(make_server):
     """A server with the pages, as `make run` maps them."""
-    server = make_server(start=False, conf="""
+    return stage(make_server(start=False, conf=CONF + """
       CometSearch on
       <Location "/comet">
         CometMulti on
@@ -33,23 +32,14 @@ def pages(make_server):
       <Location "/comet/secret">
         Require all denied
       </Location>
-      AddType image/svg+xml .svg
-      Alias /mod-comet "{docroot}/comet"
-    """)
-    shutil.copytree(os.path.join(REPO, "htdocs"), server.docroot,
-                    dirs_exist_ok=True)
-    for folder, _, names in os.walk(server.docroot):
-        os.chmod(folder, 0o755)
-        for name in names:
-            os.chmod(os.path.join(folder, name), 0o644)
-    server.keep_port = True
-    return server.start()
+    """)).start()
 
 
 @pytest.fixture(scope="module")
 def chromium():
     if os.environ.get("COMET_BROWSER") == "none":
         pytest.skip("COMET_BROWSER=none")
+    assert not missing()
     browser = Browser(0)
     yield browser
     browser.close()
