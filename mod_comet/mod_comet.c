@@ -14,6 +14,7 @@
 #include "mod_comet_require.h"
 #include "mod_comet_status.h"
 #include "mod_comet_stores.h"
+#include "mod_comet_subrequest.h"
 
 static void register_hooks(apr_pool_t *p)
 {
@@ -33,6 +34,9 @@ static void register_hooks(apr_pool_t *p)
                            APR_HOOK_FIRST);
     ap_hook_map_to_storage(mod_comet_map_to_storage, NULL, NULL,
                            APR_HOOK_REALLY_FIRST);
+    /* with the sections a sub-request is in, before anybody judges it */
+    ap_hook_post_perdir_config(mod_comet_subrequest_enter, NULL, NULL,
+                               APR_HOOK_REALLY_FIRST);
     /* with the location's settings, but before anybody is asked who he is */
     ap_hook_header_parser(mod_comet_cors_parse_headers, NULL, NULL,
                           APR_HOOK_REALLY_FIRST);

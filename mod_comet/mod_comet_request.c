@@ -5,6 +5,7 @@
 #include <apr_strings.h>
 
 #include "mod_comet_output.h"
+#include "mod_comet_subrequest.h"
 
 const mod_comet_request_t *mod_comet_request(const request_rec *r)
 {
@@ -50,6 +51,9 @@ int mod_comet_translate_name(request_rec *r)
                        r->pool);
     request->publishes = would_publish(r, request);
     ap_set_module_config(r->request_config, &comet_module, request);
+    if (r->main) {
+        mod_comet_subrequest_begin(r);
+    }
     mod_comet_output_claim(r);
     /* a name that no file has, for modules that want one */
     r->filename = apr_pstrcat(r->pool, "comet:", r->uri, NULL);

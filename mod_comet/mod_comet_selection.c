@@ -176,24 +176,35 @@ static int is_wildcard(comet_text_t name)
            && (name.length == 1 || name.data[name.length - 2] == '/');
 }
 
+/* @param wildcard  whether it is one: then what stands before its slash is
+ *                  to be a name
+ * @return NULL, or what is wrong */
+static const char *check_name(const gathering_t *gathering, comet_text_t name,
+                              int wildcard)
+{
+    apr_size_t most =
+        COMET_CHANNEL_MAX_BYTES - strlen(gathering->request->mapping->channel);
+    comet_text_t stem = name;
+
+    if (name.length > most) {
+        return apr_psprintf(gathering->r->pool,
+                            "the channel's name must be 1 to %d bytes long",
+                            (int)most);
+    }
+    if (wildcard && name.length == 1) {
+        return NULL;
+    }
+    stem.length -= wildcard ? 2 : 0;
+    return comet_params_check_channel(stem);
+}
+
 static int take_parameter(gathering_t *gathering, comet_text_t name)
 {
-    comet_text_t stem = name, said = name;
+    comet_text_t said = name;
     int wildcard = is_wildcard(name);
-    const char *wrong = NULL;
+    const char *wrong = check_name(gathering, name, wildcard);
     int rv;
 
-    if (wildcard) {
-        stem.length -= stem.length > 1 ? 2 : 1; /* the slash, too */
-    }
-    if (stem.length || !wildcard) {
-        wrong = comet_params_check_channel(stem);
-    }
-    if (!wrong
-        && name.length + strlen(gathering->request->mapping->channel)
-               > COMET_CHANNEL_MAX_BYTES) {
-        wrong = "too long";
-    }
     if (wrong) {
         return mod_comet_output_error(gathering->r, HTTP_BAD_REQUEST,
                                       "channel: %s", wrong);
