@@ -620,3 +620,44 @@ def test_310_14_chat_page(browser, server):
         one.wait_rows(texts)
         two.wait_rows(texts[70:])
     server.wait_waiting(2, "events")    # auto and events do not share
+
+
+def test_310_15_only_streams(browser, server):
+    """Where a location has event streams only, tabs go on all the same."""
+    server.post("streamed", "one")
+    tabs = [Follower(browser, "/comet/streamed") for _ in range(3)]
+    for tab in tabs:
+        tab.wait_bodies(["one"]).wait_open()
+    assert tabs[0].publish("two")["value"]["channel"] == "streamed"
+    for tab in tabs:
+        tab.wait_bodies(["one", "two"])
+        assert tab.told() == [["open", "events"]]
+
+
+@pytest.mark.parametrize("transport", ["events", "poll"])
+def test_310_16_other_origin(browser, server, make_server, transport):
+    """A page of an origin that is allowed follows, publishes and pages; one
+    of another is refused, and told so by the browser."""
+    origin = "http://127.0.0.1:%d" % server.port
+    other = make_server(conf="CometAllowOrigin %s\n" % origin)
+    url = "http://127.0.0.1:%d/comet/far" % other.port
+    tabs = [Follower(browser, url, transport=transport,
+                     fetchOptions={"credentials": "include"})
+            for _ in range(2)]
+    for tab in tabs:
+        tab.wait_open(transport)
+    other.wait_waiting(1, transport)
+    done = tabs[0].publish("hello", type="note")
+    assert done["value"]["channel"] == "far", done
+    for tab in tabs:
+        tab.wait_bodies(["hello"])
+        assert [m["body"] for m in tab.history(since=0)["messages"]] \
+            == ["hello"]
+    assert tabs[0].publish("")["message"].endswith(   # the reason is readable
+        other.request("POST", "/comet/far", b"").json()["error"])
+    stranger = make_server()
+    # (by polls: Chromium keeps a stream that it refuses for 5 s)
+    tab = Follower(browser, "http://127.0.0.1:%d/comet/far" % stranger.port,
+                   transport="poll")
+    wait_until(lambda: tab.told("error"), 5, "the error")
+    assert tab.told()[0][:2] == ["error", 0]
