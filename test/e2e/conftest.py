@@ -17,8 +17,8 @@ from httpd_env import MPMS, SLOW, Httpd  # noqa: E402
 LIVE = []
 
 # The files that take longest, which several processes begin with.
-LONGEST = ("test_300", "test_180", "test_335", "test_100", "test_190",
-           "test_200", "test_130", "test_230", "test_120")
+LONGEST = ("test_300", "test_180", "test_310", "test_335", "test_190",
+           "test_100", "test_200", "test_230", "test_120")
 
 
 def pytest_configure(config):

@@ -74,6 +74,7 @@ def test_100_02_opening(server):
         assert more[1] == more[0] + 1
 
 
+@pytest.mark.serial
 def test_100_03_rhythm(server):
     """One tick a second, each alone, on the whole second."""
     with open_clock(server) as conn:
@@ -90,6 +91,7 @@ def test_100_03_rhythm(server):
         assert all(-0.01 <= lag < 0.2 * SLOW for lag in lags), lags
 
 
+@pytest.mark.serial
 def test_100_04_all_together(server):
     """All streams tick at the same moment, whenever they came."""
     conns = []
@@ -169,6 +171,7 @@ def test_100_09_no_transformation(server):
         next_tick(conn)
 
 
+@pytest.mark.serial
 def test_100_10_tick(server):
     """CometTick sets the distance of the ticks, per location."""
     with open_clock(server, "/slow/backend.php") as conn:
