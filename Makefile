@@ -28,6 +28,7 @@ UNIT_SRC := $(sort $(wildcard test/unit/test_*.c))
 HELP_SRC := $(filter-out $(UNIT_SRC),$(sort $(wildcard test/unit/*.c)))
 TOOL_SRC := $(sort $(wildcard test/tools/*.c))
 SQL      := $(sort $(wildcard sql/[0-9]*.sql))
+INDEX    := sql/search.sql
 FORMATTED = $(sort $(wildcard mod_comet/*.[ch] test/unit/*.[ch] \
                               test/tools/*.[ch]))
 
@@ -139,8 +140,8 @@ $(EXPORTS): Makefile
 	@echo '{ global: comet_module; local: *; };' >$@
 
 # The migrations as C strings; a file's number is its schema's version, and the
-# versions must be 1, 2, 3 ….
-$(SCHEMA): $(SQL) Makefile
+# versions must be 1, 2, 3 ….  And the index for searching, which has none.
+$(SCHEMA): $(SQL) $(INDEX) Makefile
 	@mkdir -p $(@D)
 	@{ set -e; v=0; \
 	echo '/* Generated from sql/ by the Makefile. */'; \
@@ -157,7 +158,10 @@ $(SCHEMA): $(SQL) Makefile
 	    echo '     ""},'; \
 	done; \
 	echo '    {0, 0}'; \
-	echo '};'; } >$@.new
+	echo '};'; \
+	echo 'static const char comet_schema_search[] ='; \
+	sed -e 's/[\\"?]/\\&/g' -e 's/.*/    "&\\n"/' $(INDEX); \
+	echo '    "";'; } >$@.new
 	@mv $@.new $@
 
 -include $(wildcard $(OBJ)/mod_comet/*.d $(OBJ)/test/*/*.d)

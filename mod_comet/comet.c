@@ -36,6 +36,8 @@ const char *comet_strerror(apr_status_t status, char *buffer, apr_size_t size)
         return "it was stored before, under the same key";
     case COMET_EMISMATCH:
         return "something else was stored under the same key";
+    case COMET_ENOSEARCH:
+        return "the messages are not indexed";
     default:
         return apr_strerror(status, buffer, size);
     }

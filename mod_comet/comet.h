@@ -45,6 +45,7 @@ typedef apr_int64_t comet_timestamp_t;
 #define COMET_ESTOPPING (APR_OS_START_USERERR + 8) /**< the child is ending */
 #define COMET_EREPEATED (APR_OS_START_USERERR + 9) /**< stored before */
 #define COMET_EMISMATCH (APR_OS_START_USERERR + 10) /**< the key's another's */
+#define COMET_ENOSEARCH (APR_OS_START_USERERR + 11) /**< there is no index */
 
 /**
  * Describe a status, ours or APR's, in English.

@@ -26,6 +26,7 @@ typedef struct comet_store_config_t {
     apr_interval_time_t busy_timeout; /* how long a writer waits for others */
     apr_int64_t retain_count; /* messages kept per channel; 0: all */
     apr_interval_time_t retain_age; /* age kept per channel; 0: all */
+    int search; /* CometSearch: an index of words is kept */
 } comet_store_config_t;
 
 typedef struct comet_store_t comet_store_t; /* one connection */
@@ -129,6 +130,24 @@ apr_status_t comet_store_page(comet_store_t *store,
                               apr_size_t limit, comet_store_cb *callback,
                               void *baton);
 
+/** How many words one may look for at a time. */
+#define COMET_WORDS_MAX 32
+
+/**
+ * As comet_store_page(), of those messages that have all the words in them,
+ * in whatever case and order, with or without diacritics.  Of the newest
+ * 100,000 that have them, whatever their channels.
+ * @param words  parted by spaces; none has another meaning than itself, but
+ *               that "deplo*" stands for all that begin so
+ * @return COMET_ENOSEARCH: the store is not indexed; APR_ENOENT: not yet;
+ *         COMET_EINVALID: there is no word, or more than COMET_WORDS_MAX
+ */
+apr_status_t comet_store_search(comet_store_t *store,
+                                const comet_selection_t *selection,
+                                comet_text_t words, comet_timestamp_t after,
+                                comet_timestamp_t before, apr_size_t limit,
+                                comet_store_cb *callback, void *baton);
+
 /**
  * Called with the name of a channel, which is valid during the call.
  * @return 0 to stop
@@ -214,7 +233,8 @@ apr_status_t comet_store_append(comet_store_t *store,
 apr_status_t comet_store_prune(comet_store_t *store, int *more);
 
 /**
- * One small step of what else is due: keys are forgotten.
+ * One small step of what else is due: keys are forgotten; the index of words
+ * is filled with what was there before it, or removed.
  * The caller holds the write lock.
  * @param more  set to whether another step is due now
  */
@@ -231,5 +251,8 @@ apr_status_t comet_store_checkpoint(comet_store_t *store);
 
 /** The run-time version of SQLite, for the log. */
 const char *comet_store_version(void);
+
+/** Whether this SQLite can index messages. */
+int comet_store_can_search(void);
 
 #endif /* COMET_STORE_H */

@@ -322,6 +322,9 @@ static apr_status_t open_to_write(comet_store_t *store)
         status = migrate(store);
     }
     if (status == APR_SUCCESS) {
+        status = comet_sqlite_index_open(store);
+    }
+    if (status == APR_SUCCESS) {
         sqlite3_db_config(store->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0, NULL);
         sqlite3_wal_hook(store->db, on_commit, store);
     }
@@ -455,6 +458,7 @@ void comet_store_close(comet_store_t *store)
     for (i = 0; i < SQL_COUNT; i++) {
         sqlite3_finalize(store->statements[i]);
     }
+    sqlite3_finalize(store->search);
     if (store->moved) {
         remove_orphaned_log(store);
     }

@@ -2,8 +2,6 @@
 /* Reading the message log. */
 #include "comet_store_sqlite.h"
 
-#include <stdlib.h>
-
 apr_status_t comet_store_state(comet_store_t *store, comet_store_state_t *state)
 {
     apr_status_t status;
@@ -170,12 +168,6 @@ comet_message_t *comet_sqlite_message(sqlite3_stmt *row)
     return comet_message_create(&fields);
 }
 
-static apr_status_t no_memory(comet_store_t *store)
-{
-    return comet_sqlite_fail_text(store, APR_ENOMEM,
-                                  "no memory for the messages");
-}
-
 /** To whom the messages go. */
 typedef struct reading_t {
     comet_store_cb *callback;
@@ -222,71 +214,6 @@ apr_status_t comet_store_tail(comet_store_t *store, comet_timestamp_t after,
     return comet_store_read(store, &selection, after, limit, callback, baton);
 }
 
-/* --- A page of history ------------------------------------------------ */
-
-/** The newest messages, newest first. */
-typedef struct page_t {
-    comet_message_t **messages;
-    apr_size_t count;
-    apr_size_t bytes; /* of their bodies: less than a batch's, or of one */
-} page_t;
-
-static apr_status_t gather(void *baton, comet_timestamp_t id, sqlite3_stmt *row)
-{
-    page_t *page = baton;
-    comet_message_t *message;
-    apr_size_t bytes = (apr_size_t)sqlite3_column_bytes(row, 4);
-
-    if (page->count && page->bytes + bytes >= COMET_BATCH_BYTES) {
-        return APR_EOF;
-    }
-    message = comet_sqlite_message(row);
-    if (!message) {
-        return APR_ENOMEM;
-    }
-    page->bytes += bytes;
-    page->messages[page->count++] = message;
-    return APR_SUCCESS;
-}
-
-apr_status_t comet_store_page(comet_store_t *store,
-                              const comet_selection_t *selection,
-                              comet_timestamp_t after, comet_timestamp_t before,
-                              apr_size_t limit, comet_store_cb *callback,
-                              void *baton)
-{
-    page_t page = { .count = 0 };
-    comet_sqlite_walk_t walk = {
-        .selection = selection,
-        .after = after,
-        .before = before,
-        .backwards = 1,
-        .left = limit < COMET_LIMIT_MAX ? limit : COMET_LIMIT_MAX,
-        .visit = gather,
-        .baton = &page,
-    };
-    apr_status_t status;
-    int more = 1;
-
-    page.messages = malloc((walk.left + 1) * sizeof(comet_message_t *));
-    if (!page.messages) {
-        return no_memory(store);
-    }
-    status = comet_sqlite_walk(store, &walk);
-    while (page.count) {
-        comet_message_t *message = page.messages[--page.count];
-
-        if (status == APR_SUCCESS && more) {
-            more = callback(baton, message);
-        }
-        else {
-            comet_message_unref(message);
-        }
-    }
-    free(page.messages);
-    return status;
-}
-
 /* --- Channels --------------------------------------------------------- */
 
 apr_status_t comet_store_channels(comet_store_t *store, comet_text_t prefix,
@@ -305,7 +232,8 @@ apr_status_t comet_store_channels(comet_store_t *store, comet_text_t prefix,
         comet_text_t name = comet_sqlite_column(row, 1);
 
         if (!name.data) {
-            status = no_memory(store);
+            status = comet_sqlite_fail_text(store, APR_ENOMEM,
+                                            "no memory for a name");
         }
         else if (!callback(baton, name)) {
             break;

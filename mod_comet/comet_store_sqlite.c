@@ -89,6 +89,9 @@ const char *const comet_sqlite_text[SQL_COUNT] = {
                         " WHERE id = ?1 AND floor < ?2",
     [SQL_PRUNE] = "DELETE FROM message_log"
                   " WHERE channel_id = ?1 AND id <= ?2",
+    [SQL_BODIES] = "SELECT id, body FROM message_log"
+                   " WHERE channel_id = ?1 AND id <= ?2"
+                   " ORDER BY id LIMIT ?3",
     [SQL_PAGES] = "SELECT freelist_count, page_count"
                   " FROM pragma_freelist_count, pragma_page_count",
 };
@@ -271,10 +274,10 @@ void comet_sqlite_roll_back(comet_store_t *store)
 
 apr_status_t comet_sqlite_prepare(comet_store_t *store)
 {
-    apr_status_t status =
-        comet_sqlite_execute(store, "PRAGMA mmap_size = 0;"
-                                    "PRAGMA trusted_schema = OFF;"
-                                    "PRAGMA cell_size_check = ON");
+    /* trusted_schema stays on: sql/search.sql's triggers use FTS5, which is
+     * no module that SQLite trusts otherwise */
+    apr_status_t status = comet_sqlite_execute(
+        store, "PRAGMA mmap_size = 0; PRAGMA cell_size_check = ON");
     int i;
 
     for (i = 0; status == APR_SUCCESS && i < SQL_COUNT; i++) {

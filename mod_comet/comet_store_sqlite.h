@@ -64,6 +64,7 @@ typedef enum {
     SQL_PRUNE_UPTO,
     SQL_PRUNE_FLOOR,
     SQL_PRUNE,
+    SQL_BODIES,
     SQL_PAGES,
     SQL_COUNT
 } sql_e;
@@ -102,6 +103,8 @@ struct comet_store_t {
     apr_int64_t busy_since;
     int wal_pages, checkpoint_at;
     prune_t prune;
+    int indexing; /* the index is not what it is to be; a writer's */
+    sqlite3_stmt *search; /* NULL until it is needed; a reader's */
     char error[256];
 };
 
@@ -179,8 +182,24 @@ void comet_sqlite_bind_prefix(comet_store_t *store, sql_e which,
  * store any byte. */
 comet_text_t comet_sqlite_column(sqlite3_stmt *row, int index);
 
+/** Whether a row's message is of a selection. */
+int comet_sqlite_is_of(const comet_selection_t *selection, sqlite3_stmt *row);
+
 /** The message in a row. @return NULL: no memory */
 comet_message_t *comet_sqlite_message(sqlite3_stmt *row);
+
+/* The index of words */
+
+/** How much text is indexed, or taken out of it, in one step: about 10 ms. */
+#define INDEX_STEP_BYTES (256 * 1024)
+
+/** On opening to write: begin with an index, or stop keeping it.  What takes
+ * long is left to comet_sqlite_index_step(). */
+apr_status_t comet_sqlite_index_open(comet_store_t *store);
+
+/** One step, in a transaction of its own.
+ * @param more  set when another is due */
+apr_status_t comet_sqlite_index_step(comet_store_t *store, int *more);
 
 /* Files and transactions */
 

@@ -123,19 +123,52 @@ static apr_status_t find_excess(comet_store_t *store, apr_int64_t channel,
     return status;
 }
 
-/* Remove at most *budget messages of a channel, and lower *budget. */
+/*
+ * With an index each body has to be taken out of it: no more of them than one
+ * step may take, but at least one.
+ * @param rows  lowered
+ */
+static apr_status_t limit_bytes(comet_store_t *store, apr_int64_t channel,
+                                comet_timestamp_t upto, apr_int64_t *rows)
+{
+    apr_int64_t bytes = 0, count = 0;
+    int code = SQLITE_ROW;
+
+    comet_sqlite_bind_int(store, SQL_BODIES, 1, channel);
+    comet_sqlite_bind_int(store, SQL_BODIES, 2, upto);
+    comet_sqlite_bind_int(store, SQL_BODIES, 3, *rows);
+    while (bytes < INDEX_STEP_BYTES
+           && (code = comet_sqlite_step(store, SQL_BODIES)) == SQLITE_ROW) {
+        bytes += sqlite3_column_bytes(store->statements[SQL_BODIES], 1);
+        count++;
+    }
+    comet_sqlite_reset(store, SQL_BODIES);
+    if (code != SQLITE_ROW && code != SQLITE_DONE) {
+        return comet_sqlite_fail(store, code);
+    }
+    *rows = bytes < INDEX_STEP_BYTES ? *rows : count;
+    return APR_SUCCESS;
+}
+
+/*
+ * Remove at most *budget messages of a channel, and lower *budget.
+ * @param more  set to whether the step is over and the channel may have more
+ */
 static apr_status_t prune_channel(comet_store_t *store, apr_int64_t channel,
-                                  apr_int64_t *budget)
+                                  apr_int64_t *budget, int *more)
 {
     comet_timestamp_t upto;
     comet_timestamp_t last = 0;
-    apr_int64_t rows = 0;
+    apr_int64_t rows = 0, most = *budget;
     apr_status_t status = find_excess(store, channel, &upto);
 
+    if (status == APR_SUCCESS && upto > 0 && store->config->search) {
+        status = limit_bytes(store, channel, upto, &most);
+    }
     if (status == APR_SUCCESS && upto > 0) {
         comet_sqlite_bind_int(store, SQL_PRUNE_UPTO, 1, channel);
         comet_sqlite_bind_int(store, SQL_PRUNE_UPTO, 2, upto);
-        comet_sqlite_bind_int(store, SQL_PRUNE_UPTO, 3, *budget);
+        comet_sqlite_bind_int(store, SQL_PRUNE_UPTO, 3, most);
         status = comet_sqlite_query(store, SQL_PRUNE_UPTO, &last, &rows);
     }
     if (status == APR_SUCCESS && rows > 0) {
@@ -149,6 +182,7 @@ static apr_status_t prune_channel(comet_store_t *store, apr_int64_t channel,
         status = comet_sqlite_run_or_fail(store, SQL_PRUNE);
         *budget -= rows;
     }
+    *more = *budget == 0 || (most < *budget + rows && rows == most);
     return status;
 }
 
@@ -159,6 +193,7 @@ static apr_status_t prune_listed(comet_store_t *store, apr_int64_t *removed)
     apr_int64_t budget = PRUNE_ROWS;
     apr_int64_t until = comet_monotonic() + PRUNE_USEC;
     apr_status_t status = APR_SUCCESS;
+    int more = 0;
 
     if (!prune->running) {
         status = begin_round(store);
@@ -168,9 +203,10 @@ static apr_status_t prune_listed(comet_store_t *store, apr_int64_t *removed)
     }
     while (status == APR_SUCCESS && prune->next < prune->count
            && comet_monotonic() < until) {
-        status = prune_channel(store, prune->channels[prune->next], &budget);
-        if (budget == 0) {
-            break; /* the channel may have more */
+        status =
+            prune_channel(store, prune->channels[prune->next], &budget, &more);
+        if (more) {
+            break;
         }
         prune->next++;
     }
@@ -239,15 +275,14 @@ apr_status_t comet_store_prune(comet_store_t *store, int *more)
     return shrink(store, more);
 }
 
-/* --- Keys ------------------------------------------------------------- */
+/* --- The rest --------------------------------------------------------- */
 
-apr_status_t comet_store_tidy(comet_store_t *store, int *more)
+static apr_status_t forget_keys(comet_store_t *store, int *more)
 {
     comet_timestamp_t now = apr_time_now();
     apr_int64_t due = 0;
     apr_status_t status;
 
-    *more = 0;
     comet_sqlite_bind_int(store, SQL_KEYS_DUE, 1, now);
     status = comet_sqlite_query(store, SQL_KEYS_DUE, &due, NULL);
     if (status != APR_SUCCESS || !due) {
@@ -266,4 +301,14 @@ apr_status_t comet_store_tidy(comet_store_t *store, int *more)
     }
     comet_sqlite_roll_back(store);
     return status;
+}
+
+apr_status_t comet_store_tidy(comet_store_t *store, int *more)
+{
+    apr_status_t status;
+
+    *more = 0;
+    status = forget_keys(store, more);
+    return status == APR_SUCCESS ? comet_sqlite_index_step(store, more)
+                                 : status;
 }

@@ -76,7 +76,7 @@ static apr_status_t walk_channel(comet_store_t *store,
 
 /* --- One walk for all ------------------------------------------------- */
 
-static int is_of(const comet_selection_t *selection, sqlite3_stmt *row)
+int comet_sqlite_is_of(const comet_selection_t *selection, sqlite3_stmt *row)
 {
     comet_text_t channel = comet_sqlite_column(row, 1);
 
@@ -118,7 +118,7 @@ static apr_status_t walk_log(comet_store_t *store, comet_sqlite_walk_t *walk,
            && (code = comet_sqlite_step(store, which)) == SQLITE_ROW) {
         rows--;
         move(walk, sqlite3_column_int64(row, 0));
-        if (is_of(walk->selection, row)) {
+        if (comet_sqlite_is_of(walk->selection, row)) {
             status = visit_row(walk, row);
         }
     }
