@@ -4,6 +4,8 @@
 
 #include <apr_strings.h>
 
+#include "comet_encode.h"
+
 /* How long a stream lasts by default where a user was authenticated: then
  * the rights are looked at anew. */
 #define LIFETIME_AUTHENTICATED apr_time_from_sec(3600)
@@ -112,7 +114,27 @@ static const char *choose_format(const mod_comet_request_t *request,
     return ask->format.json ? NULL : "format: expected text or json";
 }
 
-/* What is asked backwards, or without waiting, is history. */
+/* Words to look for, whatever they are. */
+static const char *parse_words(const request_rec *r,
+                               const mod_comet_request_t *request,
+                               mod_comet_ask_t *ask)
+{
+    if (!comet_params_get(&request->query, "q", &ask->words)) {
+        return NULL;
+    }
+    if (!mod_comet_search(r)) {
+        return "q: searching is off here (CometSearch)";
+    }
+    if (ask->transport->streams) {
+        return "q: only a poll can look for words (transport=poll)";
+    }
+    return !comet_utf8_valid(ask->words)
+                   || memchr(ask->words.data, '\0', ask->words.length)
+               ? "q: expected words in UTF-8"
+               : NULL;
+}
+
+/* What is asked backwards, by words, or without waiting, is history. */
 static const char *parse_extent(const request_rec *r,
                                 const mod_comet_request_t *request,
                                 mod_comet_ask_t *ask)
@@ -121,6 +143,9 @@ static const char *parse_extent(const request_rec *r,
     const char *wrong = parse_cursor(r, request, "before", &ask->before);
 
     if (!wrong) {
+        wrong = parse_words(r, request, ask);
+    }
+    if (!wrong) {
         wrong = parse_int(r, request, "limit", 1, COMET_LIMIT_MAX, &limit);
     }
     if (!wrong) {
@@ -128,7 +153,8 @@ static const char *parse_extent(const request_rec *r,
     }
     ask->limit =
         ask->transport->streams ? ask->transport->limit : (apr_size_t)limit;
-    ask->history = !ask->transport->streams && (wait == 0 || ask->before);
+    ask->history = !ask->transport->streams
+                   && (wait == 0 || ask->before || ask->words.data);
     ask->hold = ask->history ? 0 : longest_hold(r);
     if (wait >= 0 && apr_time_from_sec(wait) < ask->hold) {
         ask->hold = apr_time_from_sec(wait);

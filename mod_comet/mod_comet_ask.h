@@ -20,6 +20,7 @@ typedef struct mod_comet_ask_t {
     /** The client's cursor, or what it was resolved to. */
     comet_timestamp_t cursor;
     comet_timestamp_t before; /* read backwards from here; 0: do not */
+    comet_text_t words; /* to be looked for; data NULL: none */
     /** Nothing of the selection stands after the cursor up to here. */
     comet_timestamp_t seen;
     comet_timestamp_t floor; /* messages up to here were pruned; 0: none */

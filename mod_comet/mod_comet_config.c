@@ -297,6 +297,20 @@ static const char *set_retain(cmd_parms *cmd, void *dir, const char *first,
     return error || !second ? error : set_retain_one(cmd, second);
 }
 
+static const char *set_search(cmd_parms *cmd, void *dir, int on)
+{
+    const char *error = SERVER_ONLY(cmd);
+
+    if (!error && on && !comet_store_can_search()) {
+        return apr_psprintf(cmd->pool,
+                            "%s: \"on\" is not allowed: expected off, since "
+                            "SQLite %s here was built without FTS5",
+                            cmd->cmd->name, comet_store_version());
+    }
+    server_of(cmd)->search = on;
+    return error;
+}
+
 static const char *set_max_subscribers(cmd_parms *cmd, void *dir,
                                        const char *value)
 {
@@ -548,6 +562,8 @@ const command_rec mod_comet_directives[] = {
                   "full (default): a message survives a power cut; normal"),
     AP_INIT_TAKE12("CometRetain", set_retain, NULL, IN_SERVER,
                    "what is kept per channel: count=N age=DURATION, or all"),
+    AP_INIT_FLAG("CometSearch", set_search, NULL, IN_SERVER,
+                 "whether messages are indexed, for q= (default off)"),
     AP_INIT_TAKE1("CometMaxSubscribers", set_max_subscribers, NULL, IN_SERVER,
                   "the most clients that wait at a time"),
     AP_INIT_TAKE1("CometMaxMessageSize", set_max_message_size, NULL, IN_SERVER,

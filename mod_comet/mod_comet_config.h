@@ -36,6 +36,7 @@ typedef struct mod_comet_mapping_t {
     X(sync_full, 1) \
     X(retain_count, 0) \
     X(retain_age, 0) \
+    X(search, 0) \
     X(max_subscribers, 0) \
     X(max_message_bytes, 65536) \
     X(publish_timeout, apr_time_from_sec(2))

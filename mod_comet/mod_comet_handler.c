@@ -57,7 +57,8 @@ static apr_status_t resolve_cursor(const request_rec *r, comet_store_t *store,
         comet_metrics_add(COMET_METRIC_resumed, 1);
         return APR_SUCCESS;
     }
-    if (ask->before) { /* backwards there is always a beginning */
+    if (ask->before
+        || ask->words.data) { /* backwards there is always a beginning */
         ask->cursor = 0;
         return APR_SUCCESS;
     }
@@ -85,7 +86,13 @@ static apr_status_t read_missed(const request_rec *r, comet_store_t *store,
         ask->seen = ask->cursor; /* the hub sends what it has missed */
         return status;
     }
-    if (status == APR_SUCCESS && ask->before) {
+    if (status == APR_SUCCESS && ask->words.data) {
+        status =
+            comet_store_search(store, ask->selection, ask->words, ask->cursor,
+                               ask->before ? ask->before : COMET_TIMESTAMP_MAX,
+                               ask->limit, comet_selection_take, &reading);
+    }
+    else if (status == APR_SUCCESS && ask->before) {
         status =
             comet_store_page(store, ask->selection, ask->cursor, ask->before,
                              ask->limit, comet_selection_take, &reading);
@@ -193,6 +200,24 @@ static void stop_waiting(const request_rec *r, mod_comet_ask_t *ask)
     }
 }
 
+static int refuse(request_rec *r, const mod_comet_ask_t *ask,
+                  apr_status_t status)
+{
+    char buffer[200];
+
+    if (ask->words.data && status == COMET_EINVALID) {
+        return mod_comet_output_error(
+            r, HTTP_BAD_REQUEST, "q: expected 1 to %d words", COMET_WORDS_MAX);
+    }
+    if (ask->words.data && status == APR_ENOENT) {
+        return mod_comet_output_error(r, HTTP_SERVICE_UNAVAILABLE,
+                                      "q: the index is not ready yet");
+    }
+    return mod_comet_output_error(
+        r, HTTP_SERVICE_UNAVAILABLE, "the messages cannot be read: %s",
+        comet_strerror(status, buffer, sizeof(buffer)));
+}
+
 static int answer(request_rec *r, mod_comet_ask_t *ask)
 {
     comet_batch_t missed = {
@@ -200,14 +225,11 @@ static int answer(request_rec *r, mod_comet_ask_t *ask)
         .size = ask->limit,
     };
     apr_status_t status = look_up(r, ask, &missed);
-    char buffer[200];
     int rv;
 
     if (status != APR_SUCCESS) {
         comet_batch_clear(&missed);
-        return mod_comet_output_error(
-            r, HTTP_SERVICE_UNAVAILABLE, "the messages cannot be read: %s",
-            comet_strerror(status, buffer, sizeof(buffer)));
+        return refuse(r, ask, status);
     }
     stop_waiting(r, ask);
     rv = ask->transport->streams || (!missed.count && ask->hold)

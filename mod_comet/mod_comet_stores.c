@@ -52,6 +52,7 @@ static comet_store_config_t make(const mod_comet_server_config_t *config,
             MOD_COMET_OR_DEFAULT(config->publish_timeout, apr_time_from_sec(2)),
         .retain_count = MOD_COMET_OR_DEFAULT(config->retain_count, 0),
         .retain_age = MOD_COMET_OR_DEFAULT(config->retain_age, 0),
+        .search = MOD_COMET_OR_DEFAULT(config->search, 0) != 0,
     };
 }
 
@@ -59,7 +60,7 @@ static int is_kept_alike(const comet_store_config_t *a,
                          const comet_store_config_t *b)
 {
     return a->sync_full == b->sync_full && a->retain_count == b->retain_count
-           && a->retain_age == b->retain_age;
+           && a->retain_age == b->retain_age && a->search == b->search;
 }
 
 /* @param path  its store's real path */
@@ -81,8 +82,8 @@ static int add_server(apr_array_header_t *stores, server_rec *s,
             &wanted)) {
         return refuse(s, apr_psprintf(stores->pool,
                                       "CometStore: %s is used by two servers "
-                                      "with different CometSync or "
-                                      "CometRetain",
+                                      "with different CometSync, "
+                                      "CometRetain or CometSearch",
                                       path));
     }
     return OK;

@@ -4,9 +4,9 @@
 --
 -- Look for messages by the view and the index together:
 --
---   SELECT datetime(timestamp / 1e6, 'unixepoch'), channel, body
---     FROM message_search JOIN message ON timestamp = message_search.rowid
---    WHERE message_search MATCH 'deploy AND finished'
+--   SELECT datetime(timestamp / 1e6, 'unixepoch'), channel, body FROM message
+--    WHERE timestamp IN (SELECT rowid FROM message_search
+--                         WHERE message_search MATCH 'deploy AND finished')
 --    ORDER BY timestamp DESC LIMIT 20;
 --
 -- It needs FTS5 and SQLite 3.27 or later, in every program that writes to the

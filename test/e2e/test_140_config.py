@@ -98,6 +98,8 @@ BAD = [
     ("CometRetain size=5", "size"),
     ("CometRetain count=5x", "5x"),
     ("CometRetain count=99999999999999999999", "9999"),
+    ("CometSearch maybe", "On or Off"),
+    ("CometSearch", "On or Off"),
     ("CometMaxSubscribers -1", "-1"),
     ("CometMaxSubscribers many", "many"),
     ("CometMaxSubscribers 5.5", "5.5"),
@@ -218,7 +220,8 @@ def test_140_02_bad(tester, line, word):
 @pytest.mark.parametrize("line", [
     "CometStore sqlite:{data}/x.db", "CometSync full",
     "CometMaxSubscribers 5", "CometEndpoint /x", "CometClassic /x y",
-    "CometClock /x", "CometRetain count=5", "CometMaxMessageSize 5",
+    "CometClock /x", "CometRetain count=5", "CometSearch on",
+    "CometMaxMessageSize 5",
     "CometPublishTimeout 2s"])
 def test_140_03_server_only(tester, line):
     """Server directives are refused inside a <Location>."""

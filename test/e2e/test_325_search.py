@@ -1,0 +1,263 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Searching the history: q= and CometSearch."""
+
+import base64
+import sqlite3
+
+import pytest
+
+from http_client import gather, quote
+from httpd_env import SLOW, sqlite, wait_until
+
+SERVER = {"children": 2, "conf": """
+  CometSearch on
+  CometEndpoint /s shared/
+  <Location "/comet">
+    CometMulti on
+  </Location>
+  <LocationMatch "^/(comet|s)/secret">
+    AuthType Basic
+    AuthName "test"
+    AuthUserFile "{root}/conf/passwd"
+    Require user anna
+  </LocationMatch>
+"""}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def passwords(shared_server):
+    with open(shared_server.root + "/conf/passwd", "w") as out:
+        out.write("anna:{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ=\n")
+
+
+def ask(server, channel, words, more="", headers=None, base="/comet/"):
+    return server.get("%s%s?q=%s%s" % (base, channel, quote(words), more),
+                      headers)
+
+
+def bodies(server, channel, words, more=""):
+    answer = ask(server, channel, words, more)
+    assert answer.status == 200, answer
+    return [m["body"] for m in answer.json()["messages"]]
+
+
+def check_error(answer, status, word):
+    assert answer.status == status, answer
+    assert word in answer.json()["error"], answer
+
+
+def test_325_01_words(server):
+    """All words must be there, in any case, with or without diacritics."""
+    for text in ("the quick brown fox", "a Brown dog", "caf\u00e9 noir",
+                 "<b>brown</b> & \"quoted\"", "nothing"):
+        server.post("w", text)
+    assert bodies(server, "w", "brown") == [
+        "the quick brown fox", "a Brown dog", "<b>brown</b> & \"quoted\""]
+    assert bodies(server, "w", " FOX  brown ") == ["the quick brown fox"]
+    assert bodies(server, "w", "cafe") == ["caf\u00e9 noir"]
+    assert bodies(server, "w", "bro") == []
+    assert bodies(server, "w", "bro* dog") == ["a Brown dog"]
+    assert bodies(server, "none", "brown") == []
+
+
+@pytest.mark.parametrize("words", [
+    'NEAR(brown fox)', 'body:brown', '"brown', 'brown"', "brown' OR 1=1 --",
+    'brown AND', 'NOT brown', '(brown', 'brown)', '^brown', '-brown',
+    'brown + fox', '{body}:brown', '* *', '\\', '""', "%", "_", "\u4e2d\u6587",
+    "a" * 4000])
+def test_325_02_no_syntax(server, words):
+    """Nothing a user types is an error, or more than words."""
+    answer = ask(server, "w", words)
+    assert answer.status == 200, answer
+
+
+@pytest.mark.parametrize("query", ["q=", "q=%20%09", "q=" + "x+" * 33])
+def test_325_03_no_words(server, query):
+    check_error(server.get("/comet/w?" + query), 400, "q: expected 1 to 32")
+
+
+@pytest.mark.parametrize("query,word", [
+    ("q=%ff", "UTF-8"), ("q=a%00b", "UTF-8"),
+    ("q=a&transport=events", "transport"), ("q=a&limit=0", "limit"),
+    ("q=a&since=x", "since"), ("q=a&before=-1", "before")])
+def test_325_04_bad(server, query, word):
+    check_error(server.get("/comet/w?" + query), 400, word)
+
+
+def test_325_05_pages(server):
+    """The newest `limit`, oldest first; since and before bound them."""
+    stamps = [server.post("p", "word %d" % i)
+              for i in range(30)]
+    for i in range(5):
+        server.post("p", "other %d" % i)
+    assert bodies(server, "p", "word", "&limit=3") \
+        == ["word 27", "word 28", "word 29"]
+    assert bodies(server, "p", "word", "&limit=3&before=%d" % stamps[27]) \
+        == ["word 24", "word 25", "word 26"]
+    assert bodies(server, "p", "word", "&since=%d" % stamps[27]) \
+        == ["word 28", "word 29"]
+    assert bodies(server, "p", "word", "&since=%d&before=%d"
+                  % (stamps[3], stamps[6])) == ["word 4", "word 5"]
+    pages, before = [], 2 ** 53 - 1
+    while True:
+        page = ask(server, "p", "word", "&limit=7&before=%d" % before)
+        messages = page.json()["messages"]
+        if not messages:
+            break
+        pages = [m["timestamp"] for m in messages] + pages
+        before = messages[0]["timestamp"]
+    assert pages == stamps
+
+
+def test_325_06_history_answer(server):
+    """Answered at once, with an ETag that says when nothing changed."""
+    server.post("etag", "brown")
+    answer = ask(server, "etag", "brown")
+    assert answer.header("cache-control") == "private, no-cache"
+    tag = answer.header("etag")
+    again = ask(server, "etag", "brown", headers={"If-None-Match": tag})
+    assert again.status == 304 and again.body == b""
+    server.post("etag", "brown again")
+    again = ask(server, "etag", "brown", headers={"If-None-Match": tag})
+    assert again.status == 200 and len(again.json()["messages"]) == 2
+
+
+def test_325_07_channels(server):
+    """Of the channels asked for only, each of them authorised."""
+    for name in ("c/1", "c/2", "d"):
+        server.post(name, "needle in " + name)
+    answer = server.request("POST", "/comet/secret/x", b"needle hidden", {
+        "Content-Type": "text/plain", "Authorization":
+        "Basic " + base64.b64encode(b"anna:secret").decode()})
+    assert answer.status == 201, answer
+
+    def found(query, headers=None):
+        answer = server.get("/comet?q=needle&" + query, headers)
+        if answer.status != 200:
+            return answer.status
+        return [m["channel"] for m in answer.json()["messages"]]
+
+    assert found("channel=c/1&channel=d") == ["c/1", "d"]
+    assert found("channel=c/*") == ["c/1", "c/2"]
+    for query in ("channel=secret/x", "channel=d&channel=secret/x",
+                  "channel=secret/*", "channel=*", "channel=secret%2fx"):
+        assert found(query) in (401, 403), query
+    assert ask(server, "secret/x", "needle").status == 401
+    assert ask(server, "x", "needle", base="/s/").json()["messages"] == []
+    anna = {"Authorization":
+            "Basic " + base64.b64encode(b"anna:secret").decode()}
+    assert found("channel=secret/*", anna) == ["secret/x"]
+
+
+def test_325_08_other_programs(server):
+    """What sqlite3 inserts and deletes, searching knows."""
+    sqlite(server.db, "INSERT INTO message(channel, body) VALUES"
+                      " ('out', 'deploy finished'), ('out', 'deploy failed')")
+    assert bodies(server, "out", "deploy") == ["deploy finished",
+                                               "deploy failed"]
+    sqlite(server.db, "DELETE FROM message WHERE body = 'deploy failed'")
+    assert bodies(server, "out", "deploy") == ["deploy finished"]
+    # as sql/search.sql tells
+    assert sqlite(server.db, "SELECT channel, body FROM message"
+                  " WHERE timestamp IN (SELECT rowid FROM message_search"
+                  " WHERE message_search MATCH 'deploy AND finished')"
+                  " ORDER BY timestamp DESC LIMIT 20") \
+        == [["out", "deploy finished"]]
+
+
+def test_325_09_off(make_server):
+    """Off: 400 says so, and the database has nothing of it."""
+    server = make_server()
+    server.post("x", "brown")
+    check_error(ask(server, "x", "brown"), 400, "CometSearch")
+    assert sqlite(server.db, "SELECT count(*) FROM sqlite_master"
+                             " WHERE name LIKE '%search%'") == [["0"]]
+
+
+def index_is_right(server):
+    """FTS5's own opinion."""
+    db = sqlite3.connect(server.db, timeout=10)
+    try:
+        db.execute("INSERT INTO message_search(message_search, rank)"
+                   " VALUES('integrity-check', 1)")
+        db.rollback()
+        return True
+    finally:
+        db.close()
+
+
+def test_325_10_on_and_off(make_server):
+    """A reload indexes what was there while publishers go on; another one
+    removes the index; none of them loses or delays a message."""
+    server = make_server(conf="CometSearch off\n", children=2)
+    sqlite(server.db, "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT"
+           " i + 1 FROM n WHERE i < 20000) INSERT INTO message(channel, body)"
+           " SELECT 'old', 'word number' || i || ' ' || hex(randomblob(40))"
+           " FROM n")
+
+    def switch(to):
+        path = server.root + "/conf/httpd.conf"
+        text = open(path).read()
+        with open(path, "w") as out:
+            out.write(text.replace("CometSearch on", "CometSearch " + to)
+                      .replace("CometSearch off", "CometSearch " + to))
+        server.graceful()
+
+    slow = []
+
+    def publish(until):
+        sent = 0
+        while sent < 20 or not until():
+            answer = server.request("POST", "/comet/new",
+                                    "word fresh%d" % sent,
+                                    {"Content-Type": "text/plain"})
+            assert answer.status == 201, answer
+            slow.append(answer.took)
+            sent += 1
+            assert sent < 20000
+        return sent
+
+    switch("on")
+    sent = publish(lambda: bodies(server, "old", "number1") != [])
+    assert bodies(server, "old", "number20000") != []
+    assert bodies(server, "new", "fresh%d" % (sent - 1)) != []
+    assert index_is_right(server)
+    switch("off")
+    check_error(ask(server, "old", "number1"), 400, "CometSearch")
+    publish(lambda: sqlite(server.db, "SELECT count(*) FROM sqlite_master"
+                           " WHERE name LIKE '%search%'") == [["0"]])
+    assert sorted(slow)[len(slow) // 2] < 0.05 * SLOW, "publishers wait"
+    assert sqlite(server.db, "PRAGMA quick_check") == [["ok"]]
+    switch("on")
+    wait_until(lambda: bodies(server, "old", "number1") != [], 30 * SLOW,
+               "the index, anew")
+
+
+def test_325_11_two_minds(make_server):
+    """Two servers of one store must agree."""
+    server = make_server(start=False, comet="load")
+    hosts = "".join("""
+      <VirtualHost *:%d>
+        ServerName %s
+        CometStore sqlite:{data}/comet.db
+        CometEndpoint /comet
+        CometSearch %s
+      </VirtualHost>
+    """ % (server.port, name, mind)
+        for name, mind in (("a.test", "on"), ("b.test", "off")))
+    code, text = server.configtest(hosts)
+    assert code != 0
+    assert "CometSearch" in text
+    assert "comet.db" in text
+
+
+def test_325_12_while_published(server):
+    """Searching and publishing at once: each finds what it has stored."""
+    def one(name):
+        for i in range(20):
+            word = "w%sx%d" % (name, i)
+            server.post("busy", word + " text")
+            assert bodies(server, "busy", word) == [word + " text"]
+
+    gather([lambda n=n: one(n) for n in range(6)])
+    assert index_is_right(server)
