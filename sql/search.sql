@@ -22,6 +22,8 @@ CREATE VIRTUAL TABLE message_search USING fts5(
   body, content='message_log', content_rowid='id',
   tokenize="unicode61 remove_diacritics 2"
 );
+-- Small pages: FTS5 merges by pages, and no publisher is to wait for that.
+INSERT INTO message_search(message_search, rank) VALUES('pgsz', 1000);
 
 -- Messages that were there before are indexed in small steps, the newest
 -- first: those from this timestamp on are.  0: all are.
