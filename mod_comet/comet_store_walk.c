@@ -80,8 +80,8 @@ int comet_sqlite_is_of(const comet_selection_t *selection, sqlite3_stmt *row)
 {
     comet_text_t channel = comet_sqlite_column(row, 1);
 
-    return channel.data
-           && comet_selection_match(selection, channel,
+    return !channel.data /* no memory: whoever reads the row will say so */
+           || comet_selection_match(selection, channel,
                                     comet_message_hash(channel))
                   != COMET_SELECTION_NONE;
 }

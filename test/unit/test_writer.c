@@ -458,6 +458,69 @@ static void hang_disk(publisher_t *publisher, apr_interval_time_t timeout)
     wait_until(atomic_load(&faulty_hanging) == 1);
 }
 
+static apr_status_t publish_keyed(const char *body, apr_interval_time_t timeout,
+                                  comet_timestamp_t *timestamp)
+{
+    comet_message_t *message = comet_message_create(&(comet_message_fields_t){
+        .channel = comet_text("chat"), .body = comet_text(body) });
+    /* what the job needs of these it must have copied */
+    char key[] = "key", channel[] = "chat";
+    comet_store_group_t group = {
+        .messages = &message,
+        .count = 1,
+        .key = { .text = comet_text(key), .channel = comet_text(channel) },
+    };
+    apr_status_t status;
+
+    comet_store_hash(&group);
+    status = comet_writer_publish(writer, &group, timeout);
+    memset(key, 'x', sizeof(key));
+    memset(channel, 'x', sizeof(channel));
+    if (status == APR_SUCCESS || status == COMET_EREPEATED) {
+        *timestamp = message->timestamp;
+        assert_true(*timestamp > 0);
+    }
+    comet_message_unref(message);
+    return status;
+}
+
+/* Who gave up waiting says it again, and learns what became of it. */
+static void test_said_again(void **state)
+{
+    comet_timestamp_t first = 0, again = 0;
+
+    start();
+    assert_int_equal(publish(LONG), 0);
+    atomic_store(&faulty_now, FAULTY_HANG);
+    assert_int_equal(publish_keyed("x", SECOND / 5, &first), COMET_EUNSURE);
+    assert_int_equal(atomic_load(&faulty_hanging), 1);
+    atomic_store(&faulty_now, FAULTY_NOTHING);
+    assert_int_equal(publish_keyed("x", LONG, &first), COMET_EREPEATED);
+    assert_int_equal(publish_keyed("x", LONG, &again), COMET_EREPEATED);
+    assert_int_equal(again, first);
+    assert_int_equal(publish_keyed("y", LONG, &again), COMET_EMISMATCH);
+    stop();
+    assert_int_equal(number("SELECT count(*) FROM message"), 2);
+    assert_int_equal(number("SELECT count(*) FROM idempotency_key"
+                            " WHERE key = 'key' AND channel = 'chat'"),
+                     1);
+}
+
+/* A writer with nothing to retain forgets keys, too. */
+static void test_forgets_keys(void **state)
+{
+    comet_timestamp_t timestamp;
+    sqlite3 *db;
+
+    start();
+    assert_int_equal(publish_keyed("x", LONG, &timestamp), 0);
+    db = outsider();
+    must_run(db, "UPDATE idempotency_key SET expires = 1");
+    wait_until(number("SELECT count(*) FROM idempotency_key") == 0);
+    sqlite3_close(db);
+    stop();
+}
+
 static void test_places(void **state)
 {
     publisher_t publishers[2];
@@ -837,6 +900,8 @@ int main(void)
         TEST(test_two_processes),
         TEST(test_killed),
         TEST(test_outsiders_get_in),
+        TEST(test_said_again),
+        TEST(test_forgets_keys),
         TEST(test_places),
         TEST(test_timeout_in_the_queue),
         TEST(test_timeout_in_flight),
