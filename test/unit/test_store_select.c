@@ -189,26 +189,38 @@ static void test_replay(void **state)
     comet_store_close(store);
 }
 
+static comet_timestamp_t floor_of(comet_store_t *store, const char *words)
+{
+    comet_selection_t *selection = scratch_choose(words);
+    comet_timestamp_t floor = 7;
+
+    assert_int_equal(comet_store_floor(store, selection, &floor), 0);
+    comet_selection_unref(selection);
+    return floor;
+}
+
 static void test_floor(void **state)
 {
     comet_store_t *store = kit_open_store(COMET_STORE_WRITE);
-    comet_selection_t *some = scratch_choose("c a none"), *none = scratch_choose("c none a/*");
-    comet_timestamp_t floor = 7;
+    comet_timestamp_t a, b;
     int more = 1;
 
-    append_to(store, "c a b a b a/1 a/1 b b a c");
+    append_to(store, "c a b b a b a/1 a/1 a b b a c");
     kit_config.retain_count = 2;
     while (more) {
         assert_int_equal(comet_store_prune(store, &more), 0);
     }
-    assert_int_equal(comet_store_floor(store, some, &floor), 0);
-    assert_int_equal(floor, kit_number("SELECT floor FROM channel"
-                                       " WHERE name = 'a'"));
-    assert_true(floor > 0);
-    assert_int_equal(comet_store_floor(store, none, &floor), 0);
-    assert_int_equal(floor, 0);
-    comet_selection_unref(some);
-    comet_selection_unref(none);
+    a = kit_number("SELECT floor FROM channel WHERE name = 'a'");
+    b = kit_number("SELECT floor FROM channel WHERE name = 'b'");
+    assert_true(0 < a && a < b);
+    assert_int_equal(floor_of(store, "a"), a);
+    assert_int_equal(floor_of(store, "b"), b);
+    /* in whatever order they are */
+    assert_int_equal(floor_of(store, "a b c none"), b);
+    assert_int_equal(floor_of(store, "a c d e f"), a);
+    assert_int_equal(floor_of(store, "b a"), b);
+    assert_int_equal(floor_of(store, "c none a/*"), 0);
+    assert_int_equal(floor_of(store, "*"), 0);
     comet_store_close(store);
 }
 
