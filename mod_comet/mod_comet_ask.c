@@ -140,8 +140,12 @@ static const char *parse_extent(const request_rec *r,
                                 mod_comet_ask_t *ask)
 {
     apr_int64_t limit = COMET_LIMIT_DEFAULT, wait = -1;
-    const char *wrong = parse_cursor(r, request, "before", &ask->before);
+    const char *wrong =
+        parse_int(r, request, "before", 1, COMET_TIMESTAMP_MAX, &ask->before);
 
+    if (!wrong && ask->before && ask->transport->streams) {
+        wrong = "before: a stream goes forwards; history is transport=poll";
+    }
     if (!wrong) {
         wrong = parse_words(r, request, ask);
     }

@@ -150,7 +150,7 @@ static int answer_history(request_rec *r, const comet_buffer_t *body)
         r->headers_out, "ETag",
         apr_psprintf(r->pool, "\"%s\"",
                      apr_pescape_hex(r->pool, digest, sizeof(digest), 0)));
-    mod_comet_output_unsuffix(r);
+    mod_comet_output_tidy_conditions(r);
     return ap_meets_conditions(r);
 }
 

@@ -210,7 +210,7 @@ int mod_comet_output_is_compressed(const request_rec *r)
 
 /* A compressor marks the ETag of what it has compressed, and the client sends
  * it back so marked: it is ours all the same. */
-void mod_comet_output_unsuffix(request_rec *r)
+void mod_comet_output_tidy_conditions(request_rec *r)
 {
     static const char *const suffixes[] = { "-gzip\"", "-br\"" };
     const char *sent = apr_table_get(r->headers_in, "If-None-Match");
@@ -229,6 +229,9 @@ void mod_comet_output_unsuffix(request_rec *r)
     if (tags) {
         apr_table_setn(r->headers_in, "If-None-Match", tags);
     }
+    /* RFC 9110, 13.1.3 and 13.1.4: for what has a date; httpd takes now */
+    apr_table_unset(r->headers_in, "If-Modified-Since");
+    apr_table_unset(r->headers_in, "If-Unmodified-Since");
 }
 
 void mod_comet_output_prepare(request_rec *r,

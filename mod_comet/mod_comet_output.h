@@ -70,8 +70,9 @@ int mod_comet_output_is_direct(const request_rec *r);
 /** Whether a filter will compress the answer, which takes its time. */
 int mod_comet_output_is_compressed(const request_rec *r);
 
-/** Take what compressors add to ETags out of If-None-Match. */
-void mod_comet_output_unsuffix(request_rec *r);
+/** Before ap_meets_conditions(): take what compressors add to ETags out of
+ * If-None-Match, and conditions by date, since no answer has one. */
+void mod_comet_output_tidy_conditions(request_rec *r);
 
 /** Set the headers of an answer that a transport makes. */
 void mod_comet_output_prepare(request_rec *r,
