@@ -3,8 +3,8 @@
 #include "mod_comet_block.h"
 
 #include <http_connection.h>
+#include <poll.h>
 #include <pthread.h>
-#include <sys/socket.h>
 
 #include "mod_comet_child.h"
 #include "mod_comet_mpm.h"
@@ -101,17 +101,18 @@ static int is_stopping(void)
            || comet_hub_is_stopping(mod_comet_child()->hub);
 }
 
-/* An HTTP/2 stream's end is its connection's business. */
+/* Whether the client has ended the connection, though it may have sent more
+ * before that (TLS's farewell).  An HTTP/2 stream's end is its connection's
+ * business. */
 static int is_gone(conn_rec *c)
 {
-    apr_os_sock_t fd;
-    char byte;
+    struct pollfd look = { .events = POLLRDHUP };
 
     if (c->aborted || c->master) {
         return c->aborted != 0;
     }
-    apr_os_sock_get(&fd, ap_get_conn_socket(c));
-    return recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
+    apr_os_sock_get(&look.fd, ap_get_conn_socket(c));
+    return poll(&look, 1, 0) > 0;
 }
 
 /* Wait for one slice, or less. @return what has come */

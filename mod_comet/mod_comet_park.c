@@ -708,6 +708,15 @@ static int go_on_waiting(park_t *park)
     return 0;
 }
 
+/* Have the MPM send what the filters keep, and then go on to what the client
+ * has sent already, or close.  Reading first could wait for a client that
+ * waits for the rest of its answer. */
+static void hand_on(conn_rec *c)
+{
+    c->data_in_input_filters = 1;
+    c->cs->state = CONN_STATE_WRITE_COMPLETION;
+}
+
 /* Answer a poll behind which the next request waits already, and have the
  * MPM go on to that. */
 static void answer_pipelined(park_t *park)
@@ -716,8 +725,23 @@ static void answer_pipelined(park_t *park)
         park->c->aborted = 1;
     }
     park->state = EMPTY;
-    park->c->data_in_input_filters = 1;
-    park->c->cs->state = CONN_STATE_WRITE_COMPLETION;
+    hand_on(park->c);
+}
+
+/* The client has its answer, as far as the filters have it.
+ * @return whether that is all for now: httpd is not to read a request yet */
+static int is_handed_on(conn_rec *c)
+{
+    if (c->data_in_output_filters && !c->aborted
+        && !comet_hub_is_stopping(mod_comet_child()->hub)) {
+        hand_on(c);
+        return 1;
+    }
+    if (c->keepalive != AP_CONN_KEEPALIVE || c->aborted) {
+        close_without_waiting(c);
+        return 1;
+    }
+    return 0;
 }
 
 int mod_comet_park_process_connection(conn_rec *c)
@@ -734,8 +758,7 @@ int mod_comet_park_process_connection(conn_rec *c)
             return OK;
         }
         park->state = EMPTY;
-        if (c->keepalive != AP_CONN_KEEPALIVE || c->aborted) {
-            close_without_waiting(c);
+        if (is_handed_on(c)) {
             return OK;
         }
     }

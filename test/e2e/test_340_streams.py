@@ -52,6 +52,9 @@ AddOutputFilterByType DEFLATE application/json text/event-stream text/html
 CometEndpoint /team team/
 """}
 
+# Little of what a client does not take is kept by the system.
+SMALL = "SendBufferSize 8192\n"
+
 
 class Stream:
     """One event stream, read by hand."""
@@ -403,7 +406,7 @@ def test_340_12_lifetime(server):
     assert bodies(answer) == []
     with Stream(server, "/comet/long/x?since=0") as stream:
         end = time.monotonic() + 2
-        stream.conn.sock.settimeout(2)
+        stream.conn.sock.settimeout(0.05)
         try:
             while time.monotonic() < end:
                 assert stream.step(), "ended"
@@ -835,7 +838,7 @@ def test_340_51_reload_and_stop_say_retry(make_server, mpm):
 def test_340_52_slow_reader(make_server, mpm):
     """5,000 messages through a reader that takes little at a time; others
     do not wait for it."""
-    server = make_server(mpm=mpm)
+    server = make_server(mpm=mpm, conf=SMALL)
     sqlite(server.db, "BEGIN;" + "".join(
         "INSERT INTO message(channel, body) VALUES('slow', '%d %s');"
         % (i, "x" * 100) for i in range(5000)) + "COMMIT;")
@@ -872,7 +875,7 @@ def test_340_53_burst_while_it_writes(make_server, mpm):
 
 def test_340_54_stuck_reader(make_server):
     """One that reads nothing is dropped after Timeout; it had a cursor."""
-    server = make_server(timeout=2)
+    server = make_server(timeout=2, conf=SMALL)
     text = "x" * 60000
     with Stream(server, "/comet/stuck?since=0", rcvbuf=4096) as stuck, \
             Stream(server, "/comet/stuck?since=0") as good:
@@ -989,3 +992,91 @@ def test_340_71_right_directives(shared_server):
             'CometStore sqlite:{data}/comet.db\nCometEndpoint /comet\n'
             '%s\n<Location "/comet/x">\n%s\n</Location>\n' % (line, line))
         assert status == 0, text
+
+
+# -- clients that misbehave ------------------------------------------------------------------------
+
+@pytest.mark.parametrize("mpm_name", ["event", "worker"])
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
+def test_340_80_departed(make_server, mpm_name, tls):
+    """A client that has left is noticed soon, whatever it has sent before,
+    TLS's own farewell among it."""
+    server = make_server(mpm=mpm_name, tls=tls, threads=8)
+    for words in (b"", b"\r\n", b"junk"):
+        conns = []
+        for _ in range(3):
+            conn = server.raw(tls=tls)
+            conn.request("GET", "/comet/gone?since=0", EVENTS)
+            assert conn.head() == 200
+            conns.append(conn)
+        for conn in conns:
+            if words:
+                conn.send(words)
+            if tls:
+                conn.sock.settimeout(0.05)
+                try:
+                    conn.sock.unwrap()
+                except (OSError, ValueError):
+                    pass        # data was on its way: said all the same
+            conn.close()
+        server.wait_waiting(0, timeout=3)
+
+
+def test_340_81_tls_slow_reader(make_server):
+    """The same over TLS as without: slow, silent, and at the end."""
+    server = make_server(tls=True, timeout=3, conf=SMALL + "<Location /comet/short>\n"
+                         "CometMaxLifetime 1s\n</Location>\n")
+    sqlite(server.db, "BEGIN;" + "".join(
+        "INSERT INTO message(channel, body) VALUES('short/slow', '%d %s');"
+        % (i, "x" * 300) for i in range(3000)) + "COMMIT;")
+    got, last = [], "0"
+    for _ in range(50):
+        with server.raw(tls=True, rcvbuf=4096) as conn:
+            parser = EventStream(got.append)
+            parser.last_id = last
+            conn.request("GET", "/comet/short/slow", dict(
+                EVENTS, **{"Last-Event-ID": last}))
+            assert conn.head() == 200
+            for piece in iter(conn.chunk, b""):
+                parser.feed(piece)
+            last = parser.last_id
+        assert parser.retry != 1.0
+        if len(got) == 3000:
+            break
+    assert [int(e["data"].split()[0]) for e in got] == list(range(3000))
+    server.wait_waiting(0)
+
+
+@pytest.mark.parametrize("connection", ["close", "keep-alive"])
+def test_340_82_more_bytes_behind_a_large_answer(make_server, connection):
+    """A client that sends something behind its request while it takes the
+    answer gets all of it (old ones end requests with a line too many)."""
+    server = make_server(conf=SMALL)
+    for _ in range(4):
+        post(server, "large", "x" * 60000)
+    for when in range(6):
+        with server.raw(rcvbuf=4096) as conn:
+            conn.request("GET", "/comet/large?since=0&wait=0",
+                         {"Connection": connection})
+            assert conn.head() == 200
+            for _ in range(when):
+                conn.exactly(9000)
+                conn.left -= 9000
+            conn.send(b"\r\n")
+            time.sleep(0.05)        # for the server to look at it
+            size = int(conn.headers["content-length"])
+            assert len(conn.body()) == size - when * 9000
+
+
+def test_340_83_cors_of_a_304(make_server):
+    """A page of an allowed origin may read a 304 that it asked for."""
+    server = make_server(conf="CometAllowOrigin https://app.example\n")
+    post(server, "x", "x")
+    origin = {"Origin": "https://app.example"}
+    first = server.get("/comet/x?since=0&wait=0", origin)
+    answer = server.get("/comet/x?since=0&wait=0", dict(
+        origin, **{"If-None-Match": first.header("etag")}))
+    assert answer.status == 304
+    assert answer.header("access-control-allow-origin") \
+        == "https://app.example", answer
+    assert "ETag" in answer.header("access-control-expose-headers")
