@@ -403,8 +403,15 @@ function fillShell(shell, line) {
 /** Looks whether the frame has opened, and grows. */
 function watchFrame(inner, line) {
     const page = inner.contentDocument;
-    if (typeof inner.contentWindow.comet !== 'function' || !page?.body) {
+    const act = page && inner.contentWindow.comet;
+    if (typeof act !== 'function') {
         return;     // not yet, or no answer of mod_comet's
+    }
+    if (!String(act).includes(`"${line.callback}"`)) {
+        line.attempt.end(new CometError(406, {
+            why: `The server does not call ${line.callback} (CometCallback).`,
+        }));
+        return;
     }
     const size = page.documentElement.textContent.length;
     line.opened();
@@ -500,6 +507,7 @@ class Line {
             last = timestamp;
         }
         this.since = Math.max(last, cursor ?? 0);
+        this.hasNews ||= messages.length > 0;
         this.link.comet.news({ after: from, messages, cursor: this.since,
                                gap, reset });
     }
@@ -626,9 +634,10 @@ class Link {
         return (farewell ?? Math.random() * 200) + this.#haste(line);
     }
 
-    /** A pause for what ends at once, again and again. */
-    #haste({ begun }) {
-        this.#hasty = Date.now() - begun < 1000 ? this.#hasty + 1 : 0;
+    /** A pause for what ends at once and brings nothing, again and again. */
+    #haste({ begun, hasNews }) {
+        const isHasty = !hasNews && Date.now() - begun < 1000;
+        this.#hasty = isHasty ? this.#hasty + 1 : 0;
         return this.#hasty > 2 ? backoff(this.#hasty - 3) : 0;
     }
 
