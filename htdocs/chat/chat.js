@@ -294,6 +294,7 @@ document.querySelectorAll('.endpoint').forEach((span) => {
     span.textContent = endpoint;
 });
 choice.value = sessionStorage.getItem('transport') ?? 'auto';
+choice.value ||= 'auto';
 choice.addEventListener('change', () => {
     sessionStorage.setItem('transport', choice.value);
     connect(choice.value);

@@ -184,6 +184,13 @@ async function request(url, init, attempt) {
 
 /** The JSON of an answer that must be complete. */
 async function jsonOf(answer, attempt) {
+    const type = answer.headers.get('Content-Type') ?? '';
+    if (!type.startsWith('application/json')) {
+        // A page to sign in, perhaps, that the answer led to.
+        throw new CometError(answer.redirected ? 401 : 0, {
+            why: answer.redirected ? undefined : 'Something else answers here.',
+        });
+    }
     try {
         return await answer.json();
     }
@@ -936,7 +943,13 @@ export class Comet extends EventTarget {
     /** Messages of the past: {messages, timestamp, gap}, oldest first. */
     async history({ before, since, limit, q, signal } = {}) {
         const attempt = new Attempt(signal);
-        return this.#ask({ before, since, limit, q }, attempt, 'default');
+        try {
+            return await this.#ask({ before, since, limit, q }, attempt,
+                                   'default');
+        }
+        finally {
+            attempt.end(OVER);
+        }
     }
 
     /** Stores a message: {timestamp, channel}. */
@@ -973,7 +986,7 @@ export class Comet extends EventTarget {
                                      + error.retryAfter * 1000);
             }
             finally {
-                attempt.relax();
+                attempt.end(OVER);
             }
         }
     }
@@ -1026,10 +1039,11 @@ export class Comet extends EventTarget {
 
     /** What others must follow too, to share a connection. */
     #name() {
-        const { channels, transport, share, callback } = this.#options;
+        const { channels, transport, share, callback, fetchOptions }
+            = this.#options;
         return JSON.stringify(['mod-comet 1', this.#url.href,
                                [...channels ?? []].sort(), transport,
-                               callback, share]);
+                               callback, share, fetchOptions.credentials]);
     }
 
     #rest() {

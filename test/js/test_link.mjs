@@ -235,3 +235,33 @@ scripted('polls that nobody waits for do not spin', [
     assert.ok(polls < 12, `${polls} polls`);
     assert.equal(comet.cursor, 7);
 });
+
+const leadAway = (answer) => answer.writeHead(302, { Location: '/login' }).end();
+const signIn = (answer) => answer.writeHead(200, { 'Content-Type': 'text/html' })
+    .end('<form>');
+scripted('a page to sign in is a refusal', [leadAway, signIn, leadAway, signIn],
+         {}, async ({ comet, told }) => {
+             await until(() => comet.state === 'closed');
+             assert.deepEqual(told, [['close', 401]]);
+         });
+
+let posts = 0;
+scripted('a publish that is given up is not sent again', [
+    (answer) => {
+        posts += 1;
+        answer.writeHead(503).end();
+    },
+], { since: 1 }, async ({ comet }) => {
+    const control = new AbortController();
+    comet.close();
+    posts = 0;
+    const publishing = comet.publish('x', { signal: control.signal });
+    await until(() => posts);
+    control.abort(new Error('enough'));
+    await assert.rejects(publishing, /enough/);
+    const seen = posts;
+    await assert.rejects(comet.publish('y', { signal: control.signal }), /enough/);
+    await assert.rejects(comet.publish(1), TypeError);
+    await assert.rejects(comet.publish('z', { channel: 'a' }), TypeError);
+    assert.equal(posts, seen);
+});
