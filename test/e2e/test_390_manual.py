@@ -13,12 +13,14 @@ import subprocess
 
 import pytest
 
+from browser import Browser
 from http_client import Raw, one_request
 from httpd_env import (REPO, SLOW, Httpd, free_port, is_root, self_signed,
                        sqlite, wait_until)
 
 REFERENCE = os.path.join(REPO, "htdocs", "manual", "index.html")
 RECIPES = os.path.join(REPO, "htdocs", "manual", "recipes.html")
+COMET_JS = os.path.join(REPO, "htdocs", "comet", "comet.js")
 NGINX = os.environ.get("COMET_NGINX", "/usr/sbin/nginx")
 STORE = 'CometStore "sqlite:{data}/comet.db"\n'
 HARNESS = {"filter", "rewrite", "setenvif", "headers"}      # always loaded
@@ -582,8 +584,54 @@ def test_390_33_filters(serve):
 
 # -- pages ------------------------------------------------------------------
 
+@pytest.mark.browser
+@pytest.mark.bound(120)
+def test_390_40_scripts(serve):
+    """The scripts of "php" and "dashboard" do in a browser what is said."""
+    if os.environ.get("COMET_BROWSER") == "none":
+        pytest.skip("COMET_BROWSER=none")
+    server = serve("dashboard")
+    with open(COMET_JS, encoding="utf-8") as file:
+        server.write("js/comet.js", file.read())
+    parts = [f for f in fragments("js") if "example.org" not in f.text]
+    assert len(parts) == 3
+    for number, part in enumerate(parts):
+        server.write("page%d.html" % number, SCRIPT_PAGE % part.text)
+    for channel in ("alarm", "load/web1"):
+        post(server, "/comet/" + channel, b"-")
+    browser = Browser(server.port)
+    try:
+        for number in range(3):
+            tab = browser.open("/page%d.html" % number)
+            server.wait_waiting(1)
+            value = "value %d" % number
+            post(server, "/comet/load/web1", value.encode())
+            post(server, "/comet/orders?type=shipped",
+                 b'{"id": %d}' % number)
+            wait_until(lambda t=tab, v=value, n=number: t.js(
+                "return document.getElementById('load/web1').textContent")
+                == v or t.js("return window.said")
+                == ["order %d is on its way" % n], 10, repr(parts[number]))
+            tab.close()
+            server.wait_waiting(0, timeout=10)
+    finally:
+        browser.close()
+
+
+SCRIPT_PAGE = """<!DOCTYPE html><meta charset="utf-8"><title>recipe</title>
+<p id="alarm"></p><p id="load/web1"></p>
+<script>
+window.said = [];
+console.log = (text) => said.push(text);
+</script>
+<script type="module">
+%s
+</script>
+"""
+
+
 @pytest.mark.parametrize("part", fragments("js"), ids=repr)
-def test_390_40_scripts(part):
+def test_390_41_urls(part):
     """Scripts name only what the recipes serve ("php", "dashboard",
     "tls")."""
     urls = re.findall(r"'(?:https://push\.example\.org)?(/comet[^']*)'",
