@@ -99,11 +99,12 @@ export PORT MPM
 say = @$(if $(V),set -x,printf '%-5s %s\n' $(1) $@);
 
 # ---- Build ------------------------------------------------------------------
-.PHONY: all tests
+.PHONY: all tests unit-programs
 all: $(MODULE) ## build build/mod_comet.so (the default)
 
 # The tests' own programs.
-tests: all $(UNITS) $(TOOLS)
+tests: all unit-programs $(TOOLS)
+unit-programs: $(UNITS)
 
 $(MODULE): $(CORE_OBJ) $(GLUE_OBJ) $(EXPORTS)
 	$(call say,LINK) $(LINK) -shared -Wl,--version-script=$(EXPORTS) -o $@ \
@@ -120,6 +121,12 @@ $(TOOLS): $(BUILD)/tools/%: $(OBJ)/test/tools/%.o
 $(OBJ)/%.o: %.c $(BUILD)/flags | $(SCHEMA)
 	@mkdir -p $(@D)
 	$(call say,CC) $(COMPILE) -MMD -MP -c -o $@ $<
+
+# `make coverage` counts what runs of the core, as it is written: not optimised.
+ifeq ($(COVERAGE),1)
+$(CORE_OBJ): private COMPILE += -O0 --coverage -fprofile-update=atomic
+$(UNITS): private LINK += --coverage
+endif
 
 # The core's symbols stay inside.  The glue's do too, by the exports.map: httpd
 # declares comet_module without a visibility, and `hidden` would win over it.
@@ -174,7 +181,7 @@ run: ## run the demos, the console and the manual on 127.0.0.1:8080 (PORT=, MPM=
 	@APXS='$(APXS)' MODULE='$(MODULE)' exec conf/demo run
 
 # ---- Test -------------------------------------------------------------------
-.PHONY: check check-long unit guards e2e asan tsan
+.PHONY: check check-long unit guards e2e asan tsan coverage
 check: ## install what the tests need, build, and run them all
 	@conf/setup check
 	@$(MAKE) $(PARALLEL) tests
@@ -199,6 +206,13 @@ e2e: tests ## the end-to-end tests alone (ARGS='-k clock' for some of them)
 asan tsan: ## the unit and end-to-end tests under a sanitizer
 	@$(MAKE) $(PARALLEL) tests BUILD=build-$@ SANITIZE=$@
 	@test/run $@ -- $(ARGS)
+
+coverage: ## how much of the core the unit tests run: lines and branches
+	@conf/setup check
+	@$(MAKE) $(PARALLEL) unit-programs BUILD=build-coverage COVERAGE=1
+	@find build-coverage -name '*.gcda' -delete
+	@BUILD=build-coverage test/run programs
+	@test/tools/coverage.py build-coverage $(ARGS)
 
 # ---- Look over --------------------------------------------------------------
 .PHONY: lint format format-check
@@ -269,7 +283,7 @@ uninstall: ## take the installed files away again; the database stays
 # ---- Clean, help ------------------------------------------------------------
 .PHONY: clean distclean help FORCE
 clean: ## remove what was built
-	rm -rf $(sort $(BUILD) build build-asan build-tsan)
+	rm -rf $(sort $(BUILD) build build-asan build-tsan build-coverage)
 	find test \( -name __pycache__ -o -name .pytest_cache \) -prune \
 	    -exec rm -rf {} +
 

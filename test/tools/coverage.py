@@ -1,0 +1,118 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""Say how much of the core the unit tests have run.
+
+usage: test/tools/coverage.py BUILD [--missing] [FILE...]
+
+Reads what the instrumented core left in BUILD, by gcov's JSON, and prints a
+table: lines and branches of each file, and of all. With --missing also the
+numbers of the lines that never ran, and those of which a branch was never
+taken. A header's inline functions count once, however many files include it.
+Ends with 1 when the sum is below the goal: 95 % of the lines, 85 % of the
+branches.
+"""
+
+import argparse
+import collections
+import glob
+import gzip
+import json
+import os
+import subprocess
+import sys
+import tempfile
+
+TOP = os.path.dirname(os.path.dirname(os.path.dirname(
+    os.path.abspath(__file__))))
+GOAL_LINES, GOAL_BRANCHES = 95.0, 85.0
+
+
+class File:
+    """How often each line and each branch of a file ran."""
+
+    def __init__(self):
+        self.lines = collections.Counter()
+        self.branches = collections.Counter()
+
+    def add(self, line):
+        number = line["line_number"]
+        self.lines[number] += line["count"]
+        for index, branch in enumerate(line["branches"]):
+            self.branches[number, index] += branch["count"]
+
+    def counts(self):
+        """Lines that ran, lines; branches that were taken, branches."""
+        return (sum(map(bool, self.lines.values())), len(self.lines),
+                sum(map(bool, self.branches.values())), len(self.branches))
+
+
+def read(build):
+    """File by name, for each that is of the core."""
+    notes = sorted(glob.glob(os.path.join(TOP, build, "obj/mod_comet/*.gcda")))
+    found = collections.defaultdict(File)
+    with tempfile.TemporaryDirectory() as folder:
+        subprocess.run(["gcov", "--json-format", "--branch-probabilities"]
+                       + notes, cwd=folder, stdout=subprocess.DEVNULL,
+                       check=True)
+        for path in glob.glob(os.path.join(folder, "*.gcov.json.gz")):
+            with gzip.open(path, "rt", encoding="utf-8") as file:
+                for entry in json.load(file)["files"]:
+                    if entry["file"].startswith("mod_comet/comet"):
+                        for line in entry["lines"]:
+                            found[entry["file"]].add(line)
+    return found
+
+
+def percent(some, of):
+    return 100.0 * some / of if of else 100.0
+
+
+def row(name, counts):
+    ran, lines, taken, branches = counts
+    print("%-36s %6d %7.1f %% %9d %7.1f %%"
+          % (name, lines, percent(ran, lines), branches,
+             percent(taken, branches)))
+
+
+def print_missing(name, file):
+    never = {number for number, count in file.lines.items() if not count}
+    partly = {number for (number, _), count in file.branches.items()
+              if not count} - never
+    for what, numbers in (("never ran", never),
+                          ("a branch never taken", partly)):
+        for number in sorted(numbers):
+            print("%s:%d: %s" % (name, number, what))
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("build")
+    parser.add_argument("--missing", action="store_true")
+    parser.add_argument("files", nargs="*")
+    options = parser.parse_args()
+    found = read(options.build)
+    # A source no test has run leaves no counters: it must not go unseen.
+    sources = {os.path.relpath(path, TOP)
+               for path in glob.glob(os.path.join(TOP, "mod_comet/comet*.c"))}
+    unseen = sorted(sources - set(found))
+    if unseen:
+        sys.exit("coverage: nothing of %s has run" % ", ".join(unseen))
+    print("%-36s %6s %9s %9s %9s"
+          % ("", "lines", "ran", "branches", "taken"))
+    total = [0, 0, 0, 0]
+    for name, file in sorted(found.items()):
+        row(name, file.counts())
+        total = [sum(pair) for pair in zip(total, file.counts())]
+    row("all of the core", total)
+    if options.missing:
+        for name, file in sorted(found.items()):
+            if not options.files or name in options.files:
+                print_missing(name, file)
+    lines, branches = percent(*total[:2]), percent(*total[2:])
+    print("coverage: %.1f %% of the lines (goal %.0f), %.1f %% of the branches"
+          " (goal %.0f)" % (lines, GOAL_LINES, branches, GOAL_BRANCHES))
+    return int(lines < GOAL_LINES or branches < GOAL_BRANCHES)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
