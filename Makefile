@@ -27,10 +27,11 @@ GLUE_SRC := $(sort $(wildcard mod_comet/mod_comet*.c))
 UNIT_SRC := $(sort $(wildcard test/unit/test_*.c))
 HELP_SRC := $(filter-out $(UNIT_SRC),$(sort $(wildcard test/unit/*.c)))
 TOOL_SRC := $(sort $(wildcard test/tools/*.c))
+LOAD_SRC := $(sort $(wildcard test/bench/load*.c))
 SQL      := $(sort $(wildcard sql/[0-9]*.sql))
 INDEX    := sql/search.sql
 FORMATTED = $(sort $(wildcard mod_comet/*.[ch] test/unit/*.[ch] \
-                              test/tools/*.[ch]))
+                              test/tools/*.[ch] test/bench/*.[ch]))
 
 OBJ       = $(BUILD)/obj
 CORE_OBJ := $(CORE_SRC:%.c=$(OBJ)/%.o)
@@ -38,12 +39,15 @@ GLUE_OBJ := $(GLUE_SRC:%.c=$(OBJ)/%.o)
 UNIT_OBJ := $(UNIT_SRC:%.c=$(OBJ)/%.o)
 HELP_OBJ := $(HELP_SRC:%.c=$(OBJ)/%.o)
 TOOL_OBJ := $(TOOL_SRC:%.c=$(OBJ)/%.o)
+LOAD_OBJ := $(LOAD_SRC:%.c=$(OBJ)/%.o)
 
 MODULE  = $(BUILD)/mod_comet.so
 SCHEMA  = $(BUILD)/gen/comet_schema.h
 EXPORTS = $(BUILD)/gen/exports.map
 UNITS  := $(UNIT_SRC:test/unit/%.c=$(BUILD)/unit/%)
 TOOLS  := $(TOOL_SRC:test/tools/%.c=$(BUILD)/tools/%)
+BENCH   = $(BUILD)/bench
+BENCHES = $(BENCH)/load $(BENCH)/floor $(BENCH)/dbfloor $(BENCH)/mod_null.so
 
 # ---- How to compile ---------------------------------------------------------
 # $(call ask,NAME,COMMAND) asks COMMAND when NAME is first used, and only once:
@@ -99,12 +103,14 @@ export PORT MPM
 say = @$(if $(V),set -x,printf '%-5s %s\n' $(1) $@);
 
 # ---- Build ------------------------------------------------------------------
-.PHONY: all tests unit-programs
+.PHONY: all tests unit-programs benches
 all: $(MODULE) ## build build/mod_comet.so (the default)
 
-# The tests' own programs.
-tests: all unit-programs $(TOOLS)
+# The tests' own programs, and those of `make bench`: no sanitizer may slow
+# these down.
+tests: all unit-programs $(TOOLS) $(if $(SANITIZE),,$(BENCHES))
 unit-programs: $(UNITS)
+benches: all $(BENCHES)
 
 $(MODULE): $(CORE_OBJ) $(GLUE_OBJ) $(EXPORTS)
 	$(call say,LINK) $(LINK) -shared -Wl,--version-script=$(EXPORTS) -o $@ \
@@ -117,6 +123,15 @@ $(UNITS): $(BUILD)/unit/%: $(OBJ)/test/unit/%.o $(HELP_OBJ) $(CORE_OBJ)
 $(TOOLS): $(BUILD)/tools/%: $(OBJ)/test/tools/%.o
 	@mkdir -p $(@D)
 	$(call say,LINK) $(LINK) -o $@ $^ $(APR_LIBS) -lsqlite3 -lpthread
+
+$(BENCH)/load: $(LOAD_OBJ)
+$(BENCH)/floor: $(OBJ)/test/bench/floor.o
+$(BENCH)/dbfloor: $(OBJ)/test/bench/dbfloor.o
+$(BENCH)/mod_null.so: private LDFLAGS += -shared
+$(BENCH)/mod_null.so: $(OBJ)/test/bench/mod_null.o
+$(BENCHES):
+	@mkdir -p $(@D)
+	$(call say,LINK) $(LINK) -o $@ $^ -lsqlite3
 
 $(OBJ)/%.o: %.c $(BUILD)/flags | $(SCHEMA)
 	@mkdir -p $(@D)
@@ -213,6 +228,13 @@ coverage: ## how much of the core the unit tests run: lines and branches
 	@find build-coverage -name '*.gcda' -delete
 	@BUILD=build-coverage test/run programs
 	@test/tools/coverage.py build-coverage $(ARGS)
+
+# ---- Measure ----------------------------------------------------------------
+.PHONY: bench
+bench: ## measure mod_comet and nchan (BENCH_ROUNDS=, BENCH_ONLY=): a table
+	@BUILD='$(BUILD)' conf/setup bench
+	@$(MAKE) $(PARALLEL) benches
+	@BUILD='$(BUILD)' test/bench/run
 
 # ---- Look over --------------------------------------------------------------
 .PHONY: lint format format-check

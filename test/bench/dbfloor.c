@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What a disk and SQLite allow: an fdatasync, and durable rows a second.
+ *
+ * usage: dbfloor FOLDER SECONDS
+ * Prints JSON: write + fdatasync of 4 KiB, and transactions of 32 rows with
+ * synchronous=FULL in WAL mode. */
+#include <fcntl.h>
+#include <sqlite3.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#define TIMES_MAX 1000000
+#define ROWS 32
+
+static double times[TIMES_MAX];
+static char path[4096];
+
+static double seconds_now(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
+}
+
+static int by_size(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+
+    return (x > y) - (x < y);
+}
+
+static void fail(const char *what)
+{
+    fprintf(stderr, "dbfloor: %s\n", what);
+    exit(1);
+}
+
+/* The median of microseconds for appending 4 KiB durably. */
+static double median_fdatasync_us(double seconds)
+{
+    static char page[4096];
+    double end = seconds_now() + seconds, start;
+    int fd = open(path, O_CREAT | O_TRUNC | O_WRONLY, 0600);
+    size_t count = 0;
+
+    while (fd >= 0 && count < TIMES_MAX && (start = seconds_now()) < end) {
+        if (write(fd, page, sizeof(page)) != (ssize_t)sizeof(page)
+            || fdatasync(fd) != 0) {
+            break;
+        }
+        times[count++] = seconds_now() - start;
+    }
+    if (count == 0) {
+        fail("cannot write");
+    }
+    close(fd);
+    unlink(path);
+    qsort(times, count, sizeof(*times), by_size);
+    return times[count / 2] * 1e6;
+}
+
+static void run(sqlite3 *db, const char *sql)
+{
+    if (sqlite3_exec(db, sql, NULL, NULL, NULL) != SQLITE_OK) {
+        fail(sqlite3_errmsg(db));
+    }
+}
+
+static void insert(sqlite3 *db, sqlite3_stmt *statement, sqlite3_int64 id)
+{
+    static const char body[100] = "x";
+
+    sqlite3_bind_int64(statement, 1, id);
+    sqlite3_bind_text(statement, 2, body, (int)sizeof(body), SQLITE_STATIC);
+    if (sqlite3_step(statement) != SQLITE_DONE) {
+        fail(sqlite3_errmsg(db));
+    }
+    sqlite3_reset(statement);
+}
+
+static double rows_per_second(double seconds)
+{
+    double start, now;
+    sqlite3_stmt *statement;
+    sqlite3_int64 id = 0;
+    sqlite3 *db;
+    int i;
+
+    if (sqlite3_open(path, &db) != SQLITE_OK) {
+        fail("cannot open a database");
+    }
+    run(db, "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;"
+            "CREATE TABLE m(id INTEGER PRIMARY KEY, channel TEXT, body TEXT)");
+    if (sqlite3_prepare_v2(db, "INSERT INTO m VALUES(?1, 'room', ?2)", -1,
+                           &statement, NULL)
+        != SQLITE_OK) {
+        fail(sqlite3_errmsg(db));
+    }
+    start = seconds_now();
+    do {
+        run(db, "BEGIN IMMEDIATE");
+        for (i = 0; i < ROWS; i++) {
+            insert(db, statement, ++id);
+        }
+        run(db, "COMMIT");
+        now = seconds_now();
+    } while (now < start + seconds);
+    sqlite3_finalize(statement);
+    sqlite3_close(db);
+    unlink(path);
+    return (double)id / (now - start);
+}
+
+int main(int argc, char **argv)
+{
+    double seconds;
+
+    if (argc != 3 || (seconds = strtod(argv[2], NULL)) <= 0) {
+        fprintf(stderr, "usage: dbfloor FOLDER SECONDS\n");
+        return 2;
+    }
+    snprintf(path, sizeof(path), "%s/dbfloor.db", argv[1]);
+    printf("{\"fdatasync_p50_us\": %.1f, ", median_fdatasync_us(seconds / 2));
+    printf("\"rows_per_second\": %.0f}\n", rows_per_second(seconds / 2));
+    return 0;
+}

@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The load generator: what it was asked for, its connections, its totals. */
+#ifndef LOAD_H
+#define LOAD_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "load_histogram.h"
+#include "load_http.h"
+#include "load_message.h"
+
+/* One process with one thread holds all subscribers and all publishers, so
+ * that one monotonic clock serves both ends of a delivery. */
+
+typedef enum {
+    LOAD_PARK, /* open streams and hold them: memory, CPU at rest */
+    LOAD_STREAM, /* event streams, and publish */
+    LOAD_POLL, /* long polls, and publish */
+    LOAD_GET, /* requests that are answered at once, keep-alive */
+    LOAD_PUBLISH, /* publish, nobody listens */
+    LOAD_HISTORY /* store messages, then read all of them by new streams */
+} load_mode_e;
+
+/* Where a long poll finds the cursor for its next request. */
+typedef enum {
+    LOAD_CURSOR_NONE,
+    LOAD_CURSOR_ETAG, /* ETag and Last-Modified, sent back as conditions */
+    LOAD_CURSOR_HEADER, /* a field of the answer's head, by name */
+    LOAD_CURSOR_JSON /* the last member of that name in the body */
+} load_cursor_e;
+
+typedef struct load_options_t {
+    load_mode_e mode;
+    const char *url; /* of subscribers; {channel}, {cursor} in it */
+    const char *publish_url; /* {channel} in it */
+    load_cursor_e cursor;
+    const char *cursor_name;
+    const char *content_type;
+    int subscribers;
+    int channels; /* subscriber i reads channel i % channels */
+    int publishers;
+    int batch; /* messages in a request, as NDJSON; 0: one, as text */
+    size_t size_bytes; /* of a message */
+    int64_t messages; /* to publish; 0: for `seconds` */
+    double rate; /* messages a second; 0: as fast as acknowledged */
+    double seconds; /* to publish, to ask or to hold */
+    double settle_seconds; /* between the last connect and the first message */
+    double limit_seconds; /* of the whole run */
+    pid_t server; /* the root of the server's processes */
+} load_options_t;
+
+typedef enum {
+    LOAD_CLOSED,
+    LOAD_CONNECTING,
+    LOAD_OPEN,
+    LOAD_DEAD /* not to be opened again */
+} load_state_e;
+
+typedef struct load_conn_t {
+    int fd;
+    int index;
+    int channel;
+    bool publisher;
+    bool ready; /* its first request is answered (a stream) or sent */
+    bool busy; /* waits for an answer */
+    load_state_e state;
+    int errors;
+    load_http_t http;
+    char *unsent; /* what the socket did not take yet */
+    size_t unsent_length, unsent_offset;
+    int64_t opened_ns, asked_ns;
+
+    /* a subscriber's */
+    load_scan_t scan;
+    load_seen_t seen;
+    char *cursor, *etag, *modified;
+    char *body; /* the answer, where the cursor is in it */
+    size_t body_length, body_room;
+
+    /* a publisher's: messages in the request under way */
+    int in_request;
+} load_conn_t;
+
+typedef struct load_totals_t {
+    int ready, connecting;
+    uint64_t connect_errors, http_errors, closed;
+    uint64_t delivered, duplicates, disordered, strangers, malformed;
+    uint64_t sent, acknowledged, refused, answers, requests;
+    int last_refusal; /* status of it */
+    int64_t first_sent_ns, last_acknowledged_ns, last_delivered_ns;
+} load_totals_t;
+
+typedef struct load_t {
+    load_options_t options;
+    load_totals_t totals;
+    load_conn_t *subscribers, *publishers;
+    uint64_t *sent_in, *acknowledged_in; /* messages, by channel */
+    uint64_t run; /* marks the messages of this run */
+    load_histogram_t latency, acknowledge, request;
+    bool publishing, asking, stopping;
+    int64_t due_from_ns, until_ns; /* of publishing or asking */
+} load_t;
+
+extern load_t load;
+
+/* load_conn.c: sockets and the loop over their events */
+
+void load_loop_init(void);
+/* Wait for events, at most that long, and do what they ask for. */
+void load_loop_turn(int timeout_ms);
+void load_loop_for(double seconds);
+/* Wake the loop at that time of the monotonic clock. */
+void load_loop_wake_at(int64_t time_ns);
+void load_target(bool publisher, const char *url);
+bool load_conn_open(load_conn_t *conn);
+void load_conn_close(load_conn_t *conn, load_state_e state);
+void load_conn_write(load_conn_t *conn, const char *data, size_t length);
+/* Write a template's text with {channel} and {cursor} filled in. */
+void load_conn_path(const load_conn_t *conn, char *path, size_t room);
+const char *load_conn_host(const load_conn_t *conn);
+
+/* load_subscriber.c */
+
+void load_subscriber_ask(load_conn_t *conn);
+void load_subscriber_take(load_conn_t *conn, const char *data, size_t length,
+                          int64_t now_ns);
+void load_subscriber_lost(load_conn_t *conn, int64_t now_ns);
+/* LOAD_GET: ask again on each connection that is idle. */
+void load_subscriber_tick(void);
+
+/* load_publisher.c */
+
+void load_publisher_start(int64_t messages, double rate, double seconds);
+void load_publisher_tick(void);
+void load_publisher_take(load_conn_t *conn, const char *data, size_t length,
+                         int64_t now_ns);
+void load_publisher_lost(load_conn_t *conn);
+/* Everything sent has an answer. */
+bool load_publisher_done(void);
+
+/* load_run.c */
+
+/* Run what the options say and print the result as a line of JSON. */
+void load_run(void);
+
+void load_die(const char *format, ...)
+    __attribute__((noreturn, format(printf, 1, 2)));
+void *load_grow(void *memory, size_t bytes);
+int64_t load_now_ns(void);
+
+#endif

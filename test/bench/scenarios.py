@@ -1,0 +1,209 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is measured: the rows of the table, and how each is run."""
+
+import json
+import os
+import subprocess
+
+from servers import (BENCH, HEARTBEAT_SECONDS, Comet, Floor, Nchan, Null,
+                     Unavailable)
+
+LOAD = os.path.join(BENCH, "load")
+# Above this share of a core the generator is what is measured.
+GENERATOR_LIMIT = 0.9
+
+
+class Failed(Exception):
+    """A run that took place but whose figures would mean nothing."""
+
+
+class Figure:
+    """A figure of a run: a row of the table."""
+
+    def __init__(self, key, title, unit=1, less_is_better=False):
+        self.key, self.title, self.unit = key, title, unit
+        self.less_is_better = less_is_better
+
+    def of(self, result):
+        return result[self.key] / self.unit
+
+
+class Scenario:
+    """A row or some rows.
+
+    servers:  who takes part
+    url:      what subscribers ask (a key of Server.urls)
+    load:     options of the generator; those in SCALED shrink with BENCH_SCALE
+    conf:     further lines for httpd
+    prime:    messages that are there before
+    once:     takes long and varies little: one round is enough
+    """
+
+    SCALED = {"subscribers": 4, "channels": 4, "messages": 5, "seconds": 0.3}
+
+    def __init__(self, name, title, mode, figures, servers=(Comet, Nchan, Floor),
+                 url=None, conf="", prime=0, once=False, **load):
+        self.name, self.title, self.mode = name, title, mode
+        self.figures, self.servers, self.url = figures, servers, url
+        self.conf, self.prime, self.once, self.load = conf, prime, once, load
+
+    def scaled(self, scale):
+        options = dict(self.load)
+        for key, least in self.SCALED.items():
+            if key in options and scale != 1:
+                value = max(options[key] * scale, least)
+                options[key] = value if key == "seconds" else round(value)
+        return options
+
+    def seconds(self):
+        """About how long a run takes on one server."""
+        rate = self.load.get("rate")
+        run = (self.load["seconds"] if "seconds" in self.load
+               else self.load["messages"] / rate if rate else 0.5)
+        return run + 1.2 + self.load.get("subscribers", 0) / 4000
+
+    def arguments(self, server, options):
+        # Who has no streams is only published to.
+        url = self.url and server.url(self.url)
+        mode = self.mode if url or not self.url else "publish"
+        words = [mode, "--server=%d" % server.process.pid]
+        if mode not in ("park", "get"):
+            words.append("--publish=" + server.url("publish"))
+        if url and mode != "publish":
+            words.append("--url=" + url)
+        if mode == "poll":
+            words.append("--cursor=" + server.cursor)
+        if mode == "publish":
+            options = {key: value for key, value in options.items()
+                       if key != "subscribers"}
+        return words + ["--%s=%s" % pair for pair in options.items()]
+
+    def measure(self, kind, scale=1, children=1):
+        """One run on one server: its figures, by key."""
+        options = self.scaled(scale)
+        with kind(children=children, conf=self.conf) as server:
+            if self.prime:
+                generator(["publish", "--messages=%d" % self.prime,
+                           "--server=%d" % server.process.pid,
+                           "--publish=" + server.url("publish")])
+            words = self.arguments(server, options)
+            result = generator(words)
+        check(words[0], result, options)
+        if words[0] == "get" and kind is not Null:
+            check_bodies(result)
+        return result
+
+
+def generator(arguments):
+    if not os.path.exists(LOAD):
+        raise Unavailable("%s is missing; 'make bench' builds it" % LOAD)
+    done = subprocess.run([LOAD] + arguments, stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE, timeout=300, check=False)
+    if done.returncode != 0:
+        raise Failed(done.stderr.decode("utf-8", "replace").strip())
+    return json.loads(done.stdout)
+
+
+def check(mode, result, options):
+    """Figures of a run that lost something are no figures."""
+    wanted = {"refused": 0, "http_errors": 0, "closed": 0, "malformed": 0,
+              "duplicates": 0, "connect_errors": 0}
+    if options.get("publishers", 1) == 1:   # several race to the server
+        wanted["disordered"] = 0
+    if mode in ("stream", "poll", "park"):
+        wanted["ready"] = options["subscribers"]
+    if mode == "park":
+        wanted["open"] = options["subscribers"]
+    if mode in ("stream", "poll"):
+        wanted["delivered"] = result["expected"]
+    if mode == "history":
+        wanted["complete"] = options["subscribers"]
+    wrong = ["%s: %g instead of %g" % (key, result[key], value)
+             for key, value in wanted.items() if result[key] != value]
+    if wrong and result["last_refusal"]:
+        wrong.append("last status %d" % result["last_refusal"])
+    if wrong:
+        raise Failed(", ".join(wrong))
+
+
+def check_bodies(result):
+    """A catch-up that brings no message is none."""
+    if not 0 < result["answers"] <= result["delivered"]:
+        raise Failed("%d messages in %d answers"
+                     % (result["delivered"], result["answers"]))
+
+
+class DiskFloor:
+    """SQLite alone, in the same folder, as a server of the scenario."""
+
+    name = "floor"
+
+
+class BatchScenario(Scenario):
+    """Messages in batches; the floor is what SQLite does with as many rows."""
+
+    def measure(self, kind, scale=1, children=1):
+        if kind is not DiskFloor:
+            return super().measure(kind, scale, children)
+        result = disk(self.scaled(scale)["seconds"])
+        return {"published_per_second": result["rows_per_second"],
+                "generator_share": 0}
+
+
+def disk(seconds):
+    """What the disk and SQLite do alone."""
+    done = subprocess.run(
+        [os.path.join(BENCH, "dbfloor"),
+         os.environ.get("BENCH_DIR", "/var/tmp"), str(seconds)],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=120,
+        check=False)
+    if done.returncode != 0:
+        raise Failed(done.stderr.decode("utf-8", "replace").strip())
+    return json.loads(done.stdout)
+
+
+PER_CPU = Figure("per_cpu_second", "deliveries per CPU s")
+P99 = Figure("latency_p99_us", "latency p99, ms", 1000, True)
+P50_MS = Figure("latency_p50_us", "latency p50, ms", 1000, True)
+P50_US = Figure("latency_p50_us", "latency p50, µs", 1, True)
+
+SCENARIOS = (
+    Scenario("parked", "10,000 event streams parked", "park",
+             [Figure("pss_per_subscriber_kib", "PSS each, KiB", 1, True)],
+             url="stream", subscribers=10000, seconds=0.3, settle=1),
+    Scenario("idle", "10,000 event streams, a heartbeat every %d s"
+             % HEARTBEAT_SECONDS, "park",
+             [Figure("server_percent", "% of a core", 1, True)],
+             servers=(Comet, Nchan), url="stream", once=True,
+             subscribers=10000, seconds=HEARTBEAT_SECONDS, settle=1),
+    Scenario("streams", "1,000 streams × 50 msg/s", "stream", [PER_CPU, P99],
+             url="stream", subscribers=1000, messages=200, rate=50),
+    Scenario("streams10k", "10,000 streams × 1 msg/s", "stream",
+             [PER_CPU, P99],
+             url="stream", subscribers=10000, messages=6, rate=1, settle=1),
+    Scenario("polls", "1,000 long polls × 50 msg/s", "poll", [PER_CPU, P99],
+             url="poll", subscribers=1000, messages=200, rate=50, settle=1),
+    Scenario("rest-normal", "one subscriber at rest, CometSync normal",
+             "stream", [P50_US], url="stream", conf="CometSync normal",
+             subscribers=1, messages=60, rate=20),
+    Scenario("rest-full", "one subscriber at rest, CometSync full",
+             "stream", [P50_US], url="stream", conf="CometSync full",
+             servers=(Comet,), subscribers=1, messages=60, rate=20),
+    Scenario("channels", "1,000 channels × 1 stream, 32 publishers", "stream",
+             [Figure("published_per_second", "messages/s"), P50_MS],
+             servers=(Comet, Nchan, Floor, Null), url="stream",
+             subscribers=1000, channels=1000, publishers=32, seconds=3),
+    BatchScenario("batch", "NDJSON, 32 messages a request, 8 publishers",
+                  "publish",
+                  [Figure("published_per_second", "messages/s")],
+                  servers=(Comet, DiskFloor), publishers=8, batch=32,
+                  type="application/x-ndjson", seconds=2),
+    Scenario("history", "1,000 stored messages to a new stream", "history",
+             [Figure("history_p50_us", "ms", 1000, True)],
+             url="history", subscribers=50, messages=1000),
+    Scenario("gets", "catch-up GETs, keep-alive, 32 connections", "get",
+             [Figure("rate_per_second", "requests/s"),
+              Figure("per_cpu_second", "requests per CPU s")],
+             servers=(Comet, Nchan, Floor, Null), url="get", prime=1,
+             subscribers=32, seconds=2),
+)
