@@ -62,8 +62,8 @@ static apr_status_t ensure_store(comet_feed_t *feed, pthread_mutex_t *lock,
     if (feed->store) {
         return APR_SUCCESS;
     }
-    return comet_store_open(&feed->store, feed->store_config, COMET_STORE_READ,
-                            NULL);
+    return comet_store_open(&feed->store, feed->store_config,
+                            COMET_STORE_READ_AT_ONCE, NULL);
 }
 
 /* Where to read on from: the ring's end, or anew when its past changed. */

@@ -31,7 +31,11 @@ typedef struct comet_store_config_t {
 
 typedef struct comet_store_t comet_store_t; /* one connection */
 
-typedef enum { COMET_STORE_READ, COMET_STORE_WRITE } comet_store_mode_e;
+typedef enum {
+    COMET_STORE_READ,
+    COMET_STORE_READ_AT_ONCE, /* by a thread that others wait for */
+    COMET_STORE_WRITE
+} comet_store_mode_e;
 
 /** What changes whenever the log does. */
 typedef struct comet_store_state_t {

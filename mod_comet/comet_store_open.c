@@ -13,7 +13,10 @@
 #include "comet_schema.h"
 
 #define APPLICATION_ID 0x434f4d54 /* "COMT" */
-#define READ_PATIENCE_USEC 5000
+/* Readers never wait for writers, but for one who opens the log after a crash
+ * or is the last to close it. */
+#define READ_PATIENCE_USEC 1000000
+#define READ_AT_ONCE_PATIENCE_USEC 5000
 
 static _Thread_local char open_error[256];
 
@@ -405,8 +408,9 @@ apr_status_t comet_store_open(comet_store_t **store,
     made->mode = mode;
     made->stopping = stopping;
     made->checkpoint_at = CHECKPOINT_PAGES;
-    made->patience =
-        mode == COMET_STORE_WRITE ? config->busy_timeout : READ_PATIENCE_USEC;
+    made->patience = mode == COMET_STORE_WRITE  ? config->busy_timeout
+                     : mode == COMET_STORE_READ ? READ_PATIENCE_USEC
+                                                : READ_AT_ONCE_PATIENCE_USEC;
     made->wal_path = with_suffix(config->path, "-wal");
     made->shm_path = with_suffix(config->path, "-shm");
     if (!made->wal_path || !made->shm_path) {

@@ -11,6 +11,7 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "comet_readers.h"
@@ -132,6 +133,45 @@ static void test_reuse(void **state)
     give_back(first);
     give_back(second);
     assert_int_equal(open_count(), 2);
+}
+
+/* Another program has all of the file for itself for a moment, as the last to
+ * close the log or the first to open it after a crash. */
+static int hold_for_a_moment(void *baton)
+{
+    atomic_int *held = baton;
+    sqlite3 *db;
+
+    if (sqlite3_open(database, &db) != SQLITE_OK
+        || sqlite3_exec(db,
+                        "PRAGMA locking_mode = EXCLUSIVE;"
+                        "INSERT INTO message(channel, body)"
+                        " VALUES('even', 'x')",
+                        NULL, NULL, NULL)
+               != SQLITE_OK) {
+        return 1;
+    }
+    atomic_store(held, 1);
+    usleep(100000); /* that long is what it is about */
+    return sqlite3_close(db);
+}
+
+static void test_waits_a_moment(void **state)
+{
+    atomic_int *held = mmap(NULL, sizeof(*held), PROT_READ | PROT_WRITE,
+                            MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    comet_store_t *store;
+    int pid = scratch_fork(hold_for_a_moment, held);
+
+    wait_until(atomic_load(held));
+    assert_int_equal(
+        comet_store_open(&store, &config, COMET_STORE_READ_AT_ONCE, NULL),
+        COMET_ELOCKED);
+    store = take();
+    assert_int_equal(messages_in(store), 3);
+    give_back(store);
+    assert_int_equal(scratch_reap(pid), 0);
+    munmap(held, sizeof(*held));
 }
 
 static void test_keep(void **state)
@@ -298,10 +338,11 @@ static void test_many_threads(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_reuse),     TEST(test_keep),
-        TEST(test_keep_none), TEST(test_closed_after_a_failure),
-        TEST(test_replaced),  TEST(test_deleted_and_made_again),
-        TEST(test_not_ours),  TEST(test_many_threads),
+        TEST(test_reuse),          TEST(test_keep),
+        TEST(test_keep_none),      TEST(test_closed_after_a_failure),
+        TEST(test_replaced),       TEST(test_deleted_and_made_again),
+        TEST(test_not_ours),       TEST(test_many_threads),
+        TEST(test_waits_a_moment),
     };
     int failed;
 
