@@ -191,6 +191,8 @@ class Comet(Server):
                       "MaxSpareThreads %d" % (64 * self.children)]
         lines += ['CometStore "sqlite:%s/comet.db"' % data,
                   "CometEndpoint /comet", "CometReplay 0",
+                  # A heartbeat comes at least three times in a Timeout.
+                  "Timeout %d" % (4 * HEARTBEAT_SECONDS),
                   "CometHeartbeat %ds" % HEARTBEAT_SECONDS,
                   "CometPollTimeout 45s",
                   '<Location "/null/">', "SetHandler comet-bench-null",
