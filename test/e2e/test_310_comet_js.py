@@ -15,6 +15,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.bound(90)]
 
 CONFIG = CONF + """
   CometPollTimeout 20s
+  CometSearch on
   CometHeartbeat 1s
   <Location /comet>
     CometReplay 1000
@@ -411,8 +412,7 @@ def test_310_06_publish(browser, server):
 
 
 def test_310_07_history(browser, server):
-    """history() pages backwards to the beginning, and searches nothing that
-    is not there."""
+    """history() pages backwards to the beginning, and searches."""
     texts = ["h%d" % i for i in range(25)]
     for text in texts:
         server.post("past", text)
@@ -429,6 +429,8 @@ def test_310_07_history(browser, server):
     assert pages == [texts[15:], texts[5:15], texts[:5]]
     middle = tab.history(since=before, limit=3)
     assert [m["body"] for m in middle["messages"]] == texts[1:4]
+    assert [m["body"] for m in tab.history(q="h7")["messages"]] == ["h7"]
+    assert tab.history(q="h7", before=before)["messages"] == []
     assert tab.history(limit=0) == {"status": 400}
 
 
