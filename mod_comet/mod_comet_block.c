@@ -204,7 +204,7 @@ static int attend(request_rec *r, mod_comet_ask_t *ask, block_t *block,
 {
     comet_buffer_t bytes = { .data = NULL };
     unsigned reasons;
-    int over;
+    int retry_msec;
 
     if (join(r, ask, block, ends_at) != APR_SUCCESS) {
         return 0;
@@ -215,13 +215,12 @@ static int attend(request_rec *r, mod_comet_ask_t *ask, block_t *block,
         return 0;
     }
     ask->seen = block->subscriber.seen;
-    over = !ask->transport->streams
-           || (reasons & (COMET_STOPPING | COMET_OUTGROWN))
-           || (ends_at && comet_monotonic() >= ends_at);
-    mod_comet_output_encode_news(ask, &block->batch, over,
+    retry_msec = mod_comet_output_retry(reasons, ends_at);
+    mod_comet_output_encode_news(ask, &block->batch, retry_msec,
                                  (reasons & COMET_TIMEOUT) != 0, &bytes);
     comet_batch_clear(&block->batch);
-    return write_bytes(r, &bytes) == APR_SUCCESS && !over;
+    return write_bytes(r, &bytes) == APR_SUCCESS && ask->transport->streams
+           && !retry_msec;
 }
 
 static comet_batch_t make_batch(apr_pool_t *p, apr_size_t size)

@@ -309,7 +309,7 @@ static int read_endpoint(request_rec *r, const mod_comet_request_t *request,
     if (wrong) {
         return mod_comet_output_error(r, HTTP_BAD_REQUEST, "%s", wrong);
     }
-    if (!is_transport_allowed(r, ask->transport)) {
+    if (!ask->history && !is_transport_allowed(r, ask->transport)) {
         return mod_comet_output_error(r, HTTP_NOT_ACCEPTABLE,
                                       "transport: %s is off here "
                                       "(CometTransports)",

@@ -5,6 +5,7 @@
 #include <apr_strings.h>
 
 #include "comet_metrics.h"
+#include "comet_subscriber.h"
 #include "mod_comet_cors.h"
 
 static const char *const common_headers[][2] = {
@@ -145,18 +146,30 @@ void mod_comet_output_encode_opening(const mod_comet_ask_t *ask,
     }
 }
 
+/* All at once would be too many; those that are only to be judged anew come
+ * back soon. */
+int mod_comet_output_retry(unsigned reasons, apr_time_t ends_at)
+{
+    if ((reasons & COMET_STOPPING)
+        || (ends_at && comet_monotonic() >= ends_at)) {
+        return 2000;
+    }
+    return reasons & COMET_OUTGROWN ? 100 : 0;
+}
+
 void mod_comet_output_encode_news(const mod_comet_ask_t *ask,
-                                  const comet_batch_t *batch, int over,
+                                  const comet_batch_t *batch, int retry_msec,
                                   int silent, comet_buffer_t *out)
 {
     if (batch->count || !ask->transport->streams) {
         mod_comet_output_encode(ask, batch, out);
     }
-    if (over && ask->transport->close) {
-        /* all at once would be too many at a time: they are spread */
-        ask->transport->close(out, (int)ap_random_pick(100, 2000));
+    if (retry_msec && ask->transport->close) {
+        ask->transport->close(out,
+                              (int)ap_random_pick((apr_uint32_t)retry_msec / 20,
+                                                  (apr_uint32_t)retry_msec));
     }
-    else if (!over && silent && !batch->count) {
+    else if (!retry_msec && silent && !batch->count) {
         comet_buffer_puts(out, ask->transport->heartbeat);
     }
 }
@@ -249,10 +262,14 @@ void mod_comet_output_prepare(request_rec *r,
     apr_table_setn(r->subprocess_env, "no-brotli", "1");
     if (transport->streams) {
         apr_table_setn(r->headers_out, "Cache-Control",
+                       "no-store, no-transform");
+        apr_table_setn(r->headers_out, "X-Accel-Buffering", "no");
+    }
+    if (transport == &comet_transport_clock) { /* the original's own words */
+        apr_table_setn(r->headers_out, "Cache-Control",
                        "no-cache, must-revalidate, no-transform");
         apr_table_setn(r->headers_out, "Expires",
                        "Mon, 26 Jul 1997 05:00:00 GMT");
-        apr_table_setn(r->headers_out, "X-Accel-Buffering", "no");
     }
 }
 

@@ -48,13 +48,22 @@ void mod_comet_output_encode_opening(const mod_comet_ask_t *ask,
                                      comet_buffer_t *out);
 
 /**
+ * Whether a stream ends now, and within how many milliseconds its client is
+ * to come back; 0: it goes on.
+ * @param reasons  comet_reason_e
+ * @param ends_at  of its lifetime, by comet_monotonic(); 0: never
+ */
+int mod_comet_output_retry(unsigned reasons, apr_time_t ends_at);
+
+/**
  * Encode what a waiting client gets: messages; where a stream is over, the
  * words of parting; where it was silent for long, what keeps it alive and its
  * page does not see.
+ * @param retry_msec  of mod_comet_output_retry()
  * @param out  appended to; nothing, when there is nothing to say
  */
 void mod_comet_output_encode_news(const mod_comet_ask_t *ask,
-                                  const comet_batch_t *batch, int over,
+                                  const comet_batch_t *batch, int retry_msec,
                                   int silent, comet_buffer_t *out);
 
 /** 405, or the answer to OPTIONS. */

@@ -45,7 +45,9 @@ typedef struct park_t {
     apr_time_t rearm_at;
     apr_interval_time_t heartbeat; /* streams */
     apr_time_t ends_at; /* streams (CometMaxLifetime); 0: never */
-    int over; /* a stream that ends with what is in the outbox */
+    /** A stream that ends with what is in the outbox: within how many
+     * milliseconds its client is to come back; 0: it does not end. */
+    int retry_msec;
 } park_t;
 
 static park_t *find_park(const conn_rec *c)
@@ -164,7 +166,8 @@ static apr_status_t write_stream(park_t *park, const comet_batch_t *batch,
 {
     comet_buffer_t bytes = { .data = NULL };
 
-    mod_comet_output_encode_news(park->ask, batch, park->over, silent, &bytes);
+    mod_comet_output_encode_news(park->ask, batch, park->retry_msec, silent,
+                                 &bytes);
     return bytes.length || bytes.failed ? write_bytes(park, &bytes)
                                         : APR_SUCCESS;
 }
@@ -261,7 +264,7 @@ static void set_stream_timer(park_t *park)
 /* A stream's client has taken all: it goes on waiting, or that was it. */
 static comet_verdict_e go_on_streaming(park_t *park, unsigned reasons)
 {
-    if (!park->over) {
+    if (!park->retry_msec) {
         set_stream_timer(park);
         return COMET_WAIT;
     }
@@ -295,7 +298,7 @@ static comet_verdict_e go_on_sending(park_t *park, unsigned reasons)
     }
     park->subscriber.timeout_at = 0;
     if (reasons & COMET_STOPPING) {
-        park->over = 1;
+        park->retry_msec = mod_comet_output_retry(reasons, 0);
         park->c->keepalive = AP_CONN_CLOSE;
         park->subscriber.timeout_at = comet_monotonic() + FAREWELL;
     }
@@ -308,8 +311,7 @@ static comet_verdict_e serve_stream(park_t *park,
     unsigned reasons = occasion->reasons;
     int silent = (reasons & COMET_TIMEOUT) && park->subscriber.blocked_fd < 0;
 
-    park->over = (reasons & (COMET_STOPPING | COMET_OUTGROWN))
-                 || (park->ends_at && comet_monotonic() >= park->ends_at);
+    park->retry_msec = mod_comet_output_retry(reasons, park->ends_at);
     if (write_stream(park, occasion->batch, silent) != APR_SUCCESS) {
         return lose(park);
     }
@@ -449,7 +451,7 @@ static void prepare(park_t *park, request_rec *r, const mod_comet_ask_t *ask,
     park->heartbeat =
         ask->heartbeat < park->rearm_every ? ask->heartbeat : park->rearm_every;
     park->ends_at = ask->lifetime ? now + ask->lifetime : 0;
-    park->over = 0;
+    park->retry_msec = 0;
     park->gauge = gauge;
     park->subscriber.serve = serve;
     park->subscriber.seen = ask->seen;
