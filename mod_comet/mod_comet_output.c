@@ -164,13 +164,13 @@ void mod_comet_output_encode_news(const mod_comet_ask_t *ask,
     if (batch->count || !ask->transport->streams) {
         mod_comet_output_encode(ask, batch, out);
     }
-    if (retry_msec && ask->transport->close) {
-        ask->transport->close(out,
-                              (int)ap_random_pick((apr_uint32_t)retry_msec / 20,
-                                                  (apr_uint32_t)retry_msec));
-    }
-    else if (!retry_msec && silent && !batch->count) {
+    else if (silent && !retry_msec) {
         comet_buffer_puts(out, ask->transport->heartbeat);
+    }
+    if (retry_msec && ask->transport->close) {
+        ask->transport->close(
+            out, (int)ap_random_pick((apr_uint32_t)retry_msec / 20,
+                                     (apr_uint32_t)retry_msec));
     }
 }
 
