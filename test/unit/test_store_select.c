@@ -201,25 +201,32 @@ static comet_timestamp_t floor_of(comet_store_t *store, const char *words)
 
 static void test_floor(void **state)
 {
+    static const char *const pairs[] = { "a b", "a c", "a d", "a e", "b c",
+                                         "b d", "b e", "c d", "c e", "d e" };
     comet_store_t *store = kit_open_store(COMET_STORE_WRITE);
-    comet_timestamp_t a, b;
+    size_t i;
     int more = 1;
 
-    append_to(store, "c a b b a b a/1 a/1 a b b a c");
-    kit_config.retain_count = 2;
+    append_to(store, "one a a b b c c d d e e f/1 f/1 e d c b a");
+    kit_config.retain_count = 1;
     while (more) {
         assert_int_equal(comet_store_prune(store, &more), 0);
     }
-    a = kit_number("SELECT floor FROM channel WHERE name = 'a'");
-    b = kit_number("SELECT floor FROM channel WHERE name = 'b'");
-    assert_true(0 < a && a < b);
-    assert_int_equal(floor_of(store, "a"), a);
-    assert_int_equal(floor_of(store, "b"), b);
-    /* in whatever order they are */
-    assert_int_equal(floor_of(store, "a b c none"), b);
-    assert_int_equal(floor_of(store, "a c d e f"), a);
-    assert_int_equal(floor_of(store, "b a"), b);
-    assert_int_equal(floor_of(store, "c none a/*"), 0);
+    assert_int_equal(floor_of(store, "e"),
+                     kit_number("SELECT max(floor) FROM channel"
+                                " WHERE name = 'e'"));
+    for (i = 0; i < sizeof(pairs) / sizeof(pairs[0]); i++) {
+        char first[] = { pairs[i][0], '\0' };
+        char second[] = { pairs[i][2], '\0' };
+        comet_timestamp_t one = floor_of(store, first);
+        comet_timestamp_t other = floor_of(store, second);
+
+        /* whichever of them is looked at first */
+        assert_true(one > 0 && other > 0 && one != other);
+        assert_int_equal(floor_of(store, pairs[i]), one > other ? one : other);
+    }
+    assert_int_equal(floor_of(store, "one none"), 0);
+    assert_int_equal(floor_of(store, "one f/*"), 0);
     assert_int_equal(floor_of(store, "*"), 0);
     comet_store_close(store);
 }
