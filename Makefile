@@ -271,7 +271,7 @@ install: all ## install for the system's Apache (DESTDIR=); then a2enmod comet
 	sed 's|/usr/lib/apache2/modules|$(LIBEXECDIR)|' conf/comet.load \
 	    >$(BUILD)/comet.load
 	install -m 644 $(BUILD)/comet.load '$(MODS)/comet.load'
-	install -m 644 $(SQL) '$(SHARE)/sql'
+	install -m 644 $(SQL) $(INDEX) '$(SHARE)/sql'
 	install -m 644 $(wildcard conf/examples/*) '$(SHARE)/examples'
 	@# A comet.conf that somebody has made his own is left alone.
 	@if [ ! -e '$(MODS)/comet.conf' ] || \
