@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "reference.h"
+
 /* --- Helpers ---------------------------------------------------------- */
 
 static comet_store_t *open_with(int search, comet_store_mode_e mode)
@@ -194,6 +196,67 @@ static void test_words(void **state)
         }
     }
     comet_store_close(reader);
+    comet_store_close(store);
+}
+
+/* Whatever is typed, it is words, and what is of one word of a message and
+ * nothing else finds that message. */
+static void test_any_bytes(void **state)
+{
+    static const char *const pieces[] = { "\"",
+                                          "*",
+                                          "^",
+                                          "-",
+                                          "+",
+                                          "(",
+                                          ")",
+                                          "{",
+                                          "}",
+                                          ":",
+                                          ",",
+                                          "'",
+                                          " ",
+                                          "\t",
+                                          " AND ",
+                                          " OR ",
+                                          "NOT",
+                                          "NEAR",
+                                          "body",
+                                          "\xff",
+                                          "\xc3",
+                                          "\xa9",
+                                          "\xe4\xb8\xad",
+                                          "x",
+                                          "\\",
+                                          ";",
+                                          "--",
+                                          "/*",
+                                          "?1",
+                                          "@a",
+                                          "$",
+                                          "%" };
+    comet_store_t *store = open_with(1, COMET_STORE_WRITE);
+    uint64_t dice = (uint64_t)apr_time_now() | 1;
+    char words[256];
+    int i, j;
+
+    print_message("seed %llu\n", (unsigned long long)dice);
+    assert_int_equal(kit_append(store, "a", "x body near", NULL), 0);
+    for (i = 0; i < 4000; i++) {
+        apr_status_t status;
+
+        words[0] = '\0';
+        for (j = (int)(reference_random(&dice) % 12); j > 0; j--) {
+            strncat(words, pieces[reference_random(&dice) % 32],
+                    sizeof(words) - strlen(words) - 1);
+        }
+        status = try_search(store, "a", words, 9);
+        if (status != APR_SUCCESS
+            && (status != COMET_EINVALID
+                || strspn(words, " \t") < strlen(words))) {
+            fail_msg("%s: %d %s", words, status, comet_store_error(store));
+        }
+    }
     comet_store_close(store);
 }
 
@@ -496,6 +559,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_off),
         TEST(test_words),
+        TEST(test_any_bytes),
         TEST(test_how_many_words),
         TEST(test_pages),
         TEST(test_outsiders),
