@@ -263,6 +263,56 @@ def test_320_09_locked(server):
     assert count(server, "locked") == 1
 
 
+def test_320_10_storm(make_server):
+    """Children are killed at random while many publish, each saying it again
+    until it is answered: every message is stored exactly once."""
+    if SANITIZER != "none":
+        pytest.skip("a sanitizer reports its own death")
+    server = make_server(children=2)
+    server.allow_log += ["Killed", "signal", "AH00052"]
+    done = []
+
+    def publish(name):
+        answers = {}
+        for i in range(30):
+            body, key, tries = "%s-%d" % (name, i), "%s.%d" % (name, i), 0
+            while body not in answers:
+                tries += 1
+                assert tries < 200, body
+                try:
+                    answer = post(server, "/comet/storm", body.encode(), key)
+                except (Closed, OSError):
+                    continue
+                if answer.status in (200, 201):
+                    answers[body] = answer.json()["timestamp"]
+                else:
+                    assert answer.status == 503, answer
+        done.append(name)
+        return answers
+
+    def kill():
+        for turn in range(8):
+            before = count(server, "storm")
+            wait_until(lambda: count(server, "storm") > before
+                       or len(done) == 6, 30 * SLOW, "somebody to publish")
+            children = sorted(server.children())
+            if children:
+                try:
+                    os.kill(children[turn % len(children)], signal.SIGKILL)
+                except ProcessLookupError:
+                    pass
+        return {}
+
+    told = {}
+    for answers in gather([lambda n=n: publish("p%d" % n) for n in range(6)]
+                          + [kill], 120 * SLOW):
+        told.update(answers)
+    stored = sqlite(server.db, "SELECT body, timestamp FROM message"
+                               " WHERE channel = 'storm'")
+    assert len(stored) == 180
+    assert {body: int(stamp) for body, stamp in stored} == told
+
+
 # -- batches -------------------------------------------------------------------
 
 def test_320_20_batch(server):
