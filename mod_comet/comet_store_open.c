@@ -402,6 +402,7 @@ apr_status_t comet_store_open(comet_store_t **store,
 
     *store = NULL;
     if (!made) {
+        snprintf(open_error, sizeof(open_error), "out of memory");
         return APR_ENOMEM;
     }
     made->config = config;
@@ -414,7 +415,7 @@ apr_status_t comet_store_open(comet_store_t **store,
     made->wal_path = with_suffix(config->path, "-wal");
     made->shm_path = with_suffix(config->path, "-shm");
     if (!made->wal_path || !made->shm_path) {
-        status = APR_ENOMEM;
+        status = comet_sqlite_fail_text(made, APR_ENOMEM, "out of memory");
     }
     else {
         status = mode == COMET_STORE_WRITE ? open_to_write(made)
