@@ -871,6 +871,7 @@ apr_status_t comet_hub_create(comet_hub_t **hub,
     for (i = 0; i < config->count; i++) {
         comet_feed_init(&made->feeds[i], config->stores[i], config->buses[i]);
     }
+    made->epoll = made->wake_fd = -1;
     status = comet_channels_init(&made->channels);
     if (status == APR_SUCCESS) {
         status = open_epoll(made);
@@ -878,6 +879,10 @@ apr_status_t comet_hub_create(comet_hub_t **hub,
     if (status == APR_SUCCESS) {
         status = comet_thread_start(&made->thread, run, made);
     }
-    *hub = status == APR_SUCCESS ? made : NULL;
+    if (status != APR_SUCCESS) {
+        comet_hub_free(made);
+        made = NULL;
+    }
+    *hub = made;
     return status;
 }
