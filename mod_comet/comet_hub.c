@@ -121,6 +121,16 @@ static void rest_locked(comet_hub_t *hub, comet_subscriber_t *subscriber,
     }
 }
 
+/* What it waits for cannot be done now: try again soon. */
+static void retry_locked(comet_hub_t *hub, comet_subscriber_t *subscriber)
+{
+    apr_time_t due = comet_monotonic() + RETRY_USEC;
+
+    if (!subscriber->timeout_at || due < subscriber->timeout_at) {
+        comet_wheel_set(&hub->wheel, &subscriber->timer, due);
+    }
+}
+
 /* --- sockets that take no more ---------------------------------------- */
 
 static int ensure_writers_locked(comet_hub_t *hub, int fd)
@@ -155,9 +165,9 @@ static void unwatch_locked(comet_hub_t *hub, comet_subscriber_t *subscriber)
     }
 }
 
-/* Have the subscriber served when its socket takes data.  An event that was
- * fetched before it left finds nobody, or at worst another one who then
- * tries to write in vain. */
+/* Have the subscriber served when its socket takes data; or soon, when that
+ * cannot be known.  An event that was fetched before it left finds nobody, or
+ * at worst another one who then tries to write in vain. */
 static void watch_locked(comet_hub_t *hub, comet_subscriber_t *subscriber)
 {
     int fd = subscriber->blocked_fd;
@@ -167,15 +177,20 @@ static void watch_locked(comet_hub_t *hub, comet_subscriber_t *subscriber)
     if (subscriber->watched_fd != fd) {
         unwatch_locked(hub, subscriber);
     }
-    if (fd < 0 || !ensure_writers_locked(hub, fd)) {
+    if (fd < 0) {
         return;
     }
-    if (epoll_ctl(hub->epoll,
-                  subscriber->watched_fd == fd ? EPOLL_CTL_MOD : EPOLL_CTL_ADD,
-                  fd, &event)
-        == 0) {
+    if (ensure_writers_locked(hub, fd)
+        && epoll_ctl(hub->epoll,
+                     subscriber->watched_fd == fd ? EPOLL_CTL_MOD
+                                                  : EPOLL_CTL_ADD,
+                     fd, &event)
+               == 0) {
         hub->writers[fd] = subscriber;
         subscriber->watched_fd = fd;
+    }
+    else {
+        retry_locked(hub, subscriber);
     }
 }
 
@@ -390,16 +405,6 @@ static int catch_up(const comet_subscriber_t *subscriber,
                                subscriber->seen, reading->batch->size,
                                comet_selection_take, reading)
                   == APR_SUCCESS;
-}
-
-/* What it missed could not be read: try again soon. */
-static void retry_locked(comet_hub_t *hub, comet_subscriber_t *subscriber)
-{
-    apr_time_t due = comet_monotonic() + RETRY_USEC;
-
-    if (!subscriber->timeout_at || due < subscriber->timeout_at) {
-        comet_wheel_set(&hub->wheel, &subscriber->timer, due);
-    }
 }
 
 /* What it has seen once it has got the batch: up to its last message; of the
