@@ -79,13 +79,16 @@ typedef struct load_conn_t {
     char *body; /* the answer, where the cursor is in it */
     size_t body_length, body_room;
 
-    /* a publisher's: messages in the request under way */
+    /* a publisher's request under way: its messages */
     int in_request;
+    uint64_t first_sequence;
+    bool again; /* it got no answer at all: to be sent anew */
 } load_conn_t;
 
 typedef struct load_totals_t {
     int ready, connecting;
     uint64_t connect_errors, http_errors, closed;
+    uint64_t reopened; /* closed by the server between two requests */
     uint64_t delivered, duplicates, disordered, strangers, malformed;
     uint64_t sent, acknowledged, refused, answers, requests;
     int last_refusal; /* status of it */
@@ -137,6 +140,8 @@ void load_publisher_tick(void);
 void load_publisher_take(load_conn_t *conn, const char *data, size_t length,
                          int64_t now_ns);
 void load_publisher_lost(load_conn_t *conn);
+/* Send the next messages, or what got no answer, on an idle connection. */
+void load_publisher_send(load_conn_t *conn);
 /* Everything sent has an answer. */
 bool load_publisher_done(void);
 

@@ -228,6 +228,9 @@ static void connected(load_conn_t *conn, uint32_t events)
         if (!conn->publisher) {
             load_subscriber_ask(conn);
         }
+        else if (conn->again) {
+            load_publisher_send(conn);
+        }
     }
 }
 

@@ -19,6 +19,11 @@ void load_http_reset(load_http_t *http)
     http->head_length = 0;
 }
 
+bool load_http_is_unanswered(const load_http_t *http)
+{
+    return http->part == LOAD_PART_HEAD && http->head_length == 0;
+}
+
 void load_http_trim(load_http_t *http)
 {
     free(http->head);

@@ -48,6 +48,9 @@ load_http_event_e load_http_next(load_http_t *http, const char **data,
 const char *load_http_field(const load_http_t *http, const char *name,
                             size_t *length);
 
+/* Whether nothing of an answer has come yet. */
+bool load_http_is_unanswered(const load_http_t *http);
+
 /* For a new connection. */
 void load_http_reset(load_http_t *http);
 /* Give back the memory that the head took. */

@@ -29,54 +29,74 @@ bool load_publisher_done(void)
                   == load.totals.sent;
 }
 
-/* The text of the next message of a channel. */
-static size_t next_message(int channel, int64_t now_ns, char *to)
+/* The text of a message. */
+static size_t write_message(const load_conn_t *conn, uint64_t sequence,
+                            char *to)
 {
     load_message_t message = { .run = load.run,
-                               .channel = (uint64_t)channel,
-                               .sequence = ++load.sent_in[channel],
-                               .sent_ns = now_ns };
+                               .channel = (uint64_t)conn->channel,
+                               .sequence = sequence,
+                               .sent_ns = conn->asked_ns };
 
     return load_message_write(to, load.options.size_bytes, &message);
 }
 
 /* A request's body: one message, or a batch of lines. */
-static size_t body_of(const load_conn_t *conn, int64_t now_ns, char *body)
+static size_t body_of(const load_conn_t *conn, char *body)
 {
     size_t length = 0;
     int i;
 
     if (load.options.batch == 0) {
-        return next_message(conn->channel, now_ns, body);
+        return write_message(conn, conn->first_sequence, body);
     }
     for (i = 0; i < load.options.batch; i++) {
         memcpy(body + length, "{\"body\":\"", 9);
         length += 9;
-        length += next_message(conn->channel, now_ns, body + length);
+        length += write_message(conn, conn->first_sequence + (uint64_t)i,
+                                body + length);
         memcpy(body + length, "\"}\n", 3);
         length += 3;
     }
     return length;
 }
 
-static void publish(load_conn_t *conn)
+/* Number the messages of a connection's next request. */
+static void take_messages(load_conn_t *conn)
+{
+    int batch = load.options.batch ? load.options.batch : 1;
+
+    conn->channel = (int)(turn++ % (uint64_t)load.options.channels);
+    conn->in_request = batch;
+    conn->first_sequence = load.sent_in[conn->channel] + 1;
+    conn->asked_ns = load_now_ns();
+    load.sent_in[conn->channel] += (uint64_t)batch;
+    load.totals.sent += (uint64_t)batch;
+    if (load.totals.first_sent_ns == 0) {
+        load.totals.first_sent_ns = conn->asked_ns;
+    }
+}
+
+void load_publisher_send(load_conn_t *conn)
 {
     static char *request;
     char path[1024];
-    int batch = load.options.batch ? load.options.batch : 1;
-    size_t room = (size_t)batch * (load.options.size_bytes + 32), length;
+    size_t batch = load.options.batch ? (size_t)load.options.batch : 1;
+    size_t room = batch * (load.options.size_bytes + 32), length;
     char *body;
     int head, place;
 
     if (!request) {
         request = load_grow(NULL, room + 4096);
     }
-    conn->channel = (int)(turn++ % (uint64_t)load.options.channels);
+    if (!conn->again) {
+        take_messages(conn);
+    }
+    conn->again = false;
     load_conn_path(conn, path, sizeof(path));
-    conn->asked_ns = load_now_ns();
     /* The body first: the head names its length. */
     body = request + 2048;
-    length = body_of(conn, conn->asked_ns, body);
+    length = body_of(conn, body);
     head =
         snprintf(request, 2048,
                  "POST %s HTTP/1.1\r\nHost: %s\r\nContent-Type: %s\r\n"
@@ -85,11 +105,6 @@ static void publish(load_conn_t *conn)
     place = 2048 - head;
     memmove(request + place, request, (size_t)head);
     conn->busy = true;
-    conn->in_request = batch;
-    load.totals.sent += (uint64_t)batch;
-    if (load.totals.first_sent_ns == 0) {
-        load.totals.first_sent_ns = conn->asked_ns;
-    }
     load_conn_write(conn, request + place, (size_t)head + length);
 }
 
@@ -136,7 +151,7 @@ void load_publisher_tick(void)
         if (!conn) {
             return; /* an acknowledgement goes on */
         }
-        publish(conn);
+        load_publisher_send(conn);
     }
 }
 
@@ -182,10 +197,17 @@ void load_publisher_take(load_conn_t *conn, const char *data, size_t length,
     }
 }
 
+/* What got no answer at all is sent again, on a new connection: should it have
+ * been stored all the same, its subscribers have it twice and tell. */
 void load_publisher_lost(load_conn_t *conn)
 {
-    if (conn->busy) {
+    conn->again = conn->busy && load_http_is_unanswered(&conn->http);
+    load.totals.reopened += conn->again;
+    if (conn->busy && !conn->again) {
         load.totals.refused += (uint64_t)conn->in_request;
     }
     load_conn_close(conn, LOAD_CLOSED);
+    if (conn->again) {
+        load_conn_open(conn);
+    }
 }

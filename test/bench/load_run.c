@@ -48,6 +48,7 @@ static void put_totals(void)
     put("http_errors", (double)totals->http_errors);
     put("last_refusal", totals->last_refusal);
     put("closed", (double)totals->closed);
+    put("reopened", (double)totals->reopened);
     put("sent", (double)totals->sent);
     put("acknowledged", (double)totals->acknowledged);
     put("refused", (double)totals->refused);

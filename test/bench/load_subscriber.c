@@ -243,26 +243,23 @@ void load_subscriber_take(load_conn_t *conn, const char *data, size_t length,
     }
 }
 
+/* A server may close a connection between two requests, whatever the client
+ * has just sent (RFC 9112, section 9.3.1): then it asks again. */
 void load_subscriber_lost(load_conn_t *conn, int64_t now_ns)
 {
-    bool was_busy = conn->busy;
+    bool cut = conn->busy && !load_http_is_unanswered(&conn->http);
+    bool lasting = streams();
 
     if (conn->http.part == LOAD_PART_OPEN) {
         answered(conn, now_ns);
         return;
     }
-    load_conn_close(conn, LOAD_CLOSED);
-    conn->errors += was_busy;
+    load.totals.reopened += conn->busy && !cut && !lasting;
+    load.totals.closed += cut || lasting;
+    conn->errors += cut;
+    load_conn_close(conn, lasting ? LOAD_DEAD : LOAD_CLOSED);
     if (load.options.mode == LOAD_POLL) {
-        load.totals.closed += was_busy;
         poll_again(conn, true);
-    }
-    else if (load.options.mode == LOAD_GET) {
-        load.totals.http_errors += was_busy;
-    }
-    else {
-        load.totals.closed++;
-        conn->state = LOAD_DEAD;
     }
 }
 

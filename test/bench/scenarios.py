@@ -110,6 +110,8 @@ def check(mode, result, options):
               "duplicates": 0, "connect_errors": 0}
     if options.get("publishers", 1) == 1:   # several race to the server
         wanted["disordered"] = 0
+    if mode in ("stream", "poll", "publish", "history"):
+        wanted["acknowledged"] = result["sent"]
     if mode in ("stream", "poll", "park"):
         wanted["ready"] = options["subscribers"]
     if mode == "park":

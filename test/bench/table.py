@@ -91,6 +91,14 @@ def notes(results, scenarios):
            for runs in results.runs.values() for run in runs):
         yield ("* the generator used more than %d %% of a core: it was the"
                " limit" % (100 * GENERATOR_LIMIT))
+    for scenario in scenarios:
+        for server in COLUMNS:
+            count = sum(run.get("reopened", 0) for run in
+                        results.runs.get((scenario.name, server), []))
+            if count:
+                yield ("%s in %s closed %s connections between two requests;"
+                       " their clients came back, nothing was lost"
+                       % (server, scenario.name, number(count)))
     told = {}
     for scenario in scenarios:
         for server in COLUMNS:
