@@ -41,8 +41,9 @@ typedef struct park_t {
     int store;
     comet_metric_e gauge; /* what it counts in while it lasts */
     apr_interval_time_t keep_alive; /* how long it may rest, answered */
-    apr_interval_time_t rearm_every; /* streams; 0: it ends before Timeout */
+    apr_interval_time_t rearm_every; /* a part of the MPM's Timeout */
     apr_time_t rearm_at;
+    int armed; /* [owner thread] an ACK will wake the MPM, or has */
     apr_interval_time_t heartbeat; /* streams */
     apr_time_t ends_at; /* streams (CometMaxLifetime); 0: never */
     /** A stream that ends with what is in the outbox: within how many
@@ -106,24 +107,26 @@ static void note_blocked(park_t *park)
 }
 
 /*
- * Keep a stream past the MPM's Timeout: with this option the peer's ACK of
+ * Keep a client past the MPM's Timeout: with this option the peer's ACK of
  * what is sent next wakes the MPM, whose hook then parks it anew.  A peer
- * that is gone acknowledges nothing, and its time runs out.
+ * that is gone, or takes nothing, acknowledges nothing, and its time runs out.
+ * @param length  of what is sent next: much of it may take long
  */
-static void arm(park_t *park)
+static void arm(park_t *park, apr_size_t length)
 {
     int on = SOF_TIMESTAMPING_TX_ACK | SOF_TIMESTAMPING_SOFTWARE
              | SOF_TIMESTAMPING_OPT_TSONLY;
     apr_time_t now = comet_monotonic();
 
-    if (park->rearm_every && now >= park->rearm_at) {
+    if (now >= park->rearm_at || length > MOD_COMET_PIECE_BYTES) {
         park->rearm_at = now + park->rearm_every;
+        park->armed = 1;
         setsockopt(park->fd, SOL_SOCKET, SO_TIMESTAMPING, &on, sizeof(on));
     }
 }
 
-/* Take the ACKs that were reported. */
-static void disarm(park_t *park)
+/* Take the ACKs that were reported. @return whether any was */
+static int disarm(park_t *park)
 {
     char data[256], control[256];
     int off = 0, any = 0;
@@ -138,9 +141,11 @@ static void disarm(park_t *park)
         any = 1;
     }
     if (any) {
+        park->armed = 0;
         setsockopt(park->fd, SOL_SOCKET, SO_TIMESTAMPING, &off, sizeof(off));
         comet_metrics_add(COMET_METRIC_rearmed, 1);
     }
+    return any;
 }
 
 /* An answer or a heartbeat: put into the outbox, send what is taken now. */
@@ -153,7 +158,6 @@ static apr_status_t write_bytes(park_t *park, comet_buffer_t *bytes)
         comet_buffer_free(bytes);
     }
     else {
-        arm(park);
         park->outbox.bytes = *bytes;
         status = mod_comet_outbox_send(&park->outbox, park->r, park->brigade);
     }
@@ -168,8 +172,11 @@ static apr_status_t write_stream(park_t *park, const comet_batch_t *batch,
 
     mod_comet_output_encode_news(park->ask, batch, park->retry_msec, silent,
                                  &bytes);
-    return bytes.length || bytes.failed ? write_bytes(park, &bytes)
-                                        : APR_SUCCESS;
+    if (!bytes.length && !bytes.failed) {
+        return APR_SUCCESS;
+    }
+    arm(park, bytes.length);
+    return write_bytes(park, &bytes);
 }
 
 static apr_status_t write_answer(park_t *park, const comet_batch_t *batch)
@@ -177,6 +184,9 @@ static apr_status_t write_answer(park_t *park, const comet_batch_t *batch)
     comet_buffer_t bytes = { .data = NULL };
 
     mod_comet_output_encode(park->ask, batch, &bytes);
+    if (bytes.length > MOD_COMET_PIECE_BYTES) {
+        arm(park, bytes.length);
+    }
     return write_bytes(park, &bytes);
 }
 
@@ -446,7 +456,7 @@ static void prepare(park_t *park, request_rec *r, const mod_comet_ask_t *ask,
     park->ask = ask;
     park->store = mod_comet_server_config(r->server)->store;
     park->keep_alive = mod_comet_timeout_server(r)->keep_alive_timeout;
-    park->rearm_every = ask->transport->streams ? timeout / 3 : 0;
+    park->rearm_every = timeout / 3;
     park->rearm_at = now;
     park->heartbeat =
         ask->heartbeat < park->rearm_every ? ask->heartbeat : park->rearm_every;
@@ -477,6 +487,7 @@ static apr_status_t open_answer(park_t *park)
     mod_comet_output_prepare(park->r, park->ask->transport);
     mod_comet_output_encode_opening(park->ask, &bytes);
     if (bytes.length || bytes.failed) {
+        arm(park, bytes.length);
         return write_bytes(park, &bytes);
     }
     status = mod_comet_output_open(park->r, park->brigade);
@@ -646,21 +657,29 @@ void mod_comet_park_resume(conn_rec *c, request_rec *r)
     }
 }
 
-static void park_in_mpm(conn_rec *c)
+/* The MPM waits for the client to say something; while it takes its answer,
+ * for it to take more, so that the MPM's Timeout begins anew each time. */
+static void park_in_mpm(park_t *park)
 {
+    conn_rec *c = park->c;
+
+    park->state = PREPARED;
     c->cs->state = CONN_STATE_ASYNC_WAITIO;
-    c->cs->sense = CONN_SENSE_WANT_READ;
+    c->cs->sense = mod_comet_outbox_is_empty(&park->outbox)
+                       ? CONN_SENSE_WANT_READ
+                       : CONN_SENSE_WANT_WRITE;
 }
 
 /*
- * The client has sent its next request before it took all of its answer.
- * The MPM must not look for input again until it did: it, too, waits for the
- * socket to take more.
+ * The client has not taken all of its answer yet.
+ * @param data  it has sent its next request: nothing is looked for in the
+ *              input until it has its answer, and a stream ends then
  * @return whether it goes on waiting
  */
-static int drain(park_t *park)
+static int send_on(park_t *park, int data)
 {
     conn_rec *c = park->c;
+    int streams = park->ask->transport->streams;
     apr_status_t status = mod_comet_output_push(c);
 
     if (status == APR_SUCCESS) {
@@ -668,13 +687,16 @@ static int drain(park_t *park)
     }
     note_blocked(park);
     if (status == APR_SUCCESS && !mod_comet_outbox_is_empty(&park->outbox)) {
-        park->state = PREPARED;
-        c->cs->state = CONN_STATE_ASYNC_WAITIO;
-        c->cs->sense = CONN_SENSE_WANT_WRITE;
+        park_in_mpm(park);
+        return 1;
+    }
+    if (status == APR_SUCCESS && streams && !data && !park->retry_msec) {
+        set_stream_timer(park);
+        park_in_mpm(park);
         return 1;
     }
     c->aborted |= status != APR_SUCCESS;
-    end_request(park, !c->aborted, park->ask->transport->streams);
+    end_request(park, !c->aborted, streams);
     return 0;
 }
 
@@ -687,17 +709,14 @@ static int go_on_waiting(park_t *park)
     int sending = !mod_comet_outbox_is_empty(&park->outbox);
     peek_e found;
 
-    if (park->ask->transport->streams) {
-        disarm(park);
-    }
+    disarm(park);
     found = c->aborted ? PEEK_GONE : peek(park);
-    if (found == PEEK_NOTHING) {
-        park->state = PREPARED;
-        park_in_mpm(c);
-        return 1;
+    if (sending && found != PEEK_GONE) {
+        return send_on(park, found == PEEK_DATA);
     }
-    if (found == PEEK_DATA && sending) {
-        return drain(park);
+    if (found == PEEK_NOTHING) {
+        park_in_mpm(park);
+        return 1;
     }
     /* at the end of the child, the end of the input is our own doing */
     if (found == PEEK_DATA || (stopping && !sending && !c->aborted)) {
@@ -746,6 +765,21 @@ static int is_handed_on(conn_rec *c)
     return 0;
 }
 
+/* Nothing has woken the MPM but an ACK, of the end of an answer: the MPM
+ * sends what is left, and waits for the client's next request. */
+static int is_only_acknowledged(park_t *park)
+{
+    conn_rec *c = park->c;
+
+    if (park->r || !park->armed || !disarm(park) || c->aborted
+        || peek(park) != PEEK_NOTHING) {
+        return 0;
+    }
+    park->state = EMPTY;
+    c->cs->state = CONN_STATE_WRITE_COMPLETION;
+    return 1;
+}
+
 int mod_comet_park_process_connection(conn_rec *c)
 {
     static __thread int inside; /* httpd's own hooks run within ours */
@@ -754,6 +788,9 @@ int mod_comet_park_process_connection(conn_rec *c)
 
     if (inside || !can_park_connection(c)) {
         return DECLINED;
+    }
+    if (park && is_only_acknowledged(park)) {
+        return OK;
     }
     if (park && park->state == RESUMED) {
         if (park->r && go_on_waiting(park)) {
@@ -776,7 +813,7 @@ int mod_comet_park_process_connection(conn_rec *c)
             answer_pipelined(park);
         }
         else {
-            park_in_mpm(c);
+            park_in_mpm(park);
         }
     }
     else if (park && park->state == PREPARED) {
