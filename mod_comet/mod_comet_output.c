@@ -168,9 +168,9 @@ void mod_comet_output_encode_news(const mod_comet_ask_t *ask,
         comet_buffer_puts(out, ask->transport->heartbeat);
     }
     if (retry_msec && ask->transport->close) {
-        ask->transport->close(
-            out, (int)ap_random_pick((apr_uint32_t)retry_msec / 20,
-                                     (apr_uint32_t)retry_msec));
+        ask->transport->close(out,
+                              (int)ap_random_pick((apr_uint32_t)retry_msec / 20,
+                                                  (apr_uint32_t)retry_msec));
     }
 }
 

@@ -8,12 +8,16 @@
 #include <linux/errqueue.h>
 #include <linux/net_tstamp.h>
 #include <sys/socket.h>
+#ifdef __SANITIZE_THREAD__
+#include <sanitizer/tsan_interface.h>
+#endif
 
 #include "mod_comet_block.h"
 #include "mod_comet_child.h"
 #include "mod_comet_limits.h"
 #include "mod_comet_mpm.h"
 #include "mod_comet_output.h"
+#include "mod_comet_peek.h"
 
 /* Over the cap a classic poll is told "no news" after this long: its page
  * would pause for 5 s after any error. */
@@ -367,66 +371,6 @@ static comet_verdict_e serve(comet_subscriber_t *subscriber,
                                          : serve_poll(park, occasion);
 }
 
-/* --- looking -------------------------------------------------------------- */
-
-typedef enum { PEEK_NOTHING, PEEK_DATA, PEEK_GONE } peek_e;
-
-/* mod_reqtimeout's filter, whose clock must not start by looking, and what
- * stands before it (mod_ssl's filter, or nothing). */
-static ap_filter_t *find_reqtimeout(conn_rec *c, ap_filter_t **before)
-{
-    ap_filter_t *filter = c->input_filters;
-
-    for (*before = NULL; filter; *before = filter, filter = filter->next) {
-        if (strcasecmp(filter->frec->name, "reqtimeout") == 0) {
-            break;
-        }
-    }
-    return filter;
-}
-
-/* Core's first answer at the end of input is "0 bytes"; only the second is
- * EOF. */
-static peek_e peek_filters(park_t *park)
-{
-    apr_status_t status = APR_SUCCESS;
-    apr_off_t length = 0;
-    int tries;
-
-    for (tries = 0; tries < 2 && status == APR_SUCCESS && !length; tries++) {
-        status = ap_get_brigade(park->c->input_filters, park->brigade,
-                                AP_MODE_SPECULATIVE, APR_NONBLOCK_READ, 1);
-        if (status == APR_SUCCESS) {
-            apr_brigade_length(park->brigade, 0, &length);
-        }
-        apr_brigade_cleanup(park->brigade);
-    }
-    if (length > 0) {
-        return PEEK_DATA;
-    }
-    return status == APR_SUCCESS || APR_STATUS_IS_EAGAIN(status) ? PEEK_NOTHING
-                                                                 : PEEK_GONE;
-}
-
-/* Whether the client has sent something, or has left; around mod_reqtimeout.
- */
-static peek_e peek(park_t *park)
-{
-    ap_filter_t *before;
-    ap_filter_t *skipped = find_reqtimeout(park->c, &before);
-    ap_filter_t **link = before ? &before->next : &park->c->input_filters;
-    peek_e found;
-
-    if (skipped) {
-        *link = skipped->next;
-    }
-    found = peek_filters(park);
-    if (skipped) {
-        *link = skipped;
-    }
-    return found;
-}
-
 /* --- parking ------------------------------------------------------------------------ */
 
 static park_t *make_park(conn_rec *c)
@@ -544,7 +488,7 @@ int mod_comet_park_body(request_rec *r, const mod_comet_ask_t *ask,
         return DECLINED;
     }
     park = make_park(r->connection);
-    if (peek(park) == PEEK_DATA) {
+    if (mod_comet_peek(park->c, park->brigade) == MOD_COMET_PEEK_DATA) {
         return DECLINED; /* the MPM would not know of the next request */
     }
     mod_comet_output_prepare(r, ask->transport);
@@ -587,6 +531,30 @@ int mod_comet_park(request_rec *r, mod_comet_ask_t *ask)
     return open_answer(park) == APR_SUCCESS ? SUSPENDED : unpark(park);
 }
 
+/*
+ * httpd hands connections from thread to thread, and a closed one's memory to
+ * the next one, by means that ThreadSanitizer does not see: it is told.
+ */
+#ifdef __SANITIZE_THREAD__
+static char handed_on;
+
+static apr_status_t hand_on_memory(void *nothing)
+{
+    __tsan_release(&handed_on);
+    return APR_SUCCESS;
+}
+
+#define TAKE_OVER() __tsan_acquire(&handed_on)
+#define HAND_ON() __tsan_release(&handed_on)
+#define HAND_ON_MEMORY(c) \
+    apr_pool_cleanup_register((c)->pool, NULL, hand_on_memory, \
+                              apr_pool_cleanup_null)
+#else
+#define TAKE_OVER()
+#define HAND_ON()
+#define HAND_ON_MEMORY(c)
+#endif
+
 /* --- hooks ---------------------------------------------------------------------------- */
 
 /* suspend_connection, last of all: from here on the hub may serve it. */
@@ -596,6 +564,7 @@ void mod_comet_park_suspend(conn_rec *c, request_rec *r)
     mod_comet_child_t *child = mod_comet_child();
     apr_status_t status;
 
+    HAND_ON();
     if (!park || park->state != PREPARED
         || c->cs->state != CONN_STATE_ASYNC_WAITIO) {
         return; /* nothing waits, or the connection is being closed */
@@ -638,9 +607,11 @@ static void time_out(park_t *park)
 /* resume_connection, first of all: from here on it is this thread's. */
 void mod_comet_park_resume(conn_rec *c, request_rec *r)
 {
-    park_t *park = find_park(c);
     mod_comet_child_t *child = mod_comet_child();
+    park_t *park;
 
+    TAKE_OVER();
+    park = find_park(c);
     if (!park || park->state == EMPTY || !child) {
         return;
     }
@@ -707,19 +678,20 @@ static int go_on_waiting(park_t *park)
     conn_rec *c = park->c;
     int stopping = comet_hub_is_stopping(mod_comet_child()->hub);
     int sending = !mod_comet_outbox_is_empty(&park->outbox);
-    peek_e found;
+    mod_comet_peek_e found;
 
     disarm(park);
-    found = c->aborted ? PEEK_GONE : peek(park);
-    if (sending && found != PEEK_GONE) {
-        return send_on(park, found == PEEK_DATA);
+    found = c->aborted ? MOD_COMET_PEEK_GONE
+                       : mod_comet_peek(park->c, park->brigade);
+    if (sending && found != MOD_COMET_PEEK_GONE) {
+        return send_on(park, found == MOD_COMET_PEEK_DATA);
     }
-    if (found == PEEK_NOTHING) {
+    if (found == MOD_COMET_PEEK_NOTHING) {
         park_in_mpm(park);
         return 1;
     }
     /* at the end of the child, the end of the input is our own doing */
-    if (found == PEEK_DATA || (stopping && !sending && !c->aborted)) {
+    if (found == MOD_COMET_PEEK_DATA || (stopping && !sending && !c->aborted)) {
         c->aborted |= dismiss(park, stopping) != APR_SUCCESS;
         return 0;
     }
@@ -772,7 +744,7 @@ static int is_only_acknowledged(park_t *park)
     conn_rec *c = park->c;
 
     if (park->r || !park->armed || !disarm(park) || c->aborted
-        || peek(park) != PEEK_NOTHING) {
+        || mod_comet_peek(park->c, park->brigade) != MOD_COMET_PEEK_NOTHING) {
         return 0;
     }
     park->state = EMPTY;
@@ -783,9 +755,12 @@ static int is_only_acknowledged(park_t *park)
 int mod_comet_park_process_connection(conn_rec *c)
 {
     static __thread int inside; /* httpd's own hooks run within ours */
-    park_t *park = find_park(c);
+    park_t *park;
     int rv;
 
+    TAKE_OVER();
+    HAND_ON_MEMORY(c);
+    park = find_park(c);
     if (inside || !can_park_connection(c)) {
         return DECLINED;
     }
@@ -809,7 +784,7 @@ int mod_comet_park_process_connection(conn_rec *c)
         && c->cs->state == CONN_STATE_SUSPENDED) {
         if (!park->ask->transport->streams
             && mod_comet_outbox_is_empty(&park->outbox)
-            && peek(park) == PEEK_DATA) {
+            && mod_comet_peek(park->c, park->brigade) == MOD_COMET_PEEK_DATA) {
             answer_pipelined(park);
         }
         else {
