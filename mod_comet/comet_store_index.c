@@ -266,6 +266,9 @@ apr_status_t comet_sqlite_index_step(comet_store_t *store, int *more)
     else {
         comet_sqlite_roll_back(store);
     }
+    if (status != APR_SUCCESS) {
+        store->indexing = 1; /* the step was not made */
+    }
     if (status != APR_SUCCESS && status != COMET_ELOCKED
         && !store->config->search) {
         /* what cannot be removed does no harm */
