@@ -25,7 +25,9 @@ BUILD   = build
 CORE_SRC := $(sort $(wildcard mod_comet/comet*.c))
 GLUE_SRC := $(sort $(wildcard mod_comet/mod_comet*.c))
 UNIT_SRC := $(sort $(wildcard test/unit/test_*.c))
-HELP_SRC := $(filter-out $(UNIT_SRC),$(sort $(wildcard test/unit/*.c)))
+FAULT_SRC := test/unit/faults.c
+HELP_SRC := $(filter-out $(UNIT_SRC) $(FAULT_SRC),\
+              $(sort $(wildcard test/unit/*.c)))
 TOOL_SRC := $(sort $(wildcard test/tools/*.c))
 LOAD_SRC := $(sort $(wildcard test/bench/load*.c))
 SQL      := $(sort $(wildcard sql/[0-9]*.sql))
@@ -38,6 +40,7 @@ CORE_OBJ := $(CORE_SRC:%.c=$(OBJ)/%.o)
 GLUE_OBJ := $(GLUE_SRC:%.c=$(OBJ)/%.o)
 UNIT_OBJ := $(UNIT_SRC:%.c=$(OBJ)/%.o)
 HELP_OBJ := $(HELP_SRC:%.c=$(OBJ)/%.o)
+FAULT_OBJ := $(FAULT_SRC:%.c=$(OBJ)/%.o)
 TOOL_OBJ := $(TOOL_SRC:%.c=$(OBJ)/%.o)
 LOAD_OBJ := $(LOAD_SRC:%.c=$(OBJ)/%.o)
 
@@ -94,6 +97,8 @@ COMPILE = $(CC) $(FLAGS)
 LINK    = $(CC) -pthread $(CFLAGS) $(SANITIZED) -Wl,--as-needed \
     -Wl,-z,relro,-z,now $(LDFLAGS)
 
+comma := ,
+
 # A parallel sub-make, unless the caller runs a job server of his own.
 PARALLEL = $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(shell nproc))
 
@@ -119,6 +124,14 @@ $(MODULE): $(CORE_OBJ) $(GLUE_OBJ) $(EXPORTS)
 $(UNITS): $(BUILD)/unit/%: $(OBJ)/test/unit/%.o $(HELP_OBJ) $(CORE_OBJ)
 	@mkdir -p $(@D)
 	$(call say,LINK) $(LINK) -o $@ $^ -lcmocka $(APR_LIBS) -lsqlite3 -ljansson -lpthread
+
+# What these see of memory and of SQLite goes through test/unit/faults.c.
+WRAPPED = malloc calloc realloc free sqlite3_step sqlite3_exec \
+    sqlite3_prepare_v2 sqlite3_prepare_v3 sqlite3_open_v2 \
+    sqlite3_wal_checkpoint_v2
+FAULT_UNITS := $(filter $(BUILD)/unit/test_faults%,$(UNITS))
+$(FAULT_UNITS): $(FAULT_OBJ)
+$(FAULT_UNITS): private LINK += $(addprefix -Wl$(comma)--wrap=,$(WRAPPED))
 
 $(TOOLS): $(BUILD)/tools/%: $(OBJ)/test/tools/%.o
 	@mkdir -p $(@D)
