@@ -12,11 +12,13 @@ CFLAGS ?= -O2 -g
 APXS   ?= apxs
 PREFIX ?= /usr
 PORT   ?= 8080
+FUZZ_SECONDS ?= 60
 MPM    ?= event
 BUILD   = build
 
 # DESTDIR=…    where `make install` puts its tree
 # WERROR=1     warnings are errors (CI)
+# FUZZ_SECONDS=60  how long each fuzzer runs
 # V=1          the commands in full
 # SANITIZE=…   asan or tsan; `make asan` and `make tsan` set it for you
 
@@ -82,6 +84,8 @@ WARNINGS = -Wall -Wextra -Wshadow -Wconversion -Wsign-conversion \
 
 asan_FLAGS = -fsanitize=address,undefined -fno-sanitize=object-size
 tsan_FLAGS = -fsanitize=thread
+fuzz_FLAGS = -fsanitize=fuzzer-no-link,address,undefined \
+    -fno-sanitize-recover=undefined
 ifneq ($(SANITIZE),)
   ifeq ($($(SANITIZE)_FLAGS),)
     $(error SANITIZE=$(SANITIZE): asan or tsan)
@@ -132,6 +136,16 @@ WRAPPED = malloc calloc realloc free sqlite3_step sqlite3_exec \
 FAULT_UNITS := $(filter $(BUILD)/unit/test_faults%,$(UNITS))
 $(FAULT_UNITS): $(FAULT_OBJ)
 $(FAULT_UNITS): private LINK += $(addprefix -Wl$(comma)--wrap=,$(WRAPPED))
+
+# libFuzzer's programs; they need clang, by `make fuzz`.
+FUZZERS := $(patsubst test/fuzz/fuzz_%.c,%,$(sort $(wildcard test/fuzz/*.c)))
+.PHONY: fuzzers
+fuzzers: $(FUZZERS:%=$(BUILD)/fuzz/%)
+$(FUZZERS:%=$(BUILD)/fuzz/%): $(BUILD)/fuzz/%: $(OBJ)/test/fuzz/fuzz_%.o \
+        $(OBJ)/test/unit/reference.o $(CORE_OBJ)
+	@mkdir -p $(@D)
+	$(call say,LINK) $(LINK) -fsanitize=fuzzer -o $@ $^ $(APR_LIBS) \
+	    -lsqlite3 -ljansson -lpthread
 
 $(TOOLS): $(BUILD)/tools/%: $(OBJ)/test/tools/%.o
 	@mkdir -p $(@D)
@@ -209,7 +223,7 @@ run: ## run the demos, the console and the manual on 127.0.0.1:8080 (PORT=, MPM=
 	@APXS='$(APXS)' MODULE='$(MODULE)' exec conf/demo run
 
 # ---- Test -------------------------------------------------------------------
-.PHONY: check check-long unit guards e2e asan tsan coverage
+.PHONY: check check-long unit guards e2e asan tsan coverage fuzz
 check: ## install what the tests need, build, and run them all
 	@conf/setup check
 	@$(MAKE) $(PARALLEL) tests
@@ -234,6 +248,20 @@ e2e: tests ## the end-to-end tests alone (ARGS='-k clock' for some of them)
 asan tsan: ## the unit and end-to-end tests under a sanitizer
 	@$(MAKE) $(PARALLEL) tests BUILD=build-$@ SANITIZE=$@
 	@test/run $@ -- $(ARGS)
+
+# The corpora with what was found stay in build-fuzz; what crashes, too.
+fuzz: ## fuzz the encoders and parsers with clang, FUZZ_SECONDS (60) each
+	@conf/setup fuzz
+	@$(MAKE) $(PARALLEL) fuzzers BUILD=build-fuzz CC=clang SANITIZE=fuzz
+	@set -e; for name in $(FUZZERS); do \
+	    mkdir -p build-fuzz/found/$$name; \
+	    dict=test/fuzz/$$name.dict; test -e $$dict || dict=; \
+	    echo "--- fuzz $$name for $(FUZZ_SECONDS) s"; \
+	    build-fuzz/fuzz/$$name -max_total_time=$(FUZZ_SECONDS) \
+	        -max_len=4096 -timeout=10 -verbosity=0 -print_final_stats=1 \
+	        -artifact_prefix=build-fuzz/$$name- $${dict:+-dict=$$dict} \
+	        build-fuzz/found/$$name test/fuzz/corpus/$$name; \
+	done
 
 coverage: ## how much of the core the unit tests run: lines and branches
 	@conf/setup check
@@ -318,7 +346,7 @@ uninstall: ## take the installed files away again; the database stays
 # ---- Clean, help ------------------------------------------------------------
 .PHONY: clean distclean help FORCE
 clean: ## remove what was built
-	rm -rf $(sort $(BUILD) build build-asan build-tsan build-coverage)
+	rm -rf $(sort $(BUILD) build build-asan build-tsan build-coverage build-fuzz)
 	find test \( -name __pycache__ -o -name .pytest_cache \) -prune \
 	    -exec rm -rf {} +
 

@@ -1,19 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Fuzz the UTF-8 check and what is written as HTML, as JSON, as an event
- * stream and as a script, by decoding it again.  With clang, from the top of the tree:
+ * stream and as a script, by decoding it again.
  *
- *   clang -std=gnu11 -g -O1 -fsanitize=fuzzer,address,undefined \
- *       -fno-sanitize-recover=undefined -Imod_comet \
- *       $(apr-1-config --cppflags --includes) test/fuzz/fuzz_encode.c \
- *       test/unit/reference.c mod_comet/comet_encode.c \
- *       mod_comet/comet_transport*.c mod_comet/comet_message.c \
- *       mod_comet/comet_params.c \
- *       $(apr-1-config --link-ld) -o build/fuzz_encode
- *   mkdir -p build/found && build/fuzz_encode -max_total_time=60 \
- *       build/found test/fuzz/corpus/encode
- *
- * test/unit/test_corpus.c replays the corpus with every `make check`.
+ * `make fuzz` runs it; test/unit/test_corpus.c replays the corpus with every
+ * `make check`.
  */
 #include <stddef.h>
 #include <stdint.h>

@@ -1,18 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Fuzz the decoding of query strings and forms, and the checks of what is in
- * them.  With clang, from the top of the tree:
+ * them.
  *
- *   clang -std=gnu11 -g -O1 -fsanitize=fuzzer,address,undefined \
- *       -fno-sanitize-recover=undefined -Imod_comet \
- *       $(apr-1-config --cppflags --includes) test/fuzz/fuzz_params.c \
- *       test/unit/reference.c mod_comet/comet_params.c \
- *       mod_comet/comet_encode.c mod_comet/comet_message.c \
- *       $(apr-1-config --link-ld) -o build/fuzz_params
- *   mkdir -p build/found && build/fuzz_params -max_total_time=60 \
- *       -dict=test/fuzz/params.dict build/found test/fuzz/corpus/params
- *
- * test/unit/test_corpus.c replays the corpus with every `make check`.
+ * `make fuzz` runs it; test/unit/test_corpus.c replays the corpus with every
+ * `make check`.
  */
 #include <stddef.h>
 #include <stdint.h>

@@ -18,6 +18,9 @@
 #define LLVMFuzzerTestOneInput fuzz_encode
 #include "../fuzz/fuzz_encode.c"
 #undef LLVMFuzzerTestOneInput
+#define LLVMFuzzerTestOneInput fuzz_lines
+#include "../fuzz/fuzz_lines.c"
+#undef LLVMFuzzerTestOneInput
 
 typedef int fuzz_fn(const uint8_t *data, size_t size);
 
@@ -87,11 +90,17 @@ static void test_encode_corpus(void **state)
     replay("encode", fuzz_encode);
 }
 
+static void test_lines_corpus(void **state)
+{
+    replay("lines", fuzz_lines);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_params_corpus),
         cmocka_unit_test(test_encode_corpus),
+        cmocka_unit_test(test_lines_corpus),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
