@@ -170,8 +170,9 @@ static void prepare_to_join(void)
 static void check_members(apr_status_t status)
 {
     faults_must(comet_hub_members(hub) == (status == APR_SUCCESS));
-    faults_must((client.subscriber.state == COMET_SUBSCRIBER_OUT)
-                == (status != APR_SUCCESS));
+    if (status != APR_SUCCESS) { /* else it is the hub's */
+        faults_must(client.subscriber.state == COMET_SUBSCRIBER_OUT);
+    }
 }
 
 static apr_status_t join_clock(void)
@@ -262,7 +263,7 @@ static void test_news(void **state)
 
 static apr_status_t catch_up(void)
 {
-    if (client.subscriber.state == COMET_SUBSCRIBER_OUT) {
+    if (comet_hub_members(hub) == 0) {
         make_client(LONG_AGO);
         if (join() != APR_SUCCESS) {
             return APR_ENOMEM;
