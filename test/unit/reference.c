@@ -9,7 +9,7 @@
 
 size_t reference_utf8(const unsigned char *at, size_t length, uint32_t *code)
 {
-    static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
+    static const uint32_t least[] = { 0, 0, 0x80, 0x800, 0x10000 };
     size_t ones = 0, i;
 
     if (length == 0) {
@@ -236,8 +236,8 @@ int reference_html(const char *data, size_t length, unsigned char *out,
         const char *name;
         unsigned char value;
     } references[] = {
-        {"&amp;", '&'},  {"&lt;", '<'},   {"&gt;", '>'},
-        {"&quot;", '"'}, {"&#39;", '\''},
+        { "&amp;", '&' },  { "&lt;", '<' },   { "&gt;", '>' },
+        { "&quot;", '"' }, { "&#39;", '\'' },
     };
     size_t at = 0, i;
 
@@ -359,8 +359,8 @@ int reference_events(const char *stream, size_t length,
         else {
             take_event_field(&events, stream + at, end - at);
         }
-        end += stream[end] == '\r' && end + 1 < length
-               && stream[end + 1] == '\n';
+        end +=
+            stream[end] == '\r' && end + 1 < length && stream[end + 1] == '\n';
         at = end + 1;
     }
     free(events.type);

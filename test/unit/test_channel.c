@@ -346,7 +346,8 @@ static void test_whole_of_names(void **state)
 
 static void test_prefixes(void **state)
 {
-    comet_channel_t *all = choose("*"), *a = choose("a/*"), *ab = choose("a/b/*");
+    comet_channel_t *all = choose("*"), *a = choose("a/*"),
+                    *ab = choose("a/b/*");
 
     assert_int_equal(channels.count, 3);
     assert_int_equal(channels.prefix_count, 3);
@@ -588,8 +589,7 @@ static void test_no_memory(void **state)
             assert_int_equal(frail.count, 1);
             assert_int_equal(frail.prefix_count, 0);
             assert_int_equal(a->members, 1);
-            assert_true(
-                APR_RING_EMPTY(&a->wholes, comet_channel_link_t, link));
+            assert_true(APR_RING_EMPTY(&a->wholes, comet_channel_link_t, link));
             assert_int_equal(atomic_load(&selection->refs), 1);
         }
     }
@@ -639,8 +639,12 @@ static void test_no_memory_to_grow(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_members),   TEST(test_copies_the_name), TEST(test_sources),
-        TEST(test_same_hash), TEST(test_any_bytes),       TEST(test_many),
+        TEST(test_members),
+        TEST(test_copies_the_name),
+        TEST(test_sources),
+        TEST(test_same_hash),
+        TEST(test_any_bytes),
+        TEST(test_many),
         TEST(test_free_all),
         TEST(test_whole_of_names),
         TEST(test_prefixes),

@@ -23,14 +23,14 @@ static void assert_buffer(const comet_buffer_t *buffer, const char *expected)
 
 static comet_text_t bytes(const void *data, size_t length)
 {
-    return (comet_text_t){data, length};
+    return (comet_text_t){ data, length };
 }
 
 /* ---- buffers ---------------------------------------------------------- */
 
 static void test_buffer_grows(void **state)
 {
-    comet_buffer_t buffer = {0};
+    comet_buffer_t buffer = { 0 };
     size_t i;
 
     for (i = 0; i < 100000; i++) {
@@ -53,7 +53,7 @@ static void test_buffer_grows(void **state)
 
 static void test_buffer_adds_nothing(void **state)
 {
-    comet_buffer_t buffer = {0};
+    comet_buffer_t buffer = { 0 };
 
     comet_buffer_add(&buffer, NULL, 0);
     comet_buffer_puts(&buffer, "");
@@ -65,7 +65,7 @@ static void test_buffer_adds_nothing(void **state)
 
 static void test_buffer_failure(void **state)
 {
-    comet_buffer_t buffer = {0};
+    comet_buffer_t buffer = { 0 };
     char *kept;
 
     comet_buffer_puts(&buffer, "before");
@@ -92,18 +92,18 @@ static void test_buffer_integers(void **state)
         apr_int64_t number;
         const char *text;
     } cases[] = {
-        {0, "0"},
-        {7, "7"},
-        {-7, "-7"},
-        {10, "10"},
-        {COMET_TIMESTAMP_MAX, "9007199254740991"},
-        {INT64_MAX, "9223372036854775807"},
-        {INT64_MIN, "-9223372036854775808"},
+        { 0, "0" },
+        { 7, "7" },
+        { -7, "-7" },
+        { 10, "10" },
+        { COMET_TIMESTAMP_MAX, "9007199254740991" },
+        { INT64_MAX, "9223372036854775807" },
+        { INT64_MIN, "-9223372036854775808" },
     };
     size_t i;
 
     for (i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
-        comet_buffer_t buffer = {0};
+        comet_buffer_t buffer = { 0 };
 
         comet_buffer_add_int(&buffer, cases[i].number);
         assert_buffer(&buffer, cases[i].text);
@@ -125,7 +125,7 @@ static void compare_validity(const unsigned char *data, size_t length)
 
 static void test_utf8_all_up_to_3_bytes(void **state)
 {
-    unsigned char data[4] = {0};
+    unsigned char data[4] = { 0 };
     unsigned i;
 
     for (i = 0; i < 1u << 24; i++) {
@@ -146,8 +146,8 @@ static void test_utf8_all_up_to_3_bytes(void **state)
  * others. */
 static void test_utf8_edges_of_4_bytes(void **state)
 {
-    static const unsigned char edges[] = {0x00, 0x7F, 0x80, 0x8F, 0x90, 0x9F,
-                                          0xA0, 0xBF, 0xC0, 0xC2, 0xF0, 0xFF};
+    static const unsigned char edges[] = { 0x00, 0x7F, 0x80, 0x8F, 0x90, 0x9F,
+                                           0xA0, 0xBF, 0xC0, 0xC2, 0xF0, 0xFF };
     unsigned char data[4];
     unsigned i;
     size_t j, k;
@@ -204,7 +204,7 @@ static void test_utf8_bad_byte_anywhere(void **state)
 
 static void test_html(void **state)
 {
-    comet_buffer_t buffer = {0};
+    comet_buffer_t buffer = { 0 };
 
     comet_encode_html(&buffer, comet_text("<b a=\"1\" c='2'>&amp; 中</b>"));
     assert_buffer(&buffer, "&lt;b a=&quot;1&quot; c=&#39;2&#39;&gt;&amp;amp; "
@@ -218,7 +218,7 @@ static void test_html(void **state)
 
 static void check_html(const unsigned char *data, size_t length)
 {
-    comet_buffer_t buffer = {0};
+    comet_buffer_t buffer = { 0 };
     unsigned char *out;
     size_t written;
 
@@ -239,7 +239,7 @@ static void test_html_pairs(void **state)
     unsigned i;
 
     for (i = 0; i <= 0xFFFF; i++) {
-        unsigned char data[2] = {(unsigned char)(i >> 8), (unsigned char)i};
+        unsigned char data[2] = { (unsigned char)(i >> 8), (unsigned char)i };
 
         check_html(data, 2);
     }
@@ -252,29 +252,30 @@ static void test_json_examples(void **state)
     static const struct {
         const char *text, *json;
     } cases[] = {
-        {"", "\"\""},
-        {"a", "\"a\""},
-        {"say \"hi\" \\ /", "\"say \\\"hi\\\" \\\\ /\""},
-        {"\b\t\n\f\r", "\"\\b\\t\\n\\f\\r\""},
-        {"\x01\x1b\x1f\x7f", "\"\\u0001\\u001b\\u001f\\u007f\""},
-        {"</script><!-- & '", "\"\\u003c/script\\u003e\\u003c!-- \\u0026 '\""},
-        {"\xE2\x80\xA7\xE2\x80\xA8\xE2\x80\xA9\xE2\x80\xAA",
-         "\"\xE2\x80\xA7\\u2028\\u2029\xE2\x80\xAA\""},
-        {"中文 \xF0\x9F\x98\x80", "\"中文 \xF0\x9F\x98\x80\""},
-        {"a\xFF"
-         "b",
-         "\"a\xEF\xBF\xBD"
-         "b\""},
+        { "", "\"\"" },
+        { "a", "\"a\"" },
+        { "say \"hi\" \\ /", "\"say \\\"hi\\\" \\\\ /\"" },
+        { "\b\t\n\f\r", "\"\\b\\t\\n\\f\\r\"" },
+        { "\x01\x1b\x1f\x7f", "\"\\u0001\\u001b\\u001f\\u007f\"" },
+        { "</script><!-- & '",
+          "\"\\u003c/script\\u003e\\u003c!-- \\u0026 '\"" },
+        { "\xE2\x80\xA7\xE2\x80\xA8\xE2\x80\xA9\xE2\x80\xAA",
+          "\"\xE2\x80\xA7\\u2028\\u2029\xE2\x80\xAA\"" },
+        { "中文 \xF0\x9F\x98\x80", "\"中文 \xF0\x9F\x98\x80\"" },
+        { "a\xFF"
+          "b",
+          "\"a\xEF\xBF\xBD"
+          "b\"" },
         /* maximal subparts: Unicode 15, table 3-11 */
-        {"\xE1\x80\xE2\xF0\x91\x92\xF1\xBF\x41",
-         "\"\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD"
-         "A\""},
-        {"\xED\xA0\x80", "\"\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD\""},
+        { "\xE1\x80\xE2\xF0\x91\x92\xF1\xBF\x41",
+          "\"\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD"
+          "A\"" },
+        { "\xED\xA0\x80", "\"\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD\"" },
     };
     size_t i;
 
     for (i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
-        comet_buffer_t buffer = {0};
+        comet_buffer_t buffer = { 0 };
 
         comet_encode_json(&buffer, comet_text(cases[i].text));
         assert_buffer(&buffer, cases[i].json);
@@ -286,7 +287,7 @@ static void test_json_examples(void **state)
  * is harmless wherever it is put. */
 static void check_json(const unsigned char *data, size_t length)
 {
-    comet_buffer_t buffer = {0};
+    comet_buffer_t buffer = { 0 };
     unsigned char *out, *expected;
     size_t written, wanted, i;
 
@@ -319,7 +320,7 @@ static void test_json_all_1_and_2_bytes(void **state)
 
     check_json((const unsigned char *)"", 0);
     for (i = 0; i <= 0xFFFF; i++) {
-        unsigned char data[2] = {(unsigned char)(i >> 8), (unsigned char)i};
+        unsigned char data[2] = { (unsigned char)(i >> 8), (unsigned char)i };
 
         check_json(data, 2);
         if (data[1] == 0) {
@@ -330,7 +331,7 @@ static void test_json_all_1_and_2_bytes(void **state)
 
 static size_t random_text(uint64_t *seed, unsigned char *data, size_t most)
 {
-    static const uint32_t below[] = {0x80, 0x80, 0x800, 0x10000, 0x110000};
+    static const uint32_t below[] = { 0x80, 0x80, 0x800, 0x10000, 0x110000 };
     size_t target = reference_random(seed) % most, length = 0;
 
     while (length < target) {
@@ -365,7 +366,8 @@ static void test_json_random_bytes(void **state)
 {
     static const unsigned char telling[] = {
         0x00, 0x7F, 0x80, 0x8F, 0x90, 0x9F, 0xA0, 0xA8, 0xBF, 0xC0, 0xC2, 0xDF,
-        0xE0, 0xE2, 0xED, 0xEF, 0xF0, 0xF1, 0xF4, 0xF5, 0xFF, '"',  '\\', '<'};
+        0xE0, 0xE2, 0xED, 0xEF, 0xF0, 0xF1, 0xF4, 0xF5, 0xFF, '"',  '\\', '<'
+    };
     uint64_t seed = 4711;
     unsigned char data[60 + 4];
     int i;
@@ -388,7 +390,7 @@ static void test_json_random_bytes(void **state)
 
 static void test_json_appends(void **state)
 {
-    comet_buffer_t buffer = {0};
+    comet_buffer_t buffer = { 0 };
 
     comet_buffer_puts(&buffer, "x=");
     comet_encode_json(&buffer, comet_text("<"));
@@ -401,7 +403,7 @@ static void test_json_appends(void **state)
 
 static void check_lines(const char *text, const char *expected)
 {
-    comet_buffer_t buffer = {0};
+    comet_buffer_t buffer = { 0 };
 
     comet_encode_lines(&buffer, "d: ", comet_text(text));
     assert_buffer(&buffer, expected);
@@ -410,7 +412,7 @@ static void check_lines(const char *text, const char *expected)
 
 static void test_lines(void **state)
 {
-    comet_buffer_t buffer = {0};
+    comet_buffer_t buffer = { 0 };
 
     check_lines("", "d: \n");
     check_lines("a", "d: a\n");
@@ -431,7 +433,7 @@ static void test_lines(void **state)
 /* Split as slowly as one likes, and repaired by the reference. */
 static void check_lines_by_reference(const unsigned char *data, size_t length)
 {
-    comet_buffer_t buffer = {0}, expected = {0};
+    comet_buffer_t buffer = { 0 }, expected = { 0 };
     unsigned char *line = malloc(3 * length + 1);
     size_t start = 0, at = 0;
 
@@ -459,8 +461,9 @@ static void check_lines_by_reference(const unsigned char *data, size_t length)
 
 static void test_lines_random(void **state)
 {
-    static const unsigned char telling[] = {'\r', '\n', '\r', '\n', 'a', ':',
-                                            0x00, 0x80, 0xC3, 0xE2, 0xF0, 0xBF};
+    static const unsigned char telling[] = {
+        '\r', '\n', '\r', '\n', 'a', ':', 0x00, 0x80, 0xC3, 0xE2, 0xF0, 0xBF
+    };
     uint64_t seed = 815;
     int i;
 

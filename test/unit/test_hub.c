@@ -349,8 +349,8 @@ static comet_verdict_e serve(comet_subscriber_t *subscriber,
     atomic_fetch_add(&client->news, (occasion->reasons & COMET_NEWS) != 0);
     atomic_fetch_add(&client->stops, (occasion->reasons & COMET_STOPPING) != 0);
     atomic_fetch_add(&client->served, 1);
-    client->rests = client->verdict == COMET_REST
-                    && (got(client) || client->finished);
+    client->rests =
+        client->verdict == COMET_REST && (got(client) || client->finished);
     return client->rests ? COMET_REST : COMET_WAIT;
 }
 
@@ -1789,8 +1789,7 @@ static int be_a_child(void *baton)
     int i, wrong = 0;
 
     if (comet_hub_create(&hub, &hub_config, pool) != APR_SUCCESS
-        || comet_hub_join(hub, &client->subscriber, 0, selection)
-               != APR_SUCCESS
+        || comet_hub_join(hub, &client->subscriber, 0, selection) != APR_SUCCESS
         || !ready_to_publish()) {
         return 1;
     }
@@ -1838,8 +1837,8 @@ static void join_words(client_t *client, const char *words)
 {
     comet_selection_t *selection = scratch_choose(words);
 
-    assert_int_equal(
-        comet_hub_join(hub, &client->subscriber, 0, selection), APR_SUCCESS);
+    assert_int_equal(comet_hub_join(hub, &client->subscriber, 0, selection),
+                     APR_SUCCESS);
     comet_selection_unref(selection); /* the hub has its own */
 }
 
@@ -1877,13 +1876,20 @@ static client_t *finishing(const char *words, comet_timestamp_t seen)
 static void test_selections(void **state)
 {
     static const char *const words[] = {
-        "c0", "c0 c1", "c1 c2 c3", "c0 c1 c2 c3 c4 c5 c6 c7 r/1 r/2 costarring",
-        "r/1 r/2", "liquid c5", "c0 c1 c2 c3 c4 c5 c6 c7 r/1 r/2 costarring "
-        "liquid *", "r/1 r/2 r/* c7", "nobody's",
+        "c0",
+        "c0 c1",
+        "c1 c2 c3",
+        "c0 c1 c2 c3 c4 c5 c6 c7 r/1 r/2 costarring",
+        "r/1 r/2",
+        "liquid c5",
+        "c0 c1 c2 c3 c4 c5 c6 c7 r/1 r/2 costarring "
+        "liquid *",
+        "r/1 r/2 r/* c7",
+        "nobody's",
     };
     static const char *const names[] = {
-        "c0", "c1", "c2", "c3", "c4", "c5", "c6", "c7", "r/1", "r/2",
-        "costarring", "liquid",
+        "c0", "c1", "c2",  "c3",  "c4",         "c5",
+        "c6", "c7", "r/1", "r/2", "costarring", "liquid",
     };
     enum { CLIENTS = sizeof(words) / sizeof(*words), NAMES = 12 };
     static comet_timestamp_t sent[MIXED], expected[CLIENTS][MIXED];
@@ -1902,9 +1908,8 @@ static void test_selections(void **state)
 
         sent[i] = i % 10 ? append(name) : publish(name);
         for (k = 0; k < CLIENTS; k++) {
-            if (comet_selection_match(
-                    clients[k]->subscriber.channel->selection, text,
-                    comet_message_hash(text))
+            if (comet_selection_match(clients[k]->subscriber.channel->selection,
+                                      text, comet_message_hash(text))
                 == COMET_SELECTION_NAMED) {
                 expected[k][counts[k]++] = sent[i];
             }
@@ -1933,8 +1938,8 @@ static void test_selections(void **state)
 /* A message wakes those it is news to, and nobody else. */
 static void test_wakes_only_those_concerned(void **state)
 {
-    static const char *const others[] = { "a b", "x", "x y z", "s/*", "x r/1/*",
-                                          "R/1", "r" };
+    static const char *const others[] = { "a b",     "x",   "x y z", "s/*",
+                                          "x r/1/*", "R/1", "r" };
     client_t *concerned, *named, *clients[7];
     int i;
 
@@ -1971,8 +1976,8 @@ static void check_outgrown(const char *words, comet_timestamp_t seen,
     leave(client);
     assert_int_equal(atomic_load(&client->outgrown), 1);
     check_got(client, expected, count);
-    assert_int_equal(client->subscriber.seen, count ? expected[count - 1]
-                                                    : seen);
+    assert_int_equal(client->subscriber.seen,
+                     count ? expected[count - 1] : seen);
     free_client(client);
 }
 
@@ -2030,8 +2035,8 @@ static void test_outgrown_far_back(void **state)
     sent[2] = publish("a");
     wait_until(in_step());
     now = state_of(0);
-    assert_int_equal(
-        comet_hub_recall(hub, 0, &now, sent[1], &reading), 0); /* far back */
+    assert_int_equal(comet_hub_recall(hub, 0, &now, sent[1], &reading),
+                     0); /* far back */
     comet_selection_unref(selection);
     check_outgrown("a r/1 r/*", sent[0] - 1, sent, 2);
     check_outgrown("r/*", sent[0] - 1, NULL, 0);
@@ -2137,8 +2142,7 @@ static void test_leave_and_join_while_publishing(void **state)
 
     client->verdict = COMET_REST;
     client->subscriber.limit = 3;
-    assert_int_equal(
-        comet_thread_start(&thread, join_and_leave, client), 0);
+    assert_int_equal(comet_thread_start(&thread, join_and_leave, client), 0);
     for (i = 0; i < ROUNDS; i++) {
         sent[i] = publish("chat");
     }

@@ -96,7 +96,7 @@ static void test_any_byte_and_size(void **state)
     static char body[COMET_BODY_MAX_BYTES];
     comet_message_fields_t fields = {
         .channel = comet_text("c"),
-        .body = {body, sizeof(body)},
+        .body = { body, sizeof(body) },
     };
     comet_message_t *message;
     size_t i;
@@ -123,7 +123,7 @@ static void test_hash(void **state)
 
 static void test_references(void **state)
 {
-    comet_message_fields_t fields = {.channel = comet_text("c")};
+    comet_message_fields_t fields = { .channel = comet_text("c") };
     comet_message_t *message = comet_message_create(&fields);
 
     assert_non_null(message);
@@ -151,7 +151,7 @@ static void *use_references(void *baton)
 
 static void test_references_of_threads(void **state)
 {
-    comet_message_fields_t fields = {.channel = comet_text("c")};
+    comet_message_fields_t fields = { .channel = comet_text("c") };
     comet_message_t *message = comet_message_create(&fields);
     pthread_t threads[4];
     size_t i;

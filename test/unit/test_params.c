@@ -51,36 +51,36 @@ static void test_decodes_values(void **state)
     static const struct {
         const char *encoded, *value;
     } cases[] = {
-        {"msg=hello", "hello"},
-        {"msg=a+b", "a b"},
-        {"msg=a%20b", "a b"},
-        {"msg=a%2Bb", "a+b"},
-        {"msg=a%2bb", "a+b"},
-        {"msg=%E4%B8%AD%e6%96%87", "中文"},
-        {"msg=中文", "中文"},
-        {"msg=a=b=c", "a=b=c"},
-        {"msg=a;b", "a;b"},
-        {"msg=a;msg=b", "a;msg=b"},
-        {"msg=100%", "100%"},
-        {"msg=%4", "%4"},
-        {"msg=%", "%"},
-        {"msg=%zz", "%zz"},
-        {"msg=%g0", "%g0"},
-        {"msg=%0g", "%0g"},
-        {"msg=%%41", "%A"},
-        {"msg=%2541", "%41"},
-        {"msg=%41%", "A%"},
-        {"msg=%26%3D", "&="},
-        {"msg=", ""},
-        {"msg", ""},
-        {"ms%67=x", "x"},
-        {"msg=first&msg=last", "last"},
-        {"msg=first&msg=", ""},
-        {"timestamp=1&msg=x&other=2", "x"},
-        {"&&msg=x&", "x"},
-        {"Msg=no&msg=yes&MSG=no", "yes"},
-        {"msg=%FF%fe", "\xFF\xFE"},
-        {"msg=<b>\"'", "<b>\"'"},
+        { "msg=hello", "hello" },
+        { "msg=a+b", "a b" },
+        { "msg=a%20b", "a b" },
+        { "msg=a%2Bb", "a+b" },
+        { "msg=a%2bb", "a+b" },
+        { "msg=%E4%B8%AD%e6%96%87", "中文" },
+        { "msg=中文", "中文" },
+        { "msg=a=b=c", "a=b=c" },
+        { "msg=a;b", "a;b" },
+        { "msg=a;msg=b", "a;msg=b" },
+        { "msg=100%", "100%" },
+        { "msg=%4", "%4" },
+        { "msg=%", "%" },
+        { "msg=%zz", "%zz" },
+        { "msg=%g0", "%g0" },
+        { "msg=%0g", "%0g" },
+        { "msg=%%41", "%A" },
+        { "msg=%2541", "%41" },
+        { "msg=%41%", "A%" },
+        { "msg=%26%3D", "&=" },
+        { "msg=", "" },
+        { "msg", "" },
+        { "ms%67=x", "x" },
+        { "msg=first&msg=last", "last" },
+        { "msg=first&msg=", "" },
+        { "timestamp=1&msg=x&other=2", "x" },
+        { "&&msg=x&", "x" },
+        { "Msg=no&msg=yes&MSG=no", "yes" },
+        { "msg=%FF%fe", "\xFF\xFE" },
+        { "msg=<b>\"'", "<b>\"'" },
     };
     size_t i;
 
@@ -133,14 +133,14 @@ static void test_keeps_order_and_skips_empty_pairs(void **state)
 
 static void test_decodes_nul(void **state)
 {
-    static const char raw[] = {'m', '=', 'a', '\0', 'b', '&', 'n', '=', 'c'};
+    static const char raw[] = { 'm', '=', 'a', '\0', 'b', '&', 'n', '=', 'c' };
     comet_params_t params = parse("m=a%00b");
     comet_text_t value;
 
     assert_true(comet_params_get(&params, "m", &value));
     assert_int_equal(value.length, 3);
     assert_memory_equal(value.data, "a\0b", 3);
-    comet_params_parse(&params, (comet_text_t){raw, sizeof(raw)}, pool);
+    comet_params_parse(&params, (comet_text_t){ raw, sizeof(raw) }, pool);
     assert_int_equal(params.count, 2);
     assert_int_equal(params.list[0].value.length, 3);
     assert_text(params.list[1].value, "c");
@@ -150,7 +150,7 @@ static void test_decodes_nul(void **state)
  * is read, which the sanitizer watches. */
 static void test_copies_and_stays_inside(void **state)
 {
-    static const char *const cases[] = {"m=x%4", "m=x%", "m", "m=", "m=%41"};
+    static const char *const cases[] = { "m=x%4", "m=x%", "m", "m=", "m=%41" };
     size_t i;
 
     for (i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
@@ -161,7 +161,7 @@ static void test_copies_and_stays_inside(void **state)
 
         assert_non_null(exact);
         memcpy(exact, cases[i], length);
-        comet_params_parse(&params, (comet_text_t){exact, length}, pool);
+        comet_params_parse(&params, (comet_text_t){ exact, length }, pool);
         memset(exact, '#', length);
         free(exact);
         assert_true(comet_params_get(&params, "m", &value));
@@ -192,14 +192,14 @@ static void test_good_cursors(void **state)
         const char *text;
         apr_int64_t cursor;
     } cases[] = {
-        {"", -1},
-        {"0", 0},
-        {"1", 1},
-        {"007", 7},
-        {"000000000000000000000000000000000000000042", 42},
-        {"1795229965123456", 1795229965123456},
-        {"9007199254740990", COMET_TIMESTAMP_MAX - 1},
-        {"9007199254740991", COMET_TIMESTAMP_MAX},
+        { "", -1 },
+        { "0", 0 },
+        { "1", 1 },
+        { "007", 7 },
+        { "000000000000000000000000000000000000000042", 42 },
+        { "1795229965123456", 1795229965123456 },
+        { "9007199254740990", COMET_TIMESTAMP_MAX - 1 },
+        { "9007199254740991", COMET_TIMESTAMP_MAX },
     };
     size_t i;
 
@@ -240,8 +240,8 @@ static void test_bad_cursors(void **state)
         "10^30",
         "0' OR 1=1",
         "\xFF\xFE",
-        "\xD9\xA1",         /* ARABIC-INDIC DIGIT ONE */
-        "\xEF\xBC\x91",     /* FULLWIDTH DIGIT ONE */
+        "\xD9\xA1", /* ARABIC-INDIC DIGIT ONE */
+        "\xEF\xBC\x91", /* FULLWIDTH DIGIT ONE */
         "9007199254740992", /* 2^53 */
         "9007199254740993",
         "9223372036854775807",
@@ -269,11 +269,11 @@ static void test_cursor_with_nul(void **state)
 {
     comet_timestamp_t cursor;
 
+    assert_non_null(comet_params_cursor((comet_text_t){ "1\0", 2 }, "since",
+                                        &cursor, pool));
     assert_non_null(
-        comet_params_cursor((comet_text_t){"1\0", 2}, "since", &cursor, pool));
-    assert_non_null(
-        comet_params_cursor((comet_text_t){"\0", 1}, "since", &cursor, pool));
-    assert_null(comet_params_cursor((comet_text_t){"12345", 2}, "since",
+        comet_params_cursor((comet_text_t){ "\0", 1 }, "since", &cursor, pool));
+    assert_null(comet_params_cursor((comet_text_t){ "12345", 2 }, "since",
                                     &cursor, pool));
     assert_int_equal(cursor, 12);
     assert_null(comet_params_cursor(comet_text(NULL), "since", &cursor, pool));
@@ -286,21 +286,21 @@ static void test_integers(void **state)
         const char *text;
         apr_int64_t minimum, maximum, number; /* -1: refused */
     } cases[] = {
-        {"1", 1, 1000, 1},
-        {"1000", 1, 1000, 1000},
-        {"0", 1, 1000, -1},
-        {"1001", 1, 1000, -1},
-        {"", 0, 1000, -1},
-        {"0", 0, 0, 0},
-        {"00", 0, 0, 0},
-        {"1", 0, 0, -1},
-        {"5", 0, 3, -1},
-        {"3", 0, 3, 3},
-        {"9223372036854775807", 0, INT64_MAX, INT64_MAX},
-        {"9223372036854775808", 0, INT64_MAX, -1},
-        {"9223372036854775810", 0, INT64_MAX, -1},
-        {"10000000000000000000", 0, INT64_MAX, -1},
-        {"-5", 0, 10, -1},
+        { "1", 1, 1000, 1 },
+        { "1000", 1, 1000, 1000 },
+        { "0", 1, 1000, -1 },
+        { "1001", 1, 1000, -1 },
+        { "", 0, 1000, -1 },
+        { "0", 0, 0, 0 },
+        { "00", 0, 0, 0 },
+        { "1", 0, 0, -1 },
+        { "5", 0, 3, -1 },
+        { "3", 0, 3, 3 },
+        { "9223372036854775807", 0, INT64_MAX, INT64_MAX },
+        { "9223372036854775808", 0, INT64_MAX, -1 },
+        { "9223372036854775810", 0, INT64_MAX, -1 },
+        { "10000000000000000000", 0, INT64_MAX, -1 },
+        { "-5", 0, 10, -1 },
     };
     size_t i;
 
@@ -367,7 +367,7 @@ static void test_bad_channels(void **state)
     for (i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
         assert_non_null(comet_params_check_channel(comet_text(cases[i])));
     }
-    assert_non_null(comet_params_check_channel((comet_text_t){"a\0b", 3}));
+    assert_non_null(comet_params_check_channel((comet_text_t){ "a\0b", 3 }));
     assert_non_null(comet_params_check_channel(comet_text(NULL)));
     assert_non_null(comet_params_check_channel(comet_text(repeat("x", 256))));
     assert_non_null(comet_params_check_channel(comet_text(repeat("中", 86))));
@@ -392,7 +392,7 @@ static void test_types(void **state)
     assert_non_null(comet_params_check_type(comet_text("a\rb")));
     assert_non_null(comet_params_check_type(comet_text("\xC2\x85")));
     assert_non_null(comet_params_check_type(comet_text("\x80")));
-    assert_non_null(comet_params_check_type((comet_text_t){"\0", 1}));
+    assert_non_null(comet_params_check_type((comet_text_t){ "\0", 1 }));
 }
 
 static void test_bodies(void **state)
@@ -404,8 +404,8 @@ static void test_bodies(void **state)
     assert_null(comet_params_check_body(comet_text(repeat("中", 100000))));
     assert_non_null(comet_params_check_body(comet_text("")));
     assert_non_null(comet_params_check_body(comet_text(NULL)));
-    assert_non_null(comet_params_check_body((comet_text_t){"a\0b", 3}));
-    assert_non_null(comet_params_check_body((comet_text_t){"ab\0", 3}));
+    assert_non_null(comet_params_check_body((comet_text_t){ "a\0b", 3 }));
+    assert_non_null(comet_params_check_body((comet_text_t){ "ab\0", 3 }));
     assert_non_null(comet_params_check_body(comet_text("a\xFF")));
     assert_non_null(comet_params_check_body(comet_text("\xE4\xB8")));
 }

@@ -262,7 +262,7 @@ static const char *collect_words(const char *words, comet_timestamp_t after,
 
 static void test_selections(void **state)
 {
-    static const char *const pushed[] = { "a", "b", "r/1",      "a",
+    static const char *const pushed[] = { "a", "b",  "r/1",      "a",
                                           "c", TWIN, OTHER_TWIN, "r/2" };
     int i;
 
@@ -276,9 +276,9 @@ static void test_selections(void **state)
     assert_string_equal(collect_words("a b", 0, 2), "1 2");
     assert_string_equal(collect_words(TWIN " a", 0, 9), "1 4 6");
     assert_string_equal(collect_words("r/1 r/2 r/*", 0, 9), "3 8");
-    assert_string_equal(collect_words("a b c r/1 r/2 liquid costarring *", 0,
-                                      9),
-                        "1 2 3 4 5 6 7 8");
+    assert_string_equal(
+        collect_words("a b c r/1 r/2 liquid costarring *", 0, 9),
+        "1 2 3 4 5 6 7 8");
     /* before the message of a channel that nobody has allowed */
     assert_string_equal(collect_words("r/1 r/*", 0, 9), "3!");
     assert_string_equal(collect_words("a r/*", 0, 9), "1!");
@@ -295,8 +295,8 @@ static void test_selections(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_empty),       TEST(test_borders), TEST(test_twins),
-        TEST(test_full),        TEST(test_bytes),   TEST(test_references),
+        TEST(test_empty),       TEST(test_borders),    TEST(test_twins),
+        TEST(test_full),        TEST(test_bytes),      TEST(test_references),
         TEST(test_like_a_list), TEST(test_selections),
     };
 

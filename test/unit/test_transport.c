@@ -36,7 +36,7 @@ static comet_message_t *make(comet_timestamp_t timestamp, const char *author,
 static void assert_answer(const comet_transport_t *transport,
                           const comet_answer_t *answer, const char *expected)
 {
-    comet_buffer_t buffer = {0};
+    comet_buffer_t buffer = { 0 };
 
     transport->encode(&buffer, answer);
     assert_false(buffer.failed);
@@ -50,7 +50,8 @@ static void test_names(void **state)
 {
     const char *json = "application/json; charset=utf-8";
 
-    assert_int_equal(comet_transport_classic.gauge, COMET_METRIC_waiting_classic);
+    assert_int_equal(comet_transport_classic.gauge,
+                     COMET_METRIC_waiting_classic);
     assert_int_equal(comet_transport_poll.gauge, COMET_METRIC_waiting_poll);
     assert_int_equal(comet_transport_clock.gauge, COMET_METRIC_waiting_clock);
     assert_string_equal(comet_transport_classic.content_type, json);
@@ -74,7 +75,8 @@ static void test_classic_message(void **state)
 {
     comet_message_t *message = make(NOW, NULL, "a/b \"中\" <b>&'\n");
     comet_answer_t answer = {
-        .messages = &message, .count = 1, .cursor = NOW, .format = &escaping};
+        .messages = &message, .count = 1, .cursor = NOW, .format = &escaping
+    };
 
     assert_answer(&comet_transport_classic, &answer,
                   "{\"msg\":\"a/b \\u0026quot;中\\u0026quot; "
@@ -89,7 +91,7 @@ static void test_classic_message(void **state)
 
 static void test_classic_no_news(void **state)
 {
-    comet_answer_t answer = {.cursor = NOW, .format = &escaping};
+    comet_answer_t answer = { .cursor = NOW, .format = &escaping };
 
     assert_answer(&comet_transport_classic, &answer,
                   "{\"msg\":\"\",\"timestamp\":1795229965123456}");
@@ -101,10 +103,11 @@ static void test_classic_no_news(void **state)
 /* Given more than it can say, it says the first, and points behind it. */
 static void test_classic_never_skips(void **state)
 {
-    comet_message_t *messages[] = {make(NOW, NULL, "first"),
-                                   make(NOW + 1, NULL, "second")};
+    comet_message_t *messages[] = { make(NOW, NULL, "first"),
+                                    make(NOW + 1, NULL, "second") };
     comet_answer_t answer = {
-        .messages = messages, .count = 2, .cursor = NOW + 1, .format = &escaping};
+        .messages = messages, .count = 2, .cursor = NOW + 1, .format = &escaping
+    };
 
     assert_answer(&comet_transport_classic, &answer,
                   "{\"msg\":\"first\",\"timestamp\":1795229965123456}");
@@ -116,7 +119,8 @@ static void test_classic_invalid_utf8(void **state)
 {
     comet_message_t *message = make(NOW, NULL, "<\xFF>");
     comet_answer_t answer = {
-        .messages = &message, .count = 1, .cursor = NOW, .format = &escaping};
+        .messages = &message, .count = 1, .cursor = NOW, .format = &escaping
+    };
 
     assert_answer(&comet_transport_classic, &answer,
                   "{\"msg\":\"\\u0026lt;\xEF\xBF\xBD\\u0026gt;\","
@@ -128,13 +132,13 @@ static void test_classic_invalid_utf8(void **state)
 
 static void test_poll_messages(void **state)
 {
-    comet_message_t *messages[] = {make(NOW, NULL, "<b>1"),
-                                   make(NOW + 7, "anna \"a\"", "2")};
-    comet_answer_t answer = {.messages = messages,
-                             .count = 2,
-                             .cursor = NOW + 7,
-                             .floor = NOW,
-                             .format = &escaping};
+    comet_message_t *messages[] = { make(NOW, NULL, "<b>1"),
+                                    make(NOW + 7, "anna \"a\"", "2") };
+    comet_answer_t answer = { .messages = messages,
+                              .count = 2,
+                              .cursor = NOW + 7,
+                              .floor = NOW,
+                              .format = &escaping };
 
     assert_answer(
         &comet_transport_poll, &answer,
@@ -157,7 +161,9 @@ static void test_poll_escapes_all_texts(void **state)
         .body = comet_text("g>h"),
     };
     comet_message_t *message = comet_message_create(&fields);
-    comet_answer_t answer = {.format = &plain, .messages = &message, .count = 1, .cursor = 5};
+    comet_answer_t answer = {
+        .format = &plain, .messages = &message, .count = 1, .cursor = 5
+    };
 
     assert_non_null(message);
     assert_answer(&comet_transport_poll, &answer,
@@ -169,7 +175,7 @@ static void test_poll_escapes_all_texts(void **state)
 
 static void test_poll_no_news(void **state)
 {
-    comet_answer_t answer = {.format = &plain, .cursor = 0};
+    comet_answer_t answer = { .format = &plain, .cursor = 0 };
 
     assert_answer(&comet_transport_poll, &answer,
                   "{\"messages\":[],\"timestamp\":0,\"gap\":false}");
@@ -218,9 +224,9 @@ static void collapse(char *text)
 
 static void test_clock_opening(void **state)
 {
-    comet_buffer_t buffer = {0};
-    comet_answer_t answer = {.format = &plain, .cursor = NOW};
-    comet_buffer_t tick = {0};
+    comet_buffer_t buffer = { 0 };
+    comet_answer_t answer = { .format = &plain, .cursor = NOW };
+    comet_buffer_t tick = { 0 };
 
     comet_transport_clock.open(&buffer, &answer);
     assert_false(buffer.failed);
@@ -245,14 +251,17 @@ static void test_clock_tick(void **state)
 {
     comet_message_t *messages[] = {
         make(APR_INT64_C(1795229964000000), NULL, "x"),
-        make(APR_INT64_C(1795229965999999), NULL, "y")};
-    comet_answer_t answer = {.format = &plain, .messages = messages, .count = 2, .cursor = 0};
+        make(APR_INT64_C(1795229965999999), NULL, "y")
+    };
+    comet_answer_t answer = {
+        .format = &plain, .messages = messages, .count = 2, .cursor = 0
+    };
     const char *tick = "<script type=\"text/javascript\">"
                        "comet.printServerTime(1795229965);</script>";
 
     assert_int_equal(strlen(tick), 74);
     assert_answer(&comet_transport_clock, &answer, tick);
-    answer = (comet_answer_t){.cursor = NOW};
+    answer = (comet_answer_t){ .cursor = NOW };
     assert_answer(&comet_transport_clock, &answer, tick);
     comet_message_unref(messages[0]);
     comet_message_unref(messages[1]);
@@ -272,7 +281,7 @@ static void assert_written(comet_buffer_t *buffer, const char *expected)
 static void assert_opens(const comet_transport_t *transport,
                          const comet_answer_t *answer, const char *expected)
 {
-    comet_buffer_t buffer = {0};
+    comet_buffer_t buffer = { 0 };
 
     transport->open(&buffer, answer);
     assert_written(&buffer, expected);
@@ -290,7 +299,8 @@ static void assert_event(const char *type, const char *body,
     };
     comet_message_t *message = comet_message_create(&fields);
     comet_answer_t answer = {
-        .messages = &message, .count = 1, .cursor = NOW, .format = &plain};
+        .messages = &message, .count = 1, .cursor = NOW, .format = &plain
+    };
 
     assert_non_null(message);
     assert_answer(&comet_transport_events, &answer, expected);
@@ -312,7 +322,7 @@ static void test_events_names(void **state)
 
 static void test_events_opening(void **state)
 {
-    comet_answer_t answer = {.format = &plain, .cursor = NOW};
+    comet_answer_t answer = { .format = &plain, .cursor = NOW };
 
     assert_opens(&comet_transport_events, &answer, "retry: 1000\n" ID);
     answer.floor = NOW + 7;
@@ -320,13 +330,13 @@ static void test_events_opening(void **state)
                  "retry: 1000\n" ID
                  "event: gap\ndata: {\"since\":1795229965123456,"
                  "\"floor\":1795229965123463}\n\n");
-    answer = (comet_answer_t){.format = &plain};
+    answer = (comet_answer_t){ .format = &plain };
     assert_opens(&comet_transport_events, &answer, "retry: 1000\nid: 0\n\n");
 }
 
 static void test_events_closing(void **state)
 {
-    comet_buffer_t buffer = {0};
+    comet_buffer_t buffer = { 0 };
 
     comet_transport_events.close(&buffer, 1234);
     assert_written(&buffer, "retry: 1234\n\n");
@@ -334,10 +344,11 @@ static void test_events_closing(void **state)
 
 static void test_events_messages(void **state)
 {
-    comet_message_t *messages[] = {make(NOW, "anna", "<b>&1"),
-                                   make(NOW + 7, NULL, "2")};
+    comet_message_t *messages[] = { make(NOW, "anna", "<b>&1"),
+                                    make(NOW + 7, NULL, "2") };
     comet_answer_t answer = {
-        .messages = messages, .count = 2, .cursor = NOW + 7, .format = &escaping};
+        .messages = messages, .count = 2, .cursor = NOW + 7, .format = &escaping
+    };
 
     assert_answer(&comet_transport_events, &answer,
                   "data: <b>&1\n" ID "data: 2\nid: 1795229965123463\n\n");
@@ -369,7 +380,11 @@ static void test_events_lines(void **state)
                  "data: \ndata: id: 9\ndata: \ndata: event: x\n"
                  "data: :\n" ID);
     /* no line ends for a parser, though for JavaScript */
-    assert_event("message", "a\xE2\x80\xA8" "b", "data: a\xE2\x80\xA8" "b\n" ID);
+    assert_event("message",
+                 "a\xE2\x80\xA8"
+                 "b",
+                 "data: a\xE2\x80\xA8"
+                 "b\n" ID);
     assert_event("message", "\xEF\xBB\xBFx", "data: \xEF\xBB\xBFx\n" ID);
 }
 
@@ -386,7 +401,7 @@ static void test_events_wrong_bytes(void **state)
 
 static void test_events_json(void **state)
 {
-    static const comet_format_t json = {.json = 1};
+    static const comet_format_t json = { .json = 1 };
     comet_message_fields_t fields = {
         .timestamp = NOW,
         .channel = comet_text("chat"),
@@ -396,7 +411,8 @@ static void test_events_json(void **state)
     };
     comet_message_t *message = comet_message_create(&fields);
     comet_answer_t answer = {
-        .messages = &message, .count = 1, .cursor = NOW, .format = &json};
+        .messages = &message, .count = 1, .cursor = NOW, .format = &json
+    };
 
     assert_answer(&comet_transport_events, &answer,
                   "data: {\"timestamp\":1795229965123456,"
@@ -409,10 +425,11 @@ static void test_events_json(void **state)
 /* The endpoint's prefix is never shown. */
 static void test_hidden_prefix(void **state)
 {
-    static const comet_format_t hiding = {.json = 1, .hidden_bytes = 3};
+    static const comet_format_t hiding = { .json = 1, .hidden_bytes = 3 };
     comet_message_t *message = make(1, NULL, "x");
     comet_answer_t answer = {
-        .messages = &message, .count = 1, .cursor = 1, .format = &hiding};
+        .messages = &message, .count = 1, .cursor = 1, .format = &hiding
+    };
 
     assert_answer(&comet_transport_events, &answer,
                   "data: {\"timestamp\":1,\"channel\":\"t\","
@@ -431,7 +448,7 @@ static void test_hidden_prefix(void **state)
 
 /* ---- forever-iframes -------------------------------------------------- */
 
-static const comet_format_t calling = {.callback = "comet.receive"};
+static const comet_format_t calling = { .callback = "comet.receive" };
 
 static void test_iframe_names(void **state)
 {
@@ -441,10 +458,10 @@ static void test_iframe_names(void **state)
     assert_int_equal(comet_transport_iframe.gauge, COMET_METRIC_waiting_iframe);
     assert_true(comet_transport_iframe.streams);
     assert_string_equal(comet_transport_iframe.heartbeat, "\n");
-    assert_non_null(strstr(comet_transport_iframe.policy,
-                           "frame-ancestors 'self'"));
-    assert_non_null(strstr(comet_transport_iframe.policy,
-                           "default-src 'none'"));
+    assert_non_null(
+        strstr(comet_transport_iframe.policy, "frame-ancestors 'self'"));
+    assert_non_null(
+        strstr(comet_transport_iframe.policy, "default-src 'none'"));
     assert_null(comet_transport_iframe.close);
 }
 
@@ -472,8 +489,8 @@ static void test_iframe_opening(void **state)
     static const char gap[] =
         "<script>comet({\"type\":\"gap\",\"since\":1795229965123456,"
         "\"floor\":1795229965123463});</script>\n";
-    comet_answer_t answer = {.format = &calling, .cursor = NOW};
-    comet_buffer_t page = {0}, with_gap = {0};
+    comet_answer_t answer = { .format = &calling, .cursor = NOW };
+    comet_buffer_t page = { 0 }, with_gap = { 0 };
 
     comet_transport_iframe.open(&page, &answer);
     assert_false(page.failed);
@@ -489,11 +506,12 @@ static void test_iframe_opening(void **state)
 
 static void test_iframe_messages(void **state)
 {
-    comet_message_t *messages[] = {
-        make(NOW, "<anna>", "</script><!--\xE2\x80\xA8'\"\\\r\n"),
-        make(NOW + 7, NULL, "a\xFF")};
+    comet_message_t *messages[] = { make(NOW, "<anna>",
+                                         "</script><!--\xE2\x80\xA8'\"\\\r\n"),
+                                    make(NOW + 7, NULL, "a\xFF") };
     comet_answer_t answer = {
-        .messages = messages, .count = 2, .cursor = NOW + 7, .format = &calling};
+        .messages = messages, .count = 2, .cursor = NOW + 7, .format = &calling
+    };
 
     assert_answer(&comet_transport_iframe, &answer,
                   "<script>comet({\"timestamp\":1795229965123456,"
@@ -529,8 +547,8 @@ static void test_list(void **state)
 /* Answers append: several can share a buffer. */
 static void test_answers_append(void **state)
 {
-    comet_answer_t answer = {.format = &plain, .cursor = 1};
-    comet_buffer_t buffer = {0};
+    comet_answer_t answer = { .format = &plain, .cursor = 1 };
+    comet_buffer_t buffer = { 0 };
 
     comet_transport_classic.encode(&buffer, &answer);
     comet_transport_classic.encode(&buffer, &answer);

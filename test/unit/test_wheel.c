@@ -12,10 +12,10 @@
 #include "comet_wheel.h"
 #include "reference.h"
 
-#define TICK   COMET_WHEEL_TICK_USEC
-#define TURN   (TICK * COMET_WHEEL_SLOTS)
+#define TICK COMET_WHEEL_TICK_USEC
+#define TURN (TICK * COMET_WHEEL_SLOTS)
 #define SECOND APR_USEC_PER_SEC
-#define YEAR   (365 * 86400 * SECOND)
+#define YEAR (365 * 86400 * SECOND)
 /* Some day, at no whole tick. */
 #define NOW (APR_INT64_C(1795229965) * SECOND + 12345)
 
@@ -61,7 +61,7 @@ static void test_punctual(void **state)
     size_t i;
 
     for (i = 0; i < sizeof(waits) / sizeof(*waits); i++) {
-        comet_timer_t timer = {0};
+        comet_timer_t timer = { 0 };
         apr_time_t now = NOW;
 
         comet_wheel_init(&wheel, NOW);
@@ -81,7 +81,7 @@ static void test_punctual(void **state)
 
 static void test_clear(void **state)
 {
-    comet_timer_t timer = {0}, never = {0};
+    comet_timer_t timer = { 0 }, never = { 0 };
 
     comet_wheel_clear(&wheel, &never);
     comet_wheel_set(&wheel, &timer, NOW + SECOND);
@@ -94,7 +94,7 @@ static void test_clear(void **state)
 
 static void test_set_anew(void **state)
 {
-    comet_timer_t timer = {0};
+    comet_timer_t timer = { 0 };
 
     comet_wheel_set(&wheel, &timer, NOW + SECOND);
     comet_wheel_set(&wheel, &timer, NOW + 3 * SECOND);
@@ -109,7 +109,7 @@ static void test_set_anew(void **state)
 /* Those due in the same tick may be cleared while the first is served. */
 static void test_clear_one_that_is_due(void **state)
 {
-    comet_timer_t timers[3] = {0};
+    comet_timer_t timers[3] = { 0 };
     comet_timer_t *first;
     size_t i;
 
@@ -130,12 +130,13 @@ static void test_clear_one_that_is_due(void **state)
 
 static void test_overdue_fires_with_the_next_tick(void **state)
 {
-    static const apr_time_t dues[] = {
-        NOW, NOW - 1, NOW - TICK, NOW - TURN, NOW - YEAR, 1, 0, -1, -YEAR};
+    static const apr_time_t dues[] = { NOW,        NOW - 1,    NOW - TICK,
+                                       NOW - TURN, NOW - YEAR, 1,
+                                       0,          -1,         -YEAR };
     size_t i;
 
     for (i = 0; i < sizeof(dues) / sizeof(*dues); i++) {
-        comet_timer_t timer = {0};
+        comet_timer_t timer = { 0 };
 
         comet_wheel_init(&wheel, NOW);
         comet_wheel_set(&wheel, &timer, dues[i]);
@@ -149,7 +150,7 @@ static void test_overdue_fires_with_the_next_tick(void **state)
 /* A loop that sets what it took as due at once comes to an end. */
 static void test_loop_ends(void **state)
 {
-    comet_timer_t timers[10] = {0};
+    comet_timer_t timers[10] = { 0 };
     comet_timer_t *timer;
     size_t i, count = 0;
 
@@ -168,7 +169,7 @@ static void test_loop_ends(void **state)
 /* Set after a long time without a call: no surprise for the wheel. */
 static void test_set_after_a_pause(void **state)
 {
-    comet_timer_t timer = {0};
+    comet_timer_t timer = { 0 };
     apr_time_t later = NOW + 7 * TURN + 3;
 
     comet_wheel_set(&wheel, &timer, later + SECOND);
@@ -179,7 +180,7 @@ static void test_set_after_a_pause(void **state)
 
 static void test_never(void **state)
 {
-    comet_timer_t timer = {0};
+    comet_timer_t timer = { 0 };
 
     comet_wheel_set(&wheel, &timer, INT64_MAX);
     assert_int_equal(expire_all(NOW + 100 * YEAR), 0);
@@ -192,7 +193,7 @@ static void test_never(void **state)
 /* A wheel that ran through each tick of a jump would not finish this. */
 static void test_forward_by_years(void **state)
 {
-    comet_timer_t soon = {0}, far = {0};
+    comet_timer_t soon = { 0 }, far = { 0 };
     apr_time_t now = NOW;
     int i;
 
@@ -212,7 +213,8 @@ static void test_forward_sees_every_slot(void **state)
 {
     static comet_timer_t timers[COMET_WHEEL_SLOTS];
     static const apr_interval_time_t jumps[] = {
-        TURN, TURN + TICK, TURN + 2 * TICK, 2 * TURN, YEAR, YEAR + TICK};
+        TURN, TURN + TICK, TURN + 2 * TICK, 2 * TURN, YEAR, YEAR + TICK
+    };
     size_t i, j;
 
     for (j = 0; j < sizeof(jumps) / sizeof(*jumps); j++) {
@@ -250,7 +252,7 @@ static void test_back_by_a_year(void **state)
 /* One set by the new time, before the wheel has seen it, means that time. */
 static void test_set_just_after_going_back(void **state)
 {
-    comet_timer_t timer = {0};
+    comet_timer_t timer = { 0 };
     apr_time_t back = NOW - YEAR;
 
     comet_wheel_set(&wheel, &timer, back + SECOND);
@@ -262,7 +264,7 @@ static void test_set_just_after_going_back(void **state)
 /* Threads that bring slightly old times change nothing. */
 static void test_back_by_less_than_a_step(void **state)
 {
-    comet_timer_t timer = {0};
+    comet_timer_t timer = { 0 };
     int i;
 
     comet_wheel_set(&wheel, &timer, NOW + 2 * SECOND);
@@ -301,7 +303,7 @@ static void test_to_and_fro(void **state)
 
 static void test_next(void **state)
 {
-    comet_timer_t timer = {0}, far = {0};
+    comet_timer_t timer = { 0 }, far = { 0 };
     apr_time_t next;
 
     comet_wheel_set(&wheel, &timer, NOW + SECOND);
@@ -317,7 +319,7 @@ static void test_next(void **state)
 
 static void test_next_when_some_are_due(void **state)
 {
-    comet_timer_t timers[2] = {0};
+    comet_timer_t timers[2] = { 0 };
 
     comet_wheel_set(&wheel, &timers[0], NOW + SECOND);
     comet_wheel_set(&wheel, &timers[1], NOW + SECOND);
@@ -329,7 +331,7 @@ static void test_next_when_some_are_due(void **state)
 /* Sleeping until next, again and again, is as punctual as ticking. */
 static void test_sleeping_until_next(void **state)
 {
-    comet_timer_t timer = {0};
+    comet_timer_t timer = { 0 };
     apr_time_t due = NOW + 5 * TURN + 77, now = NOW;
     int wakes = 0;
 
