@@ -248,6 +248,9 @@ const char *comet_params_check_type(comet_text_t type)
     if (has_control(type)) {
         return "the type must not contain control characters";
     }
+    if (comet_text_equal(type, comet_text("gap"))) {
+        return "the type gap is the server's own word for missing messages";
+    }
     return NULL;
 }
 

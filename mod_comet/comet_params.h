@@ -69,7 +69,8 @@ const char *comet_params_int(comet_text_t value, const char *name,
 const char *comet_params_check_channel(comet_text_t name);
 
 /**
- * Check an event type: 1 to 255 bytes of UTF-8 without controls.
+ * Check an event type that a client chose: 1 to 255 bytes of UTF-8 without
+ * controls, and not "gap", which pages take for the server's word.
  * @return NULL, or what is wrong (a constant)
  */
 const char *comet_params_check_type(comet_text_t type);

@@ -387,6 +387,8 @@ static void test_types(void **state)
     assert_null(comet_params_check_type(comet_text("a/b .. 中")));
     assert_null(comet_params_check_type(comet_text(repeat("x", 255))));
     assert_non_null(comet_params_check_type(comet_text("")));
+    assert_non_null(comet_params_check_type(comet_text("gap")));
+    assert_null(comet_params_check_type(comet_text("gaps")));
     assert_non_null(comet_params_check_type(comet_text(repeat("x", 256))));
     assert_non_null(comet_params_check_type(comet_text("a\nb")));
     assert_non_null(comet_params_check_type(comet_text("a\rb")));
