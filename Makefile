@@ -307,13 +307,14 @@ SHARE = $(DESTDIR)$(PREFIX)/share/mod_comet
 
 install: all ## install for the system's Apache (DESTDIR=); then a2enmod comet
 	install -d '$(DESTDIR)$(LIBEXECDIR)' '$(MODS)' '$(SHARE)/sql' \
-	    '$(SHARE)/examples'
+	    '$(SHARE)/examples' '$(SHARE)/comet'
 	install -m 644 $(MODULE) '$(DESTDIR)$(LIBEXECDIR)/mod_comet.so'
 	sed 's|/usr/lib/apache2/modules|$(LIBEXECDIR)|' conf/comet.load \
 	    >$(BUILD)/comet.load
 	install -m 644 $(BUILD)/comet.load '$(MODS)/comet.load'
 	install -m 644 $(SQL) $(INDEX) '$(SHARE)/sql'
 	install -m 644 $(wildcard conf/examples/*) '$(SHARE)/examples'
+	install -m 644 $(wildcard htdocs/comet/*) '$(SHARE)/comet'
 	@# A comet.conf that somebody has made his own is left alone.
 	@if [ ! -e '$(MODS)/comet.conf' ] || \
 	    cmp -s conf/comet.conf '$(MODS)/comet.conf'; then \
