@@ -220,9 +220,11 @@ static int refuse(request_rec *r, const mod_comet_ask_t *ask,
 
 static int answer(request_rec *r, mod_comet_ask_t *ask)
 {
+    /* what a stream has missed the hub sends: no room is kept for it */
+    apr_size_t size = ask->transport->streams ? 0 : ask->limit;
     comet_batch_t missed = {
-        .messages = apr_palloc(r->pool, ask->limit * sizeof(comet_message_t *)),
-        .size = ask->limit,
+        .messages = apr_palloc(r->pool, size * sizeof(comet_message_t *)),
+        .size = size,
     };
     apr_status_t status = look_up(r, ask, &missed);
     int rv;
