@@ -130,7 +130,9 @@ const char *comet_lines_parse(comet_lines_t *lines, comet_text_t text,
     };
     while (text.data && !wrong) {
         comet_text_t one = cut_line(&text);
-        comet_line_t line = { .number = ++number };
+        comet_line_t line = { .number = number + 1 };
+
+        number++;
 
         if (is_blank(one)) {
             continue;

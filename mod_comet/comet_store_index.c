@@ -102,7 +102,7 @@ static apr_status_t stop_keeping(comet_store_t *store)
 /* Several processes may be here at once: each looks inside the lock. */
 static apr_status_t change(comet_store_t *store)
 {
-    index_t index;
+    index_t index = { 0 };
     apr_status_t status = begin(store);
 
     if (status == APR_SUCCESS) {

@@ -100,7 +100,7 @@ static int take(gathering_t *gathering, comet_text_t name, comet_text_t shown,
 static int check_count(const gathering_t *gathering, int more)
 {
     const char *limit = mod_comet_limits_channels(
-        gathering->r, (apr_size_t)(gathering->names->nelts + more));
+        gathering->r, (apr_size_t)gathering->names->nelts + (apr_size_t)more);
 
     return limit ? mod_comet_output_error(gathering->r, HTTP_TOO_MANY_REQUESTS,
                                           "%s", limit)
