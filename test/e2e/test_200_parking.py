@@ -208,8 +208,8 @@ def test_200_08_gone(make_server, how):
         for conn in conns:
             getattr(conn, how)()
         server.wait_waiting(0, timeout=5)
-        # a few of the store's read connections may open at any time
-        most = left[0] + 8 if left else 44
+        # each of the 8 threads may come to keep a connection to the store
+        most = left[0] + 2 * 8 + 2 if left else 44
         wait_until(lambda m=most: fd_count(child) <= m, 5, "the fds to close")
         left.append(fd_count(child))
 
