@@ -32,6 +32,12 @@ mod_comet_child_t *mod_comet_child(void)
     return child;
 }
 
+const mod_comet_child_store_t *mod_comet_child_store(const request_rec *r)
+{
+    return &mod_comet_child()
+                ->stores[mod_comet_server_config(r->server)->store];
+}
+
 comet_metrics_t *mod_comet_metrics(void)
 {
     return parent.metrics;

@@ -30,6 +30,10 @@ typedef struct mod_comet_child_t {
 /** This process's; NULL in the parent, without a store, and after the end. */
 mod_comet_child_t *mod_comet_child(void);
 
+/** What this process has of the store that a request's server names; only
+ * where mod_comet_child() is not NULL. */
+const mod_comet_child_store_t *mod_comet_child_store(const request_rec *r);
+
 /** The counters of all children; NULL before post_config. */
 comet_metrics_t *mod_comet_metrics(void);
 

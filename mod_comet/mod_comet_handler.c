@@ -116,10 +116,7 @@ static apr_status_t read_missed(const request_rec *r, comet_store_t *store,
 static apr_status_t look_up(const request_rec *r, mod_comet_ask_t *ask,
                             comet_batch_t *missed)
 {
-    comet_readers_t *readers =
-        mod_comet_child()
-            ->stores[mod_comet_server_config(r->server)->store]
-            .readers;
+    comet_readers_t *readers = mod_comet_child_store(r)->readers;
     comet_store_t *store;
     comet_store_state_t state;
     apr_status_t status = comet_readers_take(readers, &store);

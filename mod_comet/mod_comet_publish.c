@@ -117,11 +117,8 @@ static int store(request_rec *r, comet_store_group_t *group, int *again,
     if (group->key.text.data) {
         comet_store_hash(group);
     }
-    status = comet_writer_publish(
-        mod_comet_child()
-            ->stores[mod_comet_server_config(r->server)->store]
-            .writer,
-        group, mod_comet_publish_timeout(r));
+    status = comet_writer_publish(mod_comet_child_store(r)->writer, group,
+                                  mod_comet_publish_timeout(r));
     *again = status == COMET_EREPEATED;
     if (status == APR_SUCCESS) {
         comet_metrics_add(COMET_METRIC_published, (int)group->count);

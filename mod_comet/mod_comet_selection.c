@@ -123,10 +123,7 @@ static int keep_name(void *baton, comet_text_t name)
 static apr_status_t list_channels(const gathering_t *gathering,
                                   comet_text_t prefix, apr_array_header_t *list)
 {
-    comet_readers_t *readers =
-        mod_comet_child()
-            ->stores[mod_comet_server_config(gathering->r->server)->store]
-            .readers;
+    comet_readers_t *readers = mod_comet_child_store(gathering->r)->readers;
     comet_store_t *store;
     apr_status_t status = comet_readers_take(readers, &store);
 
