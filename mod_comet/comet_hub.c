@@ -19,7 +19,7 @@
 #define RETRY_USEC APR_INT64_C(500000)
 
 /* What an epoll event is about: a descriptor and, above it, its kind. */
-enum { EVENT_WAKE, EVENT_BELL, EVENT_WATCH, EVENT_WRITABLE };
+enum { EVENT_WAKE, EVENT_BELL, EVENT_WATCH, EVENT_SOCKET };
 #define EVENT(kind, number) \
     (((apr_uint64_t)(kind) << 32) | (apr_uint32_t)(number))
 
@@ -44,9 +44,10 @@ struct comet_hub_t {
     struct comet_subscriber_ring_t idle; /* [lock] */
     comet_wheel_t wheel; /* [lock] */
     ticker_t *tickers; /* [lock] */
-    comet_subscriber_t **writers; /* [lock] by descriptor: who waits for it */
-    apr_size_t writers_size; /* [lock] */
+    comet_subscriber_t **sockets; /* [lock] by descriptor: whose it is */
+    apr_size_t sockets_size; /* [lock] */
     apr_size_t members; /* [lock] */
+    apr_size_t owned; /* [lock] of them, those with a socket of their own */
     apr_time_t sleeps_until; /* [lock] */
 
     comet_feed_t *feeds; /* see comet_feed.h */
@@ -102,6 +103,16 @@ static void make_ready_locked(comet_hub_t *hub, comet_subscriber_t *subscriber,
     subscriber->state = COMET_SUBSCRIBER_READY;
 }
 
+/* A timer that is due too early is left where it stands: it is put off when
+ * it fires (run_timers).  So a stream's is not touched with each message. */
+static void set_timer_locked(comet_hub_t *hub, comet_subscriber_t *subscriber,
+                             apr_time_t due)
+{
+    if (!subscriber->timer.due || due < subscriber->timer.due) {
+        comet_wheel_set(&hub->wheel, &subscriber->timer, due);
+    }
+}
+
 static void rest_locked(comet_hub_t *hub, comet_subscriber_t *subscriber,
                         comet_verdict_e verdict)
 {
@@ -116,51 +127,69 @@ static void rest_locked(comet_hub_t *hub, comet_subscriber_t *subscriber,
         APR_RING_INSERT_TAIL(&hub->idle, subscriber, comet_subscriber_t, link);
     }
     if (subscriber->timeout_at) {
-        comet_wheel_set(&hub->wheel, &subscriber->timer,
-                        subscriber->timeout_at);
+        set_timer_locked(hub, subscriber, subscriber->timeout_at);
     }
 }
 
 /* What it waits for cannot be done now: try again soon. */
 static void retry_locked(comet_hub_t *hub, comet_subscriber_t *subscriber)
 {
-    apr_time_t due = comet_monotonic() + RETRY_USEC;
-
-    if (!subscriber->timeout_at || due < subscriber->timeout_at) {
-        comet_wheel_set(&hub->wheel, &subscriber->timer, due);
-    }
+    subscriber->retry = 1;
+    set_timer_locked(hub, subscriber, comet_monotonic() + RETRY_USEC);
 }
 
-/* --- sockets that take no more ---------------------------------------- */
+/* --- sockets ------------------------------------------------------------ */
 
-static int ensure_writers_locked(comet_hub_t *hub, int fd)
+static int ensure_sockets_locked(comet_hub_t *hub, int fd)
 {
-    apr_size_t size = hub->writers_size ? hub->writers_size : 1024, i;
-    comet_subscriber_t **writers;
+    apr_size_t size = hub->sockets_size ? hub->sockets_size : 1024, i;
+    comet_subscriber_t **sockets;
 
     while (size <= (apr_size_t)fd) {
         size *= 2;
     }
-    if (size == hub->writers_size) {
+    if (size == hub->sockets_size) {
         return 1;
     }
-    writers = realloc(hub->writers, size * sizeof(*writers));
-    if (!writers) {
+    sockets = realloc(hub->sockets, size * sizeof(*sockets));
+    if (!sockets) {
         return 0;
     }
-    for (i = hub->writers_size; i < size; i++) {
-        writers[i] = NULL;
+    for (i = hub->sockets_size; i < size; i++) {
+        sockets[i] = NULL;
     }
-    hub->writers = writers;
-    hub->writers_size = size;
+    hub->sockets = sockets;
+    hub->sockets_size = size;
     return 1;
+}
+
+/* Of one with a socket of its own: all there is to know, each time it becomes
+ * so (the kernel says "writable" anew only after it took no more). */
+static apr_status_t watch_own_locked(comet_hub_t *hub,
+                                     comet_subscriber_t *subscriber)
+{
+    int fd = subscriber->own_fd;
+    struct epoll_event event = {
+        .events = EPOLLIN | EPOLLRDHUP | EPOLLOUT | EPOLLET,
+        .data.u64 = EVENT(EVENT_SOCKET, fd),
+    };
+
+    if (!ensure_sockets_locked(hub, fd)) {
+        return APR_ENOMEM;
+    }
+    if (epoll_ctl(hub->epoll, EPOLL_CTL_ADD, fd, &event) != 0) {
+        return errno;
+    }
+    hub->sockets[fd] = subscriber;
+    subscriber->watched_fd = fd;
+    return APR_SUCCESS;
 }
 
 static void unwatch_locked(comet_hub_t *hub, comet_subscriber_t *subscriber)
 {
     if (subscriber->watched_fd >= 0) {
         epoll_ctl(hub->epoll, EPOLL_CTL_DEL, subscriber->watched_fd, NULL);
-        hub->writers[subscriber->watched_fd] = NULL;
+        hub->sockets[subscriber->watched_fd] = NULL;
         subscriber->watched_fd = -1;
     }
 }
@@ -172,21 +201,24 @@ static void watch_locked(comet_hub_t *hub, comet_subscriber_t *subscriber)
 {
     int fd = subscriber->blocked_fd;
     struct epoll_event event = { .events = EPOLLOUT | EPOLLONESHOT,
-                                 .data.u64 = EVENT(EVENT_WRITABLE, fd) };
+                                 .data.u64 = EVENT(EVENT_SOCKET, fd) };
 
+    if (subscriber->left) {
+        return; /* it is watched as long as it is here */
+    }
     if (subscriber->watched_fd != fd) {
         unwatch_locked(hub, subscriber);
     }
     if (fd < 0) {
         return;
     }
-    if (ensure_writers_locked(hub, fd)
+    if (ensure_sockets_locked(hub, fd)
         && epoll_ctl(hub->epoll,
                      subscriber->watched_fd == fd ? EPOLL_CTL_MOD
                                                   : EPOLL_CTL_ADD,
                      fd, &event)
                == 0) {
-        hub->writers[fd] = subscriber;
+        hub->sockets[fd] = subscriber;
         subscriber->watched_fd = fd;
     }
     else {
@@ -207,10 +239,20 @@ static apr_status_t enter_locked(comet_hub_t *hub,
     if (!channel) {
         return APR_ENOMEM;
     }
+    subscriber->watched_fd = -1;
+    if (subscriber->left) {
+        apr_status_t status = watch_own_locked(hub, subscriber);
+
+        if (status != APR_SUCCESS) {
+            comet_channels_exit(&hub->channels, channel);
+            return status;
+        }
+        hub->owned++;
+    }
     subscriber->channel = channel;
     subscriber->reasons = 0;
     subscriber->behind = 0;
-    subscriber->watched_fd = -1;
+    subscriber->retry = 0;
     hub->members++;
     rest_locked(hub, subscriber, COMET_WAIT);
     watch_locked(hub, subscriber);
@@ -317,6 +359,18 @@ apr_status_t comet_hub_join_clock(comet_hub_t *hub,
     return status;
 }
 
+/* It is in no queue. */
+static void forget_locked(comet_hub_t *hub, comet_subscriber_t *subscriber)
+{
+    comet_wheel_clear(&hub->wheel, &subscriber->timer);
+    unwatch_locked(hub, subscriber);
+    comet_channels_exit(&hub->channels, subscriber->channel);
+    subscriber->channel = NULL;
+    subscriber->state = COMET_SUBSCRIBER_OUT;
+    hub->members--;
+    hub->owned -= subscriber->left != NULL;
+}
+
 void comet_hub_leave(comet_hub_t *hub, comet_subscriber_t *subscriber)
 {
     pthread_mutex_lock(&hub->lock);
@@ -327,12 +381,7 @@ void comet_hub_leave(comet_hub_t *hub, comet_subscriber_t *subscriber)
     }
     if (subscriber->state != COMET_SUBSCRIBER_OUT) {
         APR_RING_REMOVE(subscriber, link);
-        comet_wheel_clear(&hub->wheel, &subscriber->timer);
-        unwatch_locked(hub, subscriber);
-        comet_channels_exit(&hub->channels, subscriber->channel);
-        subscriber->channel = NULL;
-        subscriber->state = COMET_SUBSCRIBER_OUT;
-        hub->members--;
+        forget_locked(hub, subscriber);
     }
     pthread_mutex_unlock(&hub->lock);
 }
@@ -355,12 +404,15 @@ int comet_hub_recall(comet_hub_t *hub, apr_size_t store,
     return known;
 }
 
-apr_size_t comet_hub_members(comet_hub_t *hub)
+apr_size_t comet_hub_members(comet_hub_t *hub, apr_size_t *owned)
 {
     apr_size_t members;
 
     pthread_mutex_lock(&hub->lock);
     members = hub->members;
+    if (owned) {
+        *owned = hub->owned;
+    }
     pthread_mutex_unlock(&hub->lock);
     return members;
 }
@@ -417,6 +469,17 @@ static comet_timestamp_t seen_now(const comet_hub_t *hub,
                : hub->room[hub->batch.count - 1]->timestamp;
 }
 
+/* One with a socket of its own is over: nobody else knows it.  Gives the lock
+ * back for a while. */
+static void see_off_locked(comet_hub_t *hub, comet_subscriber_t *subscriber)
+{
+    hub->pinned = NULL;
+    forget_locked(hub, subscriber);
+    pthread_mutex_unlock(&hub->lock);
+    subscriber->left(subscriber);
+    pthread_mutex_lock(&hub->lock);
+}
+
 /* Serve the first of the queue.  Takes and gives back the lock. */
 static void serve_first_locked(comet_hub_t *hub)
 {
@@ -434,7 +497,7 @@ static void serve_first_locked(comet_hub_t *hub)
     APR_RING_REMOVE(subscriber, link);
     subscriber->state = COMET_SUBSCRIBER_SERVED;
     subscriber->reasons = 0;
-    comet_wheel_clear(&hub->wheel, &subscriber->timer);
+    subscriber->retry = 0;
     hub->pinned = subscriber;
     if (!blocked && !resting) {
         /* whatever the reason: news may have come while it was queued */
@@ -461,6 +524,10 @@ static void serve_first_locked(comet_hub_t *hub)
     comet_batch_clear(&hub->batch);
 
     pthread_mutex_lock(&hub->lock);
+    if (verdict == COMET_LEAVE) {
+        see_off_locked(hub, subscriber);
+        return;
+    }
     subscriber->behind = !known;
     rest_locked(hub, subscriber, verdict);
     if (!known) {
@@ -639,10 +706,16 @@ static void run_timers(comet_hub_t *hub, apr_time_t now)
     pthread_mutex_lock(&hub->lock);
     while ((timer = comet_wheel_expire(&hub->wheel, now)) != NULL) {
         comet_subscriber_t *subscriber = subscriber_of(timer);
-        int timeout = subscriber->timeout_at && subscriber->timeout_at <= now;
 
-        make_ready_locked(hub, subscriber,
-                          timeout ? COMET_TIMEOUT : COMET_NEWS);
+        if (subscriber->timeout_at && subscriber->timeout_at <= now) {
+            make_ready_locked(hub, subscriber, COMET_TIMEOUT);
+        }
+        else if (subscriber->retry) {
+            make_ready_locked(hub, subscriber, COMET_NEWS);
+        }
+        else if (subscriber->timeout_at) {
+            set_timer_locked(hub, subscriber, subscriber->timeout_at);
+        }
     }
     pthread_mutex_unlock(&hub->lock);
 }
@@ -680,6 +753,28 @@ static void let_everybody_go(comet_hub_t *hub)
 
 /* --- the thread --------------------------------------------------------- */
 
+static void take_socket_event(comet_hub_t *hub, apr_size_t fd,
+                              apr_uint32_t events)
+{
+    comet_subscriber_t *subscriber;
+    unsigned reasons = 0;
+
+    pthread_mutex_lock(&hub->lock);
+    subscriber = fd < hub->sockets_size ? hub->sockets[fd] : NULL;
+    if (subscriber) {
+        if (subscriber->blocked_fd >= 0) {
+            reasons = COMET_WRITABLE;
+        }
+        if (subscriber->left && (events & ~(apr_uint32_t)EPOLLOUT)) {
+            reasons |= COMET_READABLE;
+        }
+    }
+    if (reasons) {
+        make_ready_locked(hub, subscriber, reasons);
+    }
+    pthread_mutex_unlock(&hub->lock);
+}
+
 static void take_event(comet_hub_t *hub, const struct epoll_event *event,
                        apr_time_t now)
 {
@@ -699,12 +794,8 @@ static void take_event(comet_hub_t *hub, const struct epoll_event *event,
     case EVENT_WATCH:
         comet_watch_event(&hub->feeds[number].watch, now);
         break;
-    case EVENT_WRITABLE:
-        pthread_mutex_lock(&hub->lock);
-        if (number < hub->writers_size && hub->writers[number]) {
-            make_ready_locked(hub, hub->writers[number], COMET_WRITABLE);
-        }
-        pthread_mutex_unlock(&hub->lock);
+    case EVENT_SOCKET:
+        take_socket_event(hub, number, event->events);
         break;
     }
 }
@@ -751,7 +842,8 @@ static int is_over(comet_hub_t *hub)
         return 0;
     }
     pthread_mutex_lock(&hub->lock);
-    over = hub->let_go && APR_RING_EMPTY(&hub->ready, comet_subscriber_t, link);
+    over = hub->let_go && !hub->owned
+           && APR_RING_EMPTY(&hub->ready, comet_subscriber_t, link);
     pthread_mutex_unlock(&hub->lock);
     return over;
 }
@@ -822,7 +914,7 @@ void comet_hub_free(comet_hub_t *hub)
         free(ticker);
     }
     comet_channels_free(&hub->channels);
-    free(hub->writers);
+    free(hub->sockets);
     close(hub->epoll);
     close(hub->wake_fd);
 }

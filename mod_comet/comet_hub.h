@@ -13,6 +13,7 @@
  *  4. Under the lock: no I/O, no store, no httpd, no pool.
  *  5. A connection and its request are touched by one thread at a time: by
  *     the hub's while the subscriber is SERVED, else by the one that joined.
+ *     A socket that is the subscriber's own is touched by the hub's alone.
  *  6. A subscriber is in exactly one state (comet_subscriber.h).
  *  7. No queues: a subscriber has a cursor, and whoever serves it keeps one
  *     answer at most.  A slow one is served from the log when its socket
@@ -59,11 +60,13 @@ apr_status_t comet_hub_create(comet_hub_t **hub,
 /**
  * Register a subscriber; it may be served before this returns.
  * @param subscriber  OUT; its serve, seen, limit, timeout_at and blocked_fd
- *                    set; it belongs to the hub until leave
+ *                    set; it belongs to the hub until leave.  With `left` and
+ *                    own_fd set it is the hub's for ever: it leaves when its
+ *                    serve says so, and the hub ends only when all these have
  * @param store    index of the store, in the order of the configuration
- * @param channel  copied
- * @return APR_SUCCESS, or APR_ENOMEM (it is not registered then).
- *         Any thread but the hub's.
+ * @param selection  the hub takes its own reference
+ * @return APR_SUCCESS, or APR_ENOMEM, with a socket also what epoll refuses
+ *         it with (it is not registered then).  Any thread but the hub's.
  */
 apr_status_t comet_hub_join(comet_hub_t *hub, comet_subscriber_t *subscriber,
                             apr_size_t store, comet_selection_t *selection);
@@ -113,7 +116,10 @@ int comet_hub_stop(comet_hub_t *hub, apr_interval_time_t limit);
  * nobody calls it any more. */
 void comet_hub_free(comet_hub_t *hub);
 
-/** How many subscribers are registered.  Any thread. */
-apr_size_t comet_hub_members(comet_hub_t *hub);
+/**
+ * How many subscribers are registered.  Any thread.
+ * @param owned  OUT: of them, those with a socket of their own; may be NULL
+ */
+apr_size_t comet_hub_members(comet_hub_t *hub, apr_size_t *owned);
 
 #endif /* COMET_HUB_H */

@@ -11,13 +11,18 @@
  *      | (any state       |                                  v
  *      |  but SERVED:     +------------------------------  SERVED
  *      |  waits)                                             |
- *      +-------------------  IDLE  <-------------------------+
- *                                      serve said COMET_REST
+ *      |-------------------  IDLE  <-------------------------+
+ *      |                               serve said COMET_REST |
+ *      +-----------------------------------------------------+
+ *                                     serve said COMET_LEAVE
  *
  * WAITING is linked in its channel, READY in the hub's queue, IDLE (answered;
  * only its timer or a writable socket matter) among the hub's idle, SERVED
  * nowhere: it is pinned, and the hub's thread alone may touch its connection.
  * In all other states the thread that called join may take it back (leave).
+ *
+ * One with a socket of its own belongs to the hub from join on: nobody takes
+ * it back, and it leaves by itself.
  */
 #ifndef COMET_SUBSCRIBER_H
 #define COMET_SUBSCRIBER_H
@@ -33,8 +38,9 @@ typedef enum {
     COMET_TIMEOUT = 2, /* its timer */
     COMET_WRITABLE = 4, /* its socket takes data again */
     COMET_STOPPING = 8, /* the child is ending: finish it */
-    COMET_OUTGROWN = 16 /* what it reads has grown by a channel that nobody
-                         * allowed it: finish it after the messages */
+    COMET_OUTGROWN = 16, /* what it reads has grown by a channel that nobody
+                          * allowed it: finish it after the messages */
+    COMET_READABLE = 32 /* its own socket has input, or its client is gone */
 } comet_reason_e;
 
 /** What the hub hands over when it serves. */
@@ -46,7 +52,8 @@ typedef struct comet_occasion_t {
 /** What the subscriber answers. */
 typedef enum {
     COMET_WAIT, /* it goes on waiting for messages */
-    COMET_REST /* it has got its answer */
+    COMET_REST, /* it has got its answer */
+    COMET_LEAVE /* it is over; only for one with a socket of its own */
 } comet_verdict_e;
 
 /**
@@ -56,6 +63,12 @@ typedef enum {
  */
 typedef comet_verdict_e comet_serve_cb(comet_subscriber_t *subscriber,
                                        const comet_occasion_t *occasion);
+
+/**
+ * One with a socket of its own has left, after it said so: close and free it.
+ * Runs on the hub's thread with no lock held.
+ */
+typedef void comet_left_cb(comet_subscriber_t *subscriber);
 
 typedef enum {
     COMET_SUBSCRIBER_OUT,
@@ -70,13 +83,16 @@ struct comet_subscriber_t {
     comet_subscriber_state_e state; /* [hub->lock] */
     comet_channel_t *channel; /* [hub->lock] while joined */
     unsigned reasons; /* [hub->lock] comet_reason_e, collected for serve */
-    int watched_fd; /* [hub->lock] in the hub's epoll for writing; or -1 */
-    comet_timer_t timer; /* [hub->lock] */
+    int watched_fd; /* [hub->lock] in the hub's epoll; or -1 */
+    comet_timer_t timer; /* [hub->lock] may be due before timeout_at */
+    int retry; /* [hub->lock] serve it when the timer is due */
     int behind; /* [hub->lock] what it missed could not be read yet */
     int resting; /* [hub->lock] it has got its answer: no more messages */
 
     /* set before join; then of the thread that serves */
     comet_serve_cb *serve;
+    comet_left_cb *left; /* of one with a socket of its own, else NULL */
+    int own_fd; /* that socket; read only where `left` is set */
     /** Every message of its channel up to here was seen or does not exist. */
     comet_timestamp_t seen;
     apr_size_t limit; /* the most messages it takes at once, at least 1 */

@@ -449,7 +449,7 @@ static int is_full(const request_rec *r)
     apr_int64_t cap = mod_comet_max_subscribers(r);
 
     return (mod_comet_capacity()->parks
-            && comet_hub_members(mod_comet_child()->hub)
+            && comet_hub_members(mod_comet_child()->hub, NULL)
                    >= mod_comet_capacity()->per_child)
            || (cap
                && comet_metrics_reach(mod_comet_metrics(), waiting,
