@@ -14,11 +14,13 @@ PREFIX ?= /usr
 PORT   ?= 8080
 FUZZ_SECONDS ?= 60
 MPM    ?= event
+SCALE  ?= 1
 BUILD   = build
 
 # DESTDIR=…    where `make install` puts its tree
 # WERROR=1     warnings are errors (CI)
 # FUZZ_SECONDS=60  how long each fuzzer runs
+# SCALE=1      `make torture` does this share of its repetitions
 # V=1          the commands in full
 # SANITIZE=…   asan or tsan; `make asan` and `make tsan` set it for you
 
@@ -106,7 +108,7 @@ comma := ,
 # A parallel sub-make, unless the caller runs a job server of his own.
 PARALLEL = $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(shell nproc))
 
-export PORT MPM
+export PORT MPM SCALE
 
 # $(call say,WHAT) tells what is made; with V=1 make shows the command instead.
 say = @$(if $(V),set -x,printf '%-5s %s\n' $(1) $@);
@@ -223,7 +225,7 @@ run: ## run the demos, the console and the manual on 127.0.0.1:8080 (PORT=, MPM=
 	@APXS='$(APXS)' MODULE='$(MODULE)' exec conf/demo run
 
 # ---- Test -------------------------------------------------------------------
-.PHONY: check check-long unit guards e2e asan tsan coverage fuzz
+.PHONY: check check-long torture unit guards e2e asan tsan coverage fuzz
 check: ## install what the tests need, build, and run them all
 	@conf/setup check
 	@$(MAKE) $(PARALLEL) tests
@@ -235,6 +237,11 @@ check-long: ## the long tests, and the suites under ASan+UBSan and TSan
 	@$(MAKE) $(PARALLEL) tests BUILD=build-asan SANITIZE=asan
 	@$(MAKE) $(PARALLEL) tests BUILD=build-tsan SANITIZE=tsan
 	@BUILD='$(BUILD)' test/run long asan tsan
+
+torture: ## faults and hostile input for an hour: a table (SCALE=0.1, ARGS='-k kill')
+	@conf/setup check
+	@$(MAKE) $(PARALLEL) tests
+	@BUILD='$(BUILD)' test/run torture -- $(ARGS)
 
 unit: tests ## the unit tests alone
 	@BUILD='$(BUILD)' test/run unit

@@ -7,9 +7,10 @@ import sys
 
 import pytest
 
-sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-sys.path.insert(0, os.path.join(
-    os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "tools"))
+HERE = os.path.dirname(os.path.abspath(__file__))
+TEST = os.path.dirname(HERE)
+sys.path[:0] = [HERE, os.path.join(TEST, "tools"),
+                os.path.join(TEST, "torture")]
 
 import httpd_env  # noqa: E402  (the path is set above)
 from httpd_env import MPMS, SLOW, Httpd  # noqa: E402

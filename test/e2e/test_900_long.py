@@ -2,9 +2,7 @@
 """The figures, in full size: part of `make check-long` only."""
 
 import os
-import random
 import re
-import signal
 import statistics
 import threading
 import time
@@ -14,6 +12,7 @@ import pytest
 from comet_load import Load, quantile
 from httpd_env import (MPMS, SANITIZER, SLOW, alive, fd_count, pss_kb, sqlite,
                        thread_count, wait_until)
+from ledger import acknowledged, finished, wait_more, wait_pages
 
 pytestmark = pytest.mark.long
 
@@ -29,38 +28,6 @@ MaxSpareThreads 25
 AsyncRequestWorkerFactor 250
 MaxConnectionsPerChild 0
 """
-
-
-def acknowledged(pubs):
-    """How many messages the publishers know to be stored."""
-    return sum(len(p.acked) for p in pubs)
-
-
-def wait_more(pubs, count, timeout=30):
-    """Wait until `count` more messages are acknowledged."""
-    have = acknowledged(pubs)
-    wait_until(lambda: acknowledged(pubs) >= have + count, timeout,
-               "%d more messages" % count)
-
-
-def finished(server, load, pubs):
-    """End the publishers: the stored bodies, checked against what they
-    know, and the texts of unknown outcome."""
-    load.finish(pubs)
-    rows = server.rows("chat")
-    acked = {t for p in pubs for _, t in p.acked}
-    unsure = {t for p in pubs for t in p.unsure}
-    assert acked <= set(rows) <= acked | unsure
-    assert len(rows) == len(set(rows))
-    return rows, unsure
-
-
-def wait_pages(load, pages, rows, timeout):
-    """Wait until every page has every message, in order, once."""
-    load.wait(lambda: all(len(p.bodies) >= len(rows) for p in pages),
-              timeout * SLOW, "every page to have every message")
-    for page in pages:
-        assert page.bodies == rows
 
 
 @pytest.mark.event
@@ -264,58 +231,6 @@ def test_900_05_outsiders_against_64(make_server, figure):
     assert max(took) < 0.5 * SLOW, sorted(took)[-5:]
     assert server.rows("calm") == ["m%d" % i for i in range(100)]
     assert server.rows("busy") == [text for _, text in acked]
-
-
-@pytest.mark.event
-@pytest.mark.bound(240)
-def test_900_06_children_killed(make_server, figure):
-    """kill -9 of children at random under 200 publishes/s and 60 pages:
-    nothing acknowledged is lost, every page has the exact sequence."""
-    server = make_server(mpm="event", children=3)
-    server.allow_log += ["AH00052", "exit signal Killed"]
-    rng = random.Random(1)
-    with Load(server.port) as load:
-        pages = load.follow(60, "endpoint", "/comet/chat")
-        server.wait_waiting(60)
-        pubs = load.publish(8, "/comet/chat", "p", pause=0.04)
-        for _ in range(12):
-            wait_more(pubs, 80)
-            victim = rng.choice(server.children())
-            os.kill(victim, signal.SIGKILL)
-            wait_until(lambda v=victim: not alive(v), 5, "the end")
-        wait_until(lambda: len(server.children()) >= 3, 15, "new children")
-        wait_more(pubs, 80)
-        rows, unsure = finished(server, load, pubs)
-        assert not any(p.errors for p in pubs), [p.errors for p in pubs]
-        wait_pages(load, pages, rows, 60)
-        for page in pages:
-            cut = [e for e in page.errors if "cut in the middle" not in e]
-            assert not cut, cut
-        load.drop(pages)
-    server.wait_waiting(0, timeout=20)
-    figure("%d messages, %d of unknown outcome, 12 kills"
-           % (len(rows), len(unsure)))
-
-
-@pytest.mark.bound(240)
-def test_900_07_servers_killed(make_server, figure):
-    """kill -9 of the whole server, 15 times, under publishing."""
-    server = make_server(children=2)
-    server.keep_port = True
-    with Load(server.port) as load:
-        pages = load.follow(10, "endpoint", "/comet/chat")
-        server.wait_waiting(10)
-        pubs = load.publish(8, "/comet/chat", "p", pause=0.005)
-        for _ in range(15):
-            wait_more(pubs, 100)
-            server.kill()
-            server.start()
-        rows, _ = finished(server, load, pubs)
-        wait_pages(load, pages, rows, 60)
-        load.drop(pages)
-    assert sqlite(server.db, "PRAGMA integrity_check;") == [["ok"]]
-    figure("%d messages, %d acknowledged, 15 kills, 0 lost"
-           % (len(rows), acknowledged(pubs)))
 
 
 @pytest.mark.event

@@ -1,0 +1,17 @@
+# SPDX-License-Identifier: Apache-2.0
+"""kill -9 of children and servers, a few times; `make torture` does more."""
+
+import pytest
+
+from kills import children_killed, servers_killed
+
+
+@pytest.mark.event
+def test_400_01_children(make_server, figure):
+    """Children are killed: nothing is lost, nothing comes twice."""
+    figure(children_killed(make_server, kills=3, pages=60))
+
+
+def test_400_02_servers(make_server, figure):
+    """Servers are killed and started again: nothing is lost."""
+    figure(servers_killed(make_server, kills=2, pages=10))

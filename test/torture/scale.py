@@ -1,0 +1,11 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The size of the long scenarios: SCALE=0.1 is a short look at them."""
+
+import os
+
+SCALE = float(os.environ.get("SCALE") or "1")
+
+
+def scaled(number, least=1):
+    """`number` of the issue at this run's scale, but `least` of them."""
+    return max(least, round(number * SCALE))
