@@ -73,6 +73,16 @@ void comet_buffer_add_int(comet_buffer_t *buffer, apr_int64_t number)
     comet_buffer_add(buffer, start, (apr_size_t)(end - start));
 }
 
+void comet_buffer_trim(comet_buffer_t *buffer)
+{
+    char *data = buffer->length ? realloc(buffer->data, buffer->length) : NULL;
+
+    if (data) {
+        buffer->data = data;
+        buffer->size = buffer->length;
+    }
+}
+
 void comet_buffer_clear(comet_buffer_t *buffer)
 {
     buffer->length = 0;

@@ -33,6 +33,9 @@ void comet_buffer_add_int(comet_buffer_t *buffer, apr_int64_t number);
 /** Empty it, keeping its memory, and forget a failure. */
 void comet_buffer_clear(comet_buffer_t *buffer);
 
+/** Give back what of its memory holds nothing. */
+void comet_buffer_trim(comet_buffer_t *buffer);
+
 /** Free its memory; it is empty again. */
 void comet_buffer_free(comet_buffer_t *buffer);
 

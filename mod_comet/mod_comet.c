@@ -9,6 +9,7 @@
 #include "mod_comet_config.h"
 #include "mod_comet_cors.h"
 #include "mod_comet_handler.h"
+#include "mod_comet_log.h"
 #include "mod_comet_park.h"
 #include "mod_comet_request.h"
 #include "mod_comet_require.h"
@@ -53,6 +54,10 @@ static void register_hooks(apr_pool_t *p)
                                APR_HOOK_REALLY_LAST);
     ap_hook_resume_connection(mod_comet_park_resume, NULL, NULL,
                               APR_HOOK_REALLY_FIRST);
+
+    /* before anybody writes the line of a request whose stream goes on */
+    ap_hook_log_transaction(mod_comet_log_transaction, NULL, NULL,
+                            APR_HOOK_REALLY_FIRST);
 
     mod_comet_require_register(p);
     mod_comet_status_register(p);

@@ -6,6 +6,7 @@
 #include <poll.h>
 #include <pthread.h>
 
+#include "mod_comet_adopt.h"
 #include "mod_comet_child.h"
 #include "mod_comet_mpm.h"
 #include "mod_comet_output.h"
@@ -37,7 +38,7 @@ static block_t *bench; /* [bench_lock] */
 
 /* --- a place to wait --------------------------------------------------------- */
 
-static int sit_down(block_t *block, int cap)
+static int sit_down(block_t *block)
 {
     static const comet_metric_e blocked = COMET_METRIC_blocked;
     const block_t *other;
@@ -48,7 +49,8 @@ static int sit_down(block_t *block, int cap)
         mates += block->master && other->master == block->master;
     }
     fits = mates < STREAMS_PER_CONNECTION
-           && !comet_metrics_reach(mod_comet_metrics(), &blocked, 1, cap);
+           && !comet_metrics_reach(mod_comet_metrics(), &blocked, 1,
+                                   mod_comet_capacity()->blocked);
     if (fits) {
         block->next = bench;
         bench = block;
@@ -231,19 +233,28 @@ static comet_batch_t make_batch(apr_pool_t *p, apr_size_t size)
     };
 }
 
-int mod_comet_block(request_rec *r, mod_comet_ask_t *ask, int cap)
+int mod_comet_block(request_rec *r, mod_comet_ask_t *ask, apr_int64_t adopting)
 {
     block_t block = { .master = r->connection->master,
                       .lock = PTHREAD_MUTEX_INITIALIZER,
                       .handed = PTHREAD_COND_INITIALIZER,
                       .batch = make_batch(r->pool, ask->limit) };
     apr_time_t ends_at = ask->lifetime ? comet_monotonic() + ask->lifetime : 0;
+    int is_open = adopting >= 0;
 
-    if (!sit_down(&block, cap)) {
-        return mod_comet_output_full(r);
+    if (is_open) {
+        if (open_answer(r, ask) != APR_SUCCESS) {
+            return OK;
+        }
+        if (mod_comet_adopt(r, ask, adopting)) {
+            return DONE;
+        }
+    }
+    if (!sit_down(&block)) {
+        return is_open ? OK : mod_comet_output_full(r);
     }
     comet_metrics_add(ask->transport->gauge, 1);
-    if (open_answer(r, ask) == APR_SUCCESS) {
+    if (is_open || open_answer(r, ask) == APR_SUCCESS) {
         while (attend(r, ask, &block, ends_at)) {
         }
     }

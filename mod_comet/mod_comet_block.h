@@ -10,10 +10,10 @@
 #include "mod_comet_ask.h"
 
 /**
- * Wait and answer; returns when the request is over.
- * @param cap  the clients of all children that may wait so at a time
- * @return OK, or an answered refusal (also OK to return from the handler)
+ * Wait and answer; returns when the request is over, or adopted.
+ * @param adopting  of mod_comet_adopt_begin()
+ * @return what the handler returns
  */
-int mod_comet_block(request_rec *r, mod_comet_ask_t *ask, int cap);
+int mod_comet_block(request_rec *r, mod_comet_ask_t *ask, apr_int64_t adopting);
 
 #endif /* MOD_COMET_BLOCK_H */

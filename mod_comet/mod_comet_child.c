@@ -8,7 +8,9 @@
 #include <sys/stat.h>
 #include <unixd.h>
 
+#include "mod_comet_adopt.h"
 #include "mod_comet_limits.h"
+#include "mod_comet_log.h"
 #include "mod_comet_mpm.h"
 #include "mod_comet_stores.h"
 
@@ -116,12 +118,15 @@ static void check_capacity(server_rec *main, apr_pool_t *p)
     apr_int64_t can =
         capacity->parks ? (apr_int64_t)capacity->per_child * capacity->children
                         : capacity->blocked;
+    apr_int64_t adopted =
+        (apr_int64_t)capacity->descriptors * capacity->children;
     server_rec *s;
 
-    ap_log_error(APLOG_MARK, APLOG_NOTICE, 0, main,
-                 "mod_comet %s (SQLite %s): %s, at most %" APR_INT64_T_FMT
-                 " at a time",
-                 MOD_COMET_VERSION, comet_store_version(), capacity->how, can);
+    ap_log_error(
+        APLOG_MARK, APLOG_NOTICE, 0, main,
+        "mod_comet %s (SQLite %s): %s, at most %" APR_INT64_T_FMT
+        " at a time; with adopted streams (CometAdopt) %" APR_INT64_T_FMT,
+        MOD_COMET_VERSION, comet_store_version(), capacity->how, can, adopted);
     for (s = main; s; s = s->next) {
         apr_int64_t wanted = mod_comet_server_config(s)->max_subscribers;
 
@@ -134,6 +139,18 @@ static void check_capacity(server_rec *main, apr_pool_t *p)
                          "ulimit -n (see conf/tuned.conf)",
                          wanted, can);
         }
+    }
+}
+
+static void check_log(server_rec *s)
+{
+    const char *stranger = mod_comet_log_stranger();
+
+    if (stranger) {
+        ap_log_error(APLOG_MARK, APLOG_NOTICE, 0, s,
+                     "CometAdopt: off, since %s wants to see each request's "
+                     "end",
+                     stranger);
     }
 }
 
@@ -178,6 +195,7 @@ int mod_comet_post_config(apr_pool_t *pconf, apr_pool_t *plog,
     parent.server = s;
     if (parent.count) {
         check_capacity(s, ptemp);
+        check_log(s);
     }
     return OK;
 }
@@ -243,6 +261,7 @@ static apr_status_t end_child(void *data)
     }
     if (ended) {
         comet_hub_free(ending->hub);
+        mod_comet_adopt_end();
     }
     else {
         ap_log_error(APLOG_MARK, APLOG_WARNING, 0, parent.server,
@@ -317,6 +336,7 @@ void mod_comet_child_init(apr_pool_t *p, server_rec *s)
         status = start_store(made, made->store_count, p);
         made->store_count += status == APR_SUCCESS;
     }
+    mod_comet_adopt_init(p);
     if (status == APR_SUCCESS) {
         status = comet_hub_create(&made->hub, &config, p);
     }

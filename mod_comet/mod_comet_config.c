@@ -396,6 +396,12 @@ static const char *set_multi(cmd_parms *cmd, void *dir, int on)
     return NO_DIRECTORY(cmd);
 }
 
+static const char *set_adopts(cmd_parms *cmd, void *dir, int on)
+{
+    ((mod_comet_dir_config_t *)dir)->adopts = on;
+    return NO_DIRECTORY(cmd);
+}
+
 static const char *set_transports(cmd_parms *cmd, void *dir, const char *value)
 {
     mod_comet_dir_config_t *config = dir;
@@ -582,6 +588,9 @@ const command_rec mod_comet_directives[] = {
                  "whether the classic chat escapes HTML (default on)"),
     AP_INIT_FLAG("CometMulti", set_multi, NULL, IN_LOCATION,
                  "whether one request may read many channels (default off)"),
+    AP_INIT_FLAG("CometAdopt", set_adopts, NULL, IN_LOCATION,
+                 "whether event streams over plain HTTP/1.1 may leave httpd's "
+                 "connections (default on)"),
     AP_INIT_ITERATE("CometTransports", set_transports, NULL, IN_LOCATION,
                     "how clients may read: all (default), or some of poll, "
                     "events and iframe"),

@@ -139,15 +139,20 @@ static void note_full_table(apr_status_t status)
 
 /* --- waiting ------------------------------------------------------------------------ */
 
-static apr_status_t leave(void *place)
+void mod_comet_limits_leave(comet_limits_place_t *place)
 {
     comet_limits_leave(limits, place);
+}
+
+static apr_status_t leave(void *place)
+{
+    mod_comet_limits_leave(place);
     return APR_SUCCESS;
 }
 
 const char *mod_comet_limits_wait(request_rec *r)
 {
-    comet_limits_place_t *place;
+    comet_limits_place_t *place = &mod_comet_request(r)->place;
     apr_size_t reached = 0;
     apr_status_t status;
     claims_t claims;
@@ -156,7 +161,6 @@ const char *mod_comet_limits_wait(request_rec *r)
     if (!claims.count) {
         return NULL;
     }
-    place = apr_pcalloc(r->pool, sizeof(*place));
     status = comet_limits_enter(limits, claims.list, claims.count,
                                 comet_monotonic(), place, &reached);
     note_full_table(status);

@@ -36,10 +36,14 @@ void mod_comet_limits_attach(void);
 
 /**
  * Count a client among those that wait, from now until its request's pool is
- * destroyed, whatever ends the waiting.
+ * destroyed, whatever ends the waiting; or until the place is left that was
+ * taken out of mod_comet_request(r)->place.
  * @return NULL, or the reason to refuse it (429)
  */
 const char *mod_comet_limits_wait(request_rec *r);
+
+/** End the counting of one that outlives its request.  Any thread. */
+void mod_comet_limits_leave(comet_limits_place_t *place);
 
 /**
  * Count messages that are about to be stored.

@@ -33,19 +33,24 @@ static double find_async_factor(void)
  * connections (measured); a fifth stays free for everything else. */
 static apr_size_t parks_per_child(double factor)
 {
-    struct rlimit files = { .rlim_cur = 1024 };
     double connections = capacity.threads + (capacity.threads - 1) * factor;
-    double descriptors;
 
-    getrlimit(RLIMIT_NOFILE, &files);
-    descriptors = files.rlim_cur == RLIM_INFINITY
-                      ? connections
-                      : (double)files.rlim_cur - 200;
     connections = connections * 0.8;
-    if (descriptors < connections) {
-        connections = descriptors;
+    if (connections > (double)capacity.descriptors) {
+        return capacity.descriptors;
     }
     return connections < 1 ? 1 : (apr_size_t)connections;
+}
+
+/* Some stay free for files, stores and requests that do not wait. */
+static apr_size_t find_descriptors(void)
+{
+    struct rlimit files = { .rlim_cur = 1024 };
+
+    getrlimit(RLIMIT_NOFILE, &files);
+    return files.rlim_cur == RLIM_INFINITY ? 1000000
+           : files.rlim_cur > 200          ? files.rlim_cur - 200
+                                           : 1;
 }
 
 void mod_comet_capacity_query(void)
@@ -70,6 +75,7 @@ void mod_comet_capacity_query(void)
     }
     capacity.prefork = threaded == AP_MPMQ_NOT_SUPPORTED;
     capacity.parks = can_wait > 0;
+    capacity.descriptors = find_descriptors();
     capacity.per_child = capacity.parks ? parks_per_child(factor) : 0;
     capacity.blocked = capacity.children * capacity.threads / 2;
     if (capacity.blocked < 1) {

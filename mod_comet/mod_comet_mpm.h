@@ -17,6 +17,7 @@ typedef struct mod_comet_capacity_t {
     int prefork; /* a child is one thread; signals run hooks in handlers */
     int parks; /* whether waiting costs no thread */
     apr_size_t per_child; /* clients that may be parked in a child */
+    apr_size_t descriptors; /* clients in a child, adopted ones too */
     int blocked; /* clients of all children that may hold a thread each */
     const char *how; /* for the log */
 } mod_comet_capacity_t;

@@ -167,9 +167,14 @@ void mod_comet_output_encode_news(const mod_comet_ask_t *ask,
     else if (silent && !retry_msec) {
         comet_buffer_puts(out, ask->transport->heartbeat);
     }
-    if (retry_msec && ask->transport->close) {
-        ask->transport->close(out,
-                              (int)ap_random_pick((apr_uint32_t)retry_msec / 20,
+    mod_comet_output_encode_farewell(ask->transport, retry_msec, out);
+}
+
+void mod_comet_output_encode_farewell(const comet_transport_t *transport,
+                                      int retry_msec, comet_buffer_t *out)
+{
+    if (retry_msec && transport->close) {
+        transport->close(out, (int)ap_random_pick((apr_uint32_t)retry_msec / 20,
                                                   (apr_uint32_t)retry_msec));
     }
 }
@@ -187,13 +192,30 @@ static int is_one_of(const char *name, const char *const *names)
     return *names != NULL;
 }
 
+/* Compressors are told to stand aside (no-gzip), mod_headers is quick. */
+#define HARMLESS \
+    "old_write", COMPRESSORS, "fixup_headers_out", "fixup_headers_err", \
+        "logio_ttfb_out"
+
+int mod_comet_output_is_plain(const request_rec *r)
+{
+    /* httpd's own: they frame the answer, or hand it to the socket */
+    static const char *const known[] = {
+        HARMLESS,        "content_length", "http_header",
+        "http_outerror", "byterange",      "chunk",
+        "reqtimeout",    "core",           NULL,
+    };
+    const ap_filter_t *filter = r->output_filters;
+
+    while (filter && is_one_of(filter->frec->name, known)) {
+        filter = filter->next;
+    }
+    return filter == NULL;
+}
+
 int mod_comet_output_is_direct(const request_rec *r)
 {
-    /* compressors are told to stand aside (no-gzip), mod_headers is quick */
-    static const char *const harmless[] = {
-        "old_write",         COMPRESSORS, "fixup_headers_out",
-        "fixup_headers_err", NULL,
-    };
+    static const char *const harmless[] = { HARMLESS, NULL };
     /* among httpd's own, next to the network: mod_ratelimit sleeps */
     static const char *const sleepers[] = { "rate_limit", NULL };
     const ap_filter_t *filter;

@@ -66,6 +66,10 @@ void mod_comet_output_encode_news(const mod_comet_ask_t *ask,
                                   const comet_batch_t *batch, int retry_msec,
                                   int silent, comet_buffer_t *out);
 
+/** Encode the words of parting alone, if there are any. */
+void mod_comet_output_encode_farewell(const comet_transport_t *transport,
+                                      int retry_msec, comet_buffer_t *out);
+
 /** 405, or the answer to OPTIONS. */
 int mod_comet_output_not_allowed(request_rec *r, const char *allow);
 int mod_comet_output_options(request_rec *r, const char *allow);
@@ -75,6 +79,12 @@ int mod_comet_output_options(request_rec *r, const char *allow);
  * us and httpd's own: none that keeps bytes back or takes its time.
  */
 int mod_comet_output_is_direct(const request_rec *r);
+
+/**
+ * Whether what comes after the headers goes to a socket as it is, or framed in
+ * chunks: no TLS, no filter but httpd's own.
+ */
+int mod_comet_output_is_plain(const request_rec *r);
 
 /** Whether a filter will compress the answer, which takes its time. */
 int mod_comet_output_is_compressed(const request_rec *r);

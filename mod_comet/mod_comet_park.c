@@ -12,6 +12,7 @@
 #include <sanitizer/tsan_interface.h>
 #endif
 
+#include "mod_comet_adopt.h"
 #include "mod_comet_block.h"
 #include "mod_comet_child.h"
 #include "mod_comet_limits.h"
@@ -401,7 +402,7 @@ static void prepare(park_t *park, request_rec *r, const mod_comet_ask_t *ask,
     park->store = mod_comet_server_config(r->server)->store;
     park->keep_alive = mod_comet_timeout_server(r)->keep_alive_timeout;
     park->rearm_every = timeout / 3;
-    park->rearm_at = now;
+    park->rearm_at = now + park->rearm_every; /* its first word comes by then */
     park->heartbeat =
         ask->heartbeat < park->rearm_every ? ask->heartbeat : park->rearm_every;
     park->ends_at = ask->lifetime ? now + ask->lifetime : 0;
@@ -439,18 +440,22 @@ static apr_status_t open_answer(park_t *park)
     return status;
 }
 
-static int is_full(const request_rec *r)
+/* @param adopted  it will need no place in the MPM */
+static int is_full(const request_rec *r, int adopted)
 {
     static const comet_metric_e waiting[] = {
         COMET_METRIC_waiting_classic, COMET_METRIC_waiting_poll,
         COMET_METRIC_waiting_events,  COMET_METRIC_waiting_iframe,
         COMET_METRIC_waiting_clock,
     };
+    const mod_comet_capacity_t *capacity = mod_comet_capacity();
     apr_int64_t cap = mod_comet_max_subscribers(r);
+    apr_size_t owned;
+    apr_size_t members = comet_hub_members(mod_comet_child()->hub, &owned);
 
-    return (mod_comet_capacity()->parks
-            && comet_hub_members(mod_comet_child()->hub, NULL)
-                   >= mod_comet_capacity()->per_child)
+    return members >= capacity->descriptors
+           || (capacity->parks && !adopted
+               && members - owned >= capacity->per_child)
            || (cap
                && comet_metrics_reach(mod_comet_metrics(), waiting,
                                       sizeof(waiting) / sizeof(*waiting), cap));
@@ -484,7 +489,7 @@ int mod_comet_park_body(request_rec *r, const mod_comet_ask_t *ask,
 {
     park_t *park;
 
-    if (!can_park(r) || is_full(r)) {
+    if (!can_park(r) || is_full(r, 0)) {
         return DECLINED;
     }
     park = make_park(r->connection);
@@ -508,7 +513,8 @@ int mod_comet_park_body(request_rec *r, const mod_comet_ask_t *ask,
 
 int mod_comet_park(request_rec *r, mod_comet_ask_t *ask)
 {
-    int full = is_full(r);
+    apr_int64_t adopting = mod_comet_adopt_begin(r, ask);
+    int full = is_full(r, adopting >= 0);
     const char *limit = full ? NULL : mod_comet_limits_wait(r);
     park_t *park;
 
@@ -524,11 +530,20 @@ int mod_comet_park(request_rec *r, mod_comet_ask_t *ask)
         }
     }
     if (!can_park(r)) {
-        return mod_comet_block(r, ask, mod_comet_capacity()->blocked);
+        return mod_comet_block(r, ask, adopting);
     }
     park = make_park(r->connection);
     prepare(park, r, ask, ask->transport->gauge);
-    return open_answer(park) == APR_SUCCESS ? SUSPENDED : unpark(park);
+    if (open_answer(park) != APR_SUCCESS) {
+        return unpark(park);
+    }
+    if (adopting >= 0 && mod_comet_outbox_is_empty(&park->outbox)
+        && mod_comet_adopt(r, ask, adopting)) {
+        forget_request(park);
+        park->state = EMPTY;
+        return DONE;
+    }
+    return SUSPENDED;
 }
 
 /*

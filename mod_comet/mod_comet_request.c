@@ -7,7 +7,7 @@
 #include "mod_comet_output.h"
 #include "mod_comet_subrequest.h"
 
-const mod_comet_request_t *mod_comet_request(const request_rec *r)
+mod_comet_request_t *mod_comet_request(const request_rec *r)
 {
     return ap_get_module_config(r->request_config, &comet_module);
 }

@@ -6,6 +6,7 @@
 #ifndef MOD_COMET_REQUEST_H
 #define MOD_COMET_REQUEST_H
 
+#include "comet_limits.h"
 #include "comet_params.h"
 #include "mod_comet_config.h"
 
@@ -14,10 +15,13 @@ typedef struct mod_comet_request_t {
     const mod_comet_mapping_t *mapping;
     comet_params_t query;
     int publishes; /* whether the request would store a message */
+    comet_limits_place_t place; /* it holds while it waits; perhaps none */
+    int logged_later; /* not at its end: what it began goes on */
 } mod_comet_request_t;
 
-/** The request's record; NULL when the request is not ours. */
-const mod_comet_request_t *mod_comet_request(const request_rec *r);
+/** The request's record, the owner's of the request; NULL when the request is
+ * not ours. */
+mod_comet_request_t *mod_comet_request(const request_rec *r);
 
 /** The server whose Timeout and KeepAliveTimeout the MPM applies to the
  * request's connection. */

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * @file mod_comet_log.h
+ * The access log of a stream that outlives its request: httpd's line at the
+ * request's end is withheld, what it needs is kept, and the line is written
+ * at the stream's end, with its bytes and its duration, by httpd's own
+ * log_transaction hooks.
+ *
+ * Kept are the request line and its parts, the user, the addresses and ports,
+ * the times, Referer, User-Agent, Host, X-Forwarded-For, what SetEnvIf and the
+ * like have found (environment) and notes.  Everything else reads "-".
+ */
+#ifndef MOD_COMET_LOG_H
+#define MOD_COMET_LOG_H
+
+#include "mod_comet_request.h"
+
+/** What is kept of a request; one block. */
+typedef struct mod_comet_log_t mod_comet_log_t;
+
+/** What became of its stream. */
+typedef struct mod_comet_log_end_t {
+    apr_off_t body_bytes; /* of the response's body */
+    apr_off_t sent_bytes; /* of the response as it went out */
+    int aborted; /* the client was gone */
+} mod_comet_log_end_t;
+
+/** In child_init. */
+void mod_comet_log_init(apr_pool_t *p);
+
+/**
+ * Whether a line can be written later: not if a module that is not known to
+ * take a rebuilt request wants to see each request's end.
+ * @return NULL, or the name of that module's file
+ */
+const char *mod_comet_log_stranger(void);
+
+/**
+ * Keep what the line needs, and withhold httpd's own.
+ * @return freed by mod_comet_log_write(); NULL: no memory
+ */
+mod_comet_log_t *mod_comet_log_keep(request_rec *r);
+
+/** Have httpd's own line written after all. */
+void mod_comet_log_drop(request_rec *r, mod_comet_log_t *kept);
+
+/** Write the line, and free what was kept.  The hub's thread only. */
+void mod_comet_log_write(mod_comet_log_t *kept, const mod_comet_log_end_t *end);
+
+/** log_transaction hook, first of all. */
+int mod_comet_log_transaction(request_rec *r);
+
+#endif /* MOD_COMET_LOG_H */
