@@ -5,13 +5,12 @@
 #include <apr_portable.h>
 #include <apr_strings.h>
 #include <http_connection.h>
-#include <linux/errqueue.h>
-#include <linux/net_tstamp.h>
 #include <sys/socket.h>
 #ifdef __SANITIZE_THREAD__
 #include <sanitizer/tsan_interface.h>
 #endif
 
+#include "mod_comet_ack.h"
 #include "mod_comet_adopt.h"
 #include "mod_comet_block.h"
 #include "mod_comet_child.h"
@@ -46,9 +45,7 @@ typedef struct park_t {
     int store;
     comet_metric_e gauge; /* what it counts in while it lasts */
     apr_interval_time_t keep_alive; /* how long it may rest, answered */
-    apr_interval_time_t rearm_every; /* a part of the MPM's Timeout */
-    apr_time_t rearm_at;
-    int armed; /* [owner thread] an ACK will wake the MPM, or has */
+    mod_comet_ack_t ack; /* keeps it past the MPM's Timeout */
     apr_interval_time_t heartbeat; /* streams */
     apr_time_t ends_at; /* streams (CometMaxLifetime); 0: never */
     /** A stream that ends with what is in the outbox: within how many
@@ -111,48 +108,6 @@ static void note_blocked(park_t *park)
         park->c->data_in_output_filters ? park->fd : -1;
 }
 
-/*
- * Keep a client past the MPM's Timeout: with this option the peer's ACK of
- * what is sent next wakes the MPM, whose hook then parks it anew.  A peer
- * that is gone, or takes nothing, acknowledges nothing, and its time runs out.
- * @param length  of what is sent next: much of it may take long
- */
-static void arm(park_t *park, apr_size_t length)
-{
-    int on = SOF_TIMESTAMPING_TX_ACK | SOF_TIMESTAMPING_SOFTWARE
-             | SOF_TIMESTAMPING_OPT_TSONLY;
-    apr_time_t now = comet_monotonic();
-
-    if (now >= park->rearm_at || length > MOD_COMET_PIECE_BYTES) {
-        park->rearm_at = now + park->rearm_every;
-        park->armed = 1;
-        setsockopt(park->fd, SOL_SOCKET, SO_TIMESTAMPING, &on, sizeof(on));
-    }
-}
-
-/* Take the ACKs that were reported. @return whether any was */
-static int disarm(park_t *park)
-{
-    char data[256], control[256];
-    int off = 0, any = 0;
-    struct iovec piece = { data, sizeof(data) };
-    struct msghdr header = { .msg_iov = &piece,
-                             .msg_iovlen = 1,
-                             .msg_control = control,
-                             .msg_controllen = sizeof(control) };
-
-    while (recvmsg(park->fd, &header, MSG_ERRQUEUE | MSG_DONTWAIT) >= 0) {
-        header.msg_controllen = sizeof(control);
-        any = 1;
-    }
-    if (any) {
-        park->armed = 0;
-        setsockopt(park->fd, SOL_SOCKET, SO_TIMESTAMPING, &off, sizeof(off));
-        comet_metrics_add(COMET_METRIC_rearmed, 1);
-    }
-    return any;
-}
-
 /* An answer or a heartbeat: put into the outbox, send what is taken now. */
 static apr_status_t write_bytes(park_t *park, comet_buffer_t *bytes)
 {
@@ -180,7 +135,7 @@ static apr_status_t write_stream(park_t *park, const comet_batch_t *batch,
     if (!bytes.length && !bytes.failed) {
         return APR_SUCCESS;
     }
-    arm(park, bytes.length);
+    mod_comet_ack_arm(&park->ack, park->fd, bytes.length);
     return write_bytes(park, &bytes);
 }
 
@@ -190,7 +145,7 @@ static apr_status_t write_answer(park_t *park, const comet_batch_t *batch)
 
     mod_comet_output_encode(park->ask, batch, &bytes);
     if (bytes.length > MOD_COMET_PIECE_BYTES) {
-        arm(park, bytes.length);
+        mod_comet_ack_arm(&park->ack, park->fd, bytes.length);
     }
     return write_bytes(park, &bytes);
 }
@@ -401,10 +356,9 @@ static void prepare(park_t *park, request_rec *r, const mod_comet_ask_t *ask,
     park->ask = ask;
     park->store = mod_comet_server_config(r->server)->store;
     park->keep_alive = mod_comet_timeout_server(r)->keep_alive_timeout;
-    park->rearm_every = timeout / 3;
-    park->rearm_at = now + park->rearm_every; /* its first word comes by then */
+    mod_comet_ack_begin(&park->ack, timeout);
     park->heartbeat =
-        ask->heartbeat < park->rearm_every ? ask->heartbeat : park->rearm_every;
+        ask->heartbeat < park->ack.every ? ask->heartbeat : park->ack.every;
     park->ends_at = ask->lifetime ? now + ask->lifetime : 0;
     park->retry_msec = 0;
     park->gauge = gauge;
@@ -432,7 +386,7 @@ static apr_status_t open_answer(park_t *park)
     mod_comet_output_prepare(park->r, park->ask->transport);
     mod_comet_output_encode_opening(park->ask, &bytes);
     if (bytes.length || bytes.failed) {
-        arm(park, bytes.length);
+        mod_comet_ack_arm(&park->ack, park->fd, bytes.length);
         return write_bytes(park, &bytes);
     }
     status = mod_comet_output_open(park->r, park->brigade);
@@ -695,7 +649,7 @@ static int go_on_waiting(park_t *park)
     int sending = !mod_comet_outbox_is_empty(&park->outbox);
     mod_comet_peek_e found;
 
-    disarm(park);
+    mod_comet_ack_disarm(&park->ack, park->fd);
     found = c->aborted ? MOD_COMET_PEEK_GONE
                        : mod_comet_peek(park->c, park->brigade);
     if (sending && found != MOD_COMET_PEEK_GONE) {
@@ -758,7 +712,8 @@ static int is_only_acknowledged(park_t *park)
 {
     conn_rec *c = park->c;
 
-    if (park->r || !park->armed || !disarm(park) || c->aborted
+    if (park->r || !park->ack.armed
+        || !mod_comet_ack_disarm(&park->ack, park->fd) || c->aborted
         || mod_comet_peek(park->c, park->brigade) != MOD_COMET_PEEK_NOTHING) {
         return 0;
     }
