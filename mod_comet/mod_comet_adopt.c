@@ -301,11 +301,13 @@ static apr_int64_t given_bytes(int fd)
 
 apr_int64_t mod_comet_adopt_begin(request_rec *r, const mod_comet_ask_t *ask)
 {
+    int somebody = r->user || ask->authenticated;
+
     /* the clock goes through brigades, tick by tick, to whatever filters
      * its page has; who is somebody is asked again before long */
     if (!can_log || !mod_comet_adopts(r) || !ask->transport->streams
-        || ask->tick || (ask->authenticated && !ask->lifetime) || r->prev
-        || r->main || r->connection->master || r->proto_num < HTTP_VERSION(1, 0)
+        || ask->tick || (somebody && !ask->lifetime) || r->prev || r->main
+        || r->connection->master || r->proto_num < HTTP_VERSION(1, 0)
         || !mod_comet_output_is_plain(r)) {
         return -1;
     }

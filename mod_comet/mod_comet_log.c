@@ -22,6 +22,7 @@ struct mod_comet_log_t {
     int proto_num;
     int keepalives;
     apr_port_t client_port, local_port, useragent_port;
+    apr_port_t named_port; /* by the Host header */
     comet_buffer_t text;
 };
 
@@ -154,18 +155,29 @@ static apr_table_t *take_headers(const char **at, apr_pool_t *p)
     return headers;
 }
 
+/* As the log shows it: a password in the URL is not kept. */
+static const char *request_line(const request_rec *r)
+{
+    return r->parsed_uri.password
+               ? apr_pstrcat(r->pool, r->method, " ",
+                             apr_uri_unparse(r->pool, &r->parsed_uri, 0), " ",
+                             r->protocol, NULL)
+               : r->the_request;
+}
+
 /* In the order of take_request() and take_connection(). */
 static void keep_request(comet_buffer_t *text, const request_rec *r)
 {
     const conn_rec *c = r->connection;
 
-    keep_text(text, r->the_request);
+    keep_text(text, request_line(r));
     keep_text(text, r->method);
     keep_text(text, r->protocol);
     keep_text(text, r->unparsed_uri);
     keep_text(text, r->uri);
     keep_text(text, r->args);
     keep_text(text, r->hostname);
+    keep_text(text, r->parsed_uri.port_str);
     keep_text(text, r->handler);
     keep_text(text, r->content_type);
     keep_text(text, r->user);
@@ -201,6 +213,7 @@ mod_comet_log_t *mod_comet_log_keep(request_rec *r)
         .client_port = c->client_addr->port,
         .local_port = c->local_addr->port,
         .useragent_port = r->useragent_addr->port,
+        .named_port = r->parsed_uri.port,
     };
     keep_request(&kept->text, r);
     comet_buffer_trim(&kept->text);
@@ -303,6 +316,8 @@ static void take_request(request_rec *r, const mod_comet_log_t *kept,
     r->uri = (char *)take_text(at);
     r->args = (char *)take_text(at);
     r->hostname = take_text(at);
+    r->parsed_uri.port_str = (char *)take_text(at);
+    r->parsed_uri.port = kept->named_port;
     r->handler = take_text(at);
     r->content_type = take_text(at);
     r->user = (char *)take_text(at);

@@ -32,6 +32,9 @@ MPMS = tuple(m for m in ALL_MPMS
 DEFAULT_MPM = MPMS[0] if MPMS else "event"
 WWW_USER = os.environ.get("COMET_WWW_USER", "www-data")
 
+# "brigade": streams stay with httpd and its filters (CometAdopt off).
+WRITE_PATH = os.environ.get("COMET_WRITE_PATH", "adopted")
+
 # Deadlines (never waits) are multiplied by this under a sanitizer.
 SLOW = {"none": 1.0, "asan": 4.0, "tsan": 8.0}.get(SANITIZER, 1.0)
 # wait_until() is twice as patient where tests run beside each other: what it
@@ -333,6 +336,8 @@ class Httpd:
         if self.comet:
             out.append('LoadModule comet_module "%s"\n'
                        "LogLevel warn comet:info" % COMET_MODULE)
+            if WRITE_PATH == "brigade":
+                out.append("CometAdopt off")
         out.append(self.fill(self.before))
         if self.comet == "demo":
             out += ['CometStore "sqlite:%s"' % self.db,

@@ -14,7 +14,7 @@ from http_client import Poller, Raw
 from httpd_env import (SLOW, fd_count, sqlite, thread_count,
                        wait_until)
 
-pytestmark = pytest.mark.event
+pytestmark = [pytest.mark.event, pytest.mark.both_paths]
 
 TEXT = {"Content-Type": "text/plain"}
 

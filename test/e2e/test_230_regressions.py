@@ -17,6 +17,8 @@ from http_client import Poller, Raw, gather, one_request
 from httpd_env import (SANITIZER, SLOW, Httpd, alive, fd_count, sqlite,
                        wait_until)
 
+pytestmark = pytest.mark.both_paths
+
 TEXT = {"Content-Type": "text/plain"}
 COMMON = {"x-content-type-options": "nosniff", "cache-control": "no-store",
           "vary": "Accept,Origin",

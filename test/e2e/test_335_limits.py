@@ -12,6 +12,8 @@ import pytest
 from http_client import gather
 from httpd_env import MPMS, SLOW, wait_until
 
+pytestmark = pytest.mark.both_paths
+
 PROXY = """
 RemoteIPHeader X-Forwarded-For
 RemoteIPInternalProxy 127.0.0.1

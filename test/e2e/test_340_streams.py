@@ -7,21 +7,19 @@ import os
 import re
 import signal
 import socket
-import sys
 import threading
 import time
 
 import pytest
 
+from event_stream import EventStream    # in test/tools
 from h2_client import H2
 from http_client import quote
 from httpd_env import SLOW, sqlite, wait_until
+from stream_client import EVENTS, Stream, post
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)),
-                                "..", "tools"))
-from event_stream import EventStream  # noqa: E402  (the path is set above)
+pytestmark = pytest.mark.both_paths
 
-EVENTS = {"Accept": "text/event-stream"}
 SERVER = {"conf": """
 CometPollTimeout 1s
 AddOutputFilterByType DEFLATE application/json text/event-stream text/html
@@ -54,63 +52,6 @@ CometEndpoint /team team/
 
 # Little of what a client does not take is kept by the system.
 SMALL = "SendBufferSize 8192\n"
-
-
-class Stream:
-    """One event stream, read by hand."""
-
-    def __init__(self, server, target, headers=None, rcvbuf=None, **kwargs):
-        self.conn = server.raw(rcvbuf=rcvbuf)
-        self.events, self.bytes = [], b""
-        self.parser = EventStream(self.events.append)
-        self.conn.request("GET", target, dict(EVENTS, **(headers or {})),
-                          **kwargs)
-        status = self.conn.head()
-        assert status == 200, (status, target, self.conn.body())
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.conn.close()
-
-    def step(self):
-        """Take what comes next; False at the end."""
-        piece = self.conn.chunk()
-        self.bytes += piece
-        self.parser.feed(piece)
-        return bool(piece)
-
-    def until(self, count):
-        """Wait for so many events in all; their data."""
-        while len(self.events) < count:
-            assert self.step(), "ended after %r" % self.events
-        return self.data()
-
-    def until_bytes(self, wanted):
-        while wanted not in self.bytes:
-            assert self.step(), "ended after %r" % self.bytes
-        return self.bytes
-
-    def until_end(self):
-        while self.step():
-            pass
-        return self.data()
-
-    def data(self):
-        return [e["data"] for e in self.events]
-
-
-def post(server, channel, text, **query):
-    """Publish bytes as they are; the timestamp."""
-    target = "/comet/" + quote(channel, "/")
-    if query:
-        target += "?" + "&".join("%s=%s" % (k, quote(v))
-                                 for k, v in query.items())
-    answer = server.request("POST", target, text.encode("utf-8"),
-                            {"Content-Type": "text/plain; charset=utf-8"})
-    assert answer.status == 201, answer
-    return answer.json()["timestamp"]
 
 
 def bodies(answer):

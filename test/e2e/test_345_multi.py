@@ -18,6 +18,8 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)),
                                 "..", "tools"))
 from event_stream import EventStream  # noqa: E402  (the path is set above)
 
+pytestmark = pytest.mark.both_paths
+
 SECRET = "for anna's eyes only"
 OPEN = "for everybody"
 

@@ -1,0 +1,456 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Streams that leave httpd: which do, and all that stays true of them."""
+
+import json
+import os
+import re
+import signal
+import socket
+import time
+
+import pytest
+
+from httpd_env import SLOW, thread_count, wait_until
+from stream_client import EVENTS, Stream, post
+
+# %h %l %u %t … as Debian's "combined", and what else a line may tell.
+LOG = """
+LogFormat "%h %u %>s %B %O %D %X %k %p %{c}a %v %U%q %{Referer}i|%{User-Agent}i|\
+%{Host}i|%{Cookie}i|%{Content-Type}o|%{SEEN}e|%{local}p|%H|%m|%R" full
+CustomLog "logs/full.log" full
+CustomLog "logs/seen.log" "%U" env=SEEN
+SetEnvIf X-Seen . SEEN=yes
+"""
+AUTH = """
+<Location "/comet/members">
+  AuthType Basic
+  AuthName members
+  AuthUserFile "{root}/conf/users"
+  Require valid-user
+</Location>
+<Location "/comet/members/for-ever">
+  CometMaxLifetime off
+</Location>
+"""
+
+
+def adopted(server):
+    return server.status()["adopted"]
+
+
+def wait_adopted(server, count):
+    wait_until(lambda: adopted(server) == count, 6,
+               "%d adopted streams" % count)
+
+
+def lines(server, name):
+    with open(os.path.join(server.root, "logs", name),
+              encoding="utf-8") as log:
+        return log.read().splitlines()
+
+
+def wait_line(server, name, part):
+    """The one line with this part, when it is there."""
+    wait_until(lambda: any(part in line for line in lines(server, name)),
+               what="a line with %s in %s" % (part, name))
+    found = [line for line in lines(server, name) if part in line]
+    assert len(found) == 1, found
+    return found[0]
+
+
+def end_of(conn):
+    """Read to the end, which is a proper one; what came."""
+    body = conn.body()
+    assert conn.framing == "none", "no last chunk"
+    assert conn.at_eof(2 * SLOW), "it is not closed"
+    return body
+
+
+# -- which are adopted -----------------------------------------------------------
+
+def test_250_01_which(make_server):
+    """Plain streams of the endpoint are; nothing else is."""
+    server = make_server(conf=AUTH + """
+CometPollTimeout 20s
+CometMaxLifetime off
+<Location "/comet/members/an-hour">
+  CometMaxLifetime 1h
+</Location>
+<Location "/comet/kept">
+  CometAdopt off
+</Location>
+<Location "/comet/filtered">
+  SetOutputFilter SUBSTITUTE
+</Location>
+<Location "/comet/slow">
+  SetOutputFilter RATE_LIMIT
+</Location>
+""", modules=("substitute", "ratelimit"), tls=True)
+    with open(os.path.join(server.root, "conf", "users"), "w",
+              encoding="ascii") as users:
+        users.write("anna:{SHA}0DPiKuNIrrVmD8IUCuw1hQxNqZc=\n")  # "admin"
+    anna = {"Authorization": "Basic YW5uYTphZG1pbg=="}
+    cases = (("/comet/a", EVENTS, 1), ("/comet/a?transport=iframe", {}, 1),
+             ("/comet/a?transport=poll&since=0&wait=20", {}, 0),
+             ("/comet/kept", EVENTS, 0), ("/comet/filtered", EVENTS, 0),
+             ("/comet/slow", EVENTS, 0), ("/clock/backend.php", {}, 0),
+             ("/comet/members/an-hour", dict(EVENTS, **anna), 1),
+             ("/comet/members/for-ever", dict(EVENTS, **anna), 0))
+    for target, headers, expected in cases:
+        with server.raw() as conn:
+            conn.request("GET", target, headers)
+            server.wait_waiting(1)
+            assert adopted(server) == expected, target
+        server.wait_waiting(0)
+    with server.raw(tls=True) as conn:
+        conn.request("GET", "/comet/a", EVENTS)
+        assert conn.head() == 200
+        server.wait_waiting(1)
+        assert adopted(server) == 0
+
+
+def test_250_02_a_stranger_in_the_log(make_server):
+    """Another module wants to see each request's end: none is adopted."""
+    server = make_server(modules=("log_debug",))
+    assert "CometAdopt: off, since mod_log_debug.c" in server.error_log()
+    with Stream(server, "/comet/a"):
+        server.wait_waiting(1)
+        assert adopted(server) == 0
+
+
+def test_250_03_every_mpm(make_server, mpm):
+    """It costs no thread, on no MPM: more streams than there are threads."""
+    server = make_server(mpm=mpm, threads=3, mpm_conf=(
+        "StartServers 2\nServerLimit 2\nMaxRequestWorkers 2\n"
+        "MinSpareServers 1\nMaxSpareServers 3\n" if mpm == "prefork" else None))
+    streams = [Stream(server, "/comet/a") for _ in range(40)]
+    server.wait_waiting(40)
+    assert adopted(server) == 40
+    assert server.status()["blocked"] == 0
+    assert server.get("/static.txt", timeout=2).status == 200
+    for number in range(20):
+        post(server, "a", "m%d" % number)
+    for stream in streams:
+        assert stream.until(20) == ["m%d" % i for i in range(20)]
+        stream.conn.close()
+    wait_adopted(server, 0)
+
+
+def test_250_04_no_connection_of_httpds(make_server):
+    """The MPM's connections are not used up: a child of four threads that
+    may have seven connections holds 200 streams, without a thread more."""
+    server = make_server(threads=4, mpm_conf=(
+        "ServerLimit 1\nStartServers 1\nThreadsPerChild 4\n"
+        "MaxRequestWorkers 4\nMinSpareThreads 1\nMaxSpareThreads 4\n"
+        "AsyncRequestWorkerFactor 1\n"))
+    child = server.children()[0]
+    before = thread_count(child)
+    streams = [Stream(server, "/comet/a") for _ in range(200)]
+    wait_adopted(server, 200)
+    assert thread_count(child) == before
+    assert server.get("/static.txt", timeout=2).status == 200
+    post(server, "a", "x")
+    for stream in streams:
+        assert stream.until(1) == ["x"]
+        stream.conn.close()
+
+
+# -- the log ----------------------------------------------------------------------
+
+def logged_stream(server):
+    """A stream that is the second request of its connection, with 30 messages;
+    its body, how long it took, and its line's fields."""
+    headers = {"Referer": "http://here/", "User-Agent": "tester",
+               "Cookie": "a=b", "X-Seen": "1", "Host": "localhost:1234"}
+    begin = time.monotonic()
+    with server.raw() as conn:
+        conn.request("GET", "/comet/other?wait=0&since=0")
+        conn.answer()
+        conn.request("GET", "/comet/log?transport=events", headers)
+        conn.head()
+        server.wait_waiting(1)
+        for number in range(30):
+            post(server, "log", "message %d" % number)
+        body = b""
+        while not re.search(rb"message 29\nid: \d+\n\n", body):
+            body += conn.chunk()
+        assert not any("/comet/log?" in line
+                       for line in lines(server, "full.log"))
+        # it speaks: the stream is ended properly
+        conn.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        body += conn.body()
+    took = time.monotonic() - begin
+    line = wait_line(server, "full.log", "/comet/log?transport=events")
+    assert lines(server, "seen.log") == ["/comet/log"]
+    return body, took, line.replace(str(server.port), "PORT").split(" ")
+
+
+def test_250_10_access_log(make_server):
+    """One line at the real end: as httpd would have written it, but for the
+    headers that are not kept."""
+    body, took, mine = logged_stream(make_server(conf=LOG))
+    _, _, httpds = logged_stream(make_server(conf=LOG + "CometAdopt off\n"))
+    assert int(mine[3]) == len(body)
+    assert int(mine[4]) > len(body)
+    assert 0.02e6 < int(mine[5]) <= took * 1e6
+    assert mine[1:3] == ["-", "200"]
+    for name in (3, 4, 5):          # bytes and durations differ
+        mine[name] = httpds[name] = ""
+    assert "|a=b|" in httpds[-1]
+    assert mine == [field.replace("|a=b|", "|-|") for field in httpds]
+
+
+def test_250_11_bytes(make_server):
+    """%O is what went over the wire for this stream, to the byte: also as
+    the second request of its connection, also over HTTP/1.0."""
+    server = make_server(conf=LOG + "CometHeartbeat 1s\n")
+    for version in ("1.1", "1.0"):
+        with socket.create_connection(("127.0.0.1", server.port)) as sock:
+            sock.settimeout(10 * SLOW)
+            if version == "1.1":
+                sock.sendall(b"GET /static.txt HTTP/1.1\r\nHost: x\r\n\r\n")
+                got = b""
+                while b"a static file\n" not in got:
+                    got += sock.recv(4096)
+            sock.sendall(b"GET /comet/wire?v=%s HTTP/%s\r\nHost: x\r\n"
+                         b"Accept: text/event-stream\r\n\r\n"
+                         % (version.encode(), version.encode()))
+            got = b""
+            while b"id: " not in got:
+                got += sock.recv(4096)
+            wait_adopted(server, 1)
+            post(server, "wire", "hello")
+            while b"\n:\n" not in got:              # a heartbeat
+                got += sock.recv(4096)
+            assert b"hello" in got
+            assert (b"chunked" in got) == (version == "1.1")
+            sock.shutdown(socket.SHUT_WR)
+            more = sock.recv(4096)
+            while more:
+                got += more
+                more = sock.recv(4096)
+        line = wait_line(server, "full.log", "/comet/wire?v=" + version)
+        assert int(line.split(" ")[4]) == len(got), (line, got)
+
+
+def test_250_12_user_and_abort(make_server):
+    """The user, and an X for the client that went away."""
+    server = make_server(conf=AUTH + LOG)
+    with open(os.path.join(server.root, "conf", "users"), "w",
+              encoding="ascii") as users:
+        users.write("anna:{SHA}0DPiKuNIrrVmD8IUCuw1hQxNqZc=\n")
+    with Stream(server, "/comet/members",
+                {"Authorization": "Basic YW5uYTphZG1pbg=="}):
+        wait_adopted(server, 1)
+    fields = wait_line(server, "full.log", "/comet/members").split(" ")
+    assert (fields[1], fields[6]) == ("anna", "X")
+
+
+def test_250_13_as_many_lines_as_requests(make_server, mpm):
+    """None is lost and none is doubled, over a reload as well."""
+    server = make_server(mpm=mpm, conf=LOG)
+    streams = [Stream(server, "/comet/a?n=%d." % n) for n in range(30)]
+    wait_adopted(server, 30)
+    for stream in streams[:10]:
+        stream.conn.close()
+    wait_adopted(server, 20)
+    server.graceful()
+    for stream in streams[10:]:
+        stream.until_end()
+    for number in range(30):
+        wait_line(server, "full.log", "/comet/a?n=%d. " % number)
+
+
+# -- its end ------------------------------------------------------------------------
+
+def test_250_20_graceful(make_server, mpm):
+    """A reload ends it in words; nothing is lost, nothing comes twice."""
+    server = make_server(mpm=mpm)
+    sent, got, cursor = [], [], None
+    for rounds in range(3):
+        with Stream(server, "/comet/a",
+                    {"Last-Event-ID": cursor} if cursor else None) as stream:
+            wait_adopted(server, 1)
+            for number in range(10):
+                sent.append("%d.%d" % (rounds, number))
+                post(server, "a", sent[-1])
+            stream.until(10)
+            server.graceful()
+            got += stream.until_end()
+            assert re.search(rb"retry: \d+\n\n$", stream.bytes)
+            assert stream.conn.framing == "none", "no last chunk"
+            cursor = stream.events[-1]["id"]
+            sent.append("%d between" % rounds)
+            post(server, "a", sent[-1])
+    with Stream(server, "/comet/a", {"Last-Event-ID": cursor}) as stream:
+        got += stream.until(1)
+    assert got == sent
+
+
+def test_250_21_stop(make_server, mpm):
+    """A stop says farewell too, quickly."""
+    server = make_server(mpm=mpm)
+    streams = [Stream(server, "/comet/a") for _ in range(50)]
+    wait_adopted(server, 50)
+    begin = time.monotonic()
+    server.stop()
+    assert time.monotonic() - begin < 5 * SLOW
+    for stream in streams:
+        stream.until_end()
+        assert stream.bytes.count(b"retry: ") == 2
+
+
+def test_250_22_lifetime(make_server):
+    server = make_server(conf="CometMaxLifetime 1s\n")
+    with Stream(server, "/comet/a") as stream:
+        wait_adopted(server, 1)
+        body = end_of(stream.conn)
+        assert re.search(rb"retry: \d+\n\n$", body)
+    wait_adopted(server, 0)
+
+
+def test_250_23_iframe(make_server):
+    """No words of parting: a page has none."""
+    server = make_server(conf="CometMaxLifetime 1s\n")
+    with server.raw() as conn:
+        conn.request("GET", "/comet/a?transport=iframe")
+        conn.head()
+        wait_adopted(server, 1)
+        post(server, "a", "</script>")
+        body = end_of(conn)
+    assert body.endswith(b');</script>\n'), body[-200:]
+    assert b"\\u003c/script\\u003e" in body
+
+
+def test_250_24_departed(make_server):
+    """Who leaves is gone at once, whichever way he leaves."""
+    server = make_server()
+    before = server.status()["departed"]
+    for leave in ("close", "reset", "shutdown"):
+        stream = Stream(server, "/comet/a")
+        wait_adopted(server, 1)
+        if leave == "shutdown":
+            stream.conn.sock.shutdown(socket.SHUT_WR)
+            assert stream.conn.fill() is False
+        getattr(stream.conn, "reset" if leave == "reset" else "close")()
+        wait_adopted(server, 0)
+    assert server.status()["departed"] == before + 3
+
+
+def test_250_25_killed_child(make_server):
+    """A killed child's are not counted for ever."""
+    server = make_server()
+    server.allow_log += ["AH00052", "exit signal Killed"]
+    stream = Stream(server, "/comet/a")
+    wait_adopted(server, 1)
+    os.kill(server.children()[0], signal.SIGKILL)
+    assert stream.conn.at_eof(5 * SLOW) or stream.conn.buffer
+    stream.conn.close()
+    wait_until(lambda: server.safe_status().get("adopted") == 0
+               if isinstance(server.safe_status(), dict) else False)
+
+
+# -- slow clients -------------------------------------------------------------------
+
+SMALL = "SendBufferSize 8192\n"
+
+
+def fill_up(server, channel, count, size=20000):
+    """Publish; the messages' first characters tell them apart."""
+    texts = ["%06d" % n + "x" * size for n in range(count)]
+    for text in texts:
+        post(server, channel, text)
+    return texts
+
+
+def test_250_30_slow(make_server):
+    """One that takes its time gets all in order, the others do not wait."""
+    server = make_server(conf=SMALL)
+    with Stream(server, "/comet/a", rcvbuf=8192) as slow, \
+            Stream(server, "/comet/a") as quick:
+        wait_adopted(server, 2)
+        texts = fill_up(server, "a", 60)
+        assert quick.until(60) == texts
+        assert slow.until(60) == texts
+        post(server, "a", "after")
+        assert slow.until(61)[-1] == "after"
+
+
+def test_250_31_stuck(make_server):
+    """One that takes nothing is dropped after Timeout."""
+    server = make_server(conf=SMALL, timeout=2)
+    with Stream(server, "/comet/a", rcvbuf=4096) as stuck, \
+            Stream(server, "/comet/a") as quick:
+        wait_adopted(server, 2)
+        before = server.status()["dropped"]
+        texts = fill_up(server, "a", 60)
+        assert quick.until(60) == texts
+        wait_adopted(server, 1)
+        assert server.status()["dropped"] == before + 1
+        assert stuck.events == []
+
+
+def test_250_32_slow_at_the_end(make_server):
+    """A reload while much is on its way: the farewell comes after it."""
+    server = make_server(conf=SMALL)
+    with Stream(server, "/comet/a", rcvbuf=8192) as slow:
+        wait_adopted(server, 1)
+        texts = fill_up(server, "a", 8)
+        os.kill(server.pid, signal.SIGUSR1)
+        got = slow.until_end()
+        assert got == texts[:len(got)]
+        assert re.search(rb"retry: \d+\n\n$", slow.bytes)
+        assert slow.conn.framing == "none", "no last chunk"
+        cursor = slow.events[-1]["id"] if slow.events else "0"
+    with Stream(server, "/comet/a", {"Last-Event-ID": cursor}) as again:
+        assert again.until(8 - len(got)) == texts[len(got):]
+
+
+def test_250_33_past_timeout(make_server):
+    """Heartbeats keep it past Timeout, and it misses nothing."""
+    server = make_server(timeout=2)
+    with Stream(server, "/comet/a") as stream:
+        wait_adopted(server, 1)
+        begin = time.monotonic()
+        while time.monotonic() - begin < 5:
+            stream.step()
+        assert stream.bytes.count(b":\n\n") >= 5
+        assert adopted(server) == 1
+        post(server, "a", "x")
+        assert stream.until(1) == ["x"]
+
+
+# -- limits ------------------------------------------------------------------------
+
+def test_250_40_limits(make_server):
+    """Its place is held as long as it lasts, and no longer."""
+    server = make_server(conf="CometLimitSubscribers address=2\n")
+    streams = [Stream(server, "/comet/a") for _ in range(2)]
+    wait_adopted(server, 2)
+    assert server.get("/comet/a", EVENTS).status == 429
+    streams[0].conn.close()
+    wait_adopted(server, 1)
+    with Stream(server, "/comet/a"):
+        wait_adopted(server, 2)
+        assert server.get("/comet/a", EVENTS).status == 429
+    streams[1].conn.close()
+    wait_adopted(server, 0)
+
+
+def test_250_41_max_subscribers(make_server):
+    server = make_server(conf="CometMaxSubscribers 2\n")
+    streams = [Stream(server, "/comet/a") for _ in range(2)]
+    wait_adopted(server, 2)
+    answer = server.get("/comet/a", EVENTS)
+    assert answer.status == 503
+    assert json.loads(answer.body)["error"].startswith("too many")
+    for stream in streams:
+        stream.conn.close()
+
+
+@pytest.mark.parametrize("value", ["maybe", ""])
+def test_250_50_directive(make_server, value):
+    server = make_server(start=False)
+    code, text = server.configtest("CometAdopt %s\n" % value)
+    assert code != 0
+    assert "CometAdopt" in text
