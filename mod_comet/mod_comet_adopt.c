@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "comet_encoding.h"
+#include "comet_pulse.h"
 #include "comet_subscriber.h"
 #include "mod_comet_child.h"
 #include "mod_comet_limits.h"
@@ -28,7 +29,7 @@ typedef struct stream_t {
     const comet_transport_t *transport;
     comet_format_t format;
     apr_interval_time_t heartbeat;
-    apr_interval_time_t timeout; /* how long the client may take nothing */
+    comet_pulse_t pulse;
     apr_time_t ends_at; /* CometMaxLifetime; 0: never */
     int chunked; /* HTTP/1.1 */
     int stopping; /* the child ends: as soon as nothing is left to send */
@@ -195,23 +196,24 @@ static comet_verdict_e go_on(stream_t *stream)
     apr_time_t now = comet_monotonic();
     apr_time_t due = now + stream->heartbeat;
 
+    if (comet_pulse_is_lost(&stream->pulse, stream->subscriber.own_fd)) {
+        return lose(stream);
+    }
     if (is_sent(stream)) {
         stream->subscriber.blocked_fd = -1;
         stream->subscriber.timeout_at =
             stream->ends_at && stream->ends_at < due ? stream->ends_at : due;
         return stream->over ? COMET_LEAVE : COMET_WAIT;
     }
-    /* it begins anew each time the client takes something */
     stream->subscriber.blocked_fd = stream->subscriber.own_fd;
-    stream->subscriber.timeout_at =
-        now + (stream->stopping ? FAREWELL : stream->timeout);
+    stream->subscriber.timeout_at = stream->stopping ? now + FAREWELL : due;
     return COMET_WAIT;
 }
 
 /* The socket has not taken all yet. */
 static comet_verdict_e serve_blocked(stream_t *stream, unsigned reasons)
 {
-    if (reasons & COMET_TIMEOUT) {
+    if ((reasons & COMET_TIMEOUT) && stream->stopping) {
         return lose(stream);
     }
     if ((reasons & COMET_WRITABLE) && !send_rest(stream)) {
@@ -221,8 +223,9 @@ static comet_verdict_e serve_blocked(stream_t *stream, unsigned reasons)
         && !send_farewell(stream, mod_comet_output_retry(COMET_STOPPING, 0))) {
         return lose(stream);
     }
-    return reasons & (COMET_WRITABLE | COMET_STOPPING) ? go_on(stream)
-                                                       : COMET_WAIT;
+    return reasons & (COMET_WRITABLE | COMET_STOPPING | COMET_TIMEOUT)
+               ? go_on(stream)
+               : COMET_WAIT;
 }
 
 static comet_verdict_e serve(comet_subscriber_t *subscriber,
@@ -314,32 +317,20 @@ apr_int64_t mod_comet_adopt_begin(request_rec *r, const mod_comet_ask_t *ask)
     return given_bytes(find_fd(r));
 }
 
-static void set_options(const stream_t *stream)
-{
-    int fd = stream->subscriber.own_fd, on = 1;
-    unsigned msec = (unsigned)apr_time_as_msec(stream->timeout);
-
-    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-    /* a client that is gone without a word acknowledges nothing */
-    setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &msec, sizeof(msec));
-}
-
 static stream_t *make_stream(request_rec *r, const mod_comet_ask_t *ask,
                              apr_int64_t before)
 {
     stream_t *stream = calloc(1, sizeof(*stream));
     apr_time_t now = comet_monotonic();
-    int fd = find_fd(r);
+    apr_interval_time_t third = mod_comet_timeout_server(r)->timeout / 3;
+    int fd = find_fd(r), on = 1;
 
     if (!stream) {
         return NULL;
     }
     stream->transport = ask->transport;
     stream->format = ask->format;
-    stream->timeout = mod_comet_timeout_server(r)->timeout;
-    stream->heartbeat = ask->heartbeat < stream->timeout / 3
-                            ? ask->heartbeat
-                            : stream->timeout / 3;
+    stream->heartbeat = ask->heartbeat < third ? ask->heartbeat : third;
     stream->ends_at = ask->lifetime ? now + ask->lifetime : 0;
     stream->chunked = r->chunked;
     stream->body_bytes = r->bytes_sent;
@@ -361,7 +352,8 @@ static stream_t *make_stream(request_rec *r, const mod_comet_ask_t *ask,
         free_stream(stream);
         return NULL;
     }
-    set_options(stream);
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+    comet_pulse_begin(&stream->pulse, fd, stream->heartbeat);
     return stream;
 }
 

@@ -6,6 +6,7 @@
 #include <poll.h>
 #include <pthread.h>
 
+#include "comet_pulse.h"
 #include "mod_comet_adopt.h"
 #include "mod_comet_child.h"
 #include "mod_comet_mpm.h"
@@ -30,6 +31,7 @@ struct block_t {
     pthread_cond_t handed; /* with lock */
     unsigned reasons; /* [lock] */
     comet_batch_t batch; /* the hub's thread while joined, then the owner's */
+    comet_pulse_t pulse; /* [owner thread] a stream's; not over HTTP/2 */
 };
 
 /* Those of this child, to count what one connection holds. */
@@ -103,6 +105,14 @@ static int is_stopping(void)
            || comet_hub_is_stopping(mod_comet_child()->hub);
 }
 
+static int find_fd(conn_rec *c)
+{
+    apr_os_sock_t fd = -1;
+
+    apr_os_sock_get(&fd, ap_get_conn_socket(c));
+    return fd;
+}
+
 /* Whether the client has ended the connection, though it may have sent more
  * before that (TLS's farewell).  An HTTP/2 stream's end is its connection's
  * business. */
@@ -113,7 +123,7 @@ static int is_gone(conn_rec *c)
     if (c->aborted || c->master) {
         return c->aborted != 0;
     }
-    apr_os_sock_get(&look.fd, ap_get_conn_socket(c));
+    look.fd = find_fd(c);
     return poll(&look, 1, 0) > 0;
 }
 
@@ -199,6 +209,18 @@ static apr_status_t join(const request_rec *r, const mod_comet_ask_t *ask,
                                       (apr_size_t)store, ask->selection);
 }
 
+/* Whether what was sent arrives nowhere. */
+static int is_lost(conn_rec *c, block_t *block)
+{
+    if (!block->pulse.every
+        || !comet_pulse_is_lost(&block->pulse, find_fd(c))) {
+        return 0;
+    }
+    comet_metrics_add(COMET_METRIC_dropped, 1);
+    c->aborted = 1;
+    return 1;
+}
+
 /* Wait for one thing and tell the client of it.
  * @return whether it goes on waiting */
 static int attend(request_rec *r, mod_comet_ask_t *ask, block_t *block,
@@ -222,7 +244,7 @@ static int attend(request_rec *r, mod_comet_ask_t *ask, block_t *block,
                                  (reasons & COMET_TIMEOUT) != 0, &bytes);
     comet_batch_clear(&block->batch);
     return write_bytes(r, &bytes) == APR_SUCCESS && ask->transport->streams
-           && !retry_msec;
+           && !retry_msec && !is_lost(r->connection, block);
 }
 
 static comet_batch_t make_batch(apr_pool_t *p, apr_size_t size)
@@ -252,6 +274,9 @@ int mod_comet_block(request_rec *r, mod_comet_ask_t *ask, apr_int64_t adopting)
     }
     if (!sit_down(&block)) {
         return is_open ? OK : mod_comet_output_full(r);
+    }
+    if (ask->transport->streams && !block.master) {
+        comet_pulse_begin(&block.pulse, find_fd(r->connection), ask->heartbeat);
     }
     comet_metrics_add(ask->transport->gauge, 1);
     if (is_open || open_answer(r, ask) == APR_SUCCESS) {

@@ -10,6 +10,7 @@
 #include <sanitizer/tsan_interface.h>
 #endif
 
+#include "comet_pulse.h"
 #include "mod_comet_ack.h"
 #include "mod_comet_adopt.h"
 #include "mod_comet_block.h"
@@ -47,6 +48,7 @@ typedef struct park_t {
     apr_interval_time_t keep_alive; /* how long it may rest, answered */
     mod_comet_ack_t ack; /* keeps it past the MPM's Timeout */
     apr_interval_time_t heartbeat; /* streams */
+    comet_pulse_t pulse; /* streams */
     apr_time_t ends_at; /* streams (CometMaxLifetime); 0: never */
     /** A stream that ends with what is in the outbox: within how many
      * milliseconds its client is to come back; 0: it does not end. */
@@ -245,10 +247,12 @@ static comet_verdict_e go_on_streaming(park_t *park, unsigned reasons)
     return rest(park, reasons);
 }
 
-/* The client has not taken all of its answer yet.  The MPM's Timeout is the
- * limit, or, at the end of the child, a short while. */
+/* The client has not taken all of its answer yet.  A stream's pulse and the
+ * MPM's Timeout are the limits, or, at the end of the child, a short while. */
 static comet_verdict_e go_on_sending(park_t *park, unsigned reasons)
 {
+    int streams = park->ask->transport->streams;
+    int stopping = comet_hub_is_stopping(mod_comet_child()->hub);
     apr_status_t status = APR_SUCCESS;
 
     if (park->subscriber.blocked_fd < 0) {
@@ -256,17 +260,22 @@ static comet_verdict_e go_on_sending(park_t *park, unsigned reasons)
         note_blocked(park);
     }
     if (status == APR_SUCCESS && mod_comet_outbox_is_empty(&park->outbox)) {
-        if (park->ask->transport->streams) {
+        if (streams) {
             return go_on_streaming(park, 0);
         }
         status = end_request(park, 1, 0);
         note_blocked(park);
         return status == APR_SUCCESS ? rest_anew(park) : lose(park);
     }
-    if (status != APR_SUCCESS || (reasons & COMET_TIMEOUT)) {
+    if (status != APR_SUCCESS
+        || ((reasons & (COMET_TIMEOUT | COMET_STOPPING)) == COMET_TIMEOUT
+            && (stopping || !streams))) {
         return lose(park);
     }
-    park->subscriber.timeout_at = 0;
+    if (!stopping) {
+        park->subscriber.timeout_at =
+            streams ? comet_monotonic() + park->heartbeat : 0;
+    }
     if (reasons & COMET_STOPPING) {
         park->retry_msec = mod_comet_output_retry(reasons, 0);
         park->c->keepalive = AP_CONN_CLOSE;
@@ -310,6 +319,7 @@ static comet_verdict_e serve(comet_subscriber_t *subscriber,
                              const comet_occasion_t *occasion)
 {
     park_t *park = (park_t *)subscriber;
+    comet_verdict_e verdict;
 
     if (occasion->reasons & COMET_WRITABLE) {
         if (mod_comet_output_push(park->c) != APR_SUCCESS) {
@@ -320,11 +330,13 @@ static comet_verdict_e serve(comet_subscriber_t *subscriber,
     if (!park->r) {
         return rest(park, occasion->reasons);
     }
-    if (!mod_comet_outbox_is_empty(&park->outbox)) {
-        return go_on_sending(park, occasion->reasons);
-    }
-    return park->ask->transport->streams ? serve_stream(park, occasion)
-                                         : serve_poll(park, occasion);
+    verdict = !mod_comet_outbox_is_empty(&park->outbox)
+                  ? go_on_sending(park, occasion->reasons)
+              : park->ask->transport->streams ? serve_stream(park, occasion)
+                                              : serve_poll(park, occasion);
+    return verdict == COMET_WAIT && comet_pulse_is_lost(&park->pulse, park->fd)
+               ? lose(park)
+               : verdict;
 }
 
 /* --- parking ------------------------------------------------------------------------ */
@@ -366,8 +378,10 @@ static void prepare(park_t *park, request_rec *r, const mod_comet_ask_t *ask,
     park->subscriber.seen = ask->seen;
     park->subscriber.limit = ask->limit;
     park->subscriber.timeout_at = now + ask->hold;
+    park->pulse.every = 0;
     if (ask->transport->streams) {
         set_stream_timer(park);
+        comet_pulse_begin(&park->pulse, park->fd, park->heartbeat);
     }
     comet_metrics_add(park->gauge, 1);
     /* for the log: the hub must not wait for a name server */
