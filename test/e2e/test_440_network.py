@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Clients that vanish, never read or speak slowly, a few; `make torture` has
+a thousand."""
+
+import time
+
+import pytest
+
+from crowd import EVENTS, WRITE_PATHS
+from far import far                                     # noqa: F401
+from network import flood, slowly, stuck, vanished
+
+# On prefork and worker each waiting client holds a process or a thread, and
+# at most half of those may.
+SOME = {"event": 60, "worker": 10, "prefork": 20}
+
+by_path = pytest.mark.parametrize("path", WRITE_PATHS)
+
+
+@by_path
+def test_440_01_vanished(make_server, mpm, path, figure):
+    """Clients vanish without a FIN."""
+    figure(vanished(make_server, mpm, path, SOME[mpm]))
+
+
+@by_path
+@pytest.mark.event
+def test_440_02_vanished_beyond_a_router(far, make_server, path,  # noqa: F811
+                                         figure):
+    """The same on another host, behind a router that loses all packets."""
+    figure(vanished(make_server, "event", path, SOME["event"], far))
+
+
+@by_path
+def test_440_03_never_read(make_server, mpm, path, figure):
+    """Clients never read."""
+    figure(stuck(make_server, mpm, path, SOME[mpm]))
+
+
+@by_path
+@pytest.mark.event
+def test_440_04_slowly(make_server, path, figure):
+    """Clients send their requests byte by byte."""
+    figure(slowly(make_server, "event", path, 30, threads=16, limit=2))
+
+
+@by_path
+def test_440_05_slow_but_alive(make_server, mpm, path):
+    """Who takes a little now and then is not taken for dead, though all of
+    it takes several times as long as silence may last."""
+    server = make_server(mpm=mpm, conf=WRITE_PATHS[path]
+                         + "CometHeartbeat 1s\nSendBufferSize 8192\n")
+    flood(server, 8, size=20000)
+    with server.raw(rcvbuf=4096) as conn:
+        conn.request("GET", "/comet/lot?since=0", EVENTS)
+        assert conn.head() == 200
+        conn.buffer = b""
+        for _ in range(6):
+            time.sleep(1.2)         # the client's own pace
+            while len(conn.buffer) < 15000:
+                assert conn.fill(), "cut off"
+            conn.buffer = b""

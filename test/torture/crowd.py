@@ -1,0 +1,195 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Crowds of clients that do no good, and what the others feel of them."""
+
+import contextlib
+import ctypes
+import socket
+import sqlite3
+import struct
+import time
+
+from comet_load import quantile
+from event_stream import EventStream
+from httpd_env import COMET_MODULE, SANITIZER, SLOW, fd_count, pss_kb
+
+EVENTS = {"Accept": "text/event-stream"}
+SO_ATTACH_FILTER = 26           # Linux: asm-generic/socket.h
+DROP_ALL = struct.pack("HBBI", 0x06, 0, 0, 0)   # BPF_RET | BPF_K, 0 bytes
+
+
+def write_paths():
+    """How the module may write to streams: name and configuration."""
+    with open(COMET_MODULE, "rb") as module:
+        knows = b"CometAdopt" in module.read()
+    return {"brigade": "CometAdopt off\n", "adopted": "CometAdopt on\n"} \
+        if knows else {"brigade": ""}
+
+
+WRITE_PATHS = write_paths()
+
+
+def deafen(sock):
+    """Drop all that arrives, before TCP sees it: for the peer this client
+    has vanished without a word, and it takes no privilege."""
+    drop = ctypes.create_string_buffer(DROP_ALL, len(DROP_ALL))
+    sock.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER,
+                    struct.pack("HP", 1, ctypes.addressof(drop)))
+
+
+class Crowd:
+    """Clients on plain sockets, which do nothing by themselves."""
+
+    def __init__(self, server, make_socket=socket.socket, host="127.0.0.1"):
+        self.server, self.host = server, host
+        self.make_socket = make_socket
+        self.socks = []
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.leave()
+
+    def connect(self, count, rcvbuf=None):
+        """So many more connections; those."""
+        made = []
+        for _ in range(count):
+            sock = self.make_socket()
+            self.socks.append(sock)
+            if rcvbuf:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, rcvbuf)
+            sock.settimeout(15 * SLOW)
+            sock.connect((self.host, self.server.port))
+            made.append(sock)
+        return made
+
+    def ask(self, count, target, headers=None, rcvbuf=None):
+        """So many more that ask for something and read nothing."""
+        made = self.connect(count, rcvbuf)
+        for sock in made:
+            sock.sendall(head("GET", target, headers))
+        return made
+
+    def leave(self):
+        """All go, by a reset."""
+        for sock in self.socks:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER,
+                            struct.pack("ii", 1, 0))
+            sock.close()
+        self.socks = []
+
+
+def head(method, target, headers=None):
+    """A request's head."""
+    lines = ["%s %s HTTP/1.1" % (method, target), "Host: localhost"]
+    lines += ["%s: %s" % pair for pair in (headers or {}).items()]
+    return ("\r\n".join(lines) + "\r\n\r\n").encode()
+
+
+def read_status(sock):
+    """The status of an answer, of which no more is read than its head."""
+    data = b""
+    while b"\r\n\r\n" not in data:
+        more = sock.recv(1)
+        if not more:
+            raise ConnectionError("closed after %r" % data)
+        data += more
+    return int(data.split(b" ", 2)[1])
+
+
+def noise(count):
+    """Seconds that mean nothing as the p99 of so many samples: of a few it is
+    the worst, and then other tests run on this machine, too."""
+    return 0.05 if count >= 500 else 0.5
+
+
+class Others:
+    """A well-behaved stream, a publisher and a visitor of the site: what
+    they feel is compared with what they felt before."""
+
+    def __init__(self, server):
+        self.server = server
+        self.events, self.number = [], 0
+        self.parser = EventStream(self.events.append)
+        self.conn = server.raw(timeout=30)
+        self.conn.request("GET", "/comet/others", EVENTS)
+        assert self.conn.head() == 200
+        self.before = None
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.conn.close()
+
+    def message(self):
+        """How long a message takes to the stream, its publishing included."""
+        self.number += 1
+        begin = time.monotonic()
+        self.server.post("others", "%d" % self.number)
+        self.await_message()
+        return time.monotonic() - begin
+
+    def arrival(self):
+        """How long a message of another program takes to the stream."""
+        self.number += 1
+        with contextlib.closing(sqlite3.connect(
+                self.server.db, timeout=5, isolation_level=None)) as db:
+            begin = time.monotonic()
+            db.execute("INSERT INTO message(channel, body) VALUES('others',"
+                       " ?)", (str(self.number),))
+            self.await_message()
+            return time.monotonic() - begin
+
+    def await_message(self):
+        """Read the stream until it has the last message."""
+        while not self.events or self.events[-1]["data"] != str(self.number):
+            piece = self.conn.chunk()
+            assert piece, "the others' stream has ended"
+            self.parser.feed(piece)
+
+    def page(self):
+        """How long a static file takes."""
+        begin = time.monotonic()
+        assert self.server.get("/static.txt").status == 200
+        return time.monotonic() - begin
+
+    def feel(self, count):
+        """p99 in seconds of `count` messages and of as many pages."""
+        return (quantile([self.message() for _ in range(count)], 0.99),
+                quantile([self.page() for _ in range(count)], 0.99))
+
+    def remember(self, count):
+        """How it was before anything happened, and all was warm."""
+        self.feel(20)
+        self.before = self.feel(count)
+        return self
+
+    def judge(self, count):
+        """p99 must be at most twice what it was, or noise(); a sentence.
+        (prefork starts processes meanwhile, by its own rules.)"""
+        now = self.feel(count)
+        if SANITIZER == "none" and self.server.mpm != "prefork":
+            for was, have in zip(self.before, now):
+                assert have <= max(2 * was, noise(count)), (self.before, now)
+        return "p99 of others: messages %.1f -> %.1f ms, pages %.1f -> %.1f ms" \
+            % (self.before[0] * 1000, now[0] * 1000,
+               self.before[1] * 1000, now[1] * 1000)
+
+
+class Footprint:
+    """What the children of a server use, compared with what they did."""
+
+    def __init__(self, server):
+        self.server = server
+        self.pss, self.fds = self.now()
+
+    def now(self):
+        """KiB of memory and descriptors of all children."""
+        kids = self.server.children()
+        return sum(map(pss_kb, kids)), sum(map(fd_count, kids))
+
+    def grown(self):
+        """KiB and descriptors more than at first."""
+        pss, fds = self.now()
+        return pss - self.pss, fds - self.fds
