@@ -68,10 +68,14 @@ const char *const comet_sqlite_text[SQL_COUNT] = {
                     "(channel, author, key, timestamp, count, hash)"
                     " VALUES(?1, ?2, ?3, ?4, ?5, ?6)",
     [SQL_KEYS_DUE] = "SELECT 1 FROM idempotency_key"
-                     " WHERE expires <= ?1 LIMIT 1",
+                     " WHERE expires <= ?1 OR expires > ?2 LIMIT 1",
     [SQL_KEYS_PRUNE] = "DELETE FROM idempotency_key WHERE timestamp IN"
                        " (SELECT timestamp FROM idempotency_key"
                        " WHERE expires <= ?1 LIMIT ?2)",
+    [SQL_KEYS_RECALL] = "UPDATE idempotency_key SET expires = ?1"
+                        " WHERE timestamp IN"
+                        " (SELECT timestamp FROM idempotency_key"
+                        " WHERE expires > ?1 LIMIT ?2)",
     /* ?2, the clock, only fits the form of the next one */
     [SQL_CHANNELS] = "SELECT id, id FROM channel"
                      " WHERE id > ?1 AND ?2 ORDER BY id LIMIT ?3",

@@ -57,6 +57,7 @@ typedef enum {
     SQL_KEY_ADD,
     SQL_KEYS_DUE,
     SQL_KEYS_PRUNE,
+    SQL_KEYS_RECALL,
     SQL_CHANNELS,
     SQL_CHANNELS_SINCE,
     SQL_NEWEST,
@@ -103,6 +104,8 @@ struct comet_store_t {
     apr_int64_t busy_since;
     int wal_pages, checkpoint_at;
     prune_t prune;
+    apr_time_t compared_at; /* steady clock: when the two were compared */
+    apr_time_t ahead; /* by how much the system's clock was, then */
     int indexing; /* the index is not what it is to be; a writer's */
     sqlite3_stmt *search; /* NULL until it is needed; a reader's */
     char error[256];
@@ -201,6 +204,11 @@ apr_status_t comet_sqlite_index_open(comet_store_t *store);
 /** One step, in a transaction of its own.
  * @param more  set when another is due */
 apr_status_t comet_sqlite_index_step(comet_store_t *store, int *more);
+
+/* Time */
+
+/** Compare the system's clock with the steady one, for retention. */
+void comet_sqlite_compare_clocks(comet_store_t *store);
 
 /* Files and transactions */
 

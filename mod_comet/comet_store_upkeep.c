@@ -12,6 +12,10 @@
 #define PRUNE_USEC 10000 /* look at no further channel after that */
 #define PRUNE_SCAN_ROWS 4096
 #define VACUUM_PAGES 256
+/* How long a key outlives its message: the trigger idempotency_key_expiry. */
+#define KEY_USEC apr_time_from_sec(86400)
+/* How long a system clock that is ahead may be so before age follows it. */
+#define DOUBT_USEC apr_time_from_sec(86400)
 
 /* --- Checkpoints ------------------------------------------------------ */
 
@@ -99,12 +103,33 @@ static apr_status_t begin_round(comet_store_t *store)
     return status;
 }
 
+void comet_sqlite_compare_clocks(comet_store_t *store)
+{
+    store->compared_at = comet_monotonic();
+    store->ahead = apr_time_now() - store->compared_at;
+}
+
+/*
+ * The system's time, but for a jump ahead of less than a day.  A message that
+ * is published while the clock is a year ahead is the newest of its channel,
+ * and all that come after it are newer still: they would make the history old.
+ */
+static apr_time_t doubted_now(comet_store_t *store)
+{
+    apr_time_t steady = comet_monotonic(), now = apr_time_now();
+
+    if (steady - store->compared_at >= DOUBT_USEC) {
+        comet_sqlite_compare_clocks(store);
+    }
+    return now - steady < store->ahead ? now : steady + store->ahead;
+}
+
 /* @param upto  set to the last timestamp that is not to be kept; 0: none */
 static apr_status_t find_excess(comet_store_t *store, apr_int64_t channel,
                                 comet_timestamp_t *upto)
 {
     const comet_store_config_t *config = store->config;
-    comet_timestamp_t newest = 0;
+    comet_timestamp_t newest = 0, now;
     apr_status_t status = APR_SUCCESS;
 
     *upto = 0;
@@ -116,6 +141,8 @@ static apr_status_t find_excess(comet_store_t *store, apr_int64_t channel,
     if (status == APR_SUCCESS && config->retain_age > 0) {
         comet_sqlite_bind_int(store, SQL_NEWEST, 1, channel);
         status = comet_sqlite_query(store, SQL_NEWEST, &newest, NULL);
+        now = doubted_now(store);
+        newest = newest > now ? now : newest;
         if (newest - config->retain_age - 1 > *upto) {
             *upto = newest - config->retain_age - 1;
         }
@@ -277,6 +304,23 @@ apr_status_t comet_store_prune(comet_store_t *store, int *more)
 
 /* --- The rest --------------------------------------------------------- */
 
+/* Change some of the keys that a time is right for. */
+static apr_status_t change_keys(comet_store_t *store, sql_e which,
+                                comet_timestamp_t when, int *more)
+{
+    apr_status_t status;
+
+    comet_sqlite_bind_int(store, which, 1, when);
+    comet_sqlite_bind_int(store, which, 2, PRUNE_ROWS);
+    status = comet_sqlite_run_or_fail(store, which);
+    *more =
+        *more
+        || (status == APR_SUCCESS && sqlite3_changes(store->db) == PRUNE_ROWS);
+    return status;
+}
+
+/* Forget keys that are due.  None is kept for longer than a day: one that was
+ * to be, the clock was set back since, gets a day. */
 static apr_status_t forget_keys(comet_store_t *store, int *more)
 {
     comet_timestamp_t now = apr_time_now();
@@ -284,6 +328,7 @@ static apr_status_t forget_keys(comet_store_t *store, int *more)
     apr_status_t status;
 
     comet_sqlite_bind_int(store, SQL_KEYS_DUE, 1, now);
+    comet_sqlite_bind_int(store, SQL_KEYS_DUE, 2, now + KEY_USEC);
     status = comet_sqlite_query(store, SQL_KEYS_DUE, &due, NULL);
     if (status != APR_SUCCESS || !due) {
         return status;
@@ -292,11 +337,11 @@ static apr_status_t forget_keys(comet_store_t *store, int *more)
     if (status != APR_SUCCESS) {
         return status;
     }
-    comet_sqlite_bind_int(store, SQL_KEYS_PRUNE, 1, now);
-    comet_sqlite_bind_int(store, SQL_KEYS_PRUNE, 2, PRUNE_ROWS);
-    status = comet_sqlite_run_or_fail(store, SQL_KEYS_PRUNE);
+    status = change_keys(store, SQL_KEYS_PRUNE, now, more);
     if (status == APR_SUCCESS) {
-        *more = sqlite3_changes(store->db) == PRUNE_ROWS;
+        status = change_keys(store, SQL_KEYS_RECALL, now + KEY_USEC, more);
+    }
+    if (status == APR_SUCCESS) {
         return comet_sqlite_commit(store);
     }
     comet_sqlite_roll_back(store);

@@ -274,6 +274,28 @@ static void test_outlives_the_message(void **state)
     comet_store_close(store);
 }
 
+/* A clock that was a year ahead and is set back keeps no key for a year. */
+static void test_clock_set_back(void **state)
+{
+    comet_store_t *store = kit_open_store(COMET_STORE_WRITE);
+    comet_timestamp_t first, again;
+    apr_int64_t left;
+    int more;
+
+    assert_int_equal(publish(store, "a", NULL, "x", "k", &first), 0);
+    kit_run_outside("DELETE FROM message;"
+                    "UPDATE idempotency_key"
+                    " SET expires = expires + 365 * 86400000000");
+    assert_int_equal(comet_store_tidy(store, &more), 0);
+    assert_int_equal(more, 0);
+    left = kit_number("SELECT expires FROM idempotency_key") - apr_time_now();
+    assert_true(left > DAY_USEC - 60 * APR_USEC_PER_SEC && left <= DAY_USEC);
+    assert_int_equal(publish(store, "a", NULL, "x", "k", &again),
+                     COMET_EREPEATED);
+    assert_int_equal(again, first);
+    comet_store_close(store);
+}
+
 static void test_tidied_in_steps(void **state)
 {
     comet_store_t *store = kit_open_store(COMET_STORE_WRITE);
@@ -429,6 +451,7 @@ int main(void)
         TEST(test_repeated),
         TEST(test_hash),
         TEST(test_outlives_the_message),
+        TEST(test_clock_set_back),
         TEST(test_tidied_in_steps),
         TEST(test_outlives_retention),
         TEST(test_rivals),
