@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What all of the core shares: status texts, the steady clock, threads. */
+/* What all of the core shares: status texts, the steady clock, threads
+ * and what they wait for. */
 #include "comet.h"
 
 #include <signal.h>
@@ -41,6 +42,28 @@ const char *comet_strerror(apr_status_t status, char *buffer, apr_size_t size)
     default:
         return apr_strerror(status, buffer, size);
     }
+}
+
+int comet_condition_init(pthread_cond_t *condition)
+{
+    pthread_condattr_t attributes;
+    int failed = pthread_condattr_init(&attributes);
+
+    if (!failed) {
+        pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+        failed = pthread_cond_init(condition, &attributes);
+        pthread_condattr_destroy(&attributes);
+    }
+    return failed;
+}
+
+int comet_condition_wait(pthread_cond_t *condition, pthread_mutex_t *lock,
+                         apr_time_t deadline)
+{
+    struct timespec end = { .tv_sec = (time_t)apr_time_sec(deadline),
+                            .tv_nsec = (long)apr_time_usec(deadline) * 1000 };
+
+    return pthread_cond_timedwait(condition, lock, &end);
 }
 
 int comet_thread_start(pthread_t *thread, void *(*run)(void *), void *baton)

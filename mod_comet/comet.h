@@ -60,6 +60,17 @@ const char *comet_strerror(apr_status_t status, char *buffer, apr_size_t size);
  */
 apr_time_t comet_monotonic(void);
 
+/** Make a condition for comet_condition_wait(). @return 0 or errno */
+int comet_condition_init(pthread_cond_t *condition);
+
+/**
+ * Wait for a condition, as pthread_cond_timedwait() does.
+ * @param deadline  of comet_monotonic(): a clock set back prolongs nothing
+ * @return 0, or ETIMEDOUT
+ */
+int comet_condition_wait(pthread_cond_t *condition, pthread_mutex_t *lock,
+                         apr_time_t deadline);
+
 /**
  * Start a thread of ours: it gets no signals, which are httpd's.
  * @return 0 or errno

@@ -4,13 +4,13 @@
 #include "comet_metrics.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
-#include <time.h>
 #include <unistd.h>
 
 /* How many are served before events and timers are looked at again. */
@@ -62,6 +62,7 @@ struct comet_hub_t {
     int let_go; /* [lock] everybody was told to go */
     atomic_int stopping; /* [atomic] */
     atomic_int ended; /* [atomic] the thread is to end */
+    atomic_int over; /* [atomic] it has */
     atomic_int wake_pending; /* [atomic] a wake is on its way */
 };
 
@@ -874,6 +875,7 @@ static void *run(void *baton)
     for (i = 0; i < hub->feed_count; i++) {
         comet_feed_close(&hub->feeds[i]);
     }
+    atomic_store(&hub->over, 1);
     return NULL;
 }
 
@@ -890,13 +892,17 @@ int comet_hub_is_stopping(const comet_hub_t *hub)
 
 int comet_hub_stop(comet_hub_t *hub, apr_interval_time_t limit)
 {
-    apr_time_t deadline = apr_time_now() + limit;
-    struct timespec until = { .tv_sec = apr_time_sec(deadline),
-                              .tv_nsec = apr_time_usec(deadline) * 1000 };
+    apr_time_t deadline = comet_monotonic() + limit;
 
     atomic_store(&hub->ended, 1);
     comet_hub_stopping(hub);
-    return pthread_timedjoin_np(hub->thread, NULL, &until) == 0;
+    while (!atomic_load(&hub->over)) {
+        if (comet_monotonic() >= deadline) {
+            return 0;
+        }
+        poll(NULL, 0, 1);
+    }
+    return pthread_join(hub->thread, NULL) == 0;
 }
 
 void comet_hub_free(comet_hub_t *hub)

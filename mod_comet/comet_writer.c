@@ -23,7 +23,6 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/queue.h>
-#include <time.h>
 #include <unistd.h>
 
 /** How long a publisher waits for a place before it is sent away. */
@@ -55,8 +54,8 @@ struct comet_writer_t {
     comet_store_config_t store_config;
     pthread_t thread;
     pthread_mutex_t mutex;
-    pthread_cond_t answered; /* monotonic */
-    pthread_cond_t vacated; /* monotonic */
+    pthread_cond_t answered;
+    pthread_cond_t vacated;
     TAILQ_HEAD(, job_t) queue; /* [mutex] */
     apr_size_t used; /* [mutex] jobs queued or in flight, <= places */
     atomic_int own_waiting; /* [atomic] where none is shared */
@@ -77,12 +76,6 @@ struct comet_writer_t {
     job_t **jobs; /* the batch, [places] */
     comet_store_group_t **groups; /* theirs */
 };
-
-static struct timespec timespec_of(apr_int64_t usec)
-{
-    return (struct timespec){ .tv_sec = (time_t)(usec / 1000000),
-                              .tv_nsec = (long)(usec % 1000000) * 1000 };
-}
 
 /* --- Publishers' side ------------------------------------------------- */
 
@@ -188,7 +181,6 @@ static apr_status_t take_place_locked(comet_writer_t *writer,
     }
     while (!atomic_load(&writer->stopping)) {
         apr_int64_t now = comet_monotonic();
-        struct timespec end = timespec_of(now + SEIZE_USEC);
 
         if (seize_place_locked(writer)) {
             return APR_SUCCESS;
@@ -196,7 +188,8 @@ static apr_status_t take_place_locked(comet_writer_t *writer,
         if (now >= until || is_stalled_locked(writer)) {
             return COMET_EBUSY;
         }
-        pthread_cond_timedwait(&writer->vacated, &writer->mutex, &end);
+        comet_condition_wait(&writer->vacated, &writer->mutex,
+                             now + SEIZE_USEC);
     }
     return COMET_ESTOPPING;
 }
@@ -205,11 +198,10 @@ static apr_status_t take_place_locked(comet_writer_t *writer,
 static apr_status_t await_locked(comet_writer_t *writer, job_t *job,
                                  apr_int64_t deadline)
 {
-    struct timespec end = timespec_of(deadline);
     apr_status_t status;
 
     while (job->state != JOB_DONE) {
-        if (pthread_cond_timedwait(&writer->answered, &writer->mutex, &end)
+        if (comet_condition_wait(&writer->answered, &writer->mutex, deadline)
                 == ETIMEDOUT
             && job->state != JOB_DONE) {
             if (job->state == JOB_IN_FLIGHT) {
@@ -586,19 +578,6 @@ static apr_status_t close_wake(void *baton)
     return APR_SUCCESS;
 }
 
-static int init_condition(pthread_cond_t *condition)
-{
-    pthread_condattr_t attributes;
-    int failed = pthread_condattr_init(&attributes);
-
-    if (!failed) {
-        pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-        failed = pthread_cond_init(condition, &attributes);
-        pthread_condattr_destroy(&attributes);
-    }
-    return failed;
-}
-
 apr_status_t comet_writer_create(comet_writer_t **writer,
                                  const comet_writer_config_t *config,
                                  apr_pool_t *pool)
@@ -624,10 +603,10 @@ apr_status_t comet_writer_create(comet_writer_t **writer,
     }
     failed = pthread_mutex_init(&made->mutex, NULL);
     if (!failed) {
-        failed = init_condition(&made->answered);
+        failed = comet_condition_init(&made->answered);
     }
     if (!failed) {
-        failed = init_condition(&made->vacated);
+        failed = comet_condition_init(&made->vacated);
     }
     if (!failed) {
         failed = comet_thread_start(&made->thread, work, made);

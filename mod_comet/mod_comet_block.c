@@ -130,14 +130,12 @@ static int is_gone(conn_rec *c)
 /* Wait for one slice, or less. @return what has come */
 static unsigned await_slice(block_t *block)
 {
-    apr_time_t until = apr_time_now() + SLICE;
-    struct timespec deadline = { .tv_sec = apr_time_sec(until),
-                                 .tv_nsec = apr_time_usec(until) * 1000 };
     unsigned reasons;
 
     pthread_mutex_lock(&block->lock);
     if (!block->reasons) {
-        pthread_cond_timedwait(&block->handed, &block->lock, &deadline);
+        comet_condition_wait(&block->handed, &block->lock,
+                             comet_monotonic() + SLICE);
     }
     reasons = block->reasons;
     block->reasons = 0;
@@ -259,7 +257,6 @@ int mod_comet_block(request_rec *r, mod_comet_ask_t *ask, apr_int64_t adopting)
 {
     block_t block = { .master = r->connection->master,
                       .lock = PTHREAD_MUTEX_INITIALIZER,
-                      .handed = PTHREAD_COND_INITIALIZER,
                       .batch = make_batch(r->pool, ask->limit) };
     apr_time_t ends_at = ask->lifetime ? comet_monotonic() + ask->lifetime : 0;
     int is_open = adopting >= 0;
@@ -272,7 +269,11 @@ int mod_comet_block(request_rec *r, mod_comet_ask_t *ask, apr_int64_t adopting)
             return DONE;
         }
     }
+    if (comet_condition_init(&block.handed) != 0) {
+        return is_open ? OK : mod_comet_output_full(r);
+    }
     if (!sit_down(&block)) {
+        pthread_cond_destroy(&block.handed);
         return is_open ? OK : mod_comet_output_full(r);
     }
     if (ask->transport->streams && !block.master) {
@@ -286,5 +287,6 @@ int mod_comet_block(request_rec *r, mod_comet_ask_t *ask, apr_int64_t adopting)
     comet_batch_clear(&block.batch);
     comet_metrics_add(ask->transport->gauge, -1);
     stand_up(&block);
+    pthread_cond_destroy(&block.handed);
     return OK;
 }
