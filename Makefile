@@ -32,7 +32,8 @@ UNIT_SRC := $(sort $(wildcard test/unit/test_*.c))
 FAULT_SRC := test/unit/faults.c
 HELP_SRC := $(filter-out $(UNIT_SRC) $(FAULT_SRC),\
               $(sort $(wildcard test/unit/*.c)))
-TOOL_SRC := $(sort $(wildcard test/tools/*.c))
+SHIM_SRC := test/tools/shim.c
+TOOL_SRC := $(filter-out $(SHIM_SRC),$(sort $(wildcard test/tools/*.c)))
 LOAD_SRC := $(sort $(wildcard test/bench/load*.c))
 SQL      := $(sort $(wildcard sql/[0-9]*.sql))
 INDEX    := sql/search.sql
@@ -46,6 +47,7 @@ UNIT_OBJ := $(UNIT_SRC:%.c=$(OBJ)/%.o)
 HELP_OBJ := $(HELP_SRC:%.c=$(OBJ)/%.o)
 FAULT_OBJ := $(FAULT_SRC:%.c=$(OBJ)/%.o)
 TOOL_OBJ := $(TOOL_SRC:%.c=$(OBJ)/%.o)
+SHIM_OBJ := $(SHIM_SRC:%.c=$(OBJ)/%.o)
 LOAD_OBJ := $(LOAD_SRC:%.c=$(OBJ)/%.o)
 
 MODULE  = $(BUILD)/mod_comet.so
@@ -53,6 +55,7 @@ SCHEMA  = $(BUILD)/gen/comet_schema.h
 EXPORTS = $(BUILD)/gen/exports.map
 UNITS  := $(UNIT_SRC:test/unit/%.c=$(BUILD)/unit/%)
 TOOLS  := $(TOOL_SRC:test/tools/%.c=$(BUILD)/tools/%)
+SHIM    = $(BUILD)/tools/shim.so
 BENCH   = $(BUILD)/bench
 BENCHES = $(BENCH)/load $(BENCH)/floor $(BENCH)/dbfloor $(BENCH)/mod_null.so
 
@@ -119,7 +122,7 @@ all: $(MODULE) ## build build/mod_comet.so (the default)
 
 # The tests' own programs, and those of `make bench`: no sanitizer may slow
 # these down.
-tests: all unit-programs $(TOOLS) $(if $(SANITIZE),,$(BENCHES))
+tests: all unit-programs $(TOOLS) $(SHIM) $(if $(SANITIZE),,$(BENCHES))
 unit-programs: $(UNITS)
 benches: all $(BENCHES)
 
@@ -152,6 +155,12 @@ $(FUZZERS:%=$(BUILD)/fuzz/%): $(BUILD)/fuzz/%: $(OBJ)/test/fuzz/fuzz_%.o \
 $(TOOLS): $(BUILD)/tools/%: $(OBJ)/test/tools/%.o
 	@mkdir -p $(@D)
 	$(call say,LINK) $(LINK) -o $@ $^ $(APR_LIBS) -lsqlite3 -lpthread
+
+# What tests preload into httpd: as it is, whatever the module is built with.
+$(SHIM) $(SHIM_OBJ): private SANITIZED =
+$(SHIM): $(SHIM_OBJ)
+	@mkdir -p $(@D)
+	$(call say,LINK) $(LINK) -shared -o $@ $^
 
 $(BENCH)/load: $(LOAD_OBJ)
 $(BENCH)/floor: $(OBJ)/test/bench/floor.o

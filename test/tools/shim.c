@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A system clock that jumps and a disk that is slow, for LD_PRELOAD.
+ *
+ * The file that COMET_SHIM names holds two 64-bit numbers in this machine's
+ * order, which the test writes at any time: by how many microseconds the
+ * system clock is off, and how many microseconds a sync takes longer.  The
+ * steady clock is the true one.
+ */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/time.h>
+#include <time.h>
+#include <unistd.h>
+
+#define MICRO INT64_C(1000000)
+#define MILLI INT64_C(1000)
+/* glibc's mark of a condition on the steady clock. */
+#define STEADY_CONDITION 2u
+/* How soon a wait on the system's clock notices that it jumped. */
+#define LOOK_USEC (10 * MILLI)
+
+typedef struct settings_t {
+    _Atomic int64_t clock_usec;
+    _Atomic int64_t sync_usec;
+} settings_t;
+
+static settings_t none;
+static settings_t *settings = &none;
+
+__attribute__((constructor)) static void map_settings(void)
+{
+    const char *path = getenv("COMET_SHIM");
+    int fd = path ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+    void *mapped;
+
+    if (fd >= 0) {
+        mapped = mmap(NULL, sizeof(*settings), PROT_READ, MAP_SHARED, fd, 0);
+        if (mapped != MAP_FAILED) {
+            settings = mapped;
+        }
+        close(fd);
+    }
+}
+
+/* --- The clock -------------------------------------------------------- */
+
+static int64_t usec_of(const struct timespec *time)
+{
+    return (int64_t)time->tv_sec * MICRO + time->tv_nsec / MILLI;
+}
+
+static struct timespec timespec_of(int64_t usec)
+{
+    return (struct timespec){ .tv_sec = (time_t)(usec / MICRO),
+                              .tv_nsec = (long)(usec % MICRO * MILLI) };
+}
+
+static int64_t true_usec(clockid_t clock)
+{
+    struct timespec now;
+
+    syscall(SYS_clock_gettime, clock, &now);
+    return usec_of(&now);
+}
+
+static int64_t system_usec(void)
+{
+    return true_usec(CLOCK_REALTIME) + atomic_load(&settings->clock_usec);
+}
+
+int gettimeofday(struct timeval *restrict now, void *restrict zone)
+{
+    int64_t usec = system_usec();
+
+    *now = (struct timeval){ .tv_sec = (time_t)(usec / MICRO),
+                             .tv_usec = (suseconds_t)(usec % MICRO) };
+    return 0;
+}
+
+time_t time(time_t *now)
+{
+    time_t seconds = (time_t)(system_usec() / MICRO);
+
+    if (now) {
+        *now = seconds;
+    }
+    return seconds;
+}
+
+int clock_gettime(clockid_t clock, struct timespec *now)
+{
+    int failed = (int)syscall(SYS_clock_gettime, clock, now);
+
+    if (!failed
+        && (clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_COARSE)) {
+        *now = timespec_of(usec_of(now) + atomic_load(&settings->clock_usec));
+    }
+    return failed;
+}
+
+/* As the kernel does: who waits for a time of a clock that is set waits for
+ * that time, however long it takes then. */
+int pthread_cond_timedwait(pthread_cond_t *restrict condition,
+                           pthread_mutex_t *restrict lock,
+                           const struct timespec *restrict until)
+{
+    if (condition->__data.__wrefs & STEADY_CONDITION) {
+        return pthread_cond_clockwait(condition, lock, CLOCK_MONOTONIC, until);
+    }
+    for (;;) {
+        int64_t left = usec_of(until) - system_usec();
+        struct timespec slice = timespec_of(
+            true_usec(CLOCK_MONOTONIC) + (left < LOOK_USEC ? left : LOOK_USEC));
+        int result;
+
+        if (left <= 0) {
+            return ETIMEDOUT;
+        }
+        result =
+            pthread_cond_clockwait(condition, lock, CLOCK_MONOTONIC, &slice);
+        if (result != ETIMEDOUT) {
+            return result;
+        }
+    }
+}
+
+/* --- The disk --------------------------------------------------------- */
+
+static void delay_sync(void)
+{
+    struct timespec delay = timespec_of(atomic_load(&settings->sync_usec));
+
+    while (nanosleep(&delay, &delay) != 0 && errno == EINTR) {
+    }
+}
+
+int fdatasync(int fd)
+{
+    delay_sync();
+    return (int)syscall(SYS_fdatasync, fd);
+}
+
+int fsync(int fd)
+{
+    delay_sync();
+    return (int)syscall(SYS_fsync, fd);
+}
