@@ -45,7 +45,7 @@ apr_status_t comet_readers_take(comet_readers_t *readers, comet_store_t **store)
 void comet_readers_return(comet_readers_t *readers, comet_store_t *store,
                           apr_status_t status)
 {
-    if (status == APR_SUCCESS) {
+    if (status == APR_SUCCESS && !comet_store_is_read_only(store)) {
         pthread_mutex_lock(&readers->lock);
         if (readers->count < readers->keep) {
             readers->idle[readers->count++] = store;

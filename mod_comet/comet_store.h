@@ -79,8 +79,13 @@ const char *comet_store_error(const comet_store_t *store);
 /**
  * Whether the file at the path (or its write-ahead log) is no longer the one
  * that is open: SQLite itself does not notice, and what it writes is lost.
+ * Or the file could only be read when it was opened, and can be written now.
  */
 int comet_store_moved(comet_store_t *store);
+
+/** Whether it can only be read.  As long as such a connection is open, this
+ * process can open none to write. */
+int comet_store_is_read_only(const comet_store_t *store);
 
 /**
  * Begin a consistent view of the log; end it before anything is sent.

@@ -68,6 +68,7 @@ static void unlink_same(const char *path, file_id_t file)
 typedef struct known_t {
     struct known_t *next;
     file_id_t file, wal;
+    int read_only; /* how many connections are */
     char path[];
 } known_t;
 
@@ -84,23 +85,79 @@ static known_t *find_known_locked(const char *path)
     return known;
 }
 
-static void make_known(const comet_store_t *store)
+/* @return NULL: no memory */
+static known_t *ensure_known_locked(const char *path)
 {
-    size_t size = strlen(store->config->path) + 1;
-    known_t *known;
+    size_t size = strlen(path) + 1;
+    known_t *known = find_known_locked(path);
 
-    pthread_mutex_lock(&known_lock);
-    known = find_known_locked(store->config->path);
-    if (!known && (known = malloc(sizeof(*known) + size)) != NULL) {
-        memcpy(known->path, store->config->path, size);
+    if (!known && (known = calloc(1, sizeof(*known) + size)) != NULL) {
+        memcpy(known->path, path, size);
         known->next = known_files;
         known_files = known;
     }
+    return known;
+}
+
+static void make_known(const comet_store_t *store)
+{
+    known_t *known;
+
+    pthread_mutex_lock(&known_lock);
+    known = ensure_known_locked(store->config->path);
     if (known) {
         known->file = store->file;
         known->wal = store->wal;
     }
     pthread_mutex_unlock(&known_lock);
+}
+
+static int may_write(const comet_store_t *store)
+{
+    const char *const paths[] = { store->config->path, store->shm_path };
+    int i;
+
+    for (i = 0; i < 2; i++) {
+        if (access(paths[i], W_OK) != 0 && errno != ENOENT) {
+            return 0;
+        }
+    }
+    return 1;
+}
+
+/*
+ * Before it is opened: SQLite opens what it may not write to read it, and the
+ * memory that the log is shared by is then read-only for all connections of
+ * the process, until the last is closed.  So whatever is opened beside one
+ * that can only read can only read, too.
+ */
+static apr_status_t count_read_only(comet_store_t *store)
+{
+    known_t *known;
+
+    pthread_mutex_lock(&known_lock);
+    known = ensure_known_locked(store->config->path);
+    if (known) {
+        store->read_only = known->read_only > 0 || !may_write(store);
+        known->read_only += store->read_only;
+    }
+    pthread_mutex_unlock(&known_lock);
+    return known ? APR_SUCCESS
+                 : comet_sqlite_fail_text(store, APR_ENOMEM, "out of memory");
+}
+
+static void uncount_read_only(const comet_store_t *store)
+{
+    known_t *known;
+
+    if (store->read_only) {
+        pthread_mutex_lock(&known_lock);
+        known = find_known_locked(store->config->path);
+        if (known) { /* there is one: nothing is ever forgotten */
+            known->read_only--;
+        }
+        pthread_mutex_unlock(&known_lock);
+    }
 }
 
 /* Whether the log at the path is known to be that of another file. */
@@ -297,7 +354,7 @@ static apr_status_t open_to_write(comet_store_t *store)
     if (status != APR_SUCCESS) {
         return status;
     }
-    if (sqlite3_db_readonly(store->db, "main") == 1) {
+    if (store->read_only || sqlite3_db_readonly(store->db, "main") == 1) {
         return comet_sqlite_fail_text(store, COMET_EREADONLY,
                                       "attempt to write a readonly database");
     }
@@ -419,6 +476,9 @@ apr_status_t comet_store_open(comet_store_t **store,
         status = comet_sqlite_fail_text(made, APR_ENOMEM, "out of memory");
     }
     else {
+        status = count_read_only(made);
+    }
+    if (status == APR_SUCCESS) {
         status = mode == COMET_STORE_WRITE ? open_to_write(made)
                                            : open_to_read(made);
     }
@@ -469,6 +529,7 @@ void comet_store_close(comet_store_t *store)
         remove_orphaned_log(store);
     }
     sqlite3_close(store->db);
+    uncount_read_only(store);
     free(store->wal_path);
     free(store->shm_path);
     free(store);
@@ -484,5 +545,11 @@ int comet_store_moved(comet_store_t *store)
                                       comet_sqlite_file_id(store->config->path))
            || (store->wal.ino
                && !comet_sqlite_same_file(
-                   store->wal, comet_sqlite_file_id(store->wal_path)));
+                   store->wal, comet_sqlite_file_id(store->wal_path)))
+           || (store->read_only && may_write(store));
+}
+
+int comet_store_is_read_only(const comet_store_t *store)
+{
+    return store->read_only;
 }

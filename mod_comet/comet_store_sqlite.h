@@ -99,6 +99,7 @@ struct comet_store_t {
     char *wal_path, *shm_path;
     file_id_t file, wal;
     int moved; /* found by a writer */
+    int read_only; /* see count_read_only() */
     int reserved; /* BEGIN IMMEDIATE is done, for append */
     apr_interval_time_t patience; /* for the busy handler */
     apr_int64_t busy_since;
