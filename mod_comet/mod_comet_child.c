@@ -17,6 +17,8 @@
 /* How long the end of a child waits for a thread that is stuck. */
 #define STOP_LIMIT apr_time_from_sec(5)
 #define STOP_LIMIT_IN_SIGNAL_HANDLER apr_time_from_sec(1)
+/* How often a failure to read is logged: a page of history asks often. */
+#define READ_FAILURE_EVERY apr_time_from_sec(60)
 
 /* Set in post_config, inherited by the children. */
 static struct {
@@ -229,6 +231,47 @@ static void on_hub_error(void *baton, const comet_store_config_t *store,
                          apr_status_t status)
 {
     log_store(store, status, "reading");
+}
+
+apr_status_t mod_comet_child_take_reader(const request_rec *r,
+                                         comet_store_t **store)
+{
+    return comet_readers_take(mod_comet_child_store(r)->readers, store);
+}
+
+/* Whether it is the store's fault, and the store is there. */
+static int is_worth_logging(apr_status_t status)
+{
+    static _Atomic apr_time_t next;
+    apr_time_t now = comet_monotonic(), due = atomic_load(&next);
+
+    switch (status) {
+    case APR_SUCCESS:
+    case APR_ENOENT:
+    case COMET_EINVALID:
+    case COMET_ENOSEARCH:
+        return 0;
+    default:
+        return now >= due
+               && atomic_compare_exchange_strong(&next, &due,
+                                                 now + READ_FAILURE_EVERY);
+    }
+}
+
+void mod_comet_child_return_reader(const request_rec *r, comet_store_t *store,
+                                   apr_status_t status)
+{
+    const mod_comet_child_store_t *mine = mod_comet_child_store(r);
+    char buffer[200];
+
+    if (is_worth_logging(status)) {
+        comet_metrics_add(COMET_METRIC_store_errors, 1);
+        ap_log_rerror(APLOG_MARK, APLOG_ERR, 0, r,
+                      "CometStore: %s: reading: %s: %s", mine->config->path,
+                      comet_strerror(status, buffer, sizeof(buffer)),
+                      comet_store_error(store));
+    }
+    comet_readers_return(mine->readers, store, status);
 }
 
 /* The child with this slot hears no hints: for the test of that promise. */

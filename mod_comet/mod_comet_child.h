@@ -34,6 +34,18 @@ mod_comet_child_t *mod_comet_child(void);
  * where mod_comet_child() is not NULL. */
 const mod_comet_child_store_t *mod_comet_child_store(const request_rec *r);
 
+/** A connection to read with, of a request's store: comet_readers_take(). */
+apr_status_t mod_comet_child_take_reader(const request_rec *r,
+                                         comet_store_t **store);
+
+/**
+ * Give it back: comet_readers_return().  Why it could not be read is logged,
+ * at most once a minute.
+ * @param store  NULL: there was none
+ */
+void mod_comet_child_return_reader(const request_rec *r, comet_store_t *store,
+                                   apr_status_t status);
+
 /** The counters of all children; NULL before post_config. */
 comet_metrics_t *mod_comet_metrics(void);
 

@@ -116,20 +116,18 @@ static apr_status_t read_missed(const request_rec *r, comet_store_t *store,
 static apr_status_t look_up(const request_rec *r, mod_comet_ask_t *ask,
                             comet_batch_t *missed)
 {
-    comet_readers_t *readers = mod_comet_child_store(r)->readers;
     comet_store_t *store;
     comet_store_state_t state;
-    apr_status_t status = comet_readers_take(readers, &store);
+    apr_status_t status = mod_comet_child_take_reader(r, &store);
 
-    if (status != APR_SUCCESS) {
-        return status;
+    if (status == APR_SUCCESS) {
+        status = comet_store_begin(store, &state);
     }
-    status = comet_store_begin(store, &state);
     if (status == APR_SUCCESS) {
         status = read_missed(r, store, &state, ask, missed);
         comet_store_end(store);
     }
-    comet_readers_return(readers, store, status);
+    mod_comet_child_return_reader(r, store, status);
     return status;
 }
 

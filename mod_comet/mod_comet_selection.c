@@ -123,17 +123,16 @@ static int keep_name(void *baton, comet_text_t name)
 static apr_status_t list_channels(const gathering_t *gathering,
                                   comet_text_t prefix, apr_array_header_t *list)
 {
-    comet_readers_t *readers = mod_comet_child_store(gathering->r)->readers;
     comet_store_t *store;
-    apr_status_t status = comet_readers_take(readers, &store);
+    apr_status_t status = mod_comet_child_take_reader(gathering->r, &store);
 
     if (status == APR_SUCCESS) {
         status = comet_store_channels(
             store, prefix,
             (apr_size_t)mod_comet_channel_limit(gathering->r) + 1, keep_name,
             list);
-        comet_readers_return(readers, store, status);
     }
+    mod_comet_child_return_reader(gathering->r, store, status);
     return status;
 }
 
