@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A disk whose syncs are slow, and a store that is locked, under a flood."""
+
+import itertools
+import subprocess
+import time
+
+from comet_load import Load, quantile
+from http_client import Poller, one_request
+from httpd_env import SLOW
+from listeners import Asker, Listener, Reader, static_files
+from shim import Shim
+
+TEXT = {"Content-Type": "text/plain"}
+
+
+def outsiders(server, shim, count):
+    """INSERT by sqlite3, which has the same disk, one after the other; how
+    long each took."""
+    took = []
+    for i in range(count):
+        begin = time.monotonic()
+        done = subprocess.run(
+            ["sqlite3", "-cmd", ".timeout 5000", server.db,
+             "INSERT INTO message(channel, body) VALUES('chat', 'cli %d')"
+             % i], stderr=subprocess.PIPE, timeout=60, env=shim.env)
+        took.append(time.monotonic() - begin)
+        assert done.returncode == 0, done.stderr.decode()
+    return took
+
+
+def check_calm(server, stream, clock, files, begin):
+    """Who listens and who reads files noticed nothing."""
+    assert clock.silence(begin) < 2.5 * SLOW, clock.silence(begin)
+    assert files.statuses() == {200}, files.statuses()
+    took = [t for _, t, _ in files.answers]
+    assert quantile(took, 0.99) < 0.25 * SLOW, quantile(took, 0.99)
+    assert max(took) < SLOW, max(took)
+    assert stream.connects == 1 and not stream.refusals
+    server.wait_waiting(3)
+    return "files p99 %.0f ms, max %.0f ms" % (quantile(took, 0.99) * 1000,
+                                               max(took) * 1000)
+
+
+def check_kept(server, stream, page, acked):
+    """All that was acknowledged is stored, and what is stored came, once, in
+    order.  (A publisher who is told 503 says it again, and may have been
+    heard: who minds has an Idempotency-Key.)"""
+    rows = server.rows("chat")
+    assert set(acked) <= set(rows)
+    assert len(acked) == len(set(acked))
+    stream.wait_for(rows[-1], 10 * SLOW)
+    assert stream.bodies() == rows
+    assert page.wait_for(len(rows), 30 * SLOW) == rows
+    assert not page.failures
+    return rows
+
+
+def slow_syncs(make_server, publishers, inserts, delay=0.3):
+    """Each sync takes so much longer, and many publish at once: files,
+    streams and polls are not slower, publishers are answered in time, and
+    INSERTs by sqlite3 get through."""
+    server = make_server(start=False, children=2)
+    shim = Shim(server)
+    server.start()
+    port = server.port
+    number = itertools.count()
+    post = Asker(lambda: one_request(
+        port, "POST", "/comet/chat", "asked %d" % next(number), TEXT,
+        timeout=30), pause=0.1)
+    with Listener(port) as stream, Poller(port) as page, \
+            Reader(port, "/clock/backend.php") as clock, Load(port) as load:
+        server.wait_waiting(3)
+        shim.set_sync(delay)
+        begin = time.monotonic()
+        with static_files(port) as files, post:
+            pubs = load.publish(publishers, "/comet/chat", "p", pause=0.01)
+            took = outsiders(server, shim, inserts)
+            load.finish(pubs)
+        shim.set_sync(0)
+        assert not any(p.errors for p in pubs), [p.errors for p in pubs]
+        calm = check_calm(server, stream, clock, files, begin)
+        acked = [t for p in pubs for _, t in p.acked]
+        asked = [status for _, _, status in post.answers]
+        assert set(asked) <= {201, 503} and post.slowest() < 3 * SLOW
+        rows = check_kept(server, stream, page, acked)
+        assert len([r for r in rows if r.startswith("asked")]) \
+            >= asked.count(201)
+        assert [r for r in rows if r.startswith("cli")] \
+            == ["cli %d" % i for i in range(inserts)]
+    return ("%d stored, %d refused, slowest answer %.1f s; %d INSERTs, "
+            "slowest %.1f s; %s"
+            % (len(acked), sum(p.refused for p in pubs), post.slowest(),
+               inserts, max(took), calm))
