@@ -14,6 +14,7 @@ sys.path[:0] = [HERE, os.path.join(TEST, "tools"),
 
 import httpd_env  # noqa: E402  (the path is set above)
 from httpd_env import MPMS, SLOW, Httpd  # noqa: E402
+from tmpfs import Tmpfs  # noqa: E402
 
 LIVE = []
 
@@ -102,6 +103,22 @@ def make_server(request):
         problems += found
     if problems:
         pytest.fail("\n".join(problems), pytrace=False)
+
+
+@pytest.fixture
+def small_disk(make_server):
+    """(server, disk): the data folder is a file system of 2 MB."""
+    server = make_server(start=False)
+    disk = Tmpfs(server.data)
+    try:
+        yield server.start(), disk
+        problems = server.verify()
+        server.stop()
+        assert not problems, problems
+    finally:
+        if server.proc is not None:
+            server.kill()
+        disk.close()
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,6 @@ import os
 import shutil
 import signal
 import sqlite3
-import subprocess
 import threading
 import time
 
@@ -309,65 +308,18 @@ def test_170_22_no_such_folder(make_server):
         assert "nowhere" in text
 
 
-class Tmpfs:
-    """A small file system of one's own (root only)."""
-
-    def __init__(self, folder, size="2m"):
-        self.folder = folder
-        done = subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", "size=%s,mode=770" % size,
-             "tmpfs", folder], stderr=subprocess.PIPE, timeout=20)
-        if done.returncode:
-            pytest.skip("cannot mount a tmpfs: %s"
-                        % done.stderr.decode().strip())
-        give(folder)
-
-    def remount(self, how):
-        done = subprocess.run(["mount", "-o", "remount," + how, self.folder],
-                              stderr=subprocess.PIPE, timeout=20)
-        if done.returncode:
-            pytest.skip("cannot remount: %s" % done.stderr.decode().strip())
-
-    def close(self):
-        subprocess.run(["umount", "-l", self.folder], timeout=20)
-
-
-@pytest.fixture
-def small_disk(make_server):
-    """(server, tmpfs): the data folder is a file system of 2 MB."""
-    if not is_root():
-        pytest.skip("needs root for a tmpfs")
-    server = make_server(start=False)
-    disk = Tmpfs(server.data)
-    try:
-        yield server.start(), disk
-        problems = server.verify()
-        server.stop()
-        assert not problems, problems
-    finally:
-        if server.proc is not None:
-            server.kill()
-        disk.close()
-
-
 @pytest.mark.bound(90)
 def test_170_23_disk_full(small_disk):
     """Disk full: 507, waiting clients stay, and it recovers by itself."""
     server, disk = small_disk
     server.publish("before")
-    filler = os.path.join(disk.folder, "filler")
     with Poller(server.port) as page, server.raw() as clock:
         page.wait_for(1, 5 * SLOW)
         clock.request("GET", "/clock/backend.php")
         clock.head()
         clock.chunk()
         server.wait_waiting(2)
-        with open(filler, "wb", buffering=0) as out:
-            try:
-                while True:
-                    out.write(b"x" * 4096)
-            except OSError:
-                pass
+        filler = disk.fill()
         stored, statuses = ["before"], []
         for i in range(60):
             text = "full%d " % i + "x" * 20000

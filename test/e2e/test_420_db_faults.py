@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Faults of the database under load; `make torture` has them for longer."""
+
+import db_faults
+
+
+def test_420_01_locked(make_server, figure):
+    """Another process has the lock."""
+    figure(db_faults.locked(make_server, seconds=2.5))
+
+
+def test_420_02_disk_full(small_disk, figure):
+    """No room on the disk."""
+    figure(db_faults.disk_full(small_disk, seconds=1))
+
+
+def test_420_03_read_only(small_disk, figure):
+    """A file system that becomes writable."""
+    figure(db_faults.read_only_at_start(small_disk))
+
+
+def test_420_04_deleted(make_server, figure):
+    """The file is deleted."""
+    figure(db_faults.deleted(make_server))
+
+
+def test_420_05_replaced(make_server, figure):
+    """Another store in its place."""
+    figure(db_faults.replaced(make_server, seconds=0.3))
+
+
+def test_420_06_not_a_database(make_server, figure):
+    """Something else in its place."""
+    figure(db_faults.not_a_database(make_server, seconds=1))
+
+
+def test_420_07_damaged(make_server, figure):
+    """Pages of it are overwritten."""
+    figure(db_faults.damaged_page(make_server, seconds=1))
+
+
+def test_420_08_owned_by_root(make_server, figure):
+    """It belongs to root."""
+    figure(db_faults.owned_by_root(make_server))
