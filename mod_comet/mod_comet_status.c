@@ -159,6 +159,7 @@ int mod_comet_status_handler(request_rec *r)
     if (!r->handler || strcmp(r->handler, "comet-status") != 0) {
         return DECLINED;
     }
+    mod_comet_output_claim(r);
     if (r->method_number != M_GET) {
         return mod_comet_output_not_allowed(r, "GET, HEAD");
     }

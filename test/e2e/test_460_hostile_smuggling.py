@@ -1,0 +1,336 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Request smuggling: nothing in a body is ever taken for a request, whatever
+becomes of the request it belongs to."""
+
+import random
+import re
+import threading
+
+import pytest
+
+from httpd_env import SLOW
+
+SERVER = {
+    "classics": 3,
+    "conf": """
+CometPollTimeout 20s
+CometMaxMessageSize 2000
+<Location "/comet/secret">
+  Require all denied
+</Location>
+<Location "/comet/limited">
+  CometLimitPublish address=1/min
+</Location>
+<Location "/comet/off">
+  CometPublish off
+</Location>
+<Location "/comet/polls">
+  CometTransports poll
+</Location>
+<Location "/comet/app">
+  CometAllowOrigin https://app.example
+</Location>
+ErrorDocument 403 /static.txt
+RedirectMatch "^/moved" /static.txt
+"""}
+
+# What the bodies hold: were it read as a request, it would be stored, and be
+# in the access log.
+SMUGGLED = (b"POST /comet/smuggled HTTP/1.1\r\nHost: x\r\n"
+            b"Content-Type: text/plain\r\nContent-Length: 1\r\n\r\nx")
+ENDING = b"GET /static.txt?end HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+
+FORM = {"Content-Type": "application/x-www-form-urlencoded"}
+TEXT = {"Content-Type": "text/plain"}
+CROSS = {"Origin": "http://evil.example", "Sec-Fetch-Site": "cross-site"}
+PREFLIGHT = {"Origin": "https://app.example",
+             "Access-Control-Request-Method": "POST"}
+
+# name: method, target, headers, what it may be answered
+REQUESTS = {
+    "poll": ("GET", "/comet/x", {}, {200}),
+    "poll-of-old-news": ("GET", "/comet/seed?since=0", {}, {200}),
+    "history": ("GET", "/comet/seed?wait=0", {}, {200}),
+    "not-modified": ("GET", "/comet/seed?wait=0", {"If-None-Match": "*"},
+                     {304}),
+    "events": ("GET", "/comet/x?transport=events", {}, {200}),
+    "iframe": ("GET", "/comet/x?transport=iframe", {}, {200}),
+    "clock": ("GET", "/clock/backend.php", {}, {200}),
+    "classic": ("GET", "/c0/backend.php", {}, {200}),
+    "classic-publish": ("GET", "/c1/backend.php?msg=x", {}, {200}),
+    "classic-post": ("POST", "/c2/backend.php?msg=x", FORM, {200}),
+    "head": ("HEAD", "/comet/x", {}, {200}),
+    "head-history": ("HEAD", "/comet/seed?wait=0", {}, {200}),
+    "options": ("OPTIONS", "/comet/x", {}, {200}),
+    "preflight": ("OPTIONS", "/comet/app", PREFLIGHT, {204}),
+    "publish": ("POST", "/comet/taken", TEXT, {201}),
+    "bad-cursor": ("GET", "/comet/x?since=never", {}, {400}),
+    "bad-channel": ("POST", "/comet/a%0ab", TEXT, {400}),
+    "no-channel": ("POST", "/comet", TEXT, {400}),
+    "bad-key": ("POST", "/comet/x", dict(TEXT, **{"Idempotency-Key": "a b"}),
+                {400}),
+    "cross-site": ("POST", "/comet/x", dict(TEXT, **CROSS), {403}),
+    "denied": ("POST", "/comet/secret", TEXT, {403}),
+    "off": ("POST", "/comet/off", TEXT, {403}),
+    "other-method": ("DELETE", "/comet/x", TEXT, {405}),
+    "unknown-method": ("SMUGGLE", "/comet/x", TEXT, {405, 501}),
+    "not-acceptable": ("GET", "/comet/polls?transport=events", {}, {406}),
+    "too-long": ("POST", "/comet/x", TEXT, {413}),
+    "media": ("POST", "/comet/x", {"Content-Type": "image/png"}, {415}),
+    "limited": ("POST", "/comet/limited", TEXT, {201, 429}),
+    "not-ours": ("POST", "/moved", TEXT, {302}),
+}
+
+
+def chunked(data, size=50):
+    """`data` in chunks, with an extension, and a trailer at the end."""
+    pieces = [data[i:i + size] for i in range(0, len(data), size)]
+    return b"".join(b"%x;ext=\"1\"\r\n%s\r\n" % (len(p), p) for p in pieces) \
+        + b"0\r\nX-Trailer: 1\r\n\r\n"
+
+
+def sized(data):
+    return b"Content-Length: %d\r\n\r\n%s" % (len(data), data)
+
+
+def ending_first(data):
+    """A chunked body that is over at once, for whoever believes in it."""
+    return b"0\r\n\r\n" + data
+
+
+# name: from the body to the rest of the head and what follows it
+BODIES = {
+    "length": sized,
+    "length-expect": lambda data: b"Expect: 100-continue\r\n" + sized(data),
+    "chunked": lambda data: b"Transfer-Encoding: chunked\r\n\r\n"
+    + chunked(data),
+    "chunked-expect": lambda data: b"Expect: 100-continue\r\n"
+    b"Transfer-Encoding: CHUNKED\r\n\r\n" + chunked(data),
+    "close-length": lambda data: b"Connection: close\r\n" + sized(data),
+    "close-chunked": lambda data: b"Connection: close\r\n"
+    b"Transfer-Encoding: chunked\r\n\r\n" + chunked(data),
+    "folded": lambda data: b"Content-Length:\r\n %d\r\n\r\n%s"
+    % (len(data), data),
+    "upgrade": lambda data: b"Connection: Upgrade, keep-alive\r\n"
+    b"Upgrade: websocket\r\n" + sized(data),
+}
+# The same with two meanings: one that a proxy before us may have taken.
+AMBIGUOUS = {
+    "length-and-chunked": lambda data: b"Content-Length: %d\r\n"
+    b"Transfer-Encoding: chunked\r\n\r\n%s"
+    % (5 + len(data), ending_first(data)),
+    "chunked-and-length": lambda data: b"Transfer-Encoding: chunked\r\n"
+    b"Content-Length: %d\r\n\r\n%s" % (5 + len(data), ending_first(data)),
+    "two-lengths": lambda data: b"Content-Length: 0\r\n" + sized(data),
+    "length-list": lambda data: b"Content-Length: 0, %d\r\n\r\n%s"
+    % (len(data), data),
+    "negative": lambda data: b"Content-Length: -1\r\n\r\n" + data,
+    "plus": lambda data: b"Content-Length: +0\r\n\r\n" + data,
+    "hex": lambda data: b"Content-Length: 0x0\r\n\r\n" + data,
+    "overflow": lambda data: b"Content-Length: 18446744073709551616\r\n\r\n"
+    + data,
+    "empty-length": lambda data: b"Content-Length: \r\n\r\n" + data,
+    "space-before-colon": lambda data: b"Content-Length : %d\r\n\r\n%s"
+    % (len(data), data),
+    "other-coding": lambda data: b"Transfer-Encoding: xchunked\r\n\r\n"
+    + ending_first(data),
+    "chunked-not-last": lambda data: b"Transfer-Encoding: chunked, identity"
+    b"\r\n\r\n" + ending_first(data),
+    "bad-chunk": lambda data: b"Transfer-Encoding: chunked\r\n\r\n"
+    b"zz\r\n" + data,
+    "negative-chunk": lambda data: b"Transfer-Encoding: chunked\r\n\r\n"
+    b"-1\r\n" + data,
+    "chunk-overflow": lambda data: b"Transfer-Encoding: chunked\r\n\r\n"
+    b"ffffffffffffffff1\r\n" + data,
+    "chunk-too-short": lambda data: b"Transfer-Encoding: chunked\r\n\r\n"
+    b"1\r\nxx\r\n0\r\n\r\n" + data,
+    "bare-cr": lambda data: b"X: 1\rContent-Length: %d\r\n\r\n%s"
+    % (len(data), data),
+    "nul": lambda data: b"X: \0\r\nContent-Length: %d\r\n\r\n%s"
+    % (len(data), data),
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def seeded(shared_server):
+    shared_server.post("seed", "a seed")
+
+
+def talk(server, data, timeout=10):
+    """Send it all; all that comes until the server closes."""
+    with server.raw(timeout=timeout) as conn:
+        conn.send(data)
+        try:
+            while conn.fill():
+                pass
+        except ConnectionResetError:
+            pass        # it has closed with bytes of ours unread
+        return conn.buffer
+
+
+def answers(text):
+    """The status of each answer, interim ones left out."""
+    return [int(s) for s in re.findall(
+        rb"(?:\A|(?<=\n)|(?<=[^\n]))HTTP/1\.[01] ([2-5]\d\d) ", text)]
+
+
+def body_for(name):
+    """A body with a request in it: as the endpoint takes it, or too long."""
+    if name == "too-long":
+        return b"x" * 3000 + b"\r\n\r\n" + SMUGGLED
+    return SMUGGLED
+
+
+def line_of(method, target):
+    return ("%s %s HTTP/1.1\r\nHost: x\r\n" % (method, target)).encode()
+
+
+def head_of(name):
+    method, target, headers, _ = REQUESTS[name]
+    return line_of(method, target) + "".join(
+        "%s: %s\r\n" % item for item in headers.items()).encode()
+
+
+def check_not_smuggled(server, name):
+    """Nothing of a body has become a request, nor half of one."""
+    got = [line for line in server.access_lines()
+           if "smuggled" in line or "X-Trailer" in line]
+    assert not got, (name, got)
+    assert server.rows("smuggled") == [], name
+
+
+@pytest.mark.parametrize("name", list(REQUESTS))
+def test_460_01_a_body_is_a_body(server, name):
+    """Of every request, by whatever way it is answered: its body is read as
+    one or the connection ends; the next request is the next request."""
+    allowed = REQUESTS[name][3]
+    for kind, make in BODIES.items():
+        text = talk(server, head_of(name) + make(body_for(name)) + ENDING)
+        got = answers(text)
+        assert got and got[0] in allowed, (name, kind, text)
+        assert len(got) <= 2, (name, kind, text)
+        if len(got) == 2:
+            assert got[1] == 200, (name, kind, text)
+            assert text.endswith(b"a static file\n"), (name, kind, text)
+    check_not_smuggled(server, name)
+
+
+@pytest.mark.parametrize("kind", list(AMBIGUOUS))
+def test_460_02_ambiguous(server, kind):
+    """Where a proxy might see another end of the body: nothing after it is
+    answered on that connection."""
+    for name in ("poll", "history", "events", "clock", "classic", "publish",
+                 "cross-site", "bad-cursor", "other-method", "preflight"):
+        text = talk(server, head_of(name) + AMBIGUOUS[kind](SMUGGLED)
+                    + ENDING)
+        assert len(answers(text)) <= 1, (name, kind, text)
+        assert b"a static file" not in text, (name, kind, text)
+        check_not_smuggled(server, (name, kind))
+
+
+# -- behind what waits -------------------------------------------------------
+
+@pytest.mark.parametrize("name", ["events", "iframe", "clock"])
+def test_460_03_behind_a_stream(server, name):
+    """A request sent behind a stream, at once or later, is not one."""
+    method, target, headers, _ = REQUESTS[name]
+    for pause in (False, True):
+        with server.raw() as conn:
+            first = conn.format(method, target, headers)
+            conn.send(first if pause else first + SMUGGLED)
+            assert conn.head() == 200
+            if pause:
+                server.wait_waiting(1)
+                conn.send(SMUGGLED[:40])
+            rest = conn.body()
+            assert b"HTTP/1.1" not in rest + conn.buffer
+            conn.close()
+    server.wait_waiting(0)
+    check_not_smuggled(server, name)
+
+
+def test_460_04_in_pieces_behind_a_poll(server):
+    """What follows a poll may come in any pieces: each is a part of the one
+    request that follows, a body that looks like one too."""
+    follow = b"POST /comet/pieces HTTP/1.1\r\nHost: x\r\n" \
+        b"Content-Type: text/plain\r\nContent-Length: %d\r\n\r\n%s" \
+        % (len(SMUGGLED), SMUGGLED)
+    want = 0
+    for cut in list(range(1, 60, 7)) + list(range(60, len(follow), 23)):
+        with server.raw() as conn:
+            conn.request("GET", "/comet/empty")
+            server.wait_waiting(1, "poll")
+            conn.send(follow[:cut])
+            answer = conn.answer()          # what comes ends the poll
+            assert answer.status == 200 and not answer.json()["messages"]
+            conn.send(follow[cut:])
+            conn.method = "POST"
+            assert conn.answer().status == 201
+            want += 1
+            conn.request("GET", "/static.txt")
+            assert conn.answer().body == b"a static file\n"
+    assert server.rows("pieces") == [SMUGGLED.decode()] * want
+    check_not_smuggled(server, "pieces")
+
+
+def test_460_05_while_the_hub_answers(server):
+    """Requests that arrive in the moment in which the poll before them is
+    answered: each gets its own answer, in order, and no message is lost."""
+    rounds, sent = 150, []
+    chance = random.Random(460)
+    begin, done = threading.Semaphore(0), threading.Event()
+    pauses = [chance.random() * 0.002 for _ in range(rounds)]
+
+    def publish():
+        with server.raw() as conn:
+            for number in range(rounds):
+                if not begin.acquire(timeout=20 * SLOW):
+                    return
+                done.wait(pauses[number])
+                conn.request("POST", "/comet/moment", TEXT,
+                             b"%d" % number)
+                sent.append(conn.answer().json()["timestamp"])
+
+    thread = threading.Thread(target=publish, daemon=True)
+    thread.start()
+    got, cursor = [], server.post("moment", "first")
+    with server.raw() as conn:
+        for number in range(rounds):
+            poll = "/comet/moment?since=%d" % cursor
+            conn.request("GET", poll)
+            begin.release()
+            pipelined = conn.format("GET", "/static.txt?%d" % number)
+            done.wait(chance.random() * 0.002)
+            conn.send(pipelined)
+            answer = conn.answer()
+            assert answer.status == 200, answer
+            got += answer.json()["messages"]
+            cursor = answer.json()["timestamp"]
+            assert conn.answer().body == b"a static file\n", number
+        thread.join(20 * SLOW)
+        while len(got) < rounds:
+            conn.request("GET", "/comet/moment?wait=1&since=%d" % cursor)
+            more = conn.answer().json()
+            assert more["messages"], "lost: %d of %d" % (len(got), rounds)
+            got += more["messages"]
+            cursor = more["timestamp"]
+    assert [m["timestamp"] for m in got] == sent
+    assert [m["body"] for m in got] == [str(i) for i in range(rounds)]
+
+
+def test_460_06_publishing_behind_ones_own_poll(server):
+    """A publish behind a poll on the same channel: the poll ends, the publish
+    is acknowledged, and the next poll has it: in one order only."""
+    with server.raw() as conn:
+        cursor = server.post("own", "first")
+        for number in range(20):
+            poll = "/comet/own?since=%d" % cursor
+            conn.send(conn.format("GET", poll)
+                      + conn.format("POST", "/comet/own", TEXT, b"%d" % number)
+                      + conn.format("GET", poll))
+            assert conn.answer().json()["messages"] == []
+            stamp = conn.answer().json()["timestamp"]
+            messages = conn.answer().json()["messages"]
+            assert [(m["timestamp"], m["body"]) for m in messages] \
+                == [(stamp, str(number))]
+            cursor = stamp
