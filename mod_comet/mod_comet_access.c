@@ -73,16 +73,18 @@ static int is_browser(const request_rec *r)
     return 0;
 }
 
-/* A script of the page's own site, or no browser; never a link, an image or
- * an address typed in. */
+/* A script of the page's own site, or no browser; never a link, an address
+ * typed in, or an image that somebody has put into the page. */
 static int is_script(const request_rec *r)
 {
     const char *site = header(r, "Sec-Fetch-Site");
     const char *mode = header(r, "Sec-Fetch-Mode");
+    const char *destination = header(r, "Sec-Fetch-Dest");
 
     return header(r, "X-Requested-With") || !is_browser(r)
            || (site && mode && strcmp(site, "same-origin") == 0
-               && strcmp(mode, "navigate") != 0);
+               && strcmp(mode, "navigate") != 0
+               && (!destination || strcmp(destination, "empty") == 0));
 }
 
 const char *mod_comet_refuse_publish(const request_rec *r)

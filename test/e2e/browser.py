@@ -76,7 +76,7 @@ def missing():
 class Browser:
     """A Chromium with one profile and any number of tabs."""
 
-    def __init__(self, port):
+    def __init__(self, port, flags=()):
         from selenium import webdriver
         from selenium.webdriver.chrome.service import Service
         os.environ.setdefault("NO_PROXY", "127.0.0.1,localhost")
@@ -85,7 +85,7 @@ class Browser:
         options = webdriver.ChromeOptions()
         options.binary_location = CHROMIUM
         options.page_load_strategy = "none"     # a clock never finishes
-        for flag in FLAGS + ["--user-data-dir=" + self.profile]:
+        for flag in FLAGS + ["--user-data-dir=" + self.profile] + list(flags):
             options.add_argument(flag)
         options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
         self.driver = webdriver.Chrome(service=Service(DRIVER),

@@ -35,6 +35,12 @@ GET_CASES = [
     ("xhr-new", dict(site("same-origin"), **XHR), 200),
     ("fetch-same-origin", site("same-origin"), 200),
     ("fetch-same-origin-nocors", site("same-origin", "no-cors"), 200),
+    # an image, or a script's address, that a visitor put into a page of ours
+    ("own-img", site("same-origin", "no-cors", "image"), 403),
+    ("own-img-cors", site("same-origin", "cors", "image"), 403),
+    ("own-script", site("same-origin", "no-cors", "script"), 403),
+    ("own-no-dest", dict(LANG, **{"Sec-Fetch-Site": "same-origin",
+                                  "Sec-Fetch-Mode": "cors"}), 200),
     # a foreign page's <img>, link, form, frame
     ("img-cross", site("cross-site", "no-cors", "image"), 403),
     ("img-same-site", site("same-site", "no-cors", "image"), 403),

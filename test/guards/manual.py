@@ -24,7 +24,7 @@ UNITS = {"sec": "s", "msec": "ms"}
 BY_HTTPD = {"request": {"If-None-Match"}, "response": {"ETag"}}
 # Read or set for reasons of their own, which are no part of the interface.
 INTERNAL = {"request": {"Range", "Authorization", "Cookie", "Referer",
-                        "Accept-Language", "Sec-Fetch-Dest", "Sec-Fetch-User"},
+                        "Accept-Language", "Sec-Fetch-User"},
             "response": set()}
 
 
