@@ -35,10 +35,13 @@ HELP_SRC := $(filter-out $(UNIT_SRC) $(FAULT_SRC),\
 SHIM_SRC := test/tools/shim.c
 TOOL_SRC := $(filter-out $(SHIM_SRC),$(sort $(wildcard test/tools/*.c)))
 LOAD_SRC := $(sort $(wildcard test/bench/load*.c))
+FOLLOW_SRC := $(sort $(wildcard test/torture/follow*.c)) \
+              $(addprefix test/bench/load_,base.c histogram.c http.c)
 SQL      := $(sort $(wildcard sql/[0-9]*.sql))
 INDEX    := sql/search.sql
 FORMATTED = $(sort $(wildcard mod_comet/*.[ch] test/unit/*.[ch] \
-                              test/tools/*.[ch] test/bench/*.[ch]))
+                              test/tools/*.[ch] test/bench/*.[ch] \
+                              test/torture/*.[ch]))
 
 OBJ       = $(BUILD)/obj
 CORE_OBJ := $(CORE_SRC:%.c=$(OBJ)/%.o)
@@ -49,6 +52,7 @@ FAULT_OBJ := $(FAULT_SRC:%.c=$(OBJ)/%.o)
 TOOL_OBJ := $(TOOL_SRC:%.c=$(OBJ)/%.o)
 SHIM_OBJ := $(SHIM_SRC:%.c=$(OBJ)/%.o)
 LOAD_OBJ := $(LOAD_SRC:%.c=$(OBJ)/%.o)
+FOLLOW_OBJ := $(FOLLOW_SRC:%.c=$(OBJ)/%.o)
 
 MODULE  = $(BUILD)/mod_comet.so
 SCHEMA  = $(BUILD)/gen/comet_schema.h
@@ -56,6 +60,7 @@ EXPORTS = $(BUILD)/gen/exports.map
 UNITS  := $(UNIT_SRC:test/unit/%.c=$(BUILD)/unit/%)
 TOOLS  := $(TOOL_SRC:test/tools/%.c=$(BUILD)/tools/%)
 SHIM    = $(BUILD)/tools/shim.so
+FOLLOW  = $(BUILD)/tools/follow
 BENCH   = $(BUILD)/bench
 BENCHES = $(BENCH)/load $(BENCH)/floor $(BENCH)/dbfloor $(BENCH)/mod_null.so
 
@@ -122,7 +127,8 @@ all: $(MODULE) ## build build/mod_comet.so (the default)
 
 # The tests' own programs, and those of `make bench`: no sanitizer may slow
 # these down.
-tests: all unit-programs $(TOOLS) $(SHIM) $(if $(SANITIZE),,$(BENCHES))
+tests: all unit-programs $(TOOLS) $(SHIM) $(FOLLOW) \
+       $(if $(SANITIZE),,$(BENCHES))
 unit-programs: $(UNITS)
 benches: all $(BENCHES)
 
@@ -161,6 +167,11 @@ $(SHIM) $(SHIM_OBJ): private SANITIZED =
 $(SHIM): $(SHIM_OBJ)
 	@mkdir -p $(@D)
 	$(call say,LINK) $(LINK) -shared -o $@ $^
+
+# Many clients that check what they are given.
+$(FOLLOW): $(FOLLOW_OBJ)
+	@mkdir -p $(@D)
+	$(call say,LINK) $(LINK) -o $@ $^ -lm
 
 $(BENCH)/load: $(LOAD_OBJ)
 $(BENCH)/floor: $(OBJ)/test/bench/floor.o

@@ -7,6 +7,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "load_base.h"
 #include "load_histogram.h"
 #include "load_http.h"
 #include "load_message.h"
@@ -149,10 +150,5 @@ bool load_publisher_done(void);
 
 /* Run what the options say and print the result as a line of JSON. */
 void load_run(void);
-
-void load_die(const char *format, ...)
-    __attribute__((noreturn, format(printf, 1, 2)));
-void *load_grow(void *memory, size_t bytes);
-int64_t load_now_ns(void);
 
 #endif

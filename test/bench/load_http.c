@@ -4,7 +4,7 @@
 #define _GNU_SOURCE
 #endif
 #include "load_http.h"
-#include "load.h"
+#include "load_base.h"
 
 #include <ctype.h>
 #include <stdlib.h>

@@ -4,7 +4,6 @@
 
 #include <getopt.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -32,36 +31,6 @@ static const char *const MODES[] = { "park", "stream",  "poll",
                                      "get",  "publish", "history" };
 
 load_t load;
-
-void load_die(const char *format, ...)
-{
-    va_list arguments;
-
-    va_start(arguments, format);
-    fprintf(stderr, "load: ");
-    vfprintf(stderr, format, arguments);
-    fprintf(stderr, "\n");
-    va_end(arguments);
-    exit(2);
-}
-
-void *load_grow(void *memory, size_t bytes)
-{
-    void *grown = realloc(memory, bytes);
-
-    if (!grown) {
-        load_die("out of memory");
-    }
-    return grown;
-}
-
-int64_t load_now_ns(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
-}
 
 static double number(const char *name, const char *text, double least,
                      double most)

@@ -5,13 +5,14 @@ import pytest
 
 from kills import children_killed, servers_killed
 
+pytestmark = pytest.mark.event
 
-@pytest.mark.event
+
 def test_400_01_children(make_server, figure):
     """Children are killed: nothing is lost, nothing comes twice."""
-    figure(children_killed(make_server, kills=3, pages=60))
+    figure(children_killed(make_server, 3, subscribers=100, rate=100))
 
 
 def test_400_02_servers(make_server, figure):
     """Servers are killed and started again: nothing is lost."""
-    figure(servers_killed(make_server, kills=2, pages=10))
+    figure(servers_killed(make_server, 2, subscribers=100, rate=100))

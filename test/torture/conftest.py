@@ -56,7 +56,8 @@ def pytest_runtest_logreport(report):
     elif report.failed:         # before the test, or in the checks after it
         if report.when == "setup":
             ROWS.append([said.get("scenario", report.nodeid), "", "", 0])
-        ROWS[-1][2] = "failed in its " + report.when
+        if ROWS[-1][2] != "failed":
+            ROWS[-1][2] = "failed in its " + report.when
 
 
 def table():

@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What every part of the load generator uses. */
+#ifndef LOAD_BASE_H
+#define LOAD_BASE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+void load_die(const char *format, ...)
+    __attribute__((noreturn, format(printf, 1, 2)));
+void *load_grow(void *memory, size_t bytes);
+int64_t load_now_ns(void);
+
+#endif

@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Thousands of clients in a process of their own: build/tools/follow."""
+
+import json
+import os
+import subprocess
+
+from httpd_env import COMET_MODULE, PATIENCE, wait_until
+
+FOLLOW = os.path.join(os.path.dirname(COMET_MODULE), "tools", "follow")
+# What none of them may ever see.
+FAULTS = ("repeated", "missed", "strange", "malformed", "gaps", "backwards")
+# What a server of so many is configured with.
+CROWD = "ListenBacklog 2000\nCometMaxSubscribers 4000\n"
+
+
+class Followers:
+    """Clients of a server, by groups (kind, count, channel, path).
+
+    They compare what they are given with each other's, message by message,
+    while it comes; log() is what they agree on.
+    """
+
+    def __init__(self, server, groups, **options):
+        self.folder = server.root
+        self.count = sum(group[1] for group in groups)
+        self.proc = subprocess.Popen(
+            [FOLLOW, "--port=%d" % server.port]
+            + ["--%s=%s" % option for option in options.items()]
+            + ["%s:%d:%s:%s" % group for group in groups],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.proc.stdin.close()
+        try:
+            self.proc.wait(10)
+        except subprocess.TimeoutExpired:
+            self.proc.kill()
+            self.proc.wait()
+        self.proc.stdout.close()
+
+    def tell(self, command):
+        """Give a command; the report."""
+        self.proc.stdin.write(command + "\n")
+        self.proc.stdin.flush()
+        line = self.proc.stdout.readline()
+        assert line, "the followers have ended"
+        return json.loads(line)
+
+    def report(self):
+        return self.tell("report")
+
+    def wait(self, condition, what, timeout=30):
+        """Wait until condition(report) is true; the report."""
+        last = {}
+
+        def look():
+            last.update(self.report())
+            return condition(last)
+
+        try:
+            wait_until(look, timeout, what, 0.05)
+        except AssertionError as err:
+            raise AssertionError("%s: %r" % (what, last)) from err
+        return last
+
+    def wait_open(self, timeout=30):
+        """Wait until all of them wait for news."""
+        return self.wait(lambda said: said["open"] == self.count,
+                         "%d open" % self.count, timeout)
+
+    def wait_all(self, counts, timeout=60):
+        """Wait until everybody has so many messages of each channel."""
+        def complete(said):
+            channels = said["channels"]
+            return all(channels[name]["messages"] >= count
+                       and channels[name]["behind"] == 0
+                       for name, count in counts.items())
+
+        return self.wait(complete, "all to have %r" % counts, timeout)
+
+    def log(self):
+        """By channel: the (timestamp, body) of each message, in order."""
+        path = os.path.join(self.folder, "followers.log")
+        self.tell("write " + path)
+        found = {}
+        with open(path, encoding="ascii") as lines:
+            for line in lines:
+                channel, stamp, body = line.split()
+                found.setdefault(channel, []).append((int(stamp), body))
+        return found
+
+    def judged(self):
+        """The report, when none of them has seen a fault."""
+        said = self.report()
+        assert not any(said[fault] for fault in FAULTS), said
+        return said
+
+
+def limit(seconds):
+    """A deadline that is judged; later under a sanitizer, and where tests run
+    beside each other."""
+    return seconds * PATIENCE
