@@ -10,9 +10,11 @@ import time
 import pytest
 
 from comet_load import Load, quantile
-from httpd_env import (MPMS, SANITIZER, SLOW, alive, fd_count, pss_kb, sqlite,
+from followers import Followers
+from httpd_env import (MPMS, SANITIZER, SLOW, fd_count, pss_kb, sqlite,
                        thread_count, wait_until)
-from ledger import acknowledged, finished, wait_more, wait_pages
+from ledger import acknowledged, settle, wait_more
+from reloads import reload_once
 
 pytestmark = pytest.mark.long
 
@@ -89,46 +91,6 @@ def test_900_01_four_thousand(make_server, figure):
     server.wait_waiting(0, timeout=10)
 
 
-@pytest.mark.event
-@pytest.mark.bound(300)
-def test_900_02_ten_reloads(make_server, figure):
-    """10 graceful reloads with 500 waiting at 100 publishes a second:
-    exact sequences, old children gone in < 3 s, access lines = requests."""
-    server = make_server(mpm="event", children=2, threads=25, conf=(
-        "CometMaxSubscribers 2000\nCometPublishTimeout 10s\n"))
-    gone = []
-    with Load(server.port) as load:
-        pages = load.follow(460, "endpoint", "/comet/chat")
-        pages += load.follow(40, "classic", "/chat/backend.php")
-        server.wait_waiting(500, timeout=15)
-        pubs = load.publish(2, "/comet/chat", "p", pause=0.02)
-        for _ in range(10):
-            wait_more(pubs, 100)
-            begin = time.monotonic()
-            old = server.graceful()
-            wait_until(lambda o=old: not any(alive(p) for p in o), 10,
-                       "the old children to be gone")
-            gone.append(time.monotonic() - begin)
-        rows, _ = finished(server, load, pubs)
-        assert not any(p.errors for p in pubs), [p.errors for p in pubs]
-        wait_pages(load, pages, rows, 120)
-        assert not any(p.errors for p in pages), [p.errors for p in pages]
-        server.wait_waiting(500, timeout=10)
-        refused = load.refused
-        load.drop(pages)
-    server.wait_waiting(0)
-    server.stop()
-    requests = sum(p.requests for p in pages)
-    lines = len(server.access_lines("GET /comet/chat?since")) \
-        + len(server.access_lines("timestamp="))
-    figure("%d messages to 500 clients; old children gone in max "
-           "%.2f s; %d requests, %d access lines; %d connects refused"
-           % (len(rows), max(gone), requests, lines, refused))
-    assert lines == requests
-    assert max(gone) < 3 * SLOW, gone
-    assert refused == 0
-
-
 @pytest.mark.bound(120)
 @pytest.mark.parametrize("other", ["worker", "prefork"])
 def test_900_03_reload_other_mpms(make_server, other, figure):
@@ -136,25 +98,21 @@ def test_900_03_reload_other_mpms(make_server, other, figure):
     if other not in MPMS:
         pytest.skip(other + " not chosen")
     server = make_server(mpm=other, children=2, threads=32)
-    with Load(server.port) as load:
-        pages = load.follow(6, "endpoint", "/comet/chat")
+    with Followers(server, [("poll", 6, "chat", "/comet/chat")]) as pages, \
+            Load(server.port) as load:
         server.wait_waiting(6)
         pubs = load.publish(2, "/comet/chat", "p", pause=0.02)
         wait_more(pubs, 100)
-        begin = time.monotonic()
-        old = server.graceful()
-        wait_until(lambda: not any(alive(p) for p in old), 10, "old gone")
-        took = time.monotonic() - begin
+        took = reload_once(server)
         wait_more(pubs, 100)
-        rows, _ = finished(server, load, pubs)
-        wait_pages(load, pages, rows, 30)
-        assert not any(p.errors for p in pages), [p.errors for p in pages]
+        settle(server, load, pages, {"chat": pubs})
         server.wait_waiting(6)
-        load.drop(pages)
+        said = pages.tell("leave")
     server.wait_waiting(0)
     server.stop()
-    assert len(server.access_lines("GET /comet/chat?since")) \
-        == sum(p.requests for p in pages)
+    assert said["cut"] == 0
+    assert len(server.access_lines("GET /comet/chat?")) \
+        == said["requests"] - said["unanswered"]
     figure("old children gone in %.2f s" % took)
     assert took < 3 * SLOW
 

@@ -1,0 +1,18 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reloads and a stop under a small crowd; `make torture` has a larger one."""
+
+import pytest
+
+from reloads import graceful_reloads, stop_with_streams
+
+pytestmark = pytest.mark.event
+
+
+def test_410_01_reloads(make_server, figure):
+    """Clients of every transport have the exact sequence over reloads."""
+    figure(graceful_reloads(make_server, 2, clients=200, rate=50))
+
+
+def test_410_02_stop(make_server, figure):
+    """Streams end properly at a stop, which takes no time."""
+    figure(stop_with_streams(make_server, 100))

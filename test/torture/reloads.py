@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Graceful reloads and stops with many clients of every transport."""
+
+import re
+import time
+
+from comet_load import Load
+from followers import CROWD, Followers, limit
+from httpd_env import alive, wait_until
+from ledger import acknowledged, longest_wait, settle, wait_more
+
+# httpd's event MPM may lose and double a connection at a graceful stop, and
+# the old child crash (mod_comet/ARCHITECTURE.md, "Streams, slow clients,
+# MPMs").  It is told apart by this, counted, and may not be frequent.
+CRASH = re.compile(r"child pid \d+ exit signal (?!Killed)")
+
+
+def every_transport(count):
+    """So many followers: those of the original chat, which takes a message
+    an answer, on a channel of their own."""
+    part = count // 20
+    return [("iframe", 3 * part, "chat", "/comet/chat"),
+            ("poll", 5 * part, "chat", "/comet/chat"),
+            ("classic", 3 * part, "c0", "/c0/backend.php"),
+            ("clock", 2 * part, "clock", "/clock/backend.php"),
+            ("events", count - 13 * part, "chat", "/comet/chat")]
+
+
+def publishers(load, rate, count=10):
+    """So many messages a second on chat, and four on c0."""
+    return {"chat": load.publish(count, "/comet/chat", "p",
+                                 pause=count / (rate - 4)),
+            "c0": load.publish(1, "/comet/c0", "c", pause=0.25)}
+
+
+def crashes(server):
+    """How many children have crashed as httpd's own fault has it."""
+    return len(CRASH.findall(server.error_log()))
+
+
+def reload_once(server):
+    """A graceful reload; the seconds until the old children are gone."""
+    begin = time.monotonic()
+    old = server.graceful()
+    wait_until(lambda: not any(alive(p) for p in old), 10,
+               "the old children to be gone")
+    return time.monotonic() - begin
+
+
+def graceful_reloads(make_server, times, clients=1000, rate=200):
+    """Reload again and again while clients of every transport listen: each
+    has the exact sequence, each answer ends properly, no publisher fails, the
+    old children are gone soon, and each request has its line in the log."""
+    server = make_server(mpm="event", children=2, threads=64, classics=1,
+                         conf=CROWD)
+    server.allow_log += [CRASH.pattern]
+    gone = []
+    with Followers(server, every_transport(clients)) as followers, \
+            Load(server.port) as load:
+        followers.wait_open()
+        pubs = publishers(load, rate)
+        for _ in range(times):
+            wait_more(pubs["chat"], rate // 2)
+            followers.wait_open()
+            gone.append(reload_once(server))
+        wait_more(pubs["chat"], rate // 2)
+        untold = settle(server, load, followers, pubs)["stored_untold"]
+        server.wait_waiting(clients, timeout=10)
+        said = followers.judged()
+        followers.tell("leave")
+        server.wait_waiting(0, timeout=20)
+    server.stop()
+    lines = [line for line in server.access_lines('"GET /c')
+             if "/comet-status" not in line]
+    everybody = pubs["chat"] + pubs["c0"]
+    crashed = crashes(server)
+    text = ("%d reloads under %d/s and %d clients; %d messages, %d "
+            "deliveries, %d ticks, every sequence exact; old children gone "
+            "in max %.2f s; longest stall %.0f ms, of a publisher %.0f ms; "
+            "%d cut off, %d children lost to httpd's own fault"
+            % (times, rate, clients, acknowledged(everybody),
+               said["messages"], said["ticks"], max(gone),
+               max(said["stall_us"], said["catch_up_us"]) / 1000,
+               longest_wait(everybody) * 1000, said["cut"], crashed))
+    assert max(gone) < limit(3), text
+    assert said["refused"] == said["refusals"] == 0, said
+    assert crashed <= 1, text
+    assert crashed or said["cut"] == 0, text
+    assert crashed or untold == 0, text
+    assert crashed or len(lines) == said["requests"] - said["unanswered"], \
+        (len(lines), said)
+    return text
+
+
+def stop_with_streams(make_server, streams):
+    """SIGTERM with many streams open: they end properly, and httpd within
+    seconds and without having to kill a child."""
+    server = make_server(mpm="event", children=2, threads=32, conf=CROWD)
+    with Followers(server, [("events", streams - streams // 4, "chat",
+                             "/comet/chat"),
+                            ("iframe", streams // 4, "chat",
+                             "/comet/chat")]) as followers:
+        followers.wait_open()
+        server.publish("one")
+        followers.wait_all({"chat": 1})
+        server.keep_port = True
+        took = server.stop()
+        said = followers.wait(lambda said: said["open"] == 0, "no stream")
+    text = ("%d streams; stopped in %.2f s; %d ended, %d cut off"
+            % (streams, took, said["ended"], said["cut"]))
+    assert took < limit(5), text
+    assert not re.search(r"SIGKILL|AH0004[5-7]", server.error_log())
+    assert said["ended"] == streams and said["cut"] == 0, text
+    return text
