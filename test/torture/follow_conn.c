@@ -233,7 +233,7 @@ static void look_after(follower_t *follower, int64_t now)
     else if (follower->state == FOLLOW_PAUSING && follower->due_us <= now) {
         ask(follower);
     }
-    else if (follower->state == FOLLOW_OPEN && follower->leaves_us
+    else if (follower->state == FOLLOW_OPEN && follow_options.life_seconds > 0
              && follower->leaves_us <= now) {
         leave(follower);
     }

@@ -26,7 +26,8 @@ static const char USAGE[] =
     "  --connects=N   at once (100)\n"
     "Lines on standard input, each answered by one of JSON: `report`;\n"
     "`anew` (maxima and times); `write PATH` (the channels, a message a\n"
-    "line); `leave` (close all).  The end of the input ends the program.\n";
+    "line); `stay` (--life=0 from now on); `leave` (close all).  The end of\n"
+    "the input ends the program.\n";
 
 #define CHANNELS_MAX 64
 
@@ -166,8 +167,11 @@ static void report(void)
     put_text("note", follow_totals.note);
     printf(", \"channels\": {");
     for (i = 0; i < log_count; i++) {
-        printf("%s\"%s\": {\"messages\": %zu, \"behind\": %zu}", i ? ", " : "",
-               logs[i].channel, logs[i].count, behind(&logs[i]));
+        printf("%s\"%s\": {\"messages\": %zu, \"last\": %" PRId64
+               ", \"behind\": %zu}",
+               i ? ", " : "", logs[i].channel, logs[i].count,
+               logs[i].count ? logs[i].stamps[logs[i].count - 1] : 0,
+               behind(&logs[i]));
     }
     printf("}}\n");
 }
@@ -204,6 +208,9 @@ static void command(char *line)
     }
     else if (strcmp(line, "anew") == 0) {
         anew();
+    }
+    else if (strcmp(line, "stay") == 0) {
+        follow_options.life_seconds = 0;
     }
     else if (strcmp(line, "leave") == 0) {
         follow_close_all();

@@ -10,8 +10,11 @@ from httpd_env import COMET_MODULE, PATIENCE, wait_until
 FOLLOW = os.path.join(os.path.dirname(COMET_MODULE), "tools", "follow")
 # What none of them may ever see.
 FAULTS = ("repeated", "missed", "strange", "malformed", "gaps", "backwards")
-# What a server of so many is configured with.
-CROWD = "ListenBacklog 2000\nCometMaxSubscribers 4000\n"
+# What a server of so many is configured with; at /parked its event streams
+# stay connections of httpd's.
+CROWD = ("ListenBacklog 2000\nCometMaxSubscribers 4000\n"
+         "CometEndpoint /parked\n"
+         "<Location /parked>\n  CometAdopt off\n</Location>\n")
 
 
 class Followers:
@@ -72,15 +75,16 @@ class Followers:
         return self.wait(lambda said: said["open"] == self.count,
                          "%d open" % self.count, timeout)
 
-    def wait_all(self, counts, timeout=60):
-        """Wait until everybody has so many messages of each channel."""
+    def wait_all(self, last, timeout=60):
+        """Wait until everybody has the last message (its timestamp) of each
+        channel; the report."""
         def complete(said):
             channels = said["channels"]
-            return all(channels[name]["messages"] >= count
+            return all(channels[name]["last"] >= stamp
                        and channels[name]["behind"] == 0
-                       for name, count in counts.items())
+                       for name, stamp in last.items())
 
-        return self.wait(complete, "all to have %r" % counts, timeout)
+        return self.wait(complete, "all to have %r" % last, timeout)
 
     def log(self):
         """By channel: the (timestamp, body) of each message, in order."""

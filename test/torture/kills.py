@@ -14,10 +14,11 @@ from ledger import acknowledged, holders, longest_wait, settle, wait_more
 
 def crowd(count):
     """So many followers of the channel chat, most of them streams."""
-    iframes, polls = count // 5, count // 10
-    return [("events", count - iframes - polls, "chat", "/comet/chat"),
-            ("iframe", iframes, "chat", "/comet/chat"),
-            ("poll", polls, "chat", "/comet/chat")]
+    part = count // 10
+    return [("events", 3 * part, "chat", "/parked/chat"),
+            ("iframe", 2 * part, "chat", "/comet/chat"),
+            ("poll", part, "chat", "/comet/chat"),
+            ("events", count - 6 * part, "chat", "/comet/chat")]
 
 
 def publishers(load, rate, count=20):

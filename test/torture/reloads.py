@@ -23,7 +23,8 @@ def every_transport(count):
             ("poll", 5 * part, "chat", "/comet/chat"),
             ("classic", 3 * part, "c0", "/c0/backend.php"),
             ("clock", 2 * part, "clock", "/clock/backend.php"),
-            ("events", count - 13 * part, "chat", "/comet/chat")]
+            ("events", 3 * part, "chat", "/parked/chat"),
+            ("events", count - 16 * part, "chat", "/comet/chat")]
 
 
 def publishers(load, rate, count=10):
@@ -70,8 +71,8 @@ def graceful_reloads(make_server, times, clients=1000, rate=200):
         followers.tell("leave")
         server.wait_waiting(0, timeout=20)
     server.stop()
-    lines = [line for line in server.access_lines('"GET /c')
-             if "/comet-status" not in line]
+    lines = [line for line in server.access_lines('"GET /')
+             if "/comet-status" not in line and "/static.txt" not in line]
     everybody = pubs["chat"] + pubs["c0"]
     crashed = crashes(server)
     text = ("%d reloads under %d/s and %d clients; %d messages, %d "
@@ -96,13 +97,13 @@ def stop_with_streams(make_server, streams):
     """SIGTERM with many streams open: they end properly, and httpd within
     seconds and without having to kill a child."""
     server = make_server(mpm="event", children=2, threads=32, conf=CROWD)
-    with Followers(server, [("events", streams - streams // 4, "chat",
-                             "/comet/chat"),
-                            ("iframe", streams // 4, "chat",
+    part = streams // 4
+    with Followers(server, [("events", part, "chat", "/parked/chat"),
+                            ("iframe", part, "chat", "/comet/chat"),
+                            ("events", streams - 2 * part, "chat",
                              "/comet/chat")]) as followers:
         followers.wait_open()
-        server.publish("one")
-        followers.wait_all({"chat": 1})
+        followers.wait_all({"chat": server.post("chat", "one")})
         server.keep_port = True
         took = server.stop()
         said = followers.wait(lambda said: said["open"] == 0, "no stream")

@@ -1,0 +1,12 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The soak in small: `make torture` has the long one."""
+
+import pytest
+
+from soak import soak
+
+
+@pytest.mark.event
+def test_480_01_soak(make_server, figure):
+    """Clients of every transport come and go, and nothing is left of them."""
+    figure(soak(make_server, 6, period=2, clients=100, life=2))

@@ -1,0 +1,15 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The soak, for as long as SCALE has it."""
+
+import pytest
+
+from scale import SCALE
+from soak import soak
+
+
+@pytest.mark.event
+@pytest.mark.bound(2400)
+def test_480_01_soak(make_server, figure):
+    """2,000 clients come and go for half an hour, a reload every minute"""
+    seconds = 1800 * SCALE
+    figure(soak(make_server, seconds, period=max(5, min(60, seconds / 9))))
