@@ -12,18 +12,29 @@ from httpd_env import alive, sqlite, wait_until
 from ledger import acknowledged, holders, longest_wait, settle, wait_more
 
 
+CHANNELS = ["room%d" % i for i in range(5)]
+
+
 def crowd(count):
-    """So many followers of the channel chat, most of them streams."""
-    part = count // 10
-    return [("events", 3 * part, "chat", "/parked/chat"),
-            ("iframe", 2 * part, "chat", "/comet/chat"),
-            ("poll", part, "chat", "/comet/chat"),
-            ("events", count - 6 * part, "chat", "/comet/chat")]
+    """So many followers, shared out among the channels, most of them
+    streams."""
+    groups = []
+    for channel in CHANNELS:
+        part = count // len(CHANNELS) // 10
+        groups += [("events", 3 * part, channel, "/parked/" + channel),
+                   ("iframe", 2 * part, channel, "/comet/" + channel),
+                   ("poll", part, channel, "/comet/" + channel),
+                   ("events", count // len(CHANNELS) - 6 * part, channel,
+                    "/comet/" + channel)]
+    return groups
 
 
-def publishers(load, rate, count=20):
-    """So many messages a second, if they are acknowledged at once."""
-    return load.publish(count, "/comet/chat", "p", pause=count / rate)
+def publishers(load, rate, each=4):
+    """So many messages a second over all channels, if they are acknowledged
+    at once."""
+    return {channel: load.publish(each, "/comet/" + channel, "p",
+                                  pause=each * len(CHANNELS) / rate)
+            for channel in CHANNELS}
 
 
 def figures(said, pubs):
@@ -44,7 +55,8 @@ def children_killed(make_server, kills, subscribers=500, rate=500):
     with Followers(server, crowd(subscribers)) as followers, \
             Load(server.port) as load:
         followers.wait_open()
-        pubs = publishers(load, rate)
+        by_channel = publishers(load, rate)
+        pubs = sum(by_channel.values(), [])
         wait_more(pubs, rate // 4)
         for _ in range(kills):
             victim = rng.choice(server.children())
@@ -53,7 +65,7 @@ def children_killed(make_server, kills, subscribers=500, rate=500):
             wait_until(lambda: len(server.children()) >= 3, 15, "its heir")
             wait_more(pubs, rng.randrange(1, rate // 4))
         followers.wait_open()
-        said = settle(server, load, followers, {"chat": pubs})
+        said = settle(server, load, followers, by_channel)
         followers.tell("leave")
         server.wait_waiting(0, timeout=20)
     stall = max(said["stall_us"], said["catch_up_us"]) / 1e6
@@ -77,7 +89,8 @@ def servers_killed(make_server, kills, subscribers=500, rate=500):
     with Followers(server, crowd(subscribers)) as followers, \
             Load(server.port) as load:
         followers.wait_open()
-        pubs = publishers(load, rate)
+        by_channel = publishers(load, rate)
+        pubs = sum(by_channel.values(), [])
         for _ in range(kills):
             wait_more(pubs, rate // 4)
             assert holders(server.db)
@@ -88,7 +101,7 @@ def servers_killed(make_server, kills, subscribers=500, rate=500):
             followers.wait_open()
             back.append(time.monotonic() - begin)
         wait_more(pubs, rate // 4)
-        said = settle(server, load, followers, {"chat": pubs})
+        said = settle(server, load, followers, by_channel)
         followers.tell("leave")
         server.wait_waiting(0, timeout=20)
     assert sqlite(server.db, "PRAGMA integrity_check;") == [["ok"]]
