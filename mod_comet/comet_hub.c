@@ -2,6 +2,8 @@
 /* Who waits for what in this child, and the thread that serves them. */
 #include "comet_hub.h"
 #include "comet_metrics.h"
+#include "comet_sockets.h"
+#include "comet_ticker.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -23,17 +25,6 @@ enum { EVENT_WAKE, EVENT_BELL, EVENT_WATCH, EVENT_SOCKET };
 #define EVENT(kind, number) \
     (((apr_uint64_t)(kind) << 32) | (apr_uint32_t)(number))
 
-/* The clock's subscribers of one period; made once, kept with the hub. */
-typedef struct ticker_t ticker_t;
-struct ticker_t {
-    ticker_t *next; /* [hub->lock] */
-    comet_channel_t *channel; /* [hub->lock]; the ticker is a member */
-    apr_interval_time_t period;
-    apr_time_t due; /* [hub->lock] wall clock */
-    comet_message_t *tick; /* [hub->lock] the last one */
-    apr_time_t ticked_at; /* [hub->lock] when, by the steady clock */
-};
-
 struct comet_hub_t {
     pthread_mutex_t lock;
     pthread_cond_t unpinned; /* with lock: pinned changed */
@@ -43,9 +34,8 @@ struct comet_hub_t {
     struct comet_subscriber_ring_t ready; /* [lock] */
     struct comet_subscriber_ring_t idle; /* [lock] */
     comet_wheel_t wheel; /* [lock] */
-    ticker_t *tickers; /* [lock] */
-    comet_subscriber_t **sockets; /* [lock] by descriptor: whose it is */
-    apr_size_t sockets_size; /* [lock] */
+    comet_ticker_t *tickers; /* [lock] */
+    comet_sockets_t sockets; /* [lock] */
     apr_size_t members; /* [lock] */
     apr_size_t owned; /* [lock] of them, those with a socket of their own */
     apr_time_t sleeps_until; /* [lock] */
@@ -141,88 +131,12 @@ static void retry_locked(comet_hub_t *hub, comet_subscriber_t *subscriber)
 
 /* --- sockets ------------------------------------------------------------ */
 
-static int ensure_sockets_locked(comet_hub_t *hub, int fd)
-{
-    apr_size_t size = hub->sockets_size ? hub->sockets_size : 1024, i;
-    comet_subscriber_t **sockets;
-
-    while (size <= (apr_size_t)fd) {
-        size *= 2;
-    }
-    if (size == hub->sockets_size) {
-        return 1;
-    }
-    sockets = realloc(hub->sockets, size * sizeof(*sockets));
-    if (!sockets) {
-        return 0;
-    }
-    for (i = hub->sockets_size; i < size; i++) {
-        sockets[i] = NULL;
-    }
-    hub->sockets = sockets;
-    hub->sockets_size = size;
-    return 1;
-}
-
-/* Of one with a socket of its own: all there is to know, each time it becomes
- * so (the kernel says "writable" anew only after it took no more). */
-static apr_status_t watch_own_locked(comet_hub_t *hub,
-                                     comet_subscriber_t *subscriber)
-{
-    int fd = subscriber->own_fd;
-    struct epoll_event event = {
-        .events = EPOLLIN | EPOLLRDHUP | EPOLLOUT | EPOLLET,
-        .data.u64 = EVENT(EVENT_SOCKET, fd),
-    };
-
-    if (!ensure_sockets_locked(hub, fd)) {
-        return APR_ENOMEM;
-    }
-    if (epoll_ctl(hub->epoll, EPOLL_CTL_ADD, fd, &event) != 0) {
-        return errno;
-    }
-    hub->sockets[fd] = subscriber;
-    subscriber->watched_fd = fd;
-    return APR_SUCCESS;
-}
-
-static void unwatch_locked(comet_hub_t *hub, comet_subscriber_t *subscriber)
-{
-    if (subscriber->watched_fd >= 0) {
-        epoll_ctl(hub->epoll, EPOLL_CTL_DEL, subscriber->watched_fd, NULL);
-        hub->sockets[subscriber->watched_fd] = NULL;
-        subscriber->watched_fd = -1;
-    }
-}
-
 /* Have the subscriber served when its socket takes data; or soon, when that
- * cannot be known.  An event that was fetched before it left finds nobody, or
- * at worst another one who then tries to write in vain. */
+ * cannot be known.  A socket of its own is watched as long as it is here. */
 static void watch_locked(comet_hub_t *hub, comet_subscriber_t *subscriber)
 {
-    int fd = subscriber->blocked_fd;
-    struct epoll_event event = { .events = EPOLLOUT | EPOLLONESHOT,
-                                 .data.u64 = EVENT(EVENT_SOCKET, fd) };
-
-    if (subscriber->left) {
-        return; /* it is watched as long as it is here */
-    }
-    if (subscriber->watched_fd != fd) {
-        unwatch_locked(hub, subscriber);
-    }
-    if (fd < 0) {
-        return;
-    }
-    if (ensure_sockets_locked(hub, fd)
-        && epoll_ctl(hub->epoll,
-                     subscriber->watched_fd == fd ? EPOLL_CTL_MOD
-                                                  : EPOLL_CTL_ADD,
-                     fd, &event)
-               == 0) {
-        hub->sockets[fd] = subscriber;
-        subscriber->watched_fd = fd;
-    }
-    else {
+    if (!subscriber->left
+        && !comet_sockets_watch_blocked(&hub->sockets, subscriber)) {
         retry_locked(hub, subscriber);
     }
 }
@@ -242,7 +156,8 @@ static apr_status_t enter_locked(comet_hub_t *hub,
     }
     subscriber->watched_fd = -1;
     if (subscriber->left) {
-        apr_status_t status = watch_own_locked(hub, subscriber);
+        apr_status_t status =
+            comet_sockets_watch_own(&hub->sockets, subscriber);
 
         if (status != APR_SUCCESS) {
             comet_channels_exit(&hub->channels, channel);
@@ -296,63 +211,17 @@ apr_status_t comet_hub_join(comet_hub_t *hub, comet_subscriber_t *subscriber,
     return status;
 }
 
-static apr_time_t next_multiple(apr_time_t now, apr_interval_time_t period)
-{
-    return now - now % period + period;
-}
-
-/* Its channel is named by the bytes of the period. */
-static comet_channel_t *enter_tick_locked(comet_hub_t *hub,
-                                          apr_interval_time_t period)
-{
-    comet_text_t name = { (const char *)&period, sizeof(period) };
-    comet_selection_t *selection = comet_selection_create(&name, 1, NULL, 0);
-    comet_channel_t *channel =
-        selection ? comet_channels_enter(&hub->channels, hub, selection) : NULL;
-
-    comet_selection_unref(selection);
-    return channel;
-}
-
-static ticker_t *find_ticker_locked(comet_hub_t *hub,
-                                    apr_interval_time_t period)
-{
-    ticker_t *ticker;
-
-    for (ticker = hub->tickers; ticker; ticker = ticker->next) {
-        if (ticker->period == period) {
-            return ticker;
-        }
-    }
-    ticker = calloc(1, sizeof(*ticker));
-    if (!ticker) {
-        return NULL;
-    }
-    ticker->channel = enter_tick_locked(hub, period);
-    if (!ticker->channel) {
-        free(ticker);
-        return NULL;
-    }
-    ticker->period = period;
-    ticker->due = next_multiple(apr_time_now(), period);
-    ticker->next = hub->tickers;
-    hub->tickers = ticker;
-    return ticker;
-}
-
 apr_status_t comet_hub_join_clock(comet_hub_t *hub,
                                   comet_subscriber_t *subscriber,
                                   apr_interval_time_t period)
 {
-    ticker_t *ticker;
+    comet_ticker_t *ticker;
     apr_status_t status = APR_ENOMEM;
 
     pthread_mutex_lock(&hub->lock);
-    ticker = find_ticker_locked(hub, period);
+    ticker = comet_ticker_find(&hub->tickers, &hub->channels, hub, period);
     if (ticker) {
-        if (ticker->channel->members == 1) { /* it was not kept going */
-            ticker->due = next_multiple(apr_time_now(), period);
-        }
+        comet_ticker_begin(ticker, apr_time_now());
         status = enter_locked(hub, subscriber, hub, ticker->channel->selection);
     }
     pthread_mutex_unlock(&hub->lock);
@@ -364,7 +233,7 @@ apr_status_t comet_hub_join_clock(comet_hub_t *hub,
 static void forget_locked(comet_hub_t *hub, comet_subscriber_t *subscriber)
 {
     comet_wheel_clear(&hub->wheel, &subscriber->timer);
-    unwatch_locked(hub, subscriber);
+    comet_sockets_unwatch(&hub->sockets, subscriber);
     comet_channels_exit(&hub->channels, subscriber->channel);
     subscriber->channel = NULL;
     subscriber->state = COMET_SUBSCRIBER_OUT;
@@ -428,21 +297,16 @@ static int collect_locked(comet_hub_t *hub,
 {
     const comet_channel_t *channel = subscriber->channel;
     const comet_feed_t *feed = feed_of(hub, channel);
-    const ticker_t *ticker;
 
-    if (feed) {
-        if (!comet_ring_covers(&feed->ring, subscriber->seen)) {
-            return 0;
-        }
-        comet_ring_collect(&feed->ring, subscriber->seen, reading);
+    if (!feed) {
+        comet_ticker_collect(hub->tickers, channel, subscriber->seen,
+                             reading->batch);
         return 1;
     }
-    for (ticker = hub->tickers; ticker; ticker = ticker->next) {
-        if (ticker->channel == channel && ticker->tick
-            && ticker->ticked_at > subscriber->seen) {
-            comet_batch_add(reading->batch, comet_message_ref(ticker->tick));
-        }
+    if (!comet_ring_covers(&feed->ring, subscriber->seen)) {
+        return 0;
     }
+    comet_ring_collect(&feed->ring, subscriber->seen, reading);
     return 1;
 }
 
@@ -674,23 +538,15 @@ static void refresh_feeds(comet_hub_t *hub, apr_time_t now)
     }
 }
 
+static void wake_ticking(void *baton, comet_channel_t *channel)
+{
+    wake_channel_locked(baton, channel);
+}
+
 static void run_tickers(comet_hub_t *hub)
 {
-    apr_time_t now = apr_time_now();
-    ticker_t *ticker;
-
     pthread_mutex_lock(&hub->lock);
-    for (ticker = hub->tickers; ticker; ticker = ticker->next) {
-        if (now < ticker->due && ticker->due - now <= ticker->period) {
-            continue;
-        }
-        comet_message_unref(ticker->tick);
-        ticker->tick =
-            comet_message_create(&(comet_message_fields_t){ .timestamp = now });
-        ticker->ticked_at = comet_monotonic();
-        ticker->due = next_multiple(now, ticker->period);
-        wake_channel_locked(hub, ticker->channel);
-    }
+    comet_ticker_run(hub->tickers, apr_time_now(), wake_ticking, hub);
     pthread_mutex_unlock(&hub->lock);
 }
 
@@ -761,7 +617,7 @@ static void take_socket_event(comet_hub_t *hub, apr_size_t fd,
     unsigned reasons = 0;
 
     pthread_mutex_lock(&hub->lock);
-    subscriber = fd < hub->sockets_size ? hub->sockets[fd] : NULL;
+    subscriber = comet_sockets_find(&hub->sockets, fd);
     if (subscriber) {
         if (subscriber->blocked_fd >= 0) {
             reasons = COMET_WRITABLE;
@@ -812,18 +668,15 @@ static void earlier(apr_time_t *when, apr_time_t other)
 static int sleep_ms(comet_hub_t *hub, apr_time_t now)
 {
     apr_time_t wall = apr_time_now(), until = now + apr_time_from_sec(10);
-    const ticker_t *ticker;
+    apr_time_t tick;
     apr_size_t i;
 
     for (i = 0; i < hub->feed_count; i++) {
         earlier(&until, comet_feed_due(&hub->feeds[i]));
     }
     pthread_mutex_lock(&hub->lock);
-    for (ticker = hub->tickers; ticker; ticker = ticker->next) {
-        if (ticker->channel->members > 1) {
-            earlier(&until, now + ticker->due - wall);
-        }
-    }
+    tick = comet_ticker_due(hub->tickers);
+    earlier(&until, tick ? now + tick - wall : 0);
     earlier(&until, comet_wheel_next(&hub->wheel));
     if (!APR_RING_EMPTY(&hub->ready, comet_subscriber_t, link)) {
         until = now;
@@ -912,15 +765,9 @@ void comet_hub_free(comet_hub_t *hub)
     for (i = 0; i < hub->feed_count; i++) {
         comet_ring_reset(&hub->feeds[i].ring, COMET_TIMESTAMP_MAX);
     }
-    while (hub->tickers) {
-        ticker_t *ticker = hub->tickers;
-
-        hub->tickers = ticker->next;
-        comet_message_unref(ticker->tick);
-        free(ticker);
-    }
+    comet_ticker_free(hub->tickers);
     comet_channels_free(&hub->channels);
-    free(hub->sockets);
+    free(hub->sockets.owners);
     close(hub->epoll);
     close(hub->wake_fd);
 }
@@ -937,6 +784,8 @@ static apr_status_t open_epoll(comet_hub_t *hub)
     if (hub->epoll < 0 || hub->wake_fd < 0) {
         return errno;
     }
+    hub->sockets.epoll = hub->epoll;
+    hub->sockets.kind = EVENT(EVENT_SOCKET, 0);
     event.data.u64 = EVENT(EVENT_WAKE, 0);
     if (epoll_ctl(hub->epoll, EPOLL_CTL_ADD, hub->wake_fd, &event) != 0) {
         return errno;
