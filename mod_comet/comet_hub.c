@@ -170,7 +170,7 @@ static apr_status_t enter_locked(comet_hub_t *hub,
     subscriber->behind = 0;
     subscriber->retry = 0;
     hub->members++;
-    rest_locked(hub, subscriber, COMET_WAIT);
+    rest_locked(hub, subscriber, subscriber->resting ? COMET_REST : COMET_WAIT);
     watch_locked(hub, subscriber);
     if (hub->let_go) {
         make_ready_locked(hub, subscriber, COMET_STOPPING);
@@ -198,8 +198,9 @@ apr_status_t comet_hub_join(comet_hub_t *hub, comet_subscriber_t *subscriber,
     status = enter_locked(hub, subscriber, feed, selection);
     if (status == APR_SUCCESS) {
         /* what came since the caller looked; or the ring cannot tell yet */
-        if (feed->ring.state.last > subscriber->seen
-            || feed->ring.state.last < 0) {
+        if (!subscriber->resting
+            && (feed->ring.state.last > subscriber->seen
+                || feed->ring.state.last < 0)) {
             make_ready_locked(hub, subscriber, COMET_NEWS);
         }
         urgent = is_urgent_locked(hub, subscriber);
@@ -236,6 +237,7 @@ static void forget_locked(comet_hub_t *hub, comet_subscriber_t *subscriber)
     comet_sockets_unwatch(&hub->sockets, subscriber);
     comet_channels_exit(&hub->channels, subscriber->channel);
     subscriber->channel = NULL;
+    subscriber->resting = 0;
     subscriber->state = COMET_SUBSCRIBER_OUT;
     hub->members--;
     hub->owned -= subscriber->left != NULL;

@@ -59,8 +59,8 @@ apr_status_t comet_hub_create(comet_hub_t **hub,
 
 /**
  * Register a subscriber; it may be served before this returns.
- * @param subscriber  OUT; its serve, seen, limit, timeout_at and blocked_fd
- *                    set; it belongs to the hub until leave.  With `left` and
+ * @param subscriber  OUT; its serve, seen, limit, timeout_at, blocked_fd and
+ *                    resting set; it belongs to the hub until leave.  With `left` and
  *                    own_fd set it is the hub's for ever: it leaves when its
  *                    serve says so, and the hub ends only when all these have
  * @param store    index of the store, in the order of the configuration

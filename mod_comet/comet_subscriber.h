@@ -87,9 +87,9 @@ struct comet_subscriber_t {
     comet_timer_t timer; /* [hub->lock] may be due before timeout_at */
     int retry; /* [hub->lock] serve it when the timer is due */
     int behind; /* [hub->lock] what it missed could not be read yet */
-    int resting; /* [hub->lock] it has got its answer: no more messages */
 
     /* set before join; then of the thread that serves */
+    int resting; /* it has got its answer: no more messages; then the hub's */
     comet_serve_cb *serve;
     comet_left_cb *left; /* of one with a socket of its own, else NULL */
     int own_fd; /* that socket; read only where `left` is set */

@@ -40,6 +40,9 @@ typedef struct comet_transport_t {
     /** Whether answers go on until the client leaves (else: one, then the
      * request is over). */
     int streams;
+    /** Whether the headers come with the one answer, whose length they tell;
+     * else they come at once, while the client waits. */
+    int whole;
     /** The most messages one answer carries; 0: as many as were asked for. */
     apr_size_t limit;
     /** Append what a stream begins with, before any message: `cursor` and

@@ -25,6 +25,7 @@ const comet_transport_t comet_transport_poll = {
     .gauge = COMET_METRIC_waiting_poll,
     .content_type = "application/json; charset=utf-8",
     .streams = 0,
+    .whole = 1,
     .limit = 0,
     .open = NULL,
     .encode = encode,

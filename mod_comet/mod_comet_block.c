@@ -164,11 +164,15 @@ static unsigned await(conn_rec *c, block_t *block)
 
 /* --- writing ------------------------------------------------------------------------- */
 
-static apr_status_t write_bytes(request_rec *r, comet_buffer_t *bytes)
+static apr_status_t write_bytes(request_rec *r, comet_buffer_t *bytes,
+                                int whole)
 {
     apr_status_t status = APR_ENOMEM;
 
     if (!bytes->failed) {
+        if (whole) {
+            ap_set_content_length(r, (apr_off_t)bytes->length);
+        }
         status = ap_rwrite(bytes->data, (int)bytes->length, r) < 0
                          || ap_rflush(r) < 0
                      ? APR_ECONNABORTED
@@ -183,8 +187,11 @@ static apr_status_t open_answer(request_rec *r, const mod_comet_ask_t *ask)
     comet_buffer_t bytes = { .data = NULL };
 
     mod_comet_output_prepare(r, ask->transport);
+    if (ask->transport->whole) {
+        return APR_SUCCESS;
+    }
     mod_comet_output_encode_opening(ask, &bytes);
-    return write_bytes(r, &bytes);
+    return write_bytes(r, &bytes, 0);
 }
 
 static apr_status_t join(const request_rec *r, const mod_comet_ask_t *ask,
@@ -241,8 +248,9 @@ static int attend(request_rec *r, mod_comet_ask_t *ask, block_t *block,
     mod_comet_output_encode_news(ask, &block->batch, retry_msec,
                                  (reasons & COMET_TIMEOUT) != 0, &bytes);
     comet_batch_clear(&block->batch);
-    return write_bytes(r, &bytes) == APR_SUCCESS && ask->transport->streams
-           && !retry_msec && !is_lost(r->connection, block);
+    return write_bytes(r, &bytes, ask->transport->whole) == APR_SUCCESS
+           && ask->transport->streams && !retry_msec
+           && !is_lost(r->connection, block);
 }
 
 static comet_batch_t make_batch(apr_pool_t *p, apr_size_t size)

@@ -149,6 +149,19 @@ static int answer_history(request_rec *r, const comet_buffer_t *body)
     return ap_meets_conditions(r);
 }
 
+/* What is long, or a client that will ask again at once, is sent by way of
+ * the park; DECLINED: the rest. */
+static int send_parked(request_rec *r, const mod_comet_ask_t *ask,
+                       comet_buffer_t *body)
+{
+    if (body->length > MOD_COMET_PIECE_BYTES) {
+        return mod_comet_park_body(r, ask, body);
+    }
+    return ask->transport->whole && !ask->history
+               ? mod_comet_park_answer(r, ask, body)
+               : DECLINED;
+}
+
 static int answer_now(request_rec *r, const mod_comet_ask_t *ask,
                       const comet_batch_t *missed)
 {
@@ -164,10 +177,9 @@ static int answer_now(request_rec *r, const mod_comet_ask_t *ask,
         }
         rv = DECLINED;
     }
-    if (body.length > MOD_COMET_PIECE_BYTES && !r->header_only
-        && !mod_comet_output_is_compressed(r)
+    if (!body.failed && !r->header_only && !mod_comet_output_is_compressed(r)
         && ap_discard_request_body(r) == OK) {
-        rv = mod_comet_park_body(r, ask, &body);
+        rv = send_parked(r, ask, &body);
     }
     if (rv == DECLINED) {
         rv = mod_comet_output_body(r, HTTP_OK, ask->transport->content_type,

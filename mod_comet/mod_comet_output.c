@@ -433,3 +433,13 @@ apr_status_t mod_comet_output_end(request_rec *r, apr_bucket_brigade *brigade,
     }
     return status;
 }
+
+apr_status_t mod_comet_output_whole(request_rec *r, apr_bucket_brigade *brigade,
+                                    comet_buffer_t *bytes)
+{
+    APR_BRIGADE_INSERT_TAIL(
+        brigade, apr_bucket_heap_create(bytes->data, bytes->length, free,
+                                        r->connection->bucket_alloc));
+    *bytes = (comet_buffer_t){ .data = NULL };
+    return mod_comet_output_end(r, brigade, 1);
+}

@@ -137,6 +137,14 @@ apr_status_t mod_comet_output_open(request_rec *r, apr_bucket_brigade *brigade);
 apr_status_t mod_comet_output_end(request_rec *r, apr_bucket_brigade *brigade,
                                   int complete);
 
+/**
+ * Send a whole answer, and end the request as mod_comet_output_end() does, in
+ * one piece.
+ * @param bytes  of one piece at most; empty afterwards
+ */
+apr_status_t mod_comet_output_whole(request_rec *r, apr_bucket_brigade *brigade,
+                                    comet_buffer_t *bytes);
+
 /** Try to send what the filters keep. */
 apr_status_t mod_comet_output_push(conn_rec *c);
 

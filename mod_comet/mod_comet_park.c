@@ -41,6 +41,9 @@ typedef struct park_t {
     request_rec *r; /* NULL: answered; the rest of the request is gone */
     const mod_comet_ask_t *ask; /* in r's pool */
     mod_comet_outbox_t outbox; /* of an answer the client is taking */
+    int at_once; /* [owner thread] the outbox is the whole answer, to be sent
+                  * when the handler has returned */
+    comet_selection_t *rests_on; /* a reference: what it joins at rest */
     apr_bucket_brigade *brigade;
     int fd;
     int store;
@@ -141,17 +144,6 @@ static apr_status_t write_stream(park_t *park, const comet_batch_t *batch,
     return write_bytes(park, &bytes);
 }
 
-static apr_status_t write_answer(park_t *park, const comet_batch_t *batch)
-{
-    comet_buffer_t bytes = { .data = NULL };
-
-    mod_comet_output_encode(park->ask, batch, &bytes);
-    if (bytes.length > MOD_COMET_PIECE_BYTES) {
-        mod_comet_ack_arm(&park->ack, park->fd, bytes.length);
-    }
-    return write_bytes(park, &bytes);
-}
-
 /* End the request; the connection lives on if it may. */
 static apr_status_t end_request(park_t *park, int complete, int close)
 {
@@ -164,15 +156,40 @@ static apr_status_t end_request(park_t *park, int complete, int close)
     return mod_comet_output_end(r, park->brigade, complete);
 }
 
+/* The one answer of a poll, in one piece with its headers. */
+static apr_status_t write_whole(park_t *park, comet_buffer_t *bytes)
+{
+    request_rec *r = park->r;
+    apr_status_t status;
+
+    forget_request(park);
+    status = mod_comet_output_whole(r, park->brigade, bytes);
+    note_blocked(park);
+    return status;
+}
+
 /* Begin the one answer of a poll, and end it if the client takes it all. */
 static apr_status_t answer_poll(park_t *park, const comet_batch_t *batch,
                                 int close)
 {
-    apr_status_t status = write_answer(park, batch);
+    int whole = park->ask->transport->whole;
+    comet_buffer_t bytes = { .data = NULL };
+    apr_status_t status;
 
-    if (close) {
+    if (close) { /* the headers may still say so */
         park->c->keepalive = AP_CONN_CLOSE;
     }
+    mod_comet_output_encode(park->ask, batch, &bytes);
+    if (whole && !bytes.failed) {
+        ap_set_content_length(park->r, (apr_off_t)bytes.length);
+    }
+    if (bytes.length > MOD_COMET_PIECE_BYTES) {
+        mod_comet_ack_arm(&park->ack, park->fd, bytes.length);
+    }
+    else if (whole && !bytes.failed) {
+        return write_whole(park, &bytes);
+    }
+    status = write_bytes(park, &bytes);
     if (status != APR_SUCCESS) {
         end_request(park, 0, 1);
     }
@@ -374,6 +391,7 @@ static void prepare(park_t *park, request_rec *r, const mod_comet_ask_t *ask,
     park->ends_at = ask->lifetime ? now + ask->lifetime : 0;
     park->retry_msec = 0;
     park->gauge = gauge;
+    park->at_once = 0;
     park->subscriber.serve = serve;
     park->subscriber.seen = ask->seen;
     park->subscriber.limit = ask->limit;
@@ -398,6 +416,10 @@ static apr_status_t open_answer(park_t *park)
     apr_status_t status;
 
     mod_comet_output_prepare(park->r, park->ask->transport);
+    if (park->ask->transport->whole) {
+        note_blocked(park);
+        return APR_SUCCESS;
+    }
     mod_comet_output_encode_opening(park->ask, &bytes);
     if (bytes.length || bytes.failed) {
         mod_comet_ack_arm(&park->ack, park->fd, bytes.length);
@@ -479,6 +501,24 @@ int mod_comet_park_body(request_rec *r, const mod_comet_ask_t *ask,
     return SUSPENDED;
 }
 
+int mod_comet_park_answer(request_rec *r, const mod_comet_ask_t *ask,
+                          comet_buffer_t *body)
+{
+    park_t *park;
+
+    if (!can_park(r) || is_full(r, 0)) {
+        return DECLINED;
+    }
+    park = make_park(r->connection);
+    mod_comet_output_prepare(r, ask->transport);
+    ap_set_content_length(r, (apr_off_t)body->length);
+    prepare(park, r, ask, COMET_METRIC_sending);
+    park->outbox.bytes = *body;
+    *body = (comet_buffer_t){ .data = NULL };
+    park->at_once = 1;
+    return SUSPENDED;
+}
+
 int mod_comet_park(request_rec *r, mod_comet_ask_t *ask)
 {
     apr_int64_t adopting = mod_comet_adopt_begin(r, ask);
@@ -540,11 +580,26 @@ static apr_status_t hand_on_memory(void *nothing)
 
 /* --- hooks ---------------------------------------------------------------------------- */
 
+static apr_status_t join(park_t *park)
+{
+    comet_hub_t *hub = mod_comet_child()->hub;
+    comet_selection_t *rests_on = park->rests_on;
+    apr_status_t status;
+
+    if (park->ask && park->ask->tick) {
+        return comet_hub_join_clock(hub, &park->subscriber, park->ask->tick);
+    }
+    park->rests_on = NULL;
+    status = comet_hub_join(hub, &park->subscriber, (apr_size_t)park->store,
+                            rests_on ? rests_on : park->ask->selection);
+    comet_selection_unref(rests_on);
+    return status;
+}
+
 /* suspend_connection, last of all: from here on the hub may serve it. */
 void mod_comet_park_suspend(conn_rec *c, request_rec *r)
 {
     park_t *park = find_park(c);
-    mod_comet_child_t *child = mod_comet_child();
     apr_status_t status;
 
     HAND_ON();
@@ -553,11 +608,7 @@ void mod_comet_park_suspend(conn_rec *c, request_rec *r)
         return; /* nothing waits, or the connection is being closed */
     }
     park->state = JOINED;
-    status = park->ask->tick ? comet_hub_join_clock(
-                 child->hub, &park->subscriber, park->ask->tick)
-                             : comet_hub_join(child->hub, &park->subscriber,
-                                              (apr_size_t)park->store,
-                                              park->ask->selection);
+    status = join(park);
     if (status != APR_SUCCESS) {
         ap_log_cerror(APLOG_MARK, APLOG_ERR, status, c,
                       "mod_comet: cannot wait");
@@ -736,6 +787,47 @@ static int is_only_acknowledged(park_t *park)
     return 1;
 }
 
+/* Send the answer of a poll that need not wait, and let the client rest. */
+static void answer_and_rest(park_t *park)
+{
+    conn_rec *c = park->c;
+    comet_selection_t *selection = comet_selection_ref(park->ask->selection);
+    comet_buffer_t bytes = park->outbox.bytes;
+
+    park->outbox.bytes = (comet_buffer_t){ .data = NULL };
+    c->aborted |= write_whole(park, &bytes) != APR_SUCCESS;
+    park->state = EMPTY;
+    if (is_handed_on(c)) {
+        comet_selection_unref(selection);
+    }
+    else if (mod_comet_peek(c, park->brigade) != MOD_COMET_PEEK_NOTHING) {
+        comet_selection_unref(selection);
+        hand_on(c);
+    }
+    else {
+        park->rests_on = selection;
+        park->subscriber.resting = 1;
+        park->subscriber.timeout_at = comet_monotonic() + park->keep_alive;
+        park_in_mpm(park);
+    }
+}
+
+/* The handler has suspended the request. */
+static void begin_waiting(park_t *park)
+{
+    if (park->at_once) {
+        answer_and_rest(park);
+    }
+    else if (!park->ask->transport->streams
+             && mod_comet_outbox_is_empty(&park->outbox)
+             && mod_comet_peek(park->c, park->brigade) == MOD_COMET_PEEK_DATA) {
+        answer_pipelined(park);
+    }
+    else {
+        park_in_mpm(park);
+    }
+}
+
 int mod_comet_park_process_connection(conn_rec *c)
 {
     static __thread int inside; /* httpd's own hooks run within ours */
@@ -766,14 +858,7 @@ int mod_comet_park_process_connection(conn_rec *c)
     park = find_park(c);
     if (park && park->state == PREPARED
         && c->cs->state == CONN_STATE_SUSPENDED) {
-        if (!park->ask->transport->streams
-            && mod_comet_outbox_is_empty(&park->outbox)
-            && mod_comet_peek(park->c, park->brigade) == MOD_COMET_PEEK_DATA) {
-            answer_pipelined(park);
-        }
-        else {
-            park_in_mpm(park);
-        }
+        begin_waiting(park);
     }
     else if (park && park->state == PREPARED) {
         park->state = EMPTY; /* the request was ended by somebody else */

@@ -46,4 +46,14 @@ int mod_comet_park_process_connection(conn_rec *c);
 void mod_comet_park_suspend(conn_rec *c, request_rec *r);
 void mod_comet_park_resume(conn_rec *c, request_rec *r);
 
+/**
+ * Send a poll's answer that is there at once, and let the connection rest in
+ * the MPM as that of a poll that has waited: where a client falls behind, the
+ * MPM would close it between two requests for want of a thread.
+ * @param body  of one piece at most; empty afterwards, unless declined
+ * @return SUSPENDED, or DECLINED: send it otherwise
+ */
+int mod_comet_park_answer(request_rec *r, const mod_comet_ask_t *ask,
+                          comet_buffer_t *body);
+
 #endif /* MOD_COMET_PARK_H */

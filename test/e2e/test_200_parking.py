@@ -373,7 +373,7 @@ def test_200_13_slow_reader_gets_all(make_server):
             time.sleep(0.002)               # it is a slow client
             data = conn.sock.recv(1024)
             conn.buffer += data
-            if conn.buffer.endswith(b"0\r\n\r\n") or not data:
+            if len(conn.buffer) >= conn.left or not data:
                 break
         got = conn.body()
         assert json.loads(got)["messages"][0]["body"] == text
@@ -411,6 +411,71 @@ def test_200_15_keepalive_expires(make_server):
         begin = time.monotonic()
         assert conn.at_eof(5 * SLOW)
         assert 0.5 < time.monotonic() - begin < 4 * SLOW
+
+
+def test_200_15b_at_once_then_keepalive_expires(make_server):
+    """So it does after an answer for which nobody had to wait; and not before,
+    though others are busy."""
+    server = make_server(conf="KeepAliveTimeout 1")
+    server.post("at-once", "x")
+    with server.raw() as conn:
+        for _ in range(3):
+            conn.request("GET", "/comet/at-once?since=0")
+            assert len(conn.answer().json()["messages"]) == 1
+        begin = time.monotonic()
+        assert conn.at_eof(5 * SLOW)
+        assert 0.5 < time.monotonic() - begin < 4 * SLOW
+    server.wait_waiting(0)
+
+
+def test_200_15c_who_falls_behind_is_kept(make_server):
+    """Clients that are always behind, and more of them than threads, keep
+    their connections."""
+    server = make_server(threads=4, conf="AsyncRequestWorkerFactor 40")
+    for number in range(30):
+        server.post("behind", str(number))
+    conns = [server.raw() for _ in range(40)]
+    cursors = [0] * len(conns)
+    for _ in range(30):
+        for conn, cursor in zip(conns, cursors):
+            conn.request("GET", "/comet/behind?limit=1&since=%d" % cursor)
+        for number, conn in enumerate(conns):
+            cursors[number] = conn.answer().json()["timestamp"]
+    assert set(cursors) == {server.history("behind")[-1]["timestamp"]}
+    for conn in conns:
+        conn.close()
+
+
+def test_200_15d_pipelined_behind_an_answer_at_once(make_server):
+    """A request that came with one that is answered at once is answered."""
+    server = make_server()
+    server.post("both", "x")
+    with server.raw() as conn:
+        one = conn.format("GET", "/comet/both?since=0")
+        conn.send(one + one + conn.format("GET", "/static.txt"))
+        for _ in range(2):
+            assert len(conn.answer().json()["messages"]) == 1
+        assert conn.answer().status == 200
+
+
+@pytest.mark.parametrize("version", ["1.0", "1.1"])
+def test_200_15e_one_piece(make_server, version):
+    """A poll's headers come with its answer, and tell its length; HTTP/1.0
+    can keep its connection so."""
+    server = make_server()
+    with server.raw() as conn:
+        for number in range(2):
+            since = server.post("one", "x")
+            conn.request("GET", "/comet/one?since=%d" % since,
+                         {"Connection": "keep-alive"}, version=version)
+            server.wait_waiting(1, "poll")
+            assert conn.silent(0.2)
+            server.post("one", "y%d" % number)
+            assert conn.fill()
+            head, _, body = conn.buffer.partition(b"\r\n\r\n")
+            assert b"\r\nContent-Length: %d\r\n" % len(body) in head + b"\r\n"
+            assert b"Transfer-Encoding" not in head
+            assert conn.answer().json()["messages"][0]["body"] == "y%d" % number
 
 
 def test_200_16_keepalive_shorter_than_poll(make_server):

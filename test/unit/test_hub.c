@@ -588,6 +588,33 @@ static void wait_again(client_t *client, const comet_occasion_t *occasion)
 }
 
 /* It rests, and then waits again: it is told of what came meanwhile. */
+/* One that has got its answer elsewhere: no news, but its timer; and it waits
+ * when it joins anew. */
+static void test_joins_resting(void **state)
+{
+    client_t *client = new_client(last());
+    client_t *other;
+
+    client->verdict = COMET_REST;
+    client->finished = 1;
+    client->subscriber.resting = 1;
+    client->subscriber.timeout_at = comet_monotonic() + 100 * MS;
+    publish("chat"); /* after what it has seen */
+    join(client, "chat");
+    other = joined("chat", last());
+    publish("chat");
+    wait_until(got(other) == 1);
+    wait_until(atomic_load(&client->timeouts) == 1);
+    assert_int_equal(got(client), 0);
+    comet_hub_leave(hub, &client->subscriber);
+    client->subscriber.timeout_at = 0;
+    client->verdict = COMET_WAIT;
+    join(client, "chat");
+    wait_until(got(client) == 2);
+    leave_and_free(client);
+    leave_and_free(other);
+}
+
 static void test_rest_and_wait_again(void **state)
 {
     client_t *client = new_client(last());
@@ -2164,6 +2191,7 @@ int main(void)
         TEST(test_channels),
         TEST(test_stores),
         TEST(test_rest),
+        TEST(test_joins_resting),
         TEST(test_rest_and_wait_again),
         TEST(test_limit),
         TEST(test_large_messages),
