@@ -3,10 +3,12 @@
  * Group commit: the thread that takes what publishers have queued, commits
  * it at once and answers them.
  *
- * A job is queued, then in flight, then done.  The thread takes jobs only
- * when it holds both write locks (the bus's and SQLite's), so a publisher
- * whose time runs out before has certainly published nothing: it takes its
- * job back.  In flight it can only leave the job behind.
+ * A job is queued when there is a place for it, until then in the lobby; then
+ * in flight, then done.  The thread takes jobs only when it holds both write
+ * locks (the bus's and SQLite's), so a publisher whose time runs out before
+ * has certainly published nothing: it takes its job back.  In flight it can
+ * only leave the job behind.  A publisher sleeps once, however far its job
+ * comes: each has a semaphore of its own, and places are given by the thread.
  *
  * Locks: the bus's write lock, then writer->mutex.
  */
@@ -18,11 +20,13 @@
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/queue.h>
+#include <time.h>
 #include <unistd.h>
 
 /** How long a publisher waits for a place before it is sent away. */
@@ -38,25 +42,26 @@
 /** How often to see whether the file is still the one at the path. */
 #define LOOK_USEC 1000000
 
-typedef enum { JOB_QUEUED, JOB_IN_FLIGHT, JOB_DONE } job_state_e;
+typedef enum { JOB_IN_LOBBY, JOB_QUEUED, JOB_IN_FLIGHT, JOB_DONE } job_state_e;
 
 typedef struct job_t {
-    TAILQ_ENTRY(job_t) link; /* [mutex] while queued */
+    TAILQ_ENTRY(job_t) link; /* [mutex] in the lobby and while queued */
     comet_store_group_t group; /* references, and texts behind it */
-    apr_status_t result; /* [mutex] */
-    job_state_e state; /* [mutex] */
+    apr_status_t result; /* the thread's until it is done */
+    _Atomic job_state_e state; /* [mutex] to change; [atomic] */
     int left; /* [mutex] the publisher has gone: the thread frees it */
+    sem_t answered; /* raised last: the job is the publisher's again */
     comet_message_t *messages[]; /* group.count of them */
 } job_t;
+
+typedef TAILQ_HEAD(jobs_t, job_t) jobs_t;
 
 struct comet_writer_t {
     comet_writer_config_t config;
     comet_store_config_t store_config;
     pthread_t thread;
     pthread_mutex_t mutex;
-    pthread_cond_t answered;
-    pthread_cond_t vacated;
-    TAILQ_HEAD(, job_t) queue; /* [mutex] */
+    jobs_t queue, lobby; /* [mutex] */
     apr_size_t used; /* [mutex] jobs queued or in flight, <= places */
     atomic_int own_waiting; /* [atomic] where none is shared */
     apr_int64_t answered_at; /* [mutex] when somebody was, or work began */
@@ -117,6 +122,7 @@ static job_t *create_job(const comet_store_group_t *group)
         return NULL;
     }
     memset(job, 0, sizeof(*job));
+    sem_init(&job->answered, 0, 0);
     job->group = *group;
     job->group.messages = job->messages;
     for (i = 0; i < group->count; i++) {
@@ -136,14 +142,8 @@ static void free_job(job_t *job)
     for (i = 0; i < job->group.count; i++) {
         comet_message_unref(job->messages[i]);
     }
+    sem_destroy(&job->answered);
     free(job);
-}
-
-static void vacate_locked(comet_writer_t *writer, apr_size_t count)
-{
-    writer->used -= count;
-    atomic_fetch_sub(writer->config.waiting, (int)count);
-    pthread_cond_broadcast(&writer->vacated);
 }
 
 /* One of the child's places, which all of its writers share. */
@@ -171,50 +171,94 @@ static int is_stalled_locked(const comet_writer_t *writer)
            && comet_monotonic() - writer->answered_at >= PLACE_USEC;
 }
 
-static apr_status_t take_place_locked(comet_writer_t *writer,
-                                      apr_int64_t deadline)
+/* Give what places there are to those who came first. */
+static void promote_locked(comet_writer_t *writer)
 {
-    apr_int64_t until = comet_monotonic() + PLACE_USEC;
+    job_t *job;
 
-    if (until > deadline) {
-        until = deadline;
+    while ((job = TAILQ_FIRST(&writer->lobby)) != NULL
+           && seize_place_locked(writer)) {
+        TAILQ_REMOVE(&writer->lobby, job, link);
+        TAILQ_INSERT_TAIL(&writer->queue, job, link);
+        job->state = JOB_QUEUED;
+        wake(writer);
     }
-    while (!atomic_load(&writer->stopping)) {
-        apr_int64_t now = comet_monotonic();
+}
 
-        if (seize_place_locked(writer)) {
-            return APR_SUCCESS;
-        }
-        if (now >= until || is_stalled_locked(writer)) {
-            return COMET_EBUSY;
-        }
-        comet_condition_wait(&writer->vacated, &writer->mutex,
-                             now + SEIZE_USEC);
+static void vacate_locked(comet_writer_t *writer, apr_size_t count)
+{
+    writer->used -= count;
+    atomic_fetch_sub(writer->config.waiting, (int)count);
+    promote_locked(writer);
+}
+
+/* Whether it was answered by then. */
+static int is_answered(job_t *job, apr_int64_t until)
+{
+    const struct timespec end = { .tv_sec = (time_t)(until / 1000000),
+                                  .tv_nsec = (long)(until % 1000000) * 1000 };
+    int failed;
+
+    do {
+        failed = sem_clockwait(&job->answered, CLOCK_MONOTONIC, &end);
+    } while (failed && errno == EINTR);
+    return !failed && job->state == JOB_DONE; /* the latter for its order */
+}
+
+/* @return APR_SUCCESS: it is being answered; COMET_EUNSURE: it is the
+ *         thread's now; else it is the publisher's again */
+static apr_status_t withdraw_locked(comet_writer_t *writer, job_t *job)
+{
+    switch (job->state) {
+    case JOB_IN_LOBBY:
+        TAILQ_REMOVE(&writer->lobby, job, link);
+        return COMET_EBUSY;
+    case JOB_QUEUED:
+        TAILQ_REMOVE(&writer->queue, job, link);
+        vacate_locked(writer, 1);
+        return COMET_ELOCKED;
+    case JOB_IN_FLIGHT:
+        job->left = 1;
+        return COMET_EUNSURE;
+    default:
+        return APR_SUCCESS;
     }
-    return COMET_ESTOPPING;
+}
+
+/* In the lobby it asks for a place that another store's writer vacates. */
+static apr_int64_t next_look(const job_t *job, apr_int64_t deadline)
+{
+    return job->state == JOB_QUEUED || job->state == JOB_IN_FLIGHT
+               ? deadline
+               : comet_monotonic() + SEIZE_USEC;
 }
 
 /* Frees the job, or leaves it to the thread. */
-static apr_status_t await_locked(comet_writer_t *writer, job_t *job,
-                                 apr_int64_t deadline)
+static apr_status_t await(comet_writer_t *writer, job_t *job,
+                          apr_int64_t deadline)
 {
-    apr_status_t status;
+    apr_int64_t place_until = comet_monotonic() + PLACE_USEC;
+    apr_status_t status = APR_SUCCESS;
 
-    while (job->state != JOB_DONE) {
-        if (comet_condition_wait(&writer->answered, &writer->mutex, deadline)
-                == ETIMEDOUT
-            && job->state != JOB_DONE) {
-            if (job->state == JOB_IN_FLIGHT) {
-                job->left = 1;
-                return COMET_EUNSURE;
-            }
-            TAILQ_REMOVE(&writer->queue, job, link);
-            vacate_locked(writer, 1);
-            job->result = COMET_ELOCKED;
-            break;
+    while (status == APR_SUCCESS
+           && !is_answered(job, next_look(job, deadline))) {
+        apr_int64_t now = comet_monotonic();
+
+        pthread_mutex_lock(&writer->mutex);
+        promote_locked(writer);
+        if (now >= deadline
+            || (job->state == JOB_IN_LOBBY
+                && (now >= place_until || is_stalled_locked(writer)))) {
+            status = withdraw_locked(writer, job);
         }
+        pthread_mutex_unlock(&writer->mutex);
     }
-    status = job->result;
+    if (status == COMET_EUNSURE) {
+        return status;
+    }
+    if (status == APR_SUCCESS) {
+        status = job->result;
+    }
     free_job(job);
     return status;
 }
@@ -225,24 +269,20 @@ apr_status_t comet_writer_publish(comet_writer_t *writer,
 {
     apr_int64_t deadline = comet_monotonic() + (timeout > 0 ? timeout : 0);
     job_t *job = create_job(group);
-    apr_status_t status;
 
     if (!job) {
         return APR_ENOMEM;
     }
     pthread_mutex_lock(&writer->mutex);
-    status = take_place_locked(writer, deadline);
-    if (status == APR_SUCCESS) {
-        TAILQ_INSERT_TAIL(&writer->queue, job, link);
-        wake(writer);
-        status = await_locked(writer, job, deadline);
-        job = NULL;
-    }
-    pthread_mutex_unlock(&writer->mutex);
-    if (job) {
+    if (atomic_load(&writer->stopping)) {
+        pthread_mutex_unlock(&writer->mutex);
         free_job(job);
+        return COMET_ESTOPPING;
     }
-    return status;
+    TAILQ_INSERT_TAIL(&writer->lobby, job, link);
+    promote_locked(writer);
+    pthread_mutex_unlock(&writer->mutex);
+    return await(writer, job, deadline);
 }
 
 /* --- The thread's side ------------------------------------------------ */
@@ -258,12 +298,27 @@ static void report(comet_writer_t *writer, apr_status_t status,
     }
 }
 
-static void finish_locked(job_t *job, apr_status_t result)
+/* What the publisher has left goes; what it waits for joins `done`. */
+static void finish_locked(job_t *job, apr_status_t result, jobs_t *done)
 {
     job->result = result;
     job->state = JOB_DONE;
     if (job->left) {
         free_job(job);
+    }
+    else {
+        TAILQ_INSERT_TAIL(done, job, link);
+    }
+}
+
+/* Without the mutex: whom it wakes may publish again at once. */
+static void wake_publishers(jobs_t *done)
+{
+    job_t *job;
+
+    while ((job = TAILQ_FIRST(done)) != NULL) {
+        TAILQ_REMOVE(done, job, link);
+        sem_post(&job->answered); /* from here on it is the publisher's */
     }
 }
 
@@ -277,21 +332,25 @@ static int anything_queued(comet_writer_t *writer)
     return any;
 }
 
-/* Answer all that is queued: nothing of it was stored. */
+/* Answer all that have come: nothing of it was stored. */
 static void refuse_queued(comet_writer_t *writer, apr_status_t status)
 {
+    jobs_t done = TAILQ_HEAD_INITIALIZER(done);
     job_t *job;
 
     pthread_mutex_lock(&writer->mutex);
+    while ((job = TAILQ_FIRST(&writer->lobby)) != NULL) {
+        TAILQ_REMOVE(&writer->lobby, job, link);
+        finish_locked(job, status, &done);
+    }
     while ((job = TAILQ_FIRST(&writer->queue)) != NULL) {
         TAILQ_REMOVE(&writer->queue, job, link);
+        finish_locked(job, status, &done);
         vacate_locked(writer, 1);
-        finish_locked(job, status);
     }
     writer->answered_at = comet_monotonic();
-    pthread_cond_broadcast(&writer->answered);
-    pthread_cond_broadcast(&writer->vacated);
     pthread_mutex_unlock(&writer->mutex);
+    wake_publishers(&done);
 }
 
 /* @return how many jobs are in flight now */
@@ -315,18 +374,19 @@ static apr_size_t take_queued(comet_writer_t *writer)
 static void answer(comet_writer_t *writer, apr_size_t count,
                    apr_status_t status)
 {
+    jobs_t done = TAILQ_HEAD_INITIALIZER(done);
     apr_size_t i;
 
     pthread_mutex_lock(&writer->mutex);
     for (i = 0; i < count; i++) {
-        finish_locked(writer->jobs[i], status == APR_SUCCESS
-                                           ? writer->groups[i]->result
-                                           : status);
+        finish_locked(
+            writer->jobs[i],
+            status == APR_SUCCESS ? writer->groups[i]->result : status, &done);
     }
     vacate_locked(writer, count);
     writer->answered_at = comet_monotonic();
-    pthread_cond_broadcast(&writer->answered);
     pthread_mutex_unlock(&writer->mutex);
+    wake_publishers(&done);
 }
 
 static void close_store(comet_writer_t *writer)
@@ -595,6 +655,7 @@ apr_status_t comet_writer_create(comet_writer_t **writer,
     made->store_config = *config->store;
     made->store_config.busy_timeout = OPEN_USEC;
     TAILQ_INIT(&made->queue);
+    TAILQ_INIT(&made->lobby);
     made->jobs = apr_palloc(pool, places * sizeof(*made->jobs));
     made->groups = apr_palloc(pool, places * sizeof(*made->groups));
     made->wake = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
@@ -602,12 +663,6 @@ apr_status_t comet_writer_create(comet_writer_t **writer,
         return errno;
     }
     failed = pthread_mutex_init(&made->mutex, NULL);
-    if (!failed) {
-        failed = comet_condition_init(&made->answered);
-    }
-    if (!failed) {
-        failed = comet_condition_init(&made->vacated);
-    }
     if (!failed) {
         failed = comet_thread_start(&made->thread, work, made);
     }
