@@ -423,13 +423,17 @@ static apr_status_t remember_files(comet_store_t *store)
 {
     comet_store_state_t state;
     apr_status_t status = comet_store_state(store, &state);
+    int moved = 0;
 
     if (status != APR_SUCCESS) {
         return status;
     }
     store->file = comet_sqlite_file_id(store->config->path);
     store->wal = comet_sqlite_file_id(store->wal_path);
-    if (comet_store_moved(store)) {
+    /* that it is the one SQLite has open; from then on its number is not given
+     * to another */
+    sqlite3_file_control(store->db, "main", SQLITE_FCNTL_HAS_MOVED, &moved);
+    if (moved || comet_store_moved(store)) {
         return comet_sqlite_fail_text(
             store, COMET_EMOVED,
             "the database was replaced while being opened");
@@ -537,12 +541,8 @@ void comet_store_close(comet_store_t *store)
 
 int comet_store_moved(comet_store_t *store)
 {
-    int moved = 0;
-
-    sqlite3_file_control(store->db, "main", SQLITE_FCNTL_HAS_MOVED, &moved);
-    return moved
-           || !comet_sqlite_same_file(store->file,
-                                      comet_sqlite_file_id(store->config->path))
+    return !comet_sqlite_same_file(store->file,
+                                   comet_sqlite_file_id(store->config->path))
            || (store->wal.ino
                && !comet_sqlite_same_file(
                    store->wal, comet_sqlite_file_id(store->wal_path)))
