@@ -185,6 +185,7 @@ int mod_comet_post_config(apr_pool_t *pconf, apr_pool_t *plog,
         status = retain_bus(&bus, path, s);
         APR_ARRAY_PUSH(buses, comet_bus_t *) = bus;
         check_owner(path, s, ptemp);
+        mod_comet_stores_check_folder(s, path, ptemp);
     }
     if (status != APR_SUCCESS) {
         ap_log_error(APLOG_MARK, APLOG_EMERG, status, s,

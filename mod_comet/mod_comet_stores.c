@@ -5,6 +5,7 @@
 #include <apr_strings.h>
 #include <limits.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 
 /* The real path of a database: its folder's, since the file may be made
  * later; NULL when there is no such folder. */
@@ -160,6 +161,24 @@ static int check_root(const server_rec *s, const char *root,
     return OK;
 }
 
+void mod_comet_stores_check_folder(const server_rec *s, const char *path,
+                                   apr_pool_t *p)
+{
+    const char *folder =
+        apr_pstrmemdup(p, path, (apr_size_t)(strrchr(path, '/') - path) + 1);
+    struct stat info;
+
+    if (stat(folder, &info) == 0 && (info.st_mode & (S_IWGRP | S_IWOTH))
+        && !(info.st_mode & S_ISGID)) {
+        ap_log_error(APLOG_MARK, APLOG_WARNING, 0, s,
+                     "CometStore: %s may be written by others and has no "
+                     "setgid bit: the files that another user's program makes "
+                     "beside the database may shut httpd out; try: "
+                     "chmod g+s '%s'",
+                     folder, folder);
+    }
+}
+
 int mod_comet_check_config(apr_pool_t *pconf, apr_pool_t *plog,
                            apr_pool_t *ptemp, server_rec *main)
 {
@@ -168,7 +187,16 @@ int mod_comet_check_config(apr_pool_t *pconf, apr_pool_t *plog,
     const char *checked = NULL;
     int rv = mod_comet_stores_find(stores, main);
     server_rec *s;
+    int i;
 
+    /* at a start the log is not open yet: post_config does it */
+    for (i = 0; i < stores->nelts && rv == OK
+                && ap_state_query(AP_SQ_RUN_MODE) == AP_SQ_RM_CONFIG_TEST;
+         i++) {
+        mod_comet_stores_check_folder(
+            main, APR_ARRAY_IDX(stores, i, comet_store_config_t *)->path,
+            ptemp);
+    }
     for (s = main; s && rv == OK && stores->nelts; s = s->next) {
         const char *root = document_root(s);
 

@@ -251,8 +251,8 @@ class Httpd:
         self.data = data or os.path.join(self.root, "data")
         if data is None:
             os.mkdir(self.data)
-            os.chmod(self.data, 0o770)
             give(self.data)
+            os.chmod(self.data, 0o2770)
         self.reports = os.path.join(self.root, "reports")
         os.mkdir(self.reports)
         os.chmod(self.reports, 0o777)
