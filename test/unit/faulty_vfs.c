@@ -6,12 +6,15 @@
 #include "faulty_vfs.h"
 
 #include <fcntl.h>
+#include <pthread.h>
 #include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
+
+#define SECTOR 512
 
 typedef struct change_t {
     struct change_t *next;
@@ -21,11 +24,16 @@ typedef struct change_t {
     char data[];
 } change_t;
 
-/** A file's synced content, and what has changed since. One thread only. */
+/** Whether a power failure leaves a file in its folder: not while it is COMING
+ * or LEAVING, until the folder is synced. */
+typedef enum { GONE, LEAVING, COMING, THERE } entry_e;
+
+/** A file's synced content, and what has changed since: [lock] */
 typedef struct shadow_t {
     struct shadow_t *next;
     char path[800];
     int fd; /* unlinked */
+    entry_e entry;
     change_t *first, **end;
 } shadow_t;
 
@@ -33,17 +41,25 @@ typedef struct file_t {
     sqlite3_file base;
     shadow_t *shadow;
     int is_log;
+    int syncs_folder; /* with its first sync: what was created there */
     sqlite3_file *real;
 } file_t;
 
 atomic_int faulty_now;
+atomic_int faulty_lies;
+atomic_int faulty_tears;
 atomic_int faulty_syncs;
 atomic_int faulty_hanging;
 
 static sqlite3_vfs *real_vfs;
 static sqlite3_vfs faulty_vfs;
+/* [lock], which is recursive: at a cut it is held by who cuts */
+static pthread_mutex_t lock = PTHREAD_RECURSIVE_MUTEX_INITIALIZER_NP;
 static int following;
 static shadow_t *shadows;
+static long cut_in; /* operations; 0: not at all */
+static faulty_cut_cb *cut_callback;
+static void *cut_baton;
 
 static void must(int condition, const char *what)
 {
@@ -65,16 +81,67 @@ static void apply(int fd, const change_t *change, size_t length)
     }
 }
 
-static void settle(shadow_t *shadow)
+/* Some of the sectors of a change, each as a whole: a disk's promise. */
+static void apply_some(int fd, const change_t *change, unsigned int *seed)
+{
+    char noise[SECTOR];
+    size_t done = 0;
+
+    if (change->truncates) {
+        apply(fd, change, 0);
+        return;
+    }
+    while (done < change->length) {
+        size_t in_sector =
+            (size_t)(change->offset + (sqlite3_int64)done) % SECTOR;
+        size_t part = SECTOR - in_sector;
+        int luck = rand_r(seed) % 8;
+
+        part = part < change->length - done ? part : change->length - done;
+        if (luck < 4) {
+            must(pwrite(fd, change->data + done, part,
+                        change->offset + (off_t)done)
+                     == (ssize_t)part,
+                 "pwrite");
+        }
+        else if (luck == 4 && atomic_load(&faulty_tears)) {
+            memset(noise, rand_r(seed), sizeof(noise));
+            must(pwrite(fd, noise, part, change->offset + (off_t)done)
+                     == (ssize_t)part,
+                 "pwrite");
+        }
+        done += part;
+    }
+}
+
+static void drop_changes(shadow_t *shadow, int apply_them)
 {
     while (shadow->first) {
         change_t *change = shadow->first;
 
         shadow->first = change->next;
-        apply(shadow->fd, change, change->length);
+        if (apply_them) {
+            apply(shadow->fd, change, change->length);
+        }
         free(change);
     }
     shadow->end = &shadow->first;
+}
+
+static void settle(shadow_t *shadow)
+{
+    drop_changes(shadow, 1);
+}
+
+static void settle_folder(void)
+{
+    shadow_t *shadow;
+
+    for (shadow = shadows; shadow; shadow = shadow->next) {
+        shadow->entry = shadow->entry == LEAVING  ? GONE
+                        : shadow->entry == COMING ? THERE
+                                                  : shadow->entry;
+    }
 }
 
 static void copy_content(int from, int to)
@@ -101,26 +168,6 @@ static shadow_t *find_shadow(const char *path)
     return NULL;
 }
 
-static shadow_t *shadow_of(const char *path)
-{
-    shadow_t *shadow = find_shadow(path);
-    char name[820];
-
-    if (!shadow) {
-        shadow = calloc(1, sizeof(*shadow));
-        must(shadow != NULL, "calloc");
-        snprintf(shadow->path, sizeof(shadow->path), "%s", path);
-        snprintf(name, sizeof(name), "%s.shadow", path);
-        shadow->fd = open(name, O_RDWR | O_CREAT | O_TRUNC, 0600);
-        must(shadow->fd >= 0, name);
-        unlink(name);
-        shadow->end = &shadow->first;
-        shadow->next = shadows;
-        shadows = shadow;
-    }
-    return shadow;
-}
-
 static void note(shadow_t *shadow, int truncates, sqlite3_int64 offset,
                  const void *data, size_t length)
 {
@@ -138,6 +185,58 @@ static void note(shadow_t *shadow, int truncates, sqlite3_int64 offset,
     shadow->end = &change->next;
 }
 
+/* @param was_there  before it was opened */
+static shadow_t *shadow_of(const char *path, int was_there)
+{
+    shadow_t *shadow = find_shadow(path);
+    char name[820];
+    int fd;
+
+    if (!shadow) {
+        shadow = calloc(1, sizeof(*shadow));
+        must(shadow != NULL, "calloc");
+        snprintf(shadow->path, sizeof(shadow->path), "%s", path);
+        snprintf(name, sizeof(name), "%s.shadow", path);
+        shadow->fd = open(name, O_RDWR | O_CREAT | O_TRUNC, 0600);
+        must(shadow->fd >= 0, name);
+        unlink(name);
+        shadow->end = &shadow->first;
+        shadow->next = shadows;
+        shadow->entry = was_there ? THERE : COMING;
+        shadows = shadow;
+        fd = open(path, O_RDONLY);
+        if (fd >= 0) {
+            copy_content(fd, shadow->fd);
+            close(fd);
+        }
+    }
+    else if (!was_there) { /* or still the old one, if its end was not synced */
+        note(shadow, 1, 0, NULL, 0);
+        if (shadow->entry == GONE) {
+            settle(shadow);
+        }
+        shadow->entry = COMING;
+    }
+    return shadow;
+}
+
+/* Before anything happens to a file: it may be the last thing. [lock] */
+static void count_down(void)
+{
+    if (cut_in && --cut_in == 0) {
+        cut_callback(cut_baton);
+    }
+}
+
+void faulty_cut_at(long operation, faulty_cut_cb *callback, void *baton)
+{
+    pthread_mutex_lock(&lock);
+    cut_in = operation;
+    cut_callback = callback;
+    cut_baton = baton;
+    pthread_mutex_unlock(&lock);
+}
+
 void faulty_follow(void)
 {
     following = 1;
@@ -145,34 +244,48 @@ void faulty_follow(void)
 
 void faulty_forget(void)
 {
+    pthread_mutex_lock(&lock);
     following = 0;
+    cut_in = 0;
     while (shadows) {
         shadow_t *shadow = shadows;
 
         shadows = shadow->next;
-        settle(shadow);
+        drop_changes(shadow, 0);
         close(shadow->fd);
         free(shadow);
     }
+    pthread_mutex_unlock(&lock);
 }
 
 void faulty_cut(const char *path, const char *copy, unsigned int seed)
 {
-    shadow_t *shadow = find_shadow(path);
-    int fd = open(copy, O_RDWR | O_CREAT | O_TRUNC, 0600);
+    shadow_t *shadow;
     const change_t *change;
+    int fd;
 
-    must(shadow && fd >= 0, copy);
-    copy_content(shadow->fd, fd);
-    for (change = shadow->first; change; change = change->next) {
-        unsigned int luck = (unsigned int)rand_r(&seed);
+    unlink(copy);
+    pthread_mutex_lock(&lock);
+    shadow = find_shadow(path);
+    if (shadow
+        && (shadow->entry == THERE
+            || (shadow->entry != GONE && rand_r(&seed) % 2))) {
+        fd = open(copy, O_RDWR | O_CREAT | O_TRUNC, 0600);
+        must(fd >= 0, copy);
+        copy_content(shadow->fd, fd);
+        for (change = shadow->first; change; change = change->next) {
+            unsigned int luck = (unsigned int)rand_r(&seed);
 
-        if (luck % 2) {
-            apply(fd, change,
-                  luck % 8 == 1 ? change->length / 3 : change->length);
+            if (luck % 8 == 1) {
+                apply_some(fd, change, &seed);
+            }
+            else if (luck % 2) {
+                apply(fd, change, change->length);
+            }
         }
+        close(fd);
     }
-    close(fd);
+    pthread_mutex_unlock(&lock);
 }
 
 #define REAL(file) (((file_t *)(void *)(file))->real)
@@ -188,6 +301,24 @@ static int vfs_read(sqlite3_file *file, void *to, int length,
     return REAL(file)->pMethods->xRead(REAL(file), to, length, offset);
 }
 
+/* In the file, and in what is known of the disk. */
+static int change_file(file_t *ours, int truncates, sqlite3_int64 offset,
+                       const void *data, size_t length)
+{
+    sqlite3_file *real = ours->real;
+    int code;
+
+    pthread_mutex_lock(&lock);
+    if (ours->shadow) {
+        count_down();
+        note(ours->shadow, truncates, offset, data, length);
+    }
+    code = truncates ? real->pMethods->xTruncate(real, offset)
+                     : real->pMethods->xWrite(real, data, (int)length, offset);
+    pthread_mutex_unlock(&lock);
+    return code;
+}
+
 static int vfs_write(sqlite3_file *file, const void *from, int length,
                      sqlite3_int64 offset)
 {
@@ -200,20 +331,12 @@ static int vfs_write(sqlite3_file *file, const void *from, int length,
     if (fault == FAULTY_WRITE) {
         return SQLITE_IOERR_WRITE;
     }
-    if (ours->shadow) {
-        note(ours->shadow, 0, offset, from, (size_t)length);
-    }
-    return REAL(file)->pMethods->xWrite(REAL(file), from, length, offset);
+    return change_file(ours, 0, offset, from, (size_t)length);
 }
 
 static int vfs_truncate(sqlite3_file *file, sqlite3_int64 size)
 {
-    file_t *ours = (file_t *)(void *)file;
-
-    if (ours->shadow) {
-        note(ours->shadow, 1, size, NULL, 0);
-    }
-    return REAL(file)->pMethods->xTruncate(REAL(file), size);
+    return change_file((file_t *)(void *)file, 1, size, NULL, 0);
 }
 
 static int vfs_sync(sqlite3_file *file, int flags)
@@ -232,9 +355,18 @@ static int vfs_sync(sqlite3_file *file, int flags)
         }
         atomic_fetch_add(&faulty_syncs, 1);
     }
-    if (ours->shadow) {
-        settle(ours->shadow);
-        return SQLITE_OK; /* the shadow is the disk */
+    if (ours->shadow) { /* which is the disk */
+        pthread_mutex_lock(&lock);
+        count_down();
+        if (!atomic_load(&faulty_lies)) {
+            settle(ours->shadow);
+            if (ours->syncs_folder) {
+                settle_folder();
+            }
+            ours->syncs_folder = 0;
+        }
+        pthread_mutex_unlock(&lock);
+        return SQLITE_OK;
     }
     return REAL(file)->pMethods->xSync(REAL(file), flags);
 }
@@ -271,8 +403,11 @@ static int vfs_sector(sqlite3_file *file)
 
 static int vfs_traits(sqlite3_file *file)
 {
-    return REAL(file)->pMethods->xDeviceCharacteristics(REAL(file))
-           & ~SQLITE_IOCAP_POWERSAFE_OVERWRITE;
+    int traits = REAL(file)->pMethods->xDeviceCharacteristics(REAL(file));
+
+    return atomic_load(&faulty_tears)
+               ? traits & ~SQLITE_IOCAP_POWERSAFE_OVERWRITE
+               : traits;
 }
 
 static int vfs_shm_map(sqlite3_file *file, int page, int size, int extend,
@@ -316,21 +451,47 @@ static const sqlite3_io_methods methods = {
     .xShmUnmap = vfs_shm_unmap,
 };
 
+#define FOLLOWED \
+    (SQLITE_OPEN_MAIN_DB | SQLITE_OPEN_MAIN_JOURNAL | SQLITE_OPEN_WAL)
+
 static int vfs_open(sqlite3_vfs *vfs, sqlite3_filename name, sqlite3_file *file,
                     int flags, int *out)
 {
     file_t *ours = (file_t *)(void *)file;
-    int code;
+    int code, was_there;
 
     memset(ours, 0, sizeof(*ours));
     ours->real = (sqlite3_file *)(void *)(ours + 1);
     ours->is_log = (flags & SQLITE_OPEN_WAL) != 0;
+    ours->syncs_folder =
+        (flags & (SQLITE_OPEN_WAL | SQLITE_OPEN_MAIN_JOURNAL)) != 0;
+    pthread_mutex_lock(&lock);
+    was_there = name && access(name, F_OK) == 0;
     code = real_vfs->xOpen(real_vfs, name, ours->real, flags, out);
     ours->base.pMethods = ours->real->pMethods ? &methods : NULL;
-    if (code == SQLITE_OK && following && name
-        && (flags & (SQLITE_OPEN_MAIN_DB | SQLITE_OPEN_WAL))) {
-        ours->shadow = shadow_of(name);
+    if (code == SQLITE_OK && following && name && (flags & FOLLOWED)) {
+        ours->shadow = shadow_of(name, was_there);
     }
+    pthread_mutex_unlock(&lock);
+    return code;
+}
+
+static int vfs_delete(sqlite3_vfs *vfs, const char *name, int sync_folder)
+{
+    shadow_t *shadow;
+    int code;
+
+    pthread_mutex_lock(&lock);
+    shadow = find_shadow(name);
+    if (shadow) {
+        count_down();
+        shadow->entry = LEAVING;
+        if (sync_folder) {
+            settle_folder();
+        }
+    }
+    code = real_vfs->xDelete(real_vfs, name, sync_folder);
+    pthread_mutex_unlock(&lock);
     return code;
 }
 
@@ -341,5 +502,6 @@ void faulty_install(void)
     faulty_vfs.zName = "faulty";
     faulty_vfs.szOsFile = (int)sizeof(file_t) + real_vfs->szOsFile;
     faulty_vfs.xOpen = vfs_open;
+    faulty_vfs.xDelete = vfs_delete;
     sqlite3_vfs_register(&faulty_vfs, 1);
 }

@@ -18,18 +18,29 @@ typedef enum {
 } faulty_e;
 
 extern atomic_int faulty_now; /* faulty_e: what fails at present */
+extern atomic_int faulty_lies; /* a sync that is followed does nothing */
+extern atomic_int faulty_tears; /* a write may spoil what is beside it */
 extern atomic_int faulty_syncs; /* how often a log was synced */
 extern atomic_int faulty_hanging; /* how many calls hang at present */
 
 /** Make it SQLite's default. */
 void faulty_install(void);
 
-/** From now on follow what reaches the disk of the files opened anew. */
+/** From now on follow what reaches the disk of the files opened anew: what is
+ * there already is on the disk. */
 void faulty_follow(void);
+
+/** Called in the moment of a power failure: no file changes meanwhile. */
+typedef void faulty_cut_cb(void *baton);
+
+/** Let the power fail at the n-th write, sync or removal from now on.
+ * @param operation  0: not any more */
+void faulty_cut_at(long operation, faulty_cut_cb *callback, void *baton);
 
 /**
  * Write what a power failure would leave of a file: all that was synced, and
- * any part of the rest, in any order, torn.
+ * any sectors of the rest, in any order.  A file that need not be there may be
+ * missing.  A copy that is there already is replaced.
  * @param path  the file
  * @param copy  where to put it
  * @param seed  chooses the part

@@ -1,0 +1,27 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Power cuts: test/unit/test_power.c, a thousand times."""
+
+import os
+import re
+import subprocess
+
+import pytest
+
+from httpd_env import COMET_MODULE, REPO
+from scale import scaled
+
+PROGRAM = os.path.join(os.path.dirname(COMET_MODULE), "unit", "test_power")
+
+
+@pytest.mark.bound(900)
+def test_420_10_power_cuts(figure):
+    """Power cut, with sync full and (a third) with sync normal"""
+    done = subprocess.run(
+        [PROGRAM], cwd=REPO, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT, timeout=880,
+        env={**os.environ, "CMOCKA_MESSAGE_OUTPUT": "TAP",
+             "COMET_CUTS": str(scaled(1000, 24))})
+    text = done.stdout.decode("utf-8", "replace")
+    for line in re.findall(r"^# (.*cuts, .*)$", text, re.M):
+        figure(line)
+    assert done.returncode == 0, text
