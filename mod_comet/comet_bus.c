@@ -32,10 +32,13 @@
  * Writers outside httpd cannot queue here; SQLite's busy timeout lets them
  * try after 1, 2, 5, 10, 15, 20, 25, 25, 25, 50, 50, 100 ... ms.  So when the
  * lock was held for most of a period, it is kept while SQLite's is free, just
- * longer than the longest of their first steps: one of these then hits it.
+ * longer than the step that they have come to: one of their tries then hits it.
+ * Where one sync takes 300 ms, so does a period.
  */
 #define PERIOD_USEC 100000
-#define REST_USEC 26000
+static const struct {
+    apr_int64_t up_to, rest;
+} rests[] = { { 128000, 26000 }, { 228000, 51000 }, { 0, 101000 } };
 
 typedef struct shared_t {
     pthread_mutex_t write;
@@ -52,9 +55,9 @@ struct comet_bus_t {
     int bell;
 };
 
-static void sleep_usec(long usec)
+static void sleep_usec(apr_int64_t usec)
 {
-    struct timespec left = { 0, usec * 1000 };
+    struct timespec left = { 0, (long)usec * 1000 };
 
     while (nanosleep(&left, &left) != 0 && errno == EINTR) {
     }
@@ -111,13 +114,24 @@ static void recover(pthread_mutex_t *mutex, int result)
     }
 }
 
+/* @param period  how long outsiders may have waited */
+static apr_int64_t rest_after(apr_int64_t period)
+{
+    int i = 0;
+
+    while (rests[i].up_to && period >= rests[i].up_to) {
+        i++;
+    }
+    return rests[i].rest;
+}
+
 static void let_outsiders_in_locked(shared_t *shared)
 {
     apr_int64_t now = comet_monotonic();
 
     if (now - shared->period_start >= PERIOD_USEC) {
         if (shared->held >= (now - shared->period_start) / 2) {
-            sleep_usec(REST_USEC);
+            sleep_usec(rest_after(now - shared->period_start));
             now = comet_monotonic();
         }
         shared->period_start = now;

@@ -1,7 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Faults of the database under load; `make torture` has them for longer."""
 
+import pytest
+
 import db_faults
+
+PARTS = {"all": db_faults.ENDS, "database": ("",), "log": ("-wal",),
+         "memory": ("-shm",), "side": ("-wal", "-shm")}
 
 
 def test_420_01_locked(make_server, figure):
@@ -19,9 +24,10 @@ def test_420_03_read_only(small_disk, figure):
     figure(db_faults.read_only_at_start(small_disk))
 
 
-def test_420_04_deleted(make_server, figure):
-    """The file is deleted."""
-    figure(db_faults.deleted(make_server))
+@pytest.mark.parametrize("what", PARTS)
+def test_420_04_deleted(make_server, figure, what):
+    """The file is deleted, or what is beside it."""
+    figure(db_faults.deleted(make_server, PARTS[what]))
 
 
 def test_420_05_replaced(make_server, figure):

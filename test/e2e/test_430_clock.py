@@ -2,7 +2,6 @@
 """The system clock jumps; `make torture` waits longer at each time."""
 
 from clocks import clock_back_while_waiting, clock_jumps, history_survives
-from slow_disk import slow_syncs
 
 
 def test_430_01_jumps(make_server, mpm, figure):
@@ -18,8 +17,3 @@ def test_430_02_back_while_waiting(make_server, mpm, figure):
 def test_430_03_history(make_server, figure):
     """Retention by age and keys: a wrong clock deletes nothing."""
     figure(history_survives(make_server))
-
-
-def test_430_10_slow_syncs(make_server, figure):
-    """Each sync takes 300 ms, and many publish."""
-    figure(slow_syncs(make_server, publishers=40, inserts=6))

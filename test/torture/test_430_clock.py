@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A system clock that jumps, and a slow disk."""
+"""A system clock that jumps."""
 
 import pytest
 
 from clocks import clock_back_while_waiting, clock_jumps, history_survives
 from scale import scaled
-from slow_disk import slow_syncs
 
 
 @pytest.mark.bound(180)
@@ -23,10 +22,4 @@ def test_430_02_back_while_waiting(make_server, mpm, figure):
 
 def test_430_03_history(make_server, figure):
     """Retention by age and keys while the clock is wrong"""
-    figure(history_survives(make_server))
-
-
-@pytest.mark.bound(400)
-def test_430_10_slow_syncs(make_server, figure):
-    """fdatasync takes 300 ms, 100 publishers, INSERTs by sqlite3"""
-    figure(slow_syncs(make_server, publishers=100, inserts=scaled(100, 5)))
+    figure(history_survives(make_server, days=True))
