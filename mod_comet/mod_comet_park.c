@@ -20,8 +20,8 @@
 #include "mod_comet_output.h"
 #include "mod_comet_peek.h"
 
-/* Over the cap a classic poll is told "no news" after this long: its page
- * would pause for 5 s after any error. */
+/* Over the cap a classic poll is told "no news" after this long, as long as
+ * the MPM can hold it: its page would pause for 5 s after any error. */
 #define OVERFLOW_HOLD apr_time_from_sec(1)
 /* At the end of a child, how long a client may still take its answer. */
 #define FAREWELL apr_time_from_sec(2)
@@ -430,25 +430,32 @@ static apr_status_t open_answer(park_t *park)
     return status;
 }
 
-/* @param adopted  it will need no place in the MPM */
-static int is_full(const request_rec *r, int adopted)
+/* Whether this child can hold no more.
+ * @param adopted  it will need no place in the MPM */
+static int has_no_place(int adopted)
+{
+    const mod_comet_capacity_t *capacity = mod_comet_capacity();
+    apr_size_t owned;
+    apr_size_t members = comet_hub_members(mod_comet_child()->hub, &owned);
+
+    return members >= capacity->descriptors
+           || (capacity->parks && !adopted
+               && members - owned >= capacity->per_child);
+}
+
+/* CometMaxSubscribers. */
+static int is_over_cap(const request_rec *r)
 {
     static const comet_metric_e waiting[] = {
         COMET_METRIC_waiting_classic, COMET_METRIC_waiting_poll,
         COMET_METRIC_waiting_events,  COMET_METRIC_waiting_iframe,
         COMET_METRIC_waiting_clock,
     };
-    const mod_comet_capacity_t *capacity = mod_comet_capacity();
     apr_int64_t cap = mod_comet_max_subscribers(r);
-    apr_size_t owned;
-    apr_size_t members = comet_hub_members(mod_comet_child()->hub, &owned);
 
-    return members >= capacity->descriptors
-           || (capacity->parks && !adopted
-               && members - owned >= capacity->per_child)
-           || (cap
-               && comet_metrics_reach(mod_comet_metrics(), waiting,
-                                      sizeof(waiting) / sizeof(*waiting), cap));
+    return cap
+           && comet_metrics_reach(mod_comet_metrics(), waiting,
+                                  sizeof(waiting) / sizeof(*waiting), cap);
 }
 
 static int can_park_connection(const conn_rec *c)
@@ -474,12 +481,28 @@ static int unpark(park_t *park)
     return OK;
 }
 
+/* Have the hub adopt it.  It is counted there, and not here meanwhile: who
+ * comes at this moment must not find one place fewer than there is.
+ * @return whether it is gone */
+static int give_away(park_t *park, apr_int64_t adopting)
+{
+    comet_metrics_add(park->gauge, -1);
+    if (!mod_comet_adopt(park->r, park->ask, adopting)) {
+        comet_metrics_add(park->gauge, 1);
+        return 0;
+    }
+    park->r = NULL;
+    forget_request(park);
+    park->state = EMPTY;
+    return 1;
+}
+
 int mod_comet_park_body(request_rec *r, const mod_comet_ask_t *ask,
                         comet_buffer_t *body)
 {
     park_t *park;
 
-    if (!can_park(r) || is_full(r, 0)) {
+    if (!can_park(r) || has_no_place(0)) {
         return DECLINED;
     }
     park = make_park(r->connection);
@@ -522,12 +545,14 @@ int mod_comet_park_answer(request_rec *r, const mod_comet_ask_t *ask,
 int mod_comet_park(request_rec *r, mod_comet_ask_t *ask)
 {
     apr_int64_t adopting = mod_comet_adopt_begin(r, ask);
-    int full = is_full(r, adopting >= 0);
+    int crowded = has_no_place(adopting >= 0);
+    int full = crowded || is_over_cap(r);
     const char *limit = full ? NULL : mod_comet_limits_wait(r);
     park_t *park;
 
     if (full || limit) {
-        if (ask->transport != &comet_transport_classic || !can_park(r)) {
+        if (ask->transport != &comet_transport_classic || !can_park(r)
+            || crowded) {
             return full ? mod_comet_output_full(r)
                         : mod_comet_output_error(r, HTTP_TOO_MANY_REQUESTS,
                                                  "%s", limit);
@@ -545,13 +570,10 @@ int mod_comet_park(request_rec *r, mod_comet_ask_t *ask)
     if (open_answer(park) != APR_SUCCESS) {
         return unpark(park);
     }
-    if (adopting >= 0 && mod_comet_outbox_is_empty(&park->outbox)
-        && mod_comet_adopt(r, ask, adopting)) {
-        forget_request(park);
-        park->state = EMPTY;
-        return DONE;
-    }
-    return SUSPENDED;
+    return adopting >= 0 && mod_comet_outbox_is_empty(&park->outbox)
+                   && give_away(park, adopting)
+               ? DONE
+               : SUSPENDED;
 }
 
 /*
