@@ -10,6 +10,7 @@ import time
 
 from comet_load import quantile
 from event_stream import EventStream
+from http_client import Answer
 from httpd_env import COMET_MODULE, SANITIZER, SLOW, fd_count, pss_kb
 
 EVENTS = {"Accept": "text/event-stream"}
@@ -86,15 +87,19 @@ def head(method, target, headers=None):
     return ("\r\n".join(lines) + "\r\n\r\n").encode()
 
 
-def read_status(sock):
-    """The status of an answer, of which no more is read than its head."""
+def read_head(sock):
+    """The head of an answer, and nothing that comes after it."""
     data = b""
     while b"\r\n\r\n" not in data:
-        more = sock.recv(1)
+        more = sock.recv(65536, socket.MSG_PEEK)
         if not more:
             raise ConnectionError("closed after %r" % data)
-        data += more
-    return int(data.split(b" ", 2)[1])
+        end = more.find(b"\r\n\r\n")     # (a head comes in one piece)
+        data += sock.recv(end + 4 if end >= 0 else len(more))
+    lines = data.decode("latin-1").split("\r\n")
+    return Answer(int(lines[0].split(" ")[1]), {
+        name.lower(): value.strip() for name, _, value in
+        (line.partition(":") for line in lines[1:-2])}, b"", 0.0)
 
 
 def noise(count):

@@ -5,7 +5,7 @@ import time
 
 from comet_load import quantile
 from crowd import EVENTS, Crowd, Footprint, Others, WRITE_PATHS, deafen, \
-    head, noise, read_status
+    head, noise, read_head
 from far import SERVER
 from httpd_env import SANITIZER, SLOW, sqlite
 
@@ -56,7 +56,7 @@ def vanished(make_server, mpm, path, clients, far=None, threads=25,
         others.remember(samples)
         before = Footprint(server)
         socks = streams(crowd, clients)
-        assert {read_status(sock) for sock in socks} == {200}
+        assert {read_head(sock).status for sock in socks} == {200}
         server.wait_waiting(clients + 1, timeout=20)
         held = before.grown()[0]
         begin = time.monotonic()
