@@ -22,6 +22,7 @@ const mine = new Set(JSON.parse(sessionStorage.getItem('mine') ?? '[]'));
 const drafts = new WeakMap();   // one's own row -> {text, key}, as sent
 const title = document.title;
 let comet;
+let isEarlier;                  // whether there is more before the oldest row
 let unseen = 0;
 
 /* ---- rows ---------------------------------------------------------------- */
@@ -101,9 +102,12 @@ function received() {
         const oldest = $('[data-timestamp]', list);
         shown.delete(Number(oldest.dataset.timestamp));
         oldest.remove();
-        delete earlier.dataset.done;
+        isEarlier = true;
     }
     showWhole();
+    if (isEarlier === undefined) {
+        lookEarlier();
+    }
     if (stick) {
         toEnd();
     }
@@ -117,13 +121,14 @@ function received() {
 function showWhole() {
     const empty = list.childElementCount === 0;
     $('#empty').hidden = !empty;
-    earlier.hidden = empty || earlier.dataset.done === 'yes';
+    earlier.hidden = empty || !isEarlier;
 }
 
 function missed({ reset }) {
     if (reset) {
         list.querySelectorAll('[data-timestamp]').forEach((row) => row.remove());
         shown.clear();
+        isEarlier = undefined;
         divide('The server has another history now; it starts here.', 0);
     }
     else {
@@ -131,20 +136,33 @@ function missed({ reset }) {
     }
 }
 
+const beforeOldest = (limit) => comet.history(
+    { before: Math.min(...shown.keys()), limit });
+
+/** Is there anything before the oldest row? */
+async function lookEarlier() {
+    isEarlier ??= false;
+    try {
+        isEarlier = (await beforeOldest(1)).messages.length > 0;
+    }
+    catch {
+        isEarlier = undefined;      // the next message asks anew
+    }
+    showWhole();
+}
+
 /** What was there before the oldest row, a page at a time. */
 async function showEarlier() {
-    const [oldest] = [...shown.keys()].sort((a, b) => a - b);
     const fromEnd = log.scrollHeight - log.scrollTop;
     earlier.disabled = true;
     try {
-        const { messages } = await comet.history({ before: oldest, limit: PAGE });
+        const { messages } = await beforeOldest(PAGE);
         for (const message of messages) {
             settle(shown.get(message.timestamp) ?? makeRow(message.body), message);
         }
         log.scrollTop = log.scrollHeight - fromEnd;
-        if (!messages.length) {
-            earlier.dataset.done = 'yes';
-            earlier.hidden = true;
+        await lookEarlier();
+        if (!isEarlier) {
             log.focus();
         }
     }

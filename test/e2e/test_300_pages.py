@@ -286,3 +286,29 @@ def test_300_14_narrow_and_dark(browser, pages):
                  "mobile": True})
             wide = tab.js("return document.documentElement.scrollWidth")
             assert wide <= 360, (path, wide)
+
+
+def test_300_15_earlier_messages(browser, pages):
+    """The button is there when there is something earlier, and only then."""
+    hidden = "return document.querySelector('#earlier').hidden"
+    ready = "const earlier = document.querySelector('#earlier');" \
+        "return !earlier.hidden && !earlier.disabled"
+    tab = browser.chat("today")
+    assert tab.js(hidden)
+    pages.post("chat", "first")
+    tab.wait_rows(["first"])
+    wait_until(lambda: pages.access_lines("before="), 5, "the question")
+    want = ["first"] + [str(number) for number in range(149)]
+    for text in want[1:]:
+        pages.post("chat", text)
+    tab.wait_rows(want)
+    assert tab.js(hidden)
+    tab.close()
+    tab = browser.chat("today")
+    tab.wait_rows(want[-50:])
+    for count in (100, 150):
+        wait_until(lambda: tab.js(ready), 5, "the button")
+        tab.js("document.querySelector('#earlier').click()")
+        wait_until(lambda n=count: tab.rows() == want[-n:], 5,
+                   "%d rows" % count)
+    wait_until(lambda: tab.js(hidden), 5, "no button")
