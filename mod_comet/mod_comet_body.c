@@ -52,7 +52,7 @@ int mod_comet_body_read(request_rec *r, apr_size_t limit, comet_text_t *text)
         apr_brigade_cleanup(brigade);
     }
     *text = (comet_text_t){ body->data, body->length };
-    return rv == OK && body->failed ? HTTP_INTERNAL_SERVER_ERROR : rv;
+    return rv == OK && body->failed ? HTTP_SERVICE_UNAVAILABLE : rv;
 }
 
 const char *mod_comet_body_type(const request_rec *r)

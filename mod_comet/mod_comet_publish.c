@@ -66,8 +66,9 @@ static const char *refuse_request(const request_rec *r)
 
 static int refuse_body(request_rec *r, int status)
 {
-    return status == AP_FILTER_ERROR
-               ? status /* its answer is made already */
+    return status == AP_FILTER_ERROR ? status /* its answer is made already */
+           : status == HTTP_SERVICE_UNAVAILABLE
+               ? refuse_by_store(r, APR_ENOMEM)
                : refuse(r, status, "the request's body could not be read");
 }
 

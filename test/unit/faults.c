@@ -5,7 +5,6 @@
 #endif
 #include "faults.h"
 
-#include <jansson.h>
 #include <limits.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -387,7 +386,6 @@ void faults_install(void)
     sqlite3_config(SQLITE_CONFIG_MALLOC, &ours);
     /* so that small blocks can fail, too */
     sqlite3_config(SQLITE_CONFIG_LOOKASIDE, 0, 0);
-    json_set_alloc_funcs(__wrap_malloc, __wrap_free);
     real_vfs = sqlite3_vfs_find(NULL);
     vfs = *real_vfs;
     vfs.zName = "faults";

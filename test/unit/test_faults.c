@@ -12,7 +12,6 @@
 #include <string.h>
 
 #include "comet_channel.h"
-#include "comet_lines.h"
 #include "comet_transport.h"
 
 static apr_pool_t *pool;
@@ -234,48 +233,12 @@ static void test_encoders(void **state)
     comet_message_unref(two[1]);
 }
 
-/* --- Lines ------------------------------------------------------------ */
-
-static const char *said;
-
-static apr_status_t parse_lines(void)
-{
-    comet_lines_t lines;
-
-    said = comet_lines_parse(&lines,
-                             comet_text("{\"body\":\"one\"}\n"
-                                        "{\"body\":\"two\",\"type\":\"t\","
-                                        "\"channel\":\"a/b\"}\n"),
-                             100, pool);
-    if (said) {
-        return APR_ENOMEM;
-    }
-    faults_must(lines.count == 2 && lines.list[1].body.length == 3);
-    return APR_SUCCESS;
-}
-
-static void check_words(apr_status_t status)
-{
-    faults_must(status == APR_SUCCESS || strncmp(said, "line ", 5) == 0);
-}
-
-static void test_lines(void **state)
-{
-    faults_run(&(faults_scenario_t){
-        .name = "lines",
-        .kinds = FAULTS_MEMORY,
-        .act = parse_lines,
-        .check = check_words,
-    });
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_values),
         cmocka_unit_test(test_channels),
         cmocka_unit_test(test_encoders),
-        cmocka_unit_test(test_lines),
     };
     int failed;
 
