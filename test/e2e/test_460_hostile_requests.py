@@ -4,6 +4,7 @@ a protected channel, another file, another header or the database itself."""
 
 import base64
 import json
+import os
 import re
 import sqlite3
 
@@ -11,7 +12,7 @@ import pytest
 
 from event_stream import EventStream
 from http_client import quote
-from httpd_env import sql_text, sqlite
+from httpd_env import REPO, sql_text, sqlite
 
 SECRET = "the open secret"
 ANONYMOUS = """
@@ -514,3 +515,40 @@ def test_460_40_no_jsonp(server):
                 assert b"application/json" in text, (target, text)
                 assert b"X-Content-Type-Options: nosniff" in text, text
                 assert b"<script" not in text, text
+
+
+# -- DNS rebinding -----------------------------------------------------------------
+
+def rebound_block():
+    """What conf/demo.conf.in says against it."""
+    with open(os.path.join(REPO, "conf", "demo.conf.in")) as file:
+        found = re.search(r"^StrictHostCheck On\n<VirtualHost .*?"
+                          r"</VirtualHost>\n", file.read(), re.M | re.S)
+    return found.group(0).replace("@PORT@", "{port}")
+
+
+@pytest.mark.parametrize("strict", [True, False], ids=["strict", "lax"])
+def test_460_45_rebinding(make_server, strict):
+    """A page whose own name has come to mean this machine is of one origin
+    with it: what `make run` says refuses its requests (and without it they
+    are answered, as the manual warns)."""
+    server = make_server(conf=rebound_block() if strict else "")
+    server.post("x", "known")
+    own = "rebound.example:%d" % server.port
+    marks = "".join("%s\r\n" % line for line in (
+        "Origin: http://" + own, "Referer: http://%s/" % own,
+        "X-Requested-With: XMLHttpRequest", "Accept-Language: en"))
+    requests = [("GET", "/comet/x?since=0&wait=0", None),
+                ("POST", "/comet/x", b"forged"),
+                ("GET", "/chat/backend.php?msg=forged", None),
+                ("GET", "/chat/backend.php?timestamp=0", None),
+                ("HEAD", "/clock/backend.php", None),
+                ("GET", "/comet-status", None), ("OPTIONS", "/comet/x", None)]
+    for method, target, body in requests:
+        text = ask(server, method, target, own, body, marks)
+        assert (status_of(text) == 400) == strict, (method, target, text)
+        assert not strict or (b"known" not in text and b"waiting" not in text)
+    assert ("forged" in server.rows("x") + server.rows("chat")) != strict
+    for host in ("127.0.0.1", "localhost", "LOCALHOST"):
+        text = ask(server, *requests[0][:2], "%s:%d" % (host, server.port))
+        assert b"known" in text, text
