@@ -169,6 +169,7 @@ apr_status_t comet_feed_refresh(comet_feed_t *feed, pthread_mutex_t *lock,
     if (safety) {
         feed->safety_at = now + SAFETY_USEC;
     }
+    comet_watch_look(&feed->watch, now);
     if (status == APR_SUCCESS) {
         status = look(feed, lock, &changed, callback, baton);
     }

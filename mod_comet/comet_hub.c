@@ -510,7 +510,7 @@ static void refresh_feed(comet_hub_t *hub, apr_size_t i, apr_time_t now)
 static void try_to_watch(comet_hub_t *hub, apr_size_t i, apr_time_t now)
 {
     comet_feed_t *feed = &hub->feeds[i];
-    struct epoll_event event = { .events = EPOLLIN,
+    struct epoll_event event = { .events = EPOLLIN | EPOLLET,
                                  .data.u64 = EVENT(EVENT_WATCH, i) };
 
     if (feed->watch.open || hub->config.deaf || atomic_load(&hub->stopping)

@@ -64,18 +64,28 @@ void comet_watch_close(comet_watch_t *watch)
 
 void comet_watch_event(comet_watch_t *watch, apr_time_t now)
 {
-    char events[16384];
-
-    while (read(watch->fd, events, sizeof(events)) > 0) {
+    watch->touched = 1;
+    if (!watch->due || watch->due > now + FIRST_STEP_USEC) {
+        watch->due = now + FIRST_STEP_USEC;
     }
-    watch->step = FIRST_STEP_USEC;
-    watch->due = now;
-    watch->give_up = now + LADDER_USEC;
 }
 
 int comet_watch_due(const comet_watch_t *watch, apr_time_t now)
 {
     return watch->due != 0 && watch->due <= now;
+}
+
+void comet_watch_look(comet_watch_t *watch, apr_time_t now)
+{
+    char events[16384];
+
+    if (watch->touched && comet_watch_due(watch, now)) {
+        while (read(watch->fd, events, sizeof(events)) > 0) {
+        }
+        watch->touched = 0;
+        watch->step = FIRST_STEP_USEC;
+        watch->give_up = now + LADDER_USEC;
+    }
 }
 
 void comet_watch_looked(comet_watch_t *watch, int changed, apr_time_t now)
@@ -85,6 +95,10 @@ void comet_watch_looked(comet_watch_t *watch, int changed, apr_time_t now)
     }
     if (watch->fd < 0) {
         watch->due = now + POLL_USEC;
+        return;
+    }
+    if (watch->touched) { /* it was before that was due */
+        watch->due = now + FIRST_STEP_USEC;
         return;
     }
     if (now >= watch->give_up) {
