@@ -134,11 +134,11 @@ benches: all $(BENCHES)
 
 $(MODULE): $(CORE_OBJ) $(GLUE_OBJ) $(EXPORTS)
 	$(call say,LINK) $(LINK) -shared -Wl,--version-script=$(EXPORTS) -o $@ \
-	    $(CORE_OBJ) $(GLUE_OBJ) -lsqlite3 -lpthread
+	    $(CORE_OBJ) $(GLUE_OBJ) -lsqlite3 -ljansson -lpthread
 
 $(UNITS): $(BUILD)/unit/%: $(OBJ)/test/unit/%.o $(HELP_OBJ) $(CORE_OBJ)
 	@mkdir -p $(@D)
-	$(call say,LINK) $(LINK) -o $@ $^ -lcmocka $(APR_LIBS) -lsqlite3 -lpthread
+	$(call say,LINK) $(LINK) -o $@ $^ -lcmocka $(APR_LIBS) -lsqlite3 -ljansson -lpthread
 
 # What these see of memory and of SQLite goes through test/unit/faults.c.
 WRAPPED = malloc calloc realloc free sqlite3_step sqlite3_exec \
@@ -156,7 +156,7 @@ $(FUZZERS:%=$(BUILD)/fuzz/%): $(BUILD)/fuzz/%: $(OBJ)/test/fuzz/fuzz_%.o \
         $(OBJ)/test/unit/reference.o $(CORE_OBJ)
 	@mkdir -p $(@D)
 	$(call say,LINK) $(LINK) -fsanitize=fuzzer -o $@ $^ $(APR_LIBS) \
-	    -lsqlite3 -lpthread
+	    -lsqlite3 -ljansson -lpthread
 
 $(TOOLS): $(BUILD)/tools/%: $(OBJ)/test/tools/%.o
 	@mkdir -p $(@D)

@@ -21,13 +21,18 @@ typedef struct comet_lines_t {
     comet_line_t *list;
     apr_size_t count;
     int too_long; /* what is wrong is its length, or their number */
+    int no_memory; /* what is wrong is nothing of the sender's */
 } comet_lines_t;
+
+/** Have the JSON library tell of each failed allocation.  Called once, before
+ * threads are started. */
+void comet_lines_init(void);
 
 /**
  * Read and check all lines.  Blank ones are skipped; whatever else is no such
  * object, has an unknown member, the same one twice, or a text that the store
  * does not take, is wrong.
- * @param lines       set on success; ->too_long on failure
+ * @param lines       set on success; ->too_long, ->no_memory on failure
  * @param most_bytes  of a body
  * @param pool        where the texts live; @a text is not needed any more
  * @return NULL, or what is wrong, beginning with "line N: ", in @a pool

@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unixd.h>
 
+#include "comet_lines.h"
 #include "mod_comet_adopt.h"
 #include "mod_comet_limits.h"
 #include "mod_comet_log.h"
@@ -372,6 +373,7 @@ void mod_comet_child_init(apr_pool_t *p, server_rec *s)
     }
     mod_comet_capacity_query();
     mod_comet_limits_attach();
+    comet_lines_init();
     config.deaf = is_deaf(comet_metrics_attach(parent.metrics));
     made = apr_pcalloc(p, sizeof(*made));
     made->stores = apr_pcalloc(p, parent.count * sizeof(*made->stores));

@@ -529,7 +529,7 @@ int mod_comet_park_answer(request_rec *r, const mod_comet_ask_t *ask,
 {
     park_t *park;
 
-    if (!can_park(r) || is_full(r, 0)) {
+    if (!can_park(r) || has_no_place(0)) {
         return DECLINED;
     }
     park = make_park(r->connection);
@@ -766,8 +766,8 @@ static void hand_on(conn_rec *c)
     c->cs->state = CONN_STATE_WRITE_COMPLETION;
 }
 
-/* Answer a poll behind which the next request waits already, and have the
- * MPM go on to that. */
+/* Finish what the next request waits behind already: a poll is answered, and
+ * the MPM goes on to that; a stream ends. */
 static void answer_pipelined(park_t *park)
 {
     if (dismiss(park, 0) != APR_SUCCESS) {
@@ -840,8 +840,7 @@ static void begin_waiting(park_t *park)
     if (park->at_once) {
         answer_and_rest(park);
     }
-    else if (!park->ask->transport->streams
-             && mod_comet_outbox_is_empty(&park->outbox)
+    else if (mod_comet_outbox_is_empty(&park->outbox)
              && mod_comet_peek(park->c, park->brigade) == MOD_COMET_PEEK_DATA) {
         answer_pipelined(park);
     }

@@ -393,6 +393,9 @@ static int publish_lines(post_t *post)
     }
     wrong = comet_lines_parse(
         &lines, body, (apr_size_t)mod_comet_max_message_bytes(r), r->pool);
+    if (lines.no_memory) {
+        return refuse_by_store(r, APR_ENOMEM);
+    }
     if (wrong) {
         return refuse(r,
                       lines.too_long ? HTTP_REQUEST_ENTITY_TOO_LARGE

@@ -14,7 +14,7 @@
 
 /** What fails. */
 typedef enum {
-    FAULTS_MEMORY = 1, /* allocations: the core's, SQLite's */
+    FAULTS_MEMORY = 1, /* allocations: the core's, SQLite's, jansson's */
     FAULTS_CALL = 2, /* SQLite's functions, without having done anything */
     FAULTS_DISK = 4 /* reading, writing, locking … SQLite's files */
 } faults_kind_e;

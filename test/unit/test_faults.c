@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "comet_channel.h"
+#include "comet_lines.h"
 #include "comet_transport.h"
 
 static apr_pool_t *pool;
@@ -233,12 +234,50 @@ static void test_encoders(void **state)
     comet_message_unref(two[1]);
 }
 
+/* --- Lines ------------------------------------------------------------ */
+
+/* Longer than what jansson's scanner begins with. */
+#define LONG "0123456789012345678901234567890123456789"
+
+static apr_status_t parse_lines(void)
+{
+    comet_lines_t lines;
+    const char *said;
+
+    said = comet_lines_parse(&lines,
+                             comet_text("{\"body\":\"one\"}\n"
+                                        "{\"body\":\"" LONG "\",\"type\":\"t\","
+                                        "\"channel\":\"a/b\"}\n"),
+                             100, pool);
+    if (said) {
+        faults_must(lines.no_memory && strncmp(said, "line ", 5) == 0);
+        return APR_ENOMEM;
+    }
+    faults_must(lines.count == 2
+                && comet_text_equal(lines.list[0].body, comet_text("one"))
+                && comet_text_equal(lines.list[1].body, comet_text(LONG))
+                && comet_text_equal(lines.list[1].channel, comet_text("a/b")));
+    return APR_SUCCESS;
+}
+
+/* A text is right, or it is not taken: never a part of it. */
+static void test_lines(void **state)
+{
+    comet_lines_init();
+    faults_run(&(faults_scenario_t){
+        .name = "lines",
+        .kinds = FAULTS_MEMORY,
+        .act = parse_lines,
+    });
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_values),
         cmocka_unit_test(test_channels),
         cmocka_unit_test(test_encoders),
+        cmocka_unit_test(test_lines),
     };
     int failed;
 

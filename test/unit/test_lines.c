@@ -65,19 +65,12 @@ static void test_wrong(void **state)
           0 },
         { "{\"body\":\"a\",\"type\":\"\"}", "line 1: type: ", 0 },
         { "{\"body\":\"a\",\"channel\":\"/\"}", "line 1: channel: ", 0 },
-        { "{\"body\":\"a\",\"body\":\"a\"}", "line 1: body: a duplicate", 0 },
+        { "{\"body\":\"a\",\"body\":\"a\"}",
+          "line 1: expected a JSON object: ", 0 },
         { "{\"body\":\"\\ud83d\\u0041\"}",
-          "line 1: expected a JSON object: expected the second half of a "
-          "surrogate pair at byte ",
-          0 },
-        { "{\"body\":\"\\u00g0\"}",
-          "line 1: expected a JSON object: expected four hexadecimal digits "
-          "at byte 14",
-          0 },
-        { "{\"body\":\"a\"} x",
-          "line 1: expected a JSON object: expected the end of the line at "
-          "byte 14",
-          0 },
+          "line 1: expected a JSON object: ", 0 },
+        { "{\"body\":\"\\u00g0\"}", "line 1: expected a JSON object: ", 0 },
+        { "{\"body\":\"a\"} x", "line 1: expected a JSON object: ", 0 },
         { "{\"body\":\"\\u0000\"}", "line 1: expected a JSON object: ", 0 },
         { "{\"body\":\"\xff\"}", "line 1: expected a JSON object: ", 0 },
         { "{\"body\":\"0123456789012345678901234567890123456789012345678901234"
