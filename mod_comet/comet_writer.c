@@ -217,7 +217,7 @@ static int is_answered(job_t *job, apr_int64_t until)
  *         thread's now; else it is the publisher's again */
 static apr_status_t withdraw_locked(comet_writer_t *writer, job_t *job)
 {
-    switch (job->state) {
+    switch (atomic_load(&job->state)) {
     case JOB_IN_LOBBY:
         TAILQ_REMOVE(&writer->lobby, job, link);
         return COMET_EBUSY;
