@@ -260,7 +260,9 @@ check-long: ## the long tests, and the suites under ASan+UBSan and TSan
 
 torture: ## faults and hostile input for an hour: a table (SCALE=0.1, ARGS='-k kill')
 	@conf/setup check
+	@conf/setup fuzz
 	@$(MAKE) $(PARALLEL) tests
+	@$(MAKE) $(PARALLEL) fuzzers BUILD=build-fuzz CC=clang SANITIZE=fuzz
 	@BUILD='$(BUILD)' test/run torture -- $(ARGS)
 
 unit: tests ## the unit tests alone

@@ -62,6 +62,51 @@ static void lines_check(const comet_line_t *line, comet_buffer_t *out)
     comet_buffer_puts(out, "}\n");
 }
 
+/* The line of that number, which counts from 1. */
+static comet_text_t lines_cut(comet_text_t text, apr_size_t number)
+{
+    const char *end = text.data + text.length, *next;
+
+    for (; number > 1; number--) {
+        text.data = memchr(text.data, '\n', (size_t)(end - text.data));
+        MUST(text.data);
+        text.data++;
+    }
+    next = memchr(text.data, '\n', (size_t)(end - text.data));
+    text.length = (apr_size_t)((next ? next : end) - text.data);
+    return text;
+}
+
+/* What was taken is in the line, once, by another's reading, too. */
+static void lines_check_member(comet_text_t line, const char *name,
+                               comet_text_t taken)
+{
+    unsigned char *room = malloc(line.length);
+    size_t written = 0;
+
+    MUST(room);
+    MUST(reference_member(line.data, line.length, name, room, &written)
+         == (taken.data != NULL));
+    MUST(!taken.data
+         || comet_text_equal(taken,
+                             (comet_text_t){(const char *)room, written}));
+    free(room);
+}
+
+static void lines_compare(const comet_lines_t *lines, comet_text_t text)
+{
+    apr_size_t i;
+
+    for (i = 0; i < lines->count; i++) {
+        const comet_line_t *line = &lines->list[i];
+        comet_text_t whole = lines_cut(text, line->number);
+
+        lines_check_member(whole, "body", line->body);
+        lines_check_member(whole, "type", line->type);
+        lines_check_member(whole, "channel", line->channel);
+    }
+}
+
 static void lines_round_trip(const comet_lines_t *lines, apr_pool_t *pool)
 {
     comet_buffer_t out = {0};
@@ -99,6 +144,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         MUST(strncmp(wrong, "line ", 5) == 0);
     }
     else {
+        lines_compare(&lines, text);
         lines_round_trip(&lines, pool);
     }
     apr_pool_destroy(pool);

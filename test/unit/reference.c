@@ -227,6 +227,80 @@ int reference_json(const char *data, size_t length, unsigned char *out,
     return at + 1 == length;
 }
 
+/* Where the blanks end that begin here. */
+static size_t json_blanks(const char *data, size_t length, size_t at)
+{
+    while (at < length && strchr(" \t\r\n", data[at]) && data[at]) {
+        at++;
+    }
+    return at;
+}
+
+/* Decode the string at *at, and move behind it and the blanks that follow. */
+static int json_string_at(const char *data, size_t length, size_t *at,
+                          unsigned char *out, size_t *written)
+{
+    size_t begin = *at, end = begin + 1;
+
+    while (end < length && data[end] != '"') {
+        end += data[end] == '\\' ? 2 : 1;
+    }
+    if (end >= length
+        || !reference_json(data + begin, end + 1 - begin, out, written)) {
+        return 0;
+    }
+    *at = json_blanks(data, length, end + 1);
+    return 1;
+}
+
+static int json_take(const char *data, size_t length, size_t *at, char c)
+{
+    if (*at >= length || data[*at] != c) {
+        return 0;
+    }
+    *at = json_blanks(data, length, *at + 1);
+    return 1;
+}
+
+static int find_member(const char *data, size_t length, const char *name,
+                       unsigned char *room, unsigned char *out, size_t *written)
+{
+    size_t at = json_blanks(data, length, 0), used;
+    int found = 0;
+
+    if (!json_take(data, length, &at, '{')) {
+        return -1;
+    }
+    if (json_take(data, length, &at, '}')) {
+        return at == length ? 0 : -1;
+    }
+    do {
+        int wanted;
+
+        if (!json_string_at(data, length, &at, room, &used)
+            || !json_take(data, length, &at, ':')) {
+            return -1;
+        }
+        wanted = used == strlen(name) && memcmp(room, name, used) == 0;
+        if (!json_string_at(data, length, &at, wanted ? out : room,
+                            wanted ? written : &used)) {
+            return -1;
+        }
+        found += wanted;
+    } while (json_take(data, length, &at, ','));
+    return json_take(data, length, &at, '}') && at == length ? found : -1;
+}
+
+int reference_member(const char *data, size_t length, const char *name,
+                     unsigned char *out, size_t *written)
+{
+    unsigned char *room = malloc(length + 1);
+    int found = room ? find_member(data, length, name, room, out, written) : -1;
+
+    free(room);
+    return found;
+}
+
 /* ---- HTML ------------------------------------------------------------- */
 
 int reference_html(const char *data, size_t length, unsigned char *out,

@@ -37,6 +37,15 @@ int reference_json(const char *data, size_t length, unsigned char *out,
                    size_t *written);
 
 /**
+ * Find a member of a JSON object whose members are all texts (RFC 8259),
+ * blanks around it allowed.
+ * @param out  room for length bytes; the text of the last one so named
+ * @return how many have the name; -1: it is no such object
+ */
+int reference_member(const char *data, size_t length, const char *name,
+                     unsigned char *out, size_t *written);
+
+/**
  * Decode HTML character data that knows five references only.
  * @param out  room for length bytes
  * @return whether no bare & < > " ' is in it

@@ -21,6 +21,9 @@
 #define LLVMFuzzerTestOneInput fuzz_lines
 #include "../fuzz/fuzz_lines.c"
 #undef LLVMFuzzerTestOneInput
+#define LLVMFuzzerTestOneInput fuzz_selection
+#include "../fuzz/fuzz_selection.c"
+#undef LLVMFuzzerTestOneInput
 
 typedef int fuzz_fn(const uint8_t *data, size_t size);
 
@@ -95,12 +98,18 @@ static void test_lines_corpus(void **state)
     replay("lines", fuzz_lines);
 }
 
+static void test_selection_corpus(void **state)
+{
+    replay("selection", fuzz_selection);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_params_corpus),
         cmocka_unit_test(test_encode_corpus),
         cmocka_unit_test(test_lines_corpus),
+        cmocka_unit_test(test_selection_corpus),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
