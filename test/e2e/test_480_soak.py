@@ -9,4 +9,4 @@ from soak import soak
 @pytest.mark.event
 def test_480_01_soak(make_server, figure):
     """Clients of every transport come and go, and nothing is left of them."""
-    figure(soak(make_server, 6, period=2, clients=100, life=2))
+    figure(soak(make_server, 4, period=2, clients=100, life=2))

@@ -12,13 +12,15 @@ from ledger import acknowledged, settle
 from reloads import CRASH, crashes, every_transport, publishers, reload_once
 
 KEPT = 2000             # messages of a channel
-WAL_BYTES = 16 << 20
+WAL_BYTES = 8 << 20      # checkpoints begin at 2 MB
 THREADS = 64
 
 
 def slope(values):
     """What the values rise by from the first to the last, by the line that
     fits them best."""
+    if len(values) < 2:
+        return 0
     middle = (len(values) - 1) / 2
     mean = sum(values) / len(values)
     rise = sum((i - middle) * (v - mean) for i, v in enumerate(values)) \
