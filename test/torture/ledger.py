@@ -3,6 +3,7 @@
 
 import glob
 import os
+import sqlite3
 
 from httpd_env import sqlite, wait_until
 
@@ -75,3 +76,18 @@ def holders(path):
         except OSError:
             pass
     return found
+
+
+def is_sound(server):
+    """SQLite's opinion of the database, and FTS5's of an index of words."""
+    db = sqlite3.connect(server.db, timeout=10)
+    try:
+        ok = db.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        if db.execute("SELECT count(*) FROM sqlite_master"
+                      " WHERE name = 'message_search'").fetchone()[0]:
+            db.execute("INSERT INTO message_search(message_search, rank)"
+                       " VALUES('integrity-check', 1)")     # or it raises
+        db.rollback()
+        return ok
+    finally:
+        db.close()
