@@ -36,16 +36,19 @@ class Scenario:
     load:     options of the generator; those in SCALED shrink with BENCH_SCALE
     conf:     further lines for httpd
     prime:    messages that are there before
+    warm:     clients that have come and gone before: what a server makes once
+              for each thread is there then
     once:     takes long and varies little: one round is enough
     """
 
     SCALED = {"subscribers": 4, "channels": 4, "messages": 5, "seconds": 0.3}
 
     def __init__(self, name, title, mode, figures, servers=(Comet, Nchan, Floor),
-                 url=None, conf="", prime=0, once=False, **load):
+                 url=None, conf="", prime=0, warm=0, once=False, **load):
         self.name, self.title, self.mode = name, title, mode
         self.figures, self.servers, self.url = figures, servers, url
-        self.conf, self.prime, self.once, self.load = conf, prime, once, load
+        self.conf, self.prime, self.warm = conf, prime, warm
+        self.once, self.load = once, load
 
     def scaled(self, scale):
         options = dict(self.load)
@@ -86,6 +89,9 @@ class Scenario:
                 generator(["publish", "--messages=%d" % self.prime,
                            "--server=%d" % server.process.pid,
                            "--publish=" + server.url("publish")])
+            if self.warm:
+                generator(self.arguments(server, dict(
+                    options, subscribers=self.warm)))
             words = self.arguments(server, options)
             result = generator(words)
         check(words[0], result, options)
@@ -172,7 +178,7 @@ P50_US = Figure("latency_p50_us", "latency p50, µs", 1, True)
 SCENARIOS = (
     Scenario("parked", "10,000 event streams parked", "park",
              [Figure("pss_per_subscriber_kib", "PSS each, KiB", 1, True)],
-             url="stream", subscribers=10000, seconds=0.3, settle=1),
+             url="stream", warm=300, subscribers=10000, seconds=0.3, settle=1),
     Scenario("idle", "10,000 event streams, a heartbeat every %d s"
              % HEARTBEAT_SECONDS, "park",
              [Figure("server_percent", "% of a core", 1, True)],
