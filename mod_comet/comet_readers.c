@@ -25,17 +25,25 @@ apr_status_t comet_readers_create(comet_readers_t **readers,
     return pthread_mutex_init(&made->lock, NULL);
 }
 
-apr_status_t comet_readers_take(comet_readers_t *readers, comet_store_t **store)
+/* @return NULL: none is idle */
+static comet_store_t *pop(comet_readers_t *readers)
 {
-    *store = NULL;
+    comet_store_t *store = NULL;
+
     pthread_mutex_lock(&readers->lock);
     if (readers->count) {
-        *store = readers->idle[--readers->count];
+        store = readers->idle[--readers->count];
     }
     pthread_mutex_unlock(&readers->lock);
-    if (*store && comet_store_moved(*store)) {
+    return store;
+}
+
+apr_status_t comet_readers_take(comet_readers_t *readers, comet_store_t **store)
+{
+    *store = pop(readers);
+    while (*store && comet_store_moved(*store)) {
         comet_store_close(*store);
-        *store = NULL;
+        *store = pop(readers);
     }
     return *store ? APR_SUCCESS
                   : comet_store_open(store, readers->config, COMET_STORE_READ,

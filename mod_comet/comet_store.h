@@ -77,8 +77,8 @@ void comet_store_close(comet_store_t *store);
 const char *comet_store_error(const comet_store_t *store);
 
 /**
- * Whether the file at the path (or its write-ahead log) is no longer the one
- * that is open: SQLite itself does not notice, and what it writes is lost.
+ * Whether the file at the path (or its write-ahead log, or the memory that the
+ * log is shared by) is no longer the one that is open: SQLite itself does not notice, and what it writes is lost.
  * Or the file could only be read when it was opened, and can be written now.
  */
 int comet_store_moved(comet_store_t *store);

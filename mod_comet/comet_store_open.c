@@ -67,8 +67,8 @@ static void unlink_same(const char *path, file_id_t file)
  */
 typedef struct known_t {
     struct known_t *next;
-    file_id_t file, wal;
-    int read_only; /* how many connections are */
+    file_id_t file, wal, shm;
+    int open, read_only; /* how many connections are */
     char path[];
 } known_t;
 
@@ -99,15 +99,21 @@ static known_t *ensure_known_locked(const char *path)
     return known;
 }
 
-static void make_known(const comet_store_t *store)
+/* Remember which files are open. */
+static void make_known(comet_store_t *store)
 {
     known_t *known;
 
     pthread_mutex_lock(&known_lock);
-    known = ensure_known_locked(store->config->path);
+    known = find_known_locked(store->config->path);
     if (known) {
+        if (!known->shm.ino
+            || !comet_sqlite_same_file(known->file, store->file)) {
+            known->shm = comet_sqlite_file_id(store->shm_path);
+        }
         known->file = store->file;
         known->wal = store->wal;
+        store->shm = known->shm;
     }
     pthread_mutex_unlock(&known_lock);
 }
@@ -126,35 +132,53 @@ static int may_write(const comet_store_t *store)
 }
 
 /*
- * Before it is opened: SQLite opens what it may not write to read it, and the
- * memory that the log is shared by is then read-only for all connections of
- * the process, until the last is closed.  So whatever is opened beside one
- * that can only read can only read, too.
+ * Before it is opened.  All connections of a process to a file share the memory
+ * that its log is shared by, from the first that is opened to the last that is
+ * closed.  If SQLite may not write it, it is read-only for all of them.  If it
+ * is deleted, they go on in it, other programs make another one, and both write
+ * to the log as if they were alone.  In both cases all must be closed before
+ * one is opened that can write.
  */
-static apr_status_t count_read_only(comet_store_t *store)
+static apr_status_t enter(comet_store_t *store)
 {
+    apr_status_t status = APR_SUCCESS;
     known_t *known;
 
     pthread_mutex_lock(&known_lock);
     known = ensure_known_locked(store->config->path);
-    if (known) {
+    if (!known) {
+        status = comet_sqlite_fail_text(store, APR_ENOMEM, "out of memory");
+    }
+    else if (known->open && known->shm.ino
+             && comet_sqlite_same_file(
+                 known->file, comet_sqlite_file_id(store->config->path))
+             && !comet_sqlite_same_file(
+                 known->shm, comet_sqlite_file_id(store->shm_path))) {
+        status = comet_sqlite_fail_text(store, COMET_EMOVED,
+                                        "the log's shared memory was deleted");
+    }
+    else {
+        if (!known->open++) {
+            known->shm.ino = 0;
+        }
+        store->entered = 1;
         store->read_only = known->read_only > 0 || !may_write(store);
         known->read_only += store->read_only;
     }
     pthread_mutex_unlock(&known_lock);
-    return known ? APR_SUCCESS
-                 : comet_sqlite_fail_text(store, APR_ENOMEM, "out of memory");
+    return status;
 }
 
-static void uncount_read_only(const comet_store_t *store)
+static void leave(const comet_store_t *store)
 {
     known_t *known;
 
-    if (store->read_only) {
+    if (store->entered) {
         pthread_mutex_lock(&known_lock);
         known = find_known_locked(store->config->path);
         if (known) { /* there is one: nothing is ever forgotten */
-            known->read_only--;
+            known->open--;
+            known->read_only -= store->read_only;
         }
         pthread_mutex_unlock(&known_lock);
     }
@@ -480,7 +504,7 @@ apr_status_t comet_store_open(comet_store_t **store,
         status = comet_sqlite_fail_text(made, APR_ENOMEM, "out of memory");
     }
     else {
-        status = count_read_only(made);
+        status = enter(made);
     }
     if (status == APR_SUCCESS) {
         status = mode == COMET_STORE_WRITE ? open_to_write(made)
@@ -518,6 +542,14 @@ static void remove_orphaned_log(const comet_store_t *store)
     }
 }
 
+/* Whether the log's shared memory at the path is not the one in use. */
+static int has_other_memory(const comet_store_t *store)
+{
+    return store->shm.ino
+           && !comet_sqlite_same_file(store->shm,
+                                      comet_sqlite_file_id(store->shm_path));
+}
+
 void comet_store_close(comet_store_t *store)
 {
     int i;
@@ -532,8 +564,12 @@ void comet_store_close(comet_store_t *store)
     if (store->moved) {
         remove_orphaned_log(store);
     }
+    if (store->db && has_other_memory(store)) {
+        /* what it knows of the log may be wrong by now */
+        sqlite3_db_config(store->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
+    }
     sqlite3_close(store->db);
-    uncount_read_only(store);
+    leave(store);
     free(store->wal_path);
     free(store->shm_path);
     free(store);
@@ -546,7 +582,7 @@ int comet_store_moved(comet_store_t *store)
            || (store->wal.ino
                && !comet_sqlite_same_file(
                    store->wal, comet_sqlite_file_id(store->wal_path)))
-           || (store->read_only && may_write(store));
+           || has_other_memory(store) || (store->read_only && may_write(store));
 }
 
 int comet_store_is_read_only(const comet_store_t *store)

@@ -97,9 +97,10 @@ struct comet_store_t {
     sqlite3 *db;
     sqlite3_stmt *statements[SQL_COUNT];
     char *wal_path, *shm_path;
-    file_id_t file, wal;
+    file_id_t file, wal, shm;
     int moved; /* found by a writer */
-    int read_only; /* see count_read_only() */
+    int entered; /* see enter() */
+    int read_only; /* as well */
     int reserved; /* BEGIN IMMEDIATE is done, for append */
     apr_interval_time_t patience; /* for the busy handler */
     apr_int64_t busy_since;

@@ -241,6 +241,15 @@ apr_status_t mod_comet_child_take_reader(const request_rec *r,
     return comet_readers_take(mod_comet_child_store(r)->readers, store);
 }
 
+void mod_comet_child_drop_readers(const request_rec *r)
+{
+    comet_readers_t *readers = mod_comet_child_store(r)->readers;
+    comet_store_t *store;
+    apr_status_t status = comet_readers_take(readers, &store);
+
+    comet_readers_return(readers, store, status);
+}
+
 /* Whether it is the store's fault, and the store is there. */
 static int is_worth_logging(apr_status_t status)
 {

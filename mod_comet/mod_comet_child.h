@@ -46,6 +46,10 @@ apr_status_t mod_comet_child_take_reader(const request_rec *r,
 void mod_comet_child_return_reader(const request_rec *r, comet_store_t *store,
                                    apr_status_t status);
 
+/** Close the idle connections that are not to what is at a store's path any
+ * more: a new one to write may have to wait for the end of the last. */
+void mod_comet_child_drop_readers(const request_rec *r);
+
 /** The counters of all children; NULL before post_config. */
 comet_metrics_t *mod_comet_metrics(void);
 

@@ -48,6 +48,9 @@ static int refuse_by_store(request_rec *r, apr_status_t status)
                       "Idempotency-Key: something else was published under "
                       "this key");
     }
+    if (status == COMET_EMOVED) {
+        mod_comet_child_drop_readers(r);
+    }
     comet_metrics_add(COMET_METRIC_publish_refused, 1);
     return mod_comet_output_error(
         r, code, "%s: %s",

@@ -906,6 +906,29 @@ static void test_log_deleted(void **state)
     comet_store_close(store);
 }
 
+/* Without the memory that the log is shared by, two writers would not know of
+ * each other: nobody goes on before all have begun anew. */
+static void test_memory_deleted(void **state)
+{
+    comet_store_t *store = kit_open_store(COMET_STORE_WRITE);
+    comet_store_t *reader = kit_open_store(COMET_STORE_READ);
+
+    kit_append_many(store, "chat", 3);
+    unlink(scratch_path("comet.db-shm"));
+    assert_int_equal(comet_store_moved(reader), 1);
+    assert_int_equal(kit_append(store, "chat", "lost", NULL), COMET_EMOVED);
+    kit_run_outside("INSERT INTO message(channel, body) VALUES('chat', 'out')");
+    comet_store_close(store);
+    assert_int_equal(kit_open_status(COMET_STORE_WRITE), COMET_EMOVED);
+    assert_int_equal(kit_open_status(COMET_STORE_READ), COMET_EMOVED);
+    comet_store_close(reader);
+    store = kit_open_store(COMET_STORE_WRITE);
+    assert_int_equal(kit_append(store, "chat", "new", NULL), 0);
+    assert_string_equal(kit_bodies(store, "chat", 0, 9), "0,1,2,out,new");
+    comet_store_close(store);
+    kit_assert_healthy();
+}
+
 #define CANNOT_GET_THERE 77
 
 /* As a user who may read but not write. */
@@ -1395,6 +1418,7 @@ int main(void)
         TEST(test_deleted_while_read),
         TEST(test_replaced),
         TEST(test_log_deleted),
+        TEST(test_memory_deleted),
         TEST(test_read_only),
         TEST(test_full),
         TEST(test_full_for_real),
