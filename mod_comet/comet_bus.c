@@ -28,6 +28,8 @@
  * A time and not a count: nobody counts down for one that was killed.
  */
 #define CONTENDED_USEC 100000
+/** For how long a system clock that has jumped ahead is not believed. */
+#define DOUBT_USEC apr_time_from_sec(86400)
 /**
  * Writers outside httpd cannot queue here; SQLite's busy timeout lets them
  * try after 1, 2, 5, 10, 15, 20, 25, 25, 25, 50, 50, 100 ... ms.  So when the
@@ -45,6 +47,8 @@ typedef struct shared_t {
     pthread_mutex_t watch;
     _Atomic apr_int64_t contended_until; /* [atomic] monotonic */
     _Atomic apr_int64_t upkeep_due; /* [atomic] apr_time_t */
+    _Atomic apr_int64_t compared_at; /* [atomic] monotonic: the clocks were */
+    _Atomic apr_int64_t ahead; /* [atomic] then, the system's of the other */
     apr_int64_t period_start; /* [write] monotonic */
     apr_int64_t locked_at; /* [write] monotonic */
     apr_int64_t held; /* [write] during this period */
@@ -78,6 +82,14 @@ static int init_mutex(pthread_mutex_t *mutex)
     return failed;
 }
 
+static void compare_clocks(shared_t *shared)
+{
+    apr_time_t steady = comet_monotonic();
+
+    atomic_store(&shared->compared_at, steady);
+    atomic_store(&shared->ahead, apr_time_now() - steady);
+}
+
 apr_status_t comet_bus_create(comet_bus_t **bus, apr_pool_t *pool)
 {
     shared_t *shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE,
@@ -88,6 +100,7 @@ apr_status_t comet_bus_create(comet_bus_t **bus, apr_pool_t *pool)
     if (shared == MAP_FAILED) {
         return errno;
     }
+    compare_clocks(shared);
     failed = init_mutex(&shared->write);
     if (!failed) {
         failed = init_mutex(&shared->watch);
@@ -195,6 +208,18 @@ int comet_bus_watch(comet_bus_t *bus)
 void comet_bus_unwatch(comet_bus_t *bus)
 {
     pthread_mutex_unlock(&bus->shared->watch);
+}
+
+apr_time_t comet_bus_now(comet_bus_t *bus)
+{
+    shared_t *shared = bus->shared;
+    apr_time_t steady = comet_monotonic(), now = apr_time_now(), expected;
+
+    if (steady - atomic_load(&shared->compared_at) >= DOUBT_USEC) {
+        compare_clocks(shared);
+    }
+    expected = steady + atomic_load(&shared->ahead);
+    return now < expected ? now : expected;
 }
 
 int comet_bus_claim_upkeep(comet_bus_t *bus, apr_time_t now,

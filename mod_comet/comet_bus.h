@@ -59,6 +59,13 @@ int comet_bus_watch(comet_bus_t *bus);
 void comet_bus_unwatch(comet_bus_t *bus);
 
 /**
+ * The system's time, but for a jump ahead of less than a day: for what is
+ * removed by age.  A message that is published while the clock is a year ahead
+ * is the newest of its channel, and all that come after it are newer still.
+ */
+apr_time_t comet_bus_now(comet_bus_t *bus);
+
+/**
  * Claim the next round of upkeep (retention), which one child does for all.
  * @param every  how far apart rounds are
  * @return whether the caller is to do it

@@ -237,9 +237,11 @@ apr_status_t comet_store_append(comet_store_t *store,
  * One small step of retention (at most 1,000 rows) over the channels that
  * got messages since the last complete round of this connection.
  * The caller holds the write lock.
+ * @param now   age counts from the newest message of a channel, but from here
+ *              when that one is of the future, where a wrong clock put it
  * @param more  set to whether another step is due now
  */
-apr_status_t comet_store_prune(comet_store_t *store, int *more);
+apr_status_t comet_store_prune(comet_store_t *store, apr_time_t now, int *more);
 
 /**
  * One small step of what else is due: keys are forgotten; the index of words

@@ -494,7 +494,6 @@ apr_status_t comet_store_open(comet_store_t **store,
     made->mode = mode;
     made->stopping = stopping;
     made->checkpoint_at = CHECKPOINT_PAGES;
-    comet_sqlite_compare_clocks(made);
     made->patience = mode == COMET_STORE_WRITE  ? config->busy_timeout
                      : mode == COMET_STORE_READ ? READ_PATIENCE_USEC
                                                 : READ_AT_ONCE_PATIENCE_USEC;

@@ -81,6 +81,7 @@ typedef struct file_id_t {
 /** A round of retention, which goes in steps. */
 typedef struct prune_t {
     int running; /* between the first step of a round and its last */
+    apr_time_t now; /* of this step */
     int all_seen; /* a first round over all channels is complete */
     comet_timestamp_t seen; /* clock at the start of the last whole round */
     comet_timestamp_t end; /* clock at the start of this round */
@@ -106,8 +107,6 @@ struct comet_store_t {
     apr_int64_t busy_since;
     int wal_pages, checkpoint_at;
     prune_t prune;
-    apr_time_t compared_at; /* steady clock: when the two were compared */
-    apr_time_t ahead; /* by how much the system's clock was, then */
     int indexing; /* the index is not what it is to be; a writer's */
     sqlite3_stmt *search; /* NULL until it is needed; a reader's */
     char error[256];
@@ -206,11 +205,6 @@ apr_status_t comet_sqlite_index_open(comet_store_t *store);
 /** One step, in a transaction of its own.
  * @param more  set when another is due */
 apr_status_t comet_sqlite_index_step(comet_store_t *store, int *more);
-
-/* Time */
-
-/** Compare the system's clock with the steady one, for retention. */
-void comet_sqlite_compare_clocks(comet_store_t *store);
 
 /* Files and transactions */
 

@@ -14,8 +14,6 @@
 #define VACUUM_PAGES 256
 /* How long a key outlives its message: the trigger idempotency_key_expiry. */
 #define KEY_USEC apr_time_from_sec(86400)
-/* How long a system clock that is ahead may be so before age follows it. */
-#define DOUBT_USEC apr_time_from_sec(86400)
 
 /* --- Checkpoints ------------------------------------------------------ */
 
@@ -103,33 +101,12 @@ static apr_status_t begin_round(comet_store_t *store)
     return status;
 }
 
-void comet_sqlite_compare_clocks(comet_store_t *store)
-{
-    store->compared_at = comet_monotonic();
-    store->ahead = apr_time_now() - store->compared_at;
-}
-
-/*
- * The system's time, but for a jump ahead of less than a day.  A message that
- * is published while the clock is a year ahead is the newest of its channel,
- * and all that come after it are newer still: they would make the history old.
- */
-static apr_time_t doubted_now(comet_store_t *store)
-{
-    apr_time_t steady = comet_monotonic(), now = apr_time_now();
-
-    if (steady - store->compared_at >= DOUBT_USEC) {
-        comet_sqlite_compare_clocks(store);
-    }
-    return now - steady < store->ahead ? now : steady + store->ahead;
-}
-
 /* @param upto  set to the last timestamp that is not to be kept; 0: none */
 static apr_status_t find_excess(comet_store_t *store, apr_int64_t channel,
                                 comet_timestamp_t *upto)
 {
     const comet_store_config_t *config = store->config;
-    comet_timestamp_t newest = 0, now;
+    comet_timestamp_t newest = 0;
     apr_status_t status = APR_SUCCESS;
 
     *upto = 0;
@@ -141,8 +118,9 @@ static apr_status_t find_excess(comet_store_t *store, apr_int64_t channel,
     if (status == APR_SUCCESS && config->retain_age > 0) {
         comet_sqlite_bind_int(store, SQL_NEWEST, 1, channel);
         status = comet_sqlite_query(store, SQL_NEWEST, &newest, NULL);
-        now = doubted_now(store);
-        newest = newest > now ? now : newest;
+        if (newest > store->prune.now) {
+            newest = store->prune.now;
+        }
         if (newest - config->retain_age - 1 > *upto) {
             *upto = newest - config->retain_age - 1;
         }
@@ -268,7 +246,7 @@ static apr_status_t shrink(comet_store_t *store, int *more)
     return status;
 }
 
-apr_status_t comet_store_prune(comet_store_t *store, int *more)
+apr_status_t comet_store_prune(comet_store_t *store, apr_time_t now, int *more)
 {
     prune_t *prune = &store->prune;
     apr_int64_t removed = 0;
@@ -282,6 +260,7 @@ apr_status_t comet_store_prune(comet_store_t *store, int *more)
     if (status != APR_SUCCESS) {
         return status;
     }
+    prune->now = now;
     status = prune_listed(store, &removed);
     if (status == APR_SUCCESS && removed) {
         status = comet_sqlite_commit(store);

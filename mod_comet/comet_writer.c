@@ -539,7 +539,8 @@ static void keep_up(comet_writer_t *writer)
     }
     if (retains(writer) && (writer->pruning || !was_tidying)) {
         comet_bus_lock(writer->config.bus);
-        status = comet_store_prune(writer->store, &writer->pruning);
+        status = comet_store_prune(
+            writer->store, comet_bus_now(writer->config.bus), &writer->pruning);
         comet_bus_unlock(writer->config.bus);
         if (has_failed(writer, status) || writer->pruning) {
             return;

@@ -564,7 +564,7 @@ static apr_status_t keep_small(void)
 
     for (rounds = 0; status == APR_SUCCESS && more; rounds++) {
         faults_must(rounds < 100);
-        status = comet_store_prune(store, &more);
+        status = comet_store_prune(store, apr_time_now(), &more);
     }
     for (more = 1; status == APR_SUCCESS && more;) {
         status = comet_store_tidy(store, &more);

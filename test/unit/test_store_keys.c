@@ -327,7 +327,7 @@ static void test_outlives_retention(void **state)
     kit_append_many(store, "a", 3);
     kit_config.retain_count = 1;
     while (more) {
-        assert_int_equal(comet_store_prune(store, &more), 0);
+        assert_int_equal(comet_store_prune(store, apr_time_now(), &more), 0);
     }
     assert_string_equal(kit_bodies(store, "a", 0, 9), "2");
     assert_int_equal(publish(store, "a", NULL, "x", "k", &again),

@@ -444,7 +444,7 @@ static void test_retention(void **state)
     fill("c", 30);
     kit_config.retain_count = 3;
     do {
-        assert_int_equal(comet_store_prune(store, &more), 0);
+        assert_int_equal(comet_store_prune(store, apr_time_now(), &more), 0);
         steps++;
         assert_in_range(steps, 1, 100);
     } while (more);

@@ -210,7 +210,7 @@ static void test_floor(void **state)
     append_to(store, "one a a b b c c d d e e f/1 f/1 e d c b a");
     kit_config.retain_count = 1;
     while (more) {
-        assert_int_equal(comet_store_prune(store, &more), 0);
+        assert_int_equal(comet_store_prune(store, apr_time_now(), &more), 0);
     }
     assert_int_equal(floor_of(store, "e"),
                      kit_number("SELECT max(floor) FROM channel"
@@ -352,7 +352,7 @@ static void test_channels(void **state)
     append_to(store, "gone gone stop z");
     kit_config.retain_count = 1;
     while (more) {
-        assert_int_equal(comet_store_prune(store, &more), 0);
+        assert_int_equal(comet_store_prune(store, apr_time_now(), &more), 0);
     }
     kit_run_outside("DELETE FROM message WHERE channel = 'gone'");
     assert_int_equal(kit_number("SELECT count(*) FROM channel"
