@@ -279,7 +279,8 @@ def test_380_10_server_gone(console, pages):
 
 
 @pytest.mark.parametrize("path", ["/console/", "/manual/",
-                                  "/manual/recipes.html"])
+                                  "/manual/recipes.html",
+                                  "/manual/security.html"])
 def test_380_11_narrow_dark_and_named(console, pages, path):
     """On a phone nothing is cut off; each control has a name."""
     pages.post("a/" + "long" * 50, "unbroken" * 300)

@@ -299,7 +299,7 @@ def anchors(manual):
     """the links within the manual lead somewhere"""
     folder = os.path.dirname(PAGE)
     count, wrong = 0, []
-    for name in ("index.html", "recipes.html"):
+    for name in ("index.html", "recipes.html", "security.html"):
         text = manual.read(os.path.join(folder, name))
         for target in re.findall(r'href="([^":]*)"', text):
             path, _, anchor = target.partition("#")
@@ -319,5 +319,31 @@ def anchors(manual):
     return count, 60, wrong
 
 
+def claims(manual):
+    """the tests that security.html names are there, each claim names some"""
+    page = manual.read(os.path.join(os.path.dirname(PAGE), "security.html"))
+    tests = "\n".join(manual.read(os.path.join("test/e2e", name))
+                      for name in sorted(os.listdir("test/e2e"))
+                      if name.startswith("test_"))
+    named = [test for tests_of in re.findall(r'data-tests="([^"]*)"', page)
+             for test in tests_of.split()]
+    wrong = ["security.html: no test_%s in test/e2e" % test for test in named
+             if not re.search(r"^def test_%s_" % re.escape(test), tests, re.M)]
+    part = re.search(r'id="defaults">(.*?)</section>', page, re.S)
+    wrong += ["security.html: no test for: " + plain(claim)[:60]
+              for claim in re.findall(r"<li>(.*?)</li>",
+                                      part.group(1) if part else "", re.S)]
+    # what it says somebody can do without a directive is what the code does
+    for name, value in (("CometPublish", "on"), ("CometAllowOrigin", "none"),
+                        ("CometMulti", "off"), ("CometSearch", "off"),
+                        ("CometEscape", "on"), ("CometLimitPublish", "off"),
+                        ("CometLimitSubscribers", "off"),
+                        ("CometRetain", "all")):
+        if manual.default(name) != value:
+            wrong.append("security.html takes %s for %s by default"
+                         % (name, value))
+    return len(named), 30, wrong
+
+
 GUARDS = (directives, parameters, metrics, statuses, headers, errors, columns,
-          providers, anchors)
+          providers, anchors, claims)
