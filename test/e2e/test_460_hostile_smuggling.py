@@ -306,3 +306,30 @@ def test_460_06_publishing_behind_ones_own_poll(server):
             assert [(m["timestamp"], m["body"]) for m in messages] \
                 == [(stamp, str(number))]
             cursor = stamp
+
+
+@pytest.mark.parametrize("target", ["/comet/seed?since=0",
+                                    "/comet/seed?wait=0",
+                                    "/chat/backend.php?timestamp=0"])
+def test_460_07_in_pieces_after_an_answer(server, target):
+    """The same where there was an answer at once, and the client rests until
+    it says more."""
+    server.publish("x")
+    follow = b"POST /comet/rested HTTP/1.1\r\nHost: x\r\n" \
+        b"Transfer-Encoding: chunked\r\nContent-Type: text/plain\r\n\r\n" \
+        + chunked(SMUGGLED)
+    before = len(server.rows("rested"))
+    cuts = list(range(1, len(follow), 31))
+    for cut in cuts:
+        with server.raw() as conn:
+            conn.request("GET", target)
+            assert conn.answer().status == 200
+            conn.send(follow[:cut])
+            assert conn.silent(0.002)
+            conn.send(follow[cut:])
+            conn.method = "POST"
+            assert conn.answer().status == 201
+            conn.request("GET", target)
+            assert conn.answer().status == 200
+    assert server.rows("rested")[before:] == [SMUGGLED.decode()] * len(cuts)
+    check_not_smuggled(server, "rested")
