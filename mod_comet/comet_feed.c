@@ -2,6 +2,8 @@
 /* Keeping the ring of recent messages in step with the log. */
 #include "comet_feed.h"
 
+#include <string.h>
+
 #define SAFETY_USEC APR_INT64_C(500000)
 #define BATCH 256
 
@@ -45,6 +47,7 @@ apr_time_t comet_feed_due(const comet_feed_t *feed)
 /* What is at the path later may be another file. */
 static void give_up_store(comet_feed_t *feed, pthread_mutex_t *lock)
 {
+    feed->tallied = 0;
     comet_store_close(feed->store);
     feed->store = NULL;
     pthread_mutex_lock(lock);
@@ -144,10 +147,17 @@ static apr_status_t look(comet_feed_t *feed, pthread_mutex_t *lock,
                          int *changed, comet_feed_cb *callback, void *baton)
 {
     comet_store_state_t state;
+    comet_tally_t tally;
+    int tallied = comet_store_tally(feed->store, &tally);
     apr_status_t status = comet_store_begin(feed->store, &state);
 
+    feed->tallied = 0;
     if (status != APR_SUCCESS) {
         return status;
+    }
+    if (state.erased != feed->ring.state.erased
+        || state.last < feed->ring.state.last) {
+        feed->calm = state.last;
     }
     *changed = state.last != feed->ring.state.last
                || state.erased != feed->ring.state.erased;
@@ -155,7 +165,25 @@ static apr_status_t look(comet_feed_t *feed, pthread_mutex_t *lock,
         status = read_on(feed, lock, &state, callback, baton);
     }
     comet_store_end(feed->store);
+    feed->tally = tally;
+    feed->tallied = tallied && status == APR_SUCCESS;
     return status;
+}
+
+comet_feed_answer_e comet_feed_ask(comet_feed_t *feed, comet_timestamp_t after)
+{
+    comet_tally_t now;
+
+    if (!feed->tallied || !comet_store_tally(feed->store, &now)) {
+        return COMET_FEED_CANNOT_TELL;
+    }
+    if (memcmp(&now, &feed->tally, sizeof(now)) != 0) {
+        return COMET_FEED_IS_BEHIND;
+    }
+    return after >= feed->calm && after <= feed->ring.state.last
+                   && comet_ring_covers(&feed->ring, after)
+               ? COMET_FEED_KNOWS
+               : COMET_FEED_CANNOT_TELL;
 }
 
 apr_status_t comet_feed_refresh(comet_feed_t *feed, pthread_mutex_t *lock,

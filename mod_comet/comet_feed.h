@@ -25,8 +25,22 @@ typedef struct comet_feed_t {
     apr_status_t status; /* of the last look */
     int began_anew; /* the last look could not go on from the one before: not
                      * all that is new may have been told */
+    comet_tally_t tally; /* from before the last look */
+    int tallied; /* the ring is in step with that */
+    comet_timestamp_t calm; /* what came after it was never erased */
     comet_ring_t ring; /* [hub->lock] */
 } comet_feed_t;
+
+typedef enum {
+    COMET_FEED_KNOWS, /* the ring has all there is, and nothing was pruned */
+    COMET_FEED_IS_BEHIND, /* somebody has committed: look first */
+    COMET_FEED_CANNOT_TELL /* only the store can */
+} comet_feed_answer_e;
+
+/** Whether the ring alone can tell what there is after a cursor at this very
+ * moment; costs next to nothing. */
+comet_feed_answer_e comet_feed_ask(comet_feed_t *feed, comet_timestamp_t after);
+
 
 /**
  * Told of each message that is new, oldest first, under the hub's lock.

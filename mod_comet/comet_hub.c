@@ -25,6 +25,10 @@ enum { EVENT_WAKE, EVENT_BELL, EVENT_WATCH, EVENT_SOCKET };
 #define EVENT(kind, number) \
     (((apr_uint64_t)(kind) << 32) | (apr_uint32_t)(number))
 
+/* Why a store is looked at now: its bell, or a client that must not be told
+ * less than all there is. */
+enum { RUNG = 1, ASKED = 2 };
+
 struct comet_hub_t {
     pthread_mutex_t lock;
     pthread_cond_t unpinned; /* with lock: pinned changed */
@@ -41,7 +45,7 @@ struct comet_hub_t {
     apr_time_t sleeps_until; /* [lock] */
 
     comet_feed_t *feeds; /* see comet_feed.h */
-    apr_byte_t *rung; /* [hub thread] by feed */
+    apr_byte_t *rung; /* [hub thread] by feed: RUNG, ASKED */
     apr_size_t feed_count;
     comet_hub_config_t config;
     comet_message_t *room[COMET_LIMIT_MAX]; /* [hub thread] of the batch */
@@ -107,7 +111,7 @@ static void set_timer_locked(comet_hub_t *hub, comet_subscriber_t *subscriber,
 static void rest_locked(comet_hub_t *hub, comet_subscriber_t *subscriber,
                         comet_verdict_e verdict)
 {
-    subscriber->resting = verdict == COMET_REST;
+    subscriber->resting = verdict != COMET_WAIT;
     if (verdict == COMET_WAIT) {
         subscriber->state = COMET_SUBSCRIBER_WAITING;
         APR_RING_INSERT_TAIL(&subscriber->channel->waiting, subscriber,
@@ -131,11 +135,16 @@ static void retry_locked(comet_hub_t *hub, comet_subscriber_t *subscriber)
 
 /* --- sockets ------------------------------------------------------------ */
 
+static int has_socket(const comet_subscriber_t *subscriber)
+{
+    return subscriber->left || subscriber->listens;
+}
+
 /* Have the subscriber served when its socket takes data; or soon, when that
  * cannot be known.  A socket of its own is watched as long as it is here. */
 static void watch_locked(comet_hub_t *hub, comet_subscriber_t *subscriber)
 {
-    if (!subscriber->left
+    if (!has_socket(subscriber)
         && !comet_sockets_watch_blocked(&hub->sockets, subscriber)) {
         retry_locked(hub, subscriber);
     }
@@ -155,7 +164,7 @@ static apr_status_t enter_locked(comet_hub_t *hub,
         return APR_ENOMEM;
     }
     subscriber->watched_fd = -1;
-    if (subscriber->left) {
+    if (has_socket(subscriber)) {
         apr_status_t status =
             comet_sockets_watch_own(&hub->sockets, subscriber);
 
@@ -163,7 +172,7 @@ static apr_status_t enter_locked(comet_hub_t *hub,
             comet_channels_exit(&hub->channels, channel);
             return status;
         }
-        hub->owned++;
+        hub->owned += subscriber->left != NULL;
     }
     subscriber->channel = channel;
     subscriber->reasons = 0;
@@ -276,6 +285,12 @@ int comet_hub_recall(comet_hub_t *hub, apr_size_t store,
     return known;
 }
 
+comet_feed_answer_e comet_hub_ask(comet_hub_t *hub, apr_size_t store,
+                                  comet_timestamp_t after)
+{
+    return comet_feed_ask(&hub->feeds[store], after);
+}
+
 apr_size_t comet_hub_members(comet_hub_t *hub, apr_size_t *owned)
 {
     apr_size_t members;
@@ -347,6 +362,15 @@ static void see_off_locked(comet_hub_t *hub, comet_subscriber_t *subscriber)
     pthread_mutex_lock(&hub->lock);
 }
 
+static void look_again(comet_hub_t *hub, const comet_subscriber_t *subscriber)
+{
+    const comet_feed_t *feed = feed_of(hub, subscriber->channel);
+
+    if (feed) {
+        hub->rung[feed - hub->feeds] |= ASKED;
+    }
+}
+
 /* Serve the first of the queue.  Takes and gives back the lock. */
 static void serve_first_locked(comet_hub_t *hub)
 {
@@ -401,6 +425,10 @@ static void serve_first_locked(comet_hub_t *hub)
         retry_locked(hub, subscriber);
     }
     watch_locked(hub, subscriber);
+    if (verdict == COMET_AGAIN) {
+        make_ready_locked(hub, subscriber, COMET_READABLE);
+        look_again(hub, subscriber);
+    }
     if (verdict == COMET_WAIT && subscriber->blocked_fd < 0 && more) {
         make_ready_locked(hub, subscriber, COMET_NEWS);
     }
@@ -491,8 +519,8 @@ static void refresh_feed(comet_hub_t *hub, apr_size_t i, apr_time_t now)
 {
     comet_feed_t *feed = &hub->feeds[i];
     apr_status_t before = feed->status;
-    apr_status_t status =
-        comet_feed_refresh(feed, &hub->lock, hub->rung[i], now, announce, hub);
+    apr_status_t status = comet_feed_refresh(
+        feed, &hub->lock, (hub->rung[i] & RUNG) != 0, now, announce, hub);
 
     hub->rung[i] = 0;
     if (feed->began_anew) {
@@ -624,8 +652,12 @@ static void take_socket_event(comet_hub_t *hub, apr_size_t fd,
         if (subscriber->blocked_fd >= 0) {
             reasons = COMET_WRITABLE;
         }
-        if (subscriber->left && (events & ~(apr_uint32_t)EPOLLOUT)) {
+        if (has_socket(subscriber) && (events & ~(apr_uint32_t)EPOLLOUT)) {
             reasons |= COMET_READABLE;
+            if (subscriber->listens
+                && (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR))) {
+                reasons |= COMET_GONE;
+            }
         }
     }
     if (reasons) {
@@ -648,7 +680,7 @@ static void take_event(comet_hub_t *hub, const struct epoll_event *event,
         atomic_exchange(&hub->wake_pending, 0); /* only now: see wake() */
         break;
     case EVENT_BELL:
-        hub->rung[number] = 1;
+        hub->rung[number] |= RUNG;
         break;
     case EVENT_WATCH:
         comet_watch_event(&hub->feeds[number].watch, now);

@@ -98,6 +98,13 @@ int comet_hub_recall(comet_hub_t *hub, apr_size_t store,
                      const comet_store_state_t *state, comet_timestamp_t after,
                      comet_reading_t *reading);
 
+/**
+ * Whether memory alone can tell, at this very moment, what a store has after
+ * a cursor.  The hub's thread.
+ */
+comet_feed_answer_e comet_hub_ask(comet_hub_t *hub, apr_size_t store,
+                                  comet_timestamp_t after);
+
 /** Let everybody go (COMET_STOPPING), now and from now on.  Only sets a flag
  * and wakes the hub: safe in a signal handler. */
 void comet_hub_stopping(comet_hub_t *hub);

@@ -83,6 +83,21 @@ const char *comet_store_error(const comet_store_t *store);
  */
 int comet_store_moved(comet_store_t *store);
 
+/** What the shared memory beside the log says of the last commit: the head of
+ * the log's index (SQLite's file format, "The WAL-Index File Format"). */
+#define COMET_TALLY_WORDS 12
+typedef struct comet_tally_t {
+    apr_uint32_t words[COMET_TALLY_WORDS];
+} comet_tally_t;
+
+/**
+ * Look whether anybody has committed, without a system call: whoever's commit
+ * has returned, in whichever process, has changed the tally.
+ * @param tally  OUT
+ * @return 0: it cannot be told; read the store
+ */
+int comet_store_tally(comet_store_t *store, comet_tally_t *tally);
+
 /** Whether it can only be read.  As long as such a connection is open, this
  * process can open none to write. */
 int comet_store_is_read_only(const comet_store_t *store);

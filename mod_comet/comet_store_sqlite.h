@@ -107,6 +107,7 @@ struct comet_store_t {
     apr_int64_t busy_since;
     int wal_pages, checkpoint_at;
     prune_t prune;
+    const volatile apr_uint32_t *tally; /* NULL: not looked for, or none */
     int indexing; /* the index is not what it is to be; a writer's */
     sqlite3_stmt *search; /* NULL until it is needed; a reader's */
     char error[256];

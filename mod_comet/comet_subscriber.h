@@ -40,7 +40,8 @@ typedef enum {
     COMET_STOPPING = 8, /* the child is ending: finish it */
     COMET_OUTGROWN = 16, /* what it reads has grown by a channel that nobody
                           * allowed it: finish it after the messages */
-    COMET_READABLE = 32 /* its own socket has input, or its client is gone */
+    COMET_READABLE = 32, /* its own socket has input, or its client is gone */
+    COMET_GONE = 64 /* of one that listens: its client has closed its side */
 } comet_reason_e;
 
 /** What the hub hands over when it serves. */
@@ -53,6 +54,8 @@ typedef struct comet_occasion_t {
 typedef enum {
     COMET_WAIT, /* it goes on waiting for messages */
     COMET_REST, /* it has got its answer */
+    COMET_AGAIN, /* it rests, and is served with COMET_READABLE again as soon
+                  * as the store has been looked at */
     COMET_LEAVE /* it is over; only for one with a socket of its own */
 } comet_verdict_e;
 
@@ -92,7 +95,8 @@ struct comet_subscriber_t {
     int resting; /* it has got its answer: no more messages; then the hub's */
     comet_serve_cb *serve;
     comet_left_cb *left; /* of one with a socket of its own, else NULL */
-    int own_fd; /* that socket; read only where `left` is set */
+    int own_fd; /* that socket; read only where `left` or `listens` is set */
+    int listens; /* own_fd is watched for input, too, while it is joined */
     /** Every message of its channel up to here was seen or does not exist. */
     comet_timestamp_t seen;
     apr_size_t limit; /* the most messages it takes at once, at least 1 */

@@ -10,6 +10,7 @@
 
 #include "comet_lines.h"
 #include "mod_comet_adopt.h"
+#include "mod_comet_fast.h"
 #include "mod_comet_limits.h"
 #include "mod_comet_log.h"
 #include "mod_comet_mpm.h"
@@ -316,6 +317,7 @@ static apr_status_t end_child(void *data)
     if (ended) {
         comet_hub_free(ending->hub);
         mod_comet_adopt_end();
+        mod_comet_fast_end();
     }
     else {
         ap_log_error(APLOG_MARK, APLOG_WARNING, 0, parent.server,
@@ -392,6 +394,7 @@ void mod_comet_child_init(apr_pool_t *p, server_rec *s)
         made->store_count += status == APR_SUCCESS;
     }
     mod_comet_adopt_init(p);
+    mod_comet_fast_init();
     if (status == APR_SUCCESS) {
         status = comet_hub_create(&made->hub, &config, p);
     }

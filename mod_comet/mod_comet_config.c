@@ -402,6 +402,50 @@ static const char *set_adopts(cmd_parms *cmd, void *dir, int on)
     return NO_DIRECTORY(cmd);
 }
 
+/* What may decide differently from one request to the next on the same
+ * connection: the hub would not know. */
+static const char *find_fickle(const ap_directive_t *directive)
+{
+    static const char *const words[] = { "expr", "env", "session" };
+    const char *found = NULL;
+    apr_size_t i;
+
+    for (; directive && !found; directive = directive->next) {
+        if (directive->first_child) {
+            found = find_fickle(directive->first_child);
+        }
+        else if (strcasecmp(directive->directive, "Require") == 0) {
+            const char *word = directive->args;
+
+            word += strncasecmp(word, "not ", 4) == 0 ? 4 : 0;
+            for (i = 0; i < sizeof(words) / sizeof(*words); i++) {
+                if (strncasecmp(word, words[i], strlen(words[i])) == 0) {
+                    found = directive->args;
+                }
+            }
+        }
+    }
+    return found;
+}
+
+static const char *set_fast_poll(cmd_parms *cmd, void *dir, int on)
+{
+    const ap_directive_t *section = cmd->directive->parent;
+    const char *error = NO_DIRECTORY(cmd);
+    const char *fickle =
+        on && section ? find_fickle(section->first_child) : NULL;
+
+    ((mod_comet_dir_config_t *)dir)->fast_poll = on;
+    if (!error && fickle) {
+        error = apr_psprintf(cmd->pool,
+                             "CometFastPoll: 'Require %s' may decide anew for "
+                             "each request, and is asked once a minute then; "
+                             "not both in one section",
+                             fickle);
+    }
+    return error;
+}
+
 static const char *set_transports(cmd_parms *cmd, void *dir, const char *value)
 {
     mod_comet_dir_config_t *config = dir;
@@ -588,6 +632,10 @@ const command_rec mod_comet_directives[] = {
                  "whether the classic chat escapes HTML (default on)"),
     AP_INIT_FLAG("CometMulti", set_multi, NULL, IN_LOCATION,
                  "whether one request may read many channels (default off)"),
+    AP_INIT_FLAG("CometFastPoll", set_fast_poll, NULL, IN_LOCATION,
+                 "'on' lets polls that differ from the last one of their "
+                 "connection in nothing but the cursor be answered without a "
+                 "request of httpd's"),
     AP_INIT_FLAG("CometAdopt", set_adopts, NULL, IN_LOCATION,
                  "whether event streams over plain HTTP/1.1 may leave httpd's "
                  "connections (default on)"),

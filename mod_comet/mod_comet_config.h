@@ -49,6 +49,7 @@ typedef struct mod_comet_mapping_t {
     X(escape, 1) \
     X(multi, 0) \
     X(adopts, 1) \
+    X(fast_poll, 0) \
     X(transports, MOD_COMET_ALL_TRANSPORTS) \
     X(heartbeat, apr_time_from_sec(25)) \
     X(max_lifetime, MOD_COMET_UNSET) \

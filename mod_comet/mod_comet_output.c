@@ -201,9 +201,8 @@ int mod_comet_output_is_plain(const request_rec *r)
 {
     /* httpd's own: they frame the answer, or hand it to the socket */
     static const char *const known[] = {
-        HARMLESS,        "content_length", "http_header",
-        "http_outerror", "byterange",      "chunk",
-        "reqtimeout",    "core",           NULL,
+        HARMLESS, "content_length", "http_header", "http_outerror", "byterange",
+        "chunk",  "reqtimeout",     "core",        "comet_fast",    NULL,
     };
     const ap_filter_t *filter = r->output_filters;
 
@@ -442,4 +441,11 @@ apr_status_t mod_comet_output_whole(request_rec *r, apr_bucket_brigade *brigade,
                                         r->connection->bucket_alloc));
     *bytes = (comet_buffer_t){ .data = NULL };
     return mod_comet_output_end(r, brigade, 1);
+}
+
+apr_status_t mod_comet_output_pass(conn_rec *c, apr_bucket_brigade *brigade)
+{
+    apr_status_t status = pass(c, c->output_filters, brigade);
+
+    return status == APR_SUCCESS ? mod_comet_output_push(c) : status;
 }

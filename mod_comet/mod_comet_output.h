@@ -145,6 +145,10 @@ apr_status_t mod_comet_output_end(request_rec *r, apr_bucket_brigade *brigade,
 apr_status_t mod_comet_output_whole(request_rec *r, apr_bucket_brigade *brigade,
                                     comet_buffer_t *bytes);
 
+/** Give bytes, framed already, to the connection's filters and send what the
+ * client takes now; the brigade is empty afterwards. */
+apr_status_t mod_comet_output_pass(conn_rec *c, apr_bucket_brigade *brigade);
+
 /** Try to send what the filters keep. */
 apr_status_t mod_comet_output_push(conn_rec *c);
 

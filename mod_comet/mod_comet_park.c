@@ -15,6 +15,7 @@
 #include "mod_comet_adopt.h"
 #include "mod_comet_block.h"
 #include "mod_comet_child.h"
+#include "mod_comet_fast.h"
 #include "mod_comet_limits.h"
 #include "mod_comet_mpm.h"
 #include "mod_comet_output.h"
@@ -44,6 +45,8 @@ typedef struct park_t {
     int at_once; /* [owner thread] the outbox is the whole answer, to be sent
                   * when the handler has returned */
     comet_selection_t *rests_on; /* a reference: what it joins at rest */
+    mod_comet_fast_t *fast; /* NULL: never allowed */
+    int given_back; /* [owner thread] the hub has had the socket */
     apr_bucket_brigade *brigade;
     int fd;
     int store;
@@ -91,7 +94,7 @@ static apr_status_t on_request_destroyed(void *data)
 /* --- writing (the hub's thread while pinned, else the owner's) ----------------- */
 
 /* The MPM is told by its own means: it sees the end of the input. */
-static void make_mpm_close(park_t *park)
+static void make_mpm_close(const park_t *park)
 {
     shutdown(park->fd, SHUT_RD);
 }
@@ -162,6 +165,7 @@ static apr_status_t write_whole(park_t *park, comet_buffer_t *bytes)
     request_rec *r = park->r;
     apr_status_t status;
 
+    mod_comet_fast_watch_answer(park->fast, r);
     forget_request(park);
     status = mod_comet_output_whole(r, park->brigade, bytes);
     note_blocked(park);
@@ -332,12 +336,31 @@ static comet_verdict_e serve_poll(park_t *park,
                    : rest_anew(park);
 }
 
+/* Its socket is with the hub.  The request that is parked is over when it is
+ * answered: httpd is to log it, and has nothing to send. */
+static comet_verdict_e serve_fast(park_t *park,
+                                  const comet_occasion_t *occasion)
+{
+    apr_off_t answered;
+    comet_verdict_e verdict = mod_comet_fast_serve(
+        park->fast, park->c, &park->subscriber, occasion, park->ask, &answered);
+
+    if (answered >= 0) {
+        park->r->bytes_sent = answered;
+        end_request(park, 0, 0);
+    }
+    return verdict;
+}
+
 static comet_verdict_e serve(comet_subscriber_t *subscriber,
                              const comet_occasion_t *occasion)
 {
     park_t *park = (park_t *)subscriber;
     comet_verdict_e verdict;
 
+    if (mod_comet_fast_is_lent(park->fast)) {
+        return serve_fast(park, occasion);
+    }
     if (occasion->reasons & COMET_WRITABLE) {
         if (mod_comet_output_push(park->c) != APR_SUCCESS) {
             return lose(park);
@@ -401,6 +424,9 @@ static void prepare(park_t *park, request_rec *r, const mod_comet_ask_t *ask,
         set_stream_timer(park);
         comet_pulse_begin(&park->pulse, park->fd, park->heartbeat);
     }
+    if (ask->transport->whole) {
+        mod_comet_fast_consider(&park->fast, r, ask, park->fd);
+    }
     comet_metrics_add(park->gauge, 1);
     /* for the log: the hub must not wait for a name server */
     ap_get_useragent_host(r, REMOTE_NAME, NULL);
@@ -444,14 +470,13 @@ static int has_no_place(int adopted)
 }
 
 /* CometMaxSubscribers. */
-static int is_over_cap(const request_rec *r)
+int mod_comet_park_is_capped(apr_int64_t cap)
 {
     static const comet_metric_e waiting[] = {
         COMET_METRIC_waiting_classic, COMET_METRIC_waiting_poll,
         COMET_METRIC_waiting_events,  COMET_METRIC_waiting_iframe,
         COMET_METRIC_waiting_clock,
     };
-    apr_int64_t cap = mod_comet_max_subscribers(r);
 
     return cap
            && comet_metrics_reach(mod_comet_metrics(), waiting,
@@ -546,7 +571,8 @@ int mod_comet_park(request_rec *r, mod_comet_ask_t *ask)
 {
     apr_int64_t adopting = mod_comet_adopt_begin(r, ask);
     int crowded = has_no_place(adopting >= 0);
-    int full = crowded || is_over_cap(r);
+    int full =
+        crowded || mod_comet_park_is_capped(mod_comet_max_subscribers(r));
     const char *limit = full ? NULL : mod_comet_limits_wait(r);
     park_t *park;
 
@@ -612,6 +638,11 @@ static apr_status_t join(park_t *park)
         return comet_hub_join_clock(hub, &park->subscriber, park->ask->tick);
     }
     park->rests_on = NULL;
+    if (mod_comet_outbox_is_empty(&park->outbox) && !park->ack.armed
+        && (!park->ask || park->ask->transport->whole)) {
+        mod_comet_fast_lend(park->fast, park->c, &park->subscriber,
+                            park->ask != NULL);
+    }
     status = comet_hub_join(hub, &park->subscriber, (apr_size_t)park->store,
                             rests_on ? rests_on : park->ask->selection);
     comet_selection_unref(rests_on);
@@ -634,6 +665,7 @@ void mod_comet_park_suspend(conn_rec *c, request_rec *r)
     if (status != APR_SUCCESS) {
         ap_log_cerror(APLOG_MARK, APLOG_ERR, status, c,
                       "mod_comet: cannot wait");
+        mod_comet_fast_restore(park->fast, c, &park->subscriber);
         make_mpm_close(park);
     }
 }
@@ -673,6 +705,8 @@ void mod_comet_park_resume(conn_rec *c, request_rec *r)
     }
     if (park->state == JOINED) {
         comet_hub_leave(child->hub, &park->subscriber);
+        park->given_back =
+            mod_comet_fast_restore(park->fast, c, &park->subscriber);
         park->state = RESUMED;
     }
     /* without c->sbh the connection's pool is being destroyed */
@@ -849,6 +883,29 @@ static void begin_waiting(park_t *park)
     }
 }
 
+/* The hub has given the connection back, and httpd has nothing to read: the
+ * MPM sends what is left, and waits for the client's next request. */
+static int is_only_given_back(park_t *park)
+{
+    conn_rec *c = park->c;
+
+    if (!park->given_back || park->r || c->aborted) {
+        return 0;
+    }
+    park->given_back = 0;
+    if (mod_comet_fast_send_rest(park->fast, c, park->brigade) != APR_SUCCESS) {
+        c->aborted = 1;
+        return 0;
+    }
+    if (!c->data_in_output_filters
+        && mod_comet_peek(c, park->brigade) != MOD_COMET_PEEK_NOTHING) {
+        return 0;
+    }
+    park->state = EMPTY;
+    c->cs->state = CONN_STATE_WRITE_COMPLETION;
+    return 1;
+}
+
 int mod_comet_park_process_connection(conn_rec *c)
 {
     static __thread int inside; /* httpd's own hooks run within ours */
@@ -861,7 +918,7 @@ int mod_comet_park_process_connection(conn_rec *c)
     if (inside || !can_park_connection(c)) {
         return DECLINED;
     }
-    if (park && is_only_acknowledged(park)) {
+    if (park && (is_only_given_back(park) || is_only_acknowledged(park))) {
         return OK;
     }
     if (park && park->state == RESUMED) {
@@ -872,6 +929,9 @@ int mod_comet_park_process_connection(conn_rec *c)
         if (is_handed_on(c)) {
             return OK;
         }
+    }
+    if (park && park->fast) {
+        mod_comet_fast_look(park->fast, c, park->brigade);
     }
     inside = 1;
     rv = ap_run_process_connection(c);

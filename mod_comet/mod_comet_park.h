@@ -56,4 +56,8 @@ void mod_comet_park_resume(conn_rec *c, request_rec *r);
 int mod_comet_park_answer(request_rec *r, const mod_comet_ask_t *ask,
                           comet_buffer_t *body);
 
+/** Whether as many clients wait as CometMaxSubscribers allows; 0: it does not
+ * say.  Any thread. */
+int mod_comet_park_is_capped(apr_int64_t cap);
+
 #endif /* MOD_COMET_PARK_H */

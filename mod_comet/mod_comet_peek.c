@@ -42,20 +42,54 @@ static mod_comet_peek_e peek_filters(conn_rec *c, apr_bucket_brigade *brigade)
                : MOD_COMET_PEEK_GONE;
 }
 
-/* Around mod_reqtimeout. */
-mod_comet_peek_e mod_comet_peek(conn_rec *c, apr_bucket_brigade *brigade)
+/* Where mod_reqtimeout's filter is linked; @a skipped is NULL without it. */
+static ap_filter_t **skip_reqtimeout(conn_rec *c, ap_filter_t **skipped)
 {
     ap_filter_t *before;
-    ap_filter_t *skipped = find_reqtimeout(c, &before);
-    ap_filter_t **link = before ? &before->next : &c->input_filters;
-    mod_comet_peek_e found;
+    ap_filter_t **link;
 
-    if (skipped) {
-        *link = skipped->next;
+    *skipped = find_reqtimeout(c, &before);
+    link = before ? &before->next : &c->input_filters;
+    if (*skipped) {
+        *link = (*skipped)->next;
     }
-    found = peek_filters(c, brigade);
+    return link;
+}
+
+static void unskip(ap_filter_t **link, ap_filter_t *skipped)
+{
     if (skipped) {
         *link = skipped;
     }
+}
+
+/* Around mod_reqtimeout. */
+mod_comet_peek_e mod_comet_peek(conn_rec *c, apr_bucket_brigade *brigade)
+{
+    ap_filter_t *skipped;
+    ap_filter_t **link = skip_reqtimeout(c, &skipped);
+    mod_comet_peek_e found = peek_filters(c, brigade);
+
+    unskip(link, skipped);
     return found;
+}
+
+apr_size_t mod_comet_peek_bytes(conn_rec *c, apr_bucket_brigade *brigade,
+                                char *bytes, apr_size_t size)
+{
+    ap_filter_t *skipped;
+    ap_filter_t **link = skip_reqtimeout(c, &skipped);
+    apr_size_t length = 0;
+
+    if (ap_get_brigade(c->input_filters, brigade, AP_MODE_SPECULATIVE,
+                       APR_NONBLOCK_READ, (apr_off_t)size)
+        == APR_SUCCESS) {
+        length = size;
+        if (apr_brigade_flatten(brigade, bytes, &length) != APR_SUCCESS) {
+            length = 0;
+        }
+    }
+    apr_brigade_cleanup(brigade);
+    unskip(link, skipped);
+    return length;
 }

@@ -21,4 +21,11 @@ typedef enum {
  */
 mod_comet_peek_e mod_comet_peek(conn_rec *c, apr_bucket_brigade *brigade);
 
+/**
+ * What a client has sent, as far as it is there in one piece.
+ * @return how many bytes of it were copied
+ */
+apr_size_t mod_comet_peek_bytes(conn_rec *c, apr_bucket_brigade *brigade,
+                                char *bytes, apr_size_t size);
+
 #endif /* MOD_COMET_PEEK_H */
