@@ -3,7 +3,9 @@
 #include "mod_comet_child.h"
 
 #include <apr_strings.h>
+#include <pthread.h>
 #include <pwd.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unixd.h>
@@ -16,6 +18,8 @@
 #include "mod_comet_mpm.h"
 #include "mod_comet_stores.h"
 
+/* How often a child that could not start tries again, at most. */
+#define START_EVERY apr_time_from_sec(1)
 /* How long the end of a child waits for a thread that is stuck. */
 #define STOP_LIMIT apr_time_from_sec(5)
 #define STOP_LIMIT_IN_SIGNAL_HANDLER apr_time_from_sec(1)
@@ -31,11 +35,20 @@ static struct {
     server_rec *server; /* the main one, for the log */
 } parent;
 
-static mod_comet_child_t *child;
+static mod_comet_child_t *_Atomic child;
+static int slot; /* of this child in the counters */
+
+/* A child that could not start, for want of descriptors or threads, tries
+ * again: httpd may keep it for long. */
+static struct {
+    pthread_mutex_t lock;
+    apr_pool_t *pool; /* [lock] set in child_init; NULL: it did start */
+    apr_time_t due; /* [lock] */
+} again = { .lock = PTHREAD_MUTEX_INITIALIZER };
 
 mod_comet_child_t *mod_comet_child(void)
 {
-    return child;
+    return atomic_load(&child);
 }
 
 const mod_comet_child_store_t *mod_comet_child_store(const request_rec *r)
@@ -287,26 +300,31 @@ void mod_comet_child_return_reader(const request_rec *r, comet_store_t *store,
 }
 
 /* The child with this slot hears no hints: for the test of that promise. */
-static int is_deaf(int slot)
+static int is_deaf(void)
 {
     const char *number = getenv("COMET_TEST_NO_HINTS");
 
     return number && strtol(number, NULL, 10) == slot;
 }
 
-static apr_status_t end_child(void *data)
+static apr_status_t end_child(void *nothing)
 {
-    mod_comet_child_t *ending = data;
+    mod_comet_child_t *ending = mod_comet_child();
     int in_signal_handler = mod_comet_capacity()->prefork;
     apr_interval_time_t limit =
         in_signal_handler ? STOP_LIMIT_IN_SIGNAL_HANDLER : STOP_LIMIT;
-    int ended = comet_hub_stop(ending->hub, limit);
+    int ended;
     apr_size_t i;
 
+    if (!ending) {
+        comet_metrics_detach();
+        return APR_SUCCESS;
+    }
+    ended = comet_hub_stop(ending->hub, limit);
     for (i = 0; i < ending->store_count; i++) {
         ended &= comet_writer_stop(ending->stores[i].writer, limit);
     }
-    child = NULL;
+    atomic_store(&child, NULL);
     comet_metrics_detach();
     if (in_signal_handler) {
         return APR_SUCCESS; /* the process ends now; its memory is not ours */
@@ -367,53 +385,83 @@ static apr_status_t start_store(mod_comet_child_t *made, apr_size_t i,
                : status;
 }
 
-void mod_comet_child_init(apr_pool_t *p, server_rec *s)
+/* @param p  what it is made in, whether it succeeds or not */
+static apr_status_t start(apr_pool_t *p)
 {
-    mod_comet_child_t *made;
+    mod_comet_child_t *made = apr_pcalloc(p, sizeof(*made));
     comet_hub_config_t config = {
         .stores = parent.stores,
         .buses = parent.buses,
         .count = parent.count,
+        .deaf = is_deaf(),
         .on_error = on_hub_error,
         .on_look = mod_comet_mpm_wake_listener,
     };
     apr_status_t status = APR_SUCCESS;
+
+    made->stores = apr_pcalloc(p, parent.count * sizeof(*made->stores));
+    while (made->store_count < parent.count && status == APR_SUCCESS) {
+        status = start_store(made, made->store_count, p);
+        made->store_count += status == APR_SUCCESS;
+    }
+    if (status == APR_SUCCESS) {
+        status = comet_hub_create(&made->hub, &config, p);
+    }
+    if (status == APR_SUCCESS) {
+        atomic_store(&child, made);
+        return APR_SUCCESS;
+    }
+    while (made->store_count) {
+        comet_writer_stop(made->stores[--made->store_count].writer, STOP_LIMIT);
+    }
+    ap_log_error(APLOG_MARK, APLOG_CRIT, status, parent.server,
+                 "mod_comet: a child could not start its threads; it tries "
+                 "again when it is asked for something");
+    return status;
+}
+
+void mod_comet_child_init(apr_pool_t *p, server_rec *s)
+{
+    apr_allocator_t *allocator;
 
     if (!parent.count) {
         return;
     }
     mod_comet_capacity_query();
     mod_comet_limits_attach();
+    slot = comet_metrics_attach(parent.metrics);
     comet_lines_init();
-    config.deaf = is_deaf(comet_metrics_attach(parent.metrics));
-    made = apr_pcalloc(p, sizeof(*made));
-    made->stores = apr_pcalloc(p, parent.count * sizeof(*made->stores));
-    child = made;
-    while (made->store_count < parent.count && status == APR_SUCCESS) {
-        status = start_store(made, made->store_count, p);
-        made->store_count += status == APR_SUCCESS;
-    }
     mod_comet_adopt_init(p);
     mod_comet_fast_init();
-    if (status == APR_SUCCESS) {
-        status = comet_hub_create(&made->hub, &config, p);
+    apr_pool_pre_cleanup_register(p, NULL, end_child);
+    if (start(p) != APR_SUCCESS
+        && apr_allocator_create(&allocator) == APR_SUCCESS) {
+        apr_pool_create_ex(&again.pool, p, NULL, allocator);
+        again.due = comet_monotonic() + START_EVERY;
     }
-    if (status != APR_SUCCESS) {
-        while (made->store_count) {
-            comet_writer_stop(made->stores[--made->store_count].writer,
-                              STOP_LIMIT);
-        }
-        child = NULL; /* its requests get 503 */
-        ap_log_error(APLOG_MARK, APLOG_CRIT, status, s,
-                     "mod_comet: a child could not start its threads");
-        return;
+}
+
+int mod_comet_child_is_up(void)
+{
+    if (mod_comet_child()) {
+        return 1;
     }
-    apr_pool_pre_cleanup_register(p, made, end_child);
+    if (!again.pool || mod_comet_mpm_is_stopping()
+        || pthread_mutex_trylock(&again.lock) != 0) {
+        return 0;
+    }
+    if (!mod_comet_child() && comet_monotonic() >= again.due) {
+        again.due = comet_monotonic() + START_EVERY;
+        apr_pool_clear(again.pool);
+        start(again.pool);
+    }
+    pthread_mutex_unlock(&again.lock);
+    return mod_comet_child() != NULL;
 }
 
 void mod_comet_child_stopping(apr_pool_t *p, int graceful)
 {
-    if (child) {
-        comet_hub_stopping(child->hub);
+    if (mod_comet_child()) {
+        comet_hub_stopping(mod_comet_child()->hub);
     }
 }

@@ -27,8 +27,13 @@ typedef struct mod_comet_child_t {
     atomic_int publishers; /* [atomic] that wait for any of the stores */
 } mod_comet_child_t;
 
-/** This process's; NULL in the parent, without a store, and after the end. */
+/** This process's; NULL in the parent, without a store, after the end, and
+ * where it could not start. */
 mod_comet_child_t *mod_comet_child(void);
+
+/** Whether it is there.  A child that could not start its threads tries again
+ * here, at most once a second.  Any thread of a request. */
+int mod_comet_child_is_up(void);
 
 /** What this process has of the store that a request's server names; only
  * where mod_comet_child() is not NULL. */

@@ -362,7 +362,7 @@ int mod_comet_handler(request_rec *r)
     if (!request || r->main) {
         return DECLINED; /* what waits needs a connection of its own */
     }
-    if (!mod_comet_child()) {
+    if (!mod_comet_child_is_up()) {
         return mod_comet_output_error(r, HTTP_SERVICE_UNAVAILABLE,
                                       "this server could not start; see its "
                                       "error log");
