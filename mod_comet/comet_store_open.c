@@ -35,6 +35,9 @@ static apr_status_t fail_errno(comet_store_t *store, const char *what,
     if (comet_sqlite_is_full(error)) {
         return APR_ENOSPC;
     }
+    if (comet_sqlite_has_no_descriptor(error)) {
+        return error;
+    }
     return error == ENOMEM ? APR_ENOMEM : COMET_EREADONLY;
 }
 

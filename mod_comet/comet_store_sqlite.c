@@ -107,6 +107,11 @@ int comet_sqlite_is_full(int error)
     return error == ENOSPC || error == EDQUOT || error == EFBIG;
 }
 
+int comet_sqlite_has_no_descriptor(int error)
+{
+    return error == EMFILE || error == ENFILE;
+}
+
 static apr_status_t status_of(int code, int error)
 {
     switch (code & 0xff) {
@@ -121,8 +126,9 @@ static apr_status_t status_of(int code, int error)
         return code == SQLITE_READONLY_DBMOVED ? COMET_EMOVED : COMET_EREADONLY;
     case SQLITE_PERM:
     case SQLITE_AUTH:
-    case SQLITE_CANTOPEN:
         return COMET_EREADONLY;
+    case SQLITE_CANTOPEN:
+        return comet_sqlite_has_no_descriptor(error) ? error : COMET_EREADONLY;
     case SQLITE_NOTADB:
         return COMET_ENOTDB;
     case SQLITE_NOMEM:

@@ -119,6 +119,9 @@ struct comet_store_t {
 /** Whether an errno says that there is no room. */
 int comet_sqlite_is_full(int error);
 
+/** Whether an errno says that there is no descriptor left, for a while. */
+int comet_sqlite_has_no_descriptor(int error);
+
 /** @param error  errno at the time; 0: unknown */
 apr_status_t comet_sqlite_fail_with(comet_store_t *store, int code, int error);
 apr_status_t comet_sqlite_fail(comet_store_t *store, int code);
