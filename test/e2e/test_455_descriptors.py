@@ -1,0 +1,30 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The limit of descriptors is reached."""
+
+import pytest
+
+from crowd import WRITE_PATHS
+from descriptors import at_start, none_left, used_up
+from httpd_env import MPMS
+
+by_path = pytest.mark.parametrize("path", WRITE_PATHS)
+
+
+@by_path
+@pytest.mark.parametrize("mpm", [m for m in MPMS if m != "prefork"])
+def test_455_01_none_left(make_server, mpm, path, figure):
+    """Children that cannot open anything."""
+    figure(none_left(make_server, mpm, path, 2))
+
+
+@by_path
+@pytest.mark.event
+def test_455_02_used_up(make_server, path, figure):
+    """Clients use up all that a child has."""
+    figure(used_up(make_server, path))
+
+
+@pytest.mark.skipif("prefork" not in MPMS, reason="prefork not chosen")
+def test_455_03_at_start(make_server, figure):
+    """Children begin without, and get some later."""
+    figure(at_start(make_server, 2))

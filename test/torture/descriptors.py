@@ -1,0 +1,197 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A child that has no descriptor left, for a while."""
+
+import contextlib
+import os
+import resource
+import signal
+import subprocess
+import time
+
+from crowd import EVENTS, WRITE_PATHS, Crowd, Footprint, read_head
+from httpd_env import SLOW, WWW_USER, is_root, wait_until
+
+
+def limit_of(pid):
+    """Soft and hard limit of a process' descriptors."""
+    with open("/proc/%d/limits" % pid) as limits:
+        line = [x for x in limits if x.startswith("Max open files")][0]
+    return [int(x) for x in line.split()[3:5]]
+
+
+def set_limit(pid, soft):
+    """Set the soft limit of a child, as the user it runs as."""
+    command = ["prlimit", "--pid", str(pid), "--nofile=%d:" % soft]
+    if is_root():
+        command = ["setpriv", "--reuid", WWW_USER, "--regid", WWW_USER,
+                   "--clear-groups"] + command
+    subprocess.run(command, check=True, timeout=30)
+
+
+def lowest_free(pid):
+    """The number that a process' next descriptor gets."""
+    used = {int(name) for name in os.listdir("/proc/%d/fd" % pid)}
+    return next(n for n in range(len(used) + 1) if n not in used)
+
+
+@contextlib.contextmanager
+def without_descriptors(pid, left=0):
+    """The process gets no more descriptors than `left`; what it has, it
+    keeps."""
+    soft = limit_of(pid)[0]
+    set_limit(pid, lowest_free(pid) + left)
+    try:
+        yield
+    finally:
+        set_limit(pid, soft)
+
+
+TEXT = {"Content-Type": "text/plain"}
+# What is asked on connections that are there already, and how it may be
+# answered: as ever, or clearly that it cannot be done now.
+QUESTIONS = (
+    ("GET", "/comet/x?since=0&wait=0", {}, None),
+    ("GET", "/comet/x?since=0&wait=1", {}, None),
+    ("GET", "/comet?channel=x&channel=y&wait=0", {}, None),
+    ("GET", "/comet?channel=*&since=0&wait=0", {}, None),
+    ("GET", "/comet/x?since=0", EVENTS, None),
+    ("POST", "/comet/x", TEXT, b"hi"),
+)
+
+
+def ask_all(conns, good):
+    """Ask all questions, each on its connection; the numbers of messages
+    that are acknowledged and of refusals."""
+    acknowledged = refused = 0
+    for conn, question in zip(conns, QUESTIONS):
+        conn.request(*question)
+        status = conn.head()
+        if status == 503:
+            assert int(conn.headers["retry-after"]) >= 1
+            assert b"error" in conn.body()
+            refused += 1
+        elif question[0] == "POST":
+            assert status in (200, 201), conn.raw_head
+            conn.body()
+            acknowledged += 1
+        else:
+            assert status == 200, conn.raw_head
+            if "event-stream" not in conn.headers["content-type"]:
+                conn.body()
+        assert not (good and status == 503), question
+    return acknowledged, refused
+
+
+def connected(server):
+    """Connections that the server has accepted, one for each question."""
+    conns = [server.raw() for _ in QUESTIONS]
+    for conn in conns:
+        conn.request("GET", "/static.txt")
+        assert conn.answer().status == 200
+    return conns
+
+
+def none_left(make_server, mpm, path, most):
+    """A child without a descriptor left, or with so few that something is
+    opened half, also when the database was replaced just then: clear answers,
+    nothing acknowledged is lost; when there are some again all is well."""
+    server = make_server(mpm=mpm, threads=16, conf=WRITE_PATHS[path]
+                         + "CometMulti on\n")
+    server.keep_port = True
+    acknowledged = refused = 0
+    for left in range(most):
+        if left:
+            server.stop()           # each time nothing is open yet
+            server.start()
+        conns = connected(server)
+        (child,) = server.children()
+        with without_descriptors(child, left):
+            if left % 2:
+                os.rename(server.db, server.db + ".old%d" % left)
+                os.unlink(server.db + "-wal")
+                acknowledged = 0
+            counts = ask_all(conns, good=False)
+            acknowledged += counts[0]
+            refused += counts[1]
+        for conn in conns:
+            conn.close()
+        conns = connected(server)
+        wait_until(lambda: server.request("POST", "/comet/x", b"hi",
+                                          TEXT).status == 201, 5, "a 201")
+        acknowledged += 1 + ask_all(conns, good=True)[0]
+        for conn in conns:
+            conn.close()
+        server.wait_waiting(0)
+        assert len(server.history("x")) == acknowledged
+        assert server.children() == [child], "it has died"
+    assert refused
+    return "%d refused, %d stored" % (refused, acknowledged)
+
+
+def used_up(make_server, path, streams=150, pages=300):
+    """Clients use up all descriptors of a child: httpd has another one take
+    over.  Nobody is answered anything but what it asked for or a refusal,
+    and when they are gone all is as before."""
+    server = make_server(mpm="event", threads=25, conf=WRITE_PATHS[path],
+                         wrapper=("prlimit", "--nofile=300:300"))
+    server.post("x", "first")
+    before = Footprint(server)
+    said = {}
+    with Crowd(server) as crowd:
+        for target, headers, count in (("/comet/x", EVENTS, streams),
+                                       ("/static.txt", None, pages)):
+            for _ in range(count):
+                sock = crowd.ask(1, target, headers)[0]
+                sock.settimeout(5 * SLOW)
+                try:
+                    status = read_head(sock).status
+                except OSError:
+                    status = "closed"
+                said[status] = said.get(status, 0) + 1
+        server.post("x", "second")
+    # (httpd itself says 403 when it cannot look for a .htaccess)
+    assert set(said) <= {200, 503, 403, "closed"}, said
+    assert said[200] >= pages
+    assert said.get("closed", 0) + said.get(403, 0) <= 10, said
+    server.wait_waiting(0)
+    wait_until(lambda: before.grown()[1] <= 2 * server.threads, 10,
+               "the descriptors")
+    assert [m["body"] for m in server.history("x")] == ["first", "second"]
+    assert "Too many open files" in server.error_log()
+    return ", ".join("%s: %d" % pair for pair in said.items())
+
+
+def at_start(make_server, left):
+    """Children begin with few descriptors: as soon as there are some again,
+    they serve, or, if httpd gave them up, others do.  (The threaded MPMs end
+    the whole server when its first child has too few for themselves.)"""
+    server = make_server(mpm="prefork")
+    server.allow_log.append("AH00156")              # httpd's own trouble
+    server.post("x", "first")
+    old = server.children()
+    soft, hard = limit_of(server.pid)
+    resource.prlimit(server.pid, resource.RLIMIT_NOFILE,
+                     (lowest_free(server.pid) + left, hard))
+    server.proc.send_signal(signal.SIGUSR1)
+    wait_until(lambda: "Too many open files" in server.error_log(), 10,
+               "a child that has none")
+    resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (soft, hard))
+    begin = time.monotonic()
+    for pid in set(server.children()) - set(old):
+        with contextlib.suppress(subprocess.CalledProcessError):
+            set_limit(pid, soft)                    # it may be gone
+    wait_until(lambda: stored(server), 15, "a message to be stored")
+    took = time.monotonic() - begin
+    for _ in range(20):
+        server.post("x", "more")
+    assert len(server.history("x")) == 22
+    return "works %.1f s after there are descriptors again" % took
+
+
+def stored(server):
+    """Whether a message is stored just now."""
+    try:
+        return server.request("POST", "/comet/x", b"second", TEXT,
+                              timeout=3).status == 201
+    except OSError:
+        return False

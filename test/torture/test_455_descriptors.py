@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The limit of descriptors is reached, at each of the next ones."""
+
+import pytest
+
+from crowd import WRITE_PATHS
+from descriptors import at_start, none_left, used_up
+from httpd_env import MPMS
+from scale import scaled
+
+by_path = pytest.mark.parametrize("path", WRITE_PATHS)
+
+
+@by_path
+@pytest.mark.bound(300)
+@pytest.mark.parametrize("mpm", [m for m in MPMS if m != "prefork"])
+def test_455_01_none_left(make_server, mpm, path, figure):
+    """Children that cannot open anything, or little"""
+    figure(none_left(make_server, mpm, path, scaled(12, 2)))
+
+
+@by_path
+@pytest.mark.event
+@pytest.mark.bound(120)
+def test_455_02_used_up(make_server, path, figure):
+    """Clients use up all descriptors that a child has"""
+    figure(used_up(make_server, path, pages=1000))
+
+
+@pytest.mark.bound(120)
+@pytest.mark.skipif("prefork" not in MPMS, reason="prefork not chosen")
+@pytest.mark.parametrize("left", range(1, 8))
+def test_455_03_at_start(make_server, left, figure):
+    """Children begin without descriptors, and get some later"""
+    figure(at_start(make_server, left))
