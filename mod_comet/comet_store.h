@@ -9,7 +9,8 @@
  *
  * Every call that fails returns one of: COMET_ENOTDB, COMET_EMOVED,
  * COMET_EUNSURE, COMET_ELOCKED, COMET_EREADONLY, APR_ENOSPC, APR_ENOMEM,
- * APR_EMFILE (or ENFILE: no descriptor is left for a while), or APR_EGENERAL for anything else; comet_store_error() has SQLite's words.
+ * EMFILE or ENFILE (no descriptor is left, for a while), or APR_EGENERAL for
+ * anything else; comet_store_error() has SQLite's words.
  */
 #ifndef COMET_STORE_H
 #define COMET_STORE_H
