@@ -462,6 +462,9 @@ int mod_comet_child_is_up(void)
 void mod_comet_child_stopping(apr_pool_t *p, int graceful)
 {
     if (mod_comet_child()) {
+        if (!graceful) {
+            mod_comet_mpm_await_listener();
+        }
         comet_hub_stopping(mod_comet_child()->hub);
     }
 }

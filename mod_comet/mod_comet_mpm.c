@@ -8,6 +8,10 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+/* A listener that takes longer is stuck anyway. */
+#define LISTENER_LOOK apr_time_from_msec(2)
+#define LISTENER_LOOKS 500
+
 static mod_comet_capacity_t capacity;
 
 const mod_comet_capacity_t *mod_comet_capacity(void)
@@ -95,6 +99,15 @@ int mod_comet_mpm_is_stopping(void)
            && state == AP_MPMQ_STOPPING;
 }
 
+/* @return NULL: this MPM cannot park, or the child is not registered (yet) */
+static const process_score *own_score(void)
+{
+    apr_proc_t self = { .pid = getpid() };
+    int slot = capacity.parks ? ap_find_child_by_pid(&self) : -1;
+
+    return slot >= 0 ? ap_get_scoreboard_process(slot) : NULL;
+}
+
 static void do_nothing(void *baton)
 {
 }
@@ -108,12 +121,19 @@ static void do_nothing(void *baton)
  */
 void mod_comet_mpm_wake_listener(void *baton)
 {
-    apr_proc_t self = { .pid = getpid() };
-    int slot = capacity.parks ? ap_find_child_by_pid(&self) : -1;
-    const process_score *process =
-        slot >= 0 ? ap_get_scoreboard_process(slot) : NULL;
+    const process_score *process = own_score();
 
     if (process && process->not_accepting && !process->quiescing) {
         ap_mpm_register_timed_callback(apr_time_from_msec(1), do_nothing, NULL);
+    }
+}
+
+void mod_comet_mpm_await_listener(void)
+{
+    const process_score *process = own_score();
+    int i;
+
+    for (i = 0; process && !process->quiescing && i < LISTENER_LOOKS; i++) {
+        apr_sleep(LISTENER_LOOK);
     }
 }

@@ -33,4 +33,12 @@ int mod_comet_mpm_is_stopping(void);
  * on_look. */
 void mod_comet_mpm_wake_listener(void *baton);
 
+/**
+ * At an ungraceful stop: wait, at most a second, until the MPM's listener has
+ * left its loop.  Its threads have ended then; a connection that wakes it before
+ * that has it wait for one, half a second each (httpd 2.4.71: get_worker and
+ * join_workers), so that a stop took 6 s.  Runs in child_stopping.
+ */
+void mod_comet_mpm_await_listener(void);
+
 #endif /* MOD_COMET_MPM_H */

@@ -18,4 +18,4 @@ def test_410_01_reloads(make_server, figure):
 @pytest.mark.bound(120)
 def test_410_02_stop(make_server, figure):
     """A stop with 1,000 streams"""
-    figure(stop_with_streams(make_server, 1000))
+    figure(stop_with_streams(make_server, 1000, times=scaled(10, 2)))
