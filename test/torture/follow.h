@@ -123,6 +123,7 @@ typedef struct follow_options_t {
     int pause_ms; /* between two polls */
     double life_seconds; /* of a connection, on average; 0: for ever */
     int connects; /* at once */
+    bool resting; /* who loses his connection does not come back for now */
 } follow_options_t;
 
 extern follow_options_t follow_options;

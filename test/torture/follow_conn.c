@@ -227,7 +227,7 @@ static void leave(follower_t *follower)
 static void look_after(follower_t *follower, int64_t now)
 {
     if (follower->state == FOLLOW_CLOSED && follower->due_us <= now
-        && connecting < follow_options.connects) {
+        && !follow_options.resting && connecting < follow_options.connects) {
         connect_again(follower);
     }
     else if (follower->state == FOLLOW_PAUSING && follower->due_us <= now) {

@@ -26,8 +26,9 @@ static const char USAGE[] =
     "  --connects=N   at once (100)\n"
     "Lines on standard input, each answered by one of JSON: `report`;\n"
     "`anew` (maxima and times); `write PATH` (the channels, a message a\n"
-    "line); `stay` (--life=0 from now on); `leave` (close all).  The end of\n"
-    "the input ends the program.\n";
+    "line); `stay` (--life=0 from now on); `leave` (close all); `rest`\n"
+    "(whoever loses his connection stays away) until `return`.  The end of the\n"
+    "input ends the program.\n";
 
 #define CHANNELS_MAX 64
 
@@ -211,6 +212,9 @@ static void command(char *line)
     }
     else if (strcmp(line, "stay") == 0) {
         follow_options.life_seconds = 0;
+    }
+    else if (strcmp(line, "rest") == 0 || strcmp(line, "return") == 0) {
+        follow_options.resting = strcmp(line, "rest") == 0;
     }
     else if (strcmp(line, "leave") == 0) {
         follow_close_all();

@@ -106,10 +106,12 @@ def stop_with_streams(make_server, streams, times):
         for turn in range(times):
             followers.wait_open()
             followers.wait_all({"chat": server.post("chat", "m%d" % turn)})
+            followers.tell("rest")      # or some come to the other child
             took.append(server.stop())
             said = followers.wait(lambda said: said["open"] == 0, "no stream")
             if turn < times - 1:
                 server.start()
+                followers.tell("return")
     text = ("%d streams, %d times; stopped in max %.2f s; %d ended, %d cut off"
             % (streams, times, max(took), said["ended"], said["cut"]))
     assert max(took) < limit(5), text
