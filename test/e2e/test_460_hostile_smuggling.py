@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from pipelining import while_the_hub_answers
+from pipelining import polls_that_the_hub_answers, while_the_hub_answers
 
 SERVER = {
     "classics": 3,
@@ -16,6 +16,11 @@ CometMaxLifetime 1s
 CometMaxMessageSize 2000
 <Location "/comet/secret">
   Require all denied
+</Location>
+<Location "/comet/fast">
+  CometFastPoll on
+  CometPollTimeout 10s
+  CometMaxLifetime off
 </Location>
 <Location "/comet/limited">
   CometLimitPublish address=1/min
@@ -333,3 +338,10 @@ def test_460_07_in_pieces_after_an_answer(server, target):
             assert conn.answer().status == 200
     assert server.rows("rested")[before:] == [SMUGGLED.decode()] * len(cuts)
     check_not_smuggled(server, "rested")
+
+
+@pytest.mark.event
+def test_460_08_polls_that_the_hub_answers(server):
+    """CometFastPoll: a client that says all kinds of things between polls
+    that the hub answers by their bytes."""
+    assert polls_that_the_hub_answers(server, 60) > 60

@@ -52,3 +52,135 @@ def while_the_hub_answers(server, rounds):
             cursor = more["timestamp"]
     assert [m["timestamp"] for m in got] == sent
     assert [m["body"] for m in got] == [str(i) for i in range(rounds)]
+
+
+class FastPoller:
+    """A client whose polls differ in nothing but the cursor, and what it says
+    otherwise on the same connection."""
+
+    TARGET = "/comet/fast?since=%s"
+
+    def __init__(self, server, seed):
+        self.server, self.chance = server, random.Random(seed)
+        self.sent, self.cursor = [server.post("fast", "first")], None
+        self.cursor = self.sent[0]
+        self.conn = server.raw()
+
+    def head(self, cursor=None, headers=None):
+        cursor = self.cursor if cursor is None else cursor
+        return self.conn.format("GET", self.TARGET % cursor, headers)
+
+    def publish(self):
+        self.sent.append(self.server.post("fast", "news"))
+
+    def take(self):
+        """An answer: all that is after the cursor, or nothing."""
+        self.conn.method = "GET"
+        answer = self.conn.answer()
+        assert answer.status == 200, answer
+        stamps = [m["timestamp"] for m in answer.json()["messages"]]
+        assert stamps == [s for s in self.sent if s > self.cursor][
+            :len(stamps)], "out of order, or lost"
+        self.cursor = answer.json()["timestamp"]
+        return stamps
+
+    def catch_up(self):
+        while self.cursor < self.sent[-1]:
+            self.conn.send(self.head())
+            assert self.take()
+
+    # -- what it may do ----------------------------------------------------------
+
+    def news(self):
+        self.conn.send(self.head())
+        self.server.wait_waiting(1, "poll")
+        self.publish()
+        assert self.take()
+
+    def late(self):
+        self.publish()
+        self.conn.send(self.head())
+        assert self.take()
+
+    def split(self):
+        head = self.head()
+        cut = self.chance.randrange(1, len(head))
+        self.conn.send(head[:cut])
+        if self.chance.random() < 0.5:
+            self.publish()
+        self.conn.send(head[cut:])
+        self.publish()
+        assert self.take()
+
+    def two(self):
+        self.conn.send(self.head() + self.head())
+        assert self.take() == []
+        self.publish()
+        assert self.take()
+
+    def another(self):
+        """Behind a poll, at once or while it waits: another request."""
+        request = self.conn.format("GET", "/static.txt")
+        late = self.chance.random() < 0.5
+        self.conn.send(self.head() + (b"" if late else request))
+        self.conn.send(request if late else b"")
+        assert self.take() == []
+        assert self.conn.answer().body == b"a static file\n"
+
+    def post(self):
+        """A body that is such a poll, and a request that would publish."""
+        body = self.head() + self.conn.format("POST", "/comet/smuggled", TEXT,
+                                              b"x")
+        self.conn.send(self.head() + self.conn.format(
+            "POST", "/comet/bodies", TEXT, body))
+        assert self.take() == []
+        self.conn.method = "POST"
+        assert self.conn.answer().status == 201
+
+    def body_of_a_poll(self):
+        """The same head with a body, which is no poll like the last one."""
+        body = self.head()
+        self.conn.send(self.head(headers={"Content-Length": len(body)}) + body)
+        self.publish()
+        assert self.take()
+
+    def wrong(self):
+        """Nearly a cursor; httpd ends a connection after a 400."""
+        cursor = self.chance.choice([
+            "-1", "0x%d" % self.cursor, "%d.0" % self.cursor, "1e9", "9" * 16,
+            "9" * 17, "%d%%00" % self.cursor])
+        self.conn.send(self.head(cursor))
+        assert self.conn.answer().status == 400, cursor
+        self.conn.close()
+        self.conn = self.server.raw()
+
+    def other_words(self):
+        """The same cursor by other bytes."""
+        digits = str(self.cursor)
+        self.conn.send(self.head(self.chance.choice([
+            digits.zfill(20), "%3" + digits, "1&since=" + digits])))
+        self.publish()
+        assert self.take()
+
+
+def polls_that_the_hub_answers(server, rounds, seed=460):
+    """A client of CometFastPoll that says all kinds of things between its
+    polls: each has its own answer, and nothing is lost or taken for a
+    request. How many polls the hub has answered."""
+    client = FastPoller(server, seed)
+    kinds = [client.news] * 6 + [
+        client.late, client.split, client.two, client.another, client.post,
+        client.body_of_a_poll, client.wrong, client.other_words]
+    before = server.status()["fast_polls"]
+    for _ in range(rounds):
+        client.catch_up()
+        client.chance.choice(kinds)()
+        client.catch_up()
+        for _ in range(client.chance.randint(0, 6)):    # so that it is fast
+            client.news()
+    client.conn.send(client.head(client.sent[0]))
+    client.cursor, client.sent = client.sent[0], client.sent[:101]
+    assert client.take() == client.sent[1:]
+    client.conn.close()
+    assert server.rows("smuggled") == []
+    return server.status()["fast_polls"] - before

@@ -4,7 +4,7 @@
 import pytest
 
 from parsing import COMPARED, CONF
-from pipelining import while_the_hub_answers
+from pipelining import polls_that_the_hub_answers, while_the_hub_answers
 from scale import scaled
 
 SEEDS = (1, 2, 3)
@@ -26,3 +26,15 @@ def test_460_02_pipelining(make_server, mpm, figure):
     rounds = scaled(20000, 100)
     while_the_hub_answers(make_server(mpm=mpm), rounds)
     figure("%d polls, each with a request behind it" % rounds)
+
+
+@pytest.mark.event
+@pytest.mark.bound(600)
+@pytest.mark.parametrize("seed", SEEDS)
+def test_460_03_fast_polls(make_server, figure, seed):
+    """All kinds of things said between polls that the hub answers"""
+    server = make_server(conf='<Location "/comet/fast">\nCometFastPoll on\n'
+                              "CometPollTimeout 10s\n</Location>\n")
+    rounds = scaled(3000, 60)
+    figure("%d rounds, %d polls answered by the hub"
+           % (rounds, polls_that_the_hub_answers(server, rounds, seed)))
