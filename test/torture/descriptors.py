@@ -25,7 +25,8 @@ def set_limit(pid, soft):
     if is_root():
         command = ["setpriv", "--reuid", WWW_USER, "--regid", WWW_USER,
                    "--clear-groups"] + command
-    subprocess.run(command, check=True, timeout=30)
+    subprocess.run(command, check=True, timeout=30,
+                   stderr=subprocess.DEVNULL)
 
 
 def lowest_free(pid):
@@ -177,19 +178,23 @@ def at_start(make_server, left):
                "a child that has none")
     resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (soft, hard))
     begin = time.monotonic()
-    for pid in set(server.children()) - set(old):
-        with contextlib.suppress(subprocess.CalledProcessError):
-            set_limit(pid, soft)                    # it may be gone
-    wait_until(lambda: stored(server), 15, "a message to be stored")
+    wait_until(lambda: stored(server, old, soft), 15, "a message")
     took = time.monotonic() - begin
     for _ in range(20):
-        server.post("x", "more")
-    assert len(server.history("x")) == 22
+        wait_until(lambda: stored(server, old, soft), 5, "one of each child")
+    wait_until(lambda: server.get("/comet/x?wait=0").status == 200, 5,
+               "the history")
+    assert len(server.rows("x")) == 22
     return "works %.1f s after there are descriptors again" % took
 
 
-def stored(server):
-    """Whether a message is stored just now."""
+def stored(server, old, soft):
+    """Whether a message is stored just now, when the new children may have
+    descriptors again."""
+    for pid in set(server.children()) - set(old):
+        with contextlib.suppress(subprocess.CalledProcessError, OSError):
+            if limit_of(pid)[0] < soft:             # (it may be gone)
+                set_limit(pid, soft)
     try:
         return server.request("POST", "/comet/x", b"second", TEXT,
                               timeout=3).status == 201
