@@ -5,6 +5,7 @@
 #include <apr_portable.h>
 #include <apr_strings.h>
 #include <http_connection.h>
+#include <mpm_common.h>
 #include <sys/socket.h>
 #ifdef __SANITIZE_THREAD__
 #include <sanitizer/tsan_interface.h>
@@ -72,6 +73,8 @@ static park_t *find_park(const conn_rec *c)
 static void forget_request(park_t *park)
 {
     if (park->r) {
+        apr_allocator_max_free_set(apr_pool_allocator_get(park->c->pool),
+                                   ap_max_mem_free); /* see trim() */
         comet_metrics_add(park->gauge, -1);
     }
     park->r = NULL;
@@ -868,9 +871,32 @@ static void answer_and_rest(park_t *park)
     }
 }
 
+/* Let the connection's pools keep nothing for later, and give back what they
+ * do: a stream may last for days.  (An allocator frees only what comes back to
+ * it beyond its limit.) */
+static void trim(conn_rec *c)
+{
+    apr_allocator_t *allocator = apr_pool_allocator_get(c->pool);
+    apr_memnode_t *nodes[4];
+    int i;
+
+    apr_allocator_max_free_set(allocator, 1);
+    for (i = 0; i < 4; i++) {
+        nodes[i] = apr_allocator_alloc(allocator, 1);
+    }
+    while (i-- > 0) {
+        if (nodes[i]) {
+            apr_allocator_free(allocator, nodes[i]);
+        }
+    }
+}
+
 /* The handler has suspended the request. */
 static void begin_waiting(park_t *park)
 {
+    if (park->ask->transport->streams) {
+        trim(park->c);
+    }
     if (park->at_once) {
         answer_and_rest(park);
     }
