@@ -10,11 +10,13 @@ from httpd_env import COMET_MODULE, PATIENCE, wait_until
 FOLLOW = os.path.join(os.path.dirname(COMET_MODULE), "tools", "follow")
 # What none of them may ever see.
 FAULTS = ("repeated", "missed", "strange", "malformed", "gaps", "backwards")
-# What a server of so many is configured with; at /parked its event streams
-# stay connections of httpd's.
+# What a server of so many is configured with.  At /parked its event streams
+# stay connections of httpd's, at /fast its polls do not.
 CROWD = ("ListenBacklog 2000\nCometMaxSubscribers 4000\n"
          "CometEndpoint /parked\n"
-         "<Location /parked>\n  CometAdopt off\n</Location>\n")
+         "<Location /parked>\n  CometAdopt off\n</Location>\n"
+         "CometEndpoint /fast\n"
+         "<Location /fast>\n  CometFastPoll on\n</Location>\n")
 
 
 class Followers:

@@ -27,7 +27,8 @@ def crowd(count):
         groups += [("events", 3 * part, channel, "/parked/" + channel),
                    ("iframe", 2 * part, channel, "/comet/" + channel),
                    ("poll", part, channel, "/comet/" + channel),
-                   ("events", count // len(CHANNELS) - 6 * part, channel,
+                   ("poll", part, channel, "/fast/" + channel),
+                   ("events", count // len(CHANNELS) - 7 * part, channel,
                     "/comet/" + channel)]
     return groups
 
