@@ -131,8 +131,9 @@ def none_left(make_server, mpm, path, most):
 
 def used_up(make_server, path, streams=150, pages=300):
     """Clients use up all descriptors of a child: httpd has another one take
-    over.  Nobody is answered anything but what it asked for or a refusal,
-    and when they are gone all is as before."""
+    over (and ends the server, AH02324, when that goes on and on).  Nobody
+    is answered anything but what it asked for or a refusal, and when they
+    are gone all is as before."""
     server = make_server(mpm="event", threads=25, conf=WRITE_PATHS[path],
                          wrapper=("prlimit", "--nofile=300:300"))
     server.post("x", "first")

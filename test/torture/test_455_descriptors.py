@@ -24,7 +24,7 @@ def test_455_01_none_left(make_server, mpm, path, figure):
 @pytest.mark.bound(120)
 def test_455_02_used_up(make_server, path, figure):
     """Clients use up all descriptors that a child has"""
-    figure(used_up(make_server, path, pages=1000))
+    figure(used_up(make_server, path))
 
 
 @pytest.mark.bound(120)
