@@ -245,7 +245,8 @@ run: ## run the demos, the console and the manual on 127.0.0.1:8080 (PORT=, MPM=
 	@APXS='$(APXS)' MODULE='$(MODULE)' exec conf/demo run
 
 # ---- Test -------------------------------------------------------------------
-.PHONY: check check-long torture unit guards e2e asan tsan coverage fuzz
+.PHONY: check check-long torture unit guards e2e asan tsan memcheck coverage \
+    fuzz
 check: ## install what the tests need, build, and run them all
 	@conf/setup check
 	@$(MAKE) $(PARALLEL) tests
@@ -277,6 +278,12 @@ e2e: tests ## the end-to-end tests alone (ARGS='-k clock' for some of them)
 asan tsan: ## the unit and end-to-end tests under a sanitizer
 	@$(MAKE) $(PARALLEL) tests BUILD=build-$@ SANITIZE=$@
 	@test/run $@ -- $(ARGS)
+
+memcheck: ## the same under valgrind's memcheck, as it was built
+	@conf/setup check
+	@conf/setup memcheck
+	@$(MAKE) $(PARALLEL) tests
+	@BUILD='$(BUILD)' test/run memcheck -- $(ARGS)
 
 # The corpora with what was found stay in build-fuzz; what crashes, too.
 fuzz: ## fuzz the encoders and parsers with clang, FUZZ_SECONDS (60) each

@@ -1302,12 +1302,12 @@ static void test_prune_many_channels(void **state)
     kit_run_outside("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1"
                     " FROM n WHERE i < 2100) INSERT INTO message(channel, body)"
                     " SELECT i % 700, i FROM n");
-    prune_all(store, 99);
+    prune_all(store, 999);
     assert_int_equal(kit_number("SELECT count(*) FROM message"), 700);
     kit_run_outside("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1"
                     " FROM n WHERE i < 2100) INSERT INTO message(channel, body)"
                     " SELECT i % 900, i FROM n");
-    prune_all(store, 99);
+    prune_all(store, 999);
     assert_int_equal(kit_number("SELECT count(*) FROM message"), 900);
     assert_int_equal(kit_number("SELECT count(*) FROM channel WHERE floor >= "
                                 "(SELECT min(timestamp) FROM message"
