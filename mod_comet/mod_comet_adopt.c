@@ -413,8 +413,7 @@ int mod_comet_adopt(request_rec *r, const mod_comet_ask_t *ask,
 
 void mod_comet_adopt_init(apr_pool_t *p)
 {
-    can_log = !mod_comet_log_stranger();
-    mod_comet_log_init(p);
+    can_log = mod_comet_log_init(p);
 }
 
 void mod_comet_adopt_end(void)

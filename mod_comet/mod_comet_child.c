@@ -159,15 +159,13 @@ static void check_capacity(server_rec *main, apr_pool_t *p)
     }
 }
 
-static void check_log(server_rec *s)
+static void check_log(server_rec *s, apr_pool_t *p)
 {
-    const char *stranger = mod_comet_log_stranger();
+    const char *obstacle = mod_comet_log_check(p);
 
-    if (stranger) {
+    if (obstacle) {
         ap_log_error(APLOG_MARK, APLOG_NOTICE, 0, s,
-                     "CometAdopt: off, since %s wants to see each request's "
-                     "end",
-                     stranger);
+                     "CometAdopt: off, since %s", obstacle);
     }
 }
 
@@ -213,7 +211,7 @@ int mod_comet_post_config(apr_pool_t *pconf, apr_pool_t *plog,
     parent.server = s;
     if (parent.count) {
         check_capacity(s, ptemp);
-        check_log(s);
+        check_log(s, ptemp);
     }
     return OK;
 }

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #include "comet_encode.h"
+#include "mod_comet_mpm.h"
 
 APR_DECLARE_OPTIONAL_FN(void, ap_logio_add_bytes_out,
                         (conn_rec * c, apr_off_t bytes));
@@ -26,6 +27,8 @@ struct mod_comet_log_t {
     comet_buffer_t text;
 };
 
+static int can_keep; /* set in the parent, inherited */
+
 static struct {
     apr_pool_t *pool; /* of the line that is being written */
     ap_HOOK_pre_connection_t *count_bytes; /* mod_logio's */
@@ -34,7 +37,7 @@ static struct {
 
 /* --- what can be done ------------------------------------------------------------ */
 
-const char *mod_comet_log_stranger(void)
+static const char *find_stranger(void)
 {
     const apr_array_header_t *hooks = ap_hook_get_log_transaction();
     int i;
@@ -50,6 +53,31 @@ const char *mod_comet_log_stranger(void)
         }
     }
     return NULL;
+}
+
+/* mod_log_config has a lock for its buffers only where the MPM has threads. */
+static int is_buffered(void)
+{
+    const ap_directive_t *directive;
+    int buffered = 0;
+
+    for (directive = ap_conftree; directive; directive = directive->next) {
+        if (strcasecmp(directive->directive, "BufferedLogs") == 0) {
+            buffered = strcasecmp(directive->args, "on") == 0;
+        }
+    }
+    return buffered && mod_comet_capacity()->prefork;
+}
+
+const char *mod_comet_log_check(apr_pool_t *p)
+{
+    const char *stranger = find_stranger();
+
+    can_keep = !stranger && !is_buffered();
+    return can_keep   ? NULL
+           : stranger ? apr_pstrcat(p, stranger,
+                                    " wants to see each request's end", NULL)
+                      : "BufferedLogs has no lock under prefork";
 }
 
 /* mod_logio keeps its counters with each connection, from pre_connection on;
@@ -70,12 +98,13 @@ static ap_HOOK_pre_connection_t *find_byte_counter(void)
     return NULL;
 }
 
-void mod_comet_log_init(apr_pool_t *p)
+int mod_comet_log_init(apr_pool_t *p)
 {
     apr_pool_create(&child.pool, p);
     apr_pool_tag(child.pool, "comet_log");
     child.count_bytes = find_byte_counter();
     child.add_bytes_out = APR_RETRIEVE_OPTIONAL_FN(ap_logio_add_bytes_out);
+    return can_keep;
 }
 
 /* --- keeping ------------------------------------------------------------------------ */
@@ -242,12 +271,16 @@ int mod_comet_log_transaction(request_rec *r)
 
 /* --- writing -------------------------------------------------------------------------- */
 
+/* @return never NULL: whoever formats a line looks for the port */
 static apr_sockaddr_t *make_address(const char *ip, apr_port_t port,
                                     apr_pool_t *p)
 {
     apr_sockaddr_t *address = NULL;
 
-    apr_sockaddr_info_get(&address, ip, APR_UNSPEC, port, 0, p);
+    if (apr_sockaddr_info_get(&address, ip, APR_UNSPEC, port, 0, p)
+        != APR_SUCCESS) {
+        apr_sockaddr_info_get(&address, NULL, APR_INET, port, 0, p);
+    }
     return address;
 }
 

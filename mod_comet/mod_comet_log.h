@@ -25,15 +25,16 @@ typedef struct mod_comet_log_end_t {
     int aborted; /* the client was gone */
 } mod_comet_log_end_t;
 
-/** In child_init. */
-void mod_comet_log_init(apr_pool_t *p);
-
 /**
- * Whether a line can be written later: not if a module that is not known to
- * take a rebuilt request wants to see each request's end.
- * @return NULL, or the name of that module's file
+ * In post_config: whether lines can be written later.  Not if a module that
+ * is not known to take a rebuilt request wants to see each request's end, nor
+ * if lines are buffered where no lock keeps two threads apart.
+ * @return NULL; or why not, in @a p
  */
-const char *mod_comet_log_stranger(void);
+const char *mod_comet_log_check(apr_pool_t *p);
+
+/** In child_init. @return whether lines can be written later */
+int mod_comet_log_init(apr_pool_t *p);
 
 /**
  * Keep what the line needs, and withhold httpd's own.

@@ -118,6 +118,20 @@ def test_250_02_a_stranger_in_the_log(make_server):
         assert adopted(server) == 0
 
 
+def test_250_05_buffered_logs(make_server, mpm):
+    """Under prefork no lock keeps a buffered log's threads apart: none is
+    adopted then; elsewhere the line is there when the buffer is written."""
+    server = make_server(mpm=mpm, conf="BufferedLogs on\n")
+    with Stream(server, "/comet/a"):
+        server.wait_waiting(1)
+        assert adopted(server) == (0 if mpm == "prefork" else 1)
+    assert ("CometAdopt: off, since BufferedLogs" in server.error_log()) \
+        == (mpm == "prefork")
+    server.wait_waiting(0)
+    server.stop()
+    assert len(server.access_lines("GET /comet/a ")) == 1
+
+
 def test_250_03_every_mpm(make_server, mpm):
     """It costs no thread, on no MPM: more streams than there are threads."""
     server = make_server(mpm=mpm, threads=3, mpm_conf=(
