@@ -371,6 +371,25 @@ static void look_again(comet_hub_t *hub, const comet_subscriber_t *subscriber)
     }
 }
 
+/* It was served.
+ * @param more  there may be more for it than it got */
+static void put_back_locked(comet_hub_t *hub, comet_subscriber_t *subscriber,
+                            comet_verdict_e verdict, int more)
+{
+    rest_locked(hub, subscriber, verdict);
+    if (subscriber->behind) {
+        retry_locked(hub, subscriber);
+    }
+    watch_locked(hub, subscriber);
+    if (verdict == COMET_AGAIN) {
+        make_ready_locked(hub, subscriber, COMET_READABLE);
+        look_again(hub, subscriber);
+    }
+    if (verdict == COMET_WAIT && subscriber->blocked_fd < 0 && more) {
+        make_ready_locked(hub, subscriber, COMET_NEWS);
+    }
+}
+
 /* Serve the first of the queue.  Takes and gives back the lock. */
 static void serve_first_locked(comet_hub_t *hub)
 {
@@ -420,18 +439,7 @@ static void serve_first_locked(comet_hub_t *hub)
         return;
     }
     subscriber->behind = !known;
-    rest_locked(hub, subscriber, verdict);
-    if (!known) {
-        retry_locked(hub, subscriber);
-    }
-    watch_locked(hub, subscriber);
-    if (verdict == COMET_AGAIN) {
-        make_ready_locked(hub, subscriber, COMET_READABLE);
-        look_again(hub, subscriber);
-    }
-    if (verdict == COMET_WAIT && subscriber->blocked_fd < 0 && more) {
-        make_ready_locked(hub, subscriber, COMET_NEWS);
-    }
+    put_back_locked(hub, subscriber, verdict, more);
     hub->pinned = NULL;
     if (hub->unpin_waiters) {
         pthread_cond_broadcast(&hub->unpinned);

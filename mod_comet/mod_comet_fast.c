@@ -23,9 +23,6 @@
 /* How often in a row a poll waits for a look at the store, before httpd has
  * it. */
 #define LOOKS_MAX 8
-/* Descriptors that are left to others. */
-#define DESCRIPTORS_LEFT 200
-
 typedef enum { HOME, HELD, RESTING, WAITING, RETURNING } state_e;
 
 /* Of one connection, in its pool; owned as the park is. */
@@ -70,7 +67,7 @@ void mod_comet_fast_init(void)
 
     descriptors_max =
         getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < 1 << 30
-            ? (int)limit.rlim_cur - DESCRIPTORS_LEFT
+            ? (int)limit.rlim_cur / 2 /* the rest is for new clients */
             : 1 << 30;
 }
 
@@ -123,18 +120,27 @@ static int has_one_cursor(const request_rec *r, const comet_head_t *head)
                                &cursor);
 }
 
-/* Where nothing but the request, or somebody's rights, could decide. */
+/* A body, or its announcement. */
+static int has_body(const request_rec *r)
+{
+    static const char *const headers[] = { "Content-Length",
+                                           "Transfer-Encoding", "Expect" };
+    apr_size_t i = 0;
+
+    while (i < sizeof(headers) / sizeof(*headers)
+           && !apr_table_get(r->headers_in, headers[i])) {
+        i++;
+    }
+    return i < sizeof(headers) / sizeof(*headers);
+}
+
+/* Where nothing but the request could decide, and nobody's rights do. */
 static int is_allowed(request_rec *r, const mod_comet_ask_t *ask)
 {
     return mod_comet_fast_poll(r) && ask->transport->whole && !ask->history
            && ask->hold && r->method_number == M_GET && !r->header_only
-           && r->proto_num == HTTP_VERSION(1, 1)
-           && !apr_table_get(r->headers_in, "Content-Length")
-           && !apr_table_get(r->headers_in, "Transfer-Encoding")
-           && !apr_table_get(r->headers_in, "Expect")
-           && !ap_find_token(
-               r->pool, apr_table_get(r->headers_in, "Connection"), "close")
-           && !r->user && !ask->authenticated && !ap_some_authn_required(r)
+           && r->proto_num == HTTP_VERSION(1, 1) && !has_body(r) && !r->user
+           && !ask->authenticated && !ap_some_authn_required(r)
            && !mod_comet_subscriber_limit(r) && mod_comet_output_is_plain(r);
 }
 
@@ -257,10 +263,17 @@ static int swap(mod_comet_fast_t *fast)
     return fast->real >= 0;
 }
 
+/* How many requests it still takes (MaxKeepAliveRequests). */
+static int connection_left(const mod_comet_fast_t *fast, const conn_rec *c)
+{
+    return fast->keep_alive_max ? fast->keep_alive_max - c->keepalives : 1;
+}
+
 void mod_comet_fast_lend(mod_comet_fast_t *fast, conn_rec *c,
                          comet_subscriber_t *subscriber, int holds)
 {
     if (!fast || !fast->fresh || c->aborted || c->data_in_output_filters
+        || connection_left(fast, c) <= 0
         || comet_hub_is_stopping(mod_comet_child()->hub)) {
         return;
     }
@@ -392,11 +405,6 @@ static const char *date_now(void)
         apr_rfc822_date(date, apr_time_from_sec(now));
     }
     return date;
-}
-
-static int connection_left(const mod_comet_fast_t *fast, const conn_rec *c)
-{
-    return fast->keep_alive_max ? fast->keep_alive_max - c->keepalives : 1;
 }
 
 /* Take the request that was only looked at. */
