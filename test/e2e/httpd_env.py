@@ -34,6 +34,8 @@ WWW_USER = os.environ.get("COMET_WWW_USER", "www-data")
 
 # "brigade": streams stay with httpd and its filters (CometAdopt off).
 WRITE_PATH = os.environ.get("COMET_WRITE_PATH", "adopted")
+# Whether the hub answers polls by itself, everywhere (CometFastPoll on).
+FAST_POLL = os.environ.get("COMET_FAST_POLL") == "on"
 
 # Deadlines (never waits) are multiplied by this under a sanitizer.
 SLOW = {"asan": 4.0, "tsan": 8.0, "memcheck": 12.0}.get(SANITIZER, 1.0)
@@ -338,6 +340,8 @@ class Httpd:
                        "LogLevel warn comet:info" % COMET_MODULE)
             if WRITE_PATH == "brigade":
                 out.append("CometAdopt off")
+            if FAST_POLL:
+                out.append("CometFastPoll on")
         out.append(self.fill(self.before))
         if self.comet == "demo":
             out += ['CometStore "sqlite:%s"' % self.db,

@@ -24,6 +24,9 @@
 #define LLVMFuzzerTestOneInput fuzz_selection
 #include "../fuzz/fuzz_selection.c"
 #undef LLVMFuzzerTestOneInput
+#define LLVMFuzzerTestOneInput fuzz_head
+#include "../fuzz/fuzz_head.c"
+#undef LLVMFuzzerTestOneInput
 
 typedef int fuzz_fn(const uint8_t *data, size_t size);
 
@@ -103,6 +106,11 @@ static void test_selection_corpus(void **state)
     replay("selection", fuzz_selection);
 }
 
+static void test_head_corpus(void **state)
+{
+    replay("head", fuzz_head);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -110,6 +118,7 @@ int main(void)
         cmocka_unit_test(test_encode_corpus),
         cmocka_unit_test(test_lines_corpus),
         cmocka_unit_test(test_selection_corpus),
+        cmocka_unit_test(test_head_corpus),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,590 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Polls that the hub answers by itself (CometFastPoll): nobody can tell them
+from httpd's, and whatever is not exactly like the last one is httpd's."""
+
+import json
+import socket
+import time
+
+import pytest
+
+from httpd_env import SLOW, fd_count, sqlite, wait_until
+
+pytestmark = pytest.mark.event
+
+FAST = "CometFastPoll on\n"
+
+
+class Fast:
+    """A client that polls a channel on one connection."""
+
+    def __init__(self, server, channel="fast", headers=None, query=""):
+        self.server, self.channel, self.headers = server, channel, headers
+        self.query = query
+        self.cursor = server.post(channel, "first")
+        self.conn = server.raw()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.conn.close()
+
+    def target(self):
+        return "/comet/%s?since=%d%s" % (self.channel, self.cursor, self.query)
+
+    def bytes(self, headers=None):
+        return self.conn.format("GET", self.target(),
+                                self.headers if headers is None else headers)
+
+    def ask(self, headers=None):
+        self.conn.send(self.bytes(headers))
+
+    def take(self):
+        """The next answer: the bodies of its messages."""
+        answer = self.conn.answer()
+        assert answer.status == 200, answer
+        data = answer.json()
+        assert not data["gap"]
+        self.cursor = data["timestamp"]
+        return [message["body"] for message in data["messages"]]
+
+    def poll(self, text):
+        """A poll that waits, and its message."""
+        self.ask()
+        self.server.wait_waiting(1, "poll")
+        self.server.post(self.channel, text)
+        assert self.take() == [text]
+
+    def learn(self):
+        """Poll until the hub answers."""
+        before = fast_polls(self.server)
+        for number in range(8):
+            self.poll("learn %d" % number)
+            if fast_polls(self.server) > before:
+                return self
+        raise AssertionError("the hub does not answer")
+
+
+def fast_polls(server):
+    return server.status()["fast_polls"]
+
+
+@pytest.fixture
+def server(make_server):
+    return make_server(conf=FAST)
+
+
+# -- what it answers -----------------------------------------------------------
+
+
+def test_255_01_exact_sequence(server):
+    """Waiting or behind: each message once, in order, over many polls; nearly
+    all are the hub's."""
+    with Fast(server) as client:
+        client.learn()
+        before = fast_polls(server)
+        got = []
+        for number in range(40):
+            for part in range(number % 3):      # it falls behind now and then
+                server.post("fast", "%d.%d" % (number, part))
+            client.ask()
+            if number % 3 == 0:
+                server.wait_waiting(1, "poll")
+                server.post("fast", "%d.0" % number)
+            while True:
+                got += client.take()
+                if len(got) == sum(max(n % 3, 1) for n in range(number + 1)):
+                    break
+                client.ask()
+        assert got == ["%d.%d" % (n, p) for n in range(40)
+                       for p in range(max(n % 3, 1))]
+        assert fast_polls(server) >= before + 40
+
+
+def test_255_02_like_httpds(server):
+    """Head and body are what httpd would send, but for the date."""
+    with Fast(server) as client:
+        client.poll("same")
+        client.poll("size")
+        httpds = client.conn.raw_head
+        client.learn()
+        client.poll("size")
+        ours = client.conn.raw_head
+
+    def without_date(head):
+        return [line for line in head.split(b"\r\n")
+                if not line.startswith(b"Date: ")]
+    assert without_date(ours) == without_date(httpds)
+    assert ours.count(b"Date: ") == 1
+
+
+def test_255_03_date_goes_on(server):
+    with Fast(server) as client:
+        client.learn()
+        client.poll("one")
+        first = client.conn.headers["date"]
+        time.sleep(1.1)                         # a date has whole seconds
+        client.poll("two")
+        assert client.conn.headers["date"] != first
+
+
+@pytest.mark.parametrize("headers", [
+    {}, {"Connection": "keep-alive"}, {"Origin": "http://127.0.0.1"},
+    {"Cookie": "a=b", "User-Agent": "x" * 900, "Accept-Encoding": "gzip"}])
+def test_255_04_any_headers(server, headers):
+    with Fast(server, headers=headers) as client:
+        client.learn()
+        client.poll("x")
+
+
+def test_255_05_no_news(make_server):
+    """A poll ends without news where it stands."""
+    server = make_server(conf=FAST + "CometPollTimeout 500ms")
+    with Fast(server) as client:
+        client.learn()
+        before, cursor = fast_polls(server), client.cursor
+        begin = time.monotonic()
+        client.ask()
+        assert client.take() == []
+        assert client.cursor == cursor
+        assert 0.4 < time.monotonic() - begin < 3 * SLOW
+        assert fast_polls(server) == before + 1
+        client.poll("later")
+    server.wait_waiting(0)
+
+
+def test_255_06_outside_writers(server):
+    """What sqlite3 has committed or deleted before the poll, the poll knows."""
+    with Fast(server) as client:
+        client.learn()
+        for number in range(30):
+            cursor = client.cursor
+            sqlite(server.db, "INSERT INTO message(channel, body) VALUES('fast', 'o%d')"
+                       % number)
+            client.ask()
+            assert client.take() == ["o%d" % number]
+            if number % 5 == 0:
+                sqlite(server.db, "DELETE FROM message WHERE body = 'o%d'" % number)
+                client.cursor, newest = cursor, client.cursor
+                server.post("fast", "n%d" % number)
+                client.ask()
+                assert client.take() == ["n%d" % number]
+                assert client.cursor > newest
+
+
+def test_255_07_large_answers(server):
+    """What is more than one piece is httpd's, and whole."""
+    with Fast(server) as client:
+        client.learn()
+        text = "y" * 60000
+        client.poll(text)
+        client.poll("x")
+        server.post("fast", text)
+        server.post("fast", text)
+        client.ask()
+        assert client.take() == [text, text]
+        client.learn()
+
+
+def test_255_08_slow_reader(make_server):
+    """A client that takes nothing for a while gets all of it; others go on."""
+    server = make_server(conf=FAST + "SendBufferSize 4608\n")
+    with Fast(server) as client:
+        client.conn.close()
+        client.conn = server.raw(rcvbuf=2048)
+        client.learn()
+        texts = ["%d" % number * 7000 for number in range(4)]
+        for text in texts:
+            server.post("fast", text)
+        client.ask()
+        with Fast(server, "other") as other:
+            other.learn()
+        assert client.take() == texts
+        client.poll("x")
+
+
+def test_255_09_many(server):
+    """Many clients on one channel: each gets all."""
+    clients = [Fast(server, "many") for _ in range(30)]
+    cursor = clients[-1].cursor
+    for client in clients:
+        client.cursor = cursor
+    for number in range(20):
+        for client in clients:
+            client.ask()
+        server.wait_waiting(len(clients), "poll")
+        server.post("many", str(number))
+        for client in clients:
+            assert client.take() == [str(number)]
+    assert fast_polls(server) >= 15 * len(clients)
+    for client in clients:
+        client.conn.close()
+    server.wait_waiting(0)
+
+
+# -- what is httpd's -----------------------------------------------------------
+
+
+def test_255_20_changed_header(server):
+    """Another header: httpd decides, and answers."""
+    with Fast(server) as client:
+        client.learn()
+        before = fast_polls(server)
+        client.ask({"X-Other": "1"})
+        server.wait_waiting(1, "poll")
+        server.post("fast", "x")
+        assert client.take() == ["x"]
+        assert fast_polls(server) == before
+        client.conn.request("GET", "/static.txt")
+        assert client.conn.answer().status == 200
+        client.conn.request("POST", "/comet/fast", {
+            "Content-Type": "text/plain"}, b"posted")
+        assert client.conn.answer().status == 201
+        client.ask()
+        assert client.take() == ["posted"]
+        client.learn()
+
+
+@pytest.mark.parametrize("cursor, status", [
+    ("-1", 400), ("1x", 400), ("99999999999999999", 400), ("", 200),
+    ("9007199254740991", 200), ("%31", 200), ("1&since=0", 200)])
+def test_255_21_cursor(server, cursor, status):
+    """Whatever is no plain cursor is httpd's to judge."""
+    with Fast(server) as client:
+        client.learn()
+        before = fast_polls(server)
+        client.conn.send(client.bytes().replace(
+            b"since=%d" % client.cursor, b"since=" + cursor.encode()))
+        assert client.conn.answer().status == status
+        assert fast_polls(server) == before
+
+
+def test_255_22_pipelined(server):
+    """A second request behind the first: both are answered, in order."""
+    with Fast(server) as client:
+        client.learn()
+        server.post("fast", "x")
+        client.conn.send(client.bytes()
+                         + client.conn.format("GET", "/static.txt"))
+        assert client.take() == ["x"]
+        answer = client.conn.answer()
+        assert answer.status == 200 and b"messages" not in answer.body
+        client.learn()
+
+
+def test_255_23_pipelined_while_waiting(server):
+    """A request behind one that waits ends the waiting."""
+    with Fast(server) as client:
+        client.learn()
+        client.ask()
+        server.wait_waiting(1, "poll")
+        client.conn.send(client.conn.format("GET", "/static.txt"))
+        assert client.take() == []
+        assert client.conn.answer().status == 200
+    server.wait_waiting(0)
+
+
+@pytest.mark.parametrize("cut", [1, 10, 30, -4, -3, -1])
+def test_255_24_in_two_packets(server, cut):
+    with Fast(server) as client:
+        client.learn()
+        head = client.bytes()
+        client.conn.send(head[:cut])
+        time.sleep(0.1)                         # a packet of its own
+        client.conn.send(head[cut:])
+        server.wait_waiting(1, "poll")
+        server.post("fast", "x")
+        assert client.take() == ["x"]
+        client.learn()
+
+
+def test_255_25_half_a_head(make_server):
+    """Half a head, and no more: mod_reqtimeout's business."""
+    server = make_server(conf=FAST + "RequestReadTimeout header=1\n",
+                         modules=("reqtimeout",))
+    with Fast(server) as client:
+        client.learn()
+        client.conn.send(client.bytes()[:-2])
+        begin = time.monotonic()
+        answer = client.conn.answer()
+        assert answer.status == 408
+        assert time.monotonic() - begin < 5 * SLOW
+    server.wait_waiting(0)
+
+
+def test_255_26_oversized(server):
+    with Fast(server) as client:
+        client.learn()
+        client.ask({"X-Long": "y" * 5000})
+        server.wait_waiting(1, "poll")
+        server.post("fast", "x")
+        assert client.take() == ["x"]
+        client.ask({"X-Long": "y" * 9000})
+        assert client.conn.answer().status == 400
+
+
+def test_255_27_body(server):
+    """A GET with a body is httpd's, body and all."""
+    with Fast(server) as client:
+        client.learn()
+        for _ in range(4):
+            client.conn.send(client.conn.format("GET", client.target(), {},
+                                                b"GET /secret HTTP/1.1\r\n\r\n"))
+            server.wait_waiting(1, "poll")
+            before = fast_polls(server)
+            server.post("fast", "x")
+            assert client.take() == ["x"]
+            assert fast_polls(server) == before
+
+
+def test_255_28_bare_line_feeds(server):
+    """Two heads for those who take LF for a line's end: nobody here does."""
+    with Fast(server) as client:
+        client.learn()
+        before = fast_polls(server)
+        client.conn.send(client.bytes().replace(b"\r\n\r\n", b"\n\n", 1))
+        client.conn.head()
+        assert client.conn.status == 400
+        assert fast_polls(server) == before
+
+
+@pytest.mark.parametrize("conf", [
+    "CometLimitSubscribers address=100\n",
+    "Header set X-Unique %{UNIQUE_ID}e\n",
+    "Header set X-Time %t\n",
+    "Header add Set-Cookie a=b\n",
+    "KeepAlive off\n",
+])
+def test_255_29_not_where(make_server, conf):
+    """Where an answer is for one request alone, or places are counted."""
+    server = make_server(conf=FAST + conf, modules=("headers", "unique_id"))
+    with Fast(server) as client:
+        for number in range(6):
+            client.poll(str(number))
+            if "KeepAlive" in conf:
+                client.conn.close()
+                client.conn = server.raw()
+    assert fast_polls(server) == 0
+
+
+def test_255_30_constant_headers(make_server):
+    """What mod_headers adds to each answer is in each."""
+    server = make_server(conf=FAST + "Header set X-Site here\n",
+                         modules=("headers",))
+    with Fast(server) as client:
+        client.learn()
+        assert client.conn.headers["x-site"] == "here"
+
+
+def test_255_31_users(make_server):
+    """Where somebody is asked who he is, httpd asks each time."""
+    server = make_server(conf=FAST + """
+        <Location "/comet/private">
+          AuthType Basic
+          AuthName "test"
+          AuthUserFile "{root}/conf/passwd"
+          Require valid-user
+        </Location>""")
+    with open(server.root + "/conf/passwd", "w") as out:
+        out.write("anna:{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ=\n")
+    anna = {"Authorization": "Basic YW5uYTpzZWNyZXQ="}
+    with server.raw() as conn:
+        for _ in range(6):
+            conn.request("GET", "/comet/private?since=0&wait=1", anna)
+            assert conn.answer().status == 200
+    assert fast_polls(server) == 0
+
+
+@pytest.mark.parametrize("require, refused", [
+    ("Require expr true", True), ("Require env X", True),
+    ("Require not expr false\nRequire all granted", True),
+    ("<RequireAny>\nRequire ip 127.0.0.1\nRequire expr true\n</RequireAny>",
+     True),
+    ("Require ip 127.0.0.1", False), ("Require all granted", False)])
+def test_255_32_configtest(make_server, require, refused):
+    """What may decide differently each time does not go with it."""
+    server = make_server()
+    status, said = server.configtest(
+        '<Location "/comet">\nCometFastPoll on\n%s\n</Location>' % require)
+    assert (status != 0) == refused, said
+    assert not refused or "CometFastPoll" in said, said
+
+
+def test_255_33_max_keepalive(make_server):
+    """MaxKeepAliveRequests counts the hub's answers, too, and max= tells."""
+    server = make_server(conf=FAST, max_keepalive=12)
+    with Fast(server, headers={"Connection": "keep-alive"}) as client:
+        for number in range(13):
+            client.poll(str(number))
+            told = client.conn.headers.get("keep-alive", "")
+            if client.conn.headers["connection"].lower() == "close":
+                break
+            assert "max=%d" % (12 - number) in told
+        else:
+            raise AssertionError("the connection stays open")
+        assert number == 12
+        assert client.conn.at_eof(3 * SLOW)
+    assert fast_polls(server) > 5
+
+
+def test_255_34_cap(make_server):
+    """CometMaxSubscribers holds for them."""
+    server = make_server(conf=FAST + "CometMaxSubscribers 2\n")
+    with Fast(server) as client:
+        client.learn()
+        held = [server.raw() for _ in range(2)]
+        for conn in held:
+            conn.request("GET", "/comet/other?since=0")
+        server.wait_waiting(2)
+        client.ask()
+        assert client.conn.answer().status == 503
+        for conn in held:
+            conn.close()
+    server.wait_waiting(0)
+
+
+def test_255_35_gap(make_server):
+    """Who is told of a gap is told by httpd."""
+    server = make_server(conf=FAST + "CometRetain count=5\n")
+    with Fast(server) as client:
+        client.learn()
+        old = client.cursor
+        for number in range(20):
+            server.post("fast", str(number))
+        wait_until(lambda: len(server.history("fast")) == 5, 10, "retention")
+        client.ask()
+        answer = client.conn.answer().json()
+        assert answer["gap"] and old < answer["messages"][0]["timestamp"]
+
+
+# -- who decides, and when ------------------------------------------------------
+
+
+def test_255_40_decided_anew(make_server):
+    """httpd decides again in time, and its no is a no."""
+    server = make_server(conf=FAST + "CometMaxLifetime 2s\n"
+                         "CometPollTimeout 300ms\n"
+                         '<Location "/comet/gone">\n'
+                         "Require expr -f '%{env:ROOT}'\n</Location>\n")
+    with Fast(server) as client:
+        client.learn()
+        requests = len(server.access_lines("/comet/fast"))
+        end = time.monotonic() + 5
+        while time.monotonic() < end:
+            client.ask()
+            client.take()
+        asked = len(server.access_lines("/comet/fast")) - requests
+        assert 2 <= asked <= 12
+        assert fast_polls(server) > asked / 2
+
+
+def test_255_41_outlives_timeout(make_server):
+    """The MPM's Timeout does not end a connection that is used."""
+    server = make_server(timeout=3, conf=FAST + "CometPollTimeout 400ms\n"
+                         "KeepAliveTimeout 2\n")
+    with Fast(server) as client:
+        client.learn()
+        end = time.monotonic() + 8
+        while time.monotonic() < end:
+            client.ask()
+            assert client.take() == []
+            time.sleep(0.05)                    # it rests, too
+        assert fast_polls(server) > 5
+    server.wait_waiting(0)
+
+
+def test_255_42_rest(make_server):
+    """A connection that rests obeys KeepAliveTimeout."""
+    server = make_server(conf=FAST + "KeepAliveTimeout 1\n")
+    with Fast(server) as client:
+        client.learn()
+        begin = time.monotonic()
+        assert client.conn.at_eof(5 * SLOW)
+        assert 0.5 < time.monotonic() - begin < 4 * SLOW
+
+
+@pytest.mark.parametrize("waits", [True, False])
+@pytest.mark.parametrize("how", ["close", "reset"])
+def test_255_43_gone(server, waits, how):
+    """A client that leaves is noticed, and nothing of it is left."""
+    Fast(server).learn().conn.close()           # the store's files are open
+    server.wait_waiting(0)
+    before = fd_count(server.children()[0])
+    for _ in range(8):
+        client = Fast(server).learn()
+        if waits:
+            client.ask()
+            server.wait_waiting(1, "poll")
+        if how == "reset":
+            client.conn.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER,
+                                        b"\1\0\0\0\0\0\0\0")
+        client.conn.close()
+        server.wait_waiting(0)
+    wait_until(lambda: fd_count(server.children()[0]) <= before + 3, 10,
+               "descriptors to be closed")
+
+
+@pytest.mark.parametrize("waits", [True, False])
+def test_255_44_reload(server, waits):
+    """A graceful reload answers who waits, and lets go who rests."""
+    with Fast(server) as client:
+        client.learn()
+        if waits:
+            client.ask()
+            server.wait_waiting(1, "poll")
+        server.graceful()
+        if waits:
+            assert client.take() == []
+        assert client.conn.at_eof(5 * SLOW)
+
+
+def test_255_45_stop(server):
+    clients = [Fast(server, "c%d" % n).learn() for n in range(3)]
+    clients[0].ask()
+    clients[1].ask()
+    server.wait_waiting(2, "poll")
+    begin = time.monotonic()
+    server.stop()
+    assert time.monotonic() - begin < 5 * SLOW
+    for client in clients:
+        client.conn.close()
+
+
+def test_255_46_access_log(server):
+    """httpd's own requests are logged; the hub's are counted."""
+    with Fast(server) as client:
+        client.learn()
+        before = fast_polls(server)
+        lines = len(server.access_lines("/comet/fast?"))
+        for number in range(10):
+            client.poll(str(number))
+        assert fast_polls(server) == before + 10
+        assert len(server.access_lines("/comet/fast?")) == lines
+        for line in server.access_lines("/comet/fast?"):
+            assert " 200 " in line
+
+
+def test_255_47_store_replaced(server):
+    """A store that is another file now is seen before long."""
+    with Fast(server) as client:
+        client.learn()
+        sqlite(server.db, "DELETE FROM message")
+        server.post("fast", "after")
+        client.ask()
+        assert client.take() == ["after"]
+
+
+# -- where it cannot be ------------------------------------------------------------
+
+
+def test_255_50_tls(make_server):
+    server = make_server(tls=True, conf=FAST)
+    cursor = server.post("fast", "x")
+    with server.raw(tls=True) as conn:
+        for number in range(6):
+            conn.request("GET", "/comet/fast?since=%d" % cursor)
+            server.wait_waiting(1, "poll")
+            server.post("fast", "y")
+            cursor = json.loads(conn.answer().body)["timestamp"]
+    assert fast_polls(server) == 0
