@@ -79,12 +79,20 @@ void mod_comet_fast_end(void)
 
 /* --- learning (the thread that owns the connection) --------------------------------- */
 
+void mod_comet_fast_forget(mod_comet_fast_t *fast)
+{
+    if (fast) {
+        comet_head_free(&fast->head);
+        comet_answer_head_free(&fast->answer);
+        fast->answers = 0;
+    }
+}
+
 static apr_status_t clean_up(void *data)
 {
     mod_comet_fast_t *fast = data;
 
-    comet_head_free(&fast->head);
-    comet_answer_head_free(&fast->answer);
+    mod_comet_fast_forget(fast);
     comet_buffer_free(&fast->unsent);
     return APR_SUCCESS;
 }

@@ -78,6 +78,10 @@ apr_status_t mod_comet_fast_send_rest(mod_comet_fast_t *fast, conn_rec *c,
 
 /* By the hub's thread while it serves */
 
+/** The child ends: what was learnt is of no use any more, and a stop of httpd
+ * destroys no connection.  NULL is ignored. */
+void mod_comet_fast_forget(mod_comet_fast_t *fast);
+
 /** Whether the socket is with the hub. Also by the owner. */
 int mod_comet_fast_is_lent(const mod_comet_fast_t *fast);
 

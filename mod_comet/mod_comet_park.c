@@ -361,6 +361,9 @@ static comet_verdict_e serve(comet_subscriber_t *subscriber,
     park_t *park = (park_t *)subscriber;
     comet_verdict_e verdict;
 
+    if (occasion->reasons & COMET_STOPPING) {
+        mod_comet_fast_forget(park->fast);
+    }
     if (mod_comet_fast_is_lent(park->fast)) {
         return serve_fast(park, occasion);
     }
