@@ -154,8 +154,12 @@ def test_255_05_no_news(make_server):
     server.wait_waiting(0)
 
 
-def test_255_06_outside_writers(server):
-    """What sqlite3 has committed or deleted before the poll, the poll knows."""
+@pytest.mark.parametrize("deaf", [False, True])
+def test_255_06_outside_writers(make_server, deaf):
+    """What sqlite3 has committed or deleted before the poll, the poll knows,
+    though nothing hints at it."""
+    server = make_server(conf=FAST,
+                         env={"COMET_TEST_NO_HINTS": "0"} if deaf else {})
     with Fast(server) as client:
         client.learn()
         for number in range(30):
