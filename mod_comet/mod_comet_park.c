@@ -11,385 +11,23 @@
 #include <sanitizer/tsan_interface.h>
 #endif
 
-#include "comet_pulse.h"
-#include "mod_comet_ack.h"
 #include "mod_comet_adopt.h"
 #include "mod_comet_block.h"
 #include "mod_comet_child.h"
-#include "mod_comet_fast.h"
 #include "mod_comet_limits.h"
 #include "mod_comet_mpm.h"
-#include "mod_comet_output.h"
+#include "mod_comet_parked.h"
 #include "mod_comet_peek.h"
 
 /* Over the cap a classic poll is told "no news" after this long, as long as
  * the MPM can hold it: its page would pause for 5 s after any error. */
 #define OVERFLOW_HOLD apr_time_from_sec(1)
-/* At the end of a child, how long a client may still take its answer. */
-#define FAREWELL apr_time_from_sec(2)
-
-typedef enum {
-    EMPTY, /* nothing waits; the struct is kept for the connection's next */
-    PREPARED, /* the handler has suspended; the hub does not know yet */
-    JOINED, /* the hub may serve it, the MPM may resume it */
-    RESUMED /* the MPM has given it to a worker */
-} park_state_e;
-
-/* One for each connection that ever waited, in the connection's pool. */
-typedef struct park_t {
-    comet_subscriber_t subscriber; /* first: serve() gets its address */
-    park_state_e state; /* [owner thread] */
-    conn_rec *c;
-    request_rec *r; /* NULL: answered; the rest of the request is gone */
-    const mod_comet_ask_t *ask; /* in r's pool */
-    mod_comet_outbox_t outbox; /* of an answer the client is taking */
-    int at_once; /* [owner thread] the outbox is the whole answer, to be sent
-                  * when the handler has returned */
-    comet_selection_t *rests_on; /* a reference: what it joins at rest */
-    mod_comet_fast_t *fast; /* NULL: never allowed */
-    int given_back; /* [owner thread] the hub has had the socket */
-    apr_bucket_brigade *brigade;
-    int fd;
-    int store;
-    comet_metric_e gauge; /* what it counts in while it lasts */
-    apr_interval_time_t keep_alive; /* how long it may rest, answered */
-    mod_comet_ack_t ack; /* keeps it past the MPM's Timeout */
-    apr_interval_time_t heartbeat; /* streams */
-    comet_pulse_t pulse; /* streams */
-    apr_time_t ends_at; /* streams (CometMaxLifetime); 0: never */
-    /** A stream that ends with what is in the outbox: within how many
-     * milliseconds its client is to come back; 0: it does not end. */
-    int retry_msec;
-} park_t;
-
-static park_t *find_park(const conn_rec *c)
-{
-    return ap_get_module_config(c->conn_config, &comet_module);
-}
-
-/* --- the request's end ---------------------------------------------------------- */
-
-/* The request is over, or about to be: the park is not about it any more. */
-static void forget_request(park_t *park)
-{
-    if (park->r) {
-        apr_allocator_max_free_set(apr_pool_allocator_get(park->c->pool),
-                                   ap_max_mem_free); /* see trim() */
-        comet_metrics_add(park->gauge, -1);
-    }
-    park->r = NULL;
-    park->ask = NULL;
-    mod_comet_outbox_clear(&park->outbox);
-}
-
-/* Whatever ended the request: nothing of the park points into its pool. */
-static apr_status_t on_request_destroyed(void *data)
-{
-    request_rec *r = data;
-    park_t *park = find_park(r->connection);
-
-    if (park->r == r) {
-        forget_request(park);
-    }
-    return APR_SUCCESS;
-}
-
-/* --- writing (the hub's thread while pinned, else the owner's) ----------------- */
-
-/* The MPM is told by its own means: it sees the end of the input. */
-static void make_mpm_close(const park_t *park)
-{
-    shutdown(park->fd, SHUT_RD);
-}
-
-/* The client cannot be written to any more. */
-static comet_verdict_e lose(park_t *park)
-{
-    park->c->aborted = 1;
-    park->subscriber.blocked_fd = -1;
-    park->subscriber.timeout_at = 0;
-    comet_metrics_add(COMET_METRIC_dropped, 1);
-    shutdown(park->fd, SHUT_RDWR); /* the MPM may look for either */
-    return COMET_REST;
-}
-
-static void note_blocked(park_t *park)
-{
-    park->subscriber.blocked_fd =
-        park->c->data_in_output_filters ? park->fd : -1;
-}
-
-/* An answer or a heartbeat: put into the outbox, send what is taken now. */
-static apr_status_t write_bytes(park_t *park, comet_buffer_t *bytes)
-{
-    apr_status_t status = APR_ENOMEM;
-
-    mod_comet_outbox_clear(&park->outbox);
-    if (bytes->failed) {
-        comet_buffer_free(bytes);
-    }
-    else {
-        park->outbox.bytes = *bytes;
-        status = mod_comet_outbox_send(&park->outbox, park->r, park->brigade);
-    }
-    note_blocked(park);
-    return status;
-}
-
-static apr_status_t write_stream(park_t *park, const comet_batch_t *batch,
-                                 int silent)
-{
-    comet_buffer_t bytes = { .data = NULL };
-
-    mod_comet_output_encode_news(park->ask, batch, park->retry_msec, silent,
-                                 &bytes);
-    if (!bytes.length && !bytes.failed) {
-        return APR_SUCCESS;
-    }
-    mod_comet_ack_arm(&park->ack, park->fd, bytes.length);
-    return write_bytes(park, &bytes);
-}
-
-/* End the request; the connection lives on if it may. */
-static apr_status_t end_request(park_t *park, int complete, int close)
-{
-    request_rec *r = park->r;
-
-    if (close) {
-        park->c->keepalive = AP_CONN_CLOSE;
-    }
-    forget_request(park);
-    return mod_comet_output_end(r, park->brigade, complete);
-}
-
-/* The one answer of a poll, in one piece with its headers. */
-static apr_status_t write_whole(park_t *park, comet_buffer_t *bytes)
-{
-    request_rec *r = park->r;
-    apr_status_t status;
-
-    mod_comet_fast_watch_answer(park->fast, r);
-    forget_request(park);
-    status = mod_comet_output_whole(r, park->brigade, bytes);
-    note_blocked(park);
-    return status;
-}
-
-/* Begin the one answer of a poll, and end it if the client takes it all. */
-static apr_status_t answer_poll(park_t *park, const comet_batch_t *batch,
-                                int close)
-{
-    int whole = park->ask->transport->whole;
-    comet_buffer_t bytes = { .data = NULL };
-    apr_status_t status;
-
-    if (close) { /* the headers may still say so */
-        park->c->keepalive = AP_CONN_CLOSE;
-    }
-    mod_comet_output_encode(park->ask, batch, &bytes);
-    if (whole && !bytes.failed) {
-        ap_set_content_length(park->r, (apr_off_t)bytes.length);
-    }
-    if (bytes.length > MOD_COMET_PIECE_BYTES) {
-        mod_comet_ack_arm(&park->ack, park->fd, bytes.length);
-    }
-    else if (whole && !bytes.failed) {
-        return write_whole(park, &bytes);
-    }
-    status = write_bytes(park, &bytes);
-    if (status != APR_SUCCESS) {
-        end_request(park, 0, 1);
-    }
-    else if (mod_comet_outbox_is_empty(&park->outbox)) {
-        status = end_request(park, 1, close);
-        note_blocked(park);
-    }
-    return status;
-}
-
-/* Finish what the client waits for without news, as its kind is finished;
- * nothing of an answer is under way. */
-static apr_status_t dismiss(park_t *park, int close)
-{
-    static const comet_batch_t no_news = { .count = 0 };
-
-    return park->ask->transport->streams ? end_request(park, 1, 1)
-                                         : answer_poll(park, &no_news, close);
-}
-
-/* --- served by the hub ------------------------------------------------------------ */
-
-/*
- * Answered: it rests until the client's next request, which the MPM sees, or
- * until its keep-alive time is over.  While it still takes its answer the
- * MPM's Timeout is the limit; at the end of the child, a short while.
- */
-static comet_verdict_e rest(park_t *park, unsigned reasons)
-{
-    conn_rec *c = park->c;
-    int stopping = comet_hub_is_stopping(mod_comet_child()->hub);
-    int timeout = (reasons & COMET_TIMEOUT) != 0;
-
-    if (c->data_in_output_filters && !c->aborted && !(stopping && timeout)) {
-        park->subscriber.timeout_at =
-            comet_monotonic() + (stopping ? FAREWELL : park->keep_alive);
-    }
-    else if (timeout || stopping || c->aborted
-             || c->keepalive != AP_CONN_KEEPALIVE) {
-        make_mpm_close(park);
-    }
-    return COMET_REST;
-}
-
-/* It has just been answered. */
-static comet_verdict_e rest_anew(park_t *park)
-{
-    park->subscriber.timeout_at = comet_monotonic() + park->keep_alive;
-    return rest(park, 0);
-}
-
-/* When a waiting stream is to be looked at next. */
-static void set_stream_timer(park_t *park)
-{
-    apr_time_t due = comet_monotonic() + park->heartbeat;
-
-    park->subscriber.timeout_at =
-        park->ends_at && park->ends_at < due ? park->ends_at : due;
-}
-
-/* A stream's client has taken all: it goes on waiting, or that was it. */
-static comet_verdict_e go_on_streaming(park_t *park, unsigned reasons)
-{
-    if (!park->retry_msec) {
-        set_stream_timer(park);
-        return COMET_WAIT;
-    }
-    if (end_request(park, 1, 1) != APR_SUCCESS) {
-        return lose(park);
-    }
-    note_blocked(park);
-    return rest(park, reasons);
-}
-
-/* The client has not taken all of its answer yet.  A stream's pulse and the
- * MPM's Timeout are the limits, or, at the end of the child, a short while. */
-static comet_verdict_e go_on_sending(park_t *park, unsigned reasons)
-{
-    int streams = park->ask->transport->streams;
-    int stopping = comet_hub_is_stopping(mod_comet_child()->hub);
-    apr_status_t status = APR_SUCCESS;
-
-    if (park->subscriber.blocked_fd < 0) {
-        status = mod_comet_outbox_send(&park->outbox, park->r, park->brigade);
-        note_blocked(park);
-    }
-    if (status == APR_SUCCESS && mod_comet_outbox_is_empty(&park->outbox)) {
-        if (streams) {
-            return go_on_streaming(park, 0);
-        }
-        status = end_request(park, 1, 0);
-        note_blocked(park);
-        return status == APR_SUCCESS ? rest_anew(park) : lose(park);
-    }
-    if (status != APR_SUCCESS
-        || ((reasons & (COMET_TIMEOUT | COMET_STOPPING)) == COMET_TIMEOUT
-            && (stopping || !streams))) {
-        return lose(park);
-    }
-    if (!stopping) {
-        park->subscriber.timeout_at =
-            streams ? comet_monotonic() + park->heartbeat : 0;
-    }
-    if (reasons & COMET_STOPPING) {
-        park->retry_msec = mod_comet_output_retry(reasons, 0);
-        park->c->keepalive = AP_CONN_CLOSE;
-        park->subscriber.timeout_at = comet_monotonic() + FAREWELL;
-    }
-    return COMET_WAIT;
-}
-
-static comet_verdict_e serve_stream(park_t *park,
-                                    const comet_occasion_t *occasion)
-{
-    unsigned reasons = occasion->reasons;
-    int silent = (reasons & COMET_TIMEOUT) && park->subscriber.blocked_fd < 0;
-
-    park->retry_msec = mod_comet_output_retry(reasons, park->ends_at);
-    if (write_stream(park, occasion->batch, silent) != APR_SUCCESS) {
-        return lose(park);
-    }
-    return mod_comet_outbox_is_empty(&park->outbox)
-               ? go_on_streaming(park, reasons & COMET_STOPPING)
-               : go_on_sending(park, reasons & COMET_STOPPING);
-}
-
-static comet_verdict_e serve_poll(park_t *park,
-                                  const comet_occasion_t *occasion)
-{
-    int stopping = (occasion->reasons & COMET_STOPPING) != 0;
-
-    if (!occasion->batch->count && !stopping
-        && !(occasion->reasons & (COMET_TIMEOUT | COMET_OUTGROWN))) {
-        return COMET_WAIT;
-    }
-    if (answer_poll(park, occasion->batch, stopping) != APR_SUCCESS) {
-        return lose(park);
-    }
-    return park->r ? go_on_sending(park, occasion->reasons & COMET_STOPPING)
-                   : rest_anew(park);
-}
-
-/* Its socket is with the hub.  The request that is parked is over when it is
- * answered: httpd is to log it, and has nothing to send. */
-static comet_verdict_e serve_fast(park_t *park,
-                                  const comet_occasion_t *occasion)
-{
-    apr_off_t answered;
-    comet_verdict_e verdict = mod_comet_fast_serve(
-        park->fast, park->c, &park->subscriber, occasion, park->ask, &answered);
-
-    if (answered >= 0) {
-        park->r->bytes_sent = answered;
-        end_request(park, 0, 0);
-    }
-    return verdict;
-}
-
-static comet_verdict_e serve(comet_subscriber_t *subscriber,
-                             const comet_occasion_t *occasion)
-{
-    park_t *park = (park_t *)subscriber;
-    comet_verdict_e verdict;
-
-    if (occasion->reasons & COMET_STOPPING) {
-        mod_comet_fast_forget(park->fast);
-    }
-    if (mod_comet_fast_is_lent(park->fast)) {
-        return serve_fast(park, occasion);
-    }
-    if (occasion->reasons & COMET_WRITABLE) {
-        if (mod_comet_output_push(park->c) != APR_SUCCESS) {
-            return lose(park);
-        }
-        note_blocked(park);
-    }
-    if (!park->r) {
-        return rest(park, occasion->reasons);
-    }
-    verdict = !mod_comet_outbox_is_empty(&park->outbox)
-                  ? go_on_sending(park, occasion->reasons)
-              : park->ask->transport->streams ? serve_stream(park, occasion)
-                                              : serve_poll(park, occasion);
-    return verdict == COMET_WAIT && comet_pulse_is_lost(&park->pulse, park->fd)
-               ? lose(park)
-               : verdict;
-}
 
 /* --- parking ------------------------------------------------------------------------ */
 
-static park_t *make_park(conn_rec *c)
+static mod_comet_parked_t *make_park(conn_rec *c)
 {
-    park_t *park = find_park(c);
+    mod_comet_parked_t *park = mod_comet_parked_find(c);
     apr_os_sock_t fd;
 
     if (!park) {
@@ -404,8 +42,8 @@ static park_t *make_park(conn_rec *c)
 }
 
 /* @param gauge  what it counts in while it lasts */
-static void prepare(park_t *park, request_rec *r, const mod_comet_ask_t *ask,
-                    comet_metric_e gauge)
+static void prepare(mod_comet_parked_t *park, request_rec *r,
+                    const mod_comet_ask_t *ask, comet_metric_e gauge)
 {
     apr_time_t now = comet_monotonic();
     apr_interval_time_t timeout = mod_comet_timeout_server(r)->timeout;
@@ -421,13 +59,13 @@ static void prepare(park_t *park, request_rec *r, const mod_comet_ask_t *ask,
     park->retry_msec = 0;
     park->gauge = gauge;
     park->at_once = 0;
-    park->subscriber.serve = serve;
+    park->subscriber.serve = mod_comet_parked_serve;
     park->subscriber.seen = ask->seen;
     park->subscriber.limit = ask->limit;
     park->subscriber.timeout_at = now + ask->hold;
     park->pulse.every = 0;
     if (ask->transport->streams) {
-        set_stream_timer(park);
+        mod_comet_parked_set_timer(park);
         comet_pulse_begin(&park->pulse, park->fd, park->heartbeat);
     }
     if (ask->transport->whole) {
@@ -436,29 +74,29 @@ static void prepare(park_t *park, request_rec *r, const mod_comet_ask_t *ask,
     comet_metrics_add(park->gauge, 1);
     /* for the log: the hub must not wait for a name server */
     ap_get_useragent_host(r, REMOTE_NAME, NULL);
-    apr_pool_cleanup_register(r->pool, r, on_request_destroyed,
+    apr_pool_cleanup_register(r->pool, r, mod_comet_parked_on_destroyed,
                               apr_pool_cleanup_null);
-    park->state = PREPARED;
+    park->state = MOD_COMET_PARKED_PREPARED;
 }
 
 /* Headers, and what a stream opens with. */
-static apr_status_t open_answer(park_t *park)
+static apr_status_t open_answer(mod_comet_parked_t *park)
 {
     comet_buffer_t bytes = { .data = NULL };
     apr_status_t status;
 
     mod_comet_output_prepare(park->r, park->ask->transport);
     if (park->ask->transport->whole) {
-        note_blocked(park);
+        mod_comet_parked_note_blocked(park);
         return APR_SUCCESS;
     }
     mod_comet_output_encode_opening(park->ask, &bytes);
     if (bytes.length || bytes.failed) {
         mod_comet_ack_arm(&park->ack, park->fd, bytes.length);
-        return write_bytes(park, &bytes);
+        return mod_comet_parked_write(park, &bytes);
     }
     status = mod_comet_output_open(park->r, park->brigade);
-    note_blocked(park);
+    mod_comet_parked_note_blocked(park);
     return status;
 }
 
@@ -504,10 +142,10 @@ static int can_park(const request_rec *r)
 }
 
 /* The client was lost before it was parked. */
-static int unpark(park_t *park)
+static int unpark(mod_comet_parked_t *park)
 {
-    forget_request(park);
-    park->state = EMPTY;
+    mod_comet_parked_forget(park);
+    park->state = MOD_COMET_PARKED_EMPTY;
     park->c->aborted = 1;
     return OK;
 }
@@ -515,7 +153,7 @@ static int unpark(park_t *park)
 /* Have the hub adopt it.  It is counted there, and not here meanwhile: who
  * comes at this moment must not find one place fewer than there is.
  * @return whether it is gone */
-static int give_away(park_t *park, apr_int64_t adopting)
+static int give_away(mod_comet_parked_t *park, apr_int64_t adopting)
 {
     comet_metrics_add(park->gauge, -1);
     if (!mod_comet_adopt(park->r, park->ask, adopting)) {
@@ -523,15 +161,15 @@ static int give_away(park_t *park, apr_int64_t adopting)
         return 0;
     }
     park->r = NULL;
-    forget_request(park);
-    park->state = EMPTY;
+    mod_comet_parked_forget(park);
+    park->state = MOD_COMET_PARKED_EMPTY;
     return 1;
 }
 
 int mod_comet_park_body(request_rec *r, const mod_comet_ask_t *ask,
                         comet_buffer_t *body)
 {
-    park_t *park;
+    mod_comet_parked_t *park;
 
     if (!can_park(r) || has_no_place(0)) {
         return DECLINED;
@@ -544,12 +182,12 @@ int mod_comet_park_body(request_rec *r, const mod_comet_ask_t *ask,
     ap_set_content_length(r, (apr_off_t)body->length);
     prepare(park, r, ask, COMET_METRIC_sending);
     park->subscriber.timeout_at = 0; /* the MPM's Timeout is the limit */
-    if (write_bytes(park, body) != APR_SUCCESS) {
+    if (mod_comet_parked_write(park, body) != APR_SUCCESS) {
         return unpark(park);
     }
     if (mod_comet_outbox_is_empty(&park->outbox)) {
-        forget_request(park);
-        park->state = EMPTY;
+        mod_comet_parked_forget(park);
+        park->state = MOD_COMET_PARKED_EMPTY;
         return OK; /* it took all of it */
     }
     return SUSPENDED;
@@ -558,7 +196,7 @@ int mod_comet_park_body(request_rec *r, const mod_comet_ask_t *ask,
 int mod_comet_park_answer(request_rec *r, const mod_comet_ask_t *ask,
                           comet_buffer_t *body)
 {
-    park_t *park;
+    mod_comet_parked_t *park;
 
     if (!can_park(r) || has_no_place(0)) {
         return DECLINED;
@@ -580,7 +218,7 @@ int mod_comet_park(request_rec *r, mod_comet_ask_t *ask)
     int full =
         crowded || mod_comet_park_is_capped(mod_comet_max_subscribers(r));
     const char *limit = full ? NULL : mod_comet_limits_wait(r);
-    park_t *park;
+    mod_comet_parked_t *park;
 
     if (full || limit) {
         if (ask->transport != &comet_transport_classic || !can_park(r)
@@ -634,7 +272,7 @@ static apr_status_t hand_on_memory(void *nothing)
 
 /* --- hooks ---------------------------------------------------------------------------- */
 
-static apr_status_t join(park_t *park)
+static apr_status_t join(mod_comet_parked_t *park)
 {
     comet_hub_t *hub = mod_comet_child()->hub;
     comet_selection_t *rests_on = park->rests_on;
@@ -658,21 +296,21 @@ static apr_status_t join(park_t *park)
 /* suspend_connection, last of all: from here on the hub may serve it. */
 void mod_comet_park_suspend(conn_rec *c, request_rec *r)
 {
-    park_t *park = find_park(c);
+    mod_comet_parked_t *park = mod_comet_parked_find(c);
     apr_status_t status;
 
     HAND_ON();
-    if (!park || park->state != PREPARED
+    if (!park || park->state != MOD_COMET_PARKED_PREPARED
         || c->cs->state != CONN_STATE_ASYNC_WAITIO) {
         return; /* nothing waits, or the connection is being closed */
     }
-    park->state = JOINED;
+    park->state = MOD_COMET_PARKED_JOINED;
     status = join(park);
     if (status != APR_SUCCESS) {
         ap_log_cerror(APLOG_MARK, APLOG_ERR, status, c,
                       "mod_comet: cannot wait");
         mod_comet_fast_restore(park->fast, c, &park->subscriber);
-        make_mpm_close(park);
+        mod_comet_parked_make_mpm_close(park);
     }
 }
 
@@ -687,14 +325,14 @@ static void close_without_waiting(conn_rec *c)
 }
 
 /* The MPM's Timeout: nothing was acknowledged for that long. */
-static void time_out(park_t *park)
+static void time_out(mod_comet_parked_t *park)
 {
     comet_metrics_add(COMET_METRIC_dropped, 1);
     if (park->c->data_in_output_filters) {
-        end_request(park, 0, 1);
+        mod_comet_parked_end(park, 0, 1);
     }
     else {
-        dismiss(park, 1);
+        mod_comet_parked_dismiss(park, 1);
     }
 }
 
@@ -702,18 +340,18 @@ static void time_out(park_t *park)
 void mod_comet_park_resume(conn_rec *c, request_rec *r)
 {
     mod_comet_child_t *child = mod_comet_child();
-    park_t *park;
+    mod_comet_parked_t *park;
 
     TAKE_OVER();
-    park = find_park(c);
-    if (!park || park->state == EMPTY || !child) {
+    park = mod_comet_parked_find(c);
+    if (!park || park->state == MOD_COMET_PARKED_EMPTY || !child) {
         return;
     }
-    if (park->state == JOINED) {
+    if (park->state == MOD_COMET_PARKED_JOINED) {
         comet_hub_leave(child->hub, &park->subscriber);
         park->given_back =
             mod_comet_fast_restore(park->fast, c, &park->subscriber);
-        park->state = RESUMED;
+        park->state = MOD_COMET_PARKED_RESUMED;
     }
     /* without c->sbh the connection's pool is being destroyed */
     if (c->sbh && c->cs->state == CONN_STATE_LINGER) {
@@ -726,11 +364,11 @@ void mod_comet_park_resume(conn_rec *c, request_rec *r)
 
 /* The MPM waits for the client to say something; while it takes its answer,
  * for it to take more, so that the MPM's Timeout begins anew each time. */
-static void park_in_mpm(park_t *park)
+static void park_in_mpm(mod_comet_parked_t *park)
 {
     conn_rec *c = park->c;
 
-    park->state = PREPARED;
+    park->state = MOD_COMET_PARKED_PREPARED;
     c->cs->state = CONN_STATE_ASYNC_WAITIO;
     c->cs->sense = mod_comet_outbox_is_empty(&park->outbox)
                        ? CONN_SENSE_WANT_READ
@@ -743,7 +381,7 @@ static void park_in_mpm(park_t *park)
  *              input until it has its answer, and a stream ends then
  * @return whether it goes on waiting
  */
-static int send_on(park_t *park, int data)
+static int send_on(mod_comet_parked_t *park, int data)
 {
     conn_rec *c = park->c;
     int streams = park->ask->transport->streams;
@@ -752,24 +390,24 @@ static int send_on(park_t *park, int data)
     if (status == APR_SUCCESS) {
         status = mod_comet_outbox_send(&park->outbox, park->r, park->brigade);
     }
-    note_blocked(park);
+    mod_comet_parked_note_blocked(park);
     if (status == APR_SUCCESS && !mod_comet_outbox_is_empty(&park->outbox)) {
         park_in_mpm(park);
         return 1;
     }
     if (status == APR_SUCCESS && streams && !data && !park->retry_msec) {
-        set_stream_timer(park);
+        mod_comet_parked_set_timer(park);
         park_in_mpm(park);
         return 1;
     }
     c->aborted |= status != APR_SUCCESS;
-    end_request(park, !c->aborted, streams);
+    mod_comet_parked_end(park, !c->aborted, streams);
     return 0;
 }
 
 /* The MPM woke us while the client was waiting.
  * @return whether it goes on waiting */
-static int go_on_waiting(park_t *park)
+static int go_on_waiting(mod_comet_parked_t *park)
 {
     conn_rec *c = park->c;
     int stopping = comet_hub_is_stopping(mod_comet_child()->hub);
@@ -788,12 +426,12 @@ static int go_on_waiting(park_t *park)
     }
     /* at the end of the child, the end of the input is our own doing */
     if (found == MOD_COMET_PEEK_DATA || (stopping && !sending && !c->aborted)) {
-        c->aborted |= dismiss(park, stopping) != APR_SUCCESS;
+        c->aborted |= mod_comet_parked_dismiss(park, stopping) != APR_SUCCESS;
         return 0;
     }
     comet_metrics_add(COMET_METRIC_departed, !c->aborted);
     c->aborted = 1;
-    end_request(park, 0, 1);
+    mod_comet_parked_end(park, 0, 1);
     return 0;
 }
 
@@ -808,12 +446,12 @@ static void hand_on(conn_rec *c)
 
 /* Finish what the next request waits behind already: a poll is answered, and
  * the MPM goes on to that; a stream ends. */
-static void answer_pipelined(park_t *park)
+static void answer_pipelined(mod_comet_parked_t *park)
 {
-    if (dismiss(park, 0) != APR_SUCCESS) {
+    if (mod_comet_parked_dismiss(park, 0) != APR_SUCCESS) {
         park->c->aborted = 1;
     }
-    park->state = EMPTY;
+    park->state = MOD_COMET_PARKED_EMPTY;
     hand_on(park->c);
 }
 
@@ -835,7 +473,7 @@ static int is_handed_on(conn_rec *c)
 
 /* Nothing has woken the MPM but an ACK, of the end of an answer: the MPM
  * sends what is left, and waits for the client's next request. */
-static int is_only_acknowledged(park_t *park)
+static int is_only_acknowledged(mod_comet_parked_t *park)
 {
     conn_rec *c = park->c;
 
@@ -844,21 +482,21 @@ static int is_only_acknowledged(park_t *park)
         || mod_comet_peek(park->c, park->brigade) != MOD_COMET_PEEK_NOTHING) {
         return 0;
     }
-    park->state = EMPTY;
+    park->state = MOD_COMET_PARKED_EMPTY;
     c->cs->state = CONN_STATE_WRITE_COMPLETION;
     return 1;
 }
 
 /* Send the answer of a poll that need not wait, and let the client rest. */
-static void answer_and_rest(park_t *park)
+static void answer_and_rest(mod_comet_parked_t *park)
 {
     conn_rec *c = park->c;
     comet_selection_t *selection = comet_selection_ref(park->ask->selection);
     comet_buffer_t bytes = park->outbox.bytes;
 
     park->outbox.bytes = (comet_buffer_t){ .data = NULL };
-    c->aborted |= write_whole(park, &bytes) != APR_SUCCESS;
-    park->state = EMPTY;
+    c->aborted |= mod_comet_parked_write_whole(park, &bytes) != APR_SUCCESS;
+    park->state = MOD_COMET_PARKED_EMPTY;
     if (is_handed_on(c)) {
         comet_selection_unref(selection);
     }
@@ -895,7 +533,7 @@ static void trim(conn_rec *c)
 }
 
 /* The handler has suspended the request. */
-static void begin_waiting(park_t *park)
+static void begin_waiting(mod_comet_parked_t *park)
 {
     if (park->ask->transport->streams) {
         trim(park->c);
@@ -914,7 +552,7 @@ static void begin_waiting(park_t *park)
 
 /* The hub has given the connection back, and httpd has nothing to read: the
  * MPM sends what is left, and waits for the client's next request. */
-static int is_only_given_back(park_t *park)
+static int is_only_given_back(mod_comet_parked_t *park)
 {
     conn_rec *c = park->c;
 
@@ -930,7 +568,7 @@ static int is_only_given_back(park_t *park)
         && mod_comet_peek(c, park->brigade) != MOD_COMET_PEEK_NOTHING) {
         return 0;
     }
-    park->state = EMPTY;
+    park->state = MOD_COMET_PARKED_EMPTY;
     c->cs->state = CONN_STATE_WRITE_COMPLETION;
     return 1;
 }
@@ -938,23 +576,23 @@ static int is_only_given_back(park_t *park)
 int mod_comet_park_process_connection(conn_rec *c)
 {
     static __thread int inside; /* httpd's own hooks run within ours */
-    park_t *park;
+    mod_comet_parked_t *park;
     int rv;
 
     TAKE_OVER();
     HAND_ON_MEMORY(c);
-    park = find_park(c);
+    park = mod_comet_parked_find(c);
     if (inside || !can_park_connection(c)) {
         return DECLINED;
     }
     if (park && (is_only_given_back(park) || is_only_acknowledged(park))) {
         return OK;
     }
-    if (park && park->state == RESUMED) {
+    if (park && park->state == MOD_COMET_PARKED_RESUMED) {
         if (park->r && go_on_waiting(park)) {
             return OK;
         }
-        park->state = EMPTY;
+        park->state = MOD_COMET_PARKED_EMPTY;
         if (is_handed_on(c)) {
             return OK;
         }
@@ -965,13 +603,14 @@ int mod_comet_park_process_connection(conn_rec *c)
     inside = 1;
     rv = ap_run_process_connection(c);
     inside = 0;
-    park = find_park(c);
-    if (park && park->state == PREPARED
+    park = mod_comet_parked_find(c);
+    if (park && park->state == MOD_COMET_PARKED_PREPARED
         && c->cs->state == CONN_STATE_SUSPENDED) {
         begin_waiting(park);
     }
-    else if (park && park->state == PREPARED) {
-        park->state = EMPTY; /* the request was ended by somebody else */
+    else if (park && park->state == MOD_COMET_PARKED_PREPARED) {
+        park->state =
+            MOD_COMET_PARKED_EMPTY; /* the request was ended by somebody else */
     }
     return rv == DECLINED ? DONE : rv;
 }
