@@ -205,6 +205,9 @@ apr_status_t comet_feed_refresh(comet_feed_t *feed, pthread_mutex_t *lock,
         give_up_store(feed, lock);
     }
     comet_watch_looked(&feed->watch, changed, now);
+    if (status != APR_SUCCESS) {
+        comet_watch_pause(&feed->watch, now);
+    }
     if (changed && !rung && feed->watch.open) {
         comet_bus_ring(feed->bus);
     }

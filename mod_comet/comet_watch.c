@@ -7,6 +7,8 @@
 #include <sys/inotify.h>
 #include <unistd.h>
 
+/* After a look that failed. */
+#define PAUSE_USEC APR_INT64_C(50000)
 #define FIRST_STEP_USEC APR_INT64_C(500)
 #define LAST_STEP_USEC APR_INT64_C(16000)
 #define POLL_USEC APR_INT64_C(20000)
@@ -64,9 +66,22 @@ void comet_watch_close(comet_watch_t *watch)
 
 void comet_watch_event(comet_watch_t *watch, apr_time_t now)
 {
+    apr_time_t due = now + FIRST_STEP_USEC;
+
     watch->touched = 1;
-    if (!watch->due || watch->due > now + FIRST_STEP_USEC) {
-        watch->due = now + FIRST_STEP_USEC;
+    if (due < watch->paused_until) {
+        due = watch->paused_until;
+    }
+    if (!watch->due || watch->due > due) {
+        watch->due = due;
+    }
+}
+
+void comet_watch_pause(comet_watch_t *watch, apr_time_t now)
+{
+    watch->paused_until = now + PAUSE_USEC;
+    if (watch->due && watch->due < watch->paused_until) {
+        watch->due = watch->paused_until;
     }
 }
 

@@ -21,6 +21,7 @@ typedef struct comet_watch_t {
     int open;
     int touched; /* events are in the queue */
     apr_time_t due; /* when to look next; 0: not until an event */
+    apr_time_t paused_until; /* not before this */
     apr_time_t give_up;
     apr_interval_time_t step;
 } comet_watch_t;
@@ -55,5 +56,11 @@ void comet_watch_look(comet_watch_t *watch, apr_time_t now);
  * @param changed  whether a commit was seen
  */
 void comet_watch_looked(comet_watch_t *watch, int changed, apr_time_t now);
+
+/**
+ * The look has failed: not again for a while, whatever happens in the folder.
+ * Opening a database that cannot be opened touches the folder, too.
+ */
+void comet_watch_pause(comet_watch_t *watch, apr_time_t now);
 
 #endif /* COMET_WATCH_H */

@@ -182,6 +182,30 @@ static void test_looks_between(void **state)
     assert_in_range(watch.due - now, 1, MS);
 }
 
+/* A look that failed has touched the folder itself: that is no reason for the
+ * next one at once. */
+static void test_pause(void **state)
+{
+    int i;
+
+    open_watch();
+    for (i = 0; i < 100; i++) {
+        touch("comet.db");
+        assert_int_equal(readable(10000), 1);
+        comet_watch_event(&watch, now);
+        assert_in_range(watch.due - now, i ? 20 * MS : 0, 60 * MS);
+        now = watch.due;
+        comet_watch_look(&watch, now);
+        comet_watch_looked(&watch, 0, now);
+        comet_watch_pause(&watch, now);
+        assert_in_range(watch.due - now, 20 * MS, 60 * MS);
+    }
+    now += SECOND;
+    touch("comet.db");
+    comet_watch_event(&watch, now);
+    assert_true(watch.due <= now + MS);
+}
+
 /* The events may have been of the next commit already. */
 static void test_ladder_after_a_commit(void **state)
 {
@@ -467,6 +491,7 @@ int main(void)
         TEST(test_close),
         TEST(test_ladder),
         TEST(test_looks_between),
+        TEST(test_pause),
         TEST(test_ladder_after_a_commit),
         TEST(test_refused),
         TEST(test_root_folder),
