@@ -19,8 +19,9 @@ from tmpfs import Tmpfs  # noqa: E402
 LIVE = []
 
 # The files that take longest, which several processes begin with.
-LONGEST = ("test_300", "test_180", "test_310", "test_335", "test_190",
-           "test_100", "test_200", "test_230", "test_120")
+LONGEST = ("test_440", "test_340", "test_300", "test_180", "test_310",
+           "test_255", "test_335", "test_190", "test_250", "test_200",
+           "test_100", "test_230", "test_120")
 
 
 def pytest_configure(config):

@@ -297,7 +297,9 @@ def test_380_11_narrow_dark_and_named(console, pages, path):
         driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", {
             "width": 360, "height": 640, "deviceScaleFactor": 2,
             "mobile": True})
-        assert tab.js("return document.documentElement.scrollWidth") <= 360
+        wait_until(lambda: tab.js(
+            "return document.documentElement.scrollWidth") <= 360, 5,
+            "%s to fit (%s)" % (path, scheme))
     driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
     nameless = tab.js(
         "return [...document.querySelectorAll('input, select, textarea,"

@@ -37,7 +37,7 @@ def freed(server, before, clients, least):
     if server.mpm == "event":
         assert fds <= 2 * server.threads + 4, fds
         if SANITIZER == "none":
-            assert pss <= 4096 + clients * 8, pss
+            assert pss <= 8192 + clients * 8, pss
     return "%s, then %d KiB and %d descriptors more than before" \
         % (least, pss, fds)
 
