@@ -9,8 +9,8 @@
  *
  * What stays true: the access log has one line, at the stream's real end
  * (mod_comet_log); the limits and the gauges count it; CometMaxLifetime, a stop
- * and a graceful reload end it in words; a client that acknowledges nothing
- * for Timeout is dropped.
+ * and a graceful reload end it in words; a client that acknowledges nothing is
+ * dropped within two heartbeats (comet_pulse).
  */
 #ifndef MOD_COMET_ADOPT_H
 #define MOD_COMET_ADOPT_H
