@@ -254,7 +254,8 @@ static int mark_fields(comet_answer_head_t *head, comet_text_t bytes)
     comet_text_t rest;
     field_t field;
 
-    if (!is_one_head(bytes) || strncmp(bytes.data, first, sizeof(first) - 1)) {
+    if (!is_one_head(bytes)
+        || strncmp(bytes.data, first, sizeof(first) - 1) != 0) {
         return 0;
     }
     end = find(bytes, "\r\n");

@@ -281,6 +281,7 @@ static apr_status_t join(mod_comet_parked_t *park)
     if (park->ask && park->ask->tick) {
         return comet_hub_join_clock(hub, &park->subscriber, park->ask->tick);
     }
+    ap_assert(park->ask || rests_on); /* it waits, or it has its answer */
     park->rests_on = NULL;
     if (mod_comet_outbox_is_empty(&park->outbox) && !park->ack.armed
         && (!park->ask || park->ask->transport->whole)) {
