@@ -737,8 +737,14 @@ def judged_races(text):
 
     httpd hands connections' memory from thread to thread by a lock-free
     list in its own code, which is not instrumented: its clearing of such
-    memory seems to race with everything that used it before.
+    memory seems to race with everything that used it before.  And what it
+    writes itself, when the module calls it, is its own: its scoreboard is
+    written by several threads without a lock.
     """
+    def is_ours(stack):
+        frames = [line for line in stack.splitlines() if "libtsan" not in line]
+        return bool(frames) and "mod_comet.so" in frames[0]
+
     kept = []
     for block in text.split("=================="):
         # (prefork ends its children inside the signal handler)
@@ -751,7 +757,7 @@ def judged_races(text):
         accesses = re.findall(
             r"^  (?:Previous )?(?:atomic )?(?:[Rr]ead|[Ww]rite) of size"
             r"[^\n]*\n((?:    .*\n)*)", block, re.M)
-        if all("mod_comet.so" in stack for stack in accesses):
+        if all(is_ours(stack) for stack in accesses):
             kept.append(block)
     return "".join(kept)
 
