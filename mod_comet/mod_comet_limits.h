@@ -42,7 +42,8 @@ void mod_comet_limits_attach(void);
  */
 const char *mod_comet_limits_wait(request_rec *r);
 
-/** End the counting of one that outlives its request.  Any thread. */
+/** End the counting of one before its request's end, or after it.  Any
+ * thread. */
 void mod_comet_limits_leave(comet_limits_place_t *place);
 
 /**

@@ -7,6 +7,7 @@
 #include <sys/socket.h>
 
 #include "mod_comet_child.h"
+#include "mod_comet_limits.h"
 
 /* At the end of a child, how long a client may still take its answer. */
 #define FAREWELL apr_time_from_sec(2)
@@ -22,6 +23,7 @@ mod_comet_parked_t *mod_comet_parked_find(const conn_rec *c)
 void mod_comet_parked_forget(mod_comet_parked_t *park)
 {
     if (park->r) {
+        mod_comet_limits_leave(&mod_comet_request(park->r)->place);
         apr_allocator_max_free_set(apr_pool_allocator_get(park->c->pool),
                                    ap_max_mem_free); /* see trim() */
         comet_metrics_add(park->gauge, -1);
