@@ -2,7 +2,7 @@
 /* Event streams on sockets of the hub's own. */
 #include "mod_comet_adopt.h"
 
-#include <apr_portable.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <http_connection.h>
 #include <linux/tcp.h>
@@ -20,9 +20,6 @@
 #include "mod_comet_output.h"
 #include "mod_comet_peek.h"
 
-/* At the end of a child, how long a client may still take what is left. */
-#define FAREWELL apr_time_from_sec(2)
-
 /* A stream.  Made by the request's thread, the hub's from join on. */
 typedef struct stream_t {
     comet_subscriber_t subscriber; /* first: serve() gets its address */
@@ -35,8 +32,7 @@ typedef struct stream_t {
     int stopping; /* the child ends: as soon as nothing is left to send */
     int over; /* when the rest is sent, that was it */
     int aborted; /* the client is gone */
-    comet_buffer_t rest; /* what the socket has not taken yet */
-    apr_size_t rest_sent; /* of that */
+    mod_comet_outbox_t outbox; /* what the socket has not taken yet */
     apr_off_t body_bytes, sent_bytes; /* for the log */
     comet_limits_place_t place;
     mod_comet_log_t *log;
@@ -49,55 +45,30 @@ static int can_log; /* set in child_init */
 
 static int is_sent(const stream_t *stream)
 {
-    return stream->rest_sent == stream->rest.length;
+    return mod_comet_outbox_is_empty(&stream->outbox);
 }
 
-/* @return what the socket took; -1: the client is gone */
-static ssize_t send_now(stream_t *stream, const char *data, apr_size_t length)
+/* @param sent  of mod_comet_outbox_write(), mod_comet_outbox_flush()
+ * @return 0: the client is lost */
+static int count_sent(stream_t *stream, apr_ssize_t sent)
 {
-    ssize_t sent;
-
-    do {
-        sent = send(stream->subscriber.own_fd, data, length,
-                    MSG_DONTWAIT | MSG_NOSIGNAL);
-    } while (sent < 0 && errno == EINTR);
-    if (sent < 0 && (errno == EAGAIN || errno == ENOBUFS || errno == ENOMEM)) {
-        return 0;
-    }
     if (sent > 0) {
         stream->sent_bytes += sent;
     }
-    return sent;
+    return sent >= 0;
 }
 
-/* @return 0: the client is lost, or there is no memory for what is left */
 static int send_bytes(stream_t *stream, comet_text_t bytes)
 {
-    ssize_t sent =
-        is_sent(stream) ? send_now(stream, bytes.data, bytes.length) : 0;
-
-    if (sent < 0) {
-        return 0;
-    }
-    comet_buffer_add(&stream->rest, bytes.data + sent,
-                     bytes.length - (apr_size_t)sent);
-    return !stream->rest.failed;
+    return count_sent(stream,
+                      mod_comet_outbox_write(&stream->outbox,
+                                             stream->subscriber.own_fd, bytes));
 }
 
 static int send_rest(stream_t *stream)
 {
-    ssize_t sent = send_now(stream, stream->rest.data + stream->rest_sent,
-                            stream->rest.length - stream->rest_sent);
-
-    if (sent < 0) {
-        return 0;
-    }
-    stream->rest_sent += (apr_size_t)sent;
-    if (is_sent(stream)) {
-        comet_buffer_free(&stream->rest);
-        stream->rest_sent = 0;
-    }
-    return 1;
+    return count_sent(stream, mod_comet_outbox_flush(
+                                  &stream->outbox, stream->subscriber.own_fd));
 }
 
 static int send_news(stream_t *stream, const comet_batch_t *batch)
@@ -193,20 +164,18 @@ static comet_verdict_e end(stream_t *stream)
 
 static comet_verdict_e go_on(stream_t *stream)
 {
-    apr_time_t now = comet_monotonic();
-    apr_time_t due = now + stream->heartbeat;
-
     if (comet_pulse_is_lost(&stream->pulse, stream->subscriber.own_fd)) {
         return lose(stream);
     }
     if (is_sent(stream)) {
         stream->subscriber.blocked_fd = -1;
         stream->subscriber.timeout_at =
-            stream->ends_at && stream->ends_at < due ? stream->ends_at : due;
+            mod_comet_output_due(stream->ends_at, stream->heartbeat);
         return stream->over ? COMET_LEAVE : COMET_WAIT;
     }
     stream->subscriber.blocked_fd = stream->subscriber.own_fd;
-    stream->subscriber.timeout_at = stream->stopping ? now + FAREWELL : due;
+    stream->subscriber.timeout_at = mod_comet_output_due(
+        0, stream->stopping ? MOD_COMET_FAREWELL : stream->heartbeat);
     return COMET_WAIT;
 }
 
@@ -260,7 +229,7 @@ static void free_stream(stream_t *stream)
     if (stream->subscriber.own_fd >= 0) {
         close(stream->subscriber.own_fd);
     }
-    comet_buffer_free(&stream->rest);
+    mod_comet_outbox_clear(&stream->outbox);
     free(stream);
 }
 
@@ -280,14 +249,6 @@ static void left(comet_subscriber_t *subscriber)
 }
 
 /* --- adopting (the request's thread) ------------------------------------------------ */
-
-static int find_fd(const request_rec *r)
-{
-    apr_os_sock_t fd = -1;
-
-    apr_os_sock_get(&fd, ap_get_conn_socket(r->connection));
-    return fd;
-}
 
 /* What the connection's socket was given so far, sent or not. */
 static apr_int64_t given_bytes(int fd)
@@ -314,7 +275,7 @@ apr_int64_t mod_comet_adopt_begin(request_rec *r, const mod_comet_ask_t *ask)
         || !mod_comet_output_is_plain(r)) {
         return -1;
     }
-    return given_bytes(find_fd(r));
+    return given_bytes(mod_comet_output_fd(r->connection));
 }
 
 static stream_t *make_stream(request_rec *r, const mod_comet_ask_t *ask,
@@ -323,7 +284,7 @@ static stream_t *make_stream(request_rec *r, const mod_comet_ask_t *ask,
     stream_t *stream = calloc(1, sizeof(*stream));
     apr_time_t now = comet_monotonic();
     apr_interval_time_t third = mod_comet_timeout_server(r)->timeout / 3;
-    int fd = find_fd(r), on = 1;
+    int fd = mod_comet_output_fd(r->connection), on = 1;
 
     if (!stream) {
         return NULL;

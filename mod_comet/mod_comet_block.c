@@ -105,14 +105,6 @@ static int is_stopping(void)
            || comet_hub_is_stopping(mod_comet_child()->hub);
 }
 
-static int find_fd(conn_rec *c)
-{
-    apr_os_sock_t fd = -1;
-
-    apr_os_sock_get(&fd, ap_get_conn_socket(c));
-    return fd;
-}
-
 /* Whether the client has ended the connection, though it may have sent more
  * before that (TLS's farewell).  An HTTP/2 stream's end is its connection's
  * business. */
@@ -123,7 +115,7 @@ static int is_gone(conn_rec *c)
     if (c->aborted || c->master) {
         return c->aborted != 0;
     }
-    look.fd = find_fd(c);
+    look.fd = mod_comet_output_fd(c);
     return poll(&look, 1, 0) > 0;
 }
 
@@ -199,14 +191,13 @@ static apr_status_t join(const request_rec *r, const mod_comet_ask_t *ask,
 {
     comet_hub_t *hub = mod_comet_child()->hub;
     int store = mod_comet_server_config(r->server)->store;
-    apr_time_t due = comet_monotonic()
-                     + (ask->transport->streams ? ask->heartbeat : ask->hold);
 
     block->subscriber = (comet_subscriber_t){
         .serve = serve,
         .seen = ask->seen,
         .limit = ask->limit,
-        .timeout_at = ends_at && ends_at < due ? ends_at : due,
+        .timeout_at = mod_comet_output_due(
+            ends_at, ask->transport->streams ? ask->heartbeat : ask->hold),
         .blocked_fd = -1,
     };
     return ask->tick ? comet_hub_join_clock(hub, &block->subscriber, ask->tick)
@@ -218,7 +209,7 @@ static apr_status_t join(const request_rec *r, const mod_comet_ask_t *ask,
 static int is_lost(conn_rec *c, block_t *block)
 {
     if (!block->pulse.every
-        || !comet_pulse_is_lost(&block->pulse, find_fd(c))) {
+        || !comet_pulse_is_lost(&block->pulse, mod_comet_output_fd(c))) {
         return 0;
     }
     comet_metrics_add(COMET_METRIC_dropped, 1);
@@ -285,7 +276,8 @@ int mod_comet_block(request_rec *r, mod_comet_ask_t *ask, apr_int64_t adopting)
         return is_open ? OK : mod_comet_output_full(r);
     }
     if (ask->transport->streams && !block.master) {
-        comet_pulse_begin(&block.pulse, find_fd(r->connection), ask->heartbeat);
+        comet_pulse_begin(&block.pulse, mod_comet_output_fd(r->connection),
+                          ask->heartbeat);
     }
     comet_metrics_add(ask->transport->gauge, 1);
     if (is_open || open_answer(r, ask) == APR_SUCCESS) {

@@ -402,6 +402,19 @@ static const char *set_adopts(cmd_parms *cmd, void *dir, int on)
     return NO_DIRECTORY(cmd);
 }
 
+const char *mod_comet_last_directive(const char *name)
+{
+    const ap_directive_t *directive;
+    const char *found = NULL;
+
+    for (directive = ap_conftree; directive; directive = directive->next) {
+        if (strcasecmp(directive->directive, name) == 0) {
+            found = directive->args;
+        }
+    }
+    return found;
+}
+
 /* What may decide differently from one request to the next on the same
  * connection: the hub would not know. */
 static const char *find_fickle(const ap_directive_t *directive)

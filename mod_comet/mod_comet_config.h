@@ -110,6 +110,13 @@ void *mod_comet_merge_server(apr_pool_t *p, void *base, void *add);
 void *mod_comet_create_dir(apr_pool_t *p, char *dir);
 void *mod_comet_merge_dir(apr_pool_t *p, void *base, void *add);
 
+/**
+ * What the last directive of a name says, outside of sections: for those of
+ * others that cannot be asked for.  In the parent, while it is configured.
+ * @return NULL: there is none
+ */
+const char *mod_comet_last_directive(const char *name);
+
 /** The mapping a path belongs to; NULL: not ours.  Any thread. */
 const mod_comet_mapping_t *mod_comet_find_mapping(
     const mod_comet_server_config_t *config, const char *path);

@@ -53,8 +53,7 @@ struct mod_comet_fast_t {
     apr_size_t pending; /* bytes of its request, in the socket */
     int looks;
     apr_time_t rest_until;
-    comet_buffer_t unsent; /* of an answer that the socket did not take */
-    apr_size_t unsent_sent;
+    mod_comet_outbox_t outbox; /* of an answer that the socket did not take */
 };
 
 static comet_encoder_t encoder; /* [hub thread] */
@@ -93,7 +92,7 @@ static apr_status_t clean_up(void *data)
     mod_comet_fast_t *fast = data;
 
     mod_comet_fast_forget(fast);
-    comet_buffer_free(&fast->unsent);
+    mod_comet_outbox_clear(&fast->outbox);
     return APR_SUCCESS;
 }
 
@@ -324,8 +323,9 @@ int mod_comet_fast_restore(mod_comet_fast_t *fast, conn_rec *c,
 apr_status_t mod_comet_fast_send_rest(mod_comet_fast_t *fast, conn_rec *c,
                                       apr_bucket_brigade *brigade)
 {
-    comet_text_t rest = { fast->unsent.data + fast->unsent_sent,
-                          fast->unsent.length - fast->unsent_sent };
+    const mod_comet_outbox_t *outbox = &fast->outbox;
+    comet_text_t rest = { outbox->bytes.data + outbox->sent,
+                          outbox->bytes.length - outbox->sent };
     apr_status_t status;
 
     if (!rest.length) {
@@ -335,8 +335,7 @@ apr_status_t mod_comet_fast_send_rest(mod_comet_fast_t *fast, conn_rec *c,
         brigade,
         apr_bucket_heap_create(rest.data, rest.length, NULL, c->bucket_alloc));
     status = mod_comet_output_pass(c, brigade);
-    comet_buffer_free(&fast->unsent);
-    fast->unsent_sent = 0;
+    mod_comet_outbox_clear(&fast->outbox);
     return status;
 }
 
@@ -378,7 +377,7 @@ static comet_verdict_e lose(mod_comet_fast_t *fast, conn_rec *c,
 static comet_verdict_e rest(mod_comet_fast_t *fast,
                             comet_subscriber_t *subscriber)
 {
-    int blocked = fast->unsent_sent < fast->unsent.length;
+    int blocked = !mod_comet_outbox_is_empty(&fast->outbox);
 
     fast->state = RESTING;
     subscriber->blocked_fd = blocked ? fast->real : -1;
@@ -386,19 +385,6 @@ static comet_verdict_e rest(mod_comet_fast_t *fast,
                                  ? fast->until
                                  : fast->rest_until;
     return COMET_REST;
-}
-
-static ssize_t send_now(const mod_comet_fast_t *fast, const char *data,
-                        apr_size_t length)
-{
-    ssize_t sent;
-
-    do {
-        sent = send(fast->real, data, length, MSG_DONTWAIT | MSG_NOSIGNAL);
-    } while (sent < 0 && errno == EINTR);
-    return sent < 0 && (errno == EAGAIN || errno == ENOBUFS || errno == ENOMEM)
-               ? 0
-               : sent;
 }
 
 /* Only seconds are in it. */
@@ -427,8 +413,6 @@ static comet_verdict_e respond(mod_comet_fast_t *fast, conn_rec *c,
                                comet_subscriber_t *subscriber,
                                comet_text_t body)
 {
-    ssize_t sent;
-
     comet_buffer_clear(&out);
     comet_answer_head_write(&fast->answer, &out, date_now(), body.length,
                             connection_left(fast, c));
@@ -440,12 +424,9 @@ static comet_verdict_e respond(mod_comet_fast_t *fast, conn_rec *c,
     leave_waiting(fast);
     c->keepalive = AP_CONN_KEEPALIVE;
     c->keepalives++;
-    sent = send_now(fast, out.data, out.length);
-    if (sent >= 0 && (apr_size_t)sent < out.length) {
-        comet_buffer_add(&fast->unsent, out.data + sent,
-                         out.length - (apr_size_t)sent);
-    }
-    if (sent < 0 || fast->unsent.failed) {
+    if (mod_comet_outbox_write(&fast->outbox, fast->real,
+                               (comet_text_t){ out.data, out.length })
+        < 0) {
         fast->state = RESTING;
         return lose(fast, c, subscriber);
     }
@@ -618,24 +599,15 @@ static comet_verdict_e serve_blocked(mod_comet_fast_t *fast, conn_rec *c,
                                      comet_subscriber_t *subscriber,
                                      unsigned reasons)
 {
-    ssize_t sent;
-
     if (reasons & (COMET_TIMEOUT | COMET_STOPPING)) {
         return give_back(fast, subscriber);
     }
-    sent = send_now(fast, fast->unsent.data + fast->unsent_sent,
-                    fast->unsent.length - fast->unsent_sent);
-    if (sent < 0) {
+    if (mod_comet_outbox_flush(&fast->outbox, fast->real) < 0) {
         return lose(fast, c, subscriber);
     }
-    fast->unsent_sent += (apr_size_t)sent;
-    if (fast->unsent_sent < fast->unsent.length) {
-        return rest(fast, subscriber);
-    }
-    comet_buffer_free(&fast->unsent);
-    fast->unsent_sent = 0;
     rest(fast, subscriber);
-    return hear(fast, c, subscriber);
+    return mod_comet_outbox_is_empty(&fast->outbox) ? hear(fast, c, subscriber)
+                                                    : COMET_REST;
 }
 
 /* The child ends, the client has closed its side, or what it reads has grown:
@@ -667,7 +639,7 @@ comet_verdict_e mod_comet_fast_serve(mod_comet_fast_t *fast, conn_rec *c,
     if (fast->state == RETURNING) {
         return COMET_REST;
     }
-    if (fast->unsent.length) {
+    if (!mod_comet_outbox_is_empty(&fast->outbox)) {
         return serve_blocked(fast, c, subscriber, reasons);
     }
     if (reasons & (COMET_STOPPING | COMET_OUTGROWN | COMET_GONE)) {

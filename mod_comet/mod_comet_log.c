@@ -58,15 +58,10 @@ static const char *find_stranger(void)
 /* mod_log_config has a lock for its buffers only where the MPM has threads. */
 static int is_buffered(void)
 {
-    const ap_directive_t *directive;
-    int buffered = 0;
+    const char *value = mod_comet_last_directive("BufferedLogs");
 
-    for (directive = ap_conftree; directive; directive = directive->next) {
-        if (strcasecmp(directive->directive, "BufferedLogs") == 0) {
-            buffered = strcasecmp(directive->args, "on") == 0;
-        }
-    }
-    return buffered && mod_comet_capacity()->prefork;
+    return value && strcasecmp(value, "on") == 0
+           && mod_comet_capacity()->prefork;
 }
 
 const char *mod_comet_log_check(apr_pool_t *p)

@@ -8,6 +8,8 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "mod_comet_config.h"
+
 /* A listener that takes longer is stuck anyway. */
 #define LISTENER_LOOK apr_time_from_msec(2)
 #define LISTENER_LOOKS 500
@@ -22,15 +24,9 @@ const mod_comet_capacity_t *mod_comet_capacity(void)
 /* AsyncRequestWorkerFactor is not to be asked for, only to be read. */
 static double find_async_factor(void)
 {
-    const ap_directive_t *directive;
-    double factor = 2;
+    const char *value = mod_comet_last_directive("AsyncRequestWorkerFactor");
 
-    for (directive = ap_conftree; directive; directive = directive->next) {
-        if (strcasecmp(directive->directive, "AsyncRequestWorkerFactor") == 0) {
-            factor = strtod(directive->args, NULL); /* the last one counts */
-        }
-    }
-    return factor;
+    return value ? strtod(value, NULL) : 2;
 }
 
 /* A child takes ThreadsPerChild + (idle - 1) x AsyncRequestWorkerFactor

@@ -2,7 +2,10 @@
 /* Giving bytes to httpd's output filters without ever blocking on them. */
 #include "mod_comet_output.h"
 
+#include <apr_portable.h>
 #include <apr_strings.h>
+#include <errno.h>
+#include <sys/socket.h>
 
 #include "comet_metrics.h"
 #include "comet_subscriber.h"
@@ -155,6 +158,21 @@ int mod_comet_output_retry(unsigned reasons, apr_time_t ends_at)
         return 2000;
     }
     return reasons & COMET_OUTGROWN ? 100 : 0;
+}
+
+apr_time_t mod_comet_output_due(apr_time_t ends_at, apr_interval_time_t wait)
+{
+    apr_time_t due = comet_monotonic() + wait;
+
+    return ends_at && ends_at < due ? ends_at : due;
+}
+
+int mod_comet_output_fd(conn_rec *c)
+{
+    apr_os_sock_t fd = -1;
+
+    apr_os_sock_get(&fd, ap_get_conn_socket(c));
+    return fd;
 }
 
 void mod_comet_output_encode_news(const mod_comet_ask_t *ask,
@@ -411,6 +429,47 @@ apr_status_t mod_comet_outbox_send(mod_comet_outbox_t *outbox, request_rec *r,
         mod_comet_outbox_clear(outbox);
     }
     return status;
+}
+
+/* @return what the socket took; -1: the client is gone */
+static apr_ssize_t send_now(int fd, comet_text_t bytes)
+{
+    ssize_t sent;
+
+    do {
+        sent = send(fd, bytes.data, bytes.length, MSG_DONTWAIT | MSG_NOSIGNAL);
+    } while (sent < 0 && errno == EINTR);
+    return sent < 0 && (errno == EAGAIN || errno == ENOBUFS || errno == ENOMEM)
+               ? 0
+               : sent;
+}
+
+apr_ssize_t mod_comet_outbox_write(mod_comet_outbox_t *outbox, int fd,
+                                   comet_text_t bytes)
+{
+    apr_ssize_t sent =
+        mod_comet_outbox_is_empty(outbox) ? send_now(fd, bytes) : 0;
+
+    if (sent >= 0) {
+        comet_buffer_add(&outbox->bytes, bytes.data + sent,
+                         bytes.length - (apr_size_t)sent);
+    }
+    return outbox->bytes.failed ? -1 : sent;
+}
+
+apr_ssize_t mod_comet_outbox_flush(mod_comet_outbox_t *outbox, int fd)
+{
+    apr_ssize_t sent =
+        send_now(fd, (comet_text_t){ outbox->bytes.data + outbox->sent,
+                                     outbox->bytes.length - outbox->sent });
+
+    if (sent > 0) {
+        outbox->sent += (apr_size_t)sent;
+    }
+    if (mod_comet_outbox_is_empty(outbox)) {
+        mod_comet_outbox_clear(outbox);
+    }
+    return sent;
 }
 
 apr_status_t mod_comet_output_end(request_rec *r, apr_bucket_brigade *brigade,

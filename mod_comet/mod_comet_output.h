@@ -70,6 +70,19 @@ void mod_comet_output_encode_news(const mod_comet_ask_t *ask,
 void mod_comet_output_encode_farewell(const comet_transport_t *transport,
                                       int retry_msec, comet_buffer_t *out);
 
+/**
+ * When a waiting client is to be looked at next: after a while, or at the end
+ * of its lifetime.
+ * @param ends_at  as for mod_comet_output_retry()
+ */
+apr_time_t mod_comet_output_due(apr_time_t ends_at, apr_interval_time_t wait);
+
+/** At the end of a child, how long a client may still take what is left. */
+#define MOD_COMET_FAREWELL apr_time_from_sec(2)
+
+/** The descriptor of a connection's socket. */
+int mod_comet_output_fd(conn_rec *c);
+
 /** 405, or the answer to OPTIONS. */
 int mod_comet_output_not_allowed(request_rec *r, const char *allow);
 int mod_comet_output_options(request_rec *r, const char *allow);
@@ -98,20 +111,20 @@ void mod_comet_output_prepare(request_rec *r,
                               const comet_transport_t *transport);
 
 /**
- * Bytes on their way to one client, given to the filters piece by piece as
- * the client takes them.  Zero-initialised is empty.  Owned by whoever owns
- * the request.
+ * Bytes on their way to one client, given to the filters, or to a socket,
+ * piece by piece as the client takes them.  Zero-initialised is empty.  Owned
+ * by whoever owns the request, or the socket.
  */
 typedef struct mod_comet_outbox_t {
     comet_buffer_t bytes;
-    apr_size_t sent; /* given to the filters */
+    apr_size_t sent; /* given to them */
 } mod_comet_outbox_t;
 
 /** The most that is given to the filters at a time: beyond 64 KB core blocks
  * whoever gives it (FlushMaxThreshold). */
 #define MOD_COMET_PIECE_BYTES (32 * 1024)
 
-/** Whether all was given to the filters. */
+/** Whether all was given to them. */
 int mod_comet_outbox_is_empty(const mod_comet_outbox_t *outbox);
 
 /** Drop what it holds. */
@@ -125,6 +138,18 @@ void mod_comet_outbox_clear(mod_comet_outbox_t *outbox);
  */
 apr_status_t mod_comet_outbox_send(mod_comet_outbox_t *outbox, request_rec *r,
                                    apr_bucket_brigade *brigade);
+
+/**
+ * Send bytes to a socket, behind what the outbox holds, and keep what it does
+ * not take; never blocks.
+ * @return how many bytes it took; -1: the client is lost, or there is no
+ *         memory for what is left
+ */
+apr_ssize_t mod_comet_outbox_write(mod_comet_outbox_t *outbox, int fd,
+                                   comet_text_t bytes);
+
+/** Send what the outbox holds; as mod_comet_outbox_write(). */
+apr_ssize_t mod_comet_outbox_flush(mod_comet_outbox_t *outbox, int fd);
 
 /** Send the headers alone; as mod_comet_outbox_send(). */
 apr_status_t mod_comet_output_open(request_rec *r, apr_bucket_brigade *brigade);

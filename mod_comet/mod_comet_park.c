@@ -2,7 +2,6 @@
 /* Waiting without a thread: parking connections in the event MPM. */
 #include "mod_comet_park.h"
 
-#include <apr_portable.h>
 #include <apr_strings.h>
 #include <http_connection.h>
 #include <mpm_common.h>
@@ -28,7 +27,6 @@
 static mod_comet_parked_t *make_park(conn_rec *c)
 {
     mod_comet_parked_t *park = mod_comet_parked_find(c);
-    apr_os_sock_t fd;
 
     if (!park) {
         park = apr_pcalloc(c->pool, sizeof(*park));
@@ -36,8 +34,7 @@ static mod_comet_parked_t *make_park(conn_rec *c)
         park->brigade = apr_brigade_create(c->pool, c->bucket_alloc);
         ap_set_module_config(c->conn_config, &comet_module, park);
     }
-    apr_os_sock_get(&fd, ap_get_conn_socket(c));
-    park->fd = fd;
+    park->fd = mod_comet_output_fd(c);
     return park;
 }
 

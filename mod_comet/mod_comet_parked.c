@@ -9,9 +9,6 @@
 #include "mod_comet_child.h"
 #include "mod_comet_limits.h"
 
-/* At the end of a child, how long a client may still take its answer. */
-#define FAREWELL apr_time_from_sec(2)
-
 mod_comet_parked_t *mod_comet_parked_find(const conn_rec *c)
 {
     return ap_get_module_config(c->conn_config, &comet_module);
@@ -186,7 +183,8 @@ static comet_verdict_e rest(mod_comet_parked_t *park, unsigned reasons)
 
     if (c->data_in_output_filters && !c->aborted && !(stopping && timeout)) {
         park->subscriber.timeout_at =
-            comet_monotonic() + (stopping ? FAREWELL : park->keep_alive);
+            comet_monotonic()
+            + (stopping ? MOD_COMET_FAREWELL : park->keep_alive);
     }
     else if (timeout || stopping || c->aborted
              || c->keepalive != AP_CONN_KEEPALIVE) {
@@ -205,10 +203,8 @@ static comet_verdict_e rest_anew(mod_comet_parked_t *park)
 /* When a waiting stream is to be looked at next. */
 void mod_comet_parked_set_timer(mod_comet_parked_t *park)
 {
-    apr_time_t due = comet_monotonic() + park->heartbeat;
-
     park->subscriber.timeout_at =
-        park->ends_at && park->ends_at < due ? park->ends_at : due;
+        mod_comet_output_due(park->ends_at, park->heartbeat);
 }
 
 /* A stream's client has taken all: it goes on waiting, or that was it. */
@@ -258,7 +254,7 @@ static comet_verdict_e go_on_sending(mod_comet_parked_t *park, unsigned reasons)
     if (reasons & COMET_STOPPING) {
         park->retry_msec = mod_comet_output_retry(reasons, 0);
         park->c->keepalive = AP_CONN_CLOSE;
-        park->subscriber.timeout_at = comet_monotonic() + FAREWELL;
+        park->subscriber.timeout_at = comet_monotonic() + MOD_COMET_FAREWELL;
     }
     return COMET_WAIT;
 }

@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 void load_die(const char *format, ...)
@@ -35,4 +36,16 @@ int64_t load_now_ns(void)
 
     clock_gettime(CLOCK_MONOTONIC, &now);
     return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
+void load_append(char **text, size_t *length, size_t *room, const char *data,
+                 size_t more)
+{
+    if (*length + more + 1 > *room) {
+        *room = *length + more + 512;
+        *text = load_grow(*text, *room);
+    }
+    memcpy(*text + *length, data, more);
+    *length += more;
+    (*text)[*length] = '\0';
 }

@@ -11,4 +11,8 @@ void load_die(const char *format, ...)
 void *load_grow(void *memory, size_t bytes);
 int64_t load_now_ns(void);
 
+/* Append bytes to a text that grows, and end it with a NUL. */
+void load_append(char **text, size_t *length, size_t *room, const char *data,
+                 size_t more);
+
 #endif

@@ -85,13 +85,8 @@ static void cursor_of_head(load_conn_t *conn)
 
 static void keep_body(load_conn_t *conn, const char *data, size_t length)
 {
-    if (conn->body_length + length + 1 > conn->body_room) {
-        conn->body_room = conn->body_length + length + 512;
-        conn->body = load_grow(conn->body, conn->body_room);
-    }
-    memcpy(conn->body + conn->body_length, data, length);
-    conn->body_length += length;
-    conn->body[conn->body_length] = '\0';
+    load_append(&conn->body, &conn->body_length, &conn->body_room, data,
+                length);
 }
 
 static void cursor_of_body(load_conn_t *conn)

@@ -6,25 +6,13 @@
  * `make fuzz` runs it; test/unit/test_corpus.c replays the corpus with every
  * `make check`.
  */
-#include <stddef.h>
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
+#include "fuzz.h"
 
 #include "../../mod_comet/comet_params.h"
 #include "../../mod_comet/comet_transport.h"
 #include "../unit/reference.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-/* Not assert(): it must hold in every build. */
-#undef MUST
-#define MUST(condition)     \
-    do {                    \
-        if (!(condition)) { \
-            abort();        \
-        }                   \
-    } while (0)
 
 static void *encode_room(size_t size)
 {

@@ -7,23 +7,11 @@
  * `make fuzz` runs it; test/unit/test_corpus.c replays the corpus with every
  * `make check`.
  */
-#include <stddef.h>
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
+#include "fuzz.h"
 
 #include "../../mod_comet/comet_head.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-/* Not assert(): it must hold in every build. */
-#undef MUST
-#define MUST(condition)     \
-    do {                    \
-        if (!(condition)) { \
-            abort();        \
-        }                   \
-    } while (0)
 
 static void head_check_match(const comet_head_t *head, comet_text_t bytes,
                              comet_timestamp_t cursor)

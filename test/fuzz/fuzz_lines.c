@@ -6,10 +6,7 @@
  * `make fuzz` runs it; test/unit/test_corpus.c replays the corpus with every
  * `make check`.
  */
-#include <stddef.h>
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
+#include "fuzz.h"
 
 #include <apr_general.h>
 
@@ -18,15 +15,6 @@
 #include "../unit/reference.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-/* Not assert(): it must hold in every build. */
-#undef MUST
-#define MUST(condition)     \
-    do {                    \
-        if (!(condition)) { \
-            abort();        \
-        }                   \
-    } while (0)
 
 #define LINES_MOST_BYTES 100
 

@@ -6,23 +6,11 @@
  * `make fuzz` runs it; test/unit/test_corpus.c replays the corpus with every
  * `make check`.
  */
-#include <stddef.h>
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
+#include "fuzz.h"
 
 #include "../../mod_comet/comet_selection.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-/* Not assert(): it must hold in every build. */
-#undef MUST
-#define MUST(condition)     \
-    do {                    \
-        if (!(condition)) { \
-            abort();        \
-        }                   \
-    } while (0)
 
 #define SELECTION_MOST 16
 

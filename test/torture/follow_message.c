@@ -352,13 +352,8 @@ void follow_begin(follower_t *follower)
 
 static void keep(follower_t *follower, const char *data, size_t length)
 {
-    if (follower->length + length + 1 > follower->room) {
-        follower->room = follower->length + length + 256;
-        follower->text = load_grow(follower->text, follower->room);
-    }
-    memcpy(follower->text + follower->length, data, length);
-    follower->length += length;
-    follower->text[follower->length] = '\0';
+    load_append(&follower->text, &follower->length, &follower->room, data,
+                length);
 }
 
 void follow_take(follower_t *follower, const char *data, size_t length)
