@@ -41,7 +41,7 @@ SQL      := $(sort $(wildcard sql/[0-9]*.sql))
 INDEX    := sql/search.sql
 FORMATTED = $(sort $(wildcard mod_comet/*.[ch] test/unit/*.[ch] \
                               test/tools/*.[ch] test/bench/*.[ch] \
-                              test/torture/*.[ch]))
+                              test/torture/*.[ch] test/fuzz/*.[ch]))
 
 OBJ       = $(BUILD)/obj
 CORE_OBJ := $(CORE_SRC:%.c=$(OBJ)/%.o)

@@ -9,11 +9,11 @@
 #include <string.h>
 
 /* Not assert(): it must hold in every build. */
-#define MUST(condition)     \
-    do {                    \
+#define MUST(condition) \
+    do { \
         if (!(condition)) { \
-            abort();        \
-        }                   \
+            abort(); \
+        } \
     } while (0)
 
 #endif /* COMET_FUZZ_H */

@@ -39,7 +39,7 @@ static void encode_check_harmless(const comet_buffer_t *json)
 
 static void encode_check_json(comet_text_t text)
 {
-    comet_buffer_t json = {0};
+    comet_buffer_t json = { 0 };
     unsigned char *decoded, *expected;
     size_t written, wanted;
 
@@ -59,7 +59,7 @@ static void encode_check_json(comet_text_t text)
 
 static void encode_check_html(comet_text_t text)
 {
-    comet_buffer_t html = {0};
+    comet_buffer_t html = { 0 };
     unsigned char *decoded;
     size_t written;
 
@@ -76,23 +76,24 @@ static void encode_check_html(comet_text_t text)
 /* Whole answers are UTF-8 whatever is in a message. */
 static void encode_check_answers(comet_text_t text)
 {
-    comet_message_fields_t fields = {.timestamp = 1,
-                                     .channel = text,
-                                     .type = text,
-                                     .author = text,
-                                     .body = text};
+    comet_message_fields_t fields = { .timestamp = 1,
+                                      .channel = text,
+                                      .type = text,
+                                      .author = text,
+                                      .body = text };
     comet_message_t *message = comet_message_create(&fields);
-    static const comet_format_t format = {.escape = 1};
+    static const comet_format_t format = { .escape = 1 };
     comet_answer_t answer = {
-        .format = &format, .messages = &message, .count = 1, .cursor = 1};
-    comet_buffer_t out = {0};
+        .format = &format, .messages = &message, .count = 1, .cursor = 1
+    };
+    comet_buffer_t out = { 0 };
 
     MUST(message);
     comet_transport_classic.encode(&out, &answer);
     comet_transport_poll.encode(&out, &answer);
     MUST(!out.failed);
     encode_check_harmless(&out);
-    MUST(comet_utf8_valid((comet_text_t){out.data, out.length}));
+    MUST(comet_utf8_valid((comet_text_t){ out.data, out.length }));
     comet_buffer_free(&out);
     comet_message_unref(message);
 }
@@ -119,8 +120,8 @@ static size_t encode_normalise(comet_text_t text, unsigned char *out)
 static void encode_check_event(const comet_message_t *message,
                                const comet_buffer_t *stream)
 {
-    reference_event_t event = {encode_room(stream->length + 7),
-                               encode_room(stream->length), 0, 0, 0};
+    reference_event_t event = { encode_room(stream->length + 7),
+                                encode_room(stream->length), 0, 0, 0 };
     unsigned char *lines = encode_room(message->body.length);
     unsigned char *wanted = encode_room(3 * message->body.length);
     size_t length = encode_normalise(message->body, lines);
@@ -130,7 +131,8 @@ static void encode_check_event(const comet_message_t *message,
     MUST(event.id == ENCODE_ID);
     MUST(event.type_length == message->type.length
          && memcmp(event.type, message->type.data, event.type_length) == 0);
-    MUST(event.data_length == length && memcmp(event.data, wanted, length) == 0);
+    MUST(event.data_length == length
+         && memcmp(event.data, wanted, length) == 0);
     free(event.type);
     free(event.data);
     free(lines);
@@ -140,14 +142,14 @@ static void encode_check_event(const comet_message_t *message,
 /* As JSON: an event as well, and data that is harmless in a script. */
 static void encode_check_json_event(const comet_buffer_t *stream)
 {
-    reference_event_t event = {encode_room(stream->length + 7),
-                               encode_room(stream->length), 0, 0, 0};
+    reference_event_t event = { encode_room(stream->length + 7),
+                                encode_room(stream->length), 0, 0, 0 };
     comet_buffer_t data;
 
     MUST(reference_events(stream->data, stream->length, &event) == 1);
     MUST(event.id == ENCODE_ID && event.type_length == strlen("message"));
-    data = (comet_buffer_t){.data = (char *)event.data,
-                            .length = event.data_length};
+    data = (comet_buffer_t){ .data = (char *)event.data,
+                             .length = event.data_length };
     encode_check_harmless(&data);
     MUST(data.length > 2 && data.data[0] == '{'
          && data.data[data.length - 1] == '}');
@@ -160,27 +162,27 @@ static void encode_check_script(const comet_buffer_t *script)
 {
     static const char begin[] = "<script>comet(", end[] = ");</script>\n";
     apr_size_t around = sizeof(begin) - 1 + sizeof(end) - 1;
-    comet_buffer_t inner = {.data = script->data + sizeof(begin) - 1,
-                            .length = script->length - around};
+    comet_buffer_t inner = { .data = script->data + sizeof(begin) - 1,
+                             .length = script->length - around };
 
     MUST(script->length > around);
     MUST(memcmp(script->data, begin, sizeof(begin) - 1) == 0);
     MUST(memcmp(inner.data + inner.length, end, sizeof(end) - 1) == 0);
     encode_check_harmless(&inner);
-    MUST(comet_utf8_valid((comet_text_t){script->data, script->length}));
+    MUST(comet_utf8_valid((comet_text_t){ script->data, script->length }));
 }
 
 static void encode_check_streams(comet_text_t text)
 {
-    comet_message_fields_t fields = {.timestamp = ENCODE_ID,
-                                     .channel = text,
-                                     .author = text,
-                                     .body = text};
-    static const comet_format_t formats[] = {{.json = 0}, {.json = 1}};
+    comet_message_fields_t fields = {
+        .timestamp = ENCODE_ID, .channel = text, .author = text, .body = text
+    };
+    static const comet_format_t formats[] = { { .json = 0 }, { .json = 1 } };
     comet_message_t *message;
-    comet_answer_t answer = {
-        .format = &formats[0], .messages = &message, .count = 1};
-    comet_buffer_t out = {0};
+    comet_answer_t answer = { .format = &formats[0],
+                              .messages = &message,
+                              .count = 1 };
+    comet_buffer_t out = { 0 };
 
     if (!comet_params_check_type(text)) {
         fields.type = text;
@@ -204,7 +206,7 @@ static void encode_check_streams(comet_text_t text)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    comet_text_t text = {(const char *)data, size};
+    comet_text_t text = { (const char *)data, size };
 
     MUST(!comet_utf8_valid(text) == !reference_utf8_valid(data, size));
     encode_check_json(text);

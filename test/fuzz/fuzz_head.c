@@ -21,9 +21,9 @@ static void head_check_match(const comet_head_t *head, comet_text_t bytes,
     MUST(cursor >= 0 && cursor <= COMET_TIMESTAMP_MAX);
     MUST(bytes.length > head->before + rest);
     MUST(memcmp(bytes.data, head->text, head->before) == 0);
-    MUST(memcmp(bytes.data + bytes.length - rest, head->text + head->after,
-                rest)
-         == 0);
+    MUST(
+        memcmp(bytes.data + bytes.length - rest, head->text + head->after, rest)
+        == 0);
     for (i = head->before; i < bytes.length - rest; i++) {
         MUST(bytes.data[i] >= '0' && bytes.data[i] <= '9');
     }
@@ -31,12 +31,11 @@ static void head_check_match(const comet_head_t *head, comet_text_t bytes,
 
 static void head_fuzz_request(comet_text_t known, comet_text_t next)
 {
-    comet_head_t head = {.text = NULL};
+    comet_head_t head = { .text = NULL };
     comet_timestamp_t cursor;
 
     if (comet_head_learn(&head, known)) {
-        const char *end =
-            memmem(known.data, known.length, "\r\n\r\n", 4);
+        const char *end = memmem(known.data, known.length, "\r\n\r\n", 4);
 
         MUST(end && end + 4 == known.data + known.length);
         MUST(!memmem(known.data, known.length, "\n\n", 2));
@@ -53,15 +52,15 @@ static void head_fuzz_request(comet_text_t known, comet_text_t next)
 
 static void head_fuzz_answer(comet_text_t bytes)
 {
-    comet_answer_head_t head = {.text = NULL}, again = {.text = NULL};
-    comet_buffer_t out = {0};
+    comet_answer_head_t head = { .text = NULL }, again = { .text = NULL };
+    comet_buffer_t out = { 0 };
 
     if (comet_answer_head_learn(&head, bytes)) {
         comet_answer_head_write(&head, &out, "Sat, 21 Nov 2026 12:17:55 GMT",
                                 123, 4);
         MUST(!out.failed);
         MUST(comet_answer_head_learn(&again,
-                                     (comet_text_t){out.data, out.length})
+                                     (comet_text_t){ out.data, out.length })
              || out.length > COMET_HEAD_MAX);
         MUST(!again.text || comet_answer_head_equal(&head, &again));
     }
@@ -72,13 +71,13 @@ static void head_fuzz_answer(comet_text_t bytes)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    comet_text_t known = {(const char *)data, size};
-    comet_text_t next = {(const char *)data, size};
+    comet_text_t known = { (const char *)data, size };
+    comet_text_t next = { (const char *)data, size };
     const uint8_t *end = size ? memchr(data, '\0', size) : NULL;
 
     if (end) {
         known.length = (apr_size_t)(end - data);
-        next = (comet_text_t){(const char *)end + 1, size - known.length - 1};
+        next = (comet_text_t){ (const char *)end + 1, size - known.length - 1 };
     }
     head_fuzz_request(known, next);
     head_fuzz_answer(known);

@@ -77,7 +77,7 @@ static void lines_check_member(comet_text_t line, const char *name,
          == (taken.data != NULL));
     MUST(!taken.data
          || comet_text_equal(taken,
-                             (comet_text_t){(const char *)room, written}));
+                             (comet_text_t){ (const char *)room, written }));
     free(room);
 }
 
@@ -97,7 +97,7 @@ static void lines_compare(const comet_lines_t *lines, comet_text_t text)
 
 static void lines_round_trip(const comet_lines_t *lines, apr_pool_t *pool)
 {
-    comet_buffer_t out = {0};
+    comet_buffer_t out = { 0 };
     comet_lines_t again;
     apr_size_t i, number = 0;
 
@@ -107,7 +107,7 @@ static void lines_round_trip(const comet_lines_t *lines, apr_pool_t *pool)
         number = lines->list[i].number;
         lines_check(&lines->list[i], &out);
     }
-    MUST(!comet_lines_parse(&again, (comet_text_t){out.data, out.length},
+    MUST(!comet_lines_parse(&again, (comet_text_t){ out.data, out.length },
                             LINES_MOST_BYTES, pool));
     MUST(again.count == lines->count);
     for (i = 0; i < again.count; i++) {
@@ -120,7 +120,7 @@ static void lines_round_trip(const comet_lines_t *lines, apr_pool_t *pool)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    comet_text_t text = {(const char *)data, size};
+    comet_text_t text = { (const char *)data, size };
     comet_lines_t lines;
     apr_pool_t *pool;
     const char *wrong;

@@ -24,7 +24,7 @@ static void params_write(comet_buffer_t *out, comet_text_t text)
 
     for (i = 0; i < text.length; i++) {
         unsigned char c = (unsigned char)text.data[i];
-        char escape[3] = {'%', digits[c >> 4], digits[c & 15]};
+        char escape[3] = { '%', digits[c >> 4], digits[c & 15] };
 
         comet_buffer_add(out, escape, sizeof(escape));
     }
@@ -33,7 +33,7 @@ static void params_write(comet_buffer_t *out, comet_text_t text)
 /* What is decoded, written and decoded again is the same. */
 static void params_round_trip(const comet_params_t *params, apr_pool_t *pool)
 {
-    comet_buffer_t written = {0};
+    comet_buffer_t written = { 0 };
     comet_params_t again;
     apr_size_t i;
 
@@ -43,7 +43,7 @@ static void params_round_trip(const comet_params_t *params, apr_pool_t *pool)
         params_write(&written, params->list[i].value);
         comet_buffer_puts(&written, "&");
     }
-    comet_params_parse(&again, (comet_text_t){written.data, written.length},
+    comet_params_parse(&again, (comet_text_t){ written.data, written.length },
                        pool);
     MUST(again.count == params->count);
     for (i = 0; i < again.count; i++) {
@@ -103,7 +103,7 @@ static void params_check_texts(comet_text_t text)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    comet_text_t encoded = {(const char *)data, size}, value;
+    comet_text_t encoded = { (const char *)data, size }, value;
     comet_params_t params;
     apr_pool_t *pool;
     apr_size_t total = 0, i;

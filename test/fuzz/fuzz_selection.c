@@ -22,7 +22,7 @@ typedef struct selection_input_t {
 
 static void selection_read(selection_input_t *input, comet_text_t text)
 {
-    *input = (selection_input_t){.name_count = 0};
+    *input = (selection_input_t){ .name_count = 0 };
     while (text.data) {
         comet_text_t line = text;
         const char *end =
@@ -30,7 +30,7 @@ static void selection_read(selection_input_t *input, comet_text_t text)
 
         if (end) {
             line.length = (apr_size_t)(end - text.data);
-            text = (comet_text_t){end + 1, text.length - line.length - 1};
+            text = (comet_text_t){ end + 1, text.length - line.length - 1 };
         }
         else {
             text.data = NULL;
@@ -79,8 +79,7 @@ static void selection_check(const selection_input_t *input,
                             const comet_selection_t *selection,
                             comet_text_t channel)
 {
-    MUST(comet_selection_match(selection, channel,
-                               comet_message_hash(channel))
+    MUST(comet_selection_match(selection, channel, comet_message_hash(channel))
          == selection_expected(input, channel));
 }
 
@@ -96,14 +95,14 @@ static void selection_check_all(const selection_input_t *input,
 
         for (length = name.length; length > 0; length--) {
             selection_check(input, selection,
-                            (comet_text_t){name.data, length});
+                            (comet_text_t){ name.data, length });
         }
     }
     for (i = 0; i < input->prefix_count; i++) {
         selection_check(input, selection, input->prefixes[i]);
     }
     for (i = 0; i < text.length && i < COMET_CHANNEL_MAX_BYTES; i++) {
-        selection_check(input, selection, (comet_text_t){text.data, i + 1});
+        selection_check(input, selection, (comet_text_t){ text.data, i + 1 });
     }
 }
 
@@ -143,7 +142,7 @@ static void selection_check_order(selection_input_t *input,
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    comet_text_t text = {(const char *)data, size};
+    comet_text_t text = { (const char *)data, size };
     selection_input_t input;
     comet_selection_t *selection;
 
