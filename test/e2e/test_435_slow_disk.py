@@ -6,4 +6,4 @@ from slow_disk import slow_syncs
 
 def test_435_01_slow_syncs(make_server, figure):
     """Each sync takes 300 ms: nobody but publishers notices."""
-    figure(slow_syncs(make_server, publishers=40, inserts=4))
+    figure(slow_syncs(make_server, publishers=100, inserts=4))
