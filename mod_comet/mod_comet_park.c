@@ -373,6 +373,20 @@ static void park_in_mpm(mod_comet_parked_t *park)
                        : CONN_SENSE_WANT_WRITE;
 }
 
+/* Finish what the client waits for, without news.
+ * @return whether it goes on waiting, for the rest of that: the filters had
+ *         something of it still, its headers say, and took no more */
+static int dismiss(mod_comet_parked_t *park, int close)
+{
+    if (mod_comet_parked_dismiss(park, close) != APR_SUCCESS) {
+        park->c->aborted = 1;
+    }
+    if (park->r) {
+        park_in_mpm(park);
+    }
+    return park->r != NULL;
+}
+
 /*
  * The client has not taken all of its answer yet.
  * @param data  it has sent its next request: nothing is looked for in the
@@ -424,8 +438,7 @@ static int go_on_waiting(mod_comet_parked_t *park)
     }
     /* at the end of the child, the end of the input is our own doing */
     if (found == MOD_COMET_PEEK_DATA || (stopping && !sending && !c->aborted)) {
-        c->aborted |= mod_comet_parked_dismiss(park, stopping) != APR_SUCCESS;
-        return 0;
+        return dismiss(park, stopping);
     }
     comet_metrics_add(COMET_METRIC_departed, !c->aborted);
     c->aborted = 1;
@@ -446,11 +459,10 @@ static void hand_on(conn_rec *c)
  * the MPM goes on to that; a stream ends. */
 static void answer_pipelined(mod_comet_parked_t *park)
 {
-    if (mod_comet_parked_dismiss(park, 0) != APR_SUCCESS) {
-        park->c->aborted = 1;
+    if (!dismiss(park, 0)) {
+        park->state = MOD_COMET_PARKED_EMPTY;
+        hand_on(park->c);
     }
-    park->state = MOD_COMET_PARKED_EMPTY;
-    hand_on(park->c);
 }
 
 /* The client has its answer, as far as the filters have it.

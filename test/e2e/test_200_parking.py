@@ -134,6 +134,31 @@ def test_200_04_pipelined_polls(make_server):
         assert json.loads(conn.body())["msg"] == "y"
 
 
+def test_200_04b_pipelined_polls_to_one_who_does_not_read(make_server):
+    """Polls behind each other, whose client reads late: each is answered,
+    whole and in order, each has its line in the log, none waits for ever."""
+    server = make_server(conf="CometMaxSubscribers 5\nSendBufferSize 4608\n")
+    server.publish("x")
+    cursor = server.get("/chat/backend.php").json()["timestamp"]
+    target = "/chat/backend.php?timestamp=%d" % cursor
+    conns = [server.raw(rcvbuf=2048) for _ in range(6)]
+    for conn in conns:
+        conn.send(conn.format("GET", target) * 98
+                  + conn.format("GET", "/static.txt"))
+    logged, before = 0, -1
+    while logged != before:             # until nobody gets on any more
+        before, logged = logged, len(server.access_lines("timestamp="))
+        time.sleep(0.5)
+    assert logged < 6 * 98
+    for conn in conns:
+        for _ in range(98):
+            assert conn.answer().json() == {"msg": "", "timestamp": cursor}
+        assert conn.answer().body == b"a static file\n"
+        conn.close()
+    server.wait_waiting(0)
+    assert len(server.access_lines("timestamp=")) == 6 * 98
+
+
 def test_200_05_half_request_behind_a_poll(make_server):
     """A piece of the next request ends the poll; the rest may come late."""
     server = make_server()
