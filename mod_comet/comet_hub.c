@@ -36,6 +36,9 @@ struct comet_hub_t {
     apr_size_t unpin_waiters; /* [lock] */
     comet_channels_t channels; /* [lock] */
     struct comet_subscriber_ring_t ready; /* [lock] */
+    /* [lock] ready, too, but not before the feeds were looked at; empty but
+     * in serve_some() */
+    struct comet_subscriber_ring_t again;
     struct comet_subscriber_ring_t idle; /* [lock] */
     comet_wheel_t wheel; /* [lock] */
     comet_ticker_t *tickers; /* [lock] */
@@ -383,6 +386,8 @@ static void put_back_locked(comet_hub_t *hub, comet_subscriber_t *subscriber,
     watch_locked(hub, subscriber);
     if (verdict == COMET_AGAIN) {
         make_ready_locked(hub, subscriber, COMET_READABLE);
+        APR_RING_REMOVE(subscriber, link);
+        APR_RING_INSERT_TAIL(&hub->again, subscriber, comet_subscriber_t, link);
         look_again(hub, subscriber);
     }
     if (verdict == COMET_WAIT && subscriber->blocked_fd < 0 && more) {
@@ -456,6 +461,7 @@ static void serve_some(comet_hub_t *hub)
          i++) {
         serve_first_locked(hub);
     }
+    APR_RING_CONCAT(&hub->ready, &hub->again, comet_subscriber_t, link);
     pthread_mutex_unlock(&hub->lock);
 }
 
@@ -860,6 +866,7 @@ apr_status_t comet_hub_create(comet_hub_t **hub,
     pthread_mutex_init(&made->lock, NULL);
     pthread_cond_init(&made->unpinned, NULL);
     APR_RING_INIT(&made->ready, comet_subscriber_t, link);
+    APR_RING_INIT(&made->again, comet_subscriber_t, link);
     APR_RING_INIT(&made->idle, comet_subscriber_t, link);
     comet_wheel_init(&made->wheel, comet_monotonic());
     for (i = 0; i < config->count; i++) {
