@@ -29,7 +29,7 @@ typedef struct stream_t {
     comet_pulse_t pulse;
     apr_time_t ends_at; /* CometMaxLifetime; 0: never */
     int chunked; /* HTTP/1.1 */
-    int stopping; /* the child ends: as soon as nothing is left to send */
+    apr_time_t stops_at; /* the child ends: by then all is sent; 0: not yet */
     int over; /* when the rest is sent, that was it */
     int aborted; /* the client is gone */
     mod_comet_outbox_t outbox; /* what the socket has not taken yet */
@@ -174,21 +174,21 @@ static comet_verdict_e go_on(stream_t *stream)
         return stream->over ? COMET_LEAVE : COMET_WAIT;
     }
     stream->subscriber.blocked_fd = stream->subscriber.own_fd;
-    stream->subscriber.timeout_at = mod_comet_output_due(
-        0, stream->stopping ? MOD_COMET_FAREWELL : stream->heartbeat);
+    stream->subscriber.timeout_at =
+        mod_comet_output_due(stream->stops_at, stream->heartbeat);
     return COMET_WAIT;
 }
 
 /* The socket has not taken all yet. */
 static comet_verdict_e serve_blocked(stream_t *stream, unsigned reasons)
 {
-    if ((reasons & COMET_TIMEOUT) && stream->stopping) {
+    if (stream->stops_at && comet_monotonic() >= stream->stops_at) {
         return lose(stream);
     }
     if ((reasons & COMET_WRITABLE) && !send_rest(stream)) {
         return lose(stream);
     }
-    if (is_sent(stream) && stream->stopping && !stream->over
+    if (is_sent(stream) && stream->stops_at && !stream->over
         && !send_farewell(stream, mod_comet_output_retry(COMET_STOPPING, 0))) {
         return lose(stream);
     }
@@ -205,7 +205,9 @@ static comet_verdict_e serve(comet_subscriber_t *subscriber,
     int retry_msec = mod_comet_output_retry(reasons, stream->ends_at);
     int sent = 1;
 
-    stream->stopping |= (reasons & COMET_STOPPING) != 0;
+    if ((reasons & COMET_STOPPING) && !stream->stops_at) {
+        stream->stops_at = comet_monotonic() + MOD_COMET_FAREWELL;
+    }
     if ((reasons & COMET_READABLE) && is_done_listening(stream)) {
         return end(stream);
     }

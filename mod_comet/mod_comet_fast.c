@@ -14,6 +14,7 @@
 #include "comet_encoding.h"
 #include "comet_head.h"
 #include "mod_comet_child.h"
+#include "mod_comet_log.h"
 #include "mod_comet_output.h"
 #include "mod_comet_park.h"
 #include "mod_comet_peek.h"
@@ -190,8 +191,9 @@ void mod_comet_fast_look(mod_comet_fast_t *fast, conn_rec *c,
     comet_text_t bytes = { room, 0 };
     comet_timestamp_t cursor;
 
-    fast->fresh = 0;
-    if (!fast->allowed) {
+    fast->fresh = fast->same = 0;
+    if (!fast->allowed) { /* what comes next is not what was learnt last */
+        mod_comet_fast_forget(fast);
         return;
     }
     bytes.length = mod_comet_peek_bytes(c, brigade, room, sizeof(room));
@@ -279,8 +281,9 @@ static int connection_left(const mod_comet_fast_t *fast, const conn_rec *c)
 void mod_comet_fast_lend(mod_comet_fast_t *fast, conn_rec *c,
                          comet_subscriber_t *subscriber, int holds)
 {
-    if (!fast || !fast->fresh || c->aborted || c->data_in_output_filters
-        || connection_left(fast, c) <= 0
+    /* the answer that was just sent may have been another one than before */
+    if (!fast || !fast->fresh || fast->answers < 2 || c->aborted
+        || c->data_in_output_filters || connection_left(fast, c) <= 0
         || comet_hub_is_stopping(mod_comet_child()->hub)) {
         return;
     }
@@ -453,6 +456,7 @@ static comet_verdict_e answer_held(mod_comet_fast_t *fast, conn_rec *c,
         *answered = (apr_off_t)body.length;
         verdict = respond(fast, c, subscriber,
                           (comet_text_t){ body.data, body.length });
+        mod_comet_log_count(c, (apr_off_t)out.length);
     }
     comet_buffer_free(&body);
     return verdict;

@@ -5,6 +5,7 @@
 #include <apr_optional.h>
 #include <apr_strings.h>
 #include <http_connection.h>
+#include <http_core.h>
 #include <stdlib.h>
 
 #include "comet_encode.h"
@@ -95,7 +96,14 @@ static ap_HOOK_pre_connection_t *find_byte_counter(void)
 
 int mod_comet_log_init(apr_pool_t *p)
 {
-    apr_pool_create(&child.pool, p);
+    apr_allocator_t *allocator;
+
+    /* of its own: prefork's have no lock, and this is the hub's thread's */
+    if (apr_allocator_create(&allocator) != APR_SUCCESS
+        || apr_pool_create_ex(&child.pool, p, NULL, allocator) != APR_SUCCESS) {
+        return 0;
+    }
+    apr_allocator_owner_set(allocator, child.pool);
     apr_pool_tag(child.pool, "comet_log");
     child.count_bytes = find_byte_counter();
     child.add_bytes_out = APR_RETRIEVE_OPTIONAL_FN(ap_logio_add_bytes_out);
@@ -320,6 +328,9 @@ static request_rec *make_request(const mod_comet_log_t *kept, apr_pool_t *p)
     r->connection = make_connection(kept, p);
     r->per_dir_config = kept->server->lookup_defaults;
     r->request_config = ap_create_request_config(p);
+    /* core looks there without asking, for %{DOCUMENT_ROOT} say */
+    ap_set_core_module_config(r->request_config,
+                              apr_pcalloc(p, sizeof(core_request_config)));
     r->headers_out = apr_table_make(p, 1);
     r->err_headers_out = apr_table_make(p, 1);
     r->trailers_in = apr_table_make(p, 1);
@@ -366,6 +377,13 @@ static void take_request(request_rec *r, const mod_comet_log_t *kept,
     }
 }
 
+void mod_comet_log_count(conn_rec *c, apr_off_t sent_bytes)
+{
+    if (child.add_bytes_out) {
+        child.add_bytes_out(c, sent_bytes);
+    }
+}
+
 void mod_comet_log_write(mod_comet_log_t *kept, const mod_comet_log_end_t *end)
 {
     const char *at = kept->text.data;
@@ -374,8 +392,8 @@ void mod_comet_log_write(mod_comet_log_t *kept, const mod_comet_log_end_t *end)
     take_request(r, kept, &at);
     r->bytes_sent = end->body_bytes;
     r->connection->aborted = end->aborted != 0;
-    if (child.count_bytes && child.add_bytes_out) {
-        child.add_bytes_out(r->connection, end->sent_bytes);
+    if (child.count_bytes) {
+        mod_comet_log_count(r->connection, end->sent_bytes);
     }
     ap_run_log_transaction(r);
     apr_pool_clear(child.pool);

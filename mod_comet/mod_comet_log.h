@@ -48,6 +48,10 @@ void mod_comet_log_drop(request_rec *r, mod_comet_log_t *kept);
 /** Write the line, and free what was kept.  The hub's thread only. */
 void mod_comet_log_write(mod_comet_log_t *kept, const mod_comet_log_end_t *end);
 
+/** Have mod_logio, if it is there, count what was sent past its filter.
+ * Whoever has the connection. */
+void mod_comet_log_count(conn_rec *c, apr_off_t sent_bytes);
+
 /** log_transaction hook, first of all. */
 int mod_comet_log_transaction(request_rec *r);
 

@@ -170,6 +170,21 @@ apr_status_t mod_comet_parked_dismiss(mod_comet_parked_t *park, int close)
 
 /* --- served by the hub ------------------------------------------------------------ */
 
+/* At the end of the child: by then the client has taken what is left, however
+ * often it takes a little of it. */
+static apr_time_t farewell(mod_comet_parked_t *park)
+{
+    if (!park->stops_at) {
+        park->stops_at = comet_monotonic() + MOD_COMET_FAREWELL;
+    }
+    return park->stops_at;
+}
+
+static int is_late(const mod_comet_parked_t *park)
+{
+    return park->stops_at && comet_monotonic() >= park->stops_at;
+}
+
 /*
  * Answered: it rests until the client's next request, which the MPM sees, or
  * until its keep-alive time is over.  While it still takes its answer the
@@ -181,10 +196,9 @@ static comet_verdict_e rest(mod_comet_parked_t *park, unsigned reasons)
     int stopping = comet_hub_is_stopping(mod_comet_child()->hub);
     int timeout = (reasons & COMET_TIMEOUT) != 0;
 
-    if (c->data_in_output_filters && !c->aborted && !(stopping && timeout)) {
+    if (c->data_in_output_filters && !c->aborted && !is_late(park)) {
         park->subscriber.timeout_at =
-            comet_monotonic()
-            + (stopping ? MOD_COMET_FAREWELL : park->keep_alive);
+            stopping ? farewell(park) : comet_monotonic() + park->keep_alive;
     }
     else if (timeout || stopping || c->aborted
              || c->keepalive != AP_CONN_KEEPALIVE) {
@@ -242,19 +256,17 @@ static comet_verdict_e go_on_sending(mod_comet_parked_t *park, unsigned reasons)
         mod_comet_parked_note_blocked(park);
         return status == APR_SUCCESS ? rest_anew(park) : lose(park);
     }
-    if (status != APR_SUCCESS
-        || ((reasons & (COMET_TIMEOUT | COMET_STOPPING)) == COMET_TIMEOUT
-            && (stopping || !streams))) {
+    if (status != APR_SUCCESS || is_late(park)
+        || ((reasons & COMET_TIMEOUT) && !streams && !stopping)) {
         return lose(park);
     }
-    if (!stopping) {
-        park->subscriber.timeout_at =
-            streams ? comet_monotonic() + park->heartbeat : 0;
-    }
+    park->subscriber.timeout_at = stopping ? farewell(park)
+                                  : streams
+                                      ? comet_monotonic() + park->heartbeat
+                                      : 0;
     if (reasons & COMET_STOPPING) {
         park->retry_msec = mod_comet_output_retry(reasons, 0);
         park->c->keepalive = AP_CONN_CLOSE;
-        park->subscriber.timeout_at = comet_monotonic() + MOD_COMET_FAREWELL;
     }
     return COMET_WAIT;
 }
@@ -301,6 +313,7 @@ static comet_verdict_e serve_fast(mod_comet_parked_t *park,
 
     if (answered >= 0) {
         park->r->bytes_sent = answered;
+        park->r->sent_bodyct = 1;
         mod_comet_parked_end(park, 0, 0);
     }
     return verdict;

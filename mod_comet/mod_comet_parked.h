@@ -44,6 +44,7 @@ typedef struct mod_comet_parked_t {
     apr_interval_time_t heartbeat; /* streams */
     comet_pulse_t pulse; /* streams */
     apr_time_t ends_at; /* streams (CometMaxLifetime); 0: never */
+    apr_time_t stops_at; /* the child ends: by then all is taken; 0: not yet */
     /** A stream that ends with what is in the outbox: within how many
      * milliseconds its client is to come back; 0: it does not end. */
     int retry_msec;

@@ -1,16 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """Streams that leave httpd: which do, and all that stays true of them."""
 
+import contextlib
 import json
 import os
 import re
 import signal
 import socket
+import threading
 import time
 
 import pytest
 
-from httpd_env import SLOW, thread_count, wait_until
+from httpd_env import SLOW, alive, thread_count, wait_until
 from stream_client import EVENTS, Stream, post
 
 # %h %l %u %t … as Debian's "combined", and what else a line may tell.
@@ -260,6 +262,51 @@ def test_250_12_user_and_abort(make_server):
     assert (fields[1], fields[6]) == ("anna", "X")
 
 
+def test_250_14_any_format(make_server):
+    """What a format asks for and a rebuilt request does not have is empty."""
+    server = make_server(conf=LOG + """
+CustomLog "logs/root.log" "%U" "expr=%{DOCUMENT_ROOT} != '/no' && \
+    %{CONTEXT_PREFIX} == '' && %{REQUEST_URI} =~ m#comet# && \
+    %{CONTEXT_DOCUMENT_ROOT} != '/no' && %{SERVER_NAME} != '/no'"
+""")
+    children = server.children()
+    with Stream(server, "/comet/any"):
+        wait_adopted(server, 1)
+    wait_line(server, "root.log", "/comet/any")
+    assert server.children() == children
+
+
+def test_250_15_written_while_others_are_served(make_server):
+    """Lines are written while httpd serves: on prefork by another thread of
+    a process that knows no threads."""
+    server = make_server(mpm="prefork", mpm_conf=(
+        "StartServers 1\nMinSpareServers 1\nMaxSpareServers 1\n"
+        "MaxRequestWorkers 1\n"), conf="LimitRequestLine 100000\n"
+        "LimitRequestFieldSize 8190\n")
+    children = server.children()
+    over = threading.Event()
+
+    def files():
+        while not over.is_set():
+            with contextlib.suppress(OSError), server.raw() as conn:
+                conn.request("GET", "/static.txt?" + "b" * 60000, version="1.0")
+                conn.answer()
+    visitor = threading.Thread(target=files)
+    visitor.start()
+    try:
+        for _ in range(20):
+            streams = [Stream(server, "/comet/x?u=" + "a" * 60000)
+                       for _ in range(50)]
+            for stream in streams:
+                stream.conn.close()
+    finally:
+        over.set()
+        visitor.join()
+    assert server.children() == children, "it has died"
+    wait_until(lambda: len(server.access_lines("GET /comet/x?u=")) == 1000, 10,
+               "the lines")
+
+
 def test_250_13_as_many_lines_as_requests(make_server, mpm):
     """None is lost and none is doubled, over a reload as well."""
     server = make_server(mpm=mpm, conf=LOG)
@@ -418,6 +465,28 @@ def test_250_32_slow_at_the_end(make_server):
         cursor = slow.events[-1]["id"] if slow.events else "0"
     with Stream(server, "/comet/a", {"Last-Event-ID": cursor}) as again:
         assert again.until(8 - len(got)) == texts[len(got):]
+
+
+@pytest.mark.both_paths
+def test_250_34_slow_for_ever_at_the_end(make_server):
+    """A client that takes what is left bit by bit does not keep the old
+    child, and its line is written."""
+    server = make_server(conf=SMALL)
+    for _ in range(20):
+        post(server, "a", "\1" * 60000)
+    children = server.children()
+    with server.raw(rcvbuf=8192) as conn:
+        conn.request("GET", "/comet/a?since=0&format=json", EVENTS)
+        server.wait_waiting(1)
+        conn.fill()
+        os.kill(server.pid, signal.SIGUSR1)
+        begin = time.monotonic()
+        wait_until(lambda: conn.sock.recv(4000) is None
+                   or not any(map(alive, children)), 8 * SLOW,
+                   "the old children to be gone", 0.05)
+        assert time.monotonic() - begin < 4 * SLOW
+    assert "did not end in time" not in server.error_log()
+    assert len(server.access_lines("GET /comet/a?since=0")) == 1
 
 
 def test_250_33_past_timeout(make_server):

@@ -2,8 +2,12 @@
 """Polls that the hub answers by itself (CometFastPoll): nobody can tell them
 from httpd's, and whatever is not exactly like the last one is httpd's."""
 
+import contextlib
 import json
+import os
 import socket
+import sqlite3
+import threading
 import time
 
 import pytest
@@ -175,6 +179,33 @@ def test_255_06_outside_writers(make_server, deaf):
                 client.ask()
                 assert client.take() == ["n%d" % number]
                 assert client.cursor > newest
+
+
+def test_255_06b_one_who_never_stops(server):
+    """A program that writes on and on: who polls meanwhile is answered by the
+    hub, which looks before it gives up."""
+    over = threading.Event()
+
+    def write():
+        with contextlib.closing(sqlite3.connect(
+                server.db, isolation_level=None, timeout=5)) as db:
+            db.execute("PRAGMA synchronous = OFF")
+            while not over.wait(0.001):
+                db.execute("INSERT INTO message(channel, body) "
+                           "VALUES('fast', 'on')")
+    with Fast(server) as client:
+        client.learn()
+        before = fast_polls(server)
+        writer = threading.Thread(target=write)
+        writer.start()
+        try:
+            for _ in range(500):
+                client.ask()
+                assert client.take()
+        finally:
+            over.set()
+            writer.join()
+        assert fast_polls(server) - before > 450
 
 
 def test_255_07_large_answers(server):
@@ -465,6 +496,69 @@ def test_255_35_gap(make_server):
 # -- who decides, and when ------------------------------------------------------
 
 
+@contextlib.contextmanager
+def flag(server):
+    """While it lasts, httpd's configuration says something else."""
+    path = os.path.join(server.root, "conf", "flag")
+    with open(path, "w", encoding="ascii"):
+        pass
+    yield
+    os.unlink(path)
+
+
+def test_255_38_not_allowed_once(make_server):
+    """What was learnt of a poll is not taken for what another asks, though
+    httpd forbade one between them."""
+    server = make_server(conf=FAST + """
+<If "-f '{root}/conf/flag' && %{REQUEST_URI} =~ m#room#">
+  AuthType Basic
+  AuthName flag
+  AuthUserFile "{root}/conf/users"
+  Require valid-user
+</If>
+""")
+    with open(os.path.join(server.root, "conf", "users"), "w",
+              encoding="ascii") as users:
+        users.write("anna:{SHA}0DPiKuNIrrVmD8IUCuw1hQxNqZc=\n")  # "admin"
+    anna = {"Authorization": "Basic YW5uYTphZG1pbg=="}
+    with Fast(server, "room", anna) as client, \
+            Fast(server, "secret", anna) as other:
+        for number in range(3):
+            client.poll(str(number))
+        with flag(server):
+            client.ask()
+            server.wait_waiting(1, "poll")
+        server.post("room", "not allowed")
+        assert client.take() == ["not allowed"]
+        other.conn.close()
+        other.conn = client.conn
+        other.poll("a secret")
+        assert fast_polls(server) == 0
+        client.poll("of the room")
+
+
+def test_255_39_another_head_once(make_server):
+    """An answer that was not like the others, of the last poll before the
+    hub's: each has its head, and the next does not have that one's."""
+    server = make_server(conf=FAST + """
+Header set Set-Cookie only=once "expr=-f '{root}/conf/flag'"
+""")
+    with Fast(server) as client:
+        server.post("fast", "second")
+        cursor = client.cursor
+
+        def behind():
+            client.cursor = cursor
+            client.ask()
+            assert client.take() == ["second"]
+            return "set-cookie" in client.conn.headers
+        assert [behind() for _ in range(3)] == [False] * 3
+        with flag(server):
+            assert behind()
+        assert [behind() for _ in range(6)] == [False] * 6
+        assert fast_polls(server) > 0
+
+
 def test_255_40_decided_anew(make_server):
     """httpd decides again in time, and its no is a no."""
     server = make_server(conf=FAST + "CometMaxLifetime 2s\n"
@@ -567,6 +661,26 @@ def test_255_46_access_log(server):
         assert len(server.access_lines("/comet/fast?")) == lines
         for line in server.access_lines("/comet/fast?"):
             assert " 200 " in line
+
+
+def test_255_46b_sizes_in_the_log(make_server):
+    """A poll that httpd has parked and the hub has answered: what the log
+    tells of its bytes is true."""
+    server = make_server(conf=FAST + 'LogFormat "%m%U %b %O" sizes\n'
+                         'CustomLog "logs/sizes.log" sizes\n')
+    said = set()
+    with Fast(server, "sized") as client:
+        for number in range(8):
+            client.poll("x" * (10 + number))
+            body = int(client.conn.headers["content-length"])
+            said.add("%d %d" % (body, len(client.conn.raw_head) + 4 + body))
+        assert fast_polls(server) > 2
+    with open(os.path.join(server.root, "logs", "sizes.log"),
+              encoding="ascii") as log:
+        lines = [line.split(" ", 1)[1].strip() for line in log
+                 if line.startswith("GET/comet/sized ")]
+    assert len(lines) == 8 - fast_polls(server)
+    assert set(lines) <= said, (lines, said)
 
 
 def test_255_47_store_replaced(server):
