@@ -7,11 +7,14 @@
 #define SAFETY_USEC APR_INT64_C(500000)
 #define BATCH 256
 
+/* The ring's state while it cannot tell: nobody's view is that of the store. */
+static const comet_store_state_t unknown = { .last = -1, .erased = -1 };
+
 /* The ring stands for nothing until it is filled from the store. */
 static void forget(comet_feed_t *feed)
 {
     comet_ring_reset(&feed->ring, COMET_TIMESTAMP_MAX);
-    feed->ring.state = (comet_store_state_t){ .last = -1, .erased = -1 };
+    feed->ring.state = unknown;
 }
 
 void comet_feed_init(comet_feed_t *feed, const comet_store_config_t *config,
@@ -110,7 +113,11 @@ static void take_locked(comet_feed_t *feed, const comet_batch_t *batch,
     }
 }
 
-/* Read from the start to the end of the snapshot into the ring. */
+/*
+ * Read from the start to the end of the snapshot into the ring.  While it is
+ * filled anew half of it is none: whoever joins between two batches, and has
+ * not seen all that was there before, would never be told of it.
+ */
 static apr_status_t read_on(comet_feed_t *feed, pthread_mutex_t *lock,
                             const comet_store_state_t *state,
                             comet_feed_cb *callback, void *baton)
@@ -118,22 +125,25 @@ static apr_status_t read_on(comet_feed_t *feed, pthread_mutex_t *lock,
     comet_message_t *room[BATCH];
     comet_batch_t batch = { .messages = room, .size = BATCH };
     comet_timestamp_t known = feed->ring.state.last, cursor;
-    int anew, more;
+    int anew, first = 1, more;
     apr_status_t status = find_start(feed, state, &cursor, &anew);
 
-    for (more = status == APR_SUCCESS; more; anew = 0) {
+    for (more = status == APR_SUCCESS; more; first = 0) {
         status = comet_store_tail(feed->store, cursor, BATCH, comet_batch_add,
                                   &batch);
         more = status == APR_SUCCESS && comet_batch_is_full(&batch);
         if (status == APR_SUCCESS) {
             pthread_mutex_lock(lock);
-            if (anew) {
+            if (anew && first) {
                 comet_ring_reset(&feed->ring, cursor);
             }
             take_locked(feed, &batch, known, callback, baton);
             cursor = feed->ring.state.last;
             if (!more) {
                 feed->ring.state = *state;
+            }
+            else if (anew) {
+                feed->ring.state = unknown;
             }
             pthread_mutex_unlock(lock);
         }
@@ -192,7 +202,7 @@ apr_status_t comet_feed_refresh(comet_feed_t *feed, pthread_mutex_t *lock,
 {
     int changed = 0, safety = now >= feed->safety_at;
     apr_status_t status = ensure_store(feed, lock, safety);
-    int unknown = feed->ring.state.last < 0;
+    int was_unknown = feed->ring.state.last < 0;
 
     if (safety) {
         feed->safety_at = now + SAFETY_USEC;
@@ -212,7 +222,7 @@ apr_status_t comet_feed_refresh(comet_feed_t *feed, pthread_mutex_t *lock,
         comet_bus_ring(feed->bus);
     }
     feed->began_anew =
-        status == APR_SUCCESS && (unknown || feed->status != APR_SUCCESS);
+        status == APR_SUCCESS && (was_unknown || feed->status != APR_SUCCESS);
     feed->status = status;
     return status;
 }

@@ -356,6 +356,48 @@ static void test_erased_and_new(void **state)
     assert_int_equal(feed.ring.count, COMET_RING_MESSAGES);
 }
 
+/* A worker who joins at any moment. */
+static atomic_int watching;
+
+static void *watch_ring(void *nothing)
+{
+    while (atomic_load(&watching)) {
+        comet_timestamp_t last;
+
+        pthread_mutex_lock(&lock);
+        last = feed.ring.state.last;
+        pthread_mutex_unlock(&lock);
+        if (last >= 0 && last < appended[appended_count - 1]) {
+            return &watching;
+        }
+    }
+    return NULL;
+}
+
+/* The ring is read anew in many batches: who joins meanwhile, and has not
+ * seen all, is not told that there is nothing. */
+static void test_erased_while_somebody_joins(void **state)
+{
+    pthread_t thread;
+    void *fault;
+    int i;
+
+    append(COMET_RING_MESSAGES + 100);
+    look();
+    atomic_store(&watching, 1);
+    assert_int_equal(pthread_create(&thread, NULL, watch_ring, NULL), 0);
+    for (i = 0; i < 50; i++) {
+        must_run("DELETE FROM message WHERE timestamp ="
+                 " (SELECT min(timestamp) FROM message)");
+        assert_int_equal(
+            comet_feed_refresh(&feed, &lock, 1, now, on_message, &told), 0);
+    }
+    atomic_store(&watching, 0);
+    pthread_join(thread, &fault);
+    check_ring();
+    assert_null(fault);
+}
+
 static void test_all_erased(void **state)
 {
     append(20);
@@ -587,6 +629,7 @@ int main(void)
         TEST(test_large_messages),
         TEST(test_erased),
         TEST(test_erased_and_new),
+        TEST(test_erased_while_somebody_joins),
         TEST(test_all_erased),
         TEST(test_replaced),
         TEST(test_deleted),
