@@ -1829,7 +1829,11 @@ static int be_a_child(void *baton)
         wrong |= client->got[i] != atomic_load(&board->sent[i]);
     }
     wrong |= got(client) != 2 * EACH || atomic_load(&faults);
-    return wrong | !comet_hub_stop(hub, 30 * SECOND);
+    wrong |= !comet_hub_stop(hub, 30 * SECOND);
+    comet_hub_free(hub);
+    comet_selection_unref(selection);
+    free_client(client);
+    return wrong;
 }
 
 static void test_two_children(void **state)
