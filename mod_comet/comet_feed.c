@@ -58,20 +58,6 @@ static void give_up_store(comet_feed_t *feed, pthread_mutex_t *lock)
     pthread_mutex_unlock(lock);
 }
 
-/* A connection to the file that is at the path now. */
-static apr_status_t ensure_store(comet_feed_t *feed, pthread_mutex_t *lock,
-                                 int safety)
-{
-    if (feed->store && safety && comet_store_moved(feed->store)) {
-        give_up_store(feed, lock);
-    }
-    if (feed->store) {
-        return APR_SUCCESS;
-    }
-    return comet_store_open(&feed->store, feed->store_config,
-                            COMET_STORE_READ_AT_ONCE, NULL);
-}
-
 /* Where to read on from: the ring's end, or anew when its past changed. */
 static apr_status_t find_start(comet_feed_t *feed,
                                const comet_store_state_t *state,
@@ -152,7 +138,11 @@ static apr_status_t read_on(comet_feed_t *feed, pthread_mutex_t *lock,
     return status;
 }
 
-/* Compare the log with the ring in one consistent view. */
+/*
+ * Compare the log with the ring in one consistent view.  Once there is one,
+ * nobody can begin the log at the path anew under it; before, its index might
+ * be another log's already.
+ */
 static apr_status_t look(comet_feed_t *feed, pthread_mutex_t *lock,
                          int *changed, comet_feed_cb *callback, void *baton)
 {
@@ -164,6 +154,10 @@ static apr_status_t look(comet_feed_t *feed, pthread_mutex_t *lock,
     feed->tallied = 0;
     if (status != APR_SUCCESS) {
         return status;
+    }
+    if (comet_store_moved(feed->store)) {
+        comet_store_end(feed->store);
+        return COMET_EMOVED;
     }
     if (state.erased != feed->ring.state.erased
         || state.last < feed->ring.state.last) {
@@ -178,6 +172,19 @@ static apr_status_t look(comet_feed_t *feed, pthread_mutex_t *lock,
     feed->tally = tally;
     feed->tallied = tallied && status == APR_SUCCESS;
     return status;
+}
+
+static apr_status_t open_and_look(comet_feed_t *feed, pthread_mutex_t *lock,
+                                  int *changed, comet_feed_cb *callback,
+                                  void *baton)
+{
+    apr_status_t status =
+        feed->store ? APR_SUCCESS
+                    : comet_store_open(&feed->store, feed->store_config,
+                                       COMET_STORE_READ_AT_ONCE, NULL);
+
+    return status == APR_SUCCESS ? look(feed, lock, changed, callback, baton)
+                                 : status;
 }
 
 comet_feed_answer_e comet_feed_ask(comet_feed_t *feed, comet_timestamp_t after)
@@ -200,16 +207,18 @@ apr_status_t comet_feed_refresh(comet_feed_t *feed, pthread_mutex_t *lock,
                                 int rung, apr_time_t now,
                                 comet_feed_cb *callback, void *baton)
 {
-    int changed = 0, safety = now >= feed->safety_at;
-    apr_status_t status = ensure_store(feed, lock, safety);
-    int was_unknown = feed->ring.state.last < 0;
+    int changed = 0, was_unknown = feed->ring.state.last < 0;
+    apr_status_t status;
 
-    if (safety) {
+    if (now >= feed->safety_at) {
         feed->safety_at = now + SAFETY_USEC;
     }
     comet_watch_look(&feed->watch, now);
-    if (status == APR_SUCCESS) {
-        status = look(feed, lock, &changed, callback, baton);
+    status = open_and_look(feed, lock, &changed, callback, baton);
+    if (status == COMET_EMOVED) {
+        give_up_store(feed, lock);
+        was_unknown = 1;
+        status = open_and_look(feed, lock, &changed, callback, baton);
     }
     if (status != APR_SUCCESS && status != COMET_ELOCKED) {
         give_up_store(feed, lock);

@@ -56,6 +56,13 @@ int comet_sqlite_same_file(file_id_t a, file_id_t b)
     return a.ino == b.ino && a.dev == b.dev;
 }
 
+int comet_sqlite_has_content(const char *path)
+{
+    struct stat info;
+
+    return stat(path, &info) == 0 && info.st_size > 0;
+}
+
 static void unlink_same(const char *path, file_id_t file)
 {
     if (file.ino && comet_sqlite_same_file(file, comet_sqlite_file_id(path))) {
@@ -460,7 +467,8 @@ static apr_status_t remember_files(comet_store_t *store)
     /* that it is the one SQLite has open; from then on its number is not given
      * to another */
     sqlite3_file_control(store->db, "main", SQLITE_FCNTL_HAS_MOVED, &moved);
-    if (moved || comet_store_moved(store)) {
+    if (moved || (!store->wal.ino && !store->read_only)
+        || comet_store_moved(store)) {
         return comet_sqlite_fail_text(
             store, COMET_EMOVED,
             "the database was replaced while being opened");
@@ -552,6 +560,14 @@ static int has_other_memory(const comet_store_t *store)
                                       comet_sqlite_file_id(store->shm_path));
 }
 
+/* Whether somebody has committed to another log than the one in use. */
+static int has_other_log(const comet_store_t *store)
+{
+    return store->wal.ino && comet_sqlite_has_content(store->wal_path)
+           && !comet_sqlite_same_file(store->wal,
+                                      comet_sqlite_file_id(store->wal_path));
+}
+
 void comet_store_close(comet_store_t *store)
 {
     int i;
@@ -566,8 +582,9 @@ void comet_store_close(comet_store_t *store)
     if (store->moved) {
         remove_orphaned_log(store);
     }
-    if (store->db && has_other_memory(store)) {
-        /* what it knows of the log may be wrong by now */
+    if (store->db && (has_other_memory(store) || has_other_log(store))) {
+        /* what it knows of the log may be wrong by now: SQLite would copy the
+         * one log by the other's index, and delete the other */
         sqlite3_db_config(store->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
     }
     sqlite3_close(store->db);

@@ -8,14 +8,38 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Whoever moved the file away gets all that was committed to it. */
+/* How long a reader's view may keep what is left of a deleted log. */
+#define RESCUE_USEC 20000
+
+/* Whether what is only in this connection's log can be copied to the file:
+ * whoever has opened the path since cannot have committed anything yet. */
+static int is_rescue(const comet_store_t *store)
+{
+    return !comet_sqlite_same_file(store->file,
+                                   comet_sqlite_file_id(store->config->path))
+           || access(store->wal_path, F_OK) != 0
+           || (!comet_sqlite_has_content(store->wal_path)
+               && comet_sqlite_same_file(
+                   store->shm, comet_sqlite_file_id(store->shm_path)));
+}
+
+/* Whoever moved the file away gets all that was committed to it, and whoever
+ * deleted its log has it in the file; or, half of it would be none, neither
+ * until nobody's view is in the way. */
 apr_status_t comet_sqlite_leave_behind(comet_store_t *store)
 {
-    if (!comet_sqlite_same_file(store->file,
-                                comet_sqlite_file_id(store->config->path))
-        || access(store->wal_path, F_OK) != 0) {
-        sqlite3_wal_checkpoint_v2(store->db, "main", SQLITE_CHECKPOINT_PASSIVE,
-                                  NULL, NULL);
+    if (is_rescue(store)) {
+        int pages = 0, copied = 0, code;
+
+        store->patience = RESCUE_USEC;
+        code = sqlite3_wal_checkpoint_v2(
+            store->db, "main", SQLITE_CHECKPOINT_FULL, &pages, &copied);
+        store->patience = store->config->busy_timeout;
+        if ((code & 0xff) == SQLITE_BUSY || copied < pages) {
+            return comet_sqlite_fail_text(
+                store, COMET_ELOCKED,
+                "the log was deleted, and a reader is still in it");
+        }
     }
     store->moved = 1;
     return comet_sqlite_fail_text(
@@ -33,6 +57,10 @@ apr_status_t comet_store_reserve(comet_store_t *store, apr_interval_time_t wait)
     status = comet_sqlite_run_or_fail(store, SQL_BEGIN_WRITE);
     store->patience = store->config->busy_timeout;
     store->reserved = status == APR_SUCCESS;
+    if (store->reserved && comet_store_moved(store)) { /* while it waited */
+        comet_sqlite_roll_back(store);
+        return comet_sqlite_leave_behind(store);
+    }
     return status;
 }
 

@@ -906,6 +906,70 @@ static void test_log_deleted(void **state)
     comet_store_close(store);
 }
 
+/* Somebody opens the path, and makes an empty log there, before the writer
+ * has noticed: what is only in the old one is not lost. */
+static void test_log_deleted_and_made_anew(void **state)
+{
+    comet_store_t *store = kit_open_store(COMET_STORE_WRITE);
+    comet_store_t *reader = kit_open_store(COMET_STORE_READ);
+
+    kit_append_many(store, "chat", 30);
+    assert_int_equal(kit_last_of(reader), kit_last_of(store));
+    unlink(scratch_path("comet.db-wal"));
+    kit_open_status(COMET_STORE_READ);
+    assert_int_equal(kit_append(store, "chat", "lost", NULL), COMET_EMOVED);
+    comet_store_close(store);
+    kit_open_status(COMET_STORE_WRITE);
+    comet_store_close(reader); /* the last who knew the old one */
+    store = kit_open_store(COMET_STORE_WRITE);
+    assert_int_equal(kit_append(store, "chat", "new", NULL), 0);
+    comet_store_close(store);
+    assert_int_equal(kit_number("SELECT count(*) FROM message"), 31);
+    kit_assert_healthy();
+}
+
+/* A reader's view is older than what the deleted log ends with: half of that
+ * in the file would be worse than nothing. */
+static void test_log_deleted_while_read(void **state)
+{
+    comet_store_t *store = kit_open_store(COMET_STORE_WRITE);
+    comet_store_t *reader = kit_open_store(COMET_STORE_READ);
+    comet_store_state_t view;
+
+    kit_append_many(store, "chat", 50);
+    assert_int_equal(comet_store_begin(reader, &view), 0);
+    kit_append_many(store, "chat", 50);
+    unlink(scratch_path("comet.db-wal"));
+    assert_int_equal(kit_append(store, "chat", "later", NULL), COMET_ELOCKED);
+    comet_store_end(reader);
+    check_moved(store, reader);
+    store = kit_open_store(COMET_STORE_WRITE);
+    assert_int_equal(kit_append(store, "chat", "new", NULL), 0);
+    comet_store_close(store);
+    assert_int_equal(kit_number("SELECT count(*) FROM message"), 101);
+    kit_assert_healthy();
+}
+
+/* A writer who has nothing to write does not notice, and is the last to
+ * close: it must not take the new log for its own. */
+static void test_log_deleted_unnoticed(void **state)
+{
+    comet_store_t *idle = kit_open_store(COMET_STORE_WRITE);
+    comet_store_t *store = kit_open_store(COMET_STORE_WRITE);
+
+    kit_append_many(store, "chat", 50);
+    kit_append_many(idle, "chat", 50);
+    unlink(scratch_path("comet.db-wal"));
+    assert_int_equal(kit_append(store, "chat", "lost", NULL), COMET_EMOVED);
+    comet_store_close(store);
+    store = kit_open_store(COMET_STORE_WRITE);
+    kit_append_many(store, "chat", 20);
+    comet_store_close(store);
+    comet_store_close(idle);
+    assert_int_equal(kit_number("SELECT count(*) FROM message"), 120);
+    kit_assert_healthy();
+}
+
 /* Without the memory that the log is shared by, two writers would not know of
  * each other: nobody goes on before all have begun anew. */
 static void test_memory_deleted(void **state)
@@ -1427,6 +1491,9 @@ int main(void)
         TEST(test_deleted_while_read),
         TEST(test_replaced),
         TEST(test_log_deleted),
+        TEST(test_log_deleted_and_made_anew),
+        TEST(test_log_deleted_while_read),
+        TEST(test_log_deleted_unnoticed),
         TEST(test_memory_deleted),
         TEST(test_read_only),
         TEST(test_full),
