@@ -213,16 +213,28 @@ void mod_comet_ask_clock(request_rec *r, mod_comet_ask_t *ask)
     ask->cursor = apr_time_now();
     ask->seen = comet_monotonic() + YOUNG_USEC;
     ask->heartbeat = mod_comet_heartbeat(r);
-    ask->lifetime = mod_comet_ask_lifetime(r, ask);
+    mod_comet_ask_limit_lifetime(ask, r);
 }
 
-apr_interval_time_t mod_comet_ask_lifetime(const request_rec *r,
-                                           const mod_comet_ask_t *ask)
+int mod_comet_ask_is_transport_allowed(const request_rec *r,
+                                       const mod_comet_ask_t *ask)
 {
-    apr_interval_time_t said = mod_comet_max_lifetime(r);
+    int i = 0;
 
-    if (said != MOD_COMET_UNSET) {
-        return said;
+    while (comet_transports[i] != ask->transport) {
+        i++;
     }
-    return r->user || ask->authenticated ? LIFETIME_AUTHENTICATED : 0;
+    return ask->history || (mod_comet_transports(r) >> i & 1) != 0;
+}
+
+void mod_comet_ask_limit_lifetime(mod_comet_ask_t *ask, const request_rec *r)
+{
+    apr_interval_time_t most = mod_comet_max_lifetime(r);
+
+    if (most == MOD_COMET_UNSET) {
+        most = r->user || ask->authenticated ? LIFETIME_AUTHENTICATED : 0;
+    }
+    if (most && (!ask->lifetime || most < ask->lifetime)) {
+        ask->lifetime = most;
+    }
 }

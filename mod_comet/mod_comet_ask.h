@@ -50,8 +50,13 @@ const char *mod_comet_ask_classic(request_rec *r,
 /** The same for the original clock, with which nothing can be wrong. */
 void mod_comet_ask_clock(request_rec *r, mod_comet_ask_t *ask);
 
-/** How long a stream may last for this client (CometMaxLifetime). */
-apr_interval_time_t mod_comet_ask_lifetime(const request_rec *r,
-                                           const mod_comet_ask_t *ask);
+/** Whether it may be asked for by its transport (CometTransports): history
+ * may by any. */
+int mod_comet_ask_is_transport_allowed(const request_rec *r,
+                                       const mod_comet_ask_t *ask);
+
+/** Let a stream last no longer than a request to this URL may
+ * (CometMaxLifetime; an hour for somebody, where nothing is said). */
+void mod_comet_ask_limit_lifetime(mod_comet_ask_t *ask, const request_rec *r);
 
 #endif /* MOD_COMET_ASK_H */

@@ -298,17 +298,6 @@ static int handle_classic(request_rec *r, const mod_comet_request_t *request,
     return rv == DECLINED ? answer(r, ask) : rv;
 }
 
-static int is_transport_allowed(const request_rec *r,
-                                const comet_transport_t *transport)
-{
-    int i = 0;
-
-    while (comet_transports[i] != transport) {
-        i++;
-    }
-    return (mod_comet_transports(r) >> i & 1) != 0;
-}
-
 static int read_endpoint(request_rec *r, const mod_comet_request_t *request,
                          mod_comet_ask_t *ask)
 {
@@ -318,7 +307,7 @@ static int read_endpoint(request_rec *r, const mod_comet_request_t *request,
     if (wrong) {
         return mod_comet_output_error(r, HTTP_BAD_REQUEST, "%s", wrong);
     }
-    if (!ask->history && !is_transport_allowed(r, ask->transport)) {
+    if (!mod_comet_ask_is_transport_allowed(r, ask)) {
         return mod_comet_output_error(r, HTTP_NOT_ACCEPTABLE,
                                       "transport: %s is off here "
                                       "(CometTransports)",
@@ -328,7 +317,7 @@ static int read_endpoint(request_rec *r, const mod_comet_request_t *request,
     if (rv != DECLINED) {
         return rv;
     }
-    ask->lifetime = mod_comet_ask_lifetime(r, ask);
+    mod_comet_ask_limit_lifetime(ask, r);
     return r->header_only && !ask->history ? answer_head(r, ask)
                                            : answer(r, ask);
 }
@@ -361,6 +350,9 @@ int mod_comet_handler(request_rec *r)
 
     if (!request || r->main) {
         return DECLINED; /* what waits needs a connection of its own */
+    }
+    if (r->prev && ap_is_HTTP_ERROR(r->prev->status)) {
+        return HTTP_NOT_FOUND; /* no page for an error: that must not wait */
     }
     if (!mod_comet_child_is_up()) {
         return mod_comet_output_error(r, HTTP_SERVICE_UNAVAILABLE,

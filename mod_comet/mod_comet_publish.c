@@ -327,12 +327,13 @@ static int judge(post_t *post, const comet_line_t *line, apr_hash_t *judged,
         return DONE;
     }
     status = mod_comet_selection_authorise(r, post->request->mapping,
-                                           line->channel, "POST", NULL);
+                                           line->channel, NULL, &wrong);
     if (status != OK) {
-        *answered =
-            refuse_line(r, status, line,
-                        apr_psprintf(r->pool, "\"%s\" may not be published to",
-                                     line->channel.data));
+        *answered = refuse_line(
+            r, status, line,
+            apr_psprintf(r->pool, "\"%s\" may not be published to%s%s",
+                         line->channel.data, wrong ? " from here: " : "",
+                         wrong ? wrong : ""));
         return DONE;
     }
     apr_hash_set(judged, line->channel.data, (apr_ssize_t)line->channel.length,

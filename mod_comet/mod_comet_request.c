@@ -61,17 +61,18 @@ int mod_comet_translate_name(request_rec *r)
 }
 
 /*
- * What was claimed is not on disk.  httpd spares a sub-request its checks
- * where the same sections apply as to the request that made it; but a rule
- * may tell channels apart by the URL itself (Require expr), so that another
- * channel's must be judged: sections of its own have that done.
+ * What was claimed is not on disk.  httpd spares a sub-request and what an
+ * internal redirect makes their checks where the same sections apply as to the
+ * request they come from; but a rule may tell channels apart by the URL itself
+ * (Require expr), so that another channel's must be judged: sections of its
+ * own have that done.
  */
 int mod_comet_map_to_storage(request_rec *r)
 {
     if (!mod_comet_request(r)) {
         return DECLINED;
     }
-    if (r->main) {
+    if (r->main || r->prev) {
         r->per_dir_config = ap_merge_per_dir_configs(
             r->pool, r->per_dir_config, ap_create_per_dir_config(r->pool));
     }

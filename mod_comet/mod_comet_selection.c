@@ -25,36 +25,66 @@ static int is_allowed(const request_rec *sub,
            && mod_comet_access_permits(sub);
 }
 
+/* What its own URL allows in its own way only, since the request is counted,
+ * logged and named as one to another URL.  @return NULL: nothing */
+static const char *find_objection(const request_rec *sub, const request_rec *r,
+                                  const mod_comet_ask_t *ask)
+{
+    const void *limit =
+        ask ? mod_comet_subscriber_limit(sub) : mod_comet_publish_limit(sub);
+    const void *counted =
+        ask ? mod_comet_subscriber_limit(r) : mod_comet_publish_limit(r);
+
+    if (!ask && sub->user && (!r->user || strcmp(sub->user, r->user) != 0)) {
+        return "who may is not the user of this request; publish to a URL that "
+               "asks for the same user";
+    }
+    if (limit && limit != counted && !(ask && ask->history)) {
+        return ask ? "it has a limit of its own (CometLimitSubscribers)"
+                   : "it has a limit of its own (CometLimitPublish)";
+    }
+    return ask && !mod_comet_ask_is_transport_allowed(sub, ask)
+               ? "this transport is off there (CometTransports)"
+               : NULL;
+}
+
 int mod_comet_selection_authorise(request_rec *r,
                                   const mod_comet_mapping_t *mapping,
-                                  comet_text_t channel, const char *method,
-                                  int *user)
+                                  comet_text_t channel, mod_comet_ask_t *ask,
+                                  const char **objection)
 {
     const char *path = apr_pstrcat(
         r->pool, mapping->url, "/",
         apr_pstrmemdup(r->pool, channel.data, channel.length), NULL);
     request_rec *sub = ap_sub_req_method_uri(
-        method, ap_os_escape_path(r->pool, path, 1), r, NULL);
+        ask ? "GET" : "POST", ap_os_escape_path(r->pool, path, 1), r, NULL);
     int status = is_allowed(sub, mapping) ? OK : HTTP_FORBIDDEN;
     const char *challenge =
         apr_table_get(sub->err_headers_out, "WWW-Authenticate");
 
-    if (status != OK && sub->status == HTTP_UNAUTHORIZED && challenge) {
+    *objection = status == OK ? find_objection(sub, r, ask) : NULL;
+    if (*objection) {
+        status = HTTP_FORBIDDEN;
+    }
+    else if (status != OK && sub->status == HTTP_UNAUTHORIZED && challenge) {
         status = HTTP_UNAUTHORIZED;
         apr_table_set(r->err_headers_out, "WWW-Authenticate", challenge);
     }
-    if (user && sub->user) {
-        *user = 1;
+    else if (status == OK && ask) {
+        ask->authenticated |= sub->user != NULL;
+        mod_comet_ask_limit_lifetime(ask, sub);
     }
     ap_destroy_sub_req(sub);
     return status;
 }
 
-static int refuse(request_rec *r, int status, comet_text_t channel)
+static int refuse(request_rec *r, int status, comet_text_t channel,
+                  const char *objection)
 {
     return mod_comet_output_error(
-        r, status, "channel: \"%s\" may not be read",
-        apr_pstrmemdup(r->pool, channel.data, channel.length));
+        r, status, "channel: \"%s\" may not be read%s%s",
+        apr_pstrmemdup(r->pool, channel.data, channel.length),
+        objection ? " along with others: " : "", objection ? objection : "");
 }
 
 /* --- gathering -------------------------------------------------------------- */
@@ -85,12 +115,13 @@ static comet_text_t stored_name(const gathering_t *gathering, comet_text_t name)
 static int take(gathering_t *gathering, comet_text_t name, comet_text_t shown,
                 apr_array_header_t *list)
 {
-    int status = mod_comet_selection_authorise(
-        gathering->r, gathering->request->mapping, name, "GET",
-        &gathering->ask->authenticated);
+    const char *objection;
+    int status =
+        mod_comet_selection_authorise(gathering->r, gathering->request->mapping,
+                                      name, gathering->ask, &objection);
 
     if (status != OK) {
-        return refuse(gathering->r, status, shown);
+        return refuse(gathering->r, status, shown, objection);
     }
     *(comet_text_t *)apr_array_push(list) = stored_name(gathering, name);
     return DECLINED;

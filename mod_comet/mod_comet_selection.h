@@ -14,7 +14,8 @@
  * expanded to the channels that exist.  All that the path does not name are
  * authorised by sub-requests to their own URLs; one refusal refuses all.
  * @param ask  ->channel is what the path names, ->transport is chosen;
- *             ->selection, ->format.json and ->authenticated are set
+ *             ->selection, ->format.json, ->authenticated and ->lifetime (by
+ *             the channels' own URLs) are set
  * @return DECLINED: go on; else the request was answered: what the handler
  *         returns
  */
@@ -29,14 +30,16 @@ int mod_comet_selection_one(request_rec *r, mod_comet_ask_t *ask);
  * below its endpoint.
  * @param channel  without the endpoint's prefix; "room/" asks for what stands
  *                 under it
- * @param method   of the sub-request: GET to read, POST to publish
- * @param user     set to whether a user was authenticated; may be NULL
+ * @param ask  what a reader asks for: ->authenticated and ->lifetime are those
+ *             of the strictest channel; NULL: to publish
+ * @param objection  set to why the channel's own URL could be asked, but not
+ *             along with others; NULL: it is not that
  * @return OK, or the HTTP status of the refusal (the request then has the
  *         WWW-Authenticate of a 401)
  */
 int mod_comet_selection_authorise(request_rec *r,
                                   const mod_comet_mapping_t *mapping,
-                                  comet_text_t channel, const char *method,
-                                  int *user);
+                                  comet_text_t channel, mod_comet_ask_t *ask,
+                                  const char **objection);
 
 #endif /* MOD_COMET_SELECTION_H */

@@ -501,10 +501,12 @@ def test_320_32_each_is_authorised(server, name, status):
 
 
 def test_320_33_authorised(server):
-    """Who may, may; the author is who the server knows."""
+    """Who may, may, where the batch is asked for the same user."""
     body = lines({"body": "for anna", "channel": "secret"})
-    assert batch(server, "/comet/multi", body,
+    assert batch(server, "/comet/secret", body,
                  headers=auth("anna")).status == 201
+    check_error(batch(server, "/comet/multi", body, headers=auth("anna")),
+                403, "line 1", "same user")
     assert batch(server, "/comet/multi", body,
                  headers=auth("bert")).status in (401, 403)
     assert server.rows("secret") == ["for anna"]

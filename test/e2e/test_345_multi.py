@@ -740,3 +740,117 @@ def test_345_35_lifetime_where_a_channel_asks_for_a_user(make_server):
         stream = EventStream(lambda event: None)
         stream.feed(conn.body())
         assert stream.retry != 1.0
+
+
+def two_users(make_server, conf):
+    """Anna and bob, of whom only anna may use /comet/board."""
+    server = make_server(start=False, conf="""
+      <Location "/comet">
+        CometMulti on
+      </Location>
+      <Location "/comet/board">""" + BASIC + """
+        Require user anna
+      </Location>""" + conf)
+    write_users(server, "anna", "bob")
+    return server.start()
+
+
+def batch(server, channel, lines, headers=None):
+    return server.request(
+        "POST", "/comet/" + channel,
+        "".join(json.dumps(line) + "\n" for line in lines),
+        {"Content-Type": "application/x-ndjson", **(headers or {})})
+
+
+def test_345_36_a_batch_has_one_author(make_server):
+    """Who is asked for a password by a line's channel is the batch's author,
+    or it is refused: nobody publishes there as another, or as nobody."""
+    server = two_users(make_server, """
+      <Location "/comet/club">""" + BASIC + """
+        Require valid-user
+      </Location>
+      <Location "/comet/forum">
+        AuthType Basic
+        AuthName "another"
+        AuthUserFile "{root}/conf/others"
+        Require valid-user
+      </Location>""")
+    write_users(server, "anna", "bob")
+    line = [{"channel": "board", "body": "x"}]
+    for outer, headers, status in (
+            ("lobby", basic("anna"), 403), ("lobby", {}, 401),
+            ("club", basic("anna"), 201), ("club", basic("bob"), 401),
+            ("board", basic("anna"), 201)):
+        answer = batch(server, outer, line, headers)
+        assert answer.status == status, (outer, headers, answer)
+        if status == 403:
+            assert "same user" in answer.json()["error"]
+    assert {m["author"] for m in server.get(
+        "/comet/board?since=0&wait=0", basic("anna")).json()["messages"]} \
+        == {"anna"}
+    assert len(server.rows("board")) == 2
+
+
+def test_345_37_limits_of_its_own(make_server):
+    """A channel with limits of its own is used by its own URL only: counted
+    along with another it would not be."""
+    server = make_server(conf="""
+      <Location "/comet">
+        CometMulti on
+        CometLimitPublish address=100/s
+      </Location>
+      <Location "/comet/lim">
+        CometLimitPublish address=1/min
+        CometLimitSubscribers address=1
+      </Location>""")
+    answer = batch(server, "lobby", [{"channel": "lim", "body": "x"}])
+    assert answer.status == 403 and "CometLimitPublish" in answer.json()["error"]
+    assert batch(server, "lobby", [{"channel": "other", "body": "x"}]).status \
+        == 201
+    assert server.rows("lim") == []
+    answer = server.get("/comet?channel=lim&wait=1")
+    assert answer.status == 403
+    assert "CometLimitSubscribers" in answer.json()["error"]
+    assert server.get("/comet?channel=lim&wait=0").status == 200
+    assert server.get("/comet/lim?wait=0").status == 200
+
+
+def test_345_38_lifetime_and_transports_of_its_own(make_server):
+    """The shortest CometMaxLifetime of all that is read counts, and a
+    transport must be allowed for each."""
+    server = two_users(make_server, """
+      <Location "/comet">
+        CometMaxLifetime off
+      </Location>
+      <Location "/comet/board">
+        CometMaxLifetime 1s
+      </Location>
+      <Location "/comet/polled">
+        CometTransports poll
+      </Location>""")
+    with server.raw() as conn:
+        conn.request("GET", "/comet?transport=events&channel=open"
+                     "&channel=board&channel=other", basic("anna"))
+        assert conn.head() == 200
+        conn.body()                     # it ends
+    with server.raw() as conn:
+        conn.request("GET", "/comet?transport=events&channel=polled")
+        assert conn.head() == 403
+        assert b"CometTransports" in conn.body()
+    assert server.get("/comet?channel=polled&wait=0").status == 200
+    assert server.get("/comet?channel=polled&wait=1").status == 200
+
+
+def test_345_39_error_documents(make_server):
+    """A page for an error is no way to a channel, and does not wait."""
+    server = make_server(conf="""
+      <Location "/comet/e">
+        Require expr "%{{REQUEST_URI}} == '/comet/e/open'"
+        ErrorDocument 403 /comet/e/x
+      </Location>
+      ErrorDocument 404 /comet/open?wait=0
+""".replace("{{", "{").replace("}}", "}"))
+    server.post("e/open", "x")
+    assert server.get("/comet/e/y", timeout=5).status == 403
+    assert server.get("/nothere", timeout=5).status == 404
+    assert server.waiting() == 0
