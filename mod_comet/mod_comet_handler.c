@@ -351,9 +351,6 @@ int mod_comet_handler(request_rec *r)
     if (!request || r->main) {
         return DECLINED; /* what waits needs a connection of its own */
     }
-    if (r->prev && ap_is_HTTP_ERROR(r->prev->status)) {
-        return HTTP_NOT_FOUND; /* no page for an error: that must not wait */
-    }
     if (!mod_comet_child_is_up()) {
         return mod_comet_output_error(r, HTTP_SERVICE_UNAVAILABLE,
                                       "this server could not start; see its "

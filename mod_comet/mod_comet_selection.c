@@ -81,10 +81,13 @@ int mod_comet_selection_authorise(request_rec *r,
 static int refuse(request_rec *r, int status, comet_text_t channel,
                   const char *objection)
 {
-    return mod_comet_output_error(
-        r, status, "channel: \"%s\" may not be read%s%s",
-        apr_pstrmemdup(r->pool, channel.data, channel.length),
-        objection ? " along with others: " : "", objection ? objection : "");
+    const char *name = apr_pstrmemdup(r->pool, channel.data, channel.length);
+
+    return objection ? mod_comet_output_error(
+               r, status, "channel: \"%s\" may not be read with others: %s",
+               name, objection)
+                     : mod_comet_output_error(
+                         r, status, "channel: \"%s\" may not be read", name);
 }
 
 /* --- gathering -------------------------------------------------------------- */

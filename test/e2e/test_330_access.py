@@ -282,6 +282,8 @@ def test_330_15_detours(server):
     be by its own URL."""
     for channel in ("x", "own/x", "other/x", "any/x"):
         server.post(channel, "x")
+    sqlite(server.db, "INSERT INTO message(channel, body) "
+           "VALUES('members/x', 'x');")
     other = "https://other.example.com"
     for origin, target, status in (
             (APP, "/comet?channel=x", 200),
