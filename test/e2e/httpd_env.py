@@ -374,7 +374,7 @@ class Httpd:
 
     # -- process ----------------------------------------------------------
 
-    def command(self, *args):
+    def command(self, *args, wrapper=()):
         cmd = [HTTPD] + list(args)
         if SANITIZER == "memcheck":
             # (leaks are asan's to find; httpd unloads the module at its end)
@@ -383,7 +383,8 @@ class Httpd:
                    "--suppressions=" + os.path.join(TOOLS, "memcheck.supp"),
                    "--log-file=%s.%%p" % os.path.join(self.reports, SANITIZER)
                    ] + cmd
-        elif SANITIZER != "none":
+        cmd = [self.fill(word) for word in wrapper] + cmd
+        if SANITIZER in ("asan", "tsan"):       # the wrapper is preloaded, too
             cmd = ["setarch", os.uname().machine, "-R"] + cmd
         return cmd
 
@@ -424,8 +425,8 @@ class Httpd:
             with open(os.path.join(self.root, "logs", "stderr.log"),
                       "ab") as err:
                 self.proc = subprocess.Popen(
-                    [self.fill(w) for w in self.wrapper]
-                    + self.command("-DFOREGROUND", "-f", path),
+                    self.command("-DFOREGROUND", "-f", path,
+                                 wrapper=self.wrapper),
                     stdin=subprocess.DEVNULL, stdout=err, stderr=err,
                     env=self.environment(), start_new_session=True,
                     cwd="/")
