@@ -8,7 +8,7 @@ import stat
 import pytest
 
 from http_client import Raw
-from httpd_env import give, is_root, sqlite, wait_until
+from httpd_env import SANITIZER, give, is_root, sqlite, wait_until
 
 SECRET = "s3cr3t"
 # One of each for the log: none may be in it.
@@ -35,6 +35,7 @@ def modes(folder):
 
 # -- files ----------------------------------------------------------------------
 
+@pytest.mark.skipif(SANITIZER == "tsan", reason="libtsan ends the shell")
 @pytest.mark.parametrize("umask", [0o000, 0o022, 0o027, 0o077])
 def test_470_01_modes(make_server, umask):
     """The database and its side files are 0660, of the children's user and
