@@ -344,6 +344,21 @@ static int catch_up(const comet_subscriber_t *subscriber,
                   == APR_SUCCESS;
 }
 
+/* Whether retention has removed what the subscriber has not seen; it is
+ * pinned.  Who is in step is never asked for. */
+static int has_lost(const comet_hub_t *hub,
+                    const comet_subscriber_t *subscriber)
+{
+    const comet_feed_t *feed = feed_of((comet_hub_t *)hub, subscriber->channel);
+    comet_timestamp_t floor;
+
+    return feed && feed->store && subscriber->seen < feed->calm
+           && comet_store_floor(feed->store, subscriber->channel->selection,
+                                &floor)
+                  == APR_SUCCESS
+           && floor > subscriber->floor && floor > subscriber->seen;
+}
+
 /* What it has seen once it has got the batch: up to its last message; of the
  * clock, which the system's may be set back, up to this moment. */
 static comet_timestamp_t seen_now(const comet_hub_t *hub,
@@ -420,7 +435,11 @@ static void serve_first_locked(comet_hub_t *hub)
     }
     pthread_mutex_unlock(&hub->lock);
 
-    if (!known) {
+    if ((!known || hub->batch.count) && has_lost(hub, subscriber)) {
+        comet_batch_clear(&hub->batch);
+        reading.outgrown = known = 1;
+    }
+    else if (!known) {
         known = catch_up(subscriber, &reading);
     }
     count = hub->batch.count;

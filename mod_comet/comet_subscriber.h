@@ -39,7 +39,9 @@ typedef enum {
     COMET_WRITABLE = 4, /* its socket takes data again */
     COMET_STOPPING = 8, /* the child is ending: finish it */
     COMET_OUTGROWN = 16, /* what it reads has grown by a channel that nobody
-                          * allowed it: finish it after the messages */
+                          * allowed it, or lost what it has not seen: finish it
+                          * after the messages; its client is told when it
+                          * comes back */
     COMET_READABLE = 32, /* its own socket has input, or its client is gone */
     COMET_GONE = 64 /* of one that listens: its client has closed its side */
 } comet_reason_e;
@@ -99,6 +101,7 @@ struct comet_subscriber_t {
     int listens; /* own_fd is watched for input, too, while it is joined */
     /** Every message of its channel up to here was seen or does not exist. */
     comet_timestamp_t seen;
+    comet_timestamp_t floor; /* what retention had removed when it joined */
     apr_size_t limit; /* the most messages it takes at once, at least 1 */
     apr_time_t timeout_at; /* when to serve it with COMET_TIMEOUT; 0: never */
     int blocked_fd; /* the socket that took no more; -1: none */

@@ -303,6 +303,7 @@ static stream_t *make_stream(request_rec *r, const mod_comet_ask_t *ask,
         .left = left,
         .own_fd = fcntl(fd, F_DUPFD_CLOEXEC, 0),
         .seen = ask->seen,
+        .floor = ask->pruned,
         .limit = ask->limit,
         .blocked_fd = -1,
     };

@@ -23,7 +23,9 @@ typedef struct mod_comet_ask_t {
     comet_text_t words; /* to be looked for; data NULL: none */
     /** Nothing of the selection stands after the cursor up to here. */
     comet_timestamp_t seen;
-    comet_timestamp_t floor; /* messages up to here were pruned; 0: none */
+    comet_timestamp_t floor; /* messages up to here were pruned, and the
+                              * client is to be told; 0: none */
+    comet_timestamp_t pruned; /* a stream's: told or not */
     apr_size_t limit; /* messages in one answer */
     apr_interval_time_t hold; /* how long a poll may wait; 0: not at all */
     apr_interval_time_t tick; /* a clock's period; 0: not a clock */

@@ -195,6 +195,7 @@ static apr_status_t join(const request_rec *r, const mod_comet_ask_t *ask,
     block->subscriber = (comet_subscriber_t){
         .serve = serve,
         .seen = ask->seen,
+        .floor = ask->pruned,
         .limit = ask->limit,
         .timeout_at = mod_comet_output_due(
             ends_at, ask->transport->streams ? ask->heartbeat : ask->hold),

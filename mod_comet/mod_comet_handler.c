@@ -78,11 +78,12 @@ static apr_status_t read_missed(const request_rec *r, comet_store_t *store,
     comet_timestamp_t floor = 0;
     apr_status_t status = resolve_cursor(r, store, state, ask);
 
-    if (status == APR_SUCCESS && ask->cursor > 0) {
+    if (status == APR_SUCCESS && (ask->cursor > 0 || ask->transport->streams)) {
         status = comet_store_floor(store, ask->selection, &floor);
-        ask->floor = ask->cursor < floor ? floor : 0;
+        ask->floor = ask->cursor > 0 && ask->cursor < floor ? floor : 0;
     }
     if (ask->transport->streams) {
+        ask->pruned = floor;
         ask->seen = ask->cursor; /* the hub sends what it has missed */
         return status;
     }

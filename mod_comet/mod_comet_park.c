@@ -58,6 +58,7 @@ static void prepare(mod_comet_parked_t *park, request_rec *r,
     park->at_once = 0;
     park->subscriber.serve = mod_comet_parked_serve;
     park->subscriber.seen = ask->seen;
+    park->subscriber.floor = ask->pruned;
     park->subscriber.limit = ask->limit;
     park->subscriber.timeout_at = now + ask->hold;
     park->pulse.every = 0;

@@ -705,6 +705,32 @@ def publish_till_stored(server, channel, text):
     wait_until(stored, 20, "%s to be stored" % text, 0.05)
 
 
+def test_340_42_gap_while_it_listens(make_server, mpm):
+    """A client so slow that retention passes it: its stream ends before the
+    hole, and it is told when it comes back with its cursor."""
+    server = make_server(mpm=mpm, conf="CometRetain count=5\n"
+                         "SendBufferSize 8192\n")
+    with Stream(server, "/comet/g?since=0", rcvbuf=4096) as slow:
+        server.wait_waiting(1)
+        stamps = [post(server, "g", "%d " % i + "x" * 20000)
+                  for i in range(60)]
+        wait_until(lambda: len(server.rows("g")) == 5, 10 * SLOW,
+                   "the retention")
+        got = slow.until_end()
+        assert 0 < len(got) < 55
+        assert [t.split()[0] for t in got] == [str(i) for i in range(len(got))]
+        assert re.search(rb"\nretry: \d{1,2}\n", slow.bytes)
+        cursor = slow.events[-1]["id"]
+    assert int(cursor) == stamps[len(got) - 1]
+    with Stream(server, "/comet/g", {"Last-Event-ID": cursor}) as again:
+        again.until(6)
+        assert again.events[0]["type"] == "gap"
+        assert [e["id"] for e in again.events[1:]] \
+            == [str(stamp) for stamp in stamps[55:]]
+        post(server, "g", "and on")
+        assert again.until(7)[-1] == "and on"
+
+
 @pytest.mark.bound(120)
 @pytest.mark.parametrize("fault", ["reload", "restart", "kill"])
 def test_340_50_resume(make_server, mpm, fault):
