@@ -171,14 +171,23 @@ def drain(conn):
     return conn.buffer
 
 
+# As many may publish at once as the server has places; more are told to come
+# again where a commit takes long.
+AT_ONCE = 5
+
+
 def talk(server, requests):
-    """Send each on a connection of its own, all at once, and what comes back.
-    Streams with something behind them may go on until their lifetime ends."""
-    conns = []
-    for data in requests:
-        conns.append(server.raw(timeout=10))
-        conns[-1].send(data)
-    return [drain(conn) for conn in conns]
+    """Send each on a connection of its own, some at once, and what comes
+    back.  Streams with something behind them may go on until their lifetime
+    ends."""
+    texts = []
+    for i in range(0, len(requests), AT_ONCE):
+        conns = []
+        for data in requests[i:i + AT_ONCE]:
+            conns.append(server.raw(timeout=10))
+            conns[-1].send(data)
+        texts += [drain(conn) for conn in conns]
+    return texts
 
 
 def answers(text):
