@@ -346,10 +346,9 @@ static int catch_up(const comet_subscriber_t *subscriber,
 
 /* Whether retention has removed what the subscriber has not seen; it is
  * pinned.  Who is in step is never asked for. */
-static int has_lost(const comet_hub_t *hub,
-                    const comet_subscriber_t *subscriber)
+static int has_lost(comet_hub_t *hub, const comet_subscriber_t *subscriber)
 {
-    const comet_feed_t *feed = feed_of((comet_hub_t *)hub, subscriber->channel);
+    const comet_feed_t *feed = feed_of(hub, subscriber->channel);
     comet_timestamp_t floor;
 
     return feed && feed->store && subscriber->seen < feed->calm
