@@ -11,13 +11,16 @@
 /* How long a reader's view may keep what is left of a deleted log. */
 #define RESCUE_USEC 20000
 
-/* Whether what is only in this connection's log can be copied to the file:
- * whoever has opened the path since cannot have committed anything yet. */
+/*
+ * Whether what is only in this connection's log can be copied to the file:
+ * nobody has committed anything else since.  Whoever has shared the log by the
+ * same memory cannot have, without a log; without that memory somebody may have
+ * come, committed, copied all to the file, and gone.
+ */
 static int is_rescue(const comet_store_t *store)
 {
     return !comet_sqlite_same_file(store->file,
                                    comet_sqlite_file_id(store->config->path))
-           || access(store->wal_path, F_OK) != 0
            || (!comet_sqlite_has_content(store->wal_path)
                && comet_sqlite_same_file(
                    store->shm, comet_sqlite_file_id(store->shm_path)));
