@@ -191,8 +191,11 @@ class Footprint:
 
     def now(self):
         """KiB of memory and descriptors of all children."""
-        kids = self.server.children()
-        return sum(map(pss_kb, kids)), sum(map(fd_count, kids))
+        while True:
+            kids = self.server.children()
+            with contextlib.suppress(ProcessLookupError, FileNotFoundError):
+                return sum(map(pss_kb, kids)), sum(map(fd_count, kids))
+            # one of them has just ended: without it, then
 
     def grown(self):
         """KiB and descriptors more than at first."""
