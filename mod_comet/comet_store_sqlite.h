@@ -215,8 +215,9 @@ apr_status_t comet_sqlite_index_step(comet_store_t *store, int *more);
 file_id_t comet_sqlite_file_id(const char *path);
 int comet_sqlite_same_file(file_id_t a, file_id_t b);
 int comet_sqlite_has_content(const char *path);
-/** The file was moved away: give it all that was committed to it.
- * @return COMET_EMOVED */
+/** The file was moved away, or its log deleted: give it all that was committed
+ * to it.
+ * @return COMET_EMOVED; COMET_ELOCKED: a reader is in the way, ask again */
 apr_status_t comet_sqlite_leave_behind(comet_store_t *store);
 /** Commit, or roll back.  COMET_EUNSURE: nobody can know which. */
 apr_status_t comet_sqlite_commit(comet_store_t *store);

@@ -6,7 +6,6 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 /* How long a reader's view may keep what is left of a deleted log. */
 #define RESCUE_USEC 20000
