@@ -10,6 +10,8 @@
 /* The ring's state while it cannot tell: nobody's view is that of the store. */
 static const comet_store_state_t unknown = { .last = -1, .erased = -1 };
 
+typedef enum { NOTHING, GREW, REWRITTEN } change_e;
+
 /* The ring stands for nothing until it is filled from the store. */
 static void forget(comet_feed_t *feed)
 {
@@ -58,17 +60,43 @@ static void give_up_store(comet_feed_t *feed, pthread_mutex_t *lock)
     pthread_mutex_unlock(lock);
 }
 
+/*
+ * What has happened to the log since the ring was in step with it.  Where an
+ * older copy of the database was restored in place and has been written to, its
+ * numbers may look as if it had only grown.
+ */
+static apr_status_t find_change(comet_feed_t *feed,
+                                const comet_store_state_t *state,
+                                change_e *change)
+{
+    const comet_store_state_t *known = &feed->ring.state;
+    comet_timestamp_t newest = comet_ring_newest(&feed->ring);
+    apr_int64_t has = 1;
+    apr_status_t status = APR_SUCCESS;
+
+    *change = NOTHING;
+    if (state->last == known->last && state->erased == known->erased) {
+        return APR_SUCCESS;
+    }
+    if (newest) {
+        status = comet_store_has(feed->store, newest, &has);
+    }
+    *change =
+        has && state->last >= known->last && state->erased == known->erased
+            ? GREW
+            : REWRITTEN;
+    return status;
+}
+
 /* Where to read on from: the ring's end, or anew when its past changed. */
-static apr_status_t find_start(comet_feed_t *feed,
-                               const comet_store_state_t *state,
-                               comet_timestamp_t *start, int *anew)
+static apr_status_t find_start(comet_feed_t *feed, change_e change,
+                               comet_timestamp_t *start)
 {
     const comet_store_state_t *known = &feed->ring.state;
     apr_status_t status;
 
-    *anew = state->erased != known->erased || state->last < known->last;
     *start = known->last;
-    if (!*anew) {
+    if (change == GREW) {
         return APR_SUCCESS;
     }
     status = comet_store_recent(feed->store, COMET_RING_MESSAGES, start);
@@ -105,14 +133,14 @@ static void take_locked(comet_feed_t *feed, const comet_batch_t *batch,
  * not seen all that was there before, would never be told of it.
  */
 static apr_status_t read_on(comet_feed_t *feed, pthread_mutex_t *lock,
-                            const comet_store_state_t *state,
+                            const comet_store_state_t *state, change_e change,
                             comet_feed_cb *callback, void *baton)
 {
     comet_message_t *room[BATCH];
     comet_batch_t batch = { .messages = room, .size = BATCH };
     comet_timestamp_t known = feed->ring.state.last, cursor;
-    int anew, first = 1, more;
-    apr_status_t status = find_start(feed, state, &cursor, &anew);
+    int anew = change == REWRITTEN, first = 1, more;
+    apr_status_t status = find_start(feed, change, &cursor);
 
     for (more = status == APR_SUCCESS; more; first = 0) {
         status = comet_store_tail(feed->store, cursor, BATCH, comet_batch_add,
@@ -148,6 +176,7 @@ static apr_status_t look(comet_feed_t *feed, pthread_mutex_t *lock,
 {
     comet_store_state_t state;
     comet_tally_t tally;
+    change_e change;
     int tallied = comet_store_tally(feed->store, &tally);
     apr_status_t status = comet_store_begin(feed->store, &state);
 
@@ -159,14 +188,13 @@ static apr_status_t look(comet_feed_t *feed, pthread_mutex_t *lock,
         comet_store_end(feed->store);
         return COMET_EMOVED;
     }
-    if (state.erased != feed->ring.state.erased
-        || state.last < feed->ring.state.last) {
+    status = find_change(feed, &state, &change);
+    if (change == REWRITTEN) {
         feed->calm = state.last;
     }
-    *changed = state.last != feed->ring.state.last
-               || state.erased != feed->ring.state.erased;
-    if (*changed) {
-        status = read_on(feed, lock, &state, callback, baton);
+    *changed = change != NOTHING;
+    if (*changed && status == APR_SUCCESS) {
+        status = read_on(feed, lock, &state, change, callback, baton);
     }
     comet_store_end(feed->store);
     feed->tally = tally;

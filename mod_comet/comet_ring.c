@@ -50,6 +50,11 @@ void comet_ring_push(comet_ring_t *ring, comet_message_t *message)
     ring->bytes += bytes;
 }
 
+comet_timestamp_t comet_ring_newest(const comet_ring_t *ring)
+{
+    return ring->count ? entry_at(ring, ring->count - 1)->timestamp : 0;
+}
+
 int comet_ring_covers(const comet_ring_t *ring, comet_timestamp_t after)
 {
     return after >= ring->from;

@@ -41,6 +41,9 @@ void comet_ring_reset(comet_ring_t *ring, comet_timestamp_t from);
  */
 void comet_ring_push(comet_ring_t *ring, comet_message_t *message);
 
+/** The timestamp of the newest message; 0 in an empty ring. */
+comet_timestamp_t comet_ring_newest(const comet_ring_t *ring);
+
 /** Whether the ring alone can tell what a channel has after a cursor. */
 int comet_ring_covers(const comet_ring_t *ring, comet_timestamp_t after);
 

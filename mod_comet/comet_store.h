@@ -201,6 +201,10 @@ apr_status_t comet_store_tail(comet_store_t *store, comet_timestamp_t after,
 apr_status_t comet_store_recent(comet_store_t *store, apr_size_t count,
                                 comet_timestamp_t *cursor);
 
+/** Whether (1, 0) there is a message with this timestamp. */
+apr_status_t comet_store_has(comet_store_t *store, comet_timestamp_t timestamp,
+                             apr_int64_t *has);
+
 /**
  * Wait for SQLite's own write lock, which other programs may hold, before
  * choosing what to append: so a publisher whose turn does not come is told

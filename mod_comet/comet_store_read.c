@@ -141,6 +141,14 @@ apr_status_t comet_store_recent(comet_store_t *store, apr_size_t count,
     return comet_sqlite_query(store, SQL_RECENT, cursor, NULL);
 }
 
+apr_status_t comet_store_has(comet_store_t *store, comet_timestamp_t timestamp,
+                             apr_int64_t *has)
+{
+    *has = 0;
+    comet_sqlite_bind_int(store, SQL_HAS, 1, timestamp);
+    return comet_sqlite_query(store, SQL_HAS, has, NULL);
+}
+
 /* --- Messages --------------------------------------------------------- */
 
 comet_text_t comet_sqlite_column(sqlite3_stmt *row, int index)

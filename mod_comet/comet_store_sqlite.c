@@ -51,6 +51,7 @@ const char *const comet_sqlite_text[SQL_COUNT] = {
                   " WHERE channel_id = channel.id) ORDER BY name LIMIT ?3",
     [SQL_RECENT] = "SELECT id FROM message_log"
                    " ORDER BY id DESC LIMIT 1 OFFSET ?1",
+    [SQL_HAS] = "SELECT count(*) FROM message_log WHERE id = ?1",
     [SQL_CHANNEL_ADD] = "INSERT INTO channel(name) VALUES(?1)",
     [SQL_CHANNEL_DROP] = "DELETE FROM channel WHERE id = ?1",
     [SQL_INSERT] = "INSERT INTO message_log"

@@ -46,6 +46,7 @@ typedef enum {
     SQL_PREVIOUS,
     SQL_UNDER,
     SQL_RECENT,
+    SQL_HAS,
     SQL_CHANNEL_ADD,
     SQL_CHANNEL_DROP,
     SQL_INSERT,

@@ -375,9 +375,9 @@ int mod_comet_adopt(request_rec *r, const mod_comet_ask_t *ask,
 
 /* --- a child's beginning and end ------------------------------------------------------ */
 
-void mod_comet_adopt_init(apr_pool_t *p)
+void mod_comet_adopt_init(void)
 {
-    can_log = mod_comet_log_init(p);
+    can_log = mod_comet_log_init();
 }
 
 void mod_comet_adopt_end(void)

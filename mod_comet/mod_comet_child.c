@@ -42,9 +42,9 @@ static int slot; /* of this child in the counters */
  * again: httpd may keep it for long. */
 static struct {
     pthread_mutex_t lock;
-    apr_pool_t *pool; /* [lock] set in child_init; NULL: it did start */
-    apr_time_t due; /* [lock] */
-} again = { .lock = PTHREAD_MUTEX_INITIALIZER };
+    mod_comet_child_t *made; /* [lock] the last, whole or not; NULL: freed */
+    apr_time_t due; /* [lock] when to try again */
+} start = { .lock = PTHREAD_MUTEX_INITIALIZER };
 
 mod_comet_child_t *mod_comet_child(void)
 {
@@ -305,39 +305,66 @@ static int is_deaf(void)
     return number && strtol(number, NULL, 10) == slot;
 }
 
-static apr_status_t end_child(void *nothing)
+/* End its threads.
+ * @return whether all have ended.  What one that hangs (a disk that does not
+ *         answer) uses must stay. */
+static int stop_threads(mod_comet_child_t *made, apr_interval_time_t limit)
 {
-    mod_comet_child_t *ending = mod_comet_child();
-    int in_signal_handler = mod_comet_capacity()->prefork;
-    apr_interval_time_t limit =
-        in_signal_handler ? STOP_LIMIT_IN_SIGNAL_HANDLER : STOP_LIMIT;
-    int ended;
+    int ended = !made->hub || comet_hub_stop(made->hub, limit);
     apr_size_t i;
 
-    if (!ending) {
-        comet_metrics_detach();
-        return APR_SUCCESS;
+    for (i = 0; i < made->store_count; i++) {
+        ended &= comet_writer_stop(made->stores[i].writer, limit);
     }
-    ended = comet_hub_stop(ending->hub, limit);
-    for (i = 0; i < ending->store_count; i++) {
-        ended &= comet_writer_stop(ending->stores[i].writer, limit);
+    return ended;
+}
+
+/* Once its threads have ended. */
+static void free_made(mod_comet_child_t *made)
+{
+    apr_size_t i;
+
+    for (i = 0; i < made->store_count; i++) {
+        comet_readers_close(made->stores[i].readers);
     }
+    if (made->hub) {
+        comet_hub_free(made->hub);
+        mod_comet_adopt_end();
+        mod_comet_fast_end();
+    }
+    apr_pool_destroy(made->pool);
+}
+
+/* Before another start: end what is left of one that failed.
+ * @return whether nothing is */
+static int clear_start(apr_interval_time_t limit)
+{
+    if (start.made && stop_threads(start.made, limit)) {
+        free_made(start.made);
+        start.made = NULL;
+    }
+    return !start.made;
+}
+
+static apr_status_t end_child(void *nothing)
+{
+    int in_signal_handler = mod_comet_capacity()->prefork;
+    int ended = !start.made
+                || stop_threads(start.made, in_signal_handler
+                                                ? STOP_LIMIT_IN_SIGNAL_HANDLER
+                                                : STOP_LIMIT);
+
     atomic_store(&child, NULL);
     comet_metrics_detach();
     if (in_signal_handler) {
         return APR_SUCCESS; /* the process ends now; its memory is not ours */
     }
-    for (i = 0; i < ending->store_count; i++) {
-        comet_readers_close(ending->stores[i].readers);
-    }
-    if (ended) {
-        comet_hub_free(ending->hub);
-        mod_comet_adopt_end();
-        mod_comet_fast_end();
-    }
-    else {
+    if (!ended) {
         ap_log_error(APLOG_MARK, APLOG_WARNING, 0, parent.server,
                      "mod_comet: a thread did not end in time");
+    }
+    else if (start.made) {
+        free_made(start.made);
     }
     return APR_SUCCESS;
 }
@@ -360,8 +387,7 @@ static void prepare_store(const comet_store_config_t *config, comet_bus_t *bus)
     comet_bus_unlock(bus);
 }
 
-static apr_status_t start_store(mod_comet_child_t *made, apr_size_t i,
-                                apr_pool_t *p)
+static apr_status_t start_store(mod_comet_child_t *made, apr_size_t i)
 {
     mod_comet_child_store_t *store = &made->stores[i];
     apr_size_t threads = (apr_size_t)mod_comet_capacity()->threads;
@@ -377,16 +403,30 @@ static apr_status_t start_store(mod_comet_child_t *made, apr_size_t i,
 
     store->config = parent.stores[i];
     prepare_store(store->config, config.bus);
-    status = comet_readers_create(&store->readers, store->config, threads, p);
+    status = comet_readers_create(&store->readers, store->config, threads,
+                                  made->pool);
     return status == APR_SUCCESS
-               ? comet_writer_create(&store->writer, &config, p)
+               ? comet_writer_create(&store->writer, &config, made->pool)
                : status;
 }
 
-/* @param p  what it is made in, whether it succeeds or not */
-static apr_status_t start(apr_pool_t *p)
+static mod_comet_child_t *make_child(void)
 {
-    mod_comet_child_t *made = apr_pcalloc(p, sizeof(*made));
+    apr_pool_t *pool;
+    mod_comet_child_t *made;
+
+    apr_pool_create_ex(&pool, NULL,
+                       apr_pool_abort_get(parent.server->process->pool), NULL);
+    apr_pool_tag(pool, "comet_child");
+    made = apr_pcalloc(pool, sizeof(*made));
+    made->pool = pool;
+    made->stores = apr_pcalloc(pool, parent.count * sizeof(*made->stores));
+    return made;
+}
+
+static void start_child(void)
+{
+    mod_comet_child_t *made = start.made = make_child();
     comet_hub_config_t config = {
         .stores = parent.stores,
         .buses = parent.buses,
@@ -397,31 +437,26 @@ static apr_status_t start(apr_pool_t *p)
     };
     apr_status_t status = APR_SUCCESS;
 
-    made->stores = apr_pcalloc(p, parent.count * sizeof(*made->stores));
     while (made->store_count < parent.count && status == APR_SUCCESS) {
-        status = start_store(made, made->store_count, p);
+        status = start_store(made, made->store_count);
         made->store_count += status == APR_SUCCESS;
     }
     if (status == APR_SUCCESS) {
-        status = comet_hub_create(&made->hub, &config, p);
+        status = comet_hub_create(&made->hub, &config, made->pool);
     }
     if (status == APR_SUCCESS) {
         atomic_store(&child, made);
-        return APR_SUCCESS;
-    }
-    while (made->store_count) {
-        comet_writer_stop(made->stores[--made->store_count].writer, STOP_LIMIT);
+        return;
     }
     ap_log_error(APLOG_MARK, APLOG_CRIT, status, parent.server,
                  "mod_comet: a child could not start its threads; it tries "
                  "again when it is asked for something");
-    return status;
+    start.due = comet_monotonic() + START_EVERY;
+    clear_start(STOP_LIMIT);
 }
 
 void mod_comet_child_init(apr_pool_t *p, server_rec *s)
 {
-    apr_allocator_t *allocator;
-
     if (!parent.count) {
         return;
     }
@@ -429,14 +464,10 @@ void mod_comet_child_init(apr_pool_t *p, server_rec *s)
     mod_comet_limits_attach();
     slot = comet_metrics_attach(parent.metrics);
     comet_lines_init();
-    mod_comet_adopt_init(p);
+    mod_comet_adopt_init();
     mod_comet_fast_init();
     apr_pool_pre_cleanup_register(p, NULL, end_child);
-    if (start(p) != APR_SUCCESS
-        && apr_allocator_create(&allocator) == APR_SUCCESS) {
-        apr_pool_create_ex(&again.pool, p, NULL, allocator);
-        again.due = comet_monotonic() + START_EVERY;
-    }
+    start_child();
 }
 
 int mod_comet_child_is_up(void)
@@ -444,16 +475,15 @@ int mod_comet_child_is_up(void)
     if (mod_comet_child()) {
         return 1;
     }
-    if (!again.pool || mod_comet_mpm_is_stopping()
-        || pthread_mutex_trylock(&again.lock) != 0) {
+    if (mod_comet_mpm_is_stopping()
+        || pthread_mutex_trylock(&start.lock) != 0) {
         return 0;
     }
-    if (!mod_comet_child() && comet_monotonic() >= again.due) {
-        again.due = comet_monotonic() + START_EVERY;
-        apr_pool_clear(again.pool);
-        start(again.pool);
+    if (!mod_comet_child() && comet_monotonic() >= start.due
+        && clear_start(0)) {
+        start_child();
     }
-    pthread_mutex_unlock(&again.lock);
+    pthread_mutex_unlock(&start.lock);
     return mod_comet_child() != NULL;
 }
 

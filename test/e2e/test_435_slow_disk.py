@@ -1,9 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """A slow disk under many publishers; `make torture` has more of them."""
 
-from slow_disk import slow_syncs
+import pytest
+
+from httpd_env import MPMS
+from slow_disk import ends_before_the_disk, slow_syncs
 
 
 def test_435_01_slow_syncs(make_server, figure):
     """Each sync takes 300 ms: nobody but publishers notices."""
     figure(slow_syncs(make_server, publishers=100, inserts=4))
+
+
+@pytest.mark.skipif("prefork" not in MPMS, reason="prefork not chosen")
+def test_435_02_ends_before_the_disk_answers(make_server, figure):
+    """A child ends while its writer waits for the disk."""
+    figure(ends_before_the_disk(make_server, "prefork", sync=3))

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A system clock that jumps and a disk that is slow, for LD_PRELOAD.
+ * A system clock that jumps, a disk that is slow and a process that does not
+ * end quickly, for LD_PRELOAD.
  *
- * The file that COMET_SHIM names holds two 64-bit numbers in this machine's
+ * The file that COMET_SHIM names holds three 64-bit numbers in this machine's
  * order, which the test writes at any time: by how many microseconds the
- * system clock is off, and how many microseconds a sync takes longer.  The
- * steady clock is the true one.
+ * system clock is off, and how many microseconds a sync and the last of what
+ * exit() does take longer.  The steady clock is the true one.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
@@ -33,6 +34,7 @@
 typedef struct settings_t {
     _Atomic int64_t clock_usec;
     _Atomic int64_t sync_usec;
+    _Atomic int64_t exit_usec;
 } settings_t;
 
 static settings_t none;
@@ -135,24 +137,29 @@ int pthread_cond_timedwait(pthread_cond_t *restrict condition,
     }
 }
 
-/* --- The disk --------------------------------------------------------- */
+/* --- What is slow ------------------------------------------------------ */
 
-static void delay_sync(void)
+static void delay(_Atomic int64_t *usec)
 {
-    struct timespec delay = timespec_of(atomic_load(&settings->sync_usec));
+    struct timespec left = timespec_of(atomic_load(usec));
 
-    while (nanosleep(&delay, &delay) != 0 && errno == EINTR) {
+    while (nanosleep(&left, &left) != 0 && errno == EINTR) {
     }
+}
+
+__attribute__((destructor)) static void delay_exit(void)
+{
+    delay(&settings->exit_usec);
 }
 
 int fdatasync(int fd)
 {
-    delay_sync();
+    delay(&settings->sync_usec);
     return (int)syscall(SYS_fdatasync, fd);
 }
 
 int fsync(int fd)
 {
-    delay_sync();
+    delay(&settings->sync_usec);
     return (int)syscall(SYS_fsync, fd);
 }

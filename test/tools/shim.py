@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A server whose system clock jumps and whose disk is slow: see shim.c."""
+"""A server whose system clock jumps and whose disk and ends are slow: see
+shim.c."""
 
 import mmap
 import os
@@ -10,7 +11,7 @@ import pytest
 from httpd_env import COMET_MODULE, SANITIZER
 
 LIBRARY = os.path.join(os.path.dirname(COMET_MODULE), "tools", "shim.so")
-CLOCK, SYNC, SIZE = 0, 8, 16     # where in the file
+CLOCK, SYNC, EXIT, SIZE = 0, 8, 16, 24     # where in the file
 
 
 class Shim:
@@ -37,3 +38,7 @@ class Shim:
     def set_sync(self, seconds):
         """A sync takes so much longer from now on."""
         struct.pack_into("=q", self.numbers, SYNC, int(seconds * 10 ** 6))
+
+    def set_exit(self, seconds):
+        """A process that has nearly ended takes so much longer from now on."""
+        struct.pack_into("=q", self.numbers, EXIT, int(seconds * 10 ** 6))

@@ -2,12 +2,14 @@
 """A disk whose syncs are slow, and a store that is locked, under a flood."""
 
 import itertools
+import os
+import signal
 import subprocess
 import time
 
 from comet_load import Load, quantile
 from http_client import Poller, one_request
-from httpd_env import SLOW
+from httpd_env import SLOW, alive, wait_until
 from listeners import Asker, Listener, Reader, static_files
 from shim import Shim
 
@@ -92,3 +94,31 @@ def slow_syncs(make_server, publishers, inserts, delay=0.3):
             "slowest %.1f s; %s"
             % (len(acked), sum(p.refused for p in pubs), post.slowest(),
                inserts, max(took), calm))
+
+
+def ends_before_the_disk(make_server, mpm, sync):
+    """Children end while one's writer waits for the disk, for longer than the
+    child waits for it, and the disk answers while the process takes itself
+    apart: nothing that the writer uses is gone."""
+    server = make_server(mpm=mpm, start=False, children=1,
+                         conf="CometPublishTimeout 1\n")
+    shim = Shim(server)
+    server.start()
+    server.post("chat", "stored")
+    children = server.children()
+    shim.set_sync(sync)
+    shim.set_exit(sync + 1)
+    assert server.request("POST", "/comet/chat", b"too slow",
+                          TEXT).status == 503
+    shim.set_sync(0)                    # (the writer still waits)
+    os.kill(server.pid, signal.SIGUSR1)
+    begin = time.monotonic()
+    wait_until(lambda: not any(map(alive, children)), 30, "their end")
+    took = time.monotonic() - begin
+    shim.set_exit(0)
+    assert "exit signal" not in server.error_log()
+    wait_until(lambda: set(server.children()) - set(children), 5, "another")
+    server.post("chat", "after")
+    rows = server.rows("chat")
+    assert (rows[0], rows[-1]) == ("stored", "after") and len(rows) < 4
+    return "gone after %.1f s" % took

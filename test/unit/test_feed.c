@@ -439,6 +439,50 @@ static void test_replaced(void **state)
     check_told(1, 1);
 }
 
+/* What SQLite's .restore does: the same file with what a copy has. */
+static void restore(const char *copy)
+{
+    sqlite3 *from, *to;
+    sqlite3_backup *backup;
+
+    assert_int_equal(sqlite3_open(copy, &from), SQLITE_OK);
+    assert_int_equal(sqlite3_open(database, &to), SQLITE_OK);
+    backup = sqlite3_backup_init(to, "main", from, "main");
+    assert_non_null(backup);
+    assert_int_equal(sqlite3_backup_step(backup, -1), SQLITE_DONE);
+    assert_int_equal(sqlite3_backup_finish(backup), SQLITE_OK);
+    sqlite3_close(from);
+    sqlite3_close(to);
+}
+
+/* An older copy is restored in place, and before anybody looks it has newer
+ * messages: what it never had is not in the ring any more. */
+static void test_restored(void **state)
+{
+    const char *copy = scratch_path("copy.db");
+    char sql[300];
+
+    append(5);
+    look();
+    snprintf(sql, sizeof(sql), "VACUUM INTO '%s'", copy);
+    must_run(sql);
+    append(3);
+    look();
+    check_told(3, 1);
+    restore(copy);
+    appended_count -= 3;
+    append(2);
+    look();
+    check_told(2, 1);
+    check_ring();
+    assert_int_equal(feed.ring.count, 7);
+    assert_int_equal(feed.calm, appended[6]);
+    append(1);
+    look();
+    check_told(1, 1);
+    check_ring();
+}
+
 static void test_deleted(void **state)
 {
     append(10);
@@ -632,6 +676,7 @@ int main(void)
         TEST(test_erased_while_somebody_joins),
         TEST(test_all_erased),
         TEST(test_replaced),
+        TEST(test_restored),
         TEST(test_deleted),
         TEST(test_replaced_while_failing),
         TEST(test_not_a_database),
