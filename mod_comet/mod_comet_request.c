@@ -54,6 +54,7 @@ int mod_comet_translate_name(request_rec *r)
     if (r->main) {
         mod_comet_subrequest_begin(r);
     }
+    request->env = apr_table_copy(r->pool, r->subprocess_env);
     mod_comet_output_claim(r);
     /* a name that no file has, for modules that want one */
     r->filename = apr_pstrcat(r->pool, "comet:", r->uri, NULL);

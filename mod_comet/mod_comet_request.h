@@ -15,6 +15,7 @@ typedef struct mod_comet_request_t {
     const mod_comet_mapping_t *mapping;
     comet_params_t query;
     int publishes; /* whether the request would store a message */
+    const apr_table_t *env; /* its environment before its sections were found */
     comet_limits_place_t place; /* it holds while it waits; perhaps none */
     int logged_later; /* not at its end: what it began goes on */
 } mod_comet_request_t;

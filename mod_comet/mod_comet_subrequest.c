@@ -9,10 +9,12 @@
 #include "mod_comet_request.h"
 
 /*
- * mod_setenvif looks at requests in phases that sub-requests do not have;
- * they get a copy of what it found for another URL.  Its function looks at the
- * server's directives when it is first called for a request, and at those of
- * the request's sections when it is called again.
+ * A sub-request gets a copy of the environment that another URL has by now:
+ * it shall have what that URL had before its sections were found.
+ *
+ * mod_setenvif looks at requests in phases that sub-requests do not have.  Its
+ * function looks at the server's directives when it is first called for a
+ * request, and at those of the request's sections when it is called again.
  */
 static ap_HOOK_post_read_request_t *find_setenvif(void)
 {
@@ -45,14 +47,17 @@ static void forget_main(request_rec *r, ap_HOOK_post_read_request_t *setenvif)
     probe.request_config = ap_create_request_config(r->pool);
     probe.subprocess_env = apr_table_make(r->pool, 8);
     setenvif(&probe);
-    setenvif(&probe);
     apr_table_do(forget, r->subprocess_env, probe.subprocess_env, NULL);
 }
 
 void mod_comet_subrequest_begin(request_rec *r)
 {
     ap_HOOK_post_read_request_t *setenvif = find_setenvif();
+    const mod_comet_request_t *main = mod_comet_request(r->main);
 
+    if (main) {
+        r->subprocess_env = apr_table_copy(r->pool, main->env);
+    }
     r->the_request = apr_pstrcat(r->pool, r->method, " ", r->unparsed_uri, " ",
                                  r->main->protocol, NULL);
     if (setenvif) {

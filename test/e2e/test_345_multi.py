@@ -91,6 +91,13 @@ RULES = {
           Require not env hidden2
         </RequireAll>
       </Location>""",
+    "env-set": """
+      <LocationMatch "^{e}(/open|/?$)">
+        SetEnv shown2 yes
+      </LocationMatch>
+      <Location "{e}/secret">
+        Require env shown2
+      </Location>""",
     "if": """
       <If "%{{REQUEST_URI}} =~ m#^{e}/secret#">
         Require all denied
