@@ -199,12 +199,13 @@ static int wait_for_news(request_rec *r, mod_comet_ask_t *ask)
 }
 
 /* A child that ends does not begin to wait: the client is to come back on
- * another connection, to another child. */
+ * another connection, to another child.  (Were the connection itself told,
+ * httpd would not mark the end of a stream's body.) */
 static void stop_waiting(const request_rec *r, mod_comet_ask_t *ask)
 {
     if (comet_hub_is_stopping(mod_comet_child()->hub)) {
         ask->hold = 0;
-        r->connection->keepalive = AP_CONN_CLOSE;
+        apr_table_setn(r->headers_out, "Connection", "close");
     }
 }
 

@@ -487,17 +487,27 @@ class Httpd:
             time.sleep(0.005)
         time.sleep(0.01)        # from close() to the end of its pool
 
-    def closing(self):
-        """Server side connections that are being closed."""
-        mine = ":%04X" % self.port
+    def connections(self):
+        """The server's ends of them: the client's port, the state, and how
+        many bytes httpd has not read."""
         with open("/proc/net/tcp") as table:
             for line in table.readlines()[1:]:
-                _, local, _, state = line.split()[:4]
-                # FIN_WAIT1, FIN_WAIT2, CLOSE_WAIT, LAST_ACK, CLOSING
-                if local.endswith(mine) and state in ("04", "05", "08",
-                                                      "09", "0B"):
-                    return True
-        return False
+                _, local, remote, state, queues = line.split()[:5]
+                if local.endswith(":%04X" % self.port):
+                    yield (int(remote.split(":")[1], 16), state,
+                           int(queues.split(":")[1], 16))
+
+    def closing(self):
+        """Whether some of them are being closed."""
+        # FIN_WAIT1, FIN_WAIT2, CLOSE_WAIT, LAST_ACK, CLOSING
+        return any(state in ("04", "05", "08", "09", "0B")
+                   for _, state, _ in self.connections())
+
+    def has_read(self, conn):
+        """Whether httpd has taken all that was sent."""
+        mine = conn.sock.getsockname()[1]
+        return any(port == mine and unread == 0
+                   for port, _, unread in self.connections())
 
     def stop(self, timeout=20.0):
         """SIGTERM; returns the seconds it took. Killed when it hangs."""

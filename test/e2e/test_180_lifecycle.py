@@ -243,6 +243,32 @@ def test_180_06_reload_and_counters(make_server, mpm):
                5, "all children to be counted")
 
 
+@pytest.mark.event
+@pytest.mark.both_paths
+@pytest.mark.parametrize("accept", ["text/event-stream", "application/json"])
+def test_180_10_asked_of_an_old_child(make_server, accept):
+    """A request whose last bytes come when its child ends already: a whole
+    answer, which sends the client to another child."""
+    server = make_server(threads=8)
+    cursor = server.post("chat", "one")
+    with server.raw(timeout=20) as conn:
+        conn.send(b"GET /comet/chat?since=%d HTTP/1.1\r\nHost: localhost\r\n"
+                  % cursor)
+        wait_until(lambda: server.has_read(conn), 5, "a thread that reads it")
+        old = server.graceful()
+        wait_until(lambda: set(server.children()) - set(old), 5, "new ones")
+        conn.send(b"Accept: %s\r\n\r\n" % accept.encode())
+        assert conn.head() == 200
+        assert conn.headers["connection"] == "close"
+        if "event" in accept:
+            assert conn.framing == "chunked"
+            assert b"retry: " in conn.body()
+        else:
+            assert json.loads(conn.body())["messages"] == []
+        assert conn.at_eof(5)
+    wait_until(lambda: not any(map(alive, old)), 5, "the old ones' end")
+
+
 @pytest.mark.bound(90)
 def test_180_07_children_recycled(make_server, mpm):
     """MaxConnectionsPerChild replaces children under waiting clients."""
