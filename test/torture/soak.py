@@ -141,10 +141,10 @@ def soak(make_server, seconds, period, clients=2000, rate=24, life=30):
                          conf=CROWD + "CometRetain count=%d\n" % KEPT)
     server.allow_log += [CRASH.pattern]
     samples, groups = [], every_transport(clients)
-    end = time.monotonic() + seconds
     with Followers(server, groups, life=life) as followers, \
             Load(server.port) as load:
         followers.wait_open()
+        end = time.monotonic() + seconds
         pubs = publishers(load, rate)
         while time.monotonic() < end:
             pass_time(period / 2)
