@@ -375,9 +375,9 @@ int mod_comet_adopt(request_rec *r, const mod_comet_ask_t *ask,
 
 /* --- a child's beginning and end ------------------------------------------------------ */
 
-void mod_comet_adopt_init(void)
+void mod_comet_adopt_init(apr_pool_t *p)
 {
-    can_log = mod_comet_log_init();
+    can_log = mod_comet_log_init(p);
 }
 
 void mod_comet_adopt_end(void)

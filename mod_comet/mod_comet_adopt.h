@@ -18,7 +18,7 @@
 #include "mod_comet_ask.h"
 
 /** In child_init. */
-void mod_comet_adopt_init(void);
+void mod_comet_adopt_init(apr_pool_t *p);
 
 /** At the end of a child, when the hub has ended. */
 void mod_comet_adopt_end(void);

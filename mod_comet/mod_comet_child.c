@@ -415,8 +415,7 @@ static mod_comet_child_t *make_child(void)
     apr_pool_t *pool;
     mod_comet_child_t *made;
 
-    apr_pool_create_ex(&pool, NULL,
-                       apr_pool_abort_get(parent.server->process->pool), NULL);
+    apr_pool_create(&pool, parent.server->process->pconf);
     apr_pool_tag(pool, "comet_child");
     made = apr_pcalloc(pool, sizeof(*made));
     made->pool = pool;
@@ -464,7 +463,7 @@ void mod_comet_child_init(apr_pool_t *p, server_rec *s)
     mod_comet_limits_attach();
     slot = comet_metrics_attach(parent.metrics);
     comet_lines_init();
-    mod_comet_adopt_init();
+    mod_comet_adopt_init(s->process->pconf);
     mod_comet_fast_init();
     apr_pool_pre_cleanup_register(p, NULL, end_child);
     start_child();

@@ -21,7 +21,7 @@ typedef struct mod_comet_child_store_t {
 } mod_comet_child_store_t;
 
 typedef struct mod_comet_child_t {
-    apr_pool_t *pool; /* its own: a thread that hangs outlives pchild */
+    apr_pool_t *pool; /* of pconf: a thread that hangs outlives pchild */
     comet_hub_t *hub;
     mod_comet_child_store_t *stores;
     apr_size_t store_count;

@@ -205,7 +205,7 @@ static void stop_waiting(const request_rec *r, mod_comet_ask_t *ask)
 {
     if (comet_hub_is_stopping(mod_comet_child()->hub)) {
         ask->hold = 0;
-        apr_table_setn(r->headers_out, "Connection", "close");
+        apr_table_mergen(r->headers_out, "Connection", "close");
     }
 }
 

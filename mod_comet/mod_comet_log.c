@@ -94,15 +94,13 @@ static ap_HOOK_pre_connection_t *find_byte_counter(void)
     return NULL;
 }
 
-int mod_comet_log_init(void)
+int mod_comet_log_init(apr_pool_t *p)
 {
     apr_allocator_t *allocator;
 
-    /* of their own: prefork's allocators have no lock, and this is the hub's
-     * thread's, which may outlive the child's pool */
+    /* of its own: it is the hub's thread's */
     if (apr_allocator_create(&allocator) != APR_SUCCESS
-        || apr_pool_create_ex(&child.pool, NULL, NULL, allocator)
-               != APR_SUCCESS) {
+        || apr_pool_create_ex(&child.pool, p, NULL, allocator) != APR_SUCCESS) {
         return 0;
     }
     apr_allocator_owner_set(allocator, child.pool);

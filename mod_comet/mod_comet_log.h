@@ -34,7 +34,7 @@ typedef struct mod_comet_log_end_t {
 const char *mod_comet_log_check(apr_pool_t *p);
 
 /** In child_init. @return whether lines can be written later */
-int mod_comet_log_init(void);
+int mod_comet_log_init(apr_pool_t *p);
 
 /**
  * Keep what the line needs, and withhold httpd's own.

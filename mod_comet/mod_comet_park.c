@@ -448,11 +448,11 @@ static int go_on_waiting(mod_comet_parked_t *park)
 }
 
 /* Have the MPM send what the filters keep, and then go on to what the client
- * has sent already, or close.  Reading first could wait for a client that
- * waits for the rest of its answer. */
-static void hand_on(conn_rec *c)
+ * has sent already, or wait for that, or close.  Reading first would hold a
+ * thread, and perhaps for a client that waits for the rest of its answer. */
+static void hand_on(conn_rec *c, mod_comet_peek_e found)
 {
-    c->data_in_input_filters = 1;
+    c->data_in_input_filters = found != MOD_COMET_PEEK_NOTHING;
     c->cs->state = CONN_STATE_WRITE_COMPLETION;
 }
 
@@ -462,21 +462,36 @@ static void answer_pipelined(mod_comet_parked_t *park)
 {
     if (!dismiss(park, 0)) {
         park->state = MOD_COMET_PARKED_EMPTY;
-        hand_on(park->c);
+        hand_on(park->c, MOD_COMET_PEEK_DATA);
     }
 }
 
 /* The client has its answer, as far as the filters have it.
- * @return whether that is all for now: httpd is not to read a request yet */
-static int is_handed_on(conn_rec *c)
+ * @return whether the MPM is to send the rest, or to close */
+static int is_left_to_mpm(const mod_comet_parked_t *park)
 {
+    conn_rec *c = park->c;
+
     if (c->data_in_output_filters && !c->aborted
         && !comet_hub_is_stopping(mod_comet_child()->hub)) {
-        hand_on(c);
+        hand_on(c, mod_comet_peek(c, park->brigade));
         return 1;
     }
     if (c->keepalive != AP_CONN_KEEPALIVE || c->aborted) {
         close_without_waiting(c);
+        return 1;
+    }
+    return 0;
+}
+
+/* @return whether httpd is to read no request yet */
+static int is_handed_on(const mod_comet_parked_t *park)
+{
+    if (is_left_to_mpm(park)) {
+        return 1;
+    }
+    if (mod_comet_peek(park->c, park->brigade) == MOD_COMET_PEEK_NOTHING) {
+        hand_on(park->c, MOD_COMET_PEEK_NOTHING);
         return 1;
     }
     return 0;
@@ -494,7 +509,7 @@ static int is_only_acknowledged(mod_comet_parked_t *park)
         return 0;
     }
     park->state = MOD_COMET_PARKED_EMPTY;
-    c->cs->state = CONN_STATE_WRITE_COMPLETION;
+    hand_on(c, MOD_COMET_PEEK_NOTHING);
     return 1;
 }
 
@@ -504,16 +519,18 @@ static void answer_and_rest(mod_comet_parked_t *park)
     conn_rec *c = park->c;
     comet_selection_t *selection = comet_selection_ref(park->ask->selection);
     comet_buffer_t bytes = park->outbox.bytes;
+    mod_comet_peek_e found;
 
     park->outbox.bytes = (comet_buffer_t){ .data = NULL };
     c->aborted |= mod_comet_parked_write_whole(park, &bytes) != APR_SUCCESS;
     park->state = MOD_COMET_PARKED_EMPTY;
-    if (is_handed_on(c)) {
+    if (is_left_to_mpm(park)) {
         comet_selection_unref(selection);
     }
-    else if (mod_comet_peek(c, park->brigade) != MOD_COMET_PEEK_NOTHING) {
+    else if ((found = mod_comet_peek(c, park->brigade))
+             != MOD_COMET_PEEK_NOTHING) {
         comet_selection_unref(selection);
-        hand_on(c);
+        hand_on(c, found);
     }
     else {
         park->rests_on = selection;
@@ -566,6 +583,7 @@ static void begin_waiting(mod_comet_parked_t *park)
 static int is_only_given_back(mod_comet_parked_t *park)
 {
     conn_rec *c = park->c;
+    mod_comet_peek_e found;
 
     if (!park->given_back || park->r || c->aborted) {
         return 0;
@@ -575,12 +593,12 @@ static int is_only_given_back(mod_comet_parked_t *park)
         c->aborted = 1;
         return 0;
     }
-    if (!c->data_in_output_filters
-        && mod_comet_peek(c, park->brigade) != MOD_COMET_PEEK_NOTHING) {
+    found = mod_comet_peek(c, park->brigade);
+    if (!c->data_in_output_filters && found != MOD_COMET_PEEK_NOTHING) {
         return 0;
     }
     park->state = MOD_COMET_PARKED_EMPTY;
-    c->cs->state = CONN_STATE_WRITE_COMPLETION;
+    hand_on(c, found);
     return 1;
 }
 
@@ -604,7 +622,7 @@ int mod_comet_park_process_connection(conn_rec *c)
             return OK;
         }
         park->state = MOD_COMET_PARKED_EMPTY;
-        if (is_handed_on(c)) {
+        if (is_handed_on(park)) {
             return OK;
         }
     }

@@ -54,7 +54,6 @@ int mod_comet_translate_name(request_rec *r)
     if (r->main) {
         mod_comet_subrequest_begin(r);
     }
-    request->env = apr_table_copy(r->pool, r->subprocess_env);
     mod_comet_output_claim(r);
     /* a name that no file has, for modules that want one */
     r->filename = apr_pstrcat(r->pool, "comet:", r->uri, NULL);
@@ -82,9 +81,12 @@ int mod_comet_map_to_storage(request_rec *r)
 
 int mod_comet_find_type(request_rec *r)
 {
-    if (!mod_comet_request(r)) {
+    mod_comet_request_t *request = mod_comet_request(r);
+
+    if (!request) {
         return DECLINED;
     }
+    request->env = apr_table_copy(r->pool, r->subprocess_env);
     r->handler = "comet";
     return OK;
 }

@@ -15,7 +15,7 @@ typedef struct mod_comet_request_t {
     const mod_comet_mapping_t *mapping;
     comet_params_t query;
     int publishes; /* whether the request would store a message */
-    const apr_table_t *env; /* its environment before its sections were found */
+    const apr_table_t *env; /* its environment once it was judged; or NULL */
     comet_limits_place_t place; /* it holds while it waits; perhaps none */
     int logged_later; /* not at its end: what it began goes on */
 } mod_comet_request_t;
@@ -34,7 +34,8 @@ int mod_comet_translate_name(request_rec *r);
 /** map_to_storage hook: what was claimed is not on disk. */
 int mod_comet_map_to_storage(request_rec *r);
 
-/** type_checker hook: no extension decides who handles it. */
+/** type_checker hook: no extension decides who handles it.  After those who
+ * judge, and before those who set what they do not see (SetEnv). */
 int mod_comet_find_type(request_rec *r);
 
 /** insert_error_filter hook: errors httpd makes late have our headers, too. */

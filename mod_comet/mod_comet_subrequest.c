@@ -10,7 +10,7 @@
 
 /*
  * A sub-request gets a copy of the environment that another URL has by now:
- * it shall have what that URL had before its sections were found.
+ * it shall have what that URL was judged by.
  *
  * mod_setenvif looks at requests in phases that sub-requests do not have.  Its
  * function looks at the server's directives when it is first called for a
@@ -44,8 +44,12 @@ static void forget_main(request_rec *r, ap_HOOK_post_read_request_t *setenvif)
     request_rec probe = *r->main;
 
     probe.pool = r->pool;
+    if (probe.parsed_uri.path) { /* as it was before mod_rewrite */
+        probe.uri = probe.parsed_uri.path;
+    }
     probe.request_config = ap_create_request_config(r->pool);
     probe.subprocess_env = apr_table_make(r->pool, 8);
+    setenvif(&probe);
     setenvif(&probe);
     apr_table_do(forget, r->subprocess_env, probe.subprocess_env, NULL);
 }
@@ -55,7 +59,7 @@ void mod_comet_subrequest_begin(request_rec *r)
     ap_HOOK_post_read_request_t *setenvif = find_setenvif();
     const mod_comet_request_t *main = mod_comet_request(r->main);
 
-    if (main) {
+    if (main && main->env) {
         r->subprocess_env = apr_table_copy(r->pool, main->env);
     }
     r->the_request = apr_pstrcat(r->pool, r->method, " ", r->unparsed_uri, " ",

@@ -244,6 +244,7 @@ class Httpd:
         if SANITIZER != "none" and self.mpm == "prefork":
             self.allow_log.append("AH00045")        # just slow to end
         self.check_waiting = True
+        self.mode = "-DFOREGROUND"
         self.removed = False
         self._next_classic = 0
         for name in ("conf", "logs", "run", "docroot"):
@@ -425,7 +426,7 @@ class Httpd:
             with open(os.path.join(self.root, "logs", "stderr.log"),
                       "ab") as err:
                 self.proc = subprocess.Popen(
-                    self.command("-DFOREGROUND", "-f", path,
+                    self.command(self.mode, "-f", path,
                                  wrapper=self.wrapper),
                     stdin=subprocess.DEVNULL, stdout=err, stderr=err,
                     env=self.environment(), start_new_session=True,

@@ -3,6 +3,7 @@
 
 import json
 import re
+import signal
 import statistics
 import time
 
@@ -185,6 +186,19 @@ def test_190_08_counters_over_all_children(site):
 
 
 # -- HTTP/2 -----------------------------------------------------------------
+
+def test_190_09_one_process(make_server, mpm):
+    """httpd -X, as for a debugger: it serves, and ends as it should."""
+    server = make_server(mpm=mpm, start=False)
+    server.mode = "-X"
+    server.start()
+    server.post("chat", "one")
+    assert [m["body"] for m in server.history("chat")] == ["one"]
+    server.settle()
+    server.proc.send_signal(signal.SIGTERM)
+    assert server.proc.wait(20 * SLOW) == 0, server.tail()
+    server.proc = None
+
 
 @pytest.fixture
 def h2_site(make_server):

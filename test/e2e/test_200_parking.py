@@ -640,3 +640,46 @@ def test_200_23_register_then_replay(make_server):
         for page in pages:
             assert page.bodies == sent
             assert not page.errors
+
+
+def read_slowly(conn):
+    """Take an answer bit by bit, and no more."""
+    while b"\r\n\r\n" not in conn.buffer:
+        conn.buffer += conn.sock.recv(4096)
+    assert conn.head() == 200
+    while len(conn.buffer) < conn.left:
+        conn.buffer += conn.sock.recv(2048)
+    return conn.body()
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["http", "tls"])
+@pytest.mark.parametrize("late", [False, True], ids=["stored", "late"])
+def test_200_24_slow_readers_hold_no_thread(make_server, late, tls):
+    """Who has taken a long answer bit by bit, and then says nothing, has no
+    thread, and his connection ends at KeepAliveTimeout."""
+    server = make_server(threads=4, tls=tls, conf="SendBufferSize 16384\n"
+                         "KeepAliveTimeout 2\n")
+    fill = "BEGIN; WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL" \
+        " SELECT i + 1 FROM n WHERE i < 230)" \
+        " INSERT INTO message(channel, body)" \
+        " SELECT 'big', hex(zeroblob(500)) FROM n; COMMIT"
+    if not late:
+        sqlite(server.db, fill)
+    port = server.tls_port if tls else server.port
+    conns = []
+    for _ in range(6):
+        conns.append(Raw(port, tls=tls, rcvbuf=2048, timeout=20))
+        conns[-1].request("GET", "/comet/big?since=0&limit=1000"
+                          + ("" if late else "&wait=0"))
+    if late:
+        server.wait_waiting(6)
+        sqlite(server.db, fill)
+    for conn in conns:
+        assert len(json.loads(read_slowly(conn))["messages"]) == 230
+    begin = time.monotonic()
+    assert server.get("/static.txt").status == 200
+    assert time.monotonic() - begin < 1 * SLOW
+    for conn in conns:
+        assert conn.at_eof(5 * SLOW)
+        conn.close()
+    assert time.monotonic() - begin < 6 * SLOW

@@ -316,6 +316,59 @@ def test_345_01_no_detour(server, rule):
         assert SECRET.encode() not in answer.body, (target, answer)
 
 
+def test_345_40_rewritten(make_server):
+    """What SetEnvIf found in a URL that mod_rewrite has passed on to a
+    channel's does not hold for another channel."""
+    server = make_server(conf="""
+      CometPollTimeout 1s
+      SetEnvIf Request_URI "^/nick$" nicked
+      RewriteEngine On
+      RewriteRule "^/nick$" "/comet/open" [PT]
+      <Location "/comet">
+        CometMulti on
+      </Location>
+      <Location "/comet/secret">
+        Require env nicked
+      </Location>
+      """)
+    insert(server, "open", OPEN)
+    insert(server, "secret", SECRET)
+    assert bodies(server.get("/nick?since=0&wait=0")) == [OPEN]
+    for target in ("/comet/secret?", "/nick?channel=secret&"):
+        assert server.get(target + "since=0&wait=0").status == 403, target
+
+
+def test_345_41_environment_of_the_request_alone(make_server):
+    """What a module finds out about the client, and only when it looks at
+    the request itself, holds for all channels that are asked for."""
+    server = make_server(modules=("lua",), start=False, conf="""
+      CometPollTimeout 1s
+      <Location "/comet">
+        CometMulti on
+        LuaHookAccessChecker "{root}/conf/country.lua" country
+      </Location>
+      <Location "/comet/secret">
+        <RequireAll>
+          Require all granted
+          Require not env country
+        </RequireAll>
+      </Location>
+      """)
+    with open(os.path.join(server.root, "conf", "country.lua"), "w") as out:
+        out.write("function country(r)\n"
+                  "  if r.is_initial_req then\n"
+                  "    r.subprocess_env['country'] = 'X'\n"
+                  "  end\n"
+                  "  return apache2.DECLINED\n"
+                  "end\n")
+    server.start()
+    insert(server, "open", OPEN)
+    insert(server, "secret", SECRET)
+    assert bodies(server.get("/comet/open?since=0&wait=0")) == [OPEN]
+    for target in ("/comet/secret?", "/comet/open?channel=secret&"):
+        assert server.get(target + "since=0&wait=0").status == 403, target
+
+
 @pytest.mark.parametrize("rule", ["basic", "satisfy-any", "satisfy-all",
                                   "expr-user"])
 def test_345_02_the_right_user(server, rule):
