@@ -5,6 +5,7 @@
 #include <http_connection.h>
 #include <poll.h>
 #include <pthread.h>
+#include <sys/socket.h>
 
 #include "comet_pulse.h"
 #include "mod_comet_adopt.h"
@@ -31,7 +32,8 @@ struct block_t {
     pthread_cond_t handed; /* with lock */
     unsigned reasons; /* [lock] */
     comet_batch_t batch; /* the hub's thread while joined, then the owner's */
-    comet_pulse_t pulse; /* [owner thread] a stream's; not over HTTP/2 */
+    int fd; /* the client's socket */
+    comet_pulse_t pulse; /* [owner thread] a stream's */
 };
 
 /* Those of this child, to count what one connection holds. */
@@ -206,15 +208,18 @@ static apr_status_t join(const request_rec *r, const mod_comet_ask_t *ask,
                                       (apr_size_t)store, ask->selection);
 }
 
-/* Whether what was sent arrives nowhere. */
+/* Whether what was sent arrives nowhere.  An HTTP/2 connection, which would
+ * wait for TCP to give up, and its streams with it, is told. */
 static int is_lost(conn_rec *c, block_t *block)
 {
-    if (!block->pulse.every
-        || !comet_pulse_is_lost(&block->pulse, mod_comet_output_fd(c))) {
+    if (!comet_pulse_is_lost(&block->pulse, block->fd)) {
         return 0;
     }
     comet_metrics_add(COMET_METRIC_dropped, 1);
     c->aborted = 1;
+    if (block->master) {
+        shutdown(block->fd, SHUT_RDWR);
+    }
     return 1;
 }
 
@@ -255,7 +260,9 @@ static comet_batch_t make_batch(apr_pool_t *p, apr_size_t size)
 
 int mod_comet_block(request_rec *r, mod_comet_ask_t *ask, apr_int64_t adopting)
 {
-    block_t block = { .master = r->connection->master,
+    conn_rec *c = r->connection;
+    block_t block = { .master = c->master,
+                      .fd = mod_comet_output_fd(c->master ? c->master : c),
                       .lock = PTHREAD_MUTEX_INITIALIZER,
                       .batch = make_batch(r->pool, ask->limit) };
     apr_time_t ends_at = ask->lifetime ? comet_monotonic() + ask->lifetime : 0;
@@ -276,9 +283,8 @@ int mod_comet_block(request_rec *r, mod_comet_ask_t *ask, apr_int64_t adopting)
         pthread_cond_destroy(&block.handed);
         return is_open ? OK : mod_comet_output_full(r);
     }
-    if (ask->transport->streams && !block.master) {
-        comet_pulse_begin(&block.pulse, mod_comet_output_fd(r->connection),
-                          ask->heartbeat);
+    if (ask->transport->streams) {
+        comet_pulse_begin(&block.pulse, block.fd, ask->heartbeat);
     }
     comet_metrics_add(ask->transport->gauge, 1);
     if (is_open || open_answer(r, ask) == APR_SUCCESS) {

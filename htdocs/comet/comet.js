@@ -355,6 +355,7 @@ async function iframe(line) {
             addEventListener('load', done, { once: true });
             line.signal.addEventListener('abort', done);
         });
+        line.signal.throwIfAborted();
     }
     const shell = document.createElement('iframe');
     shell.hidden = true;
@@ -487,7 +488,7 @@ class Line {
 
     /** The server answers; if it said so, from this cursor on. */
     opened(cursor) {
-        if (this.isOpen) {
+        if (this.isOpen || this.attempt.reason) {
             return;
         }
         this.isOpen = true;
@@ -550,6 +551,7 @@ class Link {
     #probe;                 // the next poll shows whether streams are blocked:
                             // 'stay' if they are, 'look' if that is not sure
     #blockedUntil = 0;
+    #isRefused = false;     // event streams are, not blocked on their way
     #due = Infinity;        // when the pause between two attempts ends
 
     constructor(comet, options) {
@@ -660,7 +662,10 @@ class Link {
             this.#probe = 'stay';
             return 0;
         }
-        if (!cause.temporary) {
+        if (this.#isNoFallback(line, cause)) {
+            this.#blockedUntil = 0;
+        }
+        else if (!cause.temporary) {
             this.#over = true;
             this.comet.over(cause);
             return 0;
@@ -672,6 +677,12 @@ class Link {
         return pause;
     }
 
+    /** Whether only event streams are left, though one seemed blocked. */
+    #isNoFallback(line, cause) {
+        return this.options.transport === 'auto' && line.transport === 'poll'
+            && cause.status === 406 && !this.#isRefused;
+    }
+
     /** Whether polls may get through where this stream did not. */
     #isBlocked(line, cause) {
         const probed = this.#probe;
@@ -680,7 +691,8 @@ class Link {
             || line.transport !== 'events') {
             return false;
         }
-        if (cause.blocked || cause.status === 406) {
+        this.#isRefused = cause.status === 406;
+        if (cause.blocked || this.#isRefused) {
             return true;
         }
         if (cause.temporary && ++this.#doubts >= 3) {

@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """What must hold on every MPM, and over HTTP/2."""
 
+import ctypes
 import json
 import re
 import signal
+import socket
 import statistics
+import struct
 import time
 
 import pytest
@@ -12,6 +15,8 @@ import pytest
 from h2_client import H2
 from http_client import Poller, gather
 from httpd_env import SLOW, alive, sqlite, wait_until
+
+SO_ATTACH_FILTER = 26
 
 
 @pytest.fixture
@@ -282,6 +287,33 @@ def test_190_24_h2_gone(h2_site):
     h2_site.wait_waiting(1 if not two.ended else 0, timeout=5)
     conn.close()
     h2_site.wait_waiting(0, timeout=5)
+
+
+def vanish(sock):
+    """Nothing reaches it from now on, and nobody is told (a filter that
+    drops all packets, socket(7))."""
+    drop = ctypes.create_string_buffer(struct.pack("HBBI", 6, 0, 0, 0), 8)
+    sock.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER,
+                    struct.pack("HP", 1, ctypes.addressof(drop)))
+
+
+def test_190_26_h2_vanished(make_server):
+    """Clients that vanish without a word are noticed within two
+    heartbeats."""
+    server = make_server(mpm="event", h2=True, threads=16,
+                         conf="CometHeartbeat 1s\nH2MaxWorkers 32\n")
+    conns = [H2(server.port) for _ in range(4)]
+    for conn in conns:
+        stream = conn.request("GET", "/comet/h?since=0",
+                              {"accept": "text/event-stream"})
+        assert conn.pump(lambda: b"id: 0" in stream.body(), 5 * SLOW)
+    server.wait_waiting(4, "events")
+    for conn in conns:
+        vanish(conn.sock)
+    server.wait_waiting(0, timeout=8)
+    assert server.status()["dropped"] == 4
+    for conn in conns:
+        conn.close()
 
 
 def test_190_25_h2_reload_and_stop(h2_site):

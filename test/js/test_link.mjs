@@ -265,3 +265,31 @@ scripted('a publish that is given up is not sent again', [
     await assert.rejects(comet.publish('z', { channel: 'a' }), TypeError);
     assert.equal(posts, seen);
 });
+
+const polled = (status, body) => (answer) => {
+    answer.writeHead(status, { 'Content-Type': 'application/json' });
+    answer.end(JSON.stringify(body));
+};
+
+scripted('a stream that seemed blocked, where there are no polls, is asked for again', [
+    () => {},                   // a packet is lost
+    polled(200, { messages: [], timestamp: 10, gap: false }),
+    polled(406, { error: 'transport: poll is off here' }),
+    [`retry: 40\nid: 10\n\n${block(11)}`],
+], { patience: 0.2 }, async ({ told, asked }) => {
+    await until(() => of(told, 'message').length === 1);
+    assert.deepEqual(told.map(([type]) => type),
+                     ['open', 'error', 'open', 'message']);
+    assert.deepEqual(asked.map(({ transport, wait }) => [transport, wait]),
+                     [['events', undefined], ['poll', '0'], ['poll', '25'],
+                      ['events', undefined]]);
+});
+
+scripted('where there is neither, that is the end', [
+    polled(406, { error: 'transport: events is off here' }),
+    polled(200, { messages: [], timestamp: 10, gap: false }),
+    polled(406, { error: 'transport: poll is off here' }),
+], {}, async ({ told }) => {
+    await until(() => of(told, 'close').length === 1);
+    assert.deepEqual(of(told, 'close'), [406]);
+});

@@ -1064,7 +1064,7 @@ static int hit_the_limit(void *baton)
     comet_store_t *store = kit_open_store(COMET_STORE_WRITE);
     apr_status_t status = APR_SUCCESS;
     char body[2001];
-    int i;
+    int i, stored;
 
     memset(body, 'x', sizeof(body) - 1);
     body[sizeof(body) - 1] = '\0';
@@ -1078,7 +1078,9 @@ static int hit_the_limit(void *baton)
         fprintf(stderr, "%d: %s\n", status, comet_store_error(store));
         return 1;
     }
-    return kit_number("SELECT count(*) FROM message") == i - 1 ? 0 : 2;
+    stored = (int)kit_number("SELECT count(*) FROM message");
+    comet_store_close(store);
+    return stored == i - 1 ? 0 : 2;
 }
 
 static void test_full_for_real(void **state)
