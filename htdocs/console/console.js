@@ -2,7 +2,7 @@
 // The console: one connection to any channels, their history, a publisher and
 // the counters.
 
-import { Comet } from '../mod-comet/comet.js';
+import { Comet, newKey } from '../mod-comet/comet.js';
 import { watchCounters } from './counters.js';
 import { makeNote, makeRow, showDuration } from './rows.js';
 import { publish, readHistory } from './server.js';
@@ -189,17 +189,25 @@ function heedClock({ tookMs, offsetMs }) {
     }
 }
 
+let attempt = {};       // what was asked to be stored last, and by which key
+
 $('#publish').addEventListener('submit', async (event) => {
     event.preventDefault();
     const outcome = $('#outcome');
     const body = $('#body');
+    const message = {
+        channel: $('#channel').value.trim(),
+        type: $('#type').value.trim(),
+        body: body.value,
+    };
+    const text = JSON.stringify(message);
+    if (text !== attempt.text) {
+        attempt = { text, key: newKey() };
+    }
     outcome.classList.remove('failed');
     try {
-        const done = await publish(endpoint, {
-            channel: $('#channel').value.trim(),
-            type: $('#type').value.trim(),
-            body: body.value,
-        });
+        const done = await publish(endpoint, { ...message, key: attempt.key });
+        attempt = {};
         heedClock(done);
         outcome.textContent = `Stored as ${done.timestamp} in ${
             showDuration(done.tookMs)}.`;
@@ -207,7 +215,9 @@ $('#publish').addEventListener('submit', async (event) => {
     }
     catch (error) {
         outcome.classList.add('failed');
-        outcome.textContent = `Not stored. ${error.message}`;
+        outcome.textContent = error.unsure
+            ? `Perhaps not stored; if it was, it is not stored twice. ${error.message}`
+            : `Not stored. ${error.message}`;
     }
     body.focus();
 });
@@ -222,14 +232,20 @@ $('#body').addEventListener('keydown', (event) => {
 
 let query;              // {channels, words, limit} of the pages shown
 let pages = [];         // `before` of this page and of those newer than it
+let wanted = 0;         // how many pages were, so far
 
 async function showPage() {
     const { channels, ...rest } = query;
+    const number = ++wanted;
     const list = $('#history ol');
     const range = $('#range');
+    $('#older').disabled = $('#newer').disabled = true;
     try {
         const { messages } = await readHistory(
             endpoint, channels, { before: pages.at(-1), ...rest });
+        if (number !== wanted) {
+            return;     // another one is, by now
+        }
         list.replaceChildren(...messages.map((message) => makeRow(message)));
         $('#history-empty').hidden = messages.length > 0;
         say($('#history-empty'), 'There is nothing.');
@@ -243,6 +259,9 @@ async function showPage() {
         $('#history').scrollTop = $('#history').scrollHeight;
     }
     catch (error) {
+        if (number !== wanted) {
+            return;
+        }
         range.textContent = error.message;
     }
     $('#newer').disabled = pages.length < 2;

@@ -8,17 +8,23 @@ function channelUrl(endpoint, channel) {
     return url;
 }
 
-/** The JSON of an answer; an Error that says why not. */
+/** An Error; `unsure` if the server may have done what it was asked. */
+function failure(message, unsure) {
+    return Object.assign(new Error(message), { unsure });
+}
+
+/** The JSON of an answer; a failure() that says why not. */
 async function ask(url, options) {
     const answer = await fetch(url, options).catch(() => {
-        throw new Error('The server cannot be reached.');
+        throw failure('The server cannot be reached.', true);
     });
     const json = await answer.json().catch(() => null);
     if (!answer.ok || !json) {
-        throw new Error(json?.error ?? {
+        throw failure(json?.error ?? {
             401: 'You have to sign in first (401).',
             403: 'You may not do this here (403).',
-        }[answer.status] ?? `The server answered ${answer.status}.`);
+        }[answer.status] ?? `The server answered ${answer.status}.`,
+                      answer.ok || answer.status >= 500);
     }
     return json;
 }
@@ -36,12 +42,12 @@ export function readHistory(endpoint, channels, { before, words, limit }) {
 }
 
 /**
- * Stores a message: {timestamp, tookMs, offsetMs}; the last is how far the
- * server's clock is ahead of ours, as near as this answer can tell.
+ * Stores a message, once for each key: {timestamp, tookMs, offsetMs}; the last
+ * is how far the server's clock is ahead of ours, as near as this answer can
+ * tell.
  */
-export async function publish(endpoint, { channel, type, body }) {
+export async function publish(endpoint, { channel, type, body, key }) {
     const url = channelUrl(endpoint, channel);
-    const key = crypto.getRandomValues(new Uint32Array(4)).join('-');
     const wall = performance.timeOrigin + performance.now();
     const begun = performance.now();
     if (type) {
