@@ -241,6 +241,8 @@ def test_380_06_paging(console, pages):
     click(tab, "#newer")
     wait_texts(tab, PAGE, pages_of[5:15])
     assert "10 messages" in text(tab, "#range")
+    click(tab, "#newer")
+    wait_texts(tab, PAGE, pages_of[15:])
 
 
 def test_380_07_search(console, pages):
