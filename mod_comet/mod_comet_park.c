@@ -484,32 +484,16 @@ static int is_left_to_mpm(const mod_comet_parked_t *park)
     return 0;
 }
 
-/* @return whether httpd is to read no request yet */
-static int is_handed_on(const mod_comet_parked_t *park)
+/* The MPM wakes a connection for an ACK, or when it can be written to, too: then
+ * there is nothing to read, and it waits for the client's next request, not a
+ * thread of its own. */
+static int is_silent(mod_comet_parked_t *park)
 {
-    if (is_left_to_mpm(park)) {
-        return 1;
-    }
-    if (mod_comet_peek(park->c, park->brigade) == MOD_COMET_PEEK_NOTHING) {
-        hand_on(park->c, MOD_COMET_PEEK_NOTHING);
-        return 1;
-    }
-    return 0;
-}
-
-/* Nothing has woken the MPM but an ACK, of the end of an answer: the MPM
- * sends what is left, and waits for the client's next request. */
-static int is_only_acknowledged(mod_comet_parked_t *park)
-{
-    conn_rec *c = park->c;
-
-    if (park->r || !park->ack.armed
-        || !mod_comet_ack_disarm(&park->ack, park->fd) || c->aborted
-        || mod_comet_peek(park->c, park->brigade) != MOD_COMET_PEEK_NOTHING) {
+    if (mod_comet_peek(park->c, park->brigade) != MOD_COMET_PEEK_NOTHING) {
         return 0;
     }
-    park->state = MOD_COMET_PARKED_EMPTY;
-    hand_on(c, MOD_COMET_PEEK_NOTHING);
+    mod_comet_ack_disarm(&park->ack, park->fd);
+    hand_on(park->c, MOD_COMET_PEEK_NOTHING);
     return 1;
 }
 
@@ -614,7 +598,7 @@ int mod_comet_park_process_connection(conn_rec *c)
     if (inside || !can_park_connection(c)) {
         return DECLINED;
     }
-    if (park && (is_only_given_back(park) || is_only_acknowledged(park))) {
+    if (park && is_only_given_back(park)) {
         return OK;
     }
     if (park && park->state == MOD_COMET_PARKED_RESUMED) {
@@ -622,9 +606,12 @@ int mod_comet_park_process_connection(conn_rec *c)
             return OK;
         }
         park->state = MOD_COMET_PARKED_EMPTY;
-        if (is_handed_on(park)) {
+        if (is_left_to_mpm(park)) {
             return OK;
         }
+    }
+    if (park && is_silent(park)) {
+        return OK;
     }
     if (park && park->fast) {
         mod_comet_fast_look(park->fast, c, park->brigade);
