@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The files that the module makes, and what it does not write into the log."""
 
+import contextlib
 import os
 import sqlite3
 import stat
@@ -156,7 +157,8 @@ def faults(server):
     lock.execute("ROLLBACK")
     lock.close()
     for end in ("", "-wal", "-shm"):
-        os.unlink(server.db + end)
+        with contextlib.suppress(FileNotFoundError):    # closed by httpd
+            os.unlink(server.db + end)
     with open(server.db, "w", encoding="utf-8") as out:
         out.write("no database, and %s" % BODY)
     give(server.db)
