@@ -552,20 +552,18 @@ static void remove_orphaned_log(const comet_store_t *store)
     }
 }
 
-/* Whether the log's shared memory at the path is not the one in use. */
-static int has_other_memory(const comet_store_t *store)
+/* Whether the file in use is not the one at the path. */
+static int is_other(file_id_t file, const char *path)
 {
-    return store->shm.ino
-           && !comet_sqlite_same_file(store->shm,
-                                      comet_sqlite_file_id(store->shm_path));
+    return file.ino
+           && !comet_sqlite_same_file(file, comet_sqlite_file_id(path));
 }
 
 /* Whether somebody has committed to another log than the one in use. */
 static int has_other_log(const comet_store_t *store)
 {
-    return store->wal.ino && comet_sqlite_has_content(store->wal_path)
-           && !comet_sqlite_same_file(store->wal,
-                                      comet_sqlite_file_id(store->wal_path));
+    return comet_sqlite_has_content(store->wal_path)
+           && is_other(store->wal, store->wal_path);
 }
 
 void comet_store_close(comet_store_t *store)
@@ -582,7 +580,8 @@ void comet_store_close(comet_store_t *store)
     if (store->moved) {
         remove_orphaned_log(store);
     }
-    if (store->db && (has_other_memory(store) || has_other_log(store))) {
+    if (store->db
+        && (is_other(store->shm, store->shm_path) || has_other_log(store))) {
         /* what it knows of the log may be wrong by now: SQLite would copy the
          * one log by the other's index, and delete the other */
         sqlite3_db_config(store->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
@@ -598,10 +597,9 @@ int comet_store_moved(comet_store_t *store)
 {
     return !comet_sqlite_same_file(store->file,
                                    comet_sqlite_file_id(store->config->path))
-           || (store->wal.ino
-               && !comet_sqlite_same_file(
-                   store->wal, comet_sqlite_file_id(store->wal_path)))
-           || has_other_memory(store) || (store->read_only && may_write(store));
+           || is_other(store->wal, store->wal_path)
+           || is_other(store->shm, store->shm_path)
+           || (store->read_only && may_write(store));
 }
 
 int comet_store_is_read_only(const comet_store_t *store)
