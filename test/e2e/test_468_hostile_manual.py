@@ -25,7 +25,7 @@ def rules():
 
 @pytest.mark.parametrize("kind, rule", rules(), ids=lambda text: " ".join(
     text.split()[:3]))
-def test_460_70_rules(make_server, kind, rule):
+def test_468_70_rules(make_server, kind, rule):
     """Each rule of the page, on a server of its own."""
     server = make_server(conf=rule)
     query = SECRET[len("/comet/secret"):]
@@ -45,7 +45,7 @@ def test_460_70_rules(make_server, kind, rule):
         assert server.get("/comet/open?wait=0").status == 200
 
 
-def test_460_71_all_kinds():
+def test_468_71_all_kinds():
     assert [kind for kind, _ in rules()].count("acts") >= 4
     assert [kind for kind, _ in rules()].count("idle") >= 5
     assert [kind for kind, _ in rules()].count("evaded") >= 2

@@ -222,7 +222,7 @@ def check_not_smuggled(server, name):
 
 
 @pytest.mark.parametrize("name", list(REQUESTS))
-def test_460_01_a_body_is_a_body(server, name):
+def test_462_01_a_body_is_a_body(server, name):
     """Of every request, by whatever way it is answered: its body is read as
     one or the connection ends; the next request is the next request."""
     allowed = REQUESTS[name][3]
@@ -239,7 +239,7 @@ def test_460_01_a_body_is_a_body(server, name):
 
 
 @pytest.mark.parametrize("kind", list(AMBIGUOUS))
-def test_460_02_ambiguous(server, kind):
+def test_462_02_ambiguous(server, kind):
     """Where a proxy might see another end of the body: nothing after it is
     answered on that connection."""
     names = ("poll", "history", "events", "clock", "classic", "publish",
@@ -256,7 +256,7 @@ def test_460_02_ambiguous(server, kind):
 
 @pytest.mark.both_paths
 @pytest.mark.parametrize("name", ["events", "iframe", "clock"])
-def test_460_03_behind_a_stream(server, name):
+def test_462_03_behind_a_stream(server, name):
     """A request sent behind a stream, at once or later, is not one."""
     method, target, headers, _ = REQUESTS[name]
     for pause in (False, True):
@@ -274,7 +274,7 @@ def test_460_03_behind_a_stream(server, name):
     check_not_smuggled(server, name)
 
 
-def test_460_04_in_pieces_behind_a_poll(server):
+def test_462_04_in_pieces_behind_a_poll(server):
     """What follows a poll may come in any pieces: each is a part of the one
     request that follows, a body that looks like one too."""
     follow = b"POST /comet/pieces HTTP/1.1\r\nHost: x\r\n" \
@@ -298,13 +298,13 @@ def test_460_04_in_pieces_behind_a_poll(server):
     check_not_smuggled(server, "pieces")
 
 
-def test_460_05_while_the_hub_answers(server):
+def test_462_05_while_the_hub_answers(server):
     """Requests that arrive in the moment in which the poll before them is
     answered."""
     while_the_hub_answers(server, 150)
 
 
-def test_460_06_publishing_behind_ones_own_poll(server):
+def test_462_06_publishing_behind_ones_own_poll(server):
     """A publish behind a poll on the same channel: the poll ends, the publish
     is acknowledged, and the next poll has it: in one order only."""
     with server.raw() as conn:
@@ -325,7 +325,7 @@ def test_460_06_publishing_behind_ones_own_poll(server):
 @pytest.mark.parametrize("target", ["/comet/seed?since=0",
                                     "/comet/seed?wait=0",
                                     "/chat/backend.php?timestamp=0"])
-def test_460_07_in_pieces_after_an_answer(server, target):
+def test_462_07_in_pieces_after_an_answer(server, target):
     """The same where there was an answer at once, and the client rests until
     it says more."""
     server.publish("x")
@@ -350,7 +350,7 @@ def test_460_07_in_pieces_after_an_answer(server, target):
 
 
 @pytest.mark.event
-def test_460_08_polls_that_the_hub_answers(server):
+def test_462_08_polls_that_the_hub_answers(server):
     """CometFastPoll: a client that says all kinds of things between polls
     that the hub answers by their bytes."""
     assert polls_that_the_hub_answers(server, 60) > 60

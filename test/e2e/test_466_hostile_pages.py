@@ -215,7 +215,7 @@ def stored(server):
 
 
 @pytest.mark.parametrize("name", list(SITES))
-def test_460_50_forged(chromium, shared_server, name):
+def test_466_50_forged(chromium, shared_server, name):
     """Thirty-five ways of a foreign page to make the browser publish: each
     arrives, and nothing is stored."""
     attacker, victim, head = SITES[name]
@@ -239,7 +239,7 @@ def test_460_50_forged(chromium, shared_server, name):
 @pytest.mark.parametrize("own, more", [
     ("http://victim.test:{port}", set()),
     ("http://127.0.0.1:{port}", OWN_BY_FETCH_METADATA)])
-def test_460_51_own(chromium, shared_server, own, more):
+def test_466_51_own(chromium, shared_server, own, more):
     """The same from the victim's own page: what a script or a form does is
     stored, so that the ways are ways; what an image, a frame or a link in it
     does, which a visitor may have put there, is not."""
@@ -347,7 +347,7 @@ SECRET = "a private word"
 
 @pytest.mark.parametrize("name", ["http", "local", "https",
                                   "https-sub-domain"])
-def test_460_52_read(chromium, shared_server, name):
+def test_466_52_read(chromium, shared_server, name):
     """Twenty-five ways of a foreign page to see what a channel holds that
     everybody may read: it gets nothing, not even by an error's text."""
     attacker, victim, _ = SITES[name]
@@ -377,7 +377,7 @@ def test_460_52_read(chromium, shared_server, name):
         <= {"error Script error."}, leaked
 
 
-def test_460_53_read_by_oneself(chromium, shared_server):
+def test_466_53_read_by_oneself(chromium, shared_server):
     """The same from the victim's own page: there is something to see."""
     own = "http://127.0.0.1:%d" % shared_server.port
     sqlite(shared_server.db, "DELETE FROM message; INSERT INTO message("
@@ -418,7 +418,7 @@ def hostile_rows(server, channel):
 
 @pytest.mark.parametrize("page", ["/chat/", "/chat/original.html",
                                   "/console/"])
-def test_460_54_our_pages(chromium, make_server, page):
+def test_466_54_our_pages(chromium, make_server, page):
     """The chat, today's and the original, and the console: bodies, types,
     authors and names that are markup are shown as text, live and replayed."""
     server = make_server(start=False, conf="CometSearch on\n"

@@ -85,7 +85,7 @@ def page(chromium, site):
 JSON = {"Content-Type": "application/json", "Idempotency-Key": "one"}
 
 
-def test_340_01_allowed(page, site):
+def test_332_01_allowed(page, site):
     """Of an allowed origin: publishes after a preflight, reads, and reads
     what is wrong."""
     answer = page.fetch("/comet/x", method="POST", body='{"a": 1}',
@@ -102,7 +102,7 @@ def test_340_01_allowed(page, site):
     assert answer["status"] == 400 and "empty" in answer["text"], answer
 
 
-def test_340_02_event_source(page, site):
+def test_332_02_event_source(page, site):
     """EventSource over sites, with credentials."""
     page.js("""
       window.seen = [];
@@ -128,7 +128,7 @@ def test_340_02_event_source(page, site):
     site.wait_waiting(0)
 
 
-def test_340_03_users(page, site):
+def test_332_03_users(page, site):
     """Who must say who he is does: after a preflight that needs no password.
     The page can read that it must."""
     answer = page.fetch("/comet/members/x?wait=0")
@@ -140,7 +140,7 @@ def test_340_03_users(page, site):
     assert authors(site, "members/x") == ["anna"]
 
 
-def test_340_04_not_allowed(page, site):
+def test_332_04_not_allowed(page, site):
     """Elsewhere the same page reads nothing and publishes nothing, by no
     way that needs no preflight either."""
     sqlite(site.db, "INSERT INTO message(channel, body) "
@@ -169,7 +169,7 @@ def test_340_04_not_allowed(page, site):
     assert site.rows("own") == ["secret"]
 
 
-def test_340_05_any(page, site):
+def test_332_05_any(page, site):
     """*: any page, as nobody in particular: with credentials the browser
     lets it read nothing."""
     answer = page.fetch("/comet/any", method="POST", body="hello",
@@ -180,7 +180,7 @@ def test_340_05_any(page, site):
         == {"failed": "TypeError"}
 
 
-def test_340_06_classic_image(page, site):
+def test_332_06_classic_image(page, site):
     """<img crossorigin> of an allowed origin does not publish; a script
     that says it is one does."""
     page.js("""

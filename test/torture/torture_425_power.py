@@ -14,7 +14,7 @@ PROGRAM = os.path.join(os.path.dirname(COMET_MODULE), "unit", "test_power")
 
 
 @pytest.mark.bound(900)
-def test_420_10_power_cuts(figure):
+def test_425_10_power_cuts(figure):
     """Power cut, with sync full and (a third) with sync normal"""
     done = subprocess.run(
         [PROGRAM], cwd=REPO, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,

@@ -13,7 +13,7 @@ SERVER = {"conf": CONF}
 
 
 @pytest.mark.parametrize("compare", COMPARED, ids=lambda c: c.__name__)
-def test_460_60_parsing(server, compare):
+def test_464_60_parsing(server, compare):
     """Taken or refused as by the reference, and stored or read the same."""
     compare(server, 1000)
 
@@ -40,7 +40,7 @@ void *realloc(void *old, size_t size)
 
 @pytest.mark.skipif(SANITIZER != "none",
                     reason="a sanitizer's runtime wants these calls itself")
-def test_460_65_no_memory_for_a_body(make_server, tmp_path):
+def test_464_65_no_memory_for_a_body(make_server, tmp_path):
     """A body for which there is no memory: 503, come again; nothing stored."""
     source, shim = tmp_path / "shim.c", tmp_path / "shim.so"
     source.write_text(SHIM)
