@@ -21,6 +21,7 @@
 static void register_hooks(apr_pool_t *p)
 {
     static const char *const after_rewrite[] = { "mod_rewrite.c", NULL };
+    static const char *const setenvif[] = { "mod_setenvif.c", NULL };
 
     ap_hook_check_config(mod_comet_check_config, NULL, NULL, APR_HOOK_MIDDLE);
     ap_hook_post_config(mod_comet_post_config, NULL, NULL, APR_HOOK_MIDDLE);
@@ -36,6 +37,15 @@ static void register_hooks(apr_pool_t *p)
                            APR_HOOK_FIRST);
     ap_hook_map_to_storage(mod_comet_map_to_storage, NULL, NULL,
                            APR_HOOK_REALLY_FIRST);
+    /* on both sides of mod_setenvif, in both of its phases */
+    ap_hook_post_read_request(mod_comet_subrequest_before_setenvif, NULL,
+                              setenvif, APR_HOOK_MIDDLE);
+    ap_hook_post_read_request(mod_comet_subrequest_after_setenvif, setenvif,
+                              NULL, APR_HOOK_REALLY_FIRST);
+    ap_hook_header_parser(mod_comet_subrequest_before_setenvif, NULL, setenvif,
+                          APR_HOOK_MIDDLE);
+    ap_hook_header_parser(mod_comet_subrequest_after_setenvif, setenvif, NULL,
+                          APR_HOOK_REALLY_FIRST);
     /* with the sections a sub-request is in, before anybody judges it */
     ap_hook_post_perdir_config(mod_comet_subrequest_enter, NULL, NULL,
                                APR_HOOK_REALLY_FIRST);

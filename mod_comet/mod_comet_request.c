@@ -9,7 +9,22 @@
 
 mod_comet_request_t *mod_comet_request(const request_rec *r)
 {
-    return ap_get_module_config(r->request_config, &comet_module);
+    mod_comet_request_t *request =
+        ap_get_module_config(r->request_config, &comet_module);
+
+    return request && request->mapping ? request : NULL;
+}
+
+mod_comet_request_t *mod_comet_request_record(request_rec *r)
+{
+    mod_comet_request_t *request =
+        ap_get_module_config(r->request_config, &comet_module);
+
+    if (!request) {
+        request = apr_pcalloc(r->pool, sizeof(*request));
+        ap_set_module_config(r->request_config, &comet_module, request);
+    }
+    return request;
 }
 
 const server_rec *mod_comet_timeout_server(const request_rec *r)
@@ -45,12 +60,11 @@ int mod_comet_translate_name(request_rec *r)
     if (!mapping) {
         return DECLINED;
     }
-    request = apr_pcalloc(r->pool, sizeof(*request));
+    request = mod_comet_request_record(r);
     request->mapping = mapping;
     comet_params_parse(&request->query, comet_text(r->args ? r->args : ""),
                        r->pool);
     request->publishes = would_publish(r, request);
-    ap_set_module_config(r->request_config, &comet_module, request);
     if (r->main) {
         mod_comet_subrequest_begin(r);
     }

@@ -10,19 +10,28 @@
 #include "comet_params.h"
 #include "mod_comet_config.h"
 
-/** Kept in r->request_config from translate_name on. */
+/** Kept in r->request_config; mod_comet_subrequest uses its part earlier. */
 typedef struct mod_comet_request_t {
-    const mod_comet_mapping_t *mapping;
+    const mod_comet_mapping_t *mapping; /* NULL until translate_name */
     comet_params_t query;
     int publishes; /* whether the request would store a message */
     const apr_table_t *env; /* its environment once it was judged; or NULL */
     comet_limits_place_t place; /* it holds while it waits; perhaps none */
     int logged_later; /* not at its end: what it began goes on */
+
+    /* of mod_comet_subrequest */
+    const apr_table_t *env_before; /* while mod_setenvif works; else NULL */
+    apr_array_header_t *env_changes; /* by mod_setenvif; NULL: none */
+    int has_own_env; /* a sub-request's: SetEnvIf are applied to its URL */
 } mod_comet_request_t;
 
 /** The request's record, the owner's of the request; NULL when the request is
  * not ours. */
 mod_comet_request_t *mod_comet_request(const request_rec *r);
+
+/** The same record, made if need be, whether or not the request is ours.
+ * The owner's of the request. */
+mod_comet_request_t *mod_comet_request_record(request_rec *r);
 
 /** The server whose Timeout and KeepAliveTimeout the MPM applies to the
  * request's connection. */

@@ -369,6 +369,85 @@ def test_345_41_environment_of_the_request_alone(make_server):
         assert server.get(target + "since=0&wait=0").status == 403, target
 
 
+# Each looks at parts of a request that only httpd itself sets up; the last two
+# make sub-requests that make each other.
+EXPRESSIONS = ("%{DOCUMENT_ROOT} =~ /e2e/", "%{CONTEXT_PREFIX} == ''",
+               "%{CONTEXT_DOCUMENT_ROOT} =~ /e2e/", "-U '/index.html'",
+               "-U '/comet/left'", "-U '/comet/right'")
+# httpd itself crashes by this one outside of sections.
+IN_SECTIONS = ("-F '{docroot}/index.html'",)
+
+
+@pytest.mark.parametrize("place", ["server", "section"])
+def test_345_43_expressions_of_setenvif(make_server, mpm, place):
+    """SetEnvIfExpr sees a whole request wherever it is applied, also for the
+    channels of a list and of a batch of lines."""
+    expressions = EXPRESSIONS
+    if place == "section":
+        expressions += IN_SECTIONS
+    rules = "\n".join('SetEnvIfExpr "%s" seen%d' % (expression, number)
+                      for number, expression in enumerate(expressions))
+    server = make_server(mpm=mpm, conf="""
+      CometPollTimeout 1s
+      <Location "/comet">
+        CometMulti on
+        <RequireAll>
+          Require env seen0
+          Require env seen1
+          Require env seen2
+          Require env seen3
+        </RequireAll>
+        %s
+      </Location>
+      %s
+      """ % ((rules, "") if place == "section" else ("", rules)))
+    children = server.children()
+    assert server.get("/comet/a?wait=0&since=0").status == 200
+    answer = server.get("/comet?channel=a&channel=b&wait=0&since=0")
+    assert answer.status == 200, answer
+    answer = server.request(
+        "POST", "/comet/a", b'{"body":"1"}\n{"channel":"b","body":"2"}\n',
+        {"Content-Type": "application/x-ndjson"})
+    assert answer.status == 201, answer
+    assert set(children) <= set(server.children())
+
+
+def test_345_44_setenvif_is_taken_back_alone(make_server):
+    """What SetEnvIf found in the request's URL is replaced by what it finds
+    in the channel's; a variable that SetEnvIf has changed gets its value
+    back; what mod_rewrite has set since then stays."""
+    server = make_server(conf="""
+      CometPollTimeout 1s
+      SetEnvIf X-Kind "(.+)" kind=$1
+      SetEnvIf Request_URI "^/nick$" kind=nick !plain
+      RewriteEngine On
+      RewriteRule "^/(nick|mark)$" "/comet/open" [PT,E=marked:1]
+      <Location "/comet">
+        CometMulti on
+      </Location>
+      <Location "/comet/secret">
+        Require expr "reqenv('kind') == 'nick'"
+      </Location>
+      <Location "/comet/kind">
+        Require expr "reqenv('kind') == 'sort'"
+      </Location>
+      <Location "/comet/marked">
+        Require env marked
+      </Location>
+      """)
+    sort = {"X-Kind": "sort"}
+    for target, headers, status in (
+            ("/nick?channel=secret", {}, 403),
+            ("/nick?channel=secret", sort, 403),
+            ("/nick?channel=kind", {}, 403),
+            ("/nick?channel=kind", sort, 200),
+            ("/nick?channel=marked", {}, 200),
+            ("/comet/open?channel=kind", sort, 200),
+            ("/comet/open?channel=marked", {}, 403)):
+        answer = server.get(target + "&since=0&wait=0", headers)
+        assert answer.status == status, (target, headers, answer)
+
+
 @pytest.mark.parametrize("rule", ["basic", "satisfy-any", "satisfy-all",
                                   "expr-user"])
 def test_345_02_the_right_user(server, rule):
