@@ -7,6 +7,7 @@
 
 #include "mod_comet_child.h"
 #include "mod_comet_config.h"
+#include "mod_comet_cookies.h"
 #include "mod_comet_cors.h"
 #include "mod_comet_fast.h"
 #include "mod_comet_handler.h"
@@ -59,6 +60,9 @@ static void register_hooks(apr_pool_t *p)
     ap_hook_handler(mod_comet_handler, NULL, NULL, APR_HOOK_REALLY_FIRST);
     ap_hook_handler(mod_comet_status_handler, NULL, NULL, APR_HOOK_MIDDLE);
 
+    /* after mod_headers and all others that set headers, before they go out */
+    ap_register_output_filter("COMET_COOKIES", mod_comet_cookies_filter, NULL,
+                              AP_FTYPE_PROTOCOL - 1);
     ap_register_output_filter("COMET_FAST", mod_comet_fast_filter, NULL,
                               AP_FTYPE_TRANSCODE + 1);
     ap_hook_process_connection(mod_comet_park_process_connection, NULL, NULL,

@@ -7,6 +7,7 @@
 #include <apr_strings.h>
 
 #include "mod_comet_child.h"
+#include "mod_comet_cookies.h"
 #include "mod_comet_output.h"
 #include "mod_comet_park.h"
 #include "mod_comet_publish.h"
@@ -238,6 +239,9 @@ static int answer(request_rec *r, mod_comet_ask_t *ask)
     apr_status_t status = look_up(r, ask, &missed);
     int rv;
 
+    if (!ask->history) {
+        mod_comet_cookies_withhold(r, ask);
+    }
     if (status != APR_SUCCESS) {
         comet_batch_clear(&missed);
         return refuse(r, ask, status);
@@ -268,6 +272,7 @@ static int handle_clock(request_rec *r, mod_comet_ask_t *ask)
         return mod_comet_output_not_allowed(r, "GET, HEAD, OPTIONS");
     }
     mod_comet_ask_clock(r, ask);
+    mod_comet_cookies_withhold(r, ask);
     return r->header_only ? answer_head(r, ask) : wait_for_news(r, ask);
 }
 

@@ -213,7 +213,7 @@ static int is_one_of(const char *name, const char *const *names)
 /* Compressors are told to stand aside (no-gzip), mod_headers is quick. */
 #define HARMLESS \
     "old_write", COMPRESSORS, "fixup_headers_out", "fixup_headers_err", \
-        "logio_ttfb_out"
+        "logio_ttfb_out", "comet_cookies"
 
 int mod_comet_output_is_plain(const request_rec *r)
 {

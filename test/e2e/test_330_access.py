@@ -698,11 +698,14 @@ EXAMPLE_MODULES = ("remoteip", "authz_groupfile", "request", "session",
 @pytest.fixture
 def example(make_server):
     """Start a server with one of the example files."""
-    def make(name, comet_conf=""):
+    def make(name, comet_conf="", change=(), mpm=None):
         with open(os.path.join(EXAMPLES, name), encoding="utf-8") as file:
             text = file.read()
+        for old, new in change:
+            assert old in text
+            text = text.replace(old, new)
         server = make_server(
-            start=False, comet="status", modules=EXAMPLE_MODULES,
+            start=False, comet="status", modules=EXAMPLE_MODULES, mpm=mpm,
             conf='CometStore "sqlite:{data}/comet.db"\n' + comet_conf
             + text.replace("/etc/apache2/", "{root}/conf/"))
         os.rename(write_users(server, "anna", "bert", "desk-carl"),
@@ -884,6 +887,69 @@ def test_330_47_limits(example):
     statuses = [post(server, "/comet/suggestions").status for _ in range(11)]
     assert statuses == [201] * 10 + [429]
     assert post(server, "/comet/x").status == 201
+
+
+class Browser:
+    """The session's cookie as the tabs of one browser share it."""
+
+    def __init__(self, server, name):
+        self.server, self.cookie = server, None
+        answer, _ = log_in(server, name, "secret")
+        self.hear(answer)
+        assert self.cookie, answer
+
+    def hear(self, answer):
+        """Take the cookie of an answer."""
+        for name, value in answer.headers.items():
+            if name.lower() == "set-cookie":
+                self.cookie = value.split(";")[0]
+        return answer
+
+    def headers(self):
+        return {"Cookie": self.cookie}
+
+    def get(self, target):
+        return self.hear(self.server.get(target, self.headers()))
+
+
+def test_330_48_logout_while_a_poll_waits(example, mpm):
+    """login-form.conf: the answers to polls that waited while another tab
+    logged out do not log in again."""
+    server = example("login-form.conf", mpm=mpm)
+    anna, bert = Browser(server, "anna"), Browser(server, "bert")
+    with server.raw() as idle, server.raw() as busy:
+        idle.request("GET", "/comet/idle?wait=2", anna.headers())
+        busy.request("GET", "/comet/busy?wait=20", anna.headers())
+        server.wait_waiting(2, "poll")
+        old = anna.cookie
+        assert anna.get("/logout").status in (302, 307)
+        assert anna.cookie != old and read(
+            server, "/comet/x", anna.headers()).status == 401
+        assert post(server, "/comet/busy", "x", bert.headers()).status == 201
+        for conn in (busy, idle):
+            answer = anna.hear(conn.answer())
+            assert answer.status == 200, answer
+            assert len(answer.json()["messages"]) == (conn is busy)
+            assert answer.header("set-cookie") is None, answer
+    assert anna.get("/comet/x?wait=0").status == 401
+
+
+@pytest.mark.parametrize("target", [
+    "/comet/x?since=0", "/comet/quiet?wait=1", "/comet/x?transport=events"])
+def test_330_49_an_idle_page_is_logged_out(example, target):
+    """login-form.conf: a page that does nothing but read, at once, after a
+    wait or by streams, does not prolong its session."""
+    server = example("login-form.conf", "CometMaxLifetime 1s\n",
+                     change=[("SessionMaxAge 86400", "SessionMaxAge 3")])
+    anna = Browser(server, "anna")
+    assert post(server, "/comet/x", "x", anna.headers()).status == 201
+    statuses = []
+
+    def is_logged_out():
+        statuses.append(anna.get(target).status)
+        return statuses[-1] == 401
+    wait_until(is_logged_out, 12, "the session's end", 0.1)
+    assert statuses[0] == 200 and set(statuses) == {200, 401}, statuses
 
 
 # -- authors --------------------------------------------------------------------
