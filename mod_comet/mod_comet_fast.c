@@ -21,6 +21,8 @@
 
 /* httpd decides anew after so long at the latest. */
 #define DECISION_LASTS apr_time_from_sec(60)
+/* A header made of the time, in whole seconds, differs after so long. */
+#define SECOND_PASSES apr_time_from_msec(1500)
 /* How often in a row a poll waits for a look at the store, before httpd has
  * it. */
 #define LOOKS_MAX 8
@@ -35,8 +37,12 @@ struct mod_comet_fast_t {
     /* what was learnt */
     comet_head_t head; /* of the request that httpd reads or has read */
     int same; /* it is like the one before */
+    comet_timestamp_t asked; /* its cursor; -1: none was found */
     comet_answer_head_t answer; /* of the last answer to a request like it */
     int answers; /* so many were equal: 2 are enough */
+    comet_timestamp_t counted; /* the cursor of the last one that counted */
+    apr_time_t counted_at;
+    int computed; /* another module computes headers for each answer */
 
     /* what httpd has decided; for requests like the last one */
     int allowed;
@@ -167,6 +173,9 @@ void mod_comet_fast_consider(mod_comet_fast_t **fast, request_rec *r,
         return;
     }
     known->allowed = allowed;
+    if (known->answers > 1 && comet_monotonic() + ask->hold >= known->until) {
+        known->answers = 1; /* the headers, too, are httpd's to decide anew */
+    }
     if (lasts <= 0 || lasts > DECISION_LASTS) {
         lasts = DECISION_LASTS;
     }
@@ -189,17 +198,18 @@ void mod_comet_fast_look(mod_comet_fast_t *fast, conn_rec *c,
 {
     char room[COMET_HEAD_MAX];
     comet_text_t bytes = { room, 0 };
-    comet_timestamp_t cursor;
 
     fast->fresh = fast->same = 0;
+    fast->asked = -1;
     if (!fast->allowed) { /* what comes next is not what was learnt last */
         mod_comet_fast_forget(fast);
         return;
     }
     bytes.length = mod_comet_peek_bytes(c, brigade, room, sizeof(room));
-    fast->same = comet_head_match(&fast->head, bytes, &cursor);
+    fast->same = comet_head_match(&fast->head, bytes, &fast->asked);
     if (!fast->same) {
         comet_head_learn(&fast->head, bytes);
+        comet_head_match(&fast->head, bytes, &fast->asked);
         comet_answer_head_free(&fast->answer);
         fast->answers = 0;
     }
@@ -208,8 +218,17 @@ void mod_comet_fast_look(mod_comet_fast_t *fast, conn_rec *c,
 void mod_comet_fast_watch_answer(mod_comet_fast_t *fast, request_rec *r)
 {
     if (fast && fast->allowed && fast->head.text) {
+        fast->computed = mod_comet_output_has_computed_headers(r);
         ap_add_output_filter("COMET_FAST", fast, r, r->connection);
     }
+}
+
+/* Whether an answer tells more than the last one that counted: a header may
+ * depend on the cursor, and one that mod_headers computes on the time. */
+static int is_another(const mod_comet_fast_t *fast, apr_time_t now)
+{
+    return fast->asked != fast->counted
+           && (!fast->computed || now - fast->counted_at >= SECOND_PASSES);
 }
 
 /* An answer like the one before it shows what changes, and that nothing else
@@ -217,11 +236,16 @@ void mod_comet_fast_watch_answer(mod_comet_fast_t *fast, request_rec *r)
 static void learn_answer(mod_comet_fast_t *fast, comet_text_t bytes)
 {
     comet_answer_head_t head = { .text = NULL };
+    apr_time_t now = comet_monotonic();
+    int equal;
 
     comet_answer_head_learn(&head, bytes);
-    fast->answers = comet_answer_head_equal(&fast->answer, &head)
-                        ? fast->answers + 1
-                        : head.text != NULL;
+    equal = comet_answer_head_equal(&fast->answer, &head);
+    if (!equal || is_another(fast, now)) {
+        fast->answers = equal ? fast->answers + 1 : head.text != NULL;
+        fast->counted = fast->asked;
+        fast->counted_at = now;
+    }
     comet_answer_head_free(&fast->answer);
     fast->answer = head;
 }

@@ -249,15 +249,29 @@ int mod_comet_output_is_direct(const request_rec *r)
     return 1;
 }
 
+static int has_filter(const request_rec *r, const char *const *names)
+{
+    const ap_filter_t *filter = r->output_filters;
+
+    while (filter && !is_one_of(filter->frec->name, names)) {
+        filter = filter->next;
+    }
+    return filter != NULL;
+}
+
+int mod_comet_output_has_computed_headers(const request_rec *r)
+{
+    static const char *const computing[] = { "fixup_headers_out", NULL };
+
+    return has_filter(r, computing);
+}
+
 int mod_comet_output_is_compressed(const request_rec *r)
 {
     static const char *const compressors[] = { COMPRESSORS, NULL };
-    const ap_filter_t *filter = r->output_filters;
 
-    while (filter && !is_one_of(filter->frec->name, compressors)) {
-        filter = filter->next;
-    }
-    return filter && apr_table_get(r->headers_in, "Accept-Encoding");
+    return has_filter(r, compressors)
+           && apr_table_get(r->headers_in, "Accept-Encoding");
 }
 
 /* A compressor marks the ETag of what it has compressed, and the client sends

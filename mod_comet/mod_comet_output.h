@@ -99,6 +99,10 @@ int mod_comet_output_is_direct(const request_rec *r);
  */
 int mod_comet_output_is_plain(const request_rec *r);
 
+/** Whether mod_headers computes headers when the answer goes out: their values
+ * may depend on anything (`Header set X "expr=…"`). */
+int mod_comet_output_has_computed_headers(const request_rec *r);
+
 /** Whether a filter will compress the answer, which takes its time. */
 int mod_comet_output_is_compressed(const request_rec *r);
 

@@ -718,3 +718,65 @@ def test_255_50_tls(make_server):
             server.post("fast", "y")
             cursor = json.loads(conn.answer().body)["timestamp"]
     assert fast_polls(server) == 0
+
+
+# -- headers that another module computes ---------------------------------------
+
+def test_255_80_a_header_of_the_query(make_server):
+    """A poll without news is repeated word for word, and so is a header made
+    of its query; the next cursor's is another one."""
+    server = make_server(conf=FAST + "CometPollTimeout 1s\n"
+                         'Header set X-Query "expr=%{QUERY_STRING}"\n')
+    with Fast(server) as client:
+        for text in (None, None, None, None, "a", None, "b", "c", "d"):
+            query = "since=%d" % client.cursor
+            client.ask()
+            if text:
+                server.wait_waiting(1, "poll")
+                server.post("fast", text)
+            assert client.take() == ([text] if text else [])
+            assert client.conn.headers["x-query"] == query
+    assert fast_polls(server) == 0
+
+
+def test_255_81_a_header_of_the_time(make_server):
+    """Answers of one second have the same; it is not learnt from them."""
+    server = make_server(
+        conf=FAST + 'Header set X-Second "expr=%{TIME_SEC}"\n')
+    end = time.monotonic() + 3
+    with Fast(server) as client:
+        while time.monotonic() < end:
+            client.poll("x")
+            date = int(client.conn.headers["date"].split(":")[2][:2])
+            ours = int(client.conn.headers["x-second"])
+            assert (date - ours) % 60 in (0, 1, 59)
+    assert fast_polls(server) == 0
+
+
+def test_255_82_headers_are_decided_anew(make_server):
+    """With everything else, after CometMaxLifetime; one that stays the same
+    is no hindrance."""
+    server = make_server(start=False, conf=FAST + """
+CometMaxLifetime 3s
+CometPollTimeout 1s
+Header set X-File "expr=%{file:{root}/conf/word}"
+""")
+
+    def say(word):
+        with open(os.path.join(server.root, "conf", "word"), "w",
+                  encoding="utf-8") as out:
+            out.write(word)
+    say("old")
+    server.start()
+    with Fast(server) as client:
+        def learnt():
+            client.poll("x")
+            assert client.conn.headers["x-file"] == "old"
+            return fast_polls(server) > 0
+        wait_until(learnt, 10, "the hub's answer")
+        say("new")
+
+        def is_new():
+            client.poll("y")
+            return client.conn.headers["x-file"] == "new"
+        wait_until(is_new, 10, "the new header")
