@@ -2,6 +2,8 @@
 """Who may do what: pages of other sites (CORS), users, channels."""
 
 import base64
+import grp
+import html
 import http.client
 import os
 import re
@@ -950,6 +952,60 @@ def test_330_49_an_idle_page_is_logged_out(example, target):
         return statuses[-1] == 401
     wait_until(is_logged_out, 12, "the session's end", 0.1)
     assert statuses[0] == 200 and set(statuses) == {200, 401}, statuses
+
+
+SOURCE = os.path.join(EXAMPLES, "..", "..")
+MAKES_SECRET = re.compile(
+    r"htpasswd +-\w*c|openssl +(rand|gen\w+|req|ec\w+)|"
+    r"\s>>? *[\w/.-]*(secret|passwd|\.key|\.pem)")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="its files are root's")
+@pytest.mark.parametrize("name", sorted(
+    name for name in os.listdir(EXAMPLES) if name.endswith(".conf")))
+def test_330_51_secrets_are_not_for_everybody(name, tmp_path):
+    """The commands at the head of each example leave files of passwords and
+    secrets that only root writes and only httpd's group reads."""
+    with open(os.path.join(EXAMPLES, name), encoding="utf-8") as file:
+        text = file.read().replace("/etc/apache2/", str(tmp_path) + "/")
+    secrets = set(re.findall(
+        r"^\s*(?:AuthUserFile|SessionCryptoPassphraseFile) (\S+)", text, re.M))
+    commands = [line for line in re.findall(r"^#     (\S.*)$", text, re.M)
+                if str(tmp_path) in line]
+    assert bool(commands) == bool(secrets)
+    # without a terminal htpasswd reads the new password, twice, from here
+    subprocess.run(["sh", "-ec", "umask 0\n" + "\n".join(commands)], check=True,
+                   input=b"secret\nsecret\n", start_new_session=True,
+                   timeout=30, stdout=subprocess.DEVNULL,
+                   stderr=subprocess.DEVNULL)
+    for path in secrets:
+        stat = os.stat(path)
+        assert (stat.st_mode & 0o7777, stat.st_uid, stat.st_gid,
+                stat.st_size > 9) \
+            == (0o640, 0, grp.getgrnam("www-data").gr_gid, True), path
+
+
+def test_330_52_no_other_command_makes_secrets():
+    """No document makes a file of secrets in passing: each one is made for
+    httpd's group before it is filled."""
+    seen = 0
+    for folder in (".", "conf", "conf/examples", "htdocs", "htdocs/manual"):
+        folder = os.path.join(SOURCE, folder)
+        for name in os.listdir(folder):
+            if not name.endswith((".md", ".conf", ".html", ".in")):
+                continue
+            with open(os.path.join(folder, name), encoding="utf-8") as file:
+                text = html.unescape(file.read().replace(
+                    "<code>htpasswd -c</code>", ""))
+            for line in text.splitlines():
+                if MAKES_SECRET.search(line):
+                    seen += 1
+                    path = line.rstrip(") ").split(">")[-1]
+                    before = text[:text.index(line)]
+                    assert "umask 077" in line and re.search(
+                        "install -m 640 -o root -g www-data /dev/null "
+                        + re.escape(path), before), (name, line)
+    assert seen >= 1
 
 
 # -- authors --------------------------------------------------------------------
