@@ -39,6 +39,8 @@ const char *comet_strerror(apr_status_t status, char *buffer, apr_size_t size)
         return "something else was stored under the same key";
     case COMET_ENOSEARCH:
         return "the messages are not indexed";
+    case COMET_EALIASED:
+        return "the database file has a second name";
     case APR_EGENERAL:
         return "the database cannot be used";
     default:

@@ -46,6 +46,7 @@ typedef apr_int64_t comet_timestamp_t;
 #define COMET_EREPEATED (APR_OS_START_USERERR + 9) /**< stored before */
 #define COMET_EMISMATCH (APR_OS_START_USERERR + 10) /**< the key's another's */
 #define COMET_ENOSEARCH (APR_OS_START_USERERR + 11) /**< there is no index */
+#define COMET_EALIASED (APR_OS_START_USERERR + 12) /**< has a second name */
 
 /**
  * Describe a status, ours or APR's, in English.

@@ -8,7 +8,8 @@
  * anything is sent.  Writers are serialised by the caller (comet_bus_lock).
  *
  * Every call that fails returns one of: COMET_ENOTDB, COMET_EMOVED,
- * COMET_EUNSURE, COMET_ELOCKED, COMET_EREADONLY, APR_ENOSPC, APR_ENOMEM,
+ * COMET_EALIASED (to write only: comet_place.h), COMET_EUNSURE, COMET_ELOCKED,
+ * COMET_EREADONLY, APR_ENOSPC, APR_ENOMEM,
  * EMFILE or ENFILE (no descriptor is left, for a while), or APR_EGENERAL for
  * anything else; comet_store_error() has SQLite's words.
  */

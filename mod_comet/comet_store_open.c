@@ -494,7 +494,7 @@ apr_status_t comet_store_open(comet_store_t **store,
                               const atomic_int *stopping)
 {
     comet_store_t *made = calloc(1, sizeof(*made));
-    apr_status_t status;
+    apr_status_t status = APR_SUCCESS;
 
     *store = NULL;
     if (!made) {
@@ -513,7 +513,10 @@ apr_status_t comet_store_open(comet_store_t **store,
     if (!made->wal_path || !made->shm_path) {
         status = comet_sqlite_fail_text(made, APR_ENOMEM, "out of memory");
     }
-    else {
+    else if (mode == COMET_STORE_WRITE) {
+        status = comet_sqlite_check_place(made);
+    }
+    if (status == APR_SUCCESS) {
         status = enter(made);
     }
     if (status == APR_SUCCESS) {

@@ -9,6 +9,8 @@
 #include <sys/stat.h>
 #include <time.h>
 
+#include "comet_place.h"
+
 const char *const comet_sqlite_text[SQL_COUNT] = {
     [SQL_BEGIN] = "BEGIN",
     [SQL_BEGIN_WRITE] = "BEGIN IMMEDIATE",
@@ -177,6 +179,16 @@ apr_status_t comet_sqlite_fail_text(comet_store_t *store, apr_status_t status,
 {
     snprintf(store->error, sizeof(store->error), "%s", text);
     return status;
+}
+
+apr_status_t comet_sqlite_check_place(comet_store_t *store)
+{
+    comet_place_e place = comet_place_check(store->config->path);
+
+    return place == COMET_PLACE_GOOD
+               ? APR_SUCCESS
+               : comet_sqlite_fail_text(store, COMET_EALIASED,
+                                        comet_place_text(place));
 }
 
 int comet_sqlite_on_busy(void *baton, int tries)

@@ -216,6 +216,11 @@ apr_status_t comet_sqlite_index_step(comet_store_t *store, int *more);
 file_id_t comet_sqlite_file_id(const char *path);
 int comet_sqlite_same_file(file_id_t a, file_id_t b);
 int comet_sqlite_has_content(const char *path);
+/**
+ * Refuse to write to a file that has a second name.
+ * @return COMET_EALIASED
+ */
+apr_status_t comet_sqlite_check_place(comet_store_t *store);
 /** The file was moved away, or its log deleted: give it all that was committed
  * to it.
  * @return COMET_EMOVED; COMET_ELOCKED: a reader is in the way, ask again */

@@ -55,6 +55,10 @@ apr_status_t comet_store_reserve(comet_store_t *store, apr_interval_time_t wait)
     if (comet_store_moved(store)) {
         return comet_sqlite_leave_behind(store);
     }
+    status = comet_sqlite_check_place(store);
+    if (status != APR_SUCCESS) {
+        return status;
+    }
     store->patience = wait;
     status = comet_sqlite_run_or_fail(store, SQL_BEGIN_WRITE);
     store->patience = store->config->busy_timeout;

@@ -4,15 +4,13 @@
 
 #include <apr_strings.h>
 #include <pthread.h>
-#include <pwd.h>
 #include <stdatomic.h>
 #include <stdlib.h>
-#include <sys/stat.h>
-#include <unixd.h>
 
 #include "comet_lines.h"
 #include "mod_comet_adopt.h"
 #include "mod_comet_fast.h"
+#include "mod_comet_folder.h"
 #include "mod_comet_limits.h"
 #include "mod_comet_log.h"
 #include "mod_comet_mpm.h"
@@ -98,37 +96,6 @@ static apr_status_t retain_metrics(comet_metrics_t **metrics)
     return status;
 }
 
-/* The children are not root: say so now if they will not be able to write,
- * with the command that helps. */
-static void check_owner(const char *path, server_rec *s, apr_pool_t *p)
-{
-    uid_t uid = ap_unixd_config.user_id;
-    gid_t gid = ap_unixd_config.group_id;
-    const char *folder =
-        apr_pstrmemdup(p, path, (apr_size_t)(strrchr(path, '/') - path) + 1);
-    const char *paths[] = { folder, path };
-    struct stat info;
-    int i;
-
-    for (i = 0; i < 2 && geteuid() == 0 && uid != 0; i++) {
-        mode_t mode;
-
-        if (stat(paths[i], &info) != 0) {
-            continue;
-        }
-        mode = info.st_uid == uid   ? S_IWUSR
-               : info.st_gid == gid ? S_IWGRP
-                                    : S_IWOTH;
-        if (!(info.st_mode & mode)) {
-            ap_log_error(APLOG_MARK, APLOG_WARNING, 0, s,
-                         "CometStore: %s cannot be written by user %s: "
-                         "nothing can be published; try: chown %s '%s'",
-                         paths[i], ap_unixd_config.user_name,
-                         ap_unixd_config.user_name, paths[i]);
-        }
-    }
-}
-
 static void check_capacity(server_rec *main, apr_pool_t *p)
 {
     const mod_comet_capacity_t *capacity = mod_comet_capacity();
@@ -197,8 +164,7 @@ int mod_comet_post_config(apr_pool_t *pconf, apr_pool_t *plog,
 
         status = retain_bus(&bus, path, s);
         APR_ARRAY_PUSH(buses, comet_bus_t *) = bus;
-        check_owner(path, s, ptemp);
-        mod_comet_stores_check_folder(s, path, ptemp);
+        mod_comet_folder_warn(s, path, ptemp);
     }
     if (status != APR_SUCCESS) {
         ap_log_error(APLOG_MARK, APLOG_EMERG, status, s,

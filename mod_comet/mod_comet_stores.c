@@ -2,27 +2,15 @@
 /* Which stores the servers name together, and whether they can be. */
 #include "mod_comet_stores.h"
 
+#include <apr_hash.h>
 #include <apr_strings.h>
+#include <errno.h>
 #include <limits.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 
-/* The real path of a database: its folder's, since the file may be made
- * later; NULL when there is no such folder. */
-static const char *real_path(const char *path, apr_pool_t *p)
-{
-    const char *name = strrchr(path, '/') + 1;
-    char folder[PATH_MAX];
-
-    if (realpath(path, folder)) {
-        return apr_pstrdup(p, folder);
-    }
-    if (!realpath(apr_pstrmemdup(p, path, (apr_size_t)(name - path)), folder)) {
-        return NULL;
-    }
-    return apr_pstrcat(p, folder, strcmp(folder, "/") == 0 ? "" : "/", name,
-                       NULL);
-}
+#include "mod_comet_folder.h"
 
 static int refuse(const server_rec *s, const char *message)
 {
@@ -30,17 +18,20 @@ static int refuse(const server_rec *s, const char *message)
     return HTTP_INTERNAL_SERVER_ERROR;
 }
 
-static int find_by_path(const apr_array_header_t *stores, const char *path)
+/* What tells one database from another: its folder, which may be mounted at
+ * two places, and its name. */
+static const char *identify(const char *path, apr_pool_t *p)
 {
-    int i;
+    const char *name = strrchr(path, '/');
+    struct stat info;
 
-    for (i = 0; i < stores->nelts; i++) {
-        if (strcmp(APR_ARRAY_IDX(stores, i, comet_store_config_t *)->path, path)
-            == 0) {
-            return i;
-        }
+    if (stat(apr_pstrmemdup(p, path, (apr_size_t)(name - path) + 1), &info)
+        != 0) {
+        return path;
     }
-    return -1;
+    return apr_psprintf(p, "%" APR_UINT64_T_FMT ":%" APR_UINT64_T_FMT "%s",
+                        (apr_uint64_t)info.st_dev, (apr_uint64_t)info.st_ino,
+                        name);
 }
 
 static comet_store_config_t make(const mod_comet_server_config_t *config,
@@ -64,16 +55,23 @@ static int is_kept_alike(const comet_store_config_t *a,
            && a->retain_age == b->retain_age && a->search == b->search;
 }
 
-/* @param path  its store's real path */
-static int add_server(apr_array_header_t *stores, server_rec *s,
-                      const char *path)
+/*
+ * @param known  the stores found so far, by identify(): the index + 1
+ * @param path   its store's real path
+ */
+static int add_server(apr_array_header_t *stores, apr_hash_t *known,
+                      server_rec *s, const char *path)
 {
     mod_comet_server_config_t *config = mod_comet_server_config(s);
     comet_store_config_t wanted = make(config, path);
+    const char *identity = identify(path, stores->pool);
 
-    config->store = find_by_path(stores, path);
+    config->store =
+        (int)(intptr_t)apr_hash_get(known, identity, APR_HASH_KEY_STRING) - 1;
     if (config->store < 0) {
         config->store = stores->nelts;
+        apr_hash_set(known, identity, APR_HASH_KEY_STRING,
+                     (void *)(intptr_t)(config->store + 1));
         APR_ARRAY_PUSH(stores, comet_store_config_t *) =
             apr_pmemdup(stores->pool, &wanted, sizeof(wanted));
         return OK;
@@ -90,11 +88,23 @@ static int add_server(apr_array_header_t *stores, server_rec *s,
     return OK;
 }
 
+static const char *explain(int error, apr_pool_t *p)
+{
+    char text[128];
+
+    return error == ENOENT
+               ? "does not exist"
+               : apr_pstrcat(p, "cannot be used: ",
+                             apr_strerror(error, text, sizeof(text)), NULL);
+}
+
 int mod_comet_stores_find(apr_array_header_t *stores, server_rec *main)
 {
     apr_pool_t *p = stores->pool;
+    apr_hash_t *known = apr_hash_make(p);
     const char *named = NULL, *path = NULL;
     server_rec *s;
+    int error = 0;
     int rv = OK;
 
     for (s = main; s && rv == OK; s = s->next) {
@@ -114,13 +124,14 @@ int mod_comet_stores_find(apr_array_header_t *stores, server_rec *main)
         }
         if (named != config->store_path) { /* a thousand hosts inherit one */
             named = config->store_path;
-            path = real_path(named, p);
+            path = mod_comet_folder_real_path(named, &error, p);
         }
-        rv = path ? add_server(stores, s, path)
-                  : refuse(s, apr_psprintf(p,
-                                           "CometStore: the folder of %s does "
-                                           "not exist",
-                                           named));
+        if (!path && error == EACCES) { /* mod_comet_folder_warn() says so */
+            path = named;
+        }
+        rv = path ? add_server(stores, known, s, path)
+                  : refuse(s, apr_psprintf(p, "CometStore: the folder of %s %s",
+                                           named, explain(error, p)));
     }
     return rv;
 }
@@ -140,8 +151,14 @@ static int check_root(const server_rec *s, const char *root,
     apr_size_t length;
     int i;
 
-    if (!root || !realpath(root, real)) {
+    if (!root) {
         return OK;
+    }
+    if (!realpath(root, real)) {
+        if (errno != EACCES) {
+            return OK;
+        }
+        apr_cpystrn(real, root, sizeof(real)); /* then by its name */
     }
     length = strlen(real);
     for (i = 0; i < stores->nelts; i++) {
@@ -161,22 +178,27 @@ static int check_root(const server_rec *s, const char *root,
     return OK;
 }
 
-void mod_comet_stores_check_folder(const server_rec *s, const char *path,
-                                   apr_pool_t *p)
+/* What no single directive can know of the stores' folders. */
+static int check_folders(const server_rec *s, const apr_array_header_t *stores)
 {
-    const char *folder =
-        apr_pstrmemdup(p, path, (apr_size_t)(strrchr(path, '/') - path) + 1);
-    struct stat info;
+    apr_pool_t *p = stores->pool;
+    const apr_array_header_t *configs = mod_comet_folder_of_config(p);
+    int i;
 
-    if (stat(folder, &info) == 0 && (info.st_mode & (S_IWGRP | S_IWOTH))
-        && !(info.st_mode & S_ISGID)) {
-        ap_log_error(APLOG_MARK, APLOG_WARNING, 0, s,
-                     "CometStore: %s may be written by others and has no "
-                     "setgid bit: the files that another user's program makes "
-                     "beside the database may shut httpd out; try: "
-                     "chmod g+s '%s'",
-                     folder, folder);
+    for (i = 0; i < stores->nelts; i++) {
+        const char *path =
+            APR_ARRAY_IDX(stores, i, comet_store_config_t *)->path;
+        const char *refusal = mod_comet_folder_refusal(path, configs, p);
+
+        if (refusal) {
+            return refuse(s, refusal);
+        }
+        /* at a start the log is not open yet: post_config does it */
+        if (ap_state_query(AP_SQ_RUN_MODE) == AP_SQ_RM_CONFIG_TEST) {
+            mod_comet_folder_warn(s, path, p);
+        }
     }
+    return OK;
 }
 
 int mod_comet_check_config(apr_pool_t *pconf, apr_pool_t *plog,
@@ -187,15 +209,9 @@ int mod_comet_check_config(apr_pool_t *pconf, apr_pool_t *plog,
     const char *checked = NULL;
     int rv = mod_comet_stores_find(stores, main);
     server_rec *s;
-    int i;
 
-    /* at a start the log is not open yet: post_config does it */
-    for (i = 0; i < stores->nelts && rv == OK
-                && ap_state_query(AP_SQ_RUN_MODE) == AP_SQ_RM_CONFIG_TEST;
-         i++) {
-        mod_comet_stores_check_folder(
-            main, APR_ARRAY_IDX(stores, i, comet_store_config_t *)->path,
-            ptemp);
+    if (rv == OK && stores->nelts) {
+        rv = check_folders(main, stores);
     }
     for (s = main; s && rv == OK && stores->nelts; s = s->next) {
         const char *root = document_root(s);

@@ -17,11 +17,6 @@
  */
 int mod_comet_stores_find(apr_array_header_t *stores, server_rec *main);
 
-/** Warn of a store's folder in which the files of another user's program could
- * shut httpd out. */
-void mod_comet_stores_check_folder(const server_rec *s, const char *path,
-                                   apr_pool_t *p);
-
 /** check_config hook: what no single directive can know (httpd -t runs it). */
 int mod_comet_check_config(apr_pool_t *pconf, apr_pool_t *plog,
                            apr_pool_t *ptemp, server_rec *main);

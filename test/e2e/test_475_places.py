@@ -1,0 +1,356 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where the database may lie, and what is advised when it lies badly."""
+
+import contextlib
+import os
+import pwd
+import re
+import shutil
+import subprocess
+
+import pytest
+
+from httpd_env import WWW_USER, give, is_root, sqlite, wait_until
+
+ROOT_ONLY = pytest.mark.skipif(not is_root(), reason="needs root to mount "
+                               "and to become another user")
+TEXT = {"Content-Type": "text/plain"}
+ENDPOINT = "CometEndpoint /comet\n"
+# Commands that would change a file's rights.
+COMMAND = re.compile(r"\b(?:chown|chmod|chgrp|setfacl|install)\b")
+
+
+def store(path):
+    return 'CometStore "sqlite:%s"\n' % path + ENDPOINT
+
+
+def try_post(server, text="x"):
+    return server.request("POST", "/comet/chat", text, TEXT)
+
+
+@contextlib.contextmanager
+def bound(source, target):
+    """`source` mounted at `target` too."""
+    done = subprocess.run(["mount", "--bind", source, target],
+                          stderr=subprocess.PIPE, timeout=20)
+    if done.returncode:
+        pytest.skip("mount --bind: " + done.stderr.decode().strip())
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "-l", target], check=True, timeout=20)
+
+
+@pytest.fixture
+def tester(make_server):
+    return make_server(start=False, comet="load")
+
+
+def make_database(server):
+    """A database that httpd has made and closed."""
+    server.start()
+    server.post("chat", "first")
+    server.stop()
+
+
+def configtest_by(server, wrapper, conf):
+    """httpd -t by a command that runs it."""
+    path = server.conf_path(server.config_text(conf), "test.conf")
+    done = subprocess.run(wrapper + server.command("-t", "-f", path),
+                          stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, env=server.environment(),
+                          timeout=60)
+    return done.returncode, done.stdout.decode("utf-8", "replace")
+
+
+# -- a second name of the file ----------------------------------------------------
+
+@ROOT_ONLY
+def test_475_01_file_mounted_before_the_start(make_server):
+    """A database mounted as a single file is refused by configtest: what is
+    in the log beside it would go with the container."""
+    server = make_server(start=False)
+    make_database(server)
+    host = os.path.join(server.root, "host.db")
+    shutil.copy(server.db, host)
+    give(host)
+    with bound(host, server.db):
+        code, text = server.configtest(store(server.db))
+        assert code != 0 and server.db in text, text
+        assert "mount its folder instead" in text, text
+    code, text = server.configtest(store(server.db))
+    assert code == 0 and "mount" not in text, text
+
+
+@ROOT_ONLY
+def test_475_02_file_mounted_while_running(make_server):
+    """The same while httpd runs: nothing is acknowledged until it is gone."""
+    server = make_server()
+    server.post("chat", "first")
+    host = os.path.join(server.root, "host.db")
+    sqlite(server.db, "VACUUM INTO '%s';" % host)
+    give(host)
+    with bound(host, server.db):
+        wait_until(lambda: b"second name" in try_post(server).body, 5,
+                   "a refusal")
+        assert try_post(server).status == 503
+        assert "mount its folder instead" in server.error_log()
+    wait_until(lambda: try_post(server, "again").status == 201, 10,
+               "the store to work again")
+    assert server.rows("chat")[0] == "first"
+    assert server.rows("chat")[-1] == "again"
+
+
+def test_475_03_hard_link(make_server):
+    """With a hard link: warned of by configtest and at start, publishing is
+    refused, reading goes on; without it everything works again."""
+    server = make_server()
+    other = os.path.join(server.root, "other.db")
+    server.post("chat", "first")
+    os.link(server.db, other)
+    wait_until(lambda: try_post(server).status == 503, 5, "a refusal")
+    assert b"second name" in try_post(server).body
+    assert [m["body"] for m in server.history("chat")] == ["first"]
+    code, text = server.configtest(store(server.db))
+    assert code == 0 and "more than one hard link" in text, text
+    server.graceful()       # a child that opens it now refuses, too
+    assert try_post(server).status == 503
+    assert [m["body"] for m in server.history("chat")] == ["first"]
+    assert server.error_log().count("nothing can be published") == 1
+    os.unlink(other)
+    wait_until(lambda: try_post(server, "again").status == 201, 10,
+               "the store to work again")
+    assert server.rows("chat") == ["first", "again"]
+
+
+def test_475_04_dangling_link(make_server):
+    """A symbolic link to a file that does not exist yet: the file and its
+    log are made where it leads, and both names are one store."""
+    server = make_server(start=False, comet="load")
+    real = os.path.join(server.data, "real.db")
+    link = os.path.join(server.root, "link.db")
+    os.symlink("data/real.db", link)
+    conf = ("%s<VirtualHost *>\nServerName two\n%%s"
+            'CometStore "sqlite:%s"\nCometEndpoint /two\n</VirtualHost>\n'
+            % (store(real), link))
+    code, text = server.configtest(conf % "CometSync normal\n")
+    assert code != 0 and "used by two servers" in text, text
+    server.conf = conf % ""
+    server.check_waiting = False
+    server.start()
+    assert server.request("POST", "/two/chat", "x", TEXT).status == 201
+    assert os.path.islink(link)
+    assert sorted(os.listdir(server.data)) \
+        == ["real.db", "real.db-shm", "real.db-wal"]
+    assert not os.path.exists(link + "-wal")
+
+
+def test_475_05_becomes_a_link(make_server):
+    """A symbolic link in the place of the database while httpd runs: its log
+    would be beside another file, so publishing is refused."""
+    server = make_server()
+    server.post("chat", "first")
+    real = os.path.join(server.root, "moved.db")
+    sqlite(server.db, "VACUUM INTO '%s';" % real)
+    give(real)
+    link = server.db + ".new"
+    os.symlink(real, link)
+    os.rename(link, server.db)
+    wait_until(lambda: b"second name" in try_post(server).body, 5,
+               "a refusal")
+    wait_until(lambda: "has become a symbolic link" in server.error_log(), 5,
+               "the reason")
+
+
+@ROOT_ONLY
+def test_475_06_folder_mounted_twice(make_server):
+    """A folder mounted at two places holds one store, not two."""
+    server = make_server(start=False, comet="load")
+    again = os.path.join(server.root, "again")
+    os.mkdir(again)
+    conf = (store(server.db) + "<VirtualHost *>\nServerName two\n%s"
+            'CometStore "sqlite:%s/comet.db"\n%s</VirtualHost>\n')
+    with bound(server.data, again):
+        code, text = server.configtest(
+            conf % ("CometSync normal\n", again, ENDPOINT))
+        assert code != 0 and "used by two servers" in text, text
+        code, text = server.configtest(conf % ("", again, ENDPOINT))
+        assert code == 0, text
+
+
+# -- folders that must not be written -------------------------------------------------
+
+def test_475_10_folder_of_the_configuration(tester):
+    """A folder that holds httpd's configuration, at whatever depth, is
+    refused without a command that would hand it over."""
+    extra = os.path.join(tester.root, "extra", "deep")
+    os.makedirs(extra)
+    with open(os.path.join(extra, "more.conf"), "w",
+              encoding="utf-8") as out:
+        out.write("ServerAdmin a@example\n")
+    include = 'Include "{root}/extra/deep/*.conf"\n'
+    for line in (store("comet.db"),                 # ServerRoot
+                 store("conf/comet.db"),
+                 store("{root}/comet.db"),
+                 include + store("{root}/extra/comet.db"),
+                 include + store("{root}/extra/deep/comet.db"),
+                 store("/comet.db")):
+        code, text = tester.configtest(line)
+        assert code != 0, (line, text)
+        assert "holds httpd's configuration" in text, text
+        assert not COMMAND.search(text), text
+    code, text = tester.configtest(include + store("{data}/comet.db"))
+    assert code == 0, text
+
+
+def test_475_11_world_writable_folder(tester):
+    """A folder that everybody may write is refused, with or without the
+    sticky bit, and no rights in it are given away."""
+    folder = os.path.join(tester.root, "open")
+    os.mkdir(folder)
+    give(folder)
+    for mode in (0o777, 0o1777, 0o2777, 0o3777):
+        os.chmod(folder, mode)
+        code, text = tester.configtest(store(folder + "/comet.db"))
+        assert code != 0 and "every local user" in text, (oct(mode), text)
+        assert not COMMAND.search(text), text
+    os.chmod(folder, 0o2770)
+    code, text = tester.configtest(store(folder + "/comet.db"))
+    assert code == 0 and "CometStore" not in text, text
+    code, text = tester.configtest(store("/tmp/comet.db"))
+    assert code != 0 and not COMMAND.search(text), text
+
+
+def warnings(server, path):
+    """What httpd -t says of the store, which passes."""
+    code, text = server.configtest(store(path))
+    assert code == 0, text
+    return text
+
+
+@ROOT_ONLY
+@pytest.mark.parametrize("folder", ["/var/lib", "/etc/comet-test-475", "/srv",
+                                    "/var/opt", "/usr/local/src"])
+def test_475_12_advice_for_system_folders(tester, folder):
+    """No command is proposed for a folder of the system, even an empty one."""
+    made = not os.path.isdir(folder)
+    if made:
+        os.mkdir(folder)
+    try:
+        text = warnings(tester, folder + "/comet.db")
+    finally:
+        if made:
+            os.rmdir(folder)
+    assert "cannot be written by user" in text, text
+    assert "folder of its own" in text
+    assert not COMMAND.search(text), text
+
+
+@ROOT_ONLY
+def test_475_13_advice_for_shared_folders(tester):
+    """A folder with other files in it is not handed over; one that holds only
+    databases is.  So it is with the setgid bit."""
+    folder = os.path.join(tester.root, "of root")
+    os.mkdir(folder, 0o755)
+    path = folder + "/comet.db"
+    assert "chown %s '%s'" % (WWW_USER, folder) in warnings(tester, path)
+    with open(folder + "/secret.conf", "w", encoding="utf-8"):
+        pass
+    text = warnings(tester, path)
+    assert "folder of its own" in text and not COMMAND.search(text), text
+    give(folder)
+    os.chmod(folder, 0o770)
+    text = warnings(tester, path)
+    assert "setgid" in text and not COMMAND.search(text), text
+    os.unlink(folder + "/secret.conf")
+    assert "chmod g+s '%s'" % folder in warnings(tester, path)
+    os.rename(folder, folder + "'s")        # no quoting that a shell undoes
+    text = warnings(tester, folder + "'s/comet.db")
+    assert "setgid" in text and not COMMAND.search(text), text
+
+
+@ROOT_ONLY
+def test_475_14_supplementary_groups(tester):
+    """A right that a supplementary group gives is a right, and one that a
+    group takes away is none."""
+    groups = os.path.join(tester.root, "group")
+    shutil.copy("/etc/group", groups)
+    with open(groups, "a", encoding="utf-8") as out:
+        out.write("comet475:x:65500:%s\n" % WWW_USER)
+    member = ["unshare", "-m", "sh", "-c",
+              'mount --bind "$0" /etc/group; exec "$@"', groups]
+    os.chown(tester.data, 0, 65500)
+    for mode, wrapper, warned in ((0o2770, [], True), (0o2770, member, False),
+                                  (0o2755, member, True),
+                                  (0o2705, member, True)):
+        os.chmod(tester.data, mode)
+        code, text = configtest_by(tester, wrapper, store(tester.db))
+        assert code == 0 and ("CometStore" in text) == warned, (oct(mode),
+                                                                text)
+
+
+@ROOT_ONLY
+def test_475_15_whatever_cannot_be_written(make_server):
+    """A side file of another user and a folder above that is closed to httpd
+    are told as well; nothing is proposed for what is above."""
+    server = make_server(start=False)
+    make_database(server)
+    for name in ("-wal", "-shm"):
+        with open(server.db + name, "w", encoding="utf-8"):
+            pass
+        os.chmod(server.db + name, 0o600)
+        text = warnings(server, server.db)
+        assert "chown %s '%s%s'" % (WWW_USER, server.db, name) in text, text
+        os.unlink(server.db + name)
+    assert "CometStore" not in warnings(server, server.db)
+    above = os.path.join(server.root, "closed")
+    os.makedirs(above + "/data")
+    give(above + "/data")
+    os.chmod(above + "/data", 0o2770)
+    os.chmod(above, 0o700)
+    text = warnings(server, above + "/data/comet.db")
+    assert "may not enter %s," % above in text, text
+    assert not COMMAND.search(text), text
+
+
+# -- configtest by a user who may not look ---------------------------------------------
+
+def as_user(name):
+    user = pwd.getpwnam(name)
+    return ["setpriv", "--reuid=%d" % user.pw_uid,
+            "--regid=%d" % user.pw_gid, "--clear-groups"]
+
+
+@ROOT_ONLY
+@pytest.mark.parametrize("closed", ["above", "above/data"])
+def test_475_20_configtest_without_permission(tester, closed):
+    """A folder that the user of httpd -t may not enter: a warning that says
+    so; everything else is checked."""
+    nobody = as_user("nobody")
+    data = os.path.join(tester.root, "above", "data")
+    os.makedirs(data)
+    give(data)
+    os.chmod(data, 0o2755)
+    os.chmod(os.path.join(tester.root, closed), 0o700)
+    good = store(data + "/comet.db")
+    code, text = configtest_by(tester, nobody, good)
+    assert code == 0, text
+    assert "may not enter" in text and data + "/comet.db" in text, text
+    assert "does not exist" not in text, text
+    code, text = configtest_by(
+        tester, nobody, good + "<VirtualHost *>\nCometStore "
+        "sqlite:{root}/nowhere/comet.db\nCometEndpoint /two\n</VirtualHost>\n")
+    assert code != 0 and "nowhere/comet.db does not exist" in text, text
+    code, text = configtest_by(
+        tester, nobody, good + 'DocumentRoot "{root}/above"\n')
+    assert code != 0 and "DocumentRoot" in text, text
+    code, text = tester.configtest(good)
+    assert "may not enter" in text or closed == "above/data", text
+
+
+@ROOT_ONLY
+def test_475_21_configtest_by_an_ordinary_user(tester):
+    """Where nothing is hidden from it, httpd -t says nothing."""
+    os.chmod(tester.data, 0o2755)
+    code, text = configtest_by(tester, as_user("nobody"), store(tester.db))
+    assert code == 0 and "CometStore" not in text, text
