@@ -250,6 +250,12 @@ static apr_status_t connect_file(comet_store_t *store)
     }
     sqlite3_extended_result_codes(store->db, 1);
     sqlite3_busy_handler(store->db, comet_sqlite_on_busy, store);
+    /* Statement journals, sorting and VACUUM need no folder that way. */
+    code = sqlite3_exec(store->db, "PRAGMA temp_store = MEMORY", NULL, NULL,
+                        NULL);
+    if (code != SQLITE_OK) {
+        return comet_sqlite_fail(store, code);
+    }
     /* Until it is known to be ours, closing must not tidy it up. */
     sqlite3_db_config(store->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
     return APR_SUCCESS;

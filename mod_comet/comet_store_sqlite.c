@@ -155,7 +155,14 @@ apr_status_t comet_sqlite_fail_with(comet_store_t *store, int code, int error)
     int primary = code & 0xff;
     char text[128];
 
-    if (error && (primary == SQLITE_IOERR || primary == SQLITE_CANTOPEN)) {
+    if (code == SQLITE_IOERR_GETTEMPPATH) {
+        snprintf(store->error, sizeof(store->error),
+                 "SQLite needs a temporary file, but can write to none of "
+                 "SQLITE_TMPDIR, TMPDIR, /var/tmp, /usr/tmp and /tmp "
+                 "(SQLite %d)",
+                 code);
+    }
+    else if (error && (primary == SQLITE_IOERR || primary == SQLITE_CANTOPEN)) {
         snprintf(store->error, sizeof(store->error), "%s (SQLite %d): %s",
                  store->db ? sqlite3_errmsg(store->db) : "", code,
                  apr_strerror(error, text, sizeof(text)));
