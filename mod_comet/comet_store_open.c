@@ -12,7 +12,6 @@
 
 #include "comet_schema.h"
 
-#define APPLICATION_ID 0x434f4d54 /* "COMT" */
 /* Readers never wait for writers, but for one who opens the log after a crash
  * or is the last to close it. */
 #define READ_PATIENCE_USEC 1000000
@@ -39,28 +38,6 @@ static apr_status_t fail_errno(comet_store_t *store, const char *what,
         return error;
     }
     return error == ENOMEM ? APR_ENOMEM : COMET_EREADONLY;
-}
-
-file_id_t comet_sqlite_file_id(const char *path)
-{
-    struct stat info;
-
-    if (stat(path, &info) != 0) {
-        return (file_id_t){ 0, 0 };
-    }
-    return (file_id_t){ info.st_dev, info.st_ino };
-}
-
-int comet_sqlite_same_file(file_id_t a, file_id_t b)
-{
-    return a.ino == b.ino && a.dev == b.dev;
-}
-
-int comet_sqlite_has_content(const char *path)
-{
-    struct stat info;
-
-    return stat(path, &info) == 0 && info.st_size > 0;
 }
 
 static void unlink_same(const char *path, file_id_t file)
@@ -251,8 +228,8 @@ static apr_status_t connect_file(comet_store_t *store)
     sqlite3_extended_result_codes(store->db, 1);
     sqlite3_busy_handler(store->db, comet_sqlite_on_busy, store);
     /* Statement journals, sorting and VACUUM need no folder that way. */
-    code = sqlite3_exec(store->db, "PRAGMA temp_store = MEMORY", NULL, NULL,
-                        NULL);
+    code =
+        sqlite3_exec(store->db, "PRAGMA temp_store = MEMORY", NULL, NULL, NULL);
     if (code != SQLITE_OK) {
         return comet_sqlite_fail(store, code);
     }
@@ -261,80 +238,21 @@ static apr_status_t connect_file(comet_store_t *store)
     return APR_SUCCESS;
 }
 
-static int latest_version(void)
-{
-    int version = 0;
-    int i;
-
-    for (i = 0; comet_schema[i].sql; i++) {
-        version = comet_schema[i].version;
-    }
-    return version;
-}
-
-/*
- * @param version  set to the schema's version; 0: an empty database
- * @return COMET_ENOTDB when it is not ours
- */
-static apr_status_t identify(comet_store_t *store, int *version)
-{
-    sqlite3_stmt *statement = NULL;
-    apr_status_t status = APR_SUCCESS;
-    int code = sqlite3_prepare_v2(
-        store->db,
-        "SELECT application_id, user_version,"
-        " (SELECT count(*) FROM (SELECT 1 FROM sqlite_master LIMIT 1))"
-        " FROM pragma_application_id, pragma_user_version",
-        -1, &statement, NULL);
-
-    if (code == SQLITE_OK) {
-        code = sqlite3_step(statement);
-    }
-    if (code != SQLITE_ROW) {
-        status = comet_sqlite_fail(store, code);
-    }
-    else {
-        int id = sqlite3_column_int(statement, 0);
-
-        *version = sqlite3_column_int(statement, 1);
-        if (id == 0 && *version == 0 && !sqlite3_column_int(statement, 2)) {
-            *version = 0;
-        }
-        else if (id != APPLICATION_ID) {
-            status = comet_sqlite_fail_text(
-                store, COMET_ENOTDB, "the database belongs to another program");
-        }
-        else if (*version > latest_version()) {
-            status = comet_sqlite_fail_text(
-                store, COMET_ENOTDB,
-                "the database was made by a newer mod_comet");
-        }
-    }
-    sqlite3_finalize(statement);
-    return status;
-}
-
-/* Several processes may be here at once: the first to get the lock does it. */
+/* Several processes may be here at once: the first to get the lock does it.
+ * Each file of sql/ sets user_version itself. */
 static apr_status_t migrate(comet_store_t *store)
 {
     apr_status_t status = comet_sqlite_execute(store, "BEGIN IMMEDIATE");
-    char pragmas[96];
     int version = 0;
     int i;
 
     if (status == APR_SUCCESS) {
-        status = identify(store, &version);
+        status = comet_sqlite_identify(store, &version);
     }
     for (i = 0; status == APR_SUCCESS && comet_schema[i].sql; i++) {
         if (comet_schema[i].version > version) {
             status = comet_sqlite_execute(store, comet_schema[i].sql);
         }
-    }
-    if (status == APR_SUCCESS) {
-        snprintf(pragmas, sizeof(pragmas),
-                 "PRAGMA application_id = %d; PRAGMA user_version = %d",
-                 APPLICATION_ID, latest_version());
-        status = comet_sqlite_execute(store, pragmas);
     }
     if (status == APR_SUCCESS) {
         status = comet_sqlite_execute(store, "COMMIT");
@@ -389,7 +307,7 @@ static apr_status_t open_to_write(comet_store_t *store)
         status = connect_file(store);
     }
     if (status == APR_SUCCESS) {
-        status = identify(store, &version);
+        status = comet_sqlite_identify(store, &version);
     }
     if (status != APR_SUCCESS) {
         return status;
@@ -418,7 +336,7 @@ static apr_status_t open_to_write(comet_store_t *store)
                                         "PRAGMA wal_autocheckpoint = 0;"
                                         "PRAGMA journal_size_limit = 4194304");
     }
-    if (status == APR_SUCCESS && version < latest_version()) {
+    if (status == APR_SUCCESS && version < comet_sqlite_latest_version()) {
         status = migrate(store);
     }
     if (status == APR_SUCCESS) {
@@ -446,9 +364,9 @@ static apr_status_t open_to_read(comet_store_t *store)
     }
     status = connect_file(store);
     if (status == APR_SUCCESS) {
-        status = identify(store, &version);
+        status = comet_sqlite_identify(store, &version);
     }
-    if (status == APR_SUCCESS && version < latest_version()) {
+    if (status == APR_SUCCESS && version < comet_sqlite_latest_version()) {
         status = comet_sqlite_fail_text(store, APR_ENOENT,
                                         "the database is not ready yet");
     }

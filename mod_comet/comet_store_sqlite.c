@@ -217,6 +217,30 @@ int comet_sqlite_on_busy(void *baton, int tries)
     return 1;
 }
 
+/* --- Files ------------------------------------------------------------ */
+
+file_id_t comet_sqlite_file_id(const char *path)
+{
+    struct stat info;
+
+    if (stat(path, &info) != 0) {
+        return (file_id_t){ 0, 0 };
+    }
+    return (file_id_t){ info.st_dev, info.st_ino };
+}
+
+int comet_sqlite_same_file(file_id_t a, file_id_t b)
+{
+    return a.ino == b.ino && a.dev == b.dev;
+}
+
+int comet_sqlite_has_content(const char *path)
+{
+    struct stat info;
+
+    return stat(path, &info) == 0 && info.st_size > 0;
+}
+
 /* --- Statements ------------------------------------------------------- */
 
 void comet_sqlite_reset(comet_store_t *store, sql_e which)

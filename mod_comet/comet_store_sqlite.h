@@ -216,6 +216,16 @@ apr_status_t comet_sqlite_index_step(comet_store_t *store, int *more);
 file_id_t comet_sqlite_file_id(const char *path);
 int comet_sqlite_same_file(file_id_t a, file_id_t b);
 int comet_sqlite_has_content(const char *path);
+/** The version of the schema that this module makes. */
+int comet_sqlite_latest_version(void);
+
+/**
+ * See whose database it is.
+ * @param version  set to the schema's version; 0: an empty database
+ * @return COMET_ENOTDB when it is not ours
+ */
+apr_status_t comet_sqlite_identify(comet_store_t *store, int *version);
+
 /**
  * Refuse to write to a file that has a second name.
  * @return COMET_EALIASED

@@ -14,9 +14,17 @@
 -- instead of failing when the web server is writing: ".timeout 5000" in
 -- sqlite3, PDO::ATTR_TIMEOUT in PHP, timeout=5 in Python.
 --
--- The module runs the files of this folder once each, in one transaction, and
--- sets application_id to 0x434f4d54 ("COMT") and user_version to the number of
--- the last.  They work with SQLite 3.9 and later.
+-- The module runs the numbered files of this folder once each, in one
+-- transaction.  Run by hand, this file alone makes a database that the module
+-- accepts.  They work with SQLite 3.9 and later.
+--
+-- A .dump leaves out the two PRAGMAs by which the module knows its database.
+-- Set both after restoring one, user_version to the number of the last file.
+
+-- The file shrinks when messages go (only set while the database is empty).
+PRAGMA auto_vacuum = INCREMENTAL;
+PRAGMA application_id = 1129270612; -- "COMT"
+PRAGMA user_version = 1;
 
 CREATE TABLE comet_clock(
   -- One row: what changes whenever the log does.

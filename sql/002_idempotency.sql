@@ -6,6 +6,8 @@
 -- The module alone writes this table.  Deleting from it is safe: a publisher
 -- that repeats itself then publishes twice.
 
+PRAGMA user_version = 2;
+
 CREATE TABLE idempotency_key(
   -- The last timestamp of what was published under the key; a batch has
   -- "count" of them in a row.

@@ -526,6 +526,11 @@ def test_390_21_upkeep(serve):
     assert run_shell(fragment("backup"), server).split() == ["ok"]
     assert sqlite(server.root + "/comet.db", "SELECT body FROM message;") \
         == [["hello"]]
+    run_shell(fragment("dump"), server)
+    assert sqlite(server.root + "/restored.db", "SELECT body FROM message;"
+                  "PRAGMA application_id; PRAGMA user_version;") \
+        == [["hello"], *sqlite(server.db, "PRAGMA application_id;"
+                               "PRAGMA user_version;")]
     assert "upkeep" in PAGE.recipes     # (its restore is not for a test)
 
 

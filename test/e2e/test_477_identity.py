@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Databases that were restored or made by hand: whose they are."""
+
+import os
+import re
+import subprocess
+
+import pytest
+
+from httpd_env import REPO, give, sqlite, wait_until
+
+TEXT = {"Content-Type": "text/plain"}
+
+
+def try_post(server, text="x"):
+    return server.request("POST", "/comet/chat", text, TEXT)
+
+
+def make_database(server):
+    """A database that httpd has made and closed."""
+    server.start()
+    server.post("chat", "first")
+    server.stop()
+
+
+def hand_over(server):
+    for end in ("", "-wal", "-shm"):
+        if os.path.exists(server.db + end):
+            give(server.db + end)
+            os.chmod(server.db + end, 0o660)
+
+
+def test_477_01_schema_by_hand(make_server):
+    """sql/001_initial.sql run by sqlite3 alone makes a database that httpd
+    takes, migrates and shrinks."""
+    server = make_server(start=False)
+    with open(os.path.join(REPO, "sql", "001_initial.sql"),
+              encoding="utf-8") as text:
+        sqlite(server.db, text.read())
+    assert sqlite(server.db, "PRAGMA application_id; PRAGMA user_version;"
+                  "PRAGMA auto_vacuum;") == [["1129270612"], ["1"], ["2"]]
+    sqlite(server.db,
+           "INSERT INTO message(channel, body) VALUES('chat', 'by hand');")
+    hand_over(server)
+    server.start()
+    server.post("chat", "x")
+    assert server.rows("chat") == ["by hand", "x"]
+
+
+def dump(server, path):
+    with open(path, "w", encoding="utf-8") as out:
+        subprocess.run(["sqlite3", server.db, ".dump"], stdout=out,
+                       check=True, timeout=60)
+
+
+@pytest.mark.parametrize("lost", [
+    "", "PRAGMA application_id = 1129270612;", "PRAGMA user_version = 2;"])
+@pytest.mark.parametrize("search", ["off", "on"])
+def test_477_02_restored_dump(make_server, lost, search):
+    """A .dump loses who made the database: the log says which two PRAGMAs
+    give it back, and they do."""
+    server = make_server(start=False, conf="CometSearch %s\n" % search)
+    make_database(server)
+    text = os.path.join(server.root, "dump.sql")
+    dump(server, text)
+    os.unlink(server.db)
+    with open(text, encoding="utf-8") as lines:
+        sqlite(server.db, lines.read() + lost)
+    hand_over(server)
+    server.start()
+    wait_until(lambda: "PRAGMA" in server.error_log(), 5, "the advice")
+    assert try_post(server).status == 503
+    found = re.search(r"PRAGMA application_id = \d+; PRAGMA user_version = "
+                      r"\d+;?", server.error_log())
+    assert found, server.tail()
+    sqlite(server.db, found.group())
+    wait_until(lambda: try_post(server, "again").status == 201, 10,
+               "the store to work")
+    assert server.rows("chat") == ["first", "again"]
+
+
+def test_477_03_another_programs_database(make_server):
+    """No PRAGMA is proposed for what never was mod_comet's."""
+    server = make_server(start=False)
+    sqlite(server.db, "CREATE TABLE message_log(x);")
+    hand_over(server)
+    server.start()
+    assert try_post(server).status == 503
+    assert "belongs to another program" in server.error_log()
+    assert "PRAGMA" not in server.error_log()
