@@ -27,6 +27,9 @@
 #define LLVMFuzzerTestOneInput fuzz_head
 #include "../fuzz/fuzz_head.c"
 #undef LLVMFuzzerTestOneInput
+#define LLVMFuzzerTestOneInput fuzz_h2_frame
+#include "../fuzz/fuzz_h2_frame.c"
+#undef LLVMFuzzerTestOneInput
 
 typedef int fuzz_fn(const uint8_t *data, size_t size);
 
@@ -111,6 +114,11 @@ static void test_head_corpus(void **state)
     replay("head", fuzz_head);
 }
 
+static void test_h2_frame_corpus(void **state)
+{
+    replay("h2_frame", fuzz_h2_frame);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -119,6 +127,7 @@ int main(void)
         cmocka_unit_test(test_lines_corpus),
         cmocka_unit_test(test_selection_corpus),
         cmocka_unit_test(test_head_corpus),
+        cmocka_unit_test(test_h2_frame_corpus),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

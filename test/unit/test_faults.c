@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "comet_channel.h"
+#include "comet_h2_window.h"
 #include "comet_lines.h"
 #include "comet_transport.h"
 
@@ -271,13 +272,79 @@ static void test_lines(void **state)
     });
 }
 
+/* --- HTTP/2 ----------------------------------------------------------- */
+
+/* A stream for which there is no memory is not known; the others are as they
+ * were. */
+static apr_status_t open_streams(void)
+{
+    comet_h2_window_t window;
+    apr_uint32_t stream;
+    apr_size_t unknown = 0;
+
+    comet_h2_window_init(&window);
+    for (stream = 1; stream < 40; stream += 2) {
+        comet_h2_window_open(&window, stream, 0);
+        unknown += !comet_h2_window_take(&window, stream);
+        faults_must(window.count + unknown == (stream + 1) / 2);
+    }
+    for (stream = 1; stream < 40; stream += 2) {
+        const comet_h2_stream_t *found = comet_h2_window_find(&window, stream);
+
+        faults_must(!found
+                    || (found->ours && found->credit == COMET_H2_WINDOW_FIRST));
+    }
+    comet_h2_window_free(&window);
+    return unknown ? APR_ENOMEM : APR_SUCCESS;
+}
+
+static apr_status_t make_frames(void)
+{
+    static const char text[1000] = { 0 };
+    comet_buffer_t block = { .data = NULL };
+
+    comet_buffer_clear(&out);
+    comet_h2_block_begin(&block, 503);
+    comet_h2_block_add(&block, "Retry-After", "1");
+    comet_h2_block_add(&block, "Content-Type", "text/plain");
+    if (!block.failed) {
+        comet_h2_frame_add_headers(
+            &out, 1, (comet_text_t){ block.data, block.length }, 10, 0);
+        comet_h2_frame_add_data(&out, 1, (comet_text_t){ text, sizeof(text) },
+                                300, 1);
+        comet_h2_frame_add_reset(&out, 3, COMET_H2_CANCEL);
+    }
+    out.failed |= block.failed;
+    comet_buffer_free(&block);
+    return out.failed ? APR_ENOMEM : APR_SUCCESS;
+}
+
+static void test_h2(void **state)
+{
+    faults_run(&(faults_scenario_t){
+        .name = "streams",
+        .kinds = FAULTS_MEMORY,
+        .act = open_streams,
+    });
+    make_frames();
+    wanted = out;
+    out = (comet_buffer_t){ .data = NULL };
+    faults_run(&(faults_scenario_t){
+        .name = "frames",
+        .kinds = FAULTS_MEMORY,
+        .act = make_frames,
+        .check = check_bytes,
+        .finish = free_bytes,
+    });
+    comet_buffer_free(&wanted);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_values),
-        cmocka_unit_test(test_channels),
-        cmocka_unit_test(test_encoders),
-        cmocka_unit_test(test_lines),
+        cmocka_unit_test(test_values),   cmocka_unit_test(test_channels),
+        cmocka_unit_test(test_encoders), cmocka_unit_test(test_lines),
+        cmocka_unit_test(test_h2),
     };
     int failed;
 
