@@ -6,10 +6,12 @@
 #include <apr_strings.h>
 #include <http_connection.h>
 #include <http_core.h>
+#include <http_protocol.h>
 #include <stdlib.h>
 
 #include "comet_encode.h"
-#include "mod_comet_mpm.h"
+#include "comet_logline.h"
+#include "mod_comet_log_check.h"
 
 APR_DECLARE_OPTIONAL_FN(void, ap_logio_add_bytes_out,
                         (conn_rec * c, apr_off_t bytes));
@@ -28,7 +30,9 @@ struct mod_comet_log_t {
     comet_buffer_t text;
 };
 
-static int can_keep; /* set in the parent, inherited */
+/* set in the parent, inherited */
+static int can_keep;
+static unsigned needs; /* comet_logline_e: what the logs look at */
 
 static struct {
     apr_pool_t *pool; /* of the line that is being written */
@@ -38,42 +42,12 @@ static struct {
 
 /* --- what can be done ------------------------------------------------------------ */
 
-static const char *find_stranger(void)
-{
-    const apr_array_header_t *hooks = ap_hook_get_log_transaction();
-    int i;
-
-    for (i = 0; i < hooks->nelts; i++) {
-        const ap_LINK_log_transaction_t *hook =
-            &APR_ARRAY_IDX(hooks, i, ap_LINK_log_transaction_t);
-
-        if (hook->pFunc != mod_comet_log_transaction
-            && strcmp(hook->szName, "mod_log_config.c") != 0
-            && strcmp(hook->szName, "mod_logio.c") != 0) {
-            return hook->szName;
-        }
-    }
-    return NULL;
-}
-
-/* mod_log_config has a lock for its buffers only where the MPM has threads. */
-static int is_buffered(void)
-{
-    const char *value = mod_comet_last_directive("BufferedLogs");
-
-    return value && strcasecmp(value, "on") == 0
-           && mod_comet_capacity()->prefork;
-}
-
 const char *mod_comet_log_check(apr_pool_t *p)
 {
-    const char *stranger = find_stranger();
+    const char *obstacle = mod_comet_log_check_config(&needs, p);
 
-    can_keep = !stranger && !is_buffered();
-    return can_keep   ? NULL
-           : stranger ? apr_pstrcat(p, stranger,
-                                    " wants to see each request's end", NULL)
-                      : "BufferedLogs has no lock under prefork";
+    can_keep = !obstacle;
+    return obstacle;
 }
 
 /* mod_logio keeps its counters with each connection, from pre_connection on;
@@ -148,43 +122,47 @@ static void keep_table(comet_buffer_t *text, const apr_table_t *table)
     keep_text(text, NULL);
 }
 
-static apr_table_t *take_table(const char **at, apr_pool_t *p)
+static void take_table(apr_table_t *table, const char **at)
 {
-    apr_table_t *table = apr_table_make(p, 4);
     const char *key;
 
+    apr_table_clear(table);
     while ((key = take_text(at)) != NULL) {
         apr_table_addn(table, key, take_text(at));
     }
-    return table;
 }
 
-static const char *const kept_headers[] = { "Referer", "User-Agent", "Host",
-                                            "X-Forwarded-For" };
-#define KEPT_HEADERS (sizeof(kept_headers) / sizeof(*kept_headers))
-
-static void keep_headers(comet_buffer_t *text, const apr_table_t *headers)
+/* What the usual formats show, or all that there is if a log asks for it. */
+static void keep_request_headers(comet_buffer_t *text,
+                                 const apr_table_t *headers)
 {
-    apr_size_t i;
+    const char *const *name;
 
-    for (i = 0; i < KEPT_HEADERS; i++) {
-        keep_text(text, apr_table_get(headers, kept_headers[i]));
+    if (needs & COMET_LOGLINE_REQUEST) {
+        keep_table(text, headers);
+        return;
     }
-}
-
-static apr_table_t *take_headers(const char **at, apr_pool_t *p)
-{
-    apr_table_t *headers = apr_table_make(p, KEPT_HEADERS);
-    apr_size_t i;
-
-    for (i = 0; i < KEPT_HEADERS; i++) {
-        const char *value = take_text(at);
+    for (name = COMET_LOGLINE_USUAL; *name; name++) {
+        const char *value = apr_table_get(headers, *name);
 
         if (value) {
-            apr_table_setn(headers, kept_headers[i], value);
+            keep_text(text, *name);
+            keep_text(text, value);
         }
     }
-    return headers;
+    keep_text(text, NULL);
+}
+
+static void keep_response_headers(comet_buffer_t *text, const request_rec *r)
+{
+    if (needs & COMET_LOGLINE_RESPONSE) {
+        keep_table(text, r->headers_out);
+        keep_table(text, r->err_headers_out);
+    }
+    else {
+        keep_text(text, NULL); /* two tables without a row */
+        keep_text(text, NULL);
+    }
 }
 
 /* As the log shows it: a password in the URL is not kept. */
@@ -197,11 +175,18 @@ static const char *request_line(const request_rec *r)
                : r->the_request;
 }
 
-/* In the order of take_request() and take_connection(). */
+/* In the order of take_connection(). */
+static void keep_connection(comet_buffer_t *text, const conn_rec *c)
+{
+    keep_text(text, c->client_ip);
+    keep_text(text, c->remote_host);
+    keep_text(text, c->local_ip);
+    keep_text(text, c->log_id);
+}
+
+/* In the order of take_request(). */
 static void keep_request(comet_buffer_t *text, const request_rec *r)
 {
-    const conn_rec *c = r->connection;
-
     keep_text(text, request_line(r));
     keep_text(text, r->method);
     keep_text(text, r->protocol);
@@ -217,13 +202,10 @@ static void keep_request(comet_buffer_t *text, const request_rec *r)
     keep_text(text, r->log_id);
     keep_text(text, r->useragent_ip);
     keep_text(text, r->useragent_host);
-    keep_headers(text, r->headers_in);
+    keep_request_headers(text, r->headers_in);
+    keep_response_headers(text, r);
     keep_table(text, r->subprocess_env);
     keep_table(text, r->notes);
-    keep_text(text, c->client_ip);
-    keep_text(text, c->remote_host);
-    keep_text(text, c->local_ip);
-    keep_text(text, c->log_id);
 }
 
 mod_comet_log_t *mod_comet_log_keep(request_rec *r)
@@ -247,6 +229,7 @@ mod_comet_log_t *mod_comet_log_keep(request_rec *r)
         .useragent_port = r->useragent_addr->port,
         .named_port = r->parsed_uri.port,
     };
+    keep_connection(&kept->text, c);
     keep_request(&kept->text, r);
     comet_buffer_trim(&kept->text);
     if (kept->text.failed) {
@@ -292,6 +275,7 @@ static conn_rec *make_connection(const mod_comet_log_t *kept, apr_pool_t *p)
     conn_rec *c = apr_pcalloc(p, sizeof(*c));
 
     c->pool = p;
+    c->bucket_alloc = apr_bucket_alloc_create(p);
     c->base_server = kept->base_server;
     c->id = kept->id;
     c->keepalives = kept->keepalives;
@@ -304,9 +288,10 @@ static conn_rec *make_connection(const mod_comet_log_t *kept, apr_pool_t *p)
     return c;
 }
 
-static void take_connection(conn_rec *c, const mod_comet_log_t *kept,
-                            const char **at)
+static conn_rec *take_connection(const mod_comet_log_t *kept, const char **at,
+                                 apr_pool_t *p)
 {
+    conn_rec *c = make_connection(kept, p);
     const char *host;
 
     c->client_ip = (char *)take_text(at);
@@ -317,24 +302,17 @@ static void take_connection(conn_rec *c, const mod_comet_log_t *kept,
     c->local_ip = (char *)take_text(at);
     c->local_addr = make_address(c->local_ip, kept->local_port, c->pool);
     c->log_id = take_text(at);
+    return c;
 }
 
-static request_rec *make_request(const mod_comet_log_t *kept, apr_pool_t *p)
+/* httpd makes it, so that all modules have their part of it; it only was
+ * never read from a client. */
+static request_rec *make_request(const mod_comet_log_t *kept, conn_rec *c)
 {
-    request_rec *r = apr_pcalloc(p, sizeof(*r));
+    request_rec *r = ap_create_request(c);
 
-    r->pool = p;
     r->server = kept->server;
-    r->connection = make_connection(kept, p);
     r->per_dir_config = kept->server->lookup_defaults;
-    r->request_config = ap_create_request_config(p);
-    /* core looks there without asking, for %{DOCUMENT_ROOT} say */
-    ap_set_core_module_config(r->request_config,
-                              apr_pcalloc(p, sizeof(core_request_config)));
-    r->headers_out = apr_table_make(p, 1);
-    r->err_headers_out = apr_table_make(p, 1);
-    r->trailers_in = apr_table_make(p, 1);
-    r->trailers_out = apr_table_make(p, 1);
     r->request_time = kept->request_time;
     r->method_number = kept->method_number;
     r->proto_num = kept->proto_num;
@@ -364,11 +342,12 @@ static void take_request(request_rec *r, const mod_comet_log_t *kept,
     r->log_id = take_text(at);
     r->useragent_ip = (char *)take_text(at);
     r->useragent_host = (char *)take_text(at);
-    r->headers_in = take_headers(at, r->pool);
-    r->subprocess_env = take_table(at, r->pool);
-    r->notes = take_table(at, r->pool);
-    take_connection(r->connection, kept, at);
-    r->useragent_addr = r->connection->client_addr;
+    r->filename = mod_comet_request_filename(r);
+    take_table(r->headers_in, at);
+    take_table(r->headers_out, at);
+    take_table(r->err_headers_out, at);
+    take_table(r->subprocess_env, at);
+    take_table(r->notes, at);
     if (strcmp(r->useragent_ip, r->connection->client_ip) != 0) {
         r->useragent_addr =
             make_address(r->useragent_ip, kept->useragent_port, r->pool);
@@ -387,13 +366,14 @@ void mod_comet_log_count(conn_rec *c, apr_off_t sent_bytes)
 void mod_comet_log_write(mod_comet_log_t *kept, const mod_comet_log_end_t *end)
 {
     const char *at = kept->text.data;
-    request_rec *r = make_request(kept, child.pool);
+    conn_rec *c = take_connection(kept, &at, child.pool);
+    request_rec *r = make_request(kept, c);
 
     take_request(r, kept, &at);
     r->bytes_sent = end->body_bytes;
-    r->connection->aborted = end->aborted != 0;
+    c->aborted = end->aborted != 0;
     if (child.count_bytes) {
-        mod_comet_log_count(r->connection, end->sent_bytes);
+        mod_comet_log_count(c, end->sent_bytes);
     }
     ap_run_log_transaction(r);
     apr_pool_clear(child.pool);

@@ -7,8 +7,10 @@
  * log_transaction hooks.
  *
  * Kept are the request line and its parts, the user, the addresses and ports,
- * the times, Referer, User-Agent, Host, X-Forwarded-For, what SetEnvIf and the
- * like have found (environment) and notes.  Everything else reads "-".
+ * the times, Referer, User-Agent, Host, X-Forwarded-For, the environment and
+ * notes; all header fields of request and response if a log looks at any
+ * other.  A log that looks at anything else keeps streams with httpd
+ * (mod_comet_log_check).
  */
 #ifndef MOD_COMET_LOG_H
 #define MOD_COMET_LOG_H
@@ -28,7 +30,8 @@ typedef struct mod_comet_log_end_t {
 /**
  * In post_config: whether lines can be written later.  Not if a module that
  * is not known to take a rebuilt request wants to see each request's end, nor
- * if lines are buffered where no lock keeps two threads apart.
+ * if a log looks at what is not kept, nor if lines are buffered where no lock
+ * keeps two threads apart.
  * @return NULL; or why not, in @a p
  */
 const char *mod_comet_log_check(apr_pool_t *p);

@@ -33,6 +33,11 @@ const server_rec *mod_comet_timeout_server(const request_rec *r)
                                              : r->connection->base_server;
 }
 
+char *mod_comet_request_filename(const request_rec *r)
+{
+    return apr_pstrcat(r->pool, "comet:", r->uri, NULL);
+}
+
 /* Whatever the method says, a classic request with a message publishes. */
 static int would_publish(const request_rec *r,
                          const mod_comet_request_t *request)
@@ -69,8 +74,7 @@ int mod_comet_translate_name(request_rec *r)
         mod_comet_subrequest_begin(r);
     }
     mod_comet_output_claim(r);
-    /* a name that no file has, for modules that want one */
-    r->filename = apr_pstrcat(r->pool, "comet:", r->uri, NULL);
+    r->filename = mod_comet_request_filename(r);
     return OK;
 }
 

@@ -33,6 +33,10 @@ mod_comet_request_t *mod_comet_request(const request_rec *r);
  * The owner's of the request. */
 mod_comet_request_t *mod_comet_request_record(request_rec *r);
 
+/** A name for what a URL of ours stands for, for modules that want r->filename:
+ * no file has it.  In r->pool; the request's thread. */
+char *mod_comet_request_filename(const request_rec *r);
+
 /** The server whose Timeout and KeepAliveTimeout the MPM applies to the
  * request's connection. */
 const server_rec *mod_comet_timeout_server(const request_rec *r);
