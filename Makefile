@@ -29,7 +29,7 @@ BUILD   = build
 CORE_SRC := $(sort $(wildcard mod_comet/comet*.c))
 GLUE_SRC := $(sort $(wildcard mod_comet/mod_comet*.c))
 UNIT_SRC := $(sort $(wildcard test/unit/test_*.c))
-FAULT_SRC := test/unit/faults.c
+FAULT_SRC := $(sort $(wildcard test/unit/faults*.c))
 HELP_SRC := $(filter-out $(UNIT_SRC) $(FAULT_SRC),\
               $(sort $(wildcard test/unit/*.c)))
 SHIM_SRC := test/tools/shim.c

@@ -19,6 +19,8 @@ typedef enum {
     FAULTS_DISK = 4 /* reading, writing, locking … SQLite's files */
 } faults_kind_e;
 
+#define FAULTS_ALL (FAULTS_MEMORY | FAULTS_CALL | FAULTS_DISK)
+
 /** Something that may fail, and succeeds when it is tried again. */
 typedef struct faults_scenario_t {
     const char *name;

@@ -139,6 +139,14 @@ comet_selection_t *scratch_choose(const char *words)
     return selection;
 }
 
+int scratch_ascending(const void *a, const void *b)
+{
+    apr_int64_t x = *(const apr_int64_t *)a;
+    apr_int64_t y = *(const apr_int64_t *)b;
+
+    return x < y ? -1 : x > y;
+}
+
 int64_t scratch_usec(void)
 {
     struct timespec now;

@@ -6,6 +6,7 @@
 #ifndef SCRATCH_H
 #define SCRATCH_H
 
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -15,6 +16,9 @@
 #include <cmocka.h>
 
 #include "comet_store.h"
+
+#define MS APR_INT64_C(1000)
+#define SECOND APR_INT64_C(1000000)
 
 /** Make the folder, below TMPDIR; it is removed when the process exits. */
 void scratch_make(void);
@@ -40,6 +44,9 @@ const char *scratch_path(const char *name);
 /** Remove the files in the folder. */
 void scratch_clear(void);
 
+/** For qsort(): compares two apr_int64_t. */
+int scratch_ascending(const void *a, const void *b);
+
 /** Microseconds of the monotonic clock. */
 int64_t scratch_usec(void);
 
@@ -54,6 +61,16 @@ int64_t scratch_usec(void);
             } \
             nanosleep(&wait_step, NULL); \
         } \
+    } while (0)
+
+/** Wait for a condition that must hold within `usec`, without sleeping. */
+#define wait_at_most(usec, condition) \
+    do { \
+        int64_t at_most_end = scratch_usec() + (usec); \
+        while (!(condition) && scratch_usec() < at_most_end) { \
+            sched_yield(); \
+        } \
+        assert_true(condition); \
     } while (0)
 
 /**

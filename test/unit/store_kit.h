@@ -29,6 +29,9 @@ extern char kit_database[800]; /* its path */
 int kit_setup(void **state);
 int kit_teardown(void **state);
 
+#define KIT_TEST(name) \
+    cmocka_unit_test_setup_teardown(name, kit_setup, kit_teardown)
+
 void kit_empty_list(void);
 /** A comet_store_cb for a kit_list_t: stops at its limit. */
 int kit_collect(void *baton, comet_message_t *message);

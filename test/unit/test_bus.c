@@ -21,7 +21,6 @@
 
 #define CHILDREN 4
 #define TURNS 1000
-#define SECOND APR_INT64_C(1000000)
 
 /** Seen by all processes. */
 typedef struct board_t {

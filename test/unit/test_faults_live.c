@@ -20,9 +20,6 @@
 #include "comet_hub.h"
 #include "comet_writer.h"
 
-#define ALL (FAULTS_MEMORY | FAULTS_CALL | FAULTS_DISK)
-#define MS APR_INT64_C(1000)
-#define SECOND APR_INT64_C(1000000)
 #define LONG_AGO 1 /* a cursor before all messages */
 
 /** A made-up client; the hub's thread's while it is joined. */
@@ -247,7 +244,7 @@ static void test_news(void **state)
     assert_int_equal(start_hub(), 0);
     faults_run(&(faults_scenario_t){
         .name = "news",
-        .kinds = ALL,
+        .kinds = FAULTS_ALL,
         .prepare = prepare_to_wait,
         .act = serve_news,
         .finish = leave,
@@ -290,7 +287,7 @@ static void test_catch_up(void **state)
     assert_int_equal(start_hub(), 0);
     faults_run(&(faults_scenario_t){
         .name = "catch up",
-        .kinds = ALL,
+        .kinds = FAULTS_ALL,
         .prepare = get_in_step,
         .act = catch_up,
         .finish = leave,
@@ -416,7 +413,7 @@ static void test_writer(void **state)
     assert_int_equal(publish_to_writer(), APR_SUCCESS); /* the store is open */
     faults_run(&(faults_scenario_t){
         .name = "publish",
-        .kinds = ALL,
+        .kinds = FAULTS_ALL,
         .act = publish_to_writer,
         .check = check_answer,
         .concurrent = 1,

@@ -19,7 +19,6 @@
 #include "comet_feed.h"
 
 #define MANY 4096
-#define SECOND APR_INT64_C(1000000)
 
 static apr_pool_t *pool;
 static comet_bus_t *bus;

@@ -16,7 +16,6 @@
 
 #include "comet_limits.h"
 
-#define SECOND apr_time_from_sec(1)
 #define START apr_time_from_sec(1000)
 #define THREADS 8
 

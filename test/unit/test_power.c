@@ -27,7 +27,6 @@
 #define GROUPS_MAX 8192
 #define KEPT 30
 #define CUTS 24
-#define SECOND APR_INT64_C(1000000)
 
 static const char *const channels[CHANNELS] = { "a", "b", "room/1",
                                                 "\xc3\xa9" };

@@ -440,23 +440,20 @@ static void test_migrated(void **state)
     kit_assert_healthy();
 }
 
-#define TEST(name) \
-    cmocka_unit_test_setup_teardown(name, kit_setup, kit_teardown)
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_group),
-        TEST(test_refused_beside_others),
-        TEST(test_repeated),
-        TEST(test_hash),
-        TEST(test_outlives_the_message),
-        TEST(test_clock_set_back),
-        TEST(test_tidied_in_steps),
-        TEST(test_outlives_retention),
-        TEST(test_rivals),
-        TEST(test_unknown_outcome),
-        TEST(test_migrated),
+        KIT_TEST(test_group),
+        KIT_TEST(test_refused_beside_others),
+        KIT_TEST(test_repeated),
+        KIT_TEST(test_hash),
+        KIT_TEST(test_outlives_the_message),
+        KIT_TEST(test_clock_set_back),
+        KIT_TEST(test_tidied_in_steps),
+        KIT_TEST(test_outlives_retention),
+        KIT_TEST(test_rivals),
+        KIT_TEST(test_unknown_outcome),
+        KIT_TEST(test_migrated),
     };
 
     scratch_make();

@@ -551,25 +551,22 @@ static void test_rivals(void **state)
     assert_int_equal(kit_number("SELECT indexed_from FROM search_progress"), 0);
 }
 
-#define TEST(name) \
-    cmocka_unit_test_setup_teardown(name, kit_setup, kit_teardown)
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_off),
-        TEST(test_words),
-        TEST(test_any_bytes),
-        TEST(test_how_many_words),
-        TEST(test_pages),
-        TEST(test_outsiders),
-        TEST(test_refused),
-        TEST(test_filled_in_steps),
-        TEST(test_filled_by_bytes),
-        TEST(test_retention),
-        TEST(test_removed_in_steps),
-        TEST(test_on_off_on),
-        TEST(test_rivals),
+        KIT_TEST(test_off),
+        KIT_TEST(test_words),
+        KIT_TEST(test_any_bytes),
+        KIT_TEST(test_how_many_words),
+        KIT_TEST(test_pages),
+        KIT_TEST(test_outsiders),
+        KIT_TEST(test_refused),
+        KIT_TEST(test_filled_in_steps),
+        KIT_TEST(test_filled_by_bytes),
+        KIT_TEST(test_retention),
+        KIT_TEST(test_removed_in_steps),
+        KIT_TEST(test_on_off_on),
+        KIT_TEST(test_rivals),
     };
 
     scratch_make();

@@ -618,23 +618,20 @@ static void test_plans(void **state)
     comet_store_close(store);
 }
 
-#define TEST(name) \
-    cmocka_unit_test_setup_teardown(name, kit_setup, kit_teardown)
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_names),
-        TEST(test_prefixes),
-        TEST(test_stops_at_unknown),
-        TEST(test_replay),
-        TEST(test_floor),
-        TEST(test_page),
-        TEST(test_page_of_large_bodies),
-        TEST(test_channels),
-        TEST(test_against_all),
-        TEST(test_rare_in_a_view),
-        TEST(test_plans),
+        KIT_TEST(test_names),
+        KIT_TEST(test_prefixes),
+        KIT_TEST(test_stops_at_unknown),
+        KIT_TEST(test_replay),
+        KIT_TEST(test_floor),
+        KIT_TEST(test_page),
+        KIT_TEST(test_page_of_large_bodies),
+        KIT_TEST(test_channels),
+        KIT_TEST(test_against_all),
+        KIT_TEST(test_rare_in_a_view),
+        KIT_TEST(test_plans),
     };
 
     scratch_make();

@@ -23,8 +23,6 @@
 #include "comet_hub.h"
 #include "comet_watch.h"
 
-#define MS APR_INT64_C(1000)
-#define SECOND APR_INT64_C(1000000)
 #define INSERTS 20
 
 /* --- The ladder, by a clock of the test's own -------------------------- */
@@ -373,14 +371,6 @@ static int be_outside(void *baton)
     return 0;
 }
 
-static int ascending(const void *a, const void *b)
-{
-    apr_int64_t x = *(const apr_int64_t *)a;
-    apr_int64_t y = *(const apr_int64_t *)b;
-
-    return x < y ? -1 : x > y;
-}
-
 /* Insert one by one. @return after how long a child mostly sees it */
 static apr_int64_t median_latency(int child, int inserts)
 {
@@ -397,7 +387,7 @@ static apr_int64_t median_latency(int child, int inserts)
                   - atomic_load(&board->committed_at);
         assert_true(took[i] < 2 * SECOND); /* a loaded machine */
     }
-    qsort(took, (size_t)inserts, sizeof(*took), ascending);
+    qsort(took, (size_t)inserts, sizeof(*took), scratch_ascending);
     print_message("# seen by child %d after %d us (median), %d us (most)\n",
                   child, (int)took[inserts / 2], (int)took[inserts - 1]);
     return took[inserts / 2];

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * @file faults_store.h
+ * A store that is open while things fail, and another program that uses its
+ * file.  For programs named test_faults*.c.
+ */
+#ifndef FAULTS_STORE_H
+#define FAULTS_STORE_H
+
+#include "faults.h"
+
+extern comet_store_t *faults_store; /* NULL: closed */
+extern sqlite3 *faults_store_outside; /* the other program's connection */
+extern comet_store_mode_e faults_store_mode; /* how it is opened */
+
+/** Before and after each test. */
+int faults_store_setup(void **state);
+int faults_store_teardown(void **state);
+
+#define FAULTS_STORE_TEST(name) \
+    cmocka_unit_test_setup_teardown(name, faults_store_setup, \
+                                    faults_store_teardown)
+
+/** Open the store unless it is open. @return comet_store_open()'s status */
+apr_status_t faults_store_ensure(void);
+
+/** A `prepare`: open the store; this must succeed. */
+void faults_store_open(void);
+
+/** A `prepare` or a `finish`: close the store. */
+void faults_store_close(void);
+
+/**
+ * Check that a failure has an error text, and close the store where the writer
+ * and the readers would.
+ */
+void faults_store_judge(apr_status_t status);
+
+#endif /* FAULTS_STORE_H */

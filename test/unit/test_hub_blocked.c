@@ -1,0 +1,178 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The hub: clients whose sockets take no more. */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "hub_kit.h"
+
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+static apr_int64_t catch_ups(void)
+{
+    comet_metrics_total_t total;
+
+    comet_metrics_sum(hub_metrics, &total);
+    return total.values[COMET_METRIC_catch_ups];
+}
+
+/* Nothing while it is blocked; then all, from the ring or from the log. */
+static void blocked_with(int count)
+{
+    client_t *client = client_new(hub_last()),
+             *witness = client_joined("chat", hub_last());
+    comet_timestamp_t *sent = calloc((size_t)count, sizeof(*sent));
+    pair_t pair = pair_blocked();
+    apr_int64_t before;
+    int i;
+
+    client->subscriber.blocked_fd = pair.ours;
+    client_join(client, "chat");
+    wait_until(hub_in_step());
+    before = catch_ups();
+    for (i = 0; i < count; i++) {
+        sent[i] = i % 500 == 499 ? hub_publish("chat") : hub_append("chat");
+    }
+    comet_bus_ring(hub_buses[0]);
+    wait_until(client_got(witness) == count);
+    assert_int_equal(client_got(client), 0);
+    assert_int_equal(atomic_load(&client->writables), 0);
+    pair_drain(pair);
+    wait_until(client_got(client) == count);
+    client_leave(client);
+    assert_int_equal(atomic_load(&client->writables), 1);
+    client_check(client, sent, count);
+    assert_int_equal(catch_ups() > before, count > COMET_RING_MESSAGES);
+    client_free(client);
+    client_leave_and_free(witness);
+    pair_close(pair);
+    free(sent);
+}
+
+static void test_blocked(void **state)
+{
+    blocked_with(5);
+    blocked_with(400);
+}
+
+static void test_blocked_for_long(void **state)
+{
+    blocked_with(1100);
+    blocked_with(2500);
+}
+
+/* It takes two of five, and the rest when it can. */
+static void test_blocks_while_served(void **state)
+{
+    client_t *client = client_new(hub_last());
+    pair_t pair = pair_blocked();
+    comet_timestamp_t sent[6];
+    int i;
+
+    client->accepts = 2;
+    client->fd = pair.ours;
+    client->stays_blocked = 1; /* the first time it is not enough */
+    hub_hold();
+    client_join(client, "chat");
+    for (i = 0; i < 5; i++) {
+        sent[i] = hub_append("chat");
+    }
+    hub_release();
+    comet_bus_ring(hub_buses[0]);
+    wait_until(client_got(client) == 2);
+    sent[5] = hub_publish("chat");
+    wait_until(hub_in_step());
+    assert_int_equal(client_got(client), 2);
+    pair_drain(pair);
+    wait_until(client_got(client) == 6);
+    client_leave(client);
+    assert_int_equal(atomic_load(&client->writables), 2);
+    client_check(client, sent, 6);
+    client_free(client);
+    pair_close(pair);
+}
+
+/* Its timer goes off all the same, and the child may end. */
+static void test_blocked_timer(void **state)
+{
+    client_t *client = client_new(hub_last());
+    pair_t pair = pair_blocked();
+
+    client->subscriber.blocked_fd = pair.ours;
+    client->subscriber.timeout_at = comet_monotonic() + 20 * MS;
+    client_join(client, "chat");
+    hub_publish("chat");
+    wait_until(atomic_load(&client->timeouts) == 1);
+    assert_int_equal(client_got(client), 0);
+    comet_hub_stopping(hub);
+    wait_until(atomic_load(&client->stops) == 1);
+    client_leave_and_free(client);
+    pair_close(pair);
+}
+
+/* It joins with news waiting, blocked: not before it is writable. */
+static void test_joins_blocked(void **state)
+{
+    comet_timestamp_t seen = hub_last(), sent = hub_publish("chat");
+    client_t *client = client_new(seen);
+    pair_t pair = pair_blocked();
+
+    wait_until(hub_in_step());
+    client->subscriber.blocked_fd = pair.ours;
+    client_join(client, "chat");
+    hub_publish("news");
+    wait_until(hub_in_step());
+    assert_int_equal(client_got(client), 0);
+    pair_drain(pair);
+    wait_until(client_got(client) == 1);
+    client_leave(client);
+    client_check(client, &sent, 1);
+    client_free(client);
+    pair_close(pair);
+}
+
+/* One leaves blocked, another comes by the same descriptor. */
+static void test_descriptor_used_again(void **state)
+{
+    int i;
+
+    for (i = 0; i < 50; i++) {
+        client_t *first = client_new(hub_last()),
+                 *second = client_new(hub_last());
+        pair_t pair = pair_blocked();
+
+        first->subscriber.blocked_fd = pair.ours;
+        client_join(first, "chat");
+        if (i % 3 == 0) {
+            pair_drain(pair);
+        }
+        client_leave_and_free(first);
+        pair_drain(pair); /* nobody is there to be told of it */
+        hub_publish("news");
+        wait_until(hub_in_step());
+        pair_close(pair);
+        pair = pair_blocked();
+        second->subscriber.blocked_fd = pair.ours;
+        client_join(second, "chat");
+        hub_publish("chat");
+        pair_drain(pair);
+        wait_until(client_got(second) == 1);
+        client_leave_and_free(second);
+        pair_close(pair);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        HUB_TEST(test_blocked),
+        HUB_TEST(test_blocked_for_long),
+        HUB_TEST(test_blocks_while_served),
+        HUB_TEST(test_blocked_timer),
+        HUB_TEST(test_joins_blocked),
+        HUB_TEST(test_descriptor_used_again),
+    };
+
+    return cmocka_run_group_tests(tests, hub_begin, hub_end);
+}

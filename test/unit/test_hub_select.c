@@ -1,0 +1,285 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The hub: clients that read several channels, and wildcards. */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "hub_kit.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+static void finish_outgrown(client_t *client, const comet_occasion_t *occasion)
+{
+    if (occasion->reasons & COMET_OUTGROWN) {
+        atomic_fetch_add(&client->outgrown, 1);
+        client->verdict = COMET_REST;
+        client->finished = 1;
+    }
+}
+
+static client_t *finishing(const char *words, comet_timestamp_t seen)
+{
+    client_t *client = client_new(seen);
+
+    client->hook = finish_outgrown;
+    client_join_words(client, words);
+    return client;
+}
+
+#define MIXED 3000
+
+/* Many channels, published at random, in every way a client can stand to
+ * them: each gets its own, in order, once. */
+static void test_selections(void **state)
+{
+    static const char *const words[] = {
+        "c0",
+        "c0 c1",
+        "c1 c2 c3",
+        "c0 c1 c2 c3 c4 c5 c6 c7 r/1 r/2 costarring",
+        "r/1 r/2",
+        "liquid c5",
+        "c0 c1 c2 c3 c4 c5 c6 c7 r/1 r/2 costarring "
+        "liquid *",
+        "r/1 r/2 r/* c7",
+        "nobody's",
+    };
+    static const char *const names[] = {
+        "c0", "c1", "c2",  "c3",  "c4",         "c5",
+        "c6", "c7", "r/1", "r/2", "costarring", "liquid",
+    };
+    enum { CLIENTS = sizeof(words) / sizeof(*words), NAMES = 12 };
+    static comet_timestamp_t sent[MIXED], expected[CLIENTS][MIXED];
+    int counts[CLIENTS] = { 0 }, i, k;
+    unsigned int seed = 20261121;
+    client_t *clients[CLIENTS], *late[CLIENTS];
+
+    for (k = 0; k < CLIENTS; k++) {
+        clients[k] = client_new(hub_last());
+        clients[k]->subscriber.limit = 1 + (size_t)(k * 7) % 100;
+        client_join_words(clients[k], words[k]);
+    }
+    for (i = 0; i < MIXED; i++) {
+        const char *name = names[(rand_r(&seed) >> 8) % NAMES];
+        comet_text_t text = comet_text(name);
+
+        sent[i] = i % 10 ? hub_append(name) : hub_publish(name);
+        for (k = 0; k < CLIENTS; k++) {
+            if (comet_selection_match(clients[k]->subscriber.channel->selection,
+                                      text, comet_message_hash(text))
+                == COMET_SELECTION_NAMED) {
+                expected[k][counts[k]++] = sent[i];
+            }
+        }
+    }
+    comet_bus_ring(hub_buses[0]);
+    for (k = 0; k < CLIENTS; k++) {
+        late[k] =
+            client_joined_words(words[k], sent[0] - 1); /* not in the ring */
+    }
+    for (k = 0; k < CLIENTS; k++) {
+        wait_until(client_got(clients[k]) == counts[k]
+                   && client_got(late[k]) == counts[k]);
+    }
+    for (k = 0; k < CLIENTS; k++) {
+        client_leave(clients[k]);
+        client_leave(late[k]);
+        client_check(clients[k], expected[k], counts[k]);
+        client_check(late[k], expected[k], counts[k]);
+        client_free(clients[k]);
+        client_free(late[k]);
+    }
+    assert_int_equal(counts[CLIENTS - 1], 0);
+    assert_int_equal(counts[6], MIXED);
+    assert_int_equal(comet_hub_members(hub, NULL), 0);
+}
+
+/* A message wakes those it is news to, and nobody else. */
+static void test_wakes_only_those_concerned(void **state)
+{
+    static const char *const others[] = { "a b",     "x",   "x y z", "s/*",
+                                          "x r/1/*", "R/1", "r" };
+    client_t *concerned, *named, *clients[7];
+    int i;
+
+    wait_until(hub_in_step());
+    concerned = client_joined_words("x r/1 r/*", hub_last());
+    named = client_joined_words("r/1", hub_last());
+    for (i = 0; i < 7; i++) {
+        clients[i] = client_joined_words(others[i], hub_last());
+    }
+    for (i = 0; i < 10; i++) {
+        hub_publish("r/1");
+        wait_until(client_got(concerned) == i + 1
+                   && client_got(named) == i + 1);
+    }
+    for (i = 0; i < 7; i++) {
+        client_leave(clients[i]);
+        assert_int_equal(atomic_load(&clients[i]->served), 0);
+        client_free(clients[i]);
+    }
+    client_leave(concerned);
+    /* though it names the channel in two ways: once for each */
+    assert_int_equal(atomic_load(&concerned->served), 10);
+    client_free(concerned);
+    client_leave_and_free(named);
+}
+
+/* It ends before the message of a channel that was not there when its rights
+ * were looked at; what comes before, it gets. */
+static void check_outgrown(const char *words, comet_timestamp_t seen,
+                           const comet_timestamp_t *expected, int count)
+{
+    client_t *client = finishing(words, seen);
+
+    wait_until(atomic_load(&client->outgrown));
+    client_leave(client);
+    assert_int_equal(atomic_load(&client->outgrown), 1);
+    client_check(client, expected, count);
+    assert_int_equal(client->subscriber.seen,
+                     count ? expected[count - 1] : seen);
+    client_free(client);
+}
+
+static void test_outgrown(void **state)
+{
+    client_t *client = finishing("a r/1 r/*", hub_last());
+    client_t *witness = client_joined_words("r/2", hub_last());
+    comet_timestamp_t sent[3];
+
+    sent[0] = hub_publish("a");
+    sent[1] = hub_publish("r/1");
+    wait_until(client_got(client) == 2);
+    assert_int_equal(atomic_load(&client->outgrown), 0);
+    hub_publish("r/2");
+    wait_until(atomic_load(&client->outgrown) == 1);
+    hub_publish("a");
+    hub_publish("r/2");
+    wait_until(client_got(witness) == 2);
+    client_leave(client);
+    assert_int_equal(atomic_load(&client->outgrown), 1);
+    client_check(client, sent, 2);
+    client_free(client);
+    client_leave_and_free(witness);
+    /* the same from the ring, at once */
+    check_outgrown("a r/1 r/*", sent[0] - 1, sent, 2);
+    check_outgrown("a *", sent[0] - 1, sent, 1);
+    check_outgrown("*", sent[0] - 1, NULL, 0);
+    /* and with more than it takes at a time before it */
+    client = client_new(sent[0] - 1);
+    client->hook = finish_outgrown;
+    client->subscriber.limit = 1;
+    client_join_words(client, "a r/1 r/*");
+    wait_until(atomic_load(&client->outgrown) == 1);
+    client_leave(client);
+    client_check(client, sent, 2);
+    client_free(client);
+}
+
+/* The message it ends before is no longer in memory. */
+static void test_outgrown_far_back(void **state)
+{
+    static comet_timestamp_t sent[4];
+    comet_batch_t none = { .count = 0 };
+    comet_selection_t *selection = scratch_choose("a");
+    comet_reading_t reading = { .selection = selection, .batch = &none };
+    comet_store_state_t now;
+    int i;
+
+    sent[0] = hub_append("a");
+    sent[1] = hub_append("r/1");
+    hub_append("r/2");
+    for (i = 0; i < COMET_RING_MESSAGES + 10; i++) {
+        hub_append("noise");
+    }
+    sent[2] = hub_publish("a");
+    wait_until(hub_in_step());
+    now = hub_state(0);
+    assert_int_equal(comet_hub_recall(hub, 0, &now, sent[1], &reading),
+                     0); /* far back */
+    comet_selection_unref(selection);
+    check_outgrown("a r/1 r/*", sent[0] - 1, sent, 2);
+    check_outgrown("r/*", sent[0] - 1, NULL, 0);
+    check_outgrown("a *", sent[0] - 1, sent, 1);
+    /* one that names it is not stopped */
+    {
+        client_t *client = finishing("a r/1 r/2 r/*", sent[1]);
+
+        wait_until(client_got(client) == 2);
+        client_leave(client);
+        assert_int_equal(atomic_load(&client->outgrown), 0);
+        assert_int_equal(client->got[1], sent[2]);
+        client_free(client);
+    }
+}
+
+/* Recalled for a poll: up to the unknown one, and it is told. */
+static void test_recall_outgrown(void **state)
+{
+    comet_message_t *room[10];
+    comet_batch_t batch = { .messages = room, .size = 10 };
+    comet_selection_t *selection = scratch_choose("a r/*");
+    comet_reading_t reading = { .selection = selection, .batch = &batch };
+    comet_timestamp_t before = hub_last();
+    comet_store_state_t now;
+
+    hub_publish("a");
+    hub_publish("r/1");
+    hub_publish("a");
+    wait_until(hub_in_step());
+    now = hub_state(0);
+    assert_int_equal(comet_hub_recall(hub, 0, &now, before, &reading), 1);
+    assert_int_equal(batch.count, 1);
+    assert_int_equal(reading.outgrown, 1);
+    comet_batch_clear(&batch);
+    comet_selection_unref(selection);
+}
+
+#define USERS 3000
+
+/* Thousands of selections that share one channel: each gets what is his, and
+ * what is everybody's. */
+static void test_many_selections(void **state)
+{
+    static client_t *clients[USERS];
+    comet_timestamp_t news[2], own;
+    char words[64];
+    int i;
+
+    for (i = 0; i < USERS; i++) {
+        sprintf(words, "news user/%d", i);
+        clients[i] = client_joined_words(words, hub_last());
+    }
+    assert_int_equal(comet_hub_members(hub, NULL), USERS);
+    news[0] = hub_publish("news");
+    own = hub_publish("user/1234");
+    news[1] = hub_publish("news");
+    for (i = 0; i < USERS; i++) {
+        comet_timestamp_t mine[] = { news[0], own, news[1] };
+
+        wait_until(atomic_load(&clients[i]->newest) == news[1]);
+        client_leave(clients[i]);
+        if (i == 1234) {
+            client_check(clients[i], mine, 3);
+        }
+        else {
+            client_check(clients[i], news, 2);
+        }
+        client_free(clients[i]);
+    }
+    assert_int_equal(comet_hub_members(hub, NULL), 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        HUB_TEST(test_selections),
+        HUB_TEST(test_wakes_only_those_concerned),
+        HUB_TEST(test_outgrown),
+        HUB_TEST(test_outgrown_far_back),
+        HUB_TEST(test_recall_outgrown),
+        HUB_TEST(test_many_selections),
+    };
+
+    return cmocka_run_group_tests(tests, hub_begin, hub_end);
+}

@@ -1,0 +1,224 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The message log: its files are deleted or replaced while it is in use. */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "store_kit.h"
+
+#include <stdio.h>
+#include <unistd.h>
+
+#include "faulty_vfs.h"
+
+static void check_moved(comet_store_t *store, comet_store_t *reader)
+{
+    assert_int_equal(comet_store_moved(store), 1);
+    assert_int_equal(comet_store_moved(reader), 1);
+    assert_int_equal(kit_append(store, "chat", "lost", NULL), COMET_EMOVED);
+    comet_store_close(reader);
+    comet_store_close(store);
+}
+
+static void test_deleted(void **state)
+{
+    comet_store_t *store = kit_open_store(COMET_STORE_WRITE);
+    comet_store_t *reader = kit_open_store(COMET_STORE_READ);
+    comet_store_t *other = kit_open_store(COMET_STORE_READ);
+
+    kit_append_many(store, "chat", 3);
+    assert_int_equal(kit_last_of(other), kit_last_of(store));
+    assert_int_equal(comet_store_moved(store), 0);
+    assert_int_equal(comet_store_moved(reader), 0);
+    unlink(kit_database); /* its log stays */
+    check_moved(store, reader);
+    /* a reader still has the old one open: it must not get in between */
+    store = kit_open_store(COMET_STORE_WRITE);
+    assert_int_equal(kit_append(store, "chat", "new", NULL), 0);
+    reader = kit_open_store(COMET_STORE_READ);
+    assert_string_equal(kit_bodies(reader, "chat", 0, 9), "new");
+    assert_int_equal(comet_store_moved(other), 1);
+    comet_store_close(other);
+    comet_store_close(reader);
+    comet_store_close(store);
+    assert_int_equal(kit_number("SELECT count(*) FROM message"), 1);
+    kit_assert_healthy();
+}
+
+/* The log of the old one, and the memory that goes with it, are still in use
+ * when the new one is made. */
+static void test_deleted_while_read(void **state)
+{
+    comet_store_t *store = kit_open_store(COMET_STORE_WRITE);
+    comet_store_t *reader = kit_open_store(COMET_STORE_READ);
+
+    kit_append_many(store, "chat", 30);
+    assert_int_equal(kit_last_of(reader), kit_last_of(store));
+    comet_store_close(store);
+    unlink(kit_database);
+    store = kit_open_store(COMET_STORE_WRITE);
+    kit_append_many(store, "chat", 3);
+    assert_string_equal(kit_bodies(store, "chat", 0, 99), "0,1,2");
+    kit_bodies(reader, "chat", 0, 99);
+    assert_int_equal(kit_list.count, 30);
+    assert_int_equal(comet_store_moved(reader), 1);
+    comet_store_close(reader);
+    reader = kit_open_store(COMET_STORE_READ);
+    assert_string_equal(kit_bodies(reader, "chat", 0, 99), "0,1,2");
+    comet_store_close(reader);
+    comet_store_close(store);
+    kit_assert_healthy();
+}
+
+static void test_replaced(void **state)
+{
+    char saved[800], fresh[800];
+    comet_store_t *store, *reader;
+
+    snprintf(saved, sizeof(saved), "%s", scratch_path("saved.db"));
+    snprintf(fresh, sizeof(fresh), "%s", scratch_path("fresh.db"));
+    kit_config.path = fresh;
+    store = kit_open_store(COMET_STORE_WRITE);
+    kit_append_many(store, "chat", 2);
+    comet_store_close(store);
+    kit_config.path = kit_database;
+    store = kit_open_store(COMET_STORE_WRITE);
+    reader = kit_open_store(COMET_STORE_READ);
+    kit_append_many(store, "chat", 3);
+    assert_int_equal(rename(kit_database, saved), 0);
+    assert_int_equal(rename(fresh, kit_database), 0);
+    /* until a writer has removed the old one's log nobody may read it */
+    assert_int_equal(kit_open_status(COMET_STORE_READ), APR_ENOENT);
+    assert_string_equal(kit_bodies(reader, "chat", 0, 9), "0,1,2");
+    check_moved(store, reader);
+    store = kit_open_store(COMET_STORE_WRITE);
+    assert_int_equal(kit_append(store, "chat", "new", NULL), 0);
+    assert_string_equal(kit_bodies(store, "chat", 0, 9), "0,1,new");
+    comet_store_close(store);
+    /* the one moved away is whole */
+    kit_config.path = saved;
+    store = kit_open_store(COMET_STORE_WRITE);
+    assert_string_equal(kit_bodies(store, "chat", 0, 9), "0,1,2");
+    comet_store_close(store);
+}
+
+static void test_log_deleted(void **state)
+{
+    comet_store_t *store = kit_open_store(COMET_STORE_WRITE);
+    comet_store_t *reader = kit_open_store(COMET_STORE_READ);
+
+    kit_append_many(store, "chat", 3);
+    unlink(scratch_path("comet.db-wal"));
+    check_moved(store, reader);
+    store = kit_open_store(COMET_STORE_WRITE);
+    assert_int_equal(kit_append(store, "chat", "new", NULL), 0);
+    assert_string_equal(kit_bodies(store, "chat", 0, 9), "0,1,2,new");
+    comet_store_close(store);
+}
+
+/* One more can be stored, and then there are so many, and nothing else. */
+static void check_goes_on(int count)
+{
+    comet_store_t *store = kit_open_store(COMET_STORE_WRITE);
+
+    assert_int_equal(kit_append(store, "chat", "new", NULL), 0);
+    comet_store_close(store);
+    assert_int_equal(kit_number("SELECT count(*) FROM message"), count);
+    kit_assert_healthy();
+}
+
+/* Somebody opens the path, and makes an empty log there, before the writer
+ * has noticed: what is only in the old one is not lost. */
+static void test_log_deleted_and_made_anew(void **state)
+{
+    comet_store_t *store = kit_open_store(COMET_STORE_WRITE);
+    comet_store_t *reader = kit_open_store(COMET_STORE_READ);
+
+    kit_append_many(store, "chat", 30);
+    assert_int_equal(kit_last_of(reader), kit_last_of(store));
+    unlink(scratch_path("comet.db-wal"));
+    kit_open_status(COMET_STORE_READ);
+    assert_int_equal(kit_append(store, "chat", "lost", NULL), COMET_EMOVED);
+    comet_store_close(store);
+    kit_open_status(COMET_STORE_WRITE);
+    comet_store_close(reader); /* the last who knew the old one */
+    check_goes_on(31);
+}
+
+/* A reader's view is older than what the deleted log ends with: half of that
+ * in the file would be worse than nothing. */
+static void test_log_deleted_while_read(void **state)
+{
+    comet_store_t *store = kit_open_store(COMET_STORE_WRITE);
+    comet_store_t *reader = kit_open_store(COMET_STORE_READ);
+    comet_store_state_t view;
+
+    kit_append_many(store, "chat", 50);
+    assert_int_equal(comet_store_begin(reader, &view), 0);
+    kit_append_many(store, "chat", 50);
+    unlink(scratch_path("comet.db-wal"));
+    assert_int_equal(kit_append(store, "chat", "later", NULL), COMET_ELOCKED);
+    comet_store_end(reader);
+    check_moved(store, reader);
+    check_goes_on(101);
+}
+
+/* A writer who has nothing to write does not notice, and is the last to
+ * close: it must not take the new log for its own. */
+static void test_log_deleted_unnoticed(void **state)
+{
+    comet_store_t *idle = kit_open_store(COMET_STORE_WRITE);
+    comet_store_t *store = kit_open_store(COMET_STORE_WRITE);
+
+    kit_append_many(store, "chat", 50);
+    kit_append_many(idle, "chat", 50);
+    unlink(scratch_path("comet.db-wal"));
+    assert_int_equal(kit_append(store, "chat", "lost", NULL), COMET_EMOVED);
+    comet_store_close(store);
+    store = kit_open_store(COMET_STORE_WRITE);
+    kit_append_many(store, "chat", 20);
+    comet_store_close(store);
+    comet_store_close(idle);
+    assert_int_equal(kit_number("SELECT count(*) FROM message"), 120);
+    kit_assert_healthy();
+}
+
+/* Without the memory that the log is shared by, two writers would not know of
+ * each other: nobody goes on before all have begun anew. */
+static void test_memory_deleted(void **state)
+{
+    comet_store_t *store = kit_open_store(COMET_STORE_WRITE);
+    comet_store_t *reader = kit_open_store(COMET_STORE_READ);
+
+    kit_append_many(store, "chat", 3);
+    unlink(scratch_path("comet.db-shm"));
+    assert_int_equal(comet_store_moved(reader), 1);
+    assert_int_equal(kit_append(store, "chat", "lost", NULL), COMET_EMOVED);
+    kit_run_outside("INSERT INTO message(channel, body) VALUES('chat', 'out')");
+    comet_store_close(store);
+    assert_int_equal(kit_open_status(COMET_STORE_WRITE), COMET_EMOVED);
+    assert_int_equal(kit_open_status(COMET_STORE_READ), COMET_EMOVED);
+    comet_store_close(reader);
+    store = kit_open_store(COMET_STORE_WRITE);
+    assert_int_equal(kit_append(store, "chat", "new", NULL), 0);
+    assert_string_equal(kit_bodies(store, "chat", 0, 9), "0,1,2,out,new");
+    comet_store_close(store);
+    kit_assert_healthy();
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        KIT_TEST(test_deleted),
+        KIT_TEST(test_deleted_while_read),
+        KIT_TEST(test_replaced),
+        KIT_TEST(test_log_deleted),
+        KIT_TEST(test_log_deleted_and_made_anew),
+        KIT_TEST(test_log_deleted_while_read),
+        KIT_TEST(test_log_deleted_unnoticed),
+        KIT_TEST(test_memory_deleted),
+    };
+
+    scratch_make();
+    faulty_install();
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Group commit: the end of a writer, whatever it is doing. */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "writer_kit.h"
+
+#include <signal.h>
+#include <unistd.h>
+
+#include "faulty_vfs.h"
+
+static void test_stop_while_locked(void **state)
+{
+    publisher_t publishers[3];
+    sqlite3 *db;
+    apr_int64_t began;
+    int i;
+
+    writer_start();
+    assert_int_equal(writer_publish(LONG), 0);
+    db = kit_outsider();
+    kit_must_run(db, "BEGIN IMMEDIATE");
+    for (i = 0; i < 3; i++) {
+        publisher_begin(&publishers[i], LONG);
+    }
+    assert_int_equal(writer_publish(50 * MS), COMET_ELOCKED);
+    began = scratch_usec();
+    writer_stop();
+    for (i = 0; i < 3; i++) {
+        assert_int_equal(publisher_finish(&publishers[i]), COMET_ESTOPPING);
+    }
+    assert_true(scratch_usec() - began < 10 * SECOND);
+    assert_int_equal(writer_publish(LONG), COMET_ESTOPPING);
+    writer_stop(); /* again */
+    kit_must_run(db, "COMMIT");
+    sqlite3_close(db);
+    assert_int_equal(kit_number("SELECT count(*) FROM message"), 1);
+}
+
+static void test_stop_while_hanging(void **state)
+{
+    publisher_t saved, queued;
+
+    writer_start();
+    publisher_hang(&saved, LONG);
+    publisher_begin(&queued, LONG);
+    assert_int_equal(comet_writer_stop(writer, 100 * MS), 0);
+    atomic_store(&faulty_now, FAULTY_NOTHING);
+    writer_stop();
+    /* what was being saved is finished */
+    assert_int_equal(publisher_finish(&saved), APR_SUCCESS);
+    assert_int_equal(publisher_finish(&queued), COMET_ESTOPPING);
+    assert_int_equal(kit_number("SELECT count(*) FROM message"), 2);
+}
+
+static void test_stop_while_idle(void **state)
+{
+    int i;
+
+    for (i = 0; i < 20; i++) {
+        writer_start();
+        writer_stop();
+    }
+    kit_config.path = "/nowhere/comet.db";
+    writer_start();
+    writer_stop();
+}
+
+static void stop_in_handler(int signal)
+{
+    comet_writer_stop(writer, 20 * SECOND);
+}
+
+static atomic_int signals;
+
+static void count_signal(int signal)
+{
+    atomic_fetch_add(&signals, 1);
+}
+
+/* Signals of the process are httpd's, not the thread's. */
+static void test_takes_no_signals(void **state)
+{
+    sigset_t set, pending;
+
+    signal(SIGUSR2, count_signal);
+    writer_start();
+    sigemptyset(&set);
+    sigaddset(&set, SIGUSR2);
+    pthread_sigmask(SIG_BLOCK, &set, NULL);
+    kill(getpid(), SIGUSR2);
+    assert_int_equal(writer_publish(LONG), 0);
+    assert_int_equal(atomic_load(&signals), 0);
+    sigpending(&pending);
+    assert_true(sigismember(&pending, SIGUSR2));
+    pthread_sigmask(SIG_UNBLOCK, &set, NULL);
+    assert_int_equal(atomic_load(&signals), 1);
+    signal(SIGUSR2, SIG_DFL);
+    writer_stop();
+}
+
+/* As httpd's prefork does it. */
+static void test_stop_in_a_signal_handler(void **state)
+{
+    publisher_t publisher;
+    sqlite3 *db;
+
+    writer_start();
+    assert_int_equal(writer_publish(LONG), 0);
+    db = kit_outsider();
+    kit_must_run(db, "BEGIN IMMEDIATE");
+    publisher_begin(&publisher, LONG);
+    assert_int_equal(writer_publish(50 * MS), COMET_ELOCKED);
+    signal(SIGUSR1, stop_in_handler);
+    pthread_kill(publisher.thread, SIGUSR1); /* it waits in publish */
+    assert_int_equal(publisher_finish(&publisher), COMET_ESTOPPING);
+    signal(SIGUSR1, SIG_DFL);
+    writer_stop();
+    sqlite3_close(db);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        WRITER_TEST(test_stop_while_locked),
+        WRITER_TEST(test_stop_while_hanging),
+        WRITER_TEST(test_stop_while_idle),
+        WRITER_TEST(test_takes_no_signals),
+        WRITER_TEST(test_stop_in_a_signal_handler),
+    };
+
+    return cmocka_run_group_tests(tests, writer_begin, writer_end);
+}

@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Group commit: faults of the store, and its upkeep. */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "writer_kit.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "faulty_vfs.h"
+
+/* --- Faults ----------------------------------------------------------- */
+
+static void test_unusable_then_repaired(void **state)
+{
+    FILE *file = fopen(kit_database, "w");
+    apr_int64_t began;
+
+    fputs("Dear diary,\n", file);
+    fclose(file);
+    writer_start();
+    wait_until(atomic_load(&writer_reports) == 1);
+    assert_int_equal(atomic_load(&writer_last_report), COMET_ENOTDB);
+    began = scratch_usec();
+    assert_int_equal(writer_publish(LONG), COMET_ENOTDB);
+    assert_int_equal(writer_publish(LONG), COMET_ENOTDB);
+    assert_true(scratch_usec() - began < 20 * SECOND); /* at once */
+    assert_int_equal(atomic_load(&writer_reports), 1);
+    unlink(kit_database);
+    wait_until(writer_publish(LONG) == APR_SUCCESS);
+    writer_stop();
+    assert_int_equal(atomic_load(&writer_reports), 2);
+    assert_int_equal(atomic_load(&writer_last_report), APR_SUCCESS);
+    assert_int_equal(kit_number("SELECT count(*) FROM message"), 1);
+}
+
+static void test_moved(void **state)
+{
+    apr_status_t status;
+
+    writer_start();
+    assert_int_equal(writer_publish(LONG), 0);
+    rename(kit_database, scratch_path("saved.db"));
+    status =
+        writer_publish(LONG); /* unless it has looked in this very instant */
+    assert_true(status == COMET_EMOVED || status == APR_SUCCESS);
+    assert_int_equal(writer_publish(LONG), 0);
+    writer_stop();
+    assert_int_equal(kit_number("SELECT count(*) FROM message"),
+                     status == APR_SUCCESS ? 2 : 1);
+    snprintf(kit_database, sizeof(kit_database), "%s",
+             scratch_path("saved.db"));
+    assert_int_equal(kit_number("SELECT count(*) FROM message"), 1);
+    assert_int_equal(atomic_load(&writer_reports), 2);
+}
+
+/* Nobody publishes, but readers need the file. */
+static void test_moved_while_idle(void **state)
+{
+    writer_start();
+    assert_int_equal(writer_publish(LONG), 0);
+    rename(kit_database, scratch_path("saved.db"));
+    wait_until(access(kit_database, F_OK) == 0);
+    wait_until(atomic_load(&writer_reports) == 2);
+    assert_int_equal(atomic_load(&writer_last_report), APR_SUCCESS);
+    assert_int_equal(writer_publish(LONG), 0);
+    writer_stop();
+}
+
+static void test_full(void **state)
+{
+    writer_start();
+    assert_int_equal(writer_publish(LONG), 0);
+    atomic_store(&faulty_now, FAULTY_FULL);
+    assert_int_equal(writer_publish(LONG), APR_ENOSPC);
+    assert_int_equal(writer_publish(LONG), APR_ENOSPC);
+    assert_int_equal(atomic_load(&writer_reports), 1);
+    assert_int_equal(atomic_load(&writer_last_report), APR_ENOSPC);
+    atomic_store(&faulty_now, FAULTY_NOTHING);
+    assert_int_equal(writer_publish(LONG), 0);
+    writer_stop();
+    assert_int_equal(atomic_load(&writer_reports), 2);
+    assert_int_equal(kit_number("SELECT count(*) FROM message"), 2);
+}
+
+static void test_sync_fails(void **state)
+{
+    writer_start();
+    assert_int_equal(writer_publish(LONG), 0);
+    atomic_store(&faulty_now, FAULTY_SYNC);
+    assert_int_equal(writer_publish(LONG), COMET_EUNSURE);
+    atomic_store(&faulty_now, FAULTY_NOTHING);
+    wait_until(writer_publish(LONG) == APR_SUCCESS);
+    writer_stop();
+    assert_int_equal(atomic_load(&writer_last_report), APR_SUCCESS);
+    assert_in_range(kit_number("SELECT count(*) FROM message"), 2, 3);
+}
+
+/* --- Upkeep ----------------------------------------------------------- */
+
+/* Nobody publishes here: another program does. */
+static void test_retention(void **state)
+{
+    sqlite3 *db;
+
+    kit_config.retain_count = 10;
+    writer_start();
+    assert_int_equal(writer_publish(LONG), 0);
+    db = kit_outsider();
+    kit_must_run(db,
+                 "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1"
+                 " FROM n WHERE i < 3000) INSERT INTO message(channel, body)"
+                 " SELECT 'chat', i FROM n");
+    wait_until(kit_number("SELECT count(*) FROM message") == 10);
+    sqlite3_close(db);
+    writer_stop();
+    assert_int_equal(kit_number("SELECT erased FROM comet_clock"), 2991);
+}
+
+static void test_checkpoints(void **state)
+{
+    static char body[60001];
+    comet_message_t *message;
+    struct stat info;
+    int i;
+
+    memset(body, 'x', sizeof(body) - 1);
+    message = comet_message_create(&(comet_message_fields_t){
+        .channel = comet_text("chat"), .body = comet_text(body) });
+    writer_start();
+    for (i = 0; i < 300; i++) {
+        assert_int_equal(writer_publish_by(writer, message, LONG), 0);
+    }
+    assert_int_equal(stat(scratch_path("comet.db-wal"), &info), 0);
+    assert_true(info.st_size < 700 * 4200);
+    writer_stop();
+    comet_message_unref(message);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        WRITER_TEST(test_unusable_then_repaired),
+        WRITER_TEST(test_moved),
+        WRITER_TEST(test_moved_while_idle),
+        WRITER_TEST(test_full),
+        WRITER_TEST(test_sync_fails),
+        WRITER_TEST(test_retention),
+        WRITER_TEST(test_checkpoints),
+    };
+
+    return cmocka_run_group_tests(tests, writer_begin, writer_end);
+}
