@@ -6,7 +6,7 @@ import tempfile
 
 import pytest
 
-from httpd_env import is_root, wait_until
+from httpd_env import is_root, sqlite, wait_until
 from tmpfs import Tmpfs
 
 # In a mount namespace of its own, httpd can write below {root} only.
@@ -36,10 +36,12 @@ def without_temporary_room(request, make_server):
     temporary file."""
     if not is_root():
         pytest.skip("needs root to mount")
-    server = make_server(start=False, conf="CometRetain count=150\n")
+    server = make_server(start=False, conf="CometRetain count=150\nCometMaxMessageSize 65536\n")
     server.start()
-    for _ in range(3):
-        server.request("POST", "/comet/old", batch(100), NDJSON)
+    for _ in range(6):
+        answer = server.request("POST", "/comet/old", batch(100, 9000),
+                                NDJSON)
+        assert answer.status == 201, answer
     server.stop()
     server.conf += "CometSearch on\n"
     disk = None
@@ -63,10 +65,16 @@ def without_temporary_room(request, make_server):
             disk.close()
 
 
+def page_count(server):
+    return int(sqlite(server.db, "PRAGMA page_count;")[0][0])
+
+
 def test_476_01_no_room_for_temporary_files(without_temporary_room):
     """Neither an index to build over an old database, nor a batch with its
-    statement journals, nor retention needs a temporary file."""
+    statement journals, nor retention, which shrinks the file, needs a
+    temporary file."""
     server = without_temporary_room
+    pages = page_count(server)
     server.start()
     server.post("chat", "first")
     answer = server.request("POST", "/comet/chat", batch(150), NDJSON)
@@ -75,6 +83,7 @@ def test_476_01_no_room_for_temporary_files(without_temporary_room):
     wait_until(lambda: server.get(query).status == 200, 30,
                "the index to be built")
     wait_until(lambda: len(server.rows("chat")) == 150, 30, "retention")
+    wait_until(lambda: page_count(server) < pages, 30, "the file to shrink")
     refused = server.request("POST", "/comet/chat",
                              batch(120) + '{"body": ""}\n', NDJSON)
     assert refused.status == 400, refused

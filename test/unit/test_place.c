@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A database file that has a second name. */
+/* What surrounds a database file: its names, and folders for temporary files. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "comet_place.h"
+#include "comet_store_sqlite.h"
 
 static void test_good(void **state)
 {
@@ -55,6 +56,19 @@ static void test_symbolic(void **state)
     assert_int_equal(comet_place_check(real), COMET_PLACE_GOOD);
 }
 
+/* What SQLite lacks when it was built to use files only is named. */
+static void test_no_temporary_folder(void **state)
+{
+    comet_store_t *store = kit_open_store(COMET_STORE_WRITE);
+
+    assert_int_equal(comet_sqlite_fail(store, SQLITE_IOERR_GETTEMPPATH),
+                     APR_EGENERAL);
+    assert_non_null(strstr(comet_store_error(store), "SQLITE_TMPDIR, TMPDIR"));
+    assert_int_equal(comet_sqlite_fail(store, SQLITE_IOERR_READ), APR_EGENERAL);
+    assert_null(strstr(comet_store_error(store), "TMPDIR"));
+    comet_store_close(store);
+}
+
 /* The way of older kernels. */
 static void test_mount_table(void **state)
 {
@@ -90,6 +104,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_good, kit_setup, kit_teardown),
         cmocka_unit_test_setup_teardown(test_linked, kit_setup, kit_teardown),
         cmocka_unit_test_setup_teardown(test_symbolic, kit_setup, kit_teardown),
+        cmocka_unit_test_setup_teardown(test_no_temporary_folder, kit_setup,
+                                        kit_teardown),
         cmocka_unit_test(test_mount_table),
     };
 
