@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+/* As the glue does: one that has outgrown what it reads is finished. */
 static void finish_outgrown(client_t *client, const comet_occasion_t *occasion)
 {
     if (occasion->reasons & COMET_OUTGROWN) {

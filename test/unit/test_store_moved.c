@@ -10,6 +10,7 @@
 
 #include "faulty_vfs.h"
 
+/* The file, and its open connections, after another one took its place. */
 static void check_moved(comet_store_t *store, comet_store_t *reader)
 {
     assert_int_equal(comet_store_moved(store), 1);
