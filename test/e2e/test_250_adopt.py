@@ -263,8 +263,15 @@ def test_250_12_user_and_abort(make_server):
 
 
 def test_250_14_any_format(make_server):
-    """What a format asks for and a rebuilt request does not have is empty."""
-    server = make_server(conf=LOG + """
+    """What a format or condition asks for is there or empty, whichever module
+    answers it; so it is for the error log's lines about it."""
+    server = make_server(tls=True, modules=("unique_id", "ident"), conf=LOG + """
+LogLevel trace8
+ErrorLogFormat "[%l] [%m] [%{c}L %L] %a %A %{Referer}i %{FOO}e %{x}n %V %v %M"
+CustomLog "logs/modules.log" "%U %{UNIQUE_ID}e %{SSL_PROTOCOL}x %{HTTPS}x \
+%{DOCUMENT_ROOT}x %{HTTP:Accept}x %{version}c %l %f %R %V %{c}h %{a}C %^ti %{x}o" \
+    "expr=%{HTTPS} == 'off' && %{SSL_PROTOCOL} == '' && %{SSL:HTTPS} != 'on' && \
+    %{HTTP2} != 'on' && %{REQUEST_SCHEME} == 'http' && -R '127.0.0.0/8'"
 CustomLog "logs/root.log" "%U" "expr=%{DOCUMENT_ROOT} != '/no' && \
     %{CONTEXT_PREFIX} == '' && %{REQUEST_URI} =~ m#comet# && \
     %{CONTEXT_DOCUMENT_ROOT} != '/no' && %{SERVER_NAME} != '/no'"
@@ -273,6 +280,7 @@ CustomLog "logs/root.log" "%U" "expr=%{DOCUMENT_ROOT} != '/no' && \
     with Stream(server, "/comet/any"):
         wait_adopted(server, 1)
     wait_line(server, "root.log", "/comet/any")
+    wait_line(server, "modules.log", "/comet/any")
     assert server.children() == children
 
 
