@@ -32,8 +32,8 @@ UNIT_SRC := $(sort $(wildcard test/unit/test_*.c))
 FAULT_SRC := $(sort $(wildcard test/unit/faults*.c))
 HELP_SRC := $(filter-out $(UNIT_SRC) $(FAULT_SRC),\
               $(sort $(wildcard test/unit/*.c)))
-SHIM_SRC := test/tools/shim.c
-TOOL_SRC := $(filter-out $(SHIM_SRC),$(sort $(wildcard test/tools/*.c)))
+LOADED_SRC := test/tools/shim.c test/tools/mod_forking.c
+TOOL_SRC := $(filter-out $(LOADED_SRC),$(sort $(wildcard test/tools/*.c)))
 LOAD_SRC := $(sort $(wildcard test/bench/load*.c))
 FOLLOW_SRC := $(sort $(wildcard test/torture/follow*.c)) \
               $(addprefix test/bench/load_,base.c histogram.c http.c)
@@ -50,7 +50,7 @@ UNIT_OBJ := $(UNIT_SRC:%.c=$(OBJ)/%.o)
 HELP_OBJ := $(HELP_SRC:%.c=$(OBJ)/%.o)
 FAULT_OBJ := $(FAULT_SRC:%.c=$(OBJ)/%.o)
 TOOL_OBJ := $(TOOL_SRC:%.c=$(OBJ)/%.o)
-SHIM_OBJ := $(SHIM_SRC:%.c=$(OBJ)/%.o)
+LOADED_OBJ := $(LOADED_SRC:%.c=$(OBJ)/%.o)
 LOAD_OBJ := $(LOAD_SRC:%.c=$(OBJ)/%.o)
 FOLLOW_OBJ := $(FOLLOW_SRC:%.c=$(OBJ)/%.o)
 
@@ -59,7 +59,7 @@ SCHEMA  = $(BUILD)/gen/comet_schema.h
 EXPORTS = $(BUILD)/gen/exports.map
 UNITS  := $(UNIT_SRC:test/unit/%.c=$(BUILD)/unit/%)
 TOOLS  := $(TOOL_SRC:test/tools/%.c=$(BUILD)/tools/%)
-SHIM    = $(BUILD)/tools/shim.so
+LOADED := $(LOADED_SRC:test/tools/%.c=$(BUILD)/tools/%.so)
 FOLLOW  = $(BUILD)/tools/follow
 BENCH   = $(BUILD)/bench
 BENCHES = $(BENCH)/load $(BENCH)/floor $(BENCH)/dbfloor $(BENCH)/mod_null.so
@@ -127,7 +127,7 @@ all: $(MODULE) ## build build/mod_comet.so (the default)
 
 # The tests' own programs, and those of `make bench`: no sanitizer may slow
 # these down.
-tests: all unit-programs $(TOOLS) $(SHIM) $(FOLLOW) \
+tests: all unit-programs $(TOOLS) $(LOADED) $(FOLLOW) \
        $(if $(SANITIZE),,$(BENCHES))
 unit-programs: $(UNITS)
 benches: all $(BENCHES)
@@ -162,9 +162,9 @@ $(TOOLS): $(BUILD)/tools/%: $(OBJ)/test/tools/%.o
 	@mkdir -p $(@D)
 	$(call say,LINK) $(LINK) -o $@ $^ $(APR_LIBS) -lsqlite3 -lpthread
 
-# What tests preload into httpd: as it is, whatever the module is built with.
-$(SHIM) $(SHIM_OBJ): private SANITIZED =
-$(SHIM): $(SHIM_OBJ)
+# What tests load into httpd: as it is, whatever the module is built with.
+$(LOADED) $(LOADED_OBJ): private SANITIZED =
+$(LOADED): $(BUILD)/tools/%.so: $(OBJ)/test/tools/%.o
 	@mkdir -p $(@D)
 	$(call say,LINK) $(LINK) -shared -o $@ $^
 

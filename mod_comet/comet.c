@@ -4,6 +4,7 @@
 #include "comet.h"
 
 #include <signal.h>
+#include <stdatomic.h>
 #include <time.h>
 
 apr_time_t comet_monotonic(void)
@@ -24,13 +25,14 @@ const char *comet_strerror(apr_status_t status, char *buffer, apr_size_t size)
     case COMET_EUNSURE:
         return "the disk failed while saving; the outcome is unknown";
     case COMET_ELOCKED:
-        return "the database is locked by another process";
+        return "another process has locked the database, or its disk does "
+               "not answer";
     case COMET_EREADONLY:
         return "the database cannot be written";
     case COMET_EINVALID:
         return "the database refused the message";
     case COMET_EBUSY:
-        return "too many messages are waiting to be saved";
+        return "too many requests already wait for the database";
     case COMET_ESTOPPING:
         return "the server is stopping";
     case COMET_EREPEATED:
@@ -70,6 +72,23 @@ int comet_condition_wait(pthread_cond_t *condition, pthread_mutex_t *lock,
     return pthread_cond_timedwait(condition, lock, &end);
 }
 
+int comet_mutex_lock_within(pthread_mutex_t *mutex, apr_interval_time_t limit)
+{
+#ifdef __SANITIZE_THREAD__ /* which does not know pthread_mutex_clocklock() */
+    apr_time_t until = apr_time_now() + limit;
+#else
+    apr_time_t until = comet_monotonic() + limit;
+#endif
+    struct timespec end = { .tv_sec = (time_t)apr_time_sec(until),
+                            .tv_nsec = (long)apr_time_usec(until) * 1000 };
+
+#ifdef __SANITIZE_THREAD__
+    return pthread_mutex_timedlock(mutex, &end);
+#else
+    return pthread_mutex_clocklock(mutex, CLOCK_MONOTONIC, &end);
+#endif
+}
+
 int comet_thread_start(pthread_t *thread, void *(*run)(void *), void *baton)
 {
     sigset_t all, before;
@@ -80,4 +99,23 @@ int comet_thread_start(pthread_t *thread, void *(*run)(void *), void *baton)
     error = pthread_create(thread, NULL, run, baton);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     return error;
+}
+
+static atomic_int is_fork; /* [atomic] */
+
+static void on_fork(void)
+{
+    atomic_store_explicit(&is_fork, 1, memory_order_relaxed);
+}
+
+int comet_process_begin(void)
+{
+    static atomic_int begun; /* [atomic] */
+
+    return atomic_exchange(&begun, 1) ? 0 : pthread_atfork(NULL, NULL, on_fork);
+}
+
+int comet_process_is_fork(void)
+{
+    return atomic_load_explicit(&is_fork, memory_order_relaxed);
 }

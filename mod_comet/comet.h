@@ -73,9 +73,31 @@ int comet_condition_wait(pthread_cond_t *condition, pthread_mutex_t *lock,
                          apr_time_t deadline);
 
 /**
+ * Lock a mutex, or give up: its holder may be a process that is stopped, or
+ * that waits for a disk.  Any thread.
+ * @param limit  how long to wait, by the steady clock
+ * @return as pthread_mutex_lock(), or ETIMEDOUT
+ */
+int comet_mutex_lock_within(pthread_mutex_t *mutex, apr_interval_time_t limit);
+
+/**
  * Start a thread of ours: it gets no signals, which are httpd's.
  * @return 0 or errno
  */
 int comet_thread_start(pthread_t *thread, void *(*run)(void *), void *baton);
+
+/**
+ * Begin to notice forks of this process.  Called in child_init, before the
+ * first thread is started; calling it again does nothing.
+ * @return 0 or errno
+ */
+int comet_process_begin(void);
+
+/**
+ * Whether this process is a fork of the one that called comet_process_begin().
+ * A fork has none of its threads, and must use none of its database handles,
+ * locks and counters.  Any thread; costs no system call.
+ */
+int comet_process_is_fork(void);
 
 #endif /* COMET_H */

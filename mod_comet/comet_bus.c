@@ -21,6 +21,8 @@
 #include <time.h>
 #include <unistd.h>
 
+/** How long comet_bus_lock() waits in one go. */
+#define GO_USEC 1000000
 /** How long to step back for another child that waits for the lock. */
 #define YIELD_USEC 60
 /**
@@ -153,7 +155,7 @@ static void let_outsiders_in_locked(shared_t *shared)
     shared->locked_at = now;
 }
 
-void comet_bus_lock(comet_bus_t *bus)
+apr_status_t comet_bus_lock_within(comet_bus_t *bus, apr_interval_time_t limit)
 {
     shared_t *shared = bus->shared;
     int result = pthread_mutex_trylock(&shared->write);
@@ -162,10 +164,20 @@ void comet_bus_lock(comet_bus_t *bus)
         atomic_store_explicit(&shared->contended_until,
                               comet_monotonic() + CONTENDED_USEC,
                               memory_order_relaxed);
-        result = pthread_mutex_lock(&shared->write);
+        result = comet_mutex_lock_within(&shared->write, limit);
+    }
+    if (result == ETIMEDOUT) {
+        return COMET_ELOCKED;
     }
     recover(&shared->write, result);
     let_outsiders_in_locked(shared);
+    return APR_SUCCESS;
+}
+
+void comet_bus_lock(comet_bus_t *bus)
+{
+    while (comet_bus_lock_within(bus, GO_USEC) != APR_SUCCESS) {
+    }
 }
 
 void comet_bus_unlock(comet_bus_t *bus)

@@ -34,6 +34,13 @@ apr_status_t comet_bus_create(comet_bus_t **bus, apr_pool_t *pool);
 void comet_bus_lock(comet_bus_t *bus);
 
 /**
+ * As comet_bus_lock(), but give up after a while: its holder may be stopped,
+ * or wait for a disk.
+ * @return APR_SUCCESS; COMET_ELOCKED: another has held it all the time
+ */
+apr_status_t comet_bus_lock_within(comet_bus_t *bus, apr_interval_time_t limit);
+
+/**
  * Release it.  When another child waits, step back for an instant so that
  * it is the next to get it.
  */

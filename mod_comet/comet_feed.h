@@ -23,6 +23,8 @@ typedef struct comet_feed_t {
     apr_time_t safety_at; /* when to look although nothing hinted at it */
     comet_watch_t watch;
     apr_status_t status; /* of the last look */
+    apr_time_t failing_since; /* 0: the last look did not fail */
+    apr_status_t told; /* what comet_hub_error_cb was told last */
     int began_anew; /* the last look could not go on from the one before: not
                      * all that is new may have been told */
     comet_tally_t tally; /* from before the last look */

@@ -19,6 +19,8 @@
 #define SERVE_BATCH 512
 #define EVENT_BATCH 256
 #define RETRY_USEC APR_INT64_C(500000)
+/* For how long a writer may be opening a store. */
+#define OPENING_USEC APR_INT64_C(2000000)
 
 /* What an epoll event is about: a descriptor and, above it, its kind. */
 enum { EVENT_WAKE, EVENT_BELL, EVENT_WATCH, EVENT_SOCKET };
@@ -547,10 +549,29 @@ static void wake_channel_of_feed(void *baton, comet_channel_t *channel)
     }
 }
 
+static void tell_status(comet_hub_t *hub, comet_feed_t *feed,
+                        apr_status_t status, apr_time_t now)
+{
+    int may_be_opening = status == APR_ENOENT || status == COMET_ELOCKED;
+
+    if (status == APR_SUCCESS) {
+        feed->failing_since = 0;
+    }
+    else if (!feed->failing_since) {
+        feed->failing_since = now;
+    }
+    if (status != feed->told
+        && !(may_be_opening && now - feed->failing_since < OPENING_USEC)) {
+        feed->told = status;
+        if (hub->config.on_error) {
+            hub->config.on_error(hub->config.baton, feed->store_config, status);
+        }
+    }
+}
+
 static void refresh_feed(comet_hub_t *hub, apr_size_t i, apr_time_t now)
 {
     comet_feed_t *feed = &hub->feeds[i];
-    apr_status_t before = feed->status;
     apr_status_t status = comet_feed_refresh(
         feed, &hub->lock, (hub->rung[i] & RUNG) != 0, now, announce, hub);
 
@@ -561,9 +582,7 @@ static void refresh_feed(comet_hub_t *hub, apr_size_t i, apr_time_t now)
                             &(feed_wake_t){ hub, feed });
         pthread_mutex_unlock(&hub->lock);
     }
-    if (status != before && hub->config.on_error) {
-        hub->config.on_error(hub->config.baton, feed->store_config, status);
-    }
+    tell_status(hub, feed, status, now);
 }
 
 /* One child watches for writers outside httpd; when it ends, another one. */

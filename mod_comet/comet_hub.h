@@ -33,8 +33,9 @@
 
 typedef struct comet_hub_t comet_hub_t;
 
-/** Told when a feed's store begins to fail or works again (APR_SUCCESS);
- * runs on the hub's thread. */
+/** Told when a feed's store begins to fail or works again (APR_SUCCESS); one that
+ * is missing or locked is told only when it has been so for 2 s, since its writer
+ * may be about to open it.  Runs on the hub's thread. */
 typedef void comet_hub_error_cb(void *baton, const comet_store_config_t *store,
                                 apr_status_t status);
 

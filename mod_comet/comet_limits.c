@@ -27,6 +27,10 @@
 
 /** How far from its own place a key may lie. */
 #define WINDOW 16
+/** How long to wait for the lock: its holder may be stopped … */
+#define LOCK_USEC 100000
+/** … and is then taken to be so for this long. */
+#define STOPPED_USEC 1000000
 #define NOBODY 0
 #define NO_TICKET UINT32_MAX
 
@@ -39,6 +43,7 @@ typedef struct entry_t {
 typedef struct ticket_t {
     apr_uint32_t owner; /* [lock] 1 + the child's number, or NOBODY */
     apr_uint32_t at; /* [lock] its entry; of a free one, the next free one */
+    atomic_int left; /* [atomic] its holder could not get the lock to say so */
 } ticket_t;
 
 typedef struct child_t {
@@ -55,12 +60,14 @@ struct comet_limits_t {
     apr_uint32_t used; /* [lock] tickets below were given once */
     apr_uint32_t free; /* [lock] the first free one below, or NO_TICKET */
     int child_count;
+    atomic_int any_left; /* [atomic] one of the tickets may be */
     entry_t *entries;
     ticket_t *tickets;
     child_t children[];
 };
 
 static atomic_int own = -1; /* [atomic] this process's number */
+static _Atomic apr_time_t stopped_until; /* [atomic] the lock's holder is */
 
 /* --- making ------------------------------------------------------------------ */
 
@@ -163,13 +170,14 @@ static void recount_locked(comet_limits_t *limits)
     for (t = 0; t < limits->used; t++) {
         ticket_t *ticket = &limits->tickets[t];
 
-        if (ticket->owner != NOBODY
+        if (ticket->owner != NOBODY && !atomic_load(&ticket->left)
             && limits->children[ticket->owner - 1].alive) {
             limits->children[ticket->owner - 1].tickets++;
             limits->entries[ticket->at].waiting++;
         }
         else {
             ticket->owner = NOBODY;
+            atomic_store(&ticket->left, 0);
             ticket->at = limits->free;
             limits->free = t;
         }
@@ -191,17 +199,38 @@ static int reap_locked(comet_limits_t *limits)
     return 0;
 }
 
-/* @return whether it is locked; not, when this thread has it already */
+/* Once the lock's holder was found to be stopped, nobody waits for it again
+ * for a while, unless it goes on. */
+static int try_to_lock(comet_limits_t *limits)
+{
+    int result = pthread_mutex_trylock(&limits->lock);
+
+    if (result == EBUSY && comet_monotonic() >= atomic_load(&stopped_until)) {
+        result = comet_mutex_lock_within(&limits->lock, LOCK_USEC);
+        if (result == ETIMEDOUT) {
+            atomic_store(&stopped_until, comet_monotonic() + STOPPED_USEC);
+        }
+    }
+    if ((result == 0 || result == EOWNERDEAD) && atomic_load(&stopped_until)) {
+        atomic_store(&stopped_until, 0);
+    }
+    return result;
+}
+
+/* @return whether it is locked; not, when this thread has it already, or its
+ *         holder is stopped */
 static int lock(comet_limits_t *limits)
 {
-    int result = pthread_mutex_lock(&limits->lock);
+    int result = try_to_lock(limits);
 
     if (result == EOWNERDEAD) {
         pthread_mutex_consistent(&limits->lock);
         recount_locked(limits);
-        result = 0;
     }
-    return result == 0;
+    else if (result == 0 && atomic_exchange(&limits->any_left, 0)) {
+        recount_locked(limits);
+    }
+    return result == 0 || result == EOWNERDEAD;
 }
 
 static void unlock(comet_limits_t *limits)
@@ -209,25 +238,38 @@ static void unlock(comet_limits_t *limits)
     pthread_mutex_unlock(&limits->lock);
 }
 
+/* Take the place of a child that has ended.  What a dead one has given must
+ * have been taken back: it would count as the new one's. */
+static int take_place(child_t *child)
+{
+    int result = pthread_mutex_trylock(&child->life);
+
+    if (result == EOWNERDEAD) {
+        pthread_mutex_consistent(&child->life);
+        result = 0;
+    }
+    if (result == 0 && child->tickets) {
+        pthread_mutex_unlock(&child->life);
+        result = EBUSY;
+    }
+    return result == 0;
+}
+
 int comet_limits_attach(comet_limits_t *limits)
 {
-    int i, found = -1;
+    int i, found = -1, locked = lock(limits);
 
-    if (!lock(limits)) {
-        return -1;
+    if (locked) {
+        reap_locked(limits);
     }
-    reap_locked(limits);
     for (i = 0; i < limits->child_count && found < 0; i++) {
-        int result = pthread_mutex_trylock(&limits->children[i].life);
-
-        if (result == EOWNERDEAD) {
-            pthread_mutex_consistent(&limits->children[i].life);
-        }
-        if (result == 0 || result == EOWNERDEAD) {
+        if (take_place(&limits->children[i])) {
             found = i;
         }
     }
-    unlock(limits);
+    if (locked) {
+        unlock(limits);
+    }
     atomic_store(&own, found);
     return found;
 }
@@ -404,7 +446,13 @@ void comet_limits_leave(comet_limits_t *limits, comet_limits_place_t *place)
         leave_locked(limits, place);
         unlock(limits);
     }
-    place->count = 0;
+    if (place->count) { /* the next to get the lock takes them */
+        while (place->count) {
+            atomic_store(&limits->tickets[place->tickets[--place->count]].left,
+                         1);
+        }
+        atomic_store(&limits->any_left, 1);
+    }
 }
 
 apr_int64_t comet_limits_waiting(comet_limits_t *limits, apr_uint64_t key)

@@ -11,6 +11,8 @@
  *
  * Where the table is full nobody is refused: a limit must not become an
  * outage.  All calls hold one lock, for less than a microsecond as a rule.
+ * While its holder is stopped (SIGSTOP, a debugger) nobody is counted, and a
+ * call waits for the lock for 100 ms, once in a second.
  */
 #ifndef COMET_LIMITS_H
 #define COMET_LIMITS_H

@@ -78,11 +78,12 @@ int comet_metrics_attach(comet_metrics_t *metrics)
     return -1;
 }
 
+/* A fork has inherited the slot, which is still its parent's. */
 void comet_metrics_detach(void)
 {
     slot_t *slot = atomic_exchange(&own, NULL);
 
-    if (slot) {
+    if (slot && !comet_process_is_fork()) {
         end_gauges(slot);
         atomic_store(&slot->pid, 0);
     }
@@ -92,7 +93,7 @@ void comet_metrics_add(comet_metric_e metric, apr_int64_t amount)
 {
     slot_t *slot = atomic_load_explicit(&own, memory_order_relaxed);
 
-    if (slot) {
+    if (slot && !comet_process_is_fork()) {
         atomic_fetch_add_explicit(&slot->values[metric], amount,
                                   memory_order_relaxed);
     }

@@ -12,23 +12,29 @@
 typedef struct comet_readers_t comet_readers_t;
 
 /**
- * Called in child_init; allocates from @a pool then only.
+ * Called in child_init; opens nothing; allocates from @a pool then only.
  * @param keep  how many idle connections are kept open
+ * @param places  how many may be in use at a time; at least 1
  */
 apr_status_t comet_readers_create(comet_readers_t **readers,
                                   const comet_store_config_t *config,
-                                  apr_size_t keep, apr_pool_t *pool);
+                                  apr_size_t keep, apr_size_t places,
+                                  apr_pool_t *pool);
 
 /**
- * Take a connection to the file that is at the path now.
+ * Take a connection to the file that is at the path now.  While all places are
+ * taken the caller waits; but not for a store that hangs: when nobody has given
+ * a connection back for 50 ms the caller is refused.
  * @param store  set; the caller's until it is returned
- * @return APR_SUCCESS, or why the store cannot be opened.  Any thread.
+ * @return APR_SUCCESS; COMET_EBUSY: all places are taken and none becomes
+ *         free; or why the store cannot be opened.  Any thread.
  */
 apr_status_t comet_readers_take(comet_readers_t *readers,
                                 comet_store_t **store);
 
 /**
  * Give a connection back.
+ * @param store  NULL: none was taken; nothing is done
  * @param status  how its use ended: after a failure it is closed.
  */
 void comet_readers_return(comet_readers_t *readers, comet_store_t *store,

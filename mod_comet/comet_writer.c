@@ -38,6 +38,10 @@
 /** How long opening may wait for another program, holding the bus. */
 #define OPEN_USEC 50000
 #define REOPEN_USEC 200000
+/** How long to wait for the bus's lock before looking whether to stop. */
+#define LOCK_USEC 50000
+/** How long a step may take before the thread is taken to be stuck. */
+#define STUCK_USEC 50000
 #define UPKEEP_USEC 5000000
 /** How often to see whether the file is still the one at the path. */
 #define LOOK_USEC 1000000
@@ -71,11 +75,15 @@ struct comet_writer_t {
     apr_size_t used; /* [mutex] jobs queued or in flight, <= places */
     atomic_int own_waiting; /* [atomic] where none is shared */
     apr_int64_t answered_at; /* [mutex] when somebody was, or work began */
+    pthread_cond_t has_tried; /* with mutex: tried has changed */
+    int tried; /* [mutex] to open the store, whatever came of it */
+    apr_size_t awaiting; /* [mutex] in comet_writer_await(), <= places */
     int wake; /* eventfd, lives until the pool does */
     atomic_int awake; /* [atomic] the thread will look at the queue */
     atomic_int stopping; /* [atomic] */
     atomic_int ended; /* [atomic] */
     atomic_int joined; /* [atomic] */
+    _Atomic apr_int64_t busy_since; /* [atomic] 0: it rests */
     /* the rest: [writer's thread] */
     comet_store_t *store;
     apr_status_t open_status; /* of the last attempt */
@@ -293,6 +301,24 @@ apr_status_t comet_writer_publish(comet_writer_t *writer,
     return await(writer, job, deadline);
 }
 
+int comet_writer_await(comet_writer_t *writer, apr_interval_time_t limit)
+{
+    apr_int64_t deadline = comet_monotonic() + limit;
+    int tried;
+
+    pthread_mutex_lock(&writer->mutex);
+    if (writer->awaiting < writer->config.places) {
+        writer->awaiting++;
+        while (!writer->tried && comet_monotonic() < deadline) {
+            comet_condition_wait(&writer->has_tried, &writer->mutex, deadline);
+        }
+        writer->awaiting--;
+    }
+    tried = writer->tried;
+    pthread_mutex_unlock(&writer->mutex);
+    return tried;
+}
+
 /* --- The thread's side ------------------------------------------------ */
 
 static void report(comet_writer_t *writer, apr_status_t status,
@@ -398,37 +424,77 @@ static void answer(comet_writer_t *writer, apr_size_t count,
     wake_publishers(&done);
 }
 
+/* Another child may hold the lock for as long as its disk keeps it waiting, or
+ * while it is stopped.  That is told, once.
+ * @return whether it is locked; not, when this writer is to stop */
+static int lock_bus(comet_writer_t *writer)
+{
+    apr_int64_t since = comet_monotonic();
+
+    while (comet_bus_lock_within(writer->config.bus, LOCK_USEC)
+           != APR_SUCCESS) {
+        if (atomic_load(&writer->stopping)) {
+            return 0;
+        }
+        if (comet_monotonic() - since >= writer->config.store->busy_timeout) {
+            report(writer, COMET_ELOCKED,
+                   "another child of this server holds its lock");
+        }
+    }
+    return 1;
+}
+
+/* A writer that is to stop may not get the lock.  Then it closes all the same,
+ * unless that would remove the files of a database that was moved. */
 static void close_store(comet_writer_t *writer)
 {
     if (writer->store) {
-        comet_bus_lock(writer->config.bus);
-        comet_store_close(writer->store);
-        comet_bus_unlock(writer->config.bus);
+        int locked = lock_bus(writer);
+
+        if (locked || !comet_store_moved(writer->store)) {
+            comet_store_close(writer->store);
+        }
+        if (locked) {
+            comet_bus_unlock(writer->config.bus);
+        }
         writer->store = NULL;
     }
+}
+
+static void note_tried(comet_writer_t *writer)
+{
+    pthread_mutex_lock(&writer->mutex);
+    writer->tried = 1;
+    pthread_cond_broadcast(&writer->has_tried);
+    pthread_mutex_unlock(&writer->mutex);
 }
 
 /* @return whether the store is open */
 static int open_store(comet_writer_t *writer)
 {
-    apr_int64_t now = comet_monotonic();
     apr_status_t before = writer->open_status;
 
     if (writer->store) {
         return 1;
     }
-    if (now < writer->open_after) {
+    if (comet_monotonic() < writer->open_after) {
         return 0;
     }
-    comet_bus_lock(writer->config.bus);
+    if (!lock_bus(writer)) {
+        writer->open_status = COMET_ESTOPPING;
+        return 0;
+    }
     writer->open_status =
         comet_store_open(&writer->store, &writer->store_config,
                          COMET_STORE_WRITE, &writer->stopping);
     comet_bus_unlock(writer->config.bus);
-    writer->open_after = now + REOPEN_USEC;
+    writer->open_after = comet_monotonic() + REOPEN_USEC;
+    note_tried(writer);
     if (writer->store) {
         comet_bus_ring(writer->config.bus);
-        if (writer->reported == COMET_EMOVED || writer->reported == before) {
+        if (writer->reported == COMET_EMOVED
+            || writer->reported == COMET_ELOCKED
+            || writer->reported == before) {
             report(writer, APR_SUCCESS, "");
         }
         return 1;
@@ -477,7 +543,9 @@ static void publish_queued(comet_writer_t *writer)
     apr_size_t count = 0;
     apr_status_t status;
 
-    comet_bus_lock(writer->config.bus);
+    if (!lock_bus(writer)) {
+        return;
+    }
     status = comet_store_reserve(writer->store, TURN_USEC);
     if (status == APR_SUCCESS) {
         count = take_queued(writer);
@@ -538,7 +606,9 @@ static void keep_up(comet_writer_t *writer)
         return;
     }
     if (retains(writer) && (writer->pruning || !was_tidying)) {
-        comet_bus_lock(writer->config.bus);
+        if (!lock_bus(writer)) {
+            return;
+        }
         status = comet_store_prune(
             writer->store, comet_bus_now(writer->config.bus), &writer->pruning);
         comet_bus_unlock(writer->config.bus);
@@ -546,7 +616,9 @@ static void keep_up(comet_writer_t *writer)
             return;
         }
     }
-    comet_bus_lock(writer->config.bus);
+    if (!lock_bus(writer)) {
+        return;
+    }
     status = comet_store_tidy(writer->store, &writer->tidying);
     comet_bus_unlock(writer->config.bus);
     has_failed(writer, status);
@@ -556,8 +628,7 @@ static void checkpoint(comet_writer_t *writer)
 {
     apr_status_t status;
 
-    if (comet_store_checkpoint_due(writer->store)) {
-        comet_bus_lock(writer->config.bus);
+    if (comet_store_checkpoint_due(writer->store) && lock_bus(writer)) {
         status = comet_store_checkpoint(writer->store);
         comet_bus_unlock(writer->config.bus);
         if (status != APR_SUCCESS) {
@@ -603,9 +674,12 @@ static void *work(void *baton)
 {
     comet_writer_t *writer = baton;
 
+    atomic_store(&writer->busy_since, comet_monotonic());
     open_store(writer);
     while (!atomic_load(&writer->stopping)) {
+        atomic_store(&writer->busy_since, 0);
         rest(writer);
+        atomic_store(&writer->busy_since, comet_monotonic());
         if (atomic_load(&writer->stopping)) {
             break;
         }
@@ -674,6 +748,9 @@ apr_status_t comet_writer_create(comet_writer_t **writer,
     }
     failed = pthread_mutex_init(&made->mutex, NULL);
     if (!failed) {
+        failed = comet_condition_init(&made->has_tried);
+    }
+    if (!failed) {
         failed = comet_thread_start(&made->thread, work, made);
     }
     if (failed) {
@@ -703,4 +780,12 @@ int comet_writer_stop(comet_writer_t *writer, apr_interval_time_t limit)
         pthread_join(writer->thread, NULL);
     }
     return 1;
+}
+
+int comet_writer_is_stuck(const comet_writer_t *writer)
+{
+    apr_int64_t since = atomic_load(&writer->busy_since);
+
+    return since && !atomic_load(&writer->ended)
+           && comet_monotonic() - since >= STUCK_USEC;
 }

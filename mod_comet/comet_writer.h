@@ -34,7 +34,8 @@ typedef struct comet_writer_config_t {
 } comet_writer_config_t;
 
 /**
- * Start a writer.  Called in child_init; allocates from @a pool then only.
+ * Start a writer, whose thread opens the store: this call waits for no disk and
+ * no lock.  Called in child_init; allocates from @a pool then only.
  * The store need not be usable: the writer keeps trying, at most once in
  * 200 ms, whenever something is published.  Once a second it sees whether
  * the file was deleted or replaced; then it opens (or creates) it anew.
@@ -63,11 +64,23 @@ apr_status_t comet_writer_publish(comet_writer_t *writer,
                                   apr_interval_time_t timeout);
 
 /**
+ * Wait until the writer has tried to open the store, which a reader finds
+ * missing until then.  No more than `places` wait at a time.
+ * @param limit  how long to wait
+ * @return whether it has tried.  Any thread but the writer's.
+ */
+int comet_writer_await(comet_writer_t *writer, apr_interval_time_t limit);
+
+/**
  * Stop: finish what is being saved, refuse the rest, join the thread.
  * Takes no lock of the caller's side (on prefork it may run in a signal
  * handler) and gives up after @a limit.
  * @return whether the thread has ended
  */
 int comet_writer_stop(comet_writer_t *writer, apr_interval_time_t limit);
+
+/** Whether the thread has been waiting for a disk or a lock for 50 ms, so that
+ * it may not stop soon.  Any thread; safe in a signal handler. */
+int comet_writer_is_stuck(const comet_writer_t *writer);
 
 #endif /* COMET_WRITER_H */

@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "comet_lines.h"
 #include "mod_comet_adopt.h"
@@ -18,9 +19,16 @@
 
 /* How often a child that could not start tries again, at most. */
 #define START_EVERY apr_time_from_sec(1)
-/* How long the end of a child waits for a thread that is stuck. */
-#define STOP_LIMIT apr_time_from_sec(5)
-#define STOP_LIMIT_IN_SIGNAL_HANDLER apr_time_from_sec(1)
+/* How long the end of a child waits for the hub, which sends everybody off,
+ * and then for all writers together, but for those that are stuck.  After a
+ * reload nobody accepts connections until the first old child has ended (or a
+ * second has passed), so a writer whose disk does not answer must not hold it.  Its publishers have gone, and SQLite
+ * does not mind that a process ends in the middle of a commit. */
+#define HUB_STOP_LIMIT apr_time_from_sec(5)
+#define WRITERS_STOP_LIMIT apr_time_from_msec(100)
+#define HUB_STOP_LIMIT_IN_SIGNAL_HANDLER apr_time_from_sec(1)
+/* How long a reader waits for the writer of a new child to open the store. */
+#define OPEN_PATIENCE apr_time_from_sec(1)
 /* How often a failure to read is logged: a page of history asks often. */
 #define READ_FAILURE_EVERY apr_time_from_sec(60)
 
@@ -35,6 +43,8 @@ static struct {
 
 static mod_comet_child_t *_Atomic child;
 static int slot; /* of this child in the counters */
+static atomic_int
+    is_over; /* [atomic] httpd takes itself apart: nothing is logged */
 
 /* A child that could not start, for want of descriptors or threads, tries
  * again: httpd may keep it for long. */
@@ -46,7 +56,7 @@ static struct {
 
 mod_comet_child_t *mod_comet_child(void)
 {
-    return atomic_load(&child);
+    return comet_process_is_fork() ? NULL : atomic_load(&child);
 }
 
 const mod_comet_child_store_t *mod_comet_child_store(const request_rec *r)
@@ -189,6 +199,9 @@ static void log_store(const comet_store_config_t *store, apr_status_t status,
 {
     char buffer[200];
 
+    if (atomic_load(&is_over)) {
+        return;
+    }
     if (status == APR_SUCCESS) {
         ap_log_error(APLOG_MARK, APLOG_NOTICE, 0, parent.server,
                      "CometStore: %s works again", store->path);
@@ -216,7 +229,14 @@ static void on_hub_error(void *baton, const comet_store_config_t *store,
 apr_status_t mod_comet_child_take_reader(const request_rec *r,
                                          comet_store_t **store)
 {
-    return comet_readers_take(mod_comet_child_store(r)->readers, store);
+    const mod_comet_child_store_t *mine = mod_comet_child_store(r);
+    apr_status_t status = comet_readers_take(mine->readers, store);
+
+    if (status == APR_ENOENT
+        && comet_writer_await(mine->writer, OPEN_PATIENCE)) {
+        status = comet_readers_take(mine->readers, store);
+    }
+    return status;
 }
 
 void mod_comet_child_drop_readers(const request_rec *r)
@@ -254,11 +274,14 @@ void mod_comet_child_return_reader(const request_rec *r, comet_store_t *store,
     char buffer[200];
 
     if (is_worth_logging(status)) {
+        /* (SQLite was not asked where no place was free) */
+        const char *detail =
+            status == COMET_EBUSY ? "it hangs" : comet_store_error(store);
+
         comet_metrics_add(COMET_METRIC_store_errors, 1);
         ap_log_rerror(APLOG_MARK, APLOG_ERR, 0, r,
                       "CometStore: %s: reading: %s: %s", mine->config->path,
-                      comet_strerror(status, buffer, sizeof(buffer)),
-                      comet_store_error(store));
+                      comet_strerror(status, buffer, sizeof(buffer)), detail);
     }
     comet_readers_return(mine->readers, store, status);
 }
@@ -274,13 +297,24 @@ static int is_deaf(void)
 /* End its threads.
  * @return whether all have ended.  What one that hangs (a disk that does not
  *         answer) uses must stay. */
-static int stop_threads(mod_comet_child_t *made, apr_interval_time_t limit)
+static int stop_threads(mod_comet_child_t *made, apr_interval_time_t hub_limit,
+                        apr_interval_time_t writers_limit)
 {
-    int ended = !made->hub || comet_hub_stop(made->hub, limit);
+    apr_time_t deadline;
+    int ended;
     apr_size_t i;
 
+    for (i = 0; i < made->store_count; i++) { /* all at once */
+        comet_writer_stop(made->stores[i].writer, 0);
+    }
+    ended = !made->hub || comet_hub_stop(made->hub, hub_limit);
+    deadline = comet_monotonic() + writers_limit;
     for (i = 0; i < made->store_count; i++) {
-        ended &= comet_writer_stop(made->stores[i].writer, limit);
+        comet_writer_t *writer = made->stores[i].writer;
+
+        ended &= comet_writer_stop(writer, comet_writer_is_stuck(writer)
+                                               ? 0
+                                               : deadline - comet_monotonic());
     }
     return ended;
 }
@@ -302,30 +336,39 @@ static void free_made(mod_comet_child_t *made)
 }
 
 /* Before another start: end what is left of one that failed.
- * @return whether nothing is */
-static int clear_start(apr_interval_time_t limit)
+ * @return whether nothing is; where a thread has not ended yet, ask again */
+static int clear_start(void)
 {
-    if (start.made && stop_threads(start.made, limit)) {
+    if (start.made && stop_threads(start.made, 0, 0)) {
         free_made(start.made);
         start.made = NULL;
     }
     return !start.made;
 }
 
+/* A fork ends without touching anything: the threads, the database and the
+ * counters are those of the child it was forked from. */
 static apr_status_t end_child(void *nothing)
 {
     int in_signal_handler = mod_comet_capacity()->prefork;
-    int ended = !start.made
-                || stop_threads(start.made, in_signal_handler
-                                                ? STOP_LIMIT_IN_SIGNAL_HANDLER
-                                                : STOP_LIMIT);
+    int all_ended;
 
+    if (comet_process_is_fork()) {
+        return APR_SUCCESS;
+    }
+    all_ended =
+        !start.made
+        || stop_threads(start.made,
+                        in_signal_handler ? HUB_STOP_LIMIT_IN_SIGNAL_HANDLER
+                                          : HUB_STOP_LIMIT,
+                        WRITERS_STOP_LIMIT);
+    atomic_store(&is_over, 1);
     atomic_store(&child, NULL);
     comet_metrics_detach();
     if (in_signal_handler) {
         return APR_SUCCESS; /* the process ends now; its memory is not ours */
     }
-    if (!ended) {
+    if (!all_ended) {
         ap_log_error(APLOG_MARK, APLOG_WARNING, 0, parent.server,
                      "mod_comet: a thread did not end in time");
     }
@@ -335,24 +378,8 @@ static apr_status_t end_child(void *nothing)
     return APR_SUCCESS;
 }
 
-/* Create the file and its schema before anybody asks for it.  A store that
- * does not work now is tried again by the writer. */
-static void prepare_store(const comet_store_config_t *config, comet_bus_t *bus)
-{
-    comet_store_config_t impatient = *config;
-    comet_store_t *store;
-    apr_status_t status;
-
-    impatient.busy_timeout = apr_time_from_msec(50);
-    comet_bus_lock(bus);
-    status = comet_store_open(&store, &impatient, COMET_STORE_WRITE, NULL);
-    if (status != APR_SUCCESS) {
-        log_store(config, status, comet_store_error(NULL));
-    }
-    comet_store_close(store);
-    comet_bus_unlock(bus);
-}
-
+/* Publishers may hold a quarter of the child's threads, and readers a half:
+ * whatever the store does, the rest serves the site. */
 static apr_status_t start_store(mod_comet_child_t *made, apr_size_t i)
 {
     mod_comet_child_store_t *store = &made->stores[i];
@@ -368,9 +395,8 @@ static apr_status_t start_store(mod_comet_child_t *made, apr_size_t i)
     apr_status_t status;
 
     store->config = parent.stores[i];
-    prepare_store(store->config, config.bus);
     status = comet_readers_create(&store->readers, store->config, threads,
-                                  made->pool);
+                                  threads / 2 ? threads / 2 : 1, made->pool);
     return status == APR_SUCCESS
                ? comet_writer_create(&store->writer, &config, made->pool)
                : status;
@@ -417,7 +443,7 @@ static void start_child(void)
                  "mod_comet: a child could not start its threads; it tries "
                  "again when it is asked for something");
     start.due = comet_monotonic() + START_EVERY;
-    clear_start(STOP_LIMIT);
+    clear_start();
 }
 
 void mod_comet_child_init(apr_pool_t *p, server_rec *s)
@@ -426,6 +452,7 @@ void mod_comet_child_init(apr_pool_t *p, server_rec *s)
         return;
     }
     mod_comet_capacity_query();
+    comet_process_begin();
     mod_comet_limits_attach();
     slot = comet_metrics_attach(parent.metrics);
     comet_lines_init();
@@ -435,21 +462,46 @@ void mod_comet_child_init(apr_pool_t *p, server_rec *s)
     start_child();
 }
 
-int mod_comet_child_is_up(void)
+static void try_to_start(void)
 {
-    if (mod_comet_child()) {
-        return 1;
-    }
     if (mod_comet_mpm_is_stopping()
         || pthread_mutex_trylock(&start.lock) != 0) {
-        return 0;
+        return;
     }
-    if (!mod_comet_child() && comet_monotonic() >= start.due
-        && clear_start(0)) {
+    if (!mod_comet_child() && comet_monotonic() >= start.due && clear_start()) {
         start_child();
     }
     pthread_mutex_unlock(&start.lock);
-    return mod_comet_child() != NULL;
+}
+
+/* @return what to tell the client */
+static const char *note_fork(const request_rec *r)
+{
+    static atomic_flag noted = ATOMIC_FLAG_INIT; /* in this fork */
+
+    if (!atomic_flag_test_and_set(&noted)) {
+        ap_log_rerror(APLOG_MARK, APLOG_ERR, 0, r,
+                      "mod_comet: another module has forked process %d from a "
+                      "child of httpd and serves requests in it; comet's "
+                      "threads and its database exist in the child alone, so "
+                      "these requests get 503; serve comet's URLs from an "
+                      "httpd without that module",
+                      (int)getpid());
+    }
+    return "another module serves this request in a process that it forked; "
+           "see the server's error log";
+}
+
+const char *mod_comet_child_obstacle(const request_rec *r)
+{
+    if (comet_process_is_fork()) {
+        return note_fork(r);
+    }
+    if (!mod_comet_child()) {
+        try_to_start();
+    }
+    return mod_comet_child() ? NULL
+                             : "this server could not start; see its error log";
 }
 
 void mod_comet_child_stopping(apr_pool_t *p, int graceful)

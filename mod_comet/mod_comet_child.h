@@ -28,19 +28,24 @@ typedef struct mod_comet_child_t {
     atomic_int publishers; /* [atomic] that wait for any of the stores */
 } mod_comet_child_t;
 
-/** This process's; NULL in the parent, without a store, after the end, and
- * where it could not start. */
+/** This process's; NULL in the parent, without a store, after the end, where
+ * it could not start, and in a fork of a child. */
 mod_comet_child_t *mod_comet_child(void);
 
-/** Whether it is there.  A child that could not start its threads tries again
- * here, at most once a second.  Any thread of a request. */
-int mod_comet_child_is_up(void);
+/**
+ * Why it is not there.  A child that could not start its threads tries again
+ * here, at most once a second.  Any thread of a request.
+ * @return NULL: it is there; else what to tell the client
+ */
+const char *mod_comet_child_obstacle(const request_rec *r);
 
 /** What this process has of the store that a request's server names; only
  * where mod_comet_child() is not NULL. */
 const mod_comet_child_store_t *mod_comet_child_store(const request_rec *r);
 
-/** A connection to read with, of a request's store: comet_readers_take(). */
+/** A connection to read with, of a request's store: comet_readers_take().  In a
+ * child that has just begun it waits for the writer to open the store, for a
+ * second at most. */
 apr_status_t mod_comet_child_take_reader(const request_rec *r,
                                          comet_store_t **store);
 
@@ -63,7 +68,8 @@ comet_metrics_t *mod_comet_metrics(void);
 int mod_comet_post_config(apr_pool_t *pconf, apr_pool_t *plog,
                           apr_pool_t *ptemp, server_rec *s);
 
-/** child_init hook: threads and connections. */
+/** child_init hook: starts the threads.  It waits for no store: httpd serves
+ * the site meanwhile. */
 void mod_comet_child_init(apr_pool_t *pchild, server_rec *s);
 
 /** child_stopping hook: let everybody go.  On prefork it may run in a signal

@@ -358,10 +358,9 @@ int mod_comet_handler(request_rec *r)
     if (!request || r->main) {
         return DECLINED; /* what waits needs a connection of its own */
     }
-    if (!mod_comet_child_is_up()) {
-        return mod_comet_output_error(r, HTTP_SERVICE_UNAVAILABLE,
-                                      "this server could not start; see its "
-                                      "error log");
+    wrong = mod_comet_child_obstacle(r);
+    if (wrong) {
+        return mod_comet_output_error(r, HTTP_SERVICE_UNAVAILABLE, "%s", wrong);
     }
     ask = apr_pcalloc(r->pool, sizeof(*ask));
     wrong = find_channel(r, request->mapping, &ask->channel);

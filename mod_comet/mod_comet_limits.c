@@ -139,9 +139,12 @@ static void note_full_table(apr_status_t status)
 
 /* --- waiting ------------------------------------------------------------------------ */
 
+/* In a fork the place is still its parent's. */
 void mod_comet_limits_leave(comet_limits_place_t *place)
 {
-    comet_limits_leave(limits, place);
+    if (!comet_process_is_fork()) {
+        comet_limits_leave(limits, place);
+    }
 }
 
 static apr_status_t leave(void *place)

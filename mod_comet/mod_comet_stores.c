@@ -201,6 +201,31 @@ static int check_folders(const server_rec *s, const apr_array_header_t *stores)
     return OK;
 }
 
+/*
+ * Modules that serve requests in processes forked from httpd's children, where
+ * neither the threads nor the database handles of a child exist.
+ */
+static int check_modules(const server_rec *main, apr_pool_t *p)
+{
+    static const char *const forking[] = { "mpm_itk.c", NULL };
+    int i;
+
+    for (i = 0; forking[i]; i++) {
+        if (ap_find_linked_module(forking[i])) {
+            return refuse(
+                main,
+                apr_psprintf(p,
+                             "mod_comet cannot be used together with %s, which "
+                             "serves each connection in a process of its own: "
+                             "comet's threads and database do not exist there; "
+                             "unload that module, or serve comet's URLs from "
+                             "a second httpd without it",
+                             forking[i]));
+        }
+    }
+    return OK;
+}
+
 int mod_comet_check_config(apr_pool_t *pconf, apr_pool_t *plog,
                            apr_pool_t *ptemp, server_rec *main)
 {
@@ -210,6 +235,9 @@ int mod_comet_check_config(apr_pool_t *pconf, apr_pool_t *plog,
     int rv = mod_comet_stores_find(stores, main);
     server_rec *s;
 
+    if (rv == OK && stores->nelts) {
+        rv = check_modules(main, ptemp);
+    }
     if (rv == OK && stores->nelts) {
         rv = check_folders(main, stores);
     }

@@ -439,6 +439,7 @@ class Httpd:
                 self.kill()
                 raise HttpdError("httpd does not answer\n" + self.tail())
             if self.proc.poll() is None:
+                self.await_store(2 * PATIENCE)
                 return self
             self.proc = None
             if "could not bind" in self.tail() and attempt < 4 \
@@ -450,6 +451,15 @@ class Httpd:
                 continue
             break
         raise HttpdError("httpd ended at once\n" + self.tail())
+
+    def await_store(self, limit):
+        """Wait until a new database is there, which a child makes after it
+        has begun to serve; not where it cannot be made."""
+        end = time.monotonic() + limit
+        while self.comet == "demo" and time.monotonic() < end \
+                and not os.path.exists(self.db + "-wal") \
+                and "CometStore: " not in self.error_log():
+            time.sleep(0.002)
 
     def give_ports(self):
         """End the claims to the ports."""

@@ -172,6 +172,24 @@ static void test_holder_killed(void **state)
     assert_int_equal(board->unguarded, 2000);
 }
 
+/* A holder that is stopped is waited for as long as the caller says. */
+static void test_holder_stopped(void **state)
+{
+    int holder = scratch_fork(lock_and_hold, NULL);
+    int64_t began;
+
+    wait_until(atomic_load(&board->ready) == 1);
+    kill(holder, SIGSTOP);
+    began = scratch_usec();
+    assert_int_equal(comet_bus_lock_within(bus, 100000), COMET_ELOCKED);
+    assert_true(scratch_usec() - began >= 100000);
+    assert_true(scratch_usec() - began < 10 * SECOND);
+    kill(holder, SIGKILL);
+    assert_int_equal(scratch_reap(holder), -SIGKILL);
+    assert_int_equal(comet_bus_lock_within(bus, 100000), APR_SUCCESS);
+    comet_bus_unlock(bus);
+}
+
 static void spin(int64_t usec)
 {
     int64_t end = scratch_usec() + usec;
@@ -341,13 +359,10 @@ static void test_upkeep(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_bell),
-        TEST(test_lock),
-        TEST(test_holder_killed),
-        TEST(test_fair),
-        TEST(test_lets_outsiders_in),
-        TEST(test_watch),
-        TEST(test_upkeep_is_done_once),
+        TEST(test_bell),          TEST(test_lock),
+        TEST(test_holder_killed), TEST(test_holder_stopped),
+        TEST(test_fair),          TEST(test_lets_outsiders_in),
+        TEST(test_watch),         TEST(test_upkeep_is_done_once),
         TEST(test_upkeep),
     };
     int failed;

@@ -41,7 +41,8 @@ static void close_readers(void)
 
 static void test_readers(void **state)
 {
-    assert_int_equal(comet_readers_create(&readers, &kit_config, 2, pool), 0);
+    assert_int_equal(comet_readers_create(&readers, &kit_config, 2, 8, pool),
+                     0);
     faults_run(&(faults_scenario_t){
         .name = "readers",
         .kinds = FAULTS_ALL,

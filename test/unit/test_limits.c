@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "comet_limits.h"
@@ -296,6 +297,54 @@ static void test_killed(void **state)
         assert_int_equal(waiting("anna"), 3);
     }
     kill_child(first);
+    assert_int_equal(enter("anna", 1, &place), APR_SUCCESS);
+}
+
+static int stop_itself(void *baton)
+{
+    apr_int64_t count = 0;
+
+    atomic_fetch_add(&board->ready, 1);
+    for (;;) { /* it has the lock most of the time */
+        count += waiting("anna");
+        atomic_fetch_add(&board->ready, 1);
+    }
+    return (int)count;
+}
+
+/* A process that is stopped while it has the lock keeps nobody waiting, and
+ * those who have left meanwhile are not counted after. */
+static void test_holder_stopped(void **state)
+{
+    comet_limits_place_t place, other;
+    apr_int64_t began;
+    int pid, i, held = 0;
+
+    join(2, 65536); /* long to look through */
+    assert_int_equal(enter("anna", 1, &place), APR_SUCCESS);
+    pid = scratch_fork(stop_itself, NULL);
+    wait_until(atomic_load(&board->ready) > 0);
+    for (i = 0; i < 200 && !held; i++) {
+        kill(pid, SIGSTOP);
+        waitpid(pid, NULL, WUNTRACED);
+        held = enter("bert", 1, &other) == APR_ENOSPC;
+        if (!held) {
+            int before = atomic_load(&board->ready);
+
+            comet_limits_leave(limits, &other);
+            kill(pid, SIGCONT);
+            wait_until(atomic_load(&board->ready) > before);
+        }
+    }
+    assert_true(held);
+    began = scratch_usec();
+    comet_limits_leave(limits, &place);
+    for (i = 0; i < 100; i++) {
+        assert_int_equal(enter("carl", 1, &other), APR_ENOSPC);
+    }
+    assert_true(scratch_usec() - began < 2000000);
+    kill_child(pid);
+    assert_int_equal(waiting("anna"), 0);
     assert_int_equal(enter("anna", 1, &place), APR_SUCCESS);
 }
 
@@ -638,6 +687,7 @@ int main(void)
         TEST(test_full_table),
         TEST(test_no_ticket),
         TEST(test_killed),
+        TEST(test_holder_stopped),
         TEST(test_more_than_children),
         TEST(test_unattached),
         TEST(test_concurrent_waiting),

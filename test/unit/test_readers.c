@@ -18,6 +18,7 @@
 
 #define KEEP 2
 #define THREADS 8
+#define PLACES 64
 #define ROUNDS 150
 
 static apr_pool_t *pool;
@@ -96,7 +97,8 @@ static int setup(void **state)
     snprintf(database, sizeof(database), "%s", scratch_path("comet.db"));
     config = (comet_store_config_t){ .path = database };
     make_database(database, 3);
-    assert_int_equal(comet_readers_create(&readers, &config, KEEP, pool), 0);
+    assert_int_equal(
+        comet_readers_create(&readers, &config, KEEP, PLACES, pool), 0);
     unused_memory = sqlite3_memory_used();
     assert_int_equal(comet_store_open(&store, &config, COMET_STORE_READ, NULL),
                      0);
@@ -115,6 +117,32 @@ static int teardown(void **state)
 }
 
 /* --- Tests ------------------------------------------------------------ */
+
+/* A store that hangs holds as many threads as there are places. */
+static void test_places(void **state)
+{
+    comet_store_t *held[2], *store;
+    comet_readers_t *few;
+    int64_t began;
+    int i;
+
+    assert_int_equal(comet_readers_create(&few, &config, KEEP, 2, pool), 0);
+    for (i = 0; i < 2; i++) {
+        assert_int_equal(comet_readers_take(few, &held[i]), APR_SUCCESS);
+    }
+    began = scratch_usec();
+    for (i = 0; i < 100; i++) { /* the first waits, the others need not */
+        assert_int_equal(comet_readers_take(few, &store), COMET_EBUSY);
+        assert_null(store);
+        comet_readers_return(few, store, COMET_EBUSY);
+    }
+    assert_true(scratch_usec() - began < 2000000);
+    comet_readers_return(few, held[0], APR_SUCCESS);
+    assert_int_equal(comet_readers_take(few, &held[0]), APR_SUCCESS);
+    comet_readers_return(few, held[0], APR_SUCCESS);
+    comet_readers_return(few, held[1], APR_SUCCESS);
+    comet_readers_close(few);
+}
 
 static void test_reuse(void **state)
 {
@@ -202,7 +230,8 @@ static void test_keep_none(void **state)
     comet_readers_t *others;
     comet_store_t *store;
 
-    assert_int_equal(comet_readers_create(&others, &config, 0, pool), 0);
+    assert_int_equal(comet_readers_create(&others, &config, 0, PLACES, pool),
+                     0);
     assert_int_equal(comet_readers_take(others, &store), 0);
     assert_int_equal(messages_in(store), 3);
     comet_readers_return(others, store, APR_SUCCESS);
@@ -338,10 +367,15 @@ static void test_many_threads(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_reuse),          TEST(test_keep),
-        TEST(test_keep_none),      TEST(test_closed_after_a_failure),
-        TEST(test_replaced),       TEST(test_deleted_and_made_again),
-        TEST(test_not_ours),       TEST(test_many_threads),
+        TEST(test_places),
+        TEST(test_reuse),
+        TEST(test_keep),
+        TEST(test_keep_none),
+        TEST(test_closed_after_a_failure),
+        TEST(test_replaced),
+        TEST(test_deleted_and_made_again),
+        TEST(test_not_ours),
+        TEST(test_many_threads),
         TEST(test_waits_a_moment),
     };
     int failed;

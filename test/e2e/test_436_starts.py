@@ -1,0 +1,273 @@
+# SPDX-License-Identifier: Apache-2.0
+"""httpd's own threads wait for no disk, no lock and no database: the site is
+served while children start, end, are killed and replaced, whatever the store
+does meanwhile."""
+
+import os
+import signal
+import sqlite3
+import subprocess
+import threading
+import time
+
+import pytest
+
+from comet_load import quantile
+from http_client import one_request
+from httpd_env import MPMS, SLOW, alive, sqlite, wait_until
+from listeners import static_files
+from shim import Shim
+
+TEXT = {"Content-Type": "text/plain"}
+
+
+def children_of_mpm(mpm):
+    """Two children; prefork has eight anyway."""
+    return {"mpm": mpm, "children": 2, "threads": 16}
+
+
+def hang_a_publish(server, body="hangs"):
+    """Publish what the store cannot save now; the answer is a 503."""
+    answer = server.request("POST", "/comet/chat", body, TEXT, timeout=20)
+    assert answer.status == 503, answer
+    return answer
+
+
+def check_site(files, figure, label, lost=200):
+    """Nobody who reads static files noticed anything.
+
+    lost: the status of those whose child was killed.
+    """
+    took = [t for _, t, _ in files.answers]
+    figure("%s: %d files, median %.1f ms, p99 %.1f ms, max %.1f ms"
+           % (label, len(took), *(1000 * quantile(took, q)
+                                  for q in (0.5, 0.99, 1.0))))
+    assert files.statuses() <= {200, lost}, files.statuses()
+    assert quantile(took, 0.5) < 0.05 * SLOW, quantile(took, 0.5)
+    # (after a reload or a kill httpd may need a second to start a child)
+    assert max(took) < 2.5 * SLOW, max(took)
+
+
+def replace_children(server, rounds=2):
+    """Reload, and kill children with -9, in turn."""
+    for _ in range(rounds):
+        old = server.graceful()
+        wait_until(lambda: not any(map(alive, old)), 5, "the old children")
+        victim = server.children()[-1]
+        os.kill(victim, signal.SIGKILL)
+        wait_until(lambda: not alive(victim), 5, "the end of a killed child")
+        took = []
+        for _ in range(10):
+            answer = server.get("/static.txt", timeout=5)
+            assert answer.status == 200, answer
+            took.append(answer.took)
+        assert quantile(took, 0.8) < 0.05 * SLOW, took
+
+
+@pytest.mark.bound(90)
+def test_436_01_disk_stalls(make_server, mpm, figure):
+    """The disk does not answer: reloads and killed children do not touch the
+    site; reads are answered; once it answers, publishing works again."""
+    server = make_server(start=False, conf="CometPublishTimeout 500ms\n",
+                         **children_of_mpm(mpm))
+    shim = Shim(server)
+    server.start()
+    first = server.post("chat", "stored")
+    server.allow_log += ["exit signal Killed", "AH00052"]
+    shim.set_sync(10)
+    hang_a_publish(server)
+    with static_files(server.port) as files:
+        replace_children(server)
+        hang_a_publish(server, "another")
+        answer = server.get("/comet/chat?since=0&wait=0")
+        assert answer.status == 200 and answer.took < 1.0 * SLOW, answer
+        assert answer.json()["messages"][0]["timestamp"] == first
+    check_site(files, figure, mpm, lost=0)
+    shim.set_sync(0)
+    wait_until(lambda: server.request("POST", "/comet/chat", "after",
+                                      TEXT).status == 201, 40,
+               "publishing to work again")
+    rows = server.rows("chat")
+    assert rows[0] == "stored" and "after" in rows
+    assert not server.verify()
+    server.kill()   # (after a kill httpd's event MPM may have a child too many,
+                    # which it does not tell to stop)
+
+
+@pytest.mark.bound(90)
+@pytest.mark.skipif("event" not in MPMS, reason="event MPM not chosen")
+def test_436_02_holder_is_stopped(make_server, figure):
+    """The child that holds the write lock is stopped (SIGSTOP): a reload is as
+    quick as ever, the log tells why nothing can be published, and children end
+    that wait for the lock."""
+    server = make_server(start=False, mpm="event", children=1, threads=16,
+                         conf="CometPublishTimeout 500ms\n")
+    shim = Shim(server)
+    server.start()
+    server.post("chat", "stored")
+    shim.set_sync(2)
+    hang_a_publish(server)
+    holder, = server.children()
+    os.kill(holder, signal.SIGSTOP)
+    shim.set_sync(0)
+    try:
+        with static_files(server.port) as files:
+            server.graceful()
+            hang_a_publish(server, "another")
+            wait_until(lambda: "holds its lock" in server.error_log(), 10,
+                       "the reason in the log")
+            waiting = set(server.children()) - {holder}
+            server.graceful()
+            begin = time.monotonic()
+            wait_until(lambda: not any(map(alive, waiting)), 10,
+                       "the end of a child that waits for the lock")
+            took = time.monotonic() - begin
+        figure("a child that waits for the lock ends after %.2f s" % took)
+        assert took < 3 * SLOW, took
+        check_site(files, figure, "event")
+    finally:
+        os.kill(holder, signal.SIGCONT)
+    wait_until(lambda: server.request("POST", "/comet/chat", "after",
+                                      TEXT).status == 201, 30,
+               "publishing to work again")
+    wait_until(lambda: not alive(holder), 20, "the end of the stopped child")
+
+
+def test_436_03_first_start_while_locked(make_server, mpm, figure):
+    """A child starts while another program keeps the whole file to itself:
+    the site is served at once, comet's requests are refused in time, and work
+    as soon as the file is free."""
+    server = make_server(start=False, conf="CometPublishTimeout 500ms\n",
+                         **children_of_mpm(mpm))
+    server.start()
+    server.post("chat", "stored")
+    server.stop()
+    lock = sqlite3.connect(server.db, isolation_level=None)
+    lock.execute("PRAGMA locking_mode = EXCLUSIVE")
+    lock.execute("BEGIN IMMEDIATE")
+    server.start()
+    with static_files(server.port) as files:
+        hang_a_publish(server)
+        answer = server.get("/comet/chat?wait=0", timeout=10)
+        assert answer.status == 503 and answer.took < 3 * SLOW, answer
+        server.graceful()
+        lock.execute("ROLLBACK")
+        lock.close()
+        wait_until(lambda: server.request("POST", "/comet/chat", "after",
+                                          TEXT).status == 201, 10,
+                   "publishing to work")
+    check_site(files, figure, mpm)
+    assert server.rows("chat") == ["stored", "after"]
+
+
+@pytest.mark.skipif("event" not in MPMS, reason="event MPM not chosen")
+def test_436_04_readers_leave_threads(make_server, figure):
+    """A database that makes every reader wait holds half of a child's threads
+    at most: the rest are refused at once, and files are served."""
+    server = make_server(start=False, mpm="event", children=1, threads=16)
+    server.start()
+    server.post("chat", "stored")
+    server.stop()
+    lock = sqlite3.connect(server.db, isolation_level=None)
+    lock.execute("PRAGMA locking_mode = EXCLUSIVE")
+    lock.execute("BEGIN IMMEDIATE")
+    server.start()
+    answers, stop = [], threading.Event()
+
+    def read_on():
+        while not stop.is_set():
+            answers.append(one_request(server.port, "GET",
+                                       "/comet/chat?wait=0", timeout=30))
+            stop.wait(0.02)
+
+    readers = [threading.Thread(target=read_on, daemon=True)
+               for _ in range(40)]
+    for reader in readers:
+        reader.start()
+    with static_files(server.port) as files:
+        wait_until(lambda: len(answers) > 100, 20, "answers")
+    stop.set()
+    for reader in readers:
+        reader.join(30)
+    lock.execute("ROLLBACK")
+    lock.close()
+    check_site(files, figure, "40 readers")
+    assert {a.status for a in answers} == {503}
+    assert "it hangs" in server.error_log()
+    wait_until(lambda: server.get("/comet/chat?since=0&wait=0").status == 200,
+               5, "reading to work again")
+
+
+def crash_with_a_long_log(server, megabytes):
+    """Leave a long write-ahead log behind, as a crash does."""
+    sql = ("PRAGMA wal_autocheckpoint = 0;\n"
+           "INSERT INTO message(channel, body) WITH RECURSIVE n(i) AS"
+           " (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < %d)"
+           " SELECT 'old', hex(randomblob(500000)) FROM n;\n" % megabytes)
+    program = subprocess.Popen(["sqlite3", server.db], stdin=subprocess.PIPE,
+                               stdout=subprocess.PIPE)
+    program.stdin.write((sql + "SELECT 'done';\n").encode())
+    program.stdin.flush()
+    while program.stdout.readline() != b"done\n":
+        pass                    # (what the PRAGMA answers)
+    program.kill()
+    program.wait(10)
+    program.stdin.close()
+    program.stdout.close()
+    return os.path.getsize(server.db + "-wal")
+
+
+@pytest.mark.bound(90)
+@pytest.mark.skipif("event" not in MPMS, reason="event MPM not chosen")
+def test_436_05_long_log_left_over(make_server, figure):
+    """A long log is left over by a crash: files are served while it is read,
+    and all that was committed is there."""
+    server = make_server(mpm="event", children=2, threads=16)
+    server.post("chat", "stored")
+    server.kill()
+    length = crash_with_a_long_log(server, 120)
+    begin = time.monotonic()
+    server.start()
+    ready = time.monotonic() - begin
+    with static_files(server.port) as files:
+        wait_until(lambda: server.request("POST", "/comet/chat", "after",
+                                          TEXT).status == 201, 30,
+                   "publishing to work")
+        served = time.monotonic() - begin
+    check_site(files, figure, "%d MB" % (length >> 20))
+    figure("the site is up after %.2f s, the store after %.2f s"
+           % (ready, served))
+    assert server.rows("chat") == ["stored", "after"]
+    assert sqlite(server.db, "SELECT count(*) FROM message "
+                  "WHERE channel = 'old'") == [["120"]]
+
+
+@pytest.mark.skipif("event" not in MPMS, reason="event MPM not chosen")
+def test_436_06_many_stores_end_together(make_server, figure):
+    """A child ends while the writers of several stores wait for the disk: it
+    waits for all of them together."""
+    count = 5
+    server = make_server(start=False, mpm="event", children=1, threads=32,
+                         conf="CometPublishTimeout 300ms\n" + "".join(
+                             '<VirtualHost *:{port}>\nServerName s%d\n'
+                             'CometStore "sqlite:{data}/s%d.db"\n'
+                             "</VirtualHost>\n" % (i, i)
+                             for i in range(count)))
+    shim = Shim(server)
+    server.start()
+
+    def post(host):
+        return one_request(server.port, "POST", "/comet/x", "x",
+                           {"Host": "s%d" % host, **TEXT}, timeout=15)
+
+    for i in range(count):
+        wait_until(lambda i=i: post(i).status == 201, 5, "a store")
+    shim.set_sync(20)
+    assert {post(i).status for i in range(count)} == {503}
+    old = server.graceful()
+    begin = time.monotonic()
+    wait_until(lambda: not any(map(alive, old)), 15, "the old child's end")
+    took = time.monotonic() - begin
+    shim.set_sync(0)
+    figure("%d stalled stores: the child ends after %.1f s" % (count, took))
+    assert took < 5 * SLOW, took
