@@ -7,12 +7,22 @@
 #include <stdatomic.h>
 #include <time.h>
 
-apr_time_t comet_monotonic(void)
+static apr_time_t read_clock(clockid_t clock)
 {
     struct timespec now;
 
-    clock_gettime(CLOCK_MONOTONIC, &now);
+    clock_gettime(clock, &now);
     return apr_time_from_sec(now.tv_sec) + now.tv_nsec / 1000;
+}
+
+apr_time_t comet_monotonic(void)
+{
+    return read_clock(CLOCK_MONOTONIC);
+}
+
+apr_time_t comet_thread_time(void)
+{
+    return read_clock(CLOCK_THREAD_CPUTIME_ID);
 }
 
 const char *comet_strerror(apr_status_t status, char *buffer, apr_size_t size)
@@ -43,6 +53,10 @@ const char *comet_strerror(apr_status_t status, char *buffer, apr_size_t size)
         return "the messages are not indexed";
     case COMET_EALIASED:
         return "the database file has a second name";
+    case COMET_ECOSTLY:
+        return "reading them takes too long";
+    case COMET_EGONE:
+        return "the client has left";
     case APR_EGENERAL:
         return "the database cannot be used";
     default:

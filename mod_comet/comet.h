@@ -47,6 +47,8 @@ typedef apr_int64_t comet_timestamp_t;
 #define COMET_EMISMATCH (APR_OS_START_USERERR + 10) /**< the key's another's */
 #define COMET_ENOSEARCH (APR_OS_START_USERERR + 11) /**< there is no index */
 #define COMET_EALIASED (APR_OS_START_USERERR + 12) /**< has a second name */
+#define COMET_ECOSTLY (APR_OS_START_USERERR + 13) /**< over its budget */
+#define COMET_EGONE (APR_OS_START_USERERR + 14) /**< the client has left */
 
 /**
  * Describe a status, ours or APR's, in English.
@@ -60,6 +62,9 @@ const char *comet_strerror(apr_status_t status, char *buffer, apr_size_t size);
  * and messages see is apr_time_now().  Any thread.
  */
 apr_time_t comet_monotonic(void);
+
+/** The CPU time that this thread has had, in microseconds. */
+apr_time_t comet_thread_time(void);
 
 /** Make a condition for comet_condition_wait(). @return 0 or errno */
 int comet_condition_init(pthread_cond_t *condition);

@@ -61,7 +61,8 @@ static apr_size_t count_pairs(comet_text_t encoded)
 {
     apr_size_t count = 0, at = 0;
 
-    while (at < encoded.length) {
+    /* one more than there may be tells that there are too many */
+    while (at < encoded.length && count <= COMET_PARAMS_MAX) {
         apr_size_t length = pair_length(encoded.data + at, encoded.length - at);
 
         count += length > 0;
@@ -89,8 +90,8 @@ void comet_params_parse(comet_params_t *params, comet_text_t encoded,
     char *data;
     apr_size_t at = 0, count = count_pairs(encoded);
 
-    *params = (comet_params_t){ NULL, 0 };
-    if (!count) {
+    *params = (comet_params_t){ .too_many = count > COMET_PARAMS_MAX };
+    if (!count || params->too_many) {
         return;
     }
     list = apr_palloc(pool, count * sizeof(*list));

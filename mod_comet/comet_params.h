@@ -23,13 +23,19 @@ typedef struct comet_param_t {
 typedef struct comet_params_t {
     const comet_param_t *list; /* in the order sent */
     apr_size_t count;
+    int too_many; /* more than COMET_PARAMS_MAX: none was decoded */
 } comet_params_t;
+
+/** The most parameters that are decoded: a form of "a&a&..." would take 16
+ * times its length. */
+#define COMET_PARAMS_MAX 1000
 
 /**
  * Decode application/x-www-form-urlencoded (WHATWG URL, section 5.1): pairs
  * split at '&' only, '+' is a space, %XX a byte, bad escapes stay as they
  * are, names are case-sensitive, empty pairs are skipped; what is decoded may
- * be any bytes.
+ * be any bytes.  Of more than COMET_PARAMS_MAX
+ * none is decoded, and params->too_many is set.
  * @param pool  where the result lives; @a encoded is not needed any more
  */
 void comet_params_parse(comet_params_t *params, comet_text_t encoded,

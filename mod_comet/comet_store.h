@@ -104,6 +104,26 @@ int comet_store_tally(comet_store_t *store, comet_tally_t *tally);
  * process can open none to write. */
 int comet_store_is_read_only(const comet_store_t *store);
 
+/** What reading may cost. */
+typedef struct comet_budget_t {
+    /** CPU time; five times as much may pass, waiting for the disk or for a
+     * turn on a busy machine.  0: whatever it takes. */
+    apr_interval_time_t time;
+    /** Whether nobody waits for the answer any more; NULL: somebody does. */
+    int (*is_gone)(void *baton);
+    void *baton;
+    apr_interval_time_t look_every; /* how often is_gone() is asked */
+} comet_budget_t;
+
+/**
+ * Limit what all reading from now on may take together.  A call that takes
+ * longer fails with COMET_ECOSTLY, or with COMET_EGONE when is_gone() says so;
+ * what it has handed over before that is right.
+ * @param budget  copied; its baton must live until the next call.  NULL: no
+ *                limit.  For the connection's thread, which is_gone() runs on.
+ */
+void comet_store_limit(comet_store_t *store, const comet_budget_t *budget);
+
 /**
  * Begin a consistent view of the log; end it before anything is sent.
  * On failure no view is open.
@@ -156,23 +176,35 @@ apr_status_t comet_store_page(comet_store_t *store,
                               apr_size_t limit, comet_store_cb *callback,
                               void *baton);
 
-/** How many words one may look for at a time. */
-#define COMET_WORDS_MAX 32
+/** How many words one may look for at a time, as the index counts them:
+ * "foo-bar" is two, and the same one twice is one. */
+#define COMET_WORDS_MAX 16
 
 /**
  * As comet_store_page(), of those messages that have all the words in them,
- * in whatever case and order, with or without diacritics.  Of the newest
- * 100,000 that have them, whatever their channels.
- * @param words  parted by spaces; none has another meaning than itself, but
- *               that "deplo*" stands for all that begin so
+ * in whatever case and order, with or without diacritics.
+ *
+ * A search within a budget (comet_store_limit()) that ends before it has seen
+ * everything is no failure: it hands over what it has found, and says where
+ * the next one goes on.  The newest messages of the selection are looked
+ * through first, so that each search gets on, however frequent the words are.
+ * No view of the log is open meanwhile for longer than half of the budget's
+ * time, or than a moment where the log has grown and waits to begin anew.  The
+ * caller has no view open.
+ * @param words  separated by spaces and matched literally; a trailing star
+ *               matches any word with that prefix ("deplo*")
+ * @param rest   set to the timestamp before which nothing was looked at; 0:
+ *               the page is whole
  * @return COMET_ENOSEARCH: the store is not indexed; APR_ENOENT: not yet;
- *         COMET_EINVALID: there is no word, or more than COMET_WORDS_MAX
+ *         COMET_EINVALID: there is no word, or more than COMET_WORDS_MAX;
+ *         COMET_ECOSTLY: not one message could be looked at; COMET_EGONE
  */
 apr_status_t comet_store_search(comet_store_t *store,
                                 const comet_selection_t *selection,
                                 comet_text_t words, comet_timestamp_t after,
                                 comet_timestamp_t before, apr_size_t limit,
-                                comet_store_cb *callback, void *baton);
+                                comet_store_cb *callback, void *baton,
+                                comet_timestamp_t *rest);
 
 /**
  * Called with the name of a channel, which is valid during the call.

@@ -5,8 +5,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* How many that have the words are looked at for those of a selection. */
-#define MATCHES_MAX 100000
+/* What is looked through at a time, in one view of the log: some 5 ms. */
+#define PIECE_ROWS 500
+#define PIECE_BYTES (256 * 1024)
+/* A write-ahead log with so many pages is about to begin anew, for which it
+ * waits 20 ms for its readers (comet_store_checkpoint()): no view is open for
+ * longer than this then. */
+#define LOG_PAGES 4000
+#define SHORT_VIEW apr_time_from_msec(10)
+/* Where the head of the log's index has their number ("mxFrame"). */
+#define TALLY_PAGES 4
 
 static apr_status_t no_memory(comet_store_t *store)
 {
@@ -99,66 +107,74 @@ static const char search_text[] =
     " AND m.id = message_search.rowid AND c.id = m.channel_id"
     /* it is not there while an index is being removed */
     " AND EXISTS (SELECT 1 FROM search_progress)"
-    " ORDER BY message_search.rowid DESC LIMIT ?4";
+    " ORDER BY message_search.rowid DESC";
 
-static int is_space(char c)
+/** A search under way. */
+typedef struct search_t {
+    const comet_selection_t *selection;
+    comet_sqlite_words_t words;
+    comet_timestamp_t after, before; /* what is left to be looked at */
+    apr_size_t limit;
+    apr_size_t piece; /* bytes of it that are left; 0: it is over */
+    page_t page;
+    int done; /* the page is full, or nothing is left */
+} search_t;
+
+/* Take a message that has the words. @return APR_EOF: the page is full */
+static apr_status_t take(search_t *search, comet_timestamp_t id,
+                         sqlite3_stmt *row)
 {
-    return c == ' ' || (c >= '\t' && c <= '\r');
+    apr_status_t status = gather(&search->page, id, row);
+
+    if (status == APR_SUCCESS && search->page.count == search->limit) {
+        status = APR_EOF;
+    }
+    search->done = status == APR_EOF;
+    return status;
 }
 
-/*
- * Put a word as a string of FTS5, in which nothing is special but '"', which
- * is doubled.
- * @param out  has room for twice as much, and 4 bytes more
- * @return its end
- */
-static char *quote(char *out, const char *word, apr_size_t length)
-{
-    int prefix = length > 1 && word[length - 1] == '*';
-    apr_size_t i;
+/* --- by looking through the selection's messages --- */
 
-    *out++ = '"';
-    for (i = 0; i < length - (prefix ? 1 : 0); i++) {
-        if (word[i] == '"') {
-            *out++ = '"';
-        }
-        *out++ = word[i];
+static apr_status_t look_through(void *baton, comet_timestamp_t id,
+                                 sqlite3_stmt *row)
+{
+    search_t *search = baton;
+    comet_text_t body = comet_sqlite_column(row, 4);
+    apr_status_t status = APR_SUCCESS;
+
+    if (!body.data) {
+        return APR_ENOMEM;
     }
-    *out++ = '"';
-    if (prefix) {
-        *out++ = '*';
+    if (comet_sqlite_words_match(&search->words, body)) {
+        status = take(search, id, row);
     }
-    *out++ = ' ';
-    return out;
+    search->before = id;
+    search->piece -= body.length < search->piece ? body.length : search->piece;
+    return status == APR_SUCCESS && !search->piece ? APR_EOF : status;
 }
 
-/*
- * The query of FTS5 for all of some words.
- * @param query  its data is malloc'd; NULL: no memory
- * @return how many words there are
- */
-static apr_size_t make_query(comet_text_t words, comet_text_t *query)
+static apr_status_t search_piece(comet_store_t *store, search_t *search)
 {
-    /* a word of one byte between spaces takes most */
-    char *start = malloc(words.length * 4 + 8), *end = start;
-    apr_size_t count = 0, i = 0;
+    comet_sqlite_walk_t walk = {
+        .selection = search->selection,
+        .after = search->after,
+        .before = search->before,
+        .backwards = 1,
+        .left = PIECE_ROWS,
+        .visit = look_through,
+        .baton = search,
+    };
+    apr_status_t status;
 
-    while (start && i < words.length) {
-        apr_size_t from = i;
-
-        while (i < words.length && !is_space(words.data[i])) {
-            i++;
-        }
-        if (i > from) {
-            end = quote(end, words.data + from, i - from);
-            count++;
-        }
-        i++;
+    search->piece = PIECE_BYTES;
+    status = comet_sqlite_walk(store, &walk);
+    if (status == APR_SUCCESS && walk.left && search->piece) {
+        search->done = 1; /* it went to the end */
     }
-    query->data = start;
-    query->length = start ? (apr_size_t)(end - start) : 0;
-    return count;
+    return status;
 }
+
+/* --- by the index --- */
 
 /* Where there is no index (yet, or any more) its statement is wrong. */
 static apr_status_t fail(comet_store_t *store, int code)
@@ -180,46 +196,84 @@ static apr_status_t prepare_search(comet_store_t *store)
     return code == SQLITE_OK ? APR_SUCCESS : fail(store, code);
 }
 
-static apr_status_t find(comet_store_t *store,
-                         const comet_selection_t *selection, apr_size_t limit,
-                         page_t *page)
+static apr_status_t find(comet_store_t *store, search_t *search)
 {
     sqlite3_stmt *row = store->search;
     apr_status_t status = APR_SUCCESS;
     int code = SQLITE_ROW;
 
-    while (status == APR_SUCCESS && page->count < limit
-           && (code = sqlite3_step(row)) == SQLITE_ROW) {
-        if (comet_sqlite_is_of(selection, row)) {
-            status = gather(page, sqlite3_column_int64(row, 0), row);
+    while (status == APR_SUCCESS && (code = sqlite3_step(row)) == SQLITE_ROW) {
+        comet_timestamp_t id = sqlite3_column_int64(row, 0);
+
+        if (comet_sqlite_is_of(search->selection, row)) {
+            status = take(search, id, row);
         }
+        search->before = id;
     }
-    if (status == APR_ENOMEM) {
-        return no_memory(store);
+    if (status != APR_SUCCESS) {
+        return status == APR_EOF ? APR_SUCCESS : status;
     }
-    return code == SQLITE_ROW || code == SQLITE_DONE ? APR_SUCCESS
-                                                     : fail(store, code);
+    search->done = code == SQLITE_DONE;
+    return code == SQLITE_DONE ? APR_SUCCESS : fail(store, code);
 }
 
-static apr_status_t search(comet_store_t *store,
-                           const comet_selection_t *selection,
-                           comet_text_t query, comet_timestamp_t after,
-                           comet_timestamp_t before, apr_size_t limit,
-                           page_t *page)
+/* How long a view may be open: as long as there always is one, the log of a
+ * store that is written to grows. */
+static apr_interval_time_t view_time(comet_store_t *store)
+{
+    comet_tally_t tally;
+
+    return comet_store_tally(store, &tally)
+                   && tally.words[TALLY_PAGES] >= LOG_PAGES
+               ? SHORT_VIEW
+               : store->spending.budget.time / 2;
+}
+
+static apr_status_t search_index(comet_store_t *store, search_t *search)
 {
     apr_status_t status = prepare_search(store);
 
     if (status != APR_SUCCESS) {
         return status;
     }
-    sqlite3_bind_text64(store->search, 1, query.data, query.length,
-                        SQLITE_STATIC, SQLITE_UTF8);
-    sqlite3_bind_int64(store->search, 2, after);
-    sqlite3_bind_int64(store->search, 3, before);
-    sqlite3_bind_int64(store->search, 4, MATCHES_MAX);
-    status = find(store, selection, limit, page);
+    comet_sqlite_limit_view(store, view_time(store));
+    sqlite3_bind_text64(store->search, 1, search->words.query,
+                        search->words.query_length, SQLITE_STATIC, SQLITE_UTF8);
+    sqlite3_bind_int64(store->search, 2, search->after);
+    sqlite3_bind_int64(store->search, 3, search->before);
+    status = find(store, search);
     sqlite3_reset(store->search);
     sqlite3_clear_bindings(store->search);
+    comet_sqlite_limit_view(store, 0);
+    return status;
+}
+
+/* --- by both --- */
+
+/*
+ * What is new is looked through first: for the few messages of a small channel
+ * it is all, whatever the words are.  The index knows the rest at once, but for
+ * words that are everywhere, and beginnings of words, which it has to put
+ * together first: where that takes too long it is looked through, too.
+ */
+static apr_status_t search(comet_store_t *store, search_t *search)
+{
+    apr_status_t status = search_piece(store, search);
+    int indexed = 0;
+
+    while (status == APR_SUCCESS && !search->done) {
+        if (!indexed) {
+            status = search_index(store, search);
+            status = status == COMET_ECOSTLY ? APR_SUCCESS : status;
+        }
+        else {
+            status = search_piece(store, search);
+        }
+        indexed = 1;
+        if (status == APR_SUCCESS && !search->done) {
+            status = comet_sqlite_look(store);
+        }
+    }
     return status;
 }
 
@@ -227,27 +281,36 @@ apr_status_t comet_store_search(comet_store_t *store,
                                 const comet_selection_t *selection,
                                 comet_text_t words, comet_timestamp_t after,
                                 comet_timestamp_t before, apr_size_t limit,
-                                comet_store_cb *callback, void *baton)
+                                comet_store_cb *callback, void *baton,
+                                comet_timestamp_t *rest)
 {
-    page_t page = { .count = 0 };
-    comet_text_t query;
-    apr_size_t most = limit < COMET_LIMIT_MAX ? limit : COMET_LIMIT_MAX;
-    apr_size_t count;
+    search_t found = {
+        .selection = selection,
+        .after = after,
+        .before = before,
+        .limit = limit < COMET_LIMIT_MAX ? limit : COMET_LIMIT_MAX,
+    };
     apr_status_t status;
 
+    *rest = 0;
     if (!store->config->search) {
         return comet_sqlite_fail_text(store, COMET_ENOSEARCH,
                                       "the store has no index");
     }
-    count = make_query(words, &query);
-    if (!query.data || !make_room(&page, most)) {
-        free((void *)query.data);
-        return no_memory(store);
+    status = comet_sqlite_words_make(store, words, &found.words);
+    if (status != APR_SUCCESS) {
+        return status;
     }
-    status = count == 0 || count > COMET_WORDS_MAX
-                 ? comet_sqlite_fail_text(store, COMET_EINVALID,
-                                          "no word, or too many")
-                 : search(store, selection, query, after, before, most, &page);
-    free((void *)query.data);
-    return deliver(&page, status, callback, baton);
+    if (!make_room(&found.page, found.limit)) {
+        status = no_memory(store);
+    }
+    else if (found.words.count && found.limit) {
+        status = search(store, &found);
+    }
+    comet_sqlite_words_free(&found.words);
+    if (status == COMET_ECOSTLY && found.before < before) {
+        *rest = found.before;
+        status = APR_SUCCESS;
+    }
+    return deliver(&found.page, status, callback, baton);
 }

@@ -172,7 +172,8 @@ apr_status_t comet_sqlite_fail_with(comet_store_t *store, int code, int error)
                  store->db ? sqlite3_errmsg(store->db) : sqlite3_errstr(code),
                  code);
     }
-    return status_of(code, error);
+    return primary == SQLITE_INTERRUPT ? store->spending.ended
+                                       : status_of(code, error);
 }
 
 apr_status_t comet_sqlite_fail(comet_store_t *store, int code)

@@ -92,6 +92,16 @@ typedef struct prune_t {
     apr_int64_t channels[PRUNE_CHANNELS];
 } prune_t;
 
+/** What a reading has spent of its budget (comet_store_limit()). */
+typedef struct comet_sqlite_spending_t {
+    comet_budget_t budget;
+    apr_time_t spent_at; /* by comet_thread_time(); 0: never */
+    apr_time_t ends_at; /* by comet_monotonic(); 0: never */
+    apr_time_t view_ends; /* the same, of one statement */
+    apr_time_t look_at; /* when the client is looked for */
+    apr_status_t ended; /* why it was ended; APR_SUCCESS: it was not */
+} comet_sqlite_spending_t;
+
 struct comet_store_t {
     const comet_store_config_t *config;
     const atomic_int *stopping; /* [atomic] */
@@ -111,6 +121,7 @@ struct comet_store_t {
     const volatile apr_uint32_t *tally; /* NULL: not looked for, or none */
     int indexing; /* the index is not what it is to be; a writer's */
     sqlite3_stmt *search; /* NULL until it is needed; a reader's */
+    comet_sqlite_spending_t spending; /* a reader's */
     char error[256];
 };
 
@@ -155,6 +166,56 @@ apr_status_t comet_sqlite_query(comet_store_t *store, sql_e which,
 /** Run SQL that is no statement of ours. */
 apr_status_t comet_sqlite_execute(comet_store_t *store, const char *sql);
 void comet_sqlite_roll_back(comet_store_t *store);
+
+/* Budgets */
+
+/** Let the statements that follow take so long; 0: as long as the budget. */
+void comet_sqlite_limit_view(comet_store_t *store, apr_interval_time_t time);
+
+/** Look, between statements, whether the budget is spent or the client gone.
+ * @return APR_SUCCESS, COMET_ECOSTLY or COMET_EGONE */
+apr_status_t comet_sqlite_look(comet_store_t *store);
+
+/* Words that are looked for */
+
+/* Room for as many as there may be, and for one more phrase, which may be a
+ * repeated one. */
+#define COMET_SQLITE_TOKENS (2 * COMET_WORDS_MAX)
+
+typedef struct comet_sqlite_token_t {
+    comet_text_t text;
+    int prefix; /* so do all words that begin so */
+} comet_sqlite_token_t;
+
+/** The words of a search; bit i of a set stands for token i. */
+typedef struct comet_sqlite_words_t {
+    fts5_tokenizer methods;
+    Fts5Tokenizer *tokenizer;
+    comet_sqlite_token_t tokens[COMET_SQLITE_TOKENS];
+    unsigned count; /* 0: what was written has no letter and no digit */
+    apr_uint32_t starts, ends; /* the first and last tokens of phrases */
+    char *query; /* for FTS5 */
+    apr_size_t query_length;
+    /* while they are made: */
+    char *bytes;
+    apr_size_t room;
+    int any, too_many;
+} comet_sqlite_words_t;
+
+/**
+ * Take apart what is looked for.
+ * @param text   must live as long as @a words
+ * @param words  OUT; on success to be freed by comet_sqlite_words_free()
+ * @return COMET_EINVALID: nothing was written, or more than COMET_WORDS_MAX
+ *         words
+ */
+apr_status_t comet_sqlite_words_make(comet_store_t *store, comet_text_t text,
+                                     comet_sqlite_words_t *words);
+void comet_sqlite_words_free(comet_sqlite_words_t *words);
+
+/** Whether a body has all of the words, as the index would say. */
+int comet_sqlite_words_match(const comet_sqlite_words_t *words,
+                             comet_text_t body);
 
 /* Walks over a selection's messages, by timestamp */
 

@@ -30,6 +30,9 @@ typedef struct comet_answer_t {
     comet_timestamp_t cursor;
     /** Messages after its cursor were pruned, up to here; 0: none were. */
     comet_timestamp_t floor;
+    /** Before it nothing was looked at yet, of a page of history; 0: all was,
+     * or the page is full. */
+    comet_timestamp_t rest;
 } comet_answer_t;
 
 typedef struct comet_transport_t {
@@ -69,8 +72,9 @@ void comet_transport_add_message(comet_buffer_t *out,
 extern const comet_transport_t comet_transport_classic;
 
 /**
- * Today's poll: {"messages": […], "timestamp": N, "gap": false}.  Pages insert
- * bodies as text, so `escape` does not count.
+ * Today's poll: {"messages": […], "timestamp": N, "gap": false}, and "before": N
+ * where it ends with what was not looked at.  Pages insert bodies as text, so
+ * `escape` does not count.
  */
 extern const comet_transport_t comet_transport_poll;
 

@@ -17,7 +17,12 @@ static void encode(comet_buffer_t *out, const comet_answer_t *answer)
     comet_buffer_puts(out, "],\"timestamp\":");
     comet_buffer_add_int(out, answer->cursor);
     comet_buffer_puts(out, ",\"gap\":");
-    comet_buffer_puts(out, answer->floor ? "true}" : "false}");
+    comet_buffer_puts(out, answer->floor ? "true" : "false");
+    if (answer->rest) {
+        comet_buffer_puts(out, ",\"before\":");
+        comet_buffer_add_int(out, answer->rest);
+    }
+    comet_buffer_puts(out, "}");
 }
 
 const comet_transport_t comet_transport_poll = {

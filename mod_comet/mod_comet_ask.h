@@ -21,11 +21,14 @@ typedef struct mod_comet_ask_t {
     comet_timestamp_t cursor;
     comet_timestamp_t before; /* read backwards from here; 0: do not */
     comet_text_t words; /* to be looked for; data NULL: none */
+    comet_timestamp_t rest; /* where a search goes on that was cut short; 0:
+                             * it was not */
     /** Nothing of the selection stands after the cursor up to here. */
     comet_timestamp_t seen;
     comet_timestamp_t floor; /* messages up to here were pruned, and the
                               * client is to be told; 0: none */
     comet_timestamp_t pruned; /* a stream's: told or not */
+    apr_time_t reading_ends; /* by its thread's CPU time; 0: not begun */
     apr_size_t limit; /* messages in one answer */
     apr_interval_time_t hold; /* how long a poll may wait; 0: not at all */
     apr_interval_time_t tick; /* a clock's period; 0: not a clock */

@@ -15,6 +15,7 @@
 #include "mod_comet_limits.h"
 #include "mod_comet_log.h"
 #include "mod_comet_mpm.h"
+#include "mod_comet_reading.h"
 #include "mod_comet_stores.h"
 
 /* How often a child that could not start tries again, at most. */
@@ -226,7 +227,7 @@ static void on_hub_error(void *baton, const comet_store_config_t *store,
     log_store(store, status, "reading");
 }
 
-apr_status_t mod_comet_child_take_reader(const request_rec *r,
+apr_status_t mod_comet_child_take_reader(request_rec *r, mod_comet_ask_t *ask,
                                          comet_store_t **store)
 {
     const mod_comet_child_store_t *mine = mod_comet_child_store(r);
@@ -235,6 +236,9 @@ apr_status_t mod_comet_child_take_reader(const request_rec *r,
     if (status == APR_ENOENT
         && comet_writer_await(mine->writer, OPEN_PATIENCE)) {
         status = comet_readers_take(mine->readers, store);
+    }
+    if (status == APR_SUCCESS) {
+        mod_comet_reading_limit(r, ask, *store);
     }
     return status;
 }
@@ -259,6 +263,8 @@ static int is_worth_logging(apr_status_t status)
     case APR_ENOENT:
     case COMET_EINVALID:
     case COMET_ENOSEARCH:
+    case COMET_ECOSTLY:
+    case COMET_EGONE:
         return 0;
     default:
         return now >= due
@@ -282,6 +288,12 @@ void mod_comet_child_return_reader(const request_rec *r, comet_store_t *store,
         ap_log_rerror(APLOG_MARK, APLOG_ERR, 0, r,
                       "CometStore: %s: reading: %s: %s", mine->config->path,
                       comet_strerror(status, buffer, sizeof(buffer)), detail);
+    }
+    if (store) {
+        comet_store_limit(store, NULL);
+    }
+    if (status == COMET_ECOSTLY || status == COMET_EGONE) {
+        status = APR_SUCCESS; /* the connection is as good as before */
     }
     comet_readers_return(mine->readers, store, status);
 }

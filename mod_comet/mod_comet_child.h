@@ -11,7 +11,7 @@
 #include "comet_metrics.h"
 #include "comet_readers.h"
 #include "comet_writer.h"
-#include "mod_comet_request.h"
+#include "mod_comet_ask.h"
 
 /** One store in this child. */
 typedef struct mod_comet_child_store_t {
@@ -43,10 +43,11 @@ const char *mod_comet_child_obstacle(const request_rec *r);
  * where mod_comet_child() is not NULL. */
 const mod_comet_child_store_t *mod_comet_child_store(const request_rec *r);
 
-/** A connection to read with, of a request's store: comet_readers_take().  In a
+/** A connection to read with, of a request's store: comet_readers_take(),
+ * within what is left of the request's budget (mod_comet_reading_limit()).  In a
  * child that has just begun it waits for the writer to open the store, for a
  * second at most. */
-apr_status_t mod_comet_child_take_reader(const request_rec *r,
+apr_status_t mod_comet_child_take_reader(request_rec *r, mod_comet_ask_t *ask,
                                          comet_store_t **store);
 
 /**

@@ -11,6 +11,7 @@
 #include "mod_comet_output.h"
 #include "mod_comet_park.h"
 #include "mod_comet_publish.h"
+#include "mod_comet_reading.h"
 #include "mod_comet_selection.h"
 
 /* --- what it asks for -------------------------------------------------------- */
@@ -88,13 +89,11 @@ static apr_status_t read_missed(const request_rec *r, comet_store_t *store,
         ask->seen = ask->cursor; /* the hub sends what it has missed */
         return status;
     }
-    if (status == APR_SUCCESS && ask->words.data) {
-        status =
-            comet_store_search(store, ask->selection, ask->words, ask->cursor,
-                               ask->before ? ask->before : COMET_TIMESTAMP_MAX,
-                               ask->limit, comet_selection_take, &reading);
+    ask->seen = state->last;
+    if (ask->words.data) {
+        return status; /* its search takes views of its own */
     }
-    else if (status == APR_SUCCESS && ask->before) {
+    if (status == APR_SUCCESS && ask->before) {
         status =
             comet_store_page(store, ask->selection, ask->cursor, ask->before,
                              ask->limit, comet_selection_take, &reading);
@@ -107,20 +106,35 @@ static apr_status_t read_missed(const request_rec *r, comet_store_t *store,
         status = comet_store_read(store, ask->selection, ask->cursor,
                                   ask->limit, comet_selection_take, &reading);
     }
-    ask->seen = state->last;
     if (reading.outgrown) {
         ask->hold = 0; /* it is to come back, and be judged for the new one */
     }
     return status;
 }
 
+/* In views of its own, so that none is open for long. */
+static apr_status_t search(request_rec *r, comet_store_t *store,
+                           mod_comet_ask_t *ask, comet_batch_t *missed)
+{
+    comet_reading_t reading = { .selection = ask->selection, .batch = missed };
+    apr_status_t status;
+
+    mod_comet_reading_limit_search(r, store);
+    status = comet_store_search(store, ask->selection, ask->words, ask->cursor,
+                                ask->before ? ask->before : COMET_TIMESTAMP_MAX,
+                                ask->limit, comet_selection_take, &reading,
+                                &ask->rest);
+    comet_metrics_add(COMET_METRIC_searches_cut, ask->rest != 0);
+    return status;
+}
+
 /* In one consistent view, which ends before anything is sent. */
-static apr_status_t look_up(const request_rec *r, mod_comet_ask_t *ask,
+static apr_status_t look_up(request_rec *r, mod_comet_ask_t *ask,
                             comet_batch_t *missed)
 {
     comet_store_t *store;
     comet_store_state_t state;
-    apr_status_t status = mod_comet_child_take_reader(r, &store);
+    apr_status_t status = mod_comet_child_take_reader(r, ask, &store);
 
     if (status == APR_SUCCESS) {
         status = comet_store_begin(store, &state);
@@ -128,6 +142,9 @@ static apr_status_t look_up(const request_rec *r, mod_comet_ask_t *ask,
     if (status == APR_SUCCESS) {
         status = read_missed(r, store, &state, ask, missed);
         comet_store_end(store);
+    }
+    if (status == APR_SUCCESS && ask->words.data) {
+        status = search(r, store, ask, missed);
     }
     mod_comet_child_return_reader(r, store, status);
     return status;
@@ -215,9 +232,15 @@ static int refuse(request_rec *r, const mod_comet_ask_t *ask,
 {
     char buffer[200];
 
+    if (status == COMET_ECOSTLY || status == COMET_EGONE) {
+        return mod_comet_reading_ended(r, ask, status);
+    }
     if (ask->words.data && status == COMET_EINVALID) {
         return mod_comet_output_error(
-            r, HTTP_BAD_REQUEST, "q: expected 1 to %d words", COMET_WORDS_MAX);
+            r, HTTP_BAD_REQUEST,
+            "q: expected 1 to %d different words; all that stands between "
+            "letters and digits ends one (foo-bar is two)",
+            COMET_WORDS_MAX);
     }
     if (ask->words.data && status == APR_ENOENT) {
         return mod_comet_output_error(r, HTTP_SERVICE_UNAVAILABLE,
@@ -236,9 +259,19 @@ static int answer(request_rec *r, mod_comet_ask_t *ask)
         .messages = apr_palloc(r->pool, size * sizeof(comet_message_t *)),
         .size = size,
     };
-    apr_status_t status = look_up(r, ask, &missed);
+    int searching = ask->words.data != NULL;
+    apr_status_t status;
     int rv;
 
+    if (searching && !mod_comet_reading_enter()) {
+        return mod_comet_output_error(r, HTTP_SERVICE_UNAVAILABLE,
+                                      "q: too many search at a time; try "
+                                      "again in a moment");
+    }
+    status = look_up(r, ask, &missed);
+    if (searching) {
+        mod_comet_reading_leave();
+    }
     if (!ask->history) {
         mod_comet_cookies_withhold(r, ask);
     }
@@ -361,6 +394,12 @@ int mod_comet_handler(request_rec *r)
     wrong = mod_comet_child_obstacle(r);
     if (wrong) {
         return mod_comet_output_error(r, HTTP_SERVICE_UNAVAILABLE, "%s", wrong);
+    }
+    if (request->query.too_many) {
+        return mod_comet_output_error(r, HTTP_BAD_REQUEST,
+                                      "the query has too many parameters: at "
+                                      "most %d are allowed",
+                                      COMET_PARAMS_MAX);
     }
     ask = apr_pcalloc(r->pool, sizeof(*ask));
     wrong = find_channel(r, request->mapping, &ask->channel);

@@ -124,6 +124,7 @@ static comet_answer_t answer_for(const mod_comet_ask_t *ask,
         .cursor = batch->count ? batch->messages[batch->count - 1]->timestamp
                                : stands,
         .floor = ask->floor,
+        .rest = ask->rest,
     };
 }
 

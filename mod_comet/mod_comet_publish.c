@@ -245,6 +245,10 @@ static const char *find_message(const post_t *post, int form, comet_text_t body,
     fields->body = body;
     if (form) {
         comet_params_parse(&fields_of_form, body, post->r->pool);
+        if (fields_of_form.too_many) {
+            return "the form has too many fields: at most " APR_STRINGIFY(
+                COMET_PARAMS_MAX) " are allowed";
+        }
         if (!comet_params_get(&fields_of_form, "msg", &fields->body)) {
             return "the form has no field msg";
         }

@@ -9,6 +9,7 @@
 #include "mod_comet_child.h"
 #include "mod_comet_limits.h"
 #include "mod_comet_output.h"
+#include "mod_comet_reading.h"
 
 /* The most parameters `channel` of one request. */
 #define PARAMETERS_MAX 100
@@ -158,7 +159,8 @@ static apr_status_t list_channels(const gathering_t *gathering,
                                   comet_text_t prefix, apr_array_header_t *list)
 {
     comet_store_t *store;
-    apr_status_t status = mod_comet_child_take_reader(gathering->r, &store);
+    apr_status_t status =
+        mod_comet_child_take_reader(gathering->r, gathering->ask, &store);
 
     if (status == APR_SUCCESS) {
         status = comet_store_channels(
@@ -183,6 +185,9 @@ static int expand(gathering_t *gathering, comet_text_t prefix,
         list_channels(gathering, stored_name(gathering, prefix), found);
     int rv, i;
 
+    if (status == COMET_ECOSTLY || status == COMET_EGONE) {
+        return mod_comet_reading_ended(r, gathering->ask, status);
+    }
     if (status != APR_SUCCESS) {
         return mod_comet_output_error(
             r, HTTP_SERVICE_UNAVAILABLE, "the messages cannot be read: %s",
@@ -247,6 +252,20 @@ static int take_parameter(gathering_t *gathering, comet_text_t name)
     return rv == DECLINED ? expand(gathering, name, said) : rv;
 }
 
+/* Whether the same parameter came before: it is judged and expanded once. */
+static int is_repeated(const comet_params_t *query, apr_size_t at)
+{
+    apr_size_t i;
+
+    for (i = 0; i < at; i++) {
+        if (comet_text_equal(query->list[i].name, query->list[at].name)
+            && comet_text_equal(query->list[i].value, query->list[at].value)) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
 static int take_parameters(gathering_t *gathering)
 {
     const comet_params_t *query = &gathering->request->query;
@@ -262,7 +281,9 @@ static int take_parameters(gathering_t *gathering)
                                           "channel: at most %d times",
                                           PARAMETERS_MAX);
         }
-        rv = take_parameter(gathering, query->list[i].value);
+        if (!is_repeated(query, i)) {
+            rv = take_parameter(gathering, query->list[i].value);
+        }
     }
     return rv == DECLINED ? check_count(gathering, 0) : rv;
 }

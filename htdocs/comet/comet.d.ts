@@ -152,6 +152,11 @@ export interface CometHistory {
     /** The last one's, or where the question stood. */
     timestamp: number;
     gap: boolean;
+    /**
+     * Only when a search (`q`) was cut short: nothing before this timestamp
+     * was looked at yet. Ask again with it as `before`.
+     */
+    before?: number;
 }
 
 export class Comet extends EventTarget {

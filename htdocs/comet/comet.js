@@ -952,7 +952,10 @@ export class Comet extends EventTarget {
         }
     }
 
-    /** Messages of the past: {messages, timestamp, gap}, oldest first. */
+    /**
+     * Messages of the past: {messages, timestamp, gap}, oldest first, and
+     * `before` to go on with, where a search was cut short.
+     */
     async history({ before, since, limit, q, signal } = {}) {
         const attempt = new Attempt(signal);
         try {

@@ -241,16 +241,20 @@ async function showPage() {
     const range = $('#range');
     $('#older').disabled = $('#newer').disabled = true;
     try {
-        const { messages } = await readHistory(
+        const { messages, before } = await readHistory(
             endpoint, channels, { before: pages.at(-1), ...rest });
         if (number !== wanted) {
             return;     // another one is, by now
         }
         list.replaceChildren(...messages.map((message) => makeRow(message)));
+        // A search that takes long is cut short, and tells where to go on.
+        const since = before && new Date(before / 1000).toLocaleString();
         $('#history-empty').hidden = messages.length > 0;
-        say($('#history-empty'), 'There is nothing.');
-        $('#older').disabled = messages.length < rest.limit;
-        $('#older').dataset.before = messages[0]?.timestamp ?? '';
+        say($('#history-empty'), before
+            ? `There is nothing since ${since}. Older messages come next.`
+            : 'There is nothing.');
+        $('#older').disabled = !before && messages.length < rest.limit;
+        $('#older').dataset.before = before ?? messages[0]?.timestamp ?? '';
         const time = (index) => new Date(messages.at(index).timestamp / 1000)
             .toLocaleString();
         range.textContent = messages.length

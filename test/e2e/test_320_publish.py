@@ -559,3 +559,18 @@ def test_320_42_counted(server):
     after = server.status()
     assert after["published"] == before["published"] + 7
     assert after["repeated"] == before["repeated"] + 1
+
+
+def test_320_50_too_many_fields(server):
+    """A form, or a query, of very many fields is refused before it takes
+    many times its size."""
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    answer = server.request("POST", "/comet/many", "msg=x&" + "a&" * 30000, form)
+    assert answer.status == 400, answer
+    assert "too many fields: at most 1000" in answer.json()["error"]
+    answer = server.request("POST", "/comet/many", "msg=x&" + "a&" * 999, form)
+    assert answer.status == 201, answer
+    for target in ("/comet/many?wait=0&", "/chat/backend.php?msg=x&"):
+        answer = server.get(target + "a&" * 1000)
+        assert answer.status == 400, answer
+        assert "too many parameters: at most 1000" in answer.json()["error"]

@@ -6,7 +6,7 @@ import base64
 import pytest
 
 from http_client import gather, quote
-from httpd_env import SLOW, sqlite, wait_until
+from httpd_env import Httpd, SLOW, sqlite, wait_until
 from ledger import is_sound
 
 SERVER = {"children": 2, "conf": """
@@ -71,9 +71,18 @@ def test_325_02_no_syntax(server, words):
     assert answer.status == 200, answer
 
 
-@pytest.mark.parametrize("query", ["q=", "q=%20%09", "q=" + "x+" * 33])
+@pytest.mark.parametrize("query", [
+    "q=", "q=%20%09", "q=" + "+".join("x%d" % i for i in range(17)),
+    "q=" + "the." * 1900], ids=["none", "spaces", "17", "phrase"])
 def test_325_03_no_words(server, query):
-    check_error(server.get("/comet/w?" + query), 400, "q: expected 1 to 32")
+    """Words are counted as the index counts them, not by spaces."""
+    check_error(server.get("/comet/w?" + query), 400, "q: expected 1 to 16")
+
+
+def test_325_13_equal_words(server):
+    """The same word twice is one word."""
+    server.post("equal", "the brown fox")
+    assert bodies(server, "equal", "the Brown " * 300) == ["the brown fox"]
 
 
 @pytest.mark.parametrize("query,word", [
@@ -249,3 +258,81 @@ def test_325_12_while_published(server):
 
     gather([lambda n=n: one(n) for n in range(6)])
     assert is_sound(server)
+
+
+# --- what a search may cost -------------------------------------------------
+
+# Frequent in long messages: SQLite compares long lists of places for each of
+# the phrases, and only the last is nowhere in most of them.
+COSTLY = "the.of.the the.the.of of.of.the of.the.the.of the.of.it"
+FOUND = "the of the the of of the of it"
+
+
+@pytest.fixture(scope="module")
+def costly(request):
+    """A server with four threads, where a search for COSTLY takes long."""
+    server = Httpd(conf="CometSearch on\n", threads=4)
+    server.start()
+    sqlite(server.db, "INSERT INTO message(channel, body)"
+                      " VALUES ('old', '%s'), ('long', '%s')" % (FOUND, FOUND))
+    sqlite(server.db, "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1"
+                      " FROM n WHERE i < 120) INSERT INTO message(channel, body)"
+                      " SELECT 'long', replace(hex(zeroblob(60000)), '00',"
+                      " 'the of ') || 'the the of of the' FROM n",
+           timeout_ms=60000)
+    yield server
+    problems = server.close()
+    assert not problems, problems
+
+
+def test_325_14_costly_words_in_parts(costly):
+    """A search that takes long says where it goes on, and gets to the end."""
+    before, found, cut = "", [], costly.status()["searches_cut"]
+    for count in range(200):
+        page = ask(costly, "long", COSTLY, before)
+        assert page.status == 200, page
+        found += page.json()["messages"]
+        if "before" not in page.json():
+            break
+        before = "&before=%d" % page.json()["before"]
+    assert [m["body"] for m in found] == [FOUND]
+    assert count > 0
+    assert costly.status()["searches_cut"] - cut == count
+
+
+def test_325_15_channel_before_words(costly):
+    """In a channel with few messages no words take long."""
+    cut = costly.status()["searches_cut"]
+    for channel, wanted in (("none", []), ("old", [FOUND])):
+        page = ask(costly, channel, COSTLY).json()
+        assert [m["body"] for m in page["messages"]] == wanted
+        assert "before" not in page
+    assert costly.status()["searches_cut"] == cut
+
+
+def test_325_16_share_of_threads(costly):
+    """A quarter of the threads search; who comes beyond it is told at once."""
+    before = costly.status()
+    answers = gather([lambda: ask(costly, "long", COSTLY) for _ in range(12)])
+    refused = [answer for answer in answers if answer.status == 503]
+    assert 0 < len(refused) < len(answers)
+    for answer in refused:
+        check_error(answer, 503, "q: too many search")
+        assert answer.header("retry-after") == "1"
+    after = costly.status()
+    assert after["searches_refused"] - before["searches_refused"] \
+        == len(refused)
+    assert after["searching"] == 0
+
+
+def test_325_17_client_leaves(costly):
+    """A search ends with its client, and what it has sent is not read."""
+    before = costly.status()
+    with costly.raw() as client:
+        client.send(client.format("GET", "/comet/long?q=" + quote(COSTLY)))
+        client.send(client.format("GET", "/comet/none?q=more"))
+        wait_until(lambda: costly.status()["searching"], what="a search")
+    wait_until(lambda: not costly.status()["searching"], what="its end")
+    after = costly.status()
+    assert after["departed"] - before["departed"] == 1
+    assert after["searches_cut"] == before["searches_cut"]

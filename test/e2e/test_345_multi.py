@@ -992,3 +992,20 @@ def test_345_39_internal_redirect(make_server):
     server.post("e/open", "x")
     assert server.get("/comet/e/y", timeout=5).status == 403
     assert server.waiting() == 0
+
+
+def test_345_50_repeated_parameters_cost_once(make_server):
+    """The same channel or wildcard, named many times, is judged once."""
+    server = make_server(conf="""
+      CometLimitChannels 3
+      <Location "/comet">
+        CometMulti on
+      </Location>""")
+    for name in ("room/1", "room/2", "other"):
+        server.post(name, name)
+    answer = server.get("/comet?wait=0&since=0"
+                        + 50 * "&channel=room/*" + 49 * "&channel=other")
+    assert answer.status == 200, answer
+    assert [m["body"] for m in answer.json()["messages"]] \
+        == ["room/1", "room/2", "other"]
+    assert server.get("/comet?wait=0&channel=*&channel=room/*").status == 429

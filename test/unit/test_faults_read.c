@@ -231,8 +231,11 @@ static void test_read(void **state)
 
 static apr_status_t find_words(void)
 {
+    comet_timestamp_t rest;
+
     return comet_store_search(faults_store, several, comet_text("needle"), 0,
-                              COMET_TIMESTAMP_MAX, 5, note_message, NULL);
+                              COMET_TIMESTAMP_MAX, 5, note_message, NULL,
+                              &rest);
 }
 
 static apr_status_t tidy_up(void)

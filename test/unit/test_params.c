@@ -131,6 +131,27 @@ static void test_keeps_order_and_skips_empty_pairs(void **state)
     assert_int_equal(params.count, 0);
 }
 
+/* What is small when it is sent is small when it is decoded. */
+static void test_too_many(void **state)
+{
+    char many[2 * COMET_PARAMS_MAX + 8];
+    comet_params_t params;
+    comet_text_t value;
+    int i;
+
+    for (i = 0; i <= COMET_PARAMS_MAX; i++) {
+        memcpy(many + 2 * i, "a&", 3);
+    }
+    params = parse(many);
+    assert_true(params.too_many);
+    assert_int_equal(params.count, 0);
+    assert_false(comet_params_get(&params, "a", &value));
+    many[2 * COMET_PARAMS_MAX] = '\0';
+    params = parse(many);
+    assert_false(params.too_many);
+    assert_int_equal(params.count, COMET_PARAMS_MAX);
+}
+
 static void test_decodes_nul(void **state)
 {
     static const char raw[] = { 'm', '=', 'a', '\0', 'b', '&', 'n', '=', 'c' };
@@ -418,6 +439,7 @@ int main(void)
         cmocka_unit_test(test_decodes_values),
         cmocka_unit_test(test_finds_nothing),
         cmocka_unit_test(test_keeps_order_and_skips_empty_pairs),
+        cmocka_unit_test(test_too_many),
         cmocka_unit_test(test_decodes_nul),
         cmocka_unit_test(test_copies_and_stays_inside),
         cmocka_unit_test(test_every_escape),

@@ -48,13 +48,16 @@ static const char *joined(void)
     return text;
 }
 
+/** Where the last search went on from; 0: it was complete. */
+static comet_timestamp_t rest;
+
 static apr_status_t try_search(comet_store_t *store, const char *channel,
                                const char *words, size_t limit)
 {
     kit_empty_list();
     return comet_store_search(store, scratch_select(comet_text(channel)),
                               comet_text(words), 0, COMET_TIMESTAMP_MAX, limit,
-                              kit_collect, &kit_list);
+                              kit_collect, &kit_list, &rest);
 }
 
 /** The bodies that are found, joined by '|'. */
@@ -100,6 +103,18 @@ static void fill(const char *channel, int count)
              " SELECT '%s', 'word w' || i FROM n",
              count, channel);
     kit_run_outside(sql);
+}
+
+/** How many messages the index says have a word. */
+static sqlite3_int64 indexed(const char *word)
+{
+    char sql[128];
+
+    snprintf(sql, sizeof(sql),
+             "SELECT count(*) FROM message_search"
+             " WHERE message_search MATCH '%s'",
+             word);
+    return kit_number(sql);
 }
 
 static sqlite3_int64 pieces(void)
@@ -260,21 +275,167 @@ static void test_any_bytes(void **state)
     comet_store_close(store);
 }
 
+/* Words are counted as the index counts them, equal ones once. */
 static void test_how_many_words(void **state)
 {
     comet_store_t *store = open_with(1, COMET_STORE_WRITE);
-    char many[3 * COMET_WORDS_MAX + 8] = "";
+    char many[8 * COMET_WORDS_MAX] = "", phrase[8000] = "a0";
     int i;
 
     assert_int_equal(try_search(store, "a", "", 9), COMET_EINVALID);
     assert_int_equal(try_search(store, "a", " \t\r\n ", 9), COMET_EINVALID);
     for (i = 0; i < COMET_WORDS_MAX; i++) {
-        strncat(many, "x ", sizeof(many) - strlen(many) - 1);
+        snprintf(many + strlen(many), 8, "x%d ", i);
     }
-    assert_int_equal(kit_append(store, "a", "x", NULL), 0);
-    assert_string_equal(search(store, "a", many, 9), "x");
-    strncat(many, "x", sizeof(many) - strlen(many) - 1);
+    assert_int_equal(kit_append(store, "a", many, NULL), 0);
+    assert_int_equal(found(store, "a", many), 1);
+    strcat(many, "x0 X0 X\xcc\x80"
+                 "0");
+    assert_int_equal(found(store, "a", many), 1);
+    strcat(many, " x");
     assert_int_equal(try_search(store, "a", many, 9), COMET_EINVALID);
+    /* what has no space in it may be many, too */
+    while (strlen(phrase) < 7000) {
+        strcat(phrase, ".the");
+    }
+    assert_int_equal(try_search(store, "a", phrase, 9), COMET_EINVALID);
+    for (i = 0; i < 1700; i++) {
+        memcpy(phrase + 4 * i, "a-a ", 5);
+    }
+    assert_int_equal(found(store, "a", phrase), 0);
+    comet_store_close(store);
+}
+
+/* --- What it may cost ------------------------------------------------- */
+
+/** Who waits for a search. */
+typedef struct client_t {
+    int asked; /* how often */
+    int stays; /* so many times */
+} client_t;
+
+static int is_gone(void *baton)
+{
+    client_t *client = baton;
+
+    return ++client->asked > client->stays;
+}
+
+/* A search that is cut short goes on where it was, and finds everything once:
+ * @return how many searches it took */
+static int search_in_parts(comet_store_t *store, const char *channel,
+                           const char *words, size_t *count)
+{
+    const comet_budget_t tiny = { .time = 1 };
+    comet_timestamp_t before = COMET_TIMESTAMP_MAX, last = before;
+    int searches = 0;
+
+    *count = 0;
+    do {
+        size_t i;
+
+        comet_store_limit(store, &tiny);
+        kit_empty_list();
+        assert_int_equal(
+            comet_store_search(store, scratch_select(comet_text(channel)),
+                               comet_text(words), 0, before, COMET_LIMIT_MAX,
+                               kit_collect, &kit_list, &rest),
+            APR_SUCCESS);
+        for (i = kit_list.count; i-- > 0;) {
+            assert_true(kit_list.messages[i]->timestamp < last);
+            last = kit_list.messages[i]->timestamp;
+        }
+        *count += kit_list.count;
+        assert_true(rest < before);
+        before = rest;
+        assert_in_range(++searches, 1, 1000);
+    } while (rest);
+    comet_store_limit(store, NULL);
+    return searches;
+}
+
+static void test_costly_words_in_parts(void **state)
+{
+    static const char *const words[] = { "word", "w*", "wo* w1*", "w4 word" };
+    static const size_t counts[] = { 3000, 3000, 1111, 1 };
+    comet_store_t *store = open_with(1, COMET_STORE_WRITE);
+    size_t i, count;
+
+    fill("a", 3000);
+    fill("b", 3000);
+    for (i = 0; i < sizeof(words) / sizeof(*words); i++) {
+        assert_in_range(search_in_parts(store, "a", words[i], &count), 3, 1000);
+        assert_int_equal(count, counts[i]);
+    }
+    /* without a limit it is one search */
+    assert_int_equal(found(store, "a", "w4 word"), 1);
+    assert_int_equal(rest, 0);
+    comet_store_close(store);
+}
+
+/* The channel is looked at before the words: there it costs nothing. */
+static void test_small_channel(void **state)
+{
+    const comet_budget_t tiny = { .time = 1 };
+    comet_store_t *store = open_with(1, COMET_STORE_WRITE);
+
+    fill("large", 3000);
+    kit_append(store, "small", "word w1 here", NULL);
+    fill("large", 3000);
+    comet_store_limit(store, &tiny);
+    assert_string_equal(search(store, "none", "w* o* a* b* c*", 9), "");
+    assert_int_equal(rest, 0);
+    assert_string_equal(search(store, "small", "w* h*", 9), "word w1 here");
+    assert_int_equal(rest, 0);
+    comet_store_close(store);
+}
+
+static void test_client_leaves(void **state)
+{
+    static const char *const words[] = { "nothing", "w* o*", "word nothing" };
+    comet_store_t *store = open_with(1, COMET_STORE_WRITE);
+    size_t i;
+
+    fill("a", 3000);
+    for (i = 0; i < sizeof(words) / sizeof(*words); i++) {
+        client_t client = { .stays = 1 };
+        const comet_budget_t budget = { .is_gone = is_gone, .baton = &client };
+
+        comet_store_limit(store, &budget);
+        assert_int_equal(try_search(store, "a", words[i], 9), COMET_EGONE);
+        assert_int_equal(client.asked, 2);
+        assert_int_equal(kit_list.count, 0);
+    }
+    /* the connection is as good as before */
+    comet_store_limit(store, NULL);
+    assert_string_equal(search(store, "a", "w77", 9), "word w77");
+    comet_store_close(store);
+}
+
+/* All reading has its limit, not only searching. */
+static void test_costly_reading(void **state)
+{
+    const comet_budget_t tiny = { .time = 1 };
+    comet_store_t *store = open_with(1, COMET_STORE_WRITE);
+    comet_selection_t *all =
+        comet_selection_create(NULL, 0, (comet_text_t[]){ { "", 0 } }, 1);
+    comet_timestamp_t cursor;
+    int any;
+
+    fill("a", 3000);
+    comet_store_limit(store, &tiny);
+    kit_empty_list();
+    assert_int_equal(
+        comet_store_read(store, all, 0, 3000, kit_collect, &kit_list),
+        COMET_ECOSTLY);
+    assert_int_equal(comet_store_replay(store, all, 2900, &cursor, &any),
+                     COMET_ECOSTLY);
+    comet_store_limit(store, NULL);
+    kit_empty_list();
+    assert_int_equal(
+        comet_store_read(store, all, 0, 3000, kit_collect, &kit_list),
+        APR_SUCCESS);
+    comet_selection_unref(all);
     comet_store_close(store);
 }
 
@@ -301,12 +462,12 @@ static void test_pages(void **state)
     kit_empty_list();
     assert_int_equal(comet_store_search(store, both, comet_text("x"), third,
                                         COMET_TIMESTAMP_MAX, 9, kit_collect,
-                                        &kit_list),
+                                        &kit_list, &rest),
                      0);
     assert_string_equal(joined(), "x 5|x 6");
     kit_empty_list();
     assert_int_equal(comet_store_search(store, both, comet_text("x"), 0, third,
-                                        9, kit_collect, &kit_list),
+                                        9, kit_collect, &kit_list, &rest),
                      0);
     assert_string_equal(joined(), "x 1");
     /* a channel that was not there when the names were looked up */
@@ -314,7 +475,7 @@ static void test_pages(void **state)
     kit_append(store, "a", "x 8", NULL);
     assert_int_equal(comet_store_search(store, both, comet_text("x"), 0,
                                         COMET_TIMESTAMP_MAX, 9,
-                                        comet_selection_take, &reading),
+                                        comet_selection_take, &reading, &rest),
                      0);
     assert_int_equal(batch.count, 4);
     assert_true(reading.outgrown);
@@ -379,7 +540,7 @@ static void test_filled_in_steps(void **state)
     comet_store_close(store);
     store = open_with(1, COMET_STORE_WRITE);
     reader = open_with(1, COMET_STORE_READ);
-    assert_int_equal(found(reader, "a", "word"), 0);
+    assert_int_equal(indexed("word"), 0);
     do {
         comet_store_state_t before, after;
 
@@ -388,7 +549,7 @@ static void test_filled_in_steps(void **state)
         steps++;
         if (steps == 1) {
             assert_string_equal(search(reader, "a", "w4400", 9), "word w4400");
-            assert_string_equal(search(reader, "a", "w100", 9), "");
+            assert_int_equal(indexed("w100"), 0);
         }
         if (steps == 2) { /* of both sides of the mark */
             kit_run_outside("DELETE FROM message WHERE body IN"
@@ -558,6 +719,10 @@ int main(void)
         KIT_TEST(test_words),
         KIT_TEST(test_any_bytes),
         KIT_TEST(test_how_many_words),
+        KIT_TEST(test_costly_words_in_parts),
+        KIT_TEST(test_small_channel),
+        KIT_TEST(test_client_leaves),
+        KIT_TEST(test_costly_reading),
         KIT_TEST(test_pages),
         KIT_TEST(test_outsiders),
         KIT_TEST(test_refused),

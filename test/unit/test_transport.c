@@ -184,6 +184,11 @@ static void test_poll_no_news(void **state)
     assert_answer(
         &comet_transport_poll, &answer,
         "{\"messages\":[],\"timestamp\":9007199254740991,\"gap\":true}");
+    answer.rest = NOW; /* of a search that was cut short */
+    answer.floor = 0;
+    assert_answer(&comet_transport_poll, &answer,
+                  "{\"messages\":[],\"timestamp\":9007199254740991,"
+                  "\"gap\":false,\"before\":1795229965123456}");
 }
 
 /* ---- clock ------------------------------------------------------------ */
