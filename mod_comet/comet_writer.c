@@ -77,7 +77,7 @@ struct comet_writer_t {
     apr_int64_t answered_at; /* [mutex] when somebody was, or work began */
     pthread_cond_t has_tried; /* with mutex: tried has changed */
     int tried; /* [mutex] to open the store, whatever came of it */
-    apr_size_t awaiting; /* [mutex] in comet_writer_await(), <= places */
+    apr_size_t awaiting; /* [mutex] in comet_writer_await() */
     int wake; /* eventfd, lives until the pool does */
     atomic_int awake; /* [atomic] the thread will look at the queue */
     atomic_int stopping; /* [atomic] */
@@ -303,17 +303,19 @@ apr_status_t comet_writer_publish(comet_writer_t *writer,
 
 int comet_writer_await(comet_writer_t *writer, apr_interval_time_t limit)
 {
-    apr_int64_t deadline = comet_monotonic() + limit;
+    apr_int64_t deadline;
     int tried;
 
     pthread_mutex_lock(&writer->mutex);
-    if (writer->awaiting < writer->config.places) {
-        writer->awaiting++;
-        while (!writer->tried && comet_monotonic() < deadline) {
-            comet_condition_wait(&writer->has_tried, &writer->mutex, deadline);
-        }
-        writer->awaiting--;
+    if (limit > PLACE_USEC && writer->awaiting >= 2 * writer->config.places) {
+        limit = PLACE_USEC;
     }
+    deadline = comet_monotonic() + limit;
+    writer->awaiting++;
+    while (!writer->tried && comet_monotonic() < deadline) {
+        comet_condition_wait(&writer->has_tried, &writer->mutex, deadline);
+    }
+    writer->awaiting--;
     tried = writer->tried;
     pthread_mutex_unlock(&writer->mutex);
     return tried;

@@ -65,8 +65,9 @@ apr_status_t comet_writer_publish(comet_writer_t *writer,
 
 /**
  * Wait until the writer has tried to open the store, which a reader finds
- * missing until then.  No more than `places` wait at a time.
- * @param limit  how long to wait
+ * missing until then.
+ * @param limit  how long to wait; while twice as many as `places` wait already,
+ *               50 ms at most
  * @return whether it has tried.  Any thread but the writer's.
  */
 int comet_writer_await(comet_writer_t *writer, apr_interval_time_t limit);

@@ -38,6 +38,37 @@ static void test_stop_while_locked(void **state)
     assert_int_equal(kit_number("SELECT count(*) FROM message"), 1);
 }
 
+/* Another child holds the bus for long: nothing here waits for that child. */
+static void test_bus_is_held(void **state)
+{
+    publisher_t publishers[3];
+    apr_int64_t began = scratch_usec();
+    int i;
+
+    kit_config.busy_timeout = 100 * MS;
+    comet_bus_lock(writer_bus);
+    writer_start();
+    assert_int_equal(comet_writer_await(writer, 20 * MS), 0);
+    for (i = 0; i < 3; i++) {
+        publisher_begin(&publishers[i], LONG);
+    }
+    assert_int_equal(writer_publish(50 * MS), COMET_ELOCKED);
+    wait_until(atomic_load(&writer_last_report) == COMET_ELOCKED);
+    wait_until(comet_writer_is_stuck(writer));
+    writer_stop();
+    for (i = 0; i < 3; i++) {
+        assert_int_equal(publisher_finish(&publishers[i]), COMET_ESTOPPING);
+    }
+    assert_true(scratch_usec() - began < 10 * SECOND);
+    writer_start();
+    assert_int_equal(comet_writer_await(writer, 20 * MS), 0);
+    comet_bus_unlock(writer_bus);
+    assert_int_equal(comet_writer_await(writer, LONG), 1);
+    assert_int_equal(writer_publish(LONG), APR_SUCCESS);
+    writer_stop();
+    assert_int_equal(kit_number("SELECT count(*) FROM message"), 1);
+}
+
 static void test_stop_while_hanging(void **state)
 {
     publisher_t saved, queued;
@@ -124,6 +155,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         WRITER_TEST(test_stop_while_locked),
+        WRITER_TEST(test_bus_is_held),
         WRITER_TEST(test_stop_while_hanging),
         WRITER_TEST(test_stop_while_idle),
         WRITER_TEST(test_takes_no_signals),
