@@ -456,10 +456,19 @@ class Httpd:
         """Wait until a new database is there, which a child makes after it
         has begun to serve; not where it cannot be made."""
         end = time.monotonic() + limit
-        while self.comet == "demo" and time.monotonic() < end \
-                and not os.path.exists(self.db + "-wal") \
+        named = "sqlite:" + self.db in self.config_text()
+        while named and time.monotonic() < end \
+                and not self.has_tables() \
                 and "CometStore: " not in self.error_log():
             time.sleep(0.002)
+
+    def has_tables(self):
+        """Whether the database has its schema: its log is there before."""
+        if not os.path.exists(self.db + "-wal"):
+            return False
+        code, _ = sqlite(self.db, "SELECT timestamp FROM message LIMIT 0",
+                         check=False)
+        return code == 0
 
     def give_ports(self):
         """End the claims to the ports."""
