@@ -25,10 +25,12 @@ BUILD   = build
 # SANITIZE=…   asan or tsan; `make asan` and `make tsan` set it for you
 
 # ---- The tree ---------------------------------------------------------------
-# comet*.c is the core and knows no httpd; mod_comet*.c is the glue.
-CORE_SRC := $(sort $(wildcard mod_comet/comet*.c))
-GLUE_SRC := $(sort $(wildcard mod_comet/mod_comet*.c))
-UNIT_SRC := $(sort $(wildcard test/unit/test_*.c))
+# The core's folders know APR and no httpd; the glue's are the others.
+CORE := base shared wire transport store store/sqlite hub
+GLUE := server request output wait dialect hooks
+CORE_SRC := $(sort $(wildcard $(CORE:%=mod_comet/%/*.c)))
+GLUE_SRC := mod_comet/mod_comet.c $(sort $(wildcard $(GLUE:%=mod_comet/%/*.c)))
+UNIT_SRC := $(sort $(wildcard test/unit/*/test_*.c test/unit/*/*/test_*.c))
 FAULT_SRC := $(sort $(wildcard test/unit/faults*.c))
 HELP_SRC := $(filter-out $(UNIT_SRC) $(FAULT_SRC),\
               $(sort $(wildcard test/unit/*.c)))
@@ -39,9 +41,8 @@ FOLLOW_SRC := $(sort $(wildcard test/torture/follow*.c)) \
               $(addprefix test/bench/load_,base.c histogram.c http.c)
 SQL      := $(sort $(wildcard sql/[0-9]*.sql))
 INDEX    := sql/search.sql
-FORMATTED = $(sort $(wildcard mod_comet/*.[ch] test/unit/*.[ch] \
-                              test/tools/*.[ch] test/bench/*.[ch] \
-                              test/torture/*.[ch] test/fuzz/*.[ch]))
+FORMATTED = $(sort $(shell find mod_comet test -name node_modules -prune \
+                              -o -name '*.[ch]' -print))
 
 OBJ       = $(BUILD)/obj
 CORE_OBJ := $(CORE_SRC:%.c=$(OBJ)/%.o)
@@ -105,7 +106,7 @@ ifneq ($(SANITIZE),)
 endif
 
 FLAGS   = -std=gnu11 -fPIC -fstack-protector-strong -pthread $(WARNINGS) \
-    $(DEFINES) -Imod_comet -I$(BUILD)/gen $(FOREIGN) \
+    $(DEFINES) -Imod_comet -Itest/unit -I$(BUILD)/gen $(FOREIGN) \
     $(CPPFLAGS) $(CFLAGS) $(SANITIZED)
 COMPILE = $(CC) $(FLAGS)
 LINK    = $(CC) -pthread $(CFLAGS) $(SANITIZED) -Wl,--as-needed \
@@ -144,7 +145,7 @@ $(UNITS): $(BUILD)/unit/%: $(OBJ)/test/unit/%.o $(HELP_OBJ) $(CORE_OBJ)
 WRAPPED = malloc calloc realloc free sqlite3_step sqlite3_exec \
     sqlite3_prepare_v2 sqlite3_prepare_v3 sqlite3_open_v2 \
     sqlite3_wal_checkpoint_v2
-FAULT_UNITS := $(filter $(BUILD)/unit/test_faults%,$(UNITS))
+FAULT_UNITS := $(foreach unit,$(UNITS),$(if $(findstring /test_faults,$(unit)),$(unit)))
 $(FAULT_UNITS): $(FAULT_OBJ)
 $(FAULT_UNITS): private LINK += $(addprefix -Wl$(comma)--wrap=,$(WRAPPED))
 
@@ -235,7 +236,7 @@ $(SCHEMA): $(SQL) $(INDEX) Makefile
 	echo '    "";'; } >$@.new
 	@mv $@.new $@
 
--include $(wildcard $(OBJ)/mod_comet/*.d $(OBJ)/test/*/*.d)
+-include $(shell find $(OBJ) -name '*.d' 2>/dev/null)
 
 # ---- Run --------------------------------------------------------------------
 .PHONY: run

@@ -1,23 +1,23 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Where httpd meets mod_comet: the module's record and its hooks. */
-#include "mod_comet.h"
+#include "server/mod_comet.h"
 
 #include <http_connection.h>
 #include <mpm_common.h>
 
-#include "mod_comet_child.h"
-#include "mod_comet_config.h"
-#include "mod_comet_cookies.h"
-#include "mod_comet_cors.h"
-#include "mod_comet_fast.h"
-#include "mod_comet_handler.h"
-#include "mod_comet_log.h"
-#include "mod_comet_park.h"
-#include "mod_comet_request.h"
-#include "mod_comet_require.h"
-#include "mod_comet_status.h"
-#include "mod_comet_stores.h"
-#include "mod_comet_subrequest.h"
+#include "server/child.h"
+#include "server/config.h"
+#include "output/cookies.h"
+#include "request/cors.h"
+#include "wait/fast.h"
+#include "hooks/handler.h"
+#include "output/log.h"
+#include "wait/park_hooks.h"
+#include "request/request.h"
+#include "request/require.h"
+#include "hooks/status.h"
+#include "hooks/stores.h"
+#include "request/subrequest.h"
 
 static void register_hooks(apr_pool_t *p)
 {

@@ -8,9 +8,9 @@
  */
 #include "fuzz.h"
 
-#include "../../mod_comet/comet_params.h"
-#include "../../mod_comet/comet_transport.h"
-#include "../unit/reference.h"
+#include "wire/params.h"
+#include "transport/transport.h"
+#include "reference.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

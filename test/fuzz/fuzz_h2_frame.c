@@ -10,7 +10,7 @@
  */
 #include "fuzz.h"
 
-#include "../../mod_comet/comet_h2_window.h"
+#include "wire/h2_window.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

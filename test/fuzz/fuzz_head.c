@@ -9,7 +9,7 @@
  */
 #include "fuzz.h"
 
-#include "../../mod_comet/comet_head.h"
+#include "wire/head.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -10,9 +10,9 @@
 
 #include <apr_general.h>
 
-#include "../../mod_comet/comet_encode.h"
-#include "../../mod_comet/comet_params.h"
-#include "../unit/reference.h"
+#include "wire/encode.h"
+#include "wire/params.h"
+#include "reference.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

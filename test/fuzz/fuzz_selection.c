@@ -8,7 +8,7 @@
  */
 #include "fuzz.h"
 
-#include "../../mod_comet/comet_selection.h"
+#include "base/selection.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -195,7 +195,7 @@ def metrics(manual):
     """the manual's counters are those of comet_metrics.def, word for word"""
     code = {(name, kind.lower(), text) for kind, name, text in re.findall(
         r'METRIC\((\w+), (\w+),\s*"([^"]*)"\)',
-        manual.read("mod_comet/comet_metrics.def"))}
+        manual.read("mod_comet/tables/metrics.def"))}
     page = {(name, kind, plain(text)) for name, kind, text in re.findall(
         r'<tr data-metric="(\w+)">.*?<td>(\w+)</td><td>(.*?)</td>',
         manual.page)}

@@ -24,6 +24,8 @@ import tempfile
 
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(
     os.path.abspath(__file__))))
+CORE = tuple("mod_comet/%s/" % folder for folder in
+             ("base", "shared", "wire", "transport", "store", "hub"))
 GOAL_LINES, GOAL_BRANCHES = 95.0, 85.0
 
 
@@ -48,7 +50,8 @@ class File:
 
 def read(build):
     """File by name, for each that is of the core."""
-    notes = sorted(glob.glob(os.path.join(TOP, build, "obj/mod_comet/*.gcda")))
+    notes = sorted(glob.glob(os.path.join(TOP, build, "obj/mod_comet/**/*.gcda"),
+                             recursive=True))
     found = collections.defaultdict(File)
     with tempfile.TemporaryDirectory() as folder:
         subprocess.run(["gcov", "--json-format", "--branch-probabilities"]
@@ -57,7 +60,7 @@ def read(build):
         for path in glob.glob(os.path.join(folder, "*.gcov.json.gz")):
             with gzip.open(path, "rt", encoding="utf-8") as file:
                 for entry in json.load(file)["files"]:
-                    if entry["file"].startswith("mod_comet/comet"):
+                    if entry["file"].startswith(CORE):
                         for line in entry["lines"]:
                             found[entry["file"]].add(line)
     return found
@@ -93,7 +96,9 @@ def main():
     found = read(options.build)
     # A source no test has run leaves no counters: it must not go unseen.
     sources = {os.path.relpath(path, TOP)
-               for path in glob.glob(os.path.join(TOP, "mod_comet/comet*.c"))}
+               for folder in CORE
+               for path in glob.glob(os.path.join(TOP, folder, "**/*.c"),
+                                     recursive=True)}
     unseen = sorted(sources - set(found))
     if unseen:
         sys.exit("coverage: nothing of %s has run" % ", ".join(unseen))

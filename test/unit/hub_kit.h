@@ -11,8 +11,8 @@
 #include <semaphore.h>
 #include <stdatomic.h>
 
-#include "comet_hub.h"
-#include "comet_metrics.h"
+#include "hub/hub.h"
+#include "shared/metrics.h"
 
 #define HUB_STORES 2
 #define CLIENT_ROOM 4096 /* messages a client can take in a test */

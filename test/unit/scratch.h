@@ -15,7 +15,7 @@
 
 #include <cmocka.h>
 
-#include "comet_store.h"
+#include "store/store.h"
 
 #define MS APR_INT64_C(1000)
 #define SECOND APR_INT64_C(1000000)

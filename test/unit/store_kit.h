@@ -11,7 +11,7 @@
 
 #include <sqlite3.h>
 
-#include "comet_store.h"
+#include "store/store.h"
 
 #define KIT_MANY 4096
 

@@ -11,7 +11,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-#include "comet_writer.h"
+#include "store/writer.h"
 
 #define WRITER_THREADS 64
 #define LONG (60 * SECOND)

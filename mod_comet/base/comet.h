@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * @file base/comet.h
+ * The vocabulary of mod_comet: timestamps, limits and status codes.
+ */
+#ifndef COMET_H
+#define COMET_H
+
+#include <apr.h>
+#include <apr_errno.h>
+#include <apr_time.h>
+#include <pthread.h>
+
+/**
+ * A message's identity and a client's cursor: microseconds since the epoch,
+ * unique and strictly increasing over a whole store.  0 is "before all".
+ */
+typedef apr_int64_t comet_timestamp_t;
+
+/** The largest timestamp a JavaScript number holds exactly: 2^53 - 1. */
+#define COMET_TIMESTAMP_MAX APR_INT64_C(9007199254740991)
+
+#define COMET_CHANNEL_MAX_BYTES 255
+#define COMET_TYPE_MAX_BYTES 255
+#define COMET_AUTHOR_MAX_BYTES 255
+#define COMET_KEY_MAX_BYTES 255 /* of an Idempotency-Key */
+/** The ceiling of CometMaxMessageSize, and of what the schema accepts. */
+#define COMET_BODY_MAX_BYTES (1024 * 1024)
+/** The most messages that one answer or one read of the store carries. */
+#define COMET_LIMIT_MAX 1000
+#define COMET_LIMIT_DEFAULT 100
+#define COMET_REPLAY_MAX 1000000
+
+/*
+ * Status codes beside APR's.  SQLite's codes never leave comet_store_*.c;
+ * HTTP's live in the glue.
+ */
+#define COMET_ENOTDB (APR_OS_START_USERERR + 1) /**< not ours, or too new */
+#define COMET_EMOVED (APR_OS_START_USERERR + 2) /**< deleted or replaced */
+#define COMET_EUNSURE (APR_OS_START_USERERR + 3) /**< a sync failed: unknown */
+#define COMET_ELOCKED (APR_OS_START_USERERR + 4) /**< held by another process */
+#define COMET_EREADONLY (APR_OS_START_USERERR + 5) /**< cannot be written */
+#define COMET_EINVALID (APR_OS_START_USERERR + 6) /**< a constraint refused */
+#define COMET_EBUSY (APR_OS_START_USERERR + 7) /**< too many wait already */
+#define COMET_ESTOPPING (APR_OS_START_USERERR + 8) /**< the child is ending */
+#define COMET_EREPEATED (APR_OS_START_USERERR + 9) /**< stored before */
+#define COMET_EMISMATCH (APR_OS_START_USERERR + 10) /**< the key's another's */
+#define COMET_ENOSEARCH (APR_OS_START_USERERR + 11) /**< there is no index */
+#define COMET_EALIASED (APR_OS_START_USERERR + 12) /**< has a second name */
+#define COMET_ECOSTLY (APR_OS_START_USERERR + 13) /**< over its budget */
+#define COMET_EGONE (APR_OS_START_USERERR + 14) /**< the client has left */
+
+/**
+ * Describe a status, ours or APR's, in English.
+ * @param buffer  where APR may write; owned by the caller
+ * @return a constant string or @a buffer.  Any thread.
+ */
+const char *comet_strerror(apr_status_t status, char *buffer, apr_size_t size);
+
+/**
+ * The time that never jumps, in microseconds: for time limits.  What people
+ * and messages see is apr_time_now().  Any thread.
+ */
+apr_time_t comet_monotonic(void);
+
+/** The CPU time that this thread has had, in microseconds. */
+apr_time_t comet_thread_time(void);
+
+/** Make a condition for comet_condition_wait(). @return 0 or errno */
+int comet_condition_init(pthread_cond_t *condition);
+
+/**
+ * Wait for a condition, as pthread_cond_timedwait() does.
+ * @param deadline  of comet_monotonic(): a clock set back prolongs nothing
+ * @return 0, or ETIMEDOUT
+ */
+int comet_condition_wait(pthread_cond_t *condition, pthread_mutex_t *lock,
+                         apr_time_t deadline);
+
+/**
+ * Lock a mutex, or give up: its holder may be a process that is stopped, or
+ * that waits for a disk.  Any thread.
+ * @param limit  how long to wait, by the steady clock
+ * @return as pthread_mutex_lock(), or ETIMEDOUT
+ */
+int comet_mutex_lock_within(pthread_mutex_t *mutex, apr_interval_time_t limit);
+
+/**
+ * Start a thread of ours: it gets no signals, which are httpd's.
+ * @return 0 or errno
+ */
+int comet_thread_start(pthread_t *thread, void *(*run)(void *), void *baton);
+
+/**
+ * Begin to notice forks of this process.  Called in child_init, before the
+ * first thread is started; calling it again does nothing.
+ * @return 0 or errno
+ */
+int comet_process_begin(void);
+
+/**
+ * Whether this process is a fork of the one that called comet_process_begin().
+ * A fork has none of its threads, and must use none of its database handles,
+ * locks and counters.  Any thread; costs no system call.
+ */
+int comet_process_is_fork(void);
+
+#endif /* COMET_H */

@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Whether the client of a stream is still there. */
+#include "base/pulse.h"
+
+#include <linux/tcp.h>
+#include <netinet/in.h>
+#include <string.h>
+#include <sys/socket.h>
+
+/* @return whether nothing has come of what was under way */
+static int look(comet_pulse_t *pulse, int fd)
+{
+    struct tcp_info info;
+    socklen_t size = sizeof(info);
+    int lost;
+
+    memset(&info, 0, sizeof(info)); /* an old kernel says less */
+    if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &size) != 0) {
+        pulse->every = 0;
+        return 0;
+    }
+    lost = pulse->owing && info.tcpi_bytes_acked == pulse->acknowledged;
+    /* what is due a heartbeat from now must find it due, too */
+    pulse->look_at = comet_monotonic() + pulse->every - pulse->every / 8;
+    pulse->acknowledged = info.tcpi_bytes_acked;
+    pulse->owing = info.tcpi_unacked || info.tcpi_notsent_bytes;
+    return lost;
+}
+
+void comet_pulse_begin(comet_pulse_t *pulse, int fd, apr_interval_time_t every)
+{
+    *pulse = (comet_pulse_t){
+        .every = every < COMET_PULSE_LEAST ? COMET_PULSE_LEAST : every,
+    };
+    look(pulse, fd);
+}
+
+int comet_pulse_is_lost(comet_pulse_t *pulse, int fd)
+{
+    return pulse->every && comet_monotonic() >= pulse->look_at
+           && look(pulse, fd);
+}

@@ -1,0 +1,366 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Which channels a request reads, each authorised as its own URL would be. */
+#include "dialect/select.h"
+
+#include <apr_escape.h>
+#include <apr_strings.h>
+
+#include "request/access.h"
+#include "server/child.h"
+#include "request/limits.h"
+#include "output/filters.h"
+#include "hooks/reading.h"
+
+/* The most parameters `channel` of one request. */
+#define PARAMETERS_MAX 100
+
+/* --- judging ---------------------------------------------------------------- */
+
+static int is_allowed(const request_rec *sub,
+                      const mod_comet_mapping_t *mapping)
+{
+    const mod_comet_request_t *request = mod_comet_request(sub);
+
+    /* another mapping's, or an alias's: not what this endpoint serves */
+    return sub->status == HTTP_OK && request && request->mapping == mapping
+           && mod_comet_access_permits(sub);
+}
+
+/* What its own URL allows in its own way only, since the request is counted,
+ * logged and named as one to another URL.  @return NULL: nothing */
+static const char *find_objection(const request_rec *sub, const request_rec *r,
+                                  const mod_comet_ask_t *ask)
+{
+    const void *limit =
+        ask ? mod_comet_subscriber_limit(sub) : mod_comet_publish_limit(sub);
+    const void *counted =
+        ask ? mod_comet_subscriber_limit(r) : mod_comet_publish_limit(r);
+
+    if (!ask && sub->user && (!r->user || strcmp(sub->user, r->user) != 0)) {
+        return "who may is not the user of this request; publish to a URL that "
+               "asks for the same user";
+    }
+    if (limit && limit != counted && !(ask && ask->history)) {
+        return ask ? "it has a limit of its own (CometLimitSubscribers)"
+                   : "it has a limit of its own (CometLimitPublish)";
+    }
+    return ask && !mod_comet_ask_is_transport_allowed(sub, ask)
+               ? "this transport is off there (CometTransports)"
+               : NULL;
+}
+
+int mod_comet_selection_authorise(request_rec *r,
+                                  const mod_comet_mapping_t *mapping,
+                                  comet_text_t channel, mod_comet_ask_t *ask,
+                                  const char **objection)
+{
+    const char *path = apr_pstrcat(
+        r->pool, mapping->url, "/",
+        apr_pstrmemdup(r->pool, channel.data, channel.length), NULL);
+    request_rec *sub = ap_sub_req_method_uri(
+        ask ? "GET" : "POST", ap_os_escape_path(r->pool, path, 1), r, NULL);
+    int status = is_allowed(sub, mapping) ? OK : HTTP_FORBIDDEN;
+    const char *challenge =
+        apr_table_get(sub->err_headers_out, "WWW-Authenticate");
+
+    *objection = status == OK ? find_objection(sub, r, ask) : NULL;
+    if (*objection) {
+        status = HTTP_FORBIDDEN;
+    }
+    else if (status != OK && sub->status == HTTP_UNAUTHORIZED && challenge) {
+        status = HTTP_UNAUTHORIZED;
+        apr_table_set(r->err_headers_out, "WWW-Authenticate", challenge);
+    }
+    else if (status == OK && ask) {
+        ask->authenticated |= sub->user != NULL;
+        mod_comet_ask_limit_lifetime(ask, sub);
+    }
+    ap_destroy_sub_req(sub);
+    return status;
+}
+
+static int refuse(request_rec *r, int status, comet_text_t channel,
+                  const char *objection)
+{
+    const char *name = apr_pstrmemdup(r->pool, channel.data, channel.length);
+
+    return objection ? mod_comet_output_error(
+               r, status, "channel: \"%s\" may not be read with others: %s",
+               name, objection)
+                     : mod_comet_output_error(
+                         r, status, "channel: \"%s\" may not be read", name);
+}
+
+/* --- gathering -------------------------------------------------------------- */
+
+typedef struct gathering_t {
+    request_rec *r;
+    const mod_comet_request_t *request;
+    mod_comet_ask_t *ask;
+    apr_array_header_t *names; /* comet_text_t, as the store knows them */
+    apr_array_header_t *prefixes; /* the same */
+} gathering_t;
+
+/* @param name  as the client says it */
+static comet_text_t stored_name(const gathering_t *gathering, comet_text_t name)
+{
+    const char *prefix = gathering->request->mapping->channel;
+
+    return comet_text(apr_pstrcat(
+        gathering->r->pool, prefix,
+        apr_pstrmemdup(gathering->r->pool, name.data, name.length), NULL));
+}
+
+/*
+ * @param shown  what the client is told when it may not; the names that a
+ *               wildcard stands for are not its business then
+ * @return DECLINED: go on
+ */
+static int take(gathering_t *gathering, comet_text_t name, comet_text_t shown,
+                apr_array_header_t *list)
+{
+    const char *objection;
+    int status =
+        mod_comet_selection_authorise(gathering->r, gathering->request->mapping,
+                                      name, gathering->ask, &objection);
+
+    if (status != OK) {
+        return refuse(gathering->r, status, shown, objection);
+    }
+    *(comet_text_t *)apr_array_push(list) = stored_name(gathering, name);
+    return DECLINED;
+}
+
+/* Each costs a sub-request and a place in the hub. */
+static int check_count(const gathering_t *gathering, int more)
+{
+    const char *limit = mod_comet_limits_channels(
+        gathering->r, (apr_size_t)gathering->names->nelts + (apr_size_t)more);
+
+    return limit ? mod_comet_output_error(gathering->r, HTTP_TOO_MANY_REQUESTS,
+                                          "%s", limit)
+                 : DECLINED;
+}
+
+/* --- wildcards -------------------------------------------------------------- */
+
+static int keep_name(void *baton, comet_text_t name)
+{
+    apr_array_header_t *list = baton;
+
+    *(comet_text_t *)apr_array_push(list) =
+        (comet_text_t){ apr_pstrmemdup(list->pool, name.data, name.length),
+                        name.length };
+    return 1;
+}
+
+/* The channels that exist under a prefix, as the store knows them. */
+static apr_status_t list_channels(const gathering_t *gathering,
+                                  comet_text_t prefix, apr_array_header_t *list)
+{
+    comet_store_t *store;
+    apr_status_t status =
+        mod_comet_child_take_reader(gathering->r, gathering->ask, &store);
+
+    if (status == APR_SUCCESS) {
+        status = comet_store_channels(
+            store, prefix,
+            (apr_size_t)mod_comet_channel_limit(gathering->r) + 1, keep_name,
+            list);
+    }
+    mod_comet_child_return_reader(gathering->r, store, status);
+    return status;
+}
+
+/* A wildcard stands for the channels that exist, each judged for itself. */
+static int expand(gathering_t *gathering, comet_text_t prefix,
+                  comet_text_t wildcard)
+{
+    request_rec *r = gathering->r;
+    apr_size_t hidden = gathering->ask->format.hidden_bytes;
+    apr_array_header_t *found =
+        apr_array_make(r->pool, 16, sizeof(comet_text_t));
+    char buffer[200];
+    apr_status_t status =
+        list_channels(gathering, stored_name(gathering, prefix), found);
+    int rv, i;
+
+    if (status == COMET_ECOSTLY || status == COMET_EGONE) {
+        return mod_comet_reading_ended(r, gathering->ask, status);
+    }
+    if (status != APR_SUCCESS) {
+        return mod_comet_output_error(
+            r, HTTP_SERVICE_UNAVAILABLE, "the messages cannot be read: %s",
+            comet_strerror(status, buffer, sizeof(buffer)));
+    }
+    rv = check_count(gathering, found->nelts);
+    for (i = 0; i < found->nelts && rv == DECLINED; i++) {
+        comet_text_t name = APR_ARRAY_IDX(found, i, comet_text_t);
+
+        name.data += hidden;
+        name.length -= hidden;
+        rv = take(gathering, name, wildcard, gathering->names);
+    }
+    return rv;
+}
+
+/* "room/" and a star, or a star alone. */
+static int is_wildcard(comet_text_t name)
+{
+    return name.length && name.data[name.length - 1] == '*'
+           && (name.length == 1 || name.data[name.length - 2] == '/');
+}
+
+/* @param wildcard  whether it is one: then what stands before its slash is
+ *                  to be a name
+ * @return NULL, or what is wrong */
+static const char *check_name(const gathering_t *gathering, comet_text_t name,
+                              int wildcard)
+{
+    apr_size_t most =
+        COMET_CHANNEL_MAX_BYTES - strlen(gathering->request->mapping->channel);
+    comet_text_t stem = name;
+
+    if (name.length > most) {
+        return apr_psprintf(gathering->r->pool,
+                            "the channel's name must be 1 to %d bytes long",
+                            (int)most);
+    }
+    if (wildcard && name.length == 1) {
+        return NULL;
+    }
+    stem.length -= wildcard ? 2 : 0;
+    return comet_params_check_channel(stem);
+}
+
+static int take_parameter(gathering_t *gathering, comet_text_t name)
+{
+    comet_text_t said = name;
+    int wildcard = is_wildcard(name);
+    const char *wrong = check_name(gathering, name, wildcard);
+    int rv;
+
+    if (wrong) {
+        return mod_comet_output_error(gathering->r, HTTP_BAD_REQUEST,
+                                      "channel: %s", wrong);
+    }
+    if (!wildcard) {
+        return take(gathering, name, said, gathering->names);
+    }
+    name.length--; /* the star */
+    rv = take(gathering, name, said, gathering->prefixes);
+    return rv == DECLINED ? expand(gathering, name, said) : rv;
+}
+
+/* Whether the same parameter came before: it is judged and expanded once. */
+static int is_repeated(const comet_params_t *query, apr_size_t at)
+{
+    apr_size_t i;
+
+    for (i = 0; i < at; i++) {
+        if (comet_text_equal(query->list[i].name, query->list[at].name)
+            && comet_text_equal(query->list[i].value, query->list[at].value)) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
+static int take_parameters(gathering_t *gathering)
+{
+    const comet_params_t *query = &gathering->request->query;
+    int rv = DECLINED, count = 0;
+    apr_size_t i;
+
+    for (i = 0; i < query->count && rv == DECLINED; i++) {
+        if (!comet_text_equal(query->list[i].name, comet_text("channel"))) {
+            continue;
+        }
+        if (++count > PARAMETERS_MAX) {
+            return mod_comet_output_error(gathering->r, HTTP_BAD_REQUEST,
+                                          "channel: at most %d times",
+                                          PARAMETERS_MAX);
+        }
+        if (!is_repeated(query, i)) {
+            rv = take_parameter(gathering, query->list[i].value);
+        }
+    }
+    return rv == DECLINED ? check_count(gathering, 0) : rv;
+}
+
+/* --- making ----------------------------------------------------------------- */
+
+static apr_status_t unref_selection(void *selection)
+{
+    comet_selection_unref(selection);
+    return APR_SUCCESS;
+}
+
+static int make(const gathering_t *gathering)
+{
+    request_rec *r = gathering->r;
+    comet_selection_t *selection = comet_selection_create(
+        (const comet_text_t *)gathering->names->elts,
+        (apr_size_t)gathering->names->nelts,
+        (const comet_text_t *)gathering->prefixes->elts,
+        /* what was needs no watch for what will be */
+        gathering->ask->history ? 0 : (apr_size_t)gathering->prefixes->nelts);
+
+    if (!selection) {
+        return mod_comet_output_error(r, HTTP_SERVICE_UNAVAILABLE,
+                                      "there is no memory");
+    }
+    apr_pool_cleanup_register(r->pool, selection, unref_selection,
+                              apr_pool_cleanup_null);
+    gathering->ask->selection = selection;
+    return DECLINED;
+}
+
+static gathering_t begin(request_rec *r, const mod_comet_request_t *request,
+                         mod_comet_ask_t *ask)
+{
+    gathering_t gathering = {
+        .r = r,
+        .request = request,
+        .ask = ask,
+        .names = apr_array_make(r->pool, 1, sizeof(comet_text_t)),
+        .prefixes = apr_array_make(r->pool, 1, sizeof(comet_text_t)),
+    };
+
+    if (ask->channel.data) {
+        *(comet_text_t *)apr_array_push(gathering.names) = ask->channel;
+    }
+    return gathering;
+}
+
+int mod_comet_selection_one(request_rec *r, mod_comet_ask_t *ask)
+{
+    gathering_t gathering = begin(r, mod_comet_request(r), ask);
+
+    return make(&gathering);
+}
+
+int mod_comet_selection_find(request_rec *r, const mod_comet_request_t *request,
+                             mod_comet_ask_t *ask)
+{
+    gathering_t gathering = begin(r, request, ask);
+    comet_text_t any;
+    int rv;
+
+    if (!comet_params_get(&request->query, "channel", &any)) {
+        return ask->channel.data
+                   ? make(&gathering)
+                   : mod_comet_output_error(
+                       r, HTTP_BAD_REQUEST,
+                       "channel: a channel must be named, below the path of "
+                       "the endpoint");
+    }
+    if (!mod_comet_multi(r)) {
+        return mod_comet_output_error(r, HTTP_FORBIDDEN,
+                                      "channel: only the one of the URL may "
+                                      "be read here (CometMulti)");
+    }
+    ask->format.json = 1; /* each message is to name its channel */
+    rv = take_parameters(&gathering);
+    return rv == DECLINED ? make(&gathering) : rv;
+}

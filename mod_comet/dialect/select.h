@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * @file dialect/select.h
+ * Which channels a request reads, each authorised as its own URL would be.
+ */
+#ifndef MOD_COMET_SELECTION_H
+#define MOD_COMET_SELECTION_H
+
+#include "request/ask.h"
+
+/**
+ * Find the channels a request to the endpoint names: in its path, and with
+ * CometMulti in its parameters `channel`, wildcards ("room/" and a star)
+ * expanded to the channels that exist.  All that the path does not name are
+ * authorised by sub-requests to their own URLs; one refusal refuses all.
+ * @param ask  ->channel is what the path names, ->transport is chosen;
+ *             ->selection, ->format.json, ->authenticated and ->lifetime (by
+ *             the channels' own URLs) are set
+ * @return DECLINED: go on; else the request was answered: what the handler
+ *         returns
+ */
+int mod_comet_selection_find(request_rec *r, const mod_comet_request_t *request,
+                             mod_comet_ask_t *ask);
+
+/** Select the one channel of ask->channel. @return as above */
+int mod_comet_selection_one(request_rec *r, mod_comet_ask_t *ask);
+
+/**
+ * Whether a client may use a channel, by a sub-request to the channel's URL
+ * below its endpoint.
+ * @param channel  without the endpoint's prefix; "room/" asks for what stands
+ *                 under it
+ * @param ask  what a reader asks for: ->authenticated and ->lifetime are those
+ *             of the strictest channel; NULL: to publish
+ * @param objection  set to why the channel's own URL could be asked, but not
+ *             along with others; NULL: it is not that
+ * @return OK, or the HTTP status of the refusal (the request then has the
+ *         WWW-Authenticate of a 401)
+ */
+int mod_comet_selection_authorise(request_rec *r,
+                                  const mod_comet_mapping_t *mapping,
+                                  comet_text_t channel, mod_comet_ask_t *ask,
+                                  const char **objection);
+
+#endif /* MOD_COMET_SELECTION_H */

@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * @file hooks/handler.h
+ * The straight path of a request: parse, publish or look, answer or wait.
+ */
+#ifndef MOD_COMET_HANDLER_H
+#define MOD_COMET_HANDLER_H
+
+#include "request/request.h"
+
+/** handler hook for what was mapped. */
+int mod_comet_handler(request_rec *r);
+
+#endif /* MOD_COMET_HANDLER_H */

@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What a request may spend on reading the log with its thread. */
+#include "hooks/reading.h"
+
+#include <poll.h>
+
+#include "server/child.h"
+#include "server/mpm.h"
+#include "output/filters.h"
+
+/* CPU time.  Reading takes some hundredths of a second, but grows with CometReplay and
+ * with the channels that a wildcard passes over. */
+#define READING_TIME apr_time_from_sec(1)
+#define SEARCHING_TIME apr_time_from_msec(300)
+/* How often the thread looks whether the client has left. */
+#define LOOK_EVERY apr_time_from_msec(50)
+/* The searching threads are one in so many. */
+#define SHARE 4
+
+static atomic_int searching; /* [atomic] of this child */
+
+/* Whether the client has ended the connection.  Its input is not read: what
+ * stands there may be its next request. */
+static int is_gone(void *baton)
+{
+    conn_rec *c = ((request_rec *)baton)->connection;
+    struct pollfd look = { .events = POLLRDHUP };
+
+    if (!c->aborted && !c->master) {
+        look.fd = mod_comet_output_fd(c);
+        c->aborted = poll(&look, 1, 0) > 0;
+    }
+    return c->aborted != 0;
+}
+
+static void limit(request_rec *r, comet_store_t *store,
+                  apr_interval_time_t time)
+{
+    const comet_budget_t budget = {
+        .time = time > 0 ? time : 1,
+        .is_gone = is_gone,
+        .baton = r,
+        .look_every = LOOK_EVERY,
+    };
+
+    comet_store_limit(store, &budget);
+}
+
+void mod_comet_reading_limit(request_rec *r, mod_comet_ask_t *ask,
+                             comet_store_t *store)
+{
+    apr_time_t now = comet_thread_time();
+
+    if (!ask->reading_ends) {
+        ask->reading_ends = now + READING_TIME;
+    }
+    limit(r, store, ask->reading_ends - now);
+}
+
+void mod_comet_reading_limit_search(request_rec *r, comet_store_t *store)
+{
+    limit(r, store, SEARCHING_TIME);
+}
+
+static int share_of(int threads)
+{
+    return threads / SHARE ? threads / SHARE : 1;
+}
+
+int mod_comet_reading_enter(void)
+{
+    static const comet_metric_e all = COMET_METRIC_searching;
+    const mod_comet_capacity_t *capacity = mod_comet_capacity();
+
+    if (atomic_fetch_add(&searching, 1) >= share_of(capacity->threads)
+        || comet_metrics_reach(
+            mod_comet_metrics(), &all, 1,
+            share_of(capacity->threads * capacity->children))) {
+        atomic_fetch_sub(&searching, 1);
+        comet_metrics_add(COMET_METRIC_searches_refused, 1);
+        return 0;
+    }
+    comet_metrics_add(COMET_METRIC_searching, 1);
+    return 1;
+}
+
+void mod_comet_reading_leave(void)
+{
+    atomic_fetch_sub(&searching, 1);
+    comet_metrics_add(COMET_METRIC_searching, -1);
+}
+
+int mod_comet_reading_ended(request_rec *r, const mod_comet_ask_t *ask,
+                            apr_status_t status)
+{
+    if (status == COMET_EGONE) {
+        comet_metrics_add(COMET_METRIC_departed, 1);
+        r->connection->keepalive = AP_CONN_CLOSE;
+        return mod_comet_output_error(r, HTTP_SERVICE_UNAVAILABLE,
+                                      "the client has left");
+    }
+    comet_metrics_add(COMET_METRIC_readings_cut, 1);
+    return mod_comet_output_error(
+        r, HTTP_SERVICE_UNAVAILABLE,
+        ask->words.data ? "q: the search takes too long now; try again, with "
+                          "fewer or longer words"
+                        : "reading the messages takes too long now; try again, "
+                          "with fewer channels");
+}

@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * @file hooks/status.h
+ * The counters of all children: SetHandler comet-status, and a section of
+ * mod_status.
+ */
+#ifndef MOD_COMET_STATUS_H
+#define MOD_COMET_STATUS_H
+
+#include "server/mod_comet.h"
+
+/** handler hook for comet-status: JSON, or Prometheus text
+ * (?format=prometheus, or Accept: text/plain). */
+int mod_comet_status_handler(request_rec *r);
+
+/** Add to mod_status, where that is loaded (HTML and ?auto). */
+void mod_comet_status_register(apr_pool_t *p);
+
+#endif /* MOD_COMET_STATUS_H */

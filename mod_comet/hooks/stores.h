@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * @file hooks/stores.h
+ * Which stores the servers name together, and whether they can be.
+ */
+#ifndef MOD_COMET_STORES_H
+#define MOD_COMET_STORES_H
+
+#include "server/config.h"
+
+/**
+ * Find the distinct stores (by real path) of all servers that map anything,
+ * and note in each server's configuration which it is.
+ * @param stores  gets comet_store_config_t *, in the array's pool
+ * @return OK, or HTTP_INTERNAL_SERVER_ERROR after saying in the log what is
+ *         wrong: no store, no such folder, or two ways to keep one store
+ */
+int mod_comet_stores_find(apr_array_header_t *stores, server_rec *main);
+
+/** check_config hook: what no single directive can know (httpd -t runs it). */
+int mod_comet_check_config(apr_pool_t *pconf, apr_pool_t *plog,
+                           apr_pool_t *ptemp, server_rec *main);
+
+#endif /* MOD_COMET_STORES_H */

@@ -1,0 +1,265 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Keeping the ring of recent messages in step with the log. */
+#include "hub/feed.h"
+
+#include <string.h>
+
+#define SAFETY_USEC APR_INT64_C(500000)
+#define BATCH 256
+
+/* The ring's state while it cannot tell: nobody's view is that of the store. */
+static const comet_store_state_t unknown = { .last = -1, .erased = -1 };
+
+typedef enum { NOTHING, GREW, REWRITTEN } change_e;
+
+/* The ring stands for nothing until it is filled from the store. */
+static void forget(comet_feed_t *feed)
+{
+    comet_ring_reset(&feed->ring, COMET_TIMESTAMP_MAX);
+    feed->ring.state = unknown;
+}
+
+void comet_feed_init(comet_feed_t *feed, const comet_store_config_t *config,
+                     comet_bus_t *bus)
+{
+    feed->store_config = config;
+    feed->bus = bus;
+    feed->watch = (comet_watch_t)COMET_WATCH_CLOSED;
+    feed->safety_at = 1; /* long ago: look as soon as possible */
+    forget(feed);
+}
+
+void comet_feed_close(comet_feed_t *feed)
+{
+    if (feed->watch.open) {
+        comet_watch_close(&feed->watch);
+        comet_bus_unwatch(feed->bus);
+    }
+    comet_store_close(feed->store);
+    feed->store = NULL;
+}
+
+apr_time_t comet_feed_due(const comet_feed_t *feed)
+{
+    apr_time_t due = feed->safety_at;
+
+    if (feed->watch.due && feed->watch.due < due) {
+        due = feed->watch.due;
+    }
+    return due;
+}
+
+/* What is at the path later may be another file. */
+static void give_up_store(comet_feed_t *feed, pthread_mutex_t *lock)
+{
+    feed->tallied = 0;
+    comet_store_close(feed->store);
+    feed->store = NULL;
+    pthread_mutex_lock(lock);
+    forget(feed);
+    pthread_mutex_unlock(lock);
+}
+
+/*
+ * What has happened to the log since the ring was in step with it.  Where an
+ * older copy of the database was restored in place and has been written to, its
+ * numbers may look as if it had only grown.
+ */
+static apr_status_t find_change(comet_feed_t *feed,
+                                const comet_store_state_t *state,
+                                change_e *change)
+{
+    const comet_store_state_t *known = &feed->ring.state;
+    comet_timestamp_t newest = comet_ring_newest(&feed->ring);
+    apr_int64_t has = 1;
+    apr_status_t status = APR_SUCCESS;
+
+    *change = NOTHING;
+    if (state->last == known->last && state->erased == known->erased) {
+        return APR_SUCCESS;
+    }
+    if (newest) {
+        status = comet_store_has(feed->store, newest, &has);
+    }
+    *change =
+        has && state->last >= known->last && state->erased == known->erased
+            ? GREW
+            : REWRITTEN;
+    return status;
+}
+
+/* Where to read on from: the ring's end, or anew when its past changed. */
+static apr_status_t find_start(comet_feed_t *feed, change_e change,
+                               comet_timestamp_t *start)
+{
+    const comet_store_state_t *known = &feed->ring.state;
+    apr_status_t status;
+
+    *start = known->last;
+    if (change == GREW) {
+        return APR_SUCCESS;
+    }
+    status = comet_store_recent(feed->store, COMET_RING_MESSAGES, start);
+    if (feed->ring.count && *start < feed->ring.from) {
+        *start = feed->ring.from; /* what it covered is all it must cover */
+    }
+    if (known->last >= 0 && known->last < *start) {
+        *start = known->last; /* nobody is told less than all that is new */
+    }
+    return status;
+}
+
+/* Put a batch into the ring and tell of what is new. */
+static void take_locked(comet_feed_t *feed, const comet_batch_t *batch,
+                        comet_timestamp_t known, comet_feed_cb *callback,
+                        void *baton)
+{
+    apr_size_t i;
+
+    for (i = 0; i < batch->count; i++) {
+        comet_message_t *message = batch->messages[i];
+
+        comet_ring_push(&feed->ring, message);
+        feed->ring.state.last = message->timestamp;
+        if (message->timestamp > known) {
+            callback(baton, feed, message, known >= 0);
+        }
+    }
+}
+
+/*
+ * Read from the start to the end of the snapshot into the ring.  While it is
+ * filled anew half of it is none: whoever joins between two batches, and has
+ * not seen all that was there before, would never be told of it.
+ */
+static apr_status_t read_on(comet_feed_t *feed, pthread_mutex_t *lock,
+                            const comet_store_state_t *state, change_e change,
+                            comet_feed_cb *callback, void *baton)
+{
+    comet_message_t *room[BATCH];
+    comet_batch_t batch = { .messages = room, .size = BATCH };
+    comet_timestamp_t known = feed->ring.state.last, cursor;
+    int anew = change == REWRITTEN, first = 1, more;
+    apr_status_t status = find_start(feed, change, &cursor);
+
+    for (more = status == APR_SUCCESS; more; first = 0) {
+        status = comet_store_tail(feed->store, cursor, BATCH, comet_batch_add,
+                                  &batch);
+        more = status == APR_SUCCESS && comet_batch_is_full(&batch);
+        if (status == APR_SUCCESS) {
+            pthread_mutex_lock(lock);
+            if (anew && first) {
+                comet_ring_reset(&feed->ring, cursor);
+            }
+            take_locked(feed, &batch, known, callback, baton);
+            cursor = feed->ring.state.last;
+            if (!more) {
+                feed->ring.state = *state;
+            }
+            else if (anew) {
+                feed->ring.state = unknown;
+            }
+            pthread_mutex_unlock(lock);
+        }
+        comet_batch_clear(&batch);
+    }
+    return status;
+}
+
+/*
+ * Compare the log with the ring in one consistent view.  Once there is one,
+ * nobody can begin the log at the path anew under it; before, its index might
+ * be another log's already.
+ */
+static apr_status_t look(comet_feed_t *feed, pthread_mutex_t *lock,
+                         int *changed, comet_feed_cb *callback, void *baton)
+{
+    comet_store_state_t state;
+    comet_tally_t tally;
+    change_e change;
+    int tallied = comet_store_tally(feed->store, &tally);
+    apr_status_t status = comet_store_begin(feed->store, &state);
+
+    feed->tallied = 0;
+    if (status != APR_SUCCESS) {
+        return status;
+    }
+    if (comet_store_moved(feed->store)) {
+        comet_store_end(feed->store);
+        return COMET_EMOVED;
+    }
+    status = find_change(feed, &state, &change);
+    if (change == REWRITTEN) {
+        feed->calm = state.last;
+    }
+    *changed = change != NOTHING;
+    if (*changed && status == APR_SUCCESS) {
+        status = read_on(feed, lock, &state, change, callback, baton);
+    }
+    comet_store_end(feed->store);
+    feed->tally = tally;
+    feed->tallied = tallied && status == APR_SUCCESS;
+    return status;
+}
+
+static apr_status_t open_and_look(comet_feed_t *feed, pthread_mutex_t *lock,
+                                  int *changed, comet_feed_cb *callback,
+                                  void *baton)
+{
+    apr_status_t status =
+        feed->store ? APR_SUCCESS
+                    : comet_store_open(&feed->store, feed->store_config,
+                                       COMET_STORE_READ_AT_ONCE, NULL);
+
+    return status == APR_SUCCESS ? look(feed, lock, changed, callback, baton)
+                                 : status;
+}
+
+comet_feed_answer_e comet_feed_ask(comet_feed_t *feed, comet_timestamp_t after)
+{
+    comet_tally_t now;
+
+    if (!feed->tallied || !comet_store_tally(feed->store, &now)) {
+        return COMET_FEED_CANNOT_TELL;
+    }
+    if (memcmp(&now, &feed->tally, sizeof(now)) != 0) {
+        return COMET_FEED_IS_BEHIND;
+    }
+    return after >= feed->calm && after <= feed->ring.state.last
+                   && comet_ring_covers(&feed->ring, after)
+               ? COMET_FEED_KNOWS
+               : COMET_FEED_CANNOT_TELL;
+}
+
+apr_status_t comet_feed_refresh(comet_feed_t *feed, pthread_mutex_t *lock,
+                                int rung, apr_time_t now,
+                                comet_feed_cb *callback, void *baton)
+{
+    int changed = 0, was_unknown = feed->ring.state.last < 0;
+    apr_status_t status;
+
+    if (now >= feed->safety_at) {
+        feed->safety_at = now + SAFETY_USEC;
+    }
+    comet_watch_look(&feed->watch, now);
+    status = open_and_look(feed, lock, &changed, callback, baton);
+    if (status == COMET_EMOVED) {
+        give_up_store(feed, lock);
+        was_unknown = 1;
+        status = open_and_look(feed, lock, &changed, callback, baton);
+    }
+    if (status != APR_SUCCESS && status != COMET_ELOCKED) {
+        give_up_store(feed, lock);
+    }
+    comet_watch_looked(&feed->watch, changed, now);
+    if (status != APR_SUCCESS) {
+        comet_watch_pause(&feed->watch, now);
+    }
+    if (changed && !rung && feed->watch.open) {
+        comet_bus_ring(feed->bus);
+    }
+    feed->began_anew =
+        status == APR_SUCCESS && (was_unknown || feed->status != APR_SUCCESS);
+    feed->status = status;
+    return status;
+}

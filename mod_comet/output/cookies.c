@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Keeping cookies and sessions of before a wait out of its answer. */
+#include "output/cookies.h"
+
+#include <strings.h>
+
+static void drop_cookies(apr_table_t *headers)
+{
+    apr_table_unset(headers, "Set-Cookie");
+    apr_table_unset(headers, "Set-Cookie2");
+}
+
+apr_status_t mod_comet_cookies_filter(ap_filter_t *filter,
+                                      apr_bucket_brigade *brigade)
+{
+    drop_cookies(filter->r->headers_out);
+    drop_cookies(filter->r->err_headers_out);
+    ap_remove_output_filter(filter);
+    return ap_pass_brigade(filter->next, brigade);
+}
+
+/* mod_session offers no other way to leave a session unsaved. */
+static void leave_session_unsaved(request_rec *r)
+{
+    ap_filter_t *filter = r->output_filters;
+
+    while (filter) {
+        ap_filter_t *next = filter->next;
+
+        if (strcasecmp(filter->frec->name, "MOD_SESSION_OUT") == 0) {
+            ap_remove_output_filter(filter);
+        }
+        filter = next;
+    }
+}
+
+void mod_comet_cookies_withhold(request_rec *r, const mod_comet_ask_t *ask)
+{
+    leave_session_unsaved(r);
+    if (ask->transport->whole) {
+        ap_add_output_filter("COMET_COOKIES", NULL, r, r->connection);
+    }
+}

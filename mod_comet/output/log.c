@@ -1,0 +1,382 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The access-log line of a stream whose request is gone. */
+#include "output/log.h"
+
+#include <apr_optional.h>
+#include <apr_strings.h>
+#include <http_connection.h>
+#include <http_core.h>
+#include <http_protocol.h>
+#include <stdlib.h>
+
+#include "wire/encode.h"
+#include "wire/logline.h"
+#include "output/log_check.h"
+
+APR_DECLARE_OPTIONAL_FN(void, ap_logio_add_bytes_out,
+                        (conn_rec * c, apr_off_t bytes));
+
+/* Everything that has an address of its own stands in the text. */
+struct mod_comet_log_t {
+    server_rec *server;
+    server_rec *base_server; /* the connection's */
+    apr_time_t request_time;
+    long id; /* the connection's */
+    int method_number;
+    int proto_num;
+    int keepalives;
+    apr_port_t client_port, local_port, useragent_port;
+    apr_port_t named_port; /* by the Host header */
+    comet_buffer_t text;
+};
+
+/* set in the parent, inherited */
+static int can_keep;
+static unsigned needs; /* comet_logline_e: what the logs look at */
+
+static struct {
+    apr_pool_t *pool; /* of the line that is being written */
+    ap_HOOK_pre_connection_t *count_bytes; /* mod_logio's */
+    APR_OPTIONAL_FN_TYPE(ap_logio_add_bytes_out) * add_bytes_out;
+} child;
+
+/* --- what can be done ------------------------------------------------------------ */
+
+const char *mod_comet_log_check(apr_pool_t *p)
+{
+    const char *obstacle = mod_comet_log_check_config(&needs, p);
+
+    can_keep = !obstacle;
+    return obstacle;
+}
+
+/* mod_logio keeps its counters with each connection, from pre_connection on;
+ * a rebuilt connection needs them, too. */
+static ap_HOOK_pre_connection_t *find_byte_counter(void)
+{
+    const apr_array_header_t *hooks = ap_hook_get_pre_connection();
+    int i;
+
+    for (i = 0; hooks && i < hooks->nelts; i++) {
+        const ap_LINK_pre_connection_t *hook =
+            &APR_ARRAY_IDX(hooks, i, ap_LINK_pre_connection_t);
+
+        if (strcmp(hook->szName, "mod_logio.c") == 0) {
+            return hook->pFunc;
+        }
+    }
+    return NULL;
+}
+
+int mod_comet_log_init(apr_pool_t *p)
+{
+    apr_allocator_t *allocator;
+
+    /* of its own: it is the hub's thread's */
+    if (apr_allocator_create(&allocator) != APR_SUCCESS
+        || apr_pool_create_ex(&child.pool, p, NULL, allocator) != APR_SUCCESS) {
+        return 0;
+    }
+    apr_allocator_owner_set(allocator, child.pool);
+    apr_pool_tag(child.pool, "comet_log");
+    child.count_bytes = find_byte_counter();
+    child.add_bytes_out = APR_RETRIEVE_OPTIONAL_FN(ap_logio_add_bytes_out);
+    return can_keep;
+}
+
+/* --- keeping ------------------------------------------------------------------------ */
+
+/* Texts one after the other, each behind a sign: '-' is NULL. */
+static void keep_text(comet_buffer_t *text, const char *string)
+{
+    comet_buffer_puts(text, string ? "+" : "-");
+    if (string) {
+        comet_buffer_add(text, string, strlen(string) + 1);
+    }
+}
+
+static const char *take_text(const char **at)
+{
+    const char *text = *at + 1;
+
+    if (**at == '-') {
+        (*at)++;
+        return NULL;
+    }
+    *at = text + strlen(text) + 1;
+    return text;
+}
+
+static void keep_table(comet_buffer_t *text, const apr_table_t *table)
+{
+    const apr_array_header_t *rows = apr_table_elts(table);
+    const apr_table_entry_t *row = (const apr_table_entry_t *)rows->elts;
+    int i;
+
+    for (i = 0; i < rows->nelts; i++) {
+        if (row[i].key && row[i].val) {
+            keep_text(text, row[i].key);
+            keep_text(text, row[i].val);
+        }
+    }
+    keep_text(text, NULL);
+}
+
+static void take_table(apr_table_t *table, const char **at)
+{
+    const char *key;
+
+    apr_table_clear(table);
+    while ((key = take_text(at)) != NULL) {
+        apr_table_addn(table, key, take_text(at));
+    }
+}
+
+/* What the usual formats show, or all that there is if a log asks for it. */
+static void keep_request_headers(comet_buffer_t *text,
+                                 const apr_table_t *headers)
+{
+    const char *const *name;
+
+    if (needs & COMET_LOGLINE_REQUEST) {
+        keep_table(text, headers);
+        return;
+    }
+    for (name = COMET_LOGLINE_USUAL; *name; name++) {
+        const char *value = apr_table_get(headers, *name);
+
+        if (value) {
+            keep_text(text, *name);
+            keep_text(text, value);
+        }
+    }
+    keep_text(text, NULL);
+}
+
+static void keep_response_headers(comet_buffer_t *text, const request_rec *r)
+{
+    if (needs & COMET_LOGLINE_RESPONSE) {
+        keep_table(text, r->headers_out);
+        keep_table(text, r->err_headers_out);
+    }
+    else {
+        keep_text(text, NULL); /* two tables without a row */
+        keep_text(text, NULL);
+    }
+}
+
+/* As the log shows it: a password in the URL is not kept. */
+static const char *request_line(const request_rec *r)
+{
+    return r->parsed_uri.password
+               ? apr_pstrcat(r->pool, r->method, " ",
+                             apr_uri_unparse(r->pool, &r->parsed_uri, 0), " ",
+                             r->protocol, NULL)
+               : r->the_request;
+}
+
+/* In the order of take_connection(). */
+static void keep_connection(comet_buffer_t *text, const conn_rec *c)
+{
+    keep_text(text, c->client_ip);
+    keep_text(text, c->remote_host);
+    keep_text(text, c->local_ip);
+    keep_text(text, c->log_id);
+}
+
+/* In the order of take_request(). */
+static void keep_request(comet_buffer_t *text, const request_rec *r)
+{
+    keep_text(text, request_line(r));
+    keep_text(text, r->method);
+    keep_text(text, r->protocol);
+    keep_text(text, r->unparsed_uri);
+    keep_text(text, r->uri);
+    keep_text(text, r->args);
+    keep_text(text, r->hostname);
+    keep_text(text, r->parsed_uri.port_str);
+    keep_text(text, r->handler);
+    keep_text(text, r->content_type);
+    keep_text(text, r->user);
+    keep_text(text, r->ap_auth_type);
+    keep_text(text, r->log_id);
+    keep_text(text, r->useragent_ip);
+    keep_text(text, r->useragent_host);
+    keep_request_headers(text, r->headers_in);
+    keep_response_headers(text, r);
+    keep_table(text, r->subprocess_env);
+    keep_table(text, r->notes);
+}
+
+mod_comet_log_t *mod_comet_log_keep(request_rec *r)
+{
+    const conn_rec *c = r->connection;
+    mod_comet_log_t *kept = malloc(sizeof(*kept));
+
+    if (!kept) {
+        return NULL;
+    }
+    *kept = (mod_comet_log_t){
+        .server = r->server,
+        .base_server = c->base_server,
+        .request_time = r->request_time,
+        .id = c->id,
+        .method_number = r->method_number,
+        .proto_num = r->proto_num,
+        .keepalives = c->keepalives,
+        .client_port = c->client_addr->port,
+        .local_port = c->local_addr->port,
+        .useragent_port = r->useragent_addr->port,
+        .named_port = r->parsed_uri.port,
+    };
+    keep_connection(&kept->text, c);
+    keep_request(&kept->text, r);
+    comet_buffer_trim(&kept->text);
+    if (kept->text.failed) {
+        comet_buffer_free(&kept->text);
+        free(kept);
+        return NULL;
+    }
+    mod_comet_request(r)->logged_later = 1;
+    return kept;
+}
+
+void mod_comet_log_drop(request_rec *r, mod_comet_log_t *kept)
+{
+    mod_comet_request(r)->logged_later = 0;
+    comet_buffer_free(&kept->text);
+    free(kept);
+}
+
+int mod_comet_log_transaction(request_rec *r)
+{
+    const mod_comet_request_t *request = mod_comet_request(r);
+
+    return request && request->logged_later ? DONE : DECLINED;
+}
+
+/* --- writing -------------------------------------------------------------------------- */
+
+/* @return never NULL: whoever formats a line looks for the port */
+static apr_sockaddr_t *make_address(const char *ip, apr_port_t port,
+                                    apr_pool_t *p)
+{
+    apr_sockaddr_t *address = NULL;
+
+    if (apr_sockaddr_info_get(&address, ip, APR_UNSPEC, port, 0, p)
+        != APR_SUCCESS) {
+        apr_sockaddr_info_get(&address, NULL, APR_INET, port, 0, p);
+    }
+    return address;
+}
+
+static conn_rec *make_connection(const mod_comet_log_t *kept, apr_pool_t *p)
+{
+    conn_rec *c = apr_pcalloc(p, sizeof(*c));
+
+    c->pool = p;
+    c->bucket_alloc = apr_bucket_alloc_create(p);
+    c->base_server = kept->base_server;
+    c->id = kept->id;
+    c->keepalives = kept->keepalives;
+    c->keepalive = AP_CONN_CLOSE;
+    c->notes = apr_table_make(p, 1);
+    c->conn_config = ap_create_conn_config(p);
+    if (child.count_bytes) {
+        child.count_bytes(c, NULL);
+    }
+    return c;
+}
+
+static conn_rec *take_connection(const mod_comet_log_t *kept, const char **at,
+                                 apr_pool_t *p)
+{
+    conn_rec *c = make_connection(kept, p);
+    const char *host;
+
+    c->client_ip = (char *)take_text(at);
+    c->client_addr = make_address(c->client_ip, kept->client_port, c->pool);
+    host = take_text(at);
+    /* "" is "not found": nobody is to ask a name server now */
+    c->remote_host = (char *)(host ? host : "");
+    c->local_ip = (char *)take_text(at);
+    c->local_addr = make_address(c->local_ip, kept->local_port, c->pool);
+    c->log_id = take_text(at);
+    return c;
+}
+
+/* httpd makes it, so that all modules have their part of it; it only was
+ * never read from a client. */
+static request_rec *make_request(const mod_comet_log_t *kept, conn_rec *c)
+{
+    request_rec *r = ap_create_request(c);
+
+    r->server = kept->server;
+    r->per_dir_config = kept->server->lookup_defaults;
+    r->request_time = kept->request_time;
+    r->method_number = kept->method_number;
+    r->proto_num = kept->proto_num;
+    r->status = HTTP_OK;
+    r->status_line = ap_get_status_line(HTTP_OK);
+    r->sent_bodyct = 1;
+    r->eos_sent = 1;
+    return r;
+}
+
+static void take_request(request_rec *r, const mod_comet_log_t *kept,
+                         const char **at)
+{
+    r->the_request = (char *)take_text(at);
+    r->method = take_text(at);
+    r->protocol = (char *)take_text(at);
+    r->unparsed_uri = (char *)take_text(at);
+    r->uri = (char *)take_text(at);
+    r->args = (char *)take_text(at);
+    r->hostname = take_text(at);
+    r->parsed_uri.port_str = (char *)take_text(at);
+    r->parsed_uri.port = kept->named_port;
+    r->handler = take_text(at);
+    r->content_type = take_text(at);
+    r->user = (char *)take_text(at);
+    r->ap_auth_type = (char *)take_text(at);
+    r->log_id = take_text(at);
+    r->useragent_ip = (char *)take_text(at);
+    r->useragent_host = (char *)take_text(at);
+    r->filename = mod_comet_request_filename(r);
+    take_table(r->headers_in, at);
+    take_table(r->headers_out, at);
+    take_table(r->err_headers_out, at);
+    take_table(r->subprocess_env, at);
+    take_table(r->notes, at);
+    if (strcmp(r->useragent_ip, r->connection->client_ip) != 0) {
+        r->useragent_addr =
+            make_address(r->useragent_ip, kept->useragent_port, r->pool);
+        r->useragent_host =
+            r->useragent_host ? r->useragent_host : apr_pstrdup(r->pool, "");
+    }
+}
+
+void mod_comet_log_count(conn_rec *c, apr_off_t sent_bytes)
+{
+    if (child.add_bytes_out) {
+        child.add_bytes_out(c, sent_bytes);
+    }
+}
+
+void mod_comet_log_write(mod_comet_log_t *kept, const mod_comet_log_end_t *end)
+{
+    const char *at = kept->text.data;
+    conn_rec *c = take_connection(kept, &at, child.pool);
+    request_rec *r = make_request(kept, c);
+
+    take_request(r, kept, &at);
+    r->bytes_sent = end->body_bytes;
+    c->aborted = end->aborted != 0;
+    if (child.count_bytes) {
+        mod_comet_log_count(c, end->sent_bytes);
+    }
+    ap_run_log_transaction(r);
+    apr_pool_clear(child.pool);
+    comet_buffer_free(&kept->text);
+    free(kept);
+}

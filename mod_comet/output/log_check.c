@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Whether the access logs can take a line of a request that is gone. */
+#include "output/log_check.h"
+
+#include <apr_strings.h>
+#include <http_config.h>
+#include <http_protocol.h>
+
+#include "wire/logline.h"
+#include "server/config.h"
+#include "output/log.h"
+#include "server/mpm.h"
+
+static const char *find_stranger(apr_pool_t *p)
+{
+    const apr_array_header_t *hooks = ap_hook_get_log_transaction();
+    int i;
+
+    for (i = 0; i < hooks->nelts; i++) {
+        const ap_LINK_log_transaction_t *hook =
+            &APR_ARRAY_IDX(hooks, i, ap_LINK_log_transaction_t);
+
+        if (hook->pFunc != mod_comet_log_transaction
+            && strcmp(hook->szName, "mod_log_config.c") != 0
+            && strcmp(hook->szName, "mod_logio.c") != 0) {
+            return apr_pstrcat(p, hook->szName,
+                               " wants to see each request's end", NULL);
+        }
+    }
+    return NULL;
+}
+
+/* mod_log_config has a lock for its buffers only where the MPM has threads. */
+static const char *find_buffer(void)
+{
+    const char *value = mod_comet_last_directive("BufferedLogs");
+
+    return value && strcasecmp(value, "on") == 0
+                   && mod_comet_capacity()->prefork
+               ? "BufferedLogs has no lock under prefork"
+               : NULL;
+}
+
+/* --- the configuration's logs ------------------------------------------------ */
+
+typedef struct look_t {
+    apr_pool_t *pool;
+    apr_table_t *formats; /* names that a log uses */
+    unsigned *needs;
+    const char *obstacle; /* the first; NULL: none yet */
+} look_t;
+
+/* One directive, which may have others within. */
+typedef void look_cb(look_t *look, const ap_directive_t *directive);
+
+static void walk(look_t *look, const ap_directive_t *directive, look_cb *cb)
+{
+    for (; directive && !look->obstacle; directive = directive->next) {
+        if (directive->first_child) {
+            walk(look, directive->first_child, cb);
+        }
+        else {
+            cb(look, directive);
+        }
+    }
+}
+
+static int is_named(const ap_directive_t *directive, const char *name)
+{
+    return strcasecmp(directive->directive, name) == 0;
+}
+
+static void object(look_t *look, const ap_directive_t *directive,
+                   comet_text_t word)
+{
+    if (word.data) {
+        look->obstacle = apr_psprintf(
+            look->pool, "\"%.*s\" in %s (%s line %d) needs the request itself",
+            (int)word.length, word.data, directive->directive,
+            directive->filename, directive->line_num);
+    }
+}
+
+/* "file format condition": a format may be a LogFormat's name. */
+static void look_at_log(look_t *look, const ap_directive_t *directive)
+{
+    const char *args = directive->args, *format, *condition;
+
+    if (is_named(directive, "IdentityCheck") && strcasecmp(args, "on") == 0) {
+        look->obstacle = "IdentityCheck asks each client's host when its line "
+                         "is written";
+    }
+    if (!is_named(directive, "CustomLog")
+        && !is_named(directive, "GlobalLog")) {
+        return;
+    }
+    ap_getword_conf(look->pool, &args);
+    format = ap_getword_conf(look->pool, &args);
+    condition = ap_getword_conf(look->pool, &args);
+    apr_table_setn(look->formats, format, "");
+    object(look, directive, comet_logline_format(format, look->needs));
+    if (!look->obstacle && strncasecmp(condition, "expr=", 5) == 0) {
+        object(look, directive,
+               comet_logline_condition(condition + 5, look->needs));
+    }
+}
+
+/* "format name"; without a name it is TransferLog's. */
+static void look_at_format(look_t *look, const ap_directive_t *directive)
+{
+    const char *args = directive->args, *format, *name;
+
+    if (!is_named(directive, "LogFormat")) {
+        return;
+    }
+    format = ap_getword_conf(look->pool, &args);
+    name = ap_getword_conf(look->pool, &args);
+    if (!*name || apr_table_get(look->formats, name)) {
+        object(look, directive, comet_logline_format(format, look->needs));
+    }
+}
+
+const char *mod_comet_log_check_config(unsigned *needs, apr_pool_t *p)
+{
+    look_t look = {
+        .pool = p,
+        .formats = apr_table_make(p, 4),
+        .needs = needs,
+        .obstacle = find_stranger(p),
+    };
+
+    *needs = 0;
+    if (!look.obstacle) {
+        look.obstacle = find_buffer();
+    }
+    walk(&look, ap_conftree, look_at_log);
+    walk(&look, ap_conftree, look_at_format);
+    return look.obstacle;
+}

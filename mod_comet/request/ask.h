@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * @file request/ask.h
+ * What a client that reads asks for: by which transport, from where, how
+ * much and for how long.
+ */
+#ifndef MOD_COMET_ASK_H
+#define MOD_COMET_ASK_H
+
+#include "base/selection.h"
+#include "transport/transport.h"
+#include "request/request.h"
+
+/** What a client asked for; lives in the request's pool. */
+typedef struct mod_comet_ask_t {
+    const comet_transport_t *transport;
+    comet_format_t format;
+    comet_text_t channel; /* the one the URL names; data NULL: none */
+    comet_selection_t *selection; /* a reference, of the request's pool */
+    /** The client's cursor, or what it was resolved to. */
+    comet_timestamp_t cursor;
+    comet_timestamp_t before; /* read backwards from here; 0: do not */
+    comet_text_t words; /* to be looked for; data NULL: none */
+    comet_timestamp_t rest; /* where a search goes on that was cut short; 0:
+                             * it was not */
+    /** Nothing of the selection stands after the cursor up to here. */
+    comet_timestamp_t seen;
+    comet_timestamp_t floor; /* messages up to here were pruned, and the
+                              * client is to be told; 0: none */
+    comet_timestamp_t pruned; /* a stream's: told or not */
+    apr_time_t reading_ends; /* by its thread's CPU time; 0: not begun */
+    apr_size_t limit; /* messages in one answer */
+    apr_interval_time_t hold; /* how long a poll may wait; 0: not at all */
+    apr_interval_time_t tick; /* a clock's period; 0: not a clock */
+    apr_interval_time_t heartbeat; /* of a silent stream */
+    apr_interval_time_t lifetime; /* of a stream; 0: no end */
+    int history; /* it asks for what was: it is answered at once */
+    int authenticated; /* somebody was, for the URL or for a channel */
+} mod_comet_ask_t;
+
+/**
+ * Read what a request to the endpoint asks for.
+ * @param ask  ->channel is set already
+ * @return NULL, or what is wrong (400), in the request's pool
+ */
+const char *mod_comet_ask_endpoint(request_rec *r,
+                                   const mod_comet_request_t *request,
+                                   mod_comet_ask_t *ask);
+
+/** The same for the original chat. */
+const char *mod_comet_ask_classic(request_rec *r,
+                                  const mod_comet_request_t *request,
+                                  mod_comet_ask_t *ask);
+
+/** The same for the original clock, with which nothing can be wrong. */
+void mod_comet_ask_clock(request_rec *r, mod_comet_ask_t *ask);
+
+/** Whether it may be asked for by its transport (CometTransports): history
+ * may by any. */
+int mod_comet_ask_is_transport_allowed(const request_rec *r,
+                                       const mod_comet_ask_t *ask);
+
+/** Let a stream last no longer than a request to this URL may
+ * (CometMaxLifetime; an hour for somebody, where nothing is said). */
+void mod_comet_ask_limit_lifetime(mod_comet_ask_t *ask, const request_rec *r);
+
+#endif /* MOD_COMET_ASK_H */

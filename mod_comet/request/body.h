@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * @file request/body.h
+ * The body of a request: what it is said to be, and its bytes.
+ */
+#ifndef MOD_COMET_BODY_H
+#define MOD_COMET_BODY_H
+
+#include "wire/encode.h"
+#include "server/mod_comet.h"
+
+/**
+ * Read the whole body, as long as it is allowed to be.
+ * @param text  set to it; lives in the request's pool
+ * @return OK, or an HTTP status; AP_FILTER_ERROR: it was answered already
+ */
+int mod_comet_body_read(request_rec *r, apr_size_t limit, comet_text_t *text);
+
+/** The media type without its parameters, in lower case; "" for none. */
+const char *mod_comet_body_type(const request_rec *r);
+
+/** Whether it is said to be UTF-8, or nothing is said: another charset would
+ * be stored as something else. */
+int mod_comet_body_is_utf8(const request_rec *r);
+
+#endif /* MOD_COMET_BODY_H */

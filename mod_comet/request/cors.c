@@ -1,0 +1,195 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* CORS: what pages of other sites may do here, and how they are told. */
+#include "request/cors.h"
+
+#include <apr_lib.h>
+#include <apr_strings.h>
+#include <mod_ssl.h>
+
+#include "wire/params.h"
+
+#define ANY "*"
+#define EXPECTED \
+    "an origin as browsers send it, such as https://www.example.com or " \
+    "http://localhost:3000; * alone for any; none alone for none"
+
+
+/* --- the directive --------------------------------------------------------- */
+
+/* What a host may be made of; browsers have made the rest punycode. */
+static apr_size_t host_length(const char *host)
+{
+    apr_size_t length;
+
+    if (*host == '[') {
+        length = 1 + strspn(host + 1, "0123456789abcdef:.");
+        return host[length] == ']' ? length + 1 : 0;
+    }
+    return strspn(host, "abcdefghijklmnopqrstuvwxyz0123456789-._~");
+}
+
+static int is_usual_port(const char *origin, const char *port)
+{
+    return (strncmp(origin, "http:", 5) == 0 && strcmp(port, "80") == 0)
+           || (strncmp(origin, "https:", 6) == 0 && strcmp(port, "443") == 0);
+}
+
+const char *mod_comet_cors_add_origin(apr_array_header_t *origins,
+                                      const char *value)
+{
+    char *origin = apr_pstrdup(origins->pool, value), *host, *port;
+    apr_size_t length;
+    apr_int64_t number;
+
+    if (origins->nelts && strcmp(APR_ARRAY_IDX(origins, 0, char *), ANY) == 0) {
+        return EXPECTED;
+    }
+    ap_str_tolower(origin);
+    if (strcmp(value, ANY) != 0) {
+        host = strstr(origin, "://");
+        length = host ? host_length(host + 3) : 0;
+        if (!length || !apr_isalpha(*origin)
+            || strspn(origin, "abcdefghijklmnopqrstuvwxyz0123456789+-.")
+                   != (apr_size_t)(host - origin)) {
+            return EXPECTED;
+        }
+        port = host + 3 + length;
+        if (*port
+            && (*port != ':'
+                || comet_params_int(comet_text(port + 1), "", 1, 65535, &number,
+                                    origins->pool))) {
+            return EXPECTED;
+        }
+        if (*port && is_usual_port(origin, port + 1)) {
+            *port = '\0'; /* browsers do not send it */
+        }
+    }
+    else if (origins->nelts) {
+        return EXPECTED;
+    }
+    APR_ARRAY_PUSH(origins, const char *) = origin;
+    return NULL;
+}
+
+/* --- who asks ------------------------------------------------------------------ */
+
+/* What the location says to the request's Origin: that origin, "*" for any,
+ * or NULL when it is not allowed. */
+static const char *find_allowed(const request_rec *r)
+{
+    const apr_array_header_t *origins = mod_comet_origins(r);
+    const char *origin = apr_table_get(r->headers_in, "Origin");
+    int i;
+
+    for (i = 0; origin && origins && i < origins->nelts; i++) {
+        const char *allowed = APR_ARRAY_IDX(origins, i, const char *);
+
+        if (strcmp(allowed, ANY) == 0 || strcasecmp(allowed, origin) == 0) {
+            return allowed;
+        }
+    }
+    return NULL;
+}
+
+static int has_certificate(const request_rec *r)
+{
+    static const char variable[] = "SSL_CLIENT_VERIFY";
+    APR_OPTIONAL_FN_TYPE(ssl_var_lookup) *look_up =
+        APR_RETRIEVE_OPTIONAL_FN(ssl_var_lookup);
+    const char *verified = NULL;
+
+    if (look_up) {
+        verified = look_up(r->pool, r->server, r->connection, (request_rec *)r,
+                           (char *)variable);
+    }
+    return verified && *verified && strcmp(verified, "NONE") != 0;
+}
+
+/* What a browser adds on its own accord, whatever page made it ask. */
+static int has_credentials(const request_rec *r)
+{
+    return r->user || apr_table_get(r->headers_in, "Cookie")
+           || apr_table_get(r->headers_in, "Authorization")
+           || has_certificate(r);
+}
+
+int mod_comet_cors_may_publish(const request_rec *r)
+{
+    const char *allowed = find_allowed(r);
+
+    return allowed && (strcmp(allowed, ANY) != 0 || !has_credentials(r));
+}
+
+int mod_comet_cors_permits(const request_rec *sub)
+{
+    const char *told = find_allowed(sub->main), *own = find_allowed(sub);
+
+    /* "*" lets nobody read with credentials, an origin's own name does */
+    return !told
+           || (own
+               && (strcmp(own, ANY) != 0 || strcmp(told, ANY) == 0
+                   || !has_credentials(sub)));
+}
+
+/* --- what they are told -------------------------------------------------------- */
+
+void mod_comet_cors_headers(request_rec *r, apr_table_t *headers)
+{
+    static const char *const ours[] = {
+        "Access-Control-Allow-Origin",
+        "Access-Control-Allow-Credentials",
+        "Access-Control-Expose-Headers",
+    };
+    const char *allowed = find_allowed(r);
+    apr_size_t i;
+
+    for (i = 0; i < sizeof(ours) / sizeof(*ours); i++) {
+        apr_table_unset(r->err_headers_out, ours[i]);
+        apr_table_unset(r->headers_out, ours[i]);
+    }
+    if (!allowed) {
+        return;
+    }
+    apr_table_setn(headers, "Access-Control-Allow-Origin", allowed);
+    if (strcmp(allowed, ANY) != 0) {
+        apr_table_setn(headers, "Access-Control-Allow-Credentials", "true");
+    }
+    apr_table_setn(headers, "Access-Control-Expose-Headers",
+                   "ETag, Retry-After");
+    apr_table_setn(headers, "Cross-Origin-Resource-Policy", "cross-origin");
+}
+
+static int is_preflight(const request_rec *r)
+{
+    return r->method_number == M_OPTIONS
+           && apr_table_get(r->headers_in, "Access-Control-Request-Method");
+}
+
+static const char *allowed_methods(const mod_comet_request_t *request)
+{
+    switch (request->mapping->dialect) {
+    case MOD_COMET_CLOCK:
+        return "GET, HEAD, OPTIONS";
+    case MOD_COMET_CLASSIC:
+        return "GET, HEAD, POST, PUT, OPTIONS";
+    default:
+        return "GET, HEAD, POST, OPTIONS";
+    }
+}
+
+int mod_comet_cors_parse_headers(request_rec *r)
+{
+    const mod_comet_request_t *request = mod_comet_request(r);
+    apr_table_t *headers = r->err_headers_out;
+
+    if (!request || !is_preflight(r) || !find_allowed(r)) {
+        return DECLINED; /* the other headers come with the answer */
+    }
+    apr_table_setn(headers, "Access-Control-Allow-Methods",
+                   allowed_methods(request));
+    apr_table_setn(headers, "Access-Control-Allow-Headers",
+                   "Content-Type, Idempotency-Key, Last-Event-ID, "
+                   "Cache-Control, X-Requested-With, Authorization");
+    apr_table_setn(headers, "Access-Control-Max-Age", "600");
+    return HTTP_NO_CONTENT;
+}

@@ -1,0 +1,224 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What one address, one user and one request may ask for. */
+#include "request/limits.h"
+
+#include <apr_strings.h>
+
+#include "shared/metrics.h"
+#include "wire/params.h"
+
+/* So many addresses and users fit into the table (1.5 MB, where used). */
+#define ENTRIES 65536
+
+static comet_limits_t *limits; /* made in the parent, inherited */
+
+/* --- the directives ---------------------------------------------------------- */
+
+/* Sections of one path are merged; those of two paths, and of two servers,
+ * count for themselves. */
+apr_uint64_t mod_comet_limits_scope(const cmd_parms *cmd)
+{
+    const server_rec *s = cmd->server;
+    const ap_directive_t *directive = cmd->directive;
+
+    return comet_limits_scope(comet_text(apr_psprintf(
+        cmd->temp_pool, "%s:%u:%s:%s:%d", s->defn_name ? s->defn_name : "",
+        s->defn_line_number, cmd->path ? cmd->path : "",
+        directive && directive->filename ? directive->filename : "",
+        directive ? directive->line_num : 0)));
+}
+
+/* "N/s" or "N/min". @return 0: neither */
+static apr_interval_time_t cut_period(char *value)
+{
+    char *slash = strchr(value, '/');
+
+    if (!slash) {
+        return 0;
+    }
+    *slash++ = '\0';
+    return strcmp(slash, "s") == 0     ? apr_time_from_sec(1)
+           : strcmp(slash, "min") == 0 ? apr_time_from_sec(60)
+                                       : 0;
+}
+
+const char *mod_comet_limits_set(cmd_parms *cmd, mod_comet_limit_rule_t *rule,
+                                 const char *word, int is_rate)
+{
+    comet_limit_t *limit = strncmp(word, "address=", 8) == 0 ? &rule->address
+                           : strncmp(word, "user=", 5) == 0  ? &rule->user
+                                                             : NULL;
+    const char *allowed =
+        is_rate ? "address=N/s, user=N/s (or N/min; 1 to 10000), both, or off "
+                  "alone"
+                : "address=N, user=N (1 to 1000000), both, or off alone";
+    char *value;
+
+    if (!limit || limit->amount) {
+        return allowed;
+    }
+    value = apr_pstrdup(cmd->temp_pool, strchr(word, '=') + 1);
+    if (is_rate) {
+        limit->per = cut_period(value);
+        if (!limit->per) {
+            return allowed;
+        }
+    }
+    return comet_params_int(comet_text(value), "", 1, is_rate ? 10000 : 1000000,
+                            &limit->amount, cmd->temp_pool)
+               ? allowed
+               : NULL;
+}
+
+/* --- the table ----------------------------------------------------------------- */
+
+apr_status_t mod_comet_limits_create(int children)
+{
+    static const char key[] = "comet-limits-" MOD_COMET_VERSION;
+    comet_limits_t **kept = ap_retained_data_get(key);
+    apr_status_t status = APR_SUCCESS;
+
+    if (!kept) {
+        kept = ap_retained_data_create(key, sizeof(*kept));
+        status = comet_limits_create(kept, children, ENTRIES);
+    }
+    limits = *kept;
+    return status;
+}
+
+void mod_comet_limits_attach(void)
+{
+    comet_limits_attach(limits);
+}
+
+/* --- who is up against what ------------------------------------------------------- */
+
+typedef struct claims_t {
+    comet_limit_t list[COMET_LIMITS_MOST];
+    const char *who[COMET_LIMITS_MOST]; /* what a refusal calls them */
+    apr_size_t count;
+} claims_t;
+
+static void add_claim(claims_t *claims, const mod_comet_limit_rule_t *rule,
+                      const comet_limit_t *limit, const char *name, char kind,
+                      comet_text_t client)
+{
+    if (limit->amount && client.data) {
+        comet_limit_t *claim = &claims->list[claims->count];
+
+        *claim = *limit;
+        claim->key = comet_limits_key(limits, rule->scope, kind, client);
+        claims->who[claims->count++] = name;
+    }
+}
+
+/* @param what  is counted: 'w' for waiting, 'p' for publishing */
+static void make_claims(claims_t *claims, const request_rec *r,
+                        const mod_comet_limit_rule_t *rule, char what)
+{
+    unsigned char address[8];
+
+    claims->count = 0;
+    if (!rule || !limits) {
+        return;
+    }
+    add_claim(claims, rule, &rule->user, "user", what, comet_text(r->user));
+    if (r->useragent_ip) {
+        add_claim(claims, rule, &rule->address, "address",
+                  what == 'w' ? 'W' : 'P',
+                  comet_limits_address(r->useragent_ip, address));
+    }
+}
+
+static void note_full_table(apr_status_t status)
+{
+    if (status == APR_ENOSPC) {
+        comet_metrics_add(COMET_METRIC_limits_full, 1);
+    }
+}
+
+/* --- waiting ------------------------------------------------------------------------ */
+
+/* In a fork the place is still its parent's. */
+void mod_comet_limits_leave(comet_limits_place_t *place)
+{
+    if (!comet_process_is_fork()) {
+        comet_limits_leave(limits, place);
+    }
+}
+
+static apr_status_t leave(void *place)
+{
+    mod_comet_limits_leave(place);
+    return APR_SUCCESS;
+}
+
+const char *mod_comet_limits_wait(request_rec *r)
+{
+    comet_limits_place_t *place = &mod_comet_request(r)->place;
+    apr_size_t reached = 0;
+    apr_status_t status;
+    claims_t claims;
+
+    make_claims(&claims, r, mod_comet_subscriber_limit(r), 'w');
+    if (!claims.count) {
+        return NULL;
+    }
+    status = comet_limits_enter(limits, claims.list, claims.count,
+                                comet_monotonic(), place, &reached);
+    note_full_table(status);
+    if (status != APR_EAGAIN) {
+        apr_pool_cleanup_register(r->pool, place, leave, apr_pool_cleanup_null);
+        return NULL;
+    }
+    comet_metrics_add(COMET_METRIC_limited_subscribers, 1);
+    return apr_psprintf(r->pool,
+                        "too many clients of this %s are waiting: at most "
+                        "%" APR_INT64_T_FMT
+                        " may at a time (CometLimitSubscribers)",
+                        claims.who[reached], claims.list[reached].amount);
+}
+
+/* --- publishing ------------------------------------------------------------------------ */
+
+const char *mod_comet_limits_publish(request_rec *r, apr_size_t messages)
+{
+    apr_interval_time_t wait;
+    apr_size_t reached = 0;
+    apr_status_t status;
+    claims_t claims;
+
+    make_claims(&claims, r, mod_comet_publish_limit(r), 'p');
+    if (!claims.count) {
+        return NULL;
+    }
+    status = comet_limits_spend(limits, claims.list, claims.count, messages,
+                                comet_monotonic(), &wait, &reached);
+    note_full_table(status);
+    if (status != APR_EAGAIN) {
+        return NULL;
+    }
+    comet_metrics_add(COMET_METRIC_limited_publishes, 1);
+    apr_table_setn(r->headers_out, "Retry-After",
+                   apr_ltoa(r->pool, (long)(apr_time_sec(wait - 1) + 1)));
+    return apr_psprintf(
+        r->pool,
+        "too many messages of this %s: at most %" APR_INT64_T_FMT
+        " a %s are allowed (CometLimitPublish)",
+        claims.who[reached], claims.list[reached].amount,
+        claims.list[reached].per == apr_time_from_sec(1) ? "second" : "minute");
+}
+
+/* --- channels ------------------------------------------------------------------------------ */
+
+const char *mod_comet_limits_channels(request_rec *r, apr_size_t channels)
+{
+    if (channels <= (apr_size_t)mod_comet_channel_limit(r)) {
+        return NULL;
+    }
+    comet_metrics_add(COMET_METRIC_limited_channels, 1);
+    return apr_psprintf(r->pool,
+                        "too many channels: at most %" APR_INT64_T_FMT
+                        " may be named by one request (CometLimitChannels)",
+                        mod_comet_channel_limit(r));
+}

@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Claiming the requests that are mapped, before anything looks at the disk. */
+#include "request/request.h"
+
+#include <apr_strings.h>
+
+#include "output/filters.h"
+#include "request/subrequest.h"
+
+mod_comet_request_t *mod_comet_request(const request_rec *r)
+{
+    mod_comet_request_t *request =
+        ap_get_module_config(r->request_config, &comet_module);
+
+    return request && request->mapping ? request : NULL;
+}
+
+mod_comet_request_t *mod_comet_request_record(request_rec *r)
+{
+    mod_comet_request_t *request =
+        ap_get_module_config(r->request_config, &comet_module);
+
+    if (!request) {
+        request = apr_pcalloc(r->pool, sizeof(*request));
+        ap_set_module_config(r->request_config, &comet_module, request);
+    }
+    return request;
+}
+
+const server_rec *mod_comet_timeout_server(const request_rec *r)
+{
+    return r->server->keep_alive_timeout_set ? r->server
+                                             : r->connection->base_server;
+}
+
+char *mod_comet_request_filename(const request_rec *r)
+{
+    return apr_pstrcat(r->pool, "comet:", r->uri, NULL);
+}
+
+/* Whatever the method says, a classic request with a message publishes. */
+static int would_publish(const request_rec *r,
+                         const mod_comet_request_t *request)
+{
+    comet_text_t text;
+
+    switch (request->mapping->dialect) {
+    case MOD_COMET_CLASSIC:
+        return r->method_number != M_OPTIONS
+               && comet_params_get(&request->query, "msg", &text)
+               && text.length > 0;
+    case MOD_COMET_ENDPOINT:
+        return r->method_number == M_POST;
+    default:
+        return 0;
+    }
+}
+
+int mod_comet_translate_name(request_rec *r)
+{
+    const mod_comet_mapping_t *mapping =
+        mod_comet_find_mapping(mod_comet_server_config(r->server), r->uri);
+    mod_comet_request_t *request;
+
+    if (!mapping) {
+        return DECLINED;
+    }
+    request = mod_comet_request_record(r);
+    request->mapping = mapping;
+    comet_params_parse(&request->query, comet_text(r->args ? r->args : ""),
+                       r->pool);
+    request->publishes = would_publish(r, request);
+    if (r->main) {
+        mod_comet_subrequest_begin(r);
+    }
+    mod_comet_output_claim(r);
+    r->filename = mod_comet_request_filename(r);
+    return OK;
+}
+
+/*
+ * What was claimed is not on disk.  httpd spares a sub-request and what an
+ * internal redirect makes their checks where the same sections apply as to the
+ * request they come from; but a rule may tell channels apart by the URL itself
+ * (Require expr), so that another channel's must be judged: sections of its
+ * own have that done.
+ */
+int mod_comet_map_to_storage(request_rec *r)
+{
+    if (!mod_comet_request(r)) {
+        return DECLINED;
+    }
+    if (r->main || r->prev) {
+        r->per_dir_config = ap_merge_per_dir_configs(
+            r->pool, r->per_dir_config, ap_create_per_dir_config(r->pool));
+    }
+    return OK;
+}
+
+int mod_comet_find_type(request_rec *r)
+{
+    mod_comet_request_t *request = mod_comet_request(r);
+
+    if (!request) {
+        return DECLINED;
+    }
+    request->env = apr_table_copy(r->pool, r->subprocess_env);
+    r->handler = "comet";
+    return OK;
+}
+
+void mod_comet_insert_error_filter(request_rec *r)
+{
+    /* a 304 keeps the headers it has */
+    if (mod_comet_request(r) && r->status != HTTP_NOT_MODIFIED) {
+        mod_comet_output_claim(r);
+    }
+}

@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * @file request/request.h
+ * A request that is ours: which mapping it came by, and what it would do.
+ */
+#ifndef MOD_COMET_REQUEST_H
+#define MOD_COMET_REQUEST_H
+
+#include "shared/quota.h"
+#include "wire/params.h"
+#include "server/config.h"
+
+/** Kept in r->request_config; mod_comet_subrequest uses its part earlier. */
+typedef struct mod_comet_request_t {
+    const mod_comet_mapping_t *mapping; /* NULL until translate_name */
+    comet_params_t query;
+    int publishes; /* whether the request would store a message */
+    const apr_table_t *env; /* its environment once it was judged; or NULL */
+    comet_limits_place_t place; /* it holds while it waits; perhaps none */
+    int logged_later; /* not at its end: what it began goes on */
+
+    /* of mod_comet_subrequest */
+    const apr_table_t *env_before; /* while mod_setenvif works; else NULL */
+    apr_array_header_t *env_changes; /* by mod_setenvif; NULL: none */
+    int has_own_env; /* a sub-request's: SetEnvIf are applied to its URL */
+} mod_comet_request_t;
+
+/** The request's record, the owner's of the request; NULL when the request is
+ * not ours. */
+mod_comet_request_t *mod_comet_request(const request_rec *r);
+
+/** The same record, made if need be, whether or not the request is ours.
+ * The owner's of the request. */
+mod_comet_request_t *mod_comet_request_record(request_rec *r);
+
+/** A name for what a URL of ours stands for, for modules that want r->filename:
+ * no file has it.  In r->pool; the request's thread. */
+char *mod_comet_request_filename(const request_rec *r);
+
+/** The server whose Timeout and KeepAliveTimeout the MPM applies to the
+ * request's connection. */
+const server_rec *mod_comet_timeout_server(const request_rec *r);
+
+/** translate_name hook: claim what is mapped. */
+int mod_comet_translate_name(request_rec *r);
+
+/** map_to_storage hook: what was claimed is not on disk. */
+int mod_comet_map_to_storage(request_rec *r);
+
+/** type_checker hook: no extension decides who handles it.  After those who
+ * judge, and before those who set what they do not see (SetEnv). */
+int mod_comet_find_type(request_rec *r);
+
+/** insert_error_filter hook: errors httpd makes late have our headers, too. */
+void mod_comet_insert_error_filter(request_rec *r);
+
+#endif /* MOD_COMET_REQUEST_H */

@@ -1,0 +1,240 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What `Require` does not know by itself: publishing, and channels. */
+#include "request/require.h"
+
+#include <ap_expr.h>
+#include <ap_provider.h>
+#include <apr_strings.h>
+#include <mod_auth.h>
+
+/* --- Require comet-publish -------------------------------------------------------- */
+
+typedef struct requirement_t {
+    const authz_provider *provider; /* that judges who publishes */
+    const char *name;
+    const char *line;
+    const void *parsed;
+} requirement_t;
+
+static const char *parse_requirement(cmd_parms *cmd, const char *line,
+                                     const void **parsed)
+{
+    requirement_t *requirement = apr_pcalloc(cmd->pool, sizeof(*requirement));
+    const char *rest = line;
+    const char *name = ap_getword_conf(cmd->pool, &rest);
+
+    requirement->provider = *name
+                                ? ap_lookup_provider(AUTHZ_PROVIDER_GROUP, name,
+                                                     AUTHZ_PROVIDER_VERSION)
+                                : NULL;
+    if (!requirement->provider) {
+        return apr_psprintf(cmd->pool,
+                            "Require comet-publish: \"%s\" is not allowed: "
+                            "expected what Require itself takes, such as "
+                            "valid-user or user anna",
+                            name);
+    }
+    requirement->name = name;
+    requirement->line = apr_pstrdup(cmd->pool, rest);
+    *parsed = requirement;
+    return requirement->provider->parse_require_line
+               ? requirement->provider->parse_require_line(
+                   cmd, requirement->line, &requirement->parsed)
+               : NULL;
+}
+
+/* Reading is granted; publishing is judged by the provider that is named.
+ * An AuthzProviderAlias looks for its own name in a note. */
+static authz_status check_requirement(request_rec *r, const char *line,
+                                      const void *parsed)
+{
+    const mod_comet_request_t *request = mod_comet_request(r);
+    const requirement_t *requirement = parsed;
+    const char *ours = apr_table_get(r->notes, AUTHZ_PROVIDER_NAME_NOTE);
+    authz_status status;
+
+    if (!request || !request->publishes) {
+        return AUTHZ_GRANTED;
+    }
+    apr_table_setn(r->notes, AUTHZ_PROVIDER_NAME_NOTE, requirement->name);
+    status = requirement->provider->check_authorization(r, requirement->line,
+                                                        requirement->parsed);
+    if (ours) {
+        apr_table_setn(r->notes, AUTHZ_PROVIDER_NAME_NOTE, ours);
+    }
+    return status;
+}
+
+static const authz_provider publish_provider = { check_requirement,
+                                                 parse_requirement };
+
+/* --- Require comet-channel --------------------------------------------------------- */
+
+/*
+ * Each segment is an expression of its own, whose result is taken literally:
+ * a user called ".*" or "a/b" gets no more than a channel of that name, which
+ * is what a regular expression over the whole path would not promise.
+ */
+typedef struct pattern_t {
+    apr_array_header_t *segments; /* of ap_expr_info_t pointers */
+    int below; /* it ends in a star: whatever stands below them */
+} pattern_t;
+
+typedef struct channels_t {
+    apr_array_header_t *patterns; /* pattern_t */
+    int want_user; /* nobody matches before he said who he is */
+} channels_t;
+
+/* The length of a segment; slashes within %{…} are not its end. */
+static apr_size_t segment_length(const char *text)
+{
+    apr_size_t i;
+    int depth = 0;
+
+    for (i = 0; text[i] && (text[i] != '/' || depth); i++) {
+        if (text[i] == '%' && text[i + 1] == '{') {
+            depth++;
+        }
+        else if (text[i] == '}' && depth) {
+            depth--;
+        }
+    }
+    return i;
+}
+
+static const char *refuse_pattern(const cmd_parms *cmd, const char *word,
+                                  const char *why)
+{
+    return apr_psprintf(cmd->pool,
+                        "Require comet-channel: \"%s\" is not allowed: %s",
+                        word, why);
+}
+
+static const char *parse_pattern(cmd_parms *cmd, const char *word,
+                                 pattern_t *pattern)
+{
+    const char *rest = word, *error = NULL;
+
+    pattern->below = 0;
+    pattern->segments = apr_array_make(cmd->pool, 4, sizeof(ap_expr_info_t *));
+    for (;;) {
+        apr_size_t length = segment_length(rest);
+
+        if (strcmp(rest, "*") == 0) {
+            pattern->below = 1;
+            return NULL;
+        }
+        if (!length || memchr(rest, '*', length)) {
+            return refuse_pattern(cmd, word,
+                                  "expected a channel, such as "
+                                  "user/%{REMOTE_USER}, or all below one, "
+                                  "such as user/%{REMOTE_USER}/*");
+        }
+        APR_ARRAY_PUSH(pattern->segments, ap_expr_info_t *) = ap_expr_parse_cmd(
+            cmd, apr_pstrmemdup(cmd->pool, rest, length),
+            AP_EXPR_FLAG_STRING_RESULT | AP_EXPR_FLAG_DONT_VARY, &error, NULL);
+        if (error) {
+            return refuse_pattern(cmd, word, error);
+        }
+        if (!rest[length]) {
+            return NULL;
+        }
+        rest += length + 1;
+    }
+}
+
+static const char *parse_channels(cmd_parms *cmd, const char *line,
+                                  const void **parsed)
+{
+    channels_t *channels = apr_pcalloc(cmd->pool, sizeof(*channels));
+    const char *word, *error = NULL;
+
+    channels->patterns = apr_array_make(cmd->pool, 2, sizeof(pattern_t));
+    channels->want_user = strstr(line, "REMOTE_USER") != NULL;
+    while (!error && *(word = ap_getword_conf(cmd->pool, &line))) {
+        error = parse_pattern(cmd, word, apr_array_push(channels->patterns));
+    }
+    *parsed = channels;
+    return !error && !channels->patterns->nelts
+               ? refuse_pattern(cmd, "", "expected one channel at least")
+               : error;
+}
+
+static int matches(request_rec *r, const pattern_t *pattern,
+                   const char *channel)
+{
+    int i;
+
+    for (i = 0; i < pattern->segments->nelts; i++) {
+        const char *error = NULL;
+        const char *value = ap_expr_str_exec(
+            r, APR_ARRAY_IDX(pattern->segments, i, ap_expr_info_t *), &error);
+        apr_size_t length = error || !value ? 0 : strlen(value);
+
+        if (!length || strchr(value, '/')
+            || strncmp(channel, value, length) != 0) {
+            return 0;
+        }
+        channel += length;
+        if (i + 1 == pattern->segments->nelts && !pattern->below) {
+            return !*channel;
+        }
+        if (*channel++ != '/') {
+            return 0;
+        }
+    }
+    return 1;
+}
+
+/*
+ * The channel that a URL names, as the client knows it.  It may end in a
+ * slash: that is the URL of all that stand below.
+ * @return NULL: the URL is the endpoint's own and names none
+ */
+static const char *named_channel(const request_rec *r,
+                                 const mod_comet_mapping_t *mapping)
+{
+    const char *below = r->uri + mapping->url_length;
+
+    if (mapping->dialect != MOD_COMET_ENDPOINT) {
+        return mapping->channel;
+    }
+    return *below ? below + 1 : NULL;
+}
+
+/* Channels that are named otherwise than by the URL are asked for by
+ * sub-requests: the endpoint's own URL reaches none. */
+static authz_status check_channel(request_rec *r, const char *line,
+                                  const void *parsed)
+{
+    const mod_comet_request_t *request = mod_comet_request(r);
+    const channels_t *channels = parsed;
+    const char *channel;
+    int i, granted;
+
+    if (!request) {
+        return AUTHZ_DENIED;
+    }
+    channel = named_channel(r, request->mapping);
+    granted = !channel && (r->user || !channels->want_user);
+    for (i = 0; channel && !granted && i < channels->patterns->nelts; i++) {
+        granted = matches(r, &APR_ARRAY_IDX(channels->patterns, i, pattern_t),
+                          channel);
+    }
+    return granted                           ? AUTHZ_GRANTED
+           : r->user || !channels->want_user ? AUTHZ_DENIED
+                                             : AUTHZ_DENIED_NO_USER;
+}
+
+static const authz_provider channel_provider = { check_channel,
+                                                 parse_channels };
+
+void mod_comet_require_register(apr_pool_t *p)
+{
+    ap_register_auth_provider(p, AUTHZ_PROVIDER_GROUP, "comet-publish",
+                              AUTHZ_PROVIDER_VERSION, &publish_provider,
+                              AP_AUTH_INTERNAL_PER_CONF);
+    ap_register_auth_provider(p, AUTHZ_PROVIDER_GROUP, "comet-channel",
+                              AUTHZ_PROVIDER_VERSION, &channel_provider,
+                              AP_AUTH_INTERNAL_PER_CONF);
+}

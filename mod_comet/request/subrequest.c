@@ -1,0 +1,180 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The environment and the request line of a channel's sub-request. */
+#include "request/subrequest.h"
+
+#include <apr_strings.h>
+#include <http_config.h>
+#include <http_protocol.h>
+
+#include "request/request.h"
+
+static const char SETENVIF[] = "mod_setenvif.c";
+
+/* --- what mod_setenvif changes in a request ------------------------------------- */
+
+/* A variable that mod_setenvif set, unset or replaced. */
+typedef struct change_t {
+    const char *name;
+    const char *before, *after; /* NULL: not set */
+} change_t;
+
+static int is_same(const char *a, const char *b)
+{
+    return a == b || (a && b && strcmp(a, b) == 0);
+}
+
+static void begin_watching(request_rec *r)
+{
+    mod_comet_request_record(r)->env_before =
+        apr_table_copy(r->pool, r->subprocess_env);
+}
+
+static int note_change(void *baton, const char *name, const char *value)
+{
+    request_rec *r = baton;
+    mod_comet_request_t *request = mod_comet_request_record(r);
+    const char *before = apr_table_get(request->env_before, name);
+    const char *after = apr_table_get(r->subprocess_env, name);
+
+    if (is_same(before, after)) {
+        return 1;
+    }
+    if (!request->env_changes) {
+        request->env_changes = apr_array_make(r->pool, 4, sizeof(change_t));
+    }
+    *(change_t *)apr_array_push(request->env_changes) =
+        (change_t){ .name = name, .before = before, .after = after };
+    return 1;
+}
+
+static void end_watching(request_rec *r)
+{
+    mod_comet_request_t *request = mod_comet_request_record(r);
+
+    if (request->env_before) {
+        apr_table_do(note_change, r, r->subprocess_env, NULL);
+        apr_table_do(note_change, r, request->env_before, NULL);
+        request->env_before = NULL;
+    }
+}
+
+/* Whether it may make sub-requests to channels. */
+static int is_watched(const request_rec *r)
+{
+    return !r->main && mod_comet_server_config(r->server)->mappings->nelts;
+}
+
+int mod_comet_subrequest_before_setenvif(request_rec *r)
+{
+    if (is_watched(r)) {
+        begin_watching(r);
+    }
+    return DECLINED;
+}
+
+int mod_comet_subrequest_after_setenvif(request_rec *r)
+{
+    if (is_watched(r)) {
+        end_watching(r);
+    }
+    return DECLINED;
+}
+
+/* --- the sub-request's environment ---------------------------------------------- */
+
+/* The last change first.  A variable that was set again since, by another
+ * module, keeps its value. */
+static void take_back(apr_table_t *env, const apr_array_header_t *changes)
+{
+    int i;
+
+    for (i = changes ? changes->nelts - 1 : -1; i >= 0; i--) {
+        const change_t *change = &APR_ARRAY_IDX(changes, i, change_t);
+
+        if (!is_same(apr_table_get(env, change->name), change->after)) {
+            continue;
+        }
+        if (change->before) {
+            apr_table_setn(env, change->name, change->before);
+        }
+        else {
+            apr_table_unset(env, change->name);
+        }
+    }
+}
+
+/* The environment by which the main request was judged, without what
+ * mod_setenvif found in its URL. */
+static void inherit(request_rec *r)
+{
+    const mod_comet_request_t *main = mod_comet_request_record(r->main);
+
+    if (main->env_before) { /* SetEnvIfExpr -U: a sub-request made by it */
+        r->subprocess_env = apr_table_copy(r->pool, main->env_before);
+    }
+    else if (main->env) {
+        r->subprocess_env = apr_table_copy(r->pool, main->env);
+    }
+    take_back(r->subprocess_env, main->env_changes);
+}
+
+/* SetEnvIfExpr can make sub-requests itself (-U): two that name each other's
+ * URL would never end. */
+static int is_made_by_setenvif(const request_rec *r)
+{
+    for (r = r->main; r && r->main; r = r->main) {
+        const mod_comet_request_t *request = mod_comet_request(r);
+
+        if (request && request->env_before) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
+void mod_comet_subrequest_begin(request_rec *r)
+{
+    const apr_array_header_t *hooks = ap_hook_get_post_read_request();
+    mod_comet_request_t *request = mod_comet_request(r);
+    int i;
+
+    r->the_request = apr_pstrcat(r->pool, r->method, " ", r->unparsed_uri, " ",
+                                 r->main->protocol, NULL);
+    request->has_own_env = !is_made_by_setenvif(r);
+    if (!request->has_own_env) {
+        return;
+    }
+    inherit(r);
+    begin_watching(r);
+    for (i = 0; hooks && i < hooks->nelts; i++) {
+        const ap_LINK_post_read_request_t *hook =
+            &APR_ARRAY_IDX(hooks, i, ap_LINK_post_read_request_t);
+
+        if (strcmp(hook->szName, SETENVIF) == 0) {
+            hook->pFunc(r);
+        }
+    }
+    end_watching(r);
+}
+
+int mod_comet_subrequest_enter(request_rec *r)
+{
+    const apr_array_header_t *hooks = ap_hook_get_header_parser();
+    const mod_comet_request_t *request = r->main ? mod_comet_request(r) : NULL;
+    int i;
+
+    if (!request || !request->has_own_env) {
+        return DECLINED;
+    }
+    begin_watching(r);
+    for (i = 0; hooks && i < hooks->nelts; i++) {
+        const ap_LINK_header_parser_t *hook =
+            &APR_ARRAY_IDX(hooks, i, ap_LINK_header_parser_t);
+
+        if (strcmp(hook->szName, SETENVIF) == 0) {
+            hook->pFunc(r);
+        }
+    }
+    end_watching(r);
+    return DECLINED;
+}

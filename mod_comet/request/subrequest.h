@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * @file request/subrequest.h
+ * A sub-request judges a channel by the channel's own URL.  httpd gives it the
+ * request line and the environment of the request that made it; these
+ * functions replace what depends on the other URL.
+ *
+ * mod_setenvif does not look at sub-requests.  So mod_comet notes what
+ * mod_setenvif changes in a request's environment, takes those changes back
+ * in the sub-request's copy, and applies SetEnvIf to the sub-request's URL.
+ * No request is made by hand for it: mod_setenvif sees only requests that
+ * httpd made.
+ */
+#ifndef MOD_COMET_SUBREQUEST_H
+#define MOD_COMET_SUBREQUEST_H
+
+#include "server/mod_comet.h"
+
+/** post_read_request and header_parser hook, before mod_setenvif: keep the
+ * environment as it is. */
+int mod_comet_subrequest_before_setenvif(request_rec *r);
+
+/** The same, after mod_setenvif: note what it has changed. */
+int mod_comet_subrequest_after_setenvif(request_rec *r);
+
+/** In translate_name, for a sub-request that was claimed: set its request line
+ * (THE_REQUEST), and apply the server's SetEnvIf. */
+void mod_comet_subrequest_begin(request_rec *r);
+
+/** post_perdir_config hook: apply the SetEnvIf of its sections. */
+int mod_comet_subrequest_enter(request_rec *r);
+
+#endif /* MOD_COMET_SUBREQUEST_H */

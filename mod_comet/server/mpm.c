@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the MPM can hold, and what it is doing. */
+#include "server/mpm.h"
+
+#include <ap_mpm.h>
+#include <scoreboard.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "server/config.h"
+
+/* A listener that takes longer is stuck anyway. */
+#define LISTENER_LOOK apr_time_from_msec(2)
+#define LISTENER_LOOKS 500
+
+static mod_comet_capacity_t capacity;
+
+const mod_comet_capacity_t *mod_comet_capacity(void)
+{
+    return &capacity;
+}
+
+/* AsyncRequestWorkerFactor is not to be asked for, only to be read. */
+static double find_async_factor(void)
+{
+    const char *value = mod_comet_last_directive("AsyncRequestWorkerFactor");
+
+    return value ? strtod(value, NULL) : 2;
+}
+
+/* A child takes ThreadsPerChild + (idle - 1) x AsyncRequestWorkerFactor
+ * connections (measured); a fifth stays free for everything else. */
+static apr_size_t parks_per_child(double factor)
+{
+    double connections = capacity.threads + (capacity.threads - 1) * factor;
+
+    connections = connections * 0.8;
+    if (connections > (double)capacity.descriptors) {
+        return capacity.descriptors;
+    }
+    return connections < 1 ? 1 : (apr_size_t)connections;
+}
+
+/* Some stay free for files, stores and requests that do not wait. */
+static apr_size_t find_descriptors(void)
+{
+    struct rlimit files = { .rlim_cur = 1024 };
+
+    getrlimit(RLIMIT_NOFILE, &files);
+    return files.rlim_cur == RLIM_INFINITY ? 1000000
+           : files.rlim_cur > 200          ? files.rlim_cur - 200
+                                           : 1;
+}
+
+void mod_comet_capacity_query(void)
+{
+    static double factor = -1; /* of the parent: a child has no conftree */
+    int threaded = 0, can_wait = 0;
+
+    ap_mpm_query(AP_MPMQ_MAX_THREADS, &capacity.threads);
+    ap_mpm_query(AP_MPMQ_MAX_DAEMONS, &capacity.children);
+    ap_mpm_query(AP_MPMQ_HARD_LIMIT_DAEMONS, &capacity.children_limit);
+    ap_mpm_query(AP_MPMQ_IS_THREADED, &threaded);
+#ifdef AP_MPMQ_CAN_WAITIO
+    if (ap_mpm_query(AP_MPMQ_CAN_WAITIO, &can_wait) != APR_SUCCESS) {
+        can_wait = 0;
+    }
+#endif
+    if (capacity.threads < 1) {
+        capacity.threads = 1;
+    }
+    if (ap_conftree) {
+        factor = find_async_factor();
+    }
+    capacity.prefork = threaded == AP_MPMQ_NOT_SUPPORTED;
+    capacity.parks = can_wait > 0;
+    capacity.descriptors = find_descriptors();
+    capacity.per_child = capacity.parks ? parks_per_child(factor) : 0;
+    capacity.blocked = capacity.children * capacity.threads / 2;
+    if (capacity.blocked < 1) {
+        capacity.blocked = 1;
+    }
+    capacity.how = capacity.parks
+                       ? "waiting clients are parked without a thread"
+                       : "each waiting client holds a thread (this MPM or "
+                         "httpd before 2.4.63 cannot park)";
+}
+
+int mod_comet_mpm_is_stopping(void)
+{
+    int state = AP_MPMQ_RUNNING;
+
+    return ap_mpm_query(AP_MPMQ_MPM_STATE, &state) == APR_SUCCESS
+           && state == AP_MPMQ_STOPPING;
+}
+
+/* @return NULL: this MPM cannot park, or the child is not registered (yet) */
+static const process_score *own_score(void)
+{
+    apr_proc_t self = { .pid = getpid() };
+    int slot = capacity.parks ? ap_find_child_by_pid(&self) : -1;
+
+    return slot >= 0 ? ap_get_scoreboard_process(slot) : NULL;
+}
+
+static void do_nothing(void *baton)
+{
+}
+
+/*
+ * When many parked clients wake the event MPM at once, it may stop accepting
+ * although its threads are idle again (httpd 2.4.71, listener_thread: the
+ * sockets are disabled in the same round in which the threads became free,
+ * and enabled only in a round that something else begins).  A timer's
+ * callback begins one.
+ */
+void mod_comet_mpm_wake_listener(void *baton)
+{
+    const process_score *process = own_score();
+
+    if (process && process->not_accepting && !process->quiescing) {
+        ap_mpm_register_timed_callback(apr_time_from_msec(1), do_nothing, NULL);
+    }
+}
+
+void mod_comet_mpm_await_listener(void)
+{
+    const process_score *process = own_score();
+    int i;
+
+    for (i = 0; process && !process->quiescing && i < LISTENER_LOOKS; i++) {
+        apr_sleep(LISTENER_LOOK);
+    }
+}

@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Counters of all children, in slots of shared memory. */
+#include "shared/metrics.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+typedef struct slot_t {
+    atomic_int pid; /* [atomic] 0: free */
+    _Atomic apr_int64_t values[COMET_METRIC_COUNT]; /* [atomic] */
+} slot_t;
+
+struct comet_metrics_t {
+    int count;
+    slot_t slots[];
+};
+
+const comet_metric_info_t comet_metric_info[COMET_METRIC_COUNT] = {
+#define METRIC(kind, name, help) { #name, help, COMET_METRIC_KIND_##kind },
+#include "tables/metrics.def"
+#undef METRIC
+};
+
+static _Atomic(slot_t *) own; /* [atomic] this process's */
+
+apr_status_t comet_metrics_create(comet_metrics_t **metrics, int slots)
+{
+    apr_size_t size = sizeof(**metrics) + (apr_size_t)slots * sizeof(slot_t);
+    void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE,
+                        MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+    if (memory == MAP_FAILED) {
+        *metrics = NULL;
+        return errno;
+    }
+    *metrics = memory; /* anonymous pages are zero: all slots are free */
+    (*metrics)->count = slots;
+    return APR_SUCCESS;
+}
+
+/* What was so ended with the child; what it counted stays in the slot. */
+static void end_gauges(slot_t *slot)
+{
+    int i;
+
+    for (i = 0; i < COMET_METRIC_COUNT; i++) {
+        if (comet_metric_info[i].kind == COMET_METRIC_KIND_GAUGE) {
+            atomic_store(&slot->values[i], 0);
+        }
+    }
+}
+
+/* Whether the child of a slot was killed before it could detach. */
+static int is_dead(int pid)
+{
+    return pid > 0 && kill(pid, 0) != 0 && errno == ESRCH;
+}
+
+int comet_metrics_attach(comet_metrics_t *metrics)
+{
+    int i;
+
+    for (i = 0; i < metrics->count; i++) {
+        slot_t *slot = &metrics->slots[i];
+        int pid = atomic_load(&slot->pid);
+
+        if ((pid == 0 || is_dead(pid))
+            && atomic_compare_exchange_strong(&slot->pid, &pid,
+                                              (int)getpid())) {
+            end_gauges(slot);
+            atomic_store(&own, slot);
+            return i;
+        }
+    }
+    return -1;
+}
+
+/* A fork has inherited the slot, which is still its parent's. */
+void comet_metrics_detach(void)
+{
+    slot_t *slot = atomic_exchange(&own, NULL);
+
+    if (slot && !comet_process_is_fork()) {
+        end_gauges(slot);
+        atomic_store(&slot->pid, 0);
+    }
+}
+
+void comet_metrics_add(comet_metric_e metric, apr_int64_t amount)
+{
+    slot_t *slot = atomic_load_explicit(&own, memory_order_relaxed);
+
+    if (slot && !comet_process_is_fork()) {
+        atomic_fetch_add_explicit(&slot->values[metric], amount,
+                                  memory_order_relaxed);
+    }
+}
+
+static apr_int64_t sum_gauges(const comet_metrics_t *metrics,
+                              const comet_metric_e *gauges, apr_size_t count,
+                              int exactly)
+{
+    apr_int64_t sum = 0;
+    apr_size_t k;
+    int i;
+
+    for (i = 0; i < metrics->count; i++) {
+        const slot_t *slot = &metrics->slots[i];
+        int pid = atomic_load_explicit(&slot->pid, memory_order_relaxed);
+
+        if (pid == 0 || (exactly && is_dead(pid))) {
+            continue;
+        }
+        for (k = 0; k < count; k++) {
+            sum += atomic_load_explicit(&slot->values[gauges[k]],
+                                        memory_order_relaxed);
+        }
+    }
+    return sum;
+}
+
+int comet_metrics_reach(const comet_metrics_t *metrics,
+                        const comet_metric_e *gauges, apr_size_t count,
+                        apr_int64_t cap)
+{
+    return sum_gauges(metrics, gauges, count, 0) >= cap
+           && sum_gauges(metrics, gauges, count, 1) >= cap;
+}
+
+void comet_metrics_sum(const comet_metrics_t *metrics,
+                       comet_metrics_total_t *total)
+{
+    int i, n;
+
+    *total = (comet_metrics_total_t){ .children = 0 };
+    for (n = 0; n < metrics->count; n++) {
+        const slot_t *slot = &metrics->slots[n];
+        int pid = atomic_load(&slot->pid);
+        int alive = pid != 0 && !is_dead(pid);
+
+        total->children += alive;
+        for (i = 0; i < COMET_METRIC_COUNT; i++) {
+            if (alive
+                || comet_metric_info[i].kind == COMET_METRIC_KIND_COUNTER) {
+                total->values[i] += atomic_load(&slot->values[i]);
+            }
+        }
+    }
+}

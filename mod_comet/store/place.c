@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Whether a database file has a second name. */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "store/place.h"
+
+#include <fcntl.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#ifndef STATX_MNT_ID /* Linux 5.8 */
+#define STATX_MNT_ID 0x00001000U
+#endif
+
+/* Undo the octal escapes of mountinfo, in place. */
+static void unescape(char *text)
+{
+    const char *from = text;
+
+    while (*from) {
+        unsigned value;
+
+        if (*from == '\\' && sscanf(from + 1, "%3o", &value) == 1) {
+            *text++ = (char)value;
+            from += 4;
+        }
+        else {
+            *text++ = *from++;
+        }
+    }
+    *text = '\0';
+}
+
+int comet_place_is_mount(FILE *table, const char *path)
+{
+    char *line = NULL;
+    size_t size = 0;
+    int found = 0;
+
+    while (!found && getline(&line, &size, table) > 0) {
+        char *rest = line, *field = NULL;
+        int i;
+
+        for (i = 0; i < 5; i++) { /* the fifth is the mount point */
+            field = strsep(&rest, " ");
+        }
+        if (field) {
+            unescape(field);
+            found = strcmp(field, path) == 0;
+        }
+    }
+    free(line);
+    return found;
+}
+
+static int is_listed_as_mount(const char *path)
+{
+    FILE *table = fopen("/proc/self/mountinfo", "re");
+    int found = table && comet_place_is_mount(table, path);
+
+    if (table) {
+        fclose(table);
+    }
+    return found;
+}
+
+static int is_on_another_mount(const char *path, const struct statx *file)
+{
+    const char *slash = strrchr(path, '/');
+    char folder[PATH_MAX];
+    struct statx info;
+
+    if (!slash || (size_t)(slash - path) + 2 > sizeof(folder)) {
+        return 0;
+    }
+    memcpy(folder, path, (size_t)(slash - path) + 1);
+    folder[slash - path + 1] = '\0';
+    if (!(file->stx_mask & STATX_MNT_ID)
+        || statx(AT_FDCWD, folder, 0, STATX_MNT_ID, &info) != 0
+        || !(info.stx_mask & STATX_MNT_ID)) {
+        return is_listed_as_mount(path);
+    }
+    return file->stx_mnt_id != info.stx_mnt_id;
+}
+
+/* @return whether there is such a file */
+static int look(const char *path, struct statx *file)
+{
+    struct stat info;
+
+    if (statx(AT_FDCWD, path, AT_SYMLINK_NOFOLLOW,
+              STATX_TYPE | STATX_NLINK | STATX_MNT_ID, file)
+        == 0) {
+        return 1;
+    }
+    if (lstat(path, &info) != 0) { /* statx may be forbidden, or unknown */
+        return 0;
+    }
+    *file = (struct statx){ .stx_mode = (unsigned short)info.st_mode,
+                            .stx_nlink = (unsigned)info.st_nlink };
+    return 1;
+}
+
+comet_place_e comet_place_check(const char *path)
+{
+    struct statx file;
+
+    if (!look(path, &file)) {
+        return COMET_PLACE_GOOD;
+    }
+    if (S_ISLNK(file.stx_mode)) {
+        return COMET_PLACE_SYMBOLIC;
+    }
+    if (!S_ISREG(file.stx_mode)) {
+        return COMET_PLACE_GOOD; /* SQLite says what it thinks of it */
+    }
+    if (is_on_another_mount(path, &file)) {
+        return COMET_PLACE_MOUNTED;
+    }
+    return file.stx_nlink > 1 ? COMET_PLACE_LINKED : COMET_PLACE_GOOD;
+}
+
+const char *comet_place_text(comet_place_e place)
+{
+    switch (place) {
+    case COMET_PLACE_MOUNTED:
+        return "is mounted as a single file, so SQLite's -wal file beside it "
+               "is not kept with it and messages would be lost; mount its "
+               "folder instead (docker -v FOLDER:FOLDER)";
+    case COMET_PLACE_LINKED:
+        return "has more than one hard link, so a program that opens it by "
+               "another name would corrupt it; remove the other names (find "
+               "them with find -samefile)";
+    case COMET_PLACE_SYMBOLIC:
+        return "has become a symbolic link, so SQLite's -wal file would be "
+               "beside another file; restart httpd, which follows the link";
+    case COMET_PLACE_GOOD:
+    default:
+        return "";
+    }
+}

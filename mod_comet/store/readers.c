@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The connections by which the workers of a child read one store. */
+#include "store/readers.h"
+
+#include <pthread.h>
+
+/** How long after the last connection was given back a store is taken to
+ * hang, if all places are taken. */
+#define HANGS_USEC 50000
+/** How long a caller waits for a place at most. */
+#define PLACE_USEC 1000000
+
+struct comet_readers_t {
+    const comet_store_config_t *config;
+    pthread_mutex_t lock;
+    pthread_cond_t vacated; /* with lock: taken < places */
+    apr_size_t keep, places;
+    apr_size_t taken; /* [lock] <= places */
+    apr_time_t moved_at; /* [lock] when a place was given back, or the first
+                          * was taken */
+    apr_size_t count; /* [lock] */
+    comet_store_t *idle[]; /* [lock] the last one was used last */
+};
+
+apr_status_t comet_readers_create(comet_readers_t **readers,
+                                  const comet_store_config_t *config,
+                                  apr_size_t keep, apr_size_t places,
+                                  apr_pool_t *pool)
+{
+    comet_readers_t *made =
+        apr_pcalloc(pool, sizeof(*made) + keep * sizeof(*made->idle));
+    int failed;
+
+    made->config = config;
+    made->keep = keep;
+    made->places = places;
+    *readers = made;
+    failed = pthread_mutex_init(&made->lock, NULL);
+    return failed ? failed : comet_condition_init(&made->vacated);
+}
+
+/* @return whether there was a place in time */
+static int seize_place(comet_readers_t *readers)
+{
+    apr_time_t now = comet_monotonic(), deadline = now + PLACE_USEC;
+    apr_time_t until = deadline;
+    int seized;
+
+    pthread_mutex_lock(&readers->lock);
+    while (readers->taken >= readers->places && now < until) {
+        until = readers->moved_at + HANGS_USEC < deadline
+                    ? readers->moved_at + HANGS_USEC
+                    : deadline;
+        comet_condition_wait(&readers->vacated, &readers->lock, until);
+        now = comet_monotonic();
+    }
+    seized = readers->taken < readers->places;
+    if (seized && !readers->taken++) {
+        readers->moved_at = now;
+    }
+    pthread_mutex_unlock(&readers->lock);
+    return seized;
+}
+
+static void vacate_place(comet_readers_t *readers)
+{
+    pthread_mutex_lock(&readers->lock);
+    readers->taken--;
+    readers->moved_at = comet_monotonic();
+    pthread_cond_signal(&readers->vacated);
+    pthread_mutex_unlock(&readers->lock);
+}
+
+/* @return NULL: none is idle */
+static comet_store_t *pop(comet_readers_t *readers)
+{
+    comet_store_t *store = NULL;
+
+    pthread_mutex_lock(&readers->lock);
+    if (readers->count) {
+        store = readers->idle[--readers->count];
+    }
+    pthread_mutex_unlock(&readers->lock);
+    return store;
+}
+
+/* An idle one, if it is to the file that is there now; else a new one. */
+static apr_status_t find(comet_readers_t *readers, comet_store_t **store)
+{
+    *store = pop(readers);
+    while (*store && comet_store_moved(*store)) {
+        comet_store_close(*store);
+        *store = pop(readers);
+    }
+    return *store ? APR_SUCCESS
+                  : comet_store_open(store, readers->config, COMET_STORE_READ,
+                                     NULL);
+}
+
+apr_status_t comet_readers_take(comet_readers_t *readers, comet_store_t **store)
+{
+    apr_status_t status;
+
+    *store = NULL;
+    if (!seize_place(readers)) {
+        return COMET_EBUSY;
+    }
+    status = find(readers, store);
+    if (status != APR_SUCCESS) {
+        vacate_place(readers);
+    }
+    return status;
+}
+
+void comet_readers_return(comet_readers_t *readers, comet_store_t *store,
+                          apr_status_t status)
+{
+    if (!store) {
+        return;
+    }
+    if (status == APR_SUCCESS && !comet_store_is_read_only(store)) {
+        pthread_mutex_lock(&readers->lock);
+        if (readers->count < readers->keep) {
+            readers->idle[readers->count++] = store;
+            store = NULL;
+        }
+        pthread_mutex_unlock(&readers->lock);
+    }
+    comet_store_close(store);
+    vacate_place(readers);
+}
+
+void comet_readers_close(comet_readers_t *readers)
+{
+    while (readers->count) {
+        comet_store_close(readers->idle[--readers->count]);
+    }
+}

@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What a reading may cost.  SQLite calls back while a statement runs, also
+ * for each few pages that FTS5 reads; there the time is looked at, and now and
+ * then whether the client still waits for the answer.
+ */
+#include "store/sqlite/sqlite.h"
+
+/* How many steps of SQLite's machine pass between two looks: some 20 to 200
+ * microseconds. */
+#define STEPS_PER_LOOK 1000
+
+/* How much longer than its CPU time a reading may take. */
+#define WAITING 5
+
+static int is_over(apr_time_t now, apr_time_t end)
+{
+    return end && now >= end;
+}
+
+/* The progress handler.  @return whether the statement ends now */
+static int on_progress(void *baton)
+{
+    comet_store_t *store = baton;
+    comet_sqlite_spending_t *spending = &store->spending;
+    apr_time_t now = comet_monotonic();
+
+    if (is_over(comet_thread_time(), spending->spent_at)
+        || is_over(now, spending->ends_at)
+        || is_over(now, spending->view_ends)) {
+        spending->ended = COMET_ECOSTLY;
+    }
+    else if (spending->budget.is_gone && now >= spending->look_at) {
+        spending->look_at = now + spending->budget.look_every;
+        if (spending->budget.is_gone(spending->budget.baton)) {
+            spending->ended = COMET_EGONE;
+        }
+    }
+    return spending->ended != APR_SUCCESS;
+}
+
+void comet_store_limit(comet_store_t *store, const comet_budget_t *budget)
+{
+    apr_time_t now = comet_monotonic();
+
+    store->spending = (comet_sqlite_spending_t){ .ended = APR_SUCCESS };
+    if (budget) {
+        store->spending.budget = *budget;
+        store->spending.look_at = now + budget->look_every;
+    }
+    if (budget && budget->time) {
+        store->spending.spent_at = comet_thread_time() + budget->time;
+        store->spending.ends_at = now + WAITING * budget->time;
+    }
+    sqlite3_progress_handler(store->db, budget ? STEPS_PER_LOOK : 0,
+                             on_progress, store);
+}
+
+void comet_sqlite_limit_view(comet_store_t *store, apr_interval_time_t time)
+{
+    store->spending.view_ends = time ? comet_monotonic() + time : 0;
+    if (store->spending.ended == COMET_ECOSTLY) {
+        store->spending.ended = APR_SUCCESS;
+    }
+}
+
+apr_status_t comet_sqlite_look(comet_store_t *store)
+{
+    on_progress(store);
+    return store->spending.ended;
+}

@@ -1,0 +1,255 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Reading the message log. */
+#include "store/sqlite/sqlite.h"
+
+apr_status_t comet_store_state(comet_store_t *store, comet_store_state_t *state)
+{
+    apr_status_t status;
+
+    state->last = -1;
+    state->erased = 0;
+    status = comet_sqlite_query(store, SQL_STATE, &state->last, &state->erased);
+    if (status == APR_SUCCESS && state->last < 0) {
+        status = comet_sqlite_fail_text(store, APR_EGENERAL,
+                                        "comet_clock has no row");
+    }
+    return status;
+}
+
+apr_status_t comet_store_begin(comet_store_t *store, comet_store_state_t *state)
+{
+    apr_status_t status = comet_sqlite_run_or_fail(store, SQL_BEGIN);
+
+    if (status == APR_SUCCESS) {
+        status = comet_store_state(store, state);
+        if (status != APR_SUCCESS) {
+            comet_sqlite_roll_back(store);
+        }
+    }
+    return status;
+}
+
+void comet_store_end(comet_store_t *store)
+{
+    comet_sqlite_roll_back(store);
+}
+
+/* @param id  set to 0 when the channel is unknown */
+static apr_status_t find_channel(comet_store_t *store, comet_text_t channel,
+                                 apr_int64_t *id)
+{
+    *id = 0;
+    comet_sqlite_bind_text(store, SQL_CHANNEL, 1, channel);
+    return comet_sqlite_query(store, SQL_CHANNEL, id, NULL);
+}
+
+/* One channel's: by the index alone. */
+static apr_status_t replay_channel(comet_store_t *store, comet_text_t channel,
+                                   apr_int64_t count, comet_timestamp_t *cursor,
+                                   int *any)
+{
+    apr_int64_t id;
+    apr_int64_t newest = 0;
+    apr_status_t status = find_channel(store, channel, &id);
+
+    if (status != APR_SUCCESS || id == 0) {
+        return status;
+    }
+    comet_sqlite_bind_int(store, SQL_NEWEST, 1, id);
+    status = comet_sqlite_query(store, SQL_NEWEST, &newest, NULL);
+    *any = newest > 0;
+    if (status == APR_SUCCESS && *any) {
+        comet_sqlite_bind_int(store, SQL_REPLAY, 1, id);
+        comet_sqlite_bind_int(store, SQL_REPLAY, 2, count);
+        status = comet_sqlite_query(store, SQL_REPLAY, cursor, NULL);
+    }
+    return status;
+}
+
+/** Counting back to where a replay starts. */
+typedef struct replay_t {
+    apr_int64_t left;
+    comet_timestamp_t cursor;
+    int any;
+} replay_t;
+
+static apr_status_t count_back(void *baton, comet_timestamp_t id,
+                               sqlite3_stmt *row)
+{
+    replay_t *replay = baton;
+
+    replay->any = 1;
+    if (replay->left-- > 0) {
+        return APR_SUCCESS;
+    }
+    replay->cursor = id;
+    return APR_EOF;
+}
+
+apr_status_t comet_store_replay(comet_store_t *store,
+                                const comet_selection_t *selection,
+                                apr_int64_t count, comet_timestamp_t *cursor,
+                                int *any)
+{
+    replay_t replay = { .left = count > 0 ? count : 0 };
+    comet_sqlite_walk_t walk = {
+        .selection = selection,
+        .before = COMET_TIMESTAMP_MAX + 1,
+        .backwards = 1,
+        .ids_only = 1,
+        .left = (apr_size_t)replay.left + 1,
+        .visit = count_back,
+        .baton = &replay,
+    };
+    apr_status_t status;
+
+    *cursor = 0;
+    *any = 0;
+    if (comet_selection_is_atom(selection) && selection->name_count) {
+        return replay_channel(store, selection->names[0].text, replay.left,
+                              cursor, any);
+    }
+    status = comet_sqlite_walk(store, &walk);
+    *cursor = replay.cursor;
+    *any = replay.any;
+    return status;
+}
+
+apr_status_t comet_store_floor(comet_store_t *store,
+                               const comet_selection_t *selection,
+                               comet_timestamp_t *floor)
+{
+    apr_status_t status = APR_SUCCESS;
+    apr_size_t i;
+
+    *floor = 0;
+    for (i = 0; i < selection->name_count && status == APR_SUCCESS; i++) {
+        comet_timestamp_t one = 0;
+
+        comet_sqlite_bind_text(store, SQL_FLOOR, 1, selection->names[i].text);
+        status = comet_sqlite_query(store, SQL_FLOOR, &one, NULL);
+        *floor = one > *floor ? one : *floor;
+    }
+    return status;
+}
+
+apr_status_t comet_store_recent(comet_store_t *store, apr_size_t count,
+                                comet_timestamp_t *cursor)
+{
+    *cursor = 0;
+    comet_sqlite_bind_int(store, SQL_RECENT, 1, (apr_int64_t)count);
+    return comet_sqlite_query(store, SQL_RECENT, cursor, NULL);
+}
+
+apr_status_t comet_store_has(comet_store_t *store, comet_timestamp_t timestamp,
+                             apr_int64_t *has)
+{
+    *has = 0;
+    comet_sqlite_bind_int(store, SQL_HAS, 1, timestamp);
+    return comet_sqlite_query(store, SQL_HAS, has, NULL);
+}
+
+/* --- Messages --------------------------------------------------------- */
+
+comet_text_t comet_sqlite_column(sqlite3_stmt *row, int index)
+{
+    comet_text_t text;
+
+    text.data = (const char *)sqlite3_column_text(row, index);
+    text.length = (apr_size_t)sqlite3_column_bytes(row, index);
+    return text;
+}
+
+comet_message_t *comet_sqlite_message(sqlite3_stmt *row)
+{
+    comet_message_fields_t fields = {
+        .timestamp = sqlite3_column_int64(row, 0),
+        .channel = comet_sqlite_column(row, 1),
+        .type = comet_sqlite_column(row, 2),
+        .author = comet_sqlite_column(row, 3),
+        .body = comet_sqlite_column(row, 4),
+    };
+
+    if (!fields.channel.data || !fields.type.data || !fields.body.data) {
+        return NULL; /* none is NULL in the schema: no memory to convert it */
+    }
+    return comet_message_create(&fields);
+}
+
+/** To whom the messages go. */
+typedef struct reading_t {
+    comet_store_cb *callback;
+    void *baton;
+} reading_t;
+
+static apr_status_t hand_over(void *baton, comet_timestamp_t id,
+                              sqlite3_stmt *row)
+{
+    const reading_t *reading = baton;
+    comet_message_t *message = comet_sqlite_message(row);
+
+    if (!message) {
+        return APR_ENOMEM;
+    }
+    return reading->callback(reading->baton, message) ? APR_SUCCESS : APR_EOF;
+}
+
+apr_status_t comet_store_read(comet_store_t *store,
+                              const comet_selection_t *selection,
+                              comet_timestamp_t after, apr_size_t limit,
+                              comet_store_cb *callback, void *baton)
+{
+    reading_t reading = { callback, baton };
+    comet_sqlite_walk_t walk = {
+        .selection = selection,
+        .after = after,
+        .before = COMET_TIMESTAMP_MAX + 1,
+        .left = limit,
+        .visit = hand_over,
+        .baton = &reading,
+    };
+
+    return comet_sqlite_walk(store, &walk);
+}
+
+apr_status_t comet_store_tail(comet_store_t *store, comet_timestamp_t after,
+                              apr_size_t limit, comet_store_cb *callback,
+                              void *baton)
+{
+    static const comet_selected_t all = { { "", 0 }, 0 };
+    const comet_selection_t selection = { .prefix_count = 1, .prefixes = &all };
+
+    return comet_store_read(store, &selection, after, limit, callback, baton);
+}
+
+/* --- Channels --------------------------------------------------------- */
+
+apr_status_t comet_store_channels(comet_store_t *store, comet_text_t prefix,
+                                  apr_size_t limit,
+                                  comet_store_channel_cb *callback, void *baton)
+{
+    sqlite3_stmt *row = store->statements[SQL_UNDER];
+    char bound[COMET_CHANNEL_MAX_BYTES];
+    apr_status_t status = APR_SUCCESS;
+    int code = SQLITE_DONE;
+
+    comet_sqlite_bind_prefix(store, SQL_UNDER, prefix, bound);
+    comet_sqlite_bind_int(store, SQL_UNDER, 3, (apr_int64_t)limit);
+    while (status == APR_SUCCESS
+           && (code = comet_sqlite_step(store, SQL_UNDER)) == SQLITE_ROW) {
+        comet_text_t name = comet_sqlite_column(row, 1);
+
+        if (!name.data) {
+            status = comet_sqlite_fail_text(store, APR_ENOMEM,
+                                            "no memory for a name");
+        }
+        else if (!callback(baton, name)) {
+            break;
+        }
+    }
+    if (code != SQLITE_ROW && code != SQLITE_DONE) {
+        status = comet_sqlite_fail(store, code);
+    }
+    comet_sqlite_reset(store, SQL_UNDER);
+    return status;
+}

@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Whose database a file is, and of which version of the schema. */
+#include "store/sqlite/sqlite.h"
+
+#include <stdio.h>
+
+#include "comet_schema.h"
+
+#define APPLICATION_ID 0x434f4d54 /* "COMT", set by sql/001_initial.sql */
+
+int comet_sqlite_latest_version(void)
+{
+    int version = 0;
+    int i;
+
+    for (i = 0; comet_schema[i].sql; i++) {
+        version = comet_schema[i].version;
+    }
+    return version;
+}
+
+/* @return whether a database has all that a version of the schema makes */
+static int has_all(sqlite3 *db, sqlite3 *schema)
+{
+    sqlite3_stmt *wanted = NULL, *found = NULL;
+    int missing =
+        sqlite3_prepare_v2(schema,
+                           "SELECT type, name FROM sqlite_master"
+                           " WHERE name NOT LIKE 'sqlite~_%' ESCAPE '~'",
+                           -1, &wanted, NULL)
+            != SQLITE_OK
+        || sqlite3_prepare_v2(db,
+                              "SELECT 1 FROM sqlite_master"
+                              " WHERE type = ?1 AND name = ?2",
+                              -1, &found, NULL)
+               != SQLITE_OK;
+
+    while (!missing && sqlite3_step(wanted) == SQLITE_ROW) {
+        sqlite3_bind_value(found, 1, sqlite3_column_value(wanted, 0));
+        sqlite3_bind_value(found, 2, sqlite3_column_value(wanted, 1));
+        missing = sqlite3_step(found) != SQLITE_ROW;
+        sqlite3_reset(found);
+    }
+    sqlite3_finalize(wanted);
+    sqlite3_finalize(found);
+    return !missing;
+}
+
+/*
+ * The version that a database is of by what is in it, whatever it says.
+ * @return 0: it is not of any
+ */
+static int recognize(const comet_store_t *store)
+{
+    sqlite3 *schema = NULL;
+    int version = 0;
+    int i, code = sqlite3_open(":memory:", &schema);
+
+    for (i = 0; comet_schema[i].sql && code == SQLITE_OK; i++) {
+        code = sqlite3_exec(schema, comet_schema[i].sql, NULL, NULL, NULL);
+        if (code == SQLITE_OK && has_all(store->db, schema)) {
+            version = comet_schema[i].version;
+        }
+    }
+    sqlite3_close(schema);
+    return version;
+}
+
+/* A .dump keeps everything but how the file says whose it is. */
+static apr_status_t refuse_stranger(comet_store_t *store)
+{
+    int version = recognize(store);
+    char text[200];
+
+    if (!version) {
+        return comet_sqlite_fail_text(
+            store, COMET_ENOTDB, "the database belongs to another program");
+    }
+    snprintf(text, sizeof(text),
+             "the database does not say that it is mod_comet's, as after a "
+             ".dump; run in it: PRAGMA application_id = %d; "
+             "PRAGMA user_version = %d;",
+             APPLICATION_ID, version);
+    return comet_sqlite_fail_text(store, COMET_ENOTDB, text);
+}
+
+/* @param empty  whether nothing is in it */
+static apr_status_t judge(comet_store_t *store, int id, int version, int empty)
+{
+    if (empty && version == 0 && (id == 0 || id == APPLICATION_ID)) {
+        return APR_SUCCESS;
+    }
+    if (id != APPLICATION_ID || version <= 0) {
+        return refuse_stranger(store);
+    }
+    return version > comet_sqlite_latest_version()
+               ? comet_sqlite_fail_text(store, COMET_ENOTDB,
+                                        "the database was made by a newer "
+                                        "mod_comet")
+               : APR_SUCCESS;
+}
+
+apr_status_t comet_sqlite_identify(comet_store_t *store, int *version)
+{
+    sqlite3_stmt *statement = NULL;
+    apr_status_t status;
+    int code = sqlite3_prepare_v2(
+        store->db,
+        "SELECT application_id, user_version,"
+        " (SELECT count(*) FROM (SELECT 1 FROM sqlite_master LIMIT 1))"
+        " FROM pragma_application_id, pragma_user_version",
+        -1, &statement, NULL);
+
+    if (code == SQLITE_OK) {
+        code = sqlite3_step(statement);
+    }
+    if (code != SQLITE_ROW) {
+        status = comet_sqlite_fail(store, code);
+    }
+    else {
+        int id = sqlite3_column_int(statement, 0);
+
+        *version = sqlite3_column_int(statement, 1);
+        status = judge(store, id, *version, !sqlite3_column_int(statement, 2));
+    }
+    sqlite3_finalize(statement);
+    return status;
+}

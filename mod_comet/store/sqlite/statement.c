@@ -1,0 +1,353 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the parts of the store share: its statements, and SQLite's failures in
+ * the words of comet_store.h.
+ */
+#include "store/sqlite/sqlite.h"
+
+#include <stdio.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#include "store/place.h"
+
+const char *const comet_sqlite_text[SQL_COUNT] = {
+    [SQL_BEGIN] = "BEGIN",
+    [SQL_BEGIN_WRITE] = "BEGIN IMMEDIATE",
+    [SQL_COMMIT] = "COMMIT",
+    [SQL_ROLLBACK] = "ROLLBACK",
+    [SQL_STATE] = "SELECT last, erased FROM comet_clock",
+    [SQL_CHANNEL] = "SELECT id FROM channel WHERE name = ?1",
+    [SQL_REPLAY] = "SELECT id FROM message_log WHERE channel_id = ?1"
+                   " ORDER BY id DESC LIMIT 1 OFFSET ?2",
+    [SQL_FLOOR] = "SELECT floor FROM channel WHERE name = ?1",
+    /* Those that walk: ?1 < id < ?2, and at most ?3 rows. */
+    [SQL_READ] = "SELECT id, ?4, type, author, body FROM message_log"
+                 " WHERE channel_id = (SELECT id FROM channel WHERE name = ?4)"
+                 " AND id > ?1 AND id < ?2 ORDER BY id LIMIT ?3",
+    [SQL_READ_BACK] =
+        "SELECT id, ?4, type, author, body FROM message_log"
+        " WHERE channel_id = (SELECT id FROM channel WHERE name = ?4)"
+        " AND id > ?1 AND id < ?2 ORDER BY id DESC LIMIT ?3",
+    [SQL_TAIL] = "SELECT m.id, c.name, m.type, m.author, m.body"
+                 " FROM message_log AS m CROSS JOIN channel AS c"
+                 " WHERE m.id > ?1 AND m.id < ?2 AND c.id = m.channel_id"
+                 " ORDER BY m.id LIMIT ?3",
+    [SQL_TAIL_BACK] = "SELECT m.id, c.name, m.type, m.author, m.body"
+                      " FROM message_log AS m CROSS JOIN channel AS c"
+                      " WHERE m.id > ?1 AND m.id < ?2 AND c.id = m.channel_id"
+                      " ORDER BY m.id DESC LIMIT ?3",
+    [SQL_MESSAGE] = "SELECT m.id, c.name, m.type, m.author, m.body"
+                    " FROM message_log AS m CROSS JOIN channel AS c"
+                    " WHERE m.id = ?1 AND c.id = m.channel_id",
+    [SQL_NEXT] = "SELECT id FROM message_log"
+                 " WHERE channel_id = ?1 AND id > ?2 AND id < ?3"
+                 " ORDER BY id LIMIT 1",
+    [SQL_PREVIOUS] = "SELECT id FROM message_log"
+                     " WHERE channel_id = ?1 AND id > ?2 AND id < ?3"
+                     " ORDER BY id DESC LIMIT 1",
+    /* Not by LIKE or GLOB: a name may contain what is special to them. */
+    [SQL_UNDER] = "SELECT id, name FROM channel"
+                  " WHERE name >= ?1 AND name < ?2"
+                  " AND EXISTS (SELECT 1 FROM message_log"
+                  " WHERE channel_id = channel.id) ORDER BY name LIMIT ?3",
+    [SQL_RECENT] = "SELECT id FROM message_log"
+                   " ORDER BY id DESC LIMIT 1 OFFSET ?1",
+    [SQL_HAS] = "SELECT count(*) FROM message_log WHERE id = ?1",
+    [SQL_CHANNEL_ADD] = "INSERT INTO channel(name) VALUES(?1)",
+    [SQL_CHANNEL_DROP] = "DELETE FROM channel WHERE id = ?1",
+    [SQL_INSERT] = "INSERT INTO message_log"
+                   "(id, channel_id, type, author, body)"
+                   " VALUES(?1, ?2, ?3, ?4, ?5)",
+    [SQL_CLOCK_SET] = "UPDATE comet_clock SET last = ?1",
+    [SQL_GROUP] = "SAVEPOINT one_group",
+    [SQL_GROUP_END] = "RELEASE one_group",
+    [SQL_GROUP_UNDO] = "ROLLBACK TO one_group",
+    [SQL_KEY] = "SELECT timestamp, count, hash FROM idempotency_key"
+                " WHERE channel = ?1 AND author = ?2 AND key = ?3"
+                " AND ifnull(expires > ?4, 1)",
+    /* one that has expired may still be there */
+    [SQL_KEY_ADD] = "INSERT OR REPLACE INTO idempotency_key"
+                    "(channel, author, key, timestamp, count, hash)"
+                    " VALUES(?1, ?2, ?3, ?4, ?5, ?6)",
+    [SQL_KEYS_DUE] = "SELECT 1 FROM idempotency_key"
+                     " WHERE expires <= ?1 OR expires > ?2 LIMIT 1",
+    [SQL_KEYS_PRUNE] = "DELETE FROM idempotency_key WHERE timestamp IN"
+                       " (SELECT timestamp FROM idempotency_key"
+                       " WHERE expires <= ?1 LIMIT ?2)",
+    [SQL_KEYS_RECALL] = "UPDATE idempotency_key SET expires = ?1"
+                        " WHERE timestamp IN"
+                        " (SELECT timestamp FROM idempotency_key"
+                        " WHERE expires > ?1 LIMIT ?2)",
+    /* ?2, the clock, only fits the form of the next one */
+    [SQL_CHANNELS] = "SELECT id, id FROM channel"
+                     " WHERE id > ?1 AND ?2 ORDER BY id LIMIT ?3",
+    [SQL_CHANNELS_SINCE] = "SELECT id, channel_id FROM message_log"
+                           " WHERE id > ?1 AND id <= ?2"
+                           " ORDER BY id LIMIT ?3",
+    [SQL_NEWEST] = "SELECT max(id) FROM message_log WHERE channel_id = ?1",
+    [SQL_OVER_COUNT] = "SELECT id FROM message_log WHERE channel_id = ?1"
+                       " ORDER BY id DESC LIMIT 1 OFFSET ?2",
+    [SQL_PRUNE_UPTO] = "SELECT max(id), count(*) FROM"
+                       " (SELECT id FROM message_log"
+                       " WHERE channel_id = ?1 AND id <= ?2"
+                       " ORDER BY id LIMIT ?3)",
+    [SQL_PRUNE_FLOOR] = "UPDATE channel SET floor = ?2"
+                        " WHERE id = ?1 AND floor < ?2",
+    [SQL_PRUNE] = "DELETE FROM message_log"
+                  " WHERE channel_id = ?1 AND id <= ?2",
+    [SQL_BODIES] = "SELECT id, body FROM message_log"
+                   " WHERE channel_id = ?1 AND id <= ?2"
+                   " ORDER BY id LIMIT ?3",
+    [SQL_PAGES] = "SELECT freelist_count, page_count"
+                  " FROM pragma_freelist_count, pragma_page_count",
+};
+
+/* --- Failures --------------------------------------------------------- */
+
+int comet_sqlite_is_full(int error)
+{
+    return error == ENOSPC || error == EDQUOT || error == EFBIG;
+}
+
+int comet_sqlite_has_no_descriptor(int error)
+{
+    return error == EMFILE || error == ENFILE;
+}
+
+static apr_status_t status_of(int code, int error)
+{
+    switch (code & 0xff) {
+    case SQLITE_OK:
+        return APR_SUCCESS;
+    case SQLITE_BUSY:
+    case SQLITE_LOCKED:
+        return COMET_ELOCKED;
+    case SQLITE_FULL:
+        return APR_ENOSPC;
+    case SQLITE_READONLY:
+        return code == SQLITE_READONLY_DBMOVED ? COMET_EMOVED : COMET_EREADONLY;
+    case SQLITE_PERM:
+    case SQLITE_AUTH:
+        return COMET_EREADONLY;
+    case SQLITE_CANTOPEN:
+        return comet_sqlite_has_no_descriptor(error) ? error : COMET_EREADONLY;
+    case SQLITE_NOTADB:
+        return COMET_ENOTDB;
+    case SQLITE_NOMEM:
+        return APR_ENOMEM;
+    case SQLITE_CONSTRAINT:
+        return COMET_EINVALID;
+    case SQLITE_IOERR:
+        if (code == SQLITE_IOERR_NOMEM) {
+            return APR_ENOMEM;
+        }
+        return comet_sqlite_is_full(error) ? APR_ENOSPC : APR_EGENERAL;
+    default:
+        return APR_EGENERAL;
+    }
+}
+
+/* Keep SQLite's words, which the next call of it replaces.
+ * @param error  errno at the time; 0: unknown */
+apr_status_t comet_sqlite_fail_with(comet_store_t *store, int code, int error)
+{
+    int primary = code & 0xff;
+    char text[128];
+
+    if (code == SQLITE_IOERR_GETTEMPPATH) {
+        snprintf(store->error, sizeof(store->error),
+                 "SQLite needs a temporary file, but can write to none of "
+                 "SQLITE_TMPDIR, TMPDIR, /var/tmp, /usr/tmp and /tmp "
+                 "(SQLite %d)",
+                 code);
+    }
+    else if (error && (primary == SQLITE_IOERR || primary == SQLITE_CANTOPEN)) {
+        snprintf(store->error, sizeof(store->error), "%s (SQLite %d): %s",
+                 store->db ? sqlite3_errmsg(store->db) : "", code,
+                 apr_strerror(error, text, sizeof(text)));
+    }
+    else {
+        snprintf(store->error, sizeof(store->error), "%s (SQLite %d)",
+                 store->db ? sqlite3_errmsg(store->db) : sqlite3_errstr(code),
+                 code);
+    }
+    return primary == SQLITE_INTERRUPT ? store->spending.ended
+                                       : status_of(code, error);
+}
+
+apr_status_t comet_sqlite_fail(comet_store_t *store, int code)
+{
+    return comet_sqlite_fail_with(
+        store, code, store->db ? sqlite3_system_errno(store->db) : 0);
+}
+
+apr_status_t comet_sqlite_fail_text(comet_store_t *store, apr_status_t status,
+                                    const char *text)
+{
+    snprintf(store->error, sizeof(store->error), "%s", text);
+    return status;
+}
+
+apr_status_t comet_sqlite_check_place(comet_store_t *store)
+{
+    comet_place_e place = comet_place_check(store->config->path);
+
+    return place == COMET_PLACE_GOOD
+               ? APR_SUCCESS
+               : comet_sqlite_fail_text(store, COMET_EALIASED,
+                                        comet_place_text(place));
+}
+
+int comet_sqlite_on_busy(void *baton, int tries)
+{
+    static const struct timespec one_ms = { 0, 1000000 };
+    comet_store_t *store = baton;
+    apr_int64_t now = comet_monotonic();
+
+    if (store->stopping && atomic_load(store->stopping)) {
+        return 0;
+    }
+    if (tries == 0) {
+        store->busy_since = now;
+    }
+    if (now - store->busy_since >= store->patience) {
+        return 0;
+    }
+    nanosleep(&one_ms, NULL);
+    return 1;
+}
+
+/* --- Files ------------------------------------------------------------ */
+
+file_id_t comet_sqlite_file_id(const char *path)
+{
+    struct stat info;
+
+    if (stat(path, &info) != 0) {
+        return (file_id_t){ 0, 0 };
+    }
+    return (file_id_t){ info.st_dev, info.st_ino };
+}
+
+int comet_sqlite_same_file(file_id_t a, file_id_t b)
+{
+    return a.ino == b.ino && a.dev == b.dev;
+}
+
+int comet_sqlite_has_content(const char *path)
+{
+    struct stat info;
+
+    return stat(path, &info) == 0 && info.st_size > 0;
+}
+
+/* --- Statements ------------------------------------------------------- */
+
+void comet_sqlite_reset(comet_store_t *store, sql_e which)
+{
+    sqlite3_reset(store->statements[which]);
+    sqlite3_clear_bindings(store->statements[which]);
+}
+
+int comet_sqlite_step(comet_store_t *store, sql_e which)
+{
+    return sqlite3_step(store->statements[which]);
+}
+
+/* Run a statement without rows. @return SQLITE_OK or SQLite's code */
+int comet_sqlite_run(comet_store_t *store, sql_e which)
+{
+    int code = comet_sqlite_step(store, which);
+
+    comet_sqlite_reset(store, which);
+    return code == SQLITE_DONE || code == SQLITE_ROW ? SQLITE_OK : code;
+}
+
+apr_status_t comet_sqlite_run_or_fail(comet_store_t *store, sql_e which)
+{
+    int code = comet_sqlite_run(store, which);
+
+    return code == SQLITE_OK ? APR_SUCCESS : comet_sqlite_fail(store, code);
+}
+
+void comet_sqlite_bind_int(comet_store_t *store, sql_e which, int index,
+                           apr_int64_t value)
+{
+    sqlite3_bind_int64(store->statements[which], index, value);
+}
+
+/* The text must live until the statement is reset. */
+void comet_sqlite_bind_text(comet_store_t *store, sql_e which, int index,
+                            comet_text_t text)
+{
+    sqlite3_bind_text64(store->statements[which], index,
+                        text.data ? text.data : "", text.length, SQLITE_STATIC,
+                        SQLITE_UTF8);
+}
+
+/* Run a query for one row of up to two integers.  No row, or NULL: they stay
+ * as they are. */
+apr_status_t comet_sqlite_query(comet_store_t *store, sql_e which,
+                                apr_int64_t *first, apr_int64_t *second)
+{
+    sqlite3_stmt *statement = store->statements[which];
+    apr_status_t status = APR_SUCCESS;
+    int code = sqlite3_step(statement);
+
+    if (code == SQLITE_ROW) {
+        if (sqlite3_column_type(statement, 0) != SQLITE_NULL) {
+            *first = sqlite3_column_int64(statement, 0);
+        }
+        if (second) {
+            *second = sqlite3_column_int64(statement, 1);
+        }
+    }
+    else if (code != SQLITE_DONE) {
+        status = comet_sqlite_fail(store, code);
+    }
+    comet_sqlite_reset(store, which);
+    return status;
+}
+
+apr_status_t comet_sqlite_execute(comet_store_t *store, const char *sql)
+{
+    int code = sqlite3_exec(store->db, sql, NULL, NULL, NULL);
+
+    return code == SQLITE_OK ? APR_SUCCESS : comet_sqlite_fail(store, code);
+}
+
+void comet_sqlite_roll_back(comet_store_t *store)
+{
+    store->reserved = 0;
+    if (!sqlite3_get_autocommit(store->db)) {
+        comet_sqlite_run(store, SQL_ROLLBACK);
+    }
+}
+
+/* --- The statements of a connection -------------------------------- */
+
+apr_status_t comet_sqlite_prepare(comet_store_t *store)
+{
+    /* trusted_schema stays on: sql/search.sql's triggers use FTS5, which is
+     * no module that SQLite trusts otherwise */
+    apr_status_t status = comet_sqlite_execute(
+        store, "PRAGMA mmap_size = 0; PRAGMA cell_size_check = ON");
+    int i;
+
+    for (i = 0; status == APR_SUCCESS && i < SQL_COUNT; i++) {
+        int code = sqlite3_prepare_v3(store->db, comet_sqlite_text[i], -1,
+                                      SQLITE_PREPARE_PERSISTENT,
+                                      &store->statements[i], NULL);
+
+        if (code != SQLITE_OK) {
+            status = comet_sqlite_fail(store, code);
+        }
+    }
+    return status;
+}
+
+const char *comet_store_version(void)
+{
+    return sqlite3_libversion();
+}

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Whether anybody has committed, by the shared memory beside the log. */
+#include <string.h>
+
+#include "store/sqlite/sqlite.h"
+
+/* SQLite maps the log's index in such pieces; the first begins with its head,
+ * which a commit writes before it returns. */
+#define PIECE (32 * 1024)
+
+/* The connection's own mapping, which it keeps until it is closed: the first
+ * look at the store has made it. */
+static const volatile apr_uint32_t *find_index(comet_store_t *store)
+{
+    sqlite3_file *file = NULL;
+    void volatile *index = NULL;
+
+    if (!store->wal.ino
+        || sqlite3_file_control(store->db, "main", SQLITE_FCNTL_FILE_POINTER,
+                                &file)
+               != SQLITE_OK
+        || !file || !file->pMethods || file->pMethods->iVersion < 2
+        || !file->pMethods->xShmMap
+        || file->pMethods->xShmMap(file, 0, PIECE, 0, &index) != SQLITE_OK) {
+        return NULL;
+    }
+    return index;
+}
+
+int comet_store_tally(comet_store_t *store, comet_tally_t *tally)
+{
+    int i;
+
+    if (!store->tally) {
+        store->tally = find_index(store);
+    }
+    for (i = 0; store->tally && i < COMET_TALLY_WORDS; i++) {
+        tally->words[i] = store->tally[i];
+    }
+    return store->tally != NULL;
+}

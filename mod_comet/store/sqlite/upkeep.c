@@ -1,0 +1,338 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Keeping the file small: checkpoints and retention. */
+#include "store/sqlite/sqlite.h"
+
+#include <stdio.h>
+
+/* Beyond this, wait for readers so that the log can begin anew. */
+#define RESTART_PAGES (4 * CHECKPOINT_PAGES)
+#define RESTART_PATIENCE_USEC 20000
+#define PRUNE_PATIENCE_USEC 20000
+#define PRUNE_ROWS 1000
+#define PRUNE_USEC 10000 /* look at no further channel after that */
+#define PRUNE_SCAN_ROWS 4096
+#define VACUUM_PAGES 256
+/* How long a key outlives its message: the trigger idempotency_key_expiry. */
+#define KEY_USEC apr_time_from_sec(86400)
+
+/* --- Checkpoints ------------------------------------------------------ */
+
+int comet_store_checkpoint_due(const comet_store_t *store)
+{
+    return store->wal_pages >= store->checkpoint_at;
+}
+
+apr_status_t comet_store_checkpoint(comet_store_t *store)
+{
+    int pages = 0;
+    int code;
+
+    if (!comet_store_checkpoint_due(store)) {
+        return APR_SUCCESS;
+    }
+    if (comet_store_moved(store)) {
+        return comet_sqlite_leave_behind(store);
+    }
+    /* Readers that follow each other closely never hold it back for long,
+     * but there is always one: only a moment without any begins it anew. */
+    store->patience = RESTART_PATIENCE_USEC;
+    code = sqlite3_wal_checkpoint_v2(store->db, "main",
+                                     store->wal_pages >= RESTART_PAGES
+                                         ? SQLITE_CHECKPOINT_RESTART
+                                         : SQLITE_CHECKPOINT_PASSIVE,
+                                     &pages, NULL);
+    store->patience = store->config->busy_timeout;
+    /* A reader may hold some of it back: try again after as much again. */
+    store->checkpoint_at = store->wal_pages + CHECKPOINT_PAGES;
+    if (code != SQLITE_OK && (code & 0xff) != SQLITE_BUSY) {
+        return comet_sqlite_fail(store, code);
+    }
+    return APR_SUCCESS;
+}
+
+/* --- Retention -------------------------------------------------------- */
+
+/* Begin a round, or list more of its channels. */
+static apr_status_t list_channels(comet_store_t *store)
+{
+    prune_t *prune = &store->prune;
+    sql_e which = prune->all_seen ? SQL_CHANNELS_SINCE : SQL_CHANNELS;
+    apr_int64_t limit = prune->all_seen ? PRUNE_SCAN_ROWS : PRUNE_CHANNELS;
+    apr_int64_t rows = 0;
+    apr_size_t i;
+    int code = SQLITE_DONE;
+
+    prune->count = prune->next = 0;
+    comet_sqlite_bind_int(store, which, 1, prune->cursor);
+    comet_sqlite_bind_int(store, which, 2, prune->end);
+    comet_sqlite_bind_int(store, which, 3, limit);
+    while (prune->count < PRUNE_CHANNELS
+           && (code = comet_sqlite_step(store, which)) == SQLITE_ROW) {
+        apr_int64_t id = sqlite3_column_int64(store->statements[which], 1);
+
+        prune->cursor = sqlite3_column_int64(store->statements[which], 0);
+        rows++;
+        for (i = 0; i < prune->count && prune->channels[i] != id; i++) {
+        }
+        prune->channels[i] = id;
+        if (i == prune->count) {
+            prune->count++;
+        }
+    }
+    prune->listed = code == SQLITE_DONE && rows < limit;
+    comet_sqlite_reset(store, which);
+    return code == SQLITE_ROW || code == SQLITE_DONE
+               ? APR_SUCCESS
+               : comet_sqlite_fail(store, code);
+}
+
+static apr_status_t begin_round(comet_store_t *store)
+{
+    prune_t *prune = &store->prune;
+    comet_store_state_t state;
+    apr_status_t status = comet_store_state(store, &state);
+
+    if (status == APR_SUCCESS) {
+        prune->running = 1;
+        prune->end = state.last;
+        prune->cursor = prune->all_seen ? prune->seen : 0;
+        status = list_channels(store);
+    }
+    return status;
+}
+
+/* @param upto  set to the last timestamp that is not to be kept; 0: none */
+static apr_status_t find_excess(comet_store_t *store, apr_int64_t channel,
+                                comet_timestamp_t *upto)
+{
+    const comet_store_config_t *config = store->config;
+    comet_timestamp_t newest = 0;
+    apr_status_t status = APR_SUCCESS;
+
+    *upto = 0;
+    if (config->retain_count > 0) {
+        comet_sqlite_bind_int(store, SQL_OVER_COUNT, 1, channel);
+        comet_sqlite_bind_int(store, SQL_OVER_COUNT, 2, config->retain_count);
+        status = comet_sqlite_query(store, SQL_OVER_COUNT, upto, NULL);
+    }
+    if (status == APR_SUCCESS && config->retain_age > 0) {
+        comet_sqlite_bind_int(store, SQL_NEWEST, 1, channel);
+        status = comet_sqlite_query(store, SQL_NEWEST, &newest, NULL);
+        if (newest > store->prune.now) {
+            newest = store->prune.now;
+        }
+        if (newest - config->retain_age - 1 > *upto) {
+            *upto = newest - config->retain_age - 1;
+        }
+    }
+    return status;
+}
+
+/*
+ * With an index each body has to be taken out of it: no more of them than one
+ * step may take, but at least one.
+ * @param rows  lowered
+ */
+static apr_status_t limit_bytes(comet_store_t *store, apr_int64_t channel,
+                                comet_timestamp_t upto, apr_int64_t *rows)
+{
+    apr_int64_t bytes = 0, count = 0;
+    int code = SQLITE_ROW;
+
+    comet_sqlite_bind_int(store, SQL_BODIES, 1, channel);
+    comet_sqlite_bind_int(store, SQL_BODIES, 2, upto);
+    comet_sqlite_bind_int(store, SQL_BODIES, 3, *rows);
+    while (bytes < INDEX_STEP_BYTES
+           && (code = comet_sqlite_step(store, SQL_BODIES)) == SQLITE_ROW) {
+        bytes += sqlite3_column_bytes(store->statements[SQL_BODIES], 1);
+        count++;
+    }
+    comet_sqlite_reset(store, SQL_BODIES);
+    if (code != SQLITE_ROW && code != SQLITE_DONE) {
+        return comet_sqlite_fail(store, code);
+    }
+    *rows = bytes < INDEX_STEP_BYTES ? *rows : count;
+    return APR_SUCCESS;
+}
+
+/*
+ * Remove at most *budget messages of a channel, and lower *budget.
+ * @param more  set to whether the step is over and the channel may have more
+ */
+static apr_status_t prune_channel(comet_store_t *store, apr_int64_t channel,
+                                  apr_int64_t *budget, int *more)
+{
+    comet_timestamp_t upto;
+    comet_timestamp_t last = 0;
+    apr_int64_t rows = 0, most = *budget;
+    apr_status_t status = find_excess(store, channel, &upto);
+
+    if (status == APR_SUCCESS && upto > 0 && store->config->search) {
+        status = limit_bytes(store, channel, upto, &most);
+    }
+    if (status == APR_SUCCESS && upto > 0) {
+        comet_sqlite_bind_int(store, SQL_PRUNE_UPTO, 1, channel);
+        comet_sqlite_bind_int(store, SQL_PRUNE_UPTO, 2, upto);
+        comet_sqlite_bind_int(store, SQL_PRUNE_UPTO, 3, most);
+        status = comet_sqlite_query(store, SQL_PRUNE_UPTO, &last, &rows);
+    }
+    if (status == APR_SUCCESS && rows > 0) {
+        comet_sqlite_bind_int(store, SQL_PRUNE_FLOOR, 1, channel);
+        comet_sqlite_bind_int(store, SQL_PRUNE_FLOOR, 2, last);
+        status = comet_sqlite_run_or_fail(store, SQL_PRUNE_FLOOR);
+    }
+    if (status == APR_SUCCESS && rows > 0) {
+        comet_sqlite_bind_int(store, SQL_PRUNE, 1, channel);
+        comet_sqlite_bind_int(store, SQL_PRUNE, 2, last);
+        status = comet_sqlite_run_or_fail(store, SQL_PRUNE);
+        *budget -= rows;
+    }
+    *more = *budget == 0 || (most < *budget + rows && rows == most);
+    return status;
+}
+
+/* @param removed  set to how many messages went */
+static apr_status_t prune_listed(comet_store_t *store, apr_int64_t *removed)
+{
+    prune_t *prune = &store->prune;
+    apr_int64_t budget = PRUNE_ROWS;
+    apr_int64_t until = comet_monotonic() + PRUNE_USEC;
+    apr_status_t status = APR_SUCCESS;
+    int more = 0;
+
+    if (!prune->running) {
+        status = begin_round(store);
+    }
+    else if (prune->next == prune->count) {
+        status = list_channels(store);
+    }
+    while (status == APR_SUCCESS && prune->next < prune->count
+           && comet_monotonic() < until) {
+        status =
+            prune_channel(store, prune->channels[prune->next], &budget, &more);
+        if (more) {
+            break;
+        }
+        prune->next++;
+    }
+    *removed = PRUNE_ROWS - budget;
+    return status;
+}
+
+/*
+ * Give some unused pages back to the file system.  An eighth is kept: what
+ * comes next will need it.
+ */
+static apr_status_t shrink(comet_store_t *store, int *more)
+{
+    apr_int64_t unused = 0;
+    apr_int64_t left = 0;
+    apr_int64_t pages = 0;
+    apr_status_t status = comet_sqlite_query(store, SQL_PAGES, &unused, &pages);
+    char pragma[64];
+
+    if (status != APR_SUCCESS || unused <= pages / 8 + VACUUM_PAGES) {
+        return status;
+    }
+    snprintf(pragma, sizeof(pragma), "PRAGMA incremental_vacuum(%d)",
+             VACUUM_PAGES);
+    status = comet_sqlite_execute(store, pragma);
+    if (status == APR_SUCCESS) {
+        left = unused;
+        status = comet_sqlite_query(store, SQL_PAGES, &left, &pages);
+        /* a copy restored without auto_vacuum does not shrink */
+        *more = *more || left < unused;
+    }
+    return status;
+}
+
+apr_status_t comet_store_prune(comet_store_t *store, apr_time_t now, int *more)
+{
+    prune_t *prune = &store->prune;
+    apr_int64_t removed = 0;
+    apr_status_t status;
+
+    *more = 0;
+    if (store->config->retain_count <= 0 && store->config->retain_age <= 0) {
+        return APR_SUCCESS;
+    }
+    status = comet_store_reserve(store, PRUNE_PATIENCE_USEC);
+    if (status != APR_SUCCESS) {
+        return status;
+    }
+    prune->now = now;
+    status = prune_listed(store, &removed);
+    if (status == APR_SUCCESS && removed) {
+        status = comet_sqlite_commit(store);
+    }
+    else {
+        comet_sqlite_roll_back(store);
+    }
+    if (status != APR_SUCCESS) {
+        prune->running = 0; /* the next call begins the round again */
+        return status;
+    }
+    if (prune->listed && prune->next == prune->count) {
+        prune->running = 0;
+        prune->all_seen = 1;
+        prune->seen = prune->end;
+    }
+    *more = prune->running;
+    return shrink(store, more);
+}
+
+/* --- The rest --------------------------------------------------------- */
+
+/* Change some of the keys that a time is right for. */
+static apr_status_t change_keys(comet_store_t *store, sql_e which,
+                                comet_timestamp_t when, int *more)
+{
+    apr_status_t status;
+
+    comet_sqlite_bind_int(store, which, 1, when);
+    comet_sqlite_bind_int(store, which, 2, PRUNE_ROWS);
+    status = comet_sqlite_run_or_fail(store, which);
+    *more =
+        *more
+        || (status == APR_SUCCESS && sqlite3_changes(store->db) == PRUNE_ROWS);
+    return status;
+}
+
+/* Forget keys that are due.  None is kept for longer than a day: one that was
+ * to be, the clock was set back since, gets a day. */
+static apr_status_t forget_keys(comet_store_t *store, int *more)
+{
+    comet_timestamp_t now = apr_time_now();
+    apr_int64_t due = 0;
+    apr_status_t status;
+
+    comet_sqlite_bind_int(store, SQL_KEYS_DUE, 1, now);
+    comet_sqlite_bind_int(store, SQL_KEYS_DUE, 2, now + KEY_USEC);
+    status = comet_sqlite_query(store, SQL_KEYS_DUE, &due, NULL);
+    if (status != APR_SUCCESS || !due) {
+        return status;
+    }
+    status = comet_store_reserve(store, PRUNE_PATIENCE_USEC);
+    if (status != APR_SUCCESS) {
+        return status;
+    }
+    status = change_keys(store, SQL_KEYS_PRUNE, now, more);
+    if (status == APR_SUCCESS) {
+        status = change_keys(store, SQL_KEYS_RECALL, now + KEY_USEC, more);
+    }
+    if (status == APR_SUCCESS) {
+        return comet_sqlite_commit(store);
+    }
+    comet_sqlite_roll_back(store);
+    return status;
+}
+
+apr_status_t comet_store_tidy(comet_store_t *store, int *more)
+{
+    apr_status_t status;
+
+    *more = 0;
+    status = forget_keys(store, more);
+    return status == APR_SUCCESS ? comet_sqlite_index_step(store, more)
+                                 : status;
+}

@@ -1,0 +1,386 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Walking over the messages of a selection, in order of their timestamps.
+ *
+ * One channel has an index of its own.  Several are found in the log itself,
+ * one walk for all of them, which at the end of the log, where nearly every
+ * reader is, costs no more than for one.  But rare channels in a long log would
+ * be long in coming: where the walk has passed as many rows in vain as looking
+ * for each channel by the index would cost, the rest is merged by the index.
+ */
+#include "store/sqlite/sqlite.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* How many rows pass by in the time of finding one by the index. */
+#define ROWS_PER_PROBE 4
+/* How many channels a prefix stands for: as good a guess as any. */
+#define GUESSED_CHANNELS 64
+
+static apr_status_t visit_row(comet_sqlite_walk_t *walk, sqlite3_stmt *row)
+{
+    walk->left--;
+    return walk->visit(walk->baton, sqlite3_column_int64(row, 0), row);
+}
+
+static void move(comet_sqlite_walk_t *walk, comet_timestamp_t id)
+{
+    if (walk->backwards) {
+        walk->before = id;
+    }
+    else {
+        walk->after = id;
+    }
+}
+
+static apr_status_t conclude(comet_store_t *store, apr_status_t status,
+                             int code)
+{
+    if (status == APR_EOF) {
+        return APR_SUCCESS;
+    }
+    if (status == APR_SUCCESS && code != SQLITE_ROW && code != SQLITE_DONE) {
+        return comet_sqlite_fail(store, code);
+    }
+    return status == APR_ENOMEM ? comet_sqlite_fail_text(
+               store, status, "no memory for a message")
+                                : status;
+}
+
+static void bind_bounds(comet_store_t *store, sql_e which,
+                        const comet_sqlite_walk_t *walk, apr_size_t rows)
+{
+    comet_sqlite_bind_int(store, which, 1, walk->after);
+    comet_sqlite_bind_int(store, which, 2, walk->before);
+    comet_sqlite_bind_int(store, which, 3, (apr_int64_t)rows);
+}
+
+static apr_status_t walk_channel(comet_store_t *store,
+                                 comet_sqlite_walk_t *walk)
+{
+    sql_e which = walk->backwards ? SQL_READ_BACK : SQL_READ;
+    apr_status_t status = APR_SUCCESS;
+    int code = SQLITE_ROW;
+
+    bind_bounds(store, which, walk, walk->left);
+    comet_sqlite_bind_text(store, which, 4, walk->selection->names[0].text);
+    while (status == APR_SUCCESS
+           && (code = comet_sqlite_step(store, which)) == SQLITE_ROW) {
+        status = visit_row(walk, store->statements[which]);
+    }
+    status = conclude(store, status, code);
+    comet_sqlite_reset(store, which);
+    return status;
+}
+
+/* --- One walk for all ------------------------------------------------- */
+
+int comet_sqlite_is_of(const comet_selection_t *selection, sqlite3_stmt *row)
+{
+    comet_text_t channel = comet_sqlite_column(row, 1);
+
+    return !channel.data /* no memory: whoever reads the row will say so */
+           || comet_selection_match(selection, channel,
+                                    comet_message_hash(channel))
+                  != COMET_SELECTION_NONE;
+}
+
+/* How far to walk before merging is cheaper. */
+static apr_size_t patience(const comet_sqlite_walk_t *walk)
+{
+    const comet_selection_t *selection = walk->selection;
+    apr_size_t i;
+
+    for (i = 0; i < selection->prefix_count; i++) {
+        if (selection->prefixes[i].text.length == 0) {
+            return walk->left; /* every row is of it */
+        }
+    }
+    return walk->left
+           + ROWS_PER_PROBE
+                 * (selection->name_count
+                    + selection->prefix_count * GUESSED_CHANNELS);
+}
+
+/* @param more  set to whether it ran out of patience */
+static apr_status_t walk_log(comet_store_t *store, comet_sqlite_walk_t *walk,
+                             int *more)
+{
+    sql_e which = walk->backwards ? SQL_TAIL_BACK : SQL_TAIL;
+    sqlite3_stmt *row = store->statements[which];
+    apr_size_t rows = patience(walk);
+    apr_status_t status = APR_SUCCESS;
+    int code = SQLITE_ROW;
+
+    bind_bounds(store, which, walk, rows);
+    while (status == APR_SUCCESS && walk->left
+           && (code = comet_sqlite_step(store, which)) == SQLITE_ROW) {
+        rows--;
+        move(walk, sqlite3_column_int64(row, 0));
+        if (comet_sqlite_is_of(walk->selection, row)) {
+            status = visit_row(walk, row);
+        }
+    }
+    *more = status == APR_SUCCESS && code == SQLITE_DONE && rows == 0;
+    status = conclude(store, status, code);
+    comet_sqlite_reset(store, which);
+    return status;
+}
+
+/* --- Merging channels ------------------------------------------------- */
+
+/** A channel, and its message that comes next. */
+typedef struct source_t {
+    apr_int64_t channel;
+    comet_timestamp_t next;
+} source_t;
+
+typedef struct sources_t {
+    source_t *list; /* a heap once it is being merged */
+    apr_size_t count, size;
+    int backwards;
+} sources_t;
+
+static int add_source(sources_t *sources, apr_int64_t channel)
+{
+    if (sources->count == sources->size) {
+        apr_size_t size = sources->size ? sources->size * 2 : 64;
+        source_t *list = realloc(sources->list, size * sizeof(*list));
+
+        if (!list) {
+            return 0;
+        }
+        sources->list = list;
+        sources->size = size;
+    }
+    sources->list[sources->count++] = (source_t){ channel, 0 };
+    return 1;
+}
+
+static int by_channel(const void *a, const void *b)
+{
+    const source_t *one = a, *other = b;
+
+    return one->channel < other->channel   ? -1
+           : one->channel > other->channel ? 1
+                                           : 0;
+}
+
+void comet_sqlite_bind_prefix(comet_store_t *store, sql_e which,
+                              comet_text_t prefix, char *room)
+{
+    apr_size_t length = prefix.length;
+
+    comet_sqlite_bind_text(store, which, 1, prefix);
+    if (length > COMET_CHANNEL_MAX_BYTES) {
+        comet_sqlite_bind_text(store, which, 2, prefix); /* no name is */
+        return;
+    }
+    /* the first text that is greater than all that begin so */
+    while (length && (unsigned char)prefix.data[length - 1] == 0xff) {
+        length--;
+    }
+    if (length) {
+        memcpy(room, prefix.data, length);
+        room[length - 1] = (char)(room[length - 1] + 1);
+        comet_sqlite_bind_text(store, which, 2, (comet_text_t){ room, length });
+    }
+    else { /* any blob is greater than any text */
+        sqlite3_bind_zeroblob(store->statements[which], 2, 0);
+    }
+}
+
+static apr_status_t add_under(comet_store_t *store, sources_t *sources,
+                              comet_text_t prefix)
+{
+    char bound[COMET_CHANNEL_MAX_BYTES];
+    int code, room = 1;
+
+    comet_sqlite_bind_prefix(store, SQL_UNDER, prefix, bound);
+    comet_sqlite_bind_int(store, SQL_UNDER, 3, -1);
+    while ((code = comet_sqlite_step(store, SQL_UNDER)) == SQLITE_ROW && room) {
+        room = add_source(
+            sources, sqlite3_column_int64(store->statements[SQL_UNDER], 0));
+    }
+    comet_sqlite_reset(store, SQL_UNDER);
+    return conclude(store, room ? APR_SUCCESS : APR_ENOMEM, code);
+}
+
+static apr_status_t add_named(comet_store_t *store, sources_t *sources,
+                              comet_text_t name)
+{
+    apr_int64_t channel = 0;
+    apr_status_t status;
+
+    comet_sqlite_bind_text(store, SQL_CHANNEL, 1, name);
+    status = comet_sqlite_query(store, SQL_CHANNEL, &channel, NULL);
+    if (status == APR_SUCCESS && channel && !add_source(sources, channel)) {
+        status = conclude(store, APR_ENOMEM, SQLITE_DONE);
+    }
+    return status;
+}
+
+/* @param next  set to its message that comes next in the walk; 0: none */
+static apr_status_t find_next(comet_store_t *store,
+                              const comet_sqlite_walk_t *walk,
+                              apr_int64_t channel, comet_timestamp_t *next)
+{
+    sql_e which = walk->backwards ? SQL_PREVIOUS : SQL_NEXT;
+
+    *next = 0;
+    comet_sqlite_bind_int(store, which, 1, channel);
+    comet_sqlite_bind_int(store, which, 2, walk->after);
+    comet_sqlite_bind_int(store, which, 3, walk->before);
+    return comet_sqlite_query(store, which, next, NULL);
+}
+
+/* Which channels it is about, each once, those with messages in the walk. */
+static apr_status_t find_sources(comet_store_t *store,
+                                 const comet_sqlite_walk_t *walk,
+                                 sources_t *sources)
+{
+    const comet_selection_t *selection = walk->selection;
+    apr_status_t status = APR_SUCCESS;
+    apr_size_t found = 0, i;
+
+    for (i = 0; i < selection->name_count && status == APR_SUCCESS; i++) {
+        status = add_named(store, sources, selection->names[i].text);
+    }
+    for (i = 0; i < selection->prefix_count && status == APR_SUCCESS; i++) {
+        status = add_under(store, sources, selection->prefixes[i].text);
+    }
+    if (sources->count) {
+        qsort(sources->list, sources->count, sizeof(source_t), by_channel);
+    }
+    for (i = 0; i < sources->count && status == APR_SUCCESS; i++) {
+        source_t source = sources->list[i];
+
+        if (i && source.channel == sources->list[i - 1].channel) {
+            continue;
+        }
+        status = find_next(store, walk, source.channel, &source.next);
+        sources->list[i] = source;
+    }
+    for (i = 0; i < sources->count; i++) {
+        if (sources->list[i].next) {
+            sources->list[found++] = sources->list[i];
+        }
+    }
+    sources->count = found;
+    return status;
+}
+
+static int comes_first(const sources_t *sources, apr_size_t a, apr_size_t b)
+{
+    return sources->backwards ? sources->list[a].next > sources->list[b].next
+                              : sources->list[a].next < sources->list[b].next;
+}
+
+static void sift_down(sources_t *sources, apr_size_t at)
+{
+    for (;;) {
+        apr_size_t first = at, child = 2 * at + 1;
+        source_t moved = sources->list[at];
+
+        if (child < sources->count && comes_first(sources, child, first)) {
+            first = child;
+        }
+        if (child + 1 < sources->count
+            && comes_first(sources, child + 1, first)) {
+            first = child + 1;
+        }
+        if (first == at) {
+            return;
+        }
+        sources->list[at] = sources->list[first];
+        sources->list[first] = moved;
+        at = first;
+    }
+}
+
+static apr_status_t visit_id(comet_store_t *store, comet_sqlite_walk_t *walk,
+                             comet_timestamp_t id)
+{
+    sqlite3_stmt *row = store->statements[SQL_MESSAGE];
+    apr_status_t status = APR_SUCCESS;
+    int code;
+
+    if (walk->ids_only) {
+        walk->left--;
+        return walk->visit(walk->baton, id, NULL);
+    }
+    comet_sqlite_bind_int(store, SQL_MESSAGE, 1, id);
+    code = comet_sqlite_step(store, SQL_MESSAGE);
+    if (code == SQLITE_ROW) {
+        status = visit_row(walk, row);
+    }
+    else if (code != SQLITE_DONE) {
+        status = comet_sqlite_fail(store, code);
+    }
+    comet_sqlite_reset(store, SQL_MESSAGE);
+    return status;
+}
+
+static apr_status_t merge(comet_store_t *store, comet_sqlite_walk_t *walk,
+                          sources_t *sources)
+{
+    apr_status_t status = APR_SUCCESS;
+    apr_size_t i;
+
+    for (i = sources->count / 2; i-- > 0;) {
+        sift_down(sources, i);
+    }
+    while (status == APR_SUCCESS && sources->count && walk->left) {
+        source_t *first = &sources->list[0];
+
+        move(walk, first->next);
+        status = visit_id(store, walk, first->next);
+        if (status == APR_SUCCESS) {
+            status = find_next(store, walk, first->channel, &first->next);
+        }
+        if (status == APR_SUCCESS && first->next == 0) {
+            *first = sources->list[--sources->count];
+        }
+        sift_down(sources, 0);
+    }
+    return conclude(store, status, SQLITE_DONE);
+}
+
+/* Several statements, and one view of the log. */
+static apr_status_t walk_channels(comet_store_t *store,
+                                  comet_sqlite_walk_t *walk)
+{
+    sources_t sources = { .backwards = walk->backwards };
+    int alone = sqlite3_get_autocommit(store->db);
+    apr_status_t status =
+        alone ? comet_sqlite_run_or_fail(store, SQL_BEGIN) : APR_SUCCESS;
+
+    if (status == APR_SUCCESS) {
+        status = find_sources(store, walk, &sources);
+    }
+    if (status == APR_SUCCESS) {
+        status = merge(store, walk, &sources);
+    }
+    if (alone) {
+        comet_sqlite_roll_back(store);
+    }
+    free(sources.list);
+    return status;
+}
+
+apr_status_t comet_sqlite_walk(comet_store_t *store, comet_sqlite_walk_t *walk)
+{
+    const comet_selection_t *selection = walk->selection;
+    apr_status_t status;
+    int more = 0;
+
+    if (selection->name_count == 1 && selection->prefix_count == 0) {
+        return walk_channel(store, walk);
+    }
+    status = walk_log(store, walk, &more);
+    if (status == APR_SUCCESS && more) {
+        status = walk_channels(store, walk);
+    }
+    return status;
+}

@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The original chat's answer: one message and the cursor after it. */
+#include "transport/transport.h"
+
+/* The page inserts what it gets as HTML: so it must be HTML. */
+static void encode_escaped(comet_buffer_t *out, comet_text_t body)
+{
+    comet_buffer_t html = { 0 };
+
+    comet_encode_html(&html, body);
+    if (html.failed) {
+        out->failed = 1;
+    }
+    else {
+        comet_encode_json(out, (comet_text_t){ html.data, html.length });
+    }
+    comet_buffer_free(&html);
+}
+
+static void encode(comet_buffer_t *out, const comet_answer_t *answer)
+{
+    comet_timestamp_t timestamp = answer->cursor;
+
+    comet_buffer_puts(out, "{\"msg\":");
+    if (answer->count == 0) {
+        comet_buffer_puts(out, "\"\"");
+    }
+    else {
+        const comet_message_t *message = answer->messages[0];
+
+        if (answer->format->escape) {
+            encode_escaped(out, message->body);
+        }
+        else {
+            comet_encode_json(out, message->body);
+        }
+        /* its own, so that a page never skips one that it was not given */
+        timestamp = message->timestamp;
+    }
+    comet_buffer_puts(out, ",\"timestamp\":");
+    comet_buffer_add_int(out, timestamp);
+    comet_buffer_puts(out, "}");
+}
+
+const comet_transport_t comet_transport_classic = {
+    .gauge = COMET_METRIC_waiting_classic,
+    .content_type = "application/json; charset=utf-8",
+    .streams = 0,
+    .limit = 1,
+    .open = NULL,
+    .encode = encode,
+};

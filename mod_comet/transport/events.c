@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Event streams, as EventSource reads them (WHATWG HTML, section 9.2). */
+#include "transport/transport.h"
+
+/* How long a client waits before it comes back, unless it is told otherwise. */
+#define RETRY_MSEC 1000
+
+static void add_id(comet_buffer_t *out, comet_timestamp_t cursor)
+{
+    comet_buffer_puts(out, "id: ");
+    comet_buffer_add_int(out, cursor);
+    comet_buffer_puts(out, "\n");
+}
+
+static void add_retry(comet_buffer_t *out, int retry_msec)
+{
+    comet_buffer_puts(out, "retry: ");
+    comet_buffer_add_int(out, retry_msec);
+    comet_buffer_puts(out, "\n");
+}
+
+/* An id without data sets the client's cursor and is no event: one that is
+ * cut off before its first message comes back for all after this. */
+static void open_stream(comet_buffer_t *out, const comet_answer_t *answer)
+{
+    add_retry(out, RETRY_MSEC);
+    add_id(out, answer->cursor);
+    comet_buffer_puts(out, "\n");
+    if (answer->floor) {
+        comet_buffer_puts(out, "event: gap\ndata: {\"since\":");
+        comet_buffer_add_int(out, answer->cursor);
+        comet_buffer_puts(out, ",\"floor\":");
+        comet_buffer_add_int(out, answer->floor);
+        comet_buffer_puts(out, "}\n\n");
+    }
+}
+
+static void add_body(comet_buffer_t *out, const comet_message_t *message)
+{
+    if (!comet_text_equal(message->type, comet_text("message"))) {
+        comet_encode_lines(out, "event: ", message->type);
+    }
+    comet_encode_lines(out, "data: ", message->body);
+}
+
+/* The id comes last: some clients (npm's fetch-event-source) take the cursor
+ * when they read its line, and would lose a message cut off after it. */
+static void encode(comet_buffer_t *out, const comet_answer_t *answer)
+{
+    apr_size_t i;
+
+    for (i = 0; i < answer->count; i++) {
+        if (answer->format->json) {
+            comet_buffer_puts(out, "data: ");
+            comet_transport_add_message(out, answer->messages[i],
+                                        answer->format);
+            comet_buffer_puts(out, "\n");
+        }
+        else {
+            add_body(out, answer->messages[i]);
+        }
+        add_id(out, answer->messages[i]->timestamp);
+        comet_buffer_puts(out, "\n");
+    }
+}
+
+static void close_stream(comet_buffer_t *out, int retry_msec)
+{
+    add_retry(out, retry_msec);
+    comet_buffer_puts(out, "\n");
+}
+
+const comet_transport_t comet_transport_events = {
+    .name = "events",
+    .gauge = COMET_METRIC_waiting_events,
+    .content_type = "text/event-stream",
+    .streams = 1,
+    .limit = COMET_LIMIT_MAX,
+    .open = open_stream,
+    .encode = encode,
+    .close = close_stream,
+    .heartbeat = ":\n\n",
+};

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What today's transports share: their list, and the message as JSON. */
+#include "transport/transport.h"
+
+const comet_transport_t *const comet_transports[] = {
+    &comet_transport_poll,
+    &comet_transport_events,
+    &comet_transport_iframe,
+    NULL,
+};
+
+void comet_transport_add_message(comet_buffer_t *out,
+                                 const comet_message_t *message,
+                                 const comet_format_t *format)
+{
+    comet_text_t channel = message->channel;
+
+    channel.data += format->hidden_bytes;
+    channel.length -= format->hidden_bytes;
+    comet_buffer_puts(out, "{\"timestamp\":");
+    comet_buffer_add_int(out, message->timestamp);
+    comet_buffer_puts(out, ",\"channel\":");
+    comet_encode_json(out, channel);
+    comet_buffer_puts(out, ",\"type\":");
+    comet_encode_json(out, message->type);
+    comet_buffer_puts(out, ",\"author\":");
+    if (message->author.data) {
+        comet_encode_json(out, message->author);
+    }
+    else {
+        comet_buffer_puts(out, "null");
+    }
+    comet_buffer_puts(out, ",\"body\":");
+    comet_encode_json(out, message->body);
+    comet_buffer_puts(out, "}");
+}

@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Keeping a parked client past the MPM's Timeout by what it acknowledges. */
+#include "wait/ack.h"
+
+#include <linux/errqueue.h>
+#include <linux/net_tstamp.h>
+#include <sys/socket.h>
+
+#include "shared/metrics.h"
+#include "output/filters.h"
+
+void mod_comet_ack_begin(mod_comet_ack_t *ack, apr_interval_time_t timeout)
+{
+    ack->every = timeout / 3;
+    ack->due = comet_monotonic() + ack->every;
+}
+
+void mod_comet_ack_arm(mod_comet_ack_t *ack, int fd, apr_size_t length)
+{
+    int on = SOF_TIMESTAMPING_TX_ACK | SOF_TIMESTAMPING_SOFTWARE
+             | SOF_TIMESTAMPING_OPT_TSONLY;
+    apr_time_t now = comet_monotonic();
+
+    if (now >= ack->due || length > MOD_COMET_PIECE_BYTES) {
+        ack->due = now + ack->every;
+        ack->armed = 1;
+        setsockopt(fd, SOL_SOCKET, SO_TIMESTAMPING, &on, sizeof(on));
+    }
+}
+
+int mod_comet_ack_disarm(mod_comet_ack_t *ack, int fd)
+{
+    char data[256], control[256];
+    int off = 0, any = 0;
+    struct iovec piece = { data, sizeof(data) };
+    struct msghdr header = { .msg_iov = &piece,
+                             .msg_iovlen = 1,
+                             .msg_control = control,
+                             .msg_controllen = sizeof(control) };
+
+    while (recvmsg(fd, &header, MSG_ERRQUEUE | MSG_DONTWAIT) >= 0) {
+        header.msg_controllen = sizeof(control);
+        any = 1;
+    }
+    if (any) {
+        ack->armed = 0;
+        setsockopt(fd, SOL_SOCKET, SO_TIMESTAMPING, &off, sizeof(off));
+        comet_metrics_add(COMET_METRIC_rearmed, 1);
+    }
+    return any;
+}

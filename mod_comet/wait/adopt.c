@@ -1,0 +1,386 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Event streams on sockets of the hub's own. */
+#include "wait/adopt.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <http_connection.h>
+#include <linux/tcp.h>
+#include <netinet/in.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "transport/encoder.h"
+#include "base/pulse.h"
+#include "hub/subscriber.h"
+#include "server/child.h"
+#include "request/limits.h"
+#include "output/log.h"
+#include "output/filters.h"
+#include "output/peek.h"
+
+/* A stream.  Made by the request's thread, the hub's from join on. */
+typedef struct stream_t {
+    comet_subscriber_t subscriber; /* first: serve() gets its address */
+    const comet_transport_t *transport;
+    comet_format_t format;
+    apr_interval_time_t heartbeat;
+    comet_pulse_t pulse;
+    apr_time_t ends_at; /* CometMaxLifetime; 0: never */
+    int chunked; /* HTTP/1.1 */
+    apr_time_t stops_at; /* the child ends: by then all is sent; 0: not yet */
+    int over; /* when the rest is sent, that was it */
+    int aborted; /* the client is gone */
+    mod_comet_outbox_t outbox; /* what the socket has not taken yet */
+    apr_off_t body_bytes, sent_bytes; /* for the log */
+    comet_limits_place_t place;
+    mod_comet_log_t *log;
+} stream_t;
+
+static comet_encoder_t encoder; /* [hub thread] */
+static int can_log; /* set in child_init */
+
+/* --- writing (the hub's thread) --------------------------------------------- */
+
+static int is_sent(const stream_t *stream)
+{
+    return mod_comet_outbox_is_empty(&stream->outbox);
+}
+
+/* @param sent  of mod_comet_outbox_write(), mod_comet_outbox_flush()
+ * @return 0: the client is lost */
+static int count_sent(stream_t *stream, apr_ssize_t sent)
+{
+    if (sent > 0) {
+        stream->sent_bytes += sent;
+    }
+    return sent >= 0;
+}
+
+static int send_bytes(stream_t *stream, comet_text_t bytes)
+{
+    return count_sent(stream,
+                      mod_comet_outbox_write(&stream->outbox,
+                                             stream->subscriber.own_fd, bytes));
+}
+
+static int send_rest(stream_t *stream)
+{
+    return count_sent(stream, mod_comet_outbox_flush(
+                                  &stream->outbox, stream->subscriber.own_fd));
+}
+
+static int send_news(stream_t *stream, const comet_batch_t *batch)
+{
+    const comet_encoding_t *encoding = comet_encoder_encode(
+        &encoder, stream->transport, &stream->format, batch);
+
+    if (!encoding) {
+        return 0;
+    }
+    comet_metrics_add(COMET_METRIC_delivered, (apr_int64_t)batch->count);
+    stream->body_bytes += (apr_off_t)encoding->body.length;
+    return send_bytes(stream,
+                      stream->chunked ? encoding->chunk : encoding->body);
+}
+
+/* Words between messages: few, short, and each stream's own. */
+static int send_words(stream_t *stream, comet_buffer_t *words, int last)
+{
+    comet_buffer_t bytes = { .data = NULL };
+    comet_text_t text = { words->data, words->length };
+    int sent;
+
+    if (stream->chunked) {
+        comet_encoding_add_chunk(&bytes, text);
+        comet_buffer_puts(&bytes, last ? COMET_LAST_CHUNK : "");
+    }
+    else {
+        comet_buffer_add(&bytes, text.data, text.length);
+    }
+    stream->body_bytes += (apr_off_t)text.length;
+    sent =
+        !words->failed && !bytes.failed
+        && (!bytes.length
+            || send_bytes(stream, (comet_text_t){ bytes.data, bytes.length }));
+    comet_buffer_free(words);
+    comet_buffer_free(&bytes);
+    return sent;
+}
+
+static int send_heartbeat(stream_t *stream)
+{
+    comet_buffer_t words = { .data = NULL };
+
+    comet_buffer_puts(&words, stream->transport->heartbeat);
+    return send_words(stream, &words, 0);
+}
+
+static int send_farewell(stream_t *stream, int retry_msec)
+{
+    comet_buffer_t words = { .data = NULL };
+
+    mod_comet_output_encode_farewell(stream->transport, retry_msec, &words);
+    stream->over = 1;
+    return send_words(stream, &words, 1);
+}
+
+/* --- served by the hub ---------------------------------------------------------- */
+
+/* The client cannot be written to, or takes nothing any more. */
+static comet_verdict_e lose(stream_t *stream)
+{
+    stream->aborted = 1;
+    comet_metrics_add(COMET_METRIC_dropped, 1);
+    return COMET_LEAVE;
+}
+
+/* Whether the client is gone or, on a stream that never ends, asks for
+ * something else. @return 0: nothing of that */
+static int is_done_listening(stream_t *stream)
+{
+    char byte;
+    ssize_t got =
+        recv(stream->subscriber.own_fd, &byte, 1, MSG_DONTWAIT | MSG_PEEK);
+
+    if (got < 0 && (errno == EAGAIN || errno == EINTR)) {
+        return 0;
+    }
+    stream->aborted = got <= 0;
+    return 1;
+}
+
+static comet_verdict_e end(stream_t *stream)
+{
+    if (stream->aborted) {
+        comet_metrics_add(COMET_METRIC_departed, 1);
+    }
+    else if (is_sent(stream)) {
+        send_farewell(stream, 0); /* a polite end: nobody waits for it */
+    }
+    return COMET_LEAVE;
+}
+
+static comet_verdict_e go_on(stream_t *stream)
+{
+    if (comet_pulse_is_lost(&stream->pulse, stream->subscriber.own_fd)) {
+        return lose(stream);
+    }
+    if (is_sent(stream)) {
+        stream->subscriber.blocked_fd = -1;
+        stream->subscriber.timeout_at =
+            mod_comet_output_due(stream->ends_at, stream->heartbeat);
+        return stream->over ? COMET_LEAVE : COMET_WAIT;
+    }
+    stream->subscriber.blocked_fd = stream->subscriber.own_fd;
+    stream->subscriber.timeout_at =
+        mod_comet_output_due(stream->stops_at, stream->heartbeat);
+    return COMET_WAIT;
+}
+
+/* The socket has not taken all yet. */
+static comet_verdict_e serve_blocked(stream_t *stream, unsigned reasons)
+{
+    if (stream->stops_at && comet_monotonic() >= stream->stops_at) {
+        return lose(stream);
+    }
+    if ((reasons & COMET_WRITABLE) && !send_rest(stream)) {
+        return lose(stream);
+    }
+    if (is_sent(stream) && stream->stops_at && !stream->over
+        && !send_farewell(stream, mod_comet_output_retry(COMET_STOPPING, 0))) {
+        return lose(stream);
+    }
+    return reasons & (COMET_WRITABLE | COMET_STOPPING | COMET_TIMEOUT)
+               ? go_on(stream)
+               : COMET_WAIT;
+}
+
+static comet_verdict_e serve(comet_subscriber_t *subscriber,
+                             const comet_occasion_t *occasion)
+{
+    stream_t *stream = (stream_t *)subscriber;
+    unsigned reasons = occasion->reasons;
+    int retry_msec = mod_comet_output_retry(reasons, stream->ends_at);
+    int sent = 1;
+
+    if ((reasons & COMET_STOPPING) && !stream->stops_at) {
+        stream->stops_at = comet_monotonic() + MOD_COMET_FAREWELL;
+    }
+    if ((reasons & COMET_READABLE) && is_done_listening(stream)) {
+        return end(stream);
+    }
+    if (subscriber->blocked_fd >= 0) {
+        return serve_blocked(stream, reasons);
+    }
+    if (occasion->batch->count) {
+        sent = send_news(stream, occasion->batch);
+    }
+    else if ((reasons & COMET_TIMEOUT) && !retry_msec) {
+        sent = send_heartbeat(stream);
+    }
+    if (sent && retry_msec) {
+        sent = send_farewell(stream, retry_msec);
+    }
+    return sent ? go_on(stream) : lose(stream);
+}
+
+static void free_stream(stream_t *stream)
+{
+    if (stream->subscriber.own_fd >= 0) {
+        close(stream->subscriber.own_fd);
+    }
+    mod_comet_outbox_clear(&stream->outbox);
+    free(stream);
+}
+
+static void left(comet_subscriber_t *subscriber)
+{
+    stream_t *stream = (stream_t *)subscriber;
+
+    comet_metrics_add(stream->transport->gauge, -1);
+    comet_metrics_add(COMET_METRIC_adopted, -1);
+    mod_comet_limits_leave(&stream->place);
+    mod_comet_log_write(stream->log, &(mod_comet_log_end_t){
+                                         .body_bytes = stream->body_bytes,
+                                         .sent_bytes = stream->sent_bytes,
+                                         .aborted = stream->aborted,
+                                     });
+    free_stream(stream);
+}
+
+/* --- adopting (the request's thread) ------------------------------------------------ */
+
+/* What the connection's socket was given so far, sent or not. */
+static apr_int64_t given_bytes(int fd)
+{
+    struct tcp_info info = { 0 };
+    socklen_t size = sizeof(info);
+
+    if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &size) != 0) {
+        return -1; /* no TCP: not adopted */
+    }
+    return (apr_int64_t)(info.tcpi_bytes_sent - info.tcpi_bytes_retrans)
+           + info.tcpi_notsent_bytes;
+}
+
+apr_int64_t mod_comet_adopt_begin(request_rec *r, const mod_comet_ask_t *ask)
+{
+    int somebody = r->user || ask->authenticated;
+
+    /* the clock goes through brigades, tick by tick, to whatever filters
+     * its page has; who is somebody is asked again before long */
+    if (!can_log || !mod_comet_adopts(r) || !ask->transport->streams
+        || ask->tick || (somebody && !ask->lifetime) || r->prev || r->main
+        || r->connection->master || r->proto_num < HTTP_VERSION(1, 0)
+        || !mod_comet_output_is_plain(r)) {
+        return -1;
+    }
+    return given_bytes(mod_comet_output_fd(r->connection));
+}
+
+static stream_t *make_stream(request_rec *r, const mod_comet_ask_t *ask,
+                             apr_int64_t before)
+{
+    stream_t *stream = calloc(1, sizeof(*stream));
+    apr_time_t now = comet_monotonic();
+    apr_interval_time_t third = mod_comet_timeout_server(r)->timeout / 3;
+    int fd = mod_comet_output_fd(r->connection), on = 1;
+
+    if (!stream) {
+        return NULL;
+    }
+    stream->transport = ask->transport;
+    stream->format = ask->format;
+    stream->heartbeat = ask->heartbeat < third ? ask->heartbeat : third;
+    stream->ends_at = ask->lifetime ? now + ask->lifetime : 0;
+    stream->chunked = r->chunked;
+    stream->body_bytes = r->bytes_sent;
+    stream->sent_bytes = given_bytes(fd) - before;
+    stream->subscriber = (comet_subscriber_t){
+        .serve = serve,
+        .left = left,
+        .own_fd = fcntl(fd, F_DUPFD_CLOEXEC, 0),
+        .seen = ask->seen,
+        .floor = ask->pruned,
+        .limit = ask->limit,
+        .blocked_fd = -1,
+    };
+    go_on(stream); /* sets its timer */
+    stream->log = mod_comet_log_keep(r);
+    if (stream->log && stream->subscriber.own_fd < 0) {
+        mod_comet_log_drop(r, stream->log);
+    }
+    if (!stream->log || stream->subscriber.own_fd < 0) {
+        free_stream(stream);
+        return NULL;
+    }
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+    comet_pulse_begin(&stream->pulse, fd, stream->heartbeat);
+    return stream;
+}
+
+static int join(const request_rec *r, const mod_comet_ask_t *ask,
+                stream_t *stream)
+{
+    int store = mod_comet_server_config(r->server)->store;
+
+    comet_metrics_add(stream->transport->gauge, 1);
+    comet_metrics_add(COMET_METRIC_adopted, 1);
+    if (comet_hub_join(mod_comet_child()->hub, &stream->subscriber,
+                       (apr_size_t)store, ask->selection)
+        == APR_SUCCESS) {
+        return 1;
+    }
+    comet_metrics_add(stream->transport->gauge, -1);
+    comet_metrics_add(COMET_METRIC_adopted, -1);
+    return 0;
+}
+
+int mod_comet_adopt(request_rec *r, const mod_comet_ask_t *ask,
+                    apr_int64_t before)
+{
+    mod_comet_request_t *request = mod_comet_request(r);
+    conn_rec *c = r->connection;
+    apr_bucket_brigade *look;
+    stream_t *stream;
+
+    if (c->aborted || c->data_in_output_filters) {
+        return 0;
+    }
+    look = apr_brigade_create(r->pool, c->bucket_alloc);
+    if (mod_comet_peek(c, look) != MOD_COMET_PEEK_NOTHING) {
+        return 0;
+    }
+    stream = make_stream(r, ask, before);
+    if (!stream) {
+        return 0;
+    }
+    /* from join on it is not ours: it may be over before that returns */
+    stream->place = request->place;
+    if (!join(r, ask, stream)) {
+        mod_comet_log_drop(r, stream->log);
+        free_stream(stream);
+        return 0;
+    }
+    request->place.count = 0;
+    /* httpd ends the request without a word, and closes its descriptor
+     * without shutting the connection down */
+    r->eos_sent = 1;
+    c->keepalive = AP_CONN_CLOSE;
+    c->aborted = 1;
+    return 1;
+}
+
+/* --- a child's beginning and end ------------------------------------------------------ */
+
+void mod_comet_adopt_init(apr_pool_t *p)
+{
+    can_log = mod_comet_log_init(p);
+}
+
+void mod_comet_adopt_end(void)
+{
+    comet_encoder_clear(&encoder);
+}

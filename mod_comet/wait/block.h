@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * @file wait/block.h
+ * Waiting with the request's own thread, where the MPM cannot park: under
+ * prefork and worker, on HTTP/2, before httpd 2.4.63.
+ */
+#ifndef MOD_COMET_BLOCK_H
+#define MOD_COMET_BLOCK_H
+
+#include "request/ask.h"
+
+/**
+ * Wait and answer; returns when the request is over, or adopted.
+ * @param adopting  of mod_comet_adopt_begin()
+ * @return what the handler returns
+ */
+int mod_comet_block(request_rec *r, mod_comet_ask_t *ask, apr_int64_t adopting);
+
+#endif /* MOD_COMET_BLOCK_H */

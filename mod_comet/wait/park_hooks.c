@@ -1,0 +1,632 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Waiting without a thread: parking connections in the event MPM. */
+#include "wait/park_hooks.h"
+
+#include <apr_strings.h>
+#include <http_connection.h>
+#include <mpm_common.h>
+#include <sys/socket.h>
+#ifdef __SANITIZE_THREAD__
+#include <sanitizer/tsan_interface.h>
+#endif
+
+#include "wait/adopt.h"
+#include "wait/block.h"
+#include "server/child.h"
+#include "request/limits.h"
+#include "server/mpm.h"
+#include "wait/parked.h"
+#include "output/peek.h"
+
+/* Over the cap a classic poll is told "no news" after this long, as long as
+ * the MPM can hold it: its page would pause for 5 s after any error. */
+#define OVERFLOW_HOLD apr_time_from_sec(1)
+
+/* --- parking ------------------------------------------------------------------------ */
+
+static mod_comet_parked_t *make_park(conn_rec *c)
+{
+    mod_comet_parked_t *park = mod_comet_parked_find(c);
+
+    if (!park) {
+        park = apr_pcalloc(c->pool, sizeof(*park));
+        park->c = c;
+        park->brigade = apr_brigade_create(c->pool, c->bucket_alloc);
+        ap_set_module_config(c->conn_config, &comet_module, park);
+    }
+    park->fd = mod_comet_output_fd(c);
+    return park;
+}
+
+/* @param gauge  what it counts in while it lasts */
+static void prepare(mod_comet_parked_t *park, request_rec *r,
+                    const mod_comet_ask_t *ask, comet_metric_e gauge)
+{
+    apr_time_t now = comet_monotonic();
+    apr_interval_time_t timeout = mod_comet_timeout_server(r)->timeout;
+
+    park->r = r;
+    park->ask = ask;
+    park->store = mod_comet_server_config(r->server)->store;
+    park->keep_alive = mod_comet_timeout_server(r)->keep_alive_timeout;
+    mod_comet_ack_begin(&park->ack, timeout);
+    park->heartbeat =
+        ask->heartbeat < park->ack.every ? ask->heartbeat : park->ack.every;
+    park->ends_at = ask->lifetime ? now + ask->lifetime : 0;
+    park->retry_msec = 0;
+    park->gauge = gauge;
+    park->at_once = 0;
+    park->subscriber.serve = mod_comet_parked_serve;
+    park->subscriber.seen = ask->seen;
+    park->subscriber.floor = ask->pruned;
+    park->subscriber.limit = ask->limit;
+    park->subscriber.timeout_at = now + ask->hold;
+    park->pulse.every = 0;
+    if (ask->transport->streams) {
+        mod_comet_parked_set_timer(park);
+        comet_pulse_begin(&park->pulse, park->fd, park->heartbeat);
+    }
+    if (ask->transport->whole) {
+        mod_comet_fast_consider(&park->fast, r, ask, park->fd);
+    }
+    comet_metrics_add(park->gauge, 1);
+    /* for the log: the hub must not wait for a name server */
+    ap_get_useragent_host(r, REMOTE_NAME, NULL);
+    apr_pool_cleanup_register(r->pool, r, mod_comet_parked_on_destroyed,
+                              apr_pool_cleanup_null);
+    park->state = MOD_COMET_PARKED_PREPARED;
+}
+
+/* Headers, and what a stream opens with. */
+static apr_status_t open_answer(mod_comet_parked_t *park)
+{
+    comet_buffer_t bytes = { .data = NULL };
+    apr_status_t status;
+
+    mod_comet_output_prepare(park->r, park->ask->transport);
+    if (park->ask->transport->whole) {
+        mod_comet_parked_note_blocked(park);
+        return APR_SUCCESS;
+    }
+    mod_comet_output_encode_opening(park->ask, &bytes);
+    if (bytes.length || bytes.failed) {
+        mod_comet_ack_arm(&park->ack, park->fd, bytes.length);
+        return mod_comet_parked_write(park, &bytes);
+    }
+    status = mod_comet_output_open(park->r, park->brigade);
+    mod_comet_parked_note_blocked(park);
+    return status;
+}
+
+/* Whether this child can hold no more.
+ * @param adopted  it will need no place in the MPM */
+static int has_no_place(int adopted)
+{
+    const mod_comet_capacity_t *capacity = mod_comet_capacity();
+    apr_size_t owned;
+    apr_size_t members = comet_hub_members(mod_comet_child()->hub, &owned);
+
+    return members >= capacity->descriptors
+           || (capacity->parks && !adopted
+               && members - owned >= capacity->per_child);
+}
+
+/* CometMaxSubscribers. */
+int mod_comet_park_is_capped(apr_int64_t cap)
+{
+    static const comet_metric_e waiting[] = {
+        COMET_METRIC_waiting_classic, COMET_METRIC_waiting_poll,
+        COMET_METRIC_waiting_events,  COMET_METRIC_waiting_iframe,
+        COMET_METRIC_waiting_clock,
+    };
+
+    return cap
+           && comet_metrics_reach(mod_comet_metrics(), waiting,
+                                  sizeof(waiting) / sizeof(*waiting), cap);
+}
+
+static int can_park_connection(const conn_rec *c)
+{
+    return mod_comet_capacity()->parks && !c->master && c->cs;
+}
+
+/* Only httpd's outermost request may be suspended: what an internal redirect
+ * or a sub-request made is ended by whoever made it.  And an unknown filter
+ * may keep what it gets, or sleep. */
+static int can_park(const request_rec *r)
+{
+    return can_park_connection(r->connection) && !r->prev && !r->main
+           && mod_comet_output_is_direct(r);
+}
+
+/* The client was lost before it was parked. */
+static int unpark(mod_comet_parked_t *park)
+{
+    mod_comet_parked_forget(park);
+    park->state = MOD_COMET_PARKED_EMPTY;
+    park->c->aborted = 1;
+    return OK;
+}
+
+/* Have the hub adopt it.  It is counted there, and not here meanwhile: who
+ * comes at this moment must not find one place fewer than there is.
+ * @return whether it is gone */
+static int give_away(mod_comet_parked_t *park, apr_int64_t adopting)
+{
+    comet_metrics_add(park->gauge, -1);
+    if (!mod_comet_adopt(park->r, park->ask, adopting)) {
+        comet_metrics_add(park->gauge, 1);
+        return 0;
+    }
+    park->r = NULL;
+    mod_comet_parked_forget(park);
+    park->state = MOD_COMET_PARKED_EMPTY;
+    return 1;
+}
+
+int mod_comet_park_body(request_rec *r, const mod_comet_ask_t *ask,
+                        comet_buffer_t *body)
+{
+    mod_comet_parked_t *park;
+
+    if (!can_park(r) || has_no_place(0)) {
+        return DECLINED;
+    }
+    park = make_park(r->connection);
+    if (mod_comet_peek(park->c, park->brigade) == MOD_COMET_PEEK_DATA) {
+        return DECLINED; /* the MPM would not know of the next request */
+    }
+    mod_comet_output_prepare(r, ask->transport);
+    ap_set_content_length(r, (apr_off_t)body->length);
+    prepare(park, r, ask, COMET_METRIC_sending);
+    park->subscriber.timeout_at = 0; /* the MPM's Timeout is the limit */
+    if (mod_comet_parked_write(park, body) != APR_SUCCESS) {
+        return unpark(park);
+    }
+    if (mod_comet_outbox_is_empty(&park->outbox)) {
+        mod_comet_parked_forget(park);
+        park->state = MOD_COMET_PARKED_EMPTY;
+        return OK; /* it took all of it */
+    }
+    return SUSPENDED;
+}
+
+int mod_comet_park_answer(request_rec *r, const mod_comet_ask_t *ask,
+                          comet_buffer_t *body)
+{
+    mod_comet_parked_t *park;
+
+    if (!can_park(r) || has_no_place(0)) {
+        return DECLINED;
+    }
+    park = make_park(r->connection);
+    mod_comet_output_prepare(r, ask->transport);
+    ap_set_content_length(r, (apr_off_t)body->length);
+    prepare(park, r, ask, COMET_METRIC_sending);
+    park->outbox.bytes = *body;
+    *body = (comet_buffer_t){ .data = NULL };
+    park->at_once = 1;
+    return SUSPENDED;
+}
+
+int mod_comet_park(request_rec *r, mod_comet_ask_t *ask)
+{
+    apr_int64_t adopting = mod_comet_adopt_begin(r, ask);
+    int crowded = has_no_place(adopting >= 0);
+    int full =
+        crowded || mod_comet_park_is_capped(mod_comet_max_subscribers(r));
+    const char *limit = full ? NULL : mod_comet_limits_wait(r);
+    mod_comet_parked_t *park;
+
+    if (full || limit) {
+        if (ask->transport != &comet_transport_classic || !can_park(r)
+            || crowded) {
+            return full ? mod_comet_output_full(r)
+                        : mod_comet_output_error(r, HTTP_TOO_MANY_REQUESTS,
+                                                 "%s", limit);
+        }
+        comet_metrics_add(COMET_METRIC_turned_away, full);
+        if (ask->hold > OVERFLOW_HOLD) {
+            ask->hold = OVERFLOW_HOLD;
+        }
+    }
+    if (!can_park(r)) {
+        return mod_comet_block(r, ask, adopting);
+    }
+    park = make_park(r->connection);
+    prepare(park, r, ask, ask->transport->gauge);
+    if (open_answer(park) != APR_SUCCESS) {
+        return unpark(park);
+    }
+    return adopting >= 0 && mod_comet_outbox_is_empty(&park->outbox)
+                   && give_away(park, adopting)
+               ? DONE
+               : SUSPENDED;
+}
+
+/*
+ * httpd hands connections from thread to thread, and a closed one's memory to
+ * the next one, by means that ThreadSanitizer does not see: it is told.
+ */
+#ifdef __SANITIZE_THREAD__
+static char handed_on;
+
+static apr_status_t hand_on_memory(void *nothing)
+{
+    __tsan_release(&handed_on);
+    return APR_SUCCESS;
+}
+
+#define TAKE_OVER() __tsan_acquire(&handed_on)
+#define HAND_ON() __tsan_release(&handed_on)
+#define HAND_ON_MEMORY(c) \
+    apr_pool_cleanup_register((c)->pool, NULL, hand_on_memory, \
+                              apr_pool_cleanup_null)
+#else
+#define TAKE_OVER()
+#define HAND_ON()
+#define HAND_ON_MEMORY(c)
+#endif
+
+/* --- hooks ---------------------------------------------------------------------------- */
+
+static apr_status_t join(mod_comet_parked_t *park)
+{
+    comet_hub_t *hub = mod_comet_child()->hub;
+    comet_selection_t *rests_on = park->rests_on;
+    apr_status_t status;
+
+    if (park->ask && park->ask->tick) {
+        return comet_hub_join_clock(hub, &park->subscriber, park->ask->tick);
+    }
+    ap_assert(park->ask || rests_on); /* it waits, or it has its answer */
+    park->rests_on = NULL;
+    if (mod_comet_outbox_is_empty(&park->outbox) && !park->ack.armed
+        && (!park->ask || park->ask->transport->whole)) {
+        mod_comet_fast_lend(park->fast, park->c, &park->subscriber,
+                            park->ask != NULL);
+    }
+    status = comet_hub_join(hub, &park->subscriber, (apr_size_t)park->store,
+                            rests_on ? rests_on : park->ask->selection);
+    comet_selection_unref(rests_on);
+    return status;
+}
+
+/* suspend_connection, last of all: from here on the hub may serve it. */
+void mod_comet_park_suspend(conn_rec *c, request_rec *r)
+{
+    mod_comet_parked_t *park = mod_comet_parked_find(c);
+    apr_status_t status;
+
+    HAND_ON();
+    if (!park || park->state != MOD_COMET_PARKED_PREPARED
+        || c->cs->state != CONN_STATE_ASYNC_WAITIO) {
+        return; /* nothing waits, or the connection is being closed */
+    }
+    park->state = MOD_COMET_PARKED_JOINED;
+    status = join(park);
+    if (status != APR_SUCCESS) {
+        ap_log_cerror(APLOG_MARK, APLOG_ERR, status, c,
+                      "mod_comet: cannot wait");
+        mod_comet_fast_restore(park->fast, c, &park->subscriber);
+        mod_comet_parked_make_mpm_close(park);
+    }
+}
+
+/* The lingering close would hold a thread for 2 s for each client that does
+ * not take what is left; fan-out makes many of them at once. */
+static void close_without_waiting(conn_rec *c)
+{
+    if (c->data_in_output_filters) {
+        c->aborted = 1;
+    }
+    c->cs->state = CONN_STATE_LINGER;
+}
+
+/* The MPM's Timeout: nothing was acknowledged for that long. */
+static void time_out(mod_comet_parked_t *park)
+{
+    comet_metrics_add(COMET_METRIC_dropped, 1);
+    if (park->c->data_in_output_filters) {
+        mod_comet_parked_end(park, 0, 1);
+    }
+    else {
+        mod_comet_parked_dismiss(park, 1);
+    }
+}
+
+/* resume_connection, first of all: from here on it is this thread's. */
+void mod_comet_park_resume(conn_rec *c, request_rec *r)
+{
+    mod_comet_child_t *child = mod_comet_child();
+    mod_comet_parked_t *park;
+
+    TAKE_OVER();
+    park = mod_comet_parked_find(c);
+    if (!park || park->state == MOD_COMET_PARKED_EMPTY || !child) {
+        return;
+    }
+    if (park->state == MOD_COMET_PARKED_JOINED) {
+        comet_hub_leave(child->hub, &park->subscriber);
+        park->given_back =
+            mod_comet_fast_restore(park->fast, c, &park->subscriber);
+        park->state = MOD_COMET_PARKED_RESUMED;
+    }
+    /* without c->sbh the connection's pool is being destroyed */
+    if (c->sbh && c->cs->state == CONN_STATE_LINGER) {
+        if (park->r) {
+            time_out(park);
+        }
+        close_without_waiting(c);
+    }
+}
+
+/* The MPM waits for the client to say something; while it takes its answer,
+ * for it to take more, so that the MPM's Timeout begins anew each time. */
+static void park_in_mpm(mod_comet_parked_t *park)
+{
+    conn_rec *c = park->c;
+
+    park->state = MOD_COMET_PARKED_PREPARED;
+    c->cs->state = CONN_STATE_ASYNC_WAITIO;
+    c->cs->sense = mod_comet_outbox_is_empty(&park->outbox)
+                       ? CONN_SENSE_WANT_READ
+                       : CONN_SENSE_WANT_WRITE;
+}
+
+/* Finish what the client waits for, without news.
+ * @return whether it goes on waiting, for the rest of that: the filters had
+ *         something of it still, its headers say, and took no more */
+static int dismiss(mod_comet_parked_t *park, int close)
+{
+    if (mod_comet_parked_dismiss(park, close) != APR_SUCCESS) {
+        park->c->aborted = 1;
+    }
+    if (park->r) {
+        park_in_mpm(park);
+    }
+    return park->r != NULL;
+}
+
+/*
+ * The client has not taken all of its answer yet.
+ * @param data  it has sent its next request: nothing is looked for in the
+ *              input until it has its answer, and a stream ends then
+ * @return whether it goes on waiting
+ */
+static int send_on(mod_comet_parked_t *park, int data)
+{
+    conn_rec *c = park->c;
+    int streams = park->ask->transport->streams;
+    apr_status_t status = mod_comet_output_push(c);
+
+    if (status == APR_SUCCESS) {
+        status = mod_comet_outbox_send(&park->outbox, park->r, park->brigade);
+    }
+    mod_comet_parked_note_blocked(park);
+    if (status == APR_SUCCESS && !mod_comet_outbox_is_empty(&park->outbox)) {
+        park_in_mpm(park);
+        return 1;
+    }
+    if (status == APR_SUCCESS && streams && !data && !park->retry_msec) {
+        mod_comet_parked_set_timer(park);
+        park_in_mpm(park);
+        return 1;
+    }
+    c->aborted |= status != APR_SUCCESS;
+    mod_comet_parked_end(park, !c->aborted, streams);
+    return 0;
+}
+
+/* The MPM woke us while the client was waiting.
+ * @return whether it goes on waiting */
+static int go_on_waiting(mod_comet_parked_t *park)
+{
+    conn_rec *c = park->c;
+    int stopping = comet_hub_is_stopping(mod_comet_child()->hub);
+    int sending = !mod_comet_outbox_is_empty(&park->outbox);
+    mod_comet_peek_e found;
+
+    mod_comet_ack_disarm(&park->ack, park->fd);
+    found = c->aborted ? MOD_COMET_PEEK_GONE
+                       : mod_comet_peek(park->c, park->brigade);
+    if (sending && found != MOD_COMET_PEEK_GONE) {
+        return send_on(park, found == MOD_COMET_PEEK_DATA);
+    }
+    if (found == MOD_COMET_PEEK_NOTHING) {
+        park_in_mpm(park);
+        return 1;
+    }
+    /* at the end of the child, the end of the input is our own doing */
+    if (found == MOD_COMET_PEEK_DATA || (stopping && !sending && !c->aborted)) {
+        return dismiss(park, stopping);
+    }
+    comet_metrics_add(COMET_METRIC_departed, !c->aborted);
+    c->aborted = 1;
+    mod_comet_parked_end(park, 0, 1);
+    return 0;
+}
+
+/* Have the MPM send what the filters keep, and then go on to what the client
+ * has sent already, or wait for that, or close.  Reading first would hold a
+ * thread, and perhaps for a client that waits for the rest of its answer. */
+static void hand_on(conn_rec *c, mod_comet_peek_e found)
+{
+    c->data_in_input_filters = found != MOD_COMET_PEEK_NOTHING;
+    c->cs->state = CONN_STATE_WRITE_COMPLETION;
+}
+
+/* Finish what the next request waits behind already: a poll is answered, and
+ * the MPM goes on to that; a stream ends. */
+static void answer_pipelined(mod_comet_parked_t *park)
+{
+    if (!dismiss(park, 0)) {
+        park->state = MOD_COMET_PARKED_EMPTY;
+        hand_on(park->c, MOD_COMET_PEEK_DATA);
+    }
+}
+
+/* The client has its answer, as far as the filters have it.
+ * @return whether the MPM is to send the rest, or to close */
+static int is_left_to_mpm(const mod_comet_parked_t *park)
+{
+    conn_rec *c = park->c;
+
+    if (c->data_in_output_filters && !c->aborted
+        && !comet_hub_is_stopping(mod_comet_child()->hub)) {
+        hand_on(c, mod_comet_peek(c, park->brigade));
+        return 1;
+    }
+    if (c->keepalive != AP_CONN_KEEPALIVE || c->aborted) {
+        close_without_waiting(c);
+        return 1;
+    }
+    return 0;
+}
+
+/* The MPM wakes a connection for an ACK, or when it can be written to, too: then
+ * there is nothing to read, and it waits for the client's next request, not a
+ * thread of its own. */
+static int is_silent(mod_comet_parked_t *park)
+{
+    if (mod_comet_peek(park->c, park->brigade) != MOD_COMET_PEEK_NOTHING) {
+        return 0;
+    }
+    mod_comet_ack_disarm(&park->ack, park->fd);
+    hand_on(park->c, MOD_COMET_PEEK_NOTHING);
+    return 1;
+}
+
+/* Send the answer of a poll that need not wait, and let the client rest. */
+static void answer_and_rest(mod_comet_parked_t *park)
+{
+    conn_rec *c = park->c;
+    comet_selection_t *selection = comet_selection_ref(park->ask->selection);
+    comet_buffer_t bytes = park->outbox.bytes;
+    mod_comet_peek_e found;
+
+    park->outbox.bytes = (comet_buffer_t){ .data = NULL };
+    c->aborted |= mod_comet_parked_write_whole(park, &bytes) != APR_SUCCESS;
+    park->state = MOD_COMET_PARKED_EMPTY;
+    if (is_left_to_mpm(park)) {
+        comet_selection_unref(selection);
+    }
+    else if ((found = mod_comet_peek(c, park->brigade))
+             != MOD_COMET_PEEK_NOTHING) {
+        comet_selection_unref(selection);
+        hand_on(c, found);
+    }
+    else {
+        park->rests_on = selection;
+        park->subscriber.resting = 1;
+        park->subscriber.timeout_at = comet_monotonic() + park->keep_alive;
+        park_in_mpm(park);
+    }
+}
+
+/* Let the connection's pools keep nothing for later, and give back what they
+ * do: a stream may last for days.  (An allocator frees only what comes back to
+ * it beyond its limit.) */
+static void trim(conn_rec *c)
+{
+    apr_allocator_t *allocator = apr_pool_allocator_get(c->pool);
+    apr_memnode_t *nodes[4];
+    int i;
+
+    apr_allocator_max_free_set(allocator, 1);
+    for (i = 0; i < 4; i++) {
+        nodes[i] = apr_allocator_alloc(allocator, 1);
+    }
+    while (i-- > 0) {
+        if (nodes[i]) {
+            apr_allocator_free(allocator, nodes[i]);
+        }
+    }
+}
+
+/* The handler has suspended the request. */
+static void begin_waiting(mod_comet_parked_t *park)
+{
+    if (park->ask->transport->streams) {
+        trim(park->c);
+    }
+    if (park->at_once) {
+        answer_and_rest(park);
+    }
+    else if (mod_comet_outbox_is_empty(&park->outbox)
+             && mod_comet_peek(park->c, park->brigade) == MOD_COMET_PEEK_DATA) {
+        answer_pipelined(park);
+    }
+    else {
+        park_in_mpm(park);
+    }
+}
+
+/* The hub has given the connection back, and httpd has nothing to read: the
+ * MPM sends what is left, and waits for the client's next request. */
+static int is_only_given_back(mod_comet_parked_t *park)
+{
+    conn_rec *c = park->c;
+    mod_comet_peek_e found;
+
+    if (!park->given_back || park->r || c->aborted) {
+        return 0;
+    }
+    park->given_back = 0;
+    if (mod_comet_fast_send_rest(park->fast, c, park->brigade) != APR_SUCCESS) {
+        c->aborted = 1;
+        return 0;
+    }
+    found = mod_comet_peek(c, park->brigade);
+    if (!c->data_in_output_filters && found != MOD_COMET_PEEK_NOTHING) {
+        return 0;
+    }
+    park->state = MOD_COMET_PARKED_EMPTY;
+    hand_on(c, found);
+    return 1;
+}
+
+int mod_comet_park_process_connection(conn_rec *c)
+{
+    static __thread int inside; /* httpd's own hooks run within ours */
+    mod_comet_parked_t *park;
+    int rv;
+
+    TAKE_OVER();
+    HAND_ON_MEMORY(c);
+    park = mod_comet_parked_find(c);
+    if (inside || !can_park_connection(c)) {
+        return DECLINED;
+    }
+    if (park && is_only_given_back(park)) {
+        return OK;
+    }
+    if (park && park->state == MOD_COMET_PARKED_RESUMED) {
+        if (park->r && go_on_waiting(park)) {
+            return OK;
+        }
+        park->state = MOD_COMET_PARKED_EMPTY;
+        if (is_left_to_mpm(park)) {
+            return OK;
+        }
+    }
+    if (park && is_silent(park)) {
+        return OK;
+    }
+    if (park && park->fast) {
+        mod_comet_fast_look(park->fast, c, park->brigade);
+    }
+    inside = 1;
+    rv = ap_run_process_connection(c);
+    inside = 0;
+    park = mod_comet_parked_find(c);
+    if (park && park->state == MOD_COMET_PARKED_PREPARED
+        && c->cs->state == CONN_STATE_SUSPENDED) {
+        begin_waiting(park);
+    }
+    else if (park && park->state == MOD_COMET_PARKED_PREPARED) {
+        park->state =
+            MOD_COMET_PARKED_EMPTY; /* the request was ended by somebody else */
+    }
+    return rv == DECLINED ? DONE : rv;
+}

@@ -1,0 +1,350 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A parked client: what it is given, and how its waiting ends. */
+#include "wait/parked.h"
+
+#include <http_connection.h>
+#include <mpm_common.h>
+#include <sys/socket.h>
+
+#include "server/child.h"
+#include "request/limits.h"
+
+mod_comet_parked_t *mod_comet_parked_find(const conn_rec *c)
+{
+    return ap_get_module_config(c->conn_config, &comet_module);
+}
+
+/* --- the request's end ---------------------------------------------------------- */
+
+/* The request is over, or about to be: the park is not about it any more. */
+void mod_comet_parked_forget(mod_comet_parked_t *park)
+{
+    if (park->r) {
+        mod_comet_limits_leave(&mod_comet_request(park->r)->place);
+        apr_allocator_max_free_set(apr_pool_allocator_get(park->c->pool),
+                                   ap_max_mem_free); /* see trim() */
+        comet_metrics_add(park->gauge, -1);
+    }
+    park->r = NULL;
+    park->ask = NULL;
+    mod_comet_outbox_clear(&park->outbox);
+}
+
+/* Whatever ended the request: nothing of the park points into its pool. */
+apr_status_t mod_comet_parked_on_destroyed(void *data)
+{
+    request_rec *r = data;
+    mod_comet_parked_t *park = mod_comet_parked_find(r->connection);
+
+    if (park->r == r) {
+        mod_comet_parked_forget(park);
+    }
+    return APR_SUCCESS;
+}
+
+/* --- writing (the hub's thread while pinned, else the owner's) ----------------- */
+
+/* The MPM is told by its own means: it sees the end of the input. */
+void mod_comet_parked_make_mpm_close(const mod_comet_parked_t *park)
+{
+    shutdown(park->fd, SHUT_RD);
+}
+
+/* The client cannot be written to any more. */
+static comet_verdict_e lose(mod_comet_parked_t *park)
+{
+    park->c->aborted = 1;
+    park->subscriber.blocked_fd = -1;
+    park->subscriber.timeout_at = 0;
+    comet_metrics_add(COMET_METRIC_dropped, 1);
+    shutdown(park->fd, SHUT_RDWR); /* the MPM may look for either */
+    return COMET_REST;
+}
+
+void mod_comet_parked_note_blocked(mod_comet_parked_t *park)
+{
+    park->subscriber.blocked_fd =
+        park->c->data_in_output_filters ? park->fd : -1;
+}
+
+/* An answer or a heartbeat: put into the outbox, send what is taken now. */
+apr_status_t mod_comet_parked_write(mod_comet_parked_t *park,
+                                    comet_buffer_t *bytes)
+{
+    apr_status_t status = APR_ENOMEM;
+
+    mod_comet_outbox_clear(&park->outbox);
+    if (bytes->failed) {
+        comet_buffer_free(bytes);
+    }
+    else {
+        park->outbox.bytes = *bytes;
+        status = mod_comet_outbox_send(&park->outbox, park->r, park->brigade);
+    }
+    mod_comet_parked_note_blocked(park);
+    return status;
+}
+
+static apr_status_t write_stream(mod_comet_parked_t *park,
+                                 const comet_batch_t *batch, int silent)
+{
+    comet_buffer_t bytes = { .data = NULL };
+
+    mod_comet_output_encode_news(park->ask, batch, park->retry_msec, silent,
+                                 &bytes);
+    if (!bytes.length && !bytes.failed) {
+        return APR_SUCCESS;
+    }
+    mod_comet_ack_arm(&park->ack, park->fd, bytes.length);
+    return mod_comet_parked_write(park, &bytes);
+}
+
+/* End the request; the connection lives on if it may. */
+apr_status_t mod_comet_parked_end(mod_comet_parked_t *park, int complete,
+                                  int close)
+{
+    request_rec *r = park->r;
+
+    if (close) {
+        park->c->keepalive = AP_CONN_CLOSE;
+    }
+    mod_comet_parked_forget(park);
+    return mod_comet_output_end(r, park->brigade, complete);
+}
+
+/* The one answer of a poll, in one piece with its headers. */
+apr_status_t mod_comet_parked_write_whole(mod_comet_parked_t *park,
+                                          comet_buffer_t *bytes)
+{
+    request_rec *r = park->r;
+    apr_status_t status;
+
+    mod_comet_fast_watch_answer(park->fast, r);
+    mod_comet_parked_forget(park);
+    status = mod_comet_output_whole(r, park->brigade, bytes);
+    mod_comet_parked_note_blocked(park);
+    return status;
+}
+
+/* Begin the one answer of a poll, and end it if the client takes it all. */
+static apr_status_t answer_poll(mod_comet_parked_t *park,
+                                const comet_batch_t *batch, int close)
+{
+    int whole = park->ask->transport->whole;
+    comet_buffer_t bytes = { .data = NULL };
+    apr_status_t status;
+
+    if (close) { /* the headers may still say so */
+        park->c->keepalive = AP_CONN_CLOSE;
+    }
+    mod_comet_output_encode(park->ask, batch, &bytes);
+    if (whole && !bytes.failed) {
+        ap_set_content_length(park->r, (apr_off_t)bytes.length);
+    }
+    if (bytes.length > MOD_COMET_PIECE_BYTES) {
+        mod_comet_ack_arm(&park->ack, park->fd, bytes.length);
+    }
+    else if (whole && !bytes.failed) {
+        return mod_comet_parked_write_whole(park, &bytes);
+    }
+    status = mod_comet_parked_write(park, &bytes);
+    if (status != APR_SUCCESS) {
+        mod_comet_parked_end(park, 0, 1);
+    }
+    else if (mod_comet_outbox_is_empty(&park->outbox)) {
+        status = mod_comet_parked_end(park, 1, close);
+        mod_comet_parked_note_blocked(park);
+    }
+    return status;
+}
+
+/* Finish what the client waits for without news, as its kind is finished;
+ * nothing of an answer is under way. */
+apr_status_t mod_comet_parked_dismiss(mod_comet_parked_t *park, int close)
+{
+    static const comet_batch_t no_news = { .count = 0 };
+
+    return park->ask->transport->streams ? mod_comet_parked_end(park, 1, 1)
+                                         : answer_poll(park, &no_news, close);
+}
+
+/* --- served by the hub ------------------------------------------------------------ */
+
+/* At the end of the child: by then the client has taken what is left, however
+ * often it takes a little of it. */
+static apr_time_t farewell(mod_comet_parked_t *park)
+{
+    if (!park->stops_at) {
+        park->stops_at = comet_monotonic() + MOD_COMET_FAREWELL;
+    }
+    return park->stops_at;
+}
+
+static int is_late(const mod_comet_parked_t *park)
+{
+    return park->stops_at && comet_monotonic() >= park->stops_at;
+}
+
+/*
+ * Answered: it rests until the client's next request, which the MPM sees, or
+ * until its keep-alive time is over.  While it still takes its answer the
+ * MPM's Timeout is the limit; at the end of the child, a short while.
+ */
+static comet_verdict_e rest(mod_comet_parked_t *park, unsigned reasons)
+{
+    conn_rec *c = park->c;
+    int stopping = comet_hub_is_stopping(mod_comet_child()->hub);
+    int timeout = (reasons & COMET_TIMEOUT) != 0;
+
+    if (c->data_in_output_filters && !c->aborted && !is_late(park)) {
+        park->subscriber.timeout_at =
+            stopping ? farewell(park) : comet_monotonic() + park->keep_alive;
+    }
+    else if (timeout || stopping || c->aborted
+             || c->keepalive != AP_CONN_KEEPALIVE) {
+        mod_comet_parked_make_mpm_close(park);
+    }
+    return COMET_REST;
+}
+
+/* It has just been answered. */
+static comet_verdict_e rest_anew(mod_comet_parked_t *park)
+{
+    park->subscriber.timeout_at = comet_monotonic() + park->keep_alive;
+    return rest(park, 0);
+}
+
+/* When a waiting stream is to be looked at next. */
+void mod_comet_parked_set_timer(mod_comet_parked_t *park)
+{
+    park->subscriber.timeout_at =
+        mod_comet_output_due(park->ends_at, park->heartbeat);
+}
+
+/* A stream's client has taken all: it goes on waiting, or that was it. */
+static comet_verdict_e go_on_streaming(mod_comet_parked_t *park,
+                                       unsigned reasons)
+{
+    if (!park->retry_msec) {
+        mod_comet_parked_set_timer(park);
+        return COMET_WAIT;
+    }
+    if (mod_comet_parked_end(park, 1, 1) != APR_SUCCESS) {
+        return lose(park);
+    }
+    mod_comet_parked_note_blocked(park);
+    return rest(park, reasons);
+}
+
+/* The client has not taken all of its answer yet.  A stream's pulse and the
+ * MPM's Timeout are the limits, or, at the end of the child, a short while. */
+static comet_verdict_e go_on_sending(mod_comet_parked_t *park, unsigned reasons)
+{
+    int streams = park->ask->transport->streams;
+    int stopping = comet_hub_is_stopping(mod_comet_child()->hub);
+    apr_status_t status = APR_SUCCESS;
+
+    if (park->subscriber.blocked_fd < 0) {
+        status = mod_comet_outbox_send(&park->outbox, park->r, park->brigade);
+        mod_comet_parked_note_blocked(park);
+    }
+    if (status == APR_SUCCESS && mod_comet_outbox_is_empty(&park->outbox)) {
+        if (streams) {
+            return go_on_streaming(park, 0);
+        }
+        status = mod_comet_parked_end(park, 1, 0);
+        mod_comet_parked_note_blocked(park);
+        return status == APR_SUCCESS ? rest_anew(park) : lose(park);
+    }
+    if (status != APR_SUCCESS || is_late(park)
+        || ((reasons & COMET_TIMEOUT) && !streams && !stopping)) {
+        return lose(park);
+    }
+    park->subscriber.timeout_at = stopping ? farewell(park)
+                                  : streams
+                                      ? comet_monotonic() + park->heartbeat
+                                      : 0;
+    if (reasons & COMET_STOPPING) {
+        park->retry_msec = mod_comet_output_retry(reasons, 0);
+        park->c->keepalive = AP_CONN_CLOSE;
+    }
+    return COMET_WAIT;
+}
+
+static comet_verdict_e serve_stream(mod_comet_parked_t *park,
+                                    const comet_occasion_t *occasion)
+{
+    unsigned reasons = occasion->reasons;
+    int silent = (reasons & COMET_TIMEOUT) && park->subscriber.blocked_fd < 0;
+
+    park->retry_msec = mod_comet_output_retry(reasons, park->ends_at);
+    if (write_stream(park, occasion->batch, silent) != APR_SUCCESS) {
+        return lose(park);
+    }
+    return mod_comet_outbox_is_empty(&park->outbox)
+               ? go_on_streaming(park, reasons & COMET_STOPPING)
+               : go_on_sending(park, reasons & COMET_STOPPING);
+}
+
+static comet_verdict_e serve_poll(mod_comet_parked_t *park,
+                                  const comet_occasion_t *occasion)
+{
+    int stopping = (occasion->reasons & COMET_STOPPING) != 0;
+
+    if (!occasion->batch->count && !stopping
+        && !(occasion->reasons & (COMET_TIMEOUT | COMET_OUTGROWN))) {
+        return COMET_WAIT;
+    }
+    if (answer_poll(park, occasion->batch, stopping) != APR_SUCCESS) {
+        return lose(park);
+    }
+    return park->r ? go_on_sending(park, occasion->reasons & COMET_STOPPING)
+                   : rest_anew(park);
+}
+
+/* Its socket is with the hub.  The request that is parked is over when it is
+ * answered: httpd is to log it, and has nothing to send. */
+static comet_verdict_e serve_fast(mod_comet_parked_t *park,
+                                  const comet_occasion_t *occasion)
+{
+    apr_off_t answered;
+    comet_verdict_e verdict = mod_comet_fast_serve(
+        park->fast, park->c, &park->subscriber, occasion, park->ask, &answered);
+
+    if (answered >= 0) {
+        park->r->bytes_sent = answered;
+        park->r->sent_bodyct = 1;
+        mod_comet_parked_end(park, 0, 0);
+    }
+    return verdict;
+}
+
+comet_verdict_e mod_comet_parked_serve(comet_subscriber_t *subscriber,
+                                       const comet_occasion_t *occasion)
+{
+    mod_comet_parked_t *park = (mod_comet_parked_t *)subscriber;
+    comet_verdict_e verdict;
+
+    if (occasion->reasons & COMET_STOPPING) {
+        mod_comet_fast_forget(park->fast);
+    }
+    if (mod_comet_fast_is_lent(park->fast)) {
+        return serve_fast(park, occasion);
+    }
+    if (occasion->reasons & COMET_WRITABLE) {
+        if (mod_comet_output_push(park->c) != APR_SUCCESS) {
+            return lose(park);
+        }
+        mod_comet_parked_note_blocked(park);
+    }
+    if (!park->r) {
+        return rest(park, occasion->reasons);
+    }
+    verdict = !mod_comet_outbox_is_empty(&park->outbox)
+                  ? go_on_sending(park, occasion->reasons)
+              : park->ask->transport->streams ? serve_stream(park, occasion)
+                                              : serve_poll(park, occasion);
+    return verdict == COMET_WAIT && comet_pulse_is_lost(&park->pulse, park->fd)
+               ? lose(park)
+               : verdict;
+}

@@ -1,0 +1,270 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Decoding query strings and forms, and checking what they hold. */
+#include "wire/params.h"
+
+#include <apr_strings.h>
+#include <string.h>
+
+#include "wire/encode.h"
+
+/* ---- decoding --------------------------------------------------------- */
+
+/* The value of a hexadecimal digit; -1 when it is none. */
+static int hex_digit(char c)
+{
+    if (c >= '0' && c <= '9') {
+        return c - '0';
+    }
+    if (c >= 'a' && c <= 'f') {
+        return c - 'a' + 10;
+    }
+    if (c >= 'A' && c <= 'F') {
+        return c - 'A' + 10;
+    }
+    return -1;
+}
+
+/* Decode in place: what is decoded is never longer. */
+static comet_text_t decode(char *data, apr_size_t length)
+{
+    apr_size_t from, to = 0;
+
+    for (from = 0; from < length; from++) {
+        char c = data[from];
+
+        if (c == '+') {
+            c = ' ';
+        }
+        else if (c == '%' && length - from > 2) {
+            int high = hex_digit(data[from + 1]);
+            int low = hex_digit(data[from + 2]);
+
+            if (high >= 0 && low >= 0) {
+                c = (char)(unsigned char)(high * 16 + low);
+                from += 2;
+            }
+        }
+        data[to++] = c;
+    }
+    return (comet_text_t){ data, to };
+}
+
+/* The length of what stands before the next '&', or the end. */
+static apr_size_t pair_length(const char *data, apr_size_t length)
+{
+    const char *end = memchr(data, '&', length);
+
+    return end ? (apr_size_t)(end - data) : length;
+}
+
+static apr_size_t count_pairs(comet_text_t encoded)
+{
+    apr_size_t count = 0, at = 0;
+
+    /* one more than there may be tells that there are too many */
+    while (at < encoded.length && count <= COMET_PARAMS_MAX) {
+        apr_size_t length = pair_length(encoded.data + at, encoded.length - at);
+
+        count += length > 0;
+        at += length + 1;
+    }
+    return count;
+}
+
+static comet_param_t decode_pair(char *data, apr_size_t length)
+{
+    char *equals = memchr(data, '=', length);
+    apr_size_t name = equals ? (apr_size_t)(equals - data) : length;
+    apr_size_t value = equals ? name + 1 : length;
+    comet_param_t param;
+
+    param.name = decode(data, name);
+    param.value = decode(data + value, length - value);
+    return param;
+}
+
+void comet_params_parse(comet_params_t *params, comet_text_t encoded,
+                        apr_pool_t *pool)
+{
+    comet_param_t *list;
+    char *data;
+    apr_size_t at = 0, count = count_pairs(encoded);
+
+    *params = (comet_params_t){ .too_many = count > COMET_PARAMS_MAX };
+    if (!count || params->too_many) {
+        return;
+    }
+    list = apr_palloc(pool, count * sizeof(*list));
+    data = apr_pmemdup(pool, encoded.data, encoded.length);
+    params->list = list;
+    while (at < encoded.length) {
+        apr_size_t length = pair_length(data + at, encoded.length - at);
+
+        if (length) {
+            list[params->count++] = decode_pair(data + at, length);
+        }
+        at += length + 1;
+    }
+}
+
+int comet_params_get(const comet_params_t *params, const char *name,
+                     comet_text_t *value)
+{
+    comet_text_t wanted = comet_text(name);
+    apr_size_t i;
+
+    for (i = params->count; i-- > 0;) {
+        if (comet_text_equal(params->list[i].name, wanted)) {
+            *value = params->list[i].value;
+            return 1;
+        }
+    }
+    *value = (comet_text_t){ NULL, 0 };
+    return 0;
+}
+
+/* ---- numbers ---------------------------------------------------------- */
+
+/*
+ * Read one digit or more, and nothing else.  Returns whether that is what
+ * the text is, and its number is no greater than @a maximum.
+ */
+static int read_digits(comet_text_t text, apr_int64_t maximum,
+                       apr_int64_t *number)
+{
+    apr_int64_t sum = 0;
+    apr_size_t i;
+
+    for (i = 0; i < text.length; i++) {
+        int digit = text.data[i] - '0';
+
+        if (digit < 0 || digit > 9 || digit > maximum
+            || sum > (maximum - digit) / 10) {
+            return 0;
+        }
+        sum = sum * 10 + digit;
+    }
+    *number = sum;
+    return text.length > 0;
+}
+
+const char *comet_params_cursor(comet_text_t value, const char *name,
+                                comet_timestamp_t *cursor, apr_pool_t *pool)
+{
+    if (value.length == 0) {
+        *cursor = -1;
+        return NULL;
+    }
+    return comet_params_int(value, name, 0, COMET_TIMESTAMP_MAX, cursor, pool);
+}
+
+const char *comet_params_int(comet_text_t value, const char *name,
+                             apr_int64_t minimum, apr_int64_t maximum,
+                             apr_int64_t *number, apr_pool_t *pool)
+{
+    apr_int64_t read;
+
+    if (read_digits(value, maximum, &read) && read >= minimum) {
+        *number = read;
+        return NULL;
+    }
+    return apr_psprintf(pool,
+                        "%s must be a whole number from %" APR_INT64_T_FMT
+                        " to %" APR_INT64_T_FMT ", written in digits only",
+                        name, minimum, maximum);
+}
+
+/* ---- texts ------------------------------------------------------------ */
+
+#define TEXT_OF(number) #number
+#define SIZES(maximum) " must be 1 to " TEXT_OF(maximum) " bytes long"
+
+/*
+ * Whether UTF-8 holds a control character: C0, DEL, or C1, which is 0xC2
+ * and a byte below 0xA0.
+ */
+static int has_control(comet_text_t text)
+{
+    apr_size_t i;
+
+    for (i = 0; i < text.length; i++) {
+        unsigned char c = (unsigned char)text.data[i];
+
+        if (c < 0x20 || c == 0x7F
+            || (c == 0xC2 && i + 1 < text.length
+                && (unsigned char)text.data[i + 1] < 0xA0)) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
+/* Whether a part of a path, between slashes, is one that names nothing. */
+static int is_bad_segment(const char *data, apr_size_t length)
+{
+    return length == 0 || (length == 1 && data[0] == '.')
+           || (length == 2 && data[0] == '.' && data[1] == '.');
+}
+
+static int has_bad_segment(comet_text_t path)
+{
+    apr_size_t start = 0, i;
+
+    for (i = 0; i < path.length; i++) {
+        if (path.data[i] == '/') {
+            if (is_bad_segment(path.data + start, i - start)) {
+                return 1;
+            }
+            start = i + 1;
+        }
+    }
+    return is_bad_segment(path.data + start, path.length - start);
+}
+
+const char *comet_params_check_channel(comet_text_t name)
+{
+    if (name.length == 0 || name.length > COMET_CHANNEL_MAX_BYTES) {
+        return "the channel's name" SIZES(COMET_CHANNEL_MAX_BYTES);
+    }
+    if (!comet_utf8_valid(name)) {
+        return "the channel's name must be UTF-8";
+    }
+    if (has_control(name)) {
+        return "the channel's name must not contain control characters";
+    }
+    if (has_bad_segment(name)) {
+        return "the channel's name must not have an empty, . or .. segment";
+    }
+    return NULL;
+}
+
+const char *comet_params_check_type(comet_text_t type)
+{
+    if (type.length == 0 || type.length > COMET_TYPE_MAX_BYTES) {
+        return "the type" SIZES(COMET_TYPE_MAX_BYTES);
+    }
+    if (!comet_utf8_valid(type)) {
+        return "the type must be UTF-8";
+    }
+    if (has_control(type)) {
+        return "the type must not contain control characters";
+    }
+    if (comet_text_equal(type, comet_text("gap"))) {
+        return "the type gap is the server's own word for missing messages";
+    }
+    return NULL;
+}
+
+const char *comet_params_check_body(comet_text_t body)
+{
+    if (body.length == 0) {
+        return "the message must not be empty";
+    }
+    if (!comet_utf8_valid(body)) {
+        return "the message must be UTF-8";
+    }
+    if (memchr(body.data, '\0', body.length)) {
+        return "the message must not contain a NUL character";
+    }
+    return NULL;
+}

@@ -1,0 +1,634 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The power fails at any moment, again and again: in a commit, in a checkpoint,
+ * while a database is made, while retention, keys and the index are at work.
+ *
+ * COMET_CUTS says how often; a database lives through some of the cuts.
+ */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "store_kit.h"
+
+#include <apr_general.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "store/writer.h"
+#include "faulty_vfs.h"
+
+#define PUBLISHERS 3
+#define CHANNELS 4
+#define GROUP_MAX 5
+#define GROUPS_MAX 8192
+#define KEPT 30
+#define CUTS 24
+
+static const char *const channels[CHANNELS] = { "a", "b", "room/1",
+                                                "\xc3\xa9" };
+static const char *const files[] = { "", "-wal", "-journal" };
+
+/** What was published at once; its number is its place in the list. */
+typedef struct sent_t {
+    unsigned channel, count, keyed;
+    size_t length; /* of each body */
+    comet_timestamp_t last; /* [list_lock] 0: not acknowledged */
+    int known; /* [list_lock] it was, when the power failed */
+    unsigned present; /* bits: which are in the file after it */
+    int has_key; /* and its key is */
+} sent_t;
+
+/** How the disk is, and what is asked of the store. */
+typedef struct world_t {
+    const char *name;
+    int sync_full;
+    int lies; /* the disk does not do what is asked of it */
+    int links; /* how many cuts a database lives through */
+} world_t;
+
+/** What was found after the cuts. */
+typedef struct verdict_t {
+    int cuts, unopened, corrupt; /* databases */
+    long acknowledged, lost, holes; /* messages */
+    int halved, keys, clocks, reused, strange, overpruned, index;
+} verdict_t;
+
+static pthread_mutex_t list_lock = PTHREAD_MUTEX_INITIALIZER;
+static sent_t sent[GROUPS_MAX];
+static unsigned sent_count; /* [list_lock] */
+static unsigned link_first; /* of what is published since the last cut */
+static atomic_int cut_done;
+static unsigned cut_seed;
+static comet_timestamp_t highest; /* known when the link began */
+
+static apr_pool_t *pool;
+static comet_bus_t *bus;
+static comet_writer_t *writer;
+static verdict_t verdict;
+
+/* --- Publishing ------------------------------------------------------- */
+
+static int random_below(unsigned *seed, int limit)
+{
+    return rand_r(seed) % limit;
+}
+
+/* @return GROUPS_MAX: the list is full */
+static unsigned plan(unsigned *seed)
+{
+    static const size_t lengths[] = { 40, 40, 40, 40, 3000, 3000, 30000 };
+    sent_t planned = {
+        .channel = (unsigned)random_below(seed, CHANNELS),
+        .count = 1 + (unsigned)random_below(seed, GROUP_MAX),
+        .keyed = (unsigned)random_below(seed, 2),
+        .length = lengths[random_below(seed, 7)],
+    };
+    unsigned number;
+
+    pthread_mutex_lock(&list_lock);
+    number = sent_count < GROUPS_MAX ? sent_count++ : GROUPS_MAX;
+    if (number < GROUPS_MAX) {
+        sent[number] = planned;
+    }
+    pthread_mutex_unlock(&list_lock);
+    return number;
+}
+
+static comet_message_t *make(unsigned number, unsigned index)
+{
+    const sent_t *group = &sent[number];
+    char body[32768];
+    int head = snprintf(body, sizeof(body), "%u %u ", number, index);
+
+    memset(body + head, 'x', group->length - (size_t)head);
+    return comet_message_create(&(comet_message_fields_t){
+        .channel = comet_text(channels[group->channel]),
+        .body = { body, group->length } });
+}
+
+/* By the writer, or by a store where its lock is held. */
+static apr_status_t publish(unsigned number, comet_store_t *store)
+{
+    comet_message_t *messages[GROUP_MAX];
+    char key[32];
+    comet_store_group_t group = { .messages = messages,
+                                  .count = sent[number].count };
+    comet_store_group_t *const list[] = { &group };
+    apr_status_t status;
+    unsigned i;
+
+    for (i = 0; i < group.count; i++) {
+        messages[i] = make(number, i);
+    }
+    if (sent[number].keyed) {
+        snprintf(key, sizeof(key), "%u", number);
+        group.key.text = comet_text(key);
+        group.key.channel = comet_text(channels[sent[number].channel]);
+        comet_store_hash(&group);
+    }
+    status = store ? comet_store_append(store, list, 1)
+                   : comet_writer_publish(writer, &group, 60 * SECOND);
+    if (store && status == APR_SUCCESS) {
+        status = group.result;
+    }
+    if (status == APR_SUCCESS) {
+        pthread_mutex_lock(&list_lock);
+        sent[number].last = messages[group.count - 1]->timestamp;
+        pthread_mutex_unlock(&list_lock);
+    }
+    for (i = 0; i < group.count; i++) {
+        comet_message_unref(messages[i]);
+    }
+    return status;
+}
+
+static void *run_publisher(void *baton)
+{
+    unsigned seed = *(const unsigned *)baton, number;
+
+    while (!atomic_load(&cut_done) && (number = plan(&seed)) < GROUPS_MAX) {
+        assert_int_equal(publish(number, NULL), APR_SUCCESS);
+    }
+    return NULL;
+}
+
+/* What another child does at times. */
+static void work(comet_store_t *store, unsigned *seed)
+{
+    unsigned number;
+    int more;
+
+    comet_bus_lock(bus);
+    switch (random_below(seed, 4)) {
+    case 0:
+        assert_int_equal(comet_store_prune(store, apr_time_now(), &more), 0);
+        break;
+    case 1:
+        assert_int_equal(comet_store_tidy(store, &more), 0);
+        break;
+    case 2:
+        assert_int_equal(comet_store_checkpoint(store), 0);
+        break;
+    default:
+        number = plan(seed);
+        if (number < GROUPS_MAX) {
+            assert_int_equal(publish(number, store), APR_SUCCESS);
+        }
+    }
+    comet_bus_unlock(bus);
+}
+
+static void *run_neighbour(void *baton)
+{
+    static const struct timespec moment = { 0, 300000 };
+    unsigned seed = *(const unsigned *)baton;
+    comet_store_t *store, *reader;
+    comet_store_state_t state;
+
+    comet_bus_lock(bus);
+    store = kit_open_store(COMET_STORE_WRITE);
+    comet_bus_unlock(bus);
+    reader = kit_open_store(COMET_STORE_READ);
+    while (!atomic_load(&cut_done)) {
+        /* one who reads holds a checkpoint back */
+        assert_int_equal(comet_store_begin(reader, &state), 0);
+        work(store, &seed);
+        nanosleep(&moment, NULL);
+        comet_store_end(reader);
+        work(store, &seed);
+    }
+    comet_store_close(reader);
+    comet_bus_lock(bus);
+    comet_store_close(store);
+    comet_bus_unlock(bus);
+    return NULL;
+}
+
+/* --- The cut ---------------------------------------------------------- */
+
+static const char *name_of(const char *what, const char *end)
+{
+    char name[32];
+
+    snprintf(name, sizeof(name), "%s%s", what, end);
+    return scratch_path(name);
+}
+
+static void on_cut(void *baton)
+{
+    unsigned i;
+
+    pthread_mutex_lock(&list_lock);
+    for (i = 0; i < sent_count; i++) {
+        sent[i].known = sent[i].last != 0;
+    }
+    pthread_mutex_unlock(&list_lock);
+    for (i = 0; i < 3; i++) {
+        faulty_cut(name_of("comet.db", files[i]), name_of("cut.db", files[i]),
+                   cut_seed + i);
+    }
+    atomic_store(&cut_done, 1);
+}
+
+/* Everybody is at work until the power fails. */
+static void run_until_cut(unsigned *seed, int operations)
+{
+    pthread_t threads[PUBLISHERS + 1];
+    unsigned seeds[PUBLISHERS + 1];
+    comet_writer_config_t config = { .store = &kit_config,
+                                     .bus = bus,
+                                     .places = PUBLISHERS };
+    apr_pool_t *own;
+    int i;
+
+    apr_pool_create(&own, pool);
+    atomic_store(&cut_done, 0);
+    cut_seed = (unsigned)rand_r(seed);
+    faulty_follow();
+    faulty_cut_at(1 + random_below(seed, operations), on_cut, NULL);
+    assert_int_equal(comet_writer_create(&writer, &config, own), 0);
+    for (i = 0; i <= PUBLISHERS; i++) {
+        seeds[i] = (unsigned)rand_r(seed);
+        pthread_create(&threads[i], NULL, i ? run_publisher : run_neighbour,
+                       &seeds[i]);
+    }
+    for (i = 1; i <= PUBLISHERS; i++) {
+        pthread_join(threads[i], NULL);
+    }
+    if (!atomic_load(&cut_done)) { /* the list is full */
+        faulty_cut_at(0, NULL, NULL);
+        on_cut(NULL);
+    }
+    pthread_join(threads[0], NULL);
+    assert_int_equal(comet_writer_stop(writer, 60 * SECOND), 1);
+    faulty_forget();
+    apr_pool_destroy(own);
+}
+
+/* --- What is left ----------------------------------------------------- */
+
+/* Put what the cut has left where the database was. */
+static void restart(void)
+{
+    int i;
+
+    unlink(name_of("comet.db", "-shm"));
+    for (i = 0; i < 3; i++) {
+        unlink(name_of("comet.db", files[i]));
+        rename(name_of("cut.db", files[i]), name_of("comet.db", files[i]));
+    }
+}
+
+/* Which of a group's messages are in the file, and when they were. */
+static void take_rows(sqlite3 *db)
+{
+    sqlite3_stmt *rows;
+    unsigned number, index;
+
+    assert_int_equal(
+        sqlite3_prepare_v2(db,
+                           "SELECT m.id, c.name, m.body FROM message_log m"
+                           " JOIN channel c ON c.id = m.channel_id",
+                           -1, &rows, NULL),
+        SQLITE_OK);
+    while (sqlite3_step(rows) == SQLITE_ROW) {
+        comet_timestamp_t id = sqlite3_column_int64(rows, 0);
+        const char *body = (const char *)sqlite3_column_text(rows, 2);
+        sent_t *group;
+
+        if (sscanf(body, "%u %u ", &number, &index) != 2 || number >= sent_count
+            || index >= sent[number].count) {
+            verdict.strange++;
+            continue;
+        }
+        group = &sent[number];
+        if (group->present & (1u << index) || strlen(body) != group->length
+            || strcmp((const char *)sqlite3_column_text(rows, 1),
+                      channels[group->channel])
+                   != 0
+            || (group->known
+                && id != group->last - (group->count - 1 - index))) {
+            verdict.strange++;
+        }
+        group->present |= 1u << index;
+        group->last = id + (group->count - 1 - index);
+    }
+    sqlite3_finalize(rows);
+}
+
+static void take_keys(sqlite3 *db)
+{
+    sqlite3_stmt *rows;
+
+    assert_int_equal(sqlite3_prepare_v2(db,
+                                        "SELECT key, timestamp, count"
+                                        " FROM idempotency_key",
+                                        -1, &rows, NULL),
+                     SQLITE_OK);
+    while (sqlite3_step(rows) == SQLITE_ROW) {
+        int number = sqlite3_column_int(rows, 0);
+        sent_t *group = &sent[number];
+
+        group->has_key = sqlite3_column_int(rows, 2) == (int)group->count;
+        if ((group->known || group->present)
+            && sqlite3_column_int64(rows, 1) != group->last) {
+            verdict.keys++;
+        }
+    }
+    sqlite3_finalize(rows);
+}
+
+/* A group is there as a whole, but for what retention has taken from its
+ * beginning; and all of what was acknowledged is.
+ * @param newest  in the file */
+static void judge_group(sent_t *group, comet_timestamp_t floor,
+                        comet_timestamp_t newest)
+{
+    unsigned i, missing = 0;
+
+    if (!group->known && !group->present) {
+        return;
+    }
+    for (i = 0; i < group->count; i++) {
+        comet_timestamp_t id = group->last - (group->count - 1 - i);
+
+        if (!(group->present & (1u << i)) && id > floor) {
+            missing++;
+            verdict.holes += group->known && id < newest;
+        }
+    }
+    verdict.lost += group->known ? missing : 0;
+    verdict.halved += group->present && missing;
+    if (group->keyed && !missing) {
+        verdict.keys += !group->has_key;
+    }
+}
+
+/* @return -1: it cannot be asked */
+static sqlite3_int64 ask(sqlite3 *db, const char *sql)
+{
+    sqlite3_stmt *statement = NULL;
+    sqlite3_int64 number = -1;
+
+    if (sqlite3_prepare_v2(db, sql, -1, &statement, NULL) == SQLITE_OK
+        && sqlite3_step(statement) == SQLITE_ROW) {
+        number = sqlite3_column_int64(statement, 0);
+    }
+    sqlite3_finalize(statement);
+    return number;
+}
+
+static void judge_groups(sqlite3 *db)
+{
+    comet_timestamp_t floors[CHANNELS];
+    comet_timestamp_t newest =
+        ask(db, "SELECT ifnull(max(id), 0) FROM message_log");
+    char sql[200];
+    unsigned i;
+
+    for (i = 0; i < CHANNELS; i++) {
+        snprintf(sql, sizeof(sql),
+                 "SELECT ifnull(max(floor), 0) FROM channel WHERE name = '%s'",
+                 channels[i]);
+        floors[i] = ask(db, sql);
+    }
+    for (i = 0; i < sent_count; i++) {
+        judge_group(&sent[i], floors[sent[i].channel], newest);
+    }
+}
+
+static void judge_retention(sqlite3 *db)
+{
+    char sql[200];
+
+    snprintf(sql, sizeof(sql),
+             "SELECT count(*) FROM channel WHERE floor > 0 AND %d > (SELECT"
+             " count(*) FROM message_log WHERE channel_id = channel.id)",
+             KEPT);
+    verdict.overpruned += ask(db, sql) != 0;
+}
+
+static int is_sound(sqlite3 *db)
+{
+    return ask(db, "SELECT count(*) FROM pragma_integrity_check"
+                   " WHERE integrity_check = 'ok'")
+               == 1
+           && ask(db, "SELECT count(*) FROM pragma_foreign_key_check") == 0;
+}
+
+static int has_sound_index(sqlite3 *db)
+{
+    return ask(db, "SELECT count(*) FROM sqlite_master"
+                   " WHERE name = 'message_search'")
+               == 0
+           || ask(db, "SELECT indexed_from FROM search_progress") > 0
+           || sqlite3_exec(db,
+                           "INSERT INTO message_search(message_search, rank)"
+                           " VALUES('integrity-check', 1)",
+                           NULL, NULL, NULL)
+                  == SQLITE_OK;
+}
+
+/* Look at the file as a program that comes by, and leave its log alone.
+ * @return whether it can be used on */
+static int judge_file(void)
+{
+    sqlite3 *db = kit_outsider();
+    int sound;
+
+    sqlite3_db_config(db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
+    sound = is_sound(db);
+    verdict.corrupt += !sound;
+    if (sound && ask(db, "PRAGMA user_version") > 0) {
+        take_rows(db);
+        take_keys(db);
+        judge_groups(db);
+        judge_retention(db);
+        verdict.index += !has_sound_index(db);
+        verdict.clocks += ask(db, "SELECT last >= (SELECT ifnull(max(id), 0)"
+                                  " FROM message_log) FROM comet_clock")
+                          != 1;
+    }
+    else if (sound) { /* it was not made yet: nobody was told anything */
+        judge_groups(db);
+    }
+    sqlite3_close(db);
+    return sound;
+}
+
+/* What is known from now on is what is in the file, or was before. */
+static void begin_link(void)
+{
+    unsigned i;
+
+    for (i = 0; i < sent_count; i++) {
+        sent_t *group = &sent[i];
+
+        if (i >= link_first && group->known) {
+            verdict.acknowledged += group->count;
+            verdict.reused += group->last - (group->count - 1) <= highest;
+        }
+    }
+    for (i = 0; i < sent_count; i++) {
+        sent_t *group = &sent[i];
+
+        if (!group->known && !group->present) {
+            group->last = 0;
+        }
+        if (group->last > highest) {
+            highest = group->last;
+        }
+        group->present = 0;
+        group->has_key = 0;
+    }
+    link_first = sent_count;
+}
+
+/* Who says again what was acknowledged is told the same. */
+static void repeat_some(void)
+{
+    comet_store_t *store = kit_open_store(COMET_STORE_WRITE);
+    unsigned i, left = 20;
+
+    for (i = sent_count; i > 0 && left > 0; i--) {
+        comet_timestamp_t last = sent[i - 1].last;
+
+        if (sent[i - 1].keyed && last) {
+            left--;
+            verdict.keys += publish(i - 1, store) != COMET_EREPEATED;
+        }
+    }
+    comet_store_close(store);
+}
+
+/* A database, from nothing to the last cut. */
+static void live(const world_t *world, unsigned seed, int *cuts)
+{
+    const int odd = seed % 2;
+    int i, sound = 1;
+
+    kit_setup(NULL);
+    kit_config.sync_full = world->sync_full;
+    kit_config.retain_count = KEPT;
+    kit_config.search = seed % 3 == 0;
+    atomic_store(&faulty_lies, world->lies);
+    atomic_store(&faulty_tears, odd);
+    sent_count = link_first = 0;
+    highest = 0;
+    for (i = 0; i<world->links && * cuts> 0 && sound; i++, (*cuts)--) {
+        /* at first it is being made */
+        run_until_cut(&seed, i == 0 && odd ? 100 : 6000);
+        restart();
+        sound = judge_file();
+        begin_link();
+        verdict.cuts++;
+        if (i == 1 && odd && sound
+            && kit_number("PRAGMA user_version") > 0) { /* it was ahead */
+            kit_run_outside("UPDATE comet_clock SET last = last + 86400000000");
+        }
+    }
+    if (sound && kit_open_status(COMET_STORE_WRITE) != APR_SUCCESS) {
+        verdict.unopened++;
+    }
+    else if (sound && world->sync_full && !world->lies) {
+        repeat_some();
+    }
+    atomic_store(&faulty_lies, 0);
+    atomic_store(&faulty_tears, 0);
+    kit_teardown(NULL);
+}
+
+static void live_through(const world_t *world, int cuts)
+{
+    unsigned seed = 1;
+
+    verdict = (verdict_t){ .cuts = 0 };
+    memset(sent, 0, sizeof(sent));
+    while (cuts > 0) {
+        live(world, seed++, &cuts);
+    }
+    printf("# %s: %d cuts, %ld messages acknowledged: %ld lost, %ld holes;"
+           " %d files corrupt, %d not opened; %d groups halved, %d keys wrong,"
+           " %d clocks behind, %d timestamps reused, %d strange rows,"
+           " %d overpruned, %d indexes wrong\n",
+           world->name, verdict.cuts, verdict.acknowledged, verdict.lost,
+           verdict.holes, verdict.corrupt, verdict.unopened, verdict.halved,
+           verdict.keys, verdict.clocks, verdict.reused, verdict.strange,
+           verdict.overpruned, verdict.index);
+}
+
+static int wanted_cuts(void)
+{
+    const char *said = getenv("COMET_CUTS");
+
+    return said ? atoi(said) : CUTS;
+}
+
+/* --- Tests ------------------------------------------------------------ */
+
+static void assert_whole(void)
+{
+    assert_int_equal(verdict.corrupt, 0);
+    assert_int_equal(verdict.unopened, 0);
+    assert_int_equal(verdict.holes, 0);
+    assert_int_equal(verdict.halved, 0);
+    assert_int_equal(verdict.keys, 0);
+    assert_int_equal(verdict.clocks, 0);
+    assert_int_equal(verdict.strange, 0);
+    assert_int_equal(verdict.overpruned, 0);
+    assert_int_equal(verdict.index, 0);
+    assert_true(verdict.acknowledged > 0);
+}
+
+/* Nothing that was acknowledged is lost, no timestamp is given twice. */
+static void test_full(void **state)
+{
+    static const world_t world = { "sync full", 1, 0, 8 };
+
+    live_through(&world, wanted_cuts());
+    assert_whole();
+    assert_int_equal(verdict.lost, 0);
+    assert_int_equal(verdict.reused, 0);
+}
+
+/* The newest messages may be lost, and only they. */
+static void test_normal(void **state)
+{
+    static const world_t world = { "sync normal", 0, 0, 1 };
+
+    live_through(&world, wanted_cuts() / 3);
+    assert_whole();
+    assert_true(verdict.lost > 0);
+}
+
+/* On a disk that only says that it has synced these tests find what is lost:
+ * as with PRAGMA synchronous = OFF. */
+static void test_can_fail(void **state)
+{
+    static const world_t world = { "a disk that lies", 1, 1, 1 };
+
+    live_through(&world, 8);
+    assert_true(verdict.lost + verdict.corrupt > 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_full),
+        cmocka_unit_test(test_normal),
+        cmocka_unit_test(test_can_fail),
+    };
+
+    apr_initialize();
+    apr_pool_create(&pool, NULL);
+    scratch_make();
+    faulty_install();
+    if (comet_bus_create(&bus, pool) != APR_SUCCESS) {
+        return 1;
+    }
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

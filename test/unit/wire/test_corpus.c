@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Replays the fuzzers' corpora, so that what they found once stays found. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+#include <dirent.h>
+
+/* The fuzzers as they are, each under a name of its own. */
+#define LLVMFuzzerTestOneInput fuzz_params
+#include "../../fuzz/fuzz_params.c"
+#undef LLVMFuzzerTestOneInput
+#define LLVMFuzzerTestOneInput fuzz_encode
+#include "../../fuzz/fuzz_encode.c"
+#undef LLVMFuzzerTestOneInput
+#define LLVMFuzzerTestOneInput fuzz_lines
+#include "../../fuzz/fuzz_ndjson.c"
+#undef LLVMFuzzerTestOneInput
+#define LLVMFuzzerTestOneInput fuzz_selection
+#include "../../fuzz/fuzz_selection.c"
+#undef LLVMFuzzerTestOneInput
+#define LLVMFuzzerTestOneInput fuzz_head
+#include "../../fuzz/fuzz_head.c"
+#undef LLVMFuzzerTestOneInput
+#define LLVMFuzzerTestOneInput fuzz_h2_frame
+#include "../../fuzz/fuzz_h2_frame.c"
+#undef LLVMFuzzerTestOneInput
+
+typedef int fuzz_fn(const uint8_t *data, size_t size);
+
+#define LARGEST_BYTES (1024 * 1024)
+/* No fewer than these are in each corpus: an empty one proves nothing. */
+#define FEWEST_FILES 15
+
+/* Run one file, and each beginning of it when there are not too many. */
+static void replay_file(const char *path, fuzz_fn *fuzz)
+{
+    static uint8_t data[LARGEST_BYTES];
+    FILE *file = fopen(path, "rb");
+    size_t size, length;
+
+    assert_non_null(file);
+    size = fread(data, 1, sizeof(data), file);
+    assert_int_equal(ferror(file), 0);
+    assert_int_equal(fclose(file), 0);
+    fuzz(data, size);
+    for (length = size < 200 ? size : 0; length > 0; length--) {
+        /* a block of its own, so that the sanitizer sees its end */
+        uint8_t *part = malloc(length);
+
+        assert_non_null(part);
+        memcpy(part, data, length);
+        fuzz(part, length);
+        free(part);
+    }
+}
+
+/* The corpora lie beside this file, seen from where it was compiled. */
+static void replay(const char *name, fuzz_fn *fuzz)
+{
+    static const char here[] = __FILE__;
+    const char *slash = strrchr(here, '/');
+    int length = slash ? (int)(slash - here + 1) : 0;
+    char folder[1000], path[1300];
+    struct dirent *entry;
+    DIR *list;
+    int count = 0;
+
+    snprintf(folder, sizeof(folder), "%.*s../../fuzz/corpus/%s", length, here,
+             name);
+    list = opendir(folder);
+    if (!list) {
+        fail_msg("%s: not found (run from the top of the tree)", folder);
+        return;
+    }
+    while ((entry = readdir(list))) {
+        if (entry->d_name[0] != '.') {
+            snprintf(path, sizeof(path), "%s/%s", folder, entry->d_name);
+            replay_file(path, fuzz);
+            count++;
+        }
+    }
+    closedir(list);
+    assert_true(count >= FEWEST_FILES);
+}
+
+static void test_params_corpus(void **state)
+{
+    replay("params", fuzz_params);
+}
+
+static void test_encode_corpus(void **state)
+{
+    replay("encode", fuzz_encode);
+}
+
+static void test_lines_corpus(void **state)
+{
+    replay("ndjson", fuzz_lines);
+}
+
+static void test_selection_corpus(void **state)
+{
+    replay("selection", fuzz_selection);
+}
+
+static void test_head_corpus(void **state)
+{
+    replay("head", fuzz_head);
+}
+
+static void test_h2_frame_corpus(void **state)
+{
+    replay("h2_frame", fuzz_h2_frame);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_params_corpus),
+        cmocka_unit_test(test_encode_corpus),
+        cmocka_unit_test(test_lines_corpus),
+        cmocka_unit_test(test_selection_corpus),
+        cmocka_unit_test(test_head_corpus),
+        cmocka_unit_test(test_h2_frame_corpus),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,248 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Heads that are like a known one but for what changes from poll to poll. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "wire/head.h"
+
+#define DATE "Sat, 21 Nov 2026 12:17:55 GMT"
+#define OTHER_DATE "Sun, 22 Nov 2026 00:00:00 GMT"
+
+/* Where its end is, nothing can be read. */
+static comet_text_t exactly(const char *string, size_t length)
+{
+    char *copy = malloc(length ? length : 1);
+
+    memcpy(copy, string, length);
+    return (comet_text_t){ copy, length };
+}
+
+static int learn(comet_head_t *head, const char *string)
+{
+    comet_text_t bytes = exactly(string, strlen(string));
+    int learnt = comet_head_learn(head, bytes);
+
+    assert_int_equal(learnt, head->text != NULL);
+    free((char *)bytes.data);
+    return learnt;
+}
+
+/* @return the cursor; -1: it does not match */
+static comet_timestamp_t match(const comet_head_t *head, const char *string)
+{
+    comet_text_t bytes = exactly(string, strlen(string));
+    comet_timestamp_t cursor = -2;
+    int matches = comet_head_match(head, bytes, &cursor);
+
+    free((char *)bytes.data);
+    return matches ? cursor : -1;
+}
+
+#define HEAD(query) \
+    "GET /comet/x?" query " HTTP/1.1\r\nHost: a\r\nX: since=5\r\n\r\n"
+
+static void test_match(void **state)
+{
+    comet_head_t head = { .text = NULL };
+
+    assert_int_equal(match(&head, HEAD("since=1")), -1);
+    assert_true(learn(&head, HEAD("a=b&since=12&limit=3")));
+    assert_int_equal(match(&head, HEAD("a=b&since=12&limit=3")), 12);
+    assert_int_equal(match(&head, HEAD("a=b&since=0&limit=3")), 0);
+    assert_int_equal(match(&head, HEAD("a=b&since=007&limit=3")), 7);
+    assert_int_equal(match(&head, HEAD("a=b&since=9007199254740991&limit=3")),
+                     COMET_TIMESTAMP_MAX);
+    assert_int_equal(match(&head, HEAD("a=b&since=9007199254740992&limit=3")),
+                     -1);
+    assert_int_equal(match(&head, HEAD("a=b&since=99999999999999999&limit=3")),
+                     -1);
+    assert_int_equal(match(&head, HEAD("a=b&since=&limit=3")), -1);
+    assert_int_equal(match(&head, HEAD("a=b&since=-1&limit=3")), -1);
+    assert_int_equal(match(&head, HEAD("a=b&since=1x&limit=3")), -1);
+    assert_int_equal(match(&head, HEAD("a=b&since=12&limit=4")), -1);
+    assert_int_equal(match(&head, HEAD("a=c&since=12&limit=3")), -1);
+    assert_int_equal(match(&head, HEAD("a=b&since=12&limit=3") "G"), -1);
+    assert_int_equal(match(&head, ""), -1);
+    assert_false(learn(&head, "GET / HTTP/1.1\r\n\r\n"));
+    assert_int_equal(match(&head, HEAD("a=b&since=12&limit=3")), -1);
+}
+
+static void test_half(void **state)
+{
+    static const char whole[] = HEAD("since=12");
+    comet_head_t head = { .text = NULL };
+    size_t length;
+
+    assert_true(learn(&head, whole));
+    for (length = 0; length < sizeof(whole) - 1; length++) {
+        comet_text_t bytes = exactly(whole, length);
+        comet_timestamp_t cursor;
+
+        assert_false(comet_head_match(&head, bytes, &cursor));
+        free((char *)bytes.data);
+    }
+    comet_head_free(&head);
+}
+
+static void test_not_learnt(void **state)
+{
+    static const char *const heads[] = {
+        "",
+        "\r\n\r\n",
+        "GET /\r\n\r\n",
+        "GET /x HTTP/1.1\r\n\r\n",
+        "GET /x? HTTP/1.1\r\n\r\n",
+        "GET /since=1 HTTP/1.1\r\n\r\n",
+        "GET /x?since= HTTP/1.1\r\n\r\n",
+        "GET /x?since=x HTTP/1.1\r\n\r\n",
+        "GET /x?since=1#&b HTTP/1.1\r\n\r\n",
+        "GET /x?asince=1 HTTP/1.1\r\n\r\n",
+        "GET /x?since=1&since=2 HTTP/1.1\r\n\r\n",
+        "GET /x?since=12345678901234567 HTTP/1.1\r\n\r\n",
+        "GET /x?since=1 HTTP/1.0\r\n\r\n",
+        "GET /x?since=1\r\n\r\n",
+        "GET x?since=1 HTTP/1.1\r\n\r\n",
+        "HEAD /x?since=1 HTTP/1.1\r\n\r\n",
+        "POST /x?since=1 HTTP/1.1\r\n\r\n",
+        "GET /x?since=1 HTTP/1.1\r\n",
+        "GET /x?since=1 HTTP/1.1\r\n\r\nG",
+        "GET /x?since=1 HTTP/1.1\r\n\r\nGET /x?since=1 HTTP/1.1\r\n\r\n",
+        "GET /x?since=1 HTTP/1.1\nHost: a\n\nGET / HTTP/1.1\r\n\r\n",
+        "GET /x?since=1 HTTP/1.1\r\nA: b\nC: d\r\n\r\n",
+        "\nGET /x?since=1 HTTP/1.1\r\n\r\n",
+    };
+    static const char nul[] = "GET /x?since=1 HTTP/1.1\r\nA: \0\r\n\r\n";
+    comet_head_t head = { .text = NULL };
+    comet_text_t bytes = exactly(nul, sizeof(nul) - 1);
+    char large[COMET_HEAD_MAX + 100];
+    size_t i;
+
+    for (i = 0; i < sizeof(heads) / sizeof(*heads); i++) {
+        assert_false(learn(&head, heads[i]));
+    }
+    assert_false(comet_head_learn(&head, bytes));
+    free((char *)bytes.data);
+    memset(large, 'x', sizeof(large));
+    memcpy(large, "GET /x?since=1 HTTP/1.1\r\nA: ", 28);
+    memcpy(large + sizeof(large) - 5, "\r\n\r\n", 5);
+    assert_false(learn(&head, large));
+}
+
+#define ANSWER(date, length, more) \
+    "HTTP/1.1 200 OK\r\nDate: " date \
+    "\r\nServer: x\r\nContent-Length: " length "\r\n" more \
+    "Content-Type: application/json\r\n\r\n"
+
+static int learn_answer(comet_answer_head_t *head, const char *string)
+{
+    comet_text_t bytes = exactly(string, strlen(string));
+    int learnt = comet_answer_head_learn(head, bytes);
+
+    assert_int_equal(learnt, head->text != NULL);
+    free((char *)bytes.data);
+    return learnt;
+}
+
+static void check_written(const char *learnt, const char *expected)
+{
+    comet_answer_head_t head = { .text = NULL };
+    comet_buffer_t out = { .data = NULL };
+
+    assert_true(learn_answer(&head, learnt));
+    comet_answer_head_write(&head, &out, OTHER_DATE, 12345, 7);
+    assert_false(out.failed);
+    assert_int_equal(out.length, strlen(expected));
+    assert_memory_equal(out.data, expected, out.length);
+    comet_buffer_free(&out);
+    comet_answer_head_free(&head);
+}
+
+static void test_write(void **state)
+{
+    check_written(ANSWER(DATE, "9", ""), ANSWER(OTHER_DATE, "12345", ""));
+    check_written(ANSWER(DATE, "145",
+                         "keep-alive: timeout=15, max=12\r\n"
+                         "Connection: Keep-Alive\r\n"),
+                  ANSWER(OTHER_DATE, "12345",
+                         "keep-alive: timeout=15, max=7\r\n"
+                         "Connection: Keep-Alive\r\n"));
+    check_written(ANSWER(DATE, "1", "Keep-Alive: timeout=15\r\n"),
+                  ANSWER(OTHER_DATE, "12345", "Keep-Alive: timeout=15\r\n"));
+    check_written("HTTP/1.1 200 \r\nCONTENT-LENGTH:0\r\nDATE:  " DATE
+                  "\r\n\r\n",
+                  "HTTP/1.1 200 \r\nCONTENT-LENGTH:12345\r\nDATE:  " OTHER_DATE
+                  "\r\n\r\n");
+}
+
+static void test_equal(void **state)
+{
+    comet_answer_head_t a = { .text = NULL }, b = { .text = NULL };
+
+    assert_false(comet_answer_head_equal(&a, &b));
+    assert_true(learn_answer(&a, ANSWER(DATE, "9", "")));
+    assert_false(comet_answer_head_equal(&a, &b));
+    assert_false(comet_answer_head_equal(&b, &a));
+    assert_true(learn_answer(&b, ANSWER(OTHER_DATE, "100", "")));
+    assert_true(comet_answer_head_equal(&a, &b));
+    assert_true(learn_answer(&b, ANSWER(DATE, "9", "X: y\r\n")));
+    assert_false(comet_answer_head_equal(&a, &b));
+    assert_true(learn_answer(&a, ANSWER(DATE, "9", "X: z\r\n")));
+    assert_false(comet_answer_head_equal(&a, &b));
+    assert_true(learn_answer(&a, ANSWER(DATE, "9", "Keep-Alive: max=1\r\n")));
+    assert_true(learn_answer(&b, ANSWER(DATE, "9", "Keep-Alive: max=12\r\n")));
+    assert_true(comet_answer_head_equal(&a, &b));
+    comet_answer_head_free(&a);
+    comet_answer_head_free(&b);
+}
+
+static void test_answer_not_learnt(void **state)
+{
+    static const char *const heads[] = {
+        "",
+        "HTTP/1.1 200 OK\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nDate: " DATE "\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n",
+        "HTTP/1.0 200 OK\r\nDate: " DATE "\r\nContent-Length: 1\r\n\r\n",
+        "HTTP/1.1 206 OK\r\nDate: " DATE "\r\nContent-Length: 1\r\n\r\n",
+        ANSWER("today", "1", ""),
+        ANSWER(DATE, "", ""),
+        ANSWER(DATE, "1x", ""),
+        ANSWER(DATE, "1", "Date: " DATE "\r\n"),
+        ANSWER(DATE, "1", "Content-Length: 1\r\n"),
+        ANSWER(DATE, "1", "no field\r\n"),
+        ANSWER(DATE, "1", "Set-Cookie: a=b\r\n"),
+        ANSWER(DATE, "1", "etag: \"x\"\r\n"),
+        ANSWER(DATE, "1", "Expires: 0\r\n"),
+        ANSWER(DATE, "1", "Transfer-Encoding: chunked\r\n"),
+        ANSWER(DATE, "1", "Connection: close\r\n"),
+        ANSWER(DATE, "1", "Connection: Upgrade, Keep-Alive\r\n"),
+        ANSWER(DATE, "1", "Keep-Alive: max=\r\n"),
+        ANSWER(DATE, "1", "") "{",
+    };
+    comet_answer_head_t head = { .text = NULL };
+    size_t i;
+
+    for (i = 0; i < sizeof(heads) / sizeof(*heads); i++) {
+        assert_false(learn_answer(&head, heads[i]));
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_match),
+        cmocka_unit_test(test_half),
+        cmocka_unit_test(test_not_learnt),
+        cmocka_unit_test(test_write),
+        cmocka_unit_test(test_equal),
+        cmocka_unit_test(test_answer_not_learnt),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
