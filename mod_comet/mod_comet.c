@@ -24,19 +24,22 @@ static void register_hooks(apr_pool_t *p)
     static const char *const after_rewrite[] = { "mod_rewrite.c", NULL };
     static const char *const setenvif[] = { "mod_setenvif.c", NULL };
 
-    ap_hook_check_config(mod_comet_check_config, NULL, NULL, APR_HOOK_MIDDLE);
-    ap_hook_post_config(mod_comet_post_config, NULL, NULL, APR_HOOK_MIDDLE);
-    ap_hook_child_init(mod_comet_child_init, NULL, NULL, APR_HOOK_MIDDLE);
-    ap_hook_child_stopping(mod_comet_child_stopping, NULL, NULL,
+    ap_hook_check_config(mod_comet_stores_check_config, NULL, NULL,
+                         APR_HOOK_MIDDLE);
+    ap_hook_post_config(mod_comet_lifecycle_post_config, NULL, NULL,
+                        APR_HOOK_MIDDLE);
+    ap_hook_child_init(mod_comet_lifecycle_child_init, NULL, NULL,
+                       APR_HOOK_MIDDLE);
+    ap_hook_child_stopping(mod_comet_lifecycle_child_stopping, NULL, NULL,
                            APR_HOOK_MIDDLE);
 
     /* before mod_rewrite, mod_alias and mod_proxy look at the path */
-    ap_hook_translate_name(mod_comet_translate_name, NULL, NULL,
+    ap_hook_translate_name(mod_comet_claim_translate_name, NULL, NULL,
                            APR_HOOK_REALLY_FIRST);
     /* and again at what mod_rewrite has passed on ([PT]) */
-    ap_hook_translate_name(mod_comet_translate_name, after_rewrite, NULL,
+    ap_hook_translate_name(mod_comet_claim_translate_name, after_rewrite, NULL,
                            APR_HOOK_FIRST);
-    ap_hook_map_to_storage(mod_comet_map_to_storage, NULL, NULL,
+    ap_hook_map_to_storage(mod_comet_claim_map_to_storage, NULL, NULL,
                            APR_HOOK_REALLY_FIRST);
     /* on both sides of mod_setenvif, in both of its phases */
     ap_hook_post_read_request(mod_comet_subrequest_before_setenvif, NULL,
@@ -53,9 +56,9 @@ static void register_hooks(apr_pool_t *p)
     /* with the location's settings, but before anybody is asked who he is */
     ap_hook_header_parser(mod_comet_cors_parse_headers, NULL, NULL,
                           APR_HOOK_REALLY_FIRST);
-    ap_hook_type_checker(mod_comet_find_type, NULL, NULL,
+    ap_hook_type_checker(mod_comet_claim_find_type, NULL, NULL,
                          APR_HOOK_REALLY_FIRST);
-    ap_hook_insert_error_filter(mod_comet_insert_error_filter, NULL, NULL,
+    ap_hook_insert_error_filter(mod_comet_claim_insert_error_filter, NULL, NULL,
                                 APR_HOOK_MIDDLE);
     ap_hook_handler(mod_comet_handler, NULL, NULL, APR_HOOK_REALLY_FIRST);
     ap_hook_handler(mod_comet_status_handler, NULL, NULL, APR_HOOK_MIDDLE);
@@ -65,11 +68,11 @@ static void register_hooks(apr_pool_t *p)
                               AP_FTYPE_PROTOCOL - 1);
     ap_register_output_filter("COMET_FAST", mod_comet_fast_filter, NULL,
                               AP_FTYPE_TRANSCODE + 1);
-    ap_hook_process_connection(mod_comet_park_process_connection, NULL, NULL,
-                               APR_HOOK_REALLY_FIRST);
-    ap_hook_suspend_connection(mod_comet_park_suspend, NULL, NULL,
+    ap_hook_process_connection(mod_comet_park_hooks_process_connection, NULL,
+                               NULL, APR_HOOK_REALLY_FIRST);
+    ap_hook_suspend_connection(mod_comet_park_hooks_suspend, NULL, NULL,
                                APR_HOOK_REALLY_LAST);
-    ap_hook_resume_connection(mod_comet_park_resume, NULL, NULL,
+    ap_hook_resume_connection(mod_comet_park_hooks_resume, NULL, NULL,
                               APR_HOOK_REALLY_FIRST);
 
     /* before anybody writes the line of a request whose stream goes on */
@@ -82,10 +85,10 @@ static void register_hooks(apr_pool_t *p)
 
 module AP_MODULE_DECLARE_DATA comet_module = {
     STANDARD20_MODULE_STUFF,
-    .create_dir_config = mod_comet_create_dir,
-    .merge_dir_config = mod_comet_merge_dir,
-    .create_server_config = mod_comet_create_server,
-    .merge_server_config = mod_comet_merge_server,
+    .create_dir_config = mod_comet_config_create_dir,
+    .merge_dir_config = mod_comet_config_merge_dir,
+    .create_server_config = mod_comet_config_create_server,
+    .merge_server_config = mod_comet_config_merge_server,
     .cmds = mod_comet_directives,
     .register_hooks = register_hooks,
 };

@@ -176,7 +176,7 @@ int comet_selection_take(void *baton, comet_message_t *message)
     case COMET_SELECTION_NAMED:
         return comet_batch_add(reading->batch, message);
     case COMET_SELECTION_UNKNOWN:
-        reading->outgrown = 1;
+        reading->recheck = 1;
         comet_message_unref(message);
         return 0;
     default:

@@ -70,7 +70,7 @@ comet_selection_match_e comet_selection_match(
 typedef struct comet_reading_t {
     const comet_selection_t *selection;
     comet_batch_t *batch;
-    int outgrown; /* it ended before a message of an unknown channel */
+    int recheck; /* it ended before a message of an unknown channel */
 } comet_reading_t;
 
 /**

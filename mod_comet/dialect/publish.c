@@ -23,7 +23,7 @@
 static int refuse(request_rec *r, int status, const char *reason)
 {
     comet_metrics_add(COMET_METRIC_publish_refused, 1);
-    return mod_comet_output_error(r, status, "%s", reason);
+    return mod_comet_answer_error(r, status, "%s", reason);
 }
 
 static int refuse_length(request_rec *r)
@@ -33,7 +33,7 @@ static int refuse_length(request_rec *r)
                                "the message is too long: at most "
                                "%" APR_INT64_T_FMT
                                " bytes are allowed (CometMaxMessageSize)",
-                               mod_comet_max_message_bytes(r)));
+                               mod_comet_config_max_message_bytes(r)));
 }
 
 static int refuse_by_store(request_rec *r, apr_status_t status)
@@ -52,7 +52,7 @@ static int refuse_by_store(request_rec *r, apr_status_t status)
         mod_comet_child_drop_readers(r);
     }
     comet_metrics_add(COMET_METRIC_publish_refused, 1);
-    return mod_comet_output_error(
+    return mod_comet_answer_error(
         r, code, "%s: %s",
         status == COMET_EUNSURE ? "it is not known whether the message "
                                   "was stored"
@@ -63,8 +63,9 @@ static int refuse_by_store(request_rec *r, apr_status_t status)
 /* Who may, by this location and by where the request comes from. */
 static const char *refuse_request(const request_rec *r)
 {
-    return mod_comet_publish(r) ? mod_comet_refuse_publish(r)
-                                : "publishing is off here (CometPublish)";
+    return mod_comet_config_publish(r)
+               ? mod_comet_access_refuse_publish(r)
+               : "publishing is off here (CometPublish)";
 }
 
 static int refuse_body(request_rec *r, int status)
@@ -122,7 +123,7 @@ static int store(request_rec *r, comet_store_group_t *group, int *again,
         comet_store_hash(group);
     }
     status = comet_writer_publish(mod_comet_child_store(r)->writer, group,
-                                  mod_comet_publish_timeout(r));
+                                  mod_comet_config_publish_timeout(r));
     *again = status == COMET_EREPEATED;
     if (status == APR_SUCCESS) {
         comet_metrics_add(COMET_METRIC_published, (int)group->count);
@@ -144,7 +145,8 @@ static int store_one(request_rec *r, const comet_message_fields_t *fields,
     const char *wrong = comet_params_check_body(fields->body);
     comet_message_t **room = apr_palloc(r->pool, sizeof(*room));
 
-    if (fields->body.length > (apr_size_t)mod_comet_max_message_bytes(r)) {
+    if (fields->body.length
+        > (apr_size_t)mod_comet_config_max_message_bytes(r)) {
         *answered = refuse_length(r);
         return DONE;
     }
@@ -163,7 +165,7 @@ static int store_one(request_rec *r, const comet_message_fields_t *fields,
 
 /* --- the classic chat --------------------------------------------------------------- */
 
-int mod_comet_publish_classic(request_rec *r,
+int mod_comet_classic_publish(request_rec *r,
                               const mod_comet_request_t *request,
                               comet_text_t channel)
 {
@@ -184,7 +186,7 @@ int mod_comet_publish_classic(request_rec *r,
     if (store_one(r, &fields, &group, &again, &answered) != OK) {
         return answered;
     }
-    return mod_comet_output_body(r, HTTP_OK, "text/html; charset=UTF-8",
+    return mod_comet_answer_body(r, HTTP_OK, "text/html; charset=UTF-8",
                                  &nothing);
 }
 
@@ -223,7 +225,7 @@ static int created(const post_t *post, int batch, int again)
     comet_buffer_puts(&body, batch ? "], \"channel\": " : ", \"channel\": ");
     comet_encode_json(&body, shown_name(post));
     comet_buffer_puts(&body, "}\n");
-    rv = mod_comet_output_body(post->r, again ? HTTP_OK : HTTP_CREATED,
+    rv = mod_comet_answer_body(post->r, again ? HTTP_OK : HTTP_CREATED,
                                "application/json; charset=utf-8", &body);
     comet_buffer_free(&body);
     return rv;
@@ -266,7 +268,7 @@ static int publish_one(post_t *post, int form)
     comet_message_fields_t fields = { .channel = post->channel,
                                       .author = post->author };
     /* a form is longer than its message: %XX for each byte, and names */
-    apr_size_t limit = (apr_size_t)mod_comet_max_message_bytes(r);
+    apr_size_t limit = (apr_size_t)mod_comet_config_max_message_bytes(r);
     comet_text_t body;
     const char *wrong;
     int again, answered;
@@ -289,8 +291,8 @@ static int publish_one(post_t *post, int form)
 
 /* --- batches --------------------------------------------------------------------------- */
 
-static int refuse_line(request_rec *r, int status, const comet_line_t *line,
-                       const char *reason)
+static int refuse_line(request_rec *r, int status,
+                       const comet_ndjson_line_t *line, const char *reason)
 {
     return refuse(r, status,
                   apr_psprintf(r->pool, "line %" APR_SIZE_T_FMT ": channel: %s",
@@ -302,8 +304,8 @@ static int refuse_line(request_rec *r, int status, const comet_line_t *line,
  * @param judged  channels that may
  * @return OK; else the answer was made, in *answered
  */
-static int judge(post_t *post, const comet_line_t *line, apr_hash_t *judged,
-                 int *answered)
+static int judge(post_t *post, const comet_ndjson_line_t *line,
+                 apr_hash_t *judged, int *answered)
 {
     request_rec *r = post->r;
     const char *wrong;
@@ -314,7 +316,7 @@ static int judge(post_t *post, const comet_line_t *line, apr_hash_t *judged,
                         (apr_ssize_t)line->channel.length)) {
         return OK;
     }
-    if (!mod_comet_multi(r)) {
+    if (!mod_comet_config_multi(r)) {
         *answered = refuse_line(r, HTTP_FORBIDDEN, line,
                                 "only the one of the URL may be published to "
                                 "here (CometMulti)");
@@ -330,8 +332,8 @@ static int judge(post_t *post, const comet_line_t *line, apr_hash_t *judged,
         *answered = refuse(r, HTTP_TOO_MANY_REQUESTS, wrong);
         return DONE;
     }
-    status = mod_comet_selection_authorise(r, post->request->mapping,
-                                           line->channel, NULL, &wrong);
+    status = mod_comet_select_authorise(r, post->request->mapping,
+                                        line->channel, NULL, &wrong);
     if (status != OK) {
         *answered = refuse_line(
             r, status, line,
@@ -346,7 +348,7 @@ static int judge(post_t *post, const comet_line_t *line, apr_hash_t *judged,
 }
 
 /* Make the messages of a batch. @return as judge() */
-static int gather(post_t *post, const comet_lines_t *lines, comet_text_t type,
+static int gather(post_t *post, const comet_ndjson_t *lines, comet_text_t type,
                   int *answered)
 {
     request_rec *r = post->r;
@@ -356,7 +358,7 @@ static int gather(post_t *post, const comet_lines_t *lines, comet_text_t type,
     post->group.messages =
         apr_palloc(r->pool, lines->count * sizeof(comet_message_t *));
     for (i = 0; i < lines->count; i++) {
-        const comet_line_t *line = &lines->list[i];
+        const comet_ndjson_line_t *line = &lines->list[i];
         comet_message_fields_t fields = { .channel = post->channel,
                                           .type = line->type.data ? line->type
                                                                   : type,
@@ -383,7 +385,7 @@ static int gather(post_t *post, const comet_lines_t *lines, comet_text_t type,
 static int publish_lines(post_t *post)
 {
     request_rec *r = post->r;
-    comet_lines_t lines;
+    comet_ndjson_t lines;
     comet_text_t body, type;
     const char *wrong;
     int again, answered;
@@ -399,8 +401,9 @@ static int publish_lines(post_t *post)
     if (rv != OK) {
         return refuse_body(r, rv);
     }
-    wrong = comet_lines_parse(
-        &lines, body, (apr_size_t)mod_comet_max_message_bytes(r), r->pool);
+    wrong = comet_ndjson_parse(
+        &lines, body, (apr_size_t)mod_comet_config_max_message_bytes(r),
+        r->pool);
     if (lines.no_memory) {
         return refuse_by_store(r, APR_ENOMEM);
     }
@@ -442,15 +445,15 @@ static const char *find_key(const request_rec *r, comet_text_t *key)
                : NULL;
 }
 
-void mod_comet_publish_accept(request_rec *r)
+void mod_comet_post_accept(request_rec *r)
 {
     apr_table_setn(r->headers_out, "Accept-Post",
                    "text/*, application/json, application/xml, " FORM
                    ", " LINES);
 }
 
-int mod_comet_publish_body(request_rec *r, const mod_comet_request_t *request,
-                           comet_text_t channel)
+int mod_comet_post_body(request_rec *r, const mod_comet_request_t *request,
+                        comet_text_t channel)
 {
     post_t post = { .r = r, .request = request, .channel = channel };
     const char *media = mod_comet_body_type(r), *wrong = refuse_request(r);
@@ -460,7 +463,7 @@ int mod_comet_publish_body(request_rec *r, const mod_comet_request_t *request,
         return refuse(r, HTTP_FORBIDDEN, wrong);
     }
     if ((!form && !lines && !is_text(media)) || !mod_comet_body_is_utf8(r)) {
-        mod_comet_publish_accept(r);
+        mod_comet_post_accept(r);
         return refuse(r, HTTP_UNSUPPORTED_MEDIA_TYPE,
                       "Content-Type: expected text/* or application/json in "
                       "UTF-8, application/x-www-form-urlencoded or "

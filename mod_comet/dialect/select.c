@@ -31,10 +31,10 @@ static int is_allowed(const request_rec *sub,
 static const char *find_objection(const request_rec *sub, const request_rec *r,
                                   const mod_comet_ask_t *ask)
 {
-    const void *limit =
-        ask ? mod_comet_subscriber_limit(sub) : mod_comet_publish_limit(sub);
-    const void *counted =
-        ask ? mod_comet_subscriber_limit(r) : mod_comet_publish_limit(r);
+    const void *limit = ask ? mod_comet_config_subscriber_limit(sub)
+                            : mod_comet_config_publish_limit(sub);
+    const void *counted = ask ? mod_comet_config_subscriber_limit(r)
+                              : mod_comet_config_publish_limit(r);
 
     if (!ask && sub->user && (!r->user || strcmp(sub->user, r->user) != 0)) {
         return "who may is not the user of this request; publish to a URL that "
@@ -49,10 +49,10 @@ static const char *find_objection(const request_rec *sub, const request_rec *r,
                : NULL;
 }
 
-int mod_comet_selection_authorise(request_rec *r,
-                                  const mod_comet_mapping_t *mapping,
-                                  comet_text_t channel, mod_comet_ask_t *ask,
-                                  const char **objection)
+int mod_comet_select_authorise(request_rec *r,
+                               const mod_comet_mapping_t *mapping,
+                               comet_text_t channel, mod_comet_ask_t *ask,
+                               const char **objection)
 {
     const char *path = apr_pstrcat(
         r->pool, mapping->url, "/",
@@ -84,10 +84,10 @@ static int refuse(request_rec *r, int status, comet_text_t channel,
 {
     const char *name = apr_pstrmemdup(r->pool, channel.data, channel.length);
 
-    return objection ? mod_comet_output_error(
+    return objection ? mod_comet_answer_error(
                r, status, "channel: \"%s\" may not be read with others: %s",
                name, objection)
-                     : mod_comet_output_error(
+                     : mod_comet_answer_error(
                          r, status, "channel: \"%s\" may not be read", name);
 }
 
@@ -121,8 +121,8 @@ static int take(gathering_t *gathering, comet_text_t name, comet_text_t shown,
 {
     const char *objection;
     int status =
-        mod_comet_selection_authorise(gathering->r, gathering->request->mapping,
-                                      name, gathering->ask, &objection);
+        mod_comet_select_authorise(gathering->r, gathering->request->mapping,
+                                   name, gathering->ask, &objection);
 
     if (status != OK) {
         return refuse(gathering->r, status, shown, objection);
@@ -137,7 +137,7 @@ static int check_count(const gathering_t *gathering, int more)
     const char *limit = mod_comet_limits_channels(
         gathering->r, (apr_size_t)gathering->names->nelts + (apr_size_t)more);
 
-    return limit ? mod_comet_output_error(gathering->r, HTTP_TOO_MANY_REQUESTS,
+    return limit ? mod_comet_answer_error(gathering->r, HTTP_TOO_MANY_REQUESTS,
                                           "%s", limit)
                  : DECLINED;
 }
@@ -165,8 +165,8 @@ static apr_status_t list_channels(const gathering_t *gathering,
     if (status == APR_SUCCESS) {
         status = comet_store_channels(
             store, prefix,
-            (apr_size_t)mod_comet_channel_limit(gathering->r) + 1, keep_name,
-            list);
+            (apr_size_t)mod_comet_config_channel_limit(gathering->r) + 1,
+            keep_name, list);
     }
     mod_comet_child_return_reader(gathering->r, store, status);
     return status;
@@ -189,7 +189,7 @@ static int expand(gathering_t *gathering, comet_text_t prefix,
         return mod_comet_reading_ended(r, gathering->ask, status);
     }
     if (status != APR_SUCCESS) {
-        return mod_comet_output_error(
+        return mod_comet_answer_error(
             r, HTTP_SERVICE_UNAVAILABLE, "the messages cannot be read: %s",
             comet_strerror(status, buffer, sizeof(buffer)));
     }
@@ -241,7 +241,7 @@ static int take_parameter(gathering_t *gathering, comet_text_t name)
     int rv;
 
     if (wrong) {
-        return mod_comet_output_error(gathering->r, HTTP_BAD_REQUEST,
+        return mod_comet_answer_error(gathering->r, HTTP_BAD_REQUEST,
                                       "channel: %s", wrong);
     }
     if (!wildcard) {
@@ -277,7 +277,7 @@ static int take_parameters(gathering_t *gathering)
             continue;
         }
         if (++count > PARAMETERS_MAX) {
-            return mod_comet_output_error(gathering->r, HTTP_BAD_REQUEST,
+            return mod_comet_answer_error(gathering->r, HTTP_BAD_REQUEST,
                                           "channel: at most %d times",
                                           PARAMETERS_MAX);
         }
@@ -307,7 +307,7 @@ static int make(const gathering_t *gathering)
         gathering->ask->history ? 0 : (apr_size_t)gathering->prefixes->nelts);
 
     if (!selection) {
-        return mod_comet_output_error(r, HTTP_SERVICE_UNAVAILABLE,
+        return mod_comet_answer_error(r, HTTP_SERVICE_UNAVAILABLE,
                                       "there is no memory");
     }
     apr_pool_cleanup_register(r->pool, selection, unref_selection,
@@ -333,15 +333,15 @@ static gathering_t begin(request_rec *r, const mod_comet_request_t *request,
     return gathering;
 }
 
-int mod_comet_selection_one(request_rec *r, mod_comet_ask_t *ask)
+int mod_comet_select_one(request_rec *r, mod_comet_ask_t *ask)
 {
     gathering_t gathering = begin(r, mod_comet_request(r), ask);
 
     return make(&gathering);
 }
 
-int mod_comet_selection_find(request_rec *r, const mod_comet_request_t *request,
-                             mod_comet_ask_t *ask)
+int mod_comet_select_find(request_rec *r, const mod_comet_request_t *request,
+                          mod_comet_ask_t *ask)
 {
     gathering_t gathering = begin(r, request, ask);
     comet_text_t any;
@@ -350,13 +350,13 @@ int mod_comet_selection_find(request_rec *r, const mod_comet_request_t *request,
     if (!comet_params_get(&request->query, "channel", &any)) {
         return ask->channel.data
                    ? make(&gathering)
-                   : mod_comet_output_error(
+                   : mod_comet_answer_error(
                        r, HTTP_BAD_REQUEST,
                        "channel: a channel must be named, below the path of "
                        "the endpoint");
     }
-    if (!mod_comet_multi(r)) {
-        return mod_comet_output_error(r, HTTP_FORBIDDEN,
+    if (!mod_comet_config_multi(r)) {
+        return mod_comet_answer_error(r, HTTP_FORBIDDEN,
                                       "channel: only the one of the URL may "
                                       "be read here (CometMulti)");
     }

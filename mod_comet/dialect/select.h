@@ -3,8 +3,8 @@
  * @file dialect/select.h
  * Which channels a request reads, each authorised as its own URL would be.
  */
-#ifndef MOD_COMET_SELECTION_H
-#define MOD_COMET_SELECTION_H
+#ifndef MOD_COMET_SELECT_H
+#define MOD_COMET_SELECT_H
 
 #include "request/ask.h"
 
@@ -19,11 +19,11 @@
  * @return DECLINED: go on; else the request was answered: what the handler
  *         returns
  */
-int mod_comet_selection_find(request_rec *r, const mod_comet_request_t *request,
-                             mod_comet_ask_t *ask);
+int mod_comet_select_find(request_rec *r, const mod_comet_request_t *request,
+                          mod_comet_ask_t *ask);
 
 /** Select the one channel of ask->channel. @return as above */
-int mod_comet_selection_one(request_rec *r, mod_comet_ask_t *ask);
+int mod_comet_select_one(request_rec *r, mod_comet_ask_t *ask);
 
 /**
  * Whether a client may use a channel, by a sub-request to the channel's URL
@@ -37,9 +37,9 @@ int mod_comet_selection_one(request_rec *r, mod_comet_ask_t *ask);
  * @return OK, or the HTTP status of the refusal (the request then has the
  *         WWW-Authenticate of a 401)
  */
-int mod_comet_selection_authorise(request_rec *r,
-                                  const mod_comet_mapping_t *mapping,
-                                  comet_text_t channel, mod_comet_ask_t *ask,
-                                  const char **objection);
+int mod_comet_select_authorise(request_rec *r,
+                               const mod_comet_mapping_t *mapping,
+                               comet_text_t channel, mod_comet_ask_t *ask,
+                               const char **objection);
 
-#endif /* MOD_COMET_SELECTION_H */
+#endif /* MOD_COMET_SELECT_H */

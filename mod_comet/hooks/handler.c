@@ -64,9 +64,9 @@ static apr_status_t resolve_cursor(const request_rec *r, comet_store_t *store,
         ask->cursor = 0;
         return APR_SUCCESS;
     }
-    status = comet_store_replay(store, ask->selection, mod_comet_replay(r),
-                                &ask->cursor, &any);
-    if (status == APR_SUCCESS && (!any || mod_comet_replay(r) == 0)) {
+    status = comet_store_replay(store, ask->selection,
+                                mod_comet_config_replay(r), &ask->cursor, &any);
+    if (status == APR_SUCCESS && (!any || mod_comet_config_replay(r) == 0)) {
         ask->cursor = state->last; /* only what comes from now on */
     }
     return status;
@@ -101,12 +101,12 @@ static apr_status_t read_missed(const request_rec *r, comet_store_t *store,
     else if (status == APR_SUCCESS
              && !comet_hub_recall(
                  mod_comet_child()->hub,
-                 (apr_size_t)mod_comet_server_config(r->server)->store, state,
+                 (apr_size_t)mod_comet_config_server(r->server)->store, state,
                  ask->cursor, &reading)) {
         status = comet_store_read(store, ask->selection, ask->cursor,
                                   ask->limit, comet_selection_take, &reading);
     }
-    if (reading.outgrown) {
+    if (reading.recheck) {
         ask->hold = 0; /* it is to come back, and be judged for the new one */
     }
     return status;
@@ -158,13 +158,13 @@ static int answer_history(request_rec *r, const comet_buffer_t *body)
     unsigned char digest[APR_MD5_DIGESTSIZE];
 
     apr_md5(digest, body->data, body->length);
-    mod_comet_output_headers(r);
+    mod_comet_answer_headers(r);
     apr_table_setn(r->headers_out, "Cache-Control", "private, no-cache");
     apr_table_setn(
         r->headers_out, "ETag",
         apr_psprintf(r->pool, "\"%s\"",
                      apr_pescape_hex(r->pool, digest, sizeof(digest), 0)));
-    mod_comet_output_tidy_conditions(r);
+    mod_comet_answer_tidy_conditions(r);
     return ap_meets_conditions(r);
 }
 
@@ -187,7 +187,7 @@ static int answer_now(request_rec *r, const mod_comet_ask_t *ask,
     comet_buffer_t body = { .data = NULL };
     int rv = DECLINED;
 
-    mod_comet_output_encode(ask, missed, &body);
+    mod_comet_news_encode(ask, missed, &body);
     if (ask->history && !body.failed) {
         rv = answer_history(r, &body);
         if (rv != OK) {
@@ -196,12 +196,12 @@ static int answer_now(request_rec *r, const mod_comet_ask_t *ask,
         }
         rv = DECLINED;
     }
-    if (!body.failed && !r->header_only && !mod_comet_output_is_compressed(r)
+    if (!body.failed && !r->header_only && !mod_comet_filters_is_compressed(r)
         && ap_discard_request_body(r) == OK) {
         rv = send_parked(r, ask, &body);
     }
     if (rv == DECLINED) {
-        rv = mod_comet_output_body(r, HTTP_OK, ask->transport->content_type,
+        rv = mod_comet_answer_body(r, HTTP_OK, ask->transport->content_type,
                                    &body);
         comet_buffer_free(&body);
     }
@@ -213,7 +213,7 @@ static int wait_for_news(request_rec *r, mod_comet_ask_t *ask)
 {
     int rv = ap_discard_request_body(r);
 
-    return rv == OK ? mod_comet_park(r, ask) : rv;
+    return rv == OK ? mod_comet_wait(r, ask) : rv;
 }
 
 /* A child that ends does not begin to wait: the client is to come back on
@@ -236,17 +236,17 @@ static int refuse(request_rec *r, const mod_comet_ask_t *ask,
         return mod_comet_reading_ended(r, ask, status);
     }
     if (ask->words.data && status == COMET_EINVALID) {
-        return mod_comet_output_error(
+        return mod_comet_answer_error(
             r, HTTP_BAD_REQUEST,
             "q: expected 1 to %d different words; all that stands between "
             "letters and digits ends one (foo-bar is two)",
             COMET_WORDS_MAX);
     }
     if (ask->words.data && status == APR_ENOENT) {
-        return mod_comet_output_error(r, HTTP_SERVICE_UNAVAILABLE,
+        return mod_comet_answer_error(r, HTTP_SERVICE_UNAVAILABLE,
                                       "q: the index is not ready yet");
     }
-    return mod_comet_output_error(
+    return mod_comet_answer_error(
         r, HTTP_SERVICE_UNAVAILABLE, "the messages cannot be read: %s",
         comet_strerror(status, buffer, sizeof(buffer)));
 }
@@ -264,7 +264,7 @@ static int answer(request_rec *r, mod_comet_ask_t *ask)
     int rv;
 
     if (searching && !mod_comet_reading_enter()) {
-        return mod_comet_output_error(r, HTTP_SERVICE_UNAVAILABLE,
+        return mod_comet_answer_error(r, HTTP_SERVICE_UNAVAILABLE,
                                       "q: too many search at a time; try "
                                       "again in a moment");
     }
@@ -290,7 +290,7 @@ static int answer(request_rec *r, mod_comet_ask_t *ask)
 /* Headers alone: whoever asks for them does not wait. */
 static int answer_head(request_rec *r, const mod_comet_ask_t *ask)
 {
-    mod_comet_output_prepare(r, ask->transport);
+    mod_comet_answer_prepare(r, ask->transport);
     return OK;
 }
 
@@ -299,12 +299,12 @@ static int answer_head(request_rec *r, const mod_comet_ask_t *ask)
 static int handle_clock(request_rec *r, mod_comet_ask_t *ask)
 {
     if (r->method_number == M_OPTIONS) {
-        return mod_comet_output_options(r, "GET, HEAD, OPTIONS");
+        return mod_comet_answer_options(r, "GET, HEAD, OPTIONS");
     }
     if (r->method_number != M_GET) {
-        return mod_comet_output_not_allowed(r, "GET, HEAD, OPTIONS");
+        return mod_comet_answer_not_allowed(r, "GET, HEAD, OPTIONS");
     }
-    mod_comet_ask_clock(r, ask);
+    mod_comet_clock_ask(r, ask);
     mod_comet_cookies_withhold(r, ask);
     return r->header_only ? answer_head(r, ask) : wait_for_news(r, ask);
 }
@@ -316,44 +316,44 @@ static int handle_classic(request_rec *r, const mod_comet_request_t *request,
     int rv;
 
     if (r->method_number == M_OPTIONS) {
-        return mod_comet_output_options(r, "GET, HEAD, POST, PUT, OPTIONS");
+        return mod_comet_answer_options(r, "GET, HEAD, POST, PUT, OPTIONS");
     }
     if (r->method_number != M_GET && r->method_number != M_POST
         && r->method_number != M_PUT) {
-        return mod_comet_output_not_allowed(r, "GET, HEAD, POST, PUT, OPTIONS");
+        return mod_comet_answer_not_allowed(r, "GET, HEAD, POST, PUT, OPTIONS");
     }
     if (request->publishes) {
         return r->header_only
-                   ? mod_comet_output_not_allowed(r, "GET, POST, PUT, OPTIONS")
-                   : mod_comet_publish_classic(r, request, ask->channel);
+                   ? mod_comet_answer_not_allowed(r, "GET, POST, PUT, OPTIONS")
+                   : mod_comet_classic_publish(r, request, ask->channel);
     }
-    wrong = mod_comet_ask_classic(r, request, ask);
+    wrong = mod_comet_classic_ask(r, request, ask);
     if (wrong) {
-        return mod_comet_output_error(r, HTTP_BAD_REQUEST, "%s", wrong);
+        return mod_comet_answer_error(r, HTTP_BAD_REQUEST, "%s", wrong);
     }
     if (r->header_only) {
         return answer_head(r, ask);
     }
-    rv = mod_comet_selection_one(r, ask);
+    rv = mod_comet_select_one(r, ask);
     return rv == DECLINED ? answer(r, ask) : rv;
 }
 
 static int read_endpoint(request_rec *r, const mod_comet_request_t *request,
                          mod_comet_ask_t *ask)
 {
-    const char *wrong = mod_comet_ask_endpoint(r, request, ask);
+    const char *wrong = mod_comet_endpoint_ask(r, request, ask);
     int rv;
 
     if (wrong) {
-        return mod_comet_output_error(r, HTTP_BAD_REQUEST, "%s", wrong);
+        return mod_comet_answer_error(r, HTTP_BAD_REQUEST, "%s", wrong);
     }
     if (!mod_comet_ask_is_transport_allowed(r, ask)) {
-        return mod_comet_output_error(r, HTTP_NOT_ACCEPTABLE,
+        return mod_comet_answer_error(r, HTTP_NOT_ACCEPTABLE,
                                       "transport: %s is off here "
                                       "(CometTransports)",
                                       ask->transport->name);
     }
-    rv = mod_comet_selection_find(r, request, ask);
+    rv = mod_comet_select_find(r, request, ask);
     if (rv != DECLINED) {
         return rv;
     }
@@ -366,18 +366,18 @@ static int handle_endpoint(request_rec *r, const mod_comet_request_t *request,
                            mod_comet_ask_t *ask)
 {
     if (r->method_number == M_OPTIONS) {
-        mod_comet_publish_accept(r);
-        return mod_comet_output_options(r, "GET, HEAD, POST, OPTIONS");
+        mod_comet_post_accept(r);
+        return mod_comet_answer_options(r, "GET, HEAD, POST, OPTIONS");
     }
     if (r->method_number == M_GET) {
         return read_endpoint(r, request, ask);
     }
     if (r->method_number != M_POST) {
-        return mod_comet_output_not_allowed(r, "GET, HEAD, POST, OPTIONS");
+        return mod_comet_answer_not_allowed(r, "GET, HEAD, POST, OPTIONS");
     }
     return ask->channel.data
-               ? mod_comet_publish_body(r, request, ask->channel)
-               : mod_comet_output_error(r, HTTP_BAD_REQUEST,
+               ? mod_comet_post_body(r, request, ask->channel)
+               : mod_comet_answer_error(r, HTTP_BAD_REQUEST,
                                         "channel: a channel must be named, "
                                         "below the path of the endpoint");
 }
@@ -393,10 +393,10 @@ int mod_comet_handler(request_rec *r)
     }
     wrong = mod_comet_child_obstacle(r);
     if (wrong) {
-        return mod_comet_output_error(r, HTTP_SERVICE_UNAVAILABLE, "%s", wrong);
+        return mod_comet_answer_error(r, HTTP_SERVICE_UNAVAILABLE, "%s", wrong);
     }
     if (request->query.too_many) {
-        return mod_comet_output_error(r, HTTP_BAD_REQUEST,
+        return mod_comet_answer_error(r, HTTP_BAD_REQUEST,
                                       "the query has too many parameters: at "
                                       "most %d are allowed",
                                       COMET_PARAMS_MAX);
@@ -404,7 +404,7 @@ int mod_comet_handler(request_rec *r)
     ask = apr_pcalloc(r->pool, sizeof(*ask));
     wrong = find_channel(r, request->mapping, &ask->channel);
     if (wrong) {
-        return mod_comet_output_error(r, HTTP_BAD_REQUEST, "channel: %s",
+        return mod_comet_answer_error(r, HTTP_BAD_REQUEST, "channel: %s",
                                       wrong);
     }
     switch (request->mapping->dialect) {

@@ -27,7 +27,7 @@ static int is_gone(void *baton)
     struct pollfd look = { .events = POLLRDHUP };
 
     if (!c->aborted && !c->master) {
-        look.fd = mod_comet_output_fd(c);
+        look.fd = mod_comet_filters_fd(c);
         c->aborted = poll(&look, 1, 0) > 0;
     }
     return c->aborted != 0;
@@ -70,11 +70,11 @@ static int share_of(int threads)
 int mod_comet_reading_enter(void)
 {
     static const comet_metric_e all = COMET_METRIC_searching;
-    const mod_comet_capacity_t *capacity = mod_comet_capacity();
+    const mod_comet_capacity_t *capacity = mod_comet_mpm_capacity();
 
     if (atomic_fetch_add(&searching, 1) >= share_of(capacity->threads)
         || comet_metrics_reach(
-            mod_comet_metrics(), &all, 1,
+            mod_comet_child_metrics(), &all, 1,
             share_of(capacity->threads * capacity->children))) {
         atomic_fetch_sub(&searching, 1);
         comet_metrics_add(COMET_METRIC_searches_refused, 1);
@@ -96,11 +96,11 @@ int mod_comet_reading_ended(request_rec *r, const mod_comet_ask_t *ask,
     if (status == COMET_EGONE) {
         comet_metrics_add(COMET_METRIC_departed, 1);
         r->connection->keepalive = AP_CONN_CLOSE;
-        return mod_comet_output_error(r, HTTP_SERVICE_UNAVAILABLE,
+        return mod_comet_answer_error(r, HTTP_SERVICE_UNAVAILABLE,
                                       "the client has left");
     }
     comet_metrics_add(COMET_METRIC_readings_cut, 1);
-    return mod_comet_output_error(
+    return mod_comet_answer_error(
         r, HTTP_SERVICE_UNAVAILABLE,
         ask->words.data ? "q: the search takes too long now; try again, with "
                           "fewer or longer words"

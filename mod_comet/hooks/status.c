@@ -159,19 +159,19 @@ int mod_comet_status_handler(request_rec *r)
     if (!r->handler || strcmp(r->handler, "comet-status") != 0) {
         return DECLINED;
     }
-    mod_comet_output_claim(r);
+    mod_comet_answer_claim(r);
     if (r->method_number != M_GET) {
-        return mod_comet_output_not_allowed(r, "GET, HEAD");
+        return mod_comet_answer_not_allowed(r, "GET, HEAD");
     }
     prometheus = wants_prometheus(r, &wrong);
     if (wrong) {
-        return mod_comet_output_error(r, HTTP_BAD_REQUEST, "%s", wrong);
+        return mod_comet_answer_error(r, HTTP_BAD_REQUEST, "%s", wrong);
     }
-    if (mod_comet_metrics()) {
-        comet_metrics_sum(mod_comet_metrics(), &total);
+    if (mod_comet_child_metrics()) {
+        comet_metrics_sum(mod_comet_child_metrics(), &total);
     }
     (prometheus ? add_prometheus : add_json)(&out, &total);
-    rv = mod_comet_output_body(r, HTTP_OK,
+    rv = mod_comet_answer_body(r, HTTP_OK,
                                prometheus ? "text/plain; version=0.0.4"
                                           : "application/json; charset=utf-8",
                                &out);
@@ -186,10 +186,10 @@ static int add_to_status(request_rec *r, int flags)
     comet_metrics_total_t total;
     int i;
 
-    if (!mod_comet_metrics()) {
+    if (!mod_comet_child_metrics()) {
         return OK;
     }
-    comet_metrics_sum(mod_comet_metrics(), &total);
+    comet_metrics_sum(mod_comet_child_metrics(), &total);
     if (!(flags & AP_STATUS_SHORT)) {
         ap_rputs("<hr>\n<h2>mod_comet</h2>\n<table>\n", r);
     }

@@ -62,7 +62,7 @@ static int is_kept_alike(const comet_store_config_t *a,
 static int add_server(apr_array_header_t *stores, apr_hash_t *known,
                       server_rec *s, const char *path)
 {
-    mod_comet_server_config_t *config = mod_comet_server_config(s);
+    mod_comet_server_config_t *config = mod_comet_config_server(s);
     comet_store_config_t wanted = make(config, path);
     const char *identity = identify(path, stores->pool);
 
@@ -108,7 +108,7 @@ int mod_comet_stores_find(apr_array_header_t *stores, server_rec *main)
     int rv = OK;
 
     for (s = main; s && rv == OK; s = s->next) {
-        const mod_comet_server_config_t *config = mod_comet_server_config(s);
+        const mod_comet_server_config_t *config = mod_comet_config_server(s);
         const mod_comet_mapping_t *mapping =
             (mod_comet_mapping_t *)config->mappings->elts;
 
@@ -226,8 +226,8 @@ static int check_modules(const server_rec *main, apr_pool_t *p)
     return OK;
 }
 
-int mod_comet_check_config(apr_pool_t *pconf, apr_pool_t *plog,
-                           apr_pool_t *ptemp, server_rec *main)
+int mod_comet_stores_check_config(apr_pool_t *pconf, apr_pool_t *plog,
+                                  apr_pool_t *ptemp, server_rec *main)
 {
     apr_array_header_t *stores =
         apr_array_make(ptemp, 1, sizeof(comet_store_config_t *));

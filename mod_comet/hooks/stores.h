@@ -18,7 +18,7 @@
 int mod_comet_stores_find(apr_array_header_t *stores, server_rec *main);
 
 /** check_config hook: what no single directive can know (httpd -t runs it). */
-int mod_comet_check_config(apr_pool_t *pconf, apr_pool_t *plog,
-                           apr_pool_t *ptemp, server_rec *main);
+int mod_comet_stores_check_config(apr_pool_t *pconf, apr_pool_t *plog,
+                                  apr_pool_t *ptemp, server_rec *main);
 
 #endif /* MOD_COMET_STORES_H */

@@ -114,10 +114,10 @@ static void set_timer_locked(comet_hub_t *hub, comet_subscriber_t *subscriber,
 }
 
 static void rest_locked(comet_hub_t *hub, comet_subscriber_t *subscriber,
-                        comet_verdict_e verdict)
+                        comet_outcome_e outcome)
 {
-    subscriber->resting = verdict != COMET_WAIT;
-    if (verdict == COMET_WAIT) {
+    subscriber->resting = outcome != COMET_WAIT;
+    if (outcome == COMET_WAIT) {
         subscriber->state = COMET_SUBSCRIBER_WAITING;
         APR_RING_INSERT_TAIL(&subscriber->channel->waiting, subscriber,
                              comet_subscriber_t, link);
@@ -393,20 +393,20 @@ static void look_again(comet_hub_t *hub, const comet_subscriber_t *subscriber)
 /* It was served.
  * @param more  there may be more for it than it got */
 static void put_back_locked(comet_hub_t *hub, comet_subscriber_t *subscriber,
-                            comet_verdict_e verdict, int more)
+                            comet_outcome_e outcome, int more)
 {
-    rest_locked(hub, subscriber, verdict);
+    rest_locked(hub, subscriber, outcome);
     if (subscriber->behind) {
         retry_locked(hub, subscriber);
     }
     watch_locked(hub, subscriber);
-    if (verdict == COMET_AGAIN) {
+    if (outcome == COMET_AGAIN) {
         make_ready_locked(hub, subscriber, COMET_READABLE);
         APR_RING_REMOVE(subscriber, link);
         APR_RING_INSERT_TAIL(&hub->again, subscriber, comet_subscriber_t, link);
         look_again(hub, subscriber);
     }
-    if (verdict == COMET_WAIT && subscriber->blocked_fd < 0 && more) {
+    if (outcome == COMET_WAIT && subscriber->blocked_fd < 0 && more) {
         make_ready_locked(hub, subscriber, COMET_NEWS);
     }
 }
@@ -418,11 +418,11 @@ static void serve_first_locked(comet_hub_t *hub)
     int blocked = subscriber->blocked_fd >= 0, known = 1, more;
     int resting = subscriber->resting;
     apr_size_t count;
-    comet_occasion_t occasion = { .reasons = subscriber->reasons,
+    comet_delivery_t delivery = { .reasons = subscriber->reasons,
                                   .batch = &hub->batch };
     comet_reading_t reading = { .selection = subscriber->channel->selection,
                                 .batch = &hub->batch };
-    comet_verdict_e verdict;
+    comet_outcome_e outcome;
 
     hub->batch.size = subscriber->limit;
     APR_RING_REMOVE(subscriber, link);
@@ -438,33 +438,33 @@ static void serve_first_locked(comet_hub_t *hub)
 
     if ((!known || hub->batch.count) && has_lost(hub, subscriber)) {
         comet_batch_clear(&hub->batch);
-        reading.outgrown = known = 1;
+        reading.recheck = known = 1;
     }
     else if (!known) {
         known = catch_up(subscriber, &reading);
     }
     count = hub->batch.count;
     if (count) {
-        occasion.reasons |= COMET_NEWS;
+        delivery.reasons |= COMET_NEWS;
         subscriber->seen = seen_now(hub, subscriber);
     }
-    if (reading.outgrown) {
-        occasion.reasons |= COMET_OUTGROWN;
+    if (reading.recheck) {
+        delivery.reasons |= COMET_RECHECK;
     }
     more = blocked || resting
            || (!is_clock(hub, subscriber->channel)
                && (count == subscriber->limit
                    || comet_batch_is_full(&hub->batch)));
-    verdict = subscriber->serve(subscriber, &occasion);
+    outcome = subscriber->serve(subscriber, &delivery);
     comet_batch_clear(&hub->batch);
 
     pthread_mutex_lock(&hub->lock);
-    if (verdict == COMET_LEAVE) {
+    if (outcome == COMET_LEAVE) {
         see_off_locked(hub, subscriber);
         return;
     }
     subscriber->behind = !known;
-    put_back_locked(hub, subscriber, verdict, more);
+    put_back_locked(hub, subscriber, outcome, more);
     hub->pinned = NULL;
     if (hub->unpin_waiters) {
         pthread_cond_broadcast(&hub->unpinned);

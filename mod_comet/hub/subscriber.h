@@ -38,7 +38,7 @@ typedef enum {
     COMET_TIMEOUT = 2, /* its timer */
     COMET_WRITABLE = 4, /* its socket takes data again */
     COMET_STOPPING = 8, /* the child is ending: finish it */
-    COMET_OUTGROWN = 16, /* what it reads has grown by a channel that nobody
+    COMET_RECHECK = 16, /* what it reads has grown by a channel that nobody
                           * allowed it, or lost what it has not seen: finish it
                           * after the messages; its client is told when it
                           * comes back */
@@ -47,10 +47,10 @@ typedef enum {
 } comet_reason_e;
 
 /** What the hub hands over when it serves. */
-typedef struct comet_occasion_t {
+typedef struct comet_delivery_t {
     unsigned reasons; /* comet_reason_e */
     const comet_batch_t *batch; /* messages, borrowed for the call */
-} comet_occasion_t;
+} comet_delivery_t;
 
 /** What the subscriber answers. */
 typedef enum {
@@ -59,15 +59,15 @@ typedef enum {
     COMET_AGAIN, /* it rests, and is served with COMET_READABLE again as soon
                   * as the store has been looked at */
     COMET_LEAVE /* it is over; only for one with a socket of its own */
-} comet_verdict_e;
+} comet_outcome_e;
 
 /**
  * Serve a subscriber.  Runs on the hub's thread with the subscriber pinned
  * and no lock held; must not block.  May change subscriber->timeout_at,
  * ->blocked_fd and ->seen.
  */
-typedef comet_verdict_e comet_serve_cb(comet_subscriber_t *subscriber,
-                                       const comet_occasion_t *occasion);
+typedef comet_outcome_e comet_serve_cb(comet_subscriber_t *subscriber,
+                                       const comet_delivery_t *delivery);
 
 /**
  * One with a socket of its own has left, after it said so: close and free it.

@@ -19,7 +19,7 @@ static const char *const common_headers[][2] = {
 };
 #define COMMON_COUNT (sizeof(common_headers) / sizeof(*common_headers))
 
-void mod_comet_output_claim(request_rec *r)
+void mod_comet_answer_claim(request_rec *r)
 {
     apr_size_t i;
 
@@ -32,7 +32,7 @@ void mod_comet_output_claim(request_rec *r)
     mod_comet_cors_headers(r, r->err_headers_out);
 }
 
-void mod_comet_output_headers(request_rec *r)
+void mod_comet_answer_headers(request_rec *r)
 {
     apr_size_t i;
 
@@ -48,13 +48,13 @@ void mod_comet_output_headers(request_rec *r)
 
 /* --- whole answers ---------------------------------------------------------- */
 
-int mod_comet_output_body(request_rec *r, int status, const char *content_type,
+int mod_comet_answer_body(request_rec *r, int status, const char *content_type,
                           const comet_buffer_t *body)
 {
     if (body->failed) {
         return HTTP_INTERNAL_SERVER_ERROR;
     }
-    mod_comet_output_headers(r);
+    mod_comet_answer_headers(r);
     r->status = status;
     ap_set_content_type(r, content_type);
     ap_set_content_length(r, (apr_off_t)body->length);
@@ -64,7 +64,7 @@ int mod_comet_output_body(request_rec *r, int status, const char *content_type,
     return OK;
 }
 
-int mod_comet_output_error(request_rec *r, int status, const char *format, ...)
+int mod_comet_answer_error(request_rec *r, int status, const char *format, ...)
 {
     comet_buffer_t body = { .data = NULL };
     va_list arguments;
@@ -80,32 +80,32 @@ int mod_comet_output_error(request_rec *r, int status, const char *format, ...)
         && !apr_table_get(r->headers_out, "Retry-After")) {
         apr_table_setn(r->headers_out, "Retry-After", "1");
     }
-    rv = mod_comet_output_body(r, status, "application/json; charset=utf-8",
+    rv = mod_comet_answer_body(r, status, "application/json; charset=utf-8",
                                &body);
     comet_buffer_free(&body);
     return rv;
 }
 
-int mod_comet_output_full(request_rec *r)
+int mod_comet_answer_full(request_rec *r)
 {
     comet_metrics_add(COMET_METRIC_turned_away, 1);
-    return mod_comet_output_error(r, HTTP_SERVICE_UNAVAILABLE,
+    return mod_comet_answer_error(r, HTTP_SERVICE_UNAVAILABLE,
                                   "too many clients are waiting; try again "
                                   "later");
 }
 
-int mod_comet_output_not_allowed(request_rec *r, const char *allow)
+int mod_comet_answer_not_allowed(request_rec *r, const char *allow)
 {
     apr_table_setn(r->headers_out, "Allow", allow);
-    return mod_comet_output_error(r, HTTP_METHOD_NOT_ALLOWED,
+    return mod_comet_answer_error(r, HTTP_METHOD_NOT_ALLOWED,
                                   "method %s is not allowed here: use %s",
                                   r->method, allow);
 }
 
-int mod_comet_output_options(request_rec *r, const char *allow)
+int mod_comet_answer_options(request_rec *r, const char *allow)
 {
     apr_table_setn(r->headers_out, "Allow", allow);
-    mod_comet_output_headers(r);
+    mod_comet_answer_headers(r);
     ap_set_content_length(r, 0);
     return OK;
 }
@@ -128,8 +128,8 @@ static comet_answer_t answer_for(const mod_comet_ask_t *ask,
     };
 }
 
-void mod_comet_output_encode(const mod_comet_ask_t *ask,
-                             const comet_batch_t *batch, comet_buffer_t *out)
+void mod_comet_news_encode(const mod_comet_ask_t *ask,
+                           const comet_batch_t *batch, comet_buffer_t *out)
 {
     comet_answer_t answer = answer_for(ask, batch);
 
@@ -139,8 +139,8 @@ void mod_comet_output_encode(const mod_comet_ask_t *ask,
                       batch->count ? (apr_int64_t)batch->count : 1);
 }
 
-void mod_comet_output_encode_opening(const mod_comet_ask_t *ask,
-                                     comet_buffer_t *out)
+void mod_comet_news_encode_opening(const mod_comet_ask_t *ask,
+                                   comet_buffer_t *out)
 {
     static const comet_batch_t nothing = { .count = 0 };
     comet_answer_t answer = answer_for(ask, &nothing);
@@ -152,23 +152,23 @@ void mod_comet_output_encode_opening(const mod_comet_ask_t *ask,
 
 /* All at once would be too many; those that are only to be judged anew come
  * back soon. */
-int mod_comet_output_retry(unsigned reasons, apr_time_t ends_at)
+int mod_comet_news_retry(unsigned reasons, apr_time_t ends_at)
 {
     if ((reasons & COMET_STOPPING)
         || (ends_at && comet_monotonic() >= ends_at)) {
         return 2000;
     }
-    return reasons & COMET_OUTGROWN ? 100 : 0;
+    return reasons & COMET_RECHECK ? 100 : 0;
 }
 
-apr_time_t mod_comet_output_due(apr_time_t ends_at, apr_interval_time_t wait)
+apr_time_t mod_comet_news_due(apr_time_t ends_at, apr_interval_time_t wait)
 {
     apr_time_t due = comet_monotonic() + wait;
 
     return ends_at && ends_at < due ? ends_at : due;
 }
 
-int mod_comet_output_fd(conn_rec *c)
+int mod_comet_filters_fd(conn_rec *c)
 {
     apr_os_sock_t fd = -1;
 
@@ -176,21 +176,21 @@ int mod_comet_output_fd(conn_rec *c)
     return fd;
 }
 
-void mod_comet_output_encode_news(const mod_comet_ask_t *ask,
-                                  const comet_batch_t *batch, int retry_msec,
-                                  int silent, comet_buffer_t *out)
+void mod_comet_news_encode_next(const mod_comet_ask_t *ask,
+                                const comet_batch_t *batch, int retry_msec,
+                                int silent, comet_buffer_t *out)
 {
     if (batch->count || !ask->transport->streams) {
-        mod_comet_output_encode(ask, batch, out);
+        mod_comet_news_encode(ask, batch, out);
     }
     else if (silent && !retry_msec) {
         comet_buffer_puts(out, ask->transport->heartbeat);
     }
-    mod_comet_output_encode_farewell(ask->transport, retry_msec, out);
+    mod_comet_news_encode_closing(ask->transport, retry_msec, out);
 }
 
-void mod_comet_output_encode_farewell(const comet_transport_t *transport,
-                                      int retry_msec, comet_buffer_t *out)
+void mod_comet_news_encode_closing(const comet_transport_t *transport,
+                                   int retry_msec, comet_buffer_t *out)
 {
     if (retry_msec && transport->close) {
         transport->close(out, (int)ap_random_pick((apr_uint32_t)retry_msec / 20,
@@ -216,7 +216,7 @@ static int is_one_of(const char *name, const char *const *names)
     "old_write", COMPRESSORS, "fixup_headers_out", "fixup_headers_err", \
         "logio_ttfb_out", "comet_cookies"
 
-int mod_comet_output_is_plain(const request_rec *r)
+int mod_comet_filters_is_plain(const request_rec *r)
 {
     /* httpd's own: they frame the answer, or hand it to the socket */
     static const char *const known[] = {
@@ -231,7 +231,7 @@ int mod_comet_output_is_plain(const request_rec *r)
     return filter == NULL;
 }
 
-int mod_comet_output_is_direct(const request_rec *r)
+int mod_comet_filters_is_direct(const request_rec *r)
 {
     static const char *const harmless[] = { HARMLESS, NULL };
     /* among httpd's own, next to the network: mod_ratelimit sleeps */
@@ -267,7 +267,7 @@ int mod_comet_output_has_computed_headers(const request_rec *r)
     return has_filter(r, computing);
 }
 
-int mod_comet_output_is_compressed(const request_rec *r)
+int mod_comet_filters_is_compressed(const request_rec *r)
 {
     static const char *const compressors[] = { COMPRESSORS, NULL };
 
@@ -277,7 +277,7 @@ int mod_comet_output_is_compressed(const request_rec *r)
 
 /* A compressor marks the ETag of what it has compressed, and the client sends
  * it back so marked: it is ours all the same. */
-void mod_comet_output_tidy_conditions(request_rec *r)
+void mod_comet_answer_tidy_conditions(request_rec *r)
 {
     static const char *const suffixes[] = { "-gzip\"", "-br\"" };
     const char *sent = apr_table_get(r->headers_in, "If-None-Match");
@@ -301,10 +301,10 @@ void mod_comet_output_tidy_conditions(request_rec *r)
     apr_table_unset(r->headers_in, "If-Unmodified-Since");
 }
 
-void mod_comet_output_prepare(request_rec *r,
+void mod_comet_answer_prepare(request_rec *r,
                               const comet_transport_t *transport)
 {
-    mod_comet_output_headers(r);
+    mod_comet_answer_headers(r);
     ap_set_content_type(r, transport->content_type);
     if (transport->policy) {
         apr_table_setn(r->headers_out, "Content-Security-Policy",
@@ -328,44 +328,44 @@ void mod_comet_output_prepare(request_rec *r,
 }
 
 /*
- * The nudge: an empty metadata bucket.  It drives what stands before it
+ * The push bucket: an empty metadata bucket.  It drives what stands before it
  * through mod_ssl's coalescing filter, as a FLUSH does, but unlike a FLUSH
  * it does not block until the client has taken everything.
  */
-static apr_status_t nudge_read(apr_bucket *bucket, const char **data,
-                               apr_size_t *length, apr_read_type_e block)
+static apr_status_t push_bucket_read(apr_bucket *bucket, const char **data,
+                                     apr_size_t *length, apr_read_type_e block)
 {
     *data = NULL;
     *length = 0;
     return APR_SUCCESS;
 }
 
-static const apr_bucket_type_t nudge_type = {
+static const apr_bucket_type_t push_bucket_type = {
     "COMET_NUDGE",
     5,
     APR_BUCKET_METADATA,
     apr_bucket_destroy_noop,
-    nudge_read,
+    push_bucket_read,
     apr_bucket_setaside_noop,
     apr_bucket_split_notimpl,
     apr_bucket_simple_copy,
 };
 
-static apr_bucket *nudge_create(apr_bucket_alloc_t *list)
+static apr_bucket *push_bucket_create(apr_bucket_alloc_t *list)
 {
     apr_bucket *bucket = apr_bucket_alloc(sizeof(*bucket), list);
 
     APR_BUCKET_INIT(bucket);
     bucket->free = apr_bucket_free;
     bucket->list = list;
-    bucket->type = &nudge_type;
+    bucket->type = &push_bucket_type;
     bucket->length = 0;
     bucket->start = 0;
     bucket->data = NULL;
     return bucket;
 }
 
-apr_status_t mod_comet_output_push(conn_rec *c)
+apr_status_t mod_comet_filters_push(conn_rec *c)
 {
     ap_filter_t *filter = c->output_filters;
 
@@ -403,12 +403,12 @@ static apr_status_t write_piece(request_rec *r, apr_bucket_brigade *brigade,
         APR_BRIGADE_INSERT_TAIL(brigade, apr_bucket_transient_create(
                                              data, length, c->bucket_alloc));
     }
-    APR_BRIGADE_INSERT_TAIL(brigade, nudge_create(c->bucket_alloc));
+    APR_BRIGADE_INSERT_TAIL(brigade, push_bucket_create(c->bucket_alloc));
     status = pass(c, r->output_filters, brigade);
-    return status == APR_SUCCESS ? mod_comet_output_push(c) : status;
+    return status == APR_SUCCESS ? mod_comet_filters_push(c) : status;
 }
 
-apr_status_t mod_comet_output_open(request_rec *r, apr_bucket_brigade *brigade)
+apr_status_t mod_comet_filters_open(request_rec *r, apr_bucket_brigade *brigade)
 {
     return write_piece(r, brigade, NULL, 0);
 }
@@ -487,8 +487,8 @@ apr_ssize_t mod_comet_outbox_flush(mod_comet_outbox_t *outbox, int fd)
     return sent;
 }
 
-apr_status_t mod_comet_output_end(request_rec *r, apr_bucket_brigade *brigade,
-                                  int complete)
+apr_status_t mod_comet_filters_end(request_rec *r, apr_bucket_brigade *brigade,
+                                   int complete)
 {
     conn_rec *c = r->connection;
     apr_status_t status = APR_SUCCESS;
@@ -502,24 +502,25 @@ apr_status_t mod_comet_output_end(request_rec *r, apr_bucket_brigade *brigade,
     APR_BRIGADE_INSERT_TAIL(brigade, ap_bucket_eor_create(c->bucket_alloc, r));
     pass(c, c->output_filters, brigade);
     if (status == APR_SUCCESS && complete) {
-        status = mod_comet_output_push(c);
+        status = mod_comet_filters_push(c);
     }
     return status;
 }
 
-apr_status_t mod_comet_output_whole(request_rec *r, apr_bucket_brigade *brigade,
-                                    comet_buffer_t *bytes)
+apr_status_t mod_comet_filters_whole(request_rec *r,
+                                     apr_bucket_brigade *brigade,
+                                     comet_buffer_t *bytes)
 {
     APR_BRIGADE_INSERT_TAIL(
         brigade, apr_bucket_heap_create(bytes->data, bytes->length, free,
                                         r->connection->bucket_alloc));
     *bytes = (comet_buffer_t){ .data = NULL };
-    return mod_comet_output_end(r, brigade, 1);
+    return mod_comet_filters_end(r, brigade, 1);
 }
 
-apr_status_t mod_comet_output_pass(conn_rec *c, apr_bucket_brigade *brigade)
+apr_status_t mod_comet_filters_pass(conn_rec *c, apr_bucket_brigade *brigade)
 {
     apr_status_t status = pass(c, c->output_filters, brigade);
 
-    return status == APR_SUCCESS ? mod_comet_output_push(c) : status;
+    return status == APR_SUCCESS ? mod_comet_filters_push(c) : status;
 }

@@ -33,10 +33,10 @@ static const char *find_stranger(apr_pool_t *p)
 /* mod_log_config has a lock for its buffers only where the MPM has threads. */
 static const char *find_buffer(void)
 {
-    const char *value = mod_comet_last_directive("BufferedLogs");
+    const char *value = mod_comet_config_last_directive("BufferedLogs");
 
     return value && strcasecmp(value, "on") == 0
-                   && mod_comet_capacity()->prefork
+                   && mod_comet_mpm_capacity()->prefork
                ? "BufferedLogs has no lock under prefork"
                : NULL;
 }

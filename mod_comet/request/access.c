@@ -87,7 +87,7 @@ static int is_script(const request_rec *r)
                && (!destination || strcmp(destination, "empty") == 0));
 }
 
-const char *mod_comet_refuse_publish(const request_rec *r)
+const char *mod_comet_access_refuse_publish(const request_rec *r)
 {
     if (is_cross_site(r) && !mod_comet_cors_may_publish(r)) {
         return "a page of another site may not publish here";
@@ -102,6 +102,7 @@ const char *mod_comet_refuse_publish(const request_rec *r)
 int mod_comet_access_permits(const request_rec *sub)
 {
     return mod_comet_request(sub)->publishes
-               ? mod_comet_publish(sub) && !mod_comet_refuse_publish(sub)
+               ? mod_comet_config_publish(sub)
+                     && !mod_comet_access_refuse_publish(sub)
                : mod_comet_cors_permits(sub);
 }

@@ -14,7 +14,7 @@
  * page of another site, and, by GET, not by a mere link or image.
  * @return NULL, or the reason to refuse it (403)
  */
-const char *mod_comet_refuse_publish(const request_rec *r);
+const char *mod_comet_access_refuse_publish(const request_rec *r);
 
 /**
  * Whether what its own location says lets a sub-request pass, which asks for

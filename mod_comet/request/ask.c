@@ -19,8 +19,9 @@
  * would cut it off. */
 static apr_interval_time_t longest_hold(const request_rec *r)
 {
-    apr_interval_time_t most = mod_comet_timeout_server(r)->timeout / 5 * 4;
-    apr_interval_time_t hold = mod_comet_poll_timeout(r);
+    apr_interval_time_t most =
+        mod_comet_request_timeout_server(r)->timeout / 5 * 4;
+    apr_interval_time_t hold = mod_comet_config_poll_timeout(r);
 
     return hold < most ? hold : most;
 }
@@ -122,7 +123,7 @@ static const char *parse_words(const request_rec *r,
     if (!comet_params_get(&request->query, "q", &ask->words)) {
         return NULL;
     }
-    if (!mod_comet_search(r)) {
+    if (!mod_comet_config_search(r)) {
         return "q: searching is off here (CometSearch)";
     }
     if (ask->transport->streams) {
@@ -166,15 +167,15 @@ static const char *parse_extent(const request_rec *r,
     return wrong;
 }
 
-const char *mod_comet_ask_endpoint(request_rec *r,
+const char *mod_comet_endpoint_ask(request_rec *r,
                                    const mod_comet_request_t *request,
                                    mod_comet_ask_t *ask)
 {
     const char *wrong = choose_transport(r, request, ask);
 
-    ask->format.callback = mod_comet_callback(r);
+    ask->format.callback = mod_comet_config_callback(r);
     ask->format.hidden_bytes = strlen(request->mapping->channel);
-    ask->heartbeat = mod_comet_heartbeat(r);
+    ask->heartbeat = mod_comet_config_heartbeat(r);
     if (!wrong) {
         wrong = find_cursor(r, request, ask);
     }
@@ -187,7 +188,7 @@ const char *mod_comet_ask_endpoint(request_rec *r,
 /* --- the originals ---------------------------------------------------------- */
 
 /* 0 is what the original page starts with; it means "not given". */
-const char *mod_comet_ask_classic(request_rec *r,
+const char *mod_comet_classic_ask(request_rec *r,
                                   const mod_comet_request_t *request,
                                   mod_comet_ask_t *ask)
 {
@@ -199,20 +200,20 @@ const char *mod_comet_ask_classic(request_rec *r,
         ask->cursor = -1;
     }
     ask->transport = &comet_transport_classic;
-    ask->format.escape = mod_comet_escape(r) != 0;
+    ask->format.escape = mod_comet_config_escape(r) != 0;
     ask->limit = ask->transport->limit;
     ask->hold = longest_hold(r);
     return wrong;
 }
 
-void mod_comet_ask_clock(request_rec *r, mod_comet_ask_t *ask)
+void mod_comet_clock_ask(request_rec *r, mod_comet_ask_t *ask)
 {
     ask->transport = &comet_transport_clock;
     ask->limit = 1;
-    ask->tick = mod_comet_tick(r);
+    ask->tick = mod_comet_config_tick(r);
     ask->cursor = apr_time_now();
     ask->seen = comet_monotonic() + YOUNG_USEC;
-    ask->heartbeat = mod_comet_heartbeat(r);
+    ask->heartbeat = mod_comet_config_heartbeat(r);
     mod_comet_ask_limit_lifetime(ask, r);
 }
 
@@ -224,12 +225,12 @@ int mod_comet_ask_is_transport_allowed(const request_rec *r,
     while (comet_transports[i] != ask->transport) {
         i++;
     }
-    return ask->history || (mod_comet_transports(r) >> i & 1) != 0;
+    return ask->history || (mod_comet_config_transports(r) >> i & 1) != 0;
 }
 
 void mod_comet_ask_limit_lifetime(mod_comet_ask_t *ask, const request_rec *r)
 {
-    apr_interval_time_t most = mod_comet_max_lifetime(r);
+    apr_interval_time_t most = mod_comet_config_max_lifetime(r);
 
     if (most == MOD_COMET_UNSET) {
         most = r->user || ask->authenticated ? LIFETIME_AUTHENTICATED : 0;

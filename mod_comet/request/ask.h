@@ -43,17 +43,17 @@ typedef struct mod_comet_ask_t {
  * @param ask  ->channel is set already
  * @return NULL, or what is wrong (400), in the request's pool
  */
-const char *mod_comet_ask_endpoint(request_rec *r,
+const char *mod_comet_endpoint_ask(request_rec *r,
                                    const mod_comet_request_t *request,
                                    mod_comet_ask_t *ask);
 
 /** The same for the original chat. */
-const char *mod_comet_ask_classic(request_rec *r,
+const char *mod_comet_classic_ask(request_rec *r,
                                   const mod_comet_request_t *request,
                                   mod_comet_ask_t *ask);
 
 /** The same for the original clock, with which nothing can be wrong. */
-void mod_comet_ask_clock(request_rec *r, mod_comet_ask_t *ask);
+void mod_comet_clock_ask(request_rec *r, mod_comet_ask_t *ask);
 
 /** Whether it may be asked for by its transport (CometTransports): history
  * may by any. */

@@ -34,8 +34,7 @@ static int is_usual_port(const char *origin, const char *port)
            || (strncmp(origin, "https:", 6) == 0 && strcmp(port, "443") == 0);
 }
 
-const char *mod_comet_cors_add_origin(apr_array_header_t *origins,
-                                      const char *value)
+const char *comet_origin_add(apr_array_header_t *origins, const char *value)
 {
     char *origin = apr_pstrdup(origins->pool, value), *host, *port;
     apr_size_t length;
@@ -77,7 +76,7 @@ const char *mod_comet_cors_add_origin(apr_array_header_t *origins,
  * or NULL when it is not allowed. */
 static const char *find_allowed(const request_rec *r)
 {
-    const apr_array_header_t *origins = mod_comet_origins(r);
+    const apr_array_header_t *origins = mod_comet_config_origins(r);
     const char *origin = apr_table_get(r->headers_in, "Origin");
     int i;
 

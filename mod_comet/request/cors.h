@@ -15,8 +15,7 @@
  * @param origins  of char pointers, what was named before
  * @return NULL, or what is allowed
  */
-const char *mod_comet_cors_add_origin(apr_array_header_t *origins,
-                                      const char *value);
+const char *comet_origin_add(apr_array_header_t *origins, const char *value);
 
 /** Set, in one of the request's tables of headers, what lets the page that
  * asks read the answer; and take away what said so before. */

@@ -10,18 +10,18 @@
 /* So many addresses and users fit into the table (1.5 MB, where used). */
 #define ENTRIES 65536
 
-static comet_limits_t *limits; /* made in the parent, inherited */
+static comet_quota_t *limits; /* made in the parent, inherited */
 
 /* --- the directives ---------------------------------------------------------- */
 
 /* Sections of one path are merged; those of two paths, and of two servers,
  * count for themselves. */
-apr_uint64_t mod_comet_limits_scope(const cmd_parms *cmd)
+apr_uint64_t mod_comet_limit_rule_scope(const cmd_parms *cmd)
 {
     const server_rec *s = cmd->server;
     const ap_directive_t *directive = cmd->directive;
 
-    return comet_limits_scope(comet_text(apr_psprintf(
+    return comet_quota_scope(comet_text(apr_psprintf(
         cmd->temp_pool, "%s:%u:%s:%s:%d", s->defn_name ? s->defn_name : "",
         s->defn_line_number, cmd->path ? cmd->path : "",
         directive && directive->filename ? directive->filename : "",
@@ -42,12 +42,14 @@ static apr_interval_time_t cut_period(char *value)
                                        : 0;
 }
 
-const char *mod_comet_limits_set(cmd_parms *cmd, mod_comet_limit_rule_t *rule,
-                                 const char *word, int is_rate)
+const char *mod_comet_limit_rule_set(cmd_parms *cmd,
+                                     mod_comet_limit_rule_t *rule,
+                                     const char *word, int is_rate)
 {
-    comet_limit_t *limit = strncmp(word, "address=", 8) == 0 ? &rule->address
-                           : strncmp(word, "user=", 5) == 0  ? &rule->user
-                                                             : NULL;
+    comet_quota_limit_t *limit = strncmp(word, "address=", 8) == 0
+                                     ? &rule->address
+                                 : strncmp(word, "user=", 5) == 0 ? &rule->user
+                                                                  : NULL;
     const char *allowed =
         is_rate ? "address=N/s, user=N/s (or N/min; 1 to 10000), both, or off "
                   "alone"
@@ -75,12 +77,12 @@ const char *mod_comet_limits_set(cmd_parms *cmd, mod_comet_limit_rule_t *rule,
 apr_status_t mod_comet_limits_create(int children)
 {
     static const char key[] = "comet-limits-" MOD_COMET_VERSION;
-    comet_limits_t **kept = ap_retained_data_get(key);
+    comet_quota_t **kept = ap_retained_data_get(key);
     apr_status_t status = APR_SUCCESS;
 
     if (!kept) {
         kept = ap_retained_data_create(key, sizeof(*kept));
-        status = comet_limits_create(kept, children, ENTRIES);
+        status = comet_quota_create(kept, children, ENTRIES);
     }
     limits = *kept;
     return status;
@@ -88,26 +90,26 @@ apr_status_t mod_comet_limits_create(int children)
 
 void mod_comet_limits_attach(void)
 {
-    comet_limits_attach(limits);
+    comet_quota_attach(limits);
 }
 
 /* --- who is up against what ------------------------------------------------------- */
 
 typedef struct claims_t {
-    comet_limit_t list[COMET_LIMITS_MOST];
-    const char *who[COMET_LIMITS_MOST]; /* what a refusal calls them */
+    comet_quota_limit_t list[COMET_QUOTA_MOST];
+    const char *who[COMET_QUOTA_MOST]; /* what a refusal calls them */
     apr_size_t count;
 } claims_t;
 
 static void add_claim(claims_t *claims, const mod_comet_limit_rule_t *rule,
-                      const comet_limit_t *limit, const char *name, char kind,
-                      comet_text_t client)
+                      const comet_quota_limit_t *limit, const char *name,
+                      char kind, comet_text_t client)
 {
     if (limit->amount && client.data) {
-        comet_limit_t *claim = &claims->list[claims->count];
+        comet_quota_limit_t *claim = &claims->list[claims->count];
 
         *claim = *limit;
-        claim->key = comet_limits_key(limits, rule->scope, kind, client);
+        claim->key = comet_quota_key(limits, rule->scope, kind, client);
         claims->who[claims->count++] = name;
     }
 }
@@ -126,7 +128,7 @@ static void make_claims(claims_t *claims, const request_rec *r,
     if (r->useragent_ip) {
         add_claim(claims, rule, &rule->address, "address",
                   what == 'w' ? 'W' : 'P',
-                  comet_limits_address(r->useragent_ip, address));
+                  comet_quota_address(r->useragent_ip, address));
     }
 }
 
@@ -140,10 +142,10 @@ static void note_full_table(apr_status_t status)
 /* --- waiting ------------------------------------------------------------------------ */
 
 /* In a fork the place is still its parent's. */
-void mod_comet_limits_leave(comet_limits_place_t *place)
+void mod_comet_limits_leave(comet_quota_place_t *place)
 {
     if (!comet_process_is_fork()) {
-        comet_limits_leave(limits, place);
+        comet_quota_leave(limits, place);
     }
 }
 
@@ -155,17 +157,17 @@ static apr_status_t leave(void *place)
 
 const char *mod_comet_limits_wait(request_rec *r)
 {
-    comet_limits_place_t *place = &mod_comet_request(r)->place;
+    comet_quota_place_t *place = &mod_comet_request(r)->place;
     apr_size_t reached = 0;
     apr_status_t status;
     claims_t claims;
 
-    make_claims(&claims, r, mod_comet_subscriber_limit(r), 'w');
+    make_claims(&claims, r, mod_comet_config_subscriber_limit(r), 'w');
     if (!claims.count) {
         return NULL;
     }
-    status = comet_limits_enter(limits, claims.list, claims.count,
-                                comet_monotonic(), place, &reached);
+    status = comet_quota_enter(limits, claims.list, claims.count,
+                               comet_monotonic(), place, &reached);
     note_full_table(status);
     if (status != APR_EAGAIN) {
         apr_pool_cleanup_register(r->pool, place, leave, apr_pool_cleanup_null);
@@ -188,12 +190,12 @@ const char *mod_comet_limits_publish(request_rec *r, apr_size_t messages)
     apr_status_t status;
     claims_t claims;
 
-    make_claims(&claims, r, mod_comet_publish_limit(r), 'p');
+    make_claims(&claims, r, mod_comet_config_publish_limit(r), 'p');
     if (!claims.count) {
         return NULL;
     }
-    status = comet_limits_spend(limits, claims.list, claims.count, messages,
-                                comet_monotonic(), &wait, &reached);
+    status = comet_quota_spend(limits, claims.list, claims.count, messages,
+                               comet_monotonic(), &wait, &reached);
     note_full_table(status);
     if (status != APR_EAGAIN) {
         return NULL;
@@ -213,12 +215,12 @@ const char *mod_comet_limits_publish(request_rec *r, apr_size_t messages)
 
 const char *mod_comet_limits_channels(request_rec *r, apr_size_t channels)
 {
-    if (channels <= (apr_size_t)mod_comet_channel_limit(r)) {
+    if (channels <= (apr_size_t)mod_comet_config_channel_limit(r)) {
         return NULL;
     }
     comet_metrics_add(COMET_METRIC_limited_channels, 1);
     return apr_psprintf(r->pool,
                         "too many channels: at most %" APR_INT64_T_FMT
                         " may be named by one request (CometLimitChannels)",
-                        mod_comet_channel_limit(r));
+                        mod_comet_config_channel_limit(r));
 }

@@ -13,8 +13,8 @@
 /** What one directive says; in the configuration's pool. */
 typedef struct mod_comet_limit_rule_t {
     apr_uint64_t scope; /* who is counted together: where it stands */
-    comet_limit_t address; /* amount 0: no limit; the key is not set */
-    comet_limit_t user;
+    comet_quota_limit_t address; /* amount 0: no limit; the key is not set */
+    comet_quota_limit_t user;
 } mod_comet_limit_rule_t;
 
 /**
@@ -22,11 +22,12 @@ typedef struct mod_comet_limit_rule_t {
  * or address=N/min.
  * @return NULL, or what is allowed
  */
-const char *mod_comet_limits_set(cmd_parms *cmd, mod_comet_limit_rule_t *rule,
-                                 const char *word, int is_rate);
+const char *mod_comet_limit_rule_set(cmd_parms *cmd,
+                                     mod_comet_limit_rule_t *rule,
+                                     const char *word, int is_rate);
 
 /** Where a directive stands, as a number. */
-apr_uint64_t mod_comet_limits_scope(const cmd_parms *cmd);
+apr_uint64_t mod_comet_limit_rule_scope(const cmd_parms *cmd);
 
 /** In post_config: the shared memory, kept over graceful restarts. */
 apr_status_t mod_comet_limits_create(int children);
@@ -44,7 +45,7 @@ const char *mod_comet_limits_wait(request_rec *r);
 
 /** End the counting of one before its request's end, or after it.  Any
  * thread. */
-void mod_comet_limits_leave(comet_limits_place_t *place);
+void mod_comet_limits_leave(comet_quota_place_t *place);
 
 /**
  * Count messages that are about to be stored.

@@ -27,7 +27,7 @@ mod_comet_request_t *mod_comet_request_record(request_rec *r)
     return request;
 }
 
-const server_rec *mod_comet_timeout_server(const request_rec *r)
+const server_rec *mod_comet_request_timeout_server(const request_rec *r)
 {
     return r->server->keep_alive_timeout_set ? r->server
                                              : r->connection->base_server;
@@ -56,10 +56,10 @@ static int would_publish(const request_rec *r,
     }
 }
 
-int mod_comet_translate_name(request_rec *r)
+int mod_comet_claim_translate_name(request_rec *r)
 {
-    const mod_comet_mapping_t *mapping =
-        mod_comet_find_mapping(mod_comet_server_config(r->server), r->uri);
+    const mod_comet_mapping_t *mapping = mod_comet_config_find_mapping(
+        mod_comet_config_server(r->server), r->uri);
     mod_comet_request_t *request;
 
     if (!mapping) {
@@ -73,7 +73,7 @@ int mod_comet_translate_name(request_rec *r)
     if (r->main) {
         mod_comet_subrequest_begin(r);
     }
-    mod_comet_output_claim(r);
+    mod_comet_answer_claim(r);
     r->filename = mod_comet_request_filename(r);
     return OK;
 }
@@ -85,7 +85,7 @@ int mod_comet_translate_name(request_rec *r)
  * (Require expr), so that another channel's must be judged: sections of its
  * own have that done.
  */
-int mod_comet_map_to_storage(request_rec *r)
+int mod_comet_claim_map_to_storage(request_rec *r)
 {
     if (!mod_comet_request(r)) {
         return DECLINED;
@@ -97,7 +97,7 @@ int mod_comet_map_to_storage(request_rec *r)
     return OK;
 }
 
-int mod_comet_find_type(request_rec *r)
+int mod_comet_claim_find_type(request_rec *r)
 {
     mod_comet_request_t *request = mod_comet_request(r);
 
@@ -109,10 +109,10 @@ int mod_comet_find_type(request_rec *r)
     return OK;
 }
 
-void mod_comet_insert_error_filter(request_rec *r)
+void mod_comet_claim_insert_error_filter(request_rec *r)
 {
     /* a 304 keeps the headers it has */
     if (mod_comet_request(r) && r->status != HTTP_NOT_MODIFIED) {
-        mod_comet_output_claim(r);
+        mod_comet_answer_claim(r);
     }
 }

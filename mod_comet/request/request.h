@@ -16,7 +16,7 @@ typedef struct mod_comet_request_t {
     comet_params_t query;
     int publishes; /* whether the request would store a message */
     const apr_table_t *env; /* its environment once it was judged; or NULL */
-    comet_limits_place_t place; /* it holds while it waits; perhaps none */
+    comet_quota_place_t place; /* it holds while it waits; perhaps none */
     int logged_later; /* not at its end: what it began goes on */
 
     /* of mod_comet_subrequest */
@@ -39,19 +39,19 @@ char *mod_comet_request_filename(const request_rec *r);
 
 /** The server whose Timeout and KeepAliveTimeout the MPM applies to the
  * request's connection. */
-const server_rec *mod_comet_timeout_server(const request_rec *r);
+const server_rec *mod_comet_request_timeout_server(const request_rec *r);
 
 /** translate_name hook: claim what is mapped. */
-int mod_comet_translate_name(request_rec *r);
+int mod_comet_claim_translate_name(request_rec *r);
 
 /** map_to_storage hook: what was claimed is not on disk. */
-int mod_comet_map_to_storage(request_rec *r);
+int mod_comet_claim_map_to_storage(request_rec *r);
 
 /** type_checker hook: no extension decides who handles it.  After those who
  * judge, and before those who set what they do not see (SetEnv). */
-int mod_comet_find_type(request_rec *r);
+int mod_comet_claim_find_type(request_rec *r);
 
 /** insert_error_filter hook: errors httpd makes late have our headers, too. */
-void mod_comet_insert_error_filter(request_rec *r);
+void mod_comet_claim_insert_error_filter(request_rec *r);
 
 #endif /* MOD_COMET_REQUEST_H */

@@ -61,7 +61,7 @@ static void end_watching(request_rec *r)
 /* Whether it may make sub-requests to channels. */
 static int is_watched(const request_rec *r)
 {
-    return !r->main && mod_comet_server_config(r->server)->mappings->nelts;
+    return !r->main && mod_comet_config_server(r->server)->mappings->nelts;
 }
 
 int mod_comet_subrequest_before_setenvif(request_rec *r)

@@ -63,10 +63,10 @@ mod_comet_child_t *mod_comet_child(void)
 const mod_comet_child_store_t *mod_comet_child_store(const request_rec *r)
 {
     return &mod_comet_child()
-                ->stores[mod_comet_server_config(r->server)->store];
+                ->stores[mod_comet_config_server(r->server)->store];
 }
 
-comet_metrics_t *mod_comet_metrics(void)
+comet_metrics_t *mod_comet_child_metrics(void)
 {
     return parent.metrics;
 }
@@ -100,8 +100,8 @@ static apr_status_t retain_metrics(comet_metrics_t **metrics)
 
     if (!kept) {
         kept = ap_retained_data_create(key, sizeof(*kept));
-        status = comet_metrics_create(kept,
-                                      mod_comet_capacity()->children_limit + 8);
+        status = comet_metrics_create(
+            kept, mod_comet_mpm_capacity()->children_limit + 8);
     }
     *metrics = *kept;
     return status;
@@ -109,7 +109,7 @@ static apr_status_t retain_metrics(comet_metrics_t **metrics)
 
 static void check_capacity(server_rec *main, apr_pool_t *p)
 {
-    const mod_comet_capacity_t *capacity = mod_comet_capacity();
+    const mod_comet_capacity_t *capacity = mod_comet_mpm_capacity();
     apr_int64_t can =
         capacity->parks ? (apr_int64_t)capacity->per_child * capacity->children
                         : capacity->blocked;
@@ -123,7 +123,7 @@ static void check_capacity(server_rec *main, apr_pool_t *p)
         " at a time; with adopted streams (CometAdopt) %" APR_INT64_T_FMT,
         MOD_COMET_VERSION, comet_store_version(), capacity->how, can, adopted);
     for (s = main; s; s = s->next) {
-        apr_int64_t wanted = mod_comet_server_config(s)->max_subscribers;
+        apr_int64_t wanted = mod_comet_config_server(s)->max_subscribers;
 
         if (wanted > can) {
             ap_log_error(APLOG_MARK, APLOG_WARNING, 0, s,
@@ -147,8 +147,8 @@ static void check_log(server_rec *s, apr_pool_t *p)
     }
 }
 
-int mod_comet_post_config(apr_pool_t *pconf, apr_pool_t *plog,
-                          apr_pool_t *ptemp, server_rec *s)
+int mod_comet_lifecycle_post_config(apr_pool_t *pconf, apr_pool_t *plog,
+                                    apr_pool_t *ptemp, server_rec *s)
 {
     apr_array_header_t *stores, *buses;
     apr_status_t status;
@@ -162,11 +162,11 @@ int mod_comet_post_config(apr_pool_t *pconf, apr_pool_t *plog,
         return HTTP_INTERNAL_SERVER_ERROR;
     }
     buses = apr_array_make(pconf, stores->nelts, sizeof(comet_bus_t *));
-    mod_comet_capacity_query();
+    mod_comet_mpm_query();
     status = retain_metrics(&parent.metrics);
     if (status == APR_SUCCESS) {
-        status =
-            mod_comet_limits_create(mod_comet_capacity()->children_limit + 8);
+        status = mod_comet_limits_create(
+            mod_comet_mpm_capacity()->children_limit + 8);
     }
     for (i = 0; i < stores->nelts && status == APR_SUCCESS; i++) {
         const char *path =
@@ -362,7 +362,7 @@ static int clear_start(void)
  * counters are those of the child it was forked from. */
 static apr_status_t end_child(void *nothing)
 {
-    int in_signal_handler = mod_comet_capacity()->prefork;
+    int in_signal_handler = mod_comet_mpm_capacity()->prefork;
     int all_ended;
 
     if (comet_process_is_fork()) {
@@ -395,7 +395,7 @@ static apr_status_t end_child(void *nothing)
 static apr_status_t start_store(mod_comet_child_t *made, apr_size_t i)
 {
     mod_comet_child_store_t *store = &made->stores[i];
-    apr_size_t threads = (apr_size_t)mod_comet_capacity()->threads;
+    apr_size_t threads = (apr_size_t)mod_comet_mpm_capacity()->threads;
     comet_writer_config_t config = {
         .store = parent.stores[i],
         .bus = parent.buses[i],
@@ -458,16 +458,16 @@ static void start_child(void)
     clear_start();
 }
 
-void mod_comet_child_init(apr_pool_t *p, server_rec *s)
+void mod_comet_lifecycle_child_init(apr_pool_t *p, server_rec *s)
 {
     if (!parent.count) {
         return;
     }
-    mod_comet_capacity_query();
+    mod_comet_mpm_query();
     comet_process_begin();
     mod_comet_limits_attach();
     slot = comet_metrics_attach(parent.metrics);
-    comet_lines_init();
+    comet_ndjson_init();
     mod_comet_adopt_init(s->process->pconf);
     mod_comet_fast_init();
     apr_pool_pre_cleanup_register(p, NULL, end_child);
@@ -516,7 +516,7 @@ const char *mod_comet_child_obstacle(const request_rec *r)
                              : "this server could not start; see its error log";
 }
 
-void mod_comet_child_stopping(apr_pool_t *p, int graceful)
+void mod_comet_lifecycle_child_stopping(apr_pool_t *p, int graceful)
 {
     if (mod_comet_child()) {
         if (!graceful) {

@@ -63,18 +63,18 @@ void mod_comet_child_return_reader(const request_rec *r, comet_store_t *store,
 void mod_comet_child_drop_readers(const request_rec *r);
 
 /** The counters of all children; NULL before post_config. */
-comet_metrics_t *mod_comet_metrics(void);
+comet_metrics_t *mod_comet_child_metrics(void);
 
 /** post_config hook: shared memory, warnings that need the MPM. */
-int mod_comet_post_config(apr_pool_t *pconf, apr_pool_t *plog,
-                          apr_pool_t *ptemp, server_rec *s);
+int mod_comet_lifecycle_post_config(apr_pool_t *pconf, apr_pool_t *plog,
+                                    apr_pool_t *ptemp, server_rec *s);
 
 /** child_init hook: starts the threads.  It waits for no store: httpd serves
  * the site meanwhile. */
-void mod_comet_child_init(apr_pool_t *pchild, server_rec *s);
+void mod_comet_lifecycle_child_init(apr_pool_t *pchild, server_rec *s);
 
 /** child_stopping hook: let everybody go.  On prefork it may run in a signal
  * handler. */
-void mod_comet_child_stopping(apr_pool_t *pchild, int graceful);
+void mod_comet_lifecycle_child_stopping(apr_pool_t *pchild, int graceful);
 
 #endif /* MOD_COMET_CHILD_H */

@@ -22,7 +22,7 @@
 #define MERGE_POINTER(type, name, fallback) \
     config->name = add->name ? add->name : base->name;
 
-void *mod_comet_create_server(apr_pool_t *p, server_rec *s)
+void *mod_comet_config_create_server(apr_pool_t *p, server_rec *s)
 {
     mod_comet_server_config_t *config = apr_pcalloc(p, sizeof(*config));
 
@@ -32,7 +32,8 @@ void *mod_comet_create_server(apr_pool_t *p, server_rec *s)
     return config;
 }
 
-void *mod_comet_merge_server(apr_pool_t *p, void *base_config, void *add_config)
+void *mod_comet_config_merge_server(apr_pool_t *p, void *base_config,
+                                    void *add_config)
 {
     const mod_comet_server_config_t *base = base_config, *add = add_config;
     mod_comet_server_config_t *config = apr_pcalloc(p, sizeof(*config));
@@ -45,7 +46,7 @@ void *mod_comet_merge_server(apr_pool_t *p, void *base_config, void *add_config)
     return config;
 }
 
-void *mod_comet_create_dir(apr_pool_t *p, char *dir)
+void *mod_comet_config_create_dir(apr_pool_t *p, char *dir)
 {
     mod_comet_dir_config_t *config = apr_pcalloc(p, sizeof(*config));
 
@@ -53,7 +54,8 @@ void *mod_comet_create_dir(apr_pool_t *p, char *dir)
     return config;
 }
 
-void *mod_comet_merge_dir(apr_pool_t *p, void *base_config, void *add_config)
+void *mod_comet_config_merge_dir(apr_pool_t *p, void *base_config,
+                                 void *add_config)
 {
     const mod_comet_dir_config_t *base = base_config, *add = add_config;
     mod_comet_dir_config_t *config = apr_pcalloc(p, sizeof(*config));
@@ -63,7 +65,7 @@ void *mod_comet_merge_dir(apr_pool_t *p, void *base_config, void *add_config)
     return config;
 }
 
-mod_comet_server_config_t *mod_comet_server_config(const server_rec *s)
+mod_comet_server_config_t *mod_comet_config_server(const server_rec *s)
 {
     return ap_get_module_config(s->module_config, &comet_module);
 }
@@ -74,22 +76,22 @@ static const mod_comet_dir_config_t *dir_config(const request_rec *r)
 }
 
 #define SERVER_GETTER(name, fallback) \
-    apr_int64_t mod_comet_##name(const request_rec *r) \
+    apr_int64_t mod_comet_config_##name(const request_rec *r) \
     { \
-        return MOD_COMET_OR_DEFAULT(mod_comet_server_config(r->server)->name, \
+        return MOD_COMET_OR_DEFAULT(mod_comet_config_server(r->server)->name, \
                                     fallback); \
     }
 MOD_COMET_SERVER_FIELDS(SERVER_GETTER)
 
 #define DIR_GETTER(name, fallback) \
-    apr_int64_t mod_comet_##name(const request_rec *r) \
+    apr_int64_t mod_comet_config_##name(const request_rec *r) \
     { \
         return MOD_COMET_OR_DEFAULT(dir_config(r)->name, fallback); \
     }
 MOD_COMET_DIR_FIELDS(DIR_GETTER)
 
 #define POINTER_GETTER(type, name, fallback) \
-    type mod_comet_##name(const request_rec *r) \
+    type mod_comet_config_##name(const request_rec *r) \
     { \
         return dir_config(r)->name ? dir_config(r)->name : (fallback); \
     }
@@ -144,7 +146,7 @@ static const char *set_duration(cmd_parms *cmd, const char *value,
 
 static mod_comet_server_config_t *server_of(const cmd_parms *cmd)
 {
-    return mod_comet_server_config(cmd->server);
+    return mod_comet_config_server(cmd->server);
 }
 
 /* --- where it is ----------------------------------------------------------- */
@@ -398,11 +400,11 @@ static const char *set_multi(cmd_parms *cmd, void *dir, int on)
 
 static const char *set_adopts(cmd_parms *cmd, void *dir, int on)
 {
-    ((mod_comet_dir_config_t *)dir)->adopts = on;
+    ((mod_comet_dir_config_t *)dir)->adopt = on;
     return NO_DIRECTORY(cmd);
 }
 
-const char *mod_comet_last_directive(const char *name)
+const char *mod_comet_config_last_directive(const char *name)
 {
     const ap_directive_t *directive;
     const char *found = NULL;
@@ -550,13 +552,13 @@ static const char *set_allow_origin(cmd_parms *cmd, void *dir, int count,
 
     ((mod_comet_dir_config_t *)dir)->origins = origins;
     if (!error && count == 0) {
-        return wrong(cmd, "", mod_comet_cors_add_origin(origins, ""));
+        return wrong(cmd, "", comet_origin_add(origins, ""));
     }
     if (count == 1 && strcasecmp(words[0], "none") == 0) {
         return error;
     }
     for (i = 0; i < count && !error; i++) {
-        allowed = mod_comet_cors_add_origin(origins, words[i]);
+        allowed = comet_origin_add(origins, words[i]);
         error = allowed ? wrong(cmd, words[i], allowed) : NULL;
     }
     return error;
@@ -571,15 +573,16 @@ static const char *set_limit(cmd_parms *cmd, const char *first,
     const char *error = NO_DIRECTORY(cmd), *allowed;
 
     *field = rule;
-    rule->scope = mod_comet_limits_scope(cmd);
+    rule->scope = mod_comet_limit_rule_scope(cmd);
     if (error || (!second && strcasecmp(first, "off") == 0)) {
         return error;
     }
-    allowed = mod_comet_limits_set(cmd, rule, first, is_rate);
+    allowed = mod_comet_limit_rule_set(cmd, rule, first, is_rate);
     if (allowed) {
         return wrong(cmd, first, allowed);
     }
-    allowed = second ? mod_comet_limits_set(cmd, rule, second, is_rate) : NULL;
+    allowed =
+        second ? mod_comet_limit_rule_set(cmd, rule, second, is_rate) : NULL;
     return allowed ? wrong(cmd, second, allowed) : NULL;
 }
 
@@ -677,7 +680,7 @@ const command_rec mod_comet_directives[] = {
 
 /* --- finding ------------------------------------------------------------------ */
 
-const mod_comet_mapping_t *mod_comet_find_mapping(
+const mod_comet_mapping_t *mod_comet_config_find_mapping(
     const mod_comet_server_config_t *config, const char *path)
 {
     const mod_comet_mapping_t *best = NULL;

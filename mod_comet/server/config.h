@@ -48,7 +48,7 @@ typedef struct mod_comet_mapping_t {
     X(publish, 1) \
     X(escape, 1) \
     X(multi, 0) \
-    X(adopts, 1) \
+    X(adopt, 1) \
     X(fast_poll, 0) \
     X(transports, MOD_COMET_ALL_TRANSPORTS) \
     X(heartbeat, apr_time_from_sec(25)) \
@@ -89,36 +89,36 @@ typedef struct mod_comet_dir_config_t {
 #undef MOD_COMET_POINTER
 
 /** A server's configuration.  Any thread. */
-mod_comet_server_config_t *mod_comet_server_config(const server_rec *s);
+mod_comet_server_config_t *mod_comet_config_server(const server_rec *s);
 
 #define MOD_COMET_GETTER(name, fallback) \
-    apr_int64_t mod_comet_##name(const request_rec *r);
-/** What holds for a request, defaults applied: mod_comet_NAME(r).
+    apr_int64_t mod_comet_config_##name(const request_rec *r);
+/** What holds for a request, defaults applied: mod_comet_config_NAME(r).
  * Any thread that owns the request. */
 MOD_COMET_SERVER_FIELDS(MOD_COMET_GETTER)
 MOD_COMET_DIR_FIELDS(MOD_COMET_GETTER)
 #undef MOD_COMET_GETTER
 #define MOD_COMET_GETTER(type, name, fallback) \
-    type mod_comet_##name(const request_rec *r);
+    type mod_comet_config_##name(const request_rec *r);
 MOD_COMET_DIR_POINTERS(MOD_COMET_GETTER)
 #undef MOD_COMET_GETTER
 
 /** The directives, and the four functions of the module's record. */
 extern const command_rec mod_comet_directives[];
-void *mod_comet_create_server(apr_pool_t *p, server_rec *s);
-void *mod_comet_merge_server(apr_pool_t *p, void *base, void *add);
-void *mod_comet_create_dir(apr_pool_t *p, char *dir);
-void *mod_comet_merge_dir(apr_pool_t *p, void *base, void *add);
+void *mod_comet_config_create_server(apr_pool_t *p, server_rec *s);
+void *mod_comet_config_merge_server(apr_pool_t *p, void *base, void *add);
+void *mod_comet_config_create_dir(apr_pool_t *p, char *dir);
+void *mod_comet_config_merge_dir(apr_pool_t *p, void *base, void *add);
 
 /**
  * What the last directive of a name says, outside of sections: for those of
  * others that cannot be asked for.  In the parent, while it is configured.
  * @return NULL: there is none
  */
-const char *mod_comet_last_directive(const char *name);
+const char *mod_comet_config_last_directive(const char *name);
 
 /** The mapping a path belongs to; NULL: not ours.  Any thread. */
-const mod_comet_mapping_t *mod_comet_find_mapping(
+const mod_comet_mapping_t *mod_comet_config_find_mapping(
     const mod_comet_server_config_t *config, const char *path);
 
 #endif /* MOD_COMET_CONFIG_H */

@@ -16,7 +16,7 @@
 
 static mod_comet_capacity_t capacity;
 
-const mod_comet_capacity_t *mod_comet_capacity(void)
+const mod_comet_capacity_t *mod_comet_mpm_capacity(void)
 {
     return &capacity;
 }
@@ -24,7 +24,8 @@ const mod_comet_capacity_t *mod_comet_capacity(void)
 /* AsyncRequestWorkerFactor is not to be asked for, only to be read. */
 static double find_async_factor(void)
 {
-    const char *value = mod_comet_last_directive("AsyncRequestWorkerFactor");
+    const char *value =
+        mod_comet_config_last_directive("AsyncRequestWorkerFactor");
 
     return value ? strtod(value, NULL) : 2;
 }
@@ -53,7 +54,7 @@ static apr_size_t find_descriptors(void)
                                            : 1;
 }
 
-void mod_comet_capacity_query(void)
+void mod_comet_mpm_query(void)
 {
     static double factor = -1; /* of the parent: a child has no conftree */
     int threaded = 0, can_wait = 0;

@@ -2,7 +2,7 @@
 /**
  * @file server/mpm.h
  * What the MPM can hold, and what it is doing.  How connections are parked in
- * it is in mod_comet_park; no other file knows the MPM.
+ * it is in mod_comet_wait; no other file knows the MPM.
  */
 #ifndef MOD_COMET_MPM_H
 #define MOD_COMET_MPM_H
@@ -23,8 +23,8 @@ typedef struct mod_comet_capacity_t {
 } mod_comet_capacity_t;
 
 /** Ask the MPM.  Called in post_config and, again, in child_init. */
-const mod_comet_capacity_t *mod_comet_capacity(void);
-void mod_comet_capacity_query(void);
+const mod_comet_capacity_t *mod_comet_mpm_capacity(void);
+void mod_comet_mpm_query(void);
 
 /** Whether httpd is ending this child.  Any thread. */
 int mod_comet_mpm_is_stopping(void);

@@ -57,12 +57,12 @@ int comet_bus_fd(const comet_bus_t *bus);
 
 /**
  * Try to become the child that watches the file for writers outside httpd.
- * The thread that succeeds holds the office until it ends.
+ * The thread that succeeds watches until it ends.
  * @return whether the caller holds it now
  */
 int comet_bus_watch(comet_bus_t *bus);
 
-/** Give the office back, by the thread that holds it. */
+/** Stop watching, by the thread that holds it. */
 void comet_bus_unwatch(comet_bus_t *bus);
 
 /**

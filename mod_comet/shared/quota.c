@@ -52,7 +52,7 @@ typedef struct child_t {
     int alive; /* [lock] scratch of recount_locked() */
 } child_t;
 
-struct comet_limits_t {
+struct comet_quota_t {
     pthread_mutex_t lock; /* robust */
     unsigned char secret[APR_SIPHASH_KSIZE];
     apr_uint32_t entry_count; /* a power of two */
@@ -89,7 +89,7 @@ static int init_mutex(pthread_mutex_t *mutex)
     return failed;
 }
 
-static int init_mutexes(comet_limits_t *limits)
+static int init_mutexes(comet_quota_t *limits)
 {
     int i, failed = init_mutex(&limits->lock);
 
@@ -99,8 +99,8 @@ static int init_mutexes(comet_limits_t *limits)
     return failed;
 }
 
-apr_status_t comet_limits_create(comet_limits_t **limits, int children,
-                                 apr_uint32_t entries)
+apr_status_t comet_quota_create(comet_quota_t **limits, int children,
+                                apr_uint32_t entries)
 {
     /* what is not used costs no memory: the pages are made when touched */
     apr_size_t head =
@@ -116,7 +116,7 @@ apr_status_t comet_limits_create(comet_limits_t **limits, int children,
     if (memory == MAP_FAILED) {
         return errno;
     }
-    *limits = (comet_limits_t *)(void *)memory;
+    *limits = (comet_quota_t *)(void *)memory;
     (*limits)->entry_count = entries;
     (*limits)->ticket_count = 2 * entries;
     (*limits)->free = NO_TICKET;
@@ -152,7 +152,7 @@ static int is_alive_locked(child_t *child)
 }
 
 /* Count anew what the living have given; all else is free. */
-static void recount_locked(comet_limits_t *limits)
+static void recount_locked(comet_quota_t *limits)
 {
     apr_uint32_t t;
     int i;
@@ -185,7 +185,7 @@ static void recount_locked(comet_limits_t *limits)
 }
 
 /* Take back what the dead have given. @return whether there was any */
-static int reap_locked(comet_limits_t *limits)
+static int reap_locked(comet_quota_t *limits)
 {
     int i;
 
@@ -201,7 +201,7 @@ static int reap_locked(comet_limits_t *limits)
 
 /* Once the lock's holder was found to be stopped, nobody waits for it again
  * for a while, unless it goes on. */
-static int try_to_lock(comet_limits_t *limits)
+static int try_to_lock(comet_quota_t *limits)
 {
     int result = pthread_mutex_trylock(&limits->lock);
 
@@ -219,7 +219,7 @@ static int try_to_lock(comet_limits_t *limits)
 
 /* @return whether it is locked; not, when this thread has it already, or its
  *         holder is stopped */
-static int lock(comet_limits_t *limits)
+static int lock(comet_quota_t *limits)
 {
     int result = try_to_lock(limits);
 
@@ -233,7 +233,7 @@ static int lock(comet_limits_t *limits)
     return result == 0 || result == EOWNERDEAD;
 }
 
-static void unlock(comet_limits_t *limits)
+static void unlock(comet_quota_t *limits)
 {
     pthread_mutex_unlock(&limits->lock);
 }
@@ -255,7 +255,7 @@ static int take_place(child_t *child)
     return result == 0;
 }
 
-int comet_limits_attach(comet_limits_t *limits)
+int comet_quota_attach(comet_quota_t *limits)
 {
     int i, found = -1, locked = lock(limits);
 
@@ -276,8 +276,8 @@ int comet_limits_attach(comet_limits_t *limits)
 
 /* --- keys ---------------------------------------------------------------------------- */
 
-apr_uint64_t comet_limits_key(const comet_limits_t *limits, apr_uint64_t scope,
-                              char kind, comet_text_t client)
+apr_uint64_t comet_quota_key(const comet_quota_t *limits, apr_uint64_t scope,
+                             char kind, comet_text_t client)
 {
     struct {
         apr_uint64_t client, scope, kind;
@@ -291,14 +291,14 @@ apr_uint64_t comet_limits_key(const comet_limits_t *limits, apr_uint64_t scope,
     return key ? key : 1; /* 0 is that of an entry never used */
 }
 
-apr_uint64_t comet_limits_scope(comet_text_t text)
+apr_uint64_t comet_quota_scope(comet_text_t text)
 {
     static const unsigned char no_secret[APR_SIPHASH_KSIZE];
 
     return apr_siphash24(text.data, text.length, no_secret);
 }
 
-comet_text_t comet_limits_address(const char *address, unsigned char buffer[8])
+comet_text_t comet_quota_address(const char *address, unsigned char buffer[8])
 {
     static const unsigned char mapped[12] = { [10] = 0xff, [11] = 0xff };
     char text[INET6_ADDRSTRLEN];
@@ -328,7 +328,7 @@ comet_text_t comet_limits_address(const char *address, unsigned char buffer[8])
  * @param except  not to be taken for a free one; may be NULL
  * @return NULL: there is no room
  */
-static entry_t *find_locked(comet_limits_t *limits, apr_uint64_t key,
+static entry_t *find_locked(comet_quota_t *limits, apr_uint64_t key,
                             apr_time_t now, const entry_t *except)
 {
     entry_t *found = NULL;
@@ -353,7 +353,7 @@ static entry_t *find_locked(comet_limits_t *limits, apr_uint64_t key,
 }
 
 /* @return NO_TICKET: there is no room */
-static apr_uint32_t give_ticket_locked(comet_limits_t *limits, entry_t *entry)
+static apr_uint32_t give_ticket_locked(comet_quota_t *limits, entry_t *entry)
 {
     int giver = atomic_load(&own);
     apr_uint32_t number = limits->free;
@@ -375,7 +375,7 @@ static apr_uint32_t give_ticket_locked(comet_limits_t *limits, entry_t *entry)
     return number;
 }
 
-static void take_ticket_locked(comet_limits_t *limits, apr_uint32_t number)
+static void take_ticket_locked(comet_quota_t *limits, apr_uint32_t number)
 {
     ticket_t *ticket = &limits->tickets[number];
 
@@ -386,7 +386,7 @@ static void take_ticket_locked(comet_limits_t *limits, apr_uint32_t number)
     limits->free = number;
 }
 
-static void leave_locked(comet_limits_t *limits, comet_limits_place_t *place)
+static void leave_locked(comet_quota_t *limits, comet_quota_place_t *place)
 {
     while (place->count) {
         take_ticket_locked(limits, place->tickets[--place->count]);
@@ -395,17 +395,17 @@ static void leave_locked(comet_limits_t *limits, comet_limits_place_t *place)
 
 /* --- waiting ----------------------------------------------------------------------------- */
 
-static int is_reached_locked(comet_limits_t *limits, const entry_t *entry,
+static int is_reached_locked(comet_quota_t *limits, const entry_t *entry,
                              apr_int64_t amount)
 {
     return entry->waiting >= amount
            && (!reap_locked(limits) || entry->waiting >= amount);
 }
 
-apr_status_t comet_limits_enter(comet_limits_t *limits,
-                                const comet_limit_t *claims, apr_size_t count,
-                                apr_time_t now, comet_limits_place_t *place,
-                                apr_size_t *reached)
+apr_status_t comet_quota_enter(comet_quota_t *limits,
+                               const comet_quota_limit_t *claims,
+                               apr_size_t count, apr_time_t now,
+                               comet_quota_place_t *place, apr_size_t *reached)
 {
     apr_status_t status = APR_SUCCESS;
     apr_size_t i;
@@ -440,7 +440,7 @@ apr_status_t comet_limits_enter(comet_limits_t *limits,
     return status;
 }
 
-void comet_limits_leave(comet_limits_t *limits, comet_limits_place_t *place)
+void comet_quota_leave(comet_quota_t *limits, comet_quota_place_t *place)
 {
     if (place->count && lock(limits)) {
         leave_locked(limits, place);
@@ -455,7 +455,7 @@ void comet_limits_leave(comet_limits_t *limits, comet_limits_place_t *place)
     }
 }
 
-apr_int64_t comet_limits_waiting(comet_limits_t *limits, apr_uint64_t key)
+apr_int64_t comet_quota_waiting(comet_quota_t *limits, apr_uint64_t key)
 {
     apr_int64_t waiting = 0;
     apr_uint32_t i;
@@ -475,12 +475,13 @@ apr_int64_t comet_limits_waiting(comet_limits_t *limits, apr_uint64_t key)
 /* --- publishing ------------------------------------------------------------------------------ */
 
 /* How long until one message more is allowed; 0 or less: it is now. */
-static apr_interval_time_t time_left(entry_t *entry, const comet_limit_t *claim,
+static apr_interval_time_t time_left(entry_t *entry,
+                                     const comet_quota_limit_t *claim,
                                      apr_time_t now)
 {
     apr_interval_time_t each = claim->per / claim->amount;
     apr_int64_t burst =
-        claim->amount > COMET_LIMITS_BURST ? claim->amount : COMET_LIMITS_BURST;
+        claim->amount > COMET_QUOTA_BURST ? claim->amount : COMET_QUOTA_BURST;
     apr_time_t latest = now + each * (burst + COMET_LIMIT_MAX);
 
     if (entry->due > latest) {
@@ -489,8 +490,8 @@ static apr_interval_time_t time_left(entry_t *entry, const comet_limit_t *claim,
     return entry->due - now - each * (burst - 1);
 }
 
-static void pay(entry_t *entry, const comet_limit_t *claim, apr_size_t messages,
-                apr_time_t now)
+static void pay(entry_t *entry, const comet_quota_limit_t *claim,
+                apr_size_t messages, apr_time_t now)
 {
     if (entry->due < now) {
         entry->due = now;
@@ -498,12 +499,13 @@ static void pay(entry_t *entry, const comet_limit_t *claim, apr_size_t messages,
     entry->due += claim->per / claim->amount * (apr_int64_t)messages;
 }
 
-apr_status_t comet_limits_spend(comet_limits_t *limits,
-                                const comet_limit_t *claims, apr_size_t count,
-                                apr_size_t messages, apr_time_t now,
-                                apr_interval_time_t *wait, apr_size_t *reached)
+apr_status_t comet_quota_spend(comet_quota_t *limits,
+                               const comet_quota_limit_t *claims,
+                               apr_size_t count, apr_size_t messages,
+                               apr_time_t now, apr_interval_time_t *wait,
+                               apr_size_t *reached)
 {
-    entry_t *entries[COMET_LIMITS_MOST] = { NULL };
+    entry_t *entries[COMET_QUOTA_MOST] = { NULL };
     apr_status_t status = APR_SUCCESS;
     apr_size_t i;
 

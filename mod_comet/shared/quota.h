@@ -14,32 +14,32 @@
  * While its holder is stopped (SIGSTOP, a debugger) nobody is counted, and a
  * call waits for the lock for 100 ms, once in a second.
  */
-#ifndef COMET_LIMITS_H
-#define COMET_LIMITS_H
+#ifndef COMET_QUOTA_H
+#define COMET_QUOTA_H
 
 #include <stddef.h> /* before APR looks for offsetof */
 
 #include "base/message.h"
 
-typedef struct comet_limits_t comet_limits_t;
+typedef struct comet_quota_t comet_quota_t;
 
 /** The most limits that one request is up against. */
-#define COMET_LIMITS_MOST 2
+#define COMET_QUOTA_MOST 2
 /** What may be published at once by who was silent: this or the rate. */
-#define COMET_LIMITS_BURST 10
+#define COMET_QUOTA_BURST 10
 
 /** One limit, for one client. */
-typedef struct comet_limit_t {
-    apr_uint64_t key; /* of comet_limits_key() */
+typedef struct comet_quota_limit_t {
+    apr_uint64_t key; /* of comet_quota_key() */
     apr_int64_t amount; /* clients at a time; or messages … */
     apr_interval_time_t per; /* … in this time */
-} comet_limit_t;
+} comet_quota_limit_t;
 
 /** What a waiting client holds. */
-typedef struct comet_limits_place_t {
-    apr_uint32_t tickets[COMET_LIMITS_MOST];
+typedef struct comet_quota_place_t {
+    apr_uint32_t tickets[COMET_QUOTA_MOST];
     apr_size_t count;
-} comet_limits_place_t;
+} comet_quota_place_t;
 
 /**
  * Make the shared memory; called in the parent.  Like the counters' it is
@@ -47,27 +47,27 @@ typedef struct comet_limits_place_t {
  * @param children  the most that can live at once, old generations included
  * @param entries  how many keys fit; a power of two; twice as many tickets
  */
-apr_status_t comet_limits_create(comet_limits_t **limits, int children,
-                                 apr_uint32_t entries);
+apr_status_t comet_quota_create(comet_quota_t **limits, int children,
+                                apr_uint32_t entries);
 
 /**
  * Take part.  Called in child_init, by the thread that lives as long as the
  * process: its death is what the others see.
  * @return the child's number, or -1: all are taken, its clients are uncounted
  */
-int comet_limits_attach(comet_limits_t *limits);
+int comet_quota_attach(comet_quota_t *limits);
 
 /**
  * What identifies one client of one limit.  Keyed by a secret of the table,
  * so nobody can choose an address or a name that shares another's.
- * @param scope  which limit: comet_limits_scope() of where it is configured
+ * @param scope  which limit: comet_quota_scope() of where it is configured
  * @param kind  what is limited and by what, for instance 'a'
  */
-apr_uint64_t comet_limits_key(const comet_limits_t *limits, apr_uint64_t scope,
-                              char kind, comet_text_t client);
+apr_uint64_t comet_quota_key(const comet_quota_t *limits, apr_uint64_t scope,
+                             char kind, comet_text_t client);
 
 /** A number for a text, the same in every process. */
-apr_uint64_t comet_limits_scope(comet_text_t text);
+apr_uint64_t comet_quota_scope(comet_text_t text);
 
 /**
  * The part of an address that is one client's: an IPv4 address (also where it
@@ -75,25 +75,25 @@ apr_uint64_t comet_limits_scope(comet_text_t text);
  * @param buffer  where the result may be kept
  * @return the bytes; of what is no address, the text itself
  */
-comet_text_t comet_limits_address(const char *address, unsigned char buffer[8]);
+comet_text_t comet_quota_address(const char *address, unsigned char buffer[8]);
 
 /**
  * Begin to wait, if no limit is reached.
- * @param claims  at most COMET_LIMITS_MOST
+ * @param claims  at most COMET_QUOTA_MOST
  * @param now  of comet_monotonic()
- * @param place  to be given to comet_limits_leave(), whatever is returned
+ * @param place  to be given to comet_quota_leave(), whatever is returned
  * @param reached  which claim refused; may be NULL
  * @return APR_SUCCESS; APR_EAGAIN: a limit is reached; APR_ENOSPC: let in,
  *         but not counted everywhere
  */
-apr_status_t comet_limits_enter(comet_limits_t *limits,
-                                const comet_limit_t *claims, apr_size_t count,
-                                apr_time_t now, comet_limits_place_t *place,
-                                apr_size_t *reached);
+apr_status_t comet_quota_enter(comet_quota_t *limits,
+                               const comet_quota_limit_t *claims,
+                               apr_size_t count, apr_time_t now,
+                               comet_quota_place_t *place, apr_size_t *reached);
 
 /** The end of waiting.  A place that was left is empty.  Any thread; also in
  * a signal handler that has interrupted one of these functions. */
-void comet_limits_leave(comet_limits_t *limits, comet_limits_place_t *place);
+void comet_quota_leave(comet_quota_t *limits, comet_quota_place_t *place);
 
 /**
  * Publish, if no rate is exceeded.  Many at once count as many, and are let
@@ -101,14 +101,15 @@ void comet_limits_leave(comet_limits_t *limits, comet_limits_place_t *place);
  * @param messages  how many
  * @param now  of comet_monotonic()
  * @param wait  on APR_EAGAIN: after what time it would be let in
- * @return as comet_limits_enter()
+ * @return as comet_quota_enter()
  */
-apr_status_t comet_limits_spend(comet_limits_t *limits,
-                                const comet_limit_t *claims, apr_size_t count,
-                                apr_size_t messages, apr_time_t now,
-                                apr_interval_time_t *wait, apr_size_t *reached);
+apr_status_t comet_quota_spend(comet_quota_t *limits,
+                               const comet_quota_limit_t *claims,
+                               apr_size_t count, apr_size_t messages,
+                               apr_time_t now, apr_interval_time_t *wait,
+                               apr_size_t *reached);
 
 /** How many wait under a key.  For tests. */
-apr_int64_t comet_limits_waiting(comet_limits_t *limits, apr_uint64_t key);
+apr_int64_t comet_quota_waiting(comet_quota_t *limits, apr_uint64_t key);
 
-#endif /* COMET_LIMITS_H */
+#endif /* COMET_QUOTA_H */

@@ -3,7 +3,7 @@
  * Group commit: the thread that takes what publishers have queued, commits
  * it at once and answers them.
  *
- * A job is queued when there is a place for it, until then in the lobby; then
+ * A job is queued when there is a place for it, until then in the overflow; then
  * in flight, then done.  The thread takes jobs only when it holds both write
  * locks (the bus's and SQLite's), so a publisher whose time runs out before
  * has certainly published nothing: it takes its job back.  In flight it can
@@ -47,7 +47,7 @@
 #define LOOK_USEC 1000000
 
 typedef enum {
-    JOB_IN_LOBBY,
+    JOB_OVERFLOWING,
     JOB_QUEUED,
     JOB_IN_FLIGHT,
     JOB_DONE,
@@ -55,7 +55,7 @@ typedef enum {
 } job_state_e;
 
 typedef struct job_t {
-    TAILQ_ENTRY(job_t) link; /* [mutex] in the lobby and while queued */
+    TAILQ_ENTRY(job_t) link; /* [mutex] in the overflow and while queued */
     comet_store_group_t group; /* references, and texts behind it */
     apr_status_t result; /* the thread's until it is done */
     _Atomic job_state_e state; /* [mutex] to change; [atomic] */
@@ -71,7 +71,7 @@ struct comet_writer_t {
     comet_store_config_t store_config;
     pthread_t thread;
     pthread_mutex_t mutex;
-    jobs_t queue, lobby; /* [mutex] */
+    jobs_t queue, overflow; /* [mutex] */
     apr_size_t used; /* [mutex] jobs queued or in flight, <= places */
     atomic_int own_waiting; /* [atomic] where none is shared */
     apr_int64_t answered_at; /* [mutex] when somebody was, or work began */
@@ -190,9 +190,9 @@ static void promote_locked(comet_writer_t *writer)
 {
     job_t *job;
 
-    while ((job = TAILQ_FIRST(&writer->lobby)) != NULL
+    while ((job = TAILQ_FIRST(&writer->overflow)) != NULL
            && seize_place_locked(writer)) {
-        TAILQ_REMOVE(&writer->lobby, job, link);
+        TAILQ_REMOVE(&writer->overflow, job, link);
         TAILQ_INSERT_TAIL(&writer->queue, job, link);
         job->state = JOB_QUEUED;
         wake(writer);
@@ -226,8 +226,8 @@ static int is_answered(job_t *job, apr_int64_t until)
 static apr_status_t withdraw_locked(comet_writer_t *writer, job_t *job)
 {
     switch (atomic_load(&job->state)) {
-    case JOB_IN_LOBBY:
-        TAILQ_REMOVE(&writer->lobby, job, link);
+    case JOB_OVERFLOWING:
+        TAILQ_REMOVE(&writer->overflow, job, link);
         return COMET_EBUSY;
     case JOB_QUEUED:
         TAILQ_REMOVE(&writer->queue, job, link);
@@ -241,7 +241,7 @@ static apr_status_t withdraw_locked(comet_writer_t *writer, job_t *job)
     }
 }
 
-/* In the lobby it asks for a place that another store's writer vacates. */
+/* In the overflow it asks for a place that another store's writer vacates. */
 static apr_int64_t next_look(const job_t *job, apr_int64_t deadline)
 {
     return job->state == JOB_QUEUED || job->state == JOB_IN_FLIGHT
@@ -263,7 +263,7 @@ static apr_status_t await(comet_writer_t *writer, job_t *job,
         pthread_mutex_lock(&writer->mutex);
         promote_locked(writer);
         if (now >= deadline
-            || (job->state == JOB_IN_LOBBY
+            || (job->state == JOB_OVERFLOWING
                 && (now >= place_until || is_stalled_locked(writer)))) {
             status = withdraw_locked(writer, job);
         }
@@ -295,7 +295,7 @@ apr_status_t comet_writer_publish(comet_writer_t *writer,
         free_job(job);
         return COMET_ESTOPPING;
     }
-    TAILQ_INSERT_TAIL(&writer->lobby, job, link);
+    TAILQ_INSERT_TAIL(&writer->overflow, job, link);
     promote_locked(writer);
     pthread_mutex_unlock(&writer->mutex);
     return await(writer, job, deadline);
@@ -376,8 +376,8 @@ static void refuse_queued(comet_writer_t *writer, apr_status_t status)
     job_t *job;
 
     pthread_mutex_lock(&writer->mutex);
-    while ((job = TAILQ_FIRST(&writer->lobby)) != NULL) {
-        TAILQ_REMOVE(&writer->lobby, job, link);
+    while ((job = TAILQ_FIRST(&writer->overflow)) != NULL) {
+        TAILQ_REMOVE(&writer->overflow, job, link);
         finish_locked(job, status, &done);
     }
     while ((job = TAILQ_FIRST(&writer->queue)) != NULL) {
@@ -741,7 +741,7 @@ apr_status_t comet_writer_create(comet_writer_t **writer,
     made->store_config = *config->store;
     made->store_config.busy_timeout = OPEN_USEC;
     TAILQ_INIT(&made->queue);
-    TAILQ_INIT(&made->lobby);
+    TAILQ_INIT(&made->overflow);
     made->jobs = apr_palloc(pool, places * sizeof(*made->jobs));
     made->groups = apr_palloc(pool, places * sizeof(*made->groups));
     made->wake = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);

@@ -122,7 +122,7 @@ void comet_encoder_clear(comet_encoder_t *encoder)
     }
 }
 
-void comet_encoding_add_chunk(comet_buffer_t *out, comet_text_t body)
+void comet_encoder_add_chunk(comet_buffer_t *out, comet_text_t body)
 {
     char head[HEAD_BYTES];
     apr_size_t start;

@@ -5,8 +5,8 @@
  * transport, in the same format.  The bytes are framed as a chunk of HTTP/1.1
  * (RFC 9112, section 7.1), so that one send() is all that is left to do.
  */
-#ifndef COMET_ENCODING_H
-#define COMET_ENCODING_H
+#ifndef COMET_ENCODER_H
+#define COMET_ENCODER_H
 
 #include "transport/transport.h"
 
@@ -49,9 +49,9 @@ void comet_encoder_clear(comet_encoder_t *encoder);
 
 /** Append bytes as a chunk of their own; none of them: nothing, for an empty
  * chunk would be the last. */
-void comet_encoding_add_chunk(comet_buffer_t *out, comet_text_t body);
+void comet_encoder_add_chunk(comet_buffer_t *out, comet_text_t body);
 
 /** What ends a body in chunks. */
 #define COMET_LAST_CHUNK "0\r\n\r\n"
 
-#endif /* COMET_ENCODING_H */
+#endif /* COMET_ENCODER_H */

@@ -34,7 +34,7 @@ typedef struct stream_t {
     int aborted; /* the client is gone */
     mod_comet_outbox_t outbox; /* what the socket has not taken yet */
     apr_off_t body_bytes, sent_bytes; /* for the log */
-    comet_limits_place_t place;
+    comet_quota_place_t place;
     mod_comet_log_t *log;
 } stream_t;
 
@@ -93,7 +93,7 @@ static int send_words(stream_t *stream, comet_buffer_t *words, int last)
     int sent;
 
     if (stream->chunked) {
-        comet_encoding_add_chunk(&bytes, text);
+        comet_encoder_add_chunk(&bytes, text);
         comet_buffer_puts(&bytes, last ? COMET_LAST_CHUNK : "");
     }
     else {
@@ -117,11 +117,11 @@ static int send_heartbeat(stream_t *stream)
     return send_words(stream, &words, 0);
 }
 
-static int send_farewell(stream_t *stream, int retry_msec)
+static int send_closing(stream_t *stream, int retry_msec)
 {
     comet_buffer_t words = { .data = NULL };
 
-    mod_comet_output_encode_farewell(stream->transport, retry_msec, &words);
+    mod_comet_news_encode_closing(stream->transport, retry_msec, &words);
     stream->over = 1;
     return send_words(stream, &words, 1);
 }
@@ -129,7 +129,7 @@ static int send_farewell(stream_t *stream, int retry_msec)
 /* --- served by the hub ---------------------------------------------------------- */
 
 /* The client cannot be written to, or takes nothing any more. */
-static comet_verdict_e lose(stream_t *stream)
+static comet_outcome_e lose(stream_t *stream)
 {
     stream->aborted = 1;
     comet_metrics_add(COMET_METRIC_dropped, 1);
@@ -151,18 +151,18 @@ static int is_done_listening(stream_t *stream)
     return 1;
 }
 
-static comet_verdict_e end(stream_t *stream)
+static comet_outcome_e end(stream_t *stream)
 {
     if (stream->aborted) {
         comet_metrics_add(COMET_METRIC_departed, 1);
     }
     else if (is_sent(stream)) {
-        send_farewell(stream, 0); /* a polite end: nobody waits for it */
+        send_closing(stream, 0); /* a polite end: nobody waits for it */
     }
     return COMET_LEAVE;
 }
 
-static comet_verdict_e go_on(stream_t *stream)
+static comet_outcome_e go_on(stream_t *stream)
 {
     if (comet_pulse_is_lost(&stream->pulse, stream->subscriber.own_fd)) {
         return lose(stream);
@@ -170,17 +170,17 @@ static comet_verdict_e go_on(stream_t *stream)
     if (is_sent(stream)) {
         stream->subscriber.blocked_fd = -1;
         stream->subscriber.timeout_at =
-            mod_comet_output_due(stream->ends_at, stream->heartbeat);
+            mod_comet_news_due(stream->ends_at, stream->heartbeat);
         return stream->over ? COMET_LEAVE : COMET_WAIT;
     }
     stream->subscriber.blocked_fd = stream->subscriber.own_fd;
     stream->subscriber.timeout_at =
-        mod_comet_output_due(stream->stops_at, stream->heartbeat);
+        mod_comet_news_due(stream->stops_at, stream->heartbeat);
     return COMET_WAIT;
 }
 
 /* The socket has not taken all yet. */
-static comet_verdict_e serve_blocked(stream_t *stream, unsigned reasons)
+static comet_outcome_e serve_blocked(stream_t *stream, unsigned reasons)
 {
     if (stream->stops_at && comet_monotonic() >= stream->stops_at) {
         return lose(stream);
@@ -189,7 +189,7 @@ static comet_verdict_e serve_blocked(stream_t *stream, unsigned reasons)
         return lose(stream);
     }
     if (is_sent(stream) && stream->stops_at && !stream->over
-        && !send_farewell(stream, mod_comet_output_retry(COMET_STOPPING, 0))) {
+        && !send_closing(stream, mod_comet_news_retry(COMET_STOPPING, 0))) {
         return lose(stream);
     }
     return reasons & (COMET_WRITABLE | COMET_STOPPING | COMET_TIMEOUT)
@@ -197,16 +197,16 @@ static comet_verdict_e serve_blocked(stream_t *stream, unsigned reasons)
                : COMET_WAIT;
 }
 
-static comet_verdict_e serve(comet_subscriber_t *subscriber,
-                             const comet_occasion_t *occasion)
+static comet_outcome_e serve(comet_subscriber_t *subscriber,
+                             const comet_delivery_t *delivery)
 {
     stream_t *stream = (stream_t *)subscriber;
-    unsigned reasons = occasion->reasons;
-    int retry_msec = mod_comet_output_retry(reasons, stream->ends_at);
+    unsigned reasons = delivery->reasons;
+    int retry_msec = mod_comet_news_retry(reasons, stream->ends_at);
     int sent = 1;
 
     if ((reasons & COMET_STOPPING) && !stream->stops_at) {
-        stream->stops_at = comet_monotonic() + MOD_COMET_FAREWELL;
+        stream->stops_at = comet_monotonic() + MOD_COMET_CLOSING_LIMIT;
     }
     if ((reasons & COMET_READABLE) && is_done_listening(stream)) {
         return end(stream);
@@ -214,14 +214,14 @@ static comet_verdict_e serve(comet_subscriber_t *subscriber,
     if (subscriber->blocked_fd >= 0) {
         return serve_blocked(stream, reasons);
     }
-    if (occasion->batch->count) {
-        sent = send_news(stream, occasion->batch);
+    if (delivery->batch->count) {
+        sent = send_news(stream, delivery->batch);
     }
     else if ((reasons & COMET_TIMEOUT) && !retry_msec) {
         sent = send_heartbeat(stream);
     }
     if (sent && retry_msec) {
-        sent = send_farewell(stream, retry_msec);
+        sent = send_closing(stream, retry_msec);
     }
     return sent ? go_on(stream) : lose(stream);
 }
@@ -271,13 +271,13 @@ apr_int64_t mod_comet_adopt_begin(request_rec *r, const mod_comet_ask_t *ask)
 
     /* the clock goes through brigades, tick by tick, to whatever filters
      * its page has; who is somebody is asked again before long */
-    if (!can_log || !mod_comet_adopts(r) || !ask->transport->streams
+    if (!can_log || !mod_comet_config_adopt(r) || !ask->transport->streams
         || ask->tick || (somebody && !ask->lifetime) || r->prev || r->main
         || r->connection->master || r->proto_num < HTTP_VERSION(1, 0)
-        || !mod_comet_output_is_plain(r)) {
+        || !mod_comet_filters_is_plain(r)) {
         return -1;
     }
-    return given_bytes(mod_comet_output_fd(r->connection));
+    return given_bytes(mod_comet_filters_fd(r->connection));
 }
 
 static stream_t *make_stream(request_rec *r, const mod_comet_ask_t *ask,
@@ -285,8 +285,9 @@ static stream_t *make_stream(request_rec *r, const mod_comet_ask_t *ask,
 {
     stream_t *stream = calloc(1, sizeof(*stream));
     apr_time_t now = comet_monotonic();
-    apr_interval_time_t third = mod_comet_timeout_server(r)->timeout / 3;
-    int fd = mod_comet_output_fd(r->connection), on = 1;
+    apr_interval_time_t third =
+        mod_comet_request_timeout_server(r)->timeout / 3;
+    int fd = mod_comet_filters_fd(r->connection), on = 1;
 
     if (!stream) {
         return NULL;
@@ -324,7 +325,7 @@ static stream_t *make_stream(request_rec *r, const mod_comet_ask_t *ask,
 static int join(const request_rec *r, const mod_comet_ask_t *ask,
                 stream_t *stream)
 {
-    int store = mod_comet_server_config(r->server)->store;
+    int store = mod_comet_config_server(r->server)->store;
 
     comet_metrics_add(stream->transport->gauge, 1);
     comet_metrics_add(COMET_METRIC_adopted, 1);

@@ -26,7 +26,7 @@
 typedef struct block_t block_t;
 struct block_t {
     comet_subscriber_t subscriber; /* first: serve() gets its address */
-    block_t *next; /* [bench_lock] */
+    block_t *next; /* [blocked_lock] */
     const conn_rec *master; /* of an HTTP/2 stream; NULL: HTTP/1.1 */
     pthread_mutex_t lock;
     pthread_cond_t handed; /* with lock */
@@ -37,59 +37,59 @@ struct block_t {
 };
 
 /* Those of this child, to count what one connection holds. */
-static pthread_mutex_t bench_lock = PTHREAD_MUTEX_INITIALIZER;
-static block_t *bench; /* [bench_lock] */
+static pthread_mutex_t blocked_lock = PTHREAD_MUTEX_INITIALIZER;
+static block_t *blocked_list; /* [blocked_lock] */
 
 /* --- a place to wait --------------------------------------------------------- */
 
-static int sit_down(block_t *block)
+static int take_place(block_t *block)
 {
     static const comet_metric_e blocked = COMET_METRIC_blocked;
     const block_t *other;
-    int mates = 0, fits;
+    int streams = 0, fits;
 
-    pthread_mutex_lock(&bench_lock);
-    for (other = bench; other; other = other->next) {
-        mates += block->master && other->master == block->master;
+    pthread_mutex_lock(&blocked_lock);
+    for (other = blocked_list; other; other = other->next) {
+        streams += block->master && other->master == block->master;
     }
-    fits = mates < STREAMS_PER_CONNECTION
-           && !comet_metrics_reach(mod_comet_metrics(), &blocked, 1,
-                                   mod_comet_capacity()->blocked);
+    fits = streams < STREAMS_PER_CONNECTION
+           && !comet_metrics_reach(mod_comet_child_metrics(), &blocked, 1,
+                                   mod_comet_mpm_capacity()->blocked);
     if (fits) {
-        block->next = bench;
-        bench = block;
+        block->next = blocked_list;
+        blocked_list = block;
         comet_metrics_add(COMET_METRIC_blocked, 1);
     }
-    pthread_mutex_unlock(&bench_lock);
+    pthread_mutex_unlock(&blocked_lock);
     return fits;
 }
 
-static void stand_up(block_t *block)
+static void give_place(block_t *block)
 {
     block_t **link;
 
-    pthread_mutex_lock(&bench_lock);
-    for (link = &bench; *link != block; link = &(*link)->next) {
+    pthread_mutex_lock(&blocked_lock);
+    for (link = &blocked_list; *link != block; link = &(*link)->next) {
     }
     *link = block->next;
     comet_metrics_add(COMET_METRIC_blocked, -1);
-    pthread_mutex_unlock(&bench_lock);
+    pthread_mutex_unlock(&blocked_lock);
 }
 
 /* --- being handed messages (hub's thread) ---------------------------------------- */
 
 /* The thread takes itself back before it writes: what comes meanwhile is in
  * the log, after its cursor. */
-static comet_verdict_e serve(comet_subscriber_t *subscriber,
-                             const comet_occasion_t *occasion)
+static comet_outcome_e serve(comet_subscriber_t *subscriber,
+                             const comet_delivery_t *delivery)
 {
     block_t *block = (block_t *)subscriber;
-    unsigned reasons = occasion->reasons & ~(unsigned)COMET_NEWS;
+    unsigned reasons = delivery->reasons & ~(unsigned)COMET_NEWS;
     apr_size_t i;
 
-    for (i = 0; i < occasion->batch->count; i++) {
+    for (i = 0; i < delivery->batch->count; i++) {
         comet_batch_add(&block->batch,
-                        comet_message_ref(occasion->batch->messages[i]));
+                        comet_message_ref(delivery->batch->messages[i]));
         reasons |= COMET_NEWS;
     }
     pthread_mutex_lock(&block->lock);
@@ -108,7 +108,7 @@ static int is_stopping(void)
 }
 
 /* Whether the client has ended the connection, though it may have sent more
- * before that (TLS's farewell).  An HTTP/2 stream's end is its connection's
+ * before that (TLS's closing).  An HTTP/2 stream's end is its connection's
  * business. */
 static int is_gone(conn_rec *c)
 {
@@ -117,7 +117,7 @@ static int is_gone(conn_rec *c)
     if (c->aborted || c->master) {
         return c->aborted != 0;
     }
-    look.fd = mod_comet_output_fd(c);
+    look.fd = mod_comet_filters_fd(c);
     return poll(&look, 1, 0) > 0;
 }
 
@@ -180,11 +180,11 @@ static apr_status_t open_answer(request_rec *r, const mod_comet_ask_t *ask)
 {
     comet_buffer_t bytes = { .data = NULL };
 
-    mod_comet_output_prepare(r, ask->transport);
+    mod_comet_answer_prepare(r, ask->transport);
     if (ask->transport->whole) {
         return APR_SUCCESS;
     }
-    mod_comet_output_encode_opening(ask, &bytes);
+    mod_comet_news_encode_opening(ask, &bytes);
     return write_bytes(r, &bytes, 0);
 }
 
@@ -192,14 +192,14 @@ static apr_status_t join(const request_rec *r, const mod_comet_ask_t *ask,
                          block_t *block, apr_time_t ends_at)
 {
     comet_hub_t *hub = mod_comet_child()->hub;
-    int store = mod_comet_server_config(r->server)->store;
+    int store = mod_comet_config_server(r->server)->store;
 
     block->subscriber = (comet_subscriber_t){
         .serve = serve,
         .seen = ask->seen,
         .floor = ask->pruned,
         .limit = ask->limit,
-        .timeout_at = mod_comet_output_due(
+        .timeout_at = mod_comet_news_due(
             ends_at, ask->transport->streams ? ask->heartbeat : ask->hold),
         .blocked_fd = -1,
     };
@@ -241,9 +241,9 @@ static int attend(request_rec *r, mod_comet_ask_t *ask, block_t *block,
         return 0;
     }
     ask->seen = block->subscriber.seen;
-    retry_msec = mod_comet_output_retry(reasons, ends_at);
-    mod_comet_output_encode_news(ask, &block->batch, retry_msec,
-                                 (reasons & COMET_TIMEOUT) != 0, &bytes);
+    retry_msec = mod_comet_news_retry(reasons, ends_at);
+    mod_comet_news_encode_next(ask, &block->batch, retry_msec,
+                               (reasons & COMET_TIMEOUT) != 0, &bytes);
     comet_batch_clear(&block->batch);
     return write_bytes(r, &bytes, ask->transport->whole) == APR_SUCCESS
            && ask->transport->streams && !retry_msec
@@ -262,7 +262,7 @@ int mod_comet_block(request_rec *r, mod_comet_ask_t *ask, apr_int64_t adopting)
 {
     conn_rec *c = r->connection;
     block_t block = { .master = c->master,
-                      .fd = mod_comet_output_fd(c->master ? c->master : c),
+                      .fd = mod_comet_filters_fd(c->master ? c->master : c),
                       .lock = PTHREAD_MUTEX_INITIALIZER,
                       .batch = make_batch(r->pool, ask->limit) };
     apr_time_t ends_at = ask->lifetime ? comet_monotonic() + ask->lifetime : 0;
@@ -277,11 +277,11 @@ int mod_comet_block(request_rec *r, mod_comet_ask_t *ask, apr_int64_t adopting)
         }
     }
     if (comet_condition_init(&block.handed) != 0) {
-        return is_open ? OK : mod_comet_output_full(r);
+        return is_open ? OK : mod_comet_answer_full(r);
     }
-    if (!sit_down(&block)) {
+    if (!take_place(&block)) {
         pthread_cond_destroy(&block.handed);
-        return is_open ? OK : mod_comet_output_full(r);
+        return is_open ? OK : mod_comet_answer_full(r);
     }
     if (ask->transport->streams) {
         comet_pulse_begin(&block.pulse, block.fd, ask->heartbeat);
@@ -293,7 +293,7 @@ int mod_comet_block(request_rec *r, mod_comet_ask_t *ask, apr_int64_t adopting)
     }
     comet_batch_clear(&block.batch);
     comet_metrics_add(ask->transport->gauge, -1);
-    stand_up(&block);
+    give_place(&block);
     pthread_cond_destroy(&block.handed);
     return OK;
 }

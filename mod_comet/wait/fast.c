@@ -151,18 +151,20 @@ static int has_body(const request_rec *r)
 /* Where nothing but the request could decide, and nobody's rights do. */
 static int is_allowed(request_rec *r, const mod_comet_ask_t *ask)
 {
-    return mod_comet_fast_poll(r) && ask->transport->whole && !ask->history
-           && ask->hold && r->method_number == M_GET && !r->header_only
-           && r->proto_num == HTTP_VERSION(1, 1) && !has_body(r) && !r->user
-           && !ask->authenticated && !ap_some_authn_required(r)
-           && !mod_comet_subscriber_limit(r) && mod_comet_output_is_plain(r);
+    return mod_comet_config_fast_poll(r) && ask->transport->whole
+           && !ask->history && ask->hold && r->method_number == M_GET
+           && !r->header_only && r->proto_num == HTTP_VERSION(1, 1)
+           && !has_body(r) && !r->user && !ask->authenticated
+           && !ap_some_authn_required(r)
+           && !mod_comet_config_subscriber_limit(r)
+           && mod_comet_filters_is_plain(r);
 }
 
 void mod_comet_fast_consider(mod_comet_fast_t **fast, request_rec *r,
                              const mod_comet_ask_t *ask, int fd)
 {
-    apr_interval_time_t timeout = mod_comet_timeout_server(r)->timeout;
-    apr_interval_time_t lasts = mod_comet_max_lifetime(r);
+    apr_interval_time_t timeout = mod_comet_request_timeout_server(r)->timeout;
+    apr_interval_time_t lasts = mod_comet_config_max_lifetime(r);
     mod_comet_fast_t *known = *fast;
     int allowed = is_allowed(r, ask);
 
@@ -182,12 +184,12 @@ void mod_comet_fast_consider(mod_comet_fast_t **fast, request_rec *r,
     if (lasts > timeout / 10 * 9) { /* the MPM's, which runs meanwhile */
         lasts = timeout / 10 * 9;
     }
-    known->store = (apr_size_t)mod_comet_server_config(r->server)->store;
+    known->store = (apr_size_t)mod_comet_config_server(r->server)->store;
     known->format = ask->format;
     known->hold = ask->hold;
-    known->keep_alive = mod_comet_timeout_server(r)->keep_alive_timeout;
+    known->keep_alive = mod_comet_request_timeout_server(r)->keep_alive_timeout;
     known->until = comet_monotonic() + lasts;
-    known->cap = mod_comet_max_subscribers(r);
+    known->cap = mod_comet_config_max_subscribers(r);
     known->keep_alive_max = r->server->keep_alive_max;
     known->fresh = allowed && known->same && known->answers >= 2
                    && has_one_cursor(r, &known->head);
@@ -361,7 +363,7 @@ apr_status_t mod_comet_fast_send_rest(mod_comet_fast_t *fast, conn_rec *c,
     APR_BRIGADE_INSERT_TAIL(
         brigade,
         apr_bucket_heap_create(rest.data, rest.length, NULL, c->bucket_alloc));
-    status = mod_comet_output_pass(c, brigade);
+    status = mod_comet_filters_pass(c, brigade);
     mod_comet_outbox_clear(&fast->outbox);
     return status;
 }
@@ -369,7 +371,7 @@ apr_status_t mod_comet_fast_send_rest(mod_comet_fast_t *fast, conn_rec *c,
 /* --- served by the hub ------------------------------------------------------------------ */
 
 /* The MPM has it again, as soon as one of its threads takes it. */
-static comet_verdict_e give_back(mod_comet_fast_t *fast,
+static comet_outcome_e give_back(mod_comet_fast_t *fast,
                                  comet_subscriber_t *subscriber)
 {
     apr_uint64_t one = 1;
@@ -385,14 +387,14 @@ static comet_verdict_e give_back(mod_comet_fast_t *fast,
 }
 
 /* Its keep-alive time is over, or the child's: httpd sees the end. */
-static comet_verdict_e end(mod_comet_fast_t *fast,
+static comet_outcome_e end(mod_comet_fast_t *fast,
                            comet_subscriber_t *subscriber)
 {
     shutdown(fast->real, SHUT_RD);
     return give_back(fast, subscriber);
 }
 
-static comet_verdict_e lose(mod_comet_fast_t *fast, conn_rec *c,
+static comet_outcome_e lose(mod_comet_fast_t *fast, conn_rec *c,
                             comet_subscriber_t *subscriber)
 {
     c->aborted = 1;
@@ -401,7 +403,7 @@ static comet_verdict_e lose(mod_comet_fast_t *fast, conn_rec *c,
 }
 
 /* The client has its answer, or is taking it. */
-static comet_verdict_e rest(mod_comet_fast_t *fast,
+static comet_outcome_e rest(mod_comet_fast_t *fast,
                             comet_subscriber_t *subscriber)
 {
     int blocked = !mod_comet_outbox_is_empty(&fast->outbox);
@@ -436,7 +438,7 @@ static int take_request(mod_comet_fast_t *fast)
 }
 
 /* One head, one body, one send(). */
-static comet_verdict_e respond(mod_comet_fast_t *fast, conn_rec *c,
+static comet_outcome_e respond(mod_comet_fast_t *fast, conn_rec *c,
                                comet_subscriber_t *subscriber,
                                comet_text_t body)
 {
@@ -462,46 +464,46 @@ static comet_verdict_e respond(mod_comet_fast_t *fast, conn_rec *c,
 }
 
 /* The request that httpd has parked. */
-static comet_verdict_e answer_held(mod_comet_fast_t *fast, conn_rec *c,
+static comet_outcome_e answer_held(mod_comet_fast_t *fast, conn_rec *c,
                                    comet_subscriber_t *subscriber,
                                    const mod_comet_ask_t *ask,
                                    const comet_batch_t *batch,
                                    apr_off_t *answered)
 {
     comet_buffer_t body = { .data = NULL };
-    comet_verdict_e verdict;
+    comet_outcome_e outcome;
 
-    mod_comet_output_encode(ask, batch, &body);
+    mod_comet_news_encode(ask, batch, &body);
     if (body.failed || body.length > MOD_COMET_PIECE_BYTES) {
         subscriber->seen = ask->seen;
-        verdict = give_back(fast, subscriber);
+        outcome = give_back(fast, subscriber);
     }
     else {
         *answered = (apr_off_t)body.length;
-        verdict = respond(fast, c, subscriber,
+        outcome = respond(fast, c, subscriber,
                           (comet_text_t){ body.data, body.length });
         mod_comet_log_count(c, (apr_off_t)out.length);
     }
     comet_buffer_free(&body);
-    return verdict;
+    return outcome;
 }
 
-static comet_verdict_e answer_empty(mod_comet_fast_t *fast, conn_rec *c,
+static comet_outcome_e answer_empty(mod_comet_fast_t *fast, conn_rec *c,
                                     comet_subscriber_t *subscriber)
 {
     comet_answer_t answer = { .format = &fast->format, .cursor = fast->cursor };
     comet_buffer_t body = { .data = NULL };
-    comet_verdict_e verdict;
+    comet_outcome_e outcome;
 
     comet_transport_poll.encode(&body, &answer);
     comet_metrics_add(COMET_METRIC_unanswered, 1);
-    verdict =
+    outcome =
         respond(fast, c, subscriber, (comet_text_t){ body.data, body.length });
     comet_buffer_free(&body);
-    return verdict;
+    return outcome;
 }
 
-static comet_verdict_e answer_news(mod_comet_fast_t *fast, conn_rec *c,
+static comet_outcome_e answer_news(mod_comet_fast_t *fast, conn_rec *c,
                                    comet_subscriber_t *subscriber,
                                    const comet_batch_t *batch)
 {
@@ -536,7 +538,7 @@ static int is_nothing(ssize_t length)
 }
 
 /* The next request: a poll like the last one, or httpd's. */
-static comet_verdict_e hear(mod_comet_fast_t *fast, const conn_rec *c,
+static comet_outcome_e hear(mod_comet_fast_t *fast, const conn_rec *c,
                             comet_subscriber_t *subscriber)
 {
     apr_time_t now = comet_monotonic();
@@ -549,7 +551,7 @@ static comet_verdict_e hear(mod_comet_fast_t *fast, const conn_rec *c,
     }
     if (length <= 0 || cursor < 0 || now + fast->hold >= fast->until
         || connection_left(fast, c) <= 0
-        || mod_comet_park_is_capped(fast->cap)) {
+        || mod_comet_places_are_taken(fast->cap)) {
         return give_back(fast, subscriber);
     }
     known = comet_hub_ask(mod_comet_child()->hub, fast->store, cursor);
@@ -570,44 +572,44 @@ static comet_verdict_e hear(mod_comet_fast_t *fast, const conn_rec *c,
     return COMET_WAIT;
 }
 
-static comet_verdict_e serve_held(mod_comet_fast_t *fast, conn_rec *c,
+static comet_outcome_e serve_held(mod_comet_fast_t *fast, conn_rec *c,
                                   comet_subscriber_t *subscriber,
-                                  const comet_occasion_t *occasion,
+                                  const comet_delivery_t *delivery,
                                   const mod_comet_ask_t *ask,
                                   apr_off_t *answered)
 {
     comet_timestamp_t cursor;
 
-    if ((occasion->reasons & COMET_READABLE)
+    if ((delivery->reasons & COMET_READABLE)
         && !is_nothing(look(fast, &cursor))) {
         subscriber->seen = ask->seen;
         return give_back(fast, subscriber);
     }
-    return occasion->batch->count || (occasion->reasons & COMET_TIMEOUT)
-               ? answer_held(fast, c, subscriber, ask, occasion->batch,
+    return delivery->batch->count || (delivery->reasons & COMET_TIMEOUT)
+               ? answer_held(fast, c, subscriber, ask, delivery->batch,
                              answered)
                : COMET_WAIT;
 }
 
-static comet_verdict_e serve_waiting(mod_comet_fast_t *fast, conn_rec *c,
+static comet_outcome_e serve_waiting(mod_comet_fast_t *fast, conn_rec *c,
                                      comet_subscriber_t *subscriber,
-                                     const comet_occasion_t *occasion)
+                                     const comet_delivery_t *delivery)
 {
     comet_timestamp_t cursor;
 
-    if ((occasion->reasons & COMET_READABLE)
+    if ((delivery->reasons & COMET_READABLE)
         && (look(fast, &cursor) != (ssize_t)fast->pending
             || cursor != fast->cursor)) {
         return give_back(fast, subscriber);
     }
-    if (occasion->batch->count) {
-        return answer_news(fast, c, subscriber, occasion->batch);
+    if (delivery->batch->count) {
+        return answer_news(fast, c, subscriber, delivery->batch);
     }
-    return occasion->reasons & COMET_TIMEOUT ? answer_empty(fast, c, subscriber)
+    return delivery->reasons & COMET_TIMEOUT ? answer_empty(fast, c, subscriber)
                                              : COMET_WAIT;
 }
 
-static comet_verdict_e serve_resting(mod_comet_fast_t *fast, const conn_rec *c,
+static comet_outcome_e serve_resting(mod_comet_fast_t *fast, const conn_rec *c,
                                      comet_subscriber_t *subscriber,
                                      unsigned reasons)
 {
@@ -623,7 +625,7 @@ static comet_verdict_e serve_resting(mod_comet_fast_t *fast, const conn_rec *c,
 
 /* The socket has not taken all of an answer.  What the client asks meanwhile
  * is looked for afterwards. */
-static comet_verdict_e serve_blocked(mod_comet_fast_t *fast, conn_rec *c,
+static comet_outcome_e serve_blocked(mod_comet_fast_t *fast, conn_rec *c,
                                      comet_subscriber_t *subscriber,
                                      unsigned reasons)
 {
@@ -640,7 +642,7 @@ static comet_verdict_e serve_blocked(mod_comet_fast_t *fast, conn_rec *c,
 
 /* The child ends, the client has closed its side, or what it reads has grown:
  * whatever it asks, httpd answers. */
-static comet_verdict_e serve_end(mod_comet_fast_t *fast,
+static comet_outcome_e serve_end(mod_comet_fast_t *fast,
                                  comet_subscriber_t *subscriber,
                                  const mod_comet_ask_t *ask, unsigned reasons)
 {
@@ -655,13 +657,13 @@ static comet_verdict_e serve_end(mod_comet_fast_t *fast,
                : give_back(fast, subscriber);
 }
 
-comet_verdict_e mod_comet_fast_serve(mod_comet_fast_t *fast, conn_rec *c,
+comet_outcome_e mod_comet_fast_serve(mod_comet_fast_t *fast, conn_rec *c,
                                      comet_subscriber_t *subscriber,
-                                     const comet_occasion_t *occasion,
+                                     const comet_delivery_t *delivery,
                                      const mod_comet_ask_t *ask,
                                      apr_off_t *answered)
 {
-    unsigned reasons = occasion->reasons;
+    unsigned reasons = delivery->reasons;
 
     *answered = -1;
     if (fast->state == RETURNING) {
@@ -670,14 +672,14 @@ comet_verdict_e mod_comet_fast_serve(mod_comet_fast_t *fast, conn_rec *c,
     if (!mod_comet_outbox_is_empty(&fast->outbox)) {
         return serve_blocked(fast, c, subscriber, reasons);
     }
-    if (reasons & (COMET_STOPPING | COMET_OUTGROWN | COMET_GONE)) {
+    if (reasons & (COMET_STOPPING | COMET_RECHECK | COMET_GONE)) {
         return serve_end(fast, subscriber, ask, reasons);
     }
     switch (fast->state) {
     case HELD:
-        return serve_held(fast, c, subscriber, occasion, ask, answered);
+        return serve_held(fast, c, subscriber, delivery, ask, answered);
     case WAITING:
-        return serve_waiting(fast, c, subscriber, occasion);
+        return serve_waiting(fast, c, subscriber, delivery);
     default:
         return serve_resting(fast, c, subscriber, reasons);
     }

@@ -91,9 +91,9 @@ int mod_comet_fast_is_lent(const mod_comet_fast_t *fast);
  * @param answered  OUT: how many bytes of a body were sent to that request,
  *                  which is over; -1: it is as it was
  */
-comet_verdict_e mod_comet_fast_serve(mod_comet_fast_t *fast, conn_rec *c,
+comet_outcome_e mod_comet_fast_serve(mod_comet_fast_t *fast, conn_rec *c,
                                      comet_subscriber_t *subscriber,
-                                     const comet_occasion_t *occasion,
+                                     const comet_delivery_t *delivery,
                                      const mod_comet_ask_t *ask,
                                      apr_off_t *answered);
 

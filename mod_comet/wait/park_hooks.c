@@ -34,7 +34,7 @@ static mod_comet_parked_t *make_park(conn_rec *c)
         park->brigade = apr_brigade_create(c->pool, c->bucket_alloc);
         ap_set_module_config(c->conn_config, &comet_module, park);
     }
-    park->fd = mod_comet_output_fd(c);
+    park->fd = mod_comet_filters_fd(c);
     return park;
 }
 
@@ -43,12 +43,12 @@ static void prepare(mod_comet_parked_t *park, request_rec *r,
                     const mod_comet_ask_t *ask, comet_metric_e gauge)
 {
     apr_time_t now = comet_monotonic();
-    apr_interval_time_t timeout = mod_comet_timeout_server(r)->timeout;
+    apr_interval_time_t timeout = mod_comet_request_timeout_server(r)->timeout;
 
     park->r = r;
     park->ask = ask;
-    park->store = mod_comet_server_config(r->server)->store;
-    park->keep_alive = mod_comet_timeout_server(r)->keep_alive_timeout;
+    park->store = mod_comet_config_server(r->server)->store;
+    park->keep_alive = mod_comet_request_timeout_server(r)->keep_alive_timeout;
     mod_comet_ack_begin(&park->ack, timeout);
     park->heartbeat =
         ask->heartbeat < park->ack.every ? ask->heartbeat : park->ack.every;
@@ -83,17 +83,17 @@ static apr_status_t open_answer(mod_comet_parked_t *park)
     comet_buffer_t bytes = { .data = NULL };
     apr_status_t status;
 
-    mod_comet_output_prepare(park->r, park->ask->transport);
+    mod_comet_answer_prepare(park->r, park->ask->transport);
     if (park->ask->transport->whole) {
         mod_comet_parked_note_blocked(park);
         return APR_SUCCESS;
     }
-    mod_comet_output_encode_opening(park->ask, &bytes);
+    mod_comet_news_encode_opening(park->ask, &bytes);
     if (bytes.length || bytes.failed) {
         mod_comet_ack_arm(&park->ack, park->fd, bytes.length);
         return mod_comet_parked_write(park, &bytes);
     }
-    status = mod_comet_output_open(park->r, park->brigade);
+    status = mod_comet_filters_open(park->r, park->brigade);
     mod_comet_parked_note_blocked(park);
     return status;
 }
@@ -102,7 +102,7 @@ static apr_status_t open_answer(mod_comet_parked_t *park)
  * @param adopted  it will need no place in the MPM */
 static int has_no_place(int adopted)
 {
-    const mod_comet_capacity_t *capacity = mod_comet_capacity();
+    const mod_comet_capacity_t *capacity = mod_comet_mpm_capacity();
     apr_size_t owned;
     apr_size_t members = comet_hub_members(mod_comet_child()->hub, &owned);
 
@@ -112,7 +112,7 @@ static int has_no_place(int adopted)
 }
 
 /* CometMaxSubscribers. */
-int mod_comet_park_is_capped(apr_int64_t cap)
+int mod_comet_places_are_taken(apr_int64_t cap)
 {
     static const comet_metric_e waiting[] = {
         COMET_METRIC_waiting_classic, COMET_METRIC_waiting_poll,
@@ -121,13 +121,13 @@ int mod_comet_park_is_capped(apr_int64_t cap)
     };
 
     return cap
-           && comet_metrics_reach(mod_comet_metrics(), waiting,
+           && comet_metrics_reach(mod_comet_child_metrics(), waiting,
                                   sizeof(waiting) / sizeof(*waiting), cap);
 }
 
 static int can_park_connection(const conn_rec *c)
 {
-    return mod_comet_capacity()->parks && !c->master && c->cs;
+    return mod_comet_mpm_capacity()->parks && !c->master && c->cs;
 }
 
 /* Only httpd's outermost request may be suspended: what an internal redirect
@@ -136,7 +136,7 @@ static int can_park_connection(const conn_rec *c)
 static int can_park(const request_rec *r)
 {
     return can_park_connection(r->connection) && !r->prev && !r->main
-           && mod_comet_output_is_direct(r);
+           && mod_comet_filters_is_direct(r);
 }
 
 /* The client was lost before it was parked. */
@@ -176,7 +176,7 @@ int mod_comet_park_body(request_rec *r, const mod_comet_ask_t *ask,
     if (mod_comet_peek(park->c, park->brigade) == MOD_COMET_PEEK_DATA) {
         return DECLINED; /* the MPM would not know of the next request */
     }
-    mod_comet_output_prepare(r, ask->transport);
+    mod_comet_answer_prepare(r, ask->transport);
     ap_set_content_length(r, (apr_off_t)body->length);
     prepare(park, r, ask, COMET_METRIC_sending);
     park->subscriber.timeout_at = 0; /* the MPM's Timeout is the limit */
@@ -200,7 +200,7 @@ int mod_comet_park_answer(request_rec *r, const mod_comet_ask_t *ask,
         return DECLINED;
     }
     park = make_park(r->connection);
-    mod_comet_output_prepare(r, ask->transport);
+    mod_comet_answer_prepare(r, ask->transport);
     ap_set_content_length(r, (apr_off_t)body->length);
     prepare(park, r, ask, COMET_METRIC_sending);
     park->outbox.bytes = *body;
@@ -209,20 +209,21 @@ int mod_comet_park_answer(request_rec *r, const mod_comet_ask_t *ask,
     return SUSPENDED;
 }
 
-int mod_comet_park(request_rec *r, mod_comet_ask_t *ask)
+int mod_comet_wait(request_rec *r, mod_comet_ask_t *ask)
 {
     apr_int64_t adopting = mod_comet_adopt_begin(r, ask);
     int crowded = has_no_place(adopting >= 0);
     int full =
-        crowded || mod_comet_park_is_capped(mod_comet_max_subscribers(r));
+        crowded
+        || mod_comet_places_are_taken(mod_comet_config_max_subscribers(r));
     const char *limit = full ? NULL : mod_comet_limits_wait(r);
     mod_comet_parked_t *park;
 
     if (full || limit) {
         if (ask->transport != &comet_transport_classic || !can_park(r)
             || crowded) {
-            return full ? mod_comet_output_full(r)
-                        : mod_comet_output_error(r, HTTP_TOO_MANY_REQUESTS,
+            return full ? mod_comet_answer_full(r)
+                        : mod_comet_answer_error(r, HTTP_TOO_MANY_REQUESTS,
                                                  "%s", limit);
         }
         comet_metrics_add(COMET_METRIC_turned_away, full);
@@ -293,7 +294,7 @@ static apr_status_t join(mod_comet_parked_t *park)
 }
 
 /* suspend_connection, last of all: from here on the hub may serve it. */
-void mod_comet_park_suspend(conn_rec *c, request_rec *r)
+void mod_comet_park_hooks_suspend(conn_rec *c, request_rec *r)
 {
     mod_comet_parked_t *park = mod_comet_parked_find(c);
     apr_status_t status;
@@ -336,7 +337,7 @@ static void time_out(mod_comet_parked_t *park)
 }
 
 /* resume_connection, first of all: from here on it is this thread's. */
-void mod_comet_park_resume(conn_rec *c, request_rec *r)
+void mod_comet_park_hooks_resume(conn_rec *c, request_rec *r)
 {
     mod_comet_child_t *child = mod_comet_child();
     mod_comet_parked_t *park;
@@ -398,7 +399,7 @@ static int send_on(mod_comet_parked_t *park, int data)
 {
     conn_rec *c = park->c;
     int streams = park->ask->transport->streams;
-    apr_status_t status = mod_comet_output_push(c);
+    apr_status_t status = mod_comet_filters_push(c);
 
     if (status == APR_SUCCESS) {
         status = mod_comet_outbox_send(&park->outbox, park->r, park->brigade);
@@ -586,7 +587,7 @@ static int is_only_given_back(mod_comet_parked_t *park)
     return 1;
 }
 
-int mod_comet_park_process_connection(conn_rec *c)
+int mod_comet_park_hooks_process_connection(conn_rec *c)
 {
     static __thread int inside; /* httpd's own hooks run within ours */
     mod_comet_parked_t *park;

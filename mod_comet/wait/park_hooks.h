@@ -17,8 +17,8 @@
  * Everywhere else (prefork, worker, HTTP/2, older httpd) the request's own
  * thread waits on a condition, under a cap.
  */
-#ifndef MOD_COMET_PARK_H
-#define MOD_COMET_PARK_H
+#ifndef MOD_COMET_PARK_HOOKS_H
+#define MOD_COMET_PARK_HOOKS_H
 
 #include "request/ask.h"
 
@@ -29,7 +29,7 @@
  * @return what the handler returns: SUSPENDED, OK when it is over already,
  *         or an HTTP error (the headers are not sent then)
  */
-int mod_comet_park(request_rec *r, mod_comet_ask_t *ask);
+int mod_comet_wait(request_rec *r, mod_comet_ask_t *ask);
 
 /**
  * Let a large answer be sent as the client takes it, without a thread.
@@ -42,9 +42,9 @@ int mod_comet_park_body(request_rec *r, const mod_comet_ask_t *ask,
                         comet_buffer_t *body);
 
 /** Hooks. */
-int mod_comet_park_process_connection(conn_rec *c);
-void mod_comet_park_suspend(conn_rec *c, request_rec *r);
-void mod_comet_park_resume(conn_rec *c, request_rec *r);
+int mod_comet_park_hooks_process_connection(conn_rec *c);
+void mod_comet_park_hooks_suspend(conn_rec *c, request_rec *r);
+void mod_comet_park_hooks_resume(conn_rec *c, request_rec *r);
 
 /**
  * Send a poll's answer that is there at once, and let the connection rest in
@@ -58,6 +58,6 @@ int mod_comet_park_answer(request_rec *r, const mod_comet_ask_t *ask,
 
 /** Whether as many clients wait as CometMaxSubscribers allows; 0: it does not
  * say.  Any thread. */
-int mod_comet_park_is_capped(apr_int64_t cap);
+int mod_comet_places_are_taken(apr_int64_t cap);
 
-#endif /* MOD_COMET_PARK_H */
+#endif /* MOD_COMET_PARK_HOOKS_H */

@@ -51,7 +51,7 @@ void mod_comet_parked_make_mpm_close(const mod_comet_parked_t *park)
 }
 
 /* The client cannot be written to any more. */
-static comet_verdict_e lose(mod_comet_parked_t *park)
+static comet_outcome_e lose(mod_comet_parked_t *park)
 {
     park->c->aborted = 1;
     park->subscriber.blocked_fd = -1;
@@ -90,8 +90,8 @@ static apr_status_t write_stream(mod_comet_parked_t *park,
 {
     comet_buffer_t bytes = { .data = NULL };
 
-    mod_comet_output_encode_news(park->ask, batch, park->retry_msec, silent,
-                                 &bytes);
+    mod_comet_news_encode_next(park->ask, batch, park->retry_msec, silent,
+                               &bytes);
     if (!bytes.length && !bytes.failed) {
         return APR_SUCCESS;
     }
@@ -109,7 +109,7 @@ apr_status_t mod_comet_parked_end(mod_comet_parked_t *park, int complete,
         park->c->keepalive = AP_CONN_CLOSE;
     }
     mod_comet_parked_forget(park);
-    return mod_comet_output_end(r, park->brigade, complete);
+    return mod_comet_filters_end(r, park->brigade, complete);
 }
 
 /* The one answer of a poll, in one piece with its headers. */
@@ -121,7 +121,7 @@ apr_status_t mod_comet_parked_write_whole(mod_comet_parked_t *park,
 
     mod_comet_fast_watch_answer(park->fast, r);
     mod_comet_parked_forget(park);
-    status = mod_comet_output_whole(r, park->brigade, bytes);
+    status = mod_comet_filters_whole(r, park->brigade, bytes);
     mod_comet_parked_note_blocked(park);
     return status;
 }
@@ -137,7 +137,7 @@ static apr_status_t answer_poll(mod_comet_parked_t *park,
     if (close) { /* the headers may still say so */
         park->c->keepalive = AP_CONN_CLOSE;
     }
-    mod_comet_output_encode(park->ask, batch, &bytes);
+    mod_comet_news_encode(park->ask, batch, &bytes);
     if (whole && !bytes.failed) {
         ap_set_content_length(park->r, (apr_off_t)bytes.length);
     }
@@ -172,10 +172,10 @@ apr_status_t mod_comet_parked_dismiss(mod_comet_parked_t *park, int close)
 
 /* At the end of the child: by then the client has taken what is left, however
  * often it takes a little of it. */
-static apr_time_t farewell(mod_comet_parked_t *park)
+static apr_time_t closing(mod_comet_parked_t *park)
 {
     if (!park->stops_at) {
-        park->stops_at = comet_monotonic() + MOD_COMET_FAREWELL;
+        park->stops_at = comet_monotonic() + MOD_COMET_CLOSING_LIMIT;
     }
     return park->stops_at;
 }
@@ -190,7 +190,7 @@ static int is_late(const mod_comet_parked_t *park)
  * until its keep-alive time is over.  While it still takes its answer the
  * MPM's Timeout is the limit; at the end of the child, a short while.
  */
-static comet_verdict_e rest(mod_comet_parked_t *park, unsigned reasons)
+static comet_outcome_e rest(mod_comet_parked_t *park, unsigned reasons)
 {
     conn_rec *c = park->c;
     int stopping = comet_hub_is_stopping(mod_comet_child()->hub);
@@ -198,7 +198,7 @@ static comet_verdict_e rest(mod_comet_parked_t *park, unsigned reasons)
 
     if (c->data_in_output_filters && !c->aborted && !is_late(park)) {
         park->subscriber.timeout_at =
-            stopping ? farewell(park) : comet_monotonic() + park->keep_alive;
+            stopping ? closing(park) : comet_monotonic() + park->keep_alive;
     }
     else if (timeout || stopping || c->aborted
              || c->keepalive != AP_CONN_KEEPALIVE) {
@@ -208,7 +208,7 @@ static comet_verdict_e rest(mod_comet_parked_t *park, unsigned reasons)
 }
 
 /* It has just been answered. */
-static comet_verdict_e rest_anew(mod_comet_parked_t *park)
+static comet_outcome_e rest_anew(mod_comet_parked_t *park)
 {
     park->subscriber.timeout_at = comet_monotonic() + park->keep_alive;
     return rest(park, 0);
@@ -218,11 +218,11 @@ static comet_verdict_e rest_anew(mod_comet_parked_t *park)
 void mod_comet_parked_set_timer(mod_comet_parked_t *park)
 {
     park->subscriber.timeout_at =
-        mod_comet_output_due(park->ends_at, park->heartbeat);
+        mod_comet_news_due(park->ends_at, park->heartbeat);
 }
 
 /* A stream's client has taken all: it goes on waiting, or that was it. */
-static comet_verdict_e go_on_streaming(mod_comet_parked_t *park,
+static comet_outcome_e go_on_streaming(mod_comet_parked_t *park,
                                        unsigned reasons)
 {
     if (!park->retry_msec) {
@@ -238,7 +238,7 @@ static comet_verdict_e go_on_streaming(mod_comet_parked_t *park,
 
 /* The client has not taken all of its answer yet.  A stream's pulse and the
  * MPM's Timeout are the limits, or, at the end of the child, a short while. */
-static comet_verdict_e go_on_sending(mod_comet_parked_t *park, unsigned reasons)
+static comet_outcome_e go_on_sending(mod_comet_parked_t *park, unsigned reasons)
 {
     int streams = park->ask->transport->streams;
     int stopping = comet_hub_is_stopping(mod_comet_child()->hub);
@@ -260,25 +260,25 @@ static comet_verdict_e go_on_sending(mod_comet_parked_t *park, unsigned reasons)
         || ((reasons & COMET_TIMEOUT) && !streams && !stopping)) {
         return lose(park);
     }
-    park->subscriber.timeout_at = stopping ? farewell(park)
+    park->subscriber.timeout_at = stopping ? closing(park)
                                   : streams
                                       ? comet_monotonic() + park->heartbeat
                                       : 0;
     if (reasons & COMET_STOPPING) {
-        park->retry_msec = mod_comet_output_retry(reasons, 0);
+        park->retry_msec = mod_comet_news_retry(reasons, 0);
         park->c->keepalive = AP_CONN_CLOSE;
     }
     return COMET_WAIT;
 }
 
-static comet_verdict_e serve_stream(mod_comet_parked_t *park,
-                                    const comet_occasion_t *occasion)
+static comet_outcome_e serve_stream(mod_comet_parked_t *park,
+                                    const comet_delivery_t *delivery)
 {
-    unsigned reasons = occasion->reasons;
+    unsigned reasons = delivery->reasons;
     int silent = (reasons & COMET_TIMEOUT) && park->subscriber.blocked_fd < 0;
 
-    park->retry_msec = mod_comet_output_retry(reasons, park->ends_at);
-    if (write_stream(park, occasion->batch, silent) != APR_SUCCESS) {
+    park->retry_msec = mod_comet_news_retry(reasons, park->ends_at);
+    if (write_stream(park, delivery->batch, silent) != APR_SUCCESS) {
         return lose(park);
     }
     return mod_comet_outbox_is_empty(&park->outbox)
@@ -286,65 +286,65 @@ static comet_verdict_e serve_stream(mod_comet_parked_t *park,
                : go_on_sending(park, reasons & COMET_STOPPING);
 }
 
-static comet_verdict_e serve_poll(mod_comet_parked_t *park,
-                                  const comet_occasion_t *occasion)
+static comet_outcome_e serve_poll(mod_comet_parked_t *park,
+                                  const comet_delivery_t *delivery)
 {
-    int stopping = (occasion->reasons & COMET_STOPPING) != 0;
+    int stopping = (delivery->reasons & COMET_STOPPING) != 0;
 
-    if (!occasion->batch->count && !stopping
-        && !(occasion->reasons & (COMET_TIMEOUT | COMET_OUTGROWN))) {
+    if (!delivery->batch->count && !stopping
+        && !(delivery->reasons & (COMET_TIMEOUT | COMET_RECHECK))) {
         return COMET_WAIT;
     }
-    if (answer_poll(park, occasion->batch, stopping) != APR_SUCCESS) {
+    if (answer_poll(park, delivery->batch, stopping) != APR_SUCCESS) {
         return lose(park);
     }
-    return park->r ? go_on_sending(park, occasion->reasons & COMET_STOPPING)
+    return park->r ? go_on_sending(park, delivery->reasons & COMET_STOPPING)
                    : rest_anew(park);
 }
 
 /* Its socket is with the hub.  The request that is parked is over when it is
  * answered: httpd is to log it, and has nothing to send. */
-static comet_verdict_e serve_fast(mod_comet_parked_t *park,
-                                  const comet_occasion_t *occasion)
+static comet_outcome_e serve_fast(mod_comet_parked_t *park,
+                                  const comet_delivery_t *delivery)
 {
     apr_off_t answered;
-    comet_verdict_e verdict = mod_comet_fast_serve(
-        park->fast, park->c, &park->subscriber, occasion, park->ask, &answered);
+    comet_outcome_e outcome = mod_comet_fast_serve(
+        park->fast, park->c, &park->subscriber, delivery, park->ask, &answered);
 
     if (answered >= 0) {
         park->r->bytes_sent = answered;
         park->r->sent_bodyct = 1;
         mod_comet_parked_end(park, 0, 0);
     }
-    return verdict;
+    return outcome;
 }
 
-comet_verdict_e mod_comet_parked_serve(comet_subscriber_t *subscriber,
-                                       const comet_occasion_t *occasion)
+comet_outcome_e mod_comet_parked_serve(comet_subscriber_t *subscriber,
+                                       const comet_delivery_t *delivery)
 {
     mod_comet_parked_t *park = (mod_comet_parked_t *)subscriber;
-    comet_verdict_e verdict;
+    comet_outcome_e outcome;
 
-    if (occasion->reasons & COMET_STOPPING) {
+    if (delivery->reasons & COMET_STOPPING) {
         mod_comet_fast_forget(park->fast);
     }
     if (mod_comet_fast_is_lent(park->fast)) {
-        return serve_fast(park, occasion);
+        return serve_fast(park, delivery);
     }
-    if (occasion->reasons & COMET_WRITABLE) {
-        if (mod_comet_output_push(park->c) != APR_SUCCESS) {
+    if (delivery->reasons & COMET_WRITABLE) {
+        if (mod_comet_filters_push(park->c) != APR_SUCCESS) {
             return lose(park);
         }
         mod_comet_parked_note_blocked(park);
     }
     if (!park->r) {
-        return rest(park, occasion->reasons);
+        return rest(park, delivery->reasons);
     }
-    verdict = !mod_comet_outbox_is_empty(&park->outbox)
-                  ? go_on_sending(park, occasion->reasons)
-              : park->ask->transport->streams ? serve_stream(park, occasion)
-                                              : serve_poll(park, occasion);
-    return verdict == COMET_WAIT && comet_pulse_is_lost(&park->pulse, park->fd)
+    outcome = !mod_comet_outbox_is_empty(&park->outbox)
+                  ? go_on_sending(park, delivery->reasons)
+              : park->ask->transport->streams ? serve_stream(park, delivery)
+                                              : serve_poll(park, delivery);
+    return outcome == COMET_WAIT && comet_pulse_is_lost(&park->pulse, park->fd)
                ? lose(park)
-               : verdict;
+               : outcome;
 }

@@ -92,7 +92,7 @@ apr_status_t mod_comet_parked_dismiss(mod_comet_parked_t *park, int close);
 void mod_comet_parked_set_timer(mod_comet_parked_t *park);
 
 /** A comet_serve_cb. */
-comet_verdict_e mod_comet_parked_serve(comet_subscriber_t *subscriber,
-                                       const comet_occasion_t *occasion);
+comet_outcome_e mod_comet_parked_serve(comet_subscriber_t *subscriber,
+                                       const comet_delivery_t *delivery);
 
 #endif /* MOD_COMET_PARKED_H */

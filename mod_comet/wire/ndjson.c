@@ -22,7 +22,7 @@ static void *allocate(size_t size)
     return memory;
 }
 
-void comet_lines_init(void)
+void comet_ndjson_init(void)
 {
     json_set_alloc_funcs(allocate, free);
 }
@@ -39,7 +39,7 @@ static const char *take_text(const json_t *value, comet_text_t *text,
     return NULL;
 }
 
-static const char *take_member(comet_line_t *line, const char *name,
+static const char *take_member(comet_ndjson_line_t *line, const char *name,
                                const json_t *value, apr_pool_t *pool)
 {
     comet_text_t *text = strcmp(name, "body") == 0      ? &line->body
@@ -53,7 +53,7 @@ static const char *take_member(comet_line_t *line, const char *name,
     return wrong ? apr_psprintf(pool, "%s: %s", name, wrong) : NULL;
 }
 
-static const char *check(const comet_line_t *line, apr_size_t most_bytes,
+static const char *check(const comet_ndjson_line_t *line, apr_size_t most_bytes,
                          int *too_long, apr_pool_t *pool)
 {
     const char *wrong = NULL;
@@ -83,7 +83,7 @@ static const char *check(const comet_line_t *line, apr_size_t most_bytes,
     return NULL;
 }
 
-static const char *parse_line(comet_line_t *line, comet_text_t text,
+static const char *parse_line(comet_ndjson_line_t *line, comet_text_t text,
                               apr_pool_t *pool)
 {
     json_error_t error;
@@ -140,18 +140,18 @@ static comet_text_t cut_line(comet_text_t *rest)
     return line;
 }
 
-const char *comet_lines_parse(comet_lines_t *lines, comet_text_t text,
-                              apr_size_t most_bytes, apr_pool_t *pool)
+const char *comet_ndjson_parse(comet_ndjson_t *lines, comet_text_t text,
+                               apr_size_t most_bytes, apr_pool_t *pool)
 {
     apr_size_t number = 0;
     const char *wrong = NULL;
 
-    *lines = (comet_lines_t){
-        .list = apr_palloc(pool, COMET_LIMIT_MAX * sizeof(comet_line_t))
+    *lines = (comet_ndjson_t){
+        .list = apr_palloc(pool, COMET_LIMIT_MAX * sizeof(comet_ndjson_line_t))
     };
     while (text.data && !wrong) {
         comet_text_t one = cut_line(&text);
-        comet_line_t line = { .number = number + 1 };
+        comet_ndjson_line_t line = { .number = number + 1 };
 
         number++;
         if (is_blank(one)) {

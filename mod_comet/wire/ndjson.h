@@ -4,29 +4,29 @@
  * A batch of messages as JSON objects, one a line (application/x-ndjson):
  * {"body": "…", "type": "…", "channel": "…"}, the last two optional.
  */
-#ifndef COMET_LINES_H
-#define COMET_LINES_H
+#ifndef COMET_NDJSON_H
+#define COMET_NDJSON_H
 
 #include "wire/params.h"
 
 /** A line that is a message. */
-typedef struct comet_line_t {
+typedef struct comet_ndjson_line_t {
     apr_size_t number; /* from 1 */
     comet_text_t body;
     comet_text_t type; /* data NULL: not said */
     comet_text_t channel; /* the same */
-} comet_line_t;
+} comet_ndjson_line_t;
 
-typedef struct comet_lines_t {
-    comet_line_t *list;
+typedef struct comet_ndjson_t {
+    comet_ndjson_line_t *list;
     apr_size_t count;
     int too_long; /* what is wrong is its length, or their number */
     int no_memory; /* what is wrong is nothing of the sender's */
-} comet_lines_t;
+} comet_ndjson_t;
 
 /** Have the JSON library tell of each failed allocation.  Called once, before
  * threads are started. */
-void comet_lines_init(void);
+void comet_ndjson_init(void);
 
 /**
  * Read and check all lines.  Blank ones are skipped; whatever else is no such
@@ -37,7 +37,7 @@ void comet_lines_init(void);
  * @param pool        where the texts live; @a text is not needed any more
  * @return NULL, or what is wrong, beginning with "line N: ", in @a pool
  */
-const char *comet_lines_parse(comet_lines_t *lines, comet_text_t text,
-                              apr_size_t most_bytes, apr_pool_t *pool);
+const char *comet_ndjson_parse(comet_ndjson_t *lines, comet_text_t text,
+                               apr_size_t most_bytes, apr_pool_t *pool);
 
-#endif /* COMET_LINES_H */
+#endif /* COMET_NDJSON_H */

@@ -34,7 +34,7 @@ static void lines_write_member(comet_buffer_t *out, const char *name,
     }
 }
 
-static void lines_check(const comet_line_t *line, comet_buffer_t *out)
+static void lines_check(const comet_ndjson_line_t *line, comet_buffer_t *out)
 {
     lines_check_text(line->body, LINES_MOST_BYTES);
     if (line->type.data) {
@@ -81,12 +81,12 @@ static void lines_check_member(comet_text_t line, const char *name,
     free(room);
 }
 
-static void lines_compare(const comet_lines_t *lines, comet_text_t text)
+static void lines_compare(const comet_ndjson_t *lines, comet_text_t text)
 {
     apr_size_t i;
 
     for (i = 0; i < lines->count; i++) {
-        const comet_line_t *line = &lines->list[i];
+        const comet_ndjson_line_t *line = &lines->list[i];
         comet_text_t whole = lines_cut(text, line->number);
 
         lines_check_member(whole, "body", line->body);
@@ -95,10 +95,10 @@ static void lines_compare(const comet_lines_t *lines, comet_text_t text)
     }
 }
 
-static void lines_round_trip(const comet_lines_t *lines, apr_pool_t *pool)
+static void lines_round_trip(const comet_ndjson_t *lines, apr_pool_t *pool)
 {
     comet_buffer_t out = { 0 };
-    comet_lines_t again;
+    comet_ndjson_t again;
     apr_size_t i, number = 0;
 
     MUST(lines->count >= 1 && lines->count <= COMET_LIMIT_MAX);
@@ -107,8 +107,8 @@ static void lines_round_trip(const comet_lines_t *lines, apr_pool_t *pool)
         number = lines->list[i].number;
         lines_check(&lines->list[i], &out);
     }
-    MUST(!comet_lines_parse(&again, (comet_text_t){ out.data, out.length },
-                            LINES_MOST_BYTES, pool));
+    MUST(!comet_ndjson_parse(&again, (comet_text_t){ out.data, out.length },
+                             LINES_MOST_BYTES, pool));
     MUST(again.count == lines->count);
     for (i = 0; i < again.count; i++) {
         MUST(comet_text_equal(again.list[i].body, lines->list[i].body));
@@ -121,13 +121,13 @@ static void lines_round_trip(const comet_lines_t *lines, apr_pool_t *pool)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     comet_text_t text = { (const char *)data, size };
-    comet_lines_t lines;
+    comet_ndjson_t lines;
     apr_pool_t *pool;
     const char *wrong;
 
     MUST(apr_initialize() == APR_SUCCESS);
     MUST(apr_pool_create(&pool, NULL) == APR_SUCCESS);
-    wrong = comet_lines_parse(&lines, text, LINES_MOST_BYTES, pool);
+    wrong = comet_ndjson_parse(&lines, text, LINES_MOST_BYTES, pool);
     if (wrong) {
         MUST(strncmp(wrong, "line ", 5) == 0);
     }

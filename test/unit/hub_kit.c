@@ -181,20 +181,20 @@ int client_got(const client_t *client)
     return atomic_load(&client->count);
 }
 
-static void take(client_t *client, const comet_occasion_t *occasion)
+static void take(client_t *client, const comet_delivery_t *delivery)
 {
     size_t i;
 
-    client->largest = occasion->batch->count > client->largest
-                          ? occasion->batch->count
+    client->largest = delivery->batch->count > client->largest
+                          ? delivery->batch->count
                           : client->largest;
-    for (i = 0; i < occasion->batch->count && client->accepts; i++) {
+    for (i = 0; i < delivery->batch->count && client->accepts; i++) {
         int count = atomic_load(&client->count);
 
-        if (occasion->batch->messages[i]->timestamp <= client->cursor) {
+        if (delivery->batch->messages[i]->timestamp <= client->cursor) {
             hub_fault("timestamps do not increase");
         }
-        client->cursor = occasion->batch->messages[i]->timestamp;
+        client->cursor = delivery->batch->messages[i]->timestamp;
         if (count < CLIENT_ROOM) {
             client->got[count] = client->cursor;
         }
@@ -202,7 +202,7 @@ static void take(client_t *client, const comet_occasion_t *occasion)
         atomic_store(&client->newest, client->cursor);
         client->accepts -= client->accepts > 0;
     }
-    if (occasion->batch->count && !client->accepts) {
+    if (delivery->batch->count && !client->accepts) {
         client->accepts = -1;
         client->subscriber.blocked_fd = client->fd;
         client->subscriber.seen = client->cursor;
@@ -221,53 +221,53 @@ static void check_timer(client_t *client)
         client->rearm ? comet_monotonic() + client->rearm : 0;
 }
 
-static void check_occasion(client_t *client, const comet_occasion_t *occasion)
+static void check_occasion(client_t *client, const comet_delivery_t *delivery)
 {
     if (client->subscriber.state != COMET_SUBSCRIBER_SERVED) {
         hub_fault("served in another state");
     }
-    if (!occasion->reasons) {
+    if (!delivery->reasons) {
         hub_fault("served for nothing");
     }
-    if (occasion->batch->count
-        && (!(occasion->reasons & COMET_NEWS)
+    if (delivery->batch->count
+        && (!(delivery->reasons & COMET_NEWS)
             || client->subscriber.blocked_fd >= 0
-            || occasion->batch->count > client->subscriber.limit)) {
+            || delivery->batch->count > client->subscriber.limit)) {
         hub_fault("it did not ask for these messages");
     }
-    if (occasion->batch->count && client->rests) {
+    if (delivery->batch->count && client->rests) {
         hub_fault("it rests");
     }
     comet_hub_members(hub, NULL); /* takes the lock: it must be free */
 }
 
-static comet_verdict_e serve(comet_subscriber_t *subscriber,
-                             const comet_occasion_t *occasion)
+static comet_outcome_e serve(comet_subscriber_t *subscriber,
+                             const comet_delivery_t *delivery)
 {
     client_t *client = (client_t *)subscriber;
 
-    check_occasion(client, occasion);
+    check_occasion(client, delivery);
     if (!atomic_load(&client->served)) {
-        client->first_reasons = occasion->reasons;
+        client->first_reasons = delivery->reasons;
     }
-    if (occasion->reasons & COMET_TIMEOUT) {
+    if (delivery->reasons & COMET_TIMEOUT) {
         check_timer(client);
         atomic_fetch_add(&client->timeouts, 1);
     }
-    if (occasion->reasons & COMET_WRITABLE) {
+    if (delivery->reasons & COMET_WRITABLE) {
         if (client->stays_blocked-- <= 0) {
             subscriber->blocked_fd = -1;
         }
         atomic_fetch_add(&client->writables, 1);
     }
-    take(client, occasion);
+    take(client, delivery);
     if (client->hook) {
-        client->hook(client, occasion);
+        client->hook(client, delivery);
     }
-    atomic_fetch_add(&client->news, (occasion->reasons & COMET_NEWS) != 0);
-    atomic_fetch_add(&client->stops, (occasion->reasons & COMET_STOPPING) != 0);
+    atomic_fetch_add(&client->news, (delivery->reasons & COMET_NEWS) != 0);
+    atomic_fetch_add(&client->stops, (delivery->reasons & COMET_STOPPING) != 0);
     atomic_fetch_add(&client->served, 1);
-    client->rests = client->verdict == COMET_REST
+    client->rests = client->outcome == COMET_REST
                     && (client_got(client) || client->finished);
     return client->rests ? COMET_REST : COMET_WAIT;
 }
@@ -363,9 +363,9 @@ void pair_close(pair_t pair)
 
 /* --- The gate --------------------------------------------------------- */
 
-void hub_wait_at_gate(client_t *client, const comet_occasion_t *occasion)
+void hub_wait_at_gate(client_t *client, const comet_delivery_t *delivery)
 {
-    if (occasion->batch->count || (occasion->reasons & COMET_TIMEOUT)) {
+    if (delivery->batch->count || (delivery->reasons & COMET_TIMEOUT)) {
         client->hook = NULL;
         atomic_store(&hub_gate.held, 1);
         while (sem_wait(&hub_gate.open) != 0) {

@@ -35,9 +35,9 @@ struct client_t {
     comet_subscriber_t subscriber; /* first: serve() gets its address */
 
     /* how it behaves */
-    comet_verdict_e verdict; /* once it has got something */
+    comet_outcome_e outcome; /* once it has got something */
     apr_interval_time_t rearm; /* 0: its timer goes off once */
-    void (*hook)(client_t *client, const comet_occasion_t *occasion);
+    void (*hook)(client_t *client, const comet_delivery_t *delivery);
     int accepts; /* so many messages, then its socket blocks; -1: any */
     int fd; /* of this socket */
     int stays_blocked; /* for so many times that it is writable */
@@ -52,7 +52,7 @@ struct client_t {
     atomic_int count; /* of what it got */
     _Atomic comet_timestamp_t newest; /* of these */
     int finished; /* it rests though it got nothing */
-    atomic_int served, news, timeouts, writables, stops, outgrown;
+    atomic_int served, news, timeouts, writables, stops, recheck;
 };
 
 extern apr_pool_t *hub_pool;
@@ -117,7 +117,7 @@ int hub_in_step(void);
 void hub_hold(void);
 void hub_release(void);
 /** A client's hook: waits once, at the gate, for hub_gate.open. */
-void hub_wait_at_gate(client_t *client, const comet_occasion_t *occasion);
+void hub_wait_at_gate(client_t *client, const comet_delivery_t *delivery);
 
 /** A client that has not joined. @param seen  its cursor */
 client_t *client_new(comet_timestamp_t seen);

@@ -13,8 +13,8 @@
  * 4. whoever writes has checked, inside the write lock of the bus, that the
  *    file is still the one at the path.
  */
-#ifndef COMET_STORE_SQLITE_H
-#define COMET_STORE_SQLITE_H
+#ifndef COMET_SQLITE_H
+#define COMET_SQLITE_H
 
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
@@ -299,4 +299,4 @@ apr_status_t comet_sqlite_leave_behind(comet_store_t *store);
 /** Commit, or roll back.  COMET_EUNSURE: nobody can know which. */
 apr_status_t comet_sqlite_commit(comet_store_t *store);
 
-#endif /* COMET_STORE_SQLITE_H */
+#endif /* COMET_SQLITE_H */

@@ -242,14 +242,15 @@ static void test_encoders(void **state)
 
 static apr_status_t parse_lines(void)
 {
-    comet_lines_t lines;
+    comet_ndjson_t lines;
     const char *said;
 
-    said = comet_lines_parse(&lines,
-                             comet_text("{\"body\":\"one\"}\n"
-                                        "{\"body\":\"" LONG "\",\"type\":\"t\","
-                                        "\"channel\":\"a/b\"}\n"),
-                             100, pool);
+    said =
+        comet_ndjson_parse(&lines,
+                           comet_text("{\"body\":\"one\"}\n"
+                                      "{\"body\":\"" LONG "\",\"type\":\"t\","
+                                      "\"channel\":\"a/b\"}\n"),
+                           100, pool);
     if (said) {
         faults_must(lines.no_memory && strncmp(said, "line ", 5) == 0);
         return APR_ENOMEM;
@@ -264,7 +265,7 @@ static apr_status_t parse_lines(void)
 /* A text is right, or it is not taken: never a part of it. */
 static void test_lines(void **state)
 {
-    comet_lines_init();
+    comet_ndjson_init();
     faults_run(&(faults_scenario_t){
         .name = "lines",
         .kinds = FAULTS_MEMORY,

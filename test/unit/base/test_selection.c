@@ -282,7 +282,7 @@ static void test_take(void **state)
     assert_int_equal(take(&reading, "room/1"), 1);
     assert_int_equal(batch.count, 2);
     assert_int_equal(take(&reading, "a"), 0); /* full */
-    assert_int_equal(reading.outgrown, 0);
+    assert_int_equal(reading.recheck, 0);
     assert_int_equal(batch.count, 3);
     comet_batch_clear(&batch);
     comet_selection_unref(selection);
@@ -297,7 +297,7 @@ static void test_take_stops_at_unknown(void **state)
 
     assert_int_equal(take(&reading, "a"), 1);
     assert_int_equal(take(&reading, "room/2"), 0);
-    assert_int_equal(reading.outgrown, 1);
+    assert_int_equal(reading.recheck, 1);
     assert_int_equal(batch.count, 1);
     comet_batch_clear(&batch);
     comet_selection_unref(selection);

@@ -130,7 +130,7 @@ static void test_rest(void **state)
     client_t *witness = client_joined("chat", hub_last());
     comet_timestamp_t sent;
 
-    client->verdict = COMET_REST;
+    client->outcome = COMET_REST;
     client_join(client, "chat");
     sent = hub_publish("chat");
     wait_until(client_got(client) == 1);
@@ -145,10 +145,10 @@ static void test_rest(void **state)
     client_leave_and_free(witness);
 }
 
-static void wait_again(client_t *client, const comet_occasion_t *occasion)
+static void wait_again(client_t *client, const comet_delivery_t *delivery)
 {
-    if (occasion->reasons & COMET_TIMEOUT) {
-        client->verdict = COMET_WAIT;
+    if (delivery->reasons & COMET_TIMEOUT) {
+        client->outcome = COMET_WAIT;
     }
 }
 
@@ -160,7 +160,7 @@ static void test_joins_resting(void **state)
     client_t *client = client_new(hub_last());
     client_t *other;
 
-    client->verdict = COMET_REST;
+    client->outcome = COMET_REST;
     client->finished = 1;
     client->subscriber.resting = 1;
     client->subscriber.timeout_at = comet_monotonic() + 100 * MS;
@@ -173,7 +173,7 @@ static void test_joins_resting(void **state)
     assert_int_equal(client_got(client), 0);
     comet_hub_leave(hub, &client->subscriber);
     client->subscriber.timeout_at = 0;
-    client->verdict = COMET_WAIT;
+    client->outcome = COMET_WAIT;
     client_join(client, "chat");
     wait_until(client_got(client) == 2);
     client_leave_and_free(client);
@@ -186,7 +186,7 @@ static void test_rest_and_wait_again(void **state)
     client_t *witness = client_joined("chat", hub_last());
     comet_timestamp_t sent[3];
 
-    client->verdict = COMET_REST;
+    client->outcome = COMET_REST;
     client->hook = wait_again;
     client->subscriber.timeout_at = comet_monotonic() + 400 * MS;
     client_join(client, "chat");

@@ -74,30 +74,30 @@ static apr_size_t send_lines(stream_t *stream, const comet_batch_t *batch)
     return i;
 }
 
-static comet_verdict_e serve(comet_subscriber_t *subscriber,
-                             const comet_occasion_t *occasion)
+static comet_outcome_e serve(comet_subscriber_t *subscriber,
+                             const comet_delivery_t *delivery)
 {
     stream_t *stream = (stream_t *)subscriber;
 
-    if ((occasion->reasons & COMET_READABLE) && is_at_end(stream)) {
+    if ((delivery->reasons & COMET_READABLE) && is_at_end(stream)) {
         return COMET_LEAVE;
     }
-    if ((occasion->reasons & COMET_STOPPING) && !stream->stays--) {
+    if ((delivery->reasons & COMET_STOPPING) && !stream->stays--) {
         return COMET_LEAVE;
     }
-    if (occasion->reasons & COMET_STOPPING) {
+    if (delivery->reasons & COMET_STOPPING) {
         subscriber->timeout_at = comet_monotonic() + 300000;
     }
-    if (occasion->reasons & COMET_TIMEOUT) {
+    if (delivery->reasons & COMET_TIMEOUT) {
         atomic_fetch_add(&timeouts, 1);
         return COMET_LEAVE;
     }
-    if ((occasion->reasons & COMET_WRITABLE)
+    if ((delivery->reasons & COMET_WRITABLE)
         && send_text(stream, stream->rest, stream->rest_length)) {
         subscriber->blocked_fd = -1;
         return COMET_WAIT;
     }
-    send_lines(stream, occasion->batch);
+    send_lines(stream, delivery->batch);
     return COMET_WAIT;
 }
 

@@ -163,7 +163,7 @@ static void test_join_while_publishing(void **state)
 /** The one whose leave() is watched. */
 static atomic_int inside, leaving;
 
-static void be_slow(client_t *client, const comet_occasion_t *occasion)
+static void be_slow(client_t *client, const comet_delivery_t *delivery)
 {
     int64_t end = scratch_usec() + MS;
 
@@ -242,7 +242,7 @@ static void test_leave_and_join_while_publishing(void **state)
     pthread_t thread;
     int i;
 
-    client->verdict = COMET_REST;
+    client->outcome = COMET_REST;
     client->subscriber.limit = 3;
     assert_int_equal(comet_thread_start(&thread, join_and_leave, client), 0);
     for (i = 0; i < HUB_ROUNDS; i++) {

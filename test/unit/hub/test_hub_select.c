@@ -8,12 +8,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* As the glue does: one that has outgrown what it reads is finished. */
-static void finish_outgrown(client_t *client, const comet_occasion_t *occasion)
+/* As the glue does: one that has recheck what it reads is finished. */
+static void finish_recheck(client_t *client, const comet_delivery_t *delivery)
 {
-    if (occasion->reasons & COMET_OUTGROWN) {
-        atomic_fetch_add(&client->outgrown, 1);
-        client->verdict = COMET_REST;
+    if (delivery->reasons & COMET_RECHECK) {
+        atomic_fetch_add(&client->recheck, 1);
+        client->outcome = COMET_REST;
         client->finished = 1;
     }
 }
@@ -22,7 +22,7 @@ static client_t *finishing(const char *words, comet_timestamp_t seen)
 {
     client_t *client = client_new(seen);
 
-    client->hook = finish_outgrown;
+    client->hook = finish_recheck;
     client_join_words(client, words);
     return client;
 }
@@ -128,21 +128,21 @@ static void test_wakes_only_those_concerned(void **state)
 
 /* It ends before the message of a channel that was not there when its rights
  * were looked at; what comes before, it gets. */
-static void check_outgrown(const char *words, comet_timestamp_t seen,
-                           const comet_timestamp_t *expected, int count)
+static void check_recheck(const char *words, comet_timestamp_t seen,
+                          const comet_timestamp_t *expected, int count)
 {
     client_t *client = finishing(words, seen);
 
-    wait_until(atomic_load(&client->outgrown));
+    wait_until(atomic_load(&client->recheck));
     client_leave(client);
-    assert_int_equal(atomic_load(&client->outgrown), 1);
+    assert_int_equal(atomic_load(&client->recheck), 1);
     client_check(client, expected, count);
     assert_int_equal(client->subscriber.seen,
                      count ? expected[count - 1] : seen);
     client_free(client);
 }
 
-static void test_outgrown(void **state)
+static void test_recheck(void **state)
 {
     client_t *client = finishing("a r/1 r/*", hub_last());
     client_t *witness = client_joined_words("r/2", hub_last());
@@ -151,27 +151,27 @@ static void test_outgrown(void **state)
     sent[0] = hub_publish("a");
     sent[1] = hub_publish("r/1");
     wait_until(client_got(client) == 2);
-    assert_int_equal(atomic_load(&client->outgrown), 0);
+    assert_int_equal(atomic_load(&client->recheck), 0);
     hub_publish("r/2");
-    wait_until(atomic_load(&client->outgrown) == 1);
+    wait_until(atomic_load(&client->recheck) == 1);
     hub_publish("a");
     hub_publish("r/2");
     wait_until(client_got(witness) == 2);
     client_leave(client);
-    assert_int_equal(atomic_load(&client->outgrown), 1);
+    assert_int_equal(atomic_load(&client->recheck), 1);
     client_check(client, sent, 2);
     client_free(client);
     client_leave_and_free(witness);
     /* the same from the ring, at once */
-    check_outgrown("a r/1 r/*", sent[0] - 1, sent, 2);
-    check_outgrown("a *", sent[0] - 1, sent, 1);
-    check_outgrown("*", sent[0] - 1, NULL, 0);
+    check_recheck("a r/1 r/*", sent[0] - 1, sent, 2);
+    check_recheck("a *", sent[0] - 1, sent, 1);
+    check_recheck("*", sent[0] - 1, NULL, 0);
     /* and with more than it takes at a time before it */
     client = client_new(sent[0] - 1);
-    client->hook = finish_outgrown;
+    client->hook = finish_recheck;
     client->subscriber.limit = 1;
     client_join_words(client, "a r/1 r/*");
-    wait_until(atomic_load(&client->outgrown) == 1);
+    wait_until(atomic_load(&client->recheck) == 1);
     client_leave(client);
     client_check(client, sent, 2);
     client_free(client);
@@ -199,23 +199,23 @@ static void test_outgrown_far_back(void **state)
     assert_int_equal(comet_hub_recall(hub, 0, &now, sent[1], &reading),
                      0); /* far back */
     comet_selection_unref(selection);
-    check_outgrown("a r/1 r/*", sent[0] - 1, sent, 2);
-    check_outgrown("r/*", sent[0] - 1, NULL, 0);
-    check_outgrown("a *", sent[0] - 1, sent, 1);
+    check_recheck("a r/1 r/*", sent[0] - 1, sent, 2);
+    check_recheck("r/*", sent[0] - 1, NULL, 0);
+    check_recheck("a *", sent[0] - 1, sent, 1);
     /* one that names it is not stopped */
     {
         client_t *client = finishing("a r/1 r/2 r/*", sent[1]);
 
         wait_until(client_got(client) == 2);
         client_leave(client);
-        assert_int_equal(atomic_load(&client->outgrown), 0);
+        assert_int_equal(atomic_load(&client->recheck), 0);
         assert_int_equal(client->got[1], sent[2]);
         client_free(client);
     }
 }
 
 /* Recalled for a poll: up to the unknown one, and it is told. */
-static void test_recall_outgrown(void **state)
+static void test_recall_recheck(void **state)
 {
     comet_message_t *room[10];
     comet_batch_t batch = { .messages = room, .size = 10 };
@@ -231,7 +231,7 @@ static void test_recall_outgrown(void **state)
     now = hub_state(0);
     assert_int_equal(comet_hub_recall(hub, 0, &now, before, &reading), 1);
     assert_int_equal(batch.count, 1);
-    assert_int_equal(reading.outgrown, 1);
+    assert_int_equal(reading.recheck, 1);
     comet_batch_clear(&batch);
     comet_selection_unref(selection);
 }
@@ -276,9 +276,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         HUB_TEST(test_selections),
         HUB_TEST(test_wakes_only_those_concerned),
-        HUB_TEST(test_outgrown),
+        HUB_TEST(test_recheck),
         HUB_TEST(test_outgrown_far_back),
-        HUB_TEST(test_recall_outgrown),
+        HUB_TEST(test_recall_recheck),
         HUB_TEST(test_many_selections),
     };
 

@@ -16,7 +16,7 @@ static void test_stopping(void **state)
 
     for (i = 0; i < 6; i++) {
         clients[i] = client_new(hub_last());
-        clients[i]->verdict = i == 1 ? COMET_REST : COMET_WAIT;
+        clients[i]->outcome = i == 1 ? COMET_REST : COMET_WAIT;
         clients[i]->subscriber.blocked_fd = i == 2 ? pair.ours : -1;
         client_join(clients[i], i < 3 ? "chat" : "news");
     }

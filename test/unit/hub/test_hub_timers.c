@@ -43,7 +43,7 @@ static void test_timer_set_anew(void **state)
 
     waiting->rearm = resting->rearm = 10 * MS;
     waiting->subscriber.timeout_at = began + 10 * MS;
-    resting->verdict = COMET_REST;
+    resting->outcome = COMET_REST;
     client_join(waiting, "chat");
     client_join(resting, "chat");
     hub_publish("chat");
@@ -58,7 +58,7 @@ static void test_timer_set_anew(void **state)
     client_leave_and_free(resting);
 }
 
-static void put_off(client_t *client, const comet_occasion_t *occasion)
+static void put_off(client_t *client, const comet_delivery_t *delivery)
 {
     client->subscriber.timeout_at = comet_monotonic() + 3600 * SECOND;
 }
@@ -111,11 +111,11 @@ static void test_timers_are_in_time(void **state)
 static atomic_int first_of_many;
 
 static void first_waits_at_gate(client_t *client,
-                                const comet_occasion_t *occasion)
+                                const comet_delivery_t *delivery)
 {
-    if ((occasion->reasons & COMET_TIMEOUT)
+    if ((delivery->reasons & COMET_TIMEOUT)
         && !atomic_exchange(&first_of_many, 1)) {
-        hub_wait_at_gate(client, occasion);
+        hub_wait_at_gate(client, delivery);
     }
 }
 

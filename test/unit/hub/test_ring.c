@@ -257,7 +257,7 @@ static const char *collect_words(const char *words, comet_timestamp_t after,
         sprintf(text + strlen(text), "%s%d", i ? " " : "",
                 (int)batch.messages[i]->timestamp);
     }
-    return strcat(text, reading.outgrown ? "!" : "");
+    return strcat(text, reading.recheck ? "!" : "");
 }
 
 static void test_selections(void **state)

@@ -30,7 +30,7 @@ typedef struct board_t {
     atomic_int failed;
 } board_t;
 
-static comet_limits_t *limits;
+static comet_quota_t *limits;
 static board_t *board;
 
 static int setup(void **state)
@@ -49,7 +49,7 @@ static int teardown(void **state)
 
 static void make(int children, apr_uint32_t entries)
 {
-    assert_int_equal(comet_limits_create(&limits, children, entries),
+    assert_int_equal(comet_quota_create(&limits, children, entries),
                      APR_SUCCESS);
 }
 
@@ -57,29 +57,29 @@ static void make(int children, apr_uint32_t entries)
 static void join(int children, apr_uint32_t entries)
 {
     make(children, entries);
-    assert_int_equal(comet_limits_attach(limits), 0);
+    assert_int_equal(comet_quota_attach(limits), 0);
 }
 
-static comet_limit_t limit_of(const char *client, apr_int64_t amount)
+static comet_quota_limit_t limit_of(const char *client, apr_int64_t amount)
 {
-    return (comet_limit_t){
-        .key = comet_limits_key(limits, 1, 'a', comet_text(client)),
+    return (comet_quota_limit_t){
+        .key = comet_quota_key(limits, 1, 'a', comet_text(client)),
         .amount = amount,
         .per = SECOND,
     };
 }
 
 static apr_status_t enter(const char *client, apr_int64_t amount,
-                          comet_limits_place_t *place)
+                          comet_quota_place_t *place)
 {
-    comet_limit_t claim = limit_of(client, amount);
+    comet_quota_limit_t claim = limit_of(client, amount);
 
-    return comet_limits_enter(limits, &claim, 1, START, place, NULL);
+    return comet_quota_enter(limits, &claim, 1, START, place, NULL);
 }
 
 static apr_int64_t waiting(const char *client)
 {
-    return comet_limits_waiting(limits, limit_of(client, 1).key);
+    return comet_quota_waiting(limits, limit_of(client, 1).key);
 }
 
 static apr_interval_time_t wait_time;
@@ -87,10 +87,10 @@ static apr_interval_time_t wait_time;
 static apr_status_t spend(const char *client, apr_int64_t rate,
                           apr_size_t messages, apr_time_t now)
 {
-    comet_limit_t claim = limit_of(client, rate);
+    comet_quota_limit_t claim = limit_of(client, rate);
 
-    return comet_limits_spend(limits, &claim, 1, messages, now, &wait_time,
-                              NULL);
+    return comet_quota_spend(limits, &claim, 1, messages, now, &wait_time,
+                             NULL);
 }
 
 static void kill_child(int pid)
@@ -105,7 +105,7 @@ static const char *hex_of(const char *address)
 {
     static char text[64];
     unsigned char buffer[8];
-    comet_text_t key = comet_limits_address(address, buffer);
+    comet_text_t key = comet_quota_address(address, buffer);
     apr_size_t i;
 
     for (i = 0; i < key.length && i < 16; i++) {
@@ -136,25 +136,25 @@ static void test_keys(void **state)
     apr_uint64_t key;
 
     make(1, 64);
-    key = comet_limits_key(limits, 1, 'a', anna);
-    assert_true(key == comet_limits_key(limits, 1, 'a', comet_text("anna")));
-    assert_true(key != comet_limits_key(limits, 1, 'a', comet_text("anne")));
-    assert_true(key != comet_limits_key(limits, 1, 'b', anna));
-    assert_true(key != comet_limits_key(limits, 2, 'a', anna));
-    assert_true(comet_limits_key(limits, 1, 'a', empty) != 0);
-    assert_true(comet_limits_scope(anna)
-                == comet_limits_scope(comet_text("anna")));
-    assert_true(comet_limits_scope(anna)
-                != comet_limits_scope(comet_text("anne")));
+    key = comet_quota_key(limits, 1, 'a', anna);
+    assert_true(key == comet_quota_key(limits, 1, 'a', comet_text("anna")));
+    assert_true(key != comet_quota_key(limits, 1, 'a', comet_text("anne")));
+    assert_true(key != comet_quota_key(limits, 1, 'b', anna));
+    assert_true(key != comet_quota_key(limits, 2, 'a', anna));
+    assert_true(comet_quota_key(limits, 1, 'a', empty) != 0);
+    assert_true(comet_quota_scope(anna)
+                == comet_quota_scope(comet_text("anna")));
+    assert_true(comet_quota_scope(anna)
+                != comet_quota_scope(comet_text("anne")));
     make(1, 64); /* another secret */
-    assert_true(key != comet_limits_key(limits, 1, 'a', anna));
+    assert_true(key != comet_quota_key(limits, 1, 'a', anna));
 }
 
 /* --- Waiting ------------------------------------------------------------ */
 
 static void test_enter_and_leave(void **state)
 {
-    comet_limits_place_t places[4];
+    comet_quota_place_t places[4];
     int i;
 
     join(1, 64);
@@ -166,13 +166,13 @@ static void test_enter_and_leave(void **state)
     assert_int_equal(places[3].count, 0);
     assert_int_equal(enter("bert", 3, &places[3]), APR_SUCCESS);
     assert_int_equal(waiting("anna"), 3);
-    comet_limits_leave(limits, &places[1]);
-    comet_limits_leave(limits, &places[1]); /* twice is once */
+    comet_quota_leave(limits, &places[1]);
+    comet_quota_leave(limits, &places[1]); /* twice is once */
     assert_int_equal(waiting("anna"), 2);
     assert_int_equal(enter("anna", 2, &places[1]), APR_EAGAIN); /* lowered */
     assert_int_equal(enter("anna", 3, &places[1]), APR_SUCCESS);
     for (i = 0; i < 4; i++) {
-        comet_limits_leave(limits, &places[i]);
+        comet_quota_leave(limits, &places[i]);
     }
     assert_int_equal(waiting("anna"), 0);
     assert_int_equal(waiting("bert"), 0);
@@ -181,30 +181,30 @@ static void test_enter_and_leave(void **state)
 /* Both limits or none. */
 static void test_two_limits(void **state)
 {
-    comet_limit_t claims[2];
-    comet_limits_place_t first, second;
+    comet_quota_limit_t claims[2];
+    comet_quota_place_t first, second;
     apr_size_t reached = 9;
 
     join(1, 64);
     claims[0] = limit_of("anna", 5);
     claims[1] = limit_of("192.0.2.1", 1);
-    assert_int_equal(comet_limits_enter(limits, claims, 2, START, &first, NULL),
+    assert_int_equal(comet_quota_enter(limits, claims, 2, START, &first, NULL),
                      APR_SUCCESS);
     assert_int_equal(first.count, 2);
     assert_int_equal(
-        comet_limits_enter(limits, claims, 2, START, &second, &reached),
+        comet_quota_enter(limits, claims, 2, START, &second, &reached),
         APR_EAGAIN);
     assert_int_equal(reached, 1);
     assert_int_equal(second.count, 0);
     assert_int_equal(waiting("anna"), 1);
-    comet_limits_leave(limits, &first);
+    comet_quota_leave(limits, &first);
     assert_int_equal(waiting("anna") + waiting("192.0.2.1"), 0);
 }
 
 /* Where there is no room nobody is refused, and nothing is counted twice. */
 static void test_full_table(void **state)
 {
-    comet_limits_place_t places[40];
+    comet_quota_place_t places[40];
     char name[24];
     int i;
 
@@ -217,7 +217,7 @@ static void test_full_table(void **state)
     }
     assert_int_equal(enter("user3", 1, &places[39]), APR_EAGAIN);
     for (i = 0; i < 40; i++) {
-        comet_limits_leave(limits, &places[i]);
+        comet_quota_leave(limits, &places[i]);
     }
     assert_int_equal(enter("user39", 1, &places[39]), APR_SUCCESS);
     assert_int_equal(waiting("user39"), 1);
@@ -226,7 +226,7 @@ static void test_full_table(void **state)
 /* All tickets are given: the same. */
 static void test_no_ticket(void **state)
 {
-    comet_limits_place_t places[33];
+    comet_quota_place_t places[33];
     int i;
 
     join(1, 16);
@@ -236,7 +236,7 @@ static void test_no_ticket(void **state)
     }
     assert_int_equal(waiting("anna"), 32);
     for (i = 0; i < 33; i++) {
-        comet_limits_leave(limits, &places[i]);
+        comet_quota_leave(limits, &places[i]);
     }
     for (i = 0; i < 32; i++) {
         assert_int_equal(enter("bert", 100, &places[i]), APR_SUCCESS);
@@ -248,10 +248,10 @@ static void test_no_ticket(void **state)
 
 static int wait_in_child(void *baton)
 {
-    comet_limits_place_t place;
+    comet_quota_place_t place;
     int i;
 
-    if (comet_limits_attach(limits) < 0) {
+    if (comet_quota_attach(limits) < 0) {
         return 1;
     }
     for (i = 0; i < 3; i++) {
@@ -277,7 +277,7 @@ static int start(void)
 /* The dead do not wait, however often; the living still do. */
 static void test_killed(void **state)
 {
-    comet_limits_place_t place, refused;
+    comet_quota_place_t place, refused;
     int first, second, i;
 
     join(3, 64);
@@ -290,7 +290,7 @@ static void test_killed(void **state)
         assert_int_equal(enter("anna", 6, &place), APR_SUCCESS);
         assert_int_equal(waiting("anna"), 4);
         assert_int_equal(enter("anna", 4, &refused), APR_EAGAIN);
-        comet_limits_leave(limits, &place);
+        comet_quota_leave(limits, &place);
         assert_int_equal(waiting("anna"), 3);
         kill_child(first);
         first = start(); /* in the place of a dead one */
@@ -316,7 +316,7 @@ static int stop_itself(void *baton)
  * those who have left meanwhile are not counted after. */
 static void test_holder_stopped(void **state)
 {
-    comet_limits_place_t place, other;
+    comet_quota_place_t place, other;
     apr_int64_t began;
     int pid, i, held = 0;
 
@@ -331,14 +331,14 @@ static void test_holder_stopped(void **state)
         if (!held) {
             int before = atomic_load(&board->ready);
 
-            comet_limits_leave(limits, &other);
+            comet_quota_leave(limits, &other);
             kill(pid, SIGCONT);
             wait_until(atomic_load(&board->ready) > before);
         }
     }
     assert_true(held);
     began = scratch_usec();
-    comet_limits_leave(limits, &place);
+    comet_quota_leave(limits, &place);
     for (i = 0; i < 100; i++) {
         assert_int_equal(enter("carl", 1, &other), APR_ENOSPC);
     }
@@ -351,7 +351,7 @@ static void test_holder_stopped(void **state)
 /* One child more than there is room for: it is not counted. */
 static void test_more_than_children(void **state)
 {
-    comet_limits_place_t place;
+    comet_quota_place_t place;
     int pid;
 
     join(1, 64);
@@ -363,14 +363,14 @@ static void test_more_than_children(void **state)
 /* Without a number nobody is refused. */
 static void test_unattached(void **state)
 {
-    comet_limits_place_t place;
+    comet_quota_place_t place;
 
     join(1, 64);
     make(0, 64);
-    assert_int_equal(comet_limits_attach(limits), -1);
+    assert_int_equal(comet_quota_attach(limits), -1);
     assert_int_equal(enter("anna", 1, &place), APR_ENOSPC);
     assert_int_equal(enter("anna", 1, &place), APR_ENOSPC);
-    comet_limits_leave(limits, &place);
+    comet_quota_leave(limits, &place);
 }
 
 /* --- Many at once ----------------------------------------------------------- */
@@ -380,7 +380,7 @@ static void test_unattached(void **state)
 
 static void *come_and_go(void *baton)
 {
-    comet_limits_place_t place;
+    comet_quota_place_t place;
     int i;
 
     for (i = 0; i < ROUNDS; i++) {
@@ -394,7 +394,7 @@ static void *come_and_go(void *baton)
                    && !atomic_compare_exchange_weak(&board->most, &most, now)) {
             }
             atomic_fetch_sub(&board->entered, 1);
-            comet_limits_leave(limits, &place);
+            comet_quota_leave(limits, &place);
         }
         else if (status == APR_EAGAIN) {
             atomic_fetch_add(&board->refused, 1);
@@ -422,7 +422,7 @@ static int run_threads(void *(*run)(void *))
 
 static int come_and_go_in_child(void *baton)
 {
-    if (comet_limits_attach(limits) < 0) {
+    if (comet_quota_attach(limits) < 0) {
         return 1;
     }
     return run_threads(come_and_go);
@@ -431,7 +431,7 @@ static int come_and_go_in_child(void *baton)
 /* Never more than the limit, and in the end nobody. */
 static void test_concurrent_waiting(void **state)
 {
-    comet_limits_place_t places[CAP];
+    comet_quota_place_t places[CAP];
     int pids[3];
     int i;
 
@@ -449,14 +449,14 @@ static void test_concurrent_waiting(void **state)
     assert_true(atomic_load(&board->most) > 0);
     assert_int_equal(atomic_load(&board->failed), 0);
     for (i = 0; i < CAP - 2; i++) {
-        comet_limits_leave(limits, &places[i]);
+        comet_quota_leave(limits, &places[i]);
     }
     assert_int_equal(waiting("anna"), 0);
 }
 
 static int churn_for_ever(void *baton)
 {
-    if (comet_limits_attach(limits) < 0) {
+    if (comet_quota_attach(limits) < 0) {
         return 1;
     }
     atomic_fetch_add(&board->ready, 1);
@@ -469,7 +469,7 @@ static int churn_for_ever(void *baton)
 /* Killed at any moment, also inside the lock: nothing stays behind. */
 static void test_killed_while_busy(void **state)
 {
-    comet_limits_place_t place;
+    comet_quota_place_t place;
     int pids[2];
     int i, round;
 
@@ -486,7 +486,7 @@ static void test_killed_while_busy(void **state)
         }
         assert_int_equal(enter("anna", 1, &place), APR_SUCCESS);
         assert_int_equal(waiting("anna"), 1);
-        comet_limits_leave(limits, &place);
+        comet_quota_leave(limits, &place);
         assert_int_equal(waiting("anna"), 0);
     }
     for (i = 0; i < 128; i++) { /* no ticket was lost */
@@ -543,7 +543,7 @@ static void test_batches(void **state)
 /* What one limit refuses costs nothing of the other. */
 static void test_two_rates(void **state)
 {
-    comet_limit_t claims[2];
+    comet_quota_limit_t claims[2];
     apr_size_t reached = 9;
     int i;
 
@@ -551,8 +551,8 @@ static void test_two_rates(void **state)
     claims[0] = limit_of("anna", 1);
     claims[1] = limit_of("192.0.2.1", 20);
     for (i = 0; i < 100; i++) {
-        assert_int_equal(comet_limits_spend(limits, claims, 2, 1, START,
-                                            &wait_time, &reached),
+        assert_int_equal(comet_quota_spend(limits, claims, 2, 1, START,
+                                           &wait_time, &reached),
                          i < 10 ? APR_SUCCESS : APR_EAGAIN);
     }
     assert_int_equal(reached, 0);
@@ -565,7 +565,7 @@ static void test_two_rates(void **state)
 /* One of two limits has no room: the other counts nevertheless. */
 static void test_room_for_one(void **state)
 {
-    comet_limit_t claims[2];
+    comet_quota_limit_t claims[2];
     int i;
 
     join(1, 1);
@@ -573,7 +573,7 @@ static void test_room_for_one(void **state)
     claims[1] = limit_of("192.0.2.1", 1);
     for (i = 0; i < 11; i++) {
         assert_int_equal(
-            comet_limits_spend(limits, claims, 2, 1, START, &wait_time, NULL),
+            comet_quota_spend(limits, claims, 2, 1, START, &wait_time, NULL),
             i < 10 ? APR_ENOSPC : APR_EAGAIN);
     }
     assert_int_equal(spend("192.0.2.1", 1, 1, START), APR_ENOSPC);
@@ -582,13 +582,13 @@ static void test_room_for_one(void **state)
 /* After a reload to a quicker rate an old debt is not kept for hours. */
 static void test_rate_changes(void **state)
 {
-    comet_limit_t slow;
+    comet_quota_limit_t slow;
 
     join(1, 64);
     slow = limit_of("anna", 1);
     slow.per = 60 * SECOND;
     assert_int_equal(
-        comet_limits_spend(limits, &slow, 1, 1000, START, &wait_time, NULL),
+        comet_quota_spend(limits, &slow, 1, 1000, START, &wait_time, NULL),
         APR_SUCCESS);
     assert_int_equal(spend("anna", 1000, 1, START), APR_EAGAIN);
     assert_true(wait_time <= 2 * SECOND);
@@ -642,10 +642,10 @@ static void *publish_much(void *baton)
     int i;
 
     for (i = 0; i < ROUNDS; i++) {
-        comet_limit_t claim = limit_of("anna", 500);
+        comet_quota_limit_t claim = limit_of("anna", 500);
         apr_interval_time_t left;
         apr_status_t status =
-            comet_limits_spend(limits, &claim, 1, 1, START, &left, NULL);
+            comet_quota_spend(limits, &claim, 1, 1, START, &left, NULL);
 
         atomic_fetch_add(
             status == APR_SUCCESS ? &board->entered : &board->refused, 1);

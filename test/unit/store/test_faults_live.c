@@ -111,14 +111,14 @@ static void get_in_step(void)
 
 /* --- The client ------------------------------------------------------- */
 
-static comet_verdict_e serve(comet_subscriber_t *subscriber,
-                             const comet_occasion_t *occasion)
+static comet_outcome_e serve(comet_subscriber_t *subscriber,
+                             const comet_delivery_t *delivery)
 {
     client_t *served = (client_t *)subscriber;
     apr_size_t i;
 
-    for (i = 0; i < occasion->batch->count; i++) {
-        comet_timestamp_t timestamp = occasion->batch->messages[i]->timestamp;
+    for (i = 0; i < delivery->batch->count; i++) {
+        comet_timestamp_t timestamp = delivery->batch->messages[i]->timestamp;
 
         if (timestamp <= served->cursor) {
             atomic_fetch_add(&served->wrong, 1);

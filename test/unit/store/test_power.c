@@ -68,7 +68,7 @@ static comet_timestamp_t highest; /* known when the link began */
 static apr_pool_t *pool;
 static comet_bus_t *bus;
 static comet_writer_t *writer;
-static verdict_t verdict;
+static verdict_t outcome;
 
 /* --- Publishing ------------------------------------------------------- */
 
@@ -302,7 +302,7 @@ static void take_rows(sqlite3 *db)
 
         if (sscanf(body, "%u %u ", &number, &index) != 2 || number >= sent_count
             || index >= sent[number].count) {
-            verdict.strange++;
+            outcome.strange++;
             continue;
         }
         group = &sent[number];
@@ -312,7 +312,7 @@ static void take_rows(sqlite3 *db)
                    != 0
             || (group->known
                 && id != group->last - (group->count - 1 - index))) {
-            verdict.strange++;
+            outcome.strange++;
         }
         group->present |= 1u << index;
         group->last = id + (group->count - 1 - index);
@@ -336,7 +336,7 @@ static void take_keys(sqlite3 *db)
         group->has_key = sqlite3_column_int(rows, 2) == (int)group->count;
         if ((group->known || group->present)
             && sqlite3_column_int64(rows, 1) != group->last) {
-            verdict.keys++;
+            outcome.keys++;
         }
     }
     sqlite3_finalize(rows);
@@ -358,13 +358,13 @@ static void judge_group(sent_t *group, comet_timestamp_t floor,
 
         if (!(group->present & (1u << i)) && id > floor) {
             missing++;
-            verdict.holes += group->known && id < newest;
+            outcome.holes += group->known && id < newest;
         }
     }
-    verdict.lost += group->known ? missing : 0;
-    verdict.halved += group->present && missing;
+    outcome.lost += group->known ? missing : 0;
+    outcome.halved += group->present && missing;
     if (group->keyed && !missing) {
-        verdict.keys += !group->has_key;
+        outcome.keys += !group->has_key;
     }
 }
 
@@ -409,7 +409,7 @@ static void judge_retention(sqlite3 *db)
              "SELECT count(*) FROM channel WHERE floor > 0 AND %d > (SELECT"
              " count(*) FROM message_log WHERE channel_id = channel.id)",
              KEPT);
-    verdict.overpruned += ask(db, sql) != 0;
+    outcome.overpruned += ask(db, sql) != 0;
 }
 
 static int is_sound(sqlite3 *db)
@@ -442,14 +442,14 @@ static int judge_file(void)
 
     sqlite3_db_config(db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
     sound = is_sound(db);
-    verdict.corrupt += !sound;
+    outcome.corrupt += !sound;
     if (sound && ask(db, "PRAGMA user_version") > 0) {
         take_rows(db);
         take_keys(db);
         judge_groups(db);
         judge_retention(db);
-        verdict.index += !has_sound_index(db);
-        verdict.clocks += ask(db, "SELECT last >= (SELECT ifnull(max(id), 0)"
+        outcome.index += !has_sound_index(db);
+        outcome.clocks += ask(db, "SELECT last >= (SELECT ifnull(max(id), 0)"
                                   " FROM message_log) FROM comet_clock")
                           != 1;
     }
@@ -469,8 +469,8 @@ static void begin_link(void)
         sent_t *group = &sent[i];
 
         if (i >= link_first && group->known) {
-            verdict.acknowledged += group->count;
-            verdict.reused += group->last - (group->count - 1) <= highest;
+            outcome.acknowledged += group->count;
+            outcome.reused += group->last - (group->count - 1) <= highest;
         }
     }
     for (i = 0; i < sent_count; i++) {
@@ -499,7 +499,7 @@ static void repeat_some(void)
 
         if (sent[i - 1].keyed && last) {
             left--;
-            verdict.keys += publish(i - 1, store) != COMET_EREPEATED;
+            outcome.keys += publish(i - 1, store) != COMET_EREPEATED;
         }
     }
     comet_store_close(store);
@@ -525,14 +525,14 @@ static void live(const world_t *world, unsigned seed, int *cuts)
         restart();
         sound = judge_file();
         begin_link();
-        verdict.cuts++;
+        outcome.cuts++;
         if (i == 1 && odd && sound
             && kit_number("PRAGMA user_version") > 0) { /* it was ahead */
             kit_run_outside("UPDATE comet_clock SET last = last + 86400000000");
         }
     }
     if (sound && kit_open_status(COMET_STORE_WRITE) != APR_SUCCESS) {
-        verdict.unopened++;
+        outcome.unopened++;
     }
     else if (sound && world->sync_full && !world->lies) {
         repeat_some();
@@ -546,7 +546,7 @@ static void live_through(const world_t *world, int cuts)
 {
     unsigned seed = 1;
 
-    verdict = (verdict_t){ .cuts = 0 };
+    outcome = (verdict_t){ .cuts = 0 };
     memset(sent, 0, sizeof(sent));
     while (cuts > 0) {
         live(world, seed++, &cuts);
@@ -555,10 +555,10 @@ static void live_through(const world_t *world, int cuts)
            " %d files corrupt, %d not opened; %d groups halved, %d keys wrong,"
            " %d clocks behind, %d timestamps reused, %d strange rows,"
            " %d overpruned, %d indexes wrong\n",
-           world->name, verdict.cuts, verdict.acknowledged, verdict.lost,
-           verdict.holes, verdict.corrupt, verdict.unopened, verdict.halved,
-           verdict.keys, verdict.clocks, verdict.reused, verdict.strange,
-           verdict.overpruned, verdict.index);
+           world->name, outcome.cuts, outcome.acknowledged, outcome.lost,
+           outcome.holes, outcome.corrupt, outcome.unopened, outcome.halved,
+           outcome.keys, outcome.clocks, outcome.reused, outcome.strange,
+           outcome.overpruned, outcome.index);
 }
 
 static int wanted_cuts(void)
@@ -572,16 +572,16 @@ static int wanted_cuts(void)
 
 static void assert_whole(void)
 {
-    assert_int_equal(verdict.corrupt, 0);
-    assert_int_equal(verdict.unopened, 0);
-    assert_int_equal(verdict.holes, 0);
-    assert_int_equal(verdict.halved, 0);
-    assert_int_equal(verdict.keys, 0);
-    assert_int_equal(verdict.clocks, 0);
-    assert_int_equal(verdict.strange, 0);
-    assert_int_equal(verdict.overpruned, 0);
-    assert_int_equal(verdict.index, 0);
-    assert_true(verdict.acknowledged > 0);
+    assert_int_equal(outcome.corrupt, 0);
+    assert_int_equal(outcome.unopened, 0);
+    assert_int_equal(outcome.holes, 0);
+    assert_int_equal(outcome.halved, 0);
+    assert_int_equal(outcome.keys, 0);
+    assert_int_equal(outcome.clocks, 0);
+    assert_int_equal(outcome.strange, 0);
+    assert_int_equal(outcome.overpruned, 0);
+    assert_int_equal(outcome.index, 0);
+    assert_true(outcome.acknowledged > 0);
 }
 
 /* Nothing that was acknowledged is lost, no timestamp is given twice. */
@@ -591,8 +591,8 @@ static void test_full(void **state)
 
     live_through(&world, wanted_cuts());
     assert_whole();
-    assert_int_equal(verdict.lost, 0);
-    assert_int_equal(verdict.reused, 0);
+    assert_int_equal(outcome.lost, 0);
+    assert_int_equal(outcome.reused, 0);
 }
 
 /* The newest messages may be lost, and only they. */
@@ -602,7 +602,7 @@ static void test_normal(void **state)
 
     live_through(&world, wanted_cuts() / 3);
     assert_whole();
-    assert_true(verdict.lost > 0);
+    assert_true(outcome.lost > 0);
 }
 
 /* On a disk that only says that it has synced these tests find what is lost:
@@ -612,7 +612,7 @@ static void test_can_fail(void **state)
     static const world_t world = { "a disk that lies", 1, 1, 1 };
 
     live_through(&world, 8);
-    assert_true(verdict.lost + verdict.corrupt > 0);
+    assert_true(outcome.lost + outcome.corrupt > 0);
 }
 
 int main(void)

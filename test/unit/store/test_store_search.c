@@ -478,7 +478,7 @@ static void test_pages(void **state)
                                         comet_selection_take, &reading, &rest),
                      0);
     assert_int_equal(batch.count, 4);
-    assert_true(reading.outgrown);
+    assert_true(reading.recheck);
     comet_batch_clear(&batch);
     comet_selection_unref(both);
     comet_store_close(store);

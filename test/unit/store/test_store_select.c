@@ -153,14 +153,14 @@ static void test_stops_at_unknown(void **state)
                                       comet_selection_take, &reading),
                      0);
     assert_int_equal(batch.count, 2);
-    assert_true(reading.outgrown);
+    assert_true(reading.recheck);
     comet_batch_clear(&batch);
-    reading.outgrown = 0;
+    reading.recheck = 0;
     assert_int_equal(comet_store_page(store, selection, 0, COMET_TIMESTAMP_MAX,
                                       9, comet_selection_take, &reading),
                      0);
     assert_int_equal(batch.count, 2);
-    assert_true(reading.outgrown);
+    assert_true(reading.recheck);
     comet_batch_clear(&batch);
     comet_selection_unref(selection);
     comet_store_close(store);

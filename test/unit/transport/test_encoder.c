@@ -89,7 +89,7 @@ static void test_long(void **state)
                        .format = &text, .messages = messages, .count = 100 });
     assert_int_equal(encoding->body.length, expected.length);
     assert_memory_equal(encoding->body.data, expected.data, expected.length);
-    comet_encoding_add_chunk(&chunk, encoding->body);
+    comet_encoder_add_chunk(&chunk, encoding->body);
     assert_int_equal(encoding->chunk.length, chunk.length);
     assert_memory_equal(encoding->chunk.data, chunk.data, chunk.length);
     comet_buffer_free(&expected);
@@ -140,10 +140,10 @@ static void test_chunks(void **state)
 {
     comet_buffer_t out = { .data = NULL };
 
-    comet_encoding_add_chunk(&out, comet_text(""));
+    comet_encoder_add_chunk(&out, comet_text(""));
     assert_int_equal(out.length, 0);
-    comet_encoding_add_chunk(&out, comet_text(":\n\n"));
-    comet_encoding_add_chunk(&out, comet_text("0123456789abcdefg"));
+    comet_encoder_add_chunk(&out, comet_text(":\n\n"));
+    comet_encoder_add_chunk(&out, comet_text("0123456789abcdefg"));
     assert_text((comet_text_t){ out.data, out.length },
                 "3\r\n:\n\n\r\n11\r\n0123456789abcdefg\r\n");
     comet_buffer_free(&out);

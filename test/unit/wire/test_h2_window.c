@@ -50,12 +50,12 @@ static apr_int64_t credit(apr_uint32_t stream)
 static void assert_update(apr_uint32_t stream, apr_uint32_t increment,
                           comet_h2_fate_e fate, apr_uint32_t number)
 {
-    comet_h2_verdict_t verdict =
+    comet_h2_verdict_t outcome =
         comet_h2_window_update(&window, stream, increment);
 
-    assert_int_equal(verdict.fate, fate);
+    assert_int_equal(outcome.fate, fate);
     if (fate == COMET_H2_REPLACE || fate == COMET_H2_RESET) {
-        assert_int_equal(verdict.number, number);
+        assert_int_equal(outcome.number, number);
     }
 }
 
@@ -526,35 +526,35 @@ static void grant_connection(model_t *model)
     /* tight as a rule; now and then up to what must not be */
     apr_uint32_t increment =
         model->credit > model->wide ? 1 : 1 + below(model, model->wide);
-    comet_h2_verdict_t verdict = comet_h2_window_update(&window, 0, increment);
+    comet_h2_verdict_t outcome = comet_h2_window_update(&window, 0, increment);
 
     if (model->credit + increment > MOST) {
-        assert_int_equal(verdict.fate, COMET_H2_FAIL);
+        assert_int_equal(outcome.fate, COMET_H2_FAIL);
         model->refused++;
         return;
     }
     model->credit += increment;
-    switch (verdict.fate) {
+    switch (outcome.fate) {
     case COMET_H2_HAND_ON:
         model->known += increment;
         break;
     case COMET_H2_REPLACE:
-        assert_in_range(verdict.number, 1, increment - 1);
-        model->known += verdict.number;
+        assert_in_range(outcome.number, 1, increment - 1);
+        model->known += outcome.number;
         break;
     default:
-        assert_int_equal(verdict.fate, COMET_H2_KEEP);
+        assert_int_equal(outcome.fate, COMET_H2_KEEP);
     }
 }
 
 static void grant_stream(model_t *model, peer_t *peer)
 {
     apr_uint32_t increment = 1 + below(model, 100000);
-    comet_h2_verdict_t verdict;
+    comet_h2_verdict_t outcome;
 
     if (peer->id) {
-        verdict = comet_h2_window_update(&window, peer->id, increment);
-        assert_int_equal(verdict.fate,
+        outcome = comet_h2_window_update(&window, peer->id, increment);
+        assert_int_equal(outcome.fate,
                          peer->ours ? COMET_H2_KEEP : COMET_H2_HAND_ON);
         peer->credit += increment;
         peer->known += increment;

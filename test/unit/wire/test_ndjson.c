@@ -16,15 +16,15 @@
 #include "wire/ndjson.h"
 
 static apr_pool_t *pool;
-static comet_lines_t lines;
+static comet_ndjson_t lines;
 
 static const char *parse(const char *text, apr_size_t length)
 {
     /* where its end is, nothing can be read */
     char *exact = apr_pmemdup(pool, text, length);
 
-    return comet_lines_parse(&lines, (comet_text_t){ exact, length }, 100,
-                             pool);
+    return comet_ndjson_parse(&lines, (comet_text_t){ exact, length }, 100,
+                              pool);
 }
 
 static void test_messages(void **state)

@@ -300,15 +300,15 @@ typedef struct client_t {
     int child;
 } client_t;
 
-static comet_verdict_e serve(comet_subscriber_t *subscriber,
-                             const comet_occasion_t *occasion)
+static comet_outcome_e serve(comet_subscriber_t *subscriber,
+                             const comet_delivery_t *delivery)
 {
     client_t *client = (client_t *)subscriber;
 
-    if (occasion->batch->count) {
+    if (delivery->batch->count) {
         atomic_store(&board->seen_at[client->child], scratch_usec());
         atomic_fetch_add(&board->seen[client->child],
-                         (int)occasion->batch->count);
+                         (int)delivery->batch->count);
     }
     return COMET_WAIT;
 }
