@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Handing a subscriber what it has not seen yet; the hub's thread. */
+#include "hub/hub_priv.h"
+#include "shared/metrics.h"
+
+/* How many are served before events and timers are looked at again. */
+#define SERVE_BATCH 512
+
+/* What the subscriber has not seen yet, from memory.
+ * @return whether that could tell */
+static int collect_locked(comet_hub_t *hub,
+                          const comet_subscriber_t *subscriber,
+                          comet_reading_t *reading)
+{
+    const comet_channel_t *channel = subscriber->channel;
+    const comet_feed_t *feed = comet_hub_feed_of(hub, channel);
+
+    if (!feed) {
+        comet_ticker_collect(hub->tickers, channel, subscriber->seen,
+                             reading->batch);
+        return 1;
+    }
+    if (!comet_ring_covers(&feed->ring, subscriber->seen)) {
+        return 0;
+    }
+    comet_ring_collect(&feed->ring, subscriber->seen, reading);
+    return 1;
+}
+
+/* The same from the store, without the lock; the subscriber is pinned. */
+static int catch_up(const comet_subscriber_t *subscriber,
+                    comet_reading_t *reading)
+{
+    const comet_feed_t *feed = subscriber->channel->source; /* no clock */
+
+    comet_metrics_add(COMET_METRIC_catch_ups, 1);
+    return feed->store
+           && comet_store_read(feed->store, reading->selection,
+                               subscriber->seen, reading->batch->size,
+                               comet_selection_take, reading)
+                  == APR_SUCCESS;
+}
+
+/* Whether retention has removed what the subscriber has not seen; it is
+ * pinned.  Who is in step is never asked for. */
+static int has_lost(comet_hub_t *hub, const comet_subscriber_t *subscriber)
+{
+    const comet_feed_t *feed = comet_hub_feed_of(hub, subscriber->channel);
+    comet_timestamp_t floor;
+
+    return feed && feed->store && subscriber->seen < feed->calm
+           && comet_store_floor(feed->store, subscriber->channel->selection,
+                                &floor)
+                  == APR_SUCCESS
+           && floor > subscriber->floor && floor > subscriber->seen;
+}
+
+/* What it has seen once it has got the batch: up to its last message; of the
+ * clock, which the system's may be set back, up to this moment. */
+static comet_timestamp_t seen_now(const comet_hub_t *hub,
+                                  const comet_subscriber_t *subscriber)
+{
+    return comet_hub_is_clock(hub, subscriber->channel)
+               ? comet_monotonic()
+               : hub->room[hub->batch.count - 1]->timestamp;
+}
+
+/* One with a socket of its own is over: nobody else knows it.  Gives the lock
+ * back for a while. */
+static void see_off_locked(comet_hub_t *hub, comet_subscriber_t *subscriber)
+{
+    hub->pinned = NULL;
+    comet_hub_forget_locked(hub, subscriber);
+    pthread_mutex_unlock(&hub->lock);
+    subscriber->left(subscriber);
+    pthread_mutex_lock(&hub->lock);
+}
+
+static void look_again(comet_hub_t *hub, const comet_subscriber_t *subscriber)
+{
+    const comet_feed_t *feed = comet_hub_feed_of(hub, subscriber->channel);
+
+    if (feed) {
+        hub->rung[feed - hub->feeds] |= ASKED;
+    }
+}
+
+/* It was served.
+ * @param more  there may be more for it than it got */
+static void put_back_locked(comet_hub_t *hub, comet_subscriber_t *subscriber,
+                            comet_outcome_e outcome, int more)
+{
+    comet_hub_rest_locked(hub, subscriber, outcome);
+    if (subscriber->behind) {
+        comet_hub_retry_locked(hub, subscriber);
+    }
+    comet_hub_watch_locked(hub, subscriber);
+    if (outcome == COMET_AGAIN) {
+        comet_hub_make_ready_locked(hub, subscriber, COMET_READABLE);
+        APR_RING_REMOVE(subscriber, link);
+        APR_RING_INSERT_TAIL(&hub->again, subscriber, comet_subscriber_t, link);
+        look_again(hub, subscriber);
+    }
+    if (outcome == COMET_WAIT && subscriber->blocked_fd < 0 && more) {
+        comet_hub_make_ready_locked(hub, subscriber, COMET_NEWS);
+    }
+}
+
+/* Serve the first of the queue.  Takes and gives back the lock. */
+static void serve_first_locked(comet_hub_t *hub)
+{
+    comet_subscriber_t *subscriber = APR_RING_FIRST(&hub->ready);
+    int blocked = subscriber->blocked_fd >= 0, known = 1, more;
+    int resting = subscriber->resting;
+    apr_size_t count;
+    comet_delivery_t delivery = { .reasons = subscriber->reasons,
+                                  .batch = &hub->batch };
+    comet_reading_t reading = { .selection = subscriber->channel->selection,
+                                .batch = &hub->batch };
+    comet_outcome_e outcome;
+
+    hub->batch.size = subscriber->limit;
+    APR_RING_REMOVE(subscriber, link);
+    subscriber->state = COMET_SUBSCRIBER_SERVED;
+    subscriber->reasons = 0;
+    subscriber->retry = 0;
+    hub->pinned = subscriber;
+    if (!blocked && !resting) {
+        /* whatever the reason: news may have come while it was queued */
+        known = collect_locked(hub, subscriber, &reading);
+    }
+    pthread_mutex_unlock(&hub->lock);
+
+    if ((!known || hub->batch.count) && has_lost(hub, subscriber)) {
+        comet_batch_clear(&hub->batch);
+        reading.recheck = known = 1;
+    }
+    else if (!known) {
+        known = catch_up(subscriber, &reading);
+    }
+    count = hub->batch.count;
+    if (count) {
+        delivery.reasons |= COMET_NEWS;
+        subscriber->seen = seen_now(hub, subscriber);
+    }
+    if (reading.recheck) {
+        delivery.reasons |= COMET_RECHECK;
+    }
+    more = blocked || resting
+           || (!comet_hub_is_clock(hub, subscriber->channel)
+               && (count == subscriber->limit
+                   || comet_batch_is_full(&hub->batch)));
+    outcome = subscriber->serve(subscriber, &delivery);
+    comet_batch_clear(&hub->batch);
+
+    pthread_mutex_lock(&hub->lock);
+    if (outcome == COMET_LEAVE) {
+        see_off_locked(hub, subscriber);
+        return;
+    }
+    subscriber->behind = !known;
+    put_back_locked(hub, subscriber, outcome, more);
+    hub->pinned = NULL;
+    if (hub->unpin_waiters) {
+        pthread_cond_broadcast(&hub->unpinned);
+    }
+}
+
+void comet_hub_serve_some(comet_hub_t *hub)
+{
+    int i;
+
+    pthread_mutex_lock(&hub->lock);
+    for (i = 0; i < SERVE_BATCH
+                && !APR_RING_EMPTY(&hub->ready, comet_subscriber_t, link);
+         i++) {
+        serve_first_locked(hub);
+    }
+    APR_RING_CONCAT(&hub->ready, &hub->again, comet_subscriber_t, link);
+    pthread_mutex_unlock(&hub->lock);
+}

@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The states of a subscriber: its queue, its timer, its socket. */
+#include "hub/hub_priv.h"
+
+#include <unistd.h>
+
+#define RETRY_USEC APR_INT64_C(500000)
+
+/* One write for all who wake it before it is up: whoever comes before
+ * wake_pending is cleared did its work before the hub looks at it. */
+void comet_hub_wake(comet_hub_t *hub)
+{
+    apr_uint64_t one = 1;
+
+    if (!atomic_exchange(&hub->wake_pending, 1)) {
+        if (write(hub->wake_fd, &one, sizeof(one)) < 0) {
+            /* the counter is at its maximum: it is awake */
+        }
+    }
+}
+
+int comet_hub_is_clock(const comet_hub_t *hub, const comet_channel_t *channel)
+{
+    return channel->source == hub;
+}
+
+comet_feed_t *comet_hub_feed_of(comet_hub_t *hub,
+                                const comet_channel_t *channel)
+{
+    return comet_hub_is_clock(hub, channel) ? NULL
+                                            : (comet_feed_t *)channel->source;
+}
+
+void comet_hub_make_ready_locked(comet_hub_t *hub,
+                                 comet_subscriber_t *subscriber,
+                                 unsigned reasons)
+{
+    subscriber->reasons |= reasons;
+    if (subscriber->state != COMET_SUBSCRIBER_WAITING
+        && subscriber->state != COMET_SUBSCRIBER_IDLE) {
+        return;
+    }
+    APR_RING_REMOVE(subscriber, link);
+    APR_RING_INSERT_TAIL(&hub->ready, subscriber, comet_subscriber_t, link);
+    subscriber->state = COMET_SUBSCRIBER_READY;
+}
+
+/* A timer that is due too early is left where it stands: it is put off when
+ * it fires (run_timers).  So a stream's is not touched with each message. */
+void comet_hub_set_timer_locked(comet_hub_t *hub,
+                                comet_subscriber_t *subscriber, apr_time_t due)
+{
+    if (!subscriber->timer.due || due < subscriber->timer.due) {
+        comet_wheel_set(&hub->wheel, &subscriber->timer, due);
+    }
+}
+
+void comet_hub_rest_locked(comet_hub_t *hub, comet_subscriber_t *subscriber,
+                           comet_outcome_e outcome)
+{
+    subscriber->resting = outcome != COMET_WAIT;
+    if (outcome == COMET_WAIT) {
+        subscriber->state = COMET_SUBSCRIBER_WAITING;
+        APR_RING_INSERT_TAIL(&subscriber->channel->waiting, subscriber,
+                             comet_subscriber_t, link);
+    }
+    else {
+        subscriber->state = COMET_SUBSCRIBER_IDLE;
+        APR_RING_INSERT_TAIL(&hub->idle, subscriber, comet_subscriber_t, link);
+    }
+    if (subscriber->timeout_at) {
+        comet_hub_set_timer_locked(hub, subscriber, subscriber->timeout_at);
+    }
+}
+
+/* What it waits for cannot be done now: try again soon. */
+void comet_hub_retry_locked(comet_hub_t *hub, comet_subscriber_t *subscriber)
+{
+    subscriber->retry = 1;
+    comet_hub_set_timer_locked(hub, subscriber, comet_monotonic() + RETRY_USEC);
+}
+
+int comet_hub_has_socket(const comet_subscriber_t *subscriber)
+{
+    return subscriber->left || subscriber->listens;
+}
+
+/* Have the subscriber served when its socket takes data; or soon, when that
+ * cannot be known.  A socket of its own is watched as long as it is here. */
+void comet_hub_watch_locked(comet_hub_t *hub, comet_subscriber_t *subscriber)
+{
+    if (!comet_hub_has_socket(subscriber)
+        && !comet_sockets_watch_blocked(&hub->sockets, subscriber)) {
+        comet_hub_retry_locked(hub, subscriber);
+    }
+}
+
+/* It is in no queue. */
+void comet_hub_forget_locked(comet_hub_t *hub, comet_subscriber_t *subscriber)
+{
+    comet_wheel_clear(&hub->wheel, &subscriber->timer);
+    comet_sockets_unwatch(&hub->sockets, subscriber);
+    comet_channels_exit(&hub->channels, subscriber->channel);
+    subscriber->channel = NULL;
+    subscriber->resting = 0;
+    subscriber->state = COMET_SUBSCRIBER_OUT;
+    hub->members--;
+    hub->owned -= subscriber->left != NULL;
+}
