@@ -129,7 +129,7 @@ static const char *parse_words(const request_rec *r,
     if (ask->transport->streams) {
         return "q: only a poll can look for words (transport=poll)";
     }
-    return !comet_utf8_valid(ask->words)
+    return !comet_encode_is_utf8(ask->words)
                    || memchr(ask->words.data, '\0', ask->words.length)
                ? "q: expected words in UTF-8"
                : NULL;

@@ -1,99 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Buffers, the UTF-8 check, and text written as HTML and as JSON. */
+/* The UTF-8 check, and text written as HTML and as JSON. */
 #include "wire/encode.h"
 
 #include <stdint.h>
-#include <stdlib.h>
 #include <string.h>
-
-/* ---- buffers ---------------------------------------------------------- */
-
-#define BUFFER_FIRST_BYTES 256
-
-/* Make room for that many bytes more.  Returns whether there is. */
-static int reserve(comet_buffer_t *buffer, apr_size_t more)
-{
-    apr_size_t size = buffer->size ? buffer->size : BUFFER_FIRST_BYTES;
-    char *data;
-
-    if (buffer->failed) {
-        return 0;
-    }
-    if (more <= buffer->size - buffer->length) {
-        return 1;
-    }
-    if (more > SIZE_MAX / 2 - buffer->length) {
-        buffer->failed = 1;
-        return 0;
-    }
-    while (size < buffer->length + more) {
-        size *= 2;
-    }
-    data = realloc(buffer->data, size);
-    if (!data) {
-        buffer->failed = 1;
-        return 0;
-    }
-    buffer->data = data;
-    buffer->size = size;
-    return 1;
-}
-
-void comet_buffer_add(comet_buffer_t *buffer, const char *data,
-                      apr_size_t length)
-{
-    if (length && reserve(buffer, length)) {
-        memcpy(buffer->data + buffer->length, data, length);
-        buffer->length += length;
-    }
-}
-
-void comet_buffer_puts(comet_buffer_t *buffer, const char *string)
-{
-    comet_buffer_add(buffer, string, strlen(string));
-}
-
-void comet_buffer_add_int(comet_buffer_t *buffer, apr_int64_t number)
-{
-    char digits[24];
-    char *end = digits + sizeof(digits);
-    char *start = end;
-    apr_uint64_t rest = (apr_uint64_t)number;
-
-    if (number < 0) {
-        rest = 0 - rest; /* well defined for the least number too */
-    }
-    do {
-        *--start = (char)('0' + rest % 10);
-        rest /= 10;
-    } while (rest);
-    if (number < 0) {
-        *--start = '-';
-    }
-    comet_buffer_add(buffer, start, (apr_size_t)(end - start));
-}
-
-void comet_buffer_trim(comet_buffer_t *buffer)
-{
-    char *data = buffer->length ? realloc(buffer->data, buffer->length) : NULL;
-
-    if (data) {
-        buffer->data = data;
-        buffer->size = buffer->length;
-    }
-}
-
-void comet_buffer_clear(comet_buffer_t *buffer)
-{
-    buffer->length = 0;
-    buffer->failed = 0;
-}
-
-void comet_buffer_free(comet_buffer_t *buffer)
-{
-    free(buffer->data);
-    *buffer = (comet_buffer_t){ 0 };
-}
 
 /* ---- UTF-8 ------------------------------------------------------------ */
 
@@ -142,7 +52,7 @@ static int utf8_sequence(const unsigned char *at, const unsigned char *end)
     return length;
 }
 
-int comet_utf8_valid(comet_text_t text)
+int comet_encode_is_utf8(comet_text_t text)
 {
     const unsigned char *at = (const unsigned char *)text.data;
     const unsigned char *end = text.length ? at + text.length : at;
@@ -183,7 +93,7 @@ static void add_utf8(comet_buffer_t *buffer, comet_text_t text)
     const unsigned char *at = (const unsigned char *)text.data;
     const unsigned char *end = text.length ? at + text.length : at;
 
-    if (comet_utf8_valid(text)) {
+    if (comet_encode_is_utf8(text)) {
         comet_buffer_add(buffer, text.data, text.length);
         return;
     }
@@ -331,7 +241,8 @@ void comet_encode_json(comet_buffer_t *buffer, comet_text_t text)
     const unsigned char *end = text.length ? at + text.length : at;
     const unsigned char *plain = at; /* the run not yet copied */
 
-    if (!reserve(buffer, text.length + 2)) { /* often all that it takes */
+    if (!comet_buffer_reserve(buffer,
+                              text.length + 2)) { /* often all that it takes */
         return;
     }
     comet_buffer_add(buffer, "\"", 1);

@@ -7,43 +7,14 @@
 #ifndef COMET_ENCODE_H
 #define COMET_ENCODE_H
 
+#include "base/buffer.h"
 #include "base/message.h"
-
-/** Bytes that grow; zero-initialised is empty.  Owned by one thread. */
-typedef struct comet_buffer_t {
-    char *data; /* malloc'd; not NUL-terminated */
-    apr_size_t length;
-    apr_size_t size;
-    int failed; /* memory ran out: what it holds is incomplete */
-} comet_buffer_t;
-
-/**
- * Append bytes; on lack of memory sets buffer->failed and does nothing, as
- * do all calls that append from then on.  So one look at the end will do.
- */
-void comet_buffer_add(comet_buffer_t *buffer, const char *data,
-                      apr_size_t length);
-
-/** Append a NUL-terminated string. */
-void comet_buffer_puts(comet_buffer_t *buffer, const char *string);
-
-/** Append an integer in decimal. */
-void comet_buffer_add_int(comet_buffer_t *buffer, apr_int64_t number);
-
-/** Empty it, keeping its memory, and forget a failure. */
-void comet_buffer_clear(comet_buffer_t *buffer);
-
-/** Give back what of its memory holds nothing. */
-void comet_buffer_trim(comet_buffer_t *buffer);
-
-/** Free its memory; it is empty again. */
-void comet_buffer_free(comet_buffer_t *buffer);
 
 /**
  * Whether bytes are well-formed UTF-8 (Unicode 15, table 3-7: no overlong
  * forms, no surrogates, nothing above U+10FFFF).
  */
-int comet_utf8_valid(comet_text_t text);
+int comet_encode_is_utf8(comet_text_t text);
 
 /**
  * Append text as lines, each behind a prefix and with LF at its end: CRLF, CR

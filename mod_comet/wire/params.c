@@ -226,7 +226,7 @@ const char *comet_params_check_channel(comet_text_t name)
     if (name.length == 0 || name.length > COMET_CHANNEL_MAX_BYTES) {
         return "the channel's name" SIZES(COMET_CHANNEL_MAX_BYTES);
     }
-    if (!comet_utf8_valid(name)) {
+    if (!comet_encode_is_utf8(name)) {
         return "the channel's name must be UTF-8";
     }
     if (has_control(name)) {
@@ -243,7 +243,7 @@ const char *comet_params_check_type(comet_text_t type)
     if (type.length == 0 || type.length > COMET_TYPE_MAX_BYTES) {
         return "the type" SIZES(COMET_TYPE_MAX_BYTES);
     }
-    if (!comet_utf8_valid(type)) {
+    if (!comet_encode_is_utf8(type)) {
         return "the type must be UTF-8";
     }
     if (has_control(type)) {
@@ -260,7 +260,7 @@ const char *comet_params_check_body(comet_text_t body)
     if (body.length == 0) {
         return "the message must not be empty";
     }
-    if (!comet_utf8_valid(body)) {
+    if (!comet_encode_is_utf8(body)) {
         return "the message must be UTF-8";
     }
     if (memchr(body.data, '\0', body.length)) {

@@ -93,7 +93,7 @@ static void encode_check_answers(comet_text_t text)
     comet_transport_poll.encode(&out, &answer);
     MUST(!out.failed);
     encode_check_harmless(&out);
-    MUST(comet_utf8_valid((comet_text_t){ out.data, out.length }));
+    MUST(comet_encode_is_utf8((comet_text_t){ out.data, out.length }));
     comet_buffer_free(&out);
     comet_message_unref(message);
 }
@@ -169,7 +169,7 @@ static void encode_check_script(const comet_buffer_t *script)
     MUST(memcmp(script->data, begin, sizeof(begin) - 1) == 0);
     MUST(memcmp(inner.data + inner.length, end, sizeof(end) - 1) == 0);
     encode_check_harmless(&inner);
-    MUST(comet_utf8_valid((comet_text_t){ script->data, script->length }));
+    MUST(comet_encode_is_utf8((comet_text_t){ script->data, script->length }));
 }
 
 static void encode_check_streams(comet_text_t text)
@@ -208,7 +208,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     comet_text_t text = { (const char *)data, size };
 
-    MUST(!comet_utf8_valid(text) == !reference_utf8_valid(data, size));
+    MUST(!comet_encode_is_utf8(text) == !reference_utf8_valid(data, size));
     encode_check_json(text);
     encode_check_html(text);
     encode_check_answers(text);

@@ -115,7 +115,7 @@ static void test_buffer_integers(void **state)
 
 static void compare_validity(const unsigned char *data, size_t length)
 {
-    int valid = comet_utf8_valid(bytes(data, length));
+    int valid = comet_encode_is_utf8(bytes(data, length));
 
     if (!valid != !reference_utf8_valid(data, length)) {
         fail_msg("%02x %02x %02x %02x (%zu bytes): %d", data[0], data[1],
@@ -174,7 +174,7 @@ static void test_utf8_every_code_point(void **state)
         size_t length = reference_put(code, data);
         int surrogate = code >= 0xD800 && code <= 0xDFFF;
 
-        assert_int_equal(comet_utf8_valid(bytes(data, length)), !surrogate);
+        assert_int_equal(comet_encode_is_utf8(bytes(data, length)), !surrogate);
     }
 }
 
@@ -189,15 +189,15 @@ static void test_utf8_bad_byte_anywhere(void **state)
 
         assert_non_null(data);
         memset(data, 'a', length);
-        assert_true(comet_utf8_valid(bytes(data, length)));
+        assert_true(comet_encode_is_utf8(bytes(data, length)));
         for (at = 0; at < length; at++) {
             data[at] = (char)0xFF;
-            assert_false(comet_utf8_valid(bytes(data, length)));
+            assert_false(comet_encode_is_utf8(bytes(data, length)));
             data[at] = 'a';
         }
         free(data);
     }
-    assert_true(comet_utf8_valid(bytes(NULL, 0)));
+    assert_true(comet_encode_is_utf8(bytes(NULL, 0)));
 }
 
 /* ---- HTML ------------------------------------------------------------- */
@@ -355,7 +355,7 @@ static void test_json_random_text(void **state)
     for (i = 0; i < 20000; i++) {
         size_t length = random_text(&seed, data, 300);
 
-        assert_true(comet_utf8_valid(bytes(data, length)));
+        assert_true(comet_encode_is_utf8(bytes(data, length)));
         check_json(data, length);
         check_html(data, length);
     }
