@@ -80,7 +80,8 @@ static int refuse_body(request_rec *r, int status)
 static const char *find_author(const request_rec *r, comet_text_t *author)
 {
     *author = comet_text(r->user);
-    return author->length > COMET_AUTHOR_MAX_BYTES || !comet_encode_is_utf8(*author)
+    return author->length > COMET_AUTHOR_MAX_BYTES
+                   || !comet_encode_is_utf8(*author)
                ? "author: a user's name that is stored must be UTF-8 of at "
                  "most 255 bytes"
                : NULL;

@@ -319,11 +319,12 @@ void mod_comet_answer_prepare(request_rec *r,
                        "no-store, no-transform");
         apr_table_setn(r->headers_out, "X-Accel-Buffering", "no");
     }
-    if (transport == &comet_transport_clock) { /* the original's own words */
+    if (transport->cache_control) {
         apr_table_setn(r->headers_out, "Cache-Control",
-                       "no-cache, must-revalidate, no-transform");
-        apr_table_setn(r->headers_out, "Expires",
-                       "Mon, 26 Jul 1997 05:00:00 GMT");
+                       transport->cache_control);
+    }
+    if (transport->expires) {
+        apr_table_setn(r->headers_out, "Expires", transport->expires);
     }
 }
 

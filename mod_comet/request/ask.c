@@ -58,12 +58,11 @@ static int is(comet_text_t text, const char *word)
 
 /* --- the endpoint ----------------------------------------------------------- */
 
-static const char *choose_transport(const request_rec *r,
+static const char *choose_transport(request_rec *r,
                                     const mod_comet_request_t *request,
                                     mod_comet_ask_t *ask)
 {
     const char *accept = apr_table_get(r->headers_in, "Accept");
-    const comet_transport_t *const *one = comet_transports;
     comet_text_t name;
 
     if (!comet_params_get(&request->query, "transport", &name)) {
@@ -72,11 +71,11 @@ static const char *choose_transport(const request_rec *r,
                              : &comet_transport_poll;
         return NULL;
     }
-    while (*one && !is(name, (*one)->name)) {
-        one++;
-    }
-    ask->transport = *one;
-    return *one ? NULL : "transport: expected poll, events or iframe";
+    ask->transport = comet_transport_find(name);
+    return ask->transport
+               ? NULL
+               : apr_pstrcat(r->pool, "transport: expected ",
+                             comet_transport_names("or", r->pool), NULL);
 }
 
 /* Four spellings: EventSource's header, two of its stand-ins, and ours. */
@@ -220,12 +219,10 @@ void mod_comet_clock_ask(request_rec *r, mod_comet_ask_t *ask)
 int mod_comet_ask_is_transport_allowed(const request_rec *r,
                                        const mod_comet_ask_t *ask)
 {
-    int i = 0;
-
-    while (comet_transports[i] != ask->transport) {
-        i++;
-    }
-    return ask->history || (mod_comet_config_transports(r) >> i & 1) != 0;
+    return ask->history
+           || (mod_comet_config_transports(r)
+               & comet_transport_bit(ask->transport))
+                  != 0;
 }
 
 void mod_comet_ask_limit_lifetime(mod_comet_ask_t *ask, const request_rec *r)

@@ -465,23 +465,21 @@ static const char *set_transports(cmd_parms *cmd, void *dir, const char *value)
 {
     mod_comet_dir_config_t *config = dir;
     const char *error = NO_DIRECTORY(cmd);
-    apr_int64_t bits = 0;
-    int i;
+    const comet_transport_t *transport =
+        comet_transport_find(comet_text(value));
+    apr_int64_t bits;
 
     if (error) {
         return error;
     }
-    if (strcasecmp(value, "all") == 0) {
-        bits = MOD_COMET_ALL_TRANSPORTS;
+    if (!transport && strcasecmp(value, "all") != 0) {
+        return wrong(cmd, value,
+                     apr_pstrcat(cmd->temp_pool, "all, or some of ",
+                                 comet_transport_names("and", cmd->temp_pool),
+                                 NULL));
     }
-    for (i = 0; comet_transports[i]; i++) {
-        if (strcasecmp(value, comet_transports[i]->name) == 0) {
-            bits = APR_INT64_C(1) << i;
-        }
-    }
-    if (!bits) {
-        return wrong(cmd, value, "all, or some of poll, events and iframe");
-    }
+    bits =
+        transport ? comet_transport_bit(transport) : MOD_COMET_ALL_TRANSPORTS;
     config->transports =
         config->transports == UNSET ? bits : config->transports | bits;
     return NULL;
@@ -656,8 +654,8 @@ const command_rec mod_comet_directives[] = {
                  "whether event streams over plain HTTP/1.1 may leave httpd's "
                  "connections (default on)"),
     AP_INIT_ITERATE("CometTransports", set_transports, NULL, IN_LOCATION,
-                    "how clients may read: all (default), or some of poll, "
-                    "events and iframe"),
+                    "how clients may read: all (default), or the names of "
+                    "some transports"),
     AP_INIT_TAKE1("CometHeartbeat", set_heartbeat, NULL, IN_LOCATION,
                   "how often a silent stream gives a sign (default 25s)"),
     AP_INIT_TAKE1("CometMaxLifetime", set_max_lifetime, NULL, IN_LOCATION,

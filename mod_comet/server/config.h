@@ -55,8 +55,8 @@ typedef struct mod_comet_mapping_t {
     X(max_lifetime, MOD_COMET_UNSET) \
     X(channel_limit, 1000)
 
-/* CometTransports is a bit for each of comet_transports[]. */
-#define MOD_COMET_ALL_TRANSPORTS APR_INT64_C(0xff)
+/* CometTransports is a set of comet_transport_bit(). */
+#define MOD_COMET_ALL_TRANSPORTS APR_INT64_MAX
 
 /* The same for what is no number: X(type, name, default); unset is NULL. */
 #define MOD_COMET_DIR_POINTERS(X) \

@@ -59,6 +59,9 @@ static void open_page(comet_buffer_t *out, const comet_answer_t *answer)
 const comet_transport_t comet_transport_clock = {
     .gauge = COMET_METRIC_waiting_clock,
     .content_type = "text/html; charset=UTF-8",
+    /* the original's own words */
+    .cache_control = "no-cache, must-revalidate, no-transform",
+    .expires = "Mon, 26 Jul 1997 05:00:00 GMT",
     .streams = 1,
     .limit = 0,
     .open = open_page,

@@ -1,5 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Event streams, as EventSource reads them (WHATWG HTML, section 9.2). */
+/*
+ * Event streams, as EventSource reads them (WHATWG HTML, section 9.2).  A
+ * message's timestamp is its id; its data is its body, or with `json` the whole
+ * message.
+ */
 #include "transport/transport.h"
 
 /* How long a client waits before it comes back, unless it is told otherwise. */

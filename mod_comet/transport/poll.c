@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The answer of today's poll: a list of messages, and the cursor after it. */
+/*
+ * The answer of today's poll: {"messages": […], "timestamp": N, "gap": false},
+ * and "before": N where the answer ends before messages that were not searched.
+ */
 #include "transport/transport.h"
 
 /* Bodies go out as they are: today's pages insert them as text. */

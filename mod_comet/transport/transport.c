@@ -1,13 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What today's transports share: their list, and the message as JSON. */
+/* What today's transports share: the message as JSON. */
 #include "transport/transport.h"
-
-const comet_transport_t *const comet_transports[] = {
-    &comet_transport_poll,
-    &comet_transport_events,
-    &comet_transport_iframe,
-    NULL,
-};
 
 void comet_transport_add_message(comet_buffer_t *out,
                                  const comet_message_t *message,

@@ -3,8 +3,8 @@
  * @file transport/transport.h
  * The bytes of a wire format, and nothing else: no I/O, no state.
  *
- * To add one: write comet_transport_NAME.c with its comet_transport_t,
- * declare it below, and let the handler choose it.
+ * To add one: write transport/NAME.c with its comet_transport_t, and a line in
+ * tables/transports.def.
  */
 #ifndef COMET_TRANSPORT_H
 #define COMET_TRANSPORT_H
@@ -40,6 +40,8 @@ typedef struct comet_transport_t {
     comet_metric_e gauge; /* what its waiting clients count in */
     const char *content_type;
     const char *policy; /* Content-Security-Policy; NULL: none */
+    const char *cache_control; /* NULL: what all streams, or all polls have */
+    const char *expires; /* NULL: none */
     /** Whether answers go on until the client leaves (else: one, then the
      * request is over). */
     int streams;
@@ -65,39 +67,40 @@ void comet_transport_add_message(comet_buffer_t *out,
                                  const comet_message_t *message,
                                  const comet_format_t *format);
 
-/**
- * The original chat: {"msg": "…", "timestamp": N}, the next message only;
- * without one, an empty msg and the cursor.
- */
-extern const comet_transport_t comet_transport_classic;
+/** The number of transports. */
+enum {
+#define TRANSPORT(name, help) COMET_TRANSPORT_INDEX_##name,
+#include "tables/transports.def"
+#undef TRANSPORT
+    COMET_TRANSPORT_COUNT
+};
+
+#define TRANSPORT(name, help) \
+    extern const comet_transport_t comet_transport_##name;
+#include "tables/transports.def"
+#undef TRANSPORT
+
+/** All of them; those that clients may choose from (with a name) come first. */
+extern const comet_transport_t *const comet_transports[COMET_TRANSPORT_COUNT];
+
+/** The gauges that count their waiting clients. */
+extern const comet_metric_e comet_transport_gauges[COMET_TRANSPORT_COUNT];
 
 /**
- * Today's poll: {"messages": […], "timestamp": N, "gap": false}, and "before": N
- * where it ends with what was not looked at.  Pages insert bodies as text, so
- * `escape` does not count.
+ * The transport that clients and CometTransports call by a name.
+ * @param name  compared without regard to case
+ * @return NULL: there is none
  */
-extern const comet_transport_t comet_transport_poll;
+const comet_transport_t *comet_transport_find(comet_text_t name);
+
+/** A transport's bit in a setting of CometTransports. */
+apr_int64_t comet_transport_bit(const comet_transport_t *transport);
 
 /**
- * The original clock: a page whose script elements call the parent's
- * comet.printServerTime(unix seconds); the last message's timestamp is the
- * time (when it opens, the cursor), its body is not looked at.
+ * The names clients may choose from, for messages: "poll, events or iframe".
+ * @param conjunction  before the last name: "or"
+ * @return allocated from @a pool
  */
-extern const comet_transport_t comet_transport_clock;
-
-/**
- * An event stream (WHATWG HTML, section 9.2).  Each message has its timestamp
- * for an id; its data is its body, or with `json` the whole message.
- */
-extern const comet_transport_t comet_transport_events;
-
-/**
- * A forever-iframe: a page that never ends and calls a function of the parent
- * with each message.
- */
-extern const comet_transport_t comet_transport_iframe;
-
-/** All that a client may choose from; ends with NULL. */
-extern const comet_transport_t *const comet_transports[];
+const char *comet_transport_names(const char *conjunction, apr_pool_t *pool);
 
 #endif /* COMET_TRANSPORT_H */

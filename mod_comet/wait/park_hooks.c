@@ -114,15 +114,10 @@ static int has_no_place(int adopted)
 /* CometMaxSubscribers. */
 int mod_comet_places_are_taken(apr_int64_t cap)
 {
-    static const comet_metric_e waiting[] = {
-        COMET_METRIC_waiting_classic, COMET_METRIC_waiting_poll,
-        COMET_METRIC_waiting_events,  COMET_METRIC_waiting_iframe,
-        COMET_METRIC_waiting_clock,
-    };
-
     return cap
-           && comet_metrics_reach(mod_comet_child_metrics(), waiting,
-                                  sizeof(waiting) / sizeof(*waiting), cap);
+           && comet_metrics_reach(mod_comet_child_metrics(),
+                                  comet_transport_gauges, COMET_TRANSPORT_COUNT,
+                                  cap);
 }
 
 static int can_park_connection(const conn_rec *c)

@@ -192,10 +192,13 @@ def parameters(manual):
 
 
 def metrics(manual):
-    """the manual's counters are those of comet_metrics.def, word for word"""
+    """the manual's counters are those of the tables, word for word"""
     code = {(name, kind.lower(), text) for kind, name, text in re.findall(
         r'METRIC\((\w+), (\w+),\s*"([^"]*)"\)',
         manual.read("mod_comet/tables/metrics.def"))}
+    code |= {("waiting_" + name, "gauge", text) for name, text in re.findall(
+        r'TRANSPORT\((\w+), "([^"]*)"\)',
+        manual.read("mod_comet/tables/transports.def"))}
     page = {(name, kind, plain(text)) for name, kind, text in re.findall(
         r'<tr data-metric="(\w+)">.*?<td>(\w+)</td><td>(.*?)</td>',
         manual.page)}

@@ -202,10 +202,6 @@ static void free_bytes(void)
 
 static void test_encoders(void **state)
 {
-    static const comet_transport_t *const all[] = {
-        &comet_transport_classic, &comet_transport_poll,
-        &comet_transport_events, &comet_transport_iframe, &comet_transport_clock
-    };
     static char body[20000];
     apr_size_t i;
 
@@ -214,8 +210,8 @@ static void test_encoders(void **state)
     }
     two[0] = kit_make("a/b", "short");
     two[1] = kit_make("a/b", body);
-    for (i = 0; i < 2 * sizeof(all) / sizeof(*all); i++) {
-        transport = all[i / 2];
+    for (i = 0; i < (apr_size_t)2 * COMET_TRANSPORT_COUNT; i++) {
+        transport = comet_transports[i / 2];
         format = (comet_format_t){ .escape = 1,
                                    .json = i % 2,
                                    .callback = "comet.receive",

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <apr_general.h>
 #include <cmocka.h>
 
 #include "transport/transport.h"
@@ -535,13 +536,26 @@ static void test_iframe_messages(void **state)
 
 /* ---- all -------------------------------------------------------------- */
 
-/* What clients may choose from has a name each, and an end. */
+/* What clients may choose from has a name and a bit of its own, and comes
+ * first. */
 static void test_list(void **state)
 {
+    apr_pool_t *pool;
+
+    apr_pool_create(&pool, NULL);
     assert_ptr_equal(comet_transports[0], &comet_transport_poll);
     assert_ptr_equal(comet_transports[1], &comet_transport_events);
     assert_ptr_equal(comet_transports[2], &comet_transport_iframe);
-    assert_null(comet_transports[3]);
+    assert_int_equal(comet_transport_bit(&comet_transport_poll), 1);
+    assert_int_equal(comet_transport_bit(&comet_transport_iframe), 4);
+    assert_ptr_equal(comet_transport_find(comet_text("Events")),
+                     &comet_transport_events);
+    assert_null(comet_transport_find(comet_text("event")));
+    assert_null(comet_transport_find(comet_text("eventss")));
+    assert_null(comet_transport_find(comet_text("clock")));
+    assert_string_equal(comet_transport_names("or", pool),
+                        "poll, events or iframe");
+    apr_pool_destroy(pool);
     assert_string_equal(comet_transport_poll.name, "poll");
     assert_null(comet_transport_classic.name);
     assert_null(comet_transport_clock.name);
@@ -591,5 +605,6 @@ int main(void)
         cmocka_unit_test(test_answers_append),
     };
 
+    apr_initialize();
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

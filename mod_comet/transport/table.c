@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The table of the transports, and how one is found by its name. */
+#include "transport/transport.h"
+
+#include <apr_strings.h>
+#include <string.h>
+#include <strings.h>
+
+const comet_transport_t *const comet_transports[COMET_TRANSPORT_COUNT] = {
+#define TRANSPORT(name, help) &comet_transport_##name,
+#include "tables/transports.def"
+#undef TRANSPORT
+};
+
+const comet_metric_e comet_transport_gauges[COMET_TRANSPORT_COUNT] = {
+#define TRANSPORT(name, help) COMET_METRIC_waiting_##name,
+#include "tables/transports.def"
+#undef TRANSPORT
+};
+
+const comet_transport_t *comet_transport_find(comet_text_t name)
+{
+    int i;
+
+    for (i = 0; i < COMET_TRANSPORT_COUNT; i++) {
+        const char *own = comet_transports[i]->name;
+
+        if (own && strlen(own) == name.length
+            && strncasecmp(own, name.data, name.length) == 0) {
+            return comet_transports[i];
+        }
+    }
+    return NULL;
+}
+
+apr_int64_t comet_transport_bit(const comet_transport_t *transport)
+{
+    int i = 0;
+
+    while (comet_transports[i] != transport) {
+        i++;
+    }
+    return APR_INT64_C(1) << i;
+}
+
+const char *comet_transport_names(const char *conjunction, apr_pool_t *pool)
+{
+    const char *names = comet_transports[0]->name;
+    int i;
+
+    for (i = 1; i < COMET_TRANSPORT_COUNT && comet_transports[i]->name; i++) {
+        int last =
+            i + 1 == COMET_TRANSPORT_COUNT || !comet_transports[i + 1]->name;
+
+        names = last ? apr_pstrcat(pool, names, " ", conjunction, " ",
+                                   comet_transports[i]->name, NULL)
+                     : apr_pstrcat(pool, names, ", ", comet_transports[i]->name,
+                                   NULL);
+    }
+    return names;
+}
