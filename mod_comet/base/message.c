@@ -5,17 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-comet_text_t comet_text(const char *string)
-{
-    return (comet_text_t){ string, string ? strlen(string) : 0 };
-}
-
-int comet_text_equal(comet_text_t a, comet_text_t b)
-{
-    return a.length == b.length
-           && (a.length == 0 || memcmp(a.data, b.data, a.length) == 0);
-}
-
 /* FNV-1a: short keys, no secret; a collision costs one comparison. */
 apr_uint32_t comet_message_hash(comet_text_t channel)
 {
@@ -79,26 +68,4 @@ void comet_message_unref(comet_message_t *message)
                == 1) {
         free(message);
     }
-}
-
-int comet_batch_is_full(const comet_batch_t *batch)
-{
-    return batch->count >= batch->size || batch->bytes >= COMET_BATCH_BYTES;
-}
-
-int comet_batch_add(void *baton, comet_message_t *message)
-{
-    comet_batch_t *batch = baton;
-
-    batch->messages[batch->count++] = message;
-    batch->bytes += message->body.length;
-    return !comet_batch_is_full(batch);
-}
-
-void comet_batch_clear(comet_batch_t *batch)
-{
-    while (batch->count) {
-        comet_message_unref(batch->messages[--batch->count]);
-    }
-    batch->bytes = 0;
 }

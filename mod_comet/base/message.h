@@ -8,13 +8,7 @@
 
 #include <stdatomic.h>
 
-#include "base/comet.h"
-
-/** Text by address and length: may contain any byte, need not end in NUL. */
-typedef struct comet_text_t {
-    const char *data;
-    apr_size_t length;
-} comet_text_t;
+#include "base/text.h"
 
 typedef struct comet_message_t {
     atomic_uint refs; /* [atomic] */
@@ -52,37 +46,5 @@ void comet_message_unref(comet_message_t *message);
 
 /** The hash by which channels are compared before their names are. */
 apr_uint32_t comet_message_hash(comet_text_t channel);
-
-/** With so many bytes of messages a batch is full: what one client asked
- * for must not fill the memory. */
-#define COMET_BATCH_BYTES (256 * 1024)
-
-/** Messages gathered in order; each is a reference that the batch owns. */
-typedef struct comet_batch_t {
-    comet_message_t **messages; /* room for @a size, of the batch's owner */
-    apr_size_t size;
-    apr_size_t count;
-    apr_size_t bytes; /* of their bodies */
-} comet_batch_t;
-
-/** Whether it takes no more: there may be more messages then. */
-int comet_batch_is_full(const comet_batch_t *batch);
-
-/**
- * Add a message to a batch; a comet_store_cb.
- * @param baton    the comet_batch_t
- * @param message  the batch takes the reference over
- * @return whether there is room for another
- */
-int comet_batch_add(void *baton, comet_message_t *message);
-
-/** Give all references back; the batch is empty again. */
-void comet_batch_clear(comet_batch_t *batch);
-
-/** Whether two texts hold the same bytes. */
-int comet_text_equal(comet_text_t a, comet_text_t b);
-
-/** The text of a NUL-terminated string; NULL gives {NULL, 0}. */
-comet_text_t comet_text(const char *string);
 
 #endif /* COMET_MESSAGE_H */

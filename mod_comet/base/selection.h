@@ -12,7 +12,7 @@
 #ifndef COMET_SELECTION_H
 #define COMET_SELECTION_H
 
-#include "base/message.h"
+#include "base/batch.h"
 
 /** The byte before a prefix in a key; no name has it. */
 #define COMET_SELECTION_PREFIX '\t'

@@ -8,6 +8,7 @@
 #ifndef COMET_ENCODER_H
 #define COMET_ENCODER_H
 
+#include "base/batch.h"
 #include "transport/transport.h"
 
 /** Owned by the encoder; good until its next call. */

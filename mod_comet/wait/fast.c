@@ -38,7 +38,7 @@ struct mod_comet_fast_t {
     comet_head_t head; /* of the request that httpd reads or has read */
     int same; /* it is like the one before */
     comet_timestamp_t asked; /* its cursor; -1: none was found */
-    comet_answer_head_t answer; /* of the last answer to a request like it */
+    comet_head_answer_t answer; /* of the last answer to a request like it */
     int answers; /* so many were equal: 2 are enough */
     comet_timestamp_t counted; /* the cursor of the last one that counted */
     apr_time_t counted_at;
@@ -89,7 +89,7 @@ void mod_comet_fast_forget(mod_comet_fast_t *fast)
 {
     if (fast) {
         comet_head_free(&fast->head);
-        comet_answer_head_free(&fast->answer);
+        comet_head_answer_free(&fast->answer);
         fast->answers = 0;
     }
 }
@@ -212,7 +212,7 @@ void mod_comet_fast_look(mod_comet_fast_t *fast, conn_rec *c,
     if (!fast->same) {
         comet_head_learn(&fast->head, bytes);
         comet_head_match(&fast->head, bytes, &fast->asked);
-        comet_answer_head_free(&fast->answer);
+        comet_head_answer_free(&fast->answer);
         fast->answers = 0;
     }
 }
@@ -237,18 +237,18 @@ static int is_another(const mod_comet_fast_t *fast, apr_time_t now)
  * does. */
 static void learn_answer(mod_comet_fast_t *fast, comet_text_t bytes)
 {
-    comet_answer_head_t head = { .text = NULL };
+    comet_head_answer_t head = { .text = NULL };
     apr_time_t now = comet_monotonic();
     int equal;
 
-    comet_answer_head_learn(&head, bytes);
-    equal = comet_answer_head_equal(&fast->answer, &head);
+    comet_head_answer_learn(&head, bytes);
+    equal = comet_head_answer_equal(&fast->answer, &head);
     if (!equal || is_another(fast, now)) {
         fast->answers = equal ? fast->answers + 1 : head.text != NULL;
         fast->counted = fast->asked;
         fast->counted_at = now;
     }
-    comet_answer_head_free(&fast->answer);
+    comet_head_answer_free(&fast->answer);
     fast->answer = head;
 }
 
@@ -443,7 +443,7 @@ static comet_outcome_e respond(mod_comet_fast_t *fast, conn_rec *c,
                                comet_text_t body)
 {
     comet_buffer_clear(&out);
-    comet_answer_head_write(&fast->answer, &out, date_now(), body.length,
+    comet_head_answer_write(&fast->answer, &out, date_now(), body.length,
                             connection_left(fast, c));
     comet_buffer_add(&out, body.data, body.length);
     if (out.failed || (fast->state == WAITING && !take_request(fast))) {

@@ -215,7 +215,7 @@ static int is_for_one(const field_t *field)
 }
 
 /* @return 0: the head has two of them, or not what it should have */
-static int mark(comet_answer_head_t *head, comet_head_slot_e slot,
+static int mark(comet_head_answer_t *head, comet_head_slot_e slot,
                 comet_text_t bytes, const char *at, apr_size_t length)
 {
     if (head->slots[slot].length || !length) {
@@ -226,7 +226,7 @@ static int mark(comet_answer_head_t *head, comet_head_slot_e slot,
     return 1;
 }
 
-static int mark_field(comet_answer_head_t *head, comet_text_t bytes,
+static int mark_field(comet_head_answer_t *head, comet_text_t bytes,
                       const field_t *field)
 {
     const char *at = field->value.data, *end = at + field->value.length;
@@ -247,7 +247,7 @@ static int mark_field(comet_answer_head_t *head, comet_text_t bytes,
     return !is_for_one(field);
 }
 
-static int mark_fields(comet_answer_head_t *head, comet_text_t bytes)
+static int mark_fields(comet_head_answer_t *head, comet_text_t bytes)
 {
     static const char first[] = "HTTP/1.1 200 ";
     const char *end;
@@ -270,20 +270,20 @@ static int mark_fields(comet_answer_head_t *head, comet_text_t bytes)
            && head->slots[COMET_HEAD_LENGTH].length;
 }
 
-void comet_answer_head_free(comet_answer_head_t *head)
+void comet_head_answer_free(comet_head_answer_t *head)
 {
     free(head->text);
-    *head = (comet_answer_head_t){ .text = NULL };
+    *head = (comet_head_answer_t){ .text = NULL };
 }
 
-int comet_answer_head_learn(comet_answer_head_t *head, comet_text_t bytes)
+int comet_head_answer_learn(comet_head_answer_t *head, comet_text_t bytes)
 {
-    comet_answer_head_free(head);
+    comet_head_answer_free(head);
     if (bytes.length <= COMET_HEAD_MAX && mark_fields(head, bytes)) {
         head->text = malloc(bytes.length);
     }
     if (!head->text) {
-        comet_answer_head_free(head);
+        comet_head_answer_free(head);
         return 0;
     }
     memcpy(head->text, bytes.data, bytes.length);
@@ -292,7 +292,7 @@ int comet_answer_head_learn(comet_answer_head_t *head, comet_text_t bytes)
 }
 
 /* The slot that begins next; COMET_HEAD_SLOTS: none. */
-static int next_slot(const comet_answer_head_t *head, apr_size_t from)
+static int next_slot(const comet_head_answer_t *head, apr_size_t from)
 {
     int next = COMET_HEAD_SLOTS, i;
 
@@ -308,7 +308,7 @@ static int next_slot(const comet_answer_head_t *head, apr_size_t from)
 
 /* The bytes that stay as they are from a place on; moves it behind the slot
  * that ends them. */
-static comet_text_t take_constant(const comet_answer_head_t *head,
+static comet_text_t take_constant(const comet_head_answer_t *head,
                                   apr_size_t *from, int *slot)
 {
     comet_text_t text = { head->text + *from, head->length - *from };
@@ -324,8 +324,8 @@ static comet_text_t take_constant(const comet_answer_head_t *head,
     return text;
 }
 
-int comet_answer_head_equal(const comet_answer_head_t *a,
-                            const comet_answer_head_t *b)
+int comet_head_answer_equal(const comet_head_answer_t *a,
+                            const comet_head_answer_t *b)
 {
     apr_size_t at_a = 0, at_b = 0;
     int slot_a = 0, slot_b = 0;
@@ -341,7 +341,7 @@ int comet_answer_head_equal(const comet_answer_head_t *a,
     return a->text && b->text;
 }
 
-void comet_answer_head_write(const comet_answer_head_t *head,
+void comet_head_answer_write(const comet_head_answer_t *head,
                              comet_buffer_t *out, const char *date,
                              apr_size_t length, int left)
 {

@@ -50,13 +50,13 @@ typedef enum {
 #define COMET_HEAD_DATE_BYTES 29 /* Sat, 21 Nov 2026 11:12:08 GMT */
 
 /** An answer's head, with what changes marked. */
-typedef struct comet_answer_head_t {
+typedef struct comet_head_answer_t {
     char *text; /* malloc'd; NULL: none is known */
     apr_size_t length;
     struct {
         apr_size_t at, length; /* length 0: it has none */
     } slots[COMET_HEAD_SLOTS];
-} comet_answer_head_t;
+} comet_head_answer_t;
 
 /**
  * Learn the head of an answer that httpd made, if others can be made from it:
@@ -65,11 +65,11 @@ typedef struct comet_answer_head_t {
  * @param head  what it held before is freed
  * @return whether it was learnt; else @a head is empty
  */
-int comet_answer_head_learn(comet_answer_head_t *head, comet_text_t bytes);
+int comet_head_answer_learn(comet_head_answer_t *head, comet_text_t bytes);
 
 /** Whether two heads are equal but for what changes. */
-int comet_answer_head_equal(const comet_answer_head_t *a,
-                            const comet_answer_head_t *b);
+int comet_head_answer_equal(const comet_head_answer_t *a,
+                            const comet_head_answer_t *b);
 
 /**
  * Append the head of another answer.
@@ -77,10 +77,10 @@ int comet_answer_head_equal(const comet_answer_head_t *a,
  * @param length  of the body
  * @param left    how many more requests the connection takes
  */
-void comet_answer_head_write(const comet_answer_head_t *head,
+void comet_head_answer_write(const comet_head_answer_t *head,
                              comet_buffer_t *out, const char *date,
                              apr_size_t length, int left);
 
-void comet_answer_head_free(comet_answer_head_t *head);
+void comet_head_answer_free(comet_head_answer_t *head);
 
 #endif /* COMET_HEAD_H */

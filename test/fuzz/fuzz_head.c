@@ -52,21 +52,21 @@ static void head_fuzz_request(comet_text_t known, comet_text_t next)
 
 static void head_fuzz_answer(comet_text_t bytes)
 {
-    comet_answer_head_t head = { .text = NULL }, again = { .text = NULL };
+    comet_head_answer_t head = { .text = NULL }, again = { .text = NULL };
     comet_buffer_t out = { 0 };
 
-    if (comet_answer_head_learn(&head, bytes)) {
-        comet_answer_head_write(&head, &out, "Sat, 21 Nov 2026 12:17:55 GMT",
+    if (comet_head_answer_learn(&head, bytes)) {
+        comet_head_answer_write(&head, &out, "Sat, 21 Nov 2026 12:17:55 GMT",
                                 123, 4);
         MUST(!out.failed);
-        MUST(comet_answer_head_learn(&again,
+        MUST(comet_head_answer_learn(&again,
                                      (comet_text_t){ out.data, out.length })
              || out.length > COMET_HEAD_MAX);
-        MUST(!again.text || comet_answer_head_equal(&head, &again));
+        MUST(!again.text || comet_head_answer_equal(&head, &again));
     }
     comet_buffer_free(&out);
-    comet_answer_head_free(&again);
-    comet_answer_head_free(&head);
+    comet_head_answer_free(&again);
+    comet_head_answer_free(&head);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -139,10 +139,10 @@ static void test_not_learnt(void **state)
     "\r\nServer: x\r\nContent-Length: " length "\r\n" more \
     "Content-Type: application/json\r\n\r\n"
 
-static int learn_answer(comet_answer_head_t *head, const char *string)
+static int learn_answer(comet_head_answer_t *head, const char *string)
 {
     comet_text_t bytes = exactly(string, strlen(string));
-    int learnt = comet_answer_head_learn(head, bytes);
+    int learnt = comet_head_answer_learn(head, bytes);
 
     assert_int_equal(learnt, head->text != NULL);
     free((char *)bytes.data);
@@ -151,16 +151,16 @@ static int learn_answer(comet_answer_head_t *head, const char *string)
 
 static void check_written(const char *learnt, const char *expected)
 {
-    comet_answer_head_t head = { .text = NULL };
+    comet_head_answer_t head = { .text = NULL };
     comet_buffer_t out = { .data = NULL };
 
     assert_true(learn_answer(&head, learnt));
-    comet_answer_head_write(&head, &out, OTHER_DATE, 12345, 7);
+    comet_head_answer_write(&head, &out, OTHER_DATE, 12345, 7);
     assert_false(out.failed);
     assert_int_equal(out.length, strlen(expected));
     assert_memory_equal(out.data, expected, out.length);
     comet_buffer_free(&out);
-    comet_answer_head_free(&head);
+    comet_head_answer_free(&head);
 }
 
 static void test_write(void **state)
@@ -182,23 +182,23 @@ static void test_write(void **state)
 
 static void test_equal(void **state)
 {
-    comet_answer_head_t a = { .text = NULL }, b = { .text = NULL };
+    comet_head_answer_t a = { .text = NULL }, b = { .text = NULL };
 
-    assert_false(comet_answer_head_equal(&a, &b));
+    assert_false(comet_head_answer_equal(&a, &b));
     assert_true(learn_answer(&a, ANSWER(DATE, "9", "")));
-    assert_false(comet_answer_head_equal(&a, &b));
-    assert_false(comet_answer_head_equal(&b, &a));
+    assert_false(comet_head_answer_equal(&a, &b));
+    assert_false(comet_head_answer_equal(&b, &a));
     assert_true(learn_answer(&b, ANSWER(OTHER_DATE, "100", "")));
-    assert_true(comet_answer_head_equal(&a, &b));
+    assert_true(comet_head_answer_equal(&a, &b));
     assert_true(learn_answer(&b, ANSWER(DATE, "9", "X: y\r\n")));
-    assert_false(comet_answer_head_equal(&a, &b));
+    assert_false(comet_head_answer_equal(&a, &b));
     assert_true(learn_answer(&a, ANSWER(DATE, "9", "X: z\r\n")));
-    assert_false(comet_answer_head_equal(&a, &b));
+    assert_false(comet_head_answer_equal(&a, &b));
     assert_true(learn_answer(&a, ANSWER(DATE, "9", "Keep-Alive: max=1\r\n")));
     assert_true(learn_answer(&b, ANSWER(DATE, "9", "Keep-Alive: max=12\r\n")));
-    assert_true(comet_answer_head_equal(&a, &b));
-    comet_answer_head_free(&a);
-    comet_answer_head_free(&b);
+    assert_true(comet_head_answer_equal(&a, &b));
+    comet_head_answer_free(&a);
+    comet_head_answer_free(&b);
 }
 
 static void test_answer_not_learnt(void **state)
@@ -225,7 +225,7 @@ static void test_answer_not_learnt(void **state)
         ANSWER(DATE, "1", "Keep-Alive: max=\r\n"),
         ANSWER(DATE, "1", "") "{",
     };
-    comet_answer_head_t head = { .text = NULL };
+    comet_head_answer_t head = { .text = NULL };
     size_t i;
 
     for (i = 0; i < sizeof(heads) / sizeof(*heads); i++) {

@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Messages gathered in order. */
+#include "base/batch.h"
+
+int comet_batch_is_full(const comet_batch_t *batch)
+{
+    return batch->count >= batch->size || batch->bytes >= COMET_BATCH_BYTES;
+}
+
+int comet_batch_add(void *baton, comet_message_t *message)
+{
+    comet_batch_t *batch = baton;
+
+    batch->messages[batch->count++] = message;
+    batch->bytes += message->body.length;
+    return !comet_batch_is_full(batch);
+}
+
+void comet_batch_clear(comet_batch_t *batch)
+{
+    while (batch->count) {
+        comet_message_unref(batch->messages[--batch->count]);
+    }
+    batch->bytes = 0;
+}

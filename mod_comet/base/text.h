@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * @file base/text.h
+ * Text by address and length: it may contain any byte.
+ */
+#ifndef COMET_TEXT_H
+#define COMET_TEXT_H
+
+#include "base/comet.h"
+
+/** Text by address and length: may contain any byte, need not end in NUL. */
+typedef struct comet_text_t {
+    const char *data;
+    apr_size_t length;
+} comet_text_t;
+
+/** Whether two texts hold the same bytes. */
+int comet_text_equal(comet_text_t a, comet_text_t b);
+
+/** The text of a NUL-terminated string; NULL gives {NULL, 0}. */
+comet_text_t comet_text(const char *string);
+
+#endif /* COMET_TEXT_H */
