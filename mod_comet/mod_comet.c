@@ -8,6 +8,7 @@
 #include "server/child.h"
 #include "server/config.h"
 #include "output/cookies.h"
+#include "hooks/directives.h"
 #include "request/cors.h"
 #include "wait/fast.h"
 #include "hooks/handler.h"

@@ -33,7 +33,7 @@ static int refuse_length(request_rec *r)
                                "the message is too long: at most "
                                "%" APR_INT64_T_FMT
                                " bytes are allowed (CometMaxMessageSize)",
-                               mod_comet_config_max_message_bytes(r)));
+                               mod_comet_config_max_message_bytes(r->server)));
 }
 
 static int refuse_by_store(request_rec *r, apr_status_t status)
@@ -124,7 +124,7 @@ static int store(request_rec *r, comet_store_group_t *group, int *again,
         comet_store_hash(group);
     }
     status = comet_writer_publish(mod_comet_child_store(r)->writer, group,
-                                  mod_comet_config_publish_timeout(r));
+                                  mod_comet_config_publish_timeout(r->server));
     *again = status == COMET_EREPEATED;
     if (status == APR_SUCCESS) {
         comet_metrics_add(COMET_METRIC_published, (int)group->count);
@@ -147,7 +147,7 @@ static int store_one(request_rec *r, const comet_message_fields_t *fields,
     comet_message_t **room = apr_palloc(r->pool, sizeof(*room));
 
     if (fields->body.length
-        > (apr_size_t)mod_comet_config_max_message_bytes(r)) {
+        > (apr_size_t)mod_comet_config_max_message_bytes(r->server)) {
         *answered = refuse_length(r);
         return DONE;
     }
@@ -269,7 +269,8 @@ static int publish_one(post_t *post, int form)
     comet_message_fields_t fields = { .channel = post->channel,
                                       .author = post->author };
     /* a form is longer than its message: %XX for each byte, and names */
-    apr_size_t limit = (apr_size_t)mod_comet_config_max_message_bytes(r);
+    apr_size_t limit =
+        (apr_size_t)mod_comet_config_max_message_bytes(r->server);
     comet_text_t body;
     const char *wrong;
     int again, answered;
@@ -403,7 +404,7 @@ static int publish_lines(post_t *post)
         return refuse_body(r, rv);
     }
     wrong = comet_ndjson_parse(
-        &lines, body, (apr_size_t)mod_comet_config_max_message_bytes(r),
+        &lines, body, (apr_size_t)mod_comet_config_max_message_bytes(r->server),
         r->pool);
     if (lines.no_memory) {
         return refuse_by_store(r, APR_ENOMEM);

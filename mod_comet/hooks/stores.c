@@ -34,17 +34,15 @@ static const char *identify(const char *path, apr_pool_t *p)
                         name);
 }
 
-static comet_store_config_t make(const mod_comet_server_config_t *config,
-                                 const char *path)
+static comet_store_config_t make(const server_rec *s, const char *path)
 {
     return (comet_store_config_t){
         .path = path,
-        .sync_full = MOD_COMET_OR_DEFAULT(config->sync_full, 1) != 0,
-        .busy_timeout =
-            MOD_COMET_OR_DEFAULT(config->publish_timeout, apr_time_from_sec(2)),
-        .retain_count = MOD_COMET_OR_DEFAULT(config->retain_count, 0),
-        .retain_age = MOD_COMET_OR_DEFAULT(config->retain_age, 0),
-        .search = MOD_COMET_OR_DEFAULT(config->search, 0) != 0,
+        .sync_full = mod_comet_config_sync_full(s) != 0,
+        .busy_timeout = mod_comet_config_publish_timeout(s),
+        .retain_count = mod_comet_config_retain_count(s),
+        .retain_age = mod_comet_config_retain_age(s),
+        .search = mod_comet_config_search(s) != 0,
     };
 }
 
@@ -63,7 +61,7 @@ static int add_server(apr_array_header_t *stores, apr_hash_t *known,
                       server_rec *s, const char *path)
 {
     mod_comet_server_config_t *config = mod_comet_config_server(s);
-    comet_store_config_t wanted = make(config, path);
+    comet_store_config_t wanted = make(s, path);
     const char *identity = identify(path, stores->pool);
 
     config->store =

@@ -122,7 +122,7 @@ static const char *parse_words(const request_rec *r,
     if (!comet_params_get(&request->query, "q", &ask->words)) {
         return NULL;
     }
-    if (!mod_comet_config_search(r)) {
+    if (!mod_comet_config_search(r->server)) {
         return "q: searching is off here (CometSearch)";
     }
     if (ask->transport->streams) {

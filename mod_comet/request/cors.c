@@ -2,73 +2,10 @@
 /* CORS: what pages of other sites may do here, and how they are told. */
 #include "request/cors.h"
 
-#include <apr_lib.h>
 #include <apr_strings.h>
 #include <mod_ssl.h>
 
-#include "wire/params.h"
-
-#define ANY "*"
-#define EXPECTED \
-    "an origin as browsers send it, such as https://www.example.com or " \
-    "http://localhost:3000; * alone for any; none alone for none"
-
-
-/* --- the directive --------------------------------------------------------- */
-
-/* What a host may be made of; browsers have made the rest punycode. */
-static apr_size_t host_length(const char *host)
-{
-    apr_size_t length;
-
-    if (*host == '[') {
-        length = 1 + strspn(host + 1, "0123456789abcdef:.");
-        return host[length] == ']' ? length + 1 : 0;
-    }
-    return strspn(host, "abcdefghijklmnopqrstuvwxyz0123456789-._~");
-}
-
-static int is_usual_port(const char *origin, const char *port)
-{
-    return (strncmp(origin, "http:", 5) == 0 && strcmp(port, "80") == 0)
-           || (strncmp(origin, "https:", 6) == 0 && strcmp(port, "443") == 0);
-}
-
-const char *comet_origin_add(apr_array_header_t *origins, const char *value)
-{
-    char *origin = apr_pstrdup(origins->pool, value), *host, *port;
-    apr_size_t length;
-    apr_int64_t number;
-
-    if (origins->nelts && strcmp(APR_ARRAY_IDX(origins, 0, char *), ANY) == 0) {
-        return EXPECTED;
-    }
-    ap_str_tolower(origin);
-    if (strcmp(value, ANY) != 0) {
-        host = strstr(origin, "://");
-        length = host ? host_length(host + 3) : 0;
-        if (!length || !apr_isalpha(*origin)
-            || strspn(origin, "abcdefghijklmnopqrstuvwxyz0123456789+-.")
-                   != (apr_size_t)(host - origin)) {
-            return EXPECTED;
-        }
-        port = host + 3 + length;
-        if (*port
-            && (*port != ':'
-                || comet_params_int(comet_text(port + 1), "", 1, 65535, &number,
-                                    origins->pool))) {
-            return EXPECTED;
-        }
-        if (*port && is_usual_port(origin, port + 1)) {
-            *port = '\0'; /* browsers do not send it */
-        }
-    }
-    else if (origins->nelts) {
-        return EXPECTED;
-    }
-    APR_ARRAY_PUSH(origins, const char *) = origin;
-    return NULL;
-}
+#include "wire/origin.h"
 
 /* --- who asks ------------------------------------------------------------------ */
 
@@ -83,7 +20,8 @@ static const char *find_allowed(const request_rec *r)
     for (i = 0; origin && origins && i < origins->nelts; i++) {
         const char *allowed = APR_ARRAY_IDX(origins, i, const char *);
 
-        if (strcmp(allowed, ANY) == 0 || strcasecmp(allowed, origin) == 0) {
+        if (strcmp(allowed, COMET_ORIGIN_ANY) == 0
+            || strcasecmp(allowed, origin) == 0) {
             return allowed;
         }
     }
@@ -116,7 +54,8 @@ int mod_comet_cors_may_publish(const request_rec *r)
 {
     const char *allowed = find_allowed(r);
 
-    return allowed && (strcmp(allowed, ANY) != 0 || !has_credentials(r));
+    return allowed
+           && (strcmp(allowed, COMET_ORIGIN_ANY) != 0 || !has_credentials(r));
 }
 
 int mod_comet_cors_permits(const request_rec *sub)
@@ -126,7 +65,8 @@ int mod_comet_cors_permits(const request_rec *sub)
     /* "*" lets nobody read with credentials, an origin's own name does */
     return !told
            || (own
-               && (strcmp(own, ANY) != 0 || strcmp(told, ANY) == 0
+               && (strcmp(own, COMET_ORIGIN_ANY) != 0
+                   || strcmp(told, COMET_ORIGIN_ANY) == 0
                    || !has_credentials(sub)));
 }
 
@@ -150,7 +90,7 @@ void mod_comet_cors_headers(request_rec *r, apr_table_t *headers)
         return;
     }
     apr_table_setn(headers, "Access-Control-Allow-Origin", allowed);
-    if (strcmp(allowed, ANY) != 0) {
+    if (strcmp(allowed, COMET_ORIGIN_ANY) != 0) {
         apr_table_setn(headers, "Access-Control-Allow-Credentials", "true");
     }
     apr_table_setn(headers, "Access-Control-Expose-Headers",

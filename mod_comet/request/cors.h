@@ -10,13 +10,6 @@
 
 #include "request/request.h"
 
-/**
- * Add one origin that a directive names: scheme://host[:port], or "*".
- * @param origins  of char pointers, what was named before
- * @return NULL, or what is allowed
- */
-const char *comet_origin_add(apr_array_header_t *origins, const char *value);
-
 /** Set, in one of the request's tables of headers, what lets the page that
  * asks read the answer; and take away what said so before. */
 void mod_comet_cors_headers(request_rec *r, apr_table_t *headers);

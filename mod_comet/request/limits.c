@@ -5,72 +5,11 @@
 #include <apr_strings.h>
 
 #include "shared/metrics.h"
-#include "wire/params.h"
 
 /* So many addresses and users fit into the table (1.5 MB, where used). */
 #define ENTRIES 65536
 
 static comet_quota_t *limits; /* made in the parent, inherited */
-
-/* --- the directives ---------------------------------------------------------- */
-
-/* Sections of one path are merged; those of two paths, and of two servers,
- * count for themselves. */
-apr_uint64_t mod_comet_limit_rule_scope(const cmd_parms *cmd)
-{
-    const server_rec *s = cmd->server;
-    const ap_directive_t *directive = cmd->directive;
-
-    return comet_quota_scope(comet_text(apr_psprintf(
-        cmd->temp_pool, "%s:%u:%s:%s:%d", s->defn_name ? s->defn_name : "",
-        s->defn_line_number, cmd->path ? cmd->path : "",
-        directive && directive->filename ? directive->filename : "",
-        directive ? directive->line_num : 0)));
-}
-
-/* "N/s" or "N/min". @return 0: neither */
-static apr_interval_time_t cut_period(char *value)
-{
-    char *slash = strchr(value, '/');
-
-    if (!slash) {
-        return 0;
-    }
-    *slash++ = '\0';
-    return strcmp(slash, "s") == 0     ? apr_time_from_sec(1)
-           : strcmp(slash, "min") == 0 ? apr_time_from_sec(60)
-                                       : 0;
-}
-
-const char *mod_comet_limit_rule_set(cmd_parms *cmd,
-                                     mod_comet_limit_rule_t *rule,
-                                     const char *word, int is_rate)
-{
-    comet_quota_limit_t *limit = strncmp(word, "address=", 8) == 0
-                                     ? &rule->address
-                                 : strncmp(word, "user=", 5) == 0 ? &rule->user
-                                                                  : NULL;
-    const char *allowed =
-        is_rate ? "address=N/s, user=N/s (or N/min; 1 to 10000), both, or off "
-                  "alone"
-                : "address=N, user=N (1 to 1000000), both, or off alone";
-    char *value;
-
-    if (!limit || limit->amount) {
-        return allowed;
-    }
-    value = apr_pstrdup(cmd->temp_pool, strchr(word, '=') + 1);
-    if (is_rate) {
-        limit->per = cut_period(value);
-        if (!limit->per) {
-            return allowed;
-        }
-    }
-    return comet_params_int(comet_text(value), "", 1, is_rate ? 10000 : 1000000,
-                            &limit->amount, cmd->temp_pool)
-               ? allowed
-               : NULL;
-}
 
 /* --- the table ----------------------------------------------------------------- */
 

@@ -189,7 +189,7 @@ void mod_comet_fast_consider(mod_comet_fast_t **fast, request_rec *r,
     known->hold = ask->hold;
     known->keep_alive = mod_comet_request_timeout_server(r)->keep_alive_timeout;
     known->until = comet_monotonic() + lasts;
-    known->cap = mod_comet_config_max_subscribers(r);
+    known->cap = mod_comet_config_max_subscribers(r->server);
     known->keep_alive_max = r->server->keep_alive_max;
     known->fresh = allowed && known->same && known->answers >= 2
                    && has_one_cursor(r, &known->head);

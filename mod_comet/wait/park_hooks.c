@@ -208,9 +208,9 @@ int mod_comet_wait(request_rec *r, mod_comet_ask_t *ask)
 {
     apr_int64_t adopting = mod_comet_adopt_begin(r, ask);
     int crowded = has_no_place(adopting >= 0);
-    int full =
-        crowded
-        || mod_comet_places_are_taken(mod_comet_config_max_subscribers(r));
+    int full = crowded
+               || mod_comet_places_are_taken(
+                   mod_comet_config_max_subscribers(r->server));
     const char *limit = full ? NULL : mod_comet_limits_wait(r);
     mod_comet_parked_t *park;
 

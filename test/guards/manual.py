@@ -7,19 +7,8 @@ import re
 
 PAGE = "htdocs/manual/index.html"
 HTTPD_H = "/usr/include/apache2/httpd.h"
-CONTEXTS = {"IN_SERVER": "server config, virtual host",
-            "IN_LOCATION": "server config, virtual host, location"}
-# What a number means where a directive's value is not that number.
-WORDS = {"CometSync": {"1": "full", "0": "normal"},
-         "CometRetain": {"0": "all"},
-         "CometMaxSubscribers": {"0": None},
-         "CometMaxLifetime": {"MOD_COMET_UNSET": None},
-         "CometTransports": {"MOD_COMET_ALL_TRANSPORTS": "all"},
-         "CometAllowOrigin": {"NULL": "none"},
-         "CometLimitSubscribers": {"NULL": "off"},
-         "CometLimitPublish": {"NULL": "off"}}
-UNITS = {"sec": "s", "msec": "ms"}
-
+CONTEXTS = {"SERVER": "server config, virtual host",
+            "LOCATION": "server config, virtual host, location"}
 # What the fields of CORS answers are made of, and what httpd itself reads.
 BY_HTTPD = {"request": {"If-None-Match"}, "response": {"ETag"}}
 # Read or set for reasons of their own, which are no part of the interface.
@@ -60,53 +49,37 @@ class Manual:
     # -- the code -----------------------------------------------------------
 
     def table(self):
-        """{directive: (setter, context, macro)} of the table."""
-        return {name: (setter, context, macro)
-                for macro, name, setter, context in re.findall(
-                    r'AP_INIT_(\w+)\(\s*"(Comet\w+)",\s*(\w+),\s*[^,]+,'
-                    r'\s*(\w+),', self.code)}
-
-    def fields(self):
-        """{field: default} of the X-macro lists."""
+        """{directive: (scope, default)} of the tables; default as it would be
+        written, "" where there is none."""
+        text = uncommented(self.read("mod_comet/tables/directives.def"))
+        text = text[text.rindex("#endif"):text.index("#undef")]
         found = {}
-        for kind, body in re.findall(
-                r"#define MOD_COMET_\w+_(FIELDS|POINTERS)\(X\)"
-                r"((?:.*\\\n)*.*)", self.code):
-            for first, rest in re.findall(
-                    r"\bX\(([^,]+),((?:[^()]|\([^()]*\))*)\)", body):
-                if kind == "POINTERS":      # X(type, name, default)
-                    first, _, rest = rest.partition(",")
-                found[first.strip()] = rest.strip()
+        for scope, kind, arguments in re.findall(
+                r"\b(SERVER|LOCATION)_([A-Z]+)\(((?:[^()\"]|\"[^\"]*\")*)\)",
+                text):
+            if kind in ("VALUE", "POINTER"):
+                continue
+            name, _, *rest = [word.strip() for word in arguments.split(",")]
+            found[name] = (scope, default(kind, rest))
+        for name in re.findall(r'AP_INIT_\w+\("(Comet\w+)"', self.code):
+            found[name] = ("SERVER", "")
         return found
 
-    def function(self, name):
-        """The body of a function, and of those it calls by a set_ name."""
-        match = re.search(r"\b%s\([^;{]*\)\n\{\n(.*?)\n\}" % name, self.code,
-                          re.S)
-        body = match.group(1) if match else ""
-        for other in set(re.findall(r"\b(set_\w+_one)\(", body)) - {name}:
-            body += self.function(other)
-        return body
-
     def default(self, name):
-        """What a directive is without being said, as it would be written;
-        None: no value says that.  LookupError: not found."""
-        setter, _, macro = self.table()[name]
-        fields = self.fields()
-        used = [field for field in re.findall(r"->(\w+)",
-                                              self.function(setter))
-                if field in fields]
-        if not used:
-            raise LookupError("no field of the lists in %s()" % setter)
-        value = fields[used[0]]
-        if name in WORDS and value in WORDS[name]:
-            return WORDS[name][value]
-        if macro == "FLAG":
-            return {"1": "on", "0": "off"}[value]
-        match = re.fullmatch(r"apr_time_from_(sec|msec)\((\d+)\)", value)
-        if match:
-            return match.group(2) + UNITS[match.group(1)]
-        return value.strip('"')
+        """What a directive is without being said; "" where there is none."""
+        return self.table()[name][1]
+
+
+def default(kind, rest):
+    """The default of a line of directives.def, after directive and field."""
+    if kind == "LIMIT":
+        return ""
+    if kind == "SETTER":
+        return rest[1].strip('"')
+    if kind == "DURATION":
+        msec = int(rest[0])
+        return "%dms" % msec if msec % 1000 else "%ds" % (msec // 1000)
+    return rest[0]
 
 
 def uncommented(text):
@@ -139,7 +112,7 @@ def directives(manual):
         box = boxes[name]
         wrong += ["%s: no row %s" % (name, row) for row in rows
                   if not box.get(row)]
-        context = CONTEXTS.get(table[name][1])
+        context = CONTEXTS[table[name][0]]
         if box.get("Context") != context:
             wrong.append("%s: context %r, in the code %r"
                          % (name, box.get("Context"), context))
@@ -154,25 +127,12 @@ def directives(manual):
 
 def wrong_default(manual, name, box):
     """[] or what is wrong with a box's Default row."""
-    if table_has_no_default(manual, name):
-        expected = None
-    else:
-        try:
-            expected = manual.default(name)
-        except (LookupError, KeyError) as err:
-            return ["%s: default: %s" % (name, err)]
-    if expected is not None:
-        expected = "%s %s" % (name, expected)
+    value = manual.default(name)
+    expected = "%s %s" % (name, value) if value else None
     if box.get("Default") == expected:
         return []
     return ["%s: default %r, in the code %r"
             % (name, box.get("Default"), expected)]
-
-
-def table_has_no_default(manual, name):
-    """What is not there unless it is said: the mappings, the database."""
-    body = manual.function(manual.table()[name][0])
-    return "add_mapping(" in body or "store_path" in body
 
 
 def parameters(manual):

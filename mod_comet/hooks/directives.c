@@ -1,0 +1,533 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The directives: reading and checking what an administrator said. */
+#include "hooks/directives.h"
+
+#include <apr_lib.h>
+#include <apr_strings.h>
+#include <stddef.h>
+#include <sys/stat.h>
+
+#include "wire/origin.h"
+#include "wire/params.h"
+#include "transport/transport.h"
+#include "server/config.h"
+#include "server/limit_rule.h"
+
+#define UNSET MOD_COMET_UNSET
+#define STORE_SCHEME "sqlite:"
+
+/* --- values -------------------------------------------------------------- */
+
+static const char *wrong(cmd_parms *cmd, const char *value, const char *allowed)
+{
+    return apr_psprintf(cmd->pool, "%s: \"%s\" is not allowed: expected %s",
+                        cmd->cmd->name, value, allowed);
+}
+
+static const char *parse_number(cmd_parms *cmd, const char *value,
+                                apr_int64_t least, apr_int64_t most,
+                                apr_int64_t *field)
+{
+    if (comet_params_int(comet_text(value), "", least, most, field,
+                         cmd->temp_pool)) {
+        return wrong(cmd, value,
+                     apr_psprintf(cmd->temp_pool,
+                                  "a whole number from %" APR_INT64_T_FMT
+                                  " to %" APR_INT64_T_FMT,
+                                  least, most));
+    }
+    return NULL;
+}
+
+static const char *parse_duration(cmd_parms *cmd, const char *value,
+                                  apr_interval_time_t least,
+                                  apr_interval_time_t most, const char *allowed,
+                                  apr_int64_t *field)
+{
+    apr_interval_time_t duration;
+
+    if (!apr_isdigit(*value)
+        || ap_timeout_parameter_parse(value, &duration, "s") != APR_SUCCESS
+        || duration < least || duration > most) {
+        return wrong(cmd, value, allowed);
+    }
+    *field = duration;
+    return NULL;
+}
+
+/* A duration as it would be written: 100ms, 60s, 1h. */
+static const char *show_duration(apr_interval_time_t duration, apr_pool_t *p)
+{
+    apr_int64_t msec = apr_time_as_msec(duration);
+
+    return msec % 1000 ? apr_psprintf(p, "%" APR_INT64_T_FMT "ms", msec)
+           : msec % 3600000
+               ? apr_psprintf(p, "%" APR_INT64_T_FMT "s", msec / 1000)
+               : apr_psprintf(p, "%" APR_INT64_T_FMT "h", msec / 3600000);
+}
+
+/* --- where a directive may stand ------------------------------------------ */
+
+/* Where a directive is allowed: server and virtual host only. */
+#define SERVER_ONLY(cmd) \
+    ap_check_cmd_context(cmd, NOT_IN_DIR_LOC_FILE | NOT_IN_HTACCESS)
+
+/* Where it would do nothing: what is mapped is not on disk. */
+#define NO_DIRECTORY(cmd) \
+    ap_check_cmd_context(cmd, NOT_IN_DIRECTORY | NOT_IN_FILES | NOT_IN_HTACCESS)
+
+static mod_comet_server_config_t *server_of(const cmd_parms *cmd)
+{
+    return mod_comet_config_server(cmd->server);
+}
+
+/* --- directives that set one field ---------------------------------------- */
+
+/* What a directive sets, and within which bounds. */
+typedef struct slot_t {
+    int in_server; /* the field is of the server's struct */
+    apr_size_t offset;
+    apr_int64_t least, most;
+} slot_t;
+
+/* The field that a directive sets.
+ * @param error  OUT: why it may not stand here; or NULL */
+static apr_int64_t *find_field(cmd_parms *cmd, void *dir, const char **error)
+{
+    const slot_t *slot = cmd->info;
+    char *config = slot->in_server ? (char *)server_of(cmd) : dir;
+
+    *error = slot->in_server ? SERVER_ONLY(cmd) : NO_DIRECTORY(cmd);
+    return (apr_int64_t *)(void *)(config + slot->offset);
+}
+
+static const char *set_number(cmd_parms *cmd, void *dir, const char *value)
+{
+    const slot_t *slot = cmd->info;
+    const char *error;
+    apr_int64_t *field = find_field(cmd, dir, &error);
+
+    return error ? error
+                 : parse_number(cmd, value, slot->least, slot->most, field);
+}
+
+static const char *set_duration(cmd_parms *cmd, void *dir, const char *value)
+{
+    const slot_t *slot = cmd->info;
+    const char *error;
+    apr_int64_t *field = find_field(cmd, dir, &error);
+    const char *allowed =
+        apr_pstrcat(cmd->temp_pool, "a duration from ",
+                    show_duration(slot->least, cmd->temp_pool), " to ",
+                    show_duration(slot->most, cmd->temp_pool), NULL);
+
+    return error ? error
+                 : parse_duration(cmd, value, slot->least, slot->most, allowed,
+                                  field);
+}
+
+static const char *set_flag(cmd_parms *cmd, void *dir, int on)
+{
+    const char *error;
+
+    *find_field(cmd, dir, &error) = on;
+    return error;
+}
+
+/* --- directives with a function of their own ------------------------------ */
+
+static const char *set_store(cmd_parms *cmd, void *dir, const char *value)
+{
+    const char *error = SERVER_ONLY(cmd);
+    const char *path = value + sizeof(STORE_SCHEME) - 1;
+    struct stat info;
+
+    if (error) {
+        return error;
+    }
+    if (strncmp(value, STORE_SCHEME, sizeof(STORE_SCHEME) - 1) != 0 || !*path) {
+        return wrong(cmd, value, "sqlite:PATH");
+    }
+    path = ap_server_root_relative(cmd->pool, path);
+    if (!path || path[strlen(path) - 1] == '/'
+        || (stat(path, &info) == 0 && !S_ISREG(info.st_mode))) {
+        return wrong(cmd, value, "sqlite:PATH of a file");
+    }
+    server_of(cmd)->store_path = path;
+    return NULL;
+}
+
+static const char *add_mapping(cmd_parms *cmd, mod_comet_dialect_e dialect,
+                               const char *url, const char *channel)
+{
+    apr_array_header_t *mappings = server_of(cmd)->mappings;
+    mod_comet_mapping_t *mapping;
+    apr_size_t length = strlen(url);
+    int i;
+
+    if (dialect == MOD_COMET_ENDPOINT && length && url[length - 1] == '/') {
+        length--;
+    }
+    /* httpd has taken such segments out of the path it compares with; what
+     * stands below the slash is a channel's name but for the slash itself */
+    if (url[0] != '/' || length == 0 || strpbrk(url, "?#%*")
+        || comet_params_check_channel((comet_text_t){ url + 1, length - 1 })) {
+        return wrong(cmd, url,
+                     "a path of the URL such as /comet, with no empty, . or "
+                     ".. segment");
+    }
+    for (i = 0; i < mappings->nelts; i++) {
+        mapping = &APR_ARRAY_IDX(mappings, i, mod_comet_mapping_t);
+        if (mapping->url_length == length
+            && memcmp(mapping->url, url, length) == 0) {
+            return apr_psprintf(cmd->pool, "%s: \"%s\" is taken already, by %s",
+                                cmd->cmd->name, url, mapping->directive);
+        }
+    }
+    mapping = apr_array_push(mappings);
+    mapping->dialect = dialect;
+    mapping->directive = cmd->cmd->name;
+    mapping->url = apr_pstrmemdup(cmd->pool, url, length);
+    mapping->url_length = length;
+    mapping->channel = channel;
+    return NULL;
+}
+
+static const char *set_endpoint(cmd_parms *cmd, void *dir, const char *url,
+                                const char *prefix)
+{
+    const char *error = SERVER_ONLY(cmd);
+    apr_size_t length = prefix ? strlen(prefix) : 0;
+
+    if (error) {
+        return error;
+    }
+    if (prefix
+        && (length < 2 || length >= COMET_CHANNEL_MAX_BYTES
+            || prefix[length - 1] != '/'
+            || comet_params_check_channel(
+                (comet_text_t){ prefix, length - 1 }))) {
+        return wrong(cmd, prefix,
+                     "a prefix of channels that ends in a slash, such as "
+                     "shared/");
+    }
+    return add_mapping(cmd, MOD_COMET_ENDPOINT, url, prefix ? prefix : "");
+}
+
+static const char *set_classic(cmd_parms *cmd, void *dir, const char *url,
+                               const char *channel)
+{
+    const char *error = SERVER_ONLY(cmd);
+
+    if (error) {
+        return error;
+    }
+    if (comet_params_check_channel(comet_text(channel))) {
+        return wrong(
+            cmd, channel,
+            apr_psprintf(cmd->temp_pool, "the name of a channel (%s)",
+                         comet_params_check_channel(comet_text(channel))));
+    }
+    return add_mapping(cmd, MOD_COMET_CLASSIC, url, channel);
+}
+
+static const char *set_clock(cmd_parms *cmd, void *dir, const char *url)
+{
+    const char *error = SERVER_ONLY(cmd);
+
+    return error ? error : add_mapping(cmd, MOD_COMET_CLOCK, url, "");
+}
+
+static const char *set_sync(cmd_parms *cmd, void *dir, const char *value)
+{
+    const char *error = SERVER_ONLY(cmd);
+
+    if (error) {
+        return error;
+    }
+    if (strcasecmp(value, "full") != 0 && strcasecmp(value, "normal") != 0) {
+        return wrong(cmd, value, "full or normal");
+    }
+    server_of(cmd)->sync_full = strcasecmp(value, "full") == 0;
+    return NULL;
+}
+
+static const char *set_retain_one(cmd_parms *cmd, const char *value)
+{
+    mod_comet_server_config_t *config = server_of(cmd);
+
+    if (strncasecmp(value, "count=", 6) == 0) {
+        return parse_number(cmd, value + 6, 1, APR_INT32_MAX,
+                            &config->retain_count);
+    }
+    if (strncasecmp(value, "age=", 4) == 0) {
+        return parse_duration(cmd, value + 4, apr_time_from_sec(1),
+                              apr_time_from_sec(APR_INT64_C(3153600000)),
+                              "a duration of at least 1s, such as age=720h",
+                              &config->retain_age);
+    }
+    return wrong(cmd, value, "count=NUMBER, age=DURATION, both, or all alone");
+}
+
+static const char *set_retain(cmd_parms *cmd, void *dir, const char *first,
+                              const char *second)
+{
+    const char *error = SERVER_ONLY(cmd);
+
+    /* what is said here is all: nothing of an outer one is mixed in */
+    server_of(cmd)->retain_count = server_of(cmd)->retain_age = 0;
+    if (!error && (second || strcasecmp(first, "all") != 0)) {
+        error = set_retain_one(cmd, first);
+    }
+    return error || !second ? error : set_retain_one(cmd, second);
+}
+
+static const char *set_search(cmd_parms *cmd, void *dir, int on)
+{
+    const char *error = SERVER_ONLY(cmd);
+
+    if (!error && on && !comet_store_can_search()) {
+        return apr_psprintf(cmd->pool,
+                            "%s: \"on\" is not allowed: expected off, since "
+                            "SQLite %s here was built without FTS5",
+                            cmd->cmd->name, comet_store_version());
+    }
+    server_of(cmd)->search = on;
+    return error;
+}
+
+/* What may decide differently from one request to the next on the same
+ * connection: the hub would not know. */
+static const char *find_fickle(const ap_directive_t *directive)
+{
+    static const char *const words[] = { "expr", "env", "session" };
+    const char *found = NULL;
+    apr_size_t i;
+
+    for (; directive && !found; directive = directive->next) {
+        if (directive->first_child) {
+            found = find_fickle(directive->first_child);
+        }
+        else if (strcasecmp(directive->directive, "Require") == 0) {
+            const char *word = directive->args;
+
+            word += strncasecmp(word, "not ", 4) == 0 ? 4 : 0;
+            for (i = 0; i < sizeof(words) / sizeof(*words); i++) {
+                if (strncasecmp(word, words[i], strlen(words[i])) == 0) {
+                    found = directive->args;
+                }
+            }
+        }
+    }
+    return found;
+}
+
+static const char *set_fast_poll(cmd_parms *cmd, void *dir, int on)
+{
+    const ap_directive_t *section = cmd->directive->parent;
+    const char *error = NO_DIRECTORY(cmd);
+    const char *fickle =
+        on && section ? find_fickle(section->first_child) : NULL;
+
+    ((mod_comet_dir_config_t *)dir)->fast_poll = on;
+    if (!error && fickle) {
+        error = apr_psprintf(cmd->pool,
+                             "CometFastPoll: 'Require %s' may decide anew for "
+                             "each request, and is asked once a minute then; "
+                             "not both in one section",
+                             fickle);
+    }
+    return error;
+}
+
+static const char *set_transports(cmd_parms *cmd, void *dir, const char *value)
+{
+    mod_comet_dir_config_t *config = dir;
+    const char *error = NO_DIRECTORY(cmd);
+    const comet_transport_t *transport =
+        comet_transport_find(comet_text(value));
+    apr_int64_t bits;
+
+    if (error) {
+        return error;
+    }
+    if (!transport && strcasecmp(value, "all") != 0) {
+        return wrong(cmd, value,
+                     apr_pstrcat(cmd->temp_pool, "all, or some of ",
+                                 comet_transport_names("and", cmd->temp_pool),
+                                 NULL));
+    }
+    bits =
+        transport ? comet_transport_bit(transport) : MOD_COMET_ALL_TRANSPORTS;
+    config->transports =
+        config->transports == UNSET ? bits : config->transports | bits;
+    return NULL;
+}
+
+static const char *set_max_lifetime(cmd_parms *cmd, void *dir,
+                                    const char *value)
+{
+    mod_comet_dir_config_t *config = dir;
+    const char *error = NO_DIRECTORY(cmd);
+
+    if (!error && strcasecmp(value, "off") == 0) {
+        config->max_lifetime = 0;
+        return NULL;
+    }
+    return error ? error
+                 : parse_duration(cmd, value, apr_time_from_sec(1),
+                                  apr_time_from_sec(604800),
+                                  "off, or a duration from 1s to 168h",
+                                  &config->max_lifetime);
+}
+
+/* It is written into the iframe's script: names and dots, nothing else. */
+static const char *set_callback(cmd_parms *cmd, void *dir, const char *value)
+{
+    const char *error = NO_DIRECTORY(cmd);
+    int begins = 1;
+    const char *at;
+
+    if (error) {
+        return error;
+    }
+    for (at = value; *at; at++) {
+        if (*at == '.' ? begins
+                       : !(apr_isalpha(*at) || *at == '_' || *at == '$'
+                           || (apr_isdigit(*at) && !begins))) {
+            break;
+        }
+        begins = *at == '.';
+    }
+    if (*at || begins) {
+        return wrong(cmd, value,
+                     "the name of a function of the page, such as "
+                     "comet.receive");
+    }
+    ((mod_comet_dir_config_t *)dir)->callback = value;
+    return NULL;
+}
+
+static const char *set_allow_origin(cmd_parms *cmd, void *dir, int count,
+                                    char *const words[])
+{
+    apr_array_header_t *origins =
+        apr_array_make(cmd->pool, count, sizeof(const char *));
+    const char *error = NO_DIRECTORY(cmd), *allowed = NULL;
+    int i;
+
+    ((mod_comet_dir_config_t *)dir)->origins = origins;
+    if (!error && count == 0) {
+        return wrong(cmd, "", comet_origin_add(origins, ""));
+    }
+    if (count == 1 && strcasecmp(words[0], "none") == 0) {
+        return error;
+    }
+    for (i = 0; i < count && !error; i++) {
+        allowed = comet_origin_add(origins, words[i]);
+        error = allowed ? wrong(cmd, words[i], allowed) : NULL;
+    }
+    return error;
+}
+
+/* What is said here is all: nothing of an outer one is mixed in. */
+static const char *set_limit(cmd_parms *cmd, const char *first,
+                             const char *second, int is_rate,
+                             const mod_comet_limit_rule_t **field)
+{
+    mod_comet_limit_rule_t *rule = apr_pcalloc(cmd->pool, sizeof(*rule));
+    const char *error = NO_DIRECTORY(cmd), *allowed;
+
+    *field = rule;
+    rule->scope = mod_comet_limit_rule_scope(cmd);
+    if (error || (!second && strcasecmp(first, "off") == 0)) {
+        return error;
+    }
+    allowed = mod_comet_limit_rule_set(cmd, rule, first, is_rate);
+    if (allowed) {
+        return wrong(cmd, first, allowed);
+    }
+    allowed =
+        second ? mod_comet_limit_rule_set(cmd, rule, second, is_rate) : NULL;
+    return allowed ? wrong(cmd, second, allowed) : NULL;
+}
+
+static const char *set_limit_subscribers(cmd_parms *cmd, void *dir,
+                                         const char *first, const char *second)
+{
+    mod_comet_dir_config_t *config = dir;
+
+    return set_limit(cmd, first, second, 0, &config->subscriber_limit);
+}
+
+static const char *set_limit_publish(cmd_parms *cmd, void *dir,
+                                     const char *first, const char *second)
+{
+    mod_comet_dir_config_t *config = dir;
+
+    return set_limit(cmd, first, second, 1, &config->publish_limit);
+}
+
+/* --- the table ------------------------------------------------------------ */
+
+#define SLOT(directive, in_server, config, field, least, most) \
+    static const slot_t slot_of_##directive = { in_server, \
+                                                offsetof(config, field), \
+                                                least, most };
+#define SERVER_SLOT(directive, field, least, most) \
+    SLOT(directive, 1, mod_comet_server_config_t, field, least, most)
+#define LOCATION_SLOT(directive, field, least, most) \
+    SLOT(directive, 0, mod_comet_dir_config_t, field, least, most)
+#define SERVER_NUMBER(directive, field, fallback, least, most, help) \
+    SERVER_SLOT(directive, field, least, most)
+#define SERVER_LIMIT(directive, field, least, most, help) \
+    SERVER_SLOT(directive, field, least, most)
+#define SERVER_DURATION(directive, field, fallback, least, most, help) \
+    SERVER_SLOT(directive, field, apr_time_from_msec(least), \
+                apr_time_from_msec(most))
+#define LOCATION_NUMBER(directive, field, fallback, least, most, help) \
+    LOCATION_SLOT(directive, field, least, most)
+#define LOCATION_DURATION(directive, field, fallback, least, most, help) \
+    LOCATION_SLOT(directive, field, apr_time_from_msec(least), \
+                  apr_time_from_msec(most))
+#define LOCATION_FLAG(directive, field, fallback, help) \
+    LOCATION_SLOT(directive, field, 0, 1)
+#include "tables/directives.def"
+
+#define IN_SERVER RSRC_CONF
+#define IN_LOCATION (RSRC_CONF | ACCESS_CONF)
+#define ONE_FIELD(directive, arguments, setter, where, help) \
+    AP_INIT_##arguments(#directive, setter, (void *)&slot_of_##directive, \
+                        where, help),
+
+const command_rec mod_comet_directives[] = {
+#define SERVER_NUMBER(directive, field, fallback, least, most, help) \
+    ONE_FIELD(directive, TAKE1, set_number, IN_SERVER, \
+              help " (default " #fallback ")")
+#define SERVER_LIMIT(directive, field, least, most, help) \
+    ONE_FIELD(directive, TAKE1, set_number, IN_SERVER, help)
+#define SERVER_DURATION(directive, field, fallback, least, most, help) \
+    ONE_FIELD(directive, TAKE1, set_duration, IN_SERVER, \
+              help " (default " #fallback "ms)")
+#define SERVER_SETTER(directive, arguments, setter, fallback, help) \
+    AP_INIT_##arguments(#directive, setter, NULL, IN_SERVER, help),
+#define LOCATION_NUMBER(directive, field, fallback, least, most, help) \
+    ONE_FIELD(directive, TAKE1, set_number, IN_LOCATION, \
+              help " (default " #fallback ")")
+#define LOCATION_DURATION(directive, field, fallback, least, most, help) \
+    ONE_FIELD(directive, TAKE1, set_duration, IN_LOCATION, \
+              help " (default " #fallback "ms)")
+#define LOCATION_FLAG(directive, field, fallback, help) \
+    ONE_FIELD(directive, FLAG, set_flag, IN_LOCATION, \
+              help " (default " #fallback ")")
+#define LOCATION_SETTER(directive, arguments, setter, fallback, help) \
+    AP_INIT_##arguments(#directive, setter, NULL, IN_LOCATION, help),
+#include "tables/directives.def"
+    AP_INIT_TAKE12("CometEndpoint", set_endpoint, NULL, IN_SERVER,
+                   "the path of today's endpoint, and a prefix for channels"),
+    AP_INIT_TAKE2("CometClassic", set_classic, NULL, IN_SERVER,
+                  "the path of the original chat backend, and its channel"),
+    AP_INIT_TAKE1("CometClock", set_clock, NULL, IN_SERVER,
+                  "the path of the original streaming clock"),
+    { .name = NULL }
+};

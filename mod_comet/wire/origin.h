@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * @file wire/origin.h
+ * Origins as CometAllowOrigin names them (RFC 6454, section 6.2).
+ */
+#ifndef COMET_ORIGIN_H
+#define COMET_ORIGIN_H
+
+#include <stddef.h> /* before APR looks for offsetof */
+
+#include <apr_tables.h>
+
+/** What stands for any origin. */
+#define COMET_ORIGIN_ANY "*"
+
+/**
+ * Add one origin that a directive names: scheme://host[:port], or "*".
+ * @param origins  of char pointers, what was named before
+ * @return NULL, or what is allowed
+ */
+const char *comet_origin_add(apr_array_header_t *origins, const char *value);
+
+#endif /* COMET_ORIGIN_H */
