@@ -9,7 +9,7 @@
 #include "request/body.h"
 #include "server/child.h"
 #include "request/limits.h"
-#include "output/filters.h"
+#include "output/answer.h"
 #include "dialect/select.h"
 
 #define FORM "application/x-www-form-urlencoded"

@@ -8,8 +8,8 @@
 #include "request/access.h"
 #include "server/child.h"
 #include "request/limits.h"
-#include "output/filters.h"
-#include "hooks/reading.h"
+#include "output/answer.h"
+#include "request/reading.h"
 
 /* The most parameters `channel` of one request. */
 #define PARAMETERS_MAX 100

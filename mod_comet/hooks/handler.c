@@ -8,10 +8,13 @@
 
 #include "server/child.h"
 #include "output/cookies.h"
+#include "output/answer.h"
 #include "output/filters.h"
+#include "output/news.h"
+#include "output/outbox.h"
 #include "wait/park_hooks.h"
 #include "dialect/publish.h"
-#include "hooks/reading.h"
+#include "request/reading.h"
 #include "dialect/select.h"
 
 /* --- what it asks for -------------------------------------------------------- */

@@ -7,7 +7,7 @@
 #include <mod_status.h>
 
 #include "server/child.h"
-#include "output/filters.h"
+#include "output/answer.h"
 
 #define WAITING "waiting_"
 

@@ -4,7 +4,7 @@
 
 #include <apr_strings.h>
 
-#include "output/filters.h"
+#include "output/answer.h"
 #include "request/subrequest.h"
 
 mod_comet_request_t *mod_comet_request(const request_rec *r)

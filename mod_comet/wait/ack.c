@@ -7,7 +7,7 @@
 #include <sys/socket.h>
 
 #include "shared/metrics.h"
-#include "output/filters.h"
+#include "output/outbox.h"
 
 void mod_comet_ack_begin(mod_comet_ack_t *ack, apr_interval_time_t timeout)
 {

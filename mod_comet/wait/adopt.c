@@ -18,6 +18,8 @@
 #include "request/limits.h"
 #include "output/log.h"
 #include "output/filters.h"
+#include "output/news.h"
+#include "output/outbox.h"
 #include "output/peek.h"
 
 /* A stream.  Made by the request's thread, the hub's from join on. */

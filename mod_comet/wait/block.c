@@ -11,7 +11,9 @@
 #include "wait/adopt.h"
 #include "server/child.h"
 #include "server/mpm.h"
+#include "output/answer.h"
 #include "output/filters.h"
+#include "output/news.h"
 
 /* How often the thread looks whether httpd stops or the client has left: on
  * prefork nothing can wake it. */

@@ -16,6 +16,8 @@
 #include "server/child.h"
 #include "output/log.h"
 #include "output/filters.h"
+#include "output/news.h"
+#include "output/outbox.h"
 #include "wait/park_hooks.h"
 #include "output/peek.h"
 
@@ -220,7 +222,7 @@ void mod_comet_fast_look(mod_comet_fast_t *fast, conn_rec *c,
 void mod_comet_fast_watch_answer(mod_comet_fast_t *fast, request_rec *r)
 {
     if (fast && fast->allowed && fast->head.text) {
-        fast->computed = mod_comet_output_has_computed_headers(r);
+        fast->computed = mod_comet_filters_compute_headers(r);
         ap_add_output_filter("COMET_FAST", fast, r, r->connection);
     }
 }

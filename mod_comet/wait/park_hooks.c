@@ -16,6 +16,9 @@
 #include "request/limits.h"
 #include "server/mpm.h"
 #include "wait/parked.h"
+#include "output/answer.h"
+#include "output/filters.h"
+#include "output/news.h"
 #include "output/peek.h"
 
 /* Over the cap a classic poll is told "no news" after this long, as long as

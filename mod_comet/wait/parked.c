@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A parked client: what it is given, and how its waiting ends. */
+#include "output/filters.h"
+#include "output/news.h"
+#include "output/outbox.h"
 #include "wait/parked.h"
 
 #include <http_connection.h>

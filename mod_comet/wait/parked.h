@@ -13,7 +13,7 @@
 #include "wait/ack.h"
 #include "request/ask.h"
 #include "wait/fast.h"
-#include "output/filters.h"
+#include "output/outbox.h"
 
 typedef enum {
     MOD_COMET_PARKED_EMPTY, /* nothing waits; the struct is kept for the connection's next */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What a request may spend on reading the log with its thread. */
-#include "hooks/reading.h"
+#include "request/reading.h"
 
 #include <poll.h>
 

@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Whole answers, and the headers that all our answers have. */
+#include "output/answer.h"
+
+#include <apr_strings.h>
+
+#include "shared/metrics.h"
+#include "request/cors.h"
+
+static const char *const common_headers[][2] = {
+    { "X-Content-Type-Options", "nosniff" },
+    { "Cache-Control", "no-store" },
+    { "Vary", "Accept, Origin" },
+    { "Cross-Origin-Resource-Policy", "same-origin" },
+};
+
+#define COMMON_COUNT (sizeof(common_headers) / sizeof(*common_headers))
+
+void mod_comet_answer_claim(request_rec *r)
+{
+    apr_size_t i;
+
+    /* what is made for one request has no ranges to be taken from it */
+    apr_table_unset(r->headers_in, "Range");
+    for (i = 0; i < COMMON_COUNT; i++) {
+        apr_table_setn(r->err_headers_out, common_headers[i][0],
+                       common_headers[i][1]);
+    }
+    mod_comet_cors_headers(r, r->err_headers_out);
+}
+
+void mod_comet_answer_headers(request_rec *r)
+{
+    apr_size_t i;
+
+    for (i = 0; i < COMMON_COUNT; i++) {
+        if (apr_table_get(r->err_headers_out, common_headers[i][0])) {
+            apr_table_unset(r->err_headers_out, common_headers[i][0]);
+            apr_table_mergen(r->headers_out, common_headers[i][0],
+                             common_headers[i][1]);
+        }
+    }
+    mod_comet_cors_headers(r, r->headers_out);
+}
+
+int mod_comet_answer_body(request_rec *r, int status, const char *content_type,
+                          const comet_buffer_t *body)
+{
+    if (body->failed) {
+        return HTTP_INTERNAL_SERVER_ERROR;
+    }
+    mod_comet_answer_headers(r);
+    r->status = status;
+    ap_set_content_type(r, content_type);
+    ap_set_content_length(r, (apr_off_t)body->length);
+    if (body->length && !r->header_only) {
+        ap_rwrite(body->data, (int)body->length, r);
+    }
+    return OK;
+}
+
+int mod_comet_answer_error(request_rec *r, int status, const char *format, ...)
+{
+    comet_buffer_t body = { .data = NULL };
+    va_list arguments;
+    int rv;
+
+    va_start(arguments, format);
+    comet_buffer_puts(&body, "{\"error\":");
+    comet_encode_json(&body,
+                      comet_text(apr_pvsprintf(r->pool, format, arguments)));
+    comet_buffer_puts(&body, "}\n");
+    va_end(arguments);
+    if ((status == HTTP_SERVICE_UNAVAILABLE || status == HTTP_TOO_MANY_REQUESTS)
+        && !apr_table_get(r->headers_out, "Retry-After")) {
+        apr_table_setn(r->headers_out, "Retry-After", "1");
+    }
+    rv = mod_comet_answer_body(r, status, "application/json; charset=utf-8",
+                               &body);
+    comet_buffer_free(&body);
+    return rv;
+}
+
+int mod_comet_answer_full(request_rec *r)
+{
+    comet_metrics_add(COMET_METRIC_turned_away, 1);
+    return mod_comet_answer_error(r, HTTP_SERVICE_UNAVAILABLE,
+                                  "too many clients are waiting; try again "
+                                  "later");
+}
+
+int mod_comet_answer_not_allowed(request_rec *r, const char *allow)
+{
+    apr_table_setn(r->headers_out, "Allow", allow);
+    return mod_comet_answer_error(r, HTTP_METHOD_NOT_ALLOWED,
+                                  "method %s is not allowed here: use %s",
+                                  r->method, allow);
+}
+
+int mod_comet_answer_options(request_rec *r, const char *allow)
+{
+    apr_table_setn(r->headers_out, "Allow", allow);
+    mod_comet_answer_headers(r);
+    ap_set_content_length(r, 0);
+    return OK;
+}
+
+/* A compressor marks the ETag of what it has compressed, and the client sends
+ * it back so marked: it is ours all the same. */
+void mod_comet_answer_tidy_conditions(request_rec *r)
+{
+    static const char *const suffixes[] = { "-gzip\"", "-br\"" };
+    const char *sent = apr_table_get(r->headers_in, "If-None-Match");
+    char *tags = sent ? apr_pstrdup(r->pool, sent) : NULL;
+    apr_size_t i;
+
+    for (i = 0; tags && i < sizeof(suffixes) / sizeof(*suffixes); i++) {
+        char *found;
+
+        while ((found = strstr(tags, suffixes[i])) != NULL) {
+            char *rest = found + strlen(suffixes[i]) - 1;
+
+            memmove(found, rest, strlen(rest) + 1);
+        }
+    }
+    if (tags) {
+        apr_table_setn(r->headers_in, "If-None-Match", tags);
+    }
+    /* RFC 9110, 13.1.3 and 13.1.4: for what has a date; httpd takes now */
+    apr_table_unset(r->headers_in, "If-Modified-Since");
+    apr_table_unset(r->headers_in, "If-Unmodified-Since");
+}
+
+void mod_comet_answer_prepare(request_rec *r,
+                              const comet_transport_t *transport)
+{
+    mod_comet_answer_headers(r);
+    ap_set_content_type(r, transport->content_type);
+    if (transport->policy) {
+        apr_table_setn(r->headers_out, "Content-Security-Policy",
+                       transport->policy);
+        apr_table_setn(r->headers_out, "X-Frame-Options", "SAMEORIGIN");
+    }
+    /* a compressor would keep the bytes until it has enough, and 200 KB */
+    apr_table_setn(r->subprocess_env, "no-gzip", "1");
+    apr_table_setn(r->subprocess_env, "no-brotli", "1");
+    if (transport->streams) {
+        apr_table_setn(r->headers_out, "Cache-Control",
+                       "no-store, no-transform");
+        apr_table_setn(r->headers_out, "X-Accel-Buffering", "no");
+    }
+    if (transport->cache_control) {
+        apr_table_setn(r->headers_out, "Cache-Control",
+                       transport->cache_control);
+    }
+    if (transport->expires) {
+        apr_table_setn(r->headers_out, "Expires", transport->expires);
+    }
+}

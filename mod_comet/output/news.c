@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What a waiting client is told, as bytes. */
+#include "output/news.h"
+
+#include "shared/metrics.h"
+#include "hub/subscriber.h"
+
+static comet_answer_t answer_for(const mod_comet_ask_t *ask,
+                                 const comet_batch_t *batch)
+{
+    comet_timestamp_t stands = ask->before ? ask->before : ask->cursor;
+
+    return (comet_answer_t){
+        .format = &ask->format,
+        .messages = batch->messages,
+        .count = batch->count,
+        .cursor = batch->count ? batch->messages[batch->count - 1]->timestamp
+                               : stands,
+        .floor = ask->floor,
+        .rest = ask->rest,
+    };
+}
+
+void mod_comet_news_encode(const mod_comet_ask_t *ask,
+                           const comet_batch_t *batch, comet_buffer_t *out)
+{
+    comet_answer_t answer = answer_for(ask, batch);
+
+    ask->transport->encode(out, &answer);
+    comet_metrics_add(batch->count ? COMET_METRIC_delivered
+                                   : COMET_METRIC_unanswered,
+                      batch->count ? (apr_int64_t)batch->count : 1);
+}
+
+void mod_comet_news_encode_opening(const mod_comet_ask_t *ask,
+                                   comet_buffer_t *out)
+{
+    static const comet_batch_t nothing = { .count = 0 };
+    comet_answer_t answer = answer_for(ask, &nothing);
+
+    if (ask->transport->open) {
+        ask->transport->open(out, &answer);
+    }
+}
+
+/* All at once would be too many; those that are only to be judged anew come
+ * back soon. */
+int mod_comet_news_retry(unsigned reasons, apr_time_t ends_at)
+{
+    if ((reasons & COMET_STOPPING)
+        || (ends_at && comet_monotonic() >= ends_at)) {
+        return 2000;
+    }
+    return reasons & COMET_RECHECK ? 100 : 0;
+}
+
+apr_time_t mod_comet_news_due(apr_time_t ends_at, apr_interval_time_t wait)
+{
+    apr_time_t due = comet_monotonic() + wait;
+
+    return ends_at && ends_at < due ? ends_at : due;
+}
+
+void mod_comet_news_encode_next(const mod_comet_ask_t *ask,
+                                const comet_batch_t *batch, int retry_msec,
+                                int silent, comet_buffer_t *out)
+{
+    if (batch->count || !ask->transport->streams) {
+        mod_comet_news_encode(ask, batch, out);
+    }
+    else if (silent && !retry_msec) {
+        comet_buffer_puts(out, ask->transport->heartbeat);
+    }
+    mod_comet_news_encode_closing(ask->transport, retry_msec, out);
+}
+
+void mod_comet_news_encode_closing(const comet_transport_t *transport,
+                                   int retry_msec, comet_buffer_t *out)
+{
+    if (retry_msec && transport->close) {
+        transport->close(out, (int)ap_random_pick((apr_uint32_t)retry_msec / 20,
+                                                  (apr_uint32_t)retry_msec));
+    }
+}

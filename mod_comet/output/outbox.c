@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Bytes on their way to one client. */
+#include "output/outbox.h"
+
+#include <errno.h>
+#include <sys/socket.h>
+
+#include "output/filters.h"
+
+int mod_comet_outbox_is_empty(const mod_comet_outbox_t *outbox)
+{
+    return outbox->sent == outbox->bytes.length;
+}
+
+void mod_comet_outbox_clear(mod_comet_outbox_t *outbox)
+{
+    comet_buffer_free(&outbox->bytes);
+    outbox->sent = 0;
+}
+
+apr_status_t mod_comet_outbox_send(mod_comet_outbox_t *outbox, request_rec *r,
+                                   apr_bucket_brigade *brigade)
+{
+    apr_status_t status = APR_SUCCESS;
+
+    while (status == APR_SUCCESS && !mod_comet_outbox_is_empty(outbox)
+           && !r->connection->data_in_output_filters) {
+        apr_size_t length = outbox->bytes.length - outbox->sent;
+
+        if (length > MOD_COMET_PIECE_BYTES) {
+            length = MOD_COMET_PIECE_BYTES;
+        }
+        status = mod_comet_filters_write(
+            r, brigade, outbox->bytes.data + outbox->sent, length);
+        outbox->sent += length;
+    }
+    if (mod_comet_outbox_is_empty(outbox)) {
+        mod_comet_outbox_clear(outbox);
+    }
+    return status;
+}
+
+/* @return what the socket took; -1: the client is gone */
+static apr_ssize_t send_now(int fd, comet_text_t bytes)
+{
+    ssize_t sent;
+
+    do {
+        sent = send(fd, bytes.data, bytes.length, MSG_DONTWAIT | MSG_NOSIGNAL);
+    } while (sent < 0 && errno == EINTR);
+    return sent < 0 && (errno == EAGAIN || errno == ENOBUFS || errno == ENOMEM)
+               ? 0
+               : sent;
+}
+
+apr_ssize_t mod_comet_outbox_write(mod_comet_outbox_t *outbox, int fd,
+                                   comet_text_t bytes)
+{
+    apr_ssize_t sent =
+        mod_comet_outbox_is_empty(outbox) ? send_now(fd, bytes) : 0;
+
+    if (sent >= 0) {
+        comet_buffer_add(&outbox->bytes, bytes.data + sent,
+                         bytes.length - (apr_size_t)sent);
+    }
+    return outbox->bytes.failed ? -1 : sent;
+}
+
+apr_ssize_t mod_comet_outbox_flush(mod_comet_outbox_t *outbox, int fd)
+{
+    apr_ssize_t sent =
+        send_now(fd, (comet_text_t){ outbox->bytes.data + outbox->sent,
+                                     outbox->bytes.length - outbox->sent });
+
+    if (sent > 0) {
+        outbox->sent += (apr_size_t)sent;
+    }
+    if (mod_comet_outbox_is_empty(outbox)) {
+        mod_comet_outbox_clear(outbox);
+    }
+    return sent;
+}
