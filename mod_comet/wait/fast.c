@@ -18,7 +18,7 @@
 #include "output/filters.h"
 #include "output/news.h"
 #include "output/outbox.h"
-#include "wait/park_hooks.h"
+#include "wait/places.h"
 #include "output/peek.h"
 
 /* httpd decides anew after so long at the latest. */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Waiting without a thread: parking connections in the event MPM. */
+/* What the MPM calls when it takes a parked connection, and gives it back. */
 #include "wait/park_hooks.h"
 
 #include <apr_strings.h>
@@ -11,237 +11,14 @@
 #endif
 
 #include "wait/adopt.h"
-#include "wait/block.h"
 #include "server/child.h"
-#include "request/limits.h"
 #include "server/mpm.h"
+#include "wait/park.h"
 #include "wait/parked.h"
 #include "output/answer.h"
 #include "output/filters.h"
 #include "output/news.h"
 #include "output/peek.h"
-
-/* Over the cap a classic poll is told "no news" after this long, as long as
- * the MPM can hold it: its page would pause for 5 s after any error. */
-#define OVERFLOW_HOLD apr_time_from_sec(1)
-
-/* --- parking ------------------------------------------------------------------------ */
-
-static mod_comet_parked_t *make_park(conn_rec *c)
-{
-    mod_comet_parked_t *park = mod_comet_parked_find(c);
-
-    if (!park) {
-        park = apr_pcalloc(c->pool, sizeof(*park));
-        park->c = c;
-        park->brigade = apr_brigade_create(c->pool, c->bucket_alloc);
-        ap_set_module_config(c->conn_config, &comet_module, park);
-    }
-    park->fd = mod_comet_filters_fd(c);
-    return park;
-}
-
-/* @param gauge  what it counts in while it lasts */
-static void prepare(mod_comet_parked_t *park, request_rec *r,
-                    const mod_comet_ask_t *ask, comet_metric_e gauge)
-{
-    apr_time_t now = comet_monotonic();
-    apr_interval_time_t timeout = mod_comet_request_timeout_server(r)->timeout;
-
-    park->r = r;
-    park->ask = ask;
-    park->store = mod_comet_config_server(r->server)->store;
-    park->keep_alive = mod_comet_request_timeout_server(r)->keep_alive_timeout;
-    mod_comet_ack_begin(&park->ack, timeout);
-    park->heartbeat =
-        ask->heartbeat < park->ack.every ? ask->heartbeat : park->ack.every;
-    park->ends_at = ask->lifetime ? now + ask->lifetime : 0;
-    park->retry_msec = 0;
-    park->gauge = gauge;
-    park->at_once = 0;
-    park->subscriber.serve = mod_comet_parked_serve;
-    park->subscriber.seen = ask->seen;
-    park->subscriber.floor = ask->pruned;
-    park->subscriber.limit = ask->limit;
-    park->subscriber.timeout_at = now + ask->hold;
-    park->pulse.every = 0;
-    if (ask->transport->streams) {
-        mod_comet_parked_set_timer(park);
-        comet_pulse_begin(&park->pulse, park->fd, park->heartbeat);
-    }
-    if (ask->transport->whole) {
-        mod_comet_fast_consider(&park->fast, r, ask, park->fd);
-    }
-    comet_metrics_add(park->gauge, 1);
-    /* for the log: the hub must not wait for a name server */
-    ap_get_useragent_host(r, REMOTE_NAME, NULL);
-    apr_pool_cleanup_register(r->pool, r, mod_comet_parked_on_destroyed,
-                              apr_pool_cleanup_null);
-    park->state = MOD_COMET_PARKED_PREPARED;
-}
-
-/* Headers, and what a stream opens with. */
-static apr_status_t open_answer(mod_comet_parked_t *park)
-{
-    comet_buffer_t bytes = { .data = NULL };
-    apr_status_t status;
-
-    mod_comet_answer_prepare(park->r, park->ask->transport);
-    if (park->ask->transport->whole) {
-        mod_comet_parked_note_blocked(park);
-        return APR_SUCCESS;
-    }
-    mod_comet_news_encode_opening(park->ask, &bytes);
-    if (bytes.length || bytes.failed) {
-        mod_comet_ack_arm(&park->ack, park->fd, bytes.length);
-        return mod_comet_parked_write(park, &bytes);
-    }
-    status = mod_comet_filters_open(park->r, park->brigade);
-    mod_comet_parked_note_blocked(park);
-    return status;
-}
-
-/* Whether this child can hold no more.
- * @param adopted  it will need no place in the MPM */
-static int has_no_place(int adopted)
-{
-    const mod_comet_capacity_t *capacity = mod_comet_mpm_capacity();
-    apr_size_t owned;
-    apr_size_t members = comet_hub_members(mod_comet_child()->hub, &owned);
-
-    return members >= capacity->descriptors
-           || (capacity->parks && !adopted
-               && members - owned >= capacity->per_child);
-}
-
-/* CometMaxSubscribers. */
-int mod_comet_places_are_taken(apr_int64_t cap)
-{
-    return cap
-           && comet_metrics_reach(mod_comet_child_metrics(),
-                                  comet_transport_gauges, COMET_TRANSPORT_COUNT,
-                                  cap);
-}
-
-static int can_park_connection(const conn_rec *c)
-{
-    return mod_comet_mpm_capacity()->parks && !c->master && c->cs;
-}
-
-/* Only httpd's outermost request may be suspended: what an internal redirect
- * or a sub-request made is ended by whoever made it.  And an unknown filter
- * may keep what it gets, or sleep. */
-static int can_park(const request_rec *r)
-{
-    return can_park_connection(r->connection) && !r->prev && !r->main
-           && mod_comet_filters_is_direct(r);
-}
-
-/* The client was lost before it was parked. */
-static int unpark(mod_comet_parked_t *park)
-{
-    mod_comet_parked_forget(park);
-    park->state = MOD_COMET_PARKED_EMPTY;
-    park->c->aborted = 1;
-    return OK;
-}
-
-/* Have the hub adopt it.  It is counted there, and not here meanwhile: who
- * comes at this moment must not find one place fewer than there is.
- * @return whether it is gone */
-static int give_away(mod_comet_parked_t *park, apr_int64_t adopting)
-{
-    comet_metrics_add(park->gauge, -1);
-    if (!mod_comet_adopt(park->r, park->ask, adopting)) {
-        comet_metrics_add(park->gauge, 1);
-        return 0;
-    }
-    park->r = NULL;
-    mod_comet_parked_forget(park);
-    park->state = MOD_COMET_PARKED_EMPTY;
-    return 1;
-}
-
-int mod_comet_park_body(request_rec *r, const mod_comet_ask_t *ask,
-                        comet_buffer_t *body)
-{
-    mod_comet_parked_t *park;
-
-    if (!can_park(r) || has_no_place(0)) {
-        return DECLINED;
-    }
-    park = make_park(r->connection);
-    if (mod_comet_peek(park->c, park->brigade) == MOD_COMET_PEEK_DATA) {
-        return DECLINED; /* the MPM would not know of the next request */
-    }
-    mod_comet_answer_prepare(r, ask->transport);
-    ap_set_content_length(r, (apr_off_t)body->length);
-    prepare(park, r, ask, COMET_METRIC_sending);
-    park->subscriber.timeout_at = 0; /* the MPM's Timeout is the limit */
-    if (mod_comet_parked_write(park, body) != APR_SUCCESS) {
-        return unpark(park);
-    }
-    if (mod_comet_outbox_is_empty(&park->outbox)) {
-        mod_comet_parked_forget(park);
-        park->state = MOD_COMET_PARKED_EMPTY;
-        return OK; /* it took all of it */
-    }
-    return SUSPENDED;
-}
-
-int mod_comet_park_answer(request_rec *r, const mod_comet_ask_t *ask,
-                          comet_buffer_t *body)
-{
-    mod_comet_parked_t *park;
-
-    if (!can_park(r) || has_no_place(0)) {
-        return DECLINED;
-    }
-    park = make_park(r->connection);
-    mod_comet_answer_prepare(r, ask->transport);
-    ap_set_content_length(r, (apr_off_t)body->length);
-    prepare(park, r, ask, COMET_METRIC_sending);
-    park->outbox.bytes = *body;
-    *body = (comet_buffer_t){ .data = NULL };
-    park->at_once = 1;
-    return SUSPENDED;
-}
-
-int mod_comet_wait(request_rec *r, mod_comet_ask_t *ask)
-{
-    apr_int64_t adopting = mod_comet_adopt_begin(r, ask);
-    int crowded = has_no_place(adopting >= 0);
-    int full = crowded
-               || mod_comet_places_are_taken(
-                   mod_comet_config_max_subscribers(r->server));
-    const char *limit = full ? NULL : mod_comet_limits_wait(r);
-    mod_comet_parked_t *park;
-
-    if (full || limit) {
-        if (ask->transport != &comet_transport_classic || !can_park(r)
-            || crowded) {
-            return full ? mod_comet_answer_full(r)
-                        : mod_comet_answer_error(r, HTTP_TOO_MANY_REQUESTS,
-                                                 "%s", limit);
-        }
-        comet_metrics_add(COMET_METRIC_turned_away, full);
-        if (ask->hold > OVERFLOW_HOLD) {
-            ask->hold = OVERFLOW_HOLD;
-        }
-    }
-    if (!can_park(r)) {
-        return mod_comet_block(r, ask, adopting);
-    }
-    park = make_park(r->connection);
-    prepare(park, r, ask, ask->transport->gauge);
-    if (open_answer(park) != APR_SUCCESS) {
-        return unpark(park);
-    }
-    return adopting >= 0 && mod_comet_outbox_is_empty(&park->outbox)
-                   && give_away(park, adopting)
-               ? DONE
-               : SUSPENDED;
-}
 
 /*
  * httpd hands connections from thread to thread, and a closed one's memory to
@@ -266,8 +43,6 @@ static apr_status_t hand_on_memory(void *nothing)
 #define HAND_ON()
 #define HAND_ON_MEMORY(c)
 #endif
-
-/* --- hooks ---------------------------------------------------------------------------- */
 
 static apr_status_t join(mod_comet_parked_t *park)
 {
@@ -594,7 +369,7 @@ int mod_comet_park_hooks_process_connection(conn_rec *c)
     TAKE_OVER();
     HAND_ON_MEMORY(c);
     park = mod_comet_parked_find(c);
-    if (inside || !can_park_connection(c)) {
+    if (inside || !mod_comet_park_can_hold(c)) {
         return DECLINED;
     }
     if (park && is_only_given_back(park)) {

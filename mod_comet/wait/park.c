@@ -1,0 +1,187 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Parking a request in the event MPM. */
+#include "wait/park.h"
+
+#include "shared/metrics.h"
+#include "server/child.h"
+#include "server/mpm.h"
+#include "output/answer.h"
+#include "output/filters.h"
+#include "output/news.h"
+#include "output/peek.h"
+#include "wait/adopt.h"
+#include "wait/parked.h"
+#include "wait/places.h"
+
+static mod_comet_parked_t *make_park(conn_rec *c)
+{
+    mod_comet_parked_t *park = mod_comet_parked_find(c);
+
+    if (!park) {
+        park = apr_pcalloc(c->pool, sizeof(*park));
+        park->c = c;
+        park->brigade = apr_brigade_create(c->pool, c->bucket_alloc);
+        ap_set_module_config(c->conn_config, &comet_module, park);
+    }
+    park->fd = mod_comet_filters_fd(c);
+    return park;
+}
+
+/* @param gauge  what it counts in while it lasts */
+static void prepare(mod_comet_parked_t *park, request_rec *r,
+                    const mod_comet_ask_t *ask, comet_metric_e gauge)
+{
+    apr_time_t now = comet_monotonic();
+    apr_interval_time_t timeout = mod_comet_request_timeout_server(r)->timeout;
+
+    park->r = r;
+    park->ask = ask;
+    park->store = mod_comet_config_server(r->server)->store;
+    park->keep_alive = mod_comet_request_timeout_server(r)->keep_alive_timeout;
+    mod_comet_ack_begin(&park->ack, timeout);
+    park->heartbeat =
+        ask->heartbeat < park->ack.every ? ask->heartbeat : park->ack.every;
+    park->ends_at = ask->lifetime ? now + ask->lifetime : 0;
+    park->retry_msec = 0;
+    park->gauge = gauge;
+    park->at_once = 0;
+    park->subscriber.serve = mod_comet_parked_serve;
+    park->subscriber.seen = ask->seen;
+    park->subscriber.floor = ask->pruned;
+    park->subscriber.limit = ask->limit;
+    park->subscriber.timeout_at = now + ask->hold;
+    park->pulse.every = 0;
+    if (ask->transport->streams) {
+        mod_comet_parked_set_timer(park);
+        comet_pulse_begin(&park->pulse, park->fd, park->heartbeat);
+    }
+    if (ask->transport->whole) {
+        mod_comet_fast_consider(&park->fast, r, ask, park->fd);
+    }
+    comet_metrics_add(park->gauge, 1);
+    /* for the log: the hub must not wait for a name server */
+    ap_get_useragent_host(r, REMOTE_NAME, NULL);
+    apr_pool_cleanup_register(r->pool, r, mod_comet_parked_on_destroyed,
+                              apr_pool_cleanup_null);
+    park->state = MOD_COMET_PARKED_PREPARED;
+}
+
+/* Headers, and what a stream opens with. */
+static apr_status_t open_answer(mod_comet_parked_t *park)
+{
+    comet_buffer_t bytes = { .data = NULL };
+    apr_status_t status;
+
+    mod_comet_answer_prepare(park->r, park->ask->transport);
+    if (park->ask->transport->whole) {
+        mod_comet_parked_note_blocked(park);
+        return APR_SUCCESS;
+    }
+    mod_comet_news_encode_opening(park->ask, &bytes);
+    if (bytes.length || bytes.failed) {
+        mod_comet_ack_arm(&park->ack, park->fd, bytes.length);
+        return mod_comet_parked_write(park, &bytes);
+    }
+    status = mod_comet_filters_open(park->r, park->brigade);
+    mod_comet_parked_note_blocked(park);
+    return status;
+}
+
+int mod_comet_park_can_hold(const conn_rec *c)
+{
+    return mod_comet_mpm_capacity()->parks && !c->master && c->cs;
+}
+
+/* Only httpd's outermost request may be suspended: what an internal redirect
+ * or a sub-request made is ended by whoever made it.  And an unknown filter
+ * may keep what it gets, or sleep. */
+int mod_comet_park_can_suspend(const request_rec *r)
+{
+    return mod_comet_park_can_hold(r->connection) && !r->prev && !r->main
+           && mod_comet_filters_is_direct(r);
+}
+
+/* The client was lost before it was parked. */
+static int unpark(mod_comet_parked_t *park)
+{
+    mod_comet_parked_forget(park);
+    park->state = MOD_COMET_PARKED_EMPTY;
+    park->c->aborted = 1;
+    return OK;
+}
+
+/* Have the hub adopt it.  It is counted there, and not here meanwhile: who
+ * comes at this moment must not find one place fewer than there is.
+ * @return whether it is gone */
+static int give_away(mod_comet_parked_t *park, apr_int64_t adopting)
+{
+    comet_metrics_add(park->gauge, -1);
+    if (!mod_comet_adopt(park->r, park->ask, adopting)) {
+        comet_metrics_add(park->gauge, 1);
+        return 0;
+    }
+    park->r = NULL;
+    mod_comet_parked_forget(park);
+    park->state = MOD_COMET_PARKED_EMPTY;
+    return 1;
+}
+
+int mod_comet_park_body(request_rec *r, const mod_comet_ask_t *ask,
+                        comet_buffer_t *body)
+{
+    mod_comet_parked_t *park;
+
+    if (!mod_comet_park_can_suspend(r) || mod_comet_places_are_full(0)) {
+        return DECLINED;
+    }
+    park = make_park(r->connection);
+    if (mod_comet_peek(park->c, park->brigade) == MOD_COMET_PEEK_DATA) {
+        return DECLINED; /* the MPM would not know of the next request */
+    }
+    mod_comet_answer_prepare(r, ask->transport);
+    ap_set_content_length(r, (apr_off_t)body->length);
+    prepare(park, r, ask, COMET_METRIC_sending);
+    park->subscriber.timeout_at = 0; /* the MPM's Timeout is the limit */
+    if (mod_comet_parked_write(park, body) != APR_SUCCESS) {
+        return unpark(park);
+    }
+    if (mod_comet_outbox_is_empty(&park->outbox)) {
+        mod_comet_parked_forget(park);
+        park->state = MOD_COMET_PARKED_EMPTY;
+        return OK; /* it took all of it */
+    }
+    return SUSPENDED;
+}
+
+int mod_comet_park_answer(request_rec *r, const mod_comet_ask_t *ask,
+                          comet_buffer_t *body)
+{
+    mod_comet_parked_t *park;
+
+    if (!mod_comet_park_can_suspend(r) || mod_comet_places_are_full(0)) {
+        return DECLINED;
+    }
+    park = make_park(r->connection);
+    mod_comet_answer_prepare(r, ask->transport);
+    ap_set_content_length(r, (apr_off_t)body->length);
+    prepare(park, r, ask, COMET_METRIC_sending);
+    park->outbox.bytes = *body;
+    *body = (comet_buffer_t){ .data = NULL };
+    park->at_once = 1;
+    return SUSPENDED;
+}
+
+int mod_comet_park_begin(request_rec *r, mod_comet_ask_t *ask,
+                         apr_int64_t adopting)
+{
+    mod_comet_parked_t *park = make_park(r->connection);
+
+    prepare(park, r, ask, ask->transport->gauge);
+    if (open_answer(park) != APR_SUCCESS) {
+        return unpark(park);
+    }
+    return adopting >= 0 && mod_comet_outbox_is_empty(&park->outbox)
+                   && give_away(park, adopting)
+               ? DONE
+               : SUSPENDED;
+}

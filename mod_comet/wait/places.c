@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Whether there is a place for one more client that waits. */
+#include "wait/places.h"
+
+#include "shared/metrics.h"
+#include "transport/transport.h"
+#include "hub/hub.h"
+#include "server/child.h"
+#include "server/mpm.h"
+
+int mod_comet_places_are_full(int adopted)
+{
+    const mod_comet_capacity_t *capacity = mod_comet_mpm_capacity();
+    apr_size_t owned;
+    apr_size_t members = comet_hub_members(mod_comet_child()->hub, &owned);
+
+    return members >= capacity->descriptors
+           || (capacity->parks && !adopted
+               && members - owned >= capacity->per_child);
+}
+
+int mod_comet_places_are_taken(apr_int64_t cap)
+{
+    return cap
+           && comet_metrics_reach(mod_comet_child_metrics(),
+                                  comet_transport_gauges, COMET_TRANSPORT_COUNT,
+                                  cap);
+}

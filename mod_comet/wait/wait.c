@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Letting a request wait: whether there is a place for it, and how it waits. */
+#include "wait/wait.h"
+
+#include "shared/metrics.h"
+#include "server/config.h"
+#include "request/limits.h"
+#include "output/answer.h"
+#include "wait/adopt.h"
+#include "wait/block.h"
+#include "wait/park.h"
+#include "wait/places.h"
+
+/* Over the cap a classic poll is told "no news" after this long, as long as
+ * the MPM can hold it: its page would pause for 5 s after any error. */
+#define OVERFLOW_HOLD apr_time_from_sec(1)
+
+int mod_comet_wait(request_rec *r, mod_comet_ask_t *ask)
+{
+    apr_int64_t adopting = mod_comet_adopt_begin(r, ask);
+    int crowded = mod_comet_places_are_full(adopting >= 0);
+    int full = crowded
+               || mod_comet_places_are_taken(
+                   mod_comet_config_max_subscribers(r->server));
+    const char *limit = full ? NULL : mod_comet_limits_wait(r);
+
+    if (full || limit) {
+        if (ask->transport != &comet_transport_classic
+            || !mod_comet_park_can_suspend(r) || crowded) {
+            return full ? mod_comet_answer_full(r)
+                        : mod_comet_answer_error(r, HTTP_TOO_MANY_REQUESTS,
+                                                 "%s", limit);
+        }
+        comet_metrics_add(COMET_METRIC_turned_away, full);
+        if (ask->hold > OVERFLOW_HOLD) {
+            ask->hold = OVERFLOW_HOLD;
+        }
+    }
+    return mod_comet_park_can_suspend(r)
+               ? mod_comet_park_begin(r, ask, adopting)
+               : mod_comet_block(r, ask, adopting);
+}
