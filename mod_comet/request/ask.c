@@ -78,13 +78,14 @@ static const char *choose_transport(request_rec *r,
                              comet_transport_names("or", r->pool), NULL);
 }
 
-/* Four spellings: EventSource's header, two of its stand-ins, and ours. */
+const char *const mod_comet_ask_cursors[] = { "last_event_id", "lastEventId",
+                                              "since", NULL };
+
+/* EventSource's header wins; then come its stand-ins, and our own name. */
 static const char *find_cursor(const request_rec *r,
                                const mod_comet_request_t *request,
                                mod_comet_ask_t *ask)
 {
-    static const char *const names[] = { "last_event_id", "lastEventId",
-                                         "since" };
     const char *header = apr_table_get(r->headers_in, "Last-Event-ID");
     const char *wrong = NULL;
     apr_size_t i;
@@ -94,9 +95,9 @@ static const char *find_cursor(const request_rec *r,
         return comet_params_cursor(comet_text(header), "Last-Event-ID",
                                    &ask->cursor, r->pool);
     }
-    for (i = 0; i < sizeof(names) / sizeof(*names) && !wrong && ask->cursor < 0;
-         i++) {
-        wrong = parse_cursor(r, request, names[i], &ask->cursor);
+    for (i = 0; mod_comet_ask_cursors[i] && !wrong && ask->cursor < 0; i++) {
+        wrong =
+            parse_cursor(r, request, mod_comet_ask_cursors[i], &ask->cursor);
     }
     return wrong;
 }

@@ -38,6 +38,10 @@ typedef struct mod_comet_ask_t {
     int authenticated; /* somebody was, for the URL or for a channel */
 } mod_comet_ask_t;
 
+/** The parameters of the query that may hold the cursor, the first one first;
+ * ends with NULL. */
+extern const char *const mod_comet_ask_cursors[];
+
 /**
  * Read what a request to the endpoint asks for.
  * @param ask  ->channel is set already

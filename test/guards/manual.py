@@ -144,7 +144,7 @@ def parameters(manual):
         names.update(re.findall(
             r'\b(?:comet_params_get|parse_\w+)\([^;"]*?"(\w+)"',
             manual.read(path)))
-        for body in re.findall(r"\*const names\[\] = \{([^}]*)\}",
+        for body in re.findall(r"\*const (?:names|mod_comet_ask_cursors)\[\] = \{([^}]*)\}",
                                manual.read(path)):
             names.update(re.findall(r'"(\w+)"', body))
     return len(names), 12, differences("parameter", names,

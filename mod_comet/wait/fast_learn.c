@@ -1,0 +1,204 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Learning a poll (the thread that owns the connection): what its request
+ * looks like, what its answer looks like, and that httpd lets it be answered
+ * without being asked.
+ */
+#include "wait/fast_priv.h"
+
+#include <http_request.h>
+
+#include "server/child.h"
+#include "output/filters.h"
+#include "output/peek.h"
+
+/* httpd decides anew after so long at the latest. */
+#define DECISION_LASTS apr_time_from_sec(60)
+
+/* A header made of the time, in whole seconds, differs after so long. */
+#define SECOND_PASSES apr_time_from_msec(1500)
+
+void mod_comet_fast_forget(mod_comet_fast_t *fast)
+{
+    if (fast) {
+        comet_head_free(&fast->head);
+        comet_head_answer_free(&fast->answer);
+        fast->answers = 0;
+    }
+}
+
+static apr_status_t clean_up(void *data)
+{
+    mod_comet_fast_t *fast = data;
+
+    mod_comet_fast_forget(fast);
+    mod_comet_outbox_clear(&fast->outbox);
+    return APR_SUCCESS;
+}
+
+static mod_comet_fast_t *make(const conn_rec *c, int fd)
+{
+    mod_comet_fast_t *fast = apr_pcalloc(c->pool, sizeof(*fast));
+
+    fast->fd = fd;
+    fast->real = -1;
+    apr_pool_cleanup_register(c->pool, fast, clean_up, apr_pool_cleanup_null);
+    return fast;
+}
+
+/* The cursor is where the hub looks for it, and nowhere else. */
+static int has_one_cursor(const request_rec *r, const comet_head_t *head)
+{
+    const comet_params_t *query = &mod_comet_request(r)->query;
+    comet_timestamp_t cursor;
+    int found = 0;
+    apr_size_t i, k;
+
+    for (i = 0; i < query->count; i++) {
+        for (k = 0; mod_comet_ask_cursors[k]; k++) {
+            found += comet_text_equal(query->list[i].name,
+                                      comet_text(mod_comet_ask_cursors[k]));
+        }
+    }
+    return found == 1 && !apr_table_get(r->headers_in, "Last-Event-ID")
+           && comet_head_match(head, (comet_text_t){ head->text, head->length },
+                               &cursor);
+}
+
+/* A body, or its announcement. */
+static int has_body(const request_rec *r)
+{
+    static const char *const headers[] = { "Content-Length",
+                                           "Transfer-Encoding", "Expect" };
+    apr_size_t i = 0;
+
+    while (i < sizeof(headers) / sizeof(*headers)
+           && !apr_table_get(r->headers_in, headers[i])) {
+        i++;
+    }
+    return i < sizeof(headers) / sizeof(*headers);
+}
+
+/* Where nothing but the request could decide, and nobody's rights do. */
+static int is_allowed(request_rec *r, const mod_comet_ask_t *ask)
+{
+    return mod_comet_config_fast_poll(r) && ask->transport->whole
+           && !ask->history && ask->hold && r->method_number == M_GET
+           && !r->header_only && r->proto_num == HTTP_VERSION(1, 1)
+           && !has_body(r) && !r->user && !ask->authenticated
+           && !ap_some_authn_required(r)
+           && !mod_comet_config_subscriber_limit(r)
+           && mod_comet_filters_is_plain(r);
+}
+
+void mod_comet_fast_consider(mod_comet_fast_t **fast, request_rec *r,
+                             const mod_comet_ask_t *ask, int fd)
+{
+    apr_interval_time_t timeout = mod_comet_request_timeout_server(r)->timeout;
+    apr_interval_time_t lasts = mod_comet_config_max_lifetime(r);
+    mod_comet_fast_t *known = *fast;
+    int allowed = is_allowed(r, ask);
+
+    if (!known && allowed) {
+        known = *fast = make(r->connection, fd);
+    }
+    if (!known) {
+        return;
+    }
+    known->allowed = allowed;
+    if (known->answers > 1 && comet_monotonic() + ask->hold >= known->until) {
+        known->answers = 1; /* the headers, too, are httpd's to decide anew */
+    }
+    if (lasts <= 0 || lasts > DECISION_LASTS) {
+        lasts = DECISION_LASTS;
+    }
+    if (lasts > timeout / 10 * 9) { /* the MPM's, which runs meanwhile */
+        lasts = timeout / 10 * 9;
+    }
+    known->store = (apr_size_t)mod_comet_config_server(r->server)->store;
+    known->format = ask->format;
+    known->hold = ask->hold;
+    known->keep_alive = mod_comet_request_timeout_server(r)->keep_alive_timeout;
+    known->until = comet_monotonic() + lasts;
+    known->cap = mod_comet_config_max_subscribers(r->server);
+    known->keep_alive_max = r->server->keep_alive_max;
+    known->fresh = allowed && known->same && known->answers >= 2
+                   && has_one_cursor(r, &known->head);
+}
+
+void mod_comet_fast_look(mod_comet_fast_t *fast, conn_rec *c,
+                         apr_bucket_brigade *brigade)
+{
+    char room[COMET_HEAD_MAX];
+    comet_text_t bytes = { room, 0 };
+
+    fast->fresh = fast->same = 0;
+    fast->asked = -1;
+    if (!fast->allowed) { /* what comes next is not what was learnt last */
+        mod_comet_fast_forget(fast);
+        return;
+    }
+    bytes.length = mod_comet_peek_bytes(c, brigade, room, sizeof(room));
+    fast->same = comet_head_match(&fast->head, bytes, &fast->asked);
+    if (!fast->same) {
+        comet_head_learn(&fast->head, bytes);
+        comet_head_match(&fast->head, bytes, &fast->asked);
+        comet_head_answer_free(&fast->answer);
+        fast->answers = 0;
+    }
+}
+
+void mod_comet_fast_watch_answer(mod_comet_fast_t *fast, request_rec *r)
+{
+    if (fast && fast->allowed && fast->head.text) {
+        fast->computed = mod_comet_filters_compute_headers(r);
+        ap_add_output_filter("COMET_FAST", fast, r, r->connection);
+    }
+}
+
+/* Whether an answer tells more than the last one that counted: a header may
+ * depend on the cursor, and one that mod_headers computes on the time. */
+static int is_another(const mod_comet_fast_t *fast, apr_time_t now)
+{
+    return fast->asked != fast->counted
+           && (!fast->computed || now - fast->counted_at >= SECOND_PASSES);
+}
+
+/* An answer like the one before it shows what changes, and that nothing else
+ * does. */
+static void learn_answer(mod_comet_fast_t *fast, comet_text_t bytes)
+{
+    comet_head_answer_t head = { .text = NULL };
+    apr_time_t now = comet_monotonic();
+    int equal;
+
+    comet_head_answer_learn(&head, bytes);
+    equal = comet_head_answer_equal(&fast->answer, &head);
+    if (!equal || is_another(fast, now)) {
+        fast->answers = equal ? fast->answers + 1 : head.text != NULL;
+        fast->counted = fast->asked;
+        fast->counted_at = now;
+    }
+    comet_head_answer_free(&fast->answer);
+    fast->answer = head;
+}
+
+apr_status_t mod_comet_fast_filter(ap_filter_t *filter,
+                                   apr_bucket_brigade *brigade)
+{
+    apr_bucket *bucket = APR_BRIGADE_FIRST(brigade);
+    comet_text_t bytes = { .data = NULL };
+    const char *end = NULL;
+
+    /* httpd makes a head in one piece */
+    if (bucket != APR_BRIGADE_SENTINEL(brigade)
+        && !APR_BUCKET_IS_METADATA(bucket)
+        && apr_bucket_read(bucket, &bytes.data, &bytes.length, APR_BLOCK_READ)
+               == APR_SUCCESS) {
+        end = memmem(bytes.data, bytes.length, "\r\n\r\n", 4);
+    }
+    bytes.length = end ? (apr_size_t)(end + 4 - bytes.data) : 0;
+    learn_answer(filter->ctx, bytes);
+    ap_remove_output_filter(filter);
+    return ap_pass_brigade(filter->next, brigade);
+}
