@@ -9,7 +9,7 @@
 #include "server/child.h"
 #include "request/limits.h"
 #include "output/answer.h"
-#include "request/reading.h"
+#include "dialect/reading.h"
 
 /* The most parameters `channel` of one request. */
 #define PARAMETERS_MAX 100

@@ -15,7 +15,7 @@
 #include "wait/park.h"
 #include "wait/wait.h"
 #include "dialect/publish.h"
-#include "request/reading.h"
+#include "dialect/reading.h"
 #include "dialect/select.h"
 
 /* --- what it asks for -------------------------------------------------------- */

@@ -15,7 +15,7 @@
 #include "request/limits.h"
 #include "output/log.h"
 #include "server/mpm.h"
-#include "request/reading.h"
+#include "dialect/reading.h"
 #include "hooks/stores.h"
 
 /* How often a child that could not start tries again, at most. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
- * @file request/reading.h
+ * @file dialect/reading.h
  * What a request may spend on reading the log with its thread: a budget for
  * each request, and a share of all threads for those that search.
  */

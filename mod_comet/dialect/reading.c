@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What a request may spend on reading the log with its thread. */
-#include "request/reading.h"
+#include "dialect/reading.h"
 
 #include <poll.h>
 
 #include "server/child.h"
 #include "server/mpm.h"
+#include "output/answer.h"
 #include "output/filters.h"
 
 /* CPU time.  Reading takes some hundredths of a second, but grows with CometReplay and
