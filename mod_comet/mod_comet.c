@@ -5,6 +5,7 @@
 #include <http_connection.h>
 #include <mpm_common.h>
 
+#include "hooks/lifecycle.h"
 #include "server/child.h"
 #include "server/config.h"
 #include "output/cookies.h"

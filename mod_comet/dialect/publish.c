@@ -8,6 +8,7 @@
 #include "request/access.h"
 #include "request/body.h"
 #include "server/child.h"
+#include "dialect/reading.h"
 #include "request/limits.h"
 #include "output/answer.h"
 #include "dialect/select.h"
@@ -49,7 +50,7 @@ static int refuse_by_store(request_rec *r, apr_status_t status)
                       "this key");
     }
     if (status == COMET_EMOVED) {
-        mod_comet_child_drop_readers(r);
+        mod_comet_reading_drop(r);
     }
     comet_metrics_add(COMET_METRIC_publish_refused, 1);
     return mod_comet_answer_error(

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a request may spend on reading the log with its thread. */
+/* Reading the log with a request's thread, within its budget. */
 #include "dialect/reading.h"
 
 #include <poll.h>
@@ -107,4 +107,81 @@ int mod_comet_reading_ended(request_rec *r, const mod_comet_ask_t *ask,
                           "fewer or longer words"
                         : "reading the messages takes too long now; try again, "
                           "with fewer channels");
+}
+
+/* How long a reader waits for the writer of a new child to open the store. */
+#define OPEN_PATIENCE apr_time_from_sec(1)
+
+/* How often a failure to read is logged: a page of history asks often. */
+#define READ_FAILURE_EVERY apr_time_from_sec(60)
+
+apr_status_t mod_comet_reading_take(request_rec *r, mod_comet_ask_t *ask,
+                                    comet_store_t **store)
+{
+    const mod_comet_child_store_t *mine = mod_comet_child_store(r);
+    apr_status_t status = comet_readers_take(mine->readers, store);
+
+    if (status == APR_ENOENT
+        && comet_writer_await(mine->writer, OPEN_PATIENCE)) {
+        status = comet_readers_take(mine->readers, store);
+    }
+    if (status == APR_SUCCESS) {
+        mod_comet_reading_limit(r, ask, *store);
+    }
+    return status;
+}
+
+void mod_comet_reading_drop(const request_rec *r)
+{
+    comet_readers_t *readers = mod_comet_child_store(r)->readers;
+    comet_store_t *store;
+    apr_status_t status = comet_readers_take(readers, &store);
+
+    comet_readers_return(readers, store, status);
+}
+
+/* Whether it is the store's fault, and the store is there. */
+static int is_worth_logging(apr_status_t status)
+{
+    static _Atomic apr_time_t next;
+    apr_time_t now = comet_monotonic(), due = atomic_load(&next);
+
+    switch (status) {
+    case APR_SUCCESS:
+    case APR_ENOENT:
+    case COMET_EINVALID:
+    case COMET_ENOSEARCH:
+    case COMET_ECOSTLY:
+    case COMET_EGONE:
+        return 0;
+    default:
+        return now >= due
+               && atomic_compare_exchange_strong(&next, &due,
+                                                 now + READ_FAILURE_EVERY);
+    }
+}
+
+void mod_comet_reading_return(const request_rec *r, comet_store_t *store,
+                              apr_status_t status)
+{
+    const mod_comet_child_store_t *mine = mod_comet_child_store(r);
+    char buffer[200];
+
+    if (is_worth_logging(status)) {
+        /* (SQLite was not asked where no place was free) */
+        const char *detail =
+            status == COMET_EBUSY ? "it hangs" : comet_store_error(store);
+
+        comet_metrics_add(COMET_METRIC_store_errors, 1);
+        ap_log_rerror(APLOG_MARK, APLOG_ERR, 0, r,
+                      "CometStore: %s: reading: %s: %s", mine->config->path,
+                      comet_strerror(status, buffer, sizeof(buffer)), detail);
+    }
+    if (store) {
+        comet_store_limit(store, NULL);
+    }
+    if (status == COMET_ECOSTLY || status == COMET_EGONE) {
+        status = APR_SUCCESS; /* the connection is as good as before */
+    }
+    comet_readers_return(mine->readers, store, status);
 }

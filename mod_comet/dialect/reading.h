@@ -1,15 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file dialect/reading.h
- * What a request may spend on reading the log with its thread: a budget for
- * each request, and a share of all threads for those that search.
+ * Reading the log with a request's thread: its connection to the store, a
+ * budget for each request, and a share of all threads for those that search.
  */
 #ifndef MOD_COMET_READING_H
 #define MOD_COMET_READING_H
 
-#include "request/ask.h"
-
 #include "store/store.h"
+#include "request/ask.h"
 
 /**
  * Limit what a request reads by a connection.  Reading ends when everything
@@ -37,5 +36,24 @@ void mod_comet_reading_leave(void);
  */
 int mod_comet_reading_ended(request_rec *r, const mod_comet_ask_t *ask,
                             apr_status_t status);
+
+/** A connection to read with, of a request's store: comet_readers_take(),
+ * within what is left of the request's budget (mod_comet_reading_limit()).  In a
+ * child that has just begun it waits for the writer to open the store, for a
+ * second at most. */
+apr_status_t mod_comet_reading_take(request_rec *r, mod_comet_ask_t *ask,
+                                    comet_store_t **store);
+
+/**
+ * Give it back: comet_readers_return().  Why it could not be read is logged,
+ * at most once a minute.
+ * @param store  NULL: there was none
+ */
+void mod_comet_reading_return(const request_rec *r, comet_store_t *store,
+                              apr_status_t status);
+
+/** Close the idle connections that are not to what is at a store's path any
+ * more: a new one to write may have to wait for the end of the last. */
+void mod_comet_reading_drop(const request_rec *r);
 
 #endif /* MOD_COMET_READING_H */

@@ -160,7 +160,7 @@ static apr_status_t list_channels(const gathering_t *gathering,
 {
     comet_store_t *store;
     apr_status_t status =
-        mod_comet_child_take_reader(gathering->r, gathering->ask, &store);
+        mod_comet_reading_take(gathering->r, gathering->ask, &store);
 
     if (status == APR_SUCCESS) {
         status = comet_store_channels(
@@ -168,7 +168,7 @@ static apr_status_t list_channels(const gathering_t *gathering,
             (apr_size_t)mod_comet_config_channel_limit(gathering->r) + 1,
             keep_name, list);
     }
-    mod_comet_child_return_reader(gathering->r, store, status);
+    mod_comet_reading_return(gathering->r, store, status);
     return status;
 }
 

@@ -6,6 +6,7 @@
 #include <apr_md5.h>
 #include <apr_strings.h>
 
+#include "hooks/lifecycle.h"
 #include "server/child.h"
 #include "output/cookies.h"
 #include "output/answer.h"
@@ -138,7 +139,7 @@ static apr_status_t look_up(request_rec *r, mod_comet_ask_t *ask,
 {
     comet_store_t *store;
     comet_store_state_t state;
-    apr_status_t status = mod_comet_child_take_reader(r, ask, &store);
+    apr_status_t status = mod_comet_reading_take(r, ask, &store);
 
     if (status == APR_SUCCESS) {
         status = comet_store_begin(store, &state);
@@ -150,7 +151,7 @@ static apr_status_t look_up(request_rec *r, mod_comet_ask_t *ask,
     if (status == APR_SUCCESS && ask->words.data) {
         status = search(r, store, ask, missed);
     }
-    mod_comet_child_return_reader(r, store, status);
+    mod_comet_reading_return(r, store, status);
     return status;
 }
 
@@ -395,7 +396,7 @@ int mod_comet_handler(request_rec *r)
     if (!request || r->main) {
         return DECLINED; /* what waits needs a connection of its own */
     }
-    wrong = mod_comet_child_obstacle(r);
+    wrong = mod_comet_lifecycle_obstacle(r);
     if (wrong) {
         return mod_comet_answer_error(r, HTTP_SERVICE_UNAVAILABLE, "%s", wrong);
     }

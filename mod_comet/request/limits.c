@@ -5,6 +5,7 @@
 #include <apr_strings.h>
 
 #include "shared/metrics.h"
+#include "server/retained.h"
 
 /* So many addresses and users fit into the table (1.5 MB, where used). */
 #define ENTRIES 65536
@@ -13,17 +14,22 @@ static comet_quota_t *limits; /* made in the parent, inherited */
 
 /* --- the table ----------------------------------------------------------------- */
 
-apr_status_t mod_comet_limits_create(int children)
+static apr_status_t create(void **thing, void *children)
 {
-    static const char key[] = "comet-limits-" MOD_COMET_VERSION;
-    comet_quota_t **kept = ap_retained_data_get(key);
-    apr_status_t status = APR_SUCCESS;
+    comet_quota_t *quota;
+    apr_status_t status = comet_quota_create(&quota, *(int *)children, ENTRIES);
 
-    if (!kept) {
-        kept = ap_retained_data_create(key, sizeof(*kept));
-        status = comet_quota_create(kept, children, ENTRIES);
-    }
-    limits = *kept;
+    *thing = quota;
+    return status;
+}
+
+apr_status_t mod_comet_limits_create(int children, apr_pool_t *ptemp)
+{
+    void *thing;
+    apr_status_t status =
+        mod_comet_retained_get(&thing, "limits", create, &children, ptemp);
+
+    limits = thing;
     return status;
 }
 

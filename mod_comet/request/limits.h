@@ -12,7 +12,7 @@
 #include "request/request.h"
 
 /** In post_config: the shared memory, kept over graceful restarts. */
-apr_status_t mod_comet_limits_create(int children);
+apr_status_t mod_comet_limits_create(int children, apr_pool_t *ptemp);
 
 /** In child_init. */
 void mod_comet_limits_attach(void);

@@ -1,0 +1,440 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The life of a server and of each of its children. */
+#include "hooks/lifecycle.h"
+
+#include <apr_strings.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "wire/ndjson.h"
+#include "server/child.h"
+#include "server/config.h"
+#include "server/mpm.h"
+#include "server/retained.h"
+#include "request/limits.h"
+#include "output/log.h"
+#include "wait/adopt.h"
+#include "wait/fast.h"
+#include "hooks/folder.h"
+#include "hooks/stores.h"
+
+/* How often a child that could not start tries again, at most. */
+#define START_EVERY apr_time_from_sec(1)
+
+/* How long the end of a child waits for the hub, which sends everybody off,
+ * and then for all writers together, but for those that are stuck.  After a
+ * reload nobody accepts connections until the first old child has ended (or a
+ * second has passed), so a writer whose disk does not answer must not hold it.  Its publishers have gone, and SQLite
+ * does not mind that a process ends in the middle of a commit. */
+#define HUB_STOP_LIMIT apr_time_from_sec(5)
+
+#define WRITERS_STOP_LIMIT apr_time_from_msec(100)
+
+#define HUB_STOP_LIMIT_IN_SIGNAL_HANDLER apr_time_from_sec(1)
+
+/* Set in post_config, inherited by the children. */
+static struct {
+    const comet_store_config_t *const *stores;
+    comet_bus_t *const *buses;
+    apr_size_t count;
+    server_rec *server; /* the main one, for the log */
+} parent;
+
+static int slot; /* of this child in the counters */
+
+static atomic_int
+    is_over; /* [atomic] httpd takes itself apart: nothing is logged */
+
+/* A child that could not start, for want of descriptors or threads, tries
+ * again: httpd may keep it for long. */
+static struct {
+    pthread_mutex_t lock;
+    mod_comet_child_t *made; /* [lock] the last, whole or not; NULL: freed */
+    apr_time_t due; /* [lock] when to try again */
+} start = { .lock = PTHREAD_MUTEX_INITIALIZER };
+
+/* It outlives a reload: an old child's publish must reach the children of the
+ * new generation. */
+static apr_status_t create_bus(void **thing, void *process_pool)
+{
+    comet_bus_t *bus;
+    apr_status_t status = comet_bus_create(&bus, process_pool);
+
+    *thing = bus;
+    return status;
+}
+
+static apr_status_t create_metrics(void **thing, void *slots)
+{
+    comet_metrics_t *metrics;
+    apr_status_t status = comet_metrics_create(&metrics, *(int *)slots);
+
+    *thing = metrics;
+    return status;
+}
+
+/* The shared memory: of the counters, of the limits, and of each store. */
+static apr_status_t share_memory(const apr_array_header_t *stores,
+                                 apr_array_header_t *buses, server_rec *s,
+                                 apr_pool_t *ptemp)
+{
+    int children = mod_comet_mpm_capacity()->children_limit + 8, i;
+    void *thing = NULL;
+    apr_status_t status = mod_comet_retained_get(
+        &thing, "metrics", create_metrics, &children, ptemp);
+
+    mod_comet_child_set_metrics(thing);
+    if (status == APR_SUCCESS) {
+        status = mod_comet_limits_create(children, ptemp);
+    }
+    for (i = 0; i < stores->nelts && status == APR_SUCCESS; i++) {
+        const char *name = apr_pstrcat(
+            ptemp,
+            "bus:", APR_ARRAY_IDX(stores, i, comet_store_config_t *)->path,
+            NULL);
+
+        status = mod_comet_retained_get(&thing, name, create_bus,
+                                        s->process->pool, ptemp);
+        APR_ARRAY_PUSH(buses, comet_bus_t *) = thing;
+    }
+    return status;
+}
+
+static void check_capacity(server_rec *main, apr_pool_t *p)
+{
+    const mod_comet_capacity_t *capacity = mod_comet_mpm_capacity();
+    apr_int64_t can =
+        capacity->parks ? (apr_int64_t)capacity->per_child * capacity->children
+                        : capacity->blocked;
+    apr_int64_t adopted =
+        (apr_int64_t)capacity->descriptors * capacity->children;
+    server_rec *s;
+
+    ap_log_error(
+        APLOG_MARK, APLOG_NOTICE, 0, main,
+        "mod_comet %s (SQLite %s): %s, at most %" APR_INT64_T_FMT
+        " at a time; with adopted streams (CometAdopt) %" APR_INT64_T_FMT,
+        MOD_COMET_VERSION, comet_store_version(), capacity->how, can, adopted);
+    for (s = main; s; s = s->next) {
+        apr_int64_t wanted = mod_comet_config_server(s)->max_subscribers;
+
+        if (wanted > can) {
+            ap_log_error(APLOG_MARK, APLOG_WARNING, 0, s,
+                         "CometMaxSubscribers %" APR_INT64_T_FMT
+                         ": the MPM's settings hold only %" APR_INT64_T_FMT
+                         "; raise ThreadsPerChild, ServerLimit, "
+                         "AsyncRequestWorkerFactor (event MPM) or "
+                         "ulimit -n (see conf/tuned.conf)",
+                         wanted, can);
+        }
+    }
+}
+
+static void check_log(server_rec *s, apr_pool_t *p)
+{
+    const char *obstacle = mod_comet_log_check(p);
+
+    if (obstacle) {
+        ap_log_error(APLOG_MARK, APLOG_NOTICE, 0, s,
+                     "CometAdopt: off, since %s", obstacle);
+    }
+}
+
+int mod_comet_lifecycle_post_config(apr_pool_t *pconf, apr_pool_t *plog,
+                                    apr_pool_t *ptemp, server_rec *s)
+{
+    apr_array_header_t *stores, *buses;
+    apr_status_t status;
+    int i;
+
+    if (ap_state_query(AP_SQ_MAIN_STATE) == AP_SQ_MS_CREATE_PRE_CONFIG) {
+        return OK; /* this pass is only to see whether the files are right */
+    }
+    stores = apr_array_make(pconf, 1, sizeof(comet_store_config_t *));
+    if (mod_comet_stores_find(stores, s) != OK) {
+        return HTTP_INTERNAL_SERVER_ERROR;
+    }
+    buses = apr_array_make(pconf, stores->nelts, sizeof(comet_bus_t *));
+    mod_comet_mpm_query();
+    status = share_memory(stores, buses, s, ptemp);
+    if (status != APR_SUCCESS) {
+        ap_log_error(APLOG_MARK, APLOG_EMERG, status, s,
+                     "mod_comet: no shared memory or descriptor");
+        return HTTP_INTERNAL_SERVER_ERROR;
+    }
+    for (i = 0; i < stores->nelts; i++) {
+        mod_comet_folder_warn(
+            s, APR_ARRAY_IDX(stores, i, comet_store_config_t *)->path, ptemp);
+    }
+    parent.stores = (const comet_store_config_t *const *)stores->elts;
+    parent.buses = (comet_bus_t *const *)buses->elts;
+    parent.count = (apr_size_t)stores->nelts;
+    parent.server = s;
+    if (parent.count) {
+        check_capacity(s, ptemp);
+        check_log(s, ptemp);
+    }
+    return OK;
+}
+
+static void log_store(const comet_store_config_t *store, apr_status_t status,
+                      const char *detail)
+{
+    char buffer[200];
+
+    if (atomic_load(&is_over)) {
+        return;
+    }
+    if (status == APR_SUCCESS) {
+        ap_log_error(APLOG_MARK, APLOG_NOTICE, 0, parent.server,
+                     "CometStore: %s works again", store->path);
+        return;
+    }
+    comet_metrics_add(COMET_METRIC_store_errors, 1);
+    ap_log_error(APLOG_MARK, APLOG_ERR, 0, parent.server,
+                 "CometStore: %s: %s%s%s", store->path,
+                 comet_strerror(status, buffer, sizeof(buffer)),
+                 detail ? ": " : "", detail ? detail : "");
+}
+
+static void on_writer_error(void *baton, apr_status_t status,
+                            const char *detail)
+{
+    log_store(baton, status, detail);
+}
+
+static void on_hub_error(void *baton, const comet_store_config_t *store,
+                         apr_status_t status)
+{
+    log_store(store, status, "reading");
+}
+
+/* The child with this slot hears no hints: for the test of that promise. */
+static int is_deaf(void)
+{
+    const char *number = getenv("COMET_TEST_NO_HINTS");
+
+    return number && strtol(number, NULL, 10) == slot;
+}
+
+/* End its threads.
+ * @return whether all have ended.  What one that hangs (a disk that does not
+ *         answer) uses must stay. */
+static int stop_threads(mod_comet_child_t *made, apr_interval_time_t hub_limit,
+                        apr_interval_time_t writers_limit)
+{
+    apr_time_t deadline;
+    int ended;
+    apr_size_t i;
+
+    for (i = 0; i < made->store_count; i++) { /* all at once */
+        comet_writer_stop(made->stores[i].writer, 0);
+    }
+    ended = !made->hub || comet_hub_stop(made->hub, hub_limit);
+    deadline = comet_monotonic() + writers_limit;
+    for (i = 0; i < made->store_count; i++) {
+        comet_writer_t *writer = made->stores[i].writer;
+
+        ended &= comet_writer_stop(writer, comet_writer_is_stuck(writer)
+                                               ? 0
+                                               : deadline - comet_monotonic());
+    }
+    return ended;
+}
+
+/* Once its threads have ended. */
+static void free_made(mod_comet_child_t *made)
+{
+    apr_size_t i;
+
+    for (i = 0; i < made->store_count; i++) {
+        comet_readers_close(made->stores[i].readers);
+    }
+    if (made->hub) {
+        comet_hub_free(made->hub);
+        mod_comet_adopt_end();
+        mod_comet_fast_end();
+    }
+    apr_pool_destroy(made->pool);
+}
+
+/* Before another start: end what is left of one that failed.
+ * @return whether nothing is; where a thread has not ended yet, ask again */
+static int clear_start(void)
+{
+    if (start.made && stop_threads(start.made, 0, 0)) {
+        free_made(start.made);
+        start.made = NULL;
+    }
+    return !start.made;
+}
+
+/* A fork ends without touching anything: the threads, the database and the
+ * counters are those of the child it was forked from. */
+static apr_status_t end_child(void *nothing)
+{
+    int in_signal_handler = mod_comet_mpm_capacity()->prefork;
+    int all_ended;
+
+    if (comet_process_is_fork()) {
+        return APR_SUCCESS;
+    }
+    all_ended =
+        !start.made
+        || stop_threads(start.made,
+                        in_signal_handler ? HUB_STOP_LIMIT_IN_SIGNAL_HANDLER
+                                          : HUB_STOP_LIMIT,
+                        WRITERS_STOP_LIMIT);
+    atomic_store(&is_over, 1);
+    mod_comet_child_set(NULL);
+    comet_metrics_detach();
+    if (in_signal_handler) {
+        return APR_SUCCESS; /* the process ends now; its memory is not ours */
+    }
+    if (!all_ended) {
+        ap_log_error(APLOG_MARK, APLOG_WARNING, 0, parent.server,
+                     "mod_comet: a thread did not end in time");
+    }
+    else if (start.made) {
+        free_made(start.made);
+    }
+    return APR_SUCCESS;
+}
+
+/* Publishers may hold a quarter of the child's threads, and readers a half:
+ * whatever the store does, the rest serves the site. */
+static apr_status_t start_store(mod_comet_child_t *made, apr_size_t i)
+{
+    mod_comet_child_store_t *store = &made->stores[i];
+    apr_size_t threads = (apr_size_t)mod_comet_mpm_capacity()->threads;
+    comet_writer_config_t config = {
+        .store = parent.stores[i],
+        .bus = parent.buses[i],
+        .places = threads / 4 ? threads / 4 : 1,
+        .waiting = &made->publishers,
+        .on_error = on_writer_error,
+        .baton = (void *)parent.stores[i],
+    };
+    apr_status_t status;
+
+    store->config = parent.stores[i];
+    status = comet_readers_create(&store->readers, store->config, threads,
+                                  threads / 2 ? threads / 2 : 1, made->pool);
+    return status == APR_SUCCESS
+               ? comet_writer_create(&store->writer, &config, made->pool)
+               : status;
+}
+
+static mod_comet_child_t *make_child(void)
+{
+    apr_pool_t *pool;
+    mod_comet_child_t *made;
+
+    apr_pool_create(&pool, parent.server->process->pconf);
+    apr_pool_tag(pool, "comet_child");
+    made = apr_pcalloc(pool, sizeof(*made));
+    made->pool = pool;
+    made->stores = apr_pcalloc(pool, parent.count * sizeof(*made->stores));
+    return made;
+}
+
+static void start_child(void)
+{
+    mod_comet_child_t *made = start.made = make_child();
+    comet_hub_config_t config = {
+        .stores = parent.stores,
+        .buses = parent.buses,
+        .count = parent.count,
+        .deaf = is_deaf(),
+        .on_error = on_hub_error,
+        .on_look = mod_comet_mpm_wake_listener,
+    };
+    apr_status_t status = APR_SUCCESS;
+
+    while (made->store_count < parent.count && status == APR_SUCCESS) {
+        status = start_store(made, made->store_count);
+        made->store_count += status == APR_SUCCESS;
+    }
+    if (status == APR_SUCCESS) {
+        status = comet_hub_create(&made->hub, &config, made->pool);
+    }
+    if (status == APR_SUCCESS) {
+        mod_comet_child_set(made);
+        return;
+    }
+    ap_log_error(APLOG_MARK, APLOG_CRIT, status, parent.server,
+                 "mod_comet: a child could not start its threads; it tries "
+                 "again when it is asked for something");
+    start.due = comet_monotonic() + START_EVERY;
+    clear_start();
+}
+
+void mod_comet_lifecycle_child_init(apr_pool_t *p, server_rec *s)
+{
+    if (!parent.count) {
+        return;
+    }
+    mod_comet_mpm_query();
+    comet_process_begin();
+    mod_comet_limits_attach();
+    slot = comet_metrics_attach(mod_comet_child_metrics());
+    comet_ndjson_init();
+    mod_comet_adopt_init(s->process->pconf);
+    mod_comet_fast_init();
+    apr_pool_pre_cleanup_register(p, NULL, end_child);
+    start_child();
+}
+
+static void try_to_start(void)
+{
+    if (mod_comet_mpm_is_stopping()
+        || pthread_mutex_trylock(&start.lock) != 0) {
+        return;
+    }
+    if (!mod_comet_child() && comet_monotonic() >= start.due && clear_start()) {
+        start_child();
+    }
+    pthread_mutex_unlock(&start.lock);
+}
+
+/* @return what to tell the client */
+static const char *note_fork(const request_rec *r)
+{
+    static atomic_flag noted = ATOMIC_FLAG_INIT; /* in this fork */
+
+    if (!atomic_flag_test_and_set(&noted)) {
+        ap_log_rerror(APLOG_MARK, APLOG_ERR, 0, r,
+                      "mod_comet: another module has forked process %d from a "
+                      "child of httpd and serves requests in it; comet's "
+                      "threads and its database exist in the child alone, so "
+                      "these requests get 503; serve comet's URLs from an "
+                      "httpd without that module",
+                      (int)getpid());
+    }
+    return "another module serves this request in a process that it forked; "
+           "see the server's error log";
+}
+
+const char *mod_comet_lifecycle_obstacle(const request_rec *r)
+{
+    if (comet_process_is_fork()) {
+        return note_fork(r);
+    }
+    if (!mod_comet_child()) {
+        try_to_start();
+    }
+    return mod_comet_child() ? NULL
+                             : "this server could not start; see its error log";
+}
+
+void mod_comet_lifecycle_child_stopping(apr_pool_t *p, int graceful)
+{
+    if (mod_comet_child()) {
+        if (!graceful) {
+            mod_comet_mpm_await_listener();
+        }
+        comet_hub_stopping(mod_comet_child()->hub);
+    }
+}

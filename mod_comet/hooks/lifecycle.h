@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * @file hooks/lifecycle.h
+ * The life of a server and of each child: what post_config makes, what a child
+ * starts, and how it ends.
+ */
+#ifndef MOD_COMET_LIFECYCLE_H
+#define MOD_COMET_LIFECYCLE_H
+
+#include "server/mod_comet.h"
+
+/**
+ * Why it is not there.  A child that could not start its threads tries again
+ * here, at most once a second.  Any thread of a request.
+ * @return NULL: it is there; else what to tell the client
+ */
+const char *mod_comet_lifecycle_obstacle(const request_rec *r);
+
+/** post_config hook: shared memory, warnings that need the MPM. */
+int mod_comet_lifecycle_post_config(apr_pool_t *pconf, apr_pool_t *plog,
+                                    apr_pool_t *ptemp, server_rec *s);
+
+/** child_init hook: starts the threads.  It waits for no store: httpd serves
+ * the site meanwhile. */
+void mod_comet_lifecycle_child_init(apr_pool_t *pchild, server_rec *s);
+
+/** child_stopping hook: let everybody go.  On prefork it may run in a signal
+ * handler. */
+void mod_comet_lifecycle_child_stopping(apr_pool_t *pchild, int graceful);
+
+#endif /* MOD_COMET_LIFECYCLE_H */

@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What is made once and kept over httpd's restarts. */
+#include "server/retained.h"
+
+#include <apr_strings.h>
+
+apr_status_t mod_comet_retained_get(void **thing, const char *name,
+                                    mod_comet_retained_cb *create, void *baton,
+                                    apr_pool_t *ptemp)
+{
+    const char *key =
+        apr_pstrcat(ptemp, "comet-", name, "-" MOD_COMET_VERSION, NULL);
+    void **kept = ap_retained_data_get(key);
+    apr_status_t status = APR_SUCCESS;
+
+    if (!kept) {
+        kept = ap_retained_data_create(key, sizeof(*kept));
+    }
+    if (!*kept) {
+        status = create(kept, baton);
+    }
+    *thing = *kept;
+    return status;
+}
