@@ -15,17 +15,14 @@
 #include "hooks/handler.h"
 #include "output/log.h"
 #include "wait/park_hooks.h"
-#include "request/request.h"
+#include "hooks/claim.h"
 #include "request/require.h"
 #include "hooks/status.h"
 #include "hooks/stores.h"
 #include "request/subrequest.h"
 
-static void register_hooks(apr_pool_t *p)
+static void register_life(void)
 {
-    static const char *const after_rewrite[] = { "mod_rewrite.c", NULL };
-    static const char *const setenvif[] = { "mod_setenvif.c", NULL };
-
     ap_hook_check_config(mod_comet_stores_check_config, NULL, NULL,
                          APR_HOOK_MIDDLE);
     ap_hook_post_config(mod_comet_lifecycle_post_config, NULL, NULL,
@@ -34,6 +31,12 @@ static void register_hooks(apr_pool_t *p)
                        APR_HOOK_MIDDLE);
     ap_hook_child_stopping(mod_comet_lifecycle_child_stopping, NULL, NULL,
                            APR_HOOK_MIDDLE);
+}
+
+static void register_request(void)
+{
+    static const char *const after_rewrite[] = { "mod_rewrite.c", NULL };
+    static const char *const setenvif[] = { "mod_setenvif.c", NULL };
 
     /* before mod_rewrite, mod_alias and mod_proxy look at the path */
     ap_hook_translate_name(mod_comet_claim_translate_name, NULL, NULL,
@@ -64,7 +67,13 @@ static void register_hooks(apr_pool_t *p)
                                 APR_HOOK_MIDDLE);
     ap_hook_handler(mod_comet_handler, NULL, NULL, APR_HOOK_REALLY_FIRST);
     ap_hook_handler(mod_comet_status_handler, NULL, NULL, APR_HOOK_MIDDLE);
+    /* before anybody writes the line of a request whose stream goes on */
+    ap_hook_log_transaction(mod_comet_log_transaction, NULL, NULL,
+                            APR_HOOK_REALLY_FIRST);
+}
 
+static void register_connection(void)
+{
     /* after mod_headers and all others that set headers, before they go out */
     ap_register_output_filter("COMET_COOKIES", mod_comet_cookies_filter, NULL,
                               AP_FTYPE_PROTOCOL - 1);
@@ -76,11 +85,13 @@ static void register_hooks(apr_pool_t *p)
                                APR_HOOK_REALLY_LAST);
     ap_hook_resume_connection(mod_comet_park_hooks_resume, NULL, NULL,
                               APR_HOOK_REALLY_FIRST);
+}
 
-    /* before anybody writes the line of a request whose stream goes on */
-    ap_hook_log_transaction(mod_comet_log_transaction, NULL, NULL,
-                            APR_HOOK_REALLY_FIRST);
-
+static void register_hooks(apr_pool_t *p)
+{
+    register_life();
+    register_request();
+    register_connection();
     mod_comet_require_register(p);
     mod_comet_status_register(p);
 }

@@ -1,28 +1,66 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file dialect/publish.h
- * A request that stores messages: by POST to the endpoint, by ?msg= to the
- * classic chat.
+ * Storing messages for a request, and its refusals: what the dialects that
+ * publish share.  The thread of the request.
  */
 #ifndef MOD_COMET_PUBLISH_H
 #define MOD_COMET_PUBLISH_H
 
+#include "store/store.h"
 #include "request/request.h"
 
-/** Store what ?msg= says. @return what the handler returns */
-int mod_comet_classic_publish(request_rec *r,
-                              const mod_comet_request_t *request,
-                              comet_text_t channel);
-
-/** Tell what may be posted to the endpoint (Accept-Post). */
-void mod_comet_post_accept(request_rec *r);
+/** Why a request may not publish, by its location and by where it comes from;
+ * NULL: it may. */
+const char *mod_comet_publish_objection(const request_rec *r);
 
 /**
- * Store the request's body: a message, a form, or a batch of lines; once only
- * under an Idempotency-Key.
- * @return what the handler returns
+ * The author: the user whom httpd has authenticated, never one that the client
+ * names.
+ * @param author  OUT: data NULL: nobody
+ * @return NULL, or why the name cannot be stored (400)
  */
-int mod_comet_post_body(request_rec *r, const mod_comet_request_t *request,
-                        comet_text_t channel);
+const char *mod_comet_publish_find_author(const request_rec *r,
+                                          comet_text_t *author);
+
+/** Refuse to publish, with a reason; counted. @return what the handler
+ * returns */
+int mod_comet_publish_refuse(request_rec *r, int status, const char *reason);
+
+/** 413: the message is longer than CometMaxMessageSize. */
+int mod_comet_publish_refuse_length(request_rec *r);
+
+/** The status of the store that stored nothing, or perhaps something. */
+int mod_comet_publish_refuse_by_store(request_rec *r, apr_status_t status);
+
+/** @param status  of mod_comet_body_read(), not OK */
+int mod_comet_publish_refuse_body(request_rec *r, int status);
+
+/**
+ * Make a message that lives as long as the request.
+ * @return 0: no memory
+ */
+int mod_comet_publish_make_message(request_rec *r,
+                                   const comet_message_fields_t *fields,
+                                   comet_message_t **message);
+
+/**
+ * Store messages, all or none.
+ * @param again  OUT: whether they were stored before, under the same key
+ * @param answered  OUT: what the handler returns, if it is not OK
+ * @return OK when they are stored; DONE: the request was answered
+ */
+int mod_comet_publish_store(request_rec *r, comet_store_group_t *group,
+                            int *again, int *answered);
+
+/**
+ * Make and store one message; as mod_comet_publish_store().
+ * @param fields  all are checked, but the body
+ * @param group   has its key, if there is one
+ */
+int mod_comet_publish_store_one(request_rec *r,
+                                const comet_message_fields_t *fields,
+                                comet_store_group_t *group, int *again,
+                                int *answered);
 
 #endif /* MOD_COMET_PUBLISH_H */

@@ -12,6 +12,7 @@
 #include "transport/transport.h"
 #include "server/config.h"
 #include "server/limit_rule.h"
+#include "dialect/dialects.h"
 
 #define UNSET MOD_COMET_UNSET
 #define STORE_SCHEME "sqlite:"
@@ -157,17 +158,11 @@ static const char *set_store(cmd_parms *cmd, void *dir, const char *value)
     return NULL;
 }
 
-static const char *add_mapping(cmd_parms *cmd, mod_comet_dialect_e dialect,
-                               const char *url, const char *channel)
+static const char *check_url(cmd_parms *cmd, const char *url, apr_size_t length)
 {
-    apr_array_header_t *mappings = server_of(cmd)->mappings;
-    mod_comet_mapping_t *mapping;
-    apr_size_t length = strlen(url);
+    const apr_array_header_t *mappings = server_of(cmd)->mappings;
     int i;
 
-    if (dialect == MOD_COMET_ENDPOINT && length && url[length - 1] == '/') {
-        length--;
-    }
     /* httpd has taken such segments out of the path it compares with; what
      * stands below the slash is a channel's name but for the slash itself */
     if (url[0] != '/' || length == 0 || strpbrk(url, "?#%*")
@@ -177,65 +172,50 @@ static const char *add_mapping(cmd_parms *cmd, mod_comet_dialect_e dialect,
                      ".. segment");
     }
     for (i = 0; i < mappings->nelts; i++) {
-        mapping = &APR_ARRAY_IDX(mappings, i, mod_comet_mapping_t);
+        const mod_comet_mapping_t *mapping =
+            &APR_ARRAY_IDX(mappings, i, mod_comet_mapping_t);
+
         if (mapping->url_length == length
             && memcmp(mapping->url, url, length) == 0) {
             return apr_psprintf(cmd->pool, "%s: \"%s\" is taken already, by %s",
                                 cmd->cmd->name, url, mapping->directive);
         }
     }
-    mapping = apr_array_push(mappings);
-    mapping->dialect = dialect;
-    mapping->directive = cmd->cmd->name;
-    mapping->url = apr_pstrmemdup(cmd->pool, url, length);
-    mapping->url_length = length;
-    mapping->channel = channel;
     return NULL;
 }
 
-static const char *set_endpoint(cmd_parms *cmd, void *dir, const char *url,
-                                const char *prefix)
+/* The dialect is the command's data. */
+static const char *set_mapping(cmd_parms *cmd, void *dir, const char *url,
+                               const char *argument)
 {
-    const char *error = SERVER_ONLY(cmd);
-    apr_size_t length = prefix ? strlen(prefix) : 0;
+    const mod_comet_dialect_t *dialect = cmd->info;
+    mod_comet_mapping_t mapping = { .dialect = dialect,
+                                    .directive = cmd->cmd->name };
+    const char *error = SERVER_ONLY(cmd), *expected;
+    apr_size_t length = strlen(url);
 
     if (error) {
         return error;
     }
-    if (prefix
-        && (length < 2 || length >= COMET_CHANNEL_MAX_BYTES
-            || prefix[length - 1] != '/'
-            || comet_params_check_channel(
-                (comet_text_t){ prefix, length - 1 }))) {
-        return wrong(cmd, prefix,
-                     "a prefix of channels that ends in a slash, such as "
-                     "shared/");
+    if (argument ? dialect->takes == MOD_COMET_NO_ARGUMENT
+                 : dialect->takes == MOD_COMET_ARGUMENT) {
+        return apr_psprintf(cmd->pool, "%s: expected %s", cmd->cmd->name,
+                            dialect->usage);
     }
-    return add_mapping(cmd, MOD_COMET_ENDPOINT, url, prefix ? prefix : "");
-}
-
-static const char *set_classic(cmd_parms *cmd, void *dir, const char *url,
-                               const char *channel)
-{
-    const char *error = SERVER_ONLY(cmd);
-
-    if (error) {
-        return error;
+    expected = dialect->map(&mapping, argument, cmd->pool);
+    if (expected) {
+        return wrong(cmd, argument, expected);
     }
-    if (comet_params_check_channel(comet_text(channel))) {
-        return wrong(
-            cmd, channel,
-            apr_psprintf(cmd->temp_pool, "the name of a channel (%s)",
-                         comet_params_check_channel(comet_text(channel))));
+    if (dialect->subtree && length && url[length - 1] == '/') {
+        length--;
     }
-    return add_mapping(cmd, MOD_COMET_CLASSIC, url, channel);
-}
-
-static const char *set_clock(cmd_parms *cmd, void *dir, const char *url)
-{
-    const char *error = SERVER_ONLY(cmd);
-
-    return error ? error : add_mapping(cmd, MOD_COMET_CLOCK, url, "");
+    error = check_url(cmd, url, length);
+    if (!error) {
+        mapping.url = apr_pstrmemdup(cmd->pool, url, length);
+        mapping.url_length = length;
+        APR_ARRAY_PUSH(server_of(cmd)->mappings, mod_comet_mapping_t) = mapping;
+    }
+    return error;
 }
 
 static const char *set_sync(cmd_parms *cmd, void *dir, const char *value)
@@ -523,11 +503,10 @@ const command_rec mod_comet_directives[] = {
 #define LOCATION_SETTER(directive, arguments, setter, fallback, help) \
     AP_INIT_##arguments(#directive, setter, NULL, IN_LOCATION, help),
 #include "tables/directives.def"
-    AP_INIT_TAKE12("CometEndpoint", set_endpoint, NULL, IN_SERVER,
-                   "the path of today's endpoint, and a prefix for channels"),
-    AP_INIT_TAKE2("CometClassic", set_classic, NULL, IN_SERVER,
-                  "the path of the original chat backend, and its channel"),
-    AP_INIT_TAKE1("CometClock", set_clock, NULL, IN_SERVER,
-                  "the path of the original streaming clock"),
+#define DIALECT(name, directive, help) \
+    AP_INIT_TAKE12(#directive, set_mapping, (void *)&mod_comet_dialect_##name, \
+                   IN_SERVER, help),
+#include "tables/dialects.def"
+#undef DIALECT
     { .name = NULL }
 };

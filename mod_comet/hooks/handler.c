@@ -2,394 +2,38 @@
 /* The straight path of a request that is ours. */
 #include "hooks/handler.h"
 
-#include <apr_escape.h>
-#include <apr_md5.h>
 #include <apr_strings.h>
 
-#include "hooks/lifecycle.h"
-#include "server/child.h"
-#include "output/cookies.h"
+#include "request/dialect.h"
 #include "output/answer.h"
-#include "output/filters.h"
-#include "output/news.h"
-#include "output/outbox.h"
-#include "wait/park.h"
-#include "wait/wait.h"
-#include "dialect/publish.h"
-#include "dialect/reading.h"
-#include "dialect/select.h"
+#include "hooks/lifecycle.h"
 
-/* --- what it asks for -------------------------------------------------------- */
-
-/* The channel a URL names: what stands below the endpoint; perhaps none. */
-static const char *find_channel(request_rec *r,
-                                const mod_comet_mapping_t *mapping,
-                                comet_text_t *channel)
+/* Whether a method is in a list such as "GET, HEAD". */
+static int is_listed(const char *method, const char *methods)
 {
-    const char *below = r->uri + mapping->url_length;
+    const char *found = strstr(methods, method);
+    apr_size_t length = strlen(method);
 
-    if (mapping->dialect != MOD_COMET_ENDPOINT) {
-        *channel = comet_text(mapping->channel);
-        return NULL;
+    while (found
+           && ((found != methods && found[-1] != ' ')
+               || (found[length] && found[length] != ','))) {
+        found = strstr(found + 1, method);
     }
-    if (!*below || !below[1]) {
-        *channel = (comet_text_t){ .data = NULL };
-        return NULL;
-    }
-    *channel =
-        comet_text(apr_pstrcat(r->pool, mapping->channel, below + 1, NULL));
-    return comet_params_check_channel(*channel);
+    return found != NULL;
 }
 
-/* --- what it has missed ---------------------------------------------------------- */
-
-/*
- * Where the client stands.  Without a cursor it is CometReplay messages
- * back; so it is with one that is ahead of the store, whose database was
- * lost.  A fresh view of the store decides, never this child's memory:
- * another child may just have committed.
- */
-static apr_status_t resolve_cursor(const request_rec *r, comet_store_t *store,
-                                   const comet_store_state_t *state,
-                                   mod_comet_ask_t *ask)
+static int answer_options(request_rec *r, const mod_comet_dialect_t *dialect)
 {
-    apr_status_t status;
-    int any;
-
-    if (ask->cursor > state->last) {
-        comet_metrics_add(COMET_METRIC_resynced, 1);
-        ask->cursor = -1;
+    if (dialect->accepts) {
+        apr_table_setn(r->headers_out, "Accept-Post", dialect->accepts);
     }
-    else if (ask->cursor >= 0) {
-        comet_metrics_add(COMET_METRIC_resumed, 1);
-        return APR_SUCCESS;
-    }
-    if (ask->before
-        || ask->words.data) { /* backwards there is always a beginning */
-        ask->cursor = 0;
-        return APR_SUCCESS;
-    }
-    status = comet_store_replay(store, ask->selection,
-                                mod_comet_config_replay(r), &ask->cursor, &any);
-    if (status == APR_SUCCESS && (!any || mod_comet_config_replay(r) == 0)) {
-        ask->cursor = state->last; /* only what comes from now on */
-    }
-    return status;
-}
-
-static apr_status_t read_missed(const request_rec *r, comet_store_t *store,
-                                const comet_store_state_t *state,
-                                mod_comet_ask_t *ask, comet_batch_t *missed)
-{
-    comet_reading_t reading = { .selection = ask->selection, .batch = missed };
-    comet_timestamp_t floor = 0;
-    apr_status_t status = resolve_cursor(r, store, state, ask);
-
-    if (status == APR_SUCCESS && (ask->cursor > 0 || ask->transport->streams)) {
-        status = comet_store_floor(store, ask->selection, &floor);
-        ask->floor = ask->cursor > 0 && ask->cursor < floor ? floor : 0;
-    }
-    if (ask->transport->streams) {
-        ask->pruned = floor;
-        ask->seen = ask->cursor; /* the hub sends what it has missed */
-        return status;
-    }
-    ask->seen = state->last;
-    if (ask->words.data) {
-        return status; /* its search takes views of its own */
-    }
-    if (status == APR_SUCCESS && ask->before) {
-        status =
-            comet_store_page(store, ask->selection, ask->cursor, ask->before,
-                             ask->limit, comet_selection_take, &reading);
-    }
-    else if (status == APR_SUCCESS
-             && !comet_hub_recall(
-                 mod_comet_child()->hub,
-                 (apr_size_t)mod_comet_config_server(r->server)->store, state,
-                 ask->cursor, &reading)) {
-        status = comet_store_read(store, ask->selection, ask->cursor,
-                                  ask->limit, comet_selection_take, &reading);
-    }
-    if (reading.recheck) {
-        ask->hold = 0; /* it is to come back, and be judged for the new one */
-    }
-    return status;
-}
-
-/* In views of its own, so that none is open for long. */
-static apr_status_t search(request_rec *r, comet_store_t *store,
-                           mod_comet_ask_t *ask, comet_batch_t *missed)
-{
-    comet_reading_t reading = { .selection = ask->selection, .batch = missed };
-    apr_status_t status;
-
-    mod_comet_reading_limit_search(r, store);
-    status = comet_store_search(store, ask->selection, ask->words, ask->cursor,
-                                ask->before ? ask->before : COMET_TIMESTAMP_MAX,
-                                ask->limit, comet_selection_take, &reading,
-                                &ask->rest);
-    comet_metrics_add(COMET_METRIC_searches_cut, ask->rest != 0);
-    return status;
-}
-
-/* In one consistent view, which ends before anything is sent. */
-static apr_status_t look_up(request_rec *r, mod_comet_ask_t *ask,
-                            comet_batch_t *missed)
-{
-    comet_store_t *store;
-    comet_store_state_t state;
-    apr_status_t status = mod_comet_reading_take(r, ask, &store);
-
-    if (status == APR_SUCCESS) {
-        status = comet_store_begin(store, &state);
-    }
-    if (status == APR_SUCCESS) {
-        status = read_missed(r, store, &state, ask, missed);
-        comet_store_end(store);
-    }
-    if (status == APR_SUCCESS && ask->words.data) {
-        status = search(r, store, ask, missed);
-    }
-    mod_comet_reading_return(r, store, status);
-    return status;
-}
-
-/* --- answering -------------------------------------------------------------------- */
-
-/* History is the same until it changes: clients may keep it and ask. */
-static int answer_history(request_rec *r, const comet_buffer_t *body)
-{
-    unsigned char digest[APR_MD5_DIGESTSIZE];
-
-    apr_md5(digest, body->data, body->length);
-    mod_comet_answer_headers(r);
-    apr_table_setn(r->headers_out, "Cache-Control", "private, no-cache");
-    apr_table_setn(
-        r->headers_out, "ETag",
-        apr_psprintf(r->pool, "\"%s\"",
-                     apr_pescape_hex(r->pool, digest, sizeof(digest), 0)));
-    mod_comet_answer_tidy_conditions(r);
-    return ap_meets_conditions(r);
-}
-
-/* What is long, or a client that will ask again at once, is sent by way of
- * the park; DECLINED: the rest. */
-static int send_parked(request_rec *r, const mod_comet_ask_t *ask,
-                       comet_buffer_t *body)
-{
-    if (body->length > MOD_COMET_PIECE_BYTES) {
-        return mod_comet_park_body(r, ask, body);
-    }
-    return ask->transport->whole && !ask->history
-               ? mod_comet_park_answer(r, ask, body)
-               : DECLINED;
-}
-
-static int answer_now(request_rec *r, const mod_comet_ask_t *ask,
-                      const comet_batch_t *missed)
-{
-    comet_buffer_t body = { .data = NULL };
-    int rv = DECLINED;
-
-    mod_comet_news_encode(ask, missed, &body);
-    if (ask->history && !body.failed) {
-        rv = answer_history(r, &body);
-        if (rv != OK) {
-            comet_buffer_free(&body);
-            return rv;
-        }
-        rv = DECLINED;
-    }
-    if (!body.failed && !r->header_only && !mod_comet_filters_is_compressed(r)
-        && ap_discard_request_body(r) == OK) {
-        rv = send_parked(r, ask, &body);
-    }
-    if (rv == DECLINED) {
-        rv = mod_comet_answer_body(r, HTTP_OK, ask->transport->content_type,
-                                   &body);
-        comet_buffer_free(&body);
-    }
-    return rv;
-}
-
-/* An unread body would be taken for the next request while this one waits. */
-static int wait_for_news(request_rec *r, mod_comet_ask_t *ask)
-{
-    int rv = ap_discard_request_body(r);
-
-    return rv == OK ? mod_comet_wait(r, ask) : rv;
-}
-
-/* A child that ends does not begin to wait: the client is to come back on
- * another connection, to another child.  (Were the connection itself told,
- * httpd would not mark the end of a stream's body.) */
-static void stop_waiting(const request_rec *r, mod_comet_ask_t *ask)
-{
-    if (comet_hub_is_stopping(mod_comet_child()->hub)) {
-        ask->hold = 0;
-        apr_table_mergen(r->headers_out, "Connection", "close");
-    }
-}
-
-static int refuse(request_rec *r, const mod_comet_ask_t *ask,
-                  apr_status_t status)
-{
-    char buffer[200];
-
-    if (status == COMET_ECOSTLY || status == COMET_EGONE) {
-        return mod_comet_reading_ended(r, ask, status);
-    }
-    if (ask->words.data && status == COMET_EINVALID) {
-        return mod_comet_answer_error(
-            r, HTTP_BAD_REQUEST,
-            "q: expected 1 to %d different words; all that stands between "
-            "letters and digits ends one (foo-bar is two)",
-            COMET_WORDS_MAX);
-    }
-    if (ask->words.data && status == APR_ENOENT) {
-        return mod_comet_answer_error(r, HTTP_SERVICE_UNAVAILABLE,
-                                      "q: the index is not ready yet");
-    }
-    return mod_comet_answer_error(
-        r, HTTP_SERVICE_UNAVAILABLE, "the messages cannot be read: %s",
-        comet_strerror(status, buffer, sizeof(buffer)));
-}
-
-static int answer(request_rec *r, mod_comet_ask_t *ask)
-{
-    /* what a stream has missed the hub sends: no room is kept for it */
-    apr_size_t size = ask->transport->streams ? 0 : ask->limit;
-    comet_batch_t missed = {
-        .messages = apr_palloc(r->pool, size * sizeof(comet_message_t *)),
-        .size = size,
-    };
-    int searching = ask->words.data != NULL;
-    apr_status_t status;
-    int rv;
-
-    if (searching && !mod_comet_reading_enter()) {
-        return mod_comet_answer_error(r, HTTP_SERVICE_UNAVAILABLE,
-                                      "q: too many search at a time; try "
-                                      "again in a moment");
-    }
-    status = look_up(r, ask, &missed);
-    if (searching) {
-        mod_comet_reading_leave();
-    }
-    if (!ask->history) {
-        mod_comet_cookies_withhold(r, ask);
-    }
-    if (status != APR_SUCCESS) {
-        comet_batch_clear(&missed);
-        return refuse(r, ask, status);
-    }
-    stop_waiting(r, ask);
-    rv = ask->transport->streams || (!missed.count && ask->hold)
-             ? wait_for_news(r, ask)
-             : answer_now(r, ask, &missed);
-    comet_batch_clear(&missed);
-    return rv;
-}
-
-/* Headers alone: whoever asks for them does not wait. */
-static int answer_head(request_rec *r, const mod_comet_ask_t *ask)
-{
-    mod_comet_answer_prepare(r, ask->transport);
-    return OK;
-}
-
-/* --- choosing ---------------------------------------------------------------------- */
-
-static int handle_clock(request_rec *r, mod_comet_ask_t *ask)
-{
-    if (r->method_number == M_OPTIONS) {
-        return mod_comet_answer_options(r, "GET, HEAD, OPTIONS");
-    }
-    if (r->method_number != M_GET) {
-        return mod_comet_answer_not_allowed(r, "GET, HEAD, OPTIONS");
-    }
-    mod_comet_clock_ask(r, ask);
-    mod_comet_cookies_withhold(r, ask);
-    return r->header_only ? answer_head(r, ask) : wait_for_news(r, ask);
-}
-
-static int handle_classic(request_rec *r, const mod_comet_request_t *request,
-                          mod_comet_ask_t *ask)
-{
-    const char *wrong;
-    int rv;
-
-    if (r->method_number == M_OPTIONS) {
-        return mod_comet_answer_options(r, "GET, HEAD, POST, PUT, OPTIONS");
-    }
-    if (r->method_number != M_GET && r->method_number != M_POST
-        && r->method_number != M_PUT) {
-        return mod_comet_answer_not_allowed(r, "GET, HEAD, POST, PUT, OPTIONS");
-    }
-    if (request->publishes) {
-        return r->header_only
-                   ? mod_comet_answer_not_allowed(r, "GET, POST, PUT, OPTIONS")
-                   : mod_comet_classic_publish(r, request, ask->channel);
-    }
-    wrong = mod_comet_classic_ask(r, request, ask);
-    if (wrong) {
-        return mod_comet_answer_error(r, HTTP_BAD_REQUEST, "%s", wrong);
-    }
-    if (r->header_only) {
-        return answer_head(r, ask);
-    }
-    rv = mod_comet_select_one(r, ask);
-    return rv == DECLINED ? answer(r, ask) : rv;
-}
-
-static int read_endpoint(request_rec *r, const mod_comet_request_t *request,
-                         mod_comet_ask_t *ask)
-{
-    const char *wrong = mod_comet_endpoint_ask(r, request, ask);
-    int rv;
-
-    if (wrong) {
-        return mod_comet_answer_error(r, HTTP_BAD_REQUEST, "%s", wrong);
-    }
-    if (!mod_comet_ask_is_transport_allowed(r, ask)) {
-        return mod_comet_answer_error(r, HTTP_NOT_ACCEPTABLE,
-                                      "transport: %s is off here "
-                                      "(CometTransports)",
-                                      ask->transport->name);
-    }
-    rv = mod_comet_select_find(r, request, ask);
-    if (rv != DECLINED) {
-        return rv;
-    }
-    mod_comet_ask_limit_lifetime(ask, r);
-    return r->header_only && !ask->history ? answer_head(r, ask)
-                                           : answer(r, ask);
-}
-
-static int handle_endpoint(request_rec *r, const mod_comet_request_t *request,
-                           mod_comet_ask_t *ask)
-{
-    if (r->method_number == M_OPTIONS) {
-        mod_comet_post_accept(r);
-        return mod_comet_answer_options(r, "GET, HEAD, POST, OPTIONS");
-    }
-    if (r->method_number == M_GET) {
-        return read_endpoint(r, request, ask);
-    }
-    if (r->method_number != M_POST) {
-        return mod_comet_answer_not_allowed(r, "GET, HEAD, POST, OPTIONS");
-    }
-    return ask->channel.data
-               ? mod_comet_post_body(r, request, ask->channel)
-               : mod_comet_answer_error(r, HTTP_BAD_REQUEST,
-                                        "channel: a channel must be named, "
-                                        "below the path of the endpoint");
+    return mod_comet_answer_options(r, dialect->methods);
 }
 
 int mod_comet_handler(request_rec *r)
 {
     const mod_comet_request_t *request = mod_comet_request(r);
+    const mod_comet_dialect_t *dialect;
     mod_comet_ask_t *ask;
     const char *wrong;
 
@@ -406,18 +50,17 @@ int mod_comet_handler(request_rec *r)
                                       "most %d are allowed",
                                       COMET_PARAMS_MAX);
     }
+    dialect = request->mapping->dialect;
     ask = apr_pcalloc(r->pool, sizeof(*ask));
-    wrong = find_channel(r, request->mapping, &ask->channel);
+    wrong = dialect->find_channel(r, request->mapping, &ask->channel);
     if (wrong) {
         return mod_comet_answer_error(r, HTTP_BAD_REQUEST, "channel: %s",
                                       wrong);
     }
-    switch (request->mapping->dialect) {
-    case MOD_COMET_CLOCK:
-        return handle_clock(r, ask);
-    case MOD_COMET_CLASSIC:
-        return handle_classic(r, request, ask);
-    default:
-        return handle_endpoint(r, request, ask);
+    if (r->method_number == M_OPTIONS) {
+        return answer_options(r, dialect);
     }
+    return is_listed(r->method, dialect->methods)
+               ? dialect->handle(r, request, ask)
+               : mod_comet_answer_not_allowed(r, dialect->methods);
 }

@@ -42,22 +42,25 @@ typedef struct mod_comet_ask_t {
  * ends with NULL. */
 extern const char *const mod_comet_ask_cursors[];
 
+/** How long a poll may wait at most: CometPollTimeout, and less than the MPM's
+ * Timeout, which would cut it off. */
+apr_interval_time_t mod_comet_ask_longest_hold(const request_rec *r);
+
 /**
- * Read what a request to the endpoint asks for.
- * @param ask  ->channel is set already
+ * Read a cursor from a parameter of the query.
+ * @param cursor  left as it is when the parameter is absent or empty
  * @return NULL, or what is wrong (400), in the request's pool
  */
-const char *mod_comet_endpoint_ask(request_rec *r,
-                                   const mod_comet_request_t *request,
-                                   mod_comet_ask_t *ask);
+const char *mod_comet_ask_parse_cursor(const request_rec *r,
+                                       const mod_comet_request_t *request,
+                                       const char *name,
+                                       comet_timestamp_t *cursor);
 
-/** The same for the original chat. */
-const char *mod_comet_classic_ask(request_rec *r,
-                                  const mod_comet_request_t *request,
-                                  mod_comet_ask_t *ask);
-
-/** The same for the original clock, with which nothing can be wrong. */
-void mod_comet_clock_ask(request_rec *r, mod_comet_ask_t *ask);
+/** The same for a number from @a least to @a most. */
+const char *mod_comet_ask_parse_int(const request_rec *r,
+                                    const mod_comet_request_t *request,
+                                    const char *name, apr_int64_t least,
+                                    apr_int64_t most, apr_int64_t *number);
 
 /** Whether it may be asked for by its transport (CometTransports): history
  * may by any. */

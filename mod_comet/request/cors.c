@@ -6,6 +6,7 @@
 #include <mod_ssl.h>
 
 #include "wire/origin.h"
+#include "request/dialect.h"
 
 /* --- who asks ------------------------------------------------------------------ */
 
@@ -104,18 +105,6 @@ static int is_preflight(const request_rec *r)
            && apr_table_get(r->headers_in, "Access-Control-Request-Method");
 }
 
-static const char *allowed_methods(const mod_comet_request_t *request)
-{
-    switch (request->mapping->dialect) {
-    case MOD_COMET_CLOCK:
-        return "GET, HEAD, OPTIONS";
-    case MOD_COMET_CLASSIC:
-        return "GET, HEAD, POST, PUT, OPTIONS";
-    default:
-        return "GET, HEAD, POST, OPTIONS";
-    }
-}
-
 int mod_comet_cors_parse_headers(request_rec *r)
 {
     const mod_comet_request_t *request = mod_comet_request(r);
@@ -125,7 +114,7 @@ int mod_comet_cors_parse_headers(request_rec *r)
         return DECLINED; /* the other headers come with the answer */
     }
     apr_table_setn(headers, "Access-Control-Allow-Methods",
-                   allowed_methods(request));
+                   request->mapping->dialect->methods);
     apr_table_setn(headers, "Access-Control-Allow-Headers",
                    "Content-Type, Idempotency-Key, Last-Event-ID, "
                    "Cache-Control, X-Requested-With, Authorization");

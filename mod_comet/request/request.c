@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Claiming the requests that are mapped, before anything looks at the disk. */
+/* The record of a request that is ours. */
 #include "request/request.h"
 
 #include <apr_strings.h>
 
-#include "output/answer.h"
-#include "request/subrequest.h"
+#include "request/dialect.h"
 
 mod_comet_request_t *mod_comet_request(const request_rec *r)
 {
@@ -38,81 +37,22 @@ char *mod_comet_request_filename(const request_rec *r)
     return apr_pstrcat(r->pool, "comet:", r->uri, NULL);
 }
 
-/* Whatever the method says, a classic request with a message publishes. */
-static int would_publish(const request_rec *r,
-                         const mod_comet_request_t *request)
+const mod_comet_mapping_t *mod_comet_request_find_mapping(
+    const mod_comet_server_config_t *config, const char *path)
 {
-    comet_text_t text;
+    const mod_comet_mapping_t *best = NULL;
+    int i;
 
-    switch (request->mapping->dialect) {
-    case MOD_COMET_CLASSIC:
-        return r->method_number != M_OPTIONS
-               && comet_params_get(&request->query, "msg", &text)
-               && text.length > 0;
-    case MOD_COMET_ENDPOINT:
-        return r->method_number == M_POST;
-    default:
-        return 0;
-    }
-}
+    for (i = 0; i < config->mappings->nelts; i++) {
+        const mod_comet_mapping_t *mapping =
+            &APR_ARRAY_IDX(config->mappings, i, mod_comet_mapping_t);
+        const char *rest = path + mapping->url_length;
 
-int mod_comet_claim_translate_name(request_rec *r)
-{
-    const mod_comet_mapping_t *mapping = mod_comet_config_find_mapping(
-        mod_comet_config_server(r->server), r->uri);
-    mod_comet_request_t *request;
-
-    if (!mapping) {
-        return DECLINED;
+        if (strncmp(path, mapping->url, mapping->url_length) == 0
+            && (*rest == '\0' || (*rest == '/' && mapping->dialect->subtree))
+            && (!best || mapping->url_length > best->url_length)) {
+            best = mapping;
+        }
     }
-    request = mod_comet_request_record(r);
-    request->mapping = mapping;
-    comet_params_parse(&request->query, comet_text(r->args ? r->args : ""),
-                       r->pool);
-    request->publishes = would_publish(r, request);
-    if (r->main) {
-        mod_comet_subrequest_begin(r);
-    }
-    mod_comet_answer_claim(r);
-    r->filename = mod_comet_request_filename(r);
-    return OK;
-}
-
-/*
- * What was claimed is not on disk.  httpd spares a sub-request and what an
- * internal redirect makes their checks where the same sections apply as to the
- * request they come from; but a rule may tell channels apart by the URL itself
- * (Require expr), so that another channel's must be judged: sections of its
- * own have that done.
- */
-int mod_comet_claim_map_to_storage(request_rec *r)
-{
-    if (!mod_comet_request(r)) {
-        return DECLINED;
-    }
-    if (r->main || r->prev) {
-        r->per_dir_config = ap_merge_per_dir_configs(
-            r->pool, r->per_dir_config, ap_create_per_dir_config(r->pool));
-    }
-    return OK;
-}
-
-int mod_comet_claim_find_type(request_rec *r)
-{
-    mod_comet_request_t *request = mod_comet_request(r);
-
-    if (!request) {
-        return DECLINED;
-    }
-    request->env = apr_table_copy(r->pool, r->subprocess_env);
-    r->handler = "comet";
-    return OK;
-}
-
-void mod_comet_claim_insert_error_filter(request_rec *r)
-{
-    /* a 304 keeps the headers it has */
-    if (mod_comet_request(r) && r->status != HTTP_NOT_MODIFIED) {
-        mod_comet_answer_claim(r);
-    }
+    return best;
 }

@@ -41,17 +41,8 @@ char *mod_comet_request_filename(const request_rec *r);
  * request's connection. */
 const server_rec *mod_comet_request_timeout_server(const request_rec *r);
 
-/** translate_name hook: claim what is mapped. */
-int mod_comet_claim_translate_name(request_rec *r);
-
-/** map_to_storage hook: what was claimed is not on disk. */
-int mod_comet_claim_map_to_storage(request_rec *r);
-
-/** type_checker hook: no extension decides who handles it.  After those who
- * judge, and before those who set what they do not see (SetEnv). */
-int mod_comet_claim_find_type(request_rec *r);
-
-/** insert_error_filter hook: errors httpd makes late have our headers, too. */
-void mod_comet_claim_insert_error_filter(request_rec *r);
+/** The mapping a path belongs to; NULL: not ours.  Any thread. */
+const mod_comet_mapping_t *mod_comet_request_find_mapping(
+    const mod_comet_server_config_t *config, const char *path);
 
 #endif /* MOD_COMET_REQUEST_H */

@@ -2,6 +2,8 @@
 /* What `Require` does not know by itself: publishing, and channels. */
 #include "request/require.h"
 
+#include "request/dialect.h"
+
 #include <ap_expr.h>
 #include <ap_provider.h>
 #include <apr_strings.h>
@@ -196,7 +198,7 @@ static const char *named_channel(const request_rec *r,
 {
     const char *below = r->uri + mapping->url_length;
 
-    if (mapping->dialect != MOD_COMET_ENDPOINT) {
+    if (!mapping->dialect->subtree) {
         return mapping->channel;
     }
     return *below ? below + 1 : NULL;

@@ -101,26 +101,3 @@ const char *mod_comet_config_last_directive(const char *name)
     }
     return found;
 }
-
-/* --- finding ------------------------------------------------------------------ */
-
-const mod_comet_mapping_t *mod_comet_config_find_mapping(
-    const mod_comet_server_config_t *config, const char *path)
-{
-    const mod_comet_mapping_t *best = NULL;
-    int i;
-
-    for (i = 0; i < config->mappings->nelts; i++) {
-        const mod_comet_mapping_t *mapping =
-            &APR_ARRAY_IDX(config->mappings, i, mod_comet_mapping_t);
-        const char *rest = path + mapping->url_length;
-
-        if (strncmp(path, mapping->url, mapping->url_length) == 0
-            && (*rest == '\0'
-                || (*rest == '/' && mapping->dialect == MOD_COMET_ENDPOINT))
-            && (!best || mapping->url_length > best->url_length)) {
-            best = mapping;
-        }
-    }
-    return best;
-}

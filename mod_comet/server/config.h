@@ -11,20 +11,13 @@
 #include "store/store.h"
 #include "server/mod_comet.h"
 
-typedef enum {
-    MOD_COMET_ENDPOINT,
-    MOD_COMET_CLASSIC,
-    MOD_COMET_CLOCK
-} mod_comet_dialect_e;
-
 /** A piece of the URL space that is ours. */
 typedef struct mod_comet_mapping_t {
-    mod_comet_dialect_e dialect;
+    const struct mod_comet_dialect_t *dialect; /* see request/dialect.h */
     const char *directive; /* that made it, for messages */
     const char *url; /* "/…" without a slash at the end */
     apr_size_t url_length;
-    /** CLASSIC: the channel.  ENDPOINT: "" or a prefix with its slash. */
-    const char *channel;
+    const char *channel; /* its channel, or a prefix of channels, or "" */
 } mod_comet_mapping_t;
 
 #define MOD_COMET_UNSET (-1)
@@ -82,9 +75,5 @@ void *mod_comet_config_merge_dir(apr_pool_t *p, void *base, void *add);
  * @return NULL: there is none
  */
 const char *mod_comet_config_last_directive(const char *name);
-
-/** The mapping a path belongs to; NULL: not ours.  Any thread. */
-const mod_comet_mapping_t *mod_comet_config_find_mapping(
-    const mod_comet_server_config_t *config, const char *path);
 
 #endif /* MOD_COMET_CONFIG_H */

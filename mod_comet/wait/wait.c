@@ -4,6 +4,7 @@
 
 #include "shared/metrics.h"
 #include "server/config.h"
+#include "request/dialect.h"
 #include "request/limits.h"
 #include "output/answer.h"
 #include "wait/adopt.h"
@@ -25,7 +26,7 @@ int mod_comet_wait(request_rec *r, mod_comet_ask_t *ask)
     const char *limit = full ? NULL : mod_comet_limits_wait(r);
 
     if (full || limit) {
-        if (ask->transport != &comet_transport_classic
+        if (!mod_comet_request(r)->mapping->dialect->holds_when_full
             || !mod_comet_park_can_suspend(r) || crowded) {
             return full ? mod_comet_answer_full(r)
                         : mod_comet_answer_error(r, HTTP_TOO_MANY_REQUESTS,

@@ -61,7 +61,8 @@ class Manual:
                 continue
             name, _, *rest = [word.strip() for word in arguments.split(",")]
             found[name] = (scope, default(kind, rest))
-        for name in re.findall(r'AP_INIT_\w+\("(Comet\w+)"', self.code):
+        for name in re.findall(r"DIALECT\(\w+, (Comet\w+),",
+                               self.read("mod_comet/tables/dialects.def")):
             found[name] = ("SERVER", "")
         return found
 
@@ -142,7 +143,7 @@ def parameters(manual):
         if os.path.basename(path).startswith("mod_comet_status"):
             continue
         names.update(re.findall(
-            r'\b(?:comet_params_get|parse_\w+)\([^;"]*?"(\w+)"',
+            r'\b(?:comet_params_get|(?:mod_comet_ask_)?parse_\w+)\([^;"]*?"(\w+)"',
             manual.read(path)))
         for body in re.findall(r"\*const (?:names|mod_comet_ask_cursors)\[\] = \{([^}]*)\}",
                                manual.read(path)):

@@ -1,0 +1,271 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What a reader has missed, and its answer: now, or when there is news. */
+#include "dialect/catch_up.h"
+
+#include <apr_escape.h>
+#include <apr_md5.h>
+#include <apr_strings.h>
+
+#include "shared/metrics.h"
+#include "server/child.h"
+#include "output/answer.h"
+#include "output/cookies.h"
+#include "output/filters.h"
+#include "output/news.h"
+#include "output/outbox.h"
+#include "wait/park.h"
+#include "wait/wait.h"
+#include "dialect/reading.h"
+
+/*
+ * Where the client stands.  Without a cursor it is CometReplay messages
+ * back; so it is with one that is ahead of the store, whose database was
+ * lost.  A fresh view of the store decides, never this child's memory:
+ * another child may just have committed.
+ */
+static apr_status_t resolve_cursor(const request_rec *r, comet_store_t *store,
+                                   const comet_store_state_t *state,
+                                   mod_comet_ask_t *ask)
+{
+    apr_status_t status;
+    int any;
+
+    if (ask->cursor > state->last) {
+        comet_metrics_add(COMET_METRIC_resynced, 1);
+        ask->cursor = -1;
+    }
+    else if (ask->cursor >= 0) {
+        comet_metrics_add(COMET_METRIC_resumed, 1);
+        return APR_SUCCESS;
+    }
+    if (ask->before
+        || ask->words.data) { /* backwards there is always a beginning */
+        ask->cursor = 0;
+        return APR_SUCCESS;
+    }
+    status = comet_store_replay(store, ask->selection,
+                                mod_comet_config_replay(r), &ask->cursor, &any);
+    if (status == APR_SUCCESS && (!any || mod_comet_config_replay(r) == 0)) {
+        ask->cursor = state->last; /* only what comes from now on */
+    }
+    return status;
+}
+
+static apr_status_t read_missed(const request_rec *r, comet_store_t *store,
+                                const comet_store_state_t *state,
+                                mod_comet_ask_t *ask, comet_batch_t *missed)
+{
+    comet_reading_t reading = { .selection = ask->selection, .batch = missed };
+    comet_timestamp_t floor = 0;
+    apr_status_t status = resolve_cursor(r, store, state, ask);
+
+    if (status == APR_SUCCESS && (ask->cursor > 0 || ask->transport->streams)) {
+        status = comet_store_floor(store, ask->selection, &floor);
+        ask->floor = ask->cursor > 0 && ask->cursor < floor ? floor : 0;
+    }
+    if (ask->transport->streams) {
+        ask->pruned = floor;
+        ask->seen = ask->cursor; /* the hub sends what it has missed */
+        return status;
+    }
+    ask->seen = state->last;
+    if (ask->words.data) {
+        return status; /* its search takes views of its own */
+    }
+    if (status == APR_SUCCESS && ask->before) {
+        status =
+            comet_store_page(store, ask->selection, ask->cursor, ask->before,
+                             ask->limit, comet_selection_take, &reading);
+    }
+    else if (status == APR_SUCCESS
+             && !comet_hub_recall(
+                 mod_comet_child()->hub,
+                 (apr_size_t)mod_comet_config_server(r->server)->store, state,
+                 ask->cursor, &reading)) {
+        status = comet_store_read(store, ask->selection, ask->cursor,
+                                  ask->limit, comet_selection_take, &reading);
+    }
+    if (reading.recheck) {
+        ask->hold = 0; /* it is to come back, and be judged for the new one */
+    }
+    return status;
+}
+
+/* In views of its own, so that none is open for long. */
+static apr_status_t search(request_rec *r, comet_store_t *store,
+                           mod_comet_ask_t *ask, comet_batch_t *missed)
+{
+    comet_reading_t reading = { .selection = ask->selection, .batch = missed };
+    apr_status_t status;
+
+    mod_comet_reading_limit_search(r, store);
+    status = comet_store_search(store, ask->selection, ask->words, ask->cursor,
+                                ask->before ? ask->before : COMET_TIMESTAMP_MAX,
+                                ask->limit, comet_selection_take, &reading,
+                                &ask->rest);
+    comet_metrics_add(COMET_METRIC_searches_cut, ask->rest != 0);
+    return status;
+}
+
+/* In one consistent view, which ends before anything is sent. */
+static apr_status_t look_up(request_rec *r, mod_comet_ask_t *ask,
+                            comet_batch_t *missed)
+{
+    comet_store_t *store;
+    comet_store_state_t state;
+    apr_status_t status = mod_comet_reading_take(r, ask, &store);
+
+    if (status == APR_SUCCESS) {
+        status = comet_store_begin(store, &state);
+    }
+    if (status == APR_SUCCESS) {
+        status = read_missed(r, store, &state, ask, missed);
+        comet_store_end(store);
+    }
+    if (status == APR_SUCCESS && ask->words.data) {
+        status = search(r, store, ask, missed);
+    }
+    mod_comet_reading_return(r, store, status);
+    return status;
+}
+
+/* History is the same until it changes: clients may keep it and ask. */
+static int answer_history(request_rec *r, const comet_buffer_t *body)
+{
+    unsigned char digest[APR_MD5_DIGESTSIZE];
+
+    apr_md5(digest, body->data, body->length);
+    mod_comet_answer_headers(r);
+    apr_table_setn(r->headers_out, "Cache-Control", "private, no-cache");
+    apr_table_setn(
+        r->headers_out, "ETag",
+        apr_psprintf(r->pool, "\"%s\"",
+                     apr_pescape_hex(r->pool, digest, sizeof(digest), 0)));
+    mod_comet_answer_tidy_conditions(r);
+    return ap_meets_conditions(r);
+}
+
+/* What is long, or a client that will ask again at once, is sent by way of
+ * the park; DECLINED: the rest. */
+static int send_parked(request_rec *r, const mod_comet_ask_t *ask,
+                       comet_buffer_t *body)
+{
+    if (body->length > MOD_COMET_PIECE_BYTES) {
+        return mod_comet_park_body(r, ask, body);
+    }
+    return ask->transport->whole && !ask->history
+               ? mod_comet_park_answer(r, ask, body)
+               : DECLINED;
+}
+
+static int answer_now(request_rec *r, const mod_comet_ask_t *ask,
+                      const comet_batch_t *missed)
+{
+    comet_buffer_t body = { .data = NULL };
+    int rv = DECLINED;
+
+    mod_comet_news_encode(ask, missed, &body);
+    if (ask->history && !body.failed) {
+        rv = answer_history(r, &body);
+        if (rv != OK) {
+            comet_buffer_free(&body);
+            return rv;
+        }
+        rv = DECLINED;
+    }
+    if (!body.failed && !r->header_only && !mod_comet_filters_is_compressed(r)
+        && ap_discard_request_body(r) == OK) {
+        rv = send_parked(r, ask, &body);
+    }
+    if (rv == DECLINED) {
+        rv = mod_comet_answer_body(r, HTTP_OK, ask->transport->content_type,
+                                   &body);
+        comet_buffer_free(&body);
+    }
+    return rv;
+}
+
+int mod_comet_catch_up_wait(request_rec *r, mod_comet_ask_t *ask)
+{
+    /* an unread body would be taken for the next request meanwhile */
+    int rv = ap_discard_request_body(r);
+
+    return rv == OK ? mod_comet_wait(r, ask) : rv;
+}
+
+/* A child that ends does not begin to wait: the client is to come back on
+ * another connection, to another child.  (Were the connection itself told,
+ * httpd would not mark the end of a stream's body.) */
+static void stop_waiting(const request_rec *r, mod_comet_ask_t *ask)
+{
+    if (comet_hub_is_stopping(mod_comet_child()->hub)) {
+        ask->hold = 0;
+        apr_table_mergen(r->headers_out, "Connection", "close");
+    }
+}
+
+static int refuse(request_rec *r, const mod_comet_ask_t *ask,
+                  apr_status_t status)
+{
+    char buffer[200];
+
+    if (status == COMET_ECOSTLY || status == COMET_EGONE) {
+        return mod_comet_reading_ended(r, ask, status);
+    }
+    if (ask->words.data && status == COMET_EINVALID) {
+        return mod_comet_answer_error(
+            r, HTTP_BAD_REQUEST,
+            "q: expected 1 to %d different words; all that stands between "
+            "letters and digits ends one (foo-bar is two)",
+            COMET_WORDS_MAX);
+    }
+    if (ask->words.data && status == APR_ENOENT) {
+        return mod_comet_answer_error(r, HTTP_SERVICE_UNAVAILABLE,
+                                      "q: the index is not ready yet");
+    }
+    return mod_comet_answer_error(
+        r, HTTP_SERVICE_UNAVAILABLE, "the messages cannot be read: %s",
+        comet_strerror(status, buffer, sizeof(buffer)));
+}
+
+int mod_comet_catch_up_answer(request_rec *r, mod_comet_ask_t *ask)
+{
+    /* what a stream has missed the hub sends: no room is kept for it */
+    apr_size_t size = ask->transport->streams ? 0 : ask->limit;
+    comet_batch_t missed = {
+        .messages = apr_palloc(r->pool, size * sizeof(comet_message_t *)),
+        .size = size,
+    };
+    int searching = ask->words.data != NULL;
+    apr_status_t status;
+    int rv;
+
+    if (searching && !mod_comet_reading_enter()) {
+        return mod_comet_answer_error(r, HTTP_SERVICE_UNAVAILABLE,
+                                      "q: too many search at a time; try "
+                                      "again in a moment");
+    }
+    status = look_up(r, ask, &missed);
+    if (searching) {
+        mod_comet_reading_leave();
+    }
+    if (!ask->history) {
+        mod_comet_cookies_withhold(r, ask);
+    }
+    if (status != APR_SUCCESS) {
+        comet_batch_clear(&missed);
+        return refuse(r, ask, status);
+    }
+    stop_waiting(r, ask);
+    rv = ask->transport->streams || (!missed.count && ask->hold)
+             ? mod_comet_catch_up_wait(r, ask)
+             : answer_now(r, ask, &missed);
+    comet_batch_clear(&missed);
+    return rv;
+}
+
+int mod_comet_catch_up_head(request_rec *r, const mod_comet_ask_t *ask)
+{
+    mod_comet_answer_prepare(r, ask->transport);
+    return OK;
+}

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * @file dialect/catch_up.h
+ * What a reader has missed, and its answer: now, or when there is news.
+ */
+#ifndef MOD_COMET_CATCH_UP_H
+#define MOD_COMET_CATCH_UP_H
+
+#include "request/ask.h"
+
+/**
+ * Look up what the reader has missed; answer with it, or let it wait.
+ * @param ask  its transport, selection, cursor and extent are set
+ * @return what the handler returns
+ */
+int mod_comet_catch_up_answer(request_rec *r, mod_comet_ask_t *ask);
+
+/** Let a reader wait without a look at the store.
+ * @return what the handler returns */
+int mod_comet_catch_up_wait(request_rec *r, mod_comet_ask_t *ask);
+
+/** Answer HEAD: the headers alone, and no wait.
+ * @return what the handler returns */
+int mod_comet_catch_up_head(request_rec *r, const mod_comet_ask_t *ask);
+
+#endif /* MOD_COMET_CATCH_UP_H */

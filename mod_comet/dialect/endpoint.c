@@ -1,0 +1,226 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Today's endpoint: polls, streams and history below it, POST to publish. */
+#include "dialect/dialects.h"
+
+#include <apr_strings.h>
+
+#include "wire/encode.h"
+#include "output/answer.h"
+#include "dialect/catch_up.h"
+#include "dialect/post.h"
+#include "dialect/select.h"
+
+static int is(comet_text_t text, const char *word)
+{
+    return comet_text_equal(text, comet_text(word));
+}
+
+static const char *choose_transport(request_rec *r,
+                                    const mod_comet_request_t *request,
+                                    mod_comet_ask_t *ask)
+{
+    const char *accept = apr_table_get(r->headers_in, "Accept");
+    comet_text_t name;
+
+    if (!comet_params_get(&request->query, "transport", &name)) {
+        ask->transport = accept && ap_strcasestr(accept, "text/event-stream")
+                             ? &comet_transport_events
+                             : &comet_transport_poll;
+        return NULL;
+    }
+    ask->transport = comet_transport_find(name);
+    return ask->transport
+               ? NULL
+               : apr_pstrcat(r->pool, "transport: expected ",
+                             comet_transport_names("or", r->pool), NULL);
+}
+
+/* EventSource's header wins; then come its stand-ins, and our own name. */
+static const char *find_cursor(const request_rec *r,
+                               const mod_comet_request_t *request,
+                               mod_comet_ask_t *ask)
+{
+    const char *header = apr_table_get(r->headers_in, "Last-Event-ID");
+    const char *wrong = NULL;
+    apr_size_t i;
+
+    ask->cursor = -1;
+    if (header && *header) {
+        return comet_params_cursor(comet_text(header), "Last-Event-ID",
+                                   &ask->cursor, r->pool);
+    }
+    for (i = 0; mod_comet_ask_cursors[i] && !wrong && ask->cursor < 0; i++) {
+        wrong = mod_comet_ask_parse_cursor(r, request, mod_comet_ask_cursors[i],
+                                           &ask->cursor);
+    }
+    return wrong;
+}
+
+static const char *choose_format(const mod_comet_request_t *request,
+                                 mod_comet_ask_t *ask)
+{
+    comet_text_t format;
+
+    if (!comet_params_get(&request->query, "format", &format)
+        || is(format, "text")) {
+        return NULL;
+    }
+    ask->format.json = is(format, "json");
+    return ask->format.json ? NULL : "format: expected text or json";
+}
+
+/* Words to look for, whatever they are. */
+static const char *parse_words(const request_rec *r,
+                               const mod_comet_request_t *request,
+                               mod_comet_ask_t *ask)
+{
+    if (!comet_params_get(&request->query, "q", &ask->words)) {
+        return NULL;
+    }
+    if (!mod_comet_config_search(r->server)) {
+        return "q: searching is off here (CometSearch)";
+    }
+    if (ask->transport->streams) {
+        return "q: only a poll can look for words (transport=poll)";
+    }
+    return !comet_encode_is_utf8(ask->words)
+                   || memchr(ask->words.data, '\0', ask->words.length)
+               ? "q: expected words in UTF-8"
+               : NULL;
+}
+
+/* What is asked backwards, by words, or without waiting, is history. */
+static const char *parse_extent(const request_rec *r,
+                                const mod_comet_request_t *request,
+                                mod_comet_ask_t *ask)
+{
+    apr_int64_t limit = COMET_LIMIT_DEFAULT, wait = -1;
+    const char *wrong = mod_comet_ask_parse_int(
+        r, request, "before", 1, COMET_TIMESTAMP_MAX, &ask->before);
+
+    if (!wrong && ask->before && ask->transport->streams) {
+        wrong = "before: a stream goes forwards; history is transport=poll";
+    }
+    if (!wrong) {
+        wrong = parse_words(r, request, ask);
+    }
+    if (!wrong) {
+        wrong = mod_comet_ask_parse_int(r, request, "limit", 1, COMET_LIMIT_MAX,
+                                        &limit);
+    }
+    if (!wrong) {
+        wrong = mod_comet_ask_parse_int(r, request, "wait", 0, APR_INT32_MAX,
+                                        &wait);
+    }
+    ask->limit =
+        ask->transport->streams ? ask->transport->limit : (apr_size_t)limit;
+    ask->history = !ask->transport->streams
+                   && (wait == 0 || ask->before || ask->words.data);
+    ask->hold = ask->history ? 0 : mod_comet_ask_longest_hold(r);
+    if (wait >= 0 && apr_time_from_sec(wait) < ask->hold) {
+        ask->hold = apr_time_from_sec(wait);
+    }
+    return wrong;
+}
+
+static const char *read_ask(request_rec *r, const mod_comet_request_t *request,
+                            mod_comet_ask_t *ask)
+{
+    const char *wrong = choose_transport(r, request, ask);
+
+    ask->format.callback = mod_comet_config_callback(r);
+    ask->format.hidden_bytes = strlen(request->mapping->channel);
+    ask->heartbeat = mod_comet_config_heartbeat(r);
+    if (!wrong) {
+        wrong = find_cursor(r, request, ask);
+    }
+    if (!wrong) {
+        wrong = choose_format(request, ask);
+    }
+    return wrong ? wrong : parse_extent(r, request, ask);
+}
+
+static const char *map(mod_comet_mapping_t *mapping, const char *argument,
+                       apr_pool_t *pool)
+{
+    apr_size_t length = argument ? strlen(argument) : 0;
+
+    mapping->channel = argument ? argument : "";
+    return argument
+                   && (length < 2 || length >= COMET_CHANNEL_MAX_BYTES
+                       || argument[length - 1] != '/'
+                       || comet_params_check_channel(
+                           (comet_text_t){ argument, length - 1 }))
+               ? "a prefix of channels that ends in a slash, such as shared/"
+               : NULL;
+}
+
+/* What stands below the endpoint; perhaps nothing. */
+static const char *find_channel(const request_rec *r,
+                                const mod_comet_mapping_t *mapping,
+                                comet_text_t *channel)
+{
+    const char *below = r->uri + mapping->url_length;
+
+    if (!*below || !below[1]) {
+        *channel = (comet_text_t){ .data = NULL };
+        return NULL;
+    }
+    *channel =
+        comet_text(apr_pstrcat(r->pool, mapping->channel, below + 1, NULL));
+    return comet_params_check_channel(*channel);
+}
+
+static int publishes(const request_rec *r, const mod_comet_request_t *request)
+{
+    return r->method_number == M_POST;
+}
+
+static int handle_get(request_rec *r, const mod_comet_request_t *request,
+                      mod_comet_ask_t *ask)
+{
+    const char *wrong = read_ask(r, request, ask);
+    int rv;
+
+    if (wrong) {
+        return mod_comet_answer_error(r, HTTP_BAD_REQUEST, "%s", wrong);
+    }
+    if (!mod_comet_ask_is_transport_allowed(r, ask)) {
+        return mod_comet_answer_error(r, HTTP_NOT_ACCEPTABLE,
+                                      "transport: %s is off here "
+                                      "(CometTransports)",
+                                      ask->transport->name);
+    }
+    rv = mod_comet_select_find(r, request, ask);
+    if (rv != DECLINED) {
+        return rv;
+    }
+    mod_comet_ask_limit_lifetime(ask, r);
+    return r->header_only && !ask->history ? mod_comet_catch_up_head(r, ask)
+                                           : mod_comet_catch_up_answer(r, ask);
+}
+
+static int handle(request_rec *r, const mod_comet_request_t *request,
+                  mod_comet_ask_t *ask)
+{
+    if (r->method_number == M_GET) {
+        return handle_get(r, request, ask);
+    }
+    return ask->channel.data
+               ? mod_comet_post_body(r, request, ask->channel)
+               : mod_comet_answer_error(r, HTTP_BAD_REQUEST,
+                                        "channel: a channel must be named, "
+                                        "below the path of the endpoint");
+}
+
+const mod_comet_dialect_t mod_comet_dialect_endpoint = {
+    .usage = "URL [PREFIX/]",
+    .takes = MOD_COMET_OPTIONAL_ARGUMENT,
+    .methods = "GET, HEAD, POST, OPTIONS",
+    .accepts = MOD_COMET_POST_ACCEPTS,
+    .subtree = 1,
+    .map = map,
+    .find_channel = find_channel,
+    .publishes = publishes,
+    .handle = handle,
+};

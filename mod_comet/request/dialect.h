@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * @file request/dialect.h
+ * A dialect: a way to speak to the channels over HTTP, on the URLs that its
+ * directive maps.  To add one: write dialect/NAME.c with its
+ * mod_comet_dialect_t, and a line in tables/dialects.def.
+ */
+#ifndef MOD_COMET_DIALECT_H
+#define MOD_COMET_DIALECT_H
+
+#include "request/ask.h"
+
+/** What the directive takes besides the URL. */
+typedef enum {
+    MOD_COMET_NO_ARGUMENT,
+    MOD_COMET_OPTIONAL_ARGUMENT,
+    MOD_COMET_ARGUMENT
+} mod_comet_argument_e;
+
+typedef struct mod_comet_dialect_t {
+    const char *usage; /* of the directive, after its name */
+    mod_comet_argument_e takes;
+    const char *methods; /* that it answers, as in Allow */
+    const char *accepts; /* what may be posted (Accept-Post); NULL: nothing */
+    int subtree; /* the URLs below a mapped one are mapped, too */
+    /** Over a cap a client that waits gets its no-news answer after a second,
+     * where the MPM can hold it, instead of an error. */
+    int holds_when_full;
+
+    /**
+     * Set a mapping's channel from the directive's argument, in the parent.
+     * @param argument  NULL: there is none
+     * @return NULL, or what was expected, from @a pool
+     */
+    const char *(*map)(mod_comet_mapping_t *mapping, const char *argument,
+                       apr_pool_t *pool);
+    /**
+     * Find the channel that a request's URL names.
+     * @param channel  OUT: data NULL: none
+     * @return NULL, or what is wrong with it
+     */
+    const char *(*find_channel)(const request_rec *r,
+                                const mod_comet_mapping_t *mapping,
+                                comet_text_t *channel);
+    /** Whether a request would store a message, whatever its method says. */
+    int (*publishes)(const request_rec *r, const mod_comet_request_t *request);
+    /**
+     * Answer a request by one of its methods (not OPTIONS), or let it wait.
+     * @param ask  zero, but for ->channel
+     * @return what the handler returns
+     */
+    int (*handle)(request_rec *r, const mod_comet_request_t *request,
+                  mod_comet_ask_t *ask);
+} mod_comet_dialect_t;
+
+#endif /* MOD_COMET_DIALECT_H */
