@@ -199,8 +199,8 @@ static const char *set_mapping(cmd_parms *cmd, void *dir, const char *url,
     }
     if (argument ? dialect->takes == MOD_COMET_NO_ARGUMENT
                  : dialect->takes == MOD_COMET_ARGUMENT) {
-        return apr_psprintf(cmd->pool, "%s: expected %s", cmd->cmd->name,
-                            dialect->usage);
+        return apr_psprintf(cmd->pool, "%s takes the arguments %s",
+                            cmd->cmd->name, dialect->usage);
     }
     expected = dialect->map(&mapping, argument, cmd->pool);
     if (expected) {
