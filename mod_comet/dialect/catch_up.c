@@ -18,10 +18,10 @@
 #include "dialect/reading.h"
 
 /*
- * Where the client stands.  Without a cursor it is CometReplay messages
- * back; so it is with one that is ahead of the store, whose database was
- * lost.  A fresh view of the store decides, never this child's memory:
- * another child may just have committed.
+ * Find where the client stands. A client without a cursor starts CometReplay
+ * messages back. So does a client whose cursor is ahead of the store: its
+ * database was lost. Only a fresh view of the store can tell, never this
+ * child's memory: another child may just have committed.
  */
 static apr_status_t resolve_cursor(const request_rec *r, comet_store_t *store,
                                    const comet_store_state_t *state,
@@ -39,14 +39,15 @@ static apr_status_t resolve_cursor(const request_rec *r, comet_store_t *store,
         return APR_SUCCESS;
     }
     if (ask->before
-        || ask->words.data) { /* backwards there is always a beginning */
+        || ask->words.data) { /* backwards, there is always a beginning */
         ask->cursor = 0;
         return APR_SUCCESS;
     }
     status = comet_store_replay(store, ask->selection,
                                 mod_comet_config_replay(r), &ask->cursor, &any);
     if (status == APR_SUCCESS && (!any || mod_comet_config_replay(r) == 0)) {
-        ask->cursor = state->last; /* only what comes from now on */
+        ask->cursor = state->last; /* it gets only what is published from now
+                                    * on */
     }
     return status;
 }
@@ -65,12 +66,12 @@ static apr_status_t read_missed(const request_rec *r, comet_store_t *store,
     }
     if (ask->transport->streams) {
         ask->pruned = floor;
-        ask->seen = ask->cursor; /* the hub sends what it has missed */
+        ask->seen = ask->cursor; /* the hub sends what the stream has missed */
         return status;
     }
     ask->seen = state->last;
     if (ask->words.data) {
-        return status; /* its search takes views of its own */
+        return status; /* the search opens views of its own */
     }
     if (status == APR_SUCCESS && ask->before) {
         status =
@@ -86,12 +87,14 @@ static apr_status_t read_missed(const request_rec *r, comet_store_t *store,
                                   ask->limit, comet_selection_take, &reading);
     }
     if (reading.recheck) {
-        ask->hold = 0; /* it is to come back, and be judged for the new one */
+        ask->hold = 0; /* the client comes back and is authorised for the new
+                        * channel */
     }
     return status;
 }
 
-/* In views of its own, so that none is open for long. */
+/* Search in several short views: a long one would keep the log from
+ * shrinking. */
 static apr_status_t search(request_rec *r, comet_store_t *store,
                            mod_comet_ask_t *ask, comet_batch_t *missed)
 {
@@ -107,7 +110,7 @@ static apr_status_t search(request_rec *r, comet_store_t *store,
     return status;
 }
 
-/* In one consistent view, which ends before anything is sent. */
+/* Read in one consistent view, which ends before anything is sent. */
 static apr_status_t look_up(request_rec *r, mod_comet_ask_t *ask,
                             comet_batch_t *missed)
 {
@@ -129,7 +132,7 @@ static apr_status_t look_up(request_rec *r, mod_comet_ask_t *ask,
     return status;
 }
 
-/* History is the same until it changes: clients may keep it and ask. */
+/* A client may keep a page of history and ask whether it has changed (ETag). */
 static int answer_history(request_rec *r, const comet_buffer_t *body)
 {
     unsigned char digest[APR_MD5_DIGESTSIZE];
@@ -145,8 +148,9 @@ static int answer_history(request_rec *r, const comet_buffer_t *body)
     return ap_meets_conditions(r);
 }
 
-/* What is long, or a client that will ask again at once, is sent by way of
- * the park; DECLINED: the rest. */
+/* Send an answer through the park when it is long, or when its client will
+ * poll again at once.
+ * @return DECLINED: send it otherwise */
 static int send_parked(request_rec *r, const mod_comet_ask_t *ask,
                        comet_buffer_t *body)
 {
@@ -193,9 +197,12 @@ int mod_comet_catch_up_wait(request_rec *r, mod_comet_ask_t *ask)
     return rv == OK ? mod_comet_wait(r, ask) : rv;
 }
 
-/* A child that ends does not begin to wait: the client is to come back on
- * another connection, to another child.  (Were the connection itself told,
- * httpd would not mark the end of a stream's body.) */
+/*
+ * A child that is ending lets nobody begin to wait: the client comes back on a
+ * new connection, to another child. Only the header says so; if keep-alive
+ * were turned off on the connection itself, httpd would not mark the end of a
+ * stream's body.
+ */
 static void stop_waiting(const request_rec *r, mod_comet_ask_t *ask)
 {
     if (comet_hub_is_stopping(mod_comet_child()->hub)) {
@@ -230,7 +237,7 @@ static int refuse(request_rec *r, const mod_comet_ask_t *ask,
 
 int mod_comet_catch_up_answer(request_rec *r, mod_comet_ask_t *ask)
 {
-    /* what a stream has missed the hub sends: no room is kept for it */
+    /* the hub sends what a stream has missed, so a stream needs no room here */
     apr_size_t size = ask->transport->streams ? 0 : ask->limit;
     comet_batch_t missed = {
         .messages = apr_palloc(r->pool, size * sizeof(comet_message_t *)),

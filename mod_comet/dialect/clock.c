@@ -5,7 +5,7 @@
 #include "output/cookies.h"
 #include "dialect/catch_up.h"
 
-/* A clock stream this young skips the next tick: it has just had one. */
+/* A clock stream younger than this skips the next tick: it has just had one. */
 #define YOUNG_USEC apr_time_from_msec(500)
 
 static const char *map(mod_comet_mapping_t *mapping, const char *argument,

@@ -35,7 +35,8 @@ static const char *choose_transport(request_rec *r,
                              comet_transport_names("or", r->pool), NULL);
 }
 
-/* EventSource's header wins; then come its stand-ins, and our own name. */
+/* The header of EventSource wins. Next come the parameters that take its
+ * place, then our own. */
 static const char *find_cursor(const request_rec *r,
                                const mod_comet_request_t *request,
                                mod_comet_ask_t *ask)
@@ -69,7 +70,7 @@ static const char *choose_format(const mod_comet_request_t *request,
     return ask->format.json ? NULL : "format: expected text or json";
 }
 
-/* Words to look for, whatever they are. */
+/* Read the words of a search; what counts as a word is the index's business. */
 static const char *parse_words(const request_rec *r,
                                const mod_comet_request_t *request,
                                mod_comet_ask_t *ask)
@@ -89,7 +90,8 @@ static const char *parse_words(const request_rec *r,
                : NULL;
 }
 
-/* What is asked backwards, by words, or without waiting, is history. */
+/* A request that pages backwards, searches, or does not wait asks for
+ * history. */
 static const char *parse_extent(const request_rec *r,
                                 const mod_comet_request_t *request,
                                 mod_comet_ask_t *ask)
@@ -155,7 +157,7 @@ static const char *map(mod_comet_mapping_t *mapping, const char *argument,
                : NULL;
 }
 
-/* What stands below the endpoint; perhaps nothing. */
+/* The channel is the path below the endpoint, which may be empty. */
 static const char *find_channel(const request_rec *r,
                                 const mod_comet_mapping_t *mapping,
                                 comet_text_t *channel)

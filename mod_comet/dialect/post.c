@@ -13,7 +13,7 @@
 #include "dialect/select.h"
 
 
-/* How long a batch may be. */
+/* The largest batch. */
 #define BATCH_MAX_BYTES (1024 * 1024)
 
 /** A POST to the endpoint. */
@@ -25,7 +25,7 @@ typedef struct post_t {
     comet_store_group_t group;
 } post_t;
 
-/* A name as the client knows it. */
+/* The channel's name as the client knows it: without the endpoint's prefix. */
 static comet_text_t shown_name(const post_t *post)
 {
     apr_size_t hidden = strlen(post->request->mapping->channel);
@@ -62,7 +62,7 @@ static int is_text(const char *type)
            || strcmp(type, "application/xml") == 0;
 }
 
-/* Take the message out of the body; a form has it in msg=. */
+/* Take the message out of the body. A form has it in its field msg. */
 static const char *find_message(const post_t *post, int form, comet_text_t body,
                                 comet_message_fields_t *fields)
 {
@@ -91,7 +91,8 @@ static int publish_one(post_t *post, int form)
     request_rec *r = post->r;
     comet_message_fields_t fields = { .channel = post->channel,
                                       .author = post->author };
-    /* a form is longer than its message: %XX for each byte, and names */
+    /* a form is longer than its message: it has %XX for a byte, and field
+     * names */
     apr_size_t limit =
         (apr_size_t)mod_comet_config_max_message_bytes(r->server);
     comet_text_t body;
@@ -126,9 +127,11 @@ static int refuse_line(request_rec *r, int status,
 }
 
 /*
- * Whether a line's channel may be published to, by its own URL.
- * @param judged  channels that may
- * @return OK; else the answer was made, in *answered
+ * Decide, by the channel's own URL, whether a line may be published to its
+ * channel.
+ * @param judged    the channels that were allowed already
+ * @param answered  OUT: what the handler returns, unless OK is returned
+ * @return OK; or DONE: the request was answered
  */
 static int judge(post_t *post, const comet_ndjson_line_t *line,
                  apr_hash_t *judged, int *answered)
@@ -173,7 +176,8 @@ static int judge(post_t *post, const comet_ndjson_line_t *line,
     return OK;
 }
 
-/* Make the messages of a batch. @return as judge() */
+/* Make the messages of a batch.
+ * @return as judge() */
 static int gather(post_t *post, const comet_ndjson_t *lines, comet_text_t type,
                   int *answered)
 {
@@ -242,7 +246,8 @@ static int publish_lines(post_t *post)
             wrong);
     }
     if (comet_params_get(&post->request->query, "type", &type)) {
-        wrong = comet_params_check_type(type); /* of lines that say none */
+        wrong = comet_params_check_type(type); /* for the lines that name no
+                                                * type */
         if (wrong) {
             return mod_comet_publish_refuse(r, HTTP_BAD_REQUEST, wrong);
         }

@@ -61,7 +61,7 @@ const char *mod_comet_publish_objection(const request_rec *r)
 
 int mod_comet_publish_refuse_body(request_rec *r, int status)
 {
-    return status == AP_FILTER_ERROR ? status /* its answer is made already */
+    return status == AP_FILTER_ERROR ? status /* it was answered already */
            : status == HTTP_SERVICE_UNAVAILABLE
                ? mod_comet_publish_refuse_by_store(r, APR_ENOMEM)
                : mod_comet_publish_refuse(

@@ -9,19 +9,20 @@
 #include "output/answer.h"
 #include "output/filters.h"
 
-/* CPU time.  Reading takes some hundredths of a second, but grows with CometReplay and
- * with the channels that a wildcard passes over. */
+/* How much CPU time a request may take to read. Some hundredths of a second
+ * are usual; a large CometReplay or a wildcard over many channels takes
+ * more. */
 #define READING_TIME apr_time_from_sec(1)
 #define SEARCHING_TIME apr_time_from_msec(300)
 /* How often the thread looks whether the client has left. */
 #define LOOK_EVERY apr_time_from_msec(50)
-/* The searching threads are one in so many. */
+/* One thread in so many may search. */
 #define SHARE 4
 
 static atomic_int searching; /* [atomic] of this child */
 
-/* Whether the client has ended the connection.  Its input is not read: what
- * stands there may be its next request. */
+/* Whether the client has closed the connection. Its input is not read: it may
+ * hold the client's next request. */
 static int is_gone(void *baton)
 {
     conn_rec *c = ((request_rec *)baton)->connection;
@@ -112,7 +113,7 @@ int mod_comet_reading_ended(request_rec *r, const mod_comet_ask_t *ask,
 /* How long a reader waits for the writer of a new child to open the store. */
 #define OPEN_PATIENCE apr_time_from_sec(1)
 
-/* How often a failure to read is logged: a page of history asks often. */
+/* How often a failure to read is logged: a busy site would fill its log. */
 #define READ_FAILURE_EVERY apr_time_from_sec(60)
 
 apr_status_t mod_comet_reading_take(request_rec *r, mod_comet_ask_t *ask,
@@ -140,7 +141,8 @@ void mod_comet_reading_drop(const request_rec *r)
     comet_readers_return(readers, store, status);
 }
 
-/* Whether it is the store's fault, and the store is there. */
+/* Whether a failure is the store's fault, rather than the request's, and not
+ * merely a store that does not exist yet. */
 static int is_worth_logging(apr_status_t status)
 {
     static _Atomic apr_time_t next;
@@ -168,7 +170,7 @@ void mod_comet_reading_return(const request_rec *r, comet_store_t *store,
     char buffer[200];
 
     if (is_worth_logging(status)) {
-        /* (SQLite was not asked where no place was free) */
+        /* without a free place the store was not asked, so it has no words */
         const char *detail =
             status == COMET_EBUSY ? "it hangs" : comet_store_error(store);
 
@@ -181,7 +183,7 @@ void mod_comet_reading_return(const request_rec *r, comet_store_t *store,
         comet_store_limit(store, NULL);
     }
     if (status == COMET_ECOSTLY || status == COMET_EGONE) {
-        status = APR_SUCCESS; /* the connection is as good as before */
+        status = APR_SUCCESS; /* the connection can be used again */
     }
     comet_readers_return(mine->readers, store, status);
 }

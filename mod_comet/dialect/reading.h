@@ -10,50 +10,55 @@
 #include "store/store.h"
 #include "request/ask.h"
 
-/**
- * Limit what a request reads by a connection.  Reading ends when everything
- * that the request has read takes too long, and when its client has left.
- */
+/** Limit what a request may read by a connection. Reading is cut short when the
+ * request as a whole has taken too long, or when its client has left. */
 void mod_comet_reading_limit(request_rec *r, mod_comet_ask_t *ask,
                              comet_store_t *store);
 
-/** The same for a search alone, which has a smaller budget: it can go on where
- * it was. */
+/** The same for a search, whose budget is smaller: a search that is cut short
+ * can be continued by the next request. */
 void mod_comet_reading_limit_search(request_rec *r, comet_store_t *store);
 
 /**
- * Take a place among the requests that search: at most a quarter of a child's
- * threads do, and of all children's.  Counted (searching, searches_refused).
- * @return 0: there is none.  Else mod_comet_reading_leave() gives it back.
+ * Take one of the places for searching. A quarter of each child's threads, and
+ * of all threads, may search at a time. Counted in `searching` and
+ * `searches_refused`.
+ * @return 0: no place is free; else mod_comet_reading_leave() gives the place
+ *         back
  */
 int mod_comet_reading_enter(void);
 void mod_comet_reading_leave(void);
 
 /**
- * Answer a request whose reading was ended by its limit.
+ * Answer a request whose reading was cut short.
  * @param status  COMET_ECOSTLY or COMET_EGONE
  * @return what the handler returns
  */
 int mod_comet_reading_ended(request_rec *r, const mod_comet_ask_t *ask,
                             apr_status_t status);
 
-/** A connection to read with, of a request's store: comet_readers_take(),
- * within what is left of the request's budget (mod_comet_reading_limit()).  In a
- * child that has just begun it waits for the writer to open the store, for a
- * second at most. */
+/**
+ * Take a connection to the store of a request (comet_readers_take()), limited
+ * by what is left of the request's budget. In a child that has just started it
+ * waits up to a second for the writer to open the store.
+ * @param store  OUT: mod_comet_reading_return() gives it back
+ * @return of comet_readers_take()
+ */
 apr_status_t mod_comet_reading_take(request_rec *r, mod_comet_ask_t *ask,
                                     comet_store_t **store);
 
 /**
- * Give it back: comet_readers_return().  Why it could not be read is logged,
- * at most once a minute.
- * @param store  NULL: there was none
+ * Give a connection back (comet_readers_return()). A failure of the store is
+ * logged, at most once a minute.
+ * @param store   NULL: there was none
+ * @param status  of the reading
  */
 void mod_comet_reading_return(const request_rec *r, comet_store_t *store,
                               apr_status_t status);
 
-/** Close the idle connections that are not to what is at a store's path any
- * more: a new one to write may have to wait for the end of the last. */
+/** Close idle connections to a database that is no longer the one at the
+ * store's path. A writer may have to wait for the last of them before it can
+ * open the new one. */
 void mod_comet_reading_drop(const request_rec *r);
 
 #endif /* MOD_COMET_READING_H */

@@ -14,20 +14,21 @@
 /* The most parameters `channel` of one request. */
 #define PARAMETERS_MAX 100
 
-/* --- judging ---------------------------------------------------------------- */
+/* --- judging ------------------------------------------------------------- */
 
 static int is_allowed(const request_rec *sub,
                       const mod_comet_mapping_t *mapping)
 {
     const mod_comet_request_t *request = mod_comet_request(sub);
 
-    /* another mapping's, or an alias's: not what this endpoint serves */
+    /* another mapping or an alias serves that URL, not this endpoint */
     return sub->status == HTTP_OK && request && request->mapping == mapping
            && mod_comet_access_permits(sub);
 }
 
-/* What its own URL allows in its own way only, since the request is counted,
- * logged and named as one to another URL.  @return NULL: nothing */
+/* Find why a channel that its own URL allows cannot be part of this request,
+ * which is counted, logged and attributed to another URL.
+ * @return NULL: it can */
 static const char *find_objection(const request_rec *sub, const request_rec *r,
                                   const mod_comet_ask_t *ask)
 {
@@ -91,17 +92,17 @@ static int refuse(request_rec *r, int status, comet_text_t channel,
                          r, status, "channel: \"%s\" may not be read", name);
 }
 
-/* --- gathering -------------------------------------------------------------- */
+/* --- gathering ----------------------------------------------------------- */
 
 typedef struct gathering_t {
     request_rec *r;
     const mod_comet_request_t *request;
     mod_comet_ask_t *ask;
-    apr_array_header_t *names; /* comet_text_t, as the store knows them */
+    apr_array_header_t *names; /* of comet_text_t, with the endpoint's prefix */
     apr_array_header_t *prefixes; /* the same */
 } gathering_t;
 
-/* @param name  as the client says it */
+/* @param name  without the endpoint's prefix */
 static comet_text_t stored_name(const gathering_t *gathering, comet_text_t name)
 {
     const char *prefix = gathering->request->mapping->channel;
@@ -112,8 +113,8 @@ static comet_text_t stored_name(const gathering_t *gathering, comet_text_t name)
 }
 
 /*
- * @param shown  what the client is told when it may not; the names that a
- *               wildcard stands for are not its business then
+ * @param shown  what a refusal names: for the channels of a wildcard it is the
+ *               wildcard, since the client must not learn their names
  * @return DECLINED: go on
  */
 static int take(gathering_t *gathering, comet_text_t name, comet_text_t shown,
@@ -131,7 +132,7 @@ static int take(gathering_t *gathering, comet_text_t name, comet_text_t shown,
     return DECLINED;
 }
 
-/* Each costs a sub-request and a place in the hub. */
+/* Every channel costs a sub-request and an entry in the hub. */
 static int check_count(const gathering_t *gathering, int more)
 {
     const char *limit = mod_comet_limits_channels(
@@ -142,7 +143,7 @@ static int check_count(const gathering_t *gathering, int more)
                  : DECLINED;
 }
 
-/* --- wildcards -------------------------------------------------------------- */
+/* --- wildcards ----------------------------------------------------------- */
 
 static int keep_name(void *baton, comet_text_t name)
 {
@@ -154,7 +155,7 @@ static int keep_name(void *baton, comet_text_t name)
     return 1;
 }
 
-/* The channels that exist under a prefix, as the store knows them. */
+/* List the channels that exist under a prefix, with the endpoint's prefix. */
 static apr_status_t list_channels(const gathering_t *gathering,
                                   comet_text_t prefix, apr_array_header_t *list)
 {
@@ -172,7 +173,8 @@ static apr_status_t list_channels(const gathering_t *gathering,
     return status;
 }
 
-/* A wildcard stands for the channels that exist, each judged for itself. */
+/* A wildcard stands for the channels that exist; each is authorised by
+ * itself. */
 static int expand(gathering_t *gathering, comet_text_t prefix,
                   comet_text_t wildcard)
 {
@@ -204,15 +206,15 @@ static int expand(gathering_t *gathering, comet_text_t prefix,
     return rv;
 }
 
-/* "room/" and a star, or a star alone. */
+/* Whether a name is "room/" and a star, or a star alone. */
 static int is_wildcard(comet_text_t name)
 {
     return name.length && name.data[name.length - 1] == '*'
            && (name.length == 1 || name.data[name.length - 2] == '/');
 }
 
-/* @param wildcard  whether it is one: then what stands before its slash is
- *                  to be a name
+/* @param wildcard  whether the name is one; then the part before its slash
+ *                  must be the name of a channel
  * @return NULL, or what is wrong */
 static const char *check_name(const gathering_t *gathering, comet_text_t name,
                               int wildcard)
@@ -252,7 +254,8 @@ static int take_parameter(gathering_t *gathering, comet_text_t name)
     return rv == DECLINED ? expand(gathering, name, said) : rv;
 }
 
-/* Whether the same parameter came before: it is judged and expanded once. */
+/* Whether an earlier parameter is equal: it is authorised and expanded only
+ * once. */
 static int is_repeated(const comet_params_t *query, apr_size_t at)
 {
     apr_size_t i;
@@ -288,7 +291,7 @@ static int take_parameters(gathering_t *gathering)
     return rv == DECLINED ? check_count(gathering, 0) : rv;
 }
 
-/* --- making ----------------------------------------------------------------- */
+/* --- making -------------------------------------------------------------- */
 
 static apr_status_t unref_selection(void *selection)
 {
@@ -303,7 +306,7 @@ static int make(const gathering_t *gathering)
         (const comet_text_t *)gathering->names->elts,
         (apr_size_t)gathering->names->nelts,
         (const comet_text_t *)gathering->prefixes->elts,
-        /* what was needs no watch for what will be */
+        /* history does not wait, so it needs no prefixes to watch */
         gathering->ask->history ? 0 : (apr_size_t)gathering->prefixes->nelts);
 
     if (!selection) {
@@ -360,7 +363,7 @@ int mod_comet_select_find(request_rec *r, const mod_comet_request_t *request,
                                       "channel: only the one of the URL may "
                                       "be read here (CometMulti)");
     }
-    ask->format.json = 1; /* each message is to name its channel */
+    ask->format.json = 1; /* each message must name its channel */
     rv = take_parameters(&gathering);
     return rv == DECLINED ? make(&gathering) : rv;
 }

@@ -26,16 +26,16 @@ int mod_comet_select_find(request_rec *r, const mod_comet_request_t *request,
 int mod_comet_select_one(request_rec *r, mod_comet_ask_t *ask);
 
 /**
- * Whether a client may use a channel, by a sub-request to the channel's URL
- * below its endpoint.
- * @param channel  without the endpoint's prefix; "room/" asks for what stands
- *                 under it
- * @param ask  what a reader asks for: ->authenticated and ->lifetime are those
- *             of the strictest channel; NULL: to publish
- * @param objection  set to why the channel's own URL could be asked, but not
- *             along with others; NULL: it is not that
- * @return OK, or the HTTP status of the refusal (the request then has the
- *         WWW-Authenticate of a 401)
+ * Decide whether a client may use a channel, by a sub-request to the channel's
+ * own URL below its endpoint.
+ * @param channel  without the endpoint's prefix; "room/" stands for all
+ *                 channels below it
+ * @param ask  of a reader: ->authenticated and ->lifetime become those of the
+ *             strictest channel; NULL: the client publishes
+ * @param objection  OUT: why the channel can be used by its own URL only;
+ *                   NULL: that is not the reason
+ * @return OK, or the HTTP status of the refusal (for a 401 the request has its
+ *         WWW-Authenticate)
  */
 int mod_comet_select_authorise(request_rec *r,
                                const mod_comet_mapping_t *mapping,

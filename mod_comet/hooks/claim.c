@@ -29,11 +29,12 @@ int mod_comet_claim_translate_name(request_rec *r)
 }
 
 /*
- * What was claimed is not on disk.  httpd spares a sub-request and what an
- * internal redirect makes their checks where the same sections apply as to the
- * request they come from; but a rule may tell channels apart by the URL itself
- * (Require expr), so that another channel's must be judged: sections of its
- * own have that done.
+ * Nothing that was claimed is on disk.
+ *
+ * httpd skips the access checks for a sub-request or an internal redirect
+ * whose per-directory configuration equals its parent's. Since a rule may look
+ * at the URL itself (Require expr), each channel must be checked: a
+ * configuration of its own makes httpd do that.
  */
 int mod_comet_claim_map_to_storage(request_rec *r)
 {
@@ -61,7 +62,7 @@ int mod_comet_claim_find_type(request_rec *r)
 
 void mod_comet_claim_insert_error_filter(request_rec *r)
 {
-    /* a 304 keeps the headers it has */
+    /* a 304 keeps the headers that it has */
     if (mod_comet_request(r) && r->status != HTTP_NOT_MODIFIED) {
         mod_comet_answer_claim(r);
     }

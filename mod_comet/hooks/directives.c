@@ -56,7 +56,7 @@ static const char *parse_duration(cmd_parms *cmd, const char *value,
     return NULL;
 }
 
-/* A duration as it would be written: 100ms, 60s, 1h. */
+/* Write a duration as an administrator would: 100ms, 60s, 1h. */
 static const char *show_duration(apr_interval_time_t duration, apr_pool_t *p)
 {
     apr_int64_t msec = apr_time_as_msec(duration);
@@ -67,13 +67,14 @@ static const char *show_duration(apr_interval_time_t duration, apr_pool_t *p)
                : apr_psprintf(p, "%" APR_INT64_T_FMT "h", msec / 3600000);
 }
 
-/* --- where a directive may stand ------------------------------------------ */
+/* --- where a directive may stand ----------------------------------------- */
 
-/* Where a directive is allowed: server and virtual host only. */
+/* Allow a directive in the server and in virtual hosts only. */
 #define SERVER_ONLY(cmd) \
     ap_check_cmd_context(cmd, NOT_IN_DIR_LOC_FILE | NOT_IN_HTACCESS)
 
-/* Where it would do nothing: what is mapped is not on disk. */
+/* Refuse a directive where it would do nothing: mapped URLs have no
+ * directory. */
 #define NO_DIRECTORY(cmd) \
     ap_check_cmd_context(cmd, NOT_IN_DIRECTORY | NOT_IN_FILES | NOT_IN_HTACCESS)
 
@@ -82,17 +83,17 @@ static mod_comet_server_config_t *server_of(const cmd_parms *cmd)
     return mod_comet_config_server(cmd->server);
 }
 
-/* --- directives that set one field ---------------------------------------- */
+/* --- directives that set one field --------------------------------------- */
 
-/* What a directive sets, and within which bounds. */
+/* Which field a directive sets, and within which bounds. */
 typedef struct slot_t {
-    int in_server; /* the field is of the server's struct */
+    int in_server; /* whether the field is in the server's struct */
     apr_size_t offset;
     apr_int64_t least, most;
 } slot_t;
 
-/* The field that a directive sets.
- * @param error  OUT: why it may not stand here; or NULL */
+/* Find the field that a directive sets.
+ * @param error  OUT: why the directive may not stand here; or NULL */
 static apr_int64_t *find_field(cmd_parms *cmd, void *dir, const char **error)
 {
     const slot_t *slot = cmd->info;
@@ -135,7 +136,7 @@ static const char *set_flag(cmd_parms *cmd, void *dir, int on)
     return error;
 }
 
-/* --- directives with a function of their own ------------------------------ */
+/* --- directives with a function of their own ----------------------------- */
 
 static const char *set_store(cmd_parms *cmd, void *dir, const char *value)
 {
@@ -163,8 +164,9 @@ static const char *check_url(cmd_parms *cmd, const char *url, apr_size_t length)
     const apr_array_header_t *mappings = server_of(cmd)->mappings;
     int i;
 
-    /* httpd has taken such segments out of the path it compares with; what
-     * stands below the slash is a channel's name but for the slash itself */
+    /* httpd removes empty and dot segments before it compares paths, so a URL
+     * with them would never match; without its first slash a valid URL has the
+     * form of a channel's name */
     if (url[0] != '/' || length == 0 || strpbrk(url, "?#%*")
         || comet_params_check_channel((comet_text_t){ url + 1, length - 1 })) {
         return wrong(cmd, url,
@@ -184,7 +186,7 @@ static const char *check_url(cmd_parms *cmd, const char *url, apr_size_t length)
     return NULL;
 }
 
-/* The dialect is the command's data. */
+/* cmd->info is the dialect. */
 static const char *set_mapping(cmd_parms *cmd, void *dir, const char *url,
                                const char *argument)
 {
@@ -254,7 +256,7 @@ static const char *set_retain(cmd_parms *cmd, void *dir, const char *first,
 {
     const char *error = SERVER_ONLY(cmd);
 
-    /* what is said here is all: nothing of an outer one is mixed in */
+    /* this directive replaces an outer one as a whole */
     server_of(cmd)->retain_count = server_of(cmd)->retain_age = 0;
     if (!error && (second || strcasecmp(first, "all") != 0)) {
         error = set_retain_one(cmd, first);
@@ -276,8 +278,8 @@ static const char *set_search(cmd_parms *cmd, void *dir, int on)
     return error;
 }
 
-/* What may decide differently from one request to the next on the same
- * connection: the hub would not know. */
+/* Find a rule that may decide differently from one request of a connection to
+ * the next: the hub would not notice. */
 static const char *find_fickle(const ap_directive_t *directive)
 {
     static const char *const words[] = { "expr", "env", "session" };
@@ -361,7 +363,8 @@ static const char *set_max_lifetime(cmd_parms *cmd, void *dir,
                                   &config->max_lifetime);
 }
 
-/* It is written into the iframe's script: names and dots, nothing else. */
+/* The name is written into the iframe's script, so only names and dots are
+ * allowed. */
 static const char *set_callback(cmd_parms *cmd, void *dir, const char *value)
 {
     const char *error = NO_DIRECTORY(cmd);
@@ -410,7 +413,7 @@ static const char *set_allow_origin(cmd_parms *cmd, void *dir, int count,
     return error;
 }
 
-/* What is said here is all: nothing of an outer one is mixed in. */
+/* The directive replaces an outer one as a whole. */
 static const char *set_limit(cmd_parms *cmd, const char *first,
                              const char *second, int is_rate,
                              const mod_comet_limit_rule_t **field)
@@ -448,7 +451,7 @@ static const char *set_limit_publish(cmd_parms *cmd, void *dir,
     return set_limit(cmd, first, second, 1, &config->publish_limit);
 }
 
-/* --- the table ------------------------------------------------------------ */
+/* --- the table ----------------------------------------------------------- */
 
 #define SLOT(directive, in_server, config, field, least, most) \
     static const slot_t slot_of_##directive = { in_server, \

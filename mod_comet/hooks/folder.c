@@ -16,9 +16,9 @@
 
 #include "store/place.h"
 
-#define LINKS_MAX 40 /* as Linux follows at most */
+#define LINKS_MAX 40 /* the most that Linux follows */
 
-/* What a class of users may do, as in the last digit of a mode. */
+/* The rights of a class of users, as in the last digit of a mode. */
 #define MAY_ENTER 1
 #define MAY_CHANGE 3
 #define MAY_READ_WRITE 6
@@ -45,9 +45,10 @@ static int is_same_or_below(const char *path, const char *folder)
            && (path[length] == '/' || path[length] == '\0');
 }
 
-/* --- Where it is ------------------------------------------------------------- */
+/* --- Where it is
+ * ------------------------------------------------------------- */
 
-/* @return the path that a symbolic link names; NULL: it is none */
+/* @return the path that a symbolic link names; NULL: it is no link */
 static const char *follow(const char *path, apr_pool_t *p)
 {
     char target[PATH_MAX];
@@ -82,7 +83,8 @@ const char *mod_comet_folder_real_path(const char *path, int *error,
     return apr_pstrdup(p, real);
 }
 
-/* --- Where it must not be ------------------------------------------------------ */
+/* --- Where it must not be
+ * ------------------------------------------------------ */
 
 static void add_folder(apr_array_header_t *folders, const char *file)
 {
@@ -97,7 +99,7 @@ static void add_folder(apr_array_header_t *folders, const char *file)
     APR_ARRAY_PUSH(folders, const char *) = folder;
 }
 
-/* @param last  the file of the directive before, which most share */
+/* @param last  the file of the previous directive, which is mostly the same */
 static void add_files(apr_array_header_t *folders, const ap_directive_t *node,
                       const char **last)
 {
@@ -159,7 +161,8 @@ const char *mod_comet_folder_refusal(const char *path,
     return NULL;
 }
 
-/* --- What to advise ------------------------------------------------------------ */
+/* --- What to advise
+ * ------------------------------------------------------------ */
 
 static int ends_with(const char *name, const char *suffix)
 {
@@ -180,7 +183,7 @@ static int is_database(const char *name)
     return suffixes[i] != NULL;
 }
 
-/* By its name only: some of the system's folders are empty. */
+/* Whether a folder is the system's, by its name: some of them are empty. */
 static int is_of_system(const char *folder)
 {
     static const char *const tops[] = { "/bin",  "/boot",  "/dev",   "/etc",
@@ -190,7 +193,7 @@ static int is_of_system(const char *folder)
     int i;
 
     if (!name) {
-        return 1; /* the root, or just below it */
+        return 1; /* the root, or a folder right below it */
     }
     for (i = 0; tops[i]; i++) {
         if (is_same_or_below(folder, tops[i])) {
@@ -200,7 +203,7 @@ static int is_of_system(const char *folder)
     return is_same_or_below(folder, "/var") && !strchr(name + 1, '/');
 }
 
-/* Whether a folder is for databases alone. */
+/* Whether a folder holds databases and nothing else. */
 static int is_own_folder(const char *folder, const char *database)
 {
     const struct dirent *entry;
@@ -224,10 +227,11 @@ static int is_own_folder(const char *folder, const char *database)
 }
 
 /*
- * What stands at the end of a warning.
- * @param command  what would help, if it does no harm
+ * Write the end of a warning: the command that helps, if it can do no harm;
+ * else what to change.
+ * @param command  that would help
  * @param path     the database
- * @param subject  what the command changes
+ * @param subject  the path that the command changes
  */
 static const char *advise(const char *command, const char *subject,
                           const char *path, apr_pool_t *p)
@@ -240,7 +244,8 @@ static const char *advise(const char *command, const char *subject,
     return apr_psprintf(p, "try: %s '%s'", command, subject);
 }
 
-/* --- Rights -------------------------------------------------------------------- */
+/* --- Rights
+ * -------------------------------------------------------------------- */
 
 /** The user that the children become. */
 typedef struct child_t {
@@ -250,7 +255,7 @@ typedef struct child_t {
     int gid_count;
 } child_t;
 
-/* With the groups that /etc/group adds, as httpd's initgroups() does. */
+/* Include the groups of /etc/group, as httpd does by initgroups(). */
 static child_t find_child(apr_pool_t *p)
 {
     child_t child = { .name = ap_unixd_config.user_name,
@@ -262,7 +267,7 @@ static child_t find_child(apr_pool_t *p)
     child.gids = apr_palloc(p, 64 * sizeof(gid_t));
     if (getgrouplist(name, ap_unixd_config.group_id, child.gids,
                      &child.gid_count)
-        < 0) { /* it has set how many there are */
+        < 0) { /* it has set the number of groups */
         child.gids = apr_palloc(p, (apr_size_t)child.gid_count * sizeof(gid_t));
         if (getgrouplist(name, ap_unixd_config.group_id, child.gids,
                          &child.gid_count)
@@ -282,7 +287,7 @@ static int is_in_group(const child_t *child, gid_t gid)
     return i < child->gid_count;
 }
 
-/* An access control list may allow more, and cannot be judged here. */
+/* An access control list may allow more; it is not looked at here. */
 static int may(const child_t *child, const char *path, mode_t wanted)
 {
     struct stat info;

@@ -38,7 +38,8 @@ int mod_comet_handler(request_rec *r)
     const char *wrong;
 
     if (!request || r->main) {
-        return DECLINED; /* what waits needs a connection of its own */
+        return DECLINED; /* a sub-request cannot wait: it has no connection of
+                          * its own */
     }
     wrong = mod_comet_lifecycle_obstacle(r);
     if (wrong) {

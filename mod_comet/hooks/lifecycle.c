@@ -23,11 +23,14 @@
 /* How often a child that could not start tries again, at most. */
 #define START_EVERY apr_time_from_sec(1)
 
-/* How long the end of a child waits for the hub, which sends everybody off,
- * and then for all writers together, but for those that are stuck.  After a
- * reload nobody accepts connections until the first old child has ended (or a
- * second has passed), so a writer whose disk does not answer must not hold it.  Its publishers have gone, and SQLite
- * does not mind that a process ends in the middle of a commit. */
+/*
+ * How long the end of a child waits for the hub, which ends all waiting, and
+ * then for all writers together. A writer that is stuck is not waited for:
+ * after a reload httpd accepts no connection until the first old child has
+ * ended, or a second has passed. Nothing is lost by it: no publisher waits any
+ * more, and a database survives the end of a process in the middle of a
+ * commit.
+ */
 #define HUB_STOP_LIMIT apr_time_from_sec(5)
 
 #define WRITERS_STOP_LIMIT apr_time_from_msec(100)
@@ -42,21 +45,22 @@ static struct {
     server_rec *server; /* the main one, for the log */
 } parent;
 
-static int slot; /* of this child in the counters */
+static int slot; /* this child's slot in the counters */
 
 static atomic_int
-    is_over; /* [atomic] httpd takes itself apart: nothing is logged */
+    is_over; /* [atomic] httpd is destroying its pools: nothing may be logged */
 
-/* A child that could not start, for want of descriptors or threads, tries
- * again: httpd may keep it for long. */
+/* A child that could not start its threads, for want of descriptors or memory,
+ * tries again later: httpd may keep the child for long. */
 static struct {
     pthread_mutex_t lock;
-    mod_comet_child_t *made; /* [lock] the last, whole or not; NULL: freed */
-    apr_time_t due; /* [lock] when to try again */
+    mod_comet_child_t *made; /* [lock] the last attempt, complete or not; NULL:
+                              * it was freed */
+    apr_time_t due; /* [lock] when to try again, by comet_monotonic() */
 } start = { .lock = PTHREAD_MUTEX_INITIALIZER };
 
-/* It outlives a reload: an old child's publish must reach the children of the
- * new generation. */
+/* The bus outlives a reload: a message that an old child publishes must reach
+ * the children of the new generation. */
 static apr_status_t create_bus(void **thing, void *process_pool)
 {
     comet_bus_t *bus;
@@ -75,7 +79,8 @@ static apr_status_t create_metrics(void **thing, void *slots)
     return status;
 }
 
-/* The shared memory: of the counters, of the limits, and of each store. */
+/* Make, or find, the shared memory of the counters, the limits and each
+ * store. */
 static apr_status_t share_memory(const apr_array_header_t *stores,
                                  apr_array_header_t *buses, server_rec *s,
                                  apr_pool_t *ptemp)
@@ -150,7 +155,7 @@ int mod_comet_lifecycle_post_config(apr_pool_t *pconf, apr_pool_t *plog,
     int i;
 
     if (ap_state_query(AP_SQ_MAIN_STATE) == AP_SQ_MS_CREATE_PRE_CONFIG) {
-        return OK; /* this pass is only to see whether the files are right */
+        return OK; /* this first pass only checks the configuration */
     }
     stores = apr_array_make(pconf, 1, sizeof(comet_store_config_t *));
     if (mod_comet_stores_find(stores, s) != OK) {
@@ -211,7 +216,8 @@ static void on_hub_error(void *baton, const comet_store_config_t *store,
     log_store(store, status, "reading");
 }
 
-/* The child with this slot hears no hints: for the test of that promise. */
+/* For the test that hints are only hints: the child with this slot hears
+ * none. */
 static int is_deaf(void)
 {
     const char *number = getenv("COMET_TEST_NO_HINTS");
@@ -219,9 +225,9 @@ static int is_deaf(void)
     return number && strtol(number, NULL, 10) == slot;
 }
 
-/* End its threads.
- * @return whether all have ended.  What one that hangs (a disk that does not
- *         answer) uses must stay. */
+/* End a child's threads.
+ * @return whether all have ended. What a thread that hangs still uses (its
+ *         disk does not answer) must not be freed. */
 static int stop_threads(mod_comet_child_t *made, apr_interval_time_t hub_limit,
                         apr_interval_time_t writers_limit)
 {
@@ -229,7 +235,8 @@ static int stop_threads(mod_comet_child_t *made, apr_interval_time_t hub_limit,
     int ended;
     apr_size_t i;
 
-    for (i = 0; i < made->store_count; i++) { /* all at once */
+    for (i = 0; i < made->store_count; i++) { /* tell all of them before
+                                               * waiting for any */
         comet_writer_stop(made->stores[i].writer, 0);
     }
     ended = !made->hub || comet_hub_stop(made->hub, hub_limit);
@@ -260,8 +267,8 @@ static void free_made(mod_comet_child_t *made)
     apr_pool_destroy(made->pool);
 }
 
-/* Before another start: end what is left of one that failed.
- * @return whether nothing is; where a thread has not ended yet, ask again */
+/* End what is left of an attempt to start that failed.
+ * @return whether nothing is left; if a thread has not ended yet, ask again */
 static int clear_start(void)
 {
     if (start.made && stop_threads(start.made, 0, 0)) {
@@ -271,8 +278,8 @@ static int clear_start(void)
     return !start.made;
 }
 
-/* A fork ends without touching anything: the threads, the database and the
- * counters are those of the child it was forked from. */
+/* A fork of a child ends without touching anything: the threads, the database
+ * and the counters belong to the child. */
 static apr_status_t end_child(void *nothing)
 {
     int in_signal_handler = mod_comet_mpm_capacity()->prefork;
@@ -291,7 +298,8 @@ static apr_status_t end_child(void *nothing)
     mod_comet_child_set(NULL);
     comet_metrics_detach();
     if (in_signal_handler) {
-        return APR_SUCCESS; /* the process ends now; its memory is not ours */
+        return APR_SUCCESS; /* the process ends now, and a signal handler may
+                             * free nothing */
     }
     if (!all_ended) {
         ap_log_error(APLOG_MARK, APLOG_WARNING, 0, parent.server,
@@ -303,8 +311,8 @@ static apr_status_t end_child(void *nothing)
     return APR_SUCCESS;
 }
 
-/* Publishers may hold a quarter of the child's threads, and readers a half:
- * whatever the store does, the rest serves the site. */
+/* Publishers may hold a quarter of the child's threads and readers a half, so
+ * that the rest can serve the site whatever the store does. */
 static apr_status_t start_store(mod_comet_child_t *made, apr_size_t i)
 {
     mod_comet_child_store_t *store = &made->stores[i];
@@ -402,7 +410,7 @@ static void try_to_start(void)
 /* @return what to tell the client */
 static const char *note_fork(const request_rec *r)
 {
-    static atomic_flag noted = ATOMIC_FLAG_INIT; /* in this fork */
+    static atomic_flag noted = ATOMIC_FLAG_INIT; /* in this fork of the child */
 
     if (!atomic_flag_test_and_set(&noted)) {
         ap_log_rerror(APLOG_MARK, APLOG_ERR, 0, r,

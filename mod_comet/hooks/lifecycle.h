@@ -10,9 +10,9 @@
 #include "server/mod_comet.h"
 
 /**
- * Why it is not there.  A child that could not start its threads tries again
- * here, at most once a second.  Any thread of a request.
- * @return NULL: it is there; else what to tell the client
+ * Why mod_comet_child() is NULL. A child that could not start its threads
+ * tries again here, at most once a second. The thread of a request.
+ * @return NULL: the child is there; else what to tell the client
  */
 const char *mod_comet_lifecycle_obstacle(const request_rec *r);
 
@@ -24,7 +24,7 @@ int mod_comet_lifecycle_post_config(apr_pool_t *pconf, apr_pool_t *plog,
  * the site meanwhile. */
 void mod_comet_lifecycle_child_init(apr_pool_t *pchild, server_rec *s);
 
-/** child_stopping hook: let everybody go.  On prefork it may run in a signal
+/** child_stopping hook: end all waiting. On prefork it may run in a signal
  * handler. */
 void mod_comet_lifecycle_child_stopping(apr_pool_t *pchild, int graceful);
 

@@ -11,7 +11,7 @@
 
 #define WAITING "waiting_"
 
-/* The highest timestamp of a store, as it is now; -1: it cannot be read. */
+/* Read the highest timestamp of a store; -1: it cannot be read. */
 static comet_timestamp_t read_cursor(comet_readers_t *readers)
 {
     comet_store_state_t state = { .last = -1 };
@@ -25,7 +25,8 @@ static comet_timestamp_t read_cursor(comet_readers_t *readers)
     return status == APR_SUCCESS ? state.last : -1;
 }
 
-/* --- JSON --------------------------------------------------------------------- */
+/* --- JSON
+ * --------------------------------------------------------------------- */
 
 static void add_json_field(comet_buffer_t *out, const char *name,
                            apr_int64_t value, const char *separator)
@@ -89,7 +90,8 @@ static void add_json(comet_buffer_t *out, const comet_metrics_total_t *total)
     comet_buffer_puts(out, "\n}\n");
 }
 
-/* --- Prometheus (text exposition format 0.0.4) ---------------------------------- */
+/* --- Prometheus (text exposition format 0.0.4)
+ * ---------------------------------- */
 
 static void add_prometheus_line(comet_buffer_t *out, const char *name,
                                 int is_counter, const char *help,
@@ -127,7 +129,8 @@ static void add_prometheus(comet_buffer_t *out,
     }
 }
 
-/* --- the handler ------------------------------------------------------------------ */
+/* --- the handler
+ * ------------------------------------------------------------------ */
 
 static int wants_prometheus(request_rec *r, const char **wrong)
 {
@@ -179,7 +182,8 @@ int mod_comet_status_handler(request_rec *r)
     return rv;
 }
 
-/* --- in mod_status ------------------------------------------------------------------ */
+/* --- in mod_status
+ * ------------------------------------------------------------------ */
 
 static int add_to_status(request_rec *r, int flags)
 {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Which stores the servers name together, and whether they can be. */
+/* Which stores all servers name, and whether they can be used. */
 #include "hooks/stores.h"
 
 #include <apr_hash.h>
@@ -18,8 +18,8 @@ static int refuse(const server_rec *s, const char *message)
     return HTTP_INTERNAL_SERVER_ERROR;
 }
 
-/* What tells one database from another: its folder, which may be mounted at
- * two places, and its name. */
+/* Tell one database from another by its folder, which may be mounted at two
+ * places, and its name. */
 static const char *identify(const char *path, apr_pool_t *p)
 {
     const char *name = strrchr(path, '/');
@@ -120,7 +120,8 @@ int mod_comet_stores_find(apr_array_header_t *stores, server_rec *main)
                                           "sqlite:PATH",
                                           mapping->directive, mapping->url));
         }
-        if (named != config->store_path) { /* a thousand hosts inherit one */
+        if (named != config->store_path) { /* the previous host may have named
+                                            * the same path */
             named = config->store_path;
             path = mod_comet_folder_real_path(named, &error, p);
         }
@@ -156,7 +157,8 @@ static int check_root(const server_rec *s, const char *root,
         if (errno != EACCES) {
             return OK;
         }
-        apr_cpystrn(real, root, sizeof(real)); /* then by its name */
+        apr_cpystrn(real, root, sizeof(real)); /* compare the name as it is
+                                                * written */
     }
     length = strlen(real);
     for (i = 0; i < stores->nelts; i++) {
@@ -176,7 +178,7 @@ static int check_root(const server_rec *s, const char *root,
     return OK;
 }
 
-/* What no single directive can know of the stores' folders. */
+/* Check what no single directive can know of the stores' folders. */
 static int check_folders(const server_rec *s, const apr_array_header_t *stores)
 {
     apr_pool_t *p = stores->pool;
@@ -191,7 +193,7 @@ static int check_folders(const server_rec *s, const apr_array_header_t *stores)
         if (refusal) {
             return refuse(s, refusal);
         }
-        /* at a start the log is not open yet: post_config does it */
+        /* at a start the log is not open yet: post_config warns then */
         if (ap_state_query(AP_SQ_RUN_MODE) == AP_SQ_RM_CONFIG_TEST) {
             mod_comet_folder_warn(s, path, p);
         }

@@ -9,15 +9,16 @@
 #include "server/config.h"
 
 /**
- * Find the distinct stores (by real path) of all servers that map anything,
- * and note in each server's configuration which it is.
- * @param stores  gets comet_store_config_t *, in the array's pool
- * @return OK, or HTTP_INTERNAL_SERVER_ERROR after saying in the log what is
- *         wrong: no store, no such folder, or two ways to keep one store
+ * Find the stores of all servers that map a URL, each once, and note in each
+ * server's configuration which store is its own.
+ * @param stores  filled with comet_store_config_t *, in the array's pool
+ * @return OK; or HTTP_INTERNAL_SERVER_ERROR, after the log has said what is
+ *         wrong: no store, no such folder, or two configurations of one store
  */
 int mod_comet_stores_find(apr_array_header_t *stores, server_rec *main);
 
-/** check_config hook: what no single directive can know (httpd -t runs it). */
+/** check_config hook: check what no single directive can know. httpd -t runs
+ * it. */
 int mod_comet_stores_check_config(apr_pool_t *pconf, apr_pool_t *plog,
                                   apr_pool_t *ptemp, server_rec *main);
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Whether a publishing request is what it claims to be: none of another site's
- * page, and no mere link. */
+/* Whether a publishing request comes from where it should: not from a page of
+ * another site, and not from a mere link. */
 #include "request/access.h"
 
 #include "request/cors.h"
@@ -10,7 +10,7 @@ static const char *header(const request_rec *r, const char *name)
     return apr_table_get(r->headers_in, name);
 }
 
-/* Split "host:port" (the host may be "[::1]"); a port not named is "". */
+/* Split "host:port"; the host may be "[::1]", and the port "". */
 static apr_size_t split_port(const char *authority, const char **port)
 {
     const char *end = strrchr(authority, ']');
@@ -21,9 +21,9 @@ static apr_size_t split_port(const char *authority, const char **port)
 }
 
 /*
- * "http://host:port" against Host.  The scheme is ignored, since TLS may end
- * at a proxy; but it says which port is meant where none is named.  "null"
- * has no host, so it never matches.
+ * Compare an Origin ("http://host:port") with Host. The scheme is not
+ * compared, since TLS may end at a proxy; it only gives the default port. The
+ * origin "null" has no host, so it never matches.
  */
 static int is_same_origin(const request_rec *r, const char *origin)
 {
@@ -44,7 +44,8 @@ static int is_same_origin(const request_rec *r, const char *origin)
     return strcmp(*port ? port : usual, *own_port ? own_port : usual) == 0;
 }
 
-/* Sec-Fetch-Site, where there is one, decides alone (Fetch Metadata, W3C). */
+/* If the request has Sec-Fetch-Site, that alone decides (W3C Fetch
+ * Metadata). */
 static int is_cross_site(const request_rec *r)
 {
     const char *site = header(r, "Sec-Fetch-Site");
@@ -56,7 +57,7 @@ static int is_cross_site(const request_rec *r)
     return origin && !is_same_origin(r, origin);
 }
 
-/* Whether anything says that a browser sent it. */
+/* Whether any header shows that a browser sent the request. */
 static int is_browser(const request_rec *r)
 {
     static const char *const marks[] = {
@@ -73,8 +74,9 @@ static int is_browser(const request_rec *r)
     return 0;
 }
 
-/* A script of the page's own site, or no browser; never a link, an address
- * typed in, or an image that somebody has put into the page. */
+/* Accept a GET from a script of the site's own page, or from a program that is
+ * no browser. Refuse it from a link, an address that was typed in, or an image
+ * that somebody has put into a page. */
 static int is_script(const request_rec *r)
 {
     const char *site = header(r, "Sec-Fetch-Site");

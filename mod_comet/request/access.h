@@ -10,16 +10,17 @@
 #include "request/request.h"
 
 /**
- * Whether a publishing request may be what it claims to be: not sent by a
- * page of another site, and, by GET, not by a mere link or image.
+ * Whether a publishing request comes from where it should: not from a page of
+ * another site and, by GET, not from a mere link or image.
  * @return NULL, or the reason to refuse it (403)
  */
 const char *mod_comet_access_refuse_publish(const request_rec *r);
 
 /**
- * Whether what its own location says lets a sub-request pass, which asks for
- * one channel more than its main request's URL names: CometPublish, and
- * CometAllowOrigin for the page that has sent the request.
+ * Whether the settings of a sub-request's own location allow it. A sub-request
+ * asks for a channel that the main request's URL does not name: CometPublish
+ * must be on for that channel, and CometAllowOrigin must allow the page that
+ * sent the request.
  */
 int mod_comet_access_permits(const request_rec *sub);
 

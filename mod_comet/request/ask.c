@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* From the parameters and headers of a request to what it asks for. */
+/* What a reader asks for, read from the parameters and headers of its
+ * request. */
 #include "request/ask.h"
 
-/* How long a stream lasts by default where a user was authenticated: then
- * the rights are looked at anew. */
+/* How long a stream lasts by default if its user was authenticated. Then the
+ * client comes back, and its rights are checked again. */
 #define LIFETIME_AUTHENTICATED apr_time_from_sec(3600)
 
 /* A poll waits less than the MPM's Timeout, whatever was asked: else the MPM

@@ -15,27 +15,31 @@
 typedef struct mod_comet_ask_t {
     const comet_transport_t *transport;
     comet_format_t format;
-    comet_text_t channel; /* the one the URL names; data NULL: none */
-    comet_selection_t *selection; /* a reference, of the request's pool */
+    comet_text_t channel; /* the channel that the URL names; data NULL: none */
+    comet_selection_t *selection; /* a reference that the request's pool
+                                   * releases */
     /** The client's cursor, or what it was resolved to. */
     comet_timestamp_t cursor;
-    comet_timestamp_t before; /* read backwards from here; 0: do not */
-    comet_text_t words; /* to be looked for; data NULL: none */
+    comet_timestamp_t before; /* page backwards from here; 0: read forwards */
+    comet_text_t words; /* to search for; data NULL: no search */
     comet_timestamp_t rest; /* where a search goes on that was cut short; 0:
                              * it was not */
     /** Nothing of the selection stands after the cursor up to here. */
     comet_timestamp_t seen;
-    comet_timestamp_t floor; /* messages up to here were pruned, and the
-                              * client is to be told; 0: none */
-    comet_timestamp_t pruned; /* a stream's: told or not */
-    apr_time_t reading_ends; /* by its thread's CPU time; 0: not begun */
+    comet_timestamp_t floor; /* retention removed messages up to here, and the
+                              * client must be told; 0: none */
+    comet_timestamp_t pruned; /* of a stream: the same, whether or not the
+                               * client must be told */
+    apr_time_t reading_ends; /* when its budget ends, by its thread's CPU time;
+                              * 0: it has not begun */
     apr_size_t limit; /* messages in one answer */
     apr_interval_time_t hold; /* how long a poll may wait; 0: not at all */
     apr_interval_time_t tick; /* a clock's period; 0: not a clock */
     apr_interval_time_t heartbeat; /* of a silent stream */
     apr_interval_time_t lifetime; /* of a stream; 0: no end */
-    int history; /* it asks for what was: it is answered at once */
-    int authenticated; /* somebody was, for the URL or for a channel */
+    int history; /* it asks for history, and is answered at once */
+    int authenticated; /* a user was authenticated, for the URL or for one of
+                        * the channels */
 } mod_comet_ask_t;
 
 /** The parameters of the query that may hold the cursor, the first one first;
@@ -62,13 +66,13 @@ const char *mod_comet_ask_parse_int(const request_rec *r,
                                     const char *name, apr_int64_t least,
                                     apr_int64_t most, apr_int64_t *number);
 
-/** Whether it may be asked for by its transport (CometTransports): history
- * may by any. */
+/** Whether the location allows the transport that was asked for
+ * (CometTransports). History may be asked for by any. */
 int mod_comet_ask_is_transport_allowed(const request_rec *r,
                                        const mod_comet_ask_t *ask);
 
-/** Let a stream last no longer than a request to this URL may
- * (CometMaxLifetime; an hour for somebody, where nothing is said). */
+/** Let a stream last no longer than CometMaxLifetime of this URL allows; where
+ * it is not set, an hour for an authenticated user. */
 void mod_comet_ask_limit_lifetime(mod_comet_ask_t *ask, const request_rec *r);
 
 #endif /* MOD_COMET_ASK_H */

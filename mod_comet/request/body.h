@@ -10,17 +10,19 @@
 #include "server/mod_comet.h"
 
 /**
- * Read the whole body, as long as it is allowed to be.
- * @param text  set to it; lives in the request's pool
- * @return OK, or an HTTP status; AP_FILTER_ERROR: it was answered already
+ * Read the whole body.
+ * @param limit  the most bytes it may have
+ * @param text  OUT: the body, in the request's pool
+ * @return OK, or an HTTP status; AP_FILTER_ERROR: the request was answered
+ *         already
  */
 int mod_comet_body_read(request_rec *r, apr_size_t limit, comet_text_t *text);
 
 /** The media type without its parameters, in lower case; "" for none. */
 const char *mod_comet_body_type(const request_rec *r);
 
-/** Whether it is said to be UTF-8, or nothing is said: another charset would
- * be stored as something else. */
+/** Whether the body's charset is UTF-8 or not named. Text in another charset
+ * would be stored as something else. */
 int mod_comet_body_is_utf8(const request_rec *r);
 
 #endif /* MOD_COMET_BODY_H */

@@ -8,10 +8,11 @@
 #include "wire/origin.h"
 #include "request/dialect.h"
 
-/* --- who asks ------------------------------------------------------------------ */
+/* --- who asks
+ * ------------------------------------------------------------------ */
 
-/* What the location says to the request's Origin: that origin, "*" for any,
- * or NULL when it is not allowed. */
+/* Find the entry of CometAllowOrigin that allows the request's Origin: that
+ * origin, or "*" for any; NULL: none does. */
 static const char *find_allowed(const request_rec *r)
 {
     const apr_array_header_t *origins = mod_comet_config_origins(r);
@@ -43,7 +44,8 @@ static int has_certificate(const request_rec *r)
     return verified && *verified && strcmp(verified, "NONE") != 0;
 }
 
-/* What a browser adds on its own accord, whatever page made it ask. */
+/* Whether the request carries what a browser adds by itself, whichever page
+ * made it send the request. */
 static int has_credentials(const request_rec *r)
 {
     return r->user || apr_table_get(r->headers_in, "Cookie")
@@ -63,7 +65,8 @@ int mod_comet_cors_permits(const request_rec *sub)
 {
     const char *told = find_allowed(sub->main), *own = find_allowed(sub);
 
-    /* "*" lets nobody read with credentials, an origin's own name does */
+    /* "*" allows reading without credentials only; an origin's name allows
+     * both */
     return !told
            || (own
                && (strcmp(own, COMET_ORIGIN_ANY) != 0
@@ -71,7 +74,8 @@ int mod_comet_cors_permits(const request_rec *sub)
                    || !has_credentials(sub)));
 }
 
-/* --- what they are told -------------------------------------------------------- */
+/* --- what they are told
+ * -------------------------------------------------------- */
 
 void mod_comet_cors_headers(request_rec *r, apr_table_t *headers)
 {

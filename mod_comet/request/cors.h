@@ -10,23 +10,24 @@
 
 #include "request/request.h"
 
-/** Set, in one of the request's tables of headers, what lets the page that
- * asks read the answer; and take away what said so before. */
+/**
+ * Set the CORS headers that let the page that asks read the answer; remove any
+ * that were set before.
+ * @param headers  r->headers_out or r->err_headers_out
+ */
 void mod_comet_cors_headers(request_rec *r, apr_table_t *headers);
 
-/**
- * Whether the page of another site that sent the request may publish.  Where
- * any site may, it is without what identifies the user: else every page could
- * publish in the name of its visitors.
- */
+/** Whether a page of another site may publish by this request. Where any site
+ * may ("*"), the request must carry nothing that identifies a user: otherwise
+ * every page could publish in the name of its visitors. */
 int mod_comet_cors_may_publish(const request_rec *r);
 
-/** Whether a page that is let read the answer of a sub-request's main request
- * would be let read the sub-request's own. */
+/** Whether a page that may read the answer of a sub-request's main request may
+ * read an answer of the sub-request's own URL, too. */
 int mod_comet_cors_permits(const request_rec *sub);
 
-/** header_parser hook: the location is known, nobody has been asked for a
- * password yet.  Answers the preflight of an allowed origin. */
+/** header_parser hook: answer the preflight of an allowed origin. The location
+ * is known by then, and nobody has been asked for a password yet. */
 int mod_comet_cors_parse_headers(request_rec *r);
 
 #endif /* MOD_COMET_CORS_H */

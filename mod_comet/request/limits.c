@@ -7,12 +7,14 @@
 #include "shared/metrics.h"
 #include "server/retained.h"
 
-/* So many addresses and users fit into the table (1.5 MB, where used). */
+/* How many addresses and users fit into the table (1.5 MB when all are in
+ * use). */
 #define ENTRIES 65536
 
 static comet_quota_t *limits; /* made in the parent, inherited */
 
-/* --- the table ----------------------------------------------------------------- */
+/* --- the table
+ * ----------------------------------------------------------------- */
 
 static apr_status_t create(void **thing, void *children)
 {
@@ -38,11 +40,12 @@ void mod_comet_limits_attach(void)
     comet_quota_attach(limits);
 }
 
-/* --- who is up against what ------------------------------------------------------- */
+/* --- who is up against what
+ * ------------------------------------------------------- */
 
 typedef struct claims_t {
     comet_quota_limit_t list[COMET_QUOTA_MOST];
-    const char *who[COMET_QUOTA_MOST]; /* what a refusal calls them */
+    const char *who[COMET_QUOTA_MOST]; /* how a refusal names each */
     apr_size_t count;
 } claims_t;
 
@@ -84,9 +87,10 @@ static void note_full_table(apr_status_t status)
     }
 }
 
-/* --- waiting ------------------------------------------------------------------------ */
+/* --- waiting
+ * ------------------------------------------------------------------------ */
 
-/* In a fork the place is still its parent's. */
+/* In a fork of a child the place still belongs to the child. */
 void mod_comet_limits_leave(comet_quota_place_t *place)
 {
     if (!comet_process_is_fork()) {
@@ -126,7 +130,8 @@ const char *mod_comet_limits_wait(request_rec *r)
                         claims.who[reached], claims.list[reached].amount);
 }
 
-/* --- publishing ------------------------------------------------------------------------ */
+/* --- publishing
+ * ------------------------------------------------------------------------ */
 
 const char *mod_comet_limits_publish(request_rec *r, apr_size_t messages)
 {
@@ -156,7 +161,8 @@ const char *mod_comet_limits_publish(request_rec *r, apr_size_t messages)
         claims.list[reached].per == apr_time_from_sec(1) ? "second" : "minute");
 }
 
-/* --- channels ------------------------------------------------------------------------------ */
+/* --- channels ---------------------------------------------------------------
+ * --------------- */
 
 const char *mod_comet_limits_channels(request_rec *r, apr_size_t channels)
 {

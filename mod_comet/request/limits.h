@@ -11,22 +11,21 @@
 #include "server/limit_rule.h"
 #include "request/request.h"
 
-/** In post_config: the shared memory, kept over graceful restarts. */
+/** Make, or find, the shared memory, which outlives restarts. In post_config. */
 apr_status_t mod_comet_limits_create(int children, apr_pool_t *ptemp);
 
 /** In child_init. */
 void mod_comet_limits_attach(void);
 
 /**
- * Count a client among those that wait, from now until its request's pool is
- * destroyed, whatever ends the waiting; or until the place is left that was
- * taken out of mod_comet_request(r)->place.
+ * Count a client as waiting until its request's pool is destroyed. Whoever
+ * keeps the client beyond its request takes the place out of
+ * mod_comet_request(r)->place and gives it back by mod_comet_limits_leave().
  * @return NULL, or the reason to refuse it (429)
  */
 const char *mod_comet_limits_wait(request_rec *r);
 
-/** End the counting of one before its request's end, or after it.  Any
- * thread. */
+/** Stop counting a client, before its request's end or after it. Any thread. */
 void mod_comet_limits_leave(comet_quota_place_t *place);
 
 /**

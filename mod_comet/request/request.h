@@ -10,31 +10,35 @@
 #include "wire/params.h"
 #include "server/config.h"
 
-/** Kept in r->request_config; mod_comet_subrequest uses its part earlier. */
+/** Kept in r->request_config. request/subrequest uses its part before
+ * translate_name. */
 typedef struct mod_comet_request_t {
     const mod_comet_mapping_t *mapping; /* NULL until translate_name */
     comet_params_t query;
     int publishes; /* whether the request would store a message */
-    const apr_table_t *env; /* its environment once it was judged; or NULL */
-    comet_quota_place_t place; /* it holds while it waits; perhaps none */
-    int logged_later; /* not at its end: what it began goes on */
+    const apr_table_t *env; /* its environment at the time it was authorised;
+                             * or NULL */
+    comet_quota_place_t place; /* the place that it holds while it waits; may
+                                * be none */
+    int logged_later; /* its access-log line is not written at its end: its
+                       * stream goes on */
 
-    /* of mod_comet_subrequest */
+    /* of request/subrequest: */
     const apr_table_t *env_before; /* while mod_setenvif works; else NULL */
     apr_array_header_t *env_changes; /* by mod_setenvif; NULL: none */
-    int has_own_env; /* a sub-request's: SetEnvIf are applied to its URL */
+    int has_own_env; /* of a sub-request: SetEnvIf is applied to its own URL */
 } mod_comet_request_t;
 
-/** The request's record, the owner's of the request; NULL when the request is
- * not ours. */
+/** The record of a request that is ours; else NULL. The thread that owns the
+ * request. */
 mod_comet_request_t *mod_comet_request(const request_rec *r);
 
-/** The same record, made if need be, whether or not the request is ours.
- * The owner's of the request. */
+/** The same record, created if there is none, whether or not the request is
+ * ours. The thread that owns the request. */
 mod_comet_request_t *mod_comet_request_record(request_rec *r);
 
-/** A name for what a URL of ours stands for, for modules that want r->filename:
- * no file has it.  In r->pool; the request's thread. */
+/** A filename for a request that is ours, for modules that want r->filename. No
+ * file has such a name. In r->pool; the request's thread. */
 char *mod_comet_request_filename(const request_rec *r);
 
 /** The server whose Timeout and KeepAliveTimeout the MPM applies to the

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What `Require` does not know by itself: publishing, and channels. */
+/* The providers of `Require comet-publish` and `Require comet-channel`. */
 #include "request/require.h"
 
 #include "request/dialect.h"
@@ -9,10 +9,11 @@
 #include <apr_strings.h>
 #include <mod_auth.h>
 
-/* --- Require comet-publish -------------------------------------------------------- */
+/* --- Require comet-publish
+ * -------------------------------------------------------- */
 
 typedef struct requirement_t {
-    const authz_provider *provider; /* that judges who publishes */
+    const authz_provider *provider; /* that authorises who publishes */
     const char *name;
     const char *line;
     const void *parsed;
@@ -45,8 +46,8 @@ static const char *parse_requirement(cmd_parms *cmd, const char *line,
                : NULL;
 }
 
-/* Reading is granted; publishing is judged by the provider that is named.
- * An AuthzProviderAlias looks for its own name in a note. */
+/* Grant reading; let the named provider authorise publishing. The note is for
+ * an AuthzProviderAlias, which looks for its own name there. */
 static authz_status check_requirement(request_rec *r, const char *line,
                                       const void *parsed)
 {
@@ -70,24 +71,28 @@ static authz_status check_requirement(request_rec *r, const char *line,
 static const authz_provider publish_provider = { check_requirement,
                                                  parse_requirement };
 
-/* --- Require comet-channel --------------------------------------------------------- */
+/* --- Require comet-channel
+ * --------------------------------------------------------- */
 
 /*
- * Each segment is an expression of its own, whose result is taken literally:
- * a user called ".*" or "a/b" gets no more than a channel of that name, which
- * is what a regular expression over the whole path would not promise.
+ * A pattern, split at its slashes. Each segment is an expression whose result
+ * is matched literally. So a user called ".*" or "a/b" matches a channel of
+ * that name only; a regular expression over the whole path could not promise
+ * that.
  */
 typedef struct pattern_t {
     apr_array_header_t *segments; /* of ap_expr_info_t pointers */
-    int below; /* it ends in a star: whatever stands below them */
+    int below; /* it ends in a star, and matches every channel below the
+                * segments */
 } pattern_t;
 
 typedef struct channels_t {
     apr_array_header_t *patterns; /* pattern_t */
-    int want_user; /* nobody matches before he said who he is */
+    int want_user; /* a pattern names the user: nobody matches before
+                    * authentication */
 } channels_t;
 
-/* The length of a segment; slashes within %{…} are not its end. */
+/* Find the length of a segment. A slash within %{…} does not end it. */
 static apr_size_t segment_length(const char *text)
 {
     apr_size_t i;
@@ -189,9 +194,9 @@ static int matches(request_rec *r, const pattern_t *pattern,
 }
 
 /*
- * The channel that a URL names, as the client knows it.  It may end in a
- * slash: that is the URL of all that stand below.
- * @return NULL: the URL is the endpoint's own and names none
+ * Find the channel that a URL names, without the endpoint's prefix. A URL that
+ * ends in a slash stands for all channels below it.
+ * @return NULL: the URL is the endpoint's own and names no channel
  */
 static const char *named_channel(const request_rec *r,
                                  const mod_comet_mapping_t *mapping)
@@ -204,8 +209,8 @@ static const char *named_channel(const request_rec *r,
     return *below ? below + 1 : NULL;
 }
 
-/* Channels that are named otherwise than by the URL are asked for by
- * sub-requests: the endpoint's own URL reaches none. */
+/* The endpoint's own URL reaches no channel. Channels that a parameter names
+ * are authorised by sub-requests to their own URLs. */
 static authz_status check_channel(request_rec *r, const char *line,
                                   const void *parsed)
 {

@@ -10,7 +10,8 @@
 
 static const char SETENVIF[] = "mod_setenvif.c";
 
-/* --- what mod_setenvif changes in a request ------------------------------------- */
+/* --- what mod_setenvif changes in a request
+ * ------------------------------------- */
 
 /* A variable that mod_setenvif set, unset or replaced. */
 typedef struct change_t {
@@ -58,7 +59,7 @@ static void end_watching(request_rec *r)
     }
 }
 
-/* Whether it may make sub-requests to channels. */
+/* Whether the request may make sub-requests to channels. */
 static int is_watched(const request_rec *r)
 {
     return !r->main && mod_comet_config_server(r->server)->mappings->nelts;
@@ -80,10 +81,11 @@ int mod_comet_subrequest_after_setenvif(request_rec *r)
     return DECLINED;
 }
 
-/* --- the sub-request's environment ---------------------------------------------- */
+/* --- the sub-request's environment
+ * ---------------------------------------------- */
 
-/* The last change first.  A variable that was set again since, by another
- * module, keeps its value. */
+/* Undo changes, the last one first. A variable that another module has set
+ * since keeps its value. */
 static void take_back(apr_table_t *env, const apr_array_header_t *changes)
 {
     int i;
@@ -103,8 +105,8 @@ static void take_back(apr_table_t *env, const apr_array_header_t *changes)
     }
 }
 
-/* The environment by which the main request was judged, without what
- * mod_setenvif found in its URL. */
+/* Give a sub-request the environment that its main request was authorised
+ * with, without what mod_setenvif derived from the main request's URL. */
 static void inherit(request_rec *r)
 {
     const mod_comet_request_t *main = mod_comet_request_record(r->main);
@@ -118,8 +120,8 @@ static void inherit(request_rec *r)
     take_back(r->subprocess_env, main->env_changes);
 }
 
-/* SetEnvIfExpr can make sub-requests itself (-U): two that name each other's
- * URL would never end. */
+/* Whether SetEnvIfExpr made this sub-request (-U). Two expressions that name
+ * each other's URL would otherwise never end. */
 static int is_made_by_setenvif(const request_rec *r)
 {
     for (r = r->main; r && r->main; r = r->main) {
