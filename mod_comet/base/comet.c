@@ -3,7 +3,6 @@
  * and what they wait for. */
 #include "base/comet.h"
 
-#include <errno.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <time.h>
@@ -86,31 +85,6 @@ int comet_condition_wait(pthread_cond_t *condition, pthread_mutex_t *lock,
 
     return pthread_cond_timedwait(condition, lock, &end);
 }
-
-#ifdef __SANITIZE_THREAD__
-/* ThreadSanitizer does not know pthread_mutex_clocklock(), and it is slow. */
-int comet_mutex_lock_within(pthread_mutex_t *mutex, apr_interval_time_t limit)
-{
-    static const struct timespec step = { 0, 100000 };
-    apr_time_t until = comet_monotonic() + 10 * limit;
-    int result = pthread_mutex_trylock(mutex);
-
-    while (result == EBUSY && comet_monotonic() < until) {
-        nanosleep(&step, NULL);
-        result = pthread_mutex_trylock(mutex);
-    }
-    return result == EBUSY ? ETIMEDOUT : result;
-}
-#else
-int comet_mutex_lock_within(pthread_mutex_t *mutex, apr_interval_time_t limit)
-{
-    apr_time_t until = comet_monotonic() + limit;
-    struct timespec end = { .tv_sec = (time_t)apr_time_sec(until),
-                            .tv_nsec = (long)apr_time_usec(until) * 1000 };
-
-    return pthread_mutex_clocklock(mutex, CLOCK_MONOTONIC, &end);
-}
-#endif
 
 int comet_thread_start(pthread_t *thread, void *(*run)(void *), void *baton)
 {

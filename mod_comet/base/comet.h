@@ -78,14 +78,6 @@ int comet_condition_wait(pthread_cond_t *condition, pthread_mutex_t *lock,
                          apr_time_t deadline);
 
 /**
- * Lock a mutex, or give up: its holder may be a process that is stopped, or
- * that waits for a disk.  Any thread.
- * @param limit  how long to wait, by the steady clock
- * @return as pthread_mutex_lock(), or ETIMEDOUT
- */
-int comet_mutex_lock_within(pthread_mutex_t *mutex, apr_interval_time_t limit);
-
-/**
  * Start a thread of ours: it gets no signals, which are httpd's.
  * @return 0 or errno
  */

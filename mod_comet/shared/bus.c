@@ -17,9 +17,10 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <sys/eventfd.h>
-#include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
+
+#include "shared/memory.h"
 
 /** How long comet_bus_lock() waits in one go. */
 #define GO_USEC 1000000
@@ -69,21 +70,6 @@ static void sleep_usec(apr_int64_t usec)
     }
 }
 
-static int init_mutex(pthread_mutex_t *mutex)
-{
-    pthread_mutexattr_t attributes;
-    int failed = pthread_mutexattr_init(&attributes);
-
-    if (failed) {
-        return failed;
-    }
-    pthread_mutexattr_setpshared(&attributes, PTHREAD_PROCESS_SHARED);
-    pthread_mutexattr_setrobust(&attributes, PTHREAD_MUTEX_ROBUST);
-    failed = pthread_mutex_init(mutex, &attributes);
-    pthread_mutexattr_destroy(&attributes);
-    return failed;
-}
-
 static void compare_clocks(shared_t *shared)
 {
     apr_time_t steady = comet_monotonic();
@@ -94,18 +80,19 @@ static void compare_clocks(shared_t *shared)
 
 apr_status_t comet_bus_create(comet_bus_t **bus, apr_pool_t *pool)
 {
-    shared_t *shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE,
-                            MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    int failed;
+    void *memory;
+    shared_t *shared;
+    int failed = comet_memory_map(&memory, sizeof(*shared));
 
     *bus = NULL;
-    if (shared == MAP_FAILED) {
-        return errno;
+    if (failed) {
+        return failed;
     }
+    shared = memory;
     compare_clocks(shared);
-    failed = init_mutex(&shared->write);
+    failed = comet_memory_init_mutex(&shared->write);
     if (!failed) {
-        failed = init_mutex(&shared->watch);
+        failed = comet_memory_init_mutex(&shared->watch);
     }
     if (!failed) {
         *bus = apr_palloc(pool, sizeof(**bus));
@@ -115,18 +102,9 @@ apr_status_t comet_bus_create(comet_bus_t **bus, apr_pool_t *pool)
     }
     if (failed) {
         *bus = NULL;
-        munmap(shared, sizeof(*shared));
+        comet_memory_unmap(shared, sizeof(*shared));
     }
     return failed;
-}
-
-/* The holder was killed: SQLite rolls its transaction back, nothing of ours
- * needs repair but the lock. */
-static void recover(pthread_mutex_t *mutex, int result)
-{
-    if (result == EOWNERDEAD) {
-        pthread_mutex_consistent(mutex);
-    }
 }
 
 /* @param period  how long outsiders may have waited */
@@ -158,18 +136,19 @@ static void let_outsiders_in_locked(shared_t *shared)
 apr_status_t comet_bus_lock_within(comet_bus_t *bus, apr_interval_time_t limit)
 {
     shared_t *shared = bus->shared;
-    int result = pthread_mutex_trylock(&shared->write);
+    int result = comet_memory_trylock(&shared->write);
 
     if (result == EBUSY) {
         atomic_store_explicit(&shared->contended_until,
                               comet_monotonic() + CONTENDED_USEC,
                               memory_order_relaxed);
-        result = comet_mutex_lock_within(&shared->write, limit);
+        result = comet_memory_lock_within(&shared->write, limit);
     }
-    if (result == ETIMEDOUT) {
+    /* A holder that was killed leaves nothing to repair here: SQLite rolls
+     * back its transaction. */
+    if (!comet_memory_is_locked(result)) {
         return COMET_ELOCKED;
     }
-    recover(&shared->write, result);
     let_outsiders_in_locked(shared);
     return APR_SUCCESS;
 }
@@ -211,10 +190,7 @@ int comet_bus_fd(const comet_bus_t *bus)
 
 int comet_bus_watch(comet_bus_t *bus)
 {
-    int result = pthread_mutex_trylock(&bus->shared->watch);
-
-    recover(&bus->shared->watch, result);
-    return result == 0 || result == EOWNERDEAD;
+    return comet_memory_is_locked(comet_memory_trylock(&bus->shared->watch));
 }
 
 void comet_bus_unwatch(comet_bus_t *bus)

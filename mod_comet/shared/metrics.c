@@ -5,8 +5,9 @@
 #include <errno.h>
 #include <signal.h>
 #include <stdatomic.h>
-#include <sys/mman.h>
 #include <unistd.h>
+
+#include "shared/memory.h"
 
 typedef struct slot_t {
     atomic_int pid; /* [atomic] 0: free */
@@ -29,16 +30,14 @@ static _Atomic(slot_t *) own; /* [atomic] this process's */
 apr_status_t comet_metrics_create(comet_metrics_t **metrics, int slots)
 {
     apr_size_t size = sizeof(**metrics) + (apr_size_t)slots * sizeof(slot_t);
-    void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE,
-                        MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    void *memory;
+    apr_status_t status = comet_memory_map(&memory, size);
 
-    if (memory == MAP_FAILED) {
-        *metrics = NULL;
-        return errno;
+    *metrics = memory; /* it is zeroed: all slots are free */
+    if (status == APR_SUCCESS) {
+        (*metrics)->count = slots;
     }
-    *metrics = memory; /* anonymous pages are zero: all slots are free */
-    (*metrics)->count = slots;
-    return APR_SUCCESS;
+    return status;
 }
 
 /* What was so ended with the child; what it counted stays in the slot. */

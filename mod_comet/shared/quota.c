@@ -23,7 +23,8 @@
 #include <errno.h>
 #include <stdatomic.h>
 #include <string.h>
-#include <sys/mman.h>
+
+#include "shared/memory.h"
 
 /** How far from its own place a key may lie. */
 #define WINDOW 16
@@ -71,66 +72,46 @@ static _Atomic apr_time_t stopped_until; /* [atomic] the lock's holder is */
 
 /* --- making ------------------------------------------------------------------ */
 
-/* An error-checking one tells its own thread that it has it already: prefork
- * ends its children in a signal handler. */
-static int init_mutex(pthread_mutex_t *mutex)
+static int init_mutexes(comet_quota_t *quota)
 {
-    pthread_mutexattr_t attributes;
-    int failed = pthread_mutexattr_init(&attributes);
+    int i, failed = comet_memory_init_mutex(&quota->lock);
 
-    if (failed) {
-        return failed;
-    }
-    pthread_mutexattr_setpshared(&attributes, PTHREAD_PROCESS_SHARED);
-    pthread_mutexattr_setrobust(&attributes, PTHREAD_MUTEX_ROBUST);
-    pthread_mutexattr_settype(&attributes, PTHREAD_MUTEX_ERRORCHECK);
-    failed = pthread_mutex_init(mutex, &attributes);
-    pthread_mutexattr_destroy(&attributes);
-    return failed;
-}
-
-static int init_mutexes(comet_quota_t *limits)
-{
-    int i, failed = init_mutex(&limits->lock);
-
-    for (i = 0; i < limits->child_count && !failed; i++) {
-        failed = init_mutex(&limits->children[i].life);
+    for (i = 0; i < quota->child_count && !failed; i++) {
+        failed = comet_memory_init_mutex(&quota->children[i].life);
     }
     return failed;
 }
 
-apr_status_t comet_quota_create(comet_quota_t **limits, int children,
+apr_status_t comet_quota_create(comet_quota_t **quota, int children,
                                 apr_uint32_t entries)
 {
     /* what is not used costs no memory: the pages are made when touched */
     apr_size_t head =
-        (sizeof(**limits) + (apr_size_t)children * sizeof(child_t) + 63) / 64
+        (sizeof(**quota) + (apr_size_t)children * sizeof(child_t) + 63) / 64
         * 64;
     apr_size_t size = head + entries * sizeof(entry_t)
                       + 2 * (apr_size_t)entries * sizeof(ticket_t);
-    char *memory = mmap(NULL, size, PROT_READ | PROT_WRITE,
-                        MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    apr_status_t status;
+    void *memory;
+    apr_status_t status = comet_memory_map(&memory, size);
 
-    *limits = NULL;
-    if (memory == MAP_FAILED) {
-        return errno;
+    *quota = memory;
+    if (status != APR_SUCCESS) {
+        return status;
     }
-    *limits = (comet_quota_t *)(void *)memory;
-    (*limits)->entry_count = entries;
-    (*limits)->ticket_count = 2 * entries;
-    (*limits)->free = NO_TICKET;
-    (*limits)->child_count = children;
-    (*limits)->entries = (entry_t *)(void *)(memory + head);
-    (*limits)->tickets = (ticket_t *)(void *)((*limits)->entries + entries);
-    status = init_mutexes(*limits);
+    (*quota)->entry_count = entries;
+    (*quota)->ticket_count = 2 * entries;
+    (*quota)->free = NO_TICKET;
+    (*quota)->child_count = children;
+    (*quota)->entries = (entry_t *)(void *)((char *)memory + head);
+    (*quota)->tickets = (ticket_t *)(void *)((*quota)->entries + entries);
+    status = init_mutexes(*quota);
     if (status == APR_SUCCESS) {
-        status = apr_generate_random_bytes((*limits)->secret,
-                                           sizeof((*limits)->secret));
+        status = apr_generate_random_bytes((*quota)->secret,
+                                           sizeof((*quota)->secret));
     }
     if (status != APR_SUCCESS) {
-        munmap(memory, size);
-        *limits = NULL;
+        comet_memory_unmap(memory, size);
+        *quota = NULL;
     }
     return status;
 }
@@ -139,12 +120,7 @@ apr_status_t comet_quota_create(comet_quota_t **limits, int children,
 
 static int is_alive_locked(child_t *child)
 {
-    int result = pthread_mutex_trylock(&child->life);
-
-    if (result == EOWNERDEAD) {
-        pthread_mutex_consistent(&child->life);
-    }
-    if (result == 0 || result == EOWNERDEAD) {
+    if (comet_memory_is_locked(comet_memory_trylock(&child->life))) {
         pthread_mutex_unlock(&child->life);
         return 0;
     }
@@ -152,47 +128,47 @@ static int is_alive_locked(child_t *child)
 }
 
 /* Count anew what the living have given; all else is free. */
-static void recount_locked(comet_quota_t *limits)
+static void recount_locked(comet_quota_t *quota)
 {
     apr_uint32_t t;
     int i;
 
-    for (t = 0; t < limits->entry_count; t++) {
-        if (limits->entries[t].waiting) {
-            limits->entries[t].waiting = 0;
+    for (t = 0; t < quota->entry_count; t++) {
+        if (quota->entries[t].waiting) {
+            quota->entries[t].waiting = 0;
         }
     }
-    for (i = 0; i < limits->child_count; i++) {
-        limits->children[i].alive = is_alive_locked(&limits->children[i]);
-        limits->children[i].tickets = 0;
+    for (i = 0; i < quota->child_count; i++) {
+        quota->children[i].alive = is_alive_locked(&quota->children[i]);
+        quota->children[i].tickets = 0;
     }
-    limits->free = NO_TICKET;
-    for (t = 0; t < limits->used; t++) {
-        ticket_t *ticket = &limits->tickets[t];
+    quota->free = NO_TICKET;
+    for (t = 0; t < quota->used; t++) {
+        ticket_t *ticket = &quota->tickets[t];
 
         if (ticket->owner != NOBODY && !atomic_load(&ticket->left)
-            && limits->children[ticket->owner - 1].alive) {
-            limits->children[ticket->owner - 1].tickets++;
-            limits->entries[ticket->at].waiting++;
+            && quota->children[ticket->owner - 1].alive) {
+            quota->children[ticket->owner - 1].tickets++;
+            quota->entries[ticket->at].waiting++;
         }
         else {
             ticket->owner = NOBODY;
             atomic_store(&ticket->left, 0);
-            ticket->at = limits->free;
-            limits->free = t;
+            ticket->at = quota->free;
+            quota->free = t;
         }
     }
 }
 
 /* Take back what the dead have given. @return whether there was any */
-static int reap_locked(comet_quota_t *limits)
+static int reap_locked(comet_quota_t *quota)
 {
     int i;
 
-    for (i = 0; i < limits->child_count; i++) {
-        if (limits->children[i].tickets
-            && !is_alive_locked(&limits->children[i])) {
-            recount_locked(limits);
+    for (i = 0; i < quota->child_count; i++) {
+        if (quota->children[i].tickets
+            && !is_alive_locked(&quota->children[i])) {
+            recount_locked(quota);
             return 1;
         }
     }
@@ -201,17 +177,17 @@ static int reap_locked(comet_quota_t *limits)
 
 /* Once the lock's holder was found to be stopped, nobody waits for it again
  * for a while, unless it goes on. */
-static int try_to_lock(comet_quota_t *limits)
+static int try_to_lock(comet_quota_t *quota)
 {
-    int result = pthread_mutex_trylock(&limits->lock);
+    int result = comet_memory_trylock(&quota->lock);
 
     if (result == EBUSY && comet_monotonic() >= atomic_load(&stopped_until)) {
-        result = comet_mutex_lock_within(&limits->lock, LOCK_USEC);
+        result = comet_memory_lock_within(&quota->lock, LOCK_USEC);
         if (result == ETIMEDOUT) {
             atomic_store(&stopped_until, comet_monotonic() + STOPPED_USEC);
         }
     }
-    if ((result == 0 || result == EOWNERDEAD) && atomic_load(&stopped_until)) {
+    if (comet_memory_is_locked(result) && atomic_load(&stopped_until)) {
         atomic_store(&stopped_until, 0);
     }
     return result;
@@ -219,56 +195,49 @@ static int try_to_lock(comet_quota_t *limits)
 
 /* @return whether it is locked; not, when this thread has it already, or its
  *         holder is stopped */
-static int lock(comet_quota_t *limits)
+static int lock(comet_quota_t *quota)
 {
-    int result = try_to_lock(limits);
+    int result = try_to_lock(quota);
 
-    if (result == EOWNERDEAD) {
-        pthread_mutex_consistent(&limits->lock);
-        recount_locked(limits);
+    if (result == EOWNERDEAD
+        || (result == 0 && atomic_exchange(&quota->any_left, 0))) {
+        recount_locked(quota);
     }
-    else if (result == 0 && atomic_exchange(&limits->any_left, 0)) {
-        recount_locked(limits);
-    }
-    return result == 0 || result == EOWNERDEAD;
+    return comet_memory_is_locked(result);
 }
 
-static void unlock(comet_quota_t *limits)
+static void unlock(comet_quota_t *quota)
 {
-    pthread_mutex_unlock(&limits->lock);
+    pthread_mutex_unlock(&quota->lock);
 }
 
 /* Take the place of a child that has ended.  What a dead one has given must
  * have been taken back: it would count as the new one's. */
 static int take_place(child_t *child)
 {
-    int result = pthread_mutex_trylock(&child->life);
+    int taken = comet_memory_is_locked(comet_memory_trylock(&child->life));
 
-    if (result == EOWNERDEAD) {
-        pthread_mutex_consistent(&child->life);
-        result = 0;
-    }
-    if (result == 0 && child->tickets) {
+    if (taken && child->tickets) {
         pthread_mutex_unlock(&child->life);
-        result = EBUSY;
+        taken = 0;
     }
-    return result == 0;
+    return taken;
 }
 
-int comet_quota_attach(comet_quota_t *limits)
+int comet_quota_attach(comet_quota_t *quota)
 {
-    int i, found = -1, locked = lock(limits);
+    int i, found = -1, locked = lock(quota);
 
     if (locked) {
-        reap_locked(limits);
+        reap_locked(quota);
     }
-    for (i = 0; i < limits->child_count && found < 0; i++) {
-        if (take_place(&limits->children[i])) {
+    for (i = 0; i < quota->child_count && found < 0; i++) {
+        if (take_place(&quota->children[i])) {
             found = i;
         }
     }
     if (locked) {
-        unlock(limits);
+        unlock(quota);
     }
     atomic_store(&own, found);
     return found;
@@ -276,7 +245,7 @@ int comet_quota_attach(comet_quota_t *limits)
 
 /* --- keys ---------------------------------------------------------------------------- */
 
-apr_uint64_t comet_quota_key(const comet_quota_t *limits, apr_uint64_t scope,
+apr_uint64_t comet_quota_key(const comet_quota_t *quota, apr_uint64_t scope,
                              char kind, comet_text_t client)
 {
     struct {
@@ -284,10 +253,10 @@ apr_uint64_t comet_quota_key(const comet_quota_t *limits, apr_uint64_t scope,
     } whole;
     apr_uint64_t key;
 
-    whole.client = apr_siphash24(client.data, client.length, limits->secret);
+    whole.client = apr_siphash24(client.data, client.length, quota->secret);
     whole.scope = scope;
     whole.kind = (unsigned char)kind;
-    key = apr_siphash24(&whole, sizeof(whole), limits->secret);
+    key = apr_siphash24(&whole, sizeof(whole), quota->secret);
     return key ? key : 1; /* 0 is that of an entry never used */
 }
 
@@ -328,15 +297,15 @@ comet_text_t comet_quota_address(const char *address, unsigned char buffer[8])
  * @param except  not to be taken for a free one; may be NULL
  * @return NULL: there is no room
  */
-static entry_t *find_locked(comet_quota_t *limits, apr_uint64_t key,
+static entry_t *find_locked(comet_quota_t *quota, apr_uint64_t key,
                             apr_time_t now, const entry_t *except)
 {
     entry_t *found = NULL;
     apr_uint32_t i;
 
-    for (i = 0; i < WINDOW && i < limits->entry_count; i++) {
-        apr_uint64_t place = (key + i) & (limits->entry_count - 1);
-        entry_t *entry = &limits->entries[place];
+    for (i = 0; i < WINDOW && i < quota->entry_count; i++) {
+        apr_uint64_t place = (key + i) & (quota->entry_count - 1);
+        entry_t *entry = &quota->entries[place];
 
         if (entry->key == key) {
             return entry;
@@ -353,56 +322,56 @@ static entry_t *find_locked(comet_quota_t *limits, apr_uint64_t key,
 }
 
 /* @return NO_TICKET: there is no room */
-static apr_uint32_t give_ticket_locked(comet_quota_t *limits, entry_t *entry)
+static apr_uint32_t give_ticket_locked(comet_quota_t *quota, entry_t *entry)
 {
     int giver = atomic_load(&own);
-    apr_uint32_t number = limits->free;
+    apr_uint32_t number = quota->free;
 
     if (giver < 0
-        || (number == NO_TICKET && limits->used == limits->ticket_count)) {
+        || (number == NO_TICKET && quota->used == quota->ticket_count)) {
         return NO_TICKET;
     }
     if (number != NO_TICKET) {
-        limits->free = limits->tickets[number].at;
+        quota->free = quota->tickets[number].at;
     }
     else {
-        number = limits->used++;
+        number = quota->used++;
     }
-    limits->tickets[number].at = (apr_uint32_t)(entry - limits->entries);
-    limits->tickets[number].owner = (apr_uint32_t)giver + 1;
-    limits->children[giver].tickets++;
+    quota->tickets[number].at = (apr_uint32_t)(entry - quota->entries);
+    quota->tickets[number].owner = (apr_uint32_t)giver + 1;
+    quota->children[giver].tickets++;
     entry->waiting++;
     return number;
 }
 
-static void take_ticket_locked(comet_quota_t *limits, apr_uint32_t number)
+static void take_ticket_locked(comet_quota_t *quota, apr_uint32_t number)
 {
-    ticket_t *ticket = &limits->tickets[number];
+    ticket_t *ticket = &quota->tickets[number];
 
-    limits->entries[ticket->at].waiting--;
-    limits->children[ticket->owner - 1].tickets--;
+    quota->entries[ticket->at].waiting--;
+    quota->children[ticket->owner - 1].tickets--;
     ticket->owner = NOBODY;
-    ticket->at = limits->free;
-    limits->free = number;
+    ticket->at = quota->free;
+    quota->free = number;
 }
 
-static void leave_locked(comet_quota_t *limits, comet_quota_place_t *place)
+static void leave_locked(comet_quota_t *quota, comet_quota_place_t *place)
 {
     while (place->count) {
-        take_ticket_locked(limits, place->tickets[--place->count]);
+        take_ticket_locked(quota, place->tickets[--place->count]);
     }
 }
 
 /* --- waiting ----------------------------------------------------------------------------- */
 
-static int is_reached_locked(comet_quota_t *limits, const entry_t *entry,
+static int is_reached_locked(comet_quota_t *quota, const entry_t *entry,
                              apr_int64_t amount)
 {
     return entry->waiting >= amount
-           && (!reap_locked(limits) || entry->waiting >= amount);
+           && (!reap_locked(quota) || entry->waiting >= amount);
 }
 
-apr_status_t comet_quota_enter(comet_quota_t *limits,
+apr_status_t comet_quota_enter(comet_quota_t *quota,
                                const comet_quota_limit_t *claims,
                                apr_size_t count, apr_time_t now,
                                comet_quota_place_t *place, apr_size_t *reached)
@@ -411,15 +380,15 @@ apr_status_t comet_quota_enter(comet_quota_t *limits,
     apr_size_t i;
 
     place->count = 0;
-    if (!lock(limits)) {
+    if (!lock(quota)) {
         return APR_ENOSPC;
     }
     for (i = 0; i < count; i++) {
-        entry_t *entry = find_locked(limits, claims[i].key, now, NULL);
+        entry_t *entry = find_locked(quota, claims[i].key, now, NULL);
         apr_uint32_t ticket = NO_TICKET;
 
-        if (entry && is_reached_locked(limits, entry, claims[i].amount)) {
-            leave_locked(limits, place);
+        if (entry && is_reached_locked(quota, entry, claims[i].amount)) {
+            leave_locked(quota, place);
             if (reached) {
                 *reached = i;
             }
@@ -427,7 +396,7 @@ apr_status_t comet_quota_enter(comet_quota_t *limits,
             break;
         }
         if (entry) {
-            ticket = give_ticket_locked(limits, entry);
+            ticket = give_ticket_locked(quota, entry);
         }
         if (ticket == NO_TICKET) {
             status = APR_ENOSPC;
@@ -436,39 +405,39 @@ apr_status_t comet_quota_enter(comet_quota_t *limits,
             place->tickets[place->count++] = ticket;
         }
     }
-    unlock(limits);
+    unlock(quota);
     return status;
 }
 
-void comet_quota_leave(comet_quota_t *limits, comet_quota_place_t *place)
+void comet_quota_leave(comet_quota_t *quota, comet_quota_place_t *place)
 {
-    if (place->count && lock(limits)) {
-        leave_locked(limits, place);
-        unlock(limits);
+    if (place->count && lock(quota)) {
+        leave_locked(quota, place);
+        unlock(quota);
     }
     if (place->count) { /* the next to get the lock takes them */
         while (place->count) {
-            atomic_store(&limits->tickets[place->tickets[--place->count]].left,
+            atomic_store(&quota->tickets[place->tickets[--place->count]].left,
                          1);
         }
-        atomic_store(&limits->any_left, 1);
+        atomic_store(&quota->any_left, 1);
     }
 }
 
-apr_int64_t comet_quota_waiting(comet_quota_t *limits, apr_uint64_t key)
+apr_int64_t comet_quota_waiting(comet_quota_t *quota, apr_uint64_t key)
 {
     apr_int64_t waiting = 0;
     apr_uint32_t i;
 
-    if (!lock(limits)) {
+    if (!lock(quota)) {
         return 0;
     }
-    for (i = 0; i < limits->entry_count; i++) {
-        if (limits->entries[i].key == key) {
-            waiting += limits->entries[i].waiting;
+    for (i = 0; i < quota->entry_count; i++) {
+        if (quota->entries[i].key == key) {
+            waiting += quota->entries[i].waiting;
         }
     }
-    unlock(limits);
+    unlock(quota);
     return waiting;
 }
 
@@ -499,7 +468,7 @@ static void pay(entry_t *entry, const comet_quota_limit_t *claim,
     entry->due += claim->per / claim->amount * (apr_int64_t)messages;
 }
 
-apr_status_t comet_quota_spend(comet_quota_t *limits,
+apr_status_t comet_quota_spend(comet_quota_t *quota,
                                const comet_quota_limit_t *claims,
                                apr_size_t count, apr_size_t messages,
                                apr_time_t now, apr_interval_time_t *wait,
@@ -510,14 +479,14 @@ apr_status_t comet_quota_spend(comet_quota_t *limits,
     apr_size_t i;
 
     *wait = 0;
-    if (!lock(limits)) {
+    if (!lock(quota)) {
         return APR_ENOSPC;
     }
     for (i = 0; i < count; i++) {
         apr_interval_time_t left = 0;
 
         entries[i] =
-            find_locked(limits, claims[i].key, now, i ? entries[0] : NULL);
+            find_locked(quota, claims[i].key, now, i ? entries[0] : NULL);
         if (entries[i]) {
             left = time_left(entries[i], &claims[i], now);
         }
@@ -539,6 +508,6 @@ apr_status_t comet_quota_spend(comet_quota_t *limits,
             status = APR_ENOSPC;
         }
     }
-    unlock(limits);
+    unlock(quota);
     return status;
 }

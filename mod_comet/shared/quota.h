@@ -47,7 +47,7 @@ typedef struct comet_quota_place_t {
  * @param children  the most that can live at once, old generations included
  * @param entries  how many keys fit; a power of two; twice as many tickets
  */
-apr_status_t comet_quota_create(comet_quota_t **limits, int children,
+apr_status_t comet_quota_create(comet_quota_t **quota, int children,
                                 apr_uint32_t entries);
 
 /**
@@ -55,7 +55,7 @@ apr_status_t comet_quota_create(comet_quota_t **limits, int children,
  * process: its death is what the others see.
  * @return the child's number, or -1: all are taken, its clients are uncounted
  */
-int comet_quota_attach(comet_quota_t *limits);
+int comet_quota_attach(comet_quota_t *quota);
 
 /**
  * What identifies one client of one limit.  Keyed by a secret of the table,
@@ -63,7 +63,7 @@ int comet_quota_attach(comet_quota_t *limits);
  * @param scope  which limit: comet_quota_scope() of where it is configured
  * @param kind  what is limited and by what, for instance 'a'
  */
-apr_uint64_t comet_quota_key(const comet_quota_t *limits, apr_uint64_t scope,
+apr_uint64_t comet_quota_key(const comet_quota_t *quota, apr_uint64_t scope,
                              char kind, comet_text_t client);
 
 /** A number for a text, the same in every process. */
@@ -86,14 +86,14 @@ comet_text_t comet_quota_address(const char *address, unsigned char buffer[8]);
  * @return APR_SUCCESS; APR_EAGAIN: a limit is reached; APR_ENOSPC: let in,
  *         but not counted everywhere
  */
-apr_status_t comet_quota_enter(comet_quota_t *limits,
+apr_status_t comet_quota_enter(comet_quota_t *quota,
                                const comet_quota_limit_t *claims,
                                apr_size_t count, apr_time_t now,
                                comet_quota_place_t *place, apr_size_t *reached);
 
 /** The end of waiting.  A place that was left is empty.  Any thread; also in
  * a signal handler that has interrupted one of these functions. */
-void comet_quota_leave(comet_quota_t *limits, comet_quota_place_t *place);
+void comet_quota_leave(comet_quota_t *quota, comet_quota_place_t *place);
 
 /**
  * Publish, if no rate is exceeded.  Many at once count as many, and are let
@@ -103,13 +103,13 @@ void comet_quota_leave(comet_quota_t *limits, comet_quota_place_t *place);
  * @param wait  on APR_EAGAIN: after what time it would be let in
  * @return as comet_quota_enter()
  */
-apr_status_t comet_quota_spend(comet_quota_t *limits,
+apr_status_t comet_quota_spend(comet_quota_t *quota,
                                const comet_quota_limit_t *claims,
                                apr_size_t count, apr_size_t messages,
                                apr_time_t now, apr_interval_time_t *wait,
                                apr_size_t *reached);
 
 /** How many wait under a key.  For tests. */
-apr_int64_t comet_quota_waiting(comet_quota_t *limits, apr_uint64_t key);
+apr_int64_t comet_quota_waiting(comet_quota_t *quota, apr_uint64_t key);
 
 #endif /* COMET_QUOTA_H */

@@ -15,6 +15,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "shared/memory.h"
+
 static char folder[512];
 static pid_t owner;
 
@@ -166,6 +168,14 @@ int scratch_fork(int (*child)(void *baton), void *baton)
         _exit(child(baton));
     }
     return pid;
+}
+
+void *scratch_shared(size_t bytes)
+{
+    void *memory;
+
+    assert_int_equal(comet_memory_map(&memory, bytes), APR_SUCCESS);
+    return memory;
 }
 
 int scratch_reap(int pid)

@@ -79,6 +79,12 @@ int64_t scratch_usec(void);
  */
 int scratch_fork(int (*child)(void *baton), void *baton);
 
+/**
+ * Map zeroed memory that forks of this process share with it.
+ * @return never NULL; it may be given to comet_memory_unmap()
+ */
+void *scratch_shared(size_t bytes);
+
 /** Wait for a child's end. @return its exit code, or -(signal) */
 int scratch_reap(int pid);
 

@@ -13,10 +13,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 #include "hub/feed.h"
+#include "shared/memory.h"
 
 #define MANY 4096
 
@@ -569,8 +569,7 @@ static int hold_it_all(void *baton)
 
 static void test_locked(void **state)
 {
-    board_t *board = mmap(NULL, sizeof(*board), PROT_READ | PROT_WRITE,
-                          MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    board_t *board = scratch_shared(sizeof(*board));
     int64_t began;
     int pid;
 
@@ -584,7 +583,7 @@ static void test_locked(void **state)
     assert_int_equal(feed.ring.state.last, -1);
     atomic_store(&board->go, 1);
     assert_int_equal(scratch_reap(pid), 0);
-    munmap(board, sizeof(*board));
+    comet_memory_unmap(board, sizeof(*board));
     open_writer();
     look();
     assert_int_equal(told.count, 4);

@@ -9,7 +9,8 @@
 #include <pthread.h>
 #include <sched.h>
 #include <stdlib.h>
-#include <sys/mman.h>
+
+#include "shared/memory.h"
 
 /* --- Races ------------------------------------------------------------ */
 
@@ -338,15 +339,14 @@ static void test_two_children(void **state)
 {
     int pids[2];
 
-    board = mmap(NULL, sizeof(*board), PROT_READ | PROT_WRITE,
-                 MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    board = scratch_shared(sizeof(*board));
     hub_open_writer(0);
     pids[0] = scratch_fork(be_a_child, NULL);
     pids[1] = scratch_fork(be_a_child, NULL);
     assert_int_equal(scratch_reap(pids[0]), 0);
     assert_int_equal(scratch_reap(pids[1]), 0);
     assert_int_equal(atomic_load(&board->published), 2 * EACH);
-    munmap(board, sizeof(*board));
+    comet_memory_unmap(board, sizeof(*board));
 }
 
 static void test_two_children_selections(void **state)

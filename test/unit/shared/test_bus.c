@@ -12,12 +12,12 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 #include <apr_general.h>
 
 #include "shared/bus.h"
+#include "shared/memory.h"
 
 #define CHILDREN 4
 #define TURNS 1000
@@ -41,15 +41,13 @@ static board_t *board;
 static int setup(void **state)
 {
     assert_int_equal(comet_bus_create(&bus, pool), APR_SUCCESS);
-    board = mmap(NULL, sizeof(*board), PROT_READ | PROT_WRITE,
-                 MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    assert_true(board != MAP_FAILED);
+    board = scratch_shared(sizeof(*board));
     return 0;
 }
 
 static int teardown(void **state)
 {
-    munmap(board, sizeof(*board));
+    comet_memory_unmap(board, sizeof(*board));
     return 0;
 }
 

@@ -10,9 +10,9 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
+#include "shared/memory.h"
 #include "shared/metrics.h"
 
 #define CHILDREN 4
@@ -33,15 +33,13 @@ static board_t *board;
 
 static int setup(void **state)
 {
-    board = mmap(NULL, sizeof(*board), PROT_READ | PROT_WRITE,
-                 MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    assert_true(board != MAP_FAILED);
+    board = scratch_shared(sizeof(*board));
     return 0;
 }
 
 static int teardown(void **state)
 {
-    munmap(board, sizeof(*board));
+    comet_memory_unmap(board, sizeof(*board));
     return 0;
 }
 

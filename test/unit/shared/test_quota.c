@@ -11,10 +11,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "shared/memory.h"
 #include "shared/quota.h"
 
 #define START apr_time_from_sec(1000)
@@ -35,15 +35,13 @@ static board_t *board;
 
 static int setup(void **state)
 {
-    board = mmap(NULL, sizeof(*board), PROT_READ | PROT_WRITE,
-                 MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    assert_true(board != MAP_FAILED);
+    board = scratch_shared(sizeof(*board));
     return 0;
 }
 
 static int teardown(void **state)
 {
-    munmap(board, sizeof(*board));
+    comet_memory_unmap(board, sizeof(*board));
     return 0;
 }
 
