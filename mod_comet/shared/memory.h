@@ -35,15 +35,15 @@ int comet_memory_init_mutex(pthread_mutex_t *mutex);
  * Lock a mutex if it is free.  Any thread.
  * @return 0: it is locked; EOWNERDEAD: it is locked, its last holder died
  *         while it held it, and the data it guards may be half changed;
- *         EBUSY: it is not locked
+ *         EBUSY: another thread holds it; EDEADLK: the calling thread holds it
+ *         already
  */
 int comet_memory_trylock(pthread_mutex_t *mutex);
 
 /**
  * As comet_memory_trylock(), but wait for another holder.
  * @param limit  how long to wait, by the steady clock
- * @return 0 or EOWNERDEAD as comet_memory_trylock(); ETIMEDOUT: another thread
- *         held it all the time; EDEADLK: the calling thread holds it already
+ * @return as comet_memory_trylock(), with ETIMEDOUT in place of EBUSY
  */
 int comet_memory_lock_within(pthread_mutex_t *mutex, apr_interval_time_t limit);
 

@@ -6,8 +6,6 @@
 #include <string.h>
 
 #define FIRST_STREAMS 8
-/* The table of header fields that both sides begin with, in bytes. */
-#define FIRST_TABLE_BYTES 4096
 
 void comet_h2_window_init(comet_h2_window_t *window)
 {
@@ -231,9 +229,6 @@ comet_h2_fate_e comet_h2_window_set(comet_h2_window_t *window,
                                     apr_uint16_t setting, apr_uint32_t value)
 {
     switch (setting) {
-    case COMET_H2_SETTING_HEADER_TABLE_SIZE:
-        window->small_table |= value < FIRST_TABLE_BYTES;
-        return COMET_H2_HAND_ON;
     case COMET_H2_SETTING_INITIAL_WINDOW_SIZE:
         return set_initial(window, value);
     case COMET_H2_SETTING_MAX_FRAME_SIZE:

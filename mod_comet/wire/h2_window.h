@@ -58,11 +58,6 @@ typedef struct comet_h2_window_t {
     apr_int64_t widest; /* the largest value that theirs + ours ever had */
     apr_int64_t initial; /* of each new stream (SETTINGS) */
     apr_uint32_t frame_most; /* the longest payload the client takes */
-    /** The client has asked for a smaller table of header fields than the
-     * default one.  The next header block must then confirm the new size (RFC
-     * 7541, section 4.2).  Only mod_http2 can do that, so mod_comet must send
-     * no block of its own on this connection. */
-    int small_table;
 
     apr_uint32_t latest; /* the last stream that was opened */
     comet_h2_stream_t *streams; /* malloc'd, by id */

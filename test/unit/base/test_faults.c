@@ -298,21 +298,12 @@ static apr_status_t open_streams(void)
 static apr_status_t make_frames(void)
 {
     static const char text[1000] = { 0 };
-    comet_buffer_t block = { .data = NULL };
 
     comet_buffer_clear(&out);
-    comet_h2_block_begin(&block, 503);
-    comet_h2_block_add(&block, "Retry-After", "1");
-    comet_h2_block_add(&block, "Content-Type", "text/plain");
-    if (!block.failed) {
-        comet_h2_frame_add_headers(
-            &out, 1, (comet_text_t){ block.data, block.length }, 10, 0);
-        comet_h2_frame_add_data(&out, 1, (comet_text_t){ text, sizeof(text) },
-                                300, 1);
-        comet_h2_frame_add_reset(&out, 3, COMET_H2_CANCEL);
-    }
-    out.failed |= block.failed;
-    comet_buffer_free(&block);
+    comet_h2_frame_add_data(&out, 1, (comet_text_t){ text, sizeof(text) }, 300,
+                            1);
+    comet_h2_frame_add_reset(&out, 3, COMET_H2_CANCEL);
+    comet_h2_frame_add_update(&out, 0, 4096);
     return out.failed ? APR_ENOMEM : APR_SUCCESS;
 }
 

@@ -86,7 +86,7 @@ static void test_shared(void **state)
 static void test_lock(void **state)
 {
     assert_int_equal(comet_memory_trylock(&board->mutex), 0);
-    assert_int_equal(comet_memory_trylock(&board->mutex), EBUSY);
+    assert_int_equal(comet_memory_trylock(&board->mutex), EDEADLK);
     assert_int_equal(comet_memory_lock_within(&board->mutex, SECOND), EDEADLK);
     unlock();
     assert_int_equal(comet_memory_lock_within(&board->mutex, SECOND), 0);

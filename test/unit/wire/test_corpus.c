@@ -27,8 +27,8 @@
 #define LLVMFuzzerTestOneInput fuzz_head
 #include "../../fuzz/fuzz_head.c"
 #undef LLVMFuzzerTestOneInput
-#define LLVMFuzzerTestOneInput fuzz_h2_frame
-#include "../../fuzz/fuzz_h2_frame.c"
+#define LLVMFuzzerTestOneInput fuzz_h2_scanner
+#include "../../fuzz/fuzz_h2_scanner.c"
 #undef LLVMFuzzerTestOneInput
 
 typedef int fuzz_fn(const uint8_t *data, size_t size);
@@ -114,9 +114,9 @@ static void test_head_corpus(void **state)
     replay("head", fuzz_head);
 }
 
-static void test_h2_frame_corpus(void **state)
+static void test_h2_scanner_corpus(void **state)
 {
-    replay("h2_frame", fuzz_h2_frame);
+    replay("h2_scanner", fuzz_h2_scanner);
 }
 
 int main(void)
@@ -127,7 +127,7 @@ int main(void)
         cmocka_unit_test(test_lines_corpus),
         cmocka_unit_test(test_selection_corpus),
         cmocka_unit_test(test_head_corpus),
-        cmocka_unit_test(test_h2_frame_corpus),
+        cmocka_unit_test(test_h2_scanner_corpus),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -314,7 +314,6 @@ static void test_settings_out_of_range(void **state)
     set(6, 0);
     assert_int_equal(window.frame_most, COMET_H2_FRAME_LEAST);
     assert_int_equal(window.initial, FIRST);
-    assert_false(window.small_table);
 }
 
 static void test_the_longest_frame(void **state)
@@ -328,19 +327,6 @@ static void test_the_longest_frame(void **state)
     assert_int_equal(comet_h2_window_room(&window, 1), 60000);
     set(COMET_H2_SETTING_INITIAL_WINDOW_SIZE, 50000);
     assert_int_equal(comet_h2_window_room(&window, 1), 50000);
-}
-
-/* Once it was made small, that has to be said in the next header block, even
- * if it is large again. */
-static void test_a_small_table(void **state)
-{
-    set(COMET_H2_SETTING_HEADER_TABLE_SIZE, 65536);
-    set(COMET_H2_SETTING_HEADER_TABLE_SIZE, 4096);
-    assert_false(window.small_table);
-    set(COMET_H2_SETTING_HEADER_TABLE_SIZE, 4095);
-    assert_true(window.small_table);
-    set(COMET_H2_SETTING_HEADER_TABLE_SIZE, 4096);
-    assert_true(window.small_table);
 }
 
 /* ---- fillers ---------------------------------------------------------- */
@@ -789,7 +775,6 @@ int main(void)
         WINDOW_TEST(test_settings_break_a_stream),
         WINDOW_TEST(test_settings_out_of_range),
         WINDOW_TEST(test_the_longest_frame),
-        WINDOW_TEST(test_a_small_table),
         WINDOW_TEST(test_a_wide_window_needs_no_filler),
         WINDOW_TEST(test_filler),
         WINDOW_TEST(test_filler_of_a_narrow_stream),

@@ -10,6 +10,7 @@
  */
 #include "fuzz.h"
 
+#include "wire/h2_scanner.h"
 #include "wire/h2_window.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
