@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Bytes that grow. */
+/* A growing array of bytes. */
 #include "base/buffer.h"
 
 #include <stdint.h>
@@ -58,7 +58,7 @@ void comet_buffer_add_int(comet_buffer_t *buffer, apr_int64_t number)
     apr_uint64_t rest = (apr_uint64_t)number;
 
     if (number < 0) {
-        rest = 0 - rest; /* well defined for the least number too */
+        rest = 0 - rest; /* well defined even for the smallest number */
     }
     do {
         *--start = (char)('0' + rest % 10);

@@ -1,31 +1,32 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
- * @file base/buffer.h
- * Bytes that grow.
+ * @file base/buffer.h A growing array of bytes.
  */
 #ifndef COMET_BUFFER_H
 #define COMET_BUFFER_H
 
 #include "base/comet.h"
 
-/** Bytes that grow; zero-initialised is empty.  Owned by one thread. */
+/** A growing array of bytes.  Zero-initialised, it is empty.  One thread owns
+ * it. */
 typedef struct comet_buffer_t {
     char *data; /* malloc'd; not NUL-terminated */
     apr_size_t length;
     apr_size_t size;
-    int failed; /* memory ran out: what it holds is incomplete */
+    int failed; /* memory ran out, so the contents are incomplete */
 } comet_buffer_t;
 
 /**
- * Append bytes; on lack of memory sets buffer->failed and does nothing, as
- * do all calls that append from then on.  So one look at the end will do.
+ * Append bytes.  If no memory is left, this sets buffer->failed and appends
+ * nothing.  Every later append then does nothing either, so one check at the
+ * end is enough.
  */
 void comet_buffer_add(comet_buffer_t *buffer, const char *data,
                       apr_size_t length);
 
 /**
- * Make room for so many bytes more, so that appending them allocates nothing.
- * @return whether there is room; else buffer->failed is set
+ * Make room for `more` bytes, so that appending them allocates nothing.
+ * @return whether there is room; if not, buffer->failed is set
  */
 int comet_buffer_reserve(comet_buffer_t *buffer, apr_size_t more);
 
@@ -35,13 +36,13 @@ void comet_buffer_puts(comet_buffer_t *buffer, const char *string);
 /** Append an integer in decimal. */
 void comet_buffer_add_int(comet_buffer_t *buffer, apr_int64_t number);
 
-/** Empty it, keeping its memory, and forget a failure. */
+/** Make a buffer empty.  It keeps its memory and forgets a failure. */
 void comet_buffer_clear(comet_buffer_t *buffer);
 
-/** Give back what of its memory holds nothing. */
+/** Give back the part of a buffer's memory that holds nothing. */
 void comet_buffer_trim(comet_buffer_t *buffer);
 
-/** Free its memory; it is empty again. */
+/** Free a buffer's memory.  The buffer is empty and may be used again. */
 void comet_buffer_free(comet_buffer_t *buffer);
 
 #endif /* COMET_BUFFER_H */

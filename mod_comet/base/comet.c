@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What all of the core shares: status texts, the steady clock, threads
- * and what they wait for. */
+/* What the whole core shares: status texts, the steady clock, threads and
+ * conditions. */
 #include "base/comet.h"
 
 #include <signal.h>

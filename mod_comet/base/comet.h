@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
- * @file base/comet.h
- * The vocabulary of mod_comet: timestamps, limits and status codes.
+ * @file base/comet.h Timestamps, limits, status codes, the steady clock and
+ * threads: what every file of the core may use.
  */
 #ifndef COMET_H
 #define COMET_H
@@ -12,8 +12,9 @@
 #include <pthread.h>
 
 /**
- * A message's identity and a client's cursor: microseconds since the epoch,
- * unique and strictly increasing over a whole store.  0 is "before all".
+ * A message's identity and a client's cursor: microseconds since the epoch.
+ * Timestamps are unique and strictly increasing over a whole store. 0 is before
+ * all messages.
  */
 typedef apr_int64_t comet_timestamp_t;
 
@@ -24,7 +25,7 @@ typedef apr_int64_t comet_timestamp_t;
 #define COMET_TYPE_MAX_BYTES 255
 #define COMET_AUTHOR_MAX_BYTES 255
 #define COMET_KEY_MAX_BYTES 255 /* of an Idempotency-Key */
-/** The ceiling of CometMaxMessageSize, and of what the schema accepts. */
+/** The largest value that CometMaxMessageSize and the schema accept. */
 #define COMET_BODY_MAX_BYTES (1024 * 1024)
 /** The most messages that one answer or one read of the store carries. */
 #define COMET_LIMIT_MAX 1000
@@ -32,68 +33,76 @@ typedef apr_int64_t comet_timestamp_t;
 #define COMET_REPLAY_MAX 1000000
 
 /*
- * Status codes beside APR's.  SQLite's codes never leave comet_store_*.c;
- * HTTP's live in the glue.
+ * Status codes in addition to APR's.  SQLite's own codes never leave
+ * store/sqlite/; HTTP status codes exist in the glue only.
  */
-#define COMET_ENOTDB (APR_OS_START_USERERR + 1) /**< not ours, or too new */
+/** not a mod_comet database, or newer than us */
+#define COMET_ENOTDB (APR_OS_START_USERERR + 1)
 #define COMET_EMOVED (APR_OS_START_USERERR + 2) /**< deleted or replaced */
-#define COMET_EUNSURE (APR_OS_START_USERERR + 3) /**< a sync failed: unknown */
+/** a sync failed: the outcome is unknown */
+#define COMET_EUNSURE (APR_OS_START_USERERR + 3)
 #define COMET_ELOCKED (APR_OS_START_USERERR + 4) /**< held by another process */
 #define COMET_EREADONLY (APR_OS_START_USERERR + 5) /**< cannot be written */
 #define COMET_EINVALID (APR_OS_START_USERERR + 6) /**< a constraint refused */
 #define COMET_EBUSY (APR_OS_START_USERERR + 7) /**< too many wait already */
 #define COMET_ESTOPPING (APR_OS_START_USERERR + 8) /**< the child is ending */
-#define COMET_EREPEATED (APR_OS_START_USERERR + 9) /**< stored before */
-#define COMET_EMISMATCH (APR_OS_START_USERERR + 10) /**< the key's another's */
+/** the same key and content were stored before */
+#define COMET_EREPEATED (APR_OS_START_USERERR + 9)
+/** the key was used for other content */
+#define COMET_EMISMATCH (APR_OS_START_USERERR + 10)
 #define COMET_ENOSEARCH (APR_OS_START_USERERR + 11) /**< there is no index */
-#define COMET_EALIASED (APR_OS_START_USERERR + 12) /**< has a second name */
-#define COMET_ECOSTLY (APR_OS_START_USERERR + 13) /**< over its budget */
+/** the file has a second name */
+#define COMET_EALIASED (APR_OS_START_USERERR + 12)
+/** the read exceeded its budget */
+#define COMET_ECOSTLY (APR_OS_START_USERERR + 13)
 #define COMET_EGONE (APR_OS_START_USERERR + 14) /**< the client has left */
 
 /**
- * Describe a status, ours or APR's, in English.
+ * Describe a status code, ours or APR's, in English.
  * @param buffer  where APR may write; owned by the caller
  * @return a constant string or @a buffer.  Any thread.
  */
 const char *comet_strerror(apr_status_t status, char *buffer, apr_size_t size);
 
 /**
- * The time that never jumps, in microseconds: for time limits.  What people
- * and messages see is apr_time_now().  Any thread.
+ * The steady clock in microseconds, for time limits.  It never jumps.  Use
+ * apr_time_now() for the time that people and messages see.  Any thread.
  */
 apr_time_t comet_monotonic(void);
 
-/** The CPU time that this thread has had, in microseconds. */
+/** The CPU time that this thread has used, in microseconds. */
 apr_time_t comet_thread_time(void);
 
-/** Make a condition for comet_condition_wait(). @return 0 or errno */
+/** Initialise a condition for comet_condition_wait().  @return 0 or errno */
 int comet_condition_init(pthread_cond_t *condition);
 
 /**
  * Wait for a condition, as pthread_cond_timedwait() does.
- * @param deadline  of comet_monotonic(): a clock set back prolongs nothing
+ * @param deadline  by comet_monotonic(), so that setting the system clock back
+ *                  does not prolong the wait
  * @return 0, or ETIMEDOUT
  */
 int comet_condition_wait(pthread_cond_t *condition, pthread_mutex_t *lock,
                          apr_time_t deadline);
 
 /**
- * Start a thread of ours: it gets no signals, which are httpd's.
+ * Start one of mod_comet's threads.  All signals are blocked in it, because
+ * they are meant for httpd's own threads.
  * @return 0 or errno
  */
 int comet_thread_start(pthread_t *thread, void *(*run)(void *), void *baton);
 
 /**
  * Begin to notice forks of this process.  Called in child_init, before the
- * first thread is started; calling it again does nothing.
+ * first thread is started.  A second call does nothing.
  * @return 0 or errno
  */
 int comet_process_begin(void);
 
 /**
  * Whether this process is a fork of the one that called comet_process_begin().
- * A fork has none of its threads, and must use none of its database handles,
- * locks and counters.  Any thread; costs no system call.
+ * A fork has none of its parent's threads, and it must not use its parent's
+ * database handles, locks or counters.  Any thread; no system call.
  */
 int comet_process_is_fork(void);
 

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Messages: one block each, counted by reference. */
+/* Messages: one block of memory each, counted by reference. */
 #include "base/message.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-/* FNV-1a: short keys, no secret; a collision costs one comparison. */
+/* FNV-1a.  The keys are short and the hash needs no secret: a collision costs
+ * one comparison of names. */
 apr_uint32_t comet_message_hash(comet_text_t channel)
 {
     apr_uint32_t hash = 2166136261u;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Whether the client of a stream is still there. */
+/* Whether a stream's client is still there. */
 #include "base/pulse.h"
 
 #include <linux/tcp.h>
@@ -7,20 +7,21 @@
 #include <string.h>
 #include <sys/socket.h>
 
-/* @return whether nothing has come of what was under way */
+/* @return whether none of the bytes in flight was acknowledged */
 static int look(comet_pulse_t *pulse, int fd)
 {
     struct tcp_info info;
     socklen_t size = sizeof(info);
     int lost;
 
-    memset(&info, 0, sizeof(info)); /* an old kernel says less */
+    memset(&info, 0, sizeof(info)); /* an old kernel fills in less */
     if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &size) != 0) {
         pulse->every = 0;
         return 0;
     }
     lost = pulse->owing && info.tcpi_bytes_acked == pulse->acknowledged;
-    /* what is due a heartbeat from now must find it due, too */
+    /* Less than a heartbeat, so that a call a heartbeat from now checks
+     * again. */
     pulse->look_at = comet_monotonic() + pulse->every - pulse->every / 8;
     pulse->acknowledged = info.tcpi_bytes_acked;
     pulse->owing = info.tcpi_unacked || info.tcpi_notsent_bytes;

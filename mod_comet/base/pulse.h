@@ -1,43 +1,46 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
- * @file base/pulse.h
- * Whether the client of a stream is still there, and takes what is sent.
+ * @file base/pulse.h Whether a stream's client is still there and reads what is
+ * sent.
  *
- * One that has vanished says nothing, and one that is stuck acknowledges
- * nothing new; TCP itself would go on trying for a quarter of an hour, and its
- * TCP_USER_TIMEOUT takes one that reads slowly for one that does not read.  So
- * once in a heartbeat the bytes acknowledged are compared with those at the
- * look before: of what was under way then, some must have arrived.  Since
- * something is sent in every heartbeat, who is gone is noticed within two.
+ * A client that has vanished says nothing, and a client that is stuck
+ * acknowledges nothing new.  TCP itself would go on trying for a quarter of an
+ * hour, and TCP_USER_TIMEOUT cannot tell a slow reader from one that has
+ * stopped.  So once in a heartbeat the number of acknowledged bytes is compared
+ * with that of the check before: some of the bytes that were unacknowledged
+ * then must have arrived.  Since a stream sends something in every heartbeat, a
+ * client that is gone is noticed within two heartbeats.
  */
 #ifndef COMET_PULSE_H
 #define COMET_PULSE_H
 
 #include "base/comet.h"
 
-/** However short the heartbeat is: a few packets lost in a row are no end. */
+/** The shortest time between two checks, so that losing a few packets in a row
+ * does not end a stream. */
 #define COMET_PULSE_LEAST apr_time_from_sec(2)
 
-/** One stream's.  Owned by whoever writes to it.  Zero-initialised it is
- * nobody's, and never lost. */
+/** The pulse of one stream, owned by the thread that writes to it.
+ * Zero-initialised, it belongs to no stream and is never lost. */
 typedef struct comet_pulse_t {
-    apr_interval_time_t every; /* between two looks */
+    apr_interval_time_t every; /* between two checks */
     apr_time_t look_at; /* by comet_monotonic() */
-    apr_uint64_t acknowledged; /* bytes, at the last look */
-    int owing; /* whether anything was under way then */
+    apr_uint64_t acknowledged; /* bytes, at the last check */
+    int owing; /* whether bytes were unacknowledged then */
 } comet_pulse_t;
 
 /**
- * Begin to look after a stream.
- * @param every  its heartbeat; at least COMET_PULSE_LEAST lies between looks
+ * Begin to check a stream's client.
+ * @param every  the stream's heartbeat; checks are at least COMET_PULSE_LEAST
+ *               apart
  */
 void comet_pulse_begin(comet_pulse_t *pulse, int fd, apr_interval_time_t every);
 
 /**
- * Have a look if it is time for one.  To be asked after something was sent,
- * and once in a heartbeat while the client does not take all.
- * @return whether nothing was acknowledged since the last look of what was
- *         under way then; never, where fd is no TCP socket
+ * Check the client if a check is due.  Call this after sending, and once in a
+ * heartbeat while the client does not take everything.
+ * @return whether the client has acknowledged none of the bytes that were
+ *         unacknowledged at the last check; always 0 if @a fd is no TCP socket
  */
 int comet_pulse_is_lost(comet_pulse_t *pulse, int fd);
 

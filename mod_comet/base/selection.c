@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a subscriber reads: names of channels and prefixes of names. */
+/* What a subscriber reads: names of channels, and prefixes of names. */
 #include "base/selection.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-/* The byte before each name in a key of several; no name has it. */
+/* The byte before each name in a key of several parts.  No name contains it. */
 #define NEXT_NAME '\n'
 
 static int compare(const void *a, const void *b)
@@ -25,7 +25,7 @@ static int compare(const void *a, const void *b)
     return order;
 }
 
-/* Put them in order, each once. @return how many are left */
+/* Sort a list and remove its duplicates.  @return how many are left */
 static apr_size_t sort(comet_selected_t *list, apr_size_t count)
 {
     apr_size_t kept = 0, i;
@@ -61,7 +61,7 @@ static void refer(comet_selected_t *list, const comet_text_t *texts,
     }
 }
 
-/* Copy what is listed behind a mark each, and refer to the copies. */
+/* Copy each listed text behind a mark, and let the list refer to the copies. */
 static char *copy(char *end, comet_selected_t *list, apr_size_t count,
                   char mark)
 {
@@ -138,7 +138,7 @@ static int is_named(const comet_selection_t *selection, comet_text_t channel,
 {
     comet_selected_t wanted = { channel, hash };
 
-    if (selection->name_count == 1) { /* what most clients read */
+    if (selection->name_count == 1) { /* the usual case */
         return compare(selection->names, &wanted) == 0;
     }
     return selection->name_count

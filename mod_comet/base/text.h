@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
- * @file base/text.h
- * Text by address and length: it may contain any byte.
+ * @file base/text.h Text by address and length.
  */
 #ifndef COMET_TEXT_H
 #define COMET_TEXT_H
 
 #include "base/comet.h"
 
-/** Text by address and length: may contain any byte, need not end in NUL. */
+/** Text by address and length.  It may contain any byte and need not end in
+ * NUL. */
 typedef struct comet_text_t {
     const char *data;
     apr_size_t length;

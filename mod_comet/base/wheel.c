@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Timers in a hashed wheel: a slot for each tick of one turn. */
+/* A hashed timer wheel: one slot for each tick of a turn. */
 #include "base/wheel.h"
 
 static apr_int64_t tick_before(apr_time_t time)
@@ -7,7 +7,7 @@ static apr_int64_t tick_before(apr_time_t time)
     return time > 0 ? time / COMET_WHEEL_TICK_USEC : 0;
 }
 
-/* The first tick at which a timer due then is not early. */
+/* The first tick at which a timer with this due time is not early. */
 static apr_int64_t tick_after(apr_time_t due)
 {
     return due / COMET_WHEEL_TICK_USEC + (due % COMET_WHEEL_TICK_USEC > 0);
@@ -19,7 +19,7 @@ static struct comet_timer_ring_t *slot_of(comet_wheel_t *wheel,
     return &wheel->slots[tick % COMET_WHEEL_SLOTS];
 }
 
-/* Put a timer whose `due` stands into the slot where it will be found. */
+/* Put a timer into the slot of its `due`, which is set already. */
 static void place(comet_wheel_t *wheel, comet_timer_t *timer)
 {
     apr_int64_t tick = tick_after(timer->due);
@@ -30,8 +30,8 @@ static void place(comet_wheel_t *wheel, comet_timer_t *timer)
     APR_RING_INSERT_TAIL(slot_of(wheel, tick), timer, comet_timer_t, link);
 }
 
-/* Move what is due by a tick from one slot to `ready`; a slot may also hold
- * timers of later turns. */
+/* Move the timers that are due by a tick from a slot to `ready`.  The slot may
+ * also hold timers of later turns. */
 static void collect(comet_wheel_t *wheel, struct comet_timer_ring_t *slot,
                     apr_int64_t tick)
 {
@@ -47,7 +47,8 @@ static void collect(comet_wheel_t *wheel, struct comet_timer_ring_t *slot,
     }
 }
 
-/* The clock was set back to a tick: keep what each timer has left to wait. */
+/* The clock was set back to this tick: let each timer keep the time it has
+ * left. */
 static void rewind(comet_wheel_t *wheel, apr_int64_t tick)
 {
     struct comet_timer_ring_t all;
@@ -63,7 +64,8 @@ static void rewind(comet_wheel_t *wheel, apr_int64_t tick)
         comet_timer_t *timer = APR_RING_FIRST(&all);
 
         APR_RING_REMOVE(timer, link);
-        /* one due by the old time would have fired: it was set by the new */
+        /* A timer that was due by the old time would have fired already.  So
+         * this one was set by the new time. */
         if (tick_after(timer->due) > before) {
             timer->due -= (before - tick) * COMET_WHEEL_TICK_USEC;
         }
@@ -71,8 +73,8 @@ static void rewind(comet_wheel_t *wheel, apr_int64_t tick)
     }
 }
 
-/* Bring the wheel to a time, at once, so that a timer set by the caller's
- * loop waits for the next tick. */
+/* Advance the wheel to a time in one go, so that a timer which the caller's
+ * loop sets waits for the next tick. */
 static void advance(comet_wheel_t *wheel, apr_time_t now)
 {
     apr_int64_t tick = tick_before(now);
@@ -87,7 +89,7 @@ static void advance(comet_wheel_t *wheel, apr_time_t now)
         return;
     }
     if (tick - at > COMET_WHEEL_SLOTS) {
-        at = tick - COMET_WHEEL_SLOTS; /* every slot is seen once */
+        at = tick - COMET_WHEEL_SLOTS; /* visits every slot once */
     }
     while (at < tick) {
         at++;
@@ -140,7 +142,7 @@ comet_timer_t *comet_wheel_expire(comet_wheel_t *wheel, apr_time_t now)
     return timer;
 }
 
-apr_time_t comet_wheel_next(const comet_wheel_t *wheel)
+apr_time_t comet_wheel_due(const comet_wheel_t *wheel)
 {
     apr_int64_t tick = wheel->tick;
     apr_int64_t last = tick + COMET_WHEEL_SLOTS;

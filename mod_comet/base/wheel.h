@@ -1,26 +1,26 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
- * @file base/wheel.h
- * Timers for tens of thousands of waiting clients: a hashed wheel.  Setting
- * and clearing cost O(1); a timer fires at most one tick late, never early.
- * Not locked: the owner guards the wheel and its timers together.
+ * @file base/wheel.h A hashed timer wheel for tens of thousands of waiting
+ * clients.  Setting and clearing a timer cost O(1).  A timer fires at most one
+ * tick late and never early.  The wheel has no lock: its owner guards the wheel
+ * and its timers together.
  *
- * A clock that is not monotonic may jump:
- * - forward: what is due by the new time fires at once, at the cost of one
- *   turn of the wheel, however far the jump was;
- * - back by more than COMET_WHEEL_STEP_TICKS: every timer keeps the wait it
- *   had left (one that was set between the jump and the next call of
- *   comet_wheel_expire() may be off by the jump);
- * - back by less, as when threads race to the lock with the time in hand:
- *   time stands still until it has caught up.
+ * The wheel also works with a clock that jumps:
+ * - forward: every timer that is due by the new time fires at once.  This costs
+ *   one turn of the wheel, however far the clock jumped;
+ * - back by more than COMET_WHEEL_STEP_TICKS: every timer keeps the time it had
+ *   left to wait.  A timer that was set between the jump and the next call of
+ *   comet_wheel_expire() may be off by the size of the jump;
+ * - back by less, as happens when threads read the time and then compete for a
+ *   lock: the wheel stands still until the clock has caught up.
  *
  * Invariants:
- * 1. a timer is in a ring if and only if due is not 0, and `count` is the
- *    number of these;
- * 2. a timer in a slot stands in that of its due tick, or in that of tick + 1
- *    when it was overdue as it was set; so no slot holds one that is due at
- *    or before `tick` for longer than a tick;
- * 3. a timer in `ready` was due, and is taken by comet_wheel_expire() next.
+ * 1. a timer is in a ring if and only if its `due` is not 0, and `count` is the
+ *    number of such timers;
+ * 2. a timer in a slot is in the slot of its due tick or, if it was overdue
+ *    when it was set, in the slot of tick + 1.  So no slot holds a timer that
+ *    is due at or before `tick` for longer than a tick;
+ * 3. a timer in `ready` is due, and comet_wheel_expire() takes it next.
  */
 #ifndef COMET_WHEEL_H
 #define COMET_WHEEL_H
@@ -32,36 +32,39 @@
 #include "base/comet.h"
 
 #define COMET_WHEEL_SLOTS 512
-/** A tick: how late a timer may be. */
+/** The length of a tick, and so the most that a timer may be late. */
 #define COMET_WHEEL_TICK_USEC APR_INT64_C(50000)
-/** A step back in time of more ticks than these is the clock's. */
+/** The clock was set back if time goes back by more than this many ticks. */
 #define COMET_WHEEL_STEP_TICKS 20
 
-/** Embedded in what is timed; zero-initialised is "not set". */
+/** Embedded in the object that is timed.  Zero-initialised, it is not set. */
 typedef struct comet_timer_t comet_timer_t;
 struct comet_timer_t {
     APR_RING_ENTRY(comet_timer_t) link;
-    apr_time_t due; /* 0: not set; moves with a clock that is set back */
+    apr_time_t due; /* 0 if not set; shifted when the clock is set back */
 };
 
 APR_RING_HEAD(comet_timer_ring_t, comet_timer_t);
 
 typedef struct comet_wheel_t {
     struct comet_timer_ring_t slots[COMET_WHEEL_SLOTS];
-    /** Due, and not yet taken. */
+    /** Timers that are due and not yet taken. */
     struct comet_timer_ring_t ready;
-    /** The last tick that was run. */
+    /** The last tick that was processed. */
     apr_int64_t tick;
-    /** Timers set, those in `ready` too. */
+    /** The number of timers that are set, including those in `ready`. */
     apr_size_t count;
 } comet_wheel_t;
 
-/** @param now  monotonic or not, but the same clock in every call */
+/**
+ * Make an empty wheel.
+ * @param now  of any clock, but the same clock in every call
+ */
 void comet_wheel_init(comet_wheel_t *wheel, apr_time_t now);
 
 /**
- * Set a timer, or set it anew.
- * @param due  when it fires; one in the past fires with the next tick, so
+ * Set a timer.  If it is set already, its due time changes.
+ * @param due  when it fires.  A timer in the past fires with the next tick, so
  *             that a loop of comet_wheel_expire() which sets timers ends
  */
 void comet_wheel_set(comet_wheel_t *wheel, comet_timer_t *timer,
@@ -71,17 +74,19 @@ void comet_wheel_set(comet_wheel_t *wheel, comet_timer_t *timer,
 void comet_wheel_clear(comet_wheel_t *wheel, comet_timer_t *timer);
 
 /**
- * Take one timer that is due, cleared; in no particular order.  All calls
- * until NULL together cost O(taken + slots passed + what is in these).
- * @return NULL when none is.  Call until then.
+ * Take and clear one timer that is due.  Timers that are due together come in
+ * no particular order.  All calls until NULL together cost O(timers taken +
+ * slots passed + timers in these slots).
+ * @return NULL if no timer is due; call until then
  */
 comet_timer_t *comet_wheel_expire(comet_wheel_t *wheel, apr_time_t now);
 
 /**
- * When to call comet_wheel_expire() next: not after the first timer fires,
- * and at most a turn of the wheel (25.6 s) ahead.  Costs one turn.
- * @return 0 when no timer is set
+ * When to call comet_wheel_expire() next.  This is not later than the first
+ * timer fires and at most one turn of the wheel (25.6 s) ahead.  Costs one
+ * turn.
+ * @return 0 if no timer is set
  */
-apr_time_t comet_wheel_next(const comet_wheel_t *wheel);
+apr_time_t comet_wheel_due(const comet_wheel_t *wheel);
 
 #endif /* COMET_WHEEL_H */

@@ -75,7 +75,7 @@ int mod_comet_reading_enter(void)
     const mod_comet_capacity_t *capacity = mod_comet_mpm_capacity();
 
     if (atomic_fetch_add(&searching, 1) >= share_of(capacity->threads)
-        || comet_metrics_reach(
+        || comet_metrics_is_capped(
             mod_comet_child_metrics(), &all, 1,
             share_of(capacity->threads * capacity->children))) {
         atomic_fetch_sub(&searching, 1);

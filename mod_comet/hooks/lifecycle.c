@@ -355,7 +355,7 @@ static void start_child(void)
         .stores = parent.stores,
         .buses = parent.buses,
         .count = parent.count,
-        .deaf = is_deaf(),
+        .no_hints = is_deaf(),
         .on_error = on_hub_error,
         .on_look = mod_comet_mpm_wake_listener,
     };
@@ -443,6 +443,6 @@ void mod_comet_lifecycle_child_stopping(apr_pool_t *p, int graceful)
         if (!graceful) {
             mod_comet_mpm_await_listener();
         }
-        comet_hub_stopping(mod_comet_child()->hub);
+        comet_hub_begin_stop(mod_comet_child()->hub);
     }
 }

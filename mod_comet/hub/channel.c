@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The channels somebody in this child waits on. */
+/* The selections that subscribers of this child wait on. */
 #include "hub/channel.h"
 
 #include <stdlib.h>
@@ -48,7 +48,8 @@ static comet_channel_t **place(const comet_channels_t *channels,
     return link;
 }
 
-/* Twice the buckets; when there is no memory the chains just get longer. */
+/* Double the number of buckets.  If no memory is left, the chains just get
+ * longer. */
 static void grow(comet_channels_t *channels)
 {
     apr_size_t size = channels->size * 2, i;
@@ -214,7 +215,7 @@ static void reach(comet_channel_t *part, comet_channel_cb *visit, void *baton)
     }
 }
 
-/* The prefixes under which a name stands: "", "a/", "a/b/" of a/b/c. */
+/* Visit the prefixes of a name: "", "a/" and "a/b/" of a/b/c. */
 static void reach_prefixes(const comet_channels_t *channels, const void *source,
                            comet_text_t name, comet_channel_cb *visit,
                            void *baton)

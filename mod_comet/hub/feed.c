@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Keeping the ring of recent messages in step with the log. */
+/* Keeps the ring of recent messages in step with the log. */
 #include "hub/feed.h"
 
 #include <string.h>
@@ -7,12 +7,12 @@
 #define SAFETY_USEC APR_INT64_C(500000)
 #define BATCH 256
 
-/* The ring's state while it cannot tell: nobody's view is that of the store. */
+/* The state of an unusable ring.  It equals the state of no store. */
 static const comet_store_state_t unknown = { .last = -1, .erased = -1 };
 
 typedef enum { NOTHING, GREW, REWRITTEN } change_e;
 
-/* The ring stands for nothing until it is filled from the store. */
+/* Make the ring unusable until it is filled from the store. */
 static void forget(comet_feed_t *feed)
 {
     comet_ring_reset(&feed->ring, COMET_TIMESTAMP_MAX);
@@ -25,7 +25,7 @@ void comet_feed_init(comet_feed_t *feed, const comet_store_config_t *config,
     feed->store_config = config;
     feed->bus = bus;
     feed->watch = (comet_watch_t)COMET_WATCH_CLOSED;
-    feed->safety_at = 1; /* long ago: look as soon as possible */
+    feed->safety_at = 1; /* in the past: look as soon as possible */
     forget(feed);
 }
 
@@ -33,7 +33,7 @@ void comet_feed_close(comet_feed_t *feed)
 {
     if (feed->watch.open) {
         comet_watch_close(&feed->watch);
-        comet_bus_unwatch(feed->bus);
+        comet_bus_release_watch(feed->bus);
     }
     comet_store_close(feed->store);
     feed->store = NULL;
@@ -49,10 +49,10 @@ apr_time_t comet_feed_due(const comet_feed_t *feed)
     return due;
 }
 
-/* What is at the path later may be another file. */
+/* Close the store.  The file that is opened next may be another one. */
 static void give_up_store(comet_feed_t *feed, pthread_mutex_t *lock)
 {
-    feed->tallied = 0;
+    feed->has_tally = 0;
     comet_store_close(feed->store);
     feed->store = NULL;
     pthread_mutex_lock(lock);
@@ -61,9 +61,10 @@ static void give_up_store(comet_feed_t *feed, pthread_mutex_t *lock)
 }
 
 /*
- * What has happened to the log since the ring was in step with it.  Where an
- * older copy of the database was restored in place and has been written to, its
- * numbers may look as if it had only grown.
+ * Find out what has happened to the log since the ring was in step with it.
+ * The newest message of the ring is looked up, because the numbers alone may
+ * mislead: if an older copy of the database was restored and then written to,
+ * it may look as if the log had only grown.
  */
 static apr_status_t find_change(comet_feed_t *feed,
                                 const comet_store_state_t *state,
@@ -88,7 +89,8 @@ static apr_status_t find_change(comet_feed_t *feed,
     return status;
 }
 
-/* Where to read on from: the ring's end, or anew when its past changed. */
+/* Where to continue reading: at the end of the ring or, if the past has
+ * changed, further back. */
 static apr_status_t find_start(comet_feed_t *feed, change_e change,
                                comet_timestamp_t *start)
 {
@@ -101,15 +103,15 @@ static apr_status_t find_start(comet_feed_t *feed, change_e change,
     }
     status = comet_store_recent(feed->store, COMET_RING_MESSAGES, start);
     if (feed->ring.count && *start < feed->ring.from) {
-        *start = feed->ring.from; /* what it covered is all it must cover */
+        *start = feed->ring.from; /* it need not cover more than before */
     }
     if (known->last >= 0 && known->last < *start) {
-        *start = known->last; /* nobody is told less than all that is new */
+        *start = known->last; /* every new message must be announced */
     }
     return status;
 }
 
-/* Put a batch into the ring and tell of what is new. */
+/* Put a batch into the ring, and announce the messages that are new. */
 static void take_locked(comet_feed_t *feed, const comet_batch_t *batch,
                         comet_timestamp_t known, comet_feed_cb *callback,
                         void *baton)
@@ -128,9 +130,9 @@ static void take_locked(comet_feed_t *feed, const comet_batch_t *batch,
 }
 
 /*
- * Read from the start to the end of the snapshot into the ring.  While it is
- * filled anew half of it is none: whoever joins between two batches, and has
- * not seen all that was there before, would never be told of it.
+ * Read the snapshot into the ring, from @a start of find_start() to its end.  A
+ * ring that is refilled is unusable until it is complete: a subscriber that
+ * joins between two batches would miss messages it has not seen.
  */
 static apr_status_t read_on(comet_feed_t *feed, pthread_mutex_t *lock,
                             const comet_store_state_t *state, change_e change,
@@ -167,9 +169,9 @@ static apr_status_t read_on(comet_feed_t *feed, pthread_mutex_t *lock,
 }
 
 /*
- * Compare the log with the ring in one consistent view.  Once there is one,
- * nobody can begin the log at the path anew under it; before, its index might
- * be another log's already.
+ * Compare the log with the ring in one consistent view of the store.  While the
+ * view is open, the log at this path cannot be replaced under it.  Before it is
+ * opened, its index may already belong to another log.
  */
 static apr_status_t look(comet_feed_t *feed, pthread_mutex_t *lock,
                          int *changed, comet_feed_cb *callback, void *baton)
@@ -180,7 +182,7 @@ static apr_status_t look(comet_feed_t *feed, pthread_mutex_t *lock,
     int tallied = comet_store_tally(feed->store, &tally);
     apr_status_t status = comet_store_begin(feed->store, &state);
 
-    feed->tallied = 0;
+    feed->has_tally = 0;
     if (status != APR_SUCCESS) {
         return status;
     }
@@ -190,7 +192,7 @@ static apr_status_t look(comet_feed_t *feed, pthread_mutex_t *lock,
     }
     status = find_change(feed, &state, &change);
     if (change == REWRITTEN) {
-        feed->calm = state.last;
+        feed->erased_until = state.last;
     }
     *changed = change != NOTHING;
     if (*changed && status == APR_SUCCESS) {
@@ -198,7 +200,7 @@ static apr_status_t look(comet_feed_t *feed, pthread_mutex_t *lock,
     }
     comet_store_end(feed->store);
     feed->tally = tally;
-    feed->tallied = tallied && status == APR_SUCCESS;
+    feed->has_tally = tallied && status == APR_SUCCESS;
     return status;
 }
 
@@ -215,24 +217,25 @@ static apr_status_t open_and_look(comet_feed_t *feed, pthread_mutex_t *lock,
                                  : status;
 }
 
-comet_feed_answer_e comet_feed_ask(comet_feed_t *feed, comet_timestamp_t after)
+comet_feed_coverage_e comet_feed_coverage(comet_feed_t *feed,
+                                          comet_timestamp_t after)
 {
     comet_tally_t now;
 
-    if (!feed->tallied || !comet_store_tally(feed->store, &now)) {
+    if (!feed->has_tally || !comet_store_tally(feed->store, &now)) {
         return COMET_FEED_CANNOT_TELL;
     }
     if (memcmp(&now, &feed->tally, sizeof(now)) != 0) {
         return COMET_FEED_IS_BEHIND;
     }
-    return after >= feed->calm && after <= feed->ring.state.last
+    return after >= feed->erased_until && after <= feed->ring.state.last
                    && comet_ring_covers(&feed->ring, after)
-               ? COMET_FEED_KNOWS
+               ? COMET_FEED_COVERS
                : COMET_FEED_CANNOT_TELL;
 }
 
 apr_status_t comet_feed_refresh(comet_feed_t *feed, pthread_mutex_t *lock,
-                                int rung, apr_time_t now,
+                                int notified, apr_time_t now,
                                 comet_feed_cb *callback, void *baton)
 {
     int changed = 0, was_unknown = feed->ring.state.last < 0;
@@ -255,10 +258,10 @@ apr_status_t comet_feed_refresh(comet_feed_t *feed, pthread_mutex_t *lock,
     if (status != APR_SUCCESS) {
         comet_watch_pause(&feed->watch, now);
     }
-    if (changed && !rung && feed->watch.open) {
-        comet_bus_ring(feed->bus);
+    if (changed && !notified && feed->watch.open) {
+        comet_bus_notify(feed->bus);
     }
-    feed->began_anew =
+    feed->restarted =
         status == APR_SUCCESS && (was_unknown || feed->status != APR_SUCCESS);
     feed->status = status;
     return status;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What other threads ask of the hub: join, leave, recall, start and stop. */
+/* What other threads call: join, leave, recall, start and stop. */
 #include "hub/hub_priv.h"
 
 #include <errno.h>
@@ -9,7 +9,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-/* --- joining and leaving ----------------------------------------------- */
+/* --- joining and leaving ------------------------------------------------- */
 
 static apr_status_t enter_locked(comet_hub_t *hub,
                                  comet_subscriber_t *subscriber,
@@ -41,13 +41,13 @@ static apr_status_t enter_locked(comet_hub_t *hub,
     comet_hub_rest_locked(hub, subscriber,
                           subscriber->resting ? COMET_REST : COMET_WAIT);
     comet_hub_watch_locked(hub, subscriber);
-    if (hub->let_go) {
+    if (hub->all_told_to_stop) {
         comet_hub_make_ready_locked(hub, subscriber, COMET_STOPPING);
     }
     return APR_SUCCESS;
 }
 
-/* Whether the hub must be woken for what the subscriber waits for. */
+/* Whether the hub must wake up because of this subscriber. */
 static int is_urgent_locked(const comet_hub_t *hub,
                             const comet_subscriber_t *subscriber)
 {
@@ -66,7 +66,7 @@ apr_status_t comet_hub_join(comet_hub_t *hub, comet_subscriber_t *subscriber,
     pthread_mutex_lock(&hub->lock);
     status = enter_locked(hub, subscriber, feed, selection);
     if (status == APR_SUCCESS) {
-        /* what came since the caller looked; or the ring cannot tell yet */
+        /* Messages came since the caller looked, or the ring is unusable. */
         if (!subscriber->resting
             && (feed->ring.state.last > subscriber->seen
                 || feed->ring.state.last < 0)) {
@@ -95,7 +95,8 @@ apr_status_t comet_hub_join_clock(comet_hub_t *hub,
         status = enter_locked(hub, subscriber, hub, ticker->channel->selection);
     }
     pthread_mutex_unlock(&hub->lock);
-    comet_hub_wake(hub); /* it may have slept with nothing to tick for */
+    comet_hub_wake(hub); /* It may sleep without a time limit, if no ticker
+                          * was in use. */
     return status;
 }
 
@@ -132,10 +133,10 @@ int comet_hub_recall(comet_hub_t *hub, apr_size_t store,
     return known;
 }
 
-comet_feed_answer_e comet_hub_ask(comet_hub_t *hub, apr_size_t store,
-                                  comet_timestamp_t after)
+comet_feed_coverage_e comet_hub_coverage(comet_hub_t *hub, apr_size_t store,
+                                         comet_timestamp_t after)
 {
-    return comet_feed_ask(&hub->feeds[store], after);
+    return comet_feed_coverage(&hub->feeds[store], after);
 }
 
 apr_size_t comet_hub_members(comet_hub_t *hub, apr_size_t *owned)
@@ -151,9 +152,9 @@ apr_size_t comet_hub_members(comet_hub_t *hub, apr_size_t *owned)
     return members;
 }
 
-/* --- stopping ---------------------------------------------------------- */
+/* --- stopping ------------------------------------------------------------ */
 
-void comet_hub_stopping(comet_hub_t *hub)
+void comet_hub_begin_stop(comet_hub_t *hub)
 {
     atomic_store(&hub->stopping, 1);
     comet_hub_wake(hub);
@@ -168,9 +169,9 @@ int comet_hub_stop(comet_hub_t *hub, apr_interval_time_t limit)
 {
     apr_time_t deadline = comet_monotonic() + limit;
 
-    atomic_store(&hub->ended, 1);
-    comet_hub_stopping(hub);
-    while (!atomic_load(&hub->over)) {
+    atomic_store(&hub->must_end, 1);
+    comet_hub_begin_stop(hub);
+    while (!atomic_load(&hub->has_ended)) {
         if (comet_monotonic() >= deadline) {
             return 0;
         }
@@ -193,7 +194,7 @@ void comet_hub_free(comet_hub_t *hub)
     close(hub->wake_fd);
 }
 
-/* --- making ------------------------------------------------------------- */
+/* --- making -------------------------------------------------------------- */
 
 static apr_status_t open_epoll(comet_hub_t *hub)
 {
@@ -211,8 +212,8 @@ static apr_status_t open_epoll(comet_hub_t *hub)
     if (epoll_ctl(hub->epoll, EPOLL_CTL_ADD, hub->wake_fd, &event) != 0) {
         return errno;
     }
-    for (i = 0; i < hub->feed_count && !hub->config.deaf; i++) {
-        event.data.u64 = EVENT(EVENT_BELL, i);
+    for (i = 0; i < hub->feed_count && !hub->config.no_hints; i++) {
+        event.data.u64 = EVENT(EVENT_NOTIFY, i);
         if (epoll_ctl(hub->epoll, EPOLL_CTL_ADD,
                       comet_bus_fd(hub->config.buses[i]), &event)
             != 0) {
@@ -233,7 +234,7 @@ apr_status_t comet_hub_create(comet_hub_t **hub,
     made->config = *config;
     made->feed_count = config->count;
     made->feeds = apr_pcalloc(pool, config->count * sizeof(*made->feeds));
-    made->rung = apr_pcalloc(pool, config->count);
+    made->look_reasons = apr_pcalloc(pool, config->count);
     made->batch =
         (comet_batch_t){ .messages = made->room, .size = COMET_LIMIT_MAX };
     pthread_mutex_init(&made->lock, NULL);

@@ -1,25 +1,28 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
- * @file hub/hub.h
- * The hub of a child: who waits for what, and the one thread that serves
- * them when it comes.
+ * @file hub/hub.h The hub of a child: the subscribers that wait in it, and the
+ * one thread that serves them.
  *
  * Invariants
- *  1. A message reaches the hub only after its append has committed: it is
- *     read from the store.
- *  2. A subscriber sees strictly increasing timestamps.
- *  3. It registers first, *then* what it missed is looked for (join compares
- *     its cursor with the ring under the lock), so nothing falls between.
- *  4. Under the lock: no I/O, no store, no httpd, no pool.
- *  5. A connection and its request are touched by one thread at a time: by
- *     the hub's while the subscriber is SERVED, else by the one that joined.
- *     A socket that is the subscriber's own is touched by the hub's alone.
- *  6. A subscriber is in exactly one state (comet_subscriber.h).
- *  7. No queues: a subscriber has a cursor, and whoever serves it keeps one
- *     answer at most.  A slow one is served from the log when its socket
- *     takes data again.
- *  8. The hub's lock is the only one its thread takes; none is taken under
- *     it.
+ * 1.  A message reaches the hub only after it was committed: the hub reads it
+ *    from the store.
+ * 2.  A subscriber sees strictly increasing timestamps.
+ * 3.  A subscriber registers first, and only *then* the hub looks for messages
+ *    it has missed: joining compares its cursor with the ring under the lock.
+ *    So no message falls in between.
+ * 4.  The hub's thread and its callers do nothing that blocks while they hold
+ *    the lock: no read or write, no call of the store or of httpd, no
+ *    allocation from a pool. (epoll_ctl() is called under it; it does not
+ *    block.)
+ * 5.  Only one thread at a time touches a connection and its request: the hub's
+ *    thread while the subscriber is SERVED, otherwise the thread that joined.
+ *    Only the hub's thread touches a socket that the subscriber owns.
+ * 6.  A subscriber is in exactly one state (hub/subscriber.h).
+ * 7.  There are no queues of messages.  A subscriber has a cursor, and its
+ *    owner keeps at most one answer.  A slow subscriber is served from the log
+ *    once its socket accepts data again.
+ * 8.  The hub's thread takes no lock but the hub's, and no other lock is taken
+ *    while that one is held.
  */
 #ifndef COMET_HUB_H
 #define COMET_HUB_H
@@ -33,100 +36,104 @@
 
 typedef struct comet_hub_t comet_hub_t;
 
-/** Told when a feed's store begins to fail or works again (APR_SUCCESS); one that
- * is missing or locked is told only when it has been so for 2 s, since its writer
- * may be about to open it.  Runs on the hub's thread. */
+/** Called when a store begins to fail, or works again (APR_SUCCESS).  A store
+ * that is missing or locked is reported only after 2 s, because its writer may
+ * be about to open it.  Runs on the hub's thread. */
 typedef void comet_hub_error_cb(void *baton, const comet_store_config_t *store,
                                 apr_status_t status);
 
 typedef struct comet_hub_config_t {
     const comet_store_config_t *const *stores;
-    comet_bus_t *const *buses; /* one for each store */
+    comet_bus_t *const *buses; /* one per store */
     apr_size_t count;
-    int deaf; /* for tests: no hints, only the safety poll */
-    /** Called with every safety look (500 ms), on the hub's thread; or NULL */
+    int no_hints; /* for tests: no notifications, only the look every 500 ms */
+    /** Called every 500 ms on the hub's thread; may be NULL. */
     void (*on_look)(void *baton);
     comet_hub_error_cb *on_error;
     void *baton;
 } comet_hub_config_t;
 
 /**
- * Start the hub and its thread.  Called in child_init; allocates from
- * @a pool then only.
+ * Start a hub and its thread.  Called in child_init.  It allocates from @a pool
+ * only during this call.
  */
 apr_status_t comet_hub_create(comet_hub_t **hub,
                               const comet_hub_config_t *config,
                               apr_pool_t *pool);
 
 /**
- * Register a subscriber; it may be served before this returns.
- * @param subscriber  OUT; its serve, seen, limit, timeout_at, blocked_fd and
- *                    resting set; it belongs to the hub until leave.  With `left` and
- *                    own_fd set it is the hub's for ever: it leaves when its
- *                    serve says so, and the hub ends only when all these have
- * @param store    index of the store, in the order of the configuration
- * @param selection  the hub takes its own reference
- * @return APR_SUCCESS, or APR_ENOMEM, with a socket also what epoll refuses
- *         it with (it is not registered then).  Any thread but the hub's.
+ * Register a subscriber.  It may be served before this call returns.  Any
+ * thread but the hub's.
+ * @param subscriber  in state OUT, with serve, seen, limit, timeout_at,
+ *                    blocked_fd and resting set.  It belongs to the hub until
+ *                    it leaves.  If `left` and own_fd are set, the hub owns it
+ *                    for good: it leaves when its serve says so, and the hub's
+ *                    thread ends only after all of these have left
+ * @param store  index of the store, in the order of the configuration
+ * @param selection  the hub takes a reference of its own
+ * @return APR_SUCCESS; if it was not registered, APR_ENOMEM or, with a socket,
+ *         the error of epoll_ctl(2)
  */
 apr_status_t comet_hub_join(comet_hub_t *hub, comet_subscriber_t *subscriber,
                             apr_size_t store, comet_selection_t *selection);
 
 /**
- * Register a subscriber to the clock instead: it gets a message whose
- * timestamp is the time, on every whole multiple of @a period.  What it
- * cannot take in time is not kept for it.
- * @param subscriber  as for join; ->seen is the time (comet_monotonic) from
- *                    which on it is old enough for a tick
+ * Register a subscriber to the clock instead.  On every whole multiple of @a
+ * period it gets a message whose timestamp is the time.  Ticks that it cannot
+ * take in time are not kept.
+ * @param subscriber  as for comet_hub_join(), but ->seen is a time by
+ *                    comet_monotonic(): it gets no tick before that
  */
 apr_status_t comet_hub_join_clock(comet_hub_t *hub,
                                   comet_subscriber_t *subscriber,
                                   apr_interval_time_t period);
 
 /**
- * Take a subscriber back: waits while it is being served; then it is the
- * caller's alone.  One that never joined is left as it is.
- * Any thread but the hub's.
+ * Take a subscriber back.  This waits while it is being served; afterwards it
+ * belongs to the caller alone.  A subscriber that never joined is ignored.  Any
+ * thread but the hub's.
  */
 void comet_hub_leave(comet_hub_t *hub, comet_subscriber_t *subscriber);
 
 /**
- * Answer from memory, if the ring is in step with this state of the store.
- * @param reading  empty yet
- * @return whether the ring could tell.  Any thread.
+ * Answer from memory, if the ring is in step with this state of the store.  Any
+ * thread.
+ * @param reading  empty
+ * @return whether the ring could answer
  */
 int comet_hub_recall(comet_hub_t *hub, apr_size_t store,
                      const comet_store_state_t *state, comet_timestamp_t after,
                      comet_reading_t *reading);
 
 /**
- * Whether memory alone can tell, at this very moment, what a store has after
- * a cursor.  The hub's thread.
+ * Whether the ring has, at this very moment, everything that a store contains
+ * after a cursor.  The hub's thread.
  */
-comet_feed_answer_e comet_hub_ask(comet_hub_t *hub, apr_size_t store,
-                                  comet_timestamp_t after);
+comet_feed_coverage_e comet_hub_coverage(comet_hub_t *hub, apr_size_t store,
+                                         comet_timestamp_t after);
 
-/** Let everybody go (COMET_STOPPING), now and from now on.  Only sets a flag
- * and wakes the hub: safe in a signal handler. */
-void comet_hub_stopping(comet_hub_t *hub);
+/** Make all subscribers finish (COMET_STOPPING), also those that join later.
+ * This only sets a flag and wakes the hub, so it is safe in a signal
+ * handler. */
+void comet_hub_begin_stop(comet_hub_t *hub);
 
-/** Whether comet_hub_stopping was called.  Any thread. */
+/** Whether comet_hub_begin_stop() was called.  Any thread. */
 int comet_hub_is_stopping(const comet_hub_t *hub);
 
 /**
- * Let everybody go, then end the thread, joining it within @a limit; takes
- * no lock (on prefork it may run in a signal handler).
+ * Make all subscribers finish, then wait at most @a limit for the thread's end.
+ * Takes no lock, since prefork may call it in a signal handler.
  * @return whether the thread has ended
  */
 int comet_hub_stop(comet_hub_t *hub, apr_interval_time_t limit);
 
-/** Free what the hub holds outside its pool, once its thread has ended and
- * nobody calls it any more. */
+/** Free what the hub holds outside its pool.  Called after its thread has
+ * ended, when no other thread uses the hub any more. */
 void comet_hub_free(comet_hub_t *hub);
 
 /**
  * How many subscribers are registered.  Any thread.
- * @param owned  OUT: of them, those with a socket of their own; may be NULL
+ * @param owned  set to how many of them own a socket; may be NULL
  */
 apr_size_t comet_hub_members(comet_hub_t *hub, apr_size_t *owned);
 

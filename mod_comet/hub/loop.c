@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The hub's thread: what makes subscribers ready, and when it sleeps. */
+/* The hub's thread: what makes subscribers ready, and when the thread
+ * sleeps. */
 #include "hub/hub_priv.h"
 
 #include <stddef.h>
@@ -7,7 +8,7 @@
 #include <unistd.h>
 
 #define EVENT_BATCH 256
-/* For how long a writer may be opening a store. */
+/* How long a writer may take to open a store. */
 #define OPENING_USEC APR_INT64_C(2000000)
 
 static void wake_channel_locked(comet_hub_t *hub, comet_channel_t *channel)
@@ -27,11 +28,11 @@ static void wake_channel_locked(comet_hub_t *hub, comet_channel_t *channel)
 
 typedef struct news_t {
     comet_hub_t *hub;
-    comet_timestamp_t before; /* the last timestamp before the message's */
+    comet_timestamp_t before; /* the timestamp just before the message's */
     int continuous;
 } news_t;
 
-static void tell_channel(void *baton, comet_channel_t *channel)
+static void announce_to_channel_locked(void *baton, comet_channel_t *channel)
 {
     const news_t *news = baton;
     comet_subscriber_t *subscriber;
@@ -46,8 +47,8 @@ static void tell_channel(void *baton, comet_channel_t *channel)
     wake_channel_locked(news->hub, channel);
 }
 
-/* A message is new: whoever waits for its channel, neither blocked nor
- * behind, has seen all before it. */
+/* Announce a new message.  Subscribers that wait for its channel and are
+ * neither blocked nor behind have seen everything before it. */
 static void announce(void *baton, comet_feed_t *feed,
                      const comet_message_t *message, int continuous)
 {
@@ -55,7 +56,8 @@ static void announce(void *baton, comet_feed_t *feed,
     news_t news = { hub, message->timestamp - 1, continuous };
 
     comet_channels_reach(&hub->channels, feed, message->channel,
-                         message->channel_hash, tell_channel, &news);
+                         message->channel_hash, announce_to_channel_locked,
+                         &news);
 }
 
 typedef struct feed_wake_t {
@@ -72,8 +74,8 @@ static void wake_channel_of_feed(void *baton, comet_channel_t *channel)
     }
 }
 
-static void tell_status(comet_hub_t *hub, comet_feed_t *feed,
-                        apr_status_t status, apr_time_t now)
+static void report_status(comet_hub_t *hub, comet_feed_t *feed,
+                          apr_status_t status, apr_time_t now)
 {
     int may_be_opening = status == APR_ENOENT || status == COMET_ELOCKED;
 
@@ -83,9 +85,9 @@ static void tell_status(comet_hub_t *hub, comet_feed_t *feed,
     else if (!feed->failing_since) {
         feed->failing_since = now;
     }
-    if (status != feed->told
+    if (status != feed->reported
         && !(may_be_opening && now - feed->failing_since < OPENING_USEC)) {
-        feed->told = status;
+        feed->reported = status;
         if (hub->config.on_error) {
             hub->config.on_error(hub->config.baton, feed->store_config, status);
         }
@@ -96,27 +98,28 @@ static void refresh_feed(comet_hub_t *hub, apr_size_t i, apr_time_t now)
 {
     comet_feed_t *feed = &hub->feeds[i];
     apr_status_t status = comet_feed_refresh(
-        feed, &hub->lock, (hub->rung[i] & RUNG) != 0, now, announce, hub);
+        feed, &hub->lock, (hub->look_reasons[i] & LOOK_NOTIFIED) != 0, now,
+        announce, hub);
 
-    hub->rung[i] = 0;
-    if (feed->began_anew) {
+    hub->look_reasons[i] = 0;
+    if (feed->restarted) {
         pthread_mutex_lock(&hub->lock);
         comet_channels_each(&hub->channels, wake_channel_of_feed,
                             &(feed_wake_t){ hub, feed });
         pthread_mutex_unlock(&hub->lock);
     }
-    tell_status(hub, feed, status, now);
+    report_status(hub, feed, status, now);
 }
 
-/* One child watches for writers outside httpd; when it ends, another one. */
+/* Become the child that watches for writers outside httpd, if no child does. */
 static void try_to_watch(comet_hub_t *hub, apr_size_t i, apr_time_t now)
 {
     comet_feed_t *feed = &hub->feeds[i];
     struct epoll_event event = { .events = EPOLLIN | EPOLLET,
                                  .data.u64 = EVENT(EVENT_WATCH, i) };
 
-    if (feed->watch.open || hub->config.deaf || atomic_load(&hub->stopping)
-        || !comet_bus_watch(feed->bus)) {
+    if (feed->watch.open || hub->config.no_hints || atomic_load(&hub->stopping)
+        || !comet_bus_claim_watch(feed->bus)) {
         return;
     }
     comet_watch_open(&feed->watch, feed->store_config->path, now);
@@ -136,7 +139,7 @@ static void refresh_feeds(comet_hub_t *hub, apr_time_t now)
         if (now >= hub->feeds[i].safety_at) {
             try_to_watch(hub, i, now);
         }
-        if (hub->rung[i] || now >= comet_feed_due(&hub->feeds[i])) {
+        if (hub->look_reasons[i] || now >= comet_feed_due(&hub->feeds[i])) {
             refresh_feed(hub, i, now);
         }
     }
@@ -181,7 +184,7 @@ static void run_timers(comet_hub_t *hub, apr_time_t now)
     pthread_mutex_unlock(&hub->lock);
 }
 
-static void let_go_of_channel(void *baton, comet_channel_t *channel)
+static void stop_channel_locked(void *baton, comet_channel_t *channel)
 {
     comet_hub_t *hub = baton;
 
@@ -191,16 +194,16 @@ static void let_go_of_channel(void *baton, comet_channel_t *channel)
     }
 }
 
-static void let_everybody_go(comet_hub_t *hub)
+static void stop_subscribers(comet_hub_t *hub)
 {
     comet_subscriber_t *subscriber;
 
     pthread_mutex_lock(&hub->lock);
-    if (hub->let_go) {
+    if (hub->all_told_to_stop) {
         pthread_mutex_unlock(&hub->lock);
         return;
     }
-    hub->let_go = 1;
+    hub->all_told_to_stop = 1;
     APR_RING_FOREACH(subscriber, &hub->ready, comet_subscriber_t, link)
     {
         subscriber->reasons |= COMET_STOPPING;
@@ -209,7 +212,7 @@ static void let_everybody_go(comet_hub_t *hub)
         comet_hub_make_ready_locked(hub, APR_RING_FIRST(&hub->idle),
                                     COMET_STOPPING);
     }
-    comet_channels_each(&hub->channels, let_go_of_channel, hub);
+    comet_channels_each(&hub->channels, stop_channel_locked, hub);
     pthread_mutex_unlock(&hub->lock);
 }
 
@@ -249,13 +252,14 @@ static void take_event(comet_hub_t *hub, const struct epoll_event *event,
     switch (event->data.u64 >> 32) {
     case EVENT_WAKE:
         if (read(hub->wake_fd, &counter, sizeof(counter)) < 0) {
-            /* it was taken already; what it was about is looked at anyway */
+            /* another event took it; the thread looks at everything in any
+             * case */
         }
         atomic_exchange(&hub->wake_pending,
-                        0); /* only now: see comet_hub_wake() */
+                        0); /* cleared only now, see comet_hub_wake() */
         break;
-    case EVENT_BELL:
-        hub->rung[number] |= RUNG;
+    case EVENT_NOTIFY:
+        hub->look_reasons[number] |= LOOK_NOTIFIED;
         break;
     case EVENT_WATCH:
         comet_watch_event(&hub->feeds[number].watch, now);
@@ -266,14 +270,14 @@ static void take_event(comet_hub_t *hub, const struct epoll_event *event,
     }
 }
 
-static void earlier(apr_time_t *when, apr_time_t other)
+static void take_earlier(apr_time_t *when, apr_time_t other)
 {
     if (other && other < *when) {
         *when = other;
     }
 }
 
-/* How long the thread may sleep, in whole milliseconds, rounded up. */
+/* How long the thread may sleep, in milliseconds, rounded up. */
 static int sleep_ms(comet_hub_t *hub, apr_time_t now)
 {
     apr_time_t wall = apr_time_now(), until = now + apr_time_from_sec(10);
@@ -281,12 +285,12 @@ static int sleep_ms(comet_hub_t *hub, apr_time_t now)
     apr_size_t i;
 
     for (i = 0; i < hub->feed_count; i++) {
-        earlier(&until, comet_feed_due(&hub->feeds[i]));
+        take_earlier(&until, comet_feed_due(&hub->feeds[i]));
     }
     pthread_mutex_lock(&hub->lock);
     tick = comet_ticker_due(hub->tickers);
-    earlier(&until, tick ? now + tick - wall : 0);
-    earlier(&until, comet_wheel_next(&hub->wheel));
+    take_earlier(&until, tick ? now + tick - wall : 0);
+    take_earlier(&until, comet_wheel_due(&hub->wheel));
     if (!APR_RING_EMPTY(&hub->ready, comet_subscriber_t, link)) {
         until = now;
     }
@@ -295,17 +299,17 @@ static int sleep_ms(comet_hub_t *hub, apr_time_t now)
     return until <= now ? 0 : (int)((until - now + 999) / 1000);
 }
 
-/* At the end everybody is let go first: nobody's answer is left half
- * written. */
+/* Whether the thread may end: all subscribers were told to stop and have been
+ * served, so no answer is left half written. */
 static int is_over(comet_hub_t *hub)
 {
     int over;
 
-    if (!atomic_load(&hub->ended)) {
+    if (!atomic_load(&hub->must_end)) {
         return 0;
     }
     pthread_mutex_lock(&hub->lock);
-    over = hub->let_go && !hub->owned
+    over = hub->all_told_to_stop && !hub->owned
            && APR_RING_EMPTY(&hub->ready, comet_subscriber_t, link);
     pthread_mutex_unlock(&hub->lock);
     return over;
@@ -330,13 +334,13 @@ void *comet_hub_run(void *baton)
         run_tickers(hub);
         run_timers(hub, now);
         if (atomic_load(&hub->stopping)) {
-            let_everybody_go(hub);
+            stop_subscribers(hub);
         }
         comet_hub_serve_some(hub);
     }
     for (i = 0; i < hub->feed_count; i++) {
         comet_feed_close(&hub->feeds[i]);
     }
-    atomic_store(&hub->over, 1);
+    atomic_store(&hub->has_ended, 1);
     return NULL;
 }

@@ -14,7 +14,7 @@ static apr_size_t message_bytes(const comet_message_t *message)
            + message->author.length + message->body.length;
 }
 
-/* From here on the ring no longer knows what stood before the oldest. */
+/* Drop the oldest message; the ring no longer covers it. */
 static void drop_oldest(comet_ring_t *ring)
 {
     comet_ring_entry_t *oldest = entry_at(ring, 0);

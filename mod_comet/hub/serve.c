@@ -1,13 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Handing a subscriber what it has not seen yet; the hub's thread. */
+/* Hands a subscriber the messages it has not seen yet.  The hub's thread. */
 #include "hub/hub_priv.h"
 #include "shared/metrics.h"
 
-/* How many are served before events and timers are looked at again. */
+/* How many subscribers are served before the thread handles events and timers
+ * again. */
 #define SERVE_BATCH 512
 
-/* What the subscriber has not seen yet, from memory.
- * @return whether that could tell */
+/*
+ * Collect the messages a subscriber has not seen from memory.
+ * @return whether memory has them all
+ */
 static int collect_locked(comet_hub_t *hub,
                           const comet_subscriber_t *subscriber,
                           comet_reading_t *reading)
@@ -27,11 +30,12 @@ static int collect_locked(comet_hub_t *hub,
     return 1;
 }
 
-/* The same from the store, without the lock; the subscriber is pinned. */
+/* Collect them from the store.  Without the lock; the subscriber is pinned. */
 static int catch_up(const comet_subscriber_t *subscriber,
                     comet_reading_t *reading)
 {
-    const comet_feed_t *feed = subscriber->channel->source; /* no clock */
+    /** not the clock's */
+    const comet_feed_t *feed = subscriber->channel->source;
 
     comet_metrics_add(COMET_METRIC_catch_ups, 1);
     return feed->store
@@ -41,22 +45,24 @@ static int catch_up(const comet_subscriber_t *subscriber,
                   == APR_SUCCESS;
 }
 
-/* Whether retention has removed what the subscriber has not seen; it is
- * pinned.  Who is in step is never asked for. */
+/* Whether retention has removed messages that the subscriber has not seen.  It
+ * is pinned.  The store is not asked if nothing after its cursor was ever
+ * erased. */
 static int has_lost(comet_hub_t *hub, const comet_subscriber_t *subscriber)
 {
     const comet_feed_t *feed = comet_hub_feed_of(hub, subscriber->channel);
     comet_timestamp_t floor;
 
-    return feed && feed->store && subscriber->seen < feed->calm
+    return feed && feed->store && subscriber->seen < feed->erased_until
            && comet_store_floor(feed->store, subscriber->channel->selection,
                                 &floor)
                   == APR_SUCCESS
            && floor > subscriber->floor && floor > subscriber->seen;
 }
 
-/* What it has seen once it has got the batch: up to its last message; of the
- * clock, which the system's may be set back, up to this moment. */
+/* The subscriber's cursor after this batch: the last message's timestamp.  For
+ * the clock it is the current time by the steady clock, since the system clock
+ * may be set back. */
 static comet_timestamp_t seen_now(const comet_hub_t *hub,
                                   const comet_subscriber_t *subscriber)
 {
@@ -65,9 +71,9 @@ static comet_timestamp_t seen_now(const comet_hub_t *hub,
                : hub->room[hub->batch.count - 1]->timestamp;
 }
 
-/* One with a socket of its own is over: nobody else knows it.  Gives the lock
- * back for a while. */
-static void see_off_locked(comet_hub_t *hub, comet_subscriber_t *subscriber)
+/* Dispose of a finished subscriber that owns its socket; nothing else refers to
+ * it.  Drops the lock during the call. */
+static void dispose_locked(comet_hub_t *hub, comet_subscriber_t *subscriber)
 {
     hub->pinned = NULL;
     comet_hub_forget_locked(hub, subscriber);
@@ -81,12 +87,14 @@ static void look_again(comet_hub_t *hub, const comet_subscriber_t *subscriber)
     const comet_feed_t *feed = comet_hub_feed_of(hub, subscriber->channel);
 
     if (feed) {
-        hub->rung[feed - hub->feeds] |= ASKED;
+        hub->look_reasons[feed - hub->feeds] |= LOOK_ASKED;
     }
 }
 
-/* It was served.
- * @param more  there may be more for it than it got */
+/*
+ * Put a subscriber back into a queue after it was served.
+ * @param more  there may be more messages for it
+ */
 static void put_back_locked(comet_hub_t *hub, comet_subscriber_t *subscriber,
                             comet_outcome_e outcome, int more)
 {
@@ -106,7 +114,7 @@ static void put_back_locked(comet_hub_t *hub, comet_subscriber_t *subscriber,
     }
 }
 
-/* Serve the first of the queue.  Takes and gives back the lock. */
+/* Serve the first subscriber of the queue.  Drops the lock during the call. */
 static void serve_first_locked(comet_hub_t *hub)
 {
     comet_subscriber_t *subscriber = APR_RING_FIRST(&hub->ready);
@@ -126,7 +134,7 @@ static void serve_first_locked(comet_hub_t *hub)
     subscriber->retry = 0;
     hub->pinned = subscriber;
     if (!blocked && !resting) {
-        /* whatever the reason: news may have come while it was queued */
+        /* whatever the reason: messages may have come while it was queued */
         known = collect_locked(hub, subscriber, &reading);
     }
     pthread_mutex_unlock(&hub->lock);
@@ -155,7 +163,7 @@ static void serve_first_locked(comet_hub_t *hub)
 
     pthread_mutex_lock(&hub->lock);
     if (outcome == COMET_LEAVE) {
-        see_off_locked(hub, subscriber);
+        dispose_locked(hub, subscriber);
         return;
     }
     subscriber->behind = !known;

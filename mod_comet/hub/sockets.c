@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The sockets in the hub's epoll. */
+/* The sockets in the hub's epoll, and the subscribers they belong to. */
 #include "hub/sockets.h"
 
 #include <errno.h>

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
- * @file hub/sockets.h
- * Which subscriber a socket in the hub's epoll belongs to.  Guarded by the
- * hub's lock.
+ * @file hub/sockets.h The sockets in the hub's epoll, and the subscribers they
+ * belong to.  Guarded by the hub's lock.
  */
 #ifndef COMET_SOCKETS_H
 #define COMET_SOCKETS_H
@@ -11,33 +10,36 @@
 
 typedef struct comet_sockets_t {
     int epoll; /* the hub's */
-    apr_uint64_t kind; /* above the descriptor, in what epoll tells */
-    comet_subscriber_t **owners; /* by descriptor */
+    apr_uint64_t kind; /* the kind, which stands above the descriptor in an
+                        * event's data */
+    comet_subscriber_t **owners; /* indexed by descriptor */
     apr_size_t size;
 } comet_sockets_t;
 
 /**
- * Have a subscriber's blocked_fd told of once when it takes data again, or
- * nothing told when it has none.  An event that was fetched before it left
- * finds nobody, or at worst another one who then tries to write in vain.
- * @return 0: it could not be
+ * Watch a subscriber's blocked_fd for one event: its socket accepts data again.
+ * If it has none, nothing is watched.  An event that was fetched before the
+ * subscriber left finds no subscriber or, at worst, another one, which then
+ * tries to write in vain.
+ * @return 0 if the socket cannot be watched
  */
 int comet_sockets_watch_blocked(comet_sockets_t *sockets,
                                 comet_subscriber_t *subscriber);
 
 /**
- * Have all told of a subscriber's own socket, each time it becomes so (the
- * kernel says "writable" anew only after it took no more).
- * @return APR_SUCCESS, APR_ENOMEM or what epoll_ctl(2) says
+ * Watch the socket that a subscriber owns for all events.  Each is reported
+ * when it begins: the kernel reports "writable" again only after the socket has
+ * refused data.
+ * @return APR_SUCCESS, APR_ENOMEM, or the error of epoll_ctl(2)
  */
 apr_status_t comet_sockets_watch_own(comet_sockets_t *sockets,
                                      comet_subscriber_t *subscriber);
 
-/** Nothing is to be told of any more. */
+/** Stop watching a subscriber's socket. */
 void comet_sockets_unwatch(comet_sockets_t *sockets,
                            comet_subscriber_t *subscriber);
 
-/** Whose socket it is; NULL: nobody's any more. */
+/** The subscriber that a socket belongs to; NULL if there is none any more. */
 comet_subscriber_t *comet_sockets_find(const comet_sockets_t *sockets,
                                        apr_size_t fd);
 

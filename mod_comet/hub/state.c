@@ -1,20 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The states of a subscriber: its queue, its timer, its socket. */
+/* A subscriber's state: its queue, its timer and its socket. */
 #include "hub/hub_priv.h"
 
 #include <unistd.h>
 
 #define RETRY_USEC APR_INT64_C(500000)
 
-/* One write for all who wake it before it is up: whoever comes before
- * wake_pending is cleared did its work before the hub looks at it. */
+/* Threads that wake the hub before it runs share one write.  A thread that
+ * finds wake_pending set has done its work before the hub clears the flag, and
+ * so before the hub looks at that work. */
 void comet_hub_wake(comet_hub_t *hub)
 {
     apr_uint64_t one = 1;
 
     if (!atomic_exchange(&hub->wake_pending, 1)) {
         if (write(hub->wake_fd, &one, sizeof(one)) < 0) {
-            /* the counter is at its maximum: it is awake */
+            /* the counter is at its maximum, so the hub wakes up anyway */
         }
     }
 }
@@ -45,8 +46,8 @@ void comet_hub_make_ready_locked(comet_hub_t *hub,
     subscriber->state = COMET_SUBSCRIBER_READY;
 }
 
-/* A timer that is due too early is left where it stands: it is put off when
- * it fires (run_timers).  So a stream's is not touched with each message. */
+/* A timer that would fire too early is not moved: run_timers() postpones it
+ * when it fires.  So the timer of a stream is not touched for each message. */
 void comet_hub_set_timer_locked(comet_hub_t *hub,
                                 comet_subscriber_t *subscriber, apr_time_t due)
 {
@@ -73,7 +74,6 @@ void comet_hub_rest_locked(comet_hub_t *hub, comet_subscriber_t *subscriber,
     }
 }
 
-/* What it waits for cannot be done now: try again soon. */
 void comet_hub_retry_locked(comet_hub_t *hub, comet_subscriber_t *subscriber)
 {
     subscriber->retry = 1;
@@ -85,8 +85,6 @@ int comet_hub_has_socket(const comet_subscriber_t *subscriber)
     return subscriber->left || subscriber->listens;
 }
 
-/* Have the subscriber served when its socket takes data; or soon, when that
- * cannot be known.  A socket of its own is watched as long as it is here. */
 void comet_hub_watch_locked(comet_hub_t *hub, comet_subscriber_t *subscriber)
 {
     if (!comet_hub_has_socket(subscriber)
@@ -95,7 +93,6 @@ void comet_hub_watch_locked(comet_hub_t *hub, comet_subscriber_t *subscriber)
     }
 }
 
-/* It is in no queue. */
 void comet_hub_forget_locked(comet_hub_t *hub, comet_subscriber_t *subscriber)
 {
     comet_wheel_clear(&hub->wheel, &subscriber->timer);

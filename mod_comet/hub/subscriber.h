@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
- * @file hub/subscriber.h
- * A waiting client as the hub sees it: where it stands in the log, and what
- * to call when there is something for it.
+ * @file hub/subscriber.h A waiting client as the hub sees it: its position in
+ * the log, and what to call when there is something for it.
  *
  *              join                    news, timer, writable, stop
  *     OUT ------------->  WAITING  --------------------->  READY
@@ -16,13 +15,15 @@
  *      +-----------------------------------------------------+
  *                                     serve said COMET_LEAVE
  *
- * WAITING is linked in its channel, READY in the hub's queue, IDLE (answered;
- * only its timer or a writable socket matter) among the hub's idle, SERVED
- * nowhere: it is pinned, and the hub's thread alone may touch its connection.
- * In all other states the thread that called join may take it back (leave).
+ * A WAITING subscriber is linked in its channel, a READY one in the hub's
+ * queue, and an IDLE one in the hub's list of idle subscribers: it was
+ * answered, and only its timer and its socket still matter.  A SERVED
+ * subscriber is linked nowhere.  It is pinned: only the hub's thread may touch
+ * its connection.  In all other states the thread that called join may take it
+ * back (leave).
  *
- * One with a socket of its own belongs to the hub from join on: nobody takes
- * it back, and it leaves by itself.
+ * A subscriber that owns a socket belongs to the hub once it has joined.  No
+ * thread takes it back; it leaves by itself.
  */
 #ifndef COMET_SUBSCRIBER_H
 #define COMET_SUBSCRIBER_H
@@ -32,46 +33,47 @@
 
 typedef struct comet_subscriber_t comet_subscriber_t;
 
-/** Why a subscriber is served: a set of these. */
+/** Why a subscriber is served; bits. */
 typedef enum {
-    COMET_NEWS = 1, /* messages after its cursor (perhaps) */
-    COMET_TIMEOUT = 2, /* its timer */
-    COMET_WRITABLE = 4, /* its socket takes data again */
+    COMET_NEWS = 1, /* there may be messages after its cursor */
+    COMET_TIMEOUT = 2, /* its timer fired */
+    COMET_WRITABLE = 4, /* its socket accepts data again */
     COMET_STOPPING = 8, /* the child is ending: finish it */
-    COMET_RECHECK = 16, /* what it reads has grown by a channel that nobody
-                          * allowed it, or lost what it has not seen: finish it
-                          * after the messages; its client is told when it
-                          * comes back */
-    COMET_READABLE = 32, /* its own socket has input, or its client is gone */
-    COMET_GONE = 64 /* of one that listens: its client has closed its side */
+    COMET_RECHECK = 16, /* finish it after the messages: a channel has come
+                         * up under one of its prefixes that it is not
+                         * authorised for, or retention has removed messages
+                         * it has not seen.  Its client is told when it comes
+                         * back */
+    COMET_READABLE = 32, /* its own socket has input, or its client has gone */
+    COMET_GONE = 64 /* if it listens: its client has closed its side */
 } comet_reason_e;
 
-/** What the hub hands over when it serves. */
+/** What the hub passes to a subscriber that it serves. */
 typedef struct comet_delivery_t {
     unsigned reasons; /* comet_reason_e */
-    const comet_batch_t *batch; /* messages, borrowed for the call */
+    const comet_batch_t *batch; /* messages, borrowed during the call */
 } comet_delivery_t;
 
-/** What the subscriber answers. */
+/** What a subscriber answers. */
 typedef enum {
-    COMET_WAIT, /* it goes on waiting for messages */
-    COMET_REST, /* it has got its answer */
-    COMET_AGAIN, /* it rests, and is served with COMET_READABLE again as soon
-                  * as the store has been looked at */
-    COMET_LEAVE /* it is over; only for one with a socket of its own */
+    COMET_WAIT, /* it continues to wait for messages */
+    COMET_REST, /* it has its answer and becomes idle */
+    COMET_AGAIN, /* it becomes idle, and is served with COMET_READABLE as
+                  * soon as the hub has looked at the store */
+    COMET_LEAVE /* it has finished; only if it owns a socket */
 } comet_outcome_e;
 
 /**
- * Serve a subscriber.  Runs on the hub's thread with the subscriber pinned
- * and no lock held; must not block.  May change subscriber->timeout_at,
+ * Serve a subscriber.  Runs on the hub's thread with the subscriber pinned and
+ * no lock held.  It must not block.  It may change subscriber->timeout_at,
  * ->blocked_fd and ->seen.
  */
 typedef comet_outcome_e comet_serve_cb(comet_subscriber_t *subscriber,
                                        const comet_delivery_t *delivery);
 
 /**
- * One with a socket of its own has left, after it said so: close and free it.
- * Runs on the hub's thread with no lock held.
+ * Close and free a subscriber that owns a socket.  Called after it answered
+ * COMET_LEAVE, on the hub's thread with no lock held.
  */
 typedef void comet_left_cb(comet_subscriber_t *subscriber);
 
@@ -87,24 +89,26 @@ struct comet_subscriber_t {
     APR_RING_ENTRY(comet_subscriber_t) link; /* [hub->lock] */
     comet_subscriber_state_e state; /* [hub->lock] */
     comet_channel_t *channel; /* [hub->lock] while joined */
-    unsigned reasons; /* [hub->lock] comet_reason_e, collected for serve */
-    int watched_fd; /* [hub->lock] in the hub's epoll; or -1 */
+    unsigned reasons; /* [hub->lock] comet_reason_e, for the next serve */
+    int watched_fd; /* [hub->lock] its socket in the hub's epoll; or -1 */
     comet_timer_t timer; /* [hub->lock] may be due before timeout_at */
-    int retry; /* [hub->lock] serve it when the timer is due */
-    int behind; /* [hub->lock] what it missed could not be read yet */
+    int retry; /* [hub->lock] serve it when its timer fires */
+    int behind; /* [hub->lock] its messages could not be read yet */
 
-    /* set before join; then of the thread that serves */
-    int resting; /* it has got its answer: no more messages; then the hub's */
+    /* Set before join; then owned by the thread that serves. */
+    int resting; /* it has its answer and gets no more messages; the hub's
+                  * after join */
     comet_serve_cb *serve;
-    comet_left_cb *left; /* of one with a socket of its own, else NULL */
-    int own_fd; /* that socket; read only where `left` or `listens` is set */
-    int listens; /* own_fd is watched for input, too, while it is joined */
-    /** Every message of its channel up to here was seen or does not exist. */
+    comet_left_cb *left; /* NULL unless it owns a socket */
+    int own_fd; /* its socket; used if `left` or `listens` is set */
+    int listens; /* own_fd is watched for input while it is joined */
+    /** It has seen every message of its channel up to this timestamp. */
     comet_timestamp_t seen;
-    comet_timestamp_t floor; /* what retention had removed when it joined */
-    apr_size_t limit; /* the most messages it takes at once, at least 1 */
+    comet_timestamp_t floor; /* up to where retention had removed messages
+                              * when it joined */
+    apr_size_t limit; /* the most messages it takes at once; at least 1 */
     apr_time_t timeout_at; /* when to serve it with COMET_TIMEOUT; 0: never */
-    int blocked_fd; /* the socket that took no more; -1: none */
+    int blocked_fd; /* the socket that accepts no more data; -1: none */
 };
 
 #endif /* COMET_SUBSCRIBER_H */

@@ -9,7 +9,7 @@ static apr_time_t next_multiple(apr_time_t now, apr_interval_time_t period)
     return now - now % period + period;
 }
 
-/* Its channel is named by the bytes of the period. */
+/* A ticker's channel is named by the bytes of its period. */
 static comet_channel_t *enter(comet_channels_t *channels, const void *source,
                               apr_interval_time_t period)
 {

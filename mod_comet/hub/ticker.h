@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
- * @file hub/ticker.h
- * The clock: those of its subscribers that share a period share a ticker,
- * whose ticks are messages that stand in no store.  Guarded by the hub's lock.
+ * @file hub/ticker.h The clock's ticks.  Subscribers with the same period share
+ * a ticker.  Its ticks are messages that are in no store.  Guarded by the hub's
+ * lock.
  */
 #ifndef COMET_TICKER_H
 #define COMET_TICKER_H
@@ -11,46 +11,46 @@
 
 typedef struct comet_ticker_t comet_ticker_t;
 
-/** The clock's subscribers of one period; made once, kept with the hub. */
+/** A ticker of one period.  Once made, it is kept as long as the hub. */
 struct comet_ticker_t {
     comet_ticker_t *next;
-    comet_channel_t *channel; /* the ticker is a member */
+    comet_channel_t *channel; /* the ticker counts as a member */
     apr_interval_time_t period;
-    apr_time_t due; /* wall clock */
-    comet_message_t *tick; /* the last one */
-    apr_time_t ticked_at; /* when, by the steady clock */
+    apr_time_t due; /* by the system clock */
+    comet_message_t *tick; /* the last tick */
+    apr_time_t ticked_at; /* when it was made, by the steady clock */
 };
 
 /**
- * Find the ticker of a period, or make it.
- * @param source  of the clock's channels
- * @return NULL: no memory
+ * Find or make the ticker of a period.
+ * @param source  the source of the clock's channels
+ * @return NULL if no memory is left
  */
 comet_ticker_t *comet_ticker_find(comet_ticker_t **tickers,
                                   comet_channels_t *channels,
                                   const void *source,
                                   apr_interval_time_t period);
 
-/** Begin to tick for somebody: it may have rested while nobody waited. */
+/** Start a ticker when a subscriber is about to join: it may have been idle. */
 void comet_ticker_begin(comet_ticker_t *ticker, apr_time_t now);
 
-/** Collect the last tick of a channel, if it came after this. */
+/** Collect a channel's last tick, if it was made after @a seen. */
 void comet_ticker_collect(const comet_ticker_t *tickers,
                           const comet_channel_t *channel, apr_time_t seen,
                           comet_batch_t *batch);
 
 /**
- * Tick where it is due.
- * @param now  by the wall clock
- * @param wake  called for the channel of each that ticked
+ * Make the ticks that are due.
+ * @param now  by the system clock
+ * @param wake  called with the channel of each ticker that ticked
  */
 void comet_ticker_run(comet_ticker_t *tickers, apr_time_t now,
                       comet_channel_cb *wake, void *baton);
 
-/** When the next one is due, by the wall clock; 0: nobody waits. */
+/** When the next tick is due, by the system clock; 0 if no subscriber waits. */
 apr_time_t comet_ticker_due(const comet_ticker_t *tickers);
 
-/** Free them all; their channels go with the table. */
+/** Free all tickers.  Their channels are freed with the table. */
 void comet_ticker_free(comet_ticker_t *tickers);
 
 #endif /* COMET_TICKER_H */

@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What the children of one server share about one store: an eventfd for a
- * bell and two robust mutexes in a page of shared memory, all of which
- * children inherit through fork.
+ * What the children of a server share about one store: an eventfd, and two
+ * robust mutexes in shared memory.  Children inherit all of them through fork.
  *
- * The write lock keeps the writers of one server from meeting in SQLite's
- * busy handler, which is unfair (0.2 s at the 99.9th percentile against
- * 11 ms), and keeps checkpoints and commits apart.
+ * Without the write lock the writers of one server would meet in SQLite's busy
+ * handler, which is unfair (0.2 s at the 99.9th percentile, against 11 ms with
+ * the lock).  It also keeps checkpoints and commits apart.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
@@ -22,23 +21,27 @@
 
 #include "shared/memory.h"
 
-/** How long comet_bus_lock() waits in one go. */
+/** How long a single attempt of comet_bus_lock() lasts. */
 #define GO_USEC 1000000
-/** How long to step back for another child that waits for the lock. */
+/** How long a child yields to another that waits for the lock. */
 #define YIELD_USEC 60
 /**
- * For how long a child that had to wait is believed to be waiting still.
- * A time and not a count: nobody counts down for one that was killed.
+ * How long a child that had to wait is assumed to be waiting still.  This is a
+ * time and not a count, because a child that was killed cannot decrement a
+ * count.
  */
 #define CONTENDED_USEC 100000
-/** For how long a system clock that has jumped ahead is not believed. */
+/** How long a system clock that has jumped ahead is ignored. */
 #define DOUBT_USEC apr_time_from_sec(86400)
 /**
- * Writers outside httpd cannot queue here; SQLite's busy timeout lets them
- * try after 1, 2, 5, 10, 15, 20, 25, 25, 25, 50, 50, 100 ... ms.  So when the
- * lock was held for most of a period, it is kept while SQLite's is free, just
- * longer than the step that they have come to: one of their tries then hits it.
- * Where one sync takes 300 ms, so does a period.
+ * Writers outside httpd cannot queue for the write lock.  SQLite's busy timeout
+ * makes them retry after 1, 2, 5, 10, 15, 20, 25, 25, 25, 50, 50, 100 ... ms.
+ *
+ * So if the lock was held for most of a period, this file keeps the lock for a
+ * moment while SQLite's own lock is free.  That moment is slightly longer than
+ * the retry step which an outside writer has reached by then, so one of its
+ * retries succeeds.  A period lasts 100 ms, or as long as one transaction if
+ * that takes longer.
  */
 #define PERIOD_USEC 100000
 static const struct {
@@ -50,16 +53,17 @@ typedef struct shared_t {
     pthread_mutex_t watch;
     _Atomic apr_int64_t contended_until; /* [atomic] monotonic */
     _Atomic apr_int64_t upkeep_due; /* [atomic] apr_time_t */
-    _Atomic apr_int64_t compared_at; /* [atomic] monotonic: the clocks were */
-    _Atomic apr_int64_t ahead; /* [atomic] then, the system's of the other */
+    _Atomic apr_int64_t compared_at; /* [atomic] monotonic: when the clocks
+                                      * were compared */
+    _Atomic apr_int64_t ahead; /* [atomic] how far the system clock was ahead */
     apr_int64_t period_start; /* [write] monotonic */
     apr_int64_t locked_at; /* [write] monotonic */
-    apr_int64_t held; /* [write] during this period */
+    apr_int64_t held; /* [write] for how long during this period */
 } shared_t;
 
 struct comet_bus_t {
     shared_t *shared;
-    int bell;
+    int event_fd;
 };
 
 static void sleep_usec(apr_int64_t usec)
@@ -97,8 +101,8 @@ apr_status_t comet_bus_create(comet_bus_t **bus, apr_pool_t *pool)
     if (!failed) {
         *bus = apr_palloc(pool, sizeof(**bus));
         (*bus)->shared = shared;
-        (*bus)->bell = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-        failed = (*bus)->bell < 0 ? errno : 0;
+        (*bus)->event_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+        failed = (*bus)->event_fd < 0 ? errno : 0;
     }
     if (failed) {
         *bus = NULL;
@@ -107,7 +111,10 @@ apr_status_t comet_bus_create(comet_bus_t **bus, apr_pool_t *pool)
     return failed;
 }
 
-/* @param period  how long outsiders may have waited */
+/*
+ * How long to leave SQLite's lock free for outside writers.
+ * @param period  how long they may have waited, in microseconds
+ */
 static apr_int64_t rest_after(apr_int64_t period)
 {
     int i = 0;
@@ -172,28 +179,28 @@ void comet_bus_unlock(comet_bus_t *bus)
     }
 }
 
-void comet_bus_ring(comet_bus_t *bus)
+void comet_bus_notify(comet_bus_t *bus)
 {
     static const apr_uint64_t one = 1;
     ssize_t written;
 
-    /* The counter is never read, so it only grows: 2^64 rings fit. */
+    /* Nobody reads the counter, so it only grows: 2^64 notifications fit. */
     do {
-        written = write(bus->bell, &one, sizeof(one));
+        written = write(bus->event_fd, &one, sizeof(one));
     } while (written < 0 && errno == EINTR);
 }
 
 int comet_bus_fd(const comet_bus_t *bus)
 {
-    return bus->bell;
+    return bus->event_fd;
 }
 
-int comet_bus_watch(comet_bus_t *bus)
+int comet_bus_claim_watch(comet_bus_t *bus)
 {
     return comet_memory_is_locked(comet_memory_trylock(&bus->shared->watch));
 }
 
-void comet_bus_unwatch(comet_bus_t *bus)
+void comet_bus_release_watch(comet_bus_t *bus)
 {
     pthread_mutex_unlock(&bus->shared->watch);
 }
@@ -215,7 +222,8 @@ int comet_bus_claim_upkeep(comet_bus_t *bus, apr_time_t now,
 {
     apr_int64_t due = atomic_load(&bus->shared->upkeep_due);
 
-    /* Further ahead than a round: the system clock was set back. */
+    /* A due time more than one round ahead means that the system clock was set
+     * back. */
     if (now < due && due - now <= every) {
         return 0;
     }

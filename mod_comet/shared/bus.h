@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
- * @file shared/bus.h
- * What the children of one server share about one store: a bell, and two
- * locks.  The bell is a hint; a lost one costs latency only.
+ * @file shared/bus.h What the children of a server share about one store: an
+ * eventfd that tells of changes, and two locks.  A notification is a hint: if
+ * it is lost, a message is only late.
  */
 #ifndef COMET_BUS_H
 #define COMET_BUS_H
@@ -16,66 +16,70 @@
 typedef struct comet_bus_t comet_bus_t;
 
 /**
- * Make a bus in memory that children inherit.  Called in the parent; lives
- * as long as the process (graceful restarts hand it on).
- * @param bus   set to the bus
- * @param pool  where it is kept
- * @return APR_SUCCESS, or why there is no memory or descriptor
+ * Make a bus in memory that children inherit.  Called in the parent.  A bus
+ * lives as long as the process; graceful restarts keep it.
+ * @param bus  set to the bus
+ * @param pool  where the handle is allocated
+ * @return APR_SUCCESS, or why memory or a descriptor could not be had
  */
 apr_status_t comet_bus_create(comet_bus_t **bus, apr_pool_t *pool);
 
 /**
- * Take the write lock of the store; fair among children, and recovered when
- * its holder was killed.  Any thread, no other lock held.
- * After 100 ms of nearly constant use it takes 26 ms longer (101 ms where one
- * transaction takes 300 ms), in which programs outside httpd, which cannot
- * queue here, find SQLite's lock free.
+ * Take the store's write lock.  Children get it in a fair order, and a lock
+ * whose holder was killed is recovered.  Any thread that holds no other lock.
+ *
+ * Programs outside httpd cannot queue for this lock; they retry SQLite's own
+ * lock.  After 100 ms of almost constant use this call therefore waits another
+ * 26 ms, in which they find SQLite's lock free (101 ms if a single transaction
+ * takes 300 ms).
  */
 void comet_bus_lock(comet_bus_t *bus);
 
 /**
- * As comet_bus_lock(), but give up after a while: its holder may be stopped,
- * or wait for a disk.
- * @return APR_SUCCESS; COMET_ELOCKED: another has held it all the time
+ * As comet_bus_lock(), but give up after a while, since the holder may be
+ * stopped or may be waiting for a disk.
+ * @return APR_SUCCESS; COMET_ELOCKED: another thread held it all the time
  */
 apr_status_t comet_bus_lock_within(comet_bus_t *bus, apr_interval_time_t limit);
 
 /**
- * Release it.  When another child waits, step back for an instant so that
- * it is the next to get it.
+ * Release the write lock.  If another child waits, yield for a moment, so that
+ * it gets the lock next.
  */
 void comet_bus_unlock(comet_bus_t *bus);
 
-/** Ring the bell: something changed.  Any thread, any process. */
-void comet_bus_ring(comet_bus_t *bus);
+/** Notify every child that the store has changed.  Any thread, any process. */
+void comet_bus_notify(comet_bus_t *bus);
 
 /**
- * The bell's descriptor, for an epoll with EPOLLET.  Never read it: every
- * child sees every ring just because nobody takes it away.
+ * The eventfd of the notifications, for an epoll with EPOLLET.  Never read it:
+ * every child sees every notification because no child consumes it.
  */
 int comet_bus_fd(const comet_bus_t *bus);
 
 /**
- * Try to become the child that watches the file for writers outside httpd.
- * The thread that succeeds watches until it ends.
- * @return whether the caller holds it now
+ * Try to become the child that watches the file for writers outside httpd.  The
+ * calling thread keeps this role until comet_bus_release_watch() or until it
+ * ends.
+ * @return whether the caller has the role now
  */
-int comet_bus_watch(comet_bus_t *bus);
+int comet_bus_claim_watch(comet_bus_t *bus);
 
-/** Stop watching, by the thread that holds it. */
-void comet_bus_unwatch(comet_bus_t *bus);
+/** Give up the watching role.  Called by the thread that has it. */
+void comet_bus_release_watch(comet_bus_t *bus);
 
 /**
- * The system's time, but for a jump ahead of less than a day: for what is
- * removed by age.  A message that is published while the clock is a year ahead
- * is the newest of its channel, and all that come after it are newer still.
+ * The system's time without jumps ahead of less than a day.  Retention by age
+ * uses it.  If the system clock is a year ahead while a message is published,
+ * that message is the newest of its channel and all later ones are newer still:
+ * by the system's time, everything older would be removed.
  */
 apr_time_t comet_bus_now(comet_bus_t *bus);
 
 /**
  * Claim the next round of upkeep (retention), which one child does for all.
- * @param every  how far apart rounds are
- * @return whether the caller is to do it
+ * @param every  the time between two rounds
+ * @return whether the caller has to do it
  */
 int comet_bus_claim_upkeep(comet_bus_t *bus, apr_time_t now,
                            apr_interval_time_t every);

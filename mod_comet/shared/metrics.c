@@ -25,7 +25,7 @@ const comet_metric_info_t comet_metric_info[COMET_METRIC_COUNT] = {
 #undef METRIC
 };
 
-static _Atomic(slot_t *) own; /* [atomic] this process's */
+static _Atomic(slot_t *) own; /* [atomic] this process's slot */
 
 apr_status_t comet_metrics_create(comet_metrics_t **metrics, int slots)
 {
@@ -33,14 +33,15 @@ apr_status_t comet_metrics_create(comet_metrics_t **metrics, int slots)
     void *memory;
     apr_status_t status = comet_memory_map(&memory, size);
 
-    *metrics = memory; /* it is zeroed: all slots are free */
+    *metrics = memory; /* zeroed memory: all slots are free */
     if (status == APR_SUCCESS) {
         (*metrics)->count = slots;
     }
     return status;
 }
 
-/* What was so ended with the child; what it counted stays in the slot. */
+/* A gauge describes a state that ended with its child.  Counters stay in the
+ * slot. */
 static void end_gauges(slot_t *slot)
 {
     int i;
@@ -52,7 +53,7 @@ static void end_gauges(slot_t *slot)
     }
 }
 
-/* Whether the child of a slot was killed before it could detach. */
+/* Whether a slot's child was killed before it could give the slot back. */
 static int is_dead(int pid)
 {
     return pid > 0 && kill(pid, 0) != 0 && errno == ESRCH;
@@ -77,7 +78,8 @@ int comet_metrics_attach(comet_metrics_t *metrics)
     return -1;
 }
 
-/* A fork has inherited the slot, which is still its parent's. */
+/* A fork of a child inherits `own`, but the slot still belongs to its
+ * parent. */
 void comet_metrics_detach(void)
 {
     slot_t *slot = atomic_exchange(&own, NULL);
@@ -121,9 +123,9 @@ static apr_int64_t sum_gauges(const comet_metrics_t *metrics,
     return sum;
 }
 
-int comet_metrics_reach(const comet_metrics_t *metrics,
-                        const comet_metric_e *gauges, apr_size_t count,
-                        apr_int64_t cap)
+int comet_metrics_is_capped(const comet_metrics_t *metrics,
+                            const comet_metric_e *gauges, apr_size_t count,
+                            apr_int64_t cap)
 {
     return sum_gauges(metrics, gauges, count, 0) >= cap
            && sum_gauges(metrics, gauges, count, 1) >= cap;

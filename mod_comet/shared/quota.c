@@ -2,15 +2,16 @@
 /*
  * Limits over all children, in a table of shared memory.
  *
- * Tickets are the truth, the entries' counts follow from them: whenever a
- * child died, inside the lock or out of it, the counts are made anew from the
- * tickets of the living.
+ * The tickets are the truth, and the counts in the entries follow from them.
+ * After a child's death, inside or outside the lock, the counts are computed
+ * again from the tickets of the living children.
  *
- * Invariants, while the lock is free:
- *  1. an entry's `waiting` is the number of tickets that name it;
- *  2. an entry is free when nobody waits and all it published is due;
- *  3. an entry lies within WINDOW places from where its key belongs;
- *  4. a child's `life` is locked as long as the child lives.
+ * Invariants while the lock is free:
+ * 1. an entry's `waiting` is the number of tickets that name it;
+ * 2. an entry is free when no request waits under its key and everything
+ *    published under it is due;
+ * 3. an entry lies at most WINDOW places after the place its key hashes to;
+ * 4. a child's `life` is locked for as long as the child lives.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
@@ -26,31 +27,32 @@
 
 #include "shared/memory.h"
 
-/** How far from its own place a key may lie. */
+/** How many places are searched for a key. */
 #define WINDOW 16
-/** How long to wait for the lock: its holder may be stopped … */
+/** How long to wait for the lock; its holder may be stopped … */
 #define LOCK_USEC 100000
-/** … and is then taken to be so for this long. */
+/** … and is then assumed to be stopped for this long. */
 #define STOPPED_USEC 1000000
 #define NOBODY 0
 #define NO_TICKET UINT32_MAX
 
 typedef struct entry_t {
     apr_uint64_t key; /* [lock] */
-    apr_time_t due; /* [lock] monotonic: when what was published is due */
+    apr_time_t due; /* [lock] monotonic: when all that was published is due */
     apr_int64_t waiting; /* [lock] */
 } entry_t;
 
 typedef struct ticket_t {
     apr_uint32_t owner; /* [lock] 1 + the child's number, or NOBODY */
-    apr_uint32_t at; /* [lock] its entry; of a free one, the next free one */
-    atomic_int left; /* [atomic] its holder could not get the lock to say so */
+    apr_uint32_t at; /* [lock] its entry; if free, the next free ticket */
+    atomic_int left; /* [atomic] given back without the lock, which could not
+                      * be had */
 } ticket_t;
 
 typedef struct child_t {
-    pthread_mutex_t life; /* robust: held by the child until its end */
-    apr_uint32_t tickets; /* [lock] that it has given */
-    int alive; /* [lock] scratch of recount_locked() */
+    pthread_mutex_t life; /* robust; the child holds it until it ends */
+    apr_uint32_t tickets; /* [lock] how many tickets it has issued */
+    int alive; /* [lock] used by recount_locked() only */
 } child_t;
 
 struct comet_quota_t {
@@ -58,19 +60,20 @@ struct comet_quota_t {
     unsigned char secret[APR_SIPHASH_KSIZE];
     apr_uint32_t entry_count; /* a power of two */
     apr_uint32_t ticket_count;
-    apr_uint32_t used; /* [lock] tickets below were given once */
-    apr_uint32_t free; /* [lock] the first free one below, or NO_TICKET */
+    apr_uint32_t used; /* [lock] tickets below this one were issued before */
+    apr_uint32_t free; /* [lock] the first free one of these, or NO_TICKET */
     int child_count;
-    atomic_int any_left; /* [atomic] one of the tickets may be */
+    atomic_int any_left; /* [atomic] a ticket may have `left` set */
     entry_t *entries;
     ticket_t *tickets;
     child_t children[];
 };
 
 static atomic_int own = -1; /* [atomic] this process's number */
-static _Atomic apr_time_t stopped_until; /* [atomic] the lock's holder is */
+static _Atomic apr_time_t stopped_until; /* [atomic] until when its holder
+                                          * counts as stopped */
 
-/* --- making ------------------------------------------------------------------ */
+/* --- making -------------------------------------------------------------- */
 
 static int init_mutexes(comet_quota_t *quota)
 {
@@ -85,7 +88,8 @@ static int init_mutexes(comet_quota_t *quota)
 apr_status_t comet_quota_create(comet_quota_t **quota, int children,
                                 apr_uint32_t entries)
 {
-    /* what is not used costs no memory: the pages are made when touched */
+    /* Unused parts cost no memory: pages are allocated when they are
+     * touched. */
     apr_size_t head =
         (sizeof(**quota) + (apr_size_t)children * sizeof(child_t) + 63) / 64
         * 64;
@@ -116,7 +120,7 @@ apr_status_t comet_quota_create(comet_quota_t **quota, int children,
     return status;
 }
 
-/* --- the living and the dead ----------------------------------------------------- */
+/* --- the living and the dead --------------------------------------------- */
 
 static int is_alive_locked(child_t *child)
 {
@@ -127,7 +131,7 @@ static int is_alive_locked(child_t *child)
     return 1;
 }
 
-/* Count anew what the living have given; all else is free. */
+/* Recompute all counts from the tickets of living children; free all others. */
 static void recount_locked(comet_quota_t *quota)
 {
     apr_uint32_t t;
@@ -160,7 +164,7 @@ static void recount_locked(comet_quota_t *quota)
     }
 }
 
-/* Take back what the dead have given. @return whether there was any */
+/* Take back the tickets of dead children.  @return whether there were any */
 static int reap_locked(comet_quota_t *quota)
 {
     int i;
@@ -175,8 +179,8 @@ static int reap_locked(comet_quota_t *quota)
     return 0;
 }
 
-/* Once the lock's holder was found to be stopped, nobody waits for it again
- * for a while, unless it goes on. */
+/* After the lock's holder was found stopped, nobody waits for the lock for a
+ * while.  A free lock is still taken at once. */
 static int try_to_lock(comet_quota_t *quota)
 {
     int result = comet_memory_trylock(&quota->lock);
@@ -193,8 +197,8 @@ static int try_to_lock(comet_quota_t *quota)
     return result;
 }
 
-/* @return whether it is locked; not, when this thread has it already, or its
- *         holder is stopped */
+/* @return whether the table is locked.  It is not if this thread holds the lock
+ * already, or if its holder is stopped */
 static int lock(comet_quota_t *quota)
 {
     int result = try_to_lock(quota);
@@ -211,8 +215,8 @@ static void unlock(comet_quota_t *quota)
     pthread_mutex_unlock(&quota->lock);
 }
 
-/* Take the place of a child that has ended.  What a dead one has given must
- * have been taken back: it would count as the new one's. */
+/* Take the number of a child that has ended.  Its tickets must have been taken
+ * back first: they would count as the new child's. */
 static int take_place(child_t *child)
 {
     int taken = comet_memory_is_locked(comet_memory_trylock(&child->life));
@@ -243,7 +247,7 @@ int comet_quota_attach(comet_quota_t *quota)
     return found;
 }
 
-/* --- keys ---------------------------------------------------------------------------- */
+/* --- keys ---------------------------------------------------------------- */
 
 apr_uint64_t comet_quota_key(const comet_quota_t *quota, apr_uint64_t scope,
                              char kind, comet_text_t client)
@@ -257,7 +261,7 @@ apr_uint64_t comet_quota_key(const comet_quota_t *quota, apr_uint64_t scope,
     whole.scope = scope;
     whole.kind = (unsigned char)kind;
     key = apr_siphash24(&whole, sizeof(whole), quota->secret);
-    return key ? key : 1; /* 0 is that of an entry never used */
+    return key ? key : 1; /* 0 marks an entry that was never used */
 }
 
 apr_uint64_t comet_quota_scope(comet_text_t text)
@@ -272,7 +276,8 @@ comet_text_t comet_quota_address(const char *address, unsigned char buffer[8])
     static const unsigned char mapped[12] = { [10] = 0xff, [11] = 0xff };
     char text[INET6_ADDRSTRLEN];
     unsigned char bytes[16];
-    apr_size_t length = strcspn(address, "%"); /* an interface may follow */
+    /** an interface's name may follow */
+    apr_size_t length = strcspn(address, "%");
 
     if (length < sizeof(text)) {
         memcpy(text, address, length);
@@ -290,11 +295,11 @@ comet_text_t comet_quota_address(const char *address, unsigned char buffer[8])
     return comet_text(address);
 }
 
-/* --- entries --------------------------------------------------------------------------- */
+/* --- entries ------------------------------------------------------------- */
 
 /*
- * The entry of a key, made if need be.
- * @param except  not to be taken for a free one; may be NULL
+ * The entry of a key.  A free one is taken if the key has none.
+ * @param except  an entry that must not be taken; may be NULL
  * @return NULL: there is no room
  */
 static entry_t *find_locked(comet_quota_t *quota, apr_uint64_t key,
@@ -362,7 +367,7 @@ static void leave_locked(comet_quota_t *quota, comet_quota_place_t *place)
     }
 }
 
-/* --- waiting ----------------------------------------------------------------------------- */
+/* --- waiting ------------------------------------------------------------- */
 
 static int is_reached_locked(comet_quota_t *quota, const entry_t *entry,
                              apr_int64_t amount)
@@ -415,7 +420,7 @@ void comet_quota_leave(comet_quota_t *quota, comet_quota_place_t *place)
         leave_locked(quota, place);
         unlock(quota);
     }
-    if (place->count) { /* the next to get the lock takes them */
+    if (place->count) { /* the next holder of the lock takes them back */
         while (place->count) {
             atomic_store(&quota->tickets[place->tickets[--place->count]].left,
                          1);
@@ -441,9 +446,9 @@ apr_int64_t comet_quota_waiting(comet_quota_t *quota, apr_uint64_t key)
     return waiting;
 }
 
-/* --- publishing ------------------------------------------------------------------------------ */
+/* --- publishing ---------------------------------------------------------- */
 
-/* How long until one message more is allowed; 0 or less: it is now. */
+/* How long until one more message is allowed; 0 or less: it is allowed now. */
 static apr_interval_time_t time_left(entry_t *entry,
                                      const comet_quota_limit_t *claim,
                                      apr_time_t now)
@@ -454,7 +459,7 @@ static apr_interval_time_t time_left(entry_t *entry,
     apr_time_t latest = now + each * (burst + COMET_LIMIT_MAX);
 
     if (entry->due > latest) {
-        entry->due = latest; /* of a slower rate, before a reload */
+        entry->due = latest; /* computed with a slower rate, before a reload */
     }
     return entry->due - now - each * (burst - 1);
 }

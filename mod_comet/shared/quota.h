@@ -1,18 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
- * @file shared/quota.h
- * How many clients of one address or user wait, and how much they publish,
- * over all children of a server: a table of fixed size in memory they share.
+ * @file shared/quota.h Limits per client over all children of a server: how
+ * many requests of one address or user wait, and how fast it publishes.  The
+ * state is a table of fixed size in shared memory.
  *
- * A waiting client holds a ticket for each limit it counts against.  Tickets
- * name the child that gave them, so those of a killed child are taken back.
- * Publishing is measured by one time per key (GCRA, ITU-T I.371): when all
- * that was published would have been due at the allowed rate.
+ * A waiting request holds a ticket for each limit that it counts against.  A
+ * ticket names the child that issued it, so the tickets of a killed child can
+ * be taken back.  A publishing rate is measured by one time per key (GCRA,
+ * ITU-T I.371): the time at which everything published so far would have been
+ * due at the allowed rate.
  *
- * Where the table is full nobody is refused: a limit must not become an
- * outage.  All calls hold one lock, for less than a microsecond as a rule.
- * While its holder is stopped (SIGSTOP, a debugger) nobody is counted, and a
- * call waits for the lock for 100 ms, once in a second.
+ * If the table is full, nobody is refused: a limit must not cause an outage.
+ * All calls take one lock, usually for less than a microsecond.  While the
+ * lock's holder is stopped (SIGSTOP, a debugger), requests are not counted, and
+ * about once a second a call waits 100 ms for the lock.
  */
 #ifndef COMET_QUOTA_H
 #define COMET_QUOTA_H
@@ -23,84 +24,89 @@
 
 typedef struct comet_quota_t comet_quota_t;
 
-/** The most limits that one request is up against. */
+/** The most limits that apply to one request. */
 #define COMET_QUOTA_MOST 2
-/** What may be published at once by who was silent: this or the rate. */
+/** The smallest burst: a silent client may publish this many messages at once,
+ * or as many as its rate, if that is more. */
 #define COMET_QUOTA_BURST 10
 
 /** One limit, for one client. */
 typedef struct comet_quota_limit_t {
-    apr_uint64_t key; /* of comet_quota_key() */
-    apr_int64_t amount; /* clients at a time; or messages … */
-    apr_interval_time_t per; /* … in this time */
+    apr_uint64_t key; /* from comet_quota_key() */
+    apr_int64_t amount; /* requests that wait; or messages … */
+    apr_interval_time_t per; /* … within this time */
 } comet_quota_limit_t;
 
-/** What a waiting client holds. */
+/** The tickets that one waiting request holds. */
 typedef struct comet_quota_place_t {
     apr_uint32_t tickets[COMET_QUOTA_MOST];
     apr_size_t count;
 } comet_quota_place_t;
 
 /**
- * Make the shared memory; called in the parent.  Like the counters' it is
- * never unmapped, and outlives graceful restarts.
- * @param children  the most that can live at once, old generations included
- * @param entries  how many keys fit; a power of two; twice as many tickets
+ * Map the shared memory.  Called in the parent.  Like that of the metrics, it
+ * outlives graceful restarts and is never unmapped.
+ * @param children  the largest number of children that can live at once,
+ *                  including those of old generations
+ * @param entries  how many keys fit; a power of two.  There are twice as many
+ *                 tickets
  */
 apr_status_t comet_quota_create(comet_quota_t **quota, int children,
                                 apr_uint32_t entries);
 
 /**
- * Take part.  Called in child_init, by the thread that lives as long as the
- * process: its death is what the others see.
- * @return the child's number, or -1: all are taken, its clients are uncounted
+ * Register this child.  Called in child_init by the thread that lives as long
+ * as the process: its death tells the other children that the child has ended.
+ * @return the child's number; -1: all numbers are taken, and this child's
+ *         clients are not counted
  */
 int comet_quota_attach(comet_quota_t *quota);
 
 /**
- * What identifies one client of one limit.  Keyed by a secret of the table,
- * so nobody can choose an address or a name that shares another's.
+ * The key of one client under one limit.  Keys depend on a secret of the table,
+ * so nobody can choose an address or a name that shares another client's key.
  * @param scope  which limit: comet_quota_scope() of where it is configured
  * @param kind  what is limited and by what, for instance 'a'
  */
 apr_uint64_t comet_quota_key(const comet_quota_t *quota, apr_uint64_t scope,
                              char kind, comet_text_t client);
 
-/** A number for a text, the same in every process. */
+/** A hash of a text that is the same in every process. */
 apr_uint64_t comet_quota_scope(comet_text_t text);
 
 /**
- * The part of an address that is one client's: an IPv4 address (also where it
- * is written as an IPv6 one), the first 64 bits of an IPv6 address.
- * @param buffer  where the result may be kept
- * @return the bytes; of what is no address, the text itself
+ * The part of an address that identifies a client: a whole IPv4 address (also
+ * one written as an IPv6 address), or the first 64 bits of an IPv6 address.
+ * @param buffer  where the result may be stored
+ * @return the bytes; the text itself if it is not an address
  */
 comet_text_t comet_quota_address(const char *address, unsigned char buffer[8]);
 
 /**
- * Begin to wait, if no limit is reached.
+ * Let a request wait if no limit is reached.
  * @param claims  at most COMET_QUOTA_MOST
- * @param now  of comet_monotonic()
+ * @param now  by comet_monotonic()
  * @param place  to be given to comet_quota_leave(), whatever is returned
- * @param reached  which claim refused; may be NULL
- * @return APR_SUCCESS; APR_EAGAIN: a limit is reached; APR_ENOSPC: let in,
- *         but not counted everywhere
+ * @param reached  set to the index of the claim that refused; may be NULL
+ * @return APR_SUCCESS; APR_EAGAIN: a limit is reached; APR_ENOSPC: the request
+ *         may wait, but does not count against every limit
  */
 apr_status_t comet_quota_enter(comet_quota_t *quota,
                                const comet_quota_limit_t *claims,
                                apr_size_t count, apr_time_t now,
                                comet_quota_place_t *place, apr_size_t *reached);
 
-/** The end of waiting.  A place that was left is empty.  Any thread; also in
- * a signal handler that has interrupted one of these functions. */
+/** End the wait of a request; its place is empty then.  Any thread.  It may
+ * also be called in a signal handler that has interrupted one of these
+ * functions. */
 void comet_quota_leave(comet_quota_t *quota, comet_quota_place_t *place);
 
 /**
- * Publish, if no rate is exceeded.  Many at once count as many, and are let
- * in when one would be.
+ * Let a client publish if no rate is exceeded.  A batch is let in when a single
+ * message would be, and then counts as many.
  * @param messages  how many
- * @param now  of comet_monotonic()
- * @param wait  on APR_EAGAIN: after what time it would be let in
+ * @param now  by comet_monotonic()
+ * @param wait  on APR_EAGAIN: after what time the client may try again
  * @return as comet_quota_enter()
  */
 apr_status_t comet_quota_spend(comet_quota_t *quota,
@@ -109,7 +115,7 @@ apr_status_t comet_quota_spend(comet_quota_t *quota,
                                apr_time_t now, apr_interval_time_t *wait,
                                apr_size_t *reached);
 
-/** How many wait under a key.  For tests. */
+/** How many requests wait under a key.  For tests. */
 apr_int64_t comet_quota_waiting(comet_quota_t *quota, apr_uint64_t key);
 
 #endif /* COMET_QUOTA_H */

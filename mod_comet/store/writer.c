@@ -493,7 +493,7 @@ static int open_store(comet_writer_t *writer)
     writer->open_after = comet_monotonic() + REOPEN_USEC;
     note_tried(writer);
     if (writer->store) {
-        comet_bus_ring(writer->config.bus);
+        comet_bus_notify(writer->config.bus);
         if (writer->reported == COMET_EMOVED
             || writer->reported == COMET_ELOCKED
             || writer->reported == before) {
@@ -555,7 +555,7 @@ static void publish_queued(comet_writer_t *writer)
     }
     comet_bus_unlock(writer->config.bus);
     if (count) {
-        comet_bus_ring(writer->config.bus);
+        comet_bus_notify(writer->config.bus);
         answer(writer, count, status);
     }
     else if (status != APR_SUCCESS && status != COMET_ELOCKED) {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The original chat's answer: one message and the cursor after it. */
+/* The answer of the original chat: one message, and the cursor after it. */
 #include "transport/transport.h"
 
-/* The page inserts what it gets as HTML: so it must be HTML. */
+/* The page inserts the body as HTML, so the body must be escaped as HTML. */
 static void encode_escaped(comet_buffer_t *out, comet_text_t body)
 {
     comet_buffer_t html = { 0 };
@@ -34,7 +34,8 @@ static void encode(comet_buffer_t *out, const comet_answer_t *answer)
         else {
             comet_encode_json(out, message->body);
         }
-        /* its own, so that a page never skips one that it was not given */
+        /* the message's own timestamp, so that a page never skips a message it
+         * was not given */
         timestamp = message->timestamp;
     }
     comet_buffer_puts(out, ",\"timestamp\":");

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The original clock: a page that never ends, a script element each tick. */
+/* The original clock: an endless page with one script element for each tick. */
 #include "transport/transport.h"
 
 /*
- * The original backend.php's bytes before its loop (811): what follows its
- * flush() up to and with the line breaks before the second PHP block.
+ * The 811 bytes that the original backend.php sends before its loop: everything
+ * after its flush(), including the line breaks before its second PHP block.
  */
 static const char opening[] =
     "<!DOCTYPE html PUBLIC \"-//W3C//DTD XHTML 1.1//EN\""
@@ -35,7 +35,7 @@ static const char opening[] =
     "</script>\n"
     "\n";
 
-/* A client that fell behind is told the time once: the latest. */
+/* A client that fell behind gets only the latest time. */
 static void encode(comet_buffer_t *out, const comet_answer_t *answer)
 {
     comet_timestamp_t time = answer->cursor;
@@ -49,7 +49,7 @@ static void encode(comet_buffer_t *out, const comet_answer_t *answer)
     comet_buffer_puts(out, ");</script>");
 }
 
-/* The first tick comes at once. */
+/* The first tick is part of the beginning. */
 static void open_page(comet_buffer_t *out, const comet_answer_t *answer)
 {
     comet_buffer_add(out, opening, sizeof(opening) - 1);
@@ -59,7 +59,7 @@ static void open_page(comet_buffer_t *out, const comet_answer_t *answer)
 const comet_transport_t comet_transport_clock = {
     .gauge = COMET_METRIC_waiting_clock,
     .content_type = "text/html; charset=UTF-8",
-    /* the original's own words */
+    /* the values the original sent */
     .cache_control = "no-cache, must-revalidate, no-transform",
     .expires = "Mon, 26 Jul 1997 05:00:00 GMT",
     .streams = 1,

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Messages made bytes once for all streams that get the same. */
+/* Encodes messages once for all streams that get the same. */
 #include "transport/encoder.h"
 
 #include <stdio.h>
 #include <string.h>
 
-/* Room for the size line, which is known last: 8 hex digits, CRLF. */
+/* Room for the size line, whose value is known last: 8 hex digits and CRLF. */
 #define HEAD_BYTES 10
 
 typedef struct comet_encoder_slot_t slot_t;
@@ -44,7 +44,8 @@ static void forget(slot_t *slot)
     comet_buffer_clear(&slot->bytes);
 }
 
-/* Only what is short is looked for again; what is long is rare. */
+/* Keep the messages of a short batch, so that it is found again.  Long batches
+ * are rare. */
 static void remember(slot_t *slot, const comet_batch_t *batch)
 {
     if (batch->count <= COMET_ENCODER_MESSAGES) {
@@ -55,7 +56,10 @@ static void remember(slot_t *slot, const comet_batch_t *batch)
     }
 }
 
-/* Where the size line begins, once it is written before the body. */
+/*
+ * Write the size line so that it ends where the body begins.
+ * @return the offset of its beginning
+ */
 static apr_size_t write_size(char *head, apr_size_t length)
 {
     char line[HEAD_BYTES + 1];

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Event streams, as EventSource reads them (WHATWG HTML, section 9.2).  A
- * message's timestamp is its id; its data is its body, or with `json` the whole
- * message.
+ * Event streams, as EventSource reads them (WHATWG HTML, section 9.2).  The id
+ * of an event is the timestamp of its message.  Its data is the body or, with
+ * `json`, the whole message.
  */
 #include "transport/transport.h"
 
-/* How long a client waits before it comes back, unless it is told otherwise. */
+/* How long a client waits before it reconnects, by default. */
 #define RETRY_MSEC 1000
 
 static void add_id(comet_buffer_t *out, comet_timestamp_t cursor)
@@ -23,8 +23,9 @@ static void add_retry(comet_buffer_t *out, int retry_msec)
     comet_buffer_puts(out, "\n");
 }
 
-/* An id without data sets the client's cursor and is no event: one that is
- * cut off before its first message comes back for all after this. */
+/* An id without data sets the client's cursor and is no event.  So a client
+ * that is cut off before its first message asks for everything after this
+ * cursor. */
 static void open_stream(comet_buffer_t *out, const comet_answer_t *answer)
 {
     add_retry(out, RETRY_MSEC);
@@ -47,8 +48,9 @@ static void add_body(comet_buffer_t *out, const comet_message_t *message)
     comet_encode_lines(out, "data: ", message->body);
 }
 
-/* The id comes last: some clients (npm's fetch-event-source) take the cursor
- * when they read its line, and would lose a message cut off after it. */
+/* The id comes last.  Some clients (npm's fetch-event-source) store the cursor
+ * when they read its line; if the id came first, they would lose a message that
+ * is cut off after it. */
 static void encode(comet_buffer_t *out, const comet_answer_t *answer)
 {
     apr_size_t i;

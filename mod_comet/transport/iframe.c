@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The forever-iframe: a page that never ends, a script element a message. */
+/* The forever iframe: an endless page with one script element for each
+ * message. */
 #include "transport/transport.h"
 
-/* The parent's function is looked up for each message: the page may set it
- * late.  A script element that was run is of no more use. */
+/* The page looks up its parent's function for each message, because the parent
+ * may define it late.  It removes each script element after it has run. */
 static const char opening[] =
     "<!DOCTYPE html>\n"
     "<html><head><meta charset=\"utf-8\"><title>mod_comet</title></head>\n"
@@ -31,7 +32,7 @@ static const char opened[] =
     "}\n"
     "</script>\n";
 
-/* Browsers of that age wait for so many bytes before they begin. */
+/* Old browsers render nothing before they have this many bytes. */
 #define PADDING_BYTES 1024
 
 static void open_page(comet_buffer_t *out, const comet_answer_t *answer)

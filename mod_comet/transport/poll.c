@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The answer of today's poll: {"messages": […], "timestamp": N, "gap": false},
- * and "before": N where the answer ends before messages that were not searched.
+ * The answer to a poll: {"messages": […], "timestamp": N, "gap": false}. A page
+ * of history that ends before messages which were not searched yet also has
+ * "before": N.
  */
 #include "transport/transport.h"
 
-/* Bodies go out as they are: today's pages insert them as text. */
+/* Bodies are not escaped, because current pages insert them as text. */
 static void encode(comet_buffer_t *out, const comet_answer_t *answer)
 {
     apr_size_t i;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The table of the transports, and how one is found by its name. */
+/* The table of transports, and how to find one by name. */
 #include "transport/transport.h"
 
 #include <apr_strings.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What today's transports share: the message as JSON. */
+/* What the current transports share: a message as JSON. */
 #include "transport/transport.h"
 
 void comet_transport_add_message(comet_buffer_t *out,

@@ -55,8 +55,8 @@ static int take_place(block_t *block)
         streams += block->master && other->master == block->master;
     }
     fits = streams < STREAMS_PER_CONNECTION
-           && !comet_metrics_reach(mod_comet_child_metrics(), &blocked, 1,
-                                   mod_comet_mpm_capacity()->blocked);
+           && !comet_metrics_is_capped(mod_comet_child_metrics(), &blocked, 1,
+                                       mod_comet_mpm_capacity()->blocked);
     if (fits) {
         block->next = blocked_list;
         blocked_list = block;

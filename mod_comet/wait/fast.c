@@ -317,7 +317,7 @@ static comet_outcome_e hear(mod_comet_fast_t *fast, const conn_rec *c,
     apr_time_t now = comet_monotonic();
     comet_timestamp_t cursor;
     ssize_t length = look(fast, &cursor);
-    comet_feed_answer_e known;
+    comet_feed_coverage_e known;
 
     if (is_nothing(length)) {
         return rest(fast, subscriber);
@@ -327,11 +327,11 @@ static comet_outcome_e hear(mod_comet_fast_t *fast, const conn_rec *c,
         || mod_comet_places_are_taken(fast->cap)) {
         return give_back(fast, subscriber);
     }
-    known = comet_hub_ask(mod_comet_child()->hub, fast->store, cursor);
+    known = comet_hub_coverage(mod_comet_child()->hub, fast->store, cursor);
     if (known == COMET_FEED_IS_BEHIND && fast->looks++ < LOOKS_MAX) {
         return COMET_AGAIN;
     }
-    if (known != COMET_FEED_KNOWS) {
+    if (known != COMET_FEED_COVERS) {
         return give_back(fast, subscriber);
     }
     fast->looks = 0;

@@ -22,7 +22,7 @@ int mod_comet_places_are_full(int adopted)
 int mod_comet_places_are_taken(apr_int64_t cap)
 {
     return cap
-           && comet_metrics_reach(mod_comet_child_metrics(),
-                                  comet_transport_gauges, COMET_TRANSPORT_COUNT,
-                                  cap);
+           && comet_metrics_is_capped(mod_comet_child_metrics(),
+                                      comet_transport_gauges,
+                                      COMET_TRANSPORT_COUNT, cap);
 }

@@ -5,17 +5,18 @@
 #include <stdint.h>
 #include <string.h>
 
-/* ---- UTF-8 ------------------------------------------------------------ */
+/* --- UTF-8 --------------------------------------------------------------- */
 
 /*
- * Look at one sequence that begins with a byte of 0x80 or more (Unicode 15,
- * table 3-7).  Returns its length when it is well-formed, else minus the
- * length of its maximal subpart (section 3.9), which is 1 at least.
+ * Measure one sequence that begins with a byte of 0x80 or more (Unicode 15,
+ * table 3-7).
+ * @return its length if it is well-formed; else minus the length of its maximal
+ *         subpart (section 3.9), which is at least 1
  */
 static int utf8_sequence(const unsigned char *at, const unsigned char *end)
 {
     unsigned char lead = *at;
-    unsigned char low = 0x80, high = 0xBF; /* what the second byte may be */
+    unsigned char low = 0x80, high = 0xBF; /* the range of the second byte */
     int length, i;
 
     if (lead >= 0xC2 && lead <= 0xDF) {
@@ -61,7 +62,7 @@ int comet_encode_is_utf8(comet_text_t text)
         if (*at < 0x80) {
             apr_uint64_t eight;
 
-            /* most text is ASCII for long stretches */
+            /* Most texts are ASCII for long stretches. */
             while (end - at >= 8
                    && (memcpy(&eight, at, 8),
                        !(eight & APR_UINT64_C(0x8080808080808080)))) {
@@ -83,11 +84,11 @@ int comet_encode_is_utf8(comet_text_t text)
     return 1;
 }
 
-/* ---- lines ------------------------------------------------------------ */
+/* --- lines --------------------------------------------------------------- */
 
 #define REPLACEMENT "\xEF\xBF\xBD" /* U+FFFD */
 
-/* Copy text; what is not UTF-8 is replaced. */
+/* Copy text; bytes that are not UTF-8 are replaced. */
 static void add_utf8(comet_buffer_t *buffer, comet_text_t text)
 {
     const unsigned char *at = (const unsigned char *)text.data;
@@ -130,7 +131,7 @@ void comet_encode_lines(comet_buffer_t *buffer, const char *prefix,
     }
 }
 
-/* ---- HTML ------------------------------------------------------------- */
+/* --- HTML ---------------------------------------------------------------- */
 
 static const char *html_reference(char c)
 {
@@ -152,7 +153,7 @@ static const char *html_reference(char c)
 
 void comet_encode_html(comet_buffer_t *buffer, comet_text_t text)
 {
-    apr_size_t plain = 0; /* where the run not yet copied begins */
+    apr_size_t plain = 0; /* the start of the run that is not copied yet */
     apr_size_t i;
 
     for (i = 0; i < text.length; i++) {
@@ -169,11 +170,12 @@ void comet_encode_html(comet_buffer_t *buffer, comet_text_t text)
     }
 }
 
-/* ---- JSON ------------------------------------------------------------- */
+/* --- JSON ---------------------------------------------------------------- */
 
 /*
- * What becomes of each byte in a JSON string: 0, it stays; 'u', \u00XX;
- * 'x', it begins (or breaks) a sequence of UTF-8; else, a backslash and this.
+ * What to do with each byte of a JSON string: 0: copy it; 'u': write \u00XX;
+ * 'x': it begins or breaks a UTF-8 sequence; any other: write a backslash and
+ * this character.
  */
 #define STAY16 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0
 /* clang-format off */
@@ -206,21 +208,21 @@ static void json_escape(comet_buffer_t *buffer, unsigned char c)
     comet_buffer_add(buffer, escape, escape[1] == 'u' ? 6 : 2);
 }
 
-/* What to write instead of a sequence that utf8_sequence() measured; NULL
- * when it stays. */
+/* What to write instead of a sequence that utf8_sequence() measured; NULL if it
+ * is copied. */
 static const char *json_instead(const unsigned char *at, int length)
 {
     if (length < 0) {
         return REPLACEMENT;
     }
     if (length == 3 && at[0] == 0xE2 && at[1] == 0x80) {
-        /* line ends in the JavaScript of old browsers */
+        /* old browsers end a line of JavaScript at these */
         return at[2] == 0xA8 ? "\\u2028" : at[2] == 0xA9 ? "\\u2029" : NULL;
     }
     return NULL;
 }
 
-/* Step over what stays as it is and is ASCII: most of most texts. */
+/* Skip ASCII that is copied as it is: most of most texts. */
 static const unsigned char *json_skip(const unsigned char *at,
                                       const unsigned char *end)
 {
@@ -239,10 +241,11 @@ void comet_encode_json(comet_buffer_t *buffer, comet_text_t text)
 {
     const unsigned char *at = (const unsigned char *)text.data;
     const unsigned char *end = text.length ? at + text.length : at;
-    const unsigned char *plain = at; /* the run not yet copied */
+    const unsigned char *plain = at; /* the run that is not copied yet */
 
     if (!comet_buffer_reserve(buffer,
-                              text.length + 2)) { /* often all that it takes */
+                              /** Usually this is the only allocation. */
+                              text.length + 2)) {
         return;
     }
     comet_buffer_add(buffer, "\"", 1);

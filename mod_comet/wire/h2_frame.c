@@ -28,7 +28,7 @@ static void add_frame(comet_buffer_t *out, comet_h2_frame_t frame,
     comet_buffer_add(out, payload, frame.length);
 }
 
-/* Cut off what one frame can hold. */
+/* Cut off as much as one frame can hold. */
 static comet_text_t cut(comet_text_t *rest, apr_uint32_t most)
 {
     comet_text_t piece = *rest;
@@ -93,7 +93,7 @@ void comet_h2_frame_add_update(comet_buffer_t *out, apr_uint32_t stream,
 
 void comet_h2_frame_add_overflow(comet_buffer_t *out)
 {
-    /* the first one may fit, where the window is empty */
+    /* The first one alone may fit into an empty window. */
     comet_h2_frame_add_update(out, 0, COMET_H2_31_BITS);
     comet_h2_frame_add_update(out, 0, COMET_H2_31_BITS);
 }

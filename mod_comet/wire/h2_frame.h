@@ -13,16 +13,15 @@
 #define COMET_H2_HEADER_BYTES 9
 /** The length of the payload of WINDOW_UPDATE and of RST_STREAM: one number. */
 #define COMET_H2_NUMBER_BYTES 4
-/** The longest payload that every peer accepts: the smallest value of
- * SETTINGS_MAX_FRAME_SIZE, and its default. */
+/** The longest payload that every peer accepts.  It is the smallest allowed
+ * value of SETTINGS_MAX_FRAME_SIZE, and its default. */
 #define COMET_H2_FRAME_LEAST 16384
-/** The longest payload a frame's header can tell of. */
+/** The longest payload that a frame's header can announce. */
 #define COMET_H2_FRAME_MOST 16777215
 /** The largest window, and the largest stream identifier: 2^31 - 1. */
 #define COMET_H2_31_BITS 0x7fffffff
 
-/** The types of frames (section 6) that matter here.  All others are passed
- * on. */
+/** The frame types (section 6) that matter here.  All others are passed on. */
 typedef enum {
     COMET_H2_DATA = 0,
     COMET_H2_HEADERS = 1,
@@ -36,7 +35,7 @@ typedef enum {
 
 #define COMET_H2_FLAG_END_STREAM 0x1 /* DATA, HEADERS */
 #define COMET_H2_FLAG_ACK 0x1 /* SETTINGS */
-#define COMET_H2_FLAG_END_HEADERS 0x4 /* HEADERS and what continues them */
+#define COMET_H2_FLAG_END_HEADERS 0x4 /* HEADERS and CONTINUATION */
 
 /** Error codes (section 7) that mod_comet sends. */
 typedef enum {
@@ -60,14 +59,15 @@ typedef struct comet_h2_frame_t {
     apr_uint32_t stream; /* 0: the connection */
 } comet_h2_frame_t;
 
-/** Write a frame's header. @param out  room for COMET_H2_HEADER_BYTES */
+/** Write a frame's header.  @param out  room for COMET_H2_HEADER_BYTES */
 void comet_h2_frame_write(unsigned char *out, const comet_h2_frame_t *frame);
 
 /**
- * Append DATA: as many frames as the text needs.
- * @param text  may be empty: with @a end an empty frame ends the stream,
+ * Append as many DATA frames as a text needs.
+ * @param text  may be empty.  With @a end an empty frame then ends the stream;
  *              without it nothing is appended
- * @param most  the longest payload the recipient takes, in bytes; at least 1
+ * @param most  the longest payload that the recipient accepts, in bytes; at
+ *              least 1
  * @param end  whether the last frame ends the stream
  */
 void comet_h2_frame_add_data(comet_buffer_t *out, apr_uint32_t stream,
@@ -77,15 +77,15 @@ void comet_h2_frame_add_data(comet_buffer_t *out, apr_uint32_t stream,
 void comet_h2_frame_add_reset(comet_buffer_t *out, apr_uint32_t stream,
                               comet_h2_error_e error);
 
-/** Append WINDOW_UPDATE. @param increment  1 to COMET_H2_31_BITS, in bytes */
+/** Append WINDOW_UPDATE.  @param increment  1 to COMET_H2_31_BITS, in bytes */
 void comet_h2_frame_add_update(comet_buffer_t *out, apr_uint32_t stream,
                                apr_uint32_t increment);
 
 /**
  * Append two WINDOW_UPDATE frames of stream 0 whose sum exceeds any window.
- * When mod_http2 reads them it ends the connection with GOAWAY
- * (FLOW_CONTROL_ERROR).  They are for a client that has broken a rule of flow
- * control which only mod_comet could check.
+ * They make mod_http2 end the connection with GOAWAY (FLOW_CONTROL_ERROR).  Use
+ * them when a client has broken a rule of flow control that only mod_comet
+ * could check.
  */
 void comet_h2_frame_add_overflow(comet_buffer_t *out);
 

@@ -23,7 +23,7 @@ void comet_h2_scanner_init(comet_h2_scanner_t *scanner, int client)
     };
 }
 
-/* How many bytes the piece has that is being gathered. */
+/* The length of the piece that is being gathered. */
 static apr_size_t piece_bytes(const comet_h2_scanner_t *scanner)
 {
     switch (scanner->place) {
@@ -47,7 +47,7 @@ static comet_h2_piece_e report(comet_h2_scanner_t *scanner,
     return piece;
 }
 
-/* Where the scanner is once a piece of a frame is complete. */
+/* Where the scanner is after a piece of a frame is complete. */
 static comet_h2_place_e next_place(const comet_h2_scanner_t *scanner)
 {
     const comet_h2_frame_t *frame = &scanner->frame;
@@ -84,8 +84,10 @@ static void read_header(comet_h2_scanner_t *scanner)
     }
 }
 
-/* All bytes of a piece are there.
- * @return COMET_H2_MORE: it has become a longer one */
+/*
+ * Handle a complete piece.
+ * @return COMET_H2_MORE: it turned out to be the beginning of a longer one
+ */
 static comet_h2_piece_e complete(comet_h2_scanner_t *scanner)
 {
     switch (scanner->place) {
@@ -115,7 +117,7 @@ static comet_h2_piece_e complete(comet_h2_scanner_t *scanner)
     }
 }
 
-/* Move bytes to the piece that is being gathered, as many as it lacks. */
+/* Move bytes to the piece that is being gathered, as many as it still needs. */
 static void gather(comet_h2_scanner_t *scanner, comet_text_t *bytes)
 {
     apr_size_t length = piece_bytes(scanner) - scanner->have;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The flow-control windows of an HTTP/2 connection with two writers. */
+/* The flow-control windows of an HTTP/2 connection that has two writers. */
 #include "wire/h2_window.h"
 
 #include <stdlib.h>
@@ -24,7 +24,7 @@ void comet_h2_window_free(comet_h2_window_t *window)
     window->count = window->size = 0;
 }
 
-/* --- streams ------------------------------------------------------------ */
+/* --- streams ------------------------------------------------------------- */
 
 static comet_h2_stream_t *find(const comet_h2_window_t *window,
                                apr_uint32_t stream)
@@ -52,7 +52,7 @@ const comet_h2_stream_t *comet_h2_window_find(const comet_h2_window_t *window,
     return find(window, stream);
 }
 
-/* @return whether there is room for one more */
+/* Make room for one more stream.  @return whether there is room */
 static int reserve(comet_h2_window_t *window)
 {
     apr_size_t size = window->size ? 2 * window->size : FIRST_STREAMS;
@@ -76,7 +76,7 @@ static int reserve(comet_h2_window_t *window)
 void comet_h2_window_open(comet_h2_window_t *window, apr_uint32_t stream,
                           int has_body)
 {
-    /* a client opens odd ones, each higher than all before (section 5.1.1) */
+    /* Clients open odd streams in increasing order (section 5.1.1). */
     if (stream % 2 == 0 || stream <= window->latest) {
         return;
     }
@@ -102,10 +102,10 @@ void comet_h2_window_end(comet_h2_window_t *window, apr_uint32_t stream)
     }
 }
 
-/* --- the connection's window -------------------------------------------- */
+/* --- the connection's window --------------------------------------------- */
 
-/* How much mod_http2 gets at most.  If we spend all the rest, the client has
- * received three quarters of its window, and has granted more by then. */
+/* The most that mod_http2 gets.  When we have spent all the rest, the client
+ * has received three quarters of its window, and grants more before that. */
 static apr_int64_t share(const comet_h2_window_t *window)
 {
     apr_int64_t quarter = window->widest / 4;
@@ -114,13 +114,13 @@ static apr_int64_t share(const comet_h2_window_t *window)
                                                  : COMET_H2_WINDOW_THEIRS_MOST;
 }
 
-static comet_h2_verdict_t update_connection(comet_h2_window_t *window,
-                                            apr_uint32_t increment)
+static comet_h2_decision_t update_connection(comet_h2_window_t *window,
+                                             apr_uint32_t increment)
 {
     apr_int64_t credit = window->theirs + window->ours + increment, part;
 
     if (credit > COMET_H2_31_BITS) {
-        return (comet_h2_verdict_t){ .fate = COMET_H2_FAIL };
+        return (comet_h2_decision_t){ .action = COMET_H2_FAIL };
     }
     if (credit > window->widest) {
         window->widest = credit;
@@ -135,10 +135,10 @@ static comet_h2_verdict_t update_connection(comet_h2_window_t *window,
     window->theirs += part;
     window->ours += increment - part;
     if (part == increment) {
-        return (comet_h2_verdict_t){ .fate = COMET_H2_HAND_ON };
+        return (comet_h2_decision_t){ .action = COMET_H2_FORWARD };
     }
-    return (comet_h2_verdict_t){
-        .fate = part ? COMET_H2_REPLACE : COMET_H2_KEEP,
+    return (comet_h2_decision_t){
+        .action = part ? COMET_H2_REPLACE : COMET_H2_CONSUME,
         .number = (apr_uint32_t)part,
     };
 }
@@ -146,7 +146,7 @@ static comet_h2_verdict_t update_connection(comet_h2_window_t *window,
 apr_uint32_t comet_h2_window_lend(comet_h2_window_t *window)
 {
     apr_int64_t most = share(window), little = most / 4;
-    apr_int64_t part = window->ours - little; /* we keep as little at least */
+    apr_int64_t part = window->ours - little; /* we keep at least this little */
 
     if (window->theirs >= little || part <= 0) {
         return 0;
@@ -165,21 +165,21 @@ void comet_h2_window_swallowed(comet_h2_window_t *window, apr_uint32_t length)
     window->ours += length;
 }
 
-/* --- what the client sends ---------------------------------------------- */
+/* --- what the client sends ----------------------------------------------- */
 
-static comet_h2_verdict_t end_ours(comet_h2_window_t *window,
-                                   apr_uint32_t stream, comet_h2_error_e error)
+static comet_h2_decision_t end_ours(comet_h2_window_t *window,
+                                    apr_uint32_t stream, comet_h2_error_e error)
 {
     comet_h2_window_end(window, stream);
-    return (comet_h2_verdict_t){
-        .fate = COMET_H2_RESET,
+    return (comet_h2_decision_t){
+        .action = COMET_H2_RESET,
         .number = (apr_uint32_t)error,
     };
 }
 
-comet_h2_verdict_t comet_h2_window_update(comet_h2_window_t *window,
-                                          apr_uint32_t stream,
-                                          apr_uint32_t increment)
+comet_h2_decision_t comet_h2_window_update(comet_h2_window_t *window,
+                                           apr_uint32_t stream,
+                                           apr_uint32_t increment)
 {
     comet_h2_stream_t *found = stream ? find(window, stream) : NULL;
 
@@ -190,7 +190,7 @@ comet_h2_verdict_t comet_h2_window_update(comet_h2_window_t *window,
         if (found) {
             found->credit += increment;
         }
-        return (comet_h2_verdict_t){ .fate = COMET_H2_HAND_ON };
+        return (comet_h2_decision_t){ .action = COMET_H2_FORWARD };
     }
     if (!increment) {
         return end_ours(window, stream, COMET_H2_PROTOCOL_ERROR);
@@ -199,19 +199,19 @@ comet_h2_verdict_t comet_h2_window_update(comet_h2_window_t *window,
     if (found->credit > COMET_H2_31_BITS) {
         return end_ours(window, stream, COMET_H2_FLOW_CONTROL_ERROR);
     }
-    return (comet_h2_verdict_t){ .fate = COMET_H2_KEEP };
+    return (comet_h2_decision_t){ .action = COMET_H2_CONSUME };
 }
 
-/* Every stream gets the difference (section 6.9.2). */
-static comet_h2_fate_e set_initial(comet_h2_window_t *window,
-                                   apr_uint32_t value)
+/* Every open stream gets the difference (section 6.9.2). */
+static comet_h2_action_e set_initial(comet_h2_window_t *window,
+                                     apr_uint32_t value)
 {
-    comet_h2_fate_e fate = COMET_H2_HAND_ON;
+    comet_h2_action_e action = COMET_H2_FORWARD;
     apr_int64_t more = (apr_int64_t)value - window->initial;
     apr_size_t i;
 
     if (value > COMET_H2_31_BITS) {
-        return fate; /* mod_http2 ends the connection */
+        return action; /* mod_http2 itself ends the connection */
     }
     window->initial = value;
     for (i = 0; i < window->count; i++) {
@@ -219,14 +219,14 @@ static comet_h2_fate_e set_initial(comet_h2_window_t *window,
 
         stream->credit += more;
         if (stream->ours && stream->credit > COMET_H2_31_BITS) {
-            fate = COMET_H2_FAIL;
+            action = COMET_H2_FAIL;
         }
     }
-    return fate;
+    return action;
 }
 
-comet_h2_fate_e comet_h2_window_set(comet_h2_window_t *window,
-                                    apr_uint16_t setting, apr_uint32_t value)
+comet_h2_action_e comet_h2_window_set(comet_h2_window_t *window,
+                                      apr_uint16_t setting, apr_uint32_t value)
 {
     switch (setting) {
     case COMET_H2_SETTING_INITIAL_WINDOW_SIZE:
@@ -235,23 +235,23 @@ comet_h2_fate_e comet_h2_window_set(comet_h2_window_t *window,
         if (value >= COMET_H2_FRAME_LEAST && value <= COMET_H2_FRAME_MOST) {
             window->frame_most = value;
         }
-        return COMET_H2_HAND_ON;
+        return COMET_H2_FORWARD;
     default:
-        return COMET_H2_HAND_ON;
+        return COMET_H2_FORWARD;
     }
 }
 
-comet_h2_fate_e comet_h2_window_reset(comet_h2_window_t *window,
-                                      apr_uint32_t stream)
+comet_h2_action_e comet_h2_window_reset(comet_h2_window_t *window,
+                                        apr_uint32_t stream)
 {
     const comet_h2_stream_t *found = find(window, stream);
     int ours = found && found->ours;
 
     comet_h2_window_end(window, stream);
-    return ours ? COMET_H2_KEEP : COMET_H2_HAND_ON;
+    return ours ? COMET_H2_CONSUME : COMET_H2_FORWARD;
 }
 
-/* --- what mod_http2 writes ---------------------------------------------- */
+/* --- what mod_http2 writes ----------------------------------------------- */
 
 void comet_h2_window_sent(comet_h2_window_t *window, apr_uint32_t stream,
                           apr_uint32_t length)
@@ -274,7 +274,7 @@ int comet_h2_window_take(comet_h2_window_t *window, apr_uint32_t stream)
     return found != NULL;
 }
 
-/* --- streams of ours ---------------------------------------------------- */
+/* --- streams of ours ----------------------------------------------------- */
 
 apr_int64_t comet_h2_window_filler(const comet_h2_window_t *window,
                                    apr_uint32_t stream)
@@ -292,7 +292,7 @@ apr_int64_t comet_h2_window_filler(const comet_h2_window_t *window,
     }
     if (window->theirs > window->widest / 2
         && window->theirs - filler > window->widest / 2) {
-        return -1; /* the rest would not make the client grant more */
+        return -1; /* spending the rest would not make the client grant more */
     }
     return filler > 0 ? filler : 0;
 }

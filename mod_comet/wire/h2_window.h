@@ -1,66 +1,64 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
- * @file wire/h2_window.h
- * The flow-control windows of an HTTP/2 connection (RFC 9113, section 5.2)
- * with two writers: mod_http2, and mod_comet on streams that mod_http2 believes
- * closed.  Such a stream is called *ours*.  No I/O.
+ * @file wire/h2_window.h The flow-control windows of an HTTP/2 connection (RFC
+ * 9113, section 5.2) that has two writers: mod_http2, and mod_comet on streams
+ * that mod_http2 believes closed.  Such a stream is called *ours*. No I/O.
  *
  * A client grants one window to the whole connection.  It is split in two:
  * mod_http2 knows of one part (`theirs`), and mod_comet spends the other
- * (`ours`).  Of each WINDOW_UPDATE of stream 0 mod_http2 therefore sees only
- * its own part.
+ * (`ours`).  Of each WINDOW_UPDATE of stream 0, mod_http2 therefore sees its
+ * own part only.
  *
  * Invariants
- *  1. theirs + ours is what the client has granted and has not been sent yet.
- *     No more than that is ever sent, and no part of it is lost.
- *  2. `ours` is never negative.
- *  3. A stream's credit is what the client has granted to the stream and has
- *     not been sent.  It may become negative when the client makes its windows
- *     smaller.
- *  4. mod_http2's own count of the connection is `theirs` less what it has
- *     written into its buffers and this file has not seen yet.
- *  5. Neither part starves the other if the client grants more by the time
- *     it has been sent three quarters of its window (those in use do after a
- *     half).  mod_http2 gets a quarter at most; when it has little left it is
- *     lent more (comet_h2_window_lend()).  What it had from the beginning is
- *     taken back by comet_h2_window_filler().
+ * 1. theirs + ours is what the client has granted and has not been sent yet.
+ *    No more than that is ever sent, and no part of it is lost.
+ * 2.  `ours` is never negative.
+ * 3.  A stream's credit is what the client has granted to the stream and has
+ *    not been sent yet.  It becomes negative if the client shrinks its windows.
+ * 4. mod_http2's own count of the connection's window is `theirs`, less the
+ *    bytes that it has written into its buffers and this file has not seen yet.
+ * 5.  Neither part starves the other if the client grants more by the time it
+ *    has been sent three quarters of its window (the clients in use do so after
+ *    a half). mod_http2 gets at most a quarter.  If it has little left, it is
+ *    lent more (comet_h2_window_lend()). comet_h2_window_filler() takes back
+ *    what mod_http2 had from the beginning.
  *
- * The struct has no lock of its own.  The caller guards it: the connection's
- * thread, the hub's thread and the threads of requests all use it.
+ * The struct has no lock.  The connection's thread, the hub's thread and the
+ * threads of requests use it, so the caller has to guard it.
  */
 #ifndef COMET_H2_WINDOW_H
 #define COMET_H2_WINDOW_H
 
 #include "wire/h2_frame.h"
 
-/** A window before anybody has said anything (section 6.9.2). */
+/** The initial size of every window (section 6.9.2). */
 #define COMET_H2_WINDOW_FIRST 65535
 /** The most of the connection's window that mod_http2 keeps, in bytes. */
 #define COMET_H2_WINDOW_THEIRS_MOST (1024 * 1024)
-/** What a filler leaves of a stream's window, for what mod_http2 sends of the
- * answer itself. */
+/** What a filler leaves of a stream's window, for the part of the answer that
+ * mod_http2 sends itself. */
 #define COMET_H2_WINDOW_OPENING 4096
-/** The most streams that are counted at once; mod_http2 allows 100 as a
- * rule. */
+/** The largest number of streams that are tracked at once. mod_http2 usually
+ * allows 100. */
 #define COMET_H2_STREAMS_MOST 1024
 
-/** A stream that the client has opened and that is not over. */
+/** A stream that the client has opened and that has not ended. */
 typedef struct comet_h2_stream_t {
     apr_uint32_t id;
     unsigned char ours; /* mod_http2 believes it closed */
-    unsigned char has_body; /* the client had more to send than HEADERS */
-    apr_int64_t credit; /* bytes of DATA the client takes on it */
+    unsigned char has_body; /* HEADERS did not end the client's side */
+    apr_int64_t credit; /* how many bytes of DATA the client accepts */
 } comet_h2_stream_t;
 
 /** The windows of one connection. */
 typedef struct comet_h2_window_t {
     apr_int64_t theirs, ours; /* the parts of the connection's window */
     apr_int64_t widest; /* the largest value that theirs + ours ever had */
-    apr_int64_t initial; /* of each new stream (SETTINGS) */
-    apr_uint32_t frame_most; /* the longest payload the client takes */
+    apr_int64_t initial; /* the window of each new stream (SETTINGS) */
+    apr_uint32_t frame_most; /* the longest payload the client accepts */
 
-    apr_uint32_t latest; /* the last stream that was opened */
-    comet_h2_stream_t *streams; /* malloc'd, by id */
+    apr_uint32_t latest; /* the stream that was opened last */
+    comet_h2_stream_t *streams; /* malloc'd; sorted by id */
     apr_size_t count, size;
 } comet_h2_window_t;
 
@@ -68,111 +66,112 @@ void comet_h2_window_init(comet_h2_window_t *window);
 void comet_h2_window_free(comet_h2_window_t *window);
 
 /**
- * A stream.
- * @return valid until a stream is opened or ends; NULL: it was never opened,
- *         is over, or was not counted: too many were open, or no memory was
- *         left.  Such a stream stays mod_http2's
+ * Find a stream.
+ * @return valid until a stream is opened or ends.  NULL: the stream was never
+ *         opened, has ended, or is not tracked because too many were open or no
+ *         memory was left.  Such a stream stays mod_http2's
  */
 const comet_h2_stream_t *comet_h2_window_find(const comet_h2_window_t *window,
                                               apr_uint32_t stream);
 
-/* --- what the client sends, before mod_http2 sees it -------------------- */
+/* --- what the client sends, before mod_http2 sees it --------------------- */
 
-/** What the caller is to do with a frame. */
+/** What the caller has to do with a frame. */
 typedef enum {
-    COMET_H2_HAND_ON, /* to mod_http2, as it is */
-    COMET_H2_KEEP, /* it was for mod_comet: drop it */
-    COMET_H2_REPLACE, /* drop it; mod_http2 gets a WINDOW_UPDATE of stream 0
+    COMET_H2_FORWARD, /* pass it on to mod_http2, unchanged */
+    COMET_H2_CONSUME, /* drop it: it was meant for mod_comet */
+    COMET_H2_REPLACE, /* drop it; give mod_http2 a WINDOW_UPDATE of stream 0
                        * with `number` as its increment */
-    COMET_H2_RESET, /* the client has broken a rule on a stream of ours, which
-                     * is over: drop the frame, and send the client RST_STREAM
-                     * with `number` as its error */
-    COMET_H2_FAIL /* the connection has to end: drop the frame, and hand on
-                   * comet_h2_frame_add_overflow() */
-} comet_h2_fate_e;
+    COMET_H2_RESET, /* drop it and send the client RST_STREAM with `number`
+                     * as its error: the client broke a rule on a stream of
+                     * ours, which has ended */
+    COMET_H2_FAIL /* drop it and give mod_http2
+                   * comet_h2_frame_add_overflow(): the connection has to end */
+} comet_h2_action_e;
 
-typedef struct comet_h2_verdict_t {
-    comet_h2_fate_e fate;
+typedef struct comet_h2_decision_t {
+    comet_h2_action_e action;
     apr_uint32_t number;
-} comet_h2_verdict_t;
+} comet_h2_decision_t;
 
 /**
- * HEADERS: the client opens a stream, or sends the trailers of one that is
- * known, which changes nothing.  Also called for stream 1 after an upgrade from
+ * Handle HEADERS: the client opens a stream, or sends the trailers of a known
+ * one, which changes nothing.  Also called for stream 1 after an upgrade from
  * HTTP/1.1.
- * @param has_body  whether the frame does not end the client's side
+ * @param has_body  whether the client's side stays open after this frame
  */
 void comet_h2_window_open(comet_h2_window_t *window, apr_uint32_t stream,
                           int has_body);
 
 /**
- * WINDOW_UPDATE (section 6.9).
+ * Handle WINDOW_UPDATE (section 6.9).
  * @param stream  0: the connection
  * @return COMET_H2_FAIL: the connection's window exceeds 2^31 - 1
  */
-comet_h2_verdict_t comet_h2_window_update(comet_h2_window_t *window,
-                                          apr_uint32_t stream,
-                                          apr_uint32_t increment);
+comet_h2_decision_t comet_h2_window_update(comet_h2_window_t *window,
+                                           apr_uint32_t stream,
+                                           apr_uint32_t increment);
 
 /**
- * An entry of SETTINGS.  mod_http2 gets it in any case.
- * @return COMET_H2_HAND_ON; COMET_H2_FAIL: the window of a stream of ours
- *         exceeds 2^31 - 1 (section 6.9.2).  Hand on the whole SETTINGS frame
- *         even then, and the overflow behind it
+ * Handle an entry of SETTINGS. mod_http2 gets the whole SETTINGS frame in any
+ * case.
+ * @return COMET_H2_FORWARD; COMET_H2_FAIL: the window of a stream of ours
+ *         exceeds 2^31 - 1 (section 6.9.2).  Then the overflow follows that
+ *         frame
  */
-comet_h2_fate_e comet_h2_window_set(comet_h2_window_t *window,
-                                    apr_uint16_t setting, apr_uint32_t value);
+comet_h2_action_e comet_h2_window_set(comet_h2_window_t *window,
+                                      apr_uint16_t setting, apr_uint32_t value);
 
 /**
- * RST_STREAM: the stream is over.
- * @return COMET_H2_HAND_ON; COMET_H2_KEEP: it was ours
+ * Handle RST_STREAM: the stream has ended.
+ * @return COMET_H2_FORWARD; COMET_H2_CONSUME: the stream was ours
  */
-comet_h2_fate_e comet_h2_window_reset(comet_h2_window_t *window,
-                                      apr_uint32_t stream);
+comet_h2_action_e comet_h2_window_reset(comet_h2_window_t *window,
+                                        apr_uint32_t stream);
 
 /**
- * Give mod_http2 more of our part if less than a quarter of its own is left and
- * we can spare some.  The caller then hands mod_http2 a WINDOW_UPDATE of stream
- * 0, between two frames of the client.
+ * Lend mod_http2 some of our part, if it has less than a quarter of its own
+ * left and we can spare some.  The caller then gives mod_http2 a WINDOW_UPDATE
+ * of stream 0, between two frames of the client.
  * @return the increment of that frame; 0: no frame
  */
 apr_uint32_t comet_h2_window_lend(comet_h2_window_t *window);
 
-/* --- what mod_http2 writes, before the client sees it ------------------- */
+/* --- what mod_http2 writes, before the client sees it -------------------- */
 
 /**
- * DATA that is passed on to the client.
- * @param length  of its payload, padding included, in bytes
+ * mod_http2 sent DATA that is passed on to the client.
+ * @param length  of the payload in bytes, including padding
  */
 void comet_h2_window_sent(comet_h2_window_t *window, apr_uint32_t stream,
                           apr_uint32_t length);
 
-/** DATA that is dropped: mod_http2 has spent its part on it, and the client has
- * not got it, so that mod_comet may spend as much. */
+/** mod_http2 sent DATA that is dropped. mod_http2 has spent window on it, but
+ * the client does not receive it, so mod_comet may spend as much. */
 void comet_h2_window_swallowed(comet_h2_window_t *window, apr_uint32_t length);
 
 /**
- * mod_http2 has ended a stream, and the caller hides that from the client: from
- * now on the stream is ours.
- * @return 0: the stream is over or was not counted, and must end for the client
- *         as well
+ * Take over a stream that mod_http2 has ended, while the caller hides that end
+ * from the client.  From now on the stream is ours.
+ * @return 0: the stream has ended or is not tracked, so it must end for the
+ *         client as well
  */
 int comet_h2_window_take(comet_h2_window_t *window, apr_uint32_t stream);
 
-/* --- streams of ours ---------------------------------------------------- */
+/* --- streams of ours ----------------------------------------------------- */
 
 /**
- * How much DATA mod_http2 must send on a stream, for us to swallow, before the
- * stream becomes ours.  A client that never widens the connection's window
- * leaves all of it to mod_http2, and this is the only way to get a part.
- * @return bytes; 0: none; -1: it cannot give us enough on this stream, which
- *         then stays mod_http2's
+ * How much DATA mod_http2 must send on a stream, and we drop, before we take
+ * the stream over.  A client that never widens the connection's window leaves
+ * all of it to mod_http2; then this is the only way to get a part of it.
+ * @return bytes; 0: none; -1: this stream cannot free enough window, so it
+ *         stays mod_http2's
  */
 apr_int64_t comet_h2_window_filler(const comet_h2_window_t *window,
                                    apr_uint32_t stream);
 
 /**
- * How long the payload of the next DATA may be.  DATA without payload may be
+ * The longest payload that the next DATA may have.  DATA without payload may be
  * sent at any time (section 6.9.1).
  * @return bytes; 0: the client has to grant more first, or the stream is not
  *         ours
@@ -180,12 +179,12 @@ apr_int64_t comet_h2_window_filler(const comet_h2_window_t *window,
 apr_uint32_t comet_h2_window_room(const comet_h2_window_t *window,
                                   apr_uint32_t stream);
 
-/** DATA is sent. @param length  at most comet_h2_window_room() */
+/** mod_comet sent DATA.  @param length at most comet_h2_window_room() */
 void comet_h2_window_spend(comet_h2_window_t *window, apr_uint32_t stream,
                            apr_uint32_t length);
 
-/** A stream is over: END_STREAM or RST_STREAM goes to the client, from
- * mod_http2 or from us. */
+/** Forget a stream that has ended: END_STREAM or RST_STREAM goes to the client,
+ * from mod_http2 or from us. */
 void comet_h2_window_end(comet_h2_window_t *window, apr_uint32_t stream);
 
 #endif /* COMET_H2_WINDOW_H */

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Heads that are like a known one but for what changes from poll to poll. */
+/* Heads of HTTP/1.1 messages that equal a known one except for what changes
+ * from poll to poll. */
 #include "wire/head.h"
 
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
-/* The digits of COMET_TIMESTAMP_MAX. */
+/* How many digits COMET_TIMESTAMP_MAX has. */
 #define CURSOR_DIGITS 16
 
 static const char *find(comet_text_t text, const char *what)
@@ -24,8 +25,9 @@ static apr_size_t count_digits(const char *text, const char *end)
     return (apr_size_t)(digit - text);
 }
 
-/* One empty line, at the end; no line ends with LF alone, which some would
- * take for the end of a line, too; no NUL. */
+/* Whether there is a single empty line, at the end.  A head with NUL or with a
+ * bare LF is refused, since some recipients take a bare LF for the end of a
+ * line. */
 static int is_one_head(comet_text_t bytes)
 {
     const char *end = find(bytes, "\r\n\r\n");
@@ -40,7 +42,7 @@ static int is_one_head(comet_text_t bytes)
     return end && end + 4 == bytes.data + bytes.length;
 }
 
-/* --- requests ------------------------------------------------------------------ */
+/* --- requests ------------------------------------------------------------ */
 
 void comet_head_free(comet_head_t *head)
 {
@@ -48,7 +50,7 @@ void comet_head_free(comet_head_t *head)
     *head = (comet_head_t){ .text = NULL };
 }
 
-/* The query of a request line that begins and ends as ours do. */
+/* The query of an HTTP/1.1 GET request line; data is NULL if there is none. */
 static comet_text_t find_query(comet_text_t bytes)
 {
     static const char last[] = " HTTP/1.1\r\n";
@@ -68,7 +70,8 @@ static comet_text_t find_query(comet_text_t bytes)
                 : nothing;
 }
 
-/* The value of the one since= of a query; NULL: there is none, or more. */
+/* The value of the only since= of a query; NULL if there is none or more than
+ * one. */
 static const char *find_cursor(comet_text_t query)
 {
     static const char name[] = "since=";
@@ -150,13 +153,13 @@ int comet_head_match(const comet_head_t *head, comet_text_t bytes,
     return value <= COMET_TIMESTAMP_MAX;
 }
 
-/* --- answers ---------------------------------------------------------------------- */
+/* --- answers ------------------------------------------------------------- */
 
 typedef struct field_t {
     comet_text_t name, value;
 } field_t;
 
-/* Take the next field of a head. @return 0: there is none, or it is no field */
+/* Take the next field of a head.  @return 0: no field follows */
 static int take_field(comet_text_t *rest, field_t *field)
 {
     const char *end = find(*rest, "\r\n");
@@ -181,13 +184,14 @@ static int take_field(comet_text_t *rest, field_t *field)
     return 1;
 }
 
-static int is(comet_text_t text, const char *word)
+static int equals(comet_text_t text, const char *word)
 {
     return text.length == strlen(word)
            && strncasecmp(text.data, word, text.length) == 0;
 }
 
-/* What is for one answer alone, or says that the connection ends. */
+/* Whether a field is meant for one response only, or says that the connection
+ * ends. */
 static int is_for_one(const field_t *field)
 {
     static const char *const names[] = {
@@ -207,14 +211,15 @@ static int is_for_one(const field_t *field)
     apr_size_t i;
 
     for (i = 0; i < sizeof(names) / sizeof(*names); i++) {
-        if (is(field->name, names[i])) {
+        if (equals(field->name, names[i])) {
             return 1;
         }
     }
-    return is(field->name, "Connection") && !is(field->value, "Keep-Alive");
+    return equals(field->name, "Connection")
+           && !equals(field->value, "Keep-Alive");
 }
 
-/* @return 0: the head has two of them, or not what it should have */
+/* Mark a changing part.  @return 0: the head has two of them, or it is empty */
 static int mark(comet_head_answer_t *head, comet_head_slot_e slot,
                 comet_text_t bytes, const char *at, apr_size_t length)
 {
@@ -231,15 +236,15 @@ static int mark_field(comet_head_answer_t *head, comet_text_t bytes,
 {
     const char *at = field->value.data, *end = at + field->value.length;
 
-    if (is(field->name, "Date")) {
+    if (equals(field->name, "Date")) {
         return field->value.length == COMET_HEAD_DATE_BYTES
                && mark(head, COMET_HEAD_DATE, bytes, at, COMET_HEAD_DATE_BYTES);
     }
-    if (is(field->name, "Content-Length")) {
+    if (equals(field->name, "Content-Length")) {
         return count_digits(at, end) == field->value.length
                && mark(head, COMET_HEAD_LENGTH, bytes, at, field->value.length);
     }
-    if (is(field->name, "Keep-Alive")
+    if (equals(field->name, "Keep-Alive")
         && (at = find(field->value, "max=")) != NULL) {
         at += strlen("max=");
         return mark(head, COMET_HEAD_LEFT, bytes, at, count_digits(at, end));
@@ -291,7 +296,7 @@ int comet_head_answer_learn(comet_head_answer_t *head, comet_text_t bytes)
     return 1;
 }
 
-/* The slot that begins next; COMET_HEAD_SLOTS: none. */
+/* The next slot from an offset on; COMET_HEAD_SLOTS if there is none. */
 static int next_slot(const comet_head_answer_t *head, apr_size_t from)
 {
     int next = COMET_HEAD_SLOTS, i;
@@ -306,8 +311,8 @@ static int next_slot(const comet_head_answer_t *head, apr_size_t from)
     return next;
 }
 
-/* The bytes that stay as they are from a place on; moves it behind the slot
- * that ends them. */
+/* The constant bytes from an offset up to the next slot.  Moves the offset
+ * behind that slot. */
 static comet_text_t take_constant(const comet_head_answer_t *head,
                                   apr_size_t *from, int *slot)
 {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the formats and conditions of an access log look at. */
+/* Which parts of a request the formats and conditions of an access log read. */
 #include "wire/logline.h"
 
 #include <apr_lib.h>
@@ -10,9 +10,9 @@ const char *const COMET_LOGLINE_USUAL[] = { "Referer", "User-Agent", "Host",
 
 #define BOTH (COMET_LOGLINE_REQUEST | COMET_LOGLINE_RESPONSE)
 
-/* A word that is known, and what it looks at. */
+/* A known word and the parts of a request that it reads. */
 typedef struct word_t {
-    const char *word; /* with a star: all that begin so */
+    const char *word; /* a trailing star matches any word with that prefix */
     unsigned needs;
 } word_t;
 
@@ -44,9 +44,10 @@ static comet_text_t between(const char *begin, const char *end)
     return (comet_text_t){ begin, (apr_size_t)(end - begin) };
 }
 
-/* --- formats ---------------------------------------------------------------- */
+/* --- formats ------------------------------------------------------------- */
 
-/* Answered by what is always kept. %x and %c are of mod_ssl. */
+/* Items that need only what every copy contains. %x and %c belong to
+ * mod_ssl. */
 static const char LETTERS[] = "aAbBcDefhHIklLmnOpPqrRsStTuUvVxX";
 
 static int is_usual(comet_text_t field)
@@ -59,13 +60,15 @@ static int is_usual(comet_text_t field)
     return *usual != NULL;
 }
 
-/* @param argument  what stands in braces
- * @return whether it is known */
+/*
+ * @param argument  the text in braces
+ * @return whether the item is known
+ */
 static int look_up_item(comet_text_t name, comet_text_t argument,
                         unsigned *needs)
 {
     static const word_t words[] = {
-        { "^ti", 0 }, /* trailers: streams have none */
+        { "^ti", 0 }, /* trailers; streams have none */
         { "^to", 0 },
         { NULL, 0 },
     };
@@ -92,8 +95,11 @@ static int look_up_item(comet_text_t name, comet_text_t argument,
     }
 }
 
-/* @param at  behind the percent sign
- * @return behind the item; NULL: it is not known, or ends too early */
+/*
+ * Take one item of a format.
+ * @param at  the text after the percent sign
+ * @return the text after the item; NULL if the item is unknown or incomplete
+ */
 static const char *take_item(const char *at, unsigned *needs)
 {
     comet_text_t argument = { "", 0 };
@@ -116,7 +122,7 @@ static const char *take_item(const char *at, unsigned *needs)
     return look_up_item(between(name, at), argument, needs) ? at : NULL;
 }
 
-comet_text_t comet_logline_format(const char *format, unsigned *needs)
+comet_text_t comet_logline_check_format(const char *format, unsigned *needs)
 {
     const char *at = format, *item;
 
@@ -131,15 +137,16 @@ comet_text_t comet_logline_format(const char *format, unsigned *needs)
     return (comet_text_t){ NULL, 0 };
 }
 
-/* --- conditions ------------------------------------------------------------- */
+/* --- conditions ---------------------------------------------------------- */
 
-/* Not: -U -F -A (sub-requests), -d -e -f -s -L -h -x (files). */
+/* Left out: -U -F -A (they make sub-requests), -d -e -f -s -L -h -x (they look
+ * at files). */
 static const char *const OPERATORS[] = {
     "n",  "z",  "R",  "T",       "eq",       "ne",        "lt",      "le",
     "gt", "ge", "in", "ipmatch", "strmatch", "strcmatch", "fnmatch",
 };
 
-/* Not: file filesize filemod. */
+/* Left out: file, filesize, filemod (they look at files). */
 static const word_t functions[] = {
     { "req", COMET_LOGLINE_REQUEST },
     { "http", COMET_LOGLINE_REQUEST },
@@ -162,8 +169,8 @@ static const word_t functions[] = {
     { NULL, 0 },
 };
 
-/* Not: REMOTE_IDENT (asks the client's host), LAST_MODIFIED, SCRIPT_USER and
- * SCRIPT_GROUP (of a file). */
+/* Left out: REMOTE_IDENT (it asks the client's host), LAST_MODIFIED,
+ * SCRIPT_USER and SCRIPT_GROUP (they describe a file). */
 static const word_t variables[] = {
     { "HTTP_*", COMET_LOGLINE_REQUEST },
     { "REQUEST_METHOD", 0 },
@@ -230,7 +237,7 @@ static const char *skip_space(const char *at)
     return at;
 }
 
-/* @param at  behind =~ or !~ */
+/* @param at the text after =~ or !~ */
 static const char *skip_regex(const char *at)
 {
     char delimiter;
@@ -249,14 +256,14 @@ static const char *skip_regex(const char *at)
     return *at ? at + 1 : at;
 }
 
-/* What is being looked at. */
+/* A scan of an expression. */
 typedef struct scan_t {
     const char *at;
-    char quote; /* '\0': outside of strings */
+    char quote; /* '\0' outside strings */
     unsigned *needs;
 } scan_t;
 
-/* "%{NAME}" or "%{FUNCTION:argument}". @return whether it is known */
+/* Take "%{NAME}" or "%{FUNCTION:argument}".  @return whether it is known */
 static int take_variable(scan_t *scan)
 {
     const char *name = scan->at + 2;
@@ -267,7 +274,8 @@ static int take_variable(scan_t *scan)
                    scan->needs);
 }
 
-/* A word is a function if a parenthesis follows. @return whether it is known */
+/* Take a word; it is a function if a parenthesis follows.  @return whether it
+ * is known */
 static int take_word(scan_t *scan)
 {
     const char *name = scan->at;
@@ -277,7 +285,7 @@ static int take_word(scan_t *scan)
            || look_up(between(name, scan->at), functions, scan->needs);
 }
 
-/* In a string only variables have a meaning. */
+/* Take one character of a string.  Only variables have a meaning in strings. */
 static void take_quoted(scan_t *scan)
 {
     if (*scan->at == scan->quote) {
@@ -314,7 +322,8 @@ static int take_token(scan_t *scan)
     return 1;
 }
 
-comet_text_t comet_logline_condition(const char *expression, unsigned *needs)
+comet_text_t comet_logline_check_condition(const char *expression,
+                                           unsigned *needs)
 {
     scan_t scan = { .at = expression, .needs = needs };
 

@@ -1,43 +1,46 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
- * @file wire/logline.h
- * What the formats and conditions of an access log look at: whether a line can
- * be written by a copy of the request, and what that copy must have.
+ * @file wire/logline.h Finds out which parts of a request the formats and
+ * conditions of an access log read: whether a copy of the request is enough to
+ * write a line, and what that copy must contain.
  *
- * Known are mod_log_config's formats with those of mod_logio and mod_ssl, and
- * the variables, functions and operators of httpd 2.4's expressions.  What is
- * not known needs the request itself; so does what makes a sub-request, looks
- * at the file system, or was measured on the connection.
+ * This file knows the formats of mod_log_config, mod_logio and mod_ssl, and the
+ * variables, functions and operators of httpd 2.4's expressions.  Anything it
+ * does not know needs the request itself.  So does anything that makes a
+ * sub-request, looks at the file system or was measured on the connection.
  */
 #ifndef COMET_LOGLINE_H
 #define COMET_LOGLINE_H
 
 #include "base/message.h"
 
-/** Parts of a request that few logs look at; bits. */
+/** Parts of a request that few logs read; bits. */
 typedef enum comet_logline_e {
-    COMET_LOGLINE_REQUEST = 1, /* header fields besides COMET_LOGLINE_USUAL */
+    COMET_LOGLINE_REQUEST = 1, /* header fields other than
+                                * COMET_LOGLINE_USUAL */
     COMET_LOGLINE_RESPONSE = 2, /* header fields of the response */
 } comet_logline_e;
 
-/** The header fields of a request that a line may show without needing
- * COMET_LOGLINE_REQUEST; ends in NULL. */
+/** The request header fields that a line may show without needing
+ * COMET_LOGLINE_REQUEST.  The list ends with NULL. */
 extern const char *const COMET_LOGLINE_USUAL[];
 
 /**
- * Look at a format, as of LogFormat.
- * @param needs  bits of comet_logline_e are added
- * @return the first item that needs the request itself, in @a format; data is
- *         NULL: there is none.  Any thread
+ * Check a format, as LogFormat has it.
+ * @param needs  the bits of comet_logline_e that the format needs are set
+ * @return the first item that needs the request itself, within @a format; data
+ *         is NULL if there is none.  Any thread
  */
-comet_text_t comet_logline_format(const char *format, unsigned *needs);
+comet_text_t comet_logline_check_format(const char *format, unsigned *needs);
 
 /**
- * Look at a condition: an expression, without "expr=".
- * @param needs  bits of comet_logline_e are added
+ * Check a condition: an expression without "expr=".
+ * @param needs  the bits of comet_logline_e that the condition needs are set
  * @return the first operator, variable or function that needs the request
- *         itself, in @a expression; data is NULL: there is none.  Any thread
+ *         itself, within @a expression; data is NULL if there is none.  Any
+ *         thread
  */
-comet_text_t comet_logline_condition(const char *expression, unsigned *needs);
+comet_text_t comet_logline_check_condition(const char *expression,
+                                           unsigned *needs);
 
 #endif /* COMET_LOGLINE_H */

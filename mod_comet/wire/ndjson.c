@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A batch of messages as JSON objects, one a line. */
+/* Parsing a batch of messages: one JSON object per line. */
 #include "wire/ndjson.h"
 
 #include <apr_strings.h>
@@ -8,9 +8,9 @@
 #include <string.h>
 
 /*
- * An allocation of jansson's has failed.  It does not always say so: its
- * scanner leaves out the byte for which it gets no room, and the text that is
- * left is valid.
+ * Whether an allocation of jansson has failed in this thread.  Jansson does not
+ * always report it: its scanner drops a byte for which it gets no memory, and
+ * the remaining text is valid.
  */
 static __thread int starved;
 
@@ -27,7 +27,7 @@ void comet_ndjson_init(void)
     json_set_alloc_funcs(allocate, free);
 }
 
-/* The text of a member, in the pool. @return NULL, or what is wrong */
+/* Copy a member's text into the pool.  @return NULL, or what is wrong */
 static const char *take_text(const json_t *value, comet_text_t *text,
                              apr_pool_t *pool)
 {
@@ -123,7 +123,7 @@ static int is_blank(comet_text_t text)
     return i == text.length;
 }
 
-/* Cut the first line off. @param rest  data NULL: it was the last */
+/* Cut off the first line.  @param rest data becomes NULL after the last line */
 static comet_text_t cut_line(comet_text_t *rest)
 {
     comet_text_t line = *rest;

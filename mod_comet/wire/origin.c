@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Reading an origin as a browser sends it. */
+/* Checking origins, which must be written as browsers send them. */
 #include "wire/origin.h"
 
 #include <apr_lib.h>
@@ -12,7 +12,7 @@
     "an origin as browsers send it, such as https://www.example.com or " \
     "http://localhost:3000; * alone for any; none alone for none"
 
-/* What a host may be made of; browsers have made the rest punycode. */
+/* The length of a host's name.  Browsers send other characters as punycode. */
 static apr_size_t host_length(const char *host)
 {
     apr_size_t length;

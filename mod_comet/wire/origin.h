@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
- * @file wire/origin.h
- * Origins as CometAllowOrigin names them (RFC 6454, section 6.2).
+ * @file wire/origin.h Checks origins as CometAllowOrigin names them (RFC 6454,
+ * section 6.2).
  */
 #ifndef COMET_ORIGIN_H
 #define COMET_ORIGIN_H
@@ -10,12 +10,13 @@
 
 #include <apr_tables.h>
 
-/** What stands for any origin. */
+/** The value that stands for any origin. */
 #define COMET_ORIGIN_ANY "*"
 
 /**
- * Add one origin that a directive names: scheme://host[:port], or "*".
- * @param origins  of char pointers, what was named before
+ * Check an origin that a directive names, scheme://host[:port] or "*", and
+ * append it in the form that browsers send.
+ * @param origins  the origins named before, as char pointers
  * @return NULL, or what is allowed
  */
 const char *comet_origin_add(apr_array_header_t *origins, const char *value);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Decoding query strings and forms, and checking what they hold. */
+/* Decoding query strings and forms, and checking their values. */
 #include "wire/params.h"
 
 #include <apr_strings.h>
@@ -7,9 +7,9 @@
 
 #include "wire/encode.h"
 
-/* ---- decoding --------------------------------------------------------- */
+/* --- decoding ------------------------------------------------------------ */
 
-/* The value of a hexadecimal digit; -1 when it is none. */
+/* The value of a hexadecimal digit; -1 for any other character. */
 static int hex_digit(char c)
 {
     if (c >= '0' && c <= '9') {
@@ -24,7 +24,7 @@ static int hex_digit(char c)
     return -1;
 }
 
-/* Decode in place: what is decoded is never longer. */
+/* Decode in place: decoded text is never longer than encoded text. */
 static comet_text_t decode(char *data, apr_size_t length)
 {
     apr_size_t from, to = 0;
@@ -49,7 +49,7 @@ static comet_text_t decode(char *data, apr_size_t length)
     return (comet_text_t){ data, to };
 }
 
-/* The length of what stands before the next '&', or the end. */
+/* The length of the text up to the next '&' or the end. */
 static apr_size_t pair_length(const char *data, apr_size_t length)
 {
     const char *end = memchr(data, '&', length);
@@ -61,7 +61,7 @@ static apr_size_t count_pairs(comet_text_t encoded)
 {
     apr_size_t count = 0, at = 0;
 
-    /* one more than there may be tells that there are too many */
+    /* One more than the maximum shows that there are too many. */
     while (at < encoded.length && count <= COMET_PARAMS_MAX) {
         apr_size_t length = pair_length(encoded.data + at, encoded.length - at);
 
@@ -123,11 +123,11 @@ int comet_params_get(const comet_params_t *params, const char *name,
     return 0;
 }
 
-/* ---- numbers ---------------------------------------------------------- */
+/* --- numbers ------------------------------------------------------------- */
 
 /*
- * Read one digit or more, and nothing else.  Returns whether that is what
- * the text is, and its number is no greater than @a maximum.
+ * Parse digits: at least one, and nothing else.
+ * @return whether the text is a number that is not greater than @a maximum
  */
 static int read_digits(comet_text_t text, apr_int64_t maximum,
                        apr_int64_t *number)
@@ -174,14 +174,14 @@ const char *comet_params_int(comet_text_t value, const char *name,
                         name, minimum, maximum);
 }
 
-/* ---- texts ------------------------------------------------------------ */
+/* --- texts --------------------------------------------------------------- */
 
 #define TEXT_OF(number) #number
 #define SIZES(maximum) " must be 1 to " TEXT_OF(maximum) " bytes long"
 
 /*
- * Whether UTF-8 holds a control character: C0, DEL, or C1, which is 0xC2
- * and a byte below 0xA0.
+ * Whether UTF-8 contains a control character: C0, DEL, or C1, which is 0xC2 and
+ * a byte below 0xA0.
  */
 static int has_control(comet_text_t text)
 {
@@ -199,7 +199,7 @@ static int has_control(comet_text_t text)
     return 0;
 }
 
-/* Whether a part of a path, between slashes, is one that names nothing. */
+/* Whether a segment of a path is empty, "." or "..". */
 static int is_bad_segment(const char *data, apr_size_t length)
 {
     return length == 0 || (length == 1 && data[0] == '.')

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
- * @file wire/params.h
- * From bytes of a request to parameters that can be trusted.
+ * @file wire/params.h Decodes and checks the parameters of a request.
  *
- * Errors are texts for the client (the body of a 400): NULL is fine.
+ * An error is a text for the client (the body of a 400).  NULL means success.
  */
 #ifndef COMET_PARAMS_H
 #define COMET_PARAMS_H
@@ -21,70 +20,72 @@ typedef struct comet_param_t {
 } comet_param_t;
 
 typedef struct comet_params_t {
-    const comet_param_t *list; /* in the order sent */
+    const comet_param_t *list; /* in the order they were sent */
     apr_size_t count;
-    int too_many; /* more than COMET_PARAMS_MAX: none was decoded */
+    int too_many; /* there were more than COMET_PARAMS_MAX, so none was
+                   * decoded */
 } comet_params_t;
 
-/** The most parameters that are decoded: a form of "a&a&..." would take 16
- * times its length. */
+/** The largest number of parameters.  A form such as "a&a&..." would take 16
+ * times its own size. */
 #define COMET_PARAMS_MAX 1000
 
 /**
- * Decode application/x-www-form-urlencoded (WHATWG URL, section 5.1): pairs
- * split at '&' only, '+' is a space, %XX a byte, bad escapes stay as they
- * are, names are case-sensitive, empty pairs are skipped; what is decoded may
- * be any bytes.  Of more than COMET_PARAMS_MAX
- * none is decoded, and params->too_many is set.
- * @param pool  where the result lives; @a encoded is not needed any more
+ * Decode application/x-www-form-urlencoded (WHATWG URL, section 5.1).  Pairs
+ * are separated by '&' only. '+' is a space and %XX a byte; invalid escapes are
+ * copied.  Names are case-sensitive, and empty pairs are skipped.  Decoded
+ * values may contain any bytes.  If there are more than COMET_PARAMS_MAX pairs,
+ * none is decoded and params->too_many is set.
+ * @param pool  where the result lives; @a encoded is not needed afterwards
  */
 void comet_params_parse(comet_params_t *params, comet_text_t encoded,
                         apr_pool_t *pool);
 
 /**
- * The last parameter of that name.
- * @return whether there is one; @a value is {NULL, 0} when not
+ * Get the last parameter with a name.
+ * @return whether there is one; if not, @a value is {NULL, 0}
  */
 int comet_params_get(const comet_params_t *params, const char *name,
                      comet_text_t *value);
 
 /**
- * Read a cursor: decimal digits only (leading zeros change nothing), 0 to
+ * Parse a cursor: decimal digits only (leading zeros are allowed), 0 to
  * COMET_TIMESTAMP_MAX.
- * @param name  the parameter's, for the error text
+ * @param name  the parameter's name, for the error text
  * @param cursor  set on success; an empty value gives -1 ("not given")
- * @return NULL, or what is wrong, in @a pool
+ * @return NULL, or the error, in @a pool
  */
 const char *comet_params_cursor(comet_text_t value, const char *name,
                                 comet_timestamp_t *cursor, apr_pool_t *pool);
 
 /**
- * Read a whole number of decimal digits (leading zeros change nothing) between
- * two bounds, neither below 0.
- * @return NULL, or what is wrong and what is allowed, in @a pool
+ * Parse a whole number of decimal digits (leading zeros are allowed) between
+ * two bounds, neither of which is negative.
+ * @return NULL, or the error and what is allowed, in @a pool
  */
 const char *comet_params_int(comet_text_t value, const char *name,
                              apr_int64_t minimum, apr_int64_t maximum,
                              apr_int64_t *number, apr_pool_t *pool);
 
 /**
- * Check a channel's name: 1 to 255 bytes of UTF-8 without controls (C0, DEL,
- * C1), no empty, "." or ".." segment before, between or after slashes.
- * @return NULL, or what is wrong (a constant)
+ * Check a channel's name: 1 to 255 bytes of UTF-8 without control characters
+ * (C0, DEL, C1).  No segment between slashes may be empty, "." or "..".
+ * @return NULL, or the error (a constant)
  */
 const char *comet_params_check_channel(comet_text_t name);
 
 /**
  * Check an event type that a client chose: 1 to 255 bytes of UTF-8 without
- * controls, and not "gap", which pages take for the server's word.
- * @return NULL, or what is wrong (a constant)
+ * control characters. "gap" is reserved: pages take it for the server's own
+ * event.
+ * @return NULL, or the error (a constant)
  */
 const char *comet_params_check_type(comet_text_t type);
 
 /**
- * Check a message's text: not empty, UTF-8, no NUL.  Its length is the
- * caller's business (it has a status of its own).
- * @return NULL, or what is wrong (a constant)
+ * Check a message's text: not empty, UTF-8, no NUL.  The caller checks its
+ * length, for which there is another status.
+ * @return NULL, or the error (a constant)
  */
 const char *comet_params_check_body(comet_text_t body);
 

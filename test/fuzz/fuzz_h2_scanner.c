@@ -49,15 +49,15 @@ static void h2_pass(h2_look_t *look, const void *bytes, size_t length)
 static void h2_use_update(h2_look_t *look)
 {
     const comet_h2_scanner_t *scanner = &look->scanner;
-    comet_h2_verdict_t outcome = comet_h2_window_update(
+    comet_h2_decision_t outcome = comet_h2_window_update(
         &look->window, scanner->frame.stream, scanner->value);
 
-    if (!scanner->frame.stream && outcome.fate != COMET_H2_FAIL) {
+    if (!scanner->frame.stream && outcome.action != COMET_H2_FAIL) {
         look->granted += scanner->value;
     }
-    MUST(outcome.fate != COMET_H2_REPLACE
+    MUST(outcome.action != COMET_H2_REPLACE
          || (outcome.number && outcome.number < scanner->value));
-    MUST(outcome.fate != COMET_H2_RESET
+    MUST(outcome.action != COMET_H2_RESET
          || !comet_h2_window_find(&look->window, scanner->frame.stream));
 }
 

@@ -145,7 +145,7 @@ comet_timestamp_t hub_publish(const char *channel)
 {
     comet_timestamp_t timestamp = hub_append(channel);
 
-    comet_bus_ring(hub_buses[0]);
+    comet_bus_notify(hub_buses[0]);
     return timestamp;
 }
 

@@ -46,7 +46,7 @@ static void test_empty(void **state)
     assert_null(comet_wheel_expire(&wheel, NOW));
     assert_null(comet_wheel_expire(&wheel, NOW + YEAR));
     assert_null(comet_wheel_expire(&wheel, NOW - YEAR));
-    assert_int_equal(comet_wheel_next(&wheel), 0);
+    assert_int_equal(comet_wheel_due(&wheel), 0);
     assert_int_equal(wheel.count, 0);
 }
 
@@ -307,14 +307,14 @@ static void test_next(void **state)
     apr_time_t next;
 
     comet_wheel_set(&wheel, &timer, NOW + SECOND);
-    next = comet_wheel_next(&wheel);
+    next = comet_wheel_due(&wheel);
     assert_true(next >= NOW + SECOND && next <= NOW + SECOND + TICK);
     assert_int_equal(expire_all(next - 1), 0);
     assert_int_equal(expire_all(next), 1);
-    assert_int_equal(comet_wheel_next(&wheel), 0);
+    assert_int_equal(comet_wheel_due(&wheel), 0);
     comet_wheel_set(&wheel, &far, next + YEAR);
-    assert_true(comet_wheel_next(&wheel) > next);
-    assert_true(comet_wheel_next(&wheel) <= next + TURN);
+    assert_true(comet_wheel_due(&wheel) > next);
+    assert_true(comet_wheel_due(&wheel) <= next + TURN);
 }
 
 static void test_next_when_some_are_due(void **state)
@@ -324,8 +324,8 @@ static void test_next_when_some_are_due(void **state)
     comet_wheel_set(&wheel, &timers[0], NOW + SECOND);
     comet_wheel_set(&wheel, &timers[1], NOW + SECOND);
     assert_non_null(comet_wheel_expire(&wheel, NOW + 2 * SECOND));
-    assert_true(comet_wheel_next(&wheel) <= NOW + 2 * SECOND);
-    assert_true(comet_wheel_next(&wheel) > 0);
+    assert_true(comet_wheel_due(&wheel) <= NOW + 2 * SECOND);
+    assert_true(comet_wheel_due(&wheel) > 0);
 }
 
 /* Sleeping until next, again and again, is as punctual as ticking. */
@@ -337,7 +337,7 @@ static void test_sleeping_until_next(void **state)
 
     comet_wheel_set(&wheel, &timer, due);
     while (timer.due) {
-        now = comet_wheel_next(&wheel);
+        now = comet_wheel_due(&wheel);
         comet_wheel_expire(&wheel, now);
         assert_true(++wakes <= 7);
     }

@@ -475,7 +475,7 @@ static void test_restored(void **state)
     check_told(2, 1);
     check_ring();
     assert_int_equal(feed.ring.count, 7);
-    assert_int_equal(feed.calm, appended[6]);
+    assert_int_equal(feed.erased_until, appended[6]);
     append(1);
     look();
     check_told(1, 1);
@@ -614,7 +614,7 @@ static void test_rings_for_others(void **state)
     append(1);
     look_status(0);
     assert_int_equal(rang(), 0); /* it does not watch */
-    assert_int_equal(comet_bus_watch(bus), 1);
+    assert_int_equal(comet_bus_claim_watch(bus), 1);
     assert_int_equal(comet_watch_open(&feed.watch, database, now), 0);
     assert_true(comet_feed_due(&feed) <= now);
     append(1);
@@ -631,8 +631,8 @@ static void test_rings_for_others(void **state)
     look_status(0);
     assert_int_equal(rang(), 1); /* a removal is news, too */
     comet_feed_close(&feed);
-    assert_int_equal(comet_bus_watch(bus), 1); /* the office is free */
-    comet_bus_unwatch(bus);
+    assert_int_equal(comet_bus_claim_watch(bus), 1); /* the office is free */
+    comet_bus_release_watch(bus);
 }
 
 /* The safety poll, and what the watch asks for in between. */

@@ -34,7 +34,7 @@ static void blocked_with(int count)
     for (i = 0; i < count; i++) {
         sent[i] = i % 500 == 499 ? hub_publish("chat") : hub_append("chat");
     }
-    comet_bus_ring(hub_buses[0]);
+    comet_bus_notify(hub_buses[0]);
     wait_until(client_got(witness) == count);
     assert_int_equal(client_got(client), 0);
     assert_int_equal(atomic_load(&client->writables), 0);
@@ -79,7 +79,7 @@ static void test_blocks_while_served(void **state)
         sent[i] = hub_append("chat");
     }
     hub_release();
-    comet_bus_ring(hub_buses[0]);
+    comet_bus_notify(hub_buses[0]);
     wait_until(client_got(client) == 2);
     sent[5] = hub_publish("chat");
     wait_until(hub_in_step());
@@ -105,7 +105,7 @@ static void test_blocked_timer(void **state)
     hub_publish("chat");
     wait_until(atomic_load(&client->timeouts) == 1);
     assert_int_equal(client_got(client), 0);
-    comet_hub_stopping(hub);
+    comet_hub_begin_stop(hub);
     wait_until(atomic_load(&client->stops) == 1);
     client_leave_and_free(client);
     pair_close(pair);

@@ -42,7 +42,7 @@ static void test_hints(void **state)
     int i;
 
     hub_stop();
-    assert_int_equal(comet_bus_watch(hub_buses[0]), 1);
+    assert_int_equal(comet_bus_claim_watch(hub_buses[0]), 1);
     hub_start();
     client = client_joined("chat", hub_last());
     for (i = 0; i < 9; i++) {
@@ -55,7 +55,7 @@ static void test_hints(void **state)
     print_message("# served after %d us (median)\n", (int)took[4]);
     assert_true(took[4] < 150 * MS);
     client_leave_and_free(client);
-    comet_bus_unwatch(hub_buses[0]);
+    comet_bus_release_watch(hub_buses[0]);
 }
 
 /* What it missed is served at once: from the ring, or from the log. */
@@ -113,7 +113,7 @@ static void test_stores(void **state)
     sent[0] = hub_publish("chat");
     wait_until(client_got(first) == 1);
     sent[1] = hub_append_to(hub_writers[1], "chat");
-    comet_bus_ring(hub_buses[1]);
+    comet_bus_notify(hub_buses[1]);
     wait_until(client_got(second) == 1);
     client_leave(first);
     client_leave(second);
@@ -213,7 +213,7 @@ static void test_limit(void **state)
     for (k = 0; k < 1500; k++) {
         sent[k] = hub_append("chat");
     }
-    comet_bus_ring(hub_buses[0]);
+    comet_bus_notify(hub_buses[0]);
     for (i = 0; i < sizeof(limits) / sizeof(*limits); i++) {
         client_t *old = client_new(0), *recent = client_new(sent[1487]);
 
@@ -254,7 +254,7 @@ static void test_large_messages(void **state)
         sent[i] = message->timestamp;
         comet_message_unref(message);
     }
-    comet_bus_ring(hub_buses[0]);
+    comet_bus_notify(hub_buses[0]);
     late = client_joined("chat", 0);
     wait_until(client_got(client) == 20 && client_got(late) == 20);
     client_leave(client);
@@ -326,7 +326,7 @@ static void test_recall(void **state)
     for (i = 0; i < 10; i++) {
         sent[i] = hub_append(i == 5 ? "news" : "chat");
     }
-    comet_bus_ring(hub_buses[0]);
+    comet_bus_notify(hub_buses[0]);
     before = hub_state(0);
     wait_until(hub_in_step());
     assert_int_equal(recall(&before, 0, 100), 9);
@@ -339,7 +339,7 @@ static void test_recall(void **state)
     assert_int_equal(recall(&after, 0, 100), -1); /* the log is ahead */
     assert_int_equal(recall(&before, 0, 100), -1); /* the ring is */
     hub_release();
-    comet_bus_ring(hub_buses[0]);
+    comet_bus_notify(hub_buses[0]);
     wait_until(hub_in_step());
     assert_int_equal(recall(&after, sent[8], 100), 2);
     after.erased++;
@@ -358,7 +358,7 @@ static void test_recall_far_back(void **state)
     for (i = 0; i < 1100; i++) {
         sent[i] = hub_append("chat");
     }
-    comet_bus_ring(hub_buses[0]);
+    comet_bus_notify(hub_buses[0]);
     client = client_joined("chat", hub_last());
     wait_until(hub_in_step());
     now = hub_state(0);

@@ -187,7 +187,7 @@ static void publish(int number)
 
     snprintf(body, sizeof(body), "%d", number);
     assert_int_equal(kit_append(writer, "chat", body, NULL), 0);
-    comet_bus_ring(bus);
+    comet_bus_notify(bus);
 }
 
 static apr_size_t owned(void)

@@ -40,7 +40,7 @@ static void *publish_for_joiners(void *baton)
         logs[i].timestamps[count] = hub_append(log_names[i]);
         atomic_store(&logs[i].count, count + 1);
         if (rand_r(&seed) % 4) {
-            comet_bus_ring(hub_buses[0]);
+            comet_bus_notify(hub_buses[0]);
         }
         comet_store_checkpoint(hub_writers[0]);
     }
@@ -302,7 +302,7 @@ static void publish_each(void)
                      sent);
         comet_store_close(store);
         comet_bus_unlock(hub_buses[0]);
-        comet_bus_ring(hub_buses[0]);
+        comet_bus_notify(hub_buses[0]);
     }
 }
 

@@ -73,7 +73,7 @@ static void test_selections(void **state)
             }
         }
     }
-    comet_bus_ring(hub_buses[0]);
+    comet_bus_notify(hub_buses[0]);
     for (k = 0; k < CLIENTS; k++) {
         late[k] =
             client_joined_words(words[k], sent[0] - 1); /* not in the ring */

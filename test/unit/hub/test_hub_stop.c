@@ -25,14 +25,14 @@ static void test_stopping(void **state)
     wait_until(client_got(clients[0]) == 1 && client_got(clients[1]) == 1);
     hub_hold();
     hub_publish("news"); /* some are to be served anyhow */
-    comet_hub_stopping(hub);
+    comet_hub_begin_stop(hub);
     assert_int_equal(comet_hub_is_stopping(hub), 1);
     hub_release();
     clients[7] = client_joined("late", hub_last());
     for (i = 0; i < 8; i++) {
         wait_until(atomic_load(&clients[i]->stops) == 1);
     }
-    comet_hub_stopping(hub); /* again: they know */
+    comet_hub_begin_stop(hub); /* again: they know */
     hub_publish("chat");
     wait_until(client_got(clients[0]) == 2);
     for (i = 0; i < 8; i++) {
@@ -74,7 +74,7 @@ static void test_stopping_while_joining(void **state)
         pthread_create(&thread, NULL, join_meanwhile, clients);
         while (comet_hub_members(hub, NULL) < (apr_size_t)round % 20) {
         }
-        comet_hub_stopping(hub);
+        comet_hub_begin_stop(hub);
         pthread_join(thread, NULL);
         for (i = 0; i < 20; i++) {
             wait_until(atomic_load(&clients[i]->stops) > 0);

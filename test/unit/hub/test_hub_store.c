@@ -77,7 +77,7 @@ static void test_read_fails(void **state)
     for (i = 0; i < 1100; i++) {
         hub_append("other");
     }
-    comet_bus_ring(hub_buses[0]);
+    comet_bus_notify(hub_buses[0]);
     wait_until(hub_in_step());
     for (i = 0; i < 2; i++) {
         rename_log("message_log", "elsewhere");
@@ -151,7 +151,7 @@ static void test_deaf(void **state)
     int i;
 
     hub_stop();
-    hub_config.deaf = 1;
+    hub_config.no_hints = 1;
     hub_start();
     client = client_joined("chat", hub_last());
     for (i = 0; i < 3; i++) {
@@ -165,8 +165,9 @@ static void test_deaf(void **state)
     assert_true(took[1] < SECOND);
     assert_true(took[2] > 50 * MS);
     client_leave_and_free(client);
-    assert_int_equal(comet_bus_watch(hub_buses[0]), 1); /* nor does it watch */
-    comet_bus_unwatch(hub_buses[0]);
+    assert_int_equal(comet_bus_claim_watch(hub_buses[0]),
+                     1); /* nor does it watch */
+    comet_bus_release_watch(hub_buses[0]);
 }
 
 int main(void)

@@ -95,11 +95,11 @@ static void test_bell(void **state)
     }
     wait_until(atomic_load(&board->ready) == CHILDREN);
     for (i = 1; i <= 50; i++) {
-        comet_bus_ring(bus);
+        comet_bus_notify(bus);
         wait_until(all_seen(i)); /* nobody takes it away from another */
     }
     atomic_store(&board->go, 1);
-    comet_bus_ring(bus);
+    comet_bus_notify(bus);
     for (i = 0; i < CHILDREN; i++) {
         assert_int_equal(scratch_reap(pids[i]), 0);
     }
@@ -258,7 +258,7 @@ static void test_lets_outsiders_in(void **state)
 
 static int watch_until_killed(void *baton)
 {
-    if (!comet_bus_watch(bus)) {
+    if (!comet_bus_claim_watch(bus)) {
         return 1;
     }
     atomic_fetch_add(&board->ready, 1);
@@ -271,7 +271,7 @@ static void *watch_and_end(void *baton)
 {
     int *got = baton;
 
-    *got = comet_bus_watch(bus);
+    *got = comet_bus_claim_watch(bus);
     return NULL;
 }
 
@@ -281,24 +281,24 @@ static void test_watch(void **state)
     int got = 0;
     int pid;
 
-    assert_int_equal(comet_bus_watch(bus), 1);
-    assert_int_equal(comet_bus_watch(bus), 0);
+    assert_int_equal(comet_bus_claim_watch(bus), 1);
+    assert_int_equal(comet_bus_claim_watch(bus), 0);
     pid = scratch_fork(watch_until_killed, NULL);
     assert_int_equal(scratch_reap(pid), 1);
-    comet_bus_unwatch(bus);
+    comet_bus_release_watch(bus);
     pid = scratch_fork(watch_until_killed, NULL);
     wait_until(atomic_load(&board->ready) == 1);
-    assert_int_equal(comet_bus_watch(bus), 0);
+    assert_int_equal(comet_bus_claim_watch(bus), 0);
     kill(pid, SIGKILL);
     scratch_reap(pid);
-    assert_int_equal(comet_bus_watch(bus), 1);
-    comet_bus_unwatch(bus);
+    assert_int_equal(comet_bus_claim_watch(bus), 1);
+    comet_bus_release_watch(bus);
     /* a thread that ends gives it up, willy-nilly */
     pthread_create(&thread, NULL, watch_and_end, &got);
     pthread_join(thread, NULL);
     assert_int_equal(got, 1);
-    assert_int_equal(comet_bus_watch(bus), 1);
-    comet_bus_unwatch(bus);
+    assert_int_equal(comet_bus_claim_watch(bus), 1);
+    comet_bus_release_watch(bus);
 }
 
 #define CLAIMERS 2

@@ -58,7 +58,7 @@ static int reaches(apr_int64_t cap)
 {
     static const comet_metric_e waiting = COMET_METRIC_waiting_poll;
 
-    return comet_metrics_reach(metrics, &waiting, 1, cap);
+    return comet_metrics_is_capped(metrics, &waiting, 1, cap);
 }
 
 static void wait_for_go(int at_least)

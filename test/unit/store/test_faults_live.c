@@ -105,7 +105,7 @@ static void stop_hub(void)
 
 static void get_in_step(void)
 {
-    comet_bus_ring(bus);
+    comet_bus_notify(bus);
     faults_must(happens(20 * SECOND, in_step()));
 }
 
@@ -217,7 +217,7 @@ static void publish(void)
                  "INSERT INTO message(channel, body) VALUES('a', 'x')");
     published++;
     faults_spare(0);
-    comet_bus_ring(bus);
+    comet_bus_notify(bus);
 }
 
 /* It comes; where there is a fault perhaps not yet. */

@@ -48,13 +48,13 @@ static apr_int64_t credit(apr_uint32_t stream)
 }
 
 static void assert_update(apr_uint32_t stream, apr_uint32_t increment,
-                          comet_h2_fate_e fate, apr_uint32_t number)
+                          comet_h2_action_e action, apr_uint32_t number)
 {
-    comet_h2_verdict_t outcome =
+    comet_h2_decision_t outcome =
         comet_h2_window_update(&window, stream, increment);
 
-    assert_int_equal(outcome.fate, fate);
-    if (fate == COMET_H2_REPLACE || fate == COMET_H2_RESET) {
+    assert_int_equal(outcome.action, action);
+    if (action == COMET_H2_REPLACE || action == COMET_H2_RESET) {
         assert_int_equal(outcome.number, number);
     }
 }
@@ -80,10 +80,10 @@ static void test_an_update_is_split(void **state)
 {
     assert_update(0, WIDENED, COMET_H2_REPLACE, MEGABYTE - FIRST);
     assert_parts(MEGABYTE, WIDENED + FIRST - MEGABYTE);
-    assert_update(0, 1000, COMET_H2_KEEP, 0);
+    assert_update(0, 1000, COMET_H2_CONSUME, 0);
     assert_parts(MEGABYTE, WIDENED + FIRST - MEGABYTE + 1000);
     comet_h2_window_sent(&window, 1, 5000);
-    assert_update(0, 2000, COMET_H2_HAND_ON, 0);
+    assert_update(0, 2000, COMET_H2_FORWARD, 0);
     assert_update(0, 7000, COMET_H2_REPLACE, 3000);
     assert_parts(MEGABYTE, WIDENED + FIRST - MEGABYTE + 5000);
 }
@@ -114,7 +114,7 @@ static void test_the_connection_exceeds_its_window(void **state)
 /* mod_http2 judges it. */
 static void test_an_increment_of_nothing(void **state)
 {
-    assert_update(0, 0, COMET_H2_HAND_ON, 0);
+    assert_update(0, 0, COMET_H2_FORWARD, 0);
     assert_parts(FIRST, 0);
 }
 
@@ -178,11 +178,11 @@ static void test_streams_are_opened_in_order(void **state)
 static void test_credit_before_it_is_ours(void **state)
 {
     comet_h2_window_open(&window, 1, 0);
-    assert_update(1, 1000, COMET_H2_HAND_ON, 0);
+    assert_update(1, 1000, COMET_H2_FORWARD, 0);
     comet_h2_window_sent(&window, 1, 300);
     assert_true(comet_h2_window_take(&window, 1));
     assert_int_equal(credit(1), FIRST + 700);
-    assert_update(1, 5, COMET_H2_KEEP, 0);
+    assert_update(1, 5, COMET_H2_CONSUME, 0);
     assert_int_equal(credit(1), FIRST + 705);
 }
 
@@ -204,7 +204,7 @@ static void test_streams_end(void **state)
     assert_false(comet_h2_window_take(&window, 5));
     assert_int_equal(comet_h2_window_filler(&window, 5), -1);
     assert_int_equal(comet_h2_window_room(&window, 5), 0);
-    assert_update(5, 10, COMET_H2_HAND_ON, 0);
+    assert_update(5, 10, COMET_H2_FORWARD, 0);
     comet_h2_window_sent(&window, 5, 10);
     assert_parts(FIRST - 10, 0);
 }
@@ -213,9 +213,9 @@ static void test_reset_by_the_client(void **state)
 {
     comet_h2_window_open(&window, 1, 0);
     add_ours(3);
-    assert_int_equal(comet_h2_window_reset(&window, 1), COMET_H2_HAND_ON);
-    assert_int_equal(comet_h2_window_reset(&window, 3), COMET_H2_KEEP);
-    assert_int_equal(comet_h2_window_reset(&window, 3), COMET_H2_HAND_ON);
+    assert_int_equal(comet_h2_window_reset(&window, 1), COMET_H2_FORWARD);
+    assert_int_equal(comet_h2_window_reset(&window, 3), COMET_H2_CONSUME);
+    assert_int_equal(comet_h2_window_reset(&window, 3), COMET_H2_FORWARD);
     assert_int_equal(window.count, 0);
 }
 
@@ -246,9 +246,9 @@ static void test_an_update_breaks_a_stream(void **state)
     comet_h2_window_open(&window, 1, 0);
     add_ours(3);
     add_ours(5);
-    assert_update(1, MOST, COMET_H2_HAND_ON, 0); /* mod_http2 judges it */
-    assert_update(1, 0, COMET_H2_HAND_ON, 0);
-    assert_update(3, MOST - FIRST, COMET_H2_KEEP, 0);
+    assert_update(1, MOST, COMET_H2_FORWARD, 0); /* mod_http2 judges it */
+    assert_update(1, 0, COMET_H2_FORWARD, 0);
+    assert_update(3, MOST - FIRST, COMET_H2_CONSUME, 0);
     assert_update(3, 1, COMET_H2_RESET, COMET_H2_FLOW_CONTROL_ERROR);
     assert_null(comet_h2_window_find(&window, 3));
     assert_update(5, 0, COMET_H2_RESET, COMET_H2_PROTOCOL_ERROR);
@@ -261,7 +261,7 @@ static void test_an_update_breaks_a_stream(void **state)
 static void set(apr_uint16_t setting, apr_uint32_t value)
 {
     assert_int_equal(comet_h2_window_set(&window, setting, value),
-                     COMET_H2_HAND_ON);
+                     COMET_H2_FORWARD);
 }
 
 /* Each stream gets the difference; the connection gets nothing (section
@@ -276,9 +276,9 @@ static void test_windows_change_in_mid_stream(void **state)
     assert_int_equal(comet_h2_window_room(&window, 1), 0);
     add_ours(3);
     assert_int_equal(credit(3), 40000);
-    assert_update(1, 10000, COMET_H2_KEEP, 0);
+    assert_update(1, 10000, COMET_H2_CONSUME, 0);
     assert_int_equal(comet_h2_window_room(&window, 1), 0);
-    assert_update(1, 7, COMET_H2_KEEP, 0);
+    assert_update(1, 7, COMET_H2_CONSUME, 0);
     assert_int_equal(comet_h2_window_room(&window, 1), 7);
     set(COMET_H2_SETTING_INITIAL_WINDOW_SIZE, 0);
     assert_int_equal(credit(1), 7 - 40000);
@@ -291,11 +291,11 @@ static void test_windows_change_in_mid_stream(void **state)
 static void test_settings_break_a_stream(void **state)
 {
     comet_h2_window_open(&window, 1, 0);
-    assert_update(1, 1, COMET_H2_HAND_ON, 0);
+    assert_update(1, 1, COMET_H2_FORWARD, 0);
     set(COMET_H2_SETTING_INITIAL_WINDOW_SIZE, MOST); /* mod_http2 judges it */
     set(COMET_H2_SETTING_INITIAL_WINDOW_SIZE, 100);
     add_ours(3);
-    assert_update(3, 1, COMET_H2_KEEP, 0);
+    assert_update(3, 1, COMET_H2_CONSUME, 0);
     assert_int_equal(comet_h2_window_set(
                          &window, COMET_H2_SETTING_INITIAL_WINDOW_SIZE, MOST),
                      COMET_H2_FAIL);
@@ -512,16 +512,16 @@ static void grant_connection(model_t *model)
     /* tight as a rule; now and then up to what must not be */
     apr_uint32_t increment =
         model->credit > model->wide ? 1 : 1 + below(model, model->wide);
-    comet_h2_verdict_t outcome = comet_h2_window_update(&window, 0, increment);
+    comet_h2_decision_t outcome = comet_h2_window_update(&window, 0, increment);
 
     if (model->credit + increment > MOST) {
-        assert_int_equal(outcome.fate, COMET_H2_FAIL);
+        assert_int_equal(outcome.action, COMET_H2_FAIL);
         model->refused++;
         return;
     }
     model->credit += increment;
-    switch (outcome.fate) {
-    case COMET_H2_HAND_ON:
+    switch (outcome.action) {
+    case COMET_H2_FORWARD:
         model->known += increment;
         break;
     case COMET_H2_REPLACE:
@@ -529,19 +529,19 @@ static void grant_connection(model_t *model)
         model->known += outcome.number;
         break;
     default:
-        assert_int_equal(outcome.fate, COMET_H2_KEEP);
+        assert_int_equal(outcome.action, COMET_H2_CONSUME);
     }
 }
 
 static void grant_stream(model_t *model, peer_t *peer)
 {
     apr_uint32_t increment = 1 + below(model, 100000);
-    comet_h2_verdict_t outcome;
+    comet_h2_decision_t outcome;
 
     if (peer->id) {
         outcome = comet_h2_window_update(&window, peer->id, increment);
-        assert_int_equal(outcome.fate,
-                         peer->ours ? COMET_H2_KEEP : COMET_H2_HAND_ON);
+        assert_int_equal(outcome.action,
+                         peer->ours ? COMET_H2_CONSUME : COMET_H2_FORWARD);
         peer->credit += increment;
         peer->known += increment;
     }
@@ -564,7 +564,7 @@ static void reset(peer_t *peer)
 {
     if (peer->id) {
         assert_int_equal(comet_h2_window_reset(&window, peer->id),
-                         peer->ours ? COMET_H2_KEEP : COMET_H2_HAND_ON);
+                         peer->ours ? COMET_H2_CONSUME : COMET_H2_FORWARD);
         *peer = (peer_t){ .id = 0 };
     }
 }

@@ -71,7 +71,7 @@ static void test_formats(void **state)
         { "%>", "%>", 0 },
     };
 
-    check(cases, sizeof(cases) / sizeof(*cases), comet_logline_format);
+    check(cases, sizeof(cases) / sizeof(*cases), comet_logline_check_format);
 }
 
 static void test_conditions(void **state)
@@ -109,7 +109,7 @@ static void test_conditions(void **state)
         { "%{", "%{", 0 },
     };
 
-    check(cases, sizeof(cases) / sizeof(*cases), comet_logline_condition);
+    check(cases, sizeof(cases) / sizeof(*cases), comet_logline_check_condition);
 }
 
 int main(void)

@@ -411,10 +411,10 @@ static void kill_child(int pid)
 /* Somebody holds the office. */
 static int is_watched(void)
 {
-    int free_now = comet_bus_watch(bus);
+    int free_now = comet_bus_claim_watch(bus);
 
     if (free_now) {
-        comet_bus_unwatch(bus);
+        comet_bus_release_watch(bus);
     }
     return !free_now;
 }
