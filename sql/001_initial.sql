@@ -8,31 +8,32 @@
 --   INSERT INTO message(channel, body) VALUES('chat', 'deploy finished');
 --   DELETE FROM message WHERE author = 'spammer';
 --
--- An INSERT is on every connected page within an instant of its commit.  The
--- database gives the timestamp; the program that inserts may read it, in the
--- same transaction, by SELECT last FROM comet_clock.  Wait for your turn
--- instead of failing when the web server is writing: ".timeout 5000" in
--- sqlite3, PDO::ATTR_TIMEOUT in PHP, timeout=5 in Python.
+-- An inserted message is on every connected page an instant after its commit.
+-- The database assigns the timestamp.  The program that inserts may read it in
+-- the same transaction: SELECT last FROM comet_clock.  Set a time to wait for
+-- the lock, so that your program does not fail while the web server is writing:
+-- ".timeout 5000" in sqlite3, PDO::ATTR_TIMEOUT in PHP, timeout=5 in Python.
 --
--- The module runs the numbered files of this folder once each, in one
--- transaction.  Run by hand, this file alone makes a database that the module
--- accepts.  They work with SQLite 3.9 and later.
+-- The module runs each numbered file of this folder once, all in one
+-- transaction.  If you run this file alone by hand, it makes a database that the
+-- module accepts.  The files work with SQLite 3.9 and later.
 --
--- A .dump leaves out the two PRAGMAs by which the module knows its database.
--- Set both after restoring one, user_version to the number of the last file.
+-- A .dump leaves out the two PRAGMAs by which the module recognises its database.
+-- Set both after you restore one: user_version is the number of the last file.
 
--- The file shrinks when messages go (only set while the database is empty).
+-- Lets the file shrink when messages are removed.  This can be set only while
+-- the database is empty.
 PRAGMA auto_vacuum = INCREMENTAL;
 PRAGMA application_id = 1129270612; -- "COMT"
 PRAGMA user_version = 1;
 
 CREATE TABLE comet_clock(
-  -- One row: what changes whenever the log does.
+  -- The table has one row.  It changes whenever the log changes.
   one INTEGER PRIMARY KEY CHECK (one = 1),
-  -- The last timestamp given: never smaller than any message's.
+  -- The last timestamp assigned: never smaller than any message's.
   last INTEGER NOT NULL DEFAULT 0
     CHECK (typeof(last) = 'integer' AND last BETWEEN 0 AND 9007199254740991),
-  -- Grows with every message removed, by whomever.
+  -- Counts the messages removed, by retention or by anybody else.
   erased INTEGER NOT NULL DEFAULT 0
     CHECK (typeof(erased) = 'integer' AND erased >= 0)
 );
@@ -41,7 +42,7 @@ INSERT INTO comet_clock(one) VALUES(1);
 CREATE TABLE channel(
   id INTEGER PRIMARY KEY,
   name TEXT NOT NULL UNIQUE,
-  -- The highest timestamp that retention (CometRetain) has removed; 0: none.
+  -- The highest timestamp that retention (CometRetain) has removed, or 0.
   floor INTEGER NOT NULL DEFAULT 0
     CHECK (typeof(floor) = 'integer'
            AND floor BETWEEN 0 AND 9007199254740991),
@@ -59,13 +60,13 @@ CREATE TABLE channel(
 );
 
 CREATE TABLE message_log(
-  -- Use the view "message" instead: it keeps comet_clock right.
+  -- Use the view "message" instead: it keeps comet_clock up to date.
   -- The timestamp: microseconds since the epoch, unique and increasing.
   id INTEGER PRIMARY KEY CHECK (id BETWEEN 1 AND 9007199254740991),
   channel_id INTEGER NOT NULL REFERENCES channel(id),
   -- The name of the event on the page.
   type TEXT NOT NULL DEFAULT 'message',
-  -- The authenticated user who published it; NULL: nobody.
+  -- The authenticated user who published the message, or NULL.
   author TEXT,
   body TEXT NOT NULL,
   CONSTRAINT "a type is text of 1 to 255 bytes without control characters"
@@ -84,16 +85,16 @@ CREATE TABLE message_log(
            AND instr(CAST(body AS BLOB), x'00') = 0)
 );
 
--- History of one channel, oldest or newest first.
+-- For the history of one channel, oldest or newest first.
 CREATE INDEX message_by_channel ON message_log(channel_id, id);
 
--- What users of the database see.
+-- The view that users of the database read and write.
 CREATE VIEW message(timestamp, channel, type, author, body) AS
   SELECT m.id, c.name, m.type, m.author, m.body
     FROM message_log AS m JOIN channel AS c ON c.id = m.channel_id;
 
--- Publish: number the message and store it.  A system clock set back does not
--- set timestamps back.
+-- Publish: assign a timestamp and store the message.  Timestamps rise even if the
+-- system clock is set back.
 CREATE TRIGGER message_insert INSTEAD OF INSERT ON message
 BEGIN
   SELECT RAISE(ABORT, 'the timestamp is given by the database: leave it out')
@@ -112,13 +113,13 @@ BEGIN
       FROM comet_clock;
 END;
 
--- Moderate: a message deleted is gone from every replay, memory included.
+-- Moderate: a deleted message is gone from every replay, also from memory.
 CREATE TRIGGER message_delete INSTEAD OF DELETE ON message
 BEGIN
   DELETE FROM message_log WHERE id = OLD.timestamp;
 END;
 
--- Clients hold what they were sent, and never ask for it again.
+-- A message cannot change: clients keep what they were sent and never ask again.
 CREATE TRIGGER message_update INSTEAD OF UPDATE ON message
 BEGIN
   SELECT RAISE(ABORT, 'messages are immutable');
@@ -129,8 +130,8 @@ BEGIN
   SELECT RAISE(ABORT, 'messages are immutable');
 END;
 
--- Every removal is noticed, and a channel that is empty leaves no trace,
--- unless clients have to be told that retention removed something from it.
+-- Count every removal.  Remove an empty channel, unless clients have to be told
+-- that retention removed messages from it.
 CREATE TRIGGER message_log_delete AFTER DELETE ON message_log
 BEGIN
   UPDATE comet_clock SET erased = erased + 1;
@@ -140,7 +141,7 @@ BEGIN
                       WHERE channel_id = OLD.channel_id);
 END;
 
--- Clients hold timestamps as cursors: they only go forward.
+-- Clients use timestamps as cursors, so the clock only goes forward.
 CREATE TRIGGER comet_clock_update BEFORE UPDATE ON comet_clock
 WHEN NEW.last < OLD.last OR NEW.erased < OLD.erased
 BEGIN

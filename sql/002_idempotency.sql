@@ -1,30 +1,30 @@
 -- SPDX-License-Identifier: Apache-2.0
--- Version 2 of mod_comet's database: what was published under which
--- Idempotency-Key, so that a publisher that does not know whether it was heard
--- may say it again.
+-- Version 2 of mod_comet's database: which message was published under which
+-- Idempotency-Key.  A publisher that does not know whether its message was
+-- stored may thus send it again.
 --
--- The module alone writes this table.  Deleting from it is safe: a publisher
--- that repeats itself then publishes twice.
+-- Only the module writes this table.  Deleting rows is harmless, except that a
+-- publisher that repeats a request then publishes its message twice.
 
 PRAGMA user_version = 2;
 
 CREATE TABLE idempotency_key(
-  -- The last timestamp of what was published under the key; a batch has
-  -- "count" of them in a row.
+  -- The last timestamp published under the key.  A batch has "count" consecutive
+  -- timestamps that end here.
   timestamp INTEGER PRIMARY KEY
     CHECK (timestamp BETWEEN 1 AND 9007199254740991),
   count INTEGER NOT NULL
     CHECK (typeof(count) = 'integer' AND count BETWEEN 1 AND timestamp),
-  -- Keys are told apart by the channel published to and by who published
-  -- ('': nobody that is known).
+  -- A key belongs to one channel and one author ('' if the publisher was not
+  -- authenticated).
   channel TEXT NOT NULL,
   author TEXT NOT NULL,
   key TEXT NOT NULL
     CHECK (typeof(key) = 'text' AND length(key) BETWEEN 1 AND 255),
-  -- SHA-1 over channels, types and bodies.
+  -- SHA-1 of the channels, types and bodies.
   hash BLOB NOT NULL CHECK (typeof(hash) = 'blob' AND length(hash) = 20),
-  -- When it will be forgotten, in microseconds since the epoch: 24 hours after
-  -- its message went.  NULL: its message is there.
+  -- When the key will be removed, in microseconds since the epoch: 24 hours
+  -- after its message was removed.  NULL while the message is there.
   expires INTEGER CHECK (expires IS NULL OR typeof(expires) = 'integer'),
   UNIQUE (channel, author, key)
 );

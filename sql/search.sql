@@ -1,32 +1,32 @@
 -- SPDX-License-Identifier: Apache-2.0
--- The index that "CometSearch on" adds to mod_comet's database, and
--- "CometSearch off" removes.  It is no migration: the version stays.
+-- The search index.  "CometSearch on" adds it to mod_comet's database and
+-- "CometSearch off" removes it.  It is not a migration: the version stays.
 --
--- Look for messages by the view and the index together:
+-- Use the view and the index together to search for messages:
 --
 --   SELECT datetime(timestamp / 1e6, 'unixepoch'), channel, body FROM message
 --    WHERE timestamp IN (SELECT rowid FROM message_search
 --                         WHERE message_search MATCH 'deploy AND finished')
 --    ORDER BY timestamp DESC LIMIT 20;
 --
--- It needs FTS5 and SQLite 3.27 or later, in every program that writes to the
--- database: a program whose SQLite is without it can still read the view
--- "message", but its INSERT and DELETE fail ("no such module: fts5").
+-- Every program that writes to the database then needs SQLite 3.27 or later
+-- with FTS5.  A program without it can still read the view "message", but its
+-- INSERT and DELETE fail ("no such module: fts5").
 --
--- Words are what unicode61 takes for them: letters and digits between all
--- else, in any case and with or without diacritics.  Where a language writes
--- no spaces (Chinese, Japanese, Thai) a word is all up to the next
--- punctuation, found as a whole or by how it begins ('deplo*').
+-- unicode61 splits a body into words: runs of letters and digits.  A search
+-- ignores case and diacritics.  In languages written without spaces (Chinese,
+-- Japanese, Thai) a word extends to the next punctuation mark; a search finds
+-- it by the whole word or by its beginning ('deplo*').
 
 CREATE VIRTUAL TABLE message_search USING fts5(
   body, content='message_log', content_rowid='id',
   tokenize="unicode61 remove_diacritics 2"
 );
--- Small pages: FTS5 merges by pages, and no publisher is to wait for that.
+-- Small pages: FTS5 merges page by page, and a publisher must not wait for long.
 INSERT INTO message_search(message_search, rank) VALUES('pgsz', 1000);
 
--- Messages that were there before are indexed in small steps, the newest
--- first: those from this timestamp on are.  0: all are.
+-- Messages that were there before the index are indexed in small steps, the
+-- newest first.  Messages from this timestamp on are indexed; 0 means all.
 CREATE TABLE search_progress(
   one INTEGER PRIMARY KEY CHECK (one = 1),
   indexed_from INTEGER NOT NULL CHECK (typeof(indexed_from) = 'integer')
