@@ -25,7 +25,7 @@ BUILD   = build
 # SANITIZE=…   asan or tsan; `make asan` and `make tsan` set it for you
 
 # ---- The tree ---------------------------------------------------------------
-# The core's folders know APR and no httpd; the glue's are the others.
+# The core's folders use APR but not httpd; all other folders are glue.
 CORE := base shared wire transport store store/sqlite hub
 GLUE := server request output wait dialect hooks
 CORE_SRC := $(sort $(wildcard $(CORE:%=mod_comet/%/*.c)))
@@ -66,8 +66,8 @@ BENCH   = $(BUILD)/bench
 BENCHES = $(BENCH)/load $(BENCH)/floor $(BENCH)/dbfloor $(BENCH)/mod_null.so
 
 # ---- How to compile ---------------------------------------------------------
-# $(call ask,NAME,COMMAND) asks COMMAND when NAME is first used, and only once:
-# `make help` and `make clean` need no compiler and no apxs.
+# $(call ask,NAME,COMMAND) runs COMMAND once, when NAME is first used.  So `make
+# help` and `make clean` need no compiler and no apxs.
 ask = $(eval $(1) := $(shell { $(2); } 2>/dev/null))$($(1))
 
 INCLUDEDIR = $(call ask,INCLUDEDIR,$(APXS) -q INCLUDEDIR)
@@ -82,8 +82,8 @@ APR_FLAGS  = $(call ask,APR_FLAGS,$(APR_CONFIG) --cppflags --includes; \
 APR_LIBS   = $(call ask,APR_LIBS,$(APU_CONFIG) --link-ld; \
                  $(APR_CONFIG) --link-ld)
 
-# The headers of httpd and APR come as system headers: their warnings are not
-# ours.  (/usr/include itself must stay where the compiler puts it.)
+# The headers of httpd and APR are included as system headers, so that they give
+# no warnings.  (/usr/include itself must stay where the compiler puts it.)
 FOREIGN = $(addprefix -isystem ,$(filter-out /usr/include, \
               $(sort $(INCLUDEDIR) $(patsubst -I%,%,$(filter -I%,$(APR_FLAGS))))))
 DEFINES = $(sort $(filter -D%,$(APXSFLAGS) $(APR_FLAGS)))
@@ -114,20 +114,20 @@ LINK    = $(CC) -pthread $(CFLAGS) $(SANITIZED) -Wl,--as-needed \
 
 comma := ,
 
-# A parallel sub-make, unless the caller runs a job server of his own.
+# A sub-make runs in parallel, unless the caller already runs a job server.
 PARALLEL = $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(shell nproc))
 
 export PORT MPM SCALE
 
-# $(call say,WHAT) tells what is made; with V=1 make shows the command instead.
+# $(call say,WHAT) prints what is made; with V=1 make prints the command instead.
 say = @$(if $(V),set -x,printf '%-5s %s\n' $(1) $@);
 
 # ---- Build ------------------------------------------------------------------
 .PHONY: all tests unit-programs benches
 all: $(MODULE) ## build build/mod_comet.so (the default)
 
-# The tests' own programs, and those of `make bench`: no sanitizer may slow
-# these down.
+# The tests' own programs and those of `make bench` are built without a
+# sanitizer, which would slow them down.
 tests: all unit-programs $(TOOLS) $(LOADED) $(FOLLOW) \
        $(if $(SANITIZE),,$(BENCHES))
 unit-programs: $(UNITS)
@@ -141,7 +141,7 @@ $(UNITS): $(BUILD)/unit/%: $(OBJ)/test/unit/%.o $(HELP_OBJ) $(CORE_OBJ)
 	@mkdir -p $(@D)
 	$(call say,LINK) $(LINK) -o $@ $^ -lcmocka $(APR_LIBS) -lsqlite3 -ljansson -lpthread
 
-# What these see of memory and of SQLite goes through test/unit/faults.c.
+# These programs reach memory and SQLite through test/unit/faults.c.
 WRAPPED = malloc calloc realloc free sqlite3_step sqlite3_exec \
     sqlite3_prepare_v2 sqlite3_prepare_v3 sqlite3_open_v2 \
     sqlite3_wal_checkpoint_v2
@@ -149,7 +149,7 @@ FAULT_UNITS := $(foreach unit,$(UNITS),$(if $(findstring /test_faults,$(unit)),$
 $(FAULT_UNITS): $(FAULT_OBJ)
 $(FAULT_UNITS): private LINK += $(addprefix -Wl$(comma)--wrap=,$(WRAPPED))
 
-# libFuzzer's programs; they need clang, by `make fuzz`.
+# libFuzzer's programs need clang; `make fuzz` installs it.
 FUZZERS := $(patsubst test/fuzz/fuzz_%.c,%,$(sort $(wildcard test/fuzz/*.c)))
 .PHONY: fuzzers
 fuzzers: $(FUZZERS:%=$(BUILD)/fuzz/%)
@@ -163,13 +163,13 @@ $(TOOLS): $(BUILD)/tools/%: $(OBJ)/test/tools/%.o
 	@mkdir -p $(@D)
 	$(call say,LINK) $(LINK) -o $@ $^ $(APR_LIBS) -lsqlite3 -lpthread
 
-# What tests load into httpd: as it is, whatever the module is built with.
+# Modules that tests load into httpd, built without a sanitizer.
 $(LOADED) $(LOADED_OBJ): private SANITIZED =
 $(LOADED): $(BUILD)/tools/%.so: $(OBJ)/test/tools/%.o
 	@mkdir -p $(@D)
 	$(call say,LINK) $(LINK) -shared -o $@ $^
 
-# Many clients that check what they are given.
+# A program of many clients that check the messages they get.
 $(FOLLOW): $(FOLLOW_OBJ)
 	@mkdir -p $(@D)
 	$(call say,LINK) $(LINK) -o $@ $^ -lm
@@ -187,17 +187,18 @@ $(OBJ)/%.o: %.c $(BUILD)/flags | $(SCHEMA)
 	@mkdir -p $(@D)
 	$(call say,CC) $(COMPILE) -MMD -MP -c -o $@ $<
 
-# `make coverage` counts what runs of the core, as it is written: not optimised.
+# `make coverage` counts the lines of the core that run, without optimisation.
 ifeq ($(COVERAGE),1)
 $(CORE_OBJ): private COMPILE += -O0 --coverage -fprofile-update=atomic
 $(UNITS): private LINK += --coverage
 endif
 
-# The core's symbols stay inside.  The glue's do too, by the exports.map: httpd
-# declares comet_module without a visibility, and `hidden` would win over it.
+# The core's symbols are hidden.  Those of the glue are hidden by exports.map
+# instead: httpd declares comet_module without a visibility, so -fvisibility
+# would hide it too.
 $(CORE_OBJ): private COMPILE += -fvisibility=hidden
 
-# Another compiler or other flags: build again.
+# Build again when the compiler or its flags change.
 $(BUILD)/flags: FORCE
 	@command -v $(APXS) >/dev/null || { echo "make: $(APXS) is missing" \
 	    "(Debian: apache2-dev); 'conf/setup run' installs all that the" \
@@ -211,8 +212,8 @@ $(EXPORTS): Makefile
 	@mkdir -p $(@D)
 	@echo '{ global: comet_module; local: *; };' >$@
 
-# The migrations as C strings; a file's number is its schema's version, and the
-# versions must be 1, 2, 3 ….  And the index for searching, which has none.
+# The migrations as C strings.  A file's number is the version of its schema, and
+# the versions must be 1, 2, 3 ….  The search index is added without a version.
 $(SCHEMA): $(SQL) $(INDEX) Makefile
 	@mkdir -p $(@D)
 	@{ set -e; v=0; \
@@ -280,13 +281,13 @@ asan tsan: ## the unit and end-to-end tests under a sanitizer
 	@$(MAKE) $(PARALLEL) tests BUILD=build-$@ SANITIZE=$@
 	@test/run $@ -- $(ARGS)
 
-memcheck: ## the same under valgrind's memcheck, as it was built
+memcheck: ## the same tests under valgrind's memcheck, on the ordinary build
 	@conf/setup check
 	@conf/setup memcheck
 	@$(MAKE) $(PARALLEL) tests
 	@BUILD='$(BUILD)' test/run memcheck -- $(ARGS)
 
-# The corpora with what was found stay in build-fuzz; what crashes, too.
+# The corpora with the inputs found, and the inputs that crash, stay in build-fuzz.
 fuzz: ## fuzz the encoders and parsers with clang, FUZZ_SECONDS (60) each
 	@conf/setup fuzz
 	@$(MAKE) $(PARALLEL) fuzzers BUILD=build-fuzz CC=clang SANITIZE=fuzz
@@ -300,7 +301,7 @@ fuzz: ## fuzz the encoders and parsers with clang, FUZZ_SECONDS (60) each
 	        build-fuzz/found/$$name test/fuzz/corpus/$$name; \
 	done
 
-coverage: ## how much of the core the unit tests run: lines and branches
+coverage: ## the share of the core's lines and branches that the unit tests run
 	@conf/setup check
 	@$(MAKE) $(PARALLEL) unit-programs BUILD=build-coverage COVERAGE=1
 	@find build-coverage -name '*.gcda' -delete
@@ -316,7 +317,7 @@ bench: ## measure mod_comet and nchan (BENCH_ROUNDS=, BENCH_ONLY=): a table
 
 # ---- Look over --------------------------------------------------------------
 .PHONY: lint format format-check
-# cppcheck reads no foreign headers, but must know their macros for lists.
+# cppcheck does not read foreign headers, but must know their list macros.
 LIST_MACROS = $(shell $(APR_CONFIG) --includedir)/apr_ring.h \
     $(firstword $(wildcard /usr/include/*/sys/queue.h /usr/include/sys/queue.h))
 lint: $(SCHEMA) ## clang's warnings and lock analysis, clang-tidy, cppcheck
@@ -330,10 +331,10 @@ lint: $(SCHEMA) ## clang's warnings and lock analysis, clang-tidy, cppcheck
 	    $(addprefix --include=,$(LIST_MACROS)) $(DEFINES) -Imod_comet -I$(BUILD)/gen $(CORE_SRC) $(GLUE_SRC)
 	shellcheck conf/setup conf/demo .ci/run
 
-format: ## lay the C sources out anew with clang-format 14
+format: ## lay out the C sources with clang-format 14
 	clang-format-14 -i $(FORMATTED)
 
-format-check: ## say which C sources are not laid out so
+format-check: ## list the C sources whose layout differs
 	clang-format-14 --dry-run -Werror $(FORMATTED)
 
 # ---- Install ----------------------------------------------------------------
@@ -352,15 +353,15 @@ install: all ## install for the system's Apache (DESTDIR=); then a2enmod comet
 	install -m 644 $(SQL) $(INDEX) '$(SHARE)/sql'
 	install -m 644 $(wildcard conf/examples/*) '$(SHARE)/examples'
 	install -m 644 $(wildcard htdocs/comet/*) '$(SHARE)/comet'
-	@# A comet.conf that somebody has made his own is left alone.
+	@# A comet.conf that somebody has changed is kept.
 	@if [ ! -e '$(MODS)/comet.conf' ] || \
 	    cmp -s conf/comet.conf '$(MODS)/comet.conf'; then \
 	    set -x; install -m 644 conf/comet.conf '$(MODS)/comet.conf'; \
 	else \
-	    echo "kept your $(MODS)/comet.conf; this version's is beside it"; \
+	    echo "kept your $(MODS)/comet.conf; the new one is comet.conf.new"; \
 	    set -x; install -m 644 conf/comet.conf '$(MODS)/comet.conf.new'; \
 	fi
-	@# The data: written by the server and by members of the group comet.
+	@# The server and members of the group comet may write the data.
 	@if [ -z '$(DESTDIR)' ] && [ "$$(id -u)" = 0 ]; then \
 	    set -ex; getent group comet >/dev/null || groupadd --system comet; \
 	    install -d -o www-data -g comet -m 2770 '$(DATA)'; \
@@ -368,7 +369,7 @@ install: all ## install for the system's Apache (DESTDIR=); then a2enmod comet
 	    set -x; install -d -m 2770 '$(DATA)'; \
 	fi
 
-uninstall: ## take the installed files away again; the database stays
+uninstall: ## remove the installed files; the database stays
 	rm -f '$(DESTDIR)$(SYSCONFDIR)/mods-enabled/comet.load' \
 	    '$(DESTDIR)$(SYSCONFDIR)/mods-enabled/comet.conf' \
 	    '$(MODS)/comet.load' '$(MODS)/comet.conf.new' \
@@ -388,7 +389,7 @@ clean: ## remove what was built
 	find test \( -name __pycache__ -o -name .pytest_cache \) -prune \
 	    -exec rm -rf {} +
 
-distclean: clean ## … and the demo's private state, its history too
+distclean: clean ## also remove the demo's private state and its history
 	conf/demo remove
 
 help: ## list the targets
