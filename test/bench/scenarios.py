@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is measured: the rows of the table, and how each is run."""
+"""The scenarios: the rows of the table, and how each is measured."""
 
 import json
 import os

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The servers that are compared, each private, on a loopback port, one at a
-time: mod_comet on httpd's event MPM, nchan, the floor, a null handler."""
+"""The servers that are compared: mod_comet on httpd's event MPM, nchan, the
+floor, and a null handler.  Each runs alone, on a loopback port."""
 
 import glob
 import os

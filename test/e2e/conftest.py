@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fixtures: private servers that are checked and gone after each test."""
+"""Fixtures: private servers, which are checked and stopped after each test."""
 
 import os
 import signal

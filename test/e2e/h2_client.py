@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""As much HTTP/2 (prior knowledge, cleartext) as the tests need."""
+"""The part of HTTP/2 (prior knowledge, cleartext) that the tests need."""
 
 import socket
 import struct

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""HTTP clients for the tests that hide nothing: chunks, stamps, pipelining."""
+"""HTTP clients for the tests.  They show chunks, times of arrival and
+pipelining."""
 
 import json
 import socket

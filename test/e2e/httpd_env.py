@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A private Apache httpd for the tests: own ServerRoot, own port, own end."""
+"""A private Apache httpd for the tests, with a ServerRoot and a port of its
+own."""
 
 import json
 import os

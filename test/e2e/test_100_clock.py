@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The clock: the wire the original page needs, tick by tick."""
+"""The clock: the bytes that the original page needs, tick by tick."""
 
 import re
 import time

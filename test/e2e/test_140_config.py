@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The configuration: what is wrong is found by httpd -t, and said well."""
+"""The configuration: httpd -t finds every error and explains it."""
 
 import os
 import re

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The mappings hold whatever else the site does with its URLs."""
+"""Mappings work, whatever other modules of the site do with its URLs."""
 
 import os
 import re

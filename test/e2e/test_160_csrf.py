@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a foreign page can make a browser send does not publish."""
+"""No request that a foreign page can make a browser send publishes anything."""
 
 import pytest
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What must hold on every MPM, and over HTTP/2."""
+"""Behaviour that must be the same on every MPM and over HTTP/2."""
 
 import json
 import re

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The same over TLS, where the MPM and mod_ssl share the connection."""
+"""Waiting over TLS, where the MPM and mod_ssl share the connection."""
 
 import json
 import re

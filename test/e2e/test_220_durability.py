@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sync full: on the disk before the 201 (counted by strace)."""
+"""CometSync full: a message is on the disk before its 201 (strace counts)."""
 
 import os
 import re

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a hostile review found once, so that it stays found."""
+"""Faults that a hostile review found; these tests keep them from returning."""
 
 import base64
 import json

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Streams that leave httpd: which do, and all that stays true of them."""
+"""Adopted streams: which streams leave httpd, and what must not change."""
 
 import contextlib
 import json

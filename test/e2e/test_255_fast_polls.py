@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Polls that the hub answers by itself (CometFastPoll): nobody can tell them
-from httpd's, and whatever is not exactly like the last one is httpd's."""
+"""Polls that the hub answers by itself (CometFastPoll).  Its answers look
+exactly like httpd's, and any poll that differs from the last one goes to
+httpd."""
 
 import contextlib
 import json

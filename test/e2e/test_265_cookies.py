@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What other modules know of a client before it waits must not reach it after
-the wait: no cookie, no saved session.  Their other headers do."""
+"""Cookies and sessions that other modules prepare before a wait must not reach
+the client after it.  The other headers of these modules do."""
 
 import os
 import re

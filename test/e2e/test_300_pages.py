@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The pages, the original ones and today's, in a real headless Chromium."""
+"""The original pages and the new ones in a real headless Chromium."""
 
 import os
 import sqlite3

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""comet.js in a real headless Chromium: each message once and in order,
-whatever becomes of the tab that leads, of the network and of the server."""
+"""comet.js in a real headless Chromium.  Each message arrives once and in order,
+whatever happens to the leading tab, the network and the server."""
 
 import os
 import threading

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Publishing for certain: Idempotency-Key, and batches (NDJSON)."""
+"""Reliable publishing: Idempotency-Key, and batches (NDJSON)."""
 
 import base64
 import json

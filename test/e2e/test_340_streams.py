@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Event streams, forever-iframes, polls and history: what each promises."""
+"""The promises of event streams, forever-iframes, polls and history."""
 
 import gzip
 import json

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Many channels on one connection: lists, wildcards, and that none of them
-is reached by a detour."""
+"""Several channels on one connection, by lists and wildcards.  None of these
+ways leads to a channel that the client may not read."""
 
 import base64
 import json

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Any text comes back as it was, over every transport; any name of a channel
-is refused or a channel of its own."""
+"""Every transport returns any text unchanged.  Any name of a channel is either
+refused or is a channel of its own."""
 
 import html
 import html.parser

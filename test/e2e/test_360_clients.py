@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Clients nobody here wrote: no loss, no repeat, however often they are cut.
+"""Clients by other authors lose and repeat no message, however often their
+connections are cut.
 
 All of them run at the same time, each on its own channel through its own
 cutting proxy, while messages come and the server is restarted twice.

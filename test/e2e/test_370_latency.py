@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a newcomer and a reader of a long history cost: figures, and that no
-reader holds back the log's checkpoint."""
+"""The cost of a new client and of a reader of a long history.  No reader holds
+back the checkpoint of the log."""
 
 import json
 import os

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""kill -9 of children and servers, a few times; `make torture` does more."""
+"""A few times kill -9 of children and servers; `make torture` does it often."""
 
 import pytest
 

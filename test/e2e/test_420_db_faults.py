@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Faults of the database under load; `make torture` has them for longer."""
+"""Faults of the database under load; in `make torture` they last longer."""
 
 import pytest
 

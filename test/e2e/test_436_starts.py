@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""httpd's own threads wait for no disk, no lock and no database: the site is
-served while children start, end, are killed and replaced, whatever the store
+"""httpd's own threads never wait for a disk, a lock or a database.  So the site
+is served while children start, end, are killed and replaced, whatever the store
 does meanwhile."""
 
 import os

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Clients that vanish, never read or speak slowly, a few; `make torture` has
-a thousand."""
+"""A few clients that vanish, never read or send slowly; `make torture` has a
+thousand."""
 
 import time
 

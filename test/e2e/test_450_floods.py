@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""More channels, messages and clients than anybody may have, in small;
-`make torture` floods."""
+"""Small floods of channels, messages and clients beyond every limit; `make
+torture` has large ones."""
 
 import pytest
 

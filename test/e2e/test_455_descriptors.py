@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The limit of descriptors is reached."""
+"""A child reaches the limit of its descriptors."""
 
 import pytest
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Request smuggling: nothing in a body is ever taken for a request, whatever
-becomes of the request it belongs to."""
+"""Request smuggling: no part of a body is ever taken for a request, whatever
+happens to the request that the body belongs to."""
 
 import re
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Random requests, against a reference; `make torture` tries more of them.
-And what becomes of a body for which there is no memory."""
+"""Random requests, compared with a reference; `make torture` tries more.  Also:
+a body for which there is no memory."""
 
 import subprocess
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Hostile pages in a real headless Chromium: what other sites can make a
-browser send, what they can read, and what hostile messages do to our pages."""
+browser send, what they can read, and what hostile messages can do in our
+pages."""
 
 import os
 import sqlite3

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The manual's rules for protecting a channel: those that act do, those that
-are said not to do not."""
+"""The manual's rules for protecting a channel: each one works, or fails, as the
+manual says."""
 
 import html
 import os

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The files that the module makes, and what it does not write into the log."""
+"""The files that the module creates, and what it keeps out of the log."""
 
 import contextlib
 import os

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where the database may lie, and what is advised when it lies badly."""
+"""Where the database may be, and the advice httpd gives for a bad place."""
 
 import contextlib
 import os

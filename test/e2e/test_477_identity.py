@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Databases that were restored or made by hand: whose they are."""
+"""Databases that were restored or made by hand: does the module accept them?"""
 
 import os
 import re

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The soak in small: `make torture` has the long one."""
+"""A short soak; `make torture` has the long one."""
 
 import pytest
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The figures, in full size: part of `make check-long` only."""
+"""Figures with large numbers; only `make check-long` runs these tests."""
 
 import os
 import re

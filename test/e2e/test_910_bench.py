@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`make bench` in small: that it tells what it measured, and what it could not.
+"""A small `make bench`: it reports what it measured and what it could not.
 
-No test here looks at how fast anything is."""
+No test here looks at speed."""
 
 import json
 import os

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Ten thousand and more waiting clients; a million messages; 100,000 connects:
-each has all of it, and memory does not grow with time."""
+"""Ten thousand and more waiting clients, a million messages, 100,000 connects.
+Each client gets every message, and memory does not grow with time."""
 
 import json
 import statistics

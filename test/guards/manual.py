@@ -9,16 +9,16 @@ PAGE = "htdocs/manual/index.html"
 HTTPD_H = "/usr/include/apache2/httpd.h"
 CONTEXTS = {"SERVER": "server config, virtual host",
             "LOCATION": "server config, virtual host, location"}
-# What the fields of CORS answers are made of, and what httpd itself reads.
+# Headers that httpd itself reads or sets, so that the glue does not name them.
 BY_HTTPD = {"request": {"If-None-Match"}, "response": {"ETag"}}
-# Read or set for reasons of their own, which are no part of the interface.
+# Headers that are read or set internally and are no part of the interface.
 INTERNAL = {"request": {"Range", "Authorization", "Cookie", "Referer",
                         "Accept-Language", "Sec-Fetch-User"},
             "response": set()}
 
 
 class Manual:
-    """The page, and the code it tells of."""
+    """The page, and the code it describes."""
 
     def __init__(self, read, glue, core):
         self.read, self.glue, self.core = read, glue, core
@@ -49,8 +49,8 @@ class Manual:
     # -- the code -----------------------------------------------------------
 
     def table(self):
-        """{directive: (scope, default)} of the tables; default as it would be
-        written, "" where there is none."""
+        """{directive: (scope, default)} of the tables.  The default is written as
+        in a configuration, or "" if there is none."""
         text = uncommented(self.read("mod_comet/tables/directives.def"))
         text = text[text.rindex("#endif"):text.index("#undef")]
         found = {}
@@ -67,7 +67,7 @@ class Manual:
         return found
 
     def default(self, name):
-        """What a directive is without being said; "" where there is none."""
+        """The default of a directive, or "" if there is none."""
         return self.table()[name][1]
 
 
@@ -95,7 +95,7 @@ def plain(markup):
 
 
 def differences(what, code, page):
-    """What is in one and not in the other."""
+    """The names that are in only one of code and page, or twice in the page."""
     return (["%s: %s is not in the code" % (what, name)
              for name in sorted(set(page) - set(code))]
             + ["%s: %s is not in %s" % (what, name, PAGE)
@@ -127,7 +127,7 @@ def directives(manual):
 
 
 def wrong_default(manual, name, box):
-    """[] or what is wrong with a box's Default row."""
+    """A list of what is wrong with a box's Default row."""
     value = manual.default(name)
     expected = "%s %s" % (name, value) if value else None
     if box.get("Default") == expected:
@@ -137,7 +137,7 @@ def wrong_default(manual, name, box):
 
 
 def parameters(manual):
-    """the manual has each parameter that is parsed, and no other"""
+    """the manual has each parameter that the code parses, and no other"""
     names = set()
     for path in manual.glue:
         if os.path.basename(path).startswith("mod_comet_status"):
@@ -180,7 +180,7 @@ def statuses(manual):
 
 
 def headers(manual):
-    """the manual has each header that is read or set, and no other"""
+    """the manual has each header that the code reads or sets, and no other"""
     glue = manual.glue_code
     for name, value in re.findall(r'#define (\w+) ("[\w-]+")', glue):
         glue = re.sub(r"\b%s\b" % name, value, glue)
@@ -227,8 +227,7 @@ def errors(manual):
 
 
 def pieces(text):
-    """An error, and the halves it may be put together from; `…` stands for
-    anything."""
+    """An error, and the two halves it may consist of; `…` stands for any text."""
     yield text.replace("…", "x")
     yield text.partition(": ")[2] or text
     yield text.partition(": ")[0]
@@ -260,7 +259,7 @@ def providers(manual):
 
 
 def anchors(manual):
-    """the links within the manual lead somewhere"""
+    """every link within the manual has a target"""
     folder = os.path.dirname(PAGE)
     count, wrong = 0, []
     for name in ("index.html", "recipes.html", "security.html"):
@@ -284,7 +283,7 @@ def anchors(manual):
 
 
 def claims(manual):
-    """the tests that security.html names are there, each claim names some"""
+    """each claim of security.html names tests, and these tests exist"""
     page = manual.read(os.path.join(os.path.dirname(PAGE), "security.html"))
     tests = "\n".join(manual.read(os.path.join("test/e2e", name))
                       for name in sorted(os.listdir("test/e2e"))
@@ -297,7 +296,7 @@ def claims(manual):
     wrong += ["security.html: no test for: " + plain(claim)[:60]
               for claim in re.findall(r"<li>(.*?)</li>",
                                       part.group(1) if part else "", re.S)]
-    # what it says somebody can do without a directive is what the code does
+    # what the page says of defaults is what the code does
     for name, value in (("CometPublish", "on"), ("CometAllowOrigin", "none"),
                         ("CometMulti", "off"), ("CometSearch", "off"),
                         ("CometEscape", "on"), ("CometLimitPublish", "off"),

@@ -4,12 +4,12 @@
 
 usage: test/tools/coverage.py BUILD [--missing] [FILE...]
 
-Reads what the instrumented core left in BUILD, by gcov's JSON, and prints a
-table: lines and branches of each file, and of all. With --missing also the
-numbers of the lines that never ran, and those of which a branch was never
-taken. A header's inline functions count once, however many files include it.
-Ends with 1 when the sum is below the goal: 95 % of the lines, 85 % of the
-branches.
+Reads the data that the instrumented core left in BUILD, by gcov's JSON, and
+prints a table: lines and branches of each file, and the sum. With --missing it
+also prints the numbers of the lines that never ran, and of the lines with a
+branch that was never taken. A header's inline functions count once, however
+many files include it. The exit status is 1 if the sum is below the goal: 95 %
+of the lines, 85 % of the branches.
 """
 
 import argparse

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The event stream format by WHATWG's rules, for the tests and for clients
-that leave it to their user."""
+"""Parses event streams by WHATWG's rules, for the tests and for clients that
+leave parsing to their user."""
 
 import codecs
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A server whose system clock jumps and whose disk and ends are slow: see
-shim.c."""
+"""A server whose system clock jumps, and whose disk and process ends are slow:
+see shim.c."""
 
 import mmap
 import os

@@ -2,9 +2,9 @@
 """The fixtures of test/e2e, and the table of scenarios at the end.
 
 A scenario is a function in a module of this folder (kills.py …).  It takes
-its numbers as arguments and returns a sentence of figures.  torture_*.py here
-calls it with large numbers, times SCALE; the file of the same number in
-test/e2e calls it with small ones.
+its numbers as arguments and returns a sentence of figures.  A file
+torture_*.py calls it with large numbers, multiplied by SCALE.  The file of the
+same number in test/e2e calls it with small ones.
 """
 
 import datetime

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Crowds of clients that do no good, and what the others feel of them."""
+"""Crowds of hostile clients, and how they affect the other clients."""
 
 import contextlib
 import ctypes

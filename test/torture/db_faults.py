@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Faults of the database while everybody is there: who publishes is told the
-truth, who listens goes on, and all is well again within a second."""
+"""Faults of the database under load.  Publishers get true answers, subscribers
+keep their connections, and everything works again within a second."""
 
 import contextlib
 import os

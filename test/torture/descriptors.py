@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A child that has no descriptor left, for a while."""
+"""A child that runs out of descriptors for a while."""
 
 import contextlib
 import os

@@ -4,7 +4,7 @@
     server (the test) 192.0.2.1 -- 192.0.2.2 router 198.51.100.2 --
     198.51.100.1 the others
 
-The namespaces have no names: they are gone with the last that uses them.
+The namespaces have no names, so they end with the last process that uses them.
 """
 
 import contextlib

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""More than anybody may have: channels, messages, connections, waiting."""
+"""Floods beyond every limit: of channels, messages, connections and waiters."""
 
 import threading
 import time

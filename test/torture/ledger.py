@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who knows what: the publishers, the database, and those who follow."""
+"""The messages that publishers, the database and subscribers know of."""
 
 import glob
 import os

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Clients that keep listening, whatever happens, and know when they heard."""
+"""Clients that keep listening, whatever happens, and record when messages
+arrive."""
 
 import threading
 import time

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What we make of a request against what a reference in Python makes of it:
-query strings, forms, cursors and batches, with random input."""
+"""Compares how the module and a reference in Python parse random requests:
+query strings, forms, cursors and batches."""
 
 import json
 import os

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Requests that arrive while the one before them is answered by the hub."""
+"""Requests that arrive while the hub answers the one before them."""
 
 import random
 import threading

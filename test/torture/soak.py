@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Half an hour of everything: what grows?"""
+"""Half an hour of mixed load: does anything grow?"""
 
 import os
 import statistics

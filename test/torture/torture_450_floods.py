@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""More channels, messages and clients than anybody may have."""
+"""Floods of channels, messages and clients beyond every limit."""
 
 import pytest
 

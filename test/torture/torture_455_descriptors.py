@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The limit of descriptors is reached, at each of the next ones."""
+"""A child runs out of descriptors, at each of the next ones it opens."""
 
 import pytest
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The soak, for as long as SCALE has it."""
+"""The soak; SCALE sets how long it takes."""
 
 import pytest
 
