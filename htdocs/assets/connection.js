@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Staying connected, for the pages: the words for a state, the pause before
-// the next attempt, and the moments that make an attempt worth while at once.
+// Helps the pages stay connected: the words for a state, the pause before the
+// next attempt, and the events after which an attempt is worth making at once.
 
 const WORDS = {
     connecting: 'Connecting…',

@@ -11,7 +11,7 @@ const show = (id, value) => {
     $(id).textContent = (value ?? 0).toLocaleString();
 };
 
-/** A path as one word of the shell. */
+/** A path, quoted as one word for the shell. */
 const quote = (path) => (/^[\w./-]+$/.test(path)
     ? path
     : `'${path.replaceAll("'", "'\\''")}'`);
@@ -53,7 +53,7 @@ document.querySelectorAll('.endpoint').forEach((span) => {
     span.textContent = new URL(span.dataset.path, location);
 });
 
-// The clipboard is there on https and on localhost only.
+// Browsers offer the clipboard on https and on localhost only.
 document.querySelectorAll('.copy').forEach((button) => {
     button.hidden = !navigator.clipboard;
     button.addEventListener('click', async () => {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The chat page: rows for what the channel delivers and for what one writes.
+// The chat page: rows for the channel's messages and for the user's own.
 
 import { Comet, newKey } from '../mod-comet/comet.js';
 import { lostState, say, showState } from '../assets/connection.js';
@@ -45,7 +45,7 @@ function place(row, timestamp = Infinity) {
     }
 }
 
-/** Makes a row the one and only of a stored message. */
+/** Makes this row the only row of a stored message. */
 function settle(row, { timestamp, author, type = 'message' }) {
     const date = new Date(timestamp / 1000);
     const today = date.toDateString() === new Date().toDateString();
@@ -77,7 +77,7 @@ function divide(text, timestamp) {
 
 /* ---- reading ------------------------------------------------------------- */
 
-/** One's own row that this message seems to be, told before its POST is. */
+/** The user's own row that this message seems to be, before its POST ends. */
 function ownRow({ body, type }) {
     return [...unsettled].find((row) => type === 'message'
         && !row.classList.contains('refused') && drafts.get(row).text === body);
@@ -117,7 +117,7 @@ function received() {
     }
 }
 
-/** What the log says of itself beside its rows. */
+/** The notes of the log beside its rows. */
 function showWhole() {
     const empty = list.childElementCount === 0;
     $('#empty').hidden = !empty;
@@ -151,7 +151,7 @@ async function lookEarlier() {
     showWhole();
 }
 
-/** What was there before the oldest row, a page at a time. */
+/** The messages before the oldest row, one page at a time. */
 async function showEarlier() {
     const fromEnd = log.scrollHeight - log.scrollTop;
     earlier.disabled = true;
@@ -174,7 +174,7 @@ async function showEarlier() {
 
 /* ---- the connection ------------------------------------------------------ */
 
-// The history is there to be read; only what follows it is announced.
+// The history is not announced to screen readers; only new messages are.
 const isLive = () => log.getAttribute('aria-live') === 'polite';
 const beLive = () => log.setAttribute('aria-live', 'polite');
 
@@ -208,7 +208,7 @@ async function post(row) {
         const { timestamp } = await comet.publish(text, { idempotencyKey: key });
         mine.add(timestamp);
         sessionStorage.setItem('mine', JSON.stringify([...mine].slice(-200)));
-        // By now the channel may have told us of it, in this row or, if
+        // The channel may already have brought the message, in this row or, if
         // somebody wrote the same text, in another one.
         const told = shown.get(timestamp);
         told?.classList.add('mine');
@@ -270,7 +270,7 @@ list.addEventListener('click', ({ target }) => {
     act?.(target.closest('li'));
 });
 
-/* ---- scrolling and what one has not seen --------------------------------- */
+/* ---- scrolling and unseen messages --------------------------------------- */
 
 function atEnd() {
     return log.scrollHeight - log.scrollTop - log.clientHeight < 48;

@@ -21,8 +21,8 @@ let roundTrips = [];    // ms, the latest few
 
 /* ---- the stream ---------------------------------------------------------- */
 
-// What the document in the iframe calls: it takes window.parent.comet when it
-// begins, so this is here before the first iframe is.
+// The object that the document in the iframe calls.  The document reads
+// window.parent.comet when it begins, so this must exist before the first iframe.
 window.comet = { printServerTime };
 
 function connect() {
@@ -72,8 +72,8 @@ function printServerTime(seconds) {
     ticks += 1;
     ticksOfStream += 1;
     showState($('#status'), 'connected');
-    // The streamed document grows by a script element a second: take them
-    // away once they have run.
+    // The streamed document gets another script element every second: remove each
+    // one once it has run.
     frame?.contentDocument?.querySelectorAll('body > script + script')
         .forEach((script) => script.nextSibling && script.remove());
 
@@ -84,7 +84,7 @@ function printServerTime(seconds) {
     $('#utc').textContent = date.toISOString().slice(11, 19);
     $('#ticks').textContent = ticks.toLocaleString();
 
-    // The first tick of a stream is told at once, the others on the second.
+    // The first tick of a stream comes at once, the others on the full second.
     if (ticksOfStream > 1) {
         lateness = [...lateness, now - seconds * 1000].slice(-BARS);
         drawBars();
@@ -97,7 +97,7 @@ function printServerTime(seconds) {
 
 /* ---- comparing the clocks ------------------------------------------------ */
 
-/** How long the way there and back takes: the shortest of a few requests. */
+/** The round trip to the server: the shortest of a few requests. */
 async function measureRoundTrip() {
     for (let i = 0; i < 3; i++) {
         const begun = performance.now();
@@ -129,7 +129,7 @@ function showDifference() {
     }
 }
 
-/** A bar a tick: how much later than the quickest one it was here. */
+/** One bar for each tick: how much later it arrived than the quickest one. */
 function drawBars() {
     const least = Math.min(...lateness);
     const late = lateness.map((ms) => ms - least);
@@ -153,8 +153,8 @@ function drawBars() {
 
 /* ---- go ------------------------------------------------------------------ */
 
-// Not before the page itself has loaded: an iframe that never ends would keep
-// it from ever being so.
+// Start only once the page itself has loaded: a page with an iframe that never
+// ends would never finish loading.
 if (document.readyState === 'complete') {
     connect();
 }

@@ -1,28 +1,30 @@
 // SPDX-License-Identifier: Apache-2.0
-// The browser's side of mod_comet: follows channels over whatever connection
-// there is, shares it among the tabs of a site, publishes, reads the history.
+// The browser's side of mod_comet.  It reads channels over whatever connection
+// works, shares that connection among the tabs of a site, publishes, and reads
+// the history.
 //
-// A message's timestamp is its identity and the cursor of whoever has read it.
-// All that arrives here comes as *news*: {after, messages, cursor}, which says
-// "between `after` and `cursor` there are these messages and no others".  Who
-// stands at `after` or later takes what is new to him and stands at `cursor`;
-// who stands before it has missed something and asks the server.  So it does
-// not matter how often news come, nor from whom: nothing is lost or repeated.
+// A message's timestamp is its identity, and the cursor of a reader that has
+// read it.  Everything arrives as *news*: {after, messages, cursor}.  News say
+// "between `after` and `cursor` there are these messages and no others".  A
+// reader whose cursor is at `after` or later takes the messages that are new to
+// it, and its cursor becomes `cursor`.  A reader whose cursor is before `after`
+// has missed messages and asks the server for them.  So nothing is lost or
+// repeated, no matter how often news arrive and which tab sends them.
 
 const PATIENCE = 4;             // seconds a stream may take for its first byte
-const SILENCE = 60;             // … and be silent later: two CometHeartbeats
+const SILENCE = 60;             // seconds it may be silent: two CometHeartbeats
 const WAIT = 25;                // seconds a poll asks the server to wait
-const GRACE = 10;               // … and may take beyond that
+const GRACE = 10;               // seconds it may take beyond that
 const BLOCKED = 600;            // seconds until a blocked stream is tried again
 const GLANCE = 10;              // seconds between polls of a hidden tab
-const BEAT = 5;                 // seconds between looks at how things are
+const BEAT = 5;                 // seconds between checks of the connection
 const LOST_LEADER = 30;         // seconds without a word of the leading tab
 const MOST_PAUSE = 30;          // seconds between two attempts to connect
 const MOST_HELD = 1000;         // news put aside while catching up
-const TRIES = 5;                // of a publish
+const TRIES = 5;                // attempts at one publish
 
-const AGAIN = Symbol('again');  // why an attempt ended: to begin anew at once
-const OVER = Symbol('over');    // … or never
+const AGAIN = Symbol('again');  // the attempt ended: start another at once
+const OVER = Symbol('over');    // the attempt ended: never start another
 
 const CAUSES = {
     0: 'The server cannot be reached.',
@@ -49,7 +51,7 @@ export class CometError extends Error {
         this.status = status;
         this.said = said;
         this.retryAfter = retryAfter;   // seconds
-        this.blocked = blocked;         // by something in between, it seems
+        this.blocked = blocked;         // by a proxy on the way, it seems
     }
 
     /** True if asking again may help. */
@@ -58,7 +60,7 @@ export class CometError extends Error {
             || [408, 425, 429].includes(this.status);
     }
 
-    /** True if the server may have done what it was asked all the same. */
+    /** True if the server may have done what it was asked in spite of this. */
     get unsure() {
         return this.status === 0 || this.status >= 500;
     }
@@ -78,7 +80,7 @@ class CometEvent extends Event {
  * {id, event, data, retry}, undefined where a block has no such field.
  */
 export class EventStreamParser {
-    #line = '';         // begun, not ended
+    #line = '';         // the unfinished line
     #return = false;    // the last piece ended in CR: an LF belongs to it
     #block = {};
 
@@ -122,7 +124,7 @@ export class EventStreamParser {
 
 /* ---- requests ------------------------------------------------------------ */
 
-/** Something that is given up when it takes too long, or by others. */
+/** An attempt that can be aborted, and is aborted when it takes too long. */
 class Attempt {
     #control = new AbortController();
     #timer;
@@ -139,7 +141,7 @@ class Attempt {
         return this.#control.signal;
     }
 
-    /** Gives up in so many seconds, unless this is called again before. */
+    /** Aborts in so many seconds, unless it is called again before that. */
     expect(seconds, reason = new CometError(0)) {
         clearTimeout(this.#timer);
         this.#timer = setTimeout(() => this.end(reason), seconds * 1000);
@@ -151,12 +153,12 @@ class Attempt {
         this.#control.abort(reason);
     }
 
-    /** Nothing is expected for the moment. */
+    /** Stops the timer: nothing is expected for the moment. */
     relax() {
         clearTimeout(this.#timer);
     }
 
-    /** Why this failed: why it was given up, or what went wrong. */
+    /** Why this failed: the reason for the abort, or the error. */
     cause(error) {
         return this.reason ?? (error instanceof CometError
             ? error : new CometError(0, { cause: error }));
@@ -186,7 +188,7 @@ async function request(url, init, attempt) {
 async function jsonOf(answer, attempt) {
     const type = answer.headers.get('Content-Type') ?? '';
     if (!type.startsWith('application/json')) {
-        // A page to sign in, perhaps, that the answer led to.
+        // Perhaps the answer redirected to a login page.
         throw new CometError(answer.redirected ? 401 : 0, {
             why: answer.redirected ? undefined : 'Something else answers here.',
         });
@@ -225,8 +227,9 @@ class Pause {
 
 /* ---- transports ---------------------------------------------------------- */
 
-// Each takes a line (class Link makes it), tells it what arrives and returns,
-// when the server has ended it in order, how many ms to pause before the next.
+// Each transport gets a line (made by class Link) and reports to it what arrives.
+// When the server has ended the connection properly, it returns how many ms to
+// pause before the next one.
 
 async function events(line) {
     const blocked = new CometError(0, {
@@ -258,7 +261,7 @@ async function events(line) {
     return farewell;
 }
 
-/** Tells a line what these blocks say; returns the pause they ask for. */
+/** Reports these blocks to a line; returns the pause they ask for. */
 function takeBlocks(line, blocks) {
     let farewell;
     let messages = [];
@@ -296,7 +299,7 @@ function takeBlocks(line, blocks) {
 }
 
 async function poll(line) {
-    let hasty = 0;      // empty answers in a row for which nobody waited
+    let hasty = 0;      // empty answers in a row that came without a wait
     for (;;) {
         const glance = !line.isOpen || line.isAside();
         const wait = glance ? 0 : WAIT;
@@ -318,7 +321,7 @@ async function poll(line) {
     }
 }
 
-/** What a poll's answer tells somebody who asked for what is after `since`. */
+/** The news in the answer to a poll for messages after `since`. */
 function newsOf(since, { messages, timestamp, gap }) {
     const reset = since !== undefined && timestamp < since;
     const known = since !== undefined && !reset;
@@ -333,12 +336,12 @@ function newsOf(since, { messages, timestamp, gap }) {
 
 /**
  * The forever-iframe.  Its document calls a function of its parent window by a
- * name that the server chooses: a frame in between is that parent, so that
- * pages keep their globals to themselves and each Comet has its own.
+ * name that the server chooses.  That parent is another frame in between, so
+ * the page needs no global function and each Comet has one of its own.
  */
 async function iframe(line) {
-    // The document does not tell where it begins: a poll does, and what is
-    // missed.  Where there are none, the first message has to tell.
+    // The document does not say at which cursor it begins.  A poll tells that,
+    // and the messages missed before.  Without polls the first message tells it.
     try {
         line.news(newsOf(line.since, await line.poll(0)));
     }
@@ -408,12 +411,12 @@ function fillShell(shell, line) {
     return inner;
 }
 
-/** Looks whether the frame has opened, and grows. */
+/** Checks whether the frame's document has opened, and grows. */
 function watchFrame(inner, line) {
     const page = inner.contentDocument;
     const act = page && inner.contentWindow.comet;
     if (typeof act !== 'function') {
-        return;     // not yet, or no answer of mod_comet's
+        return;     // not yet, or the answer is not mod_comet's
     }
     if (!String(act).includes(`"${line.callback}"`)) {
         line.attempt.end(new CometError(406, {
@@ -429,7 +432,7 @@ function watchFrame(inner, line) {
     }
 }
 
-/** Why a frame has loaded something else. */
+/** Why a frame has loaded another document. */
 function frameError(inner) {
     let status = 0;
     let said = '';
@@ -440,7 +443,7 @@ function frameError(inner) {
         said = JSON.parse(inner.contentDocument.body.textContent).error;
     }
     catch {
-        // A page of the browser's own, or of something in between.
+        // A page of the browser itself, or of a proxy on the way.
     }
     return new CometError(status < 400 ? 0 : status, { said });
 }
@@ -449,7 +452,7 @@ const TRANSPORTS = { events, poll, iframe };
 
 /* ---- one connection ------------------------------------------------------ */
 
-/** What a transport knows of the link: one attempt at a connection. */
+/** The link as a transport sees it: one attempt at a connection. */
 class Line {
     isOpen = false;
 
@@ -467,7 +470,7 @@ class Line {
         return this.link.comet.url({ since: this.since, ...query });
     }
 
-    /** Asks for something whose answer must begin in so many seconds. */
+    /** Sends a request whose answer must begin in so many seconds. */
     async fetch(query, accept, seconds, reason) {
         const init = await this.link.comet.init({ Accept: accept });
         this.expect(seconds, reason);
@@ -486,7 +489,7 @@ class Line {
         this.attempt.expect(seconds, reason);
     }
 
-    /** The server answers; if it said so, from this cursor on. */
+    /** The server has answered, starting at this cursor if it is given. */
     opened(cursor) {
         if (this.isOpen || this.attempt.reason) {
             return;
@@ -500,7 +503,7 @@ class Line {
         }
     }
 
-    /** Something came; without `after` it goes on where the last one ended. */
+    /** News have arrived; without `after` they continue the last ones. */
     news({ messages = [], cursor, gap, reset, after = this.since }) {
         if (this.attempt.reason) {
             return;
@@ -509,7 +512,7 @@ class Line {
         let last = from;
         for (const { timestamp } of messages) {
             if (!(timestamp > last)) {
-                this.attempt.end(AGAIN);    // not the store it was
+                this.attempt.end(AGAIN);    // the server has another store
                 return;
             }
             last = timestamp;
@@ -524,7 +527,7 @@ class Line {
         return this.link.isAside();
     }
 
-    /** Whether this is still the transport of choice. */
+    /** Whether this transport would still be chosen. */
     stays() {
         return this.link.choose() === this.transport;
     }
@@ -536,8 +539,8 @@ class Line {
 }
 
 /**
- * Keeps a connection: chooses the transport, comes back when it ends.  Of its
- * user it needs, in `comet`: cursor(), url(query), init(headers), news(news),
+ * Keeps a connection: chooses the transport and reconnects when it ends.  Its
+ * user `comet` must have cursor(), url(query), init(headers), news(news),
  * status({state, transport, error, retryIn}) and over(error).
  */
 class Link {
@@ -551,7 +554,7 @@ class Link {
     #probe;                 // the next poll shows whether streams are blocked:
                             // 'stay' if they are, 'look' if that is not sure
     #blockedUntil = 0;
-    #isRefused = false;     // event streams are, not blocked on their way
+    #isRefused = false;     // the server refuses event streams
     #due = Infinity;        // when the pause between two attempts ends
 
     constructor(comet, options) {
@@ -566,13 +569,13 @@ class Link {
         this.pause.cut();
     }
 
-    /** Begins anew at once. */
+    /** Reconnects at once. */
     again() {
         this.#line.attempt.end(AGAIN);
         this.pause.cut();
     }
 
-    /** Somebody looks: what timers should have seen to may be overdue. */
+    /** The user looks at the page: a timer may be overdue. */
     look() {
         const silent = Date.now() - this.#line.heard;
         if (this.options.polite || silent > this.options.silence * 1000) {
@@ -583,7 +586,7 @@ class Link {
         }
     }
 
-    /** The network is another one: what was blocked may not be. */
+    /** The network has changed: event streams may no longer be blocked. */
     renew() {
         this.#blockedUntil = 0;
         this.again();
@@ -636,14 +639,14 @@ class Link {
         this.comet.status({ state: 'open', transport });
     }
 
-    /** The server has ended it in order: come back when it says. */
+    /** The server has ended the connection properly: come back when it says. */
     #ended(farewell) {
         const line = this.#line;
         this.retry = line.retry;
         return (farewell ?? Math.random() * 200) + this.#haste(line);
     }
 
-    /** A pause for what ends at once and brings nothing, again and again. */
+    /** A pause for connections that repeatedly end at once without news. */
     #haste({ begun, hasNews }) {
         const isHasty = !hasNews && Date.now() - begun < 1000;
         this.#hasty = isHasty ? this.#hasty + 1 : 0;
@@ -677,13 +680,13 @@ class Link {
         return pause;
     }
 
-    /** Whether only event streams are left, though one seemed blocked. */
+    /** Whether event streams are the only choice, though one seemed blocked. */
     #isNoFallback(line, cause) {
         return this.options.transport === 'auto' && line.transport === 'poll'
             && cause.status === 406 && !this.#isRefused;
     }
 
-    /** Whether polls may get through where this stream did not. */
+    /** Whether polls may work where this stream did not. */
     #isBlocked(line, cause) {
         const probed = this.#probe;
         this.#probe = undefined;
@@ -705,20 +708,20 @@ class Link {
 /* ---- one connection for all tabs ----------------------------------------- */
 
 /**
- * The tabs (and all else of a site) that follow the same: who holds the lock
- * leads and tells the others what there is.  Its owner has lead(), follow()
- * when somebody else leads now, alone() when there can be no sharing, and
- * hear(data).
+ * The tabs (and workers) of a site that read the same channels.  The one that
+ * holds the lock leads and sends the others all news.  Its owner must have
+ * lead(), follow() for when another tab leads, alone() for when sharing is not
+ * possible, and hear(data).
  */
 class Share {
     leading = false;
     #name;
     #owner;
     #channel;
-    #turn;              // ends our waiting for the lock, or our holding it
+    #turn;              // ends our wait for the lock, or releases it
     #timer;
     #heard = Date.now() - (LOST_LEADER - 2 * BEAT) * 1000;
-    #asked = true;      // since we last heard the leader
+    #asked = true;      // whether we asked the leader since we last heard it
 
     static isPossible() {
         return typeof BroadcastChannel === 'function'
@@ -748,7 +751,7 @@ class Share {
         this.#channel?.postMessage(data);
     }
 
-    /** Asks the leader how things are. */
+    /** Asks the leader for its state. */
     ask() {
         this.post({ ask: true });
     }
@@ -770,10 +773,10 @@ class Share {
             return;
         }
         if (!this.leading) {
-            this.#owner.alone();    // locks are there, but not for us
+            this.#owner.alone();    // we are not allowed to use locks
             return;
         }
-        this.leading = false;       // robbed: we did not answer
+        this.leading = false;       // the lock was taken: we did not answer
         this.#owner.follow();
         this.#wait();
     }
@@ -821,7 +824,7 @@ const DEFAULTS = {
     silence: SILENCE,
 };
 
-/** A name for one message, the same however often it is sent. */
+/** A key for one message; it stays the same however often it is sent. */
 export function newKey() {
     return crypto.getRandomValues(new Uint32Array(4)).join('-');
 }
@@ -856,12 +859,12 @@ export class Comet extends EventTarget {
     #state = 'connecting';
     #transport;
     #told;                  // what the leading tab last said of its state
-    #link;                  // while this one leads, or is alone
-    #share;                 // while there are others
-    #catching;              // the attempt to get what was missed
-    #held = [];             // news that cannot be taken before that
-    #floor = -1;            // as far as gaps were told
-    #isSure;                // that a cursor ahead of the leader's is right
+    #link;                  // set while this object leads, or is alone
+    #share;                 // set while objects can share
+    #catching;              // the attempt to get missed messages
+    #held = [];             // news put aside until these have come
+    #floor = -1;            // gaps up to here were reported
+    #isSure;                // a cursor ahead of the leader's is known to be right
     #pause = new Pause();   // of #catching
     #closing = new AbortController();
     #queue = Promise.resolve();     // one publish after the other
@@ -892,7 +895,7 @@ export class Comet extends EventTarget {
         return this.#transport;
     }
 
-    /** Whether the connection is another tab's. */
+    /** Whether the connection belongs to another tab. */
     get shared() {
         return !!this.#share && !this.#share.leading;
     }
@@ -938,7 +941,7 @@ export class Comet extends EventTarget {
         return { ...init, headers };
     }
 
-    /** Asks for messages that there are, without waiting for any. */
+    /** Asks for existing messages, without waiting for new ones. */
     async #ask(query, attempt, cache) {
         const init = await this.#init({ Accept: 'application/json' });
         try {
@@ -953,8 +956,8 @@ export class Comet extends EventTarget {
     }
 
     /**
-     * Messages of the past: {messages, timestamp, gap}, oldest first, and
-     * `before` to go on with, where a search was cut short.
+     * Messages of the past: {messages, timestamp, gap}, oldest first.  If a
+     * search was cut short, there is also `before`, to continue with.
      */
     async history({ before, since, limit, q, signal } = {}) {
         const attempt = new Attempt(signal);
@@ -1030,7 +1033,7 @@ export class Comet extends EventTarget {
 
     #begin() {
         const { share, fetchOptions } = this.#options;
-        // Who has headers of his own may be somebody else than the next tab.
+        // With headers of its own a tab may be another user than the next tab.
         const personal = typeof fetchOptions === 'function'
             || !!fetchOptions.headers;
         this.#isSure = false;
@@ -1052,7 +1055,7 @@ export class Comet extends EventTarget {
         this.#alone(wanted);
     }
 
-    /** What others must follow too, to share a connection. */
+    /** What objects must have in common to share a connection. */
     #name() {
         const { channels, transport, share, callback, fetchOptions }
             = this.#options;
@@ -1069,7 +1072,7 @@ export class Comet extends EventTarget {
         this.#stopCatching();
     }
 
-    /** Comes and goes with the page and the network. */
+    /** Connects and disconnects as the page and the network come and go. */
     #watch() {
         const { signal } = this.#closing;
         const on = (target, type, act) => {
@@ -1130,7 +1133,7 @@ export class Comet extends EventTarget {
         this.#share.ask();
     }
 
-    /** Tells the other tabs how things are, and how far. */
+    /** Sends the other tabs the state and the cursor. */
     #tell(status = this.#told) {
         const after = this.#cursor;
         const isFar = status.state === 'open' && after !== undefined;
@@ -1143,7 +1146,7 @@ export class Comet extends EventTarget {
         });
     }
 
-    /** What another tab says: the leading one, or to this one if it leads. */
+    /** Handles a message of another tab, from the leader or to the leader. */
     #hear({ ask, status, news }) {
         if (ask) {
             this.#tell();
@@ -1164,7 +1167,7 @@ export class Comet extends EventTarget {
         }
     }
 
-    /** Takes a state over, and says so. */
+    /** Takes over a state and reports it. */
     #heed({ state, transport, error, retryIn }) {
         const isNews = this.#state !== state || this.#transport !== transport;
         if (state === 'open' && isNews && !this.#catching) {
@@ -1180,7 +1183,7 @@ export class Comet extends EventTarget {
 
     /* ---- what arrives ---- */
 
-    /** Takes what is new in these news; false if some are missing before. */
+    /** Takes the new messages of these news; false if earlier ones are missing. */
     #take({ after, messages, cursor, gap, reset }, own = false) {
         const since = this.#cursor;
         if (own && (reset || since === undefined)) {
@@ -1213,7 +1216,7 @@ export class Comet extends EventTarget {
         return true;
     }
 
-    /** Tells of what is missing after the cursor, once. */
+    /** Reports once that messages after the cursor are missing. */
     #tellGap({ since, floor }) {
         const end = floor ?? since + 1;
         if (this.#cursor < end && this.#floor < end) {
@@ -1228,7 +1231,7 @@ export class Comet extends EventTarget {
         }
     }
 
-    /** Puts news aside until what is missing before them has been read. */
+    /** Puts news aside until the missing messages before them have been read. */
     #hold(news) {
         this.#held.push({ ...news, reset: false });
         if (this.#held.length > MOST_HELD) {
@@ -1259,7 +1262,7 @@ export class Comet extends EventTarget {
                 const news = newsOf(since, answer);
                 failures = 0;
                 this.#isSure = true;
-                // No message: there is none up to where the others were.
+                // The answer is empty: there are no messages up to there.
                 if (!news.messages.length && !news.reset) {
                     news.cursor = Math.max(news.cursor, goal);
                 }
@@ -1269,7 +1272,7 @@ export class Comet extends EventTarget {
             catch (error) {
                 const cause = attempt.cause(error);
                 if (cause.status === 406) {
-                    this.#alone();      // no polls here, not even this one
+                    this.#alone();      // the server allows no polls at all
                 }
                 else if (cause !== OVER && !cause.temporary) {
                     this.#close(cause);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The console: one connection to any channels, their history, a publisher and
-// the counters.
+// The console: one connection to any number of channels, their history, a
+// publisher and the counters.
 
 import { Comet, newKey } from '../mod-comet/comet.js';
 import { watchCounters } from './counters.js';
@@ -67,7 +67,7 @@ function append(...rowsToAdd) {
     }
 }
 
-/** Shows a row in the next instant, with all that come in this one. */
+/** Shows a row with the next frame, together with all others of this frame. */
 function show(row) {
     fresh.push(row);
     fresh.splice(0, fresh.length - ROWS_KEPT);
@@ -180,7 +180,7 @@ $('#aloud').addEventListener('change', ({ currentTarget }) => {
 
 /* ---- publishing ---------------------------------------------------------- */
 
-/** The narrower the answer, the surer what it tells of the other clock. */
+/** The faster the answer, the more exact is its estimate of the other clock. */
 function heedClock({ tookMs, offsetMs }) {
     if (tookMs < clock.tookMs && Math.abs(offsetMs) > tookMs) {
         clock = { offsetMs, tookMs };
@@ -247,7 +247,7 @@ async function showPage() {
             return;     // another one is, by now
         }
         list.replaceChildren(...messages.map((message) => makeRow(message)));
-        // A search that takes long is cut short, and tells where to go on.
+        // A long search is cut short and says where to continue.
         const since = before && new Date(before / 1000).toLocaleString();
         $('#history-empty').hidden = messages.length > 0;
         say($('#history-empty'), before
@@ -297,7 +297,7 @@ if (location.hash.length > 1) {
         $('#channels').value = decodeURI(location.hash.slice(1));
     }
     catch {
-        // Not one of ours.
+        // The value is not one of ours.
     }
 }
 watchCounters($('#counters'), $('#counter'), $('#counters-note'),

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The server's counters: read every two seconds, each with what it has done
-// in the last two minutes.
+// The server's counters, read every two seconds, each with a line of its last two
+// minutes.
 
 const EVERY_MS = 2000;
 const KEPT = 60;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Messages as rows of a list.  Whatever a message holds is text here.
+// Messages as rows of a list.  The contents of a message are always shown as text.
 
 const rowTemplate = document.querySelector('#row');
 const noteTemplate = document.querySelector('#note');

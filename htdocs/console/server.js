@@ -42,9 +42,9 @@ export function readHistory(endpoint, channels, { before, words, limit }) {
 }
 
 /**
- * Stores a message, once for each key: {timestamp, tookMs, offsetMs}; the last
- * is how far the server's clock is ahead of ours, as near as this answer can
- * tell.
+ * Stores a message, once for each key: {timestamp, tookMs, offsetMs}.  offsetMs
+ * is how far the server's clock is ahead of ours, as exactly as this answer
+ * shows.
  */
 export async function publish(endpoint, { channel, type, body, key }) {
     const url = channelUrl(endpoint, channel);
