@@ -42,7 +42,7 @@ static void register_request(void)
     ap_hook_translate_name(mod_comet_claim_translate_name, NULL, NULL,
                            APR_HOOK_REALLY_FIRST);
     /* and again at what mod_rewrite has passed on ([PT]) */
-    ap_hook_translate_name(mod_comet_claim_translate_name, after_rewrite, NULL,
+    ap_hook_translate_name(mod_comet_claim_passed_through, after_rewrite, NULL,
                            APR_HOOK_FIRST);
     ap_hook_map_to_storage(mod_comet_claim_map_to_storage, NULL, NULL,
                            APR_HOOK_REALLY_FIRST);

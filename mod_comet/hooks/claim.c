@@ -6,26 +6,117 @@
 #include "request/subrequest.h"
 #include "output/answer.h"
 
-int mod_comet_claim_translate_name(request_rec *r)
+/* --- the site's own rules --------------------------------------------------- */
+
+/* A translate_name hook. */
+typedef int hook_t(request_rec *r);
+
+/* Modules whose translate_name hooks redirect or refuse as the administrator
+ * says (RewriteRule with [R], [F], [G], or a status; Redirect; a Lua script).
+ * Other modules only map the path to something on disk, or to another server. */
+static int has_rules(const char *module)
+{
+    static const char *const modules[] = { "mod_rewrite.c", "mod_alias.c",
+                                           "mod_lua.c" };
+    apr_size_t i = 0;
+
+    while (i < sizeof(modules) / sizeof(*modules)
+           && strcmp(module, modules[i]) != 0) {
+        i++;
+    }
+    return i < sizeof(modules) / sizeof(*modules);
+}
+
+/*
+ * Ask the rules that httpd would come to after a hook of ours, in httpd's
+ * order.
+ * @return DECLINED or OK, perhaps with a file name set: nothing forbids the
+ *         request; else what httpd should answer
+ */
+static int ask_rules(request_rec *r, hook_t *ours)
+{
+    const apr_array_header_t *hooks = ap_hook_get_translate_name();
+    int i, passed = 0, verdict = DECLINED;
+
+    for (i = 0; hooks && i < hooks->nelts && verdict == DECLINED; i++) {
+        const ap_LINK_translate_name_t *hook =
+            &APR_ARRAY_IDX(hooks, i, ap_LINK_translate_name_t);
+
+        if (passed && has_rules(hook->szName)) {
+            verdict = hook->pFunc(r);
+        }
+        passed |= hook->pFunc == ours;
+    }
+    return verdict;
+}
+
+/*
+ * Let the site's rules redirect or refuse the request, as they would if its
+ * URL were a file's.  Where they lead it to a file, a script or another server
+ * instead (a front controller), they are not followed.
+ * @return OK, or what httpd should answer
+ */
+static int obey_rules(request_rec *r, hook_t *ours)
+{
+    const request_rec before = *r;
+    int verdict;
+
+    mod_comet_subrequest_watch(r);
+    verdict = ask_rules(r, ours);
+    mod_comet_subrequest_unwatch(r);
+    if (verdict != OK && verdict != DECLINED) {
+        return verdict;
+    }
+    r->uri = before.uri;
+    r->args = before.args;
+    r->filename = before.filename;
+    r->canonical_filename = before.canonical_filename;
+    r->path_info = before.path_info;
+    r->handler = before.handler;
+    r->proxyreq = before.proxyreq;
+    r->status = before.status;
+    return OK;
+}
+
+/* --- claiming --------------------------------------------------------------- */
+
+/* @param ours  the hook that claims */
+static int claim(request_rec *r, hook_t *ours)
 {
     const mod_comet_mapping_t *mapping = mod_comet_request_find_mapping(
         mod_comet_config_server(r->server), r->uri);
     mod_comet_request_t *request;
+    int verdict;
 
     if (!mapping) {
         return DECLINED;
     }
     request = mod_comet_request_record(r);
+    if (r->main) {
+        request->mapping = mapping;
+        mod_comet_subrequest_begin(r);
+    }
+    verdict = obey_rules(r, ours);
+    if (verdict != OK) {
+        return verdict;
+    }
     request->mapping = mapping;
     comet_params_parse(&request->query, comet_text(r->args ? r->args : ""),
                        r->pool);
     request->publishes = mapping->dialect->publishes(r, request);
-    if (r->main) {
-        mod_comet_subrequest_begin(r);
-    }
     mod_comet_answer_claim(r);
     r->filename = mod_comet_request_filename(r);
     return OK;
+}
+
+int mod_comet_claim_translate_name(request_rec *r)
+{
+    return claim(r, mod_comet_claim_translate_name);
+}
+
+int mod_comet_claim_passed_through(request_rec *r)
+{
+    return claim(r, mod_comet_claim_passed_through);
 }
 
 /*

@@ -8,8 +8,16 @@
 
 #include "server/mod_comet.h"
 
-/** translate_name hook: claim what is mapped. */
+/**
+ * translate_name hook, before all others: claim what is mapped, unless a rule
+ * of the site (mod_rewrite, mod_alias, mod_lua) redirects or refuses it.
+ * @return OK, DECLINED (not ours), or the status that the rule asks for
+ */
 int mod_comet_claim_translate_name(request_rec *r);
+
+/** The same, after mod_rewrite: claim a URL that it made and passed through
+ * ([PT]), unless a rule after it redirects or refuses that. */
+int mod_comet_claim_passed_through(request_rec *r);
 
 /** map_to_storage hook: what was claimed is not on disk. */
 int mod_comet_claim_map_to_storage(request_rec *r);

@@ -24,8 +24,8 @@ typedef struct mod_comet_request_t {
                        * stream goes on */
 
     /* of request/subrequest: */
-    const apr_table_t *env_before; /* while mod_setenvif works; else NULL */
-    apr_array_header_t *env_changes; /* by mod_setenvif; NULL: none */
+    const apr_table_t *env_before; /* while rules change it; else NULL */
+    apr_array_header_t *env_changes; /* by rules; NULL: none */
     int has_own_env; /* of a sub-request: SetEnvIf is applied to its own URL */
 } mod_comet_request_t;
 

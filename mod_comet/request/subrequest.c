@@ -10,10 +10,9 @@
 
 static const char SETENVIF[] = "mod_setenvif.c";
 
-/* --- what mod_setenvif changes in a request
- * ------------------------------------- */
+/* --- what mod_setenvif and the rules change in a request -------------------- */
 
-/* A variable that mod_setenvif set, unset or replaced. */
+/* A variable that mod_setenvif or a rule set, unset or replaced. */
 typedef struct change_t {
     const char *name;
     const char *before, *after; /* NULL: not set */
@@ -65,19 +64,29 @@ static int is_watched(const request_rec *r)
     return !r->main && mod_comet_config_server(r->server)->mappings->nelts;
 }
 
-int mod_comet_subrequest_before_setenvif(request_rec *r)
+void mod_comet_subrequest_watch(request_rec *r)
 {
     if (is_watched(r)) {
         begin_watching(r);
     }
+}
+
+void mod_comet_subrequest_unwatch(request_rec *r)
+{
+    if (is_watched(r)) {
+        end_watching(r);
+    }
+}
+
+int mod_comet_subrequest_before_setenvif(request_rec *r)
+{
+    mod_comet_subrequest_watch(r);
     return DECLINED;
 }
 
 int mod_comet_subrequest_after_setenvif(request_rec *r)
 {
-    if (is_watched(r)) {
-        end_watching(r);
-    }
+    mod_comet_subrequest_unwatch(r);
     return DECLINED;
 }
 
@@ -106,7 +115,8 @@ static void take_back(apr_table_t *env, const apr_array_header_t *changes)
 }
 
 /* Give a sub-request the environment that its main request was authorised
- * with, without what mod_setenvif derived from the main request's URL. */
+ * with, without what mod_setenvif and the site's rules derived from the main
+ * request's URL. */
 static void inherit(request_rec *r)
 {
     const mod_comet_request_t *main = mod_comet_request_record(r->main);

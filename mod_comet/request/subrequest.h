@@ -8,6 +8,8 @@
  * mod_setenvif does not look at sub-requests.  So mod_comet notes what
  * mod_setenvif changes in a request's environment, takes those changes back
  * in the sub-request's copy, and applies SetEnvIf to the sub-request's URL.
+ * What mod_rewrite changes ([E=…]) is taken back in the same way; its rules
+ * look at the sub-request by themselves.
  * No request is made by hand for it: mod_setenvif sees only requests that
  * httpd made.
  */
@@ -15,6 +17,14 @@
 #define MOD_COMET_SUBREQUEST_H
 
 #include "server/mod_comet.h"
+
+/** Keep the environment of a request as it is, since rules that look at its
+ * URL are about to change it.  Nothing happens for a sub-request.  The
+ * request's thread. */
+void mod_comet_subrequest_watch(request_rec *r);
+
+/** Note what has changed since.  The request's thread. */
+void mod_comet_subrequest_unwatch(request_rec *r);
 
 /** post_read_request and header_parser hook, before mod_setenvif: keep the
  * environment as it is. */

@@ -1,0 +1,222 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The site's own rules redirect and refuse comet's URLs as they do files',
+and front controllers do not take them away."""
+
+import pytest
+
+from http_client import one_request
+from httpd_env import SLOW, free_port, sqlite
+
+# Each kind of URL that comet serves, and a request that would be answered.
+OURS = [("GET", "/comet/chat?since=0&wait=0"),
+        ("GET", "/comet/chat?wait=20"),
+        ("POST", "/comet/chat"),
+        ("OPTIONS", "/comet/chat"),
+        ("GET", "/chat/backend.php?timestamp=0"),
+        ("GET", "/chat/backend.php?msg=x"),
+        ("GET", "/clock/backend.php")]
+
+CERTBOT = """
+RewriteEngine on
+RewriteCond %{SERVER_NAME} =localhost
+RewriteRule ^ https://%{SERVER_NAME}%{REQUEST_URI} [END,NE,R=permanent]
+"""
+
+# name: (configuration, status)
+RULES = {
+    "certbot": (CERTBOT, 301),
+    "redirect": ("Redirect permanent / https://www.example.org/", 301),
+    "redirect-match": ("RedirectMatch 302 ^/(.*)$ "
+                       "https://www.example.org/$1", 302),
+    "gone": ("RedirectMatch gone ^/(chat|clock|comet|static)", 410),
+    "maintenance": ("RewriteEngine on\n"
+                    "RewriteCond {docroot}/maintenance -f\n"
+                    "RewriteRule ^ - [R=503,L]", 503),
+    "forbidden": ("RewriteEngine on\n"
+                  "RewriteRule ^/(chat|clock|comet|static) - [F]", 403),
+    "rewrite-gone": ("RewriteEngine on\n"
+                     "RewriteRule ^/(chat|clock|comet|static) - [G]", 410),
+    "after-others": ("RewriteEngine on\n"
+                     "RewriteRule ^/(.*) /other/$1 [PT]\n"
+                     "Redirect 403 /other", 403),
+    "location": ('<LocationMatch "^/(chat|clock|comet|static)">\n'
+                 "Redirect permanent https://www.example.org/\n"
+                 "</LocationMatch>", 301),
+}
+
+
+# Front controllers that take every other URL, in the virtual host (the first
+# form as WordPress's own lines would be there, the others as found in guides).
+CONTROLLERS = {
+    "wordpress": """RewriteEngine On
+        RewriteRule ^/index\\.html$ - [L]
+        RewriteCond %{DOCUMENT_ROOT}%{REQUEST_FILENAME} !-f
+        RewriteCond %{DOCUMENT_ROOT}%{REQUEST_FILENAME} !-d
+        RewriteRule . /index.html [L]""",
+    "query": """RewriteEngine On
+        RewriteRule ^/(.*)$ /index.html?q=$1 [L,B,QSA]""",
+    "query-lost": """RewriteEngine On
+        RewriteRule ^/(.*)$ /index.html? [L]""",
+    "pass-through": """RewriteEngine On
+        RewriteRule ^/(.*)$ /index.html [PT]""",
+    "handler": """RewriteEngine On
+        RewriteRule ^/(.*)$ /index.html [L,H=default-handler,T=text/plain]""",
+    "proxy": """RewriteEngine On
+        RewriteRule ^/(.*)$ http://127.0.0.1:9/$1 [P]""",
+    "alias": """AliasMatch ^/(.*)$ "{docroot}/index.html" """,
+}
+
+PORTS = {name: free_port() for name in (*RULES, *CONTROLLERS)}
+
+
+def virtual_hosts():
+    """A virtual host for each of them; the mappings are the server's."""
+    texts = {name: conf for name, (conf, _) in RULES.items()} | CONTROLLERS
+    return "\n".join("Listen 127.0.0.1:%d\n<VirtualHost 127.0.0.1:%d>\n%s\n"
+                     "</VirtualHost>" % (port, port, texts[name])
+                     for name, port in PORTS.items())
+
+
+SERVER = {"modules": ("proxy", "proxy_http"),
+          "conf": virtual_hosts() + """
+<Location "/comet">
+  CometMulti on
+</Location>"""}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def site(shared_server):
+    shared_server.write("maintenance", "")
+
+
+def ask(name, method, target, body=None, ctype="text/plain"):
+    return one_request(PORTS[name], method, target, body,
+                       {"Content-Type": ctype, "X-Requested-With": "x"},
+                       timeout=10 * SLOW)
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_481_01_rules_act(server, name):
+    """A redirect or a refusal acts on each URL as it does on a file."""
+    status = RULES[name][1]
+    before = server.rows("chat")
+    for method, target in OURS + [("GET", "/static.txt")]:
+        answer = ask(name, method, target, b"x" if method == "POST" else None)
+        assert answer.status == status, (method, target, answer)
+        if status in (301, 302) and name != "location":
+            assert answer.header("location").endswith(target), answer
+            assert answer.header("cache-control") is None, answer
+    assert server.rows("chat") == before
+
+
+@pytest.mark.parametrize("name", CONTROLLERS)
+def test_481_02_front_controllers_do_not(server, name):
+    """A rule that leads elsewhere than to a redirect is not followed."""
+    elsewhere = ask(name, "GET", "/no/such/page")
+    assert elsewhere.status == 503 if name == "proxy" \
+        else b"index" in elsewhere.body, elsewhere
+    assert ask(name, "POST", "/comet/room/" + name, "x").status == 201
+    got = ask(name, "GET", "/comet/room/%s?since=0&wait=0&limit=1" % name)
+    assert [m["body"] for m in got.json()["messages"]] == ["x"], got
+    assert got.header("content-type").startswith("application/json")
+    assert ask(name, "GET", "/chat/backend.php?msg=" + name).body == b""
+    assert server.rows("chat")[-1] == name
+    assert ask(name, "HEAD", "/clock/backend.php").status == 200
+
+
+MULTI = '<Location "/comet">\nCometMulti on\n</Location>\nRewriteEngine on\n'
+
+
+def test_481_03_channels_named_otherwise(make_server):
+    """A rule against a channel's URL holds however the channel is named."""
+    server = make_server(conf=MULTI
+                         + "RewriteRule ^/comet/secret - [F]\n"
+                         "Redirect /comet/moved https://www.example.org/\n")
+    for channel in ("secret", "moved", "open"):
+        sqlite(server.db, "INSERT INTO message(channel, body) "
+               "VALUES('%s', '%s')" % (channel, channel))
+    for channel in ("secret", "moved"):
+        for target in ("/comet?channel=%s", "/comet/open?channel=%s",
+                       "/comet/./%s", "/comet//%s", "/comet/x/../%s"):
+            answer = server.get(target % channel
+                                + ("&" if "?" in target else "?")
+                                + "since=0&wait=0")
+            assert answer.status in (302, 403), (target, answer)
+        answer = server.request(
+            "POST", "/comet/open",
+            '{"channel": "%s", "body": "x"}\n' % channel,
+            {"Content-Type": "application/x-ndjson"})
+        assert answer.status == 403, answer
+    answer = server.get("/comet?channel=*&since=0&wait=0")
+    assert answer.status == 403, answer
+
+
+def test_481_04_what_a_rule_says_of_one_channel(make_server):
+    """[E=…] for one channel's URL grants nothing on another."""
+    server = make_server(conf=MULTI + """
+      RewriteRule ^/comet/open - [E=public:1]
+      RewriteRule ^/comet/closed - [E=closed:1]
+      <Location "/comet/open">
+        Require env public
+      </Location>
+      <Location "/comet/secret">
+        Require env public
+      </Location>
+      <Location "/comet/closed">
+        <RequireAll>
+          Require all granted
+          Require not env closed
+        </RequireAll>
+      </Location>""")
+    end = "since=0&wait=0"
+    assert server.get("/comet/open?" + end).status == 200
+    assert server.get("/comet/secret?" + end).status == 403
+    assert server.get("/comet/open?channel=secret&" + end).status == 403
+    assert server.get("/comet/closed?" + end).status == 403
+    assert server.get("/comet/open?channel=closed&" + end).status == 403
+
+
+def test_481_05_passed_through(make_server):
+    """A rule after mod_rewrite's [PT] acts on the URL that was made."""
+    server = make_server(conf="RewriteEngine on\n"
+                         "RewriteRule ^/live/(.*)$ /comet/$1 [PT,QSA]\n"
+                         "Redirect gone /comet/old\n")
+    server.post("news", "x")
+    got = server.get("/live/news?since=0&wait=0").json()["messages"]
+    assert [m["body"] for m in got] == ["x"]
+    assert server.get("/live/old?since=0&wait=0").status == 410
+
+
+LUA = """
+function rule(r)
+  if r.uri:find("shut") then return 403 end
+  if r.uri == "/static.txt" then return apache2.DECLINED end
+  r.filename = r.document_root .. "/index.html"
+  r.handler = "default-handler"
+  return apache2.OK
+end
+"""
+
+
+def test_481_06_lua(make_server):
+    """A script of mod_lua's refuses comet's URLs, and takes none away."""
+    server = make_server(
+        start=False, modules=("lua",),
+        conf="LuaHookTranslateName {docroot}/rule.lua rule")
+    server.check_waiting = False
+    server.write("rule.lua", LUA)
+    server.start()
+    assert b"index" in server.get("/no/such/page").body
+    assert server.get("/shut.txt").status == 403
+    assert server.get("/comet/shut?since=0&wait=0").status == 403
+    server.post("chat", "x")
+    got = server.get("/comet/chat?since=0&wait=0").json()["messages"]
+    assert [m["body"] for m in got] == ["x"]
+
+
+def test_481_07_files_rules(make_server):
+    """Rules of <Directory> and .htaccess are a file's: the manual says so."""
+    server = make_server(conf='<Directory "{docroot}">\nRewriteEngine On\n'
+                         "RewriteRule ^(comet/|static) - [F]\n</Directory>")
+    assert server.get("/static.txt").status == 403
+    assert server.get("/comet/chat?since=0&wait=0").status == 200
