@@ -66,7 +66,7 @@ class Scenario:
         return run + 1.2 + self.load.get("subscribers", 0) / 4000
 
     def arguments(self, server, options):
-        # Who has no streams is only published to.
+        # A server without streams is only published to.
         url = self.url and server.url(self.url)
         mode = self.mode if url or not self.url else "publish"
         words = [mode, "--server=%d" % server.process.pid]
@@ -135,7 +135,7 @@ def check(mode, result, options):
 
 
 def check_bodies(result):
-    """A catch-up that brings no message is none."""
+    """Fails if a catch-up answer brought no message."""
     if not 0 < result["answers"] <= result["delivered"]:
         raise Failed("%d messages in %d answers"
                      % (result["delivered"], result["answers"]))

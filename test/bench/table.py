@@ -29,7 +29,7 @@ class Results:
 
 
 def usable(scenario, figure, run):
-    """A delivery's figures are none where there were no deliveries."""
+    """Whether a delivery's figure is missing, since there were no deliveries."""
     delivers = scenario.mode in ("stream", "poll")
     return not (delivers and figure.key.startswith("latency")
                 and run["delivered"] == 0)
@@ -42,7 +42,7 @@ def number(value):
 
 
 def cell(results, scenario, server, figure):
-    """Median and spread; why there are none is told below the table."""
+    """Median and spread; a note below the table says why they are missing."""
     values = results.values(scenario, server, figure)
     key = (scenario.name, server)
     if not values:

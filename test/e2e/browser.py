@@ -18,7 +18,7 @@ FLAGS = ["--headless=new", "--no-sandbox", "--disable-gpu",
          "--disable-sync", "--disable-dev-shm-usage",
          "--disable-extensions", "--no-default-browser-check"]
 
-# How each chat page is driven and read.
+# The scripts that drive and read each chat page.
 CHATS = {
     "original": {
         "url": "/chat/original.html",

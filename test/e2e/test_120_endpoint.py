@@ -158,7 +158,7 @@ def test_120_05_bad_channel(server, path, method):
     "/comet/a/../b", "/comet/./b", "/comet/a//b", "/comet/%2e%2e/b",
     "/comet/a%2fb", "/comet/a%00b", "/comet/a/..", "/comet/../x"])
 def test_120_06_odd_paths(server, path):
-    """What httpd normalises or refuses never stores a bad channel."""
+    """A URL that httpd normalises or refuses never leads to a bad channel."""
     with server.raw() as conn:
         conn.request("POST", path, {"Content-Type": "text/plain"}, b"x")
         answer = conn.answer()

@@ -655,8 +655,8 @@ def read_slowly(conn):
 @pytest.mark.parametrize("tls", [False, True], ids=["http", "tls"])
 @pytest.mark.parametrize("late", [False, True], ids=["stored", "late"])
 def test_200_24_slow_readers_hold_no_thread(make_server, late, tls):
-    """Who has taken a long answer bit by bit, and then says nothing, has no
-    thread, and his connection ends at KeepAliveTimeout."""
+    """A client that has read a long answer slowly and then falls silent holds no
+    thread, and its connection ends at KeepAliveTimeout."""
     server = make_server(threads=4, tls=tls, conf="SendBufferSize 16384\n"
                          "KeepAliveTimeout 2\n")
     fill = "BEGIN; WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL" \

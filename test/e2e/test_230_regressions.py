@@ -500,7 +500,7 @@ def test_230_13_what_holds_is_compared(tester, base, inner):
 @pytest.mark.parametrize("inner", ["CometSync normal", "CometRetain count=5",
                                    "CometRetain age=1h"])
 def test_230_14_what_differs_is_refused(tester, inner):
-    """Servers that share a store and mean different things are not."""
+    """httpd refuses servers that share a store but configure it differently."""
     code, text = tester.configtest(STORE + "CometEndpoint /comet\n"
                                    + vhost(inner))
     assert code != 0
@@ -702,7 +702,7 @@ def test_230_23_charsets(server, charset, status):
     ("OPTIONS", "/comet/x", {}, None, (200, 204)),
     ("GET", "/chat/backend.php?timestamp=x", {}, None, 400)])
 def test_230_24_every_answer(server, method, target, headers, body, status):
-    """The common headers stand on every answer, each once, whoever made
+    """Every answer has the common headers, each once, whichever module made
     it."""
     with server.raw() as conn:
         conn.request(method, target, headers, body)

@@ -489,7 +489,7 @@ def test_255_34_cap(make_server):
 
 
 def test_255_35_gap(make_server):
-    """Who is told of a gap is told by httpd."""
+    """A poll that must report a gap goes to httpd."""
     server = make_server(conf=FAST + "CometRetain count=5\n")
     with Fast(server) as client:
         client.learn()

@@ -435,7 +435,7 @@ def test_310_07_history(browser, server):
 
 
 def test_310_08_gap(browser, server):
-    """Who was away for longer than messages are kept is told so, once."""
+    """A client that was away for longer than messages are kept gets one gap."""
     stamps = [server.post("kept", "m%d" % i) for i in range(20)]
     kept = ["m%d" % i for i in range(15, 20)]
     # as retention does it
@@ -459,8 +459,8 @@ def test_310_08_gap(browser, server):
 
 @pytest.mark.parametrize("transport", ["events", "poll", "iframe"])
 def test_310_09_another_store(browser, server, transport):
-    """A cursor ahead of the store is told as a reset; all goes on from there,
-    in the sharing tab, too."""
+    """A cursor ahead of the store is reported as a reset.  Everything continues
+    from there, in the sharing tab too."""
     channel = "ahead-" + transport
     old = server.post(channel, "old")
     tabs = [Follower(browser, "/comet/" + channel, transport=transport,

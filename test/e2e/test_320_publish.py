@@ -501,7 +501,7 @@ def test_320_32_each_is_authorised(server, name, status):
 
 
 def test_320_33_authorised(server):
-    """Who may, may, where the batch is asked for the same user."""
+    """A user with the right can publish, if the batch's URL asks for that user."""
     body = lines({"body": "for anna", "channel": "secret"})
     assert batch(server, "/comet/secret", body,
                  headers=auth("anna")).status == 201

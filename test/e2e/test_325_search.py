@@ -311,7 +311,7 @@ def test_325_15_channel_before_words(costly):
 
 
 def test_325_16_share_of_threads(costly):
-    """A quarter of the threads search; who comes beyond it is told at once."""
+    """A quarter of the threads search; any further search is refused at once."""
     before = costly.status()
     answers = gather([lambda: ask(costly, "long", COSTLY) for _ in range(12)])
     refused = [answer for answer in answers if answer.status == 503]

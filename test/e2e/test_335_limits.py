@@ -122,8 +122,8 @@ def check_refused(answer, what, amount):
 # -- waiting ------------------------------------------------------------------
 
 def test_335_01_address(limited, mpm):
-    """The next client of an address is told 429; others are not; whoever
-    leaves makes room."""
+    """The next client of an address gets 429, those of others do not.  A client
+    that leaves makes room for another."""
     server = limited(mpm=mpm)
     with Crowd(server) as crowd:
         crowd.wait("/comet/x", via("192.0.2.1"), 3)
@@ -459,7 +459,7 @@ def test_335_24_locations_and_reload(limited):
 
 
 def test_335_25_retry_after_is_right(limited):
-    """Whoever comes back after Retry-After is let in."""
+    """A client that comes back after Retry-After is let in."""
     server = limited("CometLimitPublish address=1/s\n")
     statuses = [post(server, "/comet/x").status for _ in range(11)]
     assert statuses == [201] * 10 + [429]

@@ -326,8 +326,8 @@ def test_340_11_longer_than_timeout(make_server, mpm):
 
 
 def test_340_12_lifetime(server):
-    """CometMaxLifetime: a stream ends, says when to come back, and what was
-    sent till then is whole; polls and other locations do not care."""
+    """CometMaxLifetime ends a stream, which says when to come back and is complete
+    up to there.  Polls and other locations are not affected."""
     cursor = post(server, "short/x", "before")
     with Stream(server, "/comet/short/x?since=0") as stream, \
             server.raw() as frame, server.raw() as clock:
@@ -989,7 +989,7 @@ def test_340_80_departed(make_server, mpm_name, tls):
 
 
 def test_340_81_tls_slow_reader(make_server):
-    """The same over TLS as without: slow, silent, and at the end."""
+    """Over TLS, too, slow, silent and ending clients are handled alike."""
     server = make_server(tls=True, timeout=3, conf=SMALL + "<Location /comet/short>\n"
                          "CometMaxLifetime 1s\n</Location>\n")
     sqlite(server.db, "BEGIN;" + "".join(

@@ -474,7 +474,7 @@ def test_345_03_wildcard_hides_names(server):
 
 
 def test_345_04_publishing_is_not_reading(server):
-    """Who may only publish may not read, in no way."""
+    """A client that may only publish cannot read in any way."""
     for rule in ("limit-except", "method", "limit"):
         answer = server.request("POST", "/x-%s/secret" % rule, b"posted",
                                 {"Content-Type": "text/plain"})
@@ -751,8 +751,8 @@ def test_345_30_later_channel_ends_the_stream(make_server, mpm, star):
     sqlite(server.db, "DELETE FROM message WHERE channel='room/secret';")
 
     def go_on():
-        """Once it is gone, all goes on: at the latest with the look that
-        every child has at the store twice a second."""
+        """Once the block is gone, everything continues: at the latest when each
+        child checks the store, twice a second."""
         with server.raw() as conn:
             stream.begin()
             conn.request("GET", target, {"Last-Event-ID": stream.last_id})

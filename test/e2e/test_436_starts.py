@@ -27,7 +27,7 @@ def children_of_mpm(mpm):
 
 
 def hang_a_publish(server, body="hangs"):
-    """Publish what the store cannot save now; the answer is a 503."""
+    """Publish a message that the store cannot save now; the answer is a 503."""
     answer = server.request("POST", "/comet/chat", body, TEXT, timeout=20)
     assert answer.status == 503, answer
     return answer

@@ -386,7 +386,7 @@ def test_460_22_authors(server):
     answer = server.get("/comet/members/a?since=0&wait=0", me)
     assert [m["author"] for m in answer.json()["messages"]] == stored
     assert not re.search(rb"[\x00-\x1f<>]|\xe2\x80\xa8", answer.body)
-    # nobody is an author who was not asked for a name
+    # a client that did not authenticate is no author
     answer = server.request("POST", "/comet/nobody", b"x", dict(
         TEXT, **{"Authorization": me["Authorization"], "From": "me",
                  "X-Remote-User": "me", "Remote-User": "me"}))

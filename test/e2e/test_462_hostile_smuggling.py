@@ -98,7 +98,7 @@ def sized(data):
 
 
 def ending_first(data):
-    """A chunked body that is over at once, for whoever believes in it."""
+    """`data` behind an empty chunked body, for a parser that reads chunks."""
     return b"0\r\n\r\n" + data
 
 
@@ -118,7 +118,7 @@ BODIES = {
     "upgrade": lambda data: b"Connection: Upgrade, keep-alive\r\n"
     b"Upgrade: websocket\r\n" + sized(data),
 }
-# The same with two meanings: one that a proxy before us may have taken.
+# Bodies that can be read in two ways, of which a proxy may have chosen either.
 AMBIGUOUS = {
     "length-and-chunked": lambda data: b"Content-Length: %d\r\n"
     b"Transfer-Encoding: chunked\r\n\r\n%s"

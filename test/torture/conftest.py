@@ -46,7 +46,7 @@ def scenario(request, record_property):
 
 
 def pytest_runtest_logreport(report):
-    """A test is a row: what it was, what it measured, how it ended."""
+    """Add a row for a test: its name, its figures and its result."""
     said = dict(report.user_properties)
     if report.when == "call" or report.skipped:
         ROWS.append([said.get("scenario", report.nodeid.split("::")[-1]),

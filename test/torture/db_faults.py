@@ -410,8 +410,9 @@ def damaged_page(make_server, seconds, every=3):
 
 
 def owned_by_root(make_server):
-    """The file becomes root's: who has it open goes on; after a restart 503
-    with the command that helps, and that helps without a reload."""
+    """The file becomes root's.  Children that have it open continue.  After a
+    restart the answer is 503, and the log shows the command that mends it; this
+    works without a reload."""
     if not is_root():
         pytest.skip("needs root to give files away")
     server = make_server()

@@ -48,7 +48,7 @@ class Followers:
         self.proc.stdout.close()
 
     def tell(self, command):
-        """Give a command; the report."""
+        """Send a command; returns the report."""
         self.proc.stdin.write(command + "\n")
         self.proc.stdin.flush()
         line = self.proc.stdout.readline()

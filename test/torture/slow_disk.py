@@ -32,7 +32,7 @@ def outsiders(server, shim, count):
 
 
 def check_calm(server, stream, clock, files, begin):
-    """Who listens and who reads files noticed nothing."""
+    """Neither subscribers nor readers of static files were affected."""
     assert clock.silence(begin) < 2.5 * SLOW, clock.silence(begin)
     assert files.statuses() == {200}, files.statuses()
     took = [t for _, t, _ in files.answers]
@@ -45,9 +45,9 @@ def check_calm(server, stream, clock, files, begin):
 
 
 def check_kept(server, stream, page, acked):
-    """All that was acknowledged is stored, and what is stored came, once, in
-    order.  (A publisher who is told 503 says it again, and may have been
-    heard: who minds has an Idempotency-Key.)"""
+    """Every acknowledged message is stored, and every stored one arrived, once, in
+    order.  (A publisher that gets 503 sends its message again, although
+    it may have been stored; with an Idempotency-Key it is stored once.)"""
     rows = server.rows("chat")
     assert set(acked) <= set(rows)
     assert len(acked) == len(set(acked))
