@@ -11,6 +11,7 @@
 #include "output/cookies.h"
 #include "hooks/directives.h"
 #include "request/cors.h"
+#include "wait/connection.h"
 #include "wait/fast.h"
 #include "hooks/handler.h"
 #include "output/log.h"
@@ -21,7 +22,8 @@
 #include "hooks/stores.h"
 #include "request/subrequest.h"
 
-static void register_life(void)
+/* The life of a server and of its children. */
+static void register_process_hooks(void)
 {
     ap_hook_check_config(mod_comet_stores_check_config, NULL, NULL,
                          APR_HOOK_MIDDLE);
@@ -33,7 +35,21 @@ static void register_life(void)
                            APR_HOOK_MIDDLE);
 }
 
-static void register_request(void)
+/* A connection is made, parked in the MPM and given back. */
+static void register_connection_hooks(void)
+{
+    ap_hook_pre_connection(mod_comet_connection_make, NULL, NULL,
+                           APR_HOOK_REALLY_FIRST);
+    ap_hook_process_connection(mod_comet_park_hooks_process_connection, NULL,
+                               NULL, APR_HOOK_REALLY_FIRST);
+    ap_hook_suspend_connection(mod_comet_park_hooks_suspend, NULL, NULL,
+                               APR_HOOK_REALLY_LAST);
+    ap_hook_resume_connection(mod_comet_park_hooks_resume, NULL, NULL,
+                              APR_HOOK_REALLY_FIRST);
+}
+
+/* A request becomes ours by its URL, before anything judges it. */
+static void register_claiming_hooks(void)
 {
     static const char *const after_rewrite[] = { "mod_rewrite.c", NULL };
     static const char *const setenvif[] = { "mod_setenvif.c", NULL };
@@ -41,7 +57,7 @@ static void register_request(void)
     /* before mod_rewrite, mod_alias and mod_proxy look at the path */
     ap_hook_translate_name(mod_comet_claim_translate_name, NULL, NULL,
                            APR_HOOK_REALLY_FIRST);
-    /* and again at what mod_rewrite has passed on ([PT]) */
+    /* and again for the path that mod_rewrite passes on ([PT]) */
     ap_hook_translate_name(mod_comet_claim_passed_through, after_rewrite, NULL,
                            APR_HOOK_FIRST);
     ap_hook_map_to_storage(mod_comet_claim_map_to_storage, NULL, NULL,
@@ -55,43 +71,41 @@ static void register_request(void)
                           APR_HOOK_MIDDLE);
     ap_hook_header_parser(mod_comet_subrequest_after_setenvif, setenvif, NULL,
                           APR_HOOK_REALLY_FIRST);
-    /* with the sections a sub-request is in, before anybody judges it */
+    /* once a sub-request has its sections, before anything judges it */
     ap_hook_post_perdir_config(mod_comet_subrequest_enter, NULL, NULL,
                                APR_HOOK_REALLY_FIRST);
-    /* with the location's settings, but before anybody is asked who he is */
+    /* with the location's settings, but before authentication */
     ap_hook_header_parser(mod_comet_cors_parse_headers, NULL, NULL,
                           APR_HOOK_REALLY_FIRST);
     ap_hook_type_checker(mod_comet_claim_find_type, NULL, NULL,
                          APR_HOOK_REALLY_FIRST);
+}
+
+/* A request is answered and logged. */
+static void register_answering_hooks(void)
+{
     ap_hook_insert_error_filter(mod_comet_claim_insert_error_filter, NULL, NULL,
                                 APR_HOOK_MIDDLE);
     ap_hook_handler(mod_comet_handler, NULL, NULL, APR_HOOK_REALLY_FIRST);
     ap_hook_handler(mod_comet_status_handler, NULL, NULL, APR_HOOK_MIDDLE);
-    /* before anybody writes the line of a request whose stream goes on */
-    ap_hook_log_transaction(mod_comet_log_transaction, NULL, NULL,
-                            APR_HOOK_REALLY_FIRST);
-}
 
-static void register_connection(void)
-{
     /* after mod_headers and all others that set headers, before they go out */
     ap_register_output_filter("COMET_COOKIES", mod_comet_cookies_filter, NULL,
                               AP_FTYPE_PROTOCOL - 1);
     ap_register_output_filter("COMET_FAST", mod_comet_fast_filter, NULL,
                               AP_FTYPE_TRANSCODE + 1);
-    ap_hook_process_connection(mod_comet_park_hooks_process_connection, NULL,
-                               NULL, APR_HOOK_REALLY_FIRST);
-    ap_hook_suspend_connection(mod_comet_park_hooks_suspend, NULL, NULL,
-                               APR_HOOK_REALLY_LAST);
-    ap_hook_resume_connection(mod_comet_park_hooks_resume, NULL, NULL,
-                              APR_HOOK_REALLY_FIRST);
+
+    /* before any module writes the line of a request whose stream goes on */
+    ap_hook_log_transaction(mod_comet_log_transaction, NULL, NULL,
+                            APR_HOOK_REALLY_FIRST);
 }
 
 static void register_hooks(apr_pool_t *p)
 {
-    register_life();
-    register_request();
-    register_connection();
+    register_process_hooks();
+    register_connection_hooks();
+    register_claiming_hooks();
+    register_answering_hooks();
     mod_comet_require_register(p);
     mod_comet_status_register(p);
 }

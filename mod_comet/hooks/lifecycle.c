@@ -15,8 +15,8 @@
 #include "server/retained.h"
 #include "request/limits.h"
 #include "output/log.h"
-#include "wait/adopt.h"
-#include "wait/fast.h"
+#include "wait/block.h"
+#include "wait/wait.h"
 #include "hooks/folder.h"
 #include "hooks/stores.h"
 
@@ -261,8 +261,7 @@ static void free_made(mod_comet_child_t *made)
     }
     if (made->hub) {
         comet_hub_free(made->hub);
-        mod_comet_adopt_end();
-        mod_comet_fast_end();
+        mod_comet_wait_end(made);
     }
     apr_pool_destroy(made->pool);
 }
@@ -361,6 +360,8 @@ static void start_child(void)
     };
     apr_status_t status = APR_SUCCESS;
 
+    mod_comet_log_start(made);
+    mod_comet_wait_start(made);
     while (made->store_count < parent.count && status == APR_SUCCESS) {
         status = start_store(made, made->store_count);
         made->store_count += status == APR_SUCCESS;
@@ -389,8 +390,6 @@ void mod_comet_lifecycle_child_init(apr_pool_t *p, server_rec *s)
     mod_comet_limits_attach();
     slot = comet_metrics_attach(mod_comet_child_metrics());
     comet_ndjson_init();
-    mod_comet_adopt_init(s->process->pconf);
-    mod_comet_fast_init();
     apr_pool_pre_cleanup_register(p, NULL, end_child);
     start_child();
 }
@@ -444,5 +443,8 @@ void mod_comet_lifecycle_child_stopping(apr_pool_t *p, int graceful)
             mod_comet_mpm_await_listener();
         }
         comet_hub_begin_stop(mod_comet_child()->hub);
+        if (!mod_comet_mpm_capacity()->prefork) { /* no signal handler */
+            mod_comet_block_wake(mod_comet_child());
+        }
     }
 }

@@ -74,7 +74,7 @@ static int has_filter(const request_rec *r, const char *const *names)
     return filter != NULL;
 }
 
-int mod_comet_filters_compute_headers(const request_rec *r)
+int mod_comet_filters_has_computed(const request_rec *r)
 {
     static const char *const computing[] = { "fixup_headers_out", NULL };
 

@@ -27,7 +27,7 @@ int mod_comet_filters_is_plain(const request_rec *r);
 
 /** Whether mod_headers computes headers when the answer goes out: their values
  * may depend on anything (`Header set X "expr=…"`). */
-int mod_comet_filters_compute_headers(const request_rec *r);
+int mod_comet_filters_has_computed(const request_rec *r);
 
 /** Whether a filter will compress the answer, which takes its time. */
 int mod_comet_filters_is_compressed(const request_rec *r);

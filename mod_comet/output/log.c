@@ -34,11 +34,11 @@ struct mod_comet_log_t {
 static int can_keep;
 static unsigned needs; /* comet_logline_e: what the logs look at */
 
-static struct {
-    apr_pool_t *pool; /* of the line that is being written */
-    ap_HOOK_pre_connection_t *count_bytes; /* mod_logio's */
-    APR_OPTIONAL_FN_TYPE(ap_logio_add_bytes_out) * add_bytes_out;
-} child;
+struct mod_comet_log_writer_t {
+    apr_pool_t *pool; /* [hub thread] of the line being written */
+    ap_HOOK_pre_connection_t *count_bytes; /* mod_logio's; or NULL */
+    APR_OPTIONAL_FN_TYPE(ap_logio_add_bytes_out) * add_bytes_out; /* its too */
+};
 
 /* --- what can be done ------------------------------------------------------------ */
 
@@ -68,20 +68,29 @@ static ap_HOOK_pre_connection_t *find_byte_counter(void)
     return NULL;
 }
 
-int mod_comet_log_init(apr_pool_t *p)
+void mod_comet_log_start(mod_comet_child_t *child)
 {
-    apr_allocator_t *allocator;
+    apr_allocator_t *allocator; /* of its own: the hub's thread uses it */
+    apr_pool_t *pool;
 
-    /* of its own: it is the hub's thread's */
     if (apr_allocator_create(&allocator) != APR_SUCCESS
-        || apr_pool_create_ex(&child.pool, p, NULL, allocator) != APR_SUCCESS) {
-        return 0;
+        || apr_pool_create_ex(&pool, child->pool, NULL, allocator)
+               != APR_SUCCESS) {
+        return;
     }
-    apr_allocator_owner_set(allocator, child.pool);
-    apr_pool_tag(child.pool, "comet_log");
-    child.count_bytes = find_byte_counter();
-    child.add_bytes_out = APR_RETRIEVE_OPTIONAL_FN(ap_logio_add_bytes_out);
-    return can_keep;
+    apr_allocator_owner_set(allocator, pool);
+    apr_pool_tag(pool, "comet_log");
+    child->log = apr_pcalloc(child->pool, sizeof(*child->log));
+    *child->log = (mod_comet_log_writer_t){
+        .pool = pool,
+        .count_bytes = find_byte_counter(),
+        .add_bytes_out = APR_RETRIEVE_OPTIONAL_FN(ap_logio_add_bytes_out),
+    };
+}
+
+int mod_comet_log_can_write(const mod_comet_log_writer_t *writer)
+{
+    return writer && can_keep;
 }
 
 /* --- keeping ------------------------------------------------------------------------ */
@@ -270,8 +279,10 @@ static apr_sockaddr_t *make_address(const char *ip, apr_port_t port,
     return address;
 }
 
-static conn_rec *make_connection(const mod_comet_log_t *kept, apr_pool_t *p)
+static conn_rec *make_connection(const mod_comet_log_writer_t *writer,
+                                 const mod_comet_log_t *kept)
 {
+    apr_pool_t *p = writer->pool;
     conn_rec *c = apr_pcalloc(p, sizeof(*c));
 
     c->pool = p;
@@ -282,16 +293,16 @@ static conn_rec *make_connection(const mod_comet_log_t *kept, apr_pool_t *p)
     c->keepalive = AP_CONN_CLOSE;
     c->notes = apr_table_make(p, 1);
     c->conn_config = ap_create_conn_config(p);
-    if (child.count_bytes) {
-        child.count_bytes(c, NULL);
+    if (writer->count_bytes) {
+        writer->count_bytes(c, NULL);
     }
     return c;
 }
 
-static conn_rec *take_connection(const mod_comet_log_t *kept, const char **at,
-                                 apr_pool_t *p)
+static conn_rec *take_connection(const mod_comet_log_writer_t *writer,
+                                 const mod_comet_log_t *kept, const char **at)
 {
-    conn_rec *c = make_connection(kept, p);
+    conn_rec *c = make_connection(writer, kept);
     const char *host;
 
     c->client_ip = (char *)take_text(at);
@@ -356,27 +367,29 @@ static void take_request(request_rec *r, const mod_comet_log_t *kept,
     }
 }
 
-void mod_comet_log_count(conn_rec *c, apr_off_t sent_bytes)
+void mod_comet_log_count(const mod_comet_log_writer_t *writer, conn_rec *c,
+                         apr_off_t sent_bytes)
 {
-    if (child.add_bytes_out) {
-        child.add_bytes_out(c, sent_bytes);
+    if (writer && writer->add_bytes_out) {
+        writer->add_bytes_out(c, sent_bytes);
     }
 }
 
-void mod_comet_log_write(mod_comet_log_t *kept, const mod_comet_log_end_t *end)
+void mod_comet_log_write(const mod_comet_log_writer_t *writer,
+                         mod_comet_log_t *kept, const mod_comet_log_end_t *end)
 {
     const char *at = kept->text.data;
-    conn_rec *c = take_connection(kept, &at, child.pool);
+    conn_rec *c = take_connection(writer, kept, &at);
     request_rec *r = make_request(kept, c);
 
     take_request(r, kept, &at);
     r->bytes_sent = end->body_bytes;
     c->aborted = end->aborted != 0;
-    if (child.count_bytes) {
-        mod_comet_log_count(c, end->sent_bytes);
+    if (writer->count_bytes) {
+        mod_comet_log_count(writer, c, end->sent_bytes);
     }
     ap_run_log_transaction(r);
-    apr_pool_clear(child.pool);
+    apr_pool_clear(writer->pool);
     comet_buffer_free(&kept->text);
     free(kept);
 }

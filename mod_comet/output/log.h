@@ -16,6 +16,7 @@
 #define MOD_COMET_LOG_H
 
 #include "request/request.h"
+#include "server/child.h"
 
 /** What is kept of a request; one block. */
 typedef struct mod_comet_log_t mod_comet_log_t;
@@ -36,8 +37,13 @@ typedef struct mod_comet_log_end_t {
  */
 const char *mod_comet_log_check(apr_pool_t *p);
 
-/** In child_init. @return whether lines can be written later */
-int mod_comet_log_init(apr_pool_t *p);
+/** Make what writing lines takes (->log), in the child's pool.  Called when
+ * the child starts, before its hub. */
+void mod_comet_log_start(mod_comet_child_t *child);
+
+/** Whether lines can be written later.  Any thread.
+ * @param writer  may be NULL: they cannot */
+int mod_comet_log_can_write(const mod_comet_log_writer_t *writer);
 
 /**
  * Keep what the line needs, and withhold httpd's own.
@@ -49,11 +55,13 @@ mod_comet_log_t *mod_comet_log_keep(request_rec *r);
 void mod_comet_log_drop(request_rec *r, mod_comet_log_t *kept);
 
 /** Write the line, and free what was kept.  The hub's thread only. */
-void mod_comet_log_write(mod_comet_log_t *kept, const mod_comet_log_end_t *end);
+void mod_comet_log_write(const mod_comet_log_writer_t *writer,
+                         mod_comet_log_t *kept, const mod_comet_log_end_t *end);
 
 /** Have mod_logio, if it is there, count what was sent past its filter.
  * Whoever has the connection. */
-void mod_comet_log_count(conn_rec *c, apr_off_t sent_bytes);
+void mod_comet_log_count(const mod_comet_log_writer_t *writer, conn_rec *c,
+                         apr_off_t sent_bytes);
 
 /** log_transaction hook, first of all. */
 int mod_comet_log_transaction(request_rec *r);

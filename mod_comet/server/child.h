@@ -20,12 +20,18 @@ typedef struct mod_comet_child_store_t {
     comet_readers_t *readers;
 } mod_comet_child_store_t;
 
+/** What output/log.c and wait/ keep in a child; each defines its own. */
+typedef struct mod_comet_log_writer_t mod_comet_log_writer_t;
+typedef struct mod_comet_waiting_t mod_comet_waiting_t;
+
 typedef struct mod_comet_child_t {
     apr_pool_t *pool; /* of pconf: a thread that hangs outlives pchild */
     comet_hub_t *hub;
     mod_comet_child_store_t *stores;
     apr_size_t store_count;
     atomic_int publishers; /* [atomic] that wait for any of the stores */
+    mod_comet_log_writer_t *log; /* NULL: its pool could not be made */
+    mod_comet_waiting_t *waiting;
 } mod_comet_child_t;
 
 /** This process's; NULL in the parent, without a store, after the end, where

@@ -21,10 +21,12 @@
 #include "output/news.h"
 #include "output/outbox.h"
 #include "output/peek.h"
+#include "wait/wait_priv.h"
 
 /* A stream.  Made by the request's thread, the hub's from join on. */
 typedef struct stream_t {
     comet_subscriber_t subscriber; /* first: serve() gets its address */
+    const mod_comet_child_t *child;
     const comet_transport_t *transport;
     comet_format_t format;
     apr_interval_time_t heartbeat;
@@ -39,9 +41,6 @@ typedef struct stream_t {
     comet_quota_place_t place;
     mod_comet_log_t *log;
 } stream_t;
-
-static comet_encoder_t encoder; /* [hub thread] */
-static int can_log; /* set in child_init */
 
 /* --- writing (the hub's thread) --------------------------------------------- */
 
@@ -75,8 +74,9 @@ static int send_rest(stream_t *stream)
 
 static int send_news(stream_t *stream, const comet_batch_t *batch)
 {
-    const comet_encoding_t *encoding = comet_encoder_encode(
-        &encoder, stream->transport, &stream->format, batch);
+    const comet_encoding_t *encoding =
+        comet_encoder_encode(&stream->child->waiting->streams,
+                             stream->transport, &stream->format, batch);
 
     if (!encoding) {
         return 0;
@@ -244,11 +244,12 @@ static void left(comet_subscriber_t *subscriber)
     comet_metrics_add(stream->transport->gauge, -1);
     comet_metrics_add(COMET_METRIC_adopted, -1);
     mod_comet_limits_leave(&stream->place);
-    mod_comet_log_write(stream->log, &(mod_comet_log_end_t){
-                                         .body_bytes = stream->body_bytes,
-                                         .sent_bytes = stream->sent_bytes,
-                                         .aborted = stream->aborted,
-                                     });
+    mod_comet_log_write(stream->child->log, stream->log,
+                        &(mod_comet_log_end_t){
+                            .body_bytes = stream->body_bytes,
+                            .sent_bytes = stream->sent_bytes,
+                            .aborted = stream->aborted,
+                        });
     free_stream(stream);
 }
 
@@ -273,8 +274,9 @@ apr_int64_t mod_comet_adopt_begin(request_rec *r, const mod_comet_ask_t *ask)
 
     /* the clock goes through brigades, tick by tick, to whatever filters
      * its page has; who is somebody is asked again before long */
-    if (!can_log || !mod_comet_config_adopt(r) || !ask->transport->streams
-        || ask->tick || (somebody && !ask->lifetime) || r->prev || r->main
+    if (!mod_comet_log_can_write(mod_comet_child()->log)
+        || !mod_comet_config_adopt(r) || !ask->transport->streams || ask->tick
+        || (somebody && !ask->lifetime) || r->prev || r->main
         || r->connection->master || r->proto_num < HTTP_VERSION(1, 0)
         || !mod_comet_filters_is_plain(r)) {
         return -1;
@@ -294,6 +296,7 @@ static stream_t *make_stream(request_rec *r, const mod_comet_ask_t *ask,
     if (!stream) {
         return NULL;
     }
+    stream->child = mod_comet_child();
     stream->transport = ask->transport;
     stream->format = ask->format;
     stream->heartbeat = ask->heartbeat < third ? ask->heartbeat : third;
@@ -331,7 +334,7 @@ static int join(const request_rec *r, const mod_comet_ask_t *ask,
 
     comet_metrics_add(stream->transport->gauge, 1);
     comet_metrics_add(COMET_METRIC_adopted, 1);
-    if (comet_hub_join(mod_comet_child()->hub, &stream->subscriber,
+    if (comet_hub_join(stream->child->hub, &stream->subscriber,
                        (apr_size_t)store, ask->selection)
         == APR_SUCCESS) {
         return 1;
@@ -374,16 +377,4 @@ int mod_comet_adopt(request_rec *r, const mod_comet_ask_t *ask,
     c->keepalive = AP_CONN_CLOSE;
     c->aborted = 1;
     return 1;
-}
-
-/* --- a child's beginning and end ------------------------------------------------------ */
-
-void mod_comet_adopt_init(apr_pool_t *p)
-{
-    can_log = mod_comet_log_init(p);
-}
-
-void mod_comet_adopt_end(void)
-{
-    comet_encoder_clear(&encoder);
 }

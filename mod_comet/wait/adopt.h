@@ -17,12 +17,6 @@
 
 #include "request/ask.h"
 
-/** In child_init. */
-void mod_comet_adopt_init(apr_pool_t *p);
-
-/** At the end of a child, when the hub has ended. */
-void mod_comet_adopt_end(void);
-
 /**
  * Whether a request's stream can be adopted once it is open.  Called before
  * its headers are sent.

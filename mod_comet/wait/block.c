@@ -14,79 +14,89 @@
 #include "output/answer.h"
 #include "output/filters.h"
 #include "output/news.h"
+#include "wait/connection.h"
+#include "wait/wait_priv.h"
 
-/* How often the thread looks whether httpd stops or the client has left: on
- * prefork nothing can wake it. */
+/* How often a thread looks around that not everything can wake. */
 #define SLICE apr_time_from_msec(250)
 /* An HTTP/2 connection has few threads; comet may hold so many of them. */
 #define STREAMS_PER_CONNECTION 2
 
-/*
- * A waiting thread.  The hub hands over, the thread writes.  Its lock is
- * taken by the hub's thread with no other lock held.
- */
-typedef struct block_t block_t;
-struct block_t {
-    comet_subscriber_t subscriber; /* first: serve() gets its address */
-    block_t *next; /* [blocked_lock] */
-    const conn_rec *master; /* of an HTTP/2 stream; NULL: HTTP/1.1 */
-    pthread_mutex_t lock;
-    pthread_cond_t handed; /* with lock */
-    unsigned reasons; /* [lock] */
-    comet_batch_t batch; /* the hub's thread while joined, then the owner's */
-    int fd; /* the client's socket */
-    comet_pulse_t pulse; /* [owner thread] a stream's */
-};
+typedef mod_comet_blocked_t block_t;
 
-/* Those of this child, to count what one connection holds. */
-static pthread_mutex_t blocked_lock = PTHREAD_MUTEX_INITIALIZER;
-static block_t *blocked_list; /* [blocked_lock] */
+/* --- a place to wait ---------------------------------------------------- */
 
-/* --- a place to wait --------------------------------------------------------- */
+/* Count one more stream of an HTTP/2 connection.  @return 0: it has enough */
+static int enter_connection(const conn_rec *master)
+{
+    mod_comet_connection_t *connection =
+        master ? mod_comet_connection(master) : NULL;
+
+    if (!connection
+        || atomic_fetch_add(&connection->blocked_streams, 1)
+               < STREAMS_PER_CONNECTION) {
+        return 1;
+    }
+    atomic_fetch_sub(&connection->blocked_streams, 1);
+    return 0;
+}
+
+static void leave_connection(const conn_rec *master)
+{
+    mod_comet_connection_t *connection =
+        master ? mod_comet_connection(master) : NULL;
+
+    if (connection) {
+        atomic_fetch_sub(&connection->blocked_streams, 1);
+    }
+}
 
 static int take_place(block_t *block)
 {
     static const comet_metric_e blocked = COMET_METRIC_blocked;
-    const block_t *other;
-    int streams = 0, fits;
+    mod_comet_waiting_t *waiting = block->child->waiting;
+    int is_free;
 
-    pthread_mutex_lock(&blocked_lock);
-    for (other = blocked_list; other; other = other->next) {
-        streams += block->master && other->master == block->master;
+    if (!enter_connection(block->master)) {
+        return 0;
     }
-    fits = streams < STREAMS_PER_CONNECTION
-           && !comet_metrics_is_capped(mod_comet_child_metrics(), &blocked, 1,
-                                       mod_comet_mpm_capacity()->blocked);
-    if (fits) {
-        block->next = blocked_list;
-        blocked_list = block;
+    pthread_mutex_lock(&waiting->lock);
+    is_free = !comet_metrics_is_capped(mod_comet_child_metrics(), &blocked, 1,
+                                   mod_comet_mpm_capacity()->blocked);
+    if (is_free) {
+        APR_RING_INSERT_TAIL(&waiting->blocked, block, mod_comet_blocked_t,
+                             link);
         comet_metrics_add(COMET_METRIC_blocked, 1);
     }
-    pthread_mutex_unlock(&blocked_lock);
-    return fits;
+    pthread_mutex_unlock(&waiting->lock);
+    if (!is_free) {
+        leave_connection(block->master);
+    }
+    return is_free;
 }
 
 static void give_place(block_t *block)
 {
-    block_t **link;
+    mod_comet_waiting_t *waiting = block->child->waiting;
 
-    pthread_mutex_lock(&blocked_lock);
-    for (link = &blocked_list; *link != block; link = &(*link)->next) {
-    }
-    *link = block->next;
+    pthread_mutex_lock(&waiting->lock);
+    APR_RING_REMOVE(block, link);
     comet_metrics_add(COMET_METRIC_blocked, -1);
-    pthread_mutex_unlock(&blocked_lock);
+    pthread_mutex_unlock(&waiting->lock);
+    leave_connection(block->master);
 }
 
-/* --- being handed messages (hub's thread) ---------------------------------------- */
+/* --- being handed messages (hub's thread) ------------------------------- */
 
-/* The thread takes itself back before it writes: what comes meanwhile is in
- * the log, after its cursor. */
+/* The thread leaves the hub before it writes: messages that come meanwhile are
+ * in the log, after its cursor. */
 static comet_outcome_e serve(comet_subscriber_t *subscriber,
                              const comet_delivery_t *delivery)
 {
     block_t *block = (block_t *)subscriber;
-    unsigned reasons = delivery->reasons & ~(unsigned)COMET_NEWS;
+    /* input alone is no reason: the client's next request waits its turn */
+    unsigned reasons =
+        delivery->reasons & ~(unsigned)(COMET_NEWS | COMET_READABLE);
     apr_size_t i;
 
     for (i = 0; i < delivery->batch->count; i++) {
@@ -94,24 +104,43 @@ static comet_outcome_e serve(comet_subscriber_t *subscriber,
                         comet_message_ref(delivery->batch->messages[i]));
         reasons |= COMET_NEWS;
     }
+    if (!reasons) {
+        return COMET_WAIT;
+    }
     pthread_mutex_lock(&block->lock);
     block->reasons |= reasons;
     pthread_cond_signal(&block->handed);
     pthread_mutex_unlock(&block->lock);
-    return reasons ? COMET_REST : COMET_WAIT;
+    return COMET_REST;
 }
 
-/* --- waiting (the request's thread) ------------------------------------------------ */
+void mod_comet_block_wake(mod_comet_child_t *child)
+{
+    mod_comet_waiting_t *waiting = child->waiting;
+    block_t *block;
 
-static int is_stopping(void)
+    pthread_mutex_lock(&waiting->lock);
+    APR_RING_FOREACH(block, &waiting->blocked, mod_comet_blocked_t, link)
+    {
+        pthread_mutex_lock(&block->lock);
+        block->woken = 1;
+        pthread_cond_signal(&block->handed);
+        pthread_mutex_unlock(&block->lock);
+    }
+    pthread_mutex_unlock(&waiting->lock);
+}
+
+/* --- waiting (the request's thread) ------------------------------------- */
+
+static int is_stopping(const block_t *block)
 {
     return mod_comet_mpm_is_stopping()
-           || comet_hub_is_stopping(mod_comet_child()->hub);
+           || comet_hub_is_stopping(block->child->hub);
 }
 
-/* Whether the client has ended the connection, though it may have sent more
- * before that (TLS's closing).  An HTTP/2 stream's end is its connection's
- * business. */
+/* Whether the client has ended the connection.  It may have sent more before
+ * that (TLS's closing alert).  The end of an HTTP/2 stream is known to
+ * mod_http2 alone, which sets c->aborted. */
 static int is_gone(conn_rec *c)
 {
     struct pollfd look = { .events = POLLRDHUP };
@@ -123,35 +152,51 @@ static int is_gone(conn_rec *c)
     return poll(&look, 1, 0) > 0;
 }
 
-/* Wait for one slice, or less. @return what has come */
-static unsigned await_slice(block_t *block)
+/* Whether the thread is woken for everything: by the hub for news, its timer,
+ * a stop of the child and a client that leaves, by mod_comet_block_wake() for
+ * a stop while the hub hangs.  Nothing tells it of an HTTP/2 stream's end, nor
+ * of a graceful stop on prefork, where a signal handler only sets a state. */
+static int can_be_woken(const block_t *block)
 {
-    unsigned reasons;
+    return block->subscriber.listens && !mod_comet_mpm_capacity()->prefork;
+}
 
+/* Wait until the hub hands something over or the thread has to look around.
+ * @return what was handed over */
+static unsigned await_turn(block_t *block)
+{
+    apr_time_t until = comet_monotonic() + SLICE;
+    apr_time_t due = block->subscriber.timeout_at + SLICE; /* the hub is late */
+    unsigned reasons;
+    int failed = 0;
+
+    if (can_be_woken(block) && due > until) {
+        until = due;
+    }
     pthread_mutex_lock(&block->lock);
-    if (!block->reasons) {
-        comet_condition_wait(&block->handed, &block->lock,
-                             comet_monotonic() + SLICE);
+    while (!block->reasons && !block->woken && !failed) {
+        failed = comet_condition_wait(&block->handed, &block->lock, until);
     }
     reasons = block->reasons;
     block->reasons = 0;
+    block->woken = 0;
     pthread_mutex_unlock(&block->lock);
     return reasons;
 }
 
-/* @return why it is over; 0: the client is gone */
+/* @return comet_reason_e, why the wait is over; 0: the client is gone */
 static unsigned await(conn_rec *c, block_t *block)
 {
     unsigned reasons;
 
     do {
-        reasons = await_slice(block);
+        reasons = await_turn(block) & ~(unsigned)COMET_GONE;
         if (is_gone(c)) {
             comet_metrics_add(COMET_METRIC_departed, 1);
             c->aborted = 1;
             return 0;
         }
-        if (is_stopping()) {
+        if (is_stopping(block)) {
             reasons |= COMET_STOPPING;
         }
     } while (!reasons);
@@ -190,11 +235,23 @@ static apr_status_t open_answer(request_rec *r, const mod_comet_ask_t *ask)
     return write_bytes(r, &bytes, 0);
 }
 
+static apr_status_t join_hub(const request_rec *r, const mod_comet_ask_t *ask,
+                             block_t *block)
+{
+    comet_hub_t *hub = block->child->hub;
+    int store = mod_comet_config_server(r->server)->store;
+
+    return ask->tick ? comet_hub_join_clock(hub, &block->subscriber, ask->tick)
+                     : comet_hub_join(hub, &block->subscriber,
+                                      (apr_size_t)store, ask->selection);
+}
+
+/* The hub watches an HTTP/1.1 client's socket for the client's leaving; where
+ * epoll refuses that, the thread looks itself. */
 static apr_status_t join(const request_rec *r, const mod_comet_ask_t *ask,
                          block_t *block, apr_time_t ends_at)
 {
-    comet_hub_t *hub = mod_comet_child()->hub;
-    int store = mod_comet_config_server(r->server)->store;
+    apr_status_t status;
 
     block->subscriber = (comet_subscriber_t){
         .serve = serve,
@@ -204,10 +261,15 @@ static apr_status_t join(const request_rec *r, const mod_comet_ask_t *ask,
         .timeout_at = mod_comet_news_due(
             ends_at, ask->transport->streams ? ask->heartbeat : ask->hold),
         .blocked_fd = -1,
+        .own_fd = block->fd,
+        .listens = !block->master,
     };
-    return ask->tick ? comet_hub_join_clock(hub, &block->subscriber, ask->tick)
-                     : comet_hub_join(hub, &block->subscriber,
-                                      (apr_size_t)store, ask->selection);
+    status = join_hub(r, ask, block);
+    if (status != APR_SUCCESS && block->subscriber.listens) {
+        block->subscriber.listens = 0;
+        status = join_hub(r, ask, block);
+    }
+    return status;
 }
 
 /* Whether what was sent arrives nowhere.  An HTTP/2 connection, which would
@@ -238,7 +300,7 @@ static int attend(request_rec *r, mod_comet_ask_t *ask, block_t *block,
         return 0;
     }
     reasons = await(r->connection, block);
-    comet_hub_leave(mod_comet_child()->hub, &block->subscriber);
+    comet_hub_leave(block->child->hub, &block->subscriber);
     if (!reasons) {
         return 0;
     }
@@ -263,7 +325,8 @@ static comet_batch_t make_batch(apr_pool_t *p, apr_size_t size)
 int mod_comet_block(request_rec *r, mod_comet_ask_t *ask, apr_int64_t adopting)
 {
     conn_rec *c = r->connection;
-    block_t block = { .master = c->master,
+    block_t block = { .child = mod_comet_child(),
+                      .master = c->master,
                       .fd = mod_comet_filters_fd(c->master ? c->master : c),
                       .lock = PTHREAD_MUTEX_INITIALIZER,
                       .batch = make_batch(r->pool, ask->limit) };

@@ -8,6 +8,7 @@
 #define MOD_COMET_BLOCK_H
 
 #include "request/ask.h"
+#include "server/child.h"
 
 /**
  * Wait and answer; returns when the request is over, or adopted.
@@ -15,5 +16,11 @@
  * @return what the handler returns
  */
 int mod_comet_block(request_rec *r, mod_comet_ask_t *ask, apr_int64_t adopting);
+
+/**
+ * Have all threads that wait look at once whether the child is stopping.
+ * Any thread, but no signal handler.
+ */
+void mod_comet_block_wake(mod_comet_child_t *child);
 
 #endif /* MOD_COMET_BLOCK_H */

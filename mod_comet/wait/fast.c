@@ -2,12 +2,10 @@
 /* Polls that the hub answers by itself, on sockets it has borrowed. */
 #include "wait/fast_priv.h"
 
-#include <apr_date.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <http_request.h>
 #include <sys/eventfd.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -19,31 +17,12 @@
 #include "output/news.h"
 #include "output/outbox.h"
 #include "wait/places.h"
+#include "wait/wait_priv.h"
 #include "output/peek.h"
 
 /* How often in a row a poll waits for a look at the store, before httpd has
  * it. */
 #define LOOKS_MAX 8
-
-static comet_encoder_t encoder; /* [hub thread] */
-static comet_buffer_t out; /* [hub thread] */
-static int descriptors_max; /* set in child_init */
-
-void mod_comet_fast_init(void)
-{
-    struct rlimit limit;
-
-    descriptors_max =
-        getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < 1 << 30
-            ? (int)limit.rlim_cur / 2 /* the rest is for new clients */
-            : 1 << 30;
-}
-
-void mod_comet_fast_end(void)
-{
-    comet_encoder_clear(&encoder);
-    comet_buffer_free(&out);
-}
 
 /* --- lending the socket (the thread that owns the connection) ------------------------- */
 
@@ -58,7 +37,8 @@ static int swap(mod_comet_fast_t *fast)
     int stand_in = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     int real = fcntl(fast->fd, F_DUPFD_CLOEXEC, 0);
 
-    if (stand_in >= 0 && real >= 0 && real < descriptors_max
+    if (stand_in >= 0 && real >= 0
+        && real < fast->child->waiting->descriptors_max
         && dup3(stand_in, fast->fd, O_CLOEXEC) == fast->fd) {
         fast->real = real;
     }
@@ -83,7 +63,7 @@ void mod_comet_fast_lend(mod_comet_fast_t *fast, conn_rec *c,
     /* the answer that was just sent may have been another one than before */
     if (!fast || !fast->fresh || fast->answers < 2 || c->aborted
         || c->data_in_output_filters || connection_left(fast, c) <= 0
-        || comet_hub_is_stopping(mod_comet_child()->hub)) {
+        || comet_hub_is_stopping(fast->child->hub)) {
         return;
     }
     fast->fresh = 0;
@@ -189,18 +169,16 @@ static comet_outcome_e rest(mod_comet_fast_t *fast,
     return COMET_REST;
 }
 
-/* Only seconds are in it. */
-static const char *date_now(void)
+/* The Date header, made once a second: it shows nothing smaller. */
+static const char *date_now(mod_comet_waiting_t *waiting)
 {
-    static char date[APR_RFC822_DATE_LEN]; /* [hub thread] */
-    static apr_time_t second;
     apr_time_t now = apr_time_sec(apr_time_now());
 
-    if (now != second) {
-        second = now;
-        apr_rfc822_date(date, apr_time_from_sec(now));
+    if (now != waiting->second) {
+        waiting->second = now;
+        apr_rfc822_date(waiting->date, apr_time_from_sec(now));
     }
-    return date;
+    return waiting->date;
 }
 
 /* Take the request that was only looked at. */
@@ -215,11 +193,14 @@ static comet_outcome_e respond(mod_comet_fast_t *fast, conn_rec *c,
                                comet_subscriber_t *subscriber,
                                comet_text_t body)
 {
-    comet_buffer_clear(&out);
-    comet_head_answer_write(&fast->answer, &out, date_now(), body.length,
+    mod_comet_waiting_t *waiting = fast->child->waiting;
+    comet_buffer_t *out = &waiting->answer;
+
+    comet_buffer_clear(out);
+    comet_head_answer_write(&fast->answer, out, date_now(waiting), body.length,
                             connection_left(fast, c));
-    comet_buffer_add(&out, body.data, body.length);
-    if (out.failed || (fast->state == WAITING && !take_request(fast))) {
+    comet_buffer_add(out, body.data, body.length);
+    if (out->failed || (fast->state == WAITING && !take_request(fast))) {
         return lose(fast, c, subscriber);
     }
     comet_metrics_add(COMET_METRIC_fast_polls, fast->state == WAITING);
@@ -227,7 +208,7 @@ static comet_outcome_e respond(mod_comet_fast_t *fast, conn_rec *c,
     c->keepalive = AP_CONN_KEEPALIVE;
     c->keepalives++;
     if (mod_comet_outbox_write(&fast->outbox, fast->real,
-                               (comet_text_t){ out.data, out.length })
+                               (comet_text_t){ out->data, out->length })
         < 0) {
         fast->state = RESTING;
         return lose(fast, c, subscriber);
@@ -255,7 +236,8 @@ static comet_outcome_e answer_held(mod_comet_fast_t *fast, conn_rec *c,
         *answered = (apr_off_t)body.length;
         outcome = respond(fast, c, subscriber,
                           (comet_text_t){ body.data, body.length });
-        mod_comet_log_count(c, (apr_off_t)out.length);
+        mod_comet_log_count(fast->child->log, c,
+                            (apr_off_t)fast->child->waiting->answer.length);
     }
     comet_buffer_free(&body);
     return outcome;
@@ -280,8 +262,9 @@ static comet_outcome_e answer_news(mod_comet_fast_t *fast, conn_rec *c,
                                    comet_subscriber_t *subscriber,
                                    const comet_batch_t *batch)
 {
-    const comet_encoding_t *encoding = comet_encoder_encode(
-        &encoder, &comet_transport_poll, &fast->format, batch);
+    const comet_encoding_t *encoding =
+        comet_encoder_encode(&fast->child->waiting->polls,
+                             &comet_transport_poll, &fast->format, batch);
 
     if (!encoding || encoding->body.length > MOD_COMET_PIECE_BYTES) {
         return give_back(fast, subscriber);
@@ -327,7 +310,7 @@ static comet_outcome_e hear(mod_comet_fast_t *fast, const conn_rec *c,
         || mod_comet_places_are_taken(fast->cap)) {
         return give_back(fast, subscriber);
     }
-    known = comet_hub_coverage(mod_comet_child()->hub, fast->store, cursor);
+    known = comet_hub_coverage(fast->child->hub, fast->store, cursor);
     if (known == COMET_FEED_IS_BEHIND && fast->looks++ < LOOKS_MAX) {
         return COMET_AGAIN;
     }

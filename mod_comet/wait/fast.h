@@ -29,10 +29,6 @@
 
 typedef struct mod_comet_fast_t mod_comet_fast_t;
 
-/** In child_init, and at the end of a child when the hub has ended. */
-void mod_comet_fast_init(void);
-void mod_comet_fast_end(void);
-
 /* By the thread that owns the connection */
 
 /**

@@ -40,6 +40,7 @@ static mod_comet_fast_t *make(const conn_rec *c, int fd)
 {
     mod_comet_fast_t *fast = apr_pcalloc(c->pool, sizeof(*fast));
 
+    fast->child = mod_comet_child();
     fast->fd = fd;
     fast->real = -1;
     apr_pool_cleanup_register(c->pool, fast, clean_up, apr_pool_cleanup_null);
@@ -151,7 +152,7 @@ void mod_comet_fast_look(mod_comet_fast_t *fast, conn_rec *c,
 void mod_comet_fast_watch_answer(mod_comet_fast_t *fast, request_rec *r)
 {
     if (fast && fast->allowed && fast->head.text) {
-        fast->computed = mod_comet_filters_compute_headers(r);
+        fast->computed = mod_comet_filters_has_computed(r);
         ap_add_output_filter("COMET_FAST", fast, r, r->connection);
     }
 }

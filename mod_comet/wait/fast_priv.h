@@ -7,6 +7,7 @@
 #define MOD_COMET_FAST_PRIV_H
 
 #include "wire/head.h"
+#include "server/child.h"
 #include "output/outbox.h"
 #include "wait/fast.h"
 
@@ -14,6 +15,7 @@ typedef enum { HOME, HELD, RESTING, WAITING, RETURNING } state_e;
 
 /* Of one connection, in its pool; owned as the park is. */
 struct mod_comet_fast_t {
+    const mod_comet_child_t *child;
     state_e state;
     int fd; /* the connection's; while lent, an eventfd of that number */
     int real; /* while lent, the socket */

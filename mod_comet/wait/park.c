@@ -10,6 +10,7 @@
 #include "output/news.h"
 #include "output/peek.h"
 #include "wait/adopt.h"
+#include "wait/connection.h"
 #include "wait/parked.h"
 #include "wait/places.h"
 
@@ -21,7 +22,7 @@ static mod_comet_parked_t *make_park(conn_rec *c)
         park = apr_pcalloc(c->pool, sizeof(*park));
         park->c = c;
         park->brigade = apr_brigade_create(c->pool, c->bucket_alloc);
-        ap_set_module_config(c->conn_config, &comet_module, park);
+        mod_comet_connection(c)->park = park;
     }
     park->fd = mod_comet_filters_fd(c);
     return park;
@@ -89,7 +90,8 @@ static apr_status_t open_answer(mod_comet_parked_t *park)
 
 int mod_comet_park_can_hold(const conn_rec *c)
 {
-    return mod_comet_mpm_capacity()->parks && !c->master && c->cs;
+    return mod_comet_mpm_capacity()->parks && !c->master && c->cs
+           && mod_comet_connection(c);
 }
 
 /* Only httpd's outermost request may be suspended: what an internal redirect

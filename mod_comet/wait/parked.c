@@ -3,6 +3,7 @@
 #include "output/filters.h"
 #include "output/news.h"
 #include "output/outbox.h"
+#include "wait/connection.h"
 #include "wait/parked.h"
 
 #include <http_connection.h>
@@ -14,7 +15,9 @@
 
 mod_comet_parked_t *mod_comet_parked_find(const conn_rec *c)
 {
-    return ap_get_module_config(c->conn_config, &comet_module);
+    const mod_comet_connection_t *connection = mod_comet_connection(c);
+
+    return connection ? connection->park : NULL;
 }
 
 /* --- the request's end ---------------------------------------------------------- */

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Letting a request wait: whether there is a place for it, and how it waits. */
-#include "wait/wait.h"
+#include "wait/wait_priv.h"
+
+#include <sys/resource.h>
 
 #include "shared/metrics.h"
 #include "server/config.h"
@@ -11,10 +13,40 @@
 #include "wait/block.h"
 #include "wait/park.h"
 #include "wait/places.h"
+#include "wait/wait.h"
 
 /* Over the cap a classic poll is told "no news" after this long, as long as
  * the MPM can hold it: its page would pause for 5 s after any error. */
 #define OVERFLOW_HOLD apr_time_from_sec(1)
+
+/* Half of the descriptors that the process may have: lending takes a second
+ * one for each connection, and new clients need some. */
+static int find_descriptors_max(void)
+{
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= 1 << 30) {
+        return 1 << 30;
+    }
+    return (int)limit.rlim_cur / 2;
+}
+
+void mod_comet_wait_start(mod_comet_child_t *child)
+{
+    mod_comet_waiting_t *waiting = apr_pcalloc(child->pool, sizeof(*waiting));
+
+    waiting->descriptors_max = find_descriptors_max();
+    pthread_mutex_init(&waiting->lock, NULL);
+    APR_RING_INIT(&waiting->blocked, mod_comet_blocked_t, link);
+    child->waiting = waiting;
+}
+
+void mod_comet_wait_end(mod_comet_child_t *child)
+{
+    comet_encoder_clear(&child->waiting->streams);
+    comet_encoder_clear(&child->waiting->polls);
+    comet_buffer_free(&child->waiting->answer);
+}
 
 int mod_comet_wait(request_rec *r, mod_comet_ask_t *ask)
 {

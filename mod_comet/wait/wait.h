@@ -8,6 +8,7 @@
 #define MOD_COMET_WAIT_H
 
 #include "request/ask.h"
+#include "server/child.h"
 
 /**
  * Let a request wait: for a message, for its time limit, for the client.
@@ -17,5 +18,12 @@
  *         or an HTTP error (the headers are not sent then)
  */
 int mod_comet_wait(request_rec *r, mod_comet_ask_t *ask);
+
+/** Make what the waiting clients of a child share (->waiting).  Called when
+ * the child starts, before its hub. */
+void mod_comet_wait_start(mod_comet_child_t *child);
+
+/** Free what mod_comet_wait_start() made, once the hub's thread has ended. */
+void mod_comet_wait_end(mod_comet_child_t *child);
 
 #endif /* MOD_COMET_WAIT_H */

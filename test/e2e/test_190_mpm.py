@@ -2,6 +2,7 @@
 """Behaviour that must be the same on every MPM and over HTTP/2."""
 
 import json
+import os
 import re
 import signal
 import statistics
@@ -167,6 +168,54 @@ def test_190_07_waiting_cap_is_clear(make_server, mpm):
         conn.close()
 
 
+def wake_ups(pid):
+    """How often the threads of a process have slept and been woken."""
+    total = 0
+    for task in os.listdir("/proc/%d/task" % pid):
+        with open("/proc/%d/task/%s/status" % (pid, task)) as status:
+            total += int(re.search(r"^voluntary_ctxt_switches:\s*(\d+)",
+                                   status.read(), re.M).group(1))
+    return total
+
+
+def blocked_polls(server, channel, count):
+    """Connections whose polls wait with a thread each."""
+    conns = [server.raw(timeout=20) for _ in range(count)]
+    for conn in conns:
+        conn.request("GET", "/comet/%s?since=0" % channel)
+    wait_until(lambda: server.status()["blocked"] == count, 20, "all wait")
+    return conns
+
+
+def test_190_10_waiting_threads_sleep(make_server):
+    """A thread that waits is not woken until there is something for it: a
+    client that leaves, news, a reload, a stop."""
+    count = 100
+    server = make_server(mpm="worker", threads=2 * count + 20,
+                         conf="CometPollTimeout 60s\nCometAdopt off")
+    server.allow_log.append("AH00287: server is within MinSpareThreads")
+    conns = blocked_polls(server, "told", count)
+    child, = server.children()
+    before, begin = wake_ups(child), time.monotonic()
+    time.sleep(2)                       # a stretch of time is measured
+    rate = (wake_ups(child) - before) / (time.monotonic() - begin)
+    assert rate < count, "%.0f wake-ups a second" % rate
+    conns.pop().close()
+    wait_until(lambda: server.status()["blocked"] == count - 1, 1, "one gone")
+    server.post("told", "x")
+    for conn in conns:
+        assert conn.answer().json()["messages"][0]["body"] == "x"
+        conn.close()
+    for end in (server.graceful, server.stop):
+        conns = blocked_polls(server, "quiet", 10)
+        begin = time.monotonic()
+        end()
+        for conn in conns:
+            assert conn.answer().json()["messages"] == []
+            conn.close()
+        assert time.monotonic() - begin < 5 * SLOW
+
+
 def test_190_08_counters_over_all_children(site):
     """The status counts over all children, whichever answers."""
     conns = []
@@ -273,6 +322,32 @@ def test_190_23_h2_waiters_do_not_starve(h2_site):
             assert poll.reset is None
             assert poll.status in (200, 429, 503), poll.status
         assert sum(1 for p in polls if p.status == 200) >= 1
+
+
+def test_190_27_h2_places_come_back(make_server):
+    """A connection has two places for streams that wait; each that ends gives
+    its place back."""
+    server = make_server(h2=True, threads=32,
+                         conf="CometPollTimeout 60s\nH2MaxWorkers 32\n")
+
+    def ask(conn):
+        return conn.request("GET", "/comet/h2-places?since=0",
+                            {"accept": "application/json"})
+
+    with H2(server.port) as conn:
+        held = [ask(conn), ask(conn)]
+        server.wait_waiting(2)
+        for _ in range(3):
+            assert conn.finish(ask(conn), 5 * SLOW).status == 503
+            conn.cancel(held.pop(0))
+            server.wait_waiting(1)
+            held.append(ask(conn))
+            server.wait_waiting(2)
+        assert not any(stream.ended for stream in held)
+        with H2(server.port) as other:  # has places of its own
+            ask(other)
+            server.wait_waiting(3)
+    server.wait_waiting(0)
 
 
 def test_190_24_h2_gone(h2_site):

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * @file wait/wait_priv.h
+ * What the waiting clients of a child share, for the files of this folder.
+ */
+#ifndef MOD_COMET_WAIT_PRIV_H
+#define MOD_COMET_WAIT_PRIV_H
+
+#include <apr_ring.h>
+#include <pthread.h>
+
+#include "base/pulse.h"
+#include "server/child.h"
+#include "transport/encoder.h"
+
+/**
+ * A thread that waits (wait/block.c).  The hub hands messages over, the thread
+ * writes them.  The hub's thread takes the lock while it holds no other.
+ */
+typedef struct mod_comet_blocked_t mod_comet_blocked_t;
+struct mod_comet_blocked_t {
+    comet_subscriber_t subscriber; /* first: serve() gets its address */
+    APR_RING_ENTRY(mod_comet_blocked_t) link; /* [waiting->lock] */
+    mod_comet_child_t *child;
+    conn_rec *master; /* of an HTTP/2 stream; NULL: HTTP/1.1 */
+    pthread_mutex_t lock;
+    pthread_cond_t handed; /* with lock */
+    unsigned reasons; /* [lock] comet_reason_e, not yet taken by the thread */
+    int woken; /* [lock] the thread looks around at once */
+    comet_batch_t batch; /* the hub's thread while joined, then the owner's */
+    int fd; /* the client's socket */
+    comet_pulse_t pulse; /* [owner thread] a stream's */
+};
+
+APR_RING_HEAD(mod_comet_blocked_ring_t, mod_comet_blocked_t);
+
+/** Made when the child starts, in the child's pool. */
+struct mod_comet_waiting_t {
+    comet_encoder_t streams; /* [hub thread] encodes for adopted streams */
+    comet_encoder_t polls; /* [hub thread] encodes for lent sockets */
+    comet_buffer_t answer; /* [hub thread] of the poll being answered */
+    char date[APR_RFC822_DATE_LEN]; /* [hub thread] of `second` */
+    apr_time_t second; /* [hub thread] in seconds; 0: no date yet */
+    int descriptors_max; /* sockets are lent only below this number */
+
+    pthread_mutex_t lock;
+    struct mod_comet_blocked_ring_t blocked; /* [lock] threads that wait */
+};
+
+#endif /* MOD_COMET_WAIT_PRIV_H */
