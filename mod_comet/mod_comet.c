@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Where httpd meets mod_comet: the module's record and its hooks. */
+/* The entry point for httpd: the module record and the hooks. */
 #include "server/mod_comet.h"
 
 #include <http_connection.h>

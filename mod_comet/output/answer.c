@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Whole answers, and the headers that all our answers have. */
+/* Answers sent as a whole, and the headers that all our answers have. */
 #include "output/answer.h"
 
 #include <apr_strings.h>
@@ -20,7 +20,7 @@ void mod_comet_answer_claim(request_rec *r)
 {
     apr_size_t i;
 
-    /* what is made for one request has no ranges to be taken from it */
+    /* an answer is made for one request: no part of it can be asked for */
     apr_table_unset(r->headers_in, "Range");
     for (i = 0; i < COMMON_COUNT; i++) {
         apr_table_setn(r->err_headers_out, common_headers[i][0],
@@ -105,8 +105,8 @@ int mod_comet_answer_options(request_rec *r, const char *allow)
     return OK;
 }
 
-/* A compressor marks the ETag of what it has compressed, and the client sends
- * it back so marked: it is ours all the same. */
+/* A compressor adds a suffix to an answer's ETag, and the client sends the ETag
+ * back with it. */
 void mod_comet_answer_tidy_conditions(request_rec *r)
 {
     static const char *const suffixes[] = { "-gzip\"", "-br\"" };
@@ -126,7 +126,8 @@ void mod_comet_answer_tidy_conditions(request_rec *r)
     if (tags) {
         apr_table_setn(r->headers_in, "If-None-Match", tags);
     }
-    /* RFC 9110, 13.1.3 and 13.1.4: for what has a date; httpd takes now */
+    /* RFC 9110, 13.1.3 and 13.1.4: only for what has a date of modification;
+     * httpd would compare with the present */
     apr_table_unset(r->headers_in, "If-Modified-Since");
     apr_table_unset(r->headers_in, "If-Unmodified-Since");
 }
@@ -141,7 +142,7 @@ void mod_comet_answer_prepare(request_rec *r,
                        transport->policy);
         apr_table_setn(r->headers_out, "X-Frame-Options", "SAMEORIGIN");
     }
-    /* a compressor would keep the bytes until it has enough, and 200 KB */
+    /* a compressor would keep bytes back, and 200 KB of memory */
     apr_table_setn(r->subprocess_env, "no-gzip", "1");
     apr_table_setn(r->subprocess_env, "no-brotli", "1");
     if (transport->streams) {

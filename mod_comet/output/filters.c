@@ -4,7 +4,7 @@
 
 #include <apr_portable.h>
 
-/* --- the chain ----------------------------------------------------------- */
+/* --- the chain -------------------------------------------------------- */
 
 int mod_comet_filters_fd(conn_rec *c)
 {
@@ -25,14 +25,15 @@ static int is_one_of(const char *name, const char *const *names)
     return *names != NULL;
 }
 
-/* Compressors are told to stand aside (no-gzip), mod_headers is quick. */
+/* They keep nothing back: no-gzip turns compressors off, the others are
+ * quick. */
 #define HARMLESS \
     "old_write", COMPRESSORS, "fixup_headers_out", "fixup_headers_err", \
         "logio_ttfb_out", "comet_cookies"
 
 int mod_comet_filters_is_plain(const request_rec *r)
 {
-    /* httpd's own: they frame the answer, or hand it to the socket */
+    /* httpd's own, which frame the answer or hand it to the socket */
     static const char *const known[] = {
         HARMLESS, "content_length", "http_header", "http_outerror", "byterange",
         "chunk",  "reqtimeout",     "core",        "comet_fast",    NULL,
@@ -48,7 +49,7 @@ int mod_comet_filters_is_plain(const request_rec *r)
 int mod_comet_filters_is_direct(const request_rec *r)
 {
     static const char *const harmless[] = { HARMLESS, NULL };
-    /* among httpd's own, next to the network: mod_ratelimit sleeps */
+    /* mod_ratelimit's filter sleeps; its place is among httpd's own */
     static const char *const sleepers[] = { "rate_limit", NULL };
     const ap_filter_t *filter;
 
@@ -89,12 +90,12 @@ int mod_comet_filters_is_compressed(const request_rec *r)
            && apr_table_get(r->headers_in, "Accept-Encoding");
 }
 
-/* --- writing ------------------------------------------------------------- */
+/* --- writing ---------------------------------------------------------- */
 
 /*
- * The push bucket: an empty metadata bucket.  It drives what stands before it
- * through mod_ssl's coalescing filter, as a FLUSH does, but unlike a FLUSH
- * it does not block until the client has taken everything.
+ * The push bucket: an empty metadata bucket.  Like a FLUSH it drives the bytes
+ * before it through mod_ssl's coalescing filter; unlike a FLUSH it does not
+ * block until the client has taken everything.
  */
 static apr_status_t push_bucket_read(apr_bucket *bucket, const char **data,
                                      apr_size_t *length, apr_read_type_e block)
@@ -139,8 +140,8 @@ apr_status_t mod_comet_filters_push(conn_rec *c)
     return filter->frec->filter_func.out_func(filter, NULL);
 }
 
-/* With a time limit of 0 no filter waits for the client: should one have to
- * (mod_ssl's own buffers), the client is lost. */
+/* With a time limit of 0 no filter waits for the client; if one would have to
+ * (for mod_ssl's own buffers), the client is lost. */
 static apr_status_t pass(conn_rec *c, ap_filter_t *filters,
                          apr_bucket_brigade *brigade)
 {
@@ -189,7 +190,7 @@ apr_status_t mod_comet_filters_end(request_rec *r, apr_bucket_brigade *brigade,
                                 apr_bucket_eos_create(c->bucket_alloc));
         status = pass(c, r->output_filters, brigade);
     }
-    /* what no filter takes ends r in the brigade's clean-up */
+    /* if no filter takes the bucket, the brigade's clean-up ends r */
     APR_BRIGADE_INSERT_TAIL(brigade, ap_bucket_eor_create(c->bucket_alloc, r));
     pass(c, c->output_filters, brigade);
     if (status == APR_SUCCESS && complete) {

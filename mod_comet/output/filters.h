@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file output/filters.h
- * httpd's output filters: what stands between us and the client, and giving
- * bytes to them without blocking.  One thread at a time writes to a request.
+ * httpd's output filters: which ones an answer passes, and giving bytes to them
+ * without blocking.  One thread at a time writes to a request.
  */
 #ifndef MOD_COMET_FILTERS_H
 #define MOD_COMET_FILTERS_H
@@ -14,26 +14,26 @@
 int mod_comet_filters_fd(conn_rec *c);
 
 /**
- * Whether no filter of the administrator's (SetOutputFilter …) stands between
- * us and httpd's own: none that keeps bytes back or takes its time.
+ * Whether an answer passes no filter that may keep bytes back or sleep: such as
+ * an administrator adds (SetOutputFilter …), before httpd's own.
  */
 int mod_comet_filters_is_direct(const request_rec *r);
 
 /**
- * Whether what comes after the headers goes to a socket as it is, or framed in
- * chunks: no TLS, no filter but httpd's own.
+ * Whether the bytes after the headers reach the socket unchanged or framed in
+ * chunks: no TLS, and no filter but httpd's own.
  */
 int mod_comet_filters_is_plain(const request_rec *r);
 
-/** Whether mod_headers computes headers when the answer goes out: their values
- * may depend on anything (`Header set X "expr=…"`). */
+/** Whether the answer has headers that mod_headers computes when it is sent:
+ * their values may depend on anything (`Header set X "expr=…"`). */
 int mod_comet_filters_has_computed(const request_rec *r);
 
-/** Whether a filter will compress the answer, which takes its time. */
+/** Whether a filter will compress the answer, which takes time. */
 int mod_comet_filters_is_compressed(const request_rec *r);
 
 /**
- * Give bytes to a request's filters and send what the client takes now.
+ * Give bytes to a request's filters, and send what the client takes now.
  * @param length  MOD_COMET_PIECE_BYTES at most; 0: the headers alone
  * @return APR_SUCCESS, or why the client is lost
  */
@@ -46,27 +46,32 @@ apr_status_t mod_comet_filters_open(request_rec *r,
                                     apr_bucket_brigade *brigade);
 
 /**
- * End the response and the request, all of which was given to the filters:
- * r is gone afterwards.  Never blocks.
- * @param complete  whether the response was; else the client is told nothing
+ * End the request; all of its response was given to the filters.  The request
+ * no longer exists afterwards.  Never blocks.
+ * @param complete  whether the response is whole; if not, the client gets no
+ *                  end of the body
+ * @return APR_SUCCESS, or why the client is lost
  */
 apr_status_t mod_comet_filters_end(request_rec *r, apr_bucket_brigade *brigade,
                                    int complete);
 
 /**
- * Send a whole answer, and end the request as mod_comet_filters_end() does, in
- * one piece.
- * @param bytes  of one piece at most; empty afterwards
+ * Send a whole answer in one piece, and end the request as
+ * mod_comet_filters_end() does.
+ * @param bytes  MOD_COMET_PIECE_BYTES at most; empty afterwards
+ * @return APR_SUCCESS, or why the client is lost
  */
 apr_status_t mod_comet_filters_whole(request_rec *r,
                                      apr_bucket_brigade *brigade,
                                      comet_buffer_t *bytes);
 
-/** Give bytes, framed already, to the connection's filters and send what the
- * client takes now; the brigade is empty afterwards. */
+/** Give bytes that are framed already to the connection's filters, and send
+ * what the client takes now; the brigade is empty afterwards.
+ * @return APR_SUCCESS, or why the client is lost */
 apr_status_t mod_comet_filters_pass(conn_rec *c, apr_bucket_brigade *brigade);
 
-/** Try to send what the filters keep. */
+/** Send what the filters hold, as far as the client takes it now.
+ * @return APR_SUCCESS, or why the client is lost */
 apr_status_t mod_comet_filters_push(conn_rec *c);
 
 #endif /* MOD_COMET_FILTERS_H */

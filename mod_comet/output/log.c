@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The access-log line of a stream whose request is gone. */
+/* The access-log line of a stream that outlives its request. */
 #include "output/log.h"
 
 #include <apr_optional.h>
@@ -16,7 +16,7 @@
 APR_DECLARE_OPTIONAL_FN(void, ap_logio_add_bytes_out,
                         (conn_rec * c, apr_off_t bytes));
 
-/* Everything that has an address of its own stands in the text. */
+/* Texts and tables are written one after the other into `text`. */
 struct mod_comet_log_t {
     server_rec *server;
     server_rec *base_server; /* the connection's */
@@ -30,9 +30,9 @@ struct mod_comet_log_t {
     comet_buffer_t text;
 };
 
-/* set in the parent, inherited */
+/* set in the parent, inherited by the children */
 static int can_keep;
-static unsigned needs; /* comet_logline_e: what the logs look at */
+static unsigned needs; /* comet_logline_e: what the logs show */
 
 struct mod_comet_log_writer_t {
     apr_pool_t *pool; /* [hub thread] of the line being written */
@@ -40,7 +40,7 @@ struct mod_comet_log_writer_t {
     APR_OPTIONAL_FN_TYPE(ap_logio_add_bytes_out) * add_bytes_out; /* its too */
 };
 
-/* --- what can be done ------------------------------------------------------------ */
+/* --- what can be done ------------------------------------------------- */
 
 const char *mod_comet_log_check(apr_pool_t *p)
 {
@@ -50,8 +50,8 @@ const char *mod_comet_log_check(apr_pool_t *p)
     return obstacle;
 }
 
-/* mod_logio keeps its counters with each connection, from pre_connection on;
- * a rebuilt connection needs them, too. */
+/* mod_logio makes its counters for each connection in pre_connection; a rebuilt
+ * connection needs them, too. */
 static ap_HOOK_pre_connection_t *find_byte_counter(void)
 {
     const apr_array_header_t *hooks = ap_hook_get_pre_connection();
@@ -93,9 +93,9 @@ int mod_comet_log_can_write(const mod_comet_log_writer_t *writer)
     return writer && can_keep;
 }
 
-/* --- keeping ------------------------------------------------------------------------ */
+/* --- keeping ---------------------------------------------------------- */
 
-/* Texts one after the other, each behind a sign: '-' is NULL. */
+/* Texts stand one after the other, each behind a sign: '-' means NULL. */
 static void keep_text(comet_buffer_t *text, const char *string)
 {
     comet_buffer_puts(text, string ? "+" : "-");
@@ -141,7 +141,7 @@ static void take_table(apr_table_t *table, const char **at)
     }
 }
 
-/* What the usual formats show, or all that there is if a log asks for it. */
+/* Keep what the usual formats show, or all fields if a log shows others. */
 static void keep_request_headers(comet_buffer_t *text,
                                  const apr_table_t *headers)
 {
@@ -169,12 +169,12 @@ static void keep_response_headers(comet_buffer_t *text, const request_rec *r)
         keep_table(text, r->err_headers_out);
     }
     else {
-        keep_text(text, NULL); /* two tables without a row */
+        keep_text(text, NULL); /* two empty tables */
         keep_text(text, NULL);
     }
 }
 
-/* As the log shows it: a password in the URL is not kept. */
+/* The request line as the log shows it: without a password in the URL. */
 static const char *request_line(const request_rec *r)
 {
     return r->parsed_uri.password
@@ -264,9 +264,9 @@ int mod_comet_log_transaction(request_rec *r)
     return request && request->logged_later ? DONE : DECLINED;
 }
 
-/* --- writing -------------------------------------------------------------------------- */
+/* --- writing ---------------------------------------------------------- */
 
-/* @return never NULL: whoever formats a line looks for the port */
+/* @return never NULL: formatting a line reads the port */
 static apr_sockaddr_t *make_address(const char *ip, apr_port_t port,
                                     apr_pool_t *p)
 {
@@ -308,7 +308,7 @@ static conn_rec *take_connection(const mod_comet_log_writer_t *writer,
     c->client_ip = (char *)take_text(at);
     c->client_addr = make_address(c->client_ip, kept->client_port, c->pool);
     host = take_text(at);
-    /* "" is "not found": nobody is to ask a name server now */
+    /* "" means "not found": no name server is asked now */
     c->remote_host = (char *)(host ? host : "");
     c->local_ip = (char *)take_text(at);
     c->local_addr = make_address(c->local_ip, kept->local_port, c->pool);
@@ -316,7 +316,7 @@ static conn_rec *take_connection(const mod_comet_log_writer_t *writer,
     return c;
 }
 
-/* httpd makes it, so that all modules have their part of it; it only was
+/* httpd makes the request, so that each module has its part of it; only it was
  * never read from a client. */
 static request_rec *make_request(const mod_comet_log_t *kept, conn_rec *c)
 {

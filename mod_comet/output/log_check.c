@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Whether the access logs can take a line of a request that is gone. */
+/* Whether the access logs can write a line after its request has ended. */
 #include "output/log_check.h"
 
 #include <apr_strings.h>
@@ -24,13 +24,13 @@ static const char *find_stranger(apr_pool_t *p)
             && strcmp(hook->szName, "mod_log_config.c") != 0
             && strcmp(hook->szName, "mod_logio.c") != 0) {
             return apr_pstrcat(p, hook->szName,
-                               " wants to see each request's end", NULL);
+                               " handles the end of each request", NULL);
         }
     }
     return NULL;
 }
 
-/* mod_log_config has a lock for its buffers only where the MPM has threads. */
+/* mod_log_config locks its buffers only where the MPM has threads. */
 static const char *find_buffer(void)
 {
     const char *value = mod_comet_config_last_directive("BufferedLogs");
@@ -41,16 +41,16 @@ static const char *find_buffer(void)
                : NULL;
 }
 
-/* --- the configuration's logs ------------------------------------------------ */
+/* --- the configuration's logs ----------------------------------------- */
 
 typedef struct look_t {
     apr_pool_t *pool;
-    apr_table_t *formats; /* names that a log uses */
+    apr_table_t *formats; /* the names that logs use */
     unsigned *needs;
     const char *obstacle; /* the first; NULL: none yet */
 } look_t;
 
-/* One directive, which may have others within. */
+/* Look at one directive. */
 typedef void look_cb(look_t *look, const ap_directive_t *directive);
 
 static void walk(look_t *look, const ap_directive_t *directive, look_cb *cb)
@@ -70,18 +70,18 @@ static int is_named(const ap_directive_t *directive, const char *name)
     return strcasecmp(directive->directive, name) == 0;
 }
 
-static void object(look_t *look, const ap_directive_t *directive,
+static void report(look_t *look, const ap_directive_t *directive,
                    comet_text_t word)
 {
     if (word.data) {
         look->obstacle = apr_psprintf(
-            look->pool, "\"%.*s\" in %s (%s line %d) needs the request itself",
+            look->pool, "\"%.*s\" in %s (%s line %d) needs a live request",
             (int)word.length, word.data, directive->directive,
             directive->filename, directive->line_num);
     }
 }
 
-/* "file format condition": a format may be a LogFormat's name. */
+/* "file format condition"; the format may be the name of a LogFormat. */
 static void look_at_log(look_t *look, const ap_directive_t *directive)
 {
     const char *args = directive->args, *format, *condition;
@@ -98,14 +98,14 @@ static void look_at_log(look_t *look, const ap_directive_t *directive)
     format = ap_getword_conf(look->pool, &args);
     condition = ap_getword_conf(look->pool, &args);
     apr_table_setn(look->formats, format, "");
-    object(look, directive, comet_logline_check_format(format, look->needs));
+    report(look, directive, comet_logline_format(format, look->needs));
     if (!look->obstacle && strncasecmp(condition, "expr=", 5) == 0) {
-        object(look, directive,
-               comet_logline_check_condition(condition + 5, look->needs));
+        report(look, directive,
+               comet_logline_condition(condition + 5, look->needs));
     }
 }
 
-/* "format name"; without a name it is TransferLog's. */
+/* "format name"; without a name it is the format of TransferLog. */
 static void look_at_format(look_t *look, const ap_directive_t *directive)
 {
     const char *args = directive->args, *format, *name;
@@ -116,8 +116,7 @@ static void look_at_format(look_t *look, const ap_directive_t *directive)
     format = ap_getword_conf(look->pool, &args);
     name = ap_getword_conf(look->pool, &args);
     if (!*name || apr_table_get(look->formats, name)) {
-        object(look, directive,
-               comet_logline_check_format(format, look->needs));
+        report(look, directive, comet_logline_format(format, look->needs));
     }
 }
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file output/log_check.h
- * Whether the access logs, as they are configured, can take the line of a
- * stream whose request is gone.
+ * Whether the configured access logs can write the line of a stream after its
+ * request has ended.
  */
 #ifndef MOD_COMET_LOG_CHECK_H
 #define MOD_COMET_LOG_CHECK_H
@@ -10,9 +10,9 @@
 #include "server/mod_comet.h"
 
 /**
- * Look at all that wants to see a request's end: other modules' hooks, and
- * the formats and conditions of all virtual hosts.  In post_config.
- * @param needs  OUT: bits of comet_logline_e: what the lines look at
+ * Look at all that uses a request at its end: other modules' hooks, and the
+ * formats and conditions of all virtual hosts.  In post_config.
+ * @param needs  OUT: bits of comet_logline_e: what the lines show
  * @return NULL: lines can be written later; or why not, in @a p
  */
 const char *mod_comet_log_check_config(unsigned *needs, apr_pool_t *p);

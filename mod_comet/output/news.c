@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a waiting client is told, as bytes. */
+/* What a waiting client is sent, as bytes. */
 #include "output/news.h"
 
 #include "shared/metrics.h"
@@ -27,9 +27,12 @@ void mod_comet_news_encode(const mod_comet_ask_t *ask,
     comet_answer_t answer = answer_for(ask, batch);
 
     ask->transport->encode(out, &answer);
-    comet_metrics_add(batch->count ? COMET_METRIC_delivered
-                                   : COMET_METRIC_unanswered,
-                      batch->count ? (apr_int64_t)batch->count : 1);
+    if (batch->count) {
+        comet_metrics_add(COMET_METRIC_delivered, (apr_int64_t)batch->count);
+    }
+    else {
+        comet_metrics_add(COMET_METRIC_unanswered, 1);
+    }
 }
 
 void mod_comet_news_encode_opening(const mod_comet_ask_t *ask,
@@ -43,8 +46,8 @@ void mod_comet_news_encode_opening(const mod_comet_ask_t *ask,
     }
 }
 
-/* All at once would be too many; those that are only to be judged anew come
- * back soon. */
+/* Reconnects are spread, so that they do not all arrive at once; clients that
+ * only need to be authorised again return soon. */
 int mod_comet_news_retry(unsigned reasons, apr_time_t ends_at)
 {
     if ((reasons & COMET_STOPPING)

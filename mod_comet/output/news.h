@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file output/news.h
- * What a waiting client is told, as bytes: messages, signs of life, the end.
+ * What a waiting client is sent, as bytes: messages, heartbeats, the end.
  */
 #ifndef MOD_COMET_NEWS_H
 #define MOD_COMET_NEWS_H
@@ -10,47 +10,51 @@
 
 /**
  * Encode an answer for a client, and count it.
- * @param batch  the messages; none of them: no news
+ * @param batch  the messages; none: the answer is "no news"
  * @param out  appended to
  */
 void mod_comet_news_encode(const mod_comet_ask_t *ask,
                            const comet_batch_t *batch, comet_buffer_t *out);
 
-/** Encode what a stream opens with. */
+/** Encode the opening of a stream. */
 void mod_comet_news_encode_opening(const mod_comet_ask_t *ask,
                                    comet_buffer_t *out);
 
 /**
- * Whether a stream ends now, and within how many milliseconds its client is
- * to come back; 0: it goes on.
+ * Whether a stream ends now, and when its client comes back.
  * @param reasons  comet_reason_e
- * @param ends_at  of its lifetime, by comet_monotonic(); 0: never
+ * @param ends_at  the end of its lifetime, by comet_monotonic(); 0: never
+ * @return within how many milliseconds the client comes back; 0: the stream
+ *         goes on
  */
 int mod_comet_news_retry(unsigned reasons, apr_time_t ends_at);
 
 /**
- * Encode what a waiting client gets: messages; where a stream is over, the
- * words of parting; where it was silent for long, what keeps it alive and its
- * page does not see.
+ * Encode what a waiting client gets next: messages; a heartbeat, which its page
+ * does not see, if the stream was silent for long; the closing words, if the
+ * stream ends.
  * @param retry_msec  of mod_comet_news_retry()
- * @param out  appended to; nothing, when there is nothing to say
+ * @param silent  whether a heartbeat is due
+ * @param out  appended to; stays as it is if there is nothing to send
  */
 void mod_comet_news_encode_next(const mod_comet_ask_t *ask,
                                 const comet_batch_t *batch, int retry_msec,
                                 int silent, comet_buffer_t *out);
 
-/** Encode the words of parting alone, if there are any. */
+/** Encode the closing words alone, if the stream ends and its transport has
+ * any. */
 void mod_comet_news_encode_closing(const comet_transport_t *transport,
                                    int retry_msec, comet_buffer_t *out);
 
 /**
- * When a waiting client is to be looked at next: after a while, or at the end
- * of its lifetime.
+ * When a waiting client is served next, if nothing else happens: after @a wait,
+ * or at the end of its lifetime.
  * @param ends_at  as for mod_comet_news_retry()
+ * @return by comet_monotonic()
  */
 apr_time_t mod_comet_news_due(apr_time_t ends_at, apr_interval_time_t wait);
 
-/** At the end of a child, how long a client may still take what is left. */
+/** How long a client may take the rest of its answer when the child ends. */
 #define MOD_COMET_CLOSING_LIMIT apr_time_from_sec(2)
 
 #endif /* MOD_COMET_NEWS_H */

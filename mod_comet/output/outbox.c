@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Bytes on their way to one client. */
+/* Bytes that wait until their client takes them. */
 #include "output/outbox.h"
 
 #include <errno.h>
@@ -40,7 +40,7 @@ apr_status_t mod_comet_outbox_send(mod_comet_outbox_t *outbox, request_rec *r,
     return status;
 }
 
-/* @return what the socket took; -1: the client is gone */
+/* @return how many bytes the socket took; -1: the client is gone */
 static apr_ssize_t send_now(int fd, comet_text_t bytes)
 {
     ssize_t sent;

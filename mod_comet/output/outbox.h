@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file output/outbox.h
- * Bytes on their way to one client, as it takes them; nothing here blocks.
+ * Bytes that wait until their client takes them; nothing here blocks.
  */
 #ifndef MOD_COMET_OUTBOX_H
 #define MOD_COMET_OUTBOX_H
@@ -10,44 +10,45 @@
 #include "server/mod_comet.h"
 
 /**
- * Bytes on their way to one client, given to the filters, or to a socket,
- * piece by piece as the client takes them.  Zero-initialised is empty.  Owned
- * by whoever owns the request, or the socket.
+ * Bytes for one client.  They are given to the filters or to a socket piece by
+ * piece, as the client takes them. Zero-initialised is empty. The owner of the
+ * request or of the socket owns it.
  */
 typedef struct mod_comet_outbox_t {
     comet_buffer_t bytes;
-    apr_size_t sent; /* given to them */
+    apr_size_t sent; /* how many of them were given away */
 } mod_comet_outbox_t;
 
 /** The most that is given to the filters at a time: beyond 64 KB core blocks
- * whoever gives it (FlushMaxThreshold). */
+ * the calling thread (FlushMaxThreshold). */
 #define MOD_COMET_PIECE_BYTES (32 * 1024)
 
-/** Whether all was given to them. */
+/** Whether all bytes were given away. */
 int mod_comet_outbox_is_empty(const mod_comet_outbox_t *outbox);
 
-/** Drop what it holds. */
+/** Drop the bytes. */
 void mod_comet_outbox_clear(mod_comet_outbox_t *outbox);
 
 /**
- * Send what the client takes now; never blocks.  What stays in the filters
- * (c->data_in_output_filters) is sent by mod_comet_filters_push(), what stays
- * in the outbox by the next call.
+ * Send to a request's client what it takes now; never blocks.  Bytes that stay
+ * in the filters (c->data_in_output_filters) are sent by
+ * mod_comet_filters_push(), those that stay in the outbox by the next call.
  * @return APR_SUCCESS, or why the client is lost
  */
 apr_status_t mod_comet_outbox_send(mod_comet_outbox_t *outbox, request_rec *r,
                                    apr_bucket_brigade *brigade);
 
 /**
- * Send bytes to a socket, behind what the outbox holds, and keep what it does
- * not take; never blocks.
- * @return how many bytes it took; -1: the client is lost, or there is no
- *         memory for what is left
+ * Send bytes to a socket, behind those in the outbox, and keep what it does not
+ * take; never blocks.
+ * @return how many bytes the socket took; -1: the client is lost, or there is
+ *         no memory for the rest
  */
 apr_ssize_t mod_comet_outbox_write(mod_comet_outbox_t *outbox, int fd,
                                    comet_text_t bytes);
 
-/** Send what the outbox holds; as mod_comet_outbox_write(). */
+/** Send the bytes in the outbox to a socket.
+ * @return as mod_comet_outbox_write() */
 apr_ssize_t mod_comet_outbox_flush(mod_comet_outbox_t *outbox, int fd);
 
 #endif /* MOD_COMET_OUTBOX_H */

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Looking at what a client has sent, without taking it. */
+/* Looking at what a client has sent without taking it. */
 #include "output/peek.h"
 
 #include <util_filter.h>
 
-/* mod_reqtimeout's filter, whose clock must not start by looking, and what
- * stands before it (mod_ssl's filter, or nothing). */
+/* Find mod_reqtimeout's filter, whose clock must not start because of a look.
+ * @param before  OUT: the one before it (mod_ssl's); NULL: it is the first */
 static ap_filter_t *find_reqtimeout(conn_rec *c, ap_filter_t **before)
 {
     ap_filter_t *filter = c->input_filters;
@@ -18,8 +18,8 @@ static ap_filter_t *find_reqtimeout(conn_rec *c, ap_filter_t **before)
     return filter;
 }
 
-/* Core's first answer at the end of input is "0 bytes"; only the second is
- * EOF. */
+/* At the end of the input, core's first answer is "0 bytes"; only the second is
+ * EOF, so there are two tries. */
 static mod_comet_peek_e peek_filters(conn_rec *c, apr_bucket_brigade *brigade)
 {
     apr_status_t status = APR_SUCCESS;
@@ -42,7 +42,9 @@ static mod_comet_peek_e peek_filters(conn_rec *c, apr_bucket_brigade *brigade)
                : MOD_COMET_PEEK_GONE;
 }
 
-/* Where mod_reqtimeout's filter is linked; @a skipped is NULL without it. */
+/* Take mod_reqtimeout's filter out of the chain.
+ * @param skipped  OUT: the filter; NULL: there is none
+ * @return where unskip() puts it back */
 static ap_filter_t **skip_reqtimeout(conn_rec *c, ap_filter_t **skipped)
 {
     ap_filter_t *before;
@@ -63,7 +65,6 @@ static void unskip(ap_filter_t **link, ap_filter_t *skipped)
     }
 }
 
-/* Around mod_reqtimeout. */
 mod_comet_peek_e mod_comet_peek(conn_rec *c, apr_bucket_brigade *brigade)
 {
     ap_filter_t *skipped;

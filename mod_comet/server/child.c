@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What this process has: the counters, and in a child its hub and stores. */
+/* What this process has: the counters and, in a child, its hub and stores. */
 #include "server/child.h"
 
 #include <stdatomic.h>
@@ -7,7 +7,8 @@
 #include "server/config.h"
 
 static mod_comet_child_t *_Atomic child;
-static comet_metrics_t *metrics; /* set in post_config, inherited */
+static comet_metrics_t
+    *metrics; /* set in post_config, inherited by the children */
 
 void mod_comet_child_set(mod_comet_child_t *made)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file server/child.h
- * What this process has: the counters of all children, and in a child the hub,
+ * What this process has: the counters of all children and, in a child, the hub
  * and for each store a writer and readers.
  */
 #ifndef MOD_COMET_CHILD_H
@@ -25,31 +25,32 @@ typedef struct mod_comet_log_writer_t mod_comet_log_writer_t;
 typedef struct mod_comet_waiting_t mod_comet_waiting_t;
 
 typedef struct mod_comet_child_t {
-    apr_pool_t *pool; /* of pconf: a thread that hangs outlives pchild */
+    apr_pool_t *pool; /* below pconf: a hanging thread outlives pchild */
     comet_hub_t *hub;
     mod_comet_child_store_t *stores;
     apr_size_t store_count;
-    atomic_int publishers; /* [atomic] that wait for any of the stores */
+    atomic_int publishers; /* [atomic] how many wait for any of the stores */
     mod_comet_log_writer_t *log; /* NULL: its pool could not be made */
     mod_comet_waiting_t *waiting;
 } mod_comet_child_t;
 
-/** This process's; NULL in the parent, without a store, after the end, where
- * it could not start, and in a fork of a child. */
+/** What this child has.  NULL in the parent, without a store, when the child
+ * has ended or could not start, and in a fork of a child.  Any thread. */
 mod_comet_child_t *mod_comet_child(void);
 
-/** Set it, or NULL at its end.  The thread of child_init or, when that failed,
- * one that tries again; others may read it meanwhile. */
+/** Set what this child has; NULL when it ends.  Called by the thread of
+ * child_init or, when that failed, by one that tries again; other threads may
+ * read it meanwhile. */
 void mod_comet_child_set(mod_comet_child_t *made);
 
-/** What this process has of the store that a request's server names; only
- * where mod_comet_child() is not NULL. */
+/** What this child has for the store that a request's server names; only while
+ * mod_comet_child() is not NULL. */
 const mod_comet_child_store_t *mod_comet_child_store(const request_rec *r);
 
 /** The counters of all children; NULL before post_config. */
 comet_metrics_t *mod_comet_child_metrics(void);
 
-/** Set them, in post_config. */
+/** Set the counters, in post_config. */
 void mod_comet_child_set_metrics(comet_metrics_t *made);
 
 #endif /* MOD_COMET_CHILD_H */

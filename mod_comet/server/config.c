@@ -4,7 +4,7 @@
 
 #define UNSET MOD_COMET_UNSET
 
-/* --- create, merge, get -------------------------------------------------- */
+/* --- create, merge, get ----------------------------------------------- */
 
 void *mod_comet_config_create_server(apr_pool_t *p, server_rec *s)
 {
@@ -23,7 +23,7 @@ void *mod_comet_config_merge_server(apr_pool_t *p, void *base_config,
     const mod_comet_server_config_t *base = base_config, *add = add_config;
     mod_comet_server_config_t *config = apr_pcalloc(p, sizeof(*config));
 
-    /* a virtual host's own come first: of equal ones the first is found */
+    /* a virtual host's own mappings come first, so they win over equal ones */
     config->mappings = apr_array_append(p, add->mappings, base->mappings);
     config->store_path = add->store_path ? add->store_path : base->store_path;
     config->store = UNSET;

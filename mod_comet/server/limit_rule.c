@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Reading the rules of the directives that limit a client. */
+/* Reading the rules of the directives that limit clients. */
 #include "server/limit_rule.h"
 
 #include <apr_strings.h>
 
 #include "wire/params.h"
 
-/* Sections of one path are merged; those of two paths, and of two servers,
- * count for themselves. */
+/* Clients are counted separately for each section and each server that has a
+ * directive of its own. */
 apr_uint64_t mod_comet_limit_rule_scope(const cmd_parms *cmd)
 {
     const server_rec *s = cmd->server;
@@ -20,7 +20,8 @@ apr_uint64_t mod_comet_limit_rule_scope(const cmd_parms *cmd)
         directive ? directive->line_num : 0)));
 }
 
-/* "N/s" or "N/min". @return 0: neither */
+/* Cut the period off "N/s" or "N/min".
+ * @return 0: there is no such period */
 static apr_interval_time_t cut_period(char *value)
 {
     char *slash = strchr(value, '/');
@@ -29,19 +30,27 @@ static apr_interval_time_t cut_period(char *value)
         return 0;
     }
     *slash++ = '\0';
-    return strcmp(slash, "s") == 0     ? apr_time_from_sec(1)
-           : strcmp(slash, "min") == 0 ? apr_time_from_sec(60)
-                                       : 0;
+    if (strcmp(slash, "s") == 0) {
+        return apr_time_from_sec(1);
+    }
+    return strcmp(slash, "min") == 0 ? apr_time_from_sec(60) : 0;
+}
+
+/* @return NULL: the word sets neither limit */
+static comet_quota_limit_t *limit_of(mod_comet_limit_rule_t *rule,
+                                     const char *word)
+{
+    if (strncmp(word, "address=", 8) == 0) {
+        return &rule->address;
+    }
+    return strncmp(word, "user=", 5) == 0 ? &rule->user : NULL;
 }
 
 const char *mod_comet_limit_rule_set(cmd_parms *cmd,
                                      mod_comet_limit_rule_t *rule,
                                      const char *word, int is_rate)
 {
-    comet_quota_limit_t *limit = strncmp(word, "address=", 8) == 0
-                                     ? &rule->address
-                                 : strncmp(word, "user=", 5) == 0 ? &rule->user
-                                                                  : NULL;
+    comet_quota_limit_t *limit = limit_of(rule, word);
     const char *allowed =
         is_rate ? "address=N/s, user=N/s (or N/min; 1 to 10000), both, or off "
                   "alone"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file server/limit_rule.h
- * What CometLimitSubscribers and CometLimitPublish say, as rules.
+ * The rules that CometLimitSubscribers and CometLimitPublish set.
  */
 #ifndef MOD_COMET_LIMIT_RULE_H
 #define MOD_COMET_LIMIT_RULE_H
@@ -9,23 +9,27 @@
 #include "shared/quota.h"
 #include "server/mod_comet.h"
 
-/** What one directive says; in the configuration's pool. */
+/** The rule that one directive sets; in the configuration's pool. */
 typedef struct mod_comet_limit_rule_t {
-    apr_uint64_t scope; /* who is counted together: where it stands */
-    comet_quota_limit_t address; /* amount 0: no limit; the key is not set */
+    apr_uint64_t
+        scope; /* where the directive stands: clients that meet the same
+                         * directive are counted together */
+    comet_quota_limit_t address; /* amount 0: no limit; its key is not set */
     comet_quota_limit_t user;
 } mod_comet_limit_rule_t;
 
 /**
  * Read one word of a directive: address=N or user=N, with rates address=N/s
  * or address=N/min.
- * @return NULL, or what is allowed
+ * @param word  of the directive's arguments
+ * @param is_rate  whether the directive takes rates
+ * @return NULL; or the arguments that are allowed, for the error text
  */
 const char *mod_comet_limit_rule_set(cmd_parms *cmd,
                                      mod_comet_limit_rule_t *rule,
                                      const char *word, int is_rate);
 
-/** Where a directive stands, as a number. */
+/** The place of a directive in the configuration, as a number. */
 apr_uint64_t mod_comet_limit_rule_scope(const cmd_parms *cmd);
 
 #endif /* MOD_COMET_LIMIT_RULE_H */

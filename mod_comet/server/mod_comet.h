@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file server/mod_comet.h
- * What all of the glue to httpd shares.
+ * What all files of the glue to httpd share.
  */
 #ifndef MOD_COMET_H
 #define MOD_COMET_H

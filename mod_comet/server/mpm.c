@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the MPM can hold, and what it is doing. */
+/* What the MPM can hold and what it is doing. */
 #include "server/mpm.h"
 
 #include <ap_mpm.h>
@@ -10,7 +10,8 @@
 
 #include "server/config.h"
 
-/* A listener that takes longer is stuck anyway. */
+/* How often, and how many times, the listener is looked at: one that needs
+ * longer than a second is stuck. */
 #define LISTENER_LOOK apr_time_from_msec(2)
 #define LISTENER_LOOKS 500
 
@@ -21,7 +22,8 @@ const mod_comet_capacity_t *mod_comet_mpm_capacity(void)
     return &capacity;
 }
 
-/* AsyncRequestWorkerFactor is not to be asked for, only to be read. */
+/* The MPM does not tell its AsyncRequestWorkerFactor, so the directive is
+ * read. */
 static double find_async_factor(void)
 {
     const char *value =
@@ -30,8 +32,9 @@ static double find_async_factor(void)
     return value ? strtod(value, NULL) : 2;
 }
 
-/* A child takes ThreadsPerChild + (idle - 1) x AsyncRequestWorkerFactor
- * connections (measured); a fifth stays free for everything else. */
+/* How many clients a child may park.  It takes ThreadsPerChild + (idle - 1) x
+ * AsyncRequestWorkerFactor connections (measured); a fifth of them stays free
+ * for other requests. */
 static apr_size_t parks_per_child(double factor)
 {
     double connections = capacity.threads + (capacity.threads - 1) * factor;
@@ -43,20 +46,22 @@ static apr_size_t parks_per_child(double factor)
     return connections < 1 ? 1 : (apr_size_t)connections;
 }
 
-/* Some stay free for files, stores and requests that do not wait. */
+/* How many descriptors clients may have: 200 stay free for files, stores and
+ * requests that do not wait. */
 static apr_size_t find_descriptors(void)
 {
     struct rlimit files = { .rlim_cur = 1024 };
 
     getrlimit(RLIMIT_NOFILE, &files);
-    return files.rlim_cur == RLIM_INFINITY ? 1000000
-           : files.rlim_cur > 200          ? files.rlim_cur - 200
-                                           : 1;
+    if (files.rlim_cur == RLIM_INFINITY) {
+        return 1000000;
+    }
+    return files.rlim_cur > 200 ? files.rlim_cur - 200 : 1;
 }
 
 void mod_comet_mpm_query(void)
 {
-    static double factor = -1; /* of the parent: a child has no conftree */
+    static double factor = -1; /* kept from the parent: a child has no tree */
     int threaded = 0, can_wait = 0;
 
     ap_mpm_query(AP_MPMQ_MAX_THREADS, &capacity.threads);
@@ -111,10 +116,10 @@ static void do_nothing(void *baton)
 
 /*
  * When many parked clients wake the event MPM at once, it may stop accepting
- * although its threads are idle again (httpd 2.4.71, listener_thread: the
- * sockets are disabled in the same round in which the threads became free,
- * and enabled only in a round that something else begins).  A timer's
- * callback begins one.
+ * although its threads are idle again.  In httpd 2.4.71, listener_thread
+ * disables the sockets in the same round in which threads become free, and
+ * enables them only in a later round, which nothing begins.  A timer's callback
+ * begins one.
  */
 void mod_comet_mpm_wake_listener(void *baton)
 {

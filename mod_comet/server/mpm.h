@@ -1,43 +1,47 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file server/mpm.h
- * What the MPM can hold, and what it is doing.  How connections are parked in
- * it is in mod_comet_wait; no other file knows the MPM.
+ * What the MPM can hold and what it is doing.  wait/park_hooks.c parks
+ * connections in it; no other file knows the MPM.
  */
 #ifndef MOD_COMET_MPM_H
 #define MOD_COMET_MPM_H
 
 #include "server/mod_comet.h"
 
-/** What the MPM can hold, asked once at start. */
+/** What the MPM can hold. */
 typedef struct mod_comet_capacity_t {
     int threads; /* per child */
     int children; /* at most */
     int children_limit; /* ServerLimit: also old generations */
-    int prefork; /* a child is one thread; signals run hooks in handlers */
-    int parks; /* whether waiting costs no thread */
+    int prefork; /* a child has one thread; a signal handler may run hooks */
+    int parks; /* whether clients can wait without a thread */
     apr_size_t per_child; /* clients that may be parked in a child */
-    apr_size_t descriptors; /* clients in a child, adopted ones too */
+    apr_size_t descriptors; /* clients in a child, adopted ones included */
     int blocked; /* clients of all children that may hold a thread each */
     const char *how; /* for the log */
 } mod_comet_capacity_t;
 
-/** Ask the MPM.  Called in post_config and, again, in child_init. */
-const mod_comet_capacity_t *mod_comet_mpm_capacity(void);
+/** Ask the MPM what it can hold.  Called in post_config and again in
+ * child_init. */
 void mod_comet_mpm_query(void);
+
+/** What mod_comet_mpm_query() has found.  Any thread. */
+const mod_comet_capacity_t *mod_comet_mpm_capacity(void);
 
 /** Whether httpd is ending this child.  Any thread. */
 int mod_comet_mpm_is_stopping(void);
 
-/** See that the MPM accepts connections when it can; a comet_hub_config_t's
- * on_look. */
+/** Make the MPM accept connections again when it has forgotten to.  The on_look
+ * of a comet_hub_config_t. */
 void mod_comet_mpm_wake_listener(void *baton);
 
 /**
  * At an ungraceful stop: wait, at most a second, until the MPM's listener has
- * left its loop.  Its threads have ended then; a connection that wakes it before
- * that has it wait for one, half a second each (httpd 2.4.71: get_worker and
- * join_workers), so that a stop took 6 s.  Runs in child_stopping.
+ * left its loop.  By then its workers have exited.  Each connection that wakes
+ * the listener earlier makes it wait half a second for a worker that is gone
+ * (httpd 2.4.71: get_worker and join_workers); such a stop took 6 s.  Called in
+ * child_stopping.
  */
 void mod_comet_mpm_await_listener(void);
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What is made once and kept over httpd's restarts. */
+/* Things made once and kept over httpd's restarts. */
 #include "server/retained.h"
 
 #include <apr_strings.h>

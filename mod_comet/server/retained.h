@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file server/retained.h
- * What is made once and kept over httpd's restarts, shared memory above all.
+ * Things made once and kept over httpd's restarts, shared memory above all.
  */
 #ifndef MOD_COMET_RETAINED_H
 #define MOD_COMET_RETAINED_H
@@ -11,17 +11,18 @@
 /**
  * Make a thing.
  * @param thing  OUT
- * @return anything but APR_SUCCESS: there is none
+ * @return anything but APR_SUCCESS: it could not be made
  */
 typedef apr_status_t mod_comet_retained_cb(void **thing, void *baton);
 
 /**
- * The thing of a name that an earlier configuration pass or an earlier
- * generation has made; else make it.  Another version of the module may lay it
- * out in another way, so it makes its own.  It is never freed: by then the
- * module's code may be another one.  In the parent, while it is configured.
+ * Get the thing of a name from an earlier configuration pass or an earlier
+ * generation; if there is none, make it.  Each version of the module makes its
+ * own, since its layout may differ.  It is never freed: by then the code of
+ * another version may be loaded.  In the parent, while httpd reads its
+ * configuration.
  * @param thing  OUT
- * @param create  is asked again next time, if it fails now
+ * @param create  makes it; if it fails, the next call tries again
  * @return APR_SUCCESS, or what @a create returned
  */
 apr_status_t mod_comet_retained_get(void **thing, const char *name,

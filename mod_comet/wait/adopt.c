@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Event streams on sockets of the hub's own. */
+/* Event streams on sockets that the hub owns. */
 #include "wait/adopt.h"
 
 #include <errno.h>
@@ -23,7 +23,7 @@
 #include "output/peek.h"
 #include "wait/wait_priv.h"
 
-/* A stream.  Made by the request's thread, the hub's from join on. */
+/* A stream.  The request's thread makes it; the hub owns it from join on. */
 typedef struct stream_t {
     comet_subscriber_t subscriber; /* first: serve() gets its address */
     const mod_comet_child_t *child;
@@ -33,23 +33,24 @@ typedef struct stream_t {
     comet_pulse_t pulse;
     apr_time_t ends_at; /* CometMaxLifetime; 0: never */
     int chunked; /* HTTP/1.1 */
-    apr_time_t stops_at; /* the child ends: by then all is sent; 0: not yet */
-    int over; /* when the rest is sent, that was it */
+    apr_time_t stops_at; /* the child ends: the limit for sending the rest;
+                          * 0: it does not end */
+    int over; /* the stream ends once the outbox is sent */
     int aborted; /* the client is gone */
-    mod_comet_outbox_t outbox; /* what the socket has not taken yet */
+    mod_comet_outbox_t outbox; /* bytes that the socket has not taken yet */
     apr_off_t body_bytes, sent_bytes; /* for the log */
     comet_quota_place_t place;
     mod_comet_log_t *log;
 } stream_t;
 
-/* --- writing (the hub's thread) --------------------------------------------- */
+/* --- writing (the hub's thread) --------------------------------------- */
 
 static int is_sent(const stream_t *stream)
 {
     return mod_comet_outbox_is_empty(&stream->outbox);
 }
 
-/* @param sent  of mod_comet_outbox_write(), mod_comet_outbox_flush()
+/* @param sent  result of mod_comet_outbox_write() or mod_comet_outbox_flush()
  * @return 0: the client is lost */
 static int count_sent(stream_t *stream, apr_ssize_t sent)
 {
@@ -87,7 +88,9 @@ static int send_news(stream_t *stream, const comet_batch_t *batch)
                       stream->chunked ? encoding->chunk : encoding->body);
 }
 
-/* Words between messages: few, short, and each stream's own. */
+/* Send a heartbeat or the closing words.  They are short and rare, so they are
+ * framed for each stream separately.
+ * @param last  whether the body ends with them */
 static int send_words(stream_t *stream, comet_buffer_t *words, int last)
 {
     comet_buffer_t bytes = { .data = NULL };
@@ -128,9 +131,9 @@ static int send_closing(stream_t *stream, int retry_msec)
     return send_words(stream, &words, 1);
 }
 
-/* --- served by the hub ---------------------------------------------------------- */
+/* --- served by the hub ------------------------------------------------ */
 
-/* The client cannot be written to, or takes nothing any more. */
+/* The client cannot be written to any more, or no longer reads. */
 static comet_outcome_e lose(stream_t *stream)
 {
     stream->aborted = 1;
@@ -138,8 +141,8 @@ static comet_outcome_e lose(stream_t *stream)
     return COMET_LEAVE;
 }
 
-/* Whether the client is gone or, on a stream that never ends, asks for
- * something else. @return 0: nothing of that */
+/* Whether the client has left, or has sent another request behind a stream that
+ * never ends.  @return 0: neither */
 static int is_done_listening(stream_t *stream)
 {
     char byte;
@@ -159,7 +162,7 @@ static comet_outcome_e end(stream_t *stream)
         comet_metrics_add(COMET_METRIC_departed, 1);
     }
     else if (is_sent(stream)) {
-        send_closing(stream, 0); /* a polite end: nobody waits for it */
+        send_closing(stream, 0); /* ends the body; the result is of no use */
     }
     return COMET_LEAVE;
 }
@@ -181,7 +184,7 @@ static comet_outcome_e go_on(stream_t *stream)
     return COMET_WAIT;
 }
 
-/* The socket has not taken all yet. */
+/* The socket has not taken all bytes yet. */
 static comet_outcome_e serve_blocked(stream_t *stream, unsigned reasons)
 {
     if (stream->stops_at && comet_monotonic() >= stream->stops_at) {
@@ -253,16 +256,16 @@ static void left(comet_subscriber_t *subscriber)
     free_stream(stream);
 }
 
-/* --- adopting (the request's thread) ------------------------------------------------ */
+/* --- adopting (the request's thread) ---------------------------------- */
 
-/* What the connection's socket was given so far, sent or not. */
+/* How many bytes the connection's socket was given so far, sent or not. */
 static apr_int64_t given_bytes(int fd)
 {
     struct tcp_info info = { 0 };
     socklen_t size = sizeof(info);
 
     if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &size) != 0) {
-        return -1; /* no TCP: not adopted */
+        return -1; /* not a TCP socket: not adopted */
     }
     return (apr_int64_t)(info.tcpi_bytes_sent - info.tcpi_bytes_retrans)
            + info.tcpi_notsent_bytes;
@@ -270,13 +273,13 @@ static apr_int64_t given_bytes(int fd)
 
 apr_int64_t mod_comet_adopt_begin(request_rec *r, const mod_comet_ask_t *ask)
 {
-    int somebody = r->user || ask->authenticated;
+    int is_user = r->user || ask->authenticated;
 
-    /* the clock goes through brigades, tick by tick, to whatever filters
-     * its page has; who is somebody is asked again before long */
+    /* a clock's ticks go through the filters; a stream of an authenticated
+     * user must end before long, so that the user is checked again */
     if (!mod_comet_log_can_write(mod_comet_child()->log)
         || !mod_comet_config_adopt(r) || !ask->transport->streams || ask->tick
-        || (somebody && !ask->lifetime) || r->prev || r->main
+        || (is_user && !ask->lifetime) || r->prev || r->main
         || r->connection->master || r->proto_num < HTTP_VERSION(1, 0)
         || !mod_comet_filters_is_plain(r)) {
         return -1;
@@ -363,7 +366,8 @@ int mod_comet_adopt(request_rec *r, const mod_comet_ask_t *ask,
     if (!stream) {
         return 0;
     }
-    /* from join on it is not ours: it may be over before that returns */
+    /* the hub owns the stream from join on and may free it before join
+     * returns */
     stream->place = request->place;
     if (!join(r, ask, stream)) {
         mod_comet_log_drop(r, stream->log);
@@ -371,8 +375,8 @@ int mod_comet_adopt(request_rec *r, const mod_comet_ask_t *ask,
         return 0;
     }
     request->place.count = 0;
-    /* httpd ends the request without a word, and closes its descriptor
-     * without shutting the connection down */
+    /* makes httpd end the request without sending anything, and close its
+     * descriptor without shutting the connection down */
     r->eos_sent = 1;
     c->keepalive = AP_CONN_CLOSE;
     c->aborted = 1;

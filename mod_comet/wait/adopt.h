@@ -1,16 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file wait/adopt.h
- * Event streams that httpd no longer knows: over plain HTTP/1.1 with nothing
- * but httpd's own filters, all that a stream needs once its headers are out
- * is its socket.  The hub takes a duplicate of it and writes to that; httpd
- * ends the request and closes its own.  A waiting client is a few hundred
- * bytes then, in every MPM, and none of the MPM's connections or threads.
+ * Event streams that httpd no longer knows.  Over plain HTTP/1.1, with httpd's
+ * own filters only, a stream whose headers are out needs nothing but its
+ * socket.  The hub keeps a duplicate of the socket and writes to it; httpd ends
+ * the request and closes its own descriptor.  Such a client costs a few hundred
+ * bytes under every MPM, and neither a connection nor a thread of the MPM.
  *
- * What stays true: the access log has one line, at the stream's real end
- * (mod_comet_log); the limits and the gauges count it; CometMaxLifetime, a stop
- * and a graceful reload end it in words; a client that acknowledges nothing is
- * dropped within two heartbeats (comet_pulse).
+ * What stays the same: the access log has one line, written at the stream's
+ * real end (output/log.h); limits and gauges count the stream; it ends with its
+ * closing words after CometMaxLifetime, at a stop and at a graceful reload; a
+ * client that acknowledges nothing is dropped within two heartbeats
+ * (base/pulse.h).
  */
 #ifndef MOD_COMET_ADOPT_H
 #define MOD_COMET_ADOPT_H
@@ -20,17 +21,17 @@
 /**
  * Whether a request's stream can be adopted once it is open.  Called before
  * its headers are sent.
- * @return what its connection has sent so far, in bytes, for
- *         mod_comet_adopt(); -1: it cannot
+ * @return how many bytes its connection has sent so far, for
+ *         mod_comet_adopt(); -1: it cannot be adopted
  */
 apr_int64_t mod_comet_adopt_begin(request_rec *r, const mod_comet_ask_t *ask);
 
 /**
- * Adopt a stream whose headers and opening were taken by the client's socket.
+ * Adopt a stream whose headers and opening the client's socket has taken.
  * @param before  of mod_comet_adopt_begin()
- * @return whether it was: the handler is to return DONE then.  If not (more is
- *         to be sent; the client speaks; no memory; no descriptor is left) the
- *         request is as it was
+ * @return 1: adopted, the handler returns DONE; 0: the request is unchanged,
+ *         because bytes are still to be sent, the client has sent something,
+ *         or memory or descriptors have run out
  */
 int mod_comet_adopt(request_rec *r, const mod_comet_ask_t *ask,
                     apr_int64_t before);

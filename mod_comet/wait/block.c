@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Waiting with the request's own thread, under a cap. */
+/* Waiting with the request's own thread; the number of threads is capped. */
 #include "wait/block.h"
 
 #include <http_connection.h>
@@ -17,16 +17,17 @@
 #include "wait/connection.h"
 #include "wait/wait_priv.h"
 
-/* How often a thread looks around that not everything can wake. */
+/* How often a thread checks for what cannot wake it. */
 #define SLICE apr_time_from_msec(250)
-/* An HTTP/2 connection has few threads; comet may hold so many of them. */
+/* An HTTP/2 connection has few threads; waiting may hold this many of them. */
 #define STREAMS_PER_CONNECTION 2
 
 typedef mod_comet_blocked_t block_t;
 
-/* --- a place to wait ---------------------------------------------------- */
+/* --- a place to wait -------------------------------------------------- */
 
-/* Count one more stream of an HTTP/2 connection.  @return 0: it has enough */
+/* Count one more waiting stream of an HTTP/2 connection.
+ * @return 0: the connection has no place left */
 static int enter_connection(const conn_rec *master)
 {
     mod_comet_connection_t *connection =
@@ -86,7 +87,7 @@ static void give_place(block_t *block)
     leave_connection(block->master);
 }
 
-/* --- being handed messages (hub's thread) ------------------------------- */
+/* --- being handed messages (hub's thread) ----------------------------- */
 
 /* The thread leaves the hub before it writes: messages that come meanwhile are
  * in the log, after its cursor. */
@@ -130,7 +131,7 @@ void mod_comet_block_wake(mod_comet_child_t *child)
     pthread_mutex_unlock(&waiting->lock);
 }
 
-/* --- waiting (the request's thread) ------------------------------------- */
+/* --- waiting (the request's thread) ----------------------------------- */
 
 static int is_stopping(const block_t *block)
 {
@@ -203,7 +204,7 @@ static unsigned await(conn_rec *c, block_t *block)
     return reasons;
 }
 
-/* --- writing ------------------------------------------------------------------------- */
+/* --- writing ---------------------------------------------------------- */
 
 static apr_status_t write_bytes(request_rec *r, comet_buffer_t *bytes,
                                 int whole)
@@ -272,8 +273,8 @@ static apr_status_t join(const request_rec *r, const mod_comet_ask_t *ask,
     return status;
 }
 
-/* Whether what was sent arrives nowhere.  An HTTP/2 connection, which would
- * wait for TCP to give up, and its streams with it, is told. */
+/* Whether nothing of what was sent arrives.  An HTTP/2 connection is shut down
+ * then: else it, and all its streams, would wait until TCP gives up. */
 static int is_lost(conn_rec *c, block_t *block)
 {
     if (!comet_pulse_is_lost(&block->pulse, block->fd)) {
@@ -287,8 +288,8 @@ static int is_lost(conn_rec *c, block_t *block)
     return 1;
 }
 
-/* Wait for one thing and tell the client of it.
- * @return whether it goes on waiting */
+/* Wait until there is something for the client, and send it.
+ * @return whether the client goes on waiting */
 static int attend(request_rec *r, mod_comet_ask_t *ask, block_t *block,
                   apr_time_t ends_at)
 {

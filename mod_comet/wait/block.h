@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file wait/block.h
- * Waiting with the request's own thread, where the MPM cannot park: under
- * prefork and worker, on HTTP/2, before httpd 2.4.63.
+ * Waiting with the request's own thread where the MPM cannot park the
+ * connection: under prefork and worker, on HTTP/2, before httpd 2.4.63.
  */
 #ifndef MOD_COMET_BLOCK_H
 #define MOD_COMET_BLOCK_H
@@ -11,15 +11,15 @@
 #include "server/child.h"
 
 /**
- * Wait and answer; returns when the request is over, or adopted.
+ * Wait and answer; returns when the request is over or its stream adopted.
  * @param adopting  of mod_comet_adopt_begin()
  * @return what the handler returns
  */
 int mod_comet_block(request_rec *r, mod_comet_ask_t *ask, apr_int64_t adopting);
 
 /**
- * Have all threads that wait look at once whether the child is stopping.
- * Any thread, but no signal handler.
+ * Make all waiting threads check at once whether the child is stopping.
+ * Any thread, but not in a signal handler.
  */
 void mod_comet_block_wake(mod_comet_child_t *child);
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Polls that the hub answers by itself, on sockets it has borrowed. */
+/* Polls that the hub answers by itself, on sockets that were lent to it. */
 #include "wait/fast_priv.h"
 
 #include <errno.h>
@@ -20,18 +20,19 @@
 #include "wait/wait_priv.h"
 #include "output/peek.h"
 
-/* How often in a row a poll waits for a look at the store, before httpd has
- * it. */
+/* How often in a row a poll waits for a look at the store before it is given
+ * to httpd. */
 #define LOOKS_MAX 8
 
-/* --- lending the socket (the thread that owns the connection) ------------------------- */
+/* --- lending the socket (the thread that owns the connection) --------- */
 
 int mod_comet_fast_is_lent(const mod_comet_fast_t *fast)
 {
     return fast && fast->state != HOME;
 }
 
-/* @return 0: without descriptors it stays at home */
+/* Give the socket another number, and an eventfd the socket's.
+ * @return 0: descriptors are scarce, and nothing has changed */
 static int swap(mod_comet_fast_t *fast)
 {
     int stand_in = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
@@ -51,7 +52,7 @@ static int swap(mod_comet_fast_t *fast)
     return fast->real >= 0;
 }
 
-/* How many requests it still takes (MaxKeepAliveRequests). */
+/* How many requests the connection may still take (MaxKeepAliveRequests). */
 static int connection_left(const mod_comet_fast_t *fast, const conn_rec *c)
 {
     return fast->keep_alive_max ? fast->keep_alive_max - c->keepalives : 1;
@@ -60,7 +61,7 @@ static int connection_left(const mod_comet_fast_t *fast, const conn_rec *c)
 void mod_comet_fast_lend(mod_comet_fast_t *fast, conn_rec *c,
                          comet_subscriber_t *subscriber, int holds)
 {
-    /* the answer that was just sent may have been another one than before */
+    /* `answers` may have changed with the answer that was just sent */
     if (!fast || !fast->fresh || fast->answers < 2 || c->aborted
         || c->data_in_output_filters || connection_left(fast, c) <= 0
         || comet_hub_is_stopping(fast->child->hub)) {
@@ -93,7 +94,7 @@ int mod_comet_fast_restore(mod_comet_fast_t *fast, conn_rec *c,
     leave_waiting(fast);
     ap_assert(fast->real >= 0);
     if (dup3(fast->real, fast->fd, O_CLOEXEC) != fast->fd) {
-        c->aborted = 1; /* an eventfd is closed as well as a socket */
+        c->aborted = 1; /* httpd closes the eventfd like a socket */
     }
     close(fast->real);
     fast->real = -1;
@@ -121,9 +122,9 @@ apr_status_t mod_comet_fast_send_rest(mod_comet_fast_t *fast, conn_rec *c,
     return status;
 }
 
-/* --- served by the hub ------------------------------------------------------------------ */
+/* --- served by the hub ------------------------------------------------ */
 
-/* The MPM has it again, as soon as one of its threads takes it. */
+/* Wake the MPM, so that one of its threads takes the connection back. */
 static comet_outcome_e give_back(mod_comet_fast_t *fast,
                                  comet_subscriber_t *subscriber)
 {
@@ -134,12 +135,13 @@ static comet_outcome_e give_back(mod_comet_fast_t *fast,
     subscriber->timeout_at = 0;
     subscriber->blocked_fd = -1;
     if (write(fast->fd, &one, sizeof(one)) < 0) {
-        /* it is readable already */
+        /* the eventfd is readable already */
     }
     return COMET_REST;
 }
 
-/* Its keep-alive time is over, or the child's: httpd sees the end. */
+/* The keep-alive time is over or the child ends: make httpd see the end of the
+ * input. */
 static comet_outcome_e end(mod_comet_fast_t *fast,
                            comet_subscriber_t *subscriber)
 {
@@ -155,7 +157,7 @@ static comet_outcome_e lose(mod_comet_fast_t *fast, conn_rec *c,
     return give_back(fast, subscriber);
 }
 
-/* The client has its answer, or is taking it. */
+/* The client has its answer or is taking it: wait for its next request. */
 static comet_outcome_e rest(mod_comet_fast_t *fast,
                             comet_subscriber_t *subscriber)
 {
@@ -181,14 +183,14 @@ static const char *date_now(mod_comet_waiting_t *waiting)
     return waiting->date;
 }
 
-/* Take the request that was only looked at. */
+/* Take the request from the socket, where it was only looked at. */
 static int take_request(mod_comet_fast_t *fast)
 {
     return recv(fast->real, NULL, fast->pending, MSG_TRUNC | MSG_DONTWAIT)
            == (ssize_t)fast->pending;
 }
 
-/* One head, one body, one send(). */
+/* Answer with one send() for head and body. */
 static comet_outcome_e respond(mod_comet_fast_t *fast, conn_rec *c,
                                comet_subscriber_t *subscriber,
                                comet_text_t body)
@@ -217,7 +219,7 @@ static comet_outcome_e respond(mod_comet_fast_t *fast, conn_rec *c,
     return rest(fast, subscriber);
 }
 
-/* The request that httpd has parked. */
+/* Answer the request that httpd has parked. */
 static comet_outcome_e answer_held(mod_comet_fast_t *fast, conn_rec *c,
                                    comet_subscriber_t *subscriber,
                                    const mod_comet_ask_t *ask,
@@ -273,7 +275,9 @@ static comet_outcome_e answer_news(mod_comet_fast_t *fast, conn_rec *c,
     return respond(fast, c, subscriber, encoding->body);
 }
 
-/* Look at what the client has sent. @return as recv() */
+/* Look at what the client has sent.
+ * @param cursor  OUT: the poll's; -1: it is no poll like the last one
+ * @return as recv() */
 static ssize_t look(const mod_comet_fast_t *fast, comet_timestamp_t *cursor)
 {
     char bytes[COMET_HEAD_MAX];
@@ -293,7 +297,8 @@ static int is_nothing(ssize_t length)
     return length < 0 && (errno == EAGAIN || errno == EINTR);
 }
 
-/* The next request: a poll like the last one, or httpd's. */
+/* The client has sent something: a poll like the last one waits here, anything
+ * else is given to httpd. */
 static comet_outcome_e hear(mod_comet_fast_t *fast, const conn_rec *c,
                             comet_subscriber_t *subscriber)
 {
@@ -379,8 +384,8 @@ static comet_outcome_e serve_resting(mod_comet_fast_t *fast, const conn_rec *c,
                                                  : give_back(fast, subscriber);
 }
 
-/* The socket has not taken all of an answer.  What the client asks meanwhile
- * is looked for afterwards. */
+/* The socket has not taken all of an answer.  The client's next request is
+ * looked at afterwards. */
 static comet_outcome_e serve_blocked(mod_comet_fast_t *fast, conn_rec *c,
                                      comet_subscriber_t *subscriber,
                                      unsigned reasons)
@@ -396,8 +401,8 @@ static comet_outcome_e serve_blocked(mod_comet_fast_t *fast, conn_rec *c,
                                                     : COMET_REST;
 }
 
-/* The child ends, the client has closed its side, or what it reads has grown:
- * whatever it asks, httpd answers. */
+/* The child ends, the client has closed its side, or its selection has grown by
+ * a channel: httpd answers whatever the client asks. */
 static comet_outcome_e serve_end(mod_comet_fast_t *fast,
                                  comet_subscriber_t *subscriber,
                                  const mod_comet_ask_t *ask, unsigned reasons)

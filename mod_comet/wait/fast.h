@@ -4,22 +4,21 @@
  * Polls that the hub answers by itself (CometFastPoll).
  *
  * A client polls again and again on its connection, by requests that differ
- * in nothing but the cursor.  httpd decides on one of them and answers two;
- * from then on the hub can tell the next ones by their bytes, and knows what
- * an answer looks like.  While the connection rests in the MPM as any parked
- * one does, its socket is with the hub: the MPM polls an eventfd that stands
- * in its place, under its number.  The hub looks at what the client sends
- * without taking it (MSG_PEEK), and takes a request only together with
- * answering it.  So it can give the connection back at any moment: it puts
- * the socket back and wakes the MPM by the eventfd, and httpd reads what is
- * there as if nothing had happened.
+ * only in the cursor.  httpd authorises one of them and answers two.  From then
+ * on the hub recognises the next ones by their bytes, and knows what an answer
+ * looks like.  The connection rests in the MPM like any parked one, but its
+ * socket is lent to the hub: the MPM polls an eventfd that has taken over the
+ * socket's number.  The hub looks at what the client sends without taking it
+ * (MSG_PEEK), and takes a request only when it answers it.  So it can give the
+ * connection back at any moment: the MPM is woken by the eventfd, the socket
+ * gets its number back, and httpd reads the request as if nothing had happened.
  *
- * States (of a connection in the park; the hub's while the park is JOINED)
- *   HOME      the socket is in its place; the MPM and httpd use it
- *   HELD      with the hub; the request that httpd parked waits
- *   RESTING   with the hub; the client has its answer
- *   WAITING   with the hub; a poll waits, its request still in the socket
- *   RETURNING with the hub, which will not touch it any more: the MPM was woken
+ * States of a parked connection; the hub changes them while the park is JOINED
+ *   HOME      not lent; the MPM and httpd use the socket
+ *   HELD      lent; the request that httpd has parked waits
+ *   RESTING   lent; the client has its answer
+ *   WAITING   lent; a poll waits, its request is still in the socket
+ *   RETURNING lent, but the hub is done with it and has woken the MPM
  */
 #ifndef MOD_COMET_FAST_H
 #define MOD_COMET_FAST_H
@@ -29,19 +28,20 @@
 
 typedef struct mod_comet_fast_t mod_comet_fast_t;
 
-/* By the thread that owns the connection */
+/* Called by the thread that owns the connection */
 
 /**
- * A poll is about to be parked: whether the next ones may be the hub's.
- * @param fast  OUT: NULL at first; lives as long as the connection
- * @param fd    the connection's
+ * A poll is about to be parked: decide whether the hub may answer the next
+ * ones.
+ * @param fast  IN and OUT: NULL at first; lives as long as the connection
+ * @param fd    the connection's socket
  */
 void mod_comet_fast_consider(mod_comet_fast_t **fast, request_rec *r,
                              const mod_comet_ask_t *ask, int fd);
 
 /**
- * The connection has a request for httpd to read: keep its bytes, if they may
- * be those of a poll like the last one.
+ * The connection has a request for httpd to read: learn its bytes, or see that
+ * they are those of a poll like the last one.
  * @param brigade  empty, and empty again afterwards
  */
 void mod_comet_fast_look(mod_comet_fast_t *fast, conn_rec *c,
@@ -50,42 +50,43 @@ void mod_comet_fast_look(mod_comet_fast_t *fast, conn_rec *c,
 /** An answer is about to be given to the filters: learn its head. */
 void mod_comet_fast_watch_answer(mod_comet_fast_t *fast, request_rec *r);
 
-/** The output filter by which it does. */
+/** The output filter that learns the head. */
 apr_status_t mod_comet_fast_filter(ap_filter_t *filter,
                                    apr_bucket_brigade *brigade);
 
 /**
- * The connection is about to be the MPM's: give its socket to the hub instead,
- * if it may have it.
- * @param subscriber  about to join: ->own_fd and ->listens are set
+ * The connection is about to be handed to the MPM: lend its socket to the hub,
+ * if that is allowed.
+ * @param subscriber  about to join; if lent, ->own_fd and ->listens are set
  * @param holds  whether a request is parked
  */
 void mod_comet_fast_lend(mod_comet_fast_t *fast, conn_rec *c,
                          comet_subscriber_t *subscriber, int holds);
 
-/** Put the socket back where it belongs; the hub knows of it no more.
- * @return whether the hub has had it */
+/** Put the socket back under its number.  The subscriber has left the hub.
+ * @return whether the socket was lent */
 int mod_comet_fast_restore(mod_comet_fast_t *fast, conn_rec *c,
                            comet_subscriber_t *subscriber);
 
-/** Give what the hub could not send yet to the filters. */
+/** Give bytes that the hub could not send to the filters.
+ * @return APR_SUCCESS, or why the client is lost */
 apr_status_t mod_comet_fast_send_rest(mod_comet_fast_t *fast, conn_rec *c,
                                       apr_bucket_brigade *brigade);
 
-/* By the hub's thread while it serves */
+/* Called by the hub's thread while it serves */
 
-/** The child ends: what was learnt is of no use any more, and a stop of httpd
- * destroys no connection.  NULL is ignored. */
+/** Free what was learnt, when the child ends: a stop of httpd destroys no
+ * connection, so no pool's clean-up would do it.  NULL is ignored. */
 void mod_comet_fast_forget(mod_comet_fast_t *fast);
 
-/** Whether the socket is with the hub. Also by the owner. */
+/** Whether the socket is lent to the hub.  Also called by the owner. */
 int mod_comet_fast_is_lent(const mod_comet_fast_t *fast);
 
 /**
- * Serve a connection whose socket is with the hub.
- * @param ask  of the request that is parked; NULL: none is
- * @param answered  OUT: how many bytes of a body were sent to that request,
- *                  which is over; -1: it is as it was
+ * Serve a connection whose socket is lent to the hub.
+ * @param ask  of the parked request; NULL: no request is parked
+ * @param answered  OUT: the parked request was answered by a body of so many
+ *                  bytes and is over; -1: it was not answered
  */
 comet_outcome_e mod_comet_fast_serve(mod_comet_fast_t *fast, conn_rec *c,
                                      comet_subscriber_t *subscriber,

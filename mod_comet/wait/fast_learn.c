@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Learning a poll (the thread that owns the connection): what its request
- * looks like, what its answer looks like, and that httpd lets it be answered
- * without being asked.
+ * Learning a poll (the thread that owns the connection): what its request looks
+ * like, what its answer looks like, and that the hub may answer it without
+ * httpd.
  */
 #include "wait/fast_priv.h"
 
@@ -12,10 +12,10 @@
 #include "output/filters.h"
 #include "output/peek.h"
 
-/* httpd decides anew after so long at the latest. */
+/* httpd decides again after this time at the latest. */
 #define DECISION_LASTS apr_time_from_sec(60)
 
-/* A header made of the time, in whole seconds, differs after so long. */
+/* A header that shows the time in whole seconds has changed after this time. */
 #define SECOND_PASSES apr_time_from_msec(1500)
 
 void mod_comet_fast_forget(mod_comet_fast_t *fast)
@@ -47,7 +47,8 @@ static mod_comet_fast_t *make(const conn_rec *c, int fd)
     return fast;
 }
 
-/* The cursor is where the hub looks for it, and nowhere else. */
+/* Whether the request names its cursor exactly once, where the hub looks for
+ * it. */
 static int has_one_cursor(const request_rec *r, const comet_head_t *head)
 {
     const comet_params_t *query = &mod_comet_request(r)->query;
@@ -66,7 +67,7 @@ static int has_one_cursor(const request_rec *r, const comet_head_t *head)
                                &cursor);
 }
 
-/* A body, or its announcement. */
+/* Whether the request has a body or announces one. */
 static int has_body(const request_rec *r)
 {
     static const char *const headers[] = { "Content-Length",
@@ -80,7 +81,8 @@ static int has_body(const request_rec *r)
     return i < sizeof(headers) / sizeof(*headers);
 }
 
-/* Where nothing but the request could decide, and nobody's rights do. */
+/* Whether the hub may answer such requests: they differ only in the cursor, and
+ * what they get depends on no user, body, filter or limit. */
 static int is_allowed(request_rec *r, const mod_comet_ask_t *ask)
 {
     return mod_comet_config_fast_poll(r) && ask->transport->whole
@@ -108,12 +110,12 @@ void mod_comet_fast_consider(mod_comet_fast_t **fast, request_rec *r,
     }
     known->allowed = allowed;
     if (known->answers > 1 && comet_monotonic() + ask->hold >= known->until) {
-        known->answers = 1; /* the headers, too, are httpd's to decide anew */
+        known->answers = 1; /* httpd's headers are learnt again, too */
     }
     if (lasts <= 0 || lasts > DECISION_LASTS) {
         lasts = DECISION_LASTS;
     }
-    if (lasts > timeout / 10 * 9) { /* the MPM's, which runs meanwhile */
+    if (lasts > timeout / 10 * 9) { /* the MPM's Timeout runs meanwhile */
         lasts = timeout / 10 * 9;
     }
     known->store = (apr_size_t)mod_comet_config_server(r->server)->store;
@@ -135,7 +137,7 @@ void mod_comet_fast_look(mod_comet_fast_t *fast, conn_rec *c,
 
     fast->fresh = fast->same = 0;
     fast->asked = -1;
-    if (!fast->allowed) { /* what comes next is not what was learnt last */
+    if (!fast->allowed) { /* nothing that was learnt can be used */
         mod_comet_fast_forget(fast);
         return;
     }
@@ -157,16 +159,17 @@ void mod_comet_fast_watch_answer(mod_comet_fast_t *fast, request_rec *r)
     }
 }
 
-/* Whether an answer tells more than the last one that counted: a header may
- * depend on the cursor, and one that mod_headers computes on the time. */
+/* Whether an answer shows more than the last one counted.  A header may depend
+ * on the cursor, so that must differ; one that mod_headers computes may depend
+ * on the time, so a second must have passed. */
 static int is_another(const mod_comet_fast_t *fast, apr_time_t now)
 {
     return fast->asked != fast->counted
            && (!fast->computed || now - fast->counted_at >= SECOND_PASSES);
 }
 
-/* An answer like the one before it shows what changes, and that nothing else
- * does. */
+/* Compare an answer's head with the one before: equal heads show that nothing
+ * changes from answer to answer but what the hub can write itself. */
 static void learn_answer(mod_comet_fast_t *fast, comet_text_t bytes)
 {
     comet_head_answer_t head = { .text = NULL };
@@ -191,7 +194,7 @@ apr_status_t mod_comet_fast_filter(ap_filter_t *filter,
     comet_text_t bytes = { .data = NULL };
     const char *end = NULL;
 
-    /* httpd makes a head in one piece */
+    /* httpd writes a head in one piece */
     if (bucket != APR_BRIGADE_SENTINEL(brigade)
         && !APR_BUCKET_IS_METADATA(bucket)
         && apr_bucket_read(bucket, &bytes.data, &bytes.length, APR_BLOCK_READ)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file wait/fast_priv.h
- * What fast.c, which serves polls on lent sockets, and fast_learn.c share.
+ * What fast.c, which serves polls on lent sockets, and fast_learn.c, which
+ * learns them, share.
  */
 #ifndef MOD_COMET_FAST_PRIV_H
 #define MOD_COMET_FAST_PRIV_H
@@ -13,40 +14,40 @@
 
 typedef enum { HOME, HELD, RESTING, WAITING, RETURNING } state_e;
 
-/* Of one connection, in its pool; owned as the park is. */
+/* One for a connection, in its pool; the owner of the connection owns it. */
 struct mod_comet_fast_t {
     const mod_comet_child_t *child;
     state_e state;
-    int fd; /* the connection's; while lent, an eventfd of that number */
-    int real; /* while lent, the socket */
+    int fd; /* the connection's number; while lent, it names an eventfd */
+    int real; /* while lent, the socket; else -1 */
 
     /* what was learnt */
-    comet_head_t head; /* of the request that httpd reads or has read */
-    int same; /* it is like the one before */
+    comet_head_t head; /* of the request that httpd reads or has read last */
+    int same; /* that request is like the one before */
     comet_timestamp_t asked; /* its cursor; -1: none was found */
-    comet_head_answer_t answer; /* of the last answer to a request like it */
-    int answers; /* so many were equal: 2 are enough */
-    comet_timestamp_t counted; /* the cursor of the last one that counted */
+    comet_head_answer_t answer; /* of the last answer to such a request */
+    int answers; /* how many equal heads were seen: 2 are enough */
+    comet_timestamp_t counted; /* the cursor of the last answer counted */
     apr_time_t counted_at;
     int computed; /* another module computes headers for each answer */
 
-    /* what httpd has decided; for requests like the last one */
+    /* what httpd has decided, for requests like the last one */
     int allowed;
-    int fresh; /* and the socket was not lent for it yet */
+    int fresh; /* allowed, and the socket was not lent since */
     apr_size_t store;
     comet_format_t format;
     apr_interval_time_t hold;
     apr_interval_time_t keep_alive;
-    apr_time_t until; /* by then httpd decides anew */
+    apr_time_t until; /* then httpd decides again */
     apr_int64_t cap; /* CometMaxSubscribers */
     int keep_alive_max;
 
-    /* while lent: the hub's */
+    /* [hub thread] while lent */
     comet_timestamp_t cursor; /* of the poll that waits */
-    apr_size_t pending; /* bytes of its request, in the socket */
-    int looks;
-    apr_time_t rest_until;
-    mod_comet_outbox_t outbox; /* of an answer that the socket did not take */
+    apr_size_t pending; /* how many bytes its request has in the socket */
+    int looks; /* how often in a row the store was looked at for it */
+    apr_time_t rest_until; /* the end of its keep-alive time */
+    mod_comet_outbox_t outbox; /* what the socket has not taken of an answer */
 };
 
 #endif /* MOD_COMET_FAST_PRIV_H */

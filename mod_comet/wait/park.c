@@ -28,7 +28,7 @@ static mod_comet_parked_t *make_park(conn_rec *c)
     return park;
 }
 
-/* @param gauge  what it counts in while it lasts */
+/* @param gauge  counts the request while it waits or its answer is sent */
 static void prepare(mod_comet_parked_t *park, request_rec *r,
                     const mod_comet_ask_t *ask, comet_metric_e gauge)
 {
@@ -60,14 +60,14 @@ static void prepare(mod_comet_parked_t *park, request_rec *r,
         mod_comet_fast_consider(&park->fast, r, ask, park->fd);
     }
     comet_metrics_add(park->gauge, 1);
-    /* for the log: the hub must not wait for a name server */
+    /* looked up now for the log: the hub must not wait for a name server */
     ap_get_useragent_host(r, REMOTE_NAME, NULL);
     apr_pool_cleanup_register(r->pool, r, mod_comet_parked_on_destroyed,
                               apr_pool_cleanup_null);
     park->state = MOD_COMET_PARKED_PREPARED;
 }
 
-/* Headers, and what a stream opens with. */
+/* Set the headers; send those of a stream with its opening. */
 static apr_status_t open_answer(mod_comet_parked_t *park)
 {
     comet_buffer_t bytes = { .data = NULL };
@@ -94,9 +94,6 @@ int mod_comet_park_can_hold(const conn_rec *c)
            && mod_comet_connection(c);
 }
 
-/* Only httpd's outermost request may be suspended: what an internal redirect
- * or a sub-request made is ended by whoever made it.  And an unknown filter
- * may keep what it gets, or sleep. */
 int mod_comet_park_can_suspend(const request_rec *r)
 {
     return mod_comet_park_can_hold(r->connection) && !r->prev && !r->main
@@ -112,9 +109,10 @@ static int unpark(mod_comet_parked_t *park)
     return OK;
 }
 
-/* Have the hub adopt it.  It is counted there, and not here meanwhile: who
- * comes at this moment must not find one place fewer than there is.
- * @return whether it is gone */
+/* Have the hub adopt the stream.  The hub counts it, so it is not counted here
+ * meanwhile: a client that comes at this moment must not find one place fewer
+ * than there is.
+ * @return whether the hub has it */
 static int give_away(mod_comet_parked_t *park, apr_int64_t adopting)
 {
     comet_metrics_add(park->gauge, -1);
@@ -138,7 +136,7 @@ int mod_comet_park_body(request_rec *r, const mod_comet_ask_t *ask,
     }
     park = make_park(r->connection);
     if (mod_comet_peek(park->c, park->brigade) == MOD_COMET_PEEK_DATA) {
-        return DECLINED; /* the MPM would not know of the next request */
+        return DECLINED; /* the MPM would not notice the next request */
     }
     mod_comet_answer_prepare(r, ask->transport);
     ap_set_content_length(r, (apr_off_t)body->length);
@@ -150,7 +148,7 @@ int mod_comet_park_body(request_rec *r, const mod_comet_ask_t *ask,
     if (mod_comet_outbox_is_empty(&park->outbox)) {
         mod_comet_parked_forget(park);
         park->state = MOD_COMET_PARKED_EMPTY;
-        return OK; /* it took all of it */
+        return OK; /* the client took all of it */
     }
     return SUSPENDED;
 }

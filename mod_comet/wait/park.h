@@ -5,8 +5,8 @@
  *
  * Event MPM, HTTP/1.1, httpd >= 2.4.63: the connection is parked in the MPM
  * (CONN_STATE_ASYNC_WAITIO).  The MPM owns it and watches for input and for its
- * Timeout; the hub borrows it, pinned, to write.  Whoever of the two comes first
- * wins under the hub's lock; the other one waits.
+ * Timeout; the hub borrows it, pinned, to write.  The first of the two to come
+ * takes it under the hub's lock; the other one waits.
  *
  *   handler ------ PREPARED ---suspend hook---> JOINED --resume hook--+
  *                     ^                                               |
@@ -22,40 +22,43 @@
 #include "request/ask.h"
 
 /**
- * Let a large answer be sent as the client takes it, without a thread.
+ * Send a large answer as the client takes it, without a thread.
  * @param body  a whole answer with status 200, taken over; its headers are
  *              set here
  * @return what the handler returns, or DECLINED when this connection cannot
- *         be parked (the body is the caller's still)
+ *         be parked (the caller still owns the body)
  */
 int mod_comet_park_body(request_rec *r, const mod_comet_ask_t *ask,
                         comet_buffer_t *body);
 
 /**
- * Send a poll's answer that is there at once, and let the connection rest in
- * the MPM as that of a poll that has waited: where a client falls behind, the
- * MPM would close it between two requests for want of a thread.
+ * Send the answer of a poll that need not wait, and let its connection rest in
+ * the MPM like one that has waited.  Otherwise, when threads are scarce, the
+ * MPM would close the connection of a client that is behind between two
+ * requests.
  * @param body  of one piece at most; empty afterwards, unless declined
- * @return SUSPENDED, or DECLINED: send it otherwise
+ * @return SUSPENDED, or DECLINED: the caller sends the answer itself
  */
 int mod_comet_park_answer(request_rec *r, const mod_comet_ask_t *ask,
                           comet_buffer_t *body);
 
-/** Whether a connection can be parked at all: the MPM can, and it is not an
- * HTTP/2 stream's.  The connection's owner. */
+/** Whether a connection can be parked at all: the MPM can park, and the
+ * connection is no HTTP/2 stream's.  The connection's owner. */
 int mod_comet_park_can_hold(const conn_rec *c);
 
 /**
- * Whether a request can be parked: besides, it is httpd's outermost one, and
- * no filter may keep what it is given, or sleep.
+ * Whether a request can be parked.  Its connection must be one that can; no
+ * filter may keep bytes back or sleep; and it must be httpd's outermost
+ * request, since a sub-request, or the request of an internal redirect, is
+ * ended by the code that made it.
  */
 int mod_comet_park_can_suspend(const request_rec *r);
 
 /**
- * Park a request that has a place; its headers and what a stream opens with
- * are sent at once.  A stream that the hub can adopt is given away to it.
+ * Park a request that has a place; a stream's headers and opening are sent at
+ * once.  A stream that the hub can adopt is given to the hub.
  * @param adopting  of mod_comet_adopt_begin()
- * @return SUSPENDED; DONE: it is adopted; OK: its client is lost
+ * @return SUSPENDED; DONE: the hub has adopted it; OK: its client is lost
  */
 int mod_comet_park_begin(request_rec *r, mod_comet_ask_t *ask,
                          apr_int64_t adopting);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the MPM calls when it takes a parked connection, and gives it back. */
+/* What the MPM calls when it takes a parked connection and gives it back. */
 #include "wait/park_hooks.h"
 
 #include <apr_strings.h>
@@ -21,8 +21,8 @@
 #include "output/peek.h"
 
 /*
- * httpd hands connections from thread to thread, and a closed one's memory to
- * the next one, by means that ThreadSanitizer does not see: it is told.
+ * httpd hands a connection from thread to thread, and the memory of a closed
+ * one to the next, in ways that ThreadSanitizer cannot see, so it is told.
  */
 #ifdef __SANITIZE_THREAD__
 static char handed_on;
@@ -53,7 +53,7 @@ static apr_status_t join(mod_comet_parked_t *park)
     if (park->ask && park->ask->tick) {
         return comet_hub_join_clock(hub, &park->subscriber, park->ask->tick);
     }
-    ap_assert(park->ask || rests_on); /* it waits, or it has its answer */
+    ap_assert(park->ask || rests_on); /* it waits, or it is answered */
     park->rests_on = NULL;
     if (mod_comet_outbox_is_empty(&park->outbox) && !park->ack.armed
         && (!park->ask || park->ask->transport->whole)) {
@@ -66,7 +66,7 @@ static apr_status_t join(mod_comet_parked_t *park)
     return status;
 }
 
-/* suspend_connection, last of all: from here on the hub may serve it. */
+/* From here on the hub may serve the connection. */
 void mod_comet_park_hooks_suspend(conn_rec *c, request_rec *r)
 {
     mod_comet_parked_t *park = mod_comet_parked_find(c);
@@ -81,14 +81,15 @@ void mod_comet_park_hooks_suspend(conn_rec *c, request_rec *r)
     status = join(park);
     if (status != APR_SUCCESS) {
         ap_log_cerror(APLOG_MARK, APLOG_ERR, status, c,
-                      "mod_comet: cannot wait");
+                      "mod_comet: the hub cannot take this client; its "
+                      "connection is closed");
         mod_comet_fast_restore(park->fast, c, &park->subscriber);
         mod_comet_parked_make_mpm_close(park);
     }
 }
 
-/* The lingering close would hold a thread for 2 s for each client that does
- * not take what is left; fan-out makes many of them at once. */
+/* A lingering close would hold a thread for 2 s for each client that does not
+ * take the rest; after a fan-out there are many such clients at once. */
 static void close_without_waiting(conn_rec *c)
 {
     if (c->data_in_output_filters) {
@@ -97,7 +98,7 @@ static void close_without_waiting(conn_rec *c)
     c->cs->state = CONN_STATE_LINGER;
 }
 
-/* The MPM's Timeout: nothing was acknowledged for that long. */
+/* The MPM's Timeout is over: the client acknowledged nothing for that long. */
 static void time_out(mod_comet_parked_t *park)
 {
     comet_metrics_add(COMET_METRIC_dropped, 1);
@@ -109,7 +110,7 @@ static void time_out(mod_comet_parked_t *park)
     }
 }
 
-/* resume_connection, first of all: from here on it is this thread's. */
+/* From here on this thread owns the connection. */
 void mod_comet_park_hooks_resume(conn_rec *c, request_rec *r)
 {
     mod_comet_child_t *child = mod_comet_child();
@@ -126,7 +127,7 @@ void mod_comet_park_hooks_resume(conn_rec *c, request_rec *r)
             mod_comet_fast_restore(park->fast, c, &park->subscriber);
         park->state = MOD_COMET_PARKED_RESUMED;
     }
-    /* without c->sbh the connection's pool is being destroyed */
+    /* c->sbh is NULL while the connection's pool is being destroyed */
     if (c->sbh && c->cs->state == CONN_STATE_LINGER) {
         if (park->r) {
             time_out(park);
@@ -135,8 +136,9 @@ void mod_comet_park_hooks_resume(conn_rec *c, request_rec *r)
     }
 }
 
-/* The MPM waits for the client to say something; while it takes its answer,
- * for it to take more, so that the MPM's Timeout begins anew each time. */
+/* Hand the connection to the MPM.  It waits for input or, while an answer is
+ * being sent, for the socket to become writable; each event restarts its
+ * Timeout. */
 static void park_in_mpm(mod_comet_parked_t *park)
 {
     conn_rec *c = park->c;
@@ -148,9 +150,9 @@ static void park_in_mpm(mod_comet_parked_t *park)
                        : CONN_SENSE_WANT_WRITE;
 }
 
-/* Finish what the client waits for, without news.
- * @return whether it goes on waiting, for the rest of that: the filters had
- *         something of it still, its headers say, and took no more */
+/* End the client's wait without news.
+ * @return whether the connection is parked again, because the client has not
+ *         taken all of the answer */
 static int dismiss(mod_comet_parked_t *park, int close)
 {
     if (mod_comet_parked_dismiss(park, close) != APR_SUCCESS) {
@@ -163,10 +165,10 @@ static int dismiss(mod_comet_parked_t *park, int close)
 }
 
 /*
- * The client has not taken all of its answer yet.
- * @param data  it has sent its next request: nothing is looked for in the
- *              input until it has its answer, and a stream ends then
- * @return whether it goes on waiting
+ * Send more of an answer that the client has not taken completely.
+ * @param data  whether the client has sent its next request: a stream ends
+ *              then; a poll's answer is finished first
+ * @return whether the connection is parked again
  */
 static int send_on(mod_comet_parked_t *park, int data)
 {
@@ -192,7 +194,7 @@ static int send_on(mod_comet_parked_t *park, int data)
     return 0;
 }
 
-/* The MPM woke us while the client was waiting.
+/* The MPM has woken a connection whose client waits.
  * @return whether it goes on waiting */
 static int go_on_waiting(mod_comet_parked_t *park)
 {
@@ -211,7 +213,7 @@ static int go_on_waiting(mod_comet_parked_t *park)
         park_in_mpm(park);
         return 1;
     }
-    /* at the end of the child, the end of the input is our own doing */
+    /* when the child ends, the hub itself has shut the input down */
     if (found == MOD_COMET_PEEK_DATA || (stopping && !sending && !c->aborted)) {
         return dismiss(park, stopping);
     }
@@ -221,17 +223,17 @@ static int go_on_waiting(mod_comet_parked_t *park)
     return 0;
 }
 
-/* Have the MPM send what the filters keep, and then go on to what the client
- * has sent already, or wait for that, or close.  Reading first would hold a
- * thread, and perhaps for a client that waits for the rest of its answer. */
+/* Have the MPM send what the filters hold, and only then read the client's next
+ * request, wait for it, or close.  Reading first would hold a thread, perhaps
+ * for a client that still waits for the rest of its answer. */
 static void hand_on(conn_rec *c, mod_comet_peek_e found)
 {
     c->data_in_input_filters = found != MOD_COMET_PEEK_NOTHING;
     c->cs->state = CONN_STATE_WRITE_COMPLETION;
 }
 
-/* Finish what the next request waits behind already: a poll is answered, and
- * the MPM goes on to that; a stream ends. */
+/* The client has already sent its next request: answer the poll, and let the
+ * MPM read that request; a stream ends. */
 static void answer_pipelined(mod_comet_parked_t *park)
 {
     if (!dismiss(park, 0)) {
@@ -240,8 +242,8 @@ static void answer_pipelined(mod_comet_parked_t *park)
     }
 }
 
-/* The client has its answer, as far as the filters have it.
- * @return whether the MPM is to send the rest, or to close */
+/* All of the answer was given to the filters.
+ * @return whether the MPM sends the rest, or closes */
 static int is_left_to_mpm(const mod_comet_parked_t *park)
 {
     conn_rec *c = park->c;
@@ -258,9 +260,9 @@ static int is_left_to_mpm(const mod_comet_parked_t *park)
     return 0;
 }
 
-/* The MPM wakes a connection for an ACK, or when it can be written to, too: then
- * there is nothing to read, and it waits for the client's next request, not a
- * thread of its own. */
+/* Whether the MPM has woken the connection for an ACK or a writable socket
+ * only.  There is nothing to read then, and the MPM waits for the next request.
+ * */
 static int is_silent(mod_comet_parked_t *park)
 {
     if (mod_comet_peek(park->c, park->brigade) != MOD_COMET_PEEK_NOTHING) {
@@ -271,7 +273,7 @@ static int is_silent(mod_comet_parked_t *park)
     return 1;
 }
 
-/* Send the answer of a poll that need not wait, and let the client rest. */
+/* Send the answer of a poll that need not wait, and let its client rest. */
 static void answer_and_rest(mod_comet_parked_t *park)
 {
     conn_rec *c = park->c;
@@ -298,9 +300,9 @@ static void answer_and_rest(mod_comet_parked_t *park)
     }
 }
 
-/* Let the connection's pools keep nothing for later, and give back what they
- * do: a stream may last for days.  (An allocator frees only what comes back to
- * it beyond its limit.) */
+/* Return the connection's spare memory to the system, since a stream may last
+ * for days.  An allocator frees only what is returned to it beyond its limit,
+ * so its spare nodes are taken out and returned. */
 static void trim(conn_rec *c)
 {
     apr_allocator_t *allocator = apr_pool_allocator_get(c->pool);
@@ -318,7 +320,7 @@ static void trim(conn_rec *c)
     }
 }
 
-/* The handler has suspended the request. */
+/* The handler has suspended the request: begin to wait. */
 static void begin_waiting(mod_comet_parked_t *park)
 {
     if (park->ask->transport->streams) {
@@ -336,8 +338,8 @@ static void begin_waiting(mod_comet_parked_t *park)
     }
 }
 
-/* The hub has given the connection back, and httpd has nothing to read: the
- * MPM sends what is left, and waits for the client's next request. */
+/* Whether the hub has given the connection back and httpd has nothing to read.
+ * The MPM then sends the rest and waits for the client's next request. */
 static int is_only_given_back(mod_comet_parked_t *park)
 {
     conn_rec *c = park->c;
@@ -362,7 +364,7 @@ static int is_only_given_back(mod_comet_parked_t *park)
 
 int mod_comet_park_hooks_process_connection(conn_rec *c)
 {
-    static __thread int inside; /* httpd's own hooks run within ours */
+    static __thread int inside; /* this hook runs the other hooks itself */
     mod_comet_parked_t *park;
     int rv;
 
@@ -399,8 +401,7 @@ int mod_comet_park_hooks_process_connection(conn_rec *c)
         begin_waiting(park);
     }
     else if (park && park->state == MOD_COMET_PARKED_PREPARED) {
-        park->state =
-            MOD_COMET_PARKED_EMPTY; /* the request was ended by somebody else */
+        park->state = MOD_COMET_PARKED_EMPTY; /* httpd has ended the request */
     }
     return rv == DECLINED ? DONE : rv;
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file wait/park_hooks.h
- * What the MPM calls when it takes a parked connection, and gives it back:
- * the hooks of mod_comet_park_begin()'s connections (wait/park.h).
+ * The hooks that the MPM calls when it takes a parked connection and when it
+ * gives it back (wait/park.h).
  */
 #ifndef MOD_COMET_PARK_HOOKS_H
 #define MOD_COMET_PARK_HOOKS_H
@@ -12,10 +12,12 @@
 /** process_connection hook, first of all: the MPM has woken a connection. */
 int mod_comet_park_hooks_process_connection(conn_rec *c);
 
-/** suspend_connection hook, last of all: the MPM is about to own it. */
+/** suspend_connection hook, last of all: the MPM is about to own the
+ * connection. */
 void mod_comet_park_hooks_suspend(conn_rec *c, request_rec *r);
 
-/** resume_connection hook, first of all: a worker is about to own it. */
+/** resume_connection hook, first of all: a worker is about to own the
+ * connection. */
 void mod_comet_park_hooks_resume(conn_rec *c, request_rec *r);
 
 #endif /* MOD_COMET_PARK_HOOKS_H */

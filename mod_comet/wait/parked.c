@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A parked client: what it is given, and how its waiting ends. */
+/* A parked client: what it is sent, and how its waiting ends. */
 #include "output/filters.h"
 #include "output/news.h"
 #include "output/outbox.h"
@@ -20,9 +20,8 @@ mod_comet_parked_t *mod_comet_parked_find(const conn_rec *c)
     return connection ? connection->park : NULL;
 }
 
-/* --- the request's end ---------------------------------------------------------- */
+/* --- the request's end ------------------------------------------------ */
 
-/* The request is over, or about to be: the park is not about it any more. */
 void mod_comet_parked_forget(mod_comet_parked_t *park)
 {
     if (park->r) {
@@ -36,7 +35,6 @@ void mod_comet_parked_forget(mod_comet_parked_t *park)
     mod_comet_outbox_clear(&park->outbox);
 }
 
-/* Whatever ended the request: nothing of the park points into its pool. */
 apr_status_t mod_comet_parked_on_destroyed(void *data)
 {
     request_rec *r = data;
@@ -48,22 +46,21 @@ apr_status_t mod_comet_parked_on_destroyed(void *data)
     return APR_SUCCESS;
 }
 
-/* --- writing (the hub's thread while pinned, else the owner's) ----------------- */
+/* --- writing (the hub's thread while pinned, else the owner's) -------- */
 
-/* The MPM is told by its own means: it sees the end of the input. */
 void mod_comet_parked_make_mpm_close(const mod_comet_parked_t *park)
 {
     shutdown(park->fd, SHUT_RD);
 }
 
-/* The client cannot be written to any more. */
+/* The client cannot be written to any more: have the MPM close it. */
 static comet_outcome_e lose(mod_comet_parked_t *park)
 {
     park->c->aborted = 1;
     park->subscriber.blocked_fd = -1;
     park->subscriber.timeout_at = 0;
     comet_metrics_add(COMET_METRIC_dropped, 1);
-    shutdown(park->fd, SHUT_RDWR); /* the MPM may look for either */
+    shutdown(park->fd, SHUT_RDWR); /* the MPM may wait for either direction */
     return COMET_REST;
 }
 
@@ -73,7 +70,6 @@ void mod_comet_parked_note_blocked(mod_comet_parked_t *park)
         park->c->data_in_output_filters ? park->fd : -1;
 }
 
-/* An answer or a heartbeat: put into the outbox, send what is taken now. */
 apr_status_t mod_comet_parked_write(mod_comet_parked_t *park,
                                     comet_buffer_t *bytes)
 {
@@ -105,7 +101,6 @@ static apr_status_t write_stream(mod_comet_parked_t *park,
     return mod_comet_parked_write(park, &bytes);
 }
 
-/* End the request; the connection lives on if it may. */
 apr_status_t mod_comet_parked_end(mod_comet_parked_t *park, int complete,
                                   int close)
 {
@@ -118,7 +113,6 @@ apr_status_t mod_comet_parked_end(mod_comet_parked_t *park, int complete,
     return mod_comet_filters_end(r, park->brigade, complete);
 }
 
-/* The one answer of a poll, in one piece with its headers. */
 apr_status_t mod_comet_parked_write_whole(mod_comet_parked_t *park,
                                           comet_buffer_t *bytes)
 {
@@ -132,7 +126,7 @@ apr_status_t mod_comet_parked_write_whole(mod_comet_parked_t *park,
     return status;
 }
 
-/* Begin the one answer of a poll, and end it if the client takes it all. */
+/* Send a poll's answer, and end the request if the client takes all of it. */
 static apr_status_t answer_poll(mod_comet_parked_t *park,
                                 const comet_batch_t *batch, int close)
 {
@@ -140,7 +134,7 @@ static apr_status_t answer_poll(mod_comet_parked_t *park,
     comet_buffer_t bytes = { .data = NULL };
     apr_status_t status;
 
-    if (close) { /* the headers may still say so */
+    if (close) { /* the headers are not sent yet and can say so */
         park->c->keepalive = AP_CONN_CLOSE;
     }
     mod_comet_news_encode(park->ask, batch, &bytes);
@@ -164,8 +158,6 @@ static apr_status_t answer_poll(mod_comet_parked_t *park,
     return status;
 }
 
-/* Finish what the client waits for without news, as its kind is finished;
- * nothing of an answer is under way. */
 apr_status_t mod_comet_parked_dismiss(mod_comet_parked_t *park, int close)
 {
     static const comet_batch_t no_news = { .count = 0 };
@@ -174,10 +166,10 @@ apr_status_t mod_comet_parked_dismiss(mod_comet_parked_t *park, int close)
                                          : answer_poll(park, &no_news, close);
 }
 
-/* --- served by the hub ------------------------------------------------------------ */
+/* --- served by the hub ------------------------------------------------ */
 
-/* At the end of the child: by then the client has taken what is left, however
- * often it takes a little of it. */
+/* The child ends: by when the client must have taken the rest.  Taking a little
+ * of it now and then does not extend the limit. */
 static apr_time_t closing(mod_comet_parked_t *park)
 {
     if (!park->stops_at) {
@@ -192,9 +184,9 @@ static int is_late(const mod_comet_parked_t *park)
 }
 
 /*
- * Answered: it rests until the client's next request, which the MPM sees, or
- * until its keep-alive time is over.  While it still takes its answer the
- * MPM's Timeout is the limit; at the end of the child, a short while.
+ * The client has its answer.  It rests until it sends its next request, which
+ * the MPM sees, or until its keep-alive time is over.  While it still takes the
+ * answer the limit is the MPM's Timeout or, when the child ends, closing().
  */
 static comet_outcome_e rest(mod_comet_parked_t *park, unsigned reasons)
 {
@@ -213,21 +205,21 @@ static comet_outcome_e rest(mod_comet_parked_t *park, unsigned reasons)
     return COMET_REST;
 }
 
-/* It has just been answered. */
-static comet_outcome_e rest_anew(mod_comet_parked_t *park)
+/* The answer was just sent: the keep-alive time begins. */
+static comet_outcome_e rest_answered(mod_comet_parked_t *park)
 {
     park->subscriber.timeout_at = comet_monotonic() + park->keep_alive;
     return rest(park, 0);
 }
 
-/* When a waiting stream is to be looked at next. */
 void mod_comet_parked_set_timer(mod_comet_parked_t *park)
 {
     park->subscriber.timeout_at =
         mod_comet_news_due(park->ends_at, park->heartbeat);
 }
 
-/* A stream's client has taken all: it goes on waiting, or that was it. */
+/* A stream's client has taken all bytes: it goes on waiting, or the stream
+ * ends. */
 static comet_outcome_e go_on_streaming(mod_comet_parked_t *park,
                                        unsigned reasons)
 {
@@ -242,8 +234,8 @@ static comet_outcome_e go_on_streaming(mod_comet_parked_t *park,
     return rest(park, reasons);
 }
 
-/* The client has not taken all of its answer yet.  A stream's pulse and the
- * MPM's Timeout are the limits, or, at the end of the child, a short while. */
+/* The client has not taken all of its answer yet.  The limit is the MPM's
+ * Timeout, for a stream its pulse and, when the child ends, closing(). */
 static comet_outcome_e go_on_sending(mod_comet_parked_t *park, unsigned reasons)
 {
     int streams = park->ask->transport->streams;
@@ -260,16 +252,21 @@ static comet_outcome_e go_on_sending(mod_comet_parked_t *park, unsigned reasons)
         }
         status = mod_comet_parked_end(park, 1, 0);
         mod_comet_parked_note_blocked(park);
-        return status == APR_SUCCESS ? rest_anew(park) : lose(park);
+        return status == APR_SUCCESS ? rest_answered(park) : lose(park);
     }
     if (status != APR_SUCCESS || is_late(park)
         || ((reasons & COMET_TIMEOUT) && !streams && !stopping)) {
         return lose(park);
     }
-    park->subscriber.timeout_at = stopping ? closing(park)
-                                  : streams
-                                      ? comet_monotonic() + park->heartbeat
-                                      : 0;
+    if (stopping) {
+        park->subscriber.timeout_at = closing(park);
+    }
+    else if (streams) {
+        park->subscriber.timeout_at = comet_monotonic() + park->heartbeat;
+    }
+    else {
+        park->subscriber.timeout_at = 0; /* the MPM's Timeout is the limit */
+    }
     if (reasons & COMET_STOPPING) {
         park->retry_msec = mod_comet_news_retry(reasons, 0);
         park->c->keepalive = AP_CONN_CLOSE;
@@ -305,11 +302,11 @@ static comet_outcome_e serve_poll(mod_comet_parked_t *park,
         return lose(park);
     }
     return park->r ? go_on_sending(park, delivery->reasons & COMET_STOPPING)
-                   : rest_anew(park);
+                   : rest_answered(park);
 }
 
-/* Its socket is with the hub.  The request that is parked is over when it is
- * answered: httpd is to log it, and has nothing to send. */
+/* The hub has borrowed the socket.  When it answers the parked request, httpd
+ * only has to log that request. */
 static comet_outcome_e serve_fast(mod_comet_parked_t *park,
                                   const comet_delivery_t *delivery)
 {
@@ -346,11 +343,17 @@ comet_outcome_e mod_comet_parked_serve(comet_subscriber_t *subscriber,
     if (!park->r) {
         return rest(park, delivery->reasons);
     }
-    outcome = !mod_comet_outbox_is_empty(&park->outbox)
-                  ? go_on_sending(park, delivery->reasons)
-              : park->ask->transport->streams ? serve_stream(park, delivery)
-                                              : serve_poll(park, delivery);
-    return outcome == COMET_WAIT && comet_pulse_is_lost(&park->pulse, park->fd)
-               ? lose(park)
-               : outcome;
+    if (!mod_comet_outbox_is_empty(&park->outbox)) {
+        outcome = go_on_sending(park, delivery->reasons);
+    }
+    else if (park->ask->transport->streams) {
+        outcome = serve_stream(park, delivery);
+    }
+    else {
+        outcome = serve_poll(park, delivery);
+    }
+    if (outcome == COMET_WAIT && comet_pulse_is_lost(&park->pulse, park->fd)) {
+        outcome = lose(park);
+    }
+    return outcome;
 }

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file wait/parked.h
- * A parked client: what it is given, and how its waiting ends.  All of it is
- * done by whoever owns the connection: the hub's thread while the subscriber is
- * pinned, else the thread to which the MPM has given it.
+ * A parked client: what it is sent, and how its waiting ends.  Only the owner
+ * of the connection calls these functions: the hub's thread while the
+ * subscriber is pinned, else the thread to which the MPM has given it.
  */
 #ifndef MOD_COMET_PARKED_H
 #define MOD_COMET_PARKED_H
@@ -16,79 +16,84 @@
 #include "output/outbox.h"
 
 typedef enum {
-    MOD_COMET_PARKED_EMPTY, /* nothing waits; the struct is kept for the connection's next */
-    MOD_COMET_PARKED_PREPARED, /* the handler has suspended; the hub does not know yet */
+    MOD_COMET_PARKED_EMPTY, /* nothing waits; the next request reuses this */
+    MOD_COMET_PARKED_PREPARED, /* suspended; the hub does not know it yet */
     MOD_COMET_PARKED_JOINED, /* the hub may serve it, the MPM may resume it */
     MOD_COMET_PARKED_RESUMED /* the MPM has given it to a worker */
 } mod_comet_parked_state_e;
 
-/* One for each connection that ever waited, in the connection's pool. */
+/* One for each connection that has ever waited, in the connection's pool. */
 typedef struct mod_comet_parked_t {
     comet_subscriber_t subscriber; /* first: serve() gets its address */
     mod_comet_parked_state_e state; /* [owner thread] */
     conn_rec *c;
     request_rec *r; /* NULL: answered; the rest of the request is gone */
     const mod_comet_ask_t *ask; /* in r's pool */
-    mod_comet_outbox_t outbox; /* of an answer the client is taking */
-    int at_once; /* [owner thread] the outbox is the whole answer, to be sent
+    mod_comet_outbox_t outbox; /* the answer that the client is taking */
+    int at_once; /* [owner thread] the outbox has the whole answer; it is sent
                   * when the handler has returned */
-    comet_selection_t *rests_on; /* a reference: what it joins at rest */
-    mod_comet_fast_t *fast; /* NULL: never allowed */
-    int given_back; /* [owner thread] the hub has had the socket */
+    comet_selection_t *rests_on; /* a reference: joined at rest */
+    mod_comet_fast_t *fast; /* NULL: CometFastPoll was never allowed here */
+    int given_back; /* [owner thread] the hub had borrowed the socket */
     apr_bucket_brigade *brigade;
     int fd;
     int store;
-    comet_metric_e gauge; /* what it counts in while it lasts */
-    apr_interval_time_t keep_alive; /* how long it may rest, answered */
+    comet_metric_e gauge; /* counts the request while it waits or is sent */
+    apr_interval_time_t keep_alive; /* how long it may rest once answered */
     mod_comet_ack_t ack; /* keeps it past the MPM's Timeout */
     apr_interval_time_t heartbeat; /* streams */
     comet_pulse_t pulse; /* streams */
     apr_time_t ends_at; /* streams (CometMaxLifetime); 0: never */
-    apr_time_t stops_at; /* the child ends: by then all is taken; 0: not yet */
-    /** A stream that ends with what is in the outbox: within how many
-     * milliseconds its client is to come back; 0: it does not end. */
+    apr_time_t stops_at; /* the child ends: the limit for sending the rest;
+                          * 0: it does not end */
+    /** Streams: not 0 when the stream ends with what the outbox has; its client
+     * is told to come back within so many milliseconds. */
     int retry_msec;
 } mod_comet_parked_t;
 
-/** The connection's; NULL: it never waited. */
+/** The connection's park; NULL: the connection has never waited. */
 mod_comet_parked_t *mod_comet_parked_find(const conn_rec *c);
 
-/** The request is over, or about to be: the park is not about it any more. */
+/** Detach the park from its request, which is over or about to be. */
 void mod_comet_parked_forget(mod_comet_parked_t *park);
 
-/** A clean-up of the request's pool: nothing of the park points into it.
+/** A clean-up of the request's pool: detach the park, so that nothing points
+ * into the pool, whatever ended the request.
  * @param data  the request */
 apr_status_t mod_comet_parked_on_destroyed(void *data);
 
-/** The MPM is told by its own means: it sees the end of the input. */
+/** Make the MPM close the connection: shut its input down, so that the MPM
+ * sees the end. */
 void mod_comet_parked_make_mpm_close(const mod_comet_parked_t *park);
 
-/** Have the hub wait for the socket if the filters hold something. */
+/** Have the hub wait until the socket takes data, if the filters hold any. */
 void mod_comet_parked_note_blocked(mod_comet_parked_t *park);
 
-/** An answer or a heartbeat: put it into the outbox, send what is taken now.
+/** Put an answer or a heartbeat into the outbox, and send what the client
+ * takes now.
  * @param bytes  taken over
  * @return APR_SUCCESS, APR_ENOMEM, or why the client is lost */
 apr_status_t mod_comet_parked_write(mod_comet_parked_t *park,
                                     comet_buffer_t *bytes);
 
-/** The one answer of a poll, in one piece with its headers; ends the request.
+/** Send a poll's answer in one piece with its headers, and end the request.
  * @param bytes  taken over
  * @return APR_SUCCESS, or why the client is lost */
 apr_status_t mod_comet_parked_write_whole(mod_comet_parked_t *park,
                                           comet_buffer_t *bytes);
 
-/** End the request; the connection lives on if it may.
+/** End the request; the connection stays open unless @a close.
+ * @param complete  whether the answer is whole; if not, its body stays open
  * @return APR_SUCCESS, or why the client is lost */
 apr_status_t mod_comet_parked_end(mod_comet_parked_t *park, int complete,
                                   int close);
 
-/** Finish what the client waits for without news, as its kind is finished;
- * nothing of an answer is under way.
+/** End the wait without news: a stream ends, a poll gets its "no news" answer.
+ * No part of an answer may have been sent yet.
  * @return APR_SUCCESS, or why the client is lost */
 apr_status_t mod_comet_parked_dismiss(mod_comet_parked_t *park, int close);
 
-/** When a waiting stream is to be looked at next. */
+/** Set when a waiting stream is served next, if nothing else happens. */
 void mod_comet_parked_set_timer(mod_comet_parked_t *park);
 
 /** A comet_serve_cb. */

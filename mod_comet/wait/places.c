@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Whether there is a place for one more client that waits. */
+/* Whether one more client may wait. */
 #include "wait/places.h"
 
 #include "shared/metrics.h"

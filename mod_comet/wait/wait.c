@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Letting a request wait: whether there is a place for it, and how it waits. */
+/* Letting a request wait: whether it may, and by which means. */
 #include "wait/wait_priv.h"
 
 #include <sys/resource.h>
@@ -15,8 +15,8 @@
 #include "wait/places.h"
 #include "wait/wait.h"
 
-/* Over the cap a classic poll is told "no news" after this long, as long as
- * the MPM can hold it: its page would pause for 5 s after any error. */
+/* Over the cap a classic poll that the MPM can hold gets its "no news" answer
+ * after this long, not an error: after an error its page pauses for 5 s. */
 #define OVERFLOW_HOLD apr_time_from_sec(1)
 
 /* Half of the descriptors that the process may have: lending takes a second

@@ -2,7 +2,7 @@
 /**
  * @file wait/wait.h
  * Letting a request wait: adopted by the hub, parked in the MPM, or with its
- * own thread where there is no other way (prefork, worker, HTTP/2, older httpd).
+ * own thread where neither is possible (prefork, worker, HTTP/2, older httpd).
  */
 #ifndef MOD_COMET_WAIT_H
 #define MOD_COMET_WAIT_H
@@ -11,11 +11,11 @@
 #include "server/child.h"
 
 /**
- * Let a request wait: for a message, for its time limit, for the client.
- * Its headers and what a stream opens with are sent at once.
- * @param ask  in the request's pool; what was found to be missing so far
- * @return what the handler returns: SUSPENDED, OK when it is over already,
- *         or an HTTP error (the headers are not sent then)
+ * Let a request wait for a message, its time limit, or its client's leaving.
+ * A stream's headers and opening are sent at once.
+ * @param ask  what the client asks for; in the request's pool
+ * @return what the handler returns: SUSPENDED; OK: the request is over; DONE:
+ *         its stream was adopted; or an HTTP error, before any header is sent
  */
 int mod_comet_wait(request_rec *r, mod_comet_ask_t *ask);
 

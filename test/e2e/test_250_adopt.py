@@ -112,7 +112,7 @@ CometMaxLifetime off
 
 
 def test_250_02_a_stranger_in_the_log(make_server):
-    """Another module wants to see each request's end: none is adopted."""
+    """Another module handles the end of each request: none is adopted."""
     server = make_server(modules=("log_debug",))
     assert "CometAdopt: off, since mod_log_debug.c" in server.error_log()
     with Stream(server, "/comet/a"):
@@ -284,7 +284,7 @@ CustomLog "logs/root.log" "%U" "expr=%{DOCUMENT_ROOT} != '/no' && \
     assert server.children() == children
 
 
-# Each needs the request itself, which is gone when a stream's line is written.
+# Each needs a live request, which is gone when a stream's line is written.
 # What the log says of it; the condition or the format.
 DEMANDING = {
     "url": ('"-U" in CustomLog', "expr=-U '/index.html'"),
@@ -299,7 +299,7 @@ DEMANDING = {
 @pytest.mark.parametrize("mpm, what", [
     ("event", what) for what in sorted(DEMANDING)] + [("prefork", "url")])
 def test_250_16_logs_that_need_the_request(make_server, mpm, what):
-    """A log that needs the request itself has its line, and no child dies of
+    """A log that needs a live request has its line, and no child dies of
     it: streams stay with httpd, and the error log says why."""
     reason, condition = DEMANDING[what]
     server = make_server(mpm=mpm, conf="""
