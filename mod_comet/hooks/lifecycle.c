@@ -216,8 +216,8 @@ static void on_hub_error(void *baton, const comet_store_config_t *store,
     log_store(store, status, "reading");
 }
 
-/* For the test that hints are only hints: the child with this slot hears
- * none. */
+/* Whether a test runs this child without hints (test/README.md), to see that
+ * nothing depends on them. */
 static int is_deaf(void)
 {
     const char *number = getenv("COMET_TEST_NO_HINTS");
