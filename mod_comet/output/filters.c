@@ -55,10 +55,10 @@ int mod_comet_filters_is_direct(const request_rec *r)
 
     for (filter = r->output_filters; filter; filter = filter->next) {
         const char *name = filter->frec->name;
+        int is_httpds_own = filter->frec->ftype >= AP_FTYPE_PROTOCOL;
 
-        if (filter->frec->ftype < AP_FTYPE_PROTOCOL
-                ? !is_one_of(name, harmless)
-                : is_one_of(name, sleepers)) {
+        if (is_httpds_own ? is_one_of(name, sleepers)
+                          : !is_one_of(name, harmless)) {
             return 0;
         }
     }

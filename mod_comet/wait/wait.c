@@ -60,16 +60,17 @@ int mod_comet_wait(request_rec *r, mod_comet_ask_t *ask)
     if (full || limit) {
         if (!mod_comet_request(r)->mapping->dialect->holds_when_full
             || !mod_comet_park_can_suspend(r) || crowded) {
-            return full ? mod_comet_answer_full(r)
-                        : mod_comet_answer_error(r, HTTP_TOO_MANY_REQUESTS,
-                                                 "%s", limit);
+            return limit ? mod_comet_answer_error(r, HTTP_TOO_MANY_REQUESTS,
+                                                  "%s", limit)
+                         : mod_comet_answer_full(r);
         }
         comet_metrics_add(COMET_METRIC_turned_away, full);
         if (ask->hold > OVERFLOW_HOLD) {
             ask->hold = OVERFLOW_HOLD;
         }
     }
-    return mod_comet_park_can_suspend(r)
-               ? mod_comet_park_begin(r, ask, adopting)
-               : mod_comet_block(r, ask, adopting);
+    if (mod_comet_park_can_suspend(r)) {
+        return mod_comet_park_begin(r, ask, adopting);
+    }
+    return mod_comet_block(r, ask, adopting);
 }
