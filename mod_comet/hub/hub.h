@@ -46,8 +46,8 @@ typedef struct comet_hub_config_t {
     const comet_store_config_t *const *stores;
     comet_bus_t *const *buses; /* one per store */
     apr_size_t count;
-    int deaf; /* for tests: no hints, only the safety look */
-    /** Called with every safety look (500 ms), on the hub's thread; or NULL */
+    int no_hints; /* for tests: no notifications, only the look every 500 ms */
+    /** Called every 500 ms on the hub's thread; may be NULL. */
     void (*on_look)(void *baton);
     comet_hub_error_cb *on_error;
     void *baton;
