@@ -98,10 +98,10 @@ static void look_at_log(look_t *look, const ap_directive_t *directive)
     format = ap_getword_conf(look->pool, &args);
     condition = ap_getword_conf(look->pool, &args);
     apr_table_setn(look->formats, format, "");
-    report(look, directive, comet_logline_format(format, look->needs));
+    report(look, directive, comet_logline_check_format(format, look->needs));
     if (!look->obstacle && strncasecmp(condition, "expr=", 5) == 0) {
         report(look, directive,
-               comet_logline_condition(condition + 5, look->needs));
+               comet_logline_check_condition(condition + 5, look->needs));
     }
 }
 
@@ -116,7 +116,8 @@ static void look_at_format(look_t *look, const ap_directive_t *directive)
     format = ap_getword_conf(look->pool, &args);
     name = ap_getword_conf(look->pool, &args);
     if (!*name || apr_table_get(look->formats, name)) {
-        report(look, directive, comet_logline_format(format, look->needs));
+        report(look, directive,
+               comet_logline_check_format(format, look->needs));
     }
 }
 

@@ -63,7 +63,7 @@ static int take_place(block_t *block)
     }
     pthread_mutex_lock(&waiting->lock);
     is_free = !comet_metrics_is_capped(mod_comet_child_metrics(), &blocked, 1,
-                                   mod_comet_mpm_capacity()->blocked);
+                                       mod_comet_mpm_capacity()->blocked);
     if (is_free) {
         APR_RING_INSERT_TAIL(&waiting->blocked, block, mod_comet_blocked_t,
                              link);
