@@ -334,22 +334,23 @@ def test_190_27_h2_places_come_back(make_server):
     server = make_server(h2=True, threads=32,
                          conf="CometPollTimeout 60s\nH2MaxWorkers 32\n")
 
-    def ask(conn):
-        return conn.request("GET", "/comet/h2-places?since=0",
+    def ask(conn, number):
+        return conn.request("GET", "/comet/h2-%d?since=0" % number,
                             {"accept": "application/json"})
 
     with H2(server.port) as conn:
-        held = [ask(conn), ask(conn)]
+        held = [ask(conn, 0), ask(conn, 1)]
         server.wait_waiting(2)
-        for _ in range(3):
-            assert conn.finish(ask(conn), 5 * SLOW).status == 503
-            conn.cancel(held.pop(0))
+        for number in range(3):
+            assert conn.finish(ask(conn, 9), 5 * SLOW).status == 503
+            server.post("h2-%d" % number, "x")
+            assert conn.finish(held.pop(0), 5 * SLOW).status == 200
             server.wait_waiting(1)
-            held.append(ask(conn))
+            held.append(ask(conn, number + 2))
             server.wait_waiting(2)
         assert not any(stream.ended for stream in held)
         with H2(server.port) as other:  # has places of its own
-            ask(other)
+            ask(other, 9)
             server.wait_waiting(3)
     server.wait_waiting(0)
 
