@@ -10,6 +10,7 @@
 #include "server/config.h"
 #include "output/cookies.h"
 #include "hooks/directives.h"
+#include "hooks/engines.h"
 #include "request/cors.h"
 #include "wait/connection.h"
 #include "wait/fast.h"
@@ -106,6 +107,7 @@ static void register_hooks(apr_pool_t *p)
     register_connection_hooks();
     register_claiming_hooks();
     register_answering_hooks();
+    mod_comet_engines_register(p);
     mod_comet_require_register(p);
     mod_comet_status_register(p);
 }

@@ -4,8 +4,8 @@
 
 #include <apr_lib.h>
 #include <apr_strings.h>
+#include <http_main.h>
 #include <stddef.h>
-#include <sys/stat.h>
 
 #include "wire/origin.h"
 #include "wire/params.h"
@@ -13,9 +13,9 @@
 #include "server/config.h"
 #include "server/limit_rule.h"
 #include "dialect/dialects.h"
+#include "hooks/engines.h"
 
 #define UNSET MOD_COMET_UNSET
-#define STORE_SCHEME "sqlite:"
 
 /* --- values -------------------------------------------------------------- */
 
@@ -141,21 +141,19 @@ static const char *set_flag(cmd_parms *cmd, void *dir, int on)
 static const char *set_store(cmd_parms *cmd, void *dir, const char *value)
 {
     const char *error = SERVER_ONLY(cmd);
-    const char *path = value + sizeof(STORE_SCHEME) - 1;
-    struct stat info;
+    comet_place_t place;
+    const char *expected;
 
     if (error) {
         return error;
     }
-    if (strncmp(value, STORE_SCHEME, sizeof(STORE_SCHEME) - 1) != 0 || !*path) {
-        return wrong(cmd, value, "sqlite:PATH");
+    expected = comet_engines_parse(&place, value,
+                                   mod_comet_engines_list(cmd->temp_pool),
+                                   ap_server_root, cmd->pool);
+    if (expected) {
+        return wrong(cmd, value, expected);
     }
-    path = ap_server_root_relative(cmd->pool, path);
-    if (!path || path[strlen(path) - 1] == '/'
-        || (stat(path, &info) == 0 && !S_ISREG(info.st_mode))) {
-        return wrong(cmd, value, "sqlite:PATH of a file");
-    }
-    server_of(cmd)->store_path = path;
+    server_of(cmd)->place = place;
     return NULL;
 }
 
@@ -268,12 +266,6 @@ static const char *set_search(cmd_parms *cmd, void *dir, int on)
 {
     const char *error = SERVER_ONLY(cmd);
 
-    if (!error && on && !comet_store_can_search()) {
-        return apr_psprintf(cmd->pool,
-                            "%s: \"on\" is not allowed: expected off, since "
-                            "SQLite %s here was built without FTS5",
-                            cmd->cmd->name, comet_store_version());
-    }
     server_of(cmd)->search = on;
     return error;
 }

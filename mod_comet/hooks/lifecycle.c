@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "wire/ndjson.h"
+#include "store/engine.h"
 #include "server/child.h"
 #include "server/config.h"
 #include "server/mpm.h"
@@ -17,7 +18,6 @@
 #include "output/log.h"
 #include "wait/block.h"
 #include "wait/wait.h"
-#include "hooks/folder.h"
 #include "hooks/stores.h"
 
 /* How often a child that could not start tries again, at most. */
@@ -28,8 +28,7 @@
  * then for all writers together. A writer that is stuck is not waited for:
  * after a reload httpd accepts no connection until the first old child has
  * ended, or a second has passed. Nothing is lost by it: no publisher waits any
- * more, and a database survives the end of a process in the middle of a
- * commit.
+ * more, and a store survives the end of a process in the middle of a commit.
  */
 #define HUB_STOP_LIMIT apr_time_from_sec(5)
 
@@ -96,15 +95,32 @@ static apr_status_t share_memory(const apr_array_header_t *stores,
     }
     for (i = 0; i < stores->nelts && status == APR_SUCCESS; i++) {
         const char *name = apr_pstrcat(
-            ptemp,
-            "bus:", APR_ARRAY_IDX(stores, i, comet_store_config_t *)->path,
-            NULL);
+            ptemp, "bus:",
+            APR_ARRAY_IDX(stores, i, comet_store_config_t *)->place.name, NULL);
 
         status = mod_comet_retained_get(&thing, name, create_bus,
                                         s->process->pool, ptemp);
         APR_ARRAY_PUSH(buses, comet_bus_t *) = thing;
     }
     return status;
+}
+
+/* Of the engines' libraries. */
+static const char *versions(apr_pool_t *p)
+{
+    const char *text = "";
+    apr_size_t i, j;
+
+    for (i = 0; i < parent.count; i++) {
+        const comet_engine_t *engine = parent.stores[i]->place.engine;
+
+        for (j = 0; parent.stores[j]->place.engine != engine; j++) {
+        }
+        if (j == i) { /* the first store that it keeps */
+            text = apr_pstrcat(p, text, i ? ", " : "", engine->version(), NULL);
+        }
+    }
+    return text;
 }
 
 static void check_capacity(server_rec *main, apr_pool_t *p)
@@ -119,9 +135,9 @@ static void check_capacity(server_rec *main, apr_pool_t *p)
 
     ap_log_error(
         APLOG_MARK, APLOG_NOTICE, 0, main,
-        "mod_comet %s (SQLite %s): %s, at most %" APR_INT64_T_FMT
+        "mod_comet %s (%s): %s, at most %" APR_INT64_T_FMT
         " at a time; with adopted streams (CometAdopt) %" APR_INT64_T_FMT,
-        MOD_COMET_VERSION, comet_store_version(), capacity->how, can, adopted);
+        MOD_COMET_VERSION, versions(p), capacity->how, can, adopted);
     for (s = main; s; s = s->next) {
         apr_int64_t wanted = mod_comet_config_server(s)->max_subscribers;
 
@@ -152,7 +168,6 @@ int mod_comet_lifecycle_post_config(apr_pool_t *pconf, apr_pool_t *plog,
 {
     apr_array_header_t *stores, *buses;
     apr_status_t status;
-    int i;
 
     if (ap_state_query(AP_SQ_MAIN_STATE) == AP_SQ_MS_CREATE_PRE_CONFIG) {
         return OK; /* this first pass only checks the configuration */
@@ -169,10 +184,7 @@ int mod_comet_lifecycle_post_config(apr_pool_t *pconf, apr_pool_t *plog,
                      "mod_comet: no shared memory or descriptor");
         return HTTP_INTERNAL_SERVER_ERROR;
     }
-    for (i = 0; i < stores->nelts; i++) {
-        mod_comet_folder_warn(
-            s, APR_ARRAY_IDX(stores, i, comet_store_config_t *)->path, ptemp);
-    }
+    mod_comet_stores_advise(stores, s, ptemp);
     parent.stores = (const comet_store_config_t *const *)stores->elts;
     parent.buses = (comet_bus_t *const *)buses->elts;
     parent.count = (apr_size_t)stores->nelts;
@@ -194,12 +206,12 @@ static void log_store(const comet_store_config_t *store, apr_status_t status,
     }
     if (status == APR_SUCCESS) {
         ap_log_error(APLOG_MARK, APLOG_NOTICE, 0, parent.server,
-                     "CometStore: %s works again", store->path);
+                     "CometStore: %s works again", store->place.name);
         return;
     }
     comet_metrics_add(COMET_METRIC_store_errors, 1);
     ap_log_error(APLOG_MARK, APLOG_ERR, 0, parent.server,
-                 "CometStore: %s: %s%s%s", store->path,
+                 "CometStore: %s: %s%s%s", store->place.name,
                  comet_strerror(status, buffer, sizeof(buffer)),
                  detail ? ": " : "", detail ? detail : "");
 }

@@ -64,7 +64,7 @@ static void add_json_stores(comet_buffer_t *out)
     comet_buffer_puts(out, ",\n  \"stores\": [");
     for (i = 0; child && i < child->store_count; i++) {
         comet_buffer_puts(out, i ? ", {\"path\": " : "{\"path\": ");
-        comet_encode_json(out, comet_text(child->stores[i].config->path));
+        comet_encode_json(out, comet_text(child->stores[i].config->place.name));
         add_json_field(out, "cursor", read_cursor(child->stores[i].readers),
                        ", ");
         comet_buffer_puts(out, "}");

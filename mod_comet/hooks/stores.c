@@ -4,13 +4,10 @@
 
 #include <apr_hash.h>
 #include <apr_strings.h>
-#include <errno.h>
-#include <limits.h>
 #include <stdint.h>
-#include <stdlib.h>
-#include <sys/stat.h>
 
-#include "hooks/folder.h"
+#include "hooks/engines.h"
+#include "hooks/site.h"
 
 static int refuse(const server_rec *s, const char *message)
 {
@@ -18,26 +15,11 @@ static int refuse(const server_rec *s, const char *message)
     return HTTP_INTERNAL_SERVER_ERROR;
 }
 
-/* Tell one database from another by its folder, which may be mounted at two
- * places, and its name. */
-static const char *identify(const char *path, apr_pool_t *p)
-{
-    const char *name = strrchr(path, '/');
-    struct stat info;
-
-    if (stat(apr_pstrmemdup(p, path, (apr_size_t)(name - path) + 1), &info)
-        != 0) {
-        return path;
-    }
-    return apr_psprintf(p, "%" APR_UINT64_T_FMT ":%" APR_UINT64_T_FMT "%s",
-                        (apr_uint64_t)info.st_dev, (apr_uint64_t)info.st_ino,
-                        name);
-}
-
-static comet_store_config_t make(const server_rec *s, const char *path)
+static comet_store_config_t make(const server_rec *s,
+                                 const comet_place_t *place)
 {
     return (comet_store_config_t){
-        .path = path,
+        .place = *place,
         .sync_full = mod_comet_config_sync_full(s) != 0,
         .busy_timeout = mod_comet_config_publish_timeout(s),
         .retain_count = mod_comet_config_retain_count(s),
@@ -54,21 +36,22 @@ static int is_kept_alike(const comet_store_config_t *a,
 }
 
 /*
- * @param known  the stores found so far, by identify(): the index + 1
- * @param path   its store's real path
+ * @param known  the stores found so far, by their keys: the index + 1
+ * @param place  its store's, located
  */
 static int add_server(apr_array_header_t *stores, apr_hash_t *known,
-                      server_rec *s, const char *path)
+                      server_rec *s, const comet_place_t *place)
 {
     mod_comet_server_config_t *config = mod_comet_config_server(s);
-    comet_store_config_t wanted = make(s, path);
-    const char *identity = identify(path, stores->pool);
+    comet_store_config_t wanted = make(s, place);
+    const char *key =
+        apr_pstrcat(stores->pool, place->engine->name, ":", place->key, NULL);
 
     config->store =
-        (int)(intptr_t)apr_hash_get(known, identity, APR_HASH_KEY_STRING) - 1;
+        (int)(intptr_t)apr_hash_get(known, key, APR_HASH_KEY_STRING) - 1;
     if (config->store < 0) {
         config->store = stores->nelts;
-        apr_hash_set(known, identity, APR_HASH_KEY_STRING,
+        apr_hash_set(known, key, APR_HASH_KEY_STRING,
                      (void *)(intptr_t)(config->store + 1));
         APR_ARRAY_PUSH(stores, comet_store_config_t *) =
             apr_pmemdup(stores->pool, &wanted, sizeof(wanted));
@@ -81,122 +64,111 @@ static int add_server(apr_array_header_t *stores, apr_hash_t *known,
                                       "CometStore: %s is used by two servers "
                                       "with different CometSync, "
                                       "CometRetain or CometSearch",
-                                      path));
+                                      place->name));
     }
     return OK;
 }
 
-static const char *explain(int error, apr_pool_t *p)
+/* That a server has a store, and that the store can do what is wanted.
+ * @return NULL, or what to say */
+static const char *check_server(server_rec *s, apr_pool_t *p)
 {
-    char text[128];
+    const mod_comet_server_config_t *config = mod_comet_config_server(s);
+    const mod_comet_mapping_t *mapping =
+        (mod_comet_mapping_t *)config->mappings->elts;
+    const comet_engine_t *engine = config->place.engine;
+    const char *obstacle;
 
-    return error == ENOENT
-               ? "does not exist"
-               : apr_pstrcat(p, "cannot be used: ",
-                             apr_strerror(error, text, sizeof(text)), NULL);
+    if (!engine) {
+        return apr_psprintf(
+            p, "%s %s: no CometStore is set for this server; add CometStore %s",
+            mapping->directive, mapping->url,
+            comet_engines_usage(mod_comet_engines_list(p), p));
+    }
+    obstacle = mod_comet_config_search(s) ? engine->cannot_search() : NULL;
+    return obstacle ? apr_psprintf(p,
+                                   "CometSearch: \"on\" is not allowed: "
+                                   "expected off, since %s",
+                                   obstacle)
+                    : NULL;
 }
 
 int mod_comet_stores_find(apr_array_header_t *stores, server_rec *main)
 {
     apr_pool_t *p = stores->pool;
     apr_hash_t *known = apr_hash_make(p);
-    const char *named = NULL, *path = NULL;
+    const void *named = NULL;
+    comet_place_t place = { .engine = NULL };
     server_rec *s;
-    int error = 0;
     int rv = OK;
 
     for (s = main; s && rv == OK; s = s->next) {
         const mod_comet_server_config_t *config = mod_comet_config_server(s);
-        const mod_comet_mapping_t *mapping =
-            (mod_comet_mapping_t *)config->mappings->elts;
+        const char *wrong;
 
         if (!config->mappings->nelts) {
             continue;
         }
-        if (!config->store_path) {
-            return refuse(s, apr_psprintf(p,
-                                          "%s %s: no CometStore is set for "
-                                          "this server; add CometStore "
-                                          "sqlite:PATH",
-                                          mapping->directive, mapping->url));
+        wrong = check_server(s, p);
+        if (wrong) {
+            return refuse(s, wrong);
         }
-        if (named != config->store_path) { /* the previous host may have named
-                                            * the same path */
-            named = config->store_path;
-            path = mod_comet_folder_real_path(named, &error, p);
+        if (named != config->place.own) { /* most hosts share one place */
+            named = config->place.own;
+            place = config->place;
+            wrong = place.engine->locate(&place, p);
         }
-        if (!path && error == EACCES) { /* mod_comet_folder_warn() says so */
-            path = named;
-        }
-        rv = path ? add_server(stores, known, s, path)
-                  : refuse(s, apr_psprintf(p, "CometStore: the folder of %s %s",
-                                           named, explain(error, p)));
+        rv = wrong ? refuse(s, apr_pstrcat(p, "CometStore: ", wrong, NULL))
+                   : add_server(stores, known, s, &place);
     }
     return rv;
 }
 
-static const char *document_root(const server_rec *s)
+static void log_advice(void *baton, int fatal, apr_status_t error,
+                       const char *text)
 {
-    const core_server_config *core =
-        ap_get_core_module_config(s->module_config);
+    const server_rec *s = baton;
 
-    return core->ap_document_root;
+    ap_log_error(APLOG_MARK, fatal ? APLOG_ERR : APLOG_WARNING, error, s,
+                 "CometStore: %s", text);
 }
 
-static int check_root(const server_rec *s, const char *root,
-                      const apr_array_header_t *stores)
+void mod_comet_stores_advise(const apr_array_header_t *stores, server_rec *main,
+                             apr_pool_t *p)
 {
-    char real[PATH_MAX];
-    apr_size_t length;
+    const comet_site_t site = mod_comet_site(main, p);
     int i;
 
-    if (!root) {
-        return OK;
-    }
-    if (!realpath(root, real)) {
-        if (errno != EACCES) {
-            return OK;
-        }
-        apr_cpystrn(real, root, sizeof(real)); /* compare the name as it is
-                                                * written */
-    }
-    length = strlen(real);
     for (i = 0; i < stores->nelts; i++) {
-        const char *path =
-            APR_ARRAY_IDX(stores, i, comet_store_config_t *)->path;
+        const comet_place_t *place =
+            &APR_ARRAY_IDX(stores, i, comet_store_config_t *)->place;
 
-        if (strncmp(path, real, length) == 0
-            && (length == 1 || path[length] == '/')) {
-            return refuse(s, apr_psprintf(stores->pool,
-                                          "CometStore: %s lies below the "
-                                          "DocumentRoot %s: it could be "
-                                          "downloaded, and reading it breaks "
-                                          "SQLite's locks; put it elsewhere",
-                                          path, real));
+        if (place->engine->advise) {
+            place->engine->advise(place, &site, log_advice, main, p);
         }
     }
-    return OK;
 }
 
-/* Check what no single directive can know of the stores' folders. */
-static int check_folders(const server_rec *s, const apr_array_header_t *stores)
+/* Check what no single directive can know of the stores' places. */
+static int check_places(server_rec *main, const apr_array_header_t *stores)
 {
     apr_pool_t *p = stores->pool;
-    const apr_array_header_t *configs = mod_comet_folder_of_config(p);
+    const comet_site_t site = mod_comet_site(main, p);
     int i;
 
     for (i = 0; i < stores->nelts; i++) {
-        const char *path =
-            APR_ARRAY_IDX(stores, i, comet_store_config_t *)->path;
-        const char *refusal = mod_comet_folder_refusal(path, configs, p);
+        const comet_place_t *place =
+            &APR_ARRAY_IDX(stores, i, comet_store_config_t *)->place;
+        const char *refusal =
+            place->engine->check ? place->engine->check(place, &site, p) : NULL;
 
         if (refusal) {
-            return refuse(s, refusal);
+            return refuse(main, apr_pstrcat(p, "CometStore: ", refusal, NULL));
         }
-        /* at a start the log is not open yet: post_config warns then */
-        if (ap_state_query(AP_SQ_RUN_MODE) == AP_SQ_RM_CONFIG_TEST) {
-            mod_comet_folder_warn(s, path, p);
-        }
+    }
+    /* at a start the log is not open yet: post_config warns then */
+    if (ap_state_query(AP_SQ_RUN_MODE) == AP_SQ_RM_CONFIG_TEST) {
+        mod_comet_stores_advise(stores, main, p);
     }
     return OK;
 }
@@ -231,23 +203,13 @@ int mod_comet_stores_check_config(apr_pool_t *pconf, apr_pool_t *plog,
 {
     apr_array_header_t *stores =
         apr_array_make(ptemp, 1, sizeof(comet_store_config_t *));
-    const char *checked = NULL;
     int rv = mod_comet_stores_find(stores, main);
-    server_rec *s;
 
     if (rv == OK && stores->nelts) {
         rv = check_modules(main, ptemp);
     }
     if (rv == OK && stores->nelts) {
-        rv = check_folders(main, stores);
-    }
-    for (s = main; s && rv == OK && stores->nelts; s = s->next) {
-        const char *root = document_root(s);
-
-        if (root != checked) {
-            checked = root;
-            rv = check_root(s, root, stores);
-        }
+        rv = check_places(main, stores);
     }
     return rv;
 }

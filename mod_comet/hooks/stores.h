@@ -13,9 +13,17 @@
  * server's configuration which store is its own.
  * @param stores  filled with comet_store_config_t *, in the array's pool
  * @return OK; or HTTP_INTERNAL_SERVER_ERROR, after the log has said what is
- *         wrong: no store, no such folder, or two configurations of one store
+ *         wrong: no store, a store that cannot be found or searched, or two
+ *         configurations of one store
  */
 int mod_comet_stores_find(apr_array_header_t *stores, server_rec *main);
+
+/**
+ * Log what will keep the children from using the stores.
+ * @param stores  mod_comet_stores_find()'s
+ */
+void mod_comet_stores_advise(const apr_array_header_t *stores, server_rec *main,
+                             apr_pool_t *p);
 
 /** check_config hook: check what no single directive can know. httpd -t runs
  * it. */

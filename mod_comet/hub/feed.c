@@ -24,16 +24,17 @@ void comet_feed_init(comet_feed_t *feed, const comet_store_config_t *config,
 {
     feed->store_config = config;
     feed->bus = bus;
-    feed->watch = (comet_watch_t)COMET_WATCH_CLOSED;
+    feed->watch = NULL;
     feed->safety_at = 1; /* in the past: look as soon as possible */
     forget(feed);
 }
 
 void comet_feed_close(comet_feed_t *feed)
 {
-    if (feed->watch.open) {
-        comet_watch_close(&feed->watch);
+    if (feed->watch) {
+        comet_watch_close(feed->watch);
         comet_bus_release_watch(feed->bus);
+        feed->watch = NULL;
     }
     comet_store_close(feed->store);
     feed->store = NULL;
@@ -41,12 +42,9 @@ void comet_feed_close(comet_feed_t *feed)
 
 apr_time_t comet_feed_due(const comet_feed_t *feed)
 {
-    apr_time_t due = feed->safety_at;
+    apr_time_t due = feed->watch ? comet_watch_due(feed->watch) : 0;
 
-    if (feed->watch.due && feed->watch.due < due) {
-        due = feed->watch.due;
-    }
-    return due;
+    return due && due < feed->safety_at ? due : feed->safety_at;
 }
 
 /* Close the store.  The file that is opened next may be another one. */
@@ -186,7 +184,7 @@ static apr_status_t look(comet_feed_t *feed, pthread_mutex_t *lock,
     if (status != APR_SUCCESS) {
         return status;
     }
-    if (comet_store_moved(feed->store)) {
+    if (!comet_store_is_usable(feed->store)) {
         comet_store_end(feed->store);
         return COMET_EMOVED;
     }
@@ -234,6 +232,18 @@ comet_feed_coverage_e comet_feed_coverage(comet_feed_t *feed,
                : COMET_FEED_CANNOT_TELL;
 }
 
+static void note_look(comet_feed_t *feed, apr_status_t status, int changed,
+                      int notified, apr_time_t now)
+{
+    comet_watch_looked(feed->watch, changed, now);
+    if (status != APR_SUCCESS) {
+        comet_watch_pause(feed->watch, now);
+    }
+    if (changed && !notified) {
+        comet_bus_notify(feed->bus);
+    }
+}
+
 apr_status_t comet_feed_refresh(comet_feed_t *feed, pthread_mutex_t *lock,
                                 int notified, apr_time_t now,
                                 comet_feed_cb *callback, void *baton)
@@ -244,7 +254,9 @@ apr_status_t comet_feed_refresh(comet_feed_t *feed, pthread_mutex_t *lock,
     if (now >= feed->safety_at) {
         feed->safety_at = now + SAFETY_USEC;
     }
-    comet_watch_look(&feed->watch, now);
+    if (feed->watch) {
+        comet_watch_look(feed->watch, now);
+    }
     status = open_and_look(feed, lock, &changed, callback, baton);
     if (status == COMET_EMOVED) {
         give_up_store(feed, lock);
@@ -254,12 +266,8 @@ apr_status_t comet_feed_refresh(comet_feed_t *feed, pthread_mutex_t *lock,
     if (status != APR_SUCCESS && status != COMET_ELOCKED) {
         give_up_store(feed, lock);
     }
-    comet_watch_looked(&feed->watch, changed, now);
-    if (status != APR_SUCCESS) {
-        comet_watch_pause(&feed->watch, now);
-    }
-    if (changed && !notified && feed->watch.open) {
-        comet_bus_notify(feed->bus);
+    if (feed->watch) {
+        note_look(feed, status, changed, notified, now);
     }
     feed->restarted =
         status == APR_SUCCESS && (was_unknown || feed->status != APR_SUCCESS);

@@ -13,14 +13,14 @@
 
 #include "shared/bus.h"
 #include "hub/ring.h"
-#include "store/sqlite/watch.h"
+#include "store/watch.h"
 
 typedef struct comet_feed_t {
     const comet_store_config_t *store_config;
     comet_bus_t *bus;
     comet_store_t *store; /* the hub's connection; NULL while the store fails */
     apr_time_t safety_at; /* when to look at the store without a notification */
-    comet_watch_t watch;
+    comet_watch_t *watch; /* NULL: this child does not watch */
     apr_status_t status; /* status of the last look */
     apr_time_t failing_since; /* 0 if the last look succeeded */
     apr_status_t reported; /* what comet_hub_error_cb was called with last */
@@ -44,7 +44,6 @@ typedef enum {
  * contains after a cursor.  Costs next to nothing.  The hub's thread. */
 comet_feed_coverage_e comet_feed_coverage(comet_feed_t *feed,
                                           comet_timestamp_t after);
-
 
 /**
  * Called with each new message, oldest first, under the hub's lock.

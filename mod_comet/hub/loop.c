@@ -118,13 +118,17 @@ static void try_to_watch(comet_hub_t *hub, apr_size_t i, apr_time_t now)
     struct epoll_event event = { .events = EPOLLIN | EPOLLET,
                                  .data.u64 = EVENT(EVENT_WATCH, i) };
 
-    if (feed->watch.open || hub->config.no_hints || atomic_load(&hub->stopping)
+    if (feed->watch || hub->config.no_hints || atomic_load(&hub->stopping)
         || !comet_bus_claim_watch(feed->bus)) {
         return;
     }
-    comet_watch_open(&feed->watch, feed->store_config->path, now);
-    if (feed->watch.fd >= 0) {
-        epoll_ctl(hub->epoll, EPOLL_CTL_ADD, feed->watch.fd, &event);
+    feed->watch = comet_watch_open(&feed->store_config->place, now);
+    if (!feed->watch) {
+        comet_bus_release_watch(feed->bus);
+    }
+    else if (comet_watch_fd(feed->watch) >= 0) {
+        epoll_ctl(hub->epoll, EPOLL_CTL_ADD, comet_watch_fd(feed->watch),
+                  &event);
     }
 }
 
@@ -262,7 +266,7 @@ static void take_event(comet_hub_t *hub, const struct epoll_event *event,
         hub->look_reasons[number] |= LOOK_NOTIFIED;
         break;
     case EVENT_WATCH:
-        comet_watch_event(&hub->feeds[number].watch, now);
+        comet_watch_event(hub->feeds[number].watch, now);
         break;
     case EVENT_SOCKET:
         take_socket_event(hub, number, event->events);

@@ -25,7 +25,7 @@ void *mod_comet_config_merge_server(apr_pool_t *p, void *base_config,
 
     /* a virtual host's own mappings come first, so they win over equal ones */
     config->mappings = apr_array_append(p, add->mappings, base->mappings);
-    config->store_path = add->store_path ? add->store_path : base->store_path;
+    config->place = add->place.engine ? add->place : base->place;
     config->store = UNSET;
 #define SERVER_VALUE(field, fallback) \
     config->field = add->field != UNSET ? add->field : base->field;

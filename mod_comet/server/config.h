@@ -35,7 +35,7 @@ typedef struct mod_comet_mapping_t {
  */
 typedef struct mod_comet_server_config_t {
     apr_array_header_t *mappings; /* mod_comet_mapping_t */
-    const char *store_path; /* absolute; NULL: none */
+    comet_place_t place; /* as it was written; its engine is NULL: none */
     /** Its index in what mod_comet_stores_find() finds; set in post_config. */
     int store;
 #define SERVER_VALUE(field, fallback) apr_int64_t field;

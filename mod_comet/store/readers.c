@@ -4,8 +4,8 @@
 
 #include <pthread.h>
 
-/** How long after the last connection was given back a store is taken to
- * hang, if all places are taken. */
+/** With all places taken, a store is believed to hang once no connection was
+ * given back for so long. */
 #define HANGS_USEC 50000
 /** How long a caller waits for a place at most. */
 #define PLACE_USEC 1000000
@@ -84,11 +84,11 @@ static comet_store_t *pop(comet_readers_t *readers)
     return store;
 }
 
-/* An idle one, if it is to the file that is there now; else a new one. */
+/* An idle connection that still leads to the store, or else a new one. */
 static apr_status_t find(comet_readers_t *readers, comet_store_t **store)
 {
     *store = pop(readers);
-    while (*store && comet_store_moved(*store)) {
+    while (*store && !comet_store_is_usable(*store)) {
         comet_store_close(*store);
         *store = pop(readers);
     }
@@ -118,7 +118,7 @@ void comet_readers_return(comet_readers_t *readers, comet_store_t *store,
     if (!store) {
         return;
     }
-    if (status == APR_SUCCESS && !comet_store_is_read_only(store)) {
+    if (status == APR_SUCCESS && comet_store_may_idle(store)) {
         pthread_mutex_lock(&readers->lock);
         if (readers->count < readers->keep) {
             readers->idle[readers->count++] = store;

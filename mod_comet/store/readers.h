@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file store/readers.h
- * The connections by which the workers of a child read one store: opened
- * when needed, kept for the next, never shared by two threads at a time.
+ * The connections by which the workers of a child read one store.  They are
+ * opened when needed, kept for the next worker, and never used by two threads
+ * at a time.
  */
 #ifndef COMET_READERS_H
 #define COMET_READERS_H
@@ -12,9 +13,9 @@
 typedef struct comet_readers_t comet_readers_t;
 
 /**
- * Called in child_init; opens nothing; allocates from @a pool then only.
- * @param keep  how many idle connections are kept open
- * @param places  how many may be in use at a time; at least 1
+ * Called in child_init, and only then allocates from @a pool.  Opens nothing.
+ * @param keep    how many idle connections stay open at most
+ * @param places  how many connections may be in use at a time; at least 1
  */
 apr_status_t comet_readers_create(comet_readers_t **readers,
                                   const comet_store_config_t *config,
@@ -22,12 +23,13 @@ apr_status_t comet_readers_create(comet_readers_t **readers,
                                   apr_pool_t *pool);
 
 /**
- * Take a connection to the file that is at the path now.  While all places are
- * taken the caller waits; but not for a store that hangs: when nobody has given
- * a connection back for 50 ms the caller is refused.
+ * Take a connection to the store that is at its place now.  While all places
+ * are
+ * taken the caller waits, but not for a store that hangs: the caller is refused
+ * once no connection was given back for 50 ms.
  * @param store  set; the caller's until it is returned
- * @return APR_SUCCESS; COMET_EBUSY: all places are taken and none becomes
- *         free; or why the store cannot be opened.  Any thread.
+ * @return APR_SUCCESS; COMET_EBUSY: all places stay taken; or why the store
+ *         cannot be opened.  Any thread.
  */
 apr_status_t comet_readers_take(comet_readers_t *readers,
                                 comet_store_t **store);
@@ -35,12 +37,12 @@ apr_status_t comet_readers_take(comet_readers_t *readers,
 /**
  * Give a connection back.
  * @param store  NULL: none was taken; nothing is done
- * @param status  how its use ended: after a failure it is closed.
+ * @param status  how its use ended: after a failure the connection is closed
  */
 void comet_readers_return(comet_readers_t *readers, comet_store_t *store,
                           apr_status_t status);
 
-/** Close the idle ones, once nobody takes any more. */
+/** Close the idle connections, once no thread takes any more. */
 void comet_readers_close(comet_readers_t *readers);
 
 #endif /* COMET_READERS_H */

@@ -4,14 +4,14 @@
  * The message log: the truth that everything else only caches or hints at.
  *
  * A connection belongs to one thread at a time and is opened after fork.
- * Readers never wait for writers; they do not hold a transaction while
- * anything is sent.  Writers are serialised by the caller (comet_bus_lock).
+ * Readers never wait for writers, and they hold no transaction while anything
+ * is sent.  The caller serialises the writers (comet_bus_lock()).
  *
  * Every call that fails returns one of: COMET_ENOTDB, COMET_EMOVED,
- * COMET_EALIASED (to write only: comet_place.h), COMET_EUNSURE, COMET_ELOCKED,
+ * COMET_EALIASED (to write only), COMET_EUNSURE, COMET_ELOCKED,
  * COMET_EREADONLY, APR_ENOSPC, APR_ENOMEM,
  * EMFILE or ENFILE (no descriptor is left, for a while), or APR_EGENERAL for
- * anything else; comet_store_error() has SQLite's words.
+ * anything else; comet_store_error() has the engine's words.
  */
 #ifndef COMET_STORE_H
 #define COMET_STORE_H
@@ -22,8 +22,18 @@
 
 #include "base/selection.h"
 
+typedef struct comet_engine_t comet_engine_t; /* store/engine.h */
+
+/** Where a store is. */
+typedef struct comet_place_t {
+    const comet_engine_t *engine;
+    const char *name; /* for logs, errors and the status page: no secrets */
+    const char *key; /* equal for places that are the same store */
+    const void *own; /* the engine's */
+} comet_place_t;
+
 typedef struct comet_store_config_t {
-    const char *path; /* absolute, real */
+    comet_place_t place;
     int sync_full; /* CometSync: fdatasync before a commit is acknowledged */
     apr_interval_time_t busy_timeout; /* how long a writer waits for others */
     apr_int64_t retain_count; /* messages kept per channel; 0: all */
@@ -35,7 +45,7 @@ typedef struct comet_store_t comet_store_t; /* one connection */
 
 typedef enum {
     COMET_STORE_READ,
-    COMET_STORE_READ_AT_ONCE, /* by a thread that others wait for */
+    COMET_STORE_READ_AT_ONCE, /* for a thread that others wait for */
     COMET_STORE_WRITE
 } comet_store_mode_e;
 
@@ -53,12 +63,12 @@ typedef struct comet_store_state_t {
 typedef int comet_store_cb(void *baton, comet_message_t *message);
 
 /**
- * Open a connection.  WRITE creates the file (mode 0660) and its folder's
- * -wal and -shm, and migrates the schema; READ expects that done.
- * A file that is not ours is never changed.
+ * Open a connection.  WRITE creates the store where there is none and brings
+ * its schema up to date; READ expects that to be done.  A store that belongs
+ * to another program is never changed.
  * For WRITE the caller holds the write lock.
  * @param store    set to the connection, owned by the caller; NULL on failure
- *                 (comet_store_error(NULL) then has SQLite's words)
+ *                 (comet_store_error(NULL) then has the engine's words)
  * @param config   must outlive the connection
  * @param stopping [atomic] when non-zero, waiting for a lock ends at once;
  *                 may be NULL
@@ -73,54 +83,56 @@ apr_status_t comet_store_open(comet_store_t **store,
 void comet_store_close(comet_store_t *store);
 
 /**
- * SQLite's words for the last failure; valid until the next call.
+ * The engine's words for the last failure; valid until the next call.
  * @param store  NULL: the last comet_store_open() that failed in this thread
  */
 const char *comet_store_error(const comet_store_t *store);
 
 /**
- * Whether the file at the path (or its write-ahead log, or the memory that the
- * log is shared by) is no longer the one that is open: SQLite itself does not notice, and what it writes is lost.
- * Or the file could only be read when it was opened, and can be written now.
+ * Whether the connection still leads to the store at its place.  It does not
+ * when the store was moved or replaced meanwhile, or when it could only be read
+ * on opening and can be written now: close the connection and open another.
  */
-int comet_store_moved(comet_store_t *store);
+int comet_store_is_usable(comet_store_t *store);
 
-/** What the shared memory beside the log says of the last commit: the head of
- * the log's index (SQLite's file format, "The WAL-Index File Format"). */
+/** Whether a connection may stay open while nobody uses it.  One that found the
+ * store read-only may not: it keeps this process from opening any that can
+ * write. */
+int comet_store_may_idle(const comet_store_t *store);
+
+/** A fingerprint of the log's latest commit.  Only the engine knows what its
+ * words mean. */
 #define COMET_TALLY_WORDS 12
 typedef struct comet_tally_t {
     apr_uint32_t words[COMET_TALLY_WORDS];
 } comet_tally_t;
 
 /**
- * Look whether anybody has committed, without a system call: whoever's commit
- * has returned, in whichever process, has changed the tally.
+ * Look whether anybody has committed, without a system call.  A commit in any
+ * process has changed the tally by the time it returns.
  * @param tally  OUT
  * @return 0: it cannot be told; read the store
  */
 int comet_store_tally(comet_store_t *store, comet_tally_t *tally);
 
-/** Whether it can only be read.  As long as such a connection is open, this
- * process can open none to write. */
-int comet_store_is_read_only(const comet_store_t *store);
-
 /** What reading may cost. */
 typedef struct comet_budget_t {
-    /** CPU time; five times as much may pass, waiting for the disk or for a
-     * turn on a busy machine.  0: whatever it takes. */
+    /** CPU time.  Five times as much real time may pass, since the thread may
+     * wait for the disk or for a busy machine.  0: no limit. */
     apr_interval_time_t time;
-    /** Whether nobody waits for the answer any more; NULL: somebody does. */
+    /** Whether the client has gone; NULL: it is assumed to wait. */
     int (*is_gone)(void *baton);
     void *baton;
     apr_interval_time_t look_every; /* how often is_gone() is asked */
 } comet_budget_t;
 
 /**
- * Limit what all reading from now on may take together.  A call that takes
- * longer fails with COMET_ECOSTLY, or with COMET_EGONE when is_gone() says so;
- * what it has handed over before that is right.
- * @param budget  copied; its baton must live until the next call.  NULL: no
- *                limit.  For the connection's thread, which is_gone() runs on.
+ * Limit the cost of all reading from now on.  A call that exceeds the limit
+ * fails with COMET_ECOSTLY, or with COMET_EGONE if is_gone() says so; the
+ * messages it has handed over before are correct.  Call it on the connection's
+ * thread, which also runs is_gone().
+ * @param budget  copied; its baton must live until the next call of this
+ *                function.  NULL: no limit
  */
 void comet_store_limit(comet_store_t *store, const comet_budget_t *budget);
 
@@ -132,14 +144,14 @@ apr_status_t comet_store_begin(comet_store_t *store,
                                comet_store_state_t *state);
 void comet_store_end(comet_store_t *store);
 
-/** Read (last, erased) alone: 3 microseconds. */
+/** Read (last, erased) alone, which takes 3 microseconds. */
 apr_status_t comet_store_state(comet_store_t *store,
                                comet_store_state_t *state);
 
 /**
  * Find where a replay of @a count messages starts.
- * @param cursor  set to the timestamp after which they stand; 0 when the
- *                selection has no more than @a count of them (or none)
+ * @param cursor  set to the timestamp just before the first of them; 0 when the
+ *                selection has no more than @a count messages
  * @param any     set to whether the selection has any message
  */
 apr_status_t comet_store_replay(comet_store_t *store,
@@ -148,27 +160,29 @@ apr_status_t comet_store_replay(comet_store_t *store,
                                 int *any);
 
 /**
- * The highest timestamp that retention has removed from a channel that the
- * selection names; 0: none.
+ * Find the highest timestamp that retention has removed from any channel that
+ * the selection names.
+ * @param floor  set to it; 0: retention has removed nothing
  */
 apr_status_t comet_store_floor(comet_store_t *store,
                                const comet_selection_t *selection,
                                comet_timestamp_t *floor);
 
-/** Read a selection's messages after a cursor, at most @a limit of them, in
- * order of timestamp: those of channels under its prefixes too. */
+/** Read at most @a limit of a selection's messages after a cursor, in order of
+ * timestamp.  Channels under the selection's prefixes are included. */
 apr_status_t comet_store_read(comet_store_t *store,
                               const comet_selection_t *selection,
                               comet_timestamp_t after, apr_size_t limit,
                               comet_store_cb *callback, void *baton);
 
 /**
- * Read the newest of a selection's messages with after < timestamp < before:
- * at most @a limit (and COMET_LIMIT_MAX) of them, and fewer than a batch
- * holds (COMET_BATCH_BYTES) but at least one, so that the callback has room.
- * An empty page is the end of the history; a short one need not be.
- * @param before    COMET_TIMESTAMP_MAX: whatever is the newest
- * @param callback  gets the oldest of them first
+ * Read a page: the newest of a selection's messages with
+ * after < timestamp < before.  A page has at most @a limit and COMET_LIMIT_MAX
+ * messages.  Their bodies take less than COMET_BATCH_BYTES, so that they fit
+ * into a batch; but a page has at least one message, however long that is.
+ * Only an empty page is the end of the history: a short one need not be.
+ * @param before    COMET_TIMESTAMP_MAX: start with the newest message
+ * @param callback  gets the oldest message of the page first
  */
 apr_status_t comet_store_page(comet_store_t *store,
                               const comet_selection_t *selection,
@@ -176,28 +190,28 @@ apr_status_t comet_store_page(comet_store_t *store,
                               apr_size_t limit, comet_store_cb *callback,
                               void *baton);
 
-/** How many words one may look for at a time, as the index counts them:
- * "foo-bar" is two, and the same one twice is one. */
+/** How many words a search may have, as the index counts them: "foo-bar" is two
+ * words, and a repeated word counts once. */
 #define COMET_WORDS_MAX 16
 
 /**
- * As comet_store_page(), of those messages that have all the words in them,
- * in whatever case and order, with or without diacritics.
+ * Read a page as comet_store_page() does, of those messages that contain all
+ * the words.  Case, order and diacritics do not matter.
  *
- * A search within a budget (comet_store_limit()) that ends before it has seen
- * everything is no failure: it hands over what it has found, and says where
- * the next one goes on.  The newest messages of the selection are looked
- * through first, so that each search gets on, however frequent the words are.
- * No view of the log is open meanwhile for longer than half of the budget's
- * time, or than a moment where the log has grown and waits to begin anew.  The
- * caller has no view open.
+ * A search whose budget (comet_store_limit()) runs out does not fail: it hands
+ * over what it has found and says where the next search continues.  It looks
+ * through the newest messages of the selection first, so that each search makes
+ * progress, however frequent the words are.  It keeps no view of the log open
+ * for longer than half of the budget's time, and only for a moment where the
+ * log has grown long and waits for its readers.  The caller has no view open.
  * @param words  separated by spaces and matched literally; a trailing star
  *               matches any word with that prefix ("deplo*")
- * @param rest   set to the timestamp before which nothing was looked at; 0:
- *               the page is whole
- * @return COMET_ENOSEARCH: the store is not indexed; APR_ENOENT: not yet;
- *         COMET_EINVALID: there is no word, or more than COMET_WORDS_MAX;
- *         COMET_ECOSTLY: not one message could be looked at; COMET_EGONE
+ * @param rest   set to where the next search continues: nothing before this
+ *               timestamp was looked at.  0: the page is complete
+ * @return COMET_ENOSEARCH: the store keeps no index; APR_ENOENT: the index is
+ *         not there yet; COMET_EINVALID: there is no word, or there are more
+ *         than COMET_WORDS_MAX; COMET_ECOSTLY: the budget ran out before the
+ *         first message; COMET_EGONE
  */
 apr_status_t comet_store_search(comet_store_t *store,
                                 const comet_selection_t *selection,
@@ -228,8 +242,8 @@ apr_status_t comet_store_tail(comet_store_t *store, comet_timestamp_t after,
                               void *baton);
 
 /**
- * The cursor after which at most @a count messages (of all channels) stand:
- * where a ring of recent messages is filled from.
+ * Find the cursor with at most @a count messages of all channels after it: a
+ * ring of recent messages is filled from there.
  */
 apr_status_t comet_store_recent(comet_store_t *store, apr_size_t count,
                                 comet_timestamp_t *cursor);
@@ -239,9 +253,10 @@ apr_status_t comet_store_has(comet_store_t *store, comet_timestamp_t timestamp,
                              apr_int64_t *has);
 
 /**
- * Wait for SQLite's own write lock, which other programs may hold, before
- * choosing what to append: so a publisher whose turn does not come is told
- * for certain that nothing was stored.  comet_store_append() ends it.
+ * Wait for the engine's own write lock, which other programs may hold, before
+ * choosing what to append.  So a publisher whose turn does not come learns
+ * for certain that nothing was stored.  comet_store_append() gives the lock
+ * back.
  * The caller holds the write lock of the bus.
  * @param wait  how long; then COMET_ELOCKED
  */
@@ -251,11 +266,12 @@ apr_status_t comet_store_reserve(comet_store_t *store,
 /** How long the hash of what is published is: SHA-1. */
 #define COMET_HASH_BYTES 20
 
-/** What a publisher may say again when it does not know the outcome. */
+/** How a publisher that does not know the outcome publishes again, so that the
+ * message is stored once. */
 typedef struct comet_store_key_t {
     comet_text_t text; /* Idempotency-Key; data NULL: none */
-    comet_text_t channel; /* that was published to */
-    comet_text_t author; /* data NULL: nobody */
+    comet_text_t channel; /* the channel published to */
+    comet_text_t author; /* data NULL: anonymous */
     unsigned char hash[COMET_HASH_BYTES]; /* comet_store_hash() */
 } comet_store_key_t;
 
@@ -264,23 +280,25 @@ typedef struct comet_store_group_t {
     comet_message_t **messages; /* numbered when they are stored */
     apr_size_t count;
     comet_store_key_t key;
-    /** APR_SUCCESS; COMET_EREPEATED: it was stored before under this key,
-     * with the timestamps that the messages have now; COMET_EMISMATCH:
-     * something else was; COMET_EINVALID: a message was refused. */
+    /** APR_SUCCESS.  COMET_EREPEATED: the group was stored before under this
+     * key, and the messages have the timestamps of then.  COMET_EMISMATCH:
+     * another group was stored under this key.  COMET_EINVALID: a message was
+     * refused. */
     apr_status_t result;
 } comet_store_group_t;
 
-/** Set a key's hash: of the messages' channels, types and bodies. */
+/** Set the hash of a group's key, from the messages' channels, types and
+ * bodies. */
 void comet_store_hash(comet_store_group_t *group);
 
 /**
  * Append in one transaction: number the messages, insert them, commit.
- * Without comet_store_reserve() before it waits as long as busy_timeout.
- * The caller holds the write lock and owns the messages alone until it
- * returns.  When it fails as a whole nothing was stored, except after
- * COMET_EUNSURE, when nobody can know (the connection must be reopened).
- * The messages of a group get timestamps in a row.
- * @param groups  each gets its result
+ * Without comet_store_reserve() before, the call waits as long as busy_timeout.
+ * The caller holds the write lock, and nobody else uses the messages until the
+ * call returns.  A failure means that nothing was stored; only after
+ * COMET_EUNSURE nobody can know, and the connection must be reopened.
+ * The messages of a group get consecutive timestamps.
+ * @param groups  the result of each is set
  */
 apr_status_t comet_store_append(comet_store_t *store,
                                 comet_store_group_t *const *groups,
@@ -290,15 +308,15 @@ apr_status_t comet_store_append(comet_store_t *store,
  * One small step of retention (at most 1,000 rows) over the channels that
  * got messages since the last complete round of this connection.
  * The caller holds the write lock.
- * @param now   age counts from the newest message of a channel, but from here
- *              when that one is of the future, where a wrong clock put it
+ * @param now   age counts from the newest message of a channel; or from now, if
+ *              a wrong clock has dated that message into the future
  * @param more  set to whether another step is due now
  */
 apr_status_t comet_store_prune(comet_store_t *store, apr_time_t now, int *more);
 
 /**
- * One small step of what else is due: keys are forgotten; the index of words
- * is filled with what was there before it, or removed.
+ * One small step of the other upkeep: old keys are removed, and the index of
+ * words is filled with older messages, or removed.
  * The caller holds the write lock.
  * @param more  set to whether another step is due now
  */
@@ -308,15 +326,9 @@ apr_status_t comet_store_tidy(comet_store_t *store, int *more);
 int comet_store_checkpoint_due(const comet_store_t *store);
 
 /**
- * Move what was committed from the write-ahead log to the file, when there
- * is enough of it to be worth it.  The caller holds the write lock.
+ * Move commits from where the engine appends them to where it keeps them, if
+ * there are enough to be worth it.  The caller holds the write lock.
  */
 apr_status_t comet_store_checkpoint(comet_store_t *store);
-
-/** The run-time version of SQLite, for the log. */
-const char *comet_store_version(void);
-
-/** Whether this SQLite can index messages. */
-int comet_store_can_search(void);
 
 #endif /* COMET_STORE_H */

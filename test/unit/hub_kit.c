@@ -78,8 +78,9 @@ int hub_setup_bare(void **state)
     for (i = 0; i < HUB_STORES; i++) {
         snprintf(hub_paths[i], sizeof(hub_paths[i]), "%s",
                  scratch_path(i ? "second.db" : "comet.db"));
-        store_configs[i] = (comet_store_config_t){ .path = hub_paths[i],
-                                                   .busy_timeout = 5 * SECOND };
+        store_configs[i] =
+            (comet_store_config_t){ .place = scratch_place(hub_paths[i]),
+                                    .busy_timeout = 5 * SECOND };
         hub_configs[i] = &store_configs[i];
         assert_int_equal(comet_bus_create(&hub_buses[i], hub_pool), 0);
     }

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "shared/memory.h"
+#include "store/engines.h"
 
 static char folder[512];
 static pid_t owner;
@@ -26,6 +27,13 @@ static void scratch_remove(void)
         scratch_clear();
         rmdir(folder);
     }
+}
+
+comet_place_t scratch_place(const char *path)
+{
+    return (comet_place_t){
+        .engine = comet_engines_own(), .name = path, .key = path, .own = path
+    };
 }
 
 void scratch_make(void)

@@ -41,6 +41,10 @@ comet_selection_t *scratch_choose(const char *words);
 /** The path of a name in the folder; valid until the eighth next call. */
 const char *scratch_path(const char *name);
 
+/** The place of a database.
+ * @param path  must outlive the place */
+comet_place_t scratch_place(const char *path);
+
 /** Remove the files in the folder. */
 void scratch_clear(void);
 

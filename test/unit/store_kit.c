@@ -38,7 +38,7 @@ int kit_setup(void **state)
     snprintf(kit_database, sizeof(kit_database), "%s",
              scratch_path("comet.db"));
     kit_config = (comet_store_config_t){
-        .path = kit_database,
+        .place = scratch_place(kit_database),
         .sync_full = 1,
         .busy_timeout = 5000000,
     };

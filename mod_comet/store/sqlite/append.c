@@ -2,114 +2,22 @@
 /* Appending to the message log. */
 #include "store/sqlite/sqlite.h"
 
-#include <apr_sha1.h>
-#include <errno.h>
-#include <stdio.h>
 #include <string.h>
-
-/* How long a reader's view may keep what is left of a deleted log. */
-#define RESCUE_USEC 20000
-
-/*
- * Whether what is only in this connection's log can be copied to the file:
- * nobody has committed anything else since.  Whoever has shared the log by the
- * same memory cannot have, without a log; without that memory somebody may have
- * come, committed, copied all to the file, and gone.
- */
-static int is_rescue(const comet_store_t *store)
-{
-    return !comet_sqlite_same_file(store->file,
-                                   comet_sqlite_file_id(store->config->path))
-           || (!comet_sqlite_has_content(store->wal_path)
-               && comet_sqlite_same_file(
-                   store->shm, comet_sqlite_file_id(store->shm_path)));
-}
-
-/* Whoever moved the file away gets all that was committed to it, and whoever
- * deleted its log has it in the file; or, half of it would be none, neither
- * until nobody's view is in the way. */
-apr_status_t comet_sqlite_leave_behind(comet_store_t *store)
-{
-    if (is_rescue(store)) {
-        int pages = 0, copied = 0, code;
-
-        store->patience = RESCUE_USEC;
-        code = sqlite3_wal_checkpoint_v2(
-            store->db, "main", SQLITE_CHECKPOINT_FULL, &pages, &copied);
-        store->patience = store->config->busy_timeout;
-        if ((code & 0xff) == SQLITE_BUSY || copied < pages) {
-            return comet_sqlite_fail_text(
-                store, COMET_ELOCKED,
-                "the log was deleted, and a reader is still in it");
-        }
-    }
-    store->moved = 1;
-    return comet_sqlite_fail_text(
-        store, COMET_EMOVED, "the file at the path is another one, or none");
-}
-
-apr_status_t comet_store_reserve(comet_store_t *store, apr_interval_time_t wait)
-{
-    apr_status_t status;
-
-    if (comet_store_moved(store)) {
-        return comet_sqlite_leave_behind(store);
-    }
-    status = comet_sqlite_check_place(store);
-    if (status != APR_SUCCESS) {
-        return status;
-    }
-    store->patience = wait;
-    status = comet_sqlite_run_or_fail(store, SQL_BEGIN_WRITE);
-    store->patience = store->config->busy_timeout;
-    store->reserved = status == APR_SUCCESS;
-    if (store->reserved && comet_store_moved(store)) { /* while it waited */
-        comet_sqlite_roll_back(store);
-        return comet_sqlite_leave_behind(store);
-    }
-    return status;
-}
-
-/*
- * Commit, or roll back.  When the disk fails here, what it holds is unknown:
- * a later recovery may find the transaction or not.  Only when there was no
- * room to write the end of it, it will not.
- */
-apr_status_t comet_sqlite_commit(comet_store_t *store)
-{
-    apr_status_t status;
-    int code, error;
-
-    errno = 0; /* sqlite3_system_errno() is not told of commits */
-    code = comet_sqlite_run(store, SQL_COMMIT);
-    error = errno;
-    store->reserved = 0;
-    if (code == SQLITE_OK) {
-        return APR_SUCCESS;
-    }
-    status = comet_sqlite_fail_with(store, code, error);
-    if ((code & 0xff) == SQLITE_IOERR && code != SQLITE_IOERR_NOMEM
-        && !(code == SQLITE_IOERR_WRITE && comet_sqlite_is_full(error))) {
-        status = COMET_EUNSURE;
-    }
-    comet_sqlite_roll_back(store);
-    return status;
-}
 
 /* --- Messages --------------------------------------------------------- */
 
-/* What is known in the course of an append. */
+/* The state of an append. */
 typedef struct append_t {
     comet_timestamp_t now;
-    comet_timestamp_t last; /* given */
-    /* of the message before, which the next one mostly shares */
+    comet_timestamp_t last; /* the last timestamp given */
+    /* the previous message's channel, which mostly is the next one's, too */
     comet_text_t channel;
     apr_int64_t channel_id; /* 0: unknown */
     int added; /* the channel was new */
 } append_t;
 
 /* @return SQLITE_OK or SQLite's code */
-static int channel_for(comet_store_t *store, comet_text_t name,
+static int channel_for(comet_sqlite_t *store, comet_text_t name,
                        append_t *append)
 {
     apr_int64_t id = 0;
@@ -141,7 +49,7 @@ static int channel_for(comet_store_t *store, comet_text_t name,
 }
 
 /* @return SQLITE_OK or SQLite's code */
-static int insert(comet_store_t *store, comet_message_t *message,
+static int insert(comet_sqlite_t *store, comet_message_t *message,
                   append_t *append)
 {
     comet_timestamp_t next =
@@ -181,33 +89,7 @@ static int is_refusal(int code)
 
 /* --- Keys ------------------------------------------------------------- */
 
-static void add_to_hash(apr_sha1_ctx_t *sha1, comet_text_t text)
-{
-    char length[24];
-
-    /* so that no two lists of texts look alike */
-    snprintf(length, sizeof(length), "%lu:", (unsigned long)text.length);
-    apr_sha1_update(sha1, length, (unsigned)strlen(length));
-    if (text.length) {
-        apr_sha1_update(sha1, text.data, (unsigned)text.length);
-    }
-}
-
-void comet_store_hash(comet_store_group_t *group)
-{
-    apr_sha1_ctx_t sha1;
-    apr_size_t i;
-
-    apr_sha1_init(&sha1);
-    for (i = 0; i < group->count; i++) {
-        add_to_hash(&sha1, group->messages[i]->channel);
-        add_to_hash(&sha1, group->messages[i]->type);
-        add_to_hash(&sha1, group->messages[i]->body);
-    }
-    apr_sha1_final(group->key.hash, &sha1);
-}
-
-static void bind_key(comet_store_t *store, sql_e which,
+static void bind_key(comet_sqlite_t *store, sql_e which,
                      const comet_store_key_t *key)
 {
     comet_sqlite_bind_text(store, which, 1, key->channel);
@@ -215,7 +97,7 @@ static void bind_key(comet_store_t *store, sql_e which,
     comet_sqlite_bind_text(store, which, 3, key->text);
 }
 
-/* The group has the timestamps that it was given the first time. */
+/* Give a group the timestamps that it got the first time. */
 static void number_again(comet_store_group_t *group, comet_timestamp_t last)
 {
     apr_size_t i;
@@ -227,10 +109,11 @@ static void number_again(comet_store_group_t *group, comet_timestamp_t last)
 }
 
 /*
- * Whether something was published under the group's key.
- * @return SQLITE_DONE: no; SQLITE_ROW: it was, group->result says what
+ * Look whether a group was stored under this group's key before.
+ * @return SQLITE_DONE: none was; SQLITE_ROW: one was, and group->result says
+ *         whether it is the same
  */
-static int find_key(comet_store_t *store, comet_store_group_t *group,
+static int find_key(comet_sqlite_t *store, comet_store_group_t *group,
                     comet_timestamp_t now)
 {
     const comet_store_key_t *key = &group->key;
@@ -256,7 +139,7 @@ static int find_key(comet_store_t *store, comet_store_group_t *group,
     return code;
 }
 
-static int add_key(comet_store_t *store, const comet_store_group_t *group)
+static int add_key(comet_sqlite_t *store, const comet_store_group_t *group)
 {
     bind_key(store, SQL_KEY_ADD, &group->key);
     comet_sqlite_bind_int(store, SQL_KEY_ADD, 4,
@@ -279,7 +162,7 @@ static void unnumber(comet_store_group_t *group)
 }
 
 /* @return SQLITE_OK or SQLite's code */
-static int insert_messages(comet_store_t *store, comet_store_group_t *group,
+static int insert_messages(comet_sqlite_t *store, comet_store_group_t *group,
                            append_t *append)
 {
     int code = SQLITE_OK;
@@ -295,10 +178,10 @@ static int insert_messages(comet_store_t *store, comet_store_group_t *group,
 }
 
 /*
- * Store a group, or nothing of it.
- * @return SQLITE_OK: group->result says which; else SQLite's code
+ * Store a group as a whole or not at all.
+ * @return SQLITE_OK: group->result says whether; else SQLite's code
  */
-static int insert_group(comet_store_t *store, comet_store_group_t *group,
+static int insert_group(comet_sqlite_t *store, comet_store_group_t *group,
                         append_t *append)
 {
     const append_t before = *append;
@@ -330,14 +213,14 @@ static int insert_group(comet_store_t *store, comet_store_group_t *group,
     return code;
 }
 
-/* @param stored  set to whether any was accepted */
-static apr_status_t insert_groups(comet_store_t *store,
+/* @param stored  set to whether any group was stored */
+static apr_status_t insert_groups(comet_sqlite_t *store,
                                   comet_store_group_t *const *groups,
                                   apr_size_t count, int *stored)
 {
     append_t append = { .now = apr_time_now() };
     comet_store_state_t state;
-    apr_status_t status = comet_store_state(store, &state);
+    apr_status_t status = comet_sqlite_state(store, &state);
     apr_size_t i;
 
     append.last = state.last;
@@ -356,16 +239,16 @@ static apr_status_t insert_groups(comet_store_t *store,
     return status;
 }
 
-apr_status_t comet_store_append(comet_store_t *store,
-                                comet_store_group_t *const *groups,
-                                apr_size_t count)
+apr_status_t comet_sqlite_append(comet_sqlite_t *store,
+                                 comet_store_group_t *const *groups,
+                                 apr_size_t count)
 {
     apr_status_t status = APR_SUCCESS;
     apr_size_t i;
     int stored;
 
     if (!store->reserved) {
-        status = comet_store_reserve(store, store->config->busy_timeout);
+        status = comet_sqlite_reserve(store, store->config->busy_timeout);
         if (status != APR_SUCCESS) {
             return status;
         }

@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What a reading may cost.  SQLite calls back while a statement runs, also
- * for each few pages that FTS5 reads; there the time is looked at, and now and
+ * What reading may cost.  SQLite calls back while a statement runs, also after
+ * every few pages that FTS5 reads.  The callback checks the time, and now and
  * then whether the client still waits for the answer.
  */
 #include "store/sqlite/sqlite.h"
 
-/* How many steps of SQLite's machine pass between two looks: some 20 to 200
+/* How many steps of SQLite's virtual machine pass between two checks: 20 to 200
  * microseconds. */
 #define STEPS_PER_LOOK 1000
 
-/* How much longer than its CPU time a reading may take. */
+/* How many times its CPU time a reading may take in real time. */
 #define WAITING 5
 
 static int is_over(apr_time_t now, apr_time_t end)
@@ -21,7 +21,7 @@ static int is_over(apr_time_t now, apr_time_t end)
 /* The progress handler.  @return whether the statement ends now */
 static int on_progress(void *baton)
 {
-    comet_store_t *store = baton;
+    comet_sqlite_t *store = baton;
     comet_sqlite_spending_t *spending = &store->spending;
     apr_time_t now = comet_monotonic();
 
@@ -39,7 +39,7 @@ static int on_progress(void *baton)
     return spending->ended != APR_SUCCESS;
 }
 
-void comet_store_limit(comet_store_t *store, const comet_budget_t *budget)
+void comet_sqlite_limit(comet_sqlite_t *store, const comet_budget_t *budget)
 {
     apr_time_t now = comet_monotonic();
 
@@ -56,7 +56,7 @@ void comet_store_limit(comet_store_t *store, const comet_budget_t *budget)
                              on_progress, store);
 }
 
-void comet_sqlite_limit_view(comet_store_t *store, apr_interval_time_t time)
+void comet_sqlite_limit_view(comet_sqlite_t *store, apr_interval_time_t time)
 {
     store->spending.view_ends = time ? comet_monotonic() + time : 0;
     if (store->spending.ended == COMET_ECOSTLY) {
@@ -64,7 +64,7 @@ void comet_sqlite_limit_view(comet_store_t *store, apr_interval_time_t time)
     }
 }
 
-apr_status_t comet_sqlite_look(comet_store_t *store)
+apr_status_t comet_sqlite_look(comet_sqlite_t *store)
 {
     on_progress(store);
     return store->spending.ended;

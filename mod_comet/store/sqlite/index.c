@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The index of words: made and dropped at once, filled and removed in small
- * steps, so that no publisher waits for it.  sql/search.sql tells what it is.
+ * The index of words (sql/search.sql).  It is created empty, then filled in
+ * small steps, and it is emptied in small steps before it is dropped, so that
+ * no
+ * publisher waits for it.
  *
- * Where its triggers are, it is kept.  While it is removed they are not, and
- * neither is search_progress, so that nobody looks for anything in it.
+ * The index is kept as long as its triggers exist.  To remove it, the triggers
+ * and the table search_progress are dropped first, so that no search uses it.
  */
 #include "store/sqlite/sqlite.h"
 
@@ -14,28 +16,14 @@
 #define STEP_PAGES 200
 #define PATIENCE_USEC 20000
 
-/** What is there of an index. */
+/** Which parts of an index exist. */
 typedef struct index_t {
     int kept; /* its triggers */
     int there; /* its table */
 } index_t;
 
-int comet_store_can_search(void)
-{
-    sqlite3 *db = NULL;
-    int can = sqlite3_open(":memory:", &db) == SQLITE_OK
-              && sqlite3_exec(db,
-                              "CREATE VIRTUAL TABLE t USING fts5(body,"
-                              " tokenize = \"unicode61 remove_diacritics 2\")",
-                              NULL, NULL, NULL)
-                     == SQLITE_OK;
-
-    sqlite3_close(db);
-    return can;
-}
-
 /* Run a query for one row of up to two integers. @param rows  set to 0 or 1 */
-static apr_status_t ask(comet_store_t *store, const char *sql,
+static apr_status_t ask(comet_sqlite_t *store, const char *sql,
                         const apr_int64_t *bound, apr_int64_t *first,
                         apr_int64_t *second)
 {
@@ -63,7 +51,7 @@ static apr_status_t ask(comet_store_t *store, const char *sql,
     return status;
 }
 
-static apr_status_t look(comet_store_t *store, index_t *index)
+static apr_status_t look(comet_sqlite_t *store, index_t *index)
 {
     apr_int64_t kept = 0, there = 0;
     apr_status_t status =
@@ -76,12 +64,12 @@ static apr_status_t look(comet_store_t *store, index_t *index)
     return status;
 }
 
-static apr_status_t begin(comet_store_t *store)
+static apr_status_t begin(comet_sqlite_t *store)
 {
     return comet_sqlite_execute(store, "BEGIN IMMEDIATE");
 }
 
-static apr_status_t end(comet_store_t *store, apr_status_t status)
+static apr_status_t end(comet_sqlite_t *store, apr_status_t status)
 {
     if (status == APR_SUCCESS) {
         status = comet_sqlite_execute(store, "COMMIT");
@@ -92,15 +80,16 @@ static apr_status_t end(comet_store_t *store, apr_status_t status)
     return status;
 }
 
-static apr_status_t stop_keeping(comet_store_t *store)
+static apr_status_t stop_keeping(comet_sqlite_t *store)
 {
     return comet_sqlite_execute(store, "DROP TRIGGER message_search_insert;"
                                        "DROP TRIGGER message_search_delete;"
                                        "DROP TABLE search_progress");
 }
 
-/* Several processes may be here at once: each looks inside the lock. */
-static apr_status_t change(comet_store_t *store)
+/* Several processes may do this at once, so each looks while it has the lock.
+ * */
+static apr_status_t change(comet_sqlite_t *store)
 {
     index_t index = { 0 };
     apr_status_t status = begin(store);
@@ -118,7 +107,7 @@ static apr_status_t change(comet_store_t *store)
     return end(store, status);
 }
 
-apr_status_t comet_sqlite_index_open(comet_store_t *store)
+apr_status_t comet_sqlite_index_open(comet_sqlite_t *store)
 {
     index_t index;
     apr_status_t status = look(store, &index);
@@ -133,10 +122,10 @@ apr_status_t comet_sqlite_index_open(comet_store_t *store)
 /* --- Filling ---------------------------------------------------------- */
 
 /*
- * Choose what to index next: the newest that is not.
- * @param low  set to its oldest; 0: there is none
+ * Choose what to index next: the newest messages that are not indexed.
+ * @param low  set to the oldest of them; 0: all messages are indexed
  */
-static apr_status_t choose(comet_store_t *store, apr_int64_t from,
+static apr_status_t choose(comet_sqlite_t *store, apr_int64_t from,
                            apr_int64_t *low)
 {
     sqlite3_stmt *row = NULL;
@@ -165,8 +154,9 @@ static apr_status_t choose(comet_store_t *store, apr_int64_t from,
     return status;
 }
 
-/* In order of their ids: FTS5 writes out what it has whenever one goes back. */
-static apr_status_t fill(comet_store_t *store)
+/* Insert in order of ids: FTS5 flushes whenever an id is lower than the last.
+ * */
+static apr_status_t fill(comet_sqlite_t *store)
 {
     apr_int64_t bounds[2] = { 0, 0 };
     apr_status_t status = ask(store, "SELECT indexed_from FROM search_progress",
@@ -193,12 +183,13 @@ static apr_status_t fill(comet_store_t *store)
 /* --- Removing --------------------------------------------------------- */
 
 /* Dropping a large table takes long: its rows go first, by and by. */
-static apr_status_t remove_some(comet_store_t *store)
+static apr_status_t remove_some(comet_sqlite_t *store)
 {
     static const char *const rows[] = {
         "DELETE FROM message_search_docsize WHERE id IN"
         " (SELECT id FROM message_search_docsize LIMIT ?1)",
-        /* without the first few, which tell of the rest, it cannot be dropped */
+        /* without the first few, which tell of the rest, it cannot be dropped
+         * */
         "DELETE FROM message_search_data WHERE id IN"
         " (SELECT id FROM message_search_data WHERE id > 10 LIMIT ?2)",
         "DELETE FROM message_search_idx WHERE (segid, term) IN"
@@ -222,7 +213,7 @@ static apr_status_t remove_some(comet_store_t *store)
 
 /* --- Steps ------------------------------------------------------------ */
 
-static apr_status_t step(comet_store_t *store)
+static apr_status_t step(comet_sqlite_t *store)
 {
     index_t index;
     apr_status_t status = look(store, &index);
@@ -248,14 +239,14 @@ static apr_status_t step(comet_store_t *store)
     return status;
 }
 
-apr_status_t comet_sqlite_index_step(comet_store_t *store, int *more)
+apr_status_t comet_sqlite_index_step(comet_sqlite_t *store, int *more)
 {
     apr_status_t status;
 
     if (!store->indexing) {
         return APR_SUCCESS;
     }
-    status = comet_store_reserve(store, PATIENCE_USEC);
+    status = comet_sqlite_reserve(store, PATIENCE_USEC);
     if (status != APR_SUCCESS) {
         return status;
     }

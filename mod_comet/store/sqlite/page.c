@@ -1,22 +1,22 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The newest messages: a page of history, and of what was looked for. */
+/* Pages of the newest messages: of the history, and of a search. */
 #include "store/sqlite/sqlite.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-/* What is looked through at a time, in one view of the log: some 5 ms. */
+/* How much is looked through in one view of the log, which takes about 5 ms. */
 #define PIECE_ROWS 500
 #define PIECE_BYTES (256 * 1024)
 /* A write-ahead log with so many pages is about to begin anew, for which it
- * waits 20 ms for its readers (comet_store_checkpoint()): no view is open for
+ * waits 20 ms for its readers (comet_sqlite_checkpoint()): no view is open for
  * longer than this then. */
 #define LOG_PAGES 4000
 #define SHORT_VIEW apr_time_from_msec(10)
 /* Where the head of the log's index has their number ("mxFrame"). */
 #define TALLY_PAGES 4
 
-static apr_status_t no_memory(comet_store_t *store)
+static apr_status_t no_memory(comet_sqlite_t *store)
 {
     return comet_sqlite_fail_text(store, APR_ENOMEM,
                                   "no memory for the messages");
@@ -26,7 +26,8 @@ static apr_status_t no_memory(comet_store_t *store)
 typedef struct page_t {
     comet_message_t **messages;
     apr_size_t count;
-    apr_size_t bytes; /* of their bodies: less than a batch's, or of one */
+    apr_size_t bytes; /* of the bodies: fewer than a batch has room for, unless
+                       * there is only one message */
 } page_t;
 
 static apr_status_t gather(void *baton, comet_timestamp_t id, sqlite3_stmt *row)
@@ -53,7 +54,7 @@ static int make_room(page_t *page, apr_size_t limit)
     return page->messages != NULL;
 }
 
-/* Hand them over, the oldest first, when they could be read. */
+/* Hand the messages over, the oldest first; after a failure, free them. */
 static apr_status_t deliver(page_t *page, apr_status_t status,
                             comet_store_cb *callback, void *baton)
 {
@@ -73,11 +74,11 @@ static apr_status_t deliver(page_t *page, apr_status_t status,
     return status;
 }
 
-apr_status_t comet_store_page(comet_store_t *store,
-                              const comet_selection_t *selection,
-                              comet_timestamp_t after, comet_timestamp_t before,
-                              apr_size_t limit, comet_store_cb *callback,
-                              void *baton)
+apr_status_t comet_sqlite_page(comet_sqlite_t *store,
+                               const comet_selection_t *selection,
+                               comet_timestamp_t after,
+                               comet_timestamp_t before, apr_size_t limit,
+                               comet_store_cb *callback, void *baton)
 {
     page_t page = { .count = 0 };
     comet_sqlite_walk_t walk = {
@@ -113,9 +114,9 @@ static const char search_text[] =
 typedef struct search_t {
     const comet_selection_t *selection;
     comet_sqlite_words_t words;
-    comet_timestamp_t after, before; /* what is left to be looked at */
+    comet_timestamp_t after, before; /* the part not looked at yet */
     apr_size_t limit;
-    apr_size_t piece; /* bytes of it that are left; 0: it is over */
+    apr_size_t piece; /* bytes left of the current piece; 0: it is over */
     page_t page;
     int done; /* the page is full, or nothing is left */
 } search_t;
@@ -153,7 +154,7 @@ static apr_status_t look_through(void *baton, comet_timestamp_t id,
     return status == APR_SUCCESS && !search->piece ? APR_EOF : status;
 }
 
-static apr_status_t search_piece(comet_store_t *store, search_t *search)
+static apr_status_t search_piece(comet_sqlite_t *store, search_t *search)
 {
     comet_sqlite_walk_t walk = {
         .selection = search->selection,
@@ -176,15 +177,16 @@ static apr_status_t search_piece(comet_store_t *store, search_t *search)
 
 /* --- by the index --- */
 
-/* Where there is no index (yet, or any more) its statement is wrong. */
-static apr_status_t fail(comet_store_t *store, int code)
+/* Fail.  Without an index (not built yet, or removed) the statement of a search
+ * is an error. */
+static apr_status_t fail(comet_sqlite_t *store, int code)
 {
     apr_status_t status = comet_sqlite_fail(store, code);
 
     return (code & 0xff) == SQLITE_ERROR ? APR_ENOENT : status;
 }
 
-static apr_status_t prepare_search(comet_store_t *store)
+static apr_status_t prepare_search(comet_sqlite_t *store)
 {
     int code = SQLITE_OK;
 
@@ -196,7 +198,7 @@ static apr_status_t prepare_search(comet_store_t *store)
     return code == SQLITE_OK ? APR_SUCCESS : fail(store, code);
 }
 
-static apr_status_t find(comet_store_t *store, search_t *search)
+static apr_status_t find(comet_sqlite_t *store, search_t *search)
 {
     sqlite3_stmt *row = store->search;
     apr_status_t status = APR_SUCCESS;
@@ -217,19 +219,18 @@ static apr_status_t find(comet_store_t *store, search_t *search)
     return code == SQLITE_DONE ? APR_SUCCESS : fail(store, code);
 }
 
-/* How long a view may be open: as long as there always is one, the log of a
- * store that is written to grows. */
-static apr_interval_time_t view_time(comet_store_t *store)
+/* How long a view may be open: while any view is, the write-ahead log grows. */
+static apr_interval_time_t view_time(comet_sqlite_t *store)
 {
     comet_tally_t tally;
 
-    return comet_store_tally(store, &tally)
+    return comet_sqlite_tally(store, &tally)
                    && tally.words[TALLY_PAGES] >= LOG_PAGES
                ? SHORT_VIEW
                : store->spending.budget.time / 2;
 }
 
-static apr_status_t search_index(comet_store_t *store, search_t *search)
+static apr_status_t search_index(comet_sqlite_t *store, search_t *search)
 {
     apr_status_t status = prepare_search(store);
 
@@ -251,12 +252,13 @@ static apr_status_t search_index(comet_store_t *store, search_t *search)
 /* --- by both --- */
 
 /*
- * What is new is looked through first: for the few messages of a small channel
- * it is all, whatever the words are.  The index knows the rest at once, but for
- * words that are everywhere, and beginnings of words, which it has to put
- * together first: where that takes too long it is looked through, too.
+ * The newest messages are looked through first; a small channel has no others.
+ * For the rest the index is asked, which mostly answers at once.  It is slow
+ * for
+ * words that are everywhere and for beginnings of words, which it has to merge
+ * first.  Where it takes too long, the rest is looked through, too.
  */
-static apr_status_t search(comet_store_t *store, search_t *search)
+static apr_status_t search(comet_sqlite_t *store, search_t *search)
 {
     apr_status_t status = search_piece(store, search);
     int indexed = 0;
@@ -277,12 +279,12 @@ static apr_status_t search(comet_store_t *store, search_t *search)
     return status;
 }
 
-apr_status_t comet_store_search(comet_store_t *store,
-                                const comet_selection_t *selection,
-                                comet_text_t words, comet_timestamp_t after,
-                                comet_timestamp_t before, apr_size_t limit,
-                                comet_store_cb *callback, void *baton,
-                                comet_timestamp_t *rest)
+apr_status_t comet_sqlite_search(comet_sqlite_t *store,
+                                 const comet_selection_t *selection,
+                                 comet_text_t words, comet_timestamp_t after,
+                                 comet_timestamp_t before, apr_size_t limit,
+                                 comet_store_cb *callback, void *baton,
+                                 comet_timestamp_t *rest)
 {
     search_t found = {
         .selection = selection,

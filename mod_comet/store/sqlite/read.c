@@ -2,7 +2,8 @@
 /* Reading the message log. */
 #include "store/sqlite/sqlite.h"
 
-apr_status_t comet_store_state(comet_store_t *store, comet_store_state_t *state)
+apr_status_t comet_sqlite_state(comet_sqlite_t *store,
+                                comet_store_state_t *state)
 {
     apr_status_t status;
 
@@ -16,12 +17,13 @@ apr_status_t comet_store_state(comet_store_t *store, comet_store_state_t *state)
     return status;
 }
 
-apr_status_t comet_store_begin(comet_store_t *store, comet_store_state_t *state)
+apr_status_t comet_sqlite_begin(comet_sqlite_t *store,
+                                comet_store_state_t *state)
 {
     apr_status_t status = comet_sqlite_run_or_fail(store, SQL_BEGIN);
 
     if (status == APR_SUCCESS) {
-        status = comet_store_state(store, state);
+        status = comet_sqlite_state(store, state);
         if (status != APR_SUCCESS) {
             comet_sqlite_roll_back(store);
         }
@@ -29,13 +31,13 @@ apr_status_t comet_store_begin(comet_store_t *store, comet_store_state_t *state)
     return status;
 }
 
-void comet_store_end(comet_store_t *store)
+void comet_sqlite_end(comet_sqlite_t *store)
 {
     comet_sqlite_roll_back(store);
 }
 
 /* @param id  set to 0 when the channel is unknown */
-static apr_status_t find_channel(comet_store_t *store, comet_text_t channel,
+static apr_status_t find_channel(comet_sqlite_t *store, comet_text_t channel,
                                  apr_int64_t *id)
 {
     *id = 0;
@@ -43,8 +45,8 @@ static apr_status_t find_channel(comet_store_t *store, comet_text_t channel,
     return comet_sqlite_query(store, SQL_CHANNEL, id, NULL);
 }
 
-/* One channel's: by the index alone. */
-static apr_status_t replay_channel(comet_store_t *store, comet_text_t channel,
+/* Replay one channel, by its index alone. */
+static apr_status_t replay_channel(comet_sqlite_t *store, comet_text_t channel,
                                    apr_int64_t count, comet_timestamp_t *cursor,
                                    int *any)
 {
@@ -66,7 +68,7 @@ static apr_status_t replay_channel(comet_store_t *store, comet_text_t channel,
     return status;
 }
 
-/** Counting back to where a replay starts. */
+/** A count back to where a replay starts. */
 typedef struct replay_t {
     apr_int64_t left;
     comet_timestamp_t cursor;
@@ -86,10 +88,10 @@ static apr_status_t count_back(void *baton, comet_timestamp_t id,
     return APR_EOF;
 }
 
-apr_status_t comet_store_replay(comet_store_t *store,
-                                const comet_selection_t *selection,
-                                apr_int64_t count, comet_timestamp_t *cursor,
-                                int *any)
+apr_status_t comet_sqlite_replay(comet_sqlite_t *store,
+                                 const comet_selection_t *selection,
+                                 apr_int64_t count, comet_timestamp_t *cursor,
+                                 int *any)
 {
     replay_t replay = { .left = count > 0 ? count : 0 };
     comet_sqlite_walk_t walk = {
@@ -115,9 +117,9 @@ apr_status_t comet_store_replay(comet_store_t *store,
     return status;
 }
 
-apr_status_t comet_store_floor(comet_store_t *store,
-                               const comet_selection_t *selection,
-                               comet_timestamp_t *floor)
+apr_status_t comet_sqlite_floor(comet_sqlite_t *store,
+                                const comet_selection_t *selection,
+                                comet_timestamp_t *floor)
 {
     apr_status_t status = APR_SUCCESS;
     apr_size_t i;
@@ -133,16 +135,16 @@ apr_status_t comet_store_floor(comet_store_t *store,
     return status;
 }
 
-apr_status_t comet_store_recent(comet_store_t *store, apr_size_t count,
-                                comet_timestamp_t *cursor)
+apr_status_t comet_sqlite_recent(comet_sqlite_t *store, apr_size_t count,
+                                 comet_timestamp_t *cursor)
 {
     *cursor = 0;
     comet_sqlite_bind_int(store, SQL_RECENT, 1, (apr_int64_t)count);
     return comet_sqlite_query(store, SQL_RECENT, cursor, NULL);
 }
 
-apr_status_t comet_store_has(comet_store_t *store, comet_timestamp_t timestamp,
-                             apr_int64_t *has)
+apr_status_t comet_sqlite_has(comet_sqlite_t *store,
+                              comet_timestamp_t timestamp, apr_int64_t *has)
 {
     *has = 0;
     comet_sqlite_bind_int(store, SQL_HAS, 1, timestamp);
@@ -151,32 +153,7 @@ apr_status_t comet_store_has(comet_store_t *store, comet_timestamp_t timestamp,
 
 /* --- Messages --------------------------------------------------------- */
 
-comet_text_t comet_sqlite_column(sqlite3_stmt *row, int index)
-{
-    comet_text_t text;
-
-    text.data = (const char *)sqlite3_column_text(row, index);
-    text.length = (apr_size_t)sqlite3_column_bytes(row, index);
-    return text;
-}
-
-comet_message_t *comet_sqlite_message(sqlite3_stmt *row)
-{
-    comet_message_fields_t fields = {
-        .timestamp = sqlite3_column_int64(row, 0),
-        .channel = comet_sqlite_column(row, 1),
-        .type = comet_sqlite_column(row, 2),
-        .author = comet_sqlite_column(row, 3),
-        .body = comet_sqlite_column(row, 4),
-    };
-
-    if (!fields.channel.data || !fields.type.data || !fields.body.data) {
-        return NULL; /* none is NULL in the schema: no memory to convert it */
-    }
-    return comet_message_create(&fields);
-}
-
-/** To whom the messages go. */
+/** Where the messages go. */
 typedef struct reading_t {
     comet_store_cb *callback;
     void *baton;
@@ -194,10 +171,10 @@ static apr_status_t hand_over(void *baton, comet_timestamp_t id,
     return reading->callback(reading->baton, message) ? APR_SUCCESS : APR_EOF;
 }
 
-apr_status_t comet_store_read(comet_store_t *store,
-                              const comet_selection_t *selection,
-                              comet_timestamp_t after, apr_size_t limit,
-                              comet_store_cb *callback, void *baton)
+apr_status_t comet_sqlite_read(comet_sqlite_t *store,
+                               const comet_selection_t *selection,
+                               comet_timestamp_t after, apr_size_t limit,
+                               comet_store_cb *callback, void *baton)
 {
     reading_t reading = { callback, baton };
     comet_sqlite_walk_t walk = {
@@ -212,21 +189,12 @@ apr_status_t comet_store_read(comet_store_t *store,
     return comet_sqlite_walk(store, &walk);
 }
 
-apr_status_t comet_store_tail(comet_store_t *store, comet_timestamp_t after,
-                              apr_size_t limit, comet_store_cb *callback,
-                              void *baton)
-{
-    static const comet_selected_t all = { { "", 0 }, 0 };
-    const comet_selection_t selection = { .prefix_count = 1, .prefixes = &all };
-
-    return comet_store_read(store, &selection, after, limit, callback, baton);
-}
-
 /* --- Channels --------------------------------------------------------- */
 
-apr_status_t comet_store_channels(comet_store_t *store, comet_text_t prefix,
-                                  apr_size_t limit,
-                                  comet_store_channel_cb *callback, void *baton)
+apr_status_t comet_sqlite_channels(comet_sqlite_t *store, comet_text_t prefix,
+                                   apr_size_t limit,
+                                   comet_store_channel_cb *callback,
+                                   void *baton)
 {
     sqlite3_stmt *row = store->statements[SQL_UNDER];
     char bound[COMET_CHANNEL_MAX_BYTES];

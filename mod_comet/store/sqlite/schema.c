@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Whose database a file is, and of which version of the schema. */
+/* Whose database a file is, and which version of the schema it has. */
 #include "store/sqlite/sqlite.h"
 
 #include <stdio.h>
@@ -47,10 +47,10 @@ static int has_all(sqlite3 *db, sqlite3 *schema)
 }
 
 /*
- * The version that a database is of by what is in it, whatever it says.
- * @return 0: it is not of any
+ * Tell the version of a database by its tables, whatever its header says.
+ * @return 0: it has no version of ours
  */
-static int recognize(const comet_store_t *store)
+static int recognize(const comet_sqlite_t *store)
 {
     sqlite3 *schema = NULL;
     int version = 0;
@@ -66,8 +66,9 @@ static int recognize(const comet_store_t *store)
     return version;
 }
 
-/* A .dump keeps everything but how the file says whose it is. */
-static apr_status_t refuse_stranger(comet_store_t *store)
+/* Refuse a database whose header does not say that it is ours.  A .dump of ours
+ * keeps everything but that. */
+static apr_status_t refuse_stranger(comet_sqlite_t *store)
 {
     int version = recognize(store);
     char text[200];
@@ -85,7 +86,7 @@ static apr_status_t refuse_stranger(comet_store_t *store)
 }
 
 /* @param empty  whether nothing is in it */
-static apr_status_t judge(comet_store_t *store, int id, int version, int empty)
+static apr_status_t judge(comet_sqlite_t *store, int id, int version, int empty)
 {
     if (empty && version == 0 && (id == 0 || id == APPLICATION_ID)) {
         return APR_SUCCESS;
@@ -100,7 +101,7 @@ static apr_status_t judge(comet_store_t *store, int id, int version, int empty)
                : APR_SUCCESS;
 }
 
-apr_status_t comet_sqlite_identify(comet_store_t *store, int *version)
+apr_status_t comet_sqlite_identify(comet_sqlite_t *store, int *version)
 {
     sqlite3_stmt *statement = NULL;
     apr_status_t status;
@@ -124,5 +125,30 @@ apr_status_t comet_sqlite_identify(comet_store_t *store, int *version)
         status = judge(store, id, *version, !sqlite3_column_int(statement, 2));
     }
     sqlite3_finalize(statement);
+    return status;
+}
+
+/* Several processes may do this at once: the first to get the lock migrates.
+ * Each file of sql/ sets user_version itself. */
+apr_status_t comet_sqlite_migrate(comet_sqlite_t *store)
+{
+    apr_status_t status = comet_sqlite_execute(store, "BEGIN IMMEDIATE");
+    int version = 0;
+    int i;
+
+    if (status == APR_SUCCESS) {
+        status = comet_sqlite_identify(store, &version);
+    }
+    for (i = 0; status == APR_SUCCESS && comet_schema[i].sql; i++) {
+        if (comet_schema[i].version > version) {
+            status = comet_sqlite_execute(store, comet_schema[i].sql);
+        }
+    }
+    if (status == APR_SUCCESS) {
+        status = comet_sqlite_execute(store, "COMMIT");
+    }
+    if (!sqlite3_get_autocommit(store->db)) {
+        sqlite3_exec(store->db, "ROLLBACK", NULL, NULL, NULL);
+    }
     return status;
 }

@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file store/sqlite/sqlite.h
- * The message log in SQLite, through its C API: what the comet_store_*.c share.
- * The schema is in sql/.
+ * The message log in SQLite, through its C API: what the files of this folder
+ * share.  The schema is in sql/.
  *
  * Invariants:
  * 1. a statement is reset before its function returns, so that no read
- *    transaction outlives a call (but comet_store_begin()'s);
- * 2. a file is written to only once it is known to be ours;
- * 3. no descriptor of the database is opened or closed beside SQLite's:
- *    close(2) would drop all its POSIX locks in this process;
- * 4. whoever writes has checked, inside the write lock of the bus, that the
- *    file is still the one at the path.
+ *    transaction outlives a call, except that of comet_sqlite_begin();
+ * 2. a file is written to only after it is known to be mod_comet's;
+ * 3. only SQLite opens and closes descriptors of the database: another close(2)
+ *    would drop all POSIX locks that this process has on the file;
+ * 4. before a connection writes it has checked, while it holds the write lock
+ *    of the bus, that the file at the path is still the one it has open.
  */
 #ifndef COMET_SQLITE_H
 #define COMET_SQLITE_H
@@ -19,13 +19,13 @@
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
-#include "store/store.h"
+#include "store/engine.h"
 
 #include <sqlite3.h>
 #include <sys/types.h>
 
 #define PRUNE_CHANNELS 256
-/* Outside programs checkpoint at 1,000 pages unless we have done it before. */
+/* Programs outside httpd checkpoint at 1,000 pages; we do it before that. */
 #define CHECKPOINT_PAGES 500
 
 typedef enum {
@@ -86,105 +86,115 @@ typedef struct prune_t {
     int all_seen; /* a first round over all channels is complete */
     comet_timestamp_t seen; /* clock at the start of the last whole round */
     comet_timestamp_t end; /* clock at the start of this round */
-    apr_int64_t cursor; /* channel or message up to which it was listed */
-    int listed; /* nothing is left beyond the cursor */
+    apr_int64_t cursor; /* the last channel or message that was listed */
+    int listed; /* nothing comes after the cursor */
     apr_size_t count, next; /* next <= count <= PRUNE_CHANNELS */
     apr_int64_t channels[PRUNE_CHANNELS];
 } prune_t;
 
-/** What a reading has spent of its budget (comet_store_limit()). */
+/** A reader's budget (comet_store_limit()), and when it is spent. */
 typedef struct comet_sqlite_spending_t {
     comet_budget_t budget;
     apr_time_t spent_at; /* by comet_thread_time(); 0: never */
     apr_time_t ends_at; /* by comet_monotonic(); 0: never */
     apr_time_t view_ends; /* the same, of one statement */
-    apr_time_t look_at; /* when the client is looked for */
-    apr_status_t ended; /* why it was ended; APR_SUCCESS: it was not */
+    apr_time_t look_at; /* when to ask next whether the client has gone */
+    apr_status_t ended; /* why the reading was ended; APR_SUCCESS: it goes on */
 } comet_sqlite_spending_t;
 
-struct comet_store_t {
+typedef struct comet_sqlite_t {
+    comet_store_t base; /* first: a comet_store_t of this engine is one of us */
     const comet_store_config_t *config;
+    const char *path; /* of the database file */
     const atomic_int *stopping; /* [atomic] */
     comet_store_mode_e mode;
     sqlite3 *db;
     sqlite3_stmt *statements[SQL_COUNT];
     char *wal_path, *shm_path;
     file_id_t file, wal, shm;
-    int moved; /* found by a writer */
-    int entered; /* see enter() */
-    int read_only; /* as well */
-    int reserved; /* BEGIN IMMEDIATE is done, for append */
+    int moved; /* a writer has found that the file was moved */
+    int entered; /* comet_sqlite_enter() has counted it */
+    int read_only; /* set by comet_sqlite_enter() */
+    int reserved; /* BEGIN IMMEDIATE was run, for append */
     apr_interval_time_t patience; /* for the busy handler */
     apr_int64_t busy_since;
     int wal_pages, checkpoint_at;
     prune_t prune;
-    const volatile apr_uint32_t *tally; /* NULL: not looked for, or none */
-    int indexing; /* the index is not what it is to be; a writer's */
-    sqlite3_stmt *search; /* NULL until it is needed; a reader's */
-    comet_sqlite_spending_t spending; /* a reader's */
+    const volatile apr_uint32_t
+        *tally; /* NULL: not mapped yet, or not to be had */
+    int indexing; /* writers only: the index has to be built or removed */
+    sqlite3_stmt *search; /* readers only: NULL until it is needed */
+    comet_sqlite_spending_t spending; /* readers only */
     char error[256];
-};
+} comet_sqlite_t;
 
-/* Failures: SQLite's codes end here.  Each keeps SQLite's words, which the
- * next call of it replaces, for comet_store_error(). */
+/* Failures: SQLite's codes go no further.  Each function keeps SQLite's
+ * message,
+ * which SQLite's next call replaces, for comet_store_error(). */
 
 /** Whether an errno says that there is no room. */
 int comet_sqlite_is_full(int error);
 
-/** Whether an errno says that there is no descriptor left, for a while. */
+/** Whether an errno says that no descriptor is left at the moment. */
 int comet_sqlite_has_no_descriptor(int error);
 
 /** @param error  errno at the time; 0: unknown */
-apr_status_t comet_sqlite_fail_with(comet_store_t *store, int code, int error);
-apr_status_t comet_sqlite_fail(comet_store_t *store, int code);
+apr_status_t comet_sqlite_fail_with(comet_sqlite_t *store, int code, int error);
+apr_status_t comet_sqlite_fail(comet_sqlite_t *store, int code);
 /** @return @a status */
-apr_status_t comet_sqlite_fail_text(comet_store_t *store, apr_status_t status,
+apr_status_t comet_sqlite_fail_text(comet_sqlite_t *store, apr_status_t status,
                                     const char *text);
 
-/** The busy handler: waits as long as store->patience. */
-int comet_sqlite_on_busy(void *baton, int tries);
+/** Keep what a system call complains of; @a what it is about comes first. */
+apr_status_t comet_sqlite_fail_errno(comet_sqlite_t *store, const char *what,
+                                     int error);
+
+/** Keep the error of a connection that could not be opened and is about to go.
+ * @param store  NULL: there was no memory for it */
+void comet_sqlite_keep_error(const comet_sqlite_t *store);
+const char *comet_sqlite_error(const comet_sqlite_t *store);
 
 /* Statements */
 
-/** Prepare all of them, and set how the connection is used. */
-apr_status_t comet_sqlite_prepare(comet_store_t *store);
+/** Prepare all statements, and set what the connection needs for them. */
+apr_status_t comet_sqlite_prepare(comet_sqlite_t *store);
 
-void comet_sqlite_reset(comet_store_t *store, sql_e which);
-int comet_sqlite_step(comet_store_t *store, sql_e which);
+void comet_sqlite_reset(comet_sqlite_t *store, sql_e which);
+int comet_sqlite_step(comet_sqlite_t *store, sql_e which);
 /** Run a statement without rows. @return SQLITE_OK or SQLite's code */
-int comet_sqlite_run(comet_store_t *store, sql_e which);
-apr_status_t comet_sqlite_run_or_fail(comet_store_t *store, sql_e which);
-void comet_sqlite_bind_int(comet_store_t *store, sql_e which, int index,
+int comet_sqlite_run(comet_sqlite_t *store, sql_e which);
+apr_status_t comet_sqlite_run_or_fail(comet_sqlite_t *store, sql_e which);
+void comet_sqlite_bind_int(comet_sqlite_t *store, sql_e which, int index,
                            apr_int64_t value);
 /** The text must live until the statement is reset. */
-void comet_sqlite_bind_text(comet_store_t *store, sql_e which, int index,
+void comet_sqlite_bind_text(comet_sqlite_t *store, sql_e which, int index,
                             comet_text_t text);
-/** Run a query for one row of up to two integers.  No row, or NULL: they stay
- * as they are. */
-apr_status_t comet_sqlite_query(comet_store_t *store, sql_e which,
+/** Run a query for one row of up to two integers, which keep their values if
+ * there is no row or it is NULL. */
+apr_status_t comet_sqlite_query(comet_sqlite_t *store, sql_e which,
                                 apr_int64_t *first, apr_int64_t *second);
-/** Run SQL that is no statement of ours. */
-apr_status_t comet_sqlite_execute(comet_store_t *store, const char *sql);
-void comet_sqlite_roll_back(comet_store_t *store);
+/** Run SQL that is not among the prepared statements. */
+apr_status_t comet_sqlite_execute(comet_sqlite_t *store, const char *sql);
+void comet_sqlite_roll_back(comet_sqlite_t *store);
 
 /* Budgets */
 
-/** Let the statements that follow take so long; 0: as long as the budget. */
-void comet_sqlite_limit_view(comet_store_t *store, apr_interval_time_t time);
+/** Limit the time of the statements that follow; 0: the budget alone does. */
+void comet_sqlite_limit_view(comet_sqlite_t *store, apr_interval_time_t time);
 
-/** Look, between statements, whether the budget is spent or the client gone.
+/** Check between statements whether the budget is spent or the client gone.
  * @return APR_SUCCESS, COMET_ECOSTLY or COMET_EGONE */
-apr_status_t comet_sqlite_look(comet_store_t *store);
+apr_status_t comet_sqlite_look(comet_sqlite_t *store);
 
-/* Words that are looked for */
+/* The words of a search */
 
-/* Room for as many as there may be, and for one more phrase, which may be a
- * repeated one. */
+/* Room for all the words, and for one more phrase: it may turn out to repeat an
+ * earlier one. */
 #define COMET_SQLITE_TOKENS (2 * COMET_WORDS_MAX)
 
 typedef struct comet_sqlite_token_t {
     comet_text_t text;
-    int prefix; /* so do all words that begin so */
+    int prefix; /* longer words that begin with it match, too */
 } comet_sqlite_token_t;
 
 /** The words of a search; bit i of a set stands for token i. */
@@ -192,28 +202,28 @@ typedef struct comet_sqlite_words_t {
     fts5_tokenizer methods;
     Fts5Tokenizer *tokenizer;
     comet_sqlite_token_t tokens[COMET_SQLITE_TOKENS];
-    unsigned count; /* 0: what was written has no letter and no digit */
+    unsigned count; /* 0: the text has no letter and no digit */
     apr_uint32_t starts, ends; /* the first and last tokens of phrases */
     char *query; /* for FTS5 */
     apr_size_t query_length;
-    /* while they are made: */
+    /* while the words are made: */
     char *bytes;
     apr_size_t room;
     int any, too_many;
 } comet_sqlite_words_t;
 
 /**
- * Take apart what is looked for.
+ * Take the text of a search apart.
  * @param text   must live as long as @a words
  * @param words  OUT; on success to be freed by comet_sqlite_words_free()
- * @return COMET_EINVALID: nothing was written, or more than COMET_WORDS_MAX
+ * @return COMET_EINVALID: the text is empty, or has more than COMET_WORDS_MAX
  *         words
  */
-apr_status_t comet_sqlite_words_make(comet_store_t *store, comet_text_t text,
+apr_status_t comet_sqlite_words_make(comet_sqlite_t *store, comet_text_t text,
                                      comet_sqlite_words_t *words);
 void comet_sqlite_words_free(comet_sqlite_words_t *words);
 
-/** Whether a body has all of the words, as the index would say. */
+/** Whether a body has all the words, by the index's own rules. */
 int comet_sqlite_words_match(const comet_sqlite_words_t *words,
                              comet_text_t body);
 
@@ -229,7 +239,7 @@ typedef apr_status_t comet_sqlite_visit_cb(void *baton, comet_timestamp_t id,
 
 typedef struct comet_sqlite_walk_t {
     const comet_selection_t *selection;
-    comet_timestamp_t after, before; /* what lies between; moved by the walk */
+    comet_timestamp_t after, before; /* the bounds; the walk moves one */
     int backwards; /* newest first */
     int ids_only; /* no rows are wanted */
     apr_size_t left; /* how many to visit at most */
@@ -237,22 +247,24 @@ typedef struct comet_sqlite_walk_t {
     void *baton;
 } comet_sqlite_walk_t;
 
-/** Visit a selection's messages, those of channels under its prefixes too. */
-apr_status_t comet_sqlite_walk(comet_store_t *store, comet_sqlite_walk_t *walk);
+/** Visit a selection's messages, including those of channels under its
+ * prefixes. */
+apr_status_t comet_sqlite_walk(comet_sqlite_t *store,
+                               comet_sqlite_walk_t *walk);
 
 /**
  * Bind the bounds of the names that begin with a prefix.
  * @param room  for the upper bound: as long as the longest name; must live
  *              until the statement is reset
  */
-void comet_sqlite_bind_prefix(comet_store_t *store, sql_e which,
+void comet_sqlite_bind_prefix(comet_sqlite_t *store, sql_e which,
                               comet_text_t prefix, char *room);
 
-/** The text of a column, by length: a program that turns the checks off can
- * store any byte. */
+/** The text of a column.  It may contain any byte, even NUL: a program outside
+ * can store it with the checks turned off. */
 comet_text_t comet_sqlite_column(sqlite3_stmt *row, int index);
 
-/** Whether a row's message is of a selection. */
+/** Whether a selection contains a row's message. */
 int comet_sqlite_is_of(const comet_selection_t *selection, sqlite3_stmt *row);
 
 /** The message in a row. @return NULL: no memory */
@@ -260,43 +272,149 @@ comet_message_t *comet_sqlite_message(sqlite3_stmt *row);
 
 /* The index of words */
 
-/** How much text is indexed, or taken out of it, in one step: with the merging
- * that FTS5 does at times it takes 2 to 12 ms. */
+/** How much text one step adds to the index, or removes from it.  A step takes
+ * 2
+ * to 12 ms, as FTS5 merges at times. */
 #define INDEX_STEP_BYTES (32 * 1024)
 
-/** On opening to write: begin with an index, or stop keeping it.  What takes
- * long is left to comet_sqlite_index_step(). */
-apr_status_t comet_sqlite_index_open(comet_store_t *store);
+/** On opening to write: create the index, or stop keeping it.  The slow part is
+ * left to comet_sqlite_index_step(). */
+apr_status_t comet_sqlite_index_open(comet_sqlite_t *store);
 
 /** One step, in a transaction of its own.
  * @param more  set when another is due */
-apr_status_t comet_sqlite_index_step(comet_store_t *store, int *more);
+apr_status_t comet_sqlite_index_step(comet_sqlite_t *store, int *more);
 
-/* Files and transactions */
+/* Files */
 
 file_id_t comet_sqlite_file_id(const char *path);
 int comet_sqlite_same_file(file_id_t a, file_id_t b);
 int comet_sqlite_has_content(const char *path);
+
+/** Create the database file if there is none, and remove what is left of the
+ * log of one that was there before. */
+apr_status_t comet_sqlite_create_file(comet_sqlite_t *store);
+
+/**
+ * Count a connection before it is opened.
+ *
+ * All connections of a process to a file share the memory that its log is
+ * shared by, from the first that is opened to the last that is closed.  If
+ * SQLite may not write it, it is read-only for all of them.  If it is deleted,
+ * they go on in it, other programs make another one, and both write to the log
+ * as if they were alone.  In both cases all connections must be closed before
+ * one is opened that can write.
+ * @return COMET_EMOVED: they must be closed first; or APR_ENOMEM
+ */
+apr_status_t comet_sqlite_enter(comet_sqlite_t *store);
+/** The connection is closed. */
+void comet_sqlite_leave(const comet_sqlite_t *store);
+
+/** Remember which files the connection has open. */
+void comet_sqlite_make_known(comet_sqlite_t *store);
+
+/** Whether the log at the path is known to be that of another file. */
+int comet_sqlite_has_orphaned_log(const comet_sqlite_t *store);
+
+/** Remove the log of a database that is no longer at its path: the next
+ * database
+ * there would take it for its own.  comet_sqlite_leave_behind() has saved what
+ * is in it. */
+void comet_sqlite_remove_orphaned_log(const comet_sqlite_t *store);
+
+/** Whether the log in use may not be the one that other programs commit to. */
+int comet_sqlite_has_other_log(const comet_sqlite_t *store);
+
+/** Whether the file at the path, its write-ahead log or the memory that the log
+ * is shared by is no longer the one that is open.  SQLite itself does not
+ * notice, and what it writes then is lost.  Or the file could only be read when
+ * it was opened, and can be written now. */
+int comet_sqlite_moved(comet_sqlite_t *store);
+int comet_sqlite_is_read_only(const comet_sqlite_t *store);
+
+/* The schema */
+
 /** The version of the schema that this module makes. */
 int comet_sqlite_latest_version(void);
 
 /**
- * See whose database it is.
+ * Find out whose database the file is.
  * @param version  set to the schema's version; 0: an empty database
- * @return COMET_ENOTDB when it is not ours
+ * @return COMET_ENOTDB: it is not mod_comet's, or too new
  */
-apr_status_t comet_sqlite_identify(comet_store_t *store, int *version);
+apr_status_t comet_sqlite_identify(comet_sqlite_t *store, int *version);
+
+/** Run the files of sql/ that the database has not seen. */
+apr_status_t comet_sqlite_migrate(comet_sqlite_t *store);
+
+/* Transactions */
 
 /**
  * Refuse to write to a file that has a second name.
  * @return COMET_EALIASED
  */
-apr_status_t comet_sqlite_check_place(comet_store_t *store);
-/** The file was moved away, or its log deleted: give it all that was committed
- * to it.
- * @return COMET_EMOVED; COMET_ELOCKED: a reader is in the way, ask again */
-apr_status_t comet_sqlite_leave_behind(comet_store_t *store);
-/** Commit, or roll back.  COMET_EUNSURE: nobody can know which. */
-apr_status_t comet_sqlite_commit(comet_store_t *store);
+apr_status_t comet_sqlite_check_alias(comet_sqlite_t *store);
+/** Complete a file that was moved away, or whose log was deleted: copy
+ * everything committed so far from the log into the file.
+ * @return COMET_EMOVED; COMET_ELOCKED: a reader is in the way, try again */
+apr_status_t comet_sqlite_leave_behind(comet_sqlite_t *store);
+/** Commit, or roll back.
+ * @return COMET_EUNSURE: nobody can know which */
+apr_status_t comet_sqlite_commit(comet_sqlite_t *store);
+
+/* What comet_engine_t has; the contracts are in store/store.h. */
+
+apr_status_t comet_sqlite_open(comet_sqlite_t **store,
+                               const comet_store_config_t *config,
+                               comet_store_mode_e mode,
+                               const atomic_int *stopping);
+void comet_sqlite_close(comet_sqlite_t *store);
+void comet_sqlite_limit(comet_sqlite_t *store, const comet_budget_t *budget);
+apr_status_t comet_sqlite_begin(comet_sqlite_t *store,
+                                comet_store_state_t *state);
+void comet_sqlite_end(comet_sqlite_t *store);
+apr_status_t comet_sqlite_state(comet_sqlite_t *store,
+                                comet_store_state_t *state);
+apr_status_t comet_sqlite_replay(comet_sqlite_t *store,
+                                 const comet_selection_t *selection,
+                                 apr_int64_t count, comet_timestamp_t *cursor,
+                                 int *any);
+apr_status_t comet_sqlite_floor(comet_sqlite_t *store,
+                                const comet_selection_t *selection,
+                                comet_timestamp_t *floor);
+apr_status_t comet_sqlite_read(comet_sqlite_t *store,
+                               const comet_selection_t *selection,
+                               comet_timestamp_t after, apr_size_t limit,
+                               comet_store_cb *callback, void *baton);
+apr_status_t comet_sqlite_page(comet_sqlite_t *store,
+                               const comet_selection_t *selection,
+                               comet_timestamp_t after,
+                               comet_timestamp_t before, apr_size_t limit,
+                               comet_store_cb *callback, void *baton);
+apr_status_t comet_sqlite_search(comet_sqlite_t *store,
+                                 const comet_selection_t *selection,
+                                 comet_text_t words, comet_timestamp_t after,
+                                 comet_timestamp_t before, apr_size_t limit,
+                                 comet_store_cb *callback, void *baton,
+                                 comet_timestamp_t *rest);
+apr_status_t comet_sqlite_channels(comet_sqlite_t *store, comet_text_t prefix,
+                                   apr_size_t limit,
+                                   comet_store_channel_cb *callback,
+                                   void *baton);
+apr_status_t comet_sqlite_recent(comet_sqlite_t *store, apr_size_t count,
+                                 comet_timestamp_t *cursor);
+apr_status_t comet_sqlite_has(comet_sqlite_t *store,
+                              comet_timestamp_t timestamp, apr_int64_t *has);
+apr_status_t comet_sqlite_reserve(comet_sqlite_t *store,
+                                  apr_interval_time_t wait);
+apr_status_t comet_sqlite_append(comet_sqlite_t *store,
+                                 comet_store_group_t *const *groups,
+                                 apr_size_t count);
+apr_status_t comet_sqlite_prune(comet_sqlite_t *store, apr_time_t now,
+                                int *more);
+apr_status_t comet_sqlite_tidy(comet_sqlite_t *store, int *more);
+int comet_sqlite_checkpoint_due(const comet_sqlite_t *store);
+apr_status_t comet_sqlite_checkpoint(comet_sqlite_t *store);
+int comet_sqlite_tally(comet_sqlite_t *store, comet_tally_t *tally);
 
 #endif /* COMET_SQLITE_H */

@@ -1,15 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/*
- * What the parts of the store share: its statements, and SQLite's failures in
- * the words of comet_store.h.
- */
+/* The SQL of a connection: prepared once, then bound, run and reset. */
 #include "store/sqlite/sqlite.h"
-
-#include <stdio.h>
-#include <sys/stat.h>
-#include <time.h>
-
-#include "store/place.h"
 
 const char *const comet_sqlite_text[SQL_COUNT] = {
     [SQL_BEGIN] = "BEGIN",
@@ -103,160 +94,21 @@ const char *const comet_sqlite_text[SQL_COUNT] = {
                   " FROM pragma_freelist_count, pragma_page_count",
 };
 
-/* --- Failures --------------------------------------------------------- */
-
-int comet_sqlite_is_full(int error)
-{
-    return error == ENOSPC || error == EDQUOT || error == EFBIG;
-}
-
-int comet_sqlite_has_no_descriptor(int error)
-{
-    return error == EMFILE || error == ENFILE;
-}
-
-static apr_status_t status_of(int code, int error)
-{
-    switch (code & 0xff) {
-    case SQLITE_OK:
-        return APR_SUCCESS;
-    case SQLITE_BUSY:
-    case SQLITE_LOCKED:
-        return COMET_ELOCKED;
-    case SQLITE_FULL:
-        return APR_ENOSPC;
-    case SQLITE_READONLY:
-        return code == SQLITE_READONLY_DBMOVED ? COMET_EMOVED : COMET_EREADONLY;
-    case SQLITE_PERM:
-    case SQLITE_AUTH:
-        return COMET_EREADONLY;
-    case SQLITE_CANTOPEN:
-        return comet_sqlite_has_no_descriptor(error) ? error : COMET_EREADONLY;
-    case SQLITE_NOTADB:
-        return COMET_ENOTDB;
-    case SQLITE_NOMEM:
-        return APR_ENOMEM;
-    case SQLITE_CONSTRAINT:
-        return COMET_EINVALID;
-    case SQLITE_IOERR:
-        if (code == SQLITE_IOERR_NOMEM) {
-            return APR_ENOMEM;
-        }
-        return comet_sqlite_is_full(error) ? APR_ENOSPC : APR_EGENERAL;
-    default:
-        return APR_EGENERAL;
-    }
-}
-
-/* Keep SQLite's words, which the next call of it replaces.
- * @param error  errno at the time; 0: unknown */
-apr_status_t comet_sqlite_fail_with(comet_store_t *store, int code, int error)
-{
-    int primary = code & 0xff;
-    char text[128];
-
-    if (code == SQLITE_IOERR_GETTEMPPATH) {
-        snprintf(store->error, sizeof(store->error),
-                 "SQLite needs a temporary file, but can write to none of "
-                 "SQLITE_TMPDIR, TMPDIR, /var/tmp, /usr/tmp and /tmp "
-                 "(SQLite %d)",
-                 code);
-    }
-    else if (error && (primary == SQLITE_IOERR || primary == SQLITE_CANTOPEN)) {
-        snprintf(store->error, sizeof(store->error), "%s (SQLite %d): %s",
-                 store->db ? sqlite3_errmsg(store->db) : "", code,
-                 apr_strerror(error, text, sizeof(text)));
-    }
-    else {
-        snprintf(store->error, sizeof(store->error), "%s (SQLite %d)",
-                 store->db ? sqlite3_errmsg(store->db) : sqlite3_errstr(code),
-                 code);
-    }
-    return primary == SQLITE_INTERRUPT ? store->spending.ended
-                                       : status_of(code, error);
-}
-
-apr_status_t comet_sqlite_fail(comet_store_t *store, int code)
-{
-    return comet_sqlite_fail_with(
-        store, code, store->db ? sqlite3_system_errno(store->db) : 0);
-}
-
-apr_status_t comet_sqlite_fail_text(comet_store_t *store, apr_status_t status,
-                                    const char *text)
-{
-    snprintf(store->error, sizeof(store->error), "%s", text);
-    return status;
-}
-
-apr_status_t comet_sqlite_check_place(comet_store_t *store)
-{
-    comet_place_e place = comet_place_check(store->config->path);
-
-    return place == COMET_PLACE_GOOD
-               ? APR_SUCCESS
-               : comet_sqlite_fail_text(store, COMET_EALIASED,
-                                        comet_place_text(place));
-}
-
-int comet_sqlite_on_busy(void *baton, int tries)
-{
-    static const struct timespec one_ms = { 0, 1000000 };
-    comet_store_t *store = baton;
-    apr_int64_t now = comet_monotonic();
-
-    if (store->stopping && atomic_load(store->stopping)) {
-        return 0;
-    }
-    if (tries == 0) {
-        store->busy_since = now;
-    }
-    if (now - store->busy_since >= store->patience) {
-        return 0;
-    }
-    nanosleep(&one_ms, NULL);
-    return 1;
-}
-
-/* --- Files ------------------------------------------------------------ */
-
-file_id_t comet_sqlite_file_id(const char *path)
-{
-    struct stat info;
-
-    if (stat(path, &info) != 0) {
-        return (file_id_t){ 0, 0 };
-    }
-    return (file_id_t){ info.st_dev, info.st_ino };
-}
-
-int comet_sqlite_same_file(file_id_t a, file_id_t b)
-{
-    return a.ino == b.ino && a.dev == b.dev;
-}
-
-int comet_sqlite_has_content(const char *path)
-{
-    struct stat info;
-
-    return stat(path, &info) == 0 && info.st_size > 0;
-}
-
 /* --- Statements ------------------------------------------------------- */
 
-void comet_sqlite_reset(comet_store_t *store, sql_e which)
+void comet_sqlite_reset(comet_sqlite_t *store, sql_e which)
 {
     sqlite3_reset(store->statements[which]);
     sqlite3_clear_bindings(store->statements[which]);
 }
 
-int comet_sqlite_step(comet_store_t *store, sql_e which)
+int comet_sqlite_step(comet_sqlite_t *store, sql_e which)
 {
     return sqlite3_step(store->statements[which]);
 }
 
 /* Run a statement without rows. @return SQLITE_OK or SQLite's code */
-int comet_sqlite_run(comet_store_t *store, sql_e which)
+int comet_sqlite_run(comet_sqlite_t *store, sql_e which)
 {
     int code = comet_sqlite_step(store, which);
 
@@ -264,21 +116,21 @@ int comet_sqlite_run(comet_store_t *store, sql_e which)
     return code == SQLITE_DONE || code == SQLITE_ROW ? SQLITE_OK : code;
 }
 
-apr_status_t comet_sqlite_run_or_fail(comet_store_t *store, sql_e which)
+apr_status_t comet_sqlite_run_or_fail(comet_sqlite_t *store, sql_e which)
 {
     int code = comet_sqlite_run(store, which);
 
     return code == SQLITE_OK ? APR_SUCCESS : comet_sqlite_fail(store, code);
 }
 
-void comet_sqlite_bind_int(comet_store_t *store, sql_e which, int index,
+void comet_sqlite_bind_int(comet_sqlite_t *store, sql_e which, int index,
                            apr_int64_t value)
 {
     sqlite3_bind_int64(store->statements[which], index, value);
 }
 
 /* The text must live until the statement is reset. */
-void comet_sqlite_bind_text(comet_store_t *store, sql_e which, int index,
+void comet_sqlite_bind_text(comet_sqlite_t *store, sql_e which, int index,
                             comet_text_t text)
 {
     sqlite3_bind_text64(store->statements[which], index,
@@ -288,7 +140,7 @@ void comet_sqlite_bind_text(comet_store_t *store, sql_e which, int index,
 
 /* Run a query for one row of up to two integers.  No row, or NULL: they stay
  * as they are. */
-apr_status_t comet_sqlite_query(comet_store_t *store, sql_e which,
+apr_status_t comet_sqlite_query(comet_sqlite_t *store, sql_e which,
                                 apr_int64_t *first, apr_int64_t *second)
 {
     sqlite3_stmt *statement = store->statements[which];
@@ -310,14 +162,14 @@ apr_status_t comet_sqlite_query(comet_store_t *store, sql_e which,
     return status;
 }
 
-apr_status_t comet_sqlite_execute(comet_store_t *store, const char *sql)
+apr_status_t comet_sqlite_execute(comet_sqlite_t *store, const char *sql)
 {
     int code = sqlite3_exec(store->db, sql, NULL, NULL, NULL);
 
     return code == SQLITE_OK ? APR_SUCCESS : comet_sqlite_fail(store, code);
 }
 
-void comet_sqlite_roll_back(comet_store_t *store)
+void comet_sqlite_roll_back(comet_sqlite_t *store)
 {
     store->reserved = 0;
     if (!sqlite3_get_autocommit(store->db)) {
@@ -327,7 +179,7 @@ void comet_sqlite_roll_back(comet_store_t *store)
 
 /* --- The statements of a connection -------------------------------- */
 
-apr_status_t comet_sqlite_prepare(comet_store_t *store)
+apr_status_t comet_sqlite_prepare(comet_sqlite_t *store)
 {
     /* trusted_schema stays on: sql/search.sql's triggers use FTS5, which is
      * no module that SQLite trusts otherwise */
@@ -345,9 +197,4 @@ apr_status_t comet_sqlite_prepare(comet_store_t *store)
         }
     }
     return status;
-}
-
-const char *comet_store_version(void)
-{
-    return sqlite3_libversion();
 }

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Whether anybody has committed, by the shared memory beside the log. */
+/* Whether anybody has committed, seen in the memory that the log is shared by:
+ * the tally is the head of the log's index (SQLite's file format, "The
+ * WAL-Index
+ * File Format"). */
 #include <string.h>
 
 #include "store/sqlite/sqlite.h"
@@ -8,9 +11,9 @@
  * which a commit writes before it returns. */
 #define PIECE (32 * 1024)
 
-/* The connection's own mapping, which it keeps until it is closed: the first
- * look at the store has made it. */
-static const volatile apr_uint32_t *find_index(comet_store_t *store)
+/* Find the connection's own mapping of the index, which its first read has made
+ * and which it keeps until it is closed. */
+static const volatile apr_uint32_t *find_index(comet_sqlite_t *store)
 {
     sqlite3_file *file = NULL;
     void volatile *index = NULL;
@@ -27,7 +30,7 @@ static const volatile apr_uint32_t *find_index(comet_store_t *store)
     return index;
 }
 
-int comet_store_tally(comet_store_t *store, comet_tally_t *tally)
+int comet_sqlite_tally(comet_sqlite_t *store, comet_tally_t *tally)
 {
     int i;
 

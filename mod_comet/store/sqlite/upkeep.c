@@ -4,7 +4,7 @@
 
 #include <stdio.h>
 
-/* Beyond this, wait for readers so that the log can begin anew. */
+/* With more pages than this, wait for readers so that the log can restart. */
 #define RESTART_PAGES (4 * CHECKPOINT_PAGES)
 #define RESTART_PATIENCE_USEC 20000
 #define PRUNE_PATIENCE_USEC 20000
@@ -17,24 +17,26 @@
 
 /* --- Checkpoints ------------------------------------------------------ */
 
-int comet_store_checkpoint_due(const comet_store_t *store)
+int comet_sqlite_checkpoint_due(const comet_sqlite_t *store)
 {
     return store->wal_pages >= store->checkpoint_at;
 }
 
-apr_status_t comet_store_checkpoint(comet_store_t *store)
+apr_status_t comet_sqlite_checkpoint(comet_sqlite_t *store)
 {
     int pages = 0;
     int code;
 
-    if (!comet_store_checkpoint_due(store)) {
+    if (!comet_sqlite_checkpoint_due(store)) {
         return APR_SUCCESS;
     }
-    if (comet_store_moved(store)) {
+    if (comet_sqlite_moved(store)) {
         return comet_sqlite_leave_behind(store);
     }
-    /* Readers that follow each other closely never hold it back for long,
-     * but there is always one: only a moment without any begins it anew. */
+    /* Short readers never delay a checkpoint for long.  But the log restarts
+     * only
+     * at a moment without any reader, and on a busy server there always is one:
+     * so wait for that moment. */
     store->patience = RESTART_PATIENCE_USEC;
     code = sqlite3_wal_checkpoint_v2(store->db, "main",
                                      store->wal_pages >= RESTART_PAGES
@@ -42,7 +44,7 @@ apr_status_t comet_store_checkpoint(comet_store_t *store)
                                          : SQLITE_CHECKPOINT_PASSIVE,
                                      &pages, NULL);
     store->patience = store->config->busy_timeout;
-    /* A reader may hold some of it back: try again after as much again. */
+    /* A reader may have kept some pages back: try again later. */
     store->checkpoint_at = store->wal_pages + CHECKPOINT_PAGES;
     if (code != SQLITE_OK && (code & 0xff) != SQLITE_BUSY) {
         return comet_sqlite_fail(store, code);
@@ -53,7 +55,7 @@ apr_status_t comet_store_checkpoint(comet_store_t *store)
 /* --- Retention -------------------------------------------------------- */
 
 /* Begin a round, or list more of its channels. */
-static apr_status_t list_channels(comet_store_t *store)
+static apr_status_t list_channels(comet_sqlite_t *store)
 {
     prune_t *prune = &store->prune;
     sql_e which = prune->all_seen ? SQL_CHANNELS_SINCE : SQL_CHANNELS;
@@ -86,11 +88,11 @@ static apr_status_t list_channels(comet_store_t *store)
                : comet_sqlite_fail(store, code);
 }
 
-static apr_status_t begin_round(comet_store_t *store)
+static apr_status_t begin_round(comet_sqlite_t *store)
 {
     prune_t *prune = &store->prune;
     comet_store_state_t state;
-    apr_status_t status = comet_store_state(store, &state);
+    apr_status_t status = comet_sqlite_state(store, &state);
 
     if (status == APR_SUCCESS) {
         prune->running = 1;
@@ -101,8 +103,8 @@ static apr_status_t begin_round(comet_store_t *store)
     return status;
 }
 
-/* @param upto  set to the last timestamp that is not to be kept; 0: none */
-static apr_status_t find_excess(comet_store_t *store, apr_int64_t channel,
+/* @param upto  set to the last timestamp to remove; 0: none */
+static apr_status_t find_excess(comet_sqlite_t *store, apr_int64_t channel,
                                 comet_timestamp_t *upto)
 {
     const comet_store_config_t *config = store->config;
@@ -129,11 +131,11 @@ static apr_status_t find_excess(comet_store_t *store, apr_int64_t channel,
 }
 
 /*
- * With an index each body has to be taken out of it: no more of them than one
- * step may take, but at least one.
+ * Each body has to be removed from the index, too: lower the number of rows to
+ * what one step may take, but not below one.
  * @param rows  lowered
  */
-static apr_status_t limit_bytes(comet_store_t *store, apr_int64_t channel,
+static apr_status_t limit_bytes(comet_sqlite_t *store, apr_int64_t channel,
                                 comet_timestamp_t upto, apr_int64_t *rows)
 {
     apr_int64_t bytes = 0, count = 0;
@@ -159,7 +161,7 @@ static apr_status_t limit_bytes(comet_store_t *store, apr_int64_t channel,
  * Remove at most *budget messages of a channel, and lower *budget.
  * @param more  set to whether the step is over and the channel may have more
  */
-static apr_status_t prune_channel(comet_store_t *store, apr_int64_t channel,
+static apr_status_t prune_channel(comet_sqlite_t *store, apr_int64_t channel,
                                   apr_int64_t *budget, int *more)
 {
     comet_timestamp_t upto;
@@ -191,8 +193,8 @@ static apr_status_t prune_channel(comet_store_t *store, apr_int64_t channel,
     return status;
 }
 
-/* @param removed  set to how many messages went */
-static apr_status_t prune_listed(comet_store_t *store, apr_int64_t *removed)
+/* @param removed  set to how many messages were removed */
+static apr_status_t prune_listed(comet_sqlite_t *store, apr_int64_t *removed)
 {
     prune_t *prune = &store->prune;
     apr_int64_t budget = PRUNE_ROWS;
@@ -220,10 +222,10 @@ static apr_status_t prune_listed(comet_store_t *store, apr_int64_t *removed)
 }
 
 /*
- * Give some unused pages back to the file system.  An eighth is kept: what
- * comes next will need it.
+ * Give some unused pages back to the file system.  An eighth of the file may
+ * stay unused: the next messages will need it.
  */
-static apr_status_t shrink(comet_store_t *store, int *more)
+static apr_status_t shrink(comet_sqlite_t *store, int *more)
 {
     apr_int64_t unused = 0;
     apr_int64_t left = 0;
@@ -240,13 +242,14 @@ static apr_status_t shrink(comet_store_t *store, int *more)
     if (status == APR_SUCCESS) {
         left = unused;
         status = comet_sqlite_query(store, SQL_PAGES, &left, &pages);
-        /* a copy restored without auto_vacuum does not shrink */
+        /* a database restored without auto_vacuum does not shrink */
         *more = *more || left < unused;
     }
     return status;
 }
 
-apr_status_t comet_store_prune(comet_store_t *store, apr_time_t now, int *more)
+apr_status_t comet_sqlite_prune(comet_sqlite_t *store, apr_time_t now,
+                                int *more)
 {
     prune_t *prune = &store->prune;
     apr_int64_t removed = 0;
@@ -256,7 +259,7 @@ apr_status_t comet_store_prune(comet_store_t *store, apr_time_t now, int *more)
     if (store->config->retain_count <= 0 && store->config->retain_age <= 0) {
         return APR_SUCCESS;
     }
-    status = comet_store_reserve(store, PRUNE_PATIENCE_USEC);
+    status = comet_sqlite_reserve(store, PRUNE_PATIENCE_USEC);
     if (status != APR_SUCCESS) {
         return status;
     }
@@ -283,8 +286,9 @@ apr_status_t comet_store_prune(comet_store_t *store, apr_time_t now, int *more)
 
 /* --- The rest --------------------------------------------------------- */
 
-/* Change some of the keys that a time is right for. */
-static apr_status_t change_keys(comet_store_t *store, sql_e which,
+/* Run a statement that changes the keys of a time, at most PRUNE_ROWS of them.
+ * */
+static apr_status_t change_keys(comet_sqlite_t *store, sql_e which,
                                 comet_timestamp_t when, int *more)
 {
     apr_status_t status;
@@ -298,9 +302,10 @@ static apr_status_t change_keys(comet_store_t *store, sql_e which,
     return status;
 }
 
-/* Forget keys that are due.  None is kept for longer than a day: one that was
- * to be, the clock was set back since, gets a day. */
-static apr_status_t forget_keys(comet_store_t *store, int *more)
+/* Remove keys that have expired.  No key is kept longer than a day: if the
+ * clock
+ * was set back meanwhile, its expiry becomes a day from now. */
+static apr_status_t forget_keys(comet_sqlite_t *store, int *more)
 {
     comet_timestamp_t now = apr_time_now();
     apr_int64_t due = 0;
@@ -312,7 +317,7 @@ static apr_status_t forget_keys(comet_store_t *store, int *more)
     if (status != APR_SUCCESS || !due) {
         return status;
     }
-    status = comet_store_reserve(store, PRUNE_PATIENCE_USEC);
+    status = comet_sqlite_reserve(store, PRUNE_PATIENCE_USEC);
     if (status != APR_SUCCESS) {
         return status;
     }
@@ -327,7 +332,7 @@ static apr_status_t forget_keys(comet_store_t *store, int *more)
     return status;
 }
 
-apr_status_t comet_store_tidy(comet_store_t *store, int *more)
+apr_status_t comet_sqlite_tidy(comet_sqlite_t *store, int *more)
 {
     apr_status_t status;
 

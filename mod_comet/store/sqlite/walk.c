@@ -2,20 +2,20 @@
 /*
  * Walking over the messages of a selection, in order of their timestamps.
  *
- * One channel has an index of its own.  Several are found in the log itself,
- * one walk for all of them, which at the end of the log, where nearly every
- * reader is, costs no more than for one.  But rare channels in a long log would
- * be long in coming: where the walk has passed as many rows in vain as looking
- * for each channel by the index would cost, the rest is merged by the index.
+ * One channel is read by its index.  Several channels are read in one scan of
+ * the log.  At the end of the log, where nearly every reader is, the scan costs
+ * no more than reading one channel.  But if the channels are rare in a long log
+ * it is slow: once it has skipped as many rows as index look-ups would have
+ * cost, the rest is merged from the channels' index.
  */
 #include "store/sqlite/sqlite.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-/* How many rows pass by in the time of finding one by the index. */
+/* How many rows a scan passes in the time of one index look-up. */
 #define ROWS_PER_PROBE 4
-/* How many channels a prefix stands for: as good a guess as any. */
+/* How many channels a prefix is assumed to stand for. */
 #define GUESSED_CHANNELS 64
 
 static apr_status_t visit_row(comet_sqlite_walk_t *walk, sqlite3_stmt *row)
@@ -34,7 +34,7 @@ static void move(comet_sqlite_walk_t *walk, comet_timestamp_t id)
     }
 }
 
-static apr_status_t conclude(comet_store_t *store, apr_status_t status,
+static apr_status_t conclude(comet_sqlite_t *store, apr_status_t status,
                              int code)
 {
     if (status == APR_EOF) {
@@ -48,7 +48,7 @@ static apr_status_t conclude(comet_store_t *store, apr_status_t status,
                                 : status;
 }
 
-static void bind_bounds(comet_store_t *store, sql_e which,
+static void bind_bounds(comet_sqlite_t *store, sql_e which,
                         const comet_sqlite_walk_t *walk, apr_size_t rows)
 {
     comet_sqlite_bind_int(store, which, 1, walk->after);
@@ -56,7 +56,7 @@ static void bind_bounds(comet_store_t *store, sql_e which,
     comet_sqlite_bind_int(store, which, 3, (apr_int64_t)rows);
 }
 
-static apr_status_t walk_channel(comet_store_t *store,
+static apr_status_t walk_channel(comet_sqlite_t *store,
                                  comet_sqlite_walk_t *walk)
 {
     sql_e which = walk->backwards ? SQL_READ_BACK : SQL_READ;
@@ -74,19 +74,9 @@ static apr_status_t walk_channel(comet_store_t *store,
     return status;
 }
 
-/* --- One walk for all ------------------------------------------------- */
+/* --- One scan for all ------------------------------------------------- */
 
-int comet_sqlite_is_of(const comet_selection_t *selection, sqlite3_stmt *row)
-{
-    comet_text_t channel = comet_sqlite_column(row, 1);
-
-    return !channel.data /* no memory: whoever reads the row will say so */
-           || comet_selection_match(selection, channel,
-                                    comet_message_hash(channel))
-                  != COMET_SELECTION_NONE;
-}
-
-/* How far to walk before merging is cheaper. */
+/* How many rows to scan until merging is cheaper. */
 static apr_size_t patience(const comet_sqlite_walk_t *walk)
 {
     const comet_selection_t *selection = walk->selection;
@@ -94,7 +84,7 @@ static apr_size_t patience(const comet_sqlite_walk_t *walk)
 
     for (i = 0; i < selection->prefix_count; i++) {
         if (selection->prefixes[i].text.length == 0) {
-            return walk->left; /* every row is of it */
+            return walk->left; /* every row matches */
         }
     }
     return walk->left
@@ -103,8 +93,8 @@ static apr_size_t patience(const comet_sqlite_walk_t *walk)
                     + selection->prefix_count * GUESSED_CHANNELS);
 }
 
-/* @param more  set to whether it ran out of patience */
-static apr_status_t walk_log(comet_store_t *store, comet_sqlite_walk_t *walk,
+/* @param more  set to whether the scan gave up and merging has to go on */
+static apr_status_t walk_log(comet_sqlite_t *store, comet_sqlite_walk_t *walk,
                              int *more)
 {
     sql_e which = walk->backwards ? SQL_TAIL_BACK : SQL_TAIL;
@@ -130,7 +120,7 @@ static apr_status_t walk_log(comet_store_t *store, comet_sqlite_walk_t *walk,
 
 /* --- Merging channels ------------------------------------------------- */
 
-/** A channel, and its message that comes next. */
+/** A channel, and the next of its messages. */
 typedef struct source_t {
     apr_int64_t channel;
     comet_timestamp_t next;
@@ -167,31 +157,7 @@ static int by_channel(const void *a, const void *b)
                                            : 0;
 }
 
-void comet_sqlite_bind_prefix(comet_store_t *store, sql_e which,
-                              comet_text_t prefix, char *room)
-{
-    apr_size_t length = prefix.length;
-
-    comet_sqlite_bind_text(store, which, 1, prefix);
-    if (length > COMET_CHANNEL_MAX_BYTES) {
-        comet_sqlite_bind_text(store, which, 2, prefix); /* no name is */
-        return;
-    }
-    /* the first text that is greater than all that begin so */
-    while (length && (unsigned char)prefix.data[length - 1] == 0xff) {
-        length--;
-    }
-    if (length) {
-        memcpy(room, prefix.data, length);
-        room[length - 1] = (char)(room[length - 1] + 1);
-        comet_sqlite_bind_text(store, which, 2, (comet_text_t){ room, length });
-    }
-    else { /* any blob is greater than any text */
-        sqlite3_bind_zeroblob(store->statements[which], 2, 0);
-    }
-}
-
-static apr_status_t add_under(comet_store_t *store, sources_t *sources,
+static apr_status_t add_under(comet_sqlite_t *store, sources_t *sources,
                               comet_text_t prefix)
 {
     char bound[COMET_CHANNEL_MAX_BYTES];
@@ -207,7 +173,7 @@ static apr_status_t add_under(comet_store_t *store, sources_t *sources,
     return conclude(store, room ? APR_SUCCESS : APR_ENOMEM, code);
 }
 
-static apr_status_t add_named(comet_store_t *store, sources_t *sources,
+static apr_status_t add_named(comet_sqlite_t *store, sources_t *sources,
                               comet_text_t name)
 {
     apr_int64_t channel = 0;
@@ -221,8 +187,8 @@ static apr_status_t add_named(comet_store_t *store, sources_t *sources,
     return status;
 }
 
-/* @param next  set to its message that comes next in the walk; 0: none */
-static apr_status_t find_next(comet_store_t *store,
+/* @param next  set to the channel's next message in the walk; 0: none */
+static apr_status_t find_next(comet_sqlite_t *store,
                               const comet_sqlite_walk_t *walk,
                               apr_int64_t channel, comet_timestamp_t *next)
 {
@@ -235,8 +201,8 @@ static apr_status_t find_next(comet_store_t *store,
     return comet_sqlite_query(store, which, next, NULL);
 }
 
-/* Which channels it is about, each once, those with messages in the walk. */
-static apr_status_t find_sources(comet_store_t *store,
+/* Find the walk's channels, each once, that have messages left in it. */
+static apr_status_t find_sources(comet_sqlite_t *store,
                                  const comet_sqlite_walk_t *walk,
                                  sources_t *sources)
 {
@@ -299,7 +265,7 @@ static void sift_down(sources_t *sources, apr_size_t at)
     }
 }
 
-static apr_status_t visit_id(comet_store_t *store, comet_sqlite_walk_t *walk,
+static apr_status_t visit_id(comet_sqlite_t *store, comet_sqlite_walk_t *walk,
                              comet_timestamp_t id)
 {
     sqlite3_stmt *row = store->statements[SQL_MESSAGE];
@@ -322,7 +288,7 @@ static apr_status_t visit_id(comet_store_t *store, comet_sqlite_walk_t *walk,
     return status;
 }
 
-static apr_status_t merge(comet_store_t *store, comet_sqlite_walk_t *walk,
+static apr_status_t merge(comet_sqlite_t *store, comet_sqlite_walk_t *walk,
                           sources_t *sources)
 {
     apr_status_t status = APR_SUCCESS;
@@ -347,8 +313,8 @@ static apr_status_t merge(comet_store_t *store, comet_sqlite_walk_t *walk,
     return conclude(store, status, SQLITE_DONE);
 }
 
-/* Several statements, and one view of the log. */
-static apr_status_t walk_channels(comet_store_t *store,
+/* Merge: several statements in one view of the log. */
+static apr_status_t walk_channels(comet_sqlite_t *store,
                                   comet_sqlite_walk_t *walk)
 {
     sources_t sources = { .backwards = walk->backwards };
@@ -369,7 +335,7 @@ static apr_status_t walk_channels(comet_store_t *store,
     return status;
 }
 
-apr_status_t comet_sqlite_walk(comet_store_t *store, comet_sqlite_walk_t *walk)
+apr_status_t comet_sqlite_walk(comet_sqlite_t *store, comet_sqlite_walk_t *walk)
 {
     const comet_selection_t *selection = walk->selection;
     apr_status_t status;

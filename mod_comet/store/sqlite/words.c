@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The words of a search, taken apart by the tokenizer that the index uses, so
- * that both agree on what a word is and on how many there are.
+ * The words of a search.  The index's own tokenizer takes them apart, so that
+ * both agree on what a word is and how many there are.
  *
  * What a user writes between two spaces is a phrase: "foo-bar" is two words
- * that follow each other.  Whether a text has all phrases is found in one pass
- * over its words (the Shift-And algorithm): bit i of the state says that the
- * words up to the one at hand end with the words of i's phrase up to i.
+ * that follow each other.  One pass over a text's words finds whether it has
+ * all
+ * phrases (the Shift-And algorithm): bit i of the state says that the last
+ * words
+ * read are those of i's phrase from its first word to word i.
  */
 #include "store/sqlite/sqlite.h"
 
@@ -15,8 +17,9 @@
 
 /* As long as FTS5 stores them: FTS5_MAX_TOKEN_SIZE. */
 #define TOKEN_BYTES_MAX 32768
-/* A token may be longer than what it was made from: one byte that is no UTF-8
- * can become two, two bytes three. */
+/* A token may be longer than its source: an invalid byte of UTF-8 can become
+ * two
+ * bytes, and two bytes three. */
 #define GROWTH 3
 
 static int is_space(char c)
@@ -32,7 +35,7 @@ static comet_text_t make_token(const char *data, int length)
 
 /* --- The tokenizer ---------------------------------------------------- */
 
-static fts5_api *find_api(comet_store_t *store)
+static fts5_api *find_api(comet_sqlite_t *store)
 {
     sqlite3_stmt *statement = NULL;
     fts5_api *api = NULL;
@@ -47,7 +50,7 @@ static fts5_api *find_api(comet_store_t *store)
 }
 
 /* The one of sql/search.sql. */
-static apr_status_t make_tokenizer(comet_store_t *store,
+static apr_status_t make_tokenizer(comet_sqlite_t *store,
                                    comet_sqlite_words_t *words)
 {
     const char *arguments[] = { "remove_diacritics", "2" };
@@ -71,7 +74,7 @@ static int tokenize(const comet_sqlite_words_t *words, void *baton, int flags,
                                     (int)text.length, visit);
 }
 
-/* --- Reading what was asked for --------------------------------------- */
+/* --- Reading the text of a search --------------------------------------- */
 
 /* Append a word's token. */
 static int take_token(void *baton, int flags, const char *data, int length,
@@ -130,8 +133,8 @@ static int is_repeated(const comet_sqlite_words_t *words, unsigned first)
 }
 
 /*
- * Put a phrase as a string of FTS5, in which nothing is special but '"', which
- * is doubled.
+ * Write a phrase as a string of FTS5, in which only '"' is special: it is
+ * doubled.
  */
 static void quote(comet_text_t phrase, int prefix, char **end)
 {
@@ -153,8 +156,8 @@ static void quote(comet_text_t phrase, int prefix, char **end)
     *end = out;
 }
 
-/* Take what stands between two spaces; what was there before is dropped, and
- * so is what has no word. */
+/* Take the text between two spaces, unless it repeats an earlier phrase or has
+ * no word. */
 static int take_phrase(comet_sqlite_words_t *words, comet_text_t phrase,
                        char **end)
 {
@@ -208,7 +211,7 @@ static int take_phrases(comet_sqlite_words_t *words, comet_text_t text)
     return code;
 }
 
-apr_status_t comet_sqlite_words_make(comet_store_t *store, comet_text_t text,
+apr_status_t comet_sqlite_words_make(comet_sqlite_t *store, comet_text_t text,
                                      comet_sqlite_words_t *words)
 {
     /* a phrase of one byte between spaces takes most: it, doubled, two

@@ -76,8 +76,8 @@ static int setup(void **state)
     scratch_clear();
     apr_pool_create(&pool, NULL);
     snprintf(database, sizeof(database), "%s", scratch_path("comet.db"));
-    config =
-        (comet_store_config_t){ .path = database, .busy_timeout = 5 * SECOND };
+    config = (comet_store_config_t){ .place = scratch_place(database),
+                                     .busy_timeout = 5 * SECOND };
     assert_int_equal(comet_bus_create(&bus, pool), 0);
     listen_to_bell();
     open_writer();
@@ -615,7 +615,8 @@ static void test_rings_for_others(void **state)
     look_status(0);
     assert_int_equal(rang(), 0); /* it does not watch */
     assert_int_equal(comet_bus_claim_watch(bus), 1);
-    assert_int_equal(comet_watch_open(&feed.watch, database, now), 0);
+    feed.watch = comet_watch_open(&config.place, now);
+    assert_non_null(feed.watch);
     assert_true(comet_feed_due(&feed) <= now);
     append(1);
     look_status(1);
@@ -635,9 +636,18 @@ static void test_rings_for_others(void **state)
     comet_bus_release_watch(bus);
 }
 
+static apr_time_t watch_due;
+
+static apr_time_t due_of(const comet_watch_t *watch)
+{
+    return watch_due;
+}
+
 /* The safety poll, and what the watch asks for in between. */
 static void test_due(void **state)
 {
+    static const comet_watch_engine_t engine = { .due = due_of };
+    static comet_watch_t watch = { &engine };
     apr_time_t due;
 
     look();
@@ -646,11 +656,12 @@ static void test_due(void **state)
     now += 1000;
     look();
     assert_int_equal(comet_feed_due(&feed), due); /* a hint puts nothing off */
-    feed.watch.due = now + 500;
+    feed.watch = &watch;
+    watch_due = now + 500;
     assert_int_equal(comet_feed_due(&feed), now + 500);
-    feed.watch.due = due + 1;
+    watch_due = due + 1;
     assert_int_equal(comet_feed_due(&feed), due);
-    feed.watch.due = 0;
+    feed.watch = NULL;
     now = due;
     look();
     assert_in_range(comet_feed_due(&feed) - now, 1, SECOND);

@@ -14,7 +14,8 @@
  * more others than a ring holds. */
 static comet_timestamp_t make_elsewhere(const char *path)
 {
-    comet_store_config_t config = { .path = path, .busy_timeout = SECOND };
+    comet_store_config_t config = { .place = scratch_place(path),
+                                    .busy_timeout = SECOND };
     comet_timestamp_t rare;
     comet_store_t *store;
     int i;

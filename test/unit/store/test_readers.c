@@ -38,7 +38,8 @@ static int open_count(void)
 
 static void make_database(const char *path, int messages)
 {
-    comet_store_config_t made = { .path = path, .busy_timeout = 1000000 };
+    comet_store_config_t made = { .place = scratch_place(path),
+                                  .busy_timeout = 1000000 };
     comet_store_t *store;
     int i;
 
@@ -95,7 +96,7 @@ static int setup(void **state)
     scratch_clear();
     apr_pool_create(&pool, NULL);
     snprintf(database, sizeof(database), "%s", scratch_path("comet.db"));
-    config = (comet_store_config_t){ .path = database };
+    config = (comet_store_config_t){ .place = scratch_place(database) };
     make_database(database, 3);
     assert_int_equal(
         comet_readers_create(&readers, &config, KEEP, PLACES, pool), 0);

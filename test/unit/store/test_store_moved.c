@@ -13,8 +13,8 @@
 /* The file, and its open connections, after another one took its place. */
 static void check_moved(comet_store_t *store, comet_store_t *reader)
 {
-    assert_int_equal(comet_store_moved(store), 1);
-    assert_int_equal(comet_store_moved(reader), 1);
+    assert_false(comet_store_is_usable(store));
+    assert_false(comet_store_is_usable(reader));
     assert_int_equal(kit_append(store, "chat", "lost", NULL), COMET_EMOVED);
     comet_store_close(reader);
     comet_store_close(store);
@@ -28,8 +28,8 @@ static void test_deleted(void **state)
 
     kit_append_many(store, "chat", 3);
     assert_int_equal(kit_last_of(other), kit_last_of(store));
-    assert_int_equal(comet_store_moved(store), 0);
-    assert_int_equal(comet_store_moved(reader), 0);
+    assert_true(comet_store_is_usable(store));
+    assert_true(comet_store_is_usable(reader));
     unlink(kit_database); /* its log stays */
     check_moved(store, reader);
     /* a reader still has the old one open: it must not get in between */
@@ -37,7 +37,7 @@ static void test_deleted(void **state)
     assert_int_equal(kit_append(store, "chat", "new", NULL), 0);
     reader = kit_open_store(COMET_STORE_READ);
     assert_string_equal(kit_bodies(reader, "chat", 0, 9), "new");
-    assert_int_equal(comet_store_moved(other), 1);
+    assert_false(comet_store_is_usable(other));
     comet_store_close(other);
     comet_store_close(reader);
     comet_store_close(store);
@@ -61,7 +61,7 @@ static void test_deleted_while_read(void **state)
     assert_string_equal(kit_bodies(store, "chat", 0, 99), "0,1,2");
     kit_bodies(reader, "chat", 0, 99);
     assert_int_equal(kit_list.count, 30);
-    assert_int_equal(comet_store_moved(reader), 1);
+    assert_false(comet_store_is_usable(reader));
     comet_store_close(reader);
     reader = kit_open_store(COMET_STORE_READ);
     assert_string_equal(kit_bodies(reader, "chat", 0, 99), "0,1,2");
@@ -77,11 +77,11 @@ static void test_replaced(void **state)
 
     snprintf(saved, sizeof(saved), "%s", scratch_path("saved.db"));
     snprintf(fresh, sizeof(fresh), "%s", scratch_path("fresh.db"));
-    kit_config.path = fresh;
+    kit_config.place = scratch_place(fresh);
     store = kit_open_store(COMET_STORE_WRITE);
     kit_append_many(store, "chat", 2);
     comet_store_close(store);
-    kit_config.path = kit_database;
+    kit_config.place = scratch_place(kit_database);
     store = kit_open_store(COMET_STORE_WRITE);
     reader = kit_open_store(COMET_STORE_READ);
     kit_append_many(store, "chat", 3);
@@ -96,7 +96,7 @@ static void test_replaced(void **state)
     assert_string_equal(kit_bodies(store, "chat", 0, 9), "0,1,new");
     comet_store_close(store);
     /* the one moved away is whole */
-    kit_config.path = saved;
+    kit_config.place = scratch_place(saved);
     store = kit_open_store(COMET_STORE_WRITE);
     assert_string_equal(kit_bodies(store, "chat", 0, 9), "0,1,2");
     comet_store_close(store);
@@ -192,7 +192,7 @@ static void test_memory_deleted(void **state)
 
     kit_append_many(store, "chat", 3);
     unlink(scratch_path("comet.db-shm"));
-    assert_int_equal(comet_store_moved(reader), 1);
+    assert_false(comet_store_is_usable(reader));
     assert_int_equal(kit_append(store, "chat", "lost", NULL), COMET_EMOVED);
     kit_run_outside("INSERT INTO message(channel, body) VALUES('chat', 'out')");
     comet_store_close(store);

@@ -5,6 +5,8 @@
 #endif
 #include "store_kit.h"
 
+#include "store/engine.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -129,7 +131,7 @@ static void test_off(void **state)
 {
     comet_store_t *store = open_with(0, COMET_STORE_WRITE);
 
-    assert_true(comet_store_can_search());
+    assert_null(kit_config.place.engine->cannot_search());
     kit_append_many(store, "a", 1);
     assert_int_equal(try_search(store, "a", "0", 9), COMET_ENOSEARCH);
     assert_int_equal(tidy(store), 1);

@@ -93,7 +93,7 @@ static void test_stop_while_idle(void **state)
         writer_start();
         writer_stop();
     }
-    kit_config.path = "/nowhere/comet.db";
+    kit_config.place = scratch_place("/nowhere/comet.db");
     writer_start();
     writer_stop();
 }

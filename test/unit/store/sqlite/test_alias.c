@@ -10,18 +10,18 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "store/place.h"
+#include "store/sqlite/alias.h"
 #include "store/sqlite/sqlite.h"
 
 static void test_good(void **state)
 {
-    assert_int_equal(comet_place_check(kit_database), COMET_PLACE_GOOD);
+    assert_int_equal(comet_alias_check(kit_database), COMET_ALIAS_NONE);
     comet_store_close(kit_open_store(COMET_STORE_WRITE));
-    assert_int_equal(comet_place_check(kit_database), COMET_PLACE_GOOD);
-    assert_int_equal(comet_place_check("/proc/self/status"), COMET_PLACE_GOOD);
-    assert_int_equal(comet_place_check("comet.db"), COMET_PLACE_GOOD);
-    assert_int_equal(comet_place_check("/"), COMET_PLACE_GOOD);
-    assert_string_equal(comet_place_text(COMET_PLACE_GOOD), "");
+    assert_int_equal(comet_alias_check(kit_database), COMET_ALIAS_NONE);
+    assert_int_equal(comet_alias_check("/proc/self/status"), COMET_ALIAS_NONE);
+    assert_int_equal(comet_alias_check("comet.db"), COMET_ALIAS_NONE);
+    assert_int_equal(comet_alias_check("/"), COMET_ALIAS_NONE);
+    assert_string_equal(comet_alias_text(COMET_ALIAS_NONE), "");
 }
 
 /* A second link keeps writers out, those that have the file open too, and
@@ -33,7 +33,7 @@ static void test_linked(void **state)
 
     assert_int_equal(kit_append(store, "chat", "first", NULL), APR_SUCCESS);
     assert_int_equal(link(kit_database, other), 0);
-    assert_int_equal(comet_place_check(kit_database), COMET_PLACE_LINKED);
+    assert_int_equal(comet_alias_check(kit_database), COMET_ALIAS_LINKED);
     assert_int_equal(kit_append(store, "chat", "lost", NULL), COMET_EALIASED);
     assert_non_null(strstr(comet_store_error(store), "hard link"));
     assert_int_equal(kit_open_status(COMET_STORE_WRITE), COMET_EALIASED);
@@ -51,20 +51,21 @@ static void test_symbolic(void **state)
     comet_store_close(kit_open_store(COMET_STORE_WRITE));
     assert_int_equal(rename(kit_database, real), 0);
     assert_int_equal(symlink(real, kit_database), 0);
-    assert_int_equal(comet_place_check(kit_database), COMET_PLACE_SYMBOLIC);
+    assert_int_equal(comet_alias_check(kit_database), COMET_ALIAS_SYMBOLIC);
     assert_int_equal(kit_open_status(COMET_STORE_WRITE), COMET_EALIASED);
-    assert_int_equal(comet_place_check(real), COMET_PLACE_GOOD);
+    assert_int_equal(comet_alias_check(real), COMET_ALIAS_NONE);
 }
 
 /* What SQLite lacks when it was built to use files only is named. */
 static void test_no_temporary_folder(void **state)
 {
     comet_store_t *store = kit_open_store(COMET_STORE_WRITE);
+    comet_sqlite_t *own = (comet_sqlite_t *)store;
 
-    assert_int_equal(comet_sqlite_fail(store, SQLITE_IOERR_GETTEMPPATH),
+    assert_int_equal(comet_sqlite_fail(own, SQLITE_IOERR_GETTEMPPATH),
                      APR_EGENERAL);
     assert_non_null(strstr(comet_store_error(store), "SQLITE_TMPDIR, TMPDIR"));
-    assert_int_equal(comet_sqlite_fail(store, SQLITE_IOERR_READ), APR_EGENERAL);
+    assert_int_equal(comet_sqlite_fail(own, SQLITE_IOERR_READ), APR_EGENERAL);
     assert_null(strstr(comet_store_error(store), "TMPDIR"));
     comet_store_close(store);
 }
@@ -92,7 +93,7 @@ static void test_mount_table(void **state)
         FILE *table = fmemopen(text, strlen(text), "r");
 
         assert_non_null(table);
-        assert_int_equal(comet_place_is_mount(table, cases[i].path),
+        assert_int_equal(comet_alias_is_mount(table, cases[i].path),
                          cases[i].is_mount);
         fclose(table);
     }

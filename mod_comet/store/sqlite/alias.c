@@ -3,7 +3,7 @@
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
-#include "store/place.h"
+#include "store/sqlite/alias.h"
 
 #include <fcntl.h>
 #include <limits.h>
@@ -34,7 +34,7 @@ static void unescape(char *text)
     *text = '\0';
 }
 
-int comet_place_is_mount(FILE *table, const char *path)
+int comet_alias_is_mount(FILE *table, const char *path)
 {
     char *line = NULL;
     size_t size = 0;
@@ -59,7 +59,7 @@ int comet_place_is_mount(FILE *table, const char *path)
 static int is_listed_as_mount(const char *path)
 {
     FILE *table = fopen("/proc/self/mountinfo", "re");
-    int found = table && comet_place_is_mount(table, path);
+    int found = table && comet_alias_is_mount(table, path);
 
     if (table) {
         fclose(table);
@@ -104,40 +104,40 @@ static int look(const char *path, struct statx *file)
     return 1;
 }
 
-comet_place_e comet_place_check(const char *path)
+comet_alias_e comet_alias_check(const char *path)
 {
     struct statx file;
 
     if (!look(path, &file)) {
-        return COMET_PLACE_GOOD;
+        return COMET_ALIAS_NONE;
     }
     if (S_ISLNK(file.stx_mode)) {
-        return COMET_PLACE_SYMBOLIC;
+        return COMET_ALIAS_SYMBOLIC;
     }
     if (!S_ISREG(file.stx_mode)) {
-        return COMET_PLACE_GOOD; /* SQLite says what it thinks of it */
+        return COMET_ALIAS_NONE; /* SQLite says what it thinks of it */
     }
     if (is_on_another_mount(path, &file)) {
-        return COMET_PLACE_MOUNTED;
+        return COMET_ALIAS_MOUNTED;
     }
-    return file.stx_nlink > 1 ? COMET_PLACE_LINKED : COMET_PLACE_GOOD;
+    return file.stx_nlink > 1 ? COMET_ALIAS_LINKED : COMET_ALIAS_NONE;
 }
 
-const char *comet_place_text(comet_place_e place)
+const char *comet_alias_text(comet_alias_e place)
 {
     switch (place) {
-    case COMET_PLACE_MOUNTED:
+    case COMET_ALIAS_MOUNTED:
         return "is mounted as a single file, so SQLite's -wal file beside it "
                "is not kept with it and messages would be lost; mount its "
                "folder instead (docker -v FOLDER:FOLDER)";
-    case COMET_PLACE_LINKED:
+    case COMET_ALIAS_LINKED:
         return "has more than one hard link, so a program that opens it by "
                "another name would corrupt it; remove the other names (find "
                "them with find -samefile)";
-    case COMET_PLACE_SYMBOLIC:
+    case COMET_ALIAS_SYMBOLIC:
         return "has become a symbolic link, so SQLite's -wal file would be "
                "beside another file; restart httpd, which follows the link";
-    case COMET_PLACE_GOOD:
+    case COMET_ALIAS_NONE:
     default:
         return "";
     }

@@ -21,13 +21,13 @@
 #include <unistd.h>
 
 #include "hub/hub.h"
-#include "store/sqlite/watch.h"
+#include "store/engines.h"
 
 #define INSERTS 20
 
 /* --- The ladder, by a clock of the test's own -------------------------- */
 
-static comet_watch_t watch;
+static comet_watch_t *watch;
 static apr_time_t now;
 static char path[800];
 
@@ -35,33 +35,46 @@ static int setup(void **state)
 {
     scratch_clear();
     snprintf(path, sizeof(path), "%s", scratch_path("comet.db"));
-    watch = (comet_watch_t)COMET_WATCH_CLOSED;
+    watch = NULL;
     now = 1000 * SECOND;
     return 0;
 }
 
 static int teardown(void **state)
 {
-    comet_watch_close(&watch);
+    comet_watch_close(watch);
     return 0;
 }
 
 static int readable(int timeout_ms)
 {
-    struct pollfd poll_fd = { .fd = watch.fd, .events = POLLIN };
+    struct pollfd poll_fd = { .fd = comet_watch_fd(watch), .events = POLLIN };
 
     return poll(&poll_fd, 1, timeout_ms);
+}
+
+static int is_due(apr_time_t when)
+{
+    return comet_watch_due(watch) && comet_watch_due(watch) <= when;
+}
+
+static comet_watch_t *open_at(const char *database)
+{
+    comet_place_t place = scratch_place(database);
+    comet_watch_t *made = comet_watch_open(&place, now);
+
+    assert_non_null(made);
+    return made;
 }
 
 /* Open, and look for what happened before. */
 static void open_watch(void)
 {
-    assert_int_equal(comet_watch_open(&watch, path, now), APR_SUCCESS);
-    assert_int_equal(watch.open, 1);
-    assert_true(watch.fd >= 0);
-    assert_true(comet_watch_due(&watch, now));
-    comet_watch_looked(&watch, 0, now);
-    assert_false(comet_watch_due(&watch, now + 3600 * SECOND));
+    watch = open_at(path);
+    assert_true(comet_watch_fd(watch) >= 0);
+    assert_true(is_due(now));
+    comet_watch_looked(watch, 0, now);
+    assert_false(is_due(now + 3600 * SECOND));
 }
 
 static void touch(const char *name)
@@ -76,23 +89,24 @@ static void touch(const char *name)
 static void expect_event(void)
 {
     assert_int_equal(readable(10000), 1);
-    comet_watch_event(&watch, now);
-    assert_false(comet_watch_due(&watch, now)); /* too early to see it */
-    assert_in_range(watch.due - now, 1, MS);
-    now = watch.due;
-    comet_watch_look(&watch, now);
-    comet_watch_looked(&watch, 0, now);
+    comet_watch_event(watch, now);
+    assert_false(is_due(now)); /* too early to see it */
+    assert_in_range(comet_watch_due(watch) - now, 1, MS);
+    now = comet_watch_due(watch);
+    comet_watch_look(watch, now);
+    comet_watch_looked(watch, 0, now);
     assert_int_equal(readable(0), 0);
 }
 
-static void test_closed(void **state)
+/* An engine that cannot watch is looked at now and then. */
+static void test_no_watch(void **state)
 {
-    assert_int_equal(watch.open, 0);
-    assert_false(comet_watch_due(&watch, now));
-    comet_watch_looked(&watch, 1, now);
-    assert_false(comet_watch_due(&watch, now));
-    comet_watch_close(&watch);
-    assert_int_equal(watch.open, 0);
+    comet_engine_t blind = *comet_engines_own();
+    comet_place_t place = { .engine = &blind, .own = path };
+
+    blind.watch = NULL;
+    assert_null(comet_watch_open(&place, now));
+    comet_watch_close(NULL);
 }
 
 static void test_events(void **state)
@@ -114,13 +128,10 @@ static void test_close(void **state)
     int fd;
 
     open_watch();
-    fd = watch.fd;
+    fd = comet_watch_fd(watch);
     touch("comet.db");
-    comet_watch_close(&watch);
+    comet_watch_close(watch);
     assert_int_equal(fcntl(fd, F_GETFD), -1);
-    assert_int_equal(watch.open, 0);
-    assert_int_equal(watch.fd, -1);
-    assert_int_equal(watch.due, 0);
     open_watch(); /* again */
 }
 
@@ -138,15 +149,15 @@ static void test_ladder(void **state)
     event = before = now;
     do {
         assert_true(++looks < 1000);
-        comet_watch_looked(&watch, 0, now);
-        if (!watch.due) {
+        comet_watch_looked(watch, 0, now);
+        if (!comet_watch_due(watch)) {
             break;
         }
-        now = watch.due;
+        now = comet_watch_due(watch);
         assert_in_range(now - before, 1, 20 * MS);
         assert_true(now - before >= step);
-        assert_false(comet_watch_due(&watch, now - 1));
-        assert_true(comet_watch_due(&watch, now));
+        assert_false(is_due(now - 1));
+        assert_true(is_due(now));
         step = now - before;
         before = now;
         assert_true(looks > 6 || now - event < 50 * MS);
@@ -164,20 +175,20 @@ static void test_looks_between(void **state)
     open_watch();
     touch("comet.db-wal");
     assert_int_equal(readable(10000), 1);
-    comet_watch_event(&watch, now);
+    comet_watch_event(watch, now);
     now += 60 * SECOND;
     for (i = 0; i < 100; i++) {
-        now = watch.due - 1;
-        comet_watch_look(&watch, now);
-        comet_watch_looked(&watch, i % 2, now);
+        now = comet_watch_due(watch) - 1;
+        comet_watch_look(watch, now);
+        comet_watch_looked(watch, i % 2, now);
         assert_int_equal(readable(0), 1);
-        assert_in_range(watch.due - now, 1, MS);
+        assert_in_range(comet_watch_due(watch) - now, 1, MS);
     }
-    now = watch.due;
-    comet_watch_look(&watch, now);
+    now = comet_watch_due(watch);
+    comet_watch_look(watch, now);
     assert_int_equal(readable(0), 0);
-    comet_watch_looked(&watch, 0, now);
-    assert_in_range(watch.due - now, 1, MS);
+    comet_watch_looked(watch, 0, now);
+    assert_in_range(comet_watch_due(watch) - now, 1, MS);
 }
 
 /* A look that failed has touched the folder itself: that is no reason for the
@@ -190,18 +201,18 @@ static void test_pause(void **state)
     for (i = 0; i < 100; i++) {
         touch("comet.db");
         assert_int_equal(readable(10000), 1);
-        comet_watch_event(&watch, now);
-        assert_in_range(watch.due - now, i ? 20 * MS : 0, 60 * MS);
-        now = watch.due;
-        comet_watch_look(&watch, now);
-        comet_watch_looked(&watch, 0, now);
-        comet_watch_pause(&watch, now);
-        assert_in_range(watch.due - now, 20 * MS, 60 * MS);
+        comet_watch_event(watch, now);
+        assert_in_range(comet_watch_due(watch) - now, i ? 20 * MS : 0, 60 * MS);
+        now = comet_watch_due(watch);
+        comet_watch_look(watch, now);
+        comet_watch_looked(watch, 0, now);
+        comet_watch_pause(watch, now);
+        assert_in_range(comet_watch_due(watch) - now, 20 * MS, 60 * MS);
     }
     now += SECOND;
     touch("comet.db");
-    comet_watch_event(&watch, now);
-    assert_true(watch.due <= now + MS);
+    comet_watch_event(watch, now);
+    assert_true(comet_watch_due(watch) <= now + MS);
 }
 
 /* The events may have been of the next commit already. */
@@ -213,21 +224,21 @@ static void test_ladder_after_a_commit(void **state)
     touch("comet.db-wal");
     expect_event();
     for (i = 0; i < 10; i++) {
-        comet_watch_looked(&watch, 0, now);
-        now = watch.due;
+        comet_watch_looked(watch, 0, now);
+        now = comet_watch_due(watch);
     }
-    comet_watch_looked(&watch, 1, now);
-    assert_in_range(watch.due - now, 1, MS);
-    now = watch.due;
-    comet_watch_looked(&watch, 0, now);
-    assert_in_range(watch.due - now, 1, 2 * MS);
+    comet_watch_looked(watch, 1, now);
+    assert_in_range(comet_watch_due(watch) - now, 1, MS);
+    now = comet_watch_due(watch);
+    comet_watch_looked(watch, 0, now);
+    assert_in_range(comet_watch_due(watch) - now, 1, 2 * MS);
     now += 60 * SECOND;
-    comet_watch_looked(&watch, 0, now);
-    assert_int_equal(watch.due, 0);
+    comet_watch_looked(watch, 0, now);
+    assert_int_equal(comet_watch_due(watch), 0);
     touch("comet.db-wal");
     expect_event(); /* and from the first step on again */
-    comet_watch_looked(&watch, 0, now);
-    assert_in_range(watch.due - now, 1, MS);
+    comet_watch_looked(watch, 0, now);
+    assert_in_range(comet_watch_due(watch) - now, 1, MS);
 }
 
 /* Where it may not watch, it polls. */
@@ -235,23 +246,21 @@ static void test_refused(void **state)
 {
     int i;
 
-    assert_int_equal(comet_watch_open(&watch, "/nowhere/comet.db", now),
-                     ENOENT);
-    assert_int_equal(watch.open, 1);
-    assert_int_equal(watch.fd, -1);
+    watch = open_at("/nowhere/comet.db");
+    assert_int_equal(comet_watch_fd(watch), -1);
     for (i = 0; i < 1000; i++) {
-        assert_true(comet_watch_due(&watch, now));
-        comet_watch_looked(&watch, i % 10 == 0, now);
-        assert_in_range(watch.due - now, MS, 50 * MS);
-        assert_false(comet_watch_due(&watch, watch.due - 1));
-        now = watch.due;
+        assert_true(is_due(now));
+        comet_watch_looked(watch, i % 10 == 0, now);
+        assert_in_range(comet_watch_due(watch) - now, MS, 50 * MS);
+        assert_false(is_due(comet_watch_due(watch) - 1));
+        now = comet_watch_due(watch);
     }
 }
 
 static void test_root_folder(void **state)
 {
-    assert_int_equal(comet_watch_open(&watch, "/comet.db", now), 0);
-    assert_true(watch.fd >= 0);
+    watch = open_at("/comet.db");
+    assert_true(comet_watch_fd(watch) >= 0);
 }
 
 /* --- Real children, and a program outside ------------------------------- */
@@ -277,7 +286,8 @@ static int setup_children(void **state)
 
     setup(state);
     apr_pool_create(&pool, NULL);
-    config = (comet_store_config_t){ .path = path, .busy_timeout = SECOND };
+    config = (comet_store_config_t){ .place = scratch_place(path),
+                                     .busy_timeout = SECOND };
     assert_int_equal(comet_bus_create(&bus, pool), 0);
     assert_int_equal(comet_store_open(&store, &config, COMET_STORE_WRITE, NULL),
                      0);
@@ -476,7 +486,7 @@ static void test_slow_transaction(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_closed),
+        TEST(test_no_watch),
         TEST(test_events),
         TEST(test_close),
         TEST(test_ladder),

@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What httpd knows of itself, for the stores' engines. */
+#include "hooks/site.h"
+
+#include <apr_strings.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unixd.h>
+
+/* The folder of an absolute path, without the slash at its end. */
+static const char *folder_of(const char *path, apr_pool_t *p)
+{
+    const char *slash = strrchr(path, '/');
+
+    return slash == path ? "/"
+                         : apr_pstrmemdup(p, path, (apr_size_t)(slash - path));
+}
+
+static void add_folder(apr_array_header_t *folders, const char *file)
+{
+    const char *folder = folder_of(file, folders->pool);
+    int i;
+
+    for (i = 0; i < folders->nelts; i++) {
+        if (strcmp(APR_ARRAY_IDX(folders, i, const char *), folder) == 0) {
+            return;
+        }
+    }
+    APR_ARRAY_PUSH(folders, const char *) = folder;
+}
+
+/* @param last  the file of the previous directive, which is mostly the same */
+static void add_files(apr_array_header_t *folders, const ap_directive_t *node,
+                      const char **last)
+{
+    char real[PATH_MAX];
+
+    for (; node; node = node->next) {
+        if (node->filename && node->filename != *last
+            && node->filename[0] == '/') {
+            *last = node->filename;
+            add_folder(folders, node->filename);
+            if (realpath(node->filename, real)) {
+                add_folder(folders, real);
+            }
+        }
+        add_files(folders, node->first_child, last);
+    }
+}
+
+static apr_array_header_t *find_config_folders(apr_pool_t *p)
+{
+    apr_array_header_t *folders = apr_array_make(p, 8, sizeof(const char *));
+    const char *last = NULL;
+
+    add_files(folders, ap_conftree, &last);
+    return folders;
+}
+
+static apr_array_header_t *find_document_roots(const server_rec *main,
+                                               apr_pool_t *p)
+{
+    apr_array_header_t *roots = apr_array_make(p, 8, sizeof(const char *));
+    const char *last = NULL;
+    const server_rec *s;
+
+    for (s = main; s; s = s->next) {
+        const core_server_config *core =
+            ap_get_core_module_config(s->module_config);
+        const char *root = core->ap_document_root;
+
+        if (root && root != last) { /* most hosts share one */
+            last = root;
+            APR_ARRAY_PUSH(roots, const char *) = root;
+        }
+    }
+    return roots;
+}
+
+comet_site_t mod_comet_site(const server_rec *main, apr_pool_t *p)
+{
+    return (comet_site_t){
+        .user = ap_unixd_config.user_name,
+        .uid = ap_unixd_config.user_id,
+        .gid = ap_unixd_config.group_id,
+        .config_folders = find_config_folders(p),
+        .document_roots = find_document_roots(main, p),
+    };
+}

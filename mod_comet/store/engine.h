@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * @file store/engine.h
+ * What a storage engine does: the door through which a store comes in.
+ *
+ * store/store.h is what callers see.  Each of its functions goes to the engine
+ * of the connection, and what its docstring says of parameters, errors and
+ * threads holds for the engine's function too.  mod_comet.so has one engine of
+ * its own; others come in modules that register theirs with
+ * ap_register_provider(COMET_ENGINE_GROUP, NAME, COMET_ENGINE_VERSION).
+ *
+ * Which thread calls what:
+ *
+ *   parent, at configuration   parse, locate, check, advise, version
+ *   worker                     open(READ), all that reads, close
+ *   writer (child, store)      open(WRITE), all that writes, close
+ *   hub (child)                open(READ_AT_ONCE), begin, read, tally, close,
+ *                              and the watch
+ */
+#ifndef COMET_ENGINE_H
+#define COMET_ENGINE_H
+
+#include <apr_tables.h>
+
+#include "store/store.h"
+#include "store/watch.h"
+
+/** Where httpd's providers keep the engines (ap_provider.h). */
+#define COMET_ENGINE_GROUP "comet-engine"
+/** The version of this interface. */
+#define COMET_ENGINE_VERSION "1"
+
+/** What the web server knows, for an engine's check of a place. */
+typedef struct comet_site_t {
+    const char *user; /* the user that the children become */
+    uid_t uid;
+    gid_t gid; /* the children's group, without those that /etc/group adds */
+    /** The folders of the server's configuration files, const char *. */
+    const apr_array_header_t *config_folders;
+    /** The folders that the server publishes, const char *. */
+    const apr_array_header_t *document_roots;
+} comet_site_t;
+
+/**
+ * Gets a message for the administrator.
+ * @param fatal  whether nothing can be published until it is mended
+ * @param error  the system's error that caused it; 0: none
+ */
+typedef void comet_advice_cb(void *baton, int fatal, apr_status_t error,
+                             const char *text);
+
+struct comet_engine_t {
+    const char *name; /* what CometStore's argument begins with */
+    const char *usage; /* CometStore's whole argument, as people write it */
+
+    /* --- Places; all results are allocated in the pool ------------------ */
+
+    /**
+     * Read what follows the engine's name and the colon in CometStore.
+     * @param place  the engine fills place->name, ->key and ->own
+     * @param root   the folder that relative names begin at
+     * @return NULL, or what is expected instead
+     */
+    const char *(*parse)(comet_place_t *place, const char *text,
+                         const char *root, apr_pool_t *p);
+
+    /**
+     * Find where a place that was parsed really is, so that equal places get
+     * equal keys.  Opens and connects to nothing.
+     * @param place  changed
+     * @return NULL, or a sentence why it cannot be used
+     */
+    const char *(*locate)(comet_place_t *place, apr_pool_t *p);
+
+    /**
+     * Check that a place is safe; nothing is opened or connected to.
+     * NULL: all places are.
+     * @return NULL, or a sentence why the server must not start with it
+     */
+    const char *(*check)(const comet_place_t *place, const comet_site_t *site,
+                         apr_pool_t *p);
+
+    /** Say what will keep the children from using a place.  NULL: nothing. */
+    void (*advise)(const comet_place_t *place, const comet_site_t *site,
+                   comet_advice_cb *say, void *baton, apr_pool_t *p);
+
+    /** The name and the version of the engine's library, for the log. */
+    const char *(*version)(void);
+
+    /** Why CometSearch cannot be on; NULL: it can. */
+    const char *(*cannot_search)(void);
+
+    /* --- Connections ---------------------------------------------------- */
+
+    /** What it makes begins with a comet_store_t that names the engine. */
+    apr_status_t (*open)(comet_store_t **store,
+                         const comet_store_config_t *config,
+                         comet_store_mode_e mode, const atomic_int *stopping);
+    void (*close)(comet_store_t *store);
+    /** @param store  NULL: the last open() that failed in this thread */
+    const char *(*error)(const comet_store_t *store);
+    int (*is_usable)(comet_store_t *store);
+    int (*may_idle)(const comet_store_t *store); /* NULL: always */
+    void (*limit)(comet_store_t *store, const comet_budget_t *budget);
+
+    /* --- Reading ---------------------------------------------------------- */
+
+    apr_status_t (*begin)(comet_store_t *store, comet_store_state_t *state);
+    void (*end)(comet_store_t *store);
+    apr_status_t (*state)(comet_store_t *store, comet_store_state_t *state);
+    apr_status_t (*replay)(comet_store_t *store,
+                           const comet_selection_t *selection,
+                           apr_int64_t count, comet_timestamp_t *cursor,
+                           int *any);
+    apr_status_t (*floor)(comet_store_t *store,
+                          const comet_selection_t *selection,
+                          comet_timestamp_t *floor);
+    apr_status_t (*read)(comet_store_t *store,
+                         const comet_selection_t *selection,
+                         comet_timestamp_t after, apr_size_t limit,
+                         comet_store_cb *callback, void *baton);
+    apr_status_t (*page)(comet_store_t *store,
+                         const comet_selection_t *selection,
+                         comet_timestamp_t after, comet_timestamp_t before,
+                         apr_size_t limit, comet_store_cb *callback,
+                         void *baton);
+    /** NULL: the engine has no search; cannot_search() says so. */
+    apr_status_t (*search)(comet_store_t *store,
+                           const comet_selection_t *selection,
+                           comet_text_t words, comet_timestamp_t after,
+                           comet_timestamp_t before, apr_size_t limit,
+                           comet_store_cb *callback, void *baton,
+                           comet_timestamp_t *rest);
+    apr_status_t (*channels)(comet_store_t *store, comet_text_t prefix,
+                             apr_size_t limit, comet_store_channel_cb *callback,
+                             void *baton);
+    apr_status_t (*recent)(comet_store_t *store, apr_size_t count,
+                           comet_timestamp_t *cursor);
+    apr_status_t (*has)(comet_store_t *store, comet_timestamp_t timestamp,
+                        apr_int64_t *has);
+
+    /* --- Writing ---------------------------------------------------------- */
+
+    apr_status_t (*reserve)(comet_store_t *store, apr_interval_time_t wait);
+    apr_status_t (*append)(comet_store_t *store,
+                           comet_store_group_t *const *groups,
+                           apr_size_t count);
+    apr_status_t (*prune)(comet_store_t *store, apr_time_t now, int *more);
+    apr_status_t (*tidy)(comet_store_t *store, int *more); /* or NULL */
+    int (*checkpoint_due)(const comet_store_t *store); /* NULL: never */
+    apr_status_t (*checkpoint)(comet_store_t *store);
+
+    /* --- Hints; NULL where the engine has none -----------------------------
+     * */
+
+    int (*tally)(comet_store_t *store, comet_tally_t *tally);
+    const comet_watch_engine_t *watch;
+};
+
+/** What the connections of all engines begin with. */
+struct comet_store_t {
+    const comet_engine_t *engine;
+};
+
+#endif /* COMET_ENGINE_H */

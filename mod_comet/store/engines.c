@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The look-up of engines by name: the only file outside an engine's folder that
+ * names one. */
+#include "store/engines.h"
+
+#include <apr_strings.h>
+#include <string.h>
+
+#include "store/sqlite/engine.h"
+
+const comet_engine_t *comet_engines_own(void)
+{
+    return &comet_engine_sqlite;
+}
+
+const char *comet_engines_usage(const apr_array_header_t *engines,
+                                apr_pool_t *p)
+{
+    const char *usage = "";
+    int i;
+
+    for (i = 0; i < engines->nelts; i++) {
+        usage = apr_pstrcat(
+            p, usage, i ? " or " : "",
+            APR_ARRAY_IDX(engines, i, const comet_engine_t *)->usage, NULL);
+    }
+    return usage;
+}
+
+const char *comet_engines_parse(comet_place_t *place, const char *value,
+                                const apr_array_header_t *engines,
+                                const char *root, apr_pool_t *p)
+{
+    int i;
+
+    for (i = 0; i < engines->nelts; i++) {
+        const comet_engine_t *engine =
+            APR_ARRAY_IDX(engines, i, const comet_engine_t *);
+        size_t length = strlen(engine->name);
+
+        if (strncmp(value, engine->name, length) == 0 && value[length] == ':'
+            && value[length + 1]) {
+            *place = (comet_place_t){ .engine = engine };
+            return engine->parse(place, value + length + 1, root, p);
+        }
+    }
+    return comet_engines_usage(engines, p);
+}

@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * @file store/engines.h
+ * The look-up of engines by name, and the one that mod_comet has itself.
+ * Main process, while it reads its configuration.
+ */
+#ifndef COMET_ENGINES_H
+#define COMET_ENGINES_H
+
+#include "store/engine.h"
+
+/** The engine that is linked into mod_comet. */
+const comet_engine_t *comet_engines_own(void);
+
+/**
+ * Read CometStore's argument, NAME:TEXT.
+ * @param place    filled; not yet located (comet_engine_t's locate)
+ * @param engines  const comet_engine_t *: all there are
+ * @param root     the folder that relative names begin at
+ * @param p        the place's texts are allocated from it
+ * @return NULL, or what is expected instead
+ */
+const char *comet_engines_parse(comet_place_t *place, const char *value,
+                                const apr_array_header_t *engines,
+                                const char *root, apr_pool_t *p);
+
+/** What CometStore's argument may look like: each engine's usage, joined by
+ * " or ". */
+const char *comet_engines_usage(const apr_array_header_t *engines,
+                                apr_pool_t *p);
+
+#endif /* COMET_ENGINES_H */

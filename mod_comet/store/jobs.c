@@ -1,0 +1,343 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The jobs of a writer: how publishers queue them and get their answers. */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "store/writer_priv.h"
+
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+/** How long a publisher waits for a place before it is sent away. */
+#define PLACE_USEC 50000
+
+/** How often it looks for one that another store's writer has vacated. */
+#define SEIZE_USEC 2000
+
+void comet_writer_wake(comet_writer_t *writer)
+{
+    static const apr_uint64_t one = 1;
+    int saved = errno;
+    ssize_t written;
+
+    if (!atomic_exchange(&writer->awake, 1)) {
+        do {
+            written = write(writer->wake, &one, sizeof(one));
+        } while (written < 0 && errno == EINTR);
+    }
+    errno = saved;
+}
+
+/* Copy a text to *end, and refer to the copy. */
+static void copy(comet_text_t *text, char **end)
+{
+    if (text->data) {
+        memcpy(*end, text->data, text->length);
+        text->data = *end;
+        *end += text->length;
+    }
+}
+
+/* Copy a group into a job, since a job in flight may outlive its publisher. */
+static job_t *create_job(const comet_store_group_t *group)
+{
+    apr_size_t list = group->count * sizeof(comet_message_t *);
+    job_t *job = malloc(sizeof(*job) + list + group->key.text.length
+                        + group->key.channel.length + group->key.author.length);
+    char *end;
+    apr_size_t i;
+
+    if (!job) {
+        return NULL;
+    }
+    memset(job, 0, sizeof(*job));
+    sem_init(&job->answered, 0, 0);
+    job->group = *group;
+    job->group.messages = job->messages;
+    for (i = 0; i < group->count; i++) {
+        job->messages[i] = comet_message_ref(group->messages[i]);
+    }
+    end = (char *)(job->messages + group->count);
+    copy(&job->group.key.text, &end);
+    copy(&job->group.key.channel, &end);
+    copy(&job->group.key.author, &end);
+    return job;
+}
+
+static void free_job(job_t *job)
+{
+    apr_size_t i;
+
+    for (i = 0; i < job->group.count; i++) {
+        comet_message_unref(job->messages[i]);
+    }
+    sem_destroy(&job->answered);
+    free(job);
+}
+
+/* One of the child's places, which all of its writers share. */
+static int seize_place_locked(comet_writer_t *writer)
+{
+    int waiting = atomic_load(writer->config.waiting);
+
+    while ((apr_size_t)waiting < writer->config.places) {
+        if (atomic_compare_exchange_weak(writer->config.waiting, &waiting,
+                                         waiting + 1)) {
+            if (writer->used++ == 0) {
+                writer->answered_at = comet_monotonic();
+            }
+            return 1;
+        }
+    }
+    return 0;
+}
+
+/* A healthy disk makes room at once.  If no publisher was answered for as long
+ * as one may wait for a place, waiting is in vain. */
+static int is_stalled_locked(const comet_writer_t *writer)
+{
+    return writer->used > 0
+           && comet_monotonic() - writer->answered_at >= PLACE_USEC;
+}
+
+/* Give the free places to the oldest jobs of the overflow. */
+static void promote_locked(comet_writer_t *writer)
+{
+    job_t *job;
+
+    while ((job = TAILQ_FIRST(&writer->overflow)) != NULL
+           && seize_place_locked(writer)) {
+        TAILQ_REMOVE(&writer->overflow, job, link);
+        TAILQ_INSERT_TAIL(&writer->queue, job, link);
+        job->state = JOB_QUEUED;
+        comet_writer_wake(writer);
+    }
+}
+
+static void vacate_locked(comet_writer_t *writer, apr_size_t count)
+{
+    writer->used -= count;
+    atomic_fetch_sub(writer->config.waiting, (int)count);
+    promote_locked(writer);
+}
+
+/* Wait until a time. @return whether the job was answered by then */
+static int is_answered(job_t *job, apr_int64_t until)
+{
+    const struct timespec end = { .tv_sec = (time_t)(until / 1000000),
+                                  .tv_nsec = (long)(until % 1000000) * 1000 };
+    int failed;
+
+    do {
+        failed = sem_clockwait(&job->answered, CLOCK_MONOTONIC, &end);
+    } while (failed && errno == EINTR);
+    /* the state is always ANSWERED then, but ThreadSanitizer understands this
+     * atomic and not sem_clockwait() */
+    return !failed && job->state == JOB_ANSWERED;
+}
+
+/* Take a job back.
+ * @return APR_SUCCESS: too late, it is being answered; COMET_EUNSURE: it is in
+ *         flight and now the thread's; else it is the publisher's again */
+static apr_status_t withdraw_locked(comet_writer_t *writer, job_t *job)
+{
+    switch (atomic_load(&job->state)) {
+    case JOB_OVERFLOWING:
+        TAILQ_REMOVE(&writer->overflow, job, link);
+        return COMET_EBUSY;
+    case JOB_QUEUED:
+        TAILQ_REMOVE(&writer->queue, job, link);
+        vacate_locked(writer, 1);
+        return COMET_ELOCKED;
+    case JOB_IN_FLIGHT:
+        job->left = 1;
+        return COMET_EUNSURE;
+    default:
+        return APR_SUCCESS;
+    }
+}
+
+/* When to look again.  A job in the overflow looks often, for a place that
+ * another store's writer has vacated. */
+static apr_int64_t next_look(const job_t *job, apr_int64_t deadline)
+{
+    return job->state == JOB_QUEUED || job->state == JOB_IN_FLIGHT
+               ? deadline
+               : comet_monotonic() + SEIZE_USEC;
+}
+
+/* Wait for the answer.  Frees the job, or leaves it to the thread. */
+static apr_status_t await(comet_writer_t *writer, job_t *job,
+                          apr_int64_t deadline)
+{
+    apr_int64_t place_until = comet_monotonic() + PLACE_USEC;
+    apr_status_t status = APR_SUCCESS;
+
+    while (status == APR_SUCCESS
+           && !is_answered(job, next_look(job, deadline))) {
+        apr_int64_t now = comet_monotonic();
+
+        pthread_mutex_lock(&writer->mutex);
+        promote_locked(writer);
+        if (now >= deadline
+            || (job->state == JOB_OVERFLOWING
+                && (now >= place_until || is_stalled_locked(writer)))) {
+            status = withdraw_locked(writer, job);
+        }
+        pthread_mutex_unlock(&writer->mutex);
+    }
+    if (status == COMET_EUNSURE) {
+        return status;
+    }
+    if (status == APR_SUCCESS) {
+        status = job->result;
+    }
+    free_job(job);
+    return status;
+}
+
+apr_status_t comet_writer_publish(comet_writer_t *writer,
+                                  const comet_store_group_t *group,
+                                  apr_interval_time_t timeout)
+{
+    apr_int64_t deadline = comet_monotonic() + (timeout > 0 ? timeout : 0);
+    job_t *job = create_job(group);
+
+    if (!job) {
+        return APR_ENOMEM;
+    }
+    pthread_mutex_lock(&writer->mutex);
+    if (atomic_load(&writer->stopping)) {
+        pthread_mutex_unlock(&writer->mutex);
+        free_job(job);
+        return COMET_ESTOPPING;
+    }
+    TAILQ_INSERT_TAIL(&writer->overflow, job, link);
+    promote_locked(writer);
+    pthread_mutex_unlock(&writer->mutex);
+    return await(writer, job, deadline);
+}
+
+int comet_writer_await(comet_writer_t *writer, apr_interval_time_t limit)
+{
+    apr_int64_t deadline;
+    int tried;
+
+    pthread_mutex_lock(&writer->mutex);
+    if (limit > PLACE_USEC && writer->awaiting >= 2 * writer->config.places) {
+        limit = PLACE_USEC;
+    }
+    deadline = comet_monotonic() + limit;
+    writer->awaiting++;
+    while (!writer->tried && comet_monotonic() < deadline) {
+        comet_condition_wait(&writer->has_tried, &writer->mutex, deadline);
+    }
+    writer->awaiting--;
+    tried = writer->tried;
+    pthread_mutex_unlock(&writer->mutex);
+    return tried;
+}
+
+/* --- For the thread ------------------------------------------------------- */
+
+/* Free a job that its publisher has left; put any other into `done`. */
+static void finish_locked(job_t *job, apr_status_t result, jobs_t *done)
+{
+    job->result = result;
+    job->state = JOB_DONE;
+    if (job->left) {
+        free_job(job);
+    }
+    else {
+        TAILQ_INSERT_TAIL(done, job, link);
+    }
+}
+
+/* Called without the mutex, which a publisher that wakes may want at once. */
+static void wake_publishers(jobs_t *done)
+{
+    job_t *job;
+
+    while ((job = TAILQ_FIRST(done)) != NULL) {
+        TAILQ_REMOVE(done, job, link);
+        job->state = JOB_ANSWERED;
+        sem_post(&job->answered); /* from here on it is the publisher's */
+    }
+}
+
+int comet_writer_has_jobs(comet_writer_t *writer)
+{
+    int any;
+
+    pthread_mutex_lock(&writer->mutex);
+    any = !TAILQ_EMPTY(&writer->queue);
+    pthread_mutex_unlock(&writer->mutex);
+    return any;
+}
+
+void comet_writer_refuse_jobs(comet_writer_t *writer, apr_status_t status)
+{
+    jobs_t done = TAILQ_HEAD_INITIALIZER(done);
+    job_t *job;
+
+    pthread_mutex_lock(&writer->mutex);
+    while ((job = TAILQ_FIRST(&writer->overflow)) != NULL) {
+        TAILQ_REMOVE(&writer->overflow, job, link);
+        finish_locked(job, status, &done);
+    }
+    while ((job = TAILQ_FIRST(&writer->queue)) != NULL) {
+        TAILQ_REMOVE(&writer->queue, job, link);
+        finish_locked(job, status, &done);
+        vacate_locked(writer, 1);
+    }
+    writer->answered_at = comet_monotonic();
+    pthread_mutex_unlock(&writer->mutex);
+    wake_publishers(&done);
+}
+
+apr_size_t comet_writer_take_jobs(comet_writer_t *writer)
+{
+    apr_size_t count = 0;
+    job_t *job;
+
+    pthread_mutex_lock(&writer->mutex);
+    while ((job = TAILQ_FIRST(&writer->queue)) != NULL) {
+        TAILQ_REMOVE(&writer->queue, job, link);
+        job->state = JOB_IN_FLIGHT;
+        writer->jobs[count] = job;
+        writer->groups[count] = &job->group;
+        count++;
+    }
+    pthread_mutex_unlock(&writer->mutex);
+    return count;
+}
+
+void comet_writer_answer_jobs(comet_writer_t *writer, apr_size_t count,
+                              apr_status_t status)
+{
+    jobs_t done = TAILQ_HEAD_INITIALIZER(done);
+    apr_size_t i;
+
+    pthread_mutex_lock(&writer->mutex);
+    for (i = 0; i < count; i++) {
+        finish_locked(
+            writer->jobs[i],
+            status == APR_SUCCESS ? writer->groups[i]->result : status, &done);
+    }
+    vacate_locked(writer, count);
+    writer->answered_at = comet_monotonic();
+    pthread_mutex_unlock(&writer->mutex);
+    wake_publishers(&done);
+}
+
+void comet_writer_note_tried(comet_writer_t *writer)
+{
+    pthread_mutex_lock(&writer->mutex);
+    writer->tried = 1;
+    pthread_cond_broadcast(&writer->has_tried);
+    pthread_mutex_unlock(&writer->mutex);
+}

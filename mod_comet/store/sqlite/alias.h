@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * @file store/sqlite/alias.h
+ * Whether a database file has a second name, and so could get a second log.
+ *
+ * SQLite finds the write-ahead log by the database's name.  A file that is
+ * opened by two names therefore gets two logs.  What was committed to one of
+ * them is missing, or is overwritten, for programs that use the other name
+ * (https://sqlite.org/howtocorrupt.html, 2.5 and 2.6).
+ */
+#ifndef COMET_ALIAS_H
+#define COMET_ALIAS_H
+
+#include <stdio.h>
+
+typedef enum {
+    COMET_ALIAS_NONE, /* also if there is no file, or it cannot be examined */
+    COMET_ALIAS_MOUNTED, /* the file is a mount of its own */
+    COMET_ALIAS_LINKED, /* the file has several hard links */
+    COMET_ALIAS_SYMBOLIC /* a symbolic link to a file */
+} comet_alias_e;
+
+/**
+ * Look for a second name of a database file.  Opens nothing: closing a
+ * descriptor of the file would drop SQLite's locks.
+ * @param path  absolute
+ * @return what is wrong.  Any thread; two system calls.
+ */
+comet_alias_e comet_alias_check(const char *path);
+
+/**
+ * Say what is wrong and what to do.
+ * @return a constant sentence that follows the path's name; "" for
+ *         COMET_ALIAS_NONE
+ */
+const char *comet_alias_text(comet_alias_e place);
+
+/**
+ * Whether a file is itself a mount point, found the slow way: for kernels
+ * before
+ * 5.8 and for containers that forbid statx(2).
+ * @param table  an open /proc/self/mountinfo, proc_pid_mountinfo(5)
+ * @param path   absolute and real
+ */
+int comet_alias_is_mount(FILE *table, const char *path);
+
+#endif /* COMET_ALIAS_H */

@@ -1,0 +1,267 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Which files a database is made of, and whether those at its path are still
+ * the ones that are open.
+ */
+#include "store/sqlite/sqlite.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "store/sqlite/alias.h"
+
+apr_status_t comet_sqlite_check_alias(comet_sqlite_t *store)
+{
+    comet_alias_e place = comet_alias_check(store->path);
+
+    return place == COMET_ALIAS_NONE
+               ? APR_SUCCESS
+               : comet_sqlite_fail_text(store, COMET_EALIASED,
+                                        comet_alias_text(place));
+}
+
+file_id_t comet_sqlite_file_id(const char *path)
+{
+    struct stat info;
+
+    if (stat(path, &info) != 0) {
+        return (file_id_t){ 0, 0 };
+    }
+    return (file_id_t){ info.st_dev, info.st_ino };
+}
+
+int comet_sqlite_same_file(file_id_t a, file_id_t b)
+{
+    return a.ino == b.ino && a.dev == b.dev;
+}
+
+int comet_sqlite_has_content(const char *path)
+{
+    struct stat info;
+
+    return stat(path, &info) == 0 && info.st_size > 0;
+}
+
+static void unlink_same(const char *path, file_id_t file)
+{
+    if (file.ino && comet_sqlite_same_file(file, comet_sqlite_file_id(path))) {
+        unlink(path);
+    }
+}
+
+/**
+ * The files that this process last had open for a path.  If the database is
+ * replaced but not its log, a new connection would take the log for the new
+ * database's, and truncate the memory that the old connections share.
+ */
+typedef struct known_t {
+    struct known_t *next;
+    file_id_t file, wal, shm;
+    int open, read_only; /* how many connections are */
+    char path[];
+} known_t;
+
+static pthread_mutex_t known_lock = PTHREAD_MUTEX_INITIALIZER;
+
+static known_t *known_files; /* [known_lock], one for each path */
+
+static known_t *find_known_locked(const char *path)
+{
+    known_t *known = known_files;
+
+    while (known && strcmp(known->path, path) != 0) {
+        known = known->next;
+    }
+    return known;
+}
+
+/* @return NULL: no memory */
+static known_t *ensure_known_locked(const char *path)
+{
+    size_t size = strlen(path) + 1;
+    known_t *known = find_known_locked(path);
+
+    if (!known && (known = calloc(1, sizeof(*known) + size)) != NULL) {
+        memcpy(known->path, path, size);
+        known->next = known_files;
+        known_files = known;
+    }
+    return known;
+}
+
+/* Remember which files are open. */
+void comet_sqlite_make_known(comet_sqlite_t *store)
+{
+    known_t *known;
+
+    pthread_mutex_lock(&known_lock);
+    known = find_known_locked(store->path);
+    if (known) {
+        if (!known->shm.ino
+            || !comet_sqlite_same_file(known->file, store->file)) {
+            known->shm = comet_sqlite_file_id(store->shm_path);
+        }
+        known->file = store->file;
+        known->wal = store->wal;
+        store->shm = known->shm;
+    }
+    pthread_mutex_unlock(&known_lock);
+}
+
+static int may_write(const comet_sqlite_t *store)
+{
+    const char *const paths[] = { store->path, store->shm_path };
+    int i;
+
+    for (i = 0; i < 2; i++) {
+        if (access(paths[i], W_OK) != 0 && errno != ENOENT) {
+            return 0;
+        }
+    }
+    return 1;
+}
+
+/*
+ * Before it is opened.  All connections of a process to a file share the memory
+ * that its log is shared by, from the first that is opened to the last that is
+ * closed.  If SQLite may not write it, it is read-only for all of them.  If it
+ * is deleted, they go on in it, other programs make another one, and both write
+ * to the log as if they were alone.  In both cases all must be closed before
+ * one is opened that can write.
+ */
+apr_status_t comet_sqlite_enter(comet_sqlite_t *store)
+{
+    apr_status_t status = APR_SUCCESS;
+    known_t *known;
+
+    pthread_mutex_lock(&known_lock);
+    known = ensure_known_locked(store->path);
+    if (!known) {
+        status = comet_sqlite_fail_text(store, APR_ENOMEM, "out of memory");
+    }
+    else if (known->open && known->shm.ino
+             && comet_sqlite_same_file(known->file,
+                                       comet_sqlite_file_id(store->path))
+             && !comet_sqlite_same_file(
+                 known->shm, comet_sqlite_file_id(store->shm_path))) {
+        status = comet_sqlite_fail_text(store, COMET_EMOVED,
+                                        "the log's shared memory was deleted");
+    }
+    else {
+        if (!known->open++) {
+            known->shm.ino = 0;
+        }
+        store->entered = 1;
+        store->read_only = known->read_only > 0 || !may_write(store);
+        known->read_only += store->read_only;
+    }
+    pthread_mutex_unlock(&known_lock);
+    return status;
+}
+
+void comet_sqlite_leave(const comet_sqlite_t *store)
+{
+    known_t *known;
+
+    if (store->entered) {
+        pthread_mutex_lock(&known_lock);
+        known = find_known_locked(store->path);
+        if (known) { /* there is one: nothing is ever forgotten */
+            known->open--;
+            known->read_only -= store->read_only;
+        }
+        pthread_mutex_unlock(&known_lock);
+    }
+}
+
+/* Whether the log at the path is known to be that of another file. */
+int comet_sqlite_has_orphaned_log(const comet_sqlite_t *store)
+{
+    file_id_t file = comet_sqlite_file_id(store->path);
+    file_id_t wal = comet_sqlite_file_id(store->wal_path);
+    const known_t *known;
+    int orphaned;
+
+    pthread_mutex_lock(&known_lock);
+    known = find_known_locked(store->path);
+    orphaned = known && wal.ino && comet_sqlite_same_file(known->wal, wal)
+               && !comet_sqlite_same_file(known->file, file);
+    pthread_mutex_unlock(&known_lock);
+    return orphaned;
+}
+
+/*
+ * SQLite would create the file with the umask, which no thread may change.
+ * mknod() and not open(), because of invariant 3.  The log of a database that
+ * was here before must not be taken for the new one's.
+ */
+apr_status_t comet_sqlite_create_file(comet_sqlite_t *store)
+{
+    const mode_t mode = S_IRUSR | S_IWUSR | S_IRGRP | S_IWGRP;
+    const char *path = store->path;
+    file_id_t old_wal = comet_sqlite_file_id(store->wal_path);
+    file_id_t old_shm = comet_sqlite_file_id(store->shm_path);
+
+    if (mknod(path, S_IFREG | mode, 0) != 0) {
+        int error = errno;
+
+        return error == EEXIST || access(path, F_OK) == 0
+                   ? APR_SUCCESS
+                   : comet_sqlite_fail_errno(store, path, error);
+    }
+    unlink_same(store->wal_path, old_wal);
+    unlink_same(store->shm_path, old_shm);
+    if (chmod(path, mode) != 0) {
+        return comet_sqlite_fail_errno(store, path, errno);
+    }
+    return APR_SUCCESS;
+}
+
+/*
+ * The database has gone from its path, but not its log, which the next one
+ * there would take for its own.  comet_sqlite_leave_behind() has saved what is
+ * in it.
+ */
+void comet_sqlite_remove_orphaned_log(const comet_sqlite_t *store)
+{
+    if (store->wal.ino
+        && comet_sqlite_same_file(store->wal,
+                                  comet_sqlite_file_id(store->wal_path))
+        && !comet_sqlite_same_file(store->file,
+                                   comet_sqlite_file_id(store->path))) {
+        unlink(store->wal_path);
+        unlink(store->shm_path);
+    }
+}
+
+/* Whether the file in use is not the one at the path. */
+static int is_other(file_id_t file, const char *path)
+{
+    return file.ino
+           && !comet_sqlite_same_file(file, comet_sqlite_file_id(path));
+}
+
+int comet_sqlite_has_other_log(const comet_sqlite_t *store)
+{
+    return is_other(store->shm, store->shm_path)
+           || (comet_sqlite_has_content(store->wal_path)
+               && is_other(store->wal, store->wal_path));
+}
+
+int comet_sqlite_moved(comet_sqlite_t *store)
+{
+    return !comet_sqlite_same_file(store->file,
+                                   comet_sqlite_file_id(store->path))
+           || is_other(store->wal, store->wal_path)
+           || is_other(store->shm, store->shm_path)
+           || (store->read_only && may_write(store));
+}
+
+int comet_sqlite_is_read_only(const comet_sqlite_t *store)
+{
+    return store->read_only;
+}

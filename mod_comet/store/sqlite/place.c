@@ -1,0 +1,208 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Where a database file is, and whether it may be there. */
+#include "store/sqlite/place.h"
+
+#include <apr_file_info.h>
+#include <apr_strings.h>
+#include <errno.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "store/sqlite/alias.h"
+
+#define LINKS_MAX 40 /* the most that Linux follows */
+
+const char *comet_place_folder(const char *path, apr_pool_t *p)
+{
+    const char *slash = strrchr(path, '/');
+
+    return slash == path ? "/"
+                         : apr_pstrmemdup(p, path, (apr_size_t)(slash - path));
+}
+
+static const char *below(const char *folder, const char *name, apr_pool_t *p)
+{
+    return apr_pstrcat(p, folder, folder[1] ? "/" : "", name, NULL);
+}
+
+int comet_place_is_within(const char *path, const char *folder)
+{
+    apr_size_t length = folder[1] ? strlen(folder) : 0;
+
+    return strncmp(path, folder, length) == 0
+           && (path[length] == '/' || path[length] == '\0');
+}
+
+/* --- Where it is ---------------------------------------------------------- */
+
+static void set_path(comet_place_t *place, const char *path)
+{
+    place->name = path;
+    place->key = path;
+    place->own = path;
+}
+
+const char *comet_place_parse(comet_place_t *place, const char *text,
+                              const char *root, apr_pool_t *p)
+{
+    char *path = NULL;
+    struct stat info;
+
+    if (apr_filepath_merge(&path, root, text, APR_FILEPATH_TRUENAME, p)
+            != APR_SUCCESS
+        || !path || path[strlen(path) - 1] == '/'
+        || (stat(path, &info) == 0 && !S_ISREG(info.st_mode))) {
+        return "sqlite:PATH of a file";
+    }
+    set_path(place, path);
+    return NULL;
+}
+
+/* @return the path that a symbolic link names; NULL: it is no link */
+static const char *follow(const char *path, apr_pool_t *p)
+{
+    char target[PATH_MAX];
+    ssize_t length = readlink(path, target, sizeof(target) - 1);
+
+    if (length <= 0) {
+        return NULL;
+    }
+    target[length] = '\0';
+    return target[0] == '/' ? apr_pstrdup(p, target)
+                            : below(comet_place_folder(path, p), target, p);
+}
+
+/* @return NULL: its folder cannot be resolved, and *error says why */
+static const char *find_real(const char *path, int *error, apr_pool_t *p)
+{
+    char real[PATH_MAX];
+    const char *target;
+    int links = 0;
+
+    while (!realpath(path, real)) {
+        target = follow(path, p);
+        if (!target || ++links > LINKS_MAX) {
+            if (!realpath(comet_place_folder(path, p), real)) {
+                *error = errno;
+                return NULL;
+            }
+            return below(apr_pstrdup(p, real), strrchr(path, '/') + 1, p);
+        }
+        path = target;
+    }
+    return apr_pstrdup(p, real);
+}
+
+/* What tells one database from another: its name, and its folder's number,
+ * since a folder may be mounted at two places. */
+static const char *find_key(const char *path, apr_pool_t *p)
+{
+    const char *name = strrchr(path, '/');
+    struct stat info;
+
+    if (stat(apr_pstrmemdup(p, path, (apr_size_t)(name - path) + 1), &info)
+        != 0) {
+        return path;
+    }
+    return apr_psprintf(p, "%" APR_UINT64_T_FMT ":%" APR_UINT64_T_FMT "%s",
+                        (apr_uint64_t)info.st_dev, (apr_uint64_t)info.st_ino,
+                        name);
+}
+
+const char *comet_place_locate(comet_place_t *place, apr_pool_t *p)
+{
+    const char *named = place->own;
+    int error = 0;
+    const char *path = find_real(named, &error, p);
+    char text[128];
+
+    if (!path && error != EACCES) {
+        return apr_psprintf(
+            p, "the folder of %s %s%s", named,
+            error == ENOENT ? "does not exist" : "cannot be used: ",
+            error == ENOENT ? "" : apr_strerror(error, text, sizeof(text)));
+    }
+    set_path(place, path ? path : named);
+    place->key = find_key(place->own, p);
+    return NULL;
+}
+
+/* --- Where it must not be ------------------------------------------------- */
+
+static const char *check_document_roots(const char *path,
+                                        const apr_array_header_t *roots,
+                                        apr_pool_t *p)
+{
+    char real[PATH_MAX];
+    int i;
+
+    for (i = 0; i < roots->nelts; i++) {
+        const char *root = APR_ARRAY_IDX(roots, i, const char *);
+
+        if (!realpath(root, real)) {
+            if (errno != EACCES) {
+                continue;
+            }
+            apr_cpystrn(real, root,
+                        sizeof(real)); /* compare it as it is written */
+        }
+        if (comet_place_is_within(path, real)) {
+            return apr_psprintf(p,
+                                "%s lies below the DocumentRoot %s: it could "
+                                "be downloaded, and reading it breaks SQLite's "
+                                "locks; put it elsewhere",
+                                path, real);
+        }
+    }
+    return NULL;
+}
+
+static const char *check_config_folders(const char *path, const char *folder,
+                                        const apr_array_header_t *configs,
+                                        apr_pool_t *p)
+{
+    int i;
+
+    for (i = 0; i < configs->nelts; i++) {
+        const char *config = APR_ARRAY_IDX(configs, i, const char *);
+
+        if (comet_place_is_within(config, folder)) {
+            return apr_psprintf(p,
+                                "%s lies in %s, which holds httpd's "
+                                "configuration (%s): httpd's user must not be "
+                                "able to write there; name an absolute path "
+                                "in a folder of its own",
+                                path, folder, config);
+        }
+    }
+    return NULL;
+}
+
+const char *comet_place_check(const comet_place_t *place,
+                              const comet_site_t *site, apr_pool_t *p)
+{
+    const char *path = place->own;
+    const char *folder = comet_place_folder(path, p);
+    const char *refusal =
+        check_config_folders(path, folder, site->config_folders, p);
+    struct stat info;
+
+    if (refusal) {
+        return refusal;
+    }
+    if (stat(folder, &info) == 0 && (info.st_mode & S_IWOTH)) {
+        return apr_psprintf(p,
+                            "%s lies in %s, which every local user may write: "
+                            "anybody could replace the database; name a folder "
+                            "of its own",
+                            path, folder);
+    }
+    if (comet_alias_check(path) == COMET_ALIAS_MOUNTED) {
+        return apr_psprintf(p, "%s %s", path,
+                            comet_alias_text(COMET_ALIAS_MOUNTED));
+    }
+    return check_document_roots(path, site->document_roots, p);
+}

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * @file store/sqlite/place.h
+ * Where a database file is, and whether it may be there.  place->name and
+ * place->own are its path.  Main process only.
+ */
+#ifndef COMET_PLACE_H
+#define COMET_PLACE_H
+
+#include "store/engine.h"
+
+/** comet_engine_t's parse: a file's path, absolute or below @a root.  The file
+ * need not exist. */
+const char *comet_place_parse(comet_place_t *place, const char *text,
+                              const char *root, apr_pool_t *p);
+
+/**
+ * comet_engine_t's locate: the real path.  A symbolic link to a file that does
+ * not exist yet is followed all the same.  A folder that this user may not
+ * enter leaves the path as it is: comet_rights_advise() reports that.
+ */
+const char *comet_place_locate(comet_place_t *place, apr_pool_t *p);
+
+/** comet_engine_t's check: not beside the server's configuration, not where
+ * everybody may write, not below a DocumentRoot, not a mount of its own. */
+const char *comet_place_check(const comet_place_t *place,
+                              const comet_site_t *site, apr_pool_t *p);
+
+/** The folder of an absolute path, without a slash at the end. */
+const char *comet_place_folder(const char *path, apr_pool_t *p);
+
+/** Whether an absolute path is a folder or lies below it. */
+int comet_place_is_within(const char *path, const char *folder);
+
+#endif /* COMET_PLACE_H */

@@ -1,0 +1,262 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What will keep the children from using a database, and what helps. */
+#include "store/sqlite/rights.h"
+
+#include <apr_strings.h>
+#include <dirent.h>
+#include <errno.h>
+#include <grp.h>
+#include <pwd.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+#include "store/sqlite/alias.h"
+#include "store/sqlite/place.h"
+
+/* The rights of a class of users, as in the last digit of a mode. */
+#define MAY_ENTER 1
+#define MAY_CHANGE 3
+#define MAY_READ_WRITE 6
+
+/* --- Commands that help --------------------------------------------------- */
+
+static int ends_with(const char *name, const char *suffix)
+{
+    apr_size_t length = strlen(name), tail = strlen(suffix);
+
+    return length > tail && strcmp(name + length - tail, suffix) == 0;
+}
+
+static int is_database(const char *name)
+{
+    static const char *const suffixes[] = { ".db",  ".sqlite", ".sqlite3",
+                                            "-wal", "-shm",    "-journal",
+                                            NULL };
+    int i;
+
+    for (i = 0; suffixes[i] && !ends_with(name, suffixes[i]); i++) {
+    }
+    return suffixes[i] != NULL;
+}
+
+/* Whether a folder is the system's, by its name: some of them are empty. */
+static int is_of_system(const char *folder)
+{
+    static const char *const tops[] = { "/bin",  "/boot",  "/dev",   "/etc",
+                                        "/lib",  "/lib32", "/lib64", "/proc",
+                                        "/sbin", "/sys",   "/usr",   NULL };
+    const char *name = strchr(folder + 1, '/');
+    int i;
+
+    if (!name) {
+        return 1; /* the root, or a folder right below it */
+    }
+    for (i = 0; tops[i]; i++) {
+        if (comet_place_is_within(folder, tops[i])) {
+            return 1;
+        }
+    }
+    return comet_place_is_within(folder, "/var") && !strchr(name + 1, '/');
+}
+
+/* Whether a folder holds databases and nothing else. */
+static int is_own_folder(const char *folder, const char *database)
+{
+    const struct dirent *entry;
+    struct stat info;
+    DIR *list;
+    int own = !is_of_system(folder) && stat(folder, &info) == 0
+              && !(info.st_mode & (S_ISVTX | S_IWOTH));
+
+    list = own ? opendir(folder) : NULL;
+    own = list != NULL;
+    while (own && (entry = readdir(list)) != NULL) {
+        const char *name = entry->d_name;
+
+        own = strcmp(name, ".") == 0 || strcmp(name, "..") == 0
+              || strcmp(name, database) == 0 || is_database(name);
+    }
+    if (list) {
+        closedir(list);
+    }
+    return own;
+}
+
+/*
+ * Write the end of a warning: the command that helps, if it can do no harm;
+ * else what to change.
+ * @param command  that would help
+ * @param path     the database
+ * @param subject  the path that the command changes
+ */
+static const char *advise(const char *command, const char *subject,
+                          const char *path, apr_pool_t *p)
+{
+    if (!is_own_folder(comet_place_folder(path, p), strrchr(path, '/') + 1)
+        || strpbrk(subject, "'\n")) {
+        return "give the database a folder of its own, as the manual shows "
+               "(CometStore)";
+    }
+    return apr_psprintf(p, "try: %s '%s'", command, subject);
+}
+
+/* --- Rights --------------------------------------------------------------- */
+
+/** The user that the children become. */
+typedef struct child_t {
+    const char *name;
+    uid_t uid;
+    gid_t *gids;
+    int gid_count;
+} child_t;
+
+/* Include the groups of /etc/group, as httpd does by initgroups(). */
+static child_t find_child(const comet_site_t *site, apr_pool_t *p)
+{
+    child_t child = { .name = site->user, .uid = site->uid, .gid_count = 64 };
+    const struct passwd *entry = getpwuid(child.uid);
+    const char *name = entry ? entry->pw_name : child.name;
+
+    child.gids = apr_palloc(p, 64 * sizeof(gid_t));
+    if (getgrouplist(name, site->gid, child.gids, &child.gid_count)
+        < 0) { /* it has set the number of groups */
+        child.gids = apr_palloc(p, (apr_size_t)child.gid_count * sizeof(gid_t));
+        if (getgrouplist(name, site->gid, child.gids, &child.gid_count) < 0) {
+            child.gid_count = 0;
+        }
+    }
+    return child;
+}
+
+static int is_in_group(const child_t *child, gid_t gid)
+{
+    int i;
+
+    for (i = 0; i < child->gid_count && child->gids[i] != gid; i++) {
+    }
+    return i < child->gid_count;
+}
+
+/* An access control list may allow more; it is not looked at here. */
+static int may(const child_t *child, const char *path, mode_t wanted)
+{
+    struct stat info;
+    mode_t mode;
+
+    if (stat(path, &info) != 0
+        || getxattr(path, "system.posix_acl_access", NULL, 0) > 0) {
+        return 1;
+    }
+    mode = info.st_uid == child->uid         ? info.st_mode >> 6
+           : is_in_group(child, info.st_gid) ? info.st_mode >> 3
+                                             : info.st_mode;
+    return (mode & wanted) == wanted;
+}
+
+/** Whom to tell. */
+typedef struct listener_t {
+    comet_advice_cb *say;
+    void *baton;
+    apr_pool_t *p;
+} listener_t;
+
+__attribute__((format(printf, 2, 3))) static void warn(
+    const listener_t *listener, const char *format, ...)
+{
+    va_list arguments;
+
+    va_start(arguments, format);
+    listener->say(listener->baton, 0, 0,
+                  apr_pvsprintf(listener->p, format, arguments));
+    va_end(arguments);
+}
+
+/* @return whether the folder and all above it may be entered */
+static int check_way(const listener_t *listener, const child_t *child,
+                     const char *path)
+{
+    const char *folder = path;
+
+    do {
+        folder = comet_place_folder(folder, listener->p);
+        if (!may(child, folder, MAY_ENTER)) {
+            warn(listener,
+                 "user %s may not enter %s, and so cannot use %s; choose "
+                 "another folder for the database",
+                 child->name, folder, path);
+            return 0;
+        }
+    } while (folder[1]);
+    return 1;
+}
+
+static void check_rights(const listener_t *listener, const comet_site_t *site,
+                         const char *path)
+{
+    apr_pool_t *p = listener->p;
+    const child_t child = find_child(site, p);
+    const char *const subjects[] = { comet_place_folder(path, p), path,
+                                     apr_pstrcat(p, path, "-wal", NULL),
+                                     apr_pstrcat(p, path, "-shm", NULL) };
+    const char *command = apr_pstrcat(p, "chown ", child.name, NULL);
+    int i;
+
+    if (geteuid() != 0 || child.uid == 0
+        || (may(&child, subjects[0], MAY_ENTER)
+            && !check_way(listener, &child, path))) {
+        return;
+    }
+    for (i = 0; i < 4; i++) {
+        if (!may(&child, subjects[i], i ? MAY_READ_WRITE : MAY_CHANGE)) {
+            warn(listener,
+                 "%s cannot be written by user %s: nothing can be published; "
+                 "%s",
+                 subjects[i], child.name,
+                 advise(command, subjects[i], path, p));
+        }
+    }
+}
+
+static void check_side_files(const listener_t *listener, const char *path)
+{
+    const char *folder = comet_place_folder(path, listener->p);
+    struct stat info;
+
+    if (stat(folder, &info) == 0 && (info.st_mode & (S_IWGRP | S_IWOTH))
+        && !(info.st_mode & S_ISGID)) {
+        warn(listener,
+             "%s may be written by others and has no setgid bit: the files "
+             "that another user's program makes beside the database may shut "
+             "httpd out; %s",
+             folder, advise("chmod g+s", folder, path, listener->p));
+    }
+}
+
+void comet_rights_advise(const comet_place_t *place, const comet_site_t *site,
+                         comet_advice_cb *say, void *baton, apr_pool_t *p)
+{
+    const listener_t listener = { say, baton, p };
+    const char *path = place->own;
+    comet_alias_e alias = comet_alias_check(path);
+    struct stat info;
+
+    if (stat(path, &info) != 0 && errno == EACCES) {
+        say(baton, 0, EACCES,
+            apr_psprintf(p,
+                         "%s was not checked: this user (%ld) may not enter a "
+                         "folder above it; run the test as root",
+                         path, (long)geteuid()));
+        return;
+    }
+    if (alias != COMET_ALIAS_NONE) {
+        say(baton, 1, 0,
+            apr_psprintf(p, "%s %s; until then nothing can be published", path,
+                         comet_alias_text(alias)));
+    }
+    check_rights(&listener, site, path);
+    check_side_files(&listener, path);
+}

@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The rows that queries return: a message, and whether a selection has it. */
+#include "store/sqlite/sqlite.h"
+
+#include <string.h>
+
+comet_text_t comet_sqlite_column(sqlite3_stmt *row, int index)
+{
+    comet_text_t text;
+
+    text.data = (const char *)sqlite3_column_text(row, index);
+    text.length = (apr_size_t)sqlite3_column_bytes(row, index);
+    return text;
+}
+
+comet_message_t *comet_sqlite_message(sqlite3_stmt *row)
+{
+    comet_message_fields_t fields = {
+        .timestamp = sqlite3_column_int64(row, 0),
+        .channel = comet_sqlite_column(row, 1),
+        .type = comet_sqlite_column(row, 2),
+        .author = comet_sqlite_column(row, 3),
+        .body = comet_sqlite_column(row, 4),
+    };
+
+    if (!fields.channel.data || !fields.type.data || !fields.body.data) {
+        return NULL; /* none is NULL in the schema: no memory to convert it */
+    }
+    return comet_message_create(&fields);
+}
+
+int comet_sqlite_is_of(const comet_selection_t *selection, sqlite3_stmt *row)
+{
+    comet_text_t channel = comet_sqlite_column(row, 1);
+
+    return !channel.data /* no memory: reading the row will fail */
+           || comet_selection_match(selection, channel,
+                                    comet_message_hash(channel))
+                  != COMET_SELECTION_NONE;
+}
+
+void comet_sqlite_bind_prefix(comet_sqlite_t *store, sql_e which,
+                              comet_text_t prefix, char *room)
+{
+    apr_size_t length = prefix.length;
+
+    comet_sqlite_bind_text(store, which, 1, prefix);
+    if (length > COMET_CHANNEL_MAX_BYTES) {
+        comet_sqlite_bind_text(store, which, 2,
+                               prefix); /* no name is so long */
+        return;
+    }
+    /* the first text after all those that begin with the prefix */
+    while (length && (unsigned char)prefix.data[length - 1] == 0xff) {
+        length--;
+    }
+    if (length) {
+        memcpy(room, prefix.data, length);
+        room[length - 1] = (char)(room[length - 1] + 1);
+        comet_sqlite_bind_text(store, which, 2, (comet_text_t){ room, length });
+    }
+    else { /* any blob is greater than any text */
+        sqlite3_bind_zeroblob(store->statements[which], 2, 0);
+    }
+}

@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Write transactions: taking SQLite's write lock, committing, and what becomes
+ * of the log when its file was moved or deleted. */
+#include "store/sqlite/sqlite.h"
+
+#include <errno.h>
+
+/* How long to wait for a reader that still uses a deleted log. */
+#define RESCUE_USEC 20000
+
+/*
+ * Whether this connection's log may be copied into the file.  It may if nobody
+ * has committed to the file in another way since.  A program that shares the
+ * log's memory cannot have done so without a log.  But if that memory has gone,
+ * too, another program may have come, committed, copied its own log into the
+ * file, and left.
+ */
+static int is_rescue(const comet_sqlite_t *store)
+{
+    return !comet_sqlite_same_file(store->file,
+                                   comet_sqlite_file_id(store->path))
+           || (!comet_sqlite_has_content(store->wal_path)
+               && comet_sqlite_same_file(
+                   store->shm, comet_sqlite_file_id(store->shm_path)));
+}
+
+/* Copy everything committed so far from the log into the file, so that it is
+ * complete whether the file was moved or only its log deleted.  A partial copy
+ * is worthless: while a reader's snapshot blocks it, copy nothing and let the
+ * caller try again. */
+apr_status_t comet_sqlite_leave_behind(comet_sqlite_t *store)
+{
+    if (is_rescue(store)) {
+        int pages = 0, copied = 0, code;
+
+        store->patience = RESCUE_USEC;
+        code = sqlite3_wal_checkpoint_v2(
+            store->db, "main", SQLITE_CHECKPOINT_FULL, &pages, &copied);
+        store->patience = store->config->busy_timeout;
+        if ((code & 0xff) == SQLITE_BUSY || copied < pages) {
+            return comet_sqlite_fail_text(
+                store, COMET_ELOCKED,
+                "the log was deleted, and a reader is still in it");
+        }
+    }
+    store->moved = 1;
+    return comet_sqlite_fail_text(
+        store, COMET_EMOVED, "the file at the path is another one, or none");
+}
+
+apr_status_t comet_sqlite_reserve(comet_sqlite_t *store,
+                                  apr_interval_time_t wait)
+{
+    apr_status_t status;
+
+    if (comet_sqlite_moved(store)) {
+        return comet_sqlite_leave_behind(store);
+    }
+    status = comet_sqlite_check_alias(store);
+    if (status != APR_SUCCESS) {
+        return status;
+    }
+    store->patience = wait;
+    status = comet_sqlite_run_or_fail(store, SQL_BEGIN_WRITE);
+    store->patience = store->config->busy_timeout;
+    store->reserved = status == APR_SUCCESS;
+    if (store->reserved && comet_sqlite_moved(store)) { /* while it waited */
+        comet_sqlite_roll_back(store);
+        return comet_sqlite_leave_behind(store);
+    }
+    return status;
+}
+
+/*
+ * When the disk fails during a commit, its content is unknown: a later recovery
+ * may find the transaction or not.  Only if there was no room for the end of
+ * the transaction, recovery certainly finds none.
+ */
+apr_status_t comet_sqlite_commit(comet_sqlite_t *store)
+{
+    apr_status_t status;
+    int code, error;
+
+    errno = 0; /* sqlite3_system_errno() is not told of commits */
+    code = comet_sqlite_run(store, SQL_COMMIT);
+    error = errno;
+    store->reserved = 0;
+    if (code == SQLITE_OK) {
+        return APR_SUCCESS;
+    }
+    status = comet_sqlite_fail_with(store, code, error);
+    if ((code & 0xff) == SQLITE_IOERR && code != SQLITE_IOERR_NOMEM
+        && !(code == SQLITE_IOERR_WRITE && comet_sqlite_is_full(error))) {
+        status = COMET_EUNSURE;
+    }
+    comet_sqlite_roll_back(store);
+    return status;
+}

@@ -1,0 +1,220 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The calls of the message log: each goes to the engine of its connection. */
+#include "store/engine.h"
+
+#include <apr_sha1.h>
+#include <stdio.h>
+#include <string.h>
+
+/* Whose open() failed last in this thread: comet_store_error(NULL) is asked of
+ * that engine. */
+static _Thread_local const comet_engine_t *failed_engine;
+
+/* --- Connections -------------------------------------------------------- */
+
+apr_status_t comet_store_open(comet_store_t **store,
+                              const comet_store_config_t *config,
+                              comet_store_mode_e mode,
+                              const atomic_int *stopping)
+{
+    apr_status_t status =
+        config->place.engine->open(store, config, mode, stopping);
+
+    if (status != APR_SUCCESS) {
+        failed_engine = config->place.engine;
+    }
+    return status;
+}
+
+void comet_store_close(comet_store_t *store)
+{
+    if (store) {
+        store->engine->close(store);
+    }
+}
+
+const char *comet_store_error(const comet_store_t *store)
+{
+    if (store) {
+        return store->engine->error(store);
+    }
+    return failed_engine ? failed_engine->error(NULL) : "";
+}
+
+int comet_store_is_usable(comet_store_t *store)
+{
+    return store->engine->is_usable(store);
+}
+
+int comet_store_may_idle(const comet_store_t *store)
+{
+    return !store->engine->may_idle || store->engine->may_idle(store);
+}
+
+int comet_store_tally(comet_store_t *store, comet_tally_t *tally)
+{
+    return store->engine->tally && store->engine->tally(store, tally);
+}
+
+void comet_store_limit(comet_store_t *store, const comet_budget_t *budget)
+{
+    store->engine->limit(store, budget);
+}
+
+/* --- Reading -------------------------------------------------------------- */
+
+apr_status_t comet_store_begin(comet_store_t *store, comet_store_state_t *state)
+{
+    return store->engine->begin(store, state);
+}
+
+void comet_store_end(comet_store_t *store)
+{
+    store->engine->end(store);
+}
+
+apr_status_t comet_store_state(comet_store_t *store, comet_store_state_t *state)
+{
+    return store->engine->state(store, state);
+}
+
+apr_status_t comet_store_replay(comet_store_t *store,
+                                const comet_selection_t *selection,
+                                apr_int64_t count, comet_timestamp_t *cursor,
+                                int *any)
+{
+    return store->engine->replay(store, selection, count, cursor, any);
+}
+
+apr_status_t comet_store_floor(comet_store_t *store,
+                               const comet_selection_t *selection,
+                               comet_timestamp_t *floor)
+{
+    return store->engine->floor(store, selection, floor);
+}
+
+apr_status_t comet_store_read(comet_store_t *store,
+                              const comet_selection_t *selection,
+                              comet_timestamp_t after, apr_size_t limit,
+                              comet_store_cb *callback, void *baton)
+{
+    return store->engine->read(store, selection, after, limit, callback, baton);
+}
+
+apr_status_t comet_store_tail(comet_store_t *store, comet_timestamp_t after,
+                              apr_size_t limit, comet_store_cb *callback,
+                              void *baton)
+{
+    static const comet_selected_t all = { { "", 0 }, 0 };
+    const comet_selection_t selection = { .prefix_count = 1, .prefixes = &all };
+
+    return comet_store_read(store, &selection, after, limit, callback, baton);
+}
+
+apr_status_t comet_store_page(comet_store_t *store,
+                              const comet_selection_t *selection,
+                              comet_timestamp_t after, comet_timestamp_t before,
+                              apr_size_t limit, comet_store_cb *callback,
+                              void *baton)
+{
+    return store->engine->page(store, selection, after, before, limit, callback,
+                               baton);
+}
+
+apr_status_t comet_store_search(comet_store_t *store,
+                                const comet_selection_t *selection,
+                                comet_text_t words, comet_timestamp_t after,
+                                comet_timestamp_t before, apr_size_t limit,
+                                comet_store_cb *callback, void *baton,
+                                comet_timestamp_t *rest)
+{
+    *rest = 0;
+    return store->engine->search
+               ? store->engine->search(store, selection, words, after, before,
+                                       limit, callback, baton, rest)
+               : COMET_ENOSEARCH;
+}
+
+apr_status_t comet_store_channels(comet_store_t *store, comet_text_t prefix,
+                                  apr_size_t limit,
+                                  comet_store_channel_cb *callback, void *baton)
+{
+    return store->engine->channels(store, prefix, limit, callback, baton);
+}
+
+apr_status_t comet_store_recent(comet_store_t *store, apr_size_t count,
+                                comet_timestamp_t *cursor)
+{
+    return store->engine->recent(store, count, cursor);
+}
+
+apr_status_t comet_store_has(comet_store_t *store, comet_timestamp_t timestamp,
+                             apr_int64_t *has)
+{
+    return store->engine->has(store, timestamp, has);
+}
+
+/* --- Writing -------------------------------------------------------------- */
+
+apr_status_t comet_store_reserve(comet_store_t *store, apr_interval_time_t wait)
+{
+    return store->engine->reserve(store, wait);
+}
+
+apr_status_t comet_store_append(comet_store_t *store,
+                                comet_store_group_t *const *groups,
+                                apr_size_t count)
+{
+    return store->engine->append(store, groups, count);
+}
+
+apr_status_t comet_store_prune(comet_store_t *store, apr_time_t now, int *more)
+{
+    return store->engine->prune(store, now, more);
+}
+
+apr_status_t comet_store_tidy(comet_store_t *store, int *more)
+{
+    *more = 0;
+    return store->engine->tidy ? store->engine->tidy(store, more) : APR_SUCCESS;
+}
+
+int comet_store_checkpoint_due(const comet_store_t *store)
+{
+    return store->engine->checkpoint_due
+           && store->engine->checkpoint_due(store);
+}
+
+apr_status_t comet_store_checkpoint(comet_store_t *store)
+{
+    return store->engine->checkpoint_due ? store->engine->checkpoint(store)
+                                         : APR_SUCCESS;
+}
+
+/* --- Keys ----------------------------------------------------------------- */
+
+static void add_to_hash(apr_sha1_ctx_t *sha1, comet_text_t text)
+{
+    char length[24];
+
+    /* so that no two lists of texts look alike */
+    snprintf(length, sizeof(length), "%lu:", (unsigned long)text.length);
+    apr_sha1_update(sha1, length, (unsigned)strlen(length));
+    if (text.length) {
+        apr_sha1_update(sha1, text.data, (unsigned)text.length);
+    }
+}
+
+void comet_store_hash(comet_store_group_t *group)
+{
+    apr_sha1_ctx_t sha1;
+    apr_size_t i;
+
+    apr_sha1_init(&sha1);
+    for (i = 0; i < group->count; i++) {
+        add_to_hash(&sha1, group->messages[i]->channel);
+        add_to_hash(&sha1, group->messages[i]->type);
+        add_to_hash(&sha1, group->messages[i]->body);
+    }
+    apr_sha1_final(group->key.hash, &sha1);
+}

@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Watching a store: each call goes to the engine of the watch. */
+#include "store/engine.h"
+
+comet_watch_t *comet_watch_open(const comet_place_t *place, apr_time_t now)
+{
+    return place->engine->watch ? place->engine->watch->open(place, now) : NULL;
+}
+
+void comet_watch_close(comet_watch_t *watch)
+{
+    if (watch) {
+        watch->engine->close(watch);
+    }
+}
+
+int comet_watch_fd(const comet_watch_t *watch)
+{
+    return watch->engine->fd(watch);
+}
+
+void comet_watch_event(comet_watch_t *watch, apr_time_t now)
+{
+    watch->engine->event(watch, now);
+}
+
+apr_time_t comet_watch_due(const comet_watch_t *watch)
+{
+    return watch->engine->due(watch);
+}
+
+void comet_watch_look(comet_watch_t *watch, apr_time_t now)
+{
+    watch->engine->look(watch, now);
+}
+
+void comet_watch_looked(comet_watch_t *watch, int changed, apr_time_t now)
+{
+    watch->engine->looked(watch, changed, now);
+}
+
+void comet_watch_pause(comet_watch_t *watch, apr_time_t now)
+{
+    watch->engine->pause(watch, now);
+}

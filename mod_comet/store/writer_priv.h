@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * @file store/writer_priv.h
+ * Inside the writer: its queue of jobs, which jobs.c serves for the publishers
+ * and writer.c's thread empties.
+ *
+ * A job waits in the overflow until there is a place for it; then it is queued,
+ * then in flight, then done.  The thread takes jobs only while it holds both
+ * write locks, the bus's and the engine's.  So a publisher whose time runs out
+ * before that has certainly published nothing: it takes its job back.  A job in
+ * flight can only be left behind.  A publisher sleeps once, however far its job
+ * comes: each has a semaphore of its own, and the thread hands out the places.
+ *
+ * Locks: the bus's write lock, then writer->mutex.
+ */
+#ifndef COMET_WRITER_PRIV_H
+#define COMET_WRITER_PRIV_H
+
+#include <pthread.h>
+#include <semaphore.h>
+#include <sys/queue.h>
+
+#include "store/writer.h"
+
+typedef enum {
+    JOB_OVERFLOWING,
+    JOB_QUEUED,
+    JOB_IN_FLIGHT,
+    JOB_DONE,
+    JOB_ANSWERED
+} job_state_e;
+
+typedef struct job_t {
+    TAILQ_ENTRY(job_t) link; /* [mutex] in the overflow and while queued */
+    comet_store_group_t group; /* references, and texts behind it */
+    apr_status_t result; /* the thread's until it is done */
+    _Atomic job_state_e state; /* [mutex] to change; [atomic] */
+    int left; /* [mutex] the publisher has given up: the thread frees it */
+    sem_t answered; /* raised last: from then on the job is the
+                     * publisher's */
+    comet_message_t *messages[]; /* group.count of them */
+} job_t;
+
+typedef TAILQ_HEAD(jobs_t, job_t) jobs_t;
+
+struct comet_writer_t {
+    comet_writer_config_t config;
+    comet_store_config_t store_config;
+    pthread_t thread;
+    pthread_mutex_t mutex;
+    jobs_t queue, overflow; /* [mutex] */
+    apr_size_t used; /* [mutex] jobs queued or in flight, <= places */
+    atomic_int own_waiting; /* [atomic] where none is shared */
+    apr_int64_t answered_at; /* [mutex] the last answer, or the first job */
+    pthread_cond_t has_tried; /* with mutex: for `tried` */
+    int tried; /* [mutex] opening was tried, with any outcome */
+    apr_size_t awaiting; /* [mutex] in comet_writer_await() */
+    int wake; /* eventfd, lives until the pool does */
+    atomic_int awake; /* [atomic] the thread will look at the queue */
+    atomic_int stopping; /* [atomic] */
+    atomic_int ended; /* [atomic] */
+    atomic_int joined; /* [atomic] */
+    _Atomic apr_int64_t busy_since; /* [atomic] 0: it rests */
+    /* the rest: [writer's thread] */
+    comet_store_t *store;
+    apr_status_t open_status; /* of the last attempt */
+    apr_int64_t open_after;
+    apr_int64_t locked_since; /* 0: it is not locked */
+    apr_int64_t upkeep_after;
+    int pruning, tidying; /* another step of it is due */
+    apr_status_t reported;
+    job_t **jobs; /* the batch, [places] */
+    comet_store_group_t **groups; /* theirs */
+};
+
+/** Wake the thread.  Safe in a signal handler. */
+void comet_writer_wake(comet_writer_t *writer);
+
+/* What follows is for the writer's thread. */
+
+/** Whether any job is queued. */
+int comet_writer_has_jobs(comet_writer_t *writer);
+
+/** Take all queued jobs into writer->jobs and ->groups.
+ * @return how many; they are in flight now */
+apr_size_t comet_writer_take_jobs(comet_writer_t *writer);
+
+/** Answer the jobs that were taken.
+ * @param status  APR_SUCCESS: each job has its group's result */
+void comet_writer_answer_jobs(comet_writer_t *writer, apr_size_t count,
+                              apr_status_t status);
+
+/** Refuse all jobs that are queued or in the overflow: nothing of them was
+ * stored. */
+void comet_writer_refuse_jobs(comet_writer_t *writer, apr_status_t status);
+
+/** Wake those who wait in comet_writer_await(). */
+void comet_writer_note_tried(comet_writer_t *writer);
+
+#endif /* COMET_WRITER_PRIV_H */
