@@ -33,8 +33,8 @@ typedef apr_int64_t comet_timestamp_t;
 #define COMET_REPLAY_MAX 1000000
 
 /*
- * Status codes in addition to APR's.  SQLite's own codes never leave
- * store/sqlite/; HTTP status codes exist in the glue only.
+ * Status codes in addition to APR's.  The codes of an engine's library never
+ * leave its folder; HTTP status codes exist in the glue only.
  */
 /** not a mod_comet database, or newer than us */
 #define COMET_ENOTDB (APR_OS_START_USERERR + 1)

@@ -3,8 +3,8 @@
  * What the children of a server share about one store: an eventfd, and two
  * robust mutexes in shared memory.  Children inherit all of them through fork.
  *
- * Without the write lock the writers of one server would meet in SQLite's busy
- * handler, which is unfair (0.2 s at the 99.9th percentile, against 11 ms with
+ * Without the write lock the writers of one server would meet at the store's
+ * own lock, which is unfair (0.2 s at the 99.9th percentile, against 11 ms with
  * the lock).  It also keeps checkpoints and commits apart.
  */
 #ifndef _GNU_SOURCE
@@ -34,12 +34,12 @@
 /** How long a system clock that has jumped ahead is ignored. */
 #define DOUBT_USEC apr_time_from_sec(86400)
 /**
- * Writers outside httpd cannot queue for the write lock.  SQLite's busy timeout
- * makes them retry after 1, 2, 5, 10, 15, 20, 25, 25, 25, 50, 50, 100 ... ms.
+ * Writers outside httpd cannot queue for the write lock.  They retry the store's
+ * own lock after 1, 2, 5, 10, 15, 20, 25, 25, 25, 50, 50, 100 ... ms.
  *
  * So if the lock was held for most of a period, this file keeps the lock for a
- * moment while SQLite's own lock is free.  That moment is slightly longer than
- * the retry step which an outside writer has reached by then, so one of its
+ * moment while the store's own lock is free.  That moment is slightly longer
+ * than the retry step which an outside writer has reached by then, so one of its
  * retries succeeds.  A period lasts 100 ms, or as long as one transaction if
  * that takes longer.
  */
@@ -112,7 +112,7 @@ apr_status_t comet_bus_create(comet_bus_t **bus, apr_pool_t *pool)
 }
 
 /*
- * How long to leave SQLite's lock free for outside writers.
+ * How long to leave the store's lock free for outside writers.
  * @param period  how long they may have waited, in microseconds
  */
 static apr_int64_t rest_after(apr_int64_t period)
@@ -151,7 +151,7 @@ apr_status_t comet_bus_lock_within(comet_bus_t *bus, apr_interval_time_t limit)
                               memory_order_relaxed);
         result = comet_memory_lock_within(&shared->write, limit);
     }
-    /* A holder that was killed leaves nothing to repair here: SQLite rolls
+    /* A holder that was killed leaves nothing to repair here: the store rolls
      * back its transaction. */
     if (!comet_memory_is_locked(result)) {
         return COMET_ELOCKED;

@@ -8,9 +8,9 @@
 /* How much is looked through in one view of the log, which takes about 5 ms. */
 #define PIECE_ROWS 500
 #define PIECE_BYTES (256 * 1024)
-/* A write-ahead log with so many pages is about to begin anew, for which it
- * waits 20 ms for its readers (comet_sqlite_checkpoint()): no view is open for
- * longer than this then. */
+/* A write-ahead log with so many pages is about to restart, for which a writer
+ * waits 20 ms for its readers (comet_sqlite_checkpoint()).  So from then on no
+ * view may be open for longer than this. */
 #define LOG_PAGES 4000
 #define SHORT_VIEW apr_time_from_msec(10)
 /* Where the head of the log's index has their number ("mxFrame"). */
