@@ -62,6 +62,8 @@ UNITS  := $(UNIT_SRC:test/unit/%.c=$(BUILD)/unit/%)
 TOOLS  := $(TOOL_SRC:test/tools/%.c=$(BUILD)/tools/%)
 LOADED := $(LOADED_SRC:test/tools/%.c=$(BUILD)/tools/%.so)
 FOLLOW  = $(BUILD)/tools/follow
+OLD     = $(BUILD)/tools/mod_comet_old.so
+OLD_OBJ := $(GLUE_SRC:%.c=$(OBJ)/old/%.o)
 BENCH   = $(BUILD)/bench
 BENCHES = $(BENCH)/load $(BENCH)/floor $(BENCH)/dbfloor $(BENCH)/mod_null.so
 
@@ -128,7 +130,7 @@ all: $(MODULE) ## build build/mod_comet.so (the default)
 
 # The tests' own programs and those of `make bench` are built without a
 # sanitizer, which would slow them down.
-tests: all unit-programs $(TOOLS) $(LOADED) $(FOLLOW) \
+tests: all unit-programs $(TOOLS) $(LOADED) $(FOLLOW) $(OLD) \
        $(if $(SANITIZE),,$(BENCHES))
 unit-programs: $(UNITS)
 benches: all $(BENCHES)
@@ -136,6 +138,12 @@ benches: all $(BENCHES)
 $(MODULE): $(CORE_OBJ) $(GLUE_OBJ) $(EXPORTS)
 	$(call say,LINK) $(LINK) -shared -Wl,--version-script=$(EXPORTS) -o $@ \
 	    $(CORE_OBJ) $(GLUE_OBJ) -lsqlite3 -ljansson -lpthread
+
+# The same on the headers of an older httpd.
+$(OLD): $(CORE_OBJ) $(OLD_OBJ) $(EXPORTS)
+	@mkdir -p $(@D)
+	$(call say,LINK) $(LINK) -shared -Wl,--version-script=$(EXPORTS) -o $@ \
+	    $(CORE_OBJ) $(OLD_OBJ) -lsqlite3 -ljansson -lpthread
 
 $(UNITS): $(BUILD)/unit/%: $(OBJ)/test/unit/%.o $(HELP_OBJ) $(CORE_OBJ)
 	@mkdir -p $(@D)
@@ -186,6 +194,10 @@ $(BENCHES):
 $(OBJ)/%.o: %.c $(BUILD)/flags | $(SCHEMA)
 	@mkdir -p $(@D)
 	$(call say,CC) $(COMPILE) -MMD -MP -c -o $@ $<
+
+$(OBJ)/old/%.o: %.c $(BUILD)/flags test/tools/old_httpd.h | $(SCHEMA)
+	@mkdir -p $(@D)
+	$(call say,CC) $(COMPILE) -include test/tools/old_httpd.h -MMD -MP -c -o $@ $<
 
 # `make coverage` counts the lines of the core that run, without optimisation.
 ifeq ($(COVERAGE),1)

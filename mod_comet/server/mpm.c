@@ -62,7 +62,7 @@ static apr_size_t find_descriptors(void)
 void mod_comet_mpm_query(void)
 {
     static double factor = -1; /* kept from the parent: a child has no tree */
-    int threaded = 0, can_wait = 0;
+    int threaded = 0, can_wait = 0, async = 0;
 
     ap_mpm_query(AP_MPMQ_MAX_THREADS, &capacity.threads);
     ap_mpm_query(AP_MPMQ_MAX_DAEMONS, &capacity.children);
@@ -73,6 +73,9 @@ void mod_comet_mpm_query(void)
         can_wait = 0;
     }
 #endif
+    if (ap_mpm_query(AP_MPMQ_IS_ASYNC, &async) != APR_SUCCESS) {
+        async = 0;
+    }
     if (capacity.threads < 1) {
         capacity.threads = 1;
     }
@@ -80,7 +83,8 @@ void mod_comet_mpm_query(void)
         factor = find_async_factor();
     }
     capacity.prefork = threaded == AP_MPMQ_NOT_SUPPORTED;
-    capacity.parks = can_wait > 0;
+    capacity.has_waitio = can_wait > 0;
+    capacity.parks = capacity.has_waitio || async > 0;
     capacity.descriptors = find_descriptors();
     capacity.per_child = capacity.parks ? parks_per_child(factor) : 0;
     capacity.blocked = capacity.children * capacity.threads / 2;
@@ -89,8 +93,8 @@ void mod_comet_mpm_query(void)
     }
     capacity.how = capacity.parks
                        ? "waiting clients are parked without a thread"
-                       : "each waiting client holds a thread (this MPM or "
-                         "httpd before 2.4.63 cannot park)";
+                       : "each waiting client holds a thread (this MPM "
+                         "cannot park; the event MPM can)";
 }
 
 int mod_comet_mpm_is_stopping(void)

@@ -16,6 +16,7 @@ typedef struct mod_comet_capacity_t {
     int children_limit; /* ServerLimit: also old generations */
     int prefork; /* a child has one thread; a signal handler may run hooks */
     int parks; /* whether clients can wait without a thread */
+    int has_waitio; /* the MPM has a state for it: httpd 2.4.63 and later */
     apr_size_t per_child; /* clients that may be parked in a child */
     apr_size_t descriptors; /* clients in a child, adopted ones included */
     int blocked; /* clients of all children that may hold a thread each */

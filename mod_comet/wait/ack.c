@@ -17,14 +17,18 @@ void mod_comet_ack_begin(mod_comet_ack_t *ack, apr_interval_time_t timeout)
 
 void mod_comet_ack_arm(mod_comet_ack_t *ack, int fd, apr_size_t length)
 {
-    int on = SOF_TIMESTAMPING_TX_ACK | SOF_TIMESTAMPING_SOFTWARE
-             | SOF_TIMESTAMPING_OPT_TSONLY;
+    int kept = SOF_TIMESTAMPING_SOFTWARE | SOF_TIMESTAMPING_OPT_TSONLY;
+    int on = kept | SOF_TIMESTAMPING_TX_ACK;
     apr_time_t now = comet_monotonic();
 
     if (now >= ack->due || length > MOD_COMET_PIECE_BYTES) {
         ack->due = now + ack->every;
-        ack->armed = 1;
+        ack->armed = ack->asking = 1;
         setsockopt(fd, SOL_SOCKET, SO_TIMESTAMPING, &on, sizeof(on));
+    }
+    else if (ack->asking) {
+        ack->asking = 0;
+        setsockopt(fd, SOL_SOCKET, SO_TIMESTAMPING, &kept, sizeof(kept));
     }
 }
 
@@ -43,7 +47,7 @@ int mod_comet_ack_disarm(mod_comet_ack_t *ack, int fd)
         any = 1;
     }
     if (any) {
-        ack->armed = 0;
+        ack->armed = ack->asking = 0;
         setsockopt(fd, SOL_SOCKET, SO_TIMESTAMPING, &off, sizeof(off));
         comet_metrics_add(COMET_METRIC_rearmed, 1);
     }

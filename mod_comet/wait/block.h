@@ -2,7 +2,7 @@
 /**
  * @file wait/block.h
  * Waiting with the request's own thread where the MPM cannot park the
- * connection: under prefork and worker, on HTTP/2, before httpd 2.4.63.
+ * connection: under prefork and worker, on HTTP/2.
  */
 #ifndef MOD_COMET_BLOCK_H
 #define MOD_COMET_BLOCK_H

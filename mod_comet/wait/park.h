@@ -3,10 +3,11 @@
  * @file wait/park.h
  * Parking a request: its connection waits in the MPM, without a thread.
  *
- * Event MPM, HTTP/1.1, httpd >= 2.4.63: the connection is parked in the MPM
- * (CONN_STATE_ASYNC_WAITIO).  The MPM owns it and watches for input and for its
- * Timeout; the hub borrows it, pinned, to write.  The first of the two to come
- * takes it under the hub's lock; the other one waits.
+ * Event MPM, HTTP/1.1: the connection is parked in the MPM
+ * (CONN_STATE_ASYNC_WAITIO; before httpd 2.4.63 CONN_STATE_WRITE_COMPLETION).
+ * The MPM owns it and watches for input and for its Timeout; the hub borrows
+ * it, pinned, to write.  The first of the two to come takes it under the hub's
+ * lock; the other one waits.
  *
  *   handler ------ PREPARED ---suspend hook---> JOINED --resume hook--+
  *                     ^                                               |

@@ -44,6 +44,33 @@ static apr_status_t hand_on_memory(void *nothing)
 #define HAND_ON_MEMORY(c)
 #endif
 
+/*
+ * How the event MPM is told to wait for input.  Since httpd 2.4.63 it has a
+ * state of its own for that.  Before, as mod_http2 does there: an answer that
+ * is complete and WANTs to READ waits for input with Timeout, and if the input
+ * filters "clog", the MPM calls process_connection and not its keep-alive code.
+ */
+#if AP_MODULE_MAGIC_AT_LEAST(20120211, 137)
+#define WAITIO CONN_STATE_ASYNC_WAITIO
+#else
+#define WAITIO CONN_STATE_WRITE_COMPLETION
+#endif
+
+static conn_state_e parked_state(void)
+{
+    return mod_comet_mpm_capacity()->has_waitio ? WAITIO
+                                                : CONN_STATE_WRITE_COMPLETION;
+}
+
+/* Take back what parked_state() needed besides the state. */
+static void unclog(conn_rec *c)
+{
+    if (!mod_comet_mpm_capacity()->has_waitio) {
+        c->clogging_input_filters = 0;
+        c->cs->state = CONN_STATE_READ_REQUEST_LINE;
+    }
+}
+
 static apr_status_t join(mod_comet_parked_t *park)
 {
     comet_hub_t *hub = mod_comet_child()->hub;
@@ -74,7 +101,7 @@ void mod_comet_park_hooks_suspend(conn_rec *c, request_rec *r)
 
     HAND_ON();
     if (!park || park->state != MOD_COMET_PARKED_PREPARED
-        || c->cs->state != CONN_STATE_ASYNC_WAITIO) {
+        || c->cs->state != parked_state()) {
         return; /* nothing waits, or the connection is being closed */
     }
     park->state = MOD_COMET_PARKED_JOINED;
@@ -138,16 +165,39 @@ void mod_comet_park_hooks_resume(conn_rec *c, request_rec *r)
 
 /* Hand the connection to the MPM.  It waits for input or, while an answer is
  * being sent, for the socket to become writable; each event restarts its
- * Timeout. */
+ * Timeout.  Before 2.4.63 it can wait for input only: the hub sends the answer,
+ * and the ACKs of what it sends (mod_comet_parked_serve) restart the Timeout. */
 static void park_in_mpm(mod_comet_parked_t *park)
 {
     conn_rec *c = park->c;
+    int waitio = mod_comet_mpm_capacity()->has_waitio;
 
     park->state = MOD_COMET_PARKED_PREPARED;
-    c->cs->state = CONN_STATE_ASYNC_WAITIO;
-    c->cs->sense = mod_comet_outbox_is_empty(&park->outbox)
+    c->cs->state = parked_state();
+    c->cs->sense = !waitio || mod_comet_outbox_is_empty(&park->outbox)
                        ? CONN_SENSE_WANT_READ
                        : CONN_SENSE_WANT_WRITE;
+    c->clogging_input_filters |= !waitio;
+}
+
+/* The client has its next request behind an answer that it has not taken yet.
+ * Before 2.4.63 the MPM can only wait for input, which is there: this thread
+ * sends the rest, as httpd does with any answer.
+ * @return whether the answer is with the filters now, or its client is lost */
+static int send_rest(mod_comet_parked_t *park)
+{
+    mod_comet_outbox_t *outbox = &park->outbox;
+    apr_size_t length = outbox->bytes.length - outbox->sent;
+
+    if (mod_comet_mpm_capacity()->has_waitio) {
+        return 0;
+    }
+    if (ap_rwrite(outbox->bytes.data + outbox->sent, (int)length, park->r) < 0
+        || ap_rflush(park->r) < 0) {
+        park->c->aborted = 1;
+    }
+    mod_comet_outbox_clear(outbox);
+    return 1;
 }
 
 /* End the client's wait without news.
@@ -158,7 +208,10 @@ static int dismiss(mod_comet_parked_t *park, int close)
     if (mod_comet_parked_dismiss(park, close) != APR_SUCCESS) {
         park->c->aborted = 1;
     }
-    if (park->r) {
+    if (park->r && send_rest(park)) {
+        mod_comet_parked_end(park, !park->c->aborted, close);
+    }
+    else if (park->r) {
         park_in_mpm(park);
     }
     return park->r != NULL;
@@ -180,7 +233,8 @@ static int send_on(mod_comet_parked_t *park, int data)
         status = mod_comet_outbox_send(&park->outbox, park->r, park->brigade);
     }
     mod_comet_parked_note_blocked(park);
-    if (status == APR_SUCCESS && !mod_comet_outbox_is_empty(&park->outbox)) {
+    if (status == APR_SUCCESS && !mod_comet_outbox_is_empty(&park->outbox)
+        && !(data && send_rest(park))) {
         park_in_mpm(park);
         return 1;
     }
@@ -373,6 +427,9 @@ int mod_comet_park_hooks_process_connection(conn_rec *c)
     park = mod_comet_parked_find(c);
     if (inside || !mod_comet_park_can_hold(c)) {
         return DECLINED;
+    }
+    if (park) {
+        unclog(c);
     }
     if (park && is_only_given_back(park)) {
         return OK;

@@ -335,6 +335,7 @@ comet_outcome_e mod_comet_parked_serve(comet_subscriber_t *subscriber,
         return serve_fast(park, delivery);
     }
     if (delivery->reasons & COMET_WRITABLE) {
+        mod_comet_ack_arm(&park->ack, park->fd, 0);
         if (mod_comet_filters_push(park->c) != APR_SUCCESS) {
             return lose(park);
         }

@@ -2,7 +2,7 @@
 /**
  * @file wait/wait.h
  * Letting a request wait: adopted by the hub, parked in the MPM, or with its
- * own thread where neither is possible (prefork, worker, HTTP/2, older httpd).
+ * own thread where neither is possible (prefork, worker, HTTP/2).
  */
 #ifndef MOD_COMET_WAIT_H
 #define MOD_COMET_WAIT_H

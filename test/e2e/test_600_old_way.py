@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The older way to park (httpd before 2.4.63), on the httpd at hand: a module
+that was built on the headers of an older httpd parks so on any.  What clients
+see is tested by the same tests as the newer way."""
+
+import json
+import os
+import re
+
+import pytest
+
+import httpd_env
+from httpd_env import COMET_MODULE, thread_count, wait_until
+from test_200_parking import (  # noqa: F401  (collected here once more)
+    held_poll, test_200_03_pipelined,
+    test_200_04b_pipelined_polls_to_one_who_does_not_read,
+    test_200_08_gone, test_200_13_slow_reader_gets_all,
+    test_200_14_slow_reader_of_a_late_answer, test_200_15_keepalive_expires,
+    test_200_20_outlives_timeout_by_polling,
+    test_200_24_slow_readers_hold_no_thread)
+from test_340_streams import (  # noqa: F401
+    test_340_81_tls_slow_reader, test_340_84_slower_than_timeout)
+
+pytestmark = pytest.mark.event
+
+OLD = os.path.join(os.path.dirname(COMET_MODULE), "tools",
+                   "mod_comet_old.so")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def old_module():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(httpd_env, "COMET_MODULE", OLD)
+        yield
+
+
+@pytest.fixture
+def mpm():
+    return "event"
+
+
+def connections(server, kind):
+    """How many connections the MPM counts as such."""
+    found = re.search(r"^ConnsAsync%s: (\d+)" % kind,
+                      server.get("/server-status?auto").body.decode(), re.M)
+    return int(found.group(1)) if found else 0
+
+
+def test_600_01_parked_the_older_way(make_server):
+    """Waiting clients hold no thread, and the MPM counts them among those to
+    which it writes: it knows of no other state."""
+    server = make_server(threads=8, modules=("status",),
+                         conf="<Location /server-status>\n"
+                         "SetHandler server-status\n</Location>\n")
+    server.publish("x")
+    cursor = server.get("/chat/backend.php").json()["timestamp"]
+    before = thread_count(server.children()[0])
+    polls = [held_poll(server, cursor=cursor) for _ in range(30)]
+    server.wait_waiting(30)
+    assert thread_count(server.children()[0]) == before
+    wait_until(lambda: connections(server, "Writing") == 30, 5,
+               "the MPM to count them")
+    assert connections(server, "WaitIO") == 0
+    server.publish("news")
+    for poll in polls:
+        assert json.loads(poll.body())["msg"] == "news"

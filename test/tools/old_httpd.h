@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The headers of httpd before 2.4.63, as far as mod_comet can tell: included
+ * before all else, it takes away what came later.  Whoever names one of these
+ * without asking for the version does not compile.  `make tests` builds
+ * tools/mod_comet_old.so so; on a newer httpd that module parks the older way.
+ */
+#include <ap_mmn.h>
+#include <ap_mpm.h>
+#include <httpd.h>
+
+#undef MODULE_MAGIC_NUMBER_MINOR
+#define MODULE_MAGIC_NUMBER_MINOR 134 /* 2.4.60 to 2.4.62 */
+#undef AP_MPMQ_CAN_WAITIO
+
+#pragma GCC poison CONN_STATE_ASYNC_WAITIO
+#pragma GCC poison CONN_STATE_KEEPALIVE
+#pragma GCC poison CONN_STATE_PROCESSING
