@@ -81,7 +81,7 @@ void mod_comet_fast_lend(mod_comet_fast_t *fast, conn_rec *c,
 static void leave_waiting(mod_comet_fast_t *fast)
 {
     if (fast->state == WAITING) {
-        comet_metrics_add(COMET_METRIC_waiting_poll, -1);
+        comet_metrics_add(fast->transport->gauge, -1);
     }
 }
 
@@ -252,7 +252,7 @@ static comet_outcome_e answer_empty(mod_comet_fast_t *fast, conn_rec *c,
     comet_buffer_t body = { .data = NULL };
     comet_outcome_e outcome;
 
-    comet_transport_poll.encode(&body, &answer);
+    fast->transport->encode(&body, &answer);
     comet_metrics_add(COMET_METRIC_unanswered, 1);
     outcome =
         respond(fast, c, subscriber, (comet_text_t){ body.data, body.length });
@@ -264,9 +264,8 @@ static comet_outcome_e answer_news(mod_comet_fast_t *fast, conn_rec *c,
                                    comet_subscriber_t *subscriber,
                                    const comet_batch_t *batch)
 {
-    const comet_encoding_t *encoding =
-        comet_encoder_encode(&fast->child->waiting->polls,
-                             &comet_transport_poll, &fast->format, batch);
+    const comet_encoding_t *encoding = comet_encoder_encode(
+        &fast->child->waiting->polls, fast->transport, &fast->format, batch);
 
     if (!encoding || encoding->body.length > MOD_COMET_PIECE_BYTES) {
         return give_back(fast, subscriber);
@@ -326,7 +325,7 @@ static comet_outcome_e hear(mod_comet_fast_t *fast, const conn_rec *c,
     fast->cursor = cursor;
     fast->pending = (apr_size_t)length;
     fast->state = WAITING;
-    comet_metrics_add(COMET_METRIC_waiting_poll, 1);
+    comet_metrics_add(fast->transport->gauge, 1);
     comet_metrics_add(COMET_METRIC_resumed, 1);
     subscriber->seen = cursor;
     subscriber->timeout_at = now + fast->hold;

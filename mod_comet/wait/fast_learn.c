@@ -119,6 +119,7 @@ void mod_comet_fast_consider(mod_comet_fast_t **fast, request_rec *r,
         lasts = timeout / 10 * 9;
     }
     known->store = (apr_size_t)mod_comet_config_server(r->server)->store;
+    known->transport = ask->transport;
     known->format = ask->format;
     known->hold = ask->hold;
     known->keep_alive = mod_comet_request_timeout_server(r)->keep_alive_timeout;

@@ -35,6 +35,7 @@ struct mod_comet_fast_t {
     int allowed;
     int fresh; /* allowed, and the socket was not lent since */
     apr_size_t store;
+    const comet_transport_t *transport;
     comet_format_t format;
     apr_interval_time_t hold;
     apr_interval_time_t keep_alive;
