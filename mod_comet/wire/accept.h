@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * @file wire/accept.h
+ * The header Accept (RFC 9110, section 12.5.1): how much a client wants a
+ * media type.  No I/O; any thread.
+ */
+#ifndef COMET_ACCEPT_H
+#define COMET_ACCEPT_H
+
+#include "base/text.h"
+
+/** The range of an Accept that decides about a media type: the one that names
+ * it most exactly. */
+typedef enum {
+    COMET_ACCEPT_NOT, /* no range covers the type */
+    COMET_ACCEPT_ANYTHING, /* a star for both halves */
+    COMET_ACCEPT_FAMILY, /* "text/" and a star */
+    COMET_ACCEPT_NAMED, /* the type itself, perhaps with charset=utf-8 */
+} comet_accept_range_e;
+
+/** What an Accept says about one media type. */
+typedef struct comet_accept_t {
+    comet_accept_range_e range;
+    int quality; /* thousandths; 0: the client does not take the type */
+} comet_accept_t;
+
+/**
+ * Look up a media type in an Accept.  A malformed range is passed over.  A
+ * range with parameters covers the type only if they say no more than
+ * charset=utf-8, since all that is answered is in UTF-8.
+ * @param header  its value; data NULL or all blank: anything is as welcome
+ * @param type    without parameters, in lower case: "text/event-stream"
+ */
+comet_accept_t comet_accept_find(comet_text_t header, const char *type);
+
+/**
+ * Whether a client should get a type instead of the usual one: it wants the
+ * type more than the usual one, or it names the type and wants both alike.
+ * A client that wants neither gets the usual one.
+ * @param type   as for comet_accept_find()
+ * @param usual  what a client without a preference gets
+ */
+int comet_accept_prefers(comet_text_t header, const char *type,
+                         const char *usual);
+
+#endif /* COMET_ACCEPT_H */
