@@ -255,8 +255,9 @@ async function events(line) {
         const text = decoder.decode(value, { stream: true });
         farewell = takeBlocks(line, parser.push(text)) ?? farewell;
     }
-    if (!line.isOpen) {
-        throw blocked;
+    if (!line.isOpen) {     // it says at once when to come back, or nothing
+        throw farewell === undefined
+            ? blocked : new CometError(503, { retryAfter: farewell / 1000 });
     }
     return farewell;
 }
@@ -274,7 +275,7 @@ function takeBlocks(line, blocks) {
         cursor = undefined;
     };
     for (const { id, event = 'message', data, retry } of blocks) {
-        if (retry !== undefined && line.isOpen) {
+        if (retry !== undefined && (line.isOpen || id === undefined)) {
             farewell = retry;
         }
         else if (retry) {

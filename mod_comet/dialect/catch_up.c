@@ -30,7 +30,7 @@ static apr_status_t resolve_cursor(const request_rec *r, comet_store_t *store,
     apr_status_t status;
     int any;
 
-    if (ask->cursor > state->last) {
+    if (ask->is_unknown || ask->cursor > state->last) {
         comet_metrics_add(COMET_METRIC_resynced, 1);
         ask->cursor = -1;
     }
@@ -52,20 +52,42 @@ static apr_status_t resolve_cursor(const request_rec *r, comet_store_t *store,
     return status;
 }
 
+/* What is after its cursor: from memory where that is in step, else from the
+ * file. */
+static apr_status_t read_news(const request_rec *r, comet_store_t *store,
+                              const comet_store_state_t *state,
+                              mod_comet_ask_t *ask, comet_reading_t *reading)
+{
+    return comet_hub_recall(
+               mod_comet_child()->hub,
+               (apr_size_t)mod_comet_config_server(r->server)->store, state,
+               ask->cursor, reading)
+               ? APR_SUCCESS
+               : comet_store_read(store, ask->selection, ask->cursor,
+                                  ask->limit, comet_selection_take, reading);
+}
+
+static apr_status_t find_floor(comet_store_t *store, mod_comet_ask_t *ask)
+{
+    comet_timestamp_t floor = 0;
+    apr_status_t status = comet_store_floor(store, ask->selection, &floor);
+
+    ask->floor = ask->cursor > 0 && ask->cursor < floor ? floor : 0;
+    ask->pruned = floor;
+    return status;
+}
+
 static apr_status_t read_missed(const request_rec *r, comet_store_t *store,
                                 const comet_store_state_t *state,
                                 mod_comet_ask_t *ask, comet_batch_t *missed)
 {
     comet_reading_t reading = { .selection = ask->selection, .batch = missed };
-    comet_timestamp_t floor = 0;
     apr_status_t status = resolve_cursor(r, store, state, ask);
 
     if (status == APR_SUCCESS && (ask->cursor > 0 || ask->transport->streams)) {
-        status = comet_store_floor(store, ask->selection, &floor);
-        ask->floor = ask->cursor > 0 && ask->cursor < floor ? floor : 0;
+        status = find_floor(store, ask);
     }
     if (ask->transport->streams) {
-        ask->pruned = floor;
         ask->seen = ask->cursor; /* the hub sends what the stream has missed */
         return status;
     }
@@ -78,13 +100,8 @@ static apr_status_t read_missed(const request_rec *r, comet_store_t *store,
             comet_store_page(store, ask->selection, ask->cursor, ask->before,
                              ask->limit, comet_selection_take, &reading);
     }
-    else if (status == APR_SUCCESS
-             && !comet_hub_recall(
-                 mod_comet_child()->hub,
-                 (apr_size_t)mod_comet_config_server(r->server)->store, state,
-                 ask->cursor, &reading)) {
-        status = comet_store_read(store, ask->selection, ask->cursor,
-                                  ask->limit, comet_selection_take, &reading);
+    else if (status == APR_SUCCESS) {
+        status = read_news(r, store, state, ask, &reading);
     }
     if (reading.recheck) {
         ask->hold = 0; /* the client comes back and is authorised for the new
@@ -189,12 +206,71 @@ static int answer_now(request_rec *r, const mod_comet_ask_t *ask,
     return rv;
 }
 
+/* Read what a stream has missed, which otherwise the hub would send.  This is
+ * a second view: what was pruned since the first one is a gap, too. */
+static apr_status_t read_for_landing(request_rec *r, mod_comet_ask_t *ask,
+                                     comet_batch_t *missed)
+{
+    comet_reading_t reading = { .selection = ask->selection, .batch = missed };
+    comet_store_t *store;
+    comet_store_state_t state;
+    apr_status_t status = mod_comet_reading_take(r, ask, &store);
+
+    if (status == APR_SUCCESS) {
+        status = comet_store_begin(store, &state);
+    }
+    if (status == APR_SUCCESS) {
+        status = find_floor(store, ask);
+        if (status == APR_SUCCESS) {
+            status = read_news(r, store, &state, ask, &reading);
+        }
+        comet_store_end(store);
+    }
+    mod_comet_reading_return(r, store, status);
+    return status;
+}
+
+/* Turn a stream away softly: it gets what there is, and comes back. */
+static int land(request_rec *r, mod_comet_ask_t *ask, const char *reason)
+{
+    comet_batch_t missed = {
+        .messages = apr_palloc(r->pool, ask->limit * sizeof(comet_message_t *)),
+        .size = ask->limit,
+    };
+    comet_buffer_t body = { .data = NULL };
+    comet_timestamp_t told = ask->floor;
+    int is_open = r->sent_bodyct != 0;
+    apr_status_t status = read_for_landing(r, ask, &missed);
+
+    /* an opening that is out has not told of a gap that came after it */
+    if (status == APR_SUCCESS && (!is_open || ask->floor == told)) {
+        if (!is_open) {
+            mod_comet_news_encode_opening(ask, &body);
+        }
+        if (missed.count) {
+            mod_comet_news_encode(ask, &missed, &body);
+        }
+    }
+    comet_batch_clear(&missed);
+    return mod_comet_answer_later(r, ask->transport, reason, &body);
+}
+
 int mod_comet_catch_up_wait(request_rec *r, mod_comet_ask_t *ask)
 {
+    mod_comet_refusal_t refusal;
     /* an unread body would be taken for the next request meanwhile */
     int rv = ap_discard_request_body(r);
 
-    return rv == OK ? mod_comet_wait(r, ask) : rv;
+    if (rv == OK) {
+        rv = mod_comet_wait(r, ask, &refusal);
+    }
+    if (rv != DECLINED) {
+        return rv;
+    }
+    if (r->sent_bodyct || mod_comet_request(r)->softly) {
+        return ask->transport->close ? land(r, ask, refusal.reason) : OK;
+    }
+    return mod_comet_answer_error(r, refusal.status, "%s", refusal.reason);
 }
 
 /*

@@ -20,7 +20,6 @@ static const char *read_ask(request_rec *r, const mod_comet_request_t *request,
     if (ask->cursor == 0) {
         ask->cursor = -1;
     }
-    ask->transport = &comet_transport_classic;
     ask->format.escape = mod_comet_config_escape(r) != 0;
     ask->limit = ask->transport->limit;
     ask->hold = mod_comet_ask_longest_hold(r);
@@ -81,6 +80,12 @@ static int publishes(const request_rec *r, const mod_comet_request_t *request)
            && text.length > 0;
 }
 
+static const comet_transport_t *find_transport(
+    const request_rec *r, const mod_comet_request_t *request)
+{
+    return &comet_transport_classic;
+}
+
 static int handle(request_rec *r, const mod_comet_request_t *request,
                   mod_comet_ask_t *ask)
 {
@@ -111,5 +116,6 @@ const mod_comet_dialect_t mod_comet_dialect_classic = {
     .map = map,
     .find_channel = find_channel,
     .publishes = publishes,
+    .find_transport = find_transport,
     .handle = handle,
 };

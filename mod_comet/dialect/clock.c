@@ -28,10 +28,15 @@ static int publishes(const request_rec *r, const mod_comet_request_t *request)
     return 0;
 }
 
+static const comet_transport_t *find_transport(
+    const request_rec *r, const mod_comet_request_t *request)
+{
+    return &comet_transport_clock;
+}
+
 static int handle(request_rec *r, const mod_comet_request_t *request,
                   mod_comet_ask_t *ask)
 {
-    ask->transport = &comet_transport_clock;
     ask->limit = 1;
     ask->tick = mod_comet_config_tick(r);
     ask->cursor = apr_time_now();
@@ -50,5 +55,6 @@ const mod_comet_dialect_t mod_comet_dialect_clock = {
     .map = map,
     .find_channel = find_channel,
     .publishes = publishes,
+    .find_transport = find_transport,
     .handle = handle,
 };

@@ -4,6 +4,7 @@
 
 #include <apr_strings.h>
 
+#include "wire/accept.h"
 #include "wire/encode.h"
 #include "output/answer.h"
 #include "dialect/catch_up.h"
@@ -15,29 +16,24 @@ static int is(comet_text_t text, const char *word)
     return comet_text_equal(text, comet_text(word));
 }
 
-static const char *choose_transport(request_rec *r,
-                                    const mod_comet_request_t *request,
-                                    mod_comet_ask_t *ask)
+static const comet_transport_t *find_transport(
+    const request_rec *r, const mod_comet_request_t *request)
 {
-    const char *accept = apr_table_get(r->headers_in, "Accept");
+    comet_text_t accept = comet_text(apr_table_get(r->headers_in, "Accept"));
     comet_text_t name;
 
-    if (!comet_params_get(&request->query, "transport", &name)) {
-        ask->transport = accept && ap_strcasestr(accept, "text/event-stream")
-                             ? &comet_transport_events
-                             : &comet_transport_poll;
-        return NULL;
+    if (comet_params_get(&request->query, "transport", &name)) {
+        return comet_transport_find(name);
     }
-    ask->transport = comet_transport_find(name);
-    return ask->transport
-               ? NULL
-               : apr_pstrcat(r->pool, "transport: expected ",
-                             comet_transport_names("or", r->pool), NULL);
+    return comet_accept_prefers(accept, comet_transport_events.content_type,
+                                "application/json")
+               ? &comet_transport_events
+               : &comet_transport_poll;
 }
 
 /* The header of EventSource wins. Next come the parameters that take its
  * place, then our own. */
-static const char *find_cursor(const request_rec *r,
+static const char *read_cursor(const request_rec *r,
                                const mod_comet_request_t *request,
                                mod_comet_ask_t *ask)
 {
@@ -53,6 +49,25 @@ static const char *find_cursor(const request_rec *r,
     for (i = 0; mod_comet_ask_cursors[i] && !wrong && ask->cursor < 0; i++) {
         wrong = mod_comet_ask_parse_cursor(r, request, mod_comet_ask_cursors[i],
                                            &ask->cursor);
+    }
+    return wrong;
+}
+
+/*
+ * An EventSource that was at another system carries that one's last id, and
+ * would give up for good after 400: to a stream such a cursor is an unknown
+ * one, and the client is told of a gap.
+ */
+static const char *find_cursor(const request_rec *r,
+                               const mod_comet_request_t *request,
+                               mod_comet_ask_t *ask)
+{
+    const char *wrong = read_cursor(r, request, ask);
+
+    if (wrong && ask->transport == &comet_transport_events) {
+        ask->cursor = -1;
+        ask->is_unknown = 1;
+        return NULL;
     }
     return wrong;
 }
@@ -128,14 +143,16 @@ static const char *parse_extent(const request_rec *r,
 static const char *read_ask(request_rec *r, const mod_comet_request_t *request,
                             mod_comet_ask_t *ask)
 {
-    const char *wrong = choose_transport(r, request, ask);
+    const char *wrong;
 
+    if (!ask->transport) {
+        return apr_pstrcat(r->pool, "transport: expected ",
+                           comet_transport_names("or", r->pool), NULL);
+    }
     ask->format.callback = mod_comet_config_callback(r);
     ask->format.hidden_bytes = strlen(request->mapping->channel);
     ask->heartbeat = mod_comet_config_heartbeat(r);
-    if (!wrong) {
-        wrong = find_cursor(r, request, ask);
-    }
+    wrong = find_cursor(r, request, ask);
     if (!wrong) {
         wrong = choose_format(request, ask);
     }
@@ -224,5 +241,6 @@ const mod_comet_dialect_t mod_comet_dialect_endpoint = {
     .map = map,
     .find_channel = find_channel,
     .publishes = publishes,
+    .find_transport = find_transport,
     .handle = handle,
 };

@@ -3,6 +3,7 @@
 #include "hooks/handler.h"
 
 #include <apr_strings.h>
+#include <http_protocol.h>
 
 #include "request/dialect.h"
 #include "output/answer.h"
@@ -30,16 +31,79 @@ static int answer_options(request_rec *r, const mod_comet_dialect_t *dialect)
     return mod_comet_answer_options(r, dialect->methods);
 }
 
+/* A stream of HTTP/2 has a connection of its own, which knows no protocol. */
+static const char *find_protocol(const request_rec *r)
+{
+    conn_rec *c = r->connection;
+
+    return ap_get_protocol(c->master ? c->master : c);
+}
+
+/*
+ * Whether a request came over a protocol that its virtual host does not speak.
+ * A browser puts requests to all names of a certificate on one HTTP/2
+ * connection; told 421, it opens one of its own to this host, which may have
+ * "Protocols http/1.1".  (HTTP/1.1 httpd speaks whatever Protocols says.)
+ */
+static int is_misdirected(request_rec *r)
+{
+    const char *protocol = find_protocol(r);
+
+    return strcmp(protocol, AP_PROTOCOL_HTTP1) != 0
+           && !ap_is_allowed_protocol(r->connection, r, r->server, protocol);
+}
+
+/* A handshake of RFC 6455, section 4.1.  A plain GET would answer it only when
+ * there is news. */
+static int is_websocket(const request_rec *r)
+{
+    const char *upgrade = apr_table_get(r->headers_in, "Upgrade");
+
+    return r->method_number == M_GET && upgrade
+           && ap_find_token(r->pool, upgrade, "websocket");
+}
+
+/* @return DECLINED: the request can be answered here, and as it is */
+static int refuse_protocol(request_rec *r)
+{
+    if (is_misdirected(r)) {
+        return mod_comet_answer_error(
+            r, HTTP_MISDIRECTED_REQUEST,
+            "this host does not speak %s (Protocols): "
+            "open a connection of its own to it",
+            find_protocol(r));
+    }
+    if (is_websocket(r)) {
+        return mod_comet_answer_error(
+            r, HTTP_BAD_REQUEST,
+            "Upgrade: there is no WebSocket here; read by a plain GET with "
+            "transport=%s, publish by POST",
+            comet_transport_names("or", r->pool));
+    }
+    return DECLINED;
+}
+
 int mod_comet_handler(request_rec *r)
 {
-    const mod_comet_request_t *request = mod_comet_request(r);
+    mod_comet_request_t *request = mod_comet_request(r);
     const mod_comet_dialect_t *dialect;
     mod_comet_ask_t *ask;
     const char *wrong;
+    int rv;
 
     if (!request || r->main) {
         return DECLINED; /* a sub-request cannot wait: it has no connection of
                           * its own */
+    }
+    rv = refuse_protocol(r);
+    if (rv != DECLINED) {
+        return rv;
+    }
+    dialect = request->mapping->dialect;
+    ask = apr_pcalloc(r->pool, sizeof(*ask));
+    ask->transport = dialect->find_transport(r, request);
+    if (mod_comet_ask_is_deaf(r, ask->transport)) {
+        request->softly = ask->transport;
     }
     wrong = mod_comet_lifecycle_obstacle(r);
     if (wrong) {
@@ -51,8 +115,6 @@ int mod_comet_handler(request_rec *r)
                                       "most %d are allowed",
                                       COMET_PARAMS_MAX);
     }
-    dialect = request->mapping->dialect;
-    ask = apr_pcalloc(r->pool, sizeof(*ask));
     wrong = dialect->find_channel(r, request->mapping, &ask->channel);
     if (wrong) {
         return mod_comet_answer_error(r, HTTP_BAD_REQUEST, "channel: %s",

@@ -7,6 +7,11 @@
 #include "shared/metrics.h"
 #include "request/cors.h"
 
+/* When a client comes back that was turned away softly: not all at once, and
+ * seldom enough that a server at its limit is not kept busy with refusing. */
+#define LATER_LEAST_MSEC 1000
+#define LATER_MOST_MSEC 4000
+
 static const char *const common_headers[][2] = {
     { "X-Content-Type-Options", "nosniff" },
     { "Cache-Control", "no-store" },
@@ -59,34 +64,58 @@ int mod_comet_answer_body(request_rec *r, int status, const char *content_type,
     return OK;
 }
 
+int mod_comet_answer_later(request_rec *r, const comet_transport_t *transport,
+                           const char *reason, comet_buffer_t *body)
+{
+    int is_open = r->sent_bodyct != 0; /* its headers are out */
+
+    transport->close(body, reason,
+                     (int)ap_random_pick(LATER_LEAST_MSEC, LATER_MOST_MSEC));
+    if (body->failed) {
+        comet_buffer_free(body);
+        return is_open ? OK : HTTP_INTERNAL_SERVER_ERROR;
+    }
+    comet_metrics_add(COMET_METRIC_soft_landings, 1);
+    if (!is_open) {
+        mod_comet_answer_prepare(r, transport);
+        ap_set_content_length(r, (apr_off_t)body->length);
+    }
+    ap_rwrite(body->data, (int)body->length, r);
+    comet_buffer_free(body);
+    return OK;
+}
+
+/* Whether a status asks its client to come back later. */
+static int is_for_now(int status)
+{
+    return status == HTTP_SERVICE_UNAVAILABLE
+           || status == HTTP_TOO_MANY_REQUESTS;
+}
+
 int mod_comet_answer_error(request_rec *r, int status, const char *format, ...)
 {
+    const mod_comet_request_t *request = mod_comet_request(r);
     comet_buffer_t body = { .data = NULL };
+    const char *text;
     va_list arguments;
     int rv;
 
     va_start(arguments, format);
-    comet_buffer_puts(&body, "{\"error\":");
-    comet_encode_json(&body,
-                      comet_text(apr_pvsprintf(r->pool, format, arguments)));
-    comet_buffer_puts(&body, "}\n");
+    text = apr_pvsprintf(r->pool, format, arguments);
     va_end(arguments);
-    if ((status == HTTP_SERVICE_UNAVAILABLE || status == HTTP_TOO_MANY_REQUESTS)
-        && !apr_table_get(r->headers_out, "Retry-After")) {
+    if (is_for_now(status) && request && request->softly) {
+        return mod_comet_answer_later(r, request->softly, text, &body);
+    }
+    comet_buffer_puts(&body, "{\"error\":");
+    comet_encode_json(&body, comet_text(text));
+    comet_buffer_puts(&body, "}\n");
+    if (is_for_now(status) && !apr_table_get(r->headers_out, "Retry-After")) {
         apr_table_setn(r->headers_out, "Retry-After", "1");
     }
     rv = mod_comet_answer_body(r, status, "application/json; charset=utf-8",
                                &body);
     comet_buffer_free(&body);
     return rv;
-}
-
-int mod_comet_answer_full(request_rec *r)
-{
-    comet_metrics_add(COMET_METRIC_turned_away, 1);
-    return mod_comet_answer_error(r, HTTP_SERVICE_UNAVAILABLE,
-                                  "too many clients are waiting; try again "
-                                  "later");
 }
 
 int mod_comet_answer_not_allowed(request_rec *r, const char *allow)

@@ -25,14 +25,24 @@ int mod_comet_answer_body(request_rec *r, int status, const char *content_type,
 
 /**
  * Answer {"error": "…"}; the text names the parameter and the allowed values.
- * 503 and 429 carry Retry-After: 1, if none was set.
+ * 503 and 429 carry Retry-After: 1, if none was set.  A client that would not
+ * come back after them (->softly) gets mod_comet_answer_later() instead.
  * @return what the handler returns
  */
 int mod_comet_answer_error(request_rec *r, int status, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
-/** Answer 503, since no place to wait is free, and count it. */
-int mod_comet_answer_full(request_rec *r);
+/**
+ * The soft landing: end a stream in order and say when to come back, since its
+ * client would give up for good after an HTTP error.  The request's thread.
+ * @param transport  has a close()
+ * @param reason  why the client cannot be served now
+ * @param body  what the client gets first: the opening of its stream and
+ *              messages, or nothing; freed
+ * @return what the handler returns
+ */
+int mod_comet_answer_later(request_rec *r, const comet_transport_t *transport,
+                           const char *reason, comet_buffer_t *body);
 
 /** Answer 405.
  * @param allow  the allowed methods, as the Allow header lists them */

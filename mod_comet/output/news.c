@@ -17,6 +17,7 @@ static comet_answer_t answer_for(const mod_comet_ask_t *ask,
         .cursor = batch->count ? batch->messages[batch->count - 1]->timestamp
                                : stands,
         .floor = ask->floor,
+        .is_unknown = ask->is_unknown,
         .rest = ask->rest,
     };
 }
@@ -81,7 +82,8 @@ void mod_comet_news_encode_closing(const comet_transport_t *transport,
                                    int retry_msec, comet_buffer_t *out)
 {
     if (retry_msec && transport->close) {
-        transport->close(out, (int)ap_random_pick((apr_uint32_t)retry_msec / 20,
-                                                  (apr_uint32_t)retry_msec));
+        transport->close(out, NULL,
+                         (int)ap_random_pick((apr_uint32_t)retry_msec / 20,
+                                             (apr_uint32_t)retry_msec));
     }
 }

@@ -3,6 +3,8 @@
  * request. */
 #include "request/ask.h"
 
+#include "wire/accept.h"
+
 /* How long a stream lasts by default if its user was authenticated. Then the
  * client comes back, and its rights are checked again. */
 #define LIFETIME_AUTHENTICATED apr_time_from_sec(3600)
@@ -43,7 +45,22 @@ const char *mod_comet_ask_parse_int(const request_rec *r,
 }
 
 const char *const mod_comet_ask_cursors[] = { "last_event_id", "lastEventId",
-                                              "since", NULL };
+                                              "lastEventID",   "Last-Event-ID",
+                                              "since",         NULL };
+
+int mod_comet_ask_is_deaf(const request_rec *r,
+                          const comet_transport_t *transport)
+{
+    comet_text_t accept = comet_text(apr_table_get(r->headers_in, "Accept"));
+    comet_accept_t found;
+
+    if (!transport || !transport->close || r->method_number != M_GET
+        || r->header_only) {
+        return 0;
+    }
+    found = comet_accept_find(accept, transport->content_type);
+    return found.range == COMET_ACCEPT_NAMED && found.quality > 0;
+}
 
 int mod_comet_ask_is_transport_allowed(const request_rec *r,
                                        const mod_comet_ask_t *ask)

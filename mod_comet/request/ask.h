@@ -30,6 +30,8 @@ typedef struct mod_comet_ask_t {
                               * client must be told; 0: none */
     comet_timestamp_t pruned; /* of a stream: the same, whether or not the
                                * client must be told */
+    int is_unknown; /* its cursor is not one of this store, and the client must
+                     * be told */
     apr_time_t reading_ends; /* when its budget ends, by its thread's CPU time;
                               * 0: it has not begun */
     apr_size_t limit; /* messages in one answer */
@@ -65,6 +67,14 @@ const char *mod_comet_ask_parse_int(const request_rec *r,
                                     const mod_comet_request_t *request,
                                     const char *name, apr_int64_t least,
                                     apr_int64_t most, apr_int64_t *number);
+
+/**
+ * Whether a reader gives up for good after an HTTP error, but reconnects by
+ * itself when its transport says so.  Such a reader asks for the transport's
+ * own media type by name, as EventSource does.
+ */
+int mod_comet_ask_is_deaf(const request_rec *r,
+                          const comet_transport_t *transport);
 
 /** Whether the location allows the transport that was asked for
  * (CometTransports). History may be asked for by any. */

@@ -44,9 +44,13 @@ typedef struct mod_comet_dialect_t {
                                 comet_text_t *channel);
     /** Whether a request would store a message, whatever its method says. */
     int (*publishes)(const request_rec *r, const mod_comet_request_t *request);
+    /** The transport that a reader's request asks for.
+     * @return NULL: it names one that does not exist */
+    const comet_transport_t *(*find_transport)(
+        const request_rec *r, const mod_comet_request_t *request);
     /**
      * Answer a request by one of its methods (not OPTIONS), or let it wait.
-     * @param ask  zero, but for ->channel
+     * @param ask  zero, but for ->channel, and ->transport as found above
      * @return what the handler returns
      */
     int (*handle)(request_rec *r, const mod_comet_request_t *request,

@@ -16,6 +16,10 @@ typedef struct mod_comet_request_t {
     const mod_comet_mapping_t *mapping; /* NULL until translate_name */
     comet_params_t query;
     int publishes; /* whether the request would store a message */
+    /** The transport of a client that gives up for good after an HTTP error
+     * (EventSource).  503 and 429 are said to it in the transport's words.
+     * NULL: the client gets the error. */
+    const struct comet_transport_t *softly;
     const apr_table_t *env; /* its environment at the time it was authorised;
                              * or NULL */
     comet_quota_place_t place; /* the place that it holds while it waits; may

@@ -31,11 +31,9 @@ static void open_stream(comet_buffer_t *out, const comet_answer_t *answer)
     add_retry(out, RETRY_MSEC);
     add_id(out, answer->cursor);
     comet_buffer_puts(out, "\n");
-    if (answer->floor) {
-        comet_buffer_puts(out, "event: gap\ndata: {\"since\":");
-        comet_buffer_add_int(out, answer->cursor);
-        comet_buffer_puts(out, ",\"floor\":");
-        comet_buffer_add_int(out, answer->floor);
+    if (comet_transport_has_gap(answer)) {
+        comet_buffer_puts(out, "event: gap\ndata: {");
+        comet_transport_add_gap(out, answer);
         comet_buffer_puts(out, "}\n\n");
     }
 }
@@ -70,8 +68,14 @@ static void encode(comet_buffer_t *out, const comet_answer_t *answer)
     }
 }
 
-static void close_stream(comet_buffer_t *out, int retry_msec)
+/* EventSource gives up for good after any HTTP error, but comes back after a
+ * stream that ends.  The reason is a comment, for whoever debugs it. */
+static void close_stream(comet_buffer_t *out, const char *reason,
+                         int retry_msec)
 {
+    if (reason) {
+        comet_encode_lines(out, ": ", comet_text(reason));
+    }
     add_retry(out, retry_msec);
     comet_buffer_puts(out, "\n");
 }

@@ -45,11 +45,9 @@ static void open_page(comet_buffer_t *out, const comet_answer_t *answer)
     for (i = 0; i < PADDING_BYTES / 16; i++) {
         comet_buffer_puts(out, "               \n");
     }
-    if (answer->floor) {
-        comet_buffer_puts(out, "<script>comet({\"type\":\"gap\",\"since\":");
-        comet_buffer_add_int(out, answer->cursor);
-        comet_buffer_puts(out, ",\"floor\":");
-        comet_buffer_add_int(out, answer->floor);
+    if (comet_transport_has_gap(answer)) {
+        comet_buffer_puts(out, "<script>comet({\"type\":\"gap\",");
+        comet_transport_add_gap(out, answer);
         comet_buffer_puts(out, "});</script>\n");
     }
 }

@@ -21,7 +21,7 @@ static void encode(comet_buffer_t *out, const comet_answer_t *answer)
     comet_buffer_puts(out, "],\"timestamp\":");
     comet_buffer_add_int(out, answer->cursor);
     comet_buffer_puts(out, ",\"gap\":");
-    comet_buffer_puts(out, answer->floor ? "true" : "false");
+    comet_buffer_puts(out, comet_transport_has_gap(answer) ? "true" : "false");
     if (answer->rest) {
         comet_buffer_puts(out, ",\"before\":");
         comet_buffer_add_int(out, answer->rest);

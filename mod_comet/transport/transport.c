@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the current transports share: a message as JSON. */
+/* What the current transports share: a message and a gap as JSON. */
 #include "transport/transport.h"
 
 void comet_transport_add_message(comet_buffer_t *out,
@@ -26,4 +26,23 @@ void comet_transport_add_message(comet_buffer_t *out,
     comet_buffer_puts(out, ",\"body\":");
     comet_encode_json(out, message->body);
     comet_buffer_puts(out, "}");
+}
+
+int comet_transport_has_gap(const comet_answer_t *answer)
+{
+    return answer->floor || answer->is_unknown;
+}
+
+void comet_transport_add_gap(comet_buffer_t *out, const comet_answer_t *answer)
+{
+    comet_buffer_puts(out, "\"since\":");
+    if (answer->is_unknown) {
+        comet_buffer_puts(out, "null");
+    }
+    else {
+        comet_buffer_add_int(out, answer->cursor);
+    }
+    comet_buffer_puts(out, ",\"floor\":");
+    comet_buffer_add_int(out,
+                         answer->is_unknown ? answer->cursor : answer->floor);
 }

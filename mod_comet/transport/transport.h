@@ -32,6 +32,9 @@ typedef struct comet_answer_t {
     /** Retention has removed messages after the client's cursor, up to this
      * timestamp; 0 if it has not. */
     comet_timestamp_t floor;
+    /** The client's cursor was not one of this store: what the client missed
+     * is unknown, and `cursor` is where it starts instead. */
+    int is_unknown;
     /** In a page of history: messages before this timestamp were not searched
      * yet; 0 if all were, or if the page is full. */
     comet_timestamp_t rest;
@@ -60,9 +63,15 @@ typedef struct comet_transport_t {
     void (*open)(comet_buffer_t *out, const comet_answer_t *answer);
     /** Append one answer. */
     void (*encode)(comet_buffer_t *out, const comet_answer_t *answer);
-    /** Append the end of a stream whose client should come back after this many
-     * milliseconds.  NULL if it has no end. */
-    void (*close)(comet_buffer_t *out, int retry_msec);
+    /**
+     * Append the end of a stream whose client should come back by itself after
+     * this many milliseconds.  A transport with this function can turn a client
+     * away without an HTTP error.  NULL: its streams just end, and its clients
+     * understand errors.
+     * @param reason  why the client cannot be served now; NULL: its stream has
+     *                come to its normal end
+     */
+    void (*close)(comet_buffer_t *out, const char *reason, int retry_msec);
     /** Bytes without a meaning that keep a silent stream alive; NULL if it is
      * no stream. */
     const char *heartbeat;
@@ -72,6 +81,13 @@ typedef struct comet_transport_t {
 void comet_transport_add_message(comet_buffer_t *out,
                                  const comet_message_t *message,
                                  const comet_format_t *format);
+
+/** Whether a client has to be told that it may have missed messages. */
+int comet_transport_has_gap(const comet_answer_t *answer);
+
+/** Append the two members of a gap, "since" and "floor".  Where the client's
+ * cursor was unknown, "since" is null. */
+void comet_transport_add_gap(comet_buffer_t *out, const comet_answer_t *answer);
 
 /** The number of transports. */
 enum {

@@ -2,6 +2,7 @@
 /* Waiting with the request's own thread; the number of threads is capped. */
 #include "wait/block.h"
 
+#include <apr_strings.h>
 #include <http_connection.h>
 #include <poll.h>
 #include <pthread.h>
@@ -52,28 +53,38 @@ static void leave_connection(const conn_rec *master)
     }
 }
 
-static int take_place(block_t *block)
+/* @return NULL, or why there is none */
+static const char *take_place(block_t *block, apr_pool_t *p)
 {
     static const comet_metric_e blocked = COMET_METRIC_blocked;
     mod_comet_waiting_t *waiting = block->child->waiting;
+    const int most = mod_comet_mpm_capacity()->blocked;
     int is_free;
 
     if (!enter_connection(block->master)) {
-        return 0;
+        return apr_psprintf(p,
+                            "too many requests of this HTTP/2 connection are "
+                            "waiting: at most %d may at a time; close one, "
+                            "or use HTTP/1.1",
+                            STREAMS_PER_CONNECTION);
     }
     pthread_mutex_lock(&waiting->lock);
-    is_free = !comet_metrics_is_capped(mod_comet_child_metrics(), &blocked, 1,
-                                       mod_comet_mpm_capacity()->blocked);
+    is_free =
+        !comet_metrics_is_capped(mod_comet_child_metrics(), &blocked, 1, most);
     if (is_free) {
         APR_RING_INSERT_TAIL(&waiting->blocked, block, mod_comet_blocked_t,
                              link);
         comet_metrics_add(COMET_METRIC_blocked, 1);
     }
     pthread_mutex_unlock(&waiting->lock);
-    if (!is_free) {
-        leave_connection(block->master);
+    if (is_free) {
+        return NULL;
     }
-    return is_free;
+    leave_connection(block->master);
+    return apr_psprintf(p,
+                        "too many clients are waiting with a thread each: at "
+                        "most %d may at a time; try again later",
+                        most);
 }
 
 static void give_place(block_t *block)
@@ -323,7 +334,8 @@ static comet_batch_t make_batch(apr_pool_t *p, apr_size_t size)
     };
 }
 
-int mod_comet_block(request_rec *r, mod_comet_ask_t *ask, apr_int64_t adopting)
+int mod_comet_block(request_rec *r, mod_comet_ask_t *ask, apr_int64_t adopting,
+                    mod_comet_refusal_t *refusal)
 {
     conn_rec *c = r->connection;
     block_t block = { .child = mod_comet_child(),
@@ -333,6 +345,7 @@ int mod_comet_block(request_rec *r, mod_comet_ask_t *ask, apr_int64_t adopting)
                       .batch = make_batch(r->pool, ask->limit) };
     apr_time_t ends_at = ask->lifetime ? comet_monotonic() + ask->lifetime : 0;
     int is_open = adopting >= 0;
+    const char *obstacle;
 
     if (is_open) {
         if (open_answer(r, ask) != APR_SUCCESS) {
@@ -343,11 +356,14 @@ int mod_comet_block(request_rec *r, mod_comet_ask_t *ask, apr_int64_t adopting)
         }
     }
     if (comet_condition_init(&block.handed) != 0) {
-        return is_open ? OK : mod_comet_answer_full(r);
+        mod_comet_places_refuse(refusal, "there is no memory to wait");
+        return DECLINED;
     }
-    if (!take_place(&block)) {
+    obstacle = take_place(&block, r->pool);
+    if (obstacle) {
         pthread_cond_destroy(&block.handed);
-        return is_open ? OK : mod_comet_answer_full(r);
+        mod_comet_places_refuse(refusal, obstacle);
+        return DECLINED;
     }
     if (ask->transport->streams) {
         comet_pulse_begin(&block.pulse, block.fd, ask->heartbeat);

@@ -9,13 +9,16 @@
 
 #include "request/ask.h"
 #include "server/child.h"
+#include "wait/places.h"
 
 /**
  * Wait and answer; returns when the request is over or its stream adopted.
  * @param adopting  of mod_comet_adopt_begin()
- * @return what the handler returns
+ * @param refusal  OUT: why there is no place for it, when DECLINED
+ * @return what the handler returns; DECLINED: as mod_comet_wait()
  */
-int mod_comet_block(request_rec *r, mod_comet_ask_t *ask, apr_int64_t adopting);
+int mod_comet_block(request_rec *r, mod_comet_ask_t *ask, apr_int64_t adopting,
+                    mod_comet_refusal_t *refusal);
 
 /**
  * Make all waiting threads check at once whether the child is stopping.

@@ -26,3 +26,9 @@ int mod_comet_places_are_taken(apr_int64_t cap)
                                       comet_transport_gauges,
                                       COMET_TRANSPORT_COUNT, cap);
 }
+
+void mod_comet_places_refuse(mod_comet_refusal_t *refusal, const char *reason)
+{
+    comet_metrics_add(COMET_METRIC_turned_away, 1);
+    *refusal = (mod_comet_refusal_t){ HTTP_SERVICE_UNAVAILABLE, reason };
+}

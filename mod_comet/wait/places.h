@@ -8,6 +8,12 @@
 
 #include "server/mod_comet.h"
 
+/** Why a client may not wait now. */
+typedef struct mod_comet_refusal_t {
+    int status; /* HTTP's: 503 or 429 */
+    const char *reason; /* names the limit */
+} mod_comet_refusal_t;
+
 /** Whether as many clients wait as CometMaxSubscribers allows.  Any thread.
  * @param cap  the directive's value; 0: no limit */
 int mod_comet_places_are_taken(apr_int64_t cap);
@@ -17,5 +23,10 @@ int mod_comet_places_are_taken(apr_int64_t cap);
  * @param adopted  whether the client will need no connection of the MPM
  */
 int mod_comet_places_are_full(int adopted);
+
+/** Refuse a place to a client by 503, and count it (turned_away).
+ * @param refusal  OUT
+ * @param reason  names the limit; kept */
+void mod_comet_places_refuse(mod_comet_refusal_t *refusal, const char *reason);
 
 #endif /* MOD_COMET_PLACES_H */

@@ -4,11 +4,11 @@
 
 #include <sys/resource.h>
 
-#include "shared/metrics.h"
+#include <apr_strings.h>
+
 #include "server/config.h"
 #include "request/dialect.h"
 #include "request/limits.h"
-#include "output/answer.h"
 #include "wait/adopt.h"
 #include "wait/block.h"
 #include "wait/park.h"
@@ -48,23 +48,45 @@ void mod_comet_wait_end(mod_comet_child_t *child)
     comet_buffer_free(&child->waiting->answer);
 }
 
-int mod_comet_wait(request_rec *r, mod_comet_ask_t *ask)
+/* @param crowded  whether this child can hold no more clients
+ * @return whether the client may not wait */
+static int is_refused(request_rec *r, int crowded, mod_comet_refusal_t *refusal)
+{
+    apr_int64_t most = mod_comet_config_max_subscribers(r->server);
+    const char *limit;
+
+    if (crowded) {
+        mod_comet_places_refuse(refusal,
+                                "too many clients are waiting: this server "
+                                "cannot hold more now; try again later");
+        return 1;
+    }
+    if (mod_comet_places_are_taken(most)) {
+        mod_comet_places_refuse(
+            refusal, apr_psprintf(r->pool,
+                                  "too many clients are waiting: at most "
+                                  "%" APR_INT64_T_FMT
+                                  " may at a time (CometMaxSubscribers); try "
+                                  "again later",
+                                  most));
+        return 1;
+    }
+    limit = mod_comet_limits_wait(r);
+    *refusal = (mod_comet_refusal_t){ HTTP_TOO_MANY_REQUESTS, limit };
+    return limit != NULL;
+}
+
+int mod_comet_wait(request_rec *r, mod_comet_ask_t *ask,
+                   mod_comet_refusal_t *refusal)
 {
     apr_int64_t adopting = mod_comet_adopt_begin(r, ask);
     int crowded = mod_comet_places_are_full(adopting >= 0);
-    int full = crowded
-               || mod_comet_places_are_taken(
-                   mod_comet_config_max_subscribers(r->server));
-    const char *limit = full ? NULL : mod_comet_limits_wait(r);
 
-    if (full || limit) {
+    if (is_refused(r, crowded, refusal)) {
         if (!mod_comet_request(r)->mapping->dialect->holds_when_full
             || !mod_comet_park_can_suspend(r) || crowded) {
-            return limit ? mod_comet_answer_error(r, HTTP_TOO_MANY_REQUESTS,
-                                                  "%s", limit)
-                         : mod_comet_answer_full(r);
+            return DECLINED;
         }
-        comet_metrics_add(COMET_METRIC_turned_away, full);
         if (ask->hold > OVERFLOW_HOLD) {
             ask->hold = OVERFLOW_HOLD;
         }
@@ -72,5 +94,5 @@ int mod_comet_wait(request_rec *r, mod_comet_ask_t *ask)
     if (mod_comet_park_can_suspend(r)) {
         return mod_comet_park_begin(r, ask, adopting);
     }
-    return mod_comet_block(r, ask, adopting);
+    return mod_comet_block(r, ask, adopting, refusal);
 }

@@ -9,15 +9,20 @@
 
 #include "request/ask.h"
 #include "server/child.h"
+#include "wait/places.h"
 
 /**
  * Let a request wait for a message, its time limit, or its client's leaving.
  * A stream's headers and opening are sent at once.
  * @param ask  what the client asks for; in the request's pool
+ * @param refusal  OUT: why the client may not wait, when DECLINED
  * @return what the handler returns: SUSPENDED; OK: the request is over; DONE:
- *         its stream was adopted; or an HTTP error, before any header is sent
+ *         its stream was adopted.  DECLINED: there is no place for it, and the
+ *         caller answers; the headers of a stream, and its opening, may have
+ *         been sent (r->sent_bodyct)
  */
-int mod_comet_wait(request_rec *r, mod_comet_ask_t *ask);
+int mod_comet_wait(request_rec *r, mod_comet_ask_t *ask,
+                   mod_comet_refusal_t *refusal);
 
 /** Make what the waiting clients of a child share (->waiting).  Called when
  * the child starts, before its hub. */

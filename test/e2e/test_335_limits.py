@@ -3,6 +3,7 @@
 
 import base64
 import os
+import re
 import signal
 import subprocess
 import time
@@ -317,6 +318,15 @@ def test_335_10_classic_that_cannot_park(limited):
         crowd.leave()
 
 
+def check_turned_away(answer, what, amount):
+    """The same limit, as an EventSource is told."""
+    assert answer.status == 200 and not answer.header("retry-after"), answer
+    text = answer.body.decode()
+    assert "\n: too many clients of this %s are waiting: at most %d " \
+        % (what, amount) in text, text
+    assert re.search(r"\nretry: [1-4]\d\d\d\n\n$", text), text
+
+
 def test_335_11_streams(limited, mpm):
     """Streams count together with polls; one over the limit is told so and
     does not begin."""
@@ -327,12 +337,12 @@ def test_335_11_streams(limited, mpm):
         crowd.wait("/comet/x", events)
         crowd.wait("/comet/x?transport=iframe", me)
         crowd.wait("/comet/x", me)
-        check_refused(server.get("/comet/x", events), "address", 3)
+        check_turned_away(server.get("/comet/x", events), "address", 3)
         check_refused(server.get("/comet/x?transport=iframe", me),
                       "address", 3)
         crowd.leave(1)
         crowd.wait("/comet/x", events)
-        check_refused(server.get("/comet/x", events), "address", 3)
+        check_turned_away(server.get("/comet/x", events), "address", 3)
         crowd.leave()
         crowd.wait("/comet/x", events, 3)
         crowd.leave()

@@ -163,9 +163,10 @@ def test_340_04_invalid_utf8(server):
 @pytest.mark.parametrize("how", ["Last-Event-ID", "last_event_id",
                                  "lastEventId", "since"])
 def test_340_05_cursors(server, how):
-    """Four spellings of the cursor; of several the first of this list
+    """The spellings of the cursor; of several the first of this list
     counts."""
-    order = ["Last-Event-ID", "last_event_id", "lastEventId", "since"]
+    order = ["Last-Event-ID", "last_event_id", "lastEventId", "lastEventID",
+             "since"]
     stamps = [post(server, "cursors", str(i)) for i in range(4)]
 
     def ask(values, transport="events"):
@@ -196,10 +197,13 @@ def test_340_05_cursors(server, how):
     assert bodies(server.get(target, headers)) == ["3"]
     for bad in ("-1", "1e9", "0x10", "1.5", "NaN", "abc", "9007199254740992",
                 "99999999999999999999", "1 2", "+1", "1,2"):
-        for transport in ("events", "poll", "iframe"):
-            value = bad if how == order[0] else quote(bad)
+        value = bad if how == order[0] else quote(bad)
+        for transport in ("poll", "iframe"):
             target, headers = ask({how: value}, transport)
             assert how in error_of(server.get(target, headers))
+        target, headers = ask({how: value})
+        with Stream(server, target, headers) as stream:     # a gap
+            stream.until_bytes(b"event: gap\ndata: {\"since\":null,")
 
 
 def test_340_06_where_a_stream_begins(server):

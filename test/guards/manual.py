@@ -147,7 +147,7 @@ def parameters(manual):
             manual.read(path)))
         for body in re.findall(r"\*const (?:names|mod_comet_ask_cursors)\[\] = \{([^}]*)\}",
                                manual.read(path)):
-            names.update(re.findall(r'"(\w+)"', body))
+            names.update(re.findall(r'"([\w-]+)"', body))
     return len(names), 12, differences("parameter", names,
                                       manual.marked("parameter"))
 

@@ -107,6 +107,28 @@ scripted('an end in order is no event; the next request goes on after the pause'
              assert.ok(asked[1].at - asked[0].at >= 120);
          });
 
+scripted('turned away at once with what there is: nothing is lost', [
+    ['retry: 40\nid: 10\n\n', block(11), ': full\nretry: 120\n\n', END],
+    [`retry: 40\nid: 11\n\n${block(12)}`],
+], { since: 10 }, async ({ told, asked }) => {
+    await until(() => of(told, 'message').length === 2);
+    assert.deepEqual(of(told, 'message'), ['m11', 'm12']);
+    assert.equal(asked[1].since, '11');
+    assert.ok(asked[1].at - asked[0].at >= 120);
+});
+
+scripted('turned away without an id: no stream that is held back, but a 503', [
+    [': unreadable\nretry: 60\n\n', END],
+    [OPENING, block(11)],
+], { since: 10 }, async ({ told, asked }) => {
+    await until(() => of(told, 'message').length === 1);
+    assert.deepEqual(told.map(([type]) => type), ['error', 'open', 'message']);
+    assert.equal(of(told, 'error')[0][0], 503);
+    assert.deepEqual(asked.map(({ transport }) => transport),
+                     ['events', 'events']);
+    assert.ok(asked[1].at - asked[0].at >= 60);
+});
+
 scripted('a break is an error; the pause is at most what retry: says', [
     [OPENING, block(11), CUT],
     [`retry: 40\nid: 11\n\n${block(12)}`],

@@ -184,6 +184,9 @@ def refusals(server, connects, status, at_once):
                 answer = read_head(sock)
                 if WAYS[i % len(WAYS)][0] == CLASSIC:
                     assert answer.status in (200, 503), answer
+                elif WAYS[i % len(WAYS)][1] is EVENTS:
+                    assert answer.status == 200, answer     # and its end
+                    assert int(answer.header("content-length"))
                 else:
                     assert answer.status == status, answer
                     assert int(answer.header("retry-after")) >= 1

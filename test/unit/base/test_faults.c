@@ -176,7 +176,7 @@ static void encode_into(comet_buffer_t *into)
     }
     transport->encode(into, &answer);
     if (transport->close) {
-        transport->close(into, 100);
+        transport->close(into, "no", 100);
     }
 }
 

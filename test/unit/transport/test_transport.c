@@ -340,12 +340,42 @@ static void test_events_opening(void **state)
     assert_opens(&comet_transport_events, &answer, "retry: 1000\nid: 0\n\n");
 }
 
+/* A cursor of another system is a gap of unknown size, in an empty store too. */
+static void test_events_unknown_cursor(void **state)
+{
+    comet_answer_t answer = { .format = &plain, .cursor = NOW };
+
+    answer.is_unknown = 1;
+    assert_opens(&comet_transport_events, &answer,
+                 "retry: 1000\n" ID "event: gap\ndata: {\"since\":null,"
+                 "\"floor\":1795229965123456}\n\n");
+    answer.floor = NOW - 7;
+    assert_opens(&comet_transport_events, &answer,
+                 "retry: 1000\n" ID "event: gap\ndata: {\"since\":null,"
+                 "\"floor\":1795229965123456}\n\n");
+    answer = (comet_answer_t){ .format = &plain, .is_unknown = 1 };
+    assert_opens(&comet_transport_events, &answer,
+                 "retry: 1000\nid: 0\n\nevent: gap\n"
+                 "data: {\"since\":null,\"floor\":0}\n\n");
+}
+
 static void test_events_closing(void **state)
 {
     comet_buffer_t buffer = { 0 };
 
-    comet_transport_events.close(&buffer, 1234);
+    comet_transport_events.close(&buffer, NULL, 1234);
     assert_written(&buffer, "retry: 1234\n\n");
+}
+
+/* The reason is a comment, whatever lines it has. */
+static void test_events_turning_away(void **state)
+{
+    comet_buffer_t buffer = { 0 };
+
+    comet_transport_events.close(&buffer, "too many", 1234);
+    assert_written(&buffer, ": too many\nretry: 1234\n\n");
+    comet_transport_events.close(&buffer, "a\nid: 5\r\n\ndata: b", 7);
+    assert_written(&buffer, ": a\n: id: 5\n: \n: data: b\nretry: 7\n\n");
 }
 
 static void test_events_messages(void **state)
@@ -592,7 +622,9 @@ int main(void)
         cmocka_unit_test(test_clock_tick),
         cmocka_unit_test(test_events_names),
         cmocka_unit_test(test_events_opening),
+        cmocka_unit_test(test_events_unknown_cursor),
         cmocka_unit_test(test_events_closing),
+        cmocka_unit_test(test_events_turning_away),
         cmocka_unit_test(test_events_messages),
         cmocka_unit_test(test_events_lines),
         cmocka_unit_test(test_events_wrong_bytes),

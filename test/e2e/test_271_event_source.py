@@ -1,0 +1,240 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A browser's own EventSource: refused by each cap and limit, it comes back
+by itself; on an HTTP/2 connection shared by many tabs, on another host of the
+same certificate, and when "back" shows its page again."""
+
+import contextlib
+import html
+import os
+import subprocess
+
+import pytest
+
+from browser import Browser, missing
+from httpd_env import REPO, SLOW, give, sqlite, wait_until
+from stream_client import Stream, post
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(missing() and os.environ.get("COMET_BROWSER") == "none",
+                       reason="no browser"),
+]
+
+PAGE = """<!DOCTYPE html>
+<title>a page with an EventSource</title>
+<script>
+window.got = [], window.died = 0;
+window.source = new EventSource(new URLSearchParams(location.search).get('at'),
+                                { withCredentials: true });
+source.onmessage = (event) => got.push(event.data);
+source.onerror = () => { died += source.readyState === EventSource.CLOSED };
+</script>
+"""
+
+
+@pytest.fixture(name="open_browser")
+def fixture_open_browser():
+    """Open browsers that are closed at the end."""
+    with contextlib.ExitStack() as stack:
+        def opened(port, *flags):
+            browser = Browser(port, flags)
+            stack.callback(browser.close)
+            return browser
+        yield opened
+
+
+class Page:
+    """A tab with one EventSource."""
+
+    def __init__(self, browser, server, at, base=None):
+        server.write("page.html", PAGE)
+        browser.driver.switch_to.window(browser.first)
+        browser.driver.switch_to.new_window("tab")
+        self.driver, self.handle = browser.driver, \
+            browser.driver.current_window_handle
+        base = base or "http://127.0.0.1:%d" % server.port
+        self.driver.get("%s/page.html?at=%s" % (base, at))
+        wait_until(lambda: self.js("return !!window.source"), 10 * SLOW,
+                   "the page")
+
+    def js(self, script):
+        self.driver.switch_to.window(self.handle)
+        return self.driver.execute_script(script)
+
+    def got(self):
+        return self.js("return got")
+
+    def wait_got(self, texts, timeout=15):
+        wait_until(lambda: len(self.got()) >= len(texts), timeout * SLOW,
+                   "%r in the page, which has %r" % (texts, self.got()))
+        assert self.got() == texts and self.js("return died") == 0
+
+
+def landings(server, more):
+    """Wait until so many more streams were turned away."""
+    was = server.status()["soft_landings"]
+    wait_until(lambda: server.status()["soft_landings"] >= was + more,
+               15 * SLOW, "%d soft landings" % more)
+
+
+@pytest.mark.parametrize("mpm, held, conf", [
+    ("event", 1, "CometMaxSubscribers 1\n"),
+    ("event", 2, "CometLimitSubscribers address=2\n"),
+    ("worker", 4, "CometAdopt off\n"), ("prefork", 1, "CometMaxSubscribers 1\n")])
+def test_271_01_full(make_server, open_browser, mpm, held, conf):
+    """Refused for want of a place, a page gets what there is all the same;
+    when somebody leaves, it stays."""
+    server = make_server(mpm=mpm, threads=8, conf=conf)
+    server.keep_port = True
+    streams = [Stream(server, "/comet/other") for _ in range(held)]
+    server.wait_waiting(held)
+    page = Page(open_browser(server.port), server, "/comet/news")
+    landings(server, 1)
+    post(server, "news", "while full")
+    page.wait_got(["while full"])
+    landings(server, 2)
+    streams.pop().conn.close()
+    server.wait_waiting(held - 1)
+    server.wait_waiting(held, timeout=10)       # the page
+    post(server, "news", "a place")
+    page.wait_got(["while full", "a place"])
+    for stream in streams:
+        stream.conn.close()
+
+
+def test_271_02_unreadable(make_server, open_browser):
+    """The database is no database for a while: the page comes back."""
+    server = make_server()
+    server.keep_port = True
+    server.allow_log.append("CometStore: ")
+    page = Page(open_browser(server.port), server, "/comet/news")
+    server.wait_waiting(1)
+    post(server, "news", "before")
+    page.wait_got(["before"])
+    server.stop()
+    for end in ("-wal", "-shm"):
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(server.db + end)
+    os.rename(server.db, server.db + ".kept")
+    with open(server.db, "w", encoding="utf-8") as out:
+        out.write("no database")
+    give(server.db)
+    server.start(wait=False)
+    wait_until(server.answers, 10 * SLOW, "httpd")
+    landings(server, 2)
+    os.rename(server.db + ".kept", server.db)
+    server.wait_waiting(1, timeout=15)
+    sqlite(server.db, "INSERT INTO message(channel, body) "
+           "VALUES('news', 'after')")
+    page.wait_got(["before", "after"])
+
+
+def test_271_03_tabs(make_server, open_browser):
+    """Six tabs on one HTTP/2 connection, where two may wait: all are live."""
+    server = make_server(tls=True, h2=True, threads=64)
+    server.keep_port = True
+    browser = open_browser(server.port, "--ignore-certificate-errors")
+    base = "https://localhost:%d" % server.tls_port
+    pages = [Page(browser, server, "/comet/news", base) for _ in range(6)]
+    assert all(page.js("return performance.getEntriesByType('navigation')[0]"
+                       ".nextHopProtocol") == "h2" for page in pages)
+    landings(server, 4)
+    for i in range(2):
+        post(server, "news", "m%d" % i)
+        for page in pages:
+            page.wait_got(["m%d" % k for k in range(i + 1)], 20)
+
+
+# -- two names, one certificate ------------------------------------------------------
+
+HOSTS = """
+<VirtualHost 127.0.0.1:{tls_port}>
+  ServerName www.example.test
+  Protocols h2 http/1.1
+  SSLEngine on
+  SSLCertificateFile "{root}/conf/pair.pem"
+  SSLCertificateKeyFile "{root}/conf/pair.key"
+</VirtualHost>
+<VirtualHost 127.0.0.1:{tls_port}>
+  ServerName push.example.test
+  Protocols http/1.1
+  SSLEngine on
+  SSLCertificateFile "{root}/conf/pair.pem"
+  SSLCertificateKeyFile "{root}/conf/pair.key"
+  CometAllowOrigin https://www.example.test:{tls_port}
+</VirtualHost>
+"""
+
+
+def certify(server):
+    """One certificate for both names; how Chromium is told to trust it."""
+    key, cert = (os.path.join(server.root, "conf", "pair" + end)
+                 for end in (".key", ".pem"))
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
+         "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", "-subj",
+         "/CN=www.example.test", "-addext", "subjectAltName="
+         "DNS:www.example.test,DNS:push.example.test",
+         "-keyout", key, "-out", cert],
+        check=True, timeout=60, stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL)
+    spki = subprocess.run(
+        "openssl x509 -in %s -pubkey -noout | openssl pkey -pubin -outform der"
+        " | openssl dgst -sha256 -binary | openssl base64" % cert, shell=True,
+        check=True, timeout=60, capture_output=True, text=True).stdout.strip()
+    return "--ignore-certificate-errors-spki-list=" + spki
+
+
+def test_271_10_other_host(make_server, open_browser):
+    """The page's HTTP/2 connection is good for the other host's name, too; told
+    421, the browser opens one that this host speaks."""
+    server = make_server(start=False, tls=True, h2=True, before=HOSTS)
+    trust = certify(server)
+    server.start()
+    browser = open_browser(server.port, trust, "--host-resolver-rules="
+                           "MAP *.example.test 127.0.0.1")
+    page = Page(browser, server, "https://push.example.test:%d/comet/news"
+                % server.tls_port,
+                "https://www.example.test:%d" % server.tls_port)
+    assert page.js("return performance.getEntriesByType('navigation')[0]"
+                   ".nextHopProtocol") == "h2"
+    server.wait_waiting(1, timeout=10)
+    post(server, "news", "hello")
+    page.wait_got(["hello"])
+    assert [line.split()[2] for line in server.access_lines("GET /comet/news")
+            if "HTTP/2" in line] == ["421"]
+
+
+# -- back -----------------------------------------------------------------------------
+
+def lines_of(document, start, end):
+    """A script that a document shows."""
+    with open(os.path.join(REPO, document), encoding="utf-8") as text:
+        shown = text.read().partition(start)[2].partition(end)[0]
+    assert "/comet/news" in shown
+    return html.unescape(shown)
+
+
+@pytest.mark.parametrize("document, start, end", [
+    ("README.md", "In a page, without any library:\n\n```js", "```"),
+    ("htdocs/manual/index.html", 'id="bfcache-page"><code>', "</code>")])
+def test_271_20_back(make_server, open_browser, document, start, end):
+    """The lines that the documents show survive the browser's cache of pages
+    that were left."""
+    server = make_server()
+    server.write("back.html", "<!DOCTYPE html><title>x</title><script>"
+                 "window.shown = 0, window.got = [];"
+                 "console.log = (text) => got.push(text);"
+                 "addEventListener('pageshow', (e) => { shown += e.persisted });"
+                 "%s</script>" % lines_of(document, start, end))
+    browser = open_browser(server.port)
+    tab = browser.open("/back.html")
+    server.wait_waiting(1, timeout=10)
+    tab.js("window.stays = true")
+    browser.driver.get("http://127.0.0.1:%d/static.txt" % server.port)
+    server.wait_waiting(0, timeout=10)
+    tab.js("history.back()")
+    server.wait_waiting(1, timeout=10)
+    post(server, "news", "again")
+    wait_until(lambda: tab.js("return window.got") == ["again"], 10 * SLOW,
+               "the message")
