@@ -68,7 +68,7 @@ def stage(server):
 
 
 def missing():
-    """What the tests with a browser need and do not find."""
+    """Name what the tests with a browser need but did not find."""
     return [path for path in (CHROMIUM, DRIVER, PROTOTYPE)
             if not os.path.exists(path)]
 
@@ -108,7 +108,7 @@ class Browser:
         self.driver.switch_to.window(self.first)
 
     def open(self, path):
-        """A new tab with a page; its Tab."""
+        """Open a page in a new tab; return its Tab."""
         self.driver.switch_to.window(self.first)
         self.driver.switch_to.new_window("tab")
         tab = Tab(self, self.driver.current_window_handle)
@@ -118,7 +118,7 @@ class Browser:
         return tab
 
     def chat(self, kind):
-        """A tab with a chat page, connected; `kind` as in CHATS."""
+        """Open a chat page in a tab and connect it; `kind` as in CHATS."""
         tab = self.open(CHATS[kind]["url"])
         tab.kind = CHATS[kind]
         wait_until(lambda: tab.js(tab.kind["ready"]), 15,

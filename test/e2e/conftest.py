@@ -18,7 +18,7 @@ from tmpfs import Tmpfs  # noqa: E402
 
 LIVE = []
 
-# The files that take longest, which several processes begin with.
+# The files that take longest; parallel runs start with them.
 LONGEST = ("test_440", "test_340", "test_300", "test_180", "test_310",
            "test_255", "test_335", "test_190", "test_250", "test_200",
            "test_100", "test_230", "test_120")
@@ -30,7 +30,8 @@ def pytest_configure(config):
 
 
 def pytest_collection_modifyitems(items):
-    """The module must be there: a suite that skips itself shows nothing."""
+    """Skip event-only tests where that MPM is not chosen; sort parallel
+    runs."""
     for item in items:
         if item.get_closest_marker("event") and "event" not in MPMS:
             item.add_marker(pytest.mark.skip(reason="event MPM not chosen"))
@@ -39,7 +40,8 @@ def pytest_collection_modifyitems(items):
 
 
 def turn(item):
-    """Where in the order of files a test comes; the end is then short."""
+    """The rank of a test file: slow files start first, so that all processes
+    end together."""
     name = item.path.name[:len("test_000")]
     return LONGEST.index(name) if name in LONGEST else len(LONGEST)
 
@@ -50,7 +52,7 @@ class TookTooLong(BaseException):
 
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_call(item):
-    """Every test ends: SIGALRM raises in the main thread."""
+    """Give each test a deadline: SIGALRM raises in the main thread."""
     mark = item.get_closest_marker("bound")
     seconds = (mark.args[0] if mark else 60) * SLOW
 
@@ -68,13 +70,14 @@ def pytest_runtest_call(item):
 
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item, call):
-    """A failure shows the end of the servers' error logs."""
+    """Append the end of the servers' error logs to a failed test's report."""
     outcome = yield
     report = outcome.get_result()
     if report.failed and SANITIZER == "memcheck" \
             and "== memcheck." not in report.longreprtext:
-        # A twentieth of the speed fails what a deadline, a time-out of the
-        # server's or httpd's own patience judges: e2e without valgrind does.
+        # valgrind runs at a twentieth of the speed.  Tests that judge
+        # deadlines, server time-outs or httpd's own patience would fail; the
+        # e2e run without valgrind covers them.
         report.outcome = "skipped"
         report.wasxfail = "valgrind has nothing to report"
     if report.failed:
@@ -93,7 +96,8 @@ def shut(server):
 
 @pytest.fixture
 def make_server(request):
-    """Make started servers; all are verified, stopped and removed."""
+    """Return a function that starts servers; all are checked, stopped and
+    removed."""
     made = []
 
     def make(start=True, **kwargs):
@@ -156,11 +160,11 @@ def server(shared_server):
 
 @pytest.fixture
 def figure(record_property):
-    """Report a figure: test/run prints it when the suite has ended."""
+    """Report a figure; test/run prints it after the suite."""
     return lambda text: record_property("figure", text)
 
 
 @pytest.fixture(params=MPMS)
 def mpm(request):
-    """Each chosen MPM in turn."""
+    """Run the test on each chosen MPM in turn."""
     return request.param

@@ -17,7 +17,7 @@ HUFFMAN_DIGITS.update({format(0x19 + i, "06b"): str(3 + i)
 
 
 class Stream:
-    """One request's answer as it comes in."""
+    """The answer to one request as it comes in."""
 
     def __init__(self):
         self.status = None
@@ -78,7 +78,7 @@ class H2:
             + self.integer(len(value), 7, 0) + value
 
     def request(self, method, path, headers=None, body=None):
-        """Send a request; its Stream."""
+        """Send a request; return its Stream."""
         block = b"".join(
             self.literal(k, v) for k, v in
             [(":method", method), (":scheme", "http"),
@@ -99,7 +99,7 @@ class H2:
 
     @staticmethod
     def status_of(block):
-        """:status is the first field; what follows is not needed."""
+        """:status is the first field; the tests need no other."""
         while block and block[0] & 0xe0 == 0x20:    # table size update
             if block[0] & 0x1f == 0x1f:
                 block = block[1:]

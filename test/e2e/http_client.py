@@ -38,10 +38,10 @@ class Closed(ConnectionError):
 
 
 class Raw:
-    """One connection, read by hand.
+    """One connection whose answers the test reads piece by piece.
 
-    `stamp` and `wall` are the monotonic and the wall clock at the arrival
-    of the last byte of what was read last.
+    `stamp` and `wall` are the monotonic and the wall-clock time at which the
+    last byte read so far arrived.
     """
 
     def __init__(self, port, tls=False, timeout=15.0, rcvbuf=None,
@@ -79,7 +79,7 @@ class Raw:
 
     def request(self, method, target, headers=None, body=None,
                 version="1.1"):
-        """Send a request; nothing is added but Host and Content-Length."""
+        """Send a request; only Host and Content-Length are added."""
         self.method = method
         self.send(self.format(method, target, headers, body, version))
         return self
@@ -129,7 +129,7 @@ class Raw:
         return data
 
     def head(self):
-        """Read status line and headers; the status."""
+        """Read the status line and headers; return the status."""
         while True:
             self.raw_head = self.until(b"\r\n\r\n")
             lines = self.raw_head.decode("latin-1").split("\r\n")
@@ -214,7 +214,7 @@ class Raw:
         return False
 
     def silent(self, seconds):
-        """True when nothing at all arrives for that long."""
+        """True when nothing arrives within `timeout`."""
         if self.buffer:
             return False
         try:
@@ -345,7 +345,7 @@ class Poller(threading.Thread):
         return texts
 
     def stop(self):
-        """End the loop, also out of a held poll."""
+        """End the loop, even while a poll is held."""
         self.done.set()
         conn = self.conn
         if conn is not None:
@@ -365,7 +365,8 @@ class Poller(threading.Thread):
 
 
 def gather(jobs, timeout=60.0):
-    """Run callables in a thread each; their results or the first error."""
+    """Run each callable in a thread of its own; return their results, or raise
+    the first error."""
     results, errors = [None] * len(jobs), []
 
     def run(index, job):

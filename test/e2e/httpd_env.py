@@ -35,13 +35,13 @@ WWW_USER = os.environ.get("COMET_WWW_USER", "www-data")
 
 # "brigade": streams stay with httpd and its filters (CometAdopt off).
 WRITE_PATH = os.environ.get("COMET_WRITE_PATH", "adopted")
-# Whether the hub answers polls by itself, everywhere (CometFastPoll on).
+# Whether the hub answers polls by itself everywhere (CometFastPoll on).
 FAST_POLL = os.environ.get("COMET_FAST_POLL") == "on"
 
 # Deadlines (never waits) are multiplied by this under a sanitizer.
 SLOW = {"asan": 4.0, "tsan": 8.0, "memcheck": 12.0}.get(SANITIZER, 1.0)
-# wait_until() is twice as patient where tests run beside each other: what it
-# waits for is late then.  Figures that are judged are not.
+# wait_until() waits twice as long where tests run in parallel, because
+# everything is slower then.  This does not affect figures that a test judges.
 PATIENCE = SLOW * (2.0 if "PYTEST_XDIST_WORKER" in os.environ else 1.0)
 
 BASE_MODULES = ("authz_core", "authz_host", "authn_core", "authn_file",
@@ -49,7 +49,7 @@ BASE_MODULES = ("authz_core", "authz_host", "authn_core", "authn_file",
                 "rewrite", "setenvif", "env", "headers", "filter", "deflate",
                 "reqtimeout")
 
-# What no run may leave in the error log, whatever the test does.
+# Lines that no test may cause in the error log, whatever it does.
 BAD_LOG = re.compile(
     r"segfault|Segmentation fault|AH00051|AH00052|AH00045|AH00046|AH00047"
     r"|exit signal|[Aa]ssert|AddressSanitizer|ThreadSanitizer|LeakSanitizer"
@@ -57,7 +57,7 @@ BAD_LOG = re.compile(
 
 
 class HttpdError(Exception):
-    """The private httpd did not do what it was told in time."""
+    """The private httpd did not do in time what the test asked for."""
 
 
 def wait_until(condition, timeout=5.0, what="the condition", step=0.01):
@@ -74,7 +74,7 @@ def wait_until(condition, timeout=5.0, what="the condition", step=0.01):
 
 
 def raise_nofile():
-    """Take all the file descriptors the hard limit allows."""
+    """Raise the limit of file descriptors to the hard limit."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     want = hard if hard != resource.RLIM_INFINITY else 65536
     if soft < want:
@@ -86,11 +86,11 @@ CLAIMS = {}     # port: the socket that keeps other test processes off it
 
 
 def free_port():
-    """A loopback port outside the ephemeral range, ours until give_port().
+    """Reserve a loopback port outside the ephemeral range until give_port().
 
-    The claim is a socket in Linux's abstract namespace: no other process
-    of the tests takes the port while our server is not listening yet, or
-    between a kill and the next start.
+    The reservation is a socket in Linux's abstract namespace.  It keeps other
+    test processes off the port before our server listens, and between a kill
+    and the next start.
     """
     for _ in range(200):
         port = random.randint(12000, 30000)
@@ -109,13 +109,14 @@ def free_port():
 
 
 def give_port(port):
-    """End the claim to a port."""
+    """Release a reserved port."""
     if port in CLAIMS:
         CLAIMS.pop(port).close()
 
 
 def sqlite(db, sql, timeout_ms=5000, check=True):
-    """Run `sql` by the sqlite3 command line; rows as lists of strings."""
+    """Run `sql` with the sqlite3 command line; return rows as lists of
+    strings."""
     done = subprocess.run(
         ["sqlite3", "-batch", "-bail", "-noheader", "-separator", "\x1f",
          "-newline", "\x1e", "-cmd", ".timeout %d" % timeout_ms, db],
@@ -132,7 +133,7 @@ def sqlite(db, sql, timeout_ms=5000, check=True):
 
 
 def sql_text(text):
-    """`text` as an SQL literal."""
+    """Quote `text` as an SQL literal."""
     return "'" + text.replace("'", "''") + "'"
 
 
@@ -187,13 +188,13 @@ def is_root():
 
 
 def give(path):
-    """Hand a path to the user the children run as."""
+    """Hand a path to the user that the children run as."""
     if is_root():
         shutil.chown(path, WWW_USER, WWW_USER)
 
 
 def self_signed(folder):
-    """A key and a certificate for localhost in `folder`."""
+    """Make a key and a certificate for localhost in `folder`."""
     key = os.path.join(folder, "key.pem")
     cert = os.path.join(folder, "cert.pem")
     if not os.path.exists(cert):
@@ -379,7 +380,8 @@ class Httpd:
     def command(self, *args, wrapper=()):
         cmd = [HTTPD] + list(args)
         if SANITIZER == "memcheck":
-            # (leaks are asan's to find; httpd unloads the module at its end)
+            # (asan reports leaks; memcheck cannot, as httpd unloads the module
+            # before it ends)
             cmd = ["valgrind", "--quiet", "--fair-sched=yes",
                    "--keep-debuginfo=yes",
                    "--suppressions=" + os.path.join(TOOLS, "memcheck.supp"),
@@ -402,7 +404,7 @@ class Httpd:
             env["LD_PRELOAD"] = runtime_library("libasan.so")
             common = "log_path=%s:abort_on_error=0" % log
             # prefork ends its children inside a signal handler, where the
-            # module must not free what its threads may still use
+            # module must not free memory that its threads may still use
             env["ASAN_OPTIONS"] = "detect_leaks=%d:" \
                 % (self.mpm != "prefork") + common
             env["UBSAN_OPTIONS"] = "print_stacktrace=1:" + common
@@ -411,7 +413,7 @@ class Httpd:
         elif SANITIZER == "tsan":
             env["LD_PRELOAD"] = runtime_library("libtsan.so")
             # prefork's children call exit() in a signal handler: each free()
-            # of OpenSSL's there would be a report, thousands a child
+            # in OpenSSL would be reported there, thousands for each child
             env["TSAN_OPTIONS"] = (
                 "log_path=%s:suppressions=%s:history_size=4:"
                 "second_deadlock_stack=1:exitcode=0:report_signal_unsafe=%d"
@@ -454,8 +456,8 @@ class Httpd:
         raise HttpdError("httpd ended at once\n" + self.tail())
 
     def await_store(self, limit):
-        """Wait until a new database is there, which a child makes after it
-        has begun to serve; not where it cannot be made."""
+        """Wait until the new database exists; a child makes it after it has
+        begun to serve.  Do not wait where it cannot be made."""
         end = time.monotonic() + limit
         named = "sqlite:" + self.db in self.config_text()
         while named and time.monotonic() < end \
@@ -464,7 +466,7 @@ class Httpd:
             time.sleep(0.002)
 
     def has_tables(self):
-        """Whether the database has its schema: its log is there before."""
+        """Whether the database has its schema; its log exists before that."""
         if not os.path.exists(self.db + "-wal"):
             return False
         code, _ = sqlite(self.db, "SELECT timestamp FROM message LIMIT 0",
@@ -472,7 +474,7 @@ class Httpd:
         return code == 0
 
     def give_ports(self):
-        """End the claims to the ports."""
+        """Release the reserved ports."""
         for port in (self.port, self.tls_port):
             give_port(port)
 
@@ -493,14 +495,14 @@ class Httpd:
         return self.proc.pid
 
     def children(self):
-        """The pids of the children, of whatever generation."""
+        """The pids of the children of all generations."""
         return proc_children(self.proc.pid) if self.proc else []
 
     def settle(self):
-        """Let the last answers' connections close before a stop.
+        """Let the connections of the last answers close before a stop.
 
-        On SIGTERM httpd's event MPM touches the sockets of its workers
-        without a lock, and crashes when one is freed in that moment
+        On SIGTERM httpd's event MPM touches the sockets of its workers without
+        a lock.  It crashes if one is freed at that moment
         (close_worker_sockets, with or without our module).
         """
         end = time.monotonic() + 0.3
@@ -509,8 +511,8 @@ class Httpd:
         time.sleep(0.01)        # from close() to the end of its pool
 
     def connections(self):
-        """The server's ends of them: the client's port, the state, and how
-        many bytes httpd has not read."""
+        """The server's ends of its connections: the client's port, the state,
+        and how many bytes httpd has not read."""
         with open("/proc/net/tcp") as table:
             for line in table.readlines()[1:]:
                 _, local, remote, state, queues = line.split()[:5]
@@ -519,19 +521,20 @@ class Httpd:
                            int(queues.split(":")[1], 16))
 
     def closing(self):
-        """Whether some of them are being closed."""
+        """Whether any connection is being closed."""
         # FIN_WAIT1, FIN_WAIT2, CLOSE_WAIT, LAST_ACK, CLOSING
         return any(state in ("04", "05", "08", "09", "0B")
                    for _, state, _ in self.connections())
 
     def has_read(self, conn):
-        """Whether httpd has taken all that was sent."""
+        """Whether httpd has read everything that was sent."""
         mine = conn.sock.getsockname()[1]
         return any(port == mine and unread == 0
                    for port, _, unread in self.connections())
 
     def stop(self, timeout=20.0):
-        """SIGTERM; returns the seconds it took. Killed when it hangs."""
+        """Send SIGTERM; return the seconds that the stop took.  Kill if it
+        hangs."""
         if self.proc is None:
             return 0.0
         self.settle()
@@ -552,7 +555,7 @@ class Httpd:
         return took
 
     def kill(self):
-        """kill -9 of the server and all its children at once."""
+        """Send kill -9 to the server and all its children at once."""
         if self.proc is None:
             return
         kids = self.children()
@@ -569,11 +572,11 @@ class Httpd:
         self.proc = None
 
     def generation(self):
-        """How often this error log says that httpd is up."""
+        """How often this error log says that httpd has started or reloaded."""
         return self.error_log().count("resuming normal operations")
 
     def graceful(self, timeout=15.0):
-        """SIGUSR1; returns the old children once the new ones answer."""
+        """Send SIGUSR1; return the old children once the new ones answer."""
         old, gen = set(self.children()), self.generation()
         self.proc.send_signal(signal.SIGUSR1)
         wait_until(lambda: self.generation() > gen, timeout,
@@ -584,7 +587,7 @@ class Httpd:
         return sorted(old)
 
     def configtest(self, conf, comet="load"):
-        """`httpd -t` with `conf` as the whole of the comet part."""
+        """Run `httpd -t` with `conf` as the only comet configuration."""
         saved, self.comet = self.comet, comet
         try:
             path = self.conf_path(self.config_text(conf), "test.conf")
@@ -633,7 +636,7 @@ class Httpd:
         return found
 
     def status(self):
-        """comet-status as a dictionary."""
+        """The status from comet-status, as a dictionary."""
         answer = one_request(self.port, "GET", "/comet-status",
                              timeout=10 * SLOW)
         assert answer.status == 200, answer
@@ -682,7 +685,8 @@ class Httpd:
         return answer
 
     def publish_again(self, text, target="/chat/backend.php"):
-        """Publish; a 503 says "not stored, come again": do."""
+        """Publish; repeat while the answer is a 503, which means "not stored,
+        retry"."""
         def stored():
             answer = self.get(target + "?msg=" + quote(text),
                               {"X-Requested-With": "XMLHttpRequest"})
@@ -706,13 +710,13 @@ class Httpd:
         return answer.json()["messages"]
 
     def rows(self, channel):
-        """The bodies of a channel as the sqlite3 command line sees them."""
+        """The bodies of a channel as the sqlite3 command line reads them."""
         return [row[0] for row in sqlite(
             self.db, "SELECT body FROM message WHERE channel=%s "
             "ORDER BY timestamp;" % sql_text(channel))]
 
     def next_classic(self):
-        """A classic backend no test of this server has used."""
+        """Return a classic backend that no test of this server has used."""
         number = self._next_classic
         self._next_classic += 1
         assert number < self.classics, "raise classics="
@@ -721,7 +725,7 @@ class Httpd:
     # -- the end ----------------------------------------------------------
 
     def complaints(self):
-        """Lines of the error log that no test may leave behind."""
+        """Lines of the error log that are faults."""
         return [line for line in self.error_log().splitlines()
                 if BAD_LOG.search(line)
                 and not any(re.search(a, line) for a in self.allow_log)]
@@ -742,7 +746,7 @@ class Httpd:
         return problems
 
     def close(self):
-        """Verify, stop, verify, remove. Returns the problems."""
+        """Check, stop, check again and remove.  Returns the problems."""
         problems = []
         if self.proc is not None:
             problems += self.verify()
@@ -767,11 +771,11 @@ class Httpd:
 def judged_races(text):
     """ThreadSanitizer's reports in which every access is the module's.
 
-    httpd hands connections' memory from thread to thread by a lock-free
-    list in its own code, which is not instrumented: its clearing of such
-    memory seems to race with everything that used it before.  And what it
-    writes itself, when the module calls it, is its own: its scoreboard is
-    written by several threads without a lock.
+    httpd passes the memory of connections between threads by a lock-free list
+    in its own code.  That code is not instrumented: when it clears such
+    memory, this looks like a race with every earlier use.  httpd's own writes
+    do not count either, even when the module calls it: several threads write
+    its scoreboard without a lock.
     """
     def is_ours(stack):
         frames = [line for line in stack.splitlines() if "libtsan" not in line]
@@ -795,7 +799,7 @@ def judged_races(text):
 
 
 def runtime_library(name):
-    """Path of a sanitizer's runtime as gcc knows it."""
+    """The path of a sanitizer's runtime library, as gcc reports it."""
     path = subprocess.run(["gcc", "-print-file-name=" + name], check=True,
                           stdout=subprocess.PIPE,
                           timeout=30).stdout.decode().strip()

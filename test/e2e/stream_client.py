@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An event stream, read by hand; and publishing to it."""
+"""An event stream that the test reads piece by piece, and publishing to it."""
 
 from event_stream import EventStream    # in test/tools
 from http_client import quote
@@ -8,7 +8,7 @@ EVENTS = {"Accept": "text/event-stream"}
 
 
 class Stream:
-    """One event stream, read by hand."""
+    """One event stream, which the test reads piece by piece."""
 
     def __init__(self, server, target, headers=None, rcvbuf=None, **kwargs):
         self.conn = server.raw(rcvbuf=rcvbuf)
@@ -26,14 +26,14 @@ class Stream:
         self.conn.close()
 
     def step(self):
-        """Take what comes next; False at the end."""
+        """Read the next piece; False at the end of the stream."""
         piece = self.conn.chunk()
         self.bytes += piece
         self.parser.feed(piece)
         return bool(piece)
 
     def until(self, count):
-        """Wait for so many events in all; their data."""
+        """Read until there are `count` events in all; return their data."""
         while len(self.events) < count:
             assert self.step(), "ended after %r" % self.events
         return self.data()
@@ -53,7 +53,7 @@ class Stream:
 
 
 def post(server, channel, text, **query):
-    """Publish bytes as they are; the timestamp."""
+    """Publish bytes unchanged; return the timestamp."""
     target = "/comet/" + quote(channel, "/")
     if query:
         target += "?" + "&".join("%s=%s" % (k, quote(v))

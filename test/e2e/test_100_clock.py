@@ -76,7 +76,7 @@ def test_100_02_opening(server):
 
 @pytest.mark.serial
 def test_100_03_rhythm(server):
-    """One tick a second, each alone, on the whole second."""
+    """One tick a second, each in its own chunk, on the whole second."""
     with open_clock(server) as conn:
         conn.chunk()
         last = conn.stamp
@@ -93,7 +93,7 @@ def test_100_03_rhythm(server):
 
 @pytest.mark.serial
 def test_100_04_all_together(server):
-    """All streams tick at the same moment, whenever they came."""
+    """All streams tick at the same moment, whenever they were opened."""
     conns = []
     try:
         for _ in range(4):
@@ -131,7 +131,7 @@ def test_100_05_young_stream_skips(server):
 
 
 def test_100_06_http10(server):
-    """HTTP/1.0: no chunks, the end is the connection's."""
+    """HTTP/1.0: no chunks; the connection's end is the end of the answer."""
     with open_clock(server, version="1.0") as conn:
         assert conn.framing == "close"
         assert "close" in conn.headers.get("connection", "close").lower()
@@ -153,7 +153,8 @@ def test_100_07_head_method(server):
 
 
 def test_100_08_methods(server):
-    """OPTIONS says what is allowed, everything else gets 405 with Allow."""
+    """OPTIONS lists the allowed methods; any other method gets 405 with
+    Allow."""
     answer = server.request("OPTIONS", URL)
     assert answer.status in (200, 204)
     assert "GET" in answer.header("allow")
@@ -164,7 +165,7 @@ def test_100_08_methods(server):
 
 
 def test_100_09_no_transformation(server):
-    """mod_deflate for text/html leaves the stream alone."""
+    """A mod_deflate filter for text/html leaves the stream unchanged."""
     with open_clock(server, headers={"Accept-Encoding": "gzip, br"}) as conn:
         assert "content-encoding" not in conn.headers
         assert b"printServerTime" in conn.chunk()
@@ -173,7 +174,7 @@ def test_100_09_no_transformation(server):
 
 @pytest.mark.serial
 def test_100_10_tick(server):
-    """CometTick sets the distance of the ticks, per location."""
+    """CometTick sets the interval between ticks, for each location."""
     with open_clock(server, "/slow/backend.php") as conn:
         conn.chunk()
         _, one, _ = next_tick(conn)
@@ -189,7 +190,8 @@ def test_100_10_tick(server):
 
 
 def test_100_11_leave(server):
-    """A client that leaves is let go within 5 s, counted by the status."""
+    """A client that leaves is noticed within 5 s and leaves the status
+    counters."""
     conns = [open_clock(server) for _ in range(10)]
     server.wait_waiting(10, "clock")
     for conn in conns:
@@ -208,7 +210,7 @@ def test_100_12_longer_than_timeout(make_server):
 
 @pytest.mark.event
 def test_100_13_rare_ticks_longer_than_timeout(make_server):
-    """A stream whose ticks are rarer than Timeout lives on, too."""
+    """A stream whose ticks are rarer than Timeout survives, too."""
     server = make_server(timeout=2, conf="CometTick 5s")
     with open_clock(server) as conn:
         conn.chunk()
@@ -219,7 +221,7 @@ def test_100_13_rare_ticks_longer_than_timeout(make_server):
 
 
 def test_100_14_query_and_path(server):
-    """Query strings do not matter; a path below is not the clock."""
+    """The clock ignores query strings; a path below it is not the clock."""
     with open_clock(server, URL + "?x=1&timestamp=abc") as conn:
         assert TICK.search(conn.chunk())
     answer = server.get(URL + "/below")

@@ -42,13 +42,13 @@ XHR = {"X-Requested-With": "XMLHttpRequest"}
 
 @pytest.fixture
 def chat(server):
-    """A backend nobody has used; (server, url, channel)."""
+    """A backend that no test has used; (server, url, channel)."""
     url, channel = server.next_classic()
     return server, url, channel
 
 
 def poll(server, url, cursor=0, **kwargs):
-    """One poll that must be answered well; (msg, timestamp)."""
+    """Poll once and require a good answer; return (msg, timestamp)."""
     query = "" if cursor is None else "?timestamp=%s" % cursor
     answer = server.get(url + query, **kwargs)
     assert answer.status == 200, answer
@@ -58,7 +58,7 @@ def poll(server, url, cursor=0, **kwargs):
 
 
 def drain(server, url, count, cursor=0):
-    """`count` messages by that many polls."""
+    """Read `count` messages with as many polls."""
     texts, stamps = [], []
     for _ in range(count):
         text, cursor = poll(server, url, cursor)
@@ -72,7 +72,7 @@ def drain(server, url, count, cursor=0):
 
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT"])
 def test_110_01_publish(chat, method):
-    """msg stores, by GET, POST and PUT: 200, empty, Content-Length 0."""
+    """msg is stored, by GET, POST and PUT: 200, empty, Content-Length 0."""
     server, url, channel = chat
     answer = server.request(method, url + "?msg=hello+there", None, XHR)
     assert answer.status == 200
@@ -101,7 +101,7 @@ def test_110_01_publish(chat, method):
     ("msg=tab%09nl%0D%0Aend%7f%1b", "tab\tnl\r\nend\x7f\x1b"),
 ])
 def test_110_02_query(chat, query, text):
-    """The query is read as PHP reads it."""
+    """The query is decoded as PHP decodes it."""
     server, url, channel = chat
     answer = server.get(url + "?" + query, XHR)
     assert answer.status == 200 and answer.body == b"", answer
@@ -111,7 +111,7 @@ def test_110_02_query(chat, query, text):
 
 
 def test_110_03_raw_utf8(chat):
-    """Raw UTF-8 bytes in the request line are taken."""
+    """Raw UTF-8 bytes in the request line are accepted."""
     server, url, channel = chat
     with server.raw() as conn:
         conn.request("GET", url + "?msg=中文", XHR)
@@ -143,7 +143,7 @@ def test_110_04_form_body_ignored(chat):
     "msg=%ff", "msg=ok%c3", "msg=%ed%a0%80", "msg=%c0%80", "msg=%00",
     "msg=a%00b", "msg=%f4%90%80%80"])
 def test_110_05_bad_bytes(chat, query):
-    """Invalid UTF-8 and NUL: 400, a JSON error, nothing stored."""
+    """Invalid UTF-8 and NUL: 400 with a JSON error, nothing stored."""
     server, url, channel = chat
     answer = server.get(url + "?" + query, XHR)
     assert answer.status == 400, answer
@@ -153,7 +153,7 @@ def test_110_05_bad_bytes(chat, query):
 
 
 def test_110_06_sizes(chat):
-    """4096 and 8000 bytes are stored; 12 kB of CJK is refused whole."""
+    """4096 and 8000 bytes are stored; 12 kB of CJK is refused completely."""
     server, url, channel = chat
     server.publish("x" * 4096, url)
     server.publish("y" * 8000, url)
@@ -167,7 +167,8 @@ def test_110_06_sizes(chat):
 
 
 def test_110_07_over_the_limit(make_server):
-    """Over CometMaxMessageSize: 413 with a JSON error; at it: stored."""
+    """A message over CometMaxMessageSize: 413 with a JSON error; one of
+    exactly that size is stored."""
     server = make_server(conf="CometMaxMessageSize 100")
     answer = server.get("/chat/backend.php?msg=" + "x" * 101, XHR)
     assert answer.status == 413, answer
@@ -200,7 +201,7 @@ def test_110_09_methods(chat, method, query):
 
 
 def test_110_10_options(chat):
-    """OPTIONS answers at once and says what is allowed."""
+    """OPTIONS answers at once and lists the allowed methods."""
     server, url, _ = chat
     answer = server.request("OPTIONS", url)
     assert answer.status in (200, 204)
@@ -208,7 +209,7 @@ def test_110_10_options(chat):
 
 
 def test_110_11_publish_off(server):
-    """CometPublish off: 403, nothing stored, polls go on."""
+    """CometPublish off: 403, nothing stored; polls still work."""
     answer = server.get("/off/backend.php?msg=x", XHR)
     assert answer.status == 403, answer
     assert "error" in answer.json()
@@ -252,7 +253,8 @@ def test_110_21_next_message(chat):
                                    "?msg=&timestamp=0", "?Timestamp=5",
                                    "?timestamp=7&timestamp=0"])
 def test_110_22_no_cursor(chat, query):
-    """T empty, absent or 0 starts CometReplay messages back."""
+    """If T is empty, absent or 0, the poll starts CometReplay messages
+    back."""
     server, url, _ = chat
     for i in range(55):
         server.post(url.split("/")[1], "m%d" % i)
@@ -261,7 +263,7 @@ def test_110_22_no_cursor(chat, query):
 
 
 def test_110_23_replay(server):
-    """CometReplay N: N back; 0: only what comes."""
+    """CometReplay N starts N messages back; 0 starts with the next message."""
     for i in range(5):
         server.publish("r%d" % i, "/three/backend.php")
         server.publish("n%d" % i, "/none/backend.php")
@@ -273,7 +275,7 @@ def test_110_23_replay(server):
 
 
 def test_110_24_any_old_cursor(chat):
-    """A cursor before the first message gets the first one."""
+    """A cursor before the first message returns the first message."""
     server, url, _ = chat
     server.publish("one", url)
     server.publish("two", url)
@@ -282,7 +284,7 @@ def test_110_24_any_old_cursor(chat):
 
 
 def test_110_25_ahead_is_a_resync(chat):
-    """A cursor ahead of the store: as if 0, not an eternal wait."""
+    """A cursor ahead of the store counts as 0 instead of waiting for ever."""
     server, url, _ = chat
     server.publish("one", url)
     server.publish("two", url)
@@ -293,7 +295,8 @@ def test_110_25_ahead_is_a_resync(chat):
 
 
 def test_110_26_not_ahead(chat):
-    """The newest timestamp of another channel is no resync: held."""
+    """A cursor equal to another channel's newest timestamp is not ahead: the
+    poll is held."""
     server, url, _ = chat
     server.publish("one", url)
     newest = server.post("elsewhere", "x")
@@ -311,7 +314,7 @@ def test_110_26_not_ahead(chat):
     "1%00", "0%27+OR+1", "%EF%BC%91", "-0", "Infinity", "1,2", "--",
     "9" * 400], ids=lambda c: c[:40])
 def test_110_27_bad_cursors(chat, cursor):
-    """A malformed cursor: 400 naming the parameter, at once."""
+    """A malformed cursor: an immediate 400 that names the parameter."""
     server, url, _ = chat
     server.publish("one", url)
     answer = server.get(url + "?timestamp=" + cursor, timeout=3)
@@ -321,7 +324,7 @@ def test_110_27_bad_cursors(chat, cursor):
 
 
 def test_110_28_array_key(chat):
-    """timestamp[]= is another key: never a 5xx."""
+    """timestamp[]= is a different key and never causes a 5xx."""
     server, url, _ = chat
     server.publish("one", url)
     answer = server.get(url + "?timestamp[]=1", timeout=3)
@@ -329,7 +332,8 @@ def test_110_28_array_key(chat):
 
 
 def test_110_29_held(chat):
-    """Held: the headers at once, nothing else, then the message."""
+    """A held poll sends its headers at once, then nothing until the
+    message."""
     server, url, _ = chat
     server.publish("old", url)
     _, cursor = poll(server, url)
@@ -359,7 +363,7 @@ def test_110_30_held_empty_channel(chat):
 
 
 def test_110_31_wake_latency(chat):
-    """A waiting page has the message well within a second (median 50 ms)."""
+    """A waiting page gets the message well within a second (median 50 ms)."""
     server, url, _ = chat
     lags = []
     with Poller(server.port, url) as page:
@@ -404,7 +408,7 @@ def test_110_33_no_news_empty_store(make_server):
 
 
 def test_110_34_no_news_then_message(chat):
-    """What is published between two polls is not lost."""
+    """A message published between two polls is not lost."""
     server, url, channel = chat
     text, cursor = poll(server, "/chat/backend.php", 0)
     assert text == ""
@@ -425,7 +429,7 @@ def test_110_35_poll_timeout_below_timeout(make_server):
 
 
 def test_110_36_head_poll(chat):
-    """HEAD of a poll answers its headers at once, news or not."""
+    """HEAD of a poll returns its headers at once, with or without news."""
     server, url, _ = chat
     for _ in range(2):
         begin = time.monotonic()
@@ -448,7 +452,7 @@ def test_110_37_conditional_requests_ignored(chat):
 
 
 def test_110_38_http10_poll(chat):
-    """HTTP/1.0: held, answered, closed; no chunks."""
+    """HTTP/1.0: the poll is held, answered and closed, without chunks."""
     server, url, _ = chat
     with server.raw() as conn:
         conn.request("GET", url + "?timestamp=0", version="1.0")
@@ -477,7 +481,7 @@ NASTY = ["<b>bold</b>", "a & b", "\"double\" 'single'", "</script><!--",
 
 
 def test_110_50_escape(chat):
-    """msg is HTML-escaped, and the JSON carries no dangerous byte."""
+    """msg is HTML-escaped, and the JSON contains no dangerous byte."""
     server, url, _ = chat
     for text in NASTY:
         server.publish(text, url)
@@ -498,7 +502,7 @@ def test_110_50_escape(chat):
 
 
 def test_110_51_escape_off(server):
-    """CometEscape off gives the text itself, safe in JSON still."""
+    """CometEscape off returns the text itself, still as safe JSON."""
     for text in NASTY:
         server.publish(text, "/raw/backend.php")
     cursor = 0
@@ -511,7 +515,7 @@ def test_110_51_escape_off(server):
 
 
 def test_110_52_utf8_is_raw(chat):
-    """Text outside ASCII travels as UTF-8."""
+    """Text outside ASCII is sent as UTF-8."""
     server, url, _ = chat
     server.publish("中😀", url)
     assert "中😀".encode() in server.get(url).body
@@ -535,7 +539,8 @@ def test_110_60_burst(chat):
 
 
 def test_110_61_parallel(chat):
-    """40 messages posted in parallel: each once, same order for all."""
+    """40 messages posted in parallel: each arrives once, in the same order for
+    all."""
     server, url, channel = chat
     want = {"p%d" % i for i in range(40)}
     with Poller(server.port, url) as one, Poller(server.port, url) as two:
@@ -548,7 +553,8 @@ def test_110_61_parallel(chat):
 
 
 def test_110_62_away(chat):
-    """10 messages while the page is closed: all there when it is back."""
+    """10 messages published while the page is closed all arrive when it is
+    back."""
     server, url, _ = chat
     with Poller(server.port, url) as page:
         server.publish("before", url)
@@ -563,7 +569,7 @@ def test_110_62_away(chat):
 
 
 def test_110_63_counters(chat):
-    """published and delivered count what was; nothing waits afterwards."""
+    """published and delivered count correctly; nothing waits afterwards."""
     server, url, _ = chat
     before = server.status()
     with Poller(server.port, url) as page:
@@ -582,7 +588,8 @@ def test_110_63_counters(chat):
 
 
 def test_110_64_channels_apart(server):
-    """A poll sees its own channel only; one order for the whole store."""
+    """A poll returns its own channel only; one order covers the whole
+    store."""
     (one, _), (two, _) = server.next_classic(), server.next_classic()
     for i in range(5):
         server.publish("one%d" % i, one)

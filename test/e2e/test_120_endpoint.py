@@ -59,7 +59,7 @@ def post(server, target, body=b"x", ctype="text/plain", headers=None):
 
 
 def check_common(answer):
-    """What every answer of the endpoint carries."""
+    """Check what every answer of the endpoint has in common."""
     assert answer.header("x-content-type-options") == "nosniff", answer
     kept = answer.header("etag") is not None   # history
     assert answer.header("cache-control") \
@@ -85,7 +85,7 @@ def check_error(answer, status, word=None):
     "text/plain", "text/plain; charset=utf-8", "text/markdown", "text/html",
     "TEXT/Plain;charset=UTF-8", "application/json"])
 def test_120_01_post_body(server, ctype):
-    """The body is the message, whatever text it is."""
+    """The body is stored as the message, whatever text it is."""
     channel = "body-" + quote(ctype).replace("/", "-")
     text = '{"a": "<b>中文😀</b>"}\r\n'
     answer = post(server, "/comet/" + quote(channel), text.encode(), ctype)
@@ -108,7 +108,8 @@ def test_120_01_post_body(server, ctype):
     ("type=alarm&msg=x&author=eve", "x", "alarm"),
     ("msg=a%26b%3Dc", "a&b=c", "message")])
 def test_120_02_post_form(server, body, text, kind):
-    """A form with msg= (and type=); the author is not the client's."""
+    """A form with msg= (and type=) publishes; the client cannot set the
+    author."""
     stamp = post(server, "/comet/form", body.encode(),
                  "application/x-www-form-urlencoded").json()["timestamp"]
     assert sqlite(server.db, "SELECT type, author IS NULL, body FROM message"
@@ -116,7 +117,7 @@ def test_120_02_post_form(server, body, text, kind):
 
 
 def test_120_03_type_in_query(server):
-    """?type= names the event."""
+    """?type= sets the event's name."""
     answer = post(server, "/comet/typed?type=alarm", b"fire")
     assert answer.status == 201
     assert server.history("typed")[0]["type"] == "alarm"
@@ -142,7 +143,7 @@ def test_120_04_channel_is_the_path(server, path, channel):
     "/comet/" + quote("中" * 86), "/comet/a/"])
 @pytest.mark.parametrize("method", ["POST", "GET"])
 def test_120_05_bad_channel(server, path, method):
-    """A bad channel name: 400 (404 for none), nothing stored."""
+    """A bad channel name: 400 (404 without a name), nothing stored."""
     before = sqlite(server.db, "SELECT count(*) FROM message;")
     answer = server.request(method, path + ("?wait=0" if method == "GET"
                                             else ""),
@@ -202,7 +203,7 @@ def test_120_09_require_comet_publish(server):
 
 
 def test_120_10_publish_off(server):
-    """CometPublish off: 403 for a POST, reading goes on."""
+    """CometPublish off: 403 for a POST; reading still works."""
     check_error(post(server, "/comet/quiet"), 403)
     assert server.get("/comet/quiet?wait=0").status == 200
     assert server.rows("quiet") == []
@@ -221,7 +222,7 @@ def test_120_10_publish_off(server):
     (b"x", "multipart/form-data; boundary=x", 415),
     (b"x" * 65537, "text/plain", 413)])
 def test_120_11_bad_bodies(server, body, ctype, status):
-    """A bad body: its status, a JSON error, nothing stored."""
+    """A bad body: the proper status, a JSON error, nothing stored."""
     answer = post(server, "/comet/bad", body, ctype)
     check_error(answer, status)
     check_common(answer)
@@ -229,14 +230,15 @@ def test_120_11_bad_bodies(server, body, ctype, status):
 
 
 def test_120_12_at_the_limit(server):
-    """65,536 bytes are stored whole."""
+    """A message of 65,536 bytes is stored completely."""
     text = "é" * 32768
     assert post(server, "/comet/big", text.encode()).status == 201
     assert server.history("big")[0]["body"] == text
 
 
 def test_120_13_without_length(server):
-    """POST without a length has no body: 400, and the connection is sane."""
+    """A POST without a length has no body: 400, and the connection stays
+    usable."""
     with server.raw() as conn:
         conn.request("POST", "/comet/nolen", {"Content-Type": "text/plain"})
         check_error(conn.answer(), 400)
@@ -247,7 +249,7 @@ def test_120_13_without_length(server):
 
 
 def test_120_14_chunked(server):
-    """A chunked body is taken; one over the limit is 413."""
+    """A chunked body is accepted; one over the limit is 413."""
     with server.raw() as conn:
         conn.send(b"POST /comet/chunked HTTP/1.1\r\nHost: localhost\r\n"
                   b"Content-Type: text/plain\r\n"
@@ -270,7 +272,7 @@ def test_120_14_chunked(server):
 
 
 def test_120_15_no_content_type(server):
-    """A body without a type: taken as text or 415, never a 5xx."""
+    """A body without a type is stored as text or gets 415, never a 5xx."""
     answer = post(server, "/comet/notype", b"x", None)
     assert answer.status in (201, 415), answer
 
@@ -287,7 +289,7 @@ def test_120_16_expect_continue(server):
 
 
 def test_120_17_cut_body(server):
-    """A body that never comes whole stores nothing."""
+    """A body that does not arrive completely stores nothing."""
     with server.raw() as conn:
         conn.send(b"POST /comet/cut HTTP/1.1\r\nHost: localhost\r\n"
                   b"Content-Type: text/plain\r\nContent-Length: 50\r\n\r\n"
@@ -301,7 +303,7 @@ def test_120_17_cut_body(server):
 
 
 def test_120_18_smuggling(server):
-    """Bytes after the body are the next request, not part of a message."""
+    """Bytes after the body form the next request, not part of a message."""
     with server.raw() as conn:
         conn.send(conn.format("POST", "/comet/one", {"Content-Type":
                                                      "text/plain"}, b"abc")
@@ -336,7 +338,7 @@ def test_120_20_answer(server):
 
 
 def test_120_21_since_and_limit(server):
-    """since is exclusive, limit is kept, the cursor goes on."""
+    """since is exclusive, limit is obeyed, and the cursor advances."""
     stamps = [server.post("page", "m%d" % i) for i in range(7)]
     assert stamps == sorted(set(stamps))
     cursor, got = 0, []
@@ -353,7 +355,7 @@ def test_120_21_since_and_limit(server):
 
 
 def test_120_22_default_limit(server):
-    """limit is 100 when not given; 1000 is the most."""
+    """limit is 100 by default and at most 1000."""
     sqlite(server.db, "".join(
         ["BEGIN IMMEDIATE;"]
         + ["INSERT INTO message(channel, body) VALUES('lim','m%d');" % i
@@ -364,7 +366,8 @@ def test_120_22_default_limit(server):
 
 
 def test_120_23_replay(server):
-    """since absent or empty: CometReplay messages back."""
+    """If since is absent or empty, the answer starts CometReplay messages
+    back."""
     for i in range(4):
         server.post("two", "m%d" % i)
     for query in ("?wait=0", "?since=&wait=0", "?limit=9&wait=0"):
@@ -376,7 +379,8 @@ def test_120_23_replay(server):
 
 
 def test_120_24_wait(server):
-    """wait=S holds that long, then an empty list; wait=0 not at all."""
+    """wait=S holds a poll for S seconds, then returns an empty list; wait=0
+    returns at once."""
     stamp = server.post("wait", "x")
     for wait, low, high in ((0, 0, 0.5), (1, 0.8, 1.8)):
         begin = time.monotonic()
@@ -392,7 +396,7 @@ def test_120_24_wait(server):
 
 
 def test_120_25_wait_is_lowered(make_server):
-    """A wait beyond Timeout is lowered rather than refused."""
+    """A wait longer than Timeout allows is lowered rather than refused."""
     server = make_server(timeout=2)
     begin = time.monotonic()
     answer = server.get("/comet/x?wait=3600")
@@ -402,7 +406,7 @@ def test_120_25_wait_is_lowered(make_server):
 
 
 def test_120_26_wake(server):
-    """A waiting poll is answered by the message."""
+    """A message wakes a waiting poll and is its answer."""
     with server.raw() as conn:
         conn.request("GET", "/comet/wake?since=0")
         server.wait_waiting(1, "poll")
@@ -416,7 +420,7 @@ def test_120_26_wake(server):
 
 
 def test_120_27_many_waiters_many_channels(server):
-    """Each waiter wakes by its own channel only."""
+    """Each waiting poll wakes for its own channel only."""
     conns = []
     for i in range(20):
         conn = server.raw()
@@ -441,14 +445,14 @@ def test_120_27_many_waiters_many_channels(server):
     ("limit=0", "limit"), ("limit=-1", "limit"), ("limit=abc", "limit"),
     ("wait=-1", "wait"), ("wait=abc", "wait"), ("wait=1e3", "wait")])
 def test_120_28_bad_parameters(server, query, word):
-    """A malformed parameter: 400 naming it."""
+    """A malformed parameter: a 400 that names it."""
     answer = server.get("/comet/params?" + query, timeout=3)
     check_error(answer, 400, word)
     check_common(answer)
 
 
 def test_120_29_limit_over_1000(server):
-    """limit is at most 1000: lowered or 400."""
+    """A limit over 1000 is lowered or gets 400."""
     answer = server.get("/comet/lim?since=0&wait=0&limit=1001")
     assert answer.status in (200, 400), answer
     if answer.status == 200:
@@ -468,7 +472,7 @@ def test_120_30_ahead(server):
 
 @pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH", "MOVE"])
 def test_120_32_methods(server, method):
-    """Other methods: 405 with Allow."""
+    """Any other method: 405 with Allow."""
     answer = server.request(method, "/comet/x", b"x",
                             {"Content-Type": "text/plain"})
     assert answer.status == 405, answer
@@ -477,7 +481,8 @@ def test_120_32_methods(server, method):
 
 
 def test_120_33_options_and_head(server):
-    """OPTIONS says what is allowed; HEAD answers at once, bodyless."""
+    """OPTIONS lists the allowed methods; HEAD answers at once without a
+    body."""
     answer = server.request("OPTIONS", "/comet/x")
     assert answer.status in (200, 204)
     assert "POST" in answer.header("allow")
@@ -488,7 +493,7 @@ def test_120_33_options_and_head(server):
 
 
 def test_120_34_prefix(server):
-    """Two endpoints see the same channels only where they are meant to."""
+    """Two endpoints share channels only if their prefixes say so."""
     assert post(server, "/a/room", b"x").json()["channel"] in ("room",
                                                                "shared/room")
     assert server.rows("shared/room") == ["x"]
@@ -498,7 +503,7 @@ def test_120_34_prefix(server):
 
 
 def test_120_35_classic_and_endpoint(server):
-    """The same channel through both dialects, one order."""
+    """Both dialects use the same channel, in one order."""
     server.publish("<one>")
     server.post("chat", "<two>")
     assert [m["body"] for m in server.history("chat")] == ["<one>", "<two>"]
@@ -511,7 +516,8 @@ def test_120_35_classic_and_endpoint(server):
 # -- retention --------------------------------------------------------------
 
 def test_120_40_gap(make_server):
-    """Retention announces a gap to cursors below the floor; DELETE none."""
+    """A cursor that retention has passed is told of a gap; a DELETE causes
+    none."""
     server = make_server(conf="CometRetain count=5")
     stamps = [server.post("kept", "m%d" % i) for i in range(20)]
     wait_until(lambda: len(server.rows("kept")) == 5, 10, "retention")
@@ -531,7 +537,7 @@ def test_120_40_gap(make_server):
 
 
 def test_120_41_retention_by_age(make_server):
-    """Age counts from the newest message of the channel."""
+    """Retention by age counts back from the channel's newest message."""
     server = make_server(conf="CometRetain age=2s")
     server.post("aged", "old")
     begin = time.monotonic()
@@ -547,7 +553,7 @@ def test_120_41_retention_by_age(make_server):
 
 
 def test_120_42_retention_keeps_waiters(make_server):
-    """A follower sees every message although only few are kept."""
+    """A follower receives every message although only a few are kept."""
     server = make_server(conf="CometRetain count=10")
     got, stop = [], threading.Event()
 
@@ -596,7 +602,7 @@ def test_120_50_cap(make_server):
     begin = time.monotonic()
     answer = server.get("/chat/backend.php?timestamp=0", timeout=5)
     took = time.monotonic() - begin
-    if answer.status == 200:        # its no-news answer after a second
+    if answer.status == 200:        # it gets the no-news answer after a second
         assert answer.json()["msg"] == ""
         assert 0.5 <= took <= 2.0 * SLOW
     else:
@@ -609,7 +615,7 @@ def test_120_50_cap(make_server):
 
 
 def test_120_51_news_needs_no_place(make_server):
-    """Over the cap, what has news is answered all the same."""
+    """Over the cap, a poll that has news is still answered."""
     server = make_server(conf="CometMaxSubscribers 1\nCometPollTimeout 10s")
     server.post("cap", "x")
     with server.raw() as conn:

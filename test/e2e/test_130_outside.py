@@ -18,7 +18,7 @@ SERVER = {"classics": 20, "conf": "CometPollTimeout 20s"}
 
 
 def connect(server):
-    """Another process's ordinary connection."""
+    """An ordinary connection, as another process would open it."""
     return sqlite3.connect(server.db, timeout=10, isolation_level=None,
                            check_same_thread=False)
 
@@ -29,7 +29,7 @@ def insert(channel, body):
 
 
 def test_130_01_documented_commands(make_server):
-    """The three documented sqlite3 commands, letter by letter."""
+    """The three documented sqlite3 commands work exactly as written."""
     server = make_server()
     server.publish("by the page")
     sqlite(server.db, "INSERT INTO message(channel, body) "
@@ -47,7 +47,7 @@ def test_130_01_documented_commands(make_server):
 
 
 def test_130_02_insert_reaches_waiters(server):
-    """An INSERT by the command line is there within 50 ms of its commit."""
+    """An INSERT by the command line arrives within 50 ms of its commit."""
     url, channel = server.next_classic()
     lags = []
     with Poller(server.port, url) as page:
@@ -64,7 +64,8 @@ def test_130_02_insert_reaches_waiters(server):
 
 
 def test_130_03_commit_to_page(server):
-    """The same from COMMIT in a Python process, first message to last."""
+    """The same time, from COMMIT in a Python process, for the first to the
+    last message."""
     url, channel = server.next_classic()
     lags = []
     db = connect(server)
@@ -82,7 +83,8 @@ def test_130_03_commit_to_page(server):
 
 @pytest.mark.parametrize("pause", [0.3, 1.5, 3.0])
 def test_130_04_slow_transaction(server, pause):
-    """A transaction that stays open: seen soon after its COMMIT."""
+    """A transaction stays open for long: its messages arrive soon after
+    COMMIT."""
     url, channel = server.next_classic()
     db = connect(server)
     with Poller(server.port, url) as page:
@@ -90,14 +92,14 @@ def test_130_04_slow_transaction(server, pause):
         db.execute("BEGIN IMMEDIATE")
         db.execute(insert(channel, "one"))
         db.execute(insert(channel, "two"))
-        time.sleep(pause)                  # the writer takes its time
+        time.sleep(pause)                  # the transaction stays open
         assert page.texts() == []
         db.execute("COMMIT")
         ended = time.monotonic()
         assert page.wait_for(2, 5 * SLOW) == ["one", "two"]
         lag = page.messages[0][2] - ended
-        # beyond 2 s the ladder has ended; the commit itself is seen by
-        # inotify again, at the latest by the safety poll
+        # after 2 s the series of repeated checks has ended; inotify reports
+        # the commit itself, or else the safety poll finds it
         assert lag < (0.1 if pause < 2 else 0.7) * SLOW, lag
     db.close()
 
@@ -125,7 +127,7 @@ def test_130_05_thousand_in_one_transaction(server):
 
 
 def test_130_06_rollback(server):
-    """What is rolled back is never seen."""
+    """Rows that were rolled back are never delivered."""
     url, channel = server.next_classic()
     db = connect(server)
     with Poller(server.port, url) as page:
@@ -139,7 +141,7 @@ def test_130_06_rollback(server):
 
 
 def test_130_07_delete(server):
-    """DELETE is gone from the next replay, memory included."""
+    """Deleted messages are missing from the next replay, also from memory."""
     url, channel = server.next_classic()
     for i in range(6):
         server.publish("m%d" % i, url)
@@ -154,7 +156,8 @@ def test_130_07_delete(server):
 
 
 def test_130_08_delete_all_is_no_resync(server):
-    """An emptied channel resyncs nobody: cursors wait for the next one."""
+    """Emptying a channel resyncs no client: cursors wait for the next
+    message."""
     url, channel = server.next_classic()
     server.publish("a", url)
     server.publish("b", url)
@@ -169,7 +172,7 @@ def test_130_08_delete_all_is_no_resync(server):
 
 
 def test_130_09_numbers_increase(server):
-    """Rows of all writers share one strictly increasing numbering."""
+    """The rows of all writers share one strictly increasing numbering."""
     url, channel = server.next_classic()
     db = connect(server)
     for i in range(30):
@@ -186,7 +189,7 @@ def test_130_09_numbers_increase(server):
 
 
 def test_130_10_clock_ahead(make_server):
-    """A store whose last timestamp lies ahead of the clock goes on."""
+    """A store whose last timestamp is ahead of the clock keeps working."""
     server = make_server()
     first = server.post("chat", "now")
     ahead = first + 86400 * 10 ** 6
@@ -212,7 +215,7 @@ def test_130_10_clock_ahead(make_server):
     "INSERT INTO message(channel, body) VALUES(printf('%.*c',256,'x'),'x')",
     "INSERT INTO message(channel, body) VALUES('bad', x'414243')"])
 def test_130_11_bad_rows_are_refused(server, sql):
-    """What is no message is refused by the view, with an error."""
+    """The view refuses rows that are no message, with an error."""
     before = sqlite(server.db, "SELECT count(*) FROM message;")
     code, text = sqlite(server.db, sql + ";", check=False)
     assert code != 0, "accepted: " + sql
@@ -221,7 +224,7 @@ def test_130_11_bad_rows_are_refused(server, sql):
 
 
 def test_130_12_columns(server):
-    """type and author by an outside writer; the timestamp is the store's."""
+    """An outside writer sets type and author; the store sets the timestamp."""
     sqlite(server.db, "INSERT INTO message(channel, type, author, body) "
            "VALUES('cols', 'alarm', 'cron', 'x');")
     sqlite(server.db, "INSERT INTO message(timestamp, channel, body) "
@@ -233,7 +236,7 @@ def test_130_12_columns(server):
 
 
 def test_130_13_invalid_utf8_inside(server):
-    """Invalid UTF-8 that got in by CAST harms nobody on the way out."""
+    """Invalid UTF-8 that was stored by CAST does no harm when it is sent."""
     url, channel = server.next_classic()
     with Poller(server.port, url) as page:
         server.wait_waiting(1, "classic")
@@ -249,7 +252,7 @@ def test_130_13_invalid_utf8_inside(server):
 
 
 def test_130_14_nasty_text(server):
-    """Any text an outside writer puts in arrives as text."""
+    """Any text that an outside writer stores arrives as text."""
     url, channel = server.next_classic()
     texts = ["<b>&\"'</script>", "中文😀", "a\r\nb\tc", "\u2028", "x" * 60000]
     db = connect(server)
@@ -266,7 +269,8 @@ def test_130_14_nasty_text(server):
 
 
 def test_130_15_schema(server):
-    """WAL, the application's mark, a version, readable by old builds."""
+    """The file is in WAL mode with our application ID and a version; older
+    builds can read it."""
     assert sqlite(server.db, "PRAGMA journal_mode;") == [["wal"]]
     assert sqlite(server.db, "PRAGMA page_size;") == [["4096"]]
     assert sqlite(server.db, "PRAGMA auto_vacuum;") == [["2"]]
@@ -281,7 +285,7 @@ def test_130_15_schema(server):
 
 
 def test_130_16_outsiders_are_not_starved(server):
-    """Plain INSERTs get through while publishers keep the store busy."""
+    """Plain INSERTs succeed while publishers keep the store busy."""
     stop = threading.Event()
     sent = [0] * 6
 
@@ -327,8 +331,8 @@ def child_of(server, conn, token):
 
 def connections_by_child(server, each):
     """Keep-alive connections, `each` for every child: {pid: [conn…]}."""
-    # a child whose threads are not all there yet closes kept-alive
-    # connections rather than let them wait
+    # a child that has not started all its threads closes kept-alive
+    # connections instead of letting them wait
     wait_until(lambda: all(thread_count(p) > server.threads + 1
                            for p in server.children()), 10, "all threads")
     found = {pid: [] for pid in server.children()}
@@ -339,7 +343,7 @@ def connections_by_child(server, each):
         if len(found[pid]) < each:
             found[pid].append(conn)
         else:
-            spare.append(conn)      # kept open: the other child's turn
+            spare.append(conn)      # so that the next one goes elsewhere
         if all(len(c) == each for c in found.values()):
             break
     for conn in spare:
@@ -351,14 +355,15 @@ def connections_by_child(server, each):
 @pytest.mark.event
 @pytest.mark.parametrize("deaf", ["", "0", "1"])
 def test_130_20_two_children(make_server, deaf):
-    """Publish and poll in different children, one without hints: nothing
-    is lost, repeated or resynced; with hints it is there at once."""
+    """Publish and poll in different children, one of them without hints: no
+    message is lost or repeated and no cursor is reset; with hints a message
+    arrives at once."""
     server = make_server(children=2, conf="CometPollTimeout 20s",
                          env={"COMET_TEST_NO_HINTS": deaf} if deaf else {})
     wait_until(lambda: len(server.children()) == 2, 5, "two children")
     conns = connections_by_child(server, 3)
     pids = sorted(conns)
-    # a busy start: the store is not empty
+    # fill the store first
     server.publish("zero")
     pages = {pid: [Poller(server.port, conn=conns[pid].pop())
                    for _ in range(2)] for pid in pids}
@@ -398,7 +403,7 @@ def test_130_20_two_children(make_server, deaf):
             assert page.wait_for(len(want), 20 * SLOW) == want
             assert not page.failures
             assert not page.quiet
-            # the poller kept its connection, hence its child
+            # the poller kept its connection, so it is the same child
             assert page.connects == 0
     finally:
         for page in everyone:
@@ -411,7 +416,7 @@ def test_130_20_two_children(make_server, deaf):
     slow = [pid for pid in pids if statistics.median(lags[pid]) > 0.06]
     if deaf and SLOW == 1:
         assert len(slow) <= 1, lags
-        # its own publishes it may know without a hint: judge the slowest
+        # a child may know its own publishes without a hint: judge the slowest
         assert any(max(lags[pid]) > 0.06 for pid in pids), \
             "no child was deaf: the test shows nothing"
         assert all(max(lags[pid]) < 1.5 for pid in pids), lags
@@ -425,7 +430,7 @@ def test_130_20_two_children(make_server, deaf):
 @pytest.mark.event
 @pytest.mark.parametrize("deaf", ["", "0", "1"])
 def test_130_21_read_your_write_elsewhere(make_server, deaf):
-    """A cursor another child has just given out is no resync here."""
+    """A cursor that another child has just returned causes no resync here."""
     server = make_server(children=2, conf="CometPollTimeout 2s",
                          env={"COMET_TEST_NO_HINTS": deaf} if deaf else {})
     wait_until(lambda: len(server.children()) == 2, 5, "two children")
@@ -447,7 +452,8 @@ def test_130_21_read_your_write_elsewhere(make_server, deaf):
 
 @pytest.mark.event
 def test_130_22_delete_in_every_child(make_server):
-    """DELETE is gone from the memory of every child, deaf or not."""
+    """A DELETE takes effect in the memory of every child, with or without
+    hints."""
     server = make_server(children=2, env={"COMET_TEST_NO_HINTS": "1"})
     wait_until(lambda: len(server.children()) == 2, 5, "two children")
     conns = connections_by_child(server, 1)
@@ -467,5 +473,5 @@ def test_130_22_delete_in_every_child(make_server):
 
 
 def test_130_23_quote_helper():
-    """The test's own quoting is what the page's is."""
+    """The test's own quoting equals the page's."""
     assert quote("a b+c中") == "a%20b%2Bc%E4%B8%AD"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The configuration: httpd -t finds every error and explains it."""
+"""The configuration: httpd -t finds and explains every error."""
 
 import os
 import re
@@ -22,7 +22,8 @@ def tester():
 
 
 def test_140_01_good(tester):
-    """Every directive with a good value, everywhere it may stand."""
+    """Every directive with a good value, in every place where it is
+    allowed."""
     code, text = tester.configtest(STORE + """
       CometSync normal
       CometRetain count=1000 age=720h
@@ -82,7 +83,7 @@ def test_140_01_good(tester):
 
 
 BAD = [
-    # directive and value; what the message must name besides the directive
+    # the directive and its value, and what the message must name besides
     ("CometStore mysql:x", "sqlite"),
     ("CometStore sqlite:", "sqlite:"),
     ("CometStore", "argument"),
@@ -206,7 +207,7 @@ BAD = [
 @pytest.mark.parametrize("line, word", BAD, ids=[
     re.sub(r"[^!-~]+", "_", b[0])[:40] for b in BAD])
 def test_140_02_bad(tester, line, word):
-    """A wrong value: configtest fails, naming directive and value."""
+    """A wrong value: configtest fails and names directive and value."""
     head = "" if line.startswith("CometStore") else STORE
     code, text = tester.configtest(head + line + "\n")
     assert code != 0, "accepted: " + line
@@ -236,7 +237,7 @@ def test_140_03_server_only(tester, line):
     "CometAllowOrigin *", "CometLimitSubscribers off",
     "CometLimitPublish off", "CometLimitChannels 5"])
 def test_140_04_not_in_htaccess(make_server, line):
-    """No directive of ours is the business of a .htaccess."""
+    """None of our directives is allowed in a .htaccess."""
     server = make_server()
     server.write("below/.htaccess", line + "\n")
     server.write("below/x.txt", "x")
@@ -247,7 +248,7 @@ def test_140_04_not_in_htaccess(make_server, line):
 @pytest.mark.parametrize("line", [
     "CometEndpoint /comet", "CometClassic /chat/backend.php chat"])
 def test_140_05_mapping_without_store(tester, line):
-    """A mapping without a store is a configtest error that says so."""
+    """A mapping without a store is a configtest error with a clear message."""
     code, text = tester.configtest(line + "\n")
     assert code != 0
     assert "CometStore" in text
@@ -255,13 +256,14 @@ def test_140_05_mapping_without_store(tester, line):
 
 
 def test_140_06_clock_needs_no_store(tester):
-    """The clock stores nothing: it works without a CometStore or says so."""
+    """The clock stores nothing: it works without a CometStore, or the error
+    says that it needs one."""
     code, text = tester.configtest("CometClock /clock/backend.php\n")
     assert code == 0 or "CometStore" in text
 
 
 def test_140_07_mapping_without_store_in_vhost(tester):
-    """Also in a virtual host; one that inherits a store is fine."""
+    """The same in a virtual host; a host that inherits a store is accepted."""
     host = ("<VirtualHost *:1>\nServerName v\nCometEndpoint /comet\n"
             "</VirtualHost>\n")
     code, text = tester.configtest(host)
@@ -276,7 +278,7 @@ def test_140_07_mapping_without_store_in_vhost(tester):
     "CometClassic /x/b chat\nCometClassic /x/b other\n",
     "CometClassic /x chat\nCometClock /x\n"])
 def test_140_08_conflicts(tester, lines):
-    """One URL mapped twice is an error that names it."""
+    """Mapping one URL twice is an error that names the URL."""
     code, text = tester.configtest(STORE + lines)
     assert code != 0, lines
     assert "/x" in text
@@ -284,7 +286,7 @@ def test_140_08_conflicts(tester, lines):
 
 @pytest.mark.parametrize("where", ["", "sub/", "deep/er/"])
 def test_140_09_below_document_root(make_server, where):
-    """A database under a DocumentRoot is refused."""
+    """A database below a DocumentRoot is refused."""
     server = make_server(start=False, comet="load")
     os.makedirs(os.path.join(server.docroot, where), exist_ok=True)
     code, text = server.configtest(
@@ -295,7 +297,7 @@ def test_140_09_below_document_root(make_server, where):
 
 
 def test_140_10_below_document_root_by_link(make_server):
-    """A symbolic link does not hide that the file is below a DocumentRoot."""
+    """A database below a DocumentRoot is found even behind a symbolic link."""
     server = make_server(start=False, comet="load")
     os.makedirs(os.path.join(server.docroot, "inside"))
     os.symlink(os.path.join(server.docroot, "inside"),
@@ -307,7 +309,7 @@ def test_140_10_below_document_root_by_link(make_server):
 
 
 def test_140_11_below_a_vhosts_document_root(make_server):
-    """The DocumentRoot of any virtual host counts."""
+    """The DocumentRoot of every virtual host counts."""
     server = make_server(start=False, comet="load")
     os.makedirs(os.path.join(server.root, "other"))
     code, text = server.configtest(
@@ -319,7 +321,7 @@ def test_140_11_below_a_vhosts_document_root(make_server):
 
 
 def test_140_12_name_alike_is_fine(make_server):
-    """A folder that only begins like the DocumentRoot is fine."""
+    """A folder whose name only begins like the DocumentRoot is accepted."""
     server = make_server(start=False, comet="load")
     folder = server.docroot + "-data"
     os.mkdir(folder)
@@ -330,7 +332,8 @@ def test_140_12_name_alike_is_fine(make_server):
 
 
 def test_140_13_same_file_is_one_store(make_server):
-    """Equal real paths are one store, whatever way they are written."""
+    """Paths that resolve to the same file are one store, however they are
+    written."""
     server = make_server(
         comet="load", conf=STORE + "CometEndpoint /comet\n"
         'CometClassic /chat/backend.php chat\n'
@@ -350,7 +353,8 @@ def test_140_13_same_file_is_one_store(make_server):
 
 @pytest.mark.event
 def test_140_14_capacity_warning(make_server):
-    """A cap the MPM's settings cannot hold: a warning at start, no more."""
+    """A cap that the MPM's settings cannot hold causes a warning at start, but
+    no error."""
     server = make_server(conf="CometMaxSubscribers 1000000")
     line = wait_until(lambda: [x for x in server.error_log().splitlines()
                                if "CometMaxSubscribers" in x], 5,
@@ -360,7 +364,7 @@ def test_140_14_capacity_warning(make_server):
 
 
 def test_140_15_no_warning_by_default(make_server):
-    """A fitting configuration starts without any warning of ours."""
+    """A suitable configuration starts without any warning of ours."""
     server = make_server(conf="CometMaxSubscribers 20")
     server.publish("x")
     assert not re.search(r"\[comet:(warn|error|crit)", server.error_log()), \
@@ -368,7 +372,7 @@ def test_140_15_no_warning_by_default(make_server):
 
 
 def test_140_16_says_how_it_waits(make_server, mpm):
-    """At start the log says which way clients wait."""
+    """At start the log says how clients wait."""
     server = make_server(mpm=mpm)
     server.publish("x")
     assert "comet:" in server.error_log() or "mod_comet" \
@@ -376,7 +380,7 @@ def test_140_16_says_how_it_waits(make_server, mpm):
 
 
 def test_140_17_loaded_but_unused(make_server):
-    """The module alone changes nothing and leaves no file."""
+    """Loading the module alone changes nothing and creates no file."""
     server = make_server(comet="load")
     assert server.get("/static.txt").status == 200
     assert server.get("/chat/backend.php").status == 404

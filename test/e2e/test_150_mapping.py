@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Mappings work, whatever other modules of the site do with its URLs."""
+"""Mappings work whatever other modules of the site do with their URLs."""
 
 import os
 import re
@@ -25,7 +25,7 @@ RewriteRule . /index.php [L]
 
 
 def check_all_three(server, port=None):
-    """Chat, endpoint and clock answer as themselves."""
+    """Check that chat, endpoint and clock each answer correctly."""
     port = port or server.port
 
     def ask(method, target, body=None, headers=None):
@@ -48,9 +48,10 @@ def check_all_three(server, port=None):
 
 
 def test_150_01_wordpress(make_server):
-    """WordPress's .htaccess in the DocumentRoot does not swallow them."""
+    """WordPress's .htaccess in the DocumentRoot does not capture the
+    mappings."""
     server = make_server()
-    server.check_waiting = False    # it swallows /comet-status, as it may
+    server.check_waiting = False    # it may capture /comet-status
     server.write(".htaccess", WORDPRESS)
     server.write("index.php", "the front controller\n")
     assert server.get("/no/such/page").body == b"the front controller\n"
@@ -58,7 +59,7 @@ def test_150_01_wordpress(make_server):
 
 
 def test_150_02_rewrite_in_server_config(make_server):
-    """Nor does a front controller in a <Directory> of the server."""
+    """A front controller in a <Directory> of the server does not either."""
     server = make_server(conf='<Directory "{docroot}">\nRewriteEngine On\n'
                          "RewriteCond %{REQUEST_URI} !index.html\n"
                          "RewriteRule . /index.html [L]\n</Directory>")
@@ -68,7 +69,8 @@ def test_150_02_rewrite_in_server_config(make_server):
 
 
 def test_150_03_existing_directory(make_server):
-    """A directory of the mapping's name: no 301, no index, no listing."""
+    """A directory named like a mapping causes no 301, no index and no
+    listing."""
     server = make_server(modules=("autoindex",))
     for name in ("comet", "comet/room", "comet/room/42",
                  "chat/backend.php", "clock/backend.php"):
@@ -79,7 +81,8 @@ def test_150_03_existing_directory(make_server):
 
 
 def test_150_04_existing_files(make_server):
-    """Existing files of the mappings' names, with a handler for .php."""
+    """Files named like the mappings, with a handler for .php, do not
+    matter."""
     server = make_server(
         conf="""
       AddType application/x-httpd-php .php
@@ -93,7 +96,7 @@ def test_150_04_existing_files(make_server):
     server.write("chat/other.php", "<?php ?>\n")
     assert server.get("/chat/other.php").header("x-files-match") == "yes"
     check_all_three(server)
-    # the neighbours in the same folder stay what they are
+    # other files in the same folder are served as before
     server.write("chat/index.html", "the page\n")
     assert server.get("/chat/index.html").body == b"the page\n"
     assert server.get("/chat/").body == b"the page\n"
@@ -111,7 +114,7 @@ def test_150_05_add_handler(make_server, handler):
 
 
 def test_150_06_fallback_resource(make_server):
-    """FallbackResource does not take them."""
+    """FallbackResource does not capture the mappings."""
     server = make_server(conf='<Directory "{docroot}">\n'
                          "FallbackResource /index.html\n</Directory>")
     assert b"index" in server.get("/no/such/page").body
@@ -119,7 +122,8 @@ def test_150_06_fallback_resource(make_server):
 
 
 def test_150_07_alias_of_a_parent(make_server):
-    """An Alias or ScriptAlias of a parent path does not take them."""
+    """An Alias or ScriptAlias of a parent path does not capture the
+    mappings."""
     server = make_server(conf='Alias /chat "{docroot}"\n'
                          'Alias /comet "{docroot}"\n')
     check_all_three(server)
@@ -128,7 +132,7 @@ def test_150_07_alias_of_a_parent(make_server):
 
 @pytest.mark.parametrize("how", ["location", "htaccess-deny"])
 def test_150_08_denied(make_server, how):
-    """Require all denied on the location: 401 or 403 for everything."""
+    """Require all denied on the location: 401 or 403 for every request."""
     if how == "location":
         server = make_server(conf='<LocationMatch "^/(chat|comet|clock)/">\n'
                              "Require all denied\n</LocationMatch>")
@@ -141,7 +145,7 @@ def test_150_08_denied(make_server, how):
                 assert answer.status in (401, 403), (method, target, answer)
         assert server.status()["published"] == 0
     else:
-        # files rule files: a .htaccess is not asked for a mapped URL
+        # a .htaccess applies to files only: it has no effect on a mapped URL
         server = make_server()
         server.write("chat/.htaccess", "Require all denied\n")
         server.write("chat/x.txt", "x")
@@ -150,7 +154,8 @@ def test_150_08_denied(make_server, how):
 
 
 def test_150_09_a_url_reaches_only_its_channel(make_server):
-    """<Location> protects the channel below it, however it is written."""
+    """<Location> protects the channel at its URL, however the URL is
+    written."""
     server = make_server(conf='<Location "/comet/secret">\n'
                          "Require all denied\n</Location>")
     server.post("open", "x")
@@ -168,7 +173,7 @@ def test_150_09_a_url_reaches_only_its_channel(make_server):
                          + "since=0&wait=0")
             assert conn.answer().status in (400, 401, 403, 404), target
     assert server.rows("secret") == []
-    # another name in the query reaches nothing
+    # a channel name in the query has no effect
     got = server.get("/comet/open?since=0&wait=0&channels=secret").json()
     assert {m["channel"] for m in got["messages"]} == {"open"}
     assert server.get("/comet/open?since=0&wait=0&channel=secret").status \
@@ -176,7 +181,7 @@ def test_150_09_a_url_reaches_only_its_channel(make_server):
 
 
 def test_150_10_vhosts(make_server):
-    """Virtual hosts inherit store and mappings, and may have their own."""
+    """Virtual hosts inherit store and mappings, and may add their own."""
     one, two, three = free_port(), free_port(), free_port()
     server = make_server(conf="""
       Listen 127.0.0.1:%(one)d
@@ -207,7 +212,7 @@ def test_150_10_vhosts(make_server):
 
 
 def test_150_11_longest_mapping_wins(make_server):
-    """A classic below an endpoint's path is the classic."""
+    """A classic backend below an endpoint's path takes precedence."""
     server = make_server(conf="CometClassic /comet/backend.php below\n"
                          "CometEndpoint /comet/inner inner/")
     assert server.get("/comet/backend.php?msg=x").body == b""
@@ -219,7 +224,7 @@ def test_150_11_longest_mapping_wins(make_server):
 
 
 def test_150_12_only_whole_segments(make_server):
-    """/cometx and /COMET are not /comet."""
+    """/cometx and /COMET do not match /comet."""
     server = make_server()
     for target in ("/cometx", "/cometx/chat", "/COMET/chat", "/com",
                    "/chat/backend.phpx", "/chat/backend"):
@@ -246,7 +251,7 @@ def test_150_13_per_location(make_server):
 
 
 def test_150_14_unknown_is_404(make_server):
-    """What is not mapped stays with httpd."""
+    """httpd handles every URL that is not mapped."""
     server = make_server()
     assert server.get("/chat/").status in (403, 404)
     assert server.get("/clock").status == 404

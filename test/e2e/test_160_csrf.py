@@ -26,7 +26,7 @@ def headers_for(server, headers):
 
 
 GET_CASES = [
-    # a program, no mark of a browser
+    # a program: nothing in its requests marks a browser
     ("curl", {"User-Agent": "curl/7.88", "Accept": "*/*"}, 200),
     ("bare", {}, 200),
     # the original page, old and new browsers
@@ -35,13 +35,13 @@ GET_CASES = [
     ("xhr-new", dict(site("same-origin"), **XHR), 200),
     ("fetch-same-origin", site("same-origin"), 200),
     ("fetch-same-origin-nocors", site("same-origin", "no-cors"), 200),
-    # an image, or a script's address, that a visitor put into a page of ours
+    # an image or a script URL that a visitor has put into one of our pages
     ("own-img", site("same-origin", "no-cors", "image"), 403),
     ("own-img-cors", site("same-origin", "cors", "image"), 403),
     ("own-script", site("same-origin", "no-cors", "script"), 403),
     ("own-no-dest", dict(LANG, **{"Sec-Fetch-Site": "same-origin",
                                   "Sec-Fetch-Mode": "cors"}), 200),
-    # a foreign page's <img>, link, form, frame
+    # an <img>, link, form or frame on a foreign page
     ("img-cross", site("cross-site", "no-cors", "image"), 403),
     ("img-same-site", site("same-site", "no-cors", "image"), 403),
     ("link-cross", site("cross-site", "navigate", "document"), 403),
@@ -49,17 +49,17 @@ GET_CASES = [
     ("fetch-cross", site("cross-site", "no-cors"), 403),
     ("fetch-cross-xhr", dict(site("cross-site"), **XHR), 403),
     ("fetch-same-site-xhr", dict(site("same-site"), **XHR), 403),
-    # a link in a mail, a typed URL, a link in the own site
+    # a link in a mail, a typed URL, a link on the same site
     ("typed", site("none", "navigate", "document"), 403),
     ("own-link", site("same-origin", "navigate", "document"), 403),
-    # old browsers without Sec-Fetch: any mark makes it a browser
+    # old browsers without Sec-Fetch: any other sign shows that it is a browser
     ("old-img", dict(LANG, Referer="http://evil.example/"), 403),
     ("old-lang-only", LANG, 403),
     ("old-cookie-only", {"Cookie": "a=b"}, 403),
     ("old-referer-only", {"Referer": "http://HOST/"}, 403),
     ("old-origin-only", {"Origin": "http://HOST"}, 403),
     ("old-dest-only", {"Sec-Fetch-Dest": "image"}, 403),
-    # XHR header, but a foreign origin (a proxy that adds it, a bug)
+    # an XHR header, but a foreign origin (a proxy adds it, or a bug)
     ("origin-foreign-xhr", dict(LANG, Origin="http://evil.example", **XHR),
      403),
     ("origin-null-xhr", dict(LANG, Origin="null", **XHR), 403),
@@ -71,7 +71,8 @@ GET_CASES = [
 @pytest.mark.parametrize("name, headers, status", GET_CASES,
                          ids=[c[0] for c in GET_CASES])
 def test_160_01_get(server, name, headers, status):
-    """A GET that publishes: who may, who gets 403 and stores nothing."""
+    """A GET with msg: which senders may publish; the others get 403 and store
+    nothing."""
     url, channel = server.next_classic()
     answer = server.get(url + "?msg=x", headers_for(server, headers))
     assert answer.status == status, answer
@@ -108,7 +109,7 @@ POST_CASES = [
 @pytest.mark.parametrize("name, headers, status", POST_CASES,
                          ids=[c[0] for c in POST_CASES])
 def test_160_02_post(server, name, headers, status, form):
-    """A POST to the endpoint: the same for a body and for a form."""
+    """A POST to the endpoint: the same rules for a body and for a form."""
     channel = "post-%s-%s" % (name, form)
     answer = server.request(
         "POST", "/comet/" + channel, b"msg=x" if form else b"x",
@@ -134,7 +135,8 @@ def test_160_03_classic_post(server, name, headers):
 
 
 def test_160_04_reading_is_not_publishing(server):
-    """A poll with any mark of a browser is answered; CORS keeps it in."""
+    """A poll from any browser context is answered; CORS keeps the page from
+    reading it."""
     url, _ = server.next_classic()
     server.publish("x", url)
     answer = server.get(url + "?timestamp=0", LANG, timeout=3 * SLOW)
@@ -147,7 +149,7 @@ def test_160_04_reading_is_not_publishing(server):
 
 
 def test_160_05_head_never_publishes(server):
-    """HEAD never publishes, whoever asks."""
+    """HEAD never publishes, from any sender."""
     url, channel = server.next_classic()
     for headers in ({}, XHR, site("same-origin")):
         assert server.request("HEAD", url + "?msg=x", None,
@@ -156,7 +158,7 @@ def test_160_05_head_never_publishes(server):
 
 
 def test_160_06_preflight(server):
-    """A preflight from elsewhere gets no permission."""
+    """A preflight from another origin gets no permission."""
     answer = server.request("OPTIONS", "/comet/x", None, {
         "Origin": "http://evil.example",
         "Access-Control-Request-Method": "POST"})

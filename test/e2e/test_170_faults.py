@@ -22,7 +22,8 @@ def try_post(server, text, channel="chat"):
 
 
 def post_for(server, seconds, until=None, channel="chat", prefix="p"):
-    """Post until one is taken (or `until`); (stored, other statuses)."""
+    """Post until one message is stored (or until `until`); (stored, other
+    statuses)."""
     stored, refused = [], []
 
     def enough():
@@ -41,7 +42,7 @@ def post_for(server, seconds, until=None, channel="chat", prefix="p"):
 
 
 def check_busy(answer):
-    """503 with Retry-After and a JSON error."""
+    """Check for a 503 with Retry-After and a JSON error."""
     assert answer.status == 503, answer
     assert int(answer.header("retry-after")) >= 1
     assert answer.json()["error"]
@@ -50,7 +51,7 @@ def check_busy(answer):
 # -- locked -----------------------------------------------------------------
 
 def test_170_01_locked(make_server):
-    """A locked store: 503 in CometPublishTimeout, reading goes on."""
+    """A locked store: 503 after CometPublishTimeout; reading still works."""
     server = make_server(conf="CometPublishTimeout 500ms")
     server.publish("before")
     lock = sqlite3.connect(server.db, isolation_level=None)
@@ -77,7 +78,7 @@ def test_170_01_locked(make_server):
 
 
 def test_170_02_locked_leaves_the_site_up(make_server):
-    """While the store is locked, 60 publishers do not block the site."""
+    """60 publishers do not block the site while the store is locked."""
     server = make_server(conf="CometPublishTimeout 2s\n"
                          "CometMaxSubscribers 40")
     server.publish("before")
@@ -112,7 +113,8 @@ def test_170_02_locked_leaves_the_site_up(make_server):
 
 
 def test_170_03_long_reader(make_server):
-    """A process that holds a read transaction blocks nobody."""
+    """A process that holds a read transaction blocks neither publishers nor
+    readers."""
     server = make_server()
     server.publish("a")
     reader = sqlite3.connect(server.db, isolation_level=None)
@@ -152,7 +154,7 @@ def move_over(source, target):
 
 
 def test_170_10_replaced(make_server):
-    """Another file at the path: 503 or stored there, never lost."""
+    """Another file replaces the database: 503, or stored there; never lost."""
     server = make_server()
     server.publish("in the old file")
     path = other_store(server, "new.db", ["in the new file"])
@@ -172,7 +174,7 @@ def test_170_10_replaced(make_server):
 
 
 def test_170_11_deleted(make_server):
-    """The file deleted underneath: 503 or a new file, never lost."""
+    """The database file is deleted: 503 or a new file; never lost."""
     server = make_server()
     server.publish("gone with the file")
     for end in ("", "-wal", "-shm"):
@@ -185,11 +187,11 @@ def test_170_11_deleted(make_server):
 
 
 def test_170_12_deleted_and_ahead(make_server):
-    """After the loss of the store a page's cursor does not wait for ever."""
+    """After the store is lost, a page's old cursor does not wait for ever."""
     server = make_server(conf="CometPollTimeout 2s")
     server.publish("a")
     stamp = server.get("/chat/backend.php").json()["timestamp"]
-    # the lost store's clock was ahead of the new one's
+    # the lost store's timestamps were ahead of the new one's
     ahead = stamp + 3600 * 10 ** 6
     with Poller(server.port, cursor=ahead) as page:
         page.wait_for(1, 5 * SLOW)          # a resync: the replay
@@ -199,7 +201,7 @@ def test_170_12_deleted_and_ahead(make_server):
 
 
 def test_170_13_not_a_database(make_server):
-    """A file that is no database: 503, and not a byte of it changed."""
+    """A file that is no database: 503, and no byte of it changes."""
     server = make_server(start=False)
     text = b"These are my notes, not a database.\n" * 200
     with open(server.db, "wb") as out:
@@ -223,7 +225,7 @@ def test_170_13_not_a_database(make_server):
 
 
 def test_170_14_another_applications_database(make_server):
-    """A database of another application is left alone."""
+    """A database of another application is left unchanged."""
     server = make_server(start=False)
     sqlite(server.db, "CREATE TABLE books(title); PRAGMA application_id=77;"
            "PRAGMA user_version=99; INSERT INTO books VALUES('x');")
@@ -236,7 +238,7 @@ def test_170_14_another_applications_database(make_server):
 
 
 def test_170_15_newer_schema(make_server):
-    """A store of a newer version is not touched: 503 and a log line."""
+    """A store of a newer version is left unchanged: 503 and a log line."""
     server = make_server()
     server.publish("x")
     server.stop()
@@ -252,7 +254,8 @@ def test_170_15_newer_schema(make_server):
 
 @pytest.mark.skipif(not is_root(), reason="needs root to own the file")
 def test_170_20_read_only_file(make_server):
-    """A file the children may not write: publish 503, reads served."""
+    """A database file that the children may not write: publishing gets 503,
+    reads work."""
     server = make_server()
     server.publish("before")
     server.stop()
@@ -277,7 +280,7 @@ def test_170_20_read_only_file(make_server):
 
 @pytest.mark.skipif(not is_root(), reason="needs root to own the folder")
 def test_170_21_root_owned_folder(make_server):
-    """A folder the children may not write: the log says the command."""
+    """A folder that the children may not write: the log gives the command."""
     server = make_server(start=False)
     os.chown(server.data, 0, 0)
     os.chmod(server.data, 0o755)
@@ -295,7 +298,8 @@ def test_170_21_root_owned_folder(make_server):
 
 
 def test_170_22_no_such_folder(make_server):
-    """A folder that is not there: configtest says so, or 503; no crash."""
+    """A missing folder: configtest reports it, or requests get 503; no
+    crash."""
     server = make_server(start=False, comet="load")
     conf = ('CometStore "sqlite:{root}/nowhere/comet.db"\n'
             "CometEndpoint /comet\n")
@@ -310,7 +314,7 @@ def test_170_22_no_such_folder(make_server):
 
 @pytest.mark.bound(90)
 def test_170_23_disk_full(small_disk):
-    """Disk full: 507, waiting clients stay, and it recovers by itself."""
+    """Disk full: 507; waiting clients stay; publishing recovers by itself."""
     server, disk = small_disk
     server.publish("before")
     with Poller(server.port) as page, server.raw() as clock:
@@ -338,7 +342,7 @@ def test_170_23_disk_full(small_disk):
             stored.append("y" * 6000)
         else:
             assert answer.status == 507, answer
-        assert clock.chunk() and clock.chunk()      # streams go on
+        assert clock.chunk() and clock.chunk()      # streams continue
         os.unlink(filler)
         more, refused = post_for(server, 10, prefix="after")
         assert more, refused
@@ -351,7 +355,8 @@ def test_170_23_disk_full(small_disk):
 
 
 def test_170_24_read_only_file_system(small_disk):
-    """A read-only file system: publish 503, and well again afterwards."""
+    """A read-only file system: publishing gets 503, and recovers
+    afterwards."""
     server, disk = small_disk
     server.publish("before")
     server.kill()                    # -wal and -shm stay, as after a crash
@@ -376,7 +381,7 @@ def test_170_24_read_only_file_system(small_disk):
 
 @pytest.mark.bound(90)
 def test_170_30_kill_9_between_messages(make_server):
-    """kill -9 of the whole server: nothing acknowledged is lost."""
+    """kill -9 of the whole server: no acknowledged message is lost."""
     server = make_server()
     server.keep_port = True
     want = []
@@ -396,7 +401,8 @@ def test_170_30_kill_9_between_messages(make_server):
 
 @pytest.mark.bound(90)
 def test_170_31_kill_9_while_publishing(make_server):
-    """kill -9 under load: every 201 is there, once, in order."""
+    """kill -9 under load: every message with a 201 is stored once, in
+    order."""
     server = make_server()
     server.keep_port = True
     acked, lock = [], threading.Lock()
@@ -446,8 +452,8 @@ def test_170_31_kill_9_while_publishing(make_server):
 
 @pytest.mark.bound(90)
 def test_170_32_child_killed(make_server):
-    """kill -9 of one of two children: the other goes on, all is stored;
-    the counters return to 0."""
+    """kill -9 of one of two children: the other continues and everything is
+    stored; the counters return to 0."""
     server = make_server(children=2)
     server.allow_log += ["AH00052", "exit signal Killed"]
 
@@ -473,13 +479,14 @@ def test_170_32_child_killed(make_server):
         want.append("last")
         try_post(server, "last")
         texts = page.wait_for(len(want), 15 * SLOW)
-    # a publish cut by the kill may be stored and repeated by this test
+    # a publish that the kill cut off may have been stored, and this test
+    # repeats it
     assert sorted(set(texts)) == sorted(set(want))
     server.wait_waiting(0, timeout=15)
 
 
 def test_170_33_never_2xx_for_lost(make_server):
-    """Whatever was acknowledged is in the file after a plain stop."""
+    """Every acknowledged message is in the file after a plain stop."""
     server = make_server()
     texts = ["m%d" % i for i in range(60)]
 
@@ -497,7 +504,8 @@ def test_170_33_never_2xx_for_lost(make_server):
 
 @pytest.mark.skipif(not is_root(), reason="only root starts as another user")
 def test_170_34_file_mode(make_server):
-    """The module creates the file itself: 0660, the children's user."""
+    """The module creates the file itself: mode 0660, owned by the children's
+    user."""
     server = make_server()
     server.publish("x")
     info = os.stat(server.db)

@@ -24,7 +24,7 @@ def hold_clocks(server, count):
 
 
 def many(mpm, event, other):
-    """As many waiting clients as the MPM can be asked to hold."""
+    """As many waiting clients as the MPM can hold."""
     return event if mpm == "event" else other
 
 
@@ -37,8 +37,9 @@ def read_to_end(conn):
 
 @pytest.mark.parametrize("children", [1, 2])
 def test_180_01_graceful(make_server, mpm, children):
-    """A reload lets go of everybody: old children gone in a few seconds,
-    polls end with the no-news answer, streams with a clean end, nobody loses."""
+    """A reload ends every wait: polls get the no-news answer and streams a
+    clean end, no client loses a message, and the old children are gone within
+    a few seconds."""
     server = make_server(mpm=mpm, children=children, threads=32)
     count = many(mpm, 30, 4)
     pages = [Poller(server.port, timeout=30) for _ in range(count)]
@@ -77,9 +78,9 @@ def test_180_01_graceful(make_server, mpm, children):
 
 
 def test_180_02_stop(make_server, mpm):
-    """A stop with waiting clients takes no more than a few seconds; polls
-    get their whole no-news answer (event; worker and prefork cut the
-    sockets themselves, but never in the middle of a body)."""
+    """A stop with waiting clients takes no more than a few seconds.  On the
+    event MPM polls get their complete no-news answer; worker and prefork cut
+    the sockets themselves, but never in the middle of a body."""
     server = make_server(mpm=mpm, threads=32)
     server.publish("x")
     cursor = server.get("/chat/backend.php").json()["timestamp"]
@@ -119,7 +120,7 @@ def test_180_02_stop(make_server, mpm):
 
 
 def test_180_03_graceful_stop(make_server, mpm):
-    """graceful-stop (SIGWINCH) does not wait for those who wait."""
+    """graceful-stop (SIGWINCH) does not wait for waiting clients."""
     server = make_server(mpm=mpm, threads=32)
     held = []
     for _ in range(many(mpm, 20, 3)):
@@ -142,8 +143,8 @@ def test_180_03_graceful_stop(make_server, mpm):
 
 @pytest.mark.bound(90)
 def test_180_04_reloads_while_publishing(make_server, mpm):
-    """Reloads while messages come in: every client has the exact sequence;
-    access-log lines = requests."""
+    """Reloads while messages are published: every client receives the exact
+    sequence, and there is one access-log line for each request."""
     server = make_server(mpm=mpm, children=2, threads=32)
     pages = [Poller(server.port, timeout=30)
              for _ in range(many(mpm, 10, 4))]
@@ -199,7 +200,8 @@ def test_180_04_reloads_while_publishing(make_server, mpm):
             page.stop()
     server.wait_waiting(0)
     server.stop()
-    # every answered poll and the one each page gave up at the end
+    # every poll that was answered, and the one that each page cancelled at the
+    # end
     polls = sum(p.answered + 1 for p in pages)
     lines = [x for x in server.access_lines("timestamp=")]
     assert len(lines) == polls
@@ -207,7 +209,7 @@ def test_180_04_reloads_while_publishing(make_server, mpm):
 
 
 def test_180_05_new_configuration(make_server):
-    """A reload takes over what changed in the configuration."""
+    """A reload applies changes in the configuration."""
     server = make_server(conf="CometPollTimeout 10s")
     server.publish("x")
     server.conf = ("CometPollTimeout 500ms\nCometReplay 0\n"
@@ -222,7 +224,8 @@ def test_180_05_new_configuration(make_server):
 
 
 def test_180_06_reload_and_counters(make_server, mpm):
-    """After a reload and the end of all clients every counter is back."""
+    """After a reload, and after all clients have left, every counter is
+    back."""
     server = make_server(mpm=mpm, children=2, threads=32)
     for _ in range(2):
         conns = hold_clocks(server, 3)
@@ -238,7 +241,7 @@ def test_180_06_reload_and_counters(make_server, mpm):
         for conn in conns + polls:
             conn.close()
         server.wait_waiting(0)
-    # a process is there before it counts itself
+    # a process exists before it counts itself
     wait_until(lambda: server.status()["children"] == len(server.children()),
                5, "all children to be counted")
 
@@ -247,8 +250,8 @@ def test_180_06_reload_and_counters(make_server, mpm):
 @pytest.mark.both_paths
 @pytest.mark.parametrize("accept", ["text/event-stream", "application/json"])
 def test_180_10_asked_of_an_old_child(make_server, accept):
-    """A request whose last bytes come when its child ends already: a whole
-    answer, which sends the client to another child."""
+    """The last bytes of a request arrive when its child is already ending: the
+    answer is complete and sends the client to another child."""
     server = make_server(threads=8)
     cursor = server.post("chat", "one")
     with server.raw(timeout=20) as conn:
@@ -294,7 +297,8 @@ def test_180_07_children_recycled(make_server, mpm):
 
 
 def test_180_08_history_at_the_next_start(make_server):
-    """Stop and start again: the history is there, the numbering goes on."""
+    """Stop and start again: the history is still there, and the numbering
+    continues."""
     server = make_server()
     server.publish("one")
     first = server.get("/chat/backend.php").json()["timestamp"]
@@ -307,7 +311,7 @@ def test_180_08_history_at_the_next_start(make_server):
 
 
 def test_180_09_waiters_over_many_reloads_leave_nothing(make_server):
-    """Ten quick reloads: no fd, no child, no process is left over."""
+    """Ten quick reloads leave no descriptor, child or process behind."""
     server = make_server(children=1)
     with Poller(server.port, timeout=30) as page:
         for i in range(10):

@@ -18,7 +18,7 @@ from httpd_env import SANITIZER, SLOW, alive, sqlite, wait_until
 
 @pytest.fixture
 def site(make_server, mpm):
-    """A private server of each MPM."""
+    """A private server on each MPM."""
     return make_server(mpm=mpm, children=2, threads=32, classics=4,
                        conf='<Location "/c0/backend.php">\n'
                             "CometPollTimeout 1s\n</Location>\n")
@@ -47,7 +47,8 @@ def test_190_01_chat(site):
 
 
 def test_190_02_burst_and_parallel(site):
-    """10 at once, 40 in parallel, 10 while away: all, in order, once."""
+    """10 messages at once, 40 in parallel, 10 while the client is away: all
+    arrive in order, once."""
     with Poller(site.port) as page:
         for i in range(10):
             site.publish("b%d" % i)
@@ -64,7 +65,7 @@ def test_190_02_burst_and_parallel(site):
 
 
 def test_190_03_clock(site):
-    """The clock ticks singly, on the second, on every MPM."""
+    """On every MPM each tick comes in its own chunk, on the second."""
     with site.raw() as conn:
         conn.request("GET", "/clock/backend.php")
         assert conn.head() == 200
@@ -82,7 +83,7 @@ def test_190_03_clock(site):
 
 
 def test_190_04_outside(site):
-    """An INSERT by sqlite3 reaches the waiting within 50 ms."""
+    """An INSERT by sqlite3 reaches waiting clients within 50 ms."""
     lags = []
     with Poller(site.port) as page:
         for i in range(8):
@@ -99,7 +100,7 @@ def test_190_04_outside(site):
 
 
 def test_190_05_gone(site):
-    """Clients that leave are let go within 5 s on every MPM."""
+    """Clients that leave are noticed within 5 s on every MPM."""
     conns = []
     for target in ("/chat/backend.php", "/comet/x", "/clock/backend.php"):
         conn = site.raw()
@@ -112,14 +113,14 @@ def test_190_05_gone(site):
 
 
 def test_190_06_endpoint(site):
-    """POST, 201, the since poll, the errors on every MPM."""
+    """POST, 201, the since poll and the errors are the same on every MPM."""
     with site.raw() as conn:
         conn.request("GET", "/comet/room/1?since=0")
         site.wait_waiting(1, "poll")
         stamp = site.post("room/1", "x")
         answer = conn.answer()
         assert [m["timestamp"] for m in answer.json()["messages"]] == [stamp]
-        # the same connection goes on
+        # the same connection stays usable
         conn.request("GET", "/comet/room/1?since=0&wait=0")
         assert len(conn.answer().json()["messages"]) == 1
     assert site.get("/comet/room/1?since=-1").status == 400
@@ -128,11 +129,11 @@ def test_190_06_endpoint(site):
 
 
 def test_190_07_waiting_cap_is_clear(make_server, mpm):
-    """When all places are taken, the answer is quick and clear, and the
-    site still serves files."""
+    """When all places are taken, the answer is quick and clear, and files are
+    still served."""
     server = make_server(mpm=mpm, threads=16, conf="CometPollTimeout 20s")
     held, refused = [], 0
-    # event holds far more than threads: nothing to see beyond 40
+    # event holds far more clients than threads: 40 reach no limit
     for _ in range(70 if mpm != "event" else 40):
         conn = server.raw(timeout=10)
         begin = time.monotonic()
@@ -179,7 +180,7 @@ def wake_ups(pid):
 
 
 def blocked_polls(server, channel, count):
-    """Connections whose polls wait with a thread each."""
+    """Connections whose polls each wait in a thread."""
     conns = [server.raw(timeout=20) for _ in range(count)]
     for conn in conns:
         conn.request("GET", "/comet/%s?since=0" % channel)
@@ -189,8 +190,8 @@ def blocked_polls(server, channel, count):
 
 
 def test_190_10_waiting_threads_sleep(make_server):
-    """A thread that waits is not woken until there is something for it: a
-    client that leaves, news, a reload, a stop."""
+    """A waiting thread is woken only when it has something to do: its client
+    leaves, news arrive, or httpd reloads or stops."""
     count = 100
     server = make_server(mpm="worker", threads=2 * count + 20,
                          conf="CometPollTimeout 60s\nCometAdopt off")
@@ -198,7 +199,7 @@ def test_190_10_waiting_threads_sleep(make_server):
     conns = blocked_polls(server, "told", count)
     child, = server.children()
     before, begin = wake_ups(child), time.monotonic()
-    time.sleep(2)                       # a stretch of time is measured
+    time.sleep(2)                       # this measures a stretch of time
     rate = (wake_ups(child) - before) / (time.monotonic() - begin)
     assert rate < count, "%.0f wake-ups a second" % rate
     conns.pop().close()
@@ -221,7 +222,7 @@ def test_190_10_waiting_threads_sleep(make_server):
 
 
 def test_190_08_counters_over_all_children(site):
-    """The status counts over all children, whichever answers."""
+    """The status sums over all children, whichever child answers."""
     conns = []
     for _ in range(6):
         conn = site.raw()
@@ -245,7 +246,7 @@ def test_190_08_counters_over_all_children(site):
                     "long as the process is a leak once the module is "
                     "unloaded; another user cannot remove valgrind's pipes")
 def test_190_09_one_process(make_server, mpm):
-    """httpd -X, as for a debugger: it serves, and ends as it should."""
+    """httpd -X, as for a debugger, serves requests and ends properly."""
     server = make_server(mpm=mpm, start=False)
     server.mode = "-X"
     server.start()
@@ -288,7 +289,8 @@ def test_190_20_h2_chat(h2_site):
 
 
 def test_190_21_h2_no_news(h2_site):
-    """No news over HTTP/2 after CometPollTimeout: a whole answer."""
+    """A poll over HTTP/2 without news: a complete answer after
+    CometPollTimeout."""
     h2_site.publish("x")
     cursor = h2_site.get("/chat/backend.php").json()["timestamp"]
     with H2(h2_site.port) as conn:
@@ -312,7 +314,8 @@ def test_190_22_h2_clock(h2_site):
 
 
 def test_190_23_h2_waiters_do_not_starve(h2_site):
-    """Many waiting polls on one h2 connection do not delay a file on it."""
+    """Many waiting polls on one HTTP/2 connection do not delay a file on
+    it."""
     with H2(h2_site.port) as conn:
         conn.finish(conn.request("GET", "/static.txt"), 5 * SLOW)
         polls = [conn.request("GET", "/comet/h2-%d?since=0" % i)
@@ -329,8 +332,8 @@ def test_190_23_h2_waiters_do_not_starve(h2_site):
 
 
 def test_190_27_h2_places_come_back(make_server):
-    """A connection has two places for streams that wait; each that ends gives
-    its place back."""
+    """A connection has two places for waiting streams; each stream that ends
+    frees its place."""
     server = make_server(h2=True, threads=32,
                          conf="CometPollTimeout 60s\nH2MaxWorkers 32\n")
 
@@ -356,7 +359,8 @@ def test_190_27_h2_places_come_back(make_server):
 
 
 def test_190_24_h2_gone(h2_site):
-    """A closed h2 connection, a cancelled stream: let go within 5 s."""
+    """A closed HTTP/2 connection or a cancelled stream is noticed within 5
+    s."""
     conn = H2(h2_site.port)
     one = conn.request("GET", "/clock/backend.php")
     assert conn.pump(lambda: one.pieces, 5 * SLOW)
@@ -369,8 +373,7 @@ def test_190_24_h2_gone(h2_site):
 
 
 def test_190_26_h2_vanished(make_server):
-    """Clients that vanish without a word are noticed within two
-    heartbeats."""
+    """Clients that vanish silently are noticed within two heartbeats."""
     server = make_server(mpm="event", h2=True, threads=16,
                          conf="CometHeartbeat 1s\nH2MaxWorkers 32\n")
     conns = [H2(server.port) for _ in range(4)]
@@ -388,7 +391,7 @@ def test_190_26_h2_vanished(make_server):
 
 
 def test_190_25_h2_reload_and_stop(h2_site):
-    """Reload and stop let go of HTTP/2 waiters as well."""
+    """Reload and stop end HTTP/2 waits as well."""
     h2_site.publish("x")
     with H2(h2_site.port) as conn:
         clock = conn.request("GET", "/clock/backend.php")

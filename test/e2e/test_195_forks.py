@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Modules that fork httpd's children, which have threads and database handles
-that a fork must not use."""
+"""Modules that fork httpd's children.  A fork must not use their threads and
+database handles."""
 
 import os
 
@@ -30,8 +30,8 @@ def forked(make_server, mpm):
 
 @pytest.mark.skipif("prefork" not in MPMS, reason="prefork not chosen")
 def test_195_01_itk_is_refused(make_server):
-    """mpm_itk, which forks for each connection: refused by configtest and at
-    the start, by name; not where comet is loaded but serves nothing."""
+    """mpm_itk forks for each connection, so configtest and start refuse it by
+    name; they accept it where comet is loaded but serves nothing."""
     itk = 'LoadModule mpm_itk_module "%s/mpm_itk.so"\n' % MODULES
     server = make_server(start=False, mpm="prefork", before=itk)
     store = 'CometStore "sqlite:{data}/comet.db"\n'
@@ -47,8 +47,9 @@ def test_195_01_itk_is_refused(make_server):
 
 
 def test_195_02_a_fork_serves(forked):
-    """A request that is served in a fork gets 503 (EventSource: a stream that ends)
-    at once, whatever it asks for; the child goes on as before, and no gauge stays up."""
+    """A request that is served in a fork gets an immediate 503, whatever its
+    kind (for an EventSource: a stream that ends).  The child continues as
+    before, and no gauge stays up."""
     first = forked.post("chat", "one")
     for method, target, body, headers in (
             ("POST", "/comet/chat", b"lost", TEXT),
@@ -72,8 +73,8 @@ def test_195_02_a_fork_serves(forked):
 
 
 def test_195_03_a_fork_ends(forked):
-    """A fork that ends, as of PHP's pcntl_fork(), leaves the counters, the
-    store's files and locks and the child's clients as they are."""
+    """A fork ends, as PHP's pcntl_fork() makes one: the counters, the store's
+    files and locks and the child's clients are not affected."""
     forked.post("chat", "one")
     with forked.raw() as stream:
         stream.request("GET", "/comet/chat?since=0",

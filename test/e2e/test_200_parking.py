@@ -20,7 +20,7 @@ TEXT = {"Content-Type": "text/plain"}
 
 
 def held_poll(server, url="/chat/backend.php", cursor=0, **kwargs):
-    """A classic poll whose headers have come: it waits."""
+    """A classic poll whose headers have arrived: it waits."""
     conn = server.raw(**kwargs)
     conn.request("GET", "%s?timestamp=%d" % (url, cursor))
     assert conn.head() == 200
@@ -38,7 +38,7 @@ def median_static(server, count=20):
 
 def test_200_01_no_thread_per_client(make_server):
     """300 polls and 100 clocks on a child with 8 threads: the thread count
-    is unchanged, a file is served, a publish reaches all."""
+    does not change, a file is served, and a message reaches all clients."""
     server = make_server(threads=8)
     server.publish("x")
     cursor = server.get("/chat/backend.php").json()["timestamp"]
@@ -67,7 +67,7 @@ def test_200_01_no_thread_per_client(make_server):
 
 
 def test_200_02_keepalive_polls(make_server):
-    """1,000 polls, each held, one after the other on one connection."""
+    """1,000 held polls, one after the other on one connection."""
     server = make_server()
     lags, cursor = [], 0
     with server.raw() as page, server.raw() as writer:
@@ -89,7 +89,7 @@ def test_200_02_keepalive_polls(make_server):
 
 @pytest.mark.parametrize("early", [False, True], ids=["after", "with"])
 def test_200_03_pipelined(make_server, early):
-    """A request behind a poll ends it with no news; both are answered, in
+    """A request behind a poll ends the poll with no news; both are answered in
     order, on the same connection."""
     server = make_server()
     server.publish("x")
@@ -109,7 +109,7 @@ def test_200_03_pipelined(make_server, early):
         assert json.loads(conn.body()) == {"msg": "", "timestamp": cursor}
         assert conn.answer().body == b"a static file\n"
         assert conn.answer().json()["msg"] == "x"
-        # and once more, held and woken by a message
+        # again, with a poll that a message ends
         conn.request("GET", "/chat/backend.php?timestamp=%d" % cursor)
         assert conn.head() == 200
         server.wait_waiting(1, "classic")
@@ -135,8 +135,9 @@ def test_200_04_pipelined_polls(make_server):
 
 
 def test_200_04b_pipelined_polls_to_one_who_does_not_read(make_server):
-    """Polls behind each other, whose client reads late: each is answered,
-    whole and in order, each has its line in the log, none waits for ever."""
+    """The client of pipelined polls reads late: each poll is answered
+    completely and in order, each has its line in the log, and none waits for
+    ever."""
     server = make_server(conf="CometMaxSubscribers 5\nSendBufferSize 4608\n")
     server.publish("x")
     cursor = server.get("/chat/backend.php").json()["timestamp"]
@@ -146,7 +147,7 @@ def test_200_04b_pipelined_polls_to_one_who_does_not_read(make_server):
         conn.send(conn.format("GET", target) * 98
                   + conn.format("GET", "/static.txt"))
     logged, before = 0, -1
-    while logged != before:             # until nobody gets on any more
+    while logged != before:             # until no client makes progress
         before, logged = logged, len(server.access_lines("timestamp="))
         time.sleep(0.5)
     assert logged < 6 * 98
@@ -160,7 +161,8 @@ def test_200_04b_pipelined_polls_to_one_who_does_not_read(make_server):
 
 
 def test_200_05_half_request_behind_a_poll(make_server):
-    """A piece of the next request ends the poll; the rest may come late."""
+    """The first bytes of the next request end the poll; the rest may arrive
+    late."""
     server = make_server()
     server.publish("x")
     cursor = server.get("/chat/backend.php").json()["timestamp"]
@@ -174,7 +176,8 @@ def test_200_05_half_request_behind_a_poll(make_server):
 
 
 def test_200_06_poll_with_a_body(make_server):
-    """The body of a held poll is no next request (smuggling)."""
+    """The body of a held poll is not taken for the next request
+    (smuggling)."""
     server = make_server()
     server.publish("x")
     cursor = server.get("/chat/backend.php").json()["timestamp"]
@@ -199,7 +202,7 @@ def test_200_06_poll_with_a_body(make_server):
 
 
 def test_200_07_half_close(make_server):
-    """A client that shuts its sending side is let go within 5 s."""
+    """A client that shuts its sending side is noticed within 5 s."""
     server = make_server()
     conns = [held_poll(server) for _ in range(5)]
     clock = server.raw()
@@ -216,7 +219,8 @@ def test_200_07_half_close(make_server):
 
 @pytest.mark.parametrize("how", ["close", "reset"])
 def test_200_08_gone(make_server, how):
-    """Closed clients of every kind: let go within 5 s, no fd is left."""
+    """Clients of every kind that close are noticed within 5 s, and no
+    descriptor is left."""
     server = make_server(threads=8)
     child = server.children()[0]
     left = []
@@ -233,14 +237,15 @@ def test_200_08_gone(make_server, how):
         for conn in conns:
             getattr(conn, how)()
         server.wait_waiting(0, timeout=5)
-        # each of the 8 threads may come to keep a connection to the store
+        # each of the 8 threads may keep a connection to the store
         most = left[0] + 2 * 8 + 2 if left else 44
         wait_until(lambda m=most: fd_count(child) <= m, 5, "the fds to close")
         left.append(fd_count(child))
 
 
 def test_200_09_gone_at_the_same_moment(make_server):
-    """Leaving while being answered harms nobody (100 rounds)."""
+    """A client may leave at the moment it is answered; no other is harmed (100
+    rounds)."""
     server = make_server()
     with Poller(server.port) as page:
         for i in range(100):
@@ -256,7 +261,7 @@ def test_200_09_gone_at_the_same_moment(make_server):
 
 
 def test_200_10_never_reads(make_server):
-    """100 clients that never read: the others' latency does not change."""
+    """100 clients that never read do not change the latency of the others."""
     server = make_server(threads=16, conf="CometPollTimeout 40s")
     big = "x" * 60000
 
@@ -296,8 +301,8 @@ def test_200_10_never_reads(make_server):
 
 
 def test_200_10b_never_reads_a_bulk(make_server):
-    """The same with megabytes at once: 40 messages of 60 kB in one
-    transaction for 50 waiting clients that never read."""
+    """The same with megabytes at once: one transaction of 40 messages of 60
+    kB, for 50 waiting clients that never read."""
     server = make_server(threads=16, conf="CometPollTimeout 40s")
     stuck = []
     for _ in range(50):
@@ -335,7 +340,7 @@ def test_200_10b_never_reads_a_bulk(make_server):
 
 
 def test_200_11_never_reads_a_clock(make_server):
-    """Clocks that are never read do not hold up those that are."""
+    """Clocks that are never read do not delay those that are."""
     server = make_server(conf="CometTick 100ms")
     stuck = []
     for _ in range(50):
@@ -362,8 +367,8 @@ def test_200_11_never_reads_a_clock(make_server):
 
 
 def test_200_12_never_reads_a_history(make_server):
-    """40 clients that ask for megabytes of history and read none of it do
-    not take the 16 threads away from the others."""
+    """40 clients request megabytes of history and read none of it: the others
+    still have the 16 threads."""
     server = make_server(threads=16)
     for _ in range(60):
         server.post("big", "x" * 60000)
@@ -385,7 +390,7 @@ def test_200_12_never_reads_a_history(make_server):
 
 
 def test_200_13_slow_reader_gets_all(make_server):
-    """A client that reads slowly gets its whole answer, unharmed."""
+    """A client that reads slowly gets its whole answer, undamaged."""
     server = make_server()
     text = "".join(chr(0x4e00 + i % 5000) for i in range(20000))
     with Raw(server.port, rcvbuf=2048, timeout=30) as conn:
@@ -407,8 +412,8 @@ def test_200_13_slow_reader_gets_all(make_server):
 
 
 def test_200_14_slow_reader_of_a_late_answer(make_server):
-    """A poll answered by the hub to a client whose window is full: whole,
-    when it reads at last."""
+    """The hub answers the poll of a client whose window is full: the answer is
+    complete when the client finally reads."""
     server = make_server()
     text = "y" * 65000
     conns = []
@@ -439,8 +444,8 @@ def test_200_15_keepalive_expires(make_server):
 
 
 def test_200_15b_at_once_then_keepalive_expires(make_server):
-    """So it does after an answer for which nobody had to wait; and not before,
-    though others are busy."""
+    """The same holds after an answer that needed no waiting; and the
+    connection is not closed earlier because other clients are busy."""
     server = make_server(conf="KeepAliveTimeout 1")
     server.post("at-once", "x")
     with server.raw() as conn:
@@ -454,8 +459,8 @@ def test_200_15b_at_once_then_keepalive_expires(make_server):
 
 
 def test_200_15c_who_falls_behind_is_kept(make_server):
-    """Clients that are always behind, and more of them than threads, keep
-    their connections."""
+    """Clients that are always behind keep their connections, even if they
+    outnumber the threads."""
     server = make_server(threads=4, conf="AsyncRequestWorkerFactor 40")
     for number in range(30):
         server.post("behind", str(number))
@@ -472,7 +477,8 @@ def test_200_15c_who_falls_behind_is_kept(make_server):
 
 
 def test_200_15d_pipelined_behind_an_answer_at_once(make_server):
-    """A request that came with one that is answered at once is answered."""
+    """A request is answered although it arrived together with one that is
+    answered at once."""
     server = make_server()
     server.post("both", "x")
     with server.raw() as conn:
@@ -485,8 +491,8 @@ def test_200_15d_pipelined_behind_an_answer_at_once(make_server):
 
 @pytest.mark.parametrize("version", ["1.0", "1.1"])
 def test_200_15e_one_piece(make_server, version):
-    """A poll's headers come with its answer, and tell its length; HTTP/1.0
-    can keep its connection so."""
+    """A poll's headers come in one piece with its answer and give its length,
+    so that an HTTP/1.0 connection can be kept, too."""
     server = make_server()
     with server.raw() as conn:
         for number in range(2):
@@ -515,7 +521,7 @@ def test_200_16_keepalive_shorter_than_poll(make_server):
 
 @pytest.mark.parametrize("how", ["header", "KeepAlive off", "http10"])
 def test_200_17_without_keepalive(make_server, how):
-    """Polls without keep-alive end with the connection."""
+    """Without keep-alive the connection ends after the poll."""
     server = make_server(
         keepalive="off" if how == "KeepAlive off" else "on")
     with server.raw() as conn:
@@ -554,13 +560,13 @@ def cpu_seconds(pid):
 
 
 def test_200_19_idle_costs_nothing(make_server):
-    """100 waiting clients and no news: next to no CPU."""
+    """100 waiting clients without news use next to no CPU."""
     server = make_server()
     conns = [held_poll(server) for _ in range(100)]
     server.wait_waiting(100)
     child = server.children()[0]
     before = cpu_seconds(child)
-    time.sleep(2.0)                         # what is measured is idleness
+    time.sleep(2.0)                         # this measures an idle server
     used = cpu_seconds(child) - before
     for conn in conns:
         conn.close()
@@ -568,7 +574,8 @@ def test_200_19_idle_costs_nothing(make_server):
 
 
 def test_200_20_outlives_timeout_by_polling(make_server):
-    """Pages poll on and on although Timeout is 2 s; none sees an error."""
+    """Pages poll again and again although Timeout is 2 s; none sees an
+    error."""
     server = make_server(timeout=2, conf="KeepAliveTimeout 1")
     with Poller(server.port) as page:
         wait_until(lambda: len(page.quiet) >= 3, 10, "three no-news answers")
@@ -588,7 +595,7 @@ def test_200_21_access_log(make_server):
                 server.publish("x")
                 conn.body()
                 server.get("/comet-status")
-                # so that the next one waits again
+                # so that the next poll waits again
                 sqlite(server.db, "DELETE FROM message;")
         server.wait_waiting(0)
     clock = server.raw()
@@ -607,7 +614,7 @@ def test_200_21_access_log(make_server):
 
 
 def test_200_22_fan_out_in_order(make_server):
-    """200 pages, 20 messages in a row: each page all, in order."""
+    """200 pages, 20 messages in a row: each page receives all, in order."""
     server = make_server(threads=16)
     with Load(server.port) as load:
         pages = load.follow(200, "classic", "/chat/backend.php")
@@ -625,7 +632,7 @@ def test_200_22_fan_out_in_order(make_server):
 
 
 def test_200_23_register_then_replay(make_server):
-    """Polls that come exactly while messages are committed miss none."""
+    """Polls that arrive exactly while messages are committed miss none."""
     server = make_server()
     with Load(server.port) as load:
         pages = load.follow(20, "endpoint", "/comet/race")
@@ -643,7 +650,7 @@ def test_200_23_register_then_replay(make_server):
 
 
 def read_slowly(conn):
-    """Take an answer bit by bit, and no more."""
+    """Read an answer slowly, piece by piece, up to its end."""
     while b"\r\n\r\n" not in conn.buffer:
         conn.buffer += conn.sock.recv(4096)
     assert conn.head() == 200
@@ -655,8 +662,8 @@ def read_slowly(conn):
 @pytest.mark.parametrize("tls", [False, True], ids=["http", "tls"])
 @pytest.mark.parametrize("late", [False, True], ids=["stored", "late"])
 def test_200_24_slow_readers_hold_no_thread(make_server, late, tls):
-    """A client that has read a long answer slowly and then falls silent holds no
-    thread, and its connection ends at KeepAliveTimeout."""
+    """A client that has read a long answer slowly and then falls silent holds
+    no thread; its connection ends at KeepAliveTimeout."""
     server = make_server(threads=4, tls=tls, conf="SendBufferSize 16384\n"
                          "KeepAliveTimeout 2\n")
     fill = "BEGIN; WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL" \

@@ -25,7 +25,7 @@ def test_210_01_chat(server):
 
 
 def test_210_02_held(server):
-    """Held over TLS: the headers at once, then the message."""
+    """A held poll over TLS: the headers at once, then the message."""
     url, _ = server.next_classic()
     lags = []
     with Poller(server.tls_port, url, tls=True) as page:
@@ -55,7 +55,7 @@ def test_210_03_keepalive(server):
 
 
 def test_210_04_clock(server):
-    """The clock ticks singly over TLS, too."""
+    """Over TLS, too, each tick comes in its own chunk."""
     with server.raw(tls=True) as conn:
         conn.request("GET", "/clock/backend.php")
         assert conn.head() == 200
@@ -91,7 +91,7 @@ def test_210_05_pipelined(server, early):
 
 @pytest.mark.parametrize("how", ["close", "reset", "unwrap"])
 def test_210_06_gone(server, how):
-    """TLS clients that leave, with or without close_notify: let go."""
+    """TLS clients that leave, with or without close_notify, are noticed."""
     conns = []
     for target in ("/c19/backend.php", "/clock/backend.php"):
         for _ in range(5):
@@ -134,7 +134,7 @@ def test_210_07_never_reads(server):
 
 
 def test_210_08_reload_and_stop(make_server, mpm):
-    """Reload and stop let go of TLS clients on every MPM."""
+    """Reload and stop end the waits of TLS clients on every MPM."""
     server = make_server(tls=True, mpm=mpm, threads=32)
     server.publish("x")
     with Poller(server.tls_port, tls=True, timeout=20) as page:

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""CometSync full: a message is on the disk before its 201 (strace counts)."""
+"""CometSync full: a message is on the disk before its 201 (counted by
+strace)."""
 
 import os
 import re
@@ -16,7 +17,7 @@ TRACE = ["strace", "-DDD", "-f", "-q", "-s", "400", "-e", "signal=none",
 
 
 def traced(make_server, **kwargs):
-    """A server under strace, or a skip that says why not."""
+    """A server under strace; skips with the reason if that is impossible."""
     if SANITIZER != "none":
         pytest.skip("LeakSanitizer and strace exclude each other")
     if not shutil.which("strace"):
@@ -30,7 +31,7 @@ def traced(make_server, **kwargs):
 
 
 def events(server):
-    """What strace saw: ("got", text), ("sync+", pid), ("sync-", pid),
+    """What strace recorded: ("got", text), ("sync+", pid), ("sync-", pid),
     ("201", timestamp), in order."""
     found = []
     with open(os.path.join(server.root, "strace.txt"),
@@ -52,7 +53,7 @@ def events(server):
 
 
 def judge(found, acked):
-    """Each 201 follows a sync that began after its request was read and
+    """Check that for each 201 a sync began after its request was read, and
     ended before the answer was written."""
     texts = dict(acked)
     read, clean = {}, 0
@@ -66,9 +67,9 @@ def judge(found, acked):
             read.setdefault(value, index)
         elif kind == "201" and value in texts:
             start = read[texts[value].replace("END", "")]
-            # the n-th begun sync may not be the n-th ended one, but one
-            # that began after `start` has ended once more have ended than
-            # had begun before it
+            # Syncs need not end in the order in which they began.  One that
+            # began after `start` has certainly ended once more have ended than
+            # had begun before it.
             before = sum(1 for b in begun if b < start)
             assert len(ended) > before or any(
                 b > start and e > b for b, e in zip(begun, ended)), \
@@ -79,8 +80,8 @@ def judge(found, acked):
 
 @pytest.mark.parametrize("sync", ["full", "normal"])
 def test_220_01_sequential(make_server, sync):
-    """Full: at least one fdatasync a commit, each before its 201. Normal:
-    far fewer, so the count shows what it says."""
+    """Full: at least one fdatasync a commit, each before its 201.  Normal: far
+    fewer, which proves that the count can tell the difference."""
     server = traced(make_server, conf="CometSync " + sync)
     acked = []
     with server.raw() as conn:

@@ -26,7 +26,8 @@ COMMON = {"x-content-type-options": "nosniff", "cache-control": "no-store",
 
 
 def common_of(headers):
-    """What an answer with these headers must carry: history may be kept."""
+    """The headers that every answer of this kind must have; history may be
+    cached."""
     return dict(COMMON, **({"cache-control": "private,no-cache"}
                            if "etag" in headers else {}))
 
@@ -80,7 +81,7 @@ def static_took(server):
 
 
 def lag(server, page, url, text):
-    """How long the poller `page` of `url` waits for a message."""
+    """How long a message takes to the poller `page` of `url`."""
     have = len(page.messages)
     begin = time.monotonic()
     server.publish(text, url)
@@ -99,7 +100,7 @@ def stuck_polls(server, count, channel, rcvbuf=2048):
 
 
 def begun(conns):
-    """Wait until each has got the beginning of its answer's body."""
+    """Wait until each client has the beginning of its answer's body."""
     for conn in conns:
         assert conn.head() == 200
         while not conn.buffer:
@@ -113,8 +114,8 @@ REDIRECTS = {"htaccess": "/poll", "passed": "/passed", "error": "/nowhere"}
 
 @pytest.mark.parametrize("how", list(REDIRECTS))
 def test_230_01_internal_redirect(server, how):
-    """A poll reached by .htaccess or ErrorDocument: one answer, nothing
-    outside of it, one line in the access log."""
+    """A poll reached by .htaccess or ErrorDocument: one answer with nothing
+    around it, and one line in the access log."""
     url, _ = server.next_classic()
     server.write(".htaccess", "RewriteEngine On\n"
                  "RewriteRule ^poll$ %s [L]\n"
@@ -141,7 +142,7 @@ def test_230_01_internal_redirect(server, how):
 
 
 def test_230_02_internal_redirects_at_once(server):
-    """Several of them, some with the next request behind."""
+    """Several such polls, some with the next request behind them."""
     url, _ = server.next_classic()
     server.write(".htaccess", "RewriteEngine On\n"
                  "RewriteRule ^poll$ %s [L]\n" % url)
@@ -172,7 +173,7 @@ def test_230_02_internal_redirects_at_once(server):
 
 @pytest.mark.event
 def test_230_03_one_stuck_client(make_server):
-    """A client that reads nothing of a long answer stalls nobody."""
+    """A client that reads nothing of a long answer delays no other."""
     server = make_server(classics=2,
                          conf="SendBufferSize 16384\nCometPollTimeout 20s")
     stuck = stuck_polls(server, 1, "big")
@@ -195,8 +196,8 @@ def test_230_03_one_stuck_client(make_server):
 @pytest.mark.event
 @pytest.mark.parametrize("how", ["silent", "pipelining"])
 def test_230_04_stuck_clients_time_out_together(make_server, how):
-    """40 clients that read nothing reach their Timeout at the same moment:
-    the 4 threads go on serving."""
+    """40 clients that read nothing reach their Timeout at the same moment: the
+    4 threads keep serving others."""
     server = make_server(threads=4, timeout=2, conf="SendBufferSize 16384")
     child = server.children()[0]
     server.post("big", "x")
@@ -213,7 +214,7 @@ def test_230_04_stuck_clients_time_out_together(make_server, how):
     slowest, end = 0, time.monotonic() + 6 * SLOW
     while fd_count(child) > before + 10 and time.monotonic() < end:
         slowest = max(slowest, static_took(server))
-        time.sleep(0.02)                    # between two looks
+        time.sleep(0.02)                    # between two measurements
     assert slowest < 1.0 * SLOW, slowest
     assert fd_count(child) <= before + 10, "they are still there"
     for conn in stuck:
@@ -222,8 +223,9 @@ def test_230_04_stuck_clients_time_out_together(make_server, how):
 
 @pytest.mark.event
 def test_230_05_half_an_answer_and_the_next_request(make_server):
-    """Clients with half an answer send a byte of their next request: no
-    thread waits for them, and each gets both answers when it reads on."""
+    """Clients that have read half an answer send a byte of their next request:
+    no thread waits for them, and each gets both answers when it continues to
+    read."""
     server = make_server(threads=8, conf="SendBufferSize 16384")
     conns = stuck_polls(server, 16, "big")
     server.wait_waiting(16)
@@ -250,7 +252,7 @@ def test_230_05_half_an_answer_and_the_next_request(make_server):
 
 @pytest.mark.event
 def test_230_05b_half_an_answer_at_a_reload(make_server):
-    """At a reload such clients get a short while to take the rest; then the
+    """At a reload such clients have a short time to take the rest; then the
     old child ends, long before their Timeout."""
     server = make_server(threads=8, conf="SendBufferSize 16384")
     conns = stuck_polls(server, 8, "big")
@@ -278,7 +280,7 @@ def test_230_05b_half_an_answer_at_a_reload(make_server):
 @pytest.mark.event
 def test_230_06_tls_outlives_reqtimeout(make_server):
     """Over TLS a clock outlives RequestReadTimeout's time for a body, and a
-    request behind a poll as old is answered."""
+    request behind an equally old poll is answered."""
     server = make_server(tls=True, timeout=2, keepalive="on", conf="""
         RequestReadTimeout header=20 body=1,minrate=500
         CometTick 200ms
@@ -307,7 +309,7 @@ def test_230_06_tls_outlives_reqtimeout(make_server):
 
 @pytest.mark.event
 def test_230_07_filter_that_keeps(make_server):
-    """SUBSTITUTE on a mapping: polls are answered and it does its work."""
+    """SUBSTITUTE on a mapping: polls are answered and the filter works."""
     server = make_server(modules=("substitute",), classics=1, conf="""
         <Location "/c0">
           SetOutputFilter SUBSTITUTE
@@ -325,8 +327,8 @@ def test_230_07_filter_that_keeps(make_server):
 
 @pytest.mark.event
 def test_230_08_filter_on_a_clock(make_server):
-    """A filter that may keep what it gets holds a thread: the clock ticks if
-    the filter lets it, and nobody else is delayed."""
+    """A filter that may hold back output occupies a thread: the clock ticks if
+    the filter permits, and no other client is delayed."""
     server = make_server(modules=("substitute", "include"), threads=8, conf="""
         CometTick 200ms
         CometClock /lines/backend.php
@@ -357,7 +359,7 @@ def test_230_08_filter_on_a_clock(make_server):
 
 @pytest.mark.event
 def test_230_09_filter_that_sleeps(make_server):
-    """RATE_LIMIT on a channel delays nobody else."""
+    """RATE_LIMIT on a channel delays no other client."""
     server = make_server(modules=("ratelimit",), conf="""
         <Location "/comet/slow">
           SetOutputFilter RATE_LIMIT
@@ -382,7 +384,7 @@ def test_230_09_filter_that_sleeps(make_server):
 # -- memory ---------------------------------------------------------------
 
 def test_230_10_many_long_answers(make_server):
-    """8 requests for 1,000 messages that would be 90 MB each: the child's
+    """8 requests for 1,000 messages that would take 90 MB each: the child's
     memory is bounded, and paging reaches all messages."""
     server = make_server()
     server.post("x", "x")
@@ -424,8 +426,8 @@ def test_230_10_many_long_answers(make_server):
 
 @pytest.mark.event
 def test_230_11_different_timeouts(make_server):
-    """A poll of a virtual host with a long Timeout on the address of one
-    with a short Timeout is answered, not cut."""
+    """One address, two virtual hosts: a poll of the one with a long Timeout is
+    answered, although the other's Timeout is short."""
     server = make_server(timeout=2, conf="""
         CometPollTimeout 3s
         <VirtualHost *:{port}>
@@ -471,7 +473,8 @@ def vhost(lines, name="v"):
 
 
 def test_230_12_many_virtual_hosts(tester):
-    """The check of 600 virtual hosts takes hardly longer than without us."""
+    """Checking 600 virtual hosts takes hardly longer than without the
+    module."""
     hosts = "".join(vhost('DocumentRoot "{docroot}"', "h%d" % i)
                     for i in range(600))
     took = {}
@@ -492,7 +495,7 @@ def test_230_12_many_virtual_hosts(tester):
     ("", "CometEndpoint /comet\nCometSync normal\nCometRetain age=1h"),
 ], ids=["sync", "retain", "store", "only-vhost-maps", "only-vhost-maps-2"])
 def test_230_13_what_holds_is_compared(tester, base, inner):
-    """Servers that share a store and mean the same are accepted."""
+    """httpd accepts servers that share a store and configure it equally."""
     code, text = tester.configtest(STORE + base + "\n" + vhost(inner))
     assert code == 0, text
 
@@ -529,7 +532,7 @@ DEAD = [section(kind, line)
 @pytest.mark.parametrize("line", DEAD, ids=[
     re.sub(r"[^!-~]+", "_", d)[:45] for d in DEAD])
 def test_230_15_what_would_do_nothing(tester, line):
-    """A directive that could have no effect is refused by httpd -t."""
+    """httpd -t refuses a directive that could have no effect."""
     code, text = tester.configtest(STORE + line + "\n")
     assert code != 0, "accepted: " + line
     assert re.search(r"Comet[A-Z]\w+", line).group(0) in text, text
@@ -543,7 +546,7 @@ def test_230_15_what_would_do_nothing(tester, line):
     "CometRetain count=5 age=1h", "CometRetain all",
 ], ids=lambda d: re.sub(r"[^!-~]+", "_", d)[:45])
 def test_230_16_what_does_something(tester, line):
-    """… and what looks like it but works is accepted."""
+    """… and accepts one that looks the same but has an effect."""
     code, text = tester.configtest(STORE + line + "\n")
     assert code == 0, text
 
@@ -552,8 +555,8 @@ def test_230_16_what_does_something(tester, line):
 
 @pytest.mark.event
 def test_230_17_several_locked_stores(make_server):
-    """6 stores locked by another process: a quarter of the child's threads
-    wait for them in all, the others serve."""
+    """Another process locks 6 stores: a quarter of the child's threads at most
+    wait for them; the others keep serving."""
     count = 6
     server = make_server(threads=16, conf="CometPublishTimeout 1500ms\n"
                          + "".join(
@@ -634,7 +637,7 @@ def test_230_19_fetch_mode(server, headers, status):
     ("http://hh", "h:80", 403), ("http://[::1]", "[::2]", 403),
     ("null", "h", 403)])
 def test_230_20_default_ports(server, origin, host, status):
-    """A port that is not named is the default one of the Origin's scheme."""
+    """An Origin without a port means the default port of its scheme."""
     answer = server.request("POST", "/comet/x", "x",
                             {"Origin": origin, "Host": host, **TEXT})
     assert answer.status == status, answer
@@ -645,7 +648,7 @@ def test_230_20_default_ports(server, origin, host, status):
     (b"\xe9ric", 400), (b"A" * 256, 400)],
     ids=["ascii", "utf-8", "latin-1", "long"])
 def test_230_21_names_of_users(server, user, status):
-    """A user's name that cannot be stored is refused, and it is said why."""
+    """A user name that cannot be stored is refused, with the reason."""
     path = os.path.join(server.root, "conf", "users")
     coded = subprocess.run(["openssl", "passwd", "-apr1", "pw"], check=True,
                            stdout=subprocess.PIPE,
@@ -681,7 +684,7 @@ def test_230_22_wait_is_lowered(server):
     ("utf-8859", 415), ("utf-80", 415), ("utf", 415), ("iso-8859-1", 415),
     ('"latin1"', 415), ("utf-16", 415)])
 def test_230_23_charsets(server, charset, status):
-    """Only UTF-8 is taken for UTF-8."""
+    """Only UTF-8 is accepted as UTF-8."""
     answer = server.request(
         "POST", "/comet/x", "x",
         {"Content-Type": "text/plain; charset=" + charset})
@@ -702,8 +705,8 @@ def test_230_23_charsets(server, charset, status):
     ("OPTIONS", "/comet/x", {}, None, (200, 204)),
     ("GET", "/chat/backend.php?timestamp=x", {}, None, 400)])
 def test_230_24_every_answer(server, method, target, headers, body, status):
-    """Every answer has the common headers, each once, whichever module made
-    it."""
+    """Every answer has each common header once, whichever module made the
+    answer."""
     with server.raw() as conn:
         conn.request(method, target, headers, body)
         conn.head()
@@ -715,8 +718,8 @@ def test_230_24_every_answer(server, method, target, headers, body, status):
 
 
 def test_230_25_rewritten_by_the_server(server):
-    """RewriteRule [PT] in the server's configuration leads to a mapping,
-    whose own <Location> counts."""
+    """A RewriteRule [PT] in the server's configuration leads to a mapping, and
+    the mapping's own <Location> applies."""
     answer = server.request("POST", "/short", "one", TEXT)
     assert answer.status == 201, answer
     assert answer.json()["channel"] == "pt"
@@ -735,7 +738,7 @@ def test_230_25_rewritten_by_the_server(server):
 
 
 def test_230_26_ranges(server):
-    """Range is ignored: no answer of ours has parts."""
+    """Range is ignored: no answer is partial."""
     url, channel = server.next_classic()
     server.post(channel, "z" * 60000)
     server.post("small", "z")
@@ -758,7 +761,8 @@ def test_230_26_ranges(server):
 
 @pytest.mark.parametrize("mpm", ["event", "worker"])
 def test_230_27_large_answer_has_its_headers_once(make_server, mpm):
-    """A value given twice ("same-origin, same-origin") protects nobody."""
+    """Each header appears once: a doubled value ("same-origin, same-origin")
+    protects nothing."""
     server = make_server(mpm=mpm)
     server.post("big", "<" * 40000)
     answer = server.get("/comet/big?since=0&wait=0")

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Adopted streams: which streams leave httpd, and what must not change."""
+"""Adopted streams: which streams are taken from httpd, and what must stay the
+same."""
 
 import contextlib
 import json
@@ -15,7 +16,8 @@ import pytest
 from httpd_env import SLOW, alive, thread_count, wait_until
 from stream_client import EVENTS, Stream, post
 
-# %h %l %u %t … as Debian's "combined", and what else a line may tell.
+# %h %l %u %t … as in Debian's "combined", and other fields that a line may
+# have.
 LOG = """
 LogFormat "%h %u %>s %B %O %D %X %k %p %{c}a %v %U%q %{Referer}i|%{User-Agent}i|\
 %{Host}i|%{Cookie}i|%{Content-Type}o|%{SEEN}e|%{local}p|%H|%m|%R" full
@@ -52,7 +54,7 @@ def lines(server, name):
 
 
 def wait_line(server, name, part):
-    """The one line with this part, when it is there."""
+    """Wait for the one log line that contains this part."""
     wait_until(lambda: any(part in line for line in lines(server, name)),
                what="a line with %s in %s" % (part, name))
     found = [line for line in lines(server, name) if part in line]
@@ -61,7 +63,8 @@ def wait_line(server, name, part):
 
 
 def end_of(conn):
-    """Read to the end, which is a proper one; what came."""
+    """Read to the end of a stream, which must be a proper one; return what
+    came."""
     body = conn.body()
     assert conn.framing == "none", "no last chunk"
     assert conn.at_eof(2 * SLOW), "it is not closed"
@@ -71,7 +74,7 @@ def end_of(conn):
 # -- which are adopted -----------------------------------------------------------
 
 def test_250_01_which(make_server):
-    """Plain streams of the endpoint are; nothing else is."""
+    """Plain streams of the endpoint are adopted, and nothing else."""
     server = make_server(conf=AUTH + """
 CometPollTimeout 20s
 CometMaxLifetime off
@@ -112,7 +115,8 @@ CometMaxLifetime off
 
 
 def test_250_02_a_stranger_in_the_log(make_server):
-    """Another module handles the end of each request: none is adopted."""
+    """Another module hooks into the end of each request: no stream is
+    adopted."""
     server = make_server(modules=("log_debug",))
     assert "CometAdopt: off, since mod_log_debug.c" in server.error_log()
     with Stream(server, "/comet/a"):
@@ -121,8 +125,9 @@ def test_250_02_a_stranger_in_the_log(make_server):
 
 
 def test_250_05_buffered_logs(make_server, mpm):
-    """Under prefork no lock keeps a buffered log's threads apart: none is
-    adopted then; elsewhere the line is there when the buffer is written."""
+    """Under prefork no lock separates threads that write a buffered log, so no
+    stream is adopted.  On other MPMs the line appears when the buffer is
+    written."""
     server = make_server(mpm=mpm, conf="BufferedLogs on\n")
     with Stream(server, "/comet/a"):
         server.wait_waiting(1)
@@ -135,7 +140,8 @@ def test_250_05_buffered_logs(make_server, mpm):
 
 
 def test_250_03_every_mpm(make_server, mpm):
-    """It costs no thread, on no MPM: more streams than there are threads."""
+    """Adopted streams cost no thread on any MPM: there are more streams than
+    threads."""
     server = make_server(mpm=mpm, threads=3, mpm_conf=(
         "StartServers 2\nServerLimit 2\nMaxRequestWorkers 2\n"
         "MinSpareServers 1\nMaxSpareServers 3\n" if mpm == "prefork" else None))
@@ -153,8 +159,9 @@ def test_250_03_every_mpm(make_server, mpm):
 
 
 def test_250_04_no_connection_of_httpds(make_server):
-    """The MPM's connections are not used up: a child of four threads that
-    may have seven connections holds 200 streams, without a thread more."""
+    """Adopted streams do not use up the MPM's connections: a child with four
+    threads and at most seven connections holds 200 streams without a further
+    thread."""
     server = make_server(threads=4, mpm_conf=(
         "ServerLimit 1\nStartServers 1\nThreadsPerChild 4\n"
         "MaxRequestWorkers 4\nMinSpareThreads 1\nMaxSpareThreads 4\n"
@@ -175,7 +182,7 @@ def test_250_04_no_connection_of_httpds(make_server):
 
 def logged_stream(server):
     """A stream that is the second request of its connection, with 30 messages;
-    its body, how long it took, and its line's fields."""
+    returns its body, its duration and the fields of its line."""
     headers = {"Referer": "http://here/", "User-Agent": "tester",
                "Cookie": "a=b", "X-Seen": "1", "Host": "localhost:1234"}
     begin = time.monotonic()
@@ -192,7 +199,7 @@ def logged_stream(server):
             body += conn.chunk()
         assert not any("/comet/log?" in line
                        for line in lines(server, "full.log"))
-        # it speaks: the stream is ended properly
+        # a client that speaks: the stream ends properly
         conn.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
         body += conn.body()
     took = time.monotonic() - begin
@@ -202,7 +209,7 @@ def logged_stream(server):
 
 
 def test_250_10_access_log(make_server):
-    """One line at the real end, as httpd would have written it, with any
+    """One line at the real end, as httpd would have written it, with every
     header field that a format names."""
     body, took, mine = logged_stream(make_server(conf=LOG))
     _, _, httpds = logged_stream(make_server(conf=LOG + "CometAdopt off\n"))
@@ -217,8 +224,8 @@ def test_250_10_access_log(make_server):
 
 
 def test_250_11_bytes(make_server):
-    """%O is what went over the wire for this stream, to the byte: also as
-    the second request of its connection, also over HTTP/1.0."""
+    """%O counts the bytes that this stream sent, exactly: also as the second
+    request of its connection, and over HTTP/1.0."""
     server = make_server(conf=LOG + "CometHeartbeat 1s\n")
     for version in ("1.1", "1.0"):
         with socket.create_connection(("127.0.0.1", server.port)) as sock:
@@ -250,7 +257,7 @@ def test_250_11_bytes(make_server):
 
 
 def test_250_12_user_and_abort(make_server):
-    """The user, and an X for the client that went away."""
+    """The line has the user, and an X if the client left."""
     server = make_server(conf=AUTH + LOG)
     with open(os.path.join(server.root, "conf", "users"), "w",
               encoding="ascii") as users:
@@ -263,8 +270,9 @@ def test_250_12_user_and_abort(make_server):
 
 
 def test_250_14_any_format(make_server):
-    """What a format or condition asks for is there or empty, whichever module
-    answers it; so it is for the error log's lines about it."""
+    """What a format or condition asks for is written or empty, whichever
+    module provides it.  The same holds for the stream's lines in the error
+    log."""
     server = make_server(tls=True, modules=("unique_id", "ident"), conf=LOG + """
 LogLevel trace8
 ErrorLogFormat "[%l] [%m] [%{c}L %L] %a %A %{Referer}i %{FOO}e %{x}n %V %v %M"
@@ -284,8 +292,8 @@ CustomLog "logs/root.log" "%U" "expr=%{DOCUMENT_ROOT} != '/no' && \
     assert server.children() == children
 
 
-# Each needs a live request, which is gone when a stream's line is written.
-# What the log says of it; the condition or the format.
+# Each needs a live request, which no longer exists when a stream's line is
+# written.  The pair is what the error log says, and the condition or format.
 DEMANDING = {
     "url": ('"-U" in CustomLog', "expr=-U '/index.html'"),
     "file": ('"-F" in CustomLog', "expr=-F '{docroot}/index.html'"),
@@ -299,8 +307,8 @@ DEMANDING = {
 @pytest.mark.parametrize("mpm, what", [
     ("event", what) for what in sorted(DEMANDING)] + [("prefork", "url")])
 def test_250_16_logs_that_need_the_request(make_server, mpm, what):
-    """A log that needs a live request has its line, and no child dies of
-    it: streams stay with httpd, and the error log says why."""
+    """A log that needs a live request still gets its line, and no child
+    crashes: such streams stay with httpd, and the error log says why."""
     reason, condition = DEMANDING[what]
     server = make_server(mpm=mpm, conf="""
 LogFormat "%%U %s" used
@@ -321,8 +329,8 @@ LogFormat "%%^FB" unused
 
 
 def test_250_17_logs_that_depend_on_the_response(make_server):
-    """A condition finds the response's header fields, and all of the
-    request's, on an adopted stream as on any other request."""
+    """For an adopted stream a condition sees the response's and all the
+    request's header fields, as for any other request."""
     server = make_server(conf="""
 Header always set X-Always here
 CustomLog "logs/type.log" "%U" "expr=resp('Content-Type') =~ m#event-stream#"
@@ -342,8 +350,8 @@ CustomLog "logs/not.log" "%U" "expr=resp('Content-Type') !~ m#event-stream#"
 
 
 def test_250_15_written_while_others_are_served(make_server):
-    """Lines are written while httpd serves: on prefork by another thread of
-    a process that knows no threads."""
+    """Lines are written while httpd serves requests; on prefork a second
+    thread writes them in a process that expects only one."""
     server = make_server(mpm="prefork", mpm_conf=(
         "StartServers 1\nMinSpareServers 1\nMaxSpareServers 1\n"
         "MaxRequestWorkers 1\n"), conf="LimitRequestLine 100000\n"
@@ -373,7 +381,7 @@ def test_250_15_written_while_others_are_served(make_server):
 
 
 def test_250_13_as_many_lines_as_requests(make_server, mpm):
-    """None is lost and none is doubled, over a reload as well."""
+    """No line is lost or doubled, not even over a reload."""
     server = make_server(mpm=mpm, conf=LOG)
     streams = [Stream(server, "/comet/a?n=%d." % n) for n in range(30)]
     wait_adopted(server, 30)
@@ -387,10 +395,11 @@ def test_250_13_as_many_lines_as_requests(make_server, mpm):
         wait_line(server, "full.log", "/comet/a?n=%d. " % number)
 
 
-# -- its end ------------------------------------------------------------------------
+# -- how a stream ends --------------------------------------------------------------
 
 def test_250_20_graceful(make_server, mpm):
-    """A reload ends it in words; nothing is lost, nothing comes twice."""
+    """A reload ends the stream with a retry field; nothing is lost or
+    repeated."""
     server = make_server(mpm=mpm)
     sent, got, cursor = [], [], None
     for rounds in range(3):
@@ -414,7 +423,7 @@ def test_250_20_graceful(make_server, mpm):
 
 
 def test_250_21_stop(make_server, mpm):
-    """A stop says farewell too, quickly."""
+    """A stop ends streams with a retry field, too, and quickly."""
     server = make_server(mpm=mpm)
     streams = [Stream(server, "/comet/a") for _ in range(50)]
     wait_adopted(server, 50)
@@ -436,7 +445,7 @@ def test_250_22_lifetime(make_server):
 
 
 def test_250_23_iframe(make_server):
-    """No words of parting: a page has none."""
+    """An iframe ends without a retry field: a page has none."""
     server = make_server(conf="CometMaxLifetime 1s\n")
     with server.raw() as conn:
         conn.request("GET", "/comet/a?transport=iframe")
@@ -449,7 +458,7 @@ def test_250_23_iframe(make_server):
 
 
 def test_250_24_departed(make_server):
-    """Who leaves is gone at once, whichever way he leaves."""
+    """A client that leaves is noticed at once, however it leaves."""
     server = make_server()
     before = server.status()["departed"]
     for leave in ("close", "reset", "shutdown"):
@@ -464,7 +473,7 @@ def test_250_24_departed(make_server):
 
 
 def test_250_25_killed_child(make_server):
-    """A killed child's are not counted for ever."""
+    """The streams of a killed child do not stay in the counters."""
     server = make_server()
     server.allow_log += ["AH00052", "exit signal Killed"]
     stream = Stream(server, "/comet/a")
@@ -482,7 +491,7 @@ SMALL = "SendBufferSize 8192\n"
 
 
 def fill_up(server, channel, count, size=20000):
-    """Publish; the messages' first characters tell them apart."""
+    """Publish messages that differ in their first characters."""
     texts = ["%06d" % n + "x" * size for n in range(count)]
     for text in texts:
         post(server, channel, text)
@@ -490,7 +499,7 @@ def fill_up(server, channel, count, size=20000):
 
 
 def test_250_30_slow(make_server):
-    """One that takes its time gets all in order, the others do not wait."""
+    """A slow client gets all messages in order, and the others do not wait."""
     server = make_server(conf=SMALL)
     with Stream(server, "/comet/a", rcvbuf=8192) as slow, \
             Stream(server, "/comet/a") as quick:
@@ -503,7 +512,7 @@ def test_250_30_slow(make_server):
 
 
 def test_250_31_stuck(make_server):
-    """One that takes nothing is dropped after Timeout."""
+    """A client that reads nothing is dropped after Timeout."""
     server = make_server(conf=SMALL, timeout=2)
     with Stream(server, "/comet/a", rcvbuf=4096) as stuck, \
             Stream(server, "/comet/a") as quick:
@@ -517,7 +526,7 @@ def test_250_31_stuck(make_server):
 
 
 def test_250_32_slow_at_the_end(make_server):
-    """A reload while much is on its way: the farewell comes after it."""
+    """A reload while much data is on its way: the retry field follows it."""
     server = make_server(conf=SMALL)
     with Stream(server, "/comet/a", rcvbuf=8192) as slow:
         wait_adopted(server, 1)
@@ -534,8 +543,8 @@ def test_250_32_slow_at_the_end(make_server):
 
 @pytest.mark.both_paths
 def test_250_34_slow_for_ever_at_the_end(make_server):
-    """A client that takes what is left bit by bit does not keep the old
-    child, and its line is written."""
+    """A client that takes the rest slowly does not keep the old child alive,
+    and its line is written."""
     server = make_server(conf=SMALL)
     for _ in range(20):
         post(server, "a", "\1" * 60000)
@@ -555,7 +564,7 @@ def test_250_34_slow_for_ever_at_the_end(make_server):
 
 
 def test_250_33_past_timeout(make_server):
-    """Heartbeats keep it past Timeout, and it misses nothing."""
+    """Heartbeats keep a client past Timeout, and it misses nothing."""
     server = make_server(timeout=2)
     with Stream(server, "/comet/a") as stream:
         wait_adopted(server, 1)
@@ -583,7 +592,7 @@ def turned_away(server, status):
 
 
 def test_250_40_limits(make_server):
-    """Its place is held as long as it lasts, and no longer."""
+    """A stream counts as waiting for as long as it lasts, and no longer."""
     server = make_server(conf="CometLimitSubscribers address=2\n")
     streams = [Stream(server, "/comet/a") for _ in range(2)]
     wait_adopted(server, 2)

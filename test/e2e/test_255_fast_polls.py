@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Polls that the hub answers by itself (CometFastPoll).  Its answers look
-exactly like httpd's, and any poll that differs from the last one goes to
+exactly like httpd's, and any poll that differs from the previous one goes to
 httpd."""
 
 import contextlib
@@ -46,7 +46,7 @@ class Fast:
         self.conn.send(self.bytes(headers))
 
     def take(self):
-        """The next answer: the bodies of its messages."""
+        """Read the next answer; return the bodies of its messages."""
         answer = self.conn.answer()
         assert answer.status == 200, answer
         data = answer.json()
@@ -64,7 +64,7 @@ class Fast:
     def learn(self):
         """Poll until the hub answers."""
         before = fast_polls(self.server)
-        end = time.monotonic() + 4 * SLOW   # headers of mod_headers' take time
+        end = time.monotonic() + 4 * SLOW   # headers of mod_headers change
         number = 0
         while number < 8 or time.monotonic() < end:
             self.poll("learn %d" % number)
@@ -87,14 +87,14 @@ def server(make_server):
 
 
 def test_255_01_exact_sequence(server):
-    """Waiting or behind: each message once, in order, over many polls; nearly
-    all are the hub's."""
+    """Polls that wait and polls that are behind get each message once, in
+    order, over many polls; the hub answers nearly all of them."""
     with Fast(server) as client:
         client.learn()
         before = fast_polls(server)
         got = []
         for number in range(40):
-            for part in range(number % 3):      # it falls behind now and then
+            for part in range(number % 3):      # it falls behind sometimes
                 server.post("fast", "%d.%d" % (number, part))
             client.ask()
             if number % 3 == 0:
@@ -111,7 +111,7 @@ def test_255_01_exact_sequence(server):
 
 
 def test_255_02_like_httpds(server):
-    """Head and body are what httpd would send, but for the date."""
+    """Head and body are what httpd would send, except for the date."""
     with Fast(server) as client:
         client.poll("same")
         client.poll("size")
@@ -147,7 +147,7 @@ def test_255_04_any_headers(server, headers):
 
 
 def test_255_05_no_news(make_server):
-    """A poll ends without news where it stands."""
+    """A poll without news ends with an unchanged cursor."""
     server = make_server(conf=FAST + "CometPollTimeout 500ms")
     with Fast(server) as client:
         client.learn()
@@ -164,8 +164,8 @@ def test_255_05_no_news(make_server):
 
 @pytest.mark.parametrize("deaf", [False, True])
 def test_255_06_outside_writers(make_server, deaf):
-    """What sqlite3 has committed or deleted before the poll, the poll knows,
-    though nothing hints at it."""
+    """If sqlite3 has committed or deleted something before the poll, the poll
+    knows it, although no hint arrived."""
     server = make_server(conf=FAST,
                          env={"COMET_TEST_NO_HINTS": "0"} if deaf else {})
     with Fast(server) as client:
@@ -186,8 +186,8 @@ def test_255_06_outside_writers(make_server, deaf):
 
 
 def test_255_06b_one_who_never_stops(server):
-    """A program that writes on and on: who polls meanwhile is answered by the
-    hub, which looks before it gives up."""
+    """A program writes without pause: the hub still answers the polls, because
+    it checks the store once more before it passes a poll on."""
     over = threading.Event()
 
     def write():
@@ -213,7 +213,7 @@ def test_255_06b_one_who_never_stops(server):
 
 
 def test_255_07_large_answers(server):
-    """What is more than one piece is httpd's, and whole."""
+    """httpd sends every answer that is longer than one piece, completely."""
     with Fast(server) as client:
         client.learn()
         text = "y" * 60000
@@ -227,7 +227,8 @@ def test_255_07_large_answers(server):
 
 
 def test_255_08_slow_reader(make_server):
-    """A client that takes nothing for a while gets all of it; others go on."""
+    """A client that reads nothing for a while still gets everything; others
+    are not delayed."""
     server = make_server(conf=FAST + "SendBufferSize 4608\n")
     with Fast(server) as client:
         client.conn.close()
@@ -244,7 +245,7 @@ def test_255_08_slow_reader(make_server):
 
 
 def test_255_09_many(server):
-    """Many clients on one channel: each gets all."""
+    """Many clients on one channel: each gets all messages."""
     clients = [Fast(server, "many") for _ in range(30)]
     cursor = clients[-1].cursor
     for client in clients:
@@ -262,11 +263,11 @@ def test_255_09_many(server):
     server.wait_waiting(0)
 
 
-# -- what is httpd's -----------------------------------------------------------
+# -- what goes to httpd --------------------------------------------------------
 
 
 def test_255_20_changed_header(server):
-    """Another header: httpd decides, and answers."""
+    """A poll with another header goes to httpd."""
     with Fast(server) as client:
         client.learn()
         before = fast_polls(server)
@@ -289,7 +290,7 @@ def test_255_20_changed_header(server):
     ("-1", 400), ("1x", 400), ("99999999999999999", 400), ("", 200),
     ("9007199254740991", 200), ("%31", 200), ("1&since=0", 200)])
 def test_255_21_cursor(server, cursor, status):
-    """Whatever is no plain cursor is httpd's to judge."""
+    """Every cursor that is not a plain one goes to httpd."""
     with Fast(server) as client:
         client.learn()
         before = fast_polls(server)
@@ -300,7 +301,7 @@ def test_255_21_cursor(server, cursor, status):
 
 
 def test_255_22_pipelined(server):
-    """A second request behind the first: both are answered, in order."""
+    """A second request behind the first: both are answered in order."""
     with Fast(server) as client:
         client.learn()
         server.post("fast", "x")
@@ -313,7 +314,7 @@ def test_255_22_pipelined(server):
 
 
 def test_255_23_pipelined_while_waiting(server):
-    """A request behind one that waits ends the waiting."""
+    """A request behind a waiting poll ends the wait."""
     with Fast(server) as client:
         client.learn()
         client.ask()
@@ -339,7 +340,7 @@ def test_255_24_in_two_packets(server, cut):
 
 
 def test_255_25_half_a_head(make_server):
-    """Half a head, and no more: mod_reqtimeout's business."""
+    """Half a request head: mod_reqtimeout ends the connection."""
     server = make_server(conf=FAST + "RequestReadTimeout header=1\n",
                          modules=("reqtimeout",))
     with Fast(server) as client:
@@ -364,7 +365,7 @@ def test_255_26_oversized(server):
 
 
 def test_255_27_body(server):
-    """A GET with a body is httpd's, body and all."""
+    """A GET with a body goes to httpd, together with the body."""
     with Fast(server) as client:
         client.learn()
         for _ in range(4):
@@ -378,7 +379,8 @@ def test_255_27_body(server):
 
 
 def test_255_28_bare_line_feeds(server):
-    """Two heads for those who take LF for a line's end: nobody here does."""
+    """Bytes that are two heads to a parser that accepts a bare LF as a line
+    end: no parser here does."""
     with Fast(server) as client:
         client.learn()
         before = fast_polls(server)
@@ -396,13 +398,14 @@ def test_255_28_bare_line_feeds(server):
     "KeepAlive off\n",
 ])
 def test_255_29_not_where(make_server, conf):
-    """Where an answer is for one request alone, or places are counted."""
+    """The hub answers no poll where each answer depends on its request, or
+    where places are counted."""
     server = make_server(conf=FAST + conf, modules=("headers", "unique_id"))
     with Fast(server) as client:
         for number in range(6):
             client.poll(str(number))
             if "Header" in conf and number == 0:
-                time.sleep(1.6)     # so far apart, two answers show the head
+                time.sleep(1.6)     # far apart: the heads differ in time
             if "KeepAlive" in conf:
                 client.conn.close()
                 client.conn = server.raw()
@@ -410,8 +413,8 @@ def test_255_29_not_where(make_server, conf):
 
 
 def test_255_30_constant_headers(make_server):
-    """What mod_headers adds to each answer is in each; but no poll brings a
-    cookie."""
+    """Headers that mod_headers adds to each answer are in each of the hub's;
+    but no poll returns a cookie."""
     server = make_server(conf=FAST + "Header set X-Site here\n"
                          "Header add Set-Cookie a=b\n",
                          modules=("headers",))
@@ -422,7 +425,7 @@ def test_255_30_constant_headers(make_server):
 
 
 def test_255_31_users(make_server):
-    """Where somebody is asked who he is, httpd asks each time."""
+    """Where a user must authenticate, httpd checks each request."""
     server = make_server(conf=FAST + """
         <Location "/comet/private">
           AuthType Basic
@@ -447,7 +450,8 @@ def test_255_31_users(make_server):
      True),
     ("Require ip 127.0.0.1", False), ("Require all granted", False)])
 def test_255_32_configtest(make_server, require, refused):
-    """What may decide differently each time does not go with it."""
+    """configtest refuses CometFastPoll with rules whose decision may change
+    from request to request."""
     server = make_server()
     status, said = server.configtest(
         '<Location "/comet">\nCometFastPoll on\n%s\n</Location>' % require)
@@ -456,7 +460,8 @@ def test_255_32_configtest(make_server, require, refused):
 
 
 def test_255_33_max_keepalive(make_server):
-    """MaxKeepAliveRequests counts the hub's answers, too, and max= tells."""
+    """MaxKeepAliveRequests counts the hub's answers, too, and max= shows
+    it."""
     server = make_server(conf=FAST, max_keepalive=12)
     with Fast(server, headers={"Connection": "keep-alive"}) as client:
         for number in range(13):
@@ -473,7 +478,7 @@ def test_255_33_max_keepalive(make_server):
 
 
 def test_255_34_cap(make_server):
-    """CometMaxSubscribers holds for them."""
+    """CometMaxSubscribers applies to these polls."""
     server = make_server(conf=FAST + "CometMaxSubscribers 2\n")
     with Fast(server) as client:
         client.learn()
@@ -502,12 +507,12 @@ def test_255_35_gap(make_server):
         assert answer["gap"] and old < answer["messages"][0]["timestamp"]
 
 
-# -- who decides, and when ------------------------------------------------------
+# -- which decision holds, and for how long -------------------------------------
 
 
 @contextlib.contextmanager
 def flag(server):
-    """While it lasts, httpd's configuration says something else."""
+    """A context in which httpd's configuration decides differently."""
     path = os.path.join(server.root, "conf", "flag")
     with open(path, "w", encoding="ascii"):
         pass
@@ -516,8 +521,8 @@ def flag(server):
 
 
 def test_255_38_not_allowed_once(make_server):
-    """What was learnt of a poll is not taken for what another asks, though
-    httpd forbade one between them."""
+    """What the hub learned from one poll is not used for a different one, even
+    if httpd refused a poll between them."""
     server = make_server(conf=FAST + """
 <If "-f '{root}/conf/flag' && %{REQUEST_URI} =~ m#room#">
   AuthType Basic
@@ -547,8 +552,8 @@ def test_255_38_not_allowed_once(make_server):
 
 
 def test_255_39_another_head_once(make_server):
-    """An answer that was not like the others, of the last poll before the
-    hub's: each has its head, and the next does not have that one's."""
+    """The last poll before the hub's has an unusual answer: each answer has
+    its own head, and the hub's answer does not repeat the unusual one."""
     server = make_server(conf=FAST + """
 Header set X-Once yes "expr=-f '{root}/conf/flag'"
 """)
@@ -563,7 +568,7 @@ Header set X-Once yes "expr=-f '{root}/conf/flag'"
             assert client.take()[-1] == "third"
             return "x-once" in client.conn.headers
         assert not behind()
-        time.sleep(1.6)         # so far apart, two answers show the head
+        time.sleep(1.6)         # far apart: the heads differ in time
         assert not behind()
         with flag(server):
             assert behind()
@@ -573,7 +578,7 @@ Header set X-Once yes "expr=-f '{root}/conf/flag'"
 
 
 def test_255_40_decided_anew(make_server):
-    """httpd decides again in time, and its no is a no."""
+    """httpd decides again in time, and its refusal takes effect."""
     server = make_server(conf=FAST + "CometMaxLifetime 2s\n"
                          "CometPollTimeout 300ms\n"
                          '<Location "/comet/gone">\n'
@@ -591,7 +596,7 @@ def test_255_40_decided_anew(make_server):
 
 
 def test_255_41_outlives_timeout(make_server):
-    """The MPM's Timeout does not end a connection that is used."""
+    """The MPM's Timeout does not end a connection that is in use."""
     server = make_server(timeout=3, conf=FAST + "CometPollTimeout 400ms\n"
                          "KeepAliveTimeout 2\n")
     with Fast(server) as client:
@@ -600,13 +605,13 @@ def test_255_41_outlives_timeout(make_server):
         while time.monotonic() < end:
             client.ask()
             assert client.take() == []
-            time.sleep(0.05)                    # it rests, too
+            time.sleep(0.05)                    # it is idle sometimes, too
         assert fast_polls(server) > 5
     server.wait_waiting(0)
 
 
 def test_255_42_rest(make_server):
-    """A connection that rests obeys KeepAliveTimeout."""
+    """An idle connection obeys KeepAliveTimeout."""
     server = make_server(conf=FAST + "KeepAliveTimeout 1\n")
     with Fast(server) as client:
         client.learn()
@@ -618,7 +623,7 @@ def test_255_42_rest(make_server):
 @pytest.mark.parametrize("waits", [True, False])
 @pytest.mark.parametrize("how", ["close", "reset"])
 def test_255_43_gone(server, waits, how):
-    """A client that leaves is noticed, and nothing of it is left."""
+    """A client that leaves is noticed, and nothing of it remains."""
     Fast(server).learn().conn.close()           # the store's files are open
     server.wait_waiting(0)
     before = fd_count(server.children()[0])
@@ -638,7 +643,7 @@ def test_255_43_gone(server, waits, how):
 
 @pytest.mark.parametrize("waits", [True, False])
 def test_255_44_reload(server, waits):
-    """A graceful reload answers who waits, and lets go who rests."""
+    """A graceful reload answers waiting polls and closes idle connections."""
     with Fast(server) as client:
         client.learn()
         if waits:
@@ -663,7 +668,7 @@ def test_255_45_stop(server):
 
 
 def test_255_46_access_log(server):
-    """httpd's own requests are logged; the hub's are counted."""
+    """httpd logs its own requests; the hub's are counted."""
     with Fast(server) as client:
         client.learn()
         before = fast_polls(server)
@@ -677,8 +682,8 @@ def test_255_46_access_log(server):
 
 
 def test_255_46b_sizes_in_the_log(make_server):
-    """A poll that httpd has parked and the hub has answered: what the log
-    tells of its bytes is true."""
+    """httpd parks a poll and the hub answers it: the log gives the right
+    number of bytes."""
     server = make_server(conf=FAST + 'LogFormat "%m%U %b %O" sizes\n'
                          'CustomLog "logs/sizes.log" sizes\n')
     said = set()
@@ -697,7 +702,7 @@ def test_255_46b_sizes_in_the_log(make_server):
 
 
 def test_255_47_store_replaced(server):
-    """A store that is another file now is seen before long."""
+    """The hub soon notices that the store is another file."""
     with Fast(server) as client:
         client.learn()
         sqlite(server.db, "DELETE FROM message")
@@ -706,7 +711,7 @@ def test_255_47_store_replaced(server):
         assert client.take() == ["after"]
 
 
-# -- where it cannot be ------------------------------------------------------------
+# -- where the hub cannot answer ---------------------------------------------------
 
 
 def test_255_50_tls(make_server):
@@ -724,8 +729,8 @@ def test_255_50_tls(make_server):
 # -- headers that another module computes ---------------------------------------
 
 def test_255_80_a_header_of_the_query(make_server):
-    """A poll without news is repeated word for word, and so is a header made
-    of its query; the next cursor's is another one."""
+    """A poll without news is repeated exactly, and so is a header computed
+    from its query; the next cursor gets its own header."""
     server = make_server(conf=FAST + "CometPollTimeout 1s\n"
                          'Header set X-Query "expr=%{QUERY_STRING}"\n')
     with Fast(server) as client:
@@ -741,7 +746,8 @@ def test_255_80_a_header_of_the_query(make_server):
 
 
 def test_255_81_a_header_of_the_time(make_server):
-    """Answers of one second have the same; it is not learnt from them."""
+    """Answers in the same second have the same header; the hub does not learn
+    it from them."""
     server = make_server(
         conf=FAST + 'Header set X-Second "expr=%{TIME_SEC}"\n')
     end = time.monotonic() + 3
@@ -755,8 +761,8 @@ def test_255_81_a_header_of_the_time(make_server):
 
 
 def test_255_82_headers_are_decided_anew(make_server):
-    """With everything else, after CometMaxLifetime; one that stays the same
-    is no hindrance."""
+    """Like all decisions, headers are computed again after CometMaxLifetime; a
+    header that stays the same does not stop the hub."""
     server = make_server(start=False, conf=FAST + """
 CometMaxLifetime 3s
 CometPollTimeout 1s

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Cookies and sessions that other modules prepare before a wait must not reach
-the client after it.  The other headers of these modules do."""
+the client after it.  These modules' other headers do."""
 
 import os
 import re
@@ -10,8 +10,8 @@ import pytest
 
 from httpd_env import sqlite, wait_until
 
-# Cookies of three makers: mod_usertrack before the wait, mod_headers after it,
-# in both tables of headers, and mod_session in its output filter.
+# Cookies from three sources: mod_usertrack before the wait, mod_headers after
+# it (in both tables of headers), and mod_session in its output filter.
 MAKERS = """
 CometPollTimeout 1s
 CookieTracking on
@@ -41,7 +41,7 @@ def cookies(head):
 
 
 def check_kept(head):
-    """The headers that are the site's own wish, and ours."""
+    """Check that the site's own headers and ours are there."""
     for line in (b"strict-transport-security: max-age=600",
                  b"x-policy: always", b"x-query: since=",
                  b"access-control-allow-origin: https://app.example.com",
@@ -56,8 +56,9 @@ def wait(server, conn, channel, since, extra=""):
 
 
 def test_265_01_no_cookie_after_a_wait(make_server, mpm):
-    """Polls that waited, or might have: no news, a message, a message that
-    was there, a reload.  Requests that do not wait have their cookies."""
+    """Polls that waited or could have waited set no cookie: no news, a
+    message, a stored message, a reload.  Requests that do not wait set
+    cookies."""
     server = make_server(mpm=mpm, conf=MAKERS, modules=MODULES)
     first = server.post("x", "first")
     with server.raw() as conn:
@@ -66,7 +67,7 @@ def test_265_01_no_cookie_after_a_wait(make_server, mpm):
         heads = [conn.raw_head]
         wait(server, conn, "x", first, "&wait=20")
         server.wait_waiting(1, "poll")
-        if mpm == "event":          # the session's filter took a thread each
+        if mpm == "event":          # the session's filter takes a thread
             assert server.status()["blocked"] == 0
         server.post("x", "second")
         assert len(conn.answer().json()["messages"]) == 1
@@ -84,7 +85,7 @@ def test_265_01_no_cookie_after_a_wait(make_server, mpm):
             assert name in found, conn.raw_head
     with server.raw() as conn:
         wait(server, conn, "x", first + 10 ** 6 * 3600, "&wait=20")
-        conn.answer()               # ahead of the store: from the beginning
+        conn.answer()               # ahead of the store: a resync
         wait(server, conn, "y", first, "&wait=20")
         server.wait_waiting(1, "poll")
         server.graceful()
@@ -94,8 +95,8 @@ def test_265_01_no_cookie_after_a_wait(make_server, mpm):
 
 
 def test_265_02_streams_and_classic(make_server, mpm):
-    """Their headers go out before the wait, with the cookies of before it; a
-    session is not prolonged by who only reads."""
+    """Streams send their headers before the wait, with the cookies of that
+    moment.  A client that only reads does not prolong a session."""
     server = make_server(mpm=mpm, conf=MAKERS, modules=MODULES)
     for target, kind in (("/comet/x?transport=events", "events"),
                          ("/comet/x?transport=iframe", "iframe"),
@@ -145,9 +146,9 @@ DBDPrepareSQL "delete from session where expiry != 0 and expiry < %lld" cleanses
 
 
 def test_265_04_no_session_saved_after_a_wait(make_server, mpm):
-    """mod_session_dbd: what another request did to the session meanwhile (a
-    basket, a logout) is not undone by a poll, and a poll is no sign of life
-    that prolongs it."""
+    """mod_session_dbd: a poll does not undo what another request did to the
+    session meanwhile (a basket, a logout), and a poll does not prolong the
+    session."""
     server = make_server(start=False, mpm=mpm, conf=DBD,
                          modules=("dbd", "session", "session_dbd"))
     db = os.path.join(server.data, "sessions.db")

@@ -61,7 +61,7 @@ def test_300_01_original_clock(browser):
     assert time.time() - begin < 8 * SLOW
     ticks = tab.seen()
     values = [int(text) for _, text in ticks]
-    # the first tick and the first whole second may tell the same second
+    # the first tick and the first whole second may show the same second
     assert values == sorted(values)
     assert values[1:] == list(range(values[1], values[1] + len(values) - 1))
     gaps = [b[0] - a[0] for a, b in zip(ticks, ticks[1:])]
@@ -87,12 +87,13 @@ def test_300_02_todays_clock(browser):
                                    ("original", "today")],
                          ids=lambda k: "-".join(k))
 def test_300_03_two_chats(browser, pages, kinds):
-    """Two pages, 20 messages of every sort: each once, in order, as text,
-    on both."""
+    """Two pages, 20 messages of every kind: both show each once, in order, as
+    text."""
     one, two = browser.chat(kinds[0]), browser.chat(kinds[1])
     for i, text in enumerate(TEXTS):
         (one, two)[i % 2].send(text)
-        # the next one when this one is stored: the order is the writer's
+        # send the next one after this one is stored, so that the order is
+        # known
         wait_until(lambda n=i: len(pages.rows("chat")) == n + 1, 8,
                    "message %d stored" % i)
     assert pages.rows("chat") == TEXTS
@@ -106,8 +107,8 @@ def test_300_03_two_chats(browser, pages, kinds):
 
 @pytest.mark.parametrize("kind", ["original", "today"])
 def test_300_04_burst(browser, pages, kind):
-    """10 messages within a second, 40 in parallel from elsewhere: all
-    shown, in the store's order, none twice."""
+    """10 messages within a second, 40 in parallel from elsewhere: all are
+    shown once, in the store's order."""
     tab = browser.chat(kind)
     for i in range(10):
         pages.publish("b%d" % i)
@@ -120,7 +121,7 @@ def test_300_04_burst(browser, pages, kind):
 
 @pytest.mark.parametrize("kind", ["original", "today"])
 def test_300_05_away(browser, pages, kind):
-    """10 messages while the page is closed: all there, in order, once."""
+    """10 messages while the page is closed: all are shown, in order, once."""
     tab = browser.chat(kind)
     tab.send("before")
     tab.wait_rows(["before"])
@@ -136,7 +137,7 @@ def test_300_05_away(browser, pages, kind):
 
 @pytest.mark.parametrize("kind", ["original", "today"])
 def test_300_06_six_tabs(browser, pages, kind):
-    """Six tabs of one profile: one can publish, all six show it."""
+    """Six tabs of one profile: one publishes, all six show the message."""
     tabs = [browser.chat(kind) for _ in range(6)]
     tabs[5].send("from the sixth")
     for tab in tabs:
@@ -148,8 +149,8 @@ def test_300_06_six_tabs(browser, pages, kind):
 
 @pytest.mark.parametrize("kind", ["original", "today"])
 def test_300_07_kill_and_start(browser, pages, kind):
-    """kill -9 of the server and a new start: history there, the page goes
-    on by itself, nothing twice."""
+    """kill -9 of the server and a new start: the history is there, the page
+    continues by itself, and nothing is repeated."""
     tab = browser.chat(kind)
     tab.send("before the kill")
     tab.wait_rows(["before the kill"])
@@ -167,7 +168,7 @@ def test_300_07_kill_and_start(browser, pages, kind):
 
 
 def test_300_08_clock_after_kill(browser, pages):
-    """Today's clock comes back by itself after kill -9 and a start."""
+    """Today's clock recovers by itself after kill -9 and a start."""
     tab = browser.open("/clock/")
     state = "return document.querySelector('#status')?.dataset.state"
     wait_until(lambda: tab.js(state) == "connected", 10, "a tick")
@@ -182,7 +183,7 @@ def test_300_08_clock_after_kill(browser, pages):
 
 @pytest.mark.parametrize("kind", ["original", "today"])
 def test_300_09_reload_of_the_server(browser, pages, kind):
-    """A graceful reload goes unnoticed: no 5 s pause, nothing lost."""
+    """A graceful reload is not noticed: no 5 s pause, no message lost."""
     tab = browser.chat(kind)
     pages.publish("one")
     tab.wait_rows(["one"])
@@ -195,8 +196,8 @@ def test_300_09_reload_of_the_server(browser, pages, kind):
 
 @pytest.mark.parametrize("kind", ["original", "today"])
 def test_300_10_outside_insert(browser, pages, kind):
-    """An INSERT by another process is on the page within 50 ms of its
-    commit; a DELETE is gone from the next replay."""
+    """An INSERT by another process is on the page within 50 ms of its commit;
+    a deleted message is missing from the next replay."""
     tab = browser.chat(kind)
     tab.watch(tab.kind["box"])
     db = sqlite3.connect(pages.db, isolation_level=None, timeout=5)
@@ -234,8 +235,8 @@ def test_300_11_poll_timeouts_show_nothing(browser, pages):
 
 
 def test_300_12_own_message_at_once(browser, pages):
-    """Today's chat shows one's own message at once and then only once,
-    and keeps it when the server cannot store it."""
+    """Today's chat shows one's own message at once, and only once.  It keeps
+    the message when the server cannot store it."""
     tab = browser.chat("today")
     lock = sqlite3.connect(pages.db, isolation_level=None)
     lock.execute("BEGIN IMMEDIATE")
@@ -252,7 +253,7 @@ def test_300_12_own_message_at_once(browser, pages):
 
 
 def test_300_13_no_errors_in_the_console(browser, pages):
-    """None of the pages logs an error or asks for what is not there."""
+    """No page logs an error or requests a missing file."""
     browser.driver.get_log("browser")       # of the tests before
     for path in ("/", "/clock/", "/chat/", "/clock/original.html",
                  "/chat/original.html"):
@@ -289,7 +290,7 @@ def test_300_14_narrow_and_dark(browser, pages):
 
 
 def test_300_15_earlier_messages(browser, pages):
-    """The button is there when there is something earlier, and only then."""
+    """The button is shown only if there are earlier messages."""
     hidden = "return document.querySelector('#earlier').hidden"
     ready = "const earlier = document.querySelector('#earlier');" \
         "return !earlier.hidden && !earlier.disabled"

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""comet.js in a real headless Chromium.  Each message arrives once and in order,
-whatever happens to the leading tab, the network and the server."""
+"""comet.js in a real headless Chromium.  Each message arrives once and in
+order, whatever happens to the leading tab, the network and the server."""
 
 import os
 import threading
@@ -40,7 +40,7 @@ CONFIG = CONF + """
 
 SERVER = {"conf": CONFIG}
 
-# A page that follows as it is told, and notes all that happens.
+# A page that follows as the test tells it, and records all that happens.
 PAGE = """<!DOCTYPE html><meta charset="utf-8"><title>310</title>
 <link rel="icon" href="data:,">
 <script type="module">
@@ -93,7 +93,8 @@ def chromium():
 
 @pytest.fixture
 def browser(chromium, server, make_server):
-    """Its tabs are closed before the servers look who is still waiting."""
+    """A browser whose tabs are closed before the servers check their waiting
+    clients."""
     chromium.port = stage(server).port
     server.write("310.html", PAGE)
     yield chromium
@@ -102,7 +103,8 @@ def browser(chromium, server, make_server):
 
 @pytest.fixture
 def fresh(browser, make_server):
-    """Makes a server of one's own, and turns the browser to it."""
+    """Returns a function that starts a server for one test and directs the
+    browser to it."""
     def make():
         made = stage(make_server(start=False, conf=CONFIG))
         made.write("310.html", PAGE)
@@ -129,7 +131,7 @@ class Follower:
         return self.js("return got.map(([body]) => body)")
 
     def told(self, kind=None):
-        """What happened: the events but messages, of one kind."""
+        """The recorded events of one kind other than messages."""
         told = self.js("return told")
         return [t for t in told if kind in (None, t[0])]
 
@@ -143,7 +145,7 @@ class Follower:
         return self
 
     def wait_bodies(self, want, timeout=10.0):
-        """Exactly these texts, in this order."""
+        """Wait until exactly these texts have arrived, in this order."""
         wait_until(lambda: self.js("return got.length") >= len(want), timeout,
                    "%d messages" % len(want), 0.05)
         assert self.bodies() == want
@@ -167,7 +169,7 @@ class Follower:
 
 
 def leader_of(tabs):
-    """The one tab that has the connection; wait until there is one."""
+    """Wait until one tab has the connection; return that tab."""
     def find():
         leaders = [t for t in tabs if not t.get("shared")]
         return len(leaders) == 1 and leaders[0]
@@ -175,7 +177,8 @@ def leader_of(tabs):
 
 
 class Publisher(threading.Thread):
-    """Publishes m0, m1 … one after the other, however often it takes."""
+    """Publishes m0, m1 … one after the other, and repeats each until it is
+    stored."""
 
     def __init__(self, server, channel, count, pause=0.0):
         super().__init__(daemon=True)
@@ -230,8 +233,9 @@ def test_310_01_bodies(browser, server, transport):
 
 
 def test_310_02_ten_tabs(browser, server):
-    """Ten tabs share one connection; each gets all, once, in order; also when
-    the leading one closes and another joins within a burst, twice."""
+    """Ten tabs share one connection; each gets all messages once, in order;
+    also when, twice within a burst, the leading tab closes and another
+    joins."""
     server.post("ten", "before")
     tabs = [Follower(browser, "/comet/ten") for _ in range(10)]
     for tab in tabs:
@@ -254,7 +258,7 @@ def test_310_02_ten_tabs(browser, server):
         assert tab.told("error") == tab.told("gap") == []
         assert len(tab.told("open")) == 1
     server.wait_waiting(1, "events")
-    # one that closes by itself hands over, too; one that joins has it all
+    # a tab that closes itself hands over, too; one that joins has everything
     leader.js("comet.close()")
     assert leader.told("close") == [["close", None]]
     late = Follower(browser, "/comet/ten").wait_bodies(want)
@@ -267,10 +271,11 @@ def test_310_02_ten_tabs(browser, server):
 
 
 def test_310_03_reload_and_restart(browser, fresh):
-    """A graceful reload goes unnoticed; kill -9 and a start are an error and
-    then an open; nothing is lost or repeated, in the sharing tab neither."""
+    """A graceful reload is not noticed.  kill -9 and a start cause an error
+    and then an open.  Nothing is lost or repeated, in the sharing tab
+    either."""
     server = fresh()
-    # a browser does not tell that an iframe's connection is broken
+    # a browser does not report that an iframe's connection broke
     tabs = [(transport, Follower(browser, "/comet/on", transport=transport,
                                  silence=2.5))
             for transport in ("events", "poll", "iframe") for _ in range(2)]
@@ -298,8 +303,8 @@ def test_310_03_reload_and_restart(browser, fresh):
 
 
 def test_310_04_fallback(browser, server):
-    """Long polls where event streams are refused, held back or broken; one
-    connection for all tabs all the same."""
+    """Long polls replace event streams that are refused, held back or broken;
+    all tabs still share one connection."""
     refused = [Follower(browser, "/comet/polled") for _ in range(3)]
     for tab in refused:
         tab.wait_open("poll")
@@ -309,7 +314,7 @@ def test_310_04_fallback(browser, server):
     for tab in refused:
         tab.wait_bodies(["x"])
         tab.tab.close()
-    # headers that never come, and ones without a byte after them
+    # headers that never arrive, and headers without a byte after them
     for held in ("new Promise((_, fail) => i.signal.addEventListener("
                  "'abort', () => fail(i.signal.reason)))",
                  "new Response(new ReadableStream({ start(c) {"
@@ -328,7 +333,7 @@ def test_310_04_fallback(browser, server):
         assert tab.publish(held)["value"]
         wait_until(lambda t=tab, h=held: t.bodies()[-1:] == [h], 5, "it")
         tab.tab.close()
-    # streams that cannot be had at all: polls show that the server is there
+    # streams never work here: polls show that the server is there
     tab = Follower(browser, "/comet/unused", share=False)
     tab.js("comet.close(); const real = fetch; Math.random = () => 0;"
            "window.fetch = (u, i) => String(u).includes('=events')"
@@ -339,7 +344,7 @@ def test_310_04_fallback(browser, server):
 
 
 def test_310_05_refused(browser, server):
-    """What the server refuses for good ends with the reason."""
+    """A permanent refusal by the server ends the stream with the reason."""
     for path, options, status in (
             ("/comet/secret", {}, 403),
             ("/comet/nothing%00", {}, 404),
@@ -365,8 +370,8 @@ def test_310_05_refused(browser, server):
 
 
 def test_310_06_publish(browser, server):
-    """A publish is sent again after a lost answer, a 502 and a 503, and is
-    stored once; in the order of the calls; a refusal is told at once."""
+    """A publish is repeated after a lost answer, a 502 and a 503, and is
+    stored once, in the order of the calls.  A refusal is reported at once."""
     tab = Follower(browser, "/comet/post").wait_open()
     tab.js("""
       const real = fetch;
@@ -401,13 +406,13 @@ def test_310_06_publish(browser, server):
     assert len(set(posts)) == 3
     tab.wait_bodies(["a", "b", "c"])
     assert {row[3] for row in tab.js("return got")} == {"note"}
-    # one's own key
+    # a key of the caller's own
     one = tab.publish("d", idempotencyKey="mine")
     assert tab.publish("d", idempotencyKey="mine") == one
     assert tab.publish("e", idempotencyKey="mine")["status"] == 422
     assert tab.publish("x" * 65537)["status"] == 413
     assert tab.publish("")["status"] == 400
-    assert tab.js("return posts.length") == 11      # none of them again
+    assert tab.js("return posts.length") == 11      # none of them is repeated
     tab.wait_bodies(["a", "b", "c", "d"])
 
 
@@ -435,10 +440,11 @@ def test_310_07_history(browser, server):
 
 
 def test_310_08_gap(browser, server):
-    """A client that was away for longer than messages are kept gets one gap."""
+    """A client that was away for longer than messages are kept is told of one
+    gap."""
     stamps = [server.post("kept", "m%d" % i) for i in range(20)]
     kept = ["m%d" % i for i in range(15, 20)]
-    # as retention does it
+    # as retention deletes them
     sqlite(server.db, "BEGIN IMMEDIATE;"
            "DELETE FROM message WHERE channel='kept' AND timestamp <= %d;"
            "UPDATE channel SET floor=%d WHERE name='kept'; COMMIT;"
@@ -459,8 +465,8 @@ def test_310_08_gap(browser, server):
 
 @pytest.mark.parametrize("transport", ["events", "poll", "iframe"])
 def test_310_09_another_store(browser, server, transport):
-    """A cursor ahead of the store is reported as a reset.  Everything continues
-    from there, in the sharing tab too."""
+    """A cursor ahead of the store is reported as a reset.  After it everything
+    continues, in the sharing tab too."""
     channel = "ahead-" + transport
     old = server.post(channel, "old")
     tabs = [Follower(browser, "/comet/" + channel, transport=transport,
@@ -477,7 +483,7 @@ def test_310_09_another_store(browser, server, transport):
 
 def test_310_10_channels(browser, server):
     """Several channels and a wildcard over one connection, in one order; a
-    channel that comes into being later joins in without an error."""
+    channel that is created later joins without an error."""
     server.post("room/1", "one")
     server.post("other", "not for us")
     server.post("lobby", "two")
@@ -501,8 +507,8 @@ def test_310_10_channels(browser, server):
 
 
 def test_310_11_no_sharing(browser, server):
-    """Without Web Locks each tab has its own connection, and one that is
-    hidden leaves it to the others; share: false and names keep apart, too."""
+    """Without Web Locks each tab has its own connection, and a hidden tab
+    closes it.  share: false and different names keep tabs apart, too."""
     tabs = []
     for i in range(3):
         tab = Follower(browser, "/comet/unused", share=False)
@@ -510,13 +516,13 @@ def test_310_11_no_sharing(browser, server):
                "Object.defineProperty(navigator, 'locks', { value: undefined })")
         tab.follow("/comet/lone")
         tabs.append(tab)
-    # only the tab in front is not hidden
+    # every tab but the front one is hidden
     tabs[-1].wait_open()
     server.wait_waiting(1, "events")
     server.post("lone", "x")
     tabs[-1].wait_bodies(["x"])
     for tab in tabs:
-        tab.js("return true")       # in front: it looks at once
+        tab.js("return true")       # in front again: it checks at once
         tab.wait_bodies(["x"])
         tab.tab.close()
     apart = [Follower(browser, "/comet/apart", share=share)
@@ -527,8 +533,9 @@ def test_310_11_no_sharing(browser, server):
 
 
 def test_310_12_away(browser, server):
-    """Back from another page, from being frozen, from no network: nothing is
-    lost or repeated, and nothing waits for a page that is away."""
+    """A page returns from another page, from being frozen, or from a lost
+    network: no message is lost or repeated, and the server does not wait for
+    absent pages."""
     driver = browser.driver
     tabs = [Follower(browser, "/comet/away") for _ in range(2)]
     for tab in tabs:
@@ -548,7 +555,7 @@ def test_310_12_away(browser, server):
         wait_until(lambda t=tab: t.js("return !!window.comet || "
                                       "!!window.follow"), 5, "it to be back")
         if not tab.js("return !!window.stays"):
-            # the browser kept no page; not because of us
+            # the browser did not keep the page, for reasons of its own
             assert "lock" not in tab.js(
                 "return JSON.stringify(performance.getEntriesByType("
                 "'navigation')[0].notRestoredReasons)")
@@ -580,10 +587,10 @@ def test_310_12_away(browser, server):
 
 
 def test_310_13_stuck_leader(browser, server):
-    """A leading tab that no longer answers is replaced."""
+    """A leading tab that does not respond is replaced."""
     tabs = [Follower(browser, "/comet/unused", share=False)
             for _ in range(2)]
-    for tab in tabs:        # whose timers run ten times as fast
+    for tab in tabs:        # with timers that run ten times as fast
         tab.js("comet.close(); const real = setInterval;"
                "window.setInterval = (act, ms) => real(act, ms / 10)")
         tab.follow("/comet/stuck")
@@ -591,7 +598,7 @@ def test_310_13_stuck_leader(browser, server):
         tab.wait_open()
     leader = leader_of(tabs)
     other = tabs[1 - tabs.index(leader)]
-    # it hears nobody any more, and has been silent for a while
+    # it hears no other tab any more, and has been silent for a while
     leader.js("""
       BroadcastChannel.prototype.postMessage = () => {};""")
     server.post("stuck", "unheard")
@@ -603,8 +610,8 @@ def test_310_13_stuck_leader(browser, server):
 
 
 def test_310_14_chat_page(browser, server):
-    """The chat page says what it uses, and goes on when that is changed;
-    earlier messages can be had."""
+    """The chat page shows its transport, continues when that is changed, and
+    can load earlier messages."""
     texts = ["c%d" % i for i in range(120)]
     for text in texts:
         server.post("chat", text)
@@ -615,7 +622,7 @@ def test_310_14_chat_page(browser, server):
         one.js(more + ".click()")
         one.wait_rows(texts[begin:])
         wait_until(lambda: one.js("return !%s.disabled" % more), 5, "it")
-        # what was in view still is
+        # what was visible still is
         assert one.js("const log = document.querySelector('#log');"
                       "return log.scrollHeight - log.scrollTop"
                       " - log.clientHeight") < 60
@@ -637,7 +644,7 @@ def test_310_14_chat_page(browser, server):
 
 
 def test_310_15_only_streams(browser, server):
-    """Where a location has event streams only, tabs go on all the same."""
+    """Tabs also work where a location offers only event streams."""
     server.post("streamed", "one")
     tabs = [Follower(browser, "/comet/streamed") for _ in range(3)]
     for tab in tabs:
@@ -650,8 +657,8 @@ def test_310_15_only_streams(browser, server):
 
 @pytest.mark.parametrize("transport", ["events", "poll"])
 def test_310_16_other_origin(browser, server, make_server, transport):
-    """A page of an origin that is allowed follows, publishes and pages; one
-    of another is refused, and told so by the browser."""
+    """A page of an allowed origin follows, publishes and pages; the browser
+    tells a page of another origin that it is refused."""
     origin = "http://127.0.0.1:%d" % server.port
     other = make_server(conf="CometAllowOrigin %s\n" % origin)
     url = "http://127.0.0.1:%d/comet/far" % other.port
@@ -670,7 +677,7 @@ def test_310_16_other_origin(browser, server, make_server, transport):
     assert tabs[0].publish("")["message"].endswith(   # the reason is readable
         other.request("POST", "/comet/far", b"").json()["error"])
     stranger = make_server()
-    # (by polls: Chromium keeps a stream that it refuses for 5 s)
+    # (with polls: Chromium keeps a refused stream for 5 s)
     tab = Follower(browser, "http://127.0.0.1:%d/comet/far" % stranger.port,
                    transport="poll")
     wait_until(lambda: tab.told("error"), 5, "the error")
