@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Faults in memory, SQLite and files, and trying all of them. */
+/* Faults in memory, SQLite and files, tried one after the other. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static atomic_int armed; /* faults_kind_e; 0: nothing fails */
+static atomic_int armed; /* bits of faults_kind_e; 0: nothing fails */
 static atomic_long counted, fails_at;
 static atomic_int lasts;
 static atomic_long live; /* blocks the core and the tests hold */
@@ -24,7 +24,7 @@ static struct {
     int lasting;
 } now;
 
-/* Whether this one is to fail. */
+/* Whether this event has to fail. */
 static int is_to_fail(faults_kind_e kind)
 {
     long n, at;
@@ -66,7 +66,7 @@ void faults_spare(int is_spared)
     spared = is_spared;
 }
 
-/* --- Memory: the linker sends calls of malloc to __wrap_malloc -------- */
+/* --- Memory: the linker sends calls of malloc to __wrap_malloc ----------- */
 
 void *__real_malloc(size_t size);
 void *__real_calloc(size_t count, size_t size);
@@ -121,7 +121,7 @@ static void *sqlite_realloc(void *block, int size)
     return is_to_fail(FAULTS_MEMORY) ? NULL : memory.xRealloc(block, size);
 }
 
-/* --- SQLite's functions ----------------------------------------------- */
+/* --- SQLite's functions -------------------------------------------------- */
 
 int __real_sqlite3_step(sqlite3_stmt *statement);
 int __real_sqlite3_exec(sqlite3 *db, const char *sql,
@@ -150,14 +150,14 @@ int __wrap_sqlite3_open_v2(const char *path, sqlite3 **db, int flags,
 int __wrap_sqlite3_wal_checkpoint_v2(sqlite3 *db, const char *name, int mode,
                                      int *pages, int *done);
 
-/* ROLLBACK does not fail: it needs neither memory nor the disk, as the faults
- * of those kinds prove. */
+/* ROLLBACK never fails here: it needs neither memory nor the disk, as the
+ * faults of those kinds show. */
 static int rolls_back(const char *sql)
 {
     return sql && strcmp(sql, "ROLLBACK") == 0;
 }
 
-/* Once: what a connection survives; lasting: what it does not. */
+/* A single fault is one that a connection survives; a lasting one is not. */
 static int code(void)
 {
     return atomic_load(&lasts) ? SQLITE_IOERR : SQLITE_FULL;
@@ -198,7 +198,7 @@ int __wrap_sqlite3_prepare_v3(sqlite3 *db, const char *sql, int length,
                                        db, sql, length, flags, statement, tail);
 }
 
-/* Even when it fails there may be a connection. */
+/* There may be a connection even if this fails. */
 int __wrap_sqlite3_open_v2(const char *path, sqlite3 **db, int flags,
                            const char *vfs)
 {
@@ -215,7 +215,7 @@ int __wrap_sqlite3_wal_checkpoint_v2(sqlite3 *db, const char *name, int mode,
                : __real_sqlite3_wal_checkpoint_v2(db, name, mode, pages, done);
 }
 
-/* --- Files ------------------------------------------------------------ */
+/* --- Files --------------------------------------------------------------- */
 
 typedef struct file_t {
     sqlite3_file base;
@@ -226,7 +226,7 @@ static sqlite3_vfs *real_vfs;
 static sqlite3_vfs vfs;
 
 #define REAL(file) (((file_t *)(void *)(file))->real)
-/* Fail with a code, or do it. */
+/* Fail with a code, or call the real function. */
 #define DISK(code, method, ...) \
     return is_to_fail(FAULTS_DISK) \
                ? (code) \
@@ -373,7 +373,7 @@ static int vfs_access(sqlite3_vfs *of, const char *name, int flags, int *out)
 
 #define LAST 6
 
-/* --- Trying all of them ----------------------------------------------- */
+/* --- Trying all of them -------------------------------------------------- */
 
 void faults_install(void)
 {
@@ -384,7 +384,7 @@ void faults_install(void)
     ours.xMalloc = sqlite_malloc;
     ours.xRealloc = sqlite_realloc;
     sqlite3_config(SQLITE_CONFIG_MALLOC, &ours);
-    /* so that small blocks can fail, too */
+    /* so that small allocations can fail too */
     sqlite3_config(SQLITE_CONFIG_LOOKASIDE, 0, 0);
     real_vfs = sqlite3_vfs_find(NULL);
     vfs = *real_vfs;

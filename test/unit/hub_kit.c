@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A hub with real logs, and made-up clients that note what they see. */
+/* A hub with real logs, and simulated clients that note what they get. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -25,7 +25,7 @@ atomic_int hub_faults;
 atomic_int hub_errors, hub_last_error;
 hub_gate_t hub_gate;
 
-/* --- Helpers ---------------------------------------------------------- */
+/* --- Helpers ------------------------------------------------------------- */
 
 void hub_fault(const char *what)
 {
@@ -175,7 +175,7 @@ int hub_in_step(void)
     return comet_hub_recall(hub, 0, &state, state.last, &reading);
 }
 
-/* --- The client ------------------------------------------------------- */
+/* --- The client ---------------------------------------------------------- */
 
 int client_got(const client_t *client)
 {
@@ -334,7 +334,7 @@ void client_check(const client_t *client, const comet_timestamp_t *expected,
                         (size_t)count * sizeof(*expected));
 }
 
-/* --- Sockets that take no more ---------------------------------------- */
+/* --- Sockets that take no more ------------------------------------------- */
 
 pair_t pair_blocked(void)
 {
@@ -362,7 +362,7 @@ void pair_close(pair_t pair)
     close(pair.peers);
 }
 
-/* --- The gate --------------------------------------------------------- */
+/* --- The gate ------------------------------------------------------------ */
 
 void hub_wait_at_gate(client_t *client, const comet_delivery_t *delivery)
 {

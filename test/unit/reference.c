@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Slow and simple decoders for the tests to compare with. */
+/* Slow and simple decoders that tests compare with. */
 #include "reference.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- UTF-8 ------------------------------------------------------------ */
+/* --- UTF-8 --------------------------------------------------------------- */
 
 size_t reference_utf8(const unsigned char *at, size_t length, uint32_t *code)
 {
@@ -75,8 +75,8 @@ size_t reference_put(uint32_t code, unsigned char *out)
     return 4;
 }
 
-/* All proper beginnings of the sequences of all code points, as a set of
- * 24-bit numbers: the bytes, the length being told by which are not 0. */
+/* The proper beginnings of the sequences of all code points, as a set of 24-bit
+ * numbers.  The bytes that are not 0 show the length. */
 static unsigned char *beginnings;
 
 static uint32_t beginning(const unsigned char *at, size_t length)
@@ -111,7 +111,7 @@ static void find_beginnings(void)
     beginnings = set;
 }
 
-/* The length of the maximal subpart where no sequence is well-formed. */
+/* The length of the maximal subpart where no well-formed sequence begins. */
 static size_t maximal_subpart(const unsigned char *at, size_t length)
 {
     size_t i;
@@ -148,7 +148,7 @@ size_t reference_repair(const unsigned char *data, size_t length,
     return written;
 }
 
-/* ---- JSON ------------------------------------------------------------- */
+/* --- JSON ---------------------------------------------------------------- */
 
 static int hex4(const char *data, size_t length, uint32_t *unit)
 {
@@ -170,7 +170,8 @@ static int hex4(const char *data, size_t length, uint32_t *unit)
     return 1;
 }
 
-/* Decode what follows a backslash; returns its length, 0 when malformed. */
+/* Decode the text after a backslash.  @return its length; 0 if it is
+ * malformed */
 static size_t json_escape(const char *data, size_t length, uint32_t *code)
 {
     static const char names[] = "\"\\/bfnrt";
@@ -227,7 +228,7 @@ int reference_json(const char *data, size_t length, unsigned char *out,
     return at + 1 == length;
 }
 
-/* Where the blanks end that begin here. */
+/* The end of the blanks that begin here. */
 static size_t json_blanks(const char *data, size_t length, size_t at)
 {
     while (at < length && strchr(" \t\r\n", data[at]) && data[at]) {
@@ -236,7 +237,7 @@ static size_t json_blanks(const char *data, size_t length, size_t at)
     return at;
 }
 
-/* Decode the string at *at, and move behind it and the blanks that follow. */
+/* Decode the string at *at, and move *at behind it and the blanks after it. */
 static int json_string_at(const char *data, size_t length, size_t *at,
                           unsigned char *out, size_t *written)
 {
@@ -301,7 +302,7 @@ int reference_member(const char *data, size_t length, const char *name,
     return found;
 }
 
-/* ---- HTML ------------------------------------------------------------- */
+/* --- HTML ---------------------------------------------------------------- */
 
 int reference_html(const char *data, size_t length, unsigned char *out,
                    size_t *written)
@@ -341,7 +342,7 @@ int reference_html(const char *data, size_t length, unsigned char *out,
     return 1;
 }
 
-/* ---- event streams ---------------------------------------------------- */
+/* --- event streams ------------------------------------------------------- */
 
 /* The parser's buffers, and where events go. */
 typedef struct events_t {
@@ -356,7 +357,7 @@ static void dispatch_event(events_t *events)
 {
     reference_event_t *event = events->event;
 
-    if (events->data_length) { /* it ends with a line feed, which goes */
+    if (events->data_length) { /* remove the line feed at its end */
         event->data_length = events->data_length - 1;
         memcpy(event->data, events->data, event->data_length);
         event->type_length = events->type_length;
@@ -446,7 +447,7 @@ int reference_events(const char *stream, size_t length,
                : events.count;
 }
 
-/* ---- chance ----------------------------------------------------------- */
+/* --- chance -------------------------------------------------------------- */
 
 uint64_t reference_random(uint64_t *state)
 {

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
- * @file reference.h
- * Slow decoders, written from the standards and not from the code under
- * test, to compare it with.
+ * @file reference.h Slow decoders for comparison, written from the standards
+ * and not from the code under test.
  */
 #ifndef REFERENCE_H
 #define REFERENCE_H
@@ -12,43 +11,44 @@
 
 /**
  * Decode one UTF-8 sequence by arithmetic (RFC 3629).
- * @return its length; 0 when no well-formed one begins here
+ * @return its length; 0 if no well-formed sequence begins here
  */
 size_t reference_utf8(const unsigned char *at, size_t length, uint32_t *code);
 
-/** Whether all of it is well-formed UTF-8. */
+/** Whether a whole text is well-formed UTF-8. */
 int reference_utf8_valid(const unsigned char *data, size_t length);
 
 /**
- * Replace what is not UTF-8 by U+FFFD, one for each maximal subpart: the
- * longest beginning of any well-formed sequence, else one byte.
+ * Replace bytes that are not UTF-8 by U+FFFD, one for each maximal subpart: the
+ * longest beginning of a well-formed sequence, otherwise one byte.
  * @param out  room for 3 * length bytes
- * @return the length of what was written
+ * @return the length of the result
  */
 size_t reference_repair(const unsigned char *data, size_t length,
                         unsigned char *out);
 
 /**
- * Decode a JSON string with its quotes (RFC 8259), and nothing after it.
+ * Decode a JSON string with its quotes (RFC 8259) that nothing follows.
  * @param out  room for length bytes
- * @return whether it is one; its text's length is in @a written
+ * @return whether it is a JSON string; @a written is the length of its text
  */
 int reference_json(const char *data, size_t length, unsigned char *out,
                    size_t *written);
 
 /**
- * Find a member of a JSON object whose members are all texts (RFC 8259),
- * blanks around it allowed.
- * @param out  room for length bytes; the text of the last one so named
- * @return how many have the name; -1: it is no such object
+ * Find a member of a JSON object whose members are all strings (RFC 8259).
+ * Blanks around it are allowed.
+ * @param out  room for length bytes; gets the text of the last member with this
+ *             name
+ * @return how many members have this name; -1: it is no such object
  */
 int reference_member(const char *data, size_t length, const char *name,
                      unsigned char *out, size_t *written);
 
 /**
- * Decode HTML character data that knows five references only.
+ * Decode HTML character data in which only five references are known.
  * @param out  room for length bytes
- * @return whether no bare & < > " ' is in it
+ * @return whether the text has no bare & < > " '
  */
 int reference_html(const char *data, size_t length, unsigned char *out,
                    size_t *written);
@@ -56,21 +56,21 @@ int reference_html(const char *data, size_t length, unsigned char *out,
 /** The next of a sequence of pseudo-random numbers (xorshift64*). */
 uint64_t reference_random(uint64_t *state);
 
-/** Write a code point as UTF-8. @return how many bytes (1 to 4) */
+/** Write a code point as UTF-8.  @return how many bytes (1 to 4) */
 size_t reference_put(uint32_t code, unsigned char *out);
 
-/** An event of an event stream; the texts are the caller's rooms. */
+/** An event of an event stream.  The caller provides the room for its texts. */
 typedef struct reference_event_t {
-    unsigned char *type, *data; /* each has room for the whole stream */
+    unsigned char *type, *data; /* each with room for the whole stream */
     size_t type_length, data_length;
-    long long id; /* -1: none, or no number */
+    long long id; /* -1 if there is none or it is no number */
 } reference_event_t;
 
 /**
- * Parse an event stream as the WHATWG has it (HTML, section 9.2.6).
+ * Parse an event stream as the WHATWG specifies it (HTML, section 9.2.6).
  * @param event  set to the last event that was dispatched
- * @return how many were dispatched; -1: bytes are left, or the stream is not
- *         UTF-8
+ * @return how many were dispatched; -1: bytes are left over, or the stream is
+ *         not UTF-8
  */
 int reference_events(const char *stream, size_t length,
                      reference_event_t *event);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A folder of a test's own, and children that cannot outlive it. */
+/* A temporary folder for a test, and children that cannot outlive the test. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
- * @file scratch.h
- * A folder of a test's own, removed at the end, and waiting for a condition.
+ * @file scratch.h A temporary folder for a test, removed at the end; waiting
+ * for conditions; forked children.
  */
 #ifndef SCRATCH_H
 #define SCRATCH_H
@@ -27,18 +27,18 @@ void scratch_make(void);
 comet_selection_t *scratch_select(comet_text_t channel);
 
 /**
- * Append messages, each by itself: comet_store_append() without groups.
- * @param results  that of each message
+ * Append messages as separate groups.
+ * @param results  set to the result of each message
  */
 apr_status_t scratch_append(comet_store_t *store,
                             comet_message_t *const *messages,
                             apr_status_t *results, apr_size_t count);
 
-/** A selection by words: those that end in a star are prefixes.  The caller
+/** A selection made from words; a trailing star makes a prefix.  The caller
  * owns the reference. */
 comet_selection_t *scratch_choose(const char *words);
 
-/** The path of a name in the folder; valid until the eighth next call. */
+/** The path of a name in the folder.  It stays valid for eight calls. */
 const char *scratch_path(const char *name);
 
 /** The place of a database.
@@ -54,7 +54,7 @@ int scratch_ascending(const void *a, const void *b);
 /** Microseconds of the monotonic clock. */
 int64_t scratch_usec(void);
 
-/** Wait until a condition holds, at most 30 s: slow sanitizers included. */
+/** Wait until a condition holds, for at most 30 s (sanitizers are slow). */
 #define wait_until(condition) \
     do { \
         int64_t wait_end = scratch_usec() + 30000000; \
@@ -89,7 +89,7 @@ int scratch_fork(int (*child)(void *baton), void *baton);
  */
 void *scratch_shared(size_t bytes);
 
-/** Wait for a child's end. @return its exit code, or -(signal) */
+/** Wait for a child's end.  @return its exit code, or -(signal) */
 int scratch_reap(int pid);
 
 #endif /* SCRATCH_H */

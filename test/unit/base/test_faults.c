@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Each allocation fails in turn: values, tables and encoders say so, keep what
- * they had, and work again. */
+/* Each allocation fails in turn.  Values, tables and encoders report it, keep
+ * their contents, and work again afterwards. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -18,7 +18,7 @@
 
 static apr_pool_t *pool;
 
-/* --- Values ----------------------------------------------------------- */
+/* --- Values -------------------------------------------------------------- */
 
 static apr_status_t select_some(void)
 {
@@ -63,9 +63,9 @@ static void test_values(void **state)
     });
 }
 
-/* --- The table of who waits for what ---------------------------------- */
+/* --- The table of who waits for what ------------------------------------- */
 
-#define PARTS 700 /* more than the table has buckets at first, twice */
+#define PARTS 700 /* makes the table grow twice */
 
 static comet_channels_t channels;
 static comet_selection_t *one_room, *many;
@@ -91,7 +91,7 @@ static void count_news(void *baton, comet_channel_t *channel)
     *(int *)baton += channel == whole ? 1 : 100;
 }
 
-/* All of it is there, or nothing but what was there before. */
+/* A table holds either the new entry or only the old ones. */
 static void check_table(apr_status_t status)
 {
     comet_text_t name = one_room->names[0].text;
@@ -158,7 +158,7 @@ static void test_channels(void **state)
     comet_selection_unref(many);
 }
 
-/* --- Encoders --------------------------------------------------------- */
+/* --- Encoders ------------------------------------------------------------ */
 
 static const comet_transport_t *transport;
 static comet_format_t format;
@@ -182,12 +182,12 @@ static void encode_into(comet_buffer_t *into)
 
 static apr_status_t encode(void)
 {
-    comet_buffer_clear(&out); /* the failure, too */
+    comet_buffer_clear(&out); /* forgets the failure too */
     encode_into(&out);
     return out.failed ? APR_ENOMEM : APR_SUCCESS;
 }
 
-/* All of it, or the beginning. */
+/* The output is complete, or the beginning of the complete output. */
 static void check_bytes(apr_status_t status)
 {
     faults_must(out.length <= wanted.length);
@@ -231,9 +231,9 @@ static void test_encoders(void **state)
     comet_message_unref(two[1]);
 }
 
-/* --- Lines ------------------------------------------------------------ */
+/* --- Lines --------------------------------------------------------------- */
 
-/* Longer than what jansson's scanner begins with. */
+/* Longer than the first buffer of jansson's scanner. */
 #define LONG "0123456789012345678901234567890123456789"
 
 static apr_status_t parse_lines(void)
@@ -258,7 +258,7 @@ static apr_status_t parse_lines(void)
     return APR_SUCCESS;
 }
 
-/* A text is right, or it is not taken: never a part of it. */
+/* A text is taken whole or not at all, never in part. */
 static void test_lines(void **state)
 {
     comet_ndjson_init();
@@ -269,10 +269,10 @@ static void test_lines(void **state)
     });
 }
 
-/* --- HTTP/2 ----------------------------------------------------------- */
+/* --- HTTP/2 -------------------------------------------------------------- */
 
-/* A stream for which there is no memory is not known; the others are as they
- * were. */
+/* A stream for which there is no memory is not tracked; the others are
+ * unchanged. */
 static apr_status_t open_streams(void)
 {
     comet_h2_window_t window;

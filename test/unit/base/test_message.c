@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Messages: what they copy, how they are counted; and the statuses' texts. */
+/* Messages: what they copy and how references are counted.  The texts of
+ * statuses. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -74,7 +75,7 @@ static void test_defaults(void **state)
     comet_message_unref(message);
 }
 
-/* An author who is known by an empty name is somebody. */
+/* An empty author's name is not the same as no author. */
 static void test_empty_is_not_missing(void **state)
 {
     comet_message_fields_t fields = {
@@ -111,7 +112,8 @@ static void test_any_byte_and_size(void **state)
     comet_message_unref(message);
 }
 
-/* FNV-1a's published vectors: children of one version must agree. */
+/* The published test vectors of FNV-1a.  All children must agree on this
+ * hash. */
 static void test_hash(void **state)
 {
     assert_int_equal(comet_message_hash(comet_text("")), 0x811c9dc5u);
@@ -136,7 +138,7 @@ static void test_references(void **state)
     comet_message_unref(NULL);
 }
 
-/* Each thread owns a reference of its own and gives it back at its end. */
+/* Each thread owns a reference and releases it at its end. */
 static void *use_references(void *baton)
 {
     comet_message_t *message = baton;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The pulse: who is gone or stuck is told from who is slow. */
+/* The pulse tells clients that are gone or stuck from clients that are slow. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -50,7 +50,7 @@ static int teardown(void **state)
     return 0;
 }
 
-/* Drop all that comes for the client: it has vanished. */
+/* Make the client vanish: drop everything that is sent to it. */
 static void deafen(void)
 {
     struct sock_filter drop = BPF_STMT(BPF_RET | BPF_K, 0);
@@ -66,7 +66,7 @@ static void beat(void)
     assert_int_equal(send(server, ":\n\n", 3, MSG_DONTWAIT), 3);
 }
 
-/* Read at least so much; what comes of it is acknowledged. */
+/* Read at least this many bytes, so that more is acknowledged. */
 static void take(size_t least)
 {
     struct pollfd more = { .fd = client, .events = POLLIN };
@@ -113,7 +113,7 @@ static void fill(void)
     }
 }
 
-/* ---- who is there --------------------------------------------------------- */
+/* --- who is there -------------------------------------------------------- */
 
 static void test_silent_and_beating(void **state)
 {
@@ -133,7 +133,7 @@ static void test_silent_and_beating(void **state)
     }
 }
 
-/* The first after long silence is under way when the look comes. */
+/* The first bytes after a long silence are still in flight at the check. */
 static void test_just_sent(void **state)
 {
     comet_pulse_t pulse;
@@ -162,7 +162,7 @@ static void test_slow(void **state)
     }
 }
 
-/* ---- who is not ------------------------------------------------------------- */
+/* --- who is not ---------------------------------------------------------- */
 
 static void test_vanished(void **state)
 {
@@ -179,7 +179,7 @@ static void test_vanished(void **state)
     assert_true(is_lost(&pulse));
 }
 
-/* It is there and says so, but has no room. */
+/* The client's kernel answers, but its receive buffer is full. */
 static void test_stuck(void **state)
 {
     comet_pulse_t pulse;
@@ -187,7 +187,7 @@ static void test_stuck(void **state)
 
     comet_pulse_begin(&pulse, server, apr_time_from_sec(25));
     fill();
-    /* what it has room for arrives a little later */
+    /* what fits into its buffer arrives a little later */
     for (i = 0; i < 500 && !is_lost(&pulse); i++) {
         usleep(10000);
     }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Selections: what is in them, which are the same, what they match, and what
- * is taken for them. */
+/* Selections: their contents, their equality, what they match, and what a
+ * reading takes. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -33,7 +33,7 @@ static int same_key(const comet_selection_t *a, const comet_selection_t *b)
     return same;
 }
 
-/* Whether two lists of words make the same selection. */
+/* Whether two lists of words make equal selections. */
 static int equal(const char *words, const char *other_words)
 {
     comet_selection_t *a = scratch_choose(words);
@@ -45,7 +45,8 @@ static int equal(const char *words, const char *other_words)
     return same;
 }
 
-/* In order of hash, length and bytes, no two equal, each with its hash. */
+/* A list is sorted by hash, length and bytes, has no duplicates, and each hash
+ * is right. */
 static void check_order(const comet_selected_t *list, apr_size_t count)
 {
     apr_size_t i;
@@ -92,7 +93,7 @@ static void test_sorted_and_once(void **state)
     comet_selection_unref(checked("a aa aaa aaaa a aa", 4, 0));
 }
 
-/* The bytes are its own. */
+/* A selection copies its texts. */
 static void test_copies(void **state)
 {
     char name[] = "chat", prefix[] = "room/";
@@ -143,8 +144,8 @@ static void test_unequal_keys(void **state)
 
     for (i = 0; i < sizeof(different) / sizeof(*different); i++) {
         for (k = 0; k < i; k++) {
-            /* only names that no channel can have (they have a control
-             * character, which httpd and the schema refuse) look like keys */
+            /* Only names that no channel can have look like keys: they contain
+             * a control character, which httpd and the schema refuse. */
             if (!strpbrk(different[i], "\n\t") && !strpbrk(different[k], "\n\t")
                 && equal(different[i], different[k])) {
                 fail_msg("\"%s\" and \"%s\" have one key", different[i],
@@ -154,7 +155,8 @@ static void test_unequal_keys(void **state)
     }
 }
 
-/* What the table of channels looks for. */
+/* Keys of single names and prefixes, as the table of channels looks for
+ * them. */
 static void test_keys_of_atoms(void **state)
 {
     comet_selection_t *name = scratch_choose("room/1 room/1");
@@ -191,12 +193,13 @@ static void test_match(void **state)
     assert_int_equal(match(selection, "a/x"), COMET_SELECTION_NONE);
     assert_int_equal(match(selection, "a/bc"), COMET_SELECTION_NONE);
     assert_int_equal(match(selection, "a/b/c"), COMET_SELECTION_UNKNOWN);
-    /* it is not a channel's name */
+    /* no channel has this name */
     assert_int_equal(match(selection, "news/"), COMET_SELECTION_NONE);
     comet_selection_unref(selection);
 }
 
-/* A name under a prefix is named; the prefix "" has all under it. */
+/* A name under a prefix still counts as named.  The prefix "" covers all
+ * channels. */
 static void test_match_named_under_prefix(void **state)
 {
     comet_selection_t *selection = scratch_choose("room/1 room/*");
@@ -215,7 +218,7 @@ static void test_match_named_under_prefix(void **state)
     comet_selection_unref(selection);
 }
 
-/* Like a list that is looked through from end to end. */
+/* Matching agrees with a linear search through the lists. */
 static void test_match_like_a_list(void **state)
 {
     uint64_t seed = 20261121;
@@ -247,12 +250,11 @@ static void test_match_like_a_list(void **state)
     }
 }
 
-/* --- Taking ----------------------------------------------------------- */
+/* --- Taking -------------------------------------------------------------- */
 
 static comet_message_t *room[8];
 
-/* Hand over one message of a channel.
- * @return whether the reading wants another */
+/* Give a reading one message of a channel.  @return whether it wants another */
 static int take(comet_reading_t *reading, const char *channel)
 {
     comet_message_t *message = comet_message_create(
@@ -264,7 +266,7 @@ static int take(comet_reading_t *reading, const char *channel)
 
     comet_message_ref(message);
     more = comet_selection_take(reading, message);
-    /* it took the reference over: for the batch, or it gave it back */
+    /* the reading owns the reference: it is in the batch or released */
     assert_int_equal(atomic_load(&message->refs),
                      1 + (reading->batch->count > count));
     comet_message_unref(message);
@@ -288,7 +290,7 @@ static void test_take(void **state)
     comet_selection_unref(selection);
 }
 
-/* It ends before what nobody has allowed, and says so. */
+/* Reading stops before a channel that was not authorised, and says so. */
 static void test_take_stops_at_unknown(void **state)
 {
     comet_selection_t *selection = scratch_choose("a room/1 room/*");
@@ -303,9 +305,9 @@ static void test_take_stops_at_unknown(void **state)
     comet_selection_unref(selection);
 }
 
-/* --- No memory -------------------------------------------------------- */
+/* --- No memory ----------------------------------------------------------- */
 
-/* Sanitizers are to return NULL, as malloc() does. */
+/* Let sanitizers return NULL, as malloc() does. */
 const char *__asan_default_options(void);
 const char *__asan_default_options(void)
 {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The wheel: punctual, whatever the clock does. */
+/* The wheel is punctual, whatever the clock does. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -16,7 +16,7 @@
 #define TURN (TICK * COMET_WHEEL_SLOTS)
 #define SECOND APR_USEC_PER_SEC
 #define YEAR (365 * 86400 * SECOND)
-/* Some day, at no whole tick. */
+/* An arbitrary day, between two ticks. */
 #define NOW (APR_INT64_C(1795229965) * SECOND + 12345)
 
 static comet_wheel_t wheel;
@@ -39,7 +39,7 @@ static apr_size_t expire_all(apr_time_t now)
     return count;
 }
 
-/* ---- one timer -------------------------------------------------------- */
+/* --- one timer ----------------------------------------------------------- */
 
 static void test_empty(void **state)
 {
@@ -50,7 +50,8 @@ static void test_empty(void **state)
     assert_int_equal(wheel.count, 0);
 }
 
-/* Neither early nor more than a tick late, for dues of all kinds. */
+/* Timers fire neither early nor more than a tick late, for all kinds of due
+ * times. */
 static void test_punctual(void **state)
 {
     static const apr_interval_time_t waits[] = {
@@ -106,7 +107,8 @@ static void test_set_anew(void **state)
     assert_int_equal(expire_all(NOW + 4 * SECOND + TICK), 1);
 }
 
-/* Those due in the same tick may be cleared while the first is served. */
+/* A timer that is due in the same tick may be cleared while the first is
+ * served. */
 static void test_clear_one_that_is_due(void **state)
 {
     comet_timer_t timers[3] = { 0 };
@@ -126,7 +128,7 @@ static void test_clear_one_that_is_due(void **state)
     assert_int_equal(expire_all(NOW + 2 * SECOND), 0);
 }
 
-/* ---- overdue ---------------------------------------------------------- */
+/* --- overdue ------------------------------------------------------------- */
 
 static void test_overdue_fires_with_the_next_tick(void **state)
 {
@@ -147,7 +149,7 @@ static void test_overdue_fires_with_the_next_tick(void **state)
     }
 }
 
-/* A loop that sets what it took as due at once comes to an end. */
+/* A loop that sets each taken timer to be due at once comes to an end. */
 static void test_loop_ends(void **state)
 {
     comet_timer_t timers[10] = { 0 };
@@ -166,7 +168,7 @@ static void test_loop_ends(void **state)
     assert_int_equal(expire_all(NOW + YEAR + TICK), 10);
 }
 
-/* Set after a long time without a call: no surprise for the wheel. */
+/* A timer that is set after a long time without a call is punctual. */
 static void test_set_after_a_pause(void **state)
 {
     comet_timer_t timer = { 0 };
@@ -188,7 +190,7 @@ static void test_never(void **state)
     assert_int_equal(wheel.count, 0);
 }
 
-/* ---- the clock jumps -------------------------------------------------- */
+/* --- the clock jumps ----------------------------------------------------- */
 
 /* A wheel that ran through each tick of a jump would not finish this. */
 static void test_forward_by_years(void **state)
@@ -208,7 +210,7 @@ static void test_forward_by_years(void **state)
     assert_int_equal(expire_all(NOW + 2000 * YEAR + TICK), 1);
 }
 
-/* However far it goes, no slot is left out. */
+/* However far the clock jumps ahead, no slot is skipped. */
 static void test_forward_sees_every_slot(void **state)
 {
     static comet_timer_t timers[COMET_WHEEL_SLOTS];
@@ -227,7 +229,7 @@ static void test_forward_sees_every_slot(void **state)
     }
 }
 
-/* All keep what they had left to wait. */
+/* All timers keep the time they had left to wait. */
 static void test_back_by_a_year(void **state)
 {
     static comet_timer_t timers[600];
@@ -249,7 +251,8 @@ static void test_back_by_a_year(void **state)
     assert_int_equal(wheel.count, 0);
 }
 
-/* One set by the new time, before the wheel has seen it, means that time. */
+/* A timer set by the new time means the new time, even before the wheel has
+ * seen it. */
 static void test_set_just_after_going_back(void **state)
 {
     comet_timer_t timer = { 0 };
@@ -261,7 +264,7 @@ static void test_set_just_after_going_back(void **state)
     assert_int_equal(expire_all(back + SECOND + TICK), 1);
 }
 
-/* Threads that bring slightly old times change nothing. */
+/* Threads that call with slightly old times change nothing. */
 static void test_back_by_less_than_a_step(void **state)
 {
     comet_timer_t timer = { 0 };
@@ -276,7 +279,7 @@ static void test_back_by_less_than_a_step(void **state)
     assert_int_equal(expire_all(NOW + 2 * SECOND + TICK), 1);
 }
 
-/* A clock that swings to and fro loses nobody. */
+/* A clock that swings to and fro loses no timer. */
 static void test_to_and_fro(void **state)
 {
     static comet_timer_t timers[100];
@@ -299,7 +302,7 @@ static void test_to_and_fro(void **state)
     assert_int_equal(wheel.count, 0);
 }
 
-/* ---- next ------------------------------------------------------------- */
+/* --- next ---------------------------------------------------------------- */
 
 static void test_next(void **state)
 {
@@ -344,11 +347,11 @@ static void test_sleeping_until_next(void **state)
     assert_true(now >= due && now <= due + TICK);
 }
 
-/* ---- many ------------------------------------------------------------- */
+/* --- many ---------------------------------------------------------------- */
 
 #define MANY 2000
 
-/* Whatever is set and cleared when: none early, none late, none forgotten. */
+/* Whatever is set and cleared, no timer is early, late or forgotten. */
 static void test_against_a_model(void **state)
 {
     static comet_timer_t timers[MANY];
@@ -398,8 +401,8 @@ static void test_against_a_model(void **state)
     assert_true(fired > 5000);
 }
 
-/* A slot full of timers of the next turn does not slow each call down: with
- * a scan for each, this would be 10^10 steps. */
+/* A slot full of timers of the next turn does not slow down each call.  If each
+ * call scanned it, this test would take 10^10 steps. */
 static void test_crowded_slot(void **state)
 {
     static comet_timer_t later[100000], now[100000];

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The table of channels: found while somebody waits, gone afterwards. */
+/* The table of channels: an entry exists only while a subscriber waits. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -11,8 +11,8 @@
 
 #include "hub/subscriber.h"
 
-/* The table as it is, but with a memory that ends: under other names. */
-static int memory_left = -1; /* so many blocks; -1: any number */
+/* The table's own source, under other names and with limited memory. */
+static int memory_left = -1; /* how many blocks are left; -1: any number */
 
 static int is_memory_left(void)
 {
@@ -47,7 +47,7 @@ __typeof__(comet_channels_each) frail_each;
 #define MANY 5000
 
 static comet_channels_t channels;
-static const int source, other_source; /* their addresses count */
+static const int source, other_source; /* only their addresses matter */
 static comet_channel_t *entered[MANY];
 
 static int setup(void **state)
@@ -82,7 +82,7 @@ static void keep(void *baton, comet_channel_t *channel)
     *(comet_channel_t **)baton = channel;
 }
 
-/* Whom a message on a channel reaches. */
+/* The entries that a message on a channel reaches. */
 static comet_channel_t *find_text(const void *whose, comet_text_t name)
 {
     comet_channel_t *found = NULL;
@@ -128,7 +128,7 @@ static void test_members(void **state)
     assert_int_equal(channels.count, 0);
 }
 
-/* The name is its own copy. */
+/* An entry copies its name. */
 static void test_copies_the_name(void **state)
 {
     char name[] = "chat";
@@ -191,7 +191,7 @@ static void test_any_bytes(void **state)
 static void visit(void *baton, comet_channel_t *channel)
 {
     char *seen = baton;
-    char name[32] = ""; /* the channel's own does not end in NUL */
+    char name[32] = ""; /* the entry's own copy does not end in NUL */
     int i;
 
     assert_true(channel->selection->key.text.length < sizeof(name));
@@ -218,7 +218,7 @@ static void check_all(void)
     assert_int_equal(channels.count, expected);
 }
 
-/* The table grows under them; they leave in another order. */
+/* The table grows while entries are added, and they leave in another order. */
 static void test_many(void **state)
 {
     size_t size = channels.size;
@@ -243,7 +243,7 @@ static void test_many(void **state)
     assert_non_null(enter("chat"));
 }
 
-/* Freed with whoever is still in it. */
+/* The table can be freed while it has entries. */
 static void test_free_all(void **state)
 {
     int i;
@@ -256,11 +256,11 @@ static void test_free_all(void **state)
     comet_channels_free(&channels);
 }
 
-/* --- Wholes and parts ------------------------------------------------- */
+/* --- Wholes and parts ---------------------------------------------------- */
 
 #define SEVERAL 64
 
-/** Whom a message reaches, and how often. */
+/** Which entries a message reaches, and how often. */
 typedef struct reached_t {
     comet_channel_t *list[SEVERAL];
     int count;
@@ -326,7 +326,8 @@ static void test_whole_of_names(void **state)
 {
     comet_channel_t *ab = choose("a b"), *a = choose("a");
 
-    assert_int_equal(channels.count, 3); /* and b, on which nobody waits */
+    assert_int_equal(channels.count, 3); /* and the entry of b, on which
+                                          * nobody waits */
     assert_int_equal(ab->part_count, 2);
     assert_int_equal(a->members, 2);
     assert_int_equal(reaches("a", ab), 1);
@@ -372,14 +373,15 @@ static void test_prefixes(void **state)
     check_empty();
 }
 
-/* By a name and by prefixes at once. */
+/* A selection is reached by a name and by its prefixes at once. */
 static void test_whole_of_names_and_prefixes(void **state)
 {
     comet_channel_t *whole = choose("a/1 b * a/*");
 
     assert_int_equal(whole->part_count, 4);
     assert_int_equal(channels.count, 5);
-    assert_int_equal(channels.prefix_count, 2); /* the whole is none */
+    /** the whole does not count as a prefix */
+    assert_int_equal(channels.prefix_count, 2);
     assert_int_equal(reaches("a/1", whole), 3);
     assert_int_equal(reaches("a/2", whole), 2);
     assert_int_equal(reaches("b", whole), 2);
@@ -411,7 +413,7 @@ static void test_longest_name(void **state)
     check_empty();
 }
 
-/* Equal selections are one entry, whoever made them. */
+/* Equal selections share one entry. */
 static void test_equal_selections_share(void **state)
 {
     comet_channel_t *whole = choose("a b r/*");
@@ -429,7 +431,7 @@ static void test_equal_selections_share(void **state)
     assert_int_equal(channels.prefix_count, 0);
 }
 
-/* The selection lives as long as its entry. */
+/* An entry keeps its selection alive. */
 static void test_keeps_the_selection(void **state)
 {
     comet_selection_t *selection = scratch_choose("a b");
@@ -447,7 +449,7 @@ static void test_keeps_the_selection(void **state)
     comet_selection_unref(selection);
 }
 
-/* Wholes leave in another order than they came; what is left stays linked. */
+/* Wholes leave in another order than they came; the others stay linked. */
 static void test_wholes_in_any_order(void **state)
 {
     comet_channel_t *wholes[30];
@@ -487,8 +489,8 @@ static int count_reached(const char *name)
     return count;
 }
 
-/* Thousands of users: each his own channel, and the news in common.  The
- * table grows while they are being linked. */
+/* Thousands of users, each with a channel of their own and one in common.  The
+ * table grows while the entries are linked. */
 static void test_thousands_with_one_in_common(void **state)
 {
     size_t size = channels.size;
@@ -523,7 +525,7 @@ static void test_thousands_with_one_in_common(void **state)
     memset(entered, 0, sizeof(entered));
 }
 
-/* One selection larger than the table is. */
+/* A selection with more parts than the table has buckets. */
 static void test_grows_while_linking(void **state)
 {
     comet_text_t names[1000];
@@ -565,9 +567,10 @@ static void test_free_all_wholes(void **state)
     assert_int_equal(comet_channels_init(&channels), APR_SUCCESS);
 }
 
-/* --- No memory -------------------------------------------------------- */
+/* --- No memory ----------------------------------------------------------- */
 
-/* Wherever it ends: nothing of the selection stays, and others do. */
+/* Wherever memory ends, nothing of the selection stays, and other entries
+ * do. */
 static void test_no_memory(void **state)
 {
     comet_selection_t *selection = scratch_choose("a b c r/*");
@@ -593,7 +596,8 @@ static void test_no_memory(void **state)
             assert_int_equal(atomic_load(&selection->refs), 1);
         }
     }
-    assert_int_equal(blocks, 5); /* the whole and three parts, then enough */
+    assert_int_equal(blocks, 5); /* the whole and three parts; then memory
+                                  * suffices */
     memory_left = -1;
     assert_int_equal(a->members, 2);
     frail_exit(&frail, whole);
@@ -604,7 +608,7 @@ static void test_no_memory(void **state)
     comet_selection_unref(other);
 }
 
-/* It cannot grow: everybody is found all the same. */
+/* If the table cannot grow, all entries are still found. */
 static void test_no_memory_to_grow(void **state)
 {
     comet_channels_t frail;
@@ -617,7 +621,7 @@ static void test_no_memory_to_grow(void **state)
         comet_selection_t *selection =
             comet_selection_create(&name, 1, NULL, 0);
 
-        memory_left = 1; /* the entry alone */
+        memory_left = 1; /* enough for the entry alone */
         assert_non_null(frail_enter(&frail, &source, selection));
         memory_left = -1;
         comet_selection_unref(selection);

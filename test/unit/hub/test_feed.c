@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The feed: whatever happens to the log, the ring says what the log says. */
+/* The feed: whatever happens to the log, the ring agrees with the log. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -27,21 +27,21 @@ static char database[800];
 static comet_feed_t feed;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static comet_store_t *writer;
-static int bell; /* an epoll that hears it */
+static int bell; /* an epoll that gets its notifications */
 static apr_time_t now; /* the test's own clock */
 
-/** What was appended, oldest first. */
+/** The messages appended so far, oldest first. */
 static comet_timestamp_t appended[MANY];
 static size_t appended_count;
 
-/** What the feed told during the last look. */
+/** What the feed announced during the last look. */
 static struct {
     size_t count;
     size_t continuous; /* of these */
     comet_timestamp_t timestamps[MANY];
 } told;
 
-/* --- Helpers ---------------------------------------------------------- */
+/* --- Helpers ------------------------------------------------------------- */
 
 static void open_writer(void)
 {
@@ -100,7 +100,7 @@ static int teardown(void **state)
     return 0;
 }
 
-/* Append so many messages in one transaction, by turns to two channels. */
+/* Append messages in one transaction, alternating between two channels. */
 static void append(size_t count)
 {
     static comet_message_t *messages[MANY];
@@ -149,7 +149,7 @@ static void look(void)
     assert_int_equal(look_status(1), APR_SUCCESS);
 }
 
-/* The last messages that were appended, no more and no less, were told. */
+/* Check that exactly the messages appended last were announced. */
 static void check_told(size_t count, int continuous)
 {
     assert_int_equal(told.count, count);
@@ -172,7 +172,8 @@ static int compare(void *baton, comet_message_t *message)
     return 1;
 }
 
-/* The ring holds exactly what the log has after ring.from, and is in step. */
+/* The ring holds exactly the messages of the log after ring.from, and is in
+ * step. */
 static void check_ring(void)
 {
     comet_store_state_t state;
@@ -199,7 +200,7 @@ static void must_run(const char *sql)
     sqlite3_close(db);
 }
 
-/* --- The first look --------------------------------------------------- */
+/* --- The first look ------------------------------------------------------ */
 
 static void test_before_the_first_look(void **state)
 {
@@ -230,7 +231,7 @@ static void test_first_look(void **state)
     check_told(0, 0);
 }
 
-/* Of a long log only the end. */
+/* Only the end of a long log is read. */
 static void test_first_look_at_many(void **state)
 {
     append(1500);
@@ -241,7 +242,7 @@ static void test_first_look_at_many(void **state)
     assert_int_equal(feed.ring.from, appended[1500 - 1025]);
 }
 
-/* No writer has made it yet. */
+/* No writer has made the file yet. */
 static void test_no_file(void **state)
 {
     close_writer();
@@ -256,7 +257,7 @@ static void test_no_file(void **state)
     check_ring();
 }
 
-/* --- News ------------------------------------------------------------- */
+/* --- News ---------------------------------------------------------------- */
 
 static void test_increments(void **state)
 {
@@ -272,7 +273,7 @@ static void test_increments(void **state)
     assert_int_equal(comet_ring_covers(&feed.ring, 0), 1);
 }
 
-/* However many come at once, all are told, in order. */
+/* However many messages come at once, all are announced, in order. */
 static void test_many_at_once(void **state)
 {
     static const size_t counts[] = {
@@ -314,10 +315,10 @@ static void test_large_messages(void **state)
     look();
     check_told(15, 1);
     check_ring();
-    assert_in_range(feed.ring.count, 8, 11); /* 3 of them are short */
+    assert_in_range(feed.ring.count, 8, 11); /* room for all but 3 */
 }
 
-/* --- What was removed ------------------------------------------------- */
+/* --- What was removed ---------------------------------------------------- */
 
 static void test_erased(void **state)
 {
@@ -336,7 +337,8 @@ static void test_erased(void **state)
     check_ring();
 }
 
-/* Erased and new in one look: nobody is told less than all that is new. */
+/* Messages were erased and added between two looks: every new one is
+ * announced. */
 static void test_erased_and_new(void **state)
 {
     append(20);
@@ -355,7 +357,7 @@ static void test_erased_and_new(void **state)
     assert_int_equal(feed.ring.count, COMET_RING_MESSAGES);
 }
 
-/* A worker who joins at any moment. */
+/* A worker that joins at any moment. */
 static atomic_int watching;
 
 static void *watch_ring(void *nothing)
@@ -373,8 +375,8 @@ static void *watch_ring(void *nothing)
     return NULL;
 }
 
-/* The ring is read anew in many batches: who joins meanwhile, and has not
- * seen all, is not told that there is nothing. */
+/* The ring is refilled in many batches.  A subscriber that joins meanwhile, and
+ * has not seen everything, is not told that there is nothing. */
 static void test_erased_while_somebody_joins(void **state)
 {
     pthread_t thread;
@@ -414,9 +416,9 @@ static void test_all_erased(void **state)
     check_ring();
 }
 
-/* --- Faults ----------------------------------------------------------- */
+/* --- Faults -------------------------------------------------------------- */
 
-/* Another file is at the path: noticed now and then, not at every look. */
+/* Another file at the path is noticed now and then, not at every look. */
 static void test_replaced(void **state)
 {
     append(10);
@@ -438,7 +440,7 @@ static void test_replaced(void **state)
     check_told(1, 1);
 }
 
-/* What SQLite's .restore does: the same file with what a copy has. */
+/* Do what SQLite's .restore does: copy a database into the same file. */
 static void restore(const char *copy)
 {
     sqlite3 *from, *to;
@@ -454,8 +456,8 @@ static void restore(const char *copy)
     sqlite3_close(to);
 }
 
-/* An older copy is restored in place, and before anybody looks it has newer
- * messages: what it never had is not in the ring any more. */
+/* An older copy is restored in place, and gets newer messages before the next
+ * look.  Messages that the copy lacks are gone from the ring. */
 static void test_restored(void **state)
 {
     const char *copy = scratch_path("copy.db");
@@ -496,12 +498,12 @@ static void test_deleted(void **state)
     open_writer();
     appended_count = 0;
     append(2);
-    look(); /* whenever it is looked at: it is not open */
+    look(); /* at every look, because it is not open */
     check_told(2, 0);
     check_ring();
 }
 
-/* It fails, and when it works again it is another one. */
+/* A store fails; when it works again, it is another file. */
 static void test_replaced_while_failing(void **state)
 {
     append(10);
@@ -532,7 +534,7 @@ static void test_not_a_database(void **state)
     assert_int_equal(look_status(1), COMET_ENOTDB);
     assert_null(feed.store);
     assert_int_equal(feed.ring.state.last, -1);
-    assert_true(comet_feed_due(&feed) > now); /* no busy loop */
+    assert_true(comet_feed_due(&feed) > now); /* there is no busy loop */
     unlink(database);
     open_writer();
     append(1);
@@ -540,7 +542,7 @@ static void test_not_a_database(void **state)
     check_told(1, 0);
 }
 
-/* Locked as no other program should: from without, before it is open. */
+/* Another program locks the whole file before the feed opens it. */
 typedef struct board_t {
     atomic_int locked;
     atomic_int go;
@@ -579,7 +581,8 @@ static void test_locked(void **state)
     wait_until(atomic_load(&board->locked));
     began = scratch_usec();
     assert_int_equal(look_status(1), COMET_ELOCKED);
-    assert_true(scratch_usec() - began < 10 * SECOND); /* it gives up soon */
+    /** opening gives up soon */
+    assert_true(scratch_usec() - began < 10 * SECOND);
     assert_int_equal(feed.ring.state.last, -1);
     atomic_store(&board->go, 1);
     assert_int_equal(scratch_reap(pid), 0);
@@ -590,7 +593,7 @@ static void test_locked(void **state)
     check_ring();
 }
 
-/* Somebody writes: readers do not even notice. */
+/* A writer's lock does not affect readers. */
 static void test_locked_for_writing(void **state)
 {
     append(2);
@@ -604,7 +607,7 @@ static void test_locked_for_writing(void **state)
     check_told(1, 1);
 }
 
-/* --- The office of the watcher ---------------------------------------- */
+/* --- The office of the watcher ------------------------------------------- */
 
 static void test_rings_for_others(void **state)
 {
@@ -613,7 +616,7 @@ static void test_rings_for_others(void **state)
     rang();
     append(1);
     look_status(0);
-    assert_int_equal(rang(), 0); /* it does not watch */
+    assert_int_equal(rang(), 0); /* this feed does not watch */
     assert_int_equal(comet_bus_claim_watch(bus), 1);
     feed.watch = comet_watch_open(&config.place, now);
     assert_non_null(feed.watch);
@@ -621,7 +624,7 @@ static void test_rings_for_others(void **state)
     append(1);
     look_status(1);
     check_told(1, 1);
-    assert_int_equal(rang(), 0); /* they know already */
+    assert_int_equal(rang(), 0); /* the others know already */
     look_status(0);
     assert_int_equal(rang(), 0); /* nothing is new */
     append(1);
@@ -630,9 +633,10 @@ static void test_rings_for_others(void **state)
     assert_int_equal(rang(), 1);
     must_run("DELETE FROM message WHERE channel = 'even'");
     look_status(0);
-    assert_int_equal(rang(), 1); /* a removal is news, too */
+    assert_int_equal(rang(), 1); /* a removal is a change, too */
     comet_feed_close(&feed);
-    assert_int_equal(comet_bus_claim_watch(bus), 1); /* the office is free */
+    /** the watching role is free */
+    assert_int_equal(comet_bus_claim_watch(bus), 1);
     comet_bus_release_watch(bus);
 }
 
@@ -643,7 +647,8 @@ static apr_time_t due_of(const comet_watch_t *watch)
     return watch_due;
 }
 
-/* The safety poll, and what the watch asks for in between. */
+/* Looks without a notification, and those that the watch asks for in
+ * between. */
 static void test_due(void **state)
 {
     static const comet_watch_engine_t engine = { .due = due_of };
@@ -655,7 +660,8 @@ static void test_due(void **state)
     assert_in_range(due - now, 1, SECOND);
     now += 1000;
     look();
-    assert_int_equal(comet_feed_due(&feed), due); /* a hint puts nothing off */
+    /* A notification does not postpone the next look. */
+    assert_int_equal(comet_feed_due(&feed), due);
     feed.watch = &watch;
     watch_due = now + 500;
     assert_int_equal(comet_feed_due(&feed), now + 500);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The hub: clients whose sockets take no more. */
+/* The hub: clients whose sockets accept no more data. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -17,7 +17,8 @@ static apr_int64_t catch_ups(void)
     return total.values[COMET_METRIC_catch_ups];
 }
 
-/* Nothing while it is blocked; then all, from the ring or from the log. */
+/* A blocked client gets nothing; afterwards it gets everything, from the ring
+ * or from the log. */
 static void blocked_with(int count)
 {
     client_t *client = client_new(hub_last()),
@@ -62,7 +63,7 @@ static void test_blocked_for_long(void **state)
     blocked_with(2500);
 }
 
-/* It takes two of five, and the rest when it can. */
+/* A client accepts two of five messages, and the rest when it can. */
 static void test_blocks_while_served(void **state)
 {
     client_t *client = client_new(hub_last());
@@ -72,7 +73,7 @@ static void test_blocks_while_served(void **state)
 
     client->accepts = 2;
     client->fd = pair.ours;
-    client->stays_blocked = 1; /* the first time it is not enough */
+    client->stays_blocked = 1; /* the first time it stays blocked */
     hub_hold();
     client_join(client, "chat");
     for (i = 0; i < 5; i++) {
@@ -93,7 +94,7 @@ static void test_blocks_while_served(void **state)
     pair_close(pair);
 }
 
-/* Its timer goes off all the same, and the child may end. */
+/* A blocked client's timer still fires, and the child may end. */
 static void test_blocked_timer(void **state)
 {
     client_t *client = client_new(hub_last());
@@ -111,7 +112,8 @@ static void test_blocked_timer(void **state)
     pair_close(pair);
 }
 
-/* It joins with news waiting, blocked: not before it is writable. */
+/* A client joins while it is blocked: it gets waiting messages once its socket
+ * is writable. */
 static void test_joins_blocked(void **state)
 {
     comet_timestamp_t seen = hub_last(), sent = hub_publish("chat");
@@ -132,7 +134,7 @@ static void test_joins_blocked(void **state)
     pair_close(pair);
 }
 
-/* One leaves blocked, another comes by the same descriptor. */
+/* A blocked client leaves, and another one gets the same descriptor. */
 static void test_descriptor_used_again(void **state)
 {
     int i;
@@ -148,7 +150,7 @@ static void test_descriptor_used_again(void **state)
             pair_drain(pair);
         }
         client_leave_and_free(first);
-        pair_drain(pair); /* nobody is there to be told of it */
+        pair_drain(pair); /* no subscriber is there to get it */
         hub_publish("news");
         wait_until(hub_in_step());
         pair_close(pair);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The hub: each client sees every message of its channel after its cursor once
+/* The hub: each client gets every message of its channel after its cursor once
  * and in order, from the ring or from the log. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* --- News ------------------------------------------------------------- */
+/* --- News ---------------------------------------------------------------- */
 
 static void test_join_then_publish(void **state)
 {
@@ -33,8 +33,8 @@ static void test_join_then_publish(void **state)
     client_free(client);
 }
 
-/* A hint is enough: long before it looks by itself, and though another child
- * watches the file. */
+/* A notification is enough: the hub acts long before its regular look, even if
+ * another child watches the file. */
 static void test_hints(void **state)
 {
     client_t *client;
@@ -58,7 +58,8 @@ static void test_hints(void **state)
     comet_bus_release_watch(hub_buses[0]);
 }
 
-/* What it missed is served at once: from the ring, or from the log. */
+/* A client that joins gets the messages it has missed at once, from the ring or
+ * from the log. */
 static void test_publish_then_join(void **state)
 {
     comet_timestamp_t sent[5];
@@ -123,7 +124,7 @@ static void test_stores(void **state)
     client_free(second);
 }
 
-/* Answered: it rests, though messages come. */
+/* An answered client rests, even when messages come. */
 static void test_rest(void **state)
 {
     client_t *client = client_new(hub_last());
@@ -138,7 +139,7 @@ static void test_rest(void **state)
     wait_until(client_got(witness) == 2);
     client_leave(client);
     client_check(client, &sent, 1);
-    /* and again, as a client that polls */
+    /* then it joins again, as a polling client does */
     client_join(client, "chat");
     wait_until(client_got(client) == 2);
     client_leave_and_free(client);
@@ -152,9 +153,10 @@ static void wait_again(client_t *client, const comet_delivery_t *delivery)
     }
 }
 
-/* It rests, and then waits again: it is told of what came meanwhile. */
-/* One that has got its answer elsewhere: no news, but its timer; and it waits
- * when it joins anew. */
+/* A client rests and then waits again: it gets the messages that came
+ * meanwhile. */
+/* A client that joins with its answer already given gets no messages, but its
+ * timer fires.  When it joins again, it waits for messages. */
 static void test_joins_resting(void **state)
 {
     client_t *client = client_new(hub_last());
@@ -164,7 +166,7 @@ static void test_joins_resting(void **state)
     client->finished = 1;
     client->subscriber.resting = 1;
     client->subscriber.timeout_at = comet_monotonic() + 100 * MS;
-    hub_publish("chat"); /* after what it has seen */
+    hub_publish("chat"); /* with the cursor of what it has seen */
     client_join(client, "chat");
     other = client_joined("chat", hub_last());
     hub_publish("chat");
@@ -232,7 +234,7 @@ static void test_limit(void **state)
     }
 }
 
-/* Messages of a megabyte: few at a time, and none is forgotten. */
+/* Messages of a megabyte come a few at a time, and none is forgotten. */
 static void test_large_messages(void **state)
 {
     static char body[COMET_BODY_MAX_BYTES];
@@ -266,7 +268,7 @@ static void test_large_messages(void **state)
     client_free(late);
 }
 
-/* Deleted before it was served: it is never served. */
+/* A message that was deleted before it was served is never served. */
 static void test_erased(void **state)
 {
     client_t *client = client_joined("chat", hub_last());
@@ -293,7 +295,7 @@ static void test_erased(void **state)
     client_free(client);
 }
 
-/* --- Recall ----------------------------------------------------------- */
+/* --- Recall -------------------------------------------------------------- */
 
 static int recall(const comet_store_state_t *state, comet_timestamp_t after,
                   size_t limit)
@@ -337,7 +339,7 @@ static void test_recall(void **state)
     hub_append("chat");
     after = hub_state(0);
     assert_int_equal(recall(&after, 0, 100), -1); /* the log is ahead */
-    assert_int_equal(recall(&before, 0, 100), -1); /* the ring is */
+    assert_int_equal(recall(&before, 0, 100), -1); /* now the ring is ahead */
     hub_release();
     comet_bus_notify(hub_buses[0]);
     wait_until(hub_in_step());
@@ -347,7 +349,7 @@ static void test_recall(void **state)
     client_leave_and_free(client);
 }
 
-/* Of a long log it tells only what it holds. */
+/* Recalling from a long log gives only what the ring holds. */
 static void test_recall_far_back(void **state)
 {
     comet_timestamp_t sent[1100];

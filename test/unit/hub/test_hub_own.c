@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Subscribers with a socket of their own: the hub alone has them, writes to
- * them, and sees them off. */
+/* Subscribers that own a socket: only the hub has them, writes to them and
+ * disposes of them. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -18,12 +18,12 @@
 
 #include "hub/hub.h"
 
-/* A stream in miniature: each message's number is a line. */
+/* A miniature stream that writes the number of each message as a line. */
 typedef struct stream_t {
-    comet_subscriber_t subscriber; /* first: serve() gets its address */
-    char rest[64]; /* of a line that the socket did not take */
+    comet_subscriber_t subscriber; /* first member: serve() gets its address */
+    char rest[64]; /* the rest of a line that the socket did not accept */
     size_t rest_length;
-    int stays; /* for so many times that it is told to stop */
+    int stays; /* how many times it ignores COMET_STOPPING */
 } stream_t;
 
 static apr_pool_t *pool;
@@ -32,7 +32,7 @@ static comet_hub_t *hub;
 static comet_store_t *writer;
 static atomic_int seen_off, timeouts, blocked;
 
-/* --- The made-up stream ----------------------------------------------- */
+/* --- The made-up stream -------------------------------------------------- */
 
 static int send_text(stream_t *stream, const char *text, size_t length)
 {
@@ -54,7 +54,7 @@ static int is_at_end(const stream_t *stream)
     return got >= 0 || errno != EAGAIN;
 }
 
-/* @return how many of the messages it is done with */
+/* Send lines.  @return how many messages are done */
 static apr_size_t send_lines(stream_t *stream, const comet_batch_t *batch)
 {
     apr_size_t i;
@@ -101,7 +101,7 @@ static comet_outcome_e serve(comet_subscriber_t *subscriber,
     return COMET_WAIT;
 }
 
-/* Whoever still touches it is found out. */
+/* Overwrite the memory, so that a later use of it is noticed. */
 static void left(comet_subscriber_t *subscriber)
 {
     comet_hub_members(hub, NULL); /* takes the lock: it must be free */
@@ -150,7 +150,7 @@ static int joined(void)
     return client;
 }
 
-/* --- Before and after ------------------------------------------------- */
+/* --- Before and after ---------------------------------------------------- */
 
 static int setup(void **state)
 {
@@ -210,7 +210,7 @@ static void assert_lines(int client, int first, int last)
     fclose(lines);
 }
 
-/* --- Tests ------------------------------------------------------------ */
+/* --- Tests --------------------------------------------------------------- */
 
 static void test_gets_messages(void **state)
 {
@@ -227,7 +227,7 @@ static void test_gets_messages(void **state)
     assert_int_equal(owned(), 0);
 }
 
-/* The end of the input is seen without a message or a timer. */
+/* The hub notices the end of the input without a message or a timer. */
 static void test_leaves_at_once(void **state)
 {
     int clients[20], i;
@@ -242,7 +242,8 @@ static void test_leaves_at_once(void **state)
     }
 }
 
-/* One that reads nothing holds nobody up, and goes on from its cursor. */
+/* A client that reads nothing delays no other, and continues from its
+ * cursor. */
 static void test_blocked(void **state)
 {
     int slow = joined(), quick = joined(), i;
@@ -270,7 +271,7 @@ static void test_timer(void **state)
     close(client);
 }
 
-/* The hub's thread ends only when all have left. */
+/* The hub's thread ends only after all of them have left. */
 static void test_stop(void **state)
 {
     stream_t *streams[10];
@@ -291,7 +292,7 @@ static void test_stop(void **state)
     }
 }
 
-/* What cannot be watched is not taken. */
+/* A descriptor that cannot be watched is refused. */
 static void test_not_a_socket(void **state)
 {
     FILE *file = tmpfile();

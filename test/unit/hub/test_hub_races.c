@@ -12,7 +12,7 @@
 
 #include "shared/memory.h"
 
-/* --- Races ------------------------------------------------------------ */
+/* --- Races --------------------------------------------------------------- */
 
 #define JOINERS 6
 #define LOG 1000000
@@ -47,7 +47,7 @@ static void *publish_for_joiners(void *baton)
     return NULL;
 }
 
-/* All that it saw follows what it had seen, without a gap. */
+/* Check that the client's messages follow its cursor without a gap. */
 static void check_sequence(const client_t *client, int i,
                            comet_timestamp_t seen)
 {
@@ -58,7 +58,7 @@ static void check_sequence(const client_t *client, int i,
     }
     while (logs[i].timestamps[atomic_load(&logs[i].count) - 1]
            < client->cursor) {
-        sched_yield(); /* the publisher has not yet noted it */
+        sched_yield(); /* the publisher has not noted it yet */
     }
     high = atomic_load(&logs[i].count);
     while (at < high) {
@@ -79,7 +79,8 @@ static void check_sequence(const client_t *client, int i,
     }
 }
 
-/* Where it starts: mostly at what a page has just been shown. */
+/* A cursor to start from: usually the last message, as for a page that was just
+ * shown. */
 static comet_timestamp_t some_cursor(comet_store_t *store, int i,
                                      unsigned int *seed)
 {
@@ -138,8 +139,8 @@ static void *join_often(void *baton)
     return NULL;
 }
 
-/* They look at the log and join while others publish: nothing falls between,
- * and after leave() nobody touches what they free. */
+/* Clients look at the log and join while others publish.  No message falls in
+ * between, and after leave() the hub does not touch what they free. */
 static void test_join_while_publishing(void **state)
 {
     pthread_t threads[JOINERS + 1];
@@ -161,7 +162,7 @@ static void test_join_while_publishing(void **state)
     assert_int_equal(comet_hub_members(hub, NULL), 0);
 }
 
-/** The one whose leave() is watched. */
+/** The client whose leave() is observed. */
 static atomic_int inside, leaving;
 
 static void be_slow(client_t *client, const comet_delivery_t *delivery)
@@ -196,7 +197,7 @@ static void test_leave_while_served(void **state)
     }
 }
 
-/* Another one is being served: that does not matter. */
+/* leave() does not wait while another client is served. */
 static void test_leave_while_another_is_served(void **state)
 {
     client_t *client = client_joined("chat", hub_last());
@@ -206,15 +207,15 @@ static void test_leave_while_another_is_served(void **state)
     client_leave(client);
     assert_int_equal(client_got(client), 0);
     hub_release();
-    client_leave(client); /* once more: it is left as it is */
+    client_leave(client); /* a second time: ignored */
     client_free(client);
     client = client_new(0);
-    client_leave(client); /* it never joined */
+    client_leave(client); /* never joined: ignored */
     client_free(client);
 }
 
-/* A thread that leaves and joins again and again, as one that waits with its
- * request's thread does: what comes between is after its cursor. */
+/* A thread that leaves and joins again and again, like one that blocks for its
+ * request.  Messages that come in between are after its cursor. */
 static void *join_and_leave(void *baton)
 {
     client_t *client = baton;
@@ -254,7 +255,7 @@ static void test_leave_and_join_while_publishing(void **state)
     client_free(client);
 }
 
-/* --- Two children ------------------------------------------------------- */
+/* --- Two children -------------------------------------------------------- */
 
 #define EACH 50
 
@@ -279,7 +280,8 @@ static int ready_to_publish(void)
     return 1;
 }
 
-/* What its client reads, and the channels that are published to in turn. */
+/* What a child's client reads, and the channels that are published to in
+ * turn. */
 static const char *children_read = "chat";
 static const char *const chat_alone[] = { "chat" };
 static const char *const *children_write = chat_alone;
@@ -306,7 +308,7 @@ static void publish_each(void)
     }
 }
 
-/* A child: its client sees what both publish. @return 0: it did */
+/* A child, whose client sees what both children publish.  @return 0: it did */
 static int be_a_child(void *baton)
 {
     int64_t end = scratch_usec() + 30 * SECOND;

@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* As the glue does: one that has recheck what it reads is finished. */
+/* Do as the glue does: finish a client that gets COMET_RECHECK. */
 static void finish_recheck(client_t *client, const comet_delivery_t *delivery)
 {
     if (delivery->reasons & COMET_RECHECK) {
@@ -29,8 +29,8 @@ static client_t *finishing(const char *words, comet_timestamp_t seen)
 
 #define MIXED 3000
 
-/* Many channels, published at random, in every way a client can stand to
- * them: each gets its own, in order, once. */
+/* Random messages on many channels, and clients with every kind of selection:
+ * each client gets its own messages, in order, once. */
 static void test_selections(void **state)
 {
     static const char *const words[] = {
@@ -95,7 +95,7 @@ static void test_selections(void **state)
     assert_int_equal(comet_hub_members(hub, NULL), 0);
 }
 
-/* A message wakes those it is news to, and nobody else. */
+/* A message wakes only the clients it concerns. */
 static void test_wakes_only_those_concerned(void **state)
 {
     static const char *const others[] = { "a b",     "x",   "x y z", "s/*",
@@ -120,14 +120,14 @@ static void test_wakes_only_those_concerned(void **state)
         client_free(clients[i]);
     }
     client_leave(concerned);
-    /* though it names the channel in two ways: once for each */
+    /* the channel matches in two ways, and it is woken for each */
     assert_int_equal(atomic_load(&concerned->served), 10);
     client_free(concerned);
     client_leave_and_free(named);
 }
 
-/* It ends before the message of a channel that was not there when its rights
- * were looked at; what comes before, it gets. */
+/* A client is finished before the message of a channel that did not exist when
+ * its selection was authorised.  It gets the messages before that one. */
 static void check_recheck(const char *words, comet_timestamp_t seen,
                           const comet_timestamp_t *expected, int count)
 {
@@ -162,11 +162,11 @@ static void test_recheck(void **state)
     client_check(client, sent, 2);
     client_free(client);
     client_leave_and_free(witness);
-    /* the same from the ring, at once */
+    /* the same from the ring, on joining */
     check_recheck("a r/1 r/*", sent[0] - 1, sent, 2);
     check_recheck("a *", sent[0] - 1, sent, 1);
     check_recheck("*", sent[0] - 1, NULL, 0);
-    /* and with more than it takes at a time before it */
+    /* with more messages before that one than it takes at once */
     client = client_new(sent[0] - 1);
     client->hook = finish_recheck;
     client->subscriber.limit = 1;
@@ -177,7 +177,7 @@ static void test_recheck(void **state)
     client_free(client);
 }
 
-/* The message it ends before is no longer in memory. */
+/* The message that ends its reading is no longer in memory. */
 static void test_outgrown_far_back(void **state)
 {
     static comet_timestamp_t sent[4];
@@ -197,12 +197,12 @@ static void test_outgrown_far_back(void **state)
     wait_until(hub_in_step());
     now = hub_state(0);
     assert_int_equal(comet_hub_recall(hub, 0, &now, sent[1], &reading),
-                     0); /* far back */
+                     0); /* only in the log */
     comet_selection_unref(selection);
     check_recheck("a r/1 r/*", sent[0] - 1, sent, 2);
     check_recheck("r/*", sent[0] - 1, NULL, 0);
     check_recheck("a *", sent[0] - 1, sent, 1);
-    /* one that names it is not stopped */
+    /* a client that names the channel is not finished */
     {
         client_t *client = finishing("a r/1 r/2 r/*", sent[1]);
 
@@ -214,7 +214,7 @@ static void test_outgrown_far_back(void **state)
     }
 }
 
-/* Recalled for a poll: up to the unknown one, and it is told. */
+/* Recalling for a poll ends before the unknown channel, and says so. */
 static void test_recall_recheck(void **state)
 {
     comet_message_t *room[10];
@@ -238,8 +238,8 @@ static void test_recall_recheck(void **state)
 
 #define USERS 3000
 
-/* Thousands of selections that share one channel: each gets what is his, and
- * what is everybody's. */
+/* Thousands of selections that share one channel: each client gets its own
+ * messages and the common ones. */
 static void test_many_selections(void **state)
 {
     static client_t *clients[USERS];

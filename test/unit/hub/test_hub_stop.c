@@ -24,7 +24,7 @@ static void test_stopping(void **state)
     hub_publish("chat");
     wait_until(client_got(clients[0]) == 1 && client_got(clients[1]) == 1);
     hub_hold();
-    hub_publish("news"); /* some are to be served anyhow */
+    hub_publish("news"); /* some are being served anyway */
     comet_hub_begin_stop(hub);
     assert_int_equal(comet_hub_is_stopping(hub), 1);
     hub_release();
@@ -32,7 +32,7 @@ static void test_stopping(void **state)
     for (i = 0; i < 8; i++) {
         wait_until(atomic_load(&clients[i]->stops) == 1);
     }
-    comet_hub_begin_stop(hub); /* again: they know */
+    comet_hub_begin_stop(hub); /* a message does not matter any more */
     hub_publish("chat");
     wait_until(client_got(clients[0]) == 2);
     for (i = 0; i < 8; i++) {
@@ -60,7 +60,7 @@ static void *join_meanwhile(void *baton)
     return NULL;
 }
 
-/* Whoever joins just then is told once, too. */
+/* A client that joins just then gets COMET_STOPPING once, too. */
 static void test_stopping_while_joining(void **state)
 {
     int round, i;
@@ -90,7 +90,7 @@ static void test_stopping_while_joining(void **state)
     hub_start();
 }
 
-/* All are let go before the thread ends. */
+/* All clients are finished before the thread ends. */
 static void test_stop(void **state)
 {
     client_t *clients[1200];
@@ -120,7 +120,8 @@ static void *open_gate(void *baton)
     return NULL;
 }
 
-/* It waits as long as it may, parts of a second included. */
+/* Stopping waits as long as it is allowed to, including fractions of a
+ * second. */
 static void test_stop_within_a_limit(void **state)
 {
     pthread_t thread;

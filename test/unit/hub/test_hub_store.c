@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The hub: faults of the store, and lost hints. */
+/* The hub: faults of the store, and lost notifications. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -10,8 +10,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-/* A database that somebody has made elsewhere: one rare message, and then
- * more others than a ring holds. */
+/* Make a database elsewhere: one message on a rare channel, then more others
+ * than a ring holds. */
 static comet_timestamp_t make_elsewhere(const char *path)
 {
     comet_store_config_t config = { .place = scratch_place(path),
@@ -30,7 +30,7 @@ static comet_timestamp_t make_elsewhere(const char *path)
     return rare;
 }
 
-/* There is nothing yet when it joins; it is served when there is. */
+/* A client joins before there is a store; it is served once there is. */
 static void test_no_store_yet(void **state)
 {
     comet_timestamp_t sent[2];
@@ -48,11 +48,13 @@ static void test_no_store_yet(void **state)
     wait_until(atomic_load(&client->newest) == sent[1]);
     client_leave(client);
     client_check(client, sent, 2);
-    assert_int_equal(atomic_load(&hub_errors), 2); /* once for each change */
+    /** one report for each change */
+    assert_int_equal(atomic_load(&hub_errors), 2);
     client_free(client);
 }
 
-/* Without its table the log cannot be read, but it can be looked at. */
+/* Rename the log's table: the hub can still look at the store, but not read
+ * messages. */
 static void rename_log(const char *from, const char *to)
 {
     char sql[200];
@@ -67,7 +69,8 @@ static void rename_log(const char *from, const char *to)
     sqlite3_close(db);
 }
 
-/* What it missed cannot be read: it gets it later, before what is new. */
+/* The messages a client has missed cannot be read: it gets them later, before
+ * new ones. */
 static void test_read_fails(void **state)
 {
     comet_timestamp_t sent[2];
@@ -96,7 +99,7 @@ static void test_read_fails(void **state)
     }
 }
 
-/* Another file is put in its place, with more than the ring can tell. */
+/* The file is replaced by one that has more messages than the ring can hold. */
 static void test_replaced(void **state)
 {
     client_t *client = client_joined("rare", hub_last());
@@ -144,7 +147,7 @@ static void test_errors_are_told(void **state)
     client_leave_and_free(client);
 }
 
-/* No hint reaches it, but it looks now and then. */
+/* No notification reaches the hub, but it looks now and then. */
 static void test_deaf(void **state)
 {
     apr_int64_t took[3];
@@ -167,7 +170,7 @@ static void test_deaf(void **state)
     assert_true(took[2] > 50 * MS);
     client_leave_and_free(client);
     assert_int_equal(comet_bus_claim_watch(hub_buses[0]),
-                     1); /* nor does it watch */
+                     1); /* it does not watch either */
     comet_bus_release_watch(hub_buses[0]);
 }
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The hub: timers go off when they are due, and the clock ticks. */
+/* The hub: timers fire when they are due, and the clock ticks. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* --- Timers ----------------------------------------------------------- */
+/* --- Timers -------------------------------------------------------------- */
 
 static void test_timers(void **state)
 {
@@ -34,7 +34,7 @@ static void test_timers(void **state)
     }
 }
 
-/* It goes off again, while waiting and while resting. */
+/* A timer that is set again fires again, while waiting and while resting. */
 static void test_timer_set_anew(void **state)
 {
     client_t *waiting = client_new(hub_last()),
@@ -63,7 +63,7 @@ static void put_off(client_t *client, const comet_delivery_t *delivery)
     client->subscriber.timeout_at = comet_monotonic() + 3600 * SECOND;
 }
 
-/* Put off by serve(), or gone with leave(). */
+/* serve() may postpone a timer, and leave() clears it. */
 static void test_timer_put_off(void **state)
 {
     client_t *client = client_new(hub_last()), *gone = client_new(hub_last());
@@ -86,7 +86,7 @@ static void test_timer_put_off(void **state)
     client_leave_and_free(witness);
 }
 
-/* A sleeping hub is woken for a timer that is sooner than all it knows. */
+/* A sleeping hub wakes up for a new timer that is due before all others. */
 static void test_timers_are_in_time(void **state)
 {
     apr_int64_t late[9];
@@ -104,7 +104,8 @@ static void test_timers_are_in_time(void **state)
     }
     qsort(late, 9, sizeof(*late), scratch_ascending);
     print_message("# timers: %d ms late (median)\n", (int)(late[4] / MS));
-    assert_true(late[4] < 200 * MS); /* without it, a quarter of a second */
+    assert_true(late[4] < 200 * MS); /* otherwise it would be a quarter of a
+                                      * second */
 }
 
 /** The messages of test_news_while_due. */
@@ -119,7 +120,8 @@ static void first_waits_at_gate(client_t *client,
     }
 }
 
-/* So many timers go off at once that news comes before all are served. */
+/* So many timers fire at once that messages come before all of them are
+ * served. */
 static void test_news_while_due(void **state)
 {
     client_t *clients[1200];
@@ -152,9 +154,9 @@ static void test_news_while_due(void **state)
     }
 }
 
-/* --- The clock -------------------------------------------------------- */
+/* --- The clock ----------------------------------------------------------- */
 
-/* One tick in each period, soon after it has begun. */
+/* Check that there is one tick in each period, soon after its beginning. */
 static void check_ticks(const client_t *client, apr_interval_time_t period)
 {
     apr_int64_t late[CLIENT_ROOM];
@@ -187,7 +189,7 @@ static void test_clock(void **state)
     check_ticks(fast, 50 * MS);
     check_ticks(slow, 70 * MS);
     assert_int_equal(atomic_load(&fast->news),
-                     client_got(fast)); /* once for each */
+                     client_got(fast)); /* one for each client */
     assert_true(fast->got[0] >= began);
     assert_true(fast->got[0] < young->got[0]);
     assert_true(young->got[0] > began + 150 * MS);
@@ -197,7 +199,8 @@ static void test_clock(void **state)
     client_free(young);
 }
 
-/* Nobody has waited for a while: the next tick is on the multiple again. */
+/* After a while without subscribers the next tick is on a multiple of the
+ * period. */
 static void test_clock_after_a_pause(void **state)
 {
     const apr_interval_time_t period = 100 * MS;
@@ -220,7 +223,7 @@ static void test_clock_after_a_pause(void **state)
     }
 }
 
-/* One tick was late: the next is on the multiple again. */
+/* After a late tick the next one is on a multiple of the period again. */
 static void test_clock_after_a_late_tick(void **state)
 {
     const apr_interval_time_t period = 100 * MS;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The ring of recent messages, against a plain list of all there were. */
+/* The ring of recent messages, compared with a plain list of all messages. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -23,7 +23,8 @@ static comet_ring_t ring;
 static comet_message_t *room[COMET_RING_MESSAGES];
 static comet_batch_t batch = { .messages = room, .size = COMET_RING_MESSAGES };
 
-/** All that was ever pushed, oldest first; the test has its references. */
+/** All messages that were pushed, oldest first; the test owns references to
+ * them. */
 static comet_message_t *all[MANY];
 static size_t count;
 
@@ -73,7 +74,7 @@ static size_t collect(const char *channel, comet_timestamp_t after,
     return batch.count;
 }
 
-/* What the ring should say, from the list. */
+/* Check the ring against the list. */
 static void check(const char *channel, comet_timestamp_t after, size_t limit)
 {
     comet_text_t name = comet_text(channel);
@@ -120,7 +121,8 @@ static void test_borders(void **state)
     assert_int_equal(collect("chat", 30, 10), 0);
     assert_int_equal(collect("chat", COMET_TIMESTAMP_MAX, 10), 0);
     assert_int_equal(collect("chat", 5, 2), 2);
-    assert_int_equal(batch.messages[1]->timestamp, 20); /* the oldest ones */
+    /** it no longer covers the oldest ones */
+    assert_int_equal(batch.messages[1]->timestamp, 20);
     assert_int_equal(collect("chat", 5, 1), 1);
     assert_int_equal(collect("cha", 5, 10), 0);
     assert_int_equal(collect("chat/", 5, 10), 0);
@@ -139,7 +141,8 @@ static void test_twins(void **state)
     assert_int_equal(batch.messages[0]->timestamp, 2);
 }
 
-/* One more than there is room for: the oldest goes, and is known to go. */
+/* With one message more than there is room for, the oldest goes, and the ring
+ * knows that. */
 static void test_full(void **state)
 {
     comet_timestamp_t i;
@@ -170,7 +173,7 @@ static void test_references(void **state)
     collect("chat", 0, 1);
     assert_int_equal(atomic_load(&message->refs), 3);
     comet_ring_reset(&ring, 7);
-    assert_int_equal(atomic_load(&message->refs), 2); /* the batch has one */
+    assert_int_equal(atomic_load(&message->refs), 2); /* the batch owns one */
     assert_int_equal(ring.bytes, 0);
     assert_int_equal(comet_ring_covers(&ring, 7), 1);
     assert_int_equal(comet_ring_covers(&ring, 6), 0);
@@ -186,7 +189,7 @@ static size_t bytes_in_ring(void)
     return bytes;
 }
 
-/* Bodies of a megabyte: few of them are kept, but always the newest. */
+/* Of bodies of a megabyte only a few are kept, but always the newest. */
 static void test_bytes(void **state)
 {
     comet_timestamp_t i;
@@ -201,16 +204,16 @@ static void test_bytes(void **state)
     assert_in_range(ring.count, 6, 8);
     assert_int_equal(ring.from, 40 - (comet_timestamp_t)ring.count);
     check("chat", ring.from, COMET_RING_MESSAGES);
-    assert_int_equal(batch.count, 1); /* enough for one answer */
+    assert_int_equal(batch.count, 1); /* enough for an answer */
     comet_batch_clear(&batch);
     for (; i <= 40 + 2 * COMET_RING_MESSAGES; i++) {
-        push(i, "chat", 1); /* the long ones are gone: all places are used */
+        push(i, "chat", 1); /* the long ones are gone: all entries are in use */
     }
     assert_int_equal(ring.count, COMET_RING_MESSAGES);
     assert_true(ring.bytes < COMET_RING_MESSAGES * 1000);
 }
 
-/* Round and round, at each step like the list. */
+/* The ring wraps around many times and agrees with the list at each step. */
 static void test_like_a_list(void **state)
 {
     unsigned int seed = 20261121;
@@ -236,10 +239,10 @@ static void test_like_a_list(void **state)
     }
 }
 
-/* --- Selections ------------------------------------------------------- */
+/* --- Selections ---------------------------------------------------------- */
 
-/* The timestamps it collects for a selection, joined by spaces; behind them
- * an exclamation mark if it ended before an unknown channel. */
+/* The timestamps that the ring collects for a selection, separated by spaces.
+ * An exclamation mark follows if it ended before an unknown channel. */
 static const char *collect_words(const char *words, comet_timestamp_t after,
                                  size_t limit)
 {
@@ -279,7 +282,7 @@ static void test_selections(void **state)
     assert_string_equal(
         collect_words("a b c r/1 r/2 liquid costarring *", 0, 9),
         "1 2 3 4 5 6 7 8");
-    /* before the message of a channel that nobody has allowed */
+    /* before the message of a channel that was not authorised */
     assert_string_equal(collect_words("r/1 r/*", 0, 9), "3!");
     assert_string_equal(collect_words("a r/*", 0, 9), "1!");
     assert_string_equal(collect_words("r/2 r/*", 0, 9), "!");

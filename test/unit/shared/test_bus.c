@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What children share: they are forked here, and killed. */
+/* What children share.  They are forked and killed here. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -51,7 +51,7 @@ static int teardown(void **state)
     return 0;
 }
 
-/* --- The bell --------------------------------------------------------- */
+/* --- The bell ------------------------------------------------------------ */
 
 static int listen_to_bell(void *baton)
 {
@@ -96,7 +96,7 @@ static void test_bell(void **state)
     wait_until(atomic_load(&board->ready) == CHILDREN);
     for (i = 1; i <= 50; i++) {
         comet_bus_notify(bus);
-        wait_until(all_seen(i)); /* nobody takes it away from another */
+        wait_until(all_seen(i)); /* a notification reaches every process */
     }
     atomic_store(&board->go, 1);
     comet_bus_notify(bus);
@@ -105,7 +105,7 @@ static void test_bell(void **state)
     }
 }
 
-/* --- The write lock --------------------------------------------------- */
+/* --- The write lock ------------------------------------------------------ */
 
 static int count_up(void *baton)
 {
@@ -170,7 +170,7 @@ static void test_holder_killed(void **state)
     assert_int_equal(board->unguarded, 2000);
 }
 
-/* A holder that is stopped is waited for as long as the caller says. */
+/* A caller waits for a stopped holder no longer than it wants to. */
 static void test_holder_stopped(void **state)
 {
     int holder = scratch_fork(lock_and_hold, NULL);
@@ -196,7 +196,7 @@ static void spin(int64_t usec)
     }
 }
 
-/* Two that never stop asking for it take turns. */
+/* Two processes that ask for the lock all the time take turns. */
 static int take_turns(void *baton)
 {
     const int *index = baton;
@@ -233,10 +233,10 @@ static void test_fair(void **state)
     }
     assert_true(board->turns[0] >= TURNS / 5);
     assert_true(board->turns[1] >= TURNS / 5);
-    assert_true(board->changes >= TURNS / 4); /* and each in its turn */
+    assert_true(board->changes >= TURNS / 4); /* and in turns */
 }
 
-/* After a tenth of a second of work the lock of SQLite is left alone. */
+/* After a tenth of a second of work SQLite's lock is left free for a while. */
 static void test_lets_outsiders_in(void **state)
 {
     int64_t start = scratch_usec();
@@ -254,7 +254,7 @@ static void test_lets_outsiders_in(void **state)
     assert_true(longest >= 25000);
 }
 
-/* --- Offices ---------------------------------------------------------- */
+/* --- Offices ------------------------------------------------------------- */
 
 static int watch_until_killed(void *baton)
 {
@@ -293,7 +293,7 @@ static void test_watch(void **state)
     scratch_reap(pid);
     assert_int_equal(comet_bus_claim_watch(bus), 1);
     comet_bus_release_watch(bus);
-    /* a thread that ends gives it up, willy-nilly */
+    /* the role ends with its thread */
     pthread_create(&thread, NULL, watch_and_end, &got);
     pthread_join(thread, NULL);
     assert_int_equal(got, 1);
@@ -347,7 +347,8 @@ static void test_upkeep(void **state)
     assert_false(comet_bus_claim_upkeep(bus, now + 5 * SECOND - 1, 5 * SECOND));
     assert_true(comet_bus_claim_upkeep(bus, now + 5 * SECOND, 5 * SECOND));
     assert_false(comet_bus_claim_upkeep(bus, now + 5 * SECOND, 5 * SECOND));
-    /* the system clock was set back by a day: no day of waiting */
+    /* the next round is not a day late after the system clock was set back by
+     * one */
     assert_true(comet_bus_claim_upkeep(bus, now - 86400 * SECOND, 5 * SECOND));
     assert_false(comet_bus_claim_upkeep(bus, now - 86400 * SECOND, 5 * SECOND));
 }

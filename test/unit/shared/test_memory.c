@@ -63,7 +63,7 @@ static void unlock(void)
     assert_int_equal(pthread_mutex_unlock(&board->mutex), 0);
 }
 
-/* A mapping that is larger than the address space fails cleanly. */
+/* Mapping more than the address space fails cleanly. */
 static void test_map_fails(void **state)
 {
     void *memory = board;
@@ -129,7 +129,7 @@ static void test_holder_dies(void **state)
     }
 }
 
-/* A thread that already waits takes over from a holder that dies. */
+/* A thread that is waiting already takes over from a holder that dies. */
 static void *wait_for_lock(void *baton)
 {
     int *result = baton;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Counters of children that come, are killed and go. */
+/* Counters while children start, end and are killed. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -68,7 +68,8 @@ static void wait_for_go(int at_least)
     }
 }
 
-/* Counts, reports, and stays until it is told to go, or killed. */
+/* A child that counts, reports, and stays until it is told to end, or is
+ * killed. */
 static int live(void *baton)
 {
     int slot = comet_metrics_attach(metrics);
@@ -105,7 +106,7 @@ static void kill_child(int pid)
     assert_int_equal(scratch_reap(pid), -SIGKILL);
 }
 
-/* --- Tests ------------------------------------------------------------ */
+/* --- Tests --------------------------------------------------------------- */
 
 static void test_table(void **state)
 {
@@ -183,12 +184,12 @@ static void test_killed(void **state)
         kill_child(pid);
         assert_int_equal(sum_of(COMET_METRIC_published), 7 * generation);
         assert_int_equal(total.values[COMET_METRIC_waiting_poll], 0);
-        assert_false(reaches(1)); /* the dead do not wait */
+        assert_false(reaches(1)); /* a dead child's clients do not wait */
         assert_int_equal(total.children, 0);
     }
 }
 
-/* Whoever finds no slot does no harm to those who have one. */
+/* A child without a slot does not disturb those that have one. */
 static void test_more_than_slots(void **state)
 {
     int first, second;
@@ -239,10 +240,10 @@ static int count_by_threads(void *baton)
         pthread_join(threads[i], NULL);
     }
     atomic_fetch_add(&board->ready, 1);
-    return 0; /* and it does not even detach */
+    return 0; /* not even when it detaches */
 }
 
-/* Sums taken meanwhile only grow, and in the end nothing is missing. */
+/* Sums taken during counting only grow, and the final sum is complete. */
 static void test_concurrent_counting(void **state)
 {
     const apr_int64_t all = (apr_int64_t)CHILDREN * THREADS * EACH;
@@ -289,8 +290,8 @@ static int attach_at_once(void *baton)
     return 0;
 }
 
-/* Many want the slots of the dead: each goes to one, and nothing that was
- * counted there is counted twice. */
+/* Many children compete for the slots of dead ones.  Each slot goes to one
+ * child, and its counters are counted once. */
 static void test_race_for_slots(void **state)
 {
     int pids[8];
@@ -315,7 +316,7 @@ static void test_race_for_slots(void **state)
     }
 }
 
-/* Time for another process to take a sum. */
+/* Give another process time to take a sum. */
 static void spin(void)
 {
     int64_t end = scratch_usec() + 5;
@@ -341,7 +342,7 @@ static int come_and_go_often(void *baton)
     return 0;
 }
 
-/* A counter never goes back, for whoever draws a curve of it. */
+/* A counter never decreases, so that monitoring can draw it as a curve. */
 static void test_counters_only_grow(void **state)
 {
     int64_t end = scratch_usec() + 30000000;

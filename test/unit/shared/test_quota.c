@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Limits shared by children that come, wait, publish and are killed. */
+/* Limits shared by children that wait, publish and are killed. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -51,7 +51,7 @@ static void make(int children, apr_uint32_t entries)
                      APR_SUCCESS);
 }
 
-/* This process, too, is a child. */
+/* Make a table and register this process as a child. */
 static void join(int children, apr_uint32_t entries)
 {
     make(children, entries);
@@ -97,7 +97,7 @@ static void kill_child(int pid)
     assert_int_equal(scratch_reap(pid), -SIGKILL);
 }
 
-/* --- Keys --------------------------------------------------------------- */
+/* --- Keys ---------------------------------------------------------------- */
 
 static const char *hex_of(const char *address)
 {
@@ -148,7 +148,7 @@ static void test_keys(void **state)
     assert_true(key != comet_quota_key(limits, 1, 'a', anna));
 }
 
-/* --- Waiting ------------------------------------------------------------ */
+/* --- Waiting ------------------------------------------------------------- */
 
 static void test_enter_and_leave(void **state)
 {
@@ -165,9 +165,10 @@ static void test_enter_and_leave(void **state)
     assert_int_equal(enter("bert", 3, &places[3]), APR_SUCCESS);
     assert_int_equal(waiting("anna"), 3);
     comet_quota_leave(limits, &places[1]);
-    comet_quota_leave(limits, &places[1]); /* twice is once */
+    comet_quota_leave(limits, &places[1]); /* a second call does nothing */
     assert_int_equal(waiting("anna"), 2);
-    assert_int_equal(enter("anna", 2, &places[1]), APR_EAGAIN); /* lowered */
+    /** the limit was lowered */
+    assert_int_equal(enter("anna", 2, &places[1]), APR_EAGAIN);
     assert_int_equal(enter("anna", 3, &places[1]), APR_SUCCESS);
     for (i = 0; i < 4; i++) {
         comet_quota_leave(limits, &places[i]);
@@ -176,7 +177,7 @@ static void test_enter_and_leave(void **state)
     assert_int_equal(waiting("bert"), 0);
 }
 
-/* Both limits or none. */
+/* A request counts against both limits or against none. */
 static void test_two_limits(void **state)
 {
     comet_quota_limit_t claims[2];
@@ -199,7 +200,7 @@ static void test_two_limits(void **state)
     assert_int_equal(waiting("anna") + waiting("192.0.2.1"), 0);
 }
 
-/* Where there is no room nobody is refused, and nothing is counted twice. */
+/* If the table is full, nobody is refused and nothing is counted twice. */
 static void test_full_table(void **state)
 {
     comet_quota_place_t places[40];
@@ -221,7 +222,7 @@ static void test_full_table(void **state)
     assert_int_equal(waiting("user39"), 1);
 }
 
-/* All tickets are given: the same. */
+/* The same if there is no ticket left. */
 static void test_no_ticket(void **state)
 {
     comet_quota_place_t places[33];
@@ -272,7 +273,7 @@ static int start(void)
     return pid;
 }
 
-/* The dead do not wait, however often; the living still do. */
+/* However many children are killed, only the clients of living ones count. */
 static void test_killed(void **state)
 {
     comet_quota_place_t place, refused;
@@ -291,7 +292,7 @@ static void test_killed(void **state)
         comet_quota_leave(limits, &place);
         assert_int_equal(waiting("anna"), 3);
         kill_child(first);
-        first = start(); /* in the place of a dead one */
+        first = start(); /* with the number of a dead child */
         assert_int_equal(waiting("anna"), 3);
     }
     kill_child(first);
@@ -303,22 +304,22 @@ static int stop_itself(void *baton)
     apr_int64_t count = 0;
 
     atomic_fetch_add(&board->ready, 1);
-    for (;;) { /* it has the lock most of the time */
+    for (;;) { /* it holds the lock most of the time */
         count += waiting("anna");
         atomic_fetch_add(&board->ready, 1);
     }
     return (int)count;
 }
 
-/* A process that is stopped while it has the lock keeps nobody waiting, and
- * those who have left meanwhile are not counted after. */
+/* A process that is stopped while it holds the lock keeps no one waiting, and a
+ * place that was left meanwhile does not count afterwards. */
 static void test_holder_stopped(void **state)
 {
     comet_quota_place_t place, other;
     apr_int64_t began;
     int pid, i, held = 0;
 
-    join(2, 65536); /* long to look through */
+    join(2, 65536); /* so that each search takes long */
     assert_int_equal(enter("anna", 1, &place), APR_SUCCESS);
     pid = scratch_fork(stop_itself, NULL);
     wait_until(atomic_load(&board->ready) > 0);
@@ -346,7 +347,7 @@ static void test_holder_stopped(void **state)
     assert_int_equal(enter("anna", 1, &place), APR_SUCCESS);
 }
 
-/* One child more than there is room for: it is not counted. */
+/* A child for which there is no number is not counted. */
 static void test_more_than_children(void **state)
 {
     comet_quota_place_t place;
@@ -358,7 +359,7 @@ static void test_more_than_children(void **state)
     assert_int_equal(enter("anna", 1, &place), APR_SUCCESS);
 }
 
-/* Without a number nobody is refused. */
+/* A child without a number refuses nobody. */
 static void test_unattached(void **state)
 {
     comet_quota_place_t place;
@@ -371,7 +372,7 @@ static void test_unattached(void **state)
     comet_quota_leave(limits, &place);
 }
 
-/* --- Many at once ----------------------------------------------------------- */
+/* --- Many at once -------------------------------------------------------- */
 
 #define CAP 20
 #define ROUNDS 3000
@@ -426,7 +427,7 @@ static int come_and_go_in_child(void *baton)
     return run_threads(come_and_go);
 }
 
-/* Never more than the limit, and in the end nobody. */
+/* At no time more wait than the limit allows, and none at the end. */
 static void test_concurrent_waiting(void **state)
 {
     comet_quota_place_t places[CAP];
@@ -464,7 +465,7 @@ static int churn_for_ever(void *baton)
     return 0;
 }
 
-/* Killed at any moment, also inside the lock: nothing stays behind. */
+/* Children killed at any moment, even inside the lock, leave nothing behind. */
 static void test_killed_while_busy(void **state)
 {
     comet_quota_place_t place;
@@ -478,7 +479,7 @@ static void test_killed_while_busy(void **state)
             pids[i] = scratch_fork(churn_for_ever, NULL);
         }
         wait_until(atomic_load(&board->ready) == 2);
-        usleep((useconds_t)(500 + 97 * round)); /* spreads the moments */
+        usleep((useconds_t)(500 + 97 * round)); /* varies the moment */
         for (i = 0; i < 2; i++) {
             kill_child(pids[i]);
         }
@@ -493,7 +494,7 @@ static void test_killed_while_busy(void **state)
     assert_int_equal(waiting("anna"), 128);
 }
 
-/* --- Publishing --------------------------------------------------------------- */
+/* --- Publishing ---------------------------------------------------------- */
 
 static void test_burst_and_rate(void **state)
 {
@@ -501,7 +502,7 @@ static void test_burst_and_rate(void **state)
     int i;
 
     join(1, 64);
-    for (i = 0; i < 10; i++) { /* the burst is 10 at least */
+    for (i = 0; i < 10; i++) { /* the burst is at least 10 */
         assert_int_equal(spend("anna", 2, 1, now), APR_SUCCESS);
     }
     assert_int_equal(spend("anna", 2, 1, now), APR_EAGAIN);
@@ -509,23 +510,23 @@ static void test_burst_and_rate(void **state)
     assert_int_equal(spend("bert", 2, 1, now), APR_SUCCESS);
     assert_int_equal(spend("anna", 2, 1, now + SECOND / 2 - 1), APR_EAGAIN);
     assert_int_equal(wait_time, 1);
-    for (i = 1; i <= 20; i++) { /* two a second from now on */
+    for (i = 1; i <= 20; i++) { /* from now on two a second */
         now = START + i * SECOND / 2;
         assert_int_equal(spend("anna", 2, 1, now), APR_SUCCESS);
         assert_int_equal(spend("anna", 2, 1, now), APR_EAGAIN);
     }
-    now += 100 * SECOND; /* rest brings no more than the burst */
+    now += 100 * SECOND; /* a pause allows no more than the burst */
     for (i = 0; i < 10; i++) {
         assert_int_equal(spend("anna", 2, 1, now), APR_SUCCESS);
     }
     assert_int_equal(spend("anna", 2, 1, now), APR_EAGAIN);
-    for (i = 0; i < 50; i++) { /* a burst of the rate, where that is more */
+    for (i = 0; i < 50; i++) { /* the burst is the rate, if that is more */
         assert_int_equal(spend("carl", 50, 1, now), APR_SUCCESS);
     }
     assert_int_equal(spend("carl", 50, 1, now), APR_EAGAIN);
 }
 
-/* A batch is let in as one would be, and paid for as many. */
+/* A batch is let in when a single message would be, and counts as many. */
 static void test_batches(void **state)
 {
     join(1, 64);
@@ -538,7 +539,7 @@ static void test_batches(void **state)
         APR_SUCCESS);
 }
 
-/* What one limit refuses costs nothing of the other. */
+/* A message that one limit refuses does not count against the other. */
 static void test_two_rates(void **state)
 {
     comet_quota_limit_t claims[2];
@@ -560,7 +561,7 @@ static void test_two_rates(void **state)
     assert_int_equal(spend("192.0.2.1", 20, 1, START), APR_EAGAIN);
 }
 
-/* One of two limits has no room: the other counts nevertheless. */
+/* If there is no room for one of two limits, the other still counts. */
 static void test_room_for_one(void **state)
 {
     comet_quota_limit_t claims[2];
@@ -577,7 +578,7 @@ static void test_room_for_one(void **state)
     assert_int_equal(spend("192.0.2.1", 1, 1, START), APR_ENOSPC);
 }
 
-/* After a reload to a quicker rate an old debt is not kept for hours. */
+/* After a reload to a higher rate, an old debt is not kept for hours. */
 static void test_rate_changes(void **state)
 {
     comet_quota_limit_t slow;
@@ -593,7 +594,7 @@ static void test_rate_changes(void **state)
     assert_int_equal(spend("anna", 1000, 1, START + wait_time), APR_SUCCESS);
 }
 
-/* An entry whose messages are due is free for others; one that is owed is
+/* An entry is free for other keys once its messages are due.  Until then it is
  * not, and nobody is refused because of that. */
 static void test_entries_expire(void **state)
 {
@@ -613,8 +614,8 @@ static void test_entries_expire(void **state)
     }
 }
 
-/* Time comes from the caller and never goes back; should it stand still, or
- * jump ahead, the rate is kept. */
+/* The caller supplies the time.  If it stands still or jumps ahead, the rate is
+ * kept. */
 static void test_clock(void **state)
 {
     apr_time_t now = START;
@@ -630,7 +631,8 @@ static void test_clock(void **state)
         stored += spend("anna", 5, 1, now) == APR_SUCCESS;
     }
     assert_int_equal(stored, 20);
-    /* another machine's clock in a table kept over a checkpoint and restore */
+    /* the steady clock of another machine, after a process was checkpointed and
+     * restored */
     assert_int_equal(spend("anna", 5, 1, SECOND), APR_EAGAIN);
     assert_true(wait_time <= 250 * SECOND);
 }
@@ -656,7 +658,7 @@ static int publish_much_in_child(void *baton)
     return run_threads(publish_much);
 }
 
-/* All together get what one would get. */
+/* All children together get what one child would get. */
 static void test_concurrent_publishing(void **state)
 {
     int pids[2];

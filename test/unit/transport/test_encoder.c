@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What is encoded once for all: the same bytes for the same, others else. */
+/* The encoder gives the same bytes for the same messages, and other bytes for
+ * others. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -40,7 +41,7 @@ static int setup(void **state)
     return 0;
 }
 
-/* The encoder gives back all it holds: LeakSanitizer looks. */
+/* The encoder releases everything it holds; LeakSanitizer checks that. */
 static int teardown(void **state)
 {
     size_t i;
@@ -78,7 +79,7 @@ static void test_frames(void **state)
     assert_text(encoding->chunk, "16\r\ndata: hello\nid: 1000\n\n\r\n");
 }
 
-/* As the transport does it alone, however long. */
+/* The bytes are those of the transport alone, however long they are. */
 static void test_long(void **state)
 {
     const comet_encoding_t *encoding = encode(0, 100, &text);
@@ -110,7 +111,7 @@ static void test_once(void **state)
     assert_int_equal(atomic_load(&messages[0]->refs), 4);
 }
 
-/* Another message, made where one was that is gone, is another one. */
+/* A new message at the address of a freed one is recognised as another one. */
 static void test_holds_on(void **state)
 {
     const comet_encoding_t *first = encode(0, 1, &text);

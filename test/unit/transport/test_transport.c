@@ -70,7 +70,7 @@ static void test_names(void **state)
     assert_string_equal(comet_transport_clock.heartbeat, "\n");
 }
 
-/* ---- classic ---------------------------------------------------------- */
+/* --- classic ------------------------------------------------------------- */
 
 static void test_classic_message(void **state)
 {
@@ -101,7 +101,8 @@ static void test_classic_no_news(void **state)
                   "{\"msg\":\"\",\"timestamp\":0}");
 }
 
-/* Given more than it can say, it says the first, and points behind it. */
+/* If there are more messages than an answer carries, it carries the first, and
+ * its cursor points behind that one. */
 static void test_classic_never_skips(void **state)
 {
     comet_message_t *messages[] = { make(NOW, NULL, "first"),
@@ -129,7 +130,7 @@ static void test_classic_invalid_utf8(void **state)
     comet_message_unref(message);
 }
 
-/* ---- poll ------------------------------------------------------------- */
+/* --- poll ---------------------------------------------------------------- */
 
 static void test_poll_messages(void **state)
 {
@@ -185,16 +186,16 @@ static void test_poll_no_news(void **state)
     assert_answer(
         &comet_transport_poll, &answer,
         "{\"messages\":[],\"timestamp\":9007199254740991,\"gap\":true}");
-    answer.rest = NOW; /* of a search that was cut short */
+    answer.rest = NOW; /* from a search that was cut short */
     answer.floor = 0;
     assert_answer(&comet_transport_poll, &answer,
                   "{\"messages\":[],\"timestamp\":9007199254740991,"
                   "\"gap\":false,\"before\":1795229965123456}");
 }
 
-/* ---- clock ------------------------------------------------------------ */
+/* --- clock --------------------------------------------------------------- */
 
-/* The original article's listing, which runs its lines together. */
+/* The original article's listing, whose lines are joined. */
 static const char listing[] =
     "<!DOCTYPE html PUBLIC \"-//W3C//DTD XHTML 1.1//EN\" "
     "\"http://www.w3.org/TR/xhtml11/DTD/xhtml11.dtd\"> "
@@ -212,7 +213,7 @@ static const char listing[] =
     "head[0].appendChild(prototypejs); } // load the comet object "
     "var comet = window.parent.comet; </script> ";
 
-/* Write each run of white space as one space, in place. */
+/* Replace each run of white space by one space, in place. */
 static void collapse(char *text)
 {
     char *to = text;
@@ -273,7 +274,7 @@ static void test_clock_tick(void **state)
     comet_message_unref(messages[1]);
 }
 
-/* ---- event streams ---------------------------------------------------- */
+/* --- event streams ------------------------------------------------------- */
 
 static void assert_written(comet_buffer_t *buffer, const char *expected)
 {
@@ -293,7 +294,7 @@ static void assert_opens(const comet_transport_t *transport,
     assert_written(&buffer, expected);
 }
 
-/* One message with this type and body, as an event stream has it. */
+/* Check how an event stream encodes a message with this type and body. */
 static void assert_event(const char *type, const char *body,
                          const char *expected)
 {
@@ -394,8 +395,8 @@ static void test_events_messages(void **state)
     comet_message_unref(messages[1]);
 }
 
-/* Each line of a body is a line of data; whatever looks like a field is
- * none. */
+/* Each line of a body becomes a line of data; what looks like a field is not
+ * one. */
 static void test_events_lines(void **state)
 {
     assert_event("message", "x", "data: x\n" ID);
@@ -415,7 +416,7 @@ static void test_events_lines(void **state)
     assert_event("message", "\nid: 9\n\nevent: x\n:",
                  "data: \ndata: id: 9\ndata: \ndata: event: x\n"
                  "data: :\n" ID);
-    /* no line ends for a parser, though for JavaScript */
+    /* these end a line in JavaScript, but not in an event stream */
     assert_event("message",
                  "a\xE2\x80\xA8"
                  "b",
@@ -424,7 +425,7 @@ static void test_events_lines(void **state)
     assert_event("message", "\xEF\xBB\xBFx", "data: \xEF\xBB\xBFx\n" ID);
 }
 
-/* What another program has put into the file, against the rules. */
+/* Texts that another program has put into the file, against the rules. */
 static void test_events_wrong_bytes(void **state)
 {
     assert_event("t\nid: 1", "x", "event: t\nevent: id: 1\ndata: x\n" ID);
@@ -482,7 +483,7 @@ static void test_hidden_prefix(void **state)
     comet_message_unref(message);
 }
 
-/* ---- forever-iframes -------------------------------------------------- */
+/* --- forever-iframes ----------------------------------------------------- */
 
 static const comet_format_t calling = { .callback = "comet.receive" };
 
@@ -501,7 +502,8 @@ static void test_iframe_names(void **state)
     assert_null(comet_transport_iframe.close);
 }
 
-/* The page that begins: its script, and white space for old browsers. */
+/* Check the beginning of the page: its script, and white space for old
+ * browsers. */
 static void check_page(const comet_buffer_t *page, size_t length)
 {
     char *text = strndup(page->data, length);
@@ -564,10 +566,10 @@ static void test_iframe_messages(void **state)
     comet_message_unref(messages[1]);
 }
 
-/* ---- all -------------------------------------------------------------- */
+/* --- all ----------------------------------------------------------------- */
 
-/* What clients may choose from has a name and a bit of its own, and comes
- * first. */
+/* A transport that clients may choose has a name and a bit of its own, and
+ * precedes all others. */
 static void test_list(void **state)
 {
     apr_pool_t *pool;
@@ -591,7 +593,7 @@ static void test_list(void **state)
     assert_null(comet_transport_clock.name);
 }
 
-/* ---- appending -------------------------------------------------------------- */
+/* --- appending ----------------------------------------------------------- */
 
 /* Answers append: several can share a buffer. */
 static void test_answers_append(void **state)

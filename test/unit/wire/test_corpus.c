@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Replays the fuzzers' corpora, so that what they found once stays found. */
+/* Replays the fuzzers' corpora, so that no fault they have found comes back. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -11,7 +11,7 @@
 #include <cmocka.h>
 #include <dirent.h>
 
-/* The fuzzers as they are, each under a name of its own. */
+/* The fuzzers' own sources, each under a name of its own. */
 #define LLVMFuzzerTestOneInput fuzz_params
 #include "../../fuzz/fuzz_params.c"
 #undef LLVMFuzzerTestOneInput
@@ -34,10 +34,10 @@
 typedef int fuzz_fn(const uint8_t *data, size_t size);
 
 #define LARGEST_BYTES (1024 * 1024)
-/* No fewer than these are in each corpus: an empty one proves nothing. */
+/* The least number of files in a corpus: an empty one proves nothing. */
 #define FEWEST_FILES 15
 
-/* Run one file, and each beginning of it when there are not too many. */
+/* Run one file, and each of its beginnings if there are not too many. */
 static void replay_file(const char *path, fuzz_fn *fuzz)
 {
     static uint8_t data[LARGEST_BYTES];
@@ -50,7 +50,8 @@ static void replay_file(const char *path, fuzz_fn *fuzz)
     assert_int_equal(fclose(file), 0);
     fuzz(data, size);
     for (length = size < 200 ? size : 0; length > 0; length--) {
-        /* a block of its own, so that the sanitizer sees its end */
+        /* a separate block, so that the sanitizer notices reads beyond its
+         * end */
         uint8_t *part = malloc(length);
 
         assert_non_null(part);
@@ -60,7 +61,7 @@ static void replay_file(const char *path, fuzz_fn *fuzz)
     }
 }
 
-/* The corpora lie beside this file, seen from where it was compiled. */
+/* Replay a corpus.  Its folder is found relative to this source file. */
 static void replay(const char *name, fuzz_fn *fuzz)
 {
     static const char here[] = __FILE__;

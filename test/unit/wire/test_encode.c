@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Buffers, UTF-8, HTML and JSON against slow decoders of their own. */
+/* Buffers, UTF-8, HTML and JSON, compared with slow decoders. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -26,7 +26,7 @@ static comet_text_t bytes(const void *data, size_t length)
     return (comet_text_t){ data, length };
 }
 
-/* ---- buffers ---------------------------------------------------------- */
+/* --- buffers ------------------------------------------------------------- */
 
 static void test_buffer_grows(void **state)
 {
@@ -111,7 +111,7 @@ static void test_buffer_integers(void **state)
     }
 }
 
-/* ---- UTF-8 ------------------------------------------------------------ */
+/* --- UTF-8 --------------------------------------------------------------- */
 
 static void compare_validity(const unsigned char *data, size_t length)
 {
@@ -142,7 +142,7 @@ static void test_utf8_all_up_to_3_bytes(void **state)
     }
 }
 
-/* All first bytes from E0 on with every second one and the edges of the
+/* All first bytes from E0 on, with every second byte and the edges of the
  * others. */
 static void test_utf8_edges_of_4_bytes(void **state)
 {
@@ -178,8 +178,9 @@ static void test_utf8_every_code_point(void **state)
     }
 }
 
-/* A bad byte at each place of a text that the fast path reads in eights; in
- * a block of its own, so that the sanitizer sees its end. */
+/* A bad byte at each position of a text that the fast path reads eight bytes at
+ * a time.  The text is a separate block, so that the sanitizer notices reads
+ * beyond its end. */
 static void test_utf8_bad_byte_anywhere(void **state)
 {
     size_t length, at;
@@ -200,7 +201,7 @@ static void test_utf8_bad_byte_anywhere(void **state)
     assert_true(comet_encode_is_utf8(bytes(NULL, 0)));
 }
 
-/* ---- HTML ------------------------------------------------------------- */
+/* --- HTML ---------------------------------------------------------------- */
 
 static void test_html(void **state)
 {
@@ -245,7 +246,7 @@ static void test_html_pairs(void **state)
     }
 }
 
-/* ---- JSON ------------------------------------------------------------- */
+/* --- JSON ---------------------------------------------------------------- */
 
 static void test_json_examples(void **state)
 {
@@ -283,8 +284,8 @@ static void test_json_examples(void **state)
     }
 }
 
-/* What must hold for any bytes: it decodes to the same text, repaired, and
- * is harmless wherever it is put. */
+/* What must hold for any bytes: the result decodes to the same text, repaired,
+ * and is harmless wherever it is inserted. */
 static void check_json(const unsigned char *data, size_t length)
 {
     comet_buffer_t buffer = { 0 };
@@ -361,7 +362,7 @@ static void test_json_random_text(void **state)
     }
 }
 
-/* Text with bytes knocked out, and noise of bytes that matter. */
+/* Text with bytes removed, and random sequences of the bytes that matter. */
 static void test_json_random_bytes(void **state)
 {
     static const unsigned char telling[] = {
@@ -399,7 +400,7 @@ static void test_json_appends(void **state)
     comet_buffer_free(&buffer);
 }
 
-/* ---- lines ------------------------------------------------------------ */
+/* --- lines --------------------------------------------------------------- */
 
 static void check_lines(const char *text, const char *expected)
 {
@@ -430,7 +431,7 @@ static void test_lines(void **state)
     comet_buffer_free(&buffer);
 }
 
-/* Split as slowly as one likes, and repaired by the reference. */
+/* Compare with lines that a simple loop splits and the reference repairs. */
 static void check_lines_by_reference(const unsigned char *data, size_t length)
 {
     comet_buffer_t buffer = { 0 }, expected = { 0 };

@@ -50,7 +50,7 @@ static void test_data_without_text(void **state)
     assert_made(&out, LITERAL("\0\0\0\0\1\0\0\0\1"));
 }
 
-/* The last piece alone ends the stream, also where it is full. */
+/* Only the last piece ends the stream, even if it is full. */
 static void test_data_in_pieces(void **state)
 {
     comet_buffer_t out = { .data = NULL };
@@ -74,7 +74,7 @@ static void test_numbers(void **state)
     assert_made(&out, LITERAL("\0\0\4\x08\0\0\0\0\0\x7f\xff\xff\xff"));
 }
 
-/* Whatever window the recipient has, an empty one too. */
+/* The sum exceeds any window, even an empty one. */
 static void test_overflow(void **state)
 {
     comet_buffer_t out = { .data = NULL };

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* HTTP/2 frames are found wherever the bytes are cut. */
+/* The scanner finds HTTP/2 frames wherever the bytes are cut. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -26,11 +26,11 @@ static void assert_bytes(comet_text_t found, comet_text_t expected)
     assert_memory_equal(found.data, expected.data, expected.length);
 }
 
-/* What a scanner has found, in words; and the bytes it let by. */
+/* What a scanner found, in words, and the bytes that went by. */
 typedef struct record_t {
     comet_h2_scanner_t scanner;
     comet_buffer_t words, bytes;
-    apr_size_t payload; /* bytes of it in a row */
+    apr_size_t payload; /* consecutive bytes of it */
 } record_t;
 
 static void say(record_t *record, const char *format, ...)
@@ -73,7 +73,7 @@ static void skip_payload(record_t *record, comet_text_t *bytes)
     }
     comet_h2_scanner_skip(&record->scanner, length);
     comet_buffer_add(&record->bytes, bytes->data, length);
-    /* how much of what is foreign was gathered depends on the cut */
+    /* how many foreign bytes were gathered depends on the cut */
     if (record->scanner.place != COMET_H2_IN_FOREIGN) {
         record->payload += length;
     }
@@ -128,7 +128,8 @@ static void end(record_t *record)
     comet_buffer_free(&record->bytes);
 }
 
-/* The same is found, and let by, wherever the bytes are cut. */
+/* The same pieces are found, and the same bytes go by, wherever the bytes are
+ * cut. */
 static void assert_found(int client, comet_text_t bytes, const char *expected)
 {
     apr_size_t cut;
@@ -140,7 +141,7 @@ static void assert_found(int client, comet_text_t bytes, const char *expected)
 
         begin(&record, client);
         scan(&record, first);
-        if (cut == 0) { /* each byte by itself */
+        if (cut == 0) { /* each byte separately */
             for (; rest.length > 1; rest.data++, rest.length--) {
                 scan(&record, (comet_text_t){ rest.data, 1 });
             }
@@ -211,8 +212,8 @@ static void test_server_writes(void **state)
                  "0.1 of 7: 2\n+2\n");
 }
 
-/* The reserved bit of a stream and of an increment means nothing; an error
- * code has none. */
+/* The reserved bit of a stream and of an increment is ignored.  An error code
+ * has no such bit. */
 static void test_reserved_bits(void **state)
 {
     assert_found(0,
@@ -221,7 +222,7 @@ static void test_reserved_bits(void **state)
                  "8.0 of 1: 4 =2\n3.0 of 2147483647: 4 =2147483650\n");
 }
 
-/* What breaks the protocol is let by, with nothing made of it. */
+/* Frames that break the protocol go by without an interpretation. */
 static void test_malformed(void **state)
 {
     assert_found(0,
@@ -248,7 +249,7 @@ static void test_foreign(void **state)
     assert_found(1, LITERAL("GET / HTTP/1.1\r\n\r\n"), "foreign\n");
 }
 
-/* Frames of the longest kind: their payload is counted, not kept. */
+/* The payload of the longest frames is counted, not kept. */
 static void test_long_payload(void **state)
 {
     comet_h2_scanner_t scanner;
@@ -267,7 +268,7 @@ static void test_long_payload(void **state)
     assert_true(comet_h2_scanner_is_between(&scanner));
 }
 
-/* At how many places of a text another frame may be put. */
+/* Check at which places of a text another frame may be inserted. */
 static void assert_between(int client, comet_text_t bytes, const char *marks)
 {
     record_t record;
@@ -291,7 +292,7 @@ static void test_between(void **state)
                    "........................|........|");
     assert_between(0, LITERAL("\0\0\6\4\0\0\0\0\0abcdef\0\0\4\3\0\0\0\0\1xxxx"),
                    "|..............|............|");
-    /* not before a header block's end */
+    /* not before the end of a header block */
     assert_between(0,
                    LITERAL("\0\0\1\1\1\0\0\0\1a\0\0\1\x09\0\0\0\0\1b"
                            "\0\0\0\x09\4\0\0\0\1\0\0\0\0\1\0\0\0\1"),
@@ -302,7 +303,7 @@ static void test_between(void **state)
     assert_between(1, LITERAL("X"), "..");
 }
 
-/* ---- many of them, cut anywhere --------------------------------------- */
+/* --- many of them, cut anywhere ------------------------------------------ */
 
 static unsigned below(uint64_t *seed, unsigned limit)
 {
@@ -325,7 +326,7 @@ static void add_headers(comet_buffer_t *bytes, apr_uint32_t stream,
     comet_buffer_add(bytes, block.data, block.length);
 }
 
-/* Append a frame of any kind, and what is to be found of it. */
+/* Append a random frame, and what the scanner has to find of it. */
 static void add_any(uint64_t *seed, comet_buffer_t *bytes, record_t *expected)
 {
     static const char zeros[300] = { 0 };

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The windows of a connection with two writers: each byte that the client
+/* The windows of a connection that has two writers: each byte that the client
  * grants is spent once. */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -16,7 +16,9 @@
 #define MOST COMET_H2_31_BITS
 #define FIRST COMET_H2_WINDOW_FIRST
 #define MEGABYTE (1024 * 1024)
-#define WIDENED 15663105 /* what Chromium adds to the connection's window */
+#define WIDENED \
+    15663105 /* the increment that Chromium sends for the
+                          * connection */
 
 static comet_h2_window_t window;
 
@@ -32,7 +34,7 @@ static int teardown(void **state)
     return 0;
 }
 
-/* A stream that is ours. */
+/* Open a stream and take it over. */
 static void add_ours(apr_uint32_t stream)
 {
     comet_h2_window_open(&window, stream, 0);
@@ -65,7 +67,7 @@ static void assert_parts(apr_int64_t theirs, apr_int64_t ours)
     assert_int_equal(window.ours, ours);
 }
 
-/* ---- the connection's window ------------------------------------------ */
+/* --- the connection's window --------------------------------------------- */
 
 static void test_all_is_theirs_at_first(void **state)
 {
@@ -75,7 +77,7 @@ static void test_all_is_theirs_at_first(void **state)
     assert_int_equal(comet_h2_window_lend(&window), 0);
 }
 
-/* A quarter is theirs, a megabyte at most, and the rest is ours. */
+/* mod_http2 gets a quarter, at most a megabyte; the rest is ours. */
 static void test_an_update_is_split(void **state)
 {
     assert_update(0, WIDENED, COMET_H2_REPLACE, MEGABYTE - FIRST);
@@ -102,7 +104,8 @@ static void test_the_connection_exceeds_its_window(void **state)
     assert_update(0, 1, COMET_H2_FAIL, 0);
     assert_update(0, MOST, COMET_H2_FAIL, 0);
     assert_parts(MEGABYTE, MOST - MEGABYTE);
-    /* what mod_http2 spends and what we spend may both be granted again */
+    /* the client may grant again both what mod_http2 spends and what we
+     * spend */
     add_ours(1);
     comet_h2_window_spend(&window, 1, 100);
     comet_h2_window_sent(&window, 3, 10);
@@ -125,7 +128,7 @@ static void test_what_is_swallowed_is_ours(void **state)
     assert_int_equal(window.widest, FIRST);
 }
 
-/* ---- lending ---------------------------------------------------------- */
+/* --- lending ------------------------------------------------------------- */
 
 static void test_lend(void **state)
 {
@@ -152,7 +155,7 @@ static void test_lend_the_last(void **state)
     assert_int_equal(comet_h2_window_lend(&window), 0);
 }
 
-/* ---- streams ---------------------------------------------------------- */
+/* --- streams ------------------------------------------------------------- */
 
 static void test_streams_are_opened_in_order(void **state)
 {
@@ -174,7 +177,7 @@ static void test_streams_are_opened_in_order(void **state)
     assert_false(comet_h2_window_find(&window, 5)->ours);
 }
 
-/* What a client grants before its request is looked at counts. */
+/* Credit that a client grants before we take its stream over counts. */
 static void test_credit_before_it_is_ours(void **state)
 {
     comet_h2_window_open(&window, 1, 0);
@@ -219,7 +222,8 @@ static void test_reset_by_the_client(void **state)
     assert_int_equal(window.count, 0);
 }
 
-/* A stream too many is mod_http2's, until another one ends. */
+/* A stream beyond the maximum stays mod_http2's.  After another one has ended,
+ * a new stream is tracked. */
 static void test_many_streams(void **state)
 {
     apr_uint32_t i, stream;
@@ -256,7 +260,7 @@ static void test_an_update_breaks_a_stream(void **state)
     assert_int_equal(window.count, 1);
 }
 
-/* ---- SETTINGS --------------------------------------------------------- */
+/* --- SETTINGS ------------------------------------------------------------ */
 
 static void set(apr_uint16_t setting, apr_uint32_t value)
 {
@@ -264,8 +268,8 @@ static void set(apr_uint16_t setting, apr_uint32_t value)
                      COMET_H2_FORWARD);
 }
 
-/* Each stream gets the difference; the connection gets nothing (section
- * 6.9.2). */
+/* Each stream's window changes by the difference; the connection's does not
+ * (section 6.9.2). */
 static void test_windows_change_in_mid_stream(void **state)
 {
     add_ours(1);
@@ -329,7 +333,7 @@ static void test_the_longest_frame(void **state)
     assert_int_equal(comet_h2_window_room(&window, 1), 50000);
 }
 
-/* ---- fillers ---------------------------------------------------------- */
+/* --- fillers ------------------------------------------------------------- */
 
 static void test_a_wide_window_needs_no_filler(void **state)
 {
@@ -338,7 +342,7 @@ static void test_a_wide_window_needs_no_filler(void **state)
     assert_int_equal(comet_h2_window_filler(&window, 1), 0);
 }
 
-/* What mod_http2 has beyond its quarter is taken back. */
+/* A filler takes back what mod_http2 has beyond its quarter. */
 static void test_filler(void **state)
 {
     apr_int64_t filler;
@@ -350,7 +354,7 @@ static void test_filler(void **state)
     assert_int_equal(comet_h2_window_filler(&window, 1), 0);
 }
 
-/* A stream whose own window is too small for that stays mod_http2's. */
+/* A stream whose own window is too small for the filler stays mod_http2's. */
 static void test_filler_of_a_narrow_stream(void **state)
 {
     set(COMET_H2_SETTING_INITIAL_WINDOW_SIZE,
@@ -366,9 +370,10 @@ static void test_filler_of_a_narrow_stream(void **state)
     assert_int_equal(comet_h2_window_filler(&window, 1), 0);
 }
 
-/* ---- neither starves -------------------------------------------------- */
+/* --- neither starves ----------------------------------------------------- */
 
-/* A client that grants what it was sent once that is so much of its window. */
+/* A client that grants what it was sent, once this is a certain share of its
+ * window. */
 typedef struct client_t {
     apr_uint32_t wide, after; /* bytes */
     apr_uint32_t got;
@@ -394,7 +399,7 @@ static void widen(client_t *client, apr_uint32_t wide, apr_uint32_t after)
     }
 }
 
-/* We write and mod_http2 is silent, from any state of the window. */
+/* We write while mod_http2 is silent, from any state of the window. */
 static void write_ours(client_t *client)
 {
     apr_int64_t left = 3 * (apr_int64_t)client->wide;
@@ -458,12 +463,12 @@ static void test_neither_starves(void **state)
     }
 }
 
-/* ---- against a model -------------------------------------------------- */
+/* --- against a model ----------------------------------------------------- */
 
 #define STREAMS 6
 #define QUEUE 8
 
-/* DATA that mod_http2 has written and our filter has not seen. */
+/* DATA that mod_http2 has written and our filter has not seen yet. */
 typedef struct written_t {
     apr_uint32_t stream, length;
     int ends;
@@ -472,15 +477,16 @@ typedef struct written_t {
 /* What each side knows of a stream. */
 typedef struct peer_t {
     apr_uint32_t id; /* 0: none */
-    apr_int64_t credit; /* as the client's frames and ours make it */
+    apr_int64_t credit; /* as computed from the client's frames and ours */
     apr_int64_t known; /* mod_http2's count */
-    int claimed; /* it is to be ours when mod_http2 ends it */
+    int claimed; /* it becomes ours when mod_http2 ends it */
     int ours, ended; /* mod_http2 has ended it */
 } peer_t;
 
 typedef struct model_t {
     uint64_t seed;
-    apr_int64_t credit, known; /* the connection: all; mod_http2's count */
+    apr_int64_t credit, known; /* the connection's whole window; mod_http2's
+                                * count of it */
     apr_int64_t initial;
     apr_uint32_t wide; /* about as much as the client grants */
     apr_uint32_t next;
@@ -509,7 +515,7 @@ static void open_one(model_t *model, peer_t *peer)
 
 static void grant_connection(model_t *model)
 {
-    /* tight as a rule; now and then up to what must not be */
+    /* usually tight; now and then up to a forbidden value */
     apr_uint32_t increment =
         model->credit > model->wide ? 1 : 1 + below(model, model->wide);
     comet_h2_decision_t outcome = comet_h2_window_update(&window, 0, increment);
@@ -569,8 +575,8 @@ static void reset(peer_t *peer)
     }
 }
 
-/* mod_http2 writes into its own buffers, as its count of the windows lets
- * it. */
+/* mod_http2 writes into its own buffers, as far as its count of the windows
+ * allows. */
 static void write_data(model_t *model, peer_t *peer)
 {
     apr_int64_t most = peer->known < model->known ? peer->known : model->known;
@@ -718,8 +724,8 @@ static void assert_as_modelled(const model_t *model)
     assert_int_equal(window.count, count);
 }
 
-/* Whatever happens in which order, the client's credit is mod_http2's part
- * and ours. */
+/* Whatever happens in whatever order, the client's credit is the sum of both
+ * parts. */
 static void test_against_a_model(void **state)
 {
     static const apr_uint32_t widths[] = { FIRST, 200000, 16000000, MOST };

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Heads that are like a known one but for what changes from poll to poll. */
+/* Heads that equal a known one except for what changes from poll to poll. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -14,7 +14,8 @@
 #define DATE "Sat, 21 Nov 2026 12:17:55 GMT"
 #define OTHER_DATE "Sun, 22 Nov 2026 00:00:00 GMT"
 
-/* Where its end is, nothing can be read. */
+/* A copy in a block of its own size, so that the sanitizer notices reads beyond
+ * its end. */
 static comet_text_t exactly(const char *string, size_t length)
 {
     char *copy = malloc(length ? length : 1);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the formats and conditions of an access log look at. */
+/* Which parts of a request the formats and conditions of an access log read. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -15,8 +15,8 @@
 
 typedef struct case_t {
     const char *text;
-    const char *stranger; /* NULL: all is known */
-    unsigned needs; /* where all is known */
+    const char *stranger; /* NULL if everything is known */
+    unsigned needs; /* if everything is known */
 } case_t;
 
 typedef comet_text_t look_fn(const char *text, unsigned *needs);
@@ -61,7 +61,7 @@ static void test_formats(void **state)
         { "%{id}C", NULL, REQUEST },
         { "%<{Accept}i %{Cache-Control}o", NULL, REQUEST | RESPONSE },
         { "%{HTTP:Cookie}x", NULL, REQUEST | RESPONSE },
-        /* timed on the connection; another module's; cut off */
+        /* measured on the connection; of another module; cut off */
         { "%h %^FB", "%^FB", 0 },
         { "%h %{x}^FU \"%r\"", "%{x}^FU", 0 },
         { "%y", "%y", 0 },
@@ -101,7 +101,7 @@ static void test_conditions(void **state)
         { "-s %{REQUEST_FILENAME}", "-s", 0 },
         { "file('/x') == ''", "file", 0 },
         { "'%{filesize:/x}' -gt 0", "%{filesize:/x}", 0 },
-        /* the client's host; others' */
+        /* about the client's host; of other modules */
         { "%{REMOTE_IDENT} == 'x'", "%{REMOTE_IDENT}", 0 },
         { "%{MY_VARIABLE} == 'x'", "%{MY_VARIABLE}", 0 },
         { "my_function ('x')", "my_function", 0 },

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A batch of messages as lines of JSON. */
+/* Batches of messages as lines of JSON. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -20,7 +20,7 @@ static comet_ndjson_t lines;
 
 static const char *parse(const char *text, apr_size_t length)
 {
-    /* where its end is, nothing can be read */
+    /* a separate block: the sanitizer notices reads beyond its end */
     char *exact = apr_pmemdup(pool, text, length);
 
     return comet_ndjson_parse(&lines, (comet_text_t){ exact, length }, 100,
@@ -109,7 +109,7 @@ static void test_how_many(void **state)
     comet_buffer_free(&text);
 }
 
-/* Whatever the bytes: messages the store takes, or an error. */
+/* Any bytes give messages that the store accepts, or an error. */
 static void test_cut_anywhere(void **state)
 {
     static const char text[] =

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Query strings, forms, cursors and names: what is taken and what is not. */
+/* Query strings, forms, cursors and names: what is accepted and what is not. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -44,7 +44,7 @@ static void assert_text(comet_text_t text, const char *expected)
     }
 }
 
-/* ---- decoding --------------------------------------------------------- */
+/* --- decoding ------------------------------------------------------------ */
 
 static void test_decodes_values(void **state)
 {
@@ -131,7 +131,7 @@ static void test_keeps_order_and_skips_empty_pairs(void **state)
     assert_int_equal(params.count, 0);
 }
 
-/* What is small when it is sent is small when it is decoded. */
+/* Decoding takes little memory if little was sent. */
 static void test_too_many(void **state)
 {
     char many[2 * COMET_PARAMS_MAX + 8];
@@ -167,8 +167,8 @@ static void test_decodes_nul(void **state)
     assert_text(params.list[1].value, "c");
 }
 
-/* The input's memory may be gone by the time of use; and not beyond its end
- * is read, which the sanitizer watches. */
+/* The result outlives the input, and nothing beyond the input's end is read,
+ * which the sanitizer checks. */
 static void test_copies_and_stays_inside(void **state)
 {
     static const char *const cases[] = { "m=x%4", "m=x%", "m", "m=", "m=%41" };
@@ -205,7 +205,7 @@ static void test_every_escape(void **state)
     }
 }
 
-/* ---- numbers ---------------------------------------------------------- */
+/* --- numbers ------------------------------------------------------------- */
 
 static void test_good_cursors(void **state)
 {
@@ -346,7 +346,7 @@ static void test_integer_error_names_what_is_allowed(void **state)
                                " written in digits only");
 }
 
-/* ---- names and texts -------------------------------------------------- */
+/* --- names and texts ----------------------------------------------------- */
 
 static char *repeat(const char *unit, size_t count)
 {
