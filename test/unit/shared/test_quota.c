@@ -3,92 +3,26 @@
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
-#include "scratch.h"
+#include "quota_kit.h"
 
-#include <pthread.h>
 #include <signal.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "shared/memory.h"
-#include "shared/quota.h"
-
-#define START apr_time_from_sec(1000)
-#define THREADS 8
-
-/** Seen by all processes. */
-typedef struct board_t {
-    atomic_int ready;
-    atomic_int go;
-    atomic_int entered;
-    atomic_int refused;
-    atomic_int most;
-    atomic_int failed;
-} board_t;
-
-static comet_quota_t *limits;
-static board_t *board;
-
-static int setup(void **state)
-{
-    board = scratch_shared(sizeof(*board));
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    comet_memory_unmap(board, sizeof(*board));
-    return 0;
-}
-
-static void make(int children, apr_uint32_t entries)
-{
-    assert_int_equal(comet_quota_create(&limits, children, entries),
-                     APR_SUCCESS);
-}
-
-/* Make a table and register this process as a child. */
-static void join(int children, apr_uint32_t entries)
-{
-    make(children, entries);
-    assert_int_equal(comet_quota_attach(limits), 0);
-}
-
-static comet_quota_limit_t limit_of(const char *client, apr_int64_t amount)
-{
-    return (comet_quota_limit_t){
-        .key = comet_quota_key(limits, 1, 'a', comet_text(client)),
-        .amount = amount,
-        .per = SECOND,
-    };
-}
-
 static apr_status_t enter(const char *client, apr_int64_t amount,
                           comet_quota_place_t *place)
 {
-    comet_quota_limit_t claim = limit_of(client, amount);
+    comet_quota_limit_t claim = quota_limit_of(client, amount);
 
-    return comet_quota_enter(limits, &claim, 1, START, place, NULL);
+    return comet_quota_enter(quota_table, &claim, 1, QUOTA_START, place, NULL);
 }
 
 static apr_int64_t waiting(const char *client)
 {
-    return comet_quota_waiting(limits, limit_of(client, 1).key);
-}
-
-static apr_interval_time_t wait_time;
-
-static apr_status_t spend(const char *client, apr_int64_t rate,
-                          apr_size_t messages, apr_time_t now)
-{
-    comet_quota_limit_t claim = limit_of(client, rate);
-
-    return comet_quota_spend(limits, &claim, 1, messages, now, &wait_time,
-                             NULL);
+    return comet_quota_waiting(quota_table, quota_limit_of(client, 1).key);
 }
 
 static void kill_child(int pid)
@@ -133,19 +67,21 @@ static void test_keys(void **state)
     comet_text_t anna = comet_text("anna"), empty = { NULL, 0 };
     apr_uint64_t key;
 
-    make(1, 64);
-    key = comet_quota_key(limits, 1, 'a', anna);
-    assert_true(key == comet_quota_key(limits, 1, 'a', comet_text("anna")));
-    assert_true(key != comet_quota_key(limits, 1, 'a', comet_text("anne")));
-    assert_true(key != comet_quota_key(limits, 1, 'b', anna));
-    assert_true(key != comet_quota_key(limits, 2, 'a', anna));
-    assert_true(comet_quota_key(limits, 1, 'a', empty) != 0);
+    quota_make(1, 64);
+    key = comet_quota_key(quota_table, 1, 'a', anna);
+    assert_true(key
+                == comet_quota_key(quota_table, 1, 'a', comet_text("anna")));
+    assert_true(key
+                != comet_quota_key(quota_table, 1, 'a', comet_text("anne")));
+    assert_true(key != comet_quota_key(quota_table, 1, 'b', anna));
+    assert_true(key != comet_quota_key(quota_table, 2, 'a', anna));
+    assert_true(comet_quota_key(quota_table, 1, 'a', empty) != 0);
     assert_true(comet_quota_scope(anna)
                 == comet_quota_scope(comet_text("anna")));
     assert_true(comet_quota_scope(anna)
                 != comet_quota_scope(comet_text("anne")));
-    make(1, 64); /* another secret */
-    assert_true(key != comet_quota_key(limits, 1, 'a', anna));
+    quota_make(1, 64); /* another secret */
+    assert_true(key != comet_quota_key(quota_table, 1, 'a', anna));
 }
 
 /* --- Waiting ------------------------------------------------------------- */
@@ -155,7 +91,7 @@ static void test_enter_and_leave(void **state)
     comet_quota_place_t places[4];
     int i;
 
-    join(1, 64);
+    quota_join(1, 64);
     for (i = 0; i < 3; i++) {
         assert_int_equal(enter("anna", 3, &places[i]), APR_SUCCESS);
         assert_int_equal(places[i].count, 1);
@@ -164,39 +100,40 @@ static void test_enter_and_leave(void **state)
     assert_int_equal(places[3].count, 0);
     assert_int_equal(enter("bert", 3, &places[3]), APR_SUCCESS);
     assert_int_equal(waiting("anna"), 3);
-    comet_quota_leave(limits, &places[1]);
-    comet_quota_leave(limits, &places[1]); /* a second call does nothing */
+    comet_quota_leave(quota_table, &places[1]);
+    comet_quota_leave(quota_table, &places[1]); /* a second call does nothing */
     assert_int_equal(waiting("anna"), 2);
     /** the limit was lowered */
     assert_int_equal(enter("anna", 2, &places[1]), APR_EAGAIN);
     assert_int_equal(enter("anna", 3, &places[1]), APR_SUCCESS);
     for (i = 0; i < 4; i++) {
-        comet_quota_leave(limits, &places[i]);
+        comet_quota_leave(quota_table, &places[i]);
     }
     assert_int_equal(waiting("anna"), 0);
     assert_int_equal(waiting("bert"), 0);
 }
 
-/* A request counts against both limits or against none. */
+/* A request counts against both quota_table or against none. */
 static void test_two_limits(void **state)
 {
     comet_quota_limit_t claims[2];
     comet_quota_place_t first, second;
     apr_size_t reached = 9;
 
-    join(1, 64);
-    claims[0] = limit_of("anna", 5);
-    claims[1] = limit_of("192.0.2.1", 1);
-    assert_int_equal(comet_quota_enter(limits, claims, 2, START, &first, NULL),
-                     APR_SUCCESS);
-    assert_int_equal(first.count, 2);
+    quota_join(1, 64);
+    claims[0] = quota_limit_of("anna", 5);
+    claims[1] = quota_limit_of("192.0.2.1", 1);
     assert_int_equal(
-        comet_quota_enter(limits, claims, 2, START, &second, &reached),
-        APR_EAGAIN);
+        comet_quota_enter(quota_table, claims, 2, QUOTA_START, &first, NULL),
+        APR_SUCCESS);
+    assert_int_equal(first.count, 2);
+    assert_int_equal(comet_quota_enter(quota_table, claims, 2, QUOTA_START,
+                                       &second, &reached),
+                     APR_EAGAIN);
     assert_int_equal(reached, 1);
     assert_int_equal(second.count, 0);
     assert_int_equal(waiting("anna"), 1);
-    comet_quota_leave(limits, &first);
+    comet_quota_leave(quota_table, &first);
     assert_int_equal(waiting("anna") + waiting("192.0.2.1"), 0);
 }
 
@@ -207,7 +144,7 @@ static void test_full_table(void **state)
     char name[24];
     int i;
 
-    join(1, 16);
+    quota_join(1, 16);
     for (i = 0; i < 40; i++) {
         snprintf(name, sizeof(name), "user%d", i);
         assert_int_equal(enter(name, 1, &places[i]),
@@ -216,7 +153,7 @@ static void test_full_table(void **state)
     }
     assert_int_equal(enter("user3", 1, &places[39]), APR_EAGAIN);
     for (i = 0; i < 40; i++) {
-        comet_quota_leave(limits, &places[i]);
+        comet_quota_leave(quota_table, &places[i]);
     }
     assert_int_equal(enter("user39", 1, &places[39]), APR_SUCCESS);
     assert_int_equal(waiting("user39"), 1);
@@ -228,14 +165,14 @@ static void test_no_ticket(void **state)
     comet_quota_place_t places[33];
     int i;
 
-    join(1, 16);
+    quota_join(1, 16);
     for (i = 0; i < 33; i++) {
         assert_int_equal(enter("anna", 100, &places[i]),
                          i < 32 ? APR_SUCCESS : APR_ENOSPC);
     }
     assert_int_equal(waiting("anna"), 32);
     for (i = 0; i < 33; i++) {
-        comet_quota_leave(limits, &places[i]);
+        comet_quota_leave(quota_table, &places[i]);
     }
     for (i = 0; i < 32; i++) {
         assert_int_equal(enter("bert", 100, &places[i]), APR_SUCCESS);
@@ -250,7 +187,7 @@ static int wait_in_child(void *baton)
     comet_quota_place_t place;
     int i;
 
-    if (comet_quota_attach(limits) < 0) {
+    if (comet_quota_attach(quota_table) < 0) {
         return 1;
     }
     for (i = 0; i < 3; i++) {
@@ -258,7 +195,7 @@ static int wait_in_child(void *baton)
             return 2;
         }
     }
-    atomic_fetch_add(&board->ready, 1);
+    atomic_fetch_add(&quota_board->ready, 1);
     while (pause()) {
     }
     return 0;
@@ -266,10 +203,10 @@ static int wait_in_child(void *baton)
 
 static int start(void)
 {
-    int before = atomic_load(&board->ready);
+    int before = atomic_load(&quota_board->ready);
     int pid = scratch_fork(wait_in_child, NULL);
 
-    wait_until(atomic_load(&board->ready) > before);
+    wait_until(atomic_load(&quota_board->ready) > before);
     return pid;
 }
 
@@ -279,7 +216,7 @@ static void test_killed(void **state)
     comet_quota_place_t place, refused;
     int first, second, i;
 
-    join(3, 64);
+    quota_join(3, 64);
     first = start();
     for (i = 0; i < 5; i++) {
         second = start();
@@ -289,7 +226,7 @@ static void test_killed(void **state)
         assert_int_equal(enter("anna", 6, &place), APR_SUCCESS);
         assert_int_equal(waiting("anna"), 4);
         assert_int_equal(enter("anna", 4, &refused), APR_EAGAIN);
-        comet_quota_leave(limits, &place);
+        comet_quota_leave(quota_table, &place);
         assert_int_equal(waiting("anna"), 3);
         kill_child(first);
         first = start(); /* with the number of a dead child */
@@ -303,10 +240,10 @@ static int stop_itself(void *baton)
 {
     apr_int64_t count = 0;
 
-    atomic_fetch_add(&board->ready, 1);
+    atomic_fetch_add(&quota_board->ready, 1);
     for (;;) { /* it holds the lock most of the time */
         count += waiting("anna");
-        atomic_fetch_add(&board->ready, 1);
+        atomic_fetch_add(&quota_board->ready, 1);
     }
     return (int)count;
 }
@@ -319,25 +256,25 @@ static void test_holder_stopped(void **state)
     apr_int64_t began;
     int pid, i, held = 0;
 
-    join(2, 65536); /* so that each search takes long */
+    quota_join(2, 65536); /* so that each search takes long */
     assert_int_equal(enter("anna", 1, &place), APR_SUCCESS);
     pid = scratch_fork(stop_itself, NULL);
-    wait_until(atomic_load(&board->ready) > 0);
+    wait_until(atomic_load(&quota_board->ready) > 0);
     for (i = 0; i < 200 && !held; i++) {
         kill(pid, SIGSTOP);
         waitpid(pid, NULL, WUNTRACED);
         held = enter("bert", 1, &other) == APR_ENOSPC;
         if (!held) {
-            int before = atomic_load(&board->ready);
+            int before = atomic_load(&quota_board->ready);
 
-            comet_quota_leave(limits, &other);
+            comet_quota_leave(quota_table, &other);
             kill(pid, SIGCONT);
-            wait_until(atomic_load(&board->ready) > before);
+            wait_until(atomic_load(&quota_board->ready) > before);
         }
     }
     assert_true(held);
     began = scratch_usec();
-    comet_quota_leave(limits, &place);
+    comet_quota_leave(quota_table, &place);
     for (i = 0; i < 100; i++) {
         assert_int_equal(enter("carl", 1, &other), APR_ENOSPC);
     }
@@ -353,7 +290,7 @@ static void test_more_than_children(void **state)
     comet_quota_place_t place;
     int pid;
 
-    join(1, 64);
+    quota_join(1, 64);
     pid = scratch_fork(wait_in_child, NULL);
     assert_int_equal(scratch_reap(pid), 1);
     assert_int_equal(enter("anna", 1, &place), APR_SUCCESS);
@@ -364,67 +301,53 @@ static void test_unattached(void **state)
 {
     comet_quota_place_t place;
 
-    join(1, 64);
-    make(0, 64);
-    assert_int_equal(comet_quota_attach(limits), -1);
+    quota_join(1, 64);
+    quota_make(0, 64);
+    assert_int_equal(comet_quota_attach(quota_table), -1);
     assert_int_equal(enter("anna", 1, &place), APR_ENOSPC);
     assert_int_equal(enter("anna", 1, &place), APR_ENOSPC);
-    comet_quota_leave(limits, &place);
+    comet_quota_leave(quota_table, &place);
 }
 
 /* --- Many at once -------------------------------------------------------- */
 
 #define CAP 20
-#define ROUNDS 3000
 
 static void *come_and_go(void *baton)
 {
     comet_quota_place_t place;
     int i;
 
-    for (i = 0; i < ROUNDS; i++) {
+    for (i = 0; i < QUOTA_ROUNDS; i++) {
         apr_status_t status = enter("anna", CAP, &place);
 
         if (status == APR_SUCCESS) {
-            int now = atomic_fetch_add(&board->entered, 1) + 1;
-            int most = atomic_load(&board->most);
+            int now = atomic_fetch_add(&quota_board->entered, 1) + 1;
+            int most = atomic_load(&quota_board->most);
 
             while (now > most
-                   && !atomic_compare_exchange_weak(&board->most, &most, now)) {
+                   && !atomic_compare_exchange_weak(&quota_board->most, &most,
+                                                    now)) {
             }
-            atomic_fetch_sub(&board->entered, 1);
-            comet_quota_leave(limits, &place);
+            atomic_fetch_sub(&quota_board->entered, 1);
+            comet_quota_leave(quota_table, &place);
         }
         else if (status == APR_EAGAIN) {
-            atomic_fetch_add(&board->refused, 1);
+            atomic_fetch_add(&quota_board->refused, 1);
         }
         else {
-            atomic_fetch_add(&board->failed, 1);
+            atomic_fetch_add(&quota_board->failed, 1);
         }
     }
     return NULL;
 }
 
-static int run_threads(void *(*run)(void *))
-{
-    pthread_t threads[THREADS];
-    int i;
-
-    for (i = 0; i < THREADS; i++) {
-        pthread_create(&threads[i], NULL, run, NULL);
-    }
-    for (i = 0; i < THREADS; i++) {
-        pthread_join(threads[i], NULL);
-    }
-    return 0;
-}
-
 static int come_and_go_in_child(void *baton)
 {
-    if (comet_quota_attach(limits) < 0) {
+    if (comet_quota_attach(quota_table) < 0) {
         return 1;
     }
-    return run_threads(come_and_go);
+    return quota_run_threads(come_and_go);
 }
 
 /* At no time more wait than the limit allows, and none at the end. */
@@ -434,7 +357,7 @@ static void test_concurrent_waiting(void **state)
     int pids[3];
     int i;
 
-    join(4, 64);
+    quota_join(4, 64);
     for (i = 0; i < CAP - 2; i++) { /* leave little room */
         assert_int_equal(enter("anna", CAP, &places[i]), APR_SUCCESS);
     }
@@ -444,23 +367,23 @@ static void test_concurrent_waiting(void **state)
     for (i = 0; i < 3; i++) {
         assert_int_equal(scratch_reap(pids[i]), 0);
     }
-    assert_true(atomic_load(&board->most) <= 2);
-    assert_true(atomic_load(&board->most) > 0);
-    assert_int_equal(atomic_load(&board->failed), 0);
+    assert_true(atomic_load(&quota_board->most) <= 2);
+    assert_true(atomic_load(&quota_board->most) > 0);
+    assert_int_equal(atomic_load(&quota_board->failed), 0);
     for (i = 0; i < CAP - 2; i++) {
-        comet_quota_leave(limits, &places[i]);
+        comet_quota_leave(quota_table, &places[i]);
     }
     assert_int_equal(waiting("anna"), 0);
 }
 
 static int churn_for_ever(void *baton)
 {
-    if (comet_quota_attach(limits) < 0) {
+    if (comet_quota_attach(quota_table) < 0) {
         return 1;
     }
-    atomic_fetch_add(&board->ready, 1);
+    atomic_fetch_add(&quota_board->ready, 1);
     for (;;) {
-        run_threads(come_and_go);
+        quota_run_threads(come_and_go);
     }
     return 0;
 }
@@ -472,20 +395,20 @@ static void test_killed_while_busy(void **state)
     int pids[2];
     int i, round;
 
-    join(3, 64);
+    quota_join(3, 64);
     for (round = 0; round < 60; round++) {
-        atomic_store(&board->ready, 0);
+        atomic_store(&quota_board->ready, 0);
         for (i = 0; i < 2; i++) {
             pids[i] = scratch_fork(churn_for_ever, NULL);
         }
-        wait_until(atomic_load(&board->ready) == 2);
+        wait_until(atomic_load(&quota_board->ready) == 2);
         usleep((useconds_t)(500 + 97 * round)); /* varies the moment */
         for (i = 0; i < 2; i++) {
             kill_child(pids[i]);
         }
         assert_int_equal(enter("anna", 1, &place), APR_SUCCESS);
         assert_int_equal(waiting("anna"), 1);
-        comet_quota_leave(limits, &place);
+        comet_quota_leave(quota_table, &place);
         assert_int_equal(waiting("anna"), 0);
     }
     for (i = 0; i < 128; i++) { /* no ticket was lost */
@@ -494,212 +417,21 @@ static void test_killed_while_busy(void **state)
     assert_int_equal(waiting("anna"), 128);
 }
 
-/* --- Publishing ---------------------------------------------------------- */
-
-static void test_burst_and_rate(void **state)
-{
-    apr_time_t now = START;
-    int i;
-
-    join(1, 64);
-    for (i = 0; i < 10; i++) { /* the burst is at least 10 */
-        assert_int_equal(spend("anna", 2, 1, now), APR_SUCCESS);
-    }
-    assert_int_equal(spend("anna", 2, 1, now), APR_EAGAIN);
-    assert_int_equal(wait_time, SECOND / 2);
-    assert_int_equal(spend("bert", 2, 1, now), APR_SUCCESS);
-    assert_int_equal(spend("anna", 2, 1, now + SECOND / 2 - 1), APR_EAGAIN);
-    assert_int_equal(wait_time, 1);
-    for (i = 1; i <= 20; i++) { /* from now on two a second */
-        now = START + i * SECOND / 2;
-        assert_int_equal(spend("anna", 2, 1, now), APR_SUCCESS);
-        assert_int_equal(spend("anna", 2, 1, now), APR_EAGAIN);
-    }
-    now += 100 * SECOND; /* a pause allows no more than the burst */
-    for (i = 0; i < 10; i++) {
-        assert_int_equal(spend("anna", 2, 1, now), APR_SUCCESS);
-    }
-    assert_int_equal(spend("anna", 2, 1, now), APR_EAGAIN);
-    for (i = 0; i < 50; i++) { /* the burst is the rate, if that is more */
-        assert_int_equal(spend("carl", 50, 1, now), APR_SUCCESS);
-    }
-    assert_int_equal(spend("carl", 50, 1, now), APR_EAGAIN);
-}
-
-/* A batch is let in when a single message would be, and counts as many. */
-static void test_batches(void **state)
-{
-    join(1, 64);
-    assert_int_equal(spend("anna", 10, 1000, START), APR_SUCCESS);
-    assert_int_equal(spend("anna", 10, 1, START), APR_EAGAIN);
-    assert_int_equal(wait_time, 1000 * SECOND / 10 - 9 * SECOND / 10);
-    assert_int_equal(spend("anna", 10, 1, START + wait_time - 1), APR_EAGAIN);
-    assert_int_equal(
-        spend("anna", 10, 1, START + 1000 * SECOND / 10 - 9 * SECOND / 10),
-        APR_SUCCESS);
-}
-
-/* A message that one limit refuses does not count against the other. */
-static void test_two_rates(void **state)
-{
-    comet_quota_limit_t claims[2];
-    apr_size_t reached = 9;
-    int i;
-
-    join(1, 64);
-    claims[0] = limit_of("anna", 1);
-    claims[1] = limit_of("192.0.2.1", 20);
-    for (i = 0; i < 100; i++) {
-        assert_int_equal(comet_quota_spend(limits, claims, 2, 1, START,
-                                           &wait_time, &reached),
-                         i < 10 ? APR_SUCCESS : APR_EAGAIN);
-    }
-    assert_int_equal(reached, 0);
-    for (i = 0; i < 10; i++) {
-        assert_int_equal(spend("192.0.2.1", 20, 1, START), APR_SUCCESS);
-    }
-    assert_int_equal(spend("192.0.2.1", 20, 1, START), APR_EAGAIN);
-}
-
-/* If there is no room for one of two limits, the other still counts. */
-static void test_room_for_one(void **state)
-{
-    comet_quota_limit_t claims[2];
-    int i;
-
-    join(1, 1);
-    claims[0] = limit_of("anna", 1);
-    claims[1] = limit_of("192.0.2.1", 1);
-    for (i = 0; i < 11; i++) {
-        assert_int_equal(
-            comet_quota_spend(limits, claims, 2, 1, START, &wait_time, NULL),
-            i < 10 ? APR_ENOSPC : APR_EAGAIN);
-    }
-    assert_int_equal(spend("192.0.2.1", 1, 1, START), APR_ENOSPC);
-}
-
-/* After a reload to a higher rate, an old debt is not kept for hours. */
-static void test_rate_changes(void **state)
-{
-    comet_quota_limit_t slow;
-
-    join(1, 64);
-    slow = limit_of("anna", 1);
-    slow.per = 60 * SECOND;
-    assert_int_equal(
-        comet_quota_spend(limits, &slow, 1, 1000, START, &wait_time, NULL),
-        APR_SUCCESS);
-    assert_int_equal(spend("anna", 1000, 1, START), APR_EAGAIN);
-    assert_true(wait_time <= 2 * SECOND);
-    assert_int_equal(spend("anna", 1000, 1, START + wait_time), APR_SUCCESS);
-}
-
-/* An entry is free for other keys once its messages are due.  Until then it is
- * not, and nobody is refused because of that. */
-static void test_entries_expire(void **state)
-{
-    char name[24];
-    int i;
-
-    join(1, 16);
-    for (i = 0; i < 20; i++) {
-        snprintf(name, sizeof(name), "user%d", i);
-        assert_int_equal(spend(name, 1, 10, START),
-                         i < 16 ? APR_SUCCESS : APR_ENOSPC);
-    }
-    assert_int_equal(spend("user0", 1, 1, START), APR_EAGAIN);
-    for (i = 0; i < 16; i++) {
-        snprintf(name, sizeof(name), "other%d", i);
-        assert_int_equal(spend(name, 1, 1, START + 10 * SECOND), APR_SUCCESS);
-    }
-}
-
-/* The caller supplies the time.  If it stands still or jumps ahead, the rate is
- * kept. */
-static void test_clock(void **state)
-{
-    apr_time_t now = START;
-    int i, stored = 0;
-
-    join(1, 64);
-    for (i = 0; i < 1000; i++) {
-        stored += spend("anna", 5, 1, now) == APR_SUCCESS;
-    }
-    assert_int_equal(stored, 10);
-    now += apr_time_from_sec(86400);
-    for (i = 0; i < 1000; i++) {
-        stored += spend("anna", 5, 1, now) == APR_SUCCESS;
-    }
-    assert_int_equal(stored, 20);
-    /* the steady clock of another machine, after a process was checkpointed and
-     * restored */
-    assert_int_equal(spend("anna", 5, 1, SECOND), APR_EAGAIN);
-    assert_true(wait_time <= 250 * SECOND);
-}
-
-static void *publish_much(void *baton)
-{
-    int i;
-
-    for (i = 0; i < ROUNDS; i++) {
-        comet_quota_limit_t claim = limit_of("anna", 500);
-        apr_interval_time_t left;
-        apr_status_t status =
-            comet_quota_spend(limits, &claim, 1, 1, START, &left, NULL);
-
-        atomic_fetch_add(
-            status == APR_SUCCESS ? &board->entered : &board->refused, 1);
-    }
-    return NULL;
-}
-
-static int publish_much_in_child(void *baton)
-{
-    return run_threads(publish_much);
-}
-
-/* All children together get what one child would get. */
-static void test_concurrent_publishing(void **state)
-{
-    int pids[2];
-    int i;
-
-    join(3, 64);
-    for (i = 0; i < 2; i++) {
-        pids[i] = scratch_fork(publish_much_in_child, NULL);
-    }
-    for (i = 0; i < 2; i++) {
-        assert_int_equal(scratch_reap(pids[i]), 0);
-    }
-    assert_int_equal(atomic_load(&board->entered), 500);
-    assert_int_equal(atomic_load(&board->refused), 2 * THREADS * ROUNDS - 500);
-}
-
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_addresses),
-        TEST(test_keys),
-        TEST(test_enter_and_leave),
-        TEST(test_two_limits),
-        TEST(test_full_table),
-        TEST(test_no_ticket),
-        TEST(test_killed),
-        TEST(test_holder_stopped),
-        TEST(test_more_than_children),
-        TEST(test_unattached),
-        TEST(test_concurrent_waiting),
-        TEST(test_killed_while_busy),
-        TEST(test_burst_and_rate),
-        TEST(test_batches),
-        TEST(test_two_rates),
-        TEST(test_room_for_one),
-        TEST(test_rate_changes),
-        TEST(test_entries_expire),
-        TEST(test_clock),
-        TEST(test_concurrent_publishing),
+        QUOTA_TEST(test_addresses),
+        QUOTA_TEST(test_keys),
+        QUOTA_TEST(test_enter_and_leave),
+        QUOTA_TEST(test_two_limits),
+        QUOTA_TEST(test_full_table),
+        QUOTA_TEST(test_no_ticket),
+        QUOTA_TEST(test_killed),
+        QUOTA_TEST(test_holder_stopped),
+        QUOTA_TEST(test_more_than_children),
+        QUOTA_TEST(test_unattached),
+        QUOTA_TEST(test_concurrent_waiting),
+        QUOTA_TEST(test_killed_while_busy),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
