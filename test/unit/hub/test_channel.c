@@ -11,39 +11,6 @@
 
 #include "hub/subscriber.h"
 
-/* The table's own source, under other names and with limited memory. */
-static int memory_left = -1; /* how many blocks are left; -1: any number */
-
-static int is_memory_left(void)
-{
-    return memory_left < 0 || memory_left-- > 0;
-}
-
-__typeof__(comet_channels_init) frail_init;
-__typeof__(comet_channels_free) frail_free;
-__typeof__(comet_channels_enter) frail_enter;
-__typeof__(comet_channels_exit) frail_exit;
-__typeof__(comet_channels_reach) frail_reach;
-__typeof__(comet_channels_each) frail_each;
-
-#define malloc(size) (is_memory_left() ? (malloc)(size) : NULL)
-#define calloc(count, size) (is_memory_left() ? (calloc)(count, size) : NULL)
-#define comet_channels_init frail_init
-#define comet_channels_free frail_free
-#define comet_channels_enter frail_enter
-#define comet_channels_exit frail_exit
-#define comet_channels_reach frail_reach
-#define comet_channels_each frail_each
-#include "hub/channel.c"
-#undef malloc
-#undef calloc
-#undef comet_channels_init
-#undef comet_channels_free
-#undef comet_channels_enter
-#undef comet_channels_exit
-#undef comet_channels_reach
-#undef comet_channels_each
-
 #define MANY 5000
 
 static comet_channels_t channels;
@@ -567,77 +534,6 @@ static void test_free_all_wholes(void **state)
     assert_int_equal(comet_channels_init(&channels), APR_SUCCESS);
 }
 
-/* --- No memory ----------------------------------------------------------- */
-
-/* Wherever memory ends, nothing of the selection stays, and other entries
- * do. */
-static void test_no_memory(void **state)
-{
-    comet_selection_t *selection = scratch_choose("a b c r/*");
-    comet_selection_t *other = scratch_choose("a");
-    comet_channels_t frail;
-    comet_channel_t *a, *whole = NULL;
-    int blocks;
-
-    memory_left = 0;
-    assert_int_equal(frail_init(&frail), APR_ENOMEM);
-    memory_left = -1;
-    assert_int_equal(frail_init(&frail), APR_SUCCESS);
-    a = frail_enter(&frail, &source, other);
-    for (blocks = 0; !whole; blocks++) {
-        assert_true(blocks < 10);
-        memory_left = blocks;
-        whole = frail_enter(&frail, &source, selection);
-        if (!whole) {
-            assert_int_equal(frail.count, 1);
-            assert_int_equal(frail.prefix_count, 0);
-            assert_int_equal(a->members, 1);
-            assert_true(APR_RING_EMPTY(&a->wholes, comet_channel_link_t, link));
-            assert_int_equal(atomic_load(&selection->refs), 1);
-        }
-    }
-    assert_int_equal(blocks, 5); /* the whole and three parts; then memory
-                                  * suffices */
-    memory_left = -1;
-    assert_int_equal(a->members, 2);
-    frail_exit(&frail, whole);
-    frail_exit(&frail, a);
-    assert_int_equal(frail.count, 0);
-    frail_free(&frail);
-    comet_selection_unref(selection);
-    comet_selection_unref(other);
-}
-
-/* If the table cannot grow, all entries are still found. */
-static void test_no_memory_to_grow(void **state)
-{
-    comet_channels_t frail;
-    size_t size, i;
-
-    assert_int_equal(frail_init(&frail), APR_SUCCESS);
-    size = frail.size;
-    for (i = 0; i < 3 * size; i++) {
-        comet_text_t name = comet_text(numbered((int)i));
-        comet_selection_t *selection =
-            comet_selection_create(&name, 1, NULL, 0);
-
-        memory_left = 1; /* enough for the entry alone */
-        assert_non_null(frail_enter(&frail, &source, selection));
-        memory_left = -1;
-        comet_selection_unref(selection);
-    }
-    assert_int_equal(frail.size, size);
-    for (i = 0; i < 3 * size; i++) {
-        comet_text_t name = comet_text(numbered((int)i));
-        int count = 0;
-
-        frail_reach(&frail, &source, name, comet_message_hash(name), count_one,
-                    &count);
-        assert_int_equal(count, 1);
-    }
-    frail_free(&frail);
-}
-
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -660,8 +556,6 @@ int main(void)
         TEST(test_thousands_with_one_in_common),
         TEST(test_grows_while_linking),
         TEST(test_free_all_wholes),
-        TEST(test_no_memory),
-        TEST(test_no_memory_to_grow),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
