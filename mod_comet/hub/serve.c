@@ -34,7 +34,7 @@ static int collect_locked(comet_hub_t *hub,
 static int catch_up(const comet_subscriber_t *subscriber,
                     comet_reading_t *reading)
 {
-    /** not the clock's */
+    /* not the clock's */
     const comet_feed_t *feed = subscriber->channel->source;
 
     comet_metrics_add(COMET_METRIC_catch_ups, 1);

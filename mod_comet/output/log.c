@@ -44,7 +44,8 @@ struct mod_comet_log_writer_t {
 
 const char *mod_comet_log_check(apr_pool_t *p)
 {
-    const char *obstacle = mod_comet_log_check_config(&needs, p);
+    const char *obstacle =
+        mod_comet_log_check_config(mod_comet_log_transaction, &needs, p);
 
     can_keep = !obstacle;
     return obstacle;

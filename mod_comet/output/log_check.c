@@ -8,10 +8,9 @@
 
 #include "wire/logline.h"
 #include "server/config.h"
-#include "output/log.h"
 #include "server/mpm.h"
 
-static const char *find_stranger(apr_pool_t *p)
+static const char *find_stranger(ap_HOOK_log_transaction_t *ours, apr_pool_t *p)
 {
     const apr_array_header_t *hooks = ap_hook_get_log_transaction();
     int i;
@@ -20,8 +19,7 @@ static const char *find_stranger(apr_pool_t *p)
         const ap_LINK_log_transaction_t *hook =
             &APR_ARRAY_IDX(hooks, i, ap_LINK_log_transaction_t);
 
-        if (hook->pFunc != mod_comet_log_transaction
-            && strcmp(hook->szName, "mod_log_config.c") != 0
+        if (hook->pFunc != ours && strcmp(hook->szName, "mod_log_config.c") != 0
             && strcmp(hook->szName, "mod_logio.c") != 0) {
             return apr_pstrcat(p, hook->szName,
                                " handles the end of each request", NULL);
@@ -121,13 +119,14 @@ static void look_at_format(look_t *look, const ap_directive_t *directive)
     }
 }
 
-const char *mod_comet_log_check_config(unsigned *needs, apr_pool_t *p)
+const char *mod_comet_log_check_config(ap_HOOK_log_transaction_t *ours,
+                                       unsigned *needs, apr_pool_t *p)
 {
     look_t look = {
         .pool = p,
         .formats = apr_table_make(p, 4),
         .needs = needs,
-        .obstacle = find_stranger(p),
+        .obstacle = find_stranger(ours, p),
     };
 
     *needs = 0;

@@ -7,14 +7,18 @@
 #ifndef MOD_COMET_LOG_CHECK_H
 #define MOD_COMET_LOG_CHECK_H
 
+#include <http_protocol.h>
+
 #include "server/mod_comet.h"
 
 /**
  * Look at all that uses a request at its end: other modules' hooks, and the
  * formats and conditions of all virtual hosts.  In post_config.
+ * @param ours   the log_transaction hook of mod_comet itself
  * @param needs  OUT: bits of comet_logline_e: what the lines show
  * @return NULL: lines can be written later; or why not, in @a p
  */
-const char *mod_comet_log_check_config(unsigned *needs, apr_pool_t *p);
+const char *mod_comet_log_check_config(ap_HOOK_log_transaction_t *ours,
+                                       unsigned *needs, apr_pool_t *p);
 
 #endif /* MOD_COMET_LOG_CHECK_H */

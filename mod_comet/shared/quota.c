@@ -276,7 +276,7 @@ comet_text_t comet_quota_address(const char *address, unsigned char buffer[8])
     static const unsigned char mapped[12] = { [10] = 0xff, [11] = 0xff };
     char text[INET6_ADDRSTRLEN];
     unsigned char bytes[16];
-    /** an interface's name may follow */
+    /* an interface's name may follow */
     apr_size_t length = strcspn(address, "%");
 
     if (length < sizeof(text)) {

@@ -243,9 +243,8 @@ void comet_encode_json(comet_buffer_t *buffer, comet_text_t text)
     const unsigned char *end = text.length ? at + text.length : at;
     const unsigned char *plain = at; /* the run that is not copied yet */
 
-    if (!comet_buffer_reserve(buffer,
-                              /** Usually this is the only allocation. */
-                              text.length + 2)) {
+    /* Usually this is the only allocation. */
+    if (!comet_buffer_reserve(buffer, text.length + 2)) {
         return;
     }
     comet_buffer_add(buffer, "\"", 1);

@@ -347,7 +347,7 @@ static void test_whole_of_names_and_prefixes(void **state)
 
     assert_int_equal(whole->part_count, 4);
     assert_int_equal(channels.count, 5);
-    /** the whole does not count as a prefix */
+    /* the whole does not count as a prefix */
     assert_int_equal(channels.prefix_count, 2);
     assert_int_equal(reaches("a/1", whole), 3);
     assert_int_equal(reaches("a/2", whole), 2);

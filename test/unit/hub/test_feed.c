@@ -581,7 +581,7 @@ static void test_locked(void **state)
     wait_until(atomic_load(&board->locked));
     began = scratch_usec();
     assert_int_equal(look_status(1), COMET_ELOCKED);
-    /** opening gives up soon */
+    /* opening gives up soon */
     assert_true(scratch_usec() - began < 10 * SECOND);
     assert_int_equal(feed.ring.state.last, -1);
     atomic_store(&board->go, 1);
@@ -635,7 +635,7 @@ static void test_rings_for_others(void **state)
     look_status(0);
     assert_int_equal(rang(), 1); /* a removal is a change, too */
     comet_feed_close(&feed);
-    /** the watching role is free */
+    /* the watching role is free */
     assert_int_equal(comet_bus_claim_watch(bus), 1);
     comet_bus_release_watch(bus);
 }

@@ -48,7 +48,7 @@ static void test_no_store_yet(void **state)
     wait_until(atomic_load(&client->newest) == sent[1]);
     client_leave(client);
     client_check(client, sent, 2);
-    /** one report for each change */
+    /* one report for each change */
     assert_int_equal(atomic_load(&hub_errors), 2);
     client_free(client);
 }

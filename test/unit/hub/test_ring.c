@@ -121,7 +121,7 @@ static void test_borders(void **state)
     assert_int_equal(collect("chat", 30, 10), 0);
     assert_int_equal(collect("chat", COMET_TIMESTAMP_MAX, 10), 0);
     assert_int_equal(collect("chat", 5, 2), 2);
-    /** it no longer covers the oldest ones */
+    /* it no longer covers the oldest ones */
     assert_int_equal(batch.messages[1]->timestamp, 20);
     assert_int_equal(collect("chat", 5, 1), 1);
     assert_int_equal(collect("cha", 5, 10), 0);

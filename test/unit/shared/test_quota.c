@@ -103,7 +103,7 @@ static void test_enter_and_leave(void **state)
     comet_quota_leave(quota_table, &places[1]);
     comet_quota_leave(quota_table, &places[1]); /* a second call does nothing */
     assert_int_equal(waiting("anna"), 2);
-    /** the limit was lowered */
+    /* the limit was lowered */
     assert_int_equal(enter("anna", 2, &places[1]), APR_EAGAIN);
     assert_int_equal(enter("anna", 3, &places[1]), APR_SUCCESS);
     for (i = 0; i < 4; i++) {
