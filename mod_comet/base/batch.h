@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
- * @file base/batch.h Messages in order, as many as one answer carries.
+ * @file base/batch.h
+ * Messages in order, as many as one answer carries.
  */
 #ifndef COMET_BATCH_H
 #define COMET_BATCH_H

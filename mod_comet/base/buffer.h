@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
- * @file base/buffer.h A growing array of bytes.
+ * @file base/buffer.h
+ * A growing array of bytes.
  */
 #ifndef COMET_BUFFER_H
 #define COMET_BUFFER_H

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
- * @file base/comet.h Timestamps, limits, status codes, the steady clock and
- * threads: what every file of the core may use.
+ * @file base/comet.h
+ * Timestamps, limits, status codes, the steady clock and threads: what every
+ * file of the core may use.
  */
 #ifndef COMET_H
 #define COMET_H

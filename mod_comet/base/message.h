@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
- * @file base/message.h A message: one block of memory, counted by reference,
- * immutable once committed.
+ * @file base/message.h
+ * A message: one block of memory, counted by reference, immutable once
+ * committed.
  */
 #ifndef COMET_MESSAGE_H
 #define COMET_MESSAGE_H

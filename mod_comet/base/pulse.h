@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
- * @file base/pulse.h Whether a stream's client is still there and reads what is
- * sent.
+ * @file base/pulse.h
+ * Whether a stream's client is still there and reads what is sent.
  *
  * A client that has vanished says nothing, and a client that is stuck
  * acknowledges nothing new.  TCP itself would go on trying for a quarter of an

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
- * @file base/selection.h What a subscriber reads: channels by name, and
- * prefixes of names.  A selection is one block of memory, immutable and counted
- * by reference.
+ * @file base/selection.h
+ * What a subscriber reads: channels by name, and prefixes of names.  A
+ * selection is one block of memory, immutable and counted by reference.
  *
  * Each name is a channel that the subscriber is allowed to read.  A prefix
  * ("room/", or "" for all channels) grants nothing: it only notices new

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
- * @file base/text.h Text by address and length.
+ * @file base/text.h
+ * Text by address and length.
  */
 #ifndef COMET_TEXT_H
 #define COMET_TEXT_H

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
- * @file base/wheel.h A hashed timer wheel for tens of thousands of waiting
- * clients.  Setting and clearing a timer cost O(1).  A timer fires at most one
- * tick late and never early.  The wheel has no lock: its owner guards the wheel
- * and its timers together.
+ * @file base/wheel.h
+ * A hashed timer wheel for tens of thousands of waiting clients.  Setting and
+ * clearing a timer cost O(1).  A timer fires at most one tick late and never
+ * early.  The wheel has no lock: its owner guards the wheel and its timers
+ * together.
  *
  * The wheel also works with a clock that jumps:
  * - forward: every timer that is due by the new time fires at once.  This costs

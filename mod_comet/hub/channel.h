@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
- * @file hub/channel.h A hash table of the selections that subscribers of this
- * child wait on.  Each entry holds one selection (most are a single channel,
- * hence the name) and its waiting subscribers.  The entry of a selection with
- * several names or prefixes is linked with an entry for each of these parts, so
- * that a message finds every subscriber it concerns.  An entry exists only
- * while a subscriber uses it.  Guarded by the hub's lock.
+ * @file hub/channel.h
+ * A hash table of the selections that subscribers of this child wait on.  Each
+ * entry holds one selection (most are a single channel, hence the name) and its
+ * waiting subscribers.  The entry of a selection with several names or
+ * prefixes is linked with an entry for each of these parts, so that a message
+ * finds every subscriber it concerns.  An entry exists only while a subscriber
+ * uses it.  Guarded by the hub's lock.
  */
 #ifndef COMET_CHANNEL_H
 #define COMET_CHANNEL_H

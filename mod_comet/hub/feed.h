@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
- * @file hub/feed.h One store as the hub sees it: its notifications, its ring of
- * recent messages, and the connection that keeps the ring in step with the log.
+ * @file hub/feed.h
+ * One store as the hub sees it: its notifications, its ring of recent messages,
+ * and the connection that keeps the ring in step with the log.
  *
  * The hub's thread owns everything but the ring.  The hub's lock guards the
  * ring: the hub's thread changes it, and workers read it.

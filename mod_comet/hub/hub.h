@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
- * @file hub/hub.h The hub of a child: the subscribers that wait in it, and the
- * one thread that serves them.
+ * @file hub/hub.h
+ * The hub of a child: the subscribers that wait in it, and the one thread that
+ * serves them.
  *
  * Invariants
  * 1.  A message reaches the hub only after it was committed: the hub reads it

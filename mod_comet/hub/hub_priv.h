@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
- * @file hub/hub_priv.h What the files of the hub share: its struct, and how a
- * subscriber moves from one state to another.  Only files of this folder
- * include it.
+ * @file hub/hub_priv.h
+ * What the files of the hub share: its struct, and how a subscriber moves from
+ * one state to another.  Only files of this folder include it.
  *
  * hub.c    what other threads call: join, leave, recall, start, stop
  * state.c  a subscriber's state, timer and socket

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
- * @file hub/ring.h The most recent messages of a store, in memory, so that the
- * hub can wake ten thousand clients without reading from disk.
+ * @file hub/ring.h
+ * The most recent messages of a store, in memory, so that the hub can wake ten
+ * thousand clients without reading from disk.
  *
  * Invariant: the ring holds every message of the store with from < timestamp <=
  * last, in order, and no message that state.erased says was erased.  The ring

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
- * @file hub/sockets.h The sockets in the hub's epoll, and the subscribers they
- * belong to.  Guarded by the hub's lock.
+ * @file hub/sockets.h
+ * The sockets in the hub's epoll, and the subscribers they belong to.  Guarded
+ * by the hub's lock.
  */
 #ifndef COMET_SOCKETS_H
 #define COMET_SOCKETS_H

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
- * @file hub/subscriber.h A waiting client as the hub sees it: its position in
- * the log, and what to call when there is something for it.
+ * @file hub/subscriber.h
+ * A waiting client as the hub sees it: its position in the log, and what to
+ * call when there is something for it.
  *
  *              join                    news, timer, writable, stop
  *     OUT ------------->  WAITING  --------------------->  READY

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
- * @file hub/ticker.h The clock's ticks.  Subscribers with the same period share
- * a ticker.  Its ticks are messages that are in no store.  Guarded by the hub's
- * lock.
+ * @file hub/ticker.h
+ * The clock's ticks.  Subscribers with the same period share a ticker.  Its
+ * ticks are messages that are in no store.  Guarded by the hub's lock.
  */
 #ifndef COMET_TICKER_H
 #define COMET_TICKER_H

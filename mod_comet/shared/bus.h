@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
- * @file shared/bus.h What the children of a server share about one store: an
- * eventfd that tells of changes, and two locks.  A notification is a hint: if
- * it is lost, a message is only late.
+ * @file shared/bus.h
+ * What the children of a server share about one store: an eventfd that tells of
+ * changes, and two locks.  A notification is a hint: if it is lost, a message
+ * is only late.
  */
 #ifndef COMET_BUS_H
 #define COMET_BUS_H

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
- * @file shared/metrics.h Counters of all children of a server, in shared
- * memory.  Each child writes to a slot of its own, so counting needs no lock.
- * A new child continues the counters in the slot of a dead one.
+ * @file shared/metrics.h
+ * Counters of all children of a server, in shared memory.  Each child writes to
+ * a slot of its own, so counting needs no lock.  A new child continues the
+ * counters in the slot of a dead one.
  */
 #ifndef COMET_METRICS_H
 #define COMET_METRICS_H

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
- * @file shared/quota.h Limits per client over all children of a server: how
- * many requests of one address or user wait, and how fast it publishes.  The
- * state is a table of fixed size in shared memory.
+ * @file shared/quota.h
+ * Limits per client over all children of a server: how many requests of one
+ * address or user wait, and how fast it publishes.  The state is a table of
+ * fixed size in shared memory.
  *
  * A waiting request holds a ticket for each limit that it counts against.  A
  * ticket names the child that issued it, so the tickets of a killed child can

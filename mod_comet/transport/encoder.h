@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
- * @file transport/encoder.h Encodes messages once for all streams that get the
- * same messages by the same transport in the same format.  The bytes are framed
- * as a chunk of HTTP/1.1 (RFC 9112, section 7.1), so that each stream needs
- * just one send().
+ * @file transport/encoder.h
+ * Encodes messages once for all streams that get the same messages by the same
+ * transport in the same format.  The bytes are framed as a chunk of HTTP/1.1
+ * (RFC 9112, section 7.1), so that each stream needs just one send().
  */
 #ifndef COMET_ENCODER_H
 #define COMET_ENCODER_H

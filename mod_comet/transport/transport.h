@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
- * @file transport/transport.h A transport turns messages into the bytes of one
- * wire format.  It does no I/O and has no state.
+ * @file transport/transport.h
+ * A transport turns messages into the bytes of one wire format.  It does no I/O
+ * and has no state.
  *
  * To add one, write transport/NAME.c with its comet_transport_t, and add a line
  * to tables/transports.def.

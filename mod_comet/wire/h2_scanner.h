@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
- * @file wire/h2_scanner.h Finds HTTP/2 frames (RFC 9113, section 4) in a stream
- * of bytes.  No I/O.
+ * @file wire/h2_scanner.h
+ * Finds HTTP/2 frames (RFC 9113, section 4) in a stream of bytes.  No I/O.
  *
  * A scanner watches one direction of a connection.  It reports pieces: the
  * client's preface, the header of each frame, each whole WINDOW_UPDATE and

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
- * @file wire/h2_window.h The flow-control windows of an HTTP/2 connection (RFC
- * 9113, section 5.2) that has two writers: mod_http2, and mod_comet on streams
- * that mod_http2 believes closed.  Such a stream is called *ours*. No I/O.
+ * @file wire/h2_window.h
+ * The flow-control windows of an HTTP/2 connection (RFC 9113, section 5.2) that
+ * has two writers: mod_http2, and mod_comet on streams that mod_http2 believes
+ * closed.  Such a stream is called *ours*. No I/O.
  *
  * A client grants one window to the whole connection.  It is split in two:
  * mod_http2 knows of one part (`theirs`), and mod_comet spends the other

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
- * @file wire/head.h Recognises and makes heads of HTTP/1.1 messages that equal
- * a known head except for what changes from poll to poll.  In a request that is
- * the cursor.  In a response it is the date, the length, and how many more
- * requests the connection allows.  No I/O.
+ * @file wire/head.h
+ * Recognises and makes heads of HTTP/1.1 messages that equal a known head
+ * except for what changes from poll to poll.  In a request that is the
+ * cursor.  In a response it is the date, the length, and how many more requests
+ * the connection allows.  No I/O.
  */
 #ifndef COMET_HEAD_H
 #define COMET_HEAD_H

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
- * @file wire/logline.h Finds out which parts of a request the formats and
- * conditions of an access log read: whether a copy of the request is enough to
- * write a line, and what that copy must contain.
+ * @file wire/logline.h
+ * Finds out which parts of a request the formats and conditions of an access
+ * log read: whether a copy of the request is enough to write a line, and what
+ * that copy must contain.
  *
  * This file knows the formats of mod_log_config, mod_logio and mod_ssl, and the
  * variables, functions and operators of httpd 2.4's expressions.  Anything it

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
- * @file wire/ndjson.h Parses a batch of messages: one JSON object per line
- * (application/x-ndjson), {"body": "…", "type": "…", "channel": "…"}. The last
- * two members are optional.
+ * @file wire/ndjson.h
+ * Parses a batch of messages: one JSON object per line (application/x-ndjson),
+ * {"body": "…", "type": "…", "channel": "…"}. The last two members are
+ * optional.
  */
 #ifndef COMET_NDJSON_H
 #define COMET_NDJSON_H

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
- * @file wire/origin.h Checks origins as CometAllowOrigin names them (RFC 6454,
- * section 6.2).
+ * @file wire/origin.h
+ * Checks origins as CometAllowOrigin names them (RFC 6454, section 6.2).
  */
 #ifndef COMET_ORIGIN_H
 #define COMET_ORIGIN_H

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
- * @file wire/params.h Decodes and checks the parameters of a request.
+ * @file wire/params.h
+ * Decodes and checks the parameters of a request.
  *
  * An error is a text for the client (the body of a 400).  NULL means success.
  */

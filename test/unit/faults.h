@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
- * @file faults.h Lets each allocation, each call of SQLite and each access to
- * its files fail in turn, and checks that the code under test fails cleanly and
- * works again afterwards.
+ * @file faults.h
+ * Lets each allocation, each call of SQLite and each access to its files fail
+ * in turn, and checks that the code under test fails cleanly and works again
+ * afterwards.
  *
  * Programs named test_faults*.c are linked so that the core's calls of malloc
  * and of SQLite come here first (Makefile).

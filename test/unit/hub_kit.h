@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
- * @file hub_kit.h A hub with real logs, and simulated clients that note what
- * they get.
+ * @file hub_kit.h
+ * A hub with real logs, and simulated clients that note what they get.
  */
 #ifndef HUB_KIT_H
 #define HUB_KIT_H

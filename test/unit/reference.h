@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
- * @file reference.h Slow decoders for comparison, written from the standards
- * and not from the code under test.
+ * @file reference.h
+ * Slow decoders for comparison, written from the standards and not from the
+ * code under test.
  */
 #ifndef REFERENCE_H
 #define REFERENCE_H

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
- * @file scratch.h A temporary folder for a test, removed at the end; waiting
- * for conditions; forked children.
+ * @file scratch.h
+ * A temporary folder for a test, removed at the end; waiting for conditions;
+ * forked children.
  */
 #ifndef SCRATCH_H
 #define SCRATCH_H

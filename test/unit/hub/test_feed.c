@@ -27,7 +27,7 @@ static char database[800];
 static comet_feed_t feed;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static comet_store_t *writer;
-static int bell; /* an epoll that gets its notifications */
+static int events; /* an epoll that gets its notifications */
 static apr_time_t now; /* the test's own clock */
 
 /** The messages appended so far, oldest first. */
@@ -55,20 +55,20 @@ static void close_writer(void)
     writer = NULL;
 }
 
-static void listen_to_bell(void)
+static void listen_to_bus(void)
 {
     struct epoll_event event = { .events = EPOLLIN | EPOLLET };
 
-    bell = epoll_create1(EPOLL_CLOEXEC);
-    assert_int_equal(epoll_ctl(bell, EPOLL_CTL_ADD, comet_bus_fd(bus), &event),
-                     0);
+    events = epoll_create1(EPOLL_CLOEXEC);
+    assert_int_equal(
+        epoll_ctl(events, EPOLL_CTL_ADD, comet_bus_fd(bus), &event), 0);
 }
 
-static int rang(void)
+static int was_notified(void)
 {
     struct epoll_event event;
 
-    return epoll_wait(bell, &event, 1, 0);
+    return epoll_wait(events, &event, 1, 0);
 }
 
 static int setup(void **state)
@@ -79,7 +79,7 @@ static int setup(void **state)
     config = (comet_store_config_t){ .place = scratch_place(database),
                                      .busy_timeout = 5 * SECOND };
     assert_int_equal(comet_bus_create(&bus, pool), 0);
-    listen_to_bell();
+    listen_to_bus();
     open_writer();
     memset(&feed, 0, sizeof(feed));
     comet_feed_init(&feed, &config, bus);
@@ -94,7 +94,7 @@ static int teardown(void **state)
     assert_null(feed.store);
     comet_ring_reset(&feed.ring, 0);
     close_writer();
-    close(bell);
+    close(events);
     close(comet_bus_fd(bus));
     apr_pool_destroy(pool);
     return 0;
@@ -132,12 +132,12 @@ static void on_message(void *baton, comet_feed_t *from,
     told.continuous += continuous != 0;
 }
 
-static apr_status_t look_status(int rung)
+static apr_status_t look_status(int notified)
 {
     apr_status_t status;
 
     told.count = told.continuous = 0;
-    status = comet_feed_refresh(&feed, &lock, rung, now, on_message, &told);
+    status = comet_feed_refresh(&feed, &lock, notified, now, on_message, &told);
     assert_int_equal(feed.status, status);
     assert_int_equal(pthread_mutex_trylock(&lock), 0); /* it was given back */
     pthread_mutex_unlock(&lock);
@@ -609,14 +609,14 @@ static void test_locked_for_writing(void **state)
 
 /* --- The office of the watcher ------------------------------------------- */
 
-static void test_rings_for_others(void **state)
+static void test_notifies_others(void **state)
 {
     append(1);
     look_status(0);
-    rang();
+    was_notified();
     append(1);
     look_status(0);
-    assert_int_equal(rang(), 0); /* this feed does not watch */
+    assert_int_equal(was_notified(), 0); /* this feed does not watch */
     assert_int_equal(comet_bus_claim_watch(bus), 1);
     feed.watch = comet_watch_open(&config.place, now);
     assert_non_null(feed.watch);
@@ -624,16 +624,16 @@ static void test_rings_for_others(void **state)
     append(1);
     look_status(1);
     check_told(1, 1);
-    assert_int_equal(rang(), 0); /* the others know already */
+    assert_int_equal(was_notified(), 0); /* the others know already */
     look_status(0);
-    assert_int_equal(rang(), 0); /* nothing is new */
+    assert_int_equal(was_notified(), 0); /* nothing is new */
     append(1);
     look_status(0);
     check_told(1, 1);
-    assert_int_equal(rang(), 1);
+    assert_int_equal(was_notified(), 1);
     must_run("DELETE FROM message WHERE channel = 'even'");
     look_status(0);
-    assert_int_equal(rang(), 1); /* a removal is a change, too */
+    assert_int_equal(was_notified(), 1); /* a removal is a change, too */
     comet_feed_close(&feed);
     /* the watching role is free */
     assert_int_equal(comet_bus_claim_watch(bus), 1);
@@ -697,7 +697,7 @@ int main(void)
         TEST(test_not_a_database),
         TEST(test_locked),
         TEST(test_locked_for_writing),
-        TEST(test_rings_for_others),
+        TEST(test_notifies_others),
         TEST(test_due),
     };
     int failed;
