@@ -97,7 +97,8 @@ def stamps_of(server, *channels):
 # -- Idempotency-Key -----------------------------------------------------------
 
 def test_320_01_repeat(server):
-    """A repeat answers 200 with the first one's timestamp; one is stored."""
+    """A repeat gets 200 with the timestamp of the first; one message is
+    stored."""
     first = post(server, "/comet/once", b"hello", "k1")
     assert first.status == 201, first
     for _ in range(3):
@@ -112,7 +113,7 @@ def test_320_01_repeat(server):
 
 
 def test_320_02_mismatch(server):
-    """Another body or type under the same key is 422, and not stored."""
+    """Another body or type under the same key gets 422 and is not stored."""
     assert post(server, "/comet/mis", b"one", "k").status == 201
     check_error(post(server, "/comet/mis", b"two", "k"), 422,
                 "Idempotency-Key")
@@ -123,7 +124,7 @@ def test_320_02_mismatch(server):
 
 
 def test_320_03_whose(server):
-    """Keys are told apart by channel and by author."""
+    """A key counts for one channel and one author."""
     assert post(server, "/comet/named/a", b"x", "k",
                 headers=auth("anna")).status == 201
     assert post(server, "/comet/named/a", b"y", "k",
@@ -152,7 +153,7 @@ def test_320_04_bad_keys(server, key):
 
 
 def test_320_05_two_keys(server):
-    """Two headers are no key; the longest key is one."""
+    """Two headers are no key; a key of the greatest length is accepted."""
     with server.raw() as conn:
         conn.send(b"POST /comet/twokeys HTTP/1.1\r\nHost: localhost\r\n"
                   b"Content-Type: text/plain\r\nContent-Length: 1\r\n"
@@ -165,7 +166,7 @@ def test_320_05_two_keys(server):
 
 
 def test_320_06_at_once(server):
-    """The same key from many at once, in two children: stored once."""
+    """The same key many times at once, in two children: stored once."""
     for turn in range(10):
         key = "turn%d" % turn
         answers = gather([lambda: post(server, "/comet/rush", b"r", key)] * 12)
@@ -175,7 +176,8 @@ def test_320_06_at_once(server):
 
 
 def test_320_07_lasts(make_server):
-    """It outlives its message, a reload, a restart, and kill -9 of all."""
+    """A key outlives its message, a reload, a restart, and kill -9 of all
+    processes."""
     server = make_server(conf="CometRetain count=1\n")
     first = post(server, "/comet/last", b"x", "k").json()
 
@@ -199,8 +201,8 @@ def test_320_07_lasts(make_server):
 
 
 def test_320_08_killed_before_the_answer(make_server):
-    """The child is killed between the commit and the answer: who repeats the
-    key gets the timestamp, and there is exactly one message."""
+    """The child is killed between the commit and the answer: a client that
+    repeats the key gets the timestamp, and there is exactly one message."""
     if SANITIZER != "none":
         pytest.skip("a sanitizer reports its own death")
     server = make_server(
@@ -247,7 +249,7 @@ def test_320_08_killed_before_the_answer(make_server):
 
 
 def test_320_09_locked(server):
-    """A 503 leaves the key free: the retry stores it, once."""
+    """A 503 leaves the key unused: the retry stores the message, once."""
     other = sqlite3.connect(server.db, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     try:
@@ -264,8 +266,8 @@ def test_320_09_locked(server):
 
 
 def test_320_10_storm(make_server):
-    """Children are killed at random while many publish, each saying it again
-    until it is answered: every message is stored exactly once."""
+    """Children are killed at random while many clients publish, each repeating
+    a message until it is answered: every message is stored exactly once."""
     if SANITIZER != "none":
         pytest.skip("a sanitizer reports its own death")
     server = make_server(children=2)
@@ -335,7 +337,7 @@ def test_320_20_batch(server):
 
 
 def test_320_28_type_of_the_url(server):
-    """?type= is that of lines that say none."""
+    """?type= applies to lines that have no type of their own."""
     answer = batch(server, "/comet/typed?type=u", lines(
         {"body": "1"}, {"body": "2", "type": "own"}))
     assert answer.status == 201
@@ -345,7 +347,7 @@ def test_320_28_type_of_the_url(server):
 
 
 def test_320_21_a_thousand(server):
-    """1,000 lines are one transaction; 1,001 are too many."""
+    """1,000 lines are stored in one transaction; 1,001 are too many."""
     body = lines(*({"body": str(i)} for i in range(1000)))
     answer = batch(server, "/comet/thousand", body)
     assert answer.status == 201
@@ -384,7 +386,7 @@ WRONG = [
 
 @pytest.mark.parametrize("wrong,word", WRONG, ids=range(len(WRONG)))
 def test_320_22_all_or_nothing(server, wrong, word):
-    """A line that is wrong is named, and nothing is stored."""
+    """The answer names a bad line, and nothing of the batch is stored."""
     body = "\n".join([GOOD, wrong, GOOD]).encode()
     answer = batch(server, "/comet/multi/wrong", body)
     check_error(answer, 400, "line 2: ", word)
@@ -408,7 +410,7 @@ def test_320_24_empty(server):
 
 
 def test_320_25_too_long(server):
-    """A body over CometMaxMessageSize, and a batch over 1 MiB."""
+    """A line over CometMaxMessageSize or a batch over 1 MiB is refused."""
     check_error(batch(server, "/comet/long", lines(
         {"body": "x"}, {"body": "x" * 65537})), 413, "line 2",
         "CometMaxMessageSize")
@@ -436,7 +438,8 @@ def test_320_26_batch_with_a_key(server):
 
 
 def test_320_27_one_commit(server):
-    """Nobody sees a part of a batch: all of them between two looks."""
+    """No reader sees a part of a batch: all its messages appear at the same
+    time."""
     seen = []
     done = []
     db = sqlite3.connect(server.db)
@@ -462,7 +465,7 @@ def test_320_27_one_commit(server):
 # -- other channels ------------------------------------------------------------
 
 def test_320_30_channels(server):
-    """With CometMulti lines name channels; the URL's is the default."""
+    """With CometMulti lines may name channels; the default is the URL's."""
     answer = batch(server, "/comet/multi", lines(
         {"body": "1"}, {"body": "2", "channel": "multi/b"},
         {"body": "3", "channel": "c-320"}, {"body": "4", "channel": "multi"}))
@@ -488,7 +491,8 @@ def test_320_31_without_multi(server):
     ("secret", 401), ("secret/deep", 401), ("quiet", 403), ("judged", 403),
     ("judged/a b", 403)])
 def test_320_32_each_is_authorised(server, name, status):
-    """As by its own URL: one refusal refuses the whole batch."""
+    """Each line is authorised as by its channel's own URL: one refusal refuses
+    the whole batch."""
     before = number(server, "SELECT count(*) FROM message")
     for target in ("/comet/multi", "/comet/multi/x"):
         answer = batch(server, target, lines(
@@ -501,7 +505,8 @@ def test_320_32_each_is_authorised(server, name, status):
 
 
 def test_320_33_authorised(server):
-    """A user with the right can publish, if the batch's URL asks for that user."""
+    """A user with the right to publish can do so if the batch's URL asks for
+    that user."""
     body = lines({"body": "for anna", "channel": "secret"})
     assert batch(server, "/comet/secret", body,
                  headers=auth("anna")).status == 201
@@ -513,7 +518,7 @@ def test_320_33_authorised(server):
 
 
 def test_320_34_prefix(server):
-    """Names are those of the endpoint; its prefix is never seen."""
+    """Lines use the endpoint's names; its prefix is never visible."""
     answer = batch(server, "/a/multi", lines(
         {"body": "1"}, {"body": "2", "channel": "multi/b"}))
     assert answer.status == 201, answer
@@ -530,7 +535,7 @@ def test_320_34_prefix(server):
 # -- headers -------------------------------------------------------------------
 
 def test_320_40_accept_post(server):
-    """OPTIONS and 415 say what may be posted."""
+    """OPTIONS and 415 list the content types that may be posted."""
     answer = server.request("OPTIONS", "/comet/chat")
     assert LINES in answer.header("accept-post"), answer
     answer = post(server, "/comet/chat", b"x", ctype="image/png")
@@ -551,7 +556,7 @@ def test_320_41_cross_site(server):
 
 
 def test_320_42_counted(server):
-    """Stored messages and repeats have counters of their own."""
+    """Stored messages and repeats have separate counters."""
     before = server.status()
     body = lines(*[{"body": "x"}] * 7)
     assert batch(server, "/comet/counted", body, "k").status == 201
@@ -562,8 +567,8 @@ def test_320_42_counted(server):
 
 
 def test_320_50_too_many_fields(server):
-    """A form, or a query, of very many fields is refused before it takes
-    many times its size."""
+    """A form or query with very many fields is refused before it takes many
+    times its size in memory."""
     form = {"Content-Type": "application/x-www-form-urlencoded"}
     answer = server.request("POST", "/comet/many", "msg=x&" + "a&" * 30000, form)
     assert answer.status == 400, answer

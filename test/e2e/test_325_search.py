@@ -47,7 +47,7 @@ def check_error(answer, status, word):
 
 
 def test_325_01_words(server):
-    """All words must be there, in any case, with or without diacritics."""
+    """All words must occur, in any case, with or without diacritics."""
     for text in ("the quick brown fox", "a Brown dog", "caf\u00e9 noir",
                  "<b>brown</b> & \"quoted\"", "nothing"):
         server.post("w", text)
@@ -66,7 +66,7 @@ def test_325_01_words(server):
     'brown + fox', '{body}:brown', '* *', '\\', '""', "%", "_", "\u4e2d\u6587",
     "a" * 4000])
 def test_325_02_no_syntax(server, words):
-    """Nothing a user types is an error, or more than words."""
+    """Nothing that a user types is an error, or more than words."""
     answer = ask(server, "w", words)
     assert answer.status == 200, answer
 
@@ -75,7 +75,8 @@ def test_325_02_no_syntax(server, words):
     "q=", "q=%20%09", "q=" + "+".join("x%d" % i for i in range(17)),
     "q=" + "the." * 1900], ids=["none", "spaces", "17", "phrase"])
 def test_325_03_no_words(server, query):
-    """Words are counted as the index counts them, not by spaces."""
+    """Words are counted as the index counts them, not by the spaces between
+    them."""
     check_error(server.get("/comet/w?" + query), 400, "q: expected 1 to 16")
 
 
@@ -94,7 +95,7 @@ def test_325_04_bad(server, query, word):
 
 
 def test_325_05_pages(server):
-    """The newest `limit`, oldest first; since and before bound them."""
+    """The newest `limit` matches, oldest first, between since and before."""
     stamps = [server.post("p", "word %d" % i)
               for i in range(30)]
     for i in range(5):
@@ -119,7 +120,8 @@ def test_325_05_pages(server):
 
 
 def test_325_06_history_answer(server):
-    """Answered at once, with an ETag that says when nothing changed."""
+    """A search is answered at once; its ETag shows when nothing has
+    changed."""
     server.post("etag", "brown")
     answer = ask(server, "etag", "brown")
     assert answer.header("cache-control") == "private, no-cache"
@@ -132,7 +134,7 @@ def test_325_06_history_answer(server):
 
 
 def test_325_07_channels(server):
-    """Of the channels asked for only, each of them authorised."""
+    """A search covers only the requested channels, and each is authorised."""
     for name in ("c/1", "c/2", "d"):
         server.post(name, "needle in " + name)
     answer = server.request("POST", "/comet/secret/x", b"needle hidden", {
@@ -159,14 +161,14 @@ def test_325_07_channels(server):
 
 
 def test_325_08_other_programs(server):
-    """What sqlite3 inserts and deletes, searching knows."""
+    """A search finds what sqlite3 inserts, and no longer what it deletes."""
     sqlite(server.db, "INSERT INTO message(channel, body) VALUES"
                       " ('out', 'deploy finished'), ('out', 'deploy failed')")
     assert bodies(server, "out", "deploy") == ["deploy finished",
                                                "deploy failed"]
     sqlite(server.db, "DELETE FROM message WHERE body = 'deploy failed'")
     assert bodies(server, "out", "deploy") == ["deploy finished"]
-    # as sql/search.sql tells
+    # as sql/search.sql explains
     assert sqlite(server.db, "SELECT channel, body FROM message"
                   " WHERE timestamp IN (SELECT rowid FROM message_search"
                   " WHERE message_search MATCH 'deploy AND finished')"
@@ -175,7 +177,7 @@ def test_325_08_other_programs(server):
 
 
 def test_325_09_off(make_server):
-    """Off: 400 says so, and the database has nothing of it."""
+    """CometSearch off: 400 with the reason, and the database has no index."""
     server = make_server()
     server.post("x", "brown")
     check_error(ask(server, "x", "brown"), 400, "CometSearch")
@@ -184,8 +186,8 @@ def test_325_09_off(make_server):
 
 
 def test_325_10_on_and_off(make_server):
-    """A reload indexes what was there while publishers go on; another one
-    removes the index; none of them loses or delays a message."""
+    """A reload with CometSearch on indexes old messages while clients publish;
+    another one removes the index; neither loses or delays a message."""
     server = make_server(conf="CometSearch off\n", children=2)
     sqlite(server.db, "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT"
            " i + 1 FROM n WHERE i < 20000) INSERT INTO message(channel, body)"
@@ -231,7 +233,7 @@ def test_325_10_on_and_off(make_server):
 
 
 def test_325_11_two_minds(make_server):
-    """Two servers of one store must agree."""
+    """Two servers with one store must configure it equally."""
     server = make_server(start=False, comet="load")
     hosts = "".join("""
       <VirtualHost *:%d>
@@ -249,7 +251,8 @@ def test_325_11_two_minds(make_server):
 
 
 def test_325_12_while_published(server):
-    """Searching and publishing at once: each finds what it has stored."""
+    """Searching and publishing at the same time: each search finds what its
+    client has stored."""
     def one(name):
         for i in range(20):
             word = "w%sx%d" % (name, i)
@@ -262,15 +265,15 @@ def test_325_12_while_published(server):
 
 # --- what a search may cost -------------------------------------------------
 
-# Frequent in long messages: SQLite compares long lists of places for each of
-# the phrases, and only the last is nowhere in most of them.
+# Frequent words in long messages: SQLite compares long lists of positions for
+# each phrase, and most messages lack only the last one.
 COSTLY = "the.of.the the.the.of of.of.the of.the.the.of the.of.it"
 FOUND = "the of the the of of the of it"
 
 
 @pytest.fixture(scope="module")
 def costly(request):
-    """A server with four threads, where a search for COSTLY takes long."""
+    """A server with four threads on which a search for COSTLY takes long."""
     server = Httpd(conf="CometSearch on\n", threads=4)
     server.start()
     for channel in ("old", "long"):
@@ -286,7 +289,8 @@ def costly(request):
 
 
 def test_325_14_costly_words_in_parts(costly):
-    """A search that takes long says where it goes on, and gets to the end."""
+    """A search that takes long returns a cursor to continue from, and reaches
+    the end."""
     before, found, cut = "", [], costly.status()["searches_cut"]
     for count in range(200):
         page = ask(costly, "long", COSTLY, before)
@@ -301,7 +305,7 @@ def test_325_14_costly_words_in_parts(costly):
 
 
 def test_325_15_channel_before_words(costly):
-    """In a channel with few messages no words take long."""
+    """In a channel with few messages no search takes long."""
     cut = costly.status()["searches_cut"]
     for channel, wanted in (("none", []), ("old", [FOUND])):
         page = ask(costly, channel, COSTLY).json()
@@ -326,11 +330,13 @@ def test_325_16_share_of_threads(costly):
 
 
 def test_325_17_client_leaves(costly):
-    """A search ends with its client, and what it has sent is not read."""
+    """A search ends when its client leaves; the request behind it is not
+    read."""
     before = costly.status()
 
     def leave():
-        """Whether it was noticed: the search may just have ended."""
+        """Leave; whether the server noticed (the search may have just
+        ended)."""
         with costly.raw() as client:
             client.send(client.format("GET", "/comet/long?q=" + quote(COSTLY)))
             client.send(client.format("GET", "/comet/none?q=more"))

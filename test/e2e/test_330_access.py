@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who may do what: pages of other sites (CORS), users, channels."""
+"""Permissions: pages of other sites (CORS), users and channels."""
 
 import base64
 import grp
@@ -98,7 +98,8 @@ def post(server, target, text="x", headers=None):
 
 
 def from_page(origin, **more):
-    """What a browser adds to a fetch() of a page of another site."""
+    """The headers that a browser adds to a fetch() by a page of another
+    site."""
     return dict({"Origin": origin, "Sec-Fetch-Site": "cross-site",
                  "Sec-Fetch-Mode": "cors", "Sec-Fetch-Dest": "empty",
                  "Accept-Language": "de"}, **more)
@@ -130,8 +131,8 @@ def check_refused(answer):
     "/clock/backend.php"])
 @pytest.mark.parametrize("origin", [APP, LOCAL])
 def test_330_01_preflight(server, target, origin):
-    """An allowed origin's preflight is answered before anybody is asked for a
-    password (browsers send none with it)."""
+    """The preflight of an allowed origin is answered without a password:
+    browsers send none with it."""
     answer = server.request("OPTIONS", target, None,
                             dict(PREFLIGHT, Origin=origin))
     assert answer.status == 204 and answer.body == b"", answer
@@ -160,7 +161,8 @@ def test_330_01_preflight(server, target, origin):
     ("/short/x", APP, 200),
     ("/comet/members", EVIL, 401), ("/comet/denied", EVIL, 403)])
 def test_330_02_preflight_of_others(server, target, origin, status):
-    """Any other gets no permission, and what everybody gets."""
+    """The preflight of any other origin gets no permission, only the headers
+    that every answer has."""
     answer = server.request("OPTIONS", target, None,
                             dict(PREFLIGHT, Origin=origin))
     assert answer.status == status, answer
@@ -168,7 +170,7 @@ def test_330_02_preflight_of_others(server, target, origin, status):
 
 
 def test_330_03_plain_options(server):
-    """OPTIONS that is no preflight stays what it was."""
+    """OPTIONS that is no preflight works as before."""
     for headers in ({}, {"Origin": APP},
                     {"Access-Control-Request-Method": "POST"}):
         answer = server.request("OPTIONS", "/comet/news", None, headers)
@@ -180,7 +182,7 @@ def test_330_03_plain_options(server):
 
 
 def test_330_04_preflight_elsewhere(server):
-    """Nothing but what is mapped answers preflights."""
+    """Only mapped URLs answer preflights."""
     for target in ("/static.txt", "/comet-status", "/nothing"):
         answer = server.request("OPTIONS", target, None,
                                 dict(PREFLIGHT, Origin=APP))
@@ -189,7 +191,8 @@ def test_330_04_preflight_elsewhere(server):
 
 
 def test_330_05_preflight_then_keepalive(server):
-    """The connection of a preflight serves what was asked permission for."""
+    """After a preflight the same connection serves the request that it asked
+    for."""
     with server.raw() as conn:
         for _ in range(3):
             conn.request("OPTIONS", "/comet/members",
@@ -206,7 +209,7 @@ def test_330_05_preflight_then_keepalive(server):
 # -- pages of other sites: reading --------------------------------------------
 
 def test_330_10_reading(server):
-    """An answer, a poll that waited and a stream carry the headers."""
+    """An answer, a poll that waited and a stream have the CORS headers."""
     url, _ = server.next_classic()
     server.post("read", "x")
     server.publish("x", url)
@@ -227,7 +230,7 @@ def test_330_10_reading(server):
 
 
 def test_330_11_locations(server):
-    """A location's list replaces the outer one."""
+    """A location's list replaces the outer list."""
     other = "https://other.example.com"
     check_allowed(server.get("/comet/other/x?wait=0", from_page(other)), other)
     check_allowed(server.get("/comet/other/x?wait=0",
@@ -248,7 +251,7 @@ def test_330_11_locations(server):
     ("/comet/x", "POST", {"Content-Type": "text/plain"}, 400),
     ("/comet/", "GET", {}, 400)])
 def test_330_12_errors(server, target, method, headers, status):
-    """A page can read what is wrong, also when httpd says it."""
+    """A page can read errors, also those that httpd makes."""
     answer = server.request(method, target, b"" if method == "POST" else None,
                             dict(from_page(APP), **headers))
     assert answer.status == status, answer
@@ -260,7 +263,7 @@ def test_330_12_errors(server, target, method, headers, status):
 
 
 def test_330_13_error_documents(server):
-    """An ErrorDocument of the administrator's carries the headers, too."""
+    """An ErrorDocument of the administrator has the CORS headers, too."""
     answer = server.get("/comet/documents", from_page(APP))
     assert answer.status == 403 and answer.body == b"a static file\n", answer
     check_allowed(answer, APP)
@@ -268,7 +271,7 @@ def test_330_13_error_documents(server):
 
 
 def test_330_14_any(server):
-    """*: any origin reads, but not with what identifies the user."""
+    """*: any origin may read, but without what identifies the user."""
     for origin in (EVIL, APP, "null"):
         answer = server.get("/comet/any?wait=0", from_page(origin))
         check_allowed(answer, "*", credentials=False)
@@ -280,8 +283,8 @@ def test_330_14_any(server):
 
 
 def test_330_15_detours(server):
-    """A channel named beside the URL is read by a page only where it would
-    be by its own URL."""
+    """If a request names a channel beside its URL, a page can read it only if
+    it could by the channel's own URL."""
     for channel in ("x", "own/x", "other/x", "any/x"):
         server.post(channel, "x")
     sqlite(server.db, "INSERT INTO message(channel, body) "
@@ -304,7 +307,8 @@ def test_330_15_detours(server):
         assert answer.status == status, (origin, target, answer)
         if origin == EVIL and target.startswith("/comet?"):
             check_refused(answer)
-    # with a cookie * would not let the page read: nor does a detour
+    # with a cookie, * would not let the page read the channel; no other way
+    # may let it either
     answer = server.get("/comet?channel=any/x&wait=0",
                         from_page(APP, Cookie="a=b"))
     assert answer.status == 403, answer
@@ -318,7 +322,7 @@ def test_330_15_detours(server):
 # -- pages of other sites: publishing -----------------------------------------
 
 PUBLISH = [
-    # where, from whom, what else, status
+    # location, origin, further headers, status
     ("listed", "/comet/CH", from_page(APP), 201),
     ("listed-local", "/comet/CH", from_page(LOCAL), 201),
     ("listed-same-site", "/comet/CH",
@@ -351,7 +355,7 @@ PUBLISH = [
 @pytest.mark.parametrize("name, target, headers, status", PUBLISH,
                          ids=[p[0] for p in PUBLISH])
 def test_330_20_publishing(server, name, target, headers, status, form):
-    """A page of an allowed origin publishes, all others do not."""
+    """A page of an allowed origin can publish, a page of any other cannot."""
     target = target.replace("CH", "%s-%d" % (name, form))
     answer = server.request(
         "POST", target, b"msg=x" if form else b"x",
@@ -365,8 +369,8 @@ def test_330_20_publishing(server, name, target, headers, status, form):
 
 
 def test_330_21_publishing_by_get(server):
-    """Classic: of another site only a script, which was asked in advance
-    because of its header."""
+    """Classic: from another site only a script can publish, because its header
+    caused a preflight."""
     url, channel = server.next_classic()
     xhr = {"X-Requested-With": "XMLHttpRequest"}
     for headers in (from_page(APP),              # also <img crossorigin>
@@ -383,7 +387,7 @@ def test_330_21_publishing_by_get(server):
 
 
 def test_330_22_certificates(make_server):
-    """*: a certificate of the client's says who it is, as a cookie does."""
+    """*: a client certificate identifies the user, as a cookie does."""
     server = make_server(tls=True, conf="""
       CometAllowOrigin *
       SSLVerifyClient optional_no_ca""")
@@ -414,8 +418,8 @@ def batch(server, target, channels, headers):
 
 
 def test_330_23_batches(server):
-    """A batch is published from an allowed origin, to channels for which it
-    is one, and where publishing is on."""
+    """An allowed origin can publish a batch, to channels that allow this
+    origin and where publishing is on."""
     me = from_page(APP)
     assert batch(server, "/comet/b1", [None, "b2", "b3/x"], me).status == 201
     assert batch(server, "/comet/b1", [None], from_page(EVIL)).status == 403
@@ -442,7 +446,7 @@ def test_330_23_batches(server):
 # -- Require comet-channel ------------------------------------------------------
 
 CHANNELS = [
-    # pattern, as whom, channel, whether granted
+    # pattern, user, channel, whether access is granted
     ("news", None, "news", True),
     ("news", None, "news/x", False),
     ("news", None, "new", False),
@@ -474,7 +478,7 @@ CHANNELS = [
     ("user/%{REMOTE_USER}/*", "anna", "user/ann/a", False),
     ("user/%{REMOTE_USER}/*", "anna", "user/anna", False),
     ("user/%{REMOTE_USER}/*", None, "user//x", False),
-    # names that mean something to others are only names here
+    # names that have a meaning elsewhere are only names here
     ("user/%{REMOTE_USER}", ".*", "user/bert", False),
     ("user/%{REMOTE_USER}", ".*", "user/.*", True),
     ("user/%{REMOTE_USER}", "*", "user/bert", False),
@@ -514,7 +518,8 @@ def channel_server(request):
 @pytest.mark.parametrize("pattern, who, channel, granted", CHANNELS,
                          ids=["%s-%s-%s" % c[:3] for c in CHANNELS])
 def test_330_30_channel(channel_server, pattern, who, channel, granted):
-    """A pattern names channels as the URL does, whatever users are called."""
+    """A pattern names channels as the URL does, whatever the users are
+    called."""
     url = "/p%d/%s" % (channel_server.number_of[pattern], channel)
     answer = channel_server.get(url + "?wait=0", basic(who) if who else {})
     if granted:
@@ -527,8 +532,8 @@ def test_330_30_channel(channel_server, pattern, who, channel, granted):
 
 
 def test_330_31_endpoints_own_url(channel_server):
-    """The endpoint's own URL reaches no channel: it is let pass, for the
-    handler to say so, but users are known there."""
+    """The endpoint's own URL names no channel: the request passes, so that the
+    handler can answer, but users are known there."""
     number = channel_server.number_of
     assert channel_server.get("/p%d" % number["news"]).status == 400
     user = "/p%d" % number["user/%{REMOTE_USER}"]
@@ -537,7 +542,8 @@ def test_330_31_endpoints_own_url(channel_server):
 
 
 def test_330_32_channel_elsewhere(make_server):
-    """Classic locations have one channel; what is not ours has none."""
+    """Classic locations have one channel; a URL that is not mapped has
+    none."""
     server = make_server(classics=2, conf="""
       <LocationMatch "^/(c0|c1|clock|static)">
         Require comet-channel c0
@@ -573,7 +579,7 @@ CometEndpoint /open
 """
 
 ASKED = [
-    # what anna asks for, whether she gets it
+    # what anna asks for, and whether she gets it
     ("/comet?channel=public/a&channel=user/anna", True),
     ("/comet?channel=public/*", True),
     ("/comet?channel=user/anna/*&channel=user/anna", True),
@@ -587,7 +593,7 @@ ASKED = [
     ("/comet?channel=user/*", False),
     ("/comet?channel=user/bert/*", False),
     ("/comet?channel=*", False),
-    ("/comet/?channel=public/a", False),    # the URL of all there is
+    ("/comet/?channel=public/a", False),    # the URL that reads all channels
     ("/comet/user/bert?channel=user/anna", False),
 ]
 
@@ -614,8 +620,8 @@ def multi_server(request):
 @pytest.mark.parametrize("target, granted", ASKED,
                          ids=[a[0] for a in ASKED])
 def test_330_35_many_channels(multi_server, target, granted, stream):
-    """Each channel is judged as its own URL would be, also where one section
-    is that of all of them."""
+    """Each channel is checked as by its own URL, also where one section covers
+    all of them."""
     server = multi_server
     headers = dict(basic("anna"), **(
         {"Accept": "text/event-stream"} if stream else {}))
@@ -633,12 +639,12 @@ def test_330_35_many_channels(multi_server, target, granted, stream):
     if granted:
         bodies = {m["body"] for m in answer.json()["messages"]}
         assert bodies and bodies <= {"a", "b", "c"}, bodies
-    # without a user nothing but the public, and that not by this URL
+    # without a user only public channels are readable, and not by this URL
     assert server.get(target).status == 401
 
 
 def test_330_36_expression_over_the_path(multi_server):
-    """The same for what only an expression tells apart."""
+    """The same for channels that only an expression tells apart."""
     server = multi_server
     assert server.get("/open/secret?wait=0").status == 403
     assert server.get("/open/public/a?wait=0&since=0").status == 200
@@ -654,7 +660,7 @@ def test_330_36_expression_over_the_path(multi_server):
 # -- CometMaxLifetime --------------------------------------------------------------
 
 def read_stream(conn):
-    """What comes until the server ends the stream."""
+    """Read until the server ends the stream."""
     text = b""
     while True:
         piece = conn.chunk()
@@ -665,8 +671,8 @@ def read_stream(conn):
 
 @pytest.mark.parametrize("accept", ["text/event-stream", "iframe"])
 def test_330_38_judged_anew(make_server, mpm, accept):
-    """A stream ends after CometMaxLifetime; who was locked out meanwhile does
-    not get another one."""
+    """A stream ends after CometMaxLifetime; a user who was locked out
+    meanwhile gets no new one."""
     server = make_server(start=False, mpm=mpm, conf=USERS + """
       CometMaxLifetime 1s""")
     users = write_users(server, "anna", "bert")
@@ -723,7 +729,7 @@ def example(make_server):
 
 
 def authors(server, channel):
-    """Who wrote the messages of a channel, in order."""
+    """The authors of a channel's messages, in order."""
     return [row[0] for row in sqlite(
         server.db, "SELECT coalesce(author, 'NULL') FROM message WHERE "
         "channel=%s ORDER BY timestamp;" % sql_text(channel))]
@@ -734,7 +740,7 @@ def read(server, target, headers=None):
 
 
 def test_330_40_every_example_is_tested():
-    """Each file of conf/examples is loaded by a test of this file."""
+    """A test in this file loads each file of conf/examples."""
     with open(os.path.abspath(__file__), encoding="utf-8") as file:
         tested = set(re.findall(r'example\("([\w-]+\.conf)"', file.read()))
     there = {name for name in os.listdir(EXAMPLES) if name.endswith(".conf")}
@@ -742,7 +748,7 @@ def test_330_40_every_example_is_tested():
 
 
 def test_330_41_users(example):
-    """users.conf: with a password only; the author is the user."""
+    """users.conf: a password is required; the author is the user."""
     server = example("users.conf")
     for headers, status in (({}, 401), (basic("anna", "wrong"), 401),
                             (basic("nobody"), 401), (basic("anna"), 200)):
@@ -760,7 +766,8 @@ def test_330_41_users(example):
 
 
 def test_330_42_readers_and_writers(example):
-    """readers-and-writers.conf: by comet-publish and by LimitExcept."""
+    """readers-and-writers.conf: separated by comet-publish and by
+    LimitExcept."""
     server = example("readers-and-writers.conf")
     for base in ("/comet/x", "/news/x"):
         assert read(server, base).status == 200
@@ -775,14 +782,15 @@ def test_330_42_readers_and_writers(example):
 
 
 def test_330_43_channel_per_user(example):
-    """channel-per-user.conf: each reads his own, programs publish."""
+    """channel-per-user.conf: each user reads their own channel, programs
+    publish."""
     server = example("channel-per-user.conf",
                      "RemoteIPHeader X-Forwarded-For\n"
                      "RemoteIPInternalProxy 127.0.0.1\n")
     far = {"X-Forwarded-For": "192.0.2.1"}
     for channel in ("public/x", "user/anna", "user/anna/parcels",
                     "user/bert/parcels", "other"):
-        assert post(server, "/comet/" + channel).status == 201   # from here
+        assert post(server, "/comet/" + channel).status == 201  # from here
     for channel, who, status in (
             ("public/x", None, 200), ("public/x", "anna", 200),
             ("user/anna", None, 401), ("user/anna", "anna", 200),
@@ -804,7 +812,7 @@ def test_330_43_channel_per_user(example):
 
 
 def test_330_44_groups(example):
-    """groups.conf: rooms named after groups, and expressions."""
+    """groups.conf: rooms are named after groups; expressions decide."""
     server = example("groups.conf")
     for channel, who, status in (
             ("room/sales", "anna", 201), ("room/sales", "bert", 201),
@@ -821,7 +829,7 @@ def test_330_44_groups(example):
 
 
 def log_in(server, name, password):
-    """Fill in the login page's form. The answer and the cookie."""
+    """Fill in the login page's form; return the answer and the cookie."""
     answer = server.request(
         "POST", "/login", b"httpd_username=%s&httpd_password=%s"
         % (name.encode(), password.encode()),
@@ -831,8 +839,8 @@ def log_in(server, name, password):
 
 
 def test_330_45_login_form(example):
-    """login-form.conf: a cookie instead of a password; it waits, publishes
-    and ends."""
+    """login-form.conf: a cookie replaces the password; it waits, publishes and
+    ends."""
     server = example("login-form.conf")
     answer = read(server, "/comet/x")
     assert answer.status == 401, answer
@@ -859,7 +867,8 @@ def test_330_45_login_form(example):
     assert (message["author"], message["body"]) == ("anna", "by cookie")
     for header in ("no-store",):
         assert header in answer.header("cache-control"), answer
-    # another site's page has the cookie sent, and is refused all the same
+    # a page of another site makes the browser send the cookie, and is still
+    # refused
     answer = post(server, "/comet/x", "forged", dict(
         mine, Origin="https://evil.example",
         **{"Sec-Fetch-Site": "cross-site"}))
@@ -873,7 +882,8 @@ def test_330_45_login_form(example):
 
 
 def test_330_46_other_sites(example):
-    """other-sites.conf: two origins; anybody as nobody; only this site."""
+    """other-sites.conf: two origins; any origin without a user; only this
+    site."""
     server = example("other-sites.conf")
     check_allowed(read(server, "/comet/x", from_page(APP)), APP)
     check_refused(read(server, "/comet/x", from_page(EVIL)))
@@ -884,7 +894,8 @@ def test_330_46_other_sites(example):
 
 
 def test_330_47_limits(example):
-    """limits.conf: one address publishes ten at once, then is told to wait."""
+    """limits.conf: one address publishes ten messages at once, then has to
+    wait."""
     server = example("limits.conf")
     statuses = [post(server, "/comet/suggestions").status for _ in range(11)]
     assert statuses == [201] * 10 + [429]
@@ -901,7 +912,7 @@ class Browser:
         assert self.cookie, answer
 
     def hear(self, answer):
-        """Take the cookie of an answer."""
+        """Store the cookie of an answer."""
         for name, value in answer.headers.items():
             if name.lower() == "set-cookie":
                 self.cookie = value.split(";")[0]
@@ -915,8 +926,8 @@ class Browser:
 
 
 def test_330_48_logout_while_a_poll_waits(example, mpm):
-    """login-form.conf: the answers to polls that waited while another tab
-    logged out do not log in again."""
+    """login-form.conf: polls wait while another tab logs out; their answers do
+    not log the user in again."""
     server = example("login-form.conf", mpm=mpm)
     anna, bert = Browser(server, "anna"), Browser(server, "bert")
     with server.raw() as idle, server.raw() as busy:
@@ -939,8 +950,8 @@ def test_330_48_logout_while_a_poll_waits(example, mpm):
 @pytest.mark.parametrize("target", [
     "/comet/x?since=0", "/comet/quiet?wait=1", "/comet/x?transport=events"])
 def test_330_49_an_idle_page_is_logged_out(example, target):
-    """login-form.conf: a page that does nothing but read, at once, after a
-    wait or by streams, does not prolong its session."""
+    """login-form.conf: a page that only reads, by polls or streams, does not
+    prolong its session."""
     server = example("login-form.conf", "CometMaxLifetime 1s\n",
                      change=[("SessionMaxAge 86400", "SessionMaxAge 3")])
     anna = Browser(server, "anna")
@@ -964,8 +975,8 @@ MAKES_SECRET = re.compile(
 @pytest.mark.parametrize("name", sorted(
     name for name in os.listdir(EXAMPLES) if name.endswith(".conf")))
 def test_330_51_secrets_are_not_for_everybody(name, tmp_path):
-    """The commands at the head of each example leave files of passwords and
-    secrets that only root writes and only httpd's group reads."""
+    """The commands at the head of each example make files of passwords and
+    secrets that only root can write and only httpd's group can read."""
     with open(os.path.join(EXAMPLES, name), encoding="utf-8") as file:
         text = file.read().replace("/etc/apache2/", str(tmp_path) + "/")
     secrets = set(re.findall(
@@ -973,7 +984,8 @@ def test_330_51_secrets_are_not_for_everybody(name, tmp_path):
     commands = [line for line in re.findall(r"^#     (\S.*)$", text, re.M)
                 if str(tmp_path) in line]
     assert bool(commands) == bool(secrets)
-    # without a terminal htpasswd reads the new password, twice, from here
+    # without a terminal htpasswd reads the new password twice from standard
+    # input
     subprocess.run(["sh", "-ec", "umask 0\n" + "\n".join(commands)], check=True,
                    input=b"secret\nsecret\n", start_new_session=True,
                    timeout=30, stdout=subprocess.DEVNULL,
@@ -986,8 +998,8 @@ def test_330_51_secrets_are_not_for_everybody(name, tmp_path):
 
 
 def test_330_52_no_other_command_makes_secrets():
-    """No document makes a file of secrets in passing: each one is made for
-    httpd's group before it is filled."""
+    """No document makes a file of secrets in any other way: each file belongs
+    to httpd's group before it is filled."""
     seen = 0
     for folder in (".", "conf", "conf/examples", "htdocs", "htdocs/manual"):
         folder = os.path.join(SOURCE, folder)
@@ -1011,8 +1023,8 @@ def test_330_52_no_other_command_makes_secrets():
 # -- authors --------------------------------------------------------------------
 
 def test_330_50_author_is_the_user(make_server, mpm):
-    """The user httpd knows is the author, by every way in; nothing the
-    client says is."""
+    """The author is the user that httpd knows, however the message was
+    published; the client cannot change it."""
     server = make_server(start=False, mpm=mpm, conf="""
       <LocationMatch "^/(comet|chat)/">
         AuthType Basic

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pages of other sites, in a real headless Chromium: what CometAllowOrigin
-lets them do, and what it does not."""
+permits them, and what it does not."""
 
 import os
 
@@ -28,7 +28,7 @@ CometAllowOrigin http://localhost:{port}
 </Location>
 """
 
-# fetch() of a page: what it can see of the answer.
+# fetch() by a page: what it can see of the answer.
 FETCH = """
 const [url, init, done] = arguments;
 fetch(url, init).then(async (answer) => done({
@@ -58,7 +58,7 @@ def site(make_server):
 
 
 class Page:
-    """A page at localhost, for which 127.0.0.1 is another site."""
+    """A page at localhost; for it 127.0.0.1 is another site."""
 
     def __init__(self, browser, server):
         self.driver = browser.driver
@@ -86,8 +86,8 @@ JSON = {"Content-Type": "application/json", "Idempotency-Key": "one"}
 
 
 def test_332_01_allowed(page, site):
-    """Of an allowed origin: publishes after a preflight, reads, and reads
-    what is wrong."""
+    """A page of an allowed origin publishes after a preflight, reads messages,
+    and reads errors."""
     answer = page.fetch("/comet/x", method="POST", body='{"a": 1}',
                         headers=JSON, credentials="include")
     assert answer.get("status") == 201, answer
@@ -103,7 +103,7 @@ def test_332_01_allowed(page, site):
 
 
 def test_332_02_event_source(page, site):
-    """EventSource over sites, with credentials."""
+    """EventSource across sites, with credentials."""
     page.js("""
       window.seen = [];
       const source = new EventSource(arguments[0], {withCredentials: true});
@@ -129,8 +129,8 @@ def test_332_02_event_source(page, site):
 
 
 def test_332_03_users(page, site):
-    """Who must say who he is does: after a preflight that needs no password.
-    The page can read that it must."""
+    """Users authenticate after a preflight that needs no password.  The page
+    can read that a password is required."""
     answer = page.fetch("/comet/members/x?wait=0")
     assert answer.get("status") == 401, answer
     answer = page.fetch("/comet/members/x", method="POST", body="hello",
@@ -141,8 +141,8 @@ def test_332_03_users(page, site):
 
 
 def test_332_04_not_allowed(page, site):
-    """Elsewhere the same page reads nothing and publishes nothing, by no
-    way that needs no preflight either."""
+    """A page of another origin reads and publishes nothing, not even by
+    requests that need no preflight."""
     sqlite(site.db, "INSERT INTO message(channel, body) "
            "VALUES('own', 'secret');")
     assert page.fetch("/comet/own?since=0&wait=0") == {"failed": "TypeError"}
@@ -170,8 +170,8 @@ def test_332_04_not_allowed(page, site):
 
 
 def test_332_05_any(page, site):
-    """*: any page, as nobody in particular: with credentials the browser
-    lets it read nothing."""
+    """*: any page reads, but not as a user: with credentials the browser lets
+    it read nothing."""
     answer = page.fetch("/comet/any", method="POST", body="hello",
                         headers={"Content-Type": "text/plain"})
     assert answer.get("status") == 201, answer
@@ -181,8 +181,8 @@ def test_332_05_any(page, site):
 
 
 def test_332_06_classic_image(page, site):
-    """<img crossorigin> of an allowed origin does not publish; a script
-    that says it is one does."""
+    """<img crossorigin> of an allowed origin does not publish; a script that
+    sets the header does."""
     page.js("""
       const image = new Image();
       image.crossOrigin = 'use-credentials';

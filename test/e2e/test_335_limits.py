@@ -49,7 +49,7 @@ TEXT = {"Content-Type": "text/plain"}
 
 
 def via(address, **more):
-    """The headers of a client whom a trusted proxy names."""
+    """The headers with which a trusted proxy names the client."""
     return dict({"X-Forwarded-For": address}, **more)
 
 
@@ -69,7 +69,7 @@ def write_users(server):
 
 @pytest.fixture
 def limited(make_server):
-    """Make servers of any MPM with the configuration above."""
+    """Make servers on any MPM with the configuration above."""
     def make(conf=WAITING, **kwargs):
         server = make_server(start=False, conf=conf, modules=("remoteip",),
                              classics=2, **kwargs)
@@ -85,7 +85,7 @@ class Crowd:
         self.server, self.conns = server, []
 
     def wait(self, target, headers=None, count=1):
-        """Let `count` more wait, and see that they do."""
+        """Let `count` more clients wait, and check that they do."""
         before = self.server.waiting()
         for _ in range(count):
             conn = self.server.raw(timeout=30)
@@ -95,7 +95,7 @@ class Crowd:
         return self
 
     def leave(self, count=None):
-        """The first `count` (all) of them leave."""
+        """Close the first `count` connections (or all)."""
         before = self.server.waiting()
         gone = self.conns[:count]
         self.conns = self.conns[len(gone):]
@@ -123,8 +123,8 @@ def check_refused(answer, what, amount):
 # -- waiting ------------------------------------------------------------------
 
 def test_335_01_address(limited, mpm):
-    """The next client of an address gets 429, those of others do not.  A client
-    that leaves makes room for another."""
+    """The next client of an address gets 429; those of other addresses do not.
+    A client that leaves frees a place."""
     server = limited(mpm=mpm)
     with Crowd(server) as crowd:
         crowd.wait("/comet/x", via("192.0.2.1"), 3)
@@ -133,7 +133,7 @@ def test_335_01_address(limited, mpm):
             check_refused(answer, "address", 3)
             assert "CometLimitSubscribers" in answer.json()["error"]
         assert server.status()["limited_subscribers"] == 2
-        # what does not wait is not limited
+        # a request that does not wait is not limited
         assert server.get("/comet/x?wait=0", via("192.0.2.1")).status == 200
         crowd.wait("/comet/x", via("192.0.2.2"))
         crowd.leave(1)
@@ -144,8 +144,8 @@ def test_335_01_address(limited, mpm):
 
 
 def test_335_02_places_are_freed(limited, mpm):
-    """Whatever ends the waiting ends the counting: an answer, the time, the
-    client, keep-alive or not."""
+    """Every end of a wait is counted: an answer, the poll's time, the client,
+    with keep-alive or without."""
     server = limited(mpm=mpm)
     me = via("192.0.2.1")
     for number in range(4):
@@ -156,7 +156,7 @@ def test_335_02_places_are_freed(limited, mpm):
             server.post(channel, "hello")
             for conn in crowd.conns:
                 assert conn.answer().status == 200
-            # on the same connections, which are kept alive
+            # on the same connections, which were kept alive
             for conn in crowd.conns:
                 conn.request("GET", "/comet/quiet", me)
             server.wait_waiting(3)
@@ -174,7 +174,8 @@ def test_335_02_places_are_freed(limited, mpm):
 
 
 def test_335_03_who_is_one(limited):
-    """IPv6 by /64, an IPv4 address however it is written."""
+    """A /64 counts as one IPv6 address, and an IPv4 address counts as one
+    however it is written."""
     server = limited()
     with Crowd(server) as crowd:
         crowd.wait("/comet/x", via("2001:db8:0:1::1"))
@@ -193,7 +194,8 @@ def test_335_03_who_is_one(limited):
 
 
 def test_335_04_users(limited, mpm):
-    """A user's clients, wherever they come from; both limits together."""
+    """All clients of a user count together, wherever they are; both limits
+    apply."""
     server = limited(mpm=mpm)
     anna, bert = user("anna"), user("bert")
     with Crowd(server) as crowd:
@@ -206,7 +208,7 @@ def test_335_04_users(limited, mpm):
         crowd.wait("/comet/both", via("192.0.2.1", **anna), 2)
         check_refused(server.get("/comet/both", via("192.0.2.1", **anna)),
                       "user", 2)
-        # what the user's limit refused is not counted for the address
+        # a client that the user's limit refused is not counted for the address
         crowd.wait("/comet/both", via("192.0.2.1", **bert))
         check_refused(server.get("/comet/both", via("192.0.2.1", **bert)),
                       "address", 3)
@@ -215,7 +217,8 @@ def test_335_04_users(limited, mpm):
 
 
 def test_335_05_locations(limited):
-    """A location's limit counts its own clients, and replaces the outer."""
+    """A location's limit counts its own clients and replaces the outer
+    limit."""
     server = limited()
     me = via("192.0.2.1")
     with Crowd(server) as crowd:
@@ -227,7 +230,7 @@ def test_335_05_locations(limited):
 
 
 def test_335_06_killed_child(limited, mpm):
-    """What a killed child's clients held is free again."""
+    """The places of a killed child's clients are free again."""
     server = limited(mpm=mpm)
     me = via("192.0.2.1")
     for _ in range(3):
@@ -248,7 +251,7 @@ def test_335_06_killed_child(limited, mpm):
 
 
 def test_335_07_reload(limited, mpm):
-    """After a graceful reload the same limit holds, for the same table."""
+    """After a graceful reload the same limit applies to the same table."""
     server = limited(mpm=mpm)
     me = via("192.0.2.1")
     with Crowd(server) as crowd:
@@ -264,7 +267,7 @@ def test_335_07_reload(limited, mpm):
 
 
 def test_335_08_over_children(limited):
-    """The limit is the server's, however many children it has."""
+    """The limit applies to the whole server, however many children it has."""
     server = limited(mpm="prefork" if "prefork" in MPMS else None, children=4)
     me = via("192.0.2.1")
 
@@ -285,8 +288,8 @@ def test_335_08_over_children(limited):
 
 @pytest.mark.event
 def test_335_09_classic(limited):
-    """A classic page over the limit gets its no-news answer after a second:
-    it would take any error for a reason to pause five."""
+    """A classic page over the limit gets its no-news answer after a second,
+    because any error would make it pause for five."""
     server = limited(mpm="event")
     me = via("192.0.2.1")
     server.publish("first", "/c0/backend.php")
@@ -297,7 +300,7 @@ def test_335_09_classic(limited):
         assert answer.status == 200 and answer.json()["msg"] == "", answer
         assert answer.header("retry-after") is None
         assert 0.9 < time.monotonic() - begin < 5 * SLOW
-        # and what it misses meanwhile it gets
+        # and it still gets the messages of that time
         answer = server.get("/c0/backend.php?timestamp=0", me)
         assert answer.json()["msg"] == "first"
         assert server.status()["limited_subscribers"] == 1
@@ -305,7 +308,7 @@ def test_335_09_classic(limited):
 
 
 def test_335_10_classic_that_cannot_park(limited):
-    """Where a thread would have to wait, the classic page, too, gets 429."""
+    """Where a wait would hold a thread, the classic page gets 429, too."""
     others = [m for m in MPMS if m != "event"]
     if not others:
         pytest.skip("only event is chosen")
@@ -328,8 +331,8 @@ def check_turned_away(answer, what, amount):
 
 
 def test_335_11_streams(limited, mpm):
-    """Streams count together with polls; one over the limit is told so and
-    does not begin."""
+    """Streams and polls count together; a stream over the limit gets an error
+    and does not begin."""
     server = limited(mpm=mpm)
     me = via("192.0.2.1")
     events = dict(me, Accept="text/event-stream")
@@ -374,11 +377,12 @@ def post(server, target, headers=None, body=b"x"):
 
 
 def test_335_20_publishing(limited, mpm):
-    """Ten at once, then as many as the rate allows, over all children."""
+    """Ten messages at once, then as many as the rate allows, over all
+    children."""
     server = limited(PUBLISHING, mpm=mpm, children=2)
     me = via("192.0.2.1")
     answers = []
-    while len(answers) < 30:    # not so many that the disk makes them wait
+    while len(answers) < 30:    # few enough that the disk does not delay them
         answers += gather([lambda: post(server, "/comet/x", me)] * 5)
     assert sorted(a.status for a in answers) == [201] * 10 + [429] * 20
     assert len(server.rows("x")) == 10
@@ -392,12 +396,12 @@ def test_335_20_publishing(limited, mpm):
     status = server.status()
     assert status["limited_publishes"] == 21
     assert status["publish_refused"] == 21
-    # reading goes on
+    # reading still works
     assert server.get("/comet/x?wait=0&since=0", me).status == 200
 
 
 def test_335_21_all_ways_in(limited):
-    """A form and the classic chat count together with a body."""
+    """A form, the classic chat and a plain body count together."""
     server = limited(PUBLISHING)
     me = via("192.0.2.1")
     form = dict(me, **{"Content-Type": "application/x-www-form-urlencoded"})
@@ -415,7 +419,8 @@ def test_335_21_all_ways_in(limited):
 
 
 def test_335_26_batches(limited):
-    """A batch is let in as one message is, and counts as many."""
+    """A batch is admitted like one message, but each of its lines is
+    counted."""
     server = limited(PUBLISHING)
     me = via("192.0.2.1", **{"Content-Type": "application/x-ndjson"})
     lines = b'{"body": "x"}\n' * 30
@@ -428,7 +433,7 @@ def test_335_26_batches(limited):
 
 
 def test_335_22_refused_is_not_counted(limited):
-    """What is refused for another reason costs nothing."""
+    """A request that is refused for another reason is not counted."""
     server = limited(PUBLISHING)
     me = via("192.0.2.1")
     for _ in range(12):
@@ -441,7 +446,7 @@ def test_335_22_refused_is_not_counted(limited):
 
 
 def test_335_23_users(limited):
-    """Per user, wherever the user is."""
+    """A user's rate applies wherever the user is."""
     server = limited(PUBLISHING)
     for number in range(10):
         assert post(server, "/comet/users/x",
@@ -454,8 +459,8 @@ def test_335_23_users(limited):
 
 
 def test_335_24_locations_and_reload(limited):
-    """A location's own rate, or none; what was published before a reload
-    counts after it."""
+    """A location has its own rate, or none; messages from before a reload
+    count after it."""
     server = limited(PUBLISHING)
     me = via("192.0.2.1")
     for _ in range(15):
@@ -469,7 +474,7 @@ def test_335_24_locations_and_reload(limited):
 
 
 def test_335_25_retry_after_is_right(limited):
-    """A client that comes back after Retry-After is let in."""
+    """A client that returns after Retry-After is admitted."""
     server = limited("CometLimitPublish address=1/s\n")
     statuses = [post(server, "/comet/x").status for _ in range(11)]
     assert statuses == [201] * 10 + [429]

@@ -50,7 +50,7 @@ AddOutputFilterByType DEFLATE application/json text/event-stream text/html
 CometEndpoint /team team/
 """}
 
-# Little of what a client does not take is kept by the system.
+# The system buffers little of what a client does not read.
 SMALL = "SendBufferSize 8192\n"
 
 
@@ -68,7 +68,7 @@ def error_of(answer, status=400):
 # -- event streams ---------------------------------------------------------------
 
 def test_340_01_opening(server):
-    """The headers, and first of all the client's cursor, without an event."""
+    """The headers, then the client's cursor without an event."""
     last = post(server, "opening", "x")
     for target, headers in (("/comet/opening", EVENTS),
                             ("/comet/opening?transport=events",
@@ -114,7 +114,7 @@ def lines_normalised(text):
 
 def test_340_02_bodies(server):
     """Bodies come back byte for byte (as text: each line end is one line
-    feed), and nothing of them is taken for a field."""
+    feed), and no part of a body is taken for a field."""
     stamps = [post(server, "bodies", body) for body in BODIES]
     with Stream(server, "/comet/bodies?since=0") as stream:
         assert stream.until(len(BODIES)) \
@@ -136,7 +136,7 @@ def test_340_02_bodies(server):
 
 
 def test_340_03_types(server):
-    """The event's name; in JSON it is in the data."""
+    """The type is the event's name; with format=json it is in the data."""
     types = ["tick", "message", "gap-like", "\u4e2d", " x", "a:b", "error"]
     for name in types:
         post(server, "types", name, type=name)
@@ -150,7 +150,7 @@ def test_340_03_types(server):
 
 
 def test_340_04_invalid_utf8(server):
-    """Bytes that another program has put there are replaced."""
+    """Invalid bytes that another program has stored are replaced."""
     sqlite(server.db, "INSERT INTO message(channel, type, body) VALUES("
            "'wrong', CAST(x'74ff' AS TEXT), CAST(x'61ff62e4b80a63' AS TEXT));")
     with Stream(server, "/comet/wrong?since=0") as stream:
@@ -183,12 +183,12 @@ def test_340_05_cursors(server, how):
             b"retry: 1000\nid: %d\n\n" % stamps[1])
     target, headers = ask({how: stamps[1]}, "poll")
     assert bodies(server.get(target, headers)) == ["2", "3"]
-    # whatever stands behind it in the list does not count
+    # cursors later in the list are ignored
     values = {name: stamps[3] for name in order[order.index(how):]}
     values[how] = stamps[2]
     target, headers = ask(values, "poll")
     assert bodies(server.get(target, headers)) == ["3"]
-    # empty is as if it was not there
+    # an empty cursor counts as absent
     values = {name: "" for name in order[:order.index(how)]}
     values[how] = stamps[2]
     target, headers = ask(values, "poll")
@@ -207,7 +207,8 @@ def test_340_05_cursors(server, how):
 
 
 def test_340_06_where_a_stream_begins(server):
-    """Without a cursor CometReplay back, also with one that is ahead."""
+    """Without a cursor a stream begins CometReplay messages back; so does one
+    with a cursor ahead of the store."""
     for channel, want in (("two/x", ["3", "4"]), ("none/x", []),
                           ("all/x", ["0", "1", "2", "3", "4"])):
         for i in range(5):
@@ -244,7 +245,8 @@ def test_340_07_bad_parameters(server, query, word):
 
 
 def test_340_08_transports_off(server):
-    """CometTransports: what is off is refused, by name or by Accept."""
+    """CometTransports: a transport that is off is refused, by name or by
+    Accept."""
     for target, headers, status in (
             ("/comet/polls/x?wait=0", {}, 200),
             ("/comet/polls/x?transport=poll&wait=0", {}, 200),
@@ -269,8 +271,8 @@ def test_340_08_transports_off(server):
 
 
 def test_340_09_head_and_options(server):
-    """HEAD has the headers GET has and ends at once; OPTIONS says what is
-    allowed; the connection goes on."""
+    """HEAD has the same headers as GET and ends at once; OPTIONS lists what is
+    allowed; the connection stays usable."""
     post(server, "head", "x")
     with server.raw() as conn:
         for target, ctype in (
@@ -296,7 +298,7 @@ def test_340_09_head_and_options(server):
 
 
 def test_340_10_heartbeat(server):
-    """A silent stream gives a sign that its page does not see."""
+    """A silent stream sends heartbeats that its page does not see."""
     with Stream(server, "/comet/beat/x?since=0") as stream, \
             server.raw() as frame:
         begin = time.monotonic()
@@ -330,8 +332,8 @@ def test_340_11_longer_than_timeout(make_server, mpm):
 
 
 def test_340_12_lifetime(server):
-    """CometMaxLifetime ends a stream, which says when to come back and is complete
-    up to there.  Polls and other locations are not affected."""
+    """CometMaxLifetime ends a stream, which says when to reconnect and is
+    complete up to its end.  Polls and other locations are not affected."""
     cursor = post(server, "short/x", "before")
     with Stream(server, "/comet/short/x?since=0") as stream, \
             server.raw() as frame, server.raw() as clock:
@@ -360,7 +362,7 @@ def test_340_12_lifetime(server):
 
 
 def test_340_13_http10(server):
-    """HTTP/1.0: not chunked, and the end of the connection is its end."""
+    """HTTP/1.0: not chunked; the connection's end is the end of the stream."""
     post(server, "short/old", "x")
     with Stream(server, "/comet/short/old?since=0", version="1.0") as stream:
         assert stream.conn.framing == "close"
@@ -372,8 +374,8 @@ def test_340_13_http10(server):
 
 
 def test_340_14_client_that_speaks(server):
-    """A stream's client has nothing to say: data ends the stream, and what
-    it was is not taken for a request."""
+    """The client of a stream sends data: this ends the stream, and the data is
+    not taken for a request."""
     for more in (b"x", b"\r\n", b"GET /static.txt HTTP/1.1\r\nHost: x\r\n\r\n"):
         with Stream(server, "/comet/speaks?since=0") as stream:
             server.wait_waiting(1, "events")
@@ -384,8 +386,8 @@ def test_340_14_client_that_speaks(server):
 
 
 def test_340_15_pipelined_behind_a_stream(server):
-    """What came along with the request waits; the stream goes on, or it
-    ends whole."""
+    """A request that arrived with the stream's request waits; the stream
+    continues, or it ends completely."""
     with server.raw() as conn:
         conn.send(conn.format("GET", "/comet/piped?since=0", EVENTS)
                   + conn.format("GET", "/static.txt"))
@@ -405,7 +407,8 @@ def test_340_15_pipelined_behind_a_stream(server):
 # -- forever-iframes ----------------------------------------------------------------
 
 def test_340_20_iframe(server):
-    """A page that calls the parent's function; no body gets out of it."""
+    """A page that calls the parent's function; no body breaks out of its
+    script."""
     for body in BODIES:
         post(server, "named/x", body)
     with server.raw() as conn:
@@ -431,7 +434,7 @@ def test_340_20_iframe(server):
     assert [json.loads(c)["body"] for c in calls] == BODIES
     assert rest.strip() == "".join("<script>comet(%s);</script>\n" % c
                                    for c in calls).strip()
-    # the client has no say in the name
+    # the client cannot choose the name
     answer = server.request("HEAD", "/comet/x?transport=iframe&callback=evil")
     assert answer.status == 200
     with server.raw() as conn:
@@ -446,7 +449,7 @@ def test_340_20_iframe(server):
 # -- polls and history -----------------------------------------------------------------
 
 def test_340_30_history_etag(server):
-    """History has an ETag; the same history again is 304 and no body."""
+    """History has an ETag; the same history again gets 304 without a body."""
     post(server, "etag", "1")
     target = "/comet/etag?since=0&wait=0"
     first = server.get(target)
@@ -469,8 +472,8 @@ def test_340_30_history_etag(server):
     second = server.get(target, {"If-None-Match": tag})
     assert bodies(second) == ["1", "2"]
     assert second.header("etag") != tag
-    # one that does not wait but is given news is history all the same; one
-    # that may wait is not
+    # a request that may wait is no history, even if it finds messages; one
+    # with before= never waits
     for other in ("/comet/etag?since=0", "/comet/etag?since=0&wait=1"):
         answer = server.get(other, {"If-None-Match": "*"})
         assert answer.status == 200 and answer.header("etag") is None
@@ -479,7 +482,7 @@ def test_340_30_history_etag(server):
 
 
 def test_340_31_history_without_a_date(server):
-    """History has no date of change: conditions by date are not met."""
+    """History has no modification date: conditions by date do not apply."""
     post(server, "dates", "1")
     now = time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime())
     for name in ("If-Modified-Since", "If-Unmodified-Since"):
@@ -493,7 +496,7 @@ def test_340_31_history_without_a_date(server):
 
 
 def test_340_32_compressed_history(server):
-    """History is compressed; its marked ETag is known again."""
+    """History is compressed; its changed ETag is recognised."""
     for size in (100, 50000):
         text = "compressible " * (size // 13)
         channel = "gz%d" % size
@@ -518,7 +521,7 @@ def test_340_32_compressed_history(server):
 
 
 def test_340_33_large_history(server):
-    """What does not go out at once has the same headers."""
+    """A large history, which is sent in pieces, has the same headers."""
     text = "x" * 60000
     for _ in range(4):
         post(server, "large", text)
@@ -535,13 +538,13 @@ def test_340_33_large_history(server):
         assert conn.answer().status == 304
         conn.request("GET", "/static.txt")
         assert conn.answer().status == 200
-    with server.raw(rcvbuf=4096) as conn:   # and on one that is to close
+    with server.raw(rcvbuf=4096) as conn:   # and on one about to close
         conn.request("GET", target, {"Connection": "close"})
         assert bodies(conn.answer()) == [text] * 4
 
 
 def test_340_34_paging_backwards(server):
-    """before=: the newest `limit` before it, oldest first."""
+    """before= returns the newest `limit` messages before it, oldest first."""
     stamps = [post(server, "pages", str(i)) for i in range(10)]
     post(server, "pages-not", "x")
     page, seen = server.get("/comet/pages?before=9007199254740991&limit=4"), []
@@ -565,7 +568,7 @@ def test_340_34_paging_backwards(server):
 
 
 def test_340_35_poll(server):
-    """It waits for the first message; then it has all there are."""
+    """A poll waits for the first message, then returns all there are."""
     cursor = post(server, "poll", "old")
     with server.raw() as conn:
         conn.request("GET", "/comet/poll?since=%d&wait=30" % cursor)
@@ -587,7 +590,7 @@ def test_340_35_poll(server):
 
 
 def test_340_36_prefix_is_never_shown(server):
-    """Answers name channels as the endpoint does."""
+    """Answers name channels as the endpoint does, without its prefix."""
     answer = server.request("POST", "/team/red", b"x",
                             {"Content-Type": "text/plain"})
     assert answer.json()["channel"] == "red", answer
@@ -603,8 +606,8 @@ def test_340_36_prefix_is_never_shown(server):
 # -- gaps ------------------------------------------------------------------------------------
 
 def test_340_40_gap(make_server):
-    """What retention took away is told: by an event, in the JSON, to the
-    iframe; what a moderator took is not."""
+    """Each transport reports a gap where retention deleted messages, but not
+    where a moderator did: by an event, in the JSON, to the iframe."""
     server = make_server(conf="CometRetain count=5\nCometPollTimeout 1s\n")
     stamps = [post(server, "g", str(i)) for i in range(40)]
     wait_until(lambda: len(server.rows("g")) == 5, 10, "the retention")
@@ -647,9 +650,10 @@ def test_340_40_gap(make_server):
 # -- resuming ----------------------------------------------------------------------------------
 
 class Listener(threading.Thread):
-    """Follows a stream as EventSource does: comes back by its last id.
+    """Follows a stream as EventSource does, and reconnects with its last id.
 
-    `transport` is events, or poll: then it is the cursor of the answers.
+    With `transport` "poll" it polls with the cursor of the last answer
+    instead.
     """
 
     def __init__(self, server, target):
@@ -699,7 +703,8 @@ class Listener(threading.Thread):
 
 
 def publish_till_stored(server, channel, text):
-    """Publish; while the server is away nobody knows, so look first."""
+    """Publish.  While the server is away the result is unknown, so look for
+    the message before repeating it."""
     def stored():
         try:
             post(server, channel, text)
@@ -710,8 +715,8 @@ def publish_till_stored(server, channel, text):
 
 
 def test_340_42_gap_while_it_listens(make_server, mpm):
-    """A client so slow that retention passes it: its stream ends before the
-    hole, and it is told when it comes back with its cursor."""
+    """Retention passes a very slow client: its stream ends before the hole,
+    and the gap is reported when the client reconnects with its cursor."""
     server = make_server(mpm=mpm, conf="CometRetain count=5\n"
                          "SendBufferSize 8192\n")
     with Stream(server, "/comet/g?since=0", rcvbuf=4096) as slow:
@@ -738,8 +743,7 @@ def test_340_42_gap_while_it_listens(make_server, mpm):
 @pytest.mark.bound(120)
 @pytest.mark.parametrize("fault", ["reload", "restart", "kill"])
 def test_340_50_resume(make_server, mpm, fault):
-    """Nothing is lost and nothing comes twice, whatever happens to the
-    server."""
+    """Nothing is lost or repeated, whatever happens to the server."""
     server = make_server(mpm=mpm, children=2, threads=8)
     server.allow_log += ["exit signal Killed", "AH00052", "AH00051"]
     with Listener(server, "/comet/r") as one, \
@@ -777,7 +781,8 @@ def test_340_50_resume(make_server, mpm, fault):
 
 
 def test_340_51_reload_and_stop_say_retry(make_server, mpm):
-    """At a reload the streams end with a retry: that spreads their return."""
+    """At a reload streams end with a retry field, which spreads the
+    reconnects."""
     server = make_server(mpm=mpm, threads=25)
     streams = [Stream(server, "/comet/x?since=0") for _ in range(6)]
     try:
@@ -794,7 +799,7 @@ def test_340_51_reload_and_stop_say_retry(make_server, mpm):
     finally:
         for stream in streams:
             stream.conn.close()
-    if mpm == "event":      # the others close without a word (README)
+    if mpm == "event":      # the others close without a message (README)
         streams = [Stream(server, "/comet/x?since=0") for _ in range(3)]
         server.wait_waiting(3, "events")
         server.stop()
@@ -806,8 +811,8 @@ def test_340_51_reload_and_stop_say_retry(make_server, mpm):
 
 
 def test_340_52_slow_reader(make_server, mpm):
-    """5,000 messages through a reader that takes little at a time; others
-    do not wait for it."""
+    """A slow reader gets 5,000 messages; the other clients do not wait for
+    it."""
     server = make_server(mpm=mpm, conf=SMALL)
     sqlite(server.db, "BEGIN;" + "".join(
         "INSERT INTO message(channel, body) VALUES('slow', '%d %s');"
@@ -830,8 +835,8 @@ def test_340_52_slow_reader(make_server, mpm):
 
 
 def test_340_53_burst_while_it_writes(make_server, mpm):
-    """Messages that come while one is being written: where a thread waits it
-    leaves the hub for that, and loses nothing."""
+    """Messages arrive while one is being written.  Where a thread waits, it
+    leaves the hub to write, and still loses nothing."""
     server = make_server(mpm=mpm)
     with Stream(server, "/comet/burst?since=0") as stream:
         for i in range(30):
@@ -844,7 +849,8 @@ def test_340_53_burst_while_it_writes(make_server, mpm):
 
 
 def test_340_54_stuck_reader(make_server):
-    """One that reads nothing is dropped after Timeout; it had a cursor."""
+    """A client that reads nothing is dropped after Timeout; it keeps its
+    cursor."""
     server = make_server(timeout=2, conf=SMALL)
     text = "x" * 60000
     with Stream(server, "/comet/stuck?since=0", rcvbuf=4096) as stuck, \
@@ -867,8 +873,8 @@ def test_340_54_stuck_reader(make_server):
 
 
 def test_340_55_other_children(make_server, mpm):
-    """Each child's streams get what any child or program publishes, in one
-    order."""
+    """The streams of each child get what any child or program publishes, in
+    one order."""
     server = make_server(mpm=mpm, children=3, threads=8)
     streams = [Stream(server, "/comet/all?since=0") for _ in range(9)]
     try:
@@ -889,8 +895,8 @@ def test_340_55_other_children(make_server, mpm):
 # -- HTTP/2 ----------------------------------------------------------------------------------------
 
 def test_340_60_http2(make_server):
-    """A stream over HTTP/2: it begins at once, goes on, and is gone when it
-    is cancelled."""
+    """A stream over HTTP/2 begins at once, continues, and is gone when it is
+    cancelled."""
     server = make_server(h2=True, conf="CometHeartbeat 1s\n"
                          "<Location \"/comet/short\">\n"
                          "  CometMaxLifetime 1s\n</Location>\n")
@@ -918,7 +924,7 @@ def test_340_60_http2(make_server):
 
 
 def test_340_61_http2_reload(make_server):
-    """At a reload a stream over HTTP/2 ends with its retry: too."""
+    """At a reload a stream over HTTP/2 ends with a retry field, too."""
     server = make_server(h2=True)
     with H2(server.port) as conn:
         stream = conn.request("GET", "/comet/h?since=0", EVENTS)
@@ -969,8 +975,8 @@ def test_340_71_right_directives(shared_server):
 @pytest.mark.parametrize("mpm_name", ["event", "worker"])
 @pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
 def test_340_80_departed(make_server, mpm_name, tls):
-    """A client that has left is noticed soon, whatever it has sent before,
-    TLS's own farewell among it."""
+    """A client that has left is noticed soon, whatever it sent before, even
+    TLS's close_notify."""
     server = make_server(mpm=mpm_name, tls=tls, threads=8)
     for words in (b"", b"\r\n", b"junk"):
         conns = []
@@ -987,13 +993,13 @@ def test_340_80_departed(make_server, mpm_name, tls):
                 try:
                     conn.sock.unwrap()
                 except (OSError, ValueError):
-                    pass        # data was on its way: said all the same
+                    pass        # data was on its way, and it left properly
             conn.close()
         server.wait_waiting(0, timeout=3)
 
 
 def test_340_81_tls_slow_reader(make_server):
-    """Over TLS, too, slow, silent and ending clients are handled alike."""
+    """Over TLS slow, silent and ending clients are treated the same."""
     server = make_server(tls=True, timeout=3, conf=SMALL + "<Location /comet/short>\n"
                          "CometMaxLifetime 1s\n</Location>\n")
     sqlite(server.db, "BEGIN;" + "".join(
@@ -1019,8 +1025,8 @@ def test_340_81_tls_slow_reader(make_server):
 
 @pytest.mark.parametrize("connection", ["close", "keep-alive"])
 def test_340_82_more_bytes_behind_a_large_answer(make_server, connection):
-    """A client that sends something behind its request while it takes the
-    answer gets all of it (old ones end requests with a line too many)."""
+    """A client sends further bytes while it receives the answer: it still gets
+    all of it (old clients send an extra line end after a request)."""
     server = make_server(conf=SMALL)
     for _ in range(4):
         post(server, "large", "x" * 60000)
@@ -1033,13 +1039,13 @@ def test_340_82_more_bytes_behind_a_large_answer(make_server, connection):
                 conn.exactly(9000)
                 conn.left -= 9000
             conn.send(b"\r\n")
-            time.sleep(0.05)        # for the server to look at it
+            time.sleep(0.05)        # so that the server sees the bytes
             size = int(conn.headers["content-length"])
             assert len(conn.body()) == size - when * 9000
 
 
 def test_340_83_cors_of_a_304(make_server):
-    """A page of an allowed origin may read a 304 that it asked for."""
+    """A page of an allowed origin may read a 304 that it requested."""
     server = make_server(conf="CometAllowOrigin https://app.example\n")
     post(server, "x", "x")
     origin = {"Origin": "https://app.example"}
@@ -1054,8 +1060,8 @@ def test_340_83_cors_of_a_304(make_server):
 
 @pytest.mark.parametrize("transport", ["poll", "events"])
 def test_340_84_slower_than_timeout(make_server, mpm, transport):
-    """One that takes longer than Timeout for its answer, but goes on taking
-    it, gets all of it."""
+    """A client that needs longer than Timeout for its answer, but keeps
+    reading, gets all of it."""
     server = make_server(mpm=mpm, timeout=2, conf=SMALL)
     for _ in range(4):
         post(server, "large", "x" * 60000)
@@ -1070,7 +1076,7 @@ def test_340_84_slower_than_timeout(make_server, mpm, transport):
             got += piece
             time.sleep(max(0.0, begin + len(got) / 50000 - time.monotonic()))
         assert time.monotonic() - begin > 4
-        if transport == "poll":     # and the connection goes on
+        if transport == "poll":     # and the connection stays usable
             got += conn.body()
             assert len(json.loads(got)["messages"]) == 4
             time.sleep(0.2)

@@ -31,7 +31,7 @@ def basic(user, password="secret"):
 
 # -- how a channel can be protected ------------------------------------------
 # Each rule has an endpoint {e} of its own; /secret below it is protected by
-# it, /open is not.  What is said must hold of the channel's own URL, too.
+# it, /open is not.  The channel's own URL must obey the same rule.
 
 BASIC = """
   AuthType Basic
@@ -216,7 +216,7 @@ CometPollTimeout 1s
 
 
 def insert(server, channel, body):
-    """Publish as another program does; the timestamp."""
+    """Insert a message as another program does; return the timestamp."""
     return int(sqlite(server.db, "INSERT INTO message(channel, body) "
                       "VALUES(%s, %s); SELECT last FROM comet_clock;"
                       % (sql_text(channel), sql_text(body)))[0][0])
@@ -253,7 +253,7 @@ def channels(*which):
     return "&".join("channel=" + quote(name) for name in which)
 
 
-# What reaches the secret by name: each must be refused.
+# Requests that name the secret channel: each must be refused.
 REFUSED = [
     "?channel=secret", "/?channel=secret", "/open?channel=secret",
     "?channel=open&channel=secret", "?channel=secret&channel=open",
@@ -264,7 +264,8 @@ REFUSED = [
     "?channel=secret&since=0&wait=1", "?channel=*&since=0",
     "?ch%61nnel=secret",
 ]
-# What looks as if: refused, an error, or another channel, which is empty.
+# Requests that only seem to name it: refused, an error, or another channel,
+# which is empty.
 INERT = [
     "?channel=secret/", "?channel=/secret", "?channel=./secret",
     "?channel=open/../secret", "?channel=..%2Fopen/../secret",
@@ -283,14 +284,15 @@ INERT = [
     "/open%2f..%2fsecret?", "/%2e/secret?", "/secret/?", "/secret%2f?",
     "/open?since=0&channel=open%26channel=secret",
 ]
-# httpd applies these to the path as it was sent, where /open/../secret is
-# another one: so for files, and for a channel's own URL.
+# httpd applies these rules to the path as it was sent, where /open/../secret
+# is a different path: both for files and for a channel's own URL.
 BEFORE_NORMALISATION = ("env", "not-env", "request-line")
 
 
 @pytest.mark.parametrize("rule", sorted(RULES))
 def test_345_01_no_detour(server, rule):
-    """What protects a channel's URL protects it however it is named."""
+    """A rule that protects a channel's URL protects the channel however a
+    request names it."""
     end = "/x-" + rule
     refusals = (401,) if "user" in rule or rule in (
         "basic", "satisfy-any", "satisfy-all") else (403,)
@@ -317,8 +319,8 @@ def test_345_01_no_detour(server, rule):
 
 
 def test_345_40_rewritten(make_server):
-    """What SetEnvIf found in a URL that mod_rewrite has passed on to a
-    channel's does not hold for another channel."""
+    """SetEnvIf set a variable for a URL that mod_rewrite then mapped to a
+    channel: the variable does not count for another channel."""
     server = make_server(conf="""
       CometPollTimeout 1s
       SetEnvIf Request_URI "^/nick$" nicked
@@ -339,8 +341,8 @@ def test_345_40_rewritten(make_server):
 
 
 def test_345_41_environment_of_the_request_alone(make_server):
-    """What a module finds out about the client, and only when it looks at
-    the request itself, holds for all channels that are asked for."""
+    """A module sets variables from the client when it looks at the request
+    itself, and only then: they count for all requested channels."""
     server = make_server(modules=("lua",), start=False, conf="""
       CometPollTimeout 1s
       <Location "/comet">
@@ -369,19 +371,19 @@ def test_345_41_environment_of_the_request_alone(make_server):
         assert server.get(target + "since=0&wait=0").status == 403, target
 
 
-# Each looks at parts of a request that only httpd itself sets up; the last two
-# make sub-requests that make each other.
+# Each expression reads parts of a request that only httpd itself sets up; the
+# last two make sub-requests that in turn make each other.
 EXPRESSIONS = ("%{DOCUMENT_ROOT} =~ /e2e/", "%{CONTEXT_PREFIX} == ''",
                "%{CONTEXT_DOCUMENT_ROOT} =~ /e2e/", "-U '/index.html'",
                "-U '/comet/left'", "-U '/comet/right'")
-# httpd itself crashes by this one outside of sections.
+# outside sections this one makes httpd itself crash
 IN_SECTIONS = ("-F '{docroot}/index.html'",)
 
 
 @pytest.mark.parametrize("place", ["server", "section"])
 def test_345_43_expressions_of_setenvif(make_server, mpm, place):
-    """SetEnvIfExpr sees a whole request wherever it is applied, also for the
-    channels of a list and of a batch of lines."""
+    """SetEnvIfExpr sees a complete request wherever it is applied, also for
+    the channels of a list and of a batch."""
     expressions = EXPRESSIONS
     if place == "section":
         expressions += IN_SECTIONS
@@ -413,9 +415,9 @@ def test_345_43_expressions_of_setenvif(make_server, mpm, place):
 
 
 def test_345_44_setenvif_is_taken_back_alone(make_server):
-    """What SetEnvIf found in the request's URL is replaced by what it finds
-    in the channel's; a variable that SetEnvIf has changed gets its value
-    back; what mod_rewrite has set since then stays."""
+    """What SetEnvIf found in the request's URL is replaced by what it finds in
+    the channel's.  A variable that SetEnvIf changed gets its value back; what
+    mod_rewrite has set since then stays."""
     server = make_server(conf="""
       CometPollTimeout 1s
       SetEnvIf X-Kind "(.+)" kind=$1
@@ -451,7 +453,7 @@ def test_345_44_setenvif_is_taken_back_alone(make_server):
 @pytest.mark.parametrize("rule", ["basic", "satisfy-any", "satisfy-all",
                                   "expr-user"])
 def test_345_02_the_right_user(server, rule):
-    """Who may read the channel's URL may read it in a list."""
+    """A user who may read the channel's URL may read it in a list."""
     end = "/x-" + rule
     for detour in ("?channel=secret&channel=open", "?channel=*",
                    "/open?channel=secret"):
@@ -465,7 +467,7 @@ def test_345_02_the_right_user(server, rule):
 
 
 def test_345_03_wildcard_hides_names(server):
-    """A refused wildcard does not tell which channel it was refused for."""
+    """A refused wildcard does not reveal which channel caused the refusal."""
     answer = server.get("/x-location?channel=*&wait=0")
     assert answer.status == 403 and b"secret" not in answer.body, answer
     answer = server.get("/x-location?channel=secret&wait=0")
@@ -474,14 +476,14 @@ def test_345_03_wildcard_hides_names(server):
 
 
 def test_345_04_publishing_is_not_reading(server):
-    """A client that may only publish cannot read in any way."""
+    """A client that may only publish cannot read by any means."""
     for rule in ("limit-except", "method", "limit"):
         answer = server.request("POST", "/x-%s/secret" % rule, b"posted",
                                 {"Content-Type": "text/plain"})
         assert answer.status == 201, answer
         answer = server.get("/x-%s?channel=secret&wait=0" % rule)
         assert answer.status == 403, answer
-    # a POST never reads: its channel is the path's alone
+    # a POST never reads: its only channel is the path's
     answer = server.request("POST", "/x-location/open?channel=secret", b"x",
                             {"Content-Type": "text/plain"})
     assert answer.status in (201, 400, 403), answer
@@ -495,7 +497,8 @@ def test_345_04_publishing_is_not_reading(server):
 # -- endpoints beside each other -----------------------------------------------
 
 def test_345_10_prefixed_endpoint(server):
-    """An endpoint with a prefix sees what is under it, by its own names."""
+    """An endpoint with a prefix shows the channels below it, under its own
+    names."""
     insert(server, "outside", SECRET)
     insert(server, "team/red", "r")
     insert(server, "team/blue/1", "b")
@@ -510,7 +513,7 @@ def test_345_10_prefixed_endpoint(server):
         assert answer.status in (200, 400, 403), answer
         assert SECRET.encode() not in answer.body
         assert b'"r"' not in answer.body
-    # a live stream has them by the same names
+    # a live stream uses the same names
     with server.raw() as conn:
         conn.request("GET", "/team?channel=*&transport=events&since="
                      + str(every.json()["timestamp"]))
@@ -525,12 +528,13 @@ def test_345_10_prefixed_endpoint(server):
 
 
 def test_345_11_nested_endpoint(server):
-    """What an inner endpoint serves is not served by the outer one, by
-    whatever name."""
+    """The outer endpoint does not serve what an inner one serves, under any
+    name."""
     server.request("POST", "/comet/inner/x", b"by the inner one",
                    {"Content-Type": "text/plain"})
     insert(server, "inner/y", "for the inner one")
-    # the outer one's channel inner/x has no URL: it is the inner one's
+    # the outer endpoint's channel inner/x has no URL: that URL belongs to the
+    # inner one
     for detour in ("/comet?channel=inner/x", "/comet?channel=inner/*",
                    "/comet/other?channel=inner/y"):
         answer = server.get(detour + "&wait=0&since=0")
@@ -542,7 +546,7 @@ def test_345_11_nested_endpoint(server):
 
 
 def test_345_12_endpoint_without_multi(server):
-    """Where it is off, no parameter names a channel."""
+    """Where CometMulti is off, no parameter names a channel."""
     for target in ("/all?channel=x", "/all/x?channel=y", "/all?channel=*",
                    "/comet/single?channel=x", "/comet/single/x?channel=y",
                    "/all/x?channel=x", "/all/x?channel="):
@@ -554,7 +558,7 @@ def test_345_12_endpoint_without_multi(server):
 
 
 def test_345_13_encoded_slashes(make_server):
-    """However httpd takes encoded slashes, a name is judged as the URL
+    """Whatever httpd does with encoded slashes, a name is checked as the URL
     that reads it."""
     for how in ("On", "NoDecode"):
         server = make_server(conf="""
@@ -586,7 +590,7 @@ def test_345_13_encoded_slashes(make_server):
 # -- what lists and wildcards mean -----------------------------------------------
 
 def test_345_20_union(server):
-    """The path's channel and the parameters' together, each once, in
+    """The path's channel and the parameters' channels together: each once, in
     order, with one cursor; each message names its channel."""
     for name in ("u/1", "u/2", "u/3", "u/1", "u/4/5"):
         server.post(name, "in " + name)
@@ -607,7 +611,7 @@ def test_345_20_union(server):
     assert names(server.get("/comet?channel=u/4/5/*" + query)) == []
     assert names(server.get("/comet?" + channels("u/1", "nothing") + query)) \
         == ["u/1", "u/1"]
-    # pages and limits go over all of them
+    # pages and limits cover all of them together
     first = server.get("/comet?channel=u/*&since=0&wait=0&limit=2").json()
     rest = server.get("/comet?channel=u/*&wait=0&since=%d"
                       % first["timestamp"])
@@ -615,12 +619,12 @@ def test_345_20_union(server):
     back = server.get("/comet?channel=u/*&limit=2&before=%d"
                       % rest.json()["timestamp"])
     assert names(back) == ["u/3", "u/1"]
-    # without a cursor: CometReplay back, over all of them
+    # without a cursor: CometReplay messages back, over all of them
     assert names(server.get("/comet?channel=u/*&wait=0")) == names(answer)
 
 
 def test_345_21_wildcards_are_whole_segments(server):
-    """room/* is what stands below room/; nothing else is a wildcard."""
+    """room/* matches what is below room/; nothing else is a wildcard."""
     for name in ("w", "w/1", "wx", "wx/1", "W/1", "w/*", "w%", "w_1"):
         insert(server, name, name)
     query = "&wait=0&since=0"
@@ -643,7 +647,7 @@ def test_345_22_bad_names(server, bad):
 
 
 def test_345_23_odd_names(server):
-    """What is a name is one, in the path and in a list."""
+    """A valid name is accepted both in the path and in a list."""
     for name in ('a"b', "a'b", "a b", "a&b=c", "a#b", "a?b", "ä/中", "a+b",
                  "a_b", "%41", "<b>", "\u2028", "a\\b", "a" * 255, "a:b",
                  "\U0001F600", "...", "a/.b"):
@@ -658,7 +662,7 @@ def test_345_23_odd_names(server):
 
 
 def test_345_24_limits(make_server):
-    """100 parameters, 1,000 channels; CometLimitChannels says fewer."""
+    """100 parameters and 1,000 channels; CometLimitChannels may lower this."""
     server = make_server(conf="""
       <Location "/comet">
         CometMulti on
@@ -701,7 +705,7 @@ def test_345_24_limits(make_server):
     assert server.get("/comet/few?wait=0&channel=m/*").status == 429
 
 
-# -- a channel that comes later -----------------------------------------------------
+# -- a channel that is created later ------------------------------------------------
 
 LATER = """
 <Location "/comet">
@@ -715,8 +719,8 @@ LATER = """
 
 @pytest.mark.parametrize("star", ["*", "room/*"])
 def test_345_30_later_channel_ends_the_stream(make_server, mpm, star):
-    """A stream ends just before the first message of a channel that came
-    under its wildcard; the client comes back and is judged for it."""
+    """A new channel matches a stream's wildcard: the stream ends just before
+    its first message, and the client reconnects and is authorised for it."""
     server = make_server(mpm=mpm, conf=LATER)
     server.post("room/1", "1")
     events = []
@@ -733,7 +737,7 @@ def test_345_30_later_channel_ends_the_stream(make_server, mpm, star):
         server.post("room/new", "3")
         stream.feed(conn.body())        # it ends
     assert [json.loads(e["data"])["body"] for e in events] == ["1", "2"]
-    assert 0 < stream.retry <= 0.1      # it is to be judged anew, soon
+    assert 0 < stream.retry <= 0.1      # it must authorise again, and soon
     with server.raw() as conn:
         stream.begin()
         conn.request("GET", target, {"Last-Event-ID": stream.last_id})
@@ -751,8 +755,8 @@ def test_345_30_later_channel_ends_the_stream(make_server, mpm, star):
     sqlite(server.db, "DELETE FROM message WHERE channel='room/secret';")
 
     def go_on():
-        """Once the block is gone, everything continues: at the latest when each
-        child checks the store, twice a second."""
+        """After the block everything continues, at the latest when each child
+        checks the store, twice a second."""
         with server.raw() as conn:
             stream.begin()
             conn.request("GET", target, {"Last-Event-ID": stream.last_id})
@@ -767,7 +771,8 @@ def test_345_30_later_channel_ends_the_stream(make_server, mpm, star):
 
 
 def test_345_31_later_channel_answers_the_poll(make_server, mpm):
-    """A poll that waits gets its no-news answer; the next one is judged."""
+    """A waiting poll gets its no-news answer; the next poll is authorised
+    again."""
     server = make_server(mpm=mpm, conf=LATER + "CometPollTimeout 20s\n")
     cursor = server.post("room/1", "1")
     poll = "/comet?channel=room/*&since=%d"
@@ -789,7 +794,7 @@ def test_345_31_later_channel_answers_the_poll(make_server, mpm):
 
 
 def test_345_32_nothing_under_the_star_yet(make_server):
-    """A wildcard that stands for nothing waits, and is judged by itself."""
+    """A wildcard without any channel waits, and is authorised by itself."""
     server = make_server(conf=LATER)
     for star, first in (("*", "x"), ("room/*", "room/1")):
         with server.raw() as conn:
@@ -805,8 +810,8 @@ def test_345_32_nothing_under_the_star_yet(make_server):
 
 
 def test_345_33_first_message_while_judging(make_server):
-    """A channel that is there before the client stands in the hub is found
-    by then: its message is not skipped."""
+    """A channel is created while the client is authorised, before it enters
+    the hub: the hub finds it, and its message is not skipped."""
     server = make_server(conf=LATER)
     cursor = server.post("room/1", "1")
     for i in range(20):
@@ -831,7 +836,8 @@ def test_345_33_first_message_while_judging(make_server):
 
 
 def test_345_34_only_those_concerned_are_woken(make_server):
-    """Many selections with one channel in common: each gets its own."""
+    """Many selections share one channel: each client gets only its own
+    messages."""
     server = make_server(conf=LATER)
     conns, streams = [], []
     try:
@@ -860,8 +866,8 @@ def test_345_34_only_those_concerned_are_woken(make_server):
 
 
 def test_345_35_lifetime_where_a_channel_asks_for_a_user(make_server):
-    """The user of a channel in the list counts for the lifetime: its stream
-    is judged anew in the end, though the URL asks nobody."""
+    """A channel in the list requires a user: the stream's lifetime is limited,
+    although the URL itself requires none."""
     server = make_server(start=False, conf="""
       <Location "/comet">
         CometMulti on
@@ -882,7 +888,7 @@ def test_345_35_lifetime_where_a_channel_asks_for_a_user(make_server):
 
 
 def two_users(make_server, conf):
-    """Anna and bob, of whom only anna may use /comet/board."""
+    """Anna and Bob; only Anna may use /comet/board."""
     server = make_server(start=False, conf="""
       <Location "/comet">
         CometMulti on
@@ -902,8 +908,9 @@ def batch(server, channel, lines, headers=None):
 
 
 def test_345_36_a_batch_has_one_author(make_server):
-    """Who is asked for a password by a line's channel is the batch's author,
-    or it is refused: nobody publishes there as another, or as nobody."""
+    """The channel of a line requires a user: the user is the author of the
+    whole batch, or the batch is refused.  No line is published under another
+    name or without one."""
     server = two_users(make_server, """
       <Location "/comet/club">""" + BASIC + """
         Require valid-user
@@ -931,8 +938,8 @@ def test_345_36_a_batch_has_one_author(make_server):
 
 
 def test_345_37_limits_of_its_own(make_server):
-    """A channel with limits of its own is used by its own URL only: counted
-    along with another it would not be."""
+    """A channel with limits of its own can be used only by its own URL:
+    otherwise its limit would not count the client."""
     server = make_server(conf="""
       <Location "/comet">
         CometMulti on
@@ -955,8 +962,8 @@ def test_345_37_limits_of_its_own(make_server):
 
 
 def test_345_38_lifetime_and_transports_of_its_own(make_server):
-    """The shortest CometMaxLifetime of all that is read counts, and a
-    transport must be allowed for each."""
+    """The shortest CometMaxLifetime of all the channels read applies, and each
+    channel must allow the transport."""
     server = two_users(make_server, """
       <Location "/comet">
         CometMaxLifetime off
@@ -981,8 +988,8 @@ def test_345_38_lifetime_and_transports_of_its_own(make_server):
 
 
 def test_345_39_internal_redirect(make_server):
-    """What an internal redirect leads to is judged by its own URL, in the
-    same section, too."""
+    """The target of an internal redirect is checked by its own URL, also
+    within the same section."""
     server = make_server(conf="""
       <Location "/comet/e">
         Require expr "%{{REQUEST_URI}} == '/comet/e/open'"
@@ -995,7 +1002,7 @@ def test_345_39_internal_redirect(make_server):
 
 
 def test_345_50_repeated_parameters_cost_once(make_server):
-    """The same channel or wildcard, named many times, is judged once."""
+    """A channel or wildcard that is named many times is checked once."""
     server = make_server(conf="""
       CometLimitChannels 3
       <Location "/comet">

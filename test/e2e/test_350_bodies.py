@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every transport returns any text unchanged.  Any name of a channel is either
-refused or is a channel of its own."""
+"""Every transport returns any text unchanged.  Any channel name is either
+refused or names a separate channel."""
 
 import html
 import html.parser
@@ -66,13 +66,13 @@ END = "the end"
 
 
 def lines_joined(text):
-    """What an event stream can say of a text: line ends become LF."""
+    """The text as an event stream can carry it: line ends become LF."""
     return re.sub("\r\n?", "\n", text)
 
 
 @pytest.fixture(scope="module")
 def published(shared_server):
-    """A server with each text, and END, on a channel of its own."""
+    """A server with each text, followed by END, on a channel of its own."""
     for number, text in enumerate(BODIES.values()):
         shared_server.post("c%d" % number, text)
         shared_server.post("c%d" % number, END)
@@ -85,7 +85,7 @@ def stored(request, server, published):
 
 
 def test_350_01_classic(stored):
-    """The classic poll: raw with CometEscape off, else as HTML."""
+    """The classic poll: raw with CometEscape off, otherwise as HTML."""
     server, number, text = stored
     for kind, undo in (("raw", str), ("c", html.unescape)):
         url = "/%s%d/backend.php?timestamp=" % (kind, number)
@@ -97,7 +97,8 @@ def test_350_01_classic(stored):
 
 
 def test_350_02_poll(stored):
-    """The JSON poll, byte for byte; nothing in it that HTML could take."""
+    """The JSON poll, byte for byte; it contains nothing that HTML could
+    interpret."""
     server, number, text = stored
     answer = server.get("/comet/c%d?since=0&wait=0" % number)
     assert [m["body"] for m in answer.json()["messages"]] == [text, END]
@@ -106,7 +107,7 @@ def test_350_02_poll(stored):
 
 
 def read_stream(server, target, done):
-    """The text of a stream, up to where `done` of it is true."""
+    """Read a stream until `done` of its text is true; return the text."""
     with server.raw() as conn:
         conn.request("GET", target)
         assert conn.head() == 200
@@ -119,7 +120,8 @@ def read_stream(server, target, done):
 
 
 def events_of(server, target):
-    """All events up to END, by WHATWG's rules; whatever the pieces are."""
+    """All events up to END, by WHATWG's rules, however the stream is cut into
+    pieces."""
     got = []
     stream = EventStream(got.append)
     text = read_stream(server, target, lambda got: END.encode() in got
@@ -135,8 +137,8 @@ def events_of(server, target):
 
 
 def test_350_03_events(stored):
-    """The event stream: the text with LF for each end of a line, in one
-    event, and no field of it taken for the stream's."""
+    """The event stream: the text with LF for each line end, in one event; no
+    part of it becomes a field of the stream."""
     server, number, text = stored
     got = events_of(server,
                     "/comet/c%d?transport=events&since=0" % number)
@@ -147,7 +149,7 @@ def test_350_03_events(stored):
 
 
 def test_350_04_events_as_json(stored):
-    """format=json: byte for byte, in one line."""
+    """format=json: byte for byte, on one line."""
     server, number, text = stored
     got = events_of(server, "/comet/c%d?transport=events&since=0&"
                     "format=json" % number)
@@ -159,7 +161,8 @@ def test_350_04_events_as_json(stored):
 
 
 class Scripts(html.parser.HTMLParser):
-    """The texts of a page's script elements, and its other elements."""
+    """Collects the texts of a page's script elements, and its other
+    elements."""
 
     def __init__(self, text):
         super().__init__()
@@ -182,8 +185,8 @@ class Scripts(html.parser.HTMLParser):
 
 
 def test_350_05_iframe(stored):
-    """The forever-iframe: a script element a message, byte for byte, and no
-    element more."""
+    """The forever-iframe: one script element for each message, byte for byte,
+    and no other element."""
     server, number, text = stored
     page = Scripts(read_stream(
         server, "/comet/c%d?transport=iframe&since=0" % number,
@@ -208,7 +211,7 @@ def test_350_06_the_file(stored):
 
 
 def test_350_06b_ways_in(server):
-    """A form, and the classic chat's query, bring in the same bytes."""
+    """A form and the classic chat's query store the same bytes."""
     for text in BODIES.values():
         answer = server.request(
             "POST", "/comet/ways", b"msg=" + quote(text).encode(),
@@ -227,7 +230,7 @@ def test_350_06b_ways_in(server):
                                   b"\xed\xa0\x80", b"\xf4\x90\x80\x80"],
                          ids=lambda b: b.hex())
 def test_350_07_refused(server, body):
-    """NUL and what is not UTF-8: 400, and nothing stored."""
+    """NUL and invalid UTF-8: 400, and nothing stored."""
     for ctype in ("text/plain", "application/json", "text/html"):
         answer = server.request("POST", "/comet/refused", body,
                                 {"Content-Type": ctype})
@@ -244,7 +247,7 @@ def test_350_07_refused(server, body):
 
 
 def test_350_08_type_and_channel_as_well(server):
-    """Types and channels' names are texts, too: none gets out of its place."""
+    """Types and channel names are texts, too: none breaks out of its place."""
     kinds = ["</script>", "a'b\"c", "\u2028", "<!--", "data: x"]
     channel = "odd </script><!-- \u2028 'q' \"d\" &amp; %25 \\"
     for kind in kinds:
@@ -287,8 +290,8 @@ new EventSource(url + 'events&format=json').onmessage =
 @pytest.mark.browser
 @pytest.mark.bound(90)
 def test_350_09_in_chromium(make_server):
-    """A page's iframe and event streams hand every body over as it was, and
-    no script of theirs runs."""
+    """A page's iframe and event streams deliver every body unchanged, and no
+    script in a body runs."""
     server = make_server()
     texts = list(BODIES.values()) + [END]
     for text in texts:
@@ -311,7 +314,7 @@ def test_350_09_in_chromium(make_server):
 
 # -- names of channels ------------------------------------------------------
 
-# Path below the endpoint: the channel, or None where it must be refused.
+# Path below the endpoint: the channel, or None if it must be refused.
 NAMES = {
     "plain": "plain", "plain2": "plain2", "Plain": "Plain",
     "a_b": "a_b", "a+b": "a+b", "a%20b": "a b", "aXb": "aXb",
@@ -334,15 +337,15 @@ NAMES = {
     "../comet": None, "a%2fb": None, "a%2Fb": None, "%2e%2e%2fx": None,
     "..%5cx": "..\\x",
 }
-# httpd resolves these before anybody sees them, as RFC 3986 has it; so they
-# reach the channel that the shorter URL names, and the rights of that.
+# httpd resolves these paths first, as RFC 3986 requires.  They reach the
+# channel that the shorter URL names, with the access rules of that URL.
 RESOLVED = {"a//b": "a/b", "/": None, "//": None, "a/./b": "a/b",
             "./a": "a", "a/%2e%2e/b": "b", "a/..": None}
 
 
 @pytest.fixture(scope="module")
 def named(shared_server):
-    """A server with a message, its path, on every channel that can be."""
+    """A server with a message, its path, on every possible channel."""
     outcome = {}
     for path in NAMES:
         outcome[path] = shared_server.request(
@@ -354,8 +357,8 @@ def named(shared_server):
 @pytest.mark.parametrize("path", list(NAMES),
                          ids=lambda p: "%s(%d)" % (p[:24], len(p)))
 def test_350_20_name_refused_or_apart(named, path):
-    """400 (404 where httpd says so), or a channel with its own messages
-    only, over every transport."""
+    """Over every transport a path gets 400 (404 if httpd refuses it), or a
+    channel with its own messages only."""
     server, outcome = named
     answer, name = outcome[path], NAMES[path]
     if name is None and RESOLVED.get(path) and answer.status == 201:
@@ -363,7 +366,7 @@ def test_350_20_name_refused_or_apart(named, path):
         return
     if name is None:
         if path.endswith("static.txt"):
-            assert answer.body == b"a static file\n"     # not ours at all
+            assert answer.body == b"a static file\n"     # not mapped to us
             return
         assert answer.status in (400, 404, 405), answer
         assert b"Set-Cookie" not in repr(answer.headers).encode()
@@ -375,7 +378,7 @@ def test_350_20_name_refused_or_apart(named, path):
     assert answer.json()["channel"] == name
     target = "/comet/%s?since=0" % path
     answer = server.get(target + "&wait=0")
-    # what was resolved to this channel is there by right
+    # a path that resolves to this channel publishes here rightly
     mine = {path} | {p for p, n in RESOLVED.items() if n == name}
     assert {m["channel"] for m in answer.json()["messages"]} == {name}
     assert {m["body"] for m in answer.json()["messages"]} <= mine
@@ -388,7 +391,7 @@ def test_350_20_name_refused_or_apart(named, path):
 
 
 def test_350_21_no_other_channel_was_made(named):
-    """The file has the channels that were named and no other."""
+    """The file contains the channels that were named, and no other."""
     server, _ = named
     names = {name for name in NAMES.values() if name} \
         | {name for name in RESOLVED.values() if name}
@@ -422,8 +425,8 @@ def test_350_22_encoded_slashes(make_server, how):
 
 
 def test_350_23_a_prefix_is_a_prefix(make_server):
-    """room/* takes what begins with room/ and nothing else, whatever SQL's
-    LIKE and GLOB think of _ % * ? [."""
+    """room/* matches what begins with room/ and nothing else, whatever _ % * ?
+    [ mean to SQL's LIKE and GLOB."""
     server = make_server(conf='<Location "/comet">\nCometMulti on\n'
                               "</Location>")
     names = ["room/1", "room/2/3", "room", "rooms/1", "Room/1", "r_om/1",
@@ -431,7 +434,7 @@ def test_350_23_a_prefix_is_a_prefix(make_server):
     stored = [name for name in names if server.request(
         "POST", "/comet/" + quote(name, "/"), name.encode(),
         {"Content-Type": "text/plain"}).status == 201]
-    # httpd makes room//1 room/1
+    # httpd reads room//1 as room/1
     assert sorted(stored) == sorted(names)
     for prefix in ("room/", "r_om/", "room%/", "roo*/", "r[o]om/", "ro?m/"):
         got = server.get("/comet?since=0&wait=0&channel="

@@ -25,31 +25,33 @@ PYTHON = "/usr/bin/python3"
 
 SERVER = {"children": 2, "conf": "CometPublishTimeout 10s"}
 
-# What each is run by, and what its proxy does beside cutting.
+# The command of each client, and what its proxy does besides cutting.
 DRIVERS = {
     "eventsource": ([NODE, "eventsource.mjs"], {}),
-    # It takes the cursor when it reads the line, not with the event: a cut
-    # between the ends of this line and of the event loses the event.
+    # The client takes the cursor when it reads its line, not with the event: a
+    # cut between this line's end and the event's end loses the event.
     "fetch-event-source": ([NODE, "fetch_event_source.mjs"],
                            {"whole_id": True}),
     "event-source-polyfill": ([NODE, "event_source_polyfill.mjs"], {}),
-    # What it adds is to go on after an error status.
+    # This client continues after an error status.
     "reconnecting-eventsource": ([NODE, "reconnecting_eventsource.mjs"],
                                  {"errors": 0.2}),
     "aiohttp": ([PYTHON, "-B", "aiohttp_client.py"], {}),
     "curl": ([PYTHON, "-B", "curl_client.py"], {}),
-    # It takes half a head that ends by FIN for a whole one, without the
-    # type of an event stream: by WHATWG's rules that is an end for good.
+    # If FIN cuts a head in half, this client takes it for a complete head
+    # without the type of an event stream.  By WHATWG's rules it then stops for
+    # good.
     "chromium": (None, {"heads": 0.0}),
 }
 
-# Some of the texts: lines, letters, what looks like a field or like JSON.
+# Some of the texts: several lines, special letters, parts that look like a
+# field or like JSON.
 TEXTS = ["m%d", "m%d \u4e2d\u6587 \U0001f600", "two\nlines %d", "id: %d",
          '{"number": %d, "quote": "\\""}', "  m%d  ", "data: m%d\nid: 7\n\nx"]
 
 
 class Driver:
-    """A client in a process of its own; `events` is what it has printed."""
+    """A client in a process of its own; `events` has what it printed."""
 
     def __init__(self, command, url, log):
         self.events = []
@@ -123,13 +125,14 @@ class Run:
             self.driver = Driver(command, url, self.log)
 
     def send(self, number):
-        """Publish a message, over a restart of the server if need be."""
+        """Publish a message, and repeat it while the server restarts."""
         text = TEXTS[number % len(TEXTS)] % number
         kind = "note" if number % 5 == 4 else "message"
         answers = []
 
         def is_stored():
-            """Seven publish at once: 503 asks for another try."""
+            """Whether a post was stored; seven clients publish at once, and a
+            503 asks for a repeat."""
             answers.append(self.server.request(
                 "POST", "/comet/%s?type=%s" % (self.channel, kind),
                 text.encode(), {"Content-Type": "text/plain",
@@ -143,8 +146,8 @@ class Run:
                           "type": kind, "data": text})
 
     def publish(self, part):
-        """Publish this third of the messages, spread over the cuts: some
-        while the client is away, some while it listens."""
+        """Publish this third of the messages, spread over the cuts: some while
+        the client is away, some while it listens."""
         try:
             for number in range(part * self.total // 3,
                                 (part + 1) * self.total // 3):
@@ -160,7 +163,7 @@ class Run:
             self.problem = err
 
     def finish(self):
-        """Wait for what is missing; then nothing else may come."""
+        """Wait for missing messages; then no other message may arrive."""
         try:
             wait_until(lambda: self.proxy.cuts == self.cuts, 30,
                        "the last cuts")
@@ -178,7 +181,7 @@ class Run:
 
 
 def restart(server, how):
-    """Stop and start, while nobody publishes."""
+    """Stop and start the server while no client publishes."""
     if how == "stop":
         server.stop()
     else:
@@ -187,13 +190,13 @@ def restart(server, how):
 
 
 def run_all(server, total, cuts):
-    """Every client at the same time, with two restarts between."""
+    """Run every client at the same time, with two restarts between."""
     server.keep_port = True
     runs = {}
     try:
         for name, (command, _) in DRIVERS.items():
             if command and command[0] == NODE and not os.path.isdir(MODULES):
-                continue            # the others go on; check() says it
+                continue            # the others continue; check() reports it
             runs[name] = Run(server, name, "%s-%d" % (name, total), total,
                              cuts)
         wait_until(lambda: server.waiting() >= len(runs), 15,
@@ -229,7 +232,8 @@ def full(shared_server):
 
 
 def check(runs, name, figure):
-    """Exactly what was acknowledged, in order, with its ids."""
+    """Check that exactly the acknowledged messages arrived, in order, with
+    their ids."""
     assert name in runs, "`conf/setup check` installs test/clients"
     run = runs[name]
     got = list(run.driver.events)

@@ -15,16 +15,17 @@ from httpd_env import SLOW, give, sqlite
 JOINS = 50
 STORED = 1000
 MANY = 100000
-# The writer checkpoints each 500 pages of 4 KiB, and from 2,000 pages on waits
-# for readers to let the log begin anew.  Where one keeps its view the log grows
-# by 6.5 KB for each of the messages published here.
+# The writer checkpoints every 500 pages of 4 KiB.  From 2,000 pages on it
+# waits for readers so that the log can restart from its beginning.  While a
+# reader keeps its snapshot, the log grows by 6.5 KB for each message published
+# here.
 PUBLISHED = 5000
 WAL_BYTES = 12 << 20
 REST_BYTES = 6 << 20
 
 
 def fill(server, channel, count, size):
-    """Store messages in one transaction; the first `size` bytes of each are
+    """Store messages in one transaction.  The first `size` bytes of each are
     its text, which begins with its number."""
     sqlite(server.db, """
       WITH RECURSIVE number(i) AS
@@ -35,8 +36,8 @@ def fill(server, channel, count, size):
 
 
 def join(server, channel, last):
-    """Seconds from the request to the last stored message of a new event
-    stream, and the stream's text."""
+    """The seconds from a new event stream's request to its last stored
+    message, and the stream's text."""
     with server.raw() as conn:
         request = conn.format("GET", "/comet/%s?since=0&transport=events"
                               % channel)
@@ -69,13 +70,13 @@ def joins(server, figure):
 
 @pytest.mark.serial
 def test_370_01_join(make_server, figure):
-    """1,000 stored messages reach 50 newcomers, each all of them."""
+    """50 new clients each get all 1,000 stored messages."""
     joins(make_server(), figure)
 
 
 @pytest.mark.long
 def test_370_02_join_in_time(make_server, figure):
-    """… in a time with much to spare; the goal is 5 ms at rest."""
+    """… well within the limit; the goal is 5 ms on an idle server."""
     assert joins(make_server(), figure) < 0.05 * SLOW
 
 
@@ -93,7 +94,7 @@ def large(make_server):
 
 
 class Wal:
-    """The largest size of the log that was seen."""
+    """The largest size of the log so far."""
 
     def __init__(self, server):
         self.path, self.largest = server.db + "-wal", 0
@@ -103,7 +104,7 @@ class Wal:
 
 
 def page_through(server, wal):
-    """All messages by since= and limit=, on one connection."""
+    """Read all messages by since= and limit=, on one connection."""
     cursor, count = 0, 0
     with server.raw() as conn:
         while True:
@@ -119,7 +120,7 @@ def page_through(server, wal):
 
 
 def stream_through(server, wal):
-    """All messages by one event stream."""
+    """Read all messages by one event stream."""
     count, rest, end = 0, b"", b"\ndata: %07d " % MANY
     with server.raw() as conn:
         conn.request("GET", "/comet/many?since=0&transport=events")
@@ -139,7 +140,7 @@ def stream_through(server, wal):
                          ids=["pages", "stream"])
 def test_370_03_readers_and_checkpoint(large, figure, read):
     """100,000 messages are read while others are published: the log stays
-    small, so no reader has held back its checkpoint."""
+    small, which shows that no reader held back its checkpoint."""
     wal = Wal(large)
     with Load(large.port) as load:
         pubs = load.publish(8, "/comet/busy", "p", suffix="x" * 500)
@@ -156,7 +157,7 @@ def test_370_03_readers_and_checkpoint(large, figure, read):
            "was %d KiB at most"
            % (MANY, took, acked / took / rounds, wal.largest >> 10))
     assert wal.largest < WAL_BYTES
-    # without readers the next checkpoint, 500 pages on, lets it begin anew
+    # without readers the next checkpoint, after 500 pages, restarts the log
     for number in range(1000):
         large.post("rest", "m%d" % number)
         if os.path.getsize(wal.path) < REST_BYTES:

@@ -47,7 +47,8 @@ def chromium():
 
 @pytest.fixture
 def console(chromium, pages):
-    """Opens the console, on the channels of the address."""
+    """Returns a function that opens the console on the channels in its
+    address."""
     chromium.port = pages.port
     chromium.driver.get_log("browser")
 
@@ -103,8 +104,8 @@ def insert(server, *rows):
 
 
 def test_380_01_hostile(console, pages):
-    """Whatever a message holds, in any place, is text: live and in the
-    history."""
+    """Any part of a message, whatever it contains, is shown as text: live and
+    in the history."""
     tab = console("*")
     for body in HOSTILE:
         pages.post("chat", body)
@@ -121,7 +122,7 @@ def test_380_01_hostile(console, pages):
 
 
 def test_380_02_latency(console, pages):
-    """What is stored already has no latency; what arrives has one."""
+    """A stored message shows no latency; a live one does."""
     insert(pages, ("chat", "old"))
     tab = console()
     wait_texts(tab, LIVE, ["old"])
@@ -138,8 +139,8 @@ def test_380_02_latency(console, pages):
 
 
 def test_380_03_wildcard(console, pages):
-    """Several channels and patterns on one connection, a channel that is
-    new among them; nothing of others."""
+    """Several channels and patterns on one connection, including a channel
+    that is created later; no message of other channels."""
     tab = console("chat,room/*")
     for i, name in enumerate(("chat", "room/1", "other", "room/new", "roomy",
                               "room/1")):
@@ -160,7 +161,8 @@ def test_380_03_wildcard(console, pages):
 
 
 def test_380_04_refused(console, pages):
-    """A channel that may not be read: said, and nothing shown."""
+    """A channel that the user may not read: the page says so and shows
+    nothing."""
     insert(pages, ("secret", "hidden"))
     tab = console()
     fill(tab, "#channels", "chat, secret")
@@ -173,8 +175,8 @@ def test_380_04_refused(console, pages):
 
 
 def test_380_05_publish(console, pages):
-    """Publishing, by the keyboard, too; what goes wrong is said and the
-    text kept."""
+    """Publishing, also by the keyboard; on an error the page says why and
+    keeps the text."""
     tab = console("chat,log/x%20y")
     fill(tab, "#channel", "log/x y")
     fill(tab, "#type", "alarm")
@@ -200,8 +202,8 @@ def test_380_05_publish(console, pages):
 
 
 def test_380_14_answer_lost(console, pages):
-    """A message whose answer is lost is said to be in doubt, and not stored
-    twice when it is sent again."""
+    """The answer to a publish is lost: the page says that the message may have
+    been stored, and sending it again does not store it twice."""
     tab = console("chat")
     tab.js("""
       const real = fetch;
@@ -224,7 +226,8 @@ def test_380_14_answer_lost(console, pages):
 
 
 def test_380_06_paging(console, pages):
-    """Older, older, newer: each message on one page only, in order."""
+    """Pages of older messages, then newer: each message on one page only, in
+    order."""
     insert(pages, *[("chat", "h%02d" % i) for i in range(25)])
     tab = console()
     fill(tab, "#limit", "10")
@@ -246,7 +249,7 @@ def test_380_06_paging(console, pages):
 
 
 def test_380_07_search(console, pages):
-    """The search finds all the words, in the channels chosen."""
+    """The search requires all the words, in the chosen channels."""
     insert(pages, ("chat", "the red fox"), ("chat", "a red hen"),
            ("other", "red fox, too"), ("room/1", "fox and red"),
            ("chat", 'say "fox"'))
@@ -261,7 +264,7 @@ def test_380_07_search(console, pages):
 
 
 def test_380_08_pause_and_stop(console, pages):
-    """While paused nothing moves and nothing is lost; Stop ends it."""
+    """While paused nothing moves and nothing is lost; Stop ends the stream."""
     tab = console()
     click(tab, "#pause")
     pages.post("chat", "held")
@@ -275,7 +278,7 @@ def test_380_08_pause_and_stop(console, pages):
 
 
 def test_380_09_counters(console, pages):
-    """Counters and their lines follow the server's."""
+    """Counters and their graphs follow the server's."""
     tab = console()
     values = ("return Object.fromEntries([...document.querySelectorAll("
               "'#counters > div')].map(d => [d.querySelector('dt')"
@@ -293,7 +296,8 @@ def test_380_09_counters(console, pages):
 
 
 def test_380_10_server_gone(console, pages):
-    """The page says that it is alone, and goes on without a repeat."""
+    """The page says that the server is gone, then continues without repeating
+    a message."""
     tab = console()
     pages.post("chat", "before")
     wait_texts(tab, LIVE, ["before"])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The manual's recipes: each fragment is taken out of the page and tried."""
+"""The manual's recipes: each fragment is taken from the page and tried."""
 
 import base64
 import html
@@ -97,7 +97,7 @@ def fragment(name, lang="httpd", role=None):
 
 
 def local(text, server, backend=None):
-    """A fragment's text for this machine and this server."""
+    """A fragment's text, adapted to this machine and this server."""
     for there, here in (
             ("/var/lib/apache2/comet", server.data),
             ("/var/backups", server.root),
@@ -114,9 +114,9 @@ def local(text, server, backend=None):
 
 
 def complete(text):
-    """A fragment with what the recipe before it has said already."""
+    """A fragment together with what earlier recipes have configured."""
     if "ProxyPass" in text:
-        return text                     # has no comet of its own
+        return text                     # has no comet configuration of its own
     if "CometEndpoint" not in text:
         text = "CometEndpoint /comet\n" + text
     return text if "CometStore" in text else STORE + text
@@ -135,7 +135,7 @@ def prepare(server, needs):
 
 @pytest.fixture
 def serve(make_server):
-    """Start a server with a fragment."""
+    """Start a server with a fragment as its configuration."""
     def make(name, role=None, more="", backend=None, **kwargs):
         part = fragment(name, role=role)
         given = dict(comet="status", modules=part.modules, start=False)
@@ -169,7 +169,7 @@ def bodies(answer):
 
 
 def read_until(stream, mark):
-    """What a stream brings, until `mark` is in it."""
+    """Read a stream until `mark` is in it; return what came."""
     text = ""
     while mark not in text:
         data = stream.chunk()
@@ -213,7 +213,7 @@ def testers():
 
 @pytest.mark.parametrize("part", fragments("httpd"), ids=repr)
 def test_390_01_configuration(testers, part):
-    """httpd -t accepts every fragment of a configuration."""
+    """httpd -t accepts every configuration fragment."""
     server = testers(part)
     prepare(server, part.needs)
     code, text = server.configtest(local(complete(part.text), server))
@@ -222,7 +222,7 @@ def test_390_01_configuration(testers, part):
 
 
 def test_390_02_no_recipe_is_forgotten():
-    """There are recipes, each with fragments; every language is tried."""
+    """Every recipe has fragments, and a test tries every language."""
     assert len(PAGE.recipes) >= 12, PAGE.recipes
     assert len(fragments("httpd")) >= 14
     tried = {"httpd", "php", "sh", "js", "nginx", "htaccess", "crontab",
@@ -237,7 +237,7 @@ def test_390_02_no_recipe_is_forgotten():
 
 @pytest.mark.parametrize("part", fragments("php") + fragments("sh"), ids=repr)
 def test_390_03_syntax(part, tmp_path):
-    """PHP and shell have no error of syntax."""
+    """PHP and shell fragments have no syntax error."""
     path = tmp_path / "fragment"
     path.write_text(part.text, encoding="utf-8")
     command = {"php": ["php", "-l"], "sh": ["sh", "-n"]}[part.lang]
@@ -268,8 +268,8 @@ BOXES = boxes()
 
 @pytest.mark.parametrize("name", sorted(BOXES))
 def test_390_04_examples(testers, name):
-    """A directive's example and default are accepted where the reference
-    says that it may stand, and nowhere else."""
+    """A directive's example and default are accepted exactly where the
+    reference allows the directive."""
     assert len(BOXES) >= 20
     server, box = testers(fragment("php")), BOXES[name]
     for text in filter(None, (box["Example"], box.get("Default"))):
@@ -290,7 +290,7 @@ def test_390_04_examples(testers, name):
 # -- one by one -------------------------------------------------------------
 
 def test_390_10_php(serve, tmp_path):
-    """A row by PDO and a POST, the POST repeated: two messages."""
+    """A row by PDO, a POST and its repeat: two messages."""
     server = serve("php")
     for name in ("php-pdo", "php-post", "php-post"):
         path = tmp_path / (name + ".php")
@@ -304,7 +304,7 @@ def test_390_10_php(serve, tmp_path):
 
 
 def test_390_11_cron(serve):
-    """The script publishes what it is fed, whatever is quoted in it."""
+    """The script publishes its input, whatever quotes are in it."""
     server = serve("php")
     text = "it's 42% full\n\"quoted\"; DROP TABLE message;--"
     run_shell(fragment("cron-script"), server, "ops/it's", text=text + "\n")
@@ -313,8 +313,8 @@ def test_390_11_cron(serve):
 
 
 def test_390_12_dashboard(serve):
-    """A batch by curl reaches a stream of a pattern; each message names
-    its channel."""
+    """A batch by curl reaches a stream of a pattern; each message names its
+    channel."""
     server = serve("dashboard")
     for channel in ("web1", "web2"):
         post(server, "/comet/load/" + channel, b"0")
@@ -336,7 +336,7 @@ def test_390_12_dashboard(serve):
 
 
 def test_390_13_private(serve):
-    """A user's channel is hers alone, by whatever detour."""
+    """A user's channel can be read only by that user, by whatever detour."""
     server = serve("private", more="""
         <Location "/comet">
           CometMulti on
@@ -363,7 +363,7 @@ def test_390_13_private(serve):
 
 
 def check_proxied(backend, port):
-    """What must work through a proxy."""
+    """Check what must work through a proxy."""
     with Raw(port, timeout=15 * SLOW) as poll, \
             Raw(port, timeout=15 * SLOW) as stream:
         poll.request("GET", "/comet/news?since=0")
@@ -378,8 +378,8 @@ def check_proxied(backend, port):
         assert [m["body"] for m in json.loads(poll.body())["messages"]] \
             == ["through"]
         read_until(stream, "data: through\n")
-    # a client of the proxy is not the proxy (this machine's are trusted to
-    # be proxies, too, and may say where they come from)
+    # a client of the proxy must not count as the proxy (this machine's clients
+    # are trusted proxies, too, and may name another address)
     head = {"Content-Type": "text/plain"}
     assert one_request(port, "POST", "/comet/news", b"x", head).status == 403
     # the cross-site check sees the Host that the browser sees
@@ -392,8 +392,8 @@ def check_proxied(backend, port):
 
 
 def test_390_14_proxy(serve):
-    """httpd before httpd: nothing is held back, addresses are the
-    clients', Host is the site's."""
+    """httpd in front of httpd: it delays nothing, addresses are the clients',
+    and Host is the site's."""
     backend = serve("proxy", "backend")
     front = serve("proxy", "front", backend=backend.port, comet="",
                   threads=25)
@@ -437,8 +437,8 @@ def test_390_15_nginx(serve, tmp_path):
 
 
 def test_390_16_tls(serve):
-    """The virtual host speaks HTTP/1.1 only, whatever else does not, and
-    lets the site's pages read."""
+    """The virtual host speaks only HTTP/1.1, although others do not, and
+    allows the site's pages to read."""
     server = serve("tls", more="""
         Protocols h2 http/1.1
         Listen 127.0.0.1:{tls_port}
@@ -462,7 +462,7 @@ def test_390_16_tls(serve):
 
 
 def test_390_17_wordpress(serve):
-    """A front controller and a folder of that name see nothing of it."""
+    """A front controller and a folder of the same name do not affect it."""
     server = serve("wordpress", more='\nCometReplay 5\n')
     server.write(".htaccess", fragment("wordpress", "htaccess").text)
     server.write("index.php", "the front controller")
@@ -475,7 +475,7 @@ def test_390_17_wordpress(serve):
 
 
 def test_390_18_rewrite(serve):
-    """A path of one's own, by [PT]."""
+    """A path of the site's choice, by [PT]."""
     server = serve("rewrite")
     post(server, "/comet/blog/news", b"x")
     assert bodies(server.get("/live/news?since=0&wait=0")) == ["x"]
@@ -483,7 +483,7 @@ def test_390_18_rewrite(serve):
 
 @pytest.mark.event
 def test_390_19_fpm(serve):
-    """With php-fpm's handler clients wait on the event MPM."""
+    """With a php-fpm handler clients wait on the event MPM."""
     server = serve("fpm")
     with server.raw() as poll:
         poll.request("GET", "/comet/news?since=0")
@@ -502,8 +502,8 @@ def words(text):
 
 @pytest.mark.event
 def test_390_20_sizing(serve):
-    """The numbers are those of conf/tuned.conf, and are held without a
-    warning."""
+    """The numbers are those of conf/tuned.conf, and httpd starts with them
+    without a warning."""
     with open(os.path.join(REPO, "conf", "tuned.conf"),
               encoding="utf-8") as file:
         tuned = words(file.read())
@@ -516,7 +516,7 @@ def test_390_20_sizing(serve):
 
 
 def test_390_21_upkeep(serve):
-    """Looked at, moderated and backed up while httpd runs."""
+    """The database is inspected, moderated and backed up while httpd runs."""
     server = serve("php", more="\nCometReplay 5\n")
     sqlite(server.db, "INSERT INTO message(channel, author, body) VALUES"
            "('chat', 'spammer', 'buy'), ('chat', 'anna', 'hello');")
@@ -535,7 +535,7 @@ def test_390_21_upkeep(serve):
 
 
 def test_390_22_migrating(serve):
-    """nchan's addresses go on, by mod_rewrite."""
+    """nchan's URLs keep working, by mod_rewrite."""
     server = serve("nchan")
     assert "migrating" in PAGE.recipes
     assert post(server, "/pub?id=news", b"x").status == 201
@@ -544,7 +544,7 @@ def test_390_22_migrating(serve):
 
 
 def test_390_30_require_any(serve):
-    """<RequireAll>: readers need a password, and only anna publishes."""
+    """<RequireAll>: readers need a password, and only Anna publishes."""
     server = serve("require-any")
     url = "/comet/team?since=0&wait=0"
     assert server.get(url).status == 401
@@ -555,7 +555,7 @@ def test_390_30_require_any(serve):
 
 
 def test_390_31_require_not(serve):
-    """Readers get in; publishers are judged by the expression."""
+    """Readers are admitted; the expression decides who publishes."""
     server = serve("require-not", modules=("remoteip",), more="""
         RemoteIPHeader X-Forwarded-For
         RemoteIPInternalProxy 127.0.0.1""")
@@ -566,14 +566,14 @@ def test_390_31_require_not(serve):
 
 
 def test_390_32_log_time(serve):
-    """The location without IdentityCheck serves."""
+    """The location without IdentityCheck works."""
     assert post(serve("log-time"), "/comet/x").status == 201
 
 
 @pytest.mark.event
 def test_390_33_filters(serve):
-    """The filter works on the site; here a client waits without a
-    thread."""
+    """The filter works on the site; on a mapping a client still waits without
+    a thread."""
     server = serve("filters")
     server.write("page.html", "see http://here")
     assert server.get("/page.html").body == b"see https://here"
@@ -592,7 +592,7 @@ def test_390_33_filters(serve):
 @pytest.mark.browser
 @pytest.mark.bound(120)
 def test_390_40_scripts(serve):
-    """The scripts of "php" and "dashboard" do in a browser what is said."""
+    """The scripts of "php" and "dashboard" work in a browser as described."""
     if os.environ.get("COMET_BROWSER") == "none":
         pytest.skip("COMET_BROWSER=none")
     server = serve("dashboard")
@@ -637,7 +637,7 @@ console.log = (text) => said.push(text);
 
 @pytest.mark.parametrize("part", fragments("js"), ids=repr)
 def test_390_41_urls(part):
-    """Scripts name only what the recipes serve ("php", "dashboard",
+    """Scripts use only the URLs that the recipes serve ("php", "dashboard",
     "tls")."""
     urls = re.findall(r"'(?:https://push\.example\.org)?(/comet[^']*)'",
                       part.text)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A few times kill -9 of children and servers; `make torture` does it often."""
+"""A few kill -9 of children and servers; `make torture` does it often."""
 
 import pytest
 
@@ -9,7 +9,7 @@ pytestmark = pytest.mark.event
 
 
 def test_400_01_children(make_server, figure):
-    """Children are killed: nothing is lost, nothing comes twice."""
+    """Children are killed: nothing is lost or repeated."""
     figure(children_killed(make_server, 3, subscribers=100, rate=100))
 
 

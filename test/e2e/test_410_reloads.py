@@ -14,5 +14,5 @@ def test_410_01_reloads(make_server, figure):
 
 
 def test_410_02_stop(make_server, figure):
-    """Streams end properly at a stop, which takes no time."""
+    """Streams end properly at a stop, and the stop is quick."""
     figure(stop_with_streams(make_server, 200, times=2))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The system clock jumps; `make torture` waits longer at each time."""
+"""The system clock jumps; `make torture` waits longer after each jump."""
 
 from clocks import clock_back_while_waiting, clock_jumps, history_survives
 
@@ -10,7 +10,8 @@ def test_430_01_jumps(make_server, mpm, figure):
 
 
 def test_430_02_back_while_waiting(make_server, mpm, figure):
-    """A day back: who waits is heard and missed, and a stop is a stop."""
+    """A day back: waiting clients get messages, a client that leaves is
+    noticed, and a stop works."""
     figure(clock_back_while_waiting(make_server, mpm))
 
 

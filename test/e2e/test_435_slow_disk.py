@@ -8,7 +8,7 @@ from slow_disk import ends_before_the_disk, slow_syncs
 
 
 def test_435_01_slow_syncs(make_server, figure):
-    """Each sync takes 300 ms: nobody but publishers notices."""
+    """Each sync takes 300 ms: only publishers notice."""
     figure(slow_syncs(make_server, publishers=100, inserts=4))
 
 

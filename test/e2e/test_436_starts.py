@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""httpd's own threads never wait for a disk, a lock or a database.  So the site
-is served while children start, end, are killed and replaced, whatever the store
-does meanwhile."""
+"""httpd's own threads never wait for a disk, a lock or a database.  So the
+site stays available while children start, end, are killed and replaced,
+whatever state the store is in."""
 
 import os
 import signal
@@ -27,16 +27,17 @@ def children_of_mpm(mpm):
 
 
 def hang_a_publish(server, body="hangs"):
-    """Publish a message that the store cannot save now; the answer is a 503."""
+    """Publish a message that the store cannot save now; the answer is a
+    503."""
     answer = server.request("POST", "/comet/chat", body, TEXT, timeout=20)
     assert answer.status == 503, answer
     return answer
 
 
 def check_site(files, figure, label, lost=200):
-    """Nobody who reads static files noticed anything.
+    """Check that readers of static files noticed nothing.
 
-    lost: the status of those whose child was killed.
+    lost: the status of a request whose child was killed.
     """
     took = [t for _, t, _ in files.answers]
     figure("%s: %d files, median %.1f ms, p99 %.1f ms, max %.1f ms"
@@ -49,7 +50,7 @@ def check_site(files, figure, label, lost=200):
 
 
 def replace_children(server, rounds=2):
-    """Reload, and kill children with -9, in turn."""
+    """Reload and kill -9 children in turn."""
     for _ in range(rounds):
         old = server.graceful()
         wait_until(lambda: not any(map(alive, old)), 5, "the old children")
@@ -66,8 +67,9 @@ def replace_children(server, rounds=2):
 
 @pytest.mark.bound(90)
 def test_436_01_disk_stalls(make_server, mpm, figure):
-    """The disk does not answer: reloads and killed children do not touch the
-    site; reads are answered; once it answers, publishing works again."""
+    """The disk does not answer: reloads and killed children do not affect the
+    site, and reads are answered.  Once the disk answers, publishing works
+    again."""
     server = make_server(start=False, conf="CometPublishTimeout 500ms\n",
                          **children_of_mpm(mpm))
     shim = Shim(server)
@@ -97,9 +99,9 @@ def test_436_01_disk_stalls(make_server, mpm, figure):
 @pytest.mark.bound(90)
 @pytest.mark.skipif("event" not in MPMS, reason="event MPM not chosen")
 def test_436_02_holder_is_stopped(make_server, figure):
-    """The child that holds the write lock is stopped (SIGSTOP): a reload is as
-    quick as ever, the log tells why nothing can be published, and children end
-    that wait for the lock."""
+    """The child that holds the write lock is stopped (SIGSTOP).  A reload is
+    as quick as ever, the log says why nothing can be published, and children
+    that wait for the lock still end."""
     server = make_server(start=False, mpm="event", children=1, threads=16,
                          conf="CometPublishTimeout 500ms\n")
     shim = Shim(server)
@@ -134,9 +136,9 @@ def test_436_02_holder_is_stopped(make_server, figure):
 
 
 def test_436_03_first_start_while_locked(make_server, mpm, figure):
-    """A child starts while another program keeps the whole file to itself:
-    the site is served at once, comet's requests are refused in time, and work
-    as soon as the file is free."""
+    """A child starts while another program locks the whole file: the site is
+    served at once, comet's requests are refused in time, and they work as soon
+    as the file is unlocked."""
     server = make_server(start=False, conf="CometPublishTimeout 500ms\n",
                          **children_of_mpm(mpm))
     server.start()
@@ -162,8 +164,8 @@ def test_436_03_first_start_while_locked(make_server, mpm, figure):
 
 @pytest.mark.skipif("event" not in MPMS, reason="event MPM not chosen")
 def test_436_04_readers_leave_threads(make_server, figure):
-    """A database that makes every reader wait holds half of a child's threads
-    at most: the rest are refused at once, and files are served."""
+    """The database makes every reader wait: readers hold at most half of a
+    child's threads, further ones are refused at once, and files are served."""
     server = make_server(start=False, mpm="event", children=1, threads=16)
     server.start()
     server.post("chat", "stored")
@@ -220,8 +222,8 @@ def crash_with_a_long_log(server, megabytes):
 @pytest.mark.bound(90)
 @pytest.mark.skipif("event" not in MPMS, reason="event MPM not chosen")
 def test_436_05_long_log_left_over(make_server, figure):
-    """A long log is left over by a crash: files are served while it is read,
-    and all that was committed is there."""
+    """A crash left a long log: files are served while it is read, and
+    everything that was committed is there."""
     server = make_server(mpm="event", children=2, threads=16)
     server.post("chat", "stored")
     server.kill()

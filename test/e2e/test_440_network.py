@@ -10,8 +10,8 @@ from crowd import EVENTS, WRITE_PATHS
 from far import far                                     # noqa: F401
 from network import flood, slowly, stuck, vanished
 
-# On prefork and worker each waiting client holds a process or a thread, and
-# at most half of those may.
+# On prefork and worker each waiting client holds a process or a thread, and at
+# most half of them may be held.
 SOME = {"event": 60, "worker": 10, "prefork": 20}
 
 by_path = pytest.mark.parametrize("path", WRITE_PATHS)
@@ -27,7 +27,8 @@ def test_440_01_vanished(make_server, mpm, path, figure):
 @pytest.mark.event
 def test_440_02_vanished_beyond_a_router(far, make_server, path,  # noqa: F811
                                          figure):
-    """The same on another host, behind a router that loses all packets."""
+    """The same for clients on another host, behind a router that loses all
+    packets."""
     figure(vanished(make_server, "event", path, SOME["event"], far))
 
 
@@ -46,8 +47,8 @@ def test_440_04_slowly(make_server, path, figure):
 
 @by_path
 def test_440_05_slow_but_alive(make_server, mpm, path):
-    """Who takes a little now and then is not taken for dead, though all of
-    it takes several times as long as silence may last."""
+    """A client that reads a little now and then is not taken for dead,
+    although its whole answer takes several times the permitted silence."""
     server = make_server(mpm=mpm, conf=WRITE_PATHS[path]
                          + "CometHeartbeat 1s\nSendBufferSize 8192\n")
     flood(server, 8, size=20000)

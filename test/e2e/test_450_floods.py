@@ -14,24 +14,24 @@ by_path = pytest.mark.parametrize("path", WRITE_PATHS)
 
 @by_path
 def test_450_01_many_channels(make_server, path, figure):
-    """One client, thousands of channels."""
+    """One client uses thousands of channels."""
     figure(many_channels(make_server, path, 2000, each=500))
 
 
 @by_path
 def test_450_02_flood_of_publishes(make_server, path, figure):
-    """More is published than can be stored, or may be."""
+    """Clients publish more than can be stored, or than is allowed."""
     figure(flood_of_publishes(make_server, path, 64, 3000))
 
 
 @by_path
 @pytest.mark.parametrize("what", WAITING)
 def test_450_03_beyond(make_server, path, what, figure):
-    """More clients than places."""
+    """There are more clients than places."""
     figure(beyond(make_server, path, what, 50, 300))
 
 
 @by_path
 def test_450_04_overflow(make_server, path, figure):
-    """More classic polls than the MPM has connections."""
+    """There are more classic polls than the MPM has connections."""
     figure(overflow(make_server, path, 200))

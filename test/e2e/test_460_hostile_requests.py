@@ -72,7 +72,7 @@ def seeded(shared_server):
 
 
 def drain(conn):
-    """What comes until the server closes; headers and bodies."""
+    """Read until the server closes; return headers and bodies."""
     try:
         while conn.fill():
             pass
@@ -83,7 +83,7 @@ def drain(conn):
 
 
 def exchange(server, data):
-    """Send bytes as they are; all that comes back."""
+    """Send bytes unchanged; return all that comes back."""
     conn = server.raw()
     conn.send(data if isinstance(data, bytes) else as_bytes(data))
     return drain(conn)
@@ -94,8 +94,7 @@ def as_bytes(text):
 
 
 def written(method, target, host="first.example", body=None, head=""):
-    """A request whose target stands as it is given; the last of its
-    connection."""
+    """The last request of a connection, its target as given."""
     lines = "%s %s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n%s" \
         % (method, target, host, head)
     if body is not None:
@@ -109,7 +108,8 @@ def ask(server, *args, **kwargs):
 
 
 def ask_all(server, requests):
-    """The same for many at once, some of which may wait: (request, answer)."""
+    """Send many requests at once, some of which may wait: (request,
+    answer)."""
     conns = []
     for request in requests:
         conn = server.raw()
@@ -173,15 +173,15 @@ READING = ("?since=0&wait=0", "?since=0&transport=events",
 
 
 def check(request, text):
-    """No secret in it, and no error of the server's."""
+    """Check that the answer contains no secret and is no server error."""
     assert SECRET.encode() not in text, (request, text)
     assert (status_of(text) or 400) < 500, (request, text)
 
 
 @pytest.mark.parametrize("host", HOSTS)
 def test_460_10_no_spelling_reads(server, host):
-    """Whatever the target looks like: the protected channel is not read, by
-    any transport.  A neighbour is, by one of the same spellings."""
+    """However the target is written, the protected channel is not read, by any
+    transport.  A neighbour is read by one of the same spellings."""
     targets = [t + query for query in READING for t in SPELLINGS
                if "?" not in t and "#" not in t]
     targets += [t for t in SPELLINGS if "?" in t or "#" in t]
@@ -200,8 +200,8 @@ def test_460_10_no_spelling_reads(server, host):
 
 @pytest.mark.parametrize("host", HOSTS)
 def test_460_11_no_spelling_publishes(server, host):
-    """Nor is anything published there, by any method; nor does HEAD tell of
-    it, by an ETag or a length."""
+    """No method publishes there either, and HEAD reveals nothing about it, by
+    an ETag or a length."""
     before = server.rows("secret") + server.rows("secret/deep")
     requests = [written("GET", t + "?msg=forged&since=0&wait=0", host)
                 for t in SPELLINGS]
@@ -217,7 +217,7 @@ def test_460_11_no_spelling_publishes(server, host):
     assert server.rows("secret") + server.rows("secret/deep") == before
     found = {row[0] for row in sqlite(
         server.db, "SELECT DISTINCT channel FROM message;")}
-    # a channel of its own may be near it, but is none that rights cover
+    # a request may reach a neighbouring channel, but none that the rule covers
     assert not {name for name in found if name.startswith("secret/")
                 and name != "secret/deep"}, found
     for name in found:
@@ -233,7 +233,7 @@ METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS",
     "http://first.example/comet/secret", "/comet", ""])
 def test_460_12_methods_and_forms(server, target):
     """Each method with each form of a target (RFC 9112, 3.2): no secret, no
-    echo of the request, no error of the server."""
+    echo of the request, no server error."""
     requests = [written(method, target, head="X-Echo: echoed\r\n")
                 for method in METHODS]
     for request, text in ask_all(server, requests):
@@ -241,7 +241,7 @@ def test_460_12_methods_and_forms(server, target):
         assert status_of(text) not in (500, 502, 503), text
         if b"/comet" in request and b"TRACE" not in request:
             assert b"X-Echo: echoed" not in text, text
-    # before HTTP/1.0 there were no hosts; lines that are none of HTTP's
+    # HTTP/0.9 had no hosts; the other lines are not HTTP
     for line in ("GET /comet/secret", "GET /comet/secret?since=0&wait=0",
                  "GET  /comet/secret  HTTP/1.1", "GET /comet/secret HTTP/9.9",
                  "GET /comet/secret HTTP/2.0", "GET /comet/secret http/1.1",
@@ -253,8 +253,8 @@ def test_460_12_methods_and_forms(server, target):
 
 
 def test_460_13_hosts(server):
-    """Of two hosts named, the one in the target counts, and the rights of
-    that virtual host; nonsense is refused."""
+    """If a request names two hosts, the one in the target counts, with the
+    access rules of that virtual host.  Malformed hosts are refused."""
     own = ask(server, "GET", "/comet/open?since=0&wait=0", "closed.example")
     assert status_of(own) == 403
     for target, host in (("http://closed.example", "first.example"),
@@ -274,7 +274,7 @@ def test_460_13_hosts(server):
 
 # -- headers that are set, and fields of streams --------------------------------
 
-# As they stand in a URL, a form or a header of a request.
+# As they occur in a URL, a form or a request header.
 LINE_ENDS = ["%0d%0aX-Injected:%20yes", "%0aX-Injected:%20yes",
              "%0dX-Injected:%20yes", "%00X-Injected:%20yes",
              "%c4%8d%c4%8aX-Injected:%20yes", "%e2%80%a8X-Injected:%20yes",
@@ -287,7 +287,7 @@ PARAMETERS = ["since", "before", "limit", "wait", "transport", "format", "q",
 
 
 def check_head(text, what):
-    """Each line of each head is a field of ours, and none was injected."""
+    """Each line of each head is one of our fields, and none was injected."""
     head = text.partition(b"\r\n\r\n")[0]
     lines = head.split(b"\r\n")
     assert re.fullmatch(rb"HTTP/1\.1 \d{3} [\x20-\x7e]*", lines[0]), (what,
@@ -300,8 +300,8 @@ def check_head(text, what):
 
 @pytest.mark.parametrize("end", LINE_ENDS)
 def test_460_20_no_header_from_a_url(server, end):
-    """Nothing of a path or a parameter gets into a head, whatever the answer
-    is: news, an error, a history with its ETag, an OPTIONS, a 401."""
+    """Nothing of a path or parameter enters a head, in any answer: news, an
+    error, a history with its ETag, an OPTIONS, a 401."""
     for path in ("/comet/a", "/comet/secret/", "/comet/members/",
                  "/chat/backend.php", "/clock/backend.php/", "/static.txt"):
         for method in ("HEAD", "OPTIONS", "DELETE", "POST"):
@@ -332,8 +332,8 @@ VALUES = ["a\rX-Injected: yes", "a\nX-Injected: yes", "a\0b", "\u2028",
 
 @pytest.mark.parametrize("name", HEADERS)
 def test_460_21_no_header_from_a_header(server, name):
-    """Nor anything of a request's header; and none of those that some servers
-    take for another URL, method or address means anything here."""
+    """Nothing of a request header enters a head either.  Headers that make
+    some servers use another URL, method or address have no effect here."""
     before = server.rows("header")
     for value in VALUES:
         for method, target in (("GET", "/comet/counted?wait=0&since=0"),
@@ -371,8 +371,8 @@ def events(server, target, count):
 
 
 def test_460_22_authors(server):
-    """A user whose name is a line of a stream or a script: he is stored as
-    that name, and it is text wherever it appears."""
+    """A user name looks like a line of a stream or a script: the name is
+    stored unchanged, and is text wherever it appears."""
     stored = []
     for name in NAMES:
         answer = server.request("POST", "/comet/members/a", b"x", dict(
@@ -386,7 +386,7 @@ def test_460_22_authors(server):
     answer = server.get("/comet/members/a?since=0&wait=0", me)
     assert [m["author"] for m in answer.json()["messages"]] == stored
     assert not re.search(rb"[\x00-\x1f<>]|\xe2\x80\xa8", answer.body)
-    # a client that did not authenticate is no author
+    # a client that did not authenticate sets no author
     answer = server.request("POST", "/comet/nobody", b"x", dict(
         TEXT, **{"Authorization": me["Authorization"], "From": "me",
                  "X-Remote-User": "me", "Remote-User": "me"}))
@@ -394,15 +394,15 @@ def test_460_22_authors(server):
     assert server.history("nobody")[0]["author"] is None
 
 
-# As the file may hold them, for whoever may write it.
+# As the file may contain them if another program has written them.
 FORGED = ["a\nid: 9\ndata: forged\n\n", "a\r\rdata: forged\r\r", "\ufeffa",
           "a\n\nevent: forged\ndata: forged\n\n", ":a", "a\u2028b\u2029",
           "retry: 1", "</script><script>comet(1)</script>", "<!--", "a\0b"]
 
 
 def test_460_23_fields_from_outside(server):
-    """Types, authors and channels that another program has written, with
-    whatever in them: one event each, with its own id, and one script."""
+    """Types, authors and channels from another program, with any content: each
+    row makes one event with its own id, and one script."""
     with sqlite3.connect(server.db, timeout=10) as db:
         db.execute("PRAGMA ignore_check_constraints=ON")
         for text in FORGED:
@@ -457,15 +457,15 @@ def table_of(server):
 
 @pytest.mark.parametrize("name", PARAMETERS)
 def test_460_30_sql_in_parameters(server, name):
-    """No parameter is ever a part of a statement: an answer as to any other
-    text, none of another channel's messages, nothing changed."""
+    """No parameter becomes part of a statement: it is answered like any other
+    text, without messages of another channel, and nothing changes."""
     before, schema = table_of(server), sqlite(
         server.db, "SELECT sql FROM sqlite_master;")
     for text in INJECTIONS:
         for base in ("/comet/open?wait=0&since=0",
                      "/chat/backend.php?timestamp=0"):
             if name == "msg" and base.startswith("/chat"):
-                continue        # publishes: below
+                continue        # publishing is tested below
             answer = ask(server, "GET", "%s&%s=%s"
                          % (base, name, quote(text)))
             assert status_of(answer) in (200, 400, 403), (text, answer)
@@ -476,8 +476,8 @@ def test_460_30_sql_in_parameters(server, name):
 
 
 def test_460_31_sql_in_what_is_stored(server):
-    """Bodies, types, channels, keys, authors: stored as they are, and found
-    again by their own names only."""
+    """Bodies, types, channels, keys and authors are stored unchanged, and
+    found by their own names only."""
     for number, text in enumerate(INJECTIONS):
         key = re.sub("[^!-~]", "_", text)[:200]
         channel = "sql " + text.replace("/", "_")
@@ -498,8 +498,8 @@ def test_460_31_sql_in_what_is_stored(server):
 # -- JSON that is not a script ----------------------------------------------------
 
 def test_460_40_no_jsonp(server):
-    """Parameters that make JSONP elsewhere make nothing here; an answer is
-    never a script, an HTML page only where it is one, and never sniffed."""
+    """Parameters that enable JSONP elsewhere have no effect here: every answer
+    is JSON, never a script, and never sniffed."""
     for target in ("/comet/open?since=0&wait=0", "/comet/open?since=never",
                    "/c0/backend.php?timestamp=0", "/comet/open?transport=<b>",
                    "/comet?channel=<script>alert(1)</script>",
@@ -520,7 +520,7 @@ def test_460_40_no_jsonp(server):
 # -- DNS rebinding -----------------------------------------------------------------
 
 def rebound_block():
-    """What conf/demo.conf.in says against it."""
+    """What conf/demo.conf.in configures against it."""
     with open(os.path.join(REPO, "conf", "demo.conf.in")) as file:
         found = re.search(r"^StrictHostCheck On\n<VirtualHost .*?"
                           r"</VirtualHost>\n", file.read(), re.M | re.S)
@@ -529,9 +529,9 @@ def rebound_block():
 
 @pytest.mark.parametrize("strict", [True, False], ids=["strict", "lax"])
 def test_460_45_rebinding(make_server, strict):
-    """A page whose own name has come to mean this machine is of one origin
-    with it: what `make run` says refuses its requests (and without it they
-    are answered, as the manual warns)."""
+    """A page's own name is re-pointed at this machine (DNS rebinding), so both
+    have one origin.  With `make run`'s configuration its requests are refused;
+    without it they are answered, as the manual warns."""
     server = make_server(conf=rebound_block() if strict else "")
     server.post("x", "known")
     own = "rebound.example:%d" % server.port

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Request smuggling: no part of a body is ever taken for a request, whatever
-happens to the request that the body belongs to."""
+happens to the request to which the body belongs."""
 
 import re
 
@@ -38,8 +38,8 @@ ErrorDocument 403 /static.txt
 RedirectMatch "^/moved" /static.txt
 """}
 
-# What the bodies hold: were it read as a request, it would be stored, and be
-# in the access log.
+# The bodies contain a request: if it were read as one, its message would be
+# stored and the access log would show it.
 SMUGGLED = (b"POST /comet/smuggled HTTP/1.1\r\nHost: x\r\n"
             b"Content-Type: text/plain\r\nContent-Length: 1\r\n\r\nx")
 ENDING = b"GET /static.txt?end HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
@@ -50,7 +50,7 @@ CROSS = {"Origin": "http://evil.example", "Sec-Fetch-Site": "cross-site"}
 PREFLIGHT = {"Origin": "https://app.example",
              "Access-Control-Request-Method": "POST"}
 
-# name: method, target, headers, what it may be answered
+# name: method, target, headers, permitted answers
 REQUESTS = {
     "poll": ("GET", "/comet/x", {}, {200}),
     "poll-of-old-news": ("GET", "/comet/seed?since=0", {}, {200}),
@@ -87,7 +87,7 @@ REQUESTS = {
 
 
 def chunked(data, size=50):
-    """`data` in chunks, with an extension, and a trailer at the end."""
+    """`data` in chunks, with a chunk extension and a trailer."""
     pieces = [data[i:i + size] for i in range(0, len(data), size)]
     return b"".join(b"%x;ext=\"1\"\r\n%s\r\n" % (len(p), p) for p in pieces) \
         + b"0\r\nX-Trailer: 1\r\n\r\n"
@@ -102,7 +102,7 @@ def ending_first(data):
     return b"0\r\n\r\n" + data
 
 
-# name: from the body to the rest of the head and what follows it
+# name: makes the rest of the head and what follows it from the body
 BODIES = {
     "length": sized,
     "length-expect": lambda data: b"Expect: 100-continue\r\n" + sized(data),
@@ -118,7 +118,7 @@ BODIES = {
     "upgrade": lambda data: b"Connection: Upgrade, keep-alive\r\n"
     b"Upgrade: websocket\r\n" + sized(data),
 }
-# Bodies that can be read in two ways, of which a proxy may have chosen either.
+# Bodies that can be read in two ways; a proxy may have chosen either.
 AMBIGUOUS = {
     "length-and-chunked": lambda data: b"Content-Length: %d\r\n"
     b"Transfer-Encoding: chunked\r\n\r\n%s"
@@ -161,24 +161,24 @@ def seeded(shared_server):
 
 
 def drain(conn):
-    """All that comes until the server closes."""
+    """Read until the server closes."""
     try:
         while conn.fill():
             pass
     except ConnectionResetError:
-        pass        # it has closed with bytes of ours unread
+        pass        # the server closed before it read all our bytes
     conn.close()
     return conn.buffer
 
 
-# As many may publish at once as the server has places; more are told to come
-# again where a commit takes long.
+# At most as many publish at once as the server has places.  Where a commit
+# takes long, further ones get a 503.
 AT_ONCE = 5
 
 
 def talk(server, requests):
-    """Send each on a connection of its own, some at once, and what comes
-    back.  Streams with something behind them may go on until their lifetime
+    """Send each on a connection of its own, several at once; return what comes
+    back.  Streams with something behind them may last until their lifetime
     ends."""
     texts = []
     for i in range(0, len(requests), AT_ONCE):
@@ -191,13 +191,14 @@ def talk(server, requests):
 
 
 def answers(text):
-    """The status of each answer, interim ones left out."""
+    """The status of each answer, without interim answers."""
     return [int(s) for s in re.findall(
         rb"(?:\A|(?<=\n)|(?<=[^\n]))HTTP/1\.[01] ([2-5]\d\d) ", text)]
 
 
 def body_for(name):
-    """A body with a request in it: as the endpoint takes it, or too long."""
+    """A body that contains a request: as the endpoint accepts it, or too
+    long."""
     if name == "too-long":
         return b"x" * 3000 + b"\r\n\r\n" + SMUGGLED
     return SMUGGLED
@@ -214,7 +215,7 @@ def head_of(name):
 
 
 def check_not_smuggled(server, name):
-    """Nothing of a body has become a request, nor half of one."""
+    """Check that no part of a body became a request."""
     got = [line for line in server.access_lines()
            if "smuggled" in line or "X-Trailer" in line]
     assert not got, (name, got)
@@ -223,8 +224,8 @@ def check_not_smuggled(server, name):
 
 @pytest.mark.parametrize("name", list(REQUESTS))
 def test_462_01_a_body_is_a_body(server, name):
-    """Of every request, by whatever way it is answered: its body is read as
-    one or the connection ends; the next request is the next request."""
+    """For any request, however it is answered: its body is read as a body, or
+    the connection ends.  The next request is the next request."""
     allowed = REQUESTS[name][3]
     texts = talk(server, [head_of(name) + make(body_for(name)) + ENDING
                           for make in BODIES.values()])
@@ -240,8 +241,8 @@ def test_462_01_a_body_is_a_body(server, name):
 
 @pytest.mark.parametrize("kind", list(AMBIGUOUS))
 def test_462_02_ambiguous(server, kind):
-    """Where a proxy might see another end of the body: nothing after it is
-    answered on that connection."""
+    """A proxy might see another end of the body: nothing after it is answered
+    on that connection."""
     names = ("poll", "history", "events", "clock", "classic", "publish",
              "cross-site", "bad-cursor", "other-method", "preflight")
     texts = talk(server, [head_of(name) + AMBIGUOUS[kind](SMUGGLED) + ENDING
@@ -252,12 +253,13 @@ def test_462_02_ambiguous(server, kind):
     check_not_smuggled(server, kind)
 
 
-# -- behind what waits -------------------------------------------------------
+# -- behind a waiting request ------------------------------------------------
 
 @pytest.mark.both_paths
 @pytest.mark.parametrize("name", ["events", "iframe", "clock"])
 def test_462_03_behind_a_stream(server, name):
-    """A request sent behind a stream, at once or later, is not one."""
+    """Bytes sent behind a stream, at once or later, are not taken for a
+    request."""
     method, target, headers, _ = REQUESTS[name]
     for pause in (False, True):
         with server.raw() as conn:
@@ -275,8 +277,8 @@ def test_462_03_behind_a_stream(server, name):
 
 
 def test_462_04_in_pieces_behind_a_poll(server):
-    """What follows a poll may come in any pieces: each is a part of the one
-    request that follows, a body that looks like one too."""
+    """Bytes behind a poll may arrive in any pieces: together they form the one
+    next request, even if its body looks like a request."""
     follow = b"POST /comet/pieces HTTP/1.1\r\nHost: x\r\n" \
         b"Content-Type: text/plain\r\nContent-Length: %d\r\n\r\n%s" \
         % (len(SMUGGLED), SMUGGLED)
@@ -286,7 +288,7 @@ def test_462_04_in_pieces_behind_a_poll(server):
             conn.request("GET", "/comet/empty")
             server.wait_waiting(1, "poll")
             conn.send(follow[:cut])
-            answer = conn.answer()          # what comes ends the poll
+            answer = conn.answer()          # the next bytes end the poll
             assert answer.status == 200 and not answer.json()["messages"]
             conn.send(follow[cut:])
             conn.method = "POST"
@@ -299,14 +301,14 @@ def test_462_04_in_pieces_behind_a_poll(server):
 
 
 def test_462_05_while_the_hub_answers(server):
-    """Requests that arrive in the moment in which the poll before them is
-    answered."""
+    """Requests arrive at the moment the poll before them is answered."""
     while_the_hub_answers(server, 150)
 
 
 def test_462_06_publishing_behind_ones_own_poll(server):
-    """A publish behind a poll on the same channel: the poll ends, the publish
-    is acknowledged, and the next poll has it: in one order only."""
+    """A client publishes behind its own poll on the same channel: the poll
+    ends, the publish is acknowledged, and the next poll has the message,
+    always in this order."""
     with server.raw() as conn:
         cursor = server.post("own", "first")
         for number in range(20):
@@ -326,8 +328,8 @@ def test_462_06_publishing_behind_ones_own_poll(server):
                                     "/comet/seed?wait=0",
                                     "/chat/backend.php?timestamp=0"])
 def test_462_07_in_pieces_after_an_answer(server, target):
-    """The same where there was an answer at once, and the client rests until
-    it says more."""
+    """The same after an immediate answer, while the connection is idle until
+    more bytes arrive."""
     server.publish("x")
     follow = b"POST /comet/rested HTTP/1.1\r\nHost: x\r\n" \
         b"Transfer-Encoding: chunked\r\nContent-Type: text/plain\r\n\r\n" \
@@ -351,6 +353,6 @@ def test_462_07_in_pieces_after_an_answer(server, target):
 
 @pytest.mark.event
 def test_462_08_polls_that_the_hub_answers(server):
-    """CometFastPoll: a client that says all kinds of things between polls
-    that the hub answers by their bytes."""
+    """CometFastPoll: a client sends all kinds of requests between polls that
+    the hub answers by their bytes."""
     assert polls_that_the_hub_answers(server, 60) > 60

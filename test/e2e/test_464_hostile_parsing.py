@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Random requests, compared with a reference; `make torture` tries more.  Also:
-a body for which there is no memory."""
+"""Random requests, compared with a reference; `make torture` tries more.  Also
+a request body for which there is no memory."""
 
 import subprocess
 
@@ -14,7 +14,8 @@ SERVER = {"conf": CONF}
 
 @pytest.mark.parametrize("compare", COMPARED, ids=lambda c: c.__name__)
 def test_464_60_parsing(server, compare):
-    """Taken or refused as by the reference, and stored or read the same."""
+    """Each request is accepted or refused as by the reference, and the same is
+    stored or read."""
     compare(server, 1000)
 
 
@@ -41,7 +42,7 @@ void *realloc(void *old, size_t size)
 @pytest.mark.skipif(SANITIZER != "none",
                     reason="a sanitizer's runtime wants these calls itself")
 def test_464_65_no_memory_for_a_body(make_server, tmp_path):
-    """A body for which there is no memory: 503, come again; nothing stored."""
+    """No memory is left for a body: 503 with a retry time; nothing stored."""
     source, shim = tmp_path / "shim.c", tmp_path / "shim.so"
     source.write_text(SHIM)
     subprocess.run(["gcc", "-shared", "-fPIC", "-O1", "-o", str(shim),

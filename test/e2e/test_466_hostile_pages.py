@@ -14,12 +14,12 @@ from httpd_env import Httpd, sqlite, wait_until
 
 pytestmark = [pytest.mark.browser, pytest.mark.bound(90)]
 
-# Names of other sites: all are this machine, and over plain HTTP none of them
-# is trustworthy, so that Chromium sends no Sec-Fetch-* there.
+# Names of other sites.  All resolve to this machine; over plain HTTP none of
+# them is trustworthy, so Chromium sends no Sec-Fetch-* there.
 FLAGS = ("--host-resolver-rules=MAP *.test 127.0.0.1",
          "--ignore-certificate-errors", "--disable-popup-blocking")
 
-# The page of the other site.  `base` is the victim; each way says its name.
+# The page of the other site.  `base` is the victim; each way sends its name.
 ATTACK = """<!DOCTYPE html><meta charset="utf-8">%s<title>attack</title>
 <body><script>
 const base = new URL(location).searchParams.get('base');
@@ -107,8 +107,8 @@ for (const [way, act] of Object.entries(WAYS)) {
 </script>
 """
 
-# What the victim's own page may do by the same means: what a form or a script
-# sends, and by GET a script that can be told to be one.
+# What the victim's own page may publish by the same means: by a form or a
+# script, and by a GET that can be told to come from a script.
 OWN = {"form", "fetch", "fetch-no-referrer", "fetch-cors",
        "fetch-keepalive", "xhr", "beacon", "beacon-form", "asks-json",
        "asks-key", "asks-xhr", "asks-put", "post-classic"}
@@ -116,14 +116,14 @@ OWN_BY_FETCH_METADATA = {"get-fetch", "get-fetch-cors", "source",
                          "form-no-referrer"}
 
 SITES = {
-    # no Sec-Fetch-*: plain HTTP between hosts that are not this one
+    # no Sec-Fetch-*: plain HTTP to names other than localhost
     "http": ("http://evil.test:{port}", "http://victim.test:{port}", ""),
     "http-no-referrer": ("http://evil.test:{port}",
                          "http://victim.test:{port}",
                          '<meta name="referrer" content="no-referrer">'),
     "sub-domain": ("http://a.victim.test:{port}",
                    "http://victim.test:{port}", ""),
-    # Sec-Fetch-*
+    # with Sec-Fetch-*
     "local": ("http://evil.test:{port}", "http://127.0.0.1:{port}", ""),
     "local-no-referrer": ("http://evil.test:{port}",
                           "http://127.0.0.1:{port}",
@@ -149,7 +149,7 @@ def tools():
 
 @pytest.fixture(autouse=True)
 def tabs(chromium):
-    """Pages are closed before the server is looked at."""
+    """Pages are closed before the server is checked."""
     yield
     chromium.reset()
 
@@ -169,7 +169,7 @@ def shared_server():
 
 @pytest.fixture(scope="module")
 def chromium(shared_server):
-    """It ends before the server does: over TLS each connection that it has
+    """A Chromium that ends before the server: over TLS each connection that it
     opened in advance holds a thread until then."""
     browser = Browser(shared_server.port, FLAGS)
     yield browser
@@ -177,7 +177,7 @@ def chromium(shared_server):
 
 
 def open_page(browser, server, url):
-    """A tab of its own with a page, whatever its site."""
+    """Open a page of any site in a new tab."""
     driver = browser.driver
     driver.switch_to.new_window("tab")
     driver.get(url)
@@ -185,7 +185,7 @@ def open_page(browser, server, url):
 
 
 def arrived(server, ways):
-    """Those of the ways of which a request has come."""
+    """The ways whose request has arrived."""
     log = server.access_log()
     return {way for way in ways
             if "forged-%s " % way in log or "way=%s " % way in log}
@@ -202,7 +202,7 @@ def attack(browser, server, site, head):
                        "%s/attack.html?base=%s" % (attacker, victim))
     ways = wait_until(lambda: driver.execute_script(
         "return window.thrown && window.ways"), 10, "the page")
-    # all of them, so that nothing is inert because it was never tried
+    # all ways must arrive, so that each one has really been tested
     wait_until(lambda: len(arrived(server, ways)) == len(ways), 15,
                "requests by all ways; missing: %s, thrown: %s"
                % (set(ways) - arrived(server, ways),
@@ -217,11 +217,11 @@ def stored(server):
 
 @pytest.mark.parametrize("name", list(SITES))
 def test_466_50_forged(chromium, shared_server, name):
-    """Thirty-five ways of a foreign page to make the browser publish: each
-    arrives, and nothing is stored."""
+    """A foreign page makes the browser publish in thirty-five ways: each
+    request arrives, and nothing is stored."""
     attacker, victim, head = SITES[name]
     driver, _ = attack(chromium, shared_server, (attacker, victim), head)
-    # and last: the page goes there itself, by a link and by a form
+    # finally the page navigates there itself, by a link and by a form
     base = victim.format(port=shared_server.port,
                          tls_port=shared_server.tls_port)
     driver.execute_script("form('top-form', 'post', '', undefined, '_top')")
@@ -241,9 +241,9 @@ def test_466_50_forged(chromium, shared_server, name):
     ("http://victim.test:{port}", set()),
     ("http://127.0.0.1:{port}", OWN_BY_FETCH_METADATA)])
 def test_466_51_own(chromium, shared_server, own, more):
-    """The same from the victim's own page: what a script or a form does is
-    stored, so that the ways are ways; what an image, a frame or a link in it
-    does, which a visitor may have put there, is not."""
+    """The same from the victim's own page.  A script or form publishes, so the
+    ways do work.  An image, a frame or a link, which a visitor may have put
+    there, does not."""
     attack(chromium, shared_server, (own, own), "")
     want = {"forged-" + way for way in OWN | more} \
         | {"msg=forged-form-text\r\n", "PING"}
@@ -252,7 +252,8 @@ def test_466_51_own(chromium, shared_server, own, more):
     assert stored(shared_server) == want
 
 
-# A page that tries to see what the victim answers; the ways end in `leaked`.
+# A page that tries to read the victim's answers; successful ways are listed in
+# `leaked`.
 SPY = """<!DOCTYPE html><meta charset="utf-8"><title>spy</title>
 <body><script>
 const base = new URL(location).searchParams.get('base');
@@ -349,8 +350,8 @@ SECRET = "a private word"
 @pytest.mark.parametrize("name", ["http", "local", "https",
                                   "https-sub-domain"])
 def test_466_52_read(chromium, shared_server, name):
-    """Twenty-five ways of a foreign page to see what a channel holds that
-    everybody may read: it gets nothing, not even by an error's text."""
+    """A foreign page tries in twenty-five ways to read a public channel: it
+    gets nothing, not even from an error's text."""
     attacker, victim, _ = SITES[name]
     server = shared_server
     sqlite(server.db, "DELETE FROM message; INSERT INTO message(channel, "
@@ -373,13 +374,14 @@ def test_466_52_read(chromium, shared_server, name):
     assert not [seen for seen in leaked if "private word" in seen
                 or "called" in seen or "published" in seen
                 or "expected" in seen], leaked
-    # what is no script does not say why
+    # a load that is no script does not say why it failed
     assert {seen for seen in leaked if seen.startswith("error ")} \
         <= {"error Script error."}, leaked
 
 
 def test_466_53_read_by_oneself(chromium, shared_server):
-    """The same from the victim's own page: there is something to see."""
+    """The same from the victim's own page succeeds, so there was something to
+    read."""
     own = "http://127.0.0.1:%d" % shared_server.port
     sqlite(shared_server.db, "DELETE FROM message; INSERT INTO message("
            "channel, body) VALUES('private', '%s'), ('c0', '%s');"
@@ -408,8 +410,8 @@ HOSTILE = ["<img src=x onerror=hit=1>", "</script><script>hit=1</script>",
 
 
 def hostile_rows(server, channel):
-    """Rows whose every column is hostile, as a writer of the file can have
-    them, whatever the schema says."""
+    """Rows whose every column is hostile, as a program that writes to the file
+    can insert them, whatever the schema says."""
     with sqlite3.connect(server.db, timeout=10) as db:
         db.execute("PRAGMA ignore_check_constraints=ON")
         for text in HOSTILE:
@@ -420,8 +422,8 @@ def hostile_rows(server, channel):
 @pytest.mark.parametrize("page", ["/chat/", "/chat/original.html",
                                   "/console/"])
 def test_466_54_our_pages(chromium, make_server, page):
-    """The chat, today's and the original, and the console: bodies, types,
-    authors and names that are markup are shown as text, live and replayed."""
+    """Today's chat, the original and the console show markup in bodies, types,
+    authors and names as text, live and replayed."""
     server = make_server(start=False, conf="CometSearch on\n"
                          '<Location "/comet">\nCometMulti on\n</Location>\n'
                          + CONF)

@@ -40,7 +40,7 @@ def test_468_70_rules(make_server, kind, rule):
     else:
         assert kind == "evaded" and direct == posted == 403
         assert 200 in detours
-    # and nothing else is closed by it
+    # and the rule protects nothing else
     if "public/*" not in rule and 'Directory "/"' not in rule:
         assert server.get("/comet/open?wait=0").status == 200
 

@@ -12,7 +12,7 @@ from http_client import Raw
 from httpd_env import SANITIZER, give, is_root, sqlite, wait_until
 
 SECRET = "s3cr3t"
-# One of each for the log: none may be in it.
+# One secret of each kind; none may be in the log.
 BODY, COOKIE, PASSWORD, QUERY, KEY, AUTHOR = (
     "%s-%s" % (SECRET, what)
     for what in ("body", "cookie", "password", "query", "key", "author"))
@@ -21,12 +21,12 @@ HEADERS = {"Content-Type": "text/plain", "Cookie": "session=" + COOKIE,
 
 
 def under(umask):
-    """A command that starts the server with another umask."""
+    """A command that starts the server with a different umask."""
     return ["sh", "-c", 'umask %03o; exec "$@"' % umask, "sh"]
 
 
 def modes(folder):
-    """name: (mode, owner, group) of all that is there."""
+    """name: (mode, owner, group) of all files in a folder."""
     found = {}
     for name in sorted(os.listdir(folder)):
         info = os.lstat(os.path.join(folder, name))
@@ -39,14 +39,14 @@ def modes(folder):
 @pytest.mark.skipif(SANITIZER == "tsan", reason="libtsan ends the shell")
 @pytest.mark.parametrize("umask", [0o000, 0o022, 0o027, 0o077])
 def test_470_01_modes(make_server, umask):
-    """The database and its side files are 0660, of the children's user and
-    the folder's group, whatever the umask; and nothing else is made."""
+    """Whatever the umask, the database and its side files have mode 0660, the
+    children's user and the folder's group.  No other file is made."""
     server = make_server(children=2, wrapper=under(umask),
                          conf="CometSearch on\nCometRetain count=50\n")
     folder = os.stat(server.data)
     text = "".join('{"body": "%d %s"}\n' % (i, "x" * 3000)
                    for i in range(300))
-    for _ in range(3):      # beyond a checkpoint, and retention
+    for _ in range(3):      # enough for a checkpoint and retention
         answer = server.request("POST", "/comet/chat", text,
                                 {"Content-Type": "application/x-ndjson"})
         assert answer.status == 201, answer
@@ -85,7 +85,7 @@ def check_folder_warning(server, mode, wanted):
 
 
 def test_470_03_configtest_folder(make_server):
-    """httpd -t warns of a folder that others may write and that has no
+    """httpd -t warns of a folder that others may write to and that has no
     setgid bit, with the command that helps; a start warns, too."""
     server = make_server(start=False)
     for mode, wanted in ((0o770, True), (0o2770, False),
@@ -119,7 +119,7 @@ def stream(server):
 
 
 def bad_requests(server):
-    """What is wrong in every way that is refused."""
+    """Requests with every fault that is refused."""
     for method, target, headers, body in (
             ("POST", "/comet/chat", {"Content-Type": "text/plain"},
              b"\xff" + BODY.encode()),
@@ -142,14 +142,14 @@ def bad_requests(server):
         answer = server.request(method, target, body,
                                 dict(HEADERS, **headers))
         assert 400 <= answer.status < 500, (method, target, answer)
-    with Raw(server.port) as conn:      # breaks off in its body
+    with Raw(server.port) as conn:      # breaks off within its body
         conn.send(b"POST /comet/chat HTTP/1.1\r\nHost: x\r\nContent-Type: "
                   b"text/plain\r\nContent-Length: 900\r\n\r\n" +
                   BODY.encode())
 
 
 def faults(server):
-    """Each fault that is logged: locked, not a database, deleted."""
+    """Cause each fault that is logged: locked, not a database, deleted."""
     lock = sqlite3.connect(server.db, isolation_level=None)
     lock.execute("BEGIN IMMEDIATE")
     for _ in range(4):
@@ -176,8 +176,8 @@ def faults(server):
 
 
 def test_470_10_no_secrets_in_the_log(make_server):
-    """Nothing of a request or a message is in the error log at LogLevel
-    warn, whatever fails."""
+    """Whatever fails, the error log at LogLevel warn contains nothing of a
+    request or a message."""
     server = make_server(conf="CometPublishTimeout 200ms\nCometSearch on\n"
                          "LogLevel warn\nCometMulti on\n")
     server.allow_log.append("comet")

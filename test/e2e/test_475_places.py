@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where the database may be, and the advice httpd gives for a bad place."""
+"""Where the database may be, and httpd's advice when the place is bad."""
 
 import contextlib
 import os
@@ -16,7 +16,7 @@ ROOT_ONLY = pytest.mark.skipif(not is_root(), reason="needs root to mount "
                                "and to become another user")
 TEXT = {"Content-Type": "text/plain"}
 ENDPOINT = "CometEndpoint /comet\n"
-# Commands that would change a file's rights.
+# Commands that would change a file's permissions.
 COMMAND = re.compile(r"\b(?:chown|chmod|chgrp|setfacl|install)\b")
 
 
@@ -30,7 +30,7 @@ def try_post(server, text="x"):
 
 @contextlib.contextmanager
 def bound(source, target):
-    """`source` mounted at `target` too."""
+    """Mount `source` at `target` as well."""
     done = subprocess.run(["mount", "--bind", source, target],
                           stderr=subprocess.PIPE, timeout=20)
     if done.returncode:
@@ -47,14 +47,14 @@ def tester(make_server):
 
 
 def make_database(server):
-    """A database that httpd has made and closed."""
+    """A database that httpd made and closed."""
     server.start()
     server.post("chat", "first")
     server.stop()
 
 
 def configtest_by(server, wrapper, conf):
-    """httpd -t by a command that runs it."""
+    """httpd -t, run through another command."""
     path = server.conf_path(server.config_text(conf), "test.conf")
     done = subprocess.run(wrapper + server.command("-t", "-f", path),
                           stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
@@ -67,8 +67,8 @@ def configtest_by(server, wrapper, conf):
 
 @ROOT_ONLY
 def test_475_01_file_mounted_before_the_start(make_server):
-    """A database mounted as a single file is refused by configtest: what is
-    in the log beside it would go with the container."""
+    """configtest refuses a database that is mounted as a single file: its log
+    would be outside the mount, and lost with the container."""
     server = make_server(start=False)
     make_database(server)
     host = os.path.join(server.root, "host.db")
@@ -84,7 +84,8 @@ def test_475_01_file_mounted_before_the_start(make_server):
 
 @ROOT_ONLY
 def test_475_02_file_mounted_while_running(make_server):
-    """The same while httpd runs: nothing is acknowledged until it is gone."""
+    """The file is mounted while httpd runs: nothing is acknowledged until the
+    mount is gone."""
     server = make_server()
     server.post("chat", "first")
     host = os.path.join(server.root, "host.db")
@@ -102,8 +103,8 @@ def test_475_02_file_mounted_while_running(make_server):
 
 
 def test_475_03_hard_link(make_server):
-    """With a hard link: warned of by configtest and at start, publishing is
-    refused, reading goes on; without it everything works again."""
+    """A hard link to the file: configtest and start warn of it, publishing is
+    refused, reading works; without the link everything works again."""
     server = make_server()
     other = os.path.join(server.root, "other.db")
     server.post("chat", "first")
@@ -124,8 +125,8 @@ def test_475_03_hard_link(make_server):
 
 
 def test_475_04_dangling_link(make_server):
-    """A symbolic link to a file that does not exist yet: the file and its
-    log are made where it leads, and both names are one store."""
+    """A symbolic link to a missing file: the file and its log are made where
+    the link leads, and both names are one store."""
     server = make_server(start=False, comet="load")
     real = os.path.join(server.data, "real.db")
     link = os.path.join(server.root, "link.db")
@@ -146,8 +147,8 @@ def test_475_04_dangling_link(make_server):
 
 
 def test_475_05_becomes_a_link(make_server):
-    """A symbolic link in the place of the database while httpd runs: its log
-    would be beside another file, so publishing is refused."""
+    """A symbolic link replaces the database while httpd runs: its log would be
+    beside another file, so publishing is refused."""
     server = make_server()
     server.post("chat", "first")
     real = os.path.join(server.root, "moved.db")
@@ -164,7 +165,7 @@ def test_475_05_becomes_a_link(make_server):
 
 @ROOT_ONLY
 def test_475_06_folder_mounted_twice(make_server):
-    """A folder mounted at two places holds one store, not two."""
+    """A folder that is mounted at two places holds one store."""
     server = make_server(start=False, comet="load")
     again = os.path.join(server.root, "again")
     os.mkdir(again)
@@ -181,8 +182,8 @@ def test_475_06_folder_mounted_twice(make_server):
 # -- folders that must not be written -------------------------------------------------
 
 def test_475_10_folder_of_the_configuration(tester):
-    """A folder that holds httpd's configuration, at whatever depth, is
-    refused without a command that would hand it over."""
+    """A folder that holds httpd's configuration, at any depth, is refused,
+    without a command that would give it away."""
     extra = os.path.join(tester.root, "extra", "deep")
     os.makedirs(extra)
     with open(os.path.join(extra, "more.conf"), "w",
@@ -204,8 +205,8 @@ def test_475_10_folder_of_the_configuration(tester):
 
 
 def test_475_11_world_writable_folder(tester):
-    """A folder that everybody may write is refused, with or without the
-    sticky bit, and no rights in it are given away."""
+    """A folder that everybody may write to is refused, with or without the
+    sticky bit, and without a command that gives permissions in it away."""
     folder = os.path.join(tester.root, "open")
     os.mkdir(folder)
     give(folder)
@@ -222,7 +223,7 @@ def test_475_11_world_writable_folder(tester):
 
 
 def warnings(server, path):
-    """What httpd -t says of the store, which passes."""
+    """What httpd -t says of the store; the test must pass."""
     code, text = server.configtest(store(path))
     assert code == 0, text
     return text
@@ -232,7 +233,8 @@ def warnings(server, path):
 @pytest.mark.parametrize("folder", ["/var/lib", "/etc/comet-test-475", "/srv",
                                     "/var/opt", "/usr/local/src"])
 def test_475_12_advice_for_system_folders(tester, folder):
-    """No command is proposed for a folder of the system, even an empty one."""
+    """httpd proposes no command for a system folder, not even for an empty
+    one."""
     made = not os.path.isdir(folder)
     if made:
         os.mkdir(folder)
@@ -248,8 +250,8 @@ def test_475_12_advice_for_system_folders(tester, folder):
 
 @ROOT_ONLY
 def test_475_13_advice_for_shared_folders(tester):
-    """A folder with other files in it is not handed over; one that holds only
-    databases is.  So it is with the setgid bit."""
+    """httpd proposes to hand over a folder only if it holds nothing but
+    databases.  The same holds for the setgid bit."""
     folder = os.path.join(tester.root, "of root")
     os.mkdir(folder, 0o755)
     path = folder + "/comet.db"
@@ -264,15 +266,15 @@ def test_475_13_advice_for_shared_folders(tester):
     assert "setgid" in text and not COMMAND.search(text), text
     os.unlink(folder + "/secret.conf")
     assert "chmod g+s '%s'" % folder in warnings(tester, path)
-    os.rename(folder, folder + "'s")        # no quoting that a shell undoes
+    os.rename(folder, folder + "'s")        # quotes cannot break the command
     text = warnings(tester, folder + "'s/comet.db")
     assert "setgid" in text and not COMMAND.search(text), text
 
 
 @ROOT_ONLY
 def test_475_14_supplementary_groups(tester):
-    """A right that a supplementary group gives is a right, and one that a
-    group takes away is none."""
+    """A permission that a supplementary group gives counts, and so does one
+    that a group removes."""
     groups = os.path.join(tester.root, "group")
     shutil.copy("/etc/group", groups)
     with open(groups, "a", encoding="utf-8") as out:
@@ -291,8 +293,8 @@ def test_475_14_supplementary_groups(tester):
 
 @ROOT_ONLY
 def test_475_15_whatever_cannot_be_written(make_server):
-    """A side file of another user and a folder above that is closed to httpd
-    are told as well; nothing is proposed for what is above."""
+    """A side file of another user and a parent folder that is closed to httpd
+    are reported as well; no command is proposed for parents."""
     server = make_server(start=False)
     make_database(server)
     for name in ("-wal", "-shm"):
@@ -313,7 +315,7 @@ def test_475_15_whatever_cannot_be_written(make_server):
     assert not COMMAND.search(text), text
 
 
-# -- configtest by a user who may not look ---------------------------------------------
+# -- configtest by a user without permission -------------------------------------------
 
 def as_user(name):
     user = pwd.getpwnam(name)
@@ -324,8 +326,8 @@ def as_user(name):
 @ROOT_ONLY
 @pytest.mark.parametrize("closed", ["above", "above/data"])
 def test_475_20_configtest_without_permission(tester, closed):
-    """A folder that the user of httpd -t may not enter: a warning that says
-    so; everything else is checked."""
+    """The user of httpd -t may not enter a folder: a warning says so;
+    everything else is checked."""
     nobody = as_user("nobody")
     data = os.path.join(tester.root, "above", "data")
     os.makedirs(data)
@@ -350,7 +352,7 @@ def test_475_20_configtest_without_permission(tester, closed):
 
 @ROOT_ONLY
 def test_475_21_configtest_by_an_ordinary_user(tester):
-    """Where nothing is hidden from it, httpd -t says nothing."""
+    """httpd -t says nothing where its user can see everything."""
     os.chmod(tester.data, 0o2755)
     code, text = configtest_by(tester, as_user("nobody"), store(tester.db))
     assert code == 0 and "CometStore" not in text, text

@@ -32,8 +32,8 @@ def batch(count, size=2000):
 
 @pytest.fixture(params=["unwritable", "full"])
 def without_temporary_room(request, make_server):
-    """A server with an index over an old database, and nowhere to put a
-    temporary file."""
+    """A server that must index an old database, and cannot write a temporary
+    file anywhere."""
     if not is_root():
         pytest.skip("needs root to mount")
     server = make_server(start=False, conf="CometRetain count=150\nCometMaxMessageSize 65536\n")
@@ -70,9 +70,9 @@ def page_count(server):
 
 
 def test_476_01_no_room_for_temporary_files(without_temporary_room):
-    """Neither an index to build over an old database, nor a batch with its
-    statement journals, nor retention, which shrinks the file, needs a
-    temporary file."""
+    """None of these needs a temporary file: the index of an old database, a
+    batch with its statement journals, and retention, which shrinks the
+    file."""
     server = without_temporary_room
     pages = page_count(server)
     server.start()

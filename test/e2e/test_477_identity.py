@@ -17,7 +17,7 @@ def try_post(server, text="x"):
 
 
 def make_database(server):
-    """A database that httpd has made and closed."""
+    """A database that httpd made and closed."""
     server.start()
     server.post("chat", "first")
     server.stop()
@@ -31,8 +31,8 @@ def hand_over(server):
 
 
 def test_477_01_schema_by_hand(make_server):
-    """sql/001_initial.sql run by sqlite3 alone makes a database that httpd
-    takes, migrates and shrinks."""
+    """sqlite3 alone runs sql/001_initial.sql: httpd accepts, migrates and
+    shrinks this database."""
     server = make_server(start=False)
     with open(os.path.join(REPO, "sql", "001_initial.sql"),
               encoding="utf-8") as text:
@@ -57,8 +57,8 @@ def dump(server, path):
     "", "PRAGMA application_id = 1129270612;", "PRAGMA user_version = 2;"])
 @pytest.mark.parametrize("search", ["off", "on"])
 def test_477_02_restored_dump(make_server, lost, search):
-    """A .dump loses who made the database: the log says which two PRAGMAs
-    give it back, and they do."""
+    """A .dump loses the mark of the database's maker: the log names the two
+    PRAGMAs that restore it, and they do."""
     server = make_server(start=False, conf="CometSearch %s\n" % search)
     make_database(server)
     text = os.path.join(server.root, "dump.sql")
@@ -80,7 +80,7 @@ def test_477_02_restored_dump(make_server, lost, search):
 
 
 def test_477_03_another_programs_database(make_server):
-    """No PRAGMA is proposed for what never was mod_comet's."""
+    """No PRAGMA is proposed for a database that was never mod_comet's."""
     server = make_server(start=False)
     sqlite(server.db, "CREATE TABLE message_log(x);")
     hand_over(server)

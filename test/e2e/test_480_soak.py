@@ -9,5 +9,5 @@ from soak import soak
 @pytest.mark.event
 @pytest.mark.serial         # it judges figures
 def test_480_01_soak(make_server, figure):
-    """Clients of every transport come and go, and nothing is left of them."""
+    """Clients of every transport come and go, and leave nothing behind."""
     figure(soak(make_server, 4, period=2, clients=100, life=2))

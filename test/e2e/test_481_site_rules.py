@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The site's own rules redirect and refuse comet's URLs as they do files',
-and front controllers do not take them away."""
+"""The site's own rules redirect and refuse comet's URLs as they do files.
+Front controllers do not capture those URLs."""
 
 import pytest
 
 from http_client import one_request
 from httpd_env import SLOW, free_port, sqlite
 
-# Each kind of URL that comet serves, and a request that would be answered.
+# Each kind of URL that comet serves, with a request that succeeds.
 OURS = [("GET", "/comet/chat?since=0&wait=0"),
         ("GET", "/comet/chat?wait=20"),
         ("POST", "/comet/chat"),
@@ -45,8 +45,8 @@ RULES = {
 }
 
 
-# Front controllers that take every other URL, in the virtual host (the first
-# form as WordPress's own lines would be there, the others as found in guides).
+# Front controllers that handle every other URL, in the virtual host (the first
+# is WordPress's own, the others are taken from guides).
 CONTROLLERS = {
     "wordpress": """RewriteEngine On
         RewriteRule ^/index\\.html$ - [L]
@@ -70,7 +70,8 @@ PORTS = {name: free_port() for name in (*RULES, *CONTROLLERS)}
 
 
 def virtual_hosts():
-    """A virtual host for each of them; the mappings are the server's."""
+    """A virtual host for each of them; the mappings belong to the main
+    server."""
     texts = {name: conf for name, (conf, _) in RULES.items()} | CONTROLLERS
     return "\n".join("Listen 127.0.0.1:%d\n<VirtualHost 127.0.0.1:%d>\n%s\n"
                      "</VirtualHost>" % (port, port, texts[name])
@@ -97,7 +98,7 @@ def ask(name, method, target, body=None, ctype="text/plain"):
 
 @pytest.mark.parametrize("name", RULES)
 def test_481_01_rules_act(server, name):
-    """A redirect or a refusal acts on each URL as it does on a file."""
+    """A redirect or a refusal applies to each URL as it does to a file."""
     status = RULES[name][1]
     before = server.rows("chat")
     for method, target in OURS + [("GET", "/static.txt")]:
@@ -111,7 +112,7 @@ def test_481_01_rules_act(server, name):
 
 @pytest.mark.parametrize("name", CONTROLLERS)
 def test_481_02_front_controllers_do_not(server, name):
-    """A rule that leads elsewhere than to a redirect is not followed."""
+    """A rewrite to a target other than a redirect has no effect."""
     elsewhere = ask(name, "GET", "/no/such/page")
     assert elsewhere.status == 503 if name == "proxy" \
         else b"index" in elsewhere.body, elsewhere
@@ -128,7 +129,8 @@ MULTI = '<Location "/comet">\nCometMulti on\n</Location>\nRewriteEngine on\n'
 
 
 def test_481_03_channels_named_otherwise(make_server):
-    """A rule against a channel's URL holds however the channel is named."""
+    """A rule against a channel's URL applies however a request names the
+    channel."""
     server = make_server(conf=MULTI
                          + "RewriteRule ^/comet/secret - [F]\n"
                          "Redirect /comet/moved https://www.example.org/\n")
@@ -152,7 +154,7 @@ def test_481_03_channels_named_otherwise(make_server):
 
 
 def test_481_04_what_a_rule_says_of_one_channel(make_server):
-    """[E=…] for one channel's URL grants nothing on another."""
+    """[E=…] for one channel's URL grants nothing on another channel."""
     server = make_server(conf=MULTI + """
       RewriteRule ^/comet/open - [E=public:1]
       RewriteRule ^/comet/closed - [E=closed:1]
@@ -177,7 +179,7 @@ def test_481_04_what_a_rule_says_of_one_channel(make_server):
 
 
 def test_481_05_passed_through(make_server):
-    """A rule after mod_rewrite's [PT] acts on the URL that was made."""
+    """A rule after mod_rewrite's [PT] applies to the rewritten URL."""
     server = make_server(conf="RewriteEngine on\n"
                          "RewriteRule ^/live/(.*)$ /comet/$1 [PT,QSA]\n"
                          "Redirect gone /comet/old\n")
@@ -199,7 +201,7 @@ end
 
 
 def test_481_06_lua(make_server):
-    """A script of mod_lua's refuses comet's URLs, and takes none away."""
+    """A mod_lua script can refuse comet's URLs, but cannot capture them."""
     server = make_server(
         start=False, modules=("lua",),
         conf="LuaHookTranslateName {docroot}/rule.lua rule")
@@ -215,7 +217,8 @@ def test_481_06_lua(make_server):
 
 
 def test_481_07_files_rules(make_server):
-    """Rules of <Directory> and .htaccess are a file's: the manual says so."""
+    """Rules of <Directory> and .htaccess apply only to files, as the manual
+    says."""
     server = make_server(conf='<Directory "{docroot}">\nRewriteEngine On\n'
                          "RewriteRule ^(comet/|static) - [F]\n</Directory>")
     assert server.get("/static.txt").status == 403

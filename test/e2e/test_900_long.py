@@ -18,8 +18,8 @@ from reloads import reload_once
 
 pytestmark = pytest.mark.long
 
-# conf/'s tuned example in small: one event child, 25 threads. 80 % of
-# 25 + 24 * 250 connections may wait: 4,820.
+# A small version of conf/'s tuned example: one event child, 25 threads.  80 %
+# of 25 + 24 * 250 connections may wait: 4,820.
 TUNED = """ServerLimit 1
 StartServers 1
 ThreadLimit 25
@@ -63,7 +63,7 @@ def test_900_01_four_thousand(make_server, figure):
                 server.get("/static.txt")
                 took.append(time.monotonic() - begin)
 
-        # the burst: publishing to all 2,000 while files are asked for
+        # the burst: a message to all 2,000 while files are requested
         thread = threading.Thread(target=files, daemon=True)
         thread.start()
         begin = time.monotonic()
@@ -94,7 +94,7 @@ def test_900_01_four_thousand(make_server, figure):
 @pytest.mark.bound(120)
 @pytest.mark.parametrize("other", ["worker", "prefork"])
 def test_900_03_reload_other_mpms(make_server, other, figure):
-    """One reload under publishing on worker and prefork."""
+    """One reload during publishing on worker and prefork."""
     if other not in MPMS:
         pytest.skip(other + " not chosen")
     server = make_server(mpm=other, children=2, threads=32)
@@ -120,7 +120,8 @@ def test_900_03_reload_other_mpms(make_server, other, figure):
 @pytest.mark.event
 @pytest.mark.bound(400)
 def test_900_04_twenty_thousand_connects(make_server, figure):
-    """20,000 connects of every kind leave no fd, no memory, no counter."""
+    """20,000 connections of every kind leave no descriptor, memory or counter
+    behind."""
     threads = 4
     server = make_server(mpm="event",
                          mpm_conf=re.sub(r"\b25\b", str(threads), TUNED))
@@ -141,8 +142,8 @@ def test_900_04_twenty_thousand_connects(make_server, figure):
         return fd_count(child), pss_kb(child), thread_count(child)
 
     with Load(server.port, connects_at_once=64) as load:
-        # warm: each thread may come to keep a connection to the store (two
-        # descriptors, a quarter of a megabyte); that has an end
+        # warm up: each thread may keep a connection to the store (two
+        # descriptors, a quarter of a megabyte), and no more
         warm = [round_trip(load, i) for i in range(10)]
         while max(f[0] for f in warm[-10:]) \
                 > max(f[0] for f in warm[:-10] or [(0,)]) + 1:
@@ -164,7 +165,8 @@ def test_900_04_twenty_thousand_connects(make_server, figure):
 
 @pytest.mark.bound(240)
 def test_900_05_outsiders_against_64(make_server, figure):
-    """64 publishers against 100 plain INSERTs: every one in < 500 ms."""
+    """64 publishers compete with 100 plain INSERTs: each INSERT takes < 500
+    ms."""
     server = make_server(children=2, threads=64)
     took = []
     with Load(server.port) as load:
@@ -194,7 +196,7 @@ def test_900_05_outsiders_against_64(make_server, figure):
 @pytest.mark.event
 @pytest.mark.bound(120)
 def test_900_08_streams_outlive_timeout(make_server):
-    """500 clocks for 12 s at Timeout 4: no drop."""
+    """500 clocks last 12 s at Timeout 4: no stream is dropped."""
     server = make_server(mpm="event", mpm_conf=TUNED, timeout=4,
                          conf="CometTick 3s")
     with Load(server.port) as load:
@@ -207,7 +209,7 @@ def test_900_08_streams_outlive_timeout(make_server):
 
 @pytest.mark.bound(240)
 def test_900_09_retention_under_load(make_server):
-    """Retention goes on under publishing and keeps the file small."""
+    """Retention works during publishing and keeps the file small."""
     server = make_server(conf="CometRetain count=500")
     with Load(server.port) as load:
         pages = load.follow(5, "endpoint", "/comet/chat")
@@ -227,8 +229,9 @@ def test_900_09_retention_under_load(make_server):
 @pytest.mark.event
 @pytest.mark.bound(240)
 def test_900_10_bursts_of_leaving(make_server):
-    """After 100 clients have left at once, 300 times, a child still
-    accepts at once (httpd's listener may forget to, without help)."""
+    """100 clients leave at once, 300 times: the child still accepts
+    immediately (without the module's help httpd's listener may stop
+    accepting)."""
     server = make_server(mpm="event", mpm_conf=TUNED)
     slowest = 0.0
     with Load(server.port, connects_at_once=64) as load:

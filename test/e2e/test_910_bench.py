@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A small `make bench`: it reports what it measured and what it could not.
 
-No test here looks at speed."""
+No test here judges speed.
+"""
 
 import json
 import os
@@ -33,7 +34,7 @@ def folder():
 
 
 def bench(folder, **settings):
-    """Run the bench in small; its status, what it said, and the table's rows
+    """Run a small bench; return its status, its output, and the table's rows
     by scenario: the cells by column."""
     table = os.path.join(folder, "table.md")
     done = subprocess.run(
@@ -61,7 +62,7 @@ def number(cell):
 
 @pytest.mark.bound(180)
 def test_910_01_a_table(folder):
-    """Streams, polls, GETs and parked clients, twice: numbers in each row."""
+    """Streams, polls, GETs and parked clients, twice: each row has numbers."""
     status, said, rows = bench(folder, BENCH_ROUNDS="2",
                                BENCH_ONLY="parked,streams,polls,gets")
     assert status == 0, said
@@ -82,7 +83,7 @@ def test_910_01_a_table(folder):
 
 @pytest.mark.bound(60)
 def test_910_02_what_cannot_run_is_no_number(folder):
-    """Without a server the cell says so, and the status too."""
+    """Without a server the cell says so, and so does the exit status."""
     status, said, rows = bench(folder, BENCH_ONLY="streams",
                                COMET_HTTPD="/nowhere/httpd")
     assert status == 1
@@ -98,16 +99,16 @@ def test_910_02_what_cannot_run_is_no_number(folder):
     ("BENCH_ROUNDS", "0", "from 1 up"),
     ("BENCH_SCALE", "x", "from 0.001 up")])
 def test_910_03_settings(folder, name, value, allowed):
-    """A wrong setting is named with what is allowed."""
+    """A wrong setting is named, together with what is allowed."""
     status, said, _ = bench(folder, **{name: value})
     assert status == 1
     assert name in said and allowed in said
 
 
 class Unreliable(threading.Thread):
-    """A server of event streams that doubles the first of ten messages, loses
-    the fourth, swaps the sixth and the seventh, spoils the ninth, and gives
-    the rest in small pieces."""
+    """An event-stream server that repeats the first of ten messages, loses the
+    fourth, swaps the sixth and the seventh, corrupts the ninth, and sends the
+    rest in small pieces."""
 
     def __init__(self):
         super().__init__(daemon=True)
@@ -169,7 +170,8 @@ class Unreliable(threading.Thread):
 
 @pytest.mark.bound(60)
 def test_910_04_the_generator_finds_faults():
-    """What is lost, doubled, late and spoiled is counted as that."""
+    """Messages that are lost, repeated, late or corrupt are counted as
+    such."""
     server = Unreliable()
     server.start()
     url = "http://127.0.0.1:%d/s" % server.port

@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.long, pytest.mark.event,
               pytest.mark.skipif(SANITIZER != "none",
                                  reason="about memory and thousands")]
 
-# As conf/tuned.conf has it, for one child or two.
+# As in conf/tuned.conf, for one or two children.
 TUNED = """ServerLimit {children}
 StartServers {children}
 ThreadLimit 64
@@ -40,7 +40,8 @@ def pss(server):
 
 
 def publish_batch(server, channel, first, count):
-    """So many numbered messages in one request; their timestamps."""
+    """Publish `count` numbered messages in one request; return their
+    timestamps."""
     body = "".join(json.dumps({"body": "m%08d" % n}) + "\n"
                    for n in range(first, first + count))
     answer = server.request("POST", "/comet/" + channel, body.encode(),
@@ -52,17 +53,18 @@ def publish_batch(server, channel, first, count):
 @pytest.mark.bound(300)
 @pytest.mark.parametrize("children", [1, 2])
 def test_920_01_streams(make_server, figure, children):
-    """10,000 adopted streams a child: no thread more, every message to each."""
+    """10,000 adopted streams in each child: no further thread, and every
+    message reaches each."""
     clients = 10000 * children
     server = make_server(mpm="event", mpm_conf=tuned(children))
     group = ("events", 10000, "crowd", "/comet/crowd")
     with Followers(server, [("events", 300) + group[2:]]) as few:
-        few.wait_open()             # what is made once for each thread
+        few.wait_open()             # each thread makes some things once
     server.wait_waiting(0)
     before = pss(server)
     threads = [thread_count(pid) for pid in server.children()]
     with ExitStack() as stack:
-        # a process has descriptors for little more than 10,000
+        # one process has descriptors for little more than 10,000
         crowds = [stack.enter_context(Followers(server, [group]))
                   for _ in range(children)]
         for crowd in crowds:
@@ -106,7 +108,7 @@ def test_920_02_polls(make_server, figure):
 
 @pytest.mark.bound(400)
 def test_920_03_a_million_messages(make_server, figure):
-    """1,000,000 messages through a stream: memory stays as it was."""
+    """A stream delivers 1,000,000 messages: memory does not grow."""
     server = make_server(mpm="event", mpm_conf=tuned(1),
                          conf="CometRetain count=20000\n")
     sizes = []
@@ -130,7 +132,8 @@ def test_920_03_a_million_messages(make_server, figure):
 
 @pytest.mark.bound(400)
 def test_920_04_hundred_thousand_connects(make_server, figure):
-    """100,000 streams come and go: no memory and no descriptor stays."""
+    """100,000 streams come and go: they leave no memory and no descriptor
+    behind."""
     server = make_server(mpm="event", mpm_conf=tuned(1))
     child = server.children()[0]
     figures = []
