@@ -49,7 +49,8 @@ static void register_connection_hooks(void)
                               APR_HOOK_REALLY_FIRST);
 }
 
-/* A request becomes ours by its URL, before anything judges it. */
+/* The URL decides whether a request is ours.  That is settled before any module
+ * checks the request. */
 static void register_claiming_hooks(void)
 {
     static const char *const after_rewrite[] = { "mod_rewrite.c", NULL };

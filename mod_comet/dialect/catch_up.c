@@ -52,8 +52,8 @@ static apr_status_t resolve_cursor(const request_rec *r, comet_store_t *store,
     return status;
 }
 
-/* What is after its cursor: from memory where that is in step, else from the
- * file. */
+/* Read what is after the client's cursor: from memory if memory is in step with
+ * the store, else from the file. */
 static apr_status_t read_news(const request_rec *r, comet_store_t *store,
                               const comet_store_state_t *state,
                               mod_comet_ask_t *ask, comet_reading_t *reading)
@@ -298,8 +298,8 @@ static int refuse(request_rec *r, const mod_comet_ask_t *ask,
     if (ask->words.data && status == COMET_EINVALID) {
         return mod_comet_answer_error(
             r, HTTP_BAD_REQUEST,
-            "q: expected 1 to %d different words; all that stands between "
-            "letters and digits ends one (foo-bar is two)",
+            "q: expected 1 to %d different words; any character other than a "
+            "letter or a digit ends a word (foo-bar is two)",
             COMET_WORDS_MAX);
     }
     if (ask->words.data && status == APR_ENOENT) {
@@ -325,7 +325,7 @@ int mod_comet_catch_up_answer(request_rec *r, mod_comet_ask_t *ask)
 
     if (searching && !mod_comet_reading_enter()) {
         return mod_comet_answer_error(r, HTTP_SERVICE_UNAVAILABLE,
-                                      "q: too many search at a time; try "
+                                      "q: too many searches are running; try "
                                       "again in a moment");
     }
     status = look_up(r, ask, &missed);

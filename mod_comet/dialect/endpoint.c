@@ -54,9 +54,9 @@ static const char *read_cursor(const request_rec *r,
 }
 
 /*
- * An EventSource that was at another system carries that one's last id, and
- * would give up for good after 400: to a stream such a cursor is an unknown
- * one, and the client is told of a gap.
+ * An EventSource that was connected to another system sends the last id of that
+ * system, and 400 would make it give up for good.  So a stream takes such a
+ * cursor for an unknown one, and the client is told of a gap.
  */
 static const char *find_cursor(const request_rec *r,
                                const mod_comet_request_t *request,
@@ -228,8 +228,8 @@ static int handle(request_rec *r, const mod_comet_request_t *request,
     return ask->channel.data
                ? mod_comet_post_body(r, request, ask->channel)
                : mod_comet_answer_error(r, HTTP_BAD_REQUEST,
-                                        "channel: a channel must be named, "
-                                        "below the path of the endpoint");
+                                        "channel: name a channel after the "
+                                        "endpoint's path");
 }
 
 const mod_comet_dialect_t mod_comet_dialect_endpoint = {

@@ -147,8 +147,8 @@ static int judge(post_t *post, const comet_ndjson_line_t *line,
     }
     if (!mod_comet_config_multi(r)) {
         *answered = refuse_line(r, HTTP_FORBIDDEN, line,
-                                "only the one of the URL may be published to "
-                                "here (CometMulti)");
+                                "only the URL's own channel may be published "
+                                "to here (CometMulti)");
         return DONE;
     }
     if (line->channel.length + strlen(post->request->mapping->channel)
@@ -246,8 +246,8 @@ static int publish_lines(post_t *post)
             wrong);
     }
     if (comet_params_get(&post->request->query, "type", &type)) {
-        wrong = comet_params_check_type(type); /* for the lines that name no
-                                                * type */
+        /* this type is for those lines that have none of their own */
+        wrong = comet_params_check_type(type);
         if (wrong) {
             return mod_comet_publish_refuse(r, HTTP_BAD_REQUEST, wrong);
         }

@@ -74,7 +74,7 @@ const char *mod_comet_publish_find_author(const request_rec *r,
     *author = comet_text(r->user);
     return author->length > COMET_AUTHOR_MAX_BYTES
                    || !comet_encode_is_utf8(*author)
-               ? "author: a user's name that is stored must be UTF-8 of at "
+               ? "author: the user's name must be UTF-8 of at "
                  "most 255 bytes"
                : NULL;
 }

@@ -26,8 +26,8 @@ static int is_allowed(const request_rec *sub,
            && mod_comet_access_permits(sub);
 }
 
-/* Find why a channel that its own URL allows cannot be part of this request,
- * which is counted, logged and attributed to another URL.
+/* Find why this request may not use a channel although the channel's own URL
+ * allows it.  The request is counted, logged and attributed under another URL.
  * @return NULL: it can */
 static const char *find_objection(const request_rec *sub, const request_rec *r,
                                   const mod_comet_ask_t *ask)
@@ -38,8 +38,8 @@ static const char *find_objection(const request_rec *sub, const request_rec *r,
                               : mod_comet_config_publish_limit(r);
 
     if (!ask && sub->user && (!r->user || strcmp(sub->user, r->user) != 0)) {
-        return "who may is not the user of this request; publish to a URL that "
-               "asks for the same user";
+        return "it lets another user publish than the one of this request; "
+               "publish to its own URL";
     }
     if (limit && limit != counted && !(ask && ask->history)) {
         return ask ? "it has a limit of its own (CometLimitSubscribers)"
@@ -281,7 +281,8 @@ static int take_parameters(gathering_t *gathering)
         }
         if (++count > PARAMETERS_MAX) {
             return mod_comet_answer_error(gathering->r, HTTP_BAD_REQUEST,
-                                          "channel: at most %d times",
+                                          "channel: may be given %d times at "
+                                          "most",
                                           PARAMETERS_MAX);
         }
         if (!is_repeated(query, i)) {
@@ -311,7 +312,7 @@ static int make(const gathering_t *gathering)
 
     if (!selection) {
         return mod_comet_answer_error(r, HTTP_SERVICE_UNAVAILABLE,
-                                      "there is no memory");
+                                      "the server is out of memory");
     }
     apr_pool_cleanup_register(r->pool, selection, unref_selection,
                               apr_pool_cleanup_null);
@@ -355,12 +356,11 @@ int mod_comet_select_find(request_rec *r, const mod_comet_request_t *request,
                    ? make(&gathering)
                    : mod_comet_answer_error(
                        r, HTTP_BAD_REQUEST,
-                       "channel: a channel must be named, below the path of "
-                       "the endpoint");
+                       "channel: name a channel after the endpoint's path");
     }
     if (!mod_comet_config_multi(r)) {
         return mod_comet_answer_error(r, HTTP_FORBIDDEN,
-                                      "channel: only the one of the URL may "
+                                      "channel: only the URL's own channel may "
                                       "be read here (CometMulti)");
     }
     ask->format.json = 1; /* each message must name its channel */

@@ -6,14 +6,14 @@
 #include "request/subrequest.h"
 #include "output/answer.h"
 
-/* --- the site's own rules --------------------------------------------------- */
+/* --- the site's own rules ------------------------------------------------ */
 
 /* A translate_name hook. */
 typedef int hook_t(request_rec *r);
 
 /* Modules whose translate_name hooks redirect or refuse as the administrator
  * says (RewriteRule with [R], [F], [G], or a status; Redirect; a Lua script).
- * Other modules only map the path to something on disk, or to another server. */
+ * Other modules only map the path to a file or to another server. */
 static int has_rules(const char *module)
 {
     static const char *const modules[] = { "mod_rewrite.c", "mod_alias.c",
@@ -78,7 +78,7 @@ static int obey_rules(request_rec *r, hook_t *ours)
     return OK;
 }
 
-/* --- claiming --------------------------------------------------------------- */
+/* --- claiming ------------------------------------------------------------ */
 
 /* @param ours  the hook that claims */
 static int claim(request_rec *r, hook_t *ours)

@@ -270,8 +270,8 @@ static const char *set_search(cmd_parms *cmd, void *dir, int on)
     return error;
 }
 
-/* Find a rule that may decide differently from one request of a connection to
- * the next: the hub would not notice. */
+/* Find a rule that may allow one request of a connection and refuse the next.
+ * The hub, which answers later polls, would not notice. */
 static const char *find_fickle(const ap_directive_t *directive)
 {
     static const char *const words[] = { "expr", "env", "session" };
@@ -306,9 +306,10 @@ static const char *set_fast_poll(cmd_parms *cmd, void *dir, int on)
     ((mod_comet_dir_config_t *)dir)->fast_poll = on;
     if (!error && fickle) {
         error = apr_psprintf(cmd->pool,
-                             "CometFastPoll: 'Require %s' may decide anew for "
-                             "each request, and is asked once a minute then; "
-                             "not both in one section",
+                             "CometFastPoll: 'Require %s' may decide "
+                             "differently for each request, but CometFastPoll "
+                             "has it checked once a minute only; use just one "
+                             "of them in a section",
                              fickle);
     }
     return error;

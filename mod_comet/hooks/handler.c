@@ -70,13 +70,13 @@ static int refuse_protocol(request_rec *r)
         return mod_comet_answer_error(
             r, HTTP_MISDIRECTED_REQUEST,
             "this host does not speak %s (Protocols): "
-            "open a connection of its own to it",
+            "open a separate connection to it",
             find_protocol(r));
     }
     if (is_websocket(r)) {
         return mod_comet_answer_error(
             r, HTTP_BAD_REQUEST,
-            "Upgrade: there is no WebSocket here; read by a plain GET with "
+            "Upgrade: there is no WebSocket here; read with a plain GET and "
             "transport=%s, publish by POST",
             comet_transport_names("or", r->pool));
     }

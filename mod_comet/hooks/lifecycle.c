@@ -387,7 +387,7 @@ static void start_child(void)
     }
     ap_log_error(APLOG_MARK, APLOG_CRIT, status, parent.server,
                  "mod_comet: a child could not start its threads; it tries "
-                 "again when it is asked for something");
+                 "again when the next request comes");
     start.due = comet_monotonic() + START_EVERY;
     clear_start();
 }

@@ -25,8 +25,7 @@ static comet_timestamp_t read_cursor(comet_readers_t *readers)
     return status == APR_SUCCESS ? state.last : -1;
 }
 
-/* --- JSON
- * --------------------------------------------------------------------- */
+/* --- JSON ---------------------------------------------------------------- */
 
 static void add_json_field(comet_buffer_t *out, const char *name,
                            apr_int64_t value, const char *separator)
@@ -90,8 +89,7 @@ static void add_json(comet_buffer_t *out, const comet_metrics_total_t *total)
     comet_buffer_puts(out, "\n}\n");
 }
 
-/* --- Prometheus (text exposition format 0.0.4)
- * ---------------------------------- */
+/* --- Prometheus (text exposition format 0.0.4) --------------------------- */
 
 static void add_prometheus_line(comet_buffer_t *out, const char *name,
                                 int is_counter, const char *help,
@@ -129,8 +127,7 @@ static void add_prometheus(comet_buffer_t *out,
     }
 }
 
-/* --- the handler
- * ------------------------------------------------------------------ */
+/* --- the handler --------------------------------------------------------- */
 
 static int wants_prometheus(request_rec *r, const char **wrong)
 {
@@ -182,8 +179,7 @@ int mod_comet_status_handler(request_rec *r)
     return rv;
 }
 
-/* --- in mod_status
- * ------------------------------------------------------------------ */
+/* --- in mod_status ------------------------------------------------------- */
 
 static int add_to_status(request_rec *r, int flags)
 {

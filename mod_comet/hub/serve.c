@@ -30,7 +30,8 @@ static int collect_locked(comet_hub_t *hub,
     return 1;
 }
 
-/* Collect them from the store.  Without the lock; the subscriber is pinned. */
+/* Collect messages from the store, without the lock.  The subscriber is
+ * pinned. */
 static int catch_up(const comet_subscriber_t *subscriber,
                     comet_reading_t *reading)
 {

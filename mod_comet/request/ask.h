@@ -22,18 +22,18 @@ typedef struct mod_comet_ask_t {
     comet_timestamp_t cursor;
     comet_timestamp_t before; /* page backwards from here; 0: read forwards */
     comet_text_t words; /* to search for; data NULL: no search */
-    comet_timestamp_t rest; /* where a search goes on that was cut short; 0:
-                             * it was not */
-    /** Nothing of the selection stands after the cursor up to here. */
+    comet_timestamp_t rest; /* where a search that was cut short goes on; 0: it
+                             * was not cut short */
+    /** There is no message of the selection between the cursor and here. */
     comet_timestamp_t seen;
     comet_timestamp_t floor; /* retention removed messages up to here, and the
                               * client must be told; 0: none */
     comet_timestamp_t pruned; /* of a stream: the same, whether or not the
                                * client must be told */
-    int is_unknown; /* its cursor is not one of this store, and the client must
-                     * be told */
-    apr_time_t reading_ends; /* when its budget ends, by its thread's CPU time;
-                              * 0: it has not begun */
+    int is_unknown; /* the cursor does not belong to this store, and the client
+                     * must be told */
+    apr_time_t reading_ends; /* when the read has used up its budget, by its
+                              * thread's CPU time; 0: it has not begun */
     apr_size_t limit; /* messages in one answer */
     apr_interval_time_t hold; /* how long a poll may wait; 0: not at all */
     apr_interval_time_t tick; /* a clock's period; 0: not a clock */

@@ -8,8 +8,7 @@
 #include "wire/origin.h"
 #include "request/dialect.h"
 
-/* --- who asks
- * ------------------------------------------------------------------ */
+/* --- who asks ------------------------------------------------------------ */
 
 /* Find the entry of CometAllowOrigin that allows the request's Origin: that
  * origin, or "*" for any; NULL: none does. */
@@ -74,8 +73,7 @@ int mod_comet_cors_permits(const request_rec *sub)
                    || !has_credentials(sub)));
 }
 
-/* --- what they are told
- * -------------------------------------------------------- */
+/* --- what they are told -------------------------------------------------- */
 
 void mod_comet_cors_headers(request_rec *r, apr_table_t *headers)
 {

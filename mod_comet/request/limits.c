@@ -13,8 +13,7 @@
 
 static comet_quota_t *limits; /* made in the parent, inherited */
 
-/* --- the table
- * ----------------------------------------------------------------- */
+/* --- the table ----------------------------------------------------------- */
 
 static apr_status_t create(void **thing, void *children)
 {
@@ -40,8 +39,7 @@ void mod_comet_limits_attach(void)
     comet_quota_attach(limits);
 }
 
-/* --- who is up against what
- * ------------------------------------------------------- */
+/* --- who is up against what ---------------------------------------------- */
 
 typedef struct claims_t {
     comet_quota_limit_t list[COMET_QUOTA_MOST];
@@ -87,8 +85,7 @@ static void note_full_table(apr_status_t status)
     }
 }
 
-/* --- waiting
- * ------------------------------------------------------------------------ */
+/* --- waiting ------------------------------------------------------------- */
 
 /* In a fork of a child the place still belongs to the child. */
 void mod_comet_limits_leave(comet_quota_place_t *place)
@@ -126,12 +123,11 @@ const char *mod_comet_limits_wait(request_rec *r)
     return apr_psprintf(r->pool,
                         "too many clients of this %s are waiting: at most "
                         "%" APR_INT64_T_FMT
-                        " may at a time (CometLimitSubscribers)",
+                        " may wait at a time (CometLimitSubscribers)",
                         claims.who[reached], claims.list[reached].amount);
 }
 
-/* --- publishing
- * ------------------------------------------------------------------------ */
+/* --- publishing ---------------------------------------------------------- */
 
 const char *mod_comet_limits_publish(request_rec *r, apr_size_t messages)
 {
@@ -155,14 +151,13 @@ const char *mod_comet_limits_publish(request_rec *r, apr_size_t messages)
                    apr_ltoa(r->pool, (long)(apr_time_sec(wait - 1) + 1)));
     return apr_psprintf(
         r->pool,
-        "too many messages of this %s: at most %" APR_INT64_T_FMT
+        "too many messages from this %s: at most %" APR_INT64_T_FMT
         " a %s are allowed (CometLimitPublish)",
         claims.who[reached], claims.list[reached].amount,
         claims.list[reached].per == apr_time_from_sec(1) ? "second" : "minute");
 }
 
-/* --- channels ---------------------------------------------------------------
- * --------------- */
+/* --- channels ------------------------------------------------------------ */
 
 const char *mod_comet_limits_channels(request_rec *r, apr_size_t channels)
 {

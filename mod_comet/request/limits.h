@@ -11,7 +11,7 @@
 #include "server/limit_rule.h"
 #include "request/request.h"
 
-/** Make, or find, the shared memory, which outlives restarts. In post_config. */
+/** Make the shared memory, or find it: it outlives restarts.  In post_config. */
 apr_status_t mod_comet_limits_create(int children, apr_pool_t *ptemp);
 
 /** In child_init. */

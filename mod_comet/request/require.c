@@ -9,8 +9,7 @@
 #include <apr_strings.h>
 #include <mod_auth.h>
 
-/* --- Require comet-publish
- * -------------------------------------------------------- */
+/* --- Require comet-publish ----------------------------------------------- */
 
 typedef struct requirement_t {
     const authz_provider *provider; /* that authorises who publishes */
@@ -71,8 +70,7 @@ static authz_status check_requirement(request_rec *r, const char *line,
 static const authz_provider publish_provider = { check_requirement,
                                                  parse_requirement };
 
-/* --- Require comet-channel
- * --------------------------------------------------------- */
+/* --- Require comet-channel ----------------------------------------------- */
 
 /*
  * A pattern, split at its slashes. Each segment is an expression whose result
@@ -132,10 +130,11 @@ static const char *parse_pattern(cmd_parms *cmd, const char *word,
             return NULL;
         }
         if (!length || memchr(rest, '*', length)) {
-            return refuse_pattern(cmd, word,
-                                  "expected a channel, such as "
-                                  "user/%{REMOTE_USER}, or all below one, "
-                                  "such as user/%{REMOTE_USER}/*");
+            return refuse_pattern(
+                cmd, word,
+                "expected a channel, such as "
+                "user/%{REMOTE_USER}, or all channels below one, "
+                "such as user/%{REMOTE_USER}/*");
         }
         APR_ARRAY_PUSH(pattern->segments, ap_expr_info_t *) = ap_expr_parse_cmd(
             cmd, apr_pstrmemdup(cmd->pool, rest, length),
@@ -163,7 +162,7 @@ static const char *parse_channels(cmd_parms *cmd, const char *line,
     }
     *parsed = channels;
     return !error && !channels->patterns->nelts
-               ? refuse_pattern(cmd, "", "expected one channel at least")
+               ? refuse_pattern(cmd, "", "expected at least one channel")
                : error;
 }
 

@@ -10,7 +10,7 @@
 
 static const char SETENVIF[] = "mod_setenvif.c";
 
-/* --- what mod_setenvif and the rules change in a request -------------------- */
+/* --- what mod_setenvif and the rules change in a request ----------------- */
 
 /* A variable that mod_setenvif or a rule set, unset or replaced. */
 typedef struct change_t {
@@ -90,8 +90,7 @@ int mod_comet_subrequest_after_setenvif(request_rec *r)
     return DECLINED;
 }
 
-/* --- the sub-request's environment
- * ---------------------------------------------- */
+/* --- the sub-request's environment --------------------------------------- */
 
 /* Undo changes, the last one first. A variable that another module has set
  * since keeps its value. */

@@ -18,9 +18,8 @@
 
 #include "server/mod_comet.h"
 
-/** Keep the environment of a request as it is, since rules that look at its
- * URL are about to change it.  Nothing happens for a sub-request.  The
- * request's thread. */
+/** Copy a request's environment, before rules that look at its URL change it.
+ * Does nothing for a sub-request.  The request's thread. */
 void mod_comet_subrequest_watch(request_rec *r);
 
 /** Note what has changed since.  The request's thread. */

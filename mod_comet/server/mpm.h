@@ -38,11 +38,11 @@ int mod_comet_mpm_is_stopping(void);
 void mod_comet_mpm_wake_listener(void *baton);
 
 /**
- * At an ungraceful stop: wait, at most a second, until the MPM's listener has
- * left its loop.  By then its workers have exited.  Each connection that wakes
- * the listener earlier makes it wait half a second for a worker that is gone
- * (httpd 2.4.71: get_worker and join_workers); such a stop took 6 s.  Called in
- * child_stopping.
+ * At an ungraceful stop: wait until the MPM's listener has left its loop, but a
+ * second at most.  Its workers have exited by then.  A connection that wakes
+ * the listener while it is still in its loop makes it wait half a second for a
+ * worker that has gone (httpd 2.4.71: get_worker and join_workers).  Without
+ * this call a stop took 6 s.  Called in child_stopping.
  */
 void mod_comet_mpm_await_listener(void);
 

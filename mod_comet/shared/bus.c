@@ -34,14 +34,14 @@
 /** How long a system clock that has jumped ahead is ignored. */
 #define DOUBT_USEC apr_time_from_sec(86400)
 /**
- * Writers outside httpd cannot queue for the write lock.  They retry the store's
- * own lock after 1, 2, 5, 10, 15, 20, 25, 25, 25, 50, 50, 100 ... ms.
+ * Writers outside httpd cannot queue for the write lock.  They retry the
+ * store's own lock after 1, 2, 5, 10, 15, 20, 25, 25, 25, 50, 50, 100 ... ms.
  *
  * So if the lock was held for most of a period, this file keeps the lock for a
  * moment while the store's own lock is free.  That moment is slightly longer
- * than the retry step which an outside writer has reached by then, so one of its
- * retries succeeds.  A period lasts 100 ms, or as long as one transaction if
- * that takes longer.
+ * than the retry step which an outside writer has reached by then, so one of
+ * its retries succeeds.  A period lasts 100 ms, or as long as one transaction
+ * if that takes longer.
  */
 #define PERIOD_USEC 100000
 static const struct {

@@ -30,10 +30,9 @@ apr_status_t comet_bus_create(comet_bus_t **bus, apr_pool_t *pool);
  * whose holder was killed is recovered.  Any thread that holds no other lock.
  *
  * Programs outside httpd cannot queue for this lock; they retry the store's
- * own lock.  After 100 ms of almost constant use this call therefore waits another
- * 26 ms, in which they find the store's lock free (101 ms if a single
- * transaction
- * takes 300 ms).
+ * own lock.  After 100 ms of almost constant use this call therefore waits
+ * another 26 ms, in which they find the store's lock free (101 ms if a single
+ * transaction takes 300 ms).
  */
 void comet_bus_lock(comet_bus_t *bus);
 

@@ -150,8 +150,7 @@ struct comet_engine_t {
     int (*checkpoint_due)(const comet_store_t *store); /* NULL: never */
     apr_status_t (*checkpoint)(comet_store_t *store);
 
-    /* --- Hints; NULL where the engine has none -----------------------------
-     * */
+    /* --- Hints; NULL where the engine has none --------------------------- */
 
     int (*tally)(comet_store_t *store, comet_tally_t *tally);
     const comet_watch_engine_t *watch;

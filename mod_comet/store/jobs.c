@@ -257,7 +257,7 @@ static void finish_locked(job_t *job, apr_status_t result, jobs_t *done)
     }
 }
 
-/* Called without the mutex, which a publisher that wakes may want at once. */
+/* Call this without the mutex: a publisher that wakes may want it at once. */
 static void wake_publishers(jobs_t *done)
 {
     job_t *job;

@@ -39,8 +39,7 @@ static void report(comet_writer_t *writer, apr_status_t status,
 }
 
 /* Another child may hold the lock while its disk stalls, or while its process
- * is
- * stopped.  A long wait is reported once.
+ * is stopped.  A long wait is reported once.
  * @return whether the lock is held; 0: this writer must stop */
 static int lock_bus(comet_writer_t *writer)
 {
@@ -177,7 +176,8 @@ static int retains(const comet_writer_t *writer)
            || writer->store_config.retain_age > 0;
 }
 
-/* Whether it is this child's turn, which comes once in UPKEEP_USEC. */
+/* Whether this child must do the upkeep now.  One child does it in every
+ * UPKEEP_USEC; a child that has begun goes on until it has finished. */
 static int upkeep_is_due(comet_writer_t *writer)
 {
     apr_int64_t now = comet_monotonic();

@@ -83,8 +83,7 @@ int comet_writer_await(comet_writer_t *writer, apr_interval_time_t limit);
 int comet_writer_stop(comet_writer_t *writer, apr_interval_time_t limit);
 
 /** Whether the thread has waited for a disk or a lock for 50 ms already, so
- * that
- * it may not stop soon.  Any thread; safe in a signal handler. */
+ * that it may not stop soon.  Any thread; safe in a signal handler. */
 int comet_writer_is_stuck(const comet_writer_t *writer);
 
 #endif /* COMET_WRITER_H */

@@ -17,8 +17,8 @@ typedef struct mod_comet_ack_t {
     apr_time_t due; /* when the next ACK is asked for, by comet_monotonic() */
     int armed; /* an ACK will wake the MPM or has woken it */
     /** Each byte sent now asks for its ACK.  Only one write does so: bytes that
-     * are appended to a packet which has not left yet take its mark along, and a
-     * client with a backlog would never acknowledge the marked byte. */
+     * are appended to a packet which has not left yet take its mark along, and
+     * a client with a backlog would never acknowledge the marked byte. */
     int asking;
 } mod_comet_ack_t;
 
@@ -27,8 +27,8 @@ typedef struct mod_comet_ack_t {
 void mod_comet_ack_begin(mod_comet_ack_t *ack, apr_interval_time_t timeout);
 
 /**
- * Ask for the ACK of the bytes that are sent next, if one is due.  Called before
- * each write.
+ * Ask for the ACK of the bytes that are sent next, if one is due.  Called
+ * before each write.
  * @param length  how many bytes are sent next; a large answer always asks,
  *                since sending it may take long
  */

@@ -62,11 +62,12 @@ static const char *take_place(block_t *block, apr_pool_t *p)
     int is_free;
 
     if (!enter_connection(block->master)) {
-        return apr_psprintf(p,
-                            "too many requests of this HTTP/2 connection are "
-                            "waiting: at most %d may at a time; close one, "
-                            "or use HTTP/1.1",
-                            STREAMS_PER_CONNECTION);
+        return apr_psprintf(
+            p,
+            "too many requests of this HTTP/2 connection are "
+            "waiting: at most %d may wait at a time; close one, "
+            "or use HTTP/1.1",
+            STREAMS_PER_CONNECTION);
     }
     pthread_mutex_lock(&waiting->lock);
     is_free =
@@ -83,7 +84,7 @@ static const char *take_place(block_t *block, apr_pool_t *p)
     leave_connection(block->master);
     return apr_psprintf(p,
                         "too many clients are waiting with a thread each: at "
-                        "most %d may at a time; try again later",
+                        "most %d may wait at a time; try again later",
                         most);
 }
 
@@ -356,7 +357,7 @@ int mod_comet_block(request_rec *r, mod_comet_ask_t *ask, apr_int64_t adopting,
         }
     }
     if (comet_condition_init(&block.handed) != 0) {
-        mod_comet_places_refuse(refusal, "there is no memory to wait");
+        mod_comet_places_refuse(refusal, "the server is out of memory");
         return DECLINED;
     }
     obstacle = take_place(&block, r->pool);

@@ -115,8 +115,9 @@ void mod_comet_park_hooks_suspend(conn_rec *c, request_rec *r)
     }
 }
 
-/* A lingering close would hold a thread for 2 s for each client that does not
- * take the rest; after a fan-out there are many such clients at once. */
+/* Close without lingering if output is left.  A lingering close holds a thread
+ * for 2 s if the client does not read the rest, and after a fan-out there are
+ * many such clients at once. */
 static void close_without_waiting(conn_rec *c)
 {
     if (c->data_in_output_filters) {
@@ -165,8 +166,9 @@ void mod_comet_park_hooks_resume(conn_rec *c, request_rec *r)
 
 /* Hand the connection to the MPM.  It waits for input or, while an answer is
  * being sent, for the socket to become writable; each event restarts its
- * Timeout.  Before 2.4.63 it can wait for input only: the hub sends the answer,
- * and the ACKs of what it sends (mod_comet_parked_serve) restart the Timeout. */
+ * Timeout.  Before httpd 2.4.63 it can wait for input only.  Then the hub sends
+ * the answer, and the ACKs of what it sends (mod_comet_parked_serve) restart
+ * the Timeout. */
 static void park_in_mpm(mod_comet_parked_t *park)
 {
     conn_rec *c = park->c;

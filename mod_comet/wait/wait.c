@@ -63,12 +63,13 @@ static int is_refused(request_rec *r, int crowded, mod_comet_refusal_t *refusal)
     }
     if (mod_comet_places_are_taken(most)) {
         mod_comet_places_refuse(
-            refusal, apr_psprintf(r->pool,
-                                  "too many clients are waiting: at most "
-                                  "%" APR_INT64_T_FMT
-                                  " may at a time (CometMaxSubscribers); try "
-                                  "again later",
-                                  most));
+            refusal,
+            apr_psprintf(r->pool,
+                         "too many clients are waiting: at most "
+                         "%" APR_INT64_T_FMT
+                         " may wait at a time (CometMaxSubscribers); try "
+                         "again later",
+                         most));
         return 1;
     }
     limit = mod_comet_limits_wait(r);

@@ -66,7 +66,7 @@ typedef struct comet_h2_scanner_t {
 
     /* internal */
     comet_h2_place_e place;
-    apr_size_t have; /* how many bytes of the next piece it has */
+    apr_size_t have; /* how many bytes of the next piece have come */
     apr_uint32_t left; /* how many bytes of payload are still to come */
     int in_block; /* a header block is not complete */
 } comet_h2_scanner_t;

@@ -59,7 +59,7 @@ static const char *check(const comet_ndjson_line_t *line, apr_size_t most_bytes,
     const char *wrong = NULL;
 
     if (!line->body.data) {
-        return "body: there is none";
+        return "body: the message has no body";
     }
     if (line->body.length > most_bytes) {
         *too_long = 1;

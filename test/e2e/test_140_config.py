@@ -155,7 +155,7 @@ BAD = [
     ('CometCallback ""', "CometCallback"),
     ("<Directory /tmp>\nCometMulti on\n</Directory>", "CometMulti"),
     ("<Location /x>\nRequire comet-channel\n</Location>",
-     "comet-channel.*one channel at least"),
+     "comet-channel.*at least one channel"),
     ("<Location /x>\nRequire comet-channel user//x\n</Location>",
      "comet-channel: \"user//x\""),
     ("<Location /x>\nRequire comet-channel a /a\n</Location>", "\"/a\""),

@@ -106,14 +106,14 @@ def check_cap(server, held, status, reason, headers=None):
 
 def test_270_01_max_subscribers(make_server, mpm):
     server = make_server(mpm=mpm, threads=32, conf="CometMaxSubscribers 2\n")
-    check_cap(server, 2, 503, "at most 2 may at a time (CometMaxSubscribers)")
+    check_cap(server, 2, 503, "at most 2 may wait at a time (CometMaxSubscribers)")
 
 
 def test_270_02_limit_subscribers(make_server, mpm):
     server = make_server(mpm=mpm, threads=32,
                          conf="CometLimitSubscribers address=2\n")
     check_cap(server, 2, 429, "too many clients of this address are waiting: "
-              "at most 2 may at a time (CometLimitSubscribers)")
+              "at most 2 may wait at a time (CometLimitSubscribers)")
 
 
 @pytest.mark.parametrize("mpm", ["worker", "prefork"])
@@ -123,7 +123,7 @@ def test_270_03_threads(make_server, mpm):
         mpm=mpm, threads=8, conf="CometAdopt off\n",
         mpm_conf="StartServers 8\nMaxRequestWorkers 8\nServerLimit 8\n"
         if mpm == "prefork" else None)
-    check_cap(server, 4, 503, "with a thread each: at most 4 may at a time")
+    check_cap(server, 4, 503, "with a thread each: at most 4 may wait at a time")
 
 
 def test_270_04_http2(make_server):

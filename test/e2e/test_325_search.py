@@ -321,7 +321,7 @@ def test_325_16_share_of_threads(costly):
     refused = [answer for answer in answers if answer.status == 503]
     assert 0 < len(refused) < len(answers)
     for answer in refused:
-        check_error(answer, 503, "q: too many search")
+        check_error(answer, 503, "q: too many searches")
         assert answer.header("retry-after") == "1"
     after = costly.status()
     assert after["searches_refused"] - before["searches_refused"] \

@@ -37,8 +37,7 @@ const char *comet_alias_text(comet_alias_e place);
 
 /**
  * Whether a file is itself a mount point, found the slow way: for kernels
- * before
- * 5.8 and for containers that forbid statx(2).
+ * before 5.8 and for containers that forbid statx(2).
  * @param table  an open /proc/self/mountinfo, proc_pid_mountinfo(5)
  * @param path   absolute and real
  */

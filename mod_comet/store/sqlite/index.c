@@ -2,8 +2,7 @@
 /*
  * The index of words (sql/search.sql).  It is created empty, then filled in
  * small steps, and it is emptied in small steps before it is dropped, so that
- * no
- * publisher waits for it.
+ * no publisher waits for it.
  *
  * The index is kept as long as its triggers exist.  To remove it, the triggers
  * and the table search_progress are dropped first, so that no search uses it.

@@ -10,8 +10,7 @@
 #include <unistd.h>
 
 /* Readers wait for a writer only while it opens the log after a crash, or
- * closes
- * it as the last. */
+ * closes it as the last. */
 #define READ_PATIENCE_USEC 1000000
 #define READ_AT_ONCE_PATIENCE_USEC 5000
 
@@ -276,8 +275,7 @@ void comet_sqlite_close(comet_sqlite_t *store)
     }
     if (store->db && comet_sqlite_has_other_log(store)) {
         /* SQLite's idea of the log may be wrong by now: it would copy one log
-         * by
-         * the other's index, and delete the other */
+         * by the other's index, and delete the other */
         sqlite3_db_config(store->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
     }
     sqlite3_close(store->db);

@@ -116,7 +116,7 @@ typedef struct search_t {
     comet_sqlite_words_t words;
     comet_timestamp_t after, before; /* the part not looked at yet */
     apr_size_t limit;
-    apr_size_t piece; /* bytes left of the current piece; 0: it is over */
+    apr_size_t piece; /* bytes left to read in this piece; 0: none */
     page_t page;
     int done; /* the page is full, or nothing is left */
 } search_t;
@@ -254,9 +254,8 @@ static apr_status_t search_index(comet_sqlite_t *store, search_t *search)
 /*
  * The newest messages are looked through first; a small channel has no others.
  * For the rest the index is asked, which mostly answers at once.  It is slow
- * for
- * words that are everywhere and for beginnings of words, which it has to merge
- * first.  Where it takes too long, the rest is looked through, too.
+ * for words that are everywhere and for beginnings of words, which it has to
+ * merge first.  Where it takes too long, the rest is looked through, too.
  */
 static apr_status_t search(comet_sqlite_t *store, search_t *search)
 {

@@ -96,8 +96,9 @@ static const char *find_real(const char *path, int *error, apr_pool_t *p)
     return apr_pstrdup(p, real);
 }
 
-/* What tells one database from another: its name, and its folder's number,
- * since a folder may be mounted at two places. */
+/* A key that differs from database to database.  It is made of the file's name
+ * and the folder's device and inode, because a folder may be mounted at two
+ * places. */
 static const char *find_key(const char *path, apr_pool_t *p)
 {
     const char *name = strrchr(path, '/');

@@ -129,8 +129,7 @@ typedef struct comet_sqlite_t {
 } comet_sqlite_t;
 
 /* Failures: SQLite's codes go no further.  Each function keeps SQLite's
- * message,
- * which SQLite's next call replaces, for comet_store_error(). */
+ * message, which SQLite's next call replaces, for comet_store_error(). */
 
 /** Whether an errno says that there is no room. */
 int comet_sqlite_is_full(int error);
@@ -273,8 +272,7 @@ comet_message_t *comet_sqlite_message(sqlite3_stmt *row);
 /* The index of words */
 
 /** How much text one step adds to the index, or removes from it.  A step takes
- * 2
- * to 12 ms, as FTS5 merges at times. */
+ * 2 to 12 ms, as FTS5 merges at times. */
 #define INDEX_STEP_BYTES (32 * 1024)
 
 /** On opening to write: create the index, or stop keeping it.  The slow part is
@@ -317,9 +315,8 @@ void comet_sqlite_make_known(comet_sqlite_t *store);
 int comet_sqlite_has_orphaned_log(const comet_sqlite_t *store);
 
 /** Remove the log of a database that is no longer at its path: the next
- * database
- * there would take it for its own.  comet_sqlite_leave_behind() has saved what
- * is in it. */
+ * database there would take it for its own.  comet_sqlite_leave_behind() has
+ * saved what is in it. */
 void comet_sqlite_remove_orphaned_log(const comet_sqlite_t *store);
 
 /** Whether the log in use may not be the one that other programs commit to. */

@@ -44,8 +44,8 @@ apr_status_t comet_sqlite_leave_behind(comet_sqlite_t *store)
         }
     }
     store->moved = 1;
-    return comet_sqlite_fail_text(
-        store, COMET_EMOVED, "the file at the path is another one, or none");
+    return comet_sqlite_fail_text(store, COMET_EMOVED,
+                                  "the database was removed or replaced");
 }
 
 apr_status_t comet_sqlite_reserve(comet_sqlite_t *store,

@@ -34,9 +34,8 @@ apr_status_t comet_sqlite_checkpoint(comet_sqlite_t *store)
         return comet_sqlite_leave_behind(store);
     }
     /* Short readers never delay a checkpoint for long.  But the log restarts
-     * only
-     * at a moment without any reader, and on a busy server there always is one:
-     * so wait for that moment. */
+     * only at a moment without any reader, and on a busy server there always is
+     * one: so wait for that moment. */
     store->patience = RESTART_PATIENCE_USEC;
     code = sqlite3_wal_checkpoint_v2(store->db, "main",
                                      store->wal_pages >= RESTART_PAGES
@@ -303,8 +302,7 @@ static apr_status_t change_keys(comet_sqlite_t *store, sql_e which,
 }
 
 /* Remove keys that have expired.  No key is kept longer than a day: if the
- * clock
- * was set back meanwhile, its expiry becomes a day from now. */
+ * clock has been set back, a key expires a day from now. */
 static apr_status_t forget_keys(comet_sqlite_t *store, int *more)
 {
     comet_timestamp_t now = apr_time_now();

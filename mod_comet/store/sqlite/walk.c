@@ -76,7 +76,7 @@ static apr_status_t walk_channel(comet_sqlite_t *store,
 
 /* --- One scan for all ------------------------------------------------- */
 
-/* How many rows to scan until merging is cheaper. */
+/* How many rows to scan before the scan is given up for a merge. */
 static apr_size_t patience(const comet_sqlite_walk_t *walk)
 {
     const comet_selection_t *selection = walk->selection;

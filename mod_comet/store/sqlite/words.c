@@ -5,10 +5,8 @@
  *
  * What a user writes between two spaces is a phrase: "foo-bar" is two words
  * that follow each other.  One pass over a text's words finds whether it has
- * all
- * phrases (the Shift-And algorithm): bit i of the state says that the last
- * words
- * read are those of i's phrase from its first word to word i.
+ * all phrases (the Shift-And algorithm): bit i of the state says that the last
+ * words read are those of i's phrase from its first word to word i.
  */
 #include "store/sqlite/sqlite.h"
 
@@ -18,8 +16,7 @@
 /* As long as FTS5 stores them: FTS5_MAX_TOKEN_SIZE. */
 #define TOKEN_BYTES_MAX 32768
 /* A token may be longer than its source: an invalid byte of UTF-8 can become
- * two
- * bytes, and two bytes three. */
+ * two bytes, and two bytes three. */
 #define GROWTH 3
 
 static int is_space(char c)

@@ -56,7 +56,7 @@ static void test_wrong(void **state)
     } cases[] = {
         { "", "line 1: there is no message", 0 },
         { "\n\n", "line 1: there is no message", 0 },
-        { "{}", "line 1: body: there is none", 0 },
+        { "{}", "line 1: body: the message has no body", 0 },
         { "{\"body\":\"a\"}\n{\"body\":1}", "line 2: body: expected a text",
           0 },
         { "\n\n[]", "line 3: expected a JSON object", 0 },
