@@ -9,12 +9,12 @@ from servers import (BENCH, HEARTBEAT_SECONDS, Comet, Floor, Nchan, Null,
                      Unavailable)
 
 LOAD = os.path.join(BENCH, "load")
-# Above this share of a core the generator is what is measured.
+# Above this share of a core the figure describes the generator.
 GENERATOR_LIMIT = 0.9
 
 
 class Failed(Exception):
-    """A run that took place but whose figures would mean nothing."""
+    """A run whose figures would mean nothing."""
 
 
 class Figure:
@@ -66,7 +66,7 @@ class Scenario:
         return run + 1.2 + self.load.get("subscribers", 0) / 4000
 
     def arguments(self, server, options):
-        # A server without streams is only published to.
+        # A server without streams is measured by publishing only.
         url = self.url and server.url(self.url)
         mode = self.mode if url or not self.url else "publish"
         words = [mode, "--server=%d" % server.process.pid]
@@ -82,7 +82,7 @@ class Scenario:
         return words + ["--%s=%s" % pair for pair in options.items()]
 
     def measure(self, kind, scale=1, children=1):
-        """One run on one server: its figures, by key."""
+        """Run once on one server; return its figures, by key."""
         options = self.scaled(scale)
         with kind(children=children, conf=self.conf) as server:
             if self.prime:
@@ -111,7 +111,7 @@ def generator(arguments):
 
 
 def check(mode, result, options):
-    """Figures of a run that lost something are no figures."""
+    """Reject the figures of a run that lost something."""
     wanted = {"refused": 0, "http_errors": 0, "closed": 0, "malformed": 0,
               "duplicates": 0, "connect_errors": 0}
     if options.get("publishers", 1) == 1:   # several race to the server
@@ -135,7 +135,7 @@ def check(mode, result, options):
 
 
 def check_bodies(result):
-    """Fails if a catch-up answer brought no message."""
+    """Fail if a catch-up answer has no message."""
     if not 0 < result["answers"] <= result["delivered"]:
         raise Failed("%d messages in %d answers"
                      % (result["delivered"], result["answers"]))
@@ -148,7 +148,7 @@ class DiskFloor:
 
 
 class BatchScenario(Scenario):
-    """Messages in batches; the floor is what SQLite does with as many rows."""
+    """Messages in batches; the floor is SQLite with as many rows."""
 
     def measure(self, kind, scale=1, children=1):
         if kind is not DiskFloor:
@@ -159,7 +159,7 @@ class BatchScenario(Scenario):
 
 
 def disk(seconds):
-    """What the disk and SQLite do alone."""
+    """Measure the disk and SQLite alone."""
     done = subprocess.run(
         [os.path.join(BENCH, "dbfloor"),
          os.environ.get("BENCH_DIR", "/var/tmp"), str(seconds)],

@@ -28,18 +28,19 @@ HEARTBEAT_SECONDS = 25
 
 
 class Unavailable(Exception):
-    """A server, or what it needs, is not there or does not start."""
+    """A server, or something that it needs, is missing or does not start."""
 
 
 def raise_nofile():
-    """All file descriptors that may be, for us and our children."""
+    """Raise the limit of file descriptors to the hard limit, for this process
+    and its children."""
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     return hard if hard != resource.RLIM_INFINITY else 1 << 20
 
 
 def free_port():
-    """A loopback port outside the range that clients' sockets take."""
+    """A loopback port outside the range of ephemeral ports."""
     for _ in range(200):
         port = random.randint(12000, 30000)
         with socket.socket() as probe:
@@ -68,7 +69,8 @@ class Server:
 
     def __init__(self, children=1, conf=""):
         self.children, self.conf = children, conf
-        # Not below /tmp, which may be memory: the disk is part of the figure.
+        # Not below /tmp, which may be in memory: the disk is part of the
+        # figure.
         self.root = tempfile.mkdtemp(
             prefix="comet-bench-",
             dir=os.environ.get("BENCH_DIR", "/var/tmp"))
@@ -90,7 +92,7 @@ class Server:
         return os.path.join(self.root, *names)
 
     def folder(self, name):
-        """A folder that the server's children may write."""
+        """A folder that the server's children may write to."""
         path = self.path(name)
         os.mkdir(path, 0o770)
         if is_root():
@@ -107,7 +109,7 @@ class Server:
             return probe.connect_ex(("127.0.0.1", self.port)) == 0
 
     def said(self):
-        """The last line of what it said."""
+        """The last line of the server's output."""
         for name in ("output", "error.log"):
             if os.path.exists(self.path(name)):
                 with open(self.path(name), encoding="utf-8",
@@ -133,7 +135,7 @@ class Server:
         if not os.access(command[0], os.X_OK):
             raise Unavailable("%s is missing" % command[0])
         with open(self.path("output"), "wb") as output:
-            # A session of its own: httpd signals its whole process group.
+            # Start a new session: httpd signals its whole process group.
             self.process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=output,
                 stderr=output, env=self.environment(), cwd=self.root,
@@ -191,7 +193,7 @@ class Comet(Server):
                       "MaxSpareThreads %d" % (64 * self.children)]
         lines += ['CometStore "sqlite:%s/comet.db"' % data,
                   "CometEndpoint /comet", "CometReplay 0",
-                  # A heartbeat comes at least three times in a Timeout.
+                  # A heartbeat is sent at least three times in a Timeout.
                   "Timeout %d" % (4 * HEARTBEAT_SECONDS),
                   "CometHeartbeat %ds" % HEARTBEAT_SECONDS,
                   "CometPollTimeout 45s",
@@ -202,7 +204,7 @@ class Comet(Server):
 
 
 class Null(Comet):
-    """The same httpd; its handler answers and does nothing."""
+    """The same httpd with a handler that answers and does nothing else."""
 
     name = "null handler"
     urls = {"publish": "/null/{channel}", "get": "/null/{channel}"}
@@ -220,7 +222,8 @@ class Nchan(Server):
 
     @staticmethod
     def find(path):
-        """A file of the unpacked packages, or else of the system."""
+        """The path of a file in the unpacked packages, or else in the
+        system."""
         for root in (DEBIAN, ""):
             if os.path.exists(root + path):
                 return root + path
@@ -287,7 +290,7 @@ class Floor(Server):
 
 
 def output_of(*command):
-    """What a command says first, or nothing."""
+    """The first line of a command's output, or nothing."""
     try:
         done = subprocess.run(command, stdout=subprocess.PIPE, cwd=TOP,
                               stderr=subprocess.STDOUT, timeout=30,
@@ -299,7 +302,7 @@ def output_of(*command):
 
 
 def versions():
-    """What is compared, in words."""
+    """The versions of what is compared, as text."""
     found = []
     commit = output_of("git", "describe", "--always", "--dirty")
     found.append("mod_comet" + (" " + commit if commit else ""))

@@ -29,7 +29,8 @@ class Results:
 
 
 def usable(scenario, figure, run):
-    """Whether a delivery's figure is missing, since there were no deliveries."""
+    """Whether a delivery's figure is missing because there were no
+    deliveries."""
     delivers = scenario.mode in ("stream", "poll")
     return not (delivers and figure.key.startswith("latency")
                 and run["delivered"] == 0)
@@ -59,7 +60,7 @@ def cell(results, scenario, server, figure):
 
 
 def ratio(results, scenario, server, figure):
-    """How many times as good as that server mod_comet is."""
+    """How many times as good mod_comet is as that server."""
     ours = results.values(scenario, "mod_comet", figure)
     theirs = results.values(scenario, server, figure)
     if not ours or not theirs:
@@ -86,7 +87,7 @@ def rows(results, scenarios):
 
 
 def notes(results, scenarios):
-    """What the marks in the table mean, where there are any."""
+    """The meaning of the marks that occur in the table."""
     if any(run["generator_share"] > GENERATOR_LIMIT
            for runs in results.runs.values() for run in runs):
         yield ("* the generator used more than %d %% of a core: it was the"
@@ -115,7 +116,7 @@ def notes(results, scenarios):
 
 
 def text(results, scenarios):
-    """For a terminal."""
+    """The table for a terminal."""
     lines = [list(HEAD)] + list(rows(results, scenarios))
     widths = [max(len(line[i]) for line in lines) for i in range(len(HEAD))]
     out = []

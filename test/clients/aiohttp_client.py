@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""aiohttp, as its manual streams an answer; resumes by Last-Event-ID."""
+"""aiohttp, reading an answer as its manual shows; it resumes by
+Last-Event-ID."""
 
 import asyncio
 import sys

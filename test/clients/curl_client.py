@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""curl in a loop; Last-Event-ID is taken from what it has printed."""
+"""curl in a loop; Last-Event-ID is taken from curl's output."""
 
 import subprocess
 import sys

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the drivers in Python share: events as lines of JSON."""
+"""What the Python drivers share: they print events as lines of JSON."""
 
 import json
 import os

@@ -9,7 +9,7 @@ PAGE = "htdocs/manual/index.html"
 HTTPD_H = "/usr/include/apache2/httpd.h"
 CONTEXTS = {"SERVER": "server config, virtual host",
             "LOCATION": "server config, virtual host, location"}
-# Headers that httpd itself reads or sets, so that the glue does not name them.
+# Headers that httpd itself reads or sets, so the glue does not name them.
 BY_HTTPD = {"request": {"If-None-Match"}, "response": {"ETag"}}
 # Headers that are read or set internally and are no part of the interface.
 INTERNAL = {"request": {"Range", "Authorization", "Cookie", "Referer",
@@ -84,7 +84,7 @@ def default(kind, rest):
 
 
 def uncommented(text):
-    """C without its comments; strings stay."""
+    """C without its comments; strings are kept."""
     return re.sub(r'("(?:\\.|[^"\\\n])*")|/\*.*?\*/|//[^\n]*',
                   lambda match: match.group(1) or " ", text, flags=re.S)
 
@@ -95,7 +95,8 @@ def plain(markup):
 
 
 def differences(what, code, page):
-    """The names that are in only one of code and page, or twice in the page."""
+    """The names that are only in the code or only in the page, or twice in the
+    page."""
     return (["%s: %s is not in the code" % (what, name)
              for name in sorted(set(page) - set(code))]
             + ["%s: %s is not in %s" % (what, name, PAGE)
@@ -296,7 +297,7 @@ def claims(manual):
     wrong += ["security.html: no test for: " + plain(claim)[:60]
               for claim in re.findall(r"<li>(.*?)</li>",
                                       part.group(1) if part else "", re.S)]
-    # what the page says of defaults is what the code does
+    # what the page says about defaults is what the code does
     for name, value in (("CometPublish", "on"), ("CometAllowOrigin", "none"),
                         ("CometMulti", "off"), ("CometSearch", "off"),
                         ("CometEscape", "on"), ("CometLimitPublish", "off"),

@@ -26,7 +26,7 @@ class HttpConn(asyncio.Protocol):
         self.lost = False
         self.asked = 0.0
 
-    # asyncio calls these
+    # methods that asyncio calls
     def connection_made(self, transport):
         self.transport = transport
         self.on_open()
@@ -46,7 +46,7 @@ class HttpConn(asyncio.Protocol):
             self.on_broken(err)
             self.transport.abort()
 
-    # what a subclass does
+    # methods for subclasses to override
     def on_open(self):
         pass
 
@@ -66,7 +66,7 @@ class HttpConn(asyncio.Protocol):
         pass
 
     def get(self, target, headers=b""):
-        """Send a GET; the answer comes by the callbacks."""
+        """Send a GET; callbacks deliver the answer."""
         self.asked = time.monotonic()
         self.transport.write(b"GET " + target.encode() + b" HTTP/1.1\r\n"
                              b"Host: localhost\r\n" + headers + b"\r\n")
@@ -136,7 +136,8 @@ class HttpConn(asyncio.Protocol):
 
 
 class Held(HttpConn):
-    """One GET, held: stamps of head, of each piece and of the end."""
+    """One GET that the server holds: times of its head, of each piece and of
+    the end."""
 
     def __init__(self, target):
         super().__init__()
@@ -253,8 +254,8 @@ class Follower(HttpConn):
 class Publisher(HttpConn):
     """Posts prefix0, prefix1 … one after the other, until stopped.
 
-    acked: (timestamp, text) of the 201s; unsure: texts whose answer was
-    lost with the connection, so that nobody knows.
+    acked: (timestamp, text) of the 201s; unsure: texts whose answer was lost
+    with the connection, so that they may or may not be stored.
     """
 
     def __init__(self, load, target, prefix, pause=0.0, count=None,
@@ -334,7 +335,7 @@ class Publisher(HttpConn):
 
 
 class Load:
-    """An event loop in a thread that holds the clients."""
+    """An event loop, in a thread, that holds the clients."""
 
     def __init__(self, port, host="127.0.0.1", connects_at_once=100):
         self.host, self.port = host, port
@@ -396,14 +397,14 @@ class Load:
         return self.run(self.open_all(makers), timeout)
 
     def finish(self, publishers, timeout=30.0):
-        """Stop publishers; every answer under way is awaited."""
+        """Stop publishers; wait for every answer under way."""
         for publisher in publishers:
             publisher.stop()
         self.wait(lambda: not any(p.open_request for p in publishers),
                   timeout, "the last answers")
 
     def again(self, conn):
-        """Connect a follower again soon (called in the loop)."""
+        """Reconnect a follower soon (called in the loop)."""
         async def retry():
             while not conn.stopped:
                 try:
@@ -425,7 +426,7 @@ class Load:
             time.sleep(0.02)
 
     def drop(self, conns, timeout=30.0):
-        """Close connections and wait until that is done."""
+        """Close connections and wait until they are closed."""
         async def abort():
             for conn in conns:
                 if isinstance(conn, (Follower, Publisher)):
@@ -455,13 +456,13 @@ class Load:
 
 
 def quantile(values, part):
-    """The value below which `part` of the values lie."""
+    """The value below which the share `part` of the values lies."""
     values = sorted(values)
     return values[min(len(values) - 1, int(part * len(values)))]
 
 
 def main():
-    """Hold clients against a running server and report what they get."""
+    """Hold clients against a running server and report what they receive."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8080)

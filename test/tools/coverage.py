@@ -49,7 +49,7 @@ class File:
 
 
 def read(build):
-    """File by name, for each that is of the core."""
+    """Read the coverage data: a File by name, for each file of the core."""
     notes = sorted(glob.glob(os.path.join(TOP, build, "obj/mod_comet/**/*.gcda"),
                              recursive=True))
     found = collections.defaultdict(File)
@@ -94,7 +94,7 @@ def main():
     parser.add_argument("files", nargs="*")
     options = parser.parse_args()
     found = read(options.build)
-    # A source no test has run leaves no counters: it must not go unseen.
+    # A source that no test has run leaves no counters: report it, too.
     sources = {os.path.relpath(path, TOP)
                for folder in CORE
                for path in glob.glob(os.path.join(TOP, folder, "**/*.c"),

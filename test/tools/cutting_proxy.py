@@ -19,8 +19,8 @@ LINGER_NONE = struct.pack("ii", 1, 0)      # close() then sends a reset
 
 
 class Plan:
-    """Where a connection is to be cut: after so many bytes of its answer's
-    body (of its head, if negative), or so many seconds after its head."""
+    """Where to cut a connection: after a number of bytes of its answer's body
+    (of its head, if negative), or a number of seconds after its head."""
 
     def __init__(self, rng, span, seconds, heads):
         self.reset = rng.random() < 0.5
@@ -69,7 +69,7 @@ class CuttingProxy:
         return self.resets + self.ends + self.refused
 
     def start_cutting(self):
-        """From now on; what is open already ends here."""
+        """Start to cut; end the connections that are already open."""
         self.cutting = True
         self.shut_all()
 
@@ -84,7 +84,8 @@ class CuttingProxy:
                              daemon=True).start()
 
     def plan(self):
-        """(Plan or None, answer with an error) for the next connection."""
+        """The plan for the next connection: (Plan or None, whether to answer
+        with an error)."""
         with self.lock:
             if not self.cutting or self.left == 0:
                 return None, False
@@ -93,12 +94,12 @@ class CuttingProxy:
                 self.rng.random() < self.errors
 
     def unused(self):
-        """A planned cut did not come: the next connection has it."""
+        """A planned cut did not take place: use it for the next connection."""
         with self.lock:
             self.left += 1
 
     def serve(self, client):
-        """One connection, to its end."""
+        """Serve one connection, to its end."""
         server, plan = None, None
         self.keep(client)
         try:
@@ -171,7 +172,7 @@ class CuttingProxy:
                     self.streaming -= 1
 
     def end(self, answer, head, plan):
-        """How much of the answer the client gets, None for all."""
+        """How much of the answer the client gets; None for all of it."""
         if plan is None:
             return None
         if plan.body_bytes < 0:
@@ -218,7 +219,7 @@ class CuttingProxy:
         sock.close()
 
     def close(self):
-        """End all."""
+        """Close all sockets."""
         self.shut(self.listener)
         self.listener.close()
         self.shut_all()
@@ -231,7 +232,7 @@ class CuttingProxy:
 
 
 def main():
-    """Cut what comes through, and say so."""
+    """Cut what comes through, and report it."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--to", type=int, default=8080, help="httpd's port")
     parser.add_argument("--seed", type=int, default=1)

@@ -19,13 +19,13 @@ class EventStream:
         self.begin()
 
     def begin(self):
-        """A new connection: what was not complete is forgotten."""
+        """Begin a new connection: an incomplete event is dropped."""
         self.decoder = codecs.getincrementaldecoder("utf-8-sig")("replace")
         self.rest, self.id = "", self.last_id
         self.type, self.data = "", []
 
     def feed(self, piece):
-        """Take bytes as they come."""
+        """Process the next bytes."""
         text = self.rest + self.decoder.decode(piece)
         text, held = (text[:-1], "\r") if text.endswith("\r") else (text, "")
         lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")

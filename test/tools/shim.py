@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A server whose system clock jumps, and whose disk and process ends are slow:
-see shim.c."""
+"""A server whose system clock jumps, whose disk is slow, or whose processes
+end slowly: see shim.c."""
 
 import mmap
 import os
@@ -11,13 +11,14 @@ import pytest
 from httpd_env import COMET_MODULE, SANITIZER
 
 LIBRARY = os.path.join(os.path.dirname(COMET_MODULE), "tools", "shim.so")
-CLOCK, SYNC, EXIT, SIZE = 0, 8, 16, 24     # where in the file
+CLOCK, SYNC, EXIT, SIZE = 0, 8, 16, 24     # offset in the file
 
 
 class Shim:
-    """What a server that is not started yet will believe.
+    """The clock and delays of a server, set before it starts and changed
+    later.
 
-    env: for other programs that are to believe it, too.
+    env: for other programs that must see the same clock.
     """
 
     def __init__(self, server):
@@ -32,13 +33,13 @@ class Shim:
         server.env.update(self.env)
 
     def set_clock(self, seconds):
-        """The system clock is off by so much from now on."""
+        """Set the system clock off by so many seconds."""
         struct.pack_into("=q", self.numbers, CLOCK, int(seconds * 10 ** 6))
 
     def set_sync(self, seconds):
-        """A sync takes so much longer from now on."""
+        """Make each sync take so much longer."""
         struct.pack_into("=q", self.numbers, SYNC, int(seconds * 10 ** 6))
 
     def set_exit(self, seconds):
-        """A process that has nearly ended takes so much longer from now on."""
+        """Make a process take so much longer at its very end."""
         struct.pack_into("=q", self.numbers, EXIT, int(seconds * 10 ** 6))

@@ -10,7 +10,7 @@ from httpd_env import give, is_root
 
 
 class Tmpfs:
-    """A file system of one's own in a folder of the children's user."""
+    """A file system of its own in a folder of the children's user."""
 
     def __init__(self, folder, size="2m"):
         if not is_root():
@@ -31,7 +31,7 @@ class Tmpfs:
         self.run("mount", "-o", "remount," + how, self.folder)
 
     def fill(self):
-        """Leave no room. @return the path of what takes it"""
+        """Fill the disk. @return the path of the file that fills it"""
         filler = os.path.join(self.folder, "filler")
         with open(filler, "wb", buffering=0) as out:
             try:

@@ -34,7 +34,7 @@ ROWS = []
 
 
 def pytest_itemcollected(item):
-    """All that is here is long."""
+    """Give every test here the long deadline."""
     item.add_marker(pytest.mark.long)
 
 

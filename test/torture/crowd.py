@@ -20,7 +20,8 @@ DROP_ALL = struct.pack("HBBI", 0x06, 0, 0, 0)   # BPF_RET | BPF_K, 0 bytes
 
 
 def write_paths():
-    """How the module may write to streams: name and configuration."""
+    """The ways in which the module may write to streams: name and
+    configuration."""
     with open(COMET_MODULE, "rb") as module:
         knows = b"CometAdopt" in module.read()
     return {"brigade": "CometAdopt off\n", "adopted": "CometAdopt on\n"} \
@@ -31,8 +32,8 @@ WRITE_PATHS = write_paths()
 
 
 def deafen(sock):
-    """Drop all that arrives, before TCP sees it: for the peer this client
-    has vanished without a word, and it takes no privilege."""
+    """Drop every arriving packet before TCP sees it: to its peer this client
+    has vanished silently.  This needs no privilege."""
     drop = ctypes.create_string_buffer(DROP_ALL, len(DROP_ALL))
     sock.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER,
                     struct.pack("HP", 1, ctypes.addressof(drop)))
@@ -53,7 +54,7 @@ class Crowd:
         self.leave()
 
     def connect(self, count, rcvbuf=None):
-        """So many more connections; those."""
+        """Open `count` more connections; return them."""
         made = []
         for _ in range(count):
             sock = self.make_socket()
@@ -66,14 +67,15 @@ class Crowd:
         return made
 
     def ask(self, count, target, headers=None, rcvbuf=None):
-        """So many more that ask for something and read nothing."""
+        """Open `count` more connections that send a request and read
+        nothing."""
         made = self.connect(count, rcvbuf)
         for sock in made:
             sock.sendall(head("GET", target, headers))
         return made
 
     def leave(self):
-        """All go, by a reset."""
+        """Close all connections, by a reset."""
         for sock in self.socks:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER,
                             struct.pack("ii", 1, 0))
@@ -82,14 +84,14 @@ class Crowd:
 
 
 def head(method, target, headers=None):
-    """A request's head."""
+    """Make the head of a request."""
     lines = ["%s %s HTTP/1.1" % (method, target), "Host: localhost"]
     lines += ["%s: %s" % pair for pair in (headers or {}).items()]
     return ("\r\n".join(lines) + "\r\n\r\n").encode()
 
 
 def read_head(sock):
-    """The head of an answer, and nothing that comes after it."""
+    """Read the head of an answer and no further byte."""
     data = b""
     while b"\r\n\r\n" not in data:
         more = sock.recv(65536, socket.MSG_PEEK)
@@ -104,16 +106,17 @@ def read_head(sock):
 
 
 def noise(count):
-    """Seconds that mean nothing as the p99 of so many samples: of a few it is
-    the worst, and beside other tests that is theirs: their syncs, too."""
+    """Seconds below which the p99 of `count` samples means nothing: of few
+    samples it is the worst, which beside other tests shows their load and
+    their syncs."""
     if count >= 500:
         return 0.05
     return 1.5 if "PYTEST_XDIST_WORKER" in os.environ else 0.5
 
 
 class Others:
-    """A well-behaved stream, a publisher and a visitor of the site: what
-    they feel is compared with what they felt before."""
+    """A well-behaved stream, a publisher and a visitor of the site: their
+    delays now are compared with those from before."""
 
     def __init__(self, server):
         self.server = server
@@ -131,7 +134,7 @@ class Others:
         self.conn.close()
 
     def message(self):
-        """How long a message takes to the stream, its publishing included."""
+        """How long a message takes to the stream, including the publish."""
         self.number += 1
         begin = time.monotonic()
         self.server.post("others", "%d" % self.number)
@@ -139,7 +142,7 @@ class Others:
         return time.monotonic() - begin
 
     def arrival(self):
-        """How long a message of another program takes to the stream."""
+        """How long another program's message takes to the stream."""
         self.number += 1
         with contextlib.closing(sqlite3.connect(
                 self.server.db, timeout=5, isolation_level=None)) as db:
@@ -168,14 +171,14 @@ class Others:
                 quantile([self.page() for _ in range(count)], 0.99))
 
     def remember(self, count):
-        """How it was before anything happened, and all was warm."""
+        """Measure while nothing has happened yet and everything is warm."""
         self.feel(20)
         self.before = self.feel(count)
         return self
 
     def judge(self, count):
-        """p99 must be at most twice what it was, or noise(); a sentence.
-        (prefork starts processes meanwhile, by its own rules.)"""
+        """Check that p99 is at most twice the first one, or noise(); return a
+        sentence.  (prefork starts processes meanwhile, by its own rules.)"""
         now = self.feel(count)
         if SANITIZER == "none" and self.server.mpm != "prefork":
             for was, have in zip(self.before, now):
@@ -186,7 +189,7 @@ class Others:
 
 
 class Footprint:
-    """What the children of a server use, compared with what they did."""
+    """What a server's children use, compared with the beginning."""
 
     def __init__(self, server):
         self.server = server
@@ -198,9 +201,9 @@ class Footprint:
             kids = self.server.children()
             with contextlib.suppress(ProcessLookupError, FileNotFoundError):
                 return sum(map(pss_kb, kids)), sum(map(fd_count, kids))
-            # one of them has just ended: without it, then
+            # one of them has just ended: sum without it
 
     def grown(self):
-        """KiB and descriptors more than at first."""
+        """KiB and descriptors used beyond those at the beginning."""
         pss, fds = self.now()
         return pss - self.pss, fds - self.fds

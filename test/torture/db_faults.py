@@ -21,7 +21,7 @@ RECOVERY = 1.0          # seconds
 
 
 class Publisher(threading.Thread):
-    """Publishes texts of its own, one after the other, until it is stopped.
+    """Publishes its own texts, one after the other, until it is stopped.
 
     said: (begin, end, status, text, timestamp or None)
     """
@@ -47,7 +47,8 @@ class Publisher(threading.Thread):
 
 
 class Site:
-    """A server, publishers, and all kinds of clients that notice nothing."""
+    """A server, its publishers, and clients of all kinds that must notice
+    nothing."""
 
     def __init__(self, server, publishers=3, pause=0.02, size=20):
         self.server = server
@@ -80,7 +81,7 @@ class Site:
             who.__exit__()
 
     def said(self, begin=0.0, end=None):
-        """What publishers were told of what they began between the two."""
+        """The answers to publishes that began between the two times."""
         end = end or time.monotonic()
         return [s for p in self.pubs for s in list(p.said)
                 if begin <= s[0] and s[1] <= end]
@@ -95,8 +96,8 @@ class Site:
                    "%d more messages to be stored" % count)
 
     def recovery(self, healed):
-        """How long after that moment the first is told that it is stored,
-        of those who ask after it; then all are."""
+        """Seconds from that moment until a publish that began later is
+        acknowledged; check that later ones succeed, too."""
         def first():
             return min((s[1] for s in self.said(healed) if s[2] == 201),
                        default=None)
@@ -115,7 +116,8 @@ class Site:
             assert not pub.is_alive(), "a publisher hangs"
 
     def calm(self, begin):
-        """The clock ticks, files are served, nobody waited for nothing."""
+        """Check that the clock ticked, files were served, and no client waited
+        in vain."""
         assert self.clock.silence(begin) < 2.5 * SLOW
         assert self.clock.connects == 1
         assert self.files.statuses() == {200}
@@ -124,7 +126,7 @@ class Site:
         assert slowest < 3.5 * SLOW, "answered after %.1f s" % slowest
 
     def all_arrive(self, wanted=None):
-        """What is stored, and came: each once, in order."""
+        """Check that every stored message arrived once, in order."""
         rows = self.server.rows("chat")
         wanted = self.acked() if wanted is None else wanted
         assert set(wanted) <= set(rows), set(wanted) - set(rows)
@@ -142,12 +144,12 @@ def statuses(said):
 
 
 def stay(seconds):
-    """Let time pass while the others work."""
+    """Wait while the others work."""
     threading.Event().wait(seconds)
 
 
 def insert(server, count, what):
-    """Publish by sqlite3, one after the other; the texts."""
+    """Publish by sqlite3, one message after the other; return the texts."""
     texts = ["by sqlite3, %s %d" % (what, i) for i in range(count)]
     for text in texts:
         sqlite(server.db, "INSERT INTO message(channel, body) "
@@ -162,8 +164,9 @@ def check_sound(server):
 # -- locked -------------------------------------------------------------------------
 
 def locked(make_server, seconds, publishers=3):
-    """Another process holds the write lock: 503 in time, streams and reads go
-    on; an INSERT that waits for the lock, too, gets it in spite of a flood."""
+    """Another process holds the write lock: publishers get 503 in time,
+    streams and reads continue.  An INSERT that waits for the lock gets it in
+    spite of a flood of publishes."""
     server = make_server(children=2)
     with Site(server, publishers) as site:
         lock = sqlite3.connect(server.db, isolation_level=None)
@@ -199,7 +202,8 @@ def locked(make_server, seconds, publishers=3):
 # -- the disk -------------------------------------------------------------------------
 
 def disk_full(small_disk, seconds):
-    """No room: 507, nobody who listens notices, and well again by itself."""
+    """The disk is full: publishers get 507, listeners notice nothing, and
+    publishing recovers by itself."""
     server, disk = small_disk
     with Site(server, size=2000) as site:
         begin = time.monotonic()
@@ -225,8 +229,8 @@ def disk_full(small_disk, seconds):
 
 
 def read_only_at_start(small_disk):
-    """A read-only file system: 503, reads where they can; and well again
-    without a reload."""
+    """The file system is read-only: publishers get 503, reads work where they
+    can.  Publishing recovers without a reload."""
     server, disk = small_disk
     server.post("chat", "before")
     server.kill()
@@ -244,7 +248,8 @@ def read_only_at_start(small_disk):
 
 
 def recovers(server, healed, text):
-    """Publish until it is stored; how long after that moment it was."""
+    """Publish until a message is stored; return the seconds since that
+    moment."""
     def stored():
         answer = server.request("POST", "/comet/chat", text.encode(), TEXT)
         assert answer.status in (201, 503), answer
@@ -260,7 +265,7 @@ def recovers(server, healed, text):
 # -- the file ---------------------------------------------------------------------------
 
 def copy_of(server, name="copy.db"):
-    """A sound copy of the store, ready to be put in its place."""
+    """A valid copy of the store, which can replace it."""
     path = os.path.join(server.data, name)
     sqlite(server.db, "VACUUM INTO '%s';" % path)
     sqlite(path, "PRAGMA journal_mode=WAL;")
@@ -272,7 +277,8 @@ def copy_of(server, name="copy.db"):
 
 
 def put_in_place(server, path):
-    """As an administrator does: the old file away, its log with it."""
+    """Replace the file as an administrator does: remove the old file and its
+    log first."""
     for end in ENDS:
         if os.path.exists(server.db + end):
             os.unlink(server.db + end)
@@ -280,9 +286,10 @@ def put_in_place(server, path):
 
 
 def deleted(make_server, ends=ENDS):
-    """The file is deleted, or its log is: publishing works within a second,
-    and whoever is told then that a message is stored finds it there, sqlite3
-    too; where only the log is deleted, or its memory, so is all from before."""
+    """The file is deleted, or its log is.  Publishing works again within a
+    second, and every message acknowledged from then on is there, also for
+    sqlite3.  Where only the log or its shared memory is deleted, all earlier
+    messages are there, too."""
     server = make_server(children=2)
     with Site(server) as site:
         begin = time.monotonic()
@@ -291,7 +298,7 @@ def deleted(make_server, ends=ENDS):
                 os.unlink(server.db + end)      # (or a writer was faster)
         healed = time.monotonic()
         texts = []
-        if ends == ("-shm",):       # else there is nothing it could use
+        if ends == ("-shm",):       # else nothing to insert into
             texts += insert(server, 10, "at once")
         took = site.recovery(healed)
         texts += insert(server, 10, "later")
@@ -308,8 +315,8 @@ def deleted(make_server, ends=ENDS):
 
 
 def replaced(make_server, seconds):
-    """Another store is put in its place: publishers go on in it, and those
-    who wait hear of what is in it."""
+    """Another store replaces the file: publishers continue in it, and waiting
+    clients get the messages in it."""
     server = make_server(children=2)
     with Site(server) as site:
         path = copy_of(server)
@@ -330,8 +337,8 @@ def replaced(make_server, seconds):
 
 
 def not_a_database(make_server, seconds):
-    """Notes are put in its place: 503 and not a byte of them changed; when
-    a database is there again, all is well again."""
+    """A text file replaces the database: publishers get 503 and no byte of it
+    changes.  With a database in its place again, everything works."""
     server = make_server(children=2)
     server.allow_log.append("comet")
     notes = b"These are my notes, not a database.\n" * 200
@@ -363,9 +370,9 @@ def not_a_database(make_server, seconds):
 
 
 def damaged_page(make_server, seconds, every=3):
-    """Pages of the file are overwritten: nobody is told that a message is
-    stored which is not; no crash; a sound file in its place, and all is
-    well again."""
+    """Pages of the file are overwritten: no message is acknowledged that is
+    not stored, and no child crashes.  With a valid file in its place
+    everything works again."""
     server = make_server(children=2)
     lines = "".join('{"body": "%d %s"}\n' % (i, "x" * 1500)
                     for i in range(400))
@@ -410,9 +417,9 @@ def damaged_page(make_server, seconds, every=3):
 
 
 def owned_by_root(make_server):
-    """The file becomes root's.  Children that have it open continue.  After a
-    restart the answer is 503, and the log shows the command that mends it; this
-    works without a reload."""
+    """The file's owner becomes root.  Children that have it open continue.
+    After a restart the answer is 503 and the log shows the command that
+    repairs it; the repair takes effect without a reload."""
     if not is_root():
         pytest.skip("needs root to give files away")
     server = make_server()

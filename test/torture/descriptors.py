@@ -20,7 +20,7 @@ def limit_of(pid):
 
 
 def set_limit(pid, soft):
-    """Set the soft limit of a child, as the user it runs as."""
+    """Set the soft limit of a child, as the user that it runs as."""
     command = ["prlimit", "--pid", str(pid), "--nofile=%d:" % soft]
     if is_root():
         command = ["setpriv", "--reuid", WWW_USER, "--regid", WWW_USER,
@@ -30,15 +30,15 @@ def set_limit(pid, soft):
 
 
 def lowest_free(pid):
-    """The number that a process' next descriptor gets."""
+    """The number of a process' next descriptor."""
     used = {int(name) for name in os.listdir("/proc/%d/fd" % pid)}
     return next(n for n in range(len(used) + 1) if n not in used)
 
 
 @contextlib.contextmanager
 def without_descriptors(pid, left=0):
-    """The process gets no more descriptors than `left`; what it has, it
-    keeps."""
+    """The process can open at most `left` more descriptors; it keeps those it
+    has."""
     soft = limit_of(pid)[0]
     set_limit(pid, lowest_free(pid) + left)
     try:
@@ -48,8 +48,8 @@ def without_descriptors(pid, left=0):
 
 
 TEXT = {"Content-Type": "text/plain"}
-# What is asked on connections that are there already, and how it may be
-# answered: as ever, or clearly that it cannot be done now.
+# Requests on connections that are already open, and their permitted answers:
+# the usual one, or a clear error that it is impossible now.
 QUESTIONS = (
     ("GET", "/comet/x?since=0&wait=0", {}, None),
     ("GET", "/comet/x?since=0&wait=1", {}, None),
@@ -61,8 +61,8 @@ QUESTIONS = (
 
 
 def ask_all(conns, good):
-    """Ask all questions, each on its connection; the numbers of messages
-    that are acknowledged and of refusals."""
+    """Send all requests, each on its own connection; return how many messages
+    were acknowledged and how many requests refused."""
     acknowledged = refused = 0
     for conn, question in zip(conns, QUESTIONS):
         conn.request(*question)
@@ -84,7 +84,8 @@ def ask_all(conns, good):
 
 
 def connected(server):
-    """Connections that the server has accepted, one for each question."""
+    """Open a connection for each request, and wait until the server has
+    accepted them."""
     conns = [server.raw() for _ in QUESTIONS]
     for conn in conns:
         conn.request("GET", "/static.txt")
@@ -93,16 +94,17 @@ def connected(server):
 
 
 def none_left(make_server, mpm, path, most):
-    """A child without a descriptor left, or with so few that something is
-    opened half, also when the database was replaced just then: clear answers,
-    nothing acknowledged is lost; when there are some again all is well."""
+    """A child has no descriptor left, or so few that it can open only half of
+    what it needs, also just after the database was replaced.  Answers are
+    clear, and no acknowledged message is lost.  With descriptors again,
+    everything works."""
     server = make_server(mpm=mpm, threads=16, conf=WRITE_PATHS[path]
                          + "CometMulti on\n")
     server.keep_port = True
     acknowledged = refused = 0
     for left in range(most):
         if left:
-            server.stop()           # each time nothing is open yet
+            server.stop()           # nothing is open at first
             server.start()
         conns = connected(server)
         (child,) = server.children()
@@ -130,10 +132,10 @@ def none_left(make_server, mpm, path, most):
 
 
 def used_up(make_server, path, streams=150, pages=300):
-    """Clients use up all descriptors of a child: httpd has another one take
-    over (and ends the server, AH02324, when that goes on and on).  Nobody
-    is answered anything but what it asked for or a refusal, and when they
-    are gone all is as before."""
+    """Clients use up all descriptors of a child: httpd lets another child take
+    over (and stops the server, AH02324, if this continues).  Each request gets
+    its own answer or a refusal.  When the clients have gone, everything works
+    as before."""
     server = make_server(mpm="event", threads=25, conf=WRITE_PATHS[path],
                          wrapper=("prlimit", "--nofile=300:300"))
     server.post("x", "first")
@@ -151,7 +153,7 @@ def used_up(make_server, path, streams=150, pages=300):
                     status = "closed"
                 said[status] = said.get(status, 0) + 1
         server.post("x", "second")
-    # (httpd itself says 403 when it cannot look for a .htaccess)
+    # (httpd itself answers 403 when it cannot check for a .htaccess)
     assert set(said) <= {200, 503, 403, "closed"}, said
     assert said[200] >= pages
     assert said.get("closed", 0) + said.get(403, 0) <= 10, said
@@ -164,11 +166,11 @@ def used_up(make_server, path, streams=150, pages=300):
 
 
 def at_start(make_server, left):
-    """Children begin with few descriptors: as soon as there are some again,
-    they serve, or, if httpd gave them up, others do.  (The threaded MPMs end
-    the whole server when its first child has too few for themselves.)"""
+    """Children start with few descriptors.  As soon as there are more, they
+    serve requests; if httpd has given them up, others do.  (The threaded MPMs
+    stop the whole server if its first child has too few for themselves.)"""
     server = make_server(mpm="prefork")
-    server.allow_log.append("AH00156")              # httpd's own trouble
+    server.allow_log.append("AH00156")              # a fault of httpd itself
     server.post("x", "first")
     old = server.children()
     soft, hard = limit_of(server.pid)
@@ -190,11 +192,11 @@ def at_start(make_server, left):
 
 
 def stored(server, old, soft):
-    """Whether a message is stored just now, when the new children may have
-    descriptors again."""
+    """Whether a message can be stored now; new children may have descriptors
+    again."""
     for pid in set(server.children()) - set(old):
         with contextlib.suppress(subprocess.CalledProcessError, OSError):
-            if limit_of(pid)[0] < soft:             # (it may be gone)
+            if limit_of(pid)[0] < soft:             # (it may have ended)
                 set_limit(pid, soft)
     try:
         return server.request("POST", "/comet/x", b"second", TEXT,

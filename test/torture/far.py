@@ -22,7 +22,7 @@ LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 def call(function, *args):
-    """Call what the C library says -1 about when it fails."""
+    """Call a C function; raise an error when it returns -1."""
     if function(*args) != 0:
         error = ctypes.get_errno()
         raise OSError(error, os.strerror(error))
@@ -49,8 +49,8 @@ class Host:
 
     @contextlib.contextmanager
     def entered(self):
-        """This thread is on that host, and so are the sockets it makes and
-        the programs it starts."""
+        """Move this thread to that host, with the sockets that it makes and
+        the programs that it starts."""
         home = here()
         try:
             call(LIBC.setns, self.fd, CLONE_NEWNET)
@@ -65,13 +65,14 @@ class Host:
             return socket.socket()
 
     def ip(self, *args):
-        """Run ip(8) there."""
+        """Run ip(8) on that host."""
         with self.entered():
             subprocess.run(["ip"] + list(args), check=True, timeout=30,
                            stderr=subprocess.PIPE)
 
     def cable(self, other, mine, theirs):
-        """An interface here and one there, with these addresses."""
+        """Connect an interface here with one on the other host, with these
+        addresses."""
         name = "to%d" % other.fd
         self.ip("link", "add", name, "type", "veth", "peer", "name",
                 "to%d" % self.fd, "netns", other.path)
@@ -85,7 +86,7 @@ class Host:
 
 
 class Far:
-    """The three of them."""
+    """The three network namespaces."""
 
     def __init__(self):
         self.hosts = [Host() for _ in range(3)]
@@ -97,7 +98,7 @@ class Far:
         self.forward(True)
 
     def forward(self, on):
-        """Whether the router hands packets on, or loses them all."""
+        """Switch whether the router forwards packets or drops them all."""
         with self.router.entered(), \
                 open("/proc/sys/net/ipv4/ip_forward", "w") as switch:
             switch.write("1" if on else "0")
@@ -109,8 +110,8 @@ class Far:
 
 @pytest.fixture
 def far():
-    """The test runs on the server's host.  (Name it before make_server:
-    servers are to be stopped where they were started.)"""
+    """Run the test on the server's host.  (Name this fixture before
+    make_server, so that servers stop where they were started.)"""
     if not shutil.which("ip"):
         pytest.skip("no ip(8), which makes the other hosts (iproute2)")
     try:

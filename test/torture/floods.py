@@ -13,7 +13,7 @@ CLASSIC = "/chat/backend.php?timestamp=1"
 
 
 class Pages(threading.Thread):
-    """A visitor of the site, who asks for one page after the other."""
+    """A visitor of the site, who requests one page after the other."""
 
     def __init__(self, server):
         super().__init__(daemon=True)
@@ -38,8 +38,9 @@ class Pages(threading.Thread):
         self.join(60)
 
     def judge(self):
-        """All were served, 99 of 100 soon; a sentence.  (Of a few it is the
-        slowest, and then other tests run on this machine, too.)"""
+        """Check that every page was served, 99 % of them soon; return a
+        sentence.  (With few pages that is the slowest one, and other tests run
+        on this machine, too.)"""
         have = len(self.took)
         wait_until(lambda: len(self.took) >= have + 10, 20, "more pages")
         self.over.set()
@@ -53,21 +54,22 @@ class Pages(threading.Thread):
 
 
 def bounded(before, most_kib):
-    """KiB more than before, which are not more than that."""
+    """Check that memory has grown by no more than that; return the growth in
+    KiB."""
     grown = before.grown()[0]
     assert SANITIZER != "none" or grown <= most_kib, grown
     return grown
 
 
 def check_held(socks):
-    """All of these clients have been given places."""
+    """Check that all of these clients wait in places."""
     for sock in socks:
         answer = read_head(sock)
         assert answer.status == 200, (answer, sock.recv(1000))
 
 
 def read_until(sock, mark):
-    """Read a stream until that comes."""
+    """Read a stream until it contains that text."""
     data = b""
     while mark not in data:
         more = sock.recv(65536)
@@ -92,9 +94,9 @@ def publish_to(server, names):
 
 
 def many_channels(make_server, path, channels, each=1000):
-    """One client publishes to very many channels, then waits for all of
-    them: memory grows with what it waits for, a little for each channel, and
-    no more once it has left; over the limit of a request it is told so."""
+    """One client publishes to very many channels, then waits for all of them.
+    Memory grows a little for each channel, and shrinks again when the client
+    has left.  A request with too many channels gets an error."""
     server = make_server(threads=16, conf=WRITE_PATHS[path] + (
         "CometMulti on\nCometReplay 0\nCometLimitChannels %d\n" % each))
     names = ["g%d/c%d" % (i // each, i) for i in range(channels)]
@@ -126,9 +128,9 @@ def many_channels(make_server, path, channels, each=1000):
 # -- messages -----------------------------------------------------------------------
 
 def flood_of_publishes(make_server, path, publishers, messages):
-    """Clients publish as fast as they can, far more than threads; another
-    is limited: what is not stored is refused at once and says when to come
-    again, and the site is served."""
+    """Far more clients than threads publish as fast as they can; the rate of
+    another client is limited.  A message that is not stored is refused at once
+    with a retry time, and the site is served."""
     server = make_server(threads=16, conf=WRITE_PATHS[path] + """
 <Location "/comet/limited">
   CometLimitPublish address=20/s
@@ -172,9 +174,9 @@ WAITING = {
 
 
 def refusals(server, connects, status, at_once):
-    """Ask for places where there are none, in all ways; how many were told
-    so.  A classic poll is told "no news", after a second where it can be
-    held so long."""
+    """Request places where there are none, in all ways; return how many
+    requests were told so.  A classic poll gets "no news", after a second where
+    it can be held that long."""
     told = 0
     for _ in range(0, connects, at_once):
         with Crowd(server) as crowd:
@@ -195,8 +197,8 @@ def refusals(server, connects, status, at_once):
 
 
 def beyond(make_server, path, what, places, connects, at_once=100):
-    """Far more clients than there are places: each is told so, who has one
-    keeps it, and the site is served."""
+    """There are far more clients than places: each further one is refused,
+    each client that has a place keeps it, and the site is served."""
     directive, status = WAITING[what]
     server = make_server(threads=16, conf=WRITE_PATHS[path]
                          + directive % places)
@@ -237,9 +239,9 @@ AsyncRequestWorkerFactor 20
 
 
 def overflow(make_server, path, clients, at_once=100):
-    """More clients than a small MPM has connections, who stay, and may not
-    be told before a second is over that there is no place (a classic page):
-    what is kept free for the site stays free."""
+    """More clients stay than a small MPM has connections for.  A classic page
+    may be refused only after a second.  The connections that are reserved for
+    the site stay free."""
     server = make_server(mpm_conf=SMALL_MPM, conf=WRITE_PATHS[path])
     server.publish("x")
     cursor = server.get("/chat/backend.php").json()["timestamp"]

@@ -8,10 +8,10 @@ import subprocess
 from httpd_env import COMET_MODULE, PATIENCE, wait_until
 
 FOLLOW = os.path.join(os.path.dirname(COMET_MODULE), "tools", "follow")
-# What none of them may ever see.
+# What no follower may ever see.
 FAULTS = ("repeated", "missed", "strange", "malformed", "gaps", "backwards")
-# What a server of so many is configured with.  At /parked its event streams
-# stay connections of httpd's, at /fast its polls do not.
+# The configuration of a server for so many clients.  At /parked its event
+# streams stay httpd's connections; at /fast its polls do not.
 CROWD = ("ListenBacklog 2000\nCometMaxSubscribers 4000\n"
          "CometEndpoint /parked\n"
          "<Location /parked>\n  CometAdopt off\n</Location>\n"
@@ -20,10 +20,10 @@ CROWD = ("ListenBacklog 2000\nCometMaxSubscribers 4000\n"
 
 
 class Followers:
-    """Clients of a server, by groups (kind, count, channel, path).
+    """Clients of a server, in groups (kind, count, channel, path).
 
-    They compare what they are given with each other's, message by message,
-    while it comes; log() is what they agree on.
+    While messages arrive the clients compare them with each other's; log()
+    returns what they agree on.
     """
 
     def __init__(self, server, groups, **options):
@@ -78,8 +78,8 @@ class Followers:
                          "%d open" % self.count, timeout)
 
     def wait_all(self, last, timeout=60):
-        """Wait until everybody has the last message (its timestamp) of each
-        channel; the report."""
+        """Wait until every client has the last message (by its timestamp) of
+        each channel; return the report."""
         def complete(said):
             channels = said["channels"]
             return all(channels[name]["last"] >= stamp
@@ -100,13 +100,13 @@ class Followers:
         return found
 
     def judged(self):
-        """The report, when none of them has seen a fault."""
+        """Return the report if no client has seen a fault."""
         said = self.report()
         assert not any(said[fault] for fault in FAULTS), said
         return said
 
 
 def limit(seconds):
-    """A deadline that is judged; later under a sanitizer, and where tests run
-    beside each other."""
+    """A deadline that is judged; it is extended under a sanitizer, and where
+    tests run in parallel."""
     return seconds * PATIENCE

@@ -13,13 +13,13 @@ from ledger import (acknowledged, holders, is_sound, longest_wait, settle,
                     wait_more)
 
 
-# All that a writer may be at when it is killed.
+# Everything that a writer may be doing when it is killed.
 CONF = CROWD + "CometSearch on\nCometRetain count=500\n"
 CHANNELS = ["room%d" % i for i in range(5)]
 
 
 def crowd(count):
-    """So many followers, shared out among the channels, most of them
+    """`count` followers, shared out among the channels, most of them
     streams."""
     groups = []
     for channel in CHANNELS:
@@ -34,15 +34,15 @@ def crowd(count):
 
 
 def publishers(load, rate, each=4):
-    """So many messages a second over all channels, if they are acknowledged
-    at once."""
+    """`rate` messages a second over all channels, if each is acknowledged at
+    once."""
     return {channel: load.publish(each, "/comet/" + channel, "p",
                                   pause=each * len(CHANNELS) / rate)
             for channel in CHANNELS}
 
 
 def figures(said, pubs):
-    """What both scenarios tell."""
+    """The figures that both scenarios report."""
     return ("%d messages acknowledged, %d of unknown outcome (%d stored); "
             "%d deliveries, 0 lost, 0 doubled"
             % (acknowledged(pubs), sum(len(p.unsure) for p in pubs),
@@ -51,8 +51,9 @@ def figures(said, pubs):
 
 def children_killed(make_server, kills, subscribers=500, rate=500):
     """Children are killed at random, the next one as soon as the last is
-    replaced: nothing acknowledged is lost, nobody is given anything twice,
-    and whoever has asked gets what there is within a second."""
+    replaced.  No acknowledged message is lost or delivered twice, and each
+    client that has sent its request gets the stored messages within a
+    second."""
     server = make_server(mpm="event", children=3, threads=32, conf=CONF)
     server.allow_log += ["exit signal Killed"]
     rng = random.Random(1)
@@ -80,13 +81,13 @@ def children_killed(make_server, kills, subscribers=500, rate=500):
                longest_wait(pubs) * 1000))
     assert stall < limit(1), text
     assert longest_wait(pubs) < limit(1), text
-    assert said["cut"] >= kills, text       # or nobody was hit
+    assert said["cut"] >= kills, text       # or the kill hit nothing
     return text
 
 
 def servers_killed(make_server, kills, subscribers=500, rate=500):
-    """The parent and all children are killed and started again: nothing
-    acknowledged is lost, nobody gets anything twice, no process that is left
+    """The parent and all children are killed and started again.  No
+    acknowledged message is lost or delivered twice, and no remaining process
     holds the database."""
     server = make_server(mpm="event", children=2, threads=32, conf=CONF)
     server.keep_port = True

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The messages that publishers, the database and subscribers know of."""
+"""The messages that publishers, the database and subscribers know."""
 
 import glob
 import os
@@ -32,12 +32,15 @@ def stored(server, channels):
 
 
 def settle(server, load, followers, pubs, timeout=60, retained=False):
-    """End the publishers (by channel), wait until all followers have all, and
-    compare what everybody knows: what is acknowledged has been given to each
-    follower under its timestamp, what was given was sent, once, and the
-    database has just that, in order (`retained`: the end of it).  What the
-    followers report; "stored_untold" is how many messages are stored whose
-    publishers got no answer."""
+    """Stop the publishers (by channel), wait until all followers have
+    everything, and compare.  Each acknowledged message was delivered to each
+    follower under its timestamp.  Each delivered message was sent, and
+    delivered once.  The database contains exactly these, in order (`retained`:
+    the end of them).
+
+    Returns the followers' report; "stored_untold" is how many messages were
+    stored whose publishers got no answer.
+    """
     for channel in pubs:
         load.finish(pubs[channel])
     untold = 0
@@ -62,12 +65,13 @@ def settle(server, load, followers, pubs, timeout=60, retained=False):
 
 
 def longest_wait(pubs):
-    """Seconds that the slowest acknowledgement took."""
+    """The seconds that the slowest acknowledgement took."""
     return max(w for p in pubs for w in p.waits)
 
 
 def holders(path):
-    """The processes that have a file open, or one beside it (-wal, -shm)."""
+    """The processes that have the file open, or a file beside it (-wal,
+    -shm)."""
     found = set()
     for fd in glob.glob("/proc/[0-9]*/fd/*"):
         try:
@@ -79,14 +83,14 @@ def holders(path):
 
 
 def is_sound(server):
-    """SQLite's opinion of the database, and FTS5's of an index of words."""
+    """SQLite's integrity check of the database, and FTS5's of a word index."""
     db = sqlite3.connect(server.db, timeout=10)
     try:
         ok = db.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
         if db.execute("SELECT count(*) FROM sqlite_master"
                       " WHERE name = 'message_search'").fetchone()[0]:
             db.execute("INSERT INTO message_search(message_search, rank)"
-                       " VALUES('integrity-check', 1)")     # or it raises
+                       " VALUES('integrity-check', 1)")     # raises on a fault
         db.rollback()
         return ok
     finally:

@@ -10,13 +10,13 @@ from http_client import Raw, one_request
 
 
 class Reader(threading.Thread):
-    """Reads a stream piece by piece, and comes back when it ends.
+    """Reads a stream piece by piece, and reconnects when it ends.
 
     stamps:   when a piece came, by the monotonic clock.
     refusals: (when, status) of the answers that were no stream.
     """
 
-    PAUSE = 0.05        # before it comes back
+    PAUSE = 0.05        # a pause before it reconnects
 
     def __init__(self, port, target):
         super().__init__(daemon=True)
@@ -31,10 +31,10 @@ class Reader(threading.Thread):
         return {}
 
     def begin(self):
-        """A new answer."""
+        """Begin a new answer."""
 
     def take(self, piece):
-        """What came."""
+        """Take the bytes that came."""
 
     def run(self):
         while not self.done.is_set():
@@ -45,7 +45,7 @@ class Reader(threading.Thread):
             self.done.wait(self.PAUSE)
 
     def read_one(self):
-        """One request, to its end."""
+        """Make one request, and read its answer to the end."""
         with Raw(self.port, timeout=120) as conn:
             self.conn = conn
             conn.request("GET", self.target, self.headers())
@@ -64,7 +64,8 @@ class Reader(threading.Thread):
                     self.changed.notify_all()
 
     def silence(self, begin, end=None):
-        """The longest time without a piece from `begin` to `end` (now)."""
+        """The longest time without a piece between `begin` and `end` (default:
+        now)."""
         end = end or time.monotonic()
         inside = [s for s in list(self.stamps) if begin < s < end]
         marks = [begin] + inside + [end]
@@ -129,7 +130,7 @@ class Listener(Reader):
             return [m[1] for m in self.messages]
 
     def wait_for(self, text, timeout):
-        """Wait until a message has come. @return when it did"""
+        """Wait until a message has arrived. @return when it did"""
         def came():
             return next((m[2] for m in reversed(self.messages)
                          if m[1] == text), None)
@@ -138,7 +139,7 @@ class Listener(Reader):
 
 
 class Asker(threading.Thread):
-    """Asks one thing again and again. answers: (when, took, status); a
+    """Sends one request again and again. answers: (when, took, status); a
     connection that failed has status 0."""
 
     def __init__(self, ask, pause=0.02):
@@ -174,5 +175,5 @@ class Asker(threading.Thread):
 
 
 def static_files(port):
-    """One who asks for a static file again and again."""
+    """A client that requests a static file again and again."""
     return Asker(lambda: one_request(port, "GET", "/static.txt", timeout=30))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Clients that vanish, that never read, and that speak slowly."""
+"""Clients that vanish, never read, or send slowly."""
 
 import time
 
@@ -17,22 +17,23 @@ ListenBacklog 1024
 CometMaxSubscribers 4000
 """ % HEARTBEAT
 
-# How a stream is asked for; all kinds are held by the same means.
+# How streams of each kind are requested; the server holds all kinds in the
+# same way.
 STREAMS = (("/comet/lot?since=0", EVENTS),
            ("/comet/lot?since=0&transport=iframe", None),
            ("/clock/backend.php", None))
 
 
 def streams(crowd, count, kinds=STREAMS, rcvbuf=None):
-    """Let `count` clients ask for streams of all kinds in turn."""
+    """Let `count` clients request streams of all kinds in turn."""
     return [crowd.ask(1, *kinds[i % len(kinds)], rcvbuf=rcvbuf)[0]
             for i in range(count)]
 
 
 def freed(server, before, clients, least):
-    """Nothing is left of the clients but what is kept for the next ones: a
-    few pages for each of as many connections, and, after the first use, a
-    connection to the store for each thread, with two descriptors."""
+    """Check that the clients left nothing behind but what is kept for the next
+    ones: a few pages for each of as many connections, and, after the first
+    use, a connection to the store for each thread, with two descriptors."""
     pss, fds = before.grown()
     if server.mpm == "event":
         assert fds <= 2 * server.threads + 4, fds
@@ -44,8 +45,8 @@ def freed(server, before, clients, least):
 
 def vanished(make_server, mpm, path, clients, far=None, threads=25,
              samples=100):
-    """Clients vanish without a FIN: within two heartbeats their places and
-    what they held are free, and nobody else feels it."""
+    """Clients vanish without a FIN.  Within two heartbeats their places and
+    memory are free, and no other client is affected."""
     conf = BASE + WRITE_PATHS[path]
     if far:
         conf += "Listen %s:{port}\n" % SERVER
@@ -73,7 +74,7 @@ def vanished(make_server, mpm, path, clients, far=None, threads=25,
 
 
 def flood(server, count, size=60000):
-    """So many large messages in one transaction."""
+    """Publish large messages in one transaction."""
     sqlite(server.db, "BEGIN IMMEDIATE;" + "".join(
         "INSERT INTO message(channel, body) VALUES('lot', "
         "printf('%%.*c', %d, 'x'));" % size for _ in range(count))
@@ -81,9 +82,9 @@ def flood(server, count, size=60000):
 
 
 def stuck(make_server, mpm, path, clients, threads=25, samples=100):
-    """Clients never read: what is kept for each has a limit, however much
-    is published.  They are let go within two heartbeats; where a thread
-    writes to each, within Timeout."""
+    """Clients never read.  What the server keeps for each is limited, however
+    much is published.  They are dropped within two heartbeats, or within
+    Timeout where a thread writes to each."""
     hub_writes = mpm == "event" or path == "adopted"
     server = make_server(mpm=mpm, conf=BASE + WRITE_PATHS[path],
                          threads=threads, timeout=4 * HEARTBEAT)
@@ -112,7 +113,7 @@ class Slow:
     """Clients that send their requests one byte at a time."""
 
     def __init__(self, crowd, count):
-        self.left = {}          # what each has not sent yet
+        self.left = {}          # the bytes that each has not sent yet
         self.ended = 0
         for number, sock in enumerate(crowd.connect(count)):
             data, first = self.text(number)
@@ -122,8 +123,9 @@ class Slow:
 
     @staticmethod
     def text(number):
-        """A head or a body so long that it never ends, though it goes on
-        while its client waits for a thread; how much of it comes at once."""
+        """A head or body so long that it never ends, although it continues
+        while its client waits for a thread; returns how much of it to send at
+        a time."""
         if number % 2:
             return head("GET", "/comet/slow?since=0",
                         {"X-%d" % i: "x" * 5000 for i in range(10)}), 1
@@ -132,7 +134,7 @@ class Slow:
         return start + b"x" * 50000, len(start)
 
     def sweep(self):
-        """A byte of each that the server has not closed."""
+        """Send one byte from each client that the server has not closed."""
         for sock, data in list(self.left.items()):
             try:
                 sock.send(data[:1])
@@ -149,9 +151,10 @@ class Slow:
 
 def slowly(make_server, mpm, path, clients, threads=25, limit=4,
            samples=100):
-    """Clients send heads and bodies byte by byte.  They take httpd's threads
-    until mod_reqtimeout ends them, as they would without this module; who
-    waits already feels nothing of it, and then all is as before."""
+    """Clients send heads and bodies byte by byte.  They hold httpd's threads
+    until mod_reqtimeout ends them, as they would without this module.
+    Clients that already wait are not affected, and in the end everything is
+    as before."""
     conf = BASE + WRITE_PATHS[path] \
         + "RequestReadTimeout header=%d body=%d\n" % (limit, limit)
     server = make_server(mpm=mpm, conf=conf, threads=threads)

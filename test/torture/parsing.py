@@ -20,7 +20,8 @@ LINES = {"Content-Type": "application/x-ndjson"}
 # -- the references ------------------------------------------------------------
 
 def reference_pairs(encoded):
-    """application/x-www-form-urlencoded, WHATWG URL 5.1, by the letter."""
+    """A decoder of application/x-www-form-urlencoded that follows WHATWG URL
+    5.1 literally."""
     pairs = []
     for part in encoded.split(b"&"):
         if part:
@@ -49,7 +50,7 @@ def is_utf8(data):
 
 
 def is_text(data, most=255):
-    """A type, or a part of a channel's name."""
+    """Whether this is a valid type, or a valid part of a channel name."""
     return 0 < len(data) <= most and is_utf8(data) and not re.search(
         "[\x00-\x1f\x7f\x80-\x9f]", data.decode("utf-8"))
 
@@ -63,7 +64,7 @@ def is_channel(data):
 
 
 def reference_cursor(data):
-    """What a cursor means; None: an error."""
+    """What a cursor means; None if it is invalid."""
     if data == b"":
         return -1
     if not re.fullmatch(rb"[0-9]+", data) or int(data) > 2 ** 53 - 1:
@@ -79,7 +80,7 @@ def unique(pairs):
 
 
 def reference_line(line):
-    """The members of a line; None: an error."""
+    """The members of a batch line; None if it is invalid."""
     try:
         made = json.loads(line.decode("utf-8"), object_pairs_hook=unique)
     except (ValueError, RecursionError):
@@ -127,7 +128,7 @@ def mixed(chance, pieces, most):
 
 
 def mutated(chance, text, pieces):
-    """A text that is nearly right."""
+    """A text with a small error."""
     for _ in range(chance.randint(1, 3)):
         at = chance.randint(0, len(text))
         text = text[:at] + chance.choice(pieces + [b""]) \
@@ -136,7 +137,8 @@ def mutated(chance, text, pieces):
 
 
 class Ask:
-    """One connection for many requests; a refused one may end it."""
+    """One connection for many requests; opened again when a refusal has ended
+    it."""
 
     def __init__(self, server):
         self.server, self.conn = server, None
@@ -156,7 +158,7 @@ class Ask:
 
 
 def rows(server, channel):
-    """(channel, type, body) of what is stored at and below a channel."""
+    """The stored (channel, type, body) at and below a channel."""
     return [tuple(map(bytes.fromhex, row)) for row in sqlite(
         server.db, "SELECT hex(channel), hex(type), hex(body) FROM message "
         "WHERE channel='%s' OR channel GLOB '%s/*' ORDER BY timestamp;"
@@ -166,7 +168,8 @@ def rows(server, channel):
 # -- what is compared ---------------------------------------------------------------
 
 def forms(server, count, seed=SEED):
-    """A form: taken or refused as by the reference, and stored the same."""
+    """A form is accepted or refused as by the reference, and the same is
+    stored."""
     ask, chance, want = Ask(server), random.Random(seed), []
     for _ in range(count):
         form = mixed(chance, PIECES + RAW, 12)
@@ -185,7 +188,7 @@ def forms(server, count, seed=SEED):
 
 
 def queries(server, count, seed=SEED):
-    """A query string: the type that it names."""
+    """A query string: the type in it is the one stored."""
     ask, chance, want = Ask(server), random.Random(seed + 1), []
     for _ in range(count):
         query = b"type=" * (chance.random() < 0.6) + mixed(
@@ -202,7 +205,7 @@ def queries(server, count, seed=SEED):
 
 
 def cursors(server, count, seed=SEED):
-    """A cursor, in each place for one."""
+    """A cursor in each place where one may stand."""
     ask, chance = Ask(server), random.Random(seed + 2)
     stamps = [server.post("cursors", "x") for _ in range(3)]
     pieces = [b"0", b"1", b"9", b"00", b"-", b"+", b".", b"e", b"x", b"0x",
@@ -220,13 +223,13 @@ def cursors(server, count, seed=SEED):
             continue
         assert answer.status == 200, (text, answer)
         if cursor == -1 or cursor > stamps[-1]:
-            cursor = 0              # the replay; there are three
+            cursor = 0              # a replay of all three messages
         assert [m["timestamp"] for m in answer.json()["messages"]] \
             == [stamp for stamp in stamps if stamp > cursor], text
 
 
 def batches(server, count, seed=SEED):
-    """A line of a batch: Python's json, and what a message is, decide."""
+    """A line of a batch: Python's json and the rules for a message decide."""
     ask, chance, want = Ask(server), random.Random(seed + 3), []
     for number in range(count):
         line = chance.choice([
@@ -239,7 +242,7 @@ def batches(server, count, seed=SEED):
         made = reference_line(line)
         if made and not made.get("channel", "batches/").startswith(
                 "batches/"):
-            continue        # of another test
+            continue        # a message of another test
         answer = ask("POST", "/comet/batches", LINES, b"\n" + line + b"\n\r\n")
         assert answer.status == (201 if made else 400), (line, made, answer)
         if made:
@@ -253,7 +256,8 @@ def batches(server, count, seed=SEED):
 
 
 def channels(server, count, seed=SEED):
-    """A channel's name, as a parameter: taken or refused."""
+    """A channel name as a parameter: accepted or refused as by the
+    reference."""
     ask, chance = Ask(server), random.Random(seed + 4)
     pieces = [b"a", b"/", b".", b"..", b"*", b"\0", b"\n", b" ", b"\xc3\xbc",
               b"\xff", b"\xc2\x85", b"\xe2\x80\xa8", b"%", b"\\", b"x" * 127,

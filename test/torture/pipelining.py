@@ -10,8 +10,8 @@ TEXT = {"Content-Type": "text/plain"}
 
 
 def while_the_hub_answers(server, rounds):
-    """Requests that arrive in the moment in which the poll before them is
-    answered: each gets its own answer, in order, and no message is lost."""
+    """Requests arrive at the moment the poll before them is answered: each
+    gets its own answer, in order, and no message is lost."""
     sent = []
     chance = random.Random(460)
     begin, done = threading.Semaphore(0), threading.Event()
@@ -55,8 +55,8 @@ def while_the_hub_answers(server, rounds):
 
 
 class FastPoller:
-    """A client whose polls differ in nothing but the cursor, and what it says
-    otherwise on the same connection."""
+    """A client whose polls differ only in the cursor, and the other requests
+    that it sends on the same connection."""
 
     TARGET = "/comet/fast?since=%s"
 
@@ -74,7 +74,7 @@ class FastPoller:
         self.sent.append(self.server.post("fast", "news"))
 
     def take(self):
-        """An answer: all that is after the cursor, or nothing."""
+        """Read an answer: it has every message after the cursor, or none."""
         self.conn.method = "GET"
         answer = self.conn.answer()
         assert answer.status == 200, answer
@@ -89,7 +89,7 @@ class FastPoller:
             self.conn.send(self.head())
             assert self.take()
 
-    # -- what it may do ----------------------------------------------------------
+    # -- what the client may send -------------------------------------------
 
     def news(self):
         self.conn.send(self.head())
@@ -119,7 +119,8 @@ class FastPoller:
         assert self.take()
 
     def another(self):
-        """Behind a poll, at once or while it waits: another request."""
+        """Send another request behind a poll, at once or while the poll
+        waits."""
         request = self.conn.format("GET", "/static.txt")
         late = self.chance.random() < 0.5
         self.conn.send(self.head() + (b"" if late else request))
@@ -128,7 +129,7 @@ class FastPoller:
         assert self.conn.answer().body == b"a static file\n"
 
     def post(self):
-        """A body that is such a poll, and a request that would publish."""
+        """Send a POST whose body looks like such a poll and like a publish."""
         body = self.head() + self.conn.format("POST", "/comet/smuggled", TEXT,
                                               b"x")
         self.conn.send(self.head() + self.conn.format(
@@ -138,14 +139,15 @@ class FastPoller:
         assert self.conn.answer().status == 201
 
     def body_of_a_poll(self):
-        """The same head with a body, which is no poll like the last one."""
+        """Send the same head with a body: no longer the same poll."""
         body = self.head()
         self.conn.send(self.head(headers={"Content-Length": len(body)}) + body)
         self.publish()
         assert self.take()
 
     def wrong(self):
-        """Nearly a cursor; httpd ends a connection after a 400."""
+        """Send an almost valid cursor; httpd closes the connection after a
+        400."""
         cursor = self.chance.choice([
             "-1", "0x%d" % self.cursor, "%d.0" % self.cursor, "1e9", "9" * 16,
             "9" * 17, "%d%%00" % self.cursor])
@@ -155,7 +157,7 @@ class FastPoller:
         self.conn = self.server.raw()
 
     def other_words(self):
-        """The same cursor by other bytes."""
+        """Send the same cursor in other bytes."""
         digits = str(self.cursor)
         self.conn.send(self.head(self.chance.choice([
             digits.zfill(20), "%3" + digits, "1&since=" + digits])))
@@ -164,9 +166,9 @@ class FastPoller:
 
 
 def polls_that_the_hub_answers(server, rounds, seed=460):
-    """A client of CometFastPoll that says all kinds of things between its
-    polls: each has its own answer, and nothing is lost or taken for a
-    request. How many polls the hub has answered."""
+    """A CometFastPoll client sends all kinds of requests between its polls.
+    Each gets its own answer; no message is lost, and none is taken for a
+    request.  Returns how many polls the hub answered."""
     client = FastPoller(server, seed)
     kinds = [client.news] * 6 + [
         client.late, client.split, client.two, client.another, client.post,
@@ -176,7 +178,7 @@ def polls_that_the_hub_answers(server, rounds, seed=460):
         client.catch_up()
         client.chance.choice(kinds)()
         client.catch_up()
-        for _ in range(client.chance.randint(0, 6)):    # so that it is fast
+        for _ in range(client.chance.randint(0, 6)):    # until the hub answers
             client.news()
     client.conn.send(client.head(client.sent[0]))
     client.cursor, client.sent = client.sent[0], client.sent[:101]

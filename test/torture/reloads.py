@@ -9,15 +9,16 @@ from followers import CROWD, Followers, limit
 from httpd_env import alive, wait_until
 from ledger import acknowledged, longest_wait, settle, wait_more
 
-# httpd's event MPM may lose and double a connection at a graceful stop, and
-# the old child crash (mod_comet/ARCHITECTURE.md, "Streams, slow clients,
-# MPMs").  It is told apart by this, counted, and may not be frequent.
+# At a graceful stop httpd's event MPM may lose a connection or count it twice,
+# and the old child may crash (mod_comet/ARCHITECTURE.md, "Streams, slow
+# clients, MPMs").  These patterns recognise such crashes; they are counted,
+# and must be rare.
 CRASH = re.compile(r"child pid \d+ exit signal (?!Killed)")
 
 
 def every_transport(count):
-    """So many followers: those of the original chat, which takes a message
-    an answer, on a channel of their own."""
+    """`count` followers.  Those of the original chat get one message an
+    answer, so they use a channel of their own."""
     part = count // 20
     return [("iframe", 3 * part, "chat", "/comet/chat"),
             ("poll", 3 * part, "chat", "/comet/chat"),
@@ -29,19 +30,20 @@ def every_transport(count):
 
 
 def publishers(load, rate, count=10):
-    """So many messages a second on chat, and four on c0."""
+    """`rate` messages a second on chat, and four on c0."""
     return {"chat": load.publish(count, "/comet/chat", "p",
                                  pause=count / (rate - 4)),
             "c0": load.publish(1, "/comet/c0", "c", pause=0.25)}
 
 
 def crashes(server):
-    """How many children have crashed as httpd's own fault has it."""
+    """How many children crashed in the way known from httpd."""
     return len(CRASH.findall(server.error_log()))
 
 
 def reload_once(server):
-    """A graceful reload; the seconds until the old children are gone."""
+    """Reload gracefully; return the seconds until the old children are
+    gone."""
     begin = time.monotonic()
     old = server.graceful()
     wait_until(lambda: not any(alive(p) for p in old), 10,
@@ -50,9 +52,10 @@ def reload_once(server):
 
 
 def graceful_reloads(make_server, times, clients=1000, rate=200):
-    """Reload again and again while clients of every transport listen: each
-    has the exact sequence, each answer ends properly, no publisher fails, the
-    old children are gone soon, and each request has its line in the log."""
+    """Reload again and again while clients of every transport listen.  Each
+    client gets the exact sequence, each answer ends properly, no publisher
+    fails, the old children are gone soon, and each request has its line in the
+    log."""
     server = make_server(mpm="event", children=2, threads=64, classics=1,
                          conf=CROWD)
     server.allow_log += [CRASH.pattern]
@@ -98,8 +101,8 @@ def graceful_reloads(make_server, times, clients=1000, rate=200):
 
 
 def stop_with_streams(make_server, streams, times):
-    """SIGTERM with many streams open: they end properly, and httpd within
-    seconds and without having to kill a child."""
+    """SIGTERM with many streams open: the streams end properly, and httpd
+    stops within seconds without killing a child."""
     server = make_server(mpm="event", children=2, threads=32, conf=CROWD)
     server.keep_port = True
     part, took = streams // 4, []
@@ -110,7 +113,7 @@ def stop_with_streams(make_server, streams, times):
         for turn in range(times):
             followers.wait_open()
             followers.wait_all({"chat": server.post("chat", "m%d" % turn)})
-            followers.tell("rest")      # or some come to the other child
+            followers.tell("rest")      # or some reach the other child
             took.append(server.stop())
             said = followers.wait(lambda said: said["open"] == 0, "no stream")
             if turn < times - 1:

@@ -7,5 +7,5 @@ SCALE = float(os.environ.get("SCALE") or "1")
 
 
 def scaled(number, least=1):
-    """`number` of the issue at this run's scale, but `least` of them."""
+    """`number` scaled for this run, but at least `least`."""
     return max(least, round(number * SCALE))

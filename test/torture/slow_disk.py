@@ -17,8 +17,8 @@ TEXT = {"Content-Type": "text/plain"}
 
 
 def outsiders(server, shim, count):
-    """INSERT by sqlite3, which has the same disk, one after the other; how
-    long each took."""
+    """INSERT by sqlite3 on the same disk, one message after the other; return
+    how long each took."""
     took = []
     for i in range(count):
         begin = time.monotonic()
@@ -32,7 +32,7 @@ def outsiders(server, shim, count):
 
 
 def check_calm(server, stream, clock, files, begin):
-    """Neither subscribers nor readers of static files were affected."""
+    """Check that subscribers and readers of static files were not affected."""
     assert clock.silence(begin) < 2.5 * SLOW, clock.silence(begin)
     assert files.statuses() == {200}, files.statuses()
     took = [t for _, t, _ in files.answers]
@@ -45,9 +45,10 @@ def check_calm(server, stream, clock, files, begin):
 
 
 def check_kept(server, stream, page, acked):
-    """Every acknowledged message is stored, and every stored one arrived, once, in
-    order.  (A publisher that gets 503 sends its message again, although
-    it may have been stored; with an Idempotency-Key it is stored once.)"""
+    """Check that every acknowledged message is stored, and that every stored
+    one arrived once, in order.  (A publisher that gets 503 sends its message
+    again, although it may have been stored; with an Idempotency-Key it is
+    stored once.)"""
     rows = server.rows("chat")
     assert set(acked) <= set(rows)
     assert len(acked) == len(set(acked))
@@ -59,9 +60,9 @@ def check_kept(server, stream, page, acked):
 
 
 def slow_syncs(make_server, publishers, inserts, delay=0.3):
-    """Each sync takes so much longer, and many publish at once: files,
-    streams and polls are not slower, publishers are answered in time, and
-    INSERTs by sqlite3 get through."""
+    """Each sync is slow, and many clients publish at once: files, streams and
+    polls are as fast as before, publishers are answered in time, and INSERTs
+    by sqlite3 succeed."""
     server = make_server(start=False, children=2)
     shim = Shim(server)
     server.start()
@@ -97,9 +98,9 @@ def slow_syncs(make_server, publishers, inserts, delay=0.3):
 
 
 def ends_before_the_disk(make_server, mpm, sync):
-    """Children end while one's writer waits for the disk, for longer than the
-    child waits for it, and the disk answers while the process takes itself
-    apart: nothing that the writer uses is gone."""
+    """Children end while the writer of one waits for the disk, longer than the
+    child waits for the writer.  The disk answers while the process is being
+    torn down: nothing that the writer still uses is gone."""
     server = make_server(mpm=mpm, start=False, children=1,
                          conf="CometPublishTimeout 1\n")
     shim = Shim(server)

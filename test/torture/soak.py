@@ -11,13 +11,13 @@ from httpd_env import fd_count, pss_kb, wait_until
 from ledger import acknowledged, settle
 from reloads import CRASH, crashes, every_transport, publishers, reload_once
 
-KEPT = 2000             # messages of a channel
-WAL_BYTES = 8 << 20      # checkpoints begin at 2 MB
+KEPT = 2000             # messages kept in a channel
+WAL_BYTES = 8 << 20      # checkpoints start at 2 MB
 THREADS = 64
 
 
 def slope(values):
-    """What the values rise by from the first to the last, by the line that
+    """The rise of the values from the first to the last, along the line that
     fits them best."""
     if len(values) < 2:
         return 0
@@ -29,7 +29,7 @@ def slope(values):
 
 
 def descriptors(pid):
-    """What a process's descriptors are: sockets, eventfds (one stands in for
+    """Count a process's descriptors by kind: sockets, eventfds (one replaces
     each socket that httpd has lent), others."""
     folder = "/proc/%d/fd" % pid
     counts = [0, 0, 0]
@@ -44,13 +44,13 @@ def descriptors(pid):
 
 
 def memory(server):
-    """What the children take, in KiB."""
+    """The memory of the children in KiB."""
     return sum(map(pss_kb, server.children()))
 
 
 def sample(server, earlier):
-    """What the server holds now; its children are `earlier` KiB larger than
-    half a period ago."""
+    """What the server holds now; `earlier` is the KiB by which its children
+    have grown since half a period ago."""
     kids = server.children()
     held, stand_ins, others = map(sum, zip(*map(descriptors, kids)))
     now = memory(server)
@@ -63,7 +63,7 @@ def sample(server, earlier):
 
 
 def check_growth(samples, clients):
-    """Nothing may grow with time; a text of the figures."""
+    """Check that nothing grows with time; return the figures as text."""
     def column(name):
         return [s[name] for s in samples]
 
@@ -80,7 +80,7 @@ def check_growth(samples, clients):
                max(column("sockets")), max(column("stand-ins")),
                max(column("wal")) >> 10,
                column("file")[0] >> 10, column("file")[-1] >> 10))
-    if len(samples) >= 10:      # or it is chance
+    if len(samples) >= 10:      # otherwise it is chance
         assert slope(total) < 0.05 * mean + 1024, (text, total)
         assert aged < 0.1 * mean + 1024, (text, column("aged"))
         assert slope(parent) < 512, (text, parent)
@@ -95,8 +95,8 @@ def check_growth(samples, clients):
 
 
 def counted(server, followers):
-    """What the server says it has delivered, what its clients say; at an
-    instant when neither goes on."""
+    """The numbers of delivered messages by the server's and by the clients'
+    count, at an instant when neither changes."""
     for _ in range(100):
         before, said = server.status(), followers.report()
         if server.status()["delivered"] == before["delivered"]:
@@ -105,7 +105,7 @@ def counted(server, followers):
 
 
 def check_counters(server, said, everybody, followers, groups):
-    """What comet-status has counted is what its clients have."""
+    """Check that comet-status has counted what the clients have received."""
     status = server.status()
     assert status["published"] \
         == acknowledged(everybody) + said["stored_untold"], status
@@ -128,7 +128,7 @@ def check_counters(server, said, everybody, followers, groups):
 
 
 def pass_time(seconds):
-    """Clients come and go meanwhile."""
+    """Let time pass while clients come and go."""
     until = time.monotonic() + seconds
     wait_until(lambda: time.monotonic() >= until, 2 * seconds, "time", 0.1)
 

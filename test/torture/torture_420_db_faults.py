@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Faults of the database under load, for as long as they may last."""
+"""Faults of the database under load, for the longest durations."""
 
 import pytest
 

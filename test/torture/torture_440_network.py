@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Clients that vanish, never read or speak slowly, a thousand of them."""
+"""A thousand clients that vanish, never read or send slowly."""
 
 import pytest
 
@@ -8,8 +8,8 @@ from far import far                                     # noqa: F401
 from network import slowly, stuck, vanished
 from scale import scaled
 
-# On prefork and worker each waiting client holds a process or a thread, and
-# at most half of those may.
+# On prefork and worker each waiting client holds a process or a thread, and at
+# most half of them may be held.
 MOST = {"event": scaled(1000, 20), "worker": scaled(100, 10),
         "prefork": scaled(30, 10)}
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A child runs out of descriptors, at each of the next ones it opens."""
+"""A child runs out of descriptors at each step that opens one."""
 
 import pytest
 

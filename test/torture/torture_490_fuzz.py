@@ -15,13 +15,13 @@ FUZZ = os.path.join(REPO, "test", "fuzz")
 BUILD = os.path.join(REPO, "build-fuzz")
 NAMES = sorted(os.path.basename(path)[len("fuzz_"):-len(".c")]
                for path in glob.glob(os.path.join(FUZZ, "fuzz_*.c")))
-# Beside each other: a fuzzer has one thread.
+# The fuzzers run in parallel: each has one thread.
 PAIRS = [NAMES[i:i + 2] for i in range(0, len(NAMES), 2)]
 
 
 def start(name, seconds):
-    """A fuzzer; what it finds it adds to `found`, which `make fuzz` goes on
-    with."""
+    """Start a fuzzer; it adds what it finds to `found`, where `make fuzz`
+    continues."""
     found = os.path.join(BUILD, "found", name)
     os.makedirs(found, exist_ok=True)
     words = [os.path.join(BUILD, "fuzz", name),
