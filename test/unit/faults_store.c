@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A store that is open while things fail, and another program that uses it. */
+/* A store that stays open while calls fail, and another program that uses its
+ * file. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -36,7 +37,7 @@ int faults_store_teardown(void **state)
     return kit_teardown(state);
 }
 
-/* As the writer and the readers do: after most failures, another one. */
+/* The writer and the readers do the same: most failures end a connection. */
 apr_status_t faults_store_ensure(void)
 {
     return faults_store ? APR_SUCCESS

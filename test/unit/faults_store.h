@@ -11,7 +11,7 @@
 
 extern comet_store_t *faults_store; /* NULL: closed */
 extern sqlite3 *faults_store_outside; /* the other program's connection */
-extern comet_store_mode_e faults_store_mode; /* how it is opened */
+extern comet_store_mode_e faults_store_mode; /* how to open it */
 
 /** Before and after each test. */
 int faults_store_setup(void **state);

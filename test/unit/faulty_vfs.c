@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* SQLite's own file system, with faults and a memory of what was synced. */
+/* SQLite's own file system, with faults and a record of what was synced. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -24,11 +24,13 @@ typedef struct change_t {
     char data[];
 } change_t;
 
-/** Whether a power failure leaves a file in its folder: not while it is COMING
- * or LEAVING, until the folder is synced. */
+/**
+ * Whether a file's entry in its folder survives a power failure: not while it
+ * is COMING or LEAVING, until the folder is synced.
+ */
 typedef enum { GONE, LEAVING, COMING, THERE } entry_e;
 
-/** A file's synced content, and what has changed since: [lock] */
+/** A file's synced content, and the changes since then. [lock] */
 typedef struct shadow_t {
     struct shadow_t *next;
     char path[800];
@@ -41,7 +43,7 @@ typedef struct file_t {
     sqlite3_file base;
     shadow_t *shadow;
     int is_log;
-    int syncs_folder; /* with its first sync: what was created there */
+    int syncs_folder; /* with the first sync: where it was created */
     sqlite3_file *real;
 } file_t;
 
@@ -53,11 +55,11 @@ atomic_int faulty_hanging;
 
 static sqlite3_vfs *real_vfs;
 static sqlite3_vfs faulty_vfs;
-/* [lock], which is recursive: at a cut it is held by who cuts */
+/* [lock]; recursive: the thread that cuts holds it already */
 static pthread_mutex_t lock = PTHREAD_RECURSIVE_MUTEX_INITIALIZER_NP;
 static int following;
 static shadow_t *shadows;
-static long cut_in; /* operations; 0: not at all */
+static long cut_in; /* operations until the cut; 0: no cut */
 static faulty_cut_cb *cut_callback;
 static void *cut_baton;
 
@@ -81,7 +83,7 @@ static void apply(int fd, const change_t *change, size_t length)
     }
 }
 
-/* Some of the sectors of a change, each as a whole: a disk's promise. */
+/* Write some sectors of a change, each completely: disks guarantee that. */
 static void apply_some(int fd, const change_t *change, unsigned int *seed)
 {
     char noise[SECTOR];
@@ -185,7 +187,7 @@ static void note(shadow_t *shadow, int truncates, sqlite3_int64 offset,
     shadow->end = &change->next;
 }
 
-/* @param was_there  before it was opened */
+/* @param was_there  whether it existed before it was opened */
 static shadow_t *shadow_of(const char *path, int was_there)
 {
     shadow_t *shadow = find_shadow(path);
@@ -210,7 +212,7 @@ static shadow_t *shadow_of(const char *path, int was_there)
             close(fd);
         }
     }
-    else if (!was_there) { /* or still the old one, if its end was not synced */
+    else if (!was_there) { /* or the old size: the end was not synced */
         note(shadow, 1, 0, NULL, 0);
         if (shadow->entry == GONE) {
             settle(shadow);
@@ -220,7 +222,8 @@ static shadow_t *shadow_of(const char *path, int was_there)
     return shadow;
 }
 
-/* Before anything happens to a file: it may be the last thing. [lock] */
+/* Called before each change of a file: it may be the last before the cut.
+ * [lock] */
 static void count_down(void)
 {
     if (cut_in && --cut_in == 0) {
@@ -301,7 +304,7 @@ static int vfs_read(sqlite3_file *file, void *to, int length,
     return REAL(file)->pMethods->xRead(REAL(file), to, length, offset);
 }
 
-/* In the file, and in what is known of the disk. */
+/* In the file, and in the record of the disk. */
 static int change_file(file_t *ours, int truncates, sqlite3_int64 offset,
                        const void *data, size_t length)
 {

@@ -14,36 +14,40 @@ typedef enum {
     FAULTY_FULL, /* no space for the log */
     FAULTY_WRITE, /* the log cannot be written */
     FAULTY_SYNC, /* the log cannot be synced */
-    FAULTY_HANG /* syncing the log does not return */
+    FAULTY_HANG /* a sync of the log does not return */
 } faulty_e;
 
-extern atomic_int faulty_now; /* faulty_e: what fails at present */
-extern atomic_int faulty_lies; /* a sync that is followed does nothing */
-extern atomic_int faulty_tears; /* a write may spoil what is beside it */
-extern atomic_int faulty_syncs; /* how often a log was synced */
-extern atomic_int faulty_hanging; /* how many calls hang at present */
+extern atomic_int faulty_now; /* faulty_e: what fails now */
+extern atomic_int faulty_lies; /* a sync of a followed file does nothing */
+extern atomic_int faulty_tears; /* a write may damage neighbouring bytes */
+extern atomic_int faulty_syncs; /* how often logs were synced */
+extern atomic_int faulty_hanging; /* how many calls hang now */
 
-/** Make it SQLite's default. */
+/** Make this file system SQLite's default. */
 void faulty_install(void);
 
-/** From now on follow what reaches the disk of the files opened anew: what is
- * there already is on the disk. */
+/**
+ * From now on record what reaches the disk of files that are opened later;
+ * their present content counts as synced.
+ */
 void faulty_follow(void);
 
-/** Called in the moment of a power failure: no file changes meanwhile. */
+/** Called at the moment of a power failure; no file changes during the call. */
 typedef void faulty_cut_cb(void *baton);
 
-/** Let the power fail at the n-th write, sync or removal from now on.
- * @param operation  0: not any more */
+/**
+ * Let the power fail at the n-th write, sync or removal from now on.
+ * @param operation  0: do not let it fail
+ */
 void faulty_cut_at(long operation, faulty_cut_cb *callback, void *baton);
 
 /**
- * Write what a power failure would leave of a file: all that was synced, and
- * any sectors of the rest, in any order.  A file that need not be there may be
- * missing.  A copy that is there already is replaced.
+ * Write what a power failure would leave of a file: everything that was synced,
+ * and any sectors of the rest, in any order. If the file's entry was not synced
+ * the copy may be missing. An existing copy is replaced.
  * @param path  the file
- * @param copy  where to put it
- * @param seed  chooses the part
+ * @param copy  where to write it
+ * @param seed  determines the choice
  */
 void faulty_cut(const char *path, const char *copy, unsigned int seed);
 

@@ -47,10 +47,13 @@ int writer_teardown(void **state);
 void writer_start(void);
 void writer_stop(void);
 
-/** A message to publish; the caller owns it. */
+/** A message for publishing; the caller owns it. */
 comet_message_t *writer_message(const char *channel);
 
-/** Publish a message by any writer. @return comet_writer_publish()'s status */
+/**
+ * Publish a message by the given writer.
+ * @return comet_writer_publish()'s status
+ */
 apr_status_t writer_publish_by(comet_writer_t *by, comet_message_t *message,
                                apr_interval_time_t timeout);
 
@@ -64,7 +67,9 @@ apr_status_t writer_publish(apr_interval_time_t timeout);
 /** Publish one message to "chat" in a thread of its own. */
 void publisher_begin(publisher_t *publisher, apr_interval_time_t timeout);
 
-/** The same, until the disk hangs under it: faulty_now is FAULTY_HANG. */
+/**
+ * The same; returns when the disk hangs under it: faulty_now is FAULTY_HANG.
+ */
 void publisher_hang(publisher_t *publisher, apr_interval_time_t timeout);
 
 /** Wait for that thread. @return the publisher's answer */

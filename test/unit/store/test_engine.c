@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The door for storage engines, tried with a toy: an engine that keeps its log
- * in memory and has no search, no tally and no watch.  What stands on the
- * store (writer, readers, feed) works with it as it is.
+ * The engine interface, tried with a toy engine that keeps its log in memory
+ * and has no search, no tally and no watch. The parts above the store (writer,
+ * readers, feed) work with it unchanged.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
@@ -25,10 +25,10 @@
 
 /* --- The toy ---------------------------------------------------------------- */
 
-/** One log, which all connections share. */
+/** One log, shared by all connections. */
 static struct {
     pthread_mutex_t lock;
-    int made; /* [lock] a writer has opened it */
+    int made; /* [lock] whether a writer has opened it */
     comet_store_state_t state; /* [lock] */
     size_t count; /* [lock] */
     comet_message_t *messages[ROOM]; /* [lock] in order of their timestamps */
@@ -111,7 +111,7 @@ static apr_status_t toy_state(comet_store_t *store, comet_store_state_t *state)
     return APR_SUCCESS;
 }
 
-/* Its views are not consistent, but it only grows. */
+/* Its snapshots are not consistent, but the log only grows. */
 static void toy_end(comet_store_t *store)
 {
 }
@@ -123,7 +123,8 @@ static int toy_matches(const comet_selection_t *selection, size_t i)
            != COMET_SELECTION_NONE;
 }
 
-/* @param forwards  the first `limit` between the bounds; else the last */
+/* @param forwards  return the first `limit` between the bounds; else the
+ * last */
 static apr_status_t toy_range(const comet_selection_t *selection,
                               comet_timestamp_t after, comet_timestamp_t before,
                               size_t limit, int forwards,
@@ -199,7 +200,7 @@ static apr_status_t toy_floor(comet_store_t *store,
     return APR_SUCCESS;
 }
 
-/* Its first channel, by the first byte of the prefix. */
+/* The first channel, by the first byte of the prefix. */
 static apr_status_t toy_channels(comet_store_t *store, comet_text_t prefix,
                                  apr_size_t limit,
                                  comet_store_channel_cb *callback, void *baton)
@@ -384,7 +385,7 @@ static const char *parse(comet_place_t *place, const char *value)
     return comet_engines_parse(place, value, engines, "/root", pool);
 }
 
-/* An engine is found by its name, and reads what follows the colon. */
+/* An engine is found by its name, and gets the text after the colon. */
 static void test_found_by_name(void **state)
 {
     static const char *const wrong[] = {
@@ -407,8 +408,8 @@ static void test_found_by_name(void **state)
     }
 }
 
-/* Every call reaches the connection's engine; what the engine does not have
- * fails as documented or does nothing. */
+/* Each call reaches the connection's engine. For functions that the engine
+ * lacks the store fails as documented or does nothing. */
 static void test_calls(void **state)
 {
     comet_store_t *store = open_toy(COMET_STORE_WRITE);
@@ -463,7 +464,7 @@ static void test_calls(void **state)
     assert_int_equal(atomic_load(&toy_open), 0);
 }
 
-/* Who asks why a store could not be opened hears the engine that failed. */
+/* When a store cannot be opened, the error text is the engine's. */
 static void test_error_of_open(void **state)
 {
     comet_store_config_t other = { .place =
@@ -486,7 +487,7 @@ static void be_told(void *baton, comet_feed_t *feed,
     ++*(int *)baton;
 }
 
-/* Publishing, reading and following: all of it stands on the door alone. */
+/* Publishing, reading and following need only the engine interface. */
 static void test_on_top(void **state)
 {
     pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;

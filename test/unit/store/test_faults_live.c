@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Faults in the threads that serve and write, and too few descriptors: every
+/* Faults in the threads that serve and write, and a lack of descriptors: every
  * client gets every message once, every publisher a true answer. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
@@ -22,13 +22,13 @@
 
 #define LONG_AGO 1 /* a cursor before all messages */
 
-/** A made-up client; the hub's thread's while it is joined. */
+/** A simulated client; the hub's thread owns it while it is joined. */
 typedef struct client_t {
     comet_subscriber_t subscriber; /* first: serve() gets its address */
     comet_timestamp_t cursor;
-    atomic_int count; /* of messages it got */
+    atomic_int count; /* of the messages it got */
     atomic_int served;
-    atomic_int wrong; /* got something again, or out of order */
+    atomic_int wrong; /* it got a message again, or out of order */
 } client_t;
 
 static apr_pool_t *pool;
@@ -73,7 +73,7 @@ static apr_status_t start_hub(void)
         pool);
 }
 
-/* Whether the hub has seen all that is in the log. */
+/* Whether the hub has seen the whole log. */
 static int in_step(void)
 {
     comet_store_state_t state = {
@@ -93,7 +93,7 @@ static void stop_hub(void)
     hub = NULL;
 }
 
-/* Wait for a condition; how long depends on whether it may be in vain. */
+/* Wait for a condition, for a shorter time if it may never become true. */
 #define happens(usec, condition) \
     ({ \
         int64_t happens_end = scratch_usec() + (usec); \
@@ -167,7 +167,7 @@ static void prepare_to_join(void)
 static void check_members(apr_status_t status)
 {
     faults_must(comet_hub_members(hub, NULL) == (status == APR_SUCCESS));
-    if (status != APR_SUCCESS) { /* else it is the hub's */
+    if (status != APR_SUCCESS) { /* otherwise the hub owns it */
         faults_must(client.subscriber.state == COMET_SUBSCRIBER_OUT);
     }
 }
@@ -220,7 +220,7 @@ static void publish(void)
     comet_bus_notify(bus);
 }
 
-/* It comes; where there is a fault perhaps not yet. */
+/* The message comes; where there is a fault perhaps not yet. */
 static apr_status_t serve_news(void)
 {
     publish();
@@ -256,7 +256,7 @@ static void test_news(void **state)
     assert_int_equal(faults_live(), live_before);
 }
 
-#define HISTORY 1100 /* more than the ring holds */
+#define HISTORY 1100 /* more than the ring can hold */
 
 static apr_status_t catch_up(void)
 {
@@ -299,7 +299,7 @@ static void test_catch_up(void **state)
     assert_int_equal(faults_live(), live_before);
 }
 
-/* --- A socket that took no more --------------------------------------- */
+/* --- A socket that was full --------------------------------------------- */
 
 static int sockets[2];
 
@@ -311,7 +311,7 @@ static void prepare_to_block(void)
     client.subscriber.blocked_fd = sockets[0];
 }
 
-/* It is writable, and no one tells the client, who waits for nothing else. */
+/* The socket becomes writable, and nothing else would wake the client. */
 static apr_status_t join_blocked(void)
 {
     apr_status_t status = join();
@@ -371,7 +371,7 @@ static apr_status_t publish_once(void)
     return comet_writer_publish(writer, &group, 2 * SECOND);
 }
 
-/* Without a fault: as soon as it works again. */
+/* Once the fault has ended the same publish succeeds. */
 static apr_status_t publish_to_writer(void)
 {
     int64_t end = scratch_usec() + 20 * SECOND;
@@ -491,7 +491,8 @@ static apr_status_t try_store(void)
     return status;
 }
 
-/* None left, one left, two … until it works. @return how many were needed */
+/* Try with no descriptor left, with one, with two … until it works.
+ * @return how many it needed */
 static int spend_descriptors(apr_status_t (*act)(void))
 {
     struct rlimit before, few;
@@ -518,7 +519,7 @@ static void test_descriptors(void **state)
     assert_true(spend_descriptors(try_bus) >= 1);
     assert_true(spend_descriptors(try_hub) >= 2);
     assert_true(spend_descriptors(try_writer) >= 1);
-    sqlite3_close(outside); /* closing one keeps another's for its locks */
+    sqlite3_close(outside); /* SQLite may keep its descriptor */
     assert_true(spend_descriptors(try_store) >= 1);
     outside = kit_outsider();
     assert_int_equal(faults_live(), live_before);

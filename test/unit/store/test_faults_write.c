@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Each allocation, call of SQLite and access to a file fails in turn while the
- * log is opened, written and kept small: the store says so, keeps what it had,
- * and works again. */
+ * log is opened, written and kept small: the store reports it, keeps its
+ * contents, and works again. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -76,12 +76,13 @@ static void test_create(void **state)
 
 static struct {
     int round;
-    sqlite3_int64 before; /* messages there */
+    sqlite3_int64 before; /* messages in the log */
     comet_message_t *messages[3];
     apr_status_t results[2];
 } append;
 
-/* Two messages under a key on a new channel, and one that joins them. */
+/* Two messages under a key on a new channel, and one that shares their
+ * commit. */
 static apr_status_t append_groups(void)
 {
     char name[32], key[32];
@@ -143,7 +144,7 @@ static void check_appended(apr_status_t status)
     else {
         faults_must(stored == 0);
     }
-    /* all or nothing of a key, a channel and their messages */
+    /* a key, a channel and their messages are all stored, or none of them */
     faults_must(kit_number_in(faults_store_outside,
                               "SELECT count(*) FROM idempotency_key")
                     * 3
@@ -232,7 +233,7 @@ static void check_small(apr_status_t status)
     if (status == APR_SUCCESS) {
         faults_must(left == KEPT && keys == 0);
     }
-    /* what is gone is below the floor, what is left above it */
+    /* removed messages are below the floor, the others above it */
     faults_must(kit_number_in(faults_store_outside,
                               "SELECT count(*) FROM message_log"
                               " WHERE id <= (SELECT max(floor)"

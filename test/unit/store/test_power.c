@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The power fails at any moment, again and again: in a commit, in a checkpoint,
- * while a database is made, while retention, keys and the index are at work.
+ * while a database is made, and while retention, keys and the index are at
+ * work.
  *
- * COMET_CUTS says how often; a database lives through some of the cuts.
+ * COMET_CUTS says how often; each database lives through several of the cuts.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
@@ -32,25 +33,25 @@ static const char *const channels[CHANNELS] = { "a", "b", "room/1",
                                                 "\xc3\xa9" };
 static const char *const files[] = { "", "-wal", "-journal" };
 
-/** What was published at once; its number is its place in the list. */
+/** Messages published together; its number is its place in the list. */
 typedef struct sent_t {
     unsigned channel, count, keyed;
     size_t length; /* of each body */
     comet_timestamp_t last; /* [list_lock] 0: not acknowledged */
-    int known; /* [list_lock] it was, when the power failed */
-    unsigned present; /* bits: which are in the file after it */
-    int has_key; /* and its key is */
+    int known; /* [list_lock] whether it was when the power failed */
+    unsigned present; /* bits: which of them are in the file after the cut */
+    int has_key; /* and whether its key is */
 } sent_t;
 
-/** How the disk is, and what is asked of the store. */
+/** The kind of disk, and how the store uses it. */
 typedef struct world_t {
     const char *name;
     int sync_full;
-    int lies; /* the disk does not do what is asked of it */
-    int links; /* how many cuts a database lives through */
+    int lies; /* syncs do nothing */
+    int links; /* how many cuts each database lives through */
 } world_t;
 
-/** What was found after the cuts. */
+/** Totals over all cuts. */
 typedef struct verdict_t {
     int cuts, unopened, corrupt; /* databases */
     long acknowledged, lost, holes; /* messages */
@@ -60,7 +61,7 @@ typedef struct verdict_t {
 static pthread_mutex_t list_lock = PTHREAD_MUTEX_INITIALIZER;
 static sent_t sent[GROUPS_MAX];
 static unsigned sent_count; /* [list_lock] */
-static unsigned link_first; /* of what is published since the last cut */
+static unsigned link_first; /* the first since the last cut */
 static atomic_int cut_done;
 static unsigned cut_seed;
 static comet_timestamp_t highest; /* known when the link began */
@@ -77,7 +78,7 @@ static int random_below(unsigned *seed, int limit)
     return rand_r(seed) % limit;
 }
 
-/* @return GROUPS_MAX: the list is full */
+/* @return GROUPS_MAX if the list is full */
 static unsigned plan(unsigned *seed)
 {
     static const size_t lengths[] = { 40, 40, 40, 40, 3000, 3000, 30000 };
@@ -110,7 +111,7 @@ static comet_message_t *make(unsigned number, unsigned index)
         .body = { body, group->length } });
 }
 
-/* By the writer, or by a store where its lock is held. */
+/* Publish by the writer, or by a store that holds the write lock. */
 static apr_status_t publish(unsigned number, comet_store_t *store)
 {
     comet_message_t *messages[GROUP_MAX];
@@ -156,7 +157,7 @@ static void *run_publisher(void *baton)
     return NULL;
 }
 
-/* What another child does at times. */
+/* What another child does from time to time. */
 static void work(comet_store_t *store, unsigned *seed)
 {
     unsigned number;
@@ -194,7 +195,7 @@ static void *run_neighbour(void *baton)
     comet_bus_unlock(bus);
     reader = kit_open_store(COMET_STORE_READ);
     while (!atomic_load(&cut_done)) {
-        /* one who reads holds a checkpoint back */
+        /* a reader holds a checkpoint back */
         assert_int_equal(comet_store_begin(reader, &state), 0);
         work(store, &seed);
         nanosleep(&moment, NULL);
@@ -234,7 +235,7 @@ static void on_cut(void *baton)
     atomic_store(&cut_done, 1);
 }
 
-/* Everybody is at work until the power fails. */
+/* Let all threads work until the power fails. */
 static void run_until_cut(unsigned *seed, int operations)
 {
     pthread_t threads[PUBLISHERS + 1];
@@ -271,7 +272,7 @@ static void run_until_cut(unsigned *seed, int operations)
 
 /* --- What is left ----------------------------------------------------- */
 
-/* Put what the cut has left where the database was. */
+/* Replace the database by what the cut has left. */
 static void restart(void)
 {
     int i;
@@ -283,7 +284,7 @@ static void restart(void)
     }
 }
 
-/* Which of a group's messages are in the file, and when they were. */
+/* Find which of a group's messages are in the file, and their timestamps. */
 static void take_rows(sqlite3 *db)
 {
     sqlite3_stmt *rows;
@@ -342,9 +343,9 @@ static void take_keys(sqlite3 *db)
     sqlite3_finalize(rows);
 }
 
-/* A group is there as a whole, but for what retention has taken from its
- * beginning; and all of what was acknowledged is.
- * @param newest  in the file */
+/* A group is stored completely, except for messages at its beginning that
+ * retention has deleted; all of the acknowledged groups are there.
+ * @param newest  the newest timestamp in the file */
 static void judge_group(sent_t *group, comet_timestamp_t floor,
                         comet_timestamp_t newest)
 {
@@ -368,7 +369,7 @@ static void judge_group(sent_t *group, comet_timestamp_t floor,
     }
 }
 
-/* @return -1: it cannot be asked */
+/* @return -1 if it cannot be read */
 static sqlite3_int64 ask(sqlite3 *db, const char *sql)
 {
     sqlite3_stmt *statement = NULL;
@@ -433,8 +434,8 @@ static int has_sound_index(sqlite3 *db)
                   == SQLITE_OK;
 }
 
-/* Look at the file as a program that comes by, and leave its log alone.
- * @return whether it can be used on */
+/* Look at the file as another program would, without changing its log.
+ * @return whether it can still be used */
 static int judge_file(void)
 {
     sqlite3 *db = kit_outsider();
@@ -453,14 +454,14 @@ static int judge_file(void)
                                   " FROM message_log) FROM comet_clock")
                           != 1;
     }
-    else if (sound) { /* it was not made yet: nobody was told anything */
+    else if (sound) { /* it was not complete yet: nothing was acknowledged */
         judge_groups(db);
     }
     sqlite3_close(db);
     return sound;
 }
 
-/* What is known from now on is what is in the file, or was before. */
+/* From now on the known messages are those in the file, or earlier ones. */
 static void begin_link(void)
 {
     unsigned i;
@@ -488,7 +489,7 @@ static void begin_link(void)
     link_first = sent_count;
 }
 
-/* Who says again what was acknowledged is told the same. */
+/* A publisher that repeats an acknowledged message gets the same answer. */
 static void repeat_some(void)
 {
     comet_store_t *store = kit_open_store(COMET_STORE_WRITE);
@@ -505,7 +506,7 @@ static void repeat_some(void)
     comet_store_close(store);
 }
 
-/* A database, from nothing to the last cut. */
+/* Run one database, from nothing to its last cut. */
 static void live(const world_t *world, unsigned seed, int *cuts)
 {
     const int odd = seed % 2;
@@ -520,7 +521,7 @@ static void live(const world_t *world, unsigned seed, int *cuts)
     sent_count = link_first = 0;
     highest = 0;
     for (i = 0; i<world->links && * cuts> 0 && sound; i++, (*cuts)--) {
-        /* at first it is being made */
+        /* at first it is still being made */
         run_until_cut(&seed, i == 0 && odd ? 100 : 6000);
         restart();
         sound = judge_file();
@@ -584,7 +585,7 @@ static void assert_whole(void)
     assert_true(outcome.acknowledged > 0);
 }
 
-/* Nothing that was acknowledged is lost, no timestamp is given twice. */
+/* No acknowledged message is lost, and no timestamp is given twice. */
 static void test_full(void **state)
 {
     static const world_t world = { "sync full", 1, 0, 8 };
@@ -595,7 +596,7 @@ static void test_full(void **state)
     assert_int_equal(outcome.reused, 0);
 }
 
-/* The newest messages may be lost, and only they. */
+/* Only the newest messages may be lost. */
 static void test_normal(void **state)
 {
     static const world_t world = { "sync normal", 0, 0, 1 };
@@ -605,8 +606,8 @@ static void test_normal(void **state)
     assert_true(outcome.lost > 0);
 }
 
-/* On a disk that only says that it has synced these tests find what is lost:
- * as with PRAGMA synchronous = OFF. */
+/* On a disk that only pretends to sync these tests do find losses, as with
+ * PRAGMA synchronous = OFF. */
 static void test_can_fail(void **state)
 {
     static const world_t world = { "a disk that lies", 1, 1, 1 };

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The workers' connections: kept, never shared, and to the right file. */
+/* The workers' connections: kept for reuse, never shared, and to the right
+ * file. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -29,7 +30,7 @@ static sqlite3_int64 unused_memory, used_by_one;
 
 /* --- Helpers ---------------------------------------------------------- */
 
-/* How many connections are open, by the memory of SQLite. */
+/* How many connections are open, judged by SQLite's memory. */
 static int open_count(void)
 {
     return (int)((sqlite3_memory_used() - unused_memory + used_by_one / 2)
@@ -119,7 +120,7 @@ static int teardown(void **state)
 
 /* --- Tests ------------------------------------------------------------ */
 
-/* A store that hangs holds as many threads as there are places. */
+/* A store that hangs holds only as many threads as it has places. */
 static void test_places(void **state)
 {
     comet_store_t *held[2], *store;
@@ -132,7 +133,7 @@ static void test_places(void **state)
         assert_int_equal(comet_readers_take(few, &held[i]), APR_SUCCESS);
     }
     began = scratch_usec();
-    for (i = 0; i < 100; i++) { /* the first waits, the others need not */
+    for (i = 0; i < 100; i++) { /* the first one waits; the others need not */
         assert_int_equal(comet_readers_take(few, &store), COMET_EBUSY);
         assert_null(store);
         comet_readers_return(few, store, COMET_EBUSY);
@@ -157,15 +158,15 @@ static void test_reuse(void **state)
     assert_int_equal(messages_in(first), 3);
     give_back(second);
     give_back(first);
-    assert_ptr_equal(take(), first); /* what was used last is warm */
+    assert_ptr_equal(take(), first); /* the connection used last is warm */
     assert_ptr_equal(take(), second);
     give_back(first);
     give_back(second);
     assert_int_equal(open_count(), 2);
 }
 
-/* Another program has all of the file for itself for a moment, as the last to
- * close the log or the first to open it after a crash. */
+/* Another program locks the whole file for a moment, as the last one that
+ * closes the log does, or the first one that opens it after a crash. */
 static int hold_for_a_moment(void *baton)
 {
     atomic_int *held = baton;
@@ -181,7 +182,7 @@ static int hold_for_a_moment(void *baton)
         return 1;
     }
     atomic_store(held, 1);
-    usleep(100000); /* that long is what it is about */
+    usleep(100000); /* the test needs it to take that long */
     return sqlite3_close(db);
 }
 
@@ -300,7 +301,7 @@ static void test_not_ours(void **state)
     assert_null(store);
 }
 
-/** Whoever has a connection, has it alone. */
+/** Each thread has its connection to itself. */
 static struct {
     pthread_mutex_t lock;
     comet_store_t *stores[THREADS]; /* [lock] */

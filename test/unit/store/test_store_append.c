@@ -64,7 +64,7 @@ static void test_round_trip(void **state)
         literal, sizeof(literal) - 1 \
     }
 
-/* By the module and by the view alike. */
+/* Both the module and the view enforce this. */
 static const struct refusal_t {
     comet_text_t channel, type, author, body;
     int valid;
@@ -173,7 +173,7 @@ static void test_refusals(void **state)
         }
         comet_message_unref(message);
     }
-    /* what was refused left no channel behind */
+    /* the refused message left no channel behind */
     assert_int_equal(kit_number("SELECT count(*) FROM channel WHERE id NOT IN"
                                 " (SELECT channel_id FROM message_log)"),
                      0);
@@ -196,7 +196,7 @@ static void test_body_sizes(void **state)
     comet_store_close(store);
 }
 
-/* One bad message does not take the others of its batch with it. */
+/* One bad message does not affect the others of its batch. */
 static void test_refused_in_a_batch(void **state)
 {
     comet_store_t *store = kit_open_store(COMET_STORE_WRITE);
@@ -218,7 +218,7 @@ static void test_refused_in_a_batch(void **state)
     assert_string_equal(kit_bodies(store, "a", 0, 9), "1,3");
     assert_string_equal(kit_bodies(store, "new", 0, 9), "2");
     assert_int_equal(kit_number("SELECT count(*) FROM channel"), 2);
-    /* a batch of nothing but refusals costs no sync */
+    /* a batch in which all are refused costs no sync */
     syncs = atomic_load(&faulty_syncs);
     assert_int_equal(scratch_append(store, messages + 5, results, 1), 0);
     assert_int_equal(scratch_append(store, messages, results, 0), 0);

@@ -32,7 +32,7 @@ static void test_full(void **state)
     comet_store_close(store);
 }
 
-/* A real limit, the kernel's; the words come with its reason. */
+/* A real limit of the kernel; the error text gives its reason. */
 static int hit_the_limit(void *baton)
 {
     struct rlimit limit = { 200000, 200000 };
@@ -92,7 +92,7 @@ static void test_sync_fails(void **state)
     }
 }
 
-/* One sync, at least, before a batch is acknowledged. */
+/* At least one sync precedes the acknowledgement of a batch. */
 static void test_syncs(void **state)
 {
     comet_store_t *store = kit_open_store(COMET_STORE_WRITE);
@@ -106,7 +106,7 @@ static void test_syncs(void **state)
     comet_store_close(store);
 }
 
-/* @return how many of the messages acknowledged are lost */
+/* @return how many of the acknowledged messages are lost */
 static int cut_the_power(unsigned int seed, int size)
 {
     int count = 1 + rand_r(&seed) % 300;
@@ -135,7 +135,7 @@ static int cut_the_power(unsigned int seed, int size)
     return count - left;
 }
 
-/* Of one page a message, and with checkpoints in between. */
+/* Each message takes a page, and checkpoints run in between. */
 static void test_power_cut(void **state)
 {
     unsigned int seed;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Groups that are stored as a whole, and keys under which they are once. */
+/* Groups that are stored completely or not at all, and keys that store them
+ * once. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -16,15 +17,15 @@
 
 /* --- Helpers ---------------------------------------------------------- */
 
-/** A group of messages, and what came of it. */
+/** A group of messages, and its results. */
 typedef struct made_t {
     comet_message_t *messages[GROUP_MAX];
     comet_store_group_t group;
 } made_t;
 
 /**
- * @param bodies  parted by spaces; "-" is one that is refused
- * @param key     NULL: none
+ * @param bodies  separated by spaces; the store refuses "-"
+ * @param key  NULL: none
  */
 static made_t make_group(const char *channel, const char *author,
                          const char *bodies, const char *key)
@@ -121,7 +122,7 @@ static void test_group(void **state)
     comet_store_close(store);
 }
 
-/* One that is refused leaves those of the same commit alone. */
+/* A refused group does not affect others in the same commit. */
 static void test_refused_beside_others(void **state)
 {
     comet_store_t *store = kit_open_store(COMET_STORE_WRITE);
@@ -211,7 +212,7 @@ static void test_repeated(void **state)
     comet_store_close(store);
 }
 
-/* The hash knows where a text ends, and which it is. */
+/* The hash depends on where each text ends, and on which text it is. */
 static void test_hash(void **state)
 {
     static const comet_message_fields_t fields[] = {
@@ -237,7 +238,7 @@ static void test_hash(void **state)
     }
 }
 
-/* A key is kept for as long as its message, and for a day after. */
+/* A key is kept for as long as its message, and one day longer. */
 static void test_outlives_the_message(void **state)
 {
     comet_store_t *store = kit_open_store(COMET_STORE_WRITE);
@@ -257,7 +258,7 @@ static void test_outlives_the_message(void **state)
     assert_int_equal(publish(store, "a", NULL, "x y", "k", &again),
                      COMET_EREPEATED);
     assert_int_equal(again, first);
-    /* a day later it is as good as gone, whether removed already … */
+    /* a day later it no longer counts, whether already removed … */
     kit_run_outside("UPDATE idempotency_key"
                     " SET expires = expires - 86400000001");
     assert_int_equal(publish(store, "a", NULL, "z", "k", &again), 0);
@@ -274,7 +275,7 @@ static void test_outlives_the_message(void **state)
     comet_store_close(store);
 }
 
-/* A clock that was a year ahead and is set back keeps no key for a year. */
+/* The clock was a year ahead and is set back: no key is kept for a year. */
 static void test_clock_set_back(void **state)
 {
     comet_store_t *store = kit_open_store(COMET_STORE_WRITE);
@@ -338,7 +339,7 @@ static void test_outlives_retention(void **state)
     comet_store_close(store);
 }
 
-/* --- Faults and rivals ------------------------------------------------ */
+/* --- Faults and competitors ----------------------------------------------- */
 
 #define RIVALS 4
 #define RIVAL_KEYS 60
@@ -368,7 +369,8 @@ static int publish_all_keys(void *baton)
     return 0;
 }
 
-/* Several processes publish the same under the same keys: once each. */
+/* Several processes publish the same under the same keys: each is stored
+ * once. */
 static void test_rivals(void **state)
 {
     int pids[RIVALS];
@@ -387,7 +389,7 @@ static void test_rivals(void **state)
     assert_int_equal(keys(), RIVAL_KEYS);
 }
 
-/* Whatever became of it, saying it again stores it once. */
+/* Whatever happened to the first attempt, repeating it stores it once. */
 static void test_unknown_outcome(void **state)
 {
     static const faulty_e faults[] = { FAULTY_SYNC, FAULTY_WRITE };

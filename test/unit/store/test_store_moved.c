@@ -10,7 +10,7 @@
 
 #include "faulty_vfs.h"
 
-/* The file, and its open connections, after another one took its place. */
+/* The file and its open connections, after another file has replaced it. */
 static void check_moved(comet_store_t *store, comet_store_t *reader)
 {
     assert_false(comet_store_is_usable(store));
@@ -32,7 +32,7 @@ static void test_deleted(void **state)
     assert_true(comet_store_is_usable(reader));
     unlink(kit_database); /* its log stays */
     check_moved(store, reader);
-    /* a reader still has the old one open: it must not get in between */
+    /* a reader still has the old log open and must not interfere */
     store = kit_open_store(COMET_STORE_WRITE);
     assert_int_equal(kit_append(store, "chat", "new", NULL), 0);
     reader = kit_open_store(COMET_STORE_READ);
@@ -87,7 +87,8 @@ static void test_replaced(void **state)
     kit_append_many(store, "chat", 3);
     assert_int_equal(rename(kit_database, saved), 0);
     assert_int_equal(rename(fresh, kit_database), 0);
-    /* until a writer has removed the old one's log nobody may read it */
+    /* until a writer has removed the old file's log, no connection may read
+     * it */
     assert_int_equal(kit_open_status(COMET_STORE_READ), APR_ENOENT);
     assert_string_equal(kit_bodies(reader, "chat", 0, 9), "0,1,2");
     check_moved(store, reader);
@@ -95,7 +96,7 @@ static void test_replaced(void **state)
     assert_int_equal(kit_append(store, "chat", "new", NULL), 0);
     assert_string_equal(kit_bodies(store, "chat", 0, 9), "0,1,new");
     comet_store_close(store);
-    /* the one moved away is whole */
+    /* the file that was moved away is complete */
     kit_config.place = scratch_place(saved);
     store = kit_open_store(COMET_STORE_WRITE);
     assert_string_equal(kit_bodies(store, "chat", 0, 9), "0,1,2");
@@ -116,7 +117,8 @@ static void test_log_deleted(void **state)
     comet_store_close(store);
 }
 
-/* One more can be stored, and then there are so many, and nothing else. */
+/* One more message can be stored; then there is this number of messages, and
+ * nothing else. */
 static void check_goes_on(int count)
 {
     comet_store_t *store = kit_open_store(COMET_STORE_WRITE);
@@ -127,8 +129,8 @@ static void check_goes_on(int count)
     kit_assert_healthy();
 }
 
-/* Somebody opens the path, and makes an empty log there, before the writer
- * has noticed: what is only in the old one is not lost. */
+/* Another program opens the path before the writer has noticed the change, and
+ * makes an empty log there. What was only in the old log is not lost. */
 static void test_log_deleted_and_made_anew(void **state)
 {
     comet_store_t *store = kit_open_store(COMET_STORE_WRITE);
@@ -141,12 +143,12 @@ static void test_log_deleted_and_made_anew(void **state)
     assert_int_equal(kit_append(store, "chat", "lost", NULL), COMET_EMOVED);
     comet_store_close(store);
     kit_open_status(COMET_STORE_WRITE);
-    comet_store_close(reader); /* the last who knew the old one */
+    comet_store_close(reader); /* the last connection that knew the old file */
     check_goes_on(31);
 }
 
-/* A reader's view is older than what the deleted log ends with: half of that
- * in the file would be worse than nothing. */
+/* A reader's snapshot is older than the end of the deleted log. Copying half of
+ * that into the file would be worse than copying nothing. */
 static void test_log_deleted_while_read(void **state)
 {
     comet_store_t *store = kit_open_store(COMET_STORE_WRITE);
@@ -163,8 +165,8 @@ static void test_log_deleted_while_read(void **state)
     check_goes_on(101);
 }
 
-/* A writer who has nothing to write does not notice, and is the last to
- * close: it must not take the new log for its own. */
+/* A writer that has nothing to write does not notice the change, and is the
+ * last to close: it must not take the new log for its own. */
 static void test_log_deleted_unnoticed(void **state)
 {
     comet_store_t *idle = kit_open_store(COMET_STORE_WRITE);
@@ -183,8 +185,8 @@ static void test_log_deleted_unnoticed(void **state)
     kit_assert_healthy();
 }
 
-/* Without the memory that the log is shared by, two writers would not know of
- * each other: nobody goes on before all have begun anew. */
+/* Without the log's shared memory two writers would not know of each other:
+ * none continues before all have opened it again. */
 static void test_memory_deleted(void **state)
 {
     comet_store_t *store = kit_open_store(COMET_STORE_WRITE);

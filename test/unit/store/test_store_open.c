@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The message log: opening it, by writers, readers and others at once; files
- * that are not ours. */
+/* The message log: writers, readers and other programs open it, even at once;
+ * files of other programs are left alone. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -58,14 +58,14 @@ static void test_created(void **state)
                      1);
     assert_int_equal(kit_number("SELECT last + erased FROM comet_clock"), 0);
     comet_store_close(store);
-    /* nothing is left but the one file */
+    /* only the one file is left */
     assert_int_not_equal(stat(scratch_path("comet.db-wal"), &info), 0);
     assert_int_equal(kit_open_status(COMET_STORE_WRITE), 0);
     assert_int_equal(
         strncmp(kit_config.place.engine->version(), "SQLite 3.", 9), 0);
 }
 
-/* Eight processes begin with nothing, without a bus. */
+/* Eight processes start without a database and without a bus. */
 static int open_and_append(void *baton)
 {
     comet_store_t *store;
@@ -168,7 +168,7 @@ static void test_not_ours(void **state)
     }
 }
 
-/* As after a crash: a part of it is in its log only. */
+/* As after a crash: some of it is only in its log. */
 static void test_not_ours_with_a_log(void **state)
 {
     static const char *const names[] = { "comet.db", "comet.db-wal" };
@@ -209,7 +209,7 @@ static void test_newer_version(void **state)
     assert_int_equal(kit_number("PRAGMA user_version"), 1000);
 }
 
-/* An empty database of SQLite's is as good as no file. */
+/* An empty SQLite database is treated like a missing file. */
 static void test_empty_database(void **state)
 {
     sqlite3 *db;

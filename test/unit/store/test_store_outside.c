@@ -45,7 +45,7 @@ static void test_outside_insert(void **state)
         kit_try_run(db, "INSERT INTO message(channel) VALUES('c')"), "");
     assert_string_not_equal(
         kit_try_run(db, "INSERT INTO message(body) VALUES('c')"), "");
-    /* as the SQL says: the timestamp, in the same transaction */
+    /* as the SQL comment says: the timestamp, in the same transaction */
     kit_must_run(db,
                  "BEGIN; INSERT INTO message(channel, body) VALUES('c', 1)");
     assert_int_equal(kit_number_in(db, "SELECT last FROM comet_clock"),
@@ -70,7 +70,7 @@ static void test_outside_delete(void **state)
     assert_int_equal(after.erased, before.erased + 2);
     assert_int_equal(after.last, before.last);
     assert_string_equal(kit_bodies(store, "chat", 0, 9), "0,2,4");
-    /* through the table too; an empty channel leaves no trace */
+    /* the same through the table; an empty channel leaves no trace */
     kit_run_outside("DELETE FROM message_log WHERE channel_id ="
                     " (SELECT id FROM channel WHERE name = 'spam')");
     assert_int_equal(comet_store_state(store, &after), 0);
@@ -81,7 +81,7 @@ static void test_outside_delete(void **state)
     assert_int_equal(after.erased, before.erased + 7);
     assert_int_equal(after.last, before.last);
     assert_int_equal(kit_number("SELECT count(*) FROM channel"), 0);
-    /* an emptied log goes on where it was */
+    /* an emptied log continues its numbering */
     kit_append_many(store, "chat", 1);
     assert_true(kit_last_of(store) > before.last);
     comet_store_close(store);
@@ -134,7 +134,7 @@ static void test_clock_set_back(void **state)
         kit_run_outside("INSERT INTO message(channel, body) VALUES('chat', 1)");
         assert_int_equal(kit_last_of(store), ahead + 2 * i);
     }
-    /* as late as a timestamp can be */
+    /* the greatest possible timestamp */
     kit_run_outside("UPDATE comet_clock SET last = 9007199254740991");
     assert_int_equal(kit_append(store, "chat", "x", NULL), COMET_EINVALID);
     assert_int_equal(kit_number("SELECT count(*) FROM message"), 10);
@@ -179,7 +179,7 @@ static void test_locked(void **state)
     assert_int_equal(kit_append(store, "chat", "y", NULL), COMET_ELOCKED);
     assert_true(scratch_usec() - start >= 100000);
     assert_true(*comet_store_error(store));
-    kit_config.busy_timeout = 3600 * APR_USEC_PER_SEC; /* is not waited for */
+    kit_config.busy_timeout = 3600 * APR_USEC_PER_SEC; /* nobody waits for it */
     assert_int_equal(comet_store_reserve(store, 0), COMET_ELOCKED);
     assert_string_equal(kit_bodies(reader, "chat", 0, 9), "0");
     assert_int_equal(kit_open_status(COMET_STORE_WRITE), 0);
@@ -220,7 +220,7 @@ static void test_reserve(void **state)
     assert_string_not_equal(kit_try_run(db, "BEGIN IMMEDIATE"), "");
     assert_int_equal(kit_append(store, "chat", "x", NULL), 0);
     kit_must_run(db, "BEGIN IMMEDIATE; ROLLBACK");
-    /* nothing to append ends it as well */
+    /* appending nothing releases the lock, too */
     assert_int_equal(comet_store_reserve(store, 0), 0);
     assert_int_equal(scratch_append(store, NULL, NULL, 0), 0);
     kit_must_run(db, "BEGIN IMMEDIATE; ROLLBACK");

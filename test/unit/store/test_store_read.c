@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The message log: what is read of it. */
+/* The message log: reading. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -104,7 +104,7 @@ static void test_view_is_consistent(void **state)
     assert_int_equal(comet_store_state(reader, &within), 0);
     assert_int_equal(within.last, before.last);
     assert_string_equal(kit_bodies(reader, "chat", 0, 10), "0");
-    /* one view at a time; the failure leaves the first as it was */
+    /* one snapshot at a time; the failure leaves the first one unchanged */
     assert_int_not_equal(comet_store_begin(reader, &within), 0);
     comet_store_end(reader);
     assert_string_equal(kit_bodies(reader, "chat", 0, 10), "0,0");
@@ -113,7 +113,7 @@ static void test_view_is_consistent(void **state)
     comet_store_close(store);
 }
 
-/* Programs that turn the checks off can store anything: keep the lengths. */
+/* Programs that disable the checks can store anything: limit the lengths. */
 static void test_any_bytes_out(void **state)
 {
     comet_store_t *store = kit_open_store(COMET_STORE_WRITE);

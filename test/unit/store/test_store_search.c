@@ -50,7 +50,7 @@ static const char *joined(void)
     return text;
 }
 
-/** Where the last search went on from; 0: it was complete. */
+/** Where the last search can be continued; 0: it was complete. */
 static comet_timestamp_t rest;
 
 static apr_status_t try_search(comet_store_t *store, const char *channel,
@@ -62,7 +62,7 @@ static apr_status_t try_search(comet_store_t *store, const char *channel,
                               kit_collect, &kit_list, &rest);
 }
 
-/** The bodies that are found, joined by '|'. */
+/** The bodies found, joined by '|'. */
 static const char *search(comet_store_t *store, const char *channel,
                           const char *words, size_t limit)
 {
@@ -81,7 +81,7 @@ static size_t found(comet_store_t *store, const char *channel,
     return kit_list.count;
 }
 
-/** The index holds what the log does, and nothing else. */
+/** The index holds exactly what the log holds. */
 static void assert_index_right(void)
 {
     kit_run_outside("INSERT INTO message_search(message_search, rank)"
@@ -94,7 +94,7 @@ static void assert_index_right(void)
                      0);
 }
 
-/** Many messages of an outside program, in one transaction. */
+/** Insert many messages as another program, in one transaction. */
 static void fill(const char *channel, int count)
 {
     char sql[256];
@@ -107,7 +107,7 @@ static void fill(const char *channel, int count)
     kit_run_outside(sql);
 }
 
-/** How many messages the index says have a word. */
+/** How many messages contain a word, by the index. */
 static sqlite3_int64 indexed(const char *word)
 {
     char sql[128];
@@ -216,8 +216,8 @@ static void test_words(void **state)
     comet_store_close(store);
 }
 
-/* Whatever is typed, it is words, and what is of one word of a message and
- * nothing else finds that message. */
+/* Whatever a user types is treated as words. A text that is one word of a
+ * message, and nothing else, finds that message. */
 static void test_any_bytes(void **state)
 {
     static const char *const pieces[] = { "\"",
@@ -277,7 +277,7 @@ static void test_any_bytes(void **state)
     comet_store_close(store);
 }
 
-/* Words are counted as the index counts them, equal ones once. */
+/* Words are counted as the index counts them, equal words once. */
 static void test_how_many_words(void **state)
 {
     comet_store_t *store = open_with(1, COMET_STORE_WRITE);
@@ -296,7 +296,7 @@ static void test_how_many_words(void **state)
     assert_int_equal(found(store, "a", many), 1);
     strcat(many, " x");
     assert_int_equal(try_search(store, "a", many, 9), COMET_EINVALID);
-    /* what has no space in it may be many, too */
+    /* a text without spaces may be many words, too */
     while (strlen(phrase) < 7000) {
         strcat(phrase, ".the");
     }
@@ -308,12 +308,12 @@ static void test_how_many_words(void **state)
     comet_store_close(store);
 }
 
-/* --- What it may cost ------------------------------------------------- */
+/* --- What a search may cost ----------------------------------------------- */
 
-/** Who waits for a search. */
+/** The client that waits for a search. */
 typedef struct client_t {
-    int asked; /* how often */
-    int stays; /* so many times */
+    int asked; /* how often it was asked */
+    int stays; /* it leaves after so many times */
 } client_t;
 
 static int is_gone(void *baton)
@@ -323,7 +323,7 @@ static int is_gone(void *baton)
     return ++client->asked > client->stays;
 }
 
-/* A search that is cut short goes on where it was, and finds everything once:
+/* A search that is cut short can be continued, and finds everything once.
  * @return how many searches it took */
 static int search_in_parts(comet_store_t *store, const char *channel,
                            const char *words, size_t *count)
@@ -369,13 +369,14 @@ static void test_costly_words_in_parts(void **state)
         assert_in_range(search_in_parts(store, "a", words[i], &count), 3, 1000);
         assert_int_equal(count, counts[i]);
     }
-    /* without a limit it is one search */
+    /* without a limit one search is enough */
     assert_int_equal(found(store, "a", "w4 word"), 1);
     assert_int_equal(rest, 0);
     comet_store_close(store);
 }
 
-/* The channel is looked at before the words: there it costs nothing. */
+/* The search looks at the channel before the words: in a small channel it costs
+ * nothing. */
 static void test_small_channel(void **state)
 {
     const comet_budget_t tiny = { .time = 1 };
@@ -408,13 +409,13 @@ static void test_client_leaves(void **state)
         assert_int_equal(client.asked, 2);
         assert_int_equal(kit_list.count, 0);
     }
-    /* the connection is as good as before */
+    /* the connection can still be used */
     comet_store_limit(store, NULL);
     assert_string_equal(search(store, "a", "w77", 9), "word w77");
     comet_store_close(store);
 }
 
-/* All reading has its limit, not only searching. */
+/* Every kind of reading is limited, not only a search. */
 static void test_costly_reading(void **state)
 {
     const comet_budget_t tiny = { .time = 1 };
@@ -472,7 +473,7 @@ static void test_pages(void **state)
                                         9, kit_collect, &kit_list, &rest),
                      0);
     assert_string_equal(joined(), "x 1");
-    /* a channel that was not there when the names were looked up */
+    /* a channel that did not exist when the names were looked up */
     kit_append(store, "b/2", "x 7", NULL);
     kit_append(store, "a", "x 8", NULL);
     assert_int_equal(comet_store_search(store, both, comet_text("x"), 0,
@@ -508,7 +509,7 @@ static void test_outsiders(void **state)
     kit_assert_healthy();
 }
 
-/* What is rolled back is in no index. */
+/* Messages that were rolled back are in no index. */
 static void test_refused(void **state)
 {
     comet_store_t *store = open_with(1, COMET_STORE_WRITE);
@@ -531,7 +532,7 @@ static void test_refused(void **state)
     comet_store_close(store);
 }
 
-/* What was there before is indexed in steps, the newest first. */
+/* Older messages are indexed in steps, the newest first. */
 static void test_filled_in_steps(void **state)
 {
     comet_store_t *store = open_with(0, COMET_STORE_WRITE);
@@ -553,14 +554,14 @@ static void test_filled_in_steps(void **state)
             assert_string_equal(search(reader, "a", "w4400", 9), "word w4400");
             assert_int_equal(indexed("w100"), 0);
         }
-        if (steps == 2) { /* of both sides of the mark */
+        if (steps == 2) { /* from both sides of the mark */
             kit_run_outside("DELETE FROM message WHERE body IN"
                             " ('word w1', 'word w4499')");
             kit_append(store, "a", "word new", NULL);
             comet_store_close(store);
             store = open_with(1, COMET_STORE_WRITE);
         }
-        else { /* nobody has to read anything again for that */
+        else { /* no message is read again for that */
             assert_int_equal(comet_store_state(store, &after), 0);
             assert_int_equal(after.erased, before.erased);
             assert_int_equal(after.last, before.last);
@@ -627,7 +628,7 @@ static void test_removed_in_steps(void **state)
     fill("a", 2500);
     comet_store_close(store);
     store = open_with(0, COMET_STORE_WRITE);
-    /* from now on nobody needs FTS5 to write */
+    /* from now on writing does not need FTS5 */
     assert_int_equal(kit_number("SELECT count(*) FROM sqlite_master"
                                 " WHERE type = 'trigger'"
                                 " AND sql LIKE '%search%'"),
@@ -648,7 +649,7 @@ static void test_removed_in_steps(void **state)
     comet_store_close(store);
 }
 
-/* On again before the old one is gone: it is made anew. */
+/* Switched on again before the old index is gone: a new one is built. */
 static void test_on_off_on(void **state)
 {
     comet_store_t *store = open_with(1, COMET_STORE_WRITE);
@@ -669,7 +670,7 @@ static void test_on_off_on(void **state)
     comet_store_close(store);
 }
 
-/* Several processes open it at once, and fill it together. */
+/* Several processes open it at once, and build it together. */
 static int open_and_fill(void *baton)
 {
     comet_store_t *store;

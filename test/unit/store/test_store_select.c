@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The message log read by selections: names and prefixes, in one walk. */
+/* Reading the message log by selections: names and prefixes, in one walk. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -28,7 +28,7 @@ static void append_to(comet_store_t *store, const char *channels)
     }
 }
 
-/** Many messages of one channel, in one transaction. */
+/** Append many messages to one channel, in one transaction. */
 static void append_noise(comet_store_t *store, const char *channel, int count)
 {
     comet_message_t *messages[KIT_MANY] = { NULL };
@@ -88,7 +88,7 @@ static const char *page(comet_store_t *store, const char *words,
     return joined();
 }
 
-/** What a replay of so many messages begins with. */
+/** The timestamp at which a replay of so many messages starts. */
 static comet_timestamp_t replay(comet_store_t *store, const char *words,
                                 apr_int64_t count, int *any)
 {
@@ -261,7 +261,7 @@ static void test_page(void **state)
     comet_store_close(store);
 }
 
-/* A page takes the newest that a batch has room for. */
+/* A page takes the newest messages that fit into a batch. */
 static void test_page_of_large_bodies(void **state)
 {
     static const size_t bytes[] = { 300000, 100, 250000, 255 * 1024, 100,
@@ -348,7 +348,7 @@ static void test_channels(void **state)
     memset(long_name, 'x', 299);
     long_name[299] = '\0';
     assert_string_equal(channels(store, comet_text(long_name), 9), "");
-    /* what was emptied by retention keeps its floor, and is none of them */
+    /* a channel that retention emptied keeps its floor, and is not listed */
     append_to(store, "gone gone stop z");
     kit_config.retain_count = 1;
     while (more) {
@@ -363,7 +363,7 @@ static void test_channels(void **state)
     comet_store_close(store);
 }
 
-/* --- All of it against a slow way ------------------------------------- */
+/* --- Compared with a slow method ------------------------------------------ */
 
 static const char *const names[] = { "a",   "a/1",  "a/2",   "a/2/3",
                                      "b",   "b_/1", "b_/2",  "bx/1",
@@ -496,7 +496,7 @@ static void test_against_all(void **state)
 
     dice = (uint64_t)apr_time_now() | 1;
     print_message("seed %llu\n", (unsigned long long)dice);
-    while (rows < ROWS) { /* stretches of noise, and some of the others */
+    while (rows < ROWS) { /* long runs of other channels, and a few of these */
         int noise = (int)roll(300);
 
         noise = noise < ROWS - rows ? noise : ROWS - rows;
@@ -522,7 +522,7 @@ static void test_against_all(void **state)
     comet_store_close(store);
 }
 
-/* A walk of several statements is one view, alone or in a view. */
+/* A walk of several statements uses one snapshot, alone or inside another. */
 static void test_rare_in_a_view(void **state)
 {
     comet_store_t *store = kit_open_store(COMET_STORE_WRITE);
@@ -547,7 +547,7 @@ static void test_rare_in_a_view(void **state)
     comet_store_close(store);
 }
 
-/* --- How SQLite goes about it ----------------------------------------- */
+/* --- SQLite's query plans ------------------------------------------------- */
 
 /** The plan of a statement, its lines joined by '|'. */
 static const char *plan(sqlite3 *db, sql_e which)

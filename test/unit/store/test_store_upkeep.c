@@ -77,7 +77,7 @@ static void test_retain_count(void **state)
     assert_string_equal(kit_bodies(store, "few", 0, 99), "1,2,0");
     assert_true(floor_of(store, "few") > 0);
     assert_int_equal(floor_of(store, "new"), 0);
-    /* moderation is no gap; the floor outlives the last message */
+    /* a moderator's deletion is no gap; the floor outlives the last message */
     kit_run_outside("DELETE FROM message WHERE channel IN ('few', 'many')");
     assert_int_equal(floor_of(store, "many"), removed);
     assert_int_equal(kit_number("SELECT count(*) FROM channel"), 3);
@@ -99,7 +99,8 @@ static void test_retain_age(void **state)
                     "(1000000, 1, 'a'), (2000000, 1, 'b'),"
                     "(5000000, 2, 'a'), (9999999, 2, 'b'), (10000000, 2, 'c'),"
                     "(20000000, 2, 'd')");
-    /* … or from now, when the newest is of a wrong clock's future */
+    /* … or from now, if the newest has a timestamp from a wrong clock's
+     * future */
     assert_int_equal(comet_store_prune(store, 15000000, &more), 0);
     assert_string_equal(kit_bodies(store, "chat", 0, 99), "a,b,c,d");
     assert_int_equal(more, 0);
@@ -144,7 +145,7 @@ static void fill(int rows, const char *channel, int size)
     kit_run_outside(sql);
 }
 
-/* No step is long, messages get in between, and the file shrinks. */
+/* No step is long, appends run in between, and the file shrinks. */
 static void test_prune_in_steps(void **state)
 {
     comet_store_t *store, *reader;
@@ -180,7 +181,7 @@ static void test_prune_in_steps(void **state)
     comet_store_close(store);
 }
 
-/* A round looks at what is new since the last one only. */
+/* A round looks only at messages that are newer than the last round. */
 static void test_prune_looks_at_news(void **state)
 {
     comet_store_t *store;
@@ -197,7 +198,7 @@ static void test_prune_looks_at_news(void **state)
     comet_store_close(store);
 }
 
-/* A round that begins with more channels than a step looks at. */
+/* A round starts with more channels than one step can look at. */
 static void test_prune_many_channels(void **state)
 {
     comet_store_t *store;
@@ -271,7 +272,7 @@ static void test_checkpoint(void **state)
     comet_store_close(store);
 }
 
-/* A reader that does not let go: the log grows, checkpoints stay rare. */
+/* A reader keeps its snapshot: the log grows, and checkpoints become rare. */
 static void test_checkpoint_held_back(void **state)
 {
     comet_store_t *store = kit_open_store(COMET_STORE_WRITE);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Group commit: every publisher of every child gets one answer, and a true
- * one. */
+/* Group commit: every publisher of every child gets one answer, and it is
+ * true. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -52,7 +52,7 @@ static void test_one(void **state)
     assert_int_equal(epoll_wait(epoll, &bell, 1, 0), 1);
     assert_int_equal(epoll_wait(epoll, &bell, 1, 0), 0);
     assert_int_equal(writer_publish_at("chat", LONG, &second), 0);
-    assert_int_equal(epoll_wait(epoll, &bell, 1, 0), 1); /* rung before */
+    assert_int_equal(epoll_wait(epoll, &bell, 1, 0), 1); /* rung earlier */
     close(epoll);
     assert_true(second > first);
     assert_int_equal(kit_number("SELECT max(timestamp) FROM message"), second);
@@ -100,7 +100,7 @@ static int publish_by_many(void *baton)
     return failed != NULL;
 }
 
-/* Each acknowledged timestamp is there, and no other. */
+/* The acknowledged timestamps are exactly those in the log. */
 static void check_acknowledged(int exactly)
 {
     sqlite3 *db = kit_outsider();
@@ -114,7 +114,7 @@ static void check_acknowledged(int exactly)
         apr_int64_t id = atomic_load(&board->acknowledged[i]);
 
         if (id == 0 && !exactly) {
-            continue; /* killed between counting and noting */
+            continue; /* the kill came between counting and noting */
         }
         sqlite3_bind_int64(find, 1, id);
         if (sqlite3_step(find) != SQLITE_ROW) {
@@ -153,7 +153,7 @@ static void test_many_threads(void **state)
     check_acknowledged(1);
 }
 
-/* Several wait for one place; nobody is forgotten. */
+/* Several publishers wait for one place; none is forgotten. */
 static void test_few_places(void **state)
 {
     publisher_t publishers[8];
@@ -225,7 +225,7 @@ static int publish_for_ever(void *baton)
     return failed != NULL;
 }
 
-/* kill -9, wherever it hits: the other child goes on, nothing is lost. */
+/* kill -9 at any moment: the other child continues, nothing is lost. */
 static void test_killed(void **state)
 {
     int survivor = scratch_fork(publish_for_ever, NULL);
@@ -246,7 +246,7 @@ static void test_killed(void **state)
     check_acknowledged(0);
 }
 
-/* Busy publishers do not starve another program. */
+/* Busy publishers do not starve another program's INSERTs. */
 static void test_outsiders_get_in(void **state)
 {
     int pids[2];

@@ -14,7 +14,7 @@ static apr_status_t publish_keyed(const char *body, apr_interval_time_t timeout,
 {
     comet_message_t *message = comet_message_create(&(comet_message_fields_t){
         .channel = comet_text("chat"), .body = comet_text(body) });
-    /* what the job needs of these it must have copied */
+    /* the job must have copied what it needs of these */
     char key[] = "key", channel[] = "chat";
     comet_store_group_t group = {
         .messages = &message,
@@ -35,7 +35,7 @@ static apr_status_t publish_keyed(const char *body, apr_interval_time_t timeout,
     return status;
 }
 
-/* Who gave up waiting says it again, and learns what became of it. */
+/* A publisher that gave up repeats its message, and learns its result. */
 static void test_said_again(void **state)
 {
     comet_timestamp_t first = 0, again = 0;
@@ -57,7 +57,7 @@ static void test_said_again(void **state)
                      1);
 }
 
-/* A writer with nothing to retain forgets keys, too. */
+/* A writer without retention removes old keys, too. */
 static void test_forgets_keys(void **state)
 {
     comet_timestamp_t timestamp;
@@ -82,7 +82,7 @@ static void test_places(void **state)
     publisher_hang(&publishers[0], LONG);
     publisher_begin(&publishers[1], LONG);
     /* both places are taken, or will be in an instant; unless the second
-     * publisher came while the probe had its place, and was told to go */
+     * publisher came while the probe had its place, and was refused */
     do {
         if (atomic_load(&publishers[1].done)) {
             assert_int_equal(publisher_finish(&publishers[1]), COMET_EBUSY);
@@ -90,7 +90,7 @@ static void test_places(void **state)
         }
         began = scratch_usec();
     } while (writer_publish(1) == COMET_ELOCKED);
-    /* one waits for a place until the disk has been silent for 50 ms */
+    /* one publisher waits for a place until the disk was silent for 50 ms */
     assert_int_equal(writer_publish(LONG), COMET_EBUSY);
     assert_int_equal(writer_publish(LONG), COMET_EBUSY);
     assert_true(scratch_usec() - began < 20 * SECOND);
@@ -102,7 +102,7 @@ static void test_places(void **state)
     assert_int_equal(kit_number("SELECT count(*) FROM message"), 4);
 }
 
-/* Not its turn yet: for certain not stored. */
+/* The message is still in the queue: it is certainly not stored. */
 static void test_timeout_in_the_queue(void **state)
 {
     publisher_t publisher;
@@ -121,7 +121,8 @@ static void test_timeout_in_the_queue(void **state)
     assert_int_equal(kit_number("SELECT count(*) FROM message"), 2);
 }
 
-/* Being saved already: nobody knows, though here it will be. */
+/* The message is being saved: its result is unknown, though here it
+ * succeeds. */
 static void test_timeout_in_flight(void **state)
 {
     publisher_t publisher;
@@ -163,7 +164,7 @@ static void test_locked(void **state)
     assert_int_equal(kit_number("SELECT count(*) FROM message"), 2);
 }
 
-/* A lock that goes away in time is not noticed. */
+/* A lock that ends in time is not noticed. */
 static void test_locked_for_a_while(void **state)
 {
     publisher_t publisher;
@@ -183,7 +184,7 @@ static void test_locked_for_a_while(void **state)
     sqlite3_close(db);
 }
 
-/* As long as another program keeps the file to itself it cannot be opened. */
+/* While another program locks the whole file it cannot be opened. */
 static void test_locked_at_start(void **state)
 {
     publisher_t publisher;

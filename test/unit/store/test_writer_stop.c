@@ -38,7 +38,8 @@ static void test_stop_while_locked(void **state)
     assert_int_equal(kit_number("SELECT count(*) FROM message"), 1);
 }
 
-/* Another child holds the bus for long: nothing here waits for that child. */
+/* Another child holds the bus for long: this writer waits for no other
+ * child. */
 static void test_bus_is_held(void **state)
 {
     publisher_t publishers[3];
@@ -79,7 +80,7 @@ static void test_stop_while_hanging(void **state)
     assert_int_equal(comet_writer_stop(writer, 100 * MS), 0);
     atomic_store(&faulty_now, FAULTY_NOTHING);
     writer_stop();
-    /* what was being saved is finished */
+    /* the save under way is finished */
     assert_int_equal(publisher_finish(&saved), APR_SUCCESS);
     assert_int_equal(publisher_finish(&queued), COMET_ESTOPPING);
     assert_int_equal(kit_number("SELECT count(*) FROM message"), 2);
@@ -110,7 +111,7 @@ static void count_signal(int signal)
     atomic_fetch_add(&signals, 1);
 }
 
-/* Signals of the process are httpd's, not the thread's. */
+/* Signals to the process are for httpd, not for this thread. */
 static void test_takes_no_signals(void **state)
 {
     sigset_t set, pending;

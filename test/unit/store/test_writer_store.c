@@ -45,7 +45,7 @@ static void test_moved(void **state)
     assert_int_equal(writer_publish(LONG), 0);
     rename(kit_database, scratch_path("saved.db"));
     status =
-        writer_publish(LONG); /* unless it has looked in this very instant */
+        writer_publish(LONG); /* unless it has checked in this very instant */
     assert_true(status == COMET_EMOVED || status == APR_SUCCESS);
     assert_int_equal(writer_publish(LONG), 0);
     writer_stop();
@@ -57,7 +57,7 @@ static void test_moved(void **state)
     assert_int_equal(atomic_load(&writer_reports), 2);
 }
 
-/* Nobody publishes, but readers need the file. */
+/* There is no publisher, but readers need the file. */
 static void test_moved_while_idle(void **state)
 {
     writer_start();
@@ -101,7 +101,7 @@ static void test_sync_fails(void **state)
 
 /* --- Upkeep ----------------------------------------------------------- */
 
-/* Nobody publishes here: another program does. */
+/* There is no publisher here: another program inserts. */
 static void test_retention(void **state)
 {
     sqlite3 *db;

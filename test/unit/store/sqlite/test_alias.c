@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What surrounds a database file: its names, and folders for temporary files. */
+/* What surrounds a database file: its names, and folders for temporary
+ * files. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -24,8 +25,8 @@ static void test_good(void **state)
     assert_string_equal(comet_alias_text(COMET_ALIAS_NONE), "");
 }
 
-/* A second link keeps writers out, those that have the file open too, and
- * lets readers in; the link's end is enough. */
+/* A second link blocks writers, also those that have the file open, but not
+ * readers; when the link is removed everything works. */
 static void test_linked(void **state)
 {
     comet_store_t *store = kit_open_store(COMET_STORE_WRITE);
@@ -56,7 +57,7 @@ static void test_symbolic(void **state)
     assert_int_equal(comet_alias_check(real), COMET_ALIAS_NONE);
 }
 
-/* What SQLite lacks when it was built to use files only is named. */
+/* The check names the file functions that SQLite was built without. */
 static void test_no_temporary_folder(void **state)
 {
     comet_store_t *store = kit_open_store(COMET_STORE_WRITE);
@@ -70,7 +71,7 @@ static void test_no_temporary_folder(void **state)
     comet_store_close(store);
 }
 
-/* The way of older kernels. */
+/* How older kernels report it. */
 static void test_mount_table(void **state)
 {
     static char text[] =

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Programs outside httpd write to the database, and clients see it soon. */
+/* Programs outside httpd write to the database, and clients soon get it. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -25,7 +25,7 @@
 
 #define INSERTS 20
 
-/* --- The ladder, by a clock of the test's own -------------------------- */
+/* --- The repeated looks, by a simulated clock --------------------------- */
 
 static comet_watch_t *watch;
 static apr_time_t now;
@@ -67,7 +67,7 @@ static comet_watch_t *open_at(const char *database)
     return made;
 }
 
-/* Open, and look for what happened before. */
+/* Open the watch, and look for what happened before. */
 static void open_watch(void)
 {
     watch = open_at(path);
@@ -85,12 +85,13 @@ static void touch(const char *name)
     close(fd);
 }
 
-/* It is readable; when the store is due to be looked at, all is taken. */
+/* The descriptor is readable; once the store must be looked at, all events are
+ * taken. */
 static void expect_event(void)
 {
     assert_int_equal(readable(10000), 1);
     comet_watch_event(watch, now);
-    assert_false(is_due(now)); /* too early to see it */
+    assert_false(is_due(now)); /* too early to see the commit */
     assert_in_range(comet_watch_due(watch) - now, 1, MS);
     now = comet_watch_due(watch);
     comet_watch_look(watch, now);
@@ -98,7 +99,7 @@ static void expect_event(void)
     assert_int_equal(readable(0), 0);
 }
 
-/* An engine that cannot watch is looked at now and then. */
+/* An engine without a watch is looked at from time to time. */
 static void test_no_watch(void **state)
 {
     comet_engine_t blind = *comet_engines_own();
@@ -135,8 +136,8 @@ static void test_close(void **state)
     open_watch(); /* again */
 }
 
-/* The commit is seen later than the event: look again, less and less often,
- * and give up in the end. */
+/* The commit becomes visible after the event: look again, less and less often,
+ * and stop in the end. */
 static void test_ladder(void **state)
 {
     apr_time_t event, before;
@@ -166,8 +167,8 @@ static void test_ladder(void **state)
     assert_true(now - event <= 10 * SECOND);
 }
 
-/* Commits of httpd's own follow each other: nothing is read for each, and
- * what was touched is not forgotten. */
+/* httpd itself commits again and again: the events cause no read for each, and
+ * a foreign change is not forgotten. */
 static void test_looks_between(void **state)
 {
     int i;
@@ -191,8 +192,8 @@ static void test_looks_between(void **state)
     assert_in_range(comet_watch_due(watch) - now, 1, MS);
 }
 
-/* A look that failed has touched the folder itself: that is no reason for the
- * next one at once. */
+/* A failed look touched the folder itself: that must not cause another look at
+ * once. */
 static void test_pause(void **state)
 {
     int i;
@@ -215,7 +216,7 @@ static void test_pause(void **state)
     assert_true(comet_watch_due(watch) <= now + MS);
 }
 
-/* The events may have been of the next commit already. */
+/* The events may already belong to the next commit. */
 static void test_ladder_after_a_commit(void **state)
 {
     int i;
@@ -236,12 +237,12 @@ static void test_ladder_after_a_commit(void **state)
     comet_watch_looked(watch, 0, now);
     assert_int_equal(comet_watch_due(watch), 0);
     touch("comet.db-wal");
-    expect_event(); /* and from the first step on again */
+    expect_event(); /* and again from the first step on */
     comet_watch_looked(watch, 0, now);
     assert_in_range(comet_watch_due(watch) - now, 1, MS);
 }
 
-/* Where it may not watch, it polls. */
+/* Without permission to watch, it polls. */
 static void test_refused(void **state)
 {
     int i;
@@ -263,14 +264,14 @@ static void test_root_folder(void **state)
     assert_true(comet_watch_fd(watch) >= 0);
 }
 
-/* --- Real children, and a program outside ------------------------------- */
+/* --- Real children, and a program outside httpd ------------------------- */
 
 /** Seen by all processes. */
 typedef struct board_t {
     atomic_int ready; /* how many clients wait */
-    atomic_int wanted, inserted; /* by the program outside */
+    atomic_int wanted, inserted; /* set by the program outside */
     _Atomic apr_int64_t committed_at;
-    atomic_int seen[2]; /* by the children's clients */
+    atomic_int seen[2]; /* set by the children's clients */
     _Atomic apr_int64_t seen_at[2];
     atomic_int stop;
 } board_t;
@@ -348,7 +349,7 @@ static int be_a_child(void *baton)
     return 0;
 }
 
-/* Like the command line of SQLite: a plain connection for each. */
+/* Like the sqlite3 command line: a new connection for each insert. */
 static int insert(void)
 {
     sqlite3 *db;
@@ -366,7 +367,7 @@ static int insert(void)
     return code;
 }
 
-/* The program outside inserts when it is told to. */
+/* The program outside inserts when the test tells it to. */
 static int be_outside(void *baton)
 {
     while (!atomic_load(&board->stop)) {
@@ -381,7 +382,7 @@ static int be_outside(void *baton)
     return 0;
 }
 
-/* Insert one by one. @return after how long a child mostly sees it */
+/* Insert one by one. @return the usual time until a child sees the message */
 static apr_int64_t median_latency(int child, int inserts)
 {
     apr_int64_t took[INSERTS];
@@ -418,7 +419,7 @@ static void kill_child(int pid)
     assert_int_equal(scratch_reap(pid), -SIGKILL);
 }
 
-/* Somebody holds the office. */
+/* Wait until a child is the watcher. */
 static int is_watched(void)
 {
     int free_now = comet_bus_claim_watch(bus);
@@ -429,8 +430,8 @@ static int is_watched(void)
     return !free_now;
 }
 
-/* Both children see it soon, though only one of them watches; when that is
- * killed, the other takes over, and has missed nothing. */
+/* Both children see it soon, although only one of them watches. When the
+ * watcher is killed, the other takes over and has missed nothing. */
 static void test_inserts_from_outside(void **state)
 {
     int numbers[] = { 0, 1 };
@@ -453,8 +454,8 @@ static void test_inserts_from_outside(void **state)
     kill_child(pids[1]);
 }
 
-/* A transaction that takes its time: the events are long over when it can be
- * seen. */
+/* A transaction that takes long: the events are long past when its rows become
+ * visible. */
 static void test_slow_transaction(void **state)
 {
     int number = 0;
