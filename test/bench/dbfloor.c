@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a disk and SQLite allow: an fdatasync, and durable rows a second.
- *
- * usage: dbfloor FOLDER SECONDS
- * Prints JSON: write + fdatasync of 4 KiB, and transactions of 32 rows with
- * synchronous=FULL in WAL mode. */
+/* What a disk and SQLite can do: fdatasync calls and durable rows a
+ * second.¶usage: dbfloor FOLDER SECONDS Prints JSON: write + fdatasync of 4
+ * KiB, and transactions of 32 rows with synchronous=FULL in WAL mode. */
 #include <fcntl.h>
 #include <sqlite3.h>
 #include <stdio.h>
@@ -39,7 +37,7 @@ static void fail(const char *what)
     exit(1);
 }
 
-/* The median of microseconds for appending 4 KiB durably. */
+/* The median time of durably appending 4 KiB, in microseconds. */
 static double median_fdatasync_us(double seconds)
 {
     static char page[4096];

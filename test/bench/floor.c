@@ -39,7 +39,7 @@ typedef struct conn_t {
     char *input; /* an incomplete request */
     char *unsent;
     size_t input_length, unsent_length, unsent_offset;
-    int next, previous; /* of those that wait for the same; 0: none */
+    int next, previous; /* next one waiting for the same message; 0: none */
     int channel;
     kind_e kind;
 } conn_t;
@@ -50,9 +50,9 @@ typedef struct text_t {
 } text_t;
 
 typedef struct channel_t {
-    int first[KINDS]; /* who waits */
-    uint64_t count; /* of messages so far: the last one's number */
-    text_t *kept; /* message n is at n % KEPT */
+    int first[KINDS]; /* the first one waiting */
+    uint64_t count; /* number of messages so far, and of the newest one */
+    text_t *kept; /* message n is in place n % KEPT */
 } channel_t;
 
 static conn_t conns[CONNS];
@@ -81,7 +81,7 @@ static void watch(int fd, uint32_t events, int operation)
     epoll_ctl(epoll_fd, operation, fd, &event);
 }
 
-/* ---- Who waits ----------------------------------------------------------- */
+/* --- Waiting clients ------------------------------------------------------ */
 
 static void wait_for(int fd, int channel, kind_e kind)
 {
@@ -126,7 +126,7 @@ static void end(int fd)
     close(fd);
 }
 
-/* ---- Bytes out ----------------------------------------------------------- */
+/* --- Output --------------------------------------------------------------- */
 
 static void put(int fd, const char *bytes, size_t length)
 {
@@ -136,7 +136,7 @@ static void put(int fd, const char *bytes, size_t length)
     if (conn->unsent_length == 0) {
         written = write(fd, bytes, length);
         if (written < 0 && errno != EAGAIN) {
-            return; /* the loop hears of it */
+            return; /* the loop sees the error */
         }
         written = written < 0 ? 0 : written;
         if ((size_t)written == length) {
@@ -165,7 +165,7 @@ static void put_unsent(int fd)
     }
 }
 
-/* A message as an event stream has it, into `to`. */
+/* Write a message as an event stream's event into `to`. */
 static size_t event_of(const text_t *message, char *to)
 {
     memcpy(to, "data: ", 6);
@@ -174,7 +174,7 @@ static size_t event_of(const text_t *message, char *to)
     return message->length + 8;
 }
 
-/* The same as the answer to a poll. */
+/* Write a message as the answer to a poll. */
 static size_t answer_of(const text_t *message, uint64_t number, char *to)
 {
     int head = snprintf(to, 128,
@@ -216,7 +216,7 @@ static void put_history(int fd, const channel_t *channel)
     put(fd, output, length);
 }
 
-/* ---- Requests ------------------------------------------------------------ */
+/* --- Requests ------------------------------------------------------------- */
 
 static void publish(int number, const char *body, size_t length)
 {
@@ -253,7 +253,7 @@ static void get(int fd, const char *path, int number)
     uint64_t cursor = query ? strtoull(query + 3, &after, 10) : channel->count;
 
     if (query && after == query + 3) {
-        cursor = channel->count; /* the first poll has none */
+        cursor = channel->count; /* the first poll has no cursor */
     }
     if (strncmp(path, "/stream/", 8) == 0) {
         put(fd, STREAM_HEAD, sizeof(STREAM_HEAD) - 1);
@@ -278,8 +278,8 @@ static void get(int fd, const char *path, int number)
     }
 }
 
-/* Serve the request at the start of `text`, which ends in NUL; its length, or
- * 0 while it is incomplete. */
+/* Serve the request at the start of `text`, which ends in NUL. Returns the
+ * request's length, or 0 while it is incomplete. */
 static size_t serve(int fd, char *text, size_t length)
 {
     static const char accepted[] = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n"
@@ -314,7 +314,7 @@ static size_t serve(int fd, char *text, size_t length)
     return head + counted;
 }
 
-/* ---- The loop ------------------------------------------------------------ */
+/* --- The loop ------------------------------------------------------------- */
 
 static void take_input(int fd)
 {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The load generator: what it was asked for, its connections, its totals. */
+/* The load generator: its options, its connections, its totals. */
 #ifndef LOAD_H
 #define LOAD_H
 
@@ -16,12 +16,12 @@
  * that one monotonic clock serves both ends of a delivery. */
 
 typedef enum {
-    LOAD_PARK, /* open streams and hold them: memory, CPU at rest */
-    LOAD_STREAM, /* event streams, and publish */
-    LOAD_POLL, /* long polls, and publish */
+    LOAD_PARK, /* open streams and hold them: memory, CPU of an idle server */
+    LOAD_STREAM, /* event streams, with publishing */
+    LOAD_POLL, /* long polls, with publishing */
     LOAD_GET, /* requests that are answered at once, keep-alive */
-    LOAD_PUBLISH, /* publish, nobody listens */
-    LOAD_HISTORY /* store messages, then read all of them by new streams */
+    LOAD_PUBLISH, /* publishing without subscribers */
+    LOAD_HISTORY /* store messages, then read them all by new streams */
 } load_mode_e;
 
 /* Where a long poll finds the cursor for its next request. */
@@ -34,8 +34,8 @@ typedef enum {
 
 typedef struct load_options_t {
     load_mode_e mode;
-    const char *url; /* of subscribers; {channel}, {cursor} in it */
-    const char *publish_url; /* {channel} in it */
+    const char *url; /* of subscribers; may contain {channel}, {cursor} */
+    const char *publish_url; /* may contain {channel} */
     load_cursor_e cursor;
     const char *cursor_name;
     const char *content_type;
@@ -43,12 +43,12 @@ typedef struct load_options_t {
     int channels; /* subscriber i reads channel i % channels */
     int publishers;
     int batch; /* messages in a request, as NDJSON; 0: one, as text */
-    size_t size_bytes; /* of a message */
-    int64_t messages; /* to publish; 0: for `seconds` */
+    size_t size_bytes; /* size of a message */
+    int64_t messages; /* how many to publish; 0: for `seconds` */
     double rate; /* messages a second; 0: as fast as acknowledged */
-    double seconds; /* to publish, to ask or to hold */
-    double settle_seconds; /* between the last connect and the first message */
-    double limit_seconds; /* of the whole run */
+    double seconds; /* seconds of publishing, requesting or holding */
+    double settle_seconds; /* from the last connect to the first message */
+    double limit_seconds; /* seconds of the whole run */
     pid_t server; /* the root of the server's processes */
 } load_options_t;
 
@@ -56,7 +56,7 @@ typedef enum {
     LOAD_CLOSED,
     LOAD_CONNECTING,
     LOAD_OPEN,
-    LOAD_DEAD /* not to be opened again */
+    LOAD_DEAD /* must not be opened again */
 } load_state_e;
 
 typedef struct load_conn_t {
@@ -65,31 +65,31 @@ typedef struct load_conn_t {
     int channel;
     bool publisher;
     bool ready; /* its first request is answered (a stream) or sent */
-    bool busy; /* waits for an answer */
+    bool busy; /* waiting for an answer */
     load_state_e state;
     int errors;
     load_http_t http;
-    char *unsent; /* what the socket did not take yet */
+    char *unsent; /* bytes that the socket did not accept yet */
     size_t unsent_length, unsent_offset;
     int64_t opened_ns, asked_ns;
 
-    /* a subscriber's */
+    /* for a subscriber */
     load_scan_t scan;
     load_seen_t seen;
     char *cursor, *etag, *modified;
-    char *body; /* the answer, where the cursor is in it */
+    char *body; /* the answer, if the cursor is in it */
     size_t body_length, body_room;
 
-    /* a publisher's request under way: its messages */
+    /* the publisher's request that is being sent: its messages */
     int in_request;
     uint64_t first_sequence;
-    bool again; /* it got no answer at all: to be sent anew */
+    bool again; /* without any answer: must be sent again */
 } load_conn_t;
 
 typedef struct load_totals_t {
     int ready, connecting;
     uint64_t connect_errors, http_errors, closed;
-    uint64_t reopened; /* closed by the server between two requests */
+    uint64_t reopened; /* the server closed it between two requests */
     uint64_t delivered, duplicates, disordered, strangers, malformed;
     uint64_t sent, acknowledged, refused, answers, requests;
     int last_refusal; /* status of it */
@@ -112,7 +112,7 @@ extern load_t load;
 /* load_conn.c: sockets and the loop over their events */
 
 void load_loop_init(void);
-/* Wait for events, at most that long, and do what they ask for. */
+/* Wait for events until that time at most, and handle them. */
 void load_loop_turn(int timeout_ms);
 void load_loop_for(double seconds);
 /* Wake the loop at that time of the monotonic clock. */
@@ -131,7 +131,7 @@ void load_subscriber_ask(load_conn_t *conn);
 void load_subscriber_take(load_conn_t *conn, const char *data, size_t length,
                           int64_t now_ns);
 void load_subscriber_lost(load_conn_t *conn, int64_t now_ns);
-/* LOAD_GET: ask again on each connection that is idle. */
+/* LOAD_GET: send a new request on each idle connection. */
 void load_subscriber_tick(void);
 
 /* load_publisher.c */
@@ -141,14 +141,15 @@ void load_publisher_tick(void);
 void load_publisher_take(load_conn_t *conn, const char *data, size_t length,
                          int64_t now_ns);
 void load_publisher_lost(load_conn_t *conn);
-/* Send the next messages, or what got no answer, on an idle connection. */
+/* On an idle connection send the next messages, or those that got no answer. */
 void load_publisher_send(load_conn_t *conn);
-/* Everything sent has an answer. */
+/* Whether all requests have been answered. */
 bool load_publisher_done(void);
 
 /* load_run.c */
 
-/* Run what the options say and print the result as a line of JSON. */
+/* Make the run that the options describe, and print the result as a line of
+ * JSON. */
 void load_run(void);
 
 #endif

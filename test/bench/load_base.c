@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What every part of the load generator uses. */
+/* Functions for every part of the load generator. */
 #include "load_base.h"
 
 #include <stdarg.h>

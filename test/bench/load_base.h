@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What every part of the load generator uses. */
+/* Functions for every part of the load generator. */
 #ifndef LOAD_BASE_H
 #define LOAD_BASE_H
 
@@ -11,7 +11,7 @@ void load_die(const char *format, ...)
 void *load_grow(void *memory, size_t bytes);
 int64_t load_now_ns(void);
 
-/* Append bytes to a text that grows, and end it with a NUL. */
+/* Append bytes to a growing text, and end it with a NUL. */
 void load_append(char **text, size_t *length, size_t *room, const char *data,
                  size_t more);
 

@@ -22,7 +22,7 @@
 #endif
 
 #define EVENTS 512
-/* Subscribers come from 127.0.0.1 to 127.0.0.8, for the sake of ports. */
+/* Subscribers use the addresses 127.0.0.1 to 127.0.0.8 to have enough ports. */
 #define ADDRESSES 8
 #define READS_IN_A_ROW 8
 
@@ -180,7 +180,7 @@ void load_conn_write(load_conn_t *conn, const char *data, size_t length)
     if (conn->unsent_length == 0) {
         written = write(conn->fd, data, length);
         if (written < 0 && errno != EAGAIN) {
-            return; /* the loop hears of it */
+            return; /* the loop sees the error */
         }
         written = written < 0 ? 0 : written;
         if ((size_t)written == length) {
@@ -267,7 +267,7 @@ static void take_input(load_conn_t *conn)
 static void happened(load_conn_t *conn, uint32_t events)
 {
     if (conn->fd < 0) {
-        return; /* closed by an event of this turn */
+        return; /* an event of this turn has closed it */
     }
     if (conn->state == LOAD_CONNECTING) {
         connected(conn, events);
@@ -303,7 +303,7 @@ void load_loop_turn(int timeout_ms)
             continue;
         }
         happened(conn, events[i].events);
-        /* Many deliveries must not hold up the next message. */
+        /* Many deliveries must not delay the next publish. */
         if (load.publishing && (i % 32 == 31 || conn->publisher)) {
             load_publisher_tick();
         }

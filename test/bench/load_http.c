@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Answers of HTTP/1.1, taken apart as their bytes arrive (RFC 9112). */
+/* Parses HTTP/1.1 answers as their bytes arrive (RFC 9112). */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -61,7 +61,7 @@ static bool field_is(const load_http_t *http, const char *name,
            && strncasecmp(found, value, length) == 0;
 }
 
-/* The head is complete: how does the body end? */
+/* The head is complete: decide how the body ends. */
 static void frame(load_http_t *http)
 {
     size_t length;
@@ -118,7 +118,7 @@ static load_http_event_e take_head(load_http_t *http, const char **data,
     if (strncmp(http->head, "HTTP/1.", 7) != 0) {
         return LOAD_HTTP_BAD;
     }
-    if (http->head[9] == '1') { /* an interim answer: another one follows */
+    if (http->head[9] == '1') { /* an interim answer: the final one follows */
         return take_head(http, data, length);
     }
     frame(http);
@@ -164,7 +164,7 @@ static void take_size(load_http_t *http, char c)
     }
 }
 
-/* A byte of what stands around chunks; true: the answer is complete. */
+/* Handle one byte between chunks; true if the answer is complete. */
 static bool take_between(load_http_t *http, char c)
 {
     if (http->part == LOAD_PART_SIZE) {

@@ -204,7 +204,7 @@ static load_conn_t *make_conns(int count, bool publishers)
     return conns ? conns : load_grow(NULL, 0);
 }
 
-/* As many descriptors as may be. */
+/* Raise the limit of descriptors to the hard limit. */
 static void raise_limit(void)
 {
     struct rlimit limit;

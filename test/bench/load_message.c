@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The generator's messages: made, found in a stream of bytes, ticked off. */
+/* The generator's messages: written, found in a stream of bytes, ticked off. */
 #include "load_message.h"
 #include "load.h"
 
@@ -40,8 +40,8 @@ static bool read_number(const char **at, uint64_t *number)
     return *at > start && *(*at)++ == '.';
 }
 
-/* What is at `text`, which begins with the tilde of a message?  A tilde ends
- * the numbers, so nothing reads beyond it. */
+/* Parse the message whose tilde is at `text`. A tilde ends its numbers, so
+ * nothing reads beyond that. */
 static verdict_e parse(const char *text, size_t length, size_t size_bytes,
                        load_message_t *message, size_t *used)
 {
@@ -77,7 +77,7 @@ static void carry(load_scan_t *scan, const char *data, size_t length)
     scan->carried += length;
 }
 
-/* Go on with what has begun.  PART: all bytes are taken. */
+/* Continue a message that has begun. PART: all bytes were taken. */
 static verdict_e finish_carried(load_scan_t *scan, const char **data,
                                 size_t *length, size_t size_bytes,
                                 load_message_t *message)

@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-static int64_t wanted; /* messages; 0: until the time is over */
+static int64_t wanted; /* how many; 0: until the time is over */
 static double rate; /* a second; 0: as fast as acknowledged */
 static uint64_t turn; /* the next channel */
 static int next_publisher;
@@ -29,7 +29,7 @@ bool load_publisher_done(void)
                   == load.totals.sent;
 }
 
-/* The text of a message. */
+/* Write the text of a message. */
 static size_t write_message(const load_conn_t *conn, uint64_t sequence,
                             char *to)
 {
@@ -41,7 +41,7 @@ static size_t write_message(const load_conn_t *conn, uint64_t sequence,
     return load_message_write(to, load.options.size_bytes, &message);
 }
 
-/* A request's body: one message, or a batch of lines. */
+/* Write a request's body: one message, or a batch of lines. */
 static size_t body_of(const load_conn_t *conn, char *body)
 {
     size_t length = 0;
@@ -61,7 +61,7 @@ static size_t body_of(const load_conn_t *conn, char *body)
     return length;
 }
 
-/* Number the messages of a connection's next request. */
+/* Assign numbers to the messages of a connection's next request. */
 static void take_messages(load_conn_t *conn)
 {
     int batch = load.options.batch ? load.options.batch : 1;
@@ -94,7 +94,7 @@ void load_publisher_send(load_conn_t *conn)
     }
     conn->again = false;
     load_conn_path(conn, path, sizeof(path));
-    /* The body first: the head names its length. */
+    /* The body is written first, because the head gives its length. */
     body = request + 2048;
     length = body_of(conn, body);
     head =
@@ -108,7 +108,7 @@ void load_publisher_send(load_conn_t *conn)
     load_conn_write(conn, request + place, (size_t)head + length);
 }
 
-/* A publisher that waits for nothing; it opens what is closed. */
+/* An idle publisher; its connection is opened if it is closed. */
 static load_conn_t *idle_publisher(void)
 {
     int count = load.options.publishers, i;
@@ -149,7 +149,7 @@ void load_publisher_tick(void)
         }
         conn = idle_publisher();
         if (!conn) {
-            return; /* an acknowledgement goes on */
+            return; /* the acknowledgement continues */
         }
         load_publisher_send(conn);
     }
@@ -197,8 +197,8 @@ void load_publisher_take(load_conn_t *conn, const char *data, size_t length,
     }
 }
 
-/* What got no answer at all is sent again, on a new connection: should it have
- * been stored all the same, its subscribers have it twice and tell. */
+/* A request without any answer is sent again on a new connection. If it was
+ * stored after all, subscribers receive it twice and report that. */
 void load_publisher_lost(load_conn_t *conn)
 {
     conn->again = conn->busy && load_http_is_unanswered(&conn->http);

@@ -11,7 +11,7 @@
 #define QUIET_NS INT64_C(3000000000)
 #define HISTORY_NS INT64_C(10000000000)
 
-/* What server and generator have used. */
+/* What server and generator have used so far. */
 typedef struct usage_t {
     int64_t time_ns;
     double server_seconds, own_seconds;
@@ -28,7 +28,7 @@ static usage_t usage_now(void)
     return usage;
 }
 
-/* ---- The result ---------------------------------------------------------- */
+/* --- The result ----------------------------------------------------------- */
 
 static void put(const char *name, double value)
 {
@@ -85,14 +85,15 @@ static void put_usage(const usage_t *from, const usage_t *to, double count)
     put("rate_per_second", count / wall);
 }
 
-/* ---- Phases -------------------------------------------------------------- */
+/* --- Phases --------------------------------------------------------------- */
 
 static bool time_is_over(void)
 {
     return load_now_ns() > limit_ns;
 }
 
-/* Publishers connect first, so that what memory grows is subscribers'. */
+/* Publishers connect first, so that later growth of memory is caused by
+ * subscribers. */
 static void open_publishers(void)
 {
     int i;
@@ -125,7 +126,7 @@ static void open_subscribers(void)
     load_loop_for(load.options.settle_seconds);
 }
 
-/* Deliveries that the acknowledged messages should lead to. */
+/* How many deliveries the acknowledged messages must cause. */
 static uint64_t expected(void)
 {
     uint64_t sum = 0;
@@ -139,7 +140,7 @@ static uint64_t expected(void)
     return sum;
 }
 
-/* Publish; until everything has arrived, or nothing more does. */
+/* Publish, then wait until everything has arrived or nothing more does. */
 static void publish_all(void)
 {
     const load_options_t *options = &load.options;
@@ -165,7 +166,7 @@ static void publish_all(void)
     load.publishing = false;
 }
 
-/* ---- Modes --------------------------------------------------------------- */
+/* --- Modes ---------------------------------------------------------------- */
 
 static void run_park(void)
 {
@@ -206,7 +207,7 @@ static void run_publish(void)
     publish_all();
     to = usage_now();
     load.stopping = true;
-    load_loop_for(0.05); /* what comes twice comes soon */
+    load_loop_for(0.05); /* a repeated message would come soon */
     wanted = listened ? expected() : 0;
     put_totals();
     put("expected", (double)wanted);
@@ -240,7 +241,7 @@ static void run_get(void)
     put_usage(&from, &to, (double)load.totals.answers);
 }
 
-/* One new stream: how long until it has all of the history? */
+/* Time one new stream until it has the whole history. */
 static bool read_history(load_conn_t *conn, uint64_t count)
 {
     int64_t start = load_now_ns();

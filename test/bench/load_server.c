@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a server uses: the sums over a process and all its descendants. */
+/* What a server uses: sums over a process and all its descendants. */
 #include "load_server.h"
 #include "load.h"
 
@@ -48,7 +48,7 @@ static bool has(const family_t *family, pid_t pid)
     return false;
 }
 
-/* Add whose parent is of the family; true: there were some. */
+/* Add the processes whose parent is in the family; true if there were any. */
 static bool add_children(family_t *family)
 {
     DIR *folder = opendir("/proc");

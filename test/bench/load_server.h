@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a server uses: the sums over a process and all its descendants. */
+/* What a server uses: sums over a process and all its descendants. */
 #ifndef LOAD_SERVER_H
 #define LOAD_SERVER_H
 
 #include <sys/types.h>
 
-/* Seconds of CPU so far, also of children that have ended. */
+/* Seconds of CPU so far, including children that have ended. */
 double load_server_cpu_seconds(pid_t root);
 
 /* Proportional set size in KiB, from smaps_rollup. */

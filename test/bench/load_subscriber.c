@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Subscribers: what they ask, and what they make of the answers. */
+/* Subscribers: their requests, and how they read the answers. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -53,7 +53,7 @@ void load_subscriber_ask(load_conn_t *conn)
     }
 }
 
-/* ---- Cursors ------------------------------------------------------------- */
+/* --- Cursors -------------------------------------------------------------- */
 
 static void keep(char **to, const char *text, size_t length)
 {
@@ -108,7 +108,7 @@ static void cursor_of_body(load_conn_t *conn)
     }
 }
 
-/* ---- Answers ------------------------------------------------------------- */
+/* --- Answers -------------------------------------------------------------- */
 
 static void deliver(load_conn_t *conn, const load_message_t *message,
                     int64_t now_ns)
@@ -174,7 +174,7 @@ static void take_head(load_conn_t *conn)
     }
 }
 
-/* A long poll asks again. */
+/* A long poll sends its next request. */
 static void poll_again(load_conn_t *conn, bool closes)
 {
     if (conn->errors > ERRORS_MAX || load.stopping) {
@@ -206,7 +206,7 @@ static void answered(load_conn_t *conn, int64_t now_ns)
             load_conn_close(conn, LOAD_CLOSED);
         }
     }
-    else { /* a stream should not end */
+    else { /* a stream must not end */
         load.totals.closed++;
         load_conn_close(conn, LOAD_DEAD);
     }
@@ -238,8 +238,8 @@ void load_subscriber_take(load_conn_t *conn, const char *data, size_t length,
     }
 }
 
-/* A server may close a connection between two requests, whatever the client
- * has just sent (RFC 9112, section 9.3.1): then it asks again. */
+/* A server may close a connection between two requests even if the client has
+ * just sent one (RFC 9112, section 9.3.1). The client then sends it again. */
 void load_subscriber_lost(load_conn_t *conn, int64_t now_ns)
 {
     bool cut = conn->busy && !load_http_is_unanswered(&conn->http);

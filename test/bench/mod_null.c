@@ -34,7 +34,8 @@ static int answer(request_rec *r)
     return OK;
 }
 
-/* No file is behind the URL: spare httpd the walk, as mod_comet does. */
+/* No file belongs to the URL: skip httpd's directory walk, as mod_comet
+ * does. */
 static int no_file(request_rec *r)
 {
     return strncmp(r->uri, "/null/", 6) == 0 ? OK : DECLINED;

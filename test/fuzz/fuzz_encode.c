@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Fuzz the UTF-8 check and what is written as HTML, as JSON, as an event
- * stream and as a script, by decoding it again.
+ * Fuzz the UTF-8 check, and the output as HTML, JSON, event stream and script,
+ * by decoding it again.
  *
- * `make fuzz` runs it; test/unit/test_corpus.c replays the corpus with every
- * `make check`.
+ * `make fuzz` runs it; test/unit/wire/test_corpus.c replays the corpus with
+ * every `make check`.
  */
 #include "fuzz.h"
 
@@ -22,7 +22,7 @@ static void *encode_room(size_t size)
     return room;
 }
 
-/* Nothing that ends a script element or a line of JavaScript. */
+/* Check that nothing ends a script element or a line of JavaScript. */
 static void encode_check_harmless(const comet_buffer_t *json)
 {
     apr_size_t i;
@@ -73,7 +73,7 @@ static void encode_check_html(comet_text_t text)
     comet_buffer_free(&html);
 }
 
-/* Whole answers are UTF-8 whatever is in a message. */
+/* Whole answers are UTF-8 whatever a message contains. */
 static void encode_check_answers(comet_text_t text)
 {
     comet_message_fields_t fields = { .timestamp = 1,
@@ -100,7 +100,7 @@ static void encode_check_answers(comet_text_t text)
 
 #define ENCODE_ID APR_INT64_C(1795229965123456)
 
-/* Line ends as a parser gives them back: each is one line feed. */
+/* Line ends as a parser returns them: each is one line feed. */
 static size_t encode_normalise(comet_text_t text, unsigned char *out)
 {
     size_t at, written = 0;
@@ -116,7 +116,7 @@ static size_t encode_normalise(comet_text_t text, unsigned char *out)
     return written;
 }
 
-/* A parser that was written by the standard gets back what went in. */
+/* A parser written from the standard returns the message unchanged. */
 static void encode_check_event(const comet_message_t *message,
                                const comet_buffer_t *stream)
 {
@@ -139,7 +139,7 @@ static void encode_check_event(const comet_message_t *message,
     free(wanted);
 }
 
-/* As JSON: an event as well, and data that is harmless in a script. */
+/* As JSON it is one event, too, and its data is harmless in a script. */
 static void encode_check_json_event(const comet_buffer_t *stream)
 {
     reference_event_t event = { encode_room(stream->length + 7),
@@ -157,7 +157,7 @@ static void encode_check_json_event(const comet_buffer_t *stream)
     free(event.data);
 }
 
-/* Between the words around it nothing ends the script. */
+/* Nothing in the message ends the script around it. */
 static void encode_check_script(const comet_buffer_t *script)
 {
     static const char begin[] = "<script>comet(", end[] = ");</script>\n";

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Fuzz a client's HTTP/2 bytes.  The input's first byte says how they are cut,
- * the rest is what the client sends.  The scanner finds what one look at all of
- * them finds, lets all by as it came, and what it finds leaves the windows in
- * order.
+ * Fuzz a client's HTTP/2 bytes. The input's first byte says how they are cut,
+ * the rest is what the client sends. The scanner must find the same frames as a
+ * look at all bytes at once, must pass all bytes on unchanged, and must leave
+ * the windows consistent.
  *
- * `make fuzz` runs it; test/unit/test_corpus.c replays the corpus with every
- * `make check`.
+ * `make fuzz` runs it; test/unit/wire/test_corpus.c replays the corpus with
+ * every `make check`.
  */
 #include "fuzz.h"
 
@@ -17,15 +17,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static const char h2_preface[] = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/* What is found, next to all bytes as they are. */
+/* The frames found, and all the bytes. */
 typedef struct h2_look_t {
     const uint8_t *all;
     size_t size;
-    size_t passed; /* bytes that were let by */
-    size_t at; /* where the next frame begins */
+    size_t passed; /* bytes that were passed on */
+    size_t at; /* where the next frame starts */
     comet_h2_scanner_t scanner;
     comet_h2_window_t window;
-    int64_t granted; /* the connection's window, as it was accepted */
+    int64_t granted; /* the connection's window when it was accepted */
 } h2_look_t;
 
 static uint32_t h2_number(const uint8_t *at, int bytes)
@@ -38,7 +38,7 @@ static uint32_t h2_number(const uint8_t *at, int bytes)
     return number;
 }
 
-/* Bytes were let by, as they came. */
+/* The scanner has passed bytes on, unchanged. */
 static void h2_pass(h2_look_t *look, const void *bytes, size_t length)
 {
     MUST(length <= look->size - look->passed);
@@ -61,8 +61,8 @@ static void h2_use_update(h2_look_t *look)
          || !comet_h2_window_find(&look->window, scanner->frame.stream));
 }
 
-/* A frame as the session would use it: each second stream becomes ours, and
- * spends what it may. */
+/* Handle a frame as the session would: every second stream becomes ours, and
+ * spends what its window permits. */
 static void h2_use_frame(h2_look_t *look)
 {
     const comet_h2_frame_t *frame = &look->scanner.frame;
@@ -99,7 +99,7 @@ static void h2_use_frame(h2_look_t *look)
     MUST(window->count <= COMET_H2_STREAMS_MOST);
 }
 
-/* The header is the one that lies where the frame before it ended. */
+/* The header must lie where the previous frame ended. */
 static void h2_see_frame(h2_look_t *look)
 {
     const comet_h2_scanner_t *scanner = &look->scanner;

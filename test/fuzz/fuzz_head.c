@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Fuzz the telling of polls by their bytes: input in two parts at the first
- * NUL.  What is learnt matches itself; what matches differs in digits alone; an
- * answer's head that was learnt can be made again, and is learnt as the same.
+ * Fuzz the recognition of polls by their bytes: the first NUL separates the
+ * input into two heads. A learnt head matches itself, and a matching head
+ * differs only in digits. A learnt answer head can be written again, and is
+ * then learnt as the same.
  *
- * `make fuzz` runs it; test/unit/test_corpus.c replays the corpus with every
- * `make check`.
+ * `make fuzz` runs it; test/unit/wire/test_corpus.c replays the corpus with
+ * every `make check`.
  */
 #include "fuzz.h"
 

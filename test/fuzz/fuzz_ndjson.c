@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Fuzz the reading of a batch of messages, a JSON object a line: what is taken
- * is as the store takes it, and written again it is read as the same.
+ * Fuzz the reading of a batch of messages, one JSON object a line. An accepted
+ * message is one that the store accepts; written again, it is read as the same
+ * message.
  *
- * `make fuzz` runs it; test/unit/test_corpus.c replays the corpus with every
- * `make check`.
+ * `make fuzz` runs it; test/unit/wire/test_corpus.c replays the corpus with
+ * every `make check`.
  */
 #include "fuzz.h"
 
@@ -50,7 +51,7 @@ static void lines_check(const comet_ndjson_line_t *line, comet_buffer_t *out)
     comet_buffer_puts(out, "}\n");
 }
 
-/* The line of that number, which counts from 1. */
+/* The line with that number, counted from 1. */
 static comet_text_t lines_cut(comet_text_t text, apr_size_t number)
 {
     const char *end = text.data + text.length, *next;
@@ -65,7 +66,7 @@ static comet_text_t lines_cut(comet_text_t text, apr_size_t number)
     return text;
 }
 
-/* What was taken is in the line, once, by another's reading, too. */
+/* Another parser also finds each accepted member in the line, exactly once. */
 static void lines_check_member(comet_text_t line, const char *name,
                                comet_text_t taken)
 {

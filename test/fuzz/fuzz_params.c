@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Fuzz the decoding of query strings and forms, and the checks of what is in
- * them.
+ * Fuzz the decoding of query strings and forms, and the checks of their values.
  *
- * `make fuzz` runs it; test/unit/test_corpus.c replays the corpus with every
- * `make check`.
+ * `make fuzz` runs it; test/unit/wire/test_corpus.c replays the corpus with
+ * every `make check`.
  */
 #include "fuzz.h"
 
@@ -16,7 +15,7 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-/* Write a text so that decoding gives it back, every byte escaped. */
+/* Write a text with every byte escaped; decoding returns it. */
 static void params_write(comet_buffer_t *out, comet_text_t text)
 {
     static const char digits[] = "0123456789ABCDEF";
@@ -30,7 +29,7 @@ static void params_write(comet_buffer_t *out, comet_text_t text)
     }
 }
 
-/* What is decoded, written and decoded again is the same. */
+/* Decoding, writing and decoding again gives the same. */
 static void params_round_trip(const comet_params_t *params, apr_pool_t *pool)
 {
     comet_buffer_t written = { 0 };
@@ -83,14 +82,14 @@ static void params_check_texts(comet_text_t text)
     if (!comet_params_check_channel(text)) {
         MUST(valid && text.length >= 1);
         MUST(text.length <= COMET_CHANNEL_MAX_BYTES);
-        /* a type is less than that, but for the server's own */
+        /* a valid channel is a valid type, except the server's own */
         MUST(!comet_params_check_type(text)
              || comet_text_equal(text, comet_text("gap")));
         MUST(text.data[0] != '/' && text.data[text.length - 1] != '/');
         MUST(!memchr(text.data, '\n', text.length));
     }
     if (!comet_params_check_type(text)) {
-        MUST(!comet_params_check_body(text)); /* and a type more than that */
+        MUST(!comet_params_check_body(text)); /* a valid type is a valid body */
     }
     if (!comet_params_check_body(text)) {
         MUST(valid && text.length >= 1);

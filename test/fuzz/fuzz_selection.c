@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Fuzz what a subscriber reads: a selection of names and prefixes, however
- * they come, holds what a search by hand finds, and is known by its key.
+ * Fuzz what a subscriber reads. A selection of names and prefixes matches what
+ * a linear search matches, in whatever order they came, and its key identifies
+ * it.
  *
- * `make fuzz` runs it; test/unit/test_corpus.c replays the corpus with every
- * `make check`.
+ * `make fuzz` runs it; test/unit/wire/test_corpus.c replays the corpus with
+ * every `make check`.
  */
 #include "fuzz.h"
 
@@ -14,7 +15,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 #define SELECTION_MOST 16
 
-/* Lines: those that are empty or end in a slash are prefixes, others names. */
+/* Lines: an empty line, or one that ends in a slash, is a prefix; others are
+ * names. */
 typedef struct selection_input_t {
     comet_text_t names[SELECTION_MOST], prefixes[SELECTION_MOST];
     apr_size_t name_count, prefix_count;
@@ -49,7 +51,8 @@ static void selection_read(selection_input_t *input, comet_text_t text)
     }
 }
 
-/* What is under a prefix is longer; under the empty one is everything. */
+/* A channel under a prefix is longer than it; the empty prefix covers all
+ * channels. */
 static int selection_is_under(comet_text_t text, comet_text_t prefix)
 {
     return !prefix.length
@@ -83,7 +86,7 @@ static void selection_check(const selection_input_t *input,
          == selection_expected(input, channel));
 }
 
-/* All that is in it, beginnings of that, and what is longer. */
+/* Try all that is in the selection, beginnings of that, and longer texts. */
 static void selection_check_all(const selection_input_t *input,
                                 const comet_selection_t *selection,
                                 comet_text_t text)
@@ -118,7 +121,7 @@ static void selection_check_distinct(const comet_selected_t *list,
     }
 }
 
-/* The other way round it is the same selection. */
+/* In reverse order it is the same selection. */
 static void selection_check_order(selection_input_t *input,
                                   const comet_selection_t *selection)
 {

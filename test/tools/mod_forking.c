@@ -2,8 +2,8 @@
 /*
  * A module that forks httpd's children, as mpm_itk and PHP's pcntl_fork() do.
  *
- * A request with the header `X-Fork: serve` is served by a fork, which then
- * ends; with `X-Fork: exit` a fork ends at once, and the child goes on.
+ * A fork serves a request with the header `X-Fork: serve`, and then ends. With
+ * `X-Fork: exit` a fork ends at once, and the child continues.
  */
 #include <httpd.h>
 #include <http_config.h>

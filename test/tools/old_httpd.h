@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The headers of httpd before 2.4.63, as far as mod_comet can tell: included
- * before all else, it takes away what came later.  Whoever names one of these
- * without asking for the version does not compile.  `make tests` builds
- * tools/mod_comet_old.so so; on a newer httpd that module parks the older way.
+ * The headers of httpd before 2.4.63, as mod_comet sees them: included before
+ * all others, this file removes what was added later. Code that uses one of
+ * these without a check of the version does not compile. `make tests` builds
+ * tools/mod_comet_old.so in this way; on a newer httpd that module parks the
+ * older way.
  */
 #include <ap_mmn.h>
 #include <ap_mpm.h>

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A system clock that jumps, a disk that is slow and a process that does not
- * end quickly, for LD_PRELOAD.
+ * A system clock that jumps, a slow disk and a process that ends slowly, by
+ * LD_PRELOAD.
  *
- * The file that COMET_SHIM names holds three 64-bit numbers in this machine's
- * order, which the test writes at any time: by how many microseconds the
- * system clock is off, and how many microseconds a sync and the last of what
- * exit() does take longer.  The steady clock is the true one.
+ * The file that COMET_SHIM names contains three 64-bit numbers in this
+ * machine's byte order, which the test may change at any time: by how many
+ * microseconds the system clock is off, and by how many a sync and the last
+ * part of exit() are delayed. The monotonic clock is not changed.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
@@ -26,9 +26,9 @@
 
 #define MICRO INT64_C(1000000)
 #define MILLI INT64_C(1000)
-/* glibc's mark of a condition on the steady clock. */
+/* glibc's flag for a condition on the monotonic clock. */
 #define STEADY_CONDITION 2u
-/* How soon a wait on the system's clock notices that it jumped. */
+/* The interval at which a wait on the system clock notices a jump. */
 #define LOOK_USEC (10 * MILLI)
 
 typedef struct settings_t {
@@ -111,8 +111,8 @@ int clock_gettime(clockid_t clock, struct timespec *now)
     return failed;
 }
 
-/* As the kernel does: who waits for a time of a clock that is set waits for
- * that time, however long it takes then. */
+/* Like the kernel: a wait until a time of the system clock lasts until the
+ * clock shows that time, however long that takes after a jump. */
 int pthread_cond_timedwait(pthread_cond_t *restrict condition,
                            pthread_mutex_t *restrict lock,
                            const struct timespec *restrict until)
@@ -137,7 +137,7 @@ int pthread_cond_timedwait(pthread_cond_t *restrict condition,
     }
 }
 
-/* --- What is slow ------------------------------------------------------ */
+/* --- Delays ------------------------------------------------------------- */
 
 static void delay(_Atomic int64_t *usec)
 {

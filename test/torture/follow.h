@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Followers: thousands of clients that know what they must be given. */
+/* Followers: thousands of clients that know what they must receive. */
 #ifndef FOLLOW_H
 #define FOLLOW_H
 
@@ -11,8 +11,8 @@
 #include "../bench/load_histogram.h"
 #include "../bench/load_http.h"
 
-/* All times are microseconds of the wall clock, which stamps the messages,
- * too: server and followers are on one machine. */
+/* All times are microseconds of the wall clock, as are the messages'
+ * timestamps: server and followers run on one machine. */
 
 typedef enum {
     FOLLOW_POLL,
@@ -22,9 +22,9 @@ typedef enum {
     FOLLOW_CLOCK
 } follow_kind_e;
 
-/* What all followers of a channel together have been given, in order.  Each
- * of them has had its first `position` messages: then nothing is missing and
- * nothing came twice.  Whoever started the program compares it with what was
+/* What all followers of a channel together have received, in order. Each
+ * follower has received exactly its first `position` messages, so nothing is
+ * missing or repeated. The program's caller compares the log with what was
  * published. */
 typedef struct follow_log_t {
     char *channel;
@@ -42,7 +42,7 @@ typedef struct follow_group_t {
 typedef enum {
     FOLLOW_CLOSED,
     FOLLOW_CONNECTING,
-    FOLLOW_OPEN, /* asks */
+    FOLLOW_OPEN, /* sends its next request */
     FOLLOW_PAUSING /* a poll between two requests */
 } follow_state_e;
 
@@ -53,12 +53,12 @@ typedef struct follower_t {
     load_http_t http;
     char *text; /* the answer of a poll, a stream's last line so far */
     size_t length, room;
-    char *body; /* of the event that has begun */
-    int64_t cursor; /* what it asks with */
-    int64_t last; /* the last message or tick */
-    size_t position; /* in the log */
-    bool awaits; /* has asked, and the answer is not complete */
-    bool ticked; /* a clock, on this connection */
+    char *body; /* for the event that has begun */
+    int64_t cursor; /* the cursor in its requests */
+    int64_t last; /* timestamp of the last message or tick */
+    size_t position; /* its place in the log */
+    bool awaits; /* a request is under way */
+    bool ticked; /* ticks of a clock on this connection */
     int64_t asked_us, opened_us, due_us, leaves_us;
 } follower_t;
 
@@ -66,18 +66,18 @@ typedef struct follower_t {
 #define FOLLOW_COUNTS(X) \
     X(messages) /* delivered */ \
     X(ticks) \
-    X(requests) /* sent */ \
+    X(requests) /* requests sent */ \
     X(unanswered) /* closed before the first byte of an answer */ \
-    X(answers) /* complete ones of polls */ \
-    X(ended) /* streams, in the proper way */ \
-    X(cut) /* connections lost in the middle of an answer */ \
-    X(refused) /* connects */ \
+    X(answers) /* complete answers of polls */ \
+    X(ended) /* streams that ended properly */ \
+    X(cut) /* connections lost within an answer */ \
+    X(refused) /* failed connects */ \
     X(refusals) /* answers other than 200 */ \
     X(left) /* connections that churn ended */ \
-    /* What must never be: */ \
+    /* These must stay 0: */ \
     X(repeated) \
     X(missed) \
-    X(strange) /* messages that others should have had, too */ \
+    X(strange) /* messages that other followers missed */ \
     X(malformed) \
     X(gaps) /* said to be pruned */ \
     X(backwards) /* cursors */
@@ -87,32 +87,32 @@ typedef struct follow_totals_t {
     FOLLOW_COUNTS(FOLLOW_FIELD)
 #undef FOLLOW_FIELD
     int last_refusal;
-    /* How long a message was on its way to who had asked for it: on
-     * connections older than the message, and on younger ones. */
+    /* How long messages took to waiting clients: on connections older than the
+     * message, and on younger ones. */
     load_histogram_t on_its_way;
     int64_t stall_us, catch_up_us;
-    char note[256]; /* the first fault, in words */
+    char note[256]; /* the first fault, as text */
 } follow_totals_t;
 
 extern follow_totals_t follow_totals;
 
 int64_t follow_now_us(void);
 
-/* follow_message.c: what the transports send */
+/* follow_message.c: the formats of the transports */
 
 follow_kind_e follow_kind_named(const char *name);
-/* Write the request for what comes after the follower's cursor. */
+/* Write the request for messages after the follower's cursor. */
 size_t follow_request(const follower_t *follower, char *to, size_t room);
-/* A piece of a body. */
+/* Handle a piece of a body. */
 void follow_take(follower_t *follower, const char *data, size_t length);
-/* The answer is complete. */
+/* Handle the end of the answer. */
 void follow_end(follower_t *follower);
-/* A new connection: forget what was not complete. */
+/* A new connection: forget incomplete data. */
 void follow_begin(follower_t *follower);
-/* As a new client, which wants what comes from now on. */
+/* Become a new client, which reads from now on. */
 void follow_forget(follower_t *follower);
 bool follow_streams(const follower_t *follower);
-/* Count a fault; the first one is described. */
+/* Count a fault, and describe the first. */
 void follow_fault(uint64_t *count, const follower_t *follower, const char *what,
                   int64_t number);
 
@@ -121,18 +121,18 @@ void follow_fault(uint64_t *count, const follower_t *follower, const char *what,
 typedef struct follow_options_t {
     int port;
     int pause_ms; /* between two polls */
-    double life_seconds; /* of a connection, on average; 0: for ever */
+    double life_seconds; /* lifetime of a connection, on average; 0: for ever */
     int connects; /* at once */
-    bool resting; /* who loses his connection does not come back for now */
+    bool resting; /* clients that are cut off stay away for now */
 } follow_options_t;
 
 extern follow_options_t follow_options;
 
 void follow_loop_init(follower_t *followers, size_t count);
-/* Wait for events, at most 5 ms, and do what they ask for; true: there is a
- * command on standard input. */
+/* Wait for events, at most 5 ms, and handle them; true if there is a command on
+ * standard input. */
 bool follow_loop_turn(void);
-/* Followers that wait for news now, or will ask again after their pause. */
+/* How many followers wait for news, or will do so after their pause. */
 size_t follow_open_count(void);
 void follow_close_all(void);
 

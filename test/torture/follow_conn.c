@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Followers: their connections, which come back whatever happens to them. */
+/* Followers: their connections, which are opened again whatever happens. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -17,7 +17,7 @@
 
 #define EVENTS 512
 #define TURN_MS 5
-/* Those who were cut off or refused do not come back all in one instant. */
+/* Clients that were cut off or refused reconnect at different times. */
 #define RETURN_US 40000
 
 static int epoll_fd, connecting;
@@ -98,7 +98,8 @@ static void ask(follower_t *follower)
     follower->awaits = true;
     follower->asked_us = follow_now_us();
     follow_totals.requests++;
-    /* So little fits; if not, the connection has ended and the loop hears. */
+    /* A request is small enough to fit; if not, the connection has ended and
+     * the loop sees that. */
     (void)!write(follower->fd, request, length);
 }
 
@@ -125,8 +126,8 @@ static void connected(follower_t *follower)
     ask(follower);
 }
 
-/* A server may close a connection between two answers, whatever the client
- * has just sent (RFC 9112, section 9.3.1). */
+/* A server may close a connection between two answers even if the client has
+ * just sent a request (RFC 9112, section 9.3.1). */
 static void lost(follower_t *follower)
 {
     bool unanswered = load_http_is_unanswered(&follower->http);
@@ -192,7 +193,7 @@ static void happened(follower_t *follower, uint32_t events)
     ssize_t count;
 
     if (follower->fd < 0) {
-        return; /* closed by an event of this turn */
+        return; /* an event of this turn has closed it */
     }
     if (follower->state == FOLLOW_CONNECTING) {
         connected(follower);
@@ -208,8 +209,8 @@ static void happened(follower_t *follower, uint32_t events)
     }
 }
 
-/* Half of those who leave come back as new clients, and half of them leave
- * without a goodbye. */
+/* Half of the clients that leave return as new clients, and half of them leave
+ * by a reset. */
 static void leave(follower_t *follower)
 {
     struct linger reset = { 1, 0 };

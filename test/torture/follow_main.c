@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Followers: the command line, and what the tests ask on standard input. */
+/* Followers: the command line, and the tests' commands on standard input. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -48,7 +48,7 @@ int64_t follow_now_us(void)
     return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
 }
 
-/* ---- The command line ---------------------------------------------------- */
+/* --- The command line ----------------------------------------------------- */
 
 static follow_log_t *log_named(char *channel)
 {
@@ -124,7 +124,7 @@ static void set_options(int argc, char **argv)
     }
 }
 
-/* ---- Commands ------------------------------------------------------------ */
+/* --- Commands ------------------------------------------------------------- */
 
 static size_t behind(const follow_log_t *log)
 {
@@ -226,7 +226,7 @@ static void command(char *line)
     fflush(stdout);
 }
 
-/* One command at a time: whoever gives it waits for its answer. */
+/* One command at a time: its sender waits for the answer. */
 static bool take_command(void)
 {
     char line[1024];

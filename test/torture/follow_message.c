@@ -55,7 +55,7 @@ size_t follow_request(const follower_t *follower, char *to, size_t room)
     return (size_t)length;
 }
 
-/* ---- The log ------------------------------------------------------------- */
+/* --- The log -------------------------------------------------------------- */
 
 void follow_fault(uint64_t *count, const follower_t *follower, const char *what,
                   int64_t number)
@@ -87,8 +87,7 @@ static void append(follow_log_t *log, int64_t stamp, const char *body)
     log->bodies[log->count++] = copy(body);
 }
 
-/* The follower has had `stamp`, after all up to its position: does the log
- * agree? */
+/* Whether the log agrees that `stamp` follows the follower's position. */
 static void compare(follower_t *follower, int64_t stamp, const char *body)
 {
     follow_log_t *log = follower->group->log;
@@ -115,7 +114,7 @@ static void compare(follower_t *follower, int64_t stamp, const char *body)
     follower->position = at + 1;
 }
 
-/* Note how long something was on its way to who had asked for it. */
+/* Note how long a message took to a follower that was waiting for it. */
 static void measure(const follower_t *follower, int64_t stamp)
 {
     int64_t from = stamp > follower->asked_us ? stamp : follower->asked_us;
@@ -148,9 +147,9 @@ void follow_forget(follower_t *follower)
     follower->cursor = follower->last;
 }
 
-/* ---- The formats --------------------------------------------------------- */
+/* --- The formats ---------------------------------------------------------- */
 
-/* Step over what must be there. */
+/* Skip a text that must be there. */
 static bool skip(const char **at, const char *expected)
 {
     size_t length = strlen(expected);
@@ -174,7 +173,7 @@ static bool take_number(const char **at, int64_t *number)
     return true;
 }
 
-/* A string without escapes: the publishers use none. */
+/* A string without escapes: publishers need none. */
 static bool take_string(char **at, char **text)
 {
     char *end = strchr(*at, '"');
@@ -241,7 +240,7 @@ static bool take_poll(follower_t *follower, char *at)
     return true;
 }
 
-/* {"msg":"…","timestamp":…}; no news has no text. */
+/* {"msg":"…","timestamp":…}; without news msg is empty. */
 static bool take_classic(follower_t *follower, char *at)
 {
     const char *in = at;
@@ -269,7 +268,7 @@ static bool take_classic(follower_t *follower, char *at)
     return true;
 }
 
-/* A line of an event stream: the id is an event's last. */
+/* A line of an event stream; the id is the last line of an event. */
 static void take_event_line(follower_t *follower, char *line)
 {
     const char *in = line;
@@ -307,7 +306,7 @@ static void take_iframe_line(follower_t *follower, char *line)
     }
 }
 
-/* Each second has one; a young stream may be spared its second one. */
+/* Each second has one tick; a young stream may skip its second one. */
 static void take_tick(follower_t *follower, const char *line)
 {
     const char *in = line;
@@ -340,7 +339,7 @@ static void take_line(follower_t *follower, char *line)
     }
 }
 
-/* ---- Bytes --------------------------------------------------------------- */
+/* --- Bytes ---------------------------------------------------------------- */
 
 void follow_begin(follower_t *follower)
 {
@@ -358,7 +357,7 @@ static void keep(follower_t *follower, const char *data, size_t length)
 
 void follow_take(follower_t *follower, const char *data, size_t length)
 {
-    /* The clock has no lines: its elements will do. */
+    /* The clock sends no lines: each element counts as one. */
     int mark = follower->group->kind == FOLLOW_CLOCK ? '>' : '\n';
     const char *end;
 
