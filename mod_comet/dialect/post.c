@@ -2,6 +2,7 @@
 /* A POST to the endpoint: a message, a form, or a batch of lines. */
 #include "dialect/post.h"
 
+#include <apr_lib.h>
 #include <apr_strings.h>
 
 #include "wire/ndjson.h"
@@ -62,6 +63,21 @@ static int is_text(const char *type)
            || strcmp(type, "application/xml") == 0;
 }
 
+/* Why a body that is said to be a form has no message. */
+static const char *explain_form(comet_text_t body)
+{
+    apr_size_t i = 0;
+
+    while (i < body.length && apr_isspace(body.data[i])) {
+        i++;
+    }
+    return i < body.length && strchr("{[", body.data[i])
+               ? "the form has no field msg: JSON needs Content-Type: "
+                 "application/json (curl -d sends a form by itself)"
+               : "the form has no field msg: send the message in msg=, or send "
+                 "it alone with Content-Type: text/plain";
+}
+
 /* Take the message out of the body. A form has it in its field msg. */
 static const char *find_message(const post_t *post, int form, comet_text_t body,
                                 comet_message_fields_t *fields)
@@ -76,7 +92,7 @@ static const char *find_message(const post_t *post, int form, comet_text_t body,
                 COMET_PARAMS_MAX) " are allowed";
         }
         if (!comet_params_get(&fields_of_form, "msg", &fields->body)) {
-            return "the form has no field msg";
+            return explain_form(body);
         }
     }
     if (comet_params_get(&post->request->query, "type", &fields->type)
@@ -276,6 +292,24 @@ static const char *find_key(const request_rec *r, comet_text_t *key)
                : NULL;
 }
 
+static int refuse_media(request_rec *r, const char *reason)
+{
+    apr_table_setn(r->headers_out, "Accept-Post", MOD_COMET_POST_ACCEPTS);
+    return mod_comet_publish_refuse(r, HTTP_UNSUPPORTED_MEDIA_TYPE, reason);
+}
+
+static const char *explain_media(const char *media)
+{
+    return strncmp(media, "multipart/", sizeof("multipart/") - 1) == 0
+               ? "Content-Type: multipart is not understood: send the form as "
+                 "application/x-www-form-urlencoded (new URLSearchParams(new "
+                 "FormData(form)), curl --data-urlencode msg=TEXT), or send "
+                 "the message alone as text/plain"
+               : "Content-Type: expected text/* or application/json in "
+                 "UTF-8, application/x-www-form-urlencoded or "
+                 "application/x-ndjson";
+}
+
 int mod_comet_post_body(request_rec *r, const mod_comet_request_t *request,
                         comet_text_t channel)
 {
@@ -288,13 +322,12 @@ int mod_comet_post_body(request_rec *r, const mod_comet_request_t *request,
     if (wrong) {
         return mod_comet_publish_refuse(r, HTTP_FORBIDDEN, wrong);
     }
-    if ((!form && !lines && !is_text(media)) || !mod_comet_body_is_utf8(r)) {
-        apr_table_setn(r->headers_out, "Accept-Post", MOD_COMET_POST_ACCEPTS);
-        return mod_comet_publish_refuse(
-            r, HTTP_UNSUPPORTED_MEDIA_TYPE,
-            "Content-Type: expected text/* or application/json in "
-            "UTF-8, application/x-www-form-urlencoded or "
-            "application/x-ndjson");
+    if (!form && !lines && !is_text(media)) {
+        return refuse_media(r, explain_media(media));
+    }
+    if (!mod_comet_body_is_utf8(r)) {
+        return refuse_media(r, "Content-Type: the charset must be UTF-8: "
+                               "convert the text before you send it");
     }
     wrong = mod_comet_publish_find_author(r, &post.author);
     if (!wrong) {

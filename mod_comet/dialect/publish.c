@@ -59,8 +59,24 @@ const char *mod_comet_publish_objection(const request_rec *r)
                : "publishing is off here (CometPublish)";
 }
 
+/* RFC 9110, 15.5.16: the answer says which codings would do. */
+static int refuse_encoding(request_rec *r)
+{
+    apr_table_setn(r->headers_out, "Accept-Encoding", "identity");
+    return mod_comet_publish_refuse(
+        r, HTTP_UNSUPPORTED_MEDIA_TYPE,
+        apr_psprintf(r->pool,
+                     "Content-Encoding: %s is not decoded here: send the body "
+                     "without it, or let httpd decode it (SetInputFilter "
+                     "DEFLATE)",
+                     apr_table_get(r->headers_in, "Content-Encoding")));
+}
+
 int mod_comet_publish_refuse_body(request_rec *r, int status)
 {
+    if (status == HTTP_UNSUPPORTED_MEDIA_TYPE) {
+        return refuse_encoding(r);
+    }
     return status == AP_FILTER_ERROR ? status /* it was answered already */
            : status == HTTP_SERVICE_UNAVAILABLE
                ? mod_comet_publish_refuse_by_store(r, APR_ENOMEM)

@@ -10,6 +10,23 @@ static apr_status_t free_body(void *body)
     return APR_SUCCESS;
 }
 
+/* Whether the body is still compressed, or encoded in another way.  An input
+ * filter that undoes a coding (mod_deflate's) takes it out of the header when
+ * the body is read. */
+static int is_encoded(const request_rec *r)
+{
+    const char *codings = apr_table_get(r->headers_in, "Content-Encoding");
+    char *rest = apr_pstrdup(r->pool, codings ? codings : "");
+    const char *coding;
+
+    while ((coding = apr_strtok(rest, ", \t", &rest)) != NULL) {
+        if (ap_cstr_casecmp(coding, "identity") != 0) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
 int mod_comet_body_read(request_rec *r, apr_size_t limit, comet_text_t *text)
 {
     comet_buffer_t *body = apr_pcalloc(r->pool, sizeof(*body));
@@ -51,8 +68,11 @@ int mod_comet_body_read(request_rec *r, apr_size_t limit, comet_text_t *text)
         }
         apr_brigade_cleanup(brigade);
     }
-    *text = (comet_text_t){ body->data, body->length };
-    return rv == OK && body->failed ? HTTP_SERVICE_UNAVAILABLE : rv;
+    *text = (comet_text_t){ body->length ? body->data : "", body->length };
+    if (rv == OK && body->failed) {
+        return HTTP_SERVICE_UNAVAILABLE;
+    }
+    return rv == OK && is_encoded(r) ? HTTP_UNSUPPORTED_MEDIA_TYPE : rv;
 }
 
 const char *mod_comet_body_type(const request_rec *r)

@@ -13,8 +13,9 @@
  * Read the whole body.
  * @param limit  the most bytes it may have
  * @param text  OUT: the body, in the request's pool
- * @return OK, or an HTTP status; AP_FILTER_ERROR: the request was answered
- *         already
+ * @return OK, or an HTTP status.  HTTP_UNSUPPORTED_MEDIA_TYPE: the body is
+ *         encoded (Content-Encoding) and no input filter has decoded it;
+ *         AP_FILTER_ERROR: the request was answered already
  */
 int mod_comet_body_read(request_rec *r, apr_size_t limit, comet_text_t *text);
 

@@ -257,8 +257,8 @@ const char *comet_params_check_type(comet_text_t type)
 
 const char *comet_params_check_body(comet_text_t body)
 {
-    if (body.length == 0) {
-        return "the message must not be empty";
+    if (!body.data) {
+        return "there is no message";
     }
     if (!comet_encode_is_utf8(body)) {
         return "the message must be UTF-8";

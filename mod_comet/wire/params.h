@@ -84,7 +84,7 @@ const char *comet_params_check_channel(comet_text_t name);
 const char *comet_params_check_type(comet_text_t type);
 
 /**
- * Check a message's text: not empty, UTF-8, no NUL.  The caller checks its
+ * Check a message's text: UTF-8, no NUL; it may be empty.  The caller checks its
  * length, for which there is another status.
  * @return NULL, or the error (a constant)
  */

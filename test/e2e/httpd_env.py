@@ -129,7 +129,7 @@ def sqlite(db, sql, timeout_ms=5000, check=True):
     if not check:
         return done.returncode, done.stderr.decode("utf-8", "replace")
     text = done.stdout.decode("utf-8", "replace")
-    return [row.split("\x1f") for row in text.split("\x1e") if row != ""]
+    return [row.split("\x1f") for row in text.split("\x1e")[:-1]]
 
 
 def sql_text(text):

@@ -365,7 +365,7 @@ WRONG = [
     ("[]", "JSON object"), ('["body"]', "JSON object"), ("{}", "body"),
     ('{"body": 5}', "body"), ('{"body": null}', "body"),
     ('{"body": ["x"]}', "body"), ('{"body": true}', "body"),
-    ('{"body": ""}', "empty"), ('{"body": "x"} {"body": "y"}', "line 2"),
+    ('{"body": "x"} {"body": "y"}', "line 2"),
     ('{"body": "x"}x', "line 2"), ('{"body": "x", "body": "y"}', "duplicate"),
     ('{"body": "x", "bodY": "y"}', "bodY"), ('{"msg": "x"}', "msg"),
     ('{"body": "x", "author": "root"}', "author"),

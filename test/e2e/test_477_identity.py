@@ -54,7 +54,7 @@ def dump(server, path):
 
 
 @pytest.mark.parametrize("lost", [
-    "", "PRAGMA application_id = 1129270612;", "PRAGMA user_version = 2;"])
+    "", "PRAGMA application_id = 1129270612;", "PRAGMA user_version = 3;"])
 @pytest.mark.parametrize("search", ["off", "on"])
 def test_477_02_restored_dump(make_server, lost, search):
     """A .dump loses the mark of the database's maker: the log names the two

@@ -19,9 +19,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 #define LINES_MOST_BYTES 100
 
-static void lines_check_text(comet_text_t text, size_t most)
+static void lines_check_text(comet_text_t text, size_t least, size_t most)
 {
-    MUST(text.length >= 1 && text.length <= most);
+    MUST(text.length >= least && text.length <= most);
     MUST(reference_utf8_valid((const unsigned char *)text.data, text.length));
     MUST(!memchr(text.data, '\0', text.length));
 }
@@ -37,12 +37,12 @@ static void lines_write_member(comet_buffer_t *out, const char *name,
 
 static void lines_check(const comet_ndjson_line_t *line, comet_buffer_t *out)
 {
-    lines_check_text(line->body, LINES_MOST_BYTES);
+    lines_check_text(line->body, 0, LINES_MOST_BYTES);
     if (line->type.data) {
-        lines_check_text(line->type, 255);
+        lines_check_text(line->type, 1, 255);
     }
     if (line->channel.data) {
-        lines_check_text(line->channel, COMET_CHANNEL_MAX_BYTES);
+        lines_check_text(line->channel, 1, COMET_CHANNEL_MAX_BYTES);
         MUST(line->channel.data[0] != '/');
     }
     lines_write_member(out, "{\"body\":", line->body);

@@ -92,11 +92,11 @@ static void params_check_texts(comet_text_t text)
         MUST(!comet_params_check_body(text)); /* a valid type is a valid body */
     }
     if (!comet_params_check_body(text)) {
-        MUST(valid && text.length >= 1);
+        MUST(valid);
         MUST(!memchr(text.data, '\0', text.length));
     }
     else {
-        MUST(!valid || !text.length || memchr(text.data, '\0', text.length));
+        MUST(!valid || !text.data || memchr(text.data, '\0', text.length));
     }
 }
 

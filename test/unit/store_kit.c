@@ -84,6 +84,14 @@ comet_message_t *kit_make(const char *channel, const char *body)
         .channel = comet_text(channel), .body = comet_text(body) });
 }
 
+comet_message_t *kit_make_refused(const char *channel)
+{
+    return comet_message_create(
+        &(comet_message_fields_t){ .channel = comet_text(channel),
+                                   .type = comet_text("gap"),
+                                   .body = comet_text("refused") });
+}
+
 apr_status_t kit_append(comet_store_t *store, const char *channel,
                         const char *body, comet_timestamp_t *timestamp)
 {

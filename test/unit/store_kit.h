@@ -41,6 +41,9 @@ comet_store_t *kit_open_store(comet_store_mode_e mode);
 apr_status_t kit_open_status(comet_store_mode_e mode);
 
 comet_message_t *kit_make(const char *channel, const char *body);
+
+/** A message that the store refuses. */
+comet_message_t *kit_make_refused(const char *channel);
 /** @param timestamp  may be NULL */
 apr_status_t kit_append(comet_store_t *store, const char *channel,
                         const char *body, comet_timestamp_t *timestamp);

@@ -119,7 +119,8 @@ static const struct refusal_t {
     { TEXT("chat"), TEXT(""), TEXT("a\0b"), TEXT("x"), 0 },
     { TEXT("chat"), TEXT(""), TEXT(FIFTY FIFTY FIFTY FIFTY FIFTY "123456"),
       TEXT("x"), 0 },
-    { TEXT("chat"), TEXT(""), { NULL, 0 }, TEXT(""), 0 },
+    { TEXT("chat"), TEXT(""), { NULL, 0 }, TEXT(""), 1 },
+    { TEXT("chat"), TEXT("gap"), { NULL, 0 }, TEXT("x"), 0 },
     { TEXT("chat"), TEXT(""), { NULL, 0 }, TEXT(" "), 1 },
     { TEXT("chat"), TEXT(""), { NULL, 0 }, TEXT("a\0b"), 0 },
     { TEXT("chat"), TEXT(""), { NULL, 0 }, TEXT("\0"), 0 },
@@ -201,8 +202,9 @@ static void test_refused_in_a_batch(void **state)
 {
     comet_store_t *store = kit_open_store(COMET_STORE_WRITE);
     comet_message_t *messages[] = {
-        kit_make("a", "1"),      kit_make("new", ""), kit_make("new", "2"),
-        kit_make("a/../b", "x"), kit_make("a", "3"),  kit_make("gone", "")
+        kit_make("a", "1"),   kit_make_refused("new"),
+        kit_make("new", "2"), kit_make("a/../b", "x"),
+        kit_make("a", "3"),   kit_make_refused("gone")
     };
     apr_status_t results[6];
     int syncs;

@@ -41,7 +41,8 @@ static made_t make_group(const char *channel, const char *author,
             comet_message_create(&(comet_message_fields_t){
                 .channel = comet_text(channel),
                 .author = comet_text(author),
-                .body = comet_text(strcmp(word, "-") == 0 ? "" : word),
+                .type = comet_text(strcmp(word, "-") == 0 ? "gap" : NULL),
+                .body = comet_text(word),
             });
     }
     made.group.key.text = comet_text(key);
@@ -437,7 +438,9 @@ static void test_migrated(void **state)
     assert_int_equal(publish(store, "a", NULL, "new", "k", NULL),
                      COMET_EREPEATED);
     assert_string_equal(kit_bodies(store, "a", 0, 9), "old,new");
-    assert_true(kit_number("PRAGMA user_version") >= 2);
+    assert_true(kit_number("PRAGMA user_version") >= 3);
+    assert_int_equal(publish(store, "b", NULL, "", NULL, NULL), 0);
+    assert_string_equal(kit_bodies(store, "b", 0, 9), "");
     comet_store_close(store);
     kit_assert_healthy();
 }

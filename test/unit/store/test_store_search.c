@@ -515,7 +515,7 @@ static void test_refused(void **state)
     comet_store_t *store = open_with(1, COMET_STORE_WRITE);
     comet_message_t *messages[] = { kit_make("a", "good one"),
                                     kit_make("a", "good two"),
-                                    kit_make("a", "") };
+                                    kit_make_refused("a") };
     comet_store_group_t groups[] = { { .messages = messages, .count = 1 },
                                      { .messages = messages + 1, .count = 2 } };
     comet_store_group_t *list[] = { &groups[0], &groups[1] };

@@ -425,7 +425,7 @@ static void test_bodies(void **state)
     assert_null(comet_params_check_body(comet_text("\x01\x1b\x7f\xC2\x80")));
     assert_null(comet_params_check_body(comet_text("\xF0\x9F\x98\x80")));
     assert_null(comet_params_check_body(comet_text(repeat("中", 100000))));
-    assert_non_null(comet_params_check_body(comet_text("")));
+    assert_null(comet_params_check_body(comet_text("")));
     assert_non_null(comet_params_check_body(comet_text(NULL)));
     assert_non_null(comet_params_check_body((comet_text_t){ "a\0b", 3 }));
     assert_non_null(comet_params_check_body((comet_text_t){ "ab\0", 3 }));

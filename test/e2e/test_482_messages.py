@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a message may be: empty, never still encoded, never of the server's own
+type; and what a refusal tells the publisher to send instead."""
+
+import gzip
+import os
+import zlib
+
+import pytest
+
+from httpd_env import REPO, sqlite, wait_until
+from stream_client import Stream
+
+FORM = "application/x-www-form-urlencoded"
+
+SERVER = {"conf": """
+<Location "/comet/inflate">
+  SetInputFilter DEFLATE
+</Location>
+CometSearch on
+"""}
+
+
+def post(server, channel, body, ctype="text/plain", **headers):
+    return server.request("POST", "/comet/" + channel, body, dict(
+        {"Content-Type": ctype}, **headers))
+
+
+def message_of(answer, status):
+    assert answer.status == status, answer
+    return answer.json()["error"]
+
+
+# --- an empty message -------------------------------------------------------
+
+
+@pytest.mark.parametrize("body, ctype", [
+    (b"", "text/plain"), (b"", None), (b"msg=", FORM), (b"msg", FORM),
+    (b'{"body": ""}\n', "application/x-ndjson")])
+def test_482_01_empty(server, body, ctype):
+    """An empty message is stored, replayed and pushed like any other."""
+    headers = {"Content-Type": ctype} if ctype else {}
+    with Stream(server, "/comet/empty?since=0") as stream:
+        server.wait_waiting(1, "events")
+        before = len(server.rows("empty"))
+        answer = server.request("POST", "/comet/empty?type=ping", body, headers)
+        assert answer.status == 201, answer
+        assert stream.until(before + 1)[-1] == ""
+        assert stream.events[-1]["type"] == "ping"
+    got = server.history("empty")[-1]
+    assert (got["type"], got["body"]) == ("ping", "")
+    assert server.rows("empty")[-1] == ""
+
+
+def test_482_02_empty_by_sql(server):
+    """sqlite3 stores one, too, beside the index of words."""
+    sqlite(server.db, "INSERT INTO message(channel, body) VALUES('sql', '')")
+    assert server.history("sql")[0]["body"] == ""
+    sqlite(server.db, "DELETE FROM message WHERE channel = 'sql'")
+    assert server.history("sql") == []
+
+
+# --- a body that is still encoded -------------------------------------------
+
+
+@pytest.mark.parametrize("coding", [
+    "gzip", "x-gzip", "br", "deflate", "zstd", "aws-chunked", "identity, br",
+    "GZIP"])
+@pytest.mark.parametrize("ctype", ["text/plain", FORM, "application/x-ndjson"])
+def test_482_03_encoded(server, coding, ctype):
+    """No coding is stored as if it were the text."""
+    answer = post(server, "encoded", b"msg=x", ctype,
+                  **{"Content-Encoding": coding})
+    assert coding in message_of(answer, 415)
+    assert answer.header("accept-encoding") == "identity"
+    assert server.rows("encoded") == []
+
+
+def test_482_04_identity(server):
+    """identity is no coding."""
+    assert post(server, "identity", b"x", **{
+        "Content-Encoding": "identity"}).status == 201
+
+
+def test_482_05_decoded(server):
+    """What mod_deflate decodes is stored decoded; what it does not, is not."""
+    text = b"hello " * 100
+    assert post(server, "inflate", gzip.compress(text), **{
+        "Content-Encoding": "gzip"}).status == 201
+    assert server.rows("inflate") == [text.decode()]
+    answer = post(server, "inflate", zlib.compress(text), **{
+        "Content-Encoding": "deflate"})
+    assert "deflate" in message_of(answer, 415)
+    assert len(server.rows("inflate")) == 1
+
+
+# --- what to send instead ---------------------------------------------------
+
+
+@pytest.mark.parametrize("body, ctype, status, words", [
+    (b"x", "multipart/form-data; boundary=x", 415, ("multipart", FORM)),
+    (b"x", "multipart/mixed; boundary=x", 415, ("multipart", "text/plain")),
+    (b'{"a":1}', FORM, 400, ("msg", "application/json")),
+    (b' [1, "a=b"]', FORM, 400, ("msg", "application/json")),
+    (b"text=x", FORM, 400, ("msg=", "text/plain")),
+    (b"x", "text/plain; charset=latin1", 415, ("charset", "UTF-8")),
+    (b"x", "image/png", 415, ("text/*", "application/json"))])
+def test_482_06_told_what_to_send(server, body, ctype, status, words):
+    """A refusal names what was sent, and what would be taken."""
+    said = message_of(post(server, "told", body, ctype), status)
+    assert all(word in said for word in words), said
+
+
+# --- the server's own type --------------------------------------------------
+
+
+def test_482_07_type_by_sql(server):
+    """The database refuses what HTTP refuses, through the view and beside."""
+    for sql in ("INSERT INTO message(channel, type, body) "
+                "VALUES('c', 'gap', 'x')",
+                "INSERT INTO channel(name) VALUES('c'); "
+                "INSERT INTO message_log(id, channel_id, type, body) "
+                "SELECT 1, id, 'gap', 'x' FROM channel WHERE name = 'c'"):
+        code, said = sqlite(server.db, sql, check=False)
+        assert code != 0 and "the server's own word" in said, (code, said)
+    assert server.rows("c") == []
+    assert "the server's own word" in message_of(
+        post(server, "c?type=gap", b"x"), 400)
+
+
+def test_482_08_old_database(make_server):
+    """A database of each older version takes and refuses the same."""
+    for last in ("001_initial.sql", "002_idempotency.sql"):
+        server = make_server(start=False)
+        for name in sorted(os.listdir(os.path.join(REPO, "sql"))):
+            if name[0].isdigit() and name <= last:
+                with open(os.path.join(REPO, "sql", name),
+                          encoding="utf-8") as text:
+                    sqlite(server.db, text.read())
+        sqlite(server.db,
+               "INSERT INTO message(channel, body) VALUES('chat', 'old')")
+        for end in ("", "-wal", "-shm"):
+            if os.path.exists(server.db + end):
+                os.chmod(server.db + end, 0o666)
+        server.start()
+        wait_until(lambda: sqlite(server.db, "PRAGMA user_version")
+                   == [["3"]], 5, "the migration")
+        assert post(server, "chat", b"").status == 201
+        sqlite(server.db, "INSERT INTO message(channel, body) "
+               "VALUES('chat', '')")
+        assert server.rows("chat") == ["old", "", ""]
+        assert sqlite(server.db, "INSERT INTO message(channel, type, body) "
+                      "VALUES('chat', 'gap', '')", check=False)[0] != 0
+        assert sqlite(server.db, "PRAGMA integrity_check") == [["ok"]]
