@@ -9,6 +9,7 @@
 #include "shared/metrics.h"
 #include "server/child.h"
 #include "output/answer.h"
+#include "output/reasons.h"
 #include "output/cookies.h"
 #include "output/filters.h"
 #include "output/news.h"
@@ -268,6 +269,7 @@ int mod_comet_catch_up_wait(request_rec *r, mod_comet_ask_t *ask)
         return rv;
     }
     if (r->sent_bodyct || mod_comet_request(r)->softly) {
+        mod_comet_reasons_log(r, refusal.status, refusal.reason);
         return ask->transport->close ? land(r, ask, refusal.reason) : OK;
     }
     return mod_comet_answer_error(r, refusal.status, "%s", refusal.reason);

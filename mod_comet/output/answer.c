@@ -6,6 +6,7 @@
 
 #include "shared/metrics.h"
 #include "request/cors.h"
+#include "output/reasons.h"
 
 /* When a client comes back that was turned away softly: not all at once, and
  * seldom enough that a server at its limit is not kept busy with refusing. */
@@ -103,6 +104,7 @@ int mod_comet_answer_error(request_rec *r, int status, const char *format, ...)
     va_start(arguments, format);
     text = apr_pvsprintf(r->pool, format, arguments);
     va_end(arguments);
+    mod_comet_reasons_log(r, status, text);
     if (is_for_now(status) && request && request->softly) {
         return mod_comet_answer_later(r, request->softly, text, &body);
     }

@@ -9,6 +9,7 @@
 #include "server/config.h"
 #include "request/dialect.h"
 #include "request/limits.h"
+#include "output/reasons.h"
 #include "wait/adopt.h"
 #include "wait/block.h"
 #include "wait/park.h"
@@ -88,6 +89,7 @@ int mod_comet_wait(request_rec *r, mod_comet_ask_t *ask,
             || !mod_comet_park_can_suspend(r) || crowded) {
             return DECLINED;
         }
+        mod_comet_reasons_log(r, refusal->status, refusal->reason);
         if (ask->hold > OVERFLOW_HOLD) {
             ask->hold = OVERFLOW_HOLD;
         }

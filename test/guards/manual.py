@@ -169,6 +169,27 @@ def metrics(manual):
         [" | ".join(x) for x in page])
 
 
+def refusals(manual):
+    """the manual has each id of the error log, and each status has an id"""
+    code = re.findall(r'REFUSAL\((\d+), (\d+), (\w+),\s*"([^"]*)"\)',
+                      manual.read("mod_comet/tables/refusals.def"))
+    level = {"EACH": "info", "MINUTE": "warn"}
+    page = re.findall(r'<tr data-refusal="(\d+)"><th scope="row">'
+                      r"<code>COMET(\d+)</code></th><td>(\d+)</td>"
+                      r"<td>(\w+)</td><td>(.*?)</td>", manual.page)
+    wrong = differences(
+        "refusal", [" | ".join((i, i, s, level[k], t)) for i, s, k, t in code],
+        [" | ".join((*row[:4], plain(row[4]))) for row in page])
+    wrong += ["refusal: %s is there twice" % i for i, *_ in code
+              if [x[0] for x in code].count(i) > 1]
+    # 500 has no reason but that memory is short
+    errors_of_page = {s for s in manual.marked("status")
+                      if s >= "400" and s != "500"}
+    wrong += ["status %s has no id in refusals.def" % s for s in
+              sorted(errors_of_page - {s for _, s, *_ in code})]
+    return len(code), 10, wrong
+
+
 def statuses(manual):
     """the manual has each status that the code answers, and no other"""
     numbers = dict(re.findall(r"#define (HTTP_\w+)\s+(\d{3})\b",
@@ -309,5 +330,5 @@ def claims(manual):
     return len(named), 30, wrong
 
 
-GUARDS = (directives, parameters, metrics, statuses, headers, errors, columns,
+GUARDS = (directives, parameters, metrics, refusals, statuses, headers, errors, columns,
           providers, anchors, claims)

@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Why requests are refused, in httpd's error log. */
+#include "output/reasons.h"
+
+#include <stdatomic.h>
+
+/* How long nothing more is said about one lack of room. */
+#define SILENCE apr_time_from_sec(60)
+
+enum { EACH, MINUTE };
+
+/* A status that refuses. */
+typedef struct refusal_t {
+    const char *id;
+    int status;
+    int level;
+} refusal_t;
+
+#define REFUSAL(id, status, level, help) { "COMET" #id, status, level },
+static const refusal_t refusals[] = {
+#include "tables/refusals.def"
+};
+#undef REFUSAL
+
+#define COUNT (sizeof(refusals) / sizeof(*refusals))
+
+/* What this child has said about each. */
+static struct {
+    _Atomic apr_time_t quiet_until; /* [atomic] by comet_monotonic() */
+    atomic_int unsaid; /* [atomic] refusals since it was logged */
+} said[COUNT];
+
+/* @return how many refusals were not logged before this one; -1: nor is it */
+static int take_turn(apr_size_t which)
+{
+    apr_time_t now = comet_monotonic();
+    apr_time_t until = atomic_load(&said[which].quiet_until);
+
+    if (now >= until
+        && atomic_compare_exchange_strong(&said[which].quiet_until, &until,
+                                          now + SILENCE)) {
+        return atomic_exchange(&said[which].unsaid, 0);
+    }
+    atomic_fetch_add(&said[which].unsaid, 1);
+    return -1;
+}
+
+void mod_comet_reasons_log(request_rec *r, int status, const char *reason)
+{
+    apr_size_t i = 0;
+    int before;
+
+    while (i < COUNT && refusals[i].status != status) {
+        i++;
+    }
+    if (i == COUNT) {
+        return;
+    }
+    if (refusals[i].level == EACH) {
+        ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, r, "%s: %s %s is refused: %s",
+                      refusals[i].id, r->method, r->uri, reason);
+        return;
+    }
+    before = take_turn(i);
+    if (before >= 0) {
+        ap_log_rerror(APLOG_MARK, APLOG_WARNING, 0, r,
+                      "%s: %s %s is refused: %s (%d more were since this was "
+                      "last logged)",
+                      refusals[i].id, r->method, r->uri, reason, before);
+    }
+}
