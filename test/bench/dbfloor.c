@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a disk and SQLite can do: fdatasync calls and durable rows a
- * second.¶usage: dbfloor FOLDER SECONDS Prints JSON: write + fdatasync of 4
- * KiB, and transactions of 32 rows with synchronous=FULL in WAL mode. */
+/* What a disk and SQLite can do: fdatasync calls and durable rows a second.
+ *
+ * usage: dbfloor FOLDER SECONDS
+ * Prints JSON: write + fdatasync of 4 KiB, and transactions of 32 rows with
+ * synchronous=FULL in WAL mode. */
 #include <fcntl.h>
 #include <sqlite3.h>
 #include <stdio.h>

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The least a server can do: one thread, epoll, one write(2) a delivery.
  *
- * No product: it keeps the last messages of each channel in memory, parses no
- * more than the generator sends, and trusts it.  usage: floor PORT
+ * It is no product: it keeps the last messages of each channel in memory,
+ * parses only what the generator sends, and trusts it.  usage: floor PORT
  *
  *   GET  /stream/CH       an event stream, until the client leaves
- *   GET  /history/CH      the same, what is kept first
+ *   GET  /history/CH      the same, after the messages that are kept
  *   GET  /poll/CH?c=SEQ   the oldest message after SEQ, or waits; X-Seq: cursor
  *   GET  /get/CH          the newest message, at once
  *   POST /publish/CH      the body is the message */

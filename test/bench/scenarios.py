@@ -31,13 +31,13 @@ class Figure:
 class Scenario:
     """A row or some rows.
 
-    servers:  who takes part
-    url:      what subscribers ask (a key of Server.urls)
+    servers:  the servers that take part
+    url:      what subscribers request (a key of Server.urls)
     load:     options of the generator; those in SCALED shrink with BENCH_SCALE
     conf:     further lines for httpd
-    prime:    messages that are there before
-    warm:     clients that have come and gone before: what a server makes once
-              for each thread is there then
+    prime:    how many messages are stored before
+    warm:     how many clients come and go before, so that the server has
+              made what it makes once for each thread
     once:     takes long and varies little: one round is enough
     """
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The soft landing: a browser's EventSource gives up for good after any HTTP
-error, so a temporary refusal is told to it as a stream that ends.  Everybody
-else gets 503 or 429 with Retry-After."""
+"""The soft landing.  A browser's EventSource gives up for good after any HTTP
+error, so a temporary refusal reaches it as a stream that ends.  Any other
+client gets 503 or 429 with Retry-After."""
 
 import contextlib
 import os
@@ -14,7 +14,7 @@ from h2_client import H2
 from httpd_env import SLOW, give, sqlite, wait_until
 from stream_client import EVENTS, Stream, post
 
-# For the tests that do not change the limits.
+# The configuration of tests that leave the limits unchanged.
 SERVER = {"conf": """
 <Location "/comet/closed">
   Require all denied
@@ -28,7 +28,7 @@ LEAST, MOST = 1000, 4000        # ms, of output/answer.c
 
 
 class Landing:
-    """What a stream was told that was turned away."""
+    """What a refused stream was told."""
 
     def __init__(self, body):
         self.text = body.decode()
@@ -56,7 +56,7 @@ def landing(server, target, headers=None):
 
 
 def refused(answer, status, reason):
-    """What everybody else is told: the same reason, as an error."""
+    """The error that any other client gets, with the same reason."""
     assert answer.status == status, answer
     assert int(answer.header("retry-after")) >= 1
     assert reason in answer.json()["error"], answer.json()
@@ -65,7 +65,7 @@ def refused(answer, status, reason):
 
 @contextlib.contextmanager
 def waiting(server, count, target="/comet/full"):
-    """So many streams that wait."""
+    """Open `count` streams that wait."""
     streams = [Stream(server, target) for _ in range(count)]
     server.wait_waiting(count)
     yield streams
@@ -75,8 +75,9 @@ def waiting(server, count, target="/comet/full"):
 
 
 def check_cap(server, held, status, reason, headers=None):
-    """At a cap: each kind of client is told in its own way, and a stream gets
-    what there is; when there is room, it is served as ever."""
+    """At a cap each kind of client is refused in its own way, and a stream
+    still gets the stored messages.  Once there is room, clients are served as
+    before."""
     first = post(server, "news", "one")
     with waiting(server, held):
         post(server, "news", "two")
@@ -118,7 +119,7 @@ def test_270_02_limit_subscribers(make_server, mpm):
 
 @pytest.mark.parametrize("mpm", ["worker", "prefork"])
 def test_270_03_threads(make_server, mpm):
-    """Where each waits with a thread, and half of all do."""
+    """Each stream waits with a thread, and half of all threads may wait."""
     server = make_server(
         mpm=mpm, threads=8, conf="CometAdopt off\n",
         mpm_conf="StartServers 8\nMaxRequestWorkers 8\nServerLimit 8\n"
@@ -127,8 +128,8 @@ def test_270_03_threads(make_server, mpm):
 
 
 def test_270_04_http2(make_server):
-    """More requests of one HTTP/2 connection than may wait: its own limit is
-    named, and another connection is served."""
+    """More requests of one HTTP/2 connection than may wait: the answer names
+    this limit, and another connection is served."""
     server = make_server(h2=True, threads=32)
     first = post(server, "news", "one")
     with H2(server.port) as tab:
@@ -160,7 +161,7 @@ def test_270_04_http2(make_server):
 
 
 def test_270_05_gap_while_full(make_server):
-    """A stream that is turned away is told of a gap like one that waits."""
+    """A refused stream is told of a gap, like one that waits."""
     server = make_server(conf="CometMaxSubscribers 1\nCometRetain count=2\n")
     first = post(server, "news", "0")
     for i in range(1, 5):
@@ -174,7 +175,7 @@ def test_270_05_gap_while_full(make_server):
 
 
 def test_270_06_channels(make_server):
-    """One request may not name so many channels now."""
+    """The number of channels in one request is limited for the moment."""
     server = make_server(conf="CometMulti on\nCometLimitChannels 2\n")
     for name in ("m/a", "m/b", "m/c"):
         post(server, name, "x")
@@ -195,7 +196,8 @@ def spoil(server):
 
 @pytest.mark.parametrize("target", ["/comet/news", "/comet?channel=*"])
 def test_270_10_unreadable(make_server, mpm, target):
-    """A store that cannot be read: no id, so the client keeps its cursor."""
+    """A store that cannot be read: the stream has no id, so the client keeps
+    its cursor."""
     server = make_server(mpm=mpm, threads=32, conf="CometMulti on\n")
     server.allow_log.append("CometStore: ")
     post(server, "news", "one")
@@ -235,8 +237,8 @@ FOREIGN = ["urn:uuid:5e94c686-2c0b-4f9b-958c-92ccc3bbb4eb", "12:0", "-1",
 
 
 def test_270_30_foreign_cursor(make_server):
-    """An event stream with another system's cursor starts over with a gap, in
-    an empty store too; a poll is told what is wrong."""
+    """An event stream whose cursor belongs to another system starts over with
+    a gap, in an empty store too.  A poll is told what is wrong."""
     server = make_server()
     for wanted, cursors in (([], FOREIGN[:1]), (["one"], FOREIGN)):
         if wanted:
@@ -309,8 +311,8 @@ VHOSTS = """
 @pytest.mark.parametrize("target", ["/comet/x?since=0&wait=0", "/comet/x",
                                     "/chat/backend.php", "/clock/backend.php"])
 def test_270_45_misdirected(make_server, target):
-    """421 over HTTP/2 to a host that speaks HTTP/1.1 only, whatever is asked;
-    nothing else is misdirected."""
+    """Over HTTP/2 a host that speaks only HTTP/1.1 answers 421, whatever the
+    request; no other host does."""
     server = make_server(h2=True, conf=VHOSTS)
     accept = {"accept": "text/event-stream"}
     with H2(server.port) as conn:
@@ -340,7 +342,7 @@ HANDSHAKE = {"Connection": "Upgrade", "Sec-WebSocket-Version": "13",
                                     "/chat/backend.php", "/clock/backend.php"])
 @pytest.mark.parametrize("upgrade", ["websocket", "h2c, WebSocket"])
 def test_270_50_websocket(server, target, upgrade):
-    """A handshake is refused at once, and told how to read instead."""
+    """A handshake is refused at once, with the way to read instead."""
     answer = server.get(target, dict(HANDSHAKE, Upgrade=upgrade), timeout=5)
     assert answer.status == 400 and answer.took < 2 * SLOW
     assert "transport=poll, events or iframe" in answer.json()["error"]

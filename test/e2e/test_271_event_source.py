@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A browser's own EventSource: refused by each cap and limit, it comes back
-by itself; on an HTTP/2 connection shared by many tabs, on another host of the
-same certificate, and when "back" shows its page again."""
+"""A browser's own EventSource reconnects by itself after each cap and limit:
+on an HTTP/2 connection that many tabs share, on another host of the same
+certificate, and when "back" shows its page again."""
 
 import contextlib
 import html
@@ -34,7 +34,7 @@ source.onerror = () => { died += source.readyState === EventSource.CLOSED };
 
 @pytest.fixture(name="open_browser")
 def fixture_open_browser():
-    """Open browsers that are closed at the end."""
+    """A function that opens browsers; they are closed at the end."""
     with contextlib.ExitStack() as stack:
         def opened(port, *flags):
             browser = Browser(port, flags)
@@ -71,7 +71,7 @@ class Page:
 
 
 def landings(server, more):
-    """Wait until so many more streams were turned away."""
+    """Wait until `count` more streams were refused."""
     was = server.status()["soft_landings"]
     wait_until(lambda: server.status()["soft_landings"] >= was + more,
                15 * SLOW, "%d soft landings" % more)
@@ -82,8 +82,8 @@ def landings(server, more):
     ("event", 2, "CometLimitSubscribers address=2\n"),
     ("worker", 4, "CometAdopt off\n"), ("prefork", 1, "CometMaxSubscribers 1\n")])
 def test_271_01_full(make_server, open_browser, mpm, held, conf):
-    """Refused for want of a place, a page gets what there is all the same;
-    when somebody leaves, it stays."""
+    """A page that is refused a place still gets the stored messages; when a
+    client leaves, the page's stream stays open."""
     server = make_server(mpm=mpm, threads=8, conf=conf)
     server.keep_port = True
     streams = [Stream(server, "/comet/other") for _ in range(held)]
@@ -103,7 +103,7 @@ def test_271_01_full(make_server, open_browser, mpm, held, conf):
 
 
 def test_271_02_unreadable(make_server, open_browser):
-    """The database is no database for a while: the page comes back."""
+    """The database is no valid database for a while: the page reconnects."""
     server = make_server()
     server.keep_port = True
     server.allow_log.append("CometStore: ")
@@ -130,7 +130,8 @@ def test_271_02_unreadable(make_server, open_browser):
 
 
 def test_271_03_tabs(make_server, open_browser):
-    """Six tabs on one HTTP/2 connection, where two may wait: all are live."""
+    """Six tabs on one HTTP/2 connection, where two may wait: all get live
+    messages."""
     server = make_server(tls=True, h2=True, threads=64)
     server.keep_port = True
     browser = open_browser(server.port, "--ignore-certificate-errors")
@@ -167,7 +168,8 @@ HOSTS = """
 
 
 def certify(server):
-    """One certificate for both names; how Chromium is told to trust it."""
+    """Make one certificate for both names; return Chromium's option that
+    trusts it."""
     key, cert = (os.path.join(server.root, "conf", "pair" + end)
                  for end in (".key", ".pem"))
     subprocess.run(
@@ -186,8 +188,8 @@ def certify(server):
 
 
 def test_271_10_other_host(make_server, open_browser):
-    """The page's HTTP/2 connection is good for the other host's name, too; told
-    421, the browser opens one that this host speaks."""
+    """The page's HTTP/2 connection is valid for the other host's name, too.
+    After a 421 the browser opens one with a protocol that this host speaks."""
     server = make_server(start=False, tls=True, h2=True, before=HOSTS)
     trust = certify(server)
     server.start()
@@ -208,7 +210,7 @@ def test_271_10_other_host(make_server, open_browser):
 # -- back -----------------------------------------------------------------------------
 
 def lines_of(document, start, end):
-    """A script that a document shows."""
+    """The text of a script that a document shows."""
     with open(os.path.join(REPO, document), encoding="utf-8") as text:
         shown = text.read().partition(start)[2].partition(end)[0]
     assert "/comet/news" in shown
@@ -219,8 +221,8 @@ def lines_of(document, start, end):
     ("README.md", "In a page, without any library:\n\n```js", "```"),
     ("htdocs/manual/index.html", 'id="bfcache-page"><code>', "</code>")])
 def test_271_20_back(make_server, open_browser, document, start, end):
-    """The lines that the documents show survive the browser's cache of pages
-    that were left."""
+    """The lines that the documents show still work on a page from the
+    browser's back/forward cache."""
     server = make_server()
     server.write("back.html", "<!DOCTYPE html><title>x</title><script>"
                  "window.shown = 0, window.got = [];"

@@ -51,7 +51,7 @@ def browser(chromium, pages):
 
 
 def test_300_01_original_clock(browser):
-    """The original clock: at least 5 ticks in 8 s, each one singly."""
+    """The original clock: at least 5 ticks in 8 s, one at a time."""
     tab = browser.open("/clock/original.html")
     wait_until(lambda: tab.js(
         "return !!document.querySelector('#content')"), 10, "the page")

@@ -835,8 +835,8 @@ def test_340_52_slow_reader(make_server, mpm):
 
 
 def test_340_53_burst_while_it_writes(make_server, mpm):
-    """Messages arrive while one is being written.  Where a thread waits, it
-    leaves the hub to write, and still loses nothing."""
+    """Messages arrive while one is being written.  A thread that waits leaves
+    the hub while it writes, and still loses nothing."""
     server = make_server(mpm=mpm)
     with Stream(server, "/comet/burst?since=0") as stream:
         for i in range(30):

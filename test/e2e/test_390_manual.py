@@ -495,7 +495,7 @@ def test_390_19_fpm(serve):
 
 
 def words(text):
-    """{directive: value} of lines of a configuration."""
+    """{directive: value} for the lines of a configuration."""
     return dict(line.split(None, 1) for line in text.splitlines()
                 if re.match(r"\s*[A-Z]\w+\s+\S", line))
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The older way to park (httpd before 2.4.63), on the httpd at hand: a module
-that was built on the headers of an older httpd parks so on any.  What clients
-see is tested by the same tests as the newer way."""
+"""The older way to park (httpd before 2.4.63), tried on the installed httpd: a
+module built with the headers of an older httpd parks this way on any version.
+The same tests as for the newer way check what clients see."""
 
 import json
 import os
@@ -40,15 +40,16 @@ def mpm():
 
 
 def connections(server):
-    """How many the MPM said last that it has in each of its queues."""
+    """How many connections each queue of the MPM held when it last logged
+    that."""
     server.get("/static.txt")           # its listener runs round once
     found = re.findall(r"connections: \d+ \(([^)]*)\)", server.error_log())
     return dict(re.findall(r"([\w-]+): ?(\d+)", found[-1])) if found else {}
 
 
 def test_600_01_parked_the_older_way(make_server):
-    """Waiting clients hold no thread.  The MPM has them in the queue of answers
-    that it completes: before 2.4.63 it had no other one."""
+    """Waiting clients hold no thread.  The MPM keeps them in the queue of
+    answers that it completes; before 2.4.63 it had no other queue for them."""
     server = make_server(threads=8, conf="LogLevel mpm_event:trace8\n")
     server.publish("x")
     cursor = server.get("/chat/backend.php").json()["timestamp"]

@@ -73,7 +73,7 @@ typedef struct follower_t {
     X(cut) /* connections lost within an answer */ \
     X(refused) /* failed connects */ \
     X(refusals) /* answers other than 200 */ \
-    X(left) /* connections that churn ended */ \
+    X(left) /* connections that churn has closed */ \
     /* These must stay 0: */ \
     X(repeated) \
     X(missed) \

@@ -59,7 +59,7 @@ static void count_one(void *baton, comet_channel_t *channel)
     ++*(int *)baton;
 }
 
-/* Wherever memory ends, nothing of the selection stays, and other entries
+/* Wherever memory runs out, nothing of the selection remains, and other entries
  * do. */
 static void test_no_memory(void **state)
 {

@@ -107,7 +107,7 @@ static void fill(const char *channel, int count)
     kit_run_outside(sql);
 }
 
-/** How many messages contain a word, by the index. */
+/** How many messages contain a word, according to the index. */
 static sqlite3_int64 indexed(const char *word)
 {
     char sql[128];
