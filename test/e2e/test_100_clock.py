@@ -57,7 +57,8 @@ def test_100_01_head(server):
 
 
 def test_100_02_opening(server):
-    """The page head once, with the first tick at once in the same chunk."""
+    """The page head is sent once, together with the first tick in one
+    chunk."""
     begin = time.monotonic()
     with open_clock(server) as conn:
         opening = conn.chunk()

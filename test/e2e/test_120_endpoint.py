@@ -460,7 +460,8 @@ def test_120_29_limit_over_1000(server):
 
 
 def test_120_30_ahead(server):
-    """since ahead of the store is a resync, not an eternal wait."""
+    """A cursor ahead of the store causes a resync instead of an eternal
+    wait."""
     server.post("ahead", "x")
     data = server.get("/comet/ahead?since=9007199254740991",
                       timeout=3).json()
@@ -514,8 +515,8 @@ def test_120_35_classic_and_endpoint(server):
 # -- retention --------------------------------------------------------------
 
 def test_120_40_gap(make_server):
-    """A cursor that retention has passed is told of a gap; a DELETE causes
-    none."""
+    """A client whose cursor retention has passed is told of a gap; a DELETE
+    causes none."""
     server = make_server(conf="CometRetain count=5")
     stamps = [server.post("kept", "m%d" % i) for i in range(20)]
     wait_until(lambda: len(server.rows("kept")) == 5, 10, "retention")

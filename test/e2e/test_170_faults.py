@@ -154,7 +154,8 @@ def move_over(source, target):
 
 
 def test_170_10_replaced(make_server):
-    """Another file replaces the database: 503, or stored there; never lost."""
+    """Another file replaces the database: publishing gets 503 or stores in the
+    new file; no acknowledged message is lost."""
     server = make_server()
     server.publish("in the old file")
     path = other_store(server, "new.db", ["in the new file"])
@@ -174,7 +175,8 @@ def test_170_10_replaced(make_server):
 
 
 def test_170_11_deleted(make_server):
-    """The database file is deleted: 503 or a new file; never lost."""
+    """The database file is deleted: publishing gets 503 or makes a new file;
+    no acknowledged message is lost."""
     server = make_server()
     server.publish("gone with the file")
     for end in ("", "-wal", "-shm"):

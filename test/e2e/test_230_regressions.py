@@ -81,7 +81,7 @@ def static_took(server):
 
 
 def lag(server, page, url, text):
-    """How long a message takes to the poller `page` of `url`."""
+    """How long a message takes to reach the poller `page` of `url`."""
     have = len(page.messages)
     begin = time.monotonic()
     server.publish(text, url)

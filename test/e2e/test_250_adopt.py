@@ -63,7 +63,7 @@ def wait_line(server, name, part):
 
 
 def end_of(conn):
-    """Read to the end of a stream, which must be a proper one; return what
+    """Read to the end of a stream, which must be a proper end; return what
     came."""
     body = conn.body()
     assert conn.framing == "none", "no last chunk"
@@ -544,7 +544,7 @@ def test_250_32_slow_at_the_end(make_server):
 @pytest.mark.both_paths
 def test_250_34_slow_for_ever_at_the_end(make_server):
     """A client that takes the rest slowly does not keep the old child alive,
-    and its line is written."""
+    and its log line is written."""
     server = make_server(conf=SMALL)
     for _ in range(20):
         post(server, "a", "\1" * 60000)

@@ -668,7 +668,7 @@ def test_255_45_stop(server):
 
 
 def test_255_46_access_log(server):
-    """httpd logs its own requests; the hub's are counted."""
+    """The access log has httpd's own requests; a counter has the hub's."""
     with Fast(server) as client:
         client.learn()
         before = fast_polls(server)

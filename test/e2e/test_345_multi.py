@@ -755,8 +755,8 @@ def test_345_30_later_channel_ends_the_stream(make_server, mpm, star):
     sqlite(server.db, "DELETE FROM message WHERE channel='room/secret';")
 
     def go_on():
-        """After the block everything continues, at the latest when each child
-        checks the store, twice a second."""
+        """When the block ends everything continues, at the latest when each
+        child checks the store, twice a second."""
         with server.raw() as conn:
             stream.begin()
             conn.request("GET", target, {"Last-Event-ID": stream.last_id})

@@ -28,8 +28,8 @@ SERVER = {"children": 2, "conf": "CometPublishTimeout 10s"}
 # The command of each client, and what its proxy does besides cutting.
 DRIVERS = {
     "eventsource": ([NODE, "eventsource.mjs"], {}),
-    # The client takes the cursor when it reads its line, not with the event: a
-    # cut between this line's end and the event's end loses the event.
+    # This client stores the cursor when it reads the id line, not when the
+    # event is complete: a cut between the two loses the event.
     "fetch-event-source": ([NODE, "fetch_event_source.mjs"],
                            {"whole_id": True}),
     "event-source-polyfill": ([NODE, "event_source_polyfill.mjs"], {}),

@@ -177,9 +177,9 @@ AT_ONCE = 5
 
 
 def talk(server, requests):
-    """Send each on a connection of its own, several at once; return what comes
-    back.  Streams with something behind them may last until their lifetime
-    ends."""
+    """Send each text on a connection of its own, several at once; return what
+    comes back.  Streams with something behind them may last until their
+    lifetime ends."""
     texts = []
     for i in range(0, len(requests), AT_ONCE):
         conns = []

@@ -134,7 +134,8 @@ class Others:
         self.conn.close()
 
     def message(self):
-        """How long a message takes to the stream, including the publish."""
+        """How long a message takes to reach the stream, including the
+        publish."""
         self.number += 1
         begin = time.monotonic()
         self.server.post("others", "%d" % self.number)
@@ -142,7 +143,7 @@ class Others:
         return time.monotonic() - begin
 
     def arrival(self):
-        """How long another program's message takes to the stream."""
+        """How long another program's message takes to reach the stream."""
         self.number += 1
         with contextlib.closing(sqlite3.connect(
                 self.server.db, timeout=5, isolation_level=None)) as db:

@@ -370,9 +370,9 @@ def not_a_database(make_server, seconds):
 
 
 def damaged_page(make_server, seconds, every=3):
-    """Pages of the file are overwritten: no message is acknowledged that is
-    not stored, and no child crashes.  With a valid file in its place
-    everything works again."""
+    """Pages of the file are overwritten: no unstored message is acknowledged,
+    and no child crashes.  With a valid file in its place everything works
+    again."""
     server = make_server(children=2)
     lines = "".join('{"body": "%d %s"}\n' % (i, "x" * 1500)
                     for i in range(400))

@@ -87,8 +87,8 @@ typedef struct follow_totals_t {
     FOLLOW_COUNTS(FOLLOW_FIELD)
 #undef FOLLOW_FIELD
     int last_refusal;
-    /* How long messages took to waiting clients: on connections older than the
-     * message, and on younger ones. */
+    /* How long messages took to reach waiting clients: on connections older
+     * than the message, and on younger ones. */
     load_histogram_t on_its_way;
     int64_t stall_us, catch_up_us;
     char note[256]; /* the first fault, as text */

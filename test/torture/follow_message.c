@@ -114,7 +114,7 @@ static void compare(follower_t *follower, int64_t stamp, const char *body)
     follower->position = at + 1;
 }
 
-/* Note how long a message took to a follower that was waiting for it. */
+/* Note how long a message took to reach a follower that was waiting for it. */
 static void measure(const follower_t *follower, int64_t stamp)
 {
     int64_t from = stamp > follower->asked_us ? stamp : follower->asked_us;

@@ -123,9 +123,8 @@ class Slow:
 
     @staticmethod
     def text(number):
-        """A head or body so long that it never ends, although it continues
-        while its client waits for a thread; returns how much of it to send at
-        a time."""
+        """A head or body too long to be complete before the server gives up;
+        and how many bytes of it to send at first."""
         if number % 2:
             return head("GET", "/comet/slow?since=0",
                         {"X-%d" % i: "x" * 5000 for i in range(10)}), 1

@@ -463,7 +463,8 @@ void faults_run(const faults_scenario_t *scenario)
         faults_must(total > 0);
         step = total / most + (total % most != 0);
         for (lasting = 0; lasting < 2; lasting++) {
-            /* two different series, and the end, where commits are */
+            /* two different samples, and the last faults, where commits
+             * happen */
             for (n = 1 + lasting * step / 2; n <= total; n += step) {
                 attempt(scenario, (faults_kind_e)kind, n, lasting);
             }
