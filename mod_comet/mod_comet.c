@@ -73,7 +73,7 @@ static void register_claiming_hooks(void)
                           APR_HOOK_MIDDLE);
     ap_hook_header_parser(mod_comet_subrequest_after_setenvif, setenvif, NULL,
                           APR_HOOK_REALLY_FIRST);
-    /* once a sub-request has its sections, before anything judges it */
+    /* once a sub-request has its sections, before any module checks it */
     ap_hook_post_perdir_config(mod_comet_subrequest_enter, NULL, NULL,
                                APR_HOOK_REALLY_FIRST);
     /* with the location's settings, but before authentication */

@@ -21,8 +21,8 @@
 /*
  * Find where the client stands. A client without a cursor starts CometReplay
  * messages back. So does a client whose cursor is ahead of the store: its
- * database was lost. Only a fresh view of the store can tell, never this
- * child's memory: another child may just have committed.
+ * database was lost. Only a fresh view of the store shows that.  This child's
+ * memory does not: another child may just have committed.
  */
 static apr_status_t resolve_cursor(const request_rec *r, comet_store_t *store,
                                    const comet_store_state_t *state,
@@ -47,8 +47,8 @@ static apr_status_t resolve_cursor(const request_rec *r, comet_store_t *store,
     status = comet_store_replay(store, ask->selection,
                                 mod_comet_config_replay(r), &ask->cursor, &any);
     if (status == APR_SUCCESS && (!any || mod_comet_config_replay(r) == 0)) {
-        ask->cursor = state->last; /* it gets only what is published from now
-                                    * on */
+        ask->cursor = state->last; /* the client gets only what is published
+                                    * from now on */
     }
     return status;
 }
@@ -231,7 +231,8 @@ static apr_status_t read_for_landing(request_rec *r, mod_comet_ask_t *ask,
     return status;
 }
 
-/* Turn a stream away softly: it gets what there is, and comes back. */
+/* Turn a stream away softly: its client gets the messages that it has missed,
+ * and comes back later. */
 static int land(request_rec *r, mod_comet_ask_t *ask, const char *reason)
 {
     comet_batch_t missed = {
@@ -243,7 +244,7 @@ static int land(request_rec *r, mod_comet_ask_t *ask, const char *reason)
     int is_open = r->sent_bodyct != 0;
     apr_status_t status = read_for_landing(r, ask, &missed);
 
-    /* an opening that is out has not told of a gap that came after it */
+    /* an opening that was sent already did not tell of a gap that came later */
     if (status == APR_SUCCESS && (!is_open || ask->floor == told)) {
         if (!is_open) {
             mod_comet_news_encode_opening(ask, &body);
@@ -259,7 +260,8 @@ static int land(request_rec *r, mod_comet_ask_t *ask, const char *reason)
 int mod_comet_catch_up_wait(request_rec *r, mod_comet_ask_t *ask)
 {
     mod_comet_refusal_t refusal;
-    /* an unread body would be taken for the next request meanwhile */
+    /* while the client waits, an unread body would be taken for its next
+     * request */
     int rv = ap_discard_request_body(r);
 
     if (rv == OK) {
@@ -276,9 +278,9 @@ int mod_comet_catch_up_wait(request_rec *r, mod_comet_ask_t *ask)
 }
 
 /*
- * A child that is ending lets nobody begin to wait: the client comes back on a
- * new connection, to another child. Only the header says so; if keep-alive
- * were turned off on the connection itself, httpd would not mark the end of a
+ * In a child that is ending no client may begin to wait: it comes back on a new
+ * connection, to another child. Only the header says so; if keep-alive were
+ * turned off on the connection itself, httpd would not mark the end of a
  * stream's body.
  */
 static void stop_waiting(const request_rec *r, mod_comet_ask_t *ask)

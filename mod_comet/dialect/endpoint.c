@@ -31,8 +31,8 @@ static const comet_transport_t *find_transport(
                : &comet_transport_poll;
 }
 
-/* The header of EventSource wins. Next come the parameters that take its
- * place, then our own. */
+/* The header that EventSource sends is used first.  Next come the parameters
+ * that replace this header, then our own. */
 static const char *read_cursor(const request_rec *r,
                                const mod_comet_request_t *request,
                                mod_comet_ask_t *ask)
@@ -85,7 +85,7 @@ static const char *choose_format(const mod_comet_request_t *request,
     return ask->format.json ? NULL : "format: expected text or json";
 }
 
-/* Read the words of a search; what counts as a word is the index's business. */
+/* Read the words of a search.  The index decides what counts as a word. */
 static const char *parse_words(const request_rec *r,
                                const mod_comet_request_t *request,
                                mod_comet_ask_t *ask)

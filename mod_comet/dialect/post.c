@@ -21,7 +21,8 @@
 typedef struct post_t {
     request_rec *r;
     const mod_comet_request_t *request;
-    comet_text_t channel; /* of its URL, as the store knows it */
+    comet_text_t channel; /* the channel of the request's URL, by its name in
+                           * the store */
     comet_text_t author;
     comet_store_group_t group;
 } post_t;

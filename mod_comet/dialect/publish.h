@@ -30,7 +30,7 @@ int mod_comet_publish_refuse(request_rec *r, int status, const char *reason);
 /** 413: the message is longer than CometMaxMessageSize. */
 int mod_comet_publish_refuse_length(request_rec *r);
 
-/** The status of the store that stored nothing, or perhaps something. */
+/** Answer for a store that has stored nothing, or may have stored something. */
 int mod_comet_publish_refuse_by_store(request_rec *r, apr_status_t status);
 
 /** @param status  of mod_comet_body_read(), not OK */

@@ -16,7 +16,7 @@
 #define SEARCHING_TIME apr_time_from_msec(300)
 /* How often the thread looks whether the client has left. */
 #define LOOK_EVERY apr_time_from_msec(50)
-/* One thread in so many may search. */
+/* One out of this many threads may search. */
 #define SHARE 4
 
 static atomic_int searching; /* [atomic] of this child */
@@ -113,7 +113,8 @@ int mod_comet_reading_ended(request_rec *r, const mod_comet_ask_t *ask,
 /* How long a reader waits for the writer of a new child to open the store. */
 #define OPEN_PATIENCE apr_time_from_sec(1)
 
-/* How often a failure to read is logged: a busy site would fill its log. */
+/* How often a failure to read is logged at most.  Otherwise a busy site would
+ * fill its log. */
 #define READ_FAILURE_EVERY apr_time_from_sec(60)
 
 apr_status_t mod_comet_reading_take(request_rec *r, mod_comet_ask_t *ask,
@@ -170,7 +171,8 @@ void mod_comet_reading_return(const request_rec *r, comet_store_t *store,
     char buffer[200];
 
     if (is_worth_logging(status)) {
-        /* without a free place the store was not asked, so it has no words */
+        /* without a free place the store was not asked, so it has no error
+         * text */
         const char *detail =
             status == COMET_EBUSY ? "it hangs" : comet_store_error(store);
 

@@ -11,7 +11,7 @@
 #include "output/answer.h"
 #include "dialect/reading.h"
 
-/* The most parameters `channel` of one request. */
+/* How many parameters `channel` one request may have. */
 #define PARAMETERS_MAX 100
 
 /* --- judging ------------------------------------------------------------- */
@@ -38,8 +38,8 @@ static const char *find_objection(const request_rec *sub, const request_rec *r,
                               : mod_comet_config_publish_limit(r);
 
     if (!ask && sub->user && (!r->user || strcmp(sub->user, r->user) != 0)) {
-        return "it lets another user publish than the one of this request; "
-               "publish to its own URL";
+        return "its own URL authenticates another user than this one; "
+               "publish to that URL";
     }
     if (limit && limit != counted && !(ask && ask->history)) {
         return ask ? "it has a limit of its own (CometLimitSubscribers)"
@@ -98,7 +98,8 @@ typedef struct gathering_t {
     request_rec *r;
     const mod_comet_request_t *request;
     mod_comet_ask_t *ask;
-    apr_array_header_t *names; /* of comet_text_t, with the endpoint's prefix */
+    apr_array_header_t *names; /* comet_text_t each, with the endpoint's
+                                * prefix */
     apr_array_header_t *prefixes; /* the same */
 } gathering_t;
 

@@ -11,8 +11,9 @@
 /**
  * Find the channels a request to the endpoint names: in its path, and with
  * CometMulti in its parameters `channel`, wildcards ("room/" and a star)
- * expanded to the channels that exist.  All that the path does not name are
- * authorised by sub-requests to their own URLs; one refusal refuses all.
+ * expanded to the channels that exist.  Channels that the path does not name
+ * are authorised by sub-requests to their own URLs.  If one of them is refused,
+ * the request is refused.
  * @param ask  ->channel is what the path names, ->transport is chosen;
  *             ->selection, ->format.json, ->authenticated and ->lifetime (by
  *             the channels' own URLs) are set

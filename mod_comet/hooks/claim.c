@@ -28,8 +28,7 @@ static int has_rules(const char *module)
 }
 
 /*
- * Ask the rules that httpd would come to after a hook of ours, in httpd's
- * order.
+ * Ask the rules that httpd would apply after a hook of ours, in httpd's order.
  * @return DECLINED or OK, perhaps with a file name set: nothing forbids the
  *         request; else what httpd should answer
  */
@@ -120,7 +119,7 @@ int mod_comet_claim_passed_through(request_rec *r)
 }
 
 /*
- * Nothing that was claimed is on disk.
+ * A claimed URL names no file.
  *
  * httpd skips the access checks for a sub-request or an internal redirect
  * whose per-directory configuration equals its parent's. Since a rule may look

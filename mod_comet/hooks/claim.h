@@ -19,7 +19,7 @@ int mod_comet_claim_translate_name(request_rec *r);
  * ([PT]), unless a rule after it redirects or refuses that. */
 int mod_comet_claim_passed_through(request_rec *r);
 
-/** map_to_storage hook: what was claimed is not on disk. */
+/** map_to_storage hook: a claimed URL names no file. */
 int mod_comet_claim_map_to_storage(request_rec *r);
 
 /** type_checker hook: set the handler, whatever the URL's extension. It runs
@@ -27,7 +27,7 @@ int mod_comet_claim_map_to_storage(request_rec *r);
  * (SetEnv). */
 int mod_comet_claim_find_type(request_rec *r);
 
-/** insert_error_filter hook: errors that httpd makes late get our headers,
+/** insert_error_filter hook: an error that httpd answers late gets our headers,
  * too. */
 void mod_comet_claim_insert_error_filter(request_rec *r);
 

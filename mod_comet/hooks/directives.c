@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The directives: reading and checking what an administrator said. */
+/* The directives: reads and checks what the administrator wrote. */
 #include "hooks/directives.h"
 
 #include <apr_lib.h>
@@ -73,8 +73,8 @@ static const char *show_duration(apr_interval_time_t duration, apr_pool_t *p)
 #define SERVER_ONLY(cmd) \
     ap_check_cmd_context(cmd, NOT_IN_DIR_LOC_FILE | NOT_IN_HTACCESS)
 
-/* Refuse a directive where it would do nothing: mapped URLs have no
- * directory. */
+/* Refuse a directive in a directory, where it would do nothing: a mapped URL
+ * has no directory. */
 #define NO_DIRECTORY(cmd) \
     ap_check_cmd_context(cmd, NOT_IN_DIRECTORY | NOT_IN_FILES | NOT_IN_HTACCESS)
 

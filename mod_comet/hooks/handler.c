@@ -31,7 +31,8 @@ static int answer_options(request_rec *r, const mod_comet_dialect_t *dialect)
     return mod_comet_answer_options(r, dialect->methods);
 }
 
-/* A stream of HTTP/2 has a connection of its own, which knows no protocol. */
+/* An HTTP/2 stream has a conn_rec of its own, which does not tell the
+ * protocol. */
 static const char *find_protocol(const request_rec *r)
 {
     conn_rec *c = r->connection;
@@ -41,9 +42,9 @@ static const char *find_protocol(const request_rec *r)
 
 /*
  * Whether a request came over a protocol that its virtual host does not speak.
- * A browser puts requests to all names of a certificate on one HTTP/2
- * connection; told 421, it opens one of its own to this host, which may have
- * "Protocols http/1.1".  (HTTP/1.1 httpd speaks whatever Protocols says.)
+ * A browser sends the requests for all names of a certificate over one HTTP/2
+ * connection.  After 421 it opens a separate connection to this host, which may
+ * have "Protocols http/1.1".  (HTTP/1.1 httpd speaks whatever Protocols says.)
  */
 static int is_misdirected(request_rec *r)
 {
@@ -53,8 +54,8 @@ static int is_misdirected(request_rec *r)
            && !ap_is_allowed_protocol(r->connection, r, r->server, protocol);
 }
 
-/* A handshake of RFC 6455, section 4.1.  A plain GET would answer it only when
- * there is news. */
+/* Whether a request is a WebSocket handshake (RFC 6455, section 4.1).  Handled
+ * as a plain GET, it would be answered only when there is news. */
 static int is_websocket(const request_rec *r)
 {
     const char *upgrade = apr_table_get(r->headers_in, "Upgrade");

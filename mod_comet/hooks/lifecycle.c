@@ -25,10 +25,10 @@
 
 /*
  * How long the end of a child waits for the hub, which ends all waiting, and
- * then for all writers together. A writer that is stuck is not waited for:
- * after a reload httpd accepts no connection until the first old child has
- * ended, or a second has passed. Nothing is lost by it: no publisher waits any
- * more, and a store survives the end of a process in the middle of a commit.
+ * then for all writers together. The child does not wait for a writer that is
+ * stuck: after a reload httpd accepts no connection until the first old child
+ * has ended, or a second has passed. Nothing is lost: no publisher waits any
+ * more, and a store survives it when a process ends in the middle of a commit.
  */
 #define HUB_STOP_LIMIT apr_time_from_sec(5)
 
@@ -50,7 +50,7 @@ static atomic_int
     is_over; /* [atomic] httpd is destroying its pools: nothing may be logged */
 
 /* A child that could not start its threads, for want of descriptors or memory,
- * tries again later: httpd may keep the child for long. */
+ * tries again later, because httpd may keep the child for a long time. */
 static struct {
     pthread_mutex_t lock;
     mod_comet_child_t *made; /* [lock] the last attempt, complete or not; NULL:
@@ -116,7 +116,7 @@ static const char *versions(apr_pool_t *p)
 
         for (j = 0; parent.stores[j]->place.engine != engine; j++) {
         }
-        if (j == i) { /* the first store that it keeps */
+        if (j == i) { /* the first store with this engine */
             text = apr_pstrcat(p, text, i ? ", " : "", engine->version(), NULL);
         }
     }
@@ -238,8 +238,8 @@ static int is_deaf(void)
 }
 
 /* End a child's threads.
- * @return whether all have ended. What a thread that hangs still uses (its
- *         disk does not answer) must not be freed. */
+ * @return whether all have ended. If a thread hangs because its disk does not
+ *         answer, what it uses must not be freed. */
 static int stop_threads(mod_comet_child_t *made, apr_interval_time_t hub_limit,
                         apr_interval_time_t writers_limit)
 {
@@ -278,8 +278,8 @@ static void free_made(mod_comet_child_t *made)
     apr_pool_destroy(made->pool);
 }
 
-/* End what is left of an attempt to start that failed.
- * @return whether nothing is left; if a thread has not ended yet, ask again */
+/* End what a failed attempt to start has left.
+ * @return whether nothing is left; if a thread has not ended yet, call again */
 static int clear_start(void)
 {
     if (start.made && stop_threads(start.made, 0, 0)) {

@@ -69,8 +69,9 @@ static int add_server(apr_array_header_t *stores, apr_hash_t *known,
     return OK;
 }
 
-/* That a server has a store, and that the store can do what is wanted.
- * @return NULL, or what to say */
+/* Check that a server has a store, and that the store can do what the
+ * directives ask.
+ * @return NULL, or the error */
 static const char *check_server(server_rec *s, apr_pool_t *p)
 {
     const mod_comet_server_config_t *config = mod_comet_config_server(s);
@@ -149,7 +150,7 @@ void mod_comet_stores_advise(const apr_array_header_t *stores, server_rec *main,
     }
 }
 
-/* Check what no single directive can know of the stores' places. */
+/* Check the places of all stores together, which no single directive can do. */
 static int check_places(server_rec *main, const apr_array_header_t *stores)
 {
     apr_pool_t *p = stores->pool;

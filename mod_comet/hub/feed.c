@@ -47,7 +47,7 @@ apr_time_t comet_feed_due(const comet_feed_t *feed)
     return due && due < feed->safety_at ? due : feed->safety_at;
 }
 
-/* Close the store.  The file that is opened next may be another one. */
+/* Close the store.  The next file to be opened may be a different one. */
 static void give_up_store(comet_feed_t *feed, pthread_mutex_t *lock)
 {
     feed->has_tally = 0;

@@ -95,8 +95,8 @@ apr_status_t comet_hub_join_clock(comet_hub_t *hub,
         status = enter_locked(hub, subscriber, hub, ticker->channel->selection);
     }
     pthread_mutex_unlock(&hub->lock);
-    comet_hub_wake(hub); /* It may sleep without a time limit, if no ticker
-                          * was in use. */
+    comet_hub_wake(hub); /* The hub's thread may be asleep without a time limit,
+                          * if no ticker was in use. */
     return status;
 }
 

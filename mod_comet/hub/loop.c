@@ -256,8 +256,8 @@ static void take_event(comet_hub_t *hub, const struct epoll_event *event,
     switch (event->data.u64 >> 32) {
     case EVENT_WAKE:
         if (read(hub->wake_fd, &counter, sizeof(counter)) < 0) {
-            /* another event took it; the thread looks at everything in any
-             * case */
+            /* another event has read the counter; the thread looks at
+             * everything anyway */
         }
         atomic_exchange(&hub->wake_pending,
                         0); /* cleared only now, see comet_hub_wake() */

@@ -135,7 +135,8 @@ static void serve_first_locked(comet_hub_t *hub)
     subscriber->retry = 0;
     hub->pinned = subscriber;
     if (!blocked && !resting) {
-        /* whatever the reason: messages may have come while it was queued */
+        /* collect for every reason: messages may have come while it was
+         * queued */
         known = collect_locked(hub, subscriber, &reading);
     }
     pthread_mutex_unlock(&hub->lock);

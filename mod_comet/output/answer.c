@@ -8,8 +8,9 @@
 #include "request/cors.h"
 #include "output/reasons.h"
 
-/* When a client comes back that was turned away softly: not all at once, and
- * seldom enough that a server at its limit is not kept busy with refusing. */
+/* When a client that was turned away softly comes back.  Clients must not come
+ * back all at once, and not so often that a server at its limit is busy
+ * refusing them. */
 #define LATER_LEAST_MSEC 1000
 #define LATER_MOST_MSEC 4000
 
@@ -157,8 +158,8 @@ void mod_comet_answer_tidy_conditions(request_rec *r)
     if (tags) {
         apr_table_setn(r->headers_in, "If-None-Match", tags);
     }
-    /* RFC 9110, 13.1.3 and 13.1.4: only for what has a date of modification;
-     * httpd would compare with the present */
+    /* these are only for a resource with a date of modification (RFC 9110,
+     * 13.1.3 and 13.1.4); httpd would compare with the current time */
     apr_table_unset(r->headers_in, "If-Modified-Since");
     apr_table_unset(r->headers_in, "If-Unmodified-Since");
 }
@@ -173,7 +174,7 @@ void mod_comet_answer_prepare(request_rec *r,
                        transport->policy);
         apr_table_setn(r->headers_out, "X-Frame-Options", "SAMEORIGIN");
     }
-    /* a compressor would keep bytes back, and 200 KB of memory */
+    /* a compressor would delay bytes, and take 200 KB of memory */
     apr_table_setn(r->subprocess_env, "no-gzip", "1");
     apr_table_setn(r->subprocess_env, "no-brotli", "1");
     if (transport->streams) {

@@ -25,15 +25,15 @@ static int is_one_of(const char *name, const char *const *names)
     return *names != NULL;
 }
 
-/* They keep nothing back: no-gzip turns compressors off, the others are
- * quick. */
+/* Filters that delay nothing: no-gzip turns the compressors off, and the others
+ * are quick. */
 #define HARMLESS \
     "old_write", COMPRESSORS, "fixup_headers_out", "fixup_headers_err", \
         "logio_ttfb_out", "comet_cookies"
 
 int mod_comet_filters_is_plain(const request_rec *r)
 {
-    /* httpd's own, which frame the answer or hand it to the socket */
+    /* httpd's own filters, which frame the answer or write it to the socket */
     static const char *const known[] = {
         HARMLESS, "content_length", "http_header", "http_outerror", "byterange",
         "chunk",  "reqtimeout",     "core",        "comet_fast",    NULL,

@@ -14,8 +14,9 @@
 int mod_comet_filters_fd(conn_rec *c);
 
 /**
- * Whether an answer passes no filter that may keep bytes back or sleep: such as
- * an administrator adds (SetOutputFilter …), before httpd's own.
+ * Whether an answer passes no filter that may delay bytes or sleep.  An
+ * administrator may have added such a filter before httpd's own
+ * (SetOutputFilter …).
  */
 int mod_comet_filters_is_direct(const request_rec *r);
 

@@ -71,7 +71,8 @@ static ap_HOOK_pre_connection_t *find_byte_counter(void)
 
 void mod_comet_log_start(mod_comet_child_t *child)
 {
-    apr_allocator_t *allocator; /* of its own: the hub's thread uses it */
+    apr_allocator_t *allocator; /* not the child's, since the hub's thread uses
+                                 * it */
     apr_pool_t *pool;
 
     if (apr_allocator_create(&allocator) != APR_SUCCESS
@@ -96,7 +97,7 @@ int mod_comet_log_can_write(const mod_comet_log_writer_t *writer)
 
 /* --- keeping ---------------------------------------------------------- */
 
-/* Texts stand one after the other, each behind a sign: '-' means NULL. */
+/* The texts follow one another.  A sign comes before each: '-' means NULL. */
 static void keep_text(comet_buffer_t *text, const char *string)
 {
     comet_buffer_puts(text, string ? "+" : "-");
@@ -317,8 +318,8 @@ static conn_rec *take_connection(const mod_comet_log_writer_t *writer,
     return c;
 }
 
-/* httpd makes the request, so that each module has its part of it; only it was
- * never read from a client. */
+/* httpd makes the request, so that each module has its part of it.  But this
+ * request was never read from a client. */
 static request_rec *make_request(const mod_comet_log_t *kept, conn_rec *c)
 {
     request_rec *r = ap_create_request(c);

@@ -6,10 +6,10 @@
  * end httpd's own log_transaction hooks write the line, with the stream's bytes
  * and duration.
  *
- * Kept are the request line and its parts, the user, the addresses and ports,
- * the times, Referer, User-Agent, Host, X-Forwarded-For, the environment and
- * notes; and all header fields of request and response, if a log shows any
- * other.  If a log shows anything else, streams are not adopted
+ * These are kept: the request line and its parts, the user, the addresses and
+ * ports, the times, Referer, User-Agent, Host, X-Forwarded-For, the environment
+ * and notes.  If a log shows any other header field, all fields of request and
+ * response are kept.  If a log shows anything else, streams are not adopted
  * (output/log_check.h).
  */
 #ifndef MOD_COMET_LOG_H

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The body of a request: what it is said to be, and its bytes. */
+/* The body of a request: its declared type, and its bytes. */
 #include "request/body.h"
 
 #include <apr_strings.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file request/body.h
- * The body of a request: what it is said to be, and its bytes.
+ * The body of a request: its declared type, and its bytes.
  */
 #ifndef MOD_COMET_BODY_H
 #define MOD_COMET_BODY_H

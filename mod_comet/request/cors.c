@@ -113,7 +113,7 @@ int mod_comet_cors_parse_headers(request_rec *r)
     apr_table_t *headers = r->err_headers_out;
 
     if (!request || !is_preflight(r) || !find_allowed(r)) {
-        return DECLINED; /* the other headers come with the answer */
+        return DECLINED; /* the other CORS headers are set with the answer */
     }
     apr_table_setn(headers, "Access-Control-Allow-Methods",
                    request->mapping->dialect->methods);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What one address, one user and one request may ask for. */
+/* Limits what one address, one user and one request may ask for. */
 #include "request/limits.h"
 
 #include <apr_strings.h>

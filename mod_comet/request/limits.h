@@ -2,7 +2,8 @@
 /**
  * @file request/limits.h
  * CometLimitSubscribers, CometLimitPublish and CometLimitChannels: what one
- * address, one user and one request may ask for; off where nothing is said.
+ * address, one user and one request may ask for; there is no limit unless one
+ * is set.
  */
 #ifndef MOD_COMET_LIMITS_H
 #define MOD_COMET_LIMITS_H
@@ -11,16 +12,17 @@
 #include "server/limit_rule.h"
 #include "request/request.h"
 
-/** Make the shared memory, or find it: it outlives restarts.  In post_config. */
+/** Make the shared memory, or find it, since it outlives restarts.  Called in
+ * post_config. */
 apr_status_t mod_comet_limits_create(int children, apr_pool_t *ptemp);
 
 /** In child_init. */
 void mod_comet_limits_attach(void);
 
 /**
- * Count a client as waiting until its request's pool is destroyed. Whoever
+ * Count a client as waiting until its request's pool is destroyed. Code that
  * keeps the client beyond its request takes the place out of
- * mod_comet_request(r)->place and gives it back by mod_comet_limits_leave().
+ * mod_comet_request(r)->place and gives it back with mod_comet_limits_leave().
  * @return NULL, or the reason to refuse it (429)
  */
 const char *mod_comet_limits_wait(request_rec *r);

@@ -17,8 +17,8 @@ typedef struct mod_comet_request_t {
     comet_params_t query;
     int publishes; /* whether the request would store a message */
     /** The transport of a client that gives up for good after an HTTP error
-     * (EventSource).  503 and 429 are said to it in the transport's words.
-     * NULL: the client gets the error. */
+     * (EventSource).  Instead of 503 and 429 it gets the transport's own
+     * closing words. NULL: the client gets the error. */
     const struct comet_transport_t *softly;
     const apr_table_t *env; /* its environment at the time it was authorised;
                              * or NULL */

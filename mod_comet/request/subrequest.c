@@ -120,7 +120,7 @@ static void inherit(request_rec *r)
 {
     const mod_comet_request_t *main = mod_comet_request_record(r->main);
 
-    if (main->env_before) { /* SetEnvIfExpr -U: a sub-request made by it */
+    if (main->env_before) { /* a sub-request that SetEnvIfExpr -U has made */
         r->subprocess_env = apr_table_copy(r->pool, main->env_before);
     }
     else if (main->env) {

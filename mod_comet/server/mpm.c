@@ -10,8 +10,8 @@
 
 #include "server/config.h"
 
-/* How often, and how many times, the listener is looked at: one that needs
- * longer than a second is stuck. */
+/* How often, and how many times, to check on the listener.  A listener that
+ * needs longer than a second is stuck. */
 #define LISTENER_LOOK apr_time_from_msec(2)
 #define LISTENER_LOOKS 500
 
@@ -61,7 +61,8 @@ static apr_size_t find_descriptors(void)
 
 void mod_comet_mpm_query(void)
 {
-    static double factor = -1; /* kept from the parent: a child has no tree */
+    static double factor = -1; /* copied in the parent: a child has no
+                                * configuration tree */
     int threaded = 0, can_wait = 0, async = 0;
 
     ap_mpm_query(AP_MPMQ_MAX_THREADS, &capacity.threads);
@@ -122,8 +123,8 @@ static void do_nothing(void *baton)
  * When many parked clients wake the event MPM at once, it may stop accepting
  * although its threads are idle again.  In httpd 2.4.71, listener_thread
  * disables the sockets in the same round in which threads become free, and
- * enables them only in a later round, which nothing begins.  A timer's callback
- * begins one.
+ * enables them only in a later round, but nothing starts that round.  The
+ * callback of a timer starts one.
  */
 void mod_comet_mpm_wake_listener(void *baton)
 {

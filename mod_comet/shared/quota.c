@@ -29,9 +29,11 @@
 
 /** How many places are searched for a key. */
 #define WINDOW 16
-/** How long to wait for the lock; its holder may be stopped … */
+/** How long to wait for the lock.  After that its holder is assumed to be
+ * stopped. */
 #define LOCK_USEC 100000
-/** … and is then assumed to be stopped for this long. */
+/** How long a holder that did not release the lock in time is assumed to be
+ * stopped. */
 #define STOPPED_USEC 1000000
 #define NOBODY 0
 #define NO_TICKET UINT32_MAX
@@ -45,8 +47,8 @@ typedef struct entry_t {
 typedef struct ticket_t {
     apr_uint32_t owner; /* [lock] 1 + the child's number, or NOBODY */
     apr_uint32_t at; /* [lock] its entry; if free, the next free ticket */
-    atomic_int left; /* [atomic] given back without the lock, which could not
-                      * be had */
+    atomic_int left; /* [atomic] given back without the lock, which could not be
+                      * taken */
 } ticket_t;
 
 typedef struct child_t {

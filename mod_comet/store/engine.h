@@ -43,7 +43,7 @@ typedef struct comet_site_t {
 
 /**
  * Gets a message for the administrator.
- * @param fatal  whether nothing can be published until it is mended
+ * @param fatal  whether nothing can be published until this is mended
  * @param error  the system's error that caused it; 0: none
  */
 typedef void comet_advice_cb(void *baton, int fatal, apr_status_t error,
@@ -73,14 +73,15 @@ struct comet_engine_t {
     const char *(*locate)(comet_place_t *place, apr_pool_t *p);
 
     /**
-     * Check that a place is safe; nothing is opened or connected to.
-     * NULL: all places are.
+     * Check that a place is safe; nothing is opened or connected to. NULL:
+     * every place is safe.
      * @return NULL, or a sentence why the server must not start with it
      */
     const char *(*check)(const comet_place_t *place, const comet_site_t *site,
                          apr_pool_t *p);
 
-    /** Say what will keep the children from using a place.  NULL: nothing. */
+    /** Warn of what will keep the children from using a place.  NULL: the
+     * engine has no such check. */
     void (*advise)(const comet_place_t *place, const comet_site_t *site,
                    comet_advice_cb *say, void *baton, apr_pool_t *p);
 

@@ -4,8 +4,8 @@
 
 #include <pthread.h>
 
-/** With all places taken, a store is believed to hang once no connection was
- * given back for so long. */
+/** If all places are taken and no connection was given back for this long, the
+ * store is believed to hang. */
 #define HANGS_USEC 50000
 /** How long a caller waits for a place at most. */
 #define PLACE_USEC 1000000
@@ -19,7 +19,7 @@ struct comet_readers_t {
     apr_time_t moved_at; /* [lock] when a place was given back, or the first
                           * was taken */
     apr_size_t count; /* [lock] */
-    comet_store_t *idle[]; /* [lock] the last one was used last */
+    comet_store_t *idle[]; /* [lock] most recently used last */
 };
 
 apr_status_t comet_readers_create(comet_readers_t **readers,

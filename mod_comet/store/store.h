@@ -49,7 +49,7 @@ typedef enum {
     COMET_STORE_WRITE
 } comet_store_mode_e;
 
-/** What changes whenever the log does. */
+/** Values of which one changes whenever the log does. */
 typedef struct comet_store_state_t {
     comet_timestamp_t last; /* the highest timestamp ever given */
     apr_int64_t erased; /* grows with every message removed */
@@ -108,8 +108,8 @@ typedef struct comet_tally_t {
 } comet_tally_t;
 
 /**
- * Look whether anybody has committed, without a system call.  A commit in any
- * process has changed the tally by the time it returns.
+ * Find out, without a system call, whether any process has committed.  A commit
+ * in any process has changed the tally by the time it returns.
  * @param tally  OUT
  * @return 0: it cannot be told; read the store
  */

@@ -273,7 +273,8 @@ static void rest(comet_writer_t *writer)
     if (usec > 0) {
         poll(&fd, 1, (int)(usec / 1000 + 1));
     }
-    /* in this order: what is queued from here on writes again */
+    /* in this order: what is queued from here on makes the event readable
+     * again */
     if (read(writer->wake, &count, sizeof(count)) > 0) {
         atomic_store(&writer->awake, 0);
     }
@@ -313,7 +314,8 @@ static void *work(void *baton)
             keep_up(writer);
         }
     }
-    /* whoever comes from now on sees that it is stopping, under the mutex */
+    /* publishers that come from now on see, under the mutex, that it is
+     * stopping */
     comet_writer_refuse_jobs(writer, COMET_ESTOPPING);
     close_store(writer);
     atomic_store(&writer->ended, 1);

@@ -69,7 +69,7 @@ static void encode(comet_buffer_t *out, const comet_answer_t *answer)
 }
 
 /* EventSource gives up for good after any HTTP error, but comes back after a
- * stream that ends.  The reason is a comment, for whoever debugs it. */
+ * stream that ends.  The reason is sent as a comment, for debugging. */
 static void close_stream(comet_buffer_t *out, const char *reason,
                          int retry_msec)
 {

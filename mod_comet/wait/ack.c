@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Keeping a parked client past the MPM's Timeout by what it acknowledges. */
+/* Keeps a parked client beyond the MPM's Timeout as long as it acknowledges
+ * data. */
 #include "wait/ack.h"
 
 #include <linux/errqueue.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file wait/ack.h
- * Keeping a parked client past the MPM's Timeout.  A socket option makes the
+ * Keeps a parked client beyond the MPM's Timeout.  A socket option makes the
  * peer's ACK of the next bytes wake the MPM, whose hook parks the connection
  * again.  A peer that has vanished or reads nothing acknowledges nothing, so
  * its Timeout runs out.

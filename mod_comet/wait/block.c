@@ -18,9 +18,10 @@
 #include "wait/connection.h"
 #include "wait/wait_priv.h"
 
-/* How often a thread checks for what cannot wake it. */
+/* How often a thread checks for events that cannot wake it. */
 #define SLICE apr_time_from_msec(250)
-/* An HTTP/2 connection has few threads; waiting may hold this many of them. */
+/* How many threads of an HTTP/2 connection, which has few, may be held by
+ * waiting. */
 #define STREAMS_PER_CONNECTION 2
 
 typedef mod_comet_blocked_t block_t;
@@ -107,7 +108,7 @@ static comet_outcome_e serve(comet_subscriber_t *subscriber,
                              const comet_delivery_t *delivery)
 {
     block_t *block = (block_t *)subscriber;
-    /* input alone is no reason: the client's next request waits its turn */
+    /* input alone does not end the wait: the client's next request must wait */
     unsigned reasons =
         delivery->reasons & ~(unsigned)(COMET_NEWS | COMET_READABLE);
     apr_size_t i;
@@ -285,8 +286,9 @@ static apr_status_t join(const request_rec *r, const mod_comet_ask_t *ask,
     return status;
 }
 
-/* Whether nothing of what was sent arrives.  An HTTP/2 connection is shut down
- * then: else it, and all its streams, would wait until TCP gives up. */
+/* Whether none of the bytes that were sent arrive.  An HTTP/2 connection is
+ * shut down then: else it, and all its streams, would wait until TCP gives
+ * up. */
 static int is_lost(conn_rec *c, block_t *block)
 {
     if (!comet_pulse_is_lost(&block->pulse, block->fd)) {

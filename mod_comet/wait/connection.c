@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What each of httpd's connections has of ours. */
+/* What mod_comet keeps for each of httpd's connections. */
 #include "wait/connection.h"
 
 mod_comet_connection_t *mod_comet_connection(const conn_rec *c)

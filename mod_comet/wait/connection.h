@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file wait/connection.h
- * What each of httpd's connections has of ours, in its pool.
+ * What mod_comet keeps for each of httpd's connections, in the connection's
+ * pool.
  */
 #ifndef MOD_COMET_CONNECTION_H
 #define MOD_COMET_CONNECTION_H

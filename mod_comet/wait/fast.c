@@ -20,8 +20,8 @@
 #include "wait/wait_priv.h"
 #include "output/peek.h"
 
-/* How often in a row a poll waits for a look at the store before it is given
- * to httpd. */
+/* How many looks at the store in a row a poll waits for, before it is given to
+ * httpd. */
 #define LOOKS_MAX 8
 
 /* --- lending the socket (the thread that owns the connection) --------- */
@@ -52,7 +52,7 @@ static int swap(mod_comet_fast_t *fast)
     return fast->real >= 0;
 }
 
-/* How many requests the connection may still take (MaxKeepAliveRequests). */
+/* How many more requests the connection may take (MaxKeepAliveRequests). */
 static int connection_left(const mod_comet_fast_t *fast, const conn_rec *c)
 {
     return fast->keep_alive_max ? fast->keep_alive_max - c->keepalives : 1;

@@ -12,7 +12,7 @@
 #include "output/filters.h"
 #include "output/peek.h"
 
-/* httpd decides again after this time at the latest. */
+/* How long the hub answers by itself before httpd must decide again. */
 #define DECISION_LASTS apr_time_from_sec(60)
 
 /* A header that shows the time in whole seconds has changed after this time. */
@@ -138,7 +138,7 @@ void mod_comet_fast_look(mod_comet_fast_t *fast, conn_rec *c,
 
     fast->fresh = fast->same = 0;
     fast->asked = -1;
-    if (!fast->allowed) { /* nothing that was learnt can be used */
+    if (!fast->allowed) { /* what was learnt can no longer be used */
         mod_comet_fast_forget(fast);
         return;
     }

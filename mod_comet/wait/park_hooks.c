@@ -80,7 +80,8 @@ static apr_status_t join(mod_comet_parked_t *park)
     if (park->ask && park->ask->tick) {
         return comet_hub_join_clock(hub, &park->subscriber, park->ask->tick);
     }
-    ap_assert(park->ask || rests_on); /* it waits, or it is answered */
+    ap_assert(park->ask || rests_on); /* the client waits, or is being
+                                       * answered */
     park->rests_on = NULL;
     if (mod_comet_outbox_is_empty(&park->outbox) && !park->ack.armed
         && (!park->ask || park->ask->transport->whole)) {

@@ -20,8 +20,8 @@
  * after this long, not an error: after an error its page pauses for 5 s. */
 #define OVERFLOW_HOLD apr_time_from_sec(1)
 
-/* Half of the descriptors that the process may have: lending takes a second
- * one for each connection, and new clients need some. */
+/* Lending may use half of the descriptors that the process may have: it takes a
+ * second one for each connection, and new clients need some. */
 static int find_descriptors_max(void)
 {
     struct rlimit limit;

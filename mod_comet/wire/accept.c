@@ -54,8 +54,8 @@ static int take_token(scan_t *scan, comet_text_t *token)
     return token->length > 0;
 }
 
-/* Between the quotes as it stands: nothing that is looked for has to be
- * escaped. */
+/* Take what is between the quotes as it is.  Escapes are not undone: no value
+ * that is looked for needs any. */
 static int take_quoted(scan_t *scan, comet_text_t *value)
 {
     if (!take_char(scan, '"')) {

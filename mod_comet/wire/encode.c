@@ -62,7 +62,7 @@ int comet_encode_is_utf8(comet_text_t text)
         if (*at < 0x80) {
             apr_uint64_t eight;
 
-            /* Most texts are ASCII for long stretches. */
+            /* Skip ASCII fast: most texts have long stretches of it. */
             while (end - at >= 8
                    && (memcpy(&eight, at, 8),
                        !(eight & APR_UINT64_C(0x8080808080808080)))) {

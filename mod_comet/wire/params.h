@@ -27,8 +27,8 @@ typedef struct comet_params_t {
                    * decoded */
 } comet_params_t;
 
-/** The largest number of parameters.  A form such as "a&a&..." would take 16
- * times its own size. */
+/** The largest number of parameters.  Without it a form such as "a&a&..." would
+ * take 16 times its own size in memory. */
 #define COMET_PARAMS_MAX 1000
 
 /**

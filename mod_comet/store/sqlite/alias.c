@@ -115,7 +115,8 @@ comet_alias_e comet_alias_check(const char *path)
         return COMET_ALIAS_SYMBOLIC;
     }
     if (!S_ISREG(file.stx_mode)) {
-        return COMET_ALIAS_NONE; /* SQLite says what it thinks of it */
+        return COMET_ALIAS_NONE; /* let SQLite report what is wrong with the
+                                  * file */
     }
     if (is_on_another_mount(path, &file)) {
         return COMET_ALIAS_MOUNTED;

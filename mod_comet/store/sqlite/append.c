@@ -10,7 +10,8 @@
 typedef struct append_t {
     comet_timestamp_t now;
     comet_timestamp_t last; /* the last timestamp given */
-    /* the previous message's channel, which mostly is the next one's, too */
+    /* the previous message's channel, which is usually that of the next one,
+     * too */
     comet_text_t channel;
     apr_int64_t channel_id; /* 0: unknown */
     int added; /* the channel was new */
@@ -109,7 +110,7 @@ static void number_again(comet_store_group_t *group, comet_timestamp_t last)
 }
 
 /*
- * Look whether a group was stored under this group's key before.
+ * Find out whether a group was stored under this group's key before.
  * @return SQLITE_DONE: none was; SQLITE_ROW: one was, and group->result says
  *         whether it is the same
  */

@@ -10,7 +10,7 @@
  * microseconds. */
 #define STEPS_PER_LOOK 1000
 
-/* How many times its CPU time a reading may take in real time. */
+/* How many times as much real time as CPU time a reading may take. */
 #define WAITING 5
 
 static int is_over(apr_time_t now, apr_time_t end)

@@ -37,7 +37,7 @@ static const char *cannot_search(void)
 
 /* --- The calls, with this engine's type ----------------------------------- */
 
-/* Its first member is the comet_store_t. */
+/* The SQLite store of a comet_store_t, which is its first member. */
 static comet_sqlite_t *own(comet_store_t *store)
 {
     return (comet_sqlite_t *)store;

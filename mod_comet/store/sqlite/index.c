@@ -181,14 +181,15 @@ static apr_status_t fill(comet_sqlite_t *store)
 
 /* --- Removing --------------------------------------------------------- */
 
-/* Dropping a large table takes long: its rows go first, by and by. */
+/* Dropping a large table takes long, so its rows are deleted first, a few in
+ * each step. */
 static apr_status_t remove_some(comet_sqlite_t *store)
 {
     static const char *const rows[] = {
         "DELETE FROM message_search_docsize WHERE id IN"
         " (SELECT id FROM message_search_docsize LIMIT ?1)",
-        /* without the first few, which tell of the rest, it cannot be dropped
-         * */
+        /* keep the first few rows: they describe the rest, and without them the
+         * table cannot be dropped */
         "DELETE FROM message_search_data WHERE id IN"
         " (SELECT id FROM message_search_data WHERE id > 10 LIMIT ?2)",
         "DELETE FROM message_search_idx WHERE (segid, term) IN"

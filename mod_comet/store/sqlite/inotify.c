@@ -13,7 +13,7 @@
 #define FIRST_STEP_USEC APR_INT64_C(500)
 #define LAST_STEP_USEC APR_INT64_C(16000)
 #define POLL_USEC APR_INT64_C(20000)
-/* On a slow disk a commit may become visible so late. */
+/* On a slow disk it may take this long until a commit can be seen. */
 #define LADDER_USEC APR_INT64_C(2000000)
 
 #define TOUCHED \

@@ -121,7 +121,8 @@ typedef struct search_t {
     int done; /* the page is full, or nothing is left */
 } search_t;
 
-/* Take a message that has the words. @return APR_EOF: the page is full */
+/* Add a message that has the words to the page.
+ * @return APR_EOF: the page is full */
 static apr_status_t take(search_t *search, comet_timestamp_t id,
                          sqlite3_stmt *row)
 {
@@ -177,8 +178,8 @@ static apr_status_t search_piece(comet_sqlite_t *store, search_t *search)
 
 /* --- by the index --- */
 
-/* Fail.  Without an index (not built yet, or removed) the statement of a search
- * is an error. */
+/* Report a failure.  If the index was not built yet or was removed, the
+ * statement of a search fails. */
 static apr_status_t fail(comet_sqlite_t *store, int code)
 {
     apr_status_t status = comet_sqlite_fail(store, code);

@@ -87,8 +87,8 @@ static int is_own_folder(const char *folder, const char *database)
 }
 
 /*
- * Write the end of a warning: the command that helps, if it can do no harm;
- * else what to change.
+ * Write the end of a warning: the command that helps if it can do no harm,
+ * otherwise what to change.
  * @param command  that would help
  * @param path     the database
  * @param subject  the path that the command changes

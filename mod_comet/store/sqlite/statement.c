@@ -37,7 +37,8 @@ const char *const comet_sqlite_text[SQL_COUNT] = {
     [SQL_PREVIOUS] = "SELECT id FROM message_log"
                      " WHERE channel_id = ?1 AND id > ?2 AND id < ?3"
                      " ORDER BY id DESC LIMIT 1",
-    /* Not by LIKE or GLOB: a name may contain what is special to them. */
+    /* LIKE and GLOB are not used: a name may contain their special
+     * characters. */
     [SQL_UNDER] = "SELECT id, name FROM channel"
                   " WHERE name >= ?1 AND name < ?2"
                   " AND EXISTS (SELECT 1 FROM message_log"
@@ -57,7 +58,7 @@ const char *const comet_sqlite_text[SQL_COUNT] = {
     [SQL_KEY] = "SELECT timestamp, count, hash FROM idempotency_key"
                 " WHERE channel = ?1 AND author = ?2 AND key = ?3"
                 " AND ifnull(expires > ?4, 1)",
-    /* one that has expired may still be there */
+    /* a key that has expired may still be there */
     [SQL_KEY_ADD] = "INSERT OR REPLACE INTO idempotency_key"
                     "(channel, author, key, timestamp, count, hash)"
                     " VALUES(?1, ?2, ?3, ?4, ?5, ?6)",
@@ -70,7 +71,7 @@ const char *const comet_sqlite_text[SQL_COUNT] = {
                         " WHERE timestamp IN"
                         " (SELECT timestamp FROM idempotency_key"
                         " WHERE expires > ?1 LIMIT ?2)",
-    /* ?2, the clock, only fits the form of the next one */
+    /* ?2, the clock, is there only because the next statement has it */
     [SQL_CHANNELS] = "SELECT id, id FROM channel"
                      " WHERE id > ?1 AND ?2 ORDER BY id LIMIT ?3",
     [SQL_CHANNELS_SINCE] = "SELECT id, channel_id FROM message_log"

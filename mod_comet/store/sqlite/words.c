@@ -46,7 +46,7 @@ static fts5_api *find_api(comet_sqlite_t *store)
     return api;
 }
 
-/* The one of sql/search.sql. */
+/* The tokenizer that sql/search.sql names. */
 static apr_status_t make_tokenizer(comet_sqlite_t *store,
                                    comet_sqlite_words_t *words)
 {
@@ -254,7 +254,7 @@ void comet_sqlite_words_free(comet_sqlite_words_t *words)
 typedef struct match_t {
     const comet_sqlite_words_t *words;
     apr_uint32_t state; /* phrases that are under way */
-    apr_uint32_t found; /* the last words of those that were found */
+    apr_uint32_t found; /* the last words of the phrases that were found */
 } match_t;
 
 static int is_hit(const comet_sqlite_token_t *wanted, comet_text_t token)
