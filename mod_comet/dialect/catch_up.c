@@ -94,7 +94,7 @@ static apr_status_t read_missed(const request_rec *r, comet_store_t *store,
     }
     ask->seen = state->last;
     if (ask->words.data) {
-        return status; /* the search opens views of its own */
+        return status; /* a search opens its own views */
     }
     if (status == APR_SUCCESS && ask->before) {
         status =
@@ -207,8 +207,8 @@ static int answer_now(request_rec *r, const mod_comet_ask_t *ask,
     return rv;
 }
 
-/* Read what a stream has missed, which otherwise the hub would send.  This is
- * a second view: what was pruned since the first one is a gap, too. */
+/* Read what a stream has missed.  Otherwise the hub sends that.  This is a
+ * second view: what was pruned since the first one is a gap, too. */
 static apr_status_t read_for_landing(request_rec *r, mod_comet_ask_t *ask,
                                      comet_batch_t *missed)
 {

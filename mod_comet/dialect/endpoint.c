@@ -228,8 +228,8 @@ static int handle(request_rec *r, const mod_comet_request_t *request,
     return ask->channel.data
                ? mod_comet_post_body(r, request, ask->channel)
                : mod_comet_answer_error(r, HTTP_BAD_REQUEST,
-                                        "channel: name a channel after the "
-                                        "endpoint's path");
+                                        "channel: append a channel's name to "
+                                        "the endpoint's path");
 }
 
 const mod_comet_dialect_t mod_comet_dialect_endpoint = {

@@ -114,8 +114,9 @@ static comet_text_t stored_name(const gathering_t *gathering, comet_text_t name)
 }
 
 /*
- * @param shown  what a refusal names: for the channels of a wildcard it is the
- *               wildcard, since the client must not learn their names
+ * @param shown  the name that a refusal shows.  For the channels of a wildcard
+ *               this is the wildcard, since the client must not learn their
+ *               names
  * @return DECLINED: go on
  */
 static int take(gathering_t *gathering, comet_text_t name, comet_text_t shown,
@@ -255,8 +256,8 @@ static int take_parameter(gathering_t *gathering, comet_text_t name)
     return rv == DECLINED ? expand(gathering, name, said) : rv;
 }
 
-/* Whether an earlier parameter is equal: it is authorised and expanded only
- * once. */
+/* Whether an earlier parameter is equal to this one: equal ones are authorised
+ * and expanded only once. */
 static int is_repeated(const comet_params_t *query, apr_size_t at)
 {
     apr_size_t i;
@@ -353,11 +354,11 @@ int mod_comet_select_find(request_rec *r, const mod_comet_request_t *request,
     int rv;
 
     if (!comet_params_get(&request->query, "channel", &any)) {
-        return ask->channel.data
-                   ? make(&gathering)
-                   : mod_comet_answer_error(
-                       r, HTTP_BAD_REQUEST,
-                       "channel: name a channel after the endpoint's path");
+        return ask->channel.data ? make(&gathering)
+                                 : mod_comet_answer_error(
+                                     r, HTTP_BAD_REQUEST,
+                                     "channel: append a channel's name to the "
+                                     "endpoint's path");
     }
     if (!mod_comet_config_multi(r)) {
         return mod_comet_answer_error(r, HTTP_FORBIDDEN,

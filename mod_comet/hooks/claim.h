@@ -23,8 +23,8 @@ int mod_comet_claim_passed_through(request_rec *r);
 int mod_comet_claim_map_to_storage(request_rec *r);
 
 /** type_checker hook: set the handler, whatever the URL's extension. It runs
- * after authorisation, and before modules set what authorisation did not see
- * (SetEnv). */
+ * after authorisation, but before modules set variables that authorisation did
+ * not see (SetEnv). */
 int mod_comet_claim_find_type(request_rec *r);
 
 /** insert_error_filter hook: an error that httpd answers late gets our headers,

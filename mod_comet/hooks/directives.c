@@ -246,7 +246,8 @@ static const char *set_retain_one(cmd_parms *cmd, const char *value)
                               "a duration of at least 1s, such as age=720h",
                               &config->retain_age);
     }
-    return wrong(cmd, value, "count=NUMBER, age=DURATION, both, or all alone");
+    return wrong(cmd, value,
+                 "count=NUMBER, age=DURATION, or both; or just all");
 }
 
 static const char *set_retain(cmd_parms *cmd, void *dir, const char *first,

@@ -44,7 +44,8 @@ static const char *find_protocol(const request_rec *r)
  * Whether a request came over a protocol that its virtual host does not speak.
  * A browser sends the requests for all names of a certificate over one HTTP/2
  * connection.  After 421 it opens a separate connection to this host, which may
- * have "Protocols http/1.1".  (HTTP/1.1 httpd speaks whatever Protocols says.)
+ * have "Protocols http/1.1".  (httpd speaks HTTP/1.1 even if Protocols does not
+ * list it.)
  */
 static int is_misdirected(request_rec *r)
 {

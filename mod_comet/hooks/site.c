@@ -30,7 +30,7 @@ static void add_folder(apr_array_header_t *folders, const char *file)
     APR_ARRAY_PUSH(folders, const char *) = folder;
 }
 
-/* @param last  the file of the previous directive, which is mostly the same */
+/* @param last  the file of the previous directive, which is usually the same */
 static void add_files(apr_array_header_t *folders, const ap_directive_t *node,
                       const char **last)
 {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Bytes that wait until their client takes them. */
+/* Bytes that are kept until their client takes them. */
 #include "output/outbox.h"
 
 #include <errno.h>

@@ -39,8 +39,8 @@ apr_status_t mod_comet_outbox_send(mod_comet_outbox_t *outbox, request_rec *r,
                                    apr_bucket_brigade *brigade);
 
 /**
- * Send bytes to a socket, behind those in the outbox, and keep what it does not
- * take; never blocks.
+ * Send bytes to a socket after those in the outbox, and keep what the socket
+ * does not take; never blocks.
  * @return how many bytes the socket took; -1: the client is lost, or there is
  *         no memory for the rest
  */

@@ -75,8 +75,8 @@ static int is_browser(const request_rec *r)
 }
 
 /* Accept a GET from a script of the site's own page, or from a program that is
- * no browser. Refuse it from a link, an address that was typed in, or an image
- * that somebody has put into a page. */
+ * not a browser. Refuse it from a link, an address that was typed in, or an
+ * image that somebody has put into a page. */
 static int is_script(const request_rec *r)
 {
     const char *site = header(r, "Sec-Fetch-Site");

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file request/access.h
- * Who may publish, as far as `Require` cannot say it: no page of another site,
- * unless CometAllowOrigin names it.
+ * Checks on publishing that `Require` cannot express: no page of another site
+ * may publish, unless CometAllowOrigin names that site.
  */
 #ifndef MOD_COMET_ACCESS_H
 #define MOD_COMET_ACCESS_H

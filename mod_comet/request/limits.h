@@ -37,7 +37,7 @@ void mod_comet_limits_leave(comet_quota_place_t *place);
 const char *mod_comet_limits_publish(request_rec *r, apr_size_t messages);
 
 /**
- * Whether one request may name so many channels.
+ * Whether one request may name this many channels.
  * @return NULL, or the reason to refuse it (429)
  */
 const char *mod_comet_limits_channels(request_rec *r, apr_size_t channels);

@@ -39,8 +39,8 @@ typedef struct mod_comet_child_t {
 mod_comet_child_t *mod_comet_child(void);
 
 /** Set what this child has; NULL when it ends.  Called by the thread of
- * child_init or, when that failed, by one that tries again; other threads may
- * read it meanwhile. */
+ * child_init or, if that failed, by a thread that tries again; other threads
+ * may read the value at the same time. */
 void mod_comet_child_set(mod_comet_child_t *made);
 
 /** What this child has for the store that a request's server names; only while

@@ -71,9 +71,9 @@ void *mod_comet_config_create_dir(apr_pool_t *p, char *dir);
 void *mod_comet_config_merge_dir(apr_pool_t *p, void *base, void *add);
 
 /**
- * The arguments of the last directive of a name, outside of sections: for
- * directives of other modules that offer no getter.  In the parent, while httpd
- * reads its configuration.
+ * The arguments of the last directive with a name, outside of sections.  It is
+ * for directives of other modules that have no getter.  In the parent, while
+ * httpd reads its configuration.
  * @return NULL: there is no such directive
  */
 const char *mod_comet_config_last_directive(const char *name);

@@ -65,7 +65,7 @@ void comet_metrics_add(comet_metric_e metric, apr_int64_t amount);
 
 /**
  * Whether the sum of some gauges over all children has reached a cap.  This is
- * cheap below the cap: only at the cap are dead children told from living ones.
+ * cheap below the cap: dead children are told from living ones only at the cap.
  * Any thread.
  */
 int comet_metrics_is_capped(const comet_metrics_t *metrics,

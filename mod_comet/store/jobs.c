@@ -97,7 +97,7 @@ static int seize_place_locked(comet_writer_t *writer)
 }
 
 /* A healthy disk makes room at once.  If no publisher was answered for as long
- * as one may wait for a place, waiting is in vain. */
+ * as a publisher may wait for a place, waiting is useless. */
 static int is_stalled_locked(const comet_writer_t *writer)
 {
     return writer->used > 0

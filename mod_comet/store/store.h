@@ -263,7 +263,7 @@ apr_status_t comet_store_has(comet_store_t *store, comet_timestamp_t timestamp,
 apr_status_t comet_store_reserve(comet_store_t *store,
                                  apr_interval_time_t wait);
 
-/** How long the hash of what is published is: SHA-1. */
+/** The length of the hash of what is published (SHA-1), in bytes. */
 #define COMET_HASH_BYTES 20
 
 /** How a publisher that does not know the outcome publishes again, so that the
@@ -275,15 +275,15 @@ typedef struct comet_store_key_t {
     unsigned char hash[COMET_HASH_BYTES]; /* comet_store_hash() */
 } comet_store_key_t;
 
-/** What is published at once: stored as a whole or not at all. */
+/** Messages that are published together: all of them are stored, or none. */
 typedef struct comet_store_group_t {
     comet_message_t **messages; /* numbered when they are stored */
     apr_size_t count;
     comet_store_key_t key;
     /** APR_SUCCESS.  COMET_EREPEATED: the group was stored before under this
-     * key, and the messages have the timestamps of then.  COMET_EMISMATCH:
-     * another group was stored under this key.  COMET_EINVALID: a message was
-     * refused. */
+     * key, and the messages have the timestamps that they got then.
+     * COMET_EMISMATCH: another group was stored under this key.
+     * COMET_EINVALID: a message was refused. */
     apr_status_t result;
 } comet_store_group_t;
 

@@ -111,8 +111,8 @@ static int open_store(comet_writer_t *writer)
     return 0;
 }
 
-/* React to the outcome of a step: where this connection cannot go on, open
- * another. */
+/* React to the outcome of a step: if this connection cannot be used any more,
+ * open another. */
 static void judge(comet_writer_t *writer, apr_status_t status)
 {
     switch (status) {
@@ -294,7 +294,8 @@ static void *work(void *baton)
             break;
         }
         if (!open_store(writer)) {
-            /* a lock goes away: the publishers know how long they can wait */
+            /* do not refuse the jobs because of a lock: it will be released,
+             * and each publisher has its own time limit */
             if (writer->open_status != COMET_ELOCKED) {
                 comet_writer_refuse_jobs(writer, writer->open_status);
             }

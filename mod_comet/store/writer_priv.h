@@ -67,7 +67,7 @@ struct comet_writer_t {
     apr_int64_t open_after;
     apr_int64_t locked_since; /* 0: it is not locked */
     apr_int64_t upkeep_after;
-    int pruning, tidying; /* another step of it is due */
+    int pruning, tidying; /* another step of pruning, or of tidying, is due */
     apr_status_t reported;
     job_t **jobs; /* the batch, [places] */
     comet_store_group_t **groups; /* theirs */
@@ -94,7 +94,7 @@ void comet_writer_answer_jobs(comet_writer_t *writer, apr_size_t count,
  * stored. */
 void comet_writer_refuse_jobs(comet_writer_t *writer, apr_status_t status);
 
-/** Wake those who wait in comet_writer_await(). */
+/** Wake the threads that wait in comet_writer_await(). */
 void comet_writer_note_tried(comet_writer_t *writer);
 
 #endif /* COMET_WRITER_PRIV_H */

@@ -286,8 +286,8 @@ static apr_status_t join(const request_rec *r, const mod_comet_ask_t *ask,
     return status;
 }
 
-/* Whether none of the bytes that were sent arrive.  An HTTP/2 connection is
- * shut down then: else it, and all its streams, would wait until TCP gives
+/* Whether none of the bytes that were sent arrive.  Then an HTTP/2 connection
+ * is shut down: otherwise it and all its streams would wait until TCP gives
  * up. */
 static int is_lost(conn_rec *c, block_t *block)
 {

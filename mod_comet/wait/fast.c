@@ -31,7 +31,7 @@ int mod_comet_fast_is_lent(const mod_comet_fast_t *fast)
     return fast && fast->state != HOME;
 }
 
-/* Give the socket another number, and an eventfd the socket's.
+/* Give the socket another number, and give the socket's number to an eventfd.
  * @return 0: descriptors are scarce, and nothing has changed */
 static int swap(mod_comet_fast_t *fast)
 {
@@ -275,7 +275,8 @@ static comet_outcome_e answer_news(mod_comet_fast_t *fast, conn_rec *c,
 }
 
 /* Look at what the client has sent.
- * @param cursor  OUT: the poll's; -1: it is no poll like the last one
+ * @param cursor  OUT: the poll's cursor; -1: this is not a poll like the last
+ *                one
  * @return as recv() */
 static ssize_t look(const mod_comet_fast_t *fast, comet_timestamp_t *cursor)
 {

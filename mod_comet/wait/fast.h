@@ -86,8 +86,8 @@ int mod_comet_fast_is_lent(const mod_comet_fast_t *fast);
 /**
  * Serve a connection whose socket is lent to the hub.
  * @param ask  of the parked request; NULL: no request is parked
- * @param answered  OUT: the parked request was answered by a body of so many
- *                  bytes and is over; -1: it was not answered
+ * @param answered  OUT: the length of the body by which the parked request was
+ *                  answered and ended; -1: it was not answered
  */
 comet_outcome_e mod_comet_fast_serve(mod_comet_fast_t *fast, conn_rec *c,
                                      comet_subscriber_t *subscriber,

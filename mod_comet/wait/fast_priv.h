@@ -22,10 +22,12 @@ struct mod_comet_fast_t {
     int real; /* while lent, the socket; else -1 */
 
     /* what was learnt */
-    comet_head_t head; /* of the request that httpd reads or has read last */
-    int same; /* that request is like the one before */
+    comet_head_t head; /* the head of the request that httpd reads, or has read
+                        * last */
+    int same; /* the request being read is like the one before */
     comet_timestamp_t asked; /* its cursor; -1: none was found */
-    comet_head_answer_t answer; /* of the last answer to such a request */
+    comet_head_answer_t answer; /* the head of the last answer to such a
+                                 * request */
     int answers; /* how many equal heads were seen: 2 are enough */
     comet_timestamp_t counted; /* the cursor of the last answer counted */
     apr_time_t counted_at;
@@ -48,7 +50,8 @@ struct mod_comet_fast_t {
     apr_size_t pending; /* how many bytes its request has in the socket */
     int looks; /* how often in a row the store was looked at for it */
     apr_time_t rest_until; /* the end of its keep-alive time */
-    mod_comet_outbox_t outbox; /* what the socket has not taken of an answer */
+    mod_comet_outbox_t outbox; /* the part of an answer that the socket has not
+                                * taken */
 };
 
 #endif /* MOD_COMET_FAST_PRIV_H */

@@ -110,7 +110,7 @@ static int unpark(mod_comet_parked_t *park)
 }
 
 /* Have the hub adopt the stream.  The hub counts it, so it is not counted here
- * meanwhile: a client that comes at this moment must not find one place fewer
+ * as well: a client that comes at this moment must not find one place fewer
  * than there is.
  * @return whether the hub has it */
 static int give_away(mod_comet_parked_t *park, apr_int64_t adopting)

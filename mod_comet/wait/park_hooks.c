@@ -46,9 +46,10 @@ static apr_status_t hand_on_memory(void *nothing)
 
 /*
  * How the event MPM is told to wait for input.  Since httpd 2.4.63 it has a
- * state of its own for that.  Before, as mod_http2 does there: an answer that
- * is complete and WANTs to READ waits for input with Timeout, and if the input
- * filters "clog", the MPM calls process_connection and not its keep-alive code.
+ * state of its own for that.  Before 2.4.63 this file does as mod_http2 does:
+ * an answer that is complete and WANTs to READ waits for input with Timeout.
+ * If the input filters "clog", the MPM then calls process_connection and not
+ * its keep-alive code.
  */
 #if AP_MODULE_MAGIC_AT_LEAST(20120211, 137)
 #define WAITIO CONN_STATE_ASYNC_WAITIO

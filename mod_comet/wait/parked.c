@@ -168,8 +168,8 @@ apr_status_t mod_comet_parked_dismiss(mod_comet_parked_t *park, int close)
 
 /* --- served by the hub ------------------------------------------------ */
 
-/* The child ends: by when the client must have taken the rest.  Taking a little
- * of it now and then does not extend the limit. */
+/* When the child ends: the time by which the client must have taken the rest.
+ * Taking a little of it now and then does not extend the limit. */
 static apr_time_t closing(mod_comet_parked_t *park)
 {
     if (!park->stops_at) {

@@ -30,8 +30,8 @@ typedef struct mod_comet_parked_t {
     request_rec *r; /* NULL: answered; the rest of the request is gone */
     const mod_comet_ask_t *ask; /* in r's pool */
     mod_comet_outbox_t outbox; /* the answer that the client is taking */
-    int at_once; /* [owner thread] the outbox has the whole answer; it is sent
-                  * when the handler has returned */
+    int at_once; /* [owner thread] the outbox has the whole answer, which is
+                  * sent after the handler has returned */
     comet_selection_t *rests_on; /* a reference: joined at rest */
     mod_comet_fast_t *fast; /* NULL: CometFastPoll was never allowed here */
     int given_back; /* [owner thread] the hub had borrowed the socket */
@@ -47,7 +47,7 @@ typedef struct mod_comet_parked_t {
     apr_time_t stops_at; /* the child ends: the limit for sending the rest;
                           * 0: it does not end */
     /** Streams: not 0 when the stream ends with what the outbox has; its client
-     * is told to come back within so many milliseconds. */
+     * is told to come back within this many milliseconds. */
     int retry_msec;
 } mod_comet_parked_t;
 

@@ -5,7 +5,7 @@
 #include <string.h>
 #include <strings.h>
 
-/* What is left of a header, from the front. */
+/* The part of a header that was not read yet. */
 typedef struct scan_t {
     const char *at, *end;
 } scan_t;
@@ -69,7 +69,8 @@ static int take_quoted(scan_t *scan, comet_text_t *value)
     return take_char(scan, '"');
 }
 
-/* Go behind the comma that ends a range, whatever is wrong before it. */
+/* Skip to the text after the comma that ends a range, even if the range is
+ * malformed. */
 static void skip_range(scan_t *scan)
 {
     comet_text_t ignored;

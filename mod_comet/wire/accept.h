@@ -28,7 +28,7 @@ typedef struct comet_accept_t {
  * Look up a media type in an Accept.  A malformed range is passed over.  A
  * range with parameters covers the type only if they say no more than
  * charset=utf-8, since all that is answered is in UTF-8.
- * @param header  its value; data NULL or all blank: anything is as welcome
+ * @param header  its value; data NULL or all blank: every type is wanted alike
  * @param type    without parameters, in lower case: "text/event-stream"
  */
 comet_accept_t comet_accept_find(comet_text_t header, const char *type);

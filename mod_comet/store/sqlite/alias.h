@@ -14,7 +14,8 @@
 #include <stdio.h>
 
 typedef enum {
-    COMET_ALIAS_NONE, /* also if there is no file, or it cannot be examined */
+    COMET_ALIAS_NONE, /* no second name; also if there is no file, or it cannot
+                       * be examined */
     COMET_ALIAS_MOUNTED, /* the file is a mount of its own */
     COMET_ALIAS_LINKED, /* the file has several hard links */
     COMET_ALIAS_SYMBOLIC /* a symbolic link to a file */

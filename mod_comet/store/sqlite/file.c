@@ -126,12 +126,12 @@ static int may_write(const comet_sqlite_t *store)
 }
 
 /*
- * Before it is opened.  All connections of a process to a file share the memory
- * that its log is shared by, from the first that is opened to the last that is
- * closed.  If SQLite may not write it, it is read-only for all of them.  If it
- * is deleted, they go on in it, other programs make another one, and both write
- * to the log as if they were alone.  In both cases all must be closed before
- * one is opened that can write.
+ * Count a connection before it is opened.  All connections of a process to a
+ * file share the memory that its log is shared by, from the first that is
+ * opened to the last that is closed.  If SQLite may not write it, it is
+ * read-only for all of them.  If it is deleted, they go on in it, other
+ * programs make another one, and both write to the log as if they were alone.
+ * In both cases all must be closed before one is opened that can write.
  */
 apr_status_t comet_sqlite_enter(comet_sqlite_t *store)
 {
@@ -170,7 +170,8 @@ void comet_sqlite_leave(const comet_sqlite_t *store)
     if (store->entered) {
         pthread_mutex_lock(&known_lock);
         known = find_known_locked(store->path);
-        if (known) { /* there is one: nothing is ever forgotten */
+        if (known) { /* the path has an entry, since entries are never
+                      * removed */
             known->open--;
             known->read_only -= store->read_only;
         }
@@ -222,9 +223,9 @@ apr_status_t comet_sqlite_create_file(comet_sqlite_t *store)
 }
 
 /*
- * The database has gone from its path, but not its log, which the next one
- * there would take for its own.  comet_sqlite_leave_behind() has saved what is
- * in it.
+ * The database has gone from its path, but its log has not.  The next database
+ * there would take that log for its own.  comet_sqlite_leave_behind() has saved
+ * what is in it.
  */
 void comet_sqlite_remove_orphaned_log(const comet_sqlite_t *store)
 {

@@ -60,7 +60,8 @@ static comet_watch_t *open_watch(const comet_place_t *place, apr_time_t now)
     }
     made->base.engine = &comet_inotify_engine;
     made->fd = watch_folder(place->own);
-    made->due = now; /* for what happened before the watch began */
+    made->due = now; /* look at once, for what happened before the watch
+                      * began */
     made->give_up = now;
     made->step = FIRST_STEP_USEC;
     return &made->base;
@@ -141,7 +142,8 @@ static void after_look(comet_watch_t *base, int changed, apr_time_t now)
         return;
     }
     if (changed) {
-        /* the events may already belong to the next commit: go on looking */
+        /* these events may already belong to the next commit, so continue to
+         * look */
         watch->step = FIRST_STEP_USEC;
     }
     watch->due = now + watch->step;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file store/sqlite/inotify.h
- * Watching a database file's folder: what store/watch.h promises, by inotify.
+ * Watches a database file's folder by inotify, as store/watch.h promises.
  *
  * inotify reports that a file of the folder was touched, but *before* the
  * commit can be seen.  So after an event the store is looked at again and

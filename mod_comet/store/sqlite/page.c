@@ -5,12 +5,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* How much is looked through in one view of the log, which takes about 5 ms. */
+/* How much text is looked through in one view of the log.  This takes about 5
+ * ms. */
 #define PIECE_ROWS 500
 #define PIECE_BYTES (256 * 1024)
-/* A write-ahead log with so many pages is about to restart, for which a writer
- * waits 20 ms for its readers (comet_sqlite_checkpoint()).  So from then on no
- * view may be open for longer than this. */
+/* A write-ahead log with this many pages is about to restart.  For that a
+ * writer waits 20 ms for the log's readers (comet_sqlite_checkpoint()).  So
+ * from then on no view may be open for longer than this. */
 #define LOG_PAGES 4000
 #define SHORT_VIEW apr_time_from_msec(10)
 /* Where the head of the log's index has their number ("mxFrame"). */
@@ -254,7 +255,7 @@ static apr_status_t search_index(comet_sqlite_t *store, search_t *search)
 
 /*
  * The newest messages are looked through first; a small channel has no others.
- * For the rest the index is asked, which mostly answers at once.  It is slow
+ * For the rest the index is asked, which usually answers at once.  It is slow
  * for words that are everywhere and for beginnings of words, which it has to
  * merge first.  Where it takes too long, the rest is looked through, too.
  */

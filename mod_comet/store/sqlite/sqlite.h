@@ -121,7 +121,7 @@ typedef struct comet_sqlite_t {
     int wal_pages, checkpoint_at;
     prune_t prune;
     const volatile apr_uint32_t
-        *tally; /* NULL: not mapped yet, or not to be had */
+        *tally; /* NULL: not mapped yet, or it cannot be mapped */
     int indexing; /* writers only: the index has to be built or removed */
     sqlite3_stmt *search; /* readers only: NULL until it is needed */
     comet_sqlite_spending_t spending; /* readers only */
@@ -144,11 +144,12 @@ apr_status_t comet_sqlite_fail(comet_sqlite_t *store, int code);
 apr_status_t comet_sqlite_fail_text(comet_sqlite_t *store, apr_status_t status,
                                     const char *text);
 
-/** Keep what a system call complains of; @a what it is about comes first. */
+/** Keep the error of a system call.  Its text begins with @a what. */
 apr_status_t comet_sqlite_fail_errno(comet_sqlite_t *store, const char *what,
                                      int error);
 
-/** Keep the error of a connection that could not be opened and is about to go.
+/** Keep the error of a connection that could not be opened and is about to be
+ * freed.
  * @param store  NULL: there was no memory for it */
 void comet_sqlite_keep_error(const comet_sqlite_t *store);
 const char *comet_sqlite_error(const comet_sqlite_t *store);
@@ -187,8 +188,8 @@ apr_status_t comet_sqlite_look(comet_sqlite_t *store);
 
 /* The words of a search */
 
-/* Room for all the words, and for one more phrase: it may turn out to repeat an
- * earlier one. */
+/* Room for all the words and for one more phrase, because that phrase may
+ * repeat an earlier one. */
 #define COMET_SQLITE_TOKENS (2 * COMET_WORDS_MAX)
 
 typedef struct comet_sqlite_token_t {
@@ -290,7 +291,7 @@ int comet_sqlite_same_file(file_id_t a, file_id_t b);
 int comet_sqlite_has_content(const char *path);
 
 /** Create the database file if there is none, and remove what is left of the
- * log of one that was there before. */
+ * log of an earlier database at this path. */
 apr_status_t comet_sqlite_create_file(comet_sqlite_t *store);
 
 /**
@@ -319,7 +320,8 @@ int comet_sqlite_has_orphaned_log(const comet_sqlite_t *store);
  * saved what is in it. */
 void comet_sqlite_remove_orphaned_log(const comet_sqlite_t *store);
 
-/** Whether the log in use may not be the one that other programs commit to. */
+/** Whether other programs may be committing to another log than the one in
+ * use. */
 int comet_sqlite_has_other_log(const comet_sqlite_t *store);
 
 /** Whether the file at the path, its write-ahead log or the memory that the log

@@ -182,8 +182,8 @@ void comet_sqlite_roll_back(comet_sqlite_t *store)
 
 apr_status_t comet_sqlite_prepare(comet_sqlite_t *store)
 {
-    /* trusted_schema stays on: sql/search.sql's triggers use FTS5, which is
-     * no module that SQLite trusts otherwise */
+    /* trusted_schema stays on: sql/search.sql's triggers use FTS5, a module
+     * that SQLite does not trust otherwise */
     apr_status_t status = comet_sqlite_execute(
         store, "PRAGMA mmap_size = 0; PRAGMA cell_size_check = ON");
     int i;

@@ -24,8 +24,8 @@ static int is_rescue(const comet_sqlite_t *store)
                    store->shm, comet_sqlite_file_id(store->shm_path)));
 }
 
-/* Copy everything committed so far from the log into the file, so that it is
- * complete whether the file was moved or only its log deleted.  A partial copy
+/* Copy everything committed so far from the log into the file.  So the file is
+ * complete, whether it was moved or only its log was deleted.  A partial copy
  * is worthless: while a reader's snapshot blocks it, copy nothing and let the
  * caller try again. */
 apr_status_t comet_sqlite_leave_behind(comet_sqlite_t *store)
@@ -73,8 +73,8 @@ apr_status_t comet_sqlite_reserve(comet_sqlite_t *store,
 
 /*
  * When the disk fails during a commit, its content is unknown: a later recovery
- * may find the transaction or not.  Only if there was no room for the end of
- * the transaction, recovery certainly finds none.
+ * may or may not find the transaction.  But if there was no room for the end of
+ * the transaction, recovery certainly does not find it.
  */
 apr_status_t comet_sqlite_commit(comet_sqlite_t *store)
 {
