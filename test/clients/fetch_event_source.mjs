@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// npm `@microsoft/fetch-event-source`, outside the browser it is made for.
+// npm `@microsoft/fetch-event-source`, used outside a browser.
 
 import { createRequire } from 'node:module';
 import { print, url } from './print.mjs';
@@ -12,13 +12,13 @@ const { fetchEventSource } = require('@microsoft/fetch-event-source');
 
 fetchEventSource(url(), {
   openWhenHidden: true,
-  // It calls for every empty line, also after a comment or a mere `retry:`.
+  // Called for every empty line, also after a comment or a lone `retry:`.
   onmessage({ id, event, data }) {
     if (data !== '') {
       print({ lastEventId: id, type: event || 'message', data });
     }
   },
-  // The end of the stream is no reason to end, says its README by this.
+  // As its README shows: throw, so that it reconnects when a stream ends.
   onclose() {
     throw new Error('closed');
   },

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What every driver does with an event: print it as a line of JSON.
+// Every driver prints each event as a line of JSON.
 
 export const TYPES = ['message', 'note', 'gap'];
 

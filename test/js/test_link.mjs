@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// comet.js against a server that does what it is told: ends, breaks, repeats
-// itself, falls silent.  (What needs a browser is in test/e2e.)
+// comet.js against a scripted server, which ends or breaks streams, repeats
+// messages or falls silent.  (Tests that need a browser are in test/e2e.)
 
 import assert from 'node:assert/strict';
 import { createServer } from 'node:http';
@@ -17,9 +17,9 @@ function block(timestamp, body = `m${timestamp}`) {
 }
 
 /**
- * A test with a server that takes one of `steps` a request, the last one again
- * and again: a function of (answer, query), or texts to send as an event
- * stream; then END ends it, CUT breaks it, and else it stays open.
+ * A test with a server that uses one of `steps` for each request, and repeats
+ * the last one.  A step is a function of (answer, query), or the texts of an
+ * event stream: a final END ends it, CUT breaks it; otherwise it stays open.
  */
 function scripted(name, steps, options, check) {
     test(name, { timeout: 10_000 }, async () => {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The package: what it declares is what it has, and its types hold.
+// The package has the files that it declares, and its types are correct.
 
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';

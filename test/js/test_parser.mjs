@@ -7,7 +7,7 @@ import test from 'node:test';
 
 import { EventStreamParser } from '../../htdocs/comet/comet.js';
 
-/** What a parser makes of a text that comes in pieces of so many characters. */
+/** What a parser returns for a text that arrives in pieces of that size. */
 function parse(text, size = Infinity) {
     const parser = new EventStreamParser();
     const blocks = [];
