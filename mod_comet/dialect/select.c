@@ -175,8 +175,8 @@ static apr_status_t list_channels(const gathering_t *gathering,
     return status;
 }
 
-/* A wildcard stands for the channels that exist; each is authorised by
- * itself. */
+/* A wildcard stands for the channels that exist.  Each of them is authorised
+ * separately. */
 static int expand(gathering_t *gathering, comet_text_t prefix,
                   comet_text_t wildcard)
 {

@@ -36,7 +36,8 @@ struct comet_channel_t {
     const void *source; /* where its messages come from: a feed, or the hub
                          * for the clock */
     comet_selection_t *selection; /* an owned reference */
-    apr_size_t members; /* how many subscribers and wholes have entered it */
+    apr_size_t members; /* how many subscribers, and how many entries that this
+                         * one is a part of, use it */
     /** The subscribers to wake when a message comes. */
     struct comet_subscriber_ring_t waiting;
     struct comet_channel_link_ring_t wholes;

@@ -106,8 +106,8 @@ void comet_hub_set_timer_locked(comet_hub_t *hub,
 void comet_hub_rest_locked(comet_hub_t *hub, comet_subscriber_t *subscriber,
                            comet_outcome_e outcome);
 
-/** Serve a subscriber again soon, because it cannot be given now what it waits
- * for. */
+/** Serve a subscriber again soon, because what it waits for cannot be given to
+ * it now. */
 void comet_hub_retry_locked(comet_hub_t *hub, comet_subscriber_t *subscriber);
 
 /** Serve a blocked subscriber once its socket accepts data again or, if epoll

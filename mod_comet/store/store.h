@@ -120,7 +120,7 @@ typedef struct comet_budget_t {
     /** CPU time.  Five times as much real time may pass, since the thread may
      * wait for the disk or for a busy machine.  0: no limit. */
     apr_interval_time_t time;
-    /** Whether the client has gone; NULL: it is assumed to wait. */
+    /** Whether the client has gone; NULL: the client is assumed to be there. */
     int (*is_gone)(void *baton);
     void *baton;
     apr_interval_time_t look_every; /* how often is_gone() is asked */

@@ -175,7 +175,8 @@ static int can_be_woken(const block_t *block)
     return block->subscriber.listens && !mod_comet_mpm_capacity()->prefork;
 }
 
-/* Wait until the hub hands something over or the thread has to look around.
+/* Wait until the hub hands something over, or the thread has to check whether
+ * to go on.
  * @return what was handed over */
 static unsigned await_turn(block_t *block)
 {

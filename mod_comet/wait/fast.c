@@ -183,7 +183,7 @@ static const char *date_now(mod_comet_waiting_t *waiting)
     return waiting->date;
 }
 
-/* Take the request from the socket, where it was only looked at. */
+/* Remove the request from the socket.  Until now it was only looked at. */
 static int take_request(mod_comet_fast_t *fast)
 {
     return recv(fast->real, NULL, fast->pending, MSG_TRUNC | MSG_DONTWAIT)

@@ -47,9 +47,11 @@ struct mod_comet_fast_t {
 
     /* [hub thread] while lent */
     comet_timestamp_t cursor; /* of the poll that waits */
-    apr_size_t pending; /* how many bytes its request has in the socket */
-    int looks; /* how often in a row the store was looked at for it */
-    apr_time_t rest_until; /* the end of its keep-alive time */
+    apr_size_t pending; /* the length of the poll's request, which is still in
+                         * the socket */
+    int looks; /* how many times in a row the store was looked at for this
+                * poll */
+    apr_time_t rest_until; /* when the connection's keep-alive time ends */
     mod_comet_outbox_t outbox; /* the part of an answer that the socket has not
                                 * taken */
 };

@@ -114,7 +114,8 @@ typedef struct child_t {
     int gid_count;
 } child_t;
 
-/* Include the groups of /etc/group, as httpd does by initgroups(). */
+/* Find the child's user and all its groups.  The groups of /etc/group are
+ * included, as httpd does with initgroups(). */
 static child_t find_child(const comet_site_t *site, apr_pool_t *p)
 {
     child_t child = { .name = site->user, .uid = site->uid, .gid_count = 64 };
