@@ -87,8 +87,8 @@ static apr_status_t find_change(comet_feed_t *feed,
     return status;
 }
 
-/* Where to continue reading: at the end of the ring or, if the past has
- * changed, further back. */
+/* Where to continue reading: at the end of the ring or, if the log has changed
+ * before that, further back. */
 static apr_status_t find_start(comet_feed_t *feed, change_e change,
                                comet_timestamp_t *start)
 {

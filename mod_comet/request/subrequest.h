@@ -10,8 +10,8 @@
  * in the sub-request's copy, and applies SetEnvIf to the sub-request's URL.
  * What mod_rewrite changes ([E=…]) is taken back in the same way; its rules
  * look at the sub-request by themselves.
- * No request is made by hand for it: mod_setenvif sees only requests that
- * httpd made.
+ * mod_comet never makes a request by hand for this: mod_setenvif sees only
+ * requests that httpd made.
  */
 #ifndef MOD_COMET_SUBREQUEST_H
 #define MOD_COMET_SUBREQUEST_H

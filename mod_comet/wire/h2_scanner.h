@@ -39,7 +39,7 @@ typedef enum {
                       * payload */
 } comet_h2_piece_e;
 
-/** Where a scanner is in its direction. */
+/** What the next byte of a scanner's direction belongs to. */
 typedef enum {
     COMET_H2_IN_PREFACE,
     COMET_H2_IN_HEADER, /* or between two frames */

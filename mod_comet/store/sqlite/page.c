@@ -107,7 +107,7 @@ static const char search_text[] =
     " WHERE message_search MATCH ?1"
     " AND message_search.rowid > ?2 AND message_search.rowid < ?3"
     " AND m.id = message_search.rowid AND c.id = m.channel_id"
-    /* it is not there while an index is being removed */
+    /* this table is gone once the index is being removed */
     " AND EXISTS (SELECT 1 FROM search_progress)"
     " ORDER BY message_search.rowid DESC";
 

@@ -9,7 +9,8 @@
 #define RESTART_PATIENCE_USEC 20000
 #define PRUNE_PATIENCE_USEC 20000
 #define PRUNE_ROWS 1000
-#define PRUNE_USEC 10000 /* look at no further channel after that */
+/* How long a step may take before it goes on to no further channel. */
+#define PRUNE_USEC 10000
 #define PRUNE_SCAN_ROWS 4096
 #define VACUUM_PAGES 256
 /* How long a key outlives its message: the trigger idempotency_key_expiry. */
