@@ -2,20 +2,39 @@
 /* Messages: one block of memory each, counted by reference. */
 #include "base/message.h"
 
+#include <apr_general.h>
+#include <apr_siphash.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* FNV-1a.  The keys are short and the hash needs no secret: a collision costs
- * one comparison of names. */
+/* The key of comet_message_hash(). */
+static pthread_once_t secret_once = PTHREAD_ONCE_INIT;
+static unsigned char secret[APR_SIPHASH_KSIZE]; /* [secret_once] */
+
+/* Without randomness the time and an address still have to be guessed. */
+static void make_secret(void)
+{
+    if (apr_generate_random_bytes(secret, sizeof(secret)) != APR_SUCCESS) {
+        apr_time_t now = apr_time_now();
+        const void *address = &now;
+
+        memcpy(secret, &now, sizeof(now));
+        memcpy(secret + sizeof(now), &address, sizeof(address));
+    }
+}
+
 apr_uint32_t comet_message_hash(comet_text_t channel)
 {
-    apr_uint32_t hash = 2166136261u;
-    apr_size_t i;
+    pthread_once(&secret_once, make_secret);
+    return (apr_uint32_t)apr_siphash24(channel.data, channel.length, secret);
+}
 
-    for (i = 0; i < channel.length; i++) {
-        hash = (hash ^ (unsigned char)channel.data[i]) * 16777619u;
+unsigned int comet_message_hash_key(const char *key, apr_ssize_t *length)
+{
+    if (*length == APR_HASH_KEY_STRING) {
+        *length = (apr_ssize_t)strlen(key);
     }
-    return hash;
+    return comet_message_hash((comet_text_t){ key, (apr_size_t)*length });
 }
 
 static comet_text_t place(char **end, comet_text_t text)

@@ -7,6 +7,7 @@
 #ifndef COMET_MESSAGE_H
 #define COMET_MESSAGE_H
 
+#include <apr_hash.h>
 #include <stdatomic.h>
 
 #include "base/text.h"
@@ -47,7 +48,16 @@ comet_message_t *comet_message_ref(comet_message_t *message);
  * ignored.  Any thread. */
 void comet_message_unref(comet_message_t *message);
 
-/** The hash of a channel's name.  It is compared before the names are. */
+/**
+ * The hash by which channels are compared before their names are: SipHash-2-4
+ * with a random key of this process, so that a client cannot choose names that
+ * share a hash.  It differs from process to process: never store it.
+ * Any thread.
+ */
 apr_uint32_t comet_message_hash(comet_text_t channel);
+
+/** The same for apr_hash_make_custom(): an apr_hashfunc_t for every table
+ * whose keys a client chooses.  Any thread. */
+unsigned int comet_message_hash_key(const char *key, apr_ssize_t *length);
 
 #endif /* COMET_MESSAGE_H */

@@ -199,7 +199,7 @@ static int gather(post_t *post, const comet_ndjson_t *lines, comet_text_t type,
                   int *answered)
 {
     request_rec *r = post->r;
-    apr_hash_t *judged = apr_hash_make(r->pool);
+    apr_hash_t *judged = apr_hash_make_custom(r->pool, comet_message_hash_key);
     apr_size_t i;
 
     post->group.messages =

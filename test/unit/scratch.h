@@ -49,6 +49,10 @@ comet_place_t scratch_place(const char *path);
 /** Remove the files in the folder. */
 void scratch_clear(void);
 
+/** Find two names, of at most 31 bytes, that share a comet_message_hash() in
+ * this process. */
+void scratch_twins(char one[32], char other[32]);
+
 /** For qsort(): compares two apr_int64_t. */
 int scratch_ascending(const void *a, const void *b);
 

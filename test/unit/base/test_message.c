@@ -1,15 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Messages: what they copy and how references are counted.  The texts of
- * statuses. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
+/* Messages: what they copy, how they are counted; and the statuses' texts. */
+#include "scratch.h"
+
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include <cmocka.h>
-#include <pthread.h>
+#include <unistd.h>
 
 #include "base/message.h"
 
@@ -112,13 +108,42 @@ static void test_any_byte_and_size(void **state)
     comet_message_unref(message);
 }
 
-/* The published test vectors of FNV-1a.  All children must agree on this
- * hash. */
+/* Of two processes that have not hashed anything yet, the same name has two
+ * hashes; within one it has one. */
+static int hash_in_child(void *pipe_end)
+{
+    apr_uint32_t hash = comet_message_hash(comet_text("room/42"));
+
+    return write(*(int *)pipe_end, &hash, sizeof(hash)) != sizeof(hash);
+}
+
+static void test_hash_has_a_key(void **state)
+{
+    apr_uint32_t hashes[2];
+    int ends[2], i;
+
+    assert_int_equal(pipe(ends), 0);
+    for (i = 0; i < 2; i++) {
+        assert_int_equal(scratch_reap(scratch_fork(hash_in_child, &ends[1])),
+                         0);
+        assert_int_equal(read(ends[0], &hashes[i], sizeof(hashes[i])),
+                         sizeof(hashes[i]));
+    }
+    assert_int_not_equal(hashes[0], hashes[1]);
+    close(ends[0]);
+    close(ends[1]);
+}
+
 static void test_hash(void **state)
 {
-    assert_int_equal(comet_message_hash(comet_text("")), 0x811c9dc5u);
-    assert_int_equal(comet_message_hash(comet_text("a")), 0xe40c292cu);
-    assert_int_equal(comet_message_hash(comet_text("foobar")), 0xbf9cf968u);
+    char name[] = "room/42";
+    apr_ssize_t length = APR_HASH_KEY_STRING;
+
+    assert_int_equal(comet_message_hash(comet_text("room/42")),
+                     comet_message_hash(comet_text(name)));
+    assert_int_equal(comet_message_hash_key(name, &length),
+                     comet_message_hash(comet_text(name)));
+    assert_int_equal(length, strlen(name));
     assert_int_not_equal(comet_message_hash(comet_text("\xC3\xA9")),
                          comet_message_hash(comet_text("\xC3\xA8")));
 }
@@ -193,6 +218,7 @@ static void test_status_texts(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_hash_has_a_key), /* first: nothing is hashed */
         cmocka_unit_test(test_text),
         cmocka_unit_test(test_copies_its_texts),
         cmocka_unit_test(test_defaults),

@@ -12,7 +12,6 @@
 
 #include "reference.h"
 
-/* These two have the same hash. */
 #define TWIN "costarring"
 #define OTHER_TWIN "liquid"
 
@@ -328,6 +327,25 @@ static void test_no_memory(void **state)
     assert_null(comet_selection_create(NULL, 0, &huge, 1));
 }
 
+/* A name whose hash is another's is not that name. */
+static void test_same_hash(void **state)
+{
+    char twin[32], other[32];
+    comet_selection_t *one, *both;
+
+    scratch_twins(twin, other);
+    one = scratch_choose(twin);
+    assert_int_equal(match(one, twin), COMET_SELECTION_NAMED);
+    assert_int_equal(match(one, other), COMET_SELECTION_NONE);
+    both = comet_selection_create(
+        (comet_text_t[]){ comet_text(twin), comet_text(other) }, 2, NULL, 0);
+    assert_int_equal(both->name_count, 2);
+    assert_int_equal(match(both, twin), COMET_SELECTION_NAMED);
+    assert_int_equal(match(both, other), COMET_SELECTION_NAMED);
+    comet_selection_unref(one);
+    comet_selection_unref(both);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -342,6 +360,7 @@ int main(void)
         cmocka_unit_test(test_match_like_a_list),
         cmocka_unit_test(test_take),
         cmocka_unit_test(test_take_stops_at_unknown),
+        cmocka_unit_test(test_same_hash),
         cmocka_unit_test(test_no_memory),
     };
 

@@ -122,16 +122,19 @@ static void test_sources(void **state)
 
 static void test_same_hash(void **state)
 {
-    comet_channel_t *a = enter("costarring");
-    comet_channel_t *b = enter("liquid");
+    char one[32], other[32];
+    comet_channel_t *a, *b;
 
+    scratch_twins(one, other);
+    a = enter(one);
+    b = enter(other);
     assert_int_equal(a->selection->key.hash, b->selection->key.hash);
     assert_ptr_not_equal(a, b);
-    assert_ptr_equal(find("costarring"), a);
-    assert_ptr_equal(find("liquid"), b);
+    assert_ptr_equal(find(one), a);
+    assert_ptr_equal(find(other), b);
     comet_channels_exit(&channels, a);
-    assert_null(find("costarring"));
-    assert_ptr_equal(find("liquid"), b);
+    assert_null(find(one));
+    assert_ptr_equal(find(other), b);
     assert_int_equal(b->members, 1);
 }
 
