@@ -11,6 +11,7 @@
 #include "output/cookies.h"
 #include "hooks/directives.h"
 #include "hooks/engines.h"
+#include "request/authenticate.h"
 #include "request/cors.h"
 #include "wait/connection.h"
 #include "wait/fast.h"
@@ -76,6 +77,13 @@ static void register_claiming_hooks(void)
     /* once a sub-request has its sections, before any module checks it */
     ap_hook_post_perdir_config(mod_comet_subrequest_enter, NULL, NULL,
                                APR_HOOK_REALLY_FIRST);
+    ap_hook_post_perdir_config(mod_comet_claim_post_perdir_config, NULL, NULL,
+                               APR_HOOK_REALLY_FIRST);
+    /* a channel's sub-request takes over its request's user */
+    ap_hook_check_authn(mod_comet_authenticate_again, NULL, NULL,
+                        APR_HOOK_REALLY_FIRST, AP_AUTH_INTERNAL_PER_CONF);
+    ap_hook_check_authz(mod_comet_authenticate_note, NULL, NULL,
+                        APR_HOOK_REALLY_FIRST, AP_AUTH_INTERNAL_PER_CONF);
     /* with the location's settings, but before authentication */
     ap_hook_header_parser(mod_comet_cors_parse_headers, NULL, NULL,
                           APR_HOOK_REALLY_FIRST);

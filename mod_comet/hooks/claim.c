@@ -118,24 +118,26 @@ int mod_comet_claim_passed_through(request_rec *r)
     return claim(r, mod_comet_claim_passed_through);
 }
 
-/*
- * A claimed URL names no file.
- *
- * httpd skips the access checks for a sub-request or an internal redirect
- * whose per-directory configuration equals its parent's. Since a rule may look
- * at the URL itself (Require expr), each channel must be checked: a
- * configuration of its own makes httpd do that.
- */
+/* A claimed URL names no file. */
 int mod_comet_claim_map_to_storage(request_rec *r)
 {
-    if (!mod_comet_request(r)) {
-        return DECLINED;
-    }
-    if (r->main || r->prev) {
+    return mod_comet_request(r) ? OK : DECLINED;
+}
+
+/*
+ * httpd skips the access checks for a sub-request or an internal redirect
+ * whose per-directory configuration equals its parent's. Since a rule may look
+ * at the URL itself (Require expr), each channel must be checked: a copy of
+ * the configuration makes httpd do that. The copy refers to the same settings,
+ * so that mod_comet_authenticate_again() sees that the same sections apply.
+ */
+int mod_comet_claim_post_perdir_config(request_rec *r)
+{
+    if (mod_comet_request(r) && (r->main || r->prev)) {
         r->per_dir_config = ap_merge_per_dir_configs(
             r->pool, r->per_dir_config, ap_create_per_dir_config(r->pool));
     }
-    return OK;
+    return DECLINED;
 }
 
 int mod_comet_claim_find_type(request_rec *r)

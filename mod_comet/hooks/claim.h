@@ -22,6 +22,10 @@ int mod_comet_claim_passed_through(request_rec *r);
 /** map_to_storage hook: a claimed URL names no file. */
 int mod_comet_claim_map_to_storage(request_rec *r);
 
+/** post_perdir_config hook: have each channel's sub-request authorised, even
+ * where its configuration equals its parent's. */
+int mod_comet_claim_post_perdir_config(request_rec *r);
+
 /** type_checker hook: set the handler, whatever the URL's extension. It runs
  * after authorisation, but before modules set variables that authorisation did
  * not see (SetEnv). */

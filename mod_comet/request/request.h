@@ -27,6 +27,11 @@ typedef struct mod_comet_request_t {
     int logged_later; /* its access-log line is not written at its end: its
                        * stream goes on */
 
+    /* of request/authenticate: the authenticated user, and the configuration
+     * that authenticated it; NULL: nobody */
+    char *authenticated_as;
+    const ap_conf_vector_t *authenticated_in;
+
     /* of request/subrequest: */
     const apr_table_t *env_before; /* while rules change it; else NULL */
     apr_array_header_t *env_changes; /* by rules; NULL: none */

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * @file request/authenticate.h
+ * Asking for a password once in a request.  A channel named by a parameter is
+ * judged by a sub-request to its URL; where that URL is authenticated exactly
+ * as the request itself, the request's user is the answer: checking one bcrypt
+ * password for each of 900 channels would take a minute.  Each channel is
+ * authorised (Require) all the same.
+ */
+#ifndef MOD_COMET_AUTHENTICATE_H
+#define MOD_COMET_AUTHENTICATE_H
+
+#include "server/mod_comet.h"
+
+/** auth_checker hook, first: note how a request was authenticated.  Runs only
+ * when that has succeeded.  @return DECLINED */
+int mod_comet_authenticate_note(request_rec *r);
+
+/**
+ * check_user_id hook, first: take over the user of the request that a
+ * sub-request was made for.  Only where the same sections apply to both, the
+ * credentials, AuthType and AuthName are equal, and no module but httpd's own
+ * decides who a user is (a script may look at the URL).
+ * @return OK: r->user is set; DECLINED: it is authenticated as any other
+ */
+int mod_comet_authenticate_again(request_rec *r);
+
+#endif /* MOD_COMET_AUTHENTICATE_H */
