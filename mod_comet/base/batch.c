@@ -4,7 +4,9 @@
 
 int comet_batch_is_full(const comet_batch_t *batch)
 {
-    return batch->count >= batch->size || batch->bytes >= COMET_BATCH_BYTES;
+    apr_size_t most = batch->most_bytes ? batch->most_bytes : COMET_BATCH_BYTES;
+
+    return batch->count >= batch->size || batch->bytes >= most;
 }
 
 int comet_batch_add(void *baton, comet_message_t *message)
@@ -13,6 +15,10 @@ int comet_batch_add(void *baton, comet_message_t *message)
 
     batch->messages[batch->count++] = message;
     batch->bytes += message->body.length;
+    if (batch->most_bytes) {
+        batch->bytes += message->channel.length + message->type.length
+                        + message->author.length + COMET_BATCH_OVERHEAD;
+    }
     return !comet_batch_is_full(batch);
 }
 

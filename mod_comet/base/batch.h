@@ -12,13 +12,18 @@
  * request can fill the memory. */
 #define COMET_BATCH_BYTES (256 * 1024)
 
+/** A message counts as so many bytes more than its texts have: its timestamp
+ * and the names of its fields. */
+#define COMET_BATCH_OVERHEAD 64
+
 /** Messages in order.  The batch owns one reference to each. */
 typedef struct comet_batch_t {
     comet_message_t **messages; /* room for `size` pointers; the batch's
                                  * owner allocates it */
     apr_size_t size;
     apr_size_t count;
-    apr_size_t bytes; /* of their bodies */
+    apr_size_t bytes; /* of their bodies; with most_bytes, of all texts */
+    apr_size_t most_bytes; /* with so many it is full; 0: COMET_BATCH_BYTES */
 } comet_batch_t;
 
 /** Whether a batch takes no further message.  There may be more messages in the

@@ -8,6 +8,7 @@
 
 #include "shared/metrics.h"
 #include "server/child.h"
+#include "request/limits.h"
 #include "output/answer.h"
 #include "output/reasons.h"
 #include "output/cookies.h"
@@ -180,6 +181,23 @@ static int send_parked(request_rec *r, const mod_comet_ask_t *ask,
                : DECLINED;
 }
 
+/* An answer that a client can be slow to take is counted as if it waited, as
+ * long as it takes.
+ * @return DECLINED: send it; else it is freed and the request answered */
+static int count_long(request_rec *r, comet_buffer_t *body)
+{
+    const char *limit = body->length > MOD_COMET_PIECE_BYTES && !r->header_only
+                            ? mod_comet_limits_wait(r)
+                            : NULL;
+
+    if (!limit) {
+        return DECLINED;
+    }
+    comet_buffer_free(body);
+    apr_table_unset(r->headers_out, "ETag");
+    return mod_comet_answer_error(r, HTTP_TOO_MANY_REQUESTS, "%s", limit);
+}
+
 static int answer_now(request_rec *r, const mod_comet_ask_t *ask,
                       const comet_batch_t *missed)
 {
@@ -193,9 +211,10 @@ static int answer_now(request_rec *r, const mod_comet_ask_t *ask,
             comet_buffer_free(&body);
             return rv;
         }
-        rv = DECLINED;
     }
-    if (!body.failed && !r->header_only && !mod_comet_filters_is_compressed(r)
+    rv = count_long(r, &body);
+    if (rv == DECLINED && !body.failed && !r->header_only
+        && !mod_comet_filters_is_compressed(r)
         && ap_discard_request_body(r) == OK) {
         rv = send_parked(r, ask, &body);
     }

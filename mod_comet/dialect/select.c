@@ -50,16 +50,31 @@ static const char *find_objection(const request_rec *sub, const request_rec *r,
                : NULL;
 }
 
+/* The sub-request to a channel's own URL, to be destroyed by the caller. */
+static request_rec *look_up(request_rec *r, const mod_comet_mapping_t *mapping,
+                            comet_text_t channel, const char *method)
+{
+    apr_pool_t *scratch;
+    const char *path;
+    request_rec *sub;
+
+    apr_pool_create(&scratch, r->pool);
+    apr_pool_tag(scratch, "comet_select_url");
+    path = apr_pstrcat(scratch, mapping->url, "/",
+                       apr_pstrmemdup(scratch, channel.data, channel.length),
+                       NULL);
+    sub = ap_sub_req_method_uri(method, ap_os_escape_path(scratch, path, 1), r,
+                                NULL);
+    apr_pool_destroy(scratch);
+    return sub;
+}
+
 int mod_comet_select_authorise(request_rec *r,
                                const mod_comet_mapping_t *mapping,
                                comet_text_t channel, mod_comet_ask_t *ask,
                                const char **objection)
 {
-    const char *path = apr_pstrcat(
-        r->pool, mapping->url, "/",
-        apr_pstrmemdup(r->pool, channel.data, channel.length), NULL);
-    request_rec *sub = ap_sub_req_method_uri(
-        ask ? "GET" : "POST", ap_os_escape_path(r->pool, path, 1), r, NULL);
+    request_rec *sub = look_up(r, mapping, channel, ask ? "GET" : "POST");
     int status = is_allowed(sub, mapping) ? OK : HTTP_FORBIDDEN;
     const char *challenge =
         apr_table_get(sub->err_headers_out, "WWW-Authenticate");
@@ -96,6 +111,7 @@ static int refuse(request_rec *r, int status, comet_text_t channel,
 
 typedef struct gathering_t {
     request_rec *r;
+    apr_pool_t *pool; /* gone before the request begins to wait */
     const mod_comet_request_t *request;
     mod_comet_ask_t *ask;
     apr_array_header_t *names; /* comet_text_t each, with the endpoint's
@@ -109,8 +125,8 @@ static comet_text_t stored_name(const gathering_t *gathering, comet_text_t name)
     const char *prefix = gathering->request->mapping->channel;
 
     return comet_text(apr_pstrcat(
-        gathering->r->pool, prefix,
-        apr_pstrmemdup(gathering->r->pool, name.data, name.length), NULL));
+        gathering->pool, prefix,
+        apr_pstrmemdup(gathering->pool, name.data, name.length), NULL));
 }
 
 /*
@@ -183,7 +199,7 @@ static int expand(gathering_t *gathering, comet_text_t prefix,
     request_rec *r = gathering->r;
     apr_size_t hidden = gathering->ask->format.hidden_bytes;
     apr_array_header_t *found =
-        apr_array_make(r->pool, 16, sizeof(comet_text_t));
+        apr_array_make(gathering->pool, 16, sizeof(comet_text_t));
     char buffer[200];
     apr_status_t status =
         list_channels(gathering, stored_name(gathering, prefix), found);
@@ -302,35 +318,69 @@ static apr_status_t unref_selection(void *selection)
     return APR_SUCCESS;
 }
 
-static int make(const gathering_t *gathering)
+/* @param selection  taken over; NULL: there was no memory
+ * @return DECLINED: go on */
+static int keep(request_rec *r, mod_comet_ask_t *ask,
+                comet_selection_t *selection)
 {
-    request_rec *r = gathering->r;
-    comet_selection_t *selection = comet_selection_create(
-        (const comet_text_t *)gathering->names->elts,
-        (apr_size_t)gathering->names->nelts,
-        (const comet_text_t *)gathering->prefixes->elts,
-        /* history does not wait, so it needs no prefixes to watch */
-        gathering->ask->history ? 0 : (apr_size_t)gathering->prefixes->nelts);
-
     if (!selection) {
         return mod_comet_answer_error(r, HTTP_SERVICE_UNAVAILABLE,
                                       "the server is out of memory");
     }
+    selection = comet_hub_share(
+        mod_comet_child()->hub,
+        (apr_size_t)mod_comet_config_server(r->server)->store, selection);
     apr_pool_cleanup_register(r->pool, selection, unref_selection,
                               apr_pool_cleanup_null);
-    gathering->ask->selection = selection;
+    ask->selection = selection;
     return DECLINED;
 }
 
+static int make(const gathering_t *gathering)
+{
+    return keep(
+        gathering->r, gathering->ask,
+        comet_selection_create((const comet_text_t *)gathering->names->elts,
+                               (apr_size_t)gathering->names->nelts,
+                               (const comet_text_t *)gathering->prefixes->elts,
+                               /* what was needs no watch for what will be */
+                               gathering->ask->history
+                                   ? 0
+                                   : (apr_size_t)gathering->prefixes->nelts));
+}
+
+/*
+ * A pool with memory of its own, which goes back to the system: a connection
+ * keeps what its pools have used, and may wait for days.
+ * @return NULL: there is no memory
+ */
+static apr_pool_t *make_pool(apr_pool_t *parent)
+{
+    apr_allocator_t *allocator;
+    apr_pool_t *pool;
+
+    if (apr_allocator_create(&allocator) != APR_SUCCESS) {
+        return NULL;
+    }
+    if (apr_pool_create_ex(&pool, parent, NULL, allocator) != APR_SUCCESS) {
+        apr_allocator_destroy(allocator);
+        return NULL;
+    }
+    apr_allocator_owner_set(allocator, pool);
+    apr_pool_tag(pool, "comet_select");
+    return pool;
+}
+
 static gathering_t begin(request_rec *r, const mod_comet_request_t *request,
-                         mod_comet_ask_t *ask)
+                         mod_comet_ask_t *ask, apr_pool_t *pool)
 {
     gathering_t gathering = {
         .r = r,
+        .pool = pool,
         .request = request,
         .ask = ask,
-        .names = apr_array_make(r->pool, 1, sizeof(comet_text_t)),
-        .prefixes = apr_array_make(r->pool, 1, sizeof(comet_text_t)),
+        .names = apr_array_make(pool, 1, sizeof(comet_text_t)),
+        .prefixes = apr_array_make(pool, 1, sizeof(comet_text_t)),
     };
 
     if (ask->channel.data) {
@@ -339,22 +389,39 @@ static gathering_t begin(request_rec *r, const mod_comet_request_t *request,
     return gathering;
 }
 
+/* Gather the channels that the parameters name, and select them. */
+static int gather(request_rec *r, const mod_comet_request_t *request,
+                  mod_comet_ask_t *ask)
+{
+    apr_pool_t *pool = make_pool(r->pool);
+    gathering_t gathering;
+    int rv;
+
+    if (!pool) {
+        return mod_comet_answer_error(r, HTTP_SERVICE_UNAVAILABLE,
+                                      "there is no memory");
+    }
+    gathering = begin(r, request, ask, pool);
+    rv = take_parameters(&gathering);
+    if (rv == DECLINED) {
+        rv = make(&gathering);
+    }
+    apr_pool_destroy(pool);
+    return rv;
+}
+
 int mod_comet_select_one(request_rec *r, mod_comet_ask_t *ask)
 {
-    gathering_t gathering = begin(r, mod_comet_request(r), ask);
-
-    return make(&gathering);
+    return keep(r, ask, comet_selection_create(&ask->channel, 1, NULL, 0));
 }
 
 int mod_comet_select_find(request_rec *r, const mod_comet_request_t *request,
                           mod_comet_ask_t *ask)
 {
-    gathering_t gathering = begin(r, request, ask);
     comet_text_t any;
-    int rv;
 
     if (!comet_params_get(&request->query, "channel", &any)) {
-        return ask->channel.data ? make(&gathering)
+        return ask->channel.data ? mod_comet_select_one(r, ask)
                                  : mod_comet_answer_error(
                                      r, HTTP_BAD_REQUEST,
                                      "channel: append a channel's name to the "
@@ -365,7 +432,6 @@ int mod_comet_select_find(request_rec *r, const mod_comet_request_t *request,
                                       "channel: only the URL's own channel may "
                                       "be read here (CometMulti)");
     }
-    ask->format.json = 1; /* each message must name its channel */
-    rv = take_parameters(&gathering);
-    return rv == DECLINED ? make(&gathering) : rv;
+    ask->format.json = 1; /* each message is to name its channel */
+    return gather(r, request, ask);
 }

@@ -186,6 +186,15 @@ comet_channel_t *comet_channels_enter(comet_channels_t *channels,
     return channel;
 }
 
+comet_selection_t *comet_channels_share(const comet_channels_t *channels,
+                                        const void *source,
+                                        const comet_selection_t *selection)
+{
+    const comet_channel_t *channel = *place(channels, source, selection->key);
+
+    return channel ? comet_selection_ref(channel->selection) : NULL;
+}
+
 void comet_channels_exit(comet_channels_t *channels, comet_channel_t *channel)
 {
     comet_channel_t **link;

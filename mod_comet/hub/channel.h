@@ -66,6 +66,12 @@ comet_channel_t *comet_channels_enter(comet_channels_t *channels,
                                       const void *source,
                                       comet_selection_t *selection);
 
+/** A reference to the equal selection of an entry, if there is one; else
+ * NULL. */
+comet_selection_t *comet_channels_share(const comet_channels_t *channels,
+                                        const void *source,
+                                        const comet_selection_t *selection);
+
 /** Count one member less.  The entry of the last one is freed. */
 void comet_channels_exit(comet_channels_t *channels, comet_channel_t *channel);
 

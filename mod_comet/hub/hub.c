@@ -37,6 +37,7 @@ static apr_status_t enter_locked(comet_hub_t *hub,
     subscriber->reasons = 0;
     subscriber->behind = 0;
     subscriber->retry = 0;
+    subscriber->asked_to_yield = 0;
     hub->members++;
     comet_hub_rest_locked(hub, subscriber,
                           subscriber->resting ? COMET_REST : COMET_WAIT);
@@ -81,6 +82,24 @@ apr_status_t comet_hub_join(comet_hub_t *hub, comet_subscriber_t *subscriber,
     return status;
 }
 
+comet_selection_t *comet_hub_share(comet_hub_t *hub, apr_size_t store,
+                                   comet_selection_t *selection)
+{
+    comet_selection_t *shared;
+
+    if (comet_selection_is_atom(selection)) {
+        return selection; /* as short as a pointer to another one */
+    }
+    pthread_mutex_lock(&hub->lock);
+    shared =
+        comet_channels_share(&hub->channels, &hub->feeds[store], selection);
+    pthread_mutex_unlock(&hub->lock);
+    if (shared) {
+        comet_selection_unref(selection);
+    }
+    return shared ? shared : selection;
+}
+
 apr_status_t comet_hub_join_clock(comet_hub_t *hub,
                                   comet_subscriber_t *subscriber,
                                   apr_interval_time_t period)
@@ -115,6 +134,29 @@ void comet_hub_leave(comet_hub_t *hub, comet_subscriber_t *subscriber)
     pthread_mutex_unlock(&hub->lock);
 }
 
+int comet_hub_make_room(comet_hub_t *hub)
+{
+    comet_subscriber_t *subscriber;
+    int found = 0;
+
+    pthread_mutex_lock(&hub->lock);
+    APR_RING_FOREACH(subscriber, &hub->idle, comet_subscriber_t, link)
+    {
+        if (subscriber->yields && !subscriber->asked_to_yield) {
+            subscriber->asked_to_yield = 1;
+            hub->yielding++;
+            comet_hub_make_ready_locked(hub, subscriber, COMET_YIELD);
+            found = 1;
+            break;
+        }
+    }
+    pthread_mutex_unlock(&hub->lock);
+    if (found) {
+        comet_hub_wake(hub);
+    }
+    return found;
+}
+
 int comet_hub_recall(comet_hub_t *hub, apr_size_t store,
                      const comet_store_state_t *state, comet_timestamp_t after,
                      comet_reading_t *reading)
@@ -144,7 +186,7 @@ apr_size_t comet_hub_members(comet_hub_t *hub, apr_size_t *owned)
     apr_size_t members;
 
     pthread_mutex_lock(&hub->lock);
-    members = hub->members;
+    members = hub->members - hub->yielding;
     if (owned) {
         *owned = hub->owned;
     }
@@ -241,6 +283,7 @@ apr_status_t comet_hub_create(comet_hub_t **hub,
     pthread_cond_init(&made->unpinned, NULL);
     APR_RING_INIT(&made->ready, comet_subscriber_t, link);
     APR_RING_INIT(&made->again, comet_subscriber_t, link);
+    APR_RING_INIT(&made->catching, comet_subscriber_t, link);
     APR_RING_INIT(&made->idle, comet_subscriber_t, link);
     comet_wheel_init(&made->wheel, comet_monotonic());
     for (i = 0; i < config->count; i++) {

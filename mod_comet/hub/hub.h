@@ -79,6 +79,15 @@ apr_status_t comet_hub_join(comet_hub_t *hub, comet_subscriber_t *subscriber,
                             apr_size_t store, comet_selection_t *selection);
 
 /**
+ * Find the selection, equal to the caller's, that subscribers of a store have
+ * already: a wildcard's may be long, and many clients have the same.
+ * @param selection  a reference that is taken over
+ * @return a reference: to theirs, or to the caller's own.  Any thread.
+ */
+comet_selection_t *comet_hub_share(comet_hub_t *hub, apr_size_t store,
+                                   comet_selection_t *selection);
+
+/**
  * Register a subscriber to the clock instead.  On every whole multiple of @a
  * period it gets a message whose timestamp is the time.  Ticks that it cannot
  * take in time are not kept.
@@ -95,6 +104,13 @@ apr_status_t comet_hub_join_clock(comet_hub_t *hub,
  * thread but the hub's.
  */
 void comet_hub_leave(comet_hub_t *hub, comet_subscriber_t *subscriber);
+
+/**
+ * Have a subscriber that rests give its place up, for one that must wait: the
+ * one that has rested for the longest is served with COMET_YIELD.
+ * @return whether there was one (->yields).  Any thread.
+ */
+int comet_hub_make_room(comet_hub_t *hub);
 
 /**
  * Answer from memory, if the ring is in step with this state of the store.  Any
@@ -133,7 +149,8 @@ int comet_hub_stop(comet_hub_t *hub, apr_interval_time_t limit);
 void comet_hub_free(comet_hub_t *hub);
 
 /**
- * How many subscribers are registered.  Any thread.
+ * How many subscribers are registered, without those that were asked to give
+ * their places up and are about to leave.  Any thread.
  * @param owned  set to how many of them own a socket; may be NULL
  */
 apr_size_t comet_hub_members(comet_hub_t *hub, apr_size_t *owned);

@@ -40,12 +40,17 @@ struct comet_hub_t {
     /* [lock] subscribers that become ready once the feeds were looked at; empty
      * except in comet_hub_serve_some() */
     struct comet_subscriber_ring_t again;
+    /* [lock] ready, too, but far behind: served one at a time, after those
+     * that only need the newest messages */
+    struct comet_subscriber_ring_t catching;
     struct comet_subscriber_ring_t idle; /* [lock] */
     comet_wheel_t wheel; /* [lock] */
     comet_ticker_t *tickers; /* [lock] */
     comet_sockets_t sockets; /* [lock] */
     apr_size_t members; /* [lock] */
     apr_size_t owned; /* [lock] how many of them own a socket */
+    apr_size_t yielding; /* [lock] how many were asked to give their places
+                          * up */
     apr_time_t sleeps_until; /* [lock] */
 
     comet_feed_t *feeds; /* [hub thread] except their rings, see hub/feed.h */
@@ -84,6 +89,9 @@ int comet_hub_has_socket(const comet_subscriber_t *subscriber);
  * The caller holds the lock in all of the following calls except the last two.
  */
 
+/** Whether nobody is queued to be served. */
+int comet_hub_is_served_locked(const comet_hub_t *hub);
+
 /**
  * Queue a subscriber to be served.  If it is queued or being served already,
  * this only adds the reasons.
@@ -117,8 +125,8 @@ void comet_hub_watch_locked(comet_hub_t *hub, comet_subscriber_t *subscriber);
 /** Remove a subscriber that is in no queue from the hub. */
 void comet_hub_forget_locked(comet_hub_t *hub, comet_subscriber_t *subscriber);
 
-/** Serve queued subscribers, at most one batch of them.  The hub's thread,
- * without the lock. */
+/** Serve queued subscribers, at most one batch of them, and one of those that
+ * are far behind.  The hub's thread, without the lock. */
 void comet_hub_serve_some(comet_hub_t *hub);
 
 /**

@@ -212,6 +212,10 @@ static void stop_subscribers(comet_hub_t *hub)
     {
         subscriber->reasons |= COMET_STOPPING;
     }
+    APR_RING_FOREACH(subscriber, &hub->catching, comet_subscriber_t, link)
+    {
+        subscriber->reasons |= COMET_STOPPING;
+    }
     while (!APR_RING_EMPTY(&hub->idle, comet_subscriber_t, link)) {
         comet_hub_make_ready_locked(hub, APR_RING_FIRST(&hub->idle),
                                     COMET_STOPPING);
@@ -295,7 +299,7 @@ static int sleep_ms(comet_hub_t *hub, apr_time_t now)
     tick = comet_ticker_due(hub->tickers);
     take_earlier(&until, tick ? now + tick - wall : 0);
     take_earlier(&until, comet_wheel_due(&hub->wheel));
-    if (!APR_RING_EMPTY(&hub->ready, comet_subscriber_t, link)) {
+    if (!comet_hub_is_served_locked(hub)) {
         until = now;
     }
     hub->sleeps_until = until;
@@ -313,8 +317,8 @@ static int is_over(comet_hub_t *hub)
         return 0;
     }
     pthread_mutex_lock(&hub->lock);
-    over = hub->all_told_to_stop && !hub->owned
-           && APR_RING_EMPTY(&hub->ready, comet_subscriber_t, link);
+    over =
+        hub->all_told_to_stop && !hub->owned && comet_hub_is_served_locked(hub);
     pthread_mutex_unlock(&hub->lock);
     return over;
 }

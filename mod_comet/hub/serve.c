@@ -92,6 +92,14 @@ static void look_again(comet_hub_t *hub, const comet_subscriber_t *subscriber)
     }
 }
 
+/* Queue a subscriber that is ready, and in no queue but that of the ready,
+ * behind all others that have much to catch up with. */
+static void put_off_locked(comet_hub_t *hub, comet_subscriber_t *subscriber)
+{
+    APR_RING_REMOVE(subscriber, link);
+    APR_RING_INSERT_TAIL(&hub->catching, subscriber, comet_subscriber_t, link);
+}
+
 /*
  * Put a subscriber back into a queue after it was served.
  * @param more  there may be more messages for it
@@ -112,56 +120,89 @@ static void put_back_locked(comet_hub_t *hub, comet_subscriber_t *subscriber,
     }
     if (outcome == COMET_WAIT && subscriber->blocked_fd < 0 && more) {
         comet_hub_make_ready_locked(hub, subscriber, COMET_NEWS);
+        put_off_locked(hub, subscriber);
     }
 }
 
-/* Serve the first subscriber of the queue.  Drops the lock during the call. */
-static void serve_first_locked(comet_hub_t *hub)
+/* Take a subscriber out of its queue, pinned, with what memory can tell of
+ * what it has not seen.
+ * @return whether memory could tell */
+static int take_locked(comet_hub_t *hub, comet_subscriber_t *subscriber,
+                       comet_reading_t *reading)
 {
-    comet_subscriber_t *subscriber = APR_RING_FIRST(&hub->ready);
-    int blocked = subscriber->blocked_fd >= 0, known = 1, more;
-    int resting = subscriber->resting;
-    apr_size_t count;
-    comet_delivery_t delivery = { .reasons = subscriber->reasons,
-                                  .batch = &hub->batch };
-    comet_reading_t reading = { .selection = subscriber->channel->selection,
-                                .batch = &hub->batch };
-    comet_outcome_e outcome;
-
-    hub->batch.size = subscriber->limit;
     APR_RING_REMOVE(subscriber, link);
     subscriber->state = COMET_SUBSCRIBER_SERVED;
     subscriber->reasons = 0;
     subscriber->retry = 0;
     hub->pinned = subscriber;
-    if (!blocked && !resting) {
-        /* collect for every reason: messages may have come while it was
-         * queued */
-        known = collect_locked(hub, subscriber, &reading);
-    }
-    pthread_mutex_unlock(&hub->lock);
+    hub->batch.size = subscriber->limit;
+    hub->batch.most_bytes = subscriber->piece;
+    /* collect for every reason: messages may have come while it was queued */
+    return subscriber->blocked_fd >= 0 || subscriber->resting
+           || collect_locked(hub, subscriber, reading);
+}
 
+/* Whether only the store can tell what the subscriber has not seen. */
+static int is_behind_locked(comet_hub_t *hub,
+                            const comet_subscriber_t *subscriber)
+{
+    const comet_feed_t *feed = comet_hub_feed_of(hub, subscriber->channel);
+
+    return subscriber->blocked_fd < 0 && !subscriber->resting && feed
+           && !comet_ring_covers(&feed->ring, subscriber->seen);
+}
+
+/* Look in the store for what memory could not tell; without the lock, the
+ * subscriber is pinned.
+ * @return whether it is known now */
+static int complete(comet_hub_t *hub, const comet_subscriber_t *subscriber,
+                    comet_reading_t *reading, int known)
+{
     if ((!known || hub->batch.count) && has_lost(hub, subscriber)) {
         comet_batch_clear(&hub->batch);
-        reading.recheck = known = 1;
+        reading->recheck = 1;
+        return 1;
     }
-    else if (!known) {
-        known = catch_up(subscriber, &reading);
-    }
-    count = hub->batch.count;
-    if (count) {
-        delivery.reasons |= COMET_NEWS;
+    return known || catch_up(subscriber, reading);
+}
+
+/* Hand the subscriber what it gets.
+ * @return its outcome; *more: there may be more for it than it took */
+static comet_outcome_e hand_over(comet_hub_t *hub,
+                                 comet_subscriber_t *subscriber,
+                                 const comet_delivery_t *delivery, int *more)
+{
+    int clock = comet_hub_is_clock(hub, subscriber->channel);
+    comet_timestamp_t last;
+    comet_outcome_e outcome;
+
+    *more = subscriber->blocked_fd >= 0 || subscriber->resting
+            || (!clock && comet_batch_is_full(&hub->batch));
+    if (hub->batch.count) {
         subscriber->seen = seen_now(hub, subscriber);
     }
-    if (reading.recheck) {
-        delivery.reasons |= COMET_RECHECK;
-    }
-    more = blocked || resting
-           || (!comet_hub_is_clock(hub, subscriber->channel)
-               && (count == subscriber->limit
-                   || comet_batch_is_full(&hub->batch)));
-    outcome = subscriber->serve(subscriber, &delivery);
+    last = subscriber->seen;
+    outcome = subscriber->serve(subscriber, delivery);
+    *more |= !clock && hub->batch.count && subscriber->seen < last;
     comet_batch_clear(&hub->batch);
+    return outcome;
+}
+
+/* Serve a subscriber that is queued.  Takes and gives back the lock. */
+static void serve_locked(comet_hub_t *hub, comet_subscriber_t *subscriber)
+{
+    comet_delivery_t delivery = { .reasons = subscriber->reasons,
+                                  .batch = &hub->batch };
+    comet_reading_t reading = { .selection = subscriber->channel->selection,
+                                .batch = &hub->batch };
+    int known = take_locked(hub, subscriber, &reading), more;
+    comet_outcome_e outcome;
+
+    pthread_mutex_unlock(&hub->lock);
+    known = complete(hub, subscriber, &reading, known);
+    delivery.reasons |= hub->batch.count ? COMET_NEWS : 0;
+    delivery.reasons |= reading.recheck ? COMET_RECHECK : 0;
+    outcome = hand_over(hub, subscriber, &delivery, &more);
 
     pthread_mutex_lock(&hub->lock);
     if (outcome == COMET_LEAVE) {
@@ -178,13 +219,23 @@ static void serve_first_locked(comet_hub_t *hub)
 
 void comet_hub_serve_some(comet_hub_t *hub)
 {
+    comet_subscriber_t *subscriber;
     int i;
 
     pthread_mutex_lock(&hub->lock);
     for (i = 0; i < SERVE_BATCH
                 && !APR_RING_EMPTY(&hub->ready, comet_subscriber_t, link);
          i++) {
-        serve_first_locked(hub);
+        subscriber = APR_RING_FIRST(&hub->ready);
+        if (is_behind_locked(hub, subscriber)) {
+            put_off_locked(hub, subscriber);
+        }
+        else {
+            serve_locked(hub, subscriber);
+        }
+    }
+    if (!APR_RING_EMPTY(&hub->catching, comet_subscriber_t, link)) {
+        serve_locked(hub, APR_RING_FIRST(&hub->catching));
     }
     APR_RING_CONCAT(&hub->ready, &hub->again, comet_subscriber_t, link);
     pthread_mutex_unlock(&hub->lock);

@@ -32,6 +32,12 @@ comet_feed_t *comet_hub_feed_of(comet_hub_t *hub,
                                             : (comet_feed_t *)channel->source;
 }
 
+int comet_hub_is_served_locked(const comet_hub_t *hub)
+{
+    return APR_RING_EMPTY(&hub->ready, comet_subscriber_t, link)
+           && APR_RING_EMPTY(&hub->catching, comet_subscriber_t, link);
+}
+
 void comet_hub_make_ready_locked(comet_hub_t *hub,
                                  comet_subscriber_t *subscriber,
                                  unsigned reasons)
@@ -102,5 +108,7 @@ void comet_hub_forget_locked(comet_hub_t *hub, comet_subscriber_t *subscriber)
     subscriber->resting = 0;
     subscriber->state = COMET_SUBSCRIBER_OUT;
     hub->members--;
+    hub->yielding -= subscriber->asked_to_yield != 0;
+    subscriber->asked_to_yield = 0;
     hub->owned -= subscriber->left != NULL;
 }

@@ -46,7 +46,8 @@ typedef enum {
                          * it has not seen.  Its client is told when it comes
                          * back */
     COMET_READABLE = 32, /* its own socket has input, or its client has gone */
-    COMET_GONE = 64 /* if it listens: its client has closed its side */
+    COMET_GONE = 64, /* if it listens: its client has closed its side */
+    COMET_YIELD = 128 /* it is idle, and another one needs its place: leave */
 } comet_reason_e;
 
 /** What the hub passes to a subscriber that it serves. */
@@ -67,7 +68,8 @@ typedef enum {
 /**
  * Serve a subscriber.  Runs on the hub's thread with the subscriber pinned and
  * no lock held.  It must not block.  It may change subscriber->timeout_at,
- * ->blocked_fd and ->seen.
+ * ->blocked_fd and ->seen.  If it sets ->seen back to before a message of
+ * the batch, it is served with that message again.
  */
 typedef comet_outcome_e comet_serve_cb(comet_subscriber_t *subscriber,
                                        const comet_delivery_t *delivery);
@@ -94,11 +96,13 @@ struct comet_subscriber_t {
     int watched_fd; /* [hub->lock] its socket in the hub's epoll; or -1 */
     comet_timer_t timer; /* [hub->lock] may be due before timeout_at */
     int retry; /* [hub->lock] serve it when its timer fires */
+    int asked_to_yield; /* [hub->lock] it is told by COMET_YIELD to leave */
     int behind; /* [hub->lock] its messages could not be read yet */
 
     /* Set before join; then owned by the thread that serves. */
     int resting; /* it has its answer and gets no more messages; the hub's
                   * after join */
+    int yields; /* while idle it gives its place up when asked to */
     comet_serve_cb *serve;
     comet_left_cb *left; /* NULL unless it owns a socket */
     int own_fd; /* its socket; used if `left` or `listens` is set */
@@ -108,6 +112,8 @@ struct comet_subscriber_t {
     comet_timestamp_t floor; /* up to where retention had removed messages
                               * when it joined */
     apr_size_t limit; /* the most messages it takes at once; at least 1 */
+    apr_size_t piece; /* the most bytes at once, except that one message may
+                       * be longer; 0: a whole batch */
     apr_time_t timeout_at; /* when to serve it with COMET_TIMEOUT; 0: never */
     int blocked_fd; /* the socket that accepts no more data; -1: none */
 };

@@ -3,9 +3,33 @@
 #include "output/outbox.h"
 
 #include <errno.h>
+#include <stdatomic.h>
 #include <sys/socket.h>
 
+#include "shared/metrics.h"
 #include "output/filters.h"
+
+static atomic_size_t buffered; /* [atomic] what this child's outboxes hold */
+
+/* Keep the sum and the gauge in step with an outbox that has changed. */
+static void count(mod_comet_outbox_t *outbox)
+{
+    apr_size_t now = outbox->bytes.length, before = outbox->counted;
+
+    if (now != before) {
+        atomic_fetch_add(&buffered, now - before); /* modulo its size */
+        comet_metrics_add(COMET_METRIC_buffered_bytes,
+                          (apr_int64_t)now - (apr_int64_t)before);
+        outbox->counted = now;
+    }
+}
+
+apr_size_t mod_comet_outbox_share(void)
+{
+    return atomic_load(&buffered) < MOD_COMET_BUFFERED_BYTES
+               ? MOD_COMET_PIECE_BYTES
+               : MOD_COMET_SLICE_MIN;
+}
 
 int mod_comet_outbox_is_empty(const mod_comet_outbox_t *outbox)
 {
@@ -16,6 +40,7 @@ void mod_comet_outbox_clear(mod_comet_outbox_t *outbox)
 {
     comet_buffer_free(&outbox->bytes);
     outbox->sent = 0;
+    count(outbox);
 }
 
 apr_status_t mod_comet_outbox_send(mod_comet_outbox_t *outbox, request_rec *r,
@@ -37,6 +62,7 @@ apr_status_t mod_comet_outbox_send(mod_comet_outbox_t *outbox, request_rec *r,
     if (mod_comet_outbox_is_empty(outbox)) {
         mod_comet_outbox_clear(outbox);
     }
+    count(outbox);
     return status;
 }
 
@@ -62,6 +88,7 @@ apr_ssize_t mod_comet_outbox_write(mod_comet_outbox_t *outbox, int fd,
     if (sent >= 0) {
         comet_buffer_add(&outbox->bytes, bytes.data + sent,
                          bytes.length - (apr_size_t)sent);
+        count(outbox);
     }
     return outbox->bytes.failed ? -1 : sent;
 }

@@ -17,7 +17,21 @@
 typedef struct mod_comet_outbox_t {
     comet_buffer_t bytes;
     apr_size_t sent; /* how many of them were given away */
+    apr_size_t counted; /* in the gauge and in the child's sum */
 } mod_comet_outbox_t;
+
+/** With so many bytes in the outboxes of a child, each stream that is behind
+ * gets smaller pieces: the sum stays below this and MOD_COMET_SLICE_MIN for
+ * each client. */
+#define MOD_COMET_BUFFERED_BYTES (16 * 1024 * 1024)
+#define MOD_COMET_SLICE_MIN (4 * 1024)
+
+/** How many messages, in bytes, a stream gets at a time: encoded, which makes
+ * seven bytes of one at worst, they fit into two pieces. */
+#define MOD_COMET_STREAM_BYTES (8 * 1024)
+
+/** The most that a stream's client gets at a time now.  Any thread. */
+apr_size_t mod_comet_outbox_share(void);
 
 /** The most that is given to the filters at a time: beyond 64 KB core blocks
  * the calling thread (FlushMaxThreshold). */

@@ -20,6 +20,7 @@
 #include "output/filters.h"
 #include "output/news.h"
 #include "output/outbox.h"
+#include "output/slice.h"
 #include "output/peek.h"
 #include "wait/wait_priv.h"
 
@@ -38,6 +39,7 @@ typedef struct stream_t {
     int over; /* the stream ends once the outbox is sent */
     int aborted; /* the client is gone */
     mod_comet_outbox_t outbox; /* bytes that the socket has not taken yet */
+    mod_comet_slice_t slice; /* of a message that is too long for it */
     apr_off_t body_bytes, sent_bytes; /* for the log */
     comet_quota_place_t place;
     mod_comet_log_t *log;
@@ -73,19 +75,69 @@ static int send_rest(stream_t *stream)
                                   &stream->outbox, stream->subscriber.own_fd));
 }
 
-static int send_news(stream_t *stream, const comet_batch_t *batch)
+/* @param encoding  of which the text is the whole body, or a part */
+static int send_part(stream_t *stream, const comet_encoding_t *encoding,
+                     comet_text_t text)
 {
+    comet_buffer_t framed = { .data = NULL };
+    int sent;
+
+    stream->body_bytes += (apr_off_t)text.length;
+    if (!stream->chunked) {
+        return send_bytes(stream, text);
+    }
+    if (text.length == encoding->body.length) {
+        return send_bytes(stream, encoding->chunk);
+    }
+    comet_encoder_add_chunk(&framed, text);
+    sent = !framed.failed
+           && send_bytes(stream, (comet_text_t){ framed.data, framed.length });
+    comet_buffer_free(&framed);
+    return sent;
+}
+
+/* Send the first message, which is long, as far as the socket takes it. */
+static int send_slices(stream_t *stream, const comet_batch_t *batch)
+{
+    comet_batch_t first = { .messages = batch->messages,
+                            .size = 1,
+                            .count = 1 };
     const comet_encoding_t *encoding =
         comet_encoder_encode(&stream->child->waiting->streams,
-                             stream->transport, &stream->format, batch);
+                             stream->transport, &stream->format, &first);
+    comet_text_t piece;
 
+    do {
+        if (!encoding) {
+            return 0;
+        }
+        piece = mod_comet_slice_cut(&stream->slice, first.messages[0],
+                                    encoding->body, &stream->subscriber.seen);
+        if (!send_part(stream, encoding, piece)) {
+            return 0;
+        }
+    } while (stream->slice.of && is_sent(stream));
+    comet_metrics_add(COMET_METRIC_delivered, stream->slice.of == 0);
+    return 1;
+}
+
+static int send_news(stream_t *stream, const comet_batch_t *batch)
+{
+    const comet_encoding_t *encoding;
+
+    if (stream->slice.of) {
+        return send_slices(stream, batch);
+    }
+    encoding = comet_encoder_encode(&stream->child->waiting->streams,
+                                    stream->transport, &stream->format, batch);
     if (!encoding) {
         return 0;
     }
+    if (encoding->body.length > mod_comet_outbox_share()) {
+        return send_slices(stream, batch);
+    }
     comet_metrics_add(COMET_METRIC_delivered, (apr_int64_t)batch->count);
-    stream->body_bytes += (apr_off_t)encoding->body.length;
-    return send_bytes(stream,
-                      stream->chunked ? encoding->chunk : encoding->body);
+    return send_part(stream, encoding, encoding->body);
 }
 
 /* Send a heartbeat or the closing words.  They are short and rare, so they are
@@ -161,7 +213,7 @@ static comet_outcome_e end(stream_t *stream)
     if (stream->aborted) {
         comet_metrics_add(COMET_METRIC_departed, 1);
     }
-    else if (is_sent(stream)) {
+    else if (is_sent(stream) && !stream->slice.of) {
         send_closing(stream, 0); /* ends the body; the result is of no use */
     }
     return COMET_LEAVE;
@@ -194,6 +246,7 @@ static comet_outcome_e serve_blocked(stream_t *stream, unsigned reasons)
         return lose(stream);
     }
     if (is_sent(stream) && stream->stops_at && !stream->over
+        && !stream->slice.of
         && !send_closing(stream, mod_comet_news_retry(COMET_STOPPING, 0))) {
         return lose(stream);
     }
@@ -218,6 +271,10 @@ static comet_outcome_e serve(comet_subscriber_t *subscriber,
     }
     if (subscriber->blocked_fd >= 0) {
         return serve_blocked(stream, reasons);
+    }
+    if (!mod_comet_slice_fits(&stream->slice, delivery->batch)
+        || (stream->slice.of && retry_msec)) {
+        return lose(stream); /* no words may follow half a message */
     }
     if (delivery->batch->count) {
         sent = send_news(stream, delivery->batch);
@@ -314,6 +371,7 @@ static stream_t *make_stream(request_rec *r, const mod_comet_ask_t *ask,
         .seen = ask->seen,
         .floor = ask->pruned,
         .limit = ask->limit,
+        .piece = MOD_COMET_STREAM_BYTES,
         .blocked_fd = -1,
     };
     go_on(stream); /* sets its timer */

@@ -15,6 +15,7 @@
 #include "output/answer.h"
 #include "output/filters.h"
 #include "output/news.h"
+#include "output/outbox.h"
 #include "wait/connection.h"
 #include "wait/wait_priv.h"
 
@@ -273,6 +274,7 @@ static apr_status_t join(const request_rec *r, const mod_comet_ask_t *ask,
         .seen = ask->seen,
         .floor = ask->pruned,
         .limit = ask->limit,
+        .piece = ask->transport->streams ? MOD_COMET_STREAM_BYTES : 0,
         .timeout_at = mod_comet_news_due(
             ends_at, ask->transport->streams ? ask->heartbeat : ask->hold),
         .blocked_fd = -1,

@@ -390,6 +390,9 @@ static comet_outcome_e serve_blocked(mod_comet_fast_t *fast, conn_rec *c,
                                      comet_subscriber_t *subscriber,
                                      unsigned reasons)
 {
+    if (reasons & COMET_YIELD) {
+        return lose(fast, c, subscriber);
+    }
     if (reasons & (COMET_TIMEOUT | COMET_STOPPING)) {
         return give_back(fast, subscriber);
     }
@@ -401,7 +404,7 @@ static comet_outcome_e serve_blocked(mod_comet_fast_t *fast, conn_rec *c,
                                                     : COMET_REST;
 }
 
-/* The child ends, the client has closed its side, or its selection has grown by
+/* The child ends, another needs its place, the client has closed its side, or its selection has grown by
  * a channel: httpd answers whatever the client asks. */
 static comet_outcome_e serve_end(mod_comet_fast_t *fast,
                                  comet_subscriber_t *subscriber,
@@ -412,7 +415,7 @@ static comet_outcome_e serve_end(mod_comet_fast_t *fast,
     if (ask) {
         subscriber->seen = ask->seen;
     }
-    return fast->state == RESTING && (reasons & COMET_STOPPING)
+    return fast->state == RESTING && (reasons & (COMET_STOPPING | COMET_YIELD))
                    && is_nothing(look(fast, &cursor))
                ? end(fast, subscriber)
                : give_back(fast, subscriber);
@@ -433,7 +436,7 @@ comet_outcome_e mod_comet_fast_serve(mod_comet_fast_t *fast, conn_rec *c,
     if (!mod_comet_outbox_is_empty(&fast->outbox)) {
         return serve_blocked(fast, c, subscriber, reasons);
     }
-    if (reasons & (COMET_STOPPING | COMET_RECHECK | COMET_GONE)) {
+    if (reasons & (COMET_STOPPING | COMET_RECHECK | COMET_GONE | COMET_YIELD)) {
         return serve_end(fast, subscriber, ask, reasons);
     }
     switch (fast->state) {

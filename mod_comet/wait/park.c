@@ -47,9 +47,13 @@ static void prepare(mod_comet_parked_t *park, request_rec *r,
     park->gauge = gauge;
     park->at_once = 0;
     park->subscriber.serve = mod_comet_parked_serve;
+    park->subscriber.yields = 1;
     park->subscriber.seen = ask->seen;
     park->subscriber.floor = ask->pruned;
     park->subscriber.limit = ask->limit;
+    park->subscriber.piece =
+        ask->transport->streams ? MOD_COMET_STREAM_BYTES : 0;
+    park->slice = (mod_comet_slice_t){ .of = 0 };
     park->subscriber.timeout_at = now + ask->hold;
     park->pulse.every = 0;
     if (ask->transport->streams) {
@@ -131,7 +135,7 @@ int mod_comet_park_body(request_rec *r, const mod_comet_ask_t *ask,
 {
     mod_comet_parked_t *park;
 
-    if (!mod_comet_park_can_suspend(r) || mod_comet_places_are_full(0)) {
+    if (!mod_comet_park_can_suspend(r) || !mod_comet_places_find(0)) {
         return DECLINED;
     }
     park = make_park(r->connection);

@@ -87,13 +87,49 @@ apr_status_t mod_comet_parked_write(mod_comet_parked_t *park,
     return status;
 }
 
+/* Make the next piece of a stream's first message, which is long. */
+static void encode_slice(mod_comet_parked_t *park, const comet_batch_t *batch,
+                         comet_buffer_t *out)
+{
+    comet_batch_t first = { .messages = batch->messages,
+                            .size = 1,
+                            .count = 1 };
+    comet_buffer_t whole = { .data = NULL };
+    comet_text_t piece;
+
+    mod_comet_news_encode(park->ask, &first, &whole);
+    out->failed |= whole.failed;
+    if (!whole.failed) {
+        piece = mod_comet_slice_cut(&park->slice, first.messages[0],
+                                    (comet_text_t){ whole.data, whole.length },
+                                    &park->subscriber.seen);
+        comet_buffer_add(out, piece.data, piece.length);
+    }
+    comet_metrics_add(COMET_METRIC_delivered, park->slice.of ? -1 : 0);
+    comet_buffer_free(&whole);
+}
+
 static apr_status_t write_stream(mod_comet_parked_t *park,
                                  const comet_batch_t *batch, int silent)
 {
     comet_buffer_t bytes = { .data = NULL };
 
-    mod_comet_news_encode_next(park->ask, batch, park->retry_msec, silent,
-                               &bytes);
+    if (!mod_comet_slice_fits(&park->slice, batch)
+        || (park->slice.of && park->retry_msec)) {
+        return APR_EGENERAL; /* no words may follow half a message */
+    }
+    if (!park->slice.of) {
+        mod_comet_news_encode_next(park->ask, batch, park->retry_msec, silent,
+                                   &bytes);
+    }
+    if (park->slice.of
+        || (batch->count && !park->retry_msec
+            && bytes.length > mod_comet_outbox_share())) {
+        comet_metrics_add(COMET_METRIC_delivered,
+                          park->slice.of ? 0 : -(apr_int64_t)batch->count);
+        comet_buffer_free(&bytes);
+        encode_slice(park, batch, &bytes);
+    }
     if (!bytes.length && !bytes.failed) {
         return APR_SUCCESS;
     }
@@ -192,8 +228,11 @@ static comet_outcome_e rest(mod_comet_parked_t *park, unsigned reasons)
 {
     conn_rec *c = park->c;
     int stopping = comet_hub_is_stopping(mod_comet_child()->hub);
-    int timeout = (reasons & COMET_TIMEOUT) != 0;
+    int timeout = (reasons & (COMET_TIMEOUT | COMET_YIELD)) != 0;
 
+    if ((reasons & COMET_YIELD) && c->data_in_output_filters) {
+        return lose(park); /* its answer lies there, and it takes none of it */
+    }
     if (c->data_in_output_filters && !c->aborted && !is_late(park)) {
         park->subscriber.timeout_at =
             stopping ? closing(park) : comet_monotonic() + park->keep_alive;

@@ -14,6 +14,7 @@
 #include "request/ask.h"
 #include "wait/fast.h"
 #include "output/outbox.h"
+#include "output/slice.h"
 
 typedef enum {
     MOD_COMET_PARKED_EMPTY, /* nothing waits; the next request reuses this */
@@ -30,6 +31,7 @@ typedef struct mod_comet_parked_t {
     request_rec *r; /* NULL: answered; the rest of the request is gone */
     const mod_comet_ask_t *ask; /* in r's pool */
     mod_comet_outbox_t outbox; /* the answer that the client is taking */
+    mod_comet_slice_t slice; /* of a stream's message that is too long for it */
     int at_once; /* [owner thread] the outbox has the whole answer, which is
                   * sent after the handler has returned */
     comet_selection_t *rests_on; /* a reference: joined at rest */

@@ -19,6 +19,12 @@ int mod_comet_places_are_full(int adopted)
                && members - owned >= capacity->per_child);
 }
 
+int mod_comet_places_find(int adopted)
+{
+    return !mod_comet_places_are_full(adopted)
+           || comet_hub_make_room(mod_comet_child()->hub);
+}
+
 int mod_comet_places_are_taken(apr_int64_t cap)
 {
     return cap

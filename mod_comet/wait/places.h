@@ -24,6 +24,14 @@ int mod_comet_places_are_taken(apr_int64_t cap);
  */
 int mod_comet_places_are_full(int adopted);
 
+/**
+ * Find a place in this child, if need be that of a client that has its answer
+ * and only keeps its connection open.  Any thread.
+ * @param adopted  as above
+ * @return whether there is one
+ */
+int mod_comet_places_find(int adopted);
+
 /** Refuse a place to a client by 503, and count it (turned_away).
  * @param refusal  OUT
  * @param reason  names the limit; kept */

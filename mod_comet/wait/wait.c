@@ -16,8 +16,9 @@
 #include "wait/places.h"
 #include "wait/wait.h"
 
-/* Over the cap a classic poll that the MPM can hold gets its "no news" answer
- * after this long, not an error: after an error its page pauses for 5 s. */
+/* Over CometMaxSubscribers a classic poll that the MPM can hold gets its "no
+ * news" answer after this long, not an error: after an error its page pauses
+ * for 5 s. */
 #define OVERFLOW_HOLD apr_time_from_sec(1)
 
 /* Lending may use half of the descriptors that the process may have: it takes a
@@ -49,20 +50,25 @@ void mod_comet_wait_end(mod_comet_child_t *child)
     comet_buffer_free(&child->waiting->answer);
 }
 
-/* @param crowded  whether this child can hold no more clients
- * @return whether the client may not wait */
-static int is_refused(request_rec *r, int crowded, mod_comet_refusal_t *refusal)
+/*
+ * @param holds  whether it may wait for a second where CometMaxSubscribers is
+ *               reached; one that does takes its address's place as well
+ * @return whether the client may not wait
+ */
+static int is_refused(request_rec *r, mod_comet_ask_t *ask, int adopted,
+                      int holds, mod_comet_refusal_t *refusal)
 {
     apr_int64_t most = mod_comet_config_max_subscribers(r->server);
+    int full = mod_comet_places_are_taken(most);
     const char *limit;
 
-    if (crowded) {
+    if (!mod_comet_places_find(adopted)) {
         mod_comet_places_refuse(refusal,
                                 "too many clients are waiting: this server "
                                 "cannot hold more now; try again later");
         return 1;
     }
-    if (mod_comet_places_are_taken(most)) {
+    if (full) {
         mod_comet_places_refuse(
             refusal,
             apr_psprintf(r->pool,
@@ -71,10 +77,18 @@ static int is_refused(request_rec *r, int crowded, mod_comet_refusal_t *refusal)
                          " may wait at a time (CometMaxSubscribers); try "
                          "again later",
                          most));
+    }
+    if (full && !holds) {
         return 1;
     }
     limit = mod_comet_limits_wait(r);
-    *refusal = (mod_comet_refusal_t){ HTTP_TOO_MANY_REQUESTS, limit };
+    if (limit) {
+        *refusal = (mod_comet_refusal_t){ HTTP_TOO_MANY_REQUESTS, limit };
+    }
+    else if (full) {
+        mod_comet_reasons_log(r, refusal->status, refusal->reason);
+        ask->hold = ask->hold < OVERFLOW_HOLD ? ask->hold : OVERFLOW_HOLD;
+    }
     return limit != NULL;
 }
 
@@ -82,17 +96,11 @@ int mod_comet_wait(request_rec *r, mod_comet_ask_t *ask,
                    mod_comet_refusal_t *refusal)
 {
     apr_int64_t adopting = mod_comet_adopt_begin(r, ask);
-    int crowded = mod_comet_places_are_full(adopting >= 0);
+    int holds = mod_comet_request(r)->mapping->dialect->holds_when_full
+                && mod_comet_park_can_suspend(r);
 
-    if (is_refused(r, crowded, refusal)) {
-        if (!mod_comet_request(r)->mapping->dialect->holds_when_full
-            || !mod_comet_park_can_suspend(r) || crowded) {
-            return DECLINED;
-        }
-        mod_comet_reasons_log(r, refusal->status, refusal->reason);
-        if (ask->hold > OVERFLOW_HOLD) {
-            ask->hold = OVERFLOW_HOLD;
-        }
+    if (is_refused(r, ask, adopting >= 0, holds, refusal)) {
+        return DECLINED;
     }
     if (mod_comet_park_can_suspend(r)) {
         return mod_comet_park_begin(r, ask, adopting);

@@ -25,6 +25,7 @@ __typeof__(comet_channels_enter) frail_enter;
 __typeof__(comet_channels_exit) frail_exit;
 __typeof__(comet_channels_reach) frail_reach;
 __typeof__(comet_channels_each) frail_each;
+__typeof__(comet_channels_share) frail_share;
 
 #define malloc(size) (is_memory_left() ? (malloc)(size) : NULL)
 #define calloc(count, size) (is_memory_left() ? (calloc)(count, size) : NULL)
@@ -34,6 +35,7 @@ __typeof__(comet_channels_each) frail_each;
 #define comet_channels_exit frail_exit
 #define comet_channels_reach frail_reach
 #define comet_channels_each frail_each
+#define comet_channels_share frail_share
 #include "hub/channel.c"
 #undef malloc
 #undef calloc
@@ -43,6 +45,7 @@ __typeof__(comet_channels_each) frail_each;
 #undef comet_channels_exit
 #undef comet_channels_reach
 #undef comet_channels_each
+#undef comet_channels_share
 
 static const int source; /* only its address matters */
 

@@ -1,0 +1,363 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Cheap requests stay cheap: what clients name, repeat, leave unread or read
+slowly costs in proportion, and whatever takes a place counts."""
+
+import base64
+import os
+import subprocess
+import time
+
+import pytest
+
+from http_client import Closed
+from httpd_env import MPMS, SLOW, WRITE_PATH, pss_kb, sql_text, sqlite, \
+    wait_until
+from stream_client import Stream, post
+
+PROXY = """
+RemoteIPHeader X-Forwarded-For
+RemoteIPInternalProxy 127.0.0.1
+"""
+
+
+def via(address, **more):
+    """The headers of a client whom a trusted proxy names."""
+    return dict({"X-Forwarded-For": address}, **more)
+
+
+def fill(server, rows):
+    """Put messages into the store at once: (channel, body) each."""
+    values = ",".join("(%s,%s)" % (sql_text(c), sql_text(b)) for c, b in rows)
+    sqlite(server.db, "INSERT INTO message(channel, body) VALUES %s" % values)
+
+
+def cpu(server):
+    """The CPU seconds that the children have had."""
+    total = 0
+    for pid in server.children():
+        with open("/proc/%d/stat" % pid) as stat:
+            fields = stat.read().rpartition(")")[2].split()
+        total += int(fields[11]) + int(fields[12])
+    return total / os.sysconf("SC_CLK_TCK")
+
+
+# -- what takes a place counts ------------------------------------------------
+
+LONG = "\x01" * 50000      # six bytes each in JSON: more than a socket takes
+
+
+SMALL = "SendBufferSize 16384\n"   # loopback's would take megabytes
+
+
+def ask(server, target, headers=None, rcvbuf=4096):
+    """Ask, and read nothing."""
+    conn = server.raw(timeout=20, rcvbuf=rcvbuf)
+    conn.request("GET", target, headers or {})
+    return conn
+
+
+@pytest.mark.parametrize("what", ["history", "news"])
+def test_491_01_unread_answers_count(make_server, mpm, what):
+    """An answer that is long and never read has a place of its address's;
+    others are served."""
+    server = make_server(mpm=mpm, modules=("remoteip",), conf=PROXY
+                         + "CometLimitSubscribers address=2\n"
+                         + SMALL)
+    fill(server, [("long", LONG) for _ in range(5)])
+    target = "/comet/long?since=0" + ("&wait=0" if what == "history" else "")
+    me = via("192.0.2.1")
+    conns = [ask(server, target, me) for _ in range(2)]
+    try:
+        for conn in conns:
+            assert conn.until(b"\r\n").startswith(b"HTTP/1.1 200")
+        refused = server.get(target, me)
+        assert refused.status == 429, refused
+        assert "CometLimitSubscribers" in refused.json()["error"]
+        assert refused.header("etag") is None
+        assert server.status()["limited_subscribers"] == 1
+        assert server.get("/comet/x?since=0&wait=0", me).status == 200
+        assert server.get(target, via("192.0.2.2")).status == 200
+    finally:
+        for conn in conns:
+            conn.close()
+    wait_until(lambda: server.get(target, me).status == 200, 10,
+               "the places to be given back")
+
+
+@pytest.mark.event
+def test_491_02_resting_gives_way(make_server):
+    """Connections that were answered and only stay open give their places to
+    clients that must wait, the oldest first; a new one is never refused."""
+    server = make_server(mpm="event", threads=4, mpm_conf="""
+      ServerLimit 1
+      StartServers 1
+      ThreadLimit 4
+      ThreadsPerChild 4
+      MaxRequestWorkers 4
+      MinSpareThreads 1
+      MaxSpareThreads 4
+      AsyncRequestWorkerFactor 8
+    """)
+    post(server, "x", "one")
+    resting, waiting = [], []
+    try:
+        for _ in range(40):         # more than there are places
+            conn = server.raw(timeout=20)
+            conn.request("GET", "/comet/x?since=0")
+            assert conn.answer().status == 200
+            resting.append(conn)
+        for number in range(20):
+            conn = server.raw(timeout=20)
+            conn.request("GET", "/comet/y?since=0")
+            waiting.append(conn)
+            server.wait_waiting(number + 1)
+        assert server.status()["turned_away"] == 0
+        post(server, "y", "for all")
+        for conn in waiting:
+            answer = conn.answer()
+            assert answer.status == 200 and b"for all" in answer.body
+    finally:
+        for conn in resting + waiting:
+            conn.close()
+
+
+def test_491_03_classic_over_the_limit(make_server, mpm):
+    """A classic poll over its address's limit is told so at once, and not
+    held, in whatever way it would wait."""
+    server = make_server(mpm=mpm, classics=1, modules=("remoteip",), conf=PROXY
+                         + "CometLimitSubscribers address=1\n")
+    me = via("192.0.2.1")
+    cursor = post(server, "c0", "first")
+    with ask(server, "/comet/x", me):
+        server.wait_waiting(1)
+        answers = [server.get("/c0/backend.php?timestamp=%d" % cursor, me)
+                   for _ in range(5)]
+        assert {a.status for a in answers} == {429}, answers
+        assert server.status()["limited_subscribers"] == 5
+        assert server.waiting() == 1
+
+
+@pytest.mark.event
+def test_491_04_classic_over_the_servers_places(make_server):
+    """One that is held for a second, for the server has no place, counts for
+    its address, too."""
+    server = make_server(mpm="event", classics=1, modules=("remoteip",),
+                         conf=PROXY + "CometMaxSubscribers 1\n"
+                         "CometLimitSubscribers address=2\n")
+    me = via("192.0.2.1")
+    with ask(server, "/comet/x", via("192.0.2.2")):
+        server.wait_waiting(1)
+        conns = [ask(server, "/c0/backend.php", me) for _ in range(6)]
+        statuses = sorted(conn.answer().status for conn in conns)
+        for conn in conns:
+            conn.close()
+        assert statuses.count(429) >= 1 and statuses.count(200) >= 2, statuses
+
+
+# -- memory that clients choose -----------------------------------------------
+
+NEWLINES = "\n" * 60000     # seven bytes each on an event stream
+
+
+@pytest.mark.event
+@pytest.mark.both_paths
+def test_491_05_slow_streams_are_bounded(make_server, figure):
+    """Streams that read slowly what is long get it piece by piece; what the
+    child keeps for them is bounded, and all of it arrives."""
+    server = make_server(mpm="event", children=1, conf=SMALL)
+    count = 60
+    fill(server, [("long", NEWLINES) for _ in range(4)]
+         + [("long", "the end")])
+    pid = server.children()[0]
+    before = pss_kb(pid)
+    streams = [Stream(server, "/comet/long?since=0", rcvbuf=2048)
+               for _ in range(count)]
+    try:
+        wait_until(lambda: server.status()["buffered_bytes"] > count * 8192,
+                   20, "their outboxes to fill")
+        kept = server.status()["buffered_bytes"]
+        figure("%d slow streams: %d bytes kept, %d KB more"
+               % (count, kept, pss_kb(pid) - before))
+        assert kept <= count * 34000, kept
+        for stream in streams[:3]:
+            stream.until(5)
+            assert stream.data()[:4] == [NEWLINES] * 4
+            assert stream.data()[4] == "the end"
+    finally:
+        for stream in streams:
+            stream.conn.close()
+    wait_until(lambda: server.status()["buffered_bytes"] == 0, 20,
+               "all to be given back")
+
+
+@pytest.mark.event
+def test_491_06_an_erased_rest_ends_the_stream(make_server):
+    """What is erased while a client reads half of it ends its stream: nothing
+    is put together of two messages."""
+    server = make_server(mpm="event", children=1, conf=SMALL)
+    fill(server, [("long", NEWLINES + "a" * 60000)])
+    with Stream(server, "/comet/long?since=0", rcvbuf=2048) as stream:
+        wait_until(lambda: server.status()["buffered_bytes"] > 0, 10,
+                   "the outbox to fill")
+        sqlite(server.db, "DELETE FROM message")
+        post(server, "long", "another")
+        with pytest.raises((Closed, ConnectionError)):
+            while stream.step():
+                pass
+        assert stream.data() == []
+
+
+# -- what judging costs -------------------------------------------------------
+
+@pytest.mark.event
+def test_491_07_judging_leaves_nothing(make_server, figure):
+    """A poll on a wildcard keeps none of what judging its channels took, and
+    equal wildcards share what they select."""
+    server = make_server(mpm="event", children=1, conf="CometMulti on\n")
+    fill(server, [("r/%03d" % i + "n" * 200, "x") for i in range(900)])
+    cursor = server.get("/comet/x?since=0&wait=0").json()
+    pid = server.children()[0]
+    target = "/comet?channel=r/*&since=%d" % post(server, "x", "now")
+    conns, last = [], 0
+    try:
+        for count in (10, 40):
+            while len(conns) < count:
+                conns.append(ask(server, target))
+                server.wait_waiting(len(conns))
+            first, last = last, pss_kb(pid)
+        each = (last - first) / 30
+        figure("a waiting poll on 900 channels: %.0f KB" % each)
+        assert each < 200 * SLOW, (each, cursor)
+    finally:
+        for conn in conns:
+            conn.close()
+
+
+USERS = """
+CometMulti on
+<Location "/comet">
+  AuthType Basic
+  AuthName "users"
+  AuthUserFile "{root}/conf/users"
+  Require expr "%{REQUEST_URI} !~ m#/only-bert# || %{REMOTE_USER} == 'bert'"
+  Require user nobody
+</Location>
+<Location "/comet/apart">
+  AuthName "others"
+  AuthUserFile "{root}/conf/others"
+  Require user bert
+</Location>
+"""
+
+
+def basic(name, password="secret"):
+    token = base64.b64encode(("%s:%s" % (name, password)).encode())
+    return {"Authorization": "Basic " + token.decode()}
+
+
+@pytest.fixture
+def bcrypt(make_server):
+    """A server whose passwords cost 25 ms each to check."""
+    server = make_server(start=False, conf=USERS.replace(
+        "Require expr", "<RequireAll>\n  Require valid-user\n  Require expr")
+        .replace("  Require user nobody\n", "  </RequireAll>\n"))
+    for name, users in (("users", ("anna", "bert")), ("others", ("bert",))):
+        path = os.path.join(server.root, "conf", name)
+        for i, user in enumerate(users):
+            subprocess.run(["htpasswd", "-bB", "-C", "9"]
+                           + (["-c"] if not i else []) + [path, user, "secret"],
+                           check=True, timeout=30, stderr=subprocess.DEVNULL)
+        os.chmod(path, 0o644)
+    return server.start()
+
+
+@pytest.mark.parametrize("what", ["names", "wildcard", "batch"])
+def test_491_08_one_password_a_request(bcrypt, what, figure):
+    """Whatever number of channels a request names, its password is checked
+    once; the CPU time of one request to one channel is the measure."""
+    server, anna = bcrypt, basic("anna")
+    names = ["r/%d" % i for i in range(80)]
+    fill(server, [(name, "x") for name in names])
+    assert server.get("/comet/r/1?since=0&wait=0", anna).status == 200
+    begin = cpu(server)
+    for _ in range(10):
+        server.get("/comet/r/1?since=0&wait=0", anna)
+    one = (cpu(server) - begin) / 10
+    begin = cpu(server)
+    if what == "batch":
+        body = "".join('{"channel":"%s","body":"y"}\n' % n for n in names)
+        answer = server.request("POST", "/comet/r/0", body.encode(), dict(
+            anna, **{"Content-Type": "application/x-ndjson"}))
+        assert answer.status == 201, answer
+    else:
+        query = ("&".join("channel=" + n for n in names)
+                 if what == "names" else "channel=r/*")
+        answer = server.get("/comet?%s&since=0&wait=0&limit=1000" % query,
+                            anna)
+        assert answer.status == 200, answer
+        assert len(answer.json()["messages"]) == len(names)
+    many = cpu(server) - begin
+    figure("one channel %.0f ms, 80 channels %.0f ms" % (one * 1e3,
+                                                         many * 1e3))
+    assert many < 12 * one, (one, many)
+
+
+def test_491_09_each_channel_is_judged(bcrypt):
+    """The password is checked once, but each channel is authorised by its own
+    rules; where other passwords hold, they are asked for."""
+    server = bcrypt
+    fill(server, [(n, "x") for n in ("a", "only-bert", "apart/1")])
+
+    def status(who, *names, password="secret"):
+        return server.get("/comet?since=0&wait=0&" + "&".join(
+            "channel=" + n for n in names), basic(who, password)).status
+
+    assert status("anna", "a") == 200
+    assert status("anna", "a", "only-bert") in (401, 403)
+    assert status("bert", "a", "only-bert") == 200
+    assert status("anna", "a", "apart/1") in (401, 403)
+    assert status("bert", "a", "only-bert", "apart/1") == 200
+    assert status("bert", "a", password="wrong") == 401
+    assert status("anna", "*") in (401, 403)
+    assert status("bert", "*") == 200
+
+
+# -- who is up to date is not late --------------------------------------------
+
+@pytest.mark.event
+@pytest.mark.serial
+@pytest.mark.both_paths
+def test_491_10_live_beside_catching_up(make_server, figure):
+    """While streams catch up on a long log at full speed, one that is up to
+    date gets each message at once."""
+    server = make_server(mpm="event", children=1)
+    body = "y" * 50000
+    for _ in range(8):
+        fill(server, [("old", body) for _ in range(50)])
+    streams = []
+    with Stream(server, "/comet/live") as live:
+        try:
+            for _ in range(60):
+                conn = server.raw(timeout=30)
+                conn.request("GET", "/comet/old?since=0",
+                             {"Accept": "text/event-stream"})
+                streams.append(conn)
+            delays = []
+            for number in range(20):
+                for conn in streams:        # take what there is
+                    conn.sock.setblocking(False)
+                    try:
+                        conn.sock.recv(1 << 20)
+                    except BlockingIOError:
+                        pass
+                begin = time.monotonic()
+                post(server, "live", str(number))
+                live.until(number + 1)
+                delays.append(time.monotonic() - begin)
+            delays.sort()
+            figure("beside 60 that catch up: median %.0f ms, most %.0f ms"
+                   % (delays[10] * 1e3, delays[-1] * 1e3))
+            assert delays[10] < 0.15 * SLOW, delays
+        finally:
+            for conn in streams:
+                conn.close()
