@@ -48,8 +48,8 @@ int mod_comet_answer_later(request_rec *r, const comet_transport_t *transport,
  * @param allow  the allowed methods, as the Allow header lists them */
 int mod_comet_answer_not_allowed(request_rec *r, const char *allow);
 
-/** Answer an OPTIONS request; @a allow as for mod_comet_answer_not_allowed().
- * */
+/** Answer an OPTIONS request; @a allow as for
+ * mod_comet_answer_not_allowed(). */
 int mod_comet_answer_options(request_rec *r, const char *allow);
 
 /** Prepare a request for ap_meets_conditions(): remove from If-None-Match what

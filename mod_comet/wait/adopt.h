@@ -27,7 +27,8 @@
 apr_int64_t mod_comet_adopt_begin(request_rec *r, const mod_comet_ask_t *ask);
 
 /**
- * Adopt a stream whose headers and opening the client's socket has taken.
+ * Adopt a stream.  Its headers and its opening have already been taken by the
+ * client's socket.
  * @param before  of mod_comet_adopt_begin()
  * @return 1: adopted, the handler returns DONE; 0: the request is unchanged,
  *         because bytes are still to be sent, the client has sent something,

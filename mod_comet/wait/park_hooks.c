@@ -319,8 +319,8 @@ static int is_left_to_mpm(const mod_comet_parked_t *park)
 }
 
 /* Whether the MPM has woken the connection for an ACK or a writable socket
- * only.  There is nothing to read then, and the MPM waits for the next request.
- * */
+ * only.  There is nothing to read then, and the MPM waits for the next
+ * request. */
 static int is_silent(mod_comet_parked_t *park)
 {
     if (mod_comet_peek(park->c, park->brigade) != MOD_COMET_PEEK_NOTHING) {

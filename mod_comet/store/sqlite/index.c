@@ -86,8 +86,9 @@ static apr_status_t stop_keeping(comet_sqlite_t *store)
                                        "DROP TABLE search_progress");
 }
 
-/* Several processes may do this at once, so each looks while it has the lock.
- * */
+/* Several processes may do this at once, so each checks what is there while it
+ * holds the
+ * lock. */
 static apr_status_t change(comet_sqlite_t *store)
 {
     index_t index = { 0 };
@@ -153,8 +154,8 @@ static apr_status_t choose(comet_sqlite_t *store, apr_int64_t from,
     return status;
 }
 
-/* Insert in order of ids: FTS5 flushes whenever an id is lower than the last.
- * */
+/* Insert in order of ids: FTS5 flushes whenever an id is lower than the
+ * last. */
 static apr_status_t fill(comet_sqlite_t *store)
 {
     apr_int64_t bounds[2] = { 0, 0 };
