@@ -320,14 +320,16 @@ static const char *set_transports(cmd_parms *cmd, void *dir, const char *value)
 {
     mod_comet_dir_config_t *config = dir;
     const char *error = NO_DIRECTORY(cmd);
-    const comet_transport_t *transport =
-        comet_transport_find(comet_text(value));
+    const comet_transport_t *transport;
+    char *name = apr_pstrdup(cmd->temp_pool, value);
     apr_int64_t bits;
 
     if (error) {
         return error;
     }
-    if (!transport && strcasecmp(value, "all") != 0) {
+    ap_str_tolower(name);
+    transport = comet_transport_find(comet_text(name));
+    if (!transport && strcmp(name, "all") != 0) {
         return wrong(cmd, value,
                      apr_pstrcat(cmd->temp_pool, "all, or some of ",
                                  comet_transport_names("and", cmd->temp_pool),

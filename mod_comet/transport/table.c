@@ -3,8 +3,6 @@
 #include "transport/transport.h"
 
 #include <apr_strings.h>
-#include <string.h>
-#include <strings.h>
 
 const comet_transport_t *const comet_transports[COMET_TRANSPORT_COUNT] = {
 #define TRANSPORT(name, help) &comet_transport_##name,
@@ -25,8 +23,7 @@ const comet_transport_t *comet_transport_find(comet_text_t name)
     for (i = 0; i < COMET_TRANSPORT_COUNT; i++) {
         const char *own = comet_transports[i]->name;
 
-        if (own && strlen(own) == name.length
-            && strncasecmp(own, name.data, name.length) == 0) {
+        if (own && comet_text_equal(name, comet_text(own))) {
             return comet_transports[i];
         }
     }

@@ -112,7 +112,7 @@ extern const comet_metric_e comet_transport_gauges[COMET_TRANSPORT_COUNT];
 
 /**
  * Find a transport by the name that clients and CometTransports use.
- * @param name  compared case-insensitively
+ * @param name  case matters
  * @return NULL if there is none
  */
 const comet_transport_t *comet_transport_find(comet_text_t name);

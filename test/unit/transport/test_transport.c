@@ -257,9 +257,10 @@ static void test_list(void **state)
     assert_ptr_equal(comet_transports[2], &comet_transport_iframe);
     assert_int_equal(comet_transport_bit(&comet_transport_poll), 1);
     assert_int_equal(comet_transport_bit(&comet_transport_iframe), 4);
-    assert_ptr_equal(comet_transport_find(comet_text("Events")),
+    assert_ptr_equal(comet_transport_find(comet_text("events")),
                      &comet_transport_events);
     assert_null(comet_transport_find(comet_text("event")));
+    assert_null(comet_transport_find(comet_text("Events")));
     assert_null(comet_transport_find(comet_text("eventss")));
     assert_null(comet_transport_find(comet_text("clock")));
     assert_string_equal(comet_transport_names("or", pool),
