@@ -237,21 +237,26 @@ static int is_deaf(void)
     return number && strtol(number, NULL, 10) == slot;
 }
 
-/* End a child's threads.
- * @return whether all have ended. If a thread hangs because its disk does not
- *         answer, what it uses must not be freed. */
+/* End a child's threads. The writer closes the store last: only then is its
+ * log folded into the file.
+ * @return whether all have ended. What a thread that hangs still uses (its
+ *         disk does not answer) must not be freed. */
 static int stop_threads(mod_comet_child_t *made, apr_interval_time_t hub_limit,
-                        apr_interval_time_t writers_limit)
+                        apr_interval_time_t writers_limit,
+                        int in_signal_handler)
 {
     apr_time_t deadline;
     int ended;
     apr_size_t i;
 
-    for (i = 0; i < made->store_count; i++) { /* tell all of them before
-                                               * waiting for any */
-        comet_writer_stop(made->stores[i].writer, 0);
-    }
     ended = !made->hub || comet_hub_stop(made->hub, hub_limit);
+    for (i = 0; i < made->store_count; i++) {
+        if (!in_signal_handler) {
+            comet_readers_close(made->stores[i].readers);
+        }
+        comet_writer_stop(made->stores[i].writer, 0); /* tell all of them before
+                                                       * waiting for any */
+    }
     deadline = comet_monotonic() + writers_limit;
     for (i = 0; i < made->store_count; i++) {
         comet_writer_t *writer = made->stores[i].writer;
@@ -282,7 +287,7 @@ static void free_made(mod_comet_child_t *made)
  * @return whether nothing is left; if a thread has not ended yet, call again */
 static int clear_start(void)
 {
-    if (start.made && stop_threads(start.made, 0, 0)) {
+    if (start.made && stop_threads(start.made, 0, 0, 0)) {
         free_made(start.made);
         start.made = NULL;
     }
@@ -304,7 +309,7 @@ static apr_status_t end_child(void *nothing)
         || stop_threads(start.made,
                         in_signal_handler ? HUB_STOP_LIMIT_IN_SIGNAL_HANDLER
                                           : HUB_STOP_LIMIT,
-                        WRITERS_STOP_LIMIT);
+                        WRITERS_STOP_LIMIT, in_signal_handler);
     atomic_store(&is_over, 1);
     mod_comet_child_set(NULL);
     comet_metrics_detach();

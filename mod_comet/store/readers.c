@@ -4,9 +4,11 @@
 
 #include <pthread.h>
 
-/** If all places are taken and no connection was given back for this long, the
- * store is believed to hang. */
-#define HANGS_USEC 50000
+/** With all places taken, a store is believed to hang once no connection was
+ * given back for so long. On a machine under load, opening the connections of a
+ * new child takes some tenths of a second. Callers are kept from a store that
+ * hangs no longer than this once: those that come later are refused at once. */
+#define HANGS_USEC 300000
 /** How long a caller waits for a place at most. */
 #define PLACE_USEC 1000000
 

@@ -25,7 +25,7 @@ apr_status_t comet_readers_create(comet_readers_t **readers,
 /**
  * Take a connection to the store that is at its place now.  While all places
  * are taken the caller waits, but not for a store that hangs: the caller is
- * refused once no connection was given back for 50 ms.
+ * refused once no connection was given back for 300 ms.
  * @param store  set; the caller's until it is returned
  * @return APR_SUCCESS; COMET_EBUSY: all places stay taken; or why the store
  *         cannot be opened.  Any thread.

@@ -9,7 +9,7 @@ import shutil
 import pytest
 
 from comet_load import Load
-from httpd_env import SANITIZER, SLOW, wait_until
+from httpd_env import SANITIZER, SLOW, sqlite, wait_until
 
 TRACE = ["strace", "-DDD", "-f", "-q", "-s", "400", "-e", "signal=none",
          "-e", "trace=fdatasync,fsync,read,recvfrom,recvmsg,readv,write,"
@@ -121,3 +121,18 @@ def test_220_02_parallel(make_server):
     clean, syncs = judge(events(server), acked)
     assert clean == len(acked)
     assert syncs >= 15
+
+
+def test_220_20_stop_leaves_one_file(make_server, mpm):
+    """A stop closes the database last, so its log is folded into the file and
+    removed: the file alone is a complete copy."""
+    server = make_server(mpm=mpm)
+    for number in range(20):
+        server.post("news", "message %d" % number)
+    if mpm != "prefork":    # there a child ends in a signal handler, which may
+        server.get("/comet/news?since=0")       # not close what has read
+    server.stop()
+    left = [name for name in os.listdir(server.data)
+            if name.endswith(("-wal", "-shm"))]
+    assert not left, left
+    assert sqlite(server.db, "SELECT count(*) FROM message") == [["20"]]
