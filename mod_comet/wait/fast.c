@@ -404,8 +404,9 @@ static comet_outcome_e serve_blocked(mod_comet_fast_t *fast, conn_rec *c,
                                                     : COMET_REST;
 }
 
-/* The child ends, another needs its place, the client has closed its side, or its selection has grown by
- * a channel: httpd answers whatever the client asks. */
+/* The child ends, another needs its place, the client has closed its side, or
+ * its selection has grown by a channel: httpd answers whatever the client
+ * asks. */
 static comet_outcome_e serve_end(mod_comet_fast_t *fast,
                                  comet_subscriber_t *subscriber,
                                  const mod_comet_ask_t *ask, unsigned reasons)

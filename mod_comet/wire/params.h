@@ -84,8 +84,8 @@ const char *comet_params_check_channel(comet_text_t name);
 const char *comet_params_check_type(comet_text_t type);
 
 /**
- * Check a message's text: UTF-8, no NUL; it may be empty.  The caller checks its
- * length, for which there is another status.
+ * Check a message's text: UTF-8, no NUL; it may be empty.  The caller checks
+ * its length, for which there is another status.
  * @return NULL, or the error (a constant)
  */
 const char *comet_params_check_body(comet_text_t body);

@@ -87,8 +87,7 @@ static apr_status_t stop_keeping(comet_sqlite_t *store)
 }
 
 /* Several processes may do this at once, so each checks what is there while it
- * holds the
- * lock. */
+ * holds the lock. */
 static apr_status_t change(comet_sqlite_t *store)
 {
     index_t index = { 0 };

@@ -287,7 +287,6 @@ apr_status_t comet_sqlite_prune(comet_sqlite_t *store, apr_time_t now,
 /* --- The rest --------------------------------------------------------- */
 
 /* Run a statement that changes keys selected by time, at most PRUNE_ROWS of
- *
  * them. */
 static apr_status_t change_keys(comet_sqlite_t *store, sql_e which,
                                 comet_timestamp_t when, int *more)
