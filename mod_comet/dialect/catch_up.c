@@ -12,6 +12,7 @@
 #include "output/answer.h"
 #include "output/reasons.h"
 #include "output/cookies.h"
+#include "output/chain.h"
 #include "output/filters.h"
 #include "output/news.h"
 #include "output/outbox.h"
@@ -214,7 +215,7 @@ static int answer_now(request_rec *r, const mod_comet_ask_t *ask,
     }
     rv = count_long(r, &body);
     if (rv == DECLINED && !body.failed && !r->header_only
-        && !mod_comet_filters_is_compressed(r)
+        && !mod_comet_chain_is_compressed(r)
         && ap_discard_request_body(r) == OK) {
         rv = send_parked(r, ask, &body);
     }

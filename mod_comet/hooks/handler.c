@@ -7,6 +7,7 @@
 
 #include "request/dialect.h"
 #include "output/answer.h"
+#include "output/chain.h"
 #include "hooks/lifecycle.h"
 
 /* Whether a method is in a list such as "GET, HEAD". */
@@ -97,6 +98,7 @@ int mod_comet_handler(request_rec *r)
         return DECLINED; /* a sub-request cannot wait: it has no connection of
                           * its own */
     }
+    mod_comet_chain_keep_utf8(r);
     rv = refuse_protocol(r);
     if (rv != DECLINED) {
         return rv;

@@ -161,6 +161,13 @@ static void check_log(server_rec *s, apr_pool_t *p)
         ap_log_error(APLOG_MARK, APLOG_NOTICE, 0, s,
                      "CometAdopt: off, since %s", obstacle);
     }
+    obstacle = mod_comet_log_waits();
+    if (obstacle) {
+        ap_log_error(APLOG_MARK, APLOG_INFO, 0, s,
+                     "mod_comet: each waiting poll ends on a thread of httpd's "
+                     "and holds two descriptors, since %s",
+                     obstacle);
+    }
 }
 
 int mod_comet_lifecycle_post_config(apr_pool_t *pconf, apr_pool_t *plog,

@@ -4,90 +4,12 @@
 
 #include <apr_portable.h>
 
-/* --- the chain -------------------------------------------------------- */
-
 int mod_comet_filters_fd(conn_rec *c)
 {
     apr_os_sock_t fd = -1;
 
     apr_os_sock_get(&fd, ap_get_conn_socket(c));
     return fd;
-}
-
-#define COMPRESSORS \
-    "deflate", "brotli_compress", "bytype:deflate", "bytype:brotli_compress"
-
-static int is_one_of(const char *name, const char *const *names)
-{
-    while (*names && strcasecmp(name, *names) != 0) {
-        names++;
-    }
-    return *names != NULL;
-}
-
-/* Filters that delay nothing: no-gzip turns the compressors off, and the others
- * are quick. */
-#define HARMLESS \
-    "old_write", COMPRESSORS, "fixup_headers_out", "fixup_headers_err", \
-        "logio_ttfb_out", "comet_cookies"
-
-int mod_comet_filters_is_plain(const request_rec *r)
-{
-    /* httpd's own filters, which frame the answer or write it to the socket */
-    static const char *const known[] = {
-        HARMLESS, "content_length", "http_header", "http_outerror", "byterange",
-        "chunk",  "reqtimeout",     "core",        "comet_fast",    NULL,
-    };
-    const ap_filter_t *filter = r->output_filters;
-
-    while (filter && is_one_of(filter->frec->name, known)) {
-        filter = filter->next;
-    }
-    return filter == NULL;
-}
-
-int mod_comet_filters_is_direct(const request_rec *r)
-{
-    static const char *const harmless[] = { HARMLESS, NULL };
-    /* mod_ratelimit's filter sleeps; its place is among httpd's own */
-    static const char *const sleepers[] = { "rate_limit", NULL };
-    const ap_filter_t *filter;
-
-    for (filter = r->output_filters; filter; filter = filter->next) {
-        const char *name = filter->frec->name;
-        int is_httpds_own = filter->frec->ftype >= AP_FTYPE_PROTOCOL;
-
-        if (is_httpds_own ? is_one_of(name, sleepers)
-                          : !is_one_of(name, harmless)) {
-            return 0;
-        }
-    }
-    return 1;
-}
-
-static int has_filter(const request_rec *r, const char *const *names)
-{
-    const ap_filter_t *filter = r->output_filters;
-
-    while (filter && !is_one_of(filter->frec->name, names)) {
-        filter = filter->next;
-    }
-    return filter != NULL;
-}
-
-int mod_comet_filters_has_computed(const request_rec *r)
-{
-    static const char *const computing[] = { "fixup_headers_out", NULL };
-
-    return has_filter(r, computing);
-}
-
-int mod_comet_filters_is_compressed(const request_rec *r)
-{
-    static const char *const compressors[] = { COMPRESSORS, NULL };
-
-    return has_filter(r, compressors)
-           && apr_table_get(r->headers_in, "Accept-Encoding");
 }
 
 /* --- writing ---------------------------------------------------------- */
@@ -179,6 +101,24 @@ apr_status_t mod_comet_filters_open(request_rec *r, apr_bucket_brigade *brigade)
     return mod_comet_filters_write(r, brigade, NULL, 0);
 }
 
+/* With what the brigade holds already. */
+static apr_status_t pass_end(request_rec *r, apr_bucket_brigade *brigade)
+{
+    conn_rec *c = r->connection;
+
+    APR_BRIGADE_INSERT_TAIL(brigade, apr_bucket_eos_create(c->bucket_alloc));
+    return pass(c, r->output_filters, brigade);
+}
+
+apr_status_t mod_comet_filters_finish(request_rec *r,
+                                      apr_bucket_brigade *brigade)
+{
+    apr_status_t status = pass_end(r, brigade);
+
+    return status == APR_SUCCESS ? mod_comet_filters_push(r->connection)
+                                 : status;
+}
+
 apr_status_t mod_comet_filters_end(request_rec *r, apr_bucket_brigade *brigade,
                                    int complete)
 {
@@ -186,9 +126,7 @@ apr_status_t mod_comet_filters_end(request_rec *r, apr_bucket_brigade *brigade,
     apr_status_t status = APR_SUCCESS;
 
     if (complete) {
-        APR_BRIGADE_INSERT_TAIL(brigade,
-                                apr_bucket_eos_create(c->bucket_alloc));
-        status = pass(c, r->output_filters, brigade);
+        status = pass_end(r, brigade);
     }
     /* if no filter takes the bucket, the brigade's clean-up ends r */
     APR_BRIGADE_INSERT_TAIL(brigade, ap_bucket_eor_create(c->bucket_alloc, r));

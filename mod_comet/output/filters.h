@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file output/filters.h
- * httpd's output filters: which ones an answer passes, and giving bytes to them
- * without blocking.  One thread at a time writes to a request.
+ * Giving bytes to httpd's output filters without blocking.  One thread at a
+ * time writes to a request.
  */
 #ifndef MOD_COMET_FILTERS_H
 #define MOD_COMET_FILTERS_H
@@ -12,26 +12,6 @@
 
 /** The descriptor of a connection's socket. */
 int mod_comet_filters_fd(conn_rec *c);
-
-/**
- * Whether an answer passes no filter that may delay bytes or sleep.  An
- * administrator may have added such a filter before httpd's own
- * (SetOutputFilter …).
- */
-int mod_comet_filters_is_direct(const request_rec *r);
-
-/**
- * Whether the bytes after the headers reach the socket unchanged or framed in
- * chunks: no TLS, and no filter but httpd's own.
- */
-int mod_comet_filters_is_plain(const request_rec *r);
-
-/** Whether the answer has headers that mod_headers computes when it is sent:
- * their values may depend on anything (`Header set X "expr=…"`). */
-int mod_comet_filters_has_computed(const request_rec *r);
-
-/** Whether a filter will compress the answer, which takes time. */
-int mod_comet_filters_is_compressed(const request_rec *r);
 
 /**
  * Give bytes to a request's filters, and send what the client takes now.
@@ -45,6 +25,10 @@ apr_status_t mod_comet_filters_write(request_rec *r,
 /** Send the headers alone; as mod_comet_filters_write(). */
 apr_status_t mod_comet_filters_open(request_rec *r,
                                     apr_bucket_brigade *brigade);
+
+/** End the response, but not the request; as mod_comet_filters_write(). */
+apr_status_t mod_comet_filters_finish(request_rec *r,
+                                      apr_bucket_brigade *brigade);
 
 /**
  * End the request; all of its response was given to the filters.  The request

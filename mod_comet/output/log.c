@@ -32,6 +32,7 @@ struct mod_comet_log_t {
 
 /* set in the parent, inherited by the children */
 static int can_keep;
+static const char *waits; /* why a request's end may wait; NULL: it does not */
 static unsigned needs; /* comet_logline_e: what the logs show */
 
 struct mod_comet_log_writer_t {
@@ -48,7 +49,13 @@ const char *mod_comet_log_check(apr_pool_t *p)
         mod_comet_log_check_config(mod_comet_log_transaction, &needs, p);
 
     can_keep = !obstacle;
+    waits = mod_comet_log_check_waits(mod_comet_log_transaction, p);
     return obstacle;
+}
+
+const char *mod_comet_log_waits(void)
+{
+    return waits;
 }
 
 /* mod_logio makes its counters for each connection in pre_connection; a rebuilt

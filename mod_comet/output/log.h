@@ -37,6 +37,10 @@ typedef struct mod_comet_log_end_t {
  */
 const char *mod_comet_log_check(apr_pool_t *p);
 
+/** Why a request's end may wait for something, so that the hub's thread must
+ * leave it to a worker; NULL: it does not.  After mod_comet_log_check(). */
+const char *mod_comet_log_waits(void);
+
 /** Make what is needed to write lines (->log), in the child's pool.  Called
  * when the child starts, before its hub. */
 void mod_comet_log_start(mod_comet_child_t *child);

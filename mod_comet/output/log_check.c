@@ -119,6 +119,28 @@ static void look_at_format(look_t *look, const ap_directive_t *directive)
     }
 }
 
+static void look_for_pipe(look_t *look, const ap_directive_t *directive)
+{
+    const char *args = directive->args;
+
+    if ((is_named(directive, "CustomLog") || is_named(directive, "GlobalLog")
+         || is_named(directive, "TransferLog"))
+        && *ap_getword_conf(look->pool, &args) == '|') {
+        look->obstacle = apr_psprintf(
+            look->pool, "%s (%s line %d) writes to a program",
+            directive->directive, directive->filename, directive->line_num);
+    }
+}
+
+const char *mod_comet_log_check_waits(ap_HOOK_log_transaction_t *ours,
+                                      apr_pool_t *p)
+{
+    look_t look = { .pool = p, .obstacle = find_stranger(ours, p) };
+
+    walk(&look, ap_conftree, look_for_pipe);
+    return look.obstacle;
+}
+
 const char *mod_comet_log_check_config(ap_HOOK_log_transaction_t *ours,
                                        unsigned *needs, apr_pool_t *p)
 {

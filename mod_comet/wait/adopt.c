@@ -17,6 +17,7 @@
 #include "server/child.h"
 #include "request/limits.h"
 #include "output/log.h"
+#include "output/chain.h"
 #include "output/filters.h"
 #include "output/news.h"
 #include "output/outbox.h"
@@ -338,7 +339,7 @@ apr_int64_t mod_comet_adopt_begin(request_rec *r, const mod_comet_ask_t *ask)
         || !mod_comet_config_adopt(r) || !ask->transport->streams || ask->tick
         || (is_user && !ask->lifetime) || r->prev || r->main
         || r->connection->master || r->proto_num < HTTP_VERSION(1, 0)
-        || !mod_comet_filters_is_plain(r)) {
+        || !mod_comet_chain_ends_plain(r)) {
         return -1;
     }
     return given_bytes(mod_comet_filters_fd(r->connection));
@@ -413,7 +414,8 @@ int mod_comet_adopt(request_rec *r, const mod_comet_ask_t *ask,
     apr_bucket_brigade *look;
     stream_t *stream;
 
-    if (c->aborted || c->data_in_output_filters) {
+    if (c->aborted || c->data_in_output_filters
+        || !mod_comet_chain_is_plain(r)) {
         return 0;
     }
     look = apr_brigade_create(r->pool, c->bucket_alloc);

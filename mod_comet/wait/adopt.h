@@ -32,7 +32,8 @@ apr_int64_t mod_comet_adopt_begin(request_rec *r, const mod_comet_ask_t *ask);
  * @param before  of mod_comet_adopt_begin()
  * @return 1: adopted, the handler returns DONE; 0: the request is unchanged,
  *         because bytes are still to be sent, the client has sent something,
- *         or memory or descriptors have run out
+ *         a filter of another module is still in the way, or memory or
+ *         descriptors have run out
  */
 int mod_comet_adopt(request_rec *r, const mod_comet_ask_t *ask,
                     apr_int64_t before);

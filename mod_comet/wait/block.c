@@ -10,9 +10,12 @@
 
 #include "base/pulse.h"
 #include "wait/adopt.h"
+#include "wait/held.h"
+#include "wait/park.h"
 #include "server/child.h"
 #include "server/mpm.h"
 #include "output/answer.h"
+#include "output/chain.h"
 #include "output/filters.h"
 #include "output/news.h"
 #include "output/outbox.h"
@@ -340,6 +343,89 @@ static comet_batch_t make_batch(apr_pool_t *p, apr_size_t size)
     };
 }
 
+/* Nothing of the opening has reached the client: nor would any message. */
+static int refuse(request_rec *r, const char *filter)
+{
+    mod_comet_chain_clear(r);
+    ap_log_rerror(APLOG_MARK, APLOG_ERR, 0, r,
+                  "mod_comet: the output filter %s keeps back all that %s "
+                  "streams; take it off this path (see the manual, \"Other "
+                  "modules\")",
+                  filter, r->uri);
+    return mod_comet_answer_error(r, HTTP_INTERNAL_SERVER_ERROR,
+                                  "the output filter %s keeps the stream back",
+                                  filter);
+}
+
+/* Open a stream and see whether it needs the thread after all: many filters
+ * have gone when the headers are out.
+ * @return what the handler returns; DECLINED: it does */
+static int open_stream(request_rec *r, mod_comet_ask_t *ask,
+                       apr_int64_t adopting)
+{
+    const char *filter = mod_comet_chain_find_keeper(r);
+
+    if (filter) {
+        return refuse(r, filter);
+    }
+    if (open_answer(r, ask) != APR_SUCCESS) {
+        return OK;
+    }
+    filter = mod_comet_chain_keeps_back(r);
+    if (filter) {
+        return refuse(r, filter);
+    }
+    if (adopting >= 0 && mod_comet_adopt(r, ask, adopting)) {
+        return DONE;
+    }
+    if (mod_comet_park_opened(r, ask)) {
+        return SUSPENDED;
+    }
+    if (mod_comet_park_can_hold(r->connection) || adopting >= 0) {
+        mod_comet_chain_tell(r);
+    }
+    return DECLINED;
+}
+
+static void attend_all(request_rec *r, mod_comet_ask_t *ask, block_t *block)
+{
+    apr_time_t ends_at = ask->lifetime ? comet_monotonic() + ask->lifetime : 0;
+
+    if (ask->transport->streams) {
+        comet_pulse_begin(&block->pulse, block->fd, ask->heartbeat);
+    }
+    mod_comet_held_tell(r);
+    comet_metrics_add(ask->transport->gauge, 1);
+    while (attend(r, ask, block, ends_at)) {
+    }
+    comet_batch_clear(&block->batch);
+    comet_metrics_add(ask->transport->gauge, -1);
+}
+
+/* @return NULL: the thread may wait, until give_back(); or why it may not */
+static const char *take(block_t *block, apr_pool_t *p)
+{
+    const char *obstacle;
+
+    if (comet_condition_init(&block->handed) != 0) {
+        return "the server is out of memory";
+    }
+    obstacle = take_place(block, p);
+    if (obstacle) {
+        pthread_cond_destroy(&block->handed);
+    }
+    block->has_place = !obstacle;
+    return obstacle;
+}
+
+static void give_back(block_t *block)
+{
+    if (block->has_place) {
+        give_place(block);
+        pthread_cond_destroy(&block->handed);
+    }
+}
+
 int mod_comet_block(request_rec *r, mod_comet_ask_t *ask, apr_int64_t adopting,
                     mod_comet_refusal_t *refusal)
 {
@@ -349,39 +435,28 @@ int mod_comet_block(request_rec *r, mod_comet_ask_t *ask, apr_int64_t adopting,
                       .fd = mod_comet_filters_fd(c->master ? c->master : c),
                       .lock = PTHREAD_MUTEX_INITIALIZER,
                       .batch = make_batch(r->pool, ask->limit) };
-    apr_time_t ends_at = ask->lifetime ? comet_monotonic() + ask->lifetime : 0;
-    int is_open = adopting >= 0;
-    const char *obstacle;
+    /* then it needs no place, as a rule */
+    int is_plain = adopting >= 0 && mod_comet_chain_is_plain(r);
+    const char *obstacle = is_plain ? NULL : take(&block, r->pool);
+    int rv = DECLINED;
 
-    if (is_open) {
-        if (open_answer(r, ask) != APR_SUCCESS) {
-            return OK;
-        }
-        if (mod_comet_adopt(r, ask, adopting)) {
-            return DONE;
-        }
+    if (!obstacle && ask->transport->streams) {
+        rv = open_stream(r, ask, adopting);
     }
-    if (comet_condition_init(&block.handed) != 0) {
-        mod_comet_places_refuse(refusal, "the server is out of memory");
-        return DECLINED;
+    else if (!obstacle && open_answer(r, ask) != APR_SUCCESS) {
+        rv = OK;
     }
-    obstacle = take_place(&block, r->pool);
+    if (!obstacle && rv == DECLINED && is_plain) {
+        obstacle = take(&block, r->pool);
+    }
     if (obstacle) {
-        pthread_cond_destroy(&block.handed);
         mod_comet_places_refuse(refusal, obstacle);
         return DECLINED;
     }
-    if (ask->transport->streams) {
-        comet_pulse_begin(&block.pulse, block.fd, ask->heartbeat);
+    if (rv == DECLINED) {
+        attend_all(r, ask, &block);
+        rv = OK;
     }
-    comet_metrics_add(ask->transport->gauge, 1);
-    if (is_open || open_answer(r, ask) == APR_SUCCESS) {
-        while (attend(r, ask, &block, ends_at)) {
-        }
-    }
-    comet_batch_clear(&block.batch);
-    comet_metrics_add(ask->transport->gauge, -1);
-    give_place(&block);
-    pthread_cond_destroy(&block.handed);
-    return OK;
+    give_back(&block);
+    return rv;
 }

@@ -3,11 +3,8 @@
 #include "wait/fast_priv.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <http_request.h>
-#include <sys/eventfd.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
 #include "transport/encoder.h"
 #include "wire/head.h"
@@ -16,6 +13,7 @@
 #include "output/filters.h"
 #include "output/news.h"
 #include "output/outbox.h"
+#include "wait/lend.h"
 #include "wait/places.h"
 #include "wait/wait_priv.h"
 #include "output/peek.h"
@@ -29,27 +27,6 @@
 int mod_comet_fast_is_lent(const mod_comet_fast_t *fast)
 {
     return fast && fast->state != HOME;
-}
-
-/* Give the socket another number, and give the socket's number to an eventfd.
- * @return 0: descriptors are scarce, and nothing has changed */
-static int swap(mod_comet_fast_t *fast)
-{
-    int stand_in = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-    int real = fcntl(fast->fd, F_DUPFD_CLOEXEC, 0);
-
-    if (stand_in >= 0 && real >= 0
-        && real < fast->child->waiting->descriptors_max
-        && dup3(stand_in, fast->fd, O_CLOEXEC) == fast->fd) {
-        fast->real = real;
-    }
-    else if (real >= 0) {
-        close(real);
-    }
-    if (stand_in >= 0) {
-        close(stand_in);
-    }
-    return fast->real >= 0;
 }
 
 /* How many more requests the connection may take (MaxKeepAliveRequests). */
@@ -68,7 +45,9 @@ void mod_comet_fast_lend(mod_comet_fast_t *fast, conn_rec *c,
         return;
     }
     fast->fresh = 0;
-    if (!swap(fast)) {
+    fast->real =
+        mod_comet_lend(fast->fd, fast->child->waiting->descriptors_max);
+    if (fast->real < 0) {
         return;
     }
     fast->state = holds ? HELD : RESTING;
@@ -93,10 +72,9 @@ int mod_comet_fast_restore(mod_comet_fast_t *fast, conn_rec *c,
     }
     leave_waiting(fast);
     ap_assert(fast->real >= 0);
-    if (dup3(fast->real, fast->fd, O_CLOEXEC) != fast->fd) {
+    if (!mod_comet_lend_end(fast->fd, fast->real)) {
         c->aborted = 1; /* httpd closes the eventfd like a socket */
     }
-    close(fast->real);
     fast->real = -1;
     fast->state = HOME;
     subscriber->listens = 0;
@@ -128,15 +106,11 @@ apr_status_t mod_comet_fast_send_rest(mod_comet_fast_t *fast, conn_rec *c,
 static comet_outcome_e give_back(mod_comet_fast_t *fast,
                                  comet_subscriber_t *subscriber)
 {
-    apr_uint64_t one = 1;
-
     leave_waiting(fast);
     fast->state = RETURNING;
     subscriber->timeout_at = 0;
     subscriber->blocked_fd = -1;
-    if (write(fast->fd, &one, sizeof(one)) < 0) {
-        /* the eventfd is readable already */
-    }
+    mod_comet_lend_wake(fast->fd);
     return COMET_REST;
 }
 

@@ -9,6 +9,7 @@
 #include <http_request.h>
 
 #include "server/child.h"
+#include "output/chain.h"
 #include "output/filters.h"
 #include "output/peek.h"
 
@@ -91,7 +92,7 @@ static int is_allowed(request_rec *r, const mod_comet_ask_t *ask)
            && !has_body(r) && !r->user && !ask->authenticated
            && !ap_some_authn_required(r)
            && !mod_comet_config_subscriber_limit(r)
-           && mod_comet_filters_is_plain(r);
+           && mod_comet_chain_is_plain(r);
 }
 
 void mod_comet_fast_consider(mod_comet_fast_t **fast, request_rec *r,
@@ -155,7 +156,7 @@ void mod_comet_fast_look(mod_comet_fast_t *fast, conn_rec *c,
 void mod_comet_fast_watch_answer(mod_comet_fast_t *fast, request_rec *r)
 {
     if (fast && fast->allowed && fast->head.text) {
-        fast->computed = mod_comet_filters_has_computed(r);
+        fast->computed = mod_comet_chain_has_computed(r);
         ap_add_output_filter("COMET_FAST", fast, r, r->connection);
     }
 }

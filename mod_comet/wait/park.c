@@ -6,11 +6,14 @@
 #include "server/child.h"
 #include "server/mpm.h"
 #include "output/answer.h"
+#include "output/chain.h"
 #include "output/filters.h"
+#include "output/log.h"
 #include "output/news.h"
 #include "output/peek.h"
 #include "wait/adopt.h"
 #include "wait/connection.h"
+#include "wait/held.h"
 #include "wait/parked.h"
 #include "wait/places.h"
 
@@ -22,6 +25,7 @@ static mod_comet_parked_t *make_park(conn_rec *c)
         park = apr_pcalloc(c->pool, sizeof(*park));
         park->c = c;
         park->brigade = apr_brigade_create(c->pool, c->bucket_alloc);
+        park->real = -1;
         mod_comet_connection(c)->park = park;
     }
     park->fd = mod_comet_filters_fd(c);
@@ -46,6 +50,9 @@ static void prepare(mod_comet_parked_t *park, request_rec *r,
     park->retry_msec = 0;
     park->gauge = gauge;
     park->at_once = 0;
+    park->over = 0;
+    park->by_worker =
+        mod_comet_log_waits() != NULL || !mod_comet_chain_is_direct(r);
     park->subscriber.serve = mod_comet_parked_serve;
     park->subscriber.yields = 1;
     park->subscriber.seen = ask->seen;
@@ -60,7 +67,7 @@ static void prepare(mod_comet_parked_t *park, request_rec *r,
         mod_comet_parked_set_timer(park);
         comet_pulse_begin(&park->pulse, park->fd, park->heartbeat);
     }
-    if (ask->transport->whole) {
+    if (ask->transport->whole && !park->by_worker) {
         mod_comet_fast_consider(&park->fast, r, ask, park->fd);
     }
     comet_metrics_add(park->gauge, 1);
@@ -100,8 +107,7 @@ int mod_comet_park_can_hold(const conn_rec *c)
 
 int mod_comet_park_can_suspend(const request_rec *r)
 {
-    return mod_comet_park_can_hold(r->connection) && !r->prev && !r->main
-           && mod_comet_filters_is_direct(r);
+    return mod_comet_park_can_hold(r->connection) && !r->prev && !r->main;
 }
 
 /* The client was lost before it was parked. */
@@ -135,7 +141,8 @@ int mod_comet_park_body(request_rec *r, const mod_comet_ask_t *ask,
 {
     mod_comet_parked_t *park;
 
-    if (!mod_comet_park_can_suspend(r) || !mod_comet_places_find(0)) {
+    if (!mod_comet_park_can_suspend(r) || !mod_comet_chain_is_direct(r)
+        || !mod_comet_places_find(0)) {
         return DECLINED;
     }
     park = make_park(r->connection);
@@ -162,7 +169,7 @@ int mod_comet_park_answer(request_rec *r, const mod_comet_ask_t *ask,
 {
     mod_comet_parked_t *park;
 
-    if (!mod_comet_park_can_suspend(r) || mod_comet_places_are_full(0)) {
+    if (!mod_comet_park_can_suspend(r) || !mod_comet_places_find(0)) {
         return DECLINED;
     }
     park = make_park(r->connection);
@@ -175,6 +182,21 @@ int mod_comet_park_answer(request_rec *r, const mod_comet_ask_t *ask,
     return SUSPENDED;
 }
 
+int mod_comet_park_opened(request_rec *r, mod_comet_ask_t *ask)
+{
+    mod_comet_parked_t *park;
+
+    if (!mod_comet_park_can_suspend(r) || !mod_comet_chain_is_direct(r)
+        || !mod_comet_places_find(0)) {
+        return 0;
+    }
+    park = make_park(r->connection);
+    prepare(park, r, ask, ask->transport->gauge);
+    mod_comet_parked_note_blocked(park);
+    mod_comet_held_tell(r);
+    return 1;
+}
+
 int mod_comet_park_begin(request_rec *r, mod_comet_ask_t *ask,
                          apr_int64_t adopting)
 {
@@ -184,8 +206,10 @@ int mod_comet_park_begin(request_rec *r, mod_comet_ask_t *ask,
     if (open_answer(park) != APR_SUCCESS) {
         return unpark(park);
     }
-    return adopting >= 0 && mod_comet_outbox_is_empty(&park->outbox)
-                   && give_away(park, adopting)
-               ? DONE
-               : SUSPENDED;
+    if (adopting >= 0 && mod_comet_outbox_is_empty(&park->outbox)
+        && give_away(park, adopting)) {
+        return DONE;
+    }
+    mod_comet_held_tell(r);
+    return SUSPENDED;
 }

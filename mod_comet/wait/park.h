@@ -48,10 +48,9 @@ int mod_comet_park_answer(request_rec *r, const mod_comet_ask_t *ask,
 int mod_comet_park_can_hold(const conn_rec *c);
 
 /**
- * Whether a request can be parked.  Its connection must be one that can; no
- * filter may keep bytes back or sleep; and it must be httpd's outermost
- * request, since a sub-request, or the request of an internal redirect, is
- * ended by the code that made it.
+ * Whether a request can be parked.  Its connection must be one that can, and it
+ * must be httpd's outermost request, since a sub-request, or the request of an
+ * internal redirect, is ended by the code that made it.
  */
 int mod_comet_park_can_suspend(const request_rec *r);
 
@@ -63,5 +62,12 @@ int mod_comet_park_can_suspend(const request_rec *r);
  */
 int mod_comet_park_begin(request_rec *r, mod_comet_ask_t *ask,
                          apr_int64_t adopting);
+
+/**
+ * Park a stream whose headers and opening are out already, all of them taken
+ * by the filters.
+ * @return whether it is parked: the handler is to return SUSPENDED then
+ */
+int mod_comet_park_opened(request_rec *r, mod_comet_ask_t *ask);
 
 #endif /* MOD_COMET_PARK_H */

@@ -89,6 +89,7 @@ static apr_status_t join(mod_comet_parked_t *park)
         mod_comet_fast_lend(park->fast, park->c, &park->subscriber,
                             park->ask != NULL);
     }
+    mod_comet_parked_lend(park);
     status = comet_hub_join(hub, &park->subscriber, (apr_size_t)park->store,
                             rests_on ? rests_on : park->ask->selection);
     comet_selection_unref(rests_on);
@@ -113,6 +114,7 @@ void mod_comet_park_hooks_suspend(conn_rec *c, request_rec *r)
                       "mod_comet: the hub cannot take this client; its "
                       "connection is closed");
         mod_comet_fast_restore(park->fast, c, &park->subscriber);
+        mod_comet_parked_take_back(park);
         mod_comet_parked_make_mpm_close(park);
     }
 }
@@ -155,11 +157,15 @@ void mod_comet_park_hooks_resume(conn_rec *c, request_rec *r)
         comet_hub_leave(child->hub, &park->subscriber);
         park->given_back =
             mod_comet_fast_restore(park->fast, c, &park->subscriber);
+        mod_comet_parked_take_back(park);
         park->state = MOD_COMET_PARKED_RESUMED;
     }
     /* c->sbh is NULL while the connection's pool is being destroyed */
     if (c->sbh && c->cs->state == CONN_STATE_LINGER) {
-        if (park->r) {
+        if (park->r && park->over) {
+            mod_comet_parked_end(park, 0, 1);
+        }
+        else if (park->r) {
             time_out(park);
         }
         close_without_waiting(c);
@@ -252,35 +258,6 @@ static int send_on(mod_comet_parked_t *park, int data)
     return 0;
 }
 
-/* The MPM has woken a connection whose client waits.
- * @return whether it goes on waiting */
-static int go_on_waiting(mod_comet_parked_t *park)
-{
-    conn_rec *c = park->c;
-    int stopping = comet_hub_is_stopping(mod_comet_child()->hub);
-    int sending = !mod_comet_outbox_is_empty(&park->outbox);
-    mod_comet_peek_e found;
-
-    mod_comet_ack_disarm(&park->ack, park->fd);
-    found = c->aborted ? MOD_COMET_PEEK_GONE
-                       : mod_comet_peek(park->c, park->brigade);
-    if (sending && found != MOD_COMET_PEEK_GONE) {
-        return send_on(park, found == MOD_COMET_PEEK_DATA);
-    }
-    if (found == MOD_COMET_PEEK_NOTHING) {
-        park_in_mpm(park);
-        return 1;
-    }
-    /* when the child ends, the hub itself has shut the input down */
-    if (found == MOD_COMET_PEEK_DATA || (stopping && !sending && !c->aborted)) {
-        return dismiss(park, stopping);
-    }
-    comet_metrics_add(COMET_METRIC_departed, !c->aborted);
-    c->aborted = 1;
-    mod_comet_parked_end(park, 0, 1);
-    return 0;
-}
-
 /* Have the MPM send what the filters hold, and only then read the client's next
  * request, wait for it, or close.  Reading first would hold a thread, perhaps
  * for a client that still waits for the rest of its answer. */
@@ -288,16 +265,6 @@ static void hand_on(conn_rec *c, mod_comet_peek_e found)
 {
     c->data_in_input_filters = found != MOD_COMET_PEEK_NOTHING;
     c->cs->state = CONN_STATE_WRITE_COMPLETION;
-}
-
-/* The client has already sent its next request: answer the poll, and let the
- * MPM read that request; a stream ends. */
-static void answer_pipelined(mod_comet_parked_t *park)
-{
-    if (!dismiss(park, 0)) {
-        park->state = MOD_COMET_PARKED_EMPTY;
-        hand_on(park->c, MOD_COMET_PEEK_DATA);
-    }
 }
 
 /* All of the answer was given to the filters.
@@ -318,20 +285,7 @@ static int is_left_to_mpm(const mod_comet_parked_t *park)
     return 0;
 }
 
-/* Whether the MPM has woken the connection for an ACK or a writable socket
- * only.  There is nothing to read then, and the MPM waits for the next
- * request. */
-static int is_silent(mod_comet_parked_t *park)
-{
-    if (mod_comet_peek(park->c, park->brigade) != MOD_COMET_PEEK_NOTHING) {
-        return 0;
-    }
-    mod_comet_ack_disarm(&park->ack, park->fd);
-    hand_on(park->c, MOD_COMET_PEEK_NOTHING);
-    return 1;
-}
-
-/* Send the answer of a poll that need not wait, and let its client rest. */
+/* Send a poll's answer that is in the outbox, and let its client rest. */
 static void answer_and_rest(mod_comet_parked_t *park)
 {
     conn_rec *c = park->c;
@@ -340,6 +294,7 @@ static void answer_and_rest(mod_comet_parked_t *park)
     mod_comet_peek_e found;
 
     park->outbox.bytes = (comet_buffer_t){ .data = NULL };
+    park->at_once = 0;
     c->aborted |= mod_comet_parked_write_whole(park, &bytes) != APR_SUCCESS;
     park->state = MOD_COMET_PARKED_EMPTY;
     if (is_left_to_mpm(park)) {
@@ -356,6 +311,89 @@ static void answer_and_rest(mod_comet_parked_t *park)
         park->subscriber.timeout_at = comet_monotonic() + park->keep_alive;
         park_in_mpm(park);
     }
+}
+
+/* The hub has made the answer and left the rest to a worker.
+ * @return whether the connection waits, or the MPM has been told all */
+static int answer_for_hub(mod_comet_parked_t *park)
+{
+    if (park->ask->transport->whole
+        && park->outbox.bytes.length <= MOD_COMET_PIECE_BYTES) {
+        answer_and_rest(park);
+        return 1;
+    }
+    park->at_once = 0;
+    return send_on(park, 0);
+}
+
+/* The MPM has woken a connection whose client waits.
+ * @return whether it goes on waiting */
+static int go_on_waiting(mod_comet_parked_t *park)
+{
+    conn_rec *c = park->c;
+    int stopping = comet_hub_is_stopping(mod_comet_child()->hub);
+    int sending = !mod_comet_outbox_is_empty(&park->outbox);
+    mod_comet_peek_e found;
+
+    mod_comet_ack_disarm(&park->ack, park->fd);
+    if (park->over) {
+        mod_comet_parked_end(park, 0, 1);
+        return 0;
+    }
+    if (park->at_once && !c->aborted) {
+        return answer_for_hub(park);
+    }
+    found = c->aborted ? MOD_COMET_PEEK_GONE
+                       : mod_comet_peek(park->c, park->brigade);
+    if (sending && found != MOD_COMET_PEEK_GONE) {
+        return send_on(park, found == MOD_COMET_PEEK_DATA);
+    }
+    if (found == MOD_COMET_PEEK_NOTHING) {
+        park_in_mpm(park);
+        return 1;
+    }
+    /* when the child ends, the hub itself has shut the input down */
+    if (found == MOD_COMET_PEEK_DATA || (stopping && !sending && !c->aborted)) {
+        return dismiss(park, stopping);
+    }
+    comet_metrics_add(COMET_METRIC_departed, !c->aborted);
+    c->aborted = 1;
+    mod_comet_parked_end(park, 0, 1);
+    return 0;
+}
+
+/* The client has already sent its next request: answer the poll, and let the
+ * MPM read that request; a stream ends. */
+static void answer_pipelined(mod_comet_parked_t *park)
+{
+    if (!dismiss(park, 0)) {
+        park->state = MOD_COMET_PARKED_EMPTY;
+        hand_on(park->c, MOD_COMET_PEEK_DATA);
+    }
+}
+
+static int has_input(int fd)
+{
+    char byte;
+
+    return recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0;
+}
+
+/* Whether the MPM has woken the connection for an ACK or a writable socket
+ * only.  There is nothing to read then, and the MPM waits for the next
+ * request.  A part of a TLS record is something: httpd reads the rest of it,
+ * under the deadlines of mod_reqtimeout. */
+static int is_silent(mod_comet_parked_t *park)
+{
+    int heard = has_input(park->fd);
+
+    if (mod_comet_peek(park->c, park->brigade) != MOD_COMET_PEEK_NOTHING
+        || heard) {
+        return 0;
+    }
+    mod_comet_ack_disarm(&park->ack, park->fd);
+    hand_on(park->c, MOD_COMET_PEEK_NOTHING);
+    return 1;
 }
 
 /* Return the connection's spare memory to the system, since a stream may last

@@ -11,7 +11,10 @@
 #include <sys/socket.h>
 
 #include "server/child.h"
+#include "server/mpm.h"
 #include "request/limits.h"
+#include "wait/lend.h"
+#include "wait/wait_priv.h"
 
 mod_comet_parked_t *mod_comet_parked_find(const conn_rec *c)
 {
@@ -64,10 +67,90 @@ static comet_outcome_e lose(mod_comet_parked_t *park)
     return COMET_REST;
 }
 
+/* Whether a worker sends the answer and ends the request. */
+static int is_workers(const mod_comet_parked_t *park)
+{
+    return park->by_worker && park->r && !park->ask->transport->streams
+           && !comet_hub_is_stopping(mod_comet_child()->hub);
+}
+
+/* Whether workers also send the rest, when the client takes more.  Before httpd
+ * 2.4.63 the MPM wakes none for that. */
+static int is_sent_by_workers(const mod_comet_parked_t *park)
+{
+    return is_workers(park) && mod_comet_mpm_capacity()->has_waitio;
+}
+
 void mod_comet_parked_note_blocked(mod_comet_parked_t *park)
 {
     park->subscriber.blocked_fd =
-        park->c->data_in_output_filters ? park->fd : -1;
+        park->c->data_in_output_filters && !is_sent_by_workers(park) ? park->fd
+                                                                     : -1;
+}
+
+/* --- answers that a worker sends -------------------------------------------- */
+
+void mod_comet_parked_lend(mod_comet_parked_t *park)
+{
+    if (!is_workers(park) || !mod_comet_outbox_is_empty(&park->outbox)) {
+        return;
+    }
+    park->real =
+        mod_comet_lend(park->fd, mod_comet_child()->waiting->descriptors_max);
+    if (park->real >= 0) {
+        park->subscriber.own_fd = park->real;
+        park->subscriber.listens = 1;
+    }
+}
+
+void mod_comet_parked_take_back(mod_comet_parked_t *park)
+{
+    if (park->real < 0) {
+        return;
+    }
+    if (!mod_comet_lend_end(park->fd, park->real)) {
+        park->c->aborted = 1;
+    }
+    park->real = -1;
+    park->subscriber.listens = 0;
+}
+
+/* The answer waits in the outbox, for a worker. */
+static void prepare_answer(mod_comet_parked_t *park, const comet_batch_t *batch,
+                           int close)
+{
+    if (close) {
+        park->c->keepalive = AP_CONN_CLOSE;
+    }
+    mod_comet_news_encode(park->ask, batch, &park->outbox.bytes);
+    if (park->outbox.bytes.failed) {
+        mod_comet_outbox_clear(&park->outbox);
+        park->c->aborted = 1;
+        return;
+    }
+    if (park->ask->transport->whole) {
+        ap_set_content_length(park->r, (apr_off_t)park->outbox.bytes.length);
+    }
+    park->at_once = 1;
+}
+
+/* Its socket is lent: wake the MPM, with an answer or since the client has
+ * said something. */
+static comet_outcome_e serve_lent(mod_comet_parked_t *park,
+                                  const comet_delivery_t *delivery)
+{
+    unsigned reasons = delivery->reasons;
+
+    if (delivery->batch->count
+        || (reasons & (COMET_STOPPING | COMET_TIMEOUT | COMET_RECHECK))) {
+        prepare_answer(park, delivery->batch, (reasons & COMET_STOPPING) != 0);
+    }
+    else if (!(reasons & (COMET_READABLE | COMET_GONE))) {
+        return COMET_WAIT;
+    }
+    park->subscriber.timeout_at = 0;
+    mod_comet_lend_wake(park->fd);
+    return COMET_REST;
 }
 
 apr_status_t mod_comet_parked_write(mod_comet_parked_t *park,
@@ -257,6 +340,18 @@ void mod_comet_parked_set_timer(mod_comet_parked_t *park)
         mod_comet_news_due(park->ends_at, park->heartbeat);
 }
 
+/* Write a stream's end.  A worker ends the request where that may wait, unless
+ * the child stops: httpd may have no workers any more. */
+static apr_status_t end_stream(mod_comet_parked_t *park)
+{
+    if (!park->by_worker || comet_hub_is_stopping(mod_comet_child()->hub)) {
+        return mod_comet_parked_end(park, 1, 1);
+    }
+    park->over = 1;
+    park->c->keepalive = AP_CONN_CLOSE;
+    return mod_comet_filters_finish(park->r, park->brigade);
+}
+
 /* A stream's client has taken all bytes: it goes on waiting, or the stream
  * ends. */
 static comet_outcome_e go_on_streaming(mod_comet_parked_t *park,
@@ -266,7 +361,7 @@ static comet_outcome_e go_on_streaming(mod_comet_parked_t *park,
         mod_comet_parked_set_timer(park);
         return COMET_WAIT;
     }
-    if (mod_comet_parked_end(park, 1, 1) != APR_SUCCESS) {
+    if (end_stream(park) != APR_SUCCESS) {
         return lose(park);
     }
     mod_comet_parked_note_blocked(park);
@@ -373,6 +468,12 @@ comet_outcome_e mod_comet_parked_serve(comet_subscriber_t *subscriber,
     if (mod_comet_fast_is_lent(park->fast)) {
         return serve_fast(park, delivery);
     }
+    if (park->real >= 0) {
+        return park->at_once ? COMET_REST : serve_lent(park, delivery);
+    }
+    if (is_sent_by_workers(park) && !mod_comet_outbox_is_empty(&park->outbox)) {
+        return COMET_REST;
+    }
     if (delivery->reasons & COMET_WRITABLE) {
         mod_comet_ack_arm(&park->ack, park->fd, 0);
         if (mod_comet_filters_push(park->c) != APR_SUCCESS) {
@@ -380,7 +481,7 @@ comet_outcome_e mod_comet_parked_serve(comet_subscriber_t *subscriber,
         }
         mod_comet_parked_note_blocked(park);
     }
-    if (!park->r) {
+    if (!park->r || park->over) {
         return rest(park, delivery->reasons);
     }
     if (!mod_comet_outbox_is_empty(&park->outbox)) {

@@ -32,8 +32,11 @@ typedef struct mod_comet_parked_t {
     const mod_comet_ask_t *ask; /* in r's pool */
     mod_comet_outbox_t outbox; /* the answer that the client is taking */
     mod_comet_slice_t slice; /* of a stream's message that is too long for it */
-    int at_once; /* [owner thread] the outbox has the whole answer, which is
-                  * sent after the handler has returned */
+    int at_once; /* the outbox has the whole answer, which a worker sends */
+    int by_worker; /* other modules may take their time over its answer or its
+                    * end, so a worker does both, not the hub's thread */
+    int real; /* its socket while the hub can wake the MPM; -1: in its place */
+    int over; /* a stream whose end is written; a worker ends the request */
     comet_selection_t *rests_on; /* a reference: joined at rest */
     mod_comet_fast_t *fast; /* NULL: CometFastPoll was never allowed here */
     int given_back; /* [owner thread] the hub had borrowed the socket */
@@ -67,6 +70,15 @@ apr_status_t mod_comet_parked_on_destroyed(void *data);
 /** Make the MPM close the connection: shut its input down, so that the MPM
  * sees the end. */
 void mod_comet_parked_make_mpm_close(const mod_comet_parked_t *park);
+
+/**
+ * The park is about to join the hub: let the hub wake a worker for its answer,
+ * if it needs one.  The thread that owns the connection.
+ */
+void mod_comet_parked_lend(mod_comet_parked_t *park);
+
+/** The park has left the hub: undo that. */
+void mod_comet_parked_take_back(mod_comet_parked_t *park);
 
 /** Have the hub wait until the socket takes data, if the filters hold any. */
 void mod_comet_parked_note_blocked(mod_comet_parked_t *park);

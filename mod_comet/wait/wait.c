@@ -9,6 +9,7 @@
 #include "server/config.h"
 #include "request/dialect.h"
 #include "request/limits.h"
+#include "output/chain.h"
 #include "output/reasons.h"
 #include "wait/adopt.h"
 #include "wait/block.h"
@@ -102,7 +103,9 @@ int mod_comet_wait(request_rec *r, mod_comet_ask_t *ask,
     if (is_refused(r, ask, adopting >= 0, holds, refusal)) {
         return DECLINED;
     }
-    if (mod_comet_park_can_suspend(r)) {
+    /* a worker answers a poll if need be; a stream is the hub's to write */
+    if (mod_comet_park_can_suspend(r)
+        && (!ask->transport->streams || mod_comet_chain_is_direct(r))) {
         return mod_comet_park_begin(r, ask, adopting);
     }
     return mod_comet_block(r, ask, adopting, refusal);

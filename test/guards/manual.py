@@ -4,6 +4,7 @@
 import html
 import os
 import re
+import sys
 
 PAGE = "htdocs/manual/index.html"
 HTTPD_H = "/usr/include/apache2/httpd.h"
@@ -304,6 +305,21 @@ def anchors(manual):
     return count, 60, wrong
 
 
+def neighbours(manual):
+    """the manual's table of other modules says what test_500 finds"""
+    sys.path.insert(0, os.path.join("test", "e2e"))
+    import beside
+    rows = {row["name"]: beside.verdict(row)
+            for row in beside.MODULES + beside.SITES}
+    page = {html.unescape(name): plain(text) for name, text in re.findall(
+        r'<tr data-neighbour="([^"]+)">.*?<td>(.*?)</td>', manual.page)}
+    wrong = differences("neighbour", rows, page)
+    wrong += ["%s: %s; the test says: %s" % (name, page[name], text)
+              for name, text in rows.items()
+              if name in page and page[name] != text]
+    return len(rows), 40, wrong
+
+
 def claims(manual):
     """each claim of security.html names tests, and these tests exist"""
     page = manual.read(os.path.join(os.path.dirname(PAGE), "security.html"))
@@ -331,4 +347,4 @@ def claims(manual):
 
 
 GUARDS = (directives, parameters, metrics, refusals, statuses, headers, errors, columns,
-          providers, anchors, claims)
+          providers, anchors, claims, neighbours)

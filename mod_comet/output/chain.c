@@ -1,0 +1,222 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The output filters between us and the client. */
+#include "output/chain.h"
+
+#include <apr_strings.h>
+#include <dlfcn.h>
+#include <pthread.h>
+
+#define COMPRESSORS \
+    "deflate", "brotli_compress", "bytype:deflate", "bytype:brotli_compress"
+
+static int is_one_of(const char *name, const char *const *names)
+{
+    while (*names && strcasecmp(name, *names) != 0) {
+        names++;
+    }
+    return *names != NULL;
+}
+
+/* Compressors are told to stand aside (no-gzip), mod_headers and mod_expires
+ * are quick. */
+#define HARMLESS \
+    "old_write", COMPRESSORS, "fixup_headers_out", "fixup_headers_err", \
+        "mod_expires", "logio_ttfb_out", "comet_cookies"
+
+/* httpd's own: they frame the answer, or hand it to the socket. */
+#define FRAMING \
+    "content_length", "http_header", "http_outerror", "byterange", "chunk", \
+        "reqtimeout", "core", "comet_fast", "cache_remove_url", \
+        "cache_invalidate"
+
+static int is_known(const ap_filter_t *filter)
+{
+    static const char *const known[] = { HARMLESS, FRAMING, NULL };
+
+    return is_one_of(filter->frec->name, known);
+}
+
+int mod_comet_chain_is_plain(const request_rec *r)
+{
+    const ap_filter_t *filter = r->output_filters;
+
+    while (filter && is_known(filter)) {
+        filter = filter->next;
+    }
+    return filter == NULL;
+}
+
+int mod_comet_chain_ends_plain(const request_rec *r)
+{
+    const ap_filter_t *filter = r->output_filters;
+
+    while (filter
+           && (filter->frec->ftype < AP_FTYPE_PROTOCOL || is_known(filter))) {
+        filter = filter->next;
+    }
+    return filter == NULL;
+}
+
+/* The first filter that may keep bytes back, or sleep. @return NULL: none */
+static const ap_filter_t *find_obstacle(const request_rec *r)
+{
+    /* these encrypt, or copy; httpd's mod_ratelimit sleeps, and some filters
+     * of mod_qos keep bytes back, though they are as near to the network */
+    static const char *const passing[] = { "ssl/tls filter",
+                                           "ssl/tls coalescing filter",
+                                           "dumpio_out", NULL };
+    const ap_filter_t *filter = r->output_filters;
+
+    while (filter
+           && (is_known(filter) || is_one_of(filter->frec->name, passing))) {
+        filter = filter->next;
+    }
+    return filter;
+}
+
+int mod_comet_chain_is_direct(const request_rec *r)
+{
+    return find_obstacle(r) == NULL;
+}
+
+static int has_filter(const request_rec *r, const char *const *names)
+{
+    const ap_filter_t *filter = r->output_filters;
+
+    while (filter && !is_one_of(filter->frec->name, names)) {
+        filter = filter->next;
+    }
+    return filter != NULL;
+}
+
+int mod_comet_chain_has_computed(const request_rec *r)
+{
+    static const char *const computing[] = { "fixup_headers_out", NULL };
+
+    return has_filter(r, computing);
+}
+
+int mod_comet_chain_is_compressed(const request_rec *r)
+{
+    static const char *const compressors[] = { COMPRESSORS, NULL };
+
+    return has_filter(r, compressors)
+           && apr_table_get(r->headers_in, "Accept-Encoding");
+}
+
+/* --- telling ---------------------------------------------------------------- */
+
+/* A filter does not say whose it is, but its code lies in a module's file.
+ * @return the file's name, such as "mod_sed.so" */
+static const char *find_module(const ap_filter_t *filter)
+{
+    void *code = NULL;
+    Dl_info file;
+    const char *base;
+
+    memcpy(&code, &filter->frec->filter_func.out_func, sizeof(code));
+    if (!dladdr(code, &file) || !file.dli_fname) {
+        return "an unknown module";
+    }
+    base = strrchr(file.dli_fname, '/');
+    return base ? base + 1 : file.dli_fname;
+}
+
+static const char *describe(const ap_filter_t *filter, apr_pool_t *p)
+{
+    return apr_psprintf(p, "\"%s\" of %s", filter->frec->name,
+                        find_module(filter));
+}
+
+const char *mod_comet_chain_find_keeper(const request_rec *r)
+{
+    static const char *const modules[] = { "mod_sed.so", "mod_data.so",
+                                           "mod_ext_filter.so", NULL };
+    /* mod_filter's own, which call those */
+    static const char *const names[] = { "bytype:sed", "bytype:data", NULL };
+    const ap_filter_t *filter = r->output_filters;
+
+    while (filter && !is_one_of(filter->frec->name, names)
+           && !is_one_of(find_module(filter), modules)) {
+        filter = filter->next;
+    }
+    return filter ? describe(filter, r->pool) : NULL;
+}
+
+const char *mod_comet_chain_keeps_back(const request_rec *r)
+{
+    /* it takes itself out when it has sent the headers */
+    static const char *const headers[] = { "http_header", NULL };
+    const ap_filter_t *obstacle = find_obstacle(r);
+
+    return obstacle && !r->connection->aborted && has_filter(r, headers)
+               ? describe(obstacle, r->pool)
+               : NULL;
+}
+
+void mod_comet_chain_tell(const request_rec *r)
+{
+    static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+    static const ap_filter_rec_t *told[16]; /* [lock] */
+    const ap_filter_t *obstacle = find_obstacle(r);
+    apr_size_t i;
+    int is_new = 0;
+
+    if (!obstacle) {
+        return;
+    }
+    pthread_mutex_lock(&lock);
+    for (i = 0; i < sizeof(told) / sizeof(*told); i++) {
+        if (!told[i]) {
+            told[i] = obstacle->frec;
+            is_new = 1;
+        }
+        if (told[i] == obstacle->frec) {
+            break;
+        }
+    }
+    pthread_mutex_unlock(&lock);
+    if (is_new) {
+        ap_log_rerror(APLOG_MARK, APLOG_WARNING, 0, r,
+                      "mod_comet: each event stream of %s holds a thread, "
+                      "since the output filter %s may keep its bytes back; "
+                      "take it off this path (see the manual, \"Other "
+                      "modules\")",
+                      r->uri, describe(obstacle, r->pool));
+    }
+}
+
+/* --- changing --------------------------------------------------------------- */
+
+void mod_comet_chain_clear(request_rec *r)
+{
+    r->output_filters = r->proto_output_filters;
+}
+
+static int is_translator(const ap_filter_t *filter)
+{
+    static const char *const translators[] = {
+        "xlateout", "bytype:xlateout", "xlatein",
+        "xml2enc",  "bytype:xml2enc",  NULL
+    };
+
+    return is_one_of(filter->frec->name, translators);
+}
+
+void mod_comet_chain_keep_utf8(request_rec *r)
+{
+    ap_filter_t *filter, *next;
+
+    for (filter = r->output_filters; filter; filter = next) {
+        next = filter->next;
+        if (is_translator(filter)) {
+            ap_remove_output_filter(filter);
+        }
+    }
+    for (filter = r->input_filters; filter; filter = next) {
+        next = filter->next;
+        if (is_translator(filter)) {
+            ap_remove_input_filter(filter);
+        }
+    }
+}

@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * @file wait/held.h
+ * What other modules keep for a request for as long as it waits.
+ */
+#ifndef MOD_COMET_HELD_H
+#define MOD_COMET_HELD_H
+
+#include "server/mod_comet.h"
+
+/** Log, once in each child, that a request which begins to wait keeps a
+ * database connection of mod_dbd.  The request's thread. */
+void mod_comet_held_tell(const request_rec *r);
+
+#endif /* MOD_COMET_HELD_H */

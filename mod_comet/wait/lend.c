@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Lending a parked connection's socket to the hub. */
+#include "wait/lend.h"
+
+#include <fcntl.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+int mod_comet_lend(int fd, int below)
+{
+    int stand_in = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    int real = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+
+    if (real >= 0
+        && (stand_in < 0 || real >= below
+            || dup3(stand_in, fd, O_CLOEXEC) != fd)) {
+        close(real);
+        real = -1;
+    }
+    if (stand_in >= 0) {
+        close(stand_in);
+    }
+    return real;
+}
+
+void mod_comet_lend_wake(int fd)
+{
+    apr_uint64_t one = 1;
+
+    if (write(fd, &one, sizeof(one)) < 0) {
+        /* it is readable already */
+    }
+}
+
+int mod_comet_lend_end(int fd, int real)
+{
+    int back = dup3(real, fd, O_CLOEXEC) == fd;
+
+    close(real);
+    return back;
+}

@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: Apache-2.0
+"""mod_comet beside each module that a site commonly loads.
+
+One httpd for each row of MODULES does all main jobs.  How its clients wait is
+compared with the row, and the manual's table with the same rows (guard
+`manual_lists_neighbours`).
+"""
+
+import os
+
+import pytest
+
+from beside import MODULES, SITES
+from httpd_env import MODULES as FOLDER, wait_until
+
+KINDS = ("events", "iframe", "poll", "classic")
+NEVER = "c0"    # a channel without news
+
+
+def config(row):
+    """The row's configuration, if the machine has its modules."""
+    lines = ["LoadFile %s" % row["lib"]] if "lib" in row else []
+    for name in row.get("load", ()):
+        path = name if name.startswith("/") else \
+            os.path.join(FOLDER, row.get("file", {}).get(name,
+                                                         "mod_%s.so" % name))
+        assert os.path.exists(path), "%s: see conf/setup" % path
+        lines.append('LoadModule %s_module "%s"' % (name, path))
+    return "\n".join(lines + [row.get("conf", "")])
+
+
+def gauges(server):
+    status = server.status()
+    return status["adopted"], status["blocked"]
+
+
+def how(before, after):
+    """How the client waits that came between two looks at the gauges."""
+    if after[0] > before[0]:
+        return "adopted"
+    return "thread" if after[1] > before[1] else "parked"
+
+
+class Client:
+    """One waiting client of a kind; `news` reads what it gets."""
+
+    TARGETS = {"events": "/comet/{c}?since=0", "poll": "/comet/{c}?since=0",
+               "iframe": "/comet/{c}?since=0&transport=iframe",
+               "classic": "/{c}/backend.php?timestamp=0"}
+
+    def __init__(self, server, kind, channel):
+        self.conn, self.kind = server.raw(), kind
+        headers = {"Accept": "text/event-stream"} if kind == "events" else {}
+        self.conn.request("GET", self.TARGETS[kind].format(c=channel), headers)
+        self.refused = None
+        if kind in ("events", "iframe"):
+            self.status = self.conn.head()
+            if self.status != 200:
+                self.refused = self.conn.body()
+
+    def news(self, text):
+        if self.kind in ("events", "iframe"):
+            got = b""
+            while text not in got:
+                piece = self.conn.chunk()
+                assert piece, "ended after %r" % got
+                got += piece
+        else:
+            answer = self.conn.answer()
+            assert answer.status == 200 and text in answer.body, answer
+
+    def ends(self):
+        while self.conn.chunk():
+            pass
+
+
+def open_all(server):
+    """One client of each kind. @return (clients, how each waits)"""
+    clients, ways = [], {}
+    for number, kind in enumerate(KINDS):
+        before = gauges(server)
+        client = Client(server, kind, "c%d" % (number + 1))
+        if client.refused is not None:
+            ways[kind] = "refused %d" % client.status
+            assert b"output filter" in client.refused, client.refused
+            client.conn.close()
+            continue
+        clients.append(client)
+        server.wait_waiting(1, kind)
+        ways[kind] = how(before, gauges(server))
+    return clients, ways
+
+
+def do_jobs(server, row):
+    quiet = server.raw()
+    quiet.request("GET", "/comet/quiet?since=0&wait=1")
+    server.wait_waiting(1, "poll")
+    assert quiet.answer().json()["messages"] == []
+    quiet.close()
+    clients, ways = open_all(server)
+    expected = dict(dict(events="adopted", iframe="adopted", poll="parked",
+                         classic="parked"), **row.get("ways", {}))
+    assert ways == expected
+    for number, kind in enumerate(KINDS):
+        server.post("c%d" % (number + 1), "news for ä %s" % kind)
+    for client in clients:
+        client.news("ä".encode() if client.kind != "classic"
+                    else b"news for")
+    for number, kind in enumerate(KINDS):
+        assert [m["body"] for m in server.history("c%d" % (number + 1))] \
+            == ["news for ä %s" % kind]
+    server.graceful()
+    for client in clients:
+        if client.kind in ("events", "iframe"):
+            client.ends()
+        client.conn.close()
+    assert len(server.history("c1")) == 1
+    last = Client(server, "events", "last")
+    if last.refused is None:
+        server.wait_waiting(1, "events")
+    server.stop()
+    if ways["events"] in ("adopted", "parked"):
+        last.ends()
+    last.conn.close()
+
+
+def run(make_server, row, **kwargs):
+    server = make_server(before=config(row), classics=5,
+                         modules=row.get("needs", ()), **kwargs)
+    do_jobs(server, row)
+    log = server.error_log()
+    for text in row.get("log", ()):
+        assert 1 <= log.count(text) <= 4, (text, log)   # once a child
+    if not row.get("log"):
+        assert "output filter" not in log, log
+
+
+@pytest.mark.parametrize("row", MODULES, ids=[r["name"] for r in MODULES])
+def test_500_01_beside_one_module(make_server, row):
+    run(make_server, row)
+
+
+@pytest.mark.parametrize("row", SITES, ids=[r["name"] for r in SITES])
+def test_500_02_beside_what_a_site_loads(make_server, row):
+    run(make_server, row)
