@@ -436,7 +436,7 @@ def test_335_22_refused_is_not_counted(limited):
     server = limited(PUBLISHING)
     me = via("192.0.2.1")
     for _ in range(12):
-        assert post(server, "/comet/x", me, b"").status == 400
+        assert post(server, "/comet/x", me, b"\0").status == 400
         assert post(server, "/comet/x", me, b"\xff").status == 400
         assert post(server, "/comet/x",
                     dict(me, Origin="http://evil.example")).status == 403
