@@ -587,6 +587,24 @@ def test_390_33_filters(serve):
     assert ":error]" not in server.error_log(), server.error_log()
 
 
+def test_390_34_modsecurity(serve):
+    """mod_security2 inspects the site's answers; an iframe is served."""
+    server = serve("modsecurity", more="\nSecRuleEngine On\n"
+                   "SecResponseBodyAccess On\n"
+                   "SecResponseBodyMimeType text/html text/plain\n")
+    with server.raw() as stream:
+        stream.request("GET", "/comet/news?transport=iframe&since=0")
+        assert stream.head() == 200
+        post(server, "/comet/news", b"inspected")
+        stream.until(b"inspected")
+
+
+def test_390_35_dbd(serve):
+    """The lines that let mod_authn_socache remember users are valid."""
+    server = serve("dbd", modules=("dbd", "authn_dbd"))
+    assert server.get("/comet/news?since=0&wait=0").status == 200
+
+
 # -- pages ------------------------------------------------------------------
 
 @pytest.mark.browser
