@@ -32,7 +32,7 @@
  */
 #define HUB_STOP_LIMIT apr_time_from_sec(5)
 
-#define WRITERS_STOP_LIMIT apr_time_from_msec(100)
+#define WRITERS_STOP_LIMIT apr_time_from_msec(300)
 
 #define HUB_STOP_LIMIT_IN_SIGNAL_HANDLER apr_time_from_sec(1)
 

@@ -57,13 +57,15 @@ void mod_comet_reasons_log(request_rec *r, int status, const char *reason)
         return;
     }
     if (refusals[i].level == EACH) {
-        ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, r, "%s: %s %s is refused: %s",
-                      refusals[i].id, r->method, r->uri, reason);
+        ap_log_cerror(APLOG_MARK, APLOG_INFO, 0, r->connection,
+                      "%s: %s %s is refused: %s", refusals[i].id, r->method,
+                      r->uri, reason);
         return;
     }
+    /* without the request: httpd would add its Referer, which may be secret */
     before = take_turn(i);
     if (before >= 0) {
-        ap_log_rerror(APLOG_MARK, APLOG_WARNING, 0, r,
+        ap_log_cerror(APLOG_MARK, APLOG_WARNING, 0, r->connection,
                       "%s: %s %s is refused: %s (%d more were since this was "
                       "last logged)",
                       refusals[i].id, r->method, r->uri, reason, before);

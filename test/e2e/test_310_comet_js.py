@@ -411,7 +411,7 @@ def test_310_06_publish(browser, server):
     assert tab.publish("d", idempotencyKey="mine") == one
     assert tab.publish("e", idempotencyKey="mine")["status"] == 422
     assert tab.publish("x" * 65537)["status"] == 413
-    assert tab.publish("")["status"] == 400
+    assert tab.publish("\0")["status"] == 400
     assert tab.js("return posts.length") == 11      # none of them is repeated
     tab.wait_bodies(["a", "b", "c", "d"])
 
@@ -674,8 +674,8 @@ def test_310_16_other_origin(browser, server, make_server, transport):
         tab.wait_bodies(["hello"])
         assert [m["body"] for m in tab.history(since=0)["messages"]] \
             == ["hello"]
-    assert tabs[0].publish("")["message"].endswith(   # the reason is readable
-        other.request("POST", "/comet/far", b"").json()["error"])
+    assert tabs[0].publish("\0")["message"].endswith(   # the reason is readable
+        other.request("POST", "/comet/far", b"\0").json()["error"])
     stranger = make_server()
     # (with polls: Chromium keeps a refused stream for 5 s)
     tab = Follower(browser, "http://127.0.0.1:%d/comet/far" % stranger.port,

@@ -248,7 +248,7 @@ def test_330_11_locations(server):
     ("/comet/members", "POST", {}, 401),
     ("/comet/denied", "GET", {}, 403),
     ("/comet/x", "POST", {"Content-Type": "image/png"}, 415),
-    ("/comet/x", "POST", {"Content-Type": "text/plain"}, 400),
+    ("/comet/x?type=gap", "POST", {"Content-Type": "text/plain"}, 400),
     ("/comet/", "GET", {}, 400)])
 def test_330_12_errors(server, target, method, headers, status):
     """A page can read errors, also those that httpd makes."""

@@ -116,7 +116,7 @@ BODIES = {
     "folded": lambda data: b"Content-Length:\r\n %d\r\n\r\n%s"
     % (len(data), data),
     "upgrade": lambda data: b"Connection: Upgrade, keep-alive\r\n"
-    b"Upgrade: websocket\r\n" + sized(data),
+    b"Upgrade: example/1\r\n" + sized(data),
 }
 # Bodies that can be read in two ways; a proxy may have chosen either.
 AMBIGUOUS = {

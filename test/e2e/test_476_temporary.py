@@ -85,7 +85,7 @@ def test_476_01_no_room_for_temporary_files(without_temporary_room):
     wait_until(lambda: len(server.rows("chat")) == 150, 30, "retention")
     wait_until(lambda: page_count(server) < pages, 30, "the file to shrink")
     refused = server.request("POST", "/comet/chat",
-                             batch(120) + '{"body": ""}\n', NDJSON)
+                             batch(120) + '{"body": 1}\n', NDJSON)
     assert refused.status == 400, refused
     for word in ("temporary", "6410", "CometStore"):
         assert word not in server.error_log(), server.tail()

@@ -56,7 +56,7 @@ def is_text(data, most=255):
 
 
 def is_body(data):
-    return len(data) > 0 and is_utf8(data) and b"\0" not in data
+    return is_utf8(data) and b"\0" not in data
 
 
 def is_channel(data):
