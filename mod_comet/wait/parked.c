@@ -197,6 +197,9 @@ static apr_status_t write_stream(mod_comet_parked_t *park,
 {
     comet_buffer_t bytes = { .data = NULL };
 
+    if (park->slice.of && !batch->count && !park->retry_msec) {
+        return APR_SUCCESS; /* the next piece comes when its socket takes it */
+    }
     if (!mod_comet_slice_fits(&park->slice, batch)
         || (park->slice.of && park->retry_msec)) {
         return APR_EGENERAL; /* no words may follow half a message */

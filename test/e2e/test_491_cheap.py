@@ -160,7 +160,6 @@ NEWLINES = "\n" * 60000     # seven bytes each on an event stream
 
 
 @pytest.mark.event
-@pytest.mark.both_paths
 def test_491_05_slow_streams_are_bounded(make_server, figure):
     """Streams that read slowly what is long get it piece by piece; what the
     child keeps for them is bounded, and all of it arrives."""
