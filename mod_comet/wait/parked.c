@@ -197,9 +197,6 @@ static apr_status_t write_stream(mod_comet_parked_t *park,
 {
     comet_buffer_t bytes = { .data = NULL };
 
-    if (park->slice.of && !batch->count && !park->retry_msec) {
-        return APR_SUCCESS; /* the next piece comes when its socket takes it */
-    }
     if (!mod_comet_slice_fits(&park->slice, batch)
         || (park->slice.of && park->retry_msec)) {
         return APR_EGENERAL; /* no words may follow half a message */
@@ -416,9 +413,14 @@ static comet_outcome_e serve_stream(mod_comet_parked_t *park,
 {
     unsigned reasons = delivery->reasons;
     int silent = (reasons & COMET_TIMEOUT) && park->subscriber.blocked_fd < 0;
+    int was_blocked = (reasons & COMET_WRITABLE) && !delivery->batch->count;
 
     park->retry_msec = mod_comet_news_retry(reasons, park->ends_at);
-    if (write_stream(park, delivery->batch, silent) != APR_SUCCESS) {
+    /* the hub reads nothing for a subscriber that was blocked: no messages do
+     * not mean then that the rest of a long one was erased */
+    if (!(park->slice.of && !park->retry_msec
+          && (was_blocked || park->subscriber.blocked_fd >= 0))
+        && write_stream(park, delivery->batch, silent) != APR_SUCCESS) {
         return lose(park);
     }
     return mod_comet_outbox_is_empty(&park->outbox)
