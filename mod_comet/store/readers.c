@@ -5,10 +5,9 @@
 #include <pthread.h>
 
 /** With all places taken, a store is believed to hang once no connection was
- * given back for so long. On a machine under load, opening the connections of a
- * new child takes some tenths of a second. Callers are kept from a store that
- * hangs no longer than this once: those that come later are refused at once. */
-#define HANGS_USEC 300000
+ * opened or given back for so long. Callers are kept from a store that hangs no
+ * longer than this once: those that come later are refused at once. */
+#define HANGS_USEC 500000
 /** How long a caller waits for a place at most. */
 #define PLACE_USEC 1000000
 
@@ -18,8 +17,8 @@ struct comet_readers_t {
     pthread_cond_t vacated; /* with lock: taken < places */
     apr_size_t keep, places;
     apr_size_t taken; /* [lock] <= places */
-    apr_time_t moved_at; /* [lock] when a place was given back, or the first
-                          * was taken */
+    apr_time_t moved_at; /* [lock] when a connection was opened or given back,
+                          * or the first place was taken */
     apr_size_t count; /* [lock] */
     comet_store_t *idle[]; /* [lock] most recently used last */
 };
@@ -86,17 +85,31 @@ static comet_store_t *pop(comet_readers_t *readers)
     return store;
 }
 
+static void note_progress(comet_readers_t *readers)
+{
+    pthread_mutex_lock(&readers->lock);
+    readers->moved_at = comet_monotonic();
+    pthread_mutex_unlock(&readers->lock);
+}
+
 /* An idle connection that still leads to the store, or else a new one. */
 static apr_status_t find(comet_readers_t *readers, comet_store_t **store)
 {
+    apr_status_t status;
+
     *store = pop(readers);
     while (*store && !comet_store_is_usable(*store)) {
         comet_store_close(*store);
         *store = pop(readers);
     }
-    return *store ? APR_SUCCESS
-                  : comet_store_open(store, readers->config, COMET_STORE_READ,
-                                     NULL);
+    if (*store) {
+        return APR_SUCCESS;
+    }
+    status = comet_store_open(store, readers->config, COMET_STORE_READ, NULL);
+    if (status == APR_SUCCESS) {
+        note_progress(readers);
+    }
+    return status;
 }
 
 apr_status_t comet_readers_take(comet_readers_t *readers, comet_store_t **store)

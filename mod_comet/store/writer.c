@@ -95,7 +95,10 @@ static int open_store(comet_writer_t *writer)
                          COMET_STORE_WRITE, &writer->stopping);
     comet_bus_unlock(writer->config.bus);
     writer->open_after = comet_monotonic() + REOPEN_USEC;
-    comet_writer_note_tried(writer);
+    if (writer->open_status != COMET_ELOCKED) { /* which passes, so readers
+                                                 * should wait for it */
+        comet_writer_note_tried(writer);
+    }
     if (writer->store) {
         comet_bus_notify(writer->config.bus);
         if (writer->reported == COMET_EMOVED
@@ -252,9 +255,8 @@ static apr_int64_t leisure(comet_writer_t *writer)
     apr_int64_t now = comet_monotonic();
     apr_int64_t until;
 
-    if (!writer->store) {
-        until = comet_writer_has_jobs(writer) ? writer->open_after - now
-                                              : UPKEEP_USEC;
+    if (!writer->store) { /* readers need it, too, even if nobody publishes */
+        until = writer->open_after - now;
         return until > 0 ? until : 0;
     }
     if (writer->pruning || writer->tidying || comet_writer_has_jobs(writer)) {

@@ -67,7 +67,8 @@ apr_status_t comet_writer_publish(comet_writer_t *writer,
 
 /**
  * Wait until the writer has tried to open the store: until then readers may not
- * find it.
+ * find it.  An attempt that another program's lock made fail does not count; the
+ * writer soon makes another.
  * @param limit  how long to wait.  If twice as many threads as `places` wait
  *               already, the call waits 50 ms at most.
  * @return whether it has tried.  Any thread but the writer's.

@@ -53,7 +53,8 @@ struct comet_writer_t {
     atomic_int own_waiting; /* [atomic] where none is shared */
     apr_int64_t answered_at; /* [mutex] the last answer, or the first job */
     pthread_cond_t has_tried; /* with mutex: for `tried` */
-    int tried; /* [mutex] opening was tried, with any outcome */
+    int tried; /* [mutex] opening has succeeded, or failed for longer than a
+                * lock lasts */
     apr_size_t awaiting; /* [mutex] in comet_writer_await() */
     int wake; /* eventfd, lives until the pool does */
     atomic_int awake; /* [atomic] the thread will look at the queue */

@@ -37,6 +37,29 @@ static void test_unusable_then_repaired(void **state)
     assert_int_equal(kit_number("SELECT count(*) FROM message"), 1);
 }
 
+/* Another program locks the file while the writer opens it, and nobody
+ * publishes: readers wait until the lock is released. */
+static void test_locked_at_the_start(void **state)
+{
+    apr_int64_t began;
+    sqlite3 *db;
+
+    writer_start();
+    writer_stop();
+    db = kit_outsider();
+    kit_must_run(db, "PRAGMA locking_mode = EXCLUSIVE; BEGIN IMMEDIATE");
+    writer_start();
+    wait_until(atomic_load(&writer_last_report) == COMET_ELOCKED);
+    assert_int_equal(comet_writer_await(writer, 20 * MS), 0);
+    kit_must_run(db, "COMMIT");
+    sqlite3_close(db);
+    began = scratch_usec();
+    assert_int_equal(comet_writer_await(writer, LONG), 1);
+    assert_true(scratch_usec() - began < 3 * SECOND);
+    wait_until(atomic_load(&writer_last_report) == APR_SUCCESS);
+    writer_stop();
+}
+
 static void test_moved(void **state)
 {
     apr_status_t status;
@@ -144,6 +167,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         WRITER_TEST(test_unusable_then_repaired),
+        WRITER_TEST(test_locked_at_the_start),
         WRITER_TEST(test_moved),
         WRITER_TEST(test_moved_while_idle),
         WRITER_TEST(test_full),
