@@ -550,6 +550,7 @@ class Link {
     #line;
     #over = false;
     #failures = 0;          // in a row
+    #wasOpen = false;
     #hasty = 0;             // connections in a row that ended at once
     #doubts = 0;            // event streams in a row that did not open
     #probe;                 // the next poll shows whether streams are blocked:
@@ -629,6 +630,7 @@ class Link {
 
     opened({ transport, isProbe }) {
         this.#failures = 0;
+        this.#wasOpen = true;
         if (transport === 'events') {
             this.#doubts = 0;
         }
@@ -669,7 +671,7 @@ class Link {
         if (this.#isNoFallback(line, cause)) {
             this.#blockedUntil = 0;
         }
-        else if (!cause.temporary) {
+        else if (!cause.temporary && !this.#isPassing(cause)) {
             this.#over = true;
             this.comet.over(cause);
             return 0;
@@ -679,6 +681,15 @@ class Link {
         this.comet.status({ state: 'reconnecting', error: cause,
                             retryIn: pause });
         return pause;
+    }
+
+    /**
+     * Whether something else than the server's own decision refuses a reader
+     * that was let in before: a filter against floods (mod_evasive), a
+     * firewall.  Its 403 lacks the reason that the server gives in JSON.
+     */
+    #isPassing(cause) {
+        return this.#wasOpen && cause.status === 403 && !cause.said;
     }
 
     /** Whether event streams are the only choice, though one seemed blocked. */

@@ -315,3 +315,49 @@ scripted('where there is neither, that is the end', [
     await until(() => of(told, 'close').length === 1);
     assert.deepEqual(of(told, 'close'), [406]);
 });
+
+// ---- a refusal that passes (mod_evasive, a firewall) ------------------------
+
+const forbid = (body = '<h1>Forbidden</h1>') => (answer) => {
+    answer.writeHead(403, { 'Content-Type': body.startsWith('{')
+        ? 'application/json' : 'text/html' }).end(body);
+};
+const polledAt = (timestamp) => (answer) => {
+    answer.writeHead(200, { 'Content-Type': 'application/json' });
+    answer.end(JSON.stringify({
+        timestamp, gap: false,
+        messages: [{ timestamp, channel: 'c', type: 'message', author: null,
+                     body: `m${timestamp}` }],
+    }));
+};
+
+scripted('a 403 between polls is tried again after a pause', [
+    polledAt(11), forbid(), polledAt(12),
+    () => {},
+], { since: 10, transport: 'poll' }, async ({ told }) => {
+    await until(() => of(told, 'message').length === 2);
+    assert.deepEqual(of(told, 'message'), ['m11', 'm12']);
+    assert.deepEqual(of(told, 'error').map(([status]) => status), [403]);
+    assert.deepEqual(of(told, 'close'), []);
+});
+
+scripted('a 403 between streams is tried again', [
+    [OPENING, block(11), CUT], forbid(),
+    [`retry: 40\nid: 11\n\n${block(12)}`],
+], {}, async ({ told }) => {
+    await until(() => of(told, 'message').length === 2);
+    assert.deepEqual(of(told, 'close'), []);
+});
+
+scripted('a 403 at first ends it', [forbid()], {}, async ({ told }) => {
+    await until(() => of(told, 'close').length);
+    assert.deepEqual(told, [['close', 403]]);
+});
+
+scripted('a 403 with the server\'s reason ends it, whenever it comes', [
+    [OPENING, block(11), CUT],
+    forbid('{"error": "channel: \\"c\\" may not be read"}'),
+], {}, async ({ told }) => {
+    await until(() => of(told, 'close').length);
+    assert.deepEqual(of(told, 'close'), [403]);
+});
