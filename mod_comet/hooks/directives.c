@@ -17,6 +17,9 @@
 
 #define UNSET MOD_COMET_UNSET
 
+/* More days than any directive takes, and no overflow in microseconds. */
+#define DAYS_MOST 10000000
+
 /* --- values -------------------------------------------------------------- */
 
 static const char *wrong(cmd_parms *cmd, const char *value, const char *allowed)
@@ -40,6 +43,23 @@ static const char *parse_number(cmd_parms *cmd, const char *value,
     return NULL;
 }
 
+/* Days and weeks, which httpd does not know.
+ * @return whether the value is such a duration */
+static int read_days(const char *value, apr_interval_time_t *duration)
+{
+    char *unit;
+    apr_int64_t count = apr_strtoi64(value, &unit, 10);
+    apr_int64_t days = strcmp(unit, "d") == 0   ? 1
+                       : strcmp(unit, "w") == 0 ? 7
+                                                : 0;
+
+    if (!days || count > DAYS_MOST / days) {
+        return 0;
+    }
+    *duration = apr_time_from_sec(count * days * 86400);
+    return 1;
+}
+
 static const char *parse_duration(cmd_parms *cmd, const char *value,
                                   apr_interval_time_t least,
                                   apr_interval_time_t most, const char *allowed,
@@ -48,7 +68,8 @@ static const char *parse_duration(cmd_parms *cmd, const char *value,
     apr_interval_time_t duration;
 
     if (!apr_isdigit(*value)
-        || ap_timeout_parameter_parse(value, &duration, "s") != APR_SUCCESS
+        || (!read_days(value, &duration)
+            && ap_timeout_parameter_parse(value, &duration, "s") != APR_SUCCESS)
         || duration < least || duration > most) {
         return wrong(cmd, value, allowed);
     }

@@ -19,6 +19,6 @@ extern module AP_MODULE_DECLARE_DATA comet_module;
 
 APLOG_USE_MODULE(comet);
 
-#define MOD_COMET_VERSION "0.1.0"
+#define MOD_COMET_VERSION "1.0.0"
 
 #endif /* MOD_COMET_H */

@@ -26,6 +26,13 @@ test('package.json names files that there are', () => {
     assert.deepEqual(Object.keys(about.dependencies ?? {}), []);
 });
 
+test('module and package have one version', () => {
+    const header = readFileSync(new URL('../../mod_comet/server/mod_comet.h',
+                                        FOLDER), 'utf8');
+    const [, version] = header.match(/MOD_COMET_VERSION "([^"]+)"/);
+    assert.equal(JSON.parse(read('package.json')).version, version);
+});
+
 test('what is exported is declared, and nothing else', () => {
     const { Comet, CometError, EventStreamParser } = everything;
     assert.deepEqual(names(types, /^export (?:class|function) (\w+)/gm),
