@@ -7,9 +7,12 @@ import html.parser
 import json
 import os
 import re
+import shutil
 import ssl
 import socket
 import subprocess
+import threading
+import time
 
 import pytest
 
@@ -226,7 +229,7 @@ def test_390_02_no_recipe_is_forgotten():
     assert len(PAGE.recipes) >= 12, PAGE.recipes
     assert len(fragments("httpd")) >= 14
     tried = {"httpd", "php", "sh", "js", "nginx", "htaccess", "crontab",
-             "ini"}
+             "ini", "haproxy"}
     assert {f.lang for f in PAGE.fragments} <= tried
     with open(__file__, encoding="utf-8") as file:
         text = file.read()
@@ -301,6 +304,35 @@ def test_390_10_php(serve, tmp_path):
     assert [(m["type"], m["author"], json.loads(m["body"])) for m in got] \
         == [("shipped", author, {"id": 4711, "parcel": "«1 of 2»"})
             for author in ("shop", None)]
+
+
+def test_390_49_php_transaction(serve, tmp_path):
+    """What was counted in a transaction is published in it, ten times, while
+    others publish: none of them is locked out."""
+    server = serve("php")
+    path = tmp_path / "transaction.php"
+    once = fragment("php-transaction").text
+    path.write_text(local("%s\nfor ($i = 0; $i < 10; $i++) {\n%s\n}"
+                          % (fragment("php-pdo").text, once), server),
+                    encoding="utf-8")
+    done = threading.Event()
+
+    def publish():
+        while not done.wait(0.005):
+            post(server, "/comet/orders", b"other")
+
+    others = threading.Thread(target=publish, daemon=True)
+    others.start()
+    try:
+        run(["php", str(path)], server)
+    finally:
+        done.set()
+        others.join(30)
+    got = server.get("/comet/orders?since=0&wait=0&limit=1000").json()
+    bodies = [(m["type"], m["body"]) for m in got["messages"]]
+    counts = [number for number, (kind, body) in enumerate(bodies)
+              if kind == "count" and body == str(number)]
+    assert len(counts) == 10, bodies
 
 
 def test_390_11_cron(serve):
@@ -431,6 +463,66 @@ def test_390_15_nginx(serve, tmp_path):
                 return sock.connect_ex(("127.0.0.1", port)) == 0
         wait_until(up, 10, "nginx")
         check_proxied(backend, port)
+    finally:
+        proxy.terminate()
+        proxy.wait(10)
+
+
+def serve_haproxy(fragment_text, tmp_path):
+    """HAProxy with the fragment's backend: (process, port)."""
+    port = free_port()
+    path = tmp_path / "haproxy.cfg"
+    path.write_text("""
+defaults
+    mode http
+    timeout connect 5s
+    timeout client 75s
+    timeout server 75s
+frontend site
+    bind 127.0.0.1:%d
+    default_backend comet
+%s
+""" % (port, fragment_text))
+    return subprocess.Popen(["haproxy", "-q", "-db", "-f", str(path)],
+                            stdin=subprocess.DEVNULL), port
+
+
+def delays(backend, port, count):
+    """How late a stream has each of some messages, in seconds."""
+    found, before = [], backend.waiting("events")
+    with Raw(port, timeout=15 * SLOW) as stream:
+        stream.request("GET", "/comet/late?since=0",
+                       {"Accept": "text/event-stream"})
+        assert stream.head() == 200
+        wait_until(lambda: backend.waiting("events") > before, 10, "it to wait")
+        for number in range(count):
+            answer = post(backend, "/comet/late", b"n%d" % number,
+                          {"X-Forwarded-For": "192.0.2.7"})
+            assert answer.status == 201, answer
+            begin = time.monotonic()
+            read_until(stream, "data: n%d\n" % number)
+            found.append(time.monotonic() - begin)
+    return sorted(found)
+
+
+@pytest.mark.skipif(not shutil.which("haproxy"), reason="no haproxy here")
+@pytest.mark.parametrize("option", [True, False])
+def test_390_48_haproxy(serve, tmp_path, option):
+    """HAProxy in front: messages are not late, but for want of the option."""
+    backend = serve("proxy", "backend")
+    text = local(fragment("proxy", "haproxy").text, backend)
+    if not option:
+        text = text.replace("option  http-no-delay", "")
+    proxy, port = serve_haproxy(text, tmp_path)
+    try:
+        def up():
+            with socket.socket() as sock:
+                return sock.connect_ex(("127.0.0.1", port)) == 0
+        wait_until(up, 10, "haproxy")
+        if option:
+            check_proxied(backend, port)
+        median = delays(backend, port, 9)[4]
+        assert (median < 0.1) == option, median
     finally:
         proxy.terminate()
         proxy.wait(10)
