@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The hub: a subscriber that is up to date does not wait for those that catch
+ * up, and one that rests gives its place up. */
+#include "hub_kit.h"
+
+enum { BEHIND = 100 };
+
+static atomic_int caught_up; /* how often one that is behind was served */
+static atomic_int before_live; /* how often before the live message */
+
+static void count_catching_up(client_t *client,
+                              const comet_delivery_t *delivery)
+{
+    atomic_fetch_add(&caught_up, delivery->batch->count != 0);
+}
+
+static void note_live(client_t *client, const comet_delivery_t *delivery)
+{
+    if (delivery->batch->count) {
+        atomic_store(&before_live, atomic_load(&caught_up));
+    }
+}
+
+/*
+ * All of them become ready while the hub is busy; then a message comes.  The
+ * hub serves it after two that catch up at most: one before it looks at the
+ * store, one more if it was about to look.
+ */
+static void test_live_before_catching_up(void **state)
+{
+    client_t *behind[BEHIND], *live;
+    comet_timestamp_t sent;
+    int i;
+
+    for (i = 0; i < 1100; i++) { /* more than a ring holds */
+        hub_append("old");
+    }
+    live = client_new(hub_publish("other"));
+    live->hook = note_live;
+    client_join(live, "live");
+    wait_until(hub_in_step());
+    hub_hold();
+    for (i = 0; i < BEHIND; i++) {
+        behind[i] = client_new(0);
+        behind[i]->hook = count_catching_up;
+        behind[i]->subscriber.limit = 10;
+        client_join(behind[i], "old");
+    }
+    sent = hub_publish("live");
+    hub_release();
+    wait_until(atomic_load(&live->newest) == sent);
+    assert_true(atomic_load(&before_live) <= 2);
+    for (i = 0; i < BEHIND; i++) { /* and nobody is forgotten */
+        wait_until(client_got(behind[i]) == 1100);
+        client_leave(behind[i]);
+        assert_int_equal(behind[i]->largest, 10);
+        client_free(behind[i]);
+    }
+    client_leave_and_free(live);
+}
+
+/* The one that has rested for the longest is asked first, each only once, and
+ * none that waits, or that does not yield. */
+static void test_resting_make_room(void **state)
+{
+    client_t *clients[4];
+    comet_timestamp_t last = hub_publish("x");
+    int i;
+
+    wait_until(hub_in_step());
+    for (i = 0; i < 4; i++) {
+        clients[i] = client_new(last);
+        clients[i]->subscriber.resting = i != 1;
+        clients[i]->subscriber.yields = i != 2;
+        client_join(clients[i], "x");
+    }
+    assert_int_equal(comet_hub_members(hub, NULL), 4);
+    assert_true(comet_hub_make_room(hub));
+    wait_until(atomic_load(&clients[0]->served) > 0);
+    assert_int_equal(comet_hub_members(hub, NULL), 3);
+    assert_true(comet_hub_make_room(hub));
+    wait_until(atomic_load(&clients[3]->served) > 0);
+    assert_false(comet_hub_make_room(hub));
+    assert_int_equal(comet_hub_members(hub, NULL), 2);
+    assert_int_equal(atomic_load(&clients[1]->served), 0);
+    assert_int_equal(atomic_load(&clients[2]->served), 0);
+    for (i = 0; i < 4; i++) {
+        client_leave_and_free(clients[i]);
+    }
+    assert_int_equal(comet_hub_members(hub, NULL), 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        HUB_TEST(test_live_before_catching_up),
+        HUB_TEST(test_resting_make_room),
+    };
+
+    return cmocka_run_group_tests(tests, hub_begin, hub_end);
+}
