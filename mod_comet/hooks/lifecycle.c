@@ -184,7 +184,7 @@ int mod_comet_lifecycle_post_config(apr_pool_t *pconf, apr_pool_t *plog,
         return HTTP_INTERNAL_SERVER_ERROR;
     }
     buses = apr_array_make(pconf, stores->nelts, sizeof(comet_bus_t *));
-    mod_comet_mpm_query();
+    mod_comet_mpm_query((apr_size_t)stores->nelts);
     status = share_memory(stores, buses, s, ptemp);
     if (status != APR_SUCCESS) {
         ap_log_error(APLOG_MARK, APLOG_EMERG, status, s,
@@ -351,7 +351,8 @@ static apr_status_t start_store(mod_comet_child_t *made, apr_size_t i)
     apr_status_t status;
 
     store->config = parent.stores[i];
-    status = comet_readers_create(&store->readers, store->config, threads,
+    status = comet_readers_create(&store->readers, store->config,
+                                  mod_comet_mpm_readers_kept(parent.count),
                                   threads / 2 ? threads / 2 : 1, made->pool);
     return status == APR_SUCCESS
                ? comet_writer_create(&store->writer, &config, made->pool)
@@ -409,7 +410,7 @@ void mod_comet_lifecycle_child_init(apr_pool_t *p, server_rec *s)
     if (!parent.count) {
         return;
     }
-    mod_comet_mpm_query();
+    mod_comet_mpm_query(parent.count);
     comet_process_begin();
     mod_comet_limits_attach();
     slot = comet_metrics_attach(mod_comet_child_metrics());

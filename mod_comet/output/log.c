@@ -11,6 +11,7 @@
 
 #include "wire/encode.h"
 #include "wire/logline.h"
+#include "server/mpm.h"
 #include "output/log_check.h"
 
 APR_DECLARE_OPTIONAL_FN(void, ap_logio_add_bytes_out,
@@ -270,7 +271,13 @@ int mod_comet_log_transaction(request_rec *r)
 {
     const mod_comet_request_t *request = mod_comet_request(r);
 
-    return request && request->logged_later ? DONE : DECLINED;
+    if (request && request->logged_later) {
+        return DONE;
+    }
+    if (request && !r->connection->sbh && !r->connection->master) {
+        mod_comet_mpm_count(1, r->bytes_sent); /* it ends on the hub's thread */
+    }
+    return DECLINED;
 }
 
 /* --- writing ---------------------------------------------------------- */

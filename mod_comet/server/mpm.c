@@ -3,7 +3,9 @@
 #include "server/mpm.h"
 
 #include <ap_mpm.h>
+#include <dirent.h>
 #include <scoreboard.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -46,20 +48,60 @@ static apr_size_t parks_per_child(double factor)
     return connections < 1 ? 1 : (apr_size_t)connections;
 }
 
-/* How many descriptors clients may have: 200 stay free for files, stores and
- * requests that do not wait. */
-static apr_size_t find_descriptors(void)
+/* How many descriptors this process has open: each virtual host's logs, the
+ * sockets it listens on. */
+static apr_size_t count_open(void)
+{
+    DIR *list = opendir("/proc/self/fd");
+    apr_size_t count = 0;
+
+    while (list && readdir(list)) {
+        count++;
+    }
+    if (list) {
+        closedir(list);
+    }
+    return count ? count : 64;
+}
+
+/* How many descriptors the hub and the stores will open.  A store has the
+ * shared memory of its log, and a file and a log for each connection: the
+ * writer's, the hub's, those that readers keep and those in use. */
+static apr_size_t stores_need(apr_size_t stores)
+{
+    apr_size_t threads = (apr_size_t)capacity.threads;
+
+    return stores ? 8 + stores * (5 + 2 * mod_comet_mpm_readers_kept(stores))
+                        + 2 * threads
+                  : 0;
+}
+
+/* How many descriptors clients may have.  Some stay free for requests that do
+ * not wait: 200, or 4 for each thread if that is more, but not more than half
+ * of what is left. */
+static apr_size_t find_descriptors(apr_size_t stores)
 {
     struct rlimit files = { .rlim_cur = 1024 };
+    apr_size_t used = count_open() + stores_need(stores);
+    apr_size_t others = 4 * (apr_size_t)capacity.threads, rest;
 
     getrlimit(RLIMIT_NOFILE, &files);
     if (files.rlim_cur == RLIM_INFINITY) {
         return 1000000;
     }
-    return files.rlim_cur > 200 ? files.rlim_cur - 200 : 1;
+    rest = files.rlim_cur > used ? files.rlim_cur - used : 2;
+    others = others < 200 ? 200 : others;
+    return rest - (others < rest / 2 ? others : rest / 2);
 }
 
-void mod_comet_mpm_query(void)
+apr_size_t mod_comet_mpm_readers_kept(apr_size_t stores)
+{
+    apr_size_t share = (apr_size_t)capacity.threads / (stores ? stores : 1);
+
+    return share ? share : 1;
+}
+
+void mod_comet_mpm_query(apr_size_t stores)
 {
     static double factor = -1; /* copied in the parent: a child has no
                                 * configuration tree */
@@ -86,7 +128,7 @@ void mod_comet_mpm_query(void)
     capacity.prefork = threaded == AP_MPMQ_NOT_SUPPORTED;
     capacity.has_waitio = can_wait > 0;
     capacity.parks = capacity.has_waitio || async > 0;
-    capacity.descriptors = find_descriptors();
+    capacity.descriptors = find_descriptors(stores);
     capacity.per_child = capacity.parks ? parks_per_child(factor) : 0;
     capacity.blocked = capacity.children * capacity.threads / 2;
     if (capacity.blocked < 1) {
@@ -113,6 +155,39 @@ static const process_score *own_score(void)
     int slot = capacity.parks ? ap_find_child_by_pid(&self) : -1;
 
     return slot >= 0 ? ap_get_scoreboard_process(slot) : NULL;
+}
+
+/*
+ * The counters belong to a worker of this child.  Only the last one's are used:
+ * it is nobody's where ThreadLimit is above ThreadsPerChild.  Where it is a
+ * worker's, and that worker counts at the same moment, one of both is lost.
+ */
+static worker_score *own_counters(void)
+{
+    static atomic_int child = -1; /* of this process; found once */
+    apr_proc_t self = { .pid = getpid() };
+    int threads = 1;
+
+    if (atomic_load(&child) < 0) {
+        atomic_store(&child, ap_find_child_by_pid(&self));
+    }
+    ap_mpm_query(AP_MPMQ_HARD_LIMIT_THREADS, &threads);
+    return atomic_load(&child) < 0
+               ? NULL
+               : ap_get_scoreboard_worker_from_indexes(
+                   atomic_load(&child), threads > 0 ? threads - 1 : 0);
+}
+
+void mod_comet_mpm_count(unsigned long accesses, apr_off_t bytes)
+{
+    worker_score *score = ap_extended_status ? own_counters() : NULL;
+
+    if (score) {
+        __atomic_fetch_add(&score->access_count, accesses, __ATOMIC_RELAXED);
+        __atomic_fetch_add(&score->my_access_count, accesses, __ATOMIC_RELAXED);
+        __atomic_fetch_add(&score->bytes_served, bytes, __ATOMIC_RELAXED);
+        __atomic_fetch_add(&score->my_bytes_served, bytes, __ATOMIC_RELAXED);
+    }
 }
 
 static void do_nothing(void *baton)

@@ -23,15 +23,29 @@ typedef struct mod_comet_capacity_t {
     const char *how; /* for the log */
 } mod_comet_capacity_t;
 
-/** Ask the MPM what it can hold.  Called in post_config and again in
- * child_init. */
-void mod_comet_mpm_query(void);
+/**
+ * Ask the MPM what it can hold.  Called in post_config, once the logs are open,
+ * and again in child_init, before the stores are.
+ * @param stores  how many there are
+ */
+void mod_comet_mpm_query(apr_size_t stores);
+
+/** How many connections to each store a child keeps open for reading, so that
+ * many stores together keep no more than one does, or one each. */
+apr_size_t mod_comet_mpm_readers_kept(apr_size_t stores);
 
 /** What mod_comet_mpm_query() has found.  Any thread. */
 const mod_comet_capacity_t *mod_comet_mpm_capacity(void);
 
 /** Whether httpd is ending this child.  Any thread. */
 int mod_comet_mpm_is_stopping(void);
+
+/**
+ * Count in the scoreboard, for mod_status, what httpd does not count: requests
+ * that end on no thread of httpd's.  Any thread of a child.
+ * @param bytes  sent in their answers
+ */
+void mod_comet_mpm_count(unsigned long accesses, apr_off_t bytes);
 
 /** Make the MPM accept connections again when it has forgotten to.  The on_look
  * of a comet_hub_config_t. */

@@ -15,6 +15,7 @@
 #include "base/pulse.h"
 #include "hub/subscriber.h"
 #include "server/child.h"
+#include "server/mpm.h"
 #include "request/limits.h"
 #include "output/log.h"
 #include "output/chain.h"
@@ -42,6 +43,7 @@ typedef struct stream_t {
     mod_comet_outbox_t outbox; /* bytes that the socket has not taken yet */
     mod_comet_slice_t slice; /* of a message that is too long for it */
     apr_off_t body_bytes, sent_bytes; /* for the log */
+    apr_off_t counted_bytes; /* of the body, which httpd has counted */
     comet_quota_place_t place;
     mod_comet_log_t *log;
 } stream_t;
@@ -302,6 +304,7 @@ static void left(comet_subscriber_t *subscriber)
 {
     stream_t *stream = (stream_t *)subscriber;
 
+    mod_comet_mpm_count(0, stream->body_bytes - stream->counted_bytes);
     comet_metrics_add(stream->transport->gauge, -1);
     comet_metrics_add(COMET_METRIC_adopted, -1);
     mod_comet_limits_leave(&stream->place);
@@ -363,7 +366,7 @@ static stream_t *make_stream(request_rec *r, const mod_comet_ask_t *ask,
     stream->heartbeat = ask->heartbeat < third ? ask->heartbeat : third;
     stream->ends_at = ask->lifetime ? now + ask->lifetime : 0;
     stream->chunked = r->chunked;
-    stream->body_bytes = r->bytes_sent;
+    stream->body_bytes = stream->counted_bytes = r->bytes_sent;
     stream->sent_bytes = given_bytes(fd) - before;
     stream->subscriber = (comet_subscriber_t){
         .serve = serve,

@@ -9,6 +9,7 @@
 #include "transport/encoder.h"
 #include "wire/head.h"
 #include "server/child.h"
+#include "server/mpm.h"
 #include "output/log.h"
 #include "output/filters.h"
 #include "output/news.h"
@@ -45,8 +46,7 @@ void mod_comet_fast_lend(mod_comet_fast_t *fast, conn_rec *c,
         return;
     }
     fast->fresh = 0;
-    fast->real =
-        mod_comet_lend(fast->fd, fast->child->waiting->descriptors_max);
+    fast->real = mod_comet_lend(fast->child->waiting, fast->fd);
     if (fast->real < 0) {
         return;
     }
@@ -72,7 +72,7 @@ int mod_comet_fast_restore(mod_comet_fast_t *fast, conn_rec *c,
     }
     leave_waiting(fast);
     ap_assert(fast->real >= 0);
-    if (!mod_comet_lend_end(fast->fd, fast->real)) {
+    if (!mod_comet_lend_end(fast->child->waiting, fast->fd, fast->real)) {
         c->aborted = 1; /* httpd closes the eventfd like a socket */
     }
     fast->real = -1;
@@ -181,6 +181,9 @@ static comet_outcome_e respond(mod_comet_fast_t *fast, conn_rec *c,
     }
     comet_metrics_add(COMET_METRIC_fast_polls, fast->state == WAITING);
     leave_waiting(fast);
+    if (fast->state == WAITING) { /* httpd sees no request */
+        mod_comet_mpm_count(1, (apr_off_t)body.length);
+    }
     c->keepalive = AP_CONN_KEEPALIVE;
     c->keepalives++;
     if (mod_comet_outbox_write(&fast->outbox, fast->real,

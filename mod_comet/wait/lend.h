@@ -8,15 +8,14 @@
 #ifndef MOD_COMET_LEND_H
 #define MOD_COMET_LEND_H
 
-#include "server/mod_comet.h"
+#include "wait/wait_priv.h"
 
 /**
  * Put an eventfd in a socket's place.  The thread that owns the connection.
- * @param fd     the connection's number
- * @param below  the socket's other number must be smaller
+ * @param fd  the connection's number
  * @return the socket's other number; -1: too few descriptors are left
  */
-int mod_comet_lend(int fd, int below);
+int mod_comet_lend(mod_comet_waiting_t *waiting, int fd);
 
 /** Wake the MPM, which gives the connection to a worker.  The hub's thread.
  * @param fd  the connection's number */
@@ -27,6 +26,6 @@ void mod_comet_lend_wake(int fd);
  * @param real  of mod_comet_lend(); closed
  * @return whether it is back; if not, the connection has none
  */
-int mod_comet_lend_end(int fd, int real);
+int mod_comet_lend_end(mod_comet_waiting_t *waiting, int fd, int real);
 
 #endif /* MOD_COMET_LEND_H */

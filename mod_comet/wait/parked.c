@@ -95,8 +95,7 @@ void mod_comet_parked_lend(mod_comet_parked_t *park)
     if (!is_workers(park) || !mod_comet_outbox_is_empty(&park->outbox)) {
         return;
     }
-    park->real =
-        mod_comet_lend(park->fd, mod_comet_child()->waiting->descriptors_max);
+    park->real = mod_comet_lend(mod_comet_child()->waiting, park->fd);
     if (park->real >= 0) {
         park->subscriber.own_fd = park->real;
         park->subscriber.listens = 1;
@@ -108,7 +107,7 @@ void mod_comet_parked_take_back(mod_comet_parked_t *park)
     if (park->real < 0) {
         return;
     }
-    if (!mod_comet_lend_end(park->fd, park->real)) {
+    if (!mod_comet_lend_end(mod_comet_child()->waiting, park->fd, park->real)) {
         park->c->aborted = 1;
     }
     park->real = -1;

@@ -7,6 +7,7 @@
 #include "hub/hub.h"
 #include "server/child.h"
 #include "server/mpm.h"
+#include "wait/wait_priv.h"
 
 int mod_comet_places_are_full(int adopted)
 {
@@ -14,7 +15,9 @@ int mod_comet_places_are_full(int adopted)
     apr_size_t owned;
     apr_size_t members = comet_hub_members(mod_comet_child()->hub, &owned);
 
-    return members >= capacity->descriptors
+    int lent = atomic_load(&mod_comet_child()->waiting->lent);
+
+    return members + (apr_size_t)lent >= capacity->descriptors
            || (capacity->parks && !adopted
                && members - owned >= capacity->per_child);
 }

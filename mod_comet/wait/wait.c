@@ -51,6 +51,14 @@ void mod_comet_wait_end(mod_comet_child_t *child)
     comet_buffer_free(&child->waiting->answer);
 }
 
+/* There is no place for this connection, whatever it asks: have httpd close it
+ * after the answer, and wait for the client's end for 2 s only. */
+static void give_up(conn_rec *c)
+{
+    c->keepalive = AP_CONN_CLOSE;
+    apr_table_setn(c->notes, "short-lingering-close", "1");
+}
+
 /*
  * @param holds  whether it may wait for a second where CometMaxSubscribers is
  *               reached; one that does takes its address's place as well
@@ -64,6 +72,7 @@ static int is_refused(request_rec *r, mod_comet_ask_t *ask, int adopted,
     const char *limit;
 
     if (!mod_comet_places_find(adopted)) {
+        give_up(r->connection);
         mod_comet_places_refuse(refusal,
                                 "too many clients are waiting: this server "
                                 "cannot hold more now; try again later");

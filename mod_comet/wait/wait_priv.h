@@ -8,6 +8,7 @@
 
 #include <apr_ring.h>
 #include <pthread.h>
+#include <stdatomic.h>
 
 #include "base/pulse.h"
 #include "server/child.h"
@@ -43,6 +44,7 @@ struct mod_comet_waiting_t {
     char date[APR_RFC822_DATE_LEN]; /* [hub thread] of `second` */
     apr_time_t second; /* [hub thread] in seconds; 0: no date yet */
     int descriptors_max; /* sockets are lent only below this number */
+    atomic_int lent; /* [atomic] sockets that hold a second descriptor */
 
     pthread_mutex_t lock;
     struct mod_comet_blocked_ring_t blocked; /* [lock] threads that wait */

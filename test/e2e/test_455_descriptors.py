@@ -3,8 +3,8 @@
 
 import pytest
 
-from crowd import WRITE_PATHS
-from descriptors import at_start, none_left, used_up
+from crowd import EVENTS, WRITE_PATHS
+from descriptors import at_start, fully_taken, many_hosts, none_left, used_up
 from httpd_env import MPMS
 
 by_path = pytest.mark.parametrize("path", WRITE_PATHS)
@@ -28,3 +28,20 @@ def test_455_02_used_up(make_server, path, figure):
 def test_455_03_at_start(make_server, figure):
     """Children start without descriptors, and get some later."""
     figure(at_start(make_server, 2))
+
+
+@pytest.mark.event
+@pytest.mark.parametrize("limit, hosts, stores, log, target, headers", [
+    (500, 20, 20, "", "/comet/x?since=0", EVENTS),
+    (500, 110, 0, "", "/comet/x?since=0", EVENTS),
+    (1024, 0, 0, 'CustomLog "|$/bin/cat >/dev/null" e2e\n',
+     "/comet/x?since=0", {}),
+    ], ids=["stores", "logs", "two each"])
+def test_455_04_none_left_over(make_server, limit, hosts, stores, log, target,
+                               headers, figure):
+    """What stores, logs and waiting clients need is counted, not guessed."""
+    server = make_server(start=False, mpm="event", threads=16,
+                         wrapper=("prlimit", "--nofile=%d:%d" % (limit, limit)))
+    server.conf = log + many_hosts(server, hosts, stores)
+    server.start()
+    figure(fully_taken(server, target, headers))

@@ -4,12 +4,13 @@
 import contextlib
 import os
 import resource
+import select
 import signal
 import subprocess
 import time
 
 from crowd import EVENTS, WRITE_PATHS, Crowd, Footprint, read_head
-from httpd_env import SLOW, WWW_USER, is_root, wait_until
+from httpd_env import SLOW, WWW_USER, is_root, thread_count, wait_until
 
 
 def limit_of(pid):
@@ -163,6 +164,66 @@ def used_up(make_server, path, streams=150, pages=300):
     assert [m["body"] for m in server.history("x")] == ["first", "second"]
     assert "Too many open files" in server.error_log()
     return ", ".join("%s: %d" % pair for pair in said.items())
+
+
+def many_hosts(server, hosts, stores):
+    """The configuration of virtual hosts with logs of their own, some of them
+    with stores of their own."""
+    return "".join(
+        '<VirtualHost *>\n  ServerName h%d\n  ErrorLog "logs/e%d.log"\n'
+        '  CustomLog "logs/a%d.log" e2e\n' % (n, n, n)
+        + ('  CometStore "sqlite:%s/s%d.db"\n  CometEndpoint /comet\n'
+           % (server.data, n) if n < stores else "")
+        + "</VirtualHost>\n" for n in range(hosts))
+
+
+def leave_refused(socks):
+    """Clients whose answer is over close their ends; return how many are
+    left."""
+    ready = select.select(socks, [], [], 0)[0]
+    for sock in ready:
+        sock.setblocking(False)
+        while True:
+            try:
+                if not sock.recv(65536):
+                    sock.close()
+                    socks.remove(sock)
+                    break
+            except BlockingIOError:
+                break
+    return len(socks)
+
+
+def serving(server):
+    """The children that serve requests: not those that write logs."""
+    return [pid for pid in server.children() if thread_count(pid) > 1]
+
+
+def fully_taken(server, target, headers=None):
+    """More clients than a child has descriptors for.  Those that find no place
+    are told so; a descriptor is left for each visitor, and no client is cut."""
+    (child,), asked = serving(server), 0
+
+    def counts():
+        now = server.status()
+        return sum(now["waiting"].values()), now["turned_away"]
+
+    with Crowd(server) as crowd:
+        while counts()[1] < 60:
+            crowd.ask(20, target, headers)
+            asked += 20
+            wait_until(lambda: sum(counts()) == asked, 20, "%d to be served"
+                       % asked)
+            wait_until(lambda: leave_refused(crowd.socks) == counts()[0],
+                       5, "those refused to be told")
+        waiting = counts()[0]
+        for _ in range(20):
+            assert server.get("/static.txt").status == 200
+        assert leave_refused(crowd.socks) == waiting, "clients were cut"
+    assert "Too many open files" not in server.error_log()
+    assert serving(server) == [child], "it has ended"
+    server.wait_waiting(0)
+    return "%d of %d wait" % (waiting, asked)
 
 
 def at_start(make_server, left):

@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+"""mod_status counts each request that waited once, on whichever thread it
+ends."""
+
+import re
+
+import pytest
+
+from httpd_env import MPMS, wait_until
+from test_255_fast_polls import Fast
+
+EVENTS = {"Accept": "text/event-stream"}
+STATUS = """ExtendedStatus On
+<Location /server-status>
+    SetHandler server-status
+</Location>
+"""
+MANY = 10
+
+
+class Accesses:
+    """The counters of mod_status."""
+
+    def __init__(self, server):
+        self.server = server
+        self.before = wait_until(self.settle, 5, "all earlier ones")
+
+    def settle(self):
+        """The counters, once each request before is counted: the last one is,
+        if the next look has counted it and nothing else."""
+        looks = [self.read() for _ in range(4)]
+        steps = {b[0] - a[0] for a, b in zip(looks, looks[1:])}
+        return looks[-1] if steps == {1} else None
+
+    def read(self):
+        text = self.server.get("/server-status?auto").body.decode()
+        return [int(re.search(name + r": (\d+)", text).group(1))
+                for name in ("Total Accesses", "Total kBytes")]
+
+    def wait_for(self, count):
+        """Wait until `count` more requests were counted, and see that it was
+        not more."""
+        looks = [0]
+
+        def grown():
+            looks[0] += 1   # each look is a request, too, counted at its end
+            return self.read()[0] - self.before[0] - looks[0]
+
+        wait_until(lambda: grown() == count, 5, "%d accesses" % count)
+        assert max(grown() for _ in range(3)) <= count
+        return self.read()[1] - self.before[1]
+
+
+@pytest.mark.parametrize("mpm, log", [
+    ("event", ""), ("event", 'CustomLog "|$/bin/cat >/dev/null" e2e\n'),
+    ("worker", "")])
+def test_486_01_polls(make_server, mpm, log):
+    """Polls that the hub ends, that a worker ends for it, and that block a
+    thread."""
+    if mpm not in MPMS:
+        pytest.skip("not chosen")
+    server = make_server(mpm=mpm, conf=STATUS + log, modules=("status",))
+    conns = [server.raw() for _ in range(MANY)]
+    stamp = server.post("counted", "first")
+    accesses = Accesses(server)
+    for conn in conns:
+        conn.request("GET", "/comet/counted?since=%d" % stamp)
+    asked = [0]
+
+    def all_wait():
+        asked[0] += 1
+        return server.waiting() == MANY
+
+    wait_until(all_wait, 5, "all to wait")
+    server.post("counted", "x" * 4000)
+    for conn in conns:
+        assert conn.answer().status == 200
+    kbytes = accesses.wait_for(MANY + 1 + asked[0])
+    assert kbytes >= MANY * 4000 // 1024
+    for conn in conns:
+        conn.close()
+
+
+@pytest.mark.event
+def test_486_02_polls_answered_by_the_hub(make_server):
+    """With CometFastPoll: those that httpd never sees, too."""
+    server = make_server(conf=STATUS + "CometFastPoll on\n",
+                         modules=("status",))
+    with Fast(server).learn() as client:
+        accesses = Accesses(server)
+        fast = server.status()["fast_polls"]
+        for number in range(5):
+            client.ask()
+            wait_until(lambda: server.get("/static.txt").status == 200)
+            server.post("fast", "again %d" % number)
+            assert client.take() == ["again %d" % number]
+        counted = server.status()["fast_polls"] - fast
+        assert counted > 0
+        # two statuses; for each poll a page, a message and itself
+        accesses.wait_for(2 + 5 * 3)
+
+
+@pytest.mark.parametrize("adopt", ["on", "off"])
+def test_486_03_streams(make_server, mpm, adopt):
+    """Streams count once, and their bytes when they have ended."""
+    server = make_server(mpm=mpm, modules=("status",),
+                         conf=STATUS + "CometAdopt %s\n" % adopt)
+    conn = server.raw()
+    server.post("counted", "first")
+    accesses = Accesses(server)
+    conn.request("GET", "/comet/counted?since=0", EVENTS)
+    assert conn.head() == 200
+    server.post("counted", "y" * 60000)
+    while b"yyyy\n" not in conn.chunk():
+        pass
+    conn.close()
+    wait_until(lambda: server.access_lines("/comet/counted?since"), 5, "its end")
+    kbytes = accesses.wait_for(1 + 1)
+    assert kbytes >= 60000 // 1024
