@@ -26,7 +26,7 @@ BUILD   = build
 
 # ---- The tree ---------------------------------------------------------------
 # The core's folders use APR but not httpd; all other folders are glue.
-CORE := base shared wire transport store store/sqlite hub
+CORE := base shared wire token transport store store/sqlite hub
 GLUE := server request output wait dialect hooks
 CORE_SRC := $(sort $(wildcard $(CORE:%=mod_comet/%/*.c)))
 GLUE_SRC := mod_comet/mod_comet.c $(sort $(wildcard $(GLUE:%=mod_comet/%/*.c)))
@@ -81,13 +81,17 @@ APR_CONFIG = $(call ask,APR_CONFIG,$(APXS) -q APR_CONFIG)
 APU_CONFIG = $(call ask,APU_CONFIG,$(APXS) -q APU_CONFIG)
 APR_FLAGS  = $(call ask,APR_FLAGS,$(APR_CONFIG) --cppflags --includes; \
                  $(APU_CONFIG) --includes)
+# Tokens: signatures by libcjose, claims by jansson, keys in PEM by OpenSSL.
+PKG_CONFIG ?= pkg-config
+TOKEN_FLAGS = $(call ask,TOKEN_FLAGS,$(PKG_CONFIG) --cflags cjose jansson libcrypto)
+TOKEN_LIBS = $(call ask,TOKEN_LIBS,$(PKG_CONFIG) --libs cjose jansson libcrypto)
 APR_LIBS   = $(call ask,APR_LIBS,$(APU_CONFIG) --link-ld; \
                  $(APR_CONFIG) --link-ld)
 
 # The headers of httpd and APR are included as system headers, so that they give
 # no warnings.  (/usr/include itself must stay where the compiler puts it.)
 FOREIGN = $(addprefix -isystem ,$(filter-out /usr/include, \
-              $(sort $(INCLUDEDIR) $(patsubst -I%,%,$(filter -I%,$(APR_FLAGS))))))
+              $(sort $(INCLUDEDIR) $(patsubst -I%,%,$(filter -I%,$(APR_FLAGS) $(TOKEN_FLAGS))))))
 DEFINES = $(sort $(filter -D%,$(APXSFLAGS) $(APR_FLAGS)))
 
 WARNINGS = -Wall -Wextra -Wshadow -Wconversion -Wsign-conversion \
@@ -137,17 +141,17 @@ benches: all $(BENCHES)
 
 $(MODULE): $(CORE_OBJ) $(GLUE_OBJ) $(EXPORTS)
 	$(call say,LINK) $(LINK) -shared -Wl,--version-script=$(EXPORTS) -o $@ \
-	    $(CORE_OBJ) $(GLUE_OBJ) -lsqlite3 -ljansson -lpthread
+	    $(CORE_OBJ) $(GLUE_OBJ) -lsqlite3 $(TOKEN_LIBS) -lpthread
 
 # The same on the headers of an older httpd.
 $(OLD): $(CORE_OBJ) $(OLD_OBJ) $(EXPORTS)
 	@mkdir -p $(@D)
 	$(call say,LINK) $(LINK) -shared -Wl,--version-script=$(EXPORTS) -o $@ \
-	    $(CORE_OBJ) $(OLD_OBJ) -lsqlite3 -ljansson -lpthread
+	    $(CORE_OBJ) $(OLD_OBJ) -lsqlite3 $(TOKEN_LIBS) -lpthread
 
 $(UNITS): $(BUILD)/unit/%: $(OBJ)/test/unit/%.o $(HELP_OBJ) $(CORE_OBJ)
 	@mkdir -p $(@D)
-	$(call say,LINK) $(LINK) -o $@ $^ -lcmocka $(APR_LIBS) -lsqlite3 -ljansson -lpthread
+	$(call say,LINK) $(LINK) -o $@ $^ -lcmocka $(APR_LIBS) -lsqlite3 $(TOKEN_LIBS) -lpthread
 
 # These programs reach memory and SQLite through test/unit/faults.c.
 WRAPPED = malloc calloc realloc free sqlite3_step sqlite3_exec \
@@ -165,7 +169,7 @@ $(FUZZERS:%=$(BUILD)/fuzz/%): $(BUILD)/fuzz/%: $(OBJ)/test/fuzz/fuzz_%.o \
         $(OBJ)/test/unit/reference.o $(CORE_OBJ)
 	@mkdir -p $(@D)
 	$(call say,LINK) $(LINK) -fsanitize=fuzzer -o $@ $^ $(APR_LIBS) \
-	    -lsqlite3 -ljansson -lpthread
+	    -lsqlite3 $(TOKEN_LIBS) -lpthread
 
 $(TOOLS): $(BUILD)/tools/%: $(OBJ)/test/tools/%.o
 	@mkdir -p $(@D)

@@ -20,9 +20,11 @@
 #include "wait/park_hooks.h"
 #include "hooks/claim.h"
 #include "request/require.h"
+#include "request/require_token.h"
 #include "hooks/status.h"
 #include "hooks/stores.h"
 #include "request/subrequest.h"
+#include "request/token.h"
 
 /* The life of a server and of its children. */
 static void register_process_hooks(void)
@@ -79,9 +81,14 @@ static void register_claiming_hooks(void)
                                APR_HOOK_REALLY_FIRST);
     ap_hook_post_perdir_config(mod_comet_claim_post_perdir_config, NULL, NULL,
                                APR_HOOK_REALLY_FIRST);
+    ap_hook_post_perdir_config(mod_comet_token_hide, NULL, NULL,
+                               APR_HOOK_FIRST);
     /* a channel's sub-request takes over its request's user */
     ap_hook_check_authn(mod_comet_authenticate_again, NULL, NULL,
                         APR_HOOK_REALLY_FIRST, AP_AUTH_INTERNAL_PER_CONF);
+    /* before any AuthType's own module, which would refuse a Bearer */
+    ap_hook_check_authn(mod_comet_token_authenticate, NULL, NULL,
+                        APR_HOOK_FIRST, AP_AUTH_INTERNAL_PER_CONF);
     ap_hook_check_authz(mod_comet_authenticate_note, NULL, NULL,
                         APR_HOOK_REALLY_FIRST, AP_AUTH_INTERNAL_PER_CONF);
     /* with the location's settings, but before authentication */
@@ -118,6 +125,7 @@ static void register_hooks(apr_pool_t *p)
     register_answering_hooks();
     mod_comet_engines_register(p);
     mod_comet_require_register(p);
+    mod_comet_require_token_register(p);
     mod_comet_status_register(p);
 }
 

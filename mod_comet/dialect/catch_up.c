@@ -10,7 +10,7 @@
 #include "server/child.h"
 #include "request/limits.h"
 #include "output/answer.h"
-#include "output/reasons.h"
+#include "request/reasons.h"
 #include "output/cookies.h"
 #include "output/chain.h"
 #include "output/filters.h"

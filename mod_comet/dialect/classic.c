@@ -104,6 +104,7 @@ static int handle(request_rec *r, const mod_comet_request_t *request,
     if (r->header_only) {
         return mod_comet_catch_up_head(r, ask);
     }
+    mod_comet_ask_limit_time(ask, r);
     rv = mod_comet_select_one(r, ask);
     return rv == DECLINED ? mod_comet_catch_up_answer(r, ask) : rv;
 }

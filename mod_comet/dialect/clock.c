@@ -42,7 +42,7 @@ static int handle(request_rec *r, const mod_comet_request_t *request,
     ask->cursor = apr_time_now();
     ask->seen = comet_monotonic() + YOUNG_USEC;
     ask->heartbeat = mod_comet_config_heartbeat(r);
-    mod_comet_ask_limit_lifetime(ask, r);
+    mod_comet_ask_limit_time(ask, r);
     mod_comet_cookies_withhold(r, ask);
     return r->header_only ? mod_comet_catch_up_head(r, ask)
                           : mod_comet_catch_up_wait(r, ask);

@@ -214,7 +214,7 @@ static int handle_get(request_rec *r, const mod_comet_request_t *request,
     if (rv != DECLINED) {
         return rv;
     }
-    mod_comet_ask_limit_lifetime(ask, r);
+    mod_comet_ask_limit_time(ask, r);
     return r->header_only && !ask->history ? mod_comet_catch_up_head(r, ask)
                                            : mod_comet_catch_up_answer(r, ask);
 }

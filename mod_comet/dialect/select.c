@@ -89,7 +89,7 @@ int mod_comet_select_authorise(request_rec *r,
     }
     else if (status == OK && ask) {
         ask->authenticated |= sub->user != NULL;
-        mod_comet_ask_limit_lifetime(ask, sub);
+        mod_comet_ask_limit_time(ask, sub);
     }
     ap_destroy_sub_req(sub);
     return status;

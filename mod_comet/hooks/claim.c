@@ -4,6 +4,7 @@
 
 #include "request/dialect.h"
 #include "request/subrequest.h"
+#include "request/token.h"
 #include "output/answer.h"
 
 /* --- the site's own rules ------------------------------------------------ */
@@ -147,6 +148,7 @@ int mod_comet_claim_find_type(request_rec *r)
     if (!request) {
         return DECLINED;
     }
+    mod_comet_token_untell(r);
     request->env = apr_table_copy(r->pool, r->subprocess_env);
     r->handler = "comet";
     return OK;

@@ -12,6 +12,7 @@
 #include "transport/transport.h"
 #include "server/config.h"
 #include "server/limit_rule.h"
+#include "server/token_key.h"
 #include "dialect/dialects.h"
 #include "hooks/engines.h"
 
@@ -82,7 +83,8 @@ static const char *show_duration(apr_interval_time_t duration, apr_pool_t *p)
 {
     apr_int64_t msec = apr_time_as_msec(duration);
 
-    return msec % 1000 ? apr_psprintf(p, "%" APR_INT64_T_FMT "ms", msec)
+    return !msec         ? "0s"
+           : msec % 1000 ? apr_psprintf(p, "%" APR_INT64_T_FMT "ms", msec)
            : msec % 3600000
                ? apr_psprintf(p, "%" APR_INT64_T_FMT "s", msec / 1000)
                : apr_psprintf(p, "%" APR_INT64_T_FMT "h", msec / 3600000);
@@ -466,6 +468,39 @@ static const char *set_limit_publish(cmd_parms *cmd, void *dir,
     mod_comet_dir_config_t *config = dir;
 
     return set_limit(cmd, first, second, 1, &config->publish_limit);
+}
+
+/* The keys of one section are valid together; they replace an outer one's. */
+static const char *set_token_key(cmd_parms *cmd, void *dir, int count,
+                                 char *const words[])
+{
+    mod_comet_dir_config_t *config = dir;
+    const char *error = NO_DIRECTORY(cmd);
+
+    return error ? error
+                 : mod_comet_token_key_add(cmd, &config->token_keys, count,
+                                           words);
+}
+
+static const char *set_token_cookie(cmd_parms *cmd, void *dir,
+                                    const char *value)
+{
+    mod_comet_dir_config_t *config = dir;
+    const char *error = NO_DIRECTORY(cmd);
+
+    return error ? error
+                 : mod_comet_token_key_name(cmd, value, &config->token_cookie);
+}
+
+static const char *set_token_parameter(cmd_parms *cmd, void *dir,
+                                       const char *value)
+{
+    mod_comet_dir_config_t *config = dir;
+    const char *error = NO_DIRECTORY(cmd);
+
+    return error
+               ? error
+               : mod_comet_token_key_name(cmd, value, &config->token_parameter);
 }
 
 /* --- the table ----------------------------------------------------------- */

@@ -6,7 +6,7 @@
 
 #include "shared/metrics.h"
 #include "request/cors.h"
-#include "output/reasons.h"
+#include "request/reasons.h"
 
 /* When a client that was turned away softly comes back.  Clients must not come
  * back all at once, and not so often that a server at its limit is busy

@@ -47,12 +47,16 @@ void mod_comet_news_encode_opening(const mod_comet_ask_t *ask,
     }
 }
 
+int mod_comet_news_is_over(apr_time_t ends_at)
+{
+    return ends_at && comet_monotonic() >= ends_at;
+}
+
 /* Reconnects are spread, so that they do not all arrive at once; clients that
  * only need to be authorised again return soon. */
 int mod_comet_news_retry(unsigned reasons, apr_time_t ends_at)
 {
-    if ((reasons & COMET_STOPPING)
-        || (ends_at && comet_monotonic() >= ends_at)) {
+    if ((reasons & COMET_STOPPING) || mod_comet_news_is_over(ends_at)) {
         return 2000;
     }
     return reasons & COMET_RECHECK ? 100 : 0;

@@ -21,9 +21,16 @@ void mod_comet_news_encode_opening(const mod_comet_ask_t *ask,
                                    comet_buffer_t *out);
 
 /**
+ * Whether a reader's time is over (mod_comet_ask_end()).  Then it gets no more
+ * messages: its permission may have ended.
+ * @param ends_at  by comet_monotonic(); 0: never
+ */
+int mod_comet_news_is_over(apr_time_t ends_at);
+
+/**
  * Whether a stream ends now, and when its client comes back.
  * @param reasons  comet_reason_e
- * @param ends_at  the end of its lifetime, by comet_monotonic(); 0: never
+ * @param ends_at  as above
  * @return within how many milliseconds the client comes back; 0: the stream
  *         goes on
  */
@@ -48,8 +55,8 @@ void mod_comet_news_encode_closing(const comet_transport_t *transport,
 
 /**
  * When a waiting client is served next, if nothing else happens: after @a wait,
- * or at the end of its lifetime.
- * @param ends_at  as for mod_comet_news_retry()
+ * or at the end of its time.
+ * @param ends_at  as for mod_comet_news_is_over()
  * @return by comet_monotonic()
  */
 apr_time_t mod_comet_news_due(apr_time_t ends_at, apr_interval_time_t wait);

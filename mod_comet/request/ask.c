@@ -71,14 +71,28 @@ int mod_comet_ask_is_transport_allowed(const request_rec *r,
                   != 0;
 }
 
-void mod_comet_ask_limit_lifetime(mod_comet_ask_t *ask, const request_rec *r)
+/* The earlier of two times; 0 is never. */
+static apr_time_t earlier(apr_time_t a, apr_time_t b)
 {
+    return a && (!b || a < b) ? a : b;
+}
+
+void mod_comet_ask_limit_time(mod_comet_ask_t *ask, const request_rec *r)
+{
+    const mod_comet_request_t *request = mod_comet_request(r);
     apr_interval_time_t most = mod_comet_config_max_lifetime(r);
 
+    ask->authenticated |= request->is_personal;
+    ask->until = earlier(ask->until, request->granted_until);
     if (most == MOD_COMET_UNSET) {
         most = r->user || ask->authenticated ? LIFETIME_AUTHENTICATED : 0;
     }
-    if (most && (!ask->lifetime || most < ask->lifetime)) {
-        ask->lifetime = most;
-    }
+    ask->lifetime = earlier(ask->lifetime, most);
+}
+
+apr_time_t mod_comet_ask_end(const mod_comet_ask_t *ask)
+{
+    return ask->transport->streams && ask->lifetime
+               ? earlier(ask->until, comet_monotonic() + ask->lifetime)
+               : ask->until;
 }

@@ -39,6 +39,8 @@ typedef struct mod_comet_ask_t {
     apr_interval_time_t tick; /* a clock's period; 0: not a clock */
     apr_interval_time_t heartbeat; /* of a silent stream */
     apr_interval_time_t lifetime; /* of a stream; 0: no end */
+    apr_time_t until; /* when the permission to read ends, by
+                       * comet_monotonic(); 0: never */
     int history; /* it asks for history, and is answered at once */
     int authenticated; /* a user was authenticated, for the URL or for one of
                         * the channels */
@@ -81,8 +83,14 @@ int mod_comet_ask_is_deaf(const request_rec *r,
 int mod_comet_ask_is_transport_allowed(const request_rec *r,
                                        const mod_comet_ask_t *ask);
 
-/** Let a stream last no longer than CometMaxLifetime of this URL allows; where
- * it is not set, an hour for an authenticated user. */
-void mod_comet_ask_limit_lifetime(mod_comet_ask_t *ask, const request_rec *r);
+/** Let a stream last no longer than CometMaxLifetime of this URL allows (where
+ * it is not set, an hour for an authenticated user), and a reader wait no longer
+ * than what has authorised its request (a token, for example) is valid. */
+void mod_comet_ask_limit_time(mod_comet_ask_t *ask, const request_rec *r);
+
+/** When a reader that begins to wait now must be sent away: at the end of its
+ * lifetime if it is a stream, or of its permission.
+ * @return by comet_monotonic(); 0: never */
+apr_time_t mod_comet_ask_end(const mod_comet_ask_t *ask);
 
 #endif /* MOD_COMET_ASK_H */

@@ -32,6 +32,25 @@ const server_rec *mod_comet_request_timeout_server(const request_rec *r)
                                              : r->connection->base_server;
 }
 
+const char *mod_comet_request_channel(const request_rec *r)
+{
+    const mod_comet_mapping_t *mapping = mod_comet_request(r)->mapping;
+    const char *below = r->uri + mapping->url_length;
+
+    if (!mapping->dialect->subtree) {
+        return mapping->channel;
+    }
+    return *below ? below + 1 : NULL;
+}
+
+void mod_comet_request_grant(mod_comet_request_t *request, apr_time_t until)
+{
+    request->is_personal = 1;
+    if (until && (!request->granted_until || until < request->granted_until)) {
+        request->granted_until = until;
+    }
+}
+
 char *mod_comet_request_filename(const request_rec *r)
 {
     return apr_pstrcat(r->pool, "comet:", r->uri, NULL);

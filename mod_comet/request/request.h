@@ -24,8 +24,15 @@ typedef struct mod_comet_request_t {
                              * or NULL */
     comet_quota_place_t place; /* the place that it holds while it waits; may
                                 * be none */
+    int is_personal; /* a token, or the site's application, has authorised it */
+    apr_time_t granted_until; /* when that ends, by comet_monotonic(); 0:
+                               * never */
     int logged_later; /* its access-log line is not written at its end: its
                        * stream goes on */
+
+    /* of request/token: */
+    const struct mod_comet_token_t *token; /* NULL: nobody has asked yet */
+    int is_told; /* the log was told that it grants too little */
 
     /* of request/authenticate: the authenticated user, and the configuration
      * that authenticated it; NULL: nobody */
@@ -45,6 +52,22 @@ mod_comet_request_t *mod_comet_request(const request_rec *r);
 /** The same record, created if there is none, whether or not the request is
  * ours. The thread that owns the request. */
 mod_comet_request_t *mod_comet_request_record(request_rec *r);
+
+/**
+ * Find the channel that a URL names, without the endpoint's prefix, as the
+ * URL's percent-decoded bytes.  A URL that ends in a slash stands for all
+ * channels below it.
+ * @return NULL: the URL is the endpoint's own and names no channel.  The
+ *         request's thread.
+ */
+const char *mod_comet_request_channel(const request_rec *r);
+
+/**
+ * Note that a token, or the site's application, has authorised a request.
+ * @param until  when that ends, by comet_monotonic(); 0: never.  Of several
+ *               such times the first one holds.  The request's thread.
+ */
+void mod_comet_request_grant(mod_comet_request_t *request, apr_time_t until);
 
 /** A filename for a request that is ours, for modules that want r->filename. No
  * file has such a name. In r->pool; the request's thread. */

@@ -192,22 +192,6 @@ static int matches(request_rec *r, const pattern_t *pattern,
     return 1;
 }
 
-/*
- * Find the channel that a URL names, without the endpoint's prefix. A URL that
- * ends in a slash stands for all channels below it.
- * @return NULL: the URL is the endpoint's own and names no channel
- */
-static const char *named_channel(const request_rec *r,
-                                 const mod_comet_mapping_t *mapping)
-{
-    const char *below = r->uri + mapping->url_length;
-
-    if (!mapping->dialect->subtree) {
-        return mapping->channel;
-    }
-    return *below ? below + 1 : NULL;
-}
-
 /* The endpoint's own URL reaches no channel. Channels that a parameter names
  * are authorised by sub-requests to their own URLs. */
 static authz_status check_channel(request_rec *r, const char *line,
@@ -221,7 +205,7 @@ static authz_status check_channel(request_rec *r, const char *line,
     if (!request) {
         return AUTHZ_DENIED;
     }
-    channel = named_channel(r, request->mapping);
+    channel = mod_comet_request_channel(r);
     granted = !channel && (r->user || !channels->want_user);
     for (i = 0; channel && !granted && i < channels->patterns->nelts; i++) {
         granted = matches(r, &APR_ARRAY_IDX(channels->patterns, i, pattern_t),

@@ -34,7 +34,7 @@ typedef struct stream_t {
     comet_format_t format;
     apr_interval_time_t heartbeat;
     comet_pulse_t pulse;
-    apr_time_t ends_at; /* CometMaxLifetime; 0: never */
+    apr_time_t ends_at; /* of mod_comet_ask_end() */
     int chunked; /* HTTP/1.1 */
     apr_time_t stops_at; /* the child ends: the limit for sending the rest;
                           * 0: it does not end */
@@ -279,7 +279,7 @@ static comet_outcome_e serve(comet_subscriber_t *subscriber,
         || (stream->slice.of && retry_msec)) {
         return lose(stream); /* no words may follow half a message */
     }
-    if (delivery->batch->count) {
+    if (delivery->batch->count && !mod_comet_news_is_over(stream->ends_at)) {
         sent = send_news(stream, delivery->batch);
     }
     else if ((reasons & COMET_TIMEOUT) && !retry_msec) {
@@ -340,7 +340,7 @@ apr_int64_t mod_comet_adopt_begin(request_rec *r, const mod_comet_ask_t *ask)
      * user must end before long, so that the user is checked again */
     if (!mod_comet_log_can_write(mod_comet_child()->log)
         || !mod_comet_config_adopt(r) || !ask->transport->streams || ask->tick
-        || (is_user && !ask->lifetime) || r->prev || r->main
+        || (is_user && !mod_comet_ask_end(ask)) || r->prev || r->main
         || r->connection->master || r->proto_num < HTTP_VERSION(1, 0)
         || !mod_comet_chain_ends_plain(r)) {
         return -1;
@@ -352,7 +352,6 @@ static stream_t *make_stream(request_rec *r, const mod_comet_ask_t *ask,
                              apr_int64_t before)
 {
     stream_t *stream = calloc(1, sizeof(*stream));
-    apr_time_t now = comet_monotonic();
     apr_interval_time_t third =
         mod_comet_request_timeout_server(r)->timeout / 3;
     int fd = mod_comet_filters_fd(r->connection), on = 1;
@@ -364,7 +363,7 @@ static stream_t *make_stream(request_rec *r, const mod_comet_ask_t *ask,
     stream->transport = ask->transport;
     stream->format = ask->format;
     stream->heartbeat = ask->heartbeat < third ? ask->heartbeat : third;
-    stream->ends_at = ask->lifetime ? now + ask->lifetime : 0;
+    stream->ends_at = mod_comet_ask_end(ask);
     stream->chunked = r->chunked;
     stream->body_bytes = stream->counted_bytes = r->bytes_sent;
     stream->sent_bytes = given_bytes(fd) - before;

@@ -327,6 +327,9 @@ static int attend(request_rec *r, mod_comet_ask_t *ask, block_t *block,
     }
     ask->seen = block->subscriber.seen;
     retry_msec = mod_comet_news_retry(reasons, ends_at);
+    if (mod_comet_news_is_over(ends_at)) {
+        comet_batch_clear(&block->batch);
+    }
     mod_comet_news_encode_next(ask, &block->batch, retry_msec,
                                (reasons & COMET_TIMEOUT) != 0, &bytes);
     comet_batch_clear(&block->batch);
@@ -389,7 +392,7 @@ static int open_stream(request_rec *r, mod_comet_ask_t *ask,
 
 static void attend_all(request_rec *r, mod_comet_ask_t *ask, block_t *block)
 {
-    apr_time_t ends_at = ask->lifetime ? comet_monotonic() + ask->lifetime : 0;
+    apr_time_t ends_at = mod_comet_ask_end(ask);
 
     if (ask->transport->streams) {
         comet_pulse_begin(&block->pulse, block->fd, ask->heartbeat);

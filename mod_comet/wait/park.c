@@ -36,7 +36,6 @@ static mod_comet_parked_t *make_park(conn_rec *c)
 static void prepare(mod_comet_parked_t *park, request_rec *r,
                     const mod_comet_ask_t *ask, comet_metric_e gauge)
 {
-    apr_time_t now = comet_monotonic();
     apr_interval_time_t timeout = mod_comet_request_timeout_server(r)->timeout;
 
     park->r = r;
@@ -46,7 +45,7 @@ static void prepare(mod_comet_parked_t *park, request_rec *r,
     mod_comet_ack_begin(&park->ack, timeout);
     park->heartbeat =
         ask->heartbeat < park->ack.every ? ask->heartbeat : park->ack.every;
-    park->ends_at = ask->lifetime ? now + ask->lifetime : 0;
+    park->ends_at = mod_comet_ask_end(ask);
     park->retry_msec = 0;
     park->gauge = gauge;
     park->at_once = 0;
@@ -61,7 +60,7 @@ static void prepare(mod_comet_parked_t *park, request_rec *r,
     park->subscriber.piece =
         ask->transport->streams ? MOD_COMET_STREAM_BYTES : 0;
     park->slice = (mod_comet_slice_t){ .of = 0 };
-    park->subscriber.timeout_at = now + ask->hold;
+    park->subscriber.timeout_at = mod_comet_news_due(park->ends_at, ask->hold);
     park->pulse.every = 0;
     if (ask->transport->streams) {
         mod_comet_parked_set_timer(park);

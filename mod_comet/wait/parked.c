@@ -114,6 +114,15 @@ void mod_comet_parked_take_back(mod_comet_parked_t *park)
     park->subscriber.listens = 0;
 }
 
+/* What the hub has for the client: nothing once the client's time is over. */
+static const comet_batch_t *news_for(const mod_comet_parked_t *park,
+                                     const comet_delivery_t *delivery)
+{
+    static const comet_batch_t no_news = { .count = 0 };
+
+    return mod_comet_news_is_over(park->ends_at) ? &no_news : delivery->batch;
+}
+
 /* The answer waits in the outbox, for a worker. */
 static void prepare_answer(mod_comet_parked_t *park, const comet_batch_t *batch,
                            int close)
@@ -142,7 +151,8 @@ static comet_outcome_e serve_lent(mod_comet_parked_t *park,
 
     if (delivery->batch->count
         || (reasons & (COMET_STOPPING | COMET_TIMEOUT | COMET_RECHECK))) {
-        prepare_answer(park, delivery->batch, (reasons & COMET_STOPPING) != 0);
+        prepare_answer(park, news_for(park, delivery),
+                       (reasons & COMET_STOPPING) != 0);
     }
     else if (!(reasons & (COMET_READABLE | COMET_GONE))) {
         return COMET_WAIT;
@@ -419,7 +429,8 @@ static comet_outcome_e serve_stream(mod_comet_parked_t *park,
      * not mean then that the rest of a long one was erased */
     if (!(park->slice.of && !park->retry_msec
           && (was_blocked || park->subscriber.blocked_fd >= 0))
-        && write_stream(park, delivery->batch, silent) != APR_SUCCESS) {
+        && write_stream(park, news_for(park, delivery), silent)
+               != APR_SUCCESS) {
         return lose(park);
     }
     return mod_comet_outbox_is_empty(&park->outbox)
@@ -436,7 +447,7 @@ static comet_outcome_e serve_poll(mod_comet_parked_t *park,
         && !(delivery->reasons & (COMET_TIMEOUT | COMET_RECHECK))) {
         return COMET_WAIT;
     }
-    if (answer_poll(park, delivery->batch, stopping) != APR_SUCCESS) {
+    if (answer_poll(park, news_for(park, delivery), stopping) != APR_SUCCESS) {
         return lose(park);
     }
     return park->r ? go_on_sending(park, delivery->reasons & COMET_STOPPING)

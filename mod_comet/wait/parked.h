@@ -48,7 +48,7 @@ typedef struct mod_comet_parked_t {
     mod_comet_ack_t ack; /* keeps it past the MPM's Timeout */
     apr_interval_time_t heartbeat; /* streams */
     comet_pulse_t pulse; /* streams */
-    apr_time_t ends_at; /* streams (CometMaxLifetime); 0: never */
+    apr_time_t ends_at; /* of mod_comet_ask_end() */
     apr_time_t stops_at; /* the child ends: the limit for sending the rest;
                           * 0: it does not end */
     /** Streams: not 0 when the stream ends with what the outbox has; its client

@@ -10,7 +10,7 @@
 #include "request/dialect.h"
 #include "request/limits.h"
 #include "output/chain.h"
-#include "output/reasons.h"
+#include "request/reasons.h"
 #include "wait/adopt.h"
 #include "wait/block.h"
 #include "wait/park.h"

@@ -107,6 +107,38 @@ void comet_params_parse(comet_params_t *params, comet_text_t encoded,
     }
 }
 
+char *comet_params_hide(const char *text, const char *name, apr_pool_t *pool)
+{
+    apr_size_t length = strcspn(text, " "), at = 0;
+    char *hidden = apr_palloc(pool, 2 * strlen(text) + 2), *to = hidden;
+    char *scratch = apr_pstrmemdup(pool, text, length);
+
+    while (at <= length) {
+        apr_size_t pair = pair_length(text + at, length - at);
+        comet_param_t param = decode_pair(scratch + at, pair);
+
+        if (comet_text_equal(param.name, comet_text(name))) {
+            const char *equals = memchr(text + at, '=', pair);
+            apr_size_t kept =
+                equals ? (apr_size_t)(equals + 1 - (text + at)) : pair;
+
+            memcpy(to, text + at, kept);
+            to += kept;
+            *to++ = '-';
+        }
+        else {
+            memcpy(to, text + at, pair);
+            to += pair;
+        }
+        at += pair + 1;
+        if (at <= length) {
+            *to++ = '&';
+        }
+    }
+    memcpy(to, text + length, strlen(text + length) + 1);
+    return hidden;
+}
+
 int comet_params_get(const comet_params_t *params, const char *name,
                      comet_text_t *value)
 {

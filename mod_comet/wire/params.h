@@ -50,6 +50,13 @@ int comet_params_get(const comet_params_t *params, const char *name,
                      comet_text_t *value);
 
 /**
+ * Hide the values of a parameter in a query string.
+ * @param text  the encoded query; what follows a space is no part of it
+ * @return a copy in which each value is "-".  In @a pool
+ */
+char *comet_params_hide(const char *text, const char *name, apr_pool_t *pool);
+
+/**
  * Parse a cursor: decimal digits only (leading zeros are allowed), 0 to
  * COMET_TIMESTAMP_MAX.
  * @param name  the parameter's name, for the error text

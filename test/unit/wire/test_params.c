@@ -433,6 +433,31 @@ static void test_bodies(void **state)
     assert_non_null(comet_params_check_body(comet_text("\xE4\xB8")));
 }
 
+static void test_hides_values(void **state)
+{
+    static const struct {
+        const char *text, *expected;
+    } cases[] = {
+        { "token=abc", "token=-" },
+        { "since=0&token=abc&x=1", "since=0&token=-&x=1" },
+        { "token=abc HTTP/1.1", "token=- HTTP/1.1" },
+        { "a=1&tok%65n=abc&token=b", "a=1&tok%65n=-&token=-" },
+        { "token", "token-" },
+        { "token=", "token=-" },
+        { "tokens=abc&my_token=abc", "tokens=abc&my_token=abc" },
+        { "a=token=abc", "a=token=abc" },
+        { "&&token=a&", "&&token=-&" },
+        { "", "" },
+        { " HTTP/1.1", " HTTP/1.1" },
+    };
+    size_t i;
+
+    for (i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+        assert_string_equal(comet_params_hide(cases[i].text, "token", pool),
+                            cases[i].expected);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -453,6 +478,7 @@ int main(void)
         cmocka_unit_test(test_sizes_are_named),
         cmocka_unit_test(test_types),
         cmocka_unit_test(test_bodies),
+        cmocka_unit_test(test_hides_values),
     };
 
     return cmocka_run_group_tests(tests, setup, teardown);

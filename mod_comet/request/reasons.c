@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Why requests are refused, in httpd's error log. */
-#include "output/reasons.h"
+#include "request/reasons.h"
 
 #include <stdatomic.h>
 

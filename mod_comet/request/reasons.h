@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
- * @file output/reasons.h
+ * @file request/reasons.h
  * Why requests are refused, in httpd's error log.
  */
 #ifndef MOD_COMET_REASONS_H

@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The provider of `Require comet-token`. */
+#include "request/require_token.h"
+
+#include <ap_provider.h>
+#include <mod_auth.h>
+
+#include "token/grant.h"
+#include "request/token.h"
+
+static const char *parse(cmd_parms *cmd, const char *line, const void **parsed)
+{
+    return *line ? "Require comet-token takes no arguments: the token says "
+                   "which channels it grants"
+                 : NULL;
+}
+
+/* The endpoint's own URL reaches no channel. */
+static int is_granted(const request_rec *r, const comet_token_t *claims)
+{
+    const char *channel = mod_comet_request_channel(r);
+
+    return !channel
+           || comet_grant_covers(mod_comet_request(r)->publishes ? claims->write
+                                                                 : claims->read,
+                                 channel);
+}
+
+/* Without a user, or with an invalid token, check_user_id comes first: it
+ * names the user or answers with a challenge. */
+static authz_status check(request_rec *r, const char *line, const void *parsed)
+{
+    mod_comet_request_t *request = mod_comet_request(r);
+    const mod_comet_token_t *token;
+
+    if (!request) {
+        return AUTHZ_DENIED;
+    }
+    if (!mod_comet_config_token_keys(r)) {
+        ap_log_rerror(APLOG_MARK, APLOG_ERR, 0, r,
+                      "Require comet-token: no CometTokenKey applies to %s",
+                      r->uri);
+        return AUTHZ_DENIED;
+    }
+    token = mod_comet_token_find(r);
+    if (token->state != MOD_COMET_TOKEN_VALID
+        || (token->claims.user && !r->user)) {
+        return AUTHZ_DENIED_NO_USER;
+    }
+    if (!is_granted(r, &token->claims)) {
+        mod_comet_token_tell_insufficient(r);
+        return AUTHZ_DENIED;
+    }
+    mod_comet_request_grant(request, token->until);
+    return AUTHZ_GRANTED;
+}
+
+static const authz_provider provider = { check, parse };
+
+void mod_comet_require_token_register(apr_pool_t *p)
+{
+    ap_register_auth_provider(p, AUTHZ_PROVIDER_GROUP, "comet-token",
+                              AUTHZ_PROVIDER_VERSION, &provider,
+                              AP_AUTH_INTERNAL_PER_CONF);
+}

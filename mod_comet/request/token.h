@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * @file request/token.h
+ * The token that a request bears: in its Authorization, in the cookie of
+ * CometTokenCookie or in the parameter of CometTokenParameter.  It is verified
+ * once a request, when somebody asks.
+ */
+#ifndef MOD_COMET_TOKEN_H
+#define MOD_COMET_TOKEN_H
+
+#include "token/token.h"
+#include "request/request.h"
+
+typedef enum mod_comet_token_state_e {
+    MOD_COMET_TOKEN_ABSENT,
+    MOD_COMET_TOKEN_MALFORMED, /* the request has two, or half of one: 400 */
+    MOD_COMET_TOKEN_INVALID, /* 401 */
+    MOD_COMET_TOKEN_VALID
+} mod_comet_token_state_e;
+
+/** In the pool of the request. */
+typedef struct mod_comet_token_t {
+    mod_comet_token_state_e state;
+    const char *wrong; /* unless it is valid: why not */
+    comet_token_t claims; /* if it is valid */
+    apr_time_t until; /* its end, by comet_monotonic(); 0: never */
+
+    /* by what it was judged */
+    const apr_array_header_t *keys;
+    unsigned use;
+} mod_comet_token_t;
+
+/**
+ * The token of a request that is ours, by the keys of its location.  A
+ * sub-request bears the token of its main request.  The request's thread.
+ * @return never NULL
+ */
+const mod_comet_token_t *mod_comet_token_find(request_rec *r);
+
+/**
+ * check_user_id hook: where keys apply, a valid token names the user (claim
+ * `sub`), and an invalid one is answered with a challenge (RFC 6750).
+ * @return OK; 401 or 400; DECLINED: there is no token, and the location has an
+ *         AuthType that may tell the user instead
+ */
+int mod_comet_token_authenticate(request_rec *r);
+
+/** Refuse a request whose token is valid and does not grant what it wants: set
+ * the challenge of RFC 6750 and tell the log. */
+void mod_comet_token_tell_insufficient(request_rec *r);
+
+/** Take back what mod_comet_token_tell_insufficient() has set: another
+ * `Require` has granted the request. */
+void mod_comet_token_untell(request_rec *r);
+
+/** post_perdir_config hook: hide the token of CometTokenParameter in the
+ * request line, from logs and from mod_status. */
+int mod_comet_token_hide(request_rec *r);
+
+#endif /* MOD_COMET_TOKEN_H */

@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Patterns of channels that a token grants. */
+#include "token/grant.h"
+
+#include <string.h>
+
+#include "wire/params.h"
+
+/* The part of a pattern that all its channels begin with, if it ends in a
+ * star. */
+static comet_text_t stem_of(comet_text_t pattern)
+{
+    int below =
+        pattern.length && pattern.data[pattern.length - 1] == '*'
+        && (pattern.length == 1 || pattern.data[pattern.length - 2] == '/');
+
+    return below ? (comet_text_t){ pattern.data, pattern.length - 1 }
+                 : (comet_text_t){ .data = NULL };
+}
+
+const char *comet_grant_check(comet_text_t pattern)
+{
+    comet_text_t stem = stem_of(pattern);
+
+    if (stem.data && !stem.length) {
+        return NULL; /* every channel */
+    }
+    if (stem.data) {
+        pattern = (comet_text_t){ stem.data, stem.length - 1 };
+    }
+    if (pattern.length && memchr(pattern.data, '*', pattern.length)) {
+        return "a star may only stand alone behind the last slash";
+    }
+    return comet_params_check_channel(pattern);
+}
+
+int comet_grant_covers(const apr_array_header_t *patterns, const char *channel)
+{
+    comet_text_t name = comet_text(channel);
+    int i;
+
+    for (i = 0; patterns && i < patterns->nelts; i++) {
+        comet_text_t pattern =
+            comet_text(APR_ARRAY_IDX(patterns, i, const char *));
+        comet_text_t stem = stem_of(pattern);
+
+        if (stem.data ? name.length >= stem.length
+                            && memcmp(name.data, stem.data, stem.length) == 0
+                      : comet_text_equal(pattern, name)) {
+            return 1;
+        }
+    }
+    return 0;
+}

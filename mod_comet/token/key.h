@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * @file token/key.h
+ * A key that the site's application signs its tokens with (CometTokenKey), as
+ * it is read from a file when httpd starts.
+ */
+#ifndef COMET_KEY_H
+#define COMET_KEY_H
+
+#include <apr_pools.h>
+
+/** What the tokens of a key may be used for; bits. */
+typedef enum comet_key_use_e {
+    COMET_KEY_READ = 1,
+    COMET_KEY_PUBLISH = 2,
+} comet_key_use_e;
+
+/** Lives in the pool of the configuration, and never changes. */
+typedef struct comet_key_t {
+    const char *algorithm; /* of the key, and so of its tokens: "HS256" … */
+    const char *kid; /* the key's name in tokens; NULL: it has none */
+    const char *issuer; /* that each token must name; NULL: none */
+    const char *audience; /* likewise; NULL: tokens may name none */
+    unsigned uses; /* comet_key_use_e */
+    void *material; /* libcjose's key */
+} comet_key_t;
+
+/**
+ * Read a key from a file: for HS… the secret itself, without the end of its
+ * line; for RS… and ES… a public key or a certificate in PEM.  Keys that are
+ * weak (RFC 7518, sections 3.2, 3.3 and 3.4) are refused, and so is a secret
+ * that everybody may read, or a key that everybody may replace.
+ * @param key  ->algorithm and ->material are set; the pool's clean-up frees
+ *             the latter
+ * @param algorithm  "HS256" …
+ * @return NULL, or what is wrong and what to write instead, in @a pool.  In
+ *         the parent, as it reads its configuration.
+ */
+const char *comet_key_read(comet_key_t *key, const char *algorithm,
+                           const char *path, apr_pool_t *pool);
+
+#endif /* COMET_KEY_H */

@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * @file token/token.h
+ * A token that the site's application has signed: who its client is, which
+ * channels the client may read and write, and until when.
+ *
+ * It is a JSON Web Token (RFC 7519) in the compact form of RFC 7515.  The
+ * advice of RFC 8725 is followed: the key decides on the algorithm, never the
+ * token; anything that could be read in two ways is refused.
+ */
+#ifndef COMET_TOKEN_H
+#define COMET_TOKEN_H
+
+#include <apr_tables.h>
+
+#include "base/text.h"
+#include "token/key.h"
+
+/** The longest token. httpd's default for a header field is 8190 bytes. */
+#define COMET_TOKEN_MAX_BYTES 8000
+
+/** What a token says; in the pool of the request that it came with. */
+typedef struct comet_token_t {
+    const char *user; /* claim `sub`; NULL: it names nobody */
+    apr_time_t ends_at; /* claim `exp`, and the skew; 0: never */
+    /** Claim `comet`: patterns (const char *, see token/grant.h); NULL: none.
+     * Without those that its key is not for. */
+    const apr_array_header_t *read;
+    const apr_array_header_t *write;
+} comet_token_t;
+
+/** By what a token is judged. */
+typedef struct comet_token_judge_t {
+    const comet_key_t *keys;
+    apr_size_t count;
+    unsigned use; /* comet_key_use_e: what its client wants */
+    apr_time_t now; /* by the system's clock */
+    apr_interval_time_t skew; /* by which the signer's clock may differ */
+} comet_token_judge_t;
+
+/**
+ * Verify a token, and read its claims.
+ * @param token  OUT: set on success
+ * @param text  as the client sent it
+ * @return NULL, or what is wrong with the token: a text for the log and the
+ *         client, which contains nothing of the token.  Any thread.
+ */
+const char *comet_token_read(comet_token_t *token, comet_text_t text,
+                             const comet_token_judge_t *judge,
+                             apr_pool_t *pool);
+
+#endif /* COMET_TOKEN_H */

@@ -1,0 +1,213 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The end of a token ends what it has authorised: streams and polls, however
+they wait.  Nothing that is published later reaches their clients."""
+
+import time
+
+import pytest
+
+import tokens
+from h2_client import H2
+from httpd_env import SLOW, Httpd, wait_until
+from stream_client import Stream
+from tokens import bearer, claims, grant, sign
+
+pytestmark = pytest.mark.both_paths
+
+tokens.write("secret", tokens.SECRET)
+
+CONF = """
+<Location "/">
+  CometPollTimeout 20s
+  CometHeartbeat 20s
+  CometMaxLifetime 1h
+</Location>
+<Location "/comet">
+  CometTokenKey HS256 KEYS/secret
+  CometMulti on
+  Require expr "%{REQUEST_METHOD} == 'POST'"
+  Require comet-token
+</Location>
+<Location "/comet/fast">
+  CometFastPoll on
+</Location>
+<Location "/chat">
+  CometTokenKey HS256 KEYS/secret
+  Require comet-token
+</Location>
+<Location "/clock">
+  CometTokenKey HS256 KEYS/secret
+  Require comet-token
+</Location>
+""".replace("KEYS", tokens.FOLDER)
+
+SERVER = {"conf": CONF}
+
+LATE = 1.0      # seconds after a token's end that its stream may last
+
+
+def post(server, channel, text=b"x"):
+    answer = server.request("POST", "/comet/" + channel, text,
+                            {"Content-Type": "text/plain"})
+    assert answer.status == 201, answer
+
+
+def short(seconds=1.5, **more):
+    """(header, end): a token that ends soon."""
+    said = claims(read=["*"], seconds=seconds, **more)
+    return bearer(sign(said)), said["exp"]
+
+
+def check_end(exp):
+    late = time.time() - exp
+    assert 0 <= late < LATE * SLOW, "%.2f s after the end" % late
+
+
+STREAMS = ["/comet/room", "/comet/room?transport=iframe",
+           "/comet?channel=room&channel=other", "/comet?channel=room/*",
+           "/comet?channel=*", "/clock/backend.php"]
+
+
+def test_701_01_streams_end(server):
+    """Streams of each kind end within a second of their token's end, and
+    tell their clients when to come back."""
+    headers, exp = short()
+    accepts = {"Accept": "text/event-stream", **headers}
+    streams = [(target, Stream(server, target, headers
+                               if "transport" in target else accepts))
+               for target in STREAMS]
+    for target, stream in streams:
+        with stream:
+            stream.until_end()
+            check_end(exp)
+            if "clock" not in target and "iframe" not in target:
+                assert b"retry: " in stream.bytes.split(b"\n\n")[-2]
+    wait_until(lambda: server.waiting() == 0, 5, "nobody waits")
+
+
+def test_701_02_a_poll_ends(server):
+    """A poll gets its no-news answer when its token ends, and the next one of
+    its connection is refused."""
+    for target, news in (("/comet/room?since=0", b'"messages":[]'),
+                         ("/comet?channel=room&since=0", b'"messages":[]'),
+                         ("/chat/backend.php?timestamp=5", b'"msg":""')):
+        headers, exp = short(1.1)
+        with server.raw() as conn:
+            conn.request("GET", target, headers)
+            answer = conn.answer()
+            check_end(exp)
+            assert answer.status == 200 and news in answer.body, answer
+            answer = conn.request("GET", target, headers).answer()
+            assert answer.status == 401, answer
+
+
+def test_701_03_the_first_end_holds(server):
+    """CometMaxLifetime and the token: whichever ends first."""
+    headers, exp = short(1.2, nbf=1)
+    with Stream(server, "/comet/room", headers) as stream:
+        post(server, "room", b"in time")
+        stream.until(1)
+        stream.until_end()
+        check_end(exp)
+
+
+def test_701_04_without_an_end(server):
+    """A token without exp ends nothing by itself."""
+    token = sign(claims(read=["*"], seconds=None))
+    with Stream(server, "/comet/endless", bearer(token)) as stream:
+        post(server, "endless")
+        assert stream.until(1) == ["x"]
+
+
+def fill(server, channel):
+    """Publish until the client of a stream takes no more: a message stays
+    behind."""
+    before = server.status()["delivered"]
+    with server.raw() as conn:
+        for number in range(1, 1000):
+            conn.request("POST", "/comet/" + channel, {
+                "Content-Type": "text/plain"}, b"a" * 20000)
+            assert conn.answer().status == 201
+            try:
+                wait_until(lambda number=number: server.status()["delivered"]
+                           == before + number, 0.2, "the client")
+            except AssertionError:
+                return
+    raise AssertionError("the client takes everything")
+
+
+def test_701_05_nothing_comes_late(server):
+    """A client that reads slowly, and takes the rest of its stream after its
+    token's end, gets nothing that it was not sent before that."""
+    before = server.status()["delivered"]
+    headers, exp = short(5)
+    with Stream(server, "/comet/slow", headers, rcvbuf=2048) as stream:
+        fill(server, "slow")
+        assert time.time() < exp
+        wait_until(lambda: time.time() > exp + 0.1, 10, "the token's end")
+        sent = server.status()["delivered"] - before
+        post(server, "slow", b"too late")
+        stream.until_end()
+        assert len(stream.events) == sent
+        assert b"retry: " in stream.bytes[-40:]
+
+
+def test_701_06_fast_polls(server):
+    """CometFastPoll: the hub answers no poll that a token has authorised, with
+    or without a user, so none is answered after the token's end."""
+    for user in ("anna", None):
+        headers, exp = short(1.5, user=user)
+        before = server.status()["fast_polls"]
+        with server.raw() as conn:
+            cursor = 0
+            for number in range(6):
+                post(server, "fast", b"%d" % number)
+                conn.request("GET", "/comet/fast?since=%d" % cursor, headers)
+                cursor = conn.answer().json()["timestamp"]
+            conn.request("GET", "/comet/fast?since=%d" % cursor, headers)
+            assert conn.answer().json()["messages"] == []
+            check_end(exp)
+            post(server, "fast", b"late")
+            conn.request("GET", "/comet/fast?since=%d" % cursor, headers)
+            assert conn.answer().status == 401
+        assert server.status()["fast_polls"] == before
+
+
+def test_701_07_a_new_channel(server):
+    """A wildcard's client that comes back for a channel that is new is judged
+    by its token as it is then."""
+    headers, exp = short(2, user="anna")
+    headers["Accept"] = "text/event-stream"
+    with Stream(server, "/comet?channel=fresh/*", headers) as stream:
+        post(server, "fresh/%d" % (exp * 1e6))
+        stream.until_end()          # at once: the channel is new
+        assert time.time() < exp
+        assert stream.data() == []
+    wait_until(lambda: time.time() >= exp, 5, "the token's end")
+    assert server.get("/comet?channel=fresh/*&wait=0", headers).status == 401
+
+
+@pytest.mark.parametrize("mpm", ["worker", "prefork"])
+def test_701_08_other_mpms(make_server, mpm):
+    """The same where a thread waits for each client."""
+    server = make_server(mpm=mpm, conf="CometAdopt off\n" + CONF)
+    headers, exp = short(1.2)
+    poll = server.raw()
+    with Stream(server, "/comet/room", headers) as stream, poll:
+        poll.request("GET", "/comet/room?since=0", headers)
+        stream.until_end()
+        check_end(exp)
+        assert poll.answer().json()["messages"] == []
+        check_end(exp)
+
+
+def test_701_09_http2(make_server):
+    """The same for streams of HTTP/2."""
+    server = make_server(conf=CONF, h2=True)
+    headers, exp = short(1.2)
+    with H2(server.port) as conn:
+        stream = conn.request("GET", "/comet/room", {
+            "accept": "text/event-stream",
+            "authorization": headers["Authorization"]})
+        conn.finish(stream, 10)
+        check_end(exp)

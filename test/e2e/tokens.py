@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tokens as a site's application signs them, and the keys for that."""
+
+import atexit
+import base64
+import hashlib
+import hmac
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+
+SECRET = "correct horse battery staple: 32+"
+NEW_SECRET = "another secret of at least 32 bytes"
+
+ISSUED = []     # every token: none may be found in a log
+
+FOLDER = tempfile.mkdtemp(prefix="comet-keys-")
+os.chmod(FOLDER, 0o755)
+atexit.register(shutil.rmtree, FOLDER, ignore_errors=True)
+
+
+def path(name):
+    return os.path.join(FOLDER, name)
+
+
+def write(name, text, mode=0o600):
+    """A key's file; httpd reads it as root."""
+    with open(path(name), "w", encoding="utf-8") as out:
+        out.write(text)
+    os.chmod(path(name), mode)
+    return path(name)
+
+
+def openssl(*words, data=None):
+    return subprocess.run(["openssl"] + list(words), input=data, check=True,
+                          timeout=60, stdout=subprocess.PIPE,
+                          stderr=subprocess.DEVNULL).stdout
+
+
+def make_pair(name, *words):
+    """A private and a public key: NAME.key and NAME.pem."""
+    openssl("genpkey", *words, "-out", path(name + ".key"))
+    openssl("pkey", "-in", path(name + ".key"), "-pubout", "-out",
+            path(name + ".pem"))
+    os.chmod(path(name + ".pem"), 0o644)
+    return path(name + ".pem")
+
+
+def encode(data):
+    if not isinstance(data, bytes):
+        data = json.dumps(data, separators=(",", ":")).encode()
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def sign(claims, secret=SECRET, header=None, key=None):
+    """A token: by a secret, or by the private key NAME.key (RS256)."""
+    header = header or {"alg": "RS256" if key else "HS256", "typ": "JWT"}
+    text = encode(header) + "." + encode(claims)
+    if key:
+        mac = openssl("dgst", "-sha256", "-sign", path(key + ".key"),
+                      data=text.encode())
+    else:
+        mac = hmac.new(secret.encode(), text.encode(),
+                       hashlib.sha256).digest()
+    ISSUED.append(text + "." + encode(mac))
+    return ISSUED[-1]
+
+
+def claims(user="anna", read=(), write=(), seconds=60, **more):
+    """What a token of a site says; `seconds` from now it ends."""
+    said = {"comet": {"read": list(read), "write": list(write)}, **more}
+    if user is not None:
+        said["sub"] = user
+    if seconds is not None:
+        said["exp"] = time.time() + seconds
+    return said
+
+
+def assert_hidden(server):
+    """No log of a server contains a token, or a part of one."""
+    logs = server.error_log() + server.access_log()
+    for token in ISSUED:
+        for part in token.split(".")[1:]:
+            assert part not in logs, part
+
+
+def bearer(token):
+    return {"Authorization": "Bearer " + token}
+
+
+def grant(*read, **more):
+    """The header of a client that may read these."""
+    return bearer(sign(claims(read=read, **more)))
