@@ -190,16 +190,22 @@ def test_491_05_slow_streams_are_bounded(make_server, figure):
 
 
 @pytest.mark.event
-def test_491_06_an_erased_rest_ends_the_stream(make_server):
-    """What is erased while a client reads half of it ends its stream: nothing
-    is put together of two messages."""
-    server = make_server(mpm="event", children=1, conf=SMALL)
+@pytest.mark.parametrize("adopt, then", [
+    ("on", "another"), ("on", "silence"), ("off", "another"),
+    ("off", "silence")])
+def test_491_06_an_erased_rest_ends_the_stream(make_server, adopt, then):
+    """What is erased while a client reads half of it ends its stream, whether
+    the hub or httpd's filters write it, and whatever comes next: nothing is
+    put together of two messages, and no half of one stays open."""
+    server = make_server(mpm="event", children=1,
+                         conf=SMALL + "CometAdopt %s\n" % adopt)
     fill(server, [("long", NEWLINES + "a" * 60000)])
     with Stream(server, "/comet/long?since=0", rcvbuf=2048) as stream:
-        wait_until(lambda: server.status()["buffered_bytes"] > 0, 10,
-                   "the outbox to fill")
+        stream.until_bytes(b"data: \n" * 20)
+        assert (server.status()["adopted"] == 1) == (adopt == "on")
         sqlite(server.db, "DELETE FROM message")
-        post(server, "long", "another")
+        if then == "another":
+            post(server, "long", "another")
         with pytest.raises((Closed, ConnectionError)):
             while stream.step():
                 pass
