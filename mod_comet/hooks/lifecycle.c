@@ -34,6 +34,9 @@
 
 #define WRITERS_STOP_LIMIT apr_time_from_msec(300)
 
+/* How long one line of the access log may take then. */
+#define LOG_STOP_LIMIT apr_time_from_msec(300)
+
 #define HUB_STOP_LIMIT_IN_SIGNAL_HANDLER apr_time_from_sec(1)
 
 /* Set in post_config, inherited by the children. */
@@ -257,6 +260,7 @@ static int stop_threads(mod_comet_child_t *made, apr_interval_time_t hub_limit,
     apr_size_t i;
 
     ended = !made->hub || comet_hub_stop(made->hub, hub_limit);
+    ended &= mod_comet_log_stop(made, LOG_STOP_LIMIT);
     for (i = 0; i < made->store_count; i++) {
         if (!in_signal_handler) {
             comet_readers_close(made->stores[i].readers);
@@ -385,7 +389,7 @@ static void start_child(void)
     };
     apr_status_t status = APR_SUCCESS;
 
-    mod_comet_log_start(made);
+    mod_comet_log_start(made, parent.server);
     mod_comet_wait_start(made);
     while (made->store_count < parent.count && status == APR_SUCCESS) {
         status = start_store(made, made->store_count);

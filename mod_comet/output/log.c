@@ -13,12 +13,14 @@
 #include "wire/logline.h"
 #include "server/mpm.h"
 #include "output/log_check.h"
+#include "output/log_queue.h"
 
 APR_DECLARE_OPTIONAL_FN(void, ap_logio_add_bytes_out,
                         (conn_rec * c, apr_off_t bytes));
 
 /* Texts and tables are written one after the other into `text`. */
 struct mod_comet_log_t {
+    mod_comet_log_line_t line; /* first: the queue gets its address */
     server_rec *server;
     server_rec *base_server; /* the connection's */
     apr_time_t request_time;
@@ -29,6 +31,7 @@ struct mod_comet_log_t {
     apr_port_t client_port, local_port, useragent_port;
     apr_port_t named_port; /* by the Host header */
     comet_buffer_t text;
+    mod_comet_log_end_t end; /* the stream's */
 };
 
 /* set in the parent, inherited by the children */
@@ -37,7 +40,8 @@ static const char *waits; /* why a request's end may wait; NULL: it does not */
 static unsigned needs; /* comet_logline_e: what the logs show */
 
 struct mod_comet_log_writer_t {
-    apr_pool_t *pool; /* [hub thread] of the line being written */
+    mod_comet_log_queue_t *queue;
+    apr_pool_t *pool; /* [the queue's thread] of the line being written */
     ap_HOOK_pre_connection_t *count_bytes; /* mod_logio's; or NULL */
     APR_OPTIONAL_FN_TYPE(ap_logio_add_bytes_out) * add_bytes_out; /* its too */
 };
@@ -77,25 +81,46 @@ static ap_HOOK_pre_connection_t *find_byte_counter(void)
     return NULL;
 }
 
-void mod_comet_log_start(mod_comet_child_t *child)
+/* @return a pool with an allocator of its own, since a thread of its own uses
+ *         it; NULL: there is no memory */
+static apr_pool_t *make_pool(apr_pool_t *parent)
 {
-    apr_allocator_t *allocator; /* not the child's, since the hub's thread uses
-                                 * it */
+    apr_allocator_t *allocator;
     apr_pool_t *pool;
 
-    if (apr_allocator_create(&allocator) != APR_SUCCESS
-        || apr_pool_create_ex(&pool, child->pool, NULL, allocator)
-               != APR_SUCCESS) {
-        return;
+    if (apr_allocator_create(&allocator) != APR_SUCCESS) {
+        return NULL;
+    }
+    if (apr_pool_create_ex(&pool, parent, NULL, allocator) != APR_SUCCESS) {
+        apr_allocator_destroy(allocator);
+        return NULL;
     }
     apr_allocator_owner_set(allocator, pool);
     apr_pool_tag(pool, "comet_log");
-    child->log = apr_pcalloc(child->pool, sizeof(*child->log));
-    *child->log = (mod_comet_log_writer_t){
-        .pool = pool,
+    return pool;
+}
+
+static void write_line(void *baton, mod_comet_log_line_t *line);
+
+void mod_comet_log_start(mod_comet_child_t *child, server_rec *server)
+{
+    mod_comet_log_writer_t *writer = apr_pcalloc(child->pool, sizeof(*writer));
+
+    *writer = (mod_comet_log_writer_t){
+        .pool = make_pool(child->pool),
         .count_bytes = find_byte_counter(),
         .add_bytes_out = APR_RETRIEVE_OPTIONAL_FN(ap_logio_add_bytes_out),
     };
+    if (writer->pool) {
+        writer->queue =
+            mod_comet_log_queue_start(child->pool, server, write_line, writer);
+    }
+    child->log = writer->queue ? writer : NULL;
+}
+
+int mod_comet_log_stop(mod_comet_child_t *child, apr_interval_time_t limit)
+{
+    return !child->log || mod_comet_log_queue_stop(child->log->queue, limit);
 }
 
 int mod_comet_log_can_write(const mod_comet_log_writer_t *writer)
@@ -260,11 +285,16 @@ mod_comet_log_t *mod_comet_log_keep(request_rec *r)
     return kept;
 }
 
+static void free_line(mod_comet_log_t *kept)
+{
+    comet_buffer_free(&kept->text);
+    free(kept);
+}
+
 void mod_comet_log_drop(request_rec *r, mod_comet_log_t *kept)
 {
     mod_comet_request(r)->logged_later = 0;
-    comet_buffer_free(&kept->text);
-    free(kept);
+    free_line(kept);
 }
 
 int mod_comet_log_transaction(request_rec *r)
@@ -391,21 +421,30 @@ void mod_comet_log_count(const mod_comet_log_writer_t *writer, conn_rec *c,
     }
 }
 
-void mod_comet_log_write(const mod_comet_log_writer_t *writer,
-                         mod_comet_log_t *kept, const mod_comet_log_end_t *end)
+static void write_line(void *baton, mod_comet_log_line_t *line)
 {
+    const mod_comet_log_writer_t *writer = baton;
+    mod_comet_log_t *kept = (mod_comet_log_t *)line;
     const char *at = kept->text.data;
     conn_rec *c = take_connection(writer, kept, &at);
     request_rec *r = make_request(kept, c);
 
     take_request(r, kept, &at);
-    r->bytes_sent = end->body_bytes;
-    c->aborted = end->aborted != 0;
+    r->bytes_sent = kept->end.body_bytes;
+    c->aborted = kept->end.aborted != 0;
     if (writer->count_bytes) {
-        mod_comet_log_count(writer, c, end->sent_bytes);
+        mod_comet_log_count(writer, c, kept->end.sent_bytes);
     }
     ap_run_log_transaction(r);
     apr_pool_clear(writer->pool);
-    comet_buffer_free(&kept->text);
-    free(kept);
+    free_line(kept);
+}
+
+void mod_comet_log_write(const mod_comet_log_writer_t *writer,
+                         mod_comet_log_t *kept, const mod_comet_log_end_t *end)
+{
+    kept->end = *end;
+    if (!mod_comet_log_queue_add(writer->queue, &kept->line)) {
+        free_line(kept);
+    }
 }

@@ -41,9 +41,18 @@ const char *mod_comet_log_check(apr_pool_t *p);
  * leave it to a worker; NULL: it does not.  After mod_comet_log_check(). */
 const char *mod_comet_log_waits(void);
 
-/** Make what is needed to write lines (->log), in the child's pool.  Called
- * when the child starts, before its hub. */
-void mod_comet_log_start(mod_comet_child_t *child);
+/** Make what is needed to write lines (->log), in the child's pool, and start
+ * the thread that does.  Called when the child starts, before its hub.
+ * @param server  the main one, for the error log */
+void mod_comet_log_start(mod_comet_child_t *child, server_rec *server);
+
+/**
+ * End that thread, after the hub's.  May be called again, and in a signal
+ * handler.
+ * @param limit  how long to wait for a line that does not get written
+ * @return whether it has ended and all lines are written
+ */
+int mod_comet_log_stop(mod_comet_child_t *child, apr_interval_time_t limit);
 
 /** Whether lines can be written later.  Any thread.
  * @param writer  the child's; NULL: they cannot */
@@ -59,7 +68,8 @@ mod_comet_log_t *mod_comet_log_keep(request_rec *r);
 /** Free what was kept, and let httpd write its own line. */
 void mod_comet_log_drop(request_rec *r, mod_comet_log_t *kept);
 
-/** Write the line, and free what was kept.  The hub's thread only. */
+/** Have the line written, and free what was kept.  The hub's thread only; it
+ * does not wait for the log (output/log_queue.h). */
 void mod_comet_log_write(const mod_comet_log_writer_t *writer,
                          mod_comet_log_t *kept, const mod_comet_log_end_t *end);
 

@@ -119,16 +119,32 @@ static void look_at_format(look_t *look, const ap_directive_t *directive)
     }
 }
 
+/* Whether a log is no file: a pipe by name, or a device, which takes lines
+ * only as fast as somebody reads them (in a container /dev/stdout is one). */
+static int is_pipe(const char *name, apr_pool_t *p)
+{
+    const char *path = ap_server_root_relative(p, name);
+    apr_finfo_t info;
+
+    return path && strcmp(path, "/dev/null") != 0
+           && apr_stat(&info, path, APR_FINFO_TYPE, p) == APR_SUCCESS
+           && info.filetype != APR_REG;
+}
+
 static void look_for_pipe(look_t *look, const ap_directive_t *directive)
 {
-    const char *args = directive->args;
+    const char *args = directive->args, *name;
 
-    if ((is_named(directive, "CustomLog") || is_named(directive, "GlobalLog")
-         || is_named(directive, "TransferLog"))
-        && *ap_getword_conf(look->pool, &args) == '|') {
+    if (!is_named(directive, "CustomLog") && !is_named(directive, "GlobalLog")
+        && !is_named(directive, "TransferLog")) {
+        return;
+    }
+    name = ap_getword_conf(look->pool, &args);
+    if (*name == '|' || is_pipe(name, look->pool)) {
         look->obstacle = apr_psprintf(
-            look->pool, "%s (%s line %d) writes to a program",
-            directive->directive, directive->filename, directive->line_num);
+            look->pool, "%s (%s line %d) writes to a %s", directive->directive,
+            directive->filename, directive->line_num,
+            *name == '|' ? "program" : "pipe or device");
     }
 }
 
