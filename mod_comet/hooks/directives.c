@@ -174,7 +174,7 @@ static const char *set_store(cmd_parms *cmd, void *dir, const char *value)
                                    mod_comet_engines_list(cmd->temp_pool),
                                    ap_server_root, cmd->pool);
     if (expected) {
-        return wrong(cmd, value, expected);
+        return wrong(cmd, place.name ? place.name : value, expected);
     }
     server_of(cmd)->place = place;
     return NULL;

@@ -352,12 +352,18 @@ static apr_status_t start_store(mod_comet_child_t *made, apr_size_t i)
         .on_error = on_writer_error,
         .baton = (void *)parent.stores[i],
     };
+    apr_size_t places = threads / 2 ? threads / 2 : 1;
+    apr_size_t kept = mod_comet_mpm_readers_kept(parent.count);
+    apr_size_t limit = config.store->place.engine->reader_limit;
     apr_status_t status;
 
+    if (limit) {
+        places = limit < places ? limit : places;
+        kept = places < kept ? places : kept;
+    }
     store->config = parent.stores[i];
-    status = comet_readers_create(&store->readers, store->config,
-                                  mod_comet_mpm_readers_kept(parent.count),
-                                  threads / 2 ? threads / 2 : 1, made->pool);
+    status = comet_readers_create(&store->readers, store->config, kept, places,
+                                  made->pool);
     return status == APR_SUCCESS
                ? comet_writer_create(&store->writer, &config, made->pool)
                : status;

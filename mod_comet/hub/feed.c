@@ -4,6 +4,8 @@
 
 #include <string.h>
 
+#include "store/engine.h"
+
 #define SAFETY_USEC APR_INT64_C(500000)
 #define BATCH 256
 
@@ -24,6 +26,7 @@ void comet_feed_init(comet_feed_t *feed, const comet_store_config_t *config,
 {
     feed->store_config = config;
     feed->bus = bus;
+    feed->is_remote = config->place.engine->is_remote;
     feed->watch = NULL;
     feed->safety_at = 1; /* in the past: look as soon as possible */
     forget(feed);
@@ -47,15 +50,19 @@ apr_time_t comet_feed_due(const comet_feed_t *feed)
     return due && due < feed->safety_at ? due : feed->safety_at;
 }
 
-/* Close the store.  The next file to be opened may be a different one. */
+/* Close the store.  The next file to be opened may be a different one.  A lost
+ * connection to a server says nothing about the server's log: the ring goes on
+ * from where it is, unless find_change() sees that the log is another one. */
 static void give_up_store(comet_feed_t *feed, pthread_mutex_t *lock)
 {
     feed->has_tally = 0;
     comet_store_close(feed->store);
     feed->store = NULL;
-    pthread_mutex_lock(lock);
-    forget(feed);
-    pthread_mutex_unlock(lock);
+    if (!feed->is_remote) {
+        pthread_mutex_lock(lock);
+        forget(feed);
+        pthread_mutex_unlock(lock);
+    }
 }
 
 /*
@@ -190,7 +197,9 @@ static apr_status_t look(comet_feed_t *feed, pthread_mutex_t *lock,
     }
     status = find_change(feed, &state, &change);
     if (change == REWRITTEN) {
+        pthread_mutex_lock(lock);
         feed->erased_until = state.last;
+        pthread_mutex_unlock(lock);
     }
     *changed = change != NOTHING;
     if (*changed && status == APR_SUCCESS) {
@@ -207,9 +216,10 @@ static apr_status_t open_and_look(comet_feed_t *feed, pthread_mutex_t *lock,
                                   void *baton)
 {
     apr_status_t status =
-        feed->store ? APR_SUCCESS
-                    : comet_store_open(&feed->store, feed->store_config,
-                                       COMET_STORE_READ_AT_ONCE, NULL);
+        feed->store
+            ? APR_SUCCESS
+            : comet_store_open(&feed->store, feed->store_config,
+                               COMET_STORE_READ_AT_ONCE, feed->stopping);
 
     return status == APR_SUCCESS ? look(feed, lock, changed, callback, baton)
                                  : status;
@@ -220,7 +230,8 @@ comet_feed_coverage_e comet_feed_coverage(comet_feed_t *feed,
 {
     comet_tally_t now;
 
-    if (!feed->has_tally || !comet_store_tally(feed->store, &now)) {
+    if (feed->is_remote || !feed->has_tally
+        || !comet_store_tally(feed->store, &now)) {
         return COMET_FEED_CANNOT_TELL;
     }
     if (memcmp(&now, &feed->tally, sizeof(now)) != 0) {
@@ -239,7 +250,10 @@ static void note_look(comet_feed_t *feed, apr_status_t status, int changed,
     if (status != APR_SUCCESS) {
         comet_watch_pause(feed->watch, now);
     }
-    if (changed && !notified) {
+    if (changed && notified) {
+        comet_watch_tell(feed->watch, now);
+    }
+    else if (changed) {
         comet_bus_notify(feed->bus);
     }
 }
@@ -269,8 +283,10 @@ apr_status_t comet_feed_refresh(comet_feed_t *feed, pthread_mutex_t *lock,
     if (feed->watch) {
         note_look(feed, status, changed, notified, now);
     }
+    /* whether new messages were announced is known if the ring was kept */
     feed->restarted =
-        status == APR_SUCCESS && (was_unknown || feed->status != APR_SUCCESS);
+        status == APR_SUCCESS
+        && (was_unknown || (feed->status != APR_SUCCESS && !feed->is_remote));
     feed->status = status;
     return status;
 }

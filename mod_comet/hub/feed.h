@@ -4,13 +4,16 @@
  * One store as the hub sees it: its notifications, its ring of recent messages,
  * and the connection that keeps the ring in step with the log.
  *
- * The hub's thread owns everything but the ring.  The hub's lock guards the
- * ring: the hub's thread changes it, and workers read it.
+ * The hub's thread owns everything but the ring and erased_until, which the
+ * hub's lock guards: the hub's thread changes them, and workers read the ring.
+ * For a store whose engine is remote, read "scout" for "the hub's thread"
+ * (hub/scout.h).
  */
 #ifndef COMET_FEED_H
 #define COMET_FEED_H
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 #include "shared/bus.h"
 #include "hub/ring.h"
@@ -19,6 +22,8 @@
 typedef struct comet_feed_t {
     const comet_store_config_t *store_config;
     comet_bus_t *bus;
+    int is_remote; /* as the store's engine says */
+    const atomic_int *stopping; /* [atomic] as for comet_store_open() */
     comet_store_t *store; /* the hub's connection; NULL while the store fails */
     apr_time_t safety_at; /* when to look at the store without a notification */
     comet_watch_t *watch; /* NULL: this child does not watch */
@@ -29,8 +34,8 @@ typedef struct comet_feed_t {
                     * so some new messages may not have been announced */
     comet_tally_t tally; /* the store's tally just before the last look */
     int has_tally; /* `tally` is valid, and the ring is in step with it */
-    comet_timestamp_t erased_until; /* no message after this one was ever
-                                     * erased */
+    comet_timestamp_t erased_until; /* [hub->lock] no message after this one
+                                     * was ever erased */
     comet_ring_t ring; /* [hub->lock] */
 } comet_feed_t;
 
@@ -42,7 +47,8 @@ typedef enum {
 } comet_feed_coverage_e;
 
 /** Whether the ring has, at this very moment, everything that the store
- * contains after a cursor.  Costs next to nothing.  The hub's thread. */
+ * contains after a cursor.  Costs next to nothing.  It cannot be told of a
+ * remote store.  The hub's thread. */
 comet_feed_coverage_e comet_feed_coverage(comet_feed_t *feed,
                                           comet_timestamp_t after);
 

@@ -9,6 +9,12 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "hub/fetcher.h"
+#include "hub/scout.h"
+
+/* How long to wait for threads that were started in vain. */
+#define START_STOP_USEC APR_INT64_C(1000000)
+
 /* --- joining and leaving ------------------------------------------------- */
 
 static apr_status_t enter_locked(comet_hub_t *hub,
@@ -38,6 +44,8 @@ static apr_status_t enter_locked(comet_hub_t *hub,
     subscriber->behind = 0;
     subscriber->retry = 0;
     subscriber->asked_to_yield = 0;
+    subscriber->fetching = 0;
+    subscriber->fetched = NULL;
     hub->members++;
     comet_hub_rest_locked(hub, subscriber,
                           subscriber->resting ? COMET_REST : COMET_WAIT);
@@ -207,19 +215,48 @@ int comet_hub_is_stopping(const comet_hub_t *hub)
     return atomic_load(&hub->stopping);
 }
 
+/* Whether all threads have ended, which are joined then. */
+static int has_ended(comet_hub_t *hub)
+{
+    int ended = 1;
+    apr_size_t i;
+
+    if (hub->has_thread && atomic_load(&hub->has_ended)) {
+        hub->has_thread = pthread_join(hub->thread, NULL) != 0;
+    }
+    for (i = 0; i < hub->feed_count; i++) {
+        if (hub->scouts[i]) {
+            ended &= comet_scout_has_ended(hub->scouts[i]);
+        }
+        if (hub->fetchers[i]) {
+            ended &= comet_fetcher_has_ended(hub->fetchers[i]);
+        }
+    }
+    return ended && !hub->has_thread;
+}
+
 int comet_hub_stop(comet_hub_t *hub, apr_interval_time_t limit)
 {
     apr_time_t deadline = comet_monotonic() + limit;
+    apr_size_t i;
 
     atomic_store(&hub->must_end, 1);
     comet_hub_begin_stop(hub);
-    while (!atomic_load(&hub->has_ended)) {
+    for (i = 0; i < hub->feed_count; i++) {
+        if (hub->scouts[i]) {
+            comet_scout_end(hub->scouts[i]);
+        }
+        if (hub->fetchers[i]) {
+            comet_fetcher_end(hub->fetchers[i]);
+        }
+    }
+    while (!has_ended(hub)) {
         if (comet_monotonic() >= deadline) {
             return 0;
         }
         poll(NULL, 0, 1);
     }
-    return pthread_join(hub->thread, NULL) == 0;
+    return 1;
 }
 
 void comet_hub_free(comet_hub_t *hub)
@@ -228,6 +265,9 @@ void comet_hub_free(comet_hub_t *hub)
 
     for (i = 0; i < hub->feed_count; i++) {
         comet_ring_reset(&hub->feeds[i].ring, COMET_TIMESTAMP_MAX);
+        if (hub->scouts[i]) {
+            comet_scout_free(hub->scouts[i]);
+        }
     }
     comet_ticker_free(hub->tickers);
     comet_channels_free(&hub->channels);
@@ -255,6 +295,9 @@ static apr_status_t open_epoll(comet_hub_t *hub)
         return errno;
     }
     for (i = 0; i < hub->feed_count && !hub->config.no_hints; i++) {
+        if (hub->feeds[i].is_remote) {
+            continue; /* its scout hears of it */
+        }
         event.data.u64 = EVENT(EVENT_NOTIFY, i);
         if (epoll_ctl(hub->epoll, EPOLL_CTL_ADD,
                       comet_bus_fd(hub->config.buses[i]), &event)
@@ -263,6 +306,36 @@ static apr_status_t open_epoll(comet_hub_t *hub)
         }
     }
     return APR_SUCCESS;
+}
+
+/* Start the hub's thread and those for remote stores. */
+static apr_status_t start_threads(comet_hub_t *hub, apr_pool_t *pool)
+{
+    apr_status_t status = comet_thread_start(&hub->thread, comet_hub_run, hub);
+    apr_size_t i;
+
+    hub->has_thread = status == APR_SUCCESS;
+    for (i = 0; i < hub->feed_count && status == APR_SUCCESS; i++) {
+        if (hub->feeds[i].is_remote) {
+            status = comet_scout_create(&hub->scouts[i], hub, i, pool);
+        }
+    }
+    return status;
+}
+
+/* The fetchers come first: the hub's thread asks them. */
+static apr_status_t make_fetchers(comet_hub_t *hub, apr_pool_t *pool)
+{
+    apr_status_t status = APR_SUCCESS;
+    apr_size_t i;
+
+    for (i = 0; i < hub->feed_count && status == APR_SUCCESS; i++) {
+        if (hub->feeds[i].is_remote) {
+            status = comet_fetcher_create(&hub->fetchers[i], hub,
+                                          hub->config.stores[i], pool);
+        }
+    }
+    return status;
 }
 
 apr_status_t comet_hub_create(comet_hub_t **hub,
@@ -277,6 +350,8 @@ apr_status_t comet_hub_create(comet_hub_t **hub,
     made->feed_count = config->count;
     made->feeds = apr_pcalloc(pool, config->count * sizeof(*made->feeds));
     made->look_reasons = apr_pcalloc(pool, config->count);
+    made->scouts = apr_pcalloc(pool, config->count * sizeof(*made->scouts));
+    made->fetchers = apr_pcalloc(pool, config->count * sizeof(*made->fetchers));
     made->batch =
         (comet_batch_t){ .messages = made->room, .size = COMET_LIMIT_MAX };
     pthread_mutex_init(&made->lock, NULL);
@@ -289,16 +364,22 @@ apr_status_t comet_hub_create(comet_hub_t **hub,
     for (i = 0; i < config->count; i++) {
         comet_feed_init(&made->feeds[i], config->stores[i], config->buses[i]);
     }
+    made->look_at = 1; /* in the past */
     made->epoll = made->wake_fd = -1;
     status = comet_channels_init(&made->channels);
     if (status == APR_SUCCESS) {
         status = open_epoll(made);
     }
     if (status == APR_SUCCESS) {
-        status = comet_thread_start(&made->thread, comet_hub_run, made);
+        status = make_fetchers(made, pool);
+    }
+    if (status == APR_SUCCESS) {
+        status = start_threads(made, pool);
     }
     if (status != APR_SUCCESS) {
-        comet_hub_free(made);
+        if (comet_hub_stop(made, START_STOP_USEC)) {
+            comet_hub_free(made);
+        }
         made = NULL;
     }
     *hub = made;

@@ -7,8 +7,14 @@
  * hub.c    what other threads call: join, leave, recall, start, stop
  * state.c  a subscriber's state, timer and socket
  * serve.c  hands a subscriber the messages it has not seen
+ * follow.c looks at a store and announces what is new
  * loop.c   the thread: notifications, timers, sockets and tickers make
  *          subscribers ready
+ *
+ * For a remote store two more threads work for the hub (store/engine.h):
+ * scout.c    follows the store in the hub's place
+ * fetcher.c  reads for a subscriber what memory no longer has
+ * fetched.c  what was read
  */
 #ifndef COMET_HUB_PRIV_H
 #define COMET_HUB_PRIV_H
@@ -54,6 +60,10 @@ struct comet_hub_t {
     apr_time_t sleeps_until; /* [lock] */
 
     comet_feed_t *feeds; /* [hub thread] except their rings, see hub/feed.h */
+    /* by feed; NULL: the store is not remote */
+    struct comet_scout_t **scouts;
+    struct comet_fetcher_t **fetchers;
+    apr_time_t look_at; /* [hub thread] when on_look is due */
     apr_byte_t
         *look_reasons; /* [hub thread] by feed: LOOK_NOTIFIED, LOOK_ASKED */
     apr_size_t feed_count;
@@ -61,9 +71,15 @@ struct comet_hub_t {
     comet_message_t *room[COMET_LIMIT_MAX]; /* [hub thread] the batch's
                                              * messages */
     comet_batch_t batch; /* [hub thread] for the subscriber being served */
+    /* [hub thread] its feed's newest timestamp, when the batch was filled */
+    comet_timestamp_t newest;
+    /* [hub thread] up to here the batch has all of its messages; 0: up to the
+     * last one */
+    comet_timestamp_t seen_all;
     pthread_t thread;
     int epoll;
     int wake_fd;
+    int has_thread; /* `thread` was started and was not joined yet */
     int all_told_to_stop; /* [lock] every subscriber got COMET_STOPPING */
     atomic_int stopping; /* [atomic] */
     atomic_int must_end; /* [atomic] the thread has to end */
@@ -86,7 +102,7 @@ comet_feed_t *comet_hub_feed_of(comet_hub_t *hub,
 int comet_hub_has_socket(const comet_subscriber_t *subscriber);
 
 /*
- * The caller holds the lock in all of the following calls except the last two.
+ * The caller holds the lock in all of the following calls whose names say so.
  */
 
 /** Whether nobody is queued to be served. */
@@ -125,9 +141,28 @@ void comet_hub_watch_locked(comet_hub_t *hub, comet_subscriber_t *subscriber);
 /** Remove a subscriber that is in no queue from the hub. */
 void comet_hub_forget_locked(comet_hub_t *hub, comet_subscriber_t *subscriber);
 
+/** Wake the subscribers that wait for a channel. */
+void comet_hub_wake_channel_locked(comet_hub_t *hub, comet_channel_t *channel);
+
 /** Serve queued subscribers, at most one batch of them, and one of those that
  * are far behind.  The hub's thread, without the lock. */
 void comet_hub_serve_some(comet_hub_t *hub);
+
+/**
+ * Look at a store, announce what is new, and report whether it fails.  The
+ * thread that follows the store, without the lock.
+ * @param notified  as for comet_feed_refresh()
+ */
+apr_status_t comet_hub_refresh(comet_hub_t *hub, apr_size_t feed, int notified,
+                               apr_time_t now);
+
+/**
+ * Become the child that watches for writers outside httpd, if no child does.
+ * The thread that follows the store, without the lock.
+ * @param epoll  gets the watch's descriptor, marked with @a mark
+ */
+void comet_hub_try_to_watch(comet_hub_t *hub, apr_size_t feed, int epoll,
+                            apr_uint64_t mark, apr_time_t now);
 
 /**
  * Run the hub's thread.

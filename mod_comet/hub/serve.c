@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Hands a subscriber the messages it has not seen yet.  The hub's thread. */
+#include "hub/fetcher.h"
 #include "hub/hub_priv.h"
 #include "shared/metrics.h"
 
@@ -7,21 +8,79 @@
  * again. */
 #define SERVE_BATCH 512
 
+/* Whether retention has removed messages that a subscriber has not seen. */
+static int is_lost(const comet_subscriber_t *subscriber,
+                   comet_timestamp_t floor)
+{
+    return floor > subscriber->floor && floor > subscriber->seen;
+}
+
+/* Take what was fetched.  The subscriber has then seen its channel up to where
+ * that view of the store ended, unless there is more. */
+static void take_fetched_locked(comet_hub_t *hub,
+                                comet_subscriber_t *subscriber,
+                                comet_reading_t *reading)
+{
+    const comet_fetched_t *fetched = subscriber->fetched;
+    apr_size_t i;
+
+    hub->newest = fetched->last;
+    if (is_lost(subscriber, fetched->floor)) {
+        reading->recheck = 1;
+    }
+    else {
+        for (i = 0; i < fetched->batch.count; i++) {
+            comet_batch_add(reading->batch,
+                            comet_message_ref(fetched->room[i]));
+        }
+        reading->recheck = fetched->recheck;
+    }
+    if (!reading->recheck && !comet_batch_is_full(&fetched->batch)) {
+        hub->seen_all = fetched->last;
+    }
+}
+
+/*
+ * The same as collect_locked() for a remote store, whose floor was read
+ * together with the messages.  What is not known is asked for.
+ */
+static int collect_remote_locked(comet_hub_t *hub,
+                                 comet_subscriber_t *subscriber,
+                                 comet_feed_t *feed, comet_reading_t *reading)
+{
+    if (comet_ring_covers(&feed->ring, subscriber->seen)
+        && subscriber->seen >= feed->erased_until) {
+        comet_ring_collect(&feed->ring, subscriber->seen, reading);
+    }
+    else if (subscriber->fetched
+             && comet_fetched_suits(subscriber->fetched, subscriber)) {
+        take_fetched_locked(hub, subscriber, reading);
+    }
+    else {
+        comet_fetcher_ask_locked(hub->fetchers[feed - hub->feeds], subscriber);
+        return 0;
+    }
+    comet_fetched_drop(subscriber);
+    return 1;
+}
+
 /*
  * Collect the messages a subscriber has not seen from memory.
  * @return whether memory has them all
  */
-static int collect_locked(comet_hub_t *hub,
-                          const comet_subscriber_t *subscriber,
+static int collect_locked(comet_hub_t *hub, comet_subscriber_t *subscriber,
                           comet_reading_t *reading)
 {
     const comet_channel_t *channel = subscriber->channel;
-    const comet_feed_t *feed = comet_hub_feed_of(hub, channel);
+    comet_feed_t *feed = comet_hub_feed_of(hub, channel);
 
     if (!feed) {
         comet_ticker_collect(hub->tickers, channel, subscriber->seen,
                              reading->batch);
         return 1;
+    }
+    if (feed->is_remote) {
+        return collect_remote_locked(hub, subscriber, feed, reading);
     }
     if (!comet_ring_covers(&feed->ring, subscriber->seen)) {
         return 0;
@@ -58,7 +117,7 @@ static int has_lost(comet_hub_t *hub, const comet_subscriber_t *subscriber)
            && comet_store_floor(feed->store, subscriber->channel->selection,
                                 &floor)
                   == APR_SUCCESS
-           && floor > subscriber->floor && floor > subscriber->seen;
+           && is_lost(subscriber, floor);
 }
 
 /* The subscriber's cursor after this batch: the last message's timestamp.  For
@@ -100,6 +159,29 @@ static void put_off_locked(comet_hub_t *hub, comet_subscriber_t *subscriber)
     APR_RING_INSERT_TAIL(&hub->catching, subscriber, comet_subscriber_t, link);
 }
 
+static comet_timestamp_t newest_locked(comet_hub_t *hub,
+                                       const comet_subscriber_t *subscriber)
+{
+    const comet_feed_t *feed = comet_hub_feed_of(hub, subscriber->channel);
+
+    return feed ? feed->ring.state.last : 0;
+}
+
+/* While it was being served, a scout may have announced messages, of which only
+ * those that wait are told, and a fetcher may have finished for it. */
+static void note_meanwhile_locked(comet_hub_t *hub,
+                                  comet_subscriber_t *subscriber)
+{
+    if (subscriber->state == COMET_SUBSCRIBER_WAITING
+        && subscriber->blocked_fd < 0
+        && newest_locked(hub, subscriber) != hub->newest) {
+        subscriber->reasons |= COMET_NEWS;
+    }
+    if (subscriber->reasons) {
+        comet_hub_make_ready_locked(hub, subscriber, subscriber->reasons);
+    }
+}
+
 /*
  * Put a subscriber back into a queue after it was served.
  * @param more  there may be more messages for it
@@ -108,7 +190,7 @@ static void put_back_locked(comet_hub_t *hub, comet_subscriber_t *subscriber,
                             comet_outcome_e outcome, int more)
 {
     comet_hub_rest_locked(hub, subscriber, outcome);
-    if (subscriber->behind) {
+    if (subscriber->behind && !subscriber->fetching) {
         comet_hub_retry_locked(hub, subscriber);
     }
     comet_hub_watch_locked(hub, subscriber);
@@ -122,6 +204,7 @@ static void put_back_locked(comet_hub_t *hub, comet_subscriber_t *subscriber,
         comet_hub_make_ready_locked(hub, subscriber, COMET_NEWS);
         put_off_locked(hub, subscriber);
     }
+    note_meanwhile_locked(hub, subscriber);
 }
 
 /* Take a subscriber out of its queue, pinned, with what memory can tell of
@@ -135,6 +218,8 @@ static int take_locked(comet_hub_t *hub, comet_subscriber_t *subscriber,
     subscriber->reasons = 0;
     subscriber->retry = 0;
     hub->pinned = subscriber;
+    hub->newest = newest_locked(hub, subscriber);
+    hub->seen_all = 0;
     hub->batch.size = subscriber->limit;
     hub->batch.most_bytes = subscriber->piece;
     /* collect for every reason: messages may have come while it was queued */
@@ -149,6 +234,7 @@ static int is_behind_locked(comet_hub_t *hub,
     const comet_feed_t *feed = comet_hub_feed_of(hub, subscriber->channel);
 
     return subscriber->blocked_fd < 0 && !subscriber->resting && feed
+           && !feed->is_remote
            && !comet_ring_covers(&feed->ring, subscriber->seen);
 }
 
@@ -158,6 +244,11 @@ static int is_behind_locked(comet_hub_t *hub,
 static int complete(comet_hub_t *hub, const comet_subscriber_t *subscriber,
                     comet_reading_t *reading, int known)
 {
+    const comet_feed_t *feed = comet_hub_feed_of(hub, subscriber->channel);
+
+    if (feed && feed->is_remote) {
+        return known; /* the fetcher has been asked */
+    }
     if ((!known || hub->batch.count) && has_lost(hub, subscriber)) {
         comet_batch_clear(&hub->batch);
         reading->recheck = 1;
@@ -180,6 +271,9 @@ static comet_outcome_e hand_over(comet_hub_t *hub,
             || (!clock && comet_batch_is_full(&hub->batch));
     if (hub->batch.count) {
         subscriber->seen = seen_now(hub, subscriber);
+    }
+    if (subscriber->seen < hub->seen_all) {
+        subscriber->seen = hub->seen_all;
     }
     last = subscriber->seen;
     outcome = subscriber->serve(subscriber, delivery);

@@ -4,6 +4,8 @@
 
 #include <unistd.h>
 
+#include "hub/fetched.h"
+
 #define RETRY_USEC APR_INT64_C(500000)
 
 /* Threads that wake the hub before it runs share one write.  A thread that
@@ -72,6 +74,8 @@ void comet_hub_rest_locked(comet_hub_t *hub, comet_subscriber_t *subscriber,
                              comet_subscriber_t, link);
     }
     else {
+        comet_fetched_drop(subscriber);
+        subscriber->reasons &= ~(unsigned)COMET_NEWS; /* it wants no more */
         subscriber->state = COMET_SUBSCRIBER_IDLE;
         APR_RING_INSERT_TAIL(&hub->idle, subscriber, comet_subscriber_t, link);
     }
@@ -102,6 +106,7 @@ void comet_hub_watch_locked(comet_hub_t *hub, comet_subscriber_t *subscriber)
 void comet_hub_forget_locked(comet_hub_t *hub, comet_subscriber_t *subscriber)
 {
     comet_wheel_clear(&hub->wheel, &subscriber->timer);
+    comet_fetched_drop(subscriber);
     comet_sockets_unwatch(&hub->sockets, subscriber);
     comet_channels_exit(&hub->channels, subscriber->channel);
     subscriber->channel = NULL;

@@ -98,6 +98,10 @@ struct comet_subscriber_t {
     int retry; /* [hub->lock] serve it when its timer fires */
     int asked_to_yield; /* [hub->lock] it is told by COMET_YIELD to leave */
     int behind; /* [hub->lock] its messages could not be read yet */
+    /* in a fetcher's queue, if `fetching` is set (hub/fetcher.h) */
+    APR_RING_ENTRY(comet_subscriber_t) fetch_link; /* [hub->lock] */
+    int fetching; /* [hub->lock] */
+    struct comet_fetched_t *fetched; /* [hub->lock] what was fetched; or NULL */
 
     /* Set before join; then owned by the thread that serves. */
     int resting; /* it has its answer and gets no more messages; the hub's

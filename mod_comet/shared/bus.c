@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What the children of a server share about one store: an eventfd, and two
+ * What the children of a server share about one store: an eventfd, and three
  * robust mutexes in shared memory.  Children inherit all of them through fork.
  *
  * Without the write lock the writers of one server would meet at the store's
@@ -51,6 +51,7 @@ static const struct {
 typedef struct shared_t {
     pthread_mutex_t write;
     pthread_mutex_t watch;
+    pthread_mutex_t inbox;
     _Atomic apr_int64_t contended_until; /* [atomic] monotonic */
     _Atomic apr_int64_t upkeep_due; /* [atomic] apr_time_t */
     _Atomic apr_int64_t compared_at; /* [atomic] monotonic: when the clocks
@@ -97,6 +98,9 @@ apr_status_t comet_bus_create(comet_bus_t **bus, apr_pool_t *pool)
     failed = comet_memory_init_mutex(&shared->write);
     if (!failed) {
         failed = comet_memory_init_mutex(&shared->watch);
+    }
+    if (!failed) {
+        failed = comet_memory_init_mutex(&shared->inbox);
     }
     if (!failed) {
         *bus = apr_palloc(pool, sizeof(**bus));
@@ -203,6 +207,16 @@ int comet_bus_claim_watch(comet_bus_t *bus)
 void comet_bus_release_watch(comet_bus_t *bus)
 {
     pthread_mutex_unlock(&bus->shared->watch);
+}
+
+int comet_bus_claim_inbox(comet_bus_t *bus)
+{
+    return comet_memory_is_locked(comet_memory_trylock(&bus->shared->inbox));
+}
+
+void comet_bus_release_inbox(comet_bus_t *bus)
+{
+    pthread_mutex_unlock(&bus->shared->inbox);
 }
 
 apr_time_t comet_bus_now(comet_bus_t *bus)

@@ -2,7 +2,7 @@
 /**
  * @file shared/bus.h
  * What the children of a server share about one store: an eventfd that tells of
- * changes, and two locks.  A notification is a hint: if it is lost, a message
+ * changes, and locks.  A notification is a hint: if it is lost, a message
  * is only late.
  */
 #ifndef COMET_BUS_H
@@ -68,6 +68,16 @@ int comet_bus_claim_watch(comet_bus_t *bus);
 
 /** Give up the watching role.  Called by the thread that has it. */
 void comet_bus_release_watch(comet_bus_t *bus);
+
+/**
+ * Try to become the child that publishes what programs outside httpd have left
+ * in the store's inbox.  As with the watching role, the calling thread keeps it.
+ * @return whether the caller has the role now
+ */
+int comet_bus_claim_inbox(comet_bus_t *bus);
+
+/** Give up that role.  Called by the thread that has it. */
+void comet_bus_release_inbox(comet_bus_t *bus);
 
 /**
  * The system's time without jumps ahead of less than a day.  Retention by age

@@ -16,6 +16,12 @@
  *   writer (child, store)      open(WRITE), all that writes, close
  *   hub (child)                open(READ_AT_ONCE), begin, read, tally, close,
  *                              and the watch
+ *
+ * The calls of a remote engine may take as long as a network does.  So the hub
+ * never makes them.  Two threads of each child and store do: the scout, which
+ * follows the log and has the watch, and the fetcher, which reads what memory
+ * no longer has.  Each call of a remote engine must end by a deadline of its
+ * own, and soon after *stopping is set.
  */
 #ifndef COMET_ENGINE_H
 #define COMET_ENGINE_H
@@ -28,7 +34,7 @@
 /** Where httpd's providers keep the engines (ap_provider.h). */
 #define COMET_ENGINE_GROUP "comet-engine"
 /** The version of this interface. */
-#define COMET_ENGINE_VERSION "1"
+#define COMET_ENGINE_VERSION "2"
 
 /** What the web server knows, for an engine's check of a place. */
 typedef struct comet_site_t {
@@ -53,11 +59,20 @@ struct comet_engine_t {
     const char *name; /* what CometStore's argument begins with */
     const char *usage; /* CometStore's whole argument, as people write it */
 
+    /** The store is reached over a network (see above).  The writers of a
+     * server then take turns at the store, and not by the bus. */
+    int is_remote;
+    /** The most connections that the workers of a child hold at a time; 0: as
+     * many as threads may read. */
+    apr_size_t reader_limit;
+
     /* --- Places; all results are allocated in the pool ------------------ */
 
     /**
      * Read what follows the engine's name and the colon in CometStore.
-     * @param place  the engine fills place->name, ->key and ->own
+     * @param place  the engine fills place->name, ->key and ->own.  If the text
+     *               is wrong and place->name is set, the error message shows the
+     *               name in place of the text, which may have a secret in it
      * @param root   the folder that relative names begin at
      * @return NULL, or what is expected instead
      */
@@ -148,6 +163,8 @@ struct comet_engine_t {
                            apr_size_t count);
     apr_status_t (*prune)(comet_store_t *store, apr_time_t now, int *more);
     apr_status_t (*tidy)(comet_store_t *store, int *more); /* or NULL */
+    /** NULL: programs outside the server number their messages themselves. */
+    apr_status_t (*take_in)(comet_store_t *store, apr_size_t *count, int *more);
     int (*checkpoint_due)(const comet_store_t *store); /* NULL: never */
     apr_status_t (*checkpoint)(comet_store_t *store);
 
@@ -160,6 +177,11 @@ struct comet_engine_t {
 /** What the connections of all engines begin with. */
 struct comet_store_t {
     const comet_engine_t *engine;
+    /** Makes the messages that the engine hands over.  Set on opening.  An
+     * engine in a module of its own must not call its own copy of
+     * comet_message_create(): the hash of a channel has a secret in it, and each
+     * copy of that code has another one. */
+    comet_message_t *(*make)(const comet_message_fields_t *fields);
 };
 
 #endif /* COMET_ENGINE_H */

@@ -33,6 +33,7 @@ const char *comet_engines_parse(comet_place_t *place, const char *value,
 {
     int i;
 
+    *place = (comet_place_t){ .engine = NULL };
     for (i = 0; i < engines->nelts; i++) {
         const comet_engine_t *engine =
             APR_ARRAY_IDX(engines, i, const comet_engine_t *);
@@ -40,9 +41,15 @@ const char *comet_engines_parse(comet_place_t *place, const char *value,
 
         if (strncmp(value, engine->name, length) == 0 && value[length] == ':'
             && value[length + 1]) {
-            *place = (comet_place_t){ .engine = engine };
+            place->engine = engine;
             return engine->parse(place, value + length + 1, root, p);
         }
     }
-    return comet_engines_usage(engines, p);
+    return apr_pstrcat(p, comet_engines_usage(engines, p),
+                       strncmp(value, "postgresql:", 11) == 0
+                           ? " or, after \"LoadModule comet_pg_module "
+                             "modules/mod_comet_pg.so\", "
+                             "postgresql:CONNECTION"
+                           : "",
+                       NULL);
 }

@@ -334,6 +334,27 @@ void comet_writer_answer_jobs(comet_writer_t *writer, apr_size_t count,
     wake_publishers(&done);
 }
 
+void comet_writer_requeue_jobs(comet_writer_t *writer, apr_size_t count)
+{
+    apr_size_t left = 0;
+
+    pthread_mutex_lock(&writer->mutex);
+    while (count) {
+        job_t *job = writer->jobs[--count];
+
+        if (job->left) {
+            free_job(job);
+            left++;
+        }
+        else {
+            job->state = JOB_QUEUED;
+            TAILQ_INSERT_HEAD(&writer->queue, job, link);
+        }
+    }
+    vacate_locked(writer, left);
+    pthread_mutex_unlock(&writer->mutex);
+}
+
 void comet_writer_note_tried(comet_writer_t *writer)
 {
     pthread_mutex_lock(&writer->mutex);

@@ -20,7 +20,10 @@ apr_status_t comet_store_open(comet_store_t **store,
     apr_status_t status =
         config->place.engine->open(store, config, mode, stopping);
 
-    if (status != APR_SUCCESS) {
+    if (status == APR_SUCCESS) {
+        (*store)->make = comet_message_create;
+    }
+    else {
         failed_engine = config->place.engine;
     }
     return status;
@@ -177,6 +180,20 @@ apr_status_t comet_store_tidy(comet_store_t *store, int *more)
 {
     *more = 0;
     return store->engine->tidy ? store->engine->tidy(store, more) : APR_SUCCESS;
+}
+
+int comet_store_has_inbox(const comet_store_t *store)
+{
+    return store->engine->take_in != NULL;
+}
+
+apr_status_t comet_store_take_in(comet_store_t *store, apr_size_t *count,
+                                 int *more)
+{
+    *count = 0;
+    *more = 0;
+    return store->engine->take_in ? store->engine->take_in(store, count, more)
+                                  : APR_SUCCESS;
 }
 
 int comet_store_checkpoint_due(const comet_store_t *store)

@@ -10,7 +10,8 @@
  * Every call that fails returns one of: COMET_ENOTDB, COMET_EMOVED,
  * COMET_EALIASED (to write only), COMET_EUNSURE, COMET_ELOCKED,
  * COMET_EREADONLY, APR_ENOSPC, APR_ENOMEM,
- * EMFILE or ENFILE (no descriptor is left, for a while), or APR_EGENERAL for
+ * EMFILE or ENFILE (no descriptor is left, for a while), APR_TIMEUP (no answer
+ * in time), APR_EACCES (the server refuses this user), or APR_EGENERAL for
  * anything else; comet_store_error() has the engine's words.
  */
 #ifndef COMET_STORE_H
@@ -295,8 +296,9 @@ void comet_store_hash(comet_store_group_t *group);
  * Append in one transaction: number the messages, insert them, commit.
  * Without comet_store_reserve() before, the call waits as long as busy_timeout.
  * The caller holds the write lock, and nobody else uses the messages until the
- * call returns.  A failure means that nothing was stored; only after
- * COMET_EUNSURE nobody can know, and the connection must be reopened.
+ * call returns.  A failure means that nothing was stored, and after
+ * COMET_ELOCKED the same groups may be appended again.  Only after COMET_EUNSURE
+ * nobody can know, and the connection must be reopened.
  * The messages of a group get consecutive timestamps.
  * @param groups  the result of each is set
  */
@@ -321,6 +323,19 @@ apr_status_t comet_store_prune(comet_store_t *store, apr_time_t now, int *more);
  * @param more  set to whether another step is due now
  */
 apr_status_t comet_store_tidy(comet_store_t *store, int *more);
+
+/** Whether programs outside the server leave their messages to be numbered by
+ * comet_store_take_in(). */
+int comet_store_has_inbox(const comet_store_t *store);
+
+/**
+ * Number and publish messages that programs outside the server have left in the
+ * store's inbox.  One child of a server does so, again and again.
+ * @param count  set to how many were published
+ * @param more   set to whether there are more
+ */
+apr_status_t comet_store_take_in(comet_store_t *store, apr_size_t *count,
+                                 int *more);
 
 /** Whether comet_store_checkpoint() would do anything. */
 int comet_store_checkpoint_due(const comet_store_t *store);

@@ -43,3 +43,10 @@ void comet_watch_pause(comet_watch_t *watch, apr_time_t now)
 {
     watch->engine->pause(watch, now);
 }
+
+void comet_watch_tell(comet_watch_t *watch, apr_time_t now)
+{
+    if (watch->engine->tell) {
+        watch->engine->tell(watch, now);
+    }
+}

@@ -23,6 +23,7 @@ typedef struct comet_watch_engine_t {
     void (*look)(comet_watch_t *watch, apr_time_t now);
     void (*looked)(comet_watch_t *watch, int changed, apr_time_t now);
     void (*pause)(comet_watch_t *watch, apr_time_t now);
+    void (*tell)(comet_watch_t *watch, apr_time_t now); /* or NULL */
 } comet_watch_engine_t;
 
 /** What the watches of all engines begin with. */
@@ -63,5 +64,9 @@ void comet_watch_looked(comet_watch_t *watch, int changed, apr_time_t now);
 /** The look has failed: let some time pass before the next one, whatever
  * happens.  Call after comet_watch_looked(). */
 void comet_watch_pause(comet_watch_t *watch, apr_time_t now);
+
+/** A child of this server has committed: tell the watches of other servers that
+ * use the store, now or soon.  Does nothing where the engine has no means. */
+void comet_watch_tell(comet_watch_t *watch, apr_time_t now);
 
 #endif /* COMET_WATCH_H */

@@ -6,6 +6,7 @@
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
+#include "store/engine.h"
 #include "store/writer_priv.h"
 
 #include <errno.h>
@@ -24,6 +25,10 @@
 /** How long a step may take before the thread is taken to be stuck. */
 #define STUCK_USEC 50000
 #define UPKEEP_USEC 5000000
+/** How often to look into the inbox.  Looking takes at most one part of so many
+ * of the time. */
+#define INBOX_USEC 10000
+#define INBOX_SHARE 10
 /** How often to see whether the store is still the one at its place. */
 #define LOOK_USEC 1000000
 
@@ -38,6 +43,19 @@ static void report(comet_writer_t *writer, apr_status_t status,
     }
 }
 
+/* Whether the writers of this server take turns by the bus. */
+static int uses_bus(const comet_writer_t *writer)
+{
+    return !writer->store_config.place.engine->is_remote;
+}
+
+static void unlock_bus(comet_writer_t *writer)
+{
+    if (uses_bus(writer)) {
+        comet_bus_unlock(writer->config.bus);
+    }
+}
+
 /* Another child may hold the lock while its disk stalls, or while its process
  * is stopped.  A long wait is reported once.
  * @return whether the lock is held; 0: this writer must stop */
@@ -45,8 +63,9 @@ static int lock_bus(comet_writer_t *writer)
 {
     apr_int64_t since = comet_monotonic();
 
-    while (comet_bus_lock_within(writer->config.bus, LOCK_USEC)
-           != APR_SUCCESS) {
+    while (uses_bus(writer)
+           && comet_bus_lock_within(writer->config.bus, LOCK_USEC)
+                  != APR_SUCCESS) {
         if (atomic_load(&writer->stopping)) {
             return 0;
         }
@@ -69,7 +88,7 @@ static void close_store(comet_writer_t *writer)
             comet_store_close(writer->store);
         }
         if (locked) {
-            comet_bus_unlock(writer->config.bus);
+            unlock_bus(writer);
         }
         writer->store = NULL;
     }
@@ -93,7 +112,7 @@ static int open_store(comet_writer_t *writer)
     writer->open_status =
         comet_store_open(&writer->store, &writer->store_config,
                          COMET_STORE_WRITE, &writer->stopping);
-    comet_bus_unlock(writer->config.bus);
+    unlock_bus(writer);
     writer->open_after = comet_monotonic() + REOPEN_USEC;
     if (writer->open_status != COMET_ELOCKED) { /* which passes, so readers
                                                  * should wait for it */
@@ -162,8 +181,11 @@ static void publish_queued(comet_writer_t *writer)
         count = comet_writer_take_jobs(writer);
         status = comet_store_append(writer->store, writer->groups, count);
     }
-    comet_bus_unlock(writer->config.bus);
-    if (count) {
+    unlock_bus(writer);
+    if (count && status == COMET_ELOCKED) {
+        comet_writer_requeue_jobs(writer, count);
+    }
+    else if (count) {
         comet_bus_notify(writer->config.bus);
         comet_writer_answer_jobs(writer, count, status);
     }
@@ -223,7 +245,7 @@ static void keep_up(comet_writer_t *writer)
         }
         status = comet_store_prune(
             writer->store, comet_bus_now(writer->config.bus), &writer->pruning);
-        comet_bus_unlock(writer->config.bus);
+        unlock_bus(writer);
         if (has_failed(writer, status) || writer->pruning) {
             return;
         }
@@ -232,7 +254,7 @@ static void keep_up(comet_writer_t *writer)
         return;
     }
     status = comet_store_tidy(writer->store, &writer->tidying);
-    comet_bus_unlock(writer->config.bus);
+    unlock_bus(writer);
     has_failed(writer, status);
 }
 
@@ -242,11 +264,51 @@ static void checkpoint(comet_writer_t *writer)
 
     if (comet_store_checkpoint_due(writer->store) && lock_bus(writer)) {
         status = comet_store_checkpoint(writer->store);
-        comet_bus_unlock(writer->config.bus);
+        unlock_bus(writer);
         if (status != APR_SUCCESS) {
             judge(writer, status);
         }
     }
+}
+
+/* Publish what programs outside have left in the inbox, if the store has one.
+ * One child of the server does so. */
+static void take_in(comet_writer_t *writer)
+{
+    apr_int64_t now = comet_monotonic(), end;
+    apr_size_t count;
+    apr_status_t status;
+    int more;
+
+    if (!comet_store_has_inbox(writer->store) || now < writer->inbox_after) {
+        return;
+    }
+    if (!writer->has_inbox_role) {
+        writer->inbox_after = now + LOOK_USEC;
+        writer->has_inbox_role = comet_bus_claim_inbox(writer->config.bus);
+        if (!writer->has_inbox_role) {
+            return;
+        }
+    }
+    status = comet_store_take_in(writer->store, &count, &more);
+    if (count) {
+        comet_bus_notify(writer->config.bus);
+    }
+    end = comet_monotonic();
+    writer->inbox_after =
+        more ? end : end + INBOX_USEC + (INBOX_SHARE - 1) * (end - now);
+    if (status != APR_SUCCESS && status != COMET_ELOCKED) {
+        judge(writer, status);
+    }
+}
+
+/* When upkeep, or the inbox, is due. */
+static apr_int64_t next_duty(const comet_writer_t *writer)
+{
+    return comet_store_has_inbox(writer->store)
+                   && writer->inbox_after < writer->upkeep_after
+               ? writer->inbox_after
+               : writer->upkeep_after;
 }
 
 /* @return how long there is nothing to do, in usec */
@@ -262,7 +324,7 @@ static apr_int64_t leisure(comet_writer_t *writer)
     if (writer->pruning || writer->tidying || comet_writer_has_jobs(writer)) {
         return 0;
     }
-    until = writer->upkeep_after - now;
+    until = next_duty(writer) - now;
     return until > LOOK_USEC ? LOOK_USEC : until > 0 ? until : 0;
 }
 
@@ -311,6 +373,9 @@ static void *work(void *baton)
             writer->locked_since = 0;
         }
         if (writer->store) {
+            take_in(writer);
+        }
+        if (writer->store) {
             checkpoint(writer);
         }
         if (writer->store) {
@@ -321,6 +386,9 @@ static void *work(void *baton)
      * stopping */
     comet_writer_refuse_jobs(writer, COMET_ESTOPPING);
     close_store(writer);
+    if (writer->has_inbox_role) {
+        comet_bus_release_inbox(writer->config.bus);
+    }
     atomic_store(&writer->ended, 1);
     return NULL;
 }

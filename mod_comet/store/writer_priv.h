@@ -69,6 +69,8 @@ struct comet_writer_t {
     apr_int64_t locked_since; /* 0: it is not locked */
     apr_int64_t upkeep_after;
     int pruning, tidying; /* another step of pruning, or of tidying, is due */
+    int has_inbox_role; /* comet_bus_claim_inbox() */
+    apr_int64_t inbox_after; /* when to look into the inbox next */
     apr_status_t reported;
     job_t **jobs; /* the batch, [places] */
     comet_store_group_t **groups; /* theirs */
@@ -90,6 +92,10 @@ apr_size_t comet_writer_take_jobs(comet_writer_t *writer);
  * @param status  APR_SUCCESS: each job has its group's result */
 void comet_writer_answer_jobs(comet_writer_t *writer, apr_size_t count,
                               apr_status_t status);
+
+/** Queue the jobs that were taken again, before all others: nothing of them was
+ * stored.  A job that its publisher has left is freed. */
+void comet_writer_requeue_jobs(comet_writer_t *writer, apr_size_t count);
 
 /** Refuse all jobs that are queued or in the overflow: nothing of them was
  * stored. */

@@ -5,6 +5,8 @@
 #endif
 #include "hub_kit.h"
 
+#include "remote_kit.h"
+
 #include <apr_general.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -81,6 +83,9 @@ int hub_setup_bare(void **state)
         store_configs[i] =
             (comet_store_config_t){ .place = scratch_place(hub_paths[i]),
                                     .busy_timeout = 5 * SECOND };
+        if (getenv("HUB_REMOTE")) { /* all tests of the hub, once more */
+            store_configs[i].place.engine = remote_engine();
+        }
         hub_configs[i] = &store_configs[i];
         assert_int_equal(comet_bus_create(&hub_buses[i], hub_pool), 0);
     }

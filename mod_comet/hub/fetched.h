@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * @file hub/fetched.h
+ * What a fetcher has read for subscribers that stand at one place: shared by
+ * all of them and counted by reference, under the hub's lock.
+ */
+#ifndef COMET_FETCHED_H
+#define COMET_FETCHED_H
+
+#include "hub/subscriber.h"
+
+typedef struct comet_fetched_t {
+    unsigned refs; /* [hub->lock] */
+    /* what was asked */
+    comet_selection_t *selection; /* an owned reference */
+    comet_timestamp_t after;
+    apr_size_t limit, piece; /* as a subscriber's */
+    /* what was found, in one view of the store */
+    comet_timestamp_t last; /* the store's, in that view */
+    comet_timestamp_t floor; /* comet_store_floor() */
+    int recheck; /* as a reading's */
+    comet_batch_t batch;
+    comet_message_t *room[]; /* `limit` of them */
+} comet_fetched_t;
+
+/**
+ * Make one, empty, with what a subscriber asks.
+ * @param subscriber  it has joined
+ * @return with one reference; NULL: no memory is left.  With the lock.
+ */
+comet_fetched_t *comet_fetched_create(const comet_subscriber_t *subscriber);
+
+/** Whether this is what a subscriber asks now.  With the lock. */
+int comet_fetched_suits(const comet_fetched_t *fetched,
+                        const comet_subscriber_t *subscriber);
+
+/** Release a reference; NULL is ignored.  With the lock. */
+void comet_fetched_unref(comet_fetched_t *fetched);
+
+/** Take a subscriber out of its fetcher's queue, and drop what was fetched for
+ * it.  With the lock. */
+void comet_fetched_drop(comet_subscriber_t *subscriber);
+
+#endif /* COMET_FETCHED_H */

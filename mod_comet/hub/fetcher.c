@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Reads from a remote store what memory cannot tell a subscriber. */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "hub/fetcher.h"
+
+#include <errno.h>
+#include <semaphore.h>
+#include <time.h>
+
+#include "hub/hub_priv.h"
+#include "shared/metrics.h"
+
+/* How long the connection stays open without being used. */
+#define IDLE_USEC apr_time_from_sec(30)
+
+struct comet_fetcher_t {
+    comet_hub_t *hub;
+    const comet_store_config_t *config;
+    APR_RING_HEAD(, comet_subscriber_t) queue; /* [hub->lock] */
+    sem_t wanted; /* raised when there may be something to do */
+    pthread_t thread;
+    int has_thread; /* it was started and was not joined yet */
+    atomic_int stopping, ended; /* [atomic] */
+    comet_store_t *store; /* [thread] NULL: it is closed */
+};
+
+/* The first one's question.  NULL: the queue is empty, or no memory is left. */
+static comet_fetched_t *take_question(comet_fetcher_t *fetcher)
+{
+    comet_fetched_t *fetched = NULL;
+
+    pthread_mutex_lock(&fetcher->hub->lock);
+    if (!APR_RING_EMPTY(&fetcher->queue, comet_subscriber_t, fetch_link)) {
+        fetched = comet_fetched_create(APR_RING_FIRST(&fetcher->queue));
+    }
+    pthread_mutex_unlock(&fetcher->hub->lock);
+    return fetched;
+}
+
+static apr_status_t read_view(comet_fetcher_t *fetcher,
+                              comet_fetched_t *fetched)
+{
+    comet_reading_t reading = { .selection = fetched->selection,
+                                .batch = &fetched->batch };
+    comet_store_state_t state;
+    apr_status_t status = comet_store_begin(fetcher->store, &state);
+
+    if (status != APR_SUCCESS) {
+        return status;
+    }
+    fetched->last = state.last;
+    status =
+        comet_store_floor(fetcher->store, fetched->selection, &fetched->floor);
+    if (status == APR_SUCCESS) {
+        status =
+            comet_store_read(fetcher->store, fetched->selection, fetched->after,
+                             fetched->limit, comet_selection_take, &reading);
+    }
+    comet_store_end(fetcher->store);
+    fetched->recheck = reading.recheck;
+    return status;
+}
+
+static void close_store(comet_fetcher_t *fetcher)
+{
+    comet_store_close(fetcher->store);
+    fetcher->store = NULL;
+}
+
+static apr_status_t fetch(comet_fetcher_t *fetcher, comet_fetched_t *fetched)
+{
+    apr_status_t status = APR_SUCCESS;
+
+    if (fetcher->store && !comet_store_is_usable(fetcher->store)) {
+        close_store(fetcher);
+    }
+    if (!fetcher->store) {
+        status = comet_store_open(&fetcher->store, fetcher->config,
+                                  COMET_STORE_READ, &fetcher->stopping);
+    }
+    if (status == APR_SUCCESS) {
+        comet_metrics_add(COMET_METRIC_catch_ups, 1);
+        status = read_view(fetcher, fetched);
+        if (status != APR_SUCCESS) {
+            close_store(fetcher);
+        }
+    }
+    return status;
+}
+
+/* Hand over what was fetched to all who asked for it.  After a failure the whole
+ * queue asks again later. */
+static void hand_over(comet_fetcher_t *fetcher, comet_fetched_t *fetched,
+                      apr_status_t status)
+{
+    comet_hub_t *hub = fetcher->hub;
+    comet_subscriber_t *subscriber, *next;
+
+    pthread_mutex_lock(&hub->lock);
+    for (subscriber = APR_RING_FIRST(&fetcher->queue);
+         subscriber
+         != APR_RING_SENTINEL(&fetcher->queue, comet_subscriber_t, fetch_link);
+         subscriber = next) {
+        next = APR_RING_NEXT(subscriber, fetch_link);
+        if (status != APR_SUCCESS) {
+            comet_fetched_drop(subscriber);
+            comet_hub_retry_locked(hub, subscriber);
+        }
+        else if (comet_fetched_suits(fetched, subscriber)) {
+            comet_fetched_drop(subscriber);
+            subscriber->fetched = fetched;
+            fetched->refs++;
+            comet_hub_make_ready_locked(hub, subscriber, COMET_NEWS);
+        }
+    }
+    comet_fetched_unref(fetched);
+    pthread_mutex_unlock(&hub->lock);
+    comet_hub_wake(hub);
+}
+
+/* @return 0: nothing was wanted for so long */
+static int await(comet_fetcher_t *fetcher, apr_interval_time_t limit)
+{
+    apr_time_t until = comet_monotonic() + limit;
+    const struct timespec end = { .tv_sec = (time_t)(until / 1000000),
+                                  .tv_nsec = (long)(until % 1000000) * 1000 };
+    int failed;
+
+    do {
+        failed = sem_clockwait(&fetcher->wanted, CLOCK_MONOTONIC, &end);
+    } while (failed && errno == EINTR);
+    return !failed;
+}
+
+static void *run(void *baton)
+{
+    comet_fetcher_t *fetcher = baton;
+
+    while (!atomic_load(&fetcher->stopping)) {
+        comet_fetched_t *fetched = take_question(fetcher);
+
+        if (fetched) {
+            hand_over(fetcher, fetched, fetch(fetcher, fetched));
+        }
+        else if (!await(fetcher, IDLE_USEC)) {
+            close_store(fetcher);
+        }
+    }
+    close_store(fetcher);
+    atomic_store(&fetcher->ended, 1);
+    return NULL;
+}
+
+apr_status_t comet_fetcher_create(comet_fetcher_t **fetcher, comet_hub_t *hub,
+                                  const comet_store_config_t *config,
+                                  apr_pool_t *pool)
+{
+    comet_fetcher_t *made = *fetcher = apr_pcalloc(pool, sizeof(*made));
+    int failed;
+
+    made->hub = hub;
+    made->config = config;
+    APR_RING_INIT(&made->queue, comet_subscriber_t, fetch_link);
+    if (sem_init(&made->wanted, 0, 0) != 0) {
+        return errno;
+    }
+    failed = comet_thread_start(&made->thread, run, made);
+    made->has_thread = !failed;
+    return failed;
+}
+
+void comet_fetcher_ask_locked(comet_fetcher_t *fetcher,
+                              comet_subscriber_t *subscriber)
+{
+    if (!subscriber->fetching) {
+        comet_fetched_drop(subscriber); /* the answer to an earlier question */
+        subscriber->fetching = 1;
+        APR_RING_INSERT_TAIL(&fetcher->queue, subscriber, comet_subscriber_t,
+                             fetch_link);
+        sem_post(&fetcher->wanted);
+    }
+}
+
+void comet_fetcher_end(comet_fetcher_t *fetcher)
+{
+    atomic_store(&fetcher->stopping, 1);
+    sem_post(&fetcher->wanted);
+}
+
+int comet_fetcher_has_ended(comet_fetcher_t *fetcher)
+{
+    if (fetcher->has_thread && atomic_load(&fetcher->ended)) {
+        fetcher->has_thread = pthread_join(fetcher->thread, NULL) != 0;
+    }
+    return !fetcher->has_thread;
+}

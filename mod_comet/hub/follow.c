@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Following a store: what a look at it means for the subscribers. */
+#include "hub/hub_priv.h"
+
+#include <sys/epoll.h>
+
+/* How long a writer may take to open a store. */
+#define OPENING_USEC APR_INT64_C(2000000)
+
+void comet_hub_wake_channel_locked(comet_hub_t *hub, comet_channel_t *channel)
+{
+    comet_subscriber_t *subscriber, *next;
+
+    for (subscriber = APR_RING_FIRST(&channel->waiting);
+         subscriber
+         != APR_RING_SENTINEL(&channel->waiting, comet_subscriber_t, link);
+         subscriber = next) {
+        next = APR_RING_NEXT(subscriber, link);
+        if (subscriber->blocked_fd < 0) {
+            comet_hub_make_ready_locked(hub, subscriber, COMET_NEWS);
+        }
+    }
+}
+
+typedef struct news_t {
+    comet_hub_t *hub;
+    comet_timestamp_t before; /* the timestamp just before the message's */
+    int continuous;
+} news_t;
+
+static void announce_to_channel_locked(void *baton, comet_channel_t *channel)
+{
+    const news_t *news = baton;
+    comet_subscriber_t *subscriber;
+
+    APR_RING_FOREACH(subscriber, &channel->waiting, comet_subscriber_t, link)
+    {
+        if (news->continuous && !subscriber->behind
+            && subscriber->blocked_fd < 0 && subscriber->seen < news->before) {
+            subscriber->seen = news->before;
+        }
+    }
+    comet_hub_wake_channel_locked(news->hub, channel);
+}
+
+/* Announce a new message.  Subscribers that wait for its channel and are
+ * neither blocked nor behind have seen everything before it. */
+static void announce(void *baton, comet_feed_t *feed,
+                     const comet_message_t *message, int continuous)
+{
+    comet_hub_t *hub = baton;
+    news_t news = { hub, message->timestamp - 1, continuous };
+
+    comet_channels_reach(&hub->channels, feed, message->channel,
+                         message->channel_hash, announce_to_channel_locked,
+                         &news);
+}
+
+typedef struct feed_wake_t {
+    comet_hub_t *hub;
+    const comet_feed_t *feed;
+} feed_wake_t;
+
+static void wake_channel_of_feed(void *baton, comet_channel_t *channel)
+{
+    const feed_wake_t *wanted = baton;
+
+    if (channel->source == wanted->feed) {
+        comet_hub_wake_channel_locked(wanted->hub, channel);
+    }
+}
+
+static void report_status(comet_hub_t *hub, comet_feed_t *feed,
+                          apr_status_t status, apr_time_t now)
+{
+    int may_be_opening = status == APR_ENOENT || status == COMET_ELOCKED;
+
+    if (status == APR_SUCCESS) {
+        feed->failing_since = 0;
+    }
+    else if (!feed->failing_since) {
+        feed->failing_since = now;
+    }
+    if (status != feed->reported
+        && !(may_be_opening && now - feed->failing_since < OPENING_USEC)) {
+        feed->reported = status;
+        if (hub->config.on_error) {
+            hub->config.on_error(hub->config.baton, feed->store_config, status);
+        }
+    }
+}
+
+apr_status_t comet_hub_refresh(comet_hub_t *hub, apr_size_t i, int notified,
+                               apr_time_t now)
+{
+    comet_feed_t *feed = &hub->feeds[i];
+    apr_status_t status =
+        comet_feed_refresh(feed, &hub->lock, notified, now, announce, hub);
+
+    if (feed->restarted) {
+        pthread_mutex_lock(&hub->lock);
+        comet_channels_each(&hub->channels, wake_channel_of_feed,
+                            &(feed_wake_t){ hub, feed });
+        pthread_mutex_unlock(&hub->lock);
+    }
+    report_status(hub, feed, status, now);
+    return status;
+}
+
+void comet_hub_try_to_watch(comet_hub_t *hub, apr_size_t i, int epoll,
+                            apr_uint64_t mark, apr_time_t now)
+{
+    comet_feed_t *feed = &hub->feeds[i];
+    struct epoll_event event = { .events = EPOLLIN | EPOLLET,
+                                 .data.u64 = mark };
+
+    if (feed->watch || hub->config.no_hints || atomic_load(&hub->stopping)
+        || !comet_bus_claim_watch(feed->bus)) {
+        return;
+    }
+    feed->watch = comet_watch_open(&feed->store_config->place, now);
+    if (!feed->watch) {
+        comet_bus_release_watch(feed->bus);
+    }
+    else if (comet_watch_fd(feed->watch) >= 0) {
+        epoll_ctl(epoll, EPOLL_CTL_ADD, comet_watch_fd(feed->watch), &event);
+    }
+}

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * @file hub/scout.h
+ * Follows a remote store in the hub's place: a thread that waits for the network
+ * so that the hub never does.
+ *
+ * It looks at once when it is notified after a rest; under load it rests for
+ * some times as long as a look takes.  While the store fails it tries again
+ * after 50 ms, 100 ms … 2 s.
+ */
+#ifndef COMET_SCOUT_H
+#define COMET_SCOUT_H
+
+#include "hub/hub.h"
+
+typedef struct comet_scout_t comet_scout_t;
+
+/**
+ * Start the scout of a feed, which owns it from now on.  Called in child_init;
+ * allocates from @a pool then only.
+ * @param number  of the feed, in the order of the hub's configuration
+ */
+apr_status_t comet_scout_create(comet_scout_t **scout, comet_hub_t *hub,
+                                apr_size_t number, apr_pool_t *pool);
+
+/** Tell the thread to end.  Takes no lock; safe in a signal handler. */
+void comet_scout_end(comet_scout_t *scout);
+
+/** Whether the thread has ended, which is joined then. */
+int comet_scout_has_ended(comet_scout_t *scout);
+
+/** Free what a scout that has ended holds outside its pool. */
+void comet_scout_free(comet_scout_t *scout);
+
+#endif /* COMET_SCOUT_H */

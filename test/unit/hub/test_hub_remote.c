@@ -1,0 +1,186 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The hub with a remote store: whatever the store does, the hub never waits. */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "hub_kit.h"
+
+#include <errno.h>
+
+#include "remote_kit.h"
+
+#define MANY 1100 /* more than memory holds */
+
+/* The first store becomes remote. */
+static int setup(void **state)
+{
+    hub_setup_bare(state);
+    remote_open_gate();
+    ((comet_store_config_t *)hub_configs[0])->place.engine = remote_engine();
+    hub_open_writer(0);
+    return 0;
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, hub_teardown)
+
+/* What is published is announced. */
+static void test_announces(void **state)
+{
+    comet_timestamp_t sent[2];
+    client_t *client;
+
+    hub_start();
+    client = client_joined("chat", hub_last());
+    sent[0] = hub_publish("chat");
+    wait_until(client_got(client) == 1);
+    sent[1] = hub_append("chat"); /* without a notification */
+    wait_until(client_got(client) == 2);
+    client_leave(client);
+    client_check(client, sent, 2);
+    client_free(client);
+}
+
+/* What memory does not have is fetched once for all who stand at one place. */
+static void test_fetches_once(void **state)
+{
+    comet_timestamp_t sent[3];
+    client_t *clients[40];
+    int i, before;
+
+    sent[0] = hub_append("rare");
+    for (i = 0; i < MANY; i++) {
+        hub_append("other");
+    }
+    sent[1] = hub_append("rare");
+    hub_start();
+    wait_until(hub_in_step());
+    remote_close_gate();
+    before = remote_reads();
+    for (i = 0; i < 40; i++) {
+        clients[i] = client_joined("rare", 0);
+    }
+    wait_until(remote_hanging() == 2); /* the fetcher, and the scout */
+    remote_open_gate();
+    for (i = 0; i < 40; i++) {
+        wait_until(client_got(clients[i]) == 2);
+    }
+    sent[2] = hub_publish("rare");
+    for (i = 0; i < 40; i++) {
+        wait_until(client_got(clients[i]) == 3);
+        client_leave(clients[i]);
+        client_check(clients[i], sent, 3);
+        client_free(clients[i]);
+    }
+    /* 40 questions, and each that came while the first was under way */
+    assert_in_range(remote_reads() - before, 1, 3);
+}
+
+/* While the store hangs, timers fire, clients join and leave, and a client that
+ * waits for what is fetched may leave. */
+static void test_hangs(void **state)
+{
+    client_t *client, *other, *behind, *gone;
+    int i;
+
+    hub_append("rare");
+    for (i = 0; i < MANY; i++) {
+        hub_append("other");
+    }
+    hub_start();
+    wait_until(hub_in_step());
+    remote_close_gate();
+    behind = client_joined("rare", 0);
+    gone = client_joined("rare", 1);
+    wait_until(remote_hanging() == 2);
+    client = client_new(hub_last());
+    client->rearm = 20 * MS;
+    client->subscriber.timeout_at = comet_monotonic() + 20 * MS;
+    client_join(client, "chat");
+    wait_until(atomic_load(&client->timeouts) >= 5);
+    other = client_joined("chat", hub_last());
+    client_leave_and_free(gone);
+    client_leave_and_free(other);
+    assert_int_equal(client_got(behind), 0);
+    remote_open_gate();
+    wait_until(client_got(behind) == 1);
+    client_leave_and_free(behind);
+    client_leave_and_free(client);
+}
+
+/* The hub ends, though the store hangs. */
+static void test_ends(void **state)
+{
+    client_t *client;
+    int64_t begun;
+
+    hub_start();
+    wait_until(hub_in_step());
+    remote_close_gate();
+    client = client_joined("rare", 0);
+    wait_until(remote_hanging() >= 1);
+    comet_hub_begin_stop(hub);
+    wait_until(atomic_load(&client->stops) == 1);
+    client_leave_and_free(client);
+    begun = scratch_usec();
+    hub_stop();
+    assert_true(scratch_usec() - begun < 5 * SECOND);
+}
+
+/* A message that is announced while its subscriber is being served reaches it
+ * all the same; and what was fetched meanwhile does, too. */
+static void test_while_served(void **state)
+{
+    comet_timestamp_t sent[10];
+    client_t *client;
+    int i;
+
+    hub_start();
+    client = client_new(hub_last());
+    for (i = 0; i < 10; i++) {
+        client->hook = hub_wait_at_gate;
+        client_join(client, "chat");
+        sent[i] = hub_publish("chat");
+        wait_until(atomic_load(&hub_gate.held));
+        sent[++i] = hub_publish("chat");
+        wait_until(hub_in_step()); /* announced */
+        sem_post(&hub_gate.open);
+        wait_until(client_got(client) == i + 1);
+        client_leave(client);
+    }
+    client_check(client, sent, 10);
+    client_free(client);
+}
+
+/* When the connection is lost and comes back, nobody is asked to start over, and
+ * nothing is missed. */
+static void test_goes_on(void **state)
+{
+    comet_timestamp_t sent[2];
+    client_t *client;
+    int before;
+
+    hub_start();
+    client = client_joined("chat", hub_last());
+    sent[0] = hub_publish("chat");
+    wait_until(client_got(client) == 1);
+    before = remote_reads();
+    remote_break(1);
+    sent[1] = hub_publish("chat");
+    wait_until(atomic_load(&hub_last_error) == ECONNRESET);
+    remote_break(0);
+    wait_until(client_got(client) == 2);
+    assert_int_equal(remote_reads(), before);
+    client_leave(client);
+    client_check(client, sent, 2);
+    client_free(client);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(test_announces), TEST(test_fetches_once), TEST(test_hangs),
+        TEST(test_ends),      TEST(test_while_served), TEST(test_goes_on),
+    };
+
+    return cmocka_run_group_tests(tests, hub_begin, hub_end);
+}

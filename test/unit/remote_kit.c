@@ -1,0 +1,190 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* An engine that is remote, as far as the hub can tell. */
+#include "remote_kit.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+
+#include "store/engines.h"
+
+/* A connection: the real one, and what to look at while it hangs. */
+typedef struct remote_t {
+    comet_store_t base;
+    comet_store_t *real;
+    const atomic_int *stopping;
+    int reads; /* it is a fetcher's */
+} remote_t;
+
+static atomic_int closed, broken, hanging, reads;
+
+void remote_close_gate(void)
+{
+    atomic_store(&closed, 1);
+}
+
+void remote_open_gate(void)
+{
+    atomic_store(&closed, 0);
+}
+
+void remote_break(int is_broken)
+{
+    atomic_store(&broken, is_broken);
+}
+
+int remote_hanging(void)
+{
+    return atomic_load(&hanging);
+}
+
+int remote_reads(void)
+{
+    return atomic_load(&reads);
+}
+
+/* @return 0: the thread must stop */
+static int pass(const remote_t *remote)
+{
+    int stops = 0;
+
+    atomic_fetch_add(&hanging, 1);
+    while (atomic_load(&closed) && !stops) {
+        stops = remote->stopping && atomic_load(remote->stopping);
+        poll(NULL, 0, 1);
+    }
+    atomic_fetch_sub(&hanging, 1);
+    return !stops;
+}
+
+static comet_store_t *real_of(comet_store_t *store)
+{
+    return ((remote_t *)store)->real;
+}
+
+static apr_status_t open_remote(comet_store_t **store,
+                                const comet_store_config_t *config,
+                                comet_store_mode_e mode,
+                                const atomic_int *stopping)
+{
+    comet_store_config_t *inner = malloc(sizeof(*inner));
+    remote_t *remote = calloc(1, sizeof(*remote));
+    apr_status_t status;
+
+    *store = NULL;
+    *inner = *config;
+    inner->place.engine = comet_engines_own();
+    remote->stopping = stopping;
+    remote->reads = mode == COMET_STORE_READ;
+    remote->base.engine = remote_engine();
+    status = comet_store_open(&remote->real, inner, mode, stopping);
+    if (status != APR_SUCCESS) {
+        free(remote);
+        free(inner);
+        return status;
+    }
+    *store = &remote->base;
+    return APR_SUCCESS;
+}
+
+static void close_remote(comet_store_t *store)
+{
+    comet_store_close(real_of(store));
+    free(store); /* its configuration is small and stays */
+}
+
+static const char *error_of(const comet_store_t *store)
+{
+    return comet_store_error(store ? ((const remote_t *)store)->real : NULL);
+}
+
+static int is_usable(comet_store_t *store)
+{
+    return comet_store_is_usable(real_of(store));
+}
+
+static void limit(comet_store_t *store, const comet_budget_t *budget)
+{
+    comet_store_limit(real_of(store), budget);
+}
+
+static apr_status_t begin(comet_store_t *store, comet_store_state_t *state)
+{
+    if (atomic_load(&broken)) {
+        return ECONNRESET;
+    }
+    return pass((remote_t *)store) ? comet_store_begin(real_of(store), state)
+                                   : APR_TIMEUP;
+}
+
+static void end(comet_store_t *store)
+{
+    comet_store_end(real_of(store));
+}
+
+static apr_status_t state_of(comet_store_t *store, comet_store_state_t *state)
+{
+    return comet_store_state(real_of(store), state);
+}
+
+static apr_status_t floor_of(comet_store_t *store,
+                             const comet_selection_t *selection,
+                             comet_timestamp_t *floor)
+{
+    return comet_store_floor(real_of(store), selection, floor);
+}
+
+static apr_status_t read_messages(comet_store_t *store,
+                                  const comet_selection_t *selection,
+                                  comet_timestamp_t after, apr_size_t most,
+                                  comet_store_cb *callback, void *baton)
+{
+    if (((remote_t *)store)->reads) {
+        atomic_fetch_add(&reads, 1);
+    }
+    return comet_store_read(real_of(store), selection, after, most, callback,
+                            baton);
+}
+
+static apr_status_t find_recent(comet_store_t *store, apr_size_t count,
+                                comet_timestamp_t *cursor)
+{
+    return comet_store_recent(real_of(store), count, cursor);
+}
+
+static apr_status_t has(comet_store_t *store, comet_timestamp_t timestamp,
+                        apr_int64_t *found)
+{
+    return comet_store_has(real_of(store), timestamp, found);
+}
+
+static apr_status_t append(comet_store_t *store,
+                           comet_store_group_t *const *groups, apr_size_t count)
+{
+    return comet_store_append(real_of(store), groups, count);
+}
+
+const comet_engine_t *remote_engine(void)
+{
+    static const comet_engine_t engine = {
+        .name = "remote",
+        .usage = "remote:PATH",
+        .is_remote = 1,
+        .open = open_remote,
+        .close = close_remote,
+        .error = error_of,
+        .is_usable = is_usable,
+        .limit = limit,
+        .begin = begin,
+        .end = end,
+        .state = state_of,
+        .floor = floor_of,
+        .read = read_messages,
+        .recent = find_recent,
+        .has = has,
+        .append = append,
+    };
+
+    return &engine;
+}

@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * @file remote_kit.h
+ * An engine that is remote, as far as the hub can tell: a database in a file,
+ * behind a gate that a test closes to let all reading hang.
+ */
+#ifndef REMOTE_KIT_H
+#define REMOTE_KIT_H
+
+#include "store/engine.h"
+
+/** The engine; its place is scratch_place()'s but for the engine. */
+const comet_engine_t *remote_engine(void);
+
+/** While it is closed, no view of the log begins; such a call ends with
+ * APR_TIMEUP once *stopping is set. */
+void remote_close_gate(void);
+void remote_open_gate(void);
+
+/** While it is broken, each connection fails as if the server had ended. */
+void remote_break(int broken);
+
+/** How many calls hang at the gate now. */
+int remote_hanging(void);
+
+/** How often messages were read by a READ connection (a fetcher's). */
+int remote_reads(void);
+
+#endif /* REMOTE_KIT_H */
