@@ -25,12 +25,21 @@ BUILD   = build
 # SANITIZE=…   asan or tsan; `make asan` and `make tsan` set it for you
 
 # ---- The tree ---------------------------------------------------------------
+# mod_comet_pg.so is built where libpq's headers are (Debian: libpq-dev).
+PG_CONFIG ?= pg_config
+PG_INCLUDE := $(shell $(PG_CONFIG) --includedir 2>/dev/null)
+HAS_PG := $(wildcard $(PG_INCLUDE)/libpq-fe.h)
+PG_UNITS = $(wildcard test/unit/store/pg/test_*.c)
+
 # The core's folders use APR but not httpd; all other folders are glue.
 CORE := base shared wire token transport store store/sqlite hub
 GLUE := server request output wait dialect hooks
 CORE_SRC := $(sort $(wildcard $(CORE:%=mod_comet/%/*.c)))
 GLUE_SRC := mod_comet/mod_comet.c $(sort $(wildcard $(GLUE:%=mod_comet/%/*.c)))
-UNIT_SRC := $(sort $(wildcard test/unit/*/test_*.c test/unit/*/*/test_*.c))
+# The engine in a module of its own, which alone needs libpq.
+PG_SRC   := mod_comet/mod_comet_pg.c $(sort $(wildcard mod_comet/store/pg/*.c))
+UNIT_SRC := $(filter-out $(if $(HAS_PG),,$(PG_UNITS)), \
+              $(sort $(wildcard test/unit/*/test_*.c test/unit/*/*/test_*.c)))
 FAULT_SRC := $(sort $(wildcard test/unit/faults*.c))
 HELP_SRC := $(filter-out $(UNIT_SRC) $(FAULT_SRC),\
               $(sort $(wildcard test/unit/*.c)))
@@ -44,9 +53,13 @@ INDEX    := sql/search.sql
 FORMATTED = $(sort $(shell find mod_comet test -name node_modules -prune \
                               -o -name '*.[ch]' -print))
 
+PG_SQL   := $(sort $(wildcard sql/postgresql/*.sql))
+
 OBJ       = $(BUILD)/obj
 CORE_OBJ := $(CORE_SRC:%.c=$(OBJ)/%.o)
 GLUE_OBJ := $(GLUE_SRC:%.c=$(OBJ)/%.o)
+PG_OBJ   := $(PG_SRC:%.c=$(OBJ)/%.o)
+PG_BASE  := $(patsubst %.c,$(OBJ)/%.o,$(wildcard mod_comet/base/*.c))
 UNIT_OBJ := $(UNIT_SRC:%.c=$(OBJ)/%.o)
 HELP_OBJ := $(HELP_SRC:%.c=$(OBJ)/%.o)
 FAULT_OBJ := $(FAULT_SRC:%.c=$(OBJ)/%.o)
@@ -56,8 +69,10 @@ LOAD_OBJ := $(LOAD_SRC:%.c=$(OBJ)/%.o)
 FOLLOW_OBJ := $(FOLLOW_SRC:%.c=$(OBJ)/%.o)
 
 MODULE  = $(BUILD)/mod_comet.so
+PG_MODULE = $(if $(HAS_PG),$(BUILD)/mod_comet_pg.so)
 SCHEMA  = $(BUILD)/gen/comet_schema.h
 EXPORTS = $(BUILD)/gen/exports.map
+PG_EXPORTS = $(BUILD)/gen/exports_pg.map
 UNITS  := $(UNIT_SRC:test/unit/%.c=$(BUILD)/unit/%)
 TOOLS  := $(TOOL_SRC:test/tools/%.c=$(BUILD)/tools/%)
 LOADED := $(LOADED_SRC:test/tools/%.c=$(BUILD)/tools/%.so)
@@ -130,7 +145,9 @@ say = @$(if $(V),set -x,printf '%-5s %s\n' $(1) $@);
 
 # ---- Build ------------------------------------------------------------------
 .PHONY: all tests unit-programs benches
-all: $(MODULE) ## build build/mod_comet.so (the default)
+all: $(MODULE) $(PG_MODULE) ## build build/mod_comet.so, and mod_comet_pg.so (the default)
+	@$(if $(HAS_PG),,echo "make: no mod_comet_pg.so, since libpq's headers are" \
+	    "missing (Debian: libpq-dev)")
 
 # The tests' own programs and those of `make bench` are built without a
 # sanitizer, which would slow them down.
@@ -143,6 +160,13 @@ $(MODULE): $(CORE_OBJ) $(GLUE_OBJ) $(EXPORTS)
 	$(call say,LINK) $(LINK) -shared -Wl,--version-script=$(EXPORTS) -o $@ \
 	    $(CORE_OBJ) $(GLUE_OBJ) -lsqlite3 $(TOKEN_LIBS) -lpthread
 
+# It stays loaded for as long as the process lives: a thread may be in libpq
+# while the name server does not answer.
+$(PG_MODULE): $(PG_OBJ) $(PG_BASE) $(PG_EXPORTS)
+	$(call say,LINK) $(LINK) -shared -Wl,-z,nodelete \
+	    -Wl,--version-script=$(PG_EXPORTS) -o $@ $(PG_OBJ) $(PG_BASE) -lpq \
+	    -lpthread
+
 # The same on the headers of an older httpd.
 $(OLD): $(CORE_OBJ) $(OLD_OBJ) $(EXPORTS)
 	@mkdir -p $(@D)
@@ -151,7 +175,12 @@ $(OLD): $(CORE_OBJ) $(OLD_OBJ) $(EXPORTS)
 
 $(UNITS): $(BUILD)/unit/%: $(OBJ)/test/unit/%.o $(HELP_OBJ) $(CORE_OBJ)
 	@mkdir -p $(@D)
-	$(call say,LINK) $(LINK) -o $@ $^ -lcmocka $(APR_LIBS) -lsqlite3 $(TOKEN_LIBS) -lpthread
+	$(call say,LINK) $(LINK) -o $@ $^ -lcmocka $(APR_LIBS) $(UNIT_LIBS) -lsqlite3 $(TOKEN_LIBS) -lpthread
+
+PG_UNIT_PROGRAMS := $(filter $(BUILD)/unit/store/pg/%,$(UNITS))
+$(PG_UNIT_PROGRAMS): $(filter-out %/mod_comet_pg.o,$(PG_OBJ))
+$(PG_UNIT_PROGRAMS): private UNIT_LIBS = -lpq
+$(filter $(OBJ)/test/unit/store/pg/%,$(UNIT_OBJ)): private COMPILE += -isystem $(PG_INCLUDE)
 
 # These programs reach memory and SQLite through test/unit/faults.c.
 WRAPPED = malloc calloc realloc free sqlite3_step sqlite3_exec \
@@ -213,6 +242,7 @@ endif
 # instead: httpd declares comet_module without a visibility, so -fvisibility
 # would hide it too.
 $(CORE_OBJ): private COMPILE += -fvisibility=hidden
+$(PG_OBJ): private COMPILE += -isystem $(PG_INCLUDE)
 
 # Build again when the compiler or its flags change.
 $(BUILD)/flags: FORCE
@@ -227,6 +257,10 @@ $(BUILD)/flags: FORCE
 $(EXPORTS): Makefile
 	@mkdir -p $(@D)
 	@echo '{ global: comet_module; local: *; };' >$@
+
+$(PG_EXPORTS): Makefile
+	@mkdir -p $(@D)
+	@echo '{ global: comet_pg_module; local: *; };' >$@
 
 # The migrations as C strings.  A file's number is the version of its schema, and
 # the versions must be 1, 2, 3 ….  The search index is added without a version.
@@ -366,7 +400,13 @@ install: all ## install for the system's Apache (DESTDIR=); then a2enmod comet
 	sed 's|/usr/lib/apache2/modules|$(LIBEXECDIR)|' conf/comet.load \
 	    >$(BUILD)/comet.load
 	install -m 644 $(BUILD)/comet.load '$(MODS)/comet.load'
+	$(if $(HAS_PG),install -m 644 $(PG_MODULE) \
+	    '$(DESTDIR)$(LIBEXECDIR)/mod_comet_pg.so')
+	$(if $(HAS_PG),sed 's|/usr/lib/apache2/modules|$(LIBEXECDIR)|' \
+	    conf/comet_pg.load >'$(MODS)/comet_pg.load')
 	install -m 644 $(SQL) $(INDEX) '$(SHARE)/sql'
+	install -d '$(SHARE)/sql/postgresql'
+	install -m 644 $(PG_SQL) '$(SHARE)/sql/postgresql'
 	install -m 644 $(wildcard conf/examples/*) '$(SHARE)/examples'
 	install -m 644 $(wildcard htdocs/comet/*) '$(SHARE)/comet'
 	@# A comet.conf that somebody has changed is kept.
@@ -386,7 +426,10 @@ install: all ## install for the system's Apache (DESTDIR=); then a2enmod comet
 	fi
 
 uninstall: ## remove the installed files; the database stays
-	rm -f '$(DESTDIR)$(SYSCONFDIR)/mods-enabled/comet.load' \
+	rm -f '$(DESTDIR)$(SYSCONFDIR)/mods-enabled/comet_pg.load' \
+	    '$(MODS)/comet_pg.load' \
+	    '$(DESTDIR)$(LIBEXECDIR)/mod_comet_pg.so' \
+	    '$(DESTDIR)$(SYSCONFDIR)/mods-enabled/comet.load' \
 	    '$(DESTDIR)$(SYSCONFDIR)/mods-enabled/comet.conf' \
 	    '$(MODS)/comet.load' '$(MODS)/comet.conf.new' \
 	    '$(DESTDIR)$(LIBEXECDIR)/mod_comet.so'

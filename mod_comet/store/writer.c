@@ -20,6 +20,7 @@
 /** How long opening may wait for another program, holding the bus. */
 #define OPEN_USEC 50000
 #define REOPEN_USEC 200000
+#define REOPEN_MAX_USEC 1600000
 /** How long to wait for the bus's lock before looking whether to stop. */
 #define LOCK_USEC 50000
 /** How long a step may take before the thread is taken to be stuck. */
@@ -94,6 +95,18 @@ static void close_store(comet_writer_t *writer)
     }
 }
 
+/* How long to wait before the next attempt to open the store.  Many children of
+ * many servers must not all knock at a server that does not answer. */
+static apr_interval_time_t next_back_off(const comet_writer_t *writer)
+{
+    apr_interval_time_t twice = 2 * writer->back_off;
+
+    if (writer->store || uses_bus(writer) || twice < REOPEN_USEC) {
+        return REOPEN_USEC;
+    }
+    return twice < REOPEN_MAX_USEC ? twice : REOPEN_MAX_USEC;
+}
+
 /* @return whether the store is open */
 static int open_store(comet_writer_t *writer)
 {
@@ -113,7 +126,8 @@ static int open_store(comet_writer_t *writer)
         comet_store_open(&writer->store, &writer->store_config,
                          COMET_STORE_WRITE, &writer->stopping);
     unlock_bus(writer);
-    writer->open_after = comet_monotonic() + REOPEN_USEC;
+    writer->back_off = next_back_off(writer);
+    writer->open_after = comet_monotonic() + writer->back_off;
     if (writer->open_status != COMET_ELOCKED) { /* which passes, so readers
                                                  * should wait for it */
         comet_writer_note_tried(writer);

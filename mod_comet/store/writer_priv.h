@@ -66,6 +66,7 @@ struct comet_writer_t {
     comet_store_t *store;
     apr_status_t open_status; /* of the last attempt */
     apr_int64_t open_after;
+    apr_interval_time_t back_off; /* from the last attempt to the next */
     apr_int64_t locked_since; /* 0: it is not locked */
     apr_int64_t upkeep_after;
     int pruning, tidying; /* another step of pruning, or of tidying, is due */

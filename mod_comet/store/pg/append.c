@@ -1,0 +1,337 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Publishes: what the web server gives, and what others left in the inbox. */
+#include "store/pg/pg.h"
+
+#include <stdio.h>
+
+/* How long to wait for the turn of others before the groups are queued again. */
+#define TURN_MSEC 500
+/* How long the answer to an append may take in all. */
+#define APPEND_USEC APR_INT64_C(5000000)
+#define MOVE_ROWS 1000
+#define MOVE_TURN_MSEC 200
+/* How often to look into the whole inbox: rows that another session had locked
+ * were passed over. */
+#define LOOK_ALL_USEC APR_INT64_C(5000000)
+
+/* What the database answers for a group with a key. */
+enum { STORED, REPEATED, DIFFERENT };
+
+/* There is nothing to reserve: the turn is taken and given back within one
+ * statement.  But this is the last moment at which a lost connection costs
+ * nobody anything. */
+apr_status_t comet_pg_reserve(comet_store_t *store, apr_interval_time_t wait)
+{
+    return comet_pg_connect_again((comet_pg_t *)store);
+}
+
+static apr_size_t count_messages(comet_store_group_t *const *groups,
+                                 apr_size_t count)
+{
+    apr_size_t total = 0, i;
+
+    for (i = 0; i < count; i++) {
+        total += groups[i]->count;
+    }
+    return total;
+}
+
+/* --- Arguments ------------------------------------------------------------ */
+
+typedef comet_text_t column_cb(const comet_message_t *message);
+
+static comet_text_t channel_of(const comet_message_t *message)
+{
+    return message->channel;
+}
+
+static comet_text_t type_of(const comet_message_t *message)
+{
+    return message->type;
+}
+
+static comet_text_t author_of(const comet_message_t *message)
+{
+    return message->author.length ? message->author : (comet_text_t){ NULL, 0 };
+}
+
+static comet_text_t body_of(const comet_message_t *message)
+{
+    return message->body.data ? message->body : comet_text("");
+}
+
+static void add_column(comet_pg_args_t *args,
+                       comet_store_group_t *const *groups, apr_size_t count,
+                       column_cb *column)
+{
+    apr_size_t i, j;
+
+    comet_pg_add_texts(args, count_messages(groups, count));
+    for (i = 0; i < count; i++) {
+        for (j = 0; j < groups[i]->count; j++) {
+            comet_pg_add_element(args, column(groups[i]->messages[j]));
+        }
+    }
+}
+
+static void add_messages(comet_pg_args_t *args,
+                         comet_store_group_t *const *groups, apr_size_t count)
+{
+    add_column(args, groups, count, channel_of);
+    add_column(args, groups, count, type_of);
+    add_column(args, groups, count, author_of);
+    add_column(args, groups, count, body_of);
+}
+
+static apr_size_t count_keys(comet_store_group_t *const *groups,
+                             apr_size_t count)
+{
+    apr_size_t keys = 0, i;
+
+    for (i = 0; i < count; i++) {
+        keys += groups[i]->key.text.data != NULL;
+    }
+    return keys;
+}
+
+typedef comet_text_t key_cb(const comet_store_key_t *key);
+
+static comet_text_t key_channel(const comet_store_key_t *key)
+{
+    return key->channel;
+}
+
+static comet_text_t key_author(const comet_store_key_t *key)
+{
+    return key->author.data ? key->author : comet_text("");
+}
+
+static comet_text_t key_text(const comet_store_key_t *key)
+{
+    return key->text;
+}
+
+static comet_text_t key_hash(const comet_store_key_t *key)
+{
+    return (comet_text_t){ (const char *)key->hash, COMET_HASH_BYTES };
+}
+
+static void add_key_column(comet_pg_args_t *args,
+                           comet_store_group_t *const *groups, apr_size_t count,
+                           key_cb *column)
+{
+    apr_size_t i;
+
+    for (i = 0; i < count; i++) {
+        if (groups[i]->key.text.data) {
+            comet_pg_add_element(args, column(&groups[i]->key));
+        }
+    }
+}
+
+/* To which group each message belongs, and the groups' keys. */
+static void add_keys(comet_pg_args_t *args, comet_store_group_t *const *groups,
+                     apr_size_t count)
+{
+    apr_size_t keys = count_keys(groups, count), i, j;
+
+    comet_pg_add_ints(args, count_messages(groups, count));
+    for (i = 0; i < count; i++) {
+        for (j = 0; j < groups[i]->count; j++) {
+            comet_pg_add_int_element(args, (apr_int64_t)i + 1);
+        }
+    }
+    comet_pg_add_ints(args, keys);
+    for (i = 0; i < count; i++) {
+        if (groups[i]->key.text.data) {
+            comet_pg_add_int_element(args, (apr_int64_t)i + 1);
+        }
+    }
+    comet_pg_add_texts(args, keys);
+    add_key_column(args, groups, count, key_channel);
+    comet_pg_add_texts(args, keys);
+    add_key_column(args, groups, count, key_author);
+    comet_pg_add_texts(args, keys);
+    add_key_column(args, groups, count, key_text);
+    comet_pg_add_blobs(args, keys);
+    add_key_column(args, groups, count, key_hash);
+}
+
+/* --- Appending ------------------------------------------------------------ */
+
+static comet_timestamp_t number(comet_store_group_t *group,
+                                comet_timestamp_t first)
+{
+    apr_size_t i;
+
+    for (i = 0; i < group->count; i++) {
+        group->messages[i]->timestamp = first++;
+    }
+    return first;
+}
+
+/* An append that failed for want of an answer may have been stored; so may one
+ * whose wait for a standby was ended, of which the server only warns. */
+static apr_status_t judge(comet_pg_t *pg, apr_status_t status)
+{
+    if (status == APR_SUCCESS && pg->warned) {
+        pg->lost = 1;
+        return comet_pg_fail(pg, COMET_EUNSURE,
+                             "the server warned that the commit may not have "
+                             "reached its standby");
+    }
+    return pg->lost && (status == APR_TIMEUP || status == APR_ECONNRESET)
+               ? COMET_EUNSURE
+               : status;
+}
+
+static apr_status_t append_plain(comet_pg_t *pg,
+                                 comet_store_group_t *const *groups,
+                                 apr_size_t count)
+{
+    comet_pg_args_t args = { .count = 0 };
+    PGresult *result;
+    comet_timestamp_t next;
+    apr_status_t status;
+    apr_size_t i;
+
+    add_messages(&args, groups, count);
+    comet_pg_add_int4(&args, TURN_MSEC);
+    comet_pg_add_bool(&args, pg->config->sync_full);
+    status = comet_pg_call(pg, "SELECT comet.append($1, $2, $3, $4, $5, $6)",
+                           &args, APPEND_USEC, &result);
+    if (status == APR_SUCCESS) {
+        next = comet_pg_int(result, 0, 0);
+        for (i = 0; i < count; i++) {
+            next = number(groups[i], next);
+            groups[i]->result = APR_SUCCESS;
+        }
+        PQclear(result);
+    }
+    return judge(pg, status);
+}
+
+static apr_status_t append_keyed(comet_pg_t *pg,
+                                 comet_store_group_t *const *groups,
+                                 apr_size_t count)
+{
+    static const apr_status_t results[] = { [STORED] = APR_SUCCESS,
+                                            [REPEATED] = COMET_EREPEATED,
+                                            [DIFFERENT] = COMET_EMISMATCH };
+    comet_pg_args_t args = { .count = 0 };
+    PGresult *result;
+    apr_status_t status;
+    int i;
+
+    add_messages(&args, groups, count);
+    add_keys(&args, groups, count);
+    comet_pg_add_int4(&args, TURN_MSEC);
+    comet_pg_add_bool(&args, pg->config->sync_full);
+    status = comet_pg_call(pg,
+                           "SELECT * FROM comet.append_keyed($1, $2, $3, $4, "
+                           "$5, $6, $7, $8, $9, $10, $11, $12)",
+                           &args, APPEND_USEC, &result);
+    for (i = 0; status == APR_SUCCESS && i < PQntuples(result); i++) {
+        apr_size_t group = (apr_size_t)comet_pg_int(result, i, 0) - 1;
+        apr_int64_t outcome = comet_pg_int(result, i, 1);
+
+        if (group < count && outcome >= STORED && outcome <= DIFFERENT) {
+            groups[group]->result = results[outcome];
+            if (outcome != DIFFERENT) {
+                number(groups[group], comet_pg_int(result, i, 2));
+            }
+        }
+    }
+    if (status == APR_SUCCESS) {
+        PQclear(result);
+    }
+    return judge(pg, status);
+}
+
+static apr_status_t append_together(comet_pg_t *pg,
+                                    comet_store_group_t *const *groups,
+                                    apr_size_t count)
+{
+    return count_keys(groups, count) ? append_keyed(pg, groups, count)
+                                     : append_plain(pg, groups, count);
+}
+
+/* Some group was refused, or two have the same key: each one gets a transaction
+ * of its own.  After the first failure that is no refusal the rest is not
+ * tried. */
+static void append_apart(comet_pg_t *pg, comet_store_group_t *const *groups,
+                         apr_size_t count)
+{
+    apr_status_t status = APR_SUCCESS;
+    apr_size_t i;
+
+    for (i = 0; i < count; i++) {
+        if (status == APR_SUCCESS || status == COMET_EINVALID) {
+            status = append_together(pg, &groups[i], 1);
+            groups[i]->result =
+                status == APR_SUCCESS ? groups[i]->result : status;
+        }
+        else {
+            groups[i]->result =
+                status == COMET_EUNSURE ? COMET_ELOCKED : status;
+        }
+    }
+}
+
+apr_status_t comet_pg_append(comet_store_t *store,
+                             comet_store_group_t *const *groups,
+                             apr_size_t count)
+{
+    comet_pg_t *pg = (comet_pg_t *)store;
+    apr_status_t status;
+
+    if (!count) {
+        return APR_SUCCESS;
+    }
+    status = append_together(pg, groups, count);
+    if (status == COMET_EINVALID) {
+        append_apart(pg, groups, count);
+        status = APR_SUCCESS;
+    }
+    return status;
+}
+
+/* --- The inbox ------------------------------------------------------------ */
+
+apr_status_t comet_pg_take_in(comet_store_t *store, apr_size_t *count,
+                              int *more)
+{
+    comet_pg_t *pg = (comet_pg_t *)store;
+    apr_time_t now = comet_monotonic();
+    comet_pg_args_t args = { .count = 0 };
+    PGresult *result;
+    apr_status_t status = comet_pg_connect_again(pg);
+
+    *count = 0;
+    *more = 0;
+    if (status != APR_SUCCESS) {
+        return status;
+    }
+    if (now >= pg->look_all_at) {
+        pg->low[0] = '\0';
+        pg->look_all_at = now + LOOK_ALL_USEC;
+    }
+    comet_pg_add_xid(&args, pg->low[0] ? pg->low : "0");
+    comet_pg_add_int4(&args, MOVE_ROWS);
+    comet_pg_add_int4(&args, MOVE_TURN_MSEC);
+    comet_pg_add_bool(&args, pg->config->sync_full);
+    status = comet_pg_call(pg, "SELECT * FROM comet.move($1, $2, $3, $4)",
+                           &args, APPEND_USEC, &result);
+    if (status == APR_SUCCESS) {
+        comet_text_t low = comet_pg_text(result, 0, 1);
+
+        *count = (apr_size_t)comet_pg_int(result, 0, 0);
+        *more = *count == MOVE_ROWS;
+        if (low.length < sizeof(pg->low)) {
+            snprintf(pg->low, sizeof(pg->low), "%.*s", (int)low.length,
+                     low.data);
+        }
+        PQclear(result);
+    }
+    return status;
+}

@@ -1,0 +1,384 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Calls a function of the schema: arguments, the answer, the deadline. */
+#include "store/pg/pg.h"
+
+#include <arpa/inet.h>
+#include <endian.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* PostgreSQL's numbers of its types. */
+#define OID_BOOL 16
+#define OID_BYTEA 17
+#define OID_INT8 20
+#define OID_INT4 23
+#define OID_TEXT 25
+#define OID_BYTEA_ARRAY 1001
+#define OID_TEXT_ARRAY 1009
+#define OID_INT8_ARRAY 1016
+#define OID_XID8 5069
+
+/* How often to see, while waiting, whether to stop. */
+#define SLICE_USEC 50000
+/* How long what is under way may still take once the thread has to stop. */
+#define STOP_USEC 200000
+
+/* --- Arguments ------------------------------------------------------------ */
+
+static void begin(comet_pg_args_t *args, Oid type)
+{
+    args->types[args->count] = type;
+    args->formats[args->count] = 1;
+    args->offsets[args->count++] = args->buffer.length;
+}
+
+static void put(comet_pg_args_t *args, const void *data, apr_size_t length)
+{
+    comet_buffer_add(&args->buffer, data, length);
+}
+
+static void put_int4(comet_pg_args_t *args, apr_uint32_t value)
+{
+    apr_uint32_t sent = htonl(value);
+
+    put(args, &sent, sizeof(sent));
+}
+
+static void put_int8(comet_pg_args_t *args, apr_int64_t value)
+{
+    apr_uint64_t sent = htobe64((apr_uint64_t)value);
+
+    put(args, &sent, sizeof(sent));
+}
+
+void comet_pg_add_int(comet_pg_args_t *args, apr_int64_t value)
+{
+    begin(args, OID_INT8);
+    put_int8(args, value);
+}
+
+void comet_pg_add_int4(comet_pg_args_t *args, apr_int32_t value)
+{
+    begin(args, OID_INT4);
+    put_int4(args, (apr_uint32_t)value);
+}
+
+void comet_pg_add_bool(comet_pg_args_t *args, int value)
+{
+    const char sent = value != 0;
+
+    begin(args, OID_BOOL);
+    put(args, &sent, 1);
+}
+
+void comet_pg_add_text(comet_pg_args_t *args, comet_text_t value)
+{
+    begin(args, OID_TEXT);
+    put(args, value.data, value.length);
+}
+
+void comet_pg_add_xid(comet_pg_args_t *args, const char *value)
+{
+    begin(args, OID_XID8);
+    args->formats[args->count - 1] = 0;
+    put(args, value, strlen(value) + 1);
+}
+
+static void begin_array(comet_pg_args_t *args, Oid type, Oid element,
+                        apr_size_t count)
+{
+    begin(args, type);
+    put_int4(args, count > 0); /* dimensions */
+    put_int4(args, 1); /* there may be NULLs */
+    put_int4(args, element);
+    if (count) {
+        put_int4(args, (apr_uint32_t)count);
+        put_int4(args, 1); /* the first index */
+    }
+}
+
+void comet_pg_add_texts(comet_pg_args_t *args, apr_size_t count)
+{
+    begin_array(args, OID_TEXT_ARRAY, OID_TEXT, count);
+}
+
+void comet_pg_add_blobs(comet_pg_args_t *args, apr_size_t count)
+{
+    begin_array(args, OID_BYTEA_ARRAY, OID_BYTEA, count);
+}
+
+void comet_pg_add_ints(comet_pg_args_t *args, apr_size_t count)
+{
+    begin_array(args, OID_INT8_ARRAY, OID_INT8, count);
+}
+
+void comet_pg_add_element(comet_pg_args_t *args, comet_text_t value)
+{
+    put_int4(args, value.data ? (apr_uint32_t)value.length : 0xffffffffU);
+    if (value.data) {
+        put(args, value.data, value.length);
+    }
+}
+
+void comet_pg_add_int_element(comet_pg_args_t *args, apr_int64_t value)
+{
+    put_int4(args, sizeof(value));
+    put_int8(args, value);
+}
+
+/* --- Waiting -------------------------------------------------------------- */
+
+static int must_stop(const comet_pg_t *pg)
+{
+    return pg->stopping && atomic_load(pg->stopping);
+}
+
+static int client_is_gone(const comet_pg_t *pg)
+{
+    return pg->budget.is_gone && pg->budget.is_gone(pg->budget.baton);
+}
+
+int comet_pg_await(const comet_pg_t *pg, short events, apr_time_t deadline)
+{
+    struct pollfd fd = { .fd = PQsocket(pg->connection), .events = events };
+    apr_time_t now = comet_monotonic(), stop_at = 0;
+
+    for (;;) {
+        apr_time_t until = now + SLICE_USEC;
+
+        if (must_stop(pg)) {
+            stop_at = stop_at ? stop_at : now + STOP_USEC;
+            deadline = stop_at < deadline ? stop_at : deadline;
+        }
+        if (now >= deadline || client_is_gone(pg)) {
+            return 0;
+        }
+        until = until < deadline ? until : deadline;
+        if (poll(&fd, 1, (int)((until - now + 999) / 1000)) > 0) {
+            return 1;
+        }
+        now = comet_monotonic();
+    }
+}
+
+static apr_status_t fail_late(comet_pg_t *pg)
+{
+    pg->lost = 1;
+    return comet_pg_fail(pg, client_is_gone(pg) ? COMET_EGONE : APR_TIMEUP,
+                         "the server did not answer in time");
+}
+
+/* Send what libpq has not sent yet. */
+static apr_status_t flush(comet_pg_t *pg, apr_time_t deadline)
+{
+    int more;
+
+    while ((more = PQflush(pg->connection)) == 1) {
+        if (!comet_pg_await(pg, POLLIN | POLLOUT, deadline)) {
+            return fail_late(pg);
+        }
+        if (!PQconsumeInput(pg->connection)) {
+            return comet_pg_fail_connection(pg);
+        }
+    }
+    return more < 0 ? comet_pg_fail_connection(pg) : APR_SUCCESS;
+}
+
+/* Take the last result of what was sent. */
+static apr_status_t take(comet_pg_t *pg, apr_time_t deadline, PGresult **last)
+{
+    apr_status_t status = flush(pg, deadline);
+    PGresult *result;
+
+    *last = NULL;
+    while (status == APR_SUCCESS) {
+        if (PQisBusy(pg->connection)) {
+            if (!comet_pg_await(pg, POLLIN, deadline)) {
+                status = fail_late(pg);
+            }
+            else if (!PQconsumeInput(pg->connection)) {
+                status = comet_pg_fail_connection(pg);
+            }
+            continue;
+        }
+        result = PQgetResult(pg->connection);
+        if (!result) {
+            pg->draining = 0;
+            return APR_SUCCESS;
+        }
+        /* of several statements, the first error and the last result count */
+        if (*last && PQresultStatus(*last) == PGRES_FATAL_ERROR) {
+            PQclear(result);
+        }
+        else {
+            PQclear(*last);
+            *last = result;
+        }
+    }
+    PQclear(*last);
+    *last = NULL;
+    return status;
+}
+
+static apr_status_t drain(comet_pg_t *pg, apr_time_t deadline)
+{
+    PGresult *result = NULL;
+    apr_status_t status = APR_SUCCESS;
+
+    if (pg->lost) {
+        return APR_ECONNRESET; /* its words were kept then */
+    }
+    if (pg->draining) {
+        status = take(pg, deadline, &result);
+        PQclear(result);
+    }
+    return status;
+}
+
+/* --- Calls ---------------------------------------------------------------- */
+
+static int send_call(comet_pg_t *pg, const char *sql,
+                     const comet_pg_args_t *args)
+{
+    const char *values[COMET_PG_ARGS];
+    int lengths[COMET_PG_ARGS], i;
+
+    if (!args) {
+        return PQsendQueryParams(pg->connection, sql, 0, NULL, NULL, NULL, NULL,
+                                 1);
+    }
+    for (i = 0; i < args->count; i++) {
+        apr_size_t end =
+            i + 1 < args->count ? args->offsets[i + 1] : args->buffer.length;
+
+        values[i] =
+            args->buffer.data ? args->buffer.data + args->offsets[i] : "";
+        lengths[i] = (int)(end - args->offsets[i]);
+    }
+    return PQsendQueryParams(pg->connection, sql, args->count, args->types,
+                             values, lengths, args->formats, 1);
+}
+
+apr_status_t comet_pg_call(comet_pg_t *pg, const char *sql,
+                           comet_pg_args_t *args, apr_interval_time_t limit,
+                           PGresult **result)
+{
+    apr_time_t deadline = comet_monotonic() + limit;
+    apr_status_t status = drain(pg, deadline);
+    PGresult *got = NULL;
+
+    pg->warned = 0;
+    if (status == APR_SUCCESS && args && args->buffer.failed) {
+        status = comet_pg_fail(pg, APR_ENOMEM, "no memory for a statement");
+    }
+    if (status == APR_SUCCESS && !send_call(pg, sql, args)) {
+        status = comet_pg_fail_connection(pg);
+    }
+    if (args) {
+        comet_buffer_free(&args->buffer);
+    }
+    if (status == APR_SUCCESS) {
+        pg->draining = 1;
+        status = take(pg, deadline, &got);
+    }
+    if (status == APR_SUCCESS && PQresultStatus(got) != PGRES_TUPLES_OK) {
+        status =
+            got ? comet_pg_fail_result(pg, got) : comet_pg_fail_connection(pg);
+    }
+    if (result) {
+        *result = status == APR_SUCCESS ? got : NULL;
+    }
+    if (!result || status != APR_SUCCESS) {
+        PQclear(got);
+    }
+    return status;
+}
+
+apr_status_t comet_pg_ask(comet_pg_t *pg, const char *sql,
+                          comet_pg_args_t *args, PGresult **result)
+{
+    apr_interval_time_t limit = COMET_PG_ANSWER_USEC;
+    apr_time_t left = pg->reading_until - comet_monotonic();
+    int is_cut = pg->reading_until && left < limit;
+    apr_status_t status;
+
+    if (is_cut) {
+        limit = left > 0 ? left : 0;
+    }
+    status = comet_pg_call(pg, sql, args, limit, result);
+    return status == APR_TIMEUP && is_cut ? COMET_ECOSTLY : status;
+}
+
+apr_int64_t comet_pg_int(const PGresult *result, int row, int column)
+{
+    apr_uint64_t value;
+
+    if (PQgetlength(result, row, column) != (int)sizeof(value)) {
+        return 0;
+    }
+    memcpy(&value, PQgetvalue(result, row, column), sizeof(value));
+    return (apr_int64_t)be64toh(value);
+}
+
+comet_text_t comet_pg_text(const PGresult *result, int row, int column)
+{
+    if (PQgetisnull(result, row, column)) {
+        return (comet_text_t){ NULL, 0 };
+    }
+    return (comet_text_t){ PQgetvalue(result, row, column),
+                           (apr_size_t)PQgetlength(result, row, column) };
+}
+
+/* --- Views ---------------------------------------------------------------- */
+
+/* The transaction's beginning and the state in one round trip, for which the
+ * simple protocol is needed: its values are text. */
+static const char begin_text[] =
+    "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;"
+    " SELECT last, erased FROM comet.state()";
+
+apr_status_t comet_pg_begin(comet_store_t *store, comet_store_state_t *state)
+{
+    comet_pg_t *pg = (comet_pg_t *)store;
+    apr_time_t deadline = comet_monotonic() + COMET_PG_ANSWER_USEC;
+    apr_status_t status = drain(pg, deadline);
+    PGresult *result = NULL;
+
+    if (status == APR_SUCCESS && !PQsendQuery(pg->connection, begin_text)) {
+        status = comet_pg_fail_connection(pg);
+    }
+    if (status == APR_SUCCESS) {
+        pg->draining = 1;
+        status = take(pg, deadline, &result);
+    }
+    if (status == APR_SUCCESS && PQresultStatus(result) != PGRES_TUPLES_OK) {
+        status = result ? comet_pg_fail_result(pg, result)
+                        : comet_pg_fail_connection(pg);
+        comet_pg_end(store);
+    }
+    if (status == APR_SUCCESS) {
+        state->last = strtoll(PQgetvalue(result, 0, 0), NULL, 10);
+        state->erased = strtoll(PQgetvalue(result, 0, 1), NULL, 10);
+    }
+    PQclear(result);
+    return status;
+}
+
+/* Nobody waits for the answer: the next call takes it. */
+void comet_pg_end(comet_store_t *store)
+{
+    comet_pg_t *pg = (comet_pg_t *)store;
+
+    if (pg->lost || pg->draining) {
+        pg->lost = 1;
+        return;
+    }
+    if (!PQsendQuery(pg->connection, "ROLLBACK")
+        || PQflush(pg->connection) != 0) {
+        comet_pg_fail_connection(pg);
+        return;
+    }
+    pg->draining = 1;
+}

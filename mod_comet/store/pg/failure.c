@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What PostgreSQL's errors mean. */
+#include "store/pg/pg.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* By SQLSTATE, or its first characters; the first that fits counts. */
+static const struct {
+    const char *state;
+    apr_status_t status;
+    int lost; /* the connection is of no use any more */
+} meanings[] = {
+    { "55P03", COMET_ELOCKED, 0 }, /* lock_timeout */
+    { "40", COMET_ELOCKED, 0 }, /* a deadlock, undone */
+    { "53100", APR_ENOSPC, 0 },
+    { "53200", APR_ENOMEM, 0 },
+    { "53", APR_EGENERAL, 1 }, /* too many connections */
+    { "25006", COMET_EREADONLY, 1 }, /* a standby */
+    { "22", COMET_EINVALID, 0 },
+    { "23", COMET_EINVALID, 0 },
+    { "54", COMET_EINVALID, 0 },
+    { "42501", APR_EACCES, 0 },
+    { "28", APR_EACCES, 1 },
+    { "3F000", COMET_ENOTDB, 0 }, /* no schema, table or function */
+    { "42P01", COMET_ENOTDB, 0 },
+    { "42883", COMET_ENOTDB, 0 },
+    { "57014", COMET_ECOSTLY, 0 }, /* statement_timeout */
+    { "CM001", APR_ENOENT, 0 }, /* the index of words is being filled */
+    { "57", APR_ECONNRESET, 1 }, /* the server ends */
+    { "08", APR_ECONNRESET, 1 },
+    { "", APR_EGENERAL, 0 },
+};
+
+apr_status_t comet_pg_fail(comet_pg_t *pg, apr_status_t status,
+                           const char *text)
+{
+    snprintf(pg->error, sizeof(pg->error), "%s", text);
+    return status;
+}
+
+/* What helps. */
+static const char *remedy(apr_status_t status)
+{
+    switch (status) {
+    case COMET_ENOTDB:
+        return "; lay the schema: as its owner run psql -f 001_initial.sql and "
+               "then psql -f grants.sql (in share/mod_comet/sql/postgresql) in "
+               "this database";
+    case APR_EACCES:
+        return "; let this user in by pg_hba.conf, and run psql -f grants.sql "
+               "(in share/mod_comet/sql/postgresql) as the schema's owner";
+    default:
+        return "";
+    }
+}
+
+/* Only the primary message is kept: others may contain a row. */
+apr_status_t comet_pg_fail_result(comet_pg_t *pg, const PGresult *result)
+{
+    const char *state = PQresultErrorField(result, PG_DIAG_SQLSTATE);
+    const char *message = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
+    size_t i = 0;
+
+    if (!state) {
+        return comet_pg_fail_connection(pg);
+    }
+    while (strncmp(state, meanings[i].state, strlen(meanings[i].state)) != 0) {
+        i++;
+    }
+    pg->lost |= meanings[i].lost;
+    snprintf(pg->error, sizeof(pg->error), "%s (SQLSTATE %s)%s",
+             message ? message : "no message", state,
+             remedy(meanings[i].status));
+    return meanings[i].status;
+}
+
+void comet_pg_words(const PGconn *connection, char *buffer, apr_size_t size)
+{
+    const char *words = connection ? PQerrorMessage(connection) : "";
+
+    snprintf(buffer, size, "%.*s", (int)strcspn(words, "\n"), words);
+}
+
+apr_status_t comet_pg_fail_connection(comet_pg_t *pg)
+{
+    pg->lost = 1;
+    comet_pg_words(pg->connection, pg->error, sizeof(pg->error));
+    if (!pg->error[0]) {
+        comet_pg_fail(pg, 0, "the connection to the server is lost");
+    }
+    return APR_ECONNRESET;
+}

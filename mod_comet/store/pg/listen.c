@@ -1,0 +1,268 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Hints between the web servers: LISTEN and NOTIFY, on a connection of its own
+ * in one child of each server.  A hint is empty and costs a look at most.
+ *
+ * Nothing here waits: the connection is made, and everything on it is done,
+ * whenever the socket is ready.  LISTEN through some poolers succeeds and hears
+ * nothing, so it is believed once any hint was heard, for which the watch sends
+ * itself one.  Until then the store is looked at every 20 ms.
+ */
+#include "store/pg/pg.h"
+
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+/* A sender hints at most so often. */
+#define PACE_USEC 5000
+#define DEAF_USEC 20000
+#define BACK_OFF_MIN_USEC 50000
+#define BACK_OFF_MAX_USEC 2000000
+
+typedef enum { DOWN, CONNECTING, UP } phase_e;
+
+typedef struct listen_t {
+    comet_watch_t base;
+    const comet_pg_place_t *place;
+    PGconn *connection; /* NULL: DOWN */
+    phase_e phase;
+    int epoll; /* has the connection's socket; this never changes */
+    int busy; /* a statement's result is still to be taken */
+    int hears; /* a hint was heard on this connection */
+    apr_time_t hint_at; /* a hint came then; 0: none since the last look */
+    apr_time_t looked_at, told_at;
+    int must_tell; /* when the pace allows it */
+    apr_time_t again_at; /* CONNECTING: give up; DOWN: try again */
+    apr_interval_time_t back_off;
+} listen_t;
+
+static void go_down(listen_t *listen, apr_time_t now)
+{
+    PQfinish(listen->connection); /* which closes the socket */
+    listen->connection = NULL;
+    listen->phase = DOWN;
+    listen->busy = listen->hears = 0;
+    listen->back_off = listen->back_off * 2 > BACK_OFF_MAX_USEC
+                           ? BACK_OFF_MAX_USEC
+                           : listen->back_off * 2;
+    listen->again_at = now + listen->back_off;
+}
+
+/* Wait for the socket, which another attempt to connect may have changed. */
+static void await(const listen_t *listen, int writes)
+{
+    int fd = PQsocket(listen->connection);
+    struct epoll_event event = {
+        .events = EPOLLIN | (writes ? (unsigned)EPOLLOUT : 0U),
+    };
+
+    if (fd >= 0 && epoll_ctl(listen->epoll, EPOLL_CTL_MOD, fd, &event) != 0) {
+        epoll_ctl(listen->epoll, EPOLL_CTL_ADD, fd, &event);
+    }
+}
+
+static void send_on(listen_t *listen, const char *sql, apr_time_t now)
+{
+    if (!PQsendQuery(listen->connection, sql)) {
+        go_down(listen, now);
+        return;
+    }
+    listen->busy = 1;
+    await(listen, PQflush(listen->connection) == 1);
+}
+
+static void start(listen_t *listen, apr_time_t now)
+{
+    listen->connection = comet_pg_start(listen->place);
+    if (!listen->connection || PQstatus(listen->connection) == CONNECTION_BAD) {
+        go_down(listen, now);
+        return;
+    }
+    listen->phase = CONNECTING;
+    listen->again_at = now + COMET_PG_CONNECT_USEC;
+    await(listen, 1);
+}
+
+static void continue_connecting(listen_t *listen, apr_time_t now)
+{
+    switch (PQconnectPoll(listen->connection)) {
+    case PGRES_POLLING_OK:
+        listen->phase = UP;
+        listen->back_off = BACK_OFF_MIN_USEC / 2;
+        PQsetnonblocking(listen->connection, 1);
+        send_on(listen, "LISTEN comet; NOTIFY comet", now);
+        listen->hint_at = now; /* what was missed meanwhile */
+        break;
+    case PGRES_POLLING_READING:
+        await(listen, 0);
+        break;
+    case PGRES_POLLING_WRITING:
+        await(listen, 1);
+        break;
+    default:
+        go_down(listen, now);
+    }
+}
+
+static void take_hints(listen_t *listen, apr_time_t now)
+{
+    PGnotify *hint;
+
+    while ((hint = PQnotifies(listen->connection)) != NULL) {
+        listen->hears = 1;
+        if (hint->be_pid != PQbackendPID(listen->connection)) {
+            listen->hint_at = now;
+        }
+        PQfreemem(hint);
+    }
+}
+
+static void take_input(listen_t *listen, apr_time_t now)
+{
+    PGresult *result;
+
+    if (!PQconsumeInput(listen->connection)) {
+        go_down(listen, now);
+        return;
+    }
+    while (listen->busy && !PQisBusy(listen->connection)) {
+        result = PQgetResult(listen->connection);
+        listen->busy = result != NULL;
+        PQclear(result);
+    }
+    take_hints(listen, now);
+    if (PQstatus(listen->connection) != CONNECTION_OK) {
+        go_down(listen, now);
+        return;
+    }
+    await(listen, PQflush(listen->connection) == 1);
+}
+
+static int may_tell(const listen_t *listen, apr_time_t now)
+{
+    return listen->phase == UP && !listen->busy
+           && now - listen->told_at >= PACE_USEC;
+}
+
+/* Do whatever can be done now. */
+static void advance(listen_t *listen, apr_time_t now)
+{
+    if (listen->phase == DOWN && now >= listen->again_at) {
+        start(listen, now);
+    }
+    if (listen->phase == CONNECTING) {
+        if (now >= listen->again_at) {
+            go_down(listen, now);
+        }
+        else {
+            continue_connecting(listen, now);
+        }
+    }
+    if (listen->phase == UP) {
+        take_input(listen, now);
+    }
+    if (listen->must_tell && may_tell(listen, now)) {
+        listen->must_tell = 0;
+        listen->told_at = now;
+        send_on(listen, "NOTIFY comet", now);
+    }
+}
+
+/* --- The watch ------------------------------------------------------------ */
+
+static comet_watch_t *open_watch(const comet_place_t *place, apr_time_t now)
+{
+    listen_t *listen = calloc(1, sizeof(*listen));
+
+    if (!listen) {
+        return NULL;
+    }
+    listen->base.engine = &comet_pg_listen;
+    listen->place = place->own;
+    listen->back_off = BACK_OFF_MIN_USEC / 2;
+    listen->epoll = epoll_create1(EPOLL_CLOEXEC);
+    if (listen->epoll < 0) {
+        free(listen);
+        return NULL;
+    }
+    advance(listen, now);
+    return &listen->base;
+}
+
+static void close_watch(comet_watch_t *watch)
+{
+    listen_t *listen = (listen_t *)watch;
+
+    PQfinish(listen->connection);
+    close(listen->epoll);
+    free(listen);
+}
+
+static int fd_of(const comet_watch_t *watch)
+{
+    return ((const listen_t *)watch)->epoll;
+}
+
+static void on_event(comet_watch_t *watch, apr_time_t now)
+{
+    advance((listen_t *)watch, now);
+}
+
+static void take_earlier(apr_time_t *due, apr_time_t other)
+{
+    if (!*due || other < *due) {
+        *due = other;
+    }
+}
+
+static apr_time_t due_of(const comet_watch_t *watch)
+{
+    const listen_t *listen = (const listen_t *)watch;
+    apr_time_t due = listen->hint_at;
+
+    if (!listen->hears) {
+        take_earlier(&due, listen->looked_at + DEAF_USEC);
+    }
+    if (listen->must_tell && listen->phase == UP && !listen->busy) {
+        take_earlier(&due, listen->told_at + PACE_USEC);
+    }
+    return due;
+}
+
+static void before_look(comet_watch_t *watch, apr_time_t now)
+{
+    listen_t *listen = (listen_t *)watch;
+
+    listen->hint_at = 0; /* what comes from here on asks for another look */
+    advance(listen, now);
+}
+
+static void after_look(comet_watch_t *watch, int changed, apr_time_t now)
+{
+    ((listen_t *)watch)->looked_at = now;
+}
+
+static void after_failure(comet_watch_t *watch, apr_time_t now)
+{
+}
+
+static void tell(comet_watch_t *watch, apr_time_t now)
+{
+    listen_t *listen = (listen_t *)watch;
+
+    listen->must_tell = 1;
+    advance(listen, now);
+}
+
+const comet_watch_engine_t comet_pg_listen = {
+    .open = open_watch,
+    .close = close_watch,
+    .fd = fd_of,
+    .event = on_event,
+    .due = due_of,
+    .look = before_look,
+    .looked = after_look,
+    .pause = after_failure,
+    .tell = tell,
+};

@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * @file store/pg/pg.h
+ * PostgreSQL as an engine (store/engine.h), for this folder only.  What the
+ * functions do is said in store/store.h and in sql/postgresql/.
+ *
+ * connect.c  opens and closes connections
+ * call.c     calls a function of the schema, by a deadline
+ * failure.c  what PostgreSQL's errors mean
+ * read.c     reads the log
+ * append.c   publishes: for the web server, and what is in the inbox
+ * upkeep.c   retention, keys, the index of words
+ * listen.c   hints between the web servers
+ * place.c    CometStore's argument
+ *
+ * No call waits longer than its deadline for the server, and none begins a
+ * transaction that writes and then waits for anything but the server: each
+ * write is one statement.  A connection that missed a deadline is lost: what it
+ * was about may still be under way at the server.
+ */
+#ifndef COMET_PG_H
+#define COMET_PG_H
+
+#include <libpq-fe.h>
+
+#include "base/buffer.h"
+#include "store/engine.h"
+
+/** The version of sql/postgresql that this module needs. */
+#define COMET_PG_SCHEMA 1
+/** How long to wait for a connection, and for an answer. */
+#define COMET_PG_CONNECT_USEC APR_INT64_C(3000000)
+#define COMET_PG_ANSWER_USEC APR_INT64_C(2500000)
+
+/** A place's own data. */
+typedef struct comet_pg_place_t {
+    const char *conninfo; /* as CometStore has it: keywords or a URI */
+    int has_options; /* the keyword `options` is among them */
+    /** [atomic] A pooler between refuses the parameter `options`. */
+    atomic_int refuses_options;
+} comet_pg_place_t;
+
+/** A connection. */
+typedef struct comet_pg_t {
+    comet_store_t base;
+    const comet_store_config_t *config;
+    const atomic_int *stopping; /* or NULL */
+    PGconn *connection;
+    int draining; /* a statement's result is still to be taken */
+    int lost; /* it is of no use any more */
+    int warned; /* the server has warned since the last call began */
+    comet_budget_t budget; /* of reading */
+    apr_time_t reading_until; /* by comet_monotonic(); 0: no limit */
+    /* retention: the round that is under way, or the last one's end */
+    int pruning;
+    comet_timestamp_t since, until;
+    char name[COMET_CHANNEL_MAX_BYTES + 2];
+    /* the inbox */
+    char low[24]; /* comet.move(); "": look at all */
+    apr_time_t look_all_at;
+    char error[400];
+} comet_pg_t;
+
+/* --- Connections ---------------------------------------------------------- */
+
+apr_status_t comet_pg_open(comet_store_t **store,
+                           const comet_store_config_t *config,
+                           comet_store_mode_e mode, const atomic_int *stopping);
+void comet_pg_close(comet_store_t *store);
+const char *comet_pg_error(const comet_store_t *store);
+int comet_pg_is_usable(comet_store_t *store);
+
+/** Connect again if the connection is lost. */
+apr_status_t comet_pg_connect_again(comet_pg_t *pg);
+
+/**
+ * Begin to connect to a place: PQconnectStart() with this module's settings.
+ * @return NULL: no memory is left
+ */
+PGconn *comet_pg_start(const comet_pg_place_t *place);
+
+/* --- Failures ------------------------------------------------------------- */
+
+/** Keep a failure's words, for comet_pg_error().  @return @a status */
+apr_status_t comet_pg_fail(comet_pg_t *pg, apr_status_t status,
+                           const char *text);
+
+/** The status of a result that is an error.  Its words are kept. */
+apr_status_t comet_pg_fail_result(comet_pg_t *pg, const PGresult *result);
+
+/** The connection is lost, for the reason that libpq gives.
+ * @return APR_ECONNRESET */
+apr_status_t comet_pg_fail_connection(comet_pg_t *pg);
+
+/** The first line of libpq's words for a connection's failure.
+ * @param buffer  of @a size bytes */
+void comet_pg_words(const PGconn *connection, char *buffer, apr_size_t size);
+
+/* --- Calls ---------------------------------------------------------------- */
+
+#define COMET_PG_ARGS 12
+
+/** The arguments of a call, in PostgreSQL's binary form. */
+typedef struct comet_pg_args_t {
+    int count;
+    Oid types[COMET_PG_ARGS];
+    int formats[COMET_PG_ARGS];
+    apr_size_t offsets[COMET_PG_ARGS]; /* into the buffer */
+    comet_buffer_t buffer;
+} comet_pg_args_t;
+
+void comet_pg_add_int(comet_pg_args_t *args, apr_int64_t value);
+void comet_pg_add_int4(comet_pg_args_t *args, apr_int32_t value);
+void comet_pg_add_bool(comet_pg_args_t *args, int value);
+void comet_pg_add_text(comet_pg_args_t *args, comet_text_t value);
+/** A transaction's number, in decimal. */
+void comet_pg_add_xid(comet_pg_args_t *args, const char *value);
+/** Begin an array of @a count elements, which follow. */
+void comet_pg_add_texts(comet_pg_args_t *args, apr_size_t count);
+void comet_pg_add_blobs(comet_pg_args_t *args, apr_size_t count);
+void comet_pg_add_ints(comet_pg_args_t *args, apr_size_t count);
+/** @param value  data NULL: NULL */
+void comet_pg_add_element(comet_pg_args_t *args, comet_text_t value);
+void comet_pg_add_int_element(comet_pg_args_t *args, apr_int64_t value);
+
+/** Wait until the socket is ready (POLLIN, POLLOUT).
+ * @return 0: the deadline has passed, or the thread must stop */
+int comet_pg_await(const comet_pg_t *pg, short events, apr_time_t deadline);
+
+/**
+ * Call a statement.
+ * @param args    freed; NULL: none
+ * @param limit   how long the answer may take
+ * @param result  set to its rows, in binary form; the caller clears it; NULL
+ *                after a failure.  May be NULL: the rows do not matter
+ */
+apr_status_t comet_pg_call(comet_pg_t *pg, const char *sql,
+                           comet_pg_args_t *args, apr_interval_time_t limit,
+                           PGresult **result);
+
+/** The same for reading, within the budget. */
+apr_status_t comet_pg_ask(comet_pg_t *pg, const char *sql,
+                          comet_pg_args_t *args, PGresult **result);
+
+/** A value of a result; NULL counts as 0. */
+apr_int64_t comet_pg_int(const PGresult *result, int row, int column);
+/** The same; data NULL: NULL. */
+comet_text_t comet_pg_text(const PGresult *result, int row, int column);
+
+/* --- The engine's functions ------------------------------------------------ */
+
+void comet_pg_limit(comet_store_t *store, const comet_budget_t *budget);
+apr_status_t comet_pg_begin(comet_store_t *store, comet_store_state_t *state);
+void comet_pg_end(comet_store_t *store);
+apr_status_t comet_pg_state(comet_store_t *store, comet_store_state_t *state);
+apr_status_t comet_pg_replay(comet_store_t *store,
+                             const comet_selection_t *selection,
+                             apr_int64_t count, comet_timestamp_t *cursor,
+                             int *any);
+apr_status_t comet_pg_floor(comet_store_t *store,
+                            const comet_selection_t *selection,
+                            comet_timestamp_t *floor);
+apr_status_t comet_pg_read(comet_store_t *store,
+                           const comet_selection_t *selection,
+                           comet_timestamp_t after, apr_size_t limit,
+                           comet_store_cb *callback, void *baton);
+apr_status_t comet_pg_page(comet_store_t *store,
+                           const comet_selection_t *selection,
+                           comet_timestamp_t after, comet_timestamp_t before,
+                           apr_size_t limit, comet_store_cb *callback,
+                           void *baton);
+apr_status_t comet_pg_search(comet_store_t *store,
+                             const comet_selection_t *selection,
+                             comet_text_t words, comet_timestamp_t after,
+                             comet_timestamp_t before, apr_size_t limit,
+                             comet_store_cb *callback, void *baton,
+                             comet_timestamp_t *rest);
+apr_status_t comet_pg_channels(comet_store_t *store, comet_text_t prefix,
+                               apr_size_t limit,
+                               comet_store_channel_cb *callback, void *baton);
+apr_status_t comet_pg_recent(comet_store_t *store, apr_size_t count,
+                             comet_timestamp_t *cursor);
+apr_status_t comet_pg_has(comet_store_t *store, comet_timestamp_t timestamp,
+                          apr_int64_t *has);
+apr_status_t comet_pg_reserve(comet_store_t *store, apr_interval_time_t wait);
+apr_status_t comet_pg_append(comet_store_t *store,
+                             comet_store_group_t *const *groups,
+                             apr_size_t count);
+apr_status_t comet_pg_take_in(comet_store_t *store, apr_size_t *count,
+                              int *more);
+apr_status_t comet_pg_prune(comet_store_t *store, apr_time_t now, int *more);
+apr_status_t comet_pg_tidy(comet_store_t *store, int *more);
+
+const char *comet_pg_parse(comet_place_t *place, const char *text,
+                           const char *root, apr_pool_t *p);
+const char *comet_pg_locate(comet_place_t *place, apr_pool_t *p);
+void comet_pg_advise(const comet_place_t *place, const comet_site_t *site,
+                     comet_advice_cb *say, void *baton, apr_pool_t *p);
+
+extern const comet_watch_engine_t comet_pg_listen;
+
+#endif /* COMET_PG_H */

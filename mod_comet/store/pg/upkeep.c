@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Retention, keys, and the index of words. */
+#include "store/pg/pg.h"
+
+#include <string.h>
+
+#define PRUNE_ROWS 1000
+#define TIDY_ROWS 1000
+#define INDEX_ROWS 500
+
+static apr_status_t begin_round(comet_pg_t *pg)
+{
+    comet_store_state_t state;
+    apr_status_t status = comet_pg_state(&pg->base, &state);
+
+    if (status == APR_SUCCESS) {
+        pg->pruning = 1;
+        pg->until = state.last;
+        pg->name[0] = '\0';
+    }
+    return status;
+}
+
+/* Go on from where the step ended, or note that the round is complete. */
+static void note_step(comet_pg_t *pg, const PGresult *result)
+{
+    comet_text_t name = comet_pg_text(result, 0, 2);
+
+    if (PQgetisnull(result, 0, 1)) {
+        pg->pruning = 0;
+        pg->since = pg->until;
+        return;
+    }
+    pg->since = comet_pg_int(result, 0, 1);
+    if (name.length < sizeof(pg->name)) {
+        memcpy(pg->name, name.data, name.length);
+        pg->name[name.length] = '\0';
+    }
+}
+
+apr_status_t comet_pg_prune(comet_store_t *store, apr_time_t now, int *more)
+{
+    comet_pg_t *pg = (comet_pg_t *)store;
+    comet_pg_args_t args = { .count = 0 };
+    apr_status_t status = APR_SUCCESS;
+    PGresult *result;
+
+    *more = 0;
+    if (pg->config->retain_count <= 0 && pg->config->retain_age <= 0) {
+        return APR_SUCCESS;
+    }
+    if (!pg->pruning) {
+        status = begin_round(pg);
+    }
+    if (status != APR_SUCCESS) {
+        return status;
+    }
+    comet_pg_add_int(&args, pg->since);
+    comet_pg_add_int(&args, pg->until);
+    comet_pg_add_text(&args, comet_text(pg->name));
+    comet_pg_add_int(&args, pg->config->retain_count);
+    comet_pg_add_int(&args, pg->config->retain_age);
+    comet_pg_add_int(&args, now);
+    comet_pg_add_int(&args, PRUNE_ROWS);
+    status = comet_pg_call(
+        pg, "SELECT * FROM comet.prune($1, $2, $3, $4, $5, $6, $7)", &args,
+        COMET_PG_ANSWER_USEC, &result);
+    if (status != APR_SUCCESS) {
+        return status;
+    }
+    note_step(pg, result);
+    PQclear(result);
+    *more = pg->pruning;
+    return APR_SUCCESS;
+}
+
+static apr_status_t step(comet_pg_t *pg, const char *sql, int rows, int *more)
+{
+    comet_pg_args_t args = { .count = 0 };
+    PGresult *result;
+    apr_status_t status;
+
+    comet_pg_add_int4(&args, rows);
+    status = comet_pg_call(pg, sql, &args, COMET_PG_ANSWER_USEC, &result);
+    if (status == APR_SUCCESS) {
+        *more = *more || comet_pg_int(result, 0, 0) >= rows;
+        PQclear(result);
+    }
+    return status;
+}
+
+/* search.sql may be run at any time, or never. */
+static apr_status_t has_index(comet_pg_t *pg, int *has)
+{
+    PGresult *result;
+    apr_status_t status = comet_pg_call(
+        pg,
+        "SELECT (to_regprocedure('comet.index_step(integer)') IS NOT NULL)"
+        "::integer::bigint",
+        NULL, COMET_PG_ANSWER_USEC, &result);
+
+    if (status == APR_SUCCESS) {
+        *has = comet_pg_int(result, 0, 0) != 0;
+        PQclear(result);
+    }
+    return status;
+}
+
+apr_status_t comet_pg_tidy(comet_store_t *store, int *more)
+{
+    comet_pg_t *pg = (comet_pg_t *)store;
+    apr_status_t status;
+    int has = 0;
+
+    *more = 0;
+    status = step(pg, "SELECT comet.tidy($1)", TIDY_ROWS, more);
+    if (status == APR_SUCCESS && pg->config->search) {
+        status = has_index(pg, &has);
+    }
+    if (status == APR_SUCCESS && has) {
+        status = step(pg, "SELECT comet.index_step($1)", INDEX_ROWS, more);
+    }
+    return status;
+}

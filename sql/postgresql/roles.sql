@@ -1,0 +1,16 @@
+-- SPDX-License-Identifier: Apache-2.0
+-- The roles of mod_comet's schema.  Run it once per cluster, as a user that may
+-- create roles.  Then let the web servers log in as comet_httpd (pg_hba.conf), and
+-- grant the other roles to applications and people.
+--
+--   comet_httpd     the web servers: they read, and call functions; they write
+--                   no table themselves
+--   comet_insert    may publish: INSERT INTO comet.message
+--   comet_select    may read comet.message
+--   comet_moderate  may read and delete
+
+\set ON_ERROR_STOP on
+CREATE ROLE comet_httpd LOGIN;
+CREATE ROLE comet_insert NOLOGIN;
+CREATE ROLE comet_select NOLOGIN;
+CREATE ROLE comet_moderate NOLOGIN;
