@@ -302,7 +302,7 @@ run: ## run the demos, the console and the manual on 127.0.0.1:8080 (PORT=, MPM=
 check: ## install what the tests need, build, and run them all
 	@conf/setup check
 	@$(MAKE) $(PARALLEL) tests
-	@BUILD='$(BUILD)' test/run guards unit e2e
+	@BUILD='$(BUILD)' test/run check
 
 check-long: ## the long tests, and the suites under ASan+UBSan and TSan
 	@conf/setup check

@@ -1,12 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """A real headless Chromium for the tests of the pages, and the pages."""
 
+import functools
 import os
 import shutil
 import tempfile
 import time
 
-from httpd_env import REPO, SLOW, wait_until
+import httpd_env
+from httpd_env import REPO, SLOW
+
+# A look at a page goes through chromedriver and takes several processes some
+# milliseconds each, so the tests with a browser look less often than others.
+wait_until = functools.partial(httpd_env.wait_until, step=0.05)
 
 CHROMIUM = os.environ.get("COMET_CHROMIUM", "/usr/bin/chromium")
 DRIVER = os.environ.get("COMET_CHROMEDRIVER", "/usr/bin/chromedriver")

@@ -19,9 +19,9 @@ from tmpfs import Tmpfs  # noqa: E402
 LIVE = []
 
 # The files that take longest; parallel runs start with them.
-LONGEST = ("test_440", "test_340", "test_300", "test_180", "test_310",
-           "test_255", "test_335", "test_190", "test_250", "test_200",
-           "test_100", "test_230", "test_120")
+LONGEST = ("test_310", "test_271", "test_300", "test_340", "test_390",
+           "test_380", "test_345", "test_255", "test_250", "test_466",
+           "test_200", "test_330", "test_350", "test_190", "test_500")
 
 
 def pytest_configure(config):

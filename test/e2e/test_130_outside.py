@@ -284,6 +284,7 @@ def test_130_15_schema(server):
     assert kinds["message"] == "view"
 
 
+@pytest.mark.heavy
 def test_130_16_outsiders_are_not_starved(server):
     """Plain INSERTs succeed while publishers keep the store busy."""
     stop = threading.Event()

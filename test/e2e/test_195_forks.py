@@ -90,7 +90,8 @@ def test_195_03_a_fork_ends(forked):
                                     {"X-Fork": "exit", **TEXT}, timeout=5)
             assert answer.status == 201 and answer.took < 2 * SLOW, answer
             assert forked.waiting() == 1
-        assert forked.status()["children"] == children
+        # prefork may have started more meanwhile
+        assert forked.status()["children"] >= children
         text = b""
         while b"data: 9" not in text:
             text += stream.chunk()

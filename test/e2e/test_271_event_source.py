@@ -10,12 +10,13 @@ import subprocess
 
 import pytest
 
-from browser import Browser, missing
-from httpd_env import REPO, SLOW, give, sqlite, wait_until
+from browser import Browser, missing, wait_until
+from httpd_env import REPO, SLOW, give, sqlite
 from stream_client import Stream, post
 
 pytestmark = [
     pytest.mark.browser,
+    pytest.mark.bound(120),
     pytest.mark.skipif(missing() and os.environ.get("COMET_BROWSER") == "none",
                        reason="no browser"),
 ]

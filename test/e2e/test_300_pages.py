@@ -8,9 +8,9 @@ import time
 
 import pytest
 
-from browser import CONF, Browser, missing, stage
+from browser import CONF, Browser, missing, stage, wait_until
 from http_client import gather
-from httpd_env import SLOW, wait_until
+from httpd_env import SLOW
 
 pytestmark = [pytest.mark.browser, pytest.mark.bound(120)]
 
@@ -194,6 +194,7 @@ def test_300_09_reload_of_the_server(browser, pages, kind):
     assert time.monotonic() - begin < 4 * SLOW
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("kind", ["original", "today"])
 def test_300_10_outside_insert(browser, pages, kind):
     """An INSERT by another process is on the page within 50 ms of its commit;

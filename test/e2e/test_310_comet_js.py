@@ -8,8 +8,8 @@ import time
 
 import pytest
 
-from browser import CONF, Browser, missing, stage
-from httpd_env import SLOW, sqlite, wait_until
+from browser import CONF, Browser, missing, stage, wait_until
+from httpd_env import SLOW, sqlite
 
 pytestmark = [pytest.mark.browser, pytest.mark.bound(90)]
 

@@ -6,8 +6,8 @@ import os
 
 import pytest
 
-from httpd_env import sqlite, wait_until
-from test_300_pages import Browser
+from browser import Browser, wait_until
+from httpd_env import sqlite
 from test_330_access import authors, basic, write_users
 
 pytestmark = [pytest.mark.browser, pytest.mark.bound(120)]

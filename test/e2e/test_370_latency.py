@@ -135,6 +135,7 @@ def stream_through(server, wal):
             count -= rest.count(b"\ndata: ")
 
 
+@pytest.mark.heavy
 @pytest.mark.bound(120)
 @pytest.mark.parametrize("read", [page_through, stream_through],
                          ids=["pages", "stream"])

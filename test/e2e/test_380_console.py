@@ -6,8 +6,8 @@ import re
 
 import pytest
 
-from browser import CONF, Browser, missing, stage
-from httpd_env import sqlite, sql_text, wait_until
+from browser import CONF, Browser, missing, stage, wait_until
+from httpd_env import sqlite, sql_text
 
 pytestmark = [pytest.mark.browser, pytest.mark.bound(120)]
 

@@ -5,7 +5,7 @@ import pytest
 
 from kills import children_killed, servers_killed
 
-pytestmark = pytest.mark.event
+pytestmark = [pytest.mark.event, pytest.mark.heavy]
 
 
 def test_400_01_children(make_server, figure):

@@ -5,7 +5,7 @@ import pytest
 
 from reloads import graceful_reloads, stop_with_streams
 
-pytestmark = pytest.mark.event
+pytestmark = [pytest.mark.event, pytest.mark.heavy]
 
 
 def test_410_01_reloads(make_server, figure):

@@ -5,6 +5,8 @@ import pytest
 
 import db_faults
 
+pytestmark = pytest.mark.heavy
+
 PARTS = {"all": db_faults.ENDS, "database": ("",), "log": ("-wal",),
          "memory": ("-shm",), "side": ("-wal", "-shm")}
 

@@ -6,6 +6,8 @@ import pytest
 from httpd_env import MPMS
 from slow_disk import ends_before_the_disk, slow_syncs
 
+pytestmark = pytest.mark.heavy
+
 
 def test_435_01_slow_syncs(make_server, figure):
     """Each sync takes 300 ms: only publishers notice."""

@@ -18,6 +18,8 @@ from httpd_env import MPMS, SLOW, alive, sqlite, wait_until
 from listeners import static_files
 from shim import Shim
 
+pytestmark = pytest.mark.heavy
+
 TEXT = {"Content-Type": "text/plain"}
 
 

@@ -10,6 +10,8 @@ from crowd import EVENTS, WRITE_PATHS
 from far import far                                     # noqa: F401
 from network import flood, slowly, stuck, vanished
 
+pytestmark = pytest.mark.heavy
+
 # On prefork and worker each waiting client holds a process or a thread, and at
 # most half of them may be held.
 SOME = {"event": 60, "worker": 10, "prefork": 20}

@@ -8,7 +8,7 @@ from crowd import WRITE_PATHS
 from floods import WAITING, beyond, flood_of_publishes, many_channels, \
     overflow
 
-pytestmark = pytest.mark.event
+pytestmark = [pytest.mark.event, pytest.mark.heavy]
 by_path = pytest.mark.parametrize("path", WRITE_PATHS)
 
 

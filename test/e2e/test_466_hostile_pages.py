@@ -8,9 +8,9 @@ import sqlite3
 
 import pytest
 
-from browser import CONF, Browser, missing, stage
+from browser import CONF, Browser, missing, stage, wait_until
 from conftest import LIVE, shut
-from httpd_env import Httpd, sqlite, wait_until
+from httpd_env import Httpd, sqlite
 
 pytestmark = [pytest.mark.browser, pytest.mark.bound(90)]
 
