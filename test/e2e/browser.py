@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A real headless Chromium for the tests of the pages, and the pages."""
 
-import functools
 import os
 import shutil
 import tempfile
@@ -10,19 +9,25 @@ import time
 import httpd_env
 from httpd_env import REPO, SLOW
 
-# A look at a page goes through chromedriver and takes several processes some
-# milliseconds each, so the tests with a browser look less often than others.
-wait_until = functools.partial(httpd_env.wait_until, step=0.05)
-
 CHROMIUM = os.environ.get("COMET_CHROMIUM", "/usr/bin/chromium")
 DRIVER = os.environ.get("COMET_CHROMEDRIVER", "/usr/bin/chromedriver")
 PROTOTYPE = os.environ.get(
     "COMET_PROTOTYPE", "/usr/share/javascript/prototype/prototype.js")
+# Without a graphics card Chromium draws by a software one, and each browser takes
+# a tenth of a core for that even if its page stands still.
 FLAGS = ["--headless=new", "--no-sandbox", "--disable-gpu",
+         "--disable-software-rasterizer",
          "--disable-quic", "--no-first-run",
          "--disable-background-networking", "--disable-component-update",
          "--disable-sync", "--disable-dev-shm-usage",
          "--disable-extensions", "--no-default-browser-check"]
+
+
+def wait_until(condition, timeout=5.0, what="the condition", step=0.05):
+    """As httpd_env's, but look less often: a look at a page goes through
+    chromedriver and takes several processes some milliseconds each."""
+    return httpd_env.wait_until(condition, timeout, what, step)
+
 
 # The scripts that drive and read each chat page.
 CHATS = {

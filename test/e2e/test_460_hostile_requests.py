@@ -108,14 +108,19 @@ def ask(server, *args, **kwargs):
 
 
 def ask_all(server, requests):
-    """Send many requests at once, some of which may wait: (request,
-    answer)."""
-    conns = []
-    for request in requests:
+    """Send many requests at once, some of which may wait, but searches one after
+    the other, because a child refuses too many: (request, answer)."""
+    conns, answers = [], {}
+    for number, request in enumerate(requests):
         conn = server.raw()
         conn.send(request)
-        conns.append(conn)
-    return [(request, drain(conn)) for request, conn in zip(requests, conns)]
+        if b"?q=" in request:
+            answers[number] = drain(conn)
+        else:
+            conns.append((number, conn))
+    answers.update((number, drain(conn)) for number, conn in conns)
+    return [(request, answers[number])
+            for number, request in enumerate(requests)]
 
 
 def status_of(text):
