@@ -47,6 +47,15 @@ export interface CometOptions {
      */
     fetchOptions?: RequestInit
         | (() => RequestInit | Promise<RequestInit>);
+    /**
+     * The token that the site's application has signed (CometTokenKey), or a
+     * function that gets one. The function is called again before the token
+     * ends, and when the server refuses it. If it returns nothing, nobody is
+     * signed in, and the object closes with status 401. An object with a token
+     * shares only if `share` is a text.
+     */
+    token?: string | (() => string | null | undefined
+        | Promise<string | null | undefined>);
     /** The server's CometCallback; for `iframe`. */
     callback?: string;
     /** Seconds after which a stream without a first byte counts as held back. */

@@ -22,6 +22,8 @@ const LOST_LEADER = 30;         // seconds without a word of the leading tab
 const MOST_PAUSE = 30;          // seconds between two attempts to connect
 const MOST_HELD = 1000;         // news put aside while catching up
 const TRIES = 5;                // attempts at one publish
+const EARLY = 10;               // seconds before its end a token is renewed
+const LONGEST_TIMER = 2 ** 31 - 1;      // ms
 
 const AGAIN = Symbol('again');  // the attempt ended: start another at once
 const OVER = Symbol('over');    // the attempt ended: never start another
@@ -158,6 +160,18 @@ class Attempt {
         clearTimeout(this.#timer);
     }
 
+    /** Waits for a promise, but not beyond the end of this attempt. */
+    wait(promise) {
+        return new Promise((done, fail) => {
+            const end = () => fail(this.reason);
+            this.signal.addEventListener('abort', end, { once: true });
+            if (this.signal.aborted) {
+                end();
+            }
+            promise.then(done, fail);
+        });
+    }
+
     /** Why this failed: the reason for the abort, or the error. */
     cause(error) {
         return this.reason ?? (error instanceof CometError
@@ -198,6 +212,84 @@ async function jsonOf(answer, attempt) {
     }
     catch (error) {
         throw attempt.cause(error);
+    }
+}
+
+/* ---- tokens -------------------------------------------------------------- */
+
+/** The claims of a token; nothing where it has none.  The server verifies it. */
+function claimsOf(token) {
+    try {
+        const text = token.split('.')[1].replace(/-/g, '+').replace(/_/g, '/');
+        return JSON.parse(atob(text)) ?? {};
+    }
+    catch {
+        return {};
+    }
+}
+
+/** The token of an application: a text, or a function that gets one. */
+class Token {
+    #source;
+    #text;
+    #until = Infinity;  // Date.now() when it is renewed
+    #pending;           // the promise of the next one
+
+    constructor(source) {
+        this.#source = source;
+        this.#text = typeof source === 'function' ? undefined : source;
+    }
+
+    /** The token; a new one where there is none, or it soon ends. */
+    async get() {
+        if (this.#text !== undefined && Date.now() < this.#until) {
+            return this.#text;
+        }
+        this.#pending ??= this.#renew().finally(() => {
+            this.#pending = undefined;
+        });
+        return this.#pending;
+    }
+
+    async #renew() {
+        const begun = Date.now();
+        let text;
+        try {
+            text = await this.#source();
+        }
+        catch (error) {
+            throw error instanceof CometError ? error : new CometError(0, {
+                cause: error, why: 'The page could not get a token.',
+            });
+        }
+        if (typeof text !== 'string' || !text) {
+            throw new CometError(401);
+        }
+        // Only a new token begins now.  One that seems to have ended shows
+        // that the clocks differ: then the server says when it has.
+        const { exp, iat = begun / 1000 } = claimsOf(text);
+        const life = text === this.#text ? NaN : (exp - iat) * 1000;
+        this.#until = life > 0
+            ? begun + life - Math.min(EARLY * 1000, life / 10) : Infinity;
+        this.#text = text;
+        return text;
+    }
+
+    /** The server has refused this one; true if there may be another. */
+    refuse(text) {
+        if (typeof this.#source !== 'function') {
+            return false;
+        }
+        if (text === this.#text) {
+            this.#until = 0;
+        }
+        return true;
+    }
+
+    /** In how many milliseconds it should be renewed, if that is known. */
+    get left() {
+        const left = this.#until - Date.now();
+        return left > 0 && left <= LONGEST_TIMER ? left : undefined;
     }
 }
 
@@ -473,10 +565,21 @@ class Line {
 
     /** Sends a request whose answer must begin in so many seconds. */
     async fetch(query, accept, seconds, reason) {
-        const init = await this.link.comet.init({ Accept: accept });
-        this.expect(seconds, reason);
-        return request(this.url(query), { ...init, cache: 'no-store' },
-                       this.attempt);
+        const { comet } = this.link;
+        const answer = await comet.send(
+            this.url(query), { cache: 'no-store' }, { Accept: accept },
+            this.attempt, () => this.expect(seconds, reason));
+        const left = comet.tokenLeft();
+        clearTimeout(this.renewal);
+        if (left !== undefined) {
+            this.renewal = setTimeout(() => this.attempt.end(AGAIN), left);
+        }
+        return answer;
+    }
+
+    end() {
+        clearTimeout(this.renewal);
+        this.attempt.end(OVER);
     }
 
     async poll(wait) {
@@ -541,7 +644,7 @@ class Line {
 
 /**
  * Keeps a connection: chooses the transport and reconnects when it ends.  Its
- * user `comet` must have cursor(), url(query), init(headers), news(news),
+ * user `comet` must have cursor(), url(query), send(), tokenLeft(), news(news),
  * status({state, transport, error, retryIn}) and over(error).
  */
 class Link {
@@ -610,7 +713,7 @@ class Link {
             catch (error) {
                 pause = this.#failed(line, line.attempt.cause(error));
             }
-            line.attempt.end(OVER);
+            line.end();
             if (pause && !this.#over) {
                 this.#due = Date.now() + pause;
                 await this.pause.of(pause);
@@ -831,6 +934,7 @@ const DEFAULTS = {
     transport: 'auto',
     share: true,
     fetchOptions: {},
+    token: undefined,
     callback: 'comet.receive',
     patience: PATIENCE,
     silence: SILENCE,
@@ -850,13 +954,20 @@ function checked(given) {
         }
         options[name] = value ?? DEFAULTS[name];
     }
-    const { transport, since, channels } = options;
+    const { transport, since, channels, token } = options;
     if (transport !== 'auto' && !Object.hasOwn(TRANSPORTS, transport)) {
         throw new TypeError(`Comet: transport ${transport}: auto, events, `
                             + 'poll or iframe');
     }
     if (since !== undefined && !(Number.isSafeInteger(since) && since >= 0)) {
         throw new TypeError(`Comet: since ${since}: a timestamp or nothing`);
+    }
+    if (token !== undefined && !['string', 'function'].includes(typeof token)) {
+        throw new TypeError('Comet: token: a text, or a function that gets it');
+    }
+    if (token !== undefined && transport === 'iframe') {
+        throw new TypeError('Comet: an iframe cannot send a token: let the'
+                            + ' application set a cookie (CometTokenCookie)');
     }
     if (channels && !(Array.isArray(channels) && channels.length)) {
         throw new TypeError('Comet: channels: a list of names');
@@ -869,6 +980,7 @@ export class Comet extends EventTarget {
     #options;
     #cursor;
     #state = 'connecting';
+    #token;                 // undefined where none is used
     #transport;
     #told;                  // what the leading tab last said of its state
     #link;                  // set while this object leads, or is alone
@@ -887,6 +999,8 @@ export class Comet extends EventTarget {
                                  ?? globalThis.location?.href);
         this.#options = checked(options);
         this.#cursor = this.#options.since;
+        this.#token = this.#options.token === undefined
+            ? undefined : new Token(this.#options.token);
         this.#watch();
         this.#begin();
     }
@@ -953,13 +1067,39 @@ export class Comet extends EventTarget {
         return { ...init, headers };
     }
 
+    /**
+     * Sends a request; where the server refuses the token, once more with the
+     * next one.  `begin` starts the timer for the answer.
+     */
+    async #send(url, init, headers, attempt, begin) {
+        for (let again = false; ; again = true) {
+            const given = await this.#init(headers);
+            let token;
+            if (this.#token) {
+                attempt.expect(GRACE);
+                token = await attempt.wait(this.#token.get());
+                given.headers.set('Authorization', `Bearer ${token}`);
+            }
+            begin();
+            try {
+                return await request(url, { ...given, ...init }, attempt);
+            }
+            catch (error) {
+                if (again || error.status !== 401
+                    || !this.#token?.refuse(token)) {
+                    throw error;
+                }
+            }
+        }
+    }
+
     /** Asks for existing messages, without waiting for new ones. */
     async #ask(query, attempt, cache) {
-        const init = await this.#init({ Accept: 'application/json' });
         try {
-            attempt.expect(GRACE);
-            const answer = await request(this.#address({ wait: 0, ...query }),
-                                         { ...init, cache }, attempt);
+            const answer = await this.#send(
+                this.#address({ wait: 0, ...query }), { cache },
+                { Accept: 'application/json' }, attempt,
+                () => attempt.expect(GRACE));
             return await jsonOf(answer, attempt);
         }
         finally {
@@ -994,16 +1134,16 @@ export class Comet extends EventTarget {
             throw new TypeError('Comet: a message is a string');
         }
         const url = this.#address({ type }, this.#channelUrl(channel));
-        const init = await this.#init({
+        const headers = {
             'Content-Type': 'text/plain; charset=utf-8',
             'Idempotency-Key': idempotencyKey,
-        });
+        };
         for (let failures = 0; ; failures++) {
             const attempt = new Attempt(signal);
             try {
-                attempt.expect(GRACE + 5);
-                const answer = await request(
-                    url, { ...init, method: 'POST', body }, attempt);
+                const answer = await this.#send(
+                    url, { method: 'POST', body }, headers, attempt,
+                    () => attempt.expect(GRACE + 5));
                 return await jsonOf(answer, attempt);
             }
             catch (error) {
@@ -1047,7 +1187,7 @@ export class Comet extends EventTarget {
         const { share, fetchOptions } = this.#options;
         // With headers of its own a tab may be another user than the next tab.
         const personal = typeof fetchOptions === 'function'
-            || !!fetchOptions.headers;
+            || !!fetchOptions.headers || !!this.#token;
         this.#isSure = false;
         const wanted = share && !(personal && share === true);
         if (wanted && Share.isPossible()) {
@@ -1126,7 +1266,8 @@ export class Comet extends EventTarget {
         this.#link = new Link({
             cursor: () => this.#cursor,
             url: (query) => this.#address(query),
-            init: (headers) => this.#init(headers),
+            send: (...what) => this.#send(...what),
+            tokenLeft: () => this.#token?.left,
             news: (news) => {
                 this.#share?.post({ news });
                 this.#take(news, true);

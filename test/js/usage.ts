@@ -7,6 +7,7 @@ import { Comet, CometError, EventStreamParser, newKey,
 const options: CometOptions = {
     channels: ['chat', 'room/*'], since: 0, transport: 'auto', share: 'anna',
     fetchOptions: async () => ({ headers: { Authorization: 'Bearer x' } }),
+    token: async () => (await fetch('/token.php')).text(),
     callback: 'comet.receive', patience: 4, silence: 60,
 };
 const comet = new Comet(new URL('https://example.org/comet'), options);
