@@ -19,7 +19,9 @@
 #include "output/log.h"
 #include "wait/park_hooks.h"
 #include "hooks/claim.h"
+#include "request/inquiry.h"
 #include "request/require.h"
+#include "request/require_request.h"
 #include "request/require_token.h"
 #include "hooks/status.h"
 #include "hooks/stores.h"
@@ -89,6 +91,8 @@ static void register_claiming_hooks(void)
     /* before any AuthType's own module, which would refuse a Bearer */
     ap_hook_check_authn(mod_comet_token_authenticate, NULL, NULL,
                         APR_HOOK_FIRST, AP_AUTH_INTERNAL_PER_CONF);
+    ap_hook_check_authn(mod_comet_inquiry_authenticate, NULL, NULL,
+                        APR_HOOK_FIRST, AP_AUTH_INTERNAL_PER_CONF);
     ap_hook_check_authz(mod_comet_authenticate_note, NULL, NULL,
                         APR_HOOK_REALLY_FIRST, AP_AUTH_INTERNAL_PER_CONF);
     /* with the location's settings, but before authentication */
@@ -126,6 +130,8 @@ static void register_hooks(apr_pool_t *p)
     mod_comet_engines_register(p);
     mod_comet_require_register(p);
     mod_comet_require_token_register(p);
+    mod_comet_require_request_register(p);
+    mod_comet_inquiry_register();
     mod_comet_status_register(p);
 }
 

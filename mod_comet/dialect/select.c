@@ -75,7 +75,9 @@ int mod_comet_select_authorise(request_rec *r,
                                const char **objection)
 {
     request_rec *sub = look_up(r, mapping, channel, ask ? "GET" : "POST");
-    int status = is_allowed(sub, mapping) ? OK : HTTP_FORBIDDEN;
+    int status = !is_allowed(sub, mapping)          ? HTTP_FORBIDDEN
+                 : mod_comet_request(sub)->obstacle ? HTTP_SERVICE_UNAVAILABLE
+                                                    : OK;
     const char *challenge =
         apr_table_get(sub->err_headers_out, "WWW-Authenticate");
 

@@ -109,7 +109,8 @@ int mod_comet_handler(request_rec *r)
     if (mod_comet_ask_is_deaf(r, ask->transport)) {
         request->softly = ask->transport;
     }
-    wrong = mod_comet_lifecycle_obstacle(r);
+    wrong =
+        request->obstacle ? request->obstacle : mod_comet_lifecycle_obstacle(r);
     if (wrong) {
         return mod_comet_answer_error(r, HTTP_SERVICE_UNAVAILABLE, "%s", wrong);
     }

@@ -34,6 +34,12 @@ typedef struct mod_comet_request_t {
     const struct mod_comet_token_t *token; /* NULL: nobody has asked yet */
     int is_told; /* the log was told that it grants too little */
 
+    /* of request/inquiry: */
+    const struct mod_comet_inquiry_t *inquiry; /* the last one; or NULL */
+    int is_asking; /* its sub-request runs */
+    int is_refused; /* the log was told so */
+    const char *obstacle; /* why it was not judged: it gets 503; or NULL */
+
     /* of request/authenticate: the authenticated user, and the configuration
      * that authenticated it; NULL: nobody */
     char *authenticated_as;

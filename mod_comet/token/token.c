@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "token/grant.h"
+#include "wire/params.h"
 
 /* The last second of the year 9999.  A larger number is not in seconds. */
 #define SECONDS_MAX 253402300799.0
@@ -212,30 +213,19 @@ static const char *check_parties(const json_t *claims, const comet_key_t *key)
     return NULL;
 }
 
-/* Whether a text has control characters: C0, DEL, C1.  It is UTF-8. */
-static int has_controls(const char *text)
-{
-    const unsigned char *at = (const unsigned char *)text;
-
-    while (*at >= 0x20 && *at != 0x7f && !(at[0] == 0xc2 && at[1] < 0xa0)) {
-        at++;
-    }
-    return *at != '\0';
-}
-
 static const char *read_user(const json_t *claims, comet_token_t *token,
                              apr_pool_t *pool)
 {
     const json_t *claim = json_object_get(claims, "sub");
     const char *user = json_string_value(claim);
+    const char *wrong;
 
     if (!claim) {
         return NULL;
     }
-    if (!user || !*user || strlen(user) > COMET_AUTHOR_MAX_BYTES
-        || has_controls(user)) {
-        return "sub: expected a text of 1 to 255 bytes without control "
-               "characters";
+    wrong = comet_params_check_user(comet_text(user));
+    if (wrong) {
+        return apr_pstrcat(pool, "sub: ", wrong, NULL);
     }
     token->user = apr_pstrdup(pool, user);
     return NULL;

@@ -270,6 +270,14 @@ const char *comet_params_check_channel(comet_text_t name)
     return NULL;
 }
 
+const char *comet_params_check_user(comet_text_t user)
+{
+    return user.length == 0 || user.length > COMET_AUTHOR_MAX_BYTES
+                   || !comet_encode_is_utf8(user) || has_control(user)
+               ? "expected a text of 1 to 255 bytes without control characters"
+               : NULL;
+}
+
 const char *comet_params_check_type(comet_text_t type)
 {
     if (type.length == 0 || type.length > COMET_TYPE_MAX_BYTES) {

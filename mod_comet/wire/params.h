@@ -83,6 +83,13 @@ const char *comet_params_int(comet_text_t value, const char *name,
 const char *comet_params_check_channel(comet_text_t name);
 
 /**
+ * Check a user's name that the site's application gives: 1 to 255 bytes of
+ * UTF-8 without control characters (C0, DEL, C1).
+ * @return NULL, or the error (a constant)
+ */
+const char *comet_params_check_user(comet_text_t user);
+
+/**
  * Check an event type that a client chose: 1 to 255 bytes of UTF-8 without
  * control characters. "gap" is reserved: pages take it for the server's own
  * event.

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * @file request/decisions.h
+ * What the site's application has decided, as long as it said that this may be
+ * kept (Comet-Lifetime): a table of each child.
+ */
+#ifndef MOD_COMET_DECISIONS_H
+#define MOD_COMET_DECISIONS_H
+
+#include "token/digest.h"
+#include "server/mod_comet.h"
+
+/** A decision. */
+typedef struct mod_comet_decision_t {
+    int status; /* HTTP's */
+    char user[COMET_AUTHOR_MAX_BYTES + 1]; /* "": nobody */
+    apr_time_t until; /* by comet_monotonic() */
+} mod_comet_decision_t;
+
+/**
+ * Find a decision that still holds.
+ * @param key  of comet_digest(), over all that the decision may depend on
+ * @param decision  OUT
+ * @return whether there is one.  Any thread.
+ */
+int mod_comet_decisions_find(const unsigned char key[COMET_DIGEST_BYTES],
+                             mod_comet_decision_t *decision);
+
+/** Keep a decision, if need be in the place of another.  Any thread. */
+void mod_comet_decisions_keep(const unsigned char key[COMET_DIGEST_BYTES],
+                              const mod_comet_decision_t *decision);
+
+#endif /* MOD_COMET_DECISIONS_H */

@@ -1,0 +1,409 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Asking the site's application whether a client may use a channel. */
+#include "request/inquiry.h"
+
+#include <apr_lib.h>
+#include <apr_strings.h>
+#include <http_core.h>
+#include <http_request.h>
+#include <stdatomic.h>
+#include <util_filter.h>
+
+#include "shared/metrics.h"
+#include "server/child.h"
+#include "server/mpm.h"
+#include "request/decisions.h"
+#include "request/reasons.h"
+
+/* The longest body. It is thrown away. */
+#define BODY_MAX_BYTES 65536
+
+/* The longest time that a decision may be kept, in seconds. */
+#define LIFETIME_MAX 86400
+
+/* One out of this many threads may ask.  An application that asks the same URL
+ * again in its answer would otherwise take all threads. */
+#define SHARE 4
+
+static const char SWALLOW[] = "COMET_SWALLOW";
+static const char NO_BODY[] = "COMET_NO_BODY";
+
+static atomic_int asking; /* [atomic] of this child */
+
+/* --- filters -------------------------------------------------------------- */
+
+/* What becomes of an answer's body. */
+typedef struct swallow_t {
+    apr_off_t left; /* bytes that it may still have */
+    int has_text; /* it is more than white space */
+    apr_time_t ends_at; /* by comet_monotonic() */
+    const char *wrong; /* why it was cut off; NULL: it was not */
+} swallow_t;
+
+static apr_status_t look_at(swallow_t *swallow, apr_bucket *bucket)
+{
+    const char *data;
+    apr_size_t length, i;
+    apr_status_t status;
+
+    if (APR_BUCKET_IS_METADATA(bucket)) {
+        return APR_SUCCESS;
+    }
+    status = apr_bucket_read(bucket, &data, &length, APR_BLOCK_READ);
+    if (status == APR_SUCCESS) {
+        swallow->left -= (apr_off_t)length;
+        for (i = 0; i < length && !swallow->has_text; i++) {
+            swallow->has_text = !apr_isspace(data[i]);
+        }
+    }
+    return status;
+}
+
+/* An output filter, before all others: nothing gets beyond it. */
+static apr_status_t swallow_body(ap_filter_t *filter,
+                                 apr_bucket_brigade *brigade)
+{
+    swallow_t *swallow = filter->ctx;
+    apr_status_t status = APR_SUCCESS;
+
+    while (!APR_BRIGADE_EMPTY(brigade) && !swallow->wrong) {
+        apr_bucket *bucket = APR_BRIGADE_FIRST(brigade);
+
+        status = look_at(swallow, bucket);
+        apr_bucket_delete(bucket);
+        if (status != APR_SUCCESS) {
+            swallow->wrong = "its answer ended early";
+        }
+        else if (swallow->left < 0) {
+            swallow->wrong = "it answered with more than 64 KB";
+        }
+        else if (comet_monotonic() >= swallow->ends_at) {
+            swallow->wrong = "it did not answer in time";
+        }
+    }
+    apr_brigade_cleanup(brigade);
+    return swallow->wrong ? APR_ECONNABORTED : APR_SUCCESS;
+}
+
+/* An input filter, before all others: the client's body, and its next request,
+ * are not for the application. */
+static apr_status_t give_no_body(ap_filter_t *filter,
+                                 apr_bucket_brigade *brigade,
+                                 ap_input_mode_t mode, apr_read_type_e block,
+                                 apr_off_t bytes)
+{
+    APR_BRIGADE_INSERT_TAIL(brigade,
+                            apr_bucket_eos_create(filter->c->bucket_alloc));
+    return APR_SUCCESS;
+}
+
+void mod_comet_inquiry_register(void)
+{
+    ap_register_output_filter(SWALLOW, swallow_body, NULL,
+                              AP_FTYPE_RESOURCE - 1);
+    ap_register_input_filter(NO_BODY, give_no_body, NULL,
+                             AP_FTYPE_RESOURCE - 1);
+}
+
+/* --- a place to ask from ---------------------------------------------------- */
+
+static int share_of(int threads)
+{
+    return threads / SHARE ? threads / SHARE : 1;
+}
+
+static int enter(void)
+{
+    static const comet_metric_e all = COMET_METRIC_asking;
+    const mod_comet_capacity_t *capacity = mod_comet_mpm_capacity();
+
+    if (atomic_fetch_add(&asking, 1) >= share_of(capacity->threads)
+        || comet_metrics_is_capped(
+            mod_comet_child_metrics(), &all, 1,
+            share_of(capacity->threads * capacity->children))) {
+        atomic_fetch_sub(&asking, 1);
+        return 0;
+    }
+    comet_metrics_add(COMET_METRIC_asking, 1);
+    return 1;
+}
+
+static void leave(void)
+{
+    atomic_fetch_sub(&asking, 1);
+    comet_metrics_add(COMET_METRIC_asking, -1);
+}
+
+int mod_comet_inquiry_is_nested(const request_rec *r)
+{
+    const mod_comet_request_t *request;
+
+    do {
+        r = r->main ? r->main : r->prev;
+        request =
+            r ? ap_get_module_config(r->request_config, &comet_module) : NULL;
+    } while (r && !(request && request->is_asking));
+    return r != NULL;
+}
+
+/* --- the sub-request ---------------------------------------------------------- */
+
+/* The client's header fields, without those about a body or an answer that it
+ * has, and with ours. */
+static apr_table_t *make_headers(const request_rec *r, apr_pool_t *p,
+                                 const char *channel)
+{
+    static const char *const unwanted[] = {
+        "Accept",         "Accept-Encoding",     "Comet-Lifetime",
+        "Comet-User",     "Connection",          "Content-Encoding",
+        "Content-Length", "Content-Type",        "Expect",
+        "If-Match",       "If-Modified-Since",   "If-None-Match",
+        "If-Range",       "If-Unmodified-Since", "Last-Event-ID",
+        "Range",          "Transfer-Encoding",   "Upgrade",
+    };
+    apr_table_t *fields = apr_table_copy(p, r->headers_in);
+    apr_size_t i;
+
+    for (i = 0; i < sizeof(unwanted) / sizeof(*unwanted); i++) {
+        apr_table_unset(fields, unwanted[i]);
+    }
+    apr_table_setn(fields, "Comet-Channel", channel);
+    apr_table_setn(fields, "Comet-Action",
+                   mod_comet_request(r)->publishes ? "publish" : "read");
+    return fields;
+}
+
+/* Make the sub-request look like one of its own: its URL is in the request
+ * line, and servers behind this one have no longer than we wait. */
+static void dress(request_rec *sub, const request_rec *r,
+                  const mod_comet_inquiry_target_t *target, const char *channel,
+                  swallow_t *swallow)
+{
+    server_rec *server = apr_pmemdup(sub->pool, sub->server, sizeof(*server));
+
+    if (server->timeout > target->timeout) {
+        server->timeout = target->timeout;
+    }
+    sub->server = server;
+    sub->the_request =
+        apr_pstrcat(sub->pool, "GET ", target->url, " HTTP/1.1", NULL);
+    sub->headers_in = make_headers(r, sub->pool, channel);
+    ap_add_output_filter(SWALLOW, swallow, sub, sub->connection);
+    ap_add_input_filter(NO_BODY, NULL, sub, sub->connection);
+}
+
+static const char *answered(const request_rec *sub, const char *name)
+{
+    const char *value = apr_table_get(sub->headers_out, name);
+
+    return value ? value : apr_table_get(sub->err_headers_out, name);
+}
+
+/* Whether the application sends the client elsewhere.  A local redirect of a
+ * script (RFC 3875, section 6.2.2) has the other URL's status. */
+static int is_redirected(const request_rec *sub)
+{
+    while (sub && !answered(sub, "Location")) {
+        sub = sub->next;
+    }
+    return sub != NULL;
+}
+
+/* Read Comet-Lifetime. @return 0: there is none, or it is no number */
+static apr_interval_time_t read_lifetime(const request_rec *sub)
+{
+    const char *text = answered(sub, "Comet-Lifetime");
+    apr_int64_t seconds = 0;
+
+    if (text
+        && comet_params_int(comet_text(text), "Comet-Lifetime", 0, LIFETIME_MAX,
+                            &seconds, sub->pool)) {
+        ap_log_rerror(APLOG_MARK, APLOG_WARNING, 0, sub,
+                      "Require comet-request: Comet-Lifetime must be 0 to %d "
+                      "seconds",
+                      LIFETIME_MAX);
+    }
+    return apr_time_from_sec(seconds);
+}
+
+static void read_grant(mod_comet_inquiry_t *inquiry, const request_rec *sub,
+                       apr_pool_t *p)
+{
+    const char *user = answered(sub, "Comet-User");
+
+    inquiry->user = user && *user ? apr_pstrdup(p, user) : NULL;
+    if (inquiry->user && comet_params_check_user(comet_text(user))) {
+        inquiry->status = HTTP_SERVICE_UNAVAILABLE;
+        inquiry->wrong = "its Comet-User is no user's name";
+    }
+}
+
+/* @param status  of the handler, or of the look-up */
+static void read_answer(mod_comet_inquiry_t *inquiry, const request_rec *sub,
+                        int status, const swallow_t *swallow, apr_pool_t *p)
+{
+    const request_rec *last = sub;
+    apr_interval_time_t lifetime;
+
+    while (last->next) {
+        last = last->next;
+    }
+    status = ap_is_HTTP_VALID_RESPONSE(status) ? status : last->status;
+    lifetime = read_lifetime(last);
+    inquiry->until = lifetime ? comet_monotonic() + lifetime : 0;
+    inquiry->status = status;
+    if (swallow->wrong || comet_monotonic() >= swallow->ends_at) {
+        inquiry->status = HTTP_SERVICE_UNAVAILABLE;
+        inquiry->wrong =
+            swallow->wrong ? swallow->wrong : "it did not answer in time";
+    }
+    else if (ap_is_HTTP_SERVER_ERROR(status)) {
+        inquiry->status = HTTP_SERVICE_UNAVAILABLE;
+        inquiry->wrong = apr_psprintf(p, "it answered %d", status);
+    }
+    else if (status == HTTP_UNAUTHORIZED) {
+        const char *challenge = answered(last, "WWW-Authenticate");
+
+        inquiry->wrong = "it answered 401";
+        inquiry->challenge = challenge ? apr_pstrdup(p, challenge) : NULL;
+    }
+    else if (!ap_is_HTTP_SUCCESS(status) || is_redirected(sub)) {
+        inquiry->status = HTTP_FORBIDDEN;
+        inquiry->wrong = is_redirected(sub)
+                             ? "it redirected"
+                             : apr_psprintf(p, "it answered %d", status);
+    }
+    else if (swallow->has_text) {
+        /* PHP with display_errors prints an error with status 200 */
+        inquiry->status = HTTP_SERVICE_UNAVAILABLE;
+        inquiry->wrong = "it granted with a body, as a script that has failed "
+                         "may: it must answer 204 and print nothing";
+    }
+    else {
+        read_grant(inquiry, last, p);
+    }
+}
+
+static void run(mod_comet_inquiry_t *inquiry, request_rec *r,
+                const char *channel)
+{
+    const mod_comet_inquiry_target_t *target = inquiry->target;
+    mod_comet_request_t *request = mod_comet_request(r);
+    swallow_t swallow = { .left = BODY_MAX_BYTES,
+                          .ends_at = comet_monotonic() + target->timeout };
+    request_rec *sub;
+    int status;
+
+    request->is_asking = 1;
+    sub = ap_sub_req_method_uri("GET", target->url, r, NULL);
+    status = sub->status;
+    if (status == HTTP_OK) {
+        dress(sub, r, target, channel, &swallow);
+        status = ap_run_sub_req(sub);
+    }
+    request->is_asking = 0;
+    read_answer(inquiry, sub, status, &swallow, r->pool);
+    ap_destroy_sub_req(sub);
+}
+
+/* --- asking ---------------------------------------------------------------------- */
+
+/* All that a decision may depend on.  @return whether there is a key */
+static int make_key(const request_rec *r,
+                    const mod_comet_inquiry_target_t *target,
+                    const char *channel, unsigned char *key)
+{
+    const comet_text_t parts[] = {
+        comet_text(target->url),
+        { (const char *)&r->server, sizeof(r->server) },
+        comet_text(r->hostname),
+        comet_text(channel),
+        comet_text(mod_comet_request(r)->publishes ? "publish" : "read"),
+        comet_text(r->useragent_ip),
+        comet_text(apr_table_get(r->headers_in, "Cookie")),
+        comet_text(apr_table_get(r->headers_in, "Authorization")),
+    };
+
+    return comet_digest(parts, sizeof(parts) / sizeof(*parts), key);
+}
+
+static void take_over(mod_comet_inquiry_t *inquiry,
+                      const mod_comet_decision_t *decision, apr_pool_t *p)
+{
+    inquiry->status = decision->status;
+    inquiry->until = decision->until;
+    inquiry->user = *decision->user ? apr_pstrdup(p, decision->user) : NULL;
+    inquiry->wrong =
+        ap_is_HTTP_SUCCESS(decision->status) ? NULL : "it said so before";
+}
+
+static void keep(const mod_comet_inquiry_t *inquiry, const unsigned char *key)
+{
+    mod_comet_decision_t decision = { .status = inquiry->status,
+                                      .until = inquiry->until };
+
+    apr_cpystrn(decision.user, inquiry->user ? inquiry->user : "",
+                sizeof(decision.user));
+    mod_comet_decisions_keep(key, &decision);
+}
+
+static void ask(mod_comet_inquiry_t *inquiry, request_rec *r,
+                const char *channel)
+{
+    unsigned char key[COMET_DIGEST_BYTES];
+    mod_comet_decision_t decision;
+    int has_key = make_key(r, inquiry->target, channel, key);
+
+    if (has_key && mod_comet_decisions_find(key, &decision)) {
+        take_over(inquiry, &decision, r->pool);
+        return;
+    }
+    if (!enter()) {
+        inquiry->status = HTTP_SERVICE_UNAVAILABLE;
+        inquiry->wrong = "too many requests ask it now";
+        return;
+    }
+    run(inquiry, r, channel);
+    leave();
+    if (has_key && inquiry->until
+        && inquiry->status != HTTP_SERVICE_UNAVAILABLE) {
+        keep(inquiry, key);
+    }
+}
+
+const mod_comet_inquiry_t *mod_comet_inquiry_make(
+    request_rec *r, const mod_comet_inquiry_target_t *target,
+    const char *channel)
+{
+    mod_comet_request_t *request = mod_comet_request(r);
+    mod_comet_inquiry_t *inquiry;
+
+    if (request->inquiry && request->inquiry->target == target) {
+        return request->inquiry;
+    }
+    inquiry = apr_pcalloc(r->pool, sizeof(*inquiry));
+    inquiry->target = target;
+    ask(inquiry, r, channel);
+    request->inquiry = inquiry;
+    return inquiry;
+}
+
+int mod_comet_inquiry_authenticate(request_rec *r)
+{
+    const mod_comet_request_t *request = mod_comet_request(r);
+
+    if (!request || !request->inquiry
+        || request->inquiry->status != HTTP_UNAUTHORIZED || ap_auth_type(r)) {
+        return DECLINED;
+    }
+    if (request->inquiry->challenge) {
+        apr_table_setn(r->err_headers_out, "WWW-Authenticate",
+                       request->inquiry->challenge);
+    }
+    if (!r->main) {
+        mod_comet_reasons_log(r, HTTP_UNAUTHORIZED,
+                              apr_pstrcat(r->pool, "the site's application: ",
+                                          request->inquiry->wrong, NULL));
+    }
+    return HTTP_UNAUTHORIZED;
+}
