@@ -8,6 +8,7 @@
 #include "request/access.h"
 #include "server/child.h"
 #include "request/limits.h"
+#include "request/shortcut.h"
 #include "output/answer.h"
 #include "dialect/reading.h"
 
@@ -69,10 +70,25 @@ static request_rec *look_up(request_rec *r, const mod_comet_mapping_t *mapping,
     return sub;
 }
 
-int mod_comet_select_authorise(request_rec *r,
-                               const mod_comet_mapping_t *mapping,
-                               comet_text_t channel, mod_comet_ask_t *ask,
-                               const char **objection)
+/* Whether the request's own token grants a channel, so that its URL need not
+ * be asked. */
+static int is_granted_here(request_rec *r, const mod_comet_mapping_t *mapping,
+                           comet_text_t channel, mod_comet_ask_t *ask)
+{
+    const char *name = apr_pstrmemdup(r->pool, channel.data, channel.length);
+
+    if (!mod_comet_shortcut_grants(r, mapping, name)) {
+        return 0;
+    }
+    if (ask) {
+        mod_comet_ask_limit_time(ask, r);
+    }
+    return 1;
+}
+
+static int ask_url(request_rec *r, const mod_comet_mapping_t *mapping,
+                   comet_text_t channel, mod_comet_ask_t *ask,
+                   const char **objection)
 {
     request_rec *sub = look_up(r, mapping, channel, ask ? "GET" : "POST");
     int status = !is_allowed(sub, mapping)          ? HTTP_FORBIDDEN
@@ -95,6 +111,17 @@ int mod_comet_select_authorise(request_rec *r,
     }
     ap_destroy_sub_req(sub);
     return status;
+}
+
+int mod_comet_select_authorise(request_rec *r,
+                               const mod_comet_mapping_t *mapping,
+                               comet_text_t channel, mod_comet_ask_t *ask,
+                               const char **objection)
+{
+    *objection = NULL;
+    return is_granted_here(r, mapping, channel, ask)
+               ? OK
+               : ask_url(r, mapping, channel, ask, objection);
 }
 
 static int refuse(request_rec *r, int status, comet_text_t channel,

@@ -15,6 +15,7 @@
 #include "server/mpm.h"
 #include "server/retained.h"
 #include "request/limits.h"
+#include "request/shortcut.h"
 #include "output/log.h"
 #include "wait/block.h"
 #include "wait/wait.h"
@@ -188,6 +189,7 @@ int mod_comet_lifecycle_post_config(apr_pool_t *pconf, apr_pool_t *plog,
     }
     buses = apr_array_make(pconf, stores->nelts, sizeof(comet_bus_t *));
     mod_comet_mpm_query((apr_size_t)stores->nelts);
+    mod_comet_shortcut_prepare(s);
     status = share_memory(stores, buses, s, ptemp);
     if (status != APR_SUCCESS) {
         ap_log_error(APLOG_MARK, APLOG_EMERG, status, s,

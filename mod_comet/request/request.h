@@ -33,6 +33,13 @@ typedef struct mod_comet_request_t {
     /* of request/token: */
     const struct mod_comet_token_t *token; /* NULL: nobody has asked yet */
     int is_told; /* the log was told that it grants too little */
+    enum {
+        MOD_COMET_UNTRIED,
+        MOD_COMET_IS_SHORT,
+        MOD_COMET_IS_LONG
+    } shortcut; /* of request/shortcut: whether it may be taken */
+    int is_by_token_alone; /* `Require comet-token` has granted it, and stands
+                            * alone in its section */
 
     /* of request/inquiry: */
     const struct mod_comet_inquiry_t *inquiry; /* the last one; or NULL */

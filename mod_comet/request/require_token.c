@@ -8,8 +8,37 @@
 #include "token/grant.h"
 #include "request/token.h"
 
+/* Whether a `Require` stands alone in its section: nothing else decides who may
+ * use the section's URLs. */
+static int is_alone(const ap_directive_t *require)
+{
+    static const char *const others[] = { "Require", "<", "AuthMerging",
+                                          "Satisfy" };
+    const ap_directive_t *directive =
+        require->parent ? require->parent->first_child : NULL;
+    apr_size_t i;
+
+    if (!directive
+        || strncasecmp(require->parent->directive, "<Location", 9) != 0) {
+        return 0;
+    }
+    for (; directive; directive = directive->next) {
+        for (i = 0; i < sizeof(others) / sizeof(*others); i++) {
+            if (directive != require
+                && strncasecmp(directive->directive, others[i],
+                               strlen(others[i]))
+                       == 0) {
+                return 0;
+            }
+        }
+    }
+    return 1;
+}
+
+/* @param parsed  OUT: NULL, or any pointer where the line stands alone */
 static const char *parse(cmd_parms *cmd, const char *line, const void **parsed)
 {
+    *parsed = is_alone(cmd->directive) ? cmd->directive : NULL;
     return *line ? "Require comet-token takes no arguments: the token says "
                    "which channels it grants"
                  : NULL;
@@ -51,6 +80,7 @@ static authz_status check(request_rec *r, const char *line, const void *parsed)
         mod_comet_token_tell_insufficient(r);
         return AUTHZ_DENIED;
     }
+    request->is_by_token_alone = parsed != NULL;
     mod_comet_request_grant(request, token->until);
     return AUTHZ_GRANTED;
 }

@@ -38,6 +38,7 @@ typedef struct mod_comet_server_config_t {
     comet_place_t place; /* as it was written; its engine is NULL: none */
     /** Its index in what mod_comet_stores_find() finds; set in post_config. */
     int store;
+    int has_rules; /* of request/shortcut; set in post_config */
 #define SERVER_VALUE(field, fallback) apr_int64_t field;
 #include "tables/directives.def"
 } mod_comet_server_config_t;

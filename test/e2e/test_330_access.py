@@ -740,9 +740,13 @@ def read(server, target, headers=None):
 
 
 def test_330_40_every_example_is_tested():
-    """A test in this file loads each file of conf/examples."""
-    with open(os.path.abspath(__file__), encoding="utf-8") as file:
-        tested = set(re.findall(r'example\("([\w-]+\.conf)"', file.read()))
+    """A test of this file, or of test_703, loads each file of conf/examples."""
+    tested = set()
+    for name in ("test_330_access.py", "test_703_php_recipes.py"):
+        with open(os.path.join(os.path.dirname(os.path.abspath(__file__)),
+                               name), encoding="utf-8") as file:
+            tested |= set(re.findall(
+                r'(?:example|site|read)\("([\w-]+\.conf)"', file.read()))
     there = {name for name in os.listdir(EXAMPLES) if name.endswith(".conf")}
     assert tested == there and len(there) >= 7
 
@@ -980,7 +984,8 @@ def test_330_51_secrets_are_not_for_everybody(name, tmp_path):
     with open(os.path.join(EXAMPLES, name), encoding="utf-8") as file:
         text = file.read().replace("/etc/apache2/", str(tmp_path) + "/")
     secrets = set(re.findall(
-        r"^\s*(?:AuthUserFile|SessionCryptoPassphraseFile) (\S+)", text, re.M))
+        r"^\s*(?:AuthUserFile|SessionCryptoPassphraseFile|CometTokenKey HS256)"
+        r" (\S+)", text, re.M))
     commands = [line for line in re.findall(r"^#     (\S.*)$", text, re.M)
                 if str(tmp_path) in line]
     assert bool(commands) == bool(secrets)

@@ -1,0 +1,25 @@
+<?php
+// SPDX-License-Identifier: Apache-2.0
+// Says who may use a channel: php-request.conf has it asked.  Adapt the session
+// and the channels.  Print nothing: 204 grants, and any output is taken for an
+// error message.
+
+session_start(['read_and_close' => true]);
+if (!isset($_SESSION['id'])) {
+    http_response_code(401);
+    exit;
+}
+$id = (int) $_SESSION['id'];
+$channel = $_SERVER['HTTP_COMET_CHANNEL'] ?? '';
+$action = $_SERVER['HTTP_COMET_ACTION'] ?? '';
+
+// The empty name is the endpoint's own URL, which reaches no channel.
+$may = $channel === '' || str_starts_with($channel, 'public/')
+    || str_starts_with("$channel/", "user/$id/");
+if (!$may || $action !== 'read') {
+    http_response_code(403);
+    exit;
+}
+header('Comet-User: ' . $_SESSION['name']);
+header('Comet-Lifetime: 60');
+http_response_code(204);

@@ -1,0 +1,207 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Judging a channel by the request's token alone. */
+#include "request/shortcut.h"
+
+#include <apr_fnmatch.h>
+#include <apr_strings.h>
+#include <http_config.h>
+#include <http_core.h>
+#include <http_request.h>
+
+#include "token/grant.h"
+#include "request/token.h"
+
+/* --- the server's rules ----------------------------------------------------- */
+
+static int begins_with(const char *text, const char *beginning)
+{
+    return strncasecmp(text, beginning, strlen(beginning)) == 0;
+}
+
+/* Whether a directive may treat two URLs of one section differently. */
+static int is_rule(const char *name)
+{
+    static const char *const rules[] = { "Rewrite", "Redirect",  "Lua",
+                                         "Deny",    "Allow",     "Order",
+                                         "Satisfy", "SSLRequire" };
+    apr_size_t i = 0;
+
+    while (i < sizeof(rules) / sizeof(*rules) && !begins_with(name, rules[i])) {
+        i++;
+    }
+    return i < sizeof(rules) / sizeof(*rules);
+}
+
+/* These sections never apply to a mapped URL, or are looked at by
+ * themselves. */
+static int is_elsewhere(const char *name)
+{
+    return begins_with(name, "<Directory") || begins_with(name, "<Files")
+           || begins_with(name, "<Proxy") || begins_with(name, "<VirtualHost");
+}
+
+static int has_rules(const ap_directive_t *directive)
+{
+    for (; directive; directive = directive->next) {
+        if (is_rule(directive->directive)
+            || (directive->first_child && !is_elsewhere(directive->directive)
+                && has_rules(directive->first_child))) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
+/* The section of a virtual host; NULL: it is the main server. */
+static const ap_directive_t *find_section(const server_rec *s)
+{
+    const ap_directive_t *directive = s->is_virtual ? ap_conftree : NULL;
+
+    while (directive
+           && !(begins_with(directive->directive, "<VirtualHost")
+                && directive->line_num == (int)s->defn_line_number
+                && strcmp(directive->filename, s->defn_name) == 0)) {
+        directive = directive->next;
+    }
+    return directive;
+}
+
+void mod_comet_shortcut_prepare(server_rec *main)
+{
+    int everywhere = has_rules(ap_conftree);
+    server_rec *s;
+
+    for (s = main; s; s = s->next) {
+        const ap_directive_t *section = find_section(s);
+
+        mod_comet_config_server(s)->has_rules =
+            everywhere || (s->is_virtual && !section)
+            || (section && has_rules(section->first_child));
+    }
+}
+
+/* --- other modules ------------------------------------------------------------ */
+
+/* Whether a module decides on access by what its section says, or by the
+ * credentials, and not by the URL. */
+static int is_known(const char *module)
+{
+    static const char *const known[] = {
+        "core.c",           "mod_access_compat.c", "mod_auth_basic.c",
+        "mod_auth_form.c",  "mod_auth_digest.c",   "mod_authn_core.c",
+        "mod_authz_core.c", "mod_comet.c",         "mod_ssl.c",
+    };
+    apr_size_t i = 0;
+
+    while (i < sizeof(known) / sizeof(*known)
+           && strcmp(module, known[i]) != 0) {
+        i++;
+    }
+    return i < sizeof(known) / sizeof(*known);
+}
+
+#define ARE_ALL_KNOWN(hook) \
+    static int are_known_in_##hook(void) \
+    { \
+        const apr_array_header_t *hooks = ap_hook_get_##hook(); \
+        int i = 0; \
+\
+        while ( \
+            hooks && i < hooks->nelts \
+            && is_known(APR_ARRAY_IDX(hooks, i, ap_LINK_##hook##_t).szName)) { \
+            i++; \
+        } \
+        return !hooks || i == hooks->nelts; \
+    }
+
+ARE_ALL_KNOWN(access_checker)
+ARE_ALL_KNOWN(access_checker_ex)
+ARE_ALL_KNOWN(check_user_id)
+ARE_ALL_KNOWN(auth_checker)
+
+/* --- sections --------------------------------------------------------------- */
+
+static const core_dir_config *core_of(const ap_conf_vector_t *config)
+{
+    return ap_get_core_module_config(config);
+}
+
+/* Whether a section applies to a path, as ap_location_walk() decides. */
+static int applies(const core_dir_config *section, const char *path)
+{
+    apr_size_t length = section->d ? strlen(section->d) : 0;
+
+    if (section->r) {
+        return ap_regexec(section->r, path, 0, NULL, 0) == 0;
+    }
+    if (section->d_is_fnmatch) {
+        return apr_fnmatch(section->d, path, APR_FNM_PATHNAME) == APR_SUCCESS;
+    }
+    return length && strncmp(section->d, path, length) == 0
+           && (section->d[length - 1] == '/' || path[length] == '/'
+               || path[length] == '\0');
+}
+
+static int have_same_sections(const request_rec *r, const char *path)
+{
+    const core_server_config *core =
+        ap_get_core_module_config(r->server->module_config);
+    int i;
+
+    for (i = 0; i < core->sec_url->nelts; i++) {
+        const core_dir_config *section =
+            core_of(APR_ARRAY_IDX(core->sec_url, i, const ap_conf_vector_t *));
+
+        if (applies(section, r->uri) != applies(section, path)) {
+            return 0;
+        }
+    }
+    return 1;
+}
+
+static int has_conditions(const request_rec *r)
+{
+    const core_dir_config *core = core_of(r->per_dir_config);
+
+    return core->sec_if && core->sec_if->nelts;
+}
+
+/* --- a channel ---------------------------------------------------------------- */
+
+static int find_out(const request_rec *r, const mod_comet_request_t *request)
+{
+    return request->is_by_token_alone
+                   && !mod_comet_config_server(r->server)->has_rules
+                   && !has_conditions(r) && are_known_in_access_checker()
+                   && are_known_in_access_checker_ex()
+                   && are_known_in_check_user_id()
+                   && are_known_in_auth_checker()
+               ? MOD_COMET_IS_SHORT
+               : MOD_COMET_IS_LONG;
+}
+
+int mod_comet_shortcut_grants(const request_rec *r,
+                              const mod_comet_mapping_t *mapping,
+                              const char *channel)
+{
+    mod_comet_request_t *request = mod_comet_request(r);
+    const comet_token_t *claims;
+    const char *path;
+
+    if (request->shortcut == MOD_COMET_UNTRIED) {
+        request->shortcut = find_out(r, request);
+    }
+    if (request->shortcut == MOD_COMET_IS_LONG) {
+        return 0;
+    }
+    claims = &request->token->claims;
+    if (!comet_grant_covers(request->publishes ? claims->write : claims->read,
+                            channel)) {
+        return 0;
+    }
+    path = apr_pstrcat(r->pool, mapping->url, "/", channel, NULL);
+    return mod_comet_request_find_mapping(mod_comet_config_server(r->server),
+                                          path)
+               == mapping
+           && have_same_sections(r, path);
+}

@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * @file request/shortcut.h
+ * Judging a channel by the request's token alone, where a sub-request to the
+ * channel's own URL would come to the same result.  A token of 100 channels
+ * costs string compares then.
+ */
+#ifndef MOD_COMET_SHORTCUT_H
+#define MOD_COMET_SHORTCUT_H
+
+#include "request/request.h"
+
+/**
+ * Find out which servers have rules that may look at a URL (RewriteRule,
+ * Redirect, Lua, Deny).  In post_config, for all servers.
+ */
+void mod_comet_shortcut_prepare(server_rec *main);
+
+/**
+ * Whether the token of a request grants a channel, and nothing but `Require
+ * comet-token` would judge the channel's own URL: the same sections apply to
+ * both, that line stands alone in its section, no <If> applies, the server has
+ * no rules, and no module but httpd's own decides on access.
+ * @param channel  without the endpoint's prefix, as for
+ *                 mod_comet_select_authorise()
+ * @return 0: the channel's own URL must be asked.  The request's thread.
+ */
+int mod_comet_shortcut_grants(const request_rec *r,
+                              const mod_comet_mapping_t *mapping,
+                              const char *channel);
+
+#endif /* MOD_COMET_SHORTCUT_H */

@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Several channels by one token: judged in process where httpd would come to
+the same result, by sub-requests wherever it might not."""
+
+import os
+
+import pytest
+
+import tokens
+from http_client import quote
+from httpd_env import sql_text, sqlite
+from tokens import bearer, claims, grant, sign
+
+tokens.write("secret", tokens.SECRET)
+
+SECRET = "for nobody's eyes"
+TOKEN = "CometTokenKey HS256 %s\nCometMulti on\n" % tokens.path("secret")
+
+# What protects the channel `secret` of an endpoint {e} whose other channels a
+# token opens. None of it may be overlooked.
+RULES = {
+    "location": "<Location {e}/secret>\nRequire all denied\n</Location>",
+    "keys": "<Location {e}/secret>\nCometTokenKey HS256 %s\n</Location>"
+            % tokens.write("other", tokens.NEW_SECRET),
+    "match": '<LocationMatch "^{e}/s">\nRequire all denied\n</LocationMatch>',
+    "match-end": '<LocationMatch "^{e}/secret$">\nRequire all denied\n'
+                 "</LocationMatch>",
+    "pattern": '<Location "{e}/sec*">\nRequire all denied\n</Location>',
+    "if": '<If "%{REQUEST_URI} =~ m#^{e}/secret#">\nRequire all denied\n</If>',
+    "and": "<Location {e}/secret>\nAuthMerging And\nRequire method DELETE\n"
+           "</Location>",
+    "deny": "<Location {e}/secret>\nOrder deny,allow\nDeny from all\n"
+            "</Location>",
+    "redirect": 'Redirect 403 "{e}/secret"',
+    "rewrite": 'RewriteEngine on\nRewriteRule "^{e}/secret" "-" [F]',
+    "endpoint": "CometEndpoint {e}/secret other/",
+}
+INSIDE = {
+    "expr": 'Require expr "%{REQUEST_URI} !~ m#/secret#"',
+    "if-inside": '<If "%{REQUEST_URI} =~ m#/secret#">\nRequire all denied\n'
+                 "</If>",
+    "channel": "Require comet-channel open",
+}
+
+
+def conf_of(rule):
+    """A virtual host of its own: rules of one server do not concern another."""
+    end = "/x"
+    inside = INSIDE.get(rule)
+    lines = "Require comet-token" if not inside else (
+        "<RequireAll>\nRequire comet-token\n<RequireAny>\n%s\n"
+        'Require expr "%%{REQUEST_URI} =~ m#^/x/?$#"\n</RequireAny>\n'
+        "</RequireAll>" % inside if rule != "if-inside"
+        else "Require comet-token\n" + inside)
+    return ('<VirtualHost *>\nServerName %s.test\nCometEndpoint /x %s/\n'
+            '<Location "/x">\n%s%s\n</Location>\n%s\n</VirtualHost>\n'
+            % (rule, rule, TOKEN, lines, RULES.get(rule, ""))
+            ).replace("{e}", end)
+
+
+SERVER = {"modules": ("access_compat",), "conf": """
+CometPollTimeout 1s
+<VirtualHost *>
+ServerName localhost
+</VirtualHost>
+""" + "".join(conf_of(rule) for rule in [*RULES, *INSIDE]) + """
+<VirtualHost *>
+ServerName plain.test
+CometEndpoint /x plain/
+<Location "/x">
+""" + TOKEN + """Require comet-token
+</Location>
+<Location "/x/with">
+  Require all denied
+</Location>
+CometEndpoint /sub sub/
+<Location "/sub">
+""" + TOKEN + """<RequireAll>
+  Require comet-token
+</RequireAll>
+</Location>
+</VirtualHost>
+"""}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def seeded(shared_server):
+    for rule in [*RULES, *INSIDE, "plain", "sub"]:
+        for name, body in (("secret", SECRET), ("open", "open")):
+            sqlite(shared_server.db, "INSERT INTO message(channel, body) "
+                   "VALUES(%s, %s)" % (sql_text(rule + "/" + name),
+                                       sql_text(body)))
+
+
+def get(server, host, target, headers=None):
+    return server.get(target, {"Host": host + ".test",
+                               **(headers or grant("*", write=["*"]))})
+
+
+@pytest.mark.parametrize("rule", [*RULES, *INSIDE])
+def test_704_01_no_rule_is_overlooked(server, rule):
+    """Whatever closes a channel's own URL closes it for a token of all
+    channels that names it by channel=."""
+    assert get(server, rule, "/x/secret?wait=0&since=0").status != 200 \
+        or rule in ("endpoint",)
+    answer = get(server, rule, "/x?channel=open&wait=0&since=0")
+    assert answer.status == 200, answer
+    assert [m["body"] for m in answer.json()["messages"]] == ["open"]
+    for names in ("channel=secret", "channel=open&channel=secret",
+                  "channel=*", "channel=%73ecret"):
+        answer = get(server, rule, "/x?%s&wait=0&since=0" % names)
+        assert answer.status in (401, 403), (names, answer)
+        assert SECRET.encode() not in answer.body
+    answer = server.request(
+        "POST", "/x/open", b'{"channel":"secret","body":"x"}',
+        {"Host": rule + ".test", "Content-Type": "application/x-ndjson",
+         **grant("*", write=["*"])})
+    assert answer.status in (401, 403), answer
+
+
+def test_704_02_the_grant_decides(server):
+    """In process, too, a channel is granted by its name alone."""
+    for names, status in (
+            ("channel=open&channel=secret", 403), ("channel=open", 200),
+            ("channel=room/1&channel=open", 200), ("channel=room/*", 200),
+            ("channel=*", 403), ("channel=with", 403),
+            ("channel=room", 403), ("channel=open/x", 403)):
+        answer = get(server, "plain", "/x?%s&wait=0" % names,
+                     grant("open", "room/*", "with"))
+        assert answer.status == status, (names, answer)
+    answer = get(server, "plain", "/x?channel=*&wait=0&since=0", grant("*"))
+    assert {m["body"] for m in answer.json()["messages"]} == {"open", SECRET}
+
+
+def test_704_03_cost(server, figure):
+    """100 channels on one connection: what a token costs, and what the same
+    token costs where each channel is judged by a sub-request.  HEAD reads
+    nothing from the store, so this is judging."""
+    names = ["room/%03d" % i for i in range(100)]
+    headers = bearer(sign(claims(read=["room/*"])))
+    query = "&".join("channel=" + quote(name) for name in names)
+
+    def used():
+        """CPU seconds of the child's threads."""
+        pid, total = server.children()[0], 0
+        for task in os.listdir("/proc/%d/task" % pid):
+            with open("/proc/%d/task/%s/schedstat" % (pid, task)) as stat:
+                total += int(stat.read().split()[0])
+        return total / 1e9
+
+    def cost(target, count=150):
+        with server.raw() as conn:
+            def one():
+                conn.request("HEAD", target, {
+                    "Host": "plain.test", **headers})
+                assert conn.answer().status == 200
+            one()
+            begin = used()
+            for _ in range(count):
+                one()
+            return (used() - begin) / count * 1e6
+
+    alone = cost("/x/room/000?")
+    token, asked = cost("/x?%s&" % query), cost("/sub?%s&" % query)
+    figure("a request of 1 channel %.0f us; of 100 channels by token %.0f us, "
+           "by sub-requests %.0f us; judging a channel: %.1f us and %.1f us"
+           % (alone, token, asked, (token - alone) / 100,
+              (asked - alone) / 100))
+    assert token < asked
