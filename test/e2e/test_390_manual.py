@@ -134,6 +134,8 @@ def write_secret(server):
 
 
 def prepare(server, needs):
+    if "key" in needs:
+        write_secret(server)
     if "passwd" in needs:
         for name in ("passwd", "comet.htpasswd"):
             with open(server.root + "/conf/" + name, "w",
@@ -237,7 +239,7 @@ def test_390_02_no_recipe_is_forgotten():
     assert len(PAGE.recipes) >= 12, PAGE.recipes
     assert len(fragments("httpd")) >= 14
     tried = {"httpd", "php", "sh", "js", "nginx", "htaccess", "crontab",
-             "ini", "haproxy"}
+             "ini", "haproxy"}     # "session": test_703_php_recipes.py
     assert {f.lang for f in PAGE.fragments} <= tried
     with open(__file__, encoding="utf-8") as file:
         text = file.read()
