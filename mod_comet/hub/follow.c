@@ -123,6 +123,8 @@ void comet_hub_try_to_watch(comet_hub_t *hub, apr_size_t i, int epoll,
         comet_bus_release_watch(feed->bus);
     }
     else if (comet_watch_fd(feed->watch) >= 0) {
+        /* refused where another store's watch has the same descriptor: that
+         * one takes the events of both */
         epoll_ctl(epoll, EPOLL_CTL_ADD, comet_watch_fd(feed->watch), &event);
     }
 }

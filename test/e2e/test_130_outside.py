@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The database as an interface: other processes publish and delete."""
 
+import contextlib
 import html
 import json
+import os
 import re
 import sqlite3
 import statistics
@@ -11,6 +13,7 @@ import time
 
 import pytest
 
+from descriptors import many_hosts
 from http_client import Poller, Raw, quote
 from httpd_env import SLOW, sqlite, thread_count, wait_until
 
@@ -476,3 +479,23 @@ def test_130_22_delete_in_every_child(make_server):
 def test_130_23_quote_helper():
     """The test's own quoting equals the page's."""
     assert quote("a b+c中") == "a%20b%2Bc%E4%B8%AD"
+
+
+def test_130_24_many_stores_in_a_folder(make_server):
+    """One instance of inotify serves all stores: a user may have 128.  What
+    another program writes into any of them arrives."""
+    server = make_server(start=False, children=1)
+    server.conf = many_hosts(server, 12, 12)
+    server.start()
+    (child,) = server.children()
+    for n in (0, 5, 11):
+        with server.raw() as conn:
+            conn.request("GET", "/comet/x?since=0", {"Host": "h%d" % n})
+            server.wait_waiting(1, "poll")
+            sqlite("%s/s%d.db" % (server.data, n), insert("x", "to %d" % n))
+            assert "to %d" % n in conn.answer().body.decode()
+    links = []
+    for fd in os.listdir("/proc/%d/fd" % child):
+        with contextlib.suppress(FileNotFoundError):    # it was just closed
+            links.append(os.readlink("/proc/%d/fd/%s" % (child, fd)))
+    assert sum("inotify" in link for link in links) == 1

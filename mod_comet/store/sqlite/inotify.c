@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Watching a database's folder by inotify, and the ladder of looks that follows
- * an event. */
+/* Watching a database's files by inotify, and the ladder of looks that follows an
+ * event. */
 #include "store/sqlite/inotify.h"
 
+#include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/inotify.h>
@@ -16,70 +18,122 @@
 /* On a slow disk it may take this long until a commit can be seen. */
 #define LADDER_USEC APR_INT64_C(2000000)
 
-#define TOUCHED \
-    (IN_MODIFY | IN_CLOSE_WRITE | IN_CREATE | IN_DELETE | IN_MOVED_TO \
-     | IN_MOVED_FROM)
+/* What happens to the names in a folder. */
+#define RENAMED (IN_CREATE | IN_DELETE | IN_MOVED_TO | IN_MOVED_FROM)
+/* What happens to a file.  The first event takes the watch away, so a busy
+ * writer wakes nobody until the store was looked at. */
+#define TOUCHED (IN_MODIFY | IN_CLOSE_WRITE | IN_ONESHOT)
 
-typedef struct inotify_t {
+enum { DATABASE, LOG, FILES };
+
+static const char *const suffixes[FILES] = { "", "-wal" };
+
+typedef struct inotify_t inotify_t;
+struct inotify_t {
     comet_watch_t base; /* first: a comet_watch_t of this engine is one of us */
-    int fd; /* inotify's; -1: polling */
-    int touched; /* events are in the queue */
+    inotify_t *next; /* in the list of all that share a descriptor */
+    const char *path; /* of the database; the place's */
+    const char *name; /* its last part */
+    int refused; /* inotify does not watch this one: poll */
+    int folder; /* inotify's number of the folder */
+    int files[FILES]; /* and of the files; -1: not watched */
+    int touched; /* since the last look that was due */
     apr_time_t due; /* when to look next; 0: not until an event */
     apr_time_t paused_until; /* not before this */
     apr_time_t give_up;
     apr_interval_time_t step;
-} inotify_t;
+};
 
-/* @return inotify's descriptor; -1: it is refused */
-static int watch_folder(const char *path)
+/* A user may have 128 instances of inotify, so the watches of a thread share
+ * one. */
+static __thread struct {
+    int fd; /* -1 once it was refused; valid while there are watches */
+    inotify_t *watches;
+} shared;
+
+/* @return inotify's number for the folder; -1: it is refused */
+static int watch_folder(const inotify_t *watch)
 {
-    const char *slash = strrchr(path, '/');
     char folder[4096];
-    apr_size_t length = slash && slash != path ? (apr_size_t)(slash - path) : 1;
-    int fd;
+    apr_size_t length = watch->name > watch->path + 1
+                            ? (apr_size_t)(watch->name - watch->path) - 1
+                            : 1;
 
     if (length >= sizeof(folder)) {
         return -1;
     }
-    memcpy(folder, path, length);
+    memcpy(folder, watch->path, length);
     folder[length] = '\0';
-    fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
-    if (fd >= 0 && inotify_add_watch(fd, folder, TOUCHED) < 0) {
-        close(fd);
-        fd = -1;
+    return inotify_add_watch(shared.fd, folder, RENAMED);
+}
+
+/* Watch the files that there are now.  One that had a name before may report
+ * its last event, which concerns nobody then. */
+static void watch_files(inotify_t *watch)
+{
+    char file[4096];
+    int i;
+
+    for (i = 0; i < FILES && !watch->refused; i++) {
+        snprintf(file, sizeof(file), "%s%s", watch->path, suffixes[i]);
+        watch->files[i] = inotify_add_watch(shared.fd, file, TOUCHED);
+        watch->refused = watch->files[i] < 0 && errno != ENOENT;
     }
-    return fd;
 }
 
 static comet_watch_t *open_watch(const comet_place_t *place, apr_time_t now)
 {
     inotify_t *made = calloc(1, sizeof(*made));
+    const char *slash = strrchr(place->own, '/');
 
     if (!made) {
         return NULL;
     }
-    made->base.engine = &comet_inotify_engine;
-    made->fd = watch_folder(place->own);
-    made->due = now; /* look at once, for what happened before the watch
-                      * began */
-    made->give_up = now;
-    made->step = FIRST_STEP_USEC;
+    if (!shared.watches) {
+        shared.fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
+    }
+    *made = (inotify_t){
+        .base.engine = &comet_inotify_engine,
+        .next = shared.watches,
+        .path = place->own,
+        .name = slash ? slash + 1 : place->own,
+        .files = { -1, -1 },
+        .due = now, /* look at once, for what happened before the watch
+                     * began */
+        .give_up = now,
+        .step = FIRST_STEP_USEC,
+    };
+    shared.watches = made;
+    made->folder = watch_folder(made);
+    made->refused = made->folder < 0;
+    watch_files(made);
     return &made->base;
 }
 
+/* A folder's watch stays: other stores may be there. */
 static void close_watch(comet_watch_t *base)
 {
-    inotify_t *watch = (inotify_t *)base;
+    inotify_t *watch = (inotify_t *)base, **link = &shared.watches;
+    int i;
 
-    if (watch->fd >= 0) {
-        close(watch->fd);
+    while (*link != watch) {
+        link = &(*link)->next;
+    }
+    *link = watch->next;
+    for (i = 0; i < FILES && shared.watches; i++) {
+        if (watch->files[i] >= 0) {
+            inotify_rm_watch(shared.fd, watch->files[i]);
+        }
+    }
+    if (!shared.watches && shared.fd >= 0) {
+        close(shared.fd);
     }
     free(watch);
 }
 
 static int fd_of(const comet_watch_t *base)
 {
-    return ((const inotify_t *)base)->fd;
+    return ((const inotify_t *)base)->refused ? -1 : shared.fd;
 }
 
 static apr_time_t due_of(const comet_watch_t *base)
@@ -87,9 +141,30 @@ static apr_time_t due_of(const comet_watch_t *base)
     return ((const inotify_t *)base)->due;
 }
 
-static void note_event(comet_watch_t *base, apr_time_t now)
+/* @return whether a name is the database's, or of a file beside it */
+static int is_own_name(const inotify_t *watch, const char *name)
 {
-    inotify_t *watch = (inotify_t *)base;
+    apr_size_t length = strlen(watch->name);
+
+    return strncmp(name, watch->name, length) == 0
+           && (!name[length] || name[length] == '-');
+}
+
+static int concerns(const inotify_t *watch, const struct inotify_event *event)
+{
+    if (event->mask & IN_Q_OVERFLOW) {
+        return 1;
+    }
+    if (event->mask & IN_IGNORED) {
+        return 0; /* only says that a watch is gone */
+    }
+    return event->wd == watch->files[DATABASE] || event->wd == watch->files[LOG]
+           || (event->wd == watch->folder && event->len
+               && is_own_name(watch, event->name));
+}
+
+static void note_touched(inotify_t *watch, apr_time_t now)
+{
     apr_time_t due = now + FIRST_STEP_USEC;
 
     watch->touched = 1;
@@ -98,6 +173,31 @@ static void note_event(comet_watch_t *base, apr_time_t now)
     }
     if (!watch->due || watch->due > due) {
         watch->due = due;
+    }
+}
+
+/* Read the events of all watches, whichever is asked. */
+static void take_events(comet_watch_t *base, apr_time_t now)
+{
+    char bytes[16384]
+        __attribute__((aligned(__alignof__(struct inotify_event))));
+    ssize_t length;
+
+    while ((length = read(shared.fd, bytes, sizeof(bytes))) > 0) {
+        const char *at = bytes;
+
+        while (at < bytes + length) {
+            const struct inotify_event *event =
+                (const struct inotify_event *)(const void *)at;
+            inotify_t *watch;
+
+            for (watch = shared.watches; watch; watch = watch->next) {
+                if (concerns(watch, event)) {
+                    note_touched(watch, now);
+                }
+            }
+            at += sizeof(*event) + event->len;
+        }
     }
 }
 
@@ -114,11 +214,9 @@ static void pause_watch(comet_watch_t *base, apr_time_t now)
 static void before_look(comet_watch_t *base, apr_time_t now)
 {
     inotify_t *watch = (inotify_t *)base;
-    char events[16384];
 
     if (watch->touched && watch->due && watch->due <= now) {
-        while (read(watch->fd, events, sizeof(events)) > 0) {
-        }
+        watch_files(watch); /* what is written from now on is told again */
         watch->touched = 0;
         watch->step = FIRST_STEP_USEC;
         watch->give_up = now + LADDER_USEC;
@@ -129,7 +227,7 @@ static void after_look(comet_watch_t *base, int changed, apr_time_t now)
 {
     inotify_t *watch = (inotify_t *)base;
 
-    if (watch->fd < 0) {
+    if (watch->refused) {
         watch->due = now + POLL_USEC;
         return;
     }
@@ -155,7 +253,7 @@ const comet_watch_engine_t comet_inotify_engine = {
     .open = open_watch,
     .close = close_watch,
     .fd = fd_of,
-    .event = note_event,
+    .event = take_events,
     .due = due_of,
     .look = before_look,
     .looked = after_look,

@@ -1,15 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file store/sqlite/inotify.h
- * Watches a database file's folder by inotify, as store/watch.h promises.
+ * Watches a database's file and its log by inotify, and their names in the
+ * folder, as store/watch.h promises.
  *
- * inotify reports that a file of the folder was touched, but *before* the
- * commit can be seen.  So after an event the store is looked at again and
- * again, at growing distances (a ladder), until the writer must have given up.
+ * inotify reports that a file was touched, but *before* the commit can be seen.
+ * So after an event the store is looked at again and again, at growing
+ * distances (a ladder), until the writer must have given up.
  *
- * httpd's own commits touch the files, too, each a dozen times.  Until the
- * store is due to be looked at, further events are left in inotify's queue,
- * where they become one and wake nobody.
+ * httpd's own commits touch the files, too, each a dozen times.  Only the first
+ * event after a look is reported; the look begins the watch of the files again.
+ * Other files of the folder wake nobody, so many stores may share one.
+ *
+ * All watches of a thread share one descriptor, and whichever of them is told
+ * of an event reads it for all.
  *
  * Where inotify is refused, the store is looked at every 20 ms.
  */
