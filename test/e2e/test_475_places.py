@@ -6,6 +6,7 @@ import os
 import pwd
 import re
 import shutil
+import struct
 import subprocess
 
 import pytest
@@ -312,6 +313,61 @@ def test_475_15_whatever_cannot_be_written(make_server):
     os.chmod(above, 0o700)
     text = warnings(server, above + "/data/comet.db")
     assert "may not enter %s," % above in text, text
+    assert not COMMAND.search(text), text
+
+
+def let_daemon_write(path):
+    """Give a file an access control list with one more user."""
+    user, write = pwd.getpwnam("daemon").pw_uid, 6
+    entries = ((1, write, -1), (2, write, user), (4, write, -1),
+               (16, write, -1), (32, 0, -1))
+    try:
+        os.setxattr(path, "system.posix_acl_access", struct.pack("<I", 2)
+                    + b"".join(struct.pack("<HHi", *e) for e in entries))
+    except OSError as error:
+        pytest.skip("no access control lists: %s" % error)
+
+
+@ROOT_ONLY
+@pytest.mark.parametrize("what, who", [
+    ("group", "user daemon of group comet475"), ("its own group", None),
+    ("empty group", None), ("owner", "user daemon"),
+    ("everybody", "every local user"), ("acl", "access control list"),
+    ("side file", "every local user"), ("closed folder", None)])
+def test_475_16_others_may_write(make_server, what, who):
+    """A store that others than httpd's user and group may write: SQLite lets
+    them end children, so httpd -t and a start warn, naming one of them."""
+    server = make_server(start=False)
+    make_database(server)
+    server.comet = "load"
+    os.chmod(server.data, 0o2775 if what == "acl" else 0o2770)
+    wrapper = []
+    if "group" in what and what != "its own group":
+        groups = os.path.join(server.root, "group")
+        shutil.copy("/etc/group", groups)
+        with open(groups, "a", encoding="utf-8") as out:
+            out.write("comet475:x:65500:%s\n"
+                      % (WWW_USER + ",daemon" if who else WWW_USER))
+        wrapper = ["unshare", "-m", "sh", "-c",
+                   'mount --bind "$0" /etc/group; exec "$@"', groups]
+        os.chown(server.data, -1, 65500)
+        os.chmod(server.data, 0o2770)   # (chown takes the bit away)
+    elif what == "owner":
+        os.chown(server.db, pwd.getpwnam("daemon").pw_uid, -1)
+    elif what in ("everybody", "closed folder"):
+        os.chmod(server.db, 0o666)
+    elif what == "side file":
+        with open(server.db + "-shm", "w", encoding="utf-8"):
+            pass
+        os.chmod(server.db + "-shm", 0o666)
+    elif what == "acl":
+        let_daemon_write(server.db)
+    if what == "closed folder":
+        os.chmod(server.data, 0o2700)
+    code, text = configtest_by(server, wrapper, store(server.db))
+    assert code == 0, text
+    assert ("may be written by" in text) == (who is not None), text
+    assert who is None or who in text, text
     assert not COMMAND.search(text), text
 
 

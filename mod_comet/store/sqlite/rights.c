@@ -222,6 +222,84 @@ static void check_rights(const listener_t *listener, const comet_site_t *site,
     }
 }
 
+/* --- Others ---------------------------------------------------------------- */
+
+/* @return the first member of a group that is neither root nor the child's
+ *         user; NULL: there is none in /etc/group */
+static const char *find_member(const child_t *child, const struct group *group)
+{
+    char **member = group->gr_mem;
+
+    while (*member
+           && (strcmp(*member, "root") == 0
+               || strcmp(*member, child->name) == 0)) {
+        member++;
+    }
+    return *member;
+}
+
+/* Who may write a file besides root, the child's user and its own group.
+ * @param own  the child's group
+ * @return NULL: nobody */
+static const char *find_other(const child_t *child, gid_t own,
+                              const struct stat *info, const char *path,
+                              apr_pool_t *p)
+{
+    const struct passwd *owner;
+    const struct group *group;
+    const char *member;
+
+    if (info->st_mode & S_IWOTH) {
+        return "every local user";
+    }
+    if (info->st_uid != 0 && info->st_uid != child->uid) {
+        owner = getpwuid(info->st_uid);
+        return owner ? apr_psprintf(p, "user %s", owner->pw_name)
+                     : apr_psprintf(p, "user %lu", (unsigned long)info->st_uid);
+    }
+    if (!(info->st_mode & S_IWGRP)) {
+        return NULL;
+    }
+    if (getxattr(path, "system.posix_acl_access", NULL, 0) > 0) {
+        return "those whom its access control list names";
+    }
+    group = info->st_gid == own ? NULL : getgrgid(info->st_gid);
+    member = group ? find_member(child, group) : NULL;
+    return member
+               ? apr_psprintf(p, "user %s of group %s", member, group->gr_name)
+               : NULL;
+}
+
+/* SQLite trusts all who may write a database's files: a program that cuts the
+ * -shm file short ends the processes that use it. */
+static void check_others(const listener_t *listener, const comet_site_t *site,
+                         const char *path)
+{
+    apr_pool_t *p = listener->p;
+    const child_t child = find_child(site, p);
+    const char *const subjects[] = { comet_place_folder(path, p), path,
+                                     apr_pstrcat(p, path, "-wal", NULL),
+                                     apr_pstrcat(p, path, "-shm", NULL) };
+    const char *who = NULL;
+    struct stat info;
+    int i, reachable = 1;
+
+    for (i = 0; i < 4 && reachable && !who; i++) {
+        if (stat(subjects[i], &info) == 0) {
+            who = find_other(&child, site->gid, &info, subjects[i], p);
+            reachable = i || (info.st_mode & (S_IXGRP | S_IXOTH)) || who;
+        }
+    }
+    if (who) {
+        warn(listener,
+             "%s may be written by %s: everybody who may write a database's "
+             "files can end httpd's children or hold up their threads (see "
+             "the manual, Security); let only user %s and its group write "
+             "there",
+             subjects[i - 1], who, child.name);
+    }
+}
+
 static void check_side_files(const listener_t *listener, const char *path)
 {
     const char *folder = comet_place_folder(path, listener->p);
@@ -259,5 +337,6 @@ void comet_rights_advise(const comet_place_t *place, const comet_site_t *site,
                          comet_alias_text(alias)));
     }
     check_rights(&listener, site, path);
+    check_others(&listener, site, path);
     check_side_files(&listener, path);
 }
