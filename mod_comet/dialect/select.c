@@ -10,6 +10,7 @@
 #include "request/limits.h"
 #include "request/shortcut.h"
 #include "output/answer.h"
+#include "wait/verdicts.h"
 #include "dialect/reading.h"
 
 /* How many parameters `channel` one request may have. */
@@ -146,6 +147,8 @@ typedef struct gathering_t {
     apr_array_header_t *names; /* comet_text_t each, with the endpoint's
                                 * prefix */
     apr_array_header_t *prefixes; /* the same */
+    comet_selection_t *known; /* what the client was allowed a moment ago;
+                               * NULL: nothing is known */
 } gathering_t;
 
 /* @param name  without the endpoint's prefix */
@@ -158,6 +161,15 @@ static comet_text_t stored_name(const gathering_t *gathering, comet_text_t name)
         apr_pstrmemdup(gathering->pool, name.data, name.length), NULL));
 }
 
+/* @param name  with the endpoint's prefix */
+static int is_known(const gathering_t *gathering, comet_text_t name)
+{
+    return gathering->known
+           && comet_selection_match(gathering->known, name,
+                                    comet_message_hash(name))
+                  == COMET_SELECTION_NAMED;
+}
+
 /*
  * @param shown  the name that a refusal shows.  For the channels of a wildcard
  *               this is the wildcard, since the client must not learn their
@@ -167,15 +179,19 @@ static comet_text_t stored_name(const gathering_t *gathering, comet_text_t name)
 static int take(gathering_t *gathering, comet_text_t name, comet_text_t shown,
                 apr_array_header_t *list)
 {
-    const char *objection;
-    int status =
-        mod_comet_select_authorise(gathering->r, gathering->request->mapping,
-                                   name, gathering->ask, &objection);
+    comet_text_t stored = stored_name(gathering, name);
+    const char *objection = NULL;
+    int status = OK;
 
+    if (list != gathering->names || !is_known(gathering, stored)) {
+        status = mod_comet_select_authorise(gathering->r,
+                                            gathering->request->mapping, name,
+                                            gathering->ask, &objection);
+    }
     if (status != OK) {
         return refuse(gathering->r, status, shown, objection);
     }
-    *(comet_text_t *)apr_array_push(list) = stored_name(gathering, name);
+    *(comet_text_t *)apr_array_push(list) = stored;
     return DECLINED;
 }
 
@@ -423,6 +439,7 @@ static int gather(request_rec *r, const mod_comet_request_t *request,
                   mod_comet_ask_t *ask)
 {
     apr_pool_t *pool = make_pool(r->pool);
+    apr_time_t began = comet_thread_time();
     gathering_t gathering;
     int rv;
 
@@ -431,11 +448,18 @@ static int gather(request_rec *r, const mod_comet_request_t *request,
                                       "there is no memory");
     }
     gathering = begin(r, request, ask, pool);
+    if (!ask->history) {
+        mod_comet_verdicts_identify(r, ask);
+        gathering.known =
+            mod_comet_verdicts_find(mod_comet_child()->verdicts, ask);
+    }
     rv = take_parameters(&gathering);
     if (rv == DECLINED) {
         rv = make(&gathering);
     }
+    comet_selection_unref(gathering.known);
     apr_pool_destroy(pool);
+    ask->judging = comet_thread_time() - began;
     return rv;
 }
 

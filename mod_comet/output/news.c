@@ -3,7 +3,12 @@
 #include "output/news.h"
 
 #include "shared/metrics.h"
-#include "hub/subscriber.h"
+#include "hub/hub.h"
+#include "server/child.h"
+
+/* What a request costs besides the judging of its channels. */
+#define RETURN_USEC 100
+#define SPREAD_MSEC 30000
 
 static comet_answer_t answer_for(const mod_comet_ask_t *ask,
                                  const comet_batch_t *batch)
@@ -52,14 +57,30 @@ int mod_comet_news_is_over(apr_time_t ends_at)
     return ends_at && comet_monotonic() >= ends_at;
 }
 
+/* The time in which all clients of this child may come back, if that shall
+ * take half of one processor at most. */
+static int spread_msec(int least, apr_interval_time_t judging)
+{
+    apr_int64_t members =
+        (apr_int64_t)comet_hub_members(mod_comet_child()->hub, NULL);
+    apr_int64_t msec = members * (judging + RETURN_USEC) * 2 / 1000;
+
+    msec = msec < SPREAD_MSEC ? msec : SPREAD_MSEC;
+    return msec < least ? least : (int)msec;
+}
+
 /* Reconnects are spread, so that they do not all arrive at once; clients that
  * only need to be authorised again return soon. */
-int mod_comet_news_retry(unsigned reasons, apr_time_t ends_at)
+int mod_comet_news_retry(unsigned reasons, apr_time_t ends_at,
+                         apr_interval_time_t judging)
 {
-    if ((reasons & COMET_STOPPING) || mod_comet_news_is_over(ends_at)) {
+    if (reasons & COMET_STOPPING) {
+        return spread_msec(2000, judging);
+    }
+    if (mod_comet_news_is_over(ends_at)) {
         return 2000;
     }
-    return reasons & COMET_RECHECK ? 100 : 0;
+    return reasons & COMET_RECHECK ? spread_msec(100, judging) : 0;
 }
 
 apr_time_t mod_comet_news_due(apr_time_t ends_at, apr_interval_time_t wait)

@@ -28,13 +28,16 @@ void mod_comet_news_encode_opening(const mod_comet_ask_t *ask,
 int mod_comet_news_is_over(apr_time_t ends_at);
 
 /**
- * Whether a stream ends now, and when its client comes back.
+ * Whether a stream ends now, and when its client comes back: the more clients
+ * wait, and the longer authorising their channels takes, the later.
  * @param reasons  comet_reason_e
  * @param ends_at  as above
+ * @param judging  as in mod_comet_ask_t
  * @return within how many milliseconds the client comes back; 0: the stream
  *         goes on
  */
-int mod_comet_news_retry(unsigned reasons, apr_time_t ends_at);
+int mod_comet_news_retry(unsigned reasons, apr_time_t ends_at,
+                         apr_interval_time_t judging);
 
 /**
  * Encode what a waiting client gets next: messages; a heartbeat, which its page

@@ -42,6 +42,10 @@ typedef struct mod_comet_ask_t {
     apr_time_t until; /* when the permission to read ends, by
                        * comet_monotonic(); 0: never */
     int history; /* it asks for history, and is answered at once */
+    apr_uint64_t identity[2]; /* who asks, for verdicts that are kept
+                               * (wait/verdicts.h); zeros: none are */
+    apr_interval_time_t judging; /* the CPU time that authorising its channels
+                                  * took */
     int authenticated; /* a user was authenticated, for the URL or for one of
                         * the channels */
 } mod_comet_ask_t;

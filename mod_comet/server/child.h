@@ -23,6 +23,7 @@ typedef struct mod_comet_child_store_t {
 /** What output/log.c and wait/ keep in a child; each defines its own. */
 typedef struct mod_comet_log_writer_t mod_comet_log_writer_t;
 typedef struct mod_comet_waiting_t mod_comet_waiting_t;
+typedef struct mod_comet_verdicts_t mod_comet_verdicts_t;
 
 typedef struct mod_comet_child_t {
     apr_pool_t *pool; /* below pconf: a hanging thread outlives pchild */
@@ -32,6 +33,7 @@ typedef struct mod_comet_child_t {
     atomic_int publishers; /* [atomic] how many wait for any of the stores */
     mod_comet_log_writer_t *log; /* NULL: its pool could not be made */
     mod_comet_waiting_t *waiting;
+    mod_comet_verdicts_t *verdicts; /* NULL: none are kept */
 } mod_comet_child_t;
 
 /** What this child has.  NULL in the parent, without a store, when the child

@@ -13,6 +13,7 @@
 
 #include "transport/encoder.h"
 #include "base/pulse.h"
+#include "hub/channel.h"
 #include "hub/subscriber.h"
 #include "server/child.h"
 #include "server/mpm.h"
@@ -24,6 +25,7 @@
 #include "output/outbox.h"
 #include "output/slice.h"
 #include "output/peek.h"
+#include "wait/verdicts.h"
 #include "wait/wait_priv.h"
 
 /* A stream.  The request's thread makes it; the hub owns it from join on. */
@@ -35,6 +37,9 @@ typedef struct stream_t {
     apr_interval_time_t heartbeat;
     comet_pulse_t pulse;
     apr_time_t ends_at; /* of mod_comet_ask_end() */
+    apr_uint64_t identity[2]; /* as in mod_comet_ask_t, like the next two */
+    apr_interval_time_t judging;
+    int authenticated;
     int chunked; /* HTTP/1.1 */
     apr_time_t stops_at; /* the child ends: the limit for sending the rest;
                           * 0: it does not end */
@@ -250,7 +255,8 @@ static comet_outcome_e serve_blocked(stream_t *stream, unsigned reasons)
     }
     if (is_sent(stream) && stream->stops_at && !stream->over
         && !stream->slice.of
-        && !send_closing(stream, mod_comet_news_retry(COMET_STOPPING, 0))) {
+        && !send_closing(
+            stream, mod_comet_news_retry(COMET_STOPPING, 0, stream->judging))) {
         return lose(stream);
     }
     return reasons & (COMET_WRITABLE | COMET_STOPPING | COMET_TIMEOUT)
@@ -263,7 +269,8 @@ static comet_outcome_e serve(comet_subscriber_t *subscriber,
 {
     stream_t *stream = (stream_t *)subscriber;
     unsigned reasons = delivery->reasons;
-    int retry_msec = mod_comet_news_retry(reasons, stream->ends_at);
+    int retry_msec =
+        mod_comet_news_retry(reasons, stream->ends_at, stream->judging);
     int sent = 1;
 
     if ((reasons & COMET_STOPPING) && !stream->stops_at) {
@@ -278,6 +285,11 @@ static comet_outcome_e serve(comet_subscriber_t *subscriber,
     if (!mod_comet_slice_fits(&stream->slice, delivery->batch)
         || (stream->slice.of && retry_msec)) {
         return lose(stream); /* no words may follow half a message */
+    }
+    if (reasons & COMET_RECHECK) {
+        mod_comet_verdicts_keep(stream->child->verdicts, stream->identity,
+                                subscriber->channel->selection,
+                                stream->authenticated, stream->ends_at);
     }
     if (delivery->batch->count && !mod_comet_news_is_over(stream->ends_at)) {
         sent = send_news(stream, delivery->batch);
@@ -364,6 +376,9 @@ static stream_t *make_stream(request_rec *r, const mod_comet_ask_t *ask,
     stream->format = ask->format;
     stream->heartbeat = ask->heartbeat < third ? ask->heartbeat : third;
     stream->ends_at = mod_comet_ask_end(ask);
+    memcpy(stream->identity, ask->identity, sizeof(ask->identity));
+    stream->judging = ask->judging;
+    stream->authenticated = ask->authenticated;
     stream->chunked = r->chunked;
     stream->body_bytes = stream->counted_bytes = r->bytes_sent;
     stream->sent_bytes = given_bytes(fd) - before;

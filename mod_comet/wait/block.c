@@ -20,6 +20,7 @@
 #include "output/news.h"
 #include "output/outbox.h"
 #include "wait/connection.h"
+#include "wait/verdicts.h"
 #include "wait/wait_priv.h"
 
 /* How often a thread checks for events that cannot wake it. */
@@ -326,7 +327,14 @@ static int attend(request_rec *r, mod_comet_ask_t *ask, block_t *block,
         return 0;
     }
     ask->seen = block->subscriber.seen;
-    retry_msec = mod_comet_news_retry(reasons, ends_at);
+    retry_msec = mod_comet_news_retry(reasons, ends_at, ask->judging);
+    if (reasons & COMET_RECHECK) {
+        mod_comet_verdicts_keep(block->child->verdicts, ask->identity,
+                                ask->selection, ask->authenticated,
+                                ask->transport->streams
+                                    ? ends_at
+                                    : block->subscriber.timeout_at);
+    }
     if (mod_comet_news_is_over(ends_at)) {
         comet_batch_clear(&block->batch);
     }

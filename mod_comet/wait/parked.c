@@ -14,6 +14,7 @@
 #include "server/mpm.h"
 #include "request/limits.h"
 #include "wait/lend.h"
+#include "wait/verdicts.h"
 #include "wait/wait_priv.h"
 
 mod_comet_parked_t *mod_comet_parked_find(const conn_rec *c)
@@ -411,7 +412,7 @@ static comet_outcome_e go_on_sending(mod_comet_parked_t *park, unsigned reasons)
         park->subscriber.timeout_at = 0; /* the MPM's Timeout is the limit */
     }
     if (reasons & COMET_STOPPING) {
-        park->retry_msec = mod_comet_news_retry(reasons, 0);
+        park->retry_msec = mod_comet_news_retry(reasons, 0, park->ask->judging);
         park->c->keepalive = AP_CONN_CLOSE;
     }
     return COMET_WAIT;
@@ -424,7 +425,8 @@ static comet_outcome_e serve_stream(mod_comet_parked_t *park,
     int silent = (reasons & COMET_TIMEOUT) && park->subscriber.blocked_fd < 0;
     int was_blocked = (reasons & COMET_WRITABLE) && !delivery->batch->count;
 
-    park->retry_msec = mod_comet_news_retry(reasons, park->ends_at);
+    park->retry_msec =
+        mod_comet_news_retry(reasons, park->ends_at, park->ask->judging);
     /* the hub reads nothing for a subscriber that was blocked: no messages do
      * not mean then that the rest of a long one was erased */
     if (!(park->slice.of && !park->retry_msec
@@ -471,6 +473,17 @@ static comet_outcome_e serve_fast(mod_comet_parked_t *park,
     return outcome;
 }
 
+/* The client comes back.  A poll would have waited until its timer. */
+static void keep_verdicts(const mod_comet_parked_t *park)
+{
+    const mod_comet_ask_t *ask = park->ask;
+
+    mod_comet_verdicts_keep(
+        mod_comet_child()->verdicts, ask->identity, ask->selection,
+        ask->authenticated,
+        ask->transport->streams ? park->ends_at : park->subscriber.timeout_at);
+}
+
 comet_outcome_e mod_comet_parked_serve(comet_subscriber_t *subscriber,
                                        const comet_delivery_t *delivery)
 {
@@ -482,6 +495,9 @@ comet_outcome_e mod_comet_parked_serve(comet_subscriber_t *subscriber,
     }
     if (mod_comet_fast_is_lent(park->fast)) {
         return serve_fast(park, delivery);
+    }
+    if (park->real >= 0 && (delivery->reasons & COMET_RECHECK) && park->r) {
+        keep_verdicts(park);
     }
     if (park->real >= 0) {
         return park->at_once ? COMET_REST : serve_lent(park, delivery);
@@ -498,6 +514,9 @@ comet_outcome_e mod_comet_parked_serve(comet_subscriber_t *subscriber,
     }
     if (!park->r || park->over) {
         return rest(park, delivery->reasons);
+    }
+    if (delivery->reasons & COMET_RECHECK) {
+        keep_verdicts(park);
     }
     if (!mod_comet_outbox_is_empty(&park->outbox)) {
         outcome = go_on_sending(park, delivery->reasons);

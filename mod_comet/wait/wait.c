@@ -15,6 +15,7 @@
 #include "wait/block.h"
 #include "wait/park.h"
 #include "wait/places.h"
+#include "wait/verdicts.h"
 #include "wait/wait.h"
 
 /* Over CometMaxSubscribers a classic poll that the MPM can hold gets its "no
@@ -42,6 +43,7 @@ void mod_comet_wait_start(mod_comet_child_t *child)
     pthread_mutex_init(&waiting->lock, NULL);
     APR_RING_INIT(&waiting->blocked, mod_comet_blocked_t, link);
     child->waiting = waiting;
+    child->verdicts = mod_comet_verdicts_create(child->pool);
 }
 
 void mod_comet_wait_end(mod_comet_child_t *child)
@@ -49,6 +51,7 @@ void mod_comet_wait_end(mod_comet_child_t *child)
     comet_encoder_clear(&child->waiting->streams);
     comet_encoder_clear(&child->waiting->polls);
     comet_buffer_free(&child->waiting->answer);
+    mod_comet_verdicts_clear(child->verdicts);
 }
 
 /* There is no place for this connection, whatever it asks: have httpd close it

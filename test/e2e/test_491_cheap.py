@@ -4,11 +4,13 @@ slowly costs in proportion, and whatever takes a place counts."""
 
 import base64
 import os
+import re
 import subprocess
 import time
 
 import pytest
 
+from crowd import Crowd
 from http_client import Closed
 from httpd_env import MPMS, SLOW, WRITE_PATH, pss_kb, sql_text, sqlite, \
     wait_until
@@ -366,3 +368,133 @@ def test_491_10_live_beside_catching_up(make_server, figure):
         finally:
             for conn in streams:
                 conn.close()
+
+
+# -- coming back costs what is new ----------------------------------------------------
+
+GROUPS = """
+CometMulti on
+<Location /comet>
+  AuthType Basic
+  AuthName users
+  AuthUserFile "{root}/conf/users"
+  AuthGroupFile "{root}/conf/groups"
+  Require valid-user
+</Location>
+<Location /comet/r/old>
+  Require group old
+</Location>
+<Location /comet/r/secret>
+  Require user bert
+</Location>
+"""
+
+
+def set_groups(server, text):
+    path = os.path.join(server.root, "conf", "groups")
+    with open(path, "w") as out:
+        out.write(text)
+    os.chmod(path, 0o644)
+
+
+@pytest.fixture
+def groups(make_server, request):
+    """A server where anna may read r/old as long as a file says so."""
+    server = make_server(start=False, children=1, conf=GROUPS
+                         + "CometAdopt %s\n" % request.param,
+                         modules=("authz_groupfile",))
+    path = os.path.join(server.root, "conf", "users")
+    for i, user in enumerate(("anna", "bert")):
+        subprocess.run(["htpasswd", "-bs"] + (["-c"] if not i else [])
+                       + [path, user, "secret"], check=True, timeout=30,
+                       stderr=subprocess.DEVNULL)
+    os.chmod(path, 0o644)
+    set_groups(server, "old: anna bert\n")
+    server.start()
+    fill(server, [("r/old", "first")])
+    return server
+
+
+ANNA = dict(basic("anna"))
+
+
+def status(server, headers, query="&wait=0"):
+    return server.get("/comet?channel=r/*" + query, headers).status
+
+
+@pytest.mark.event
+@pytest.mark.parametrize("groups", ["on", "off"], indirect=True)
+def test_491_11_only_the_new_channel_is_judged(groups):
+    """A stream ends as a channel appears under its wildcard.  Its client comes
+    back, and only that channel is judged: the others are its client's for as
+    long as the stream would have lasted.  Other clients are judged in full."""
+    server = groups
+    with Stream(server, "/comet?channel=r/*&since=0", ANNA) as stream:
+        stream.until(1)
+        set_groups(server, "old: bert\n")
+        server.wait_waiting(1, "events")
+        fill(server, [("r/new", "second")])
+        stream.until_end()
+        last = stream.parser.last_id
+    again = dict(ANNA, **{"Last-Event-ID": last})
+    with Stream(server, "/comet?channel=r/*&since=0", again) as stream:
+        assert "second" in stream.until(1)[0]
+        # other headers or parameters, or history: another client
+        for headers, query in ((dict(again, Cookie="a=b"), "&since=0"),
+                               (again, "&since=0&limit=5"),
+                               (ANNA, "&wait=0")):
+            assert status(server, headers, query) in (401, 403)
+        assert status(server, ANNA) in (401, 403)
+        assert status(server, basic("bert")) == 200
+        server.wait_waiting(1, "events")
+        fill(server, [("r/secret", "third")])
+        stream.until_end()
+    assert status(server, dict(again), "&since=0") in (401, 403)
+
+
+@pytest.mark.event
+@pytest.mark.parametrize("groups", ["on"], indirect=True)
+def test_491_12_a_poll_is_not_judged_again(groups):
+    """The same for polls, for as long as the first one would have waited."""
+    server = groups
+    cursor = server.get("/comet/r/old?since=0&wait=0", ANNA).json()["timestamp"]
+    with server.raw() as conn:
+        for text in ("second", "third"):
+            conn.request("GET", "/comet?channel=r/*&wait=4&since=%d" % cursor,
+                         ANNA)
+            server.wait_waiting(1, "poll")
+            set_groups(server, "old: bert\n")
+            fill(server, [("r/%s" % text, text)])
+            assert conn.answer().json()["messages"] == []
+            conn.request("GET", "/comet?channel=r/*&wait=4&since=%d" % cursor,
+                         ANNA)
+            messages = conn.answer().json()["messages"]
+            assert [m["body"] for m in messages] == [text]
+            cursor = messages[-1]["timestamp"]
+        def denied():
+            return server.get("/comet?channel=r/*&wait=4&since=%d" % cursor,
+                              ANNA).status in (401, 403)
+        wait_until(denied, 15, "the old verdict to end")
+
+
+@pytest.mark.event
+def test_491_13_the_return_is_spread(make_server):
+    """The more clients, and the more channels each may read, the longer the
+    time in which they come back at a reload."""
+    server = make_server(conf="CometMulti on\n", children=1)
+    fill(server, [("room/%d" % n, "x") for n in range(900)])
+    with Crowd(server) as crowd:
+        socks = crowd.ask(400, "/comet?channel=room/*&limit=1",
+                          {"Accept": "text/event-stream"})
+        server.wait_waiting(400, "events", timeout=20)
+        server.graceful()
+        said = []
+        for sock in socks:
+            text = b""
+            while b"0\r\n\r\n" not in text[-7:]:
+                more = sock.recv(65536)
+                assert more
+                text += more
+            said.append(int(re.findall(rb"retry: (\d+)\n", text)[-1]))
+    assert max(said) > 2000, max(said)
+    assert max(said) < 30000

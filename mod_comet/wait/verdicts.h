@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * @file wait/verdicts.h
+ * Which channels a client was allowed a moment ago.  When a channel appears
+ * under a client's wildcard, the client comes back to be authorised for it.
+ * Its other channels are not judged again: had the new one not appeared, it
+ * would still be reading them.  So a verdict that is kept lasts no longer than
+ * that wait would have lasted, and 30 s at most until the client is back.
+ */
+#ifndef MOD_COMET_VERDICTS_H
+#define MOD_COMET_VERDICTS_H
+
+#include "request/ask.h"
+#include "server/child.h"
+
+/** What is kept; NULL: no memory, and nothing is kept. */
+mod_comet_verdicts_t *mod_comet_verdicts_create(apr_pool_t *pool);
+
+/** Release what is kept.  Once the child's threads have ended. */
+void mod_comet_verdicts_clear(mod_comet_verdicts_t *verdicts);
+
+/**
+ * Set ask->identity to what tells this request from any that may be judged
+ * otherwise: its server, URL, parameters, headers, addresses, user and
+ * certificate, without the cursor.  The request's thread, after its
+ * authentication.
+ */
+void mod_comet_verdicts_identify(request_rec *r, mod_comet_ask_t *ask);
+
+/**
+ * Keep the verdicts of a client that is sent away to come back.  Any thread.
+ * @param identity  of mod_comet_verdicts_identify(); zeros: nothing is kept
+ * @param selection  what it was allowed; a reference is taken
+ * @param authenticated  as in mod_comet_ask_t
+ * @param ends_at  when its wait would have ended; 0: never
+ */
+void mod_comet_verdicts_keep(mod_comet_verdicts_t *verdicts,
+                             const apr_uint64_t identity[2],
+                             comet_selection_t *selection, int authenticated,
+                             apr_time_t ends_at);
+
+/**
+ * Find the verdicts of a client that has come back, and let it wait no longer
+ * than it would have waited.
+ * @param ask  ->until and ->authenticated are changed
+ * @return a reference, which the caller releases; NULL: there are none
+ */
+comet_selection_t *mod_comet_verdicts_find(mod_comet_verdicts_t *verdicts,
+                                           mod_comet_ask_t *ask);
+
+#endif /* MOD_COMET_VERDICTS_H */
