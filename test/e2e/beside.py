@@ -7,6 +7,8 @@ A row:
   conf    what a site would write
   ways    what differs from PLAIN: {kind: way}
   log     texts that the error log has, once each
+  mpm     the only one that the row's modules run with
+  long    whether only `make check-long` tries it
 """
 
 THREAD = {"events": "thread", "iframe": "thread"}
@@ -96,8 +98,46 @@ MODULES = (
     row("cgid", conf="ScriptSock {root}/run/cgisock"),
     row("negotiation", ["negotiation", "autoindex", "speling"],
         "CheckSpelling on"),
+    row("session_crypto", ["session", "session_cookie", "session_crypto"],
+        "<Location />\nSession On\nSessionCookieName s path=/\n"
+        "SessionCryptoPassphrase secret\n</Location>"),
+    row("data", conf="<Location /icons>\nSetOutputFilter DATA\n</Location>"),
+    row("php (mod_php)", ["php"], "<FilesMatch \\.php$>\n"
+        "SetHandler application/x-httpd-php\n</FilesMatch>",
+        file={"php": "libphp8.2.so"}, mpm="prefork"),
     row("http2", ["http2"], "Protocols h2c http/1.1"),
+    row("proxy_balancer and all other proxies", [
+        "slotmem_shm", "proxy", "proxy_http", "proxy_http2", "proxy_ajp",
+        "proxy_connect", "proxy_express", "proxy_fdpass", "proxy_ftp",
+        "proxy_scgi", "proxy_uwsgi", "lbmethod_byrequests",
+        "lbmethod_bybusyness", "proxy_balancer", "proxy_hcheck"],
+        "<Proxy balancer://app>\nBalancerMember http://127.0.0.1:1\n"
+        "</Proxy>\nProxyPass /app balancer://app/"),
+    row("what only serves files and users", [
+        "actions", "allowmethods", "asis", "auth_digest", "authn_anon",
+        "authn_dbm", "authn_socache", "authnz_fcgi", "authz_dbm",
+        "authz_groupfile", "authz_owner", "cern_meta", "cgi", "file_cache",
+        "imagemap", "mime_magic", "vhost_alias", "slotmem_plain",
+        "socache_dbm", "socache_memcache", "socache_redis", "dialup"],
+        "MMapFile {docroot}/static.txt\nAction x-script /cgi-bin/x\n"
+        "<Location /private>\nAuthType Digest\nAuthName x\n"
+        "AuthUserFile {root}/none\nRequire valid-user\n</Location>"),
 )
+RED_HAT = [
+    "access_compat", "actions", "allowmethods", "auth_digest", "authn_anon",
+    "authn_dbd", "authn_dbm", "authn_socache", "authz_dbd", "authz_dbm",
+    "authz_groupfile", "authz_owner", "autoindex", "brotli", "cache",
+    "cache_disk", "cache_socache", "data", "dbd", "dumpio", "echo", "expires",
+    "ext_filter", "include", "info", "macro", "mime_magic", "negotiation",
+    "remoteip", "request", "slotmem_plain", "slotmem_shm", "socache_dbm",
+    "socache_memcache", "socache_shmcb", "status", "substitute", "suexec",
+    "unique_id", "userdir", "vhost_alias", "dav", "dav_fs", "dav_lock", "lua",
+    "proxy", "lbmethod_bybusyness", "lbmethod_byrequests",
+    "lbmethod_bytraffic", "proxy_ajp", "proxy_balancer", "proxy_connect",
+    "proxy_express", "proxy_fcgi", "proxy_fdpass", "proxy_ftp", "proxy_http",
+    "proxy_hcheck", "proxy_scgi", "proxy_uwsgi", "proxy_wstunnel", "cgid",
+    "ssl", "http2", "proxy_http2"]
+
 STOCK = ["access_compat", "authn_dbd", "negotiation", "autoindex", "status",
          "socache_shmcb"]
 
@@ -133,6 +173,90 @@ SITES = (
                  "session_dbd", "auth_form", "request"],
         "<Location />\nSession On\nSessionCookieName s path=/\n"
         "</Location>"),
+    row("Debian or Ubuntu with mod_php", STOCK + ["php"],
+        "<FilesMatch \\.php$>\nSetHandler application/x-httpd-php\n"
+        "</FilesMatch>", file={"php": "libphp8.2.so"}, mpm="prefork"),
+    row("Red Hat's stock configuration", RED_HAT, "ScriptSock {root}/run/cgi\n"
+        "Protocols h2c http/1.1\nAddOutputFilter INCLUDES .shtml", ways=PARKED,
+        long=True),
+    row("Red Hat's stock configuration under prefork", RED_HAT,
+        "ScriptSock {root}/run/cgi", mpm="prefork", ways=THREAD, long=True),
+    row("SUSE's stock configuration", [
+        "actions", "auth_digest", "authn_dbm", "authz_groupfile", "autoindex",
+        "cgid", "include", "negotiation", "socache_shmcb", "ssl", "userdir",
+        "expires", "log_debug", "authz_dbm", "access_compat", "status"],
+        "ScriptSock {root}/run/cgi\nUserDir public_html", ways=PARKED,
+        long=True),
+    row("the httpd image of Docker Hub", [
+        "access_compat", "authz_groupfile", "status", "autoindex"],
+        'CustomLog /proc/self/fd/1 common', long=True),
+    row("cPanel: suexec, security2 with rules, evasive", STOCK + [
+        "unique_id", "security2", "evasive20", "suexec", "cgid", "userdir",
+        "proxy", "proxy_fcgi", "expires", "deflate"],
+        "SecRuleEngine On\nSecDataDir {root}/run\nSecRequestBodyAccess On\n"
+        "SecResponseBodyAccess Off\nSecRule ARGS \"@contains <script\" "
+        "\"id:1,phase:2,deny\"\nScriptSock {root}/run/cgi\n"
+        "DOSPageCount 1000\nDOSSiteCount 1000\nUserDir public_html",
+        ways=THREAD, log=['filter "modsecurity_out" of mod_security2.so'],
+        long=True),
+    row("Plesk: behind nginx, with aclr2's headers", STOCK + [
+        "remoteip", "userdir", "suexec", "cgid", "fcgid", "proxy",
+        "proxy_fcgi", "ssl", "http2", "vhost_alias", "expires", "substitute"],
+        "RemoteIPHeader X-Forwarded-For\nRemoteIPInternalProxy 127.0.0.1\n"
+        "ScriptSock {root}/run/cgi\nHeader set X-Powered-By PleskLin\n"
+        "ExpiresActive On\nExpiresByType text/css A3600", long=True),
+    row("ISPConfig: fcgid, suexec, dav, include", STOCK + [
+        "fcgid", "suexec", "dav", "dav_fs", "include", "actions", "proxy",
+        "proxy_fcgi", "expires", "brotli"],
+        "DavLockDB {root}/run/dav\nAddOutputFilter INCLUDES .shtml\n"
+        "AddOutputFilterByType BROTLI_COMPRESS text/html application/json",
+        long=True),
+    row("Virtualmin: mod_php beside fcgid", STOCK + [
+        "php", "fcgid", "suexec", "actions", "userdir", "include"],
+        "<FilesMatch \\.php$>\nSetHandler application/x-httpd-php\n"
+        "</FilesMatch>\nUserDir public_html", file={"php": "libphp8.2.so"},
+        mpm="prefork", long=True),
+    row("Nextcloud", STOCK + ["proxy", "proxy_fcgi", "http2", "expires"],
+        "Protocols h2c http/1.1\n<Directory {docroot}>\nRewriteEngine On\n"
+        "RewriteRule .* - [env=HTTP_AUTHORIZATION:%{HTTP:Authorization}]\n"
+        "RewriteRule ^remote/(.*) remote.php [QSA,L]\n</Directory>\n"
+        "Header onsuccess unset Referrer-Policy\n"
+        "Header always set Referrer-Policy no-referrer\n"
+        "ErrorDocument 403 /index.php/error/403", long=True),
+    row("Drupal", STOCK + ["expires", "proxy", "proxy_fcgi"],
+        "ExpiresActive On\nExpiresDefault A1209600\nRewriteEngine On\n"
+        "RewriteCond %{DOCUMENT_ROOT}%{REQUEST_URI} !-f\n"
+        "RewriteCond %{REQUEST_URI} !^/(static|comet)\n"
+        "RewriteRule ^ /index.html [L]\n"
+        "Header always set X-Content-Type-Options nosniff", long=True),
+    row("MediaWiki behind its own cache", STOCK + [
+        "cache", "cache_socache", "proxy", "proxy_http", "proxy_fcgi"],
+        "CacheSocache shmcb\nCacheEnable socache /\nCacheLock on\n"
+        "Alias /w {docroot}\nRewriteEngine On\n"
+        "RewriteRule ^/?wiki(/.*)?$ /w/index.html [L]", long=True),
+    row("a gateway: balancer, TLS, qos, forensic log", STOCK + [
+        "slotmem_shm", "proxy", "proxy_http", "proxy_wstunnel",
+        "lbmethod_byrequests", "proxy_balancer", "qos", "log_forensic", "ssl",
+        "http2", "md"],
+        "ForensicLog {root}/logs/forensic.log\nQS_ClientEntries 1000\n"
+        "<Proxy balancer://app>\nBalancerMember http://127.0.0.1:1\n"
+        "</Proxy>\nProxyPass /comet !\nProxyPass /app balancer://app/",
+        lib="libpcre.so.3", ways=PARKED, long=True),
+    row("an intranet: ldap, digest, dav, userdir, info", STOCK + [
+        "ldap", "authnz_ldap", "auth_digest", "dav", "dav_fs", "userdir",
+        "info", "dumpio", "authn_socache"],
+        "DavLockDB {root}/run/dav\nUserDir public_html\n"
+        "<Location /private>\nAuthType Basic\nAuthName x\n"
+        "AuthBasicProvider ldap\nAuthLDAPURL ldap://127.0.0.1:1/x\n"
+        "Require valid-user\n</Location>", long=True),
+    row("a hardened site: usertrack, unique ids, sessions, rate limits",
+        STOCK + ["usertrack", "unique_id", "session", "session_cookie",
+                 "session_crypto", "ratelimit", "allowmethods", "remoteip"],
+        "CookieTracking on\n<Location />\nSession On\n"
+        "SessionCookieName s path=/\nSessionCryptoPassphrase secret\n"
+        "</Location>\n<Location /downloads>\nSetOutputFilter RATE_LIMIT\n"
+        "SetEnv rate-limit 400\n</Location>\nStrictHostCheck Off\n"
+        "ServerTokens Prod", long=True),
 )
 
 WORDS = {"thread": "hold a thread each", "refused 500": "are refused (500)",

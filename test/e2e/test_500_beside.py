@@ -11,7 +11,7 @@ import os
 import pytest
 
 from beside import MODULES, SITES
-from httpd_env import MODULES as FOLDER, wait_until
+from httpd_env import MODULES as FOLDER, MPMS
 
 KINDS = ("events", "iframe", "poll", "classic")
 NEVER = "c0"    # a channel without news
@@ -91,6 +91,16 @@ def open_all(server):
     return clients, ways
 
 
+def expected_ways(row, mpm):
+    """How each kind waits: only the event MPM parks."""
+    ways = dict(dict(events="adopted", iframe="adopted", poll="parked",
+                     classic="parked"), **row.get("ways", {}))
+    if mpm != "event":
+        ways = {kind: "thread" if way == "parked" else way
+                for kind, way in ways.items()}
+    return ways
+
+
 def do_jobs(server, row):
     quiet = server.raw()
     quiet.request("GET", "/comet/quiet?since=0&wait=1")
@@ -98,9 +108,7 @@ def do_jobs(server, row):
     assert quiet.answer().json()["messages"] == []
     quiet.close()
     clients, ways = open_all(server)
-    expected = dict(dict(events="adopted", iframe="adopted", poll="parked",
-                         classic="parked"), **row.get("ways", {}))
-    assert ways == expected
+    assert ways == expected_ways(row, server.mpm)
     for number, kind in enumerate(KINDS):
         server.post("c%d" % (number + 1), "news for ä %s" % kind)
     for client in clients:
@@ -124,22 +132,39 @@ def do_jobs(server, row):
     last.conn.close()
 
 
-def run(make_server, row, **kwargs):
-    server = make_server(before=config(row), classics=5,
-                         modules=row.get("needs", ()), **kwargs)
+def run(make_server, row, mpm="event"):
+    mpm = row.get("mpm", mpm)
+    if mpm not in MPMS:
+        pytest.skip("%s not chosen" % mpm)
+    server = make_server(before=config(row), classics=5, mpm=mpm,
+                         modules=row.get("needs", ()))
     do_jobs(server, row)
     log = server.error_log()
     for text in row.get("log", ()):
-        assert 1 <= log.count(text) <= 4, (text, log)   # once a child
+        assert 1 <= log.count(text) <= (4 if mpm == "event" else 40), log
     if not row.get("log"):
         assert "output filter" not in log, log
 
 
-@pytest.mark.parametrize("row", MODULES, ids=[r["name"] for r in MODULES])
+def cases(rows):
+    return [pytest.param(row, id=row["name"], marks=[pytest.mark.long]
+                         if row.get("long") else []) for row in rows]
+
+
+@pytest.mark.parametrize("row", cases(MODULES))
 def test_500_01_beside_one_module(make_server, row):
     run(make_server, row)
 
 
-@pytest.mark.parametrize("row", SITES, ids=[r["name"] for r in SITES])
+@pytest.mark.parametrize("row", cases(SITES))
 def test_500_02_beside_what_a_site_loads(make_server, row):
     run(make_server, row)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("mpm", ["worker", "prefork"])
+@pytest.mark.parametrize("row", [pytest.param(row, id=row["name"])
+                                 for row in MODULES + SITES
+                                 if "mpm" not in row])
+def test_500_03_under_the_other_mpms(make_server, row, mpm):
+    run(make_server, row, mpm)
