@@ -320,6 +320,29 @@ def neighbours(manual):
     return len(rows), 40, wrong
 
 
+def figures(manual):
+    """a figure that several documents give is the same in all of them"""
+    documents = ("README.md", PAGE, "htdocs/manual/recipes.html",
+                 "conf/tuned.conf", "mod_comet/ARCHITECTURE.md")
+    limit = re.search(r"#define PARAMETERS_MAX (\d+)", manual.glue_code)
+    count, wrong = 0, []
+    for what, pattern, values in (
+            ("a parked client's memory", r"\b(20(?:–|\s+to\s+#?\s*)\d+) KB", []),
+            ("an adopted stream's memory", r"\b(0\.\d) KB", []),
+            ("channel= parameters",
+             r"up\s+to\s+(\d+)\s+(?:times|<code>channel=)",
+             [limit.group(1) if limit else "no PARAMETERS_MAX"])):
+        found = [(name, re.sub(r"\D+to\D+", "–", figure))
+                 for name in documents
+                 for figure in re.findall(pattern, manual.read(name))]
+        values = set(values) | {figure for _, figure in found}
+        count += len(found)
+        if len(values) != 1:
+            wrong.append("%s: %s" % (what, ", ".join(
+                "%s (%s)" % (figure, name) for name, figure in found)))
+    return count, 10, wrong
+
+
 def claims(manual):
     """each claim of security.html names tests, and these tests exist"""
     page = manual.read(os.path.join(os.path.dirname(PAGE), "security.html"))
@@ -347,4 +370,4 @@ def claims(manual):
 
 
 GUARDS = (directives, parameters, metrics, refusals, statuses, headers, errors, columns,
-          providers, anchors, claims, neighbours)
+          providers, anchors, claims, neighbours, figures)
