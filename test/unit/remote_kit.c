@@ -17,7 +17,7 @@ typedef struct remote_t {
     int reads; /* it is a fetcher's */
 } remote_t;
 
-static atomic_int closed, broken, hanging, reads;
+static atomic_int closed, broken, holding, hanging, held, reads;
 
 void remote_close_gate(void)
 {
@@ -32,6 +32,16 @@ void remote_open_gate(void)
 void remote_break(int is_broken)
 {
     atomic_store(&broken, is_broken);
+}
+
+void remote_hold_reads(int hold)
+{
+    atomic_store(&holding, hold);
+}
+
+int remote_held(void)
+{
+    return atomic_load(&held);
 }
 
 int remote_hanging(void)
@@ -141,6 +151,11 @@ static apr_status_t read_messages(comet_store_t *store,
                                   comet_store_cb *callback, void *baton)
 {
     if (((remote_t *)store)->reads) {
+        atomic_fetch_add(&held, 1);
+        while (atomic_load(&holding)) {
+            poll(NULL, 0, 1);
+        }
+        atomic_fetch_sub(&held, 1);
         atomic_fetch_add(&reads, 1);
     }
     return comet_store_read(real_of(store), selection, after, most, callback,

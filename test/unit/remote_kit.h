@@ -20,6 +20,11 @@ void remote_open_gate(void);
 /** While it is broken, each connection fails as if the server had ended. */
 void remote_break(int broken);
 
+/** While this is set, a fetcher that has begun its view hangs before it reads;
+ * remote_held() says how many do. */
+void remote_hold_reads(int hold);
+int remote_held(void);
+
 /** How many calls hang at the gate now. */
 int remote_hanging(void);
 

@@ -151,6 +151,32 @@ static void test_while_served(void **state)
     client_free(client);
 }
 
+/* What was fetched may be older than what was announced since then: nothing in
+ * between is missed. */
+static void test_older_than_news(void **state)
+{
+    comet_timestamp_t sent[2];
+    client_t *client;
+    int i;
+
+    sent[0] = hub_append("rare");
+    for (i = 0; i < MANY; i++) {
+        hub_append("other");
+    }
+    hub_start();
+    wait_until(hub_in_step());
+    remote_hold_reads(1); /* the view is open: it does not see what follows */
+    client = client_joined("rare", 0);
+    wait_until(remote_held() == 1);
+    sent[1] = hub_publish("rare");
+    wait_until(hub_in_step()); /* announced */
+    remote_hold_reads(0);
+    wait_until(client_got(client) == 2);
+    client_leave(client);
+    client_check(client, sent, 2);
+    client_free(client);
+}
+
 /* When the connection is lost and comes back, nobody is asked to start over, and
  * nothing is missed. */
 static void test_goes_on(void **state)
@@ -178,8 +204,10 @@ static void test_goes_on(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_announces), TEST(test_fetches_once), TEST(test_hangs),
-        TEST(test_ends),      TEST(test_while_served), TEST(test_goes_on),
+        TEST(test_announces),    TEST(test_fetches_once),
+        TEST(test_hangs),        TEST(test_ends),
+        TEST(test_while_served), TEST(test_older_than_news),
+        TEST(test_goes_on),
     };
 
     return cmocka_run_group_tests(tests, hub_begin, hub_end);

@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * @file contract_kit.h
+ * What the files of the contract share: the store under test, and its tests.
+ */
+#ifndef CONTRACT_KIT_H
+#define CONTRACT_KIT_H
+
+#include "contract.h"
+
+#define MANY 3000
+
+typedef struct contract_list_t {
+    size_t count, limit; /* it stops at its limit */
+    comet_message_t *messages[MANY];
+} contract_list_t;
+
+extern const contract_engine_t *contract_engine;
+extern const char *contract_skipped; /* why, or NULL */
+extern comet_store_config_t contract_config;
+extern comet_store_t *contract_store; /* the writer */
+/** What was read last. */
+extern contract_list_t contract_list;
+
+/** The first statement of each test. */
+#define UNLESS_SKIPPED() \
+    do { \
+        if (contract_skipped) { \
+            skip(); \
+        } \
+    } while (0)
+
+void contract_empty_list(void);
+/** A comet_store_cb for the list. */
+int contract_collect(void *baton, comet_message_t *message);
+comet_store_t *contract_open_store(comet_store_mode_e mode);
+comet_message_t *contract_make(const char *channel, const char *body);
+comet_timestamp_t contract_append(const char *channel, const char *body);
+/** Messages "0", "1" and so on, in one group.  @return the last timestamp */
+comet_timestamp_t contract_append_many(const char *channel, int count);
+/** The bodies in the list, joined by commas. */
+const char *contract_bodies(void);
+/** Read a selection (scratch_choose()) into the list.  @return its bodies */
+const char *contract_read_words(const char *words, comet_timestamp_t after,
+                                apr_size_t limit);
+const char *contract_page_words(const char *words, comet_timestamp_t after,
+                                comet_timestamp_t before, apr_size_t limit);
+comet_store_state_t contract_state_now(void);
+comet_timestamp_t contract_floor_of(const char *words);
+/** Another program runs SQL. */
+void contract_must_run(const char *sql);
+/** Publish what programs outside have inserted. */
+void contract_take_in(void);
+/** Remove all that retention removes. */
+void contract_prune_all(comet_timestamp_t now);
+
+void contract_test_order(void **state);
+void contract_test_bytes(void **state);
+void contract_test_groups(void **state);
+void contract_test_keys(void **state);
+void contract_test_selections(void **state);
+void contract_test_long_bodies(void **state);
+void contract_test_replay(void **state);
+void contract_test_channels(void **state);
+void contract_test_views(void **state);
+void contract_test_outside_insert(void **state);
+void contract_test_outside_delete(void **state);
+void contract_test_retain_count(void **state);
+void contract_test_retain_age(void **state);
+void contract_test_search(void **state);
+void contract_test_no_gaps(void **state);
+
+#endif /* CONTRACT_KIT_H */
