@@ -14,6 +14,7 @@
 #include "wait/park.h"
 #include "server/child.h"
 #include "server/mpm.h"
+#include "request/limits.h"
 #include "output/answer.h"
 #include "output/chain.h"
 #include "output/filters.h"
@@ -309,6 +310,18 @@ static int is_lost(conn_rec *c, block_t *block)
     return 1;
 }
 
+/* The client counts as waiting no more.  This comes before the last bytes are
+ * written, because a client that has them may wait again at once. */
+static void stop_counting(request_rec *r, const mod_comet_ask_t *ask,
+                          block_t *block)
+{
+    if (block->counted) {
+        block->counted = 0;
+        mod_comet_limits_leave(&mod_comet_request(r)->place);
+        comet_metrics_add(ask->transport->gauge, -1);
+    }
+}
+
 /* Wait until there is something for the client, and send it.
  * @return whether the client goes on waiting */
 static int attend(request_rec *r, mod_comet_ask_t *ask, block_t *block,
@@ -341,9 +354,11 @@ static int attend(request_rec *r, mod_comet_ask_t *ask, block_t *block,
     mod_comet_news_encode_next(ask, &block->batch, retry_msec,
                                (reasons & COMET_TIMEOUT) != 0, &bytes);
     comet_batch_clear(&block->batch);
+    if (!ask->transport->streams || retry_msec) {
+        stop_counting(r, ask, block);
+    }
     return write_bytes(r, &bytes, ask->transport->whole) == APR_SUCCESS
-           && ask->transport->streams && !retry_msec
-           && !is_lost(r->connection, block);
+           && block->counted && !is_lost(r->connection, block);
 }
 
 static comet_batch_t make_batch(apr_pool_t *p, apr_size_t size)
@@ -407,10 +422,11 @@ static void attend_all(request_rec *r, mod_comet_ask_t *ask, block_t *block)
     }
     mod_comet_held_tell(r);
     comet_metrics_add(ask->transport->gauge, 1);
+    block->counted = 1;
     while (attend(r, ask, block, ends_at)) {
     }
     comet_batch_clear(&block->batch);
-    comet_metrics_add(ask->transport->gauge, -1);
+    stop_counting(r, ask, block);
 }
 
 /* @return NULL: the thread may wait, until give_back(); or why it may not */

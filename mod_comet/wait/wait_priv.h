@@ -28,6 +28,7 @@ struct mod_comet_blocked_t {
     pthread_cond_t handed; /* with lock */
     unsigned reasons; /* [lock] comet_reason_e, not yet taken by the thread */
     int has_place; /* [owner thread] */
+    int counted; /* [owner thread] as a waiting client */
     int woken; /* [lock] the thread must check at once whether to go on */
     comet_batch_t batch; /* the hub's thread while joined, then the owner's */
     int fd; /* the client's socket */

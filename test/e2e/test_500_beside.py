@@ -6,12 +6,13 @@ compared with the row, and the manual's table with the same rows (guard
 `manual_lists_neighbours`).
 """
 
+import contextlib
 import os
 
 import pytest
 
 from beside import MODULES, SITES
-from httpd_env import MODULES as FOLDER, MPMS
+from httpd_env import MODULES as FOLDER, MPMS, wait_until
 
 KINDS = ("events", "iframe", "poll", "classic")
 NEVER = "c0"    # a channel without news
@@ -74,7 +75,7 @@ class Client:
             pass
 
 
-def open_all(server):
+def open_all(server, expected):
     """One client of each kind. @return (clients, how each waits)"""
     clients, ways = [], {}
     for number, kind in enumerate(KINDS):
@@ -87,6 +88,9 @@ def open_all(server):
             continue
         clients.append(client)
         server.wait_waiting(1, kind)
+        with contextlib.suppress(AssertionError):       # it may be parked first
+            wait_until(lambda k=kind, b=before:
+                       how(b, gauges(server)) == expected[k], 1)
         ways[kind] = how(before, gauges(server))
     return clients, ways
 
@@ -107,8 +111,9 @@ def do_jobs(server, row):
     server.wait_waiting(1, "poll")
     assert quiet.answer().json()["messages"] == []
     quiet.close()
-    clients, ways = open_all(server)
-    assert ways == expected_ways(row, server.mpm)
+    expected = expected_ways(row, server.mpm)
+    clients, ways = open_all(server, expected)
+    assert ways == expected
     for number, kind in enumerate(KINDS):
         server.post("c%d" % (number + 1), "news for ä %s" % kind)
     for client in clients:
