@@ -76,9 +76,7 @@ static request_rec *look_up(request_rec *r, const mod_comet_mapping_t *mapping,
 static int is_granted_here(request_rec *r, const mod_comet_mapping_t *mapping,
                            comet_text_t channel, mod_comet_ask_t *ask)
 {
-    const char *name = apr_pstrmemdup(r->pool, channel.data, channel.length);
-
-    if (!mod_comet_shortcut_grants(r, mapping, name)) {
+    if (!mod_comet_shortcut_grants(r, mapping, channel)) {
         return 0;
     }
     if (ask) {

@@ -180,28 +180,42 @@ static int find_out(const request_rec *r, const mod_comet_request_t *request)
                : MOD_COMET_IS_LONG;
 }
 
-int mod_comet_shortcut_grants(const request_rec *r,
-                              const mod_comet_mapping_t *mapping,
-                              const char *channel)
+static int grants(const request_rec *r, const mod_comet_mapping_t *mapping,
+                  const char *channel, apr_pool_t *scratch)
 {
-    mod_comet_request_t *request = mod_comet_request(r);
-    const comet_token_t *claims;
+    const mod_comet_request_t *request = mod_comet_request(r);
+    const comet_token_t *claims = &request->token->claims;
     const char *path;
 
-    if (request->shortcut == MOD_COMET_UNTRIED) {
-        request->shortcut = find_out(r, request);
-    }
-    if (request->shortcut == MOD_COMET_IS_LONG) {
-        return 0;
-    }
-    claims = &request->token->claims;
     if (!comet_grant_covers(request->publishes ? claims->write : claims->read,
                             channel)) {
         return 0;
     }
-    path = apr_pstrcat(r->pool, mapping->url, "/", channel, NULL);
+    path = apr_pstrcat(scratch, mapping->url, "/", channel, NULL);
     return mod_comet_request_find_mapping(mod_comet_config_server(r->server),
                                           path)
                == mapping
            && have_same_sections(r, path);
+}
+
+int mod_comet_shortcut_grants(const request_rec *r,
+                              const mod_comet_mapping_t *mapping,
+                              comet_text_t channel)
+{
+    mod_comet_request_t *request = mod_comet_request(r);
+    apr_pool_t *scratch; /* a waiting request keeps no names */
+    int granted;
+
+    if (request->shortcut == MOD_COMET_UNTRIED) {
+        request->shortcut = find_out(r, request);
+    }
+    if (request->shortcut == MOD_COMET_IS_LONG
+        || apr_pool_create(&scratch, r->pool) != APR_SUCCESS) {
+        return 0;
+    }
+    granted =
+        grants(r, mapping,
+               apr_pstrmemdup(scratch, channel.data, channel.length), scratch);
+    apr_pool_destroy(scratch);
+    return granted;
 }

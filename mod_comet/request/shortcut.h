@@ -27,6 +27,6 @@ void mod_comet_shortcut_prepare(server_rec *main);
  */
 int mod_comet_shortcut_grants(const request_rec *r,
                               const mod_comet_mapping_t *mapping,
-                              const char *channel);
+                              comet_text_t channel);
 
 #endif /* MOD_COMET_SHORTCUT_H */

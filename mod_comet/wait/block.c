@@ -310,6 +310,15 @@ static int is_lost(conn_rec *c, block_t *block)
     return 1;
 }
 
+/* The client counts as waiting before it has the head of its answer. */
+static void start_counting(const mod_comet_ask_t *ask, block_t *block)
+{
+    if (!block->counted) {
+        block->counted = 1;
+        comet_metrics_add(ask->transport->gauge, 1);
+    }
+}
+
 /* The client counts as waiting no more.  This comes before the last bytes are
  * written, because a client that has them may wait again at once. */
 static void stop_counting(request_rec *r, const mod_comet_ask_t *ask,
@@ -342,11 +351,10 @@ static int attend(request_rec *r, mod_comet_ask_t *ask, block_t *block,
     ask->seen = block->subscriber.seen;
     retry_msec = mod_comet_news_retry(reasons, ends_at, ask->judging);
     if (reasons & COMET_RECHECK) {
-        mod_comet_verdicts_keep(block->child->verdicts, ask->identity,
-                                ask->selection, ask->authenticated,
-                                ask->transport->streams
-                                    ? ends_at
-                                    : block->subscriber.timeout_at);
+        mod_comet_verdicts_keep(
+            block->child->verdicts, ask->identity, ask->selection,
+            ask->authenticated,
+            ask->transport->streams ? ends_at : block->subscriber.timeout_at);
     }
     if (mod_comet_news_is_over(ends_at)) {
         comet_batch_clear(&block->batch);
@@ -421,12 +429,10 @@ static void attend_all(request_rec *r, mod_comet_ask_t *ask, block_t *block)
         comet_pulse_begin(&block->pulse, block->fd, ask->heartbeat);
     }
     mod_comet_held_tell(r);
-    comet_metrics_add(ask->transport->gauge, 1);
-    block->counted = 1;
+    start_counting(ask, block);
     while (attend(r, ask, block, ends_at)) {
     }
     comet_batch_clear(&block->batch);
-    stop_counting(r, ask, block);
 }
 
 /* @return NULL: the thread may wait, until give_back(); or why it may not */
@@ -470,13 +476,15 @@ int mod_comet_block(request_rec *r, mod_comet_ask_t *ask, apr_int64_t adopting,
     if (!obstacle && ask->transport->streams) {
         rv = open_stream(r, ask, adopting);
     }
-    else if (!obstacle && open_answer(r, ask) != APR_SUCCESS) {
-        rv = OK;
+    else if (!obstacle) {
+        start_counting(ask, &block);
+        rv = open_answer(r, ask) == APR_SUCCESS ? DECLINED : OK;
     }
     if (!obstacle && rv == DECLINED && is_plain) {
         obstacle = take(&block, r->pool);
     }
     if (obstacle) {
+        stop_counting(r, ask, &block);
         mod_comet_places_refuse(refusal, obstacle);
         return DECLINED;
     }
@@ -484,6 +492,7 @@ int mod_comet_block(request_rec *r, mod_comet_ask_t *ask, apr_int64_t adopting,
         attend_all(r, ask, &block);
         rv = OK;
     }
+    stop_counting(r, ask, &block);
     give_back(&block);
     return rv;
 }
