@@ -19,6 +19,7 @@ struct comet_readers_t {
     apr_size_t taken; /* [lock] <= places */
     apr_time_t moved_at; /* [lock] when a connection was opened or given back,
                           * or the first place was taken */
+    int fails; /* [lock] the last use of a place failed: no sign of life */
     apr_size_t count; /* [lock] */
     comet_store_t *idle[]; /* [lock] most recently used last */
 };
@@ -56,18 +57,28 @@ static int seize_place(comet_readers_t *readers)
         now = comet_monotonic();
     }
     seized = readers->taken < readers->places;
-    if (seized && !readers->taken++) {
+    if (seized && !readers->taken++ && !readers->fails) {
         readers->moved_at = now;
     }
     pthread_mutex_unlock(&readers->lock);
     return seized;
 }
 
-static void vacate_place(comet_readers_t *readers)
+/* Note whether the store has answered.  A failure, such as another program's
+ * lock, is no sign of life. */
+static void note_locked(comet_readers_t *readers, apr_status_t status)
+{
+    readers->fails = status != APR_SUCCESS;
+    if (!readers->fails) {
+        readers->moved_at = comet_monotonic();
+    }
+}
+
+static void vacate_place(comet_readers_t *readers, apr_status_t status)
 {
     pthread_mutex_lock(&readers->lock);
     readers->taken--;
-    readers->moved_at = comet_monotonic();
+    note_locked(readers, status);
     pthread_cond_signal(&readers->vacated);
     pthread_mutex_unlock(&readers->lock);
 }
@@ -85,13 +96,6 @@ static comet_store_t *pop(comet_readers_t *readers)
     return store;
 }
 
-static void note_progress(comet_readers_t *readers)
-{
-    pthread_mutex_lock(&readers->lock);
-    readers->moved_at = comet_monotonic();
-    pthread_mutex_unlock(&readers->lock);
-}
-
 /* An idle connection that still leads to the store, or else a new one. */
 static apr_status_t find(comet_readers_t *readers, comet_store_t **store)
 {
@@ -107,7 +111,9 @@ static apr_status_t find(comet_readers_t *readers, comet_store_t **store)
     }
     status = comet_store_open(store, readers->config, COMET_STORE_READ, NULL);
     if (status == APR_SUCCESS) {
-        note_progress(readers);
+        pthread_mutex_lock(&readers->lock);
+        note_locked(readers, status);
+        pthread_mutex_unlock(&readers->lock);
     }
     return status;
 }
@@ -122,7 +128,7 @@ apr_status_t comet_readers_take(comet_readers_t *readers, comet_store_t **store)
     }
     status = find(readers, store);
     if (status != APR_SUCCESS) {
-        vacate_place(readers);
+        vacate_place(readers, status);
     }
     return status;
 }
@@ -142,7 +148,7 @@ void comet_readers_return(comet_readers_t *readers, comet_store_t *store,
         pthread_mutex_unlock(&readers->lock);
     }
     comet_store_close(store);
-    vacate_place(readers);
+    vacate_place(readers, status);
 }
 
 void comet_readers_close(comet_readers_t *readers)

@@ -104,7 +104,8 @@ MODULES = (
     row("data", conf="<Location /icons>\nSetOutputFilter DATA\n</Location>"),
     row("php (mod_php)", ["php"], "<FilesMatch \\.php$>\n"
         "SetHandler application/x-httpd-php\n</FilesMatch>",
-        file={"php": "libphp8.2.so"}, mpm="prefork"),
+        file={"php": "libphp8.2.so"}, mpm="prefork",
+        long=True),
     row("http2", ["http2"], "Protocols h2c http/1.1"),
     row("proxy_balancer and all other proxies", [
         "slotmem_shm", "proxy", "proxy_http", "proxy_http2", "proxy_ajp",

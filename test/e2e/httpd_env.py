@@ -474,7 +474,8 @@ class Httpd:
             with open(self.db + "-shm", "rb") as index:
                 _, _, _, _, _, committed = struct.unpack(
                     "=IIIHHI", index.read(20))
-            return committed > 0 or os.path.getsize(self.db) > 4096
+            # (the schema's commit has about ten pages; the one before, one)
+            return committed > 4 or os.path.getsize(self.db) > 4096
         except (OSError, struct.error):
             return False
 

@@ -80,8 +80,11 @@ def landings(server, more):
 
 @pytest.mark.parametrize("mpm, held, conf", [
     ("event", 1, "CometMaxSubscribers 1\n"),
-    ("event", 2, "CometLimitSubscribers address=2\n"),
-    ("worker", 4, "CometAdopt off\n"), ("prefork", 1, "CometMaxSubscribers 1\n")])
+    pytest.param("event", 2, "CometLimitSubscribers address=2\n",
+                 marks=pytest.mark.long),
+    pytest.param("worker", 4, "CometAdopt off\n", marks=pytest.mark.long),
+    pytest.param("prefork", 1, "CometMaxSubscribers 1\n",
+                 marks=pytest.mark.long)])
 def test_271_01_full(make_server, open_browser, mpm, held, conf):
     """A page that is refused a place still gets the stored messages; when a
     client leaves, the page's stream stays open."""
