@@ -104,8 +104,7 @@ MODULES = (
     row("data", conf="<Location /icons>\nSetOutputFilter DATA\n</Location>"),
     row("php (mod_php)", ["php"], "<FilesMatch \\.php$>\n"
         "SetHandler application/x-httpd-php\n</FilesMatch>",
-        file={"php": "libphp8.2.so"}, mpm="prefork",
-        long=True),
+        file={"php": "libphp8.2.so"}, mpm="prefork"),
     row("http2", ["http2"], "Protocols h2c http/1.1"),
     row("proxy_balancer and all other proxies", [
         "slotmem_shm", "proxy", "proxy_http", "proxy_http2", "proxy_ajp",
@@ -176,7 +175,8 @@ SITES = (
         "</Location>"),
     row("Debian or Ubuntu with mod_php", STOCK + ["php"],
         "<FilesMatch \\.php$>\nSetHandler application/x-httpd-php\n"
-        "</FilesMatch>", file={"php": "libphp8.2.so"}, mpm="prefork"),
+        "</FilesMatch>", file={"php": "libphp8.2.so"}, mpm="prefork",
+        long=True),
     row("Red Hat's stock configuration", RED_HAT, "ScriptSock {root}/run/cgi\n"
         "Protocols h2c http/1.1\nAddOutputFilter INCLUDES .shtml", ways=PARKED,
         long=True),
