@@ -142,26 +142,14 @@ void mod_comet_reading_drop(const request_rec *r)
     comet_readers_return(readers, store, status);
 }
 
-/* Whether a failure is the store's fault, rather than the request's, and not
- * merely a store that does not exist yet. */
 static int is_worth_logging(apr_status_t status)
 {
     static _Atomic apr_time_t next;
     apr_time_t now = comet_monotonic(), due = atomic_load(&next);
 
-    switch (status) {
-    case APR_SUCCESS:
-    case APR_ENOENT:
-    case COMET_EINVALID:
-    case COMET_ENOSEARCH:
-    case COMET_ECOSTLY:
-    case COMET_EGONE:
-        return 0;
-    default:
-        return now >= due
-               && atomic_compare_exchange_strong(&next, &due,
-                                                 now + READ_FAILURE_EVERY);
-    }
+    return comet_store_is_at_fault(status) && now >= due
+           && atomic_compare_exchange_strong(&next, &due,
+                                             now + READ_FAILURE_EVERY);
 }
 
 void mod_comet_reading_return(const request_rec *r, comet_store_t *store,

@@ -19,7 +19,8 @@ struct comet_readers_t {
     apr_size_t taken; /* [lock] <= places */
     apr_time_t moved_at; /* [lock] when a connection was opened or given back,
                           * or the first place was taken */
-    int fails; /* [lock] the last use of a place failed: no sign of life */
+    int fails; /* [lock] the last use of a place ended by the store's fault: no
+                * sign of life */
     apr_size_t count; /* [lock] */
     comet_store_t *idle[]; /* [lock] most recently used last */
 };
@@ -64,11 +65,10 @@ static int seize_place(comet_readers_t *readers)
     return seized;
 }
 
-/* Note whether the store has answered.  A failure, such as another program's
- * lock, is no sign of life. */
-static void note_locked(comet_readers_t *readers, apr_status_t status)
+/* Note whether the store has answered; the failure of a request is an answer. */
+static void note_answer_locked(comet_readers_t *readers, apr_status_t status)
 {
-    readers->fails = status != APR_SUCCESS;
+    readers->fails = comet_store_is_at_fault(status);
     if (!readers->fails) {
         readers->moved_at = comet_monotonic();
     }
@@ -78,7 +78,7 @@ static void vacate_place(comet_readers_t *readers, apr_status_t status)
 {
     pthread_mutex_lock(&readers->lock);
     readers->taken--;
-    note_locked(readers, status);
+    note_answer_locked(readers, status);
     pthread_cond_signal(&readers->vacated);
     pthread_mutex_unlock(&readers->lock);
 }
@@ -112,7 +112,7 @@ static apr_status_t find(comet_readers_t *readers, comet_store_t **store)
     status = comet_store_open(store, readers->config, COMET_STORE_READ, NULL);
     if (status == APR_SUCCESS) {
         pthread_mutex_lock(&readers->lock);
-        note_locked(readers, status);
+        note_answer_locked(readers, status);
         pthread_mutex_unlock(&readers->lock);
     }
     return status;

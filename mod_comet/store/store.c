@@ -29,6 +29,21 @@ apr_status_t comet_store_open(comet_store_t **store,
     return status;
 }
 
+int comet_store_is_at_fault(apr_status_t status)
+{
+    switch (status) {
+    case APR_SUCCESS:
+    case APR_ENOENT:
+    case COMET_EINVALID:
+    case COMET_ENOSEARCH:
+    case COMET_ECOSTLY:
+    case COMET_EGONE:
+        return 0;
+    default:
+        return 1;
+    }
+}
+
 void comet_store_close(comet_store_t *store)
 {
     if (store) {

@@ -80,6 +80,12 @@ apr_status_t comet_store_open(comet_store_t **store,
                               comet_store_mode_e mode,
                               const atomic_int *stopping);
 
+/**
+ * Whether a status is the store's own failure, rather than the request's, and
+ * not merely a store that does not exist yet.  Any thread.
+ */
+int comet_store_is_at_fault(apr_status_t status);
+
 /** Close; NULL is ignored.  For WRITE the caller holds the write lock. */
 void comet_store_close(comet_store_t *store);
 
