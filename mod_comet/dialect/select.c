@@ -7,6 +7,7 @@
 
 #include "request/access.h"
 #include "server/child.h"
+#include "server/pool.h"
 #include "request/limits.h"
 #include "request/shortcut.h"
 #include "output/answer.h"
@@ -392,28 +393,6 @@ static int make(const gathering_t *gathering)
                                    : (apr_size_t)gathering->prefixes->nelts));
 }
 
-/*
- * A pool with memory of its own, which goes back to the system: a connection
- * keeps what its pools have used, and may wait for days.
- * @return NULL: there is no memory
- */
-static apr_pool_t *make_pool(apr_pool_t *parent)
-{
-    apr_allocator_t *allocator;
-    apr_pool_t *pool;
-
-    if (apr_allocator_create(&allocator) != APR_SUCCESS) {
-        return NULL;
-    }
-    if (apr_pool_create_ex(&pool, parent, NULL, allocator) != APR_SUCCESS) {
-        apr_allocator_destroy(allocator);
-        return NULL;
-    }
-    apr_allocator_owner_set(allocator, pool);
-    apr_pool_tag(pool, "comet_select");
-    return pool;
-}
-
 static gathering_t begin(request_rec *r, const mod_comet_request_t *request,
                          mod_comet_ask_t *ask, apr_pool_t *pool)
 {
@@ -436,7 +415,7 @@ static gathering_t begin(request_rec *r, const mod_comet_request_t *request,
 static int gather(request_rec *r, const mod_comet_request_t *request,
                   mod_comet_ask_t *ask)
 {
-    apr_pool_t *pool = make_pool(r->pool);
+    apr_pool_t *pool = mod_comet_pool_create(r->pool, "comet_select");
     apr_time_t began = comet_thread_time();
     gathering_t gathering;
     int rv;

@@ -12,6 +12,7 @@
 #include "wire/encode.h"
 #include "wire/logline.h"
 #include "server/mpm.h"
+#include "server/pool.h"
 #include "output/log_check.h"
 #include "output/log_queue.h"
 
@@ -81,25 +82,6 @@ static ap_HOOK_pre_connection_t *find_byte_counter(void)
     return NULL;
 }
 
-/* @return a pool with an allocator of its own, since a thread of its own uses
- *         it; NULL: there is no memory */
-static apr_pool_t *make_pool(apr_pool_t *parent)
-{
-    apr_allocator_t *allocator;
-    apr_pool_t *pool;
-
-    if (apr_allocator_create(&allocator) != APR_SUCCESS) {
-        return NULL;
-    }
-    if (apr_pool_create_ex(&pool, parent, NULL, allocator) != APR_SUCCESS) {
-        apr_allocator_destroy(allocator);
-        return NULL;
-    }
-    apr_allocator_owner_set(allocator, pool);
-    apr_pool_tag(pool, "comet_log");
-    return pool;
-}
-
 static void write_line(void *baton, mod_comet_log_line_t *line);
 
 void mod_comet_log_start(mod_comet_child_t *child, server_rec *server)
@@ -107,7 +89,7 @@ void mod_comet_log_start(mod_comet_child_t *child, server_rec *server)
     mod_comet_log_writer_t *writer = apr_pcalloc(child->pool, sizeof(*writer));
 
     *writer = (mod_comet_log_writer_t){
-        .pool = make_pool(child->pool),
+        .pool = mod_comet_pool_create(child->pool, "comet_log"),
         .count_bytes = find_byte_counter(),
         .add_bytes_out = APR_RETRIEVE_OPTIONAL_FN(ap_logio_add_bytes_out),
     };
