@@ -5,7 +5,7 @@
 #include <poll.h>
 
 #include "server/child.h"
-#include "server/mpm.h"
+#include "server/share.h"
 #include "output/answer.h"
 #include "output/filters.h"
 
@@ -16,10 +16,8 @@
 #define SEARCHING_TIME apr_time_from_msec(300)
 /* How often the thread looks whether the client has left. */
 #define LOOK_EVERY apr_time_from_msec(50)
-/* One out of this many threads may search. */
-#define SHARE 4
 
-static atomic_int searching; /* [atomic] of this child */
+static mod_comet_share_t searching = { .gauge = COMET_METRIC_searching };
 
 /* Whether the client has closed the connection. Its input is not read: it may
  * hold the client's next request. */
@@ -64,32 +62,17 @@ void mod_comet_reading_limit_search(request_rec *r, comet_store_t *store)
     limit(r, store, SEARCHING_TIME);
 }
 
-static int share_of(int threads)
-{
-    return threads / SHARE ? threads / SHARE : 1;
-}
-
 int mod_comet_reading_enter(void)
 {
-    static const comet_metric_e all = COMET_METRIC_searching;
-    const mod_comet_capacity_t *capacity = mod_comet_mpm_capacity();
+    int entered = mod_comet_share_enter(&searching);
 
-    if (atomic_fetch_add(&searching, 1) >= share_of(capacity->threads)
-        || comet_metrics_is_capped(
-            mod_comet_child_metrics(), &all, 1,
-            share_of(capacity->threads * capacity->children))) {
-        atomic_fetch_sub(&searching, 1);
-        comet_metrics_add(COMET_METRIC_searches_refused, 1);
-        return 0;
-    }
-    comet_metrics_add(COMET_METRIC_searching, 1);
-    return 1;
+    comet_metrics_add(COMET_METRIC_searches_refused, !entered);
+    return entered;
 }
 
 void mod_comet_reading_leave(void)
 {
-    atomic_fetch_sub(&searching, 1);
-    comet_metrics_add(COMET_METRIC_searching, -1);
+    mod_comet_share_leave(&searching);
 }
 
 int mod_comet_reading_ended(request_rec *r, const mod_comet_ask_t *ask,

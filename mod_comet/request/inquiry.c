@@ -6,12 +6,10 @@
 #include <apr_strings.h>
 #include <http_core.h>
 #include <http_request.h>
-#include <stdatomic.h>
 #include <util_filter.h>
 
-#include "shared/metrics.h"
 #include "server/child.h"
-#include "server/mpm.h"
+#include "server/share.h"
 #include "request/decisions.h"
 #include "request/reasons.h"
 
@@ -21,14 +19,12 @@
 /* The longest time that a decision may be kept, in seconds. */
 #define LIFETIME_MAX 86400
 
-/* One out of this many threads may ask.  An application that asks the same URL
- * again in its answer would otherwise take all threads. */
-#define SHARE 4
-
 static const char SWALLOW[] = "COMET_SWALLOW";
 static const char NO_BODY[] = "COMET_NO_BODY";
 
-static atomic_int asking; /* [atomic] of this child */
+/* An application that asks the same URL again in its answer would otherwise take
+ * all threads. */
+static mod_comet_share_t asking = { .gauge = COMET_METRIC_asking };
 
 /* --- filters -------------------------------------------------------------- */
 
@@ -105,34 +101,7 @@ void mod_comet_inquiry_register(void)
                              AP_FTYPE_RESOURCE - 1);
 }
 
-/* --- a place to ask from ---------------------------------------------------- */
-
-static int share_of(int threads)
-{
-    return threads / SHARE ? threads / SHARE : 1;
-}
-
-static int enter(void)
-{
-    static const comet_metric_e all = COMET_METRIC_asking;
-    const mod_comet_capacity_t *capacity = mod_comet_mpm_capacity();
-
-    if (atomic_fetch_add(&asking, 1) >= share_of(capacity->threads)
-        || comet_metrics_is_capped(
-            mod_comet_child_metrics(), &all, 1,
-            share_of(capacity->threads * capacity->children))) {
-        atomic_fetch_sub(&asking, 1);
-        return 0;
-    }
-    comet_metrics_add(COMET_METRIC_asking, 1);
-    return 1;
-}
-
-static void leave(void)
-{
-    atomic_fetch_sub(&asking, 1);
-    comet_metrics_add(COMET_METRIC_asking, -1);
-}
+/* --- nesting ----------------------------------------------------------------- */
 
 int mod_comet_inquiry_is_nested(const request_rec *r)
 {
@@ -358,13 +327,13 @@ static void ask(mod_comet_inquiry_t *inquiry, request_rec *r,
         take_over(inquiry, &decision, r->pool);
         return;
     }
-    if (!enter()) {
+    if (!mod_comet_share_enter(&asking)) {
         inquiry->status = HTTP_SERVICE_UNAVAILABLE;
         inquiry->wrong = "too many requests ask it now";
         return;
     }
     run(inquiry, r, channel);
-    leave();
+    mod_comet_share_leave(&asking);
     if (has_key && inquiry->until
         && inquiry->status != HTTP_SERVICE_UNAVAILABLE) {
         keep(inquiry, key);

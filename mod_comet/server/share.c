@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A share of the threads. */
+#include "server/share.h"
+
+#include "server/child.h"
+#include "server/mpm.h"
+
+/* One out of this many threads belongs to a share. */
+#define SHARE 4
+
+static int share_of(int threads)
+{
+    return threads / SHARE ? threads / SHARE : 1;
+}
+
+int mod_comet_share_enter(mod_comet_share_t *share)
+{
+    const mod_comet_capacity_t *capacity = mod_comet_mpm_capacity();
+
+    if (atomic_fetch_add(&share->taken, 1) >= share_of(capacity->threads)
+        || comet_metrics_is_capped(
+            mod_comet_child_metrics(), &share->gauge, 1,
+            share_of(capacity->threads * capacity->children))) {
+        atomic_fetch_sub(&share->taken, 1);
+        return 0;
+    }
+    comet_metrics_add(share->gauge, 1);
+    return 1;
+}
+
+void mod_comet_share_leave(mod_comet_share_t *share)
+{
+    atomic_fetch_sub(&share->taken, 1);
+    comet_metrics_add(share->gauge, -1);
+}

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * @file server/share.h
+ * A share of the threads, for requests that may hold one for long.
+ */
+#ifndef MOD_COMET_SHARE_H
+#define MOD_COMET_SHARE_H
+
+#include <stdatomic.h>
+
+#include "shared/metrics.h"
+
+/** A quarter of each child's threads, and of all threads, but at least one. */
+typedef struct mod_comet_share_t {
+    comet_metric_e
+        gauge; /* counts the places that are taken, in all children */
+    atomic_int taken; /* [atomic] in this child */
+} mod_comet_share_t;
+
+/**
+ * Take one of the places.  Any thread of a child.
+ * @return 0: no place is free; else mod_comet_share_leave() gives it back
+ */
+int mod_comet_share_enter(mod_comet_share_t *share);
+void mod_comet_share_leave(mod_comet_share_t *share);
+
+#endif /* MOD_COMET_SHARE_H */
