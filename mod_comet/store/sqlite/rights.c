@@ -195,23 +195,34 @@ static int check_way(const listener_t *listener, const child_t *child,
     return 1;
 }
 
+/* What has rights: the folder, the file, and those that SQLite puts beside it. */
+#define SUBJECTS 4
+
+static void list_subjects(const char *subjects[SUBJECTS], const char *path,
+                          apr_pool_t *p)
+{
+    subjects[0] = comet_place_folder(path, p);
+    subjects[1] = path;
+    subjects[2] = apr_pstrcat(p, path, "-wal", NULL);
+    subjects[3] = apr_pstrcat(p, path, "-shm", NULL);
+}
+
 static void check_rights(const listener_t *listener, const comet_site_t *site,
                          const char *path)
 {
     apr_pool_t *p = listener->p;
     const child_t child = find_child(site, p);
-    const char *const subjects[] = { comet_place_folder(path, p), path,
-                                     apr_pstrcat(p, path, "-wal", NULL),
-                                     apr_pstrcat(p, path, "-shm", NULL) };
+    const char *subjects[SUBJECTS];
     const char *command = apr_pstrcat(p, "chown ", child.name, NULL);
     int i;
 
+    list_subjects(subjects, path, p);
     if (geteuid() != 0 || child.uid == 0
         || (may(&child, subjects[0], MAY_ENTER)
             && !check_way(listener, &child, path))) {
         return;
     }
-    for (i = 0; i < 4; i++) {
+    for (i = 0; i < SUBJECTS; i++) {
         if (!may(&child, subjects[i], i ? MAY_READ_WRITE : MAY_CHANGE)) {
             warn(listener,
                  "%s cannot be written by user %s: nothing can be published; "
@@ -277,14 +288,13 @@ static void check_others(const listener_t *listener, const comet_site_t *site,
 {
     apr_pool_t *p = listener->p;
     const child_t child = find_child(site, p);
-    const char *const subjects[] = { comet_place_folder(path, p), path,
-                                     apr_pstrcat(p, path, "-wal", NULL),
-                                     apr_pstrcat(p, path, "-shm", NULL) };
+    const char *subjects[SUBJECTS];
     const char *who = NULL;
     struct stat info;
     int i, reachable = 1;
 
-    for (i = 0; i < 4 && reachable && !who; i++) {
+    list_subjects(subjects, path, p);
+    for (i = 0; i < SUBJECTS && reachable && !who; i++) {
         if (stat(subjects[i], &info) == 0) {
             who = find_other(&child, site->gid, &info, subjects[i], p);
             reachable = i || (info.st_mode & (S_IXGRP | S_IXOTH)) || who;
