@@ -331,6 +331,20 @@ static int is_repeated(const comet_params_t *query, apr_size_t at)
     return 0;
 }
 
+/* Whether the client may have to come back for a new channel. */
+static int has_wildcards(const comet_params_t *query)
+{
+    apr_size_t i;
+
+    for (i = 0; i < query->count; i++) {
+        if (comet_text_equal(query->list[i].name, comet_text("channel"))
+            && is_wildcard(query->list[i].value)) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
 static int take_parameters(gathering_t *gathering)
 {
     const comet_params_t *query = &gathering->request->query;
@@ -425,7 +439,7 @@ static int gather(request_rec *r, const mod_comet_request_t *request,
                                       "there is no memory");
     }
     gathering = begin(r, request, ask, pool);
-    if (!ask->history) {
+    if (!ask->history && has_wildcards(&request->query)) {
         mod_comet_verdicts_identify(r, ask);
         gathering.known =
             mod_comet_verdicts_find(mod_comet_child()->verdicts, ask);
