@@ -128,7 +128,8 @@ static void test_timeout_in_flight(void **state)
     publisher_t publisher;
 
     writer_start();
-    publisher_hang(&publisher, 20 * MS);
+    /* long enough for the writer to take the message on a busy machine */
+    publisher_hang(&publisher, 500 * MS);
     assert_int_equal(publisher_finish(&publisher), COMET_EUNSURE);
     atomic_store(&faulty_now, FAULTY_NOTHING);
     assert_int_equal(writer_publish(LONG), 0);
