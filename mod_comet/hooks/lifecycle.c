@@ -384,6 +384,22 @@ static mod_comet_child_t *make_child(void)
     return made;
 }
 
+/*
+ * On prefork, a graceful reload or stop only sets a state: the child's thread
+ * sees it once it has served its connection, which may take minutes. The hub
+ * looks by itself, so that adopted streams end at once.
+ */
+static void on_look(void *nothing)
+{
+    const mod_comet_child_t *made = mod_comet_child();
+
+    mod_comet_mpm_wake_listener(nothing);
+    if (made && mod_comet_mpm_capacity()->prefork && mod_comet_mpm_is_stopping()
+        && !comet_hub_is_stopping(made->hub)) {
+        comet_hub_begin_stop(made->hub);
+    }
+}
+
 static void start_child(void)
 {
     mod_comet_child_t *made = start.made = make_child();
@@ -393,7 +409,7 @@ static void start_child(void)
         .count = parent.count,
         .no_hints = is_deaf(),
         .on_error = on_hub_error,
-        .on_look = mod_comet_mpm_wake_listener,
+        .on_look = on_look,
     };
     apr_status_t status = APR_SUCCESS;
 

@@ -175,8 +175,7 @@ SITES = (
         "</Location>"),
     row("Debian or Ubuntu with mod_php", STOCK + ["php"],
         "<FilesMatch \\.php$>\nSetHandler application/x-httpd-php\n"
-        "</FilesMatch>", file={"php": "libphp8.2.so"}, mpm="prefork",
-        long=True),
+        "</FilesMatch>", file={"php": "libphp8.2.so"}, mpm="prefork"),
     row("Red Hat's stock configuration", RED_HAT, "ScriptSock {root}/run/cgi\n"
         "Protocols h2c http/1.1\nAddOutputFilter INCLUDES .shtml", ways=PARKED,
         long=True),

@@ -9,7 +9,7 @@ import time
 import pytest
 
 from http_client import Closed, Poller, quote
-from httpd_env import SLOW, alive, wait_until
+from httpd_env import MPMS, SLOW, alive, wait_until
 
 
 def hold_clocks(server, count):
@@ -269,6 +269,45 @@ def test_180_10_asked_of_an_old_child(make_server, accept):
             assert json.loads(conn.body())["messages"] == []
         assert conn.at_eof(5)
     wait_until(lambda: not any(map(alive, old)), 5, "the old ones' end")
+
+
+BUSY = [pytest.param(mpm, sign, id="%s-%s" % (mpm, sign.name))
+        for mpm in MPMS for sign in (signal.SIGUSR1, signal.SIGWINCH)
+        if mpm == "prefork" or sign == signal.SIGUSR1]
+
+
+@pytest.mark.parametrize("mpm,sign", BUSY)
+def test_180_11_streams_of_a_busy_child_end(make_server, mpm, sign):
+    """Streams end at a graceful reload or stop although each child still reads
+    another client's request, which is then served to its end."""
+    server = make_server(mpm=mpm, threads=8, timeout=30, mpm_conf=(
+        "StartServers 3\nMinSpareServers 1\nMaxSpareServers 3\n"
+        "ServerLimit 3\nMaxRequestWorkers 3\n")
+        if mpm == "prefork" else None)
+    streams = []
+    for target in ("/comet/a", "/comet/a?transport=iframe") * 3:
+        streams.append(server.raw(timeout=20))
+        streams[-1].request("GET", target, {"Accept": "text/event-stream"})
+        assert streams[-1].head() == 200
+    wait_until(lambda: server.status()["adopted"] == len(streams), 5,
+               "adopted streams")
+    uploads = [server.raw(timeout=20) for _ in range(3)]
+    for upload in uploads:
+        upload.send(b"POST /comet/b HTTP/1.1\r\nHost: localhost\r\n"
+                    b"Content-Type: text/plain\r\nContent-Length: 3\r\n"
+                    b"\r\na")
+        wait_until(lambda u=upload: server.has_read(u), 5, "a busy thread")
+    server.proc.send_signal(sign)
+    for stream in streams:
+        assert read_to_end(stream), "a stream without a clean end"
+        stream.close()
+    for upload in uploads:
+        upload.send(b"bc")
+        assert upload.head() == 201
+        upload.close()
+    if sign == signal.SIGWINCH:
+        server.proc.wait(15 * SLOW)
+        server.proc = None
 
 
 @pytest.mark.bound(90)
