@@ -37,8 +37,8 @@ source.onerror = () => { died += source.readyState === EventSource.CLOSED };
 def fixture_open_browser():
     """A function that opens browsers; they are closed at the end."""
     with contextlib.ExitStack() as stack:
-        def opened(port, *flags):
-            browser = Browser(port, flags)
+        def opened(port, *flags, windows=False):
+            browser = Browser(port, flags, windows)
             stack.callback(browser.close)
             return browser
         yield opened
@@ -233,7 +233,7 @@ def test_271_20_back(make_server, open_browser, document, start, end):
                  "console.log = (text) => got.push(text);"
                  "addEventListener('pageshow', (e) => { shown += e.persisted });"
                  "%s</script>" % lines_of(document, start, end))
-    browser = open_browser(server.port)
+    browser = open_browser(server.port, windows=True)
     tab = browser.open("/back.html")
     server.wait_waiting(1, timeout=10)
     tab.js("window.stays = true")

@@ -91,14 +91,24 @@ def chromium():
     browser.close()
 
 
+@pytest.fixture(scope="module")
+def with_windows():
+    browser = Browser(0, windows=True)
+    yield browser
+    browser.close()
+
+
 @pytest.fixture
-def browser(chromium, server, make_server):
+def browser(request, server, make_server):
     """A browser whose tabs are closed before the servers check their waiting
-    clients."""
-    chromium.port = stage(server).port
+    clients.  A test marked `windows` needs one that hides tabs."""
+    used = request.getfixturevalue(
+        "with_windows" if request.node.get_closest_marker("windows")
+        else "chromium")
+    used.port = stage(server).port
     server.write("310.html", PAGE)
-    yield chromium
-    chromium.reset()
+    yield used
+    used.reset()
 
 
 @pytest.fixture
@@ -506,6 +516,7 @@ def test_310_10_channels(browser, server):
         == ["one", "two", "three", "four"]
 
 
+@pytest.mark.windows
 def test_310_11_no_sharing(browser, server):
     """Without Web Locks each tab has its own connection, and a hidden tab
     closes it.  share: false and different names keep tabs apart, too."""
