@@ -158,29 +158,41 @@ static const process_score *own_score(void)
 }
 
 /*
- * The counters belong to a worker of this child.  Only the last one's are used:
- * it is nobody's where ThreadLimit is above ThreadsPerChild.  Where it is a
+ * The counters belong to a worker of this child.  The last one's are used, which
+ * is nobody's where ThreadLimit is above ThreadsPerChild.  Where it is a
  * worker's, and that worker counts at the same moment, one of both is lost.
+ * mod_status shows no bytes of a worker without accesses: bytes alone are
+ * counted for the last worker that has some.
  */
-static worker_score *own_counters(void)
+static worker_score *own_counters(int has_accesses)
 {
     static atomic_int child = -1; /* of this process; found once */
     apr_proc_t self = { .pid = getpid() };
-    int threads = 1;
+    worker_score *found = NULL;
+    int threads = 1, i;
 
     if (atomic_load(&child) < 0) {
         atomic_store(&child, ap_find_child_by_pid(&self));
     }
+    if (atomic_load(&child) < 0) {
+        return NULL;
+    }
     ap_mpm_query(AP_MPMQ_HARD_LIMIT_THREADS, &threads);
-    return atomic_load(&child) < 0
-               ? NULL
-               : ap_get_scoreboard_worker_from_indexes(
-                   atomic_load(&child), threads > 0 ? threads - 1 : 0);
+    for (i = threads > 0 ? threads - 1 : 0; i >= 0; i--) {
+        found = ap_get_scoreboard_worker_from_indexes(atomic_load(&child), i);
+        if (has_accesses
+            || (found
+                && __atomic_load_n(&found->access_count, __ATOMIC_RELAXED))) {
+            break;
+        }
+    }
+    return found;
 }
 
 void mod_comet_mpm_count(unsigned long accesses, apr_off_t bytes)
 {
-    worker_score *score = ap_extended_status ? own_counters() : NULL;
+    worker_score *score =
+        ap_extended_status ? own_counters(accesses > 0) : NULL;
 
     if (score) {
         __atomic_fetch_add(&score->access_count, accesses, __ATOMIC_RELAXED);

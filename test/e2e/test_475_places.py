@@ -2,6 +2,7 @@
 """Where the database may be, and httpd's advice when the place is bad."""
 
 import contextlib
+import grp
 import os
 import pwd
 import re
@@ -328,6 +329,17 @@ def let_daemon_write(path):
         pytest.skip("no access control lists: %s" % error)
 
 
+def write_groups(server, name, member):
+    """Write a copy of /etc/group in which `name` has one member."""
+    path = os.path.join(server.root, "group")
+    with open("/etc/group", encoding="utf-8") as lines:
+        kept = [line for line in lines if not line.startswith(name + ":")]
+    number = grp.getgrnam(name).gr_gid if name == WWW_USER else 65500
+    with open(path, "w", encoding="utf-8") as out:
+        out.write("%s%s:x:%d:%s\n" % ("".join(kept), name, number, member))
+    return path
+
+
 @ROOT_ONLY
 @pytest.mark.parametrize("what, who", [
     ("group", "user daemon of group comet475"), ("its own group", None),
@@ -342,16 +354,15 @@ def test_475_16_others_may_write(make_server, what, who):
     server.comet = "load"
     os.chmod(server.data, 0o2775 if what == "acl" else 0o2770)
     wrapper = []
-    if "group" in what and what != "its own group":
-        groups = os.path.join(server.root, "group")
-        shutil.copy("/etc/group", groups)
-        with open(groups, "a", encoding="utf-8") as out:
-            out.write("comet475:x:65500:%s\n"
-                      % (WWW_USER + ",daemon" if who else WWW_USER))
+    if "group" in what:
+        own = what == "its own group"
+        groups = write_groups(server, WWW_USER if own else "comet475",
+                              "daemon" if own or who else WWW_USER)
         wrapper = ["unshare", "-m", "sh", "-c",
                    'mount --bind "$0" /etc/group; exec "$@"', groups]
-        os.chown(server.data, -1, 65500)
-        os.chmod(server.data, 0o2770)   # (chown takes the bit away)
+        if not own:
+            os.chown(server.data, -1, 65500)
+            os.chmod(server.data, 0o2770)   # (chown takes the bit away)
     elif what == "owner":
         os.chown(server.db, pwd.getpwnam("daemon").pw_uid, -1)
     elif what in ("everybody", "closed folder"):

@@ -219,6 +219,11 @@ static void test_many_in_a_folder(void **state)
         comet_watch_looked(watches[i], 0, now);
         assert_int_equal(comet_watch_due(watches[i]), 0);
     }
+    touch("s1.db2"); /* begins like a database's name, and is none of them */
+    comet_watch_event(watches[0], now);
+    for (k = 0; k < STORES; k++) {
+        assert_int_equal(comet_watch_due(watches[k]), 0);
+    }
     for (i = 0; i < STORES; i += 41) {
         snprintf(log, sizeof(log), "%s-wal", names[i]);
         touch(i % 2 ? names[i] : log);
