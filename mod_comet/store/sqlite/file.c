@@ -6,6 +6,7 @@
 #include "store/sqlite/sqlite.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,19 +25,27 @@ apr_status_t comet_sqlite_check_alias(comet_sqlite_t *store)
                                         comet_alias_text(place));
 }
 
+/* A file system gives the number of a removed file to the next one, so a log
+ * restored beside a new database could be taken for the old database's log, and
+ * readers would wait for its removal.  The time of birth tells the two apart. */
 file_id_t comet_sqlite_file_id(const char *path)
 {
-    struct stat info;
+    struct statx info;
 
-    if (stat(path, &info) != 0) {
-        return (file_id_t){ 0, 0 };
+    if (statx(AT_FDCWD, path, 0, STATX_INO | STATX_BTIME, &info) != 0) {
+        return (file_id_t){ 0 };
     }
-    return (file_id_t){ info.st_dev, info.st_ino };
+    return (file_id_t){ info.stx_dev_major, info.stx_dev_minor, info.stx_ino,
+                        info.stx_mask & STATX_BTIME
+                            ? info.stx_btime.tv_sec * APR_INT64_C(1000000000)
+                                  + info.stx_btime.tv_nsec
+                            : 0 };
 }
 
 int comet_sqlite_same_file(file_id_t a, file_id_t b)
 {
-    return a.ino == b.ino && a.dev == b.dev;
+    return a.ino == b.ino && a.dev_major == b.dev_major
+           && a.dev_minor == b.dev_minor && a.born == b.born;
 }
 
 int comet_sqlite_has_content(const char *path)

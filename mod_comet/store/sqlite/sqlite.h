@@ -75,8 +75,9 @@ extern const char *const comet_sqlite_text[SQL_COUNT];
 
 /** Which file it is; ino is 0 while unknown. */
 typedef struct file_id_t {
-    dev_t dev;
-    ino_t ino;
+    apr_uint32_t dev_major, dev_minor;
+    apr_uint64_t ino;
+    apr_int64_t born; /* ns since 1970; 0 where the file system does not say */
 } file_id_t;
 
 /** A round of retention, which goes in steps. */

@@ -6,9 +6,11 @@
 #include "store_kit.h"
 
 #include <stdio.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "faulty_vfs.h"
+#include "scratch.h"
 
 /* The file and its open connections, after another file has replaced it. */
 static void check_moved(comet_store_t *store, comet_store_t *reader)
@@ -208,6 +210,68 @@ static void test_memory_deleted(void **state)
     kit_assert_healthy();
 }
 
+static void copy(const char *from, const char *to)
+{
+    static char content[1 << 20];
+    FILE *file = fopen(from, "rb");
+    size_t length;
+
+    assert_non_null(file);
+    length = fread(content, 1, sizeof(content), file);
+    assert_true(length > 0 && length < sizeof(content));
+    fclose(file);
+    file = fopen(to, "wb");
+    assert_non_null(file);
+    assert_int_equal(fwrite(content, 1, length, file), length);
+    assert_int_equal(fclose(file), 0);
+}
+
+static ino_t number_of(const char *path)
+{
+    struct stat info;
+
+    assert_int_equal(stat(path, &info), 0);
+    return info.st_ino;
+}
+
+/* A backup of the file and of its log is put back, and the file system gives the
+ * log the number of the one before: it is not that one. */
+static void test_restored_with_a_log(void **state)
+{
+    comet_store_t *store = kit_open_store(COMET_STORE_WRITE);
+    char name[32], log[800], backup[800], backup_log[800];
+    ino_t number;
+    int i;
+
+    snprintf(log, sizeof(log), "%s", scratch_path("comet.db-wal"));
+    snprintf(backup, sizeof(backup), "%s", scratch_path("backup.db"));
+    snprintf(backup_log, sizeof(backup_log), "%s",
+             scratch_path("backup.db-wal"));
+    kit_append_many(store, "chat", 3);
+    number = number_of(log);
+    copy(kit_database, backup);
+    copy(log, backup_log);
+    comet_store_close(store);
+    unlink(kit_database);
+    for (i = 0; i < 1000; i++) {
+        snprintf(name, sizeof(name), "held%d", i);
+        copy(backup_log, scratch_path(name));
+        if (number_of(scratch_path(name)) == number) {
+            break;
+        }
+    }
+    if (i == 1000) { /* as on a tmpfs */
+        skip();
+    }
+    assert_int_equal(rename(scratch_path(name), log), 0);
+    copy(backup, kit_database);
+    assert_int_equal(kit_open_status(COMET_STORE_READ), APR_SUCCESS);
+    store = kit_open_store(COMET_STORE_WRITE);
+    comet_store_close(store);
+    assert_int_equal(kit_number("SELECT count(*) FROM message"), 3);
+    kit_assert_healthy();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -219,6 +283,7 @@ int main(void)
         KIT_TEST(test_log_deleted_while_read),
         KIT_TEST(test_log_deleted_unnoticed),
         KIT_TEST(test_memory_deleted),
+        KIT_TEST(test_restored_with_a_log),
     };
 
     scratch_make();
