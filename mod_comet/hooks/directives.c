@@ -15,80 +15,9 @@
 #include "server/token_key.h"
 #include "dialect/dialects.h"
 #include "hooks/engines.h"
+#include "hooks/value.h"
 
 #define UNSET MOD_COMET_UNSET
-
-/* More days than any directive takes, and no overflow in microseconds. */
-#define DAYS_MOST 10000000
-
-/* --- values -------------------------------------------------------------- */
-
-static const char *wrong(cmd_parms *cmd, const char *value, const char *allowed)
-{
-    return apr_psprintf(cmd->pool, "%s: \"%s\" is not allowed: expected %s",
-                        cmd->cmd->name, value, allowed);
-}
-
-static const char *parse_number(cmd_parms *cmd, const char *value,
-                                apr_int64_t least, apr_int64_t most,
-                                apr_int64_t *field)
-{
-    if (comet_params_int(comet_text(value), "", least, most, field,
-                         cmd->temp_pool)) {
-        return wrong(cmd, value,
-                     apr_psprintf(cmd->temp_pool,
-                                  "a whole number from %" APR_INT64_T_FMT
-                                  " to %" APR_INT64_T_FMT,
-                                  least, most));
-    }
-    return NULL;
-}
-
-/* Days and weeks, which httpd does not know.
- * @return whether the value is such a duration */
-static int read_days(const char *value, apr_interval_time_t *duration)
-{
-    char *unit;
-    apr_int64_t count = apr_strtoi64(value, &unit, 10);
-    apr_int64_t days = strcmp(unit, "d") == 0   ? 1
-                       : strcmp(unit, "w") == 0 ? 7
-                                                : 0;
-
-    if (!days || count > DAYS_MOST / days) {
-        return 0;
-    }
-    *duration = apr_time_from_sec(count * days * 86400);
-    return 1;
-}
-
-static const char *parse_duration(cmd_parms *cmd, const char *value,
-                                  apr_interval_time_t least,
-                                  apr_interval_time_t most, const char *allowed,
-                                  apr_int64_t *field)
-{
-    apr_interval_time_t duration;
-
-    if (!apr_isdigit(*value)
-        || (!read_days(value, &duration)
-            && ap_timeout_parameter_parse(value, &duration, "s") != APR_SUCCESS)
-        || duration < least || duration > most) {
-        return wrong(cmd, value, allowed);
-    }
-    *field = duration;
-    return NULL;
-}
-
-/* Write a duration as an administrator would: 100ms, 60s, 1h. */
-static const char *show_duration(apr_interval_time_t duration, apr_pool_t *p)
-{
-    apr_int64_t msec = apr_time_as_msec(duration);
-
-    return !msec         ? "0s"
-           : msec % 1000 ? apr_psprintf(p, "%" APR_INT64_T_FMT "ms", msec)
-           : msec % 3600000
-               ? apr_psprintf(p, "%" APR_INT64_T_FMT "s", msec / 1000)
-               : apr_psprintf(p, "%" APR_INT64_T_FMT "h", msec / 3600000);
-}
 
 /* --- where a directive may stand ----------------------------------------- */
 
@@ -133,7 +62,8 @@ static const char *set_number(cmd_parms *cmd, void *dir, const char *value)
     apr_int64_t *field = find_field(cmd, dir, &error);
 
     return error ? error
-                 : parse_number(cmd, value, slot->least, slot->most, field);
+                 : mod_comet_value_number(cmd, value, slot->least, slot->most,
+                                          field);
 }
 
 static const char *set_duration(cmd_parms *cmd, void *dir, const char *value)
@@ -141,14 +71,14 @@ static const char *set_duration(cmd_parms *cmd, void *dir, const char *value)
     const slot_t *slot = cmd->info;
     const char *error;
     apr_int64_t *field = find_field(cmd, dir, &error);
-    const char *allowed =
-        apr_pstrcat(cmd->temp_pool, "a duration from ",
-                    show_duration(slot->least, cmd->temp_pool), " to ",
-                    show_duration(slot->most, cmd->temp_pool), NULL);
+    const char *allowed = apr_pstrcat(
+        cmd->temp_pool, "a duration from ",
+        mod_comet_value_show_duration(slot->least, cmd->temp_pool), " to ",
+        mod_comet_value_show_duration(slot->most, cmd->temp_pool), NULL);
 
     return error ? error
-                 : parse_duration(cmd, value, slot->least, slot->most, allowed,
-                                  field);
+                 : mod_comet_value_duration(cmd, value, slot->least, slot->most,
+                                            allowed, field);
 }
 
 static const char *set_flag(cmd_parms *cmd, void *dir, int on)
@@ -174,7 +104,8 @@ static const char *set_store(cmd_parms *cmd, void *dir, const char *value)
                                    mod_comet_engines_list(cmd->temp_pool),
                                    ap_server_root, cmd->pool);
     if (expected) {
-        return wrong(cmd, place.name ? place.name : value, expected);
+        return mod_comet_value_wrong(cmd, place.name ? place.name : value,
+                                     expected);
     }
     server_of(cmd)->place = place;
     return NULL;
@@ -190,9 +121,10 @@ static const char *check_url(cmd_parms *cmd, const char *url, apr_size_t length)
      * form of a channel's name */
     if (url[0] != '/' || length == 0 || strpbrk(url, "?#%*")
         || comet_params_check_channel((comet_text_t){ url + 1, length - 1 })) {
-        return wrong(cmd, url,
-                     "a path of the URL such as /comet, with no empty, . or "
-                     ".. segment");
+        return mod_comet_value_wrong(
+            cmd, url,
+            "a path of the URL such as /comet, with no empty, . or "
+            ".. segment");
     }
     for (i = 0; i < mappings->nelts; i++) {
         const mod_comet_mapping_t *mapping =
@@ -227,7 +159,7 @@ static const char *set_mapping(cmd_parms *cmd, void *dir, const char *url,
     }
     expected = dialect->map(&mapping, argument, cmd->pool);
     if (expected) {
-        return wrong(cmd, argument, expected);
+        return mod_comet_value_wrong(cmd, argument, expected);
     }
     if (dialect->subtree && length && url[length - 1] == '/') {
         length--;
@@ -249,7 +181,7 @@ static const char *set_sync(cmd_parms *cmd, void *dir, const char *value)
         return error;
     }
     if (strcasecmp(value, "full") != 0 && strcasecmp(value, "normal") != 0) {
-        return wrong(cmd, value, "full or normal");
+        return mod_comet_value_wrong(cmd, value, "full or normal");
     }
     server_of(cmd)->sync_full = strcasecmp(value, "full") == 0;
     return NULL;
@@ -260,17 +192,17 @@ static const char *set_retain_one(cmd_parms *cmd, const char *value)
     mod_comet_server_config_t *config = server_of(cmd);
 
     if (strncasecmp(value, "count=", 6) == 0) {
-        return parse_number(cmd, value + 6, 1, APR_INT32_MAX,
-                            &config->retain_count);
+        return mod_comet_value_number(cmd, value + 6, 1, APR_INT32_MAX,
+                                      &config->retain_count);
     }
     if (strncasecmp(value, "age=", 4) == 0) {
-        return parse_duration(cmd, value + 4, apr_time_from_sec(1),
-                              apr_time_from_sec(APR_INT64_C(3153600000)),
-                              "a duration of at least 1s, such as age=720h",
-                              &config->retain_age);
+        return mod_comet_value_duration(
+            cmd, value + 4, apr_time_from_sec(1),
+            apr_time_from_sec(APR_INT64_C(3153600000)),
+            "a duration of at least 1s, such as age=720h", &config->retain_age);
     }
-    return wrong(cmd, value,
-                 "count=NUMBER, age=DURATION, or both; or just all");
+    return mod_comet_value_wrong(
+        cmd, value, "count=NUMBER, age=DURATION, or both; or just all");
 }
 
 static const char *set_retain(cmd_parms *cmd, void *dir, const char *first,
@@ -353,10 +285,10 @@ static const char *set_transports(cmd_parms *cmd, void *dir, const char *value)
     ap_str_tolower(name);
     transport = comet_transport_find(comet_text(name));
     if (!transport && strcmp(name, "all") != 0) {
-        return wrong(cmd, value,
-                     apr_pstrcat(cmd->temp_pool, "all, or some of ",
-                                 comet_transport_names("and", cmd->temp_pool),
-                                 NULL));
+        return mod_comet_value_wrong(
+            cmd, value,
+            apr_pstrcat(cmd->temp_pool, "all, or some of ",
+                        comet_transport_names("and", cmd->temp_pool), NULL));
     }
     bits =
         transport ? comet_transport_bit(transport) : MOD_COMET_ALL_TRANSPORTS;
@@ -375,11 +307,11 @@ static const char *set_max_lifetime(cmd_parms *cmd, void *dir,
         config->max_lifetime = 0;
         return NULL;
     }
-    return error ? error
-                 : parse_duration(cmd, value, apr_time_from_sec(1),
-                                  apr_time_from_sec(604800),
-                                  "off, or a duration from 1s to 168h",
-                                  &config->max_lifetime);
+    return error
+               ? error
+               : mod_comet_value_duration(
+                   cmd, value, apr_time_from_sec(1), apr_time_from_sec(604800),
+                   "off, or a duration from 1s to 168h", &config->max_lifetime);
 }
 
 /* The name is written into the iframe's script, so only names and dots are
@@ -402,9 +334,10 @@ static const char *set_callback(cmd_parms *cmd, void *dir, const char *value)
         begins = *at == '.';
     }
     if (*at || begins) {
-        return wrong(cmd, value,
-                     "the name of a function of the page, such as "
-                     "comet.receive");
+        return mod_comet_value_wrong(
+            cmd, value,
+            "the name of a function of the page, such as "
+            "comet.receive");
     }
     ((mod_comet_dir_config_t *)dir)->callback = value;
     return NULL;
@@ -420,14 +353,14 @@ static const char *set_allow_origin(cmd_parms *cmd, void *dir, int count,
 
     ((mod_comet_dir_config_t *)dir)->origins = origins;
     if (!error && count == 0) {
-        return wrong(cmd, "", comet_origin_add(origins, ""));
+        return mod_comet_value_wrong(cmd, "", comet_origin_add(origins, ""));
     }
     if (count == 1 && strcasecmp(words[0], "none") == 0) {
         return error;
     }
     for (i = 0; i < count && !error; i++) {
         allowed = comet_origin_add(origins, words[i]);
-        error = allowed ? wrong(cmd, words[i], allowed) : NULL;
+        error = allowed ? mod_comet_value_wrong(cmd, words[i], allowed) : NULL;
     }
     return error;
 }
@@ -447,11 +380,11 @@ static const char *set_limit(cmd_parms *cmd, const char *first,
     }
     allowed = mod_comet_limit_rule_set(cmd, rule, first, is_rate);
     if (allowed) {
-        return wrong(cmd, first, allowed);
+        return mod_comet_value_wrong(cmd, first, allowed);
     }
     allowed =
         second ? mod_comet_limit_rule_set(cmd, rule, second, is_rate) : NULL;
-    return allowed ? wrong(cmd, second, allowed) : NULL;
+    return allowed ? mod_comet_value_wrong(cmd, second, allowed) : NULL;
 }
 
 static const char *set_limit_subscribers(cmd_parms *cmd, void *dir,
