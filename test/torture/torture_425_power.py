@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Power cuts: test/unit/test_power.c, a thousand times."""
+"""Power cuts: test/unit/store/test_power.c, a thousand times."""
 
 import os
 import re
@@ -10,7 +10,8 @@ import pytest
 from httpd_env import COMET_MODULE, REPO
 from scale import scaled
 
-PROGRAM = os.path.join(os.path.dirname(COMET_MODULE), "unit", "test_power")
+PROGRAM = os.path.join(os.path.dirname(COMET_MODULE), "unit",
+                       "store", "test_power")
 
 
 @pytest.mark.bound(900)

@@ -120,6 +120,22 @@ void kit_append_many(comet_store_t *store, const char *channel, int count)
     }
 }
 
+void kit_append_noise(comet_store_t *store, const char *channel, int count)
+{
+    comet_message_t *messages[KIT_MANY] = { NULL };
+    apr_status_t results[KIT_MANY];
+    int i;
+
+    for (i = 0; i < count; i++) {
+        messages[i] = kit_make(channel, "noise");
+    }
+    assert_int_equal(
+        scratch_append(store, messages, results, (apr_size_t)count), 0);
+    for (i = 0; i < count; i++) {
+        comet_message_unref(messages[i]);
+    }
+}
+
 comet_timestamp_t kit_last_of(comet_store_t *store)
 {
     comet_store_state_t now;
@@ -128,25 +144,30 @@ comet_timestamp_t kit_last_of(comet_store_t *store)
     return now.last;
 }
 
-const char *kit_bodies(comet_store_t *store, const char *channel,
-                       comet_timestamp_t after, size_t limit)
+const char *kit_joined(const char *separator)
 {
     static char text[4096];
     size_t i;
 
+    text[0] = '\0';
+    for (i = 0; i < kit_list.count; i++) {
+        size_t length = strlen(text);
+
+        snprintf(text + length, sizeof(text) - length, "%s%s",
+                 i ? separator : "", kit_list.messages[i]->body.data);
+    }
+    return text;
+}
+
+const char *kit_bodies(comet_store_t *store, const char *channel,
+                       comet_timestamp_t after, size_t limit)
+{
     kit_empty_list();
     assert_int_equal(comet_store_read(store,
                                       scratch_select(comet_text(channel)),
                                       after, limit, kit_collect, &kit_list),
                      0);
-    text[0] = '\0';
-    for (i = 0; i < kit_list.count; i++) {
-        size_t length = strlen(text);
-
-        snprintf(text + length, sizeof(text) - length, "%s%s", i ? "," : "",
-                 kit_list.messages[i]->body.data);
-    }
-    return text;
+    return kit_joined(",");
 }
 
 sqlite3 *kit_outsider(void)

@@ -36,6 +36,9 @@ void kit_empty_list(void);
 /** A comet_store_cb for a kit_list_t: stops at its limit. */
 int kit_collect(void *baton, comet_message_t *message);
 
+/** The bodies in kit_list; they stay valid until the next call. */
+const char *kit_joined(const char *separator);
+
 comet_store_t *kit_open_store(comet_store_mode_e mode);
 /** Open and close. */
 apr_status_t kit_open_status(comet_store_mode_e mode);
@@ -49,6 +52,8 @@ apr_status_t kit_append(comet_store_t *store, const char *channel,
                         const char *body, comet_timestamp_t *timestamp);
 /** Append "0", "1" … */
 void kit_append_many(comet_store_t *store, const char *channel, int count);
+/** Append equal messages to one channel, in one transaction. */
+void kit_append_noise(comet_store_t *store, const char *channel, int count);
 comet_timestamp_t kit_last_of(comet_store_t *store);
 /** Read a channel's bodies, joined by commas. */
 const char *kit_bodies(comet_store_t *store, const char *channel,

@@ -138,3 +138,32 @@ const char *token_sign_by(EVP_PKEY *key, const char *digest, const char *header,
     return apr_pstrcat(token_pool, text, ".", token_encode(bytes, length),
                        NULL);
 }
+
+comet_key_t token_key(const char *secret)
+{
+    comet_key_t key = { .uses = COMET_KEY_READ | COMET_KEY_PUBLISH };
+    const char *line = apr_pstrcat(token_pool, secret, "\n", NULL);
+
+    assert_null(comet_key_read(&key, "HS256", token_write("secret", line, 0600),
+                               token_pool));
+    return key;
+}
+
+comet_token_judge_t token_judge(const comet_key_t *keys, size_t count)
+{
+    return (comet_token_judge_t){ .keys = keys,
+                                  .count = count,
+                                  .use = COMET_KEY_READ,
+                                  .now = apr_time_from_sec(TOKEN_NOW_SEC) };
+}
+
+const char *token_read_by(const comet_token_judge_t *judge, const char *text,
+                          comet_token_t *token)
+{
+    return comet_token_read(token, comet_text(text), judge, token_pool);
+}
+
+const char *token_claim(const char *claims)
+{
+    return token_sign(TOKEN_SECRET, "SHA256", TOKEN_HEADER, claims);
+}

@@ -17,6 +17,8 @@
 #include "token/token.h"
 
 #define TOKEN_SECRET "correct horse battery staple: 32+"
+#define TOKEN_HEADER "{\"alg\":\"HS256\",\"typ\":\"JWT\"}"
+#define TOKEN_NOW_SEC 1800000000 /* when token_judge() judges */
 
 /** For cmocka's group: where everything of this kit lives. */
 extern apr_pool_t *token_pool;
@@ -45,5 +47,18 @@ const char *token_sign(const char *secret, const char *digest,
 /** The same by a private key. */
 const char *token_sign_by(EVP_PKEY *key, const char *digest, const char *header,
                           const char *claims);
+
+/** Claims, signed by TOKEN_SECRET with TOKEN_HEADER. */
+const char *token_claim(const char *claims);
+
+/** The key of a secret, for reading and publishing. */
+comet_key_t token_key(const char *secret);
+
+/** Judge tokens for reading by some keys, which must outlive the judge. */
+comet_token_judge_t token_judge(const comet_key_t *keys, size_t count);
+
+/** @return NULL, or what is wrong with a token */
+const char *token_read_by(const comet_token_judge_t *judge, const char *text,
+                          comet_token_t *token);
 
 #endif /* TOKEN_KIT_H */

@@ -7,6 +7,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* Do as the glue does: finish a client that gets COMET_RECHECK. */
 static void finish_recheck(client_t *client, const comet_delivery_t *delivery)
@@ -28,70 +29,91 @@ static client_t *finishing(const char *words, comet_timestamp_t seen)
 }
 
 #define MIXED 3000
+#define NAMES 12
+
+/* The clients' selections. */
+static const char *const mixed_words[] = {
+    "c0",
+    "c0 c1",
+    "c1 c2 c3",
+    "c0 c1 c2 c3 c4 c5 c6 c7 r/1 r/2 costarring",
+    "r/1 r/2",
+    "liquid c5",
+    "c0 c1 c2 c3 c4 c5 c6 c7 r/1 r/2 costarring "
+    "liquid *",
+    "r/1 r/2 r/* c7",
+    "nobody's",
+};
+enum { CLIENTS = sizeof(mixed_words) / sizeof(*mixed_words) };
+
+/* What each of these clients should get. */
+static comet_timestamp_t mixed_expected[CLIENTS][MIXED];
+static int mixed_counts[CLIENTS];
+
+/* Append random messages on many channels, and note which of the clients each
+ * concerns.
+ * @return the first one's timestamp */
+static comet_timestamp_t append_mixed(client_t *const *clients)
+{
+    static const char *const names[NAMES] = {
+        "c0", "c1", "c2",  "c3",  "c4",         "c5",
+        "c6", "c7", "r/1", "r/2", "costarring", "liquid",
+    };
+    unsigned int seed = 20261121;
+    comet_timestamp_t first = 0;
+    int i, k;
+
+    memset(mixed_counts, 0, sizeof(mixed_counts));
+    for (i = 0; i < MIXED; i++) {
+        const char *name = names[(rand_r(&seed) >> 8) % NAMES];
+        comet_text_t text = comet_text(name);
+        comet_timestamp_t sent = i % 10 ? hub_append(name) : hub_publish(name);
+
+        first = first ? first : sent;
+        for (k = 0; k < CLIENTS; k++) {
+            if (comet_selection_match(clients[k]->subscriber.channel->selection,
+                                      text, comet_message_hash(text))
+                == COMET_SELECTION_NAMED) {
+                mixed_expected[k][mixed_counts[k]++] = sent;
+            }
+        }
+    }
+    return first;
+}
 
 /* Random messages on many channels, and clients with every kind of selection:
  * each client gets its own messages, in order, once. */
 static void test_selections(void **state)
 {
-    static const char *const words[] = {
-        "c0",
-        "c0 c1",
-        "c1 c2 c3",
-        "c0 c1 c2 c3 c4 c5 c6 c7 r/1 r/2 costarring",
-        "r/1 r/2",
-        "liquid c5",
-        "c0 c1 c2 c3 c4 c5 c6 c7 r/1 r/2 costarring "
-        "liquid *",
-        "r/1 r/2 r/* c7",
-        "nobody's",
-    };
-    static const char *const names[] = {
-        "c0", "c1", "c2",  "c3",  "c4",         "c5",
-        "c6", "c7", "r/1", "r/2", "costarring", "liquid",
-    };
-    enum { CLIENTS = sizeof(words) / sizeof(*words), NAMES = 12 };
-    static comet_timestamp_t sent[MIXED], expected[CLIENTS][MIXED];
-    int counts[CLIENTS] = { 0 }, i, k;
-    unsigned int seed = 20261121;
     client_t *clients[CLIENTS], *late[CLIENTS];
+    comet_timestamp_t first;
+    int k;
 
     for (k = 0; k < CLIENTS; k++) {
         clients[k] = client_new(hub_last());
         clients[k]->subscriber.limit = 1 + (size_t)(k * 7) % 100;
-        client_join_words(clients[k], words[k]);
+        client_join_words(clients[k], mixed_words[k]);
     }
-    for (i = 0; i < MIXED; i++) {
-        const char *name = names[(rand_r(&seed) >> 8) % NAMES];
-        comet_text_t text = comet_text(name);
-
-        sent[i] = i % 10 ? hub_append(name) : hub_publish(name);
-        for (k = 0; k < CLIENTS; k++) {
-            if (comet_selection_match(clients[k]->subscriber.channel->selection,
-                                      text, comet_message_hash(text))
-                == COMET_SELECTION_NAMED) {
-                expected[k][counts[k]++] = sent[i];
-            }
-        }
-    }
+    first = append_mixed(clients);
     comet_bus_notify(hub_buses[0]);
     for (k = 0; k < CLIENTS; k++) {
-        late[k] =
-            client_joined_words(words[k], sent[0] - 1); /* not in the ring */
+        late[k] = client_joined_words(mixed_words[k],
+                                      first - 1); /* not in the ring */
     }
     for (k = 0; k < CLIENTS; k++) {
-        wait_until(client_got(clients[k]) == counts[k]
-                   && client_got(late[k]) == counts[k]);
+        wait_until(client_got(clients[k]) == mixed_counts[k]
+                   && client_got(late[k]) == mixed_counts[k]);
     }
     for (k = 0; k < CLIENTS; k++) {
         client_leave(clients[k]);
         client_leave(late[k]);
-        client_check(clients[k], expected[k], counts[k]);
-        client_check(late[k], expected[k], counts[k]);
+        client_check(clients[k], mixed_expected[k], mixed_counts[k]);
+        client_check(late[k], mixed_expected[k], mixed_counts[k]);
         client_free(clients[k]);
         client_free(late[k]);
     }
-    assert_int_equal(counts[CLIENTS - 1], 0);
-    assert_int_equal(counts[6], MIXED);
+    assert_int_equal(mixed_counts[CLIENTS - 1], 0);
+    assert_int_equal(mixed_counts[6], MIXED);
     assert_int_equal(comet_hub_members(hub, NULL), 0);
 }
 

@@ -9,39 +9,17 @@
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
-#include "store_kit.h"
+#include "power_kit.h"
 
-#include <apr_general.h>
-#include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
-#include "store/writer.h"
 #include "faulty_vfs.h"
 
-#define PUBLISHERS 3
-#define CHANNELS 4
-#define GROUP_MAX 5
-#define GROUPS_MAX 8192
 #define KEPT 30
 #define CUTS 24
-
-static const char *const channels[CHANNELS] = { "a", "b", "room/1",
-                                                "\xc3\xa9" };
-static const char *const files[] = { "", "-wal", "-journal" };
-
-/** Messages published together; its number is its place in the list. */
-typedef struct sent_t {
-    unsigned channel, count, keyed;
-    size_t length; /* of each body */
-    comet_timestamp_t last; /* [list_lock] 0: not acknowledged */
-    int known; /* [list_lock] whether it was when the power failed */
-    unsigned present; /* bits: which of them are in the file after the cut */
-    int has_key; /* and whether its key is */
-} sent_t;
 
 /** The kind of disk, and how the store uses it. */
 typedef struct world_t {
@@ -58,231 +36,12 @@ typedef struct verdict_t {
     int halved, keys, clocks, reused, strange, overpruned, index;
 } verdict_t;
 
-static pthread_mutex_t list_lock = PTHREAD_MUTEX_INITIALIZER;
-static sent_t sent[GROUPS_MAX];
-static unsigned sent_count; /* [list_lock] */
 static unsigned link_first; /* the first since the last cut */
-static atomic_int cut_done;
-static unsigned cut_seed;
 static comet_timestamp_t highest; /* known when the link began */
 
-static apr_pool_t *pool;
-static comet_bus_t *bus;
-static comet_writer_t *writer;
 static verdict_t outcome;
 
-/* --- Publishing ------------------------------------------------------- */
-
-static int random_below(unsigned *seed, int limit)
-{
-    return rand_r(seed) % limit;
-}
-
-/* @return GROUPS_MAX if the list is full */
-static unsigned plan(unsigned *seed)
-{
-    static const size_t lengths[] = { 40, 40, 40, 40, 3000, 3000, 30000 };
-    sent_t planned = {
-        .channel = (unsigned)random_below(seed, CHANNELS),
-        .count = 1 + (unsigned)random_below(seed, GROUP_MAX),
-        .keyed = (unsigned)random_below(seed, 2),
-        .length = lengths[random_below(seed, 7)],
-    };
-    unsigned number;
-
-    pthread_mutex_lock(&list_lock);
-    number = sent_count < GROUPS_MAX ? sent_count++ : GROUPS_MAX;
-    if (number < GROUPS_MAX) {
-        sent[number] = planned;
-    }
-    pthread_mutex_unlock(&list_lock);
-    return number;
-}
-
-static comet_message_t *make(unsigned number, unsigned index)
-{
-    const sent_t *group = &sent[number];
-    char body[32768];
-    int head = snprintf(body, sizeof(body), "%u %u ", number, index);
-
-    memset(body + head, 'x', group->length - (size_t)head);
-    return comet_message_create(&(comet_message_fields_t){
-        .channel = comet_text(channels[group->channel]),
-        .body = { body, group->length } });
-}
-
-/* Publish by the writer, or by a store that holds the write lock. */
-static apr_status_t publish(unsigned number, comet_store_t *store)
-{
-    comet_message_t *messages[GROUP_MAX];
-    char key[32];
-    comet_store_group_t group = { .messages = messages,
-                                  .count = sent[number].count };
-    comet_store_group_t *const list[] = { &group };
-    apr_status_t status;
-    unsigned i;
-
-    for (i = 0; i < group.count; i++) {
-        messages[i] = make(number, i);
-    }
-    if (sent[number].keyed) {
-        snprintf(key, sizeof(key), "%u", number);
-        group.key.text = comet_text(key);
-        group.key.channel = comet_text(channels[sent[number].channel]);
-        comet_store_hash(&group);
-    }
-    status = store ? comet_store_append(store, list, 1)
-                   : comet_writer_publish(writer, &group, 60 * SECOND);
-    if (store && status == APR_SUCCESS) {
-        status = group.result;
-    }
-    if (status == APR_SUCCESS) {
-        pthread_mutex_lock(&list_lock);
-        sent[number].last = messages[group.count - 1]->timestamp;
-        pthread_mutex_unlock(&list_lock);
-    }
-    for (i = 0; i < group.count; i++) {
-        comet_message_unref(messages[i]);
-    }
-    return status;
-}
-
-static void *run_publisher(void *baton)
-{
-    unsigned seed = *(const unsigned *)baton, number;
-
-    while (!atomic_load(&cut_done) && (number = plan(&seed)) < GROUPS_MAX) {
-        assert_int_equal(publish(number, NULL), APR_SUCCESS);
-    }
-    return NULL;
-}
-
-/* What another child does from time to time. */
-static void work(comet_store_t *store, unsigned *seed)
-{
-    unsigned number;
-    int more;
-
-    comet_bus_lock(bus);
-    switch (random_below(seed, 4)) {
-    case 0:
-        assert_int_equal(comet_store_prune(store, apr_time_now(), &more), 0);
-        break;
-    case 1:
-        assert_int_equal(comet_store_tidy(store, &more), 0);
-        break;
-    case 2:
-        assert_int_equal(comet_store_checkpoint(store), 0);
-        break;
-    default:
-        number = plan(seed);
-        if (number < GROUPS_MAX) {
-            assert_int_equal(publish(number, store), APR_SUCCESS);
-        }
-    }
-    comet_bus_unlock(bus);
-}
-
-static void *run_neighbour(void *baton)
-{
-    static const struct timespec moment = { 0, 300000 };
-    unsigned seed = *(const unsigned *)baton;
-    comet_store_t *store, *reader;
-    comet_store_state_t state;
-
-    comet_bus_lock(bus);
-    store = kit_open_store(COMET_STORE_WRITE);
-    comet_bus_unlock(bus);
-    reader = kit_open_store(COMET_STORE_READ);
-    while (!atomic_load(&cut_done)) {
-        /* a reader holds a checkpoint back */
-        assert_int_equal(comet_store_begin(reader, &state), 0);
-        work(store, &seed);
-        nanosleep(&moment, NULL);
-        comet_store_end(reader);
-        work(store, &seed);
-    }
-    comet_store_close(reader);
-    comet_bus_lock(bus);
-    comet_store_close(store);
-    comet_bus_unlock(bus);
-    return NULL;
-}
-
-/* --- The cut ---------------------------------------------------------- */
-
-static const char *name_of(const char *what, const char *end)
-{
-    char name[32];
-
-    snprintf(name, sizeof(name), "%s%s", what, end);
-    return scratch_path(name);
-}
-
-static void on_cut(void *baton)
-{
-    unsigned i;
-
-    pthread_mutex_lock(&list_lock);
-    for (i = 0; i < sent_count; i++) {
-        sent[i].known = sent[i].last != 0;
-    }
-    pthread_mutex_unlock(&list_lock);
-    for (i = 0; i < 3; i++) {
-        faulty_cut(name_of("comet.db", files[i]), name_of("cut.db", files[i]),
-                   cut_seed + i);
-    }
-    atomic_store(&cut_done, 1);
-}
-
-/* Let all threads work until the power fails. */
-static void run_until_cut(unsigned *seed, int operations)
-{
-    pthread_t threads[PUBLISHERS + 1];
-    unsigned seeds[PUBLISHERS + 1];
-    comet_writer_config_t config = { .store = &kit_config,
-                                     .bus = bus,
-                                     .places = PUBLISHERS };
-    apr_pool_t *own;
-    int i;
-
-    apr_pool_create(&own, pool);
-    atomic_store(&cut_done, 0);
-    cut_seed = (unsigned)rand_r(seed);
-    faulty_follow();
-    faulty_cut_at(1 + random_below(seed, operations), on_cut, NULL);
-    assert_int_equal(comet_writer_create(&writer, &config, own), 0);
-    for (i = 0; i <= PUBLISHERS; i++) {
-        seeds[i] = (unsigned)rand_r(seed);
-        pthread_create(&threads[i], NULL, i ? run_publisher : run_neighbour,
-                       &seeds[i]);
-    }
-    for (i = 1; i <= PUBLISHERS; i++) {
-        pthread_join(threads[i], NULL);
-    }
-    if (!atomic_load(&cut_done)) { /* the list is full */
-        faulty_cut_at(0, NULL, NULL);
-        on_cut(NULL);
-    }
-    pthread_join(threads[0], NULL);
-    assert_int_equal(comet_writer_stop(writer, 60 * SECOND), 1);
-    faulty_forget();
-    apr_pool_destroy(own);
-}
-
 /* --- What is left ----------------------------------------------------- */
-
-/* Replace the database by what the cut has left. */
-static void restart(void)
-{
-    int i;
-
-    unlink(name_of("comet.db", "-shm"));
-    for (i = 0; i < 3; i++) {
-        unlink(name_of("comet.db", files[i]));
-        rename(name_of("cut.db", files[i]), name_of("comet.db", files[i]));
-    }
-}
 
 /* Find which of a group's messages are in the file, and their timestamps. */
 static void take_rows(sqlite3 *db)
@@ -299,17 +58,18 @@ static void take_rows(sqlite3 *db)
     while (sqlite3_step(rows) == SQLITE_ROW) {
         comet_timestamp_t id = sqlite3_column_int64(rows, 0);
         const char *body = (const char *)sqlite3_column_text(rows, 2);
-        sent_t *group;
+        power_group_t *group;
 
-        if (sscanf(body, "%u %u ", &number, &index) != 2 || number >= sent_count
-            || index >= sent[number].count) {
+        if (sscanf(body, "%u %u ", &number, &index) != 2
+            || number >= power_sent_count
+            || index >= power_sent[number].count) {
             outcome.strange++;
             continue;
         }
-        group = &sent[number];
+        group = &power_sent[number];
         if (group->present & (1u << index) || strlen(body) != group->length
             || strcmp((const char *)sqlite3_column_text(rows, 1),
-                      channels[group->channel])
+                      power_channels[group->channel])
                    != 0
             || (group->known
                 && id != group->last - (group->count - 1 - index))) {
@@ -332,7 +92,7 @@ static void take_keys(sqlite3 *db)
                      SQLITE_OK);
     while (sqlite3_step(rows) == SQLITE_ROW) {
         int number = sqlite3_column_int(rows, 0);
-        sent_t *group = &sent[number];
+        power_group_t *group = &power_sent[number];
 
         group->has_key = sqlite3_column_int(rows, 2) == (int)group->count;
         if ((group->known || group->present)
@@ -346,7 +106,7 @@ static void take_keys(sqlite3 *db)
 /* A group is stored completely, except for messages at its beginning that
  * retention has deleted; all of the acknowledged groups are there.
  * @param newest  the newest timestamp in the file */
-static void judge_group(sent_t *group, comet_timestamp_t floor,
+static void judge_group(power_group_t *group, comet_timestamp_t floor,
                         comet_timestamp_t newest)
 {
     unsigned i, missing = 0;
@@ -385,20 +145,20 @@ static sqlite3_int64 ask(sqlite3 *db, const char *sql)
 
 static void judge_groups(sqlite3 *db)
 {
-    comet_timestamp_t floors[CHANNELS];
+    comet_timestamp_t floors[POWER_CHANNELS];
     comet_timestamp_t newest =
         ask(db, "SELECT ifnull(max(id), 0) FROM message_log");
     char sql[200];
     unsigned i;
 
-    for (i = 0; i < CHANNELS; i++) {
+    for (i = 0; i < POWER_CHANNELS; i++) {
         snprintf(sql, sizeof(sql),
                  "SELECT ifnull(max(floor), 0) FROM channel WHERE name = '%s'",
-                 channels[i]);
+                 power_channels[i]);
         floors[i] = ask(db, sql);
     }
-    for (i = 0; i < sent_count; i++) {
-        judge_group(&sent[i], floors[sent[i].channel], newest);
+    for (i = 0; i < power_sent_count; i++) {
+        judge_group(&power_sent[i], floors[power_sent[i].channel], newest);
     }
 }
 
@@ -466,16 +226,16 @@ static void begin_link(void)
 {
     unsigned i;
 
-    for (i = 0; i < sent_count; i++) {
-        sent_t *group = &sent[i];
+    for (i = 0; i < power_sent_count; i++) {
+        power_group_t *group = &power_sent[i];
 
         if (i >= link_first && group->known) {
             outcome.acknowledged += group->count;
             outcome.reused += group->last - (group->count - 1) <= highest;
         }
     }
-    for (i = 0; i < sent_count; i++) {
-        sent_t *group = &sent[i];
+    for (i = 0; i < power_sent_count; i++) {
+        power_group_t *group = &power_sent[i];
 
         if (!group->known && !group->present) {
             group->last = 0;
@@ -486,7 +246,7 @@ static void begin_link(void)
         group->present = 0;
         group->has_key = 0;
     }
-    link_first = sent_count;
+    link_first = power_sent_count;
 }
 
 /* A publisher that repeats an acknowledged message gets the same answer. */
@@ -495,12 +255,12 @@ static void repeat_some(void)
     comet_store_t *store = kit_open_store(COMET_STORE_WRITE);
     unsigned i, left = 20;
 
-    for (i = sent_count; i > 0 && left > 0; i--) {
-        comet_timestamp_t last = sent[i - 1].last;
+    for (i = power_sent_count; i > 0 && left > 0; i--) {
+        comet_timestamp_t last = power_sent[i - 1].last;
 
-        if (sent[i - 1].keyed && last) {
+        if (power_sent[i - 1].keyed && last) {
             left--;
-            outcome.keys += publish(i - 1, store) != COMET_EREPEATED;
+            outcome.keys += power_publish(i - 1, store) != COMET_EREPEATED;
         }
     }
     comet_store_close(store);
@@ -518,12 +278,12 @@ static void live(const world_t *world, unsigned seed, int *cuts)
     kit_config.search = seed % 3 == 0;
     atomic_store(&faulty_lies, world->lies);
     atomic_store(&faulty_tears, odd);
-    sent_count = link_first = 0;
+    power_sent_count = link_first = 0;
     highest = 0;
     for (i = 0; i<world->links && * cuts> 0 && sound; i++, (*cuts)--) {
         /* at first it is still being made */
-        run_until_cut(&seed, i == 0 && odd ? 100 : 6000);
-        restart();
+        power_run_until_cut(&seed, i == 0 && odd ? 100 : 6000);
+        power_restart();
         sound = judge_file();
         begin_link();
         outcome.cuts++;
@@ -548,7 +308,7 @@ static void live_through(const world_t *world, int cuts)
     unsigned seed = 1;
 
     outcome = (verdict_t){ .cuts = 0 };
-    memset(sent, 0, sizeof(sent));
+    memset(power_sent, 0, sizeof(power_sent));
     while (cuts > 0) {
         live(world, seed++, &cuts);
     }
@@ -624,12 +384,5 @@ int main(void)
         cmocka_unit_test(test_can_fail),
     };
 
-    apr_initialize();
-    apr_pool_create(&pool, NULL);
-    scratch_make();
-    faulty_install();
-    if (comet_bus_create(&bus, pool) != APR_SUCCESS) {
-        return 1;
-    }
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, power_begin, NULL);
 }

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * @file power_kit.h
+ * A store_kit store on a disk whose power fails, and what was published to it.
+ */
+#ifndef POWER_KIT_H
+#define POWER_KIT_H
+
+#include "store_kit.h"
+
+#define POWER_CHANNELS 4
+#define POWER_GROUPS_MAX 8192
+
+/** Messages published together; its number is its place in the list. */
+typedef struct power_group_t {
+    unsigned channel, count, keyed;
+    size_t length; /* of each body */
+    comet_timestamp_t last; /* 0: not acknowledged */
+    int known; /* whether it was when the power failed */
+    unsigned present; /* bits: which of them are in the file after the cut */
+    int has_key; /* and whether its key is */
+} power_group_t;
+
+extern const char *const power_channels[POWER_CHANNELS];
+
+/** The list of all groups.  While power_run_until_cut() runs, it belongs to the
+ * publishers. */
+extern power_group_t power_sent[POWER_GROUPS_MAX];
+extern unsigned power_sent_count;
+
+/** Before all tests of a program. */
+int power_begin(void **state);
+
+/** Publish a group of the list: a body begins with the number of its group and
+ * its own within the group.
+ * @param store  a store that holds the write lock; NULL: by the writer */
+apr_status_t power_publish(unsigned number, comet_store_t *store);
+
+/** Let publishers, and another child that prunes and checkpoints, work until
+ * the power fails.
+ * @param operations  it fails within so many operations of the disk */
+void power_run_until_cut(unsigned *seed, int operations);
+
+/** Replace the database by what the cut has left. */
+void power_restart(void);
+
+#endif /* POWER_KIT_H */
