@@ -388,14 +388,18 @@ format-check: ## list the C sources whose layout differs
 	clang-format-14 --dry-run -Werror $(FORMATTED)
 
 # ---- Install ----------------------------------------------------------------
-.PHONY: install uninstall
+.PHONY: install uninstall deb
 MODS = $(DESTDIR)$(SYSCONFDIR)/mods-available
+CONFS = $(DESTDIR)$(SYSCONFDIR)/conf-available
+MAN = $(DESTDIR)$(PREFIX)/share/man/man7
 DATA = $(DESTDIR)/var/lib/apache2/comet
 SHARE = $(DESTDIR)$(PREFIX)/share/mod_comet
 
+PAGES = assets chat clock console manual
+
 install: all ## install for the system's Apache (DESTDIR=); then a2enmod comet
-	install -d '$(DESTDIR)$(LIBEXECDIR)' '$(MODS)' '$(SHARE)/sql' \
-	    '$(SHARE)/examples' '$(SHARE)/comet'
+	install -d '$(DESTDIR)$(LIBEXECDIR)' '$(MODS)' '$(CONFS)' '$(MAN)' \
+	    '$(SHARE)/sql' '$(SHARE)/examples' '$(SHARE)/comet'
 	install -m 644 $(MODULE) '$(DESTDIR)$(LIBEXECDIR)/mod_comet.so'
 	sed 's|/usr/lib/apache2/modules|$(LIBEXECDIR)|' conf/comet.load \
 	    >$(BUILD)/comet.load
@@ -409,6 +413,15 @@ install: all ## install for the system's Apache (DESTDIR=); then a2enmod comet
 	install -m 644 $(PG_SQL) '$(SHARE)/sql/postgresql'
 	install -m 644 $(wildcard conf/examples/*) '$(SHARE)/examples'
 	install -m 644 $(wildcard htdocs/comet/*) '$(SHARE)/comet'
+	install -m 644 conf/tuned.conf '$(SHARE)'
+	install -m 644 conf/mod_comet.7 '$(MAN)'
+	@# The pages; a2enconf mod-comet-console serves them.
+	set -e; for d in . $(PAGES); do \
+	    install -d "$(SHARE)/htdocs/$$d"; \
+	    for f in htdocs/$$d/*.*; do \
+	        install -m 644 "$$f" "$(SHARE)/htdocs/$$d"; done; done
+	sed 's|/usr/share/mod_comet|$(PREFIX)/share/mod_comet|' \
+	    conf/mod-comet-console.conf >'$(CONFS)/mod-comet-console.conf'
 	@# A comet.conf that somebody has changed is kept.
 	@if [ ! -e '$(MODS)/comet.conf' ] || \
 	    cmp -s conf/comet.conf '$(MODS)/comet.conf'; then \
@@ -433,6 +446,8 @@ uninstall: ## remove the installed files; the database stays
 	    '$(DESTDIR)$(SYSCONFDIR)/mods-enabled/comet.conf' \
 	    '$(MODS)/comet.load' '$(MODS)/comet.conf.new' \
 	    '$(DESTDIR)$(LIBEXECDIR)/mod_comet.so'
+	rm -f '$(DESTDIR)$(SYSCONFDIR)/conf-enabled/mod-comet-console.conf' \
+	    '$(CONFS)/mod-comet-console.conf' '$(MAN)/mod_comet.7'
 	rm -rf '$(SHARE)'
 	@if cmp -s conf/comet.conf '$(MODS)/comet.conf'; then \
 	    set -x; rm '$(MODS)/comet.conf'; \
@@ -452,6 +467,18 @@ uninstall: ## remove the installed files; the database stays
 	        "them into <IfModule comet_module>, before httpd restarts:"; \
 	    echo "$$named"; \
 	fi
+
+# dpkg-buildpackage wants the folder debian at the top of a tree of its own.
+DEB = $(BUILD)/deb/mod-comet
+deb: ## build Debian packages in build/deb
+	@conf/setup deb
+	rm -rf $(BUILD)/deb
+	mkdir -p $(DEB)
+	cp -R mod_comet sql htdocs conf test Makefile README.md LICENSE $(DEB)
+	rm -rf $(DEB)/test/clients/node_modules
+	cp -R conf/debian $(DEB)
+	cd $(DEB) && dpkg-buildpackage --build=binary --no-sign
+	@ls $(BUILD)/deb/*.deb
 
 # ---- Clean, help ------------------------------------------------------------
 .PHONY: clean distclean help FORCE

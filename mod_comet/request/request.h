@@ -10,6 +10,13 @@
 #include "wire/params.h"
 #include "server/config.h"
 
+/** How the channels of a token are judged (request/shortcut). */
+typedef enum {
+    MOD_COMET_UNTRIED,
+    MOD_COMET_IS_SHORT,
+    MOD_COMET_IS_LONG
+} mod_comet_way_e;
+
 /** Kept in r->request_config. request/subrequest uses its part before
  * translate_name. */
 typedef struct mod_comet_request_t {
@@ -33,11 +40,7 @@ typedef struct mod_comet_request_t {
     /* of request/token: */
     const struct mod_comet_token_t *token; /* NULL: nobody has asked yet */
     int is_told; /* the log was told that it grants too little */
-    enum {
-        MOD_COMET_UNTRIED,
-        MOD_COMET_IS_SHORT,
-        MOD_COMET_IS_LONG
-    } shortcut; /* of request/shortcut: whether it may be taken */
+    mod_comet_way_e shortcut; /* of request/shortcut: whether it may be taken */
     int is_by_token_alone; /* `Require comet-token` has granted it, and stands
                             * alone in its section */
 

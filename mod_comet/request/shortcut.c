@@ -168,7 +168,8 @@ static int has_conditions(const request_rec *r)
 
 /* --- a channel ---------------------------------------------------------------- */
 
-static int find_out(const request_rec *r, const mod_comet_request_t *request)
+static mod_comet_way_e find_out(const request_rec *r,
+                                const mod_comet_request_t *request)
 {
     return request->is_by_token_alone
                    && !mod_comet_config_server(r->server)->has_rules
