@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The landing page: the server's counters as they change, and the commands
-// with the database's real path and a button that copies them.
+// The landing page: messages as they arrive, the server's counters as they change,
+// and the commands with the database's real path and a button that copies them.
 
 const $ = (selector) => document.querySelector(selector);
 const live = $('#live');
@@ -48,6 +48,49 @@ async function refresh() {
 const timer = setInterval(refresh, EVERY_MS);
 refresh();
 document.addEventListener('visibilitychange', refresh);
+
+const pushed = $('#pushed');
+const SHOWN = 5;
+// A name of its own, by which a page knows its message.
+const greeting = `Page ${Math.random().toString(36).slice(2, 6)} says hello.`;
+let source;
+let sent;       // when this page published: performance.now(), or undefined
+
+/** Add a message to the list, with the time it took if this page sent it. */
+function push({ data, lastEventId }) {
+    const row = document.createElement('li');
+    const time = document.createElement('time');
+    const at = new Date(Number(lastEventId) / 1000);
+    time.dateTime = at.toISOString();
+    time.textContent = at.toLocaleTimeString();
+    row.append(time, ' ', data);
+    if (sent && data === greeting) {
+        row.append(` (${Math.round(performance.now() - sent)} ms after it was sent)`);
+        sent = undefined;
+    }
+    pushed.append(row);
+    while (pushed.children.length > SHOWN) {
+        pushed.firstChild.remove();
+    }
+}
+
+function listen() {
+    source = new EventSource(pushed.dataset.channel);
+    source.addEventListener('message', push);
+    source.addEventListener('open', () => {
+        sent = performance.now();
+        fetch(pushed.dataset.channel, {
+            method: 'POST',
+            body: greeting,
+            headers: { 'Content-Type': 'text/plain' },
+        }).catch(() => {});
+    }, { once: true });
+}
+
+// A browser may keep a page that is left, and show it again later.
+addEventListener('pagehide', () => source.close());
+addEventListener('pageshow', (event) => event.persisted && listen());
+listen();
 
 document.querySelectorAll('.endpoint').forEach((span) => {
     span.textContent = new URL(span.dataset.path, location);

@@ -10,7 +10,7 @@ import pytest
 
 from browser import CONF, Browser, missing, stage, wait_until
 from http_client import gather
-from httpd_env import SLOW
+from httpd_env import SLOW, sqlite
 
 pytestmark = [pytest.mark.browser, pytest.mark.bound(120)]
 
@@ -314,3 +314,25 @@ def test_300_15_earlier_messages(browser, pages):
         wait_until(lambda n=count: tab.rows() == want[-n:], 5,
                    "%d rows" % count)
     wait_until(lambda: tab.js(hidden), 5, "no button")
+
+
+def test_300_40_landing_page(browser, pages):
+    """The landing page shows a push of its own, those of other pages, and what
+    an INSERT does."""
+    rows = "return [...document.querySelectorAll('#pushed li')]" \
+        ".map(row => row.textContent)"
+    tab = browser.open("/")
+    wait_until(lambda: "ms after it was sent" in "".join(tab.js(rows)),
+               10 * SLOW, "its own message")
+    other = browser.open("/")
+    wait_until(lambda: sum("says hello." in row for row in tab.js(rows)) == 2,
+               10 * SLOW, "the other page's message")
+    sqlite(pages.db, "INSERT INTO message(channel, body) "
+           "VALUES('hello', '<b>a row</b>')")
+    for page in (tab, other):
+        wait_until(lambda: page.js(rows)[-1].endswith(" <b>a row</b>"),
+                   10 * SLOW, "the row")
+    for i in range(6):
+        pages.post("hello", str(i))
+    wait_until(lambda: [row.split()[-1] for row in tab.js(rows)]
+               == ["1", "2", "3", "4", "5"], 10 * SLOW, "the last five")
