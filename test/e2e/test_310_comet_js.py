@@ -543,6 +543,7 @@ def test_310_11_no_sharing(browser, server):
     server.wait_waiting(4, "events")
 
 
+@pytest.mark.windows
 def test_310_12_away(browser, server):
     """A page returns from another page, from being frozen, or from a lost
     network: no message is lost or repeated, and the server does not wait for
