@@ -158,7 +158,7 @@ benches: all $(BENCHES)
 
 $(MODULE): $(CORE_OBJ) $(GLUE_OBJ) $(EXPORTS)
 	$(call say,LINK) $(LINK) -shared -Wl,--version-script=$(EXPORTS) -o $@ \
-	    $(CORE_OBJ) $(GLUE_OBJ) -lsqlite3 $(TOKEN_LIBS) -lpthread
+	    $(CORE_OBJ) $(GLUE_OBJ) -lsqlite3 $(TOKEN_LIBS) -lwslay -lpthread
 
 # It stays loaded for as long as the process lives: a thread may be in libpq
 # while the name server does not answer.
@@ -171,11 +171,11 @@ $(PG_MODULE): $(PG_OBJ) $(PG_BASE) $(PG_EXPORTS)
 $(OLD): $(CORE_OBJ) $(OLD_OBJ) $(EXPORTS)
 	@mkdir -p $(@D)
 	$(call say,LINK) $(LINK) -shared -Wl,--version-script=$(EXPORTS) -o $@ \
-	    $(CORE_OBJ) $(OLD_OBJ) -lsqlite3 $(TOKEN_LIBS) -lpthread
+	    $(CORE_OBJ) $(OLD_OBJ) -lsqlite3 $(TOKEN_LIBS) -lwslay -lpthread
 
 $(UNITS): $(BUILD)/unit/%: $(OBJ)/test/unit/%.o $(HELP_OBJ) $(CORE_OBJ)
 	@mkdir -p $(@D)
-	$(call say,LINK) $(LINK) -o $@ $^ -lcmocka $(APR_LIBS) $(UNIT_LIBS) -lsqlite3 $(TOKEN_LIBS) -lpthread
+	$(call say,LINK) $(LINK) -o $@ $^ -lcmocka $(APR_LIBS) $(UNIT_LIBS) -lsqlite3 $(TOKEN_LIBS) -lwslay -lpthread
 
 PG_UNIT_PROGRAMS := $(filter $(BUILD)/unit/store/pg/%,$(UNITS))
 $(PG_UNIT_PROGRAMS): $(filter-out %/mod_comet_pg.o,$(PG_OBJ))
@@ -198,7 +198,7 @@ $(FUZZERS:%=$(BUILD)/fuzz/%): $(BUILD)/fuzz/%: $(OBJ)/test/fuzz/fuzz_%.o \
         $(OBJ)/test/unit/reference.o $(CORE_OBJ)
 	@mkdir -p $(@D)
 	$(call say,LINK) $(LINK) -fsanitize=fuzzer -o $@ $^ $(APR_LIBS) \
-	    -lsqlite3 $(TOKEN_LIBS) -lpthread
+	    -lsqlite3 $(TOKEN_LIBS) -lwslay -lpthread
 
 $(TOOLS): $(BUILD)/tools/%: $(OBJ)/test/tools/%.o
 	@mkdir -p $(@D)

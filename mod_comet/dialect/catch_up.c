@@ -16,6 +16,7 @@
 #include "output/filters.h"
 #include "output/news.h"
 #include "output/outbox.h"
+#include "output/upgrade.h"
 #include "wait/park.h"
 #include "wait/wait.h"
 #include "dialect/reading.h"
@@ -285,6 +286,9 @@ int mod_comet_catch_up_wait(request_rec *r, mod_comet_ask_t *ask)
     int rv = ap_discard_request_body(r);
 
     if (rv == OK) {
+        if (ask->transport->upgrades) {
+            mod_comet_upgrade_begin(r);
+        }
         rv = mod_comet_wait(r, ask, &refusal);
     }
     if (rv != DECLINED) {

@@ -7,6 +7,7 @@
 #include "wire/accept.h"
 #include "wire/encode.h"
 #include "output/answer.h"
+#include "output/handshake.h"
 #include "dialect/catch_up.h"
 #include "dialect/post.h"
 #include "dialect/select.h"
@@ -22,6 +23,9 @@ static const comet_transport_t *find_transport(
     comet_text_t accept = comet_text(apr_table_get(r->headers_in, "Accept"));
     comet_text_t name;
 
+    if (mod_comet_handshake_is_asked(r)) {
+        return &comet_transport_websocket;
+    }
     if (comet_params_get(&request->query, "transport", &name)) {
         return comet_transport_find(name);
     }
@@ -56,7 +60,8 @@ static const char *read_cursor(const request_rec *r,
 /*
  * An EventSource that was connected to another system sends the last id of that
  * system, and 400 would make it give up for good.  So a stream takes such a
- * cursor for an unknown one, and the client is told of a gap.
+ * cursor for an unknown one, and the client is told of a gap.  A browser does
+ * not tell the page of a WebSocket why its handshake was refused.
  */
 static const char *find_cursor(const request_rec *r,
                                const mod_comet_request_t *request,
@@ -64,7 +69,9 @@ static const char *find_cursor(const request_rec *r,
 {
     const char *wrong = read_cursor(r, request, ask);
 
-    if (wrong && ask->transport == &comet_transport_events) {
+    if (wrong
+        && (ask->transport == &comet_transport_events
+            || ask->transport == &comet_transport_websocket)) {
         ask->cursor = -1;
         ask->is_unknown = 1;
         return NULL;
@@ -204,6 +211,9 @@ static int handle_get(request_rec *r, const mod_comet_request_t *request,
     if (wrong) {
         return mod_comet_answer_error(r, HTTP_BAD_REQUEST, "%s", wrong);
     }
+    if (ask->transport->upgrades && !mod_comet_handshake_is_asked(r)) {
+        return mod_comet_handshake_demand(r);
+    }
     if (!mod_comet_ask_is_transport_allowed(r, ask)) {
         return mod_comet_answer_error(r, HTTP_NOT_ACCEPTABLE,
                                       "transport: %s is off here "
@@ -211,6 +221,9 @@ static int handle_get(request_rec *r, const mod_comet_request_t *request,
                                       ask->transport->name);
     }
     rv = mod_comet_select_find(r, request, ask);
+    if (rv == DECLINED && ask->transport->upgrades) {
+        rv = mod_comet_select_writes(r, request, ask);
+    }
     if (rv != DECLINED) {
         return rv;
     }
@@ -237,6 +250,7 @@ const mod_comet_dialect_t mod_comet_dialect_endpoint = {
     .takes = MOD_COMET_OPTIONAL_ARGUMENT,
     .methods = "GET, HEAD, POST, OPTIONS",
     .accepts = MOD_COMET_POST_ACCEPTS,
+    .upgrades = 1,
     .subtree = 1,
     .map = map,
     .find_channel = find_channel,

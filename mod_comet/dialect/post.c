@@ -11,7 +11,7 @@
 #include "request/limits.h"
 #include "output/answer.h"
 #include "dialect/publish.h"
-#include "dialect/select.h"
+#include "dialect/judge.h"
 
 
 /* The largest batch. */
@@ -178,8 +178,8 @@ static int judge(post_t *post, const comet_ndjson_line_t *line,
         *answered = mod_comet_publish_refuse(r, HTTP_TOO_MANY_REQUESTS, wrong);
         return DONE;
     }
-    status = mod_comet_select_authorise(r, post->request->mapping,
-                                        line->channel, NULL, &wrong);
+    status = mod_comet_judge_channel(r, post->request->mapping, line->channel,
+                                     NULL, &wrong);
     if (status != OK) {
         *answered = refuse_line(
             r, status, line,

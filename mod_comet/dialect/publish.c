@@ -9,6 +9,7 @@
 #include "dialect/reading.h"
 #include "request/limits.h"
 #include "output/answer.h"
+#include "request/reasons.h"
 
 int mod_comet_publish_refuse(request_rec *r, int status, const char *reason)
 {
@@ -29,27 +30,12 @@ int mod_comet_publish_refuse_length(request_rec *r)
 
 int mod_comet_publish_refuse_by_store(request_rec *r, apr_status_t status)
 {
-    char buffer[200];
-    int code = APR_STATUS_IS_ENOSPC(status) ? HTTP_INSUFFICIENT_STORAGE
-               : status == COMET_EINVALID   ? HTTP_BAD_REQUEST
-                                            : HTTP_SERVICE_UNAVAILABLE;
-
-    if (status == COMET_EMISMATCH) {
-        return mod_comet_publish_refuse(
-            r, HTTP_UNPROCESSABLE_ENTITY,
-            "Idempotency-Key: something else was published under "
-            "this key");
-    }
     if (status == COMET_EMOVED) {
         mod_comet_reading_drop(r);
     }
-    comet_metrics_add(COMET_METRIC_publish_refused, 1);
-    return mod_comet_answer_error(
-        r, code, "%s: %s",
-        status == COMET_EUNSURE ? "it is not known whether the message "
-                                  "was stored"
-                                : "the message was not stored",
-        comet_strerror(status, buffer, sizeof(buffer)));
+    return mod_comet_publish_refuse(
+        r, mod_comet_reasons_store_code(status),
+        mod_comet_reasons_store_text(status, r->pool));
 }
 
 const char *mod_comet_publish_objection(const request_rec *r)

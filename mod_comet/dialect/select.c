@@ -2,127 +2,19 @@
 /* Which channels a request reads, each authorised as its own URL would be. */
 #include "dialect/select.h"
 
-#include <apr_escape.h>
 #include <apr_strings.h>
 
-#include "request/access.h"
 #include "server/child.h"
 #include "server/pool.h"
 #include "request/limits.h"
-#include "request/shortcut.h"
 #include "output/answer.h"
 #include "wait/verdicts.h"
+#include "dialect/judge.h"
+#include "dialect/publish.h"
 #include "dialect/reading.h"
 
 /* How many parameters `channel` one request may have. */
 #define PARAMETERS_MAX 100
-
-/* --- judging ------------------------------------------------------------- */
-
-static int is_allowed(const request_rec *sub,
-                      const mod_comet_mapping_t *mapping)
-{
-    const mod_comet_request_t *request = mod_comet_request(sub);
-
-    /* another mapping or an alias serves that URL, not this endpoint */
-    return sub->status == HTTP_OK && request && request->mapping == mapping
-           && mod_comet_access_permits(sub);
-}
-
-/* Find why this request may not use a channel although the channel's own URL
- * allows it.  The request is counted, logged and attributed under another URL.
- * @return NULL: it can */
-static const char *find_objection(const request_rec *sub, const request_rec *r,
-                                  const mod_comet_ask_t *ask)
-{
-    const void *limit = ask ? mod_comet_config_subscriber_limit(sub)
-                            : mod_comet_config_publish_limit(sub);
-    const void *counted = ask ? mod_comet_config_subscriber_limit(r)
-                              : mod_comet_config_publish_limit(r);
-
-    if (!ask && sub->user && (!r->user || strcmp(sub->user, r->user) != 0)) {
-        return "its own URL authenticates another user than this one; "
-               "publish to that URL";
-    }
-    if (limit && limit != counted && !(ask && ask->history)) {
-        return ask ? "it has a limit of its own (CometLimitSubscribers)"
-                   : "it has a limit of its own (CometLimitPublish)";
-    }
-    return ask && !mod_comet_ask_is_transport_allowed(sub, ask)
-               ? "this transport is off there (CometTransports)"
-               : NULL;
-}
-
-/* The sub-request to a channel's own URL, to be destroyed by the caller. */
-static request_rec *look_up(request_rec *r, const mod_comet_mapping_t *mapping,
-                            comet_text_t channel, const char *method)
-{
-    apr_pool_t *scratch;
-    const char *path;
-    request_rec *sub;
-
-    apr_pool_create(&scratch, r->pool);
-    apr_pool_tag(scratch, "comet_select_url");
-    path = apr_pstrcat(scratch, mapping->url, "/",
-                       apr_pstrmemdup(scratch, channel.data, channel.length),
-                       NULL);
-    sub = ap_sub_req_method_uri(method, ap_os_escape_path(scratch, path, 1), r,
-                                NULL);
-    apr_pool_destroy(scratch);
-    return sub;
-}
-
-/* Whether the request's own token grants a channel, so that its URL need not
- * be asked. */
-static int is_granted_here(request_rec *r, const mod_comet_mapping_t *mapping,
-                           comet_text_t channel, mod_comet_ask_t *ask)
-{
-    if (!mod_comet_shortcut_grants(r, mapping, channel)) {
-        return 0;
-    }
-    if (ask) {
-        mod_comet_ask_limit_time(ask, r);
-    }
-    return 1;
-}
-
-static int ask_url(request_rec *r, const mod_comet_mapping_t *mapping,
-                   comet_text_t channel, mod_comet_ask_t *ask,
-                   const char **objection)
-{
-    request_rec *sub = look_up(r, mapping, channel, ask ? "GET" : "POST");
-    int status = !is_allowed(sub, mapping)          ? HTTP_FORBIDDEN
-                 : mod_comet_request(sub)->obstacle ? HTTP_SERVICE_UNAVAILABLE
-                                                    : OK;
-    const char *challenge =
-        apr_table_get(sub->err_headers_out, "WWW-Authenticate");
-
-    *objection = status == OK ? find_objection(sub, r, ask) : NULL;
-    if (*objection) {
-        status = HTTP_FORBIDDEN;
-    }
-    else if (status != OK && sub->status == HTTP_UNAUTHORIZED && challenge) {
-        status = HTTP_UNAUTHORIZED;
-        apr_table_set(r->err_headers_out, "WWW-Authenticate", challenge);
-    }
-    else if (status == OK && ask) {
-        ask->authenticated |= sub->user != NULL;
-        mod_comet_ask_limit_time(ask, sub);
-    }
-    ap_destroy_sub_req(sub);
-    return status;
-}
-
-int mod_comet_select_authorise(request_rec *r,
-                               const mod_comet_mapping_t *mapping,
-                               comet_text_t channel, mod_comet_ask_t *ask,
-                               const char **objection)
-{
-    *objection = NULL;
-    return is_granted_here(r, mapping, channel, ask)
-               ? OK
-               : ask_url(r, mapping, channel, ask, objection);
-}
 
 static int refuse(request_rec *r, int status, comet_text_t channel,
                   const char *objection)
@@ -183,9 +75,9 @@ static int take(gathering_t *gathering, comet_text_t name, comet_text_t shown,
     int status = OK;
 
     if (list != gathering->names || !is_known(gathering, stored)) {
-        status = mod_comet_select_authorise(gathering->r,
-                                            gathering->request->mapping, name,
-                                            gathering->ask, &objection);
+        status =
+            mod_comet_judge_channel(gathering->r, gathering->request->mapping,
+                                    name, gathering->ask, &objection);
     }
     if (status != OK) {
         return refuse(gathering->r, status, shown, objection);
@@ -478,4 +370,95 @@ int mod_comet_select_find(request_rec *r, const mod_comet_request_t *request,
     }
     ask->format.json = 1; /* each message is to name its channel */
     return gather(r, request, ask);
+}
+
+/* --- publishing on a WebSocket --------------------------------------------- */
+
+/* @param name  without the endpoint's prefix
+ * @return DECLINED: go on */
+static int take_writable(gathering_t *gathering, comet_text_t name)
+{
+    int status = mod_comet_judge_writing(
+        gathering->r, gathering->request->mapping, name, gathering->ask);
+
+    if (status == HTTP_SERVICE_UNAVAILABLE) {
+        return mod_comet_answer_error(gathering->r, status,
+                                      "it cannot be found out where this "
+                                      "client may publish; try again later");
+    }
+    if (status == OK) {
+        *(comet_text_t *)apr_array_push(gathering->names) =
+            stored_name(gathering, name);
+    }
+    return DECLINED;
+}
+
+/* @return DECLINED: go on */
+static int take_writables(gathering_t *gathering)
+{
+    const comet_params_t *query = &gathering->request->query;
+    apr_size_t hidden = gathering->ask->format.hidden_bytes, i;
+    comet_text_t own = gathering->ask->channel;
+    int rv = DECLINED;
+
+    if (own.data) {
+        rv = take_writable(gathering, (comet_text_t){ own.data + hidden,
+                                                      own.length - hidden });
+    }
+    for (i = 0; i < query->count && rv == DECLINED; i++) {
+        comet_text_t name = query->list[i].value;
+
+        if (comet_text_equal(query->list[i].name, comet_text("channel"))
+            && !is_wildcard(name) && !is_repeated(query, i)) {
+            rv = take_writable(gathering, name);
+        }
+    }
+    return rv;
+}
+
+/* @return DECLINED: go on */
+static int keep_writes(gathering_t *gathering)
+{
+    mod_comet_ask_t *ask = gathering->ask;
+
+    if (!gathering->names->nelts) {
+        return DECLINED;
+    }
+    ask->writes =
+        comet_selection_create((const comet_text_t *)gathering->names->elts,
+                               (apr_size_t)gathering->names->nelts, NULL, 0);
+    if (!ask->writes) {
+        return mod_comet_answer_error(gathering->r, HTTP_SERVICE_UNAVAILABLE,
+                                      "the server is out of memory");
+    }
+    apr_pool_cleanup_register(gathering->r->pool, ask->writes, unref_selection,
+                              apr_pool_cleanup_null);
+    return DECLINED;
+}
+
+int mod_comet_select_writes(request_rec *r, const mod_comet_request_t *request,
+                            mod_comet_ask_t *ask)
+{
+    apr_pool_t *pool = mod_comet_pool_create(r->pool, "comet_select_writes");
+    apr_time_t began = comet_thread_time();
+    gathering_t gathering;
+    int rv = DECLINED;
+
+    if (!pool) {
+        return mod_comet_answer_error(r, HTTP_SERVICE_UNAVAILABLE,
+                                      "there is no memory");
+    }
+    gathering = begin(r, request, ask, pool);
+    gathering.names->nelts = 0; /* begin() took the URL's own */
+    ask->prefix = request->mapping->channel;
+    ask->mute = mod_comet_publish_find_author(r, &ask->author);
+    if (!ask->mute) {
+        rv = take_writables(&gathering);
+    }
+    if (rv == DECLINED) {
+        rv = keep_writes(&gathering);
+    }
+    apr_pool_destroy(pool);
+    ask->judging += comet_thread_time() - began;
+    return rv;
 }

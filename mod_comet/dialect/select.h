@@ -27,20 +27,12 @@ int mod_comet_select_find(request_rec *r, const mod_comet_request_t *request,
 int mod_comet_select_one(request_rec *r, mod_comet_ask_t *ask);
 
 /**
- * Decide whether a client may use a channel, by a sub-request to the channel's
- * own URL below its endpoint.
- * @param channel  without the endpoint's prefix; "room/" stands for all
- *                 channels below it
- * @param ask  of a reader: ->authenticated and ->lifetime become those of the
- *             strictest channel; NULL: the client publishes
- * @param objection  OUT: why the channel can be used by its own URL only;
- *                   NULL: that is not the reason
- * @return OK, or the HTTP status of the refusal (for a 401 the request has its
- *         WWW-Authenticate)
+ * Find which of the channels that a WebSocket's URL names its client may
+ * publish to: those for which a POST to their own URL would be allowed.
+ * @param ask  ->writes, ->mute and ->author are set
+ * @return DECLINED: go on; or what the handler returns: the request was answered
  */
-int mod_comet_select_authorise(request_rec *r,
-                               const mod_comet_mapping_t *mapping,
-                               comet_text_t channel, mod_comet_ask_t *ask,
-                               const char **objection);
+int mod_comet_select_writes(request_rec *r, const mod_comet_request_t *request,
+                            mod_comet_ask_t *ask);
 
 #endif /* MOD_COMET_SELECT_H */

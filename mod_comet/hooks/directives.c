@@ -290,8 +290,7 @@ static const char *set_transports(cmd_parms *cmd, void *dir, const char *value)
             apr_pstrcat(cmd->temp_pool, "all, or some of ",
                         comet_transport_names("and", cmd->temp_pool), NULL));
     }
-    bits =
-        transport ? comet_transport_bit(transport) : MOD_COMET_ALL_TRANSPORTS;
+    bits = transport ? comet_transport_bit(transport) : comet_transport_usual();
     config->transports =
         config->transports == UNSET ? bits : config->transports | bits;
     return NULL;

@@ -8,6 +8,7 @@
 #include "request/dialect.h"
 #include "output/answer.h"
 #include "output/chain.h"
+#include "output/handshake.h"
 #include "hooks/lifecycle.h"
 
 /* Whether a method is in a list such as "GET, HEAD". */
@@ -56,18 +57,8 @@ static int is_misdirected(request_rec *r)
            && !ap_is_allowed_protocol(r->connection, r, r->server, protocol);
 }
 
-/* Whether a request is a WebSocket handshake (RFC 6455, section 4.1).  Handled
- * as a plain GET, it would be answered only when there is news. */
-static int is_websocket(const request_rec *r)
-{
-    const char *upgrade = apr_table_get(r->headers_in, "Upgrade");
-
-    return r->method_number == M_GET && upgrade
-           && ap_find_token(r->pool, upgrade, "websocket");
-}
-
 /* @return DECLINED: the request can be answered here, and as it is */
-static int refuse_protocol(request_rec *r)
+static int refuse_protocol(request_rec *r, const mod_comet_dialect_t *dialect)
 {
     if (is_misdirected(r)) {
         return mod_comet_answer_error(
@@ -76,14 +67,15 @@ static int refuse_protocol(request_rec *r)
             "open a separate connection to it",
             find_protocol(r));
     }
-    if (is_websocket(r)) {
-        return mod_comet_answer_error(
-            r, HTTP_BAD_REQUEST,
-            "Upgrade: there is no WebSocket here; read with a plain GET and "
-            "transport=%s, publish by POST",
-            comet_transport_names("or", r->pool));
+    if (!mod_comet_handshake_is_asked(r)) {
+        return DECLINED;
     }
-    return DECLINED;
+    /* handled as a plain GET, it would be answered only when there is news */
+    return dialect->upgrades
+               ? mod_comet_handshake_check(r)
+               : mod_comet_answer_error(r, HTTP_BAD_REQUEST,
+                                        "Upgrade: there is no WebSocket here: "
+                                        "read with a plain GET");
 }
 
 int mod_comet_handler(request_rec *r)
@@ -99,14 +91,17 @@ int mod_comet_handler(request_rec *r)
                           * its own */
     }
     mod_comet_chain_keep_utf8(r);
-    rv = refuse_protocol(r);
+    dialect = request->mapping->dialect;
+    rv = refuse_protocol(r, dialect);
     if (rv != DECLINED) {
         return rv;
     }
-    dialect = request->mapping->dialect;
     ask = apr_pcalloc(r->pool, sizeof(*ask));
     ask->transport = dialect->find_transport(r, request);
-    if (mod_comet_ask_is_deaf(r, ask->transport)) {
+    if (mod_comet_ask_is_deaf(r, ask->transport)
+        && (!ask->transport->upgrades
+            || (mod_comet_handshake_is_asked(r)
+                && mod_comet_ask_is_transport_allowed(r, ask)))) {
         request->softly = ask->transport;
     }
     wrong =

@@ -18,6 +18,7 @@
 #include "request/shortcut.h"
 #include "output/log.h"
 #include "wait/block.h"
+#include "wait/speaker.h"
 #include "wait/wait.h"
 #include "hooks/stores.h"
 
@@ -263,6 +264,7 @@ static int stop_threads(mod_comet_child_t *made, apr_interval_time_t hub_limit,
 
     ended = !made->hub || comet_hub_stop(made->hub, hub_limit);
     ended &= mod_comet_log_stop(made, LOG_STOP_LIMIT);
+    mod_comet_speaker_stop(made, 0); /* it may wait for a writer */
     for (i = 0; i < made->store_count; i++) {
         if (!in_signal_handler) {
             comet_readers_close(made->stores[i].readers);
@@ -278,6 +280,8 @@ static int stop_threads(mod_comet_child_t *made, apr_interval_time_t hub_limit,
                                                ? 0
                                                : deadline - comet_monotonic());
     }
+    ended &=
+        mod_comet_speaker_stop(made, ended ? deadline - comet_monotonic() : 0);
     return ended;
 }
 
@@ -420,6 +424,7 @@ static void start_child(void)
         made->store_count += status == APR_SUCCESS;
     }
     if (status == APR_SUCCESS) {
+        mod_comet_speaker_prepare(made);
         status = comet_hub_create(&made->hub, &config, made->pool);
     }
     if (status == APR_SUCCESS) {

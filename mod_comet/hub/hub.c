@@ -53,6 +53,10 @@ static apr_status_t enter_locked(comet_hub_t *hub,
     if (hub->all_told_to_stop) {
         comet_hub_make_ready_locked(hub, subscriber, COMET_STOPPING);
     }
+    if (subscriber->called) {
+        subscriber->called = 0;
+        comet_hub_make_ready_locked(hub, subscriber, COMET_CALLED);
+    }
     return APR_SUCCESS;
 }
 
@@ -127,19 +131,56 @@ apr_status_t comet_hub_join_clock(comet_hub_t *hub,
     return status;
 }
 
+/* Wait until the hub has served somebody.
+ * @param until  0: for as long as it takes */
+static void await_served_locked(comet_hub_t *hub, apr_time_t until)
+{
+    hub->unpin_waiters++;
+    if (until) {
+        comet_condition_wait(&hub->unpinned, &hub->lock, until);
+    }
+    else {
+        pthread_cond_wait(&hub->unpinned, &hub->lock);
+    }
+    hub->unpin_waiters--;
+}
+
 void comet_hub_leave(comet_hub_t *hub, comet_subscriber_t *subscriber)
 {
+    comet_hub_leave_served(hub, subscriber, 0);
+}
+
+void comet_hub_leave_served(comet_hub_t *hub, comet_subscriber_t *subscriber,
+                            apr_interval_time_t limit)
+{
+    apr_time_t until = comet_monotonic() + limit;
+
     pthread_mutex_lock(&hub->lock);
+    while (limit && subscriber->state == COMET_SUBSCRIBER_READY
+           && comet_monotonic() < until) {
+        await_served_locked(hub, until);
+    }
     while (hub->pinned == subscriber) {
-        hub->unpin_waiters++;
-        pthread_cond_wait(&hub->unpinned, &hub->lock);
-        hub->unpin_waiters--;
+        await_served_locked(hub, 0);
     }
     if (subscriber->state != COMET_SUBSCRIBER_OUT) {
         APR_RING_REMOVE(subscriber, link);
         comet_hub_forget_locked(hub, subscriber);
     }
     pthread_mutex_unlock(&hub->lock);
+}
+
+void comet_hub_call(comet_hub_t *hub, comet_subscriber_t *subscriber)
+{
+    pthread_mutex_lock(&hub->lock);
+    if (subscriber->state == COMET_SUBSCRIBER_OUT) {
+        subscriber->called = 1;
+    }
+    else {
+        comet_hub_make_ready_locked(hub, subscriber, COMET_CALLED);
+    }
+    pthread_mutex_unlock(&hub->lock);
+    comet_hub_wake(hub);
 }
 
 int comet_hub_make_room(comet_hub_t *hub)
@@ -355,7 +396,9 @@ apr_status_t comet_hub_create(comet_hub_t **hub,
     made->batch =
         (comet_batch_t){ .messages = made->room, .size = COMET_LIMIT_MAX };
     pthread_mutex_init(&made->lock, NULL);
-    pthread_cond_init(&made->unpinned, NULL);
+    if (comet_condition_init(&made->unpinned) != 0) {
+        return APR_ENOMEM;
+    }
     APR_RING_INIT(&made->ready, comet_subscriber_t, link);
     APR_RING_INIT(&made->again, comet_subscriber_t, link);
     APR_RING_INIT(&made->catching, comet_subscriber_t, link);

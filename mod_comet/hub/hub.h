@@ -106,6 +106,22 @@ apr_status_t comet_hub_join_clock(comet_hub_t *hub,
 void comet_hub_leave(comet_hub_t *hub, comet_subscriber_t *subscriber);
 
 /**
+ * The same, when the hub has served the subscriber with what there is for it.
+ * Not the hub's thread.
+ * @param limit  how long to wait for that
+ */
+void comet_hub_leave_served(comet_hub_t *hub, comet_subscriber_t *subscriber,
+                            apr_interval_time_t limit);
+
+/**
+ * Serve a subscriber with COMET_CALLED soon, after the others that are ready.
+ * One that has not joined yet is served so when it joins.  Any thread, the
+ * hub's included.
+ * @param subscriber  in existence during the call
+ */
+void comet_hub_call(comet_hub_t *hub, comet_subscriber_t *subscriber);
+
+/**
  * Have a subscriber that rests give its place up, for one that must wait: the
  * one that has rested for the longest is served with COMET_YIELD.
  * @return whether there was one (->yields).  Any thread.

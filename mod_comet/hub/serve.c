@@ -182,6 +182,15 @@ static void note_meanwhile_locked(comet_hub_t *hub,
     }
 }
 
+/* Serve a subscriber once more when the feeds were looked at. */
+static void serve_again_locked(comet_hub_t *hub, comet_subscriber_t *subscriber,
+                               unsigned reasons)
+{
+    comet_hub_make_ready_locked(hub, subscriber, reasons);
+    APR_RING_REMOVE(subscriber, link);
+    APR_RING_INSERT_TAIL(&hub->again, subscriber, comet_subscriber_t, link);
+}
+
 /*
  * Put a subscriber back into a queue after it was served.
  * @param more  there may be more messages for it
@@ -195,12 +204,13 @@ static void put_back_locked(comet_hub_t *hub, comet_subscriber_t *subscriber,
     }
     comet_hub_watch_locked(hub, subscriber);
     if (outcome == COMET_AGAIN) {
-        comet_hub_make_ready_locked(hub, subscriber, COMET_READABLE);
-        APR_RING_REMOVE(subscriber, link);
-        APR_RING_INSERT_TAIL(&hub->again, subscriber, comet_subscriber_t, link);
+        serve_again_locked(hub, subscriber, COMET_READABLE);
         look_again(hub, subscriber);
     }
-    if (outcome == COMET_WAIT && subscriber->blocked_fd < 0 && more) {
+    else if (subscriber->reasons) { /* it was called while it was served */
+        serve_again_locked(hub, subscriber, 0);
+    }
+    else if (outcome == COMET_WAIT && subscriber->blocked_fd < 0 && more) {
         comet_hub_make_ready_locked(hub, subscriber, COMET_NEWS);
         put_off_locked(hub, subscriber);
     }
@@ -289,11 +299,13 @@ static void serve_locked(comet_hub_t *hub, comet_subscriber_t *subscriber)
                                   .batch = &hub->batch };
     comet_reading_t reading = { .selection = subscriber->channel->selection,
                                 .batch = &hub->batch };
+    int passed_over = subscriber->blocked_fd >= 0 || subscriber->resting;
     int known = take_locked(hub, subscriber, &reading), more;
     comet_outcome_e outcome;
 
     pthread_mutex_unlock(&hub->lock);
     known = complete(hub, subscriber, &reading, known);
+    delivery.is_unread = passed_over || !known;
     delivery.reasons |= hub->batch.count ? COMET_NEWS : 0;
     delivery.reasons |= reading.recheck ? COMET_RECHECK : 0;
     outcome = hand_over(hub, subscriber, &delivery, &more);

@@ -47,13 +47,16 @@ typedef enum {
                          * back */
     COMET_READABLE = 32, /* its own socket has input, or its client has gone */
     COMET_GONE = 64, /* if it listens: its client has closed its side */
-    COMET_YIELD = 128 /* it is idle, and another one needs its place: leave */
+    COMET_YIELD = 128, /* it is idle, and another one needs its place: leave */
+    COMET_CALLED = 256 /* comet_hub_call() */
 } comet_reason_e;
 
 /** What the hub passes to a subscriber that it serves. */
 typedef struct comet_delivery_t {
     unsigned reasons; /* comet_reason_e */
     const comet_batch_t *batch; /* messages, borrowed during the call */
+    int is_unread; /* no messages were looked for, as its socket was blocked or
+                    * it rests; or they could not be read yet */
 } comet_delivery_t;
 
 /** What a subscriber answers. */
@@ -97,6 +100,7 @@ struct comet_subscriber_t {
     comet_timer_t timer; /* [hub->lock] may be due before timeout_at */
     int retry; /* [hub->lock] serve it when its timer fires */
     int asked_to_yield; /* [hub->lock] it is told by COMET_YIELD to leave */
+    int called; /* [hub->lock] by comet_hub_call(), before it joined */
     int behind; /* [hub->lock] its messages could not be read yet */
     /* in a fetcher's queue, if `fetching` is set (hub/fetcher.h) */
     APR_RING_ENTRY(comet_subscriber_t) fetch_link; /* [hub->lock] */

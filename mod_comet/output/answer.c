@@ -7,6 +7,7 @@
 #include "shared/metrics.h"
 #include "request/cors.h"
 #include "request/reasons.h"
+#include "output/upgrade.h"
 
 /* When a client that was turned away softly comes back.  Clients must not come
  * back all at once, and not so often that a server at its limit is busy
@@ -167,6 +168,10 @@ void mod_comet_answer_tidy_conditions(request_rec *r)
 void mod_comet_answer_prepare(request_rec *r,
                               const comet_transport_t *transport)
 {
+    if (transport->upgrades) {
+        mod_comet_upgrade_accept(r);
+        return;
+    }
     mod_comet_answer_headers(r);
     ap_set_content_type(r, transport->content_type);
     if (transport->policy) {

@@ -26,6 +26,7 @@ struct mod_comet_log_t {
     server_rec *base_server; /* the connection's */
     apr_time_t request_time;
     long id; /* the connection's */
+    int status;
     int method_number;
     int proto_num;
     int keepalives;
@@ -247,6 +248,7 @@ mod_comet_log_t *mod_comet_log_keep(request_rec *r)
         .base_server = c->base_server,
         .request_time = r->request_time,
         .id = c->id,
+        .status = r->status,
         .method_number = r->method_number,
         .proto_num = r->proto_num,
         .keepalives = c->keepalives,
@@ -355,8 +357,8 @@ static request_rec *make_request(const mod_comet_log_t *kept, conn_rec *c)
     r->request_time = kept->request_time;
     r->method_number = kept->method_number;
     r->proto_num = kept->proto_num;
-    r->status = HTTP_OK;
-    r->status_line = ap_get_status_line(HTTP_OK);
+    r->status = kept->status;
+    r->status_line = ap_get_status_line(kept->status);
     r->sent_bodyct = 1;
     r->eos_sent = 1;
     return r;

@@ -101,6 +101,14 @@ const char *mod_comet_access_refuse_publish(const request_rec *r)
     return NULL;
 }
 
+const char *mod_comet_access_refuse_socket(const request_rec *r)
+{
+    return is_cross_site(r) && !mod_comet_cors_may_publish(r)
+               ? "a page of another site may not open a WebSocket here "
+                 "(CometAllowOrigin)"
+               : NULL;
+}
+
 int mod_comet_access_permits(const request_rec *sub)
 {
     return mod_comet_request(sub)->publishes

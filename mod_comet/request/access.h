@@ -17,6 +17,14 @@
 const char *mod_comet_access_refuse_publish(const request_rec *r);
 
 /**
+ * Whether a WebSocket handshake comes from where it should.  No browser keeps a
+ * page of another site from reading on it what the visitor may read, so the
+ * same pages may open one as may publish.
+ * @return NULL, or the reason to refuse it (403)
+ */
+const char *mod_comet_access_refuse_socket(const request_rec *r);
+
+/**
  * Whether the settings of a sub-request's own location allow it. A sub-request
  * asks for a channel that the main request's URL does not name: CometPublish
  * must be on for that channel, and CometAllowOrigin must allow the page that

@@ -58,6 +58,9 @@ int mod_comet_ask_is_deaf(const request_rec *r,
         || r->header_only) {
         return 0;
     }
+    if (transport->upgrades) {
+        return 1; /* browsers do not tell pages how a handshake was answered */
+    }
     found = comet_accept_find(accept, transport->content_type);
     return found.range == COMET_ACCEPT_NAMED && found.quality > 0;
 }

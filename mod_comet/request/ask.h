@@ -46,6 +46,13 @@ typedef struct mod_comet_ask_t {
                                * (wait/verdicts.h); zeros: none are */
     apr_interval_time_t judging; /* the CPU time that authorising its channels
                                   * took */
+    /** A WebSocket: which channels its client may publish to, a reference that
+     * the request's pool releases; NULL: none. */
+    comet_selection_t *writes;
+    const char *mute; /* why its client may not publish at all; or NULL */
+    comet_text_t author; /* of what it publishes; data NULL: nobody */
+    const char *prefix; /* of the endpoint's channels */
+    struct mod_comet_talk_t *talk; /* what is said on it; the pool's */
     int authenticated; /* a user was authenticated, for the URL or for one of
                         * the channels */
 } mod_comet_ask_t;
@@ -77,7 +84,8 @@ const char *mod_comet_ask_parse_int(const request_rec *r,
 /**
  * Whether a reader gives up for good after an HTTP error, but reconnects by
  * itself when its transport says so.  Such a reader asks for the transport's
- * own media type by name, as EventSource does.
+ * own media type by name, as EventSource does; or for a WebSocket, by a right
+ * handshake.
  */
 int mod_comet_ask_is_deaf(const request_rec *r,
                           const comet_transport_t *transport);

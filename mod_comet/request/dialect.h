@@ -22,6 +22,7 @@ typedef struct mod_comet_dialect_t {
     mod_comet_argument_e takes;
     const char *methods; /* that it answers, as in Allow */
     const char *accepts; /* what may be posted (Accept-Post); NULL: nothing */
+    int upgrades; /* its URLs may be asked for WebSocket */
     int subtree; /* the URLs below a mapped one are mapped, too */
     /** Over a cap a client that waits gets its no-news answer after a second,
      * where the MPM can hold it, instead of an error. */

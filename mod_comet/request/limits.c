@@ -41,11 +41,7 @@ void mod_comet_limits_attach(void)
 
 /* --- who is up against what ---------------------------------------------- */
 
-typedef struct claims_t {
-    comet_quota_limit_t list[COMET_QUOTA_MOST];
-    const char *who[COMET_QUOTA_MOST]; /* how a refusal names each */
-    apr_size_t count;
-} claims_t;
+typedef mod_comet_limits_claims_t claims_t;
 
 static void add_claim(claims_t *claims, const mod_comet_limit_rule_t *rule,
                       const comet_quota_limit_t *limit, const char *name,
@@ -129,32 +125,53 @@ const char *mod_comet_limits_wait(request_rec *r)
 
 /* --- publishing ---------------------------------------------------------- */
 
-const char *mod_comet_limits_publish(request_rec *r, apr_size_t messages)
+void mod_comet_limits_note(const request_rec *r,
+                           mod_comet_limits_claims_t *claims)
+{
+    make_claims(claims, r, mod_comet_config_publish_limit(r), 'p');
+}
+
+const char *mod_comet_limits_spend(const mod_comet_limits_claims_t *claims,
+                                   apr_size_t messages, long *retry_sec,
+                                   apr_pool_t *pool)
 {
     apr_interval_time_t wait;
     apr_size_t reached = 0;
     apr_status_t status;
-    claims_t claims;
 
-    make_claims(&claims, r, mod_comet_config_publish_limit(r), 'p');
-    if (!claims.count) {
+    if (!claims->count) {
         return NULL;
     }
-    status = comet_quota_spend(limits, claims.list, claims.count, messages,
+    status = comet_quota_spend(limits, claims->list, claims->count, messages,
                                comet_monotonic(), &wait, &reached);
     note_full_table(status);
     if (status != APR_EAGAIN) {
         return NULL;
     }
     comet_metrics_add(COMET_METRIC_limited_publishes, 1);
-    apr_table_setn(r->headers_out, "Retry-After",
-                   apr_ltoa(r->pool, (long)(apr_time_sec(wait - 1) + 1)));
+    *retry_sec = (long)(apr_time_sec(wait - 1) + 1);
     return apr_psprintf(
-        r->pool,
+        pool,
         "too many messages from this %s: at most %" APR_INT64_T_FMT
         " a %s are allowed (CometLimitPublish)",
-        claims.who[reached], claims.list[reached].amount,
-        claims.list[reached].per == apr_time_from_sec(1) ? "second" : "minute");
+        claims->who[reached], claims->list[reached].amount,
+        claims->list[reached].per == apr_time_from_sec(1) ? "second"
+                                                          : "minute");
+}
+
+const char *mod_comet_limits_publish(request_rec *r, apr_size_t messages)
+{
+    claims_t claims;
+    const char *wrong;
+    long retry_sec;
+
+    mod_comet_limits_note(r, &claims);
+    wrong = mod_comet_limits_spend(&claims, messages, &retry_sec, r->pool);
+    if (wrong) {
+        apr_table_setn(r->headers_out, "Retry-After",
+                       apr_ltoa(r->pool, retry_sec));
+    }
+    return wrong;
 }
 
 /* --- channels ------------------------------------------------------------ */

@@ -30,8 +30,31 @@ const char *mod_comet_limits_wait(request_rec *r);
 /** Stop counting a client, before its request's end or after it. Any thread. */
 void mod_comet_limits_leave(comet_quota_place_t *place);
 
+/** The limits that a publisher is up against: CometLimitPublish. */
+typedef struct mod_comet_limits_claims_t {
+    comet_quota_limit_t list[COMET_QUOTA_MOST];
+    const char *who[COMET_QUOTA_MOST]; /* how a refusal names each */
+    apr_size_t count;
+} mod_comet_limits_claims_t;
+
+/** Note the limits of a request's client, which may publish when the request
+ * has ended.  The request's thread.
+ * @param claims  OUT */
+void mod_comet_limits_note(const request_rec *r,
+                           mod_comet_limits_claims_t *claims);
+
 /**
- * Count messages that are about to be stored.
+ * Count messages that are about to be stored.  Any thread.
+ * @param claims  of mod_comet_limits_note()
+ * @param retry_sec  OUT, with a reason: when the client may try again
+ * @return NULL, or the reason to refuse them (429), in @a pool
+ */
+const char *mod_comet_limits_spend(const mod_comet_limits_claims_t *claims,
+                                   apr_size_t messages, long *retry_sec,
+                                   apr_pool_t *pool);
+
+/**
+ * The same for a request.
  * @return NULL; or, with Retry-After set, the reason to refuse them (429)
  */
 const char *mod_comet_limits_publish(request_rec *r, apr_size_t messages);

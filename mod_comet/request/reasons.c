@@ -2,6 +2,7 @@
 /* Why requests are refused, in httpd's error log. */
 #include "request/reasons.h"
 
+#include <apr_strings.h>
 #include <stdatomic.h>
 
 /* How long nothing more is said about one lack of room. */
@@ -70,4 +71,26 @@ void mod_comet_reasons_log(request_rec *r, int status, const char *reason)
                       "last logged)",
                       refusals[i].id, r->method, r->uri, reason, before);
     }
+}
+
+int mod_comet_reasons_store_code(apr_status_t status)
+{
+    return APR_STATUS_IS_ENOSPC(status) ? HTTP_INSUFFICIENT_STORAGE
+           : status == COMET_EINVALID   ? HTTP_BAD_REQUEST
+           : status == COMET_EMISMATCH  ? HTTP_UNPROCESSABLE_ENTITY
+                                        : HTTP_SERVICE_UNAVAILABLE;
+}
+
+const char *mod_comet_reasons_store_text(apr_status_t status, apr_pool_t *pool)
+{
+    char buffer[200];
+
+    if (status == COMET_EMISMATCH) {
+        return "Idempotency-Key: something else was published under this key";
+    }
+    return apr_psprintf(pool, "%s: %s",
+                        status == COMET_EUNSURE
+                            ? "it is not known whether the message was stored"
+                            : "the message was not stored",
+                        comet_strerror(status, buffer, sizeof(buffer)));
 }

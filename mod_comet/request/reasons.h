@@ -17,4 +17,11 @@
  */
 void mod_comet_reasons_log(request_rec *r, int status, const char *reason);
 
+/** The HTTP status for a store that has not stored a message, or may have.  Any
+ * thread. */
+int mod_comet_reasons_store_code(apr_status_t status);
+
+/** The same as a text, in @a pool. */
+const char *mod_comet_reasons_store_text(apr_status_t status, apr_pool_t *pool);
+
 #endif /* MOD_COMET_REASONS_H */

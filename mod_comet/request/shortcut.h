@@ -22,7 +22,7 @@ void mod_comet_shortcut_prepare(server_rec *main);
  * both, that line stands alone in its section, no <If> applies, the server has
  * no rules, and no module but httpd's own decides on access.
  * @param channel  without the endpoint's prefix, as for
- *                 mod_comet_select_authorise()
+ *                 mod_comet_judge_channel()
  * @return 0: the channel's own URL must be asked.  The request's thread.
  */
 int mod_comet_shortcut_grants(const request_rec *r,

@@ -2,6 +2,8 @@
 /* The configuration of a server and of a location: made, merged and read. */
 #include "server/config.h"
 
+#include "transport/transport.h"
+
 #define UNSET MOD_COMET_UNSET
 
 /* --- create, merge, get ----------------------------------------------- */

@@ -24,9 +24,6 @@ typedef struct mod_comet_mapping_t {
 #define MOD_COMET_on 1
 #define MOD_COMET_off 0
 
-/* The value of CometTransports is a set of comet_transport_bit(). */
-#define MOD_COMET_ALL_TRANSPORTS APR_INT64_MAX
-
 /*
  * tables/directives.def makes the fields of the two structs, their creation,
  * merge and getters, so that none can be forgotten.  A number is an

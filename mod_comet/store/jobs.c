@@ -42,38 +42,62 @@ static void copy(comet_text_t *text, char **end)
     }
 }
 
-/* Copy a group into a job, since a job in flight may outlive its publisher. */
-static job_t *create_job(const comet_store_group_t *group)
+static apr_size_t texts_of(const comet_store_group_t *group)
 {
-    apr_size_t list = group->count * sizeof(comet_message_t *);
-    job_t *job = malloc(sizeof(*job) + list + group->key.text.length
-                        + group->key.channel.length + group->key.author.length);
+    return group->key.text.length + group->key.channel.length
+           + group->key.author.length;
+}
+
+static job_t *allocate_job(comet_store_group_t *const *groups, apr_size_t count)
+{
+    apr_size_t size = sizeof(job_t) + count * sizeof(comet_store_group_t), i;
+
+    for (i = 0; i < count; i++) {
+        size +=
+            groups[i]->count * sizeof(comet_message_t *) + texts_of(groups[i]);
+    }
+    return malloc(size);
+}
+
+/* Copy groups into a job, since a job in flight may outlive its publisher. */
+static job_t *create_job(comet_store_group_t *const *groups, apr_size_t count)
+{
+    job_t *job = allocate_job(groups, count);
+    comet_message_t **list;
     char *end;
-    apr_size_t i;
+    apr_size_t i, k;
 
     if (!job) {
         return NULL;
     }
     memset(job, 0, sizeof(*job));
     sem_init(&job->answered, 0, 0);
-    job->group = *group;
-    job->group.messages = job->messages;
-    for (i = 0; i < group->count; i++) {
-        job->messages[i] = comet_message_ref(group->messages[i]);
+    job->count = count;
+    list = (comet_message_t **)(job->groups + count);
+    for (i = 0; i < count; i++) {
+        job->groups[i] = *groups[i];
+        job->groups[i].messages = list;
+        for (k = 0; k < groups[i]->count; k++) {
+            *list++ = comet_message_ref(groups[i]->messages[k]);
+        }
     }
-    end = (char *)(job->messages + group->count);
-    copy(&job->group.key.text, &end);
-    copy(&job->group.key.channel, &end);
-    copy(&job->group.key.author, &end);
+    end = (char *)list;
+    for (i = 0; i < count; i++) {
+        copy(&job->groups[i].key.text, &end);
+        copy(&job->groups[i].key.channel, &end);
+        copy(&job->groups[i].key.author, &end);
+    }
     return job;
 }
 
 static void free_job(job_t *job)
 {
-    apr_size_t i;
+    apr_size_t i, k;
 
-    for (i = 0; i < job->group.count; i++) {
-        comet_message_unref(job->messages[i]);
+    for (i = 0; i < job->count; i++) {
+        for (k = 0; k < job->groups[i].count; k++) {
+            comet_message_unref(job->groups[i].messages[k]);
+        }
     }
     sem_destroy(&job->answered);
     free(job);
@@ -170,10 +194,13 @@ static apr_int64_t next_look(const job_t *job, apr_int64_t deadline)
                : comet_monotonic() + SEIZE_USEC;
 }
 
-/* Wait for the answer.  Frees the job, or leaves it to the thread. */
+/* Wait for the answer.  Frees the job, or leaves it to the thread.
+ * @param groups  get the results of the job's groups */
 static apr_status_t await(comet_writer_t *writer, job_t *job,
+                          comet_store_group_t *const *groups,
                           apr_int64_t deadline)
 {
+    apr_size_t i;
     apr_int64_t place_until = comet_monotonic() + PLACE_USEC;
     apr_status_t status = APR_SUCCESS;
 
@@ -196,16 +223,20 @@ static apr_status_t await(comet_writer_t *writer, job_t *job,
     if (status == APR_SUCCESS) {
         status = job->result;
     }
+    for (i = 0; i < job->count && status == APR_SUCCESS; i++) {
+        groups[i]->result = job->groups[i].result;
+    }
     free_job(job);
     return status;
 }
 
-apr_status_t comet_writer_publish(comet_writer_t *writer,
-                                  const comet_store_group_t *group,
-                                  apr_interval_time_t timeout)
+apr_status_t comet_writer_publish_all(comet_writer_t *writer,
+                                      comet_store_group_t *const *groups,
+                                      apr_size_t count,
+                                      apr_interval_time_t timeout)
 {
     apr_int64_t deadline = comet_monotonic() + (timeout > 0 ? timeout : 0);
-    job_t *job = create_job(group);
+    job_t *job = create_job(groups, count);
 
     if (!job) {
         return APR_ENOMEM;
@@ -219,7 +250,17 @@ apr_status_t comet_writer_publish(comet_writer_t *writer,
     TAILQ_INSERT_TAIL(&writer->overflow, job, link);
     promote_locked(writer);
     pthread_mutex_unlock(&writer->mutex);
-    return await(writer, job, deadline);
+    return await(writer, job, groups, deadline);
+}
+
+apr_status_t comet_writer_publish(comet_writer_t *writer,
+                                  const comet_store_group_t *group,
+                                  apr_interval_time_t timeout)
+{
+    comet_store_group_t own = *group, *const groups[] = { &own };
+    apr_status_t status = comet_writer_publish_all(writer, groups, 1, timeout);
+
+    return status == APR_SUCCESS ? own.result : status;
 }
 
 int comet_writer_await(comet_writer_t *writer, apr_interval_time_t limit)
@@ -301,16 +342,20 @@ void comet_writer_refuse_jobs(comet_writer_t *writer, apr_status_t status)
 
 apr_size_t comet_writer_take_jobs(comet_writer_t *writer)
 {
-    apr_size_t count = 0;
+    const apr_size_t room = writer->config.places + COMET_WRITER_GROUPS;
+    apr_size_t count = 0, i;
     job_t *job;
 
+    writer->group_count = 0;
     pthread_mutex_lock(&writer->mutex);
-    while ((job = TAILQ_FIRST(&writer->queue)) != NULL) {
+    while ((job = TAILQ_FIRST(&writer->queue)) != NULL
+           && writer->group_count + job->count <= room) {
         TAILQ_REMOVE(&writer->queue, job, link);
         job->state = JOB_IN_FLIGHT;
-        writer->jobs[count] = job;
-        writer->groups[count] = &job->group;
-        count++;
+        writer->jobs[count++] = job;
+        for (i = 0; i < job->count; i++) {
+            writer->groups[writer->group_count++] = &job->groups[i];
+        }
     }
     pthread_mutex_unlock(&writer->mutex);
     return count;
@@ -324,9 +369,7 @@ void comet_writer_answer_jobs(comet_writer_t *writer, apr_size_t count,
 
     pthread_mutex_lock(&writer->mutex);
     for (i = 0; i < count; i++) {
-        finish_locked(
-            writer->jobs[i],
-            status == APR_SUCCESS ? writer->groups[i]->result : status, &done);
+        finish_locked(writer->jobs[i], status, &done);
     }
     vacate_locked(writer, count);
     writer->answered_at = comet_monotonic();

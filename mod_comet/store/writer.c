@@ -24,7 +24,7 @@
 /** How long to wait for the bus's lock before looking whether to stop. */
 #define LOCK_USEC 50000
 /** How long a step may take before the thread is taken to be stuck. */
-#define STUCK_USEC 50000
+#define STUCK_USEC 500000
 #define UPKEEP_USEC 5000000
 /** How often to look into the inbox.  Looking takes at most one part of so many
  * of the time. */
@@ -193,7 +193,8 @@ static void publish_queued(comet_writer_t *writer)
     status = comet_store_reserve(writer->store, TURN_USEC);
     if (status == APR_SUCCESS) {
         count = comet_writer_take_jobs(writer);
-        status = comet_store_append(writer->store, writer->groups, count);
+        status = comet_store_append(writer->store, writer->groups,
+                                    writer->group_count);
     }
     unlock_bus(writer);
     if (count && status == COMET_ELOCKED) {
@@ -438,7 +439,8 @@ apr_status_t comet_writer_create(comet_writer_t **writer,
     TAILQ_INIT(&made->queue);
     TAILQ_INIT(&made->overflow);
     made->jobs = apr_palloc(pool, places * sizeof(*made->jobs));
-    made->groups = apr_palloc(pool, places * sizeof(*made->groups));
+    made->groups = apr_palloc(pool, (places + COMET_WRITER_GROUPS)
+                                        * sizeof(*made->groups));
     made->wake = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     if (made->wake < 0) {
         return errno;

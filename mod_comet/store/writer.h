@@ -65,6 +65,21 @@ apr_status_t comet_writer_publish(comet_writer_t *writer,
                                   const comet_store_group_t *group,
                                   apr_interval_time_t timeout);
 
+/** The most groups of one comet_writer_publish_all(). */
+#define COMET_WRITER_GROUPS 1000
+
+/**
+ * Store groups of messages in one commit, in their order; each is stored or
+ * refused by itself.  Takes one place.  Else as comet_writer_publish().
+ * @param groups  1 to COMET_WRITER_GROUPS
+ * @return APR_SUCCESS: committed, and each group has its own result: that of
+ *         comet_store_append().  Anything else holds for all of them
+ */
+apr_status_t comet_writer_publish_all(comet_writer_t *writer,
+                                      comet_store_group_t *const *groups,
+                                      apr_size_t count,
+                                      apr_interval_time_t timeout);
+
 /**
  * Wait until the writer has tried to open the store: until then readers may not
  * find it.  An attempt that another program's lock made fail does not count; the
@@ -83,7 +98,7 @@ int comet_writer_await(comet_writer_t *writer, apr_interval_time_t limit);
  */
 int comet_writer_stop(comet_writer_t *writer, apr_interval_time_t limit);
 
-/** Whether the thread has waited for a disk or a lock for 50 ms already, so
+/** Whether the thread has waited for a disk or a lock for 500 ms already, so
  * that it may not stop soon.  Any thread; safe in a signal handler. */
 int comet_writer_is_stuck(const comet_writer_t *writer);
 

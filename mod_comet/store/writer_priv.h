@@ -32,13 +32,13 @@ typedef enum {
 
 typedef struct job_t {
     TAILQ_ENTRY(job_t) link; /* [mutex] in the overflow and while queued */
-    comet_store_group_t group; /* references, and texts behind it */
-    apr_status_t result; /* the thread's until it is done */
+    apr_status_t result; /* the thread's until it is done, as the groups' */
     _Atomic job_state_e state; /* [mutex] to change; [atomic] */
     int left; /* [mutex] the publisher has given up: the thread frees it */
     sem_t answered; /* raised last: from then on the job is the
                      * publisher's */
-    comet_message_t *messages[]; /* group.count of them */
+    apr_size_t count; /* of the groups */
+    comet_store_group_t groups[]; /* behind them: their messages and texts */
 } job_t;
 
 typedef TAILQ_HEAD(jobs_t, job_t) jobs_t;
@@ -74,7 +74,8 @@ struct comet_writer_t {
     apr_int64_t inbox_after; /* when to look into the inbox next */
     apr_status_t reported;
     job_t **jobs; /* the batch, [places] */
-    comet_store_group_t **groups; /* theirs */
+    comet_store_group_t **groups; /* theirs, [places + COMET_WRITER_GROUPS] */
+    apr_size_t group_count;
 };
 
 /** Wake the thread.  Safe in a signal handler. */
@@ -85,12 +86,12 @@ void comet_writer_wake(comet_writer_t *writer);
 /** Whether any job is queued. */
 int comet_writer_has_jobs(comet_writer_t *writer);
 
-/** Take all queued jobs into writer->jobs and ->groups.
+/** Take queued jobs into writer->jobs and ->groups, as many as have room.
  * @return how many; they are in flight now */
 apr_size_t comet_writer_take_jobs(comet_writer_t *writer);
 
 /** Answer the jobs that were taken.
- * @param status  APR_SUCCESS: each job has its group's result */
+ * @param status  APR_SUCCESS: each group has its result */
 void comet_writer_answer_jobs(comet_writer_t *writer, apr_size_t count,
                               apr_status_t status);
 

@@ -40,6 +40,19 @@ apr_int64_t comet_transport_bit(const comet_transport_t *transport)
     return APR_INT64_C(1) << i;
 }
 
+apr_int64_t comet_transport_usual(void)
+{
+    apr_int64_t bits = 0;
+    int i;
+
+    for (i = 0; i < COMET_TRANSPORT_COUNT; i++) {
+        if (!comet_transports[i]->upgrades) {
+            bits |= comet_transport_bit(comet_transports[i]);
+        }
+    }
+    return bits;
+}
+
 const char *comet_transport_names(const char *conjunction, apr_pool_t *pool)
 {
     const char *names = comet_transports[0]->name;

@@ -45,7 +45,11 @@ typedef struct comet_transport_t {
     const char *name; /* the name in requests and in CometTransports; NULL if
                        * it cannot be chosen */
     comet_metric_e gauge; /* counts its waiting clients */
-    const char *content_type;
+    const char *content_type; /* NULL: it has none, see `upgrades` */
+    /** The protocol of HTTP's Upgrade that its bytes are in; its client speaks,
+     * too.  NULL: they are the body of an answer.  Such a transport must be
+     * named in CometTransports: "all" is all the others. */
+    const char *upgrades;
     const char *policy; /* Content-Security-Policy; NULL if none */
     const char *cache_control; /* NULL for the value that all streams, or all
                                 * polls, have */
@@ -119,6 +123,9 @@ const comet_transport_t *comet_transport_find(comet_text_t name);
 
 /** A transport's bit in the value of CometTransports. */
 apr_int64_t comet_transport_bit(const comet_transport_t *transport);
+
+/** The bits of the transports that "all" stands for. */
+apr_int64_t comet_transport_usual(void);
 
 /**
  * The names that clients may choose from, for error texts: "poll, events or

@@ -10,6 +10,7 @@
 
 #include "base/pulse.h"
 #include "wait/adopt.h"
+#include "wait/block_place.h"
 #include "wait/held.h"
 #include "wait/park.h"
 #include "server/child.h"
@@ -20,91 +21,14 @@
 #include "output/filters.h"
 #include "output/news.h"
 #include "output/outbox.h"
-#include "wait/connection.h"
+#include "wait/hear.h"
 #include "wait/verdicts.h"
 #include "wait/wait_priv.h"
 
 /* How often a thread checks for events that cannot wake it. */
 #define SLICE apr_time_from_msec(250)
-/* How many threads of an HTTP/2 connection, which has few, may be held by
- * waiting. */
-#define STREAMS_PER_CONNECTION 2
 
 typedef mod_comet_blocked_t block_t;
-
-/* --- a place to wait -------------------------------------------------- */
-
-/* Count one more waiting stream of an HTTP/2 connection.
- * @return 0: the connection has no place left */
-static int enter_connection(const conn_rec *master)
-{
-    mod_comet_connection_t *connection =
-        master ? mod_comet_connection(master) : NULL;
-
-    if (!connection
-        || atomic_fetch_add(&connection->blocked_streams, 1)
-               < STREAMS_PER_CONNECTION) {
-        return 1;
-    }
-    atomic_fetch_sub(&connection->blocked_streams, 1);
-    return 0;
-}
-
-static void leave_connection(const conn_rec *master)
-{
-    mod_comet_connection_t *connection =
-        master ? mod_comet_connection(master) : NULL;
-
-    if (connection) {
-        atomic_fetch_sub(&connection->blocked_streams, 1);
-    }
-}
-
-/* @return NULL, or why there is none */
-static const char *take_place(block_t *block, apr_pool_t *p)
-{
-    static const comet_metric_e blocked = COMET_METRIC_blocked;
-    mod_comet_waiting_t *waiting = block->child->waiting;
-    const int most = mod_comet_mpm_capacity()->blocked;
-    int is_free;
-
-    if (!enter_connection(block->master)) {
-        return apr_psprintf(
-            p,
-            "too many requests of this HTTP/2 connection are "
-            "waiting: at most %d may wait at a time; close one, "
-            "or use HTTP/1.1",
-            STREAMS_PER_CONNECTION);
-    }
-    pthread_mutex_lock(&waiting->lock);
-    is_free =
-        !comet_metrics_is_capped(mod_comet_child_metrics(), &blocked, 1, most);
-    if (is_free) {
-        APR_RING_INSERT_TAIL(&waiting->blocked, block, mod_comet_blocked_t,
-                             link);
-        comet_metrics_add(COMET_METRIC_blocked, 1);
-    }
-    pthread_mutex_unlock(&waiting->lock);
-    if (is_free) {
-        return NULL;
-    }
-    leave_connection(block->master);
-    return apr_psprintf(p,
-                        "too many clients are waiting with a thread each: at "
-                        "most %d may wait at a time; try again later",
-                        most);
-}
-
-static void give_place(block_t *block)
-{
-    mod_comet_waiting_t *waiting = block->child->waiting;
-
-    pthread_mutex_lock(&waiting->lock);
-    APR_RING_REMOVE(block, link);
-    comet_metrics_add(COMET_METRIC_blocked, -1);
-    pthread_mutex_unlock(&waiting->lock);
-    leave_connection(block->master);
-}
 
 /* --- being handed messages (hub's thread) ----------------------------- */
 
@@ -116,7 +40,8 @@ static comet_outcome_e serve(comet_subscriber_t *subscriber,
     block_t *block = (block_t *)subscriber;
     /* input alone does not end the wait: the client's next request must wait */
     unsigned reasons =
-        delivery->reasons & ~(unsigned)(COMET_NEWS | COMET_READABLE);
+        delivery->reasons
+        & ~(unsigned)(COMET_NEWS | (block->hears ? 0 : COMET_READABLE));
     apr_size_t i;
 
     for (i = 0; i < delivery->batch->count; i++) {
@@ -212,7 +137,7 @@ static unsigned await(conn_rec *c, block_t *block)
 
     do {
         reasons = await_turn(block) & ~(unsigned)COMET_GONE;
-        if (is_gone(c)) {
+        if (!block->talk && is_gone(c)) {
             comet_metrics_add(COMET_METRIC_departed, 1);
             c->aborted = 1;
             return 0;
@@ -286,6 +211,10 @@ static apr_status_t join(const request_rec *r, const mod_comet_ask_t *ask,
         .own_fd = block->fd,
         .listens = !block->master,
     };
+    if (block->talk) {
+        mod_comet_talk_attach(block->talk, block->child->hub,
+                              &block->subscriber);
+    }
     status = join_hub(r, ask, block);
     if (status != APR_SUCCESS && block->subscriber.listens) {
         block->subscriber.listens = 0;
@@ -331,41 +260,94 @@ static void stop_counting(request_rec *r, const mod_comet_ask_t *ask,
     }
 }
 
-/* Wait until there is something for the client, and send it.
- * @return whether the client goes on waiting */
-static int attend(request_rec *r, mod_comet_ask_t *ask, block_t *block,
-                  apr_time_t ends_at)
+/* Read what the client of a WebSocket has said.
+ * @return 0: it has left */
+static int hear(conn_rec *c, apr_bucket_brigade *brigade, block_t *block)
 {
-    comet_buffer_t bytes = { .data = NULL };
-    unsigned reasons;
-    int retry_msec;
+    mod_comet_hear_e heard;
 
-    if (join(r, ask, block, ends_at) != APR_SUCCESS) {
+    if (!block->talk) {
+        return 1;
+    }
+    heard = mod_comet_hear_filters(block->child, c, brigade, block->talk);
+    block->hears = heard != MOD_COMET_HEAR_FULL;
+    if (heard == MOD_COMET_HEAR_GONE) {
+        comet_metrics_add(COMET_METRIC_departed, 1);
+        c->aborted = 1;
         return 0;
     }
-    reasons = await(r->connection, block);
-    comet_hub_leave(block->child->hub, &block->subscriber);
-    if (!reasons) {
-        return 0;
+    return 1;
+}
+
+/* Wait in the hub.
+ * @return as await() */
+static unsigned wait_once(request_rec *r, const mod_comet_ask_t *ask,
+                          block_t *block, apr_time_t ends_at)
+{
+    unsigned reasons = 0;
+
+    if (join(r, ask, block, ends_at) == APR_SUCCESS) {
+        reasons = await(r->connection, block);
+        comet_hub_leave(block->child->hub, &block->subscriber);
     }
-    ask->seen = block->subscriber.seen;
-    retry_msec = mod_comet_news_retry(reasons, ends_at, ask->judging);
+    if (block->talk) {
+        mod_comet_talk_detach(block->talk);
+    }
+    return reasons;
+}
+
+/* Make what the client is sent now.
+ * @return whether the stream goes on after it */
+static int encode_next(const mod_comet_ask_t *ask, block_t *block,
+                       unsigned reasons, apr_time_t ends_at,
+                       comet_buffer_t *bytes)
+{
+    int retry_msec = mod_comet_news_retry(reasons, ends_at, ask->judging);
+
     if (reasons & COMET_RECHECK) {
         mod_comet_verdicts_keep(
             block->child->verdicts, ask->identity, ask->selection,
             ask->authenticated,
             ask->transport->streams ? ends_at : block->subscriber.timeout_at);
     }
+    if (block->talk && retry_msec) {
+        mod_comet_talk_settle(block->talk, MOD_COMET_CLOSING_LIMIT);
+    }
+    if (block->talk && mod_comet_talk_take(block->talk, bytes)) {
+        return 0;
+    }
     if (mod_comet_news_is_over(ends_at)) {
         comet_batch_clear(&block->batch);
     }
     mod_comet_news_encode_next(ask, &block->batch, retry_msec,
-                               (reasons & COMET_TIMEOUT) != 0, &bytes);
+                               (reasons & COMET_TIMEOUT) != 0, bytes);
+    return ask->transport->streams && !retry_msec;
+}
+
+/* Wait until there is something for the client, and send it.
+ * @return whether the client goes on waiting */
+static int attend(request_rec *r, mod_comet_ask_t *ask, block_t *block,
+                  apr_bucket_brigade *brigade, apr_time_t ends_at)
+{
+    comet_buffer_t bytes = { .data = NULL };
+    unsigned reasons;
+    int goes_on;
+
+    if (!hear(r->connection, brigade, block)) {
+        return 0;
+    }
+    reasons = wait_once(r, ask, block, ends_at);
+    if (!reasons) {
+        return 0;
+    }
+    ask->seen = block->subscriber.seen;
+    goes_on = encode_next(ask, block, reasons, ends_at, &bytes);
     comet_batch_clear(&block->batch);
-    if (!ask->transport->streams || retry_msec) {
+    if (!goes_on) {
         stop_counting(r, ask, block);
     }
-    return write_bytes(r, &bytes, ask->transport->whole) == APR_SUCCESS
+    return (!(bytes.length || bytes.failed || ask->transport->whole)
+            || write_bytes(r, &bytes, ask->transport->whole) == APR_SUCCESS)
            && block->counted && !is_lost(r->connection, block);
 }
 
@@ -424,13 +406,16 @@ static int open_stream(request_rec *r, mod_comet_ask_t *ask,
 static void attend_all(request_rec *r, mod_comet_ask_t *ask, block_t *block)
 {
     apr_time_t ends_at = mod_comet_ask_end(ask);
+    apr_bucket_brigade *brigade =
+        apr_brigade_create(r->pool, r->connection->bucket_alloc);
 
+    block->talk = ask->talk;
     if (ask->transport->streams) {
         comet_pulse_begin(&block->pulse, block->fd, ask->heartbeat);
     }
     mod_comet_held_tell(r);
     start_counting(ask, block);
-    while (attend(r, ask, block, ends_at)) {
+    while (attend(r, ask, block, brigade, ends_at)) {
     }
     comet_batch_clear(&block->batch);
 }
@@ -443,7 +428,7 @@ static const char *take(block_t *block, apr_pool_t *p)
     if (comet_condition_init(&block->handed) != 0) {
         return "the server is out of memory";
     }
-    obstacle = take_place(block, p);
+    obstacle = mod_comet_block_place_take(block, p);
     if (obstacle) {
         pthread_cond_destroy(&block->handed);
     }
@@ -454,7 +439,7 @@ static const char *take(block_t *block, apr_pool_t *p)
 static void give_back(block_t *block)
 {
     if (block->has_place) {
-        give_place(block);
+        mod_comet_block_place_give(block);
         pthread_cond_destroy(&block->handed);
     }
 }

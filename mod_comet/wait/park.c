@@ -47,9 +47,11 @@ static void prepare(mod_comet_parked_t *park, request_rec *r,
         ask->heartbeat < park->ack.every ? ask->heartbeat : park->ack.every;
     park->ends_at = mod_comet_ask_end(ask);
     park->retry_msec = 0;
+    park->end_msec = 0;
     park->gauge = gauge;
     park->at_once = 0;
     park->over = 0;
+    park->said_all = 0;
     park->by_worker =
         mod_comet_log_waits() != NULL || !mod_comet_chain_is_direct(r);
     park->subscriber.serve = mod_comet_parked_serve;

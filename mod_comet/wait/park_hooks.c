@@ -14,6 +14,7 @@
 #include "server/child.h"
 #include "server/mpm.h"
 #include "wait/park.h"
+#include "wait/park_talk.h"
 #include "wait/parked.h"
 #include "output/answer.h"
 #include "output/filters.h"
@@ -90,6 +91,9 @@ static apr_status_t join(mod_comet_parked_t *park)
                             park->ask != NULL);
     }
     mod_comet_parked_lend(park);
+    if (park->ask && park->ask->talk) {
+        mod_comet_talk_attach(park->ask->talk, hub, &park->subscriber);
+    }
     status = comet_hub_join(hub, &park->subscriber, (apr_size_t)park->store,
                             rests_on ? rests_on : park->ask->selection);
     comet_selection_unref(rests_on);
@@ -155,6 +159,9 @@ void mod_comet_park_hooks_resume(conn_rec *c, request_rec *r)
     }
     if (park->state == MOD_COMET_PARKED_JOINED) {
         comet_hub_leave(child->hub, &park->subscriber);
+        if (park->r && park->ask->talk) {
+            mod_comet_talk_detach(park->ask->talk);
+        }
         park->given_back =
             mod_comet_fast_restore(park->fast, c, &park->subscriber);
         mod_comet_parked_take_back(park);
@@ -172,6 +179,14 @@ void mod_comet_park_hooks_resume(conn_rec *c, request_rec *r)
     }
 }
 
+/* Whether there is nothing to wait for but input.  The hub sees to what is with
+ * the filters; but the client of a WebSocket is not read meanwhile. */
+static int is_sent(const mod_comet_parked_t *park)
+{
+    return mod_comet_outbox_is_empty(&park->outbox)
+           && !(park->r && park->ask->talk && park->c->data_in_output_filters);
+}
+
 /* Hand the connection to the MPM.  It waits for input or, while an answer is
  * being sent, for the socket to become writable; each event restarts its
  * Timeout.  Before httpd 2.4.63 it can wait for input only.  Then the hub sends
@@ -184,9 +199,8 @@ static void park_in_mpm(mod_comet_parked_t *park)
 
     park->state = MOD_COMET_PARKED_PREPARED;
     c->cs->state = parked_state();
-    c->cs->sense = !waitio || mod_comet_outbox_is_empty(&park->outbox)
-                       ? CONN_SENSE_WANT_READ
-                       : CONN_SENSE_WANT_WRITE;
+    c->cs->sense =
+        !waitio || is_sent(park) ? CONN_SENSE_WANT_READ : CONN_SENSE_WANT_WRITE;
     c->clogging_input_filters |= !waitio;
 }
 
@@ -326,6 +340,22 @@ static int answer_for_hub(mod_comet_parked_t *park)
     return send_on(park, 0);
 }
 
+/* The client of a WebSocket may have said something.
+ * @return whether it goes on */
+static int go_on_talking(mod_comet_parked_t *park)
+{
+    int goes_on = mod_comet_park_talk_go_on(park);
+
+    if (goes_on) {
+        mod_comet_parked_set_timer(park);
+        park_in_mpm(park);
+    }
+    else if (park->r) {
+        mod_comet_parked_end(park, !park->c->aborted && !park->over, 1);
+    }
+    return goes_on;
+}
+
 /* The MPM has woken a connection whose client waits.
  * @return whether it goes on waiting */
 static int go_on_waiting(mod_comet_parked_t *park)
@@ -342,6 +372,9 @@ static int go_on_waiting(mod_comet_parked_t *park)
     }
     if (park->at_once && !c->aborted) {
         return answer_for_hub(park);
+    }
+    if (park->ask->talk && !c->aborted) {
+        return go_on_talking(park);
     }
     found = c->aborted ? MOD_COMET_PEEK_GONE
                        : mod_comet_peek(park->c, park->brigade);
@@ -424,6 +457,12 @@ static void begin_waiting(mod_comet_parked_t *park)
     }
     if (park->at_once) {
         answer_and_rest(park);
+    }
+    else if (park->ask->talk) {
+        if (!go_on_talking(park)) {
+            park->state = MOD_COMET_PARKED_EMPTY;
+            is_left_to_mpm(park);
+        }
     }
     else if (mod_comet_outbox_is_empty(&park->outbox)
              && mod_comet_peek(park->c, park->brigade) == MOD_COMET_PEEK_DATA) {

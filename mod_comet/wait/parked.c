@@ -5,6 +5,7 @@
 #include "output/outbox.h"
 #include "wait/connection.h"
 #include "wait/parked.h"
+#include "wait/parked_stream.h"
 
 #include <http_connection.h>
 #include <mpm_common.h>
@@ -28,6 +29,9 @@ mod_comet_parked_t *mod_comet_parked_find(const conn_rec *c)
 
 void mod_comet_parked_forget(mod_comet_parked_t *park)
 {
+    if (park->r && park->ask->talk) {
+        mod_comet_talk_detach(park->ask->talk);
+    }
     if (park->r) {
         mod_comet_limits_leave(&mod_comet_request(park->r)->place);
         apr_allocator_max_free_set(apr_pool_allocator_get(park->c->pool),
@@ -180,48 +184,13 @@ apr_status_t mod_comet_parked_write(mod_comet_parked_t *park,
     return status;
 }
 
-/* Make the next piece of a stream's first message, which is long. */
-static void encode_slice(mod_comet_parked_t *park, const comet_batch_t *batch,
-                         comet_buffer_t *out)
-{
-    comet_batch_t first = { .messages = batch->messages,
-                            .size = 1,
-                            .count = 1 };
-    comet_buffer_t whole = { .data = NULL };
-    comet_text_t piece;
-
-    mod_comet_news_encode(park->ask, &first, &whole);
-    out->failed |= whole.failed;
-    if (!whole.failed) {
-        piece = mod_comet_slice_cut(&park->slice, first.messages[0],
-                                    (comet_text_t){ whole.data, whole.length },
-                                    &park->subscriber.seen);
-        comet_buffer_add(out, piece.data, piece.length);
-    }
-    comet_metrics_add(COMET_METRIC_delivered, park->slice.of ? -1 : 0);
-    comet_buffer_free(&whole);
-}
-
 static apr_status_t write_stream(mod_comet_parked_t *park,
                                  const comet_batch_t *batch, int silent)
 {
     comet_buffer_t bytes = { .data = NULL };
 
-    if (!mod_comet_slice_fits(&park->slice, batch)
-        || (park->slice.of && park->retry_msec)) {
-        return APR_EGENERAL; /* no words may follow half a message */
-    }
-    if (!park->slice.of) {
-        mod_comet_news_encode_next(park->ask, batch, park->retry_msec, silent,
-                                   &bytes);
-    }
-    if (park->slice.of
-        || (batch->count && !park->retry_msec
-            && bytes.length > mod_comet_outbox_share())) {
-        comet_metrics_add(COMET_METRIC_delivered,
-                          park->slice.of ? 0 : -(apr_int64_t)batch->count);
-        comet_buffer_free(&bytes);
-        encode_slice(park, batch, &bytes);
+    if (!mod_comet_parked_stream_encode(park, batch, silent, &bytes)) {
+        return APR_EGENERAL;
     }
     if (!bytes.length && !bytes.failed) {
         return APR_SUCCESS;
@@ -346,8 +315,8 @@ static comet_outcome_e rest_answered(mod_comet_parked_t *park)
 
 void mod_comet_parked_set_timer(mod_comet_parked_t *park)
 {
-    park->subscriber.timeout_at =
-        mod_comet_news_due(park->ends_at, park->heartbeat);
+    park->subscriber.timeout_at = mod_comet_news_due(
+        park->end_msec ? park->stops_at : park->ends_at, park->heartbeat);
 }
 
 /* Write a stream's end.  A worker ends the request where that may wait, unless
@@ -362,13 +331,27 @@ static apr_status_t end_stream(mod_comet_parked_t *park)
     return mod_comet_filters_finish(park->r, park->brigade);
 }
 
+/* Have a WebSocket served once more if its client can be answered, or it can
+ * end now. */
+static void go_on_talking(mod_comet_parked_t *park)
+{
+    mod_comet_talk_t *talk = park->ask->talk;
+
+    if (talk && !park->slice.of
+        && (mod_comet_talk_has_words(talk)
+            || (park->end_msec && !mod_comet_talk_is_unanswered(talk)))) {
+        comet_hub_call(mod_comet_child()->hub, &park->subscriber);
+    }
+}
+
 /* A stream's client has taken all bytes: it goes on waiting, or the stream
  * ends. */
 static comet_outcome_e go_on_streaming(mod_comet_parked_t *park,
                                        unsigned reasons)
 {
-    if (!park->retry_msec) {
+    if (!park->retry_msec && !park->said_all) {
         mod_comet_parked_set_timer(park);
+        go_on_talking(park);
         return COMET_WAIT;
     }
     if (end_stream(park) != APR_SUCCESS) {
@@ -412,10 +395,33 @@ static comet_outcome_e go_on_sending(mod_comet_parked_t *park, unsigned reasons)
         park->subscriber.timeout_at = 0; /* the MPM's Timeout is the limit */
     }
     if (reasons & COMET_STOPPING) {
-        park->retry_msec = mod_comet_news_retry(reasons, 0, park->ask->judging);
+        *(park->ask->talk ? &park->end_msec : &park->retry_msec) =
+            mod_comet_news_retry(reasons, 0, park->ask->judging);
         park->c->keepalive = AP_CONN_CLOSE;
     }
     return COMET_WAIT;
+}
+
+/* Whether the stream ends now, and within how many milliseconds its client
+ * comes back.  A WebSocket does not end while its client waits for an answer
+ * that may come in time. */
+static int find_end(mod_comet_parked_t *park, unsigned reasons)
+{
+    mod_comet_talk_t *talk = park->ask->talk;
+    int retry_msec =
+        mod_comet_news_retry(reasons, park->ends_at, park->ask->judging);
+
+    if (!talk) {
+        return retry_msec;
+    }
+    if (retry_msec && !park->end_msec) {
+        park->end_msec = retry_msec;
+        closing(park);
+    }
+    return park->end_msec && mod_comet_talk_is_unanswered(talk)
+                   && !is_late(park)
+               ? 0
+               : park->end_msec;
 }
 
 static comet_outcome_e serve_stream(mod_comet_parked_t *park,
@@ -423,14 +429,13 @@ static comet_outcome_e serve_stream(mod_comet_parked_t *park,
 {
     unsigned reasons = delivery->reasons;
     int silent = (reasons & COMET_TIMEOUT) && park->subscriber.blocked_fd < 0;
-    int was_blocked = (reasons & COMET_WRITABLE) && !delivery->batch->count;
 
-    park->retry_msec =
-        mod_comet_news_retry(reasons, park->ends_at, park->ask->judging);
-    /* the hub reads nothing for a subscriber that was blocked: no messages do
-     * not mean then that the rest of a long one was erased */
+    park->retry_msec = find_end(park, reasons);
+    /* where nothing was read, no messages do not mean that the rest of a long
+     * one was erased */
     if (!(park->slice.of && !park->retry_msec
-          && (was_blocked || park->subscriber.blocked_fd >= 0))
+          && ((delivery->is_unread && !delivery->batch->count)
+              || park->subscriber.blocked_fd >= 0))
         && write_stream(park, news_for(park, delivery), silent)
                != APR_SUCCESS) {
         return lose(park);

@@ -15,6 +15,7 @@
 #include "wait/fast.h"
 #include "output/outbox.h"
 #include "output/slice.h"
+#include "wait/talk.h"
 
 typedef enum {
     MOD_COMET_PARKED_EMPTY, /* nothing waits; the next request reuses this */
@@ -36,6 +37,7 @@ typedef struct mod_comet_parked_t {
     int by_worker; /* other modules may take their time over its answer or its
                     * end, so a worker does both, not the hub's thread */
     int real; /* its socket while the hub can wake the MPM; -1: in its place */
+    int said_all; /* a WebSocket's Close was written: nothing follows */
     int over; /* a stream whose end is written; a worker ends the request */
     comet_selection_t *rests_on; /* a reference: joined at rest */
     mod_comet_fast_t *fast; /* NULL: CometFastPoll was never allowed here */
@@ -49,11 +51,12 @@ typedef struct mod_comet_parked_t {
     apr_interval_time_t heartbeat; /* streams */
     comet_pulse_t pulse; /* streams */
     apr_time_t ends_at; /* of mod_comet_ask_end() */
-    apr_time_t stops_at; /* the child ends: the limit for sending the rest;
-                          * 0: it does not end */
+    apr_time_t stops_at; /* the child ends, or the WebSocket's time is over:
+                          * the limit for sending the rest; 0: neither */
     /** Streams: not 0 when the stream ends with what the outbox has; its client
      * is told to come back within this many milliseconds. */
     int retry_msec;
+    int end_msec; /* a WebSocket's, as soon as its client is answered */
 } mod_comet_parked_t;
 
 /** The connection's park; NULL: the connection has never waited. */

@@ -15,6 +15,7 @@
 #include "wait/block.h"
 #include "wait/park.h"
 #include "wait/places.h"
+#include "wait/talk.h"
 #include "wait/verdicts.h"
 #include "wait/wait.h"
 
@@ -105,6 +106,23 @@ static int is_refused(request_rec *r, mod_comet_ask_t *ask, int adopted,
     return limit != NULL;
 }
 
+static apr_status_t unref_talk(void *talk)
+{
+    mod_comet_talk_unref(talk);
+    return APR_SUCCESS;
+}
+
+/* @return 0: there is no memory */
+static int begin_talk(request_rec *r, mod_comet_ask_t *ask)
+{
+    ask->talk = mod_comet_talk_create(r, ask);
+    if (ask->talk) {
+        apr_pool_cleanup_register(r->pool, ask->talk, unref_talk,
+                                  apr_pool_cleanup_null);
+    }
+    return ask->talk != NULL;
+}
+
 int mod_comet_wait(request_rec *r, mod_comet_ask_t *ask,
                    mod_comet_refusal_t *refusal)
 {
@@ -113,6 +131,10 @@ int mod_comet_wait(request_rec *r, mod_comet_ask_t *ask,
                 && mod_comet_park_can_suspend(r);
 
     if (is_refused(r, ask, adopting >= 0, holds, refusal)) {
+        return DECLINED;
+    }
+    if (ask->transport->upgrades && !begin_talk(r, ask)) {
+        mod_comet_places_refuse(refusal, "the server is out of memory");
         return DECLINED;
     }
     /* a worker answers a poll if need be; a stream is the hub's to write */

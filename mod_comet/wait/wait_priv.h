@@ -32,6 +32,8 @@ struct mod_comet_blocked_t {
     int woken; /* [lock] the thread must check at once whether to go on */
     comet_batch_t batch; /* the hub's thread while joined, then the owner's */
     int fd; /* the client's socket */
+    struct mod_comet_talk_t *talk; /* of a WebSocket; or NULL */
+    int hears; /* input ends the wait: the talk has room for it */
     comet_pulse_t pulse; /* [owner thread] a stream's */
 };
 
@@ -44,6 +46,8 @@ struct mod_comet_waiting_t {
     comet_buffer_t answer; /* [hub thread] of the poll being answered */
     char date[APR_RFC822_DATE_LEN]; /* [hub thread] of `second` */
     apr_time_t second; /* [hub thread] in seconds; 0: no date yet */
+    struct mod_comet_speakers_t *speakers; /* wait/speaker.h; NULL: the child
+                                            * has not started */
     int descriptors_max; /* sockets are lent only below this number */
     atomic_int lent; /* [atomic] sockets that hold a second descriptor */
 

@@ -27,6 +27,16 @@ void comet_ndjson_init(void)
     json_set_alloc_funcs(allocate, free);
 }
 
+void comet_ndjson_watch_memory(void)
+{
+    starved = 0;
+}
+
+int comet_ndjson_lacked_memory(void)
+{
+    return starved;
+}
+
 /* Copy a member's text into the pool.  @return NULL, or what is wrong */
 static const char *take_text(const json_t *value, comet_text_t *text,
                              apr_pool_t *pool)
@@ -163,9 +173,9 @@ const char *comet_ndjson_parse(comet_ndjson_t *lines, comet_text_t text,
                                  COMET_LIMIT_MAX);
             break;
         }
-        starved = 0;
+        comet_ndjson_watch_memory();
         wrong = parse_line(&line, one, pool);
-        if (starved) {
+        if (comet_ndjson_lacked_memory()) {
             lines->no_memory = 1;
             wrong = "no memory is left";
         }

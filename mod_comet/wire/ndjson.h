@@ -29,6 +29,13 @@ typedef struct comet_ndjson_t {
  * threads are started. */
 void comet_ndjson_init(void);
 
+/** Before a call of the JSON library: forget what its allocations in this
+ * thread came to. */
+void comet_ndjson_watch_memory(void);
+
+/** Whether an allocation of the JSON library has failed since. */
+int comet_ndjson_lacked_memory(void);
+
 /**
  * Parse and check all lines.  Blank lines are skipped.  A line is wrong if it
  * is not such an object, has an unknown or repeated member, or has a text that

@@ -243,6 +243,44 @@ static void test_clock_tick(void **state)
     comet_message_unref(messages[1]);
 }
 
+/* --- websocket ------------------------------------------------------------ */
+
+/* Each value is a text frame of its own; a Close says when to come back. */
+static void test_websocket(void **state)
+{
+    comet_message_t *messages[] = { wire_message(5, NULL, "x"),
+                                    wire_message(6, NULL, "y") };
+    comet_answer_t answer = { .format = &wire_plain, .cursor = 7 };
+    comet_buffer_t out = { 0 };
+    apr_size_t first;
+
+    comet_transport_websocket.open(&out, &answer);
+    assert_int_equal(out.length, 2 + 10);
+    assert_memory_equal(out.data, "\x81\x0a{\"open\":7}", out.length);
+    comet_buffer_clear(&out);
+    answer.floor = 9;
+    comet_transport_websocket.open(&out, &answer);
+    assert_memory_equal(out.data + 12,
+                        "\x81\x1d{\"gap\":{\"since\":7,\"floor\":9}}",
+                        out.length - 12);
+    comet_buffer_clear(&out);
+    answer.messages = messages;
+    answer.count = 2;
+    comet_transport_websocket.encode(&out, &answer);
+    first = 2 + (apr_size_t)(unsigned char)out.data[1];
+    assert_int_equal(out.length, 2 * first);
+    assert_memory_equal(out.data + first, "\x81", 1);
+    comet_buffer_clear(&out);
+    comet_transport_websocket.close(&out, NULL, 20);
+    assert_memory_equal(out.data, "\x88\x0a\x03\xe9retry=20", out.length);
+    comet_buffer_clear(&out);
+    comet_transport_websocket.close(&out, "full", 20);
+    assert_memory_equal(out.data, "\x88\x0f\x03\xf5retry=20 full", out.length);
+    comet_buffer_free(&out);
+    comet_message_unref(messages[0]);
+    comet_message_unref(messages[1]);
+}
+
 /* --- all ----------------------------------------------------------------- */
 
 /* A transport that clients may choose has a name and a bit of its own, and
@@ -257,6 +295,11 @@ static void test_list(void **state)
     assert_ptr_equal(comet_transports[2], &comet_transport_iframe);
     assert_int_equal(comet_transport_bit(&comet_transport_poll), 1);
     assert_int_equal(comet_transport_bit(&comet_transport_iframe), 4);
+    /* "all" leaves out what must be named */
+    assert_int_equal(comet_transport_usual()
+                         & comet_transport_bit(&comet_transport_websocket),
+                     0);
+    assert_int_equal(comet_transport_usual() & 7, 7);
     assert_ptr_equal(comet_transport_find(comet_text("events")),
                      &comet_transport_events);
     assert_null(comet_transport_find(comet_text("event")));
@@ -264,7 +307,7 @@ static void test_list(void **state)
     assert_null(comet_transport_find(comet_text("eventss")));
     assert_null(comet_transport_find(comet_text("clock")));
     assert_string_equal(comet_transport_names("or", pool),
-                        "poll, events or iframe");
+                        "poll, events, iframe or websocket");
     apr_pool_destroy(pool);
     assert_string_equal(comet_transport_poll.name, "poll");
     assert_null(comet_transport_classic.name);
@@ -291,6 +334,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_names),
+        cmocka_unit_test(test_websocket),
         cmocka_unit_test(test_classic_message),
         cmocka_unit_test(test_classic_no_news),
         cmocka_unit_test(test_classic_never_skips),

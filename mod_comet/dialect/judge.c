@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Whether a request may use a channel that its own URL does not name. */
+#include "dialect/judge.h"
+
+#include <apr_escape.h>
+#include <apr_strings.h>
+
+#include "request/access.h"
+#include "request/shortcut.h"
+
+static int is_allowed(const request_rec *sub,
+                      const mod_comet_mapping_t *mapping)
+{
+    const mod_comet_request_t *request = mod_comet_request(sub);
+
+    /* another mapping or an alias serves that URL, not this endpoint */
+    return sub->status == HTTP_OK && request && request->mapping == mapping
+           && mod_comet_access_permits(sub);
+}
+
+/* Find why this request may not use a channel although the channel's own URL
+ * allows it.  The request is counted, logged and attributed under another URL.
+ * @return NULL: it can */
+static const char *find_objection(const request_rec *sub, const request_rec *r,
+                                  const mod_comet_ask_t *ask)
+{
+    const void *limit = ask ? mod_comet_config_subscriber_limit(sub)
+                            : mod_comet_config_publish_limit(sub);
+    const void *counted = ask ? mod_comet_config_subscriber_limit(r)
+                              : mod_comet_config_publish_limit(r);
+
+    if (!ask && sub->user && (!r->user || strcmp(sub->user, r->user) != 0)) {
+        return "its own URL authenticates another user than this one; "
+               "publish to that URL";
+    }
+    if (limit && limit != counted && !(ask && ask->history)) {
+        return ask ? "it has a limit of its own (CometLimitSubscribers)"
+                   : "it has a limit of its own (CometLimitPublish)";
+    }
+    return ask && !mod_comet_ask_is_transport_allowed(sub, ask)
+               ? "this transport is off there (CometTransports)"
+               : NULL;
+}
+
+/* The sub-request to a channel's own URL, to be destroyed by the caller. */
+static request_rec *look_up(request_rec *r, const mod_comet_mapping_t *mapping,
+                            comet_text_t channel, const char *method)
+{
+    apr_pool_t *scratch;
+    const char *path;
+    request_rec *sub;
+
+    apr_pool_create(&scratch, r->pool);
+    apr_pool_tag(scratch, "comet_select_url");
+    path = apr_pstrcat(scratch, mapping->url, "/",
+                       apr_pstrmemdup(scratch, channel.data, channel.length),
+                       NULL);
+    sub = ap_sub_req_method_uri(method, ap_os_escape_path(scratch, path, 1), r,
+                                NULL);
+    apr_pool_destroy(scratch);
+    return sub;
+}
+
+/* Whether the request's own token grants a channel, so that its URL need not
+ * be asked. */
+static int is_granted_here(request_rec *r, const mod_comet_mapping_t *mapping,
+                           comet_text_t channel, mod_comet_ask_t *ask)
+{
+    if (!mod_comet_shortcut_grants(r, mapping, channel)) {
+        return 0;
+    }
+    if (ask) {
+        mod_comet_ask_limit_time(ask, r);
+    }
+    return 1;
+}
+
+/* @param ask  gets the limits of the permission; or NULL */
+static int ask_url(request_rec *r, const mod_comet_mapping_t *mapping,
+                   comet_text_t channel, mod_comet_ask_t *ask, int publishes,
+                   const char **objection)
+{
+    request_rec *sub = look_up(r, mapping, channel, publishes ? "POST" : "GET");
+    int status = !is_allowed(sub, mapping)          ? HTTP_FORBIDDEN
+                 : mod_comet_request(sub)->obstacle ? HTTP_SERVICE_UNAVAILABLE
+                                                    : OK;
+    const char *challenge =
+        apr_table_get(sub->err_headers_out, "WWW-Authenticate");
+
+    *objection =
+        status == OK ? find_objection(sub, r, publishes ? NULL : ask) : NULL;
+    if (*objection) {
+        status = HTTP_FORBIDDEN;
+    }
+    else if (status != OK && sub->status == HTTP_UNAUTHORIZED && challenge) {
+        status = HTTP_UNAUTHORIZED;
+        apr_table_set(r->err_headers_out, "WWW-Authenticate", challenge);
+    }
+    else if (status == OK && ask) {
+        ask->authenticated |= sub->user != NULL;
+        mod_comet_ask_limit_time(ask, sub);
+    }
+    ap_destroy_sub_req(sub);
+    return status;
+}
+
+int mod_comet_judge_channel(request_rec *r, const mod_comet_mapping_t *mapping,
+                            comet_text_t channel, mod_comet_ask_t *ask,
+                            const char **objection)
+{
+    *objection = NULL;
+    return is_granted_here(r, mapping, channel, ask)
+               ? OK
+               : ask_url(r, mapping, channel, ask, !ask, objection);
+}
+
+int mod_comet_judge_writing(request_rec *r, const mod_comet_mapping_t *mapping,
+                            comet_text_t channel, mod_comet_ask_t *ask)
+{
+    const char *objection;
+
+    return ask_url(r, mapping, channel, ask, 1, &objection);
+}

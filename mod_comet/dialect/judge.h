@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * @file dialect/judge.h
+ * Whether a request may use a channel that its own URL does not name: as a
+ * request to the channel's own URL might.
+ */
+#ifndef MOD_COMET_JUDGE_H
+#define MOD_COMET_JUDGE_H
+
+#include "request/ask.h"
+#include "request/dialect.h"
+
+/**
+ * Decide whether a client may use a channel, by a sub-request to the channel's
+ * own URL below its endpoint.
+ * @param channel  without the endpoint's prefix; "room/" stands for all
+ *                 channels below it
+ * @param ask  of a reader: ->authenticated and ->lifetime become those of the
+ *             strictest channel; NULL: the client publishes
+ * @param objection  OUT: why the channel can be used by its own URL only;
+ *                   NULL: that is not the reason
+ * @return OK, or the HTTP status of the refusal (for a 401 the request has its
+ *         WWW-Authenticate)
+ */
+int mod_comet_judge_channel(request_rec *r, const mod_comet_mapping_t *mapping,
+                            comet_text_t channel, mod_comet_ask_t *ask,
+                            const char **objection);
+
+/**
+ * Authorise a request that reads, a WebSocket's, to publish to a channel as
+ * well.  A token that grants it reading does not help here: httpd judges a POST
+ * to the channel's own URL.
+ * @param ask  ends when the permission to publish does
+ * @return OK; or HTTP_UNAUTHORIZED, HTTP_FORBIDDEN, or HTTP_SERVICE_UNAVAILABLE:
+ *         it cannot be found out now
+ */
+int mod_comet_judge_writing(request_rec *r, const mod_comet_mapping_t *mapping,
+                            comet_text_t channel, mod_comet_ask_t *ask);
+
+#endif /* MOD_COMET_JUDGE_H */

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * @file output/handshake.h
+ * Checking a WebSocket handshake (RFC 6455, section 4.2.1).  All of it by the
+ * thread that owns the request.
+ */
+#ifndef MOD_COMET_HANDSHAKE_H
+#define MOD_COMET_HANDSHAKE_H
+
+#include "server/mod_comet.h"
+
+/** Whether a request asks for WebSocket.  It may be malformed. */
+int mod_comet_handshake_is_asked(const request_rec *r);
+
+/**
+ * Check a handshake, and where it comes from.
+ * @return DECLINED: it is right; or what the handler returns: the request was
+ *         answered by 400, 403 or 426
+ */
+int mod_comet_handshake_check(request_rec *r);
+
+/** Answer 426 to a request that names the transport, but is no handshake.
+ * @return what the handler returns */
+int mod_comet_handshake_demand(request_rec *r);
+
+#endif /* MOD_COMET_HANDSHAKE_H */

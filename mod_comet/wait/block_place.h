@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * @file wait/block_place.h
+ * The places of threads that wait: so many of a child's threads may, and so
+ * many of those that serve one HTTP/2 connection.
+ */
+#ifndef MOD_COMET_BLOCK_PLACE_H
+#define MOD_COMET_BLOCK_PLACE_H
+
+#include "wait/wait_priv.h"
+
+/**
+ * Take a place for the thread that calls.
+ * @param block  ->child and ->master are set; linked to the waiting ones
+ * @param p  for the reason
+ * @return NULL; or why there is no place
+ */
+const char *mod_comet_block_place_take(mod_comet_blocked_t *block,
+                                       apr_pool_t *p);
+
+/** Give it back.  The same thread. */
+void mod_comet_block_place_give(mod_comet_blocked_t *block);
+
+#endif /* MOD_COMET_BLOCK_PLACE_H */

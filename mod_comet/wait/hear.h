@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * @file wait/hear.h
+ * Reading what the client of a WebSocket says, without blocking, and handing it
+ * to the speaker.
+ */
+#ifndef MOD_COMET_HEAR_H
+#define MOD_COMET_HEAR_H
+
+#include "server/child.h"
+#include "wait/talk.h"
+
+typedef enum {
+    MOD_COMET_HEAR_NOTHING, /* all that the client has said so far was taken */
+    MOD_COMET_HEAR_FULL, /* there may be more: the talk has no room for it, or
+                          * it is another one's turn */
+    MOD_COMET_HEAR_GONE /* the client has ended its side */
+} mod_comet_hear_e;
+
+/** Read from httpd's filters.  The thread that owns the connection.
+ * @param brigade  empty, and empty again afterwards */
+mod_comet_hear_e mod_comet_hear_filters(const mod_comet_child_t *child,
+                                        conn_rec *c,
+                                        apr_bucket_brigade *brigade,
+                                        mod_comet_talk_t *talk);
+
+/** Read from a socket.  The hub's thread. */
+mod_comet_hear_e mod_comet_hear_socket(const mod_comet_child_t *child, int fd,
+                                       mod_comet_talk_t *talk);
+
+#endif /* MOD_COMET_HEAR_H */

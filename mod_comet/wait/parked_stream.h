@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * @file wait/parked_stream.h
+ * What a parked stream is sent, as bytes.  The hub's thread while the stream is
+ * pinned, else the thread that owns the connection.
+ */
+#ifndef MOD_COMET_PARKED_STREAM_H
+#define MOD_COMET_PARKED_STREAM_H
+
+#include "wait/parked.h"
+
+/** Take what the client of a WebSocket is answered, which goes before any
+ * message.  A Close frame among it ends the stream.
+ * @param bytes  appended to
+ * @return whether nothing may follow */
+int mod_comet_parked_stream_answers(mod_comet_parked_t *park,
+                                    comet_buffer_t *bytes);
+
+/**
+ * Encode what comes next: answers, messages, a heartbeat, the end.
+ * @param batch  the messages; none: there is no news
+ * @param silent  whether a heartbeat is due
+ * @param bytes  appended to; stays empty if there is nothing to send
+ * @return 0: the stream cannot go on, because the rest of a long message is
+ *         gone
+ */
+int mod_comet_parked_stream_encode(mod_comet_parked_t *park,
+                                   const comet_batch_t *batch, int silent,
+                                   comet_buffer_t *bytes);
+
+#endif /* MOD_COMET_PARKED_STREAM_H */

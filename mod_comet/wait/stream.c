@@ -1,0 +1,440 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Streams and WebSockets on sockets that the hub owns: what it writes to them
+ * and reads from them. */
+#include "wait/stream.h"
+
+#include <errno.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "transport/encoder.h"
+#include "hub/channel.h"
+#include "hub/hub.h"
+#include "server/mpm.h"
+#include "output/news.h"
+#include "wait/hear.h"
+#include "wait/verdicts.h"
+#include "wait/wait_priv.h"
+
+/* How long a client may take to close its WebSocket when the child ends. */
+#define STOPPING_LINGER apr_time_from_msec(200)
+
+typedef mod_comet_stream_t stream_t;
+
+/* --- writing (the hub's thread) --------------------------------------- */
+
+static int is_sent(const stream_t *stream)
+{
+    return mod_comet_outbox_is_empty(&stream->outbox);
+}
+
+/* @param sent  result of mod_comet_outbox_write() or mod_comet_outbox_flush()
+ * @return 0: the client is lost */
+static int count_sent(stream_t *stream, apr_ssize_t sent)
+{
+    if (sent > 0) {
+        stream->sent_bytes += sent;
+    }
+    return sent >= 0;
+}
+
+static int send_bytes(stream_t *stream, comet_text_t bytes)
+{
+    return count_sent(stream,
+                      mod_comet_outbox_write(&stream->outbox,
+                                             stream->subscriber.own_fd, bytes));
+}
+
+static int send_rest(stream_t *stream)
+{
+    return count_sent(stream, mod_comet_outbox_flush(
+                                  &stream->outbox, stream->subscriber.own_fd));
+}
+
+/* @param encoding  of which the text is the whole body, or a part */
+static int send_part(stream_t *stream, const comet_encoding_t *encoding,
+                     comet_text_t text)
+{
+    comet_buffer_t framed = { .data = NULL };
+    int sent;
+
+    stream->body_bytes += (apr_off_t)text.length;
+    if (!stream->chunked) {
+        return send_bytes(stream, text);
+    }
+    if (text.length == encoding->body.length) {
+        return send_bytes(stream, encoding->chunk);
+    }
+    comet_encoder_add_chunk(&framed, text);
+    sent = !framed.failed
+           && send_bytes(stream, (comet_text_t){ framed.data, framed.length });
+    comet_buffer_free(&framed);
+    return sent;
+}
+
+/* Send the first message, which is long, as far as the socket takes it. */
+static int send_slices(stream_t *stream, const comet_batch_t *batch)
+{
+    comet_batch_t first = { .messages = batch->messages,
+                            .size = 1,
+                            .count = 1 };
+    const comet_encoding_t *encoding =
+        comet_encoder_encode(&stream->child->waiting->streams,
+                             stream->transport, &stream->format, &first);
+    comet_text_t piece;
+
+    do {
+        if (!encoding) {
+            return 0;
+        }
+        piece = mod_comet_slice_cut(&stream->slice, first.messages[0],
+                                    encoding->body, &stream->subscriber.seen);
+        if (!send_part(stream, encoding, piece)) {
+            return 0;
+        }
+    } while (stream->slice.of && is_sent(stream));
+    comet_metrics_add(COMET_METRIC_delivered, stream->slice.of == 0);
+    return 1;
+}
+
+static int send_news(stream_t *stream, const comet_batch_t *batch)
+{
+    const comet_encoding_t *encoding;
+
+    if (stream->slice.of) {
+        return send_slices(stream, batch);
+    }
+    encoding = comet_encoder_encode(&stream->child->waiting->streams,
+                                    stream->transport, &stream->format, batch);
+    if (!encoding) {
+        return 0;
+    }
+    if (encoding->body.length > mod_comet_outbox_share()) {
+        return send_slices(stream, batch);
+    }
+    comet_metrics_add(COMET_METRIC_delivered, (apr_int64_t)batch->count);
+    return send_part(stream, encoding, encoding->body);
+}
+
+/* Send a heartbeat or the closing words.  They are short and rare, so they are
+ * framed for each stream separately.
+ * @param last  whether the body ends with them */
+static int send_words(stream_t *stream, comet_buffer_t *words, int last)
+{
+    comet_buffer_t bytes = { .data = NULL };
+    comet_text_t text = { words->data, words->length };
+    int sent;
+
+    if (stream->chunked) {
+        comet_encoder_add_chunk(&bytes, text);
+        comet_buffer_puts(&bytes, last ? COMET_LAST_CHUNK : "");
+    }
+    else {
+        comet_buffer_add(&bytes, text.data, text.length);
+    }
+    stream->body_bytes += (apr_off_t)text.length;
+    sent =
+        !words->failed && !bytes.failed
+        && (!bytes.length
+            || send_bytes(stream, (comet_text_t){ bytes.data, bytes.length }));
+    comet_buffer_free(words);
+    comet_buffer_free(&bytes);
+    return sent;
+}
+
+static int send_heartbeat(stream_t *stream)
+{
+    comet_buffer_t words = { .data = NULL };
+
+    comet_buffer_puts(&words, stream->transport->heartbeat);
+    return send_words(stream, &words, 0);
+}
+
+static int send_closing(stream_t *stream, int retry_msec)
+{
+    comet_buffer_t words = { .data = NULL };
+
+    mod_comet_news_encode_closing(stream->transport, retry_msec, &words);
+    stream->over = 1;
+    if (stream->talk) {
+        mod_comet_talk_end(stream->talk);
+    }
+    return send_words(stream, &words, 1);
+}
+
+/* Send what the client of a WebSocket is answered. */
+static int send_answers(stream_t *stream)
+{
+    comet_buffer_t words = { .data = NULL };
+    int sent;
+
+    if (!stream->talk || stream->slice.of || stream->over) {
+        return 1;
+    }
+    stream->over = mod_comet_talk_take(stream->talk, &words);
+    stream->body_bytes += (apr_off_t)words.length;
+    sent =
+        !words.failed
+        && (!words.length
+            || send_bytes(stream, (comet_text_t){ words.data, words.length }));
+    comet_buffer_free(&words);
+    return sent;
+}
+
+/* --- served by the hub ------------------------------------------------ */
+
+/* The client cannot be written to any more, or no longer reads. */
+static comet_outcome_e lose(stream_t *stream)
+{
+    stream->aborted = 1;
+    comet_metrics_add(COMET_METRIC_dropped, 1);
+    return COMET_LEAVE;
+}
+
+/* Whether the client has left, or has sent another request behind a stream that
+ * never ends.  @return 0: neither */
+static int is_done_listening(stream_t *stream)
+{
+    char byte;
+    ssize_t got =
+        recv(stream->subscriber.own_fd, &byte, 1, MSG_DONTWAIT | MSG_PEEK);
+
+    if (got < 0 && (errno == EAGAIN || errno == EINTR)) {
+        return 0;
+    }
+    stream->aborted = got <= 0;
+    return 1;
+}
+
+static comet_outcome_e end(stream_t *stream)
+{
+    if (stream->aborted) {
+        comet_metrics_add(COMET_METRIC_departed, 1);
+    }
+    else if (is_sent(stream) && !stream->slice.of) {
+        send_closing(stream, 0); /* ends the body; the result is of no use */
+    }
+    return COMET_LEAVE;
+}
+
+/*
+ * Read what the client of a WebSocket says.  The kernel reports input once, so
+ * what is not read now is noted.  One that does not take its answers, or is
+ * about to be closed, is not read.
+ * @return 0: it has left
+ */
+static int listen_to(stream_t *stream)
+{
+    mod_comet_hear_e heard;
+
+    if (!stream->readable || stream->subscriber.blocked_fd >= 0
+        || (stream->retry_msec && !stream->over)) {
+        return 1;
+    }
+    heard = mod_comet_hear_socket(stream->child, stream->subscriber.own_fd,
+                                  stream->talk);
+    stream->readable = heard == MOD_COMET_HEAR_FULL;
+    return heard != MOD_COMET_HEAR_GONE;
+}
+
+/* Whether the client has ended the stream. */
+static int is_ended(stream_t *stream, unsigned reasons)
+{
+    if (!stream->talk) {
+        return (reasons & COMET_READABLE) && is_done_listening(stream);
+    }
+    stream->readable |= (reasons & COMET_READABLE) != 0;
+    if (listen_to(stream)) {
+        return 0;
+    }
+    stream->aborted = !stream->over;
+    return 1;
+}
+
+/* The end of a WebSocket is sent.  The client closes first: if the socket were
+ * closed while input comes, the kernel would drop what is on its way to the
+ * client. */
+static comet_outcome_e linger(stream_t *stream)
+{
+    apr_time_t now = comet_monotonic();
+    apr_time_t most =
+        now
+        + (comet_hub_is_stopping(stream->child->hub) ? STOPPING_LINGER
+                                                     : MOD_COMET_CLOSING_LIMIT);
+
+    if (!stream->talk
+        || (stream->lingers_until && now >= stream->lingers_until)) {
+        return COMET_LEAVE;
+    }
+    if (!stream->lingers_until) {
+        shutdown(stream->subscriber.own_fd, SHUT_WR);
+    }
+    if (!stream->lingers_until || most < stream->lingers_until) {
+        stream->lingers_until = most;
+    }
+    stream->subscriber.timeout_at = stream->lingers_until;
+    return COMET_REST;
+}
+
+/* Have a WebSocket served once more if its client can be read, or answered. */
+static void go_on_talking(stream_t *stream)
+{
+    mod_comet_talk_t *talk = stream->talk;
+
+    if (talk && !stream->slice.of && !stream->over
+        && (mod_comet_talk_has_words(talk)
+            || (stream->readable && !stream->retry_msec
+                && mod_comet_talk_room(talk)))) {
+        comet_hub_call(stream->child->hub, &stream->subscriber);
+    }
+}
+
+static comet_outcome_e go_on(stream_t *stream)
+{
+    if (comet_pulse_is_lost(&stream->pulse, stream->subscriber.own_fd)) {
+        return lose(stream);
+    }
+    if (is_sent(stream)) {
+        stream->subscriber.blocked_fd = -1;
+        stream->subscriber.timeout_at = mod_comet_news_due(
+            stream->stops_at ? stream->stops_at : stream->ends_at,
+            stream->heartbeat);
+        go_on_talking(stream);
+        return stream->over ? linger(stream) : COMET_WAIT;
+    }
+    stream->subscriber.blocked_fd = stream->subscriber.own_fd;
+    stream->subscriber.timeout_at =
+        mod_comet_news_due(stream->stops_at, stream->heartbeat);
+    return COMET_WAIT;
+}
+
+/* A WebSocket does not end while its client waits for an answer that may come
+ * in time. */
+static int is_put_off(const stream_t *stream)
+{
+    return stream->talk && mod_comet_talk_is_unanswered(stream->talk)
+           && comet_monotonic() < stream->stops_at;
+}
+
+/* Whether the stream ends now, and within how many milliseconds its client
+ * comes back. */
+static int find_end(stream_t *stream, unsigned reasons)
+{
+    int retry_msec =
+        mod_comet_news_retry(reasons, stream->ends_at, stream->judging);
+
+    if (((reasons & COMET_STOPPING) || (stream->talk && retry_msec))
+        && !stream->stops_at) {
+        stream->stops_at = comet_monotonic() + MOD_COMET_CLOSING_LIMIT;
+    }
+    if (!stream->talk) {
+        return retry_msec;
+    }
+    if (!stream->retry_msec) {
+        stream->retry_msec = retry_msec;
+    }
+    return is_put_off(stream) ? 0 : stream->retry_msec;
+}
+
+/* The socket has not taken all bytes yet. */
+static comet_outcome_e serve_blocked(stream_t *stream, unsigned reasons)
+{
+    if (stream->stops_at && comet_monotonic() >= stream->stops_at) {
+        return lose(stream);
+    }
+    if ((reasons & COMET_WRITABLE) && !send_rest(stream)) {
+        return lose(stream);
+    }
+    if (is_sent(stream) && stream->stops_at && !stream->over
+        && !stream->slice.of && !is_put_off(stream)
+        && !send_closing(
+            stream, mod_comet_news_retry(COMET_STOPPING, 0, stream->judging))) {
+        return lose(stream);
+    }
+    return reasons & (COMET_WRITABLE | COMET_STOPPING | COMET_TIMEOUT)
+               ? go_on(stream)
+               : COMET_WAIT;
+}
+
+static int send_next(stream_t *stream, const comet_delivery_t *delivery,
+                     int retry_msec)
+{
+    int sent = send_answers(stream);
+
+    if (!sent || stream->over) {
+        return sent;
+    }
+    if (delivery->batch->count && !mod_comet_news_is_over(stream->ends_at)) {
+        sent = send_news(stream, delivery->batch);
+    }
+    else if ((delivery->reasons & COMET_TIMEOUT) && !retry_msec) {
+        sent = send_heartbeat(stream);
+    }
+    if (sent && retry_msec) {
+        sent = send_closing(stream, retry_msec);
+    }
+    return sent;
+}
+
+comet_outcome_e mod_comet_stream_serve(comet_subscriber_t *subscriber,
+                                       const comet_delivery_t *delivery)
+{
+    stream_t *stream = (stream_t *)subscriber;
+    unsigned reasons = delivery->reasons;
+    int retry_msec = find_end(stream, reasons);
+
+    if (is_ended(stream, reasons)) {
+        return end(stream);
+    }
+    if (stream->lingers_until) {
+        return linger(stream);
+    }
+    if (subscriber->blocked_fd >= 0) {
+        return serve_blocked(stream, reasons);
+    }
+    if (stream->slice.of && delivery->is_unread && !delivery->batch->count
+        && !retry_msec) {
+        return go_on(stream); /* the rest of the message comes later */
+    }
+    if (!mod_comet_slice_fits(&stream->slice, delivery->batch)
+        || (stream->slice.of && retry_msec)) {
+        return lose(stream); /* no words may follow half a message */
+    }
+    if (reasons & COMET_RECHECK) {
+        mod_comet_verdicts_keep(stream->child->verdicts, stream->identity,
+                                subscriber->channel->selection,
+                                stream->authenticated, stream->ends_at);
+    }
+    return send_next(stream, delivery, retry_msec) ? go_on(stream)
+                                                   : lose(stream);
+}
+
+void mod_comet_stream_free(stream_t *stream)
+{
+    if (stream->subscriber.own_fd >= 0) {
+        close(stream->subscriber.own_fd);
+    }
+    mod_comet_outbox_clear(&stream->outbox);
+    mod_comet_talk_unref(stream->talk);
+    free(stream);
+}
+
+void mod_comet_stream_left(comet_subscriber_t *subscriber)
+{
+    stream_t *stream = (stream_t *)subscriber;
+
+    if (stream->talk) {
+        mod_comet_talk_detach(stream->talk);
+    }
+    mod_comet_mpm_count(0, stream->body_bytes - stream->counted_bytes);
+    comet_metrics_add(stream->transport->gauge, -1);
+    comet_metrics_add(COMET_METRIC_adopted, -1);
+    mod_comet_limits_leave(&stream->place);
+    mod_comet_log_write(stream->child->log, stream->log,
+                        &(mod_comet_log_end_t){
+                            .body_bytes = stream->body_bytes,
+                            .sent_bytes = stream->sent_bytes,
+                            .aborted = stream->aborted,
+                        });
+    mod_comet_stream_free(stream);
+}

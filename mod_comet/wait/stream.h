@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * @file wait/stream.h
+ * A stream or WebSocket on a socket that the hub owns (wait/adopt.h): what the
+ * hub writes to it and reads from it.
+ */
+#ifndef MOD_COMET_STREAM_H
+#define MOD_COMET_STREAM_H
+
+#include "transport/transport.h"
+#include "base/pulse.h"
+#include "hub/subscriber.h"
+#include "server/child.h"
+#include "request/limits.h"
+#include "output/log.h"
+#include "output/outbox.h"
+#include "output/slice.h"
+#include "wait/talk.h"
+
+/** The request's thread makes it; the hub owns it from join on. */
+typedef struct mod_comet_stream_t {
+    comet_subscriber_t subscriber; /* first: serve() gets its address */
+    const mod_comet_child_t *child;
+    const comet_transport_t *transport;
+    comet_format_t format;
+    apr_interval_time_t heartbeat;
+    comet_pulse_t pulse;
+    apr_time_t ends_at; /* of mod_comet_ask_end() */
+    apr_uint64_t identity[2]; /* as in mod_comet_ask_t, like the next two */
+    apr_interval_time_t judging;
+    int authenticated;
+    int chunked; /* HTTP/1.1 */
+    apr_time_t stops_at; /* the child ends, or the WebSocket's time is over:
+                          * the limit for sending the rest; 0: neither */
+    int over; /* the stream ends once the outbox is sent */
+    int aborted; /* the client is gone */
+    mod_comet_outbox_t outbox; /* bytes that the socket has not taken yet */
+    mod_comet_slice_t slice; /* of a message that is too long for it */
+    apr_off_t body_bytes, sent_bytes; /* for the log */
+    apr_off_t counted_bytes; /* of the body, which httpd has counted */
+    comet_quota_place_t place;
+    mod_comet_log_t *log;
+    /* the rest: of a WebSocket */
+    mod_comet_talk_t *talk; /* a reference; NULL: it is none */
+    int retry_msec; /* it ends, and its client comes back within this time; 0:
+                     * it does not */
+    int readable; /* there may be input */
+    apr_time_t lingers_until; /* its end is sent, and its client is to close
+                               * first; 0: it is not */
+} mod_comet_stream_t;
+
+/** The callbacks of its subscriber. */
+comet_outcome_e mod_comet_stream_serve(comet_subscriber_t *subscriber,
+                                       const comet_delivery_t *delivery);
+void mod_comet_stream_left(comet_subscriber_t *subscriber);
+
+/** Free a stream that has not joined the hub, or has left it. */
+void mod_comet_stream_free(mod_comet_stream_t *stream);
+
+#endif /* MOD_COMET_STREAM_H */

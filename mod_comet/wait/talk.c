@@ -1,0 +1,321 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What is said on one WebSocket besides messages. */
+#include "wait/talk.h"
+
+#include <stdlib.h>
+
+#include "server/config.h"
+
+/* A client that waits for so many answers, to so many bytes, or has so many
+ * bytes of answers to take, is not read. */
+#define SAID_COUNT 1024
+#define SAID_BYTES (256 * 1024)
+#define WORDS_BYTES (64 * 1024)
+
+/* A body may be six times as long as JSON: \u0001. */
+#define ESCAPED 6
+/* The other members of a publish. */
+#define ENVELOPE_BYTES 4096
+
+/* --- making ---------------------------------------------------------------- */
+
+static comet_text_t copy(comet_text_t text, char **end)
+{
+    comet_text_t made = { text.data ? *end : NULL, text.length };
+
+    if (text.data) {
+        memcpy(*end, text.data, text.length);
+        (*end)[text.length] = '\0';
+        *end += text.length + 1;
+    }
+    return made;
+}
+
+mod_comet_talk_t *mod_comet_talk_create(const request_rec *r,
+                                        const mod_comet_ask_t *ask)
+{
+    comet_text_t prefix = { ask->prefix, ask->format.hidden_bytes };
+    comet_text_t mute = comet_text(ask->mute);
+    mod_comet_talk_t *talk =
+        calloc(1, sizeof(*talk) + ask->author.length + ask->channel.length
+                      + prefix.length + mute.length + 4);
+    char *end = (char *)(talk + 1);
+
+    if (!talk) {
+        return NULL;
+    }
+    if (comet_condition_init(&talk->answered) != 0) {
+        free(talk);
+        return NULL;
+    }
+    pthread_mutex_init(&talk->lock, NULL);
+    atomic_init(&talk->refs, 1);
+    talk->author = copy(ask->author, &end);
+    talk->channel = copy(ask->channel, &end);
+    talk->prefix = copy(prefix, &end);
+    talk->mute = copy(mute, &end).data;
+    talk->writes = ask->writes ? comet_selection_ref(ask->writes) : NULL;
+    mod_comet_limits_note(r, &talk->claims);
+    talk->timeout = mod_comet_config_publish_timeout(r->server);
+    talk->most_bytes =
+        (apr_size_t)mod_comet_config_max_message_bytes(r->server);
+    talk->store = (apr_size_t)mod_comet_config_server(r->server)->store;
+    return talk;
+}
+
+mod_comet_talk_t *mod_comet_talk_ref(mod_comet_talk_t *talk)
+{
+    atomic_fetch_add(&talk->refs, 1);
+    return talk;
+}
+
+static void free_said(mod_comet_said_t *said)
+{
+    while (said) {
+        mod_comet_said_t *next = said->next;
+
+        free(said);
+        said = next;
+    }
+}
+
+void mod_comet_talk_unref(mod_comet_talk_t *talk)
+{
+    if (!talk || atomic_fetch_sub(&talk->refs, 1) > 1) {
+        return;
+    }
+    free_said(talk->first);
+    comet_buffer_free(&talk->words);
+    comet_websocket_free(talk->reader);
+    comet_selection_unref(talk->writes);
+    pthread_cond_destroy(&talk->answered);
+    pthread_mutex_destroy(&talk->lock);
+    free(talk);
+}
+
+/* --- the hub --------------------------------------------------------------- */
+
+static int has_words_locked(const mod_comet_talk_t *talk)
+{
+    return talk->words.length || talk->words.failed || talk->closed;
+}
+
+/* Call the owner, who may wait in the hub or in mod_comet_talk_await(). */
+static void call_locked(mod_comet_talk_t *talk)
+{
+    pthread_cond_signal(&talk->answered);
+    if (talk->subscriber) {
+        comet_hub_call(talk->hub, talk->subscriber);
+    }
+}
+
+void mod_comet_talk_attach(mod_comet_talk_t *talk, comet_hub_t *hub,
+                           comet_subscriber_t *subscriber)
+{
+    pthread_mutex_lock(&talk->lock);
+    talk->hub = hub;
+    talk->subscriber = subscriber;
+    if (has_words_locked(talk)) {
+        call_locked(talk);
+    }
+    pthread_mutex_unlock(&talk->lock);
+}
+
+void mod_comet_talk_detach(mod_comet_talk_t *talk)
+{
+    pthread_mutex_lock(&talk->lock);
+    talk->subscriber = NULL;
+    pthread_mutex_unlock(&talk->lock);
+}
+
+/* --- the client's side (the owner's thread) -------------------------------- */
+
+/* What comes after a Close is dropped, and needs no room. */
+static int room_locked(const mod_comet_talk_t *talk)
+{
+    return talk->closed
+           || (talk->said_count < SAID_COUNT && talk->said_bytes < SAID_BYTES
+               && talk->words.length < WORDS_BYTES);
+}
+
+int mod_comet_talk_room(mod_comet_talk_t *talk)
+{
+    int room;
+
+    pthread_mutex_lock(&talk->lock);
+    room = room_locked(talk);
+    pthread_mutex_unlock(&talk->lock);
+    return room;
+}
+
+/* A comet_websocket_text_cb: keep it for the speaker.  [talk->lock] */
+static void keep(void *baton, comet_text_t text)
+{
+    mod_comet_talk_t *talk = baton;
+    mod_comet_said_t *said = malloc(sizeof(*said) + text.length);
+
+    if (!said) {
+        talk->words.failed = 1; /* the client would wait for an answer */
+        return;
+    }
+    if (text.length) {
+        memcpy(said + 1, text.data, text.length);
+    }
+    *said =
+        (mod_comet_said_t){ .text = { (const char *)(said + 1), text.length } };
+    if (talk->last) {
+        talk->last->next = said;
+    }
+    else {
+        talk->first = said;
+    }
+    talk->last = said;
+    talk->said_count++;
+    talk->said_bytes += text.length;
+}
+
+int mod_comet_talk_feed(mod_comet_talk_t *talk, comet_text_t bytes)
+{
+    comet_websocket_sink_t sink = {
+        .text = keep,
+        .baton = talk,
+        .most_bytes = ESCAPED * talk->most_bytes + ENVELOPE_BYTES,
+        .replies = &talk->words,
+    };
+    int any;
+
+    pthread_mutex_lock(&talk->lock);
+    if (!talk->closed && !talk->words.failed) {
+        apr_status_t status = comet_websocket_feed(&talk->reader, &sink, bytes);
+
+        talk->closed = status == APR_EOF;
+        talk->words.failed |= status == APR_ENOMEM;
+    }
+    any = talk->first != NULL;
+    pthread_mutex_unlock(&talk->lock);
+    return any;
+}
+
+void mod_comet_talk_close(mod_comet_talk_t *talk, comet_websocket_code_e code,
+                          const char *reason)
+{
+    pthread_mutex_lock(&talk->lock);
+    if (!talk->closed) {
+        comet_websocket_add_close(&talk->words, code, reason);
+        talk->closed = 1;
+    }
+    pthread_mutex_unlock(&talk->lock);
+}
+
+void mod_comet_talk_end(mod_comet_talk_t *talk)
+{
+    pthread_mutex_lock(&talk->lock);
+    talk->closed = 1;
+    pthread_mutex_unlock(&talk->lock);
+}
+
+int mod_comet_talk_is_closed(mod_comet_talk_t *talk)
+{
+    int closed;
+
+    pthread_mutex_lock(&talk->lock);
+    closed = talk->closed;
+    pthread_mutex_unlock(&talk->lock);
+    return closed;
+}
+
+int mod_comet_talk_is_unanswered(mod_comet_talk_t *talk)
+{
+    int any;
+
+    pthread_mutex_lock(&talk->lock);
+    any = talk->said_count > 0;
+    pthread_mutex_unlock(&talk->lock);
+    return any;
+}
+
+int mod_comet_talk_take(mod_comet_talk_t *talk, comet_buffer_t *out)
+{
+    int closed;
+
+    pthread_mutex_lock(&talk->lock);
+    comet_buffer_add(out, talk->words.data, talk->words.length);
+    out->failed |= talk->words.failed;
+    comet_buffer_free(&talk->words);
+    closed = talk->closed;
+    pthread_mutex_unlock(&talk->lock);
+    return closed;
+}
+
+int mod_comet_talk_has_words(mod_comet_talk_t *talk)
+{
+    int any;
+
+    pthread_mutex_lock(&talk->lock);
+    any = has_words_locked(talk);
+    pthread_mutex_unlock(&talk->lock);
+    return any;
+}
+
+int mod_comet_talk_await(mod_comet_talk_t *talk, apr_interval_time_t limit)
+{
+    apr_time_t until = comet_monotonic() + limit;
+    int over = 0, is_right;
+
+    pthread_mutex_lock(&talk->lock);
+    while (!room_locked(talk) && !has_words_locked(talk) && !over) {
+        over = comet_condition_wait(&talk->answered, &talk->lock, until) != 0;
+    }
+    is_right = room_locked(talk) || has_words_locked(talk);
+    pthread_mutex_unlock(&talk->lock);
+    return is_right;
+}
+
+void mod_comet_talk_settle(mod_comet_talk_t *talk, apr_interval_time_t limit)
+{
+    apr_time_t until = comet_monotonic() + limit;
+    int over = 0;
+
+    pthread_mutex_lock(&talk->lock);
+    while (talk->said_count && !over) {
+        over = comet_condition_wait(&talk->answered, &talk->lock, until) != 0;
+    }
+    pthread_mutex_unlock(&talk->lock);
+}
+
+/* --- the speaker's thread -------------------------------------------------- */
+
+mod_comet_said_t *mod_comet_talk_take_said(mod_comet_talk_t *talk)
+{
+    mod_comet_said_t *first;
+
+    pthread_mutex_lock(&talk->lock);
+    first = talk->first;
+    talk->first = talk->last = NULL;
+    pthread_mutex_unlock(&talk->lock);
+    return first;
+}
+
+int mod_comet_talk_has_said(mod_comet_talk_t *talk)
+{
+    int any;
+
+    pthread_mutex_lock(&talk->lock);
+    any = talk->first != NULL;
+    pthread_mutex_unlock(&talk->lock);
+    return any;
+}
+
+void mod_comet_talk_answer(mod_comet_talk_t *talk, const comet_buffer_t *words,
+                           apr_size_t count, apr_size_t bytes)
+{
+    pthread_mutex_lock(&talk->lock);
+    talk->said_count -= count;
+    talk->said_bytes -= bytes;
+    if (!talk->closed) {
+        comet_buffer_add(&talk->words, words->data, words->length);
+        talk->words.failed |= words->failed;
+    }
+    call_locked(talk);
+    pthread_mutex_unlock(&talk->lock);
+}

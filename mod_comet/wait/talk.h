@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * @file wait/talk.h
+ * What is said on one WebSocket besides messages: what its client has said and
+ * the speaker (wait/speaker.h) has not answered yet, and the answers that the
+ * client has not been sent yet.
+ *
+ * A talk is shared by the owner of the connection and the speaker's thread.  A
+ * client that says much more than it is answered, or that takes no answers, is
+ * not read any further.
+ *
+ * Its lock is taken before the hub's.
+ */
+#ifndef MOD_COMET_TALK_H
+#define MOD_COMET_TALK_H
+
+#include <sys/queue.h>
+
+#include "wire/websocket.h"
+#include "hub/hub.h"
+#include "request/ask.h"
+#include "request/limits.h"
+
+/** A text message of a client. */
+typedef struct mod_comet_said_t mod_comet_said_t;
+struct mod_comet_said_t {
+    mod_comet_said_t *next;
+    comet_text_t text; /* in the same block */
+};
+
+typedef struct mod_comet_talk_t {
+    atomic_int refs; /* [atomic] */
+    TAILQ_ENTRY(mod_comet_talk_t) link; /* [speaker->lock] */
+    int queued; /* [speaker->lock] */
+
+    /* who may say what; constant */
+    const char *mute; /* why it may not publish; NULL: it may */
+    comet_selection_t *writes; /* where it may publish; NULL: nowhere */
+    comet_text_t author; /* data NULL: nobody */
+    comet_text_t channel; /* of its URL; data NULL: none */
+    comet_text_t prefix; /* of the endpoint's channels */
+    mod_comet_limits_claims_t claims;
+    apr_interval_time_t timeout; /* CometPublishTimeout */
+    apr_size_t most_bytes; /* CometMaxMessageSize */
+    apr_size_t store;
+
+    comet_websocket_reader_t *reader; /* [owner thread] */
+    pthread_mutex_t lock;
+    pthread_cond_t answered; /* with lock */
+    comet_hub_t *hub; /* [lock] */
+    comet_subscriber_t *subscriber; /* [lock] to be called; or NULL */
+    mod_comet_said_t *first, *last; /* [lock] for the speaker */
+    apr_size_t said_count; /* [lock] not yet answered */
+    apr_size_t said_bytes; /* [lock] the same, of their texts */
+    comet_buffer_t words; /* [lock] whole frames, to be sent */
+    int closed; /* [lock] a Close frame is the last of the words, or was sent */
+} mod_comet_talk_t;
+
+/**
+ * Begin a talk.  The request's thread.
+ * @return one reference; NULL: there is no memory
+ */
+mod_comet_talk_t *mod_comet_talk_create(const request_rec *r,
+                                        const mod_comet_ask_t *ask);
+
+/** Take one more reference.  @return @a talk.  Any thread. */
+mod_comet_talk_t *mod_comet_talk_ref(mod_comet_talk_t *talk);
+
+/** Release a reference; NULL is ignored.  Any thread. */
+void mod_comet_talk_unref(mod_comet_talk_t *talk);
+
+/** Have the hub call a subscriber (comet_hub_call()) when there are words for
+ * its client, now or later.  Before it joins; its owner's thread. */
+void mod_comet_talk_attach(mod_comet_talk_t *talk, comet_hub_t *hub,
+                           comet_subscriber_t *subscriber);
+
+/** Undo that.  After the subscriber has left; its owner's thread. */
+void mod_comet_talk_detach(mod_comet_talk_t *talk);
+
+/** Whether more of what the client says may be taken now.  The owner's
+ * thread. */
+int mod_comet_talk_room(mod_comet_talk_t *talk);
+
+/** Take what the client has said.  After its Close it is dropped.  The owner's
+ * thread.
+ * @return whether there is something for the speaker */
+int mod_comet_talk_feed(mod_comet_talk_t *talk, comet_text_t bytes);
+
+/** Close: a Close frame is the last of the words.  The owner's thread. */
+void mod_comet_talk_close(mod_comet_talk_t *talk, comet_websocket_code_e code,
+                          const char *reason);
+
+/** The client was sent a Close: what it says from now on is dropped, and it is
+ * not answered any more.  The owner's thread. */
+void mod_comet_talk_end(mod_comet_talk_t *talk);
+
+/** Whether a Close frame is the last of the words, or was sent.  Any thread. */
+int mod_comet_talk_is_closed(mod_comet_talk_t *talk);
+
+/** Whether something that the client has said is not answered yet.  Any
+ * thread. */
+int mod_comet_talk_is_unanswered(mod_comet_talk_t *talk);
+
+/** Take the words for the client.
+ * @param out  appended to
+ * @return whether nothing follows them: they end with a Close frame */
+int mod_comet_talk_take(mod_comet_talk_t *talk, comet_buffer_t *out);
+
+/** Whether there are words for the client, or nothing follows any more. */
+int mod_comet_talk_has_words(mod_comet_talk_t *talk);
+
+/** Wait until there is room, or words for the client.
+ * @param limit  how long
+ * @return 0: the time is over */
+int mod_comet_talk_await(mod_comet_talk_t *talk, apr_interval_time_t limit);
+
+/** Wait until all that the client has said is answered.  The owner's thread.
+ * @param limit  how long */
+void mod_comet_talk_settle(mod_comet_talk_t *talk, apr_interval_time_t limit);
+
+/** Take what the client has said.  The speaker's thread.
+ * @return a list, to be freed by the caller */
+mod_comet_said_t *mod_comet_talk_take_said(mod_comet_talk_t *talk);
+
+/** Whether the client has said something that was not taken.  Any thread. */
+int mod_comet_talk_has_said(mod_comet_talk_t *talk);
+
+/**
+ * Answer the client.  The speaker's thread.
+ * @param words  whole frames; stays the caller's
+ * @param count  how many of its messages are answered
+ * @param bytes  how long they were
+ */
+void mod_comet_talk_answer(mod_comet_talk_t *talk, const comet_buffer_t *words,
+                           apr_size_t count, apr_size_t bytes);
+
+#endif /* MOD_COMET_TALK_H */

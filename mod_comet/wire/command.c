@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Parsing what a client says on a WebSocket. */
+#include "wire/command.h"
+
+#include <apr_strings.h>
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "wire/ndjson.h"
+
+/* Copy a member's text into the pool.  @return NULL, or what is wrong */
+static const char *take_text(const char *name, const json_t *value,
+                             comet_text_t *text, apr_pool_t *pool)
+{
+    if (!json_is_string(value)) {
+        return apr_psprintf(pool, "%s: expected a text", name);
+    }
+    text->length = json_string_length(value);
+    text->data = apr_pstrmemdup(pool, json_string_value(value), text->length);
+    return NULL;
+}
+
+static const char *take_member(comet_command_t *command, const char *name,
+                               const json_t *value, apr_pool_t *pool)
+{
+    comet_text_t *text = strcmp(name, "body") == 0      ? &command->body
+                         : strcmp(name, "type") == 0    ? &command->type
+                         : strcmp(name, "channel") == 0 ? &command->channel
+                         : strcmp(name, "key") == 0     ? &command->key
+                                                        : NULL;
+
+    return text ? take_text(name, value, text, pool)
+                : apr_psprintf(pool,
+                               "%s: there is no such member of publish: "
+                               "expected body, type, channel or key",
+                               name);
+}
+
+static const char *take_publish(comet_command_t *command, json_t *publish,
+                                apr_pool_t *pool)
+{
+    const char *wrong = NULL, *name;
+    json_t *value;
+
+    if (!json_is_object(publish)) {
+        return "publish: expected an object with a member body";
+    }
+    json_object_foreach(publish, name, value)
+    {
+        wrong = take_member(command, name, value, pool);
+        if (wrong) {
+            break;
+        }
+    }
+    return wrong;
+}
+
+/* Only a text or a number comes back. */
+static const char *take_ref(comet_command_t *command, const json_t *ref,
+                            apr_pool_t *pool)
+{
+    char *text;
+    int right = json_is_string(ref) || json_is_number(ref);
+
+    text = right ? json_dumps(ref, JSON_ENCODE_ANY | JSON_COMPACT) : NULL;
+    right = text && strlen(text) <= COMET_COMMAND_REF_BYTES;
+    command->ref = right ? apr_pstrdup(pool, text) : NULL;
+    free(text);
+    return right ? NULL : "ref: expected a number or a short text";
+}
+
+static const char *read_object(comet_command_t *command, json_t *object,
+                               apr_pool_t *pool)
+{
+    json_t *publish = json_object_get(object, "publish");
+    json_t *ref = json_object_get(object, "ref");
+    const char *wrong = NULL;
+
+    if (!json_is_object(object)) {
+        return "expected a JSON object";
+    }
+    if (ref) {
+        wrong = take_ref(command, ref, pool);
+    }
+    if (!wrong
+        && json_object_size(object)
+               != (size_t)((publish != NULL) + (ref != NULL))) {
+        wrong = "there is an unknown member: expected publish and ref";
+    }
+    if (!wrong && !publish) {
+        wrong = "expected {\"publish\": {\"body\": \"TEXT\"}}";
+    }
+    return wrong ? wrong : take_publish(command, publish, pool);
+}
+
+static const char *check_key(comet_text_t key)
+{
+    apr_size_t i;
+
+    for (i = 0; i < key.length && key.data[i] > ' ' && key.data[i] <= '~';
+         i++) {
+    }
+    return key.length == 0 || i < key.length || key.length > COMET_KEY_MAX_BYTES
+               ? "expected 1 to 255 visible ASCII characters"
+               : NULL;
+}
+
+static const char *check(comet_command_t *command, apr_size_t most_bytes,
+                         apr_pool_t *pool)
+{
+    const char *name = "body", *wrong = NULL;
+
+    if (!command->body.data) {
+        return "body: the message has no body";
+    }
+    if (command->body.length > most_bytes) {
+        command->too_long = 1;
+        return apr_psprintf(pool,
+                            "body: the message is too long: at most "
+                            "%" APR_SIZE_T_FMT
+                            " bytes are allowed (CometMaxMessageSize)",
+                            most_bytes);
+    }
+    wrong = comet_params_check_body(command->body);
+    if (!wrong && command->type.data) {
+        name = "type";
+        wrong = comet_params_check_type(command->type);
+    }
+    if (!wrong && command->channel.data) {
+        name = "channel";
+        wrong = comet_params_check_channel(command->channel);
+    }
+    if (!wrong && command->key.data) {
+        name = "key";
+        wrong = check_key(command->key);
+    }
+    return wrong ? apr_psprintf(pool, "%s: %s", name, wrong) : NULL;
+}
+
+const char *comet_command_parse(comet_command_t *command, comet_text_t text,
+                                apr_size_t most_bytes, apr_pool_t *pool)
+{
+    json_error_t error;
+    json_t *object;
+    const char *wrong;
+
+    *command = (comet_command_t){ .ref = NULL };
+    comet_ndjson_watch_memory();
+    object = json_loadb(text.data, text.length,
+                        JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &error);
+    wrong = object
+                ? read_object(command, object, pool)
+                : apr_psprintf(pool, "expected a JSON object: %s", error.text);
+    json_decref(object);
+    if (comet_ndjson_lacked_memory()) {
+        command->no_memory = 1;
+        return "no memory is left";
+    }
+    return wrong ? wrong : check(command, most_bytes, pool);
+}

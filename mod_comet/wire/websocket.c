@@ -1,0 +1,317 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The WebSocket protocol, without I/O. */
+#include "wire/websocket.h"
+
+#include <apr_base64.h>
+#include <apr_sha1.h>
+#include <apr_strings.h>
+#include <stdlib.h>
+#include <string.h>
+
+#ifdef __has_include
+#if !__has_include(<wslay/wslay.h>)
+#error "wslay is missing (Debian: libwslay-dev); conf/setup run installs it"
+#endif
+#endif
+#include <wslay/wslay.h>
+
+#include "wire/encode.h"
+
+/* A key is 16 bytes: 22 characters of base64 and two signs of padding. */
+#define KEY_LENGTH 24
+#define GUID "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+
+/* The longest header of a server's frame: two bytes, and eight of length. */
+#define HEAD_BYTES 10
+/* The longest payload of a control frame. */
+#define CONTROL_BYTES 125
+
+#define FIN 0x80
+
+/* --- the handshake --------------------------------------------------------- */
+
+static int is_key(const char *key)
+{
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+                                 "abcdefghijklmnopqrstuvwxyz0123456789+/";
+
+    return key && strlen(key) == KEY_LENGTH
+           && strspn(key, digits) == KEY_LENGTH - 2
+           && strcmp(key + KEY_LENGTH - 2, "==") == 0;
+}
+
+const char *comet_websocket_accept(const char *key, apr_pool_t *pool)
+{
+    unsigned char digest[APR_SHA1_DIGESTSIZE];
+    apr_sha1_ctx_t hash;
+    char *text;
+
+    if (!is_key(key)) {
+        return NULL;
+    }
+    apr_sha1_init(&hash);
+    apr_sha1_update(&hash, key, KEY_LENGTH);
+    apr_sha1_update(&hash, GUID, sizeof(GUID) - 1);
+    apr_sha1_final(digest, &hash);
+    text = apr_palloc(pool, (apr_size_t)apr_base64_encode_len(sizeof(digest)));
+    apr_base64_encode_binary(text, digest, sizeof(digest));
+    return text;
+}
+
+/* --- frames to the client -------------------------------------------------- */
+
+/* Write the header of a whole message (section 5.2).
+ * @return its length */
+static apr_size_t write_head(char *head, int opcode, apr_size_t length)
+{
+    apr_size_t bytes = length < 126 ? 0 : length <= 0xffff ? 2 : 8, i;
+
+    head[0] = (char)(FIN | opcode);
+    head[1] = (char)(bytes == 0 ? length : bytes == 2 ? 126 : 127);
+    for (i = 0; i < bytes; i++) {
+        head[2 + i] = (char)(length >> (8 * (bytes - 1 - i)) & 0xff);
+    }
+    return 2 + bytes;
+}
+
+apr_size_t comet_websocket_begin_text(comet_buffer_t *out)
+{
+    apr_size_t begun = out->length;
+
+    comet_buffer_add(out, "----------", HEAD_BYTES);
+    return begun;
+}
+
+void comet_websocket_end_text(comet_buffer_t *out, apr_size_t begun)
+{
+    apr_size_t length = out->length - begun - HEAD_BYTES, head;
+
+    if (out->failed) {
+        out->length = begun; /* half a frame is none */
+        return;
+    }
+    head = write_head(out->data + begun, WSLAY_TEXT_FRAME, length);
+    memmove(out->data + begun + head, out->data + begun + HEAD_BYTES, length);
+    out->length = begun + head + length;
+}
+
+void comet_websocket_add_close(comet_buffer_t *out, comet_websocket_code_e code,
+                               const char *reason)
+{
+    char head[HEAD_BYTES];
+    char payload[CONTROL_BYTES] = { (char)(code >> 8), (char)(code & 0xff) };
+    apr_size_t length = strlen(reason);
+
+    length = length < CONTROL_BYTES - 2 ? length : CONTROL_BYTES - 2;
+    memcpy(payload + 2, reason, length);
+    comet_buffer_add(out, head,
+                     write_head(head, WSLAY_CONNECTION_CLOSE, length + 2));
+    comet_buffer_add(out, payload, length + 2);
+}
+
+/* --- frames from the client ------------------------------------------------ */
+
+/*
+ * wslay is told not to collect messages: it would take memory for each fragment,
+ * however short, and for as many bytes as a header announces.
+ */
+struct comet_websocket_reader_t {
+    wslay_event_context_ptr context;
+    const comet_websocket_sink_t *sink; /* during a call */
+    comet_text_t rest; /* during a call: what wslay has not taken yet */
+    comet_buffer_t message; /* its fragments so far */
+    apr_uint64_t taken; /* bytes that wslay was given … */
+    apr_uint64_t framed; /* … and how many the frames have that it knows of */
+    int in_message; /* another fragment must follow */
+    int in_control; /* the frame that is read now is a control frame */
+    int in_close; /* … that closes */
+    comet_buffer_t close; /* its payload so far */
+};
+
+static ssize_t give(wslay_event_context_ptr context, uint8_t *data,
+                    size_t length, int flags, void *baton)
+{
+    comet_websocket_reader_t *reader = baton;
+
+    if (!reader->rest.length) {
+        wslay_event_set_error(context, WSLAY_ERR_WOULDBLOCK);
+        return -1;
+    }
+    if (length > reader->rest.length) {
+        length = reader->rest.length;
+    }
+    memcpy(data, reader->rest.data, length);
+    reader->rest.data += length;
+    reader->rest.length -= length;
+    reader->taken += length;
+    return (ssize_t)length;
+}
+
+static ssize_t take(wslay_event_context_ptr context, const uint8_t *data,
+                    size_t length, int flags, void *baton)
+{
+    comet_websocket_reader_t *reader = baton;
+
+    comet_buffer_add(reader->sink->replies, (const char *)data, length);
+    return (ssize_t)length;
+}
+
+/* Stop to read, and close. */
+static void give_up(wslay_event_context_ptr context,
+                    comet_websocket_code_e code, const char *reason)
+{
+    wslay_event_shutdown_read(context);
+    wslay_event_queue_close(context, (uint16_t)code, (const uint8_t *)reason,
+                            strlen(reason));
+}
+
+/* Also adds up what the frames have, to see where a message ends. */
+static void begin_frame(wslay_event_context_ptr context,
+                        const struct wslay_event_on_frame_recv_start_arg *frame,
+                        void *baton)
+{
+    comet_websocket_reader_t *reader = baton;
+    apr_uint64_t length = frame->payload_length;
+
+    reader->framed += 2 + 4 + length;
+    reader->framed += length < 126 ? 0 : length <= 0xffff ? 2 : 8;
+    reader->in_control = wslay_is_ctrl_frame(frame->opcode);
+    reader->in_close = frame->opcode == WSLAY_CONNECTION_CLOSE;
+    if (reader->in_control) {
+        if (reader->in_close && length == 1) {
+            give_up(context, COMET_WEBSOCKET_PROTOCOL_ERROR, "half a code");
+        }
+        return;
+    }
+    reader->in_message = !frame->fin;
+    if (frame->opcode == WSLAY_BINARY_FRAME) {
+        give_up(context, COMET_WEBSOCKET_UNSUPPORTED,
+                "only text messages are understood");
+    }
+    else if (length > reader->sink->most_bytes - reader->message.length) {
+        give_up(context, COMET_WEBSOCKET_TOO_BIG, "the message is too long");
+    }
+}
+
+static void add_part(wslay_event_context_ptr context,
+                     const struct wslay_event_on_frame_recv_chunk_arg *part,
+                     void *baton)
+{
+    comet_websocket_reader_t *reader = baton;
+
+    if ((!reader->in_control || reader->in_close)
+        && wslay_event_get_read_enabled(context)) {
+        comet_buffer_add(reader->in_close ? &reader->close : &reader->message,
+                         (const char *)part->data, part->data_length);
+    }
+}
+
+static void end_message(wslay_event_context_ptr context,
+                        const struct wslay_event_on_msg_recv_arg *message,
+                        void *baton)
+{
+    comet_websocket_reader_t *reader = baton;
+
+    if (message->opcode == WSLAY_TEXT_FRAME && !reader->message.failed
+        && wslay_event_get_read_enabled(context)) {
+        reader->sink->text(
+            reader->sink->baton,
+            (comet_text_t){ reader->message.data, reader->message.length });
+        comet_buffer_clear(&reader->message);
+    }
+}
+
+static comet_websocket_reader_t *make_reader(void)
+{
+    static const struct wslay_event_callbacks callbacks = {
+        .recv_callback = give,
+        .send_callback = take,
+        .on_frame_recv_start_callback = begin_frame,
+        .on_frame_recv_chunk_callback = add_part,
+        .on_msg_recv_callback = end_message,
+    };
+    comet_websocket_reader_t *reader = calloc(1, sizeof(*reader));
+
+    if (reader
+        && wslay_event_context_server_init(&reader->context, &callbacks, reader)
+               != 0) {
+        free(reader);
+        return NULL;
+    }
+    if (reader) {
+        wslay_event_config_set_no_buffering(reader->context, 1);
+    }
+    return reader;
+}
+
+void comet_websocket_free(comet_websocket_reader_t *reader)
+{
+    if (reader) {
+        wslay_event_context_free(reader->context);
+        comet_buffer_free(&reader->message);
+        comet_buffer_free(&reader->close);
+        free(reader);
+    }
+}
+
+/* Whether the client stands between two messages. */
+static int is_between(const comet_websocket_reader_t *reader)
+{
+    return reader->taken == reader->framed && !reader->in_message;
+}
+
+/* Whether the client has closed with a reason that is no UTF-8.  wslay (1.1.1)
+ * does not see it where the frame comes in parts. */
+static int is_badly_closed(const comet_websocket_reader_t *reader)
+{
+    const comet_buffer_t *close = &reader->close;
+
+    return wslay_event_get_close_received(reader->context) && close->length > 2
+           && !comet_encode_is_utf8(
+               (comet_text_t){ close->data + 2, close->length - 2 });
+}
+
+/* wslay closes without a code where a frame breaks the protocol by itself. */
+static void read_frames(comet_websocket_reader_t *reader)
+{
+    if (wslay_event_recv(reader->context) != 0) {
+        comet_websocket_add_close(reader->sink->replies,
+                                  COMET_WEBSOCKET_PROTOCOL_ERROR, "");
+    }
+    else if (is_badly_closed(reader)) {
+        comet_websocket_add_close(reader->sink->replies,
+                                  COMET_WEBSOCKET_NO_TEXT, "");
+    }
+    else {
+        wslay_event_send(reader->context);
+    }
+}
+
+apr_status_t comet_websocket_feed(comet_websocket_reader_t **reader,
+                                  const comet_websocket_sink_t *sink,
+                                  comet_text_t bytes)
+{
+    comet_websocket_reader_t *own = *reader;
+
+    if (!own) {
+        own = *reader = make_reader();
+    }
+    if (!own) {
+        return APR_ENOMEM;
+    }
+    own->sink = sink;
+    own->rest = bytes;
+    read_frames(own);
+    own->sink = NULL;
+    if (own->message.failed || sink->replies->failed) {
+        return APR_ENOMEM;
+    }
+    if (!wslay_event_get_read_enabled(own->context)) {
+        return APR_EOF;
+    }
+    if (is_between(own)) {
+        comet_websocket_free(own);
+        *reader = NULL;
+    }
+    return APR_SUCCESS;
+}

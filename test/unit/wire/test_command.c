@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What clients say on WebSockets. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include <apr_general.h>
+#include <apr_strings.h>
+
+#include "wire/command.h"
+
+static apr_pool_t *pool;
+static comet_command_t command;
+
+static const char *parse(const char *text)
+{
+    /* a separate block: the sanitizer notices reads beyond its end */
+    char *exact = apr_pmemdup(pool, text, strlen(text));
+
+    return comet_command_parse(&command, (comet_text_t){ exact, strlen(text) },
+                               20, pool);
+}
+
+static void test_right(void **state)
+{
+    assert_null(parse("{\"publish\":{\"body\":\"\"}}"));
+    assert_int_equal(command.body.length, 0);
+    assert_null(command.ref);
+    assert_null(command.type.data);
+    assert_null(parse("{\"ref\":1, \"publish\":{\"body\":\"a\\n\\u00fc\","
+                      "\"type\":\"t\",\"channel\":\"a/b\",\"key\":\"k\"}}"));
+    assert_true(comet_text_equal(command.body, comet_text("a\n\xc3\xbc")));
+    assert_true(comet_text_equal(command.type, comet_text("t")));
+    assert_true(comet_text_equal(command.channel, comet_text("a/b")));
+    assert_true(comet_text_equal(command.key, comet_text("k")));
+    assert_string_equal(command.ref, "1");
+    assert_null(parse("{\"publish\":{\"body\":\"a\"},\"ref\":\"\\\"x\"}"));
+    assert_string_equal(command.ref, "\"\\\"x\"");
+}
+
+static void test_wrong(void **state)
+{
+    static const struct {
+        const char *text, *wrong;
+        int too_long;
+    } cases[] = {
+        { "", "expected a JSON object: ", 0 },
+        { "{", "expected a JSON object: ", 0 },
+        { "1", "expected a JSON object", 0 },
+        { "[]", "expected a JSON object", 0 },
+        { "{}", "expected {\"publish\"", 0 },
+        { "{\"ref\":1}", "expected {\"publish\"", 0 },
+        { "{\"ref\":{},\"publish\":{\"body\":\"a\"}}", "ref: expected", 0 },
+        { "{\"ref\":null,\"publish\":{\"body\":\"a\"}}", "ref: expected", 0 },
+        { "{\"publish\":{\"body\":\"a\"},\"x\":1}", "there is an unknown", 0 },
+        { "{\"publish\":{\"body\":\"a\"},\"publish\":1}",
+          "expected a JSON object: duplicate", 0 },
+        { "{\"publish\":\"a\"}", "publish: expected an object", 0 },
+        { "{\"publish\":{}}", "body: the message has no body", 0 },
+        { "{\"publish\":{\"body\":1}}", "body: expected a text", 0 },
+        { "{\"publish\":{\"text\":\"a\"}}", "text: there is no such", 0 },
+        { "{\"publish\":{\"body\":\"123456789012345678901\"}}",
+          "body: the message is too long: at most 20", 1 },
+        { "{\"publish\":{\"body\":\"a\",\"channel\":\"/\"}}", "channel: ", 0 },
+        { "{\"publish\":{\"body\":\"a\",\"type\":\"\"}}", "type: ", 0 },
+        { "{\"publish\":{\"body\":\"a\",\"key\":\"\"}}", "key: expected", 0 },
+        { "{\"publish\":{\"body\":\"a\",\"key\":\"a b\"}}", "key: expected",
+          0 },
+    };
+    size_t i;
+
+    for (i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+        const char *wrong = parse(cases[i].text);
+
+        assert_non_null(wrong);
+        if (strncmp(wrong, cases[i].wrong, strlen(cases[i].wrong)) != 0) {
+            assert_string_equal(wrong, cases[i].wrong);
+        }
+        assert_int_equal(command.too_long, cases[i].too_long);
+    }
+    assert_non_null(parse("{\"publish\":{},\"ref\":7}"));
+    assert_string_equal(command.ref, "7"); /* a refusal says which it was */
+}
+
+static int set_up(void **state)
+{
+    return apr_initialize() != APR_SUCCESS
+           || apr_pool_create(&pool, NULL) != APR_SUCCESS;
+}
+
+static int tear_down(void **state)
+{
+    apr_pool_destroy(pool);
+    apr_terminate();
+    return 0;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_right),
+        cmocka_unit_test(test_wrong),
+    };
+
+    return cmocka_run_group_tests(tests, set_up, tear_down);
+}
