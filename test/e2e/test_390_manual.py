@@ -20,6 +20,7 @@ from browser import Browser
 from http_client import Raw, one_request
 from httpd_env import (REPO, SLOW, Httpd, free_port, is_root, self_signed,
                        sqlite, wait_until)
+from stream_client import Stream
 
 REFERENCE = os.path.join(REPO, "htdocs", "manual", "index.html")
 RECIPES = os.path.join(REPO, "htdocs", "manual", "recipes.html")
@@ -635,6 +636,37 @@ def test_390_21_upkeep(serve):
         == [["hello"], *sqlite(server.db, "PRAGMA application_id;"
                                "PRAGMA user_version;")]
     assert "upkeep" in PAGE.recipes     # (its restore is not for a test)
+
+
+@pytest.mark.parametrize("retain", ["", "CometRetain count=3\n"])
+def test_390_50_deletions_are_announced(serve, retain):
+    """Open pages are told at once which messages a moderator has deleted, and
+    nothing of those that retention removes."""
+    server = serve("php", more="\nCometReplay 5\n" + retain)
+    run_shell(fragment("announce"), server)
+    sqlite(server.db, "INSERT INTO message(channel, author, body) VALUES"
+           "('chat', 'spammer', 'buy'), ('chat', 'anna', 'hello'),"
+           "('other', 'spammer', 'buy, too');")
+    spam = dict(sqlite(server.db, "SELECT channel, timestamp FROM message "
+                       "WHERE author = 'spammer'"))
+    with Stream(server, "/comet/chat?since=0") as stream:
+        assert stream.until(2) == ["buy", "hello"]
+        run_shell(fragment("moderate"), server)
+        assert stream.until(3)[2] == spam["chat"]
+        if retain:
+            for number in range(6):
+                post(server, "/comet/chat", b"more %d" % number)
+            wait_until(lambda: len(server.rows("chat")) <= 3, 20, "retention")
+        post(server, "/comet/chat", b"last")
+        while "last" not in stream.data():
+            assert stream.step()
+        assert [e["data"] for e in stream.events if e["type"] == "deleted"] \
+            == [spam["chat"]]
+    assert sqlite(server.db, "SELECT body FROM message WHERE channel='other'"
+                  ) == [[spam["other"]]]
+    sqlite(server.db, "DELETE FROM message WHERE type = 'deleted'")
+    assert sqlite(server.db, "SELECT count(*) FROM message "
+                  "WHERE type = 'deleted'") == [["0"]]
 
 
 def test_390_22_migrating(serve):
