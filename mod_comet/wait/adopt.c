@@ -37,20 +37,23 @@ static apr_int64_t given_bytes(int fd)
            + info.tcpi_notsent_bytes;
 }
 
-apr_int64_t mod_comet_adopt_begin(request_rec *r, const mod_comet_ask_t *ask)
+int mod_comet_adopt_may(request_rec *r, const mod_comet_ask_t *ask)
 {
     int is_user = r->user || ask->authenticated;
 
     /* a clock's ticks go through the filters; a stream of an authenticated
      * user must end before long, so that the user is checked again */
-    if (!mod_comet_log_can_write(mod_comet_child()->log)
-        || !mod_comet_config_adopt(r) || !ask->transport->streams || ask->tick
-        || (is_user && !mod_comet_ask_end(ask)) || r->prev || r->main
-        || r->connection->master || r->proto_num < HTTP_VERSION(1, 0)
-        || !mod_comet_chain_ends_plain(r)) {
-        return -1;
-    }
-    return given_bytes(mod_comet_filters_fd(r->connection));
+    return mod_comet_log_can_write(mod_comet_child()->log)
+           && mod_comet_config_adopt(r) && ask->transport->streams && !ask->tick
+           && (!is_user || mod_comet_ask_end(ask)) && !r->prev && !r->main
+           && !r->connection->master && r->proto_num >= HTTP_VERSION(1, 0);
+}
+
+apr_int64_t mod_comet_adopt_begin(request_rec *r, const mod_comet_ask_t *ask)
+{
+    return mod_comet_adopt_may(r, ask) && mod_comet_chain_ends_plain(r)
+               ? given_bytes(mod_comet_filters_fd(r->connection))
+               : -1;
 }
 
 static stream_t *make_stream(request_rec *r, const mod_comet_ask_t *ask,

@@ -18,6 +18,10 @@
 
 #include "request/ask.h"
 
+/** Whether nothing but an output filter keeps a request's stream from being
+ * adopted.  The request's thread. */
+int mod_comet_adopt_may(request_rec *r, const mod_comet_ask_t *ask);
+
 /**
  * Whether a request's stream can be adopted once it is open.  Called before
  * its headers are sent.

@@ -397,7 +397,7 @@ static int open_stream(request_rec *r, mod_comet_ask_t *ask,
     if (mod_comet_park_opened(r, ask)) {
         return SUSPENDED;
     }
-    if (mod_comet_park_can_hold(r->connection) || adopting >= 0) {
+    if (mod_comet_park_can_hold(r->connection) || mod_comet_adopt_may(r, ask)) {
         mod_comet_chain_tell(r);
     }
     return DECLINED;

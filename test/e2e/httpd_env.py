@@ -581,10 +581,11 @@ class Httpd:
         """How often this error log says that httpd has started or reloaded."""
         return self.error_log().count("resuming normal operations")
 
-    def graceful(self, timeout=15.0):
-        """Send SIGUSR1; return the old children once the new ones answer."""
+    def graceful(self, timeout=15.0, sign=signal.SIGUSR1):
+        """Reload (SIGHUP: restart at once); return the old children once the
+        new ones answer."""
         old, gen = set(self.children()), self.generation()
-        self.proc.send_signal(signal.SIGUSR1)
+        self.proc.send_signal(sign)
         wait_until(lambda: self.generation() > gen, timeout,
                    "the reload in the error log")
         wait_until(lambda: set(self.children()) - old, timeout,

@@ -17,6 +17,7 @@ from http_client import one_request
 from httpd_env import MPMS, SLOW, alive, sqlite, wait_until
 from listeners import static_files
 from shim import Shim
+from tmpfs import Tmpfs
 
 pytestmark = pytest.mark.heavy
 
@@ -39,7 +40,7 @@ def hang_a_publish(server, body="hangs"):
 def check_site(files, figure, label, lost=200):
     """Check that readers of static files noticed nothing.
 
-    lost: the status of a request whose child was killed.
+    lost: the status of a request whose child was killed or restarted.
     """
     took = [t for _, t, _ in files.answers]
     figure("%s: %d files, median %.1f ms, p99 %.1f ms, max %.1f ms"
@@ -51,10 +52,10 @@ def check_site(files, figure, label, lost=200):
     assert max(took) < 2.5 * SLOW, max(took)
 
 
-def replace_children(server, rounds=2):
-    """Reload and kill -9 children in turn."""
-    for _ in range(rounds):
-        old = server.graceful()
+def replace_children(server):
+    """Reload, restart, and kill -9 a child after each."""
+    for sign in (signal.SIGUSR1, signal.SIGHUP):
+        old = server.graceful(sign=sign)
         wait_until(lambda: not any(map(alive, old)), 5, "the old children")
         victim = server.children()[-1]
         os.kill(victim, signal.SIGKILL)
@@ -96,6 +97,35 @@ def test_436_01_disk_stalls(make_server, mpm, figure):
     assert not server.verify()
     server.kill()   # (after a kill httpd's event MPM may have a child too many,
                     # which it does not tell to stop)
+
+
+def test_436_07_disk_full(make_server, mpm, figure):
+    """The disk is full: reloads, restarts and killed children do not affect
+    the site, publishers are told, and reads are answered.  Once there is room,
+    publishing works again."""
+    server = make_server(start=False, **children_of_mpm(mpm))
+    disk = Tmpfs(server.data)
+    try:
+        server.start()
+        first = server.post("chat", "stored")
+        server.allow_log += ["exit signal Killed", "AH00052"]
+        filler = disk.fill()
+        with static_files(server.port) as files:
+            replace_children(server)
+            answer = server.request("POST", "/comet/chat", "x" * 60000, TEXT)
+            assert answer.status == 507, answer
+            answer = server.get("/comet/chat?since=0&wait=0")
+            assert answer.json()["messages"][0]["timestamp"] == first
+        check_site(files, figure, mpm, lost=0)
+        os.unlink(filler)
+        wait_until(lambda: server.request("POST", "/comet/chat", "after",
+                                          TEXT).status == 201, 10,
+                   "publishing to work again")
+        assert server.rows("chat") == ["stored", "after"]
+        assert not server.verify()
+        server.kill()   # (as above)
+    finally:
+        disk.close()
 
 
 @pytest.mark.bound(90)

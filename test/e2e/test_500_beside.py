@@ -90,7 +90,7 @@ def open_all(server, expected):
         server.wait_waiting(1, kind)
         with contextlib.suppress(AssertionError):       # it may be parked first
             wait_until(lambda k=kind, b=before:
-                       how(b, gauges(server)) == expected[k], 1)
+                       how(b, gauges(server)) == expected[k], 5)
         ways[kind] = how(before, gauges(server))
     return clients, ways
 
@@ -146,7 +146,11 @@ def run(make_server, row, mpm="event"):
     do_jobs(server, row)
     log = server.error_log()
     for text in row.get("log", ()):
-        assert 1 <= log.count(text) <= (4 if mpm == "event" else 40), log
+        most = 4 if mpm == "event" else 40
+        # (where all streams hold threads, their log line at start is enough)
+        least = mpm == "event" or "CometAdopt: off" not in log \
+            or "keeps back" in text
+        assert least <= log.count(text) <= most, log
     if not row.get("log"):
         assert "output filter" not in log, log
 

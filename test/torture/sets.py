@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+"""mod_comet beside modules that are drawn at random."""
+
+import collections
+import random
+import traceback
+
+from beside import MODULES
+from httpd_env import MPMS, Httpd
+from test_500_beside import (KINDS, Client, config, expected_ways, gauges,
+                             open_all)
+
+# The way that holds where several rows have one of these, the first first.
+WORST = ("refused 500", "thread", "parked", "adopted")
+
+
+def draw(rng):
+    """@return (an MPM, two to eight rows that run with it)"""
+    mpm = rng.choice(MPMS)
+    rows = [row for row in MODULES if row.get("mpm", mpm) == mpm]
+    return mpm, rng.sample(rows, rng.randint(2, 8))
+
+
+def join(rows):
+    """One row of several."""
+    joined = {"name": " + ".join(row["name"] for row in rows), "file": {},
+              "load": list(dict.fromkeys(name for row in rows
+                                         for name in row["load"])),
+              "needs": tuple(dict.fromkeys(name for row in rows
+                                           for name in row.get("needs", ()))),
+              "conf": "\n".join(dict.fromkeys(row["conf"] for row in rows)),
+              "ways": {}}
+    for row in rows:
+        joined["file"].update(row.get("file", {}))
+        joined.update({key: row[key] for key in ("lib",) if key in row})
+    for kind in KINDS:
+        found = [row["ways"][kind] for row in rows
+                 if kind in row.get("ways", {})]
+        if found:
+            joined["ways"][kind] = min(found, key=WORST.index)
+    return joined
+
+
+def check_ways(server, row, ways):
+    """A client is refused, or holds a thread, only where a row says so; the
+    log names the filter."""
+    expected = expected_ways(row, server.mpm)
+    told = "output filter" in server.error_log()
+    for kind, way in ways.items():
+        assert WORST.index(way) >= WORST.index(expected[kind]), (kind, ways)
+        assert way == "adopted" or way == "parked" or told \
+            or expected[kind] == "thread" and server.mpm != "event", \
+            (kind, way, "unsaid")
+
+
+def do_jobs(server, row):
+    """Wait, publish, replay, reload, stop. @return how clients waited"""
+    clients, ways = open_all(server, expected_ways(row, server.mpm))
+    check_ways(server, row, ways)
+    for number, kind in enumerate(KINDS):
+        server.post("c%d" % (number + 1), "news for %s" % kind)
+    for client in clients:
+        client.news(b"news for " + client.kind.encode())
+    server.graceful()
+    for client in clients:
+        if client.kind in ("events", "iframe"):
+            client.ends()
+        client.conn.close()
+    for number, kind in enumerate(KINDS):
+        server.post("c%d" % (number + 1), "again")
+        assert [m["body"] for m in server.history("c%d" % (number + 1))] \
+            == ["news for " + kind, "again"]
+    last = Client(server, "events", "c1")
+    if last.refused is None:
+        last.news(b"again")
+    last.conn.close()
+    server.wait_waiting(0, timeout=15)
+    assert gauges(server) == (0, 0)
+    server.stop()
+    return ways
+
+
+def try_set(number):
+    """@return how the clients of one set waited"""
+    mpm, rows = draw(random.Random(number))
+    row = join(rows)
+    name = "set %d (%s): %s" % (number, mpm, row["name"])
+    server = Httpd(before=config(row), classics=5, mpm=mpm,
+                   modules=row["needs"])
+    try:
+        server.start()
+        ways = do_jobs(server, row)
+        assert not server.verify(), server.verify()
+    except Exception as error:      # pylint: disable=broad-except
+        if server.proc is not None:
+            server.kill()
+        raise AssertionError("%s\n%s\n%s" % (
+            name, "".join(traceback.format_exception(error)[-3:]),
+            server.tail())) from error
+    finally:
+        server.close()
+    return ways
+
+
+def random_sets(first, count):
+    """Draw sets; the number of one is its seed."""
+    seen, broken = collections.Counter(), []
+    for number in range(first, first + count):
+        try:
+            seen.update(try_set(number).values())
+        except AssertionError as error:
+            broken.append(str(error))
+    text = "%d sets from number %d; %s" % (count, first, ", ".join(
+        "%d clients %s" % (n, way) for way, n in seen.most_common()))
+    assert not broken, "\n\n".join([text, "%d broken" % len(broken)]
+                                   + broken[:10])
+    return text
