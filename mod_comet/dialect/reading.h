@@ -10,8 +10,8 @@
 #include "store/store.h"
 #include "request/ask.h"
 
-/** Limit what a request may read by a connection. Reading is cut short when the
- * request as a whole has taken too long, or when its client has left. */
+/** Limit how long a request may read from a store. Reading is cut short when
+ * the request as a whole has taken too long, or when its client has left. */
 void mod_comet_reading_limit(request_rec *r, mod_comet_ask_t *ask,
                              comet_store_t *store);
 

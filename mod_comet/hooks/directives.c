@@ -210,7 +210,7 @@ static const char *set_retain(cmd_parms *cmd, void *dir, const char *first,
 {
     const char *error = SERVER_ONLY(cmd);
 
-    /* this directive replaces an outer one as a whole */
+    /* what this directive does not name is not inherited from an outer one */
     server_of(cmd)->retain_count = server_of(cmd)->retain_age = 0;
     if (!error && (second || strcasecmp(first, "all") != 0)) {
         error = set_retain_one(cmd, first);
@@ -364,7 +364,8 @@ static const char *set_allow_origin(cmd_parms *cmd, void *dir, int count,
     return error;
 }
 
-/* The directive replaces an outer one as a whole. */
+/* Read a limit. What the directive does not name is not inherited from the same
+ * directive in an outer section. */
 static const char *set_limit(cmd_parms *cmd, const char *first,
                              const char *second, int is_rate,
                              const mod_comet_limit_rule_t **field)
@@ -402,7 +403,7 @@ static const char *set_limit_publish(cmd_parms *cmd, void *dir,
     return set_limit(cmd, first, second, 1, &config->publish_limit);
 }
 
-/* The keys of one section are valid together; they replace an outer one's. */
+/* All keys of a section are valid; those of an outer section are not. */
 static const char *set_token_key(cmd_parms *cmd, void *dir, int count,
                                  char *const words[])
 {

@@ -10,9 +10,10 @@
 #include "server/mod_comet.h"
 
 /**
- * Why mod_comet_child() is NULL. A child that could not start its threads
- * tries again here, at most once a second. The thread of a request.
- * @return NULL: the child is there; else what to tell the client
+ * Find out why mod_comet_child() is NULL. A child that could not start its
+ * threads tries again here, at most once a second. Called on the thread of a
+ * request.
+ * @return NULL: the threads have been started; else what to tell the client
  */
 const char *mod_comet_lifecycle_obstacle(const request_rec *r);
 

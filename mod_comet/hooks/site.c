@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What httpd knows of itself, for the stores' engines. */
+/* What the stores' engines must know of httpd. */
 #include "hooks/site.h"
 
 #include <apr_strings.h>

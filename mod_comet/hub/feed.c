@@ -108,7 +108,8 @@ static apr_status_t find_start(comet_feed_t *feed, change_e change,
     }
     status = comet_store_recent(feed->store, COMET_RING_MESSAGES, start);
     if (feed->ring.count && *start < feed->ring.from) {
-        *start = feed->ring.from; /* it need not cover more than before */
+        *start = feed->ring.from; /* the ring need not reach further back than
+                                   * before */
     }
     if (known->last >= 0 && known->last < *start) {
         *start = known->last; /* every new message must be announced */
@@ -146,7 +147,7 @@ static apr_status_t read_on(comet_feed_t *feed, pthread_mutex_t *lock,
     comet_message_t *room[BATCH];
     comet_batch_t batch = { .messages = room, .size = BATCH };
     comet_timestamp_t known = feed->ring.state.last, cursor;
-    int anew = change == REWRITTEN, first = 1, more;
+    int refill = change == REWRITTEN, first = 1, more;
     apr_status_t status = find_start(feed, change, &cursor);
 
     for (more = status == APR_SUCCESS; more; first = 0) {
@@ -155,7 +156,7 @@ static apr_status_t read_on(comet_feed_t *feed, pthread_mutex_t *lock,
         more = status == APR_SUCCESS && comet_batch_is_full(&batch);
         if (status == APR_SUCCESS) {
             pthread_mutex_lock(lock);
-            if (anew && first) {
+            if (refill && first) {
                 comet_ring_reset(&feed->ring, cursor);
             }
             take_locked(feed, &batch, known, callback, baton);
@@ -163,7 +164,7 @@ static apr_status_t read_on(comet_feed_t *feed, pthread_mutex_t *lock,
             if (!more) {
                 feed->ring.state = *state;
             }
-            else if (anew) {
+            else if (refill) {
                 feed->ring.state = unknown;
             }
             pthread_mutex_unlock(lock);

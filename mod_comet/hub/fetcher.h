@@ -18,7 +18,8 @@
 typedef struct comet_fetcher_t comet_fetcher_t;
 
 /**
- * Start a fetcher.  Called in child_init; allocates from @a pool then only.
+ * Start a fetcher.  Called in child_init, the only time that it allocates from
+ * @a pool.
  * @param config  outlives the fetcher, as the hub does
  */
 apr_status_t comet_fetcher_create(comet_fetcher_t **fetcher, comet_hub_t *hub,

@@ -105,7 +105,7 @@ int comet_hub_has_socket(const comet_subscriber_t *subscriber);
  * The caller holds the lock in all of the following calls whose names say so.
  */
 
-/** Whether nobody is queued to be served. */
+/** Whether no subscriber is queued to be served. */
 int comet_hub_is_served_locked(const comet_hub_t *hub);
 
 /**

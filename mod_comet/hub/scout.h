@@ -5,7 +5,7 @@
  * so that the hub never does.
  *
  * It looks at once when it is notified after a rest; under load it rests for
- * some times as long as a look takes.  While the store fails it tries again
+ * several times as long as a look takes.  While the store fails it tries again
  * after 50 ms, 100 ms … 2 s.
  */
 #ifndef COMET_SCOUT_H

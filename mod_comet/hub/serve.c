@@ -105,8 +105,8 @@ static int catch_up(const comet_subscriber_t *subscriber,
                   == APR_SUCCESS;
 }
 
-/* Whether retention has removed messages that the subscriber has not seen.  It
- * is pinned.  The store is not asked if nothing after its cursor was ever
+/* Whether retention has removed messages that a pinned subscriber has not seen.
+ * The store is not asked if nothing after the subscriber's cursor was ever
  * erased. */
 static int has_lost(comet_hub_t *hub, const comet_subscriber_t *subscriber)
 {

@@ -25,8 +25,9 @@ int mod_comet_answer_body(request_rec *r, int status, const char *content_type,
 
 /**
  * Answer {"error": "…"}; the text names the parameter and the allowed values.
- * 503 and 429 carry Retry-After: 1, if none was set.  A client that would not
- * come back after them (->softly) gets mod_comet_answer_later() instead.
+ * 503 and 429 carry Retry-After: 1, if none was set.  A client that would
+ * give up after such a status gets mod_comet_answer_later() instead (see
+ * `softly` in request/request.h).
  * @return what the handler returns
  */
 int mod_comet_answer_error(request_rec *r, int status, const char *format, ...)

@@ -12,8 +12,8 @@
 #include "server/mod_comet.h"
 
 /**
- * Look at all that uses a request at its end: other modules' hooks, and the
- * formats and conditions of all virtual hosts.  In post_config.
+ * Check everything that reads a request when it ends: other modules' hooks, and
+ * the formats and conditions of all virtual hosts.  Call it in post_config.
  * @param ours   the log_transaction hook of mod_comet itself
  * @param needs  OUT: bits of comet_logline_e: what the lines show
  * @return NULL: lines can be written later; or why not, in @a p
@@ -23,7 +23,7 @@ const char *mod_comet_log_check_config(ap_HOOK_log_transaction_t *ours,
 
 /**
  * Look whether a request's end may wait for something: another module's hook,
- * or a program that a log is piped to.  In post_config.
+ * or a program that a log is piped to.  Call it in post_config.
  * @return NULL: it does not; or the reason, in @a p
  */
 const char *mod_comet_log_check_waits(ap_HOOK_log_transaction_t *ours,

@@ -11,16 +11,17 @@
 #include "base/batch.h"
 #include "output/outbox.h"
 
-/** Where in an encoded message a stream stands, which was too long to be sent
- * at once; zero-initialised: at no message's beginning but the next one's. */
+/** How much of an encoded message, too long to be sent at once, a stream has
+ * sent.  Zero-initialised: no message is half sent. */
 typedef struct mod_comet_slice_t {
     comet_timestamp_t of; /* the message; 0: none */
-    apr_size_t offset; /* of what comes next */
+    apr_size_t offset; /* where in the encoded message its next piece begins */
 } mod_comet_slice_t;
 
 /**
- * Whether a slice's message is the first of a batch, or no message was begun.
- * If not, its rest is gone: the client is to come back by its cursor.
+ * Whether a slice's message is the first of a batch, or no message is half
+ * sent.  If not, the rest of the message is gone, and the client must come back
+ * by its cursor.
  */
 int mod_comet_slice_fits(const mod_comet_slice_t *slice,
                          const comet_batch_t *batch);

@@ -28,8 +28,9 @@ typedef struct mod_comet_ask_t {
     comet_timestamp_t seen;
     comet_timestamp_t floor; /* retention removed messages up to here, and the
                               * client must be told; 0: none */
-    comet_timestamp_t pruned; /* for a stream: as `floor`, but set even if the
-                               * client need not be told */
+    comet_timestamp_t pruned; /* the same, but set as well where the client need
+                               * not be told; a stream notices what is removed
+                               * later by comparing with it */
     int is_unknown; /* the cursor does not belong to this store, and the client
                      * must be told */
     apr_time_t reading_ends; /* when the read has used up its budget, by its

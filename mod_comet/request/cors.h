@@ -22,8 +22,8 @@ void mod_comet_cors_headers(request_rec *r, apr_table_t *headers);
  * every page could publish in the name of its visitors. */
 int mod_comet_cors_may_publish(const request_rec *r);
 
-/** Whether a page that may read the answer of a sub-request's main request may
- * read an answer of the sub-request's own URL, too. */
+/** Whether a page that may read the main request's answer may also read
+ * answers of the sub-request's URL. */
 int mod_comet_cors_permits(const request_rec *sub);
 
 /** header_parser hook: answer the preflight of an allowed origin. The location

@@ -25,13 +25,16 @@ static const refusal_t refusals[] = {
 
 #define COUNT (sizeof(refusals) / sizeof(*refusals))
 
-/* What this child has said about each. */
+/* What this child has logged about each of them. */
 static struct {
-    _Atomic apr_time_t quiet_until; /* [atomic] by comet_monotonic() */
-    atomic_int unsaid; /* [atomic] refusals since it was logged */
+    _Atomic apr_time_t quiet_until; /* [atomic] none is logged before that time
+                                     * of comet_monotonic() */
+    atomic_int unsaid; /* [atomic] how many refusals were not logged since the
+                        * last one that was */
 } said[COUNT];
 
-/* @return how many refusals were not logged before this one; -1: nor is it */
+/* Decide whether a refusal is logged.
+ * @return how many refusals were not logged before it; -1: nor is this one */
 static int take_turn(apr_size_t which)
 {
     apr_time_t now = comet_monotonic();

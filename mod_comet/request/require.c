@@ -86,8 +86,8 @@ typedef struct pattern_t {
 
 typedef struct channels_t {
     apr_array_header_t *patterns; /* pattern_t */
-    int want_user; /* a pattern names the user: nobody matches before
-                    * authentication */
+    int want_user; /* a pattern names the user, so no request matches before
+                    * its user is known */
 } channels_t;
 
 /* Find the length of a segment. A slash within %{…} does not end it. */

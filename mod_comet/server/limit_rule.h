@@ -11,9 +11,9 @@
 
 /** The rule that one directive sets; in the configuration's pool. */
 typedef struct mod_comet_limit_rule_t {
-    apr_uint64_t
-        scope; /* where the directive stands: clients that meet the same
-                         * directive are counted together */
+    /** Where the directive stands: clients that meet the same directive are
+     * counted together. */
+    apr_uint64_t scope;
     comet_quota_limit_t address; /* amount 0: no limit; its key is not set */
     comet_quota_limit_t user;
 } mod_comet_limit_rule_t;

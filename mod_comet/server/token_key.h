@@ -15,7 +15,7 @@
  * Read the words of one directive, and the file that they name.
  * @param keys  IN and OUT: of comet_key_t; NULL: no key was set yet
  * @param words  ALGORITHM FILE [kid=…] [issuer=…] [audience=…] [for=…]
- * @return NULL, or what is wrong.  In the parent, as it reads its
+ * @return NULL, or what is wrong.  Called in the parent while it reads its
  *         configuration.
  */
 const char *mod_comet_token_key_add(cmd_parms *cmd,

@@ -59,7 +59,8 @@ typedef struct shared_t {
     _Atomic apr_int64_t ahead; /* [atomic] how far the system clock was ahead */
     apr_int64_t period_start; /* [write] monotonic */
     apr_int64_t locked_at; /* [write] monotonic */
-    apr_int64_t held; /* [write] for how long during this period */
+    apr_int64_t held; /* [write] for how long the lock was held in this
+                       * period */
 } shared_t;
 
 struct comet_bus_t {

@@ -5,8 +5,8 @@
 #include <pthread.h>
 
 /** With all places taken, a store is believed to hang once no connection was
- * opened or given back for so long. Callers are kept from a store that hangs no
- * longer than this once: those that come later are refused at once. */
+ * opened or given back for so long. A store that hangs delays its callers once,
+ * by at most this time: those that come later are refused at once. */
 #define HANGS_USEC 500000
 /** How long a caller waits for a place at most. */
 #define PLACE_USEC 1000000

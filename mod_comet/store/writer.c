@@ -26,8 +26,8 @@
 /** How long a step may take before the thread is taken to be stuck. */
 #define STUCK_USEC 500000
 #define UPKEEP_USEC 5000000
-/** How often to look into the inbox.  Looking takes at most one part of so many
- * of the time. */
+/** How often to look into the inbox.  Looking takes at most 1 / INBOX_SHARE of
+ * the time. */
 #define INBOX_USEC 10000
 #define INBOX_SHARE 10
 /** How often to see whether the store is still the one at its place. */

@@ -26,15 +26,15 @@ typedef struct comet_key_t {
 } comet_key_t;
 
 /**
- * Read a key from a file: for HS… the secret itself, without the end of its
- * line; for RS… and ES… a public key or a certificate in PEM.  Keys that are
+ * Read a key from a file: for HS… the secret itself, without its line
+ * end; for RS… and ES… a public key or a certificate in PEM.  Keys that are
  * weak (RFC 7518, sections 3.2, 3.3 and 3.4) are refused, and so is a secret
  * that everybody may read, or a key that everybody may replace.
  * @param key  ->algorithm and ->material are set; the pool's clean-up frees
  *             the latter
  * @param algorithm  "HS256" …
- * @return NULL, or what is wrong and what to write instead, in @a pool.  In
- *         the parent, as it reads its configuration.
+ * @return NULL, or what is wrong and what to write instead, in @a pool.  Called
+ *         in the parent while it reads its configuration.
  */
 const char *comet_key_read(comet_key_t *key, const char *algorithm,
                            const char *path, apr_pool_t *pool);

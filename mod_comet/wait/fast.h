@@ -48,7 +48,7 @@ void mod_comet_fast_consider(mod_comet_fast_t **fast, request_rec *r,
 void mod_comet_fast_look(mod_comet_fast_t *fast, conn_rec *c,
                          apr_bucket_brigade *brigade);
 
-/** An answer is about to be given to the filters: learn its head. */
+/** Learn the head of an answer that is about to go to the output filters. */
 void mod_comet_fast_watch_answer(mod_comet_fast_t *fast, request_rec *r);
 
 /** The output filter that learns the head. */

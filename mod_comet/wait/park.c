@@ -111,7 +111,7 @@ int mod_comet_park_can_suspend(const request_rec *r)
     return mod_comet_park_can_hold(r->connection) && !r->prev && !r->main;
 }
 
-/* The client was lost before it was parked. */
+/* Undo parking, because the client was lost meanwhile. */
 static int unpark(mod_comet_parked_t *park)
 {
     mod_comet_parked_forget(park);

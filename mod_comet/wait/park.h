@@ -64,9 +64,8 @@ int mod_comet_park_begin(request_rec *r, mod_comet_ask_t *ask,
                          apr_int64_t adopting);
 
 /**
- * Park a stream whose headers and opening are out already, all of them taken
- * by the filters.
- * @return whether it is parked: the handler is to return SUSPENDED then
+ * Park a stream after the filters have taken its headers and its opening.
+ * @return whether it is parked; then the handler returns SUSPENDED
  */
 int mod_comet_park_opened(request_rec *r, mod_comet_ask_t *ask);
 

@@ -293,7 +293,7 @@ static comet_outcome_e rest(mod_comet_parked_t *park, unsigned reasons)
     int timeout = (reasons & (COMET_TIMEOUT | COMET_YIELD)) != 0;
 
     if ((reasons & COMET_YIELD) && c->data_in_output_filters) {
-        return lose(park); /* its answer lies there, and it takes none of it */
+        return lose(park); /* the client does not take its answer */
     }
     if (c->data_in_output_filters && !c->aborted && !is_late(park)) {
         park->subscriber.timeout_at =

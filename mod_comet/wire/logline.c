@@ -46,7 +46,7 @@ static comet_text_t between(const char *begin, const char *end)
 
 /* --- formats ------------------------------------------------------------- */
 
-/* Items that need only what every copy contains. %x and %c belong to
+/* Items whose values are in every copy of a request. %x and %c belong to
  * mod_ssl. */
 static const char LETTERS[] = "aAbBcDefhHIklLmnOpPqrRsStTuUvVxX";
 

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The words of the last connection that could not be opened in this thread. */
+/* Why this thread's last attempt to open a connection failed. */
 static _Thread_local char open_error[400];
 
 /*
@@ -212,7 +212,7 @@ const char *comet_pg_error(const comet_store_t *store)
     return store ? ((const comet_pg_t *)store)->error : open_error;
 }
 
-/* A server that ends, or ends this session, closes the socket. */
+/* Look at the socket: a server that stops, or ends this session, closes it. */
 int comet_pg_is_usable(comet_store_t *store)
 {
     comet_pg_t *pg = (comet_pg_t *)store;

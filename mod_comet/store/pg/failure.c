@@ -5,7 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
-/* By SQLSTATE, or its first characters; the first that fits counts. */
+/* Each error is known by its SQLSTATE or the first characters of that.  The
+ * first entry that matches counts. */
 static const struct {
     const char *state;
     apr_status_t status;

@@ -119,7 +119,8 @@ void comet_pg_add_xid(comet_pg_args_t *args, const char *value);
 void comet_pg_add_texts(comet_pg_args_t *args, apr_size_t count);
 void comet_pg_add_blobs(comet_pg_args_t *args, apr_size_t count);
 void comet_pg_add_ints(comet_pg_args_t *args, apr_size_t count);
-/** @param value  data NULL: NULL */
+/** Add an element of an array.
+ * @param value  data NULL stands for SQL's NULL */
 void comet_pg_add_element(comet_pg_args_t *args, comet_text_t value);
 void comet_pg_add_int_element(comet_pg_args_t *args, apr_int64_t value);
 

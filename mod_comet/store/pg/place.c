@@ -24,7 +24,8 @@ static const char *conninfo_of(const char *text, apr_pool_t *p)
                : text;
 }
 
-/* The keywords in libpq's order: equal for equal places. */
+/* A text of all keywords in libpq's order, so that equal places have equal
+ * texts. */
 static const char *key_of(const PQconninfoOption *options, apr_pool_t *p)
 {
     const char *key = "";

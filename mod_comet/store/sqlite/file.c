@@ -70,7 +70,8 @@ static void unlink_same(const char *path, file_id_t file)
 typedef struct known_t {
     struct known_t *next;
     file_id_t file, wal, shm;
-    int open, read_only; /* how many connections are */
+    int open; /* how many connections are open */
+    int read_only; /* how many of these can only read */
     char path[];
 } known_t;
 

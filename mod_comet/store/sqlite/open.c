@@ -47,7 +47,7 @@ static apr_status_t connect_file(comet_sqlite_t *store)
     }
     sqlite3_extended_result_codes(store->db, 1);
     sqlite3_busy_handler(store->db, on_busy, store);
-    /* Statement journals, sorting and VACUUM need no folder that way. */
+    /* so statement journals, sorting and VACUUM need no temporary folder */
     code =
         sqlite3_exec(store->db, "PRAGMA temp_store = MEMORY", NULL, NULL, NULL);
     if (code != SQLITE_OK) {

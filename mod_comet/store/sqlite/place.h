@@ -21,8 +21,9 @@ const char *comet_place_parse(comet_place_t *place, const char *text,
  */
 const char *comet_place_locate(comet_place_t *place, apr_pool_t *p);
 
-/** comet_engine_t's check: not beside the server's configuration, not where
- * everybody may write, not below a DocumentRoot, not a mount of its own. */
+/** comet_engine_t's check.  A database must not lie beside the server's
+ * configuration, where everybody may write, or below a DocumentRoot, and must
+ * not be a mount of its own. */
 const char *comet_place_check(const comet_place_t *place,
                               const comet_site_t *site, apr_pool_t *p);
 

@@ -180,7 +180,8 @@ void comet_sqlite_roll_back(comet_sqlite_t *store);
 
 /* Budgets */
 
-/** Limit the time of the statements that follow; 0: the budget alone does. */
+/** Limit the time of the statements that follow.
+ * @param time  0: only the budget limits them */
 void comet_sqlite_limit_view(comet_sqlite_t *store, apr_interval_time_t time);
 
 /** Check between statements whether the budget is spent or the client gone.
