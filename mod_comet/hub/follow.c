@@ -16,7 +16,7 @@ void comet_hub_wake_channel_locked(comet_hub_t *hub, comet_channel_t *channel)
          != APR_RING_SENTINEL(&channel->waiting, comet_subscriber_t, link);
          subscriber = next) {
         next = APR_RING_NEXT(subscriber, link);
-        if (subscriber->blocked_fd < 0) {
+        if (!comet_hub_is_blocked(subscriber)) {
             comet_hub_make_ready_locked(hub, subscriber, COMET_NEWS);
         }
     }
@@ -36,7 +36,8 @@ static void announce_to_channel_locked(void *baton, comet_channel_t *channel)
     APR_RING_FOREACH(subscriber, &channel->waiting, comet_subscriber_t, link)
     {
         if (news->continuous && !subscriber->behind
-            && subscriber->blocked_fd < 0 && subscriber->seen < news->before) {
+            && !comet_hub_is_blocked(subscriber)
+            && subscriber->seen < news->before) {
             subscriber->seen = news->before;
         }
     }

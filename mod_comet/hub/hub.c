@@ -37,8 +37,8 @@ static apr_status_t enter_locked(comet_hub_t *hub,
             comet_channels_exit(&hub->channels, channel);
             return status;
         }
-        hub->owned += subscriber->left != NULL;
     }
+    hub->owned += subscriber->left != NULL;
     subscriber->channel = channel;
     subscriber->reasons = 0;
     subscriber->behind = 0;
@@ -228,6 +228,26 @@ comet_feed_coverage_e comet_hub_coverage(comet_hub_t *hub, apr_size_t store,
                                          comet_timestamp_t after)
 {
     return comet_feed_coverage(&hub->feeds[store], after);
+}
+
+void comet_hub_poke(comet_hub_t *hub, comet_subscriber_t *subscriber,
+                    unsigned reasons)
+{
+    int urgent;
+
+    pthread_mutex_lock(&hub->lock);
+    if ((reasons & COMET_WRITABLE)
+        && subscriber->state != COMET_SUBSCRIBER_SERVED) {
+        subscriber->stalled = 0;
+    }
+    comet_hub_make_ready_locked(hub, subscriber, reasons);
+    /* the hub itself looks at its queue before it sleeps */
+    urgent =
+        subscriber->state == COMET_SUBSCRIBER_READY && !comet_hub_is_here(hub);
+    pthread_mutex_unlock(&hub->lock);
+    if (urgent) {
+        comet_hub_wake(hub);
+    }
 }
 
 apr_size_t comet_hub_members(comet_hub_t *hub, apr_size_t *owned)

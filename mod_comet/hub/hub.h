@@ -22,8 +22,8 @@
  * 7.  There are no queues of messages.  A subscriber has a cursor, and its
  *    owner keeps at most one answer.  A slow subscriber is served from the log
  *    once its socket accepts data again.
- * 8.  The hub's thread takes no lock but the hub's, and no other lock is taken
- *    while that one is held.
+ * 8.  No other lock is taken while the hub's is held.  The hub's thread takes
+ *    another one only in a serve, where it does not hold its own.
  */
 #ifndef COMET_HUB_H
 #define COMET_HUB_H
@@ -127,6 +127,17 @@ void comet_hub_call(comet_hub_t *hub, comet_subscriber_t *subscriber);
  * @return whether there was one (->yields).  Any thread.
  */
 int comet_hub_make_room(comet_hub_t *hub);
+
+/**
+ * Have a subscriber served soon.
+ * @param subscriber  joined, about to join or about to leave; the caller keeps
+ *                    it from being freed meanwhile
+ * @param reasons  comet_reason_e; with COMET_WRITABLE it is not stalled any
+ *                 more
+ * Any thread, the hub's in a serve included.
+ */
+void comet_hub_poke(comet_hub_t *hub, comet_subscriber_t *subscriber,
+                    unsigned reasons);
 
 /**
  * Answer from memory, if the ring is in step with this state of the store.  Any

@@ -90,6 +90,9 @@ struct comet_hub_t {
 /** Wake the hub's thread.  Any thread; safe in a signal handler. */
 void comet_hub_wake(comet_hub_t *hub);
 
+/** Whether the calling thread is the hub's. */
+int comet_hub_is_here(const comet_hub_t *hub);
+
 /** Whether a channel belongs to the clock, whose source is the hub itself. */
 int comet_hub_is_clock(const comet_hub_t *hub, const comet_channel_t *channel);
 
@@ -100,6 +103,9 @@ comet_feed_t *comet_hub_feed_of(comet_hub_t *hub,
 /** Whether a subscriber's socket stays in the hub's epoll while it is
  * registered. */
 int comet_hub_has_socket(const comet_subscriber_t *subscriber);
+
+/** Whether the subscriber has not got rid of its last answer: it gets no news. */
+int comet_hub_is_blocked(const comet_subscriber_t *subscriber);
 
 /*
  * The caller holds the lock in all of the following calls whose names say so.

@@ -211,12 +211,20 @@ static int is_over(comet_hub_t *hub)
     return over;
 }
 
+static __thread const comet_hub_t *here; /* whose thread this is */
+
+int comet_hub_is_here(const comet_hub_t *hub)
+{
+    return here == hub;
+}
+
 void *comet_hub_run(void *baton)
 {
     comet_hub_t *hub = baton;
     struct epoll_event events[EVENT_BATCH];
     apr_size_t i;
 
+    here = hub;
     while (!is_over(hub)) {
         int n = epoll_wait(hub->epoll, events, EVENT_BATCH,
                            sleep_ms(hub, comet_monotonic()));

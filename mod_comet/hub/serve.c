@@ -173,7 +173,7 @@ static void note_meanwhile_locked(comet_hub_t *hub,
                                   comet_subscriber_t *subscriber)
 {
     if (subscriber->state == COMET_SUBSCRIBER_WAITING
-        && subscriber->blocked_fd < 0
+        && !comet_hub_is_blocked(subscriber)
         && newest_locked(hub, subscriber) != hub->newest) {
         subscriber->reasons |= COMET_NEWS;
     }
@@ -198,6 +198,9 @@ static void serve_again_locked(comet_hub_t *hub, comet_subscriber_t *subscriber,
 static void put_back_locked(comet_hub_t *hub, comet_subscriber_t *subscriber,
                             comet_outcome_e outcome, int more)
 {
+    if (subscriber->reasons & COMET_WRITABLE) {
+        subscriber->stalled = 0; /* it was poked while it was served */
+    }
     comet_hub_rest_locked(hub, subscriber, outcome);
     if (subscriber->behind && !subscriber->fetching) {
         comet_hub_retry_locked(hub, subscriber);
@@ -210,7 +213,8 @@ static void put_back_locked(comet_hub_t *hub, comet_subscriber_t *subscriber,
     else if (subscriber->reasons) { /* it was called while it was served */
         serve_again_locked(hub, subscriber, 0);
     }
-    else if (outcome == COMET_WAIT && subscriber->blocked_fd < 0 && more) {
+    else if (outcome == COMET_WAIT && !comet_hub_is_blocked(subscriber)
+             && more) {
         comet_hub_make_ready_locked(hub, subscriber, COMET_NEWS);
         put_off_locked(hub, subscriber);
     }
@@ -233,7 +237,7 @@ static int take_locked(comet_hub_t *hub, comet_subscriber_t *subscriber,
     hub->batch.size = subscriber->limit;
     hub->batch.most_bytes = subscriber->piece;
     /* collect for every reason: messages may have come while it was queued */
-    return subscriber->blocked_fd >= 0 || subscriber->resting
+    return comet_hub_is_blocked(subscriber) || subscriber->resting
            || collect_locked(hub, subscriber, reading);
 }
 
@@ -243,7 +247,7 @@ static int is_behind_locked(comet_hub_t *hub,
 {
     const comet_feed_t *feed = comet_hub_feed_of(hub, subscriber->channel);
 
-    return subscriber->blocked_fd < 0 && !subscriber->resting && feed
+    return !comet_hub_is_blocked(subscriber) && !subscriber->resting && feed
            && !feed->is_remote
            && !comet_ring_covers(&feed->ring, subscriber->seen);
 }
@@ -277,7 +281,7 @@ static comet_outcome_e hand_over(comet_hub_t *hub,
     comet_timestamp_t last;
     comet_outcome_e outcome;
 
-    *more = subscriber->blocked_fd >= 0 || subscriber->resting
+    *more = comet_hub_is_blocked(subscriber) || subscriber->resting
             || (!clock && comet_batch_is_full(&hub->batch));
     if (hub->batch.count) {
         subscriber->seen = seen_now(hub, subscriber);

@@ -92,7 +92,12 @@ void comet_hub_retry_locked(comet_hub_t *hub, comet_subscriber_t *subscriber)
 
 int comet_hub_has_socket(const comet_subscriber_t *subscriber)
 {
-    return subscriber->left || subscriber->listens;
+    return subscriber->own_fd >= 0 && (subscriber->left || subscriber->listens);
+}
+
+int comet_hub_is_blocked(const comet_subscriber_t *subscriber)
+{
+    return subscriber->blocked_fd >= 0 || subscriber->stalled;
 }
 
 void comet_hub_watch_locked(comet_hub_t *hub, comet_subscriber_t *subscriber)

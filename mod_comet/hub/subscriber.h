@@ -48,7 +48,8 @@ typedef enum {
     COMET_READABLE = 32, /* its own socket has input, or its client has gone */
     COMET_GONE = 64, /* if it listens: its client has closed its side */
     COMET_YIELD = 128, /* it is idle, and another one needs its place: leave */
-    COMET_CALLED = 256 /* comet_hub_call() */
+    COMET_CALLED = 256, /* comet_hub_call() */
+    COMET_POKED = 512 /* comet_hub_poke() */
 } comet_reason_e;
 
 /** What the hub passes to a subscriber that it serves. */
@@ -124,6 +125,9 @@ struct comet_subscriber_t {
                        * be longer; 0: a whole batch */
     apr_time_t timeout_at; /* when to serve it with COMET_TIMEOUT; 0: never */
     int blocked_fd; /* the socket that accepts no more data; -1: none */
+    /** Something else than a socket keeps its last answer.  As with a
+     * blocked_fd, it gets no messages until it is poked with COMET_WRITABLE. */
+    int stalled;
 };
 
 #endif /* COMET_SUBSCRIBER_H */

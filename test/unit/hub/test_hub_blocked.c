@@ -165,6 +165,63 @@ static void test_descriptor_used_again(void **state)
     }
 }
 
+/* --- something else than a socket keeps the last answer -------------------- */
+
+static void poke(client_t *client, unsigned reasons)
+{
+    comet_hub_poke(hub, &client->subscriber, reasons);
+}
+
+/* A stalled client gets nothing, though it is served, until it is poked as
+ * writable. */
+static void test_stalled(void **state)
+{
+    client_t *client = client_new(hub_last());
+    comet_timestamp_t sent[2];
+
+    client->subscriber.stalled = 1;
+    client_join(client, "chat");
+    sent[0] = hub_publish("chat");
+    wait_until(hub_in_step());
+    poke(client, COMET_POKED);
+    wait_until(atomic_load(&client->served) == 1);
+    assert_int_equal(client_got(client), 0);
+    poke(client, COMET_WRITABLE);
+    wait_until(client_got(client) == 1);
+    sent[1] = hub_publish("chat");
+    wait_until(client_got(client) == 2);
+    client_leave(client);
+    client_check(client, sent, 2);
+    client_free(client);
+}
+
+static void stall_at_gate(client_t *client, const comet_delivery_t *delivery)
+{
+    client->subscriber.stalled = 1;
+    hub_wait_at_gate(client, delivery);
+}
+
+/* A poke that comes while the client is served is not forgotten. */
+static void test_poked_while_served(void **state)
+{
+    client_t *client = client_new(hub_last());
+    comet_timestamp_t sent[2];
+
+    client->hook = stall_at_gate;
+    client_join(client, "chat");
+    sent[0] = hub_publish("chat");
+    wait_until(atomic_load(&hub_gate.held));
+    sent[1] = hub_append("chat");
+    poke(client, COMET_WRITABLE);
+    sem_post(&hub_gate.open);
+    wait_until(atomic_load(&client->writables) == 1);
+    comet_bus_notify(hub_buses[0]);
+    wait_until(client_got(client) == 2);
+    client_leave(client);
+    client_check(client, sent, 2);
+    client_free(client);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -174,6 +231,8 @@ int main(void)
         HUB_TEST(test_blocked_timer),
         HUB_TEST(test_joins_blocked),
         HUB_TEST(test_descriptor_used_again),
+        HUB_TEST(test_stalled),
+        HUB_TEST(test_poked_while_served),
     };
 
     return cmocka_run_group_tests(tests, hub_begin, hub_end);
