@@ -11,17 +11,20 @@
 
 static atomic_size_t buffered; /* [atomic] what this child's outboxes hold */
 
+void mod_comet_outbox_count(apr_size_t *counted, apr_size_t now)
+{
+    if (now != *counted) {
+        atomic_fetch_add(&buffered, now - *counted); /* modulo its size */
+        comet_metrics_add(COMET_METRIC_buffered_bytes,
+                          (apr_int64_t)now - (apr_int64_t)*counted);
+        *counted = now;
+    }
+}
+
 /* Keep the sum and the gauge in step with an outbox that has changed. */
 static void count(mod_comet_outbox_t *outbox)
 {
-    apr_size_t now = outbox->bytes.length, before = outbox->counted;
-
-    if (now != before) {
-        atomic_fetch_add(&buffered, now - before); /* modulo its size */
-        comet_metrics_add(COMET_METRIC_buffered_bytes,
-                          (apr_int64_t)now - (apr_int64_t)before);
-        outbox->counted = now;
-    }
+    mod_comet_outbox_count(&outbox->counted, outbox->bytes.length);
 }
 
 apr_size_t mod_comet_outbox_share(void)

@@ -30,6 +30,13 @@ typedef struct mod_comet_outbox_t {
  * seven bytes of one at worst, they fit into two pieces. */
 #define MOD_COMET_STREAM_BYTES (8 * 1024)
 
+/**
+ * Count bytes that are kept for a client outside an outbox.
+ * @param counted  IN OUT: how many of this client's were counted
+ * @param now  how many are kept now.  Any thread
+ */
+void mod_comet_outbox_count(apr_size_t *counted, apr_size_t now);
+
 /** The most that a stream's client gets at a time now.  Any thread. */
 apr_size_t mod_comet_outbox_share(void);
 

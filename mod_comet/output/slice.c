@@ -2,6 +2,9 @@
 /* A long message, piece by piece. */
 #include "output/slice.h"
 
+#include "output/news.h"
+#include "shared/metrics.h"
+
 int mod_comet_slice_fits(const mod_comet_slice_t *slice,
                          const comet_batch_t *batch)
 {
@@ -26,4 +29,51 @@ comet_text_t mod_comet_slice_cut(mod_comet_slice_t *slice,
         *seen = message->timestamp;
     }
     return piece;
+}
+
+/* Encode the next piece of the first message, which is long. */
+static void encode_piece(mod_comet_slice_t *slice, const mod_comet_ask_t *ask,
+                         const comet_batch_t *batch, comet_timestamp_t *seen,
+                         comet_buffer_t *out)
+{
+    comet_batch_t first = { .messages = batch->messages,
+                            .size = 1,
+                            .count = 1 };
+    comet_buffer_t whole = { .data = NULL };
+    comet_text_t piece;
+
+    mod_comet_news_encode(ask, &first, &whole);
+    out->failed |= whole.failed;
+    if (!whole.failed) {
+        piece = mod_comet_slice_cut(slice, first.messages[0],
+                                    (comet_text_t){ whole.data, whole.length },
+                                    seen);
+        comet_buffer_add(out, piece.data, piece.length);
+    }
+    comet_metrics_add(COMET_METRIC_delivered, slice->of ? -1 : 0);
+    comet_buffer_free(&whole);
+}
+
+apr_status_t mod_comet_slice_encode_next(mod_comet_slice_t *slice,
+                                         const mod_comet_ask_t *ask,
+                                         const comet_batch_t *batch,
+                                         int retry_msec, int silent,
+                                         comet_timestamp_t *seen,
+                                         comet_buffer_t *out)
+{
+    if (!mod_comet_slice_fits(slice, batch) || (slice->of && retry_msec)) {
+        return APR_EGENERAL; /* no words may follow half a message */
+    }
+    if (!slice->of) {
+        mod_comet_news_encode_next(ask, batch, retry_msec, silent, out);
+    }
+    if (slice->of
+        || (batch->count && !retry_msec
+            && out->length > mod_comet_outbox_share())) {
+        comet_metrics_add(COMET_METRIC_delivered,
+                          slice->of ? 0 : -(apr_int64_t)batch->count);
+        comet_buffer_free(out);
+        encode_piece(slice, ask, batch, seen, out);
+    }
+    return APR_SUCCESS;
 }

@@ -10,6 +10,7 @@
 
 #include "base/batch.h"
 #include "output/outbox.h"
+#include "request/ask.h"
 
 /** How much of an encoded message, too long to be sent at once, a stream has
  * sent.  Zero-initialised: no message is half sent. */
@@ -35,5 +36,19 @@ int mod_comet_slice_fits(const mod_comet_slice_t *slice,
 comet_text_t mod_comet_slice_cut(mod_comet_slice_t *slice,
                                  const comet_message_t *message,
                                  comet_text_t body, comet_timestamp_t *seen);
+
+/**
+ * Encode what a stream's client gets next, as mod_comet_news_encode_next() does,
+ * but of a long message the next piece.
+ * @param seen  IN OUT: the subscriber's cursor
+ * @return APR_SUCCESS; APR_EGENERAL: the stream stands within a message whose
+ *         rest is gone, or within one and has to end
+ */
+apr_status_t mod_comet_slice_encode_next(mod_comet_slice_t *slice,
+                                         const mod_comet_ask_t *ask,
+                                         const comet_batch_t *batch,
+                                         int retry_msec, int silent,
+                                         comet_timestamp_t *seen,
+                                         comet_buffer_t *out);
 
 #endif /* MOD_COMET_SLICE_H */

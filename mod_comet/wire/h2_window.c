@@ -104,12 +104,21 @@ void comet_h2_window_end(comet_h2_window_t *window, apr_uint32_t stream)
 
 /* --- the connection's window --------------------------------------------- */
 
-/* The most that mod_http2 gets.  When we have spent all the rest, the client
- * has received three quarters of its window, and grants more before that. */
+void comet_h2_window_split(comet_h2_window_t *window, int is_split)
+{
+    window->is_split = is_split;
+}
+
+/* The most that mod_http2 gets at a time.  When we have spent all the rest, the
+ * client has received three quarters of its window, and grants more before
+ * that. */
 static apr_int64_t share(const comet_h2_window_t *window)
 {
     apr_int64_t quarter = window->widest / 4;
 
+    if (!window->is_split && quarter < COMET_H2_WINDOW_FIRST) {
+        return COMET_H2_WINDOW_FIRST;
+    }
     return quarter < COMET_H2_WINDOW_THEIRS_MOST ? quarter
                                                  : COMET_H2_WINDOW_THEIRS_MOST;
 }
@@ -146,7 +155,8 @@ static comet_h2_decision_t update_connection(comet_h2_window_t *window,
 apr_uint32_t comet_h2_window_lend(comet_h2_window_t *window)
 {
     apr_int64_t most = share(window), little = most / 4;
-    apr_int64_t part = window->ours - little; /* we keep at least this little */
+    /* where there are streams of ours, we keep at least this little */
+    apr_int64_t part = window->ours - (window->is_split ? little : 0);
 
     if (window->theirs >= little || part <= 0) {
         return 0;
@@ -272,6 +282,15 @@ int comet_h2_window_take(comet_h2_window_t *window, apr_uint32_t stream)
         found->ours = 1;
     }
     return found != NULL;
+}
+
+void comet_h2_window_abandon(comet_h2_window_t *window, apr_uint32_t stream)
+{
+    comet_h2_stream_t *found = find(window, stream);
+
+    if (found) {
+        found->abandoned = 1;
+    }
 }
 
 /* --- streams of ours ----------------------------------------------------- */

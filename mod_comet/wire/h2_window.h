@@ -23,6 +23,10 @@
  *    a half). mod_http2 gets at most a quarter.  If it has little left, it is
  *    lent more (comet_h2_window_lend()). comet_h2_window_filler() takes back
  *    what mod_http2 had from the beginning.
+ * 6. While no stream is ours, mod_http2 may have all of the window: it is given
+ *    as much as at the beginning, or a quarter if that is more, and each time
+ *    it has little left, it is lent more, of all that there is.  The rest is
+ *    held back because a filler could not take all of a wide window back.
  *
  * The struct has no lock.  The connection's thread, the hub's thread and the
  * threads of requests use it, so the caller has to guard it.
@@ -48,12 +52,15 @@ typedef struct comet_h2_stream_t {
     apr_uint32_t id;
     unsigned char ours; /* mod_http2 believes it closed */
     unsigned char has_body; /* HEADERS did not end the client's side */
+    unsigned char abandoned; /* what mod_http2 sends on it is dropped, and the
+                              * client is told by RST_STREAM */
     apr_int64_t credit; /* how many bytes of DATA the client accepts */
 } comet_h2_stream_t;
 
 /** The windows of one connection. */
 typedef struct comet_h2_window_t {
     apr_int64_t theirs, ours; /* the parts of the connection's window */
+    int is_split; /* there are streams of ours, or about to be ours */
     apr_int64_t widest; /* the largest value that theirs + ours ever had */
     apr_int64_t initial; /* the window of each new stream (SETTINGS) */
     apr_uint32_t frame_most; /* the longest payload the client accepts */
@@ -74,6 +81,12 @@ void comet_h2_window_free(comet_h2_window_t *window);
  */
 const comet_h2_stream_t *comet_h2_window_find(const comet_h2_window_t *window,
                                               apr_uint32_t stream);
+
+/**
+ * Keep a part of the connection's window for streams of ours, or leave all of it
+ * to mod_http2, as at the beginning.
+ */
+void comet_h2_window_split(comet_h2_window_t *window, int is_split);
 
 /* --- what the client sends, before mod_http2 sees it --------------------- */
 
@@ -158,6 +171,9 @@ void comet_h2_window_swallowed(comet_h2_window_t *window, apr_uint32_t length);
  *         client as well
  */
 int comet_h2_window_take(comet_h2_window_t *window, apr_uint32_t stream);
+
+/** From now on a stream that mod_http2 has not ended yet is abandoned. */
+void comet_h2_window_abandon(comet_h2_window_t *window, apr_uint32_t stream);
 
 /* --- streams of ours ----------------------------------------------------- */
 

@@ -7,6 +7,7 @@ comet_h2_window_t h2_window;
 int h2_setup(void **state)
 {
     comet_h2_window_init(&h2_window);
+    comet_h2_window_split(&h2_window, 1);
     return 0;
 }
 

@@ -94,6 +94,38 @@ static void test_what_is_swallowed_is_ours(void **state)
     assert_int_equal(h2_window.widest, H2_FIRST);
 }
 
+/* --- no stream is ours --------------------------------------------------- */
+
+/* A client that never widens its window leaves all of it to mod_http2. */
+static void test_a_small_window_is_not_split(void **state)
+{
+    comet_h2_window_split(&h2_window, 0);
+    comet_h2_window_sent(&h2_window, 1, 60000);
+    assert_update(0, 60000, COMET_H2_FORWARD, 0);
+    assert_parts(H2_FIRST, 0);
+}
+
+/* mod_http2 gets a wide window in parts, each of them before it has used up the
+ * one before, and to the last byte. */
+static void test_a_wide_window_is_lent(void **state)
+{
+    apr_int64_t sent = 0, all = WIDENED + H2_FIRST;
+
+    comet_h2_window_split(&h2_window, 0);
+    assert_update(0, WIDENED, COMET_H2_REPLACE, MEGABYTE - H2_FIRST);
+    while (h2_window.theirs) {
+        apr_uint32_t piece =
+            h2_window.theirs < 16384 ? (apr_uint32_t)h2_window.theirs : 16384;
+
+        comet_h2_window_sent(&h2_window, 1, piece);
+        sent += piece;
+        comet_h2_window_lend(&h2_window);
+        assert_true(h2_window.theirs >= MEGABYTE / 4 || h2_window.ours == 0);
+    }
+    assert_int_equal(sent, all);
+    assert_parts(0, 0);
+}
+
 /* --- lending ------------------------------------------------------------- */
 
 static void test_lend(void **state)
@@ -413,6 +445,7 @@ static void test_neither_starves(void **state)
                 if (first) {
                     write_theirs(&client);
                 }
+                comet_h2_window_split(&h2_window, 1);
                 filler = comet_h2_window_filler(&h2_window, 1);
                 assert_true(filler >= 0);
                 comet_h2_window_swallowed(&h2_window, (apr_uint32_t)filler);
@@ -434,6 +467,8 @@ int main(void)
         H2_TEST(test_the_connection_exceeds_its_window),
         H2_TEST(test_an_increment_of_nothing),
         H2_TEST(test_what_is_swallowed_is_ours),
+        H2_TEST(test_a_small_window_is_not_split),
+        H2_TEST(test_a_wide_window_is_lent),
         H2_TEST(test_lend),
         H2_TEST(test_lend_the_last),
         H2_TEST(test_streams_are_opened_in_order),

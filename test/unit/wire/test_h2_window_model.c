@@ -208,7 +208,7 @@ static void step(model_t *model)
 {
     peer_t *peer = &model->peers[below(model, STREAMS)];
 
-    switch (below(model, 12)) {
+    switch (below(model, 13)) {
     case 0:
         open_one(model, peer);
         break;
@@ -236,6 +236,9 @@ static void step(model_t *model)
     case 8:
     case 9:
         write_data(model, peer);
+        break;
+    case 10:
+        comet_h2_window_split(&h2_window, (int)below(model, 2));
         break;
     default:
         send_ours(model, peer);
