@@ -15,6 +15,7 @@
 #include "request/cors.h"
 #include "wait/connection.h"
 #include "wait/fast.h"
+#include "wait/h2.h"
 #include "hooks/handler.h"
 #include "output/log.h"
 #include "wait/park_hooks.h"
@@ -44,6 +45,11 @@ static void register_process_hooks(void)
 /* A connection is made, parked in the MPM and given back. */
 static void register_connection_hooks(void)
 {
+    static const char *const ssl[] = { "mod_ssl.c", NULL };
+    static const char *const http2[] = { "mod_http2.c", NULL };
+
+    ap_hook_protocol_switch(mod_comet_h2_switch, NULL, http2, APR_HOOK_FIRST);
+    ap_hook_process_connection(mod_comet_h2_restore, ssl, http2, APR_HOOK_LAST);
     ap_hook_pre_connection(mod_comet_connection_make, NULL, NULL,
                            APR_HOOK_REALLY_FIRST);
     ap_hook_process_connection(mod_comet_park_hooks_process_connection, NULL,
@@ -115,6 +121,12 @@ static void register_answering_hooks(void)
                               AP_FTYPE_PROTOCOL - 1);
     ap_register_output_filter("COMET_FAST", mod_comet_fast_filter, NULL,
                               AP_FTYPE_TRANSCODE + 1);
+
+    /* above mod_ssl's filters, below mod_http2 */
+    ap_register_input_filter("COMET_H2_IN", mod_comet_h2_filter_in, NULL,
+                             AP_FTYPE_CONNECTION + 3);
+    ap_register_output_filter("COMET_H2_OUT", mod_comet_h2_filter_out, NULL,
+                              AP_FTYPE_CONNECTION + 3);
 
     /* before any module writes the line of a request whose stream goes on */
     ap_hook_log_transaction(mod_comet_log_transaction, NULL, NULL,

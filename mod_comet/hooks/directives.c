@@ -226,6 +226,14 @@ static const char *set_search(cmd_parms *cmd, void *dir, int on)
     return error;
 }
 
+static const char *set_park_http2(cmd_parms *cmd, void *dir, int on)
+{
+    const char *error = SERVER_ONLY(cmd);
+
+    server_of(cmd)->park_http2 = on;
+    return error;
+}
+
 /* Find a rule that may allow one request of a connection and refuse the next.
  * The hub, which answers later polls, would not notice. */
 static const char *find_fickle(const ap_directive_t *directive)

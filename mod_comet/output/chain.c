@@ -57,6 +57,12 @@ int mod_comet_chain_ends_plain(const request_rec *r)
     return filter == NULL;
 }
 
+/* mod_http2's, of a stream: they make what goes to its connection's thread. */
+static int is_http2(const ap_filter_t *filter)
+{
+    return strncasecmp(filter->frec->name, "h2_", 3) == 0;
+}
+
 /* The first filter that may keep bytes back, or sleep. @return NULL: none */
 static const ap_filter_t *find_obstacle(const request_rec *r)
 {
@@ -68,7 +74,8 @@ static const ap_filter_t *find_obstacle(const request_rec *r)
     const ap_filter_t *filter = r->output_filters;
 
     while (filter
-           && (is_known(filter) || is_one_of(filter->frec->name, passing))) {
+           && (is_known(filter) || is_http2(filter)
+               || is_one_of(filter->frec->name, passing))) {
         filter = filter->next;
     }
     return filter;

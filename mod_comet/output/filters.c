@@ -154,3 +154,13 @@ apr_status_t mod_comet_filters_pass(conn_rec *c, apr_bucket_brigade *brigade)
 
     return status == APR_SUCCESS ? mod_comet_filters_push(c) : status;
 }
+
+apr_status_t mod_comet_filters_below(conn_rec *c, ap_filter_t *filter,
+                                     apr_bucket_brigade *brigade)
+{
+    apr_status_t status;
+
+    APR_BRIGADE_INSERT_TAIL(brigade, push_bucket_create(c->bucket_alloc));
+    status = pass(c, filter->next, brigade);
+    return status == APR_SUCCESS ? mod_comet_filters_push(c) : status;
+}

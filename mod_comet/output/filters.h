@@ -55,6 +55,11 @@ apr_status_t mod_comet_filters_whole(request_rec *r,
  * @return APR_SUCCESS, or why the client is lost */
 apr_status_t mod_comet_filters_pass(conn_rec *c, apr_bucket_brigade *brigade);
 
+/** The same for the filters below one of the connection's, which is ours.
+ * @return APR_SUCCESS, or why the client is lost */
+apr_status_t mod_comet_filters_below(conn_rec *c, ap_filter_t *filter,
+                                     apr_bucket_brigade *brigade);
+
 /** Send what the filters hold, as far as the client takes it now.
  * @return APR_SUCCESS, or why the client is lost */
 apr_status_t mod_comet_filters_push(conn_rec *c);

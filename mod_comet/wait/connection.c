@@ -13,3 +13,22 @@ int mod_comet_connection_make(conn_rec *c, void *socket)
                          apr_pcalloc(c->pool, sizeof(mod_comet_connection_t)));
     return OK;
 }
+
+/* An allocator frees only what is returned to it beyond its limit, so its spare
+ * nodes are taken out and returned. */
+void mod_comet_connection_trim(const conn_rec *c)
+{
+    apr_allocator_t *allocator = apr_pool_allocator_get(c->pool);
+    apr_memnode_t *nodes[4];
+    int i;
+
+    apr_allocator_max_free_set(allocator, 1);
+    for (i = 0; i < 4; i++) {
+        nodes[i] = apr_allocator_alloc(allocator, 1);
+    }
+    while (i-- > 0) {
+        if (nodes[i]) {
+            apr_allocator_free(allocator, nodes[i]);
+        }
+    }
+}

@@ -6,11 +6,11 @@
 #include <http_connection.h>
 #include <mpm_common.h>
 #include <sys/socket.h>
-#ifdef __SANITIZE_THREAD__
-#include <sanitizer/tsan_interface.h>
-#endif
 
 #include "wait/adopt.h"
+#include "wait/connection.h"
+#include "wait/h2.h"
+#include "wait/handover.h"
 #include "server/child.h"
 #include "server/mpm.h"
 #include "wait/park.h"
@@ -20,30 +20,6 @@
 #include "output/filters.h"
 #include "output/news.h"
 #include "output/peek.h"
-
-/*
- * httpd hands a connection from thread to thread, and the memory of a closed
- * one to the next, in ways that ThreadSanitizer cannot see, so it is told.
- */
-#ifdef __SANITIZE_THREAD__
-static char handed_on;
-
-static apr_status_t hand_on_memory(void *nothing)
-{
-    __tsan_release(&handed_on);
-    return APR_SUCCESS;
-}
-
-#define TAKE_OVER() __tsan_acquire(&handed_on)
-#define HAND_ON() __tsan_release(&handed_on)
-#define HAND_ON_MEMORY(c) \
-    apr_pool_cleanup_register((c)->pool, NULL, hand_on_memory, \
-                              apr_pool_cleanup_null)
-#else
-#define TAKE_OVER()
-#define HAND_ON()
-#define HAND_ON_MEMORY(c)
-#endif
 
 /*
  * How the event MPM is told to wait for input.  Since httpd 2.4.63 it has a
@@ -107,6 +83,9 @@ void mod_comet_park_hooks_suspend(conn_rec *c, request_rec *r)
     apr_status_t status;
 
     HAND_ON();
+    if (c->cs && c->cs->state == parked_state()) {
+        mod_comet_h2_suspend(c);
+    }
     if (!park || park->state != MOD_COMET_PARKED_PREPARED
         || c->cs->state != parked_state()) {
         return; /* nothing waits, or the connection is being closed */
@@ -153,6 +132,8 @@ void mod_comet_park_hooks_resume(conn_rec *c, request_rec *r)
     mod_comet_parked_t *park;
 
     TAKE_OVER();
+    mod_comet_h2_unpark(c,
+                        c->sbh && c->cs && c->cs->state == CONN_STATE_LINGER);
     park = mod_comet_parked_find(c);
     if (!park || park->state == MOD_COMET_PARKED_EMPTY || !child) {
         return;
@@ -185,6 +166,24 @@ static int is_sent(const mod_comet_parked_t *park)
 {
     return mod_comet_outbox_is_empty(&park->outbox)
            && !(park->r && park->ask->talk && park->c->data_in_output_filters);
+}
+
+/* Have the MPM wait for input, with Timeout. */
+static void await_input(conn_rec *c)
+{
+    c->cs->state = parked_state();
+    c->cs->sense = CONN_SENSE_WANT_READ;
+    c->clogging_input_filters |= !mod_comet_mpm_capacity()->has_waitio;
+}
+
+/* Whether mod_http2 has left a connection to the MPM to wait for its client.
+ * @param rv  of process_connection */
+static int may_wait(const conn_rec *c, int rv)
+{
+    return (rv == OK || rv == DONE) && c->keepalive == AP_CONN_KEEPALIVE
+           && (c->cs->state == CONN_STATE_WRITE_COMPLETION
+               || c->cs->state == CONN_STATE_CHECK_REQUEST_LINE_READABLE
+               || c->cs->state == WAITIO);
 }
 
 /* Hand the connection to the MPM.  It waits for input or, while an answer is
@@ -429,31 +428,11 @@ static int is_silent(mod_comet_parked_t *park)
     return 1;
 }
 
-/* Return the connection's spare memory to the system, since a stream may last
- * for days.  An allocator frees only what is returned to it beyond its limit,
- * so its spare nodes are taken out and returned. */
-static void trim(conn_rec *c)
-{
-    apr_allocator_t *allocator = apr_pool_allocator_get(c->pool);
-    apr_memnode_t *nodes[4];
-    int i;
-
-    apr_allocator_max_free_set(allocator, 1);
-    for (i = 0; i < 4; i++) {
-        nodes[i] = apr_allocator_alloc(allocator, 1);
-    }
-    while (i-- > 0) {
-        if (nodes[i]) {
-            apr_allocator_free(allocator, nodes[i]);
-        }
-    }
-}
-
 /* The handler has suspended the request: begin to wait. */
 static void begin_waiting(mod_comet_parked_t *park)
 {
     if (park->ask->transport->streams) {
-        trim(park->c);
+        mod_comet_connection_trim(park->c);
     }
     if (park->at_once) {
         answer_and_rest(park);
@@ -497,19 +476,36 @@ static int is_only_given_back(mod_comet_parked_t *park)
     return 1;
 }
 
+static __thread int inside; /* this hook runs the other hooks itself */
+
+static int run_others(conn_rec *c)
+{
+    int rv;
+
+    inside = 1;
+    rv = ap_run_process_connection(c);
+    inside = 0;
+    return rv;
+}
+
 int mod_comet_park_hooks_process_connection(conn_rec *c)
 {
-    static __thread int inside; /* this hook runs the other hooks itself */
     mod_comet_parked_t *park;
     int rv;
 
     TAKE_OVER();
     HAND_ON_MEMORY(c);
     park = mod_comet_parked_find(c);
-    if (inside || !mod_comet_park_can_hold(c)) {
+    if (inside || (!mod_comet_park_can_hold(c) && !IS_HANDED_ON(c))) {
         return DECLINED;
     }
-    if (park) {
+    if (IS_HANDED_ON(c)) {
+        rv = run_others(c);
+        HAND_ON();
+        return rv == DECLINED ? DONE : rv;
+    }
+    mod_comet_h2_resume(c);
+    if (park || c->clogging_input_filters) {
         unclog(c);
     }
     if (park && is_only_given_back(park)) {
@@ -530,9 +526,14 @@ int mod_comet_park_hooks_process_connection(conn_rec *c)
     if (park && park->fast) {
         mod_comet_fast_look(park->fast, c, park->brigade);
     }
-    inside = 1;
-    rv = ap_run_process_connection(c);
-    inside = 0;
+    rv = run_others(c);
+    if (mod_comet_h2_has_window(c, may_wait(c, rv))) {
+        rv = run_others(c);
+    }
+    if (mod_comet_h2_is_waiting(c, may_wait(c, rv))) {
+        await_input(c);
+        return OK;
+    }
     park = mod_comet_parked_find(c);
     if (park && park->state == MOD_COMET_PARKED_PREPARED
         && c->cs->state == CONN_STATE_SUSPENDED) {

@@ -13,6 +13,7 @@
 #include "request/reasons.h"
 #include "wait/adopt.h"
 #include "wait/block.h"
+#include "wait/ghost.h"
 #include "wait/park.h"
 #include "wait/places.h"
 #include "wait/talk.h"
@@ -141,6 +142,9 @@ int mod_comet_wait(request_rec *r, mod_comet_ask_t *ask,
     if (mod_comet_park_can_suspend(r)
         && (!ask->transport->streams || mod_comet_chain_is_direct(r))) {
         return mod_comet_park_begin(r, ask, adopting);
+    }
+    if (mod_comet_ghost_wait(r, ask) == OK) {
+        return OK;
     }
     return mod_comet_block(r, ask, adopting, refusal);
 }

@@ -2,6 +2,7 @@
 """The part of HTTP/2 (prior knowledge, cleartext) that the tests need."""
 
 import socket
+import ssl
 import struct
 import time
 
@@ -33,9 +34,22 @@ class Stream:
 class H2:
     """One connection with any number of streams."""
 
-    def __init__(self, port, timeout=15.0):
+    def __init__(self, port, timeout=15.0, window=1 << 20, wider=1 << 24,
+                 tls=False):
         self.sock = socket.create_connection(("127.0.0.1", port), timeout)
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if tls:
+            context = ssl.create_default_context()
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+            context.set_alpn_protocols(["h2"])
+            self.sock = context.wrap_socket(self.sock)
+            assert self.sock.selected_alpn_protocol() == "h2"
+        # what the server may send still, and what it has sent since the client
+        # granted more, for the connection (0) and for each stream
+        self.window, self.total = window, 65535 + wider
+        self.credit, self.used = {0: self.total}, {0: 0}
+        self.grants = True
         self.authority = "localhost:%d" % port
         self.streams, self.next_id = {}, 1
         self.buffer = b""
@@ -43,8 +57,9 @@ class H2:
         self.sock.sendall(
             b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
             + self.frame(SETTINGS, 0, 0, struct.pack(
-                ">HIHIHI", 1, 0, 2, 0, 4, 1 << 20))
-            + self.frame(WINDOW, 0, 0, struct.pack(">I", 1 << 24)))
+                ">HIHIHI", 1, 0, 2, 0, 4, window))
+            + (self.frame(WINDOW, 0, 0, struct.pack(">I", wider))
+               if wider else b""))
 
     def __enter__(self):
         return self
@@ -145,6 +160,24 @@ class H2:
                 pass
         return True
 
+    def spend(self, ident, size, whole):
+        """The server has used so much of a window."""
+        self.credit[ident] = self.credit.get(ident, self.window) - size
+        assert self.credit[ident] >= 0, \
+            "the server sent %d bytes beyond the window of %d" \
+            % (-self.credit[ident], ident)
+        self.used[ident] = self.used.get(ident, 0) + size
+        if self.grants and self.used[ident] >= whole // 2:
+            self.grant(ident)
+
+    def grant(self, ident):
+        """Open a window again by what was used of it."""
+        update, self.used[ident] = self.used.get(ident, 0), 0
+        if update:
+            self.sock.sendall(self.frame(WINDOW, 0, ident,
+                                         struct.pack(">I", update)))
+            self.credit[ident] += update
+
     def take(self):
         if len(self.buffer) < 9:
             return False
@@ -174,9 +207,8 @@ class H2:
         elif kind == DATA:
             if payload:
                 stream.pieces.append((now, payload))
-                update = struct.pack(">I", len(payload))
-                self.sock.sendall(self.frame(WINDOW, 0, 0, update)
-                                  + self.frame(WINDOW, 0, ident, update))
+                self.spend(0, size, self.total)
+                self.spend(ident, size, self.window)
         elif kind == RST:
             stream.reset = int.from_bytes(payload, "big")
             stream.ended, stream.end_at = True, now
@@ -192,3 +224,11 @@ class H2:
             % (timeout, stream.status, stream.body()[:100])
         assert stream.reset is None, "RST_STREAM %s" % stream.reset
         return stream
+
+
+class H2Tls(H2):
+    """One connection over TLS that checks what the server may send: no more
+    than the windows, which are opened again when half of them is used."""
+
+    def __init__(self, port, window=1 << 20, wider=1 << 24, timeout=15.0):
+        super().__init__(port, timeout, window=window, wider=wider, tls=True)

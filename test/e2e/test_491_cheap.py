@@ -397,12 +397,10 @@ def set_groups(server, text):
     os.chmod(path, 0o644)
 
 
-@pytest.fixture
-def groups(make_server, request):
+def groups_server(make_server, conf, **options):
     """A server where anna may read r/old as long as a file says so."""
-    server = make_server(start=False, children=1, conf=GROUPS
-                         + "CometAdopt %s\n" % request.param,
-                         modules=("authz_groupfile",))
+    server = make_server(start=False, children=1, conf=GROUPS + conf,
+                         modules=("authz_groupfile",), **options)
     path = os.path.join(server.root, "conf", "users")
     for i, user in enumerate(("anna", "bert")):
         subprocess.run(["htpasswd", "-bs"] + (["-c"] if not i else [])
@@ -413,6 +411,11 @@ def groups(make_server, request):
     server.start()
     fill(server, [("r/old", "first")])
     return server
+
+
+@pytest.fixture
+def groups(make_server, request):
+    return groups_server(make_server, "CometAdopt %s\n" % request.param)
 
 
 ANNA = dict(basic("anna"))

@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * @file wait/ghost.h
+ * A request of HTTP/2 that waits without a thread: mod_http2 ends its stream,
+ * the client is not told, and the hub goes on with it (wait/h2.h).
+ */
+#ifndef MOD_COMET_GHOST_H
+#define MOD_COMET_GHOST_H
+
+#include "request/ask.h"
+
+/**
+ * Let a request wait as a ghost.  If it came by HTTP/2 and cannot, it is
+ * counted, and the reason is logged once.
+ * @return OK: the handler is done; DECLINED: it has to wait with a thread, and
+ *         nothing was sent.  The request's thread
+ */
+int mod_comet_ghost_wait(request_rec *r, const mod_comet_ask_t *ask);
+
+#endif /* MOD_COMET_GHOST_H */

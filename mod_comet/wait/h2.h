@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * @file wait/h2.h
+ * HTTP/2 connections whose streams wait without a thread (*ghosts*,
+ * wire/h2_session.h).  Once mod_http2 believes all streams closed, it gives the
+ * connection (c1) back to the MPM, where it is parked as one of HTTP/1.1 is.
+ *
+ *   HELD: a worker has c1, mod_http2 runs in it.  Frames of ghosts go out when
+ *         mod_http2 reads or writes; an eventfd, in the epoll that mod_http2
+ *         takes for the socket, makes it read.
+ *   PARKED: the MPM has c1; the hub writes, through one subscriber, the carrier.
+ *   LOST: c1 is being closed.
+ *
+ * Locks: h2->lock before the hub's.  Nothing blocks under it, and nothing is
+ * passed to a filter.
+ */
+#ifndef MOD_COMET_H2_H
+#define MOD_COMET_H2_H
+
+#include "request/ask.h"
+
+typedef struct mod_comet_h2_t mod_comet_h2_t;
+
+/** protocol_switch hook, before mod_http2's: make what a connection has. */
+int mod_comet_h2_switch(conn_rec *c, request_rec *r, server_rec *s,
+                        const char *protocol);
+
+/** process_connection hook, between mod_ssl's and mod_http2's: c1 gets its
+ * socket back. */
+int mod_comet_h2_restore(conn_rec *c);
+
+/** The MPM has given c1 to a worker.  Called before mod_http2 runs. */
+void mod_comet_h2_resume(conn_rec *c);
+
+/** Whether mod_http2 has given c1 back for want of window, of which the client
+ * has granted more: it is to run again, and gets it when it reads. */
+int mod_comet_h2_has_window(conn_rec *c, int can_wait);
+
+/** mod_http2 has given c1 back.
+ * @param can_wait  its state is one in which it may be parked
+ * @return whether it has ghosts, and is to be parked in the MPM */
+int mod_comet_h2_is_waiting(conn_rec *c, int can_wait);
+
+/** The MPM is about to own c1, in the state of mod_comet_h2_is_waiting(). */
+void mod_comet_h2_suspend(conn_rec *c);
+
+/** The MPM gives c1 to a worker.
+ * @param closing  which is to close it */
+void mod_comet_h2_unpark(conn_rec *c, int closing);
+
+/** The filters between mod_http2 and mod_ssl. */
+apr_status_t mod_comet_h2_filter_in(ap_filter_t *f, apr_bucket_brigade *bb,
+                                    ap_input_mode_t mode, apr_read_type_e block,
+                                    apr_off_t length);
+apr_status_t mod_comet_h2_filter_out(ap_filter_t *f, apr_bucket_brigade *bb);
+
+#endif /* MOD_COMET_H2_H */

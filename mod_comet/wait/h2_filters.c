@@ -1,0 +1,312 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The filters between mod_http2 and mod_ssl: buckets to bytes and back. */
+#include "wait/h2_priv.h"
+
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "output/filters.h"
+#include "output/outbox.h"
+
+/* Bytes become a bucket at a brigade's end. @return APR_SUCCESS or APR_ENOMEM */
+static apr_status_t add_bucket(conn_rec *c, apr_bucket_brigade *bb,
+                               comet_buffer_t *bytes)
+{
+    if (bytes->failed) {
+        comet_buffer_free(bytes);
+        c->aborted = 1;
+        return APR_ENOMEM;
+    }
+    if (bytes->length) {
+        APR_BRIGADE_INSERT_TAIL(bb, apr_bucket_heap_create(bytes->data,
+                                                           bytes->length, free,
+                                                           c->bucket_alloc));
+        *bytes = (comet_buffer_t){ .data = NULL };
+    }
+    return APR_SUCCESS;
+}
+
+/* Send frames of ghosts, as mod_http2 sends its own: waiting for the client. */
+static apr_status_t inject(mod_comet_h2_t *h2)
+{
+    conn_rec *c = h2->c;
+    apr_status_t status;
+
+    do {
+        comet_buffer_t frames = { .data = NULL };
+
+        pthread_mutex_lock(&h2->lock);
+        comet_h2_session_take(&h2->session, MOD_COMET_PIECE_BYTES, &frames);
+        pthread_mutex_unlock(&h2->lock);
+        if (!frames.length && !frames.failed) {
+            return APR_SUCCESS;
+        }
+        status = add_bucket(c, h2->out_bb, &frames);
+        if (status == APR_SUCCESS) {
+            APR_BRIGADE_INSERT_TAIL(h2->out_bb,
+                                    apr_bucket_flush_create(c->bucket_alloc));
+            status = ap_pass_brigade(h2->out->next, h2->out_bb);
+        }
+        apr_brigade_cleanup(h2->out_bb);
+    } while (status == APR_SUCCESS);
+    return status;
+}
+
+/* --- what mod_http2 writes -------------------------------------------------- */
+
+/* A bucket that mod_http2 has written, whose bytes are gone through. */
+typedef struct written_t {
+    apr_bucket *bucket; /* the part of it that has not gone by */
+    apr_size_t seen; /* so many of its first bytes may go as they are */
+} written_t;
+
+/* The bytes that were seen go to the client, in their bucket. */
+static void pass_seen(mod_comet_h2_t *h2, written_t *written)
+{
+    apr_bucket *rest = written->bucket;
+
+    if (!written->seen) {
+        return;
+    }
+    if (written->seen < rest->length) {
+        apr_bucket_split(rest, written->seen);
+    }
+    written->bucket = APR_BUCKET_NEXT(rest);
+    written->seen = 0;
+    APR_BUCKET_REMOVE(rest);
+    APR_BRIGADE_INSERT_TAIL(h2->out_bb, rest);
+}
+
+/* The next bytes, behind those that were seen, do not go to the client. */
+static void drop_next(mod_comet_h2_t *h2, written_t *written, apr_size_t length)
+{
+    apr_bucket *dropped;
+
+    pass_seen(h2, written);
+    dropped = written->bucket;
+    if (length < dropped->length) {
+        apr_bucket_split(dropped, length);
+    }
+    written->bucket = APR_BUCKET_NEXT(dropped);
+    apr_bucket_delete(dropped);
+}
+
+/* Payload goes by unread.  @return how many bytes of it there were */
+static apr_size_t take_payload(mod_comet_h2_t *h2, written_t *written,
+                               apr_size_t length)
+{
+    apr_size_t left = comet_h2_scanner_left(&h2->session.out);
+
+    length = length < left ? length : left;
+    if (!length) {
+        return 0;
+    }
+    comet_h2_scanner_skip(&h2->session.out, length);
+    if (h2->session.dropping) {
+        drop_next(h2, written, length);
+    }
+    else {
+        written->seen += length;
+    }
+    return length;
+}
+
+/* The next bytes belong to a header.  One that is in two buckets is put
+ * together before it is judged. */
+static apr_status_t take_header(mod_comet_h2_t *h2, written_t *written,
+                                comet_text_t *bytes)
+{
+    comet_h2_scanner_t *out = &h2->session.out;
+    apr_size_t length = bytes->length;
+    comet_h2_piece_e piece = comet_h2_scanner_take(out, bytes);
+    comet_buffer_t whole = { .data = NULL };
+    int keep = 0;
+
+    length -= bytes->length;
+    if (piece != COMET_H2_MORE) {
+        pthread_mutex_lock(&h2->lock);
+        keep = comet_h2_session_out(&h2->session, piece);
+        pthread_mutex_unlock(&h2->lock);
+    }
+    if (keep && length == out->length) {
+        written->seen += length;
+        return APR_SUCCESS;
+    }
+    drop_next(h2, written, length);
+    if (keep) {
+        comet_buffer_add(&whole, (const char *)out->bytes, out->length);
+    }
+    return add_bucket(h2->c, h2->out_bb, &whole);
+}
+
+/* Pass on a bucket whose length, but not necessarily whose data, is known. */
+static apr_status_t pass_data(mod_comet_h2_t *h2, apr_bucket *bucket)
+{
+    written_t written = { .bucket = bucket };
+    comet_text_t bytes = { NULL, bucket->length };
+    apr_size_t length = take_payload(h2, &written, bytes.length);
+    apr_status_t status = APR_SUCCESS;
+
+    bytes.length -= length;
+    if (bytes.length) {
+        pass_seen(h2, &written);
+        status = apr_bucket_read(written.bucket, &bytes.data, &bytes.length,
+                                 APR_BLOCK_READ);
+    }
+    while (status == APR_SUCCESS && bytes.length) {
+        if (comet_h2_scanner_left(&h2->session.out)) {
+            length = take_payload(h2, &written, bytes.length);
+            bytes.data += length;
+            bytes.length -= length;
+        }
+        else {
+            status = take_header(h2, &written, &bytes);
+        }
+    }
+    if (status == APR_SUCCESS) {
+        pass_seen(h2, &written);
+    }
+    return status;
+}
+
+/* Pass on the first bucket of what mod_http2 has written. */
+static apr_status_t pass_bucket(mod_comet_h2_t *h2, apr_bucket *bucket)
+{
+    apr_status_t status = APR_SUCCESS;
+    apr_size_t length;
+    const char *data;
+
+    if (APR_BUCKET_IS_METADATA(bucket)) {
+        APR_BUCKET_REMOVE(bucket);
+        APR_BRIGADE_INSERT_TAIL(h2->out_bb, bucket);
+        return APR_SUCCESS;
+    }
+    if (bucket->length == (apr_size_t)-1) {
+        status = apr_bucket_read(bucket, &data, &length, APR_BLOCK_READ);
+    }
+    if (status == APR_SUCCESS && !bucket->length) {
+        apr_bucket_delete(bucket);
+        return APR_SUCCESS;
+    }
+    return status == APR_SUCCESS ? pass_data(h2, bucket) : status;
+}
+
+/* mod_http2 gets more window when it reads; it may wait for that by now. */
+static void wake_for_window(mod_comet_h2_t *h2)
+{
+    pthread_mutex_lock(&h2->lock);
+    if (comet_h2_session_can_lend(&h2->session)) {
+        mod_comet_h2_wake_locked(h2);
+    }
+    pthread_mutex_unlock(&h2->lock);
+}
+
+apr_status_t mod_comet_h2_filter_out(ap_filter_t *f, apr_bucket_brigade *bb)
+{
+    mod_comet_h2_t *h2 = f->ctx;
+    apr_status_t status = APR_SUCCESS;
+
+    while (status == APR_SUCCESS && !APR_BRIGADE_EMPTY(bb)) {
+        status = pass_bucket(h2, APR_BRIGADE_FIRST(bb));
+    }
+    if (status == APR_SUCCESS) {
+        status = ap_pass_brigade(f->next, h2->out_bb);
+    }
+    apr_brigade_cleanup(h2->out_bb);
+    if (status == APR_SUCCESS && !h2->c->aborted) {
+        status = inject(h2);
+        wake_for_window(h2);
+    }
+    return status;
+}
+
+/* --- what the client sends --------------------------------------------------- */
+
+static apr_status_t take_bucket(mod_comet_h2_t *h2, apr_bucket *bucket,
+                                apr_bucket_brigade *bb, comet_buffer_t *to)
+{
+    const char *data;
+    apr_size_t length;
+    apr_status_t status;
+
+    if (APR_BUCKET_IS_METADATA(bucket)) {
+        status = add_bucket(h2->c, bb, to);
+        APR_BUCKET_REMOVE(bucket);
+        APR_BRIGADE_INSERT_TAIL(bb, bucket);
+        return status;
+    }
+    status = apr_bucket_read(bucket, &data, &length, APR_BLOCK_READ);
+    if (status == APR_SUCCESS) {
+        pthread_mutex_lock(&h2->lock);
+        comet_h2_session_in(&h2->session, (comet_text_t){ data, length }, to);
+        pthread_mutex_unlock(&h2->lock);
+        apr_bucket_delete(bucket);
+    }
+    return status;
+}
+
+/* Hand on what was read, as far as it is mod_http2's. */
+static apr_status_t take_brigade(mod_comet_h2_t *h2, apr_bucket_brigade *bb)
+{
+    comet_buffer_t to = { .data = NULL };
+    apr_status_t status = APR_SUCCESS;
+
+    while (status == APR_SUCCESS && !APR_BRIGADE_EMPTY(h2->in_bb)) {
+        status = take_bucket(h2, APR_BRIGADE_FIRST(h2->in_bb), bb, &to);
+    }
+    if (status == APR_SUCCESS) {
+        return add_bucket(h2->c, bb, &to);
+    }
+    comet_buffer_free(&to);
+    return status;
+}
+
+static apr_status_t lend(mod_comet_h2_t *h2, apr_bucket_brigade *bb)
+{
+    comet_buffer_t update = { .data = NULL };
+
+    pthread_mutex_lock(&h2->lock);
+    comet_h2_session_lend(&h2->session, &update);
+    pthread_mutex_unlock(&h2->lock);
+    return add_bucket(h2->c, bb, &update);
+}
+
+apr_status_t mod_comet_h2_filter_in(ap_filter_t *f, apr_bucket_brigade *bb,
+                                    ap_input_mode_t mode, apr_read_type_e block,
+                                    apr_off_t length)
+{
+    mod_comet_h2_t *h2 = f->ctx;
+    apr_uint64_t count;
+    apr_status_t status;
+    int more;
+
+    if (mode != AP_MODE_READBYTES) {
+        return ap_get_brigade(f->next, bb, mode, block, length);
+    }
+    if (read(h2->event, &count, sizeof(count)) < 0) {
+        /* nobody has woken it */
+    }
+    if (h2->ack.armed) {
+        /* or the ACK that the hub asked for would make each poll return */
+        mod_comet_ack_disarm(&h2->ack, h2->fd);
+    }
+    status = lend(h2, bb);
+    if (status != APR_SUCCESS || !APR_BRIGADE_EMPTY(bb)) {
+        return status;
+    }
+    /* If all that came was ours, look again: mod_ssl may have more in its
+     * buffers, which no poll sees. */
+    do {
+        status = inject(h2);
+        if (status != APR_SUCCESS) {
+            return status;
+        }
+        status = ap_get_brigade(f->next, h2->in_bb, mode, block, length);
+        more = status == APR_SUCCESS && !APR_BRIGADE_EMPTY(h2->in_bb);
+        if (more) {
+            status = take_brigade(h2, bb);
+        }
+        apr_brigade_cleanup(h2->in_bb);
+    } while (status == APR_SUCCESS && more && APR_BRIGADE_EMPTY(bb));
+    return status;
+}

@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * @file wait/handover.h
+ * What ThreadSanitizer is told of httpd; for wait/park_hooks.c.
+ */
+#ifndef MOD_COMET_HANDOVER_H
+#define MOD_COMET_HANDOVER_H
+
+#ifdef __SANITIZE_THREAD__
+#include <sanitizer/tsan_interface.h>
+#endif
+
+/*
+ * httpd hands a connection from thread to thread, and the memory of a closed
+ * one to the next, in ways that ThreadSanitizer cannot see, so it is told.
+ */
+#ifdef __SANITIZE_THREAD__
+static char handed_on;
+
+static apr_status_t hand_on_memory(void *nothing)
+{
+    __tsan_release(&handed_on);
+    return APR_SUCCESS;
+}
+
+#define TAKE_OVER() __tsan_acquire(&handed_on)
+#define HAND_ON() __tsan_release(&handed_on)
+#define HAND_ON_MEMORY(c) \
+    apr_pool_cleanup_register((c)->pool, NULL, hand_on_memory, \
+                              apr_pool_cleanup_null)
+/* mod_http2 gives the memory of a request to the next one. */
+#define IS_HANDED_ON(c) ((c)->master != NULL)
+#else
+#define IS_HANDED_ON(c) 0
+#define TAKE_OVER()
+#define HAND_ON()
+#define HAND_ON_MEMORY(c)
+#endif
+
+#endif /* MOD_COMET_HANDOVER_H */

@@ -1,0 +1,202 @@
+# SPDX-License-Identifier: Apache-2.0
+"""HTTP/2 clients that break rules, beside streams that wait without a thread:
+the answers are those of mod_http2, nothing crashes and nothing is left."""
+
+import struct
+
+import pytest
+
+from h2_client import END_HEADERS, END_STREAM, GOAWAY, HEADERS, PING, RST, \
+    SETTINGS, WINDOW, H2Tls
+from http_client import Closed
+from httpd_env import SLOW, fd_count, wait_until
+from test_601_h2_ghosts import EVENTS, ON, numbers, open_streams, wait_ghosts
+
+pytestmark = pytest.mark.event
+
+SERVER = {"tls": True, "h2": True, "threads": 16, "conf": ON}
+CONTINUATION, PRIORITY = 9, 2
+PROTOCOL_ERROR, FLOW_CONTROL_ERROR = 1, 3
+
+
+def number(value):
+    return struct.pack(">I", value)
+
+
+def setting(name, value):
+    return struct.pack(">HI", name, value)
+
+
+@pytest.fixture(name="site")
+def fixture_site(server):
+    """The file's server; afterwards it serves others, and nothing waits."""
+    yield server
+    wait_ghosts(server, 0, 10)
+    with H2Tls(server.tls_port) as conn:
+        stream = open_streams(conn, 1)[0]
+        server.post("news", "7")
+        assert conn.pump(lambda: numbers(stream) == [7], 5 * SLOW)
+    wait_ghosts(server, 0)
+
+
+def is_alive(server, conn, stream):
+    """Whether the stream gets the next message."""
+    server.post("news", "1")
+    return conn.pump(lambda: numbers(stream)[-1:] == [1], 5 * SLOW)
+
+
+def ends(conn):
+    """Whether the server ends the connection."""
+    with pytest.raises((Closed, OSError)):
+        conn.pump(lambda: False, 5 * SLOW)
+    return True
+
+
+def reset_many(server, count):
+    """Open streams and reset them, in batches, before and after they wait."""
+    left = count
+    while left:
+        with H2Tls(server.tls_port) as conn:
+            try:
+                kept = open_streams(conn, 1)[0]
+                while left:
+                    batch = [conn.request("GET", EVENTS)
+                             for _ in range(min(10, left))]
+                    if left % 20:
+                        conn.pump(lambda b=batch: all(s.status for s in b),
+                                  10 * SLOW)
+                    for stream in batch:
+                        conn.cancel(stream)
+                    left -= len(batch)
+                assert is_alive(server, conn, kept)
+            except (Closed, OSError):
+                pass            # mod_http2 has had enough of this client
+
+
+@pytest.mark.parametrize("count", [
+    300, pytest.param(10000, marks=pytest.mark.long)])
+def test_603_01_resets(site, count):
+    """No stream, descriptor or thread stays behind."""
+    pid = site.children()[0]
+    reset_many(site, 100)       # threads and readers of the store are there
+    wait_ghosts(site, 0, 10)
+    before = fd_count(pid)
+    reset_many(site, count)
+    wait_ghosts(site, 0, 10)
+    wait_until(lambda: fd_count(pid) <= before + 10, 10, "the descriptors")
+
+
+@pytest.mark.parametrize("increment, error", [
+    (0x7fffffff, FLOW_CONTROL_ERROR), (0, PROTOCOL_ERROR)])
+def test_603_02_a_stream_is_granted_too_much_or_nothing(
+        site, increment, error):
+    """That stream is reset, the others of the connection go on."""
+    with H2Tls(site.tls_port) as conn:
+        stream, other = open_streams(conn, 2)
+        wait_ghosts(site, 2)
+        conn.sock.sendall(conn.frame(WINDOW, 0, 1, number(increment)))
+        assert conn.pump(lambda: stream.ended, 5 * SLOW)
+        assert stream.reset == error
+        assert is_alive(site, conn, other)
+
+
+@pytest.mark.parametrize("kind, stream, payload", [
+    (WINDOW, 0, number(0x7fffffff)), (WINDOW, 0, number(0)),
+    (WINDOW, 0, b"abc"), (RST, 1, b"abc"), (RST, 99, number(8)),
+    (SETTINGS, 0, setting(4, 0x80000000)), (SETTINGS, 0, b"abc"),
+    (SETTINGS, 0, setting(5, 1)), (CONTINUATION, 1, b"x"),
+    (HEADERS, 2, b"\x82"), (PING, 0, b"abc"),
+    (GOAWAY, 0, number(0) + number(0))])
+def test_603_03_rules_that_end_the_connection(site, kind, stream, payload):
+    """mod_http2 ends it, whatever waits on it."""
+    with H2Tls(site.tls_port) as conn:
+        open_streams(conn, 2)
+        wait_ghosts(site, 2)
+        conn.sock.sendall(conn.frame(kind, END_HEADERS if kind == HEADERS
+                                     else 0, stream, payload))
+        assert ends(conn)
+
+
+def test_603_04_windows_that_change(site):
+    """A client narrows its windows to nothing and widens them again."""
+    with H2Tls(site.tls_port) as conn:
+        stream, other = open_streams(conn, 2)
+        wait_ghosts(site, 2)
+        conn.pump(lambda: False, 0.1)
+        conn.grants = False
+        for window in (0, 1000, 0, 70000):
+            conn.sock.sendall(conn.frame(SETTINGS, 0, 0, setting(4, window)))
+            for ident in (1, 3):
+                conn.credit[ident] = conn.credit.get(ident, conn.window) \
+                    + window - conn.window
+            conn.window = window
+            site.post("news", "x" * 5000)
+            conn.pump(lambda: False, 0.2)   # judged by H2.spend()
+        assert is_alive(site, conn, stream)
+        assert conn.pump(lambda: numbers(other)[-1:] == [1], 5 * SLOW)
+
+
+def test_603_05_frames_in_bytes(site):
+    """A request, credit and a reset, each byte in a record of its own."""
+    with H2Tls(site.tls_port) as conn:
+        stream = open_streams(conn, 1)[0]
+        sent, conn.sock.sendall = [], lambda data: sent.append(data)
+        other = conn.request("GET", EVENTS)
+        del conn.sock.sendall
+        sent += [conn.frame(WINDOW, 0, 1, number(10)),
+                 conn.frame(PRIORITY, 0, 1, number(0) + b"\1"),
+                 conn.frame(77, 0, 1, b"unknown"),
+                 conn.frame(RST, 0, 3, number(8))]
+        for at, frame in enumerate(sent):
+            for byte in frame:
+                conn.sock.sendall(bytes([byte]))
+            if at == 0:
+                assert conn.pump(lambda: other.status == 200, 5 * SLOW)
+                wait_ghosts(site, 2)
+        wait_ghosts(site, 1)
+        assert is_alive(site, conn, stream)
+
+
+def test_603_06_a_header_block_in_parts(site):
+    """Messages arrive while a request's headers are not complete."""
+    with H2Tls(site.tls_port) as conn:
+        stream = open_streams(conn, 1)[0]
+        sent, conn.sock.sendall = [], lambda data: sent.append(data)
+        other = conn.request("GET", EVENTS)
+        del conn.sock.sendall
+        block = sent[0][9:]
+        conn.sock.sendall(conn.frame(HEADERS, END_STREAM, 3, block[:5]))
+        assert is_alive(site, conn, stream)
+        conn.sock.sendall(conn.frame(CONTINUATION, 0, 3, block[5:6]))
+        site.post("news", "2")
+        assert conn.pump(lambda: numbers(stream)[-1:] == [2], 5 * SLOW)
+        conn.sock.sendall(conn.frame(CONTINUATION, END_HEADERS, 3, block[6:]))
+        assert conn.pump(lambda: other.status == 200, 5 * SLOW)
+
+
+@pytest.mark.parametrize("kind, payload", [
+    (0, b"data"), (HEADERS, b"\x82")])
+def test_603_07_more_of_a_request_that_has_ended(site, kind, payload):
+    """What it does to the connection is up to mod_http2."""
+    with H2Tls(site.tls_port) as conn:
+        open_streams(conn, 2)
+        wait_ghosts(site, 2)
+        conn.sock.sendall(conn.frame(kind, END_HEADERS | END_STREAM
+                                     if kind else 0, 1, payload))
+        try:
+            conn.pump(lambda: False, 0.3)
+        except (Closed, OSError):
+            pass
+
+
+def test_603_08_floods(site):
+    """PINGs, credit in single bytes and unknown frames delay no message."""
+    with H2Tls(site.tls_port) as conn:
+        stream = open_streams(conn, 1)[0]
+        for _ in range(20):
+            conn.sock.sendall(
+                conn.frame(PING, 0, 0, b"12345678") * 5
+                + conn.frame(WINDOW, 0, 0, number(1)) * 100
+                + conn.frame(WINDOW, 0, 1, number(1)) * 100
+                + conn.frame(200, 0, 1, b"x" * 100) * 5)
+        assert is_alive(site, conn, stream)

@@ -1,0 +1,405 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A crowd of HTTP/2 connections, each with streams, polls, files and uploads:
+nothing is lost, repeated or damaged, and no window is exceeded."""
+
+import asyncio
+import contextlib
+import json
+import os
+import random
+import re
+import ssl
+import struct
+import threading
+import time
+
+from h2_client import ACK, DATA, END_HEADERS, END_STREAM, GOAWAY, H2, HEADERS, \
+    PING, RST, SETTINGS, WINDOW
+from httpd_env import SLOW, wait_until
+
+# What clients allow a stream, and add to the connection's 65,535 bytes: node
+# and nghttp, python3-h2, Chromium, Firefox, curl.
+PROFILES = [(65535, 0), (65535, 1 << 20), (6291456, 15663105),
+            (131072, 12517377), (1 << 20, 1 << 24)]
+FILE_BYTES = 5 << 20
+UPLOAD_BYTES = 60000
+CLOSED = "the connection has ended"
+
+
+class Answer:
+    """The answer to one request."""
+
+    def __init__(self, window):
+        self.status, self.body, self.ended, self.reset = None, b"", False, None
+        self.credit, self.used = window, 0
+        self.asked = time.monotonic()
+
+
+class Client:
+    """One connection.  It opens a window again when half of it is used."""
+
+    def __init__(self, port, profile, authority):
+        self.port, self.authority = port, authority
+        self.window, wider = profile
+        self.total = 65535 + wider
+        self.credit, self.used, self.wider = self.total, 0, wider
+        self.answers, self.next_id = {}, 1
+        self.something = asyncio.Event()
+        self.ended, self.violation, self.grants = False, None, True
+        self.may_read = asyncio.Event()
+        self.may_read.set()
+
+    async def open(self):
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        context.set_alpn_protocols(["h2"])
+        self.reader, self.writer = await asyncio.open_connection(
+            "127.0.0.1", self.port, ssl=context)
+        self.writer.write(
+            b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+            + H2.frame(SETTINGS, 0, 0, struct.pack(">HIHIHI", 1, 0, 2, 0, 4,
+                                                   self.window))
+            + (H2.frame(WINDOW, 0, 0, struct.pack(">I", self.wider))
+               if self.wider else b""))
+        self.task = asyncio.create_task(self.read())
+        return self
+
+    async def close(self):
+        self.task.cancel()
+        self.writer.transport.abort()
+        with contextlib.suppress(BaseException):
+            await self.task
+
+    def ask(self, method, path, headers=(), body=b""):
+        """Send a request; return its Answer, with ->ident."""
+        block = b"".join(
+            b"\x10" + b"".join(H2.integer(len(t), 7, 0) + t for t in
+                               (k.encode(), v.encode()))
+            for k, v in [(":method", method), (":scheme", "https"),
+                         (":authority", self.authority), (":path", path),
+                         *headers])
+        ident, self.next_id = self.next_id, self.next_id + 2
+        answer = self.answers[ident] = Answer(self.window)
+        answer.ident = ident
+        self.writer.write(H2.frame(
+            HEADERS, END_HEADERS | (0 if body else END_STREAM), ident, block))
+        for at in range(0, len(body), 16384):
+            piece = body[at:at + 16384]
+            self.writer.write(H2.frame(
+                DATA, END_STREAM if at + 16384 >= len(body) else 0, ident,
+                piece))
+        return answer
+
+    def cancel(self, answer):
+        if not self.ended:
+            self.writer.write(H2.frame(RST, 0, answer.ident,
+                                       struct.pack(">I", 8)))
+        self.answers.pop(answer.ident, None)
+
+    def grant(self, ident, used):
+        self.writer.write(H2.frame(WINDOW, 0, ident, struct.pack(">I", used)))
+
+    def take_data(self, ident, flags, payload):
+        answer = self.answers.get(ident)
+        self.credit -= len(payload)
+        self.used += len(payload)
+        if self.credit < 0:
+            self.violation = "the connection's window: %d" % self.credit
+        if self.grants and self.used >= self.total // 2:
+            self.grant(0, self.used)
+            self.credit, self.used = self.credit + self.used, 0
+        if not answer:
+            return
+        answer.credit -= len(payload)
+        answer.used += len(payload)
+        answer.body += payload
+        if answer.credit < 0:
+            self.violation = "a stream's window: %d" % answer.credit
+        if self.grants and answer.used >= self.window // 2 \
+                and not flags & END_STREAM:
+            self.grant(ident, answer.used)
+            answer.credit, answer.used = answer.credit + answer.used, 0
+
+    def take(self, kind, flags, ident, payload):
+        answer = self.answers.get(ident)
+        if kind == DATA:
+            self.take_data(ident, flags, payload)
+        elif kind == HEADERS and answer and answer.status is None:
+            answer.status = H2.status_of(payload)
+        elif kind == RST and answer:
+            answer.reset = int.from_bytes(payload, "big")
+            answer.ended = True
+        elif kind == SETTINGS and not flags & ACK:
+            self.writer.write(H2.frame(SETTINGS, ACK, 0, b""))
+        elif kind == PING and not flags & ACK:
+            self.writer.write(H2.frame(PING, ACK, 0, payload))
+        if kind in (DATA, HEADERS) and flags & END_STREAM and answer:
+            answer.ended = True
+
+    async def read(self):
+        with contextlib.suppress(OSError, asyncio.IncompleteReadError,
+                                 ssl.SSLError):
+            while True:
+                await self.may_read.wait()
+                head = await self.reader.readexactly(9)
+                size = int.from_bytes(head[:3], "big")
+                self.take(head[3], head[4],
+                          int.from_bytes(head[5:], "big") & 0x7fffffff,
+                          await self.reader.readexactly(size))
+                if head[3] == GOAWAY and int.from_bytes(head[5:], "big"):
+                    break
+                self.something.set()
+                self.something.clear()
+        self.ended = True
+        self.something.set()
+
+    async def until(self, condition, seconds):
+        """Whether the condition came true in time; it may not after the end."""
+        end = time.monotonic() + seconds
+        while not condition():
+            left = end - time.monotonic()
+            if left <= 0 or self.ended:
+                return bool(condition())
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self.something.wait(), min(left, 0.2))
+        return True
+
+
+class Follower:
+    """Follows a channel of numbers, over all of its requests."""
+
+    def __init__(self, crowd):
+        self.crowd, self.cursor = crowd, crowd.cursor
+        self.next, self.parsed, self.answer = 0, 0, None
+        self.reads = 0
+
+    def got(self, ident, body):
+        number, _, rest = body.partition(" ")
+        if int(number) != self.next:
+            self.crowd.problem("%s: %d comes where %d is due"
+                               % (type(self).__name__, int(number), self.next))
+        if set(rest) - {"x"}:
+            self.crowd.problem("a damaged message: %r" % body[:60])
+        self.next, self.cursor = int(number) + 1, ident
+        self.crowd.delivered += 1
+
+
+class Streamer(Follower):
+    def start(self, client):
+        self.parsed = 0
+        self.answer = client.ask(
+            "GET", "/comet/crowd?transport=events&since=%s" % self.cursor,
+            [("accept", "text/event-stream")])
+
+    def look(self):
+        """Take the events that are complete; whether it is to be asked for
+        anew."""
+        while True:
+            end = self.answer.body.find(b"\n\n", self.parsed)
+            if end < 0:
+                break
+            event = self.answer.body[self.parsed:end].decode()
+            self.parsed = end + 2
+            ident = re.search(r"^id: (\d+)", event, re.M)
+            data = re.search(r"^data: (.*)$", event, re.M)
+            if ident and data:
+                self.got(ident.group(1), data.group(1))
+        if self.parsed > 1 << 20:
+            self.answer.body = self.answer.body[self.parsed:]
+            self.parsed = 0
+        return self.answer.ended
+
+
+class Poller(Follower):
+    def start(self, client):
+        self.answer = client.ask(
+            "GET", "/comet/crowd?transport=poll&since=%s" % self.cursor)
+
+    def look(self):
+        if self.answer.ended and self.answer.reset is None \
+                and self.answer.status == 200:
+            answer = json.loads(self.answer.body)
+            self.answer.status = None       # taken
+            for message in answer["messages"]:
+                self.got(message["timestamp"], message["body"])
+            self.cursor = answer["timestamp"]
+        return self.answer.ended
+
+
+class Crowd:
+    def __init__(self, server, seconds, connections, seed):
+        self.server, self.seconds, self.count = server, seconds, connections
+        self.problems, self.delivered, self.published = [], 0, 0
+        self.files = self.uploads = self.resets = self.breaks = self.stuck = 0
+        self.seed, self.cursor, self.over = seed, "0", False
+        self.quiet = False      # a reload ends connections
+        self.big = os.urandom(FILE_BYTES)
+        with open(os.path.join(server.docroot, "big.bin"), "wb") as out:
+            out.write(self.big)
+
+    def problem(self, text):
+        self.problems.append(text)
+
+    async def fetch_file(self, client):
+        answer = client.ask("GET", "/big.bin")
+        if await client.until(lambda: answer.ended, 60 * SLOW) \
+                and not client.ended and answer.reset is None:
+            self.files += 1
+            if answer.body != self.big:
+                self.problem("a file of %d bytes differs" % len(answer.body))
+        elif not client.ended:
+            self.problem("a file that stops at %d (%s, %s)"
+                         % (len(answer.body), answer.status, answer.reset))
+        client.answers.pop(answer.ident, None)
+
+    async def upload(self, client, rnd):
+        body = bytes(rnd.choices(b"abcdefgh", k=UPLOAD_BYTES))
+        answer = client.ask("POST", "/comet/up",
+                            [("content-type", "text/plain")], body)
+        if not await client.until(lambda: answer.ended, 60 * SLOW):
+            if not client.ended:
+                self.problem("an upload that is not answered")
+        elif answer.reset is None and answer.status == 201:
+            ident = re.search(rb'"timestamp": ?(\d+)', answer.body).group(1).decode()
+            again = client.ask("GET", "/comet/up?since=%d&wait=0&limit=1"
+                               % (int(ident) - 1))
+            if await client.until(lambda: again.ended, 60 * SLOW) \
+                    and again.status == 200 and again.reset is None:
+                self.uploads += 1
+                if body not in again.body:
+                    self.problem("an upload that was damaged")
+            client.answers.pop(again.ident, None)
+        elif answer.status not in (503, None):
+            self.problem("an upload answered with %s" % answer.status)
+        client.answers.pop(answer.ident, None)
+
+    async def misbehave(self, client, rnd, followers):
+        what = rnd.random()
+        if what < 0.5:
+            follower = rnd.choice(followers)
+            client.cancel(follower.answer)
+            follower.answer.ended, follower.answer.reset = True, 8
+            self.resets += 1
+        elif what < 0.8:
+            self.stuck += 1
+            if rnd.random() < 0.5:
+                client.may_read.clear()
+                await asyncio.sleep(rnd.random() * 2)
+                client.may_read.set()
+            else:
+                client.grants = False
+                await asyncio.sleep(rnd.random() * 2)
+                client.grants = True
+        else:
+            await client.close()
+            client.ended = True
+            self.breaks += 1
+
+    async def watch(self, client, followers):
+        """Ask again whenever an answer has ended."""
+        while not client.ended:
+            for follower in followers:
+                if follower.look():
+                    client.answers.pop(follower.answer.ident, None)
+                    await asyncio.sleep(0.05)
+                    if not client.ended:
+                        follower.start(client)
+                        follower.reads += 1
+            await client.until(lambda: False, 0.05)
+        for follower in followers:
+            follower.look()
+
+    async def live(self, index):
+        rnd = random.Random(self.seed * 1000 + index)
+        followers = [Streamer(self) for _ in range(rnd.randint(1, 4))] \
+            + [Poller(self) for _ in range(rnd.randint(0, 2))]
+        profile = PROFILES[index % len(PROFILES)]
+        while not self.is_done(followers):
+            client = Client(self.server.tls_port, profile, "localhost")
+            try:
+                await client.open()
+            except OSError:
+                await asyncio.sleep(0.2)
+                continue
+            for follower in followers:
+                follower.start(client)
+            watcher = asyncio.create_task(self.watch(client, followers))
+            while not client.ended and not self.is_done(followers):
+                await asyncio.sleep(rnd.random() * 0.3)
+                if self.over:
+                    continue
+                what = rnd.random()
+                if what < 0.3:
+                    await self.fetch_file(client)
+                elif what < 0.6:
+                    await self.upload(client, rnd)
+                elif what < 0.75:
+                    await self.misbehave(client, rnd, followers)
+            if client.violation:
+                self.problem("%s of %s" % (client.violation, profile))
+            await client.close()
+            client.ended = True
+            await watcher
+        return followers
+
+    def is_done(self, followers):
+        return self.over and (
+            all(f.next == self.published for f in followers)
+            or time.monotonic() > self.gives_up)
+
+    def publish(self):
+        rnd = random.Random(self.seed)
+        end = time.monotonic() + self.seconds
+        while time.monotonic() < end:
+            size = rnd.choice((1, 10, 100, 1000, 5000, 30000))
+            self.server.post("crowd", "%d %s" % (self.published, "x" * size))
+            self.published += 1
+            time.sleep(rnd.random() * 0.1)
+        self.gives_up = time.monotonic() + 20 * SLOW
+        self.over = True
+
+    def reload(self, every):
+        due = time.monotonic() + every
+        while not self.over:
+            time.sleep(0.05)
+            if time.monotonic() > due:
+                self.server.graceful()
+                due = time.monotonic() + every
+
+    async def run(self):
+        lives = [asyncio.create_task(self.live(i)) for i in range(self.count)]
+        return [f for life in await asyncio.gather(*lives) for f in life]
+
+
+def crowd(make_server, seconds, connections, reload_every=0, seed=1, conf=""):
+    """Run it; return the figures as a sentence."""
+    server = make_server(
+        mpm="event", tls=True, h2=True, threads=64,
+        conf="CometParkHTTP2 on\nCometReplay 100000\nCometHeartbeat 2\n"
+             + conf)
+    all_of_it = Crowd(server, seconds, connections, seed)
+    threads = [threading.Thread(target=all_of_it.publish)]
+    if reload_every:
+        threads.append(threading.Thread(target=all_of_it.reload,
+                                        args=(reload_every,)))
+    for thread in threads:
+        thread.start()
+    followers = asyncio.run(all_of_it.run())
+    for thread in threads:
+        thread.join()
+    behind = [f for f in followers if f.next != all_of_it.published]
+    for follower in behind:
+        all_of_it.problem("%s stands at %d of %d" % (
+            type(follower).__name__, follower.next, all_of_it.published))
+    assert not all_of_it.problems, (len(all_of_it.problems),
+                                    all_of_it.problems[:10])
+    status = server.status()
+    wait_until(lambda: server.status()["ghosts"] == 0, 10, "no ghosts")
+    return ("%d followers on %d connections, %d messages, %d deliveries, "
+            "%d files of 5 MB, %d uploads, %d resets, %d connections broken, "
+            "%d stuck for a while; %d waited with a thread; nothing lost, "
+            "repeated or damaged, no window exceeded"
+            % (len(followers), connections, all_of_it.published,
+               all_of_it.delivered, all_of_it.files, all_of_it.uploads,
+               all_of_it.resets, all_of_it.breaks, all_of_it.stuck,
+               status["http2_threads"]))
