@@ -71,8 +71,9 @@ struct comet_hub_t {
     comet_message_t *room[COMET_LIMIT_MAX]; /* [hub thread] the batch's
                                              * messages */
     comet_batch_t batch; /* [hub thread] for the subscriber being served */
-    /* [hub thread] its feed's newest timestamp, when the batch was filled */
-    comet_timestamp_t newest;
+    /* [hub thread] when the batch was filled: its feed's newest timestamp, and
+     * up to where the batch tells, which a fetcher may know better */
+    comet_timestamp_t newest, told;
     /* [hub thread] up to here the batch has all of its messages; 0: up to the
      * last one */
     comet_timestamp_t seen_all;

@@ -24,7 +24,7 @@ static void take_fetched_locked(comet_hub_t *hub,
     const comet_fetched_t *fetched = subscriber->fetched;
     apr_size_t i;
 
-    hub->newest = fetched->last;
+    hub->told = fetched->last;
     if (is_lost(subscriber, fetched->floor)) {
         reading->recheck = 1;
     }
@@ -168,13 +168,17 @@ static comet_timestamp_t newest_locked(comet_hub_t *hub,
 }
 
 /* While it was being served, a scout may have announced messages, of which only
- * those that wait are told, and a fetcher may have finished for it. */
+ * those that wait are told, and a fetcher may have finished for it.  A scout that
+ * knows less than the fetcher told has announced nothing, unless it went back:
+ * then the store is another one. */
 static void note_meanwhile_locked(comet_hub_t *hub,
                                   comet_subscriber_t *subscriber)
 {
+    comet_timestamp_t newest = newest_locked(hub, subscriber);
+
     if (subscriber->state == COMET_SUBSCRIBER_WAITING
         && !comet_hub_is_blocked(subscriber)
-        && newest_locked(hub, subscriber) != hub->newest) {
+        && (newest > hub->told || newest < hub->newest)) {
         subscriber->reasons |= COMET_NEWS;
     }
     if (subscriber->reasons) {
@@ -232,7 +236,7 @@ static int take_locked(comet_hub_t *hub, comet_subscriber_t *subscriber,
     subscriber->reasons = 0;
     subscriber->retry = 0;
     hub->pinned = subscriber;
-    hub->newest = newest_locked(hub, subscriber);
+    hub->told = hub->newest = newest_locked(hub, subscriber);
     hub->seen_all = 0;
     hub->batch.size = subscriber->limit;
     hub->batch.most_bytes = subscriber->piece;
