@@ -3,8 +3,8 @@
 
 Most tests use the one without windows.  The other costs twice the CPU: while a
 page loads, and one with a stream does so for ever, the wheel in its tab turns.
-Only it hides the tabs behind the front one, and goes back to a page as it was
-left.
+Only it hides the tabs behind the front one, goes back to a page as it was left,
+and closes at once a tab whose frames do not answer.
 """
 
 import os

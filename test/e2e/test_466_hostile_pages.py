@@ -171,7 +171,7 @@ def shared_server():
 def chromium(shared_server):
     """A Chromium that ends before the server: over TLS each connection that it
     opened in advance holds a thread until then."""
-    browser = Browser(shared_server.port, FLAGS)
+    browser = Browser(shared_server.port, FLAGS, windows=True)
     yield browser
     browser.close()
 
