@@ -116,7 +116,9 @@ def check_counters(server, said, everybody, followers, groups):
     here = {}
     for kind, count, _, _ in groups:
         here[kind] = here.get(kind, 0) + count
-    wait_until(lambda: server.status()["waiting"] == here, 10, repr(here))
+    wait_until(lambda: {transport: count for transport, count
+                        in server.status()["waiting"].items() if count} == here,
+               10, repr(here))
     delivered, received = counted(server, followers)
     last = {channel: [server.post(channel, "last%d" % i)
                       for i in range(10)][-1] for channel in ("chat", "c0")}
