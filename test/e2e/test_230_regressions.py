@@ -348,12 +348,12 @@ def test_230_08_filter_on_a_clock(make_server):
         seen = b""
         for i in range(4):
             assert lag(server, page, "/chat/backend.php", "m%d" % i) \
-                < 1.0 * SLOW
+                < 0.5 * SLOW
             while seen.count(b"printServerTime(1") < i + 1:
                 data = clock.chunk()
                 assert data
                 seen += data
-        assert static_took(server) < 1.0 * SLOW
+        assert static_took(server) < 0.5 * SLOW
     server.wait_waiting(0)
 
 
@@ -375,7 +375,7 @@ def test_230_09_filter_that_sleeps(make_server):
         server.post("slow", "y" * 1000)
         for i in range(5):
             assert lag(server, page, "/chat/backend.php", "m%d" % i) \
-                < 1.0 * SLOW
+                < 0.5 * SLOW
         for conn in slow:
             assert conn.answer().json()["messages"][0]["body"] == "y" * 1000
             conn.close()
