@@ -31,10 +31,10 @@ comet_text_t mod_comet_slice_cut(mod_comet_slice_t *slice,
     return piece;
 }
 
-/* Encode the next piece of the first message, which is long. */
-static void encode_piece(mod_comet_slice_t *slice, const mod_comet_ask_t *ask,
-                         const comet_batch_t *batch, comet_timestamp_t *seen,
-                         comet_buffer_t *out)
+void mod_comet_slice_encode(mod_comet_slice_t *slice,
+                            const mod_comet_ask_t *ask,
+                            const comet_batch_t *batch, comet_timestamp_t *seen,
+                            comet_buffer_t *out)
 {
     comet_batch_t first = { .messages = batch->messages,
                             .size = 1,
@@ -73,7 +73,7 @@ apr_status_t mod_comet_slice_encode_next(mod_comet_slice_t *slice,
         comet_metrics_add(COMET_METRIC_delivered,
                           slice->of ? 0 : -(apr_int64_t)batch->count);
         comet_buffer_free(out);
-        encode_piece(slice, ask, batch, seen, out);
+        mod_comet_slice_encode(slice, ask, batch, seen, out);
     }
     return APR_SUCCESS;
 }

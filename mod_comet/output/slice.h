@@ -38,6 +38,16 @@ comet_text_t mod_comet_slice_cut(mod_comet_slice_t *slice,
                                  comet_text_t body, comet_timestamp_t *seen);
 
 /**
+ * Encode the next piece of a batch's first message, which is long.
+ * @param seen  OUT: the subscriber's cursor, as above
+ * @param out  the piece is added; marked as failed when memory runs out
+ */
+void mod_comet_slice_encode(mod_comet_slice_t *slice,
+                            const mod_comet_ask_t *ask,
+                            const comet_batch_t *batch, comet_timestamp_t *seen,
+                            comet_buffer_t *out);
+
+/**
  * Encode what a stream's client gets next, as mod_comet_news_encode_next() does,
  * but of a long message the next piece.
  * @param seen  IN OUT: the subscriber's cursor

@@ -4,28 +4,6 @@
 
 #include "output/news.h"
 
-/* Make the next piece of a stream's first message, which is long. */
-static void encode_slice(mod_comet_parked_t *park, const comet_batch_t *batch,
-                         comet_buffer_t *out)
-{
-    comet_batch_t first = { .messages = batch->messages,
-                            .size = 1,
-                            .count = 1 };
-    comet_buffer_t whole = { .data = NULL };
-    comet_text_t piece;
-
-    mod_comet_news_encode(park->ask, &first, &whole);
-    out->failed |= whole.failed;
-    if (!whole.failed) {
-        piece = mod_comet_slice_cut(&park->slice, first.messages[0],
-                                    (comet_text_t){ whole.data, whole.length },
-                                    &park->subscriber.seen);
-        comet_buffer_add(out, piece.data, piece.length);
-    }
-    comet_metrics_add(COMET_METRIC_delivered, park->slice.of ? -1 : 0);
-    comet_buffer_free(&whole);
-}
-
 int mod_comet_parked_stream_answers(mod_comet_parked_t *park,
                                     comet_buffer_t *bytes)
 {
@@ -60,11 +38,13 @@ int mod_comet_parked_stream_encode(mod_comet_parked_t *park,
             comet_metrics_add(COMET_METRIC_delivered,
                               -(apr_int64_t)batch->count);
             bytes->length = answers;
-            encode_slice(park, batch, bytes);
+            mod_comet_slice_encode(&park->slice, park->ask, batch,
+                                   &park->subscriber.seen, bytes);
         }
     }
     else if (park->slice.of) {
-        encode_slice(park, batch, bytes);
+        mod_comet_slice_encode(&park->slice, park->ask, batch,
+                               &park->subscriber.seen, bytes);
     }
     return 1;
 }
