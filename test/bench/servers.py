@@ -167,6 +167,7 @@ class Comet(Server):
             "history": "/comet/{channel}?since=0",
             "get": "/comet/{channel}?since=0&wait=0"}
     cursor = "json:timestamp"
+    module = os.path.join(BUILD, "mod_comet.so")
 
     def command(self):
         data = self.folder("data")
@@ -179,7 +180,7 @@ class Comet(Server):
         for module in ("mpm_event", "authz_core"):
             lines.append('LoadModule %s_module "%s/mod_%s.so"'
                          % (module, MODULES, module))
-        lines += ['LoadModule comet_module "%s/mod_comet.so"' % BUILD,
+        lines += ['LoadModule comet_module "%s"' % self.module,
                   'LoadModule comet_bench_null_module "%s/mod_null.so"'
                   % BENCH]
         if is_root():
@@ -201,6 +202,18 @@ class Comet(Server):
                   "</Location>", self.conf]
         return [HTTPD, "-DFOREGROUND", "-f",
                 self.write("httpd.conf", "\n".join(lines) + "\n")]
+
+
+class Before(Comet):
+    """The same with another build of the module: what a change costs."""
+
+    name = "before"
+    module = os.environ.get("BENCH_BEFORE") or ""
+
+    def command(self):
+        if not os.path.exists(self.module):
+            raise Unavailable("BENCH_BEFORE=%s: no such file" % self.module)
+        return super().command()
 
 
 class Null(Comet):
@@ -287,6 +300,13 @@ class Floor(Server):
 
     def command(self):
         return [os.path.join(BENCH, "floor"), str(self.port)]
+
+
+def taking_part(kinds):
+    """These servers, and the other build after ours if there is one."""
+    return [server for kind in kinds
+            for server in ((kind, Before) if kind is Comet and Before.module
+                           else (kind,))]
 
 
 def output_of(*command):

@@ -4,9 +4,12 @@
 import statistics
 
 from scenarios import GENERATOR_LIMIT
+from servers import Before
 
-COLUMNS = ("mod_comet", "nchan", "floor", "null handler")
-HEAD = ("scenario", "figure") + COLUMNS + ("× nchan", "× floor", "× null")
+COLUMNS = (("mod_comet",) + (("before",) if Before.module else ())
+           + ("nchan", "floor", "null handler"))
+HEAD = (("scenario", "figure") + COLUMNS
+        + tuple("× " + name.partition(" ")[0] for name in COLUMNS[1:]))
 
 
 class Results:
