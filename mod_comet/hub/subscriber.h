@@ -72,7 +72,7 @@ typedef enum {
 /**
  * Serve a subscriber.  Runs on the hub's thread with the subscriber pinned and
  * no lock held.  It must not block.  It may change subscriber->timeout_at,
- * ->blocked_fd and ->seen.  If it sets ->seen back to before a message of
+ * ->blocked_fd, ->piece and ->seen.  If it sets ->seen back to before a message of
  * the batch, it is served with that message again.
  */
 typedef comet_outcome_e comet_serve_cb(comet_subscriber_t *subscriber,

@@ -30,6 +30,10 @@ typedef struct mod_comet_outbox_t {
  * seven bytes of one at worst, they fit into two pieces. */
 #define MOD_COMET_STREAM_BYTES (8 * 1024)
 
+/** The same for a stream on a socket of the hub's whose client has taken all it
+ * was given so far: a long history then costs few system calls. */
+#define MOD_COMET_STREAM_BYTES_MOST (4 * MOD_COMET_STREAM_BYTES)
+
 /**
  * Count bytes that are kept for a client outside an outbox.
  * @param counted  IN OUT: how many of this client's were counted

@@ -97,6 +97,40 @@ static int send_slices(stream_t *stream, const comet_batch_t *batch)
     return 1;
 }
 
+/* The most bytes of an encoded batch that the stream gets at once. */
+static apr_size_t find_share(const stream_t *stream)
+{
+    apr_size_t share = mod_comet_outbox_share();
+
+    return share < MOD_COMET_PIECE_BYTES
+               ? share
+               : share * stream->subscriber.piece / MOD_COMET_STREAM_BYTES;
+}
+
+/* Choose how much of its history the client gets next: more, if it has taken all
+ * of this batch at once. */
+static void choose_piece(stream_t *stream, const comet_batch_t *batch)
+{
+    apr_size_t piece = 2 * stream->subscriber.piece;
+
+    if (!is_sent(stream) || !comet_batch_is_full(batch)) {
+        piece = MOD_COMET_STREAM_BYTES;
+    }
+    stream->subscriber.piece = piece < MOD_COMET_STREAM_BYTES_MOST
+                                   ? piece
+                                   : MOD_COMET_STREAM_BYTES_MOST;
+}
+
+static int send_batch(stream_t *stream, const comet_batch_t *batch,
+                      const comet_encoding_t *encoding)
+{
+    int sent = send_part(stream, encoding, encoding->body);
+
+    comet_metrics_add(COMET_METRIC_delivered, (apr_int64_t)batch->count);
+    choose_piece(stream, batch);
+    return sent;
+}
+
 static int send_news(stream_t *stream, const comet_batch_t *batch)
 {
     const comet_encoding_t *encoding;
@@ -109,11 +143,16 @@ static int send_news(stream_t *stream, const comet_batch_t *batch)
     if (!encoding) {
         return 0;
     }
-    if (encoding->body.length > mod_comet_outbox_share()) {
-        return send_slices(stream, batch);
+    if (encoding->body.length <= find_share(stream)) {
+        return send_batch(stream, batch, encoding);
     }
-    comet_metrics_add(COMET_METRIC_delivered, (apr_int64_t)batch->count);
-    return send_part(stream, encoding, encoding->body);
+    if (stream->subscriber.piece > MOD_COMET_STREAM_BYTES) {
+        /* take these messages again, in smaller batches */
+        stream->subscriber.piece = MOD_COMET_STREAM_BYTES;
+        stream->subscriber.seen = batch->messages[0]->timestamp - 1;
+        return 1;
+    }
+    return send_slices(stream, batch);
 }
 
 /* Send a heartbeat or the closing words.  They are short and rare, so they are

@@ -892,6 +892,19 @@ def test_340_55_other_children(make_server, mpm):
             stream.conn.close()
 
 
+def test_340_56_history_that_grows_by_encoding(server):
+    """A client that reads fast gets ever longer pieces of the history.  Where
+    the text of one grows too much when it is encoded (each of its lines gets a
+    `data:`), it gets the same messages in smaller pieces, each once."""
+    texts = (["%d " % i + "x" * 100 for i in range(900)]
+             + ["%d" % i + "\n" * 120 for i in range(900, 1800)])
+    sqlite(server.db, "BEGIN;" + "".join(
+        "INSERT INTO message(channel, body) VALUES('grows', '%s');" % text
+        for text in texts) + "COMMIT;")
+    with Stream(server, "/comet/grows?since=0") as stream:
+        assert stream.until(len(texts)) == texts
+
+
 # -- HTTP/2 ----------------------------------------------------------------------------------------
 
 def test_340_60_http2(make_server):
