@@ -122,7 +122,7 @@ static apr_status_t search(request_rec *r, comet_store_t *store,
     comet_reading_t reading = { .selection = ask->selection, .batch = missed };
     apr_status_t status;
 
-    mod_comet_reading_limit_search(r, store);
+    mod_comet_reading_limit_search(r, ask, store);
     status = comet_store_search(store, ask->selection, ask->words, ask->cursor,
                                 ask->before ? ask->before : COMET_TIMESTAMP_MAX,
                                 ask->limit, comet_selection_take, &reading,

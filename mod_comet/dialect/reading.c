@@ -33,11 +33,10 @@ static int is_gone(void *baton)
     return c->aborted != 0;
 }
 
-static void limit(request_rec *r, comet_store_t *store,
-                  apr_interval_time_t time)
+static void limit(request_rec *r, comet_store_t *store, comet_allowance_t *cpu)
 {
     const comet_budget_t budget = {
-        .time = time > 0 ? time : 1,
+        .cpu = cpu,
         .is_gone = is_gone,
         .baton = r,
         .look_every = LOOK_EVERY,
@@ -49,17 +48,17 @@ static void limit(request_rec *r, comet_store_t *store,
 void mod_comet_reading_limit(request_rec *r, mod_comet_ask_t *ask,
                              comet_store_t *store)
 {
-    apr_time_t now = comet_thread_time();
-
-    if (!ask->reading_ends) {
-        ask->reading_ends = now + READING_TIME;
+    if (!ask->reading.time) {
+        ask->reading = comet_allowance_begin(READING_TIME);
     }
-    limit(r, store, ask->reading_ends - now);
+    limit(r, store, &ask->reading);
 }
 
-void mod_comet_reading_limit_search(request_rec *r, comet_store_t *store)
+void mod_comet_reading_limit_search(request_rec *r, mod_comet_ask_t *ask,
+                                    comet_store_t *store)
 {
-    limit(r, store, SEARCHING_TIME);
+    ask->reading = comet_allowance_begin(SEARCHING_TIME);
+    limit(r, store, &ask->reading);
 }
 
 int mod_comet_reading_enter(void)

@@ -17,7 +17,8 @@ void mod_comet_reading_limit(request_rec *r, mod_comet_ask_t *ask,
 
 /** The same for a search, whose budget is smaller: a search that is cut short
  * can be continued by the next request. */
-void mod_comet_reading_limit_search(request_rec *r, comet_store_t *store);
+void mod_comet_reading_limit_search(request_rec *r, mod_comet_ask_t *ask,
+                                    comet_store_t *store);
 
 /**
  * Take one of the places for searching. A quarter of each child's threads, and

@@ -7,6 +7,7 @@
 #ifndef MOD_COMET_ASK_H
 #define MOD_COMET_ASK_H
 
+#include "base/allowance.h"
 #include "base/selection.h"
 #include "transport/transport.h"
 #include "request/request.h"
@@ -33,8 +34,8 @@ typedef struct mod_comet_ask_t {
                                * later by comparing with it */
     int is_unknown; /* the cursor does not belong to this store, and the client
                      * must be told */
-    apr_time_t reading_ends; /* when the read has used up its budget, by its
-                              * thread's CPU time; 0: it has not begun */
+    comet_allowance_t reading; /* what is left to its thread for reading;
+                                * zero-initialised: it has read nothing yet */
     apr_size_t limit; /* messages in one answer */
     apr_interval_time_t hold; /* how long a poll may wait; 0: not at all */
     apr_interval_time_t tick; /* a clock's period; 0: not a clock */

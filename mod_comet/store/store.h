@@ -21,6 +21,7 @@
 
 #include <apr_pools.h>
 
+#include "base/allowance.h"
 #include "base/selection.h"
 
 typedef struct comet_engine_t comet_engine_t; /* store/engine.h */
@@ -124,9 +125,11 @@ int comet_store_tally(comet_store_t *store, comet_tally_t *tally);
 
 /** What reading may cost. */
 typedef struct comet_budget_t {
-    /** CPU time.  Five times as much real time may pass, since the thread may
-     * wait for the disk or for a busy machine.  0: no limit. */
-    apr_interval_time_t time;
+    /** CPU time, for all readings that share it; it must live until the next
+     * call of comet_store_limit().  One reading may take five times as much real
+     * time, since the thread may wait for the disk or for a busy machine.  NULL:
+     * no limit. */
+    comet_allowance_t *cpu;
     /** Whether the client has gone; NULL: the client is assumed to be there. */
     int (*is_gone)(void *baton);
     void *baton;
@@ -209,7 +212,7 @@ apr_status_t comet_store_page(comet_store_t *store,
  * over what it has found and says where the next search continues.  It looks
  * through the newest messages of the selection first, so that each search makes
  * progress, however frequent the words are.  It keeps no view of the log open
- * for longer than half of the budget's time, and only for a moment where the
+ * for longer than half of the budget's CPU time, and only for a moment where the
  * log has grown long and waits for its readers.  The caller has no view open.
  * @param words  separated by spaces and matched literally; a trailing star
  *               matches any word with that prefix ("deplo*")

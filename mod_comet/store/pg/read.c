@@ -8,9 +8,9 @@ void comet_pg_limit(comet_store_t *store, const comet_budget_t *budget)
 {
     comet_pg_t *pg = (comet_pg_t *)store;
 
-    pg->budget = budget ? *budget : (comet_budget_t){ .time = 0 };
+    pg->budget = budget ? *budget : (comet_budget_t){ .cpu = NULL };
     pg->reading_until =
-        pg->budget.time ? comet_monotonic() + 5 * pg->budget.time : 0;
+        pg->budget.cpu ? comet_monotonic() + 5 * pg->budget.cpu->time : 0;
 }
 
 apr_status_t comet_pg_state(comet_store_t *store, comet_store_state_t *state)

@@ -18,6 +18,12 @@ static int is_over(apr_time_t now, apr_time_t end)
     return end && now >= end;
 }
 
+static int is_spent(const comet_sqlite_spending_t *spending, apr_time_t now)
+{
+    return spending->budget.cpu
+           && comet_allowance_is_spent(spending->budget.cpu, now);
+}
+
 /* The progress handler.  @return whether the statement ends now */
 static int on_progress(void *baton)
 {
@@ -25,8 +31,7 @@ static int on_progress(void *baton)
     comet_sqlite_spending_t *spending = &store->spending;
     apr_time_t now = comet_monotonic();
 
-    if (is_over(comet_thread_time(), spending->spent_at)
-        || is_over(now, spending->ends_at)
+    if (is_spent(spending, now) || is_over(now, spending->ends_at)
         || is_over(now, spending->view_ends)) {
         spending->ended = COMET_ECOSTLY;
     }
@@ -48,9 +53,8 @@ void comet_sqlite_limit(comet_sqlite_t *store, const comet_budget_t *budget)
         store->spending.budget = *budget;
         store->spending.look_at = now + budget->look_every;
     }
-    if (budget && budget->time) {
-        store->spending.spent_at = comet_thread_time() + budget->time;
-        store->spending.ends_at = now + WAITING * budget->time;
+    if (budget && budget->cpu) {
+        store->spending.ends_at = now + WAITING * budget->cpu->time;
     }
     sqlite3_progress_handler(store->db, budget ? STEPS_PER_LOOK : 0,
                              on_progress, store);

@@ -229,7 +229,8 @@ static apr_interval_time_t view_time(comet_sqlite_t *store)
     return comet_sqlite_tally(store, &tally)
                    && tally.words[TALLY_PAGES] >= LOG_PAGES
                ? SHORT_VIEW
-               : store->spending.budget.time / 2;
+           : store->spending.budget.cpu ? store->spending.budget.cpu->time / 2
+                                        : 0;
 }
 
 static apr_status_t search_index(comet_sqlite_t *store, search_t *search)

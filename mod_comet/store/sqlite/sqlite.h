@@ -96,7 +96,6 @@ typedef struct prune_t {
 /** A reader's budget (comet_store_limit()), and when it is spent. */
 typedef struct comet_sqlite_spending_t {
     comet_budget_t budget;
-    apr_time_t spent_at; /* by comet_thread_time(); 0: never */
     apr_time_t ends_at; /* by comet_monotonic(); 0: never */
     apr_time_t view_ends; /* the same, of one statement */
     apr_time_t look_at; /* when to ask next whether the client has gone */

@@ -219,12 +219,21 @@ static int is_gone(void *baton)
     return ++client->asked > client->stays;
 }
 
+/* Allow reading no more time than it takes until its first look at the clock. */
+static void limit_to_nothing(comet_store_t *store)
+{
+    static comet_allowance_t cpu;
+    const comet_budget_t budget = { .cpu = &cpu };
+
+    cpu = comet_allowance_begin(1);
+    comet_store_limit(store, &budget);
+}
+
 /* A search that is cut short can be continued, and finds everything once.
  * @return how many searches it took */
 static int search_in_parts(comet_store_t *store, const char *channel,
                            const char *words, size_t *count)
 {
-    const comet_budget_t tiny = { .time = 1 };
     comet_timestamp_t before = COMET_TIMESTAMP_MAX, last = before;
     int searches = 0;
 
@@ -232,7 +241,7 @@ static int search_in_parts(comet_store_t *store, const char *channel,
     do {
         size_t i;
 
-        comet_store_limit(store, &tiny);
+        limit_to_nothing(store);
         kit_empty_list();
         assert_int_equal(
             comet_store_search(store, scratch_select(comet_text(channel)),
@@ -275,13 +284,12 @@ static void test_costly_words_in_parts(void **state)
  * nothing. */
 static void test_small_channel(void **state)
 {
-    const comet_budget_t tiny = { .time = 1 };
     comet_store_t *store = search_open(1, COMET_STORE_WRITE);
 
     search_fill("large", 3000);
     kit_append(store, "small", "word w1 here", NULL);
     search_fill("large", 3000);
-    comet_store_limit(store, &tiny);
+    limit_to_nothing(store);
     assert_string_equal(search_for(store, "none", "w* o* a* b* c*", 9), "");
     assert_int_equal(search_rest, 0);
     assert_string_equal(search_for(store, "small", "w* h*", 9), "word w1 here");
@@ -314,7 +322,6 @@ static void test_client_leaves(void **state)
 /* Every kind of reading is limited, not only a search. */
 static void test_costly_reading(void **state)
 {
-    const comet_budget_t tiny = { .time = 1 };
     comet_store_t *store = search_open(1, COMET_STORE_WRITE);
     comet_selection_t *all =
         comet_selection_create(NULL, 0, (comet_text_t[]){ { "", 0 } }, 1);
@@ -322,7 +329,7 @@ static void test_costly_reading(void **state)
     int any;
 
     search_fill("a", 3000);
-    comet_store_limit(store, &tiny);
+    limit_to_nothing(store);
     kit_empty_list();
     assert_int_equal(
         comet_store_read(store, all, 0, 3000, kit_collect, &kit_list),

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * @file base/allowance.h
+ * CPU time that a piece of work may use on one thread.
+ */
+#ifndef COMET_ALLOWANCE_H
+#define COMET_ALLOWANCE_H
+
+#include "base/comet.h"
+
+/** An allowance of CPU time.  Begin it with comet_allowance_begin(). */
+typedef struct comet_allowance_t {
+    apr_interval_time_t time; /* how much CPU time it is, in microseconds */
+    apr_time_t began; /* by comet_monotonic() */
+    apr_time_t spent_at; /* by comet_thread_time(); 0: not measured yet */
+} comet_allowance_t;
+
+/**
+ * Begin to use an allowance.
+ * @param time  microseconds
+ * @return it; the thread that begins it is the one that uses it
+ */
+comet_allowance_t comet_allowance_begin(apr_interval_time_t time);
+
+/**
+ * Whether an allowance is used up.  To read a thread's CPU time is a system
+ * call, which short work should not pay for: for the first quarter of the
+ * allowance the steady clock is read instead.
+ * @param now  comet_monotonic()
+ */
+int comet_allowance_is_spent(comet_allowance_t *allowance, apr_time_t now);
+
+#endif /* COMET_ALLOWANCE_H */
