@@ -7,6 +7,9 @@
 #include "store/engine.h"
 
 #define SAFETY_USEC APR_INT64_C(500000)
+/* A commit brings several notifications.  So long after a look, another one does
+ * not ask again which file is at the path. */
+#define USABLE_USEC APR_INT64_C(5000)
 #define BATCH 256
 
 /* The state of an unusable ring.  It equals the state of no store. */
@@ -180,7 +183,8 @@ static apr_status_t read_on(comet_feed_t *feed, pthread_mutex_t *lock,
  * opened, its index may already belong to another log.
  */
 static apr_status_t look(comet_feed_t *feed, pthread_mutex_t *lock,
-                         int *changed, comet_feed_cb *callback, void *baton)
+                         apr_time_t now, int *changed, comet_feed_cb *callback,
+                         void *baton)
 {
     comet_store_state_t state;
     comet_tally_t tally;
@@ -209,12 +213,38 @@ static apr_status_t look(comet_feed_t *feed, pthread_mutex_t *lock,
     comet_store_end(feed->store);
     feed->tally = tally;
     feed->has_tally = tallied && status == APR_SUCCESS;
+    feed->usable_until = now + USABLE_USEC;
     return status;
 }
 
+/* Whether the store's tally is that of the last look. */
+static int is_tally_kept(const comet_feed_t *feed)
+{
+    comet_tally_t now;
+
+    return feed->has_tally && comet_store_tally(feed->store, &now)
+           && memcmp(&now, &feed->tally, sizeof(now)) == 0;
+}
+
+/* Whether nothing was committed since the last look, as most notifications find:
+ * the ring need not be compared with the log. */
+static int is_in_step(comet_feed_t *feed, apr_time_t now)
+{
+    if (feed->is_remote || !is_tally_kept(feed)) {
+        return 0;
+    }
+    if (now >= feed->usable_until) {
+        if (!comet_store_is_usable(feed->store)) {
+            return 0;
+        }
+        feed->usable_until = now + USABLE_USEC;
+    }
+    return 1;
+}
+
 static apr_status_t open_and_look(comet_feed_t *feed, pthread_mutex_t *lock,
-                                  int *changed, comet_feed_cb *callback,
-                                  void *baton)
+                                  apr_time_t now, int *changed,
+                                  comet_feed_cb *callback, void *baton)
 {
     apr_status_t status =
         feed->store
@@ -222,8 +252,9 @@ static apr_status_t open_and_look(comet_feed_t *feed, pthread_mutex_t *lock,
             : comet_store_open(&feed->store, feed->store_config,
                                COMET_STORE_READ_AT_ONCE, feed->stopping);
 
-    return status == APR_SUCCESS ? look(feed, lock, changed, callback, baton)
-                                 : status;
+    return status == APR_SUCCESS
+               ? look(feed, lock, now, changed, callback, baton)
+               : status;
 }
 
 comet_feed_coverage_e comet_feed_coverage(comet_feed_t *feed,
@@ -264,19 +295,22 @@ apr_status_t comet_feed_refresh(comet_feed_t *feed, pthread_mutex_t *lock,
                                 comet_feed_cb *callback, void *baton)
 {
     int changed = 0, was_unknown = feed->ring.state.last < 0;
-    apr_status_t status;
+    int thorough = now >= feed->safety_at;
+    apr_status_t status = APR_SUCCESS;
 
-    if (now >= feed->safety_at) {
+    if (thorough) {
         feed->safety_at = now + SAFETY_USEC;
     }
     if (feed->watch) {
         comet_watch_look(feed->watch, now);
     }
-    status = open_and_look(feed, lock, &changed, callback, baton);
+    if (thorough || !is_in_step(feed, now)) {
+        status = open_and_look(feed, lock, now, &changed, callback, baton);
+    }
     if (status == COMET_EMOVED) {
         give_up_store(feed, lock);
         was_unknown = 1;
-        status = open_and_look(feed, lock, &changed, callback, baton);
+        status = open_and_look(feed, lock, now, &changed, callback, baton);
     }
     if (status != APR_SUCCESS && status != COMET_ELOCKED) {
         give_up_store(feed, lock);

@@ -34,6 +34,8 @@ typedef struct comet_feed_t {
                     * so some new messages may not have been announced */
     comet_tally_t tally; /* the store's tally just before the last look */
     int has_tally; /* `tally` is valid, and the ring is in step with it */
+    apr_time_t usable_until; /* until then the open file is taken for the one at
+                              * its path if the tally is unchanged */
     comet_timestamp_t erased_until; /* [hub->lock] no message after this one
                                      * was ever erased */
     comet_ring_t ring; /* [hub->lock] */
@@ -72,6 +74,7 @@ apr_time_t comet_feed_due(const comet_feed_t *feed);
 
 /**
  * Look at the store, bring the ring in step with it, and announce new messages.
+ * A look costs little if nobody has committed since the last one.
  * This also checks now and then that the open file is still the one at its
  * path.  The hub's thread.
  * @param lock  the hub's lock.  It is held while the ring changes and while @a

@@ -4,6 +4,7 @@
 #include "store/sqlite/inotify.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,6 +25,9 @@
  * writer wakes nobody until the store was looked at. */
 #define TOUCHED (IN_MODIFY | IN_CLOSE_WRITE | IN_ONESHOT)
 
+/* The size of an event, inotify(7). */
+#define EVENT_BYTES_MOST (sizeof(struct inotify_event) + NAME_MAX + 1)
+
 enum { DATABASE, LOG, FILES };
 
 static const char *const suffixes[FILES] = { "", "-wal" };
@@ -36,7 +40,7 @@ struct inotify_t {
     const char *name; /* its last part */
     int refused; /* inotify does not watch this one: poll */
     int folder; /* inotify's number of the folder */
-    int files[FILES]; /* and of the files; -1: not watched */
+    int files[FILES]; /* and of the files; -1: not watched now */
     int touched; /* since the last look that was due */
     apr_time_t due; /* when to look next; 0: not until an event */
     apr_time_t paused_until; /* not before this */
@@ -67,14 +71,16 @@ static int watch_folder(const inotify_t *watch)
     return inotify_add_watch(shared.fd, folder, RENAMED);
 }
 
-/* Watch the files that there are now.  One that had a name before may report
- * its last event, which concerns nobody then. */
+/* Watch those files that there are now and that are not watched. */
 static void watch_files(inotify_t *watch)
 {
     char file[4096];
     int i;
 
     for (i = 0; i < FILES && !watch->refused; i++) {
+        if (watch->files[i] >= 0) {
+            continue;
+        }
         snprintf(file, sizeof(file), "%s%s", watch->path, suffixes[i]);
         watch->files[i] = inotify_add_watch(shared.fd, file, TOUCHED);
         watch->refused = watch->files[i] < 0 && errno != ENOENT;
@@ -150,17 +156,24 @@ static int is_own_name(const inotify_t *watch, const char *name)
            && (!name[length] || name[length] == '-');
 }
 
-static int concerns(const inotify_t *watch, const struct inotify_event *event)
+/* Note which files an event leaves without a watch: the one that was touched, or
+ * all, as others may have their names now.  A file that had a name before may
+ * report its last event, which concerns nobody then.
+ * @return whether the event concerns this database */
+static int take_event(inotify_t *watch, const struct inotify_event *event)
 {
-    if (event->mask & IN_Q_OVERFLOW) {
-        return 1;
+    int all = (event->mask & IN_Q_OVERFLOW)
+              || (event->wd == watch->folder && event->len
+                  && is_own_name(watch, event->name));
+    int concerned = all, i;
+
+    for (i = 0; i < FILES; i++) {
+        if (all || event->wd == watch->files[i]) {
+            watch->files[i] = -1;
+            concerned = 1;
+        }
     }
-    if (event->mask & IN_IGNORED) {
-        return 0; /* only says that a watch is gone */
-    }
-    return event->wd == watch->files[DATABASE] || event->wd == watch->files[LOG]
-           || (event->wd == watch->folder && event->len
-               && is_own_name(watch, event->name));
+    return concerned && !(event->mask & IN_IGNORED); /* the watch is gone */
 }
 
 static void note_touched(inotify_t *watch, apr_time_t now)
@@ -183,22 +196,23 @@ static void take_events(comet_watch_t *base, apr_time_t now)
         __attribute__((aligned(__alignof__(struct inotify_event))));
     ssize_t length;
 
-    while ((length = read(shared.fd, bytes, sizeof(bytes))) > 0) {
+    do { /* a read that leaves room for an event has read them all */
         const char *at = bytes;
 
+        length = read(shared.fd, bytes, sizeof(bytes));
         while (at < bytes + length) {
             const struct inotify_event *event =
                 (const struct inotify_event *)(const void *)at;
             inotify_t *watch;
 
             for (watch = shared.watches; watch; watch = watch->next) {
-                if (concerns(watch, event)) {
+                if (take_event(watch, event)) {
                     note_touched(watch, now);
                 }
             }
             at += sizeof(*event) + event->len;
         }
-    }
+    } while (length > (ssize_t)(sizeof(bytes) - EVENT_BYTES_MOST));
 }
 
 static void pause_watch(comet_watch_t *base, apr_time_t now)

@@ -8,6 +8,10 @@
 /* How long to wait for a reader that still uses a deleted log. */
 #define RESCUE_USEC 20000
 
+/* How long a writer may take it that the file has no second name, and that to
+ * wait for its lock is worth while. */
+#define CHECKED_USEC 5000
+
 /*
  * Whether this connection's log may be copied into the file.  It may if nobody
  * has committed to the file in another way since.  A program that shares the
@@ -48,15 +52,30 @@ apr_status_t comet_sqlite_leave_behind(comet_sqlite_t *store)
                                   "the database was removed or replaced");
 }
 
-apr_status_t comet_sqlite_reserve(comet_sqlite_t *store,
-                                  apr_interval_time_t wait)
+/* Check the file before waiting for its lock, unless that was done just now. */
+static apr_status_t check_file(comet_sqlite_t *store)
 {
+    apr_time_t now = comet_monotonic();
     apr_status_t status;
 
+    if (now < store->checked_until) {
+        return APR_SUCCESS;
+    }
     if (comet_sqlite_moved(store)) {
         return comet_sqlite_leave_behind(store);
     }
     status = comet_sqlite_check_alias(store);
+    if (status == APR_SUCCESS) {
+        store->checked_until = now + CHECKED_USEC;
+    }
+    return status;
+}
+
+apr_status_t comet_sqlite_reserve(comet_sqlite_t *store,
+                                  apr_interval_time_t wait)
+{
+    apr_status_t status = check_file(store);
+
     if (status != APR_SUCCESS) {
         return status;
     }
@@ -64,7 +83,8 @@ apr_status_t comet_sqlite_reserve(comet_sqlite_t *store,
     status = comet_sqlite_run_or_fail(store, SQL_BEGIN_WRITE);
     store->patience = store->config->busy_timeout;
     store->reserved = status == APR_SUCCESS;
-    if (store->reserved && comet_sqlite_moved(store)) { /* while it waited */
+    /* the file may have been moved before the lock was taken */
+    if (store->reserved && comet_sqlite_moved(store)) {
         comet_sqlite_roll_back(store);
         return comet_sqlite_leave_behind(store);
     }
