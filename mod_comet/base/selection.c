@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/name.h"
+
 /* The byte before each name in a key of several parts.  No name contains it. */
 #define NEXT_NAME '\n'
 
@@ -98,6 +100,7 @@ comet_selection_t *comet_selection_create(const comet_text_t *names,
     refer(list, names, name_count);
     refer(list + name_count, prefixes, prefix_count);
     atomic_init(&selection->refs, 1);
+    selection->everything = 0;
     selection->names = list;
     selection->prefixes = list + name_count;
     selection->name_count = sort(list, name_count);
@@ -154,6 +157,10 @@ comet_selection_match_e comet_selection_match(
 
     if (is_named(selection, channel, hash)) {
         return COMET_SELECTION_NAMED;
+    }
+    if (selection->prefix_count && !selection->everything
+        && comet_name_is_sibling(channel)) {
+        return COMET_SELECTION_NONE;
     }
     for (i = 0; i < selection->prefix_count; i++) {
         comet_text_t prefix = selection->prefixes[i].text;

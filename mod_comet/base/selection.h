@@ -9,6 +9,9 @@
  * channels.  The channels that already exist under a prefix are among the
  * names.  When a message arrives on one that is not, reading ends just before
  * it, so that the client comes back and is authorised for the new channel.
+ *
+ * No prefix covers a sibling channel, room/42/@online for example: a subscriber
+ * that wants it names it.
  */
 #ifndef COMET_SELECTION_H
 #define COMET_SELECTION_H
@@ -31,6 +34,8 @@ typedef struct comet_selection_t {
     const comet_selected_t
         *names; /* sorted by hash, then bytes; no duplicates */
     const comet_selected_t *prefixes; /* likewise */
+    int everything; /* its prefix "" covers the sibling channels as well: of
+                     * comet_store_tail() only */
     /** Equal selections have equal keys.  The key of a single name is that
      * name.  The key of a single prefix is COMET_SELECTION_PREFIX and the
      * prefix. */
@@ -62,7 +67,7 @@ int comet_selection_is_atom(const comet_selection_t *selection);
 typedef enum {
     COMET_SELECTION_NONE, /* the selection does not cover the channel */
     COMET_SELECTION_NAMED, /* the selection names the channel */
-    COMET_SELECTION_UNKNOWN /* under one of its prefixes, but not named */
+    COMET_SELECTION_UNKNOWN /* covered by one of its prefixes, but not named */
 } comet_selection_match_e;
 
 /**

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/name.h"
 #include "hub/subscriber.h"
 
 #define FIRST_SIZE 256
@@ -250,7 +251,7 @@ void comet_channels_reach(const comet_channels_t *channels, const void *source,
 {
     reach(*place(channels, source, (comet_selected_t){ name, hash }), visit,
           baton);
-    if (channels->prefix_count) {
+    if (channels->prefix_count && !comet_name_is_sibling(name)) {
         reach_prefixes(channels, source, name, visit, baton);
     }
 }

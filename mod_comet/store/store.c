@@ -124,7 +124,9 @@ apr_status_t comet_store_tail(comet_store_t *store, comet_timestamp_t after,
                               void *baton)
 {
     static const comet_selected_t all = { { "", 0 }, 0 };
-    const comet_selection_t selection = { .prefix_count = 1, .prefixes = &all };
+    const comet_selection_t selection = { .prefix_count = 1,
+                                          .prefixes = &all,
+                                          .everything = 1 };
 
     return comet_store_read(store, &selection, after, limit, callback, baton);
 }

@@ -212,12 +212,12 @@ int contract_run(const contract_engine_t *which)
     const struct CMUnitTest tests[] = {
         TEST(test_order),          TEST(test_bytes),
         TEST(test_groups),         TEST(test_keys),
-        TEST(test_selections),     TEST(test_long_bodies),
-        TEST(test_replay),         TEST(test_channels),
-        TEST(test_views),          TEST(test_outside_insert),
-        TEST(test_outside_delete), TEST(test_retain_count),
-        TEST(test_retain_age),     TEST(test_search),
-        TEST(test_no_gaps),
+        TEST(test_selections),     TEST(test_siblings),
+        TEST(test_long_bodies),    TEST(test_replay),
+        TEST(test_channels),       TEST(test_views),
+        TEST(test_outside_insert), TEST(test_outside_delete),
+        TEST(test_retain_count),   TEST(test_retain_age),
+        TEST(test_search),         TEST(test_no_gaps),
     };
     int failed;
 

@@ -59,6 +59,7 @@ void contract_test_bytes(void **state);
 void contract_test_groups(void **state);
 void contract_test_keys(void **state);
 void contract_test_selections(void **state);
+void contract_test_siblings(void **state);
 void contract_test_long_bodies(void **state);
 void contract_test_replay(void **state);
 void contract_test_channels(void **state);

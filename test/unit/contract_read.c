@@ -123,6 +123,44 @@ void contract_test_selections(void **state)
     assert_int_equal(contract_list.count, 700);
 }
 
+static int join_name(void *baton, comet_text_t name)
+{
+    char *names = baton;
+
+    sprintf(names + strlen(names), "%.*s ", (int)name.length, name.data);
+    return 1;
+}
+
+/* Sibling channels are read by their names only, however many there are; and
+ * whoever follows the whole log gets them as well. */
+void contract_test_siblings(void **state)
+{
+    char names[200] = "";
+
+    UNLESS_SKIPPED();
+    contract_append("room/1", "a");
+    contract_append_many("room/1/@online", 300);
+    contract_append("@online", "b");
+    contract_append("room/2", "c");
+    contract_append_many("room/3/@online", 30);
+    contract_append("room/4", "d");
+    assert_string_equal(contract_read_words("room/*", 0, 2), "a,c");
+    assert_string_equal(contract_read_words("*", 0, 9), "a,c,d");
+    assert_string_equal(contract_read_words("room/* @online", 0, 9), "a,b,c,d");
+    contract_read_words("room/1/@online", 0, 999);
+    assert_int_equal(contract_list.count, 300);
+    contract_empty_list();
+    contract_list.limit = 999;
+    assert_int_equal(
+        comet_store_tail(contract_store, 0, 999, contract_collect, NULL), 0);
+    assert_int_equal(contract_list.count, 334);
+    contract_empty_list();
+    assert_int_equal(comet_store_channels(contract_store, comet_text("room/"),
+                                          3, join_name, names),
+                     0);
+    assert_string_equal(names, "room/1 room/2 room/4 ");
+}
+
 /* A page's bodies fit into a batch, and reading goes on over long ones. */
 void contract_test_long_bodies(void **state)
 {

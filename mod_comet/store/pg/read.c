@@ -4,6 +4,8 @@
 
 #include <stdlib.h>
 
+#include "base/name.h"
+
 void comet_pg_limit(comet_store_t *store, const comet_budget_t *budget)
 {
     comet_pg_t *pg = (comet_pg_t *)store;
@@ -186,24 +188,49 @@ static apr_status_t no_memory(comet_pg_t *pg)
     return comet_pg_fail(pg, APR_ENOMEM, "no memory for the messages");
 }
 
+/* Whether only a prefix of a selection covers the channel of a row, which is a
+ * sibling channel: so nobody has asked for it. */
+static int is_unasked(const comet_selection_t *selection,
+                      const PGresult *result, int row)
+{
+    comet_text_t channel = comet_pg_text(result, row, 1);
+    apr_size_t i = 0;
+
+    if (selection->everything || !selection->prefix_count
+        || !comet_name_is_sibling(channel)) {
+        return 0;
+    }
+    while (i < selection->name_count
+           && !comet_text_equal(selection->names[i].text, channel)) {
+        i++;
+    }
+    return i == selection->name_count;
+}
+
 /* Hand over one answer, oldest first.
  * @param bytes  set to how many its bodies have
- * @param more   set to 0 if the callee wants no more */
-static apr_status_t hand_over(comet_pg_t *pg, const PGresult *result,
-                              apr_size_t *bytes, int *more,
-                              comet_store_cb *callback, void *baton)
+ * @param left   lowered by how many messages were handed over; 0 if the callee
+ *               wants no more */
+static apr_status_t hand_over(comet_pg_t *pg, const question_t *question,
+                              const PGresult *result, apr_size_t *bytes,
+                              apr_size_t *left, comet_store_cb *callback,
+                              void *baton)
 {
     int i;
 
     *bytes = 0;
-    for (i = 0; i < PQntuples(result) && *more; i++) {
-        comet_message_t *message = make(pg, result, i);
+    for (i = 0; i < PQntuples(result) && *left; i++) {
+        comet_message_t *message;
 
+        *bytes += comet_pg_text(result, i, 4).length;
+        if (is_unasked(question->selection, result, i)) {
+            continue;
+        }
+        message = make(pg, result, i);
         if (!message) {
             return no_memory(pg);
         }
-        *bytes += message->body.length;
-        *more = callback(baton, message);
+        *left = callback(baton, message) ? *left - 1 : 0;
     }
     return APR_SUCCESS;
 }
@@ -218,9 +245,8 @@ apr_status_t comet_pg_read(comet_store_t *store,
                             .after = after,
                             .before = COMET_TIMESTAMP_MAX + 1 };
     apr_status_t status = APR_SUCCESS;
-    int more = 1;
 
-    while (status == APR_SUCCESS && more && limit) {
+    while (status == APR_SUCCESS && limit) {
         PGresult *result;
         apr_size_t bytes;
         int rows;
@@ -232,12 +258,14 @@ apr_status_t comet_pg_read(comet_store_t *store,
             break;
         }
         rows = PQntuples(result);
-        status = hand_over(pg, result, &bytes, &more, callback, baton);
+        status =
+            hand_over(pg, &question, result, &bytes, &limit, callback, baton);
         if (rows) {
             question.after = comet_pg_int(result, rows - 1, 0);
         }
-        more = more && (rows == question.most || bytes >= COMET_BATCH_BYTES);
-        limit -= (apr_size_t)rows;
+        if (rows < question.most && bytes < COMET_BATCH_BYTES) {
+            limit = 0; /* there are no more */
+        }
         PQclear(result);
     }
     return status;
@@ -334,27 +362,55 @@ apr_status_t comet_pg_search(comet_store_t *store,
 
 /* --- Channels ------------------------------------------------------------- */
 
+/* The channels under a prefix, siblings included: at most so many. */
+static apr_status_t ask_channels(comet_pg_t *pg, comet_text_t prefix,
+                                 apr_size_t most, PGresult **result)
+{
+    comet_pg_args_t args = { .count = 0 };
+
+    comet_pg_add_text(&args, prefix);
+    comet_pg_add_int(&args, (apr_int64_t)most);
+    return comet_pg_ask(pg, "SELECT * FROM comet.channels($1, $2)", &args,
+                        result);
+}
+
+/* How many rows are no siblings. */
+static apr_size_t count_channels(const PGresult *result)
+{
+    apr_size_t count = 0;
+    int i;
+
+    for (i = 0; i < PQntuples(result); i++) {
+        count += !comet_name_is_sibling(comet_pg_text(result, i, 0));
+    }
+    return count;
+}
+
 apr_status_t comet_pg_channels(comet_store_t *store, comet_text_t prefix,
                                apr_size_t limit,
                                comet_store_channel_cb *callback, void *baton)
 {
-    comet_pg_args_t args = { .count = 0 };
+    apr_size_t most = limit < APR_INT32_MAX ? limit : APR_INT32_MAX;
     PGresult *result;
-    apr_status_t status;
+    apr_status_t status =
+        ask_channels((comet_pg_t *)store, prefix, most, &result);
     int i;
 
-    comet_pg_add_text(&args, prefix);
-    comet_pg_add_int(&args, limit < APR_INT64_MAX ? (apr_int64_t)limit
-                                                  : APR_INT64_MAX);
-    status =
-        comet_pg_ask((comet_pg_t *)store,
-                     "SELECT * FROM comet.channels($1, $2)", &args, &result);
+    /* siblings took places of others */
+    while (status == APR_SUCCESS && (apr_size_t)PQntuples(result) == most
+           && count_channels(result) < limit && most < APR_INT32_MAX) {
+        PQclear(result);
+        most *= 4;
+        status = ask_channels((comet_pg_t *)store, prefix, most, &result);
+    }
     if (status != APR_SUCCESS) {
         return status;
     }
-    for (i = 0; i < PQntuples(result); i++) {
-        if (!callback(baton, comet_pg_text(result, i, 0))) {
-            break;
+    for (i = 0; i < PQntuples(result) && limit; i++) {
+        comet_text_t name = comet_pg_text(result, i, 0);
+
+        if (!comet_name_is_sibling(name)) {
+            limit = callback(baton, name) ? limit - 1 : 0;
         }
     }
     PQclear(result);

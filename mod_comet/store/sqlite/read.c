@@ -2,6 +2,8 @@
 /* Reading the message log. */
 #include "store/sqlite/sqlite.h"
 
+#include "base/name.h"
+
 apr_status_t comet_sqlite_state(comet_sqlite_t *store,
                                 comet_store_state_t *state)
 {
@@ -202,8 +204,8 @@ apr_status_t comet_sqlite_channels(comet_sqlite_t *store, comet_text_t prefix,
     int code = SQLITE_DONE;
 
     comet_sqlite_bind_prefix(store, SQL_UNDER, prefix, bound);
-    comet_sqlite_bind_int(store, SQL_UNDER, 3, (apr_int64_t)limit);
-    while (status == APR_SUCCESS
+    comet_sqlite_bind_int(store, SQL_UNDER, 3, -1);
+    while (status == APR_SUCCESS && limit
            && (code = comet_sqlite_step(store, SQL_UNDER)) == SQLITE_ROW) {
         comet_text_t name = comet_sqlite_column(row, 1);
 
@@ -211,8 +213,8 @@ apr_status_t comet_sqlite_channels(comet_sqlite_t *store, comet_text_t prefix,
             status = comet_sqlite_fail_text(store, APR_ENOMEM,
                                             "no memory for a name");
         }
-        else if (!callback(baton, name)) {
-            break;
+        else if (!comet_name_is_sibling(name)) {
+            limit = callback(baton, name) ? limit - 1 : 0;
         }
     }
     if (code != SQLITE_ROW && code != SQLITE_DONE) {

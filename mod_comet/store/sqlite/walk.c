@@ -13,6 +13,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/name.h"
+
 /* How many rows a scan passes in the time of one index look-up. */
 #define ROWS_PER_PROBE 4
 /* How many channels a prefix is assumed to stand for. */
@@ -80,12 +82,9 @@ static apr_status_t walk_channel(comet_sqlite_t *store,
 static apr_size_t patience(const comet_sqlite_walk_t *walk)
 {
     const comet_selection_t *selection = walk->selection;
-    apr_size_t i;
 
-    for (i = 0; i < selection->prefix_count; i++) {
-        if (selection->prefixes[i].text.length == 0) {
-            return walk->left; /* every row matches */
-        }
+    if (selection->everything) {
+        return walk->left; /* every row matches */
     }
     return walk->left
            + ROWS_PER_PROBE
@@ -160,14 +159,15 @@ static int by_channel(const void *a, const void *b)
 static apr_status_t add_under(comet_sqlite_t *store, sources_t *sources,
                               comet_text_t prefix)
 {
+    sqlite3_stmt *row = store->statements[SQL_UNDER];
     char bound[COMET_CHANNEL_MAX_BYTES];
     int code, room = 1;
 
     comet_sqlite_bind_prefix(store, SQL_UNDER, prefix, bound);
     comet_sqlite_bind_int(store, SQL_UNDER, 3, -1);
     while ((code = comet_sqlite_step(store, SQL_UNDER)) == SQLITE_ROW && room) {
-        room = add_source(
-            sources, sqlite3_column_int64(store->statements[SQL_UNDER], 0));
+        room = comet_name_is_sibling(comet_sqlite_column(row, 1))
+               || add_source(sources, sqlite3_column_int64(row, 0));
     }
     comet_sqlite_reset(store, SQL_UNDER);
     return conclude(store, room ? APR_SUCCESS : APR_ENOMEM, code);

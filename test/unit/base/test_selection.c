@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/name.h"
 #include "reference.h"
 
 #define TWIN "costarring"
@@ -249,6 +250,38 @@ static void test_match_like_a_list(void **state)
     }
 }
 
+/* No prefix covers a sibling channel, whose last segment begins with @. */
+static void test_siblings(void **state)
+{
+    comet_selection_t *all = scratch_choose("* room/* room/1/@online");
+    comet_selection_t everything = { .prefix_count = 1,
+                                     .prefixes = all->prefixes,
+                                     .everything = 1 };
+    static const char *const siblings[] = { "@", "@online", "room/@x",
+                                            "room/2/@online" };
+    static const char *const others[] = { "a@b", "room/@x/y", "x/a@",
+                                          "@x/room" };
+    size_t i;
+
+    assert_int_equal(match(all, "room/1/@online"), COMET_SELECTION_NAMED);
+    for (i = 0; i < 4; i++) {
+        assert_int_equal(match(all, siblings[i]), COMET_SELECTION_NONE);
+        assert_int_equal(match(all, others[i]), COMET_SELECTION_UNKNOWN);
+        assert_true(comet_name_is_sibling(comet_text(siblings[i])));
+        assert_true(comet_name_is_reserved(comet_text(siblings[i])));
+        assert_false(comet_name_is_sibling(comet_text(others[i])));
+        assert_int_equal(comet_name_is_reserved(comet_text(others[i])),
+                         strstr(others[i], "@x") != NULL);
+    }
+    everything.prefixes =
+        all->prefixes[0].text.length ? all->prefixes + 1 : all->prefixes;
+    assert_int_equal(match(&everything, "room/2/@online"),
+                     COMET_SELECTION_UNKNOWN);
+    assert_false(comet_name_is_sibling(comet_text("")));
+    assert_false(comet_name_is_reserved(comet_text("")));
+    comet_selection_unref(all);
+}
+
 /* --- Taking -------------------------------------------------------------- */
 
 static comet_message_t *room[8];
@@ -358,6 +391,7 @@ int main(void)
         cmocka_unit_test(test_match),
         cmocka_unit_test(test_match_named_under_prefix),
         cmocka_unit_test(test_match_like_a_list),
+        cmocka_unit_test(test_siblings),
         cmocka_unit_test(test_take),
         cmocka_unit_test(test_take_stops_at_unknown),
         cmocka_unit_test(test_same_hash),

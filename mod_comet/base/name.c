@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Names of channels that have a special meaning. */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE /* memrchr() */
+#endif
+#include "base/name.h"
+
+#include <string.h>
+
+int comet_name_is_reserved(comet_text_t name)
+{
+    apr_size_t i;
+
+    for (i = 0; i < name.length; i++) {
+        if (name.data[i] == '@' && (i == 0 || name.data[i - 1] == '/')) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
+int comet_name_is_sibling(comet_text_t name)
+{
+    const char *slash =
+        name.length ? memrchr(name.data, '/', name.length) : NULL;
+    apr_size_t start = slash ? (apr_size_t)(slash + 1 - name.data) : 0;
+
+    return start < name.length && name.data[start] == '@';
+}
