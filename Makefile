@@ -49,7 +49,7 @@ LOAD_SRC := $(sort $(wildcard test/bench/load*.c))
 FOLLOW_SRC := $(sort $(wildcard test/torture/follow*.c)) \
               $(addprefix test/bench/load_,base.c histogram.c http.c)
 SQL      := $(sort $(wildcard sql/[0-9]*.sql))
-INDEX    := sql/search.sql
+EXTRAS   := sql/search.sql sql/presence.sql
 FORMATTED = $(sort $(shell find mod_comet test -name node_modules -prune \
                               -o -name '*.[ch]' -print))
 
@@ -270,8 +270,8 @@ $(PG_EXPORTS): Makefile
 	@echo '{ global: comet_pg_module; local: *; };' >$@
 
 # The migrations as C strings.  A file's number is the version of its schema, and
-# the versions must be 1, 2, 3 ….  The search index is added without a version.
-$(SCHEMA): $(SQL) $(INDEX) Makefile
+# the versions must be 1, 2, 3 ….  The rest is added without a version.
+$(SCHEMA): $(SQL) $(EXTRAS) Makefile
 	@mkdir -p $(@D)
 	@{ set -e; v=0; \
 	echo '/* Generated from sql/ by the Makefile. */'; \
@@ -289,9 +289,13 @@ $(SCHEMA): $(SQL) $(INDEX) Makefile
 	done; \
 	echo '    {0, 0}'; \
 	echo '};'; \
-	echo 'static const char comet_schema_search[] ='; \
-	sed -e 's/[\\"?]/\\&/g' -e 's/.*/    "&\\n"/' $(INDEX); \
-	echo '    "";'; } >$@.new
+	for f in $(EXTRAS); do \
+	    n=$${f##*/}; \
+	    echo "static const char comet_schema_$${n%.sql}[]" \
+	        '__attribute__((unused)) ='; \
+	    sed -e 's/[\\"?]/\\&/g' -e 's/.*/    "&\\n"/' $$f; \
+	    echo '    "";'; \
+	done; } >$@.new
 	@mv $@.new $@
 
 -include $(shell find $(OBJ) -name '*.d' 2>/dev/null)
@@ -415,7 +419,7 @@ install: all ## install for the system's Apache (DESTDIR=); then a2enmod comet
 	    '$(DESTDIR)$(LIBEXECDIR)/mod_comet_pg.so')
 	$(if $(HAS_PG),sed 's|/usr/lib/apache2/modules|$(LIBEXECDIR)|' \
 	    conf/comet_pg.load >'$(MODS)/comet_pg.load')
-	install -m 644 $(SQL) $(INDEX) '$(SHARE)/sql'
+	install -m 644 $(SQL) $(EXTRAS) '$(SHARE)/sql'
 	install -d '$(SHARE)/sql/postgresql'
 	install -m 644 $(PG_SQL) '$(SHARE)/sql/postgresql'
 	install -m 644 $(wildcard conf/examples/*) '$(SHARE)/examples'

@@ -10,6 +10,7 @@
 #include "server/child.h"
 #include "request/limits.h"
 #include "output/answer.h"
+#include "request/presence.h"
 #include "request/reasons.h"
 #include "output/cookies.h"
 #include "output/chain.h"
@@ -206,6 +207,9 @@ static int answer_now(request_rec *r, const mod_comet_ask_t *ask,
     comet_buffer_t body = { .data = NULL };
     int rv = DECLINED;
 
+    if (!ask->history) {
+        mod_comet_presence_enter(r, ask); /* as if it had waited */
+    }
     mod_comet_news_encode(ask, missed, &body);
     if (ask->history && !body.failed) {
         rv = answer_history(r, &body);

@@ -9,6 +9,7 @@
 #include "output/answer.h"
 #include "output/handshake.h"
 #include "dialect/catch_up.h"
+#include "dialect/members.h"
 #include "dialect/post.h"
 #include "dialect/select.h"
 
@@ -205,9 +206,14 @@ static int publishes(const request_rec *r, const mod_comet_request_t *request)
 static int handle_get(request_rec *r, const mod_comet_request_t *request,
                       mod_comet_ask_t *ask)
 {
-    const char *wrong = read_ask(r, request, ask);
+    const char *wrong;
+    comet_text_t any;
     int rv;
 
+    if (comet_params_get(&request->query, "members", &any)) {
+        return mod_comet_members_answer(r, request, ask);
+    }
+    wrong = read_ask(r, request, ask);
     if (wrong) {
         return mod_comet_answer_error(r, HTTP_BAD_REQUEST, "%s", wrong);
     }

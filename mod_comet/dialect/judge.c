@@ -5,7 +5,9 @@
 #include <apr_escape.h>
 #include <apr_strings.h>
 
+#include "base/name.h"
 #include "request/access.h"
+#include "request/presence.h"
 #include "request/shortcut.h"
 
 static int is_allowed(const request_rec *sub,
@@ -75,10 +77,24 @@ static int is_granted_here(request_rec *r, const mod_comet_mapping_t *mapping,
     return 1;
 }
 
+/* The client is in a channel that it names. */
+static void note_room(const request_rec *url, request_rec *r,
+                      const mod_comet_mapping_t *mapping, comet_text_t channel,
+                      mod_comet_ask_t *ask)
+{
+    if (mod_comet_config_presence(url) != MOD_COMET_PRESENCE_OFF) {
+        mod_comet_presence_note(
+            url, r, ask,
+            comet_text(apr_pstrcat(
+                r->pool, mapping->channel,
+                apr_pstrmemdup(r->pool, channel.data, channel.length), NULL)));
+    }
+}
+
 /* @param ask  gets the limits of the permission; or NULL */
 static int ask_url(request_rec *r, const mod_comet_mapping_t *mapping,
                    comet_text_t channel, mod_comet_ask_t *ask, int publishes,
-                   const char **objection)
+                   int is_named, const char **objection)
 {
     request_rec *sub = look_up(r, mapping, channel, publishes ? "POST" : "GET");
     int status = !is_allowed(sub, mapping)          ? HTTP_FORBIDDEN
@@ -99,6 +115,9 @@ static int ask_url(request_rec *r, const mod_comet_mapping_t *mapping,
     else if (status == OK && ask) {
         ask->authenticated |= sub->user != NULL;
         mod_comet_ask_limit_time(ask, sub);
+        if (is_named) {
+            note_room(sub, r, mapping, channel, ask);
+        }
     }
     ap_destroy_sub_req(sub);
     return status;
@@ -106,12 +125,16 @@ static int ask_url(request_rec *r, const mod_comet_mapping_t *mapping,
 
 int mod_comet_judge_channel(request_rec *r, const mod_comet_mapping_t *mapping,
                             comet_text_t channel, mod_comet_ask_t *ask,
-                            const char **objection)
+                            int is_named, const char **objection)
 {
     *objection = NULL;
-    return is_granted_here(r, mapping, channel, ask)
-               ? OK
-               : ask_url(r, mapping, channel, ask, !ask, objection);
+    if (!is_granted_here(r, mapping, channel, ask)) {
+        return ask_url(r, mapping, channel, ask, !ask, is_named, objection);
+    }
+    if (ask && is_named) { /* the same sections apply to its URL */
+        note_room(r, r, mapping, channel, ask);
+    }
+    return OK;
 }
 
 int mod_comet_judge_writing(request_rec *r, const mod_comet_mapping_t *mapping,
@@ -119,5 +142,7 @@ int mod_comet_judge_writing(request_rec *r, const mod_comet_mapping_t *mapping,
 {
     const char *objection;
 
-    return ask_url(r, mapping, channel, ask, 1, &objection);
+    return comet_name_is_reserved(channel)
+               ? HTTP_FORBIDDEN
+               : ask_url(r, mapping, channel, ask, 1, 0, &objection);
 }

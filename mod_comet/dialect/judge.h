@@ -17,6 +17,8 @@
  *                 channels below it
  * @param ask  of a reader: ->authenticated and ->lifetime become those of the
  *             strictest channel; NULL: the client publishes
+ * @param is_named  whether the client names the channel, so that it is there
+ *                  (CometPresence); not if a wildcard stands for it
  * @param objection  OUT: why the channel can be used by its own URL only;
  *                   NULL: that is not the reason
  * @return OK, or the HTTP status of the refusal (for a 401 the request has its
@@ -24,7 +26,7 @@
  */
 int mod_comet_judge_channel(request_rec *r, const mod_comet_mapping_t *mapping,
                             comet_text_t channel, mod_comet_ask_t *ask,
-                            const char **objection);
+                            int is_named, const char **objection);
 
 /**
  * Authorise a request that reads, a WebSocket's, to publish to a channel as

@@ -179,7 +179,7 @@ static int judge(post_t *post, const comet_ndjson_line_t *line,
         return DONE;
     }
     status = mod_comet_judge_channel(r, post->request->mapping, line->channel,
-                                     NULL, &wrong);
+                                     NULL, 0, &wrong);
     if (status != OK) {
         *answered = refuse_line(
             r, status, line,

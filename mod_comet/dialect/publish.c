@@ -4,6 +4,7 @@
 
 #include <apr_strings.h>
 
+#include "base/name.h"
 #include "request/access.h"
 #include "server/child.h"
 #include "dialect/reading.h"
@@ -99,12 +100,31 @@ int mod_comet_publish_make_message(request_rec *r,
     return *message != NULL;
 }
 
+/* Only the server, and programs that use the database, publish to siblings. */
+static const char *find_reserved(const comet_store_group_t *group)
+{
+    apr_size_t i;
+
+    for (i = 0; i < group->count; i++) {
+        if (comet_name_is_reserved(group->messages[i]->channel)) {
+            return "channel: no segment of its name may begin with @: the "
+                   "server publishes to such channels itself";
+        }
+    }
+    return NULL;
+}
+
 int mod_comet_publish_store(request_rec *r, comet_store_group_t *group,
                             int *again, int *answered)
 {
-    const char *wrong = mod_comet_limits_publish(r, group->count);
+    const char *wrong = find_reserved(group);
     apr_status_t status;
 
+    if (wrong) {
+        *answered = mod_comet_publish_refuse(r, HTTP_FORBIDDEN, wrong);
+        return DONE;
+    }
+    wrong = mod_comet_limits_publish(r, group->count);
     if (wrong) {
         *answered = mod_comet_publish_refuse(r, HTTP_TOO_MANY_REQUESTS, wrong);
         return DONE;

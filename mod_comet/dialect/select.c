@@ -7,6 +7,7 @@
 #include "server/child.h"
 #include "server/pool.h"
 #include "request/limits.h"
+#include "request/presence.h"
 #include "output/answer.h"
 #include "wait/verdicts.h"
 #include "dialect/judge.h"
@@ -71,13 +72,15 @@ static int take(gathering_t *gathering, comet_text_t name, comet_text_t shown,
                 apr_array_header_t *list)
 {
     comet_text_t stored = stored_name(gathering, name);
+    int is_named = list == gathering->names && comet_text_equal(name, shown);
     const char *objection = NULL;
     int status = OK;
 
-    if (list != gathering->names || !is_known(gathering, stored)) {
+    if (list != gathering->names || !is_known(gathering, stored)
+        || (is_named && mod_comet_config_presence_used(gathering->r->server))) {
         status =
             mod_comet_judge_channel(gathering->r, gathering->request->mapping,
-                                    name, gathering->ask, &objection);
+                                    name, gathering->ask, is_named, &objection);
     }
     if (status != OK) {
         return refuse(gathering->r, status, shown, objection);
@@ -331,6 +334,7 @@ static int gather(request_rec *r, const mod_comet_request_t *request,
                                       "there is no memory");
     }
     gathering = begin(r, request, ask, pool);
+    mod_comet_presence_note(r, r, ask, ask->channel);
     if (!ask->history && has_wildcards(&request->query)) {
         mod_comet_verdicts_identify(r, ask);
         gathering.known =
@@ -348,6 +352,7 @@ static int gather(request_rec *r, const mod_comet_request_t *request,
 
 int mod_comet_select_one(request_rec *r, mod_comet_ask_t *ask)
 {
+    mod_comet_presence_note(r, r, ask, ask->channel);
     return keep(r, ask, comet_selection_create(&ask->channel, 1, NULL, 0));
 }
 

@@ -13,6 +13,7 @@
 #include "server/config.h"
 #include "server/limit_rule.h"
 #include "server/token_key.h"
+#include "request/presence.h"
 #include "dialect/dialects.h"
 #include "hooks/engines.h"
 #include "hooks/value.h"
@@ -409,6 +410,39 @@ static const char *set_limit_publish(cmd_parms *cmd, void *dir,
     mod_comet_dir_config_t *config = dir;
 
     return set_limit(cmd, first, second, 1, &config->publish_limit);
+}
+
+/* "on" and "count" have the store keep presence, wherever they stand. */
+static const char *set_presence(cmd_parms *cmd, void *dir, const char *mode,
+                                const char *most)
+{
+    mod_comet_dir_config_t *config = dir;
+    const char *error = NO_DIRECTORY(cmd);
+    int is_on = strcasecmp(mode, "on") == 0;
+
+    if (error) {
+        return error;
+    }
+    if (!is_on && strcasecmp(mode, "count") != 0
+        && strcasecmp(mode, "off") != 0) {
+        return mod_comet_value_wrong(cmd, mode, "on, count or off");
+    }
+    if (most && !is_on) {
+        return mod_comet_value_wrong(cmd, most,
+                                     "nothing after count or off: MAX follows "
+                                     "on");
+    }
+    config->presence = is_on ? MOD_COMET_PRESENCE_ON
+                       : strcasecmp(mode, "count") == 0
+                           ? MOD_COMET_PRESENCE_COUNT
+                           : MOD_COMET_PRESENCE_OFF;
+    config->presence_most = UNSET;
+    if (config->presence) {
+        server_of(cmd)->presence_used = 1;
+    }
+    return most ? mod_comet_value_number(cmd, most, 1, 100000,
+                                         &config->presence_most)
+                : NULL;
 }
 
 /* All keys of a section are valid; those of an outer section are not. */

@@ -19,6 +19,7 @@
 #include "output/log.h"
 #include "wait/block.h"
 #include "wait/speaker.h"
+#include "wait/verdicts.h"
 #include "wait/wait.h"
 #include "hooks/stores.h"
 
@@ -241,6 +242,40 @@ static void on_hub_error(void *baton, const comet_store_config_t *store,
     log_store(store, status, "reading");
 }
 
+/* Members may have been thrown out: end their clients' streams, and judge them
+ * again when they come back. */
+static void on_removed(void *nothing)
+{
+    const mod_comet_child_t *made = mod_comet_child();
+
+    if (made) {
+        mod_comet_verdicts_forget(made->verdicts);
+        comet_hub_review(made->hub);
+    }
+}
+
+static void on_message(void *nothing, apr_size_t store,
+                       const comet_message_t *message)
+{
+    const mod_comet_child_t *made = mod_comet_child();
+    comet_presence_t *presence =
+        made ? comet_writer_presence(made->stores[store].writer) : NULL;
+
+    if (presence && comet_presence_is_notice(message)) {
+        comet_presence_notice(presence);
+    }
+}
+
+static int has_presence(void)
+{
+    apr_size_t i = 0;
+
+    while (i < parent.count && !parent.stores[i]->presence_grace) {
+        i++;
+    }
+    return i < parent.count;
+}
+
 /* Whether a test runs this child without hints (test/README.md), to see that
  * nothing depends on them. */
 static int is_deaf(void)
@@ -356,6 +391,7 @@ static apr_status_t start_store(mod_comet_child_t *made, apr_size_t i)
         .places = threads / 4 ? threads / 4 : 1,
         .waiting = &made->publishers,
         .on_error = on_writer_error,
+        .on_removed = on_removed,
         .baton = (void *)parent.stores[i],
     };
     apr_size_t places = threads / 2 ? threads / 2 : 1;
@@ -414,6 +450,7 @@ static void start_child(void)
         .no_hints = is_deaf(),
         .on_error = on_hub_error,
         .on_look = on_look,
+        .on_message = has_presence() ? on_message : NULL,
     };
     apr_status_t status = APR_SUCCESS;
 

@@ -25,6 +25,9 @@ static comet_store_config_t make(const server_rec *s,
         .retain_count = mod_comet_config_retain_count(s),
         .retain_age = mod_comet_config_retain_age(s),
         .search = mod_comet_config_search(s) != 0,
+        .presence_grace = mod_comet_config_presence_used(s)
+                              ? mod_comet_config_presence_grace(s)
+                              : 0,
     };
 }
 
@@ -32,7 +35,9 @@ static int is_kept_alike(const comet_store_config_t *a,
                          const comet_store_config_t *b)
 {
     return a->sync_full == b->sync_full && a->retain_count == b->retain_count
-           && a->retain_age == b->retain_age && a->search == b->search;
+           && a->retain_age == b->retain_age && a->search == b->search
+           && (!a->presence_grace || !b->presence_grace
+               || a->presence_grace == b->presence_grace);
 }
 
 /*
@@ -43,7 +48,7 @@ static int add_server(apr_array_header_t *stores, apr_hash_t *known,
                       server_rec *s, const comet_place_t *place)
 {
     mod_comet_server_config_t *config = mod_comet_config_server(s);
-    comet_store_config_t wanted = make(s, place);
+    comet_store_config_t wanted = make(s, place), *found;
     const char *key =
         apr_pstrcat(stores->pool, place->engine->name, ":", place->key, NULL);
 
@@ -57,14 +62,17 @@ static int add_server(apr_array_header_t *stores, apr_hash_t *known,
             apr_pmemdup(stores->pool, &wanted, sizeof(wanted));
         return OK;
     }
-    if (!is_kept_alike(
-            APR_ARRAY_IDX(stores, config->store, comet_store_config_t *),
-            &wanted)) {
+    found = APR_ARRAY_IDX(stores, config->store, comet_store_config_t *);
+    if (!is_kept_alike(found, &wanted)) {
         return refuse(s, apr_psprintf(stores->pool,
                                       "CometStore: %s is used by two servers "
                                       "with different CometSync, "
-                                      "CometRetain or CometSearch",
+                                      "CometRetain, CometSearch or "
+                                      "CometPresenceGrace",
                                       place->name));
+    }
+    if (!found->presence_grace) {
+        found->presence_grace = wanted.presence_grace;
     }
     return OK;
 }
@@ -85,6 +93,13 @@ static const char *check_server(server_rec *s, apr_pool_t *p)
             p, "%s %s: no CometStore is set for this server; add CometStore %s",
             mapping->directive, mapping->url,
             comet_engines_usage(mod_comet_engines_list(p), p));
+    }
+    if (mod_comet_config_presence_used(s) && !engine->online) {
+        return apr_psprintf(p,
+                            "CometPresence: only off is allowed with "
+                            "CometStore %s: this store does not keep who is "
+                            "here",
+                            config->place.name);
     }
     obstacle = mod_comet_config_search(s) ? engine->cannot_search() : NULL;
     return obstacle ? apr_psprintf(p,

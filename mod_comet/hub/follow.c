@@ -55,6 +55,10 @@ static void announce(void *baton, comet_feed_t *feed,
     comet_channels_reach(&hub->channels, feed, message->channel,
                          message->channel_hash, announce_to_channel_locked,
                          &news);
+    if (hub->config.on_message) {
+        hub->config.on_message(hub->config.baton,
+                               (apr_size_t)(feed - hub->feeds), message);
+    }
 }
 
 typedef struct feed_wake_t {

@@ -53,6 +53,9 @@ static apr_status_t enter_locked(comet_hub_t *hub,
     if (hub->all_told_to_stop) {
         comet_hub_make_ready_locked(hub, subscriber, COMET_STOPPING);
     }
+    if (comet_hub_is_revoked(subscriber)) {
+        comet_hub_make_ready_locked(hub, subscriber, COMET_REVOKED);
+    }
     if (subscriber->called) {
         subscriber->called = 0;
         comet_hub_make_ready_locked(hub, subscriber, COMET_CALLED);
@@ -264,6 +267,12 @@ apr_size_t comet_hub_members(comet_hub_t *hub, apr_size_t *owned)
 }
 
 /* --- stopping ------------------------------------------------------------ */
+
+void comet_hub_review(comet_hub_t *hub)
+{
+    atomic_store(&hub->reviewing, 1);
+    comet_hub_wake(hub);
+}
 
 void comet_hub_begin_stop(comet_hub_t *hub)
 {

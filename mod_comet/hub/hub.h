@@ -50,6 +50,10 @@ typedef struct comet_hub_config_t {
     int no_hints; /* for tests: no notifications, only the look every 500 ms */
     /** Called every 500 ms on the hub's thread; may be NULL. */
     void (*on_look)(void *baton);
+    /** Called with each new message of a store, under the hub's lock: it takes
+     * no lock and does not block.  NULL: nobody wants to know. */
+    void (*on_message)(void *baton, apr_size_t store,
+                       const comet_message_t *message);
     comet_hub_error_cb *on_error;
     void *baton;
 } comet_hub_config_t;
@@ -138,6 +142,12 @@ int comet_hub_make_room(comet_hub_t *hub);
  */
 void comet_hub_poke(comet_hub_t *hub, comet_subscriber_t *subscriber,
                     unsigned reasons);
+
+/**
+ * End the subscribers whose ->revoked has become non-zero: they are served with
+ * COMET_REVOKED.  Any thread; takes no lock.
+ */
+void comet_hub_review(comet_hub_t *hub);
 
 /**
  * Answer from memory, if the ring is in step with this state of the store.  Any

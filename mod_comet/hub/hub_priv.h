@@ -83,6 +83,7 @@ struct comet_hub_t {
     int has_thread; /* `thread` was started and was not joined yet */
     int all_told_to_stop; /* [lock] every subscriber got COMET_STOPPING */
     atomic_int stopping; /* [atomic] */
+    atomic_int reviewing; /* [atomic] comet_hub_review() was called */
     atomic_int must_end; /* [atomic] the thread has to end */
     atomic_int has_ended; /* [atomic] the thread has ended */
     atomic_int wake_pending; /* [atomic] wake_fd was written and not read yet */
@@ -104,6 +105,9 @@ comet_feed_t *comet_hub_feed_of(comet_hub_t *hub,
 /** Whether a subscriber's socket stays in the hub's epoll while it is
  * registered. */
 int comet_hub_has_socket(const comet_subscriber_t *subscriber);
+
+/** Whether what let a subscriber in was taken back. */
+int comet_hub_is_revoked(const comet_subscriber_t *subscriber);
 
 /** Whether the subscriber has not got rid of its last answer: it gets no news. */
 int comet_hub_is_blocked(const comet_subscriber_t *subscriber);

@@ -109,6 +109,35 @@ static void stop_subscribers(comet_hub_t *hub)
     pthread_mutex_unlock(&hub->lock);
 }
 
+static void review_ring_locked(comet_hub_t *hub,
+                               struct comet_subscriber_ring_t *ring)
+{
+    comet_subscriber_t *subscriber, *next;
+
+    for (subscriber = APR_RING_FIRST(ring);
+         subscriber != APR_RING_SENTINEL(ring, comet_subscriber_t, link);
+         subscriber = next) {
+        next = APR_RING_NEXT(subscriber, link);
+        if (comet_hub_is_revoked(subscriber)) {
+            comet_hub_make_ready_locked(hub, subscriber, COMET_REVOKED);
+        }
+    }
+}
+
+static void review_channel_locked(void *baton, comet_channel_t *channel)
+{
+    review_ring_locked(baton, &channel->waiting);
+}
+
+/* Those that are ready already are told when they are served. */
+static void review(comet_hub_t *hub)
+{
+    pthread_mutex_lock(&hub->lock);
+    comet_channels_each(&hub->channels, review_channel_locked, hub);
+    review_ring_locked(hub, &hub->idle);
+    pthread_mutex_unlock(&hub->lock);
+}
+
 static void take_socket_event(comet_hub_t *hub, apr_size_t fd,
                               apr_uint32_t events)
 {
@@ -237,6 +266,9 @@ void *comet_hub_run(void *baton)
         refresh_feeds(hub, now);
         run_tickers(hub);
         run_timers(hub, now);
+        if (atomic_exchange(&hub->reviewing, 0)) {
+            review(hub);
+        }
         if (atomic_load(&hub->stopping)) {
             stop_subscribers(hub);
         }

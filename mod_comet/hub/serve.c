@@ -316,6 +316,7 @@ static void serve_locked(comet_hub_t *hub, comet_subscriber_t *subscriber)
     delivery.is_unread = passed_over || !known;
     delivery.reasons |= hub->batch.count ? COMET_NEWS : 0;
     delivery.reasons |= reading.recheck ? COMET_RECHECK : 0;
+    delivery.reasons |= comet_hub_is_revoked(subscriber) ? COMET_REVOKED : 0;
     outcome = hand_over(hub, subscriber, &delivery, &more);
 
     pthread_mutex_lock(&hub->lock);

@@ -95,6 +95,11 @@ int comet_hub_has_socket(const comet_subscriber_t *subscriber)
     return subscriber->own_fd >= 0 && (subscriber->left || subscriber->listens);
 }
 
+int comet_hub_is_revoked(const comet_subscriber_t *subscriber)
+{
+    return subscriber->revoked && atomic_load(subscriber->revoked);
+}
+
 int comet_hub_is_blocked(const comet_subscriber_t *subscriber)
 {
     return subscriber->blocked_fd >= 0 || subscriber->stalled;

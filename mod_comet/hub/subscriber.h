@@ -29,6 +29,8 @@
 #ifndef COMET_SUBSCRIBER_H
 #define COMET_SUBSCRIBER_H
 
+#include <stdatomic.h>
+
 #include "hub/channel.h"
 #include "base/wheel.h"
 
@@ -49,7 +51,10 @@ typedef enum {
     COMET_GONE = 64, /* if it listens: its client has closed its side */
     COMET_YIELD = 128, /* it is idle, and another one needs its place: leave */
     COMET_CALLED = 256, /* comet_hub_call() */
-    COMET_POKED = 512 /* comet_hub_poke() */
+    COMET_POKED = 512, /* comet_hub_poke() */
+    COMET_REVOKED =
+        1024 /* what let it in was taken back: finish it.  Its client
+                          * comes back and is judged again */
 } comet_reason_e;
 
 /** What the hub passes to a subscriber that it serves. */
@@ -128,6 +133,9 @@ struct comet_subscriber_t {
     /** Something else than a socket keeps its last answer.  As with a
      * blocked_fd, it gets no messages until it is poked with COMET_WRITABLE. */
     int stalled;
+    /** [atomic] Non-zero when what let it in was taken back; NULL: nothing can
+     * be.  Its owner keeps it valid, or sets NULL while nobody else looks. */
+    const atomic_int *revoked;
 };
 
 #endif /* COMET_SUBSCRIBER_H */

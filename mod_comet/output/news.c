@@ -80,7 +80,8 @@ int mod_comet_news_retry(unsigned reasons, apr_time_t ends_at,
     if (mod_comet_news_is_over(ends_at)) {
         return 2000;
     }
-    return reasons & COMET_RECHECK ? spread_msec(100, judging) : 0;
+    return reasons & (COMET_RECHECK | COMET_REVOKED) ? spread_msec(100, judging)
+                                                     : 0;
 }
 
 apr_time_t mod_comet_news_due(apr_time_t ends_at, apr_interval_time_t wait)

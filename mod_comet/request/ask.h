@@ -55,6 +55,8 @@ typedef struct mod_comet_ask_t {
     comet_text_t author; /* of what it publishes; data NULL: nobody */
     const char *prefix; /* of the endpoint's channels */
     struct mod_comet_talk_t *talk; /* what is said on it; the pool's */
+    apr_array_header_t *rooms; /* comet_room_t each: where the client is here
+                                * (request/presence.h); NULL: nowhere */
     int authenticated; /* a user was authenticated, for the URL or for one of
                         * the channels */
 } mod_comet_ask_t;

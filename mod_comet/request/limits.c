@@ -99,7 +99,7 @@ static apr_status_t leave(void *place)
 
 const char *mod_comet_limits_wait(request_rec *r)
 {
-    comet_quota_place_t *place = &mod_comet_request(r)->place;
+    comet_quota_place_t *place = &mod_comet_request(r)->place.tickets;
     apr_size_t reached = 0;
     apr_status_t status;
     claims_t claims;

@@ -22,7 +22,7 @@ void mod_comet_limits_attach(void);
 /**
  * Count a client as waiting until its request's pool is destroyed. Code that
  * keeps the client beyond its request takes the place out of
- * mod_comet_request(r)->place and gives it back with mod_comet_limits_leave().
+ * mod_comet_request(r)->place and gives it back with mod_comet_place_leave().
  * @return NULL, or the reason to refuse it (429)
  */
 const char *mod_comet_limits_wait(request_rec *r);

@@ -6,9 +6,9 @@
 #ifndef MOD_COMET_REQUEST_H
 #define MOD_COMET_REQUEST_H
 
-#include "shared/quota.h"
 #include "wire/params.h"
 #include "server/config.h"
+#include "request/place.h"
 
 /** How the channels of a token are judged (request/shortcut). */
 typedef enum {
@@ -29,8 +29,7 @@ typedef struct mod_comet_request_t {
     const struct comet_transport_t *softly;
     const apr_table_t *env; /* its environment at the time it was authorised;
                              * or NULL */
-    comet_quota_place_t place; /* the place that it holds while it waits; may
-                                * be none */
+    mod_comet_place_t place; /* what it holds while it waits */
     int is_personal; /* a token, or the site's application, has authorised it */
     apr_time_t granted_until; /* when that ends, by comet_monotonic(); 0:
                                * never */

@@ -54,6 +54,7 @@ typedef struct shared_t {
     pthread_mutex_t inbox;
     _Atomic apr_int64_t contended_until; /* [atomic] monotonic */
     _Atomic apr_int64_t upkeep_due; /* [atomic] apr_time_t */
+    _Atomic apr_int64_t publishing_due; /* [atomic] the same */
     _Atomic apr_int64_t compared_at; /* [atomic] monotonic: when the clocks
                                       * were compared */
     _Atomic apr_int64_t ahead; /* [atomic] how far the system clock was ahead */
@@ -232,16 +233,28 @@ apr_time_t comet_bus_now(comet_bus_t *bus)
     return now < expected ? now : expected;
 }
 
-int comet_bus_claim_upkeep(comet_bus_t *bus, apr_time_t now,
-                           apr_interval_time_t every)
+/* @param when  when the next round is due */
+static int claim(_Atomic apr_int64_t *when, apr_time_t now,
+                 apr_interval_time_t every)
 {
-    apr_int64_t due = atomic_load(&bus->shared->upkeep_due);
+    apr_int64_t due = atomic_load(when);
 
     /* A due time more than one round ahead means that the system clock was set
      * back. */
     if (now < due && due - now <= every) {
         return 0;
     }
-    return atomic_compare_exchange_strong(&bus->shared->upkeep_due, &due,
-                                          now + every);
+    return atomic_compare_exchange_strong(when, &due, now + every);
+}
+
+int comet_bus_claim_upkeep(comet_bus_t *bus, apr_time_t now,
+                           apr_interval_time_t every)
+{
+    return claim(&bus->shared->upkeep_due, now, every);
+}
+
+int comet_bus_claim_publishing(comet_bus_t *bus, apr_time_t now,
+                               apr_interval_time_t every)
+{
+    return claim(&bus->shared->publishing_due, now, every);
 }

@@ -95,4 +95,8 @@ apr_time_t comet_bus_now(comet_bus_t *bus);
 int comet_bus_claim_upkeep(comet_bus_t *bus, apr_time_t now,
                            apr_interval_time_t every);
 
+/** Claim the next publishing of how many are here, in the same way. */
+int comet_bus_claim_publishing(comet_bus_t *bus, apr_time_t now,
+                               apr_interval_time_t every);
+
 #endif /* COMET_BUS_H */

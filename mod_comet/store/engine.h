@@ -28,6 +28,7 @@
 
 #include <apr_tables.h>
 
+#include "store/online.h"
 #include "store/store.h"
 #include "store/watch.h"
 
@@ -167,6 +168,9 @@ struct comet_engine_t {
     apr_status_t (*take_in)(comet_store_t *store, apr_size_t *count, int *more);
     int (*checkpoint_due)(const comet_store_t *store); /* NULL: never */
     apr_status_t (*checkpoint)(comet_store_t *store);
+
+    /** NULL: the engine keeps no presence. */
+    const comet_online_engine_t *online;
 
     /* --- Hints; NULL where the engine has none --------------------------- */
 

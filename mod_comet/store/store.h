@@ -41,6 +41,8 @@ typedef struct comet_store_config_t {
     apr_int64_t retain_count; /* messages kept per channel; 0: all */
     apr_interval_time_t retain_age; /* age kept per channel; 0: all */
     int search; /* CometSearch: an index of words is kept */
+    /** CometPresenceGrace, where CometPresence is used; 0: it is not. */
+    apr_interval_time_t presence_grace;
 } comet_store_config_t;
 
 typedef struct comet_store_t comet_store_t; /* one connection */
@@ -179,7 +181,7 @@ apr_status_t comet_store_floor(comet_store_t *store,
                                comet_timestamp_t *floor);
 
 /** Read at most @a limit of a selection's messages after a cursor, in order of
- * timestamp.  Channels under the selection's prefixes are included. */
+ * timestamp.  Channels that the selection's prefixes cover are included. */
 apr_status_t comet_store_read(comet_store_t *store,
                               const comet_selection_t *selection,
                               comet_timestamp_t after, apr_size_t limit,
@@ -238,7 +240,7 @@ typedef int comet_store_channel_cb(void *baton, comet_text_t name);
 
 /**
  * List the channels that have messages and whose names begin with a prefix,
- * in order of their bytes.
+ * in order of their bytes, without sibling channels (base/name.h).
  * @param prefix  "" for all
  */
 apr_status_t comet_store_channels(comet_store_t *store, comet_text_t prefix,

@@ -9,22 +9,16 @@
 #include "store/engine.h"
 #include "store/writer_priv.h"
 
-#include <errno.h>
 #include <poll.h>
 #include <stdatomic.h>
-#include <sys/eventfd.h>
 #include <unistd.h>
 
 /** How long the bus is held while another program has the engine's lock. */
 #define TURN_USEC 20000
-/** How long opening may wait for another program, holding the bus. */
-#define OPEN_USEC 50000
 #define REOPEN_USEC 200000
 #define REOPEN_MAX_USEC 1600000
 /** How long to wait for the bus's lock before looking whether to stop. */
 #define LOCK_USEC 50000
-/** How long a step may take before the thread is taken to be stuck. */
-#define STUCK_USEC 500000
 #define UPKEEP_USEC 5000000
 /** How often to look into the inbox.  Looking takes at most 1 / INBOX_SHARE of
  * the time. */
@@ -317,13 +311,53 @@ static void take_in(comet_writer_t *writer)
     }
 }
 
-/* When upkeep, or the inbox, is due. */
+/* Keep who is here in the store. */
+static void keep_presence(comet_writer_t *writer)
+{
+    int removed, changed;
+    apr_status_t status;
+
+    if (!writer->presence
+        || comet_monotonic() < comet_presence_due(writer->presence)
+        || !lock_bus(writer)) {
+        return;
+    }
+    status = comet_presence_step(writer->presence, writer->store, &removed,
+                                 &changed);
+    unlock_bus(writer);
+    if (changed) {
+        comet_bus_notify(writer->config.bus);
+    }
+    if (removed && writer->config.on_removed) {
+        writer->config.on_removed(writer->config.baton);
+    }
+    if (status != APR_SUCCESS && status != COMET_ELOCKED) {
+        judge(writer, status);
+    }
+}
+
+/* The child ends. */
+static void end_presence(comet_writer_t *writer)
+{
+    if (writer->presence && writer->store && lock_bus(writer)) {
+        comet_presence_end(writer->presence, writer->store);
+        unlock_bus(writer);
+    }
+}
+
+/* When upkeep, the inbox or presence is due. */
 static apr_int64_t next_duty(const comet_writer_t *writer)
 {
-    return comet_store_has_inbox(writer->store)
-                   && writer->inbox_after < writer->upkeep_after
-               ? writer->inbox_after
-               : writer->upkeep_after;
+    apr_int64_t due = writer->upkeep_after, other;
+
+    if (comet_store_has_inbox(writer->store) && writer->inbox_after < due) {
+        due = writer->inbox_after;
+    }
+    if (writer->presence) {
+        other = comet_presence_due(writer->presence);
+        due = other < due ? other : due;
+    }
+    return due;
 }
 
 /* @return how long there is nothing to do, in usec */
@@ -359,7 +393,7 @@ static void rest(comet_writer_t *writer)
     }
 }
 
-static void *work(void *baton)
+void *comet_writer_run(void *baton)
 {
     comet_writer_t *writer = baton;
 
@@ -391,6 +425,9 @@ static void *work(void *baton)
             take_in(writer);
         }
         if (writer->store) {
+            keep_presence(writer);
+        }
+        if (writer->store) {
             checkpoint(writer);
         }
         if (writer->store) {
@@ -400,91 +437,11 @@ static void *work(void *baton)
     /* publishers that come from now on see, under the mutex, that it is
      * stopping */
     comet_writer_refuse_jobs(writer, COMET_ESTOPPING);
+    end_presence(writer);
     close_store(writer);
     if (writer->has_inbox_role) {
         comet_bus_release_inbox(writer->config.bus);
     }
     atomic_store(&writer->ended, 1);
     return NULL;
-}
-
-/* --- Life ------------------------------------------------------------- */
-
-static apr_status_t close_wake(void *baton)
-{
-    comet_writer_t *writer = baton;
-
-    if (atomic_load(&writer->joined)) {
-        close(writer->wake);
-    }
-    return APR_SUCCESS;
-}
-
-apr_status_t comet_writer_create(comet_writer_t **writer,
-                                 const comet_writer_config_t *config,
-                                 apr_pool_t *pool)
-{
-    comet_writer_t *made = apr_pcalloc(pool, sizeof(*made));
-    apr_size_t places = config->places ? config->places : 1;
-    int failed;
-
-    *writer = NULL;
-    made->config = *config;
-    made->config.places = places;
-    if (!config->waiting) {
-        made->config.waiting = &made->own_waiting;
-    }
-    made->store_config = *config->store;
-    made->store_config.busy_timeout = OPEN_USEC;
-    TAILQ_INIT(&made->queue);
-    TAILQ_INIT(&made->overflow);
-    made->jobs = apr_palloc(pool, places * sizeof(*made->jobs));
-    made->groups = apr_palloc(pool, (places + COMET_WRITER_GROUPS)
-                                        * sizeof(*made->groups));
-    made->wake = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-    if (made->wake < 0) {
-        return errno;
-    }
-    failed = pthread_mutex_init(&made->mutex, NULL);
-    if (!failed) {
-        failed = comet_condition_init(&made->has_tried);
-    }
-    if (!failed) {
-        failed = comet_thread_start(&made->thread, work, made);
-    }
-    if (failed) {
-        close(made->wake);
-        return failed;
-    }
-    apr_pool_cleanup_register(pool, made, close_wake, apr_pool_cleanup_null);
-    *writer = made;
-    return APR_SUCCESS;
-}
-
-int comet_writer_stop(comet_writer_t *writer, apr_interval_time_t limit)
-{
-    apr_int64_t deadline = comet_monotonic() + limit;
-
-    atomic_store(&writer->stopping, 1);
-    /* a publisher that this handler interrupts may not have written yet */
-    atomic_store(&writer->awake, 0);
-    comet_writer_wake(writer);
-    while (!atomic_load(&writer->ended)) {
-        if (comet_monotonic() >= deadline) {
-            return 0;
-        }
-        poll(NULL, 0, 1);
-    }
-    if (!atomic_exchange(&writer->joined, 1)) {
-        pthread_join(writer->thread, NULL);
-    }
-    return 1;
-}
-
-int comet_writer_is_stuck(const comet_writer_t *writer)
-{
-    apr_int64_t since = atomic_load(&writer->busy_since);
-
-    return since && !atomic_load(&writer->ended)
-           && comet_monotonic() - since >= STUCK_USEC;
 }

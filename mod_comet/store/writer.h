@@ -14,6 +14,7 @@
 #include <stdatomic.h>
 
 #include "shared/bus.h"
+#include "store/presence.h"
 #include "store/store.h"
 
 typedef struct comet_writer_t comet_writer_t;
@@ -31,6 +32,9 @@ typedef struct comet_writer_config_t {
      * writer counts alone. */
     atomic_int *waiting;
     comet_writer_error_cb *on_error; /* APR_SUCCESS: it works again */
+    /** Told by the writer's thread that members may have been thrown out
+     * (store/presence.h).  NULL: nobody is told. */
+    void (*on_removed)(void *baton);
     void *baton;
 } comet_writer_config_t;
 
@@ -64,6 +68,10 @@ apr_status_t comet_writer_create(comet_writer_t **writer,
 apr_status_t comet_writer_publish(comet_writer_t *writer,
                                   const comet_store_group_t *group,
                                   apr_interval_time_t timeout);
+
+/** Who is here, by this writer's store; NULL where presence is off.  Any
+ * thread. */
+comet_presence_t *comet_writer_presence(comet_writer_t *writer);
 
 /** The most groups of one comet_writer_publish_all(). */
 #define COMET_WRITER_GROUPS 1000

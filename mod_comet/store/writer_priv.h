@@ -61,6 +61,7 @@ struct comet_writer_t {
     atomic_int stopping; /* [atomic] */
     atomic_int ended; /* [atomic] */
     atomic_int joined; /* [atomic] */
+    comet_presence_t *presence; /* NULL: off */
     _Atomic apr_int64_t busy_since; /* [atomic] 0: it rests */
     /* the rest: [writer's thread] */
     comet_store_t *store;
@@ -80,6 +81,10 @@ struct comet_writer_t {
 
 /** Wake the thread.  Safe in a signal handler. */
 void comet_writer_wake(comet_writer_t *writer);
+
+/** The writer's thread.
+ * @param baton  the writer */
+void *comet_writer_run(void *baton);
 
 /* What follows is for the writer's thread. */
 

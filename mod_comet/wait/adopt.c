@@ -161,12 +161,13 @@ int mod_comet_adopt(request_rec *r, const mod_comet_ask_t *ask,
     /* the hub owns the stream from join on and may free it before join
      * returns */
     stream->place = request->place;
+    stream->subscriber.revoked = comet_presence_revoked(stream->place.seat);
     if (!join(r, ask, stream)) {
         mod_comet_log_drop(r, stream->log);
         mod_comet_stream_free(stream);
         return 0;
     }
-    request->place.count = 0;
+    request->place = (mod_comet_place_t){ .seat = NULL };
     /* makes httpd end the request without sending anything, and close its
      * descriptor without shutting the connection down */
     r->eos_sent = 1;

@@ -210,6 +210,7 @@ static apr_status_t join(const request_rec *r, const mod_comet_ask_t *ask,
         .blocked_fd = -1,
         .own_fd = block->fd,
         .listens = !block->master,
+        .revoked = comet_presence_revoked(mod_comet_request(r)->place.seat),
     };
     if (block->talk) {
         mod_comet_talk_attach(block->talk, block->child->hub,
@@ -255,7 +256,7 @@ static void stop_counting(request_rec *r, const mod_comet_ask_t *ask,
 {
     if (block->counted) {
         block->counted = 0;
-        mod_comet_limits_leave(&mod_comet_request(r)->place);
+        mod_comet_place_leave(&mod_comet_request(r)->place);
         comet_metrics_add(ask->transport->gauge, -1);
     }
 }
@@ -304,7 +305,7 @@ static int encode_next(const mod_comet_ask_t *ask, block_t *block,
 {
     int retry_msec = mod_comet_news_retry(reasons, ends_at, ask->judging);
 
-    if (reasons & COMET_RECHECK) {
+    if ((reasons & COMET_RECHECK) && !(reasons & COMET_REVOKED)) {
         mod_comet_verdicts_keep(
             block->child->verdicts, ask->identity, ask->selection,
             ask->authenticated,

@@ -414,7 +414,9 @@ comet_outcome_e mod_comet_fast_serve(mod_comet_fast_t *fast, conn_rec *c,
     if (!mod_comet_outbox_is_empty(&fast->outbox)) {
         return serve_blocked(fast, c, subscriber, reasons);
     }
-    if (reasons & (COMET_STOPPING | COMET_RECHECK | COMET_GONE | COMET_YIELD)) {
+    if (reasons
+        & (COMET_STOPPING | COMET_RECHECK | COMET_GONE | COMET_YIELD
+           | COMET_REVOKED)) {
         return serve_end(fast, subscriber, ask, reasons);
     }
     switch (fast->state) {

@@ -33,6 +33,7 @@ static apr_status_t clean_up(void *data)
     mod_comet_fast_t *fast = data;
 
     mod_comet_fast_forget(fast);
+    mod_comet_place_stand_up(&fast->seat);
     mod_comet_outbox_clear(&fast->outbox);
     return APR_SUCCESS;
 }
@@ -110,6 +111,11 @@ void mod_comet_fast_consider(mod_comet_fast_t **fast, request_rec *r,
         return;
     }
     known->allowed = allowed;
+    mod_comet_place_stand_up(&known->seat);
+    if (allowed) {
+        known->seat = mod_comet_request(r)->place.seat;
+        mod_comet_request(r)->place.seat = NULL;
+    }
     if (known->answers > 1 && comet_monotonic() + ask->hold >= known->until) {
         known->answers = 1; /* httpd's headers are learnt again, too */
     }
@@ -137,6 +143,7 @@ void mod_comet_fast_look(mod_comet_fast_t *fast, conn_rec *c,
     char room[COMET_HEAD_MAX];
     comet_text_t bytes = { room, 0 };
 
+    mod_comet_place_stand_up(&fast->seat); /* httpd reads a request */
     fast->fresh = fast->same = 0;
     fast->asked = -1;
     if (!fast->allowed) { /* what was learnt can no longer be used */

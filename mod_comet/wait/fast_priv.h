@@ -35,6 +35,8 @@ struct mod_comet_fast_t {
 
     /* what httpd has decided, for requests like the last one */
     int allowed;
+    comet_seat_t *seat; /* of its client, which is here as long as the
+                         * connection rests; NULL: none */
     int fresh; /* allowed, and the socket was not lent since */
     apr_size_t store;
     const comet_transport_t *transport;

@@ -42,7 +42,7 @@ typedef struct ghost_t {
     apr_size_t pending; /* bytes that were not sent when it was served last */
     apr_size_t counted; /* of them, in the gauge */
     apr_off_t body_bytes; /* for the log */
-    comet_quota_place_t place;
+    mod_comet_place_t place;
     mod_comet_log_t *log;
 } ghost_t;
 
@@ -189,7 +189,8 @@ static comet_outcome_e serve(comet_subscriber_t *subscriber,
             ghost->stops_at ? comet_monotonic() : next_look(ghost);
         return COMET_WAIT;
     }
-    if (delivery->reasons & COMET_RECHECK) {
+    if ((delivery->reasons & COMET_RECHECK)
+        && !(delivery->reasons & COMET_REVOKED)) {
         keep_verdicts(ghost);
     }
     return serve_idle(ghost, delivery);
@@ -226,7 +227,7 @@ static void left(comet_subscriber_t *subscriber)
     mod_comet_outbox_count(&ghost->counted, 0);
     count(ghost, -1);
     mod_comet_mpm_count(0, ghost->body_bytes);
-    mod_comet_limits_leave(&ghost->place);
+    mod_comet_place_leave(&ghost->place);
     mod_comet_log_write(ghost->child->log, ghost->log,
                         &(mod_comet_log_end_t){
                             .body_bytes = ghost->body_bytes,
@@ -431,12 +432,13 @@ static void begin(request_rec *r, const mod_comet_ask_t *ask, ghost_t *ghost,
 
     mod_comet_answer_prepare(r, ask->transport);
     ghost->place = request->place;
+    ghost->subscriber.revoked = comet_presence_revoked(ghost->place.seat);
     mod_comet_h2_trim(r->connection);
     if (ap_rflush(r) >= 0) {
         ghost->log = mod_comet_log_keep(r); /* with all fields of its head */
     }
     if (ghost->log && join(r, ghost, ask->selection)) {
-        request->place.count = 0;
+        request->place = (mod_comet_place_t){ .seat = NULL };
         send_filler(r, filler);
         return;
     }

@@ -71,6 +71,8 @@ static void prepare(mod_comet_parked_t *park, request_rec *r,
     if (ask->transport->whole && !park->by_worker) {
         mod_comet_fast_consider(&park->fast, r, ask, park->fd);
     }
+    park->subscriber.revoked =
+        comet_presence_revoked(mod_comet_request(r)->place.seat);
     comet_metrics_add(park->gauge, 1);
     /* looked up now for the log: the hub must not wait for a name server */
     ap_get_useragent_host(r, REMOTE_NAME, NULL);

@@ -33,7 +33,8 @@ void mod_comet_parked_forget(mod_comet_parked_t *park)
         mod_comet_talk_detach(park->ask->talk);
     }
     if (park->r) {
-        mod_comet_limits_leave(&mod_comet_request(park->r)->place);
+        park->subscriber.revoked = NULL;
+        mod_comet_place_leave(&mod_comet_request(park->r)->place);
         apr_allocator_max_free_set(apr_pool_allocator_get(park->c->pool),
                                    ap_max_mem_free); /* see trim() */
         comet_metrics_add(park->gauge, -1);
@@ -155,7 +156,9 @@ static comet_outcome_e serve_lent(mod_comet_parked_t *park,
     unsigned reasons = delivery->reasons;
 
     if (delivery->batch->count
-        || (reasons & (COMET_STOPPING | COMET_TIMEOUT | COMET_RECHECK))) {
+        || (reasons
+            & (COMET_STOPPING | COMET_TIMEOUT | COMET_RECHECK
+               | COMET_REVOKED))) {
         prepare_answer(park, news_for(park, delivery),
                        (reasons & COMET_STOPPING) != 0);
     }
@@ -451,7 +454,8 @@ static comet_outcome_e serve_poll(mod_comet_parked_t *park,
     int stopping = (delivery->reasons & COMET_STOPPING) != 0;
 
     if (!delivery->batch->count && !stopping
-        && !(delivery->reasons & (COMET_TIMEOUT | COMET_RECHECK))) {
+        && !(delivery->reasons
+             & (COMET_TIMEOUT | COMET_RECHECK | COMET_REVOKED))) {
         return COMET_WAIT;
     }
     if (answer_poll(park, news_for(park, delivery), stopping) != APR_SUCCESS) {
@@ -478,6 +482,12 @@ static comet_outcome_e serve_fast(mod_comet_parked_t *park,
     return outcome;
 }
 
+static int may_keep_verdicts(const comet_delivery_t *delivery)
+{
+    return (delivery->reasons & COMET_RECHECK)
+           && !(delivery->reasons & COMET_REVOKED);
+}
+
 /* The client comes back.  A poll would have waited until its timer. */
 static void keep_verdicts(const mod_comet_parked_t *park)
 {
@@ -501,7 +511,7 @@ comet_outcome_e mod_comet_parked_serve(comet_subscriber_t *subscriber,
     if (mod_comet_fast_is_lent(park->fast)) {
         return serve_fast(park, delivery);
     }
-    if (park->real >= 0 && (delivery->reasons & COMET_RECHECK) && park->r) {
+    if (park->real >= 0 && may_keep_verdicts(delivery) && park->r) {
         keep_verdicts(park);
     }
     if (park->real >= 0) {
@@ -520,7 +530,7 @@ comet_outcome_e mod_comet_parked_serve(comet_subscriber_t *subscriber,
     if (!park->r || park->over) {
         return rest(park, delivery->reasons);
     }
-    if (delivery->reasons & COMET_RECHECK) {
+    if (may_keep_verdicts(delivery)) {
         keep_verdicts(park);
     }
     if (!mod_comet_outbox_is_empty(&park->outbox)) {

@@ -439,7 +439,7 @@ comet_outcome_e mod_comet_stream_serve(comet_subscriber_t *subscriber,
         || (stream->slice.of && retry_msec)) {
         return lose(stream); /* no words may follow half a message */
     }
-    if (reasons & COMET_RECHECK) {
+    if ((reasons & COMET_RECHECK) && !(reasons & COMET_REVOKED)) {
         mod_comet_verdicts_keep(stream->child->verdicts, stream->identity,
                                 subscriber->channel->selection,
                                 stream->authenticated, stream->ends_at);
@@ -468,7 +468,7 @@ void mod_comet_stream_left(comet_subscriber_t *subscriber)
     mod_comet_mpm_count(0, stream->body_bytes - stream->counted_bytes);
     comet_metrics_add(stream->transport->gauge, -1);
     comet_metrics_add(COMET_METRIC_adopted, -1);
-    mod_comet_limits_leave(&stream->place);
+    mod_comet_place_leave(&stream->place);
     mod_comet_log_write(stream->child->log, stream->log,
                         &(mod_comet_log_end_t){
                             .body_bytes = stream->body_bytes,

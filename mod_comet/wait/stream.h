@@ -38,7 +38,7 @@ typedef struct mod_comet_stream_t {
     mod_comet_slice_t slice; /* of a message that is too long for it */
     apr_off_t body_bytes, sent_bytes; /* for the log */
     apr_off_t counted_bytes; /* of the body, which httpd has counted */
-    comet_quota_place_t place;
+    mod_comet_place_t place;
     mod_comet_log_t *log;
     /* the rest: of a WebSocket */
     mod_comet_talk_t *talk; /* a reference; NULL: it is none */

@@ -64,6 +64,15 @@ void mod_comet_verdicts_clear(mod_comet_verdicts_t *verdicts)
     }
 }
 
+void mod_comet_verdicts_forget(mod_comet_verdicts_t *verdicts)
+{
+    if (verdicts) {
+        pthread_mutex_lock(&verdicts->lock);
+        mod_comet_verdicts_clear(verdicts);
+        pthread_mutex_unlock(&verdicts->lock);
+    }
+}
+
 /* --- who asks ------------------------------------------------------------ */
 
 /* Each text ends with a zero byte, so no two lists look alike. */

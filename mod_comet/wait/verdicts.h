@@ -19,6 +19,10 @@ mod_comet_verdicts_t *mod_comet_verdicts_create(apr_pool_t *pool);
 /** Release what is kept.  Once the child's threads have ended. */
 void mod_comet_verdicts_clear(mod_comet_verdicts_t *verdicts);
 
+/** Forget what is kept, since some of it may have been taken back.  Any
+ * thread. */
+void mod_comet_verdicts_forget(mod_comet_verdicts_t *verdicts);
+
 /**
  * Set ask->identity to what tells this request from any that may be judged
  * otherwise: its server, URL, parameters, headers, addresses, user and

@@ -9,6 +9,7 @@
 #include "server/config.h"
 #include "request/dialect.h"
 #include "request/limits.h"
+#include "request/presence.h"
 #include "output/chain.h"
 #include "request/reasons.h"
 #include "wait/adopt.h"
@@ -134,6 +135,7 @@ int mod_comet_wait(request_rec *r, mod_comet_ask_t *ask,
     if (is_refused(r, ask, adopting >= 0, holds, refusal)) {
         return DECLINED;
     }
+    mod_comet_presence_enter(r, ask);
     if (ask->transport->upgrades && !begin_talk(r, ask)) {
         mod_comet_places_refuse(refusal, "the server is out of memory");
         return DECLINED;

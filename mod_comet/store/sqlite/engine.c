@@ -231,6 +231,7 @@ const comet_engine_t comet_engine_sqlite = {
     .tidy = tidy,
     .checkpoint_due = checkpoint_due,
     .checkpoint = checkpoint,
+    .online = &comet_sqlite_online,
     .tally = read_tally,
     .watch = &comet_inotify_engine,
 };

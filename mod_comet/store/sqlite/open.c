@@ -138,6 +138,9 @@ static apr_status_t open_to_write(comet_sqlite_t *store)
         status = comet_sqlite_index_open(store);
     }
     if (status == APR_SUCCESS) {
+        status = comet_sqlite_online_open(store);
+    }
+    if (status == APR_SUCCESS) {
         sqlite3_db_config(store->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0, NULL);
         sqlite3_wal_hook(store->db, on_commit, store);
     }

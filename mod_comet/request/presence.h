@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * @file request/presence.h
+ * CometPresence: in which channels a reader is here, and as whom.
+ */
+#ifndef MOD_COMET_PRESENCE_H
+#define MOD_COMET_PRESENCE_H
+
+#include "request/ask.h"
+
+/** What CometPresence says of a location. */
+typedef enum {
+    MOD_COMET_PRESENCE_OFF,
+    MOD_COMET_PRESENCE_COUNT, /* clients learn the number of members only */
+    MOD_COMET_PRESENCE_ON
+} mod_comet_presence_e;
+
+/**
+ * Note that a reader is here in a channel that it names, if presence is on
+ * there.  Nobody is in a sibling channel such as room/42/@online.
+ * @param url  a request to the channel's own URL
+ * @param r    the reader's; its pool keeps a copy of the name
+ * @param channel  with the endpoint's prefix
+ */
+void mod_comet_presence_note(const request_rec *url, request_rec *r,
+                             mod_comet_ask_t *ask, comet_text_t channel);
+
+/**
+ * Have a reader be here, in the channels that were noted, until its place is
+ * given back or its request's pool is destroyed.  A second call does nothing.
+ * The request's thread.
+ */
+void mod_comet_presence_enter(request_rec *r, const mod_comet_ask_t *ask);
+
+#endif /* MOD_COMET_PRESENCE_H */

@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A writer's start and its end. */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "store/engine.h"
+#include "store/writer_priv.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdatomic.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+/** How long opening may wait for another program, holding the bus. */
+#define OPEN_USEC 50000
+/** How long a step may take before the thread is taken to be stuck. */
+#define STUCK_USEC 500000
+
+/* --- Life ------------------------------------------------------------- */
+
+static apr_status_t close_wake(void *baton)
+{
+    comet_writer_t *writer = baton;
+
+    if (atomic_load(&writer->joined)) {
+        close(writer->wake);
+        comet_presence_free(writer->presence);
+    }
+    return APR_SUCCESS;
+}
+
+static void wake(void *writer)
+{
+    comet_writer_wake(writer);
+}
+
+static apr_status_t create_presence(comet_writer_t *writer)
+{
+    const comet_presence_config_t config = {
+        .store = &writer->store_config,
+        .bus = writer->config.bus,
+        .stopping = &writer->stopping,
+        .wake = wake,
+        .baton = writer,
+    };
+
+    if (!writer->store_config.presence_grace) {
+        return APR_SUCCESS;
+    }
+    writer->presence = comet_presence_create(&config);
+    return writer->presence ? APR_SUCCESS : APR_ENOMEM;
+}
+
+comet_presence_t *comet_writer_presence(comet_writer_t *writer)
+{
+    return writer->presence;
+}
+
+apr_status_t comet_writer_create(comet_writer_t **writer,
+                                 const comet_writer_config_t *config,
+                                 apr_pool_t *pool)
+{
+    comet_writer_t *made = apr_pcalloc(pool, sizeof(*made));
+    apr_size_t places = config->places ? config->places : 1;
+    int failed;
+
+    *writer = NULL;
+    made->config = *config;
+    made->config.places = places;
+    if (!config->waiting) {
+        made->config.waiting = &made->own_waiting;
+    }
+    made->store_config = *config->store;
+    made->store_config.busy_timeout = OPEN_USEC;
+    TAILQ_INIT(&made->queue);
+    TAILQ_INIT(&made->overflow);
+    made->jobs = apr_palloc(pool, places * sizeof(*made->jobs));
+    made->groups = apr_palloc(pool, (places + COMET_WRITER_GROUPS)
+                                        * sizeof(*made->groups));
+    made->wake = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    if (made->wake < 0) {
+        return errno;
+    }
+    failed = pthread_mutex_init(&made->mutex, NULL);
+    if (!failed) {
+        failed = comet_condition_init(&made->has_tried);
+    }
+    if (!failed) {
+        failed = create_presence(made);
+    }
+    if (!failed) {
+        failed = comet_thread_start(&made->thread, comet_writer_run, made);
+    }
+    if (failed) {
+        comet_presence_free(made->presence);
+        close(made->wake);
+        return failed;
+    }
+    apr_pool_cleanup_register(pool, made, close_wake, apr_pool_cleanup_null);
+    *writer = made;
+    return APR_SUCCESS;
+}
+
+int comet_writer_stop(comet_writer_t *writer, apr_interval_time_t limit)
+{
+    apr_int64_t deadline = comet_monotonic() + limit;
+
+    atomic_store(&writer->stopping, 1);
+    /* a publisher that this handler interrupts may not have written yet */
+    atomic_store(&writer->awake, 0);
+    comet_writer_wake(writer);
+    while (!atomic_load(&writer->ended)) {
+        if (comet_monotonic() >= deadline) {
+            return 0;
+        }
+        poll(NULL, 0, 1);
+    }
+    if (!atomic_exchange(&writer->joined, 1)) {
+        pthread_join(writer->thread, NULL);
+    }
+    return 1;
+}
+
+int comet_writer_is_stuck(const comet_writer_t *writer)
+{
+    apr_int64_t since = atomic_load(&writer->busy_since);
+
+    return since && !atomic_load(&writer->ended)
+           && comet_monotonic() - since >= STUCK_USEC;
+}

@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * @file store/online.h
+ * Who is here, as the store keeps it: a row for each child, channel and member
+ * (sql/presence.sql).  store/presence.h decides what is written.
+ *
+ * Errors are those of store/store.h.  An engine that keeps no presence has no
+ * comet_online_engine_t, and nobody calls these functions for it.  For those
+ * that write the caller holds the write lock; each is a transaction of its own.
+ */
+#ifndef COMET_ONLINE_H
+#define COMET_ONLINE_H
+
+#include "store/store.h"
+
+/** What a channel's name gets for the channel that tells of it. */
+#define COMET_ONLINE_SUFFIX "/@online"
+/** The longest name that has room for it. */
+#define COMET_ONLINE_CHANNEL_MAX_BYTES \
+    (COMET_CHANNEL_MAX_BYTES - (int)sizeof(COMET_ONLINE_SUFFIX) + 1)
+/** The longest JSON about a member. */
+#define COMET_ONLINE_INFO_MAX_BYTES 2048
+
+/** A child, which holds rows as long as its beat changes. */
+typedef struct comet_holder_t {
+    apr_int64_t id; /* random, above 0 */
+    const char *host;
+    int pid;
+    apr_int64_t beat;
+    apr_interval_time_t patience; /* it has gone when its beat is so old */
+} comet_holder_t;
+
+/** What changes in one channel of one holder. */
+typedef struct comet_online_change_t {
+    comet_text_t channel;
+    apr_int64_t most; /* members whose coming and going is published */
+    comet_text_t member; /* length 0: clients without a name */
+    comet_text_t info; /* JSON about the member; data NULL: none */
+    apr_time_t since; /* when the member came */
+    /** How many clients without a name there are; or whether (1, 0) the member
+     * is here. */
+    apr_int64_t clients;
+} comet_online_change_t;
+
+/** Called with a holder.  @return 0 to stop */
+typedef int comet_online_holder_cb(void *baton, const comet_holder_t *holder);
+
+/** A member of a channel; the texts are valid during a call. */
+typedef struct comet_online_member_t {
+    comet_text_t channel;
+    comet_text_t member;
+    apr_time_t since;
+    comet_text_t info; /* data NULL: none */
+} comet_online_member_t;
+
+/** Called with a member.  @return 0 to stop */
+typedef int comet_online_member_cb(void *baton,
+                                   const comet_online_member_t *member);
+
+/** How many are in a channel. */
+typedef struct comet_online_totals_t {
+    apr_int64_t members; /* different ones */
+    apr_int64_t most; /* those whose coming and going is published */
+    apr_int64_t anonymous; /* clients without a name */
+} comet_online_totals_t;
+
+/** What an engine does for the functions below. */
+typedef struct comet_online_engine_t {
+    apr_status_t (*write)(comet_store_t *store, const comet_holder_t *holder,
+                          int is_new, const comet_online_change_t *changes,
+                          apr_size_t count);
+    apr_status_t (*sweep)(comet_store_t *store, apr_int64_t holder, int *more);
+    apr_status_t (*publish)(comet_store_t *store, int *any);
+    apr_status_t (*holders)(comet_store_t *store,
+                            comet_online_holder_cb *callback, void *baton);
+    apr_status_t (*rows)(comet_store_t *store, apr_int64_t holder,
+                         comet_online_member_cb *callback, void *baton);
+    apr_status_t (*list)(comet_store_t *store, comet_text_t channel,
+                         comet_text_t after, apr_size_t limit,
+                         comet_online_member_cb *callback, void *baton,
+                         comet_online_totals_t *totals);
+} comet_online_engine_t;
+
+/**
+ * Raise a holder's beat, and make changes.  Joins and leaves are published.
+ * @param holder  its ->beat is not used
+ * @param is_new  whether the store gets it now
+ * @return APR_NOTFOUND: the store does not have the holder, which another child
+ *         took for dead, and nothing was changed
+ */
+apr_status_t comet_online_write(comet_store_t *store,
+                                const comet_holder_t *holder, int is_new,
+                                const comet_online_change_t *changes,
+                                apr_size_t count);
+
+/**
+ * Remove some rows of a holder that has gone, and the holder with the last of
+ * them.  Members that no other child has leave.
+ * @param more  set to whether there are more
+ */
+apr_status_t comet_online_sweep(comet_store_t *store, apr_int64_t holder,
+                                int *more);
+
+/** Publish the numbers of channels where they have changed.
+ * @param any  set to whether there were any */
+apr_status_t comet_online_publish(comet_store_t *store, int *any);
+
+/** List all holders. */
+apr_status_t comet_online_holders(comet_store_t *store,
+                                  comet_online_holder_cb *callback,
+                                  void *baton);
+
+/** List the members that a holder has rows of.  Their ->info is not set.
+ * @return APR_NOTFOUND: the store does not have the holder */
+apr_status_t comet_online_rows(comet_store_t *store, apr_int64_t holder,
+                               comet_online_member_cb *callback, void *baton);
+
+/**
+ * List the members of a channel by their names' bytes.  For the reader of a
+ * view (comet_store_begin()).
+ * @param after   only names after this one
+ * @param totals  OUT
+ * @return APR_ENOENT: the store is not ready yet
+ */
+apr_status_t comet_online_list(comet_store_t *store, comet_text_t channel,
+                               comet_text_t after, apr_size_t limit,
+                               comet_online_member_cb *callback, void *baton,
+                               comet_online_totals_t *totals);
+
+#endif /* COMET_ONLINE_H */

@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * @file store/presence.h
+ * Who is here: the clients that wait in this child, counted by channel and
+ * member.  The store has one row for each child, channel and member
+ * (store/online.h), so what is written follows the coming and going of members,
+ * not connections or polls.
+ *
+ * Rules:
+ * 1. the first client of a member adds the child's row.  When the last one has
+ *    left, the row stays for the grace: a client that polls or reconnects is
+ *    here all the time.  A client that comes back in another child has that
+ *    child's row before this one's is deleted, so nobody sees it leave;
+ * 2. a child that ends deletes nothing.  Its lease runs out, as that of a child
+ *    that was killed does: other children notice that its beat stays the same,
+ *    by their own steady clocks, and remove its rows;
+ * 3. each write also checks that the child still has its lease.  A child that
+ *    was taken for dead takes another one, and enters its members again;
+ * 4. a row that somebody else has deleted means that its member was thrown out:
+ *    the seats of its clients are revoked.
+ *
+ * The writer's thread does all that writes and reads (store/writer.h).  The
+ * lock is a leaf, and is held for moments only.
+ */
+#ifndef COMET_PRESENCE_H
+#define COMET_PRESENCE_H
+
+#include <stdatomic.h>
+
+#include "shared/bus.h"
+#include "store/online.h"
+
+typedef struct comet_presence_t comet_presence_t;
+
+/** A channel that a client is in. */
+typedef struct comet_room_t {
+    comet_text_t channel;
+    apr_int64_t most; /* members whose coming and going is published */
+} comet_room_t;
+
+/** That a client is here.  It lives until comet_presence_leave(). */
+typedef struct comet_seat_t comet_seat_t;
+
+typedef struct comet_presence_config_t {
+    const comet_store_config_t *store; /* outlives the presence, as the bus */
+    comet_bus_t *bus;
+    const atomic_int *stopping; /* [atomic] the child ends */
+    /** Called when there is something to write soon.  Any thread. */
+    void (*wake)(void *baton);
+    void *baton;
+} comet_presence_config_t;
+
+/** @return NULL: there is no memory */
+comet_presence_t *comet_presence_create(const comet_presence_config_t *config);
+
+/** Once nobody uses it any more; NULL is ignored. */
+void comet_presence_free(comet_presence_t *presence);
+
+/**
+ * Note that a client waits.
+ * @param rooms  copied.  Those whose names are too long are left out
+ * @param member  its user.  A name that is empty, longer than
+ *                COMET_AUTHOR_MAX_BYTES or has a NUL counts as none
+ * @param info    JSON about the user; data NULL: none.  It is left out where it
+ *                is too long
+ * @return NULL: there is no memory, or no room
+ * Any thread.
+ */
+comet_seat_t *comet_presence_enter(comet_presence_t *presence,
+                                   const comet_room_t *rooms, apr_size_t count,
+                                   comet_text_t member, comet_text_t info);
+
+/** Note that the client waits no more.  NULL is ignored.  Any thread; while the
+ * child ends it does nothing, so a signal handler may call it then. */
+void comet_presence_leave(comet_seat_t *seat);
+
+/** [atomic] Becomes non-zero when the client's member was thrown out.  NULL for
+ * no seat.  It lives as long as the seat. */
+const atomic_int *comet_presence_revoked(const comet_seat_t *seat);
+
+/** Whether a message tells that somebody was thrown out.  Any thread. */
+int comet_presence_is_notice(const comet_message_t *message);
+
+/** Look soon whether members of this child were thrown out.  Any thread; takes
+ * no lock. */
+void comet_presence_notice(comet_presence_t *presence);
+
+/* What follows is for the writer's thread. */
+
+/** When to call comet_presence_step() next, by comet_monotonic(). */
+apr_time_t comet_presence_due(comet_presence_t *presence);
+
+/**
+ * Write what has changed, renew the lease, and look after the other children's.
+ * The caller holds the write lock.
+ * @param removed  set to whether members may have been thrown out: what was
+ *                 decided about them before must be decided again
+ * @param changed  set to whether the store has changed
+ */
+apr_status_t comet_presence_step(comet_presence_t *presence,
+                                 comet_store_t *store, int *removed,
+                                 int *changed);
+
+/** The child ends: leave its rows for as long as its clients need to come back.
+ * The caller holds the write lock. */
+apr_status_t comet_presence_end(comet_presence_t *presence,
+                                comet_store_t *store);
+
+#endif /* COMET_PRESENCE_H */

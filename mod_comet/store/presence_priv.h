@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * @file store/presence_priv.h
+ * Inside presence: its table of members, which presence.c keeps for the clients
+ * and lease.c, in the writer's thread, brings into the store.
+ *
+ * An entry is `dirty` while the store may have something else than what is
+ * wanted.  It is freed when it is clean, and neither wanted nor stored.
+ */
+#ifndef COMET_PRESENCE_PRIV_H
+#define COMET_PRESENCE_PRIV_H
+
+#include <pthread.h>
+#include <sys/queue.h>
+
+#include "base/wheel.h"
+#include "store/presence.h"
+
+/** How many changes one transaction makes. */
+#define COMET_PRESENCE_CHANGES 500
+
+typedef struct comet_sitting_t comet_sitting_t;
+
+/** A member in a channel, or all its clients without a name. */
+typedef struct comet_entry_t comet_entry_t;
+struct comet_entry_t {
+    comet_entry_t *next; /* in its bucket */
+    TAILQ_ENTRY(comet_entry_t) link; /* in dirty, if it is */
+    LIST_HEAD(, comet_sitting_t) sitting;
+    comet_timer_t grace; /* set: what is wanted will be lowered */
+    apr_int64_t clients; /* that wait now */
+    apr_int64_t wanted; /* in the store: a number, or 1 for a member */
+    apr_int64_t stored;
+    int dirty;
+    int in_flight; /* the writer's thread is writing it */
+    unsigned seen; /* the last round of comparing that has found its row */
+    apr_int64_t most;
+    apr_time_t since;
+    apr_uint32_t hash;
+    comet_text_t channel, member, info; /* in the same block */
+};
+
+/** A client in one of its rooms. */
+struct comet_sitting_t {
+    LIST_ENTRY(comet_sitting_t) link;
+    comet_entry_t *entry; /* NULL: its member was thrown out */
+    comet_seat_t *seat;
+};
+
+struct comet_seat_t {
+    atomic_int revoked; /* [atomic] */
+    comet_presence_t *presence;
+    apr_size_t count;
+    comet_sitting_t sitting[];
+};
+
+/** Another child's lease, as this one has seen it. */
+typedef struct comet_lease_t {
+    apr_int64_t holder;
+    apr_int64_t beat;
+    apr_interval_time_t patience;
+    apr_time_t since; /* when its beat was seen to change */
+    unsigned seen; /* the last look that has found it */
+} comet_lease_t;
+
+struct comet_presence_t {
+    comet_presence_config_t config;
+    apr_interval_time_t grace;
+    pthread_mutex_t lock;
+    comet_entry_t **buckets; /* [lock] */
+    apr_size_t size, count; /* [lock] of the buckets; of the entries */
+    TAILQ_HEAD(, comet_entry_t) dirty; /* [lock] */
+    comet_wheel_t wheel; /* [lock] of graces */
+    int hurried; /* [lock] a member is dirty, and the thread was woken for it */
+    atomic_int noticed; /* [atomic] compare the rows soon */
+    /* the rest: [writer's thread] */
+    comet_holder_t holder; /* ->id 0: it has no lease */
+    int is_new; /* the store does not have it yet */
+    char host[256];
+    apr_time_t write_at; /* changes are written no earlier */
+    apr_time_t numbers_at; /* those of clients without a name */
+    apr_time_t renew_at, look_at, compare_at, publish_at;
+    apr_time_t step_at; /* no step before that: the last one has failed */
+    comet_lease_t *leases;
+    apr_size_t lease_count, lease_room;
+    unsigned round;
+    comet_entry_t *flight[COMET_PRESENCE_CHANGES];
+    comet_online_change_t changes[COMET_PRESENCE_CHANGES];
+};
+
+/* The caller holds the lock in all that follows. */
+
+/** Find an entry.  @param make  whether to make one that is not there
+ * @return NULL: there is none, or no memory */
+comet_entry_t *comet_presence_find_locked(comet_presence_t *presence,
+                                          comet_text_t channel,
+                                          comet_text_t member,
+                                          comet_text_t info, int make);
+
+/** Note that an entry may differ from the store, or free it if it is over. */
+void comet_presence_touch_locked(comet_presence_t *presence,
+                                 comet_entry_t *entry);
+
+/** Remove an entry and revoke the seats of its clients. */
+void comet_presence_throw_out_locked(comet_presence_t *presence,
+                                     comet_entry_t *entry);
+
+#endif /* COMET_PRESENCE_PRIV_H */

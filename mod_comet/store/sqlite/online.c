@@ -1,0 +1,495 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Who is here: the tables of sql/presence.sql.  Its statements are prepared when
+ * they are needed, since most databases have no such tables. */
+#include "store/sqlite/sqlite.h"
+
+#include <stdio.h>
+
+#include "comet_schema.h"
+
+#define PATIENCE_USEC 20000
+#define SWEEP_ROWS 500
+
+static comet_sqlite_t *own(comet_store_t *store)
+{
+    return (comet_sqlite_t *)store;
+}
+
+/* --- statements ------------------------------------------------------------ */
+
+static apr_status_t prepare(comet_sqlite_t *store, const char *sql,
+                            sqlite3_stmt **statement)
+{
+    int code = sqlite3_prepare_v2(store->db, sql, -1, statement, NULL);
+
+    return code == SQLITE_OK ? APR_SUCCESS : comet_sqlite_fail(store, code);
+}
+
+static void bind_text(sqlite3_stmt *statement, int index, comet_text_t text)
+{
+    if (text.data) {
+        sqlite3_bind_text64(statement, index, text.data, text.length,
+                            SQLITE_STATIC, SQLITE_UTF8);
+    }
+    else {
+        sqlite3_bind_null(statement, index);
+    }
+}
+
+/* Run a statement that was bound.  A row that the schema refuses is left out.
+ * @param changes  set to how many rows it changed; may be NULL */
+static apr_status_t run(comet_sqlite_t *store, sqlite3_stmt *statement,
+                        int *changes)
+{
+    int code = sqlite3_step(statement);
+
+    if (changes) {
+        *changes = code == SQLITE_DONE ? sqlite3_changes(store->db) : 0;
+    }
+    sqlite3_reset(statement);
+    sqlite3_clear_bindings(statement);
+    return code == SQLITE_DONE || code == SQLITE_ROW
+                   || (code & 0xff) == SQLITE_CONSTRAINT
+               ? APR_SUCCESS
+               : comet_sqlite_fail(store, code);
+}
+
+/* Run one statement with up to two numbers. */
+static apr_status_t run_once(comet_sqlite_t *store, const char *sql,
+                             apr_int64_t first, apr_int64_t second,
+                             int *changes)
+{
+    sqlite3_stmt *statement;
+    apr_status_t status = prepare(store, sql, &statement);
+
+    if (status == APR_SUCCESS) {
+        sqlite3_bind_int64(statement, 1, first);
+        if (sqlite3_bind_parameter_count(statement) > 1) {
+            sqlite3_bind_int64(statement, 2, second);
+        }
+        status = run(store, statement, changes);
+        sqlite3_finalize(statement);
+    }
+    return status;
+}
+
+static apr_status_t end(comet_sqlite_t *store, apr_status_t status)
+{
+    if (status == APR_SUCCESS) {
+        return comet_sqlite_commit(store);
+    }
+    comet_sqlite_roll_back(store);
+    return status;
+}
+
+/* --- writing --------------------------------------------------------------- */
+
+/* @return APR_NOTFOUND: the holder is not there */
+static apr_status_t renew(comet_sqlite_t *store, const comet_holder_t *holder)
+{
+    int changes;
+    apr_status_t status =
+        run_once(store,
+                 "UPDATE presence_holder"
+                 " SET beat = beat + 1, patience = ?2 WHERE id = ?1",
+                 holder->id, holder->patience / 1000, &changes);
+
+    return status == APR_SUCCESS && !changes ? APR_NOTFOUND : status;
+}
+
+static apr_status_t add_holder(comet_sqlite_t *store,
+                               const comet_holder_t *holder)
+{
+    sqlite3_stmt *statement;
+    apr_status_t status =
+        prepare(store,
+                "INSERT INTO presence_holder(id, host, pid, patience)"
+                " VALUES(?1, ?2, ?3, ?4)",
+                &statement);
+
+    if (status == APR_SUCCESS) {
+        sqlite3_bind_int64(statement, 1, holder->id);
+        bind_text(statement, 2, comet_text(holder->host));
+        sqlite3_bind_int64(statement, 3, holder->pid);
+        sqlite3_bind_int64(statement, 4, holder->patience / 1000);
+        status = run(store, statement, NULL);
+        sqlite3_finalize(statement);
+    }
+    return status;
+}
+
+typedef enum {
+    ADD_CHANNEL,
+    SET_MOST,
+    COME,
+    GO,
+    SET_CLIENTS,
+    ADD_CLIENTS,
+    NO_CLIENTS,
+    KINDS
+} kind_e;
+
+/* ?1: the channel, ?2: the holder, ?3: the member, ?4 and ?5: what is set */
+static const char *const texts[KINDS] = {
+    [ADD_CHANNEL] = "INSERT OR IGNORE INTO presence_channel(name, most)"
+                    " VALUES(?1, ?4)",
+    [SET_MOST] = "UPDATE presence_channel SET most = ?4"
+                 " WHERE name = ?1 AND most <> ?4",
+    [COME] = "INSERT INTO presence_row(channel, member, holder, since, info)"
+             " SELECT ?1, ?3, ?2, ?4, ?5 WHERE NOT EXISTS"
+             " (SELECT 1 FROM presence_row"
+             " WHERE channel = ?1 AND member = ?3 AND holder = ?2)",
+    [GO] = "DELETE FROM presence_row"
+           " WHERE channel = ?1 AND member = ?3 AND holder = ?2",
+    [SET_CLIENTS] = "UPDATE presence_anonymous SET clients = ?4"
+                    " WHERE channel = ?1 AND holder = ?2",
+    [ADD_CLIENTS] = "INSERT INTO presence_anonymous(channel, holder, clients)"
+                    " VALUES(?1, ?2, ?4)",
+    [NO_CLIENTS] = "DELETE FROM presence_anonymous"
+                   " WHERE channel = ?1 AND holder = ?2",
+};
+
+/** A transaction that makes changes. */
+typedef struct writing_t {
+    comet_sqlite_t *store;
+    apr_int64_t holder;
+    sqlite3_stmt *statements[KINDS];
+} writing_t;
+
+static apr_status_t change(writing_t *writing, kind_e kind,
+                           const comet_online_change_t *change,
+                           apr_int64_t number, int *changes)
+{
+    sqlite3_stmt **statement = &writing->statements[kind];
+    apr_status_t status = *statement
+                              ? APR_SUCCESS
+                              : prepare(writing->store, texts[kind], statement);
+
+    if (status != APR_SUCCESS) {
+        return status;
+    }
+    bind_text(*statement, 1, change->channel);
+    sqlite3_bind_int64(*statement, 2, writing->holder);
+    bind_text(*statement, 3, change->member);
+    sqlite3_bind_int64(*statement, 4, number);
+    bind_text(*statement, 5, change->info);
+    return run(writing->store, *statement, changes);
+}
+
+static apr_status_t set_clients(writing_t *writing,
+                                const comet_online_change_t *what)
+{
+    int changes = 0;
+    apr_status_t status =
+        change(writing, SET_CLIENTS, what, what->clients, &changes);
+
+    return status == APR_SUCCESS && !changes
+               ? change(writing, ADD_CLIENTS, what, what->clients, NULL)
+               : status;
+}
+
+static apr_status_t apply(writing_t *writing, const comet_online_change_t *what)
+{
+    apr_status_t status;
+
+    if (!what->clients) {
+        return change(writing, what->member.length ? GO : NO_CLIENTS, what, 0,
+                      NULL);
+    }
+    status = change(writing, ADD_CHANNEL, what, what->most, NULL);
+    if (status == APR_SUCCESS) {
+        status = change(writing, SET_MOST, what, what->most, NULL);
+    }
+    if (status != APR_SUCCESS) {
+        return status;
+    }
+    return what->member.length ? change(writing, COME, what, what->since, NULL)
+                               : set_clients(writing, what);
+}
+
+static apr_status_t write_rows(comet_store_t *base,
+                               const comet_holder_t *holder, int is_new,
+                               const comet_online_change_t *changes,
+                               apr_size_t count)
+{
+    writing_t writing = { .store = own(base), .holder = holder->id };
+    apr_status_t status = comet_sqlite_reserve(own(base), PATIENCE_USEC);
+    apr_size_t i;
+
+    if (status != APR_SUCCESS) {
+        return status;
+    }
+    status = is_new ? add_holder(own(base), holder) : renew(own(base), holder);
+    for (i = 0; i < count && status == APR_SUCCESS; i++) {
+        status = apply(&writing, &changes[i]);
+    }
+    for (i = 0; i < KINDS; i++) {
+        sqlite3_finalize(writing.statements[i]);
+    }
+    return end(own(base), status);
+}
+
+/* --- upkeep ---------------------------------------------------------------- */
+
+static apr_status_t sweep(comet_store_t *base, apr_int64_t holder, int *more)
+{
+    comet_sqlite_t *store = own(base);
+    apr_status_t status = comet_sqlite_reserve(store, PATIENCE_USEC);
+    int rows = 0;
+
+    *more = 0;
+    if (status != APR_SUCCESS) {
+        return status;
+    }
+    status = run_once(store,
+                      "DELETE FROM presence_row WHERE holder = ?1 AND"
+                      " (channel, member) IN (SELECT channel, member"
+                      " FROM presence_row WHERE holder = ?1 LIMIT ?2)",
+                      holder, SWEEP_ROWS, &rows);
+    *more = rows == SWEEP_ROWS;
+    if (status == APR_SUCCESS && !*more) {
+        status = run_once(store, "DELETE FROM presence_holder WHERE id = ?1",
+                          holder, 0, NULL);
+    }
+    return end(store, status);
+}
+
+static apr_status_t is_any_changed(comet_sqlite_t *store, int *any)
+{
+    sqlite3_stmt *statement;
+    apr_status_t status =
+        prepare(store, "SELECT 1 FROM presence_channel WHERE changed LIMIT 1",
+                &statement);
+
+    *any = 0;
+    if (status == APR_SUCCESS) {
+        int code = sqlite3_step(statement);
+
+        *any = code == SQLITE_ROW;
+        status = code == SQLITE_ROW || code == SQLITE_DONE
+                     ? APR_SUCCESS
+                     : comet_sqlite_fail(store, code);
+        sqlite3_finalize(statement);
+    }
+    return status;
+}
+
+static apr_status_t publish(comet_store_t *base, int *any)
+{
+    comet_sqlite_t *store = own(base);
+    apr_status_t status = is_any_changed(store, any);
+
+    if (status != APR_SUCCESS || !*any) {
+        return status;
+    }
+    status = comet_sqlite_reserve(store, PATIENCE_USEC);
+    if (status == APR_SUCCESS) {
+        status = comet_sqlite_execute(
+            store, "INSERT INTO message(channel, type, body)"
+                   " SELECT name || '" COMET_ONLINE_SUFFIX "', 'count',"
+                   " '{\"count\": ' || members || ', \"most\": ' || most"
+                   " || ', \"anonymous\": ' || (SELECT ifnull(sum(clients), 0)"
+                   " FROM presence_anonymous WHERE channel = name) || '}'"
+                   " FROM presence_channel WHERE changed;"
+                   "UPDATE presence_channel SET changed = 0 WHERE changed");
+        status = end(store, status);
+    }
+    return status;
+}
+
+/* --- reading --------------------------------------------------------------- */
+
+static apr_status_t holders(comet_store_t *base,
+                            comet_online_holder_cb *callback, void *baton)
+{
+    sqlite3_stmt *row;
+    apr_status_t status = prepare(
+        own(base), "SELECT id, beat, patience FROM presence_holder", &row);
+    int code = SQLITE_ROW;
+
+    if (status != APR_SUCCESS) {
+        return status;
+    }
+    while (code == SQLITE_ROW && (code = sqlite3_step(row)) == SQLITE_ROW) {
+        const comet_holder_t holder = {
+            .id = sqlite3_column_int64(row, 0),
+            .beat = sqlite3_column_int64(row, 1),
+            .patience = sqlite3_column_int64(row, 2) * 1000,
+        };
+
+        code = callback(baton, &holder) ? code : SQLITE_DONE;
+    }
+    sqlite3_finalize(row);
+    return code == SQLITE_DONE ? APR_SUCCESS
+                               : comet_sqlite_fail(own(base), code);
+}
+
+/* Hand over rows of channel, member, since and info. */
+static apr_status_t hand_over(comet_sqlite_t *store, sqlite3_stmt *row,
+                              comet_online_member_cb *callback, void *baton)
+{
+    int code = SQLITE_ROW;
+
+    while (code == SQLITE_ROW && (code = sqlite3_step(row)) == SQLITE_ROW) {
+        const comet_online_member_t member = {
+            .channel = comet_sqlite_column(row, 0),
+            .member = comet_sqlite_column(row, 1),
+            .since = sqlite3_column_int64(row, 2),
+            .info = comet_sqlite_column(row, 3),
+        };
+
+        if (!member.channel.data || !member.member.data) {
+            sqlite3_finalize(row);
+            return comet_sqlite_fail_text(store, APR_ENOMEM,
+                                          "no memory for a name");
+        }
+        code = callback(baton, &member) ? code : SQLITE_DONE;
+    }
+    sqlite3_finalize(row);
+    return code == SQLITE_DONE ? APR_SUCCESS : comet_sqlite_fail(store, code);
+}
+
+/* The holder and its rows are read by one statement, so in one view. */
+static apr_status_t rows(comet_store_t *base, apr_int64_t holder,
+                         comet_online_member_cb *callback, void *baton)
+{
+    sqlite3_stmt *row;
+    apr_status_t status =
+        prepare(own(base),
+                "SELECT r.channel, r.member, r.since, NULL FROM presence_holder"
+                " AS h LEFT JOIN presence_row AS r ON r.holder = h.id"
+                " WHERE h.id = ?1",
+                &row);
+    int code;
+
+    if (status != APR_SUCCESS) {
+        return status;
+    }
+    sqlite3_bind_int64(row, 1, holder);
+    code = sqlite3_step(row);
+    if (code == SQLITE_ROW && sqlite3_column_type(row, 0) != SQLITE_NULL) {
+        sqlite3_reset(row);
+        return hand_over(own(base), row, callback, baton);
+    }
+    sqlite3_finalize(row);
+    return code == SQLITE_ROW    ? APR_SUCCESS
+           : code == SQLITE_DONE ? APR_NOTFOUND
+                                 : comet_sqlite_fail(own(base), code);
+}
+
+/* A channel that nobody is in has no row. */
+static apr_status_t read_totals(comet_sqlite_t *store, comet_text_t channel,
+                                comet_online_totals_t *totals)
+{
+    sqlite3_stmt *row;
+    apr_status_t status =
+        prepare(store,
+                "SELECT members, most, (SELECT ifnull(sum(clients), 0)"
+                " FROM presence_anonymous WHERE channel = ?1)"
+                " FROM presence_channel WHERE name = ?1",
+                &row);
+    int code;
+
+    *totals = (comet_online_totals_t){ .most = -1 };
+    if (status != APR_SUCCESS) {
+        return APR_ENOENT; /* a writer is about to make the tables */
+    }
+    bind_text(row, 1, channel);
+    code = sqlite3_step(row);
+    if (code == SQLITE_ROW) {
+        totals->members = sqlite3_column_int64(row, 0);
+        totals->most = sqlite3_column_int64(row, 1);
+        totals->anonymous = sqlite3_column_int64(row, 2);
+    }
+    sqlite3_finalize(row);
+    return code == SQLITE_ROW || code == SQLITE_DONE
+               ? APR_SUCCESS
+               : comet_sqlite_fail(store, code);
+}
+
+static apr_status_t list(comet_store_t *base, comet_text_t channel,
+                         comet_text_t after, apr_size_t limit,
+                         comet_online_member_cb *callback, void *baton,
+                         comet_online_totals_t *totals)
+{
+    sqlite3_stmt *row;
+    apr_status_t status = read_totals(own(base), channel, totals);
+
+    if (status == APR_SUCCESS) {
+        status = prepare(own(base),
+                         "SELECT channel, member, min(since), info"
+                         " FROM presence_row WHERE channel = ?1"
+                         " AND member > ?2 GROUP BY member"
+                         " ORDER BY member LIMIT ?3",
+                         &row);
+    }
+    if (status != APR_SUCCESS) {
+        return status;
+    }
+    bind_text(row, 1, channel);
+    bind_text(row, 2, after.data ? after : comet_text(""));
+    sqlite3_bind_int64(row, 3, (apr_int64_t)limit);
+    return hand_over(own(base), row, callback, baton);
+}
+
+const comet_online_engine_t comet_sqlite_online = {
+    .write = write_rows,
+    .sweep = sweep,
+    .publish = publish,
+    .holders = holders,
+    .rows = rows,
+    .list = list,
+};
+
+/* --- opening --------------------------------------------------------------- */
+
+static apr_status_t has_tables(comet_sqlite_t *store, int *has)
+{
+    sqlite3_stmt *statement;
+    apr_status_t status = prepare(store,
+                                  "SELECT count(*) FROM sqlite_master"
+                                  " WHERE name = 'online_delete'",
+                                  &statement);
+    int code;
+
+    *has = 0;
+    if (status != APR_SUCCESS) {
+        return status;
+    }
+    code = sqlite3_step(statement);
+    if (code == SQLITE_ROW) {
+        *has = sqlite3_column_int(statement, 0) > 0;
+    }
+    sqlite3_finalize(statement);
+    return code == SQLITE_ROW ? APR_SUCCESS : comet_sqlite_fail(store, code);
+}
+
+/* Several processes may do this at once, so each checks what is there while it
+ * holds the lock.  Without presence nobody is here: no child would remove what
+ * is left. */
+apr_status_t comet_sqlite_online_open(comet_sqlite_t *store)
+{
+    int wanted = store->config->presence_grace > 0, has;
+    apr_status_t status = has_tables(store, &has);
+
+    if (status != APR_SUCCESS || (wanted ? has : !has)) {
+        return status;
+    }
+    status = comet_sqlite_execute(store, "BEGIN IMMEDIATE");
+    if (status == APR_SUCCESS) {
+        status = has_tables(store, &has);
+    }
+    if (status == APR_SUCCESS && wanted && !has) {
+        status = comet_sqlite_execute(store, comet_schema_presence);
+    }
+    if (status == APR_SUCCESS && !wanted && has) {
+        status = comet_sqlite_execute(store, "DELETE FROM presence_holder");
+    }
+    if (status == APR_SUCCESS) {
+        status = comet_sqlite_execute(store, "COMMIT");
+    }
+    if (!sqlite3_get_autocommit(store->db)) {
+        sqlite3_exec(store->db, "ROLLBACK", NULL, NULL, NULL);
+    }
+    return status;
+}

@@ -1,0 +1,189 @@
+-- SPDX-License-Identifier: Apache-2.0
+-- Presence: who is here.  "CometPresence on" adds this to mod_comet's database.
+-- It is not a migration: the version stays.
+--
+-- The view "online" has a row for each member of a channel that is connected
+-- now.  Read it, and delete from it to throw a member out:
+--
+--   SELECT member, datetime(since / 1e6, 'unixepoch') FROM online
+--    WHERE channel = 'room/42';
+--   DELETE FROM online WHERE member = 'mallory';
+--
+-- The streams and polls of that member end within a second.  Its client comes
+-- back and is authorised again: take its permission away first.  A program may
+-- also insert people who are online by other means; they stay until it deletes
+-- them:
+--
+--   INSERT INTO online(channel, member, info)
+--   VALUES('room/42', 'ann', '{"by": "phone"}');
+--
+-- Who comes and goes is published to the sibling channel, room/42/@online:
+-- messages of the types join and leave have the member as their author.  Above
+-- the limit of CometPresence only the number is published (type count).
+
+-- The children of web servers.  A child raises "beat" again and again.  If a
+-- beat stays the same for "patience" (in milliseconds), the child has gone, and
+-- another one removes it together with its rows.
+CREATE TABLE presence_holder(
+  id INTEGER PRIMARY KEY,
+  host TEXT NOT NULL,
+  pid INTEGER NOT NULL,
+  beat INTEGER NOT NULL DEFAULT 0 CHECK (typeof(beat) = 'integer'),
+  patience INTEGER NOT NULL CHECK (typeof(patience) = 'integer')
+);
+
+-- One row for each child in which a member is connected, however often it is.
+-- What a program inserts into "online" has the holder 0.
+CREATE TABLE presence_row(
+  channel TEXT NOT NULL,
+  member TEXT NOT NULL,
+  holder INTEGER NOT NULL,
+  since INTEGER NOT NULL CHECK (typeof(since) = 'integer'),
+  -- JSON that the site's application says about the member, or NULL.
+  info TEXT,
+  -- 1 just before the row is deleted by way of "online".
+  removed INTEGER NOT NULL DEFAULT 0,
+  PRIMARY KEY (channel, member, holder),
+  -- room for "/@online" within the 255 bytes of a name
+  CONSTRAINT "a channel with presence has a name of 1 to 247 bytes"
+    CHECK (typeof(channel) = 'text'
+           AND length(CAST(channel AS BLOB)) BETWEEN 1 AND 247),
+  CONSTRAINT "a member is text of 1 to 255 bytes without NUL"
+    CHECK (typeof(member) = 'text'
+           AND length(CAST(member AS BLOB)) BETWEEN 1 AND 255
+           AND instr(CAST(member AS BLOB), x'00') = 0),
+  CONSTRAINT "info is NULL or text of at most 2048 bytes without NUL"
+    CHECK (info IS NULL
+           OR (typeof(info) = 'text' AND length(CAST(info AS BLOB)) <= 2048
+               AND instr(CAST(info AS BLOB), x'00') = 0))
+) WITHOUT ROWID;
+CREATE INDEX presence_row_by_holder ON presence_row(holder);
+CREATE INDEX presence_row_by_member ON presence_row(member);
+
+-- How many clients without a name each child has.
+CREATE TABLE presence_anonymous(
+  channel TEXT NOT NULL,
+  holder INTEGER NOT NULL,
+  clients INTEGER NOT NULL CHECK (typeof(clients) = 'integer'),
+  PRIMARY KEY (channel, holder)
+) WITHOUT ROWID;
+CREATE INDEX presence_anonymous_by_holder ON presence_anonymous(holder);
+
+-- The channels that have members or nameless clients.
+CREATE TABLE presence_channel(
+  name TEXT NOT NULL PRIMARY KEY,
+  -- With more members than this, joins and leaves are not published one by one.
+  most INTEGER NOT NULL DEFAULT 100 CHECK (typeof(most) = 'integer'),
+  members INTEGER NOT NULL DEFAULT 0,
+  -- 1: a message of the type count is due.
+  changed INTEGER NOT NULL DEFAULT 0
+) WITHOUT ROWID;
+CREATE INDEX presence_channel_changed ON presence_channel(name) WHERE changed;
+
+-- When a member was connected last.
+CREATE TABLE last_seen(
+  channel TEXT NOT NULL,
+  member TEXT NOT NULL,
+  left_at INTEGER,
+  PRIMARY KEY (channel, member)
+) WITHOUT ROWID;
+
+CREATE VIEW online(channel, member, since, info) AS
+  SELECT channel, member, min(since), info FROM presence_row
+   GROUP BY channel, member;
+
+CREATE TRIGGER presence_join AFTER INSERT ON presence_row
+WHEN NOT EXISTS (SELECT 1 FROM presence_row
+                  WHERE channel = NEW.channel AND member = NEW.member
+                    AND holder <> NEW.holder)
+BEGIN
+  INSERT INTO presence_channel(name)
+    SELECT NEW.channel WHERE NOT EXISTS
+      (SELECT 1 FROM presence_channel WHERE name = NEW.channel);
+  UPDATE presence_channel
+     SET members = members + 1, changed = changed OR members >= most
+   WHERE name = NEW.channel;
+  INSERT INTO message(channel, type, author, body)
+    SELECT name || '/@online', 'join', NEW.member, ifnull(NEW.info, '{}')
+      FROM presence_channel WHERE name = NEW.channel AND members <= most;
+END;
+
+-- Other children look for rows of theirs that were removed when they read
+-- "removed" in a message.
+CREATE TRIGGER presence_leave AFTER DELETE ON presence_row
+WHEN NOT EXISTS (SELECT 1 FROM presence_row
+                  WHERE channel = OLD.channel AND member = OLD.member)
+BEGIN
+  INSERT INTO message(channel, type, author, body)
+    SELECT name || '/@online', 'leave', OLD.member,
+           CASE WHEN OLD.removed THEN '{"removed": true}' ELSE '{}' END
+      FROM presence_channel WHERE name = OLD.channel AND members <= most;
+  INSERT INTO message(channel, type, body)
+    SELECT name || '/@online', 'count',
+           '{"removed": true, "count": ' || (members - 1) || ', "most": '
+           || most || ', "anonymous": '
+           || (SELECT ifnull(sum(clients), 0) FROM presence_anonymous
+                WHERE channel = name) || '}'
+      FROM presence_channel
+     WHERE name = OLD.channel AND members > most AND OLD.removed;
+  UPDATE presence_channel
+     SET members = members - 1, changed = changed OR members > most
+   WHERE name = OLD.channel;
+  UPDATE last_seen SET left_at = (SELECT last FROM comet_clock)
+   WHERE channel = OLD.channel AND member = OLD.member;
+  INSERT INTO last_seen(channel, member, left_at)
+    SELECT OLD.channel, OLD.member, last FROM comet_clock
+     WHERE NOT EXISTS (SELECT 1 FROM last_seen
+                        WHERE channel = OLD.channel AND member = OLD.member);
+END;
+
+CREATE TRIGGER presence_channel_empty AFTER UPDATE ON presence_channel
+WHEN NEW.members = 0 AND NOT NEW.changed
+     AND NOT EXISTS (SELECT 1 FROM presence_anonymous
+                      WHERE channel = NEW.name)
+BEGIN
+  DELETE FROM presence_channel WHERE name = NEW.name;
+END;
+
+CREATE TRIGGER presence_anonymous_insert AFTER INSERT ON presence_anonymous
+BEGIN
+  INSERT INTO presence_channel(name)
+    SELECT NEW.channel WHERE NOT EXISTS
+      (SELECT 1 FROM presence_channel WHERE name = NEW.channel);
+  UPDATE presence_channel SET changed = 1 WHERE name = NEW.channel;
+END;
+
+CREATE TRIGGER presence_anonymous_update AFTER UPDATE ON presence_anonymous
+BEGIN
+  UPDATE presence_channel SET changed = 1 WHERE name = NEW.channel;
+END;
+
+CREATE TRIGGER presence_anonymous_delete AFTER DELETE ON presence_anonymous
+BEGIN
+  UPDATE presence_channel SET changed = 1 WHERE name = OLD.channel;
+END;
+
+CREATE TRIGGER presence_holder_gone BEFORE DELETE ON presence_holder
+BEGIN
+  DELETE FROM presence_row WHERE holder = OLD.id;
+  DELETE FROM presence_anonymous WHERE holder = OLD.id;
+END;
+
+CREATE TRIGGER online_insert INSTEAD OF INSERT ON online
+BEGIN
+  INSERT INTO presence_row(channel, member, holder, since, info)
+    SELECT NEW.channel, NEW.member, 0,
+           ifnull(NEW.since, CAST(strftime('%s', 'now') AS INTEGER) * 1000000),
+           NEW.info
+     WHERE NOT EXISTS (SELECT 1 FROM presence_row
+                        WHERE channel = NEW.channel AND member = NEW.member
+                          AND holder = 0);
+END;
+
+CREATE TRIGGER online_delete INSTEAD OF DELETE ON online
+BEGIN
+  UPDATE presence_row SET removed = 1
+   WHERE channel = OLD.channel AND member = OLD.member;
+  DELETE FROM presence_row
+   WHERE channel = OLD.channel AND member = OLD.member;
+END;

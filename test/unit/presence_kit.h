@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * @file presence_kit.h
+ * Children with presence, on store_kit's store, and clients that are there.
+ */
+#ifndef PRESENCE_KIT_H
+#define PRESENCE_KIT_H
+
+#include "store_kit.h"
+
+#include <stdatomic.h>
+
+#include "store/presence.h"
+
+#define HERE_CHILDREN 3
+#define HERE_MEMBERS 5
+#define HERE_CHANNELS 3
+#define HERE_SEATS 40
+#define HERE_GRACE (SECOND / 10)
+
+/** A child: what it has of presence, and its connection. */
+typedef struct here_child_t {
+    comet_presence_t *presence;
+    comet_store_t *store;
+    atomic_int stopping;
+    int stalled; /* it makes no steps */
+} here_child_t;
+
+/** A client that is here. */
+typedef struct here_client_t {
+    comet_seat_t *seat; /* NULL: this place is free */
+    int child, channel, member; /* member < 0: it has no name */
+} here_client_t;
+
+
+extern here_child_t here_children[HERE_CHILDREN];
+extern here_client_t here_clients[HERE_SEATS];
+extern sqlite3 *here_outside; /* another program's connection */
+extern atomic_int here_woken; /* how often a writer was woken */
+extern int here_removals; /* how many steps said that members were thrown out */
+
+/** Before and after all tests of a program, and each of them. */
+int here_begin(void **state);
+int here_end(void **state);
+int here_setup(void **state);
+int here_teardown(void **state);
+
+#define HERE_TEST(name) \
+    cmocka_unit_test_setup_teardown(name, here_setup, here_teardown)
+
+/** Start a child. */
+void here_birth(here_child_t *child);
+
+/** End a child.
+ * @param graceful  or it is killed: then it says nothing more */
+void here_death(here_child_t *child, int graceful);
+
+/** Let each child make a step, if one is due. */
+void here_steps(void);
+
+/** Let time pass. */
+void here_run_for(apr_interval_time_t time);
+
+/** Wait for a number that SQL counts. */
+void here_await(const char *sql, sqlite3_int64 wanted);
+
+const char *here_name_of(int member);
+const char *here_channel_of(int channel);
+
+/** Let a client be here.  @param member  below 0: it has no name */
+here_client_t *here_enter(int child, int channel, int member);
+void here_leave(here_client_t *client);
+int here_is_revoked(const here_client_t *client);
+
+/** Tell all children that members were thrown out, as their hubs would. */
+void here_notice_all(void);
+
+#define HERE_TOLD(type) \
+    "SELECT count(*) FROM message WHERE type = '" type \
+    "' AND channel LIKE '%/@online'"
+#define HERE_ONLINE "SELECT count(*) FROM online"
+
+/** Check that what was published adds up to who is online. */
+void here_check_sum(void);
+
+/** Check that no member was said to join twice, or to leave twice. */
+void here_check_order(void);
+
+#endif /* PRESENCE_KIT_H */

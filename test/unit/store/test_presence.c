@@ -1,0 +1,219 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Who is here: children that come, go, stall and die, and members that are
+ * thrown out. */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "presence_kit.h"
+
+#include <string.h>
+
+static void test_join_and_leave(void **state)
+{
+    here_client_t *client = here_enter(0, 0, 0);
+
+    assert_int_equal(atomic_load(&here_woken) > 0, 1);
+    here_await(HERE_ONLINE, 1);
+    assert_int_equal(kit_number_in(here_outside, HERE_TOLD("join")), 1);
+    here_leave(client);
+    here_run_for(HERE_GRACE / 2);
+    assert_int_equal(kit_number_in(here_outside, HERE_ONLINE),
+                     1); /* the grace */
+    here_await(HERE_ONLINE, 0);
+    assert_int_equal(kit_number_in(here_outside, HERE_TOLD("leave")), 1);
+    here_await("SELECT count(*) FROM presence_holder",
+               0); /* it needs no lease */
+    assert_int_equal(
+        kit_number_in(here_outside, "SELECT count(*) FROM last_seen"), 1);
+}
+
+/* A client that comes back within the grace, in whichever child, was never
+ * away. */
+static void test_comes_back(void **state)
+{
+    int i;
+
+    here_client_t *client = here_enter(0, 0, 0);
+
+    here_await(HERE_ONLINE, 1);
+    for (i = 1; i < 20; i++) {
+        here_leave(client);
+        here_run_for(HERE_GRACE / 3);
+        client = here_enter(i % HERE_CHILDREN, 0, 0);
+    }
+    here_run_for(4 * HERE_GRACE);
+    assert_int_equal(kit_number_in(here_outside, HERE_ONLINE), 1);
+    assert_int_equal(kit_number_in(here_outside, HERE_TOLD("join")), 1);
+    assert_int_equal(kit_number_in(here_outside, HERE_TOLD("leave")), 0);
+    here_await("SELECT count(*) FROM presence_row", 1);
+}
+
+/* What a killed child held is removed; who is elsewhere stays. */
+static void test_killed(void **state)
+{
+    here_enter(0, 0, 0);
+    here_enter(0, 0, 1);
+    here_enter(1, 0, 1);
+    here_await("SELECT count(*) FROM presence_row", 3);
+    here_death(&here_children[0], 0);
+    here_await("SELECT count(*) FROM presence_row", 1);
+    assert_int_equal(kit_number_in(here_outside, HERE_TOLD("leave")), 1);
+    assert_int_equal(kit_number_in(here_outside, "SELECT count(*) FROM online"
+                                                 " WHERE member = 'bob'"),
+                     1);
+    here_await("SELECT count(*) FROM presence_holder", 1);
+}
+
+/* A child that ends says nothing; its clients have a grace to come back. */
+static void test_ends(void **state)
+{
+    here_enter(0, 0, 0);
+    here_enter(0, 0, 1);
+    here_await(HERE_ONLINE, 2);
+    here_death(&here_children[0], 1);
+    assert_int_equal(kit_number_in(here_outside, HERE_ONLINE), 2);
+    here_enter(1, 0, 0);
+    here_await(HERE_ONLINE, 1);
+    assert_int_equal(kit_number_in(here_outside, HERE_TOLD("join")), 2);
+    assert_int_equal(kit_number_in(here_outside, HERE_TOLD("leave")), 1);
+}
+
+/* A child that was stopped for long is taken for dead.  When it goes on, it
+ * enters its members again, and throws nobody out. */
+static void test_stalled(void **state)
+{
+    here_client_t *client = here_enter(0, 0, 0);
+
+    here_await(HERE_ONLINE, 1);
+    here_children[0].stalled = 1;
+    here_await(HERE_ONLINE, 0);
+    here_notice_all();
+    here_children[0].stalled = 0;
+    here_await(HERE_ONLINE, 1);
+    here_run_for(3 * HERE_GRACE);
+    assert_false(here_is_revoked(client));
+    assert_int_equal(kit_number_in(here_outside, HERE_TOLD("join")), 2);
+    assert_int_equal(kit_number_in(here_outside, HERE_TOLD("leave")), 1);
+}
+
+static void test_thrown_out(void **state)
+{
+    here_client_t *ann = here_enter(0, 0, 0), *other = here_enter(0, 1, 0),
+                  *tab = here_enter(1, 0, 0), *bob = here_enter(0, 0, 1);
+
+    here_await("SELECT count(*) FROM presence_row", 4);
+    kit_must_run(here_outside, "DELETE FROM online WHERE member = 'ann'"
+                               " AND channel = 'room/1'");
+    here_notice_all();
+    here_run_for(3 * HERE_GRACE);
+    assert_true(here_is_revoked(ann) && here_is_revoked(tab));
+    assert_false(here_is_revoked(other) || here_is_revoked(bob));
+    assert_true(here_removals > 0);
+    assert_int_equal(kit_number_in(here_outside, HERE_TOLD("leave")), 1);
+    here_enter(1, 0, 0); /* it may come back before the old ones have left */
+    here_await(HERE_ONLINE, 3);
+    here_leave(ann);
+    here_leave(tab);
+    here_run_for(3 * HERE_GRACE);
+    assert_int_equal(kit_number_in(here_outside, HERE_ONLINE), 3);
+    here_check_order();
+}
+
+/* Without a notice it takes until the next renewal. */
+static void test_thrown_out_unnoticed(void **state)
+{
+    here_client_t *ann = here_enter(0, 0, 0);
+    apr_time_t until = comet_monotonic() + 30 * SECOND;
+
+    here_await(HERE_ONLINE, 1);
+    kit_must_run(here_outside, "DELETE FROM online");
+    while (!here_is_revoked(ann) && comet_monotonic() < until) {
+        here_run_for(HERE_GRACE / 10);
+    }
+    assert_true(here_is_revoked(ann));
+}
+
+static void test_without_a_name(void **state)
+{
+    here_client_t *one = here_enter(0, 0, -1), *two = here_enter(0, 0, -1);
+
+    here_enter(1, 0, -1);
+    here_await("SELECT sum(clients) FROM presence_anonymous", 3);
+    here_await("SELECT count(*) FROM message WHERE type = 'count'"
+               " AND body = '{\"count\": 0, \"most\": 100, \"anonymous\": 3}'",
+               1);
+    here_leave(one);
+    here_leave(two);
+    here_await("SELECT sum(clients) FROM presence_anonymous", 1);
+    assert_int_equal(kit_number_in(here_outside, HERE_ONLINE), 0);
+}
+
+/* What cannot be stored is left out, and stops nothing else. */
+static void test_odd_names(void **state)
+{
+    char longest[COMET_ONLINE_CHANNEL_MAX_BYTES + 2], member[300];
+    comet_room_t room = { comet_text("x"), 100 };
+    comet_presence_t *presence = here_children[0].presence;
+    comet_seat_t *nobody, *ann, *twins;
+
+    memset(longest, 'c', sizeof(longest));
+    memset(member, 'm', sizeof(member));
+    room.channel = (comet_text_t){ longest, sizeof(longest) - 1 };
+    assert_null(comet_presence_enter(presence, &room, 1, comet_text("ann"),
+                                     comet_text(NULL)));
+    assert_null(comet_presence_revoked(NULL));
+    room.channel.length--;
+    nobody = comet_presence_enter(presence, &room, 1,
+                                  (comet_text_t){ member, sizeof(member) },
+                                  comet_text(NULL));
+    ann =
+        comet_presence_enter(presence, &room, 1, (comet_text_t){ member, 255 },
+                             comet_text("{\"a\": 1}"));
+    twins = comet_presence_enter(presence, &room, 1,
+                                 (comet_text_t){ "a\0b", 3 }, comet_text(NULL));
+    here_await(HERE_ONLINE, 1);
+    here_await("SELECT sum(clients) FROM presence_anonymous", 2);
+    assert_int_equal(kit_number_in(here_outside, "SELECT count(*) FROM message"
+                                                 " WHERE type = 'join'"
+                                                 " AND body = '{\"a\": 1}'"),
+                     1);
+    comet_presence_leave(nobody);
+    comet_presence_leave(ann);
+    comet_presence_leave(twins);
+    comet_presence_leave(NULL);
+}
+
+/* Turning presence off ends it for all. */
+static void test_off(void **state)
+{
+    int i;
+
+    here_enter(0, 0, 0);
+    here_await(HERE_ONLINE, 1);
+    for (i = 0; i < HERE_CHILDREN; i++) {
+        here_death(&here_children[i], 1);
+    }
+    kit_config.presence_grace = 0;
+    comet_store_close(kit_open_store(COMET_STORE_WRITE));
+    assert_int_equal(kit_number_in(here_outside, HERE_ONLINE), 0);
+    here_check_sum();
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        HERE_TEST(test_join_and_leave),
+        HERE_TEST(test_comes_back),
+        HERE_TEST(test_killed),
+        HERE_TEST(test_ends),
+        HERE_TEST(test_stalled),
+        HERE_TEST(test_thrown_out),
+        HERE_TEST(test_thrown_out_unnoticed),
+        HERE_TEST(test_without_a_name),
+        HERE_TEST(test_odd_names),
+        HERE_TEST(test_off),
+    };
+
+    cmocka_set_message_output(CM_OUTPUT_TAP);
+    return cmocka_run_group_tests(tests, here_begin, here_end);
+}
