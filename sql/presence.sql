@@ -80,17 +80,35 @@ CREATE TABLE presence_channel(
 ) WITHOUT ROWID;
 CREATE INDEX presence_channel_changed ON presence_channel(name) WHERE changed;
 
--- When a member was connected last.
+-- What is known of everybody who has ever been in a channel.
 CREATE TABLE last_seen(
   channel TEXT NOT NULL,
   member TEXT NOT NULL,
+  -- The timestamp at which the member left last; NULL: never yet.
   left_at INTEGER,
+  -- The newest message that the member has read; NULL: it has said of none.
+  read_at INTEGER,
   PRIMARY KEY (channel, member)
 ) WITHOUT ROWID;
 
 CREATE VIEW online(channel, member, since, info) AS
   SELECT channel, member, min(since), info FROM presence_row
    GROUP BY channel, member;
+
+-- Everybody who has ever been in a channel: whether they are online, and how
+-- many messages they have not read.
+--
+--   SELECT member, unread FROM member WHERE channel = 'room/42' AND NOT online;
+CREATE VIEW member(channel, member, online, left_at, read_at, unread) AS
+  SELECT s.channel, s.member,
+         EXISTS (SELECT 1 FROM presence_row AS p
+                  WHERE p.channel = s.channel AND p.member = s.member),
+         s.left_at, s.read_at,
+         (SELECT count(*) FROM message_log AS m
+           WHERE m.channel_id = (SELECT id FROM channel
+                                  WHERE name = s.channel)
+             AND m.id > ifnull(s.read_at, 0))
+    FROM last_seen AS s;
 
 CREATE TRIGGER presence_join AFTER INSERT ON presence_row
 WHEN NOT EXISTS (SELECT 1 FROM presence_row
@@ -106,6 +124,10 @@ BEGIN
   INSERT INTO message(channel, type, author, body)
     SELECT name || '/@online', 'join', NEW.member, ifnull(NEW.info, '{}')
       FROM presence_channel WHERE name = NEW.channel AND members <= most;
+  INSERT INTO last_seen(channel, member)
+    SELECT NEW.channel, NEW.member
+     WHERE NOT EXISTS (SELECT 1 FROM last_seen
+                        WHERE channel = NEW.channel AND member = NEW.member);
 END;
 
 -- Other children look for rows of theirs that were removed when they read
@@ -131,10 +153,6 @@ BEGIN
    WHERE name = OLD.channel;
   UPDATE last_seen SET left_at = (SELECT last FROM comet_clock)
    WHERE channel = OLD.channel AND member = OLD.member;
-  INSERT INTO last_seen(channel, member, left_at)
-    SELECT OLD.channel, OLD.member, last FROM comet_clock
-     WHERE NOT EXISTS (SELECT 1 FROM last_seen
-                        WHERE channel = OLD.channel AND member = OLD.member);
 END;
 
 CREATE TRIGGER presence_channel_empty AFTER UPDATE ON presence_channel

@@ -9,6 +9,7 @@
 #include "output/answer.h"
 #include "output/handshake.h"
 #include "dialect/catch_up.h"
+#include "dialect/marks.h"
 #include "dialect/members.h"
 #include "dialect/post.h"
 #include "dialect/select.h"
@@ -200,7 +201,10 @@ static const char *find_channel(const request_rec *r,
 
 static int publishes(const request_rec *r, const mod_comet_request_t *request)
 {
-    return r->method_number == M_POST;
+    comet_text_t any;
+
+    return r->method_number == M_POST
+           && !comet_params_get(&request->query, "read", &any);
 }
 
 static int handle_get(request_rec *r, const mod_comet_request_t *request,
@@ -212,6 +216,9 @@ static int handle_get(request_rec *r, const mod_comet_request_t *request,
 
     if (comet_params_get(&request->query, "members", &any)) {
         return mod_comet_members_answer(r, request, ask);
+    }
+    if (comet_params_get(&request->query, "unread", &any)) {
+        return mod_comet_marks_answer(r, ask);
     }
     wrong = read_ask(r, request, ask);
     if (wrong) {
@@ -241,8 +248,13 @@ static int handle_get(request_rec *r, const mod_comet_request_t *request,
 static int handle(request_rec *r, const mod_comet_request_t *request,
                   mod_comet_ask_t *ask)
 {
+    comet_text_t any;
+
     if (r->method_number == M_GET) {
         return handle_get(r, request, ask);
+    }
+    if (comet_params_get(&request->query, "read", &any)) {
+        return mod_comet_marks_set(r, request, ask);
     }
     return ask->channel.data
                ? mod_comet_post_body(r, request, ask->channel)

@@ -7,6 +7,7 @@
 #include "base/name.h"
 #include "wire/encode.h"
 #include "server/child.h"
+#include "request/token.h"
 
 void mod_comet_presence_note(const request_rec *url, request_rec *r,
                              mod_comet_ask_t *ask, comet_text_t channel)
@@ -37,17 +38,25 @@ static apr_status_t stand_up(void *place)
     return APR_SUCCESS;
 }
 
-/* A name that cannot be the author of a message counts as none. */
-static comet_text_t member_of(const request_rec *r)
+comet_text_t mod_comet_presence_member(const request_rec *r)
 {
     comet_text_t user = comet_text(r->user);
 
     return comet_encode_is_utf8(user) ? user : (comet_text_t){ NULL, 0 };
 }
 
+/* What the token of a request says about its user. */
+static comet_text_t info_of(const request_rec *r)
+{
+    const mod_comet_token_t *token = mod_comet_request(r)->token;
+
+    return comet_text(token && token->state == MOD_COMET_TOKEN_VALID
+                          ? token->claims.info
+                          : NULL);
+}
+
 void mod_comet_presence_enter(request_rec *r, const mod_comet_ask_t *ask)
 {
-    static const comet_text_t nothing = { NULL, 0 };
     mod_comet_place_t *place = &mod_comet_request(r)->place;
     comet_presence_t *presence;
 
@@ -58,9 +67,10 @@ void mod_comet_presence_enter(request_rec *r, const mod_comet_ask_t *ask)
     if (!presence) {
         return;
     }
-    place->seat = comet_presence_enter(
-        presence, (const comet_room_t *)ask->rooms->elts,
-        (apr_size_t)ask->rooms->nelts, member_of(r), nothing);
+    place->seat =
+        comet_presence_enter(presence, (const comet_room_t *)ask->rooms->elts,
+                             (apr_size_t)ask->rooms->nelts,
+                             mod_comet_presence_member(r), info_of(r));
     if (place->seat) {
         apr_pool_cleanup_register(r->pool, place, stand_up,
                                   apr_pool_cleanup_null);

@@ -25,6 +25,10 @@ typedef enum {
 void mod_comet_presence_note(const request_rec *url, request_rec *r,
                              mod_comet_ask_t *ask, comet_text_t channel);
 
+/** The member that a request's user is; data NULL: none.  A name that cannot be
+ * the author of a message counts as none.  The request's thread. */
+comet_text_t mod_comet_presence_member(const request_rec *r);
+
 /**
  * Have a reader be here, in the channels that were noted, until its place is
  * given back or its request's pool is destroyed.  A second call does nothing.

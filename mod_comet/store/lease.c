@@ -133,8 +133,9 @@ static apr_size_t collect(comet_presence_t *presence, apr_time_t now)
     for (entry = TAILQ_FIRST(&presence->dirty);
          entry && count < COMET_PRESENCE_CHANGES; entry = next) {
         next = TAILQ_NEXT(entry, link);
-        if (!entry->member.length && !numbers) {
-            continue;
+        if (!numbers
+            && (!entry->member.length || entry->wanted == entry->stored)) {
+            continue; /* numbers and marks are less urgent */
         }
         presence->flight[count] = entry;
         presence->changes[count++] = (comet_online_change_t){
@@ -144,6 +145,7 @@ static apr_size_t collect(comet_presence_t *presence, apr_time_t now)
             .info = entry->info,
             .since = entry->since,
             .clients = entry->wanted,
+            .read_at = entry->read_at > entry->read_stored ? entry->read_at : 0,
         };
         entry->in_flight = 1;
     }
@@ -167,6 +169,9 @@ static void settle(comet_presence_t *presence, apr_size_t count, int written)
         entry->in_flight = 0;
         if (written) {
             entry->stored = presence->changes[i].clients;
+            if (presence->changes[i].read_at) {
+                entry->read_stored = presence->changes[i].read_at;
+            }
         }
         comet_presence_touch_locked(presence, entry);
     }

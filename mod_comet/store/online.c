@@ -43,3 +43,11 @@ apr_status_t comet_online_list(comet_store_t *store, comet_text_t channel,
     return store->engine->online->list(store, channel, after, limit, callback,
                                        baton, totals);
 }
+
+apr_status_t comet_online_unread(comet_store_t *store, comet_text_t channel,
+                                 comet_text_t member, apr_size_t limit,
+                                 comet_timestamp_t *read_at, apr_int64_t *count)
+{
+    return store->engine->online->unread(store, channel, member, limit, read_at,
+                                         count);
+}

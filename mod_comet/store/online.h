@@ -40,6 +40,8 @@ typedef struct comet_online_change_t {
     /** How many clients without a name there are; or whether (1, 0) the member
      * is here. */
     apr_int64_t clients;
+    comet_timestamp_t read_at; /* up to where the member has read; 0: it has
+                                * not said so */
 } comet_online_change_t;
 
 /** Called with a holder.  @return 0 to stop */
@@ -79,6 +81,9 @@ typedef struct comet_online_engine_t {
                          comet_text_t after, apr_size_t limit,
                          comet_online_member_cb *callback, void *baton,
                          comet_online_totals_t *totals);
+    apr_status_t (*unread)(comet_store_t *store, comet_text_t channel,
+                           comet_text_t member, apr_size_t limit,
+                           comet_timestamp_t *read_at, apr_int64_t *count);
 } comet_online_engine_t;
 
 /**
@@ -126,5 +131,18 @@ apr_status_t comet_online_list(comet_store_t *store, comet_text_t channel,
                                comet_text_t after, apr_size_t limit,
                                comet_online_member_cb *callback, void *baton,
                                comet_online_totals_t *totals);
+
+/**
+ * Count the messages of a channel that a member has not read.  For the reader of
+ * a view.
+ * @param limit  counts no further
+ * @param read_at  OUT: up to where it has read; 0: it has not said so
+ * @param count    OUT
+ * @return as above
+ */
+apr_status_t comet_online_unread(comet_store_t *store, comet_text_t channel,
+                                 comet_text_t member, apr_size_t limit,
+                                 comet_timestamp_t *read_at,
+                                 apr_int64_t *count);
 
 #endif /* COMET_ONLINE_H */

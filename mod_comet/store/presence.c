@@ -111,7 +111,8 @@ static void remove_locked(comet_presence_t *presence, comet_entry_t *entry)
 void comet_presence_touch_locked(comet_presence_t *presence,
                                  comet_entry_t *entry)
 {
-    int dirty = entry->wanted != entry->stored;
+    int dirty =
+        entry->wanted != entry->stored || entry->read_at > entry->read_stored;
 
     if (dirty && !entry->dirty) {
         TAILQ_INSERT_TAIL(&presence->dirty, entry, link);
@@ -178,6 +179,11 @@ static int has_nul(comet_text_t text)
     return text.length && memchr(text.data, '\0', text.length);
 }
 
+static int is_storable(comet_text_t channel)
+{
+    return channel.length && channel.length <= COMET_ONLINE_CHANNEL_MAX_BYTES;
+}
+
 /* @return whether the writer's thread must be woken */
 static int sit_down_locked(comet_presence_t *presence, comet_seat_t *seat,
                            const comet_room_t *room, comet_text_t member,
@@ -186,8 +192,7 @@ static int sit_down_locked(comet_presence_t *presence, comet_seat_t *seat,
     comet_sitting_t *sitting = &seat->sitting[seat->count];
     comet_entry_t *entry;
 
-    if (!room->channel.length
-        || room->channel.length > COMET_ONLINE_CHANNEL_MAX_BYTES) {
+    if (!is_storable(room->channel)) {
         return 0;
     }
     entry =
@@ -262,6 +267,31 @@ void comet_presence_leave(comet_seat_t *seat)
 const atomic_int *comet_presence_revoked(const comet_seat_t *seat)
 {
     return seat ? &seat->revoked : NULL;
+}
+
+apr_status_t comet_presence_mark(comet_presence_t *presence,
+                                 const comet_room_t *room, comet_text_t member,
+                                 comet_timestamp_t read_at)
+{
+    static const comet_text_t none = { NULL, 0 };
+    comet_entry_t *entry;
+
+    if (!is_storable(room->channel) || !member.length
+        || member.length > COMET_AUTHOR_MAX_BYTES || has_nul(member)) {
+        return COMET_EINVALID;
+    }
+    pthread_mutex_lock(&presence->lock);
+    entry =
+        comet_presence_find_locked(presence, room->channel, member, none, 1);
+    if (entry) {
+        entry->most = room->most;
+        if (read_at > entry->read_at) {
+            entry->read_at = read_at;
+        }
+        comet_presence_touch_locked(presence, entry);
+    }
+    pthread_mutex_unlock(&presence->lock);
+    return entry ? APR_SUCCESS : APR_ENOMEM;
 }
 
 /* --- notices --------------------------------------------------------------- */

@@ -31,6 +31,8 @@ struct comet_entry_t {
     apr_int64_t clients; /* that wait now */
     apr_int64_t wanted; /* in the store: a number, or 1 for a member */
     apr_int64_t stored;
+    comet_timestamp_t read_at; /* up to where the member has read; 0: unknown */
+    comet_timestamp_t read_stored;
     int dirty;
     int in_flight; /* the writer's thread is writing it */
     unsigned seen; /* the last round of comparing that has found its row */

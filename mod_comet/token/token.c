@@ -17,6 +17,9 @@
 
 #define PARTS 3
 
+/* The longest claim comet.info: what a row of sql/presence.sql has room for. */
+#define INFO_MAX_BYTES 2048
+
 /* --- the compact form ----------------------------------------------------- */
 
 /* The value of a character of base64url (RFC 4648, section 5); -1: none */
@@ -264,6 +267,23 @@ static const char *read_patterns(const json_t *grant, const char *name,
     return NULL;
 }
 
+/* What the site's application says about the user. */
+static const char *read_info(const json_t *grant, comet_token_t *token,
+                             apr_pool_t *pool)
+{
+    const json_t *info = json_object_get(grant, "info");
+    char *text = info ? json_dumps(info, JSON_COMPACT | JSON_ENCODE_ANY) : NULL;
+
+    if (text && strlen(text) > INFO_MAX_BYTES) {
+        free(text);
+        return "comet.info: it is longer than " APR_STRINGIFY(
+            INFO_MAX_BYTES) " bytes of JSON";
+    }
+    token->info = text ? apr_pstrdup(pool, text) : NULL;
+    free(text);
+    return NULL;
+}
+
 static const char *read_grant(const json_t *claims, unsigned uses,
                               comet_token_t *token, apr_pool_t *pool)
 {
@@ -279,6 +299,9 @@ static const char *read_grant(const json_t *claims, unsigned uses,
     wrong = read_patterns(grant, "read", &token->read, pool);
     if (!wrong) {
         wrong = read_patterns(grant, "write", &token->write, pool);
+    }
+    if (!wrong) {
+        wrong = read_info(grant, token, pool);
     }
     if (!(uses & COMET_KEY_READ)) {
         token->read = NULL;

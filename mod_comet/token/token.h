@@ -27,6 +27,7 @@ typedef struct comet_token_t {
      * Without those that its key is not for. */
     const apr_array_header_t *read;
     const apr_array_header_t *write;
+    const char *info; /* claim `comet.info`, as JSON; NULL: none */
 } comet_token_t;
 
 /** By what a token is judged. */

@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "store/sqlite/inotify.h"
+#include "store/sqlite/online.h"
 #include "store/sqlite/place.h"
 #include "store/sqlite/rights.h"
 #include "store/sqlite/sqlite.h"
@@ -231,7 +232,7 @@ const comet_engine_t comet_engine_sqlite = {
     .tidy = tidy,
     .checkpoint_due = checkpoint_due,
     .checkpoint = checkpoint,
-    .online = &comet_sqlite_online,
+    .online = &comet_online_sqlite,
     .tally = read_tally,
     .watch = &comet_inotify_engine,
 };

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Who is here: the tables of sql/presence.sql.  Its statements are prepared when
  * they are needed, since most databases have no such tables. */
-#include "store/sqlite/sqlite.h"
+#include "store/sqlite/online.h"
 
 #include <stdio.h>
 
 #include "comet_schema.h"
+#include "store/sqlite/online_read.h"
 
 #define PATIENCE_USEC 20000
 #define SWEEP_ROWS 500
@@ -16,25 +17,6 @@ static comet_sqlite_t *own(comet_store_t *store)
 }
 
 /* --- statements ------------------------------------------------------------ */
-
-static apr_status_t prepare(comet_sqlite_t *store, const char *sql,
-                            sqlite3_stmt **statement)
-{
-    int code = sqlite3_prepare_v2(store->db, sql, -1, statement, NULL);
-
-    return code == SQLITE_OK ? APR_SUCCESS : comet_sqlite_fail(store, code);
-}
-
-static void bind_text(sqlite3_stmt *statement, int index, comet_text_t text)
-{
-    if (text.data) {
-        sqlite3_bind_text64(statement, index, text.data, text.length,
-                            SQLITE_STATIC, SQLITE_UTF8);
-    }
-    else {
-        sqlite3_bind_null(statement, index);
-    }
-}
 
 /* Run a statement that was bound.  A row that the schema refuses is left out.
  * @param changes  set to how many rows it changed; may be NULL */
@@ -60,7 +42,7 @@ static apr_status_t run_once(comet_sqlite_t *store, const char *sql,
                              int *changes)
 {
     sqlite3_stmt *statement;
-    apr_status_t status = prepare(store, sql, &statement);
+    apr_status_t status = comet_online_read_compile(store, sql, &statement);
 
     if (status == APR_SUCCESS) {
         sqlite3_bind_int64(statement, 1, first);
@@ -101,15 +83,15 @@ static apr_status_t add_holder(comet_sqlite_t *store,
                                const comet_holder_t *holder)
 {
     sqlite3_stmt *statement;
-    apr_status_t status =
-        prepare(store,
-                "INSERT INTO presence_holder(id, host, pid, patience)"
-                " VALUES(?1, ?2, ?3, ?4)",
-                &statement);
+    apr_status_t status = comet_online_read_compile(
+        store,
+        "INSERT INTO presence_holder(id, host, pid, patience)"
+        " VALUES(?1, ?2, ?3, ?4)",
+        &statement);
 
     if (status == APR_SUCCESS) {
         sqlite3_bind_int64(statement, 1, holder->id);
-        bind_text(statement, 2, comet_text(holder->host));
+        comet_online_read_bind(statement, 2, comet_text(holder->host));
         sqlite3_bind_int64(statement, 3, holder->pid);
         sqlite3_bind_int64(statement, 4, holder->patience / 1000);
         status = run(store, statement, NULL);
@@ -126,6 +108,9 @@ typedef enum {
     SET_CLIENTS,
     ADD_CLIENTS,
     NO_CLIENTS,
+    SET_READ,
+    ADD_READ,
+    TELL_READ,
     KINDS
 } kind_e;
 
@@ -145,6 +130,15 @@ static const char *const texts[KINDS] = {
                     " WHERE channel = ?1 AND holder = ?2",
     [ADD_CLIENTS] = "INSERT INTO presence_anonymous(channel, holder, clients)"
                     " VALUES(?1, ?2, ?4)",
+    [SET_READ] = "UPDATE last_seen SET read_at = ?4 WHERE channel = ?1"
+                 " AND member = ?3 AND ifnull(read_at, 0) < ?4",
+    [ADD_READ] = "INSERT INTO last_seen(channel, member, read_at)"
+                 " SELECT ?1, ?3, ?4 WHERE NOT EXISTS (SELECT 1 FROM last_seen"
+                 " WHERE channel = ?1 AND member = ?3)",
+    [TELL_READ] = "INSERT INTO message(channel, type, author, body)"
+                  " SELECT name || '" COMET_ONLINE_SUFFIX "', 'read', ?3,"
+                  " '{\"read\": ' || ?4 || '}' FROM presence_channel"
+                  " WHERE name = ?1 AND members <= most",
     [NO_CLIENTS] = "DELETE FROM presence_anonymous"
                    " WHERE channel = ?1 AND holder = ?2",
 };
@@ -161,18 +155,19 @@ static apr_status_t change(writing_t *writing, kind_e kind,
                            apr_int64_t number, int *changes)
 {
     sqlite3_stmt **statement = &writing->statements[kind];
-    apr_status_t status = *statement
-                              ? APR_SUCCESS
-                              : prepare(writing->store, texts[kind], statement);
+    apr_status_t status =
+        *statement
+            ? APR_SUCCESS
+            : comet_online_read_compile(writing->store, texts[kind], statement);
 
     if (status != APR_SUCCESS) {
         return status;
     }
-    bind_text(*statement, 1, change->channel);
+    comet_online_read_bind(*statement, 1, change->channel);
     sqlite3_bind_int64(*statement, 2, writing->holder);
-    bind_text(*statement, 3, change->member);
+    comet_online_read_bind(*statement, 3, change->member);
     sqlite3_bind_int64(*statement, 4, number);
-    bind_text(*statement, 5, change->info);
+    comet_online_read_bind(*statement, 5, change->info);
     return run(writing->store, *statement, changes);
 }
 
@@ -188,7 +183,25 @@ static apr_status_t set_clients(writing_t *writing,
                : status;
 }
 
-static apr_status_t apply(writing_t *writing, const comet_online_change_t *what)
+/* Note up to where a member has read, and tell the others, unless it had read
+ * further. */
+static apr_status_t set_read(writing_t *writing,
+                             const comet_online_change_t *what)
+{
+    int changes = 0;
+    apr_status_t status =
+        change(writing, SET_READ, what, what->read_at, &changes);
+
+    if (status == APR_SUCCESS && !changes) {
+        status = change(writing, ADD_READ, what, what->read_at, &changes);
+    }
+    return status == APR_SUCCESS && changes
+               ? change(writing, TELL_READ, what, what->read_at, NULL)
+               : status;
+}
+
+static apr_status_t set_place(writing_t *writing,
+                              const comet_online_change_t *what)
 {
     apr_status_t status;
 
@@ -205,6 +218,14 @@ static apr_status_t apply(writing_t *writing, const comet_online_change_t *what)
     }
     return what->member.length ? change(writing, COME, what, what->since, NULL)
                                : set_clients(writing, what);
+}
+
+static apr_status_t apply(writing_t *writing, const comet_online_change_t *what)
+{
+    apr_status_t status = set_place(writing, what);
+
+    return status == APR_SUCCESS && what->read_at ? set_read(writing, what)
+                                                  : status;
 }
 
 static apr_status_t write_rows(comet_store_t *base,
@@ -257,9 +278,9 @@ static apr_status_t sweep(comet_store_t *base, apr_int64_t holder, int *more)
 static apr_status_t is_any_changed(comet_sqlite_t *store, int *any)
 {
     sqlite3_stmt *statement;
-    apr_status_t status =
-        prepare(store, "SELECT 1 FROM presence_channel WHERE changed LIMIT 1",
-                &statement);
+    apr_status_t status = comet_online_read_compile(
+        store, "SELECT 1 FROM presence_channel WHERE changed LIMIT 1",
+        &statement);
 
     *any = 0;
     if (status == APR_SUCCESS) {
@@ -297,148 +318,14 @@ static apr_status_t publish(comet_store_t *base, int *any)
     return status;
 }
 
-/* --- reading --------------------------------------------------------------- */
-
-static apr_status_t holders(comet_store_t *base,
-                            comet_online_holder_cb *callback, void *baton)
-{
-    sqlite3_stmt *row;
-    apr_status_t status = prepare(
-        own(base), "SELECT id, beat, patience FROM presence_holder", &row);
-    int code = SQLITE_ROW;
-
-    if (status != APR_SUCCESS) {
-        return status;
-    }
-    while (code == SQLITE_ROW && (code = sqlite3_step(row)) == SQLITE_ROW) {
-        const comet_holder_t holder = {
-            .id = sqlite3_column_int64(row, 0),
-            .beat = sqlite3_column_int64(row, 1),
-            .patience = sqlite3_column_int64(row, 2) * 1000,
-        };
-
-        code = callback(baton, &holder) ? code : SQLITE_DONE;
-    }
-    sqlite3_finalize(row);
-    return code == SQLITE_DONE ? APR_SUCCESS
-                               : comet_sqlite_fail(own(base), code);
-}
-
-/* Hand over rows of channel, member, since and info. */
-static apr_status_t hand_over(comet_sqlite_t *store, sqlite3_stmt *row,
-                              comet_online_member_cb *callback, void *baton)
-{
-    int code = SQLITE_ROW;
-
-    while (code == SQLITE_ROW && (code = sqlite3_step(row)) == SQLITE_ROW) {
-        const comet_online_member_t member = {
-            .channel = comet_sqlite_column(row, 0),
-            .member = comet_sqlite_column(row, 1),
-            .since = sqlite3_column_int64(row, 2),
-            .info = comet_sqlite_column(row, 3),
-        };
-
-        if (!member.channel.data || !member.member.data) {
-            sqlite3_finalize(row);
-            return comet_sqlite_fail_text(store, APR_ENOMEM,
-                                          "no memory for a name");
-        }
-        code = callback(baton, &member) ? code : SQLITE_DONE;
-    }
-    sqlite3_finalize(row);
-    return code == SQLITE_DONE ? APR_SUCCESS : comet_sqlite_fail(store, code);
-}
-
-/* The holder and its rows are read by one statement, so in one view. */
-static apr_status_t rows(comet_store_t *base, apr_int64_t holder,
-                         comet_online_member_cb *callback, void *baton)
-{
-    sqlite3_stmt *row;
-    apr_status_t status =
-        prepare(own(base),
-                "SELECT r.channel, r.member, r.since, NULL FROM presence_holder"
-                " AS h LEFT JOIN presence_row AS r ON r.holder = h.id"
-                " WHERE h.id = ?1",
-                &row);
-    int code;
-
-    if (status != APR_SUCCESS) {
-        return status;
-    }
-    sqlite3_bind_int64(row, 1, holder);
-    code = sqlite3_step(row);
-    if (code == SQLITE_ROW && sqlite3_column_type(row, 0) != SQLITE_NULL) {
-        sqlite3_reset(row);
-        return hand_over(own(base), row, callback, baton);
-    }
-    sqlite3_finalize(row);
-    return code == SQLITE_ROW    ? APR_SUCCESS
-           : code == SQLITE_DONE ? APR_NOTFOUND
-                                 : comet_sqlite_fail(own(base), code);
-}
-
-/* A channel that nobody is in has no row. */
-static apr_status_t read_totals(comet_sqlite_t *store, comet_text_t channel,
-                                comet_online_totals_t *totals)
-{
-    sqlite3_stmt *row;
-    apr_status_t status =
-        prepare(store,
-                "SELECT members, most, (SELECT ifnull(sum(clients), 0)"
-                " FROM presence_anonymous WHERE channel = ?1)"
-                " FROM presence_channel WHERE name = ?1",
-                &row);
-    int code;
-
-    *totals = (comet_online_totals_t){ .most = -1 };
-    if (status != APR_SUCCESS) {
-        return APR_ENOENT; /* a writer is about to make the tables */
-    }
-    bind_text(row, 1, channel);
-    code = sqlite3_step(row);
-    if (code == SQLITE_ROW) {
-        totals->members = sqlite3_column_int64(row, 0);
-        totals->most = sqlite3_column_int64(row, 1);
-        totals->anonymous = sqlite3_column_int64(row, 2);
-    }
-    sqlite3_finalize(row);
-    return code == SQLITE_ROW || code == SQLITE_DONE
-               ? APR_SUCCESS
-               : comet_sqlite_fail(store, code);
-}
-
-static apr_status_t list(comet_store_t *base, comet_text_t channel,
-                         comet_text_t after, apr_size_t limit,
-                         comet_online_member_cb *callback, void *baton,
-                         comet_online_totals_t *totals)
-{
-    sqlite3_stmt *row;
-    apr_status_t status = read_totals(own(base), channel, totals);
-
-    if (status == APR_SUCCESS) {
-        status = prepare(own(base),
-                         "SELECT channel, member, min(since), info"
-                         " FROM presence_row WHERE channel = ?1"
-                         " AND member > ?2 GROUP BY member"
-                         " ORDER BY member LIMIT ?3",
-                         &row);
-    }
-    if (status != APR_SUCCESS) {
-        return status;
-    }
-    bind_text(row, 1, channel);
-    bind_text(row, 2, after.data ? after : comet_text(""));
-    sqlite3_bind_int64(row, 3, (apr_int64_t)limit);
-    return hand_over(own(base), row, callback, baton);
-}
-
-const comet_online_engine_t comet_sqlite_online = {
+const comet_online_engine_t comet_online_sqlite = {
     .write = write_rows,
     .sweep = sweep,
     .publish = publish,
-    .holders = holders,
-    .rows = rows,
-    .list = list,
+    .holders = comet_online_read_holders,
+    .rows = comet_online_read_rows,
+    .list = comet_online_read_list,
+    .unread = comet_online_read_unread,
 };
 
 /* --- opening --------------------------------------------------------------- */
@@ -446,7 +333,8 @@ const comet_online_engine_t comet_sqlite_online = {
 static apr_status_t has_tables(comet_sqlite_t *store, int *has)
 {
     sqlite3_stmt *statement;
-    apr_status_t status = prepare(store,
+    apr_status_t status =
+        comet_online_read_compile(store,
                                   "SELECT count(*) FROM sqlite_master"
                                   " WHERE name = 'online_delete'",
                                   &statement);
@@ -467,7 +355,7 @@ static apr_status_t has_tables(comet_sqlite_t *store, int *has)
 /* Several processes may do this at once, so each checks what is there while it
  * holds the lock.  Without presence nobody is here: no child would remove what
  * is left. */
-apr_status_t comet_sqlite_online_open(comet_sqlite_t *store)
+apr_status_t comet_online_open(comet_sqlite_t *store)
 {
     int wanted = store->config->presence_grace > 0, has;
     apr_status_t status = has_tables(store, &has);

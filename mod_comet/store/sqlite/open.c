@@ -9,6 +9,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "store/sqlite/online.h"
+
 /* Readers wait for a writer only while it opens the log after a crash, or
  * closes it as the last. */
 #define READ_PATIENCE_USEC 1000000
@@ -138,7 +140,7 @@ static apr_status_t open_to_write(comet_sqlite_t *store)
         status = comet_sqlite_index_open(store);
     }
     if (status == APR_SUCCESS) {
-        status = comet_sqlite_online_open(store);
+        status = comet_online_open(store);
     }
     if (status == APR_SUCCESS) {
         sqlite3_db_config(store->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0, NULL);

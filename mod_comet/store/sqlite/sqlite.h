@@ -287,15 +287,6 @@ apr_status_t comet_sqlite_index_open(comet_sqlite_t *store);
  * @param more  set when another is due */
 apr_status_t comet_sqlite_index_step(comet_sqlite_t *store, int *more);
 
-/* Presence */
-
-/** On opening to write: make the tables of sql/presence.sql where presence is
- * on.  Where it is off and there are such tables, nobody is here any more. */
-apr_status_t comet_sqlite_online_open(comet_sqlite_t *store);
-
-/** What store/online.h calls. */
-extern const comet_online_engine_t comet_sqlite_online;
-
 /* Files */
 
 file_id_t comet_sqlite_file_id(const char *path);

@@ -183,6 +183,57 @@ static void test_odd_names(void **state)
     comet_presence_leave(NULL);
 }
 
+static apr_status_t mark(int child, const char *channel, const char *member,
+                         comet_timestamp_t read_at)
+{
+    const comet_room_t room = { comet_text(channel), 100 };
+
+    return comet_presence_mark(here_children[child].presence, &room,
+                               comet_text(member), read_at);
+}
+
+/* A mark moves forwards only, in whichever child it is set; nobody need be
+ * here. */
+static void test_marks(void **state)
+{
+    char longest[COMET_ONLINE_CHANNEL_MAX_BYTES + 2];
+    comet_timestamp_t read_at;
+    apr_int64_t count;
+
+    memset(longest, 'c', sizeof(longest));
+    longest[sizeof(longest) - 1] = '\0';
+    assert_int_equal(mark(0, longest, "ann", 1), COMET_EINVALID);
+    assert_int_equal(mark(0, "", "ann", 1), COMET_EINVALID);
+    assert_int_equal(mark(0, "room/1", "", 1), COMET_EINVALID);
+    kit_append_many(here_children[0].store, "room/1", 5);
+    assert_int_equal(mark(0, "room/1", "ann", 300), 0);
+    assert_int_equal(mark(0, "room/1", "ann", 200), 0);
+    here_await("SELECT ifnull(max(read_at), 0) FROM last_seen", 300);
+    assert_int_equal(mark(1, "room/1", "ann", 100), 0);
+    assert_int_equal(mark(1, "room/1", "bob", 100), 0);
+    here_await("SELECT count(*) FROM last_seen", 2);
+    assert_int_equal(kit_number_in(here_outside, "SELECT read_at FROM last_seen"
+                                                 " WHERE member = 'ann'"),
+                     300);
+    assert_int_equal(
+        comet_online_unread(here_children[0].store, comet_text("room/1"),
+                            comet_text("ann"), 3, &read_at, &count),
+        0);
+    assert_int_equal(read_at, 300);
+    assert_int_equal(count, 3); /* it counts no further */
+    assert_int_equal(
+        comet_online_unread(here_children[0].store, comet_text("room/1"),
+                            comet_text("nobody"), 99, &read_at, &count),
+        0);
+    assert_int_equal(read_at, 0);
+    assert_int_equal(count, 5);
+    assert_int_equal(kit_number_in(here_outside, HERE_TOLD("read")), 0);
+    here_enter(0, 0, 1);
+    here_await(HERE_ONLINE, 1);
+    assert_int_equal(mark(0, "room/1", "bob", 400), 0);
+    here_await(HERE_TOLD("read"), 1);
+}
+
 /* Turning presence off ends it for all. */
 static void test_off(void **state)
 {
@@ -211,6 +262,7 @@ int main(void)
         HERE_TEST(test_thrown_out_unnoticed),
         HERE_TEST(test_without_a_name),
         HERE_TEST(test_odd_names),
+        HERE_TEST(test_marks),
         HERE_TEST(test_off),
     };
 
