@@ -43,8 +43,8 @@ apr_time_t comet_presence_due(comet_presence_t *presence)
     if (presence->publish_at < due) {
         due = presence->publish_at;
     }
-    if (atomic_load(&presence->noticed) && presence->compare_at < due) {
-        due = presence->compare_at;
+    if (atomic_load(&presence->noticed) && presence->notice_at < due) {
+        due = presence->notice_at;
     }
     pthread_mutex_lock(&presence->lock);
     if (!TAILQ_EMPTY(&presence->dirty)) {
@@ -277,15 +277,18 @@ static int throw_out_unseen(comet_presence_t *presence)
 static apr_status_t compare(comet_presence_t *presence, comet_store_t *store,
                             int *removed)
 {
+    apr_time_t now = comet_monotonic();
     apr_status_t status = APR_SUCCESS;
-    int noticed;
+    int noticed =
+        now >= presence->notice_at && atomic_exchange(&presence->noticed, 0);
 
-    if (comet_monotonic() < presence->compare_at) {
+    if (!noticed && now < presence->compare_at) {
         return APR_SUCCESS;
     }
-    noticed = atomic_exchange(&presence->noticed, 0);
-    presence->compare_at =
-        noticed ? comet_monotonic() + COMPARE_USEC : renewal_after(presence);
+    if (noticed) {
+        presence->notice_at = now + COMPARE_USEC;
+    }
+    presence->compare_at = renewal_after(presence);
     if (presence->holder.id && !presence->is_new) {
         presence->round++;
         status =
@@ -296,7 +299,7 @@ static apr_status_t compare(comet_presence_t *presence, comet_store_t *store,
         status = APR_SUCCESS;
     }
     if (status != APR_SUCCESS) {
-        atomic_store(&presence->noticed, noticed);
+        atomic_fetch_or(&presence->noticed, noticed);
         return status;
     }
     if (presence->holder.id && !presence->is_new) {
