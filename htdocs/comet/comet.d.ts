@@ -185,6 +185,14 @@ export class Comet extends EventTarget {
         Promise<{ timestamp: number; channel: string }>;
     /** Messages that there are, without waiting for any. */
     history(options?: CometHistoryOptions): Promise<CometHistory>;
+    /**
+     * Notes on the server that the user has read a channel up to a timestamp;
+     * up to the cursor if none is given (the server's CometPresence).
+     */
+    read(timestamp?: number, options?: { channel?: string;
+                                         signal?: AbortSignal }): Promise<void>;
+    /** Follows who is in a channel (the server's CometPresence). */
+    presence(channel?: string): Presence;
     /** Ends it; requests under way go on. */
     close(): void;
 
@@ -202,6 +210,31 @@ export class Comet extends EventTarget {
     removeEventListener(
         type: string, listener: EventListenerOrEventListenerObject | null,
         options?: boolean | EventListenerOptions): void;
+}
+
+export interface CometMember {
+    member: string;
+    /** When it came, in microseconds since 1970. */
+    since: number;
+    /** What the site's application says about it, as JSON. */
+    info?: string;
+}
+
+/**
+ * Who is in a channel. Dispatches `change` whenever that has changed, and
+ * `close` with an `error` if the server refuses for good.
+ */
+export class Presence extends EventTarget {
+    private constructor();
+    /** By name. */
+    readonly members: Map<string, CometMember>;
+    /** How many members there are, also where not all are listed. */
+    readonly count: number;
+    /** How many clients without a user there are. */
+    readonly anonymous: number;
+    /** False while the list is read, or the channel is too full for it. */
+    readonly complete: boolean;
+    close(): void;
 }
 
 /** A name for one message, for `idempotencyKey`. */

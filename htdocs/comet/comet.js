@@ -1161,6 +1161,39 @@ export class Comet extends EventTarget {
         }
     }
 
+    /** Notes on the server that the user has read up to a timestamp. */
+    async read(timestamp = this.#cursor, { channel, signal } = {}) {
+        const attempt = new Attempt(signal);
+        try {
+            await this.#send(
+                this.#address({ read: timestamp }, this.#channelUrl(channel)),
+                { method: 'POST', keepalive: true }, {}, attempt,
+                () => attempt.expect(GRACE));
+        }
+        finally {
+            attempt.end(OVER);
+        }
+    }
+
+    /** Follows who is in a channel. */
+    presence(channel) {
+        const url = this.#channelUrl(channel);
+        url.pathname += '/@online';
+        return new Presence(url, this.#options, async (query, signal) => {
+            const attempt = new Attempt(signal);
+            try {
+                const answer = await this.#send(
+                    this.#address(query, url), { cache: 'no-store' },
+                    { Accept: 'application/json' }, attempt,
+                    () => attempt.expect(GRACE));
+                return await jsonOf(answer, attempt);
+            }
+            finally {
+                attempt.end(OVER);
+            }
+        });
+    }
+
     /** The URL of one channel. */
     #channelUrl(channel) {
         const { channels } = this.#options;
@@ -1447,6 +1480,169 @@ export class Comet extends EventTarget {
         this.#catching = undefined;
         if (this.#told?.state === 'open') {
             this.#heed(this.#told);
+        }
+    }
+}
+
+/**
+ * Who is in a channel: a list from the server, and from there on the messages of
+ * its sibling channel.  After a gap, and when the channel has been too full for
+ * single joins and leaves, the list is read again.
+ */
+export class Presence extends EventTarget {
+    #ask;
+    #members = new Map();   // member: {member, since, info}
+    #totals = { count: 0, anonymous: 0, most: 0 };
+    #from;                  // the list is of this timestamp
+    #news = [];             // messages that came while the list was read
+    #isReading = false;
+    #isStale = true;        // the list does not follow what happens
+    #closing = new AbortController();
+    #begin;                 // opens the stream that follows a timestamp
+    #comet;                 // that stream
+
+    constructor(url, options, ask) {
+        super();
+        this.#ask = ask;
+        this.#begin = (since) => new Comet(url, { ...options, since,
+                                                  channels: undefined });
+        this.#readList();
+    }
+
+    /** Those who are here, by name: {member, since, info}. */
+    get members() {
+        return this.#members;
+    }
+
+    /** How many members there are, also where not all are listed. */
+    get count() {
+        return this.#totals.count;
+    }
+
+    /** How many clients without a user there are. */
+    get anonymous() {
+        return this.#totals.anonymous;
+    }
+
+    /** False while the list cannot be complete: the channel is too full. */
+    get complete() {
+        return !this.#isStale && this.#members.size === this.count;
+    }
+
+    close() {
+        this.#end();
+    }
+
+    #end(error) {
+        if (!this.#closing.signal.aborted) {
+            this.#closing.abort();
+            this.#comet?.close();
+            this.dispatchEvent(new CometEvent('close', { error }));
+        }
+    }
+
+    #tell() {
+        if (!this.#closing.signal.aborted) {
+            this.dispatchEvent(new Event('change'));
+        }
+    }
+
+    #follow() {
+        this.#comet = this.#begin(this.#from);
+        this.#comet.addEventListener('message', ({ message }) => {
+            this.#hear(message);
+        });
+        this.#comet.addEventListener('gap', () => this.#readList());
+        this.#comet.addEventListener('close', ({ error }) => {
+            this.#end(error);
+        });
+    }
+
+    /** Reads the list; once more if it became stale meanwhile. */
+    async #readList() {
+        this.#isStale = true;
+        if (this.#isReading) {
+            return;
+        }
+        this.#isReading = true;
+        for (let failures = 0; this.#isStale;) {
+            this.#isStale = false;
+            try {
+                await this.#readPages();
+                failures = 0;
+            }
+            catch (error) {
+                if (!this.#closing.signal.aborted && !error.temporary) {
+                    this.#end(error);
+                }
+                this.#isStale = true;
+                await new Pause().of(backoff(failures++));
+            }
+            if (this.#closing.signal.aborted) {
+                return;
+            }
+        }
+        this.#isReading = false;
+        if (!this.#comet) {
+            this.#follow();
+        }
+        this.#tell();
+    }
+
+    async #readPages() {
+        const members = new Map();
+        let page, first, after;
+        do {
+            page = await this.#ask({ members: '', after },
+                                   this.#closing.signal);
+            first ??= page;
+            for (const one of page.members ?? []) {
+                members.set(one.member, one);
+                after = one.member;
+            }
+        } while (page.members?.length && members.size < page.count);
+        this.#members = members;
+        this.#totals = { count: page.count, anonymous: page.anonymous,
+                         most: page.most };
+        // Later pages may show already what is applied once more: it does no
+        // harm.
+        this.#from = first.timestamp;
+        for (const message of this.#news.splice(0)) {
+            this.#apply(message);
+        }
+    }
+
+    #hear(message) {
+        if (this.#isReading) {
+            this.#news.push(message);
+            return;
+        }
+        this.#apply(message);
+        this.#tell();
+    }
+
+    #apply({ type, author, body, timestamp }) {
+        if (timestamp <= this.#from) {
+            return;
+        }
+        if (type === 'join') {
+            this.#members.set(author, { member: author, since: timestamp,
+                                        info: body === '{}' ? undefined : body,
+                                        ...this.#members.get(author) });
+            this.#totals.count = this.#members.size;
+        }
+        else if (type === 'leave') {
+            this.#members.delete(author);
+            this.#totals.count = this.#members.size;
+        }
+        else if (type === 'count') {
+            const wasFull = this.#totals.count > this.#totals.most;
+            const { count, anonymous, most } = JSON.parse(body);
+            this.#totals = { count, anonymous, most };
+            if (count !== this.#members.size
+                && (count <= most || !wasFull)) {
+                this.#readList();
+            }
         }
     }
 }

@@ -45,6 +45,13 @@ catch (error) {
         console.log(error.blocked);
     }
 }
+const here = comet.presence('chat');
+here.addEventListener('change', () => {
+    console.log(here.members.get('ann')?.since, here.count, here.anonymous,
+                here.complete);
+});
+await comet.read(5, { channel: 'chat', signal: stop.signal });
+here.close();
 console.log(new EventStreamParser().push('data: x\n\n')[0]?.data);
 comet.close();
 
