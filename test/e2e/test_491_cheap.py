@@ -12,8 +12,8 @@ import pytest
 
 from crowd import Crowd
 from http_client import Closed
-from httpd_env import MPMS, SLOW, WRITE_PATH, pss_kb, sql_text, sqlite, \
-    wait_until
+from httpd_env import MPMS, SANITIZER, SLOW, WRITE_PATH, pss_kb, sql_text, \
+    sqlite, wait_until
 from stream_client import Stream, post
 
 PROXY = """
@@ -235,7 +235,8 @@ def test_491_07_judging_leaves_nothing(make_server, figure):
             first, last = last, pss_kb(pid)
         each = (last - first) / 30
         figure("a waiting poll on 900 channels: %.0f KB" % each)
-        assert each < 200 * SLOW, (each, cursor)
+        if SANITIZER == "none":     # sanitizers keep what was freed
+            assert each < 200, (each, cursor)
     finally:
         for conn in conns:
             conn.close()
