@@ -287,18 +287,23 @@ static int is_deaf(void)
 
 /* End a child's threads. The writer closes the store last: only then is its
  * log folded into the file.
- * @return whether all have ended. What a thread that hangs still uses (its
- *         disk does not answer) must not be freed. */
-static int stop_threads(mod_comet_child_t *made, apr_interval_time_t hub_limit,
-                        apr_interval_time_t writers_limit,
-                        int in_signal_handler)
+ * @return NULL: all have ended; or one that has not. What a thread that hangs
+ *         still uses (its disk does not answer) must not be freed. */
+static const char *stop_threads(mod_comet_child_t *made,
+                                apr_interval_time_t hub_limit,
+                                apr_interval_time_t writers_limit,
+                                int in_signal_handler)
 {
+    const char *late = NULL;
     apr_time_t deadline;
-    int ended;
     apr_size_t i;
 
-    ended = !made->hub || comet_hub_stop(made->hub, hub_limit);
-    ended &= mod_comet_log_stop(made, LOG_STOP_LIMIT);
+    if (made->hub && !comet_hub_stop(made->hub, hub_limit)) {
+        late = "the hub";
+    }
+    if (!mod_comet_log_stop(made, LOG_STOP_LIMIT)) {
+        late = "the thread that writes log lines";
+    }
     mod_comet_speaker_stop(made, 0); /* it may wait for a writer */
     for (i = 0; i < made->store_count; i++) {
         if (!in_signal_handler) {
@@ -311,13 +316,17 @@ static int stop_threads(mod_comet_child_t *made, apr_interval_time_t hub_limit,
     for (i = 0; i < made->store_count; i++) {
         comet_writer_t *writer = made->stores[i].writer;
 
-        ended &= comet_writer_stop(writer, comet_writer_is_stuck(writer)
-                                               ? 0
-                                               : deadline - comet_monotonic());
+        if (!comet_writer_stop(writer, comet_writer_is_stuck(writer)
+                                           ? 0
+                                           : deadline - comet_monotonic())) {
+            late = made->stores[i].config->place.name;
+        }
     }
-    ended &=
-        mod_comet_speaker_stop(made, ended ? deadline - comet_monotonic() : 0);
-    return ended;
+    if (!mod_comet_speaker_stop(made, late ? 0 : deadline - comet_monotonic())
+        && !late) {
+        late = "the thread that speaks to WebSockets";
+    }
+    return late;
 }
 
 /* Once its threads have ended. */
@@ -339,7 +348,7 @@ static void free_made(mod_comet_child_t *made)
  * @return whether nothing is left; if a thread has not ended yet, call again */
 static int clear_start(void)
 {
-    if (start.made && stop_threads(start.made, 0, 0, 0)) {
+    if (start.made && !stop_threads(start.made, 0, 0, 0)) {
         free_made(start.made);
         start.made = NULL;
     }
@@ -351,17 +360,17 @@ static int clear_start(void)
 static apr_status_t end_child(void *nothing)
 {
     int in_signal_handler = mod_comet_mpm_capacity()->prefork;
-    int all_ended;
+    const char *late = NULL;
 
     if (comet_process_is_fork()) {
         return APR_SUCCESS;
     }
-    all_ended =
-        !start.made
-        || stop_threads(start.made,
-                        in_signal_handler ? HUB_STOP_LIMIT_IN_SIGNAL_HANDLER
-                                          : HUB_STOP_LIMIT,
-                        WRITERS_STOP_LIMIT, in_signal_handler);
+    if (start.made) {
+        late = stop_threads(start.made,
+                            in_signal_handler ? HUB_STOP_LIMIT_IN_SIGNAL_HANDLER
+                                              : HUB_STOP_LIMIT,
+                            WRITERS_STOP_LIMIT, in_signal_handler);
+    }
     atomic_store(&is_over, 1);
     mod_comet_child_set(NULL);
     comet_metrics_detach();
@@ -369,9 +378,9 @@ static apr_status_t end_child(void *nothing)
         return APR_SUCCESS; /* the process ends now, and a signal handler may
                              * free nothing */
     }
-    if (!all_ended) {
+    if (late) {
         ap_log_error(APLOG_MARK, APLOG_WARNING, 0, parent.server,
-                     "mod_comet: a thread did not end in time");
+                     "mod_comet: a thread did not end in time: %s", late);
     }
     else if (start.made) {
         free_made(start.made);
