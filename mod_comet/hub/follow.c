@@ -4,7 +4,8 @@
 
 #include <sys/epoll.h>
 
-/* How long a writer may take to open a store. */
+/* How long a writer may take to open a store, or to make a new one where the
+ * old one was. */
 #define OPENING_USEC APR_INT64_C(2000000)
 
 void comet_hub_wake_channel_locked(comet_hub_t *hub, comet_channel_t *channel)
@@ -78,7 +79,8 @@ static void wake_channel_of_feed(void *baton, comet_channel_t *channel)
 static void report_status(comet_hub_t *hub, comet_feed_t *feed,
                           apr_status_t status, apr_time_t now)
 {
-    int may_be_opening = status == APR_ENOENT || status == COMET_ELOCKED;
+    int may_be_opening = status == APR_ENOENT || status == COMET_ELOCKED
+                         || status == COMET_EMOVED;
 
     if (status == APR_SUCCESS) {
         feed->failing_since = 0;

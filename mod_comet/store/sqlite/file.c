@@ -48,6 +48,13 @@ int comet_sqlite_same_file(file_id_t a, file_id_t b)
            && a.dev_minor == b.dev_minor && a.born == b.born;
 }
 
+/* Whether the file in use is not the one at the path. */
+static int is_other(file_id_t file, const char *path)
+{
+    return file.ino
+           && !comet_sqlite_same_file(file, comet_sqlite_file_id(path));
+}
+
 int comet_sqlite_has_content(const char *path)
 {
     struct stat info;
@@ -103,8 +110,13 @@ static known_t *ensure_known_locked(const char *path)
     return known;
 }
 
-/* Remember which files are open. */
-void comet_sqlite_make_known(comet_sqlite_t *store)
+/*
+ * Remember which files are open.  Where the memory at the path is another one
+ * than the process had, the last connection that used that one may just have
+ * been closed, which deletes it; or another program has deleted it.  Only a
+ * connection that finds no other one in the process can tell.
+ */
+apr_status_t comet_sqlite_make_known(comet_sqlite_t *store)
 {
     known_t *known;
 
@@ -120,6 +132,9 @@ void comet_sqlite_make_known(comet_sqlite_t *store)
         store->shm = known->shm;
     }
     pthread_mutex_unlock(&known_lock);
+    return is_other(store->shm, store->shm_path) ? comet_sqlite_fail_text(
+               store, COMET_EMOVED, "the log's shared memory was deleted")
+                                                 : APR_SUCCESS;
 }
 
 static int may_write(const comet_sqlite_t *store)
@@ -247,13 +262,6 @@ void comet_sqlite_remove_orphaned_log(const comet_sqlite_t *store)
         unlink(store->wal_path);
         unlink(store->shm_path);
     }
-}
-
-/* Whether the file in use is not the one at the path. */
-static int is_other(file_id_t file, const char *path)
-{
-    return file.ino
-           && !comet_sqlite_same_file(file, comet_sqlite_file_id(path));
 }
 
 int comet_sqlite_has_other_log(const comet_sqlite_t *store)

@@ -16,6 +16,11 @@
 #define READ_PATIENCE_USEC 1000000
 #define READ_AT_ONCE_PATIENCE_USEC 5000
 
+/* How long the files at the path may seem to have been replaced, at most.  They
+ * seem so while the last connection to the old ones is being closed, or while
+ * another program makes new ones. */
+#define MOVING_USEC 500000
+
 /* The busy handler: waits as long as store->patience. */
 static int on_busy(void *baton, int tries)
 {
@@ -197,8 +202,7 @@ static apr_status_t remember_files(comet_sqlite_t *store)
             store, COMET_EMOVED,
             "the database was replaced while being opened");
     }
-    comet_sqlite_make_known(store);
-    return APR_SUCCESS;
+    return comet_sqlite_make_known(store);
 }
 
 static char *with_suffix(const char *path, const char *suffix)
@@ -212,10 +216,19 @@ static char *with_suffix(const char *path, const char *suffix)
     return text;
 }
 
-apr_status_t comet_sqlite_open(comet_sqlite_t **store,
-                               const comet_store_config_t *config,
-                               comet_store_mode_e mode,
-                               const atomic_int *stopping)
+static apr_interval_time_t patience_of(const comet_store_config_t *config,
+                                       comet_store_mode_e mode)
+{
+    return mode == COMET_STORE_WRITE  ? config->busy_timeout
+           : mode == COMET_STORE_READ ? READ_PATIENCE_USEC
+                                      : READ_AT_ONCE_PATIENCE_USEC;
+}
+
+/* As comet_sqlite_open(), but once. */
+static apr_status_t try_to_open(comet_sqlite_t **store,
+                                const comet_store_config_t *config,
+                                comet_store_mode_e mode,
+                                const atomic_int *stopping)
 {
     comet_sqlite_t *made = calloc(1, sizeof(*made));
     apr_status_t status = APR_SUCCESS;
@@ -230,9 +243,7 @@ apr_status_t comet_sqlite_open(comet_sqlite_t **store,
     made->mode = mode;
     made->stopping = stopping;
     made->checkpoint_at = CHECKPOINT_PAGES;
-    made->patience = mode == COMET_STORE_WRITE  ? config->busy_timeout
-                     : mode == COMET_STORE_READ ? READ_PATIENCE_USEC
-                                                : READ_AT_ONCE_PATIENCE_USEC;
+    made->patience = patience_of(config, mode);
     made->wal_path = with_suffix(made->path, "-wal");
     made->shm_path = with_suffix(made->path, "-shm");
     if (!made->wal_path || !made->shm_path) {
@@ -260,6 +271,25 @@ apr_status_t comet_sqlite_open(comet_sqlite_t **store,
     else {
         comet_sqlite_keep_error(made);
         comet_sqlite_close(made);
+    }
+    return status;
+}
+
+apr_status_t comet_sqlite_open(comet_sqlite_t **store,
+                               const comet_store_config_t *config,
+                               comet_store_mode_e mode,
+                               const atomic_int *stopping)
+{
+    static const struct timespec one_ms = { 0, 1000000 };
+    apr_interval_time_t patience = patience_of(config, mode);
+    apr_time_t until =
+        comet_monotonic() + (patience < MOVING_USEC ? patience : MOVING_USEC);
+    apr_status_t status = try_to_open(store, config, mode, stopping);
+
+    while (status == COMET_EMOVED && comet_monotonic() < until
+           && !(stopping && atomic_load(stopping))) {
+        nanosleep(&one_ms, NULL);
+        status = try_to_open(store, config, mode, stopping);
     }
     return status;
 }

@@ -312,8 +312,9 @@ apr_status_t comet_sqlite_enter(comet_sqlite_t *store);
 /** The connection is closed. */
 void comet_sqlite_leave(const comet_sqlite_t *store);
 
-/** Remember which files the connection has open. */
-void comet_sqlite_make_known(comet_sqlite_t *store);
+/** Remember which files the connection has open.
+ * @return COMET_EMOVED: as comet_sqlite_enter() */
+apr_status_t comet_sqlite_make_known(comet_sqlite_t *store);
 
 /** Whether the log at the path is known to be that of another file. */
 int comet_sqlite_has_orphaned_log(const comet_sqlite_t *store);
