@@ -285,24 +285,30 @@ static int is_deaf(void)
     return number && strtol(number, NULL, 10) == slot;
 }
 
+/* What has not ended in time. Both are NULL: all have ended. */
+typedef struct {
+    const char *thread;
+    const comet_store_config_t *store; /* its writer */
+} late_t;
+
 /* End a child's threads. The writer closes the store last: only then is its
  * log folded into the file.
- * @return NULL: all have ended; or one that has not. What a thread that hangs
- *         still uses (its disk does not answer) must not be freed. */
-static const char *stop_threads(mod_comet_child_t *made,
-                                apr_interval_time_t hub_limit,
-                                apr_interval_time_t writers_limit,
-                                int in_signal_handler)
+ * @return what a thread that hangs still uses (its disk does not answer) must
+ *         not be freed */
+static late_t stop_threads(mod_comet_child_t *made,
+                           apr_interval_time_t hub_limit,
+                           apr_interval_time_t writers_limit,
+                           int in_signal_handler)
 {
-    const char *late = NULL;
+    late_t late = { .thread = NULL };
     apr_time_t deadline;
     apr_size_t i;
 
     if (made->hub && !comet_hub_stop(made->hub, hub_limit)) {
-        late = "the hub";
+        late.thread = "the hub";
     }
     if (!mod_comet_log_stop(made, LOG_STOP_LIMIT)) {
-        late = "the thread that writes log lines";
+        late.thread = "the thread that writes log lines";
     }
     mod_comet_speaker_stop(made, 0); /* it may wait for a writer */
     for (i = 0; i < made->store_count; i++) {
@@ -319,14 +325,39 @@ static const char *stop_threads(mod_comet_child_t *made,
         if (!comet_writer_stop(writer, comet_writer_is_stuck(writer)
                                            ? 0
                                            : deadline - comet_monotonic())) {
-            late = made->stores[i].config->place.name;
+            late.store = made->stores[i].config;
         }
     }
-    if (!mod_comet_speaker_stop(made, late ? 0 : deadline - comet_monotonic())
-        && !late) {
-        late = "the thread that speaks to WebSockets";
+    if (!mod_comet_speaker_stop(made,
+                                late.store ? 0 : deadline - comet_monotonic())
+        && !late.store) {
+        late.thread = "the thread that speaks to WebSockets";
     }
     return late;
+}
+
+static int is_late(late_t late)
+{
+    return late.thread || late.store;
+}
+
+static void log_late(late_t late)
+{
+    if (late.thread) {
+        ap_log_error(APLOG_MARK, APLOG_WARNING, 0, parent.server,
+                     "mod_comet: %s did not end in time", late.thread);
+    }
+    if (late.store) {
+        ap_log_error(APLOG_MARK, APLOG_NOTICE, 0, parent.server,
+                     "CometStore: %s: its %s, and nothing is lost",
+                     late.store->place.name,
+                     late.store->place.engine->is_remote
+                         ? "server is slow, so this child ends before it has "
+                           "closed the connection"
+                         : "disk is slow, so this child ends before it has "
+                           "folded the log into the file; the next child goes "
+                           "on with the log");
+    }
 }
 
 /* Once its threads have ended. */
@@ -348,7 +379,7 @@ static void free_made(mod_comet_child_t *made)
  * @return whether nothing is left; if a thread has not ended yet, call again */
 static int clear_start(void)
 {
-    if (start.made && !stop_threads(start.made, 0, 0, 0)) {
+    if (start.made && !is_late(stop_threads(start.made, 0, 0, 0))) {
         free_made(start.made);
         start.made = NULL;
     }
@@ -360,7 +391,7 @@ static int clear_start(void)
 static apr_status_t end_child(void *nothing)
 {
     int in_signal_handler = mod_comet_mpm_capacity()->prefork;
-    const char *late = NULL;
+    late_t late = { .thread = NULL };
 
     if (comet_process_is_fork()) {
         return APR_SUCCESS;
@@ -378,9 +409,8 @@ static apr_status_t end_child(void *nothing)
         return APR_SUCCESS; /* the process ends now, and a signal handler may
                              * free nothing */
     }
-    if (late) {
-        ap_log_error(APLOG_MARK, APLOG_WARNING, 0, parent.server,
-                     "mod_comet: a thread did not end in time: %s", late);
+    if (is_late(late)) {
+        log_late(late);
     }
     else if (start.made) {
         free_made(start.made);

@@ -254,7 +254,7 @@ class Httpd:
         self.tls_port = free_port() if tls else None
         self.proc = None
         self.allow_log = []      # regular expressions of expected bad lines
-        if SANITIZER != "none" and self.mpm == "prefork":
+        if SANITIZER != "none":
             self.allow_log.append("AH00045")        # just slow to end
         self.check_waiting = True
         self.mode = "-DFOREGROUND"

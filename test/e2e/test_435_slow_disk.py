@@ -4,7 +4,8 @@
 import pytest
 
 from httpd_env import MPMS
-from slow_disk import ends_before_the_disk, slow_syncs
+from slow_disk import (ends_before_the_disk, ends_before_the_fold,
+                       slow_syncs)
 
 pytestmark = pytest.mark.heavy
 
@@ -18,3 +19,9 @@ def test_435_01_slow_syncs(make_server, figure):
 def test_435_02_ends_before_the_disk_answers(make_server, figure):
     """A child ends while its writer waits for the disk."""
     figure(ends_before_the_disk(make_server, "prefork", sync=3))
+
+
+@pytest.mark.event
+def test_435_03_ends_before_the_fold(make_server, figure):
+    """A child ends while its writer folds the log into the file."""
+    figure(ends_before_the_fold(make_server, "event", sync=2))

@@ -123,3 +123,25 @@ def ends_before_the_disk(make_server, mpm, sync):
     rows = server.rows("chat")
     assert (rows[0], rows[-1]) == ("stored", "after") and len(rows) < 4
     return "gone after %.1f s" % took
+
+
+def ends_before_the_fold(make_server, mpm, sync):
+    """The last child of a generation folds the log into the file.  The disk
+    takes too long for that: the child says so, and ends without it."""
+    server = make_server(mpm=mpm, start=False, children=1)
+    shim = Shim(server)
+    server.start()
+    server.post("chat", "before")
+    children = server.children()
+    shim.set_sync(sync)
+    begin = time.monotonic()
+    server.graceful()
+    wait_until(lambda: not any(map(alive, children)), 30, "their end")
+    took = time.monotonic() - begin
+    shim.set_sync(0)
+    log = server.error_log()
+    assert "%s: its disk is slow" % server.db in log, log
+    assert "did not end in time" not in log
+    server.post("chat", "after")
+    assert server.rows("chat") == ["before", "after"]
+    return "gone after %.1f s" % took
