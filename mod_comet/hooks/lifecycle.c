@@ -21,26 +21,11 @@
 #include "wait/speaker.h"
 #include "wait/verdicts.h"
 #include "wait/wait.h"
+#include "hooks/stop.h"
 #include "hooks/stores.h"
 
 /* How often a child that could not start tries again, at most. */
 #define START_EVERY apr_time_from_sec(1)
-
-/*
- * How long the end of a child waits for the hub, which ends all waiting, and
- * then for all writers together. The child does not wait for a writer that is
- * stuck: after a reload httpd accepts no connection until the first old child
- * has ended, or a second has passed. Nothing is lost: no publisher waits any
- * more, and a store survives it when a process ends in the middle of a commit.
- */
-#define HUB_STOP_LIMIT apr_time_from_sec(5)
-
-#define WRITERS_STOP_LIMIT apr_time_from_msec(300)
-
-/* How long one line of the access log may take then. */
-#define LOG_STOP_LIMIT apr_time_from_msec(300)
-
-#define HUB_STOP_LIMIT_IN_SIGNAL_HANDLER apr_time_from_sec(1)
 
 /* Set in post_config, inherited by the children. */
 static struct {
@@ -285,81 +270,6 @@ static int is_deaf(void)
     return number && strtol(number, NULL, 10) == slot;
 }
 
-/* What has not ended in time. Both are NULL: all have ended. */
-typedef struct {
-    const char *thread;
-    const comet_store_config_t *store; /* its writer */
-} late_t;
-
-/* End a child's threads. The writer closes the store last: only then is its
- * log folded into the file.
- * @return what a thread that hangs still uses (its disk does not answer) must
- *         not be freed */
-static late_t stop_threads(mod_comet_child_t *made,
-                           apr_interval_time_t hub_limit,
-                           apr_interval_time_t writers_limit,
-                           int in_signal_handler)
-{
-    late_t late = { .thread = NULL };
-    apr_time_t deadline;
-    apr_size_t i;
-
-    if (made->hub && !comet_hub_stop(made->hub, hub_limit)) {
-        late.thread = "the hub";
-    }
-    if (!mod_comet_log_stop(made, LOG_STOP_LIMIT)) {
-        late.thread = "the thread that writes log lines";
-    }
-    mod_comet_speaker_stop(made, 0); /* it may wait for a writer */
-    for (i = 0; i < made->store_count; i++) {
-        if (!in_signal_handler) {
-            comet_readers_close(made->stores[i].readers);
-        }
-        comet_writer_stop(made->stores[i].writer, 0); /* tell all of them before
-                                                       * waiting for any */
-    }
-    deadline = comet_monotonic() + writers_limit;
-    for (i = 0; i < made->store_count; i++) {
-        comet_writer_t *writer = made->stores[i].writer;
-
-        if (!comet_writer_stop(writer, comet_writer_is_stuck(writer)
-                                           ? 0
-                                           : deadline - comet_monotonic())) {
-            late.store = made->stores[i].config;
-        }
-    }
-    if (!mod_comet_speaker_stop(made,
-                                late.store ? 0 : deadline - comet_monotonic())
-        && !late.store) {
-        late.thread = "the thread that speaks to WebSockets";
-    }
-    return late;
-}
-
-static int is_late(late_t late)
-{
-    return late.thread || late.store;
-}
-
-static void log_late(late_t late)
-{
-    if (late.thread) {
-        ap_log_error(APLOG_MARK, APLOG_WARNING, 0, parent.server,
-                     "mod_comet: %s did not end in time", late.thread);
-    }
-    if (late.store) {
-        ap_log_error(APLOG_MARK, APLOG_NOTICE, 0, parent.server,
-                     "CometStore: %s: its %s, and nothing is lost",
-                     late.store->place.name,
-                     late.store->place.engine->is_remote
-                         ? "server is slow, so this child ends before it has "
-                           "closed the connection"
-                         : "disk is slow, so this child ends before it has "
-                           "folded the log into the file; the next child goes "
-                           "on with the log");
-    }
-}
-
 /* Once its threads have ended. */
 static void free_made(mod_comet_child_t *made)
 {
@@ -379,7 +289,7 @@ static void free_made(mod_comet_child_t *made)
  * @return whether nothing is left; if a thread has not ended yet, call again */
 static int clear_start(void)
 {
-    if (start.made && !is_late(stop_threads(start.made, 0, 0, 0))) {
+    if (start.made && mod_comet_stop_at_once(start.made)) {
         free_made(start.made);
         start.made = NULL;
     }
@@ -391,16 +301,13 @@ static int clear_start(void)
 static apr_status_t end_child(void *nothing)
 {
     int in_signal_handler = mod_comet_mpm_capacity()->prefork;
-    late_t late = { .thread = NULL };
+    mod_comet_late_t late = { .thread = NULL };
 
     if (comet_process_is_fork()) {
         return APR_SUCCESS;
     }
     if (start.made) {
-        late = stop_threads(start.made,
-                            in_signal_handler ? HUB_STOP_LIMIT_IN_SIGNAL_HANDLER
-                                              : HUB_STOP_LIMIT,
-                            WRITERS_STOP_LIMIT, in_signal_handler);
+        late = mod_comet_stop(start.made, in_signal_handler);
     }
     atomic_store(&is_over, 1);
     mod_comet_child_set(NULL);
@@ -409,8 +316,8 @@ static apr_status_t end_child(void *nothing)
         return APR_SUCCESS; /* the process ends now, and a signal handler may
                              * free nothing */
     }
-    if (is_late(late)) {
-        log_late(late);
+    if (mod_comet_stop_is_late(late)) {
+        mod_comet_stop_log(late, parent.server);
     }
     else if (start.made) {
         free_made(start.made);

@@ -17,7 +17,7 @@ TEXT = {"Content-Type": "text/plain"}
 EVENTS = (signal.SIGUSR1, signal.SIGHUP, signal.SIGKILL)
 LATER = 0.05        # seconds that a file may take longer
 # A restart waits for the last child's writer, which folds the log into the
-# file: WRITERS_STOP_LIMIT in hooks/lifecycle.c, if the disk does not answer.
+# file: WRITERS_STOP_LIMIT in hooks/stop.c, if the disk does not answer.
 FOLDING = 0.3
 
 

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * @file hooks/stop.h
+ * The end of a child's threads.
+ */
+#ifndef MOD_COMET_STOP_H
+#define MOD_COMET_STOP_H
+
+#include "server/child.h"
+#include "server/mod_comet.h"
+
+/** What has not ended in time.  Both are NULL: all have ended. */
+typedef struct mod_comet_late_t {
+    const char *thread; /* static: its name for the log */
+    const comet_store_config_t *store; /* its writer */
+} mod_comet_late_t;
+
+/**
+ * End a child's threads, and wait for them as long as the end of a child may
+ * take.  Call it on the thread that ends the child.
+ * @param in_signal_handler  then nothing is freed
+ * @return what a thread that is late still uses (its disk does not answer) must
+ *         not be freed
+ */
+mod_comet_late_t mod_comet_stop(mod_comet_child_t *made, int in_signal_handler);
+
+/** The same without waiting: call it again until all have ended.
+ * @return whether they have */
+int mod_comet_stop_at_once(mod_comet_child_t *made);
+
+int mod_comet_stop_is_late(mod_comet_late_t late);
+
+/** Log what was late. */
+void mod_comet_stop_log(mod_comet_late_t late, server_rec *server);
+
+#endif /* MOD_COMET_STOP_H */
