@@ -30,6 +30,9 @@
 #define LLVMFuzzerTestOneInput fuzz_h2_scanner
 #include "../../fuzz/fuzz_h2_scanner.c"
 #undef LLVMFuzzerTestOneInput
+#define LLVMFuzzerTestOneInput fuzz_h2_session
+#include "../../fuzz/fuzz_h2_session.c"
+#undef LLVMFuzzerTestOneInput
 
 typedef int fuzz_fn(const uint8_t *data, size_t size);
 
@@ -120,6 +123,11 @@ static void test_h2_scanner_corpus(void **state)
     replay("h2_scanner", fuzz_h2_scanner);
 }
 
+static void test_h2_session_corpus(void **state)
+{
+    replay("h2_session", fuzz_h2_session);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -129,6 +137,7 @@ int main(void)
         cmocka_unit_test(test_selection_corpus),
         cmocka_unit_test(test_head_corpus),
         cmocka_unit_test(test_h2_scanner_corpus),
+        cmocka_unit_test(test_h2_session_corpus),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
