@@ -12,8 +12,8 @@
  * request can fill the memory. */
 #define COMET_BATCH_BYTES (256 * 1024)
 
-/** A message counts as so many bytes more than its texts have: its timestamp
- * and the names of its fields. */
+/** Where all texts are counted, each message counts this many bytes more: they
+ * stand for its timestamp and the names of its fields. */
 #define COMET_BATCH_OVERHEAD 64
 
 /** Messages in order.  The batch owns one reference to each. */
@@ -22,8 +22,10 @@ typedef struct comet_batch_t {
                                  * owner allocates it */
     apr_size_t size;
     apr_size_t count;
-    apr_size_t bytes; /* of their bodies; with most_bytes, of all texts */
-    apr_size_t most_bytes; /* with so many it is full; 0: COMET_BATCH_BYTES */
+    apr_size_t bytes; /* the sum of the bodies; if most_bytes is set, the sum of
+                       * all texts and COMET_BATCH_OVERHEAD a message */
+    apr_size_t most_bytes; /* the batch is full once `bytes` reaches this; 0:
+                            * COMET_BATCH_BYTES */
 } comet_batch_t;
 
 /** Whether a batch takes no further message.  There may be more messages in the

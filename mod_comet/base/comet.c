@@ -46,15 +46,15 @@ const char *comet_strerror(apr_status_t status, char *buffer, apr_size_t size)
     case COMET_ESTOPPING:
         return "the server is stopping";
     case COMET_EREPEATED:
-        return "it was stored before, under the same key";
+        return "the message was stored before, under the same key";
     case COMET_EMISMATCH:
-        return "something else was stored under the same key";
+        return "another message was stored under the same key";
     case COMET_ENOSEARCH:
         return "the messages are not indexed";
     case COMET_EALIASED:
         return "the database file has a second name";
     case COMET_ECOSTLY:
-        return "reading them takes too long";
+        return "reading the messages takes too long";
     case COMET_EGONE:
         return "the client has left";
     case APR_EGENERAL:

@@ -34,8 +34,8 @@ typedef apr_int64_t comet_timestamp_t;
 #define COMET_REPLAY_MAX 1000000
 
 /*
- * Status codes in addition to APR's.  The codes of an engine's library never
- * leave its folder; HTTP status codes exist in the glue only.
+ * Status codes in addition to APR's.  An engine never passes on the codes of
+ * its library, and only the glue knows HTTP status codes.
  */
 /** not a mod_comet database, or newer than us */
 #define COMET_ENOTDB (APR_OS_START_USERERR + 1)

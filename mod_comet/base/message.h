@@ -49,10 +49,10 @@ comet_message_t *comet_message_ref(comet_message_t *message);
 void comet_message_unref(comet_message_t *message);
 
 /**
- * The hash by which channels are compared before their names are: SipHash-2-4
- * with a random key of this process, so that a client cannot choose names that
- * share a hash.  It differs from process to process: never store it.
- * Any thread.
+ * Hash a channel's name.  Channels are compared by this hash first, and by name
+ * only if the hashes are equal.  It is SipHash-2-4 with a random key of this
+ * process, so that a client cannot choose names that share a hash.  It differs
+ * from process to process: never store it.  Any thread.
  */
 apr_uint32_t comet_message_hash(comet_text_t channel);
 

@@ -7,9 +7,9 @@
  * acknowledges nothing new.  TCP itself would go on trying for a quarter of an
  * hour, and TCP_USER_TIMEOUT cannot tell a slow reader from one that has
  * stopped.  So once in a heartbeat the number of acknowledged bytes is compared
- * with that of the check before: some of the bytes that were unacknowledged
- * then must have arrived.  Since a stream sends something in every heartbeat, a
- * client that is gone is noticed within two heartbeats.
+ * with the number at the previous check: some of the bytes that were
+ * unacknowledged then must have arrived.  Since a stream sends something in
+ * every heartbeat, a client that is gone is noticed within two heartbeats.
  */
 #ifndef COMET_PULSE_H
 #define COMET_PULSE_H

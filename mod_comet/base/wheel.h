@@ -83,9 +83,9 @@ void comet_wheel_clear(comet_wheel_t *wheel, comet_timer_t *timer);
 comet_timer_t *comet_wheel_expire(comet_wheel_t *wheel, apr_time_t now);
 
 /**
- * When to call comet_wheel_expire() next.  This is not later than the first
- * timer fires and at most one turn of the wheel (25.6 s) ahead.  Costs one
- * turn.
+ * When to call comet_wheel_expire() next.  The time is not later than the first
+ * timer's due time, and at most one turn of the wheel (25.6 s) ahead.  The call
+ * looks at every slot once.
  * @return 0 if no timer is set
  */
 apr_time_t comet_wheel_due(const comet_wheel_t *wheel);

@@ -26,8 +26,8 @@
 /** How long a child yields to another that waits for the lock. */
 #define YIELD_USEC 60
 /**
- * How long a child that had to wait is assumed to be waiting still.  This is a
- * time and not a count, because a child that was killed cannot decrement a
+ * A child that had to wait is assumed to be waiting still for this long.  This
+ * is a time and not a count, because a child that was killed cannot decrement a
  * count.
  */
 #define CONTENDED_USEC 100000

@@ -71,19 +71,21 @@ void comet_bus_release_watch(comet_bus_t *bus);
 
 /**
  * Try to become the child that publishes what programs outside httpd have left
- * in the store's inbox.  As with the watching role, the calling thread keeps it.
+ * in the store's inbox.  As with the watching role, the calling thread keeps
+ * the role until it releases it or ends.
  * @return whether the caller has the role now
  */
 int comet_bus_claim_inbox(comet_bus_t *bus);
 
-/** Give up that role.  Called by the thread that has it. */
+/** Give up the inbox role.  Called by the thread that has it. */
 void comet_bus_release_inbox(comet_bus_t *bus);
 
 /**
- * The system's time without jumps ahead of less than a day.  Retention by age
- * uses it.  If the system clock is a year ahead while a message is published,
- * that message is the newest of its channel and all later ones are newer still:
- * by the system's time, everything older would be removed.
+ * The system's time.  If the system clock jumps ahead, the jump is ignored for
+ * a day.  Retention by age uses this time.  If the system clock is a year ahead
+ * while a message is published, that message is the newest of its channel and
+ * all later ones are newer still: by the system's time, everything older would
+ * be removed.
  */
 apr_time_t comet_bus_now(comet_bus_t *bus);
 

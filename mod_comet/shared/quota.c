@@ -40,15 +40,16 @@
 
 typedef struct entry_t {
     apr_uint64_t key; /* [lock] */
-    apr_time_t due; /* [lock] monotonic: when all that was published is due */
+    apr_time_t due; /* [lock] monotonic: when everything published so far is due
+                     * (GCRA) */
     apr_int64_t waiting; /* [lock] */
 } entry_t;
 
 typedef struct ticket_t {
     apr_uint32_t owner; /* [lock] 1 + the child's number, or NOBODY */
-    apr_uint32_t at; /* [lock] its entry; if free, the next free ticket */
-    atomic_int left; /* [atomic] given back without the lock, which could not be
-                      * taken */
+    apr_uint32_t at; /* [lock] the ticket's entry; if the ticket is free, the
+                      * next free one */
+    atomic_int left; /* [atomic] given back while the lock could not be taken */
 } ticket_t;
 
 typedef struct child_t {
@@ -63,7 +64,8 @@ struct comet_quota_t {
     apr_uint32_t entry_count; /* a power of two */
     apr_uint32_t ticket_count;
     apr_uint32_t used; /* [lock] tickets below this one were issued before */
-    apr_uint32_t free; /* [lock] the first free one of these, or NO_TICKET */
+    apr_uint32_t free; /* [lock] the first free ticket below `used`, or
+                        * NO_TICKET */
     int child_count;
     atomic_int any_left; /* [atomic] a ticket may have `left` set */
     entry_t *entries;
@@ -72,8 +74,8 @@ struct comet_quota_t {
 };
 
 static atomic_int own = -1; /* [atomic] this process's number */
-static _Atomic apr_time_t stopped_until; /* [atomic] until when its holder
-                                          * counts as stopped */
+static _Atomic apr_time_t stopped_until; /* [atomic] until when the lock's
+                                          * holder counts as stopped */
 
 /* --- making -------------------------------------------------------------- */
 
@@ -300,7 +302,7 @@ comet_text_t comet_quota_address(const char *address, unsigned char buffer[8])
 /* --- entries ------------------------------------------------------------- */
 
 /*
- * The entry of a key.  A free one is taken if the key has none.
+ * Find the entry of a key.  If the key has none, take a free one.
  * @param except  an entry that must not be taken; may be NULL
  * @return NULL: there is no room
  */

@@ -34,8 +34,9 @@ typedef struct comet_quota_t comet_quota_t;
 /** One limit, for one client. */
 typedef struct comet_quota_limit_t {
     apr_uint64_t key; /* from comet_quota_key() */
-    apr_int64_t amount; /* requests that wait; or messages … */
-    apr_interval_time_t per; /* … within this time */
+    apr_int64_t amount; /* the most requests that may wait; or the messages that
+                         * are allowed … */
+    apr_interval_time_t per; /* … in this time; not used for waiting */
 } comet_quota_limit_t;
 
 /** The tickets that one waiting request holds. */
@@ -66,8 +67,10 @@ int comet_quota_attach(comet_quota_t *quota);
 /**
  * The key of one client under one limit.  Keys depend on a secret of the table,
  * so nobody can choose an address or a name that shares another client's key.
- * @param scope  which limit: comet_quota_scope() of where it is configured
- * @param kind  what is limited and by what, for instance 'a'
+ * @param scope  comet_quota_scope() of the place in the configuration that sets
+ *               the limit
+ * @param kind  a letter for what is limited (waiting or publishing) and by what
+ *              (address or user)
  */
 apr_uint64_t comet_quota_key(const comet_quota_t *quota, apr_uint64_t scope,
                              char kind, comet_text_t client);
@@ -102,9 +105,9 @@ apr_status_t comet_quota_enter(comet_quota_t *quota,
 void comet_quota_leave(comet_quota_t *quota, comet_quota_place_t *place);
 
 /**
- * Let a client publish if no rate is exceeded.  A batch is let in when a single
- * message would be, and then counts as many.
- * @param messages  how many
+ * Let a client publish if no rate is exceeded.  A batch is let in if a single
+ * message would be, and then counts as all of its messages.
+ * @param messages  how many messages the client publishes
  * @param now  by comet_monotonic()
  * @param wait  on APR_EAGAIN: after what time the client may try again
  * @return as comet_quota_enter()
