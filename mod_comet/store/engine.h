@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file store/engine.h
- * What a storage engine does: the door through which a store comes in.
+ * The interface of a storage engine.
  *
- * store/store.h is what callers see.  Each of its functions goes to the engine
- * of the connection, and what its docstring says of parameters, errors and
- * threads holds for the engine's function too.  mod_comet.so has one engine of
- * its own; others come in modules that register theirs with
- * ap_register_provider(COMET_ENGINE_GROUP, NAME, COMET_ENGINE_VERSION).
+ * store/store.h is what callers see.  Each of its functions calls the function
+ * of the same name of the connection's engine, and its docstring holds for the
+ * engine's function too.  mod_comet.so has one engine of its own; others come
+ * in modules that register theirs with ap_register_provider(COMET_ENGINE_GROUP,
+ * NAME, COMET_ENGINE_VERSION).
  *
  * Which thread calls what:
  *
@@ -41,7 +41,7 @@
 typedef struct comet_site_t {
     const char *user; /* the user that the children become */
     uid_t uid;
-    gid_t gid; /* the children's group, without those that /etc/group adds */
+    gid_t gid; /* the children's own group; /etc/group may add others */
     /** The folders of the server's configuration files, const char *. */
     const apr_array_header_t *config_folders;
     /** The folders that the server publishes, const char *. */
@@ -49,7 +49,7 @@ typedef struct comet_site_t {
 } comet_site_t;
 
 /**
- * Gets a message for the administrator.
+ * Receives a warning for the administrator.
  * @param fatal  whether nothing can be published until this is mended
  * @param error  the system's error that caused it; 0: none
  */
@@ -60,8 +60,9 @@ struct comet_engine_t {
     const char *name; /* what CometStore's argument begins with */
     const char *usage; /* CometStore's whole argument, as people write it */
 
-    /** The store is reached over a network (see above).  The writers of a
-     * server then take turns at the store, and not by the bus. */
+    /** The store is reached over a network (see above).  The store itself then
+     * makes the writers of a server take turns; they do not take the bus's
+     * lock. */
     int is_remote;
     /** The most connections that the workers of a child hold at a time; 0: as
      * many as threads may read. */
@@ -74,16 +75,16 @@ struct comet_engine_t {
      * @param place  the engine fills place->name, ->key and ->own.  If the text
      *               is wrong and place->name is set, the error message shows the
      *               name in place of the text, which may have a secret in it
-     * @param root   the folder that relative names begin at
+     * @param root   the folder that relative names are relative to
      * @return NULL, or what is expected instead
      */
     const char *(*parse)(comet_place_t *place, const char *text,
                          const char *root, apr_pool_t *p);
 
     /**
-     * Find where a place that was parsed really is, so that equal places get
-     * equal keys.  Opens and connects to nothing.
-     * @param place  changed
+     * Resolve a parsed place, so that two names of the same store get the same
+     * key.  The call opens nothing and connects to nothing.
+     * @param place  its name, key and own may change
      * @return NULL, or a sentence why it cannot be used
      */
     const char *(*locate)(comet_place_t *place, apr_pool_t *p);
@@ -109,7 +110,8 @@ struct comet_engine_t {
 
     /* --- Connections ---------------------------------------------------- */
 
-    /** What it makes begins with a comet_store_t that names the engine. */
+    /** The connection that this makes begins with a comet_store_t that names
+     * the engine. */
     apr_status_t (*open)(comet_store_t **store,
                          const comet_store_config_t *config,
                          comet_store_mode_e mode, const atomic_int *stopping);
@@ -183,8 +185,8 @@ struct comet_store_t {
     const comet_engine_t *engine;
     /** Makes the messages that the engine hands over.  Set on opening.  An
      * engine in a module of its own must not call its own copy of
-     * comet_message_create(): the hash of a channel has a secret in it, and each
-     * copy of that code has another one. */
+     * comet_message_create(): the hash of a channel depends on a secret, and
+     * each copy of that code makes a secret of its own. */
     comet_message_t *(*make)(const comet_message_fields_t *fields);
 };
 

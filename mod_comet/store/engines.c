@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The look-up of engines by name: the only file outside an engine's folder that
- * names one. */
+/* Look up engines by name.  Outside the engines' folders, only this file names
+ * an engine. */
 #include "store/engines.h"
 
 #include <apr_strings.h>

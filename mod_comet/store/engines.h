@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file store/engines.h
- * The look-up of engines by name, and the one that mod_comet has itself.
- * Main process, while it reads its configuration.
+ * Look up engines by name.  All of these calls belong to the main process while
+ * it reads its configuration.
  */
 #ifndef COMET_ENGINES_H
 #define COMET_ENGINES_H
@@ -14,9 +14,9 @@ const comet_engine_t *comet_engines_own(void);
 
 /**
  * Read CometStore's argument, NAME:TEXT.
- * @param place    filled; not yet located (comet_engine_t's locate)
- * @param engines  const comet_engine_t *: all there are
- * @param root     the folder that relative names begin at
+ * @param place    filled; it still has to be resolved (comet_engine_t's locate)
+ * @param engines  all engines that are registered (const comet_engine_t *)
+ * @param root     the folder that relative names are relative to
  * @param p        the place's texts are allocated from it
  * @return NULL, or what is expected instead
  */

@@ -12,10 +12,11 @@
 #include <time.h>
 #include <unistd.h>
 
-/** How long a publisher waits for a place before it is sent away. */
+/** How long a publisher waits for a place before it is refused. */
 #define PLACE_USEC 50000
 
-/** How often it looks for one that another store's writer has vacated. */
+/** How often a publisher without a place looks whether the writer of another
+ * store has freed one. */
 #define SEIZE_USEC 2000
 
 void comet_writer_wake(comet_writer_t *writer)
@@ -103,7 +104,7 @@ static void free_job(job_t *job)
     free(job);
 }
 
-/* One of the child's places, which all of its writers share. */
+/* Take one of the child's places, which all of its writers share. */
 static int seize_place_locked(comet_writer_t *writer)
 {
     int waiting = atomic_load(writer->config.waiting);
@@ -166,7 +167,8 @@ static int is_answered(job_t *job, apr_int64_t until)
 
 /* Take a job back.
  * @return APR_SUCCESS: too late, it is being answered; COMET_EUNSURE: it is in
- *         flight and now the thread's; else it is the publisher's again */
+ *         flight and belongs to the thread now; anything else: the job belongs
+ *         to the publisher again */
 static apr_status_t withdraw_locked(comet_writer_t *writer, job_t *job)
 {
     switch (atomic_load(&job->state)) {
@@ -185,8 +187,8 @@ static apr_status_t withdraw_locked(comet_writer_t *writer, job_t *job)
     }
 }
 
-/* When to look again.  A job in the overflow looks often, for a place that
- * another store's writer has vacated. */
+/* When a publisher looks at its job again.  If the job is in the overflow it
+ * looks often, because the writer of another store may have freed a place. */
 static apr_int64_t next_look(const job_t *job, apr_int64_t deadline)
 {
     return job->state == JOB_QUEUED || job->state == JOB_IN_FLIGHT

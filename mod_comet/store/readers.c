@@ -4,9 +4,9 @@
 
 #include <pthread.h>
 
-/** With all places taken, a store is believed to hang once no connection was
- * opened or given back for so long. A store that hangs delays its callers once,
- * by at most this time: those that come later are refused at once. */
+/** The store is taken to hang if all places are taken and no connection was
+ * opened or given back for this long.  The first callers then wait for at most
+ * this time; later ones are refused at once. */
 #define HANGS_USEC 500000
 /** How long a caller waits for a place at most. */
 #define PLACE_USEC 1000000
@@ -19,8 +19,8 @@ struct comet_readers_t {
     apr_size_t taken; /* [lock] <= places */
     apr_time_t moved_at; /* [lock] when a connection was opened or given back,
                           * or the first place was taken */
-    int fails; /* [lock] the last use of a place ended by the store's fault: no
-                * sign of life */
+    int fails; /* [lock] the last use of a connection failed by the store's
+                * fault, which is no sign of life */
     apr_size_t count; /* [lock] */
     comet_store_t *idle[]; /* [lock] most recently used last */
 };

@@ -24,8 +24,8 @@ apr_status_t comet_readers_create(comet_readers_t **readers,
 
 /**
  * Take a connection to the store that is at its place now.  While all places
- * are taken the caller waits, but not for a store that hangs: the caller is
- * refused once no connection was given back for 300 ms.
+ * are taken the caller waits for at most a second.  It is refused earlier if no
+ * connection was opened or given back for 500 ms, because the store hangs then.
  * @param store  set; the caller's until it is returned
  * @return APR_SUCCESS; COMET_EBUSY: all places stay taken; or why the store
  *         cannot be opened.  Any thread.
@@ -41,7 +41,8 @@ apr_status_t comet_readers_take(comet_readers_t *readers,
 void comet_readers_return(comet_readers_t *readers, comet_store_t *store,
                           apr_status_t status);
 
-/** Close the idle connections, once no thread takes any more. */
+/** Close the idle connections.  Call it when no thread takes connections any
+ * more. */
 void comet_readers_close(comet_readers_t *readers);
 
 #endif /* COMET_READERS_H */

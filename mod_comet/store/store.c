@@ -6,8 +6,8 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Whose open() failed last in this thread: comet_store_error(NULL) is asked of
- * that engine. */
+/* The engine whose open() failed last in this thread.  comet_store_error(NULL)
+ * asks it for its error. */
 static _Thread_local const comet_engine_t *failed_engine;
 
 /* --- Connections -------------------------------------------------------- */
@@ -231,7 +231,8 @@ static void add_to_hash(apr_sha1_ctx_t *sha1, comet_text_t text)
 {
     char length[24];
 
-    /* so that no two lists of texts look alike */
+    /* the length of each text goes first, so that different lists of texts are
+     * hashed as different bytes */
     snprintf(length, sizeof(length), "%lu:", (unsigned long)text.length);
     apr_sha1_update(sha1, length, (unsigned)strlen(length));
     if (text.length) {

@@ -31,15 +31,17 @@ typedef struct comet_place_t {
     const comet_engine_t *engine;
     const char *name; /* for logs, errors and the status page: no secrets */
     const char *key; /* equal for places that are the same store */
-    const void *own; /* the engine's */
+    const void *own; /* the engine's data of this place */
 } comet_place_t;
 
 typedef struct comet_store_config_t {
     comet_place_t place;
     int sync_full; /* CometSync: fdatasync before a commit is acknowledged */
-    apr_interval_time_t busy_timeout; /* how long a writer waits for others */
+    apr_interval_time_t busy_timeout; /* how long a writer waits for other
+                                       * programs */
     apr_int64_t retain_count; /* messages kept per channel; 0: all */
-    apr_interval_time_t retain_age; /* age kept per channel; 0: all */
+    apr_interval_time_t retain_age; /* messages up to this age are kept; 0:
+                                     * all */
     int search; /* CometSearch: an index of words is kept */
     /** CometPresenceGrace, where CometPresence is used; 0: it is not. */
     apr_interval_time_t presence_grace;
@@ -49,7 +51,8 @@ typedef struct comet_store_t comet_store_t; /* one connection */
 
 typedef enum {
     COMET_STORE_READ,
-    COMET_STORE_READ_AT_ONCE, /* for a thread that others wait for */
+    COMET_STORE_READ_AT_ONCE, /* to read in the hub's thread, which waits for
+                               * locks for 5 ms at most */
     COMET_STORE_WRITE
 } comet_store_mode_e;
 
@@ -260,16 +263,16 @@ apr_status_t comet_store_tail(comet_store_t *store, comet_timestamp_t after,
 apr_status_t comet_store_recent(comet_store_t *store, apr_size_t count,
                                 comet_timestamp_t *cursor);
 
-/** Whether (1, 0) there is a message with this timestamp. */
+/** Find out whether there is a message with this timestamp: @a has becomes 1 or
+ * 0. */
 apr_status_t comet_store_has(comet_store_t *store, comet_timestamp_t timestamp,
                              apr_int64_t *has);
 
 /**
  * Wait for the engine's own write lock, which other programs may hold, before
- * choosing what to append.  So a publisher whose turn does not come learns
- * for certain that nothing was stored.  comet_store_append() gives the lock
- * back.
- * The caller holds the write lock of the bus.
+ * choosing what to append.  So if a publisher's turn does not come, it is
+ * certain that nothing of it was stored.  comet_store_append() gives the lock
+ * back.  The caller holds the write lock of the bus.
  * @param wait  how long; then COMET_ELOCKED
  */
 apr_status_t comet_store_reserve(comet_store_t *store,
@@ -278,8 +281,8 @@ apr_status_t comet_store_reserve(comet_store_t *store,
 /** The length of the hash of what is published (SHA-1), in bytes. */
 #define COMET_HASH_BYTES 20
 
-/** How a publisher that does not know the outcome publishes again, so that the
- * message is stored once. */
+/** The Idempotency-Key of a group.  A publisher that does not know the outcome
+ * repeats the request with the same key, and the messages are stored once. */
 typedef struct comet_store_key_t {
     comet_text_t text; /* Idempotency-Key; data NULL: none */
     comet_text_t channel; /* the channel published to */
@@ -304,13 +307,13 @@ typedef struct comet_store_group_t {
 void comet_store_hash(comet_store_group_t *group);
 
 /**
- * Append in one transaction: number the messages, insert them, commit.
- * Without comet_store_reserve() before, the call waits as long as busy_timeout.
- * The caller holds the write lock, and nobody else uses the messages until the
- * call returns.  A failure means that nothing was stored, and after
- * COMET_ELOCKED the same groups may be appended again.  Only after COMET_EUNSURE
- * nobody can know, and the connection must be reopened.
- * The messages of a group get consecutive timestamps.
+ * Append in one transaction: number the messages, insert them, commit.  Without
+ * comet_store_reserve() before, the call waits as long as busy_timeout.  The
+ * caller holds the write lock, and nobody else uses the messages until the call
+ * returns.  A failure means that nothing was stored, and after COMET_ELOCKED
+ * the same groups may be appended again.  COMET_EUNSURE is the exception: the
+ * outcome is unknown, and the connection must be reopened.  The messages of a
+ * group get consecutive timestamps.
  * @param groups  the result of each is set
  */
 apr_status_t comet_store_append(comet_store_t *store,

@@ -41,13 +41,13 @@ comet_watch_t *comet_watch_open(const comet_place_t *place, apr_time_t now);
 void comet_watch_close(comet_watch_t *watch);
 
 /** The descriptor that becomes readable when something may have happened; the
- * watch owns it, perhaps with other watches of its thread.  -1: there is none,
- * and comet_watch_due() alone says when to look. */
+ * watch owns it, perhaps together with other watches of its thread.  -1: there
+ * is none, and comet_watch_due() alone says when to look. */
 int comet_watch_fd(const comet_watch_t *watch);
 
-/** The descriptor has become readable.  One call is enough until it does so
- * again, and for all watches that share it, so an edge-triggered epoll will do.
- * Then ask each of them when it is due. */
+/** Call this when the descriptor has become readable: once each time, and for
+ * one of the watches that share it, so an edge-triggered epoll is enough.  Then
+ * ask each watch when it is due. */
 void comet_watch_event(comet_watch_t *watch, apr_time_t now);
 
 /** When to look at the store next; 0: not before an event. */

@@ -72,8 +72,9 @@ static int lock_bus(comet_writer_t *writer)
     return 1;
 }
 
-/* A writer that must stop may not get the lock.  Then it closes all the same,
- * unless the store was moved: closing would remove files of the new one. */
+/* A writer that has to stop may not get the lock.  It then closes the store
+ * without the lock, unless the store was moved: closing would remove files of
+ * the new store. */
 static void close_store(comet_writer_t *writer)
 {
     if (writer->store) {
@@ -122,8 +123,8 @@ static int open_store(comet_writer_t *writer)
     unlock_bus(writer);
     writer->back_off = next_back_off(writer);
     writer->open_after = comet_monotonic() + writer->back_off;
-    if (writer->open_status != COMET_ELOCKED) { /* which passes, so readers
-                                                 * should wait for it */
+    if (writer->open_status != COMET_ELOCKED) { /* a lock is released soon, so
+                                                 * readers go on waiting */
         comet_writer_note_tried(writer);
     }
     if (writer->store) {
@@ -150,7 +151,8 @@ static void judge(comet_writer_t *writer, apr_status_t status)
         writer->locked_since = 0;
         report(writer, status, "");
         return;
-    case COMET_ELOCKED: /* each publisher waits as long as it can */
+    case COMET_ELOCKED: /* each publisher waits as long as its own limit
+                         * allows */
         if (!writer->locked_since) {
             writer->locked_since = comet_monotonic();
         }
@@ -173,8 +175,8 @@ static void judge(comet_writer_t *writer, apr_status_t status)
 
 /*
  * Commit what is queued.  The order is: commit, release the lock, ring, answer.
- * So a publisher that knows its timestamp finds the message, and the other
- * children hear of it soon.
+ * So a publisher that has been told a timestamp finds the message in the store,
+ * and the other children are notified before it is told.
  */
 static void publish_queued(comet_writer_t *writer)
 {
@@ -239,7 +241,8 @@ static int has_failed(comet_writer_t *writer, apr_status_t status)
     return 1;
 }
 
-/* One small step, or one of each kind; publishers may come between. */
+/* Do one small step of pruning, or of tidying, or one of each.  Publishers are
+ * served between these calls. */
 static void keep_up(comet_writer_t *writer)
 {
     int was_tidying = writer->tidying;
@@ -366,7 +369,8 @@ static apr_int64_t leisure(comet_writer_t *writer)
     apr_int64_t now = comet_monotonic();
     apr_int64_t until;
 
-    if (!writer->store) { /* readers need it, too, even if nobody publishes */
+    if (!writer->store) { /* readers need the store, too, even if nobody
+                           * publishes */
         until = writer->open_after - now;
         return until > 0 ? until : 0;
     }
@@ -386,8 +390,8 @@ static void rest(comet_writer_t *writer)
     if (usec > 0) {
         poll(&fd, 1, (int)(usec / 1000 + 1));
     }
-    /* in this order: what is queued from here on makes the event readable
-     * again */
+    /* read first, then reset: a job that is queued from here on makes the
+     * eventfd readable again */
     if (read(writer->wake, &count, sizeof(count)) > 0) {
         atomic_store(&writer->awake, 0);
     }
@@ -434,8 +438,8 @@ void *comet_writer_run(void *baton)
             keep_up(writer);
         }
     }
-    /* publishers that come from now on see, under the mutex, that it is
-     * stopping */
+    /* a publisher that comes from now on takes the mutex and sees that the
+     * writer is stopping */
     comet_writer_refuse_jobs(writer, COMET_ESTOPPING);
     end_presence(writer);
     close_store(writer);

@@ -25,11 +25,12 @@ typedef void comet_writer_error_cb(void *baton, apr_status_t status,
                                    const char *detail);
 
 typedef struct comet_writer_config_t {
-    const comet_store_config_t *store; /* outlives the writer, as the bus */
+    const comet_store_config_t *store; /* it and the bus must outlive the
+                                        * writer */
     comet_bus_t *bus;
     apr_size_t places; /* publishers that may wait at a time; at least 1 */
     /** [atomic] How many wait, counted over all writers of a child.  NULL: this
-     * writer counts alone. */
+     * writer counts its own only. */
     atomic_int *waiting;
     comet_writer_error_cb *on_error; /* APR_SUCCESS: it works again */
     /** Told by the writer's thread that members may have been thrown out
@@ -40,11 +41,10 @@ typedef struct comet_writer_config_t {
 
 /**
  * Start a writer, whose thread opens the store: this call waits for no disk and
- * no lock.  Called in child_init; allocates from @a pool then only.
- * The store need not be usable: the writer keeps trying, at most once in
- * 200 ms, whenever something is published.  Once a second it checks
- * whether the store was deleted or replaced; then it opens (or creates) it
- * again.
+ * no lock.  Called in child_init; it does not allocate from @a pool later.  The
+ * store need not be usable: the writer keeps trying, at most once in 200 ms,
+ * whenever something is published.  Once a second it checks whether the store
+ * was deleted or replaced; then it opens (or creates) it again.
  */
 apr_status_t comet_writer_create(comet_writer_t **writer,
                                  const comet_writer_config_t *config,
@@ -78,7 +78,8 @@ comet_presence_t *comet_writer_presence(comet_writer_t *writer);
 
 /**
  * Store groups of messages in one commit, in their order; each is stored or
- * refused by itself.  Takes one place.  Else as comet_writer_publish().
+ * refused by itself.  They take one place together.  Otherwise this is as
+ * comet_writer_publish().
  * @param groups  1 to COMET_WRITER_GROUPS
  * @return APR_SUCCESS: committed, and each group has its own result: that of
  *         comet_store_append().  Anything else holds for all of them
@@ -89,9 +90,9 @@ apr_status_t comet_writer_publish_all(comet_writer_t *writer,
                                       apr_interval_time_t timeout);
 
 /**
- * Wait until the writer has tried to open the store: until then readers may not
- * find it.  An attempt that another program's lock made fail does not count; the
- * writer soon makes another.
+ * Wait until the writer has tried to open the store.  Until then readers may
+ * find no store.  An attempt that another program's lock made fail does not
+ * count; the writer soon makes another.
  * @param limit  how long to wait.  If twice as many threads as `places` wait
  *               already, the call waits 50 ms at most.
  * @return whether it has tried.  Any thread but the writer's.
@@ -99,9 +100,9 @@ apr_status_t comet_writer_publish_all(comet_writer_t *writer,
 int comet_writer_await(comet_writer_t *writer, apr_interval_time_t limit);
 
 /**
- * Stop: finish what is being saved, refuse the rest, join the thread.
- * Takes no lock that a publisher may hold, since on prefork it may run in a
- * signal handler, and gives up after @a limit.
+ * Stop: finish what is being saved, refuse the rest, join the thread.  It takes
+ * no lock that a publisher may hold, because on prefork it may run in a signal
+ * handler.  It gives up after @a limit.
  * @return whether the thread has ended
  */
 int comet_writer_stop(comet_writer_t *writer, apr_interval_time_t limit);

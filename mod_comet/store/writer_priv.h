@@ -7,9 +7,10 @@
  * A job waits in the overflow until there is a place for it; then it is queued,
  * then in flight, then done.  The thread takes jobs only while it holds both
  * write locks, the bus's and the engine's.  So a publisher whose time runs out
- * before that has certainly published nothing: it takes its job back.  A job in
- * flight can only be left behind.  A publisher sleeps once, however far its job
- * comes: each has a semaphore of its own, and the thread hands out the places.
+ * before that has certainly published nothing: it takes its job back.  A
+ * publisher cannot take back a job in flight; it can only leave it to the
+ * thread.  Each job has a semaphore of its own on which its publisher sleeps,
+ * and the thread hands out the places.
  *
  * Locks: the bus's write lock, then writer->mutex.
  */
@@ -32,13 +33,15 @@ typedef enum {
 
 typedef struct job_t {
     TAILQ_ENTRY(job_t) link; /* [mutex] in the overflow and while queued */
-    apr_status_t result; /* the thread's until it is done, as the groups' */
+    apr_status_t result; /* this and the groups' results belong to the thread
+                          * until the job is done */
     _Atomic job_state_e state; /* [mutex] to change; [atomic] */
-    int left; /* [mutex] the publisher has given up: the thread frees it */
+    int left; /* [mutex] the publisher has given up: the thread frees the job */
     sem_t answered; /* raised last: from then on the job is the
                      * publisher's */
-    apr_size_t count; /* of the groups */
-    comet_store_group_t groups[]; /* behind them: their messages and texts */
+    apr_size_t count; /* how many groups */
+    comet_store_group_t groups[]; /* their messages and texts follow in the same
+                                   * block */
 } job_t;
 
 typedef TAILQ_HEAD(jobs_t, job_t) jobs_t;
@@ -50,12 +53,14 @@ struct comet_writer_t {
     pthread_mutex_t mutex;
     jobs_t queue, overflow; /* [mutex] */
     apr_size_t used; /* [mutex] jobs queued or in flight, <= places */
-    atomic_int own_waiting; /* [atomic] where none is shared */
-    apr_int64_t answered_at; /* [mutex] the last answer, or the first job */
+    atomic_int own_waiting; /* [atomic] how many publishers wait, if no counter
+                             * is shared */
+    apr_int64_t answered_at; /* [mutex] when a job was answered last, or the
+                              * first one got its place */
     pthread_cond_t has_tried; /* with mutex: for `tried` */
-    int tried; /* [mutex] opening has succeeded, or failed for longer than a
-                * lock lasts */
-    apr_size_t awaiting; /* [mutex] in comet_writer_await() */
+    int tried; /* [mutex] the thread has tried to open the store; an attempt
+                * that failed because of a lock does not count */
+    apr_size_t awaiting; /* [mutex] threads in comet_writer_await() */
     int wake; /* eventfd, lives until the pool does */
     atomic_int awake; /* [atomic] the thread will look at the queue */
     atomic_int stopping; /* [atomic] */
@@ -65,17 +70,19 @@ struct comet_writer_t {
     _Atomic apr_int64_t busy_since; /* [atomic] 0: it rests */
     /* the rest: [writer's thread] */
     comet_store_t *store;
-    apr_status_t open_status; /* of the last attempt */
+    apr_status_t open_status; /* result of the last attempt to open */
     apr_int64_t open_after;
     apr_interval_time_t back_off; /* from the last attempt to the next */
-    apr_int64_t locked_since; /* 0: it is not locked */
+    apr_int64_t locked_since; /* since when the store has been locked; 0: it is
+                               * not */
     apr_int64_t upkeep_after;
     int pruning, tidying; /* another step of pruning, or of tidying, is due */
     int has_inbox_role; /* comet_bus_claim_inbox() */
     apr_int64_t inbox_after; /* when to look into the inbox next */
     apr_status_t reported;
     job_t **jobs; /* the batch, [places] */
-    comet_store_group_t **groups; /* theirs, [places + COMET_WRITER_GROUPS] */
+    comet_store_group_t **groups; /* the jobs' groups, [places +
+                                   * COMET_WRITER_GROUPS] */
     apr_size_t group_count;
 };
 
@@ -100,8 +107,8 @@ apr_size_t comet_writer_take_jobs(comet_writer_t *writer);
 void comet_writer_answer_jobs(comet_writer_t *writer, apr_size_t count,
                               apr_status_t status);
 
-/** Queue the jobs that were taken again, before all others: nothing of them was
- * stored.  A job that its publisher has left is freed. */
+/** Put the jobs that were taken back at the head of the queue: nothing of them
+ * was stored.  A job that its publisher has left is freed. */
 void comet_writer_requeue_jobs(comet_writer_t *writer, apr_size_t count);
 
 /** Refuse all jobs that are queued or in the overflow: nothing of them was
