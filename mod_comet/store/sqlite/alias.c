@@ -96,7 +96,8 @@ static int look(const char *path, struct statx *file)
         == 0) {
         return 1;
     }
-    if (lstat(path, &info) != 0) { /* statx may be forbidden, or unknown */
+    if (lstat(path, &info) != 0) { /* the kernel may not know statx(), or a
+                                    * container may forbid it */
         return 0;
     }
     *file = (struct statx){ .stx_mode = (unsigned short)info.st_mode,

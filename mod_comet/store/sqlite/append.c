@@ -14,7 +14,7 @@ typedef struct append_t {
      * too */
     comet_text_t channel;
     apr_int64_t channel_id; /* 0: unknown */
-    int added; /* the channel was new */
+    int added; /* this append has created the channel */
 } append_t;
 
 /* @return SQLITE_OK or SQLite's code */
@@ -180,7 +180,8 @@ static int insert_messages(comet_sqlite_t *store, comet_store_group_t *group,
 
 /*
  * Store a group as a whole or not at all.
- * @return SQLITE_OK: group->result says whether; else SQLite's code
+ * @return SQLITE_OK: group->result says whether it was stored; else SQLite's
+ *         code
  */
 static int insert_group(comet_sqlite_t *store, comet_store_group_t *group,
                         append_t *append)

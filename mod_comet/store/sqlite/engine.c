@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* SQLite as an engine: the door between store/store.h and this folder. */
+/* SQLite as a comet_engine_t: the calls of store/store.h for this folder. */
 #include "store/sqlite/engine.h"
 
 #include <stdio.h>

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * SQLite's failures in the words of store/store.h: its codes go no further.
- * Each failure keeps SQLite's message, which SQLite's next call replaces.
+ * Translate SQLite's error codes to the status codes of store/store.h.  Each
+ * failure also keeps a copy of SQLite's message, because SQLite's next call
+ * replaces that message.
  */
 #include "store/sqlite/sqlite.h"
 

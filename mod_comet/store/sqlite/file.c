@@ -70,9 +70,10 @@ static void unlink_same(const char *path, file_id_t file)
 }
 
 /**
- * The files that this process last had open for a path.  If the database is
- * replaced but not its log, a new connection would take the log for the new
- * database's, and truncate the memory that the old connections share.
+ * The files that this process last had open for a path.  They tell whether a
+ * log belongs to an earlier database at the path: a new connection would take
+ * that log for the new database's, and truncate the -shm file that the old
+ * connections have mapped.
  */
 typedef struct known_t {
     struct known_t *next;
@@ -150,14 +151,6 @@ static int may_write(const comet_sqlite_t *store)
     return 1;
 }
 
-/*
- * Count a connection before it is opened.  All connections of a process to a
- * file share the memory that its log is shared by, from the first that is
- * opened to the last that is closed.  If SQLite may not write it, it is
- * read-only for all of them.  If it is deleted, they go on in it, other
- * programs make another one, and both write to the log as if they were alone.
- * In both cases all must be closed before one is opened that can write.
- */
 apr_status_t comet_sqlite_enter(comet_sqlite_t *store)
 {
     apr_status_t status = APR_SUCCESS;
@@ -174,7 +167,8 @@ apr_status_t comet_sqlite_enter(comet_sqlite_t *store)
              && !comet_sqlite_same_file(
                  known->shm, comet_sqlite_file_id(store->shm_path))) {
         status = comet_sqlite_fail_text(store, COMET_EMOVED,
-                                        "the log's shared memory was deleted");
+                                        "the database's -shm file was "
+                                        "deleted");
     }
     else {
         if (!known->open++) {
@@ -204,7 +198,6 @@ void comet_sqlite_leave(const comet_sqlite_t *store)
     }
 }
 
-/* Whether the log at the path is known to be that of another file. */
 int comet_sqlite_has_orphaned_log(const comet_sqlite_t *store)
 {
     file_id_t file = comet_sqlite_file_id(store->path);
@@ -221,9 +214,10 @@ int comet_sqlite_has_orphaned_log(const comet_sqlite_t *store)
 }
 
 /*
- * SQLite would create the file with the umask, which no thread may change.
- * mknod() and not open(), because of invariant 3.  The log of a database that
- * was here before must not be taken for the new one's.
+ * SQLite would create the file with the umask's mode, and a thread must not
+ * change the umask.  This uses mknod() and not open() because of invariant 3
+ * (sqlite.h).  It also removes the log of an earlier database at this path,
+ * which SQLite would take for the new one's.
  */
 apr_status_t comet_sqlite_create_file(comet_sqlite_t *store)
 {
@@ -247,11 +241,6 @@ apr_status_t comet_sqlite_create_file(comet_sqlite_t *store)
     return APR_SUCCESS;
 }
 
-/*
- * The database has gone from its path, but its log has not.  The next database
- * there would take that log for its own.  comet_sqlite_leave_behind() has saved
- * what is in it.
- */
 void comet_sqlite_remove_orphaned_log(const comet_sqlite_t *store)
 {
     if (store->wal.ino

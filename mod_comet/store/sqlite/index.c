@@ -17,8 +17,8 @@
 
 /** Which parts of an index exist. */
 typedef struct index_t {
-    int kept; /* its triggers */
-    int there; /* its table */
+    int kept; /* its triggers exist */
+    int there; /* its table exists */
 } index_t;
 
 /* Run a query for one row of up to two integers. @param rows  set to 0 or 1 */
@@ -121,8 +121,10 @@ apr_status_t comet_sqlite_index_open(comet_sqlite_t *store)
 /* --- Filling ---------------------------------------------------------- */
 
 /*
- * Choose what to index next: the newest messages that are not indexed.
- * @param low  set to the oldest of them; 0: all messages are indexed
+ * Choose what to index next: some of the newest messages that are not indexed
+ * yet.
+ * @param low  set to the timestamp of the oldest chosen message; 0: all
+ *             messages are indexed
  */
 static apr_status_t choose(comet_sqlite_t *store, apr_int64_t from,
                            apr_int64_t *low)
@@ -258,11 +260,11 @@ apr_status_t comet_sqlite_index_step(comet_sqlite_t *store, int *more)
         comet_sqlite_roll_back(store);
     }
     if (status != APR_SUCCESS) {
-        store->indexing = 1; /* the step was not made */
+        store->indexing = 1; /* the step has failed and must be repeated */
     }
     if (status != APR_SUCCESS && status != COMET_ELOCKED
         && !store->config->search) {
-        /* what cannot be removed does no harm */
+        /* an index that cannot be removed does no harm */
         store->indexing = 0;
         status = APR_SUCCESS;
     }

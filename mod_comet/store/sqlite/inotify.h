@@ -1,19 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file store/sqlite/inotify.h
- * Watches a database's file and its log by inotify, and their names in the
- * folder, as store/watch.h promises.
+ * Watch a database's file, its log and their names in the folder by inotify.
+ * The contract is in store/watch.h.
  *
- * inotify reports that a file was touched, but *before* the commit can be seen.
- * So after an event the store is looked at again and again, at growing
- * distances (a ladder), until the writer must have given up.
+ * inotify reports that a file was written *before* the commit can be seen.  So
+ * after an event the hub looks at the store again and again, at growing
+ * intervals (the ladder), until even a slow commit must be visible.
  *
- * httpd's own commits touch the files, too, each a dozen times.  Only the first
- * event after a look is reported; the look begins the watch of the files again.
- * Other files of the folder wake nobody, so many stores may share one.
+ * httpd's own commits write to the files, too, a dozen times each.  So only the
+ * first event after a look is reported, and each look renews the watch on the
+ * files.  Other files of the folder cause no wake-up, so many stores may share
+ * a folder.
  *
- * All watches of a thread share one descriptor, and whichever of them is told
- * of an event reads it for all.
+ * All watches of a thread share one descriptor.  The one on which
+ * comet_watch_event() is called reads the events for all.
  *
  * Where inotify is refused, the store is looked at every 20 ms.
  */
@@ -22,7 +23,8 @@
 
 #include "store/watch.h"
 
-/** A place's own is the path of the database. */
+/** The engine of comet_watch_engine_t.  Its place->own is the path of the
+ * database. */
 extern const comet_watch_engine_t comet_inotify_engine;
 
 #endif /* COMET_INOTIFY_H */

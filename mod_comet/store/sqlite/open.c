@@ -119,7 +119,7 @@ static apr_status_t open_to_write(comet_sqlite_t *store)
                                       "attempt to write a readonly database");
     }
     if (version == 0) {
-        /* without effect on a database that has pages */
+        /* these have no effect on a database that has pages already */
         status =
             comet_sqlite_execute(store, "PRAGMA page_size = 4096;"
                                         "PRAGMA auto_vacuum = INCREMENTAL");
@@ -193,8 +193,8 @@ static apr_status_t remember_files(comet_sqlite_t *store)
     }
     store->file = comet_sqlite_file_id(store->path);
     store->wal = comet_sqlite_file_id(store->wal_path);
-    /* Check that SQLite has this file open: then no other file can get the same
-     * number any more. */
+    /* Check that SQLite has this very file open.  As long as it has, no other
+     * file gets the same inode number. */
     sqlite3_file_control(store->db, "main", SQLITE_FCNTL_HAS_MOVED, &moved);
     if (moved || (!store->wal.ino && !store->read_only)
         || comet_sqlite_moved(store)) {
@@ -309,8 +309,9 @@ void comet_sqlite_close(comet_sqlite_t *store)
         comet_sqlite_remove_orphaned_log(store);
     }
     if (store->db && comet_sqlite_has_other_log(store)) {
-        /* SQLite's idea of the log may be wrong by now: it would copy one log
-         * by the other's index, and delete the other */
+        /* SQLite may have the index of one log and the file of another by now.
+         * A checkpoint on closing would copy wrong pages into the database, and
+         * SQLite would delete the other log */
         sqlite3_db_config(store->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
     }
     sqlite3_close(store->db);

@@ -5,16 +5,17 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* How much text is looked through in one view of the log.  This takes about 5
- * ms. */
+/* A search reads messages in pieces of at most this size, each in a view of its
+ * own.  A piece takes about 5 ms. */
 #define PIECE_ROWS 500
 #define PIECE_BYTES (256 * 1024)
-/* A write-ahead log with this many pages is about to restart.  For that a
- * writer waits 20 ms for the log's readers (comet_sqlite_checkpoint()).  So
- * from then on no view may be open for longer than this. */
+/* If the write-ahead log has LOG_PAGES pages, a writer will soon restart it,
+ * and waits at most 20 ms for its readers (comet_sqlite_checkpoint()).  So from
+ * then on no view stays open for longer than SHORT_VIEW. */
 #define LOG_PAGES 4000
 #define SHORT_VIEW apr_time_from_msec(10)
-/* Where the head of the log's index has their number ("mxFrame"). */
+/* The word of a tally that holds the number of pages in the log ("mxFrame" of
+ * SQLite's WAL-index). */
 #define TALLY_PAGES 4
 
 static apr_status_t no_memory(comet_sqlite_t *store)
@@ -27,7 +28,7 @@ static apr_status_t no_memory(comet_sqlite_t *store)
 typedef struct page_t {
     comet_message_t **messages;
     apr_size_t count;
-    apr_size_t bytes; /* of the bodies: fewer than a batch has room for, unless
+    apr_size_t bytes; /* the sum of the bodies: below COMET_BATCH_BYTES, unless
                        * there is only one message */
 } page_t;
 
@@ -115,9 +116,10 @@ static const char search_text[] =
 typedef struct search_t {
     const comet_selection_t *selection;
     comet_sqlite_words_t words;
-    comet_timestamp_t after, before; /* the part not looked at yet */
+    comet_timestamp_t after, before; /* the range that has not been searched
+                                      * yet */
     apr_size_t limit;
-    apr_size_t piece; /* bytes left to read in this piece; 0: none */
+    apr_size_t piece; /* bytes left to read in this piece; 0: it is finished */
     page_t page;
     int done; /* the page is full, or nothing is left */
 } search_t;
@@ -136,7 +138,7 @@ static apr_status_t take(search_t *search, comet_timestamp_t id,
     return status;
 }
 
-/* --- by looking through the selection's messages --- */
+/* --- by reading the selection's messages --- */
 
 static apr_status_t look_through(void *baton, comet_timestamp_t id,
                                  sqlite3_stmt *row)
@@ -172,7 +174,7 @@ static apr_status_t search_piece(comet_sqlite_t *store, search_t *search)
     search->piece = PIECE_BYTES;
     status = comet_sqlite_walk(store, &walk);
     if (status == APR_SUCCESS && walk.left && search->piece) {
-        search->done = 1; /* it went to the end */
+        search->done = 1; /* the walk has reached the end of the range */
     }
     return status;
 }
@@ -255,10 +257,10 @@ static apr_status_t search_index(comet_sqlite_t *store, search_t *search)
 /* --- by both --- */
 
 /*
- * The newest messages are looked through first; a small channel has no others.
- * For the rest the index is asked, which usually answers at once.  It is slow
- * for words that are everywhere and for beginnings of words, which it has to
- * merge first.  Where it takes too long, the rest is looked through, too.
+ * Read the newest messages first; a small channel has no others.  Search the
+ * rest by the index, which usually answers at once.  The index is slow for
+ * words that are in most messages, and for prefixes ("deplo*"), whose words it
+ * has to merge first.  If it takes too long, read the rest as well.
  */
 static apr_status_t search(comet_sqlite_t *store, search_t *search)
 {

@@ -148,7 +148,8 @@ static const char *check_document_roots(const char *path,
                 continue;
             }
             apr_cpystrn(real, root,
-                        sizeof(real)); /* compare it as it is written */
+                        sizeof(real)); /* a DocumentRoot that cannot be resolved
+                                        * is compared as it is written */
         }
         if (comet_place_is_within(path, real)) {
             return apr_psprintf(p,

@@ -15,9 +15,9 @@ const char *comet_place_parse(comet_place_t *place, const char *text,
                               const char *root, apr_pool_t *p);
 
 /**
- * comet_engine_t's locate: the real path.  A symbolic link to a file that does
- * not exist yet is followed all the same.  A folder that this user may not
- * enter leaves the path as it is: comet_rights_advise() reports that.
+ * comet_engine_t's locate: the real path.  A symbolic link is followed even if
+ * its target does not exist yet.  If this user may not enter a folder of the
+ * path, the path stays as it is; comet_rights_advise() reports that.
  */
 const char *comet_place_locate(comet_place_t *place, apr_pool_t *p);
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What will keep the children from using a database, and what helps. */
+/* Warn of file rights that keep the children from using a database, and propose
+ * a command that mends them. */
 #include "store/sqlite/rights.h"
 
 #include <apr_strings.h>
@@ -43,7 +44,8 @@ static int is_database(const char *name)
     return suffixes[i] != NULL;
 }
 
-/* Whether a folder is the system's, by its name: some of them are empty. */
+/* Whether a folder belongs to the system.  This goes by its name, because some
+ * of these folders are empty. */
 static int is_of_system(const char *folder)
 {
     static const char *const tops[] = { "/bin",  "/boot",  "/dev",   "/etc",
@@ -124,7 +126,7 @@ static child_t find_child(const comet_site_t *site, apr_pool_t *p)
 
     child.gids = apr_palloc(p, 64 * sizeof(gid_t));
     if (getgrouplist(name, site->gid, child.gids, &child.gid_count)
-        < 0) { /* it has set the number of groups */
+        < 0) { /* the call has set gid_count to the number of groups */
         child.gids = apr_palloc(p, (apr_size_t)child.gid_count * sizeof(gid_t));
         if (getgrouplist(name, site->gid, child.gids, &child.gid_count) < 0) {
             child.gid_count = 0;
@@ -142,7 +144,8 @@ static int is_in_group(const child_t *child, gid_t gid)
     return i < child->gid_count;
 }
 
-/* An access control list may allow more; it is not looked at here. */
+/* Whether the child has the wanted rights.  A file with an access control list
+ * counts as allowed, because the list may allow more than the mode does. */
 static int may(const child_t *child, const char *path, mode_t wanted)
 {
     struct stat info;
@@ -158,7 +161,7 @@ static int may(const child_t *child, const char *path, mode_t wanted)
     return (mode & wanted) == wanted;
 }
 
-/** Whom to tell. */
+/** Who receives the warnings. */
 typedef struct listener_t {
     comet_advice_cb *say;
     void *baton;
@@ -195,7 +198,8 @@ static int check_way(const listener_t *listener, const child_t *child,
     return 1;
 }
 
-/* What has rights: the folder, the file, and those that SQLite puts beside it. */
+/* The paths whose rights are checked: the folder, the database, and the two
+ * files that SQLite makes beside it. */
 #define SUBJECTS 4
 
 static void list_subjects(const char *subjects[SUBJECTS], const char *path,

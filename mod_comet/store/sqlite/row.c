@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The rows that queries return: a message, and whether a selection has it. */
+/* The rows that queries return: make a message of one, and tell whether a
+ * selection contains it. */
 #include "store/sqlite/sqlite.h"
 
 #include <string.h>
@@ -24,7 +25,8 @@ comet_message_t *comet_sqlite_message(sqlite3_stmt *row)
     };
 
     if (!fields.channel.data || !fields.type.data || !fields.body.data) {
-        return NULL; /* none is NULL in the schema: no memory to convert it */
+        return NULL; /* the schema has no NULL here, so SQLite had no memory to
+                      * convert the value */
     }
     return comet_message_create(&fields);
 }
@@ -47,7 +49,8 @@ void comet_sqlite_bind_prefix(comet_sqlite_t *store, sql_e which,
     comet_sqlite_bind_text(store, which, 1, prefix);
     if (length > COMET_CHANNEL_MAX_BYTES) {
         comet_sqlite_bind_text(store, which, 2,
-                               prefix); /* no name is so long */
+                               prefix); /* no name is as long as this prefix, so
+                                         * nothing matches */
         return;
     }
     /* the first text after all those that begin with the prefix */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Whose database a file is, and which version of the schema it has. */
+/* Find out whether a database is mod_comet's and which version of the schema it
+ * has, and bring it up to date. */
 #include "store/sqlite/sqlite.h"
 
 #include <stdio.h>
@@ -66,8 +67,9 @@ static int recognize(const comet_sqlite_t *store)
     return version;
 }
 
-/* Refuse a database whose header does not say that it is ours.  A .dump of ours
- * keeps everything but that. */
+/* Refuse a database whose header does not have our application id.  If it was
+ * restored from a .dump of a database of ours, only the header is missing, and
+ * the error says how to restore it. */
 static apr_status_t refuse_stranger(comet_sqlite_t *store)
 {
     int version = recognize(store);
@@ -85,7 +87,7 @@ static apr_status_t refuse_stranger(comet_sqlite_t *store)
     return comet_sqlite_fail_text(store, COMET_ENOTDB, text);
 }
 
-/* @param empty  whether nothing is in it */
+/* @param empty  whether the database has no tables */
 static apr_status_t judge(comet_sqlite_t *store, int id, int version, int empty)
 {
     if (empty && version == 0 && (id == 0 || id == APPLICATION_ID)) {

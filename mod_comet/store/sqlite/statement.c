@@ -12,7 +12,8 @@ const char *const comet_sqlite_text[SQL_COUNT] = {
     [SQL_REPLAY] = "SELECT id FROM message_log WHERE channel_id = ?1"
                    " ORDER BY id DESC LIMIT 1 OFFSET ?2",
     [SQL_FLOOR] = "SELECT floor FROM channel WHERE name = ?1",
-    /* Those that walk: ?1 < id < ?2, and at most ?3 rows. */
+    /* The statements of a walk, from here to SQL_TAIL_BACK: ?1 < id < ?2, and
+     * at most ?3 rows. */
     [SQL_READ] = "SELECT id, ?4, type, author, body FROM message_log"
                  " WHERE channel_id = (SELECT id FROM channel WHERE name = ?4)"
                  " AND id > ?1 AND id < ?2 ORDER BY id LIMIT ?3",
@@ -71,7 +72,8 @@ const char *const comet_sqlite_text[SQL_COUNT] = {
                         " WHERE timestamp IN"
                         " (SELECT timestamp FROM idempotency_key"
                         " WHERE expires > ?1 LIMIT ?2)",
-    /* ?2, the clock, is there only because the next statement has it */
+    /* ?2 has no effect; it is there because list_channels() binds it for
+     * SQL_CHANNELS_SINCE, too */
     [SQL_CHANNELS] = "SELECT id, id FROM channel"
                      " WHERE id > ?1 AND ?2 ORDER BY id LIMIT ?3",
     [SQL_CHANNELS_SINCE] = "SELECT id, channel_id FROM message_log"
@@ -108,7 +110,6 @@ int comet_sqlite_step(comet_sqlite_t *store, sql_e which)
     return sqlite3_step(store->statements[which]);
 }
 
-/* Run a statement without rows. @return SQLITE_OK or SQLite's code */
 int comet_sqlite_run(comet_sqlite_t *store, sql_e which)
 {
     int code = comet_sqlite_step(store, which);
@@ -130,7 +131,6 @@ void comet_sqlite_bind_int(comet_sqlite_t *store, sql_e which, int index,
     sqlite3_bind_int64(store->statements[which], index, value);
 }
 
-/* The text must live until the statement is reset. */
 void comet_sqlite_bind_text(comet_sqlite_t *store, sql_e which, int index,
                             comet_text_t text)
 {
@@ -139,8 +139,6 @@ void comet_sqlite_bind_text(comet_sqlite_t *store, sql_e which, int index,
                         SQLITE_UTF8);
 }
 
-/* Run a query for one row of up to two integers.  No row, or NULL: they stay
- * as they are. */
 apr_status_t comet_sqlite_query(comet_sqlite_t *store, sql_e which,
                                 apr_int64_t *first, apr_int64_t *second)
 {

@@ -1,18 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Whether anybody has committed, seen in the memory that the log is shared by:
- * the tally is the head of the log's index (SQLite's file format, "The
- * WAL-Index
- * File Format"). */
+/* See without a system call whether any process has committed.  The tally is
+ * the header of the WAL-index in the -shm file (SQLite's file format, "The
+ * WAL-Index File Format"). */
 #include <string.h>
 
 #include "store/sqlite/sqlite.h"
 
-/* SQLite maps the log's index in such pieces; the first begins with its head,
- * which a commit writes before it returns. */
+/* SQLite maps the WAL-index in pieces of this size.  The first piece begins
+ * with the header, which a commit writes before it returns. */
 #define PIECE (32 * 1024)
 
-/* Find the connection's own mapping of the index, which its first read has made
- * and which it keeps until it is closed. */
+/* Find the connection's own mapping of the WAL-index.  The connection's first
+ * read has made it, and it lasts until the connection is closed. */
 static const volatile apr_uint32_t *find_index(comet_sqlite_t *store)
 {
     sqlite3_file *file = NULL;

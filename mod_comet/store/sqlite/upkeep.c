@@ -4,16 +4,18 @@
 
 #include <stdio.h>
 
-/* With more pages than this, wait for readers so that the log can restart. */
+/* If the log has more pages than this, a checkpoint waits for readers so that
+ * the log can restart. */
 #define RESTART_PAGES (4 * CHECKPOINT_PAGES)
 #define RESTART_PATIENCE_USEC 20000
 #define PRUNE_PATIENCE_USEC 20000
 #define PRUNE_ROWS 1000
-/* How long a step may take before it goes on to no further channel. */
+/* After this time a step begins no further channel. */
 #define PRUNE_USEC 10000
 #define PRUNE_SCAN_ROWS 4096
 #define VACUUM_PAGES 256
-/* How long a key outlives its message: the trigger idempotency_key_expiry. */
+/* How long a key outlives its message, as in the trigger
+ * idempotency_key_expiry. */
 #define KEY_USEC apr_time_from_sec(86400)
 
 /* --- Checkpoints ------------------------------------------------------ */
@@ -131,8 +133,9 @@ static apr_status_t find_excess(comet_sqlite_t *store, apr_int64_t channel,
 }
 
 /*
- * Each body has to be removed from the index, too: lower the number of rows to
- * what one step may take, but not below one.
+ * With CometSearch each body has to be removed from the index of words, too.
+ * So lower the number of rows to as many as one step has time for, but at least
+ * one.
  * @param rows  lowered
  */
 static apr_status_t limit_bytes(comet_sqlite_t *store, apr_int64_t channel,
@@ -159,7 +162,8 @@ static apr_status_t limit_bytes(comet_sqlite_t *store, apr_int64_t channel,
 
 /*
  * Remove at most *budget messages of a channel, and lower *budget.
- * @param more  set to whether the step is over and the channel may have more
+ * @param more  set to whether the step has to end here and the channel may have
+ *              more messages to remove
  */
 static apr_status_t prune_channel(comet_sqlite_t *store, apr_int64_t channel,
                                   apr_int64_t *budget, int *more)

@@ -92,7 +92,8 @@ static apr_size_t patience(const comet_sqlite_walk_t *walk)
                     + selection->prefix_count * GUESSED_CHANNELS);
 }
 
-/* @param more  set to whether the scan gave up and merging has to go on */
+/* @param more  set to whether the scan gave up, so that the caller must
+ *              continue with a merge */
 static apr_status_t walk_log(comet_sqlite_t *store, comet_sqlite_walk_t *walk,
                              int *more)
 {
@@ -201,7 +202,8 @@ static apr_status_t find_next(comet_sqlite_t *store,
     return comet_sqlite_query(store, which, next, NULL);
 }
 
-/* Find the walk's channels, each once, that have messages left in it. */
+/* Find those of the walk's channels that have messages left in it, each channel
+ * once. */
 static apr_status_t find_sources(comet_sqlite_t *store,
                                  const comet_sqlite_walk_t *walk,
                                  sources_t *sources)

@@ -13,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* As long as FTS5 stores them: FTS5_MAX_TOKEN_SIZE. */
+/* FTS5 cuts tokens at this length (FTS5_MAX_TOKEN_SIZE). */
 #define TOKEN_BYTES_MAX 32768
 /* A token may be longer than its source: an invalid byte of UTF-8 can become
  * two bytes, and two bytes three. */
@@ -211,8 +211,8 @@ static int take_phrases(comet_sqlite_words_t *words, comet_text_t text)
 apr_status_t comet_sqlite_words_make(comet_sqlite_t *store, comet_text_t text,
                                      comet_sqlite_words_t *words)
 {
-    /* a phrase of one byte between spaces takes most: it, doubled, two
-     * quotes, a star and a space */
+    /* a phrase of one byte grows most: the byte doubled, two quotes, a star and
+     * a space */
     apr_size_t query_bytes = text.length * 4 + 8;
     apr_status_t status;
 
