@@ -1,25 +1,27 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Publishes: what the web server gives, and what others left in the inbox. */
+/* Append messages: those that the web server publishes, and those that other
+ * programs have left in the inbox. */
 #include "store/pg/pg.h"
 
 #include <stdio.h>
 
-/* How long to wait for the turn of others before the groups are queued again. */
+/* How long an append waits for its turn at the store before its groups are
+ * queued again. */
 #define TURN_MSEC 500
 /* How long the answer to an append may take in all. */
 #define APPEND_USEC APR_INT64_C(5000000)
 #define MOVE_ROWS 1000
 #define MOVE_TURN_MSEC 200
-/* How often to look into the whole inbox: rows that another session had locked
- * were passed over. */
+/* How often to read the whole inbox again.  Other reads begin at pg->low, and
+ * may have skipped rows that another session had locked. */
 #define LOOK_ALL_USEC APR_INT64_C(5000000)
 
 /* What the database answers for a group with a key. */
 enum { STORED, REPEATED, DIFFERENT };
 
-/* There is nothing to reserve: the turn is taken and given back within one
- * statement.  But this is the last moment at which a lost connection costs
- * nobody anything. */
+/* There is nothing to reserve: an append takes its turn and gives it back
+ * within one statement.  But connect again here if the connection is lost,
+ * because no publisher's message is on its way yet. */
 apr_status_t comet_pg_reserve(comet_store_t *store, apr_interval_time_t wait)
 {
     return comet_pg_connect_again((comet_pg_t *)store);
@@ -129,7 +131,7 @@ static void add_key_column(comet_pg_args_t *args,
     }
 }
 
-/* To which group each message belongs, and the groups' keys. */
+/* Add for each message the number of its group, and then the groups' keys. */
 static void add_keys(comet_pg_args_t *args, comet_store_group_t *const *groups,
                      apr_size_t count)
 {
@@ -170,8 +172,8 @@ static comet_timestamp_t number(comet_store_group_t *group,
     return first;
 }
 
-/* An append that failed for want of an answer may have been stored; so may one
- * whose wait for a standby was ended, of which the server only warns. */
+/* If no answer came, the append may have been stored.  The same holds if the
+ * server stopped waiting for its standby, for which it only sends a warning. */
 static apr_status_t judge(comet_pg_t *pg, apr_status_t status)
 {
     if (status == APR_SUCCESS && pg->warned) {
@@ -256,9 +258,9 @@ static apr_status_t append_together(comet_pg_t *pg,
                                      : append_plain(pg, groups, count);
 }
 
-/* Some group was refused, or two have the same key: each one gets a transaction
- * of its own.  After the first failure that is no refusal the rest is not
- * tried. */
+/* Append each group in a transaction of its own, because one of them was
+ * refused, or two have the same key.  After the first failure that is not a
+ * refusal, the remaining groups are not tried. */
 static void append_apart(comet_pg_t *pg, comet_store_group_t *const *groups,
                          apr_size_t count)
 {

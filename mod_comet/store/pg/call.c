@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Calls a function of the schema: arguments, the answer, the deadline. */
+/* Call a function of the schema: encode its arguments, and wait for the answer
+ * until a deadline. */
 #include "store/pg/pg.h"
 
 #include <arpa/inet.h>
@@ -9,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* PostgreSQL's numbers of its types. */
+/* PostgreSQL's numbers for its types. */
 #define OID_BOOL 16
 #define OID_BYTEA 17
 #define OID_INT8 20
@@ -20,9 +21,10 @@
 #define OID_INT8_ARRAY 1016
 #define OID_XID8 5069
 
-/* How often to see, while waiting, whether to stop. */
+/* How often a wait checks whether the thread must stop. */
 #define SLICE_USEC 50000
-/* How long what is under way may still take once the thread has to stop. */
+/* How long a call that is under way may still take once the thread has to
+ * stop. */
 #define STOP_USEC 200000
 
 /* --- Arguments ------------------------------------------------------------ */
@@ -186,7 +188,7 @@ static apr_status_t flush(comet_pg_t *pg, apr_time_t deadline)
     return more < 0 ? comet_pg_fail_connection(pg) : APR_SUCCESS;
 }
 
-/* Take the last result of what was sent. */
+/* Wait for the answer to what was sent.  @a last becomes its last result. */
 static apr_status_t take(comet_pg_t *pg, apr_time_t deadline, PGresult **last)
 {
     apr_status_t status = flush(pg, deadline);
@@ -228,7 +230,7 @@ static apr_status_t drain(comet_pg_t *pg, apr_time_t deadline)
     apr_status_t status = APR_SUCCESS;
 
     if (pg->lost) {
-        return APR_ECONNRESET; /* its words were kept then */
+        return APR_ECONNRESET; /* pg->error already says why */
     }
     if (pg->draining) {
         status = take(pg, deadline, &result);
@@ -333,8 +335,8 @@ comet_text_t comet_pg_text(const PGresult *result, int row, int column)
 
 /* --- Views ---------------------------------------------------------------- */
 
-/* The transaction's beginning and the state in one round trip, for which the
- * simple protocol is needed: its values are text. */
+/* Begin the transaction and read the state in one round trip.  Only the simple
+ * query protocol allows that; its values are text. */
 static const char begin_text[] =
     "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;"
     " SELECT last, erased FROM comet.state()";
@@ -366,7 +368,7 @@ apr_status_t comet_pg_begin(comet_store_t *store, comet_store_state_t *state)
     return status;
 }
 
-/* Nobody waits for the answer: the next call takes it. */
+/* Do not wait for the answer: the next call takes it first. */
 void comet_pg_end(comet_store_t *store)
 {
     comet_pg_t *pg = (comet_pg_t *)store;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Opens and closes connections. */
+/* Open and close connections. */
 #include "store/pg/pg.h"
 
 #include <poll.h>
@@ -11,9 +11,10 @@
 static _Thread_local char open_error[400];
 
 /*
- * What CometStore does not say.  A server, or a client, that vanishes is given up
- * after seconds, on both sides; no statement and no open transaction lasts long.
- * Each function that needs it switches jit off; here it is off for the rest.
+ * Settings that CometStore does not mention.  Each side gives up the other
+ * within seconds if it vanishes, and no statement and no open transaction lasts
+ * long.  Functions of the schema that need it switch jit off themselves; this
+ * switches it off for all other statements.
  */
 static const char *const defaults[][2] = {
     { "fallback_application_name", "mod_comet" },
@@ -100,7 +101,8 @@ static void disconnect(comet_pg_t *pg)
     pg->draining = 0;
 }
 
-/* A pooler (PgBouncer) may refuse the parameter `options`: do without. */
+/* Connect.  If a pooler (PgBouncer) refuses the parameter `options`, connect
+ * without it. */
 static apr_status_t dial(comet_pg_t *pg)
 {
     comet_pg_place_t *place = (comet_pg_place_t *)pg->config->place.own;
@@ -120,7 +122,8 @@ static apr_status_t dial(comet_pg_t *pg)
     return status;
 }
 
-/* Whether the schema is there, and one that this module knows. */
+/* Check that the schema is there, and that its version is one that this module
+ * knows. */
 static apr_status_t check_schema(comet_pg_t *pg)
 {
     PGresult *result;
@@ -212,7 +215,8 @@ const char *comet_pg_error(const comet_store_t *store)
     return store ? ((const comet_pg_t *)store)->error : open_error;
 }
 
-/* Look at the socket: a server that stops, or ends this session, closes it. */
+/* Look at the socket: the server closes it when it stops or ends this
+ * session. */
 int comet_pg_is_usable(comet_store_t *store)
 {
     comet_pg_t *pg = (comet_pg_t *)store;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* PostgreSQL as an engine: the door between store/store.h and this folder. */
+/* PostgreSQL as a comet_engine_t: the calls of store/store.h for this
+ * folder. */
 #include "store/pg/engine.h"
 
 #include <stdio.h>

@@ -1,19 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What PostgreSQL's errors mean. */
+/* Translate PostgreSQL's errors to the status codes of store/store.h. */
 #include "store/pg/pg.h"
 
 #include <stdio.h>
 #include <string.h>
 
-/* Each error is known by its SQLSTATE or the first characters of that.  The
- * first entry that matches counts. */
+/* `state` is an SQLSTATE or the first characters of one.  The first entry that
+ * matches counts. */
 static const struct {
     const char *state;
     apr_status_t status;
-    int lost; /* the connection is of no use any more */
+    int lost; /* the connection cannot be used any more */
 } meanings[] = {
     { "55P03", COMET_ELOCKED, 0 }, /* lock_timeout */
-    { "40", COMET_ELOCKED, 0 }, /* a deadlock, undone */
+    { "40", COMET_ELOCKED, 0 }, /* a deadlock; the transaction was undone */
     { "53100", APR_ENOSPC, 0 },
     { "53200", APR_ENOMEM, 0 },
     { "53", APR_EGENERAL, 1 }, /* too many connections */
@@ -40,7 +40,7 @@ apr_status_t comet_pg_fail(comet_pg_t *pg, apr_status_t status,
     return status;
 }
 
-/* What helps. */
+/* The end of an error text: what the administrator can do. */
 static const char *remedy(apr_status_t status)
 {
     switch (status) {
@@ -56,7 +56,8 @@ static const char *remedy(apr_status_t status)
     }
 }
 
-/* Only the primary message is kept: others may contain a row. */
+/* Keep the primary message only, because the other fields may contain the
+ * values of a row. */
 apr_status_t comet_pg_fail_result(comet_pg_t *pg, const PGresult *result)
 {
     const char *state = PQresultErrorField(result, PG_DIAG_SQLSTATE);

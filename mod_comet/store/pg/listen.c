@@ -3,10 +3,10 @@
  * Hints between the web servers: LISTEN and NOTIFY, on a connection of its own
  * in one child of each server.  A hint is empty and costs a look at most.
  *
- * Nothing here waits: the connection is made, and everything on it is done,
- * whenever the socket is ready.  LISTEN through some poolers succeeds and hears
- * nothing, so it is believed once any hint was heard, for which the watch sends
- * itself one.  Until then the store is looked at every 20 ms.
+ * Nothing here waits: each step, connecting included, is done when the socket
+ * is ready.  Through some poolers LISTEN succeeds, but no notification ever
+ * arrives.  So the watch sends itself a NOTIFY, and trusts LISTEN once any
+ * notification has arrived.  Until then the store is looked at every 20 ms.
  */
 #include "store/pg/pg.h"
 
@@ -14,7 +14,7 @@
 #include <sys/epoll.h>
 #include <unistd.h>
 
-/* A sender hints at most so often. */
+/* A server sends at most one hint in this time. */
 #define PACE_USEC 5000
 #define DEAF_USEC 20000
 #define BACK_OFF_MIN_USEC 50000
@@ -25,21 +25,23 @@ typedef enum { DOWN, CONNECTING, UP } phase_e;
 typedef struct listen_t {
     comet_watch_t base;
     const comet_pg_place_t *place;
-    PGconn *connection; /* NULL: DOWN */
+    PGconn *connection; /* NULL while DOWN */
     phase_e phase;
-    int epoll; /* has the connection's socket; this never changes */
-    int busy; /* a statement's result is still to be taken */
-    int hears; /* a hint was heard on this connection */
-    apr_time_t hint_at; /* a hint came then; 0: none since the last look */
+    int epoll; /* contains the connection's socket; this descriptor itself never
+                * changes */
+    int busy; /* a statement's result has not been read yet */
+    int hears; /* a hint has arrived on this connection, so LISTEN works */
+    apr_time_t hint_at; /* when a hint came; 0: none since the last look */
     apr_time_t looked_at, told_at;
-    int must_tell; /* when the pace allows it */
-    apr_time_t again_at; /* CONNECTING: give up; DOWN: try again */
+    int must_tell; /* a hint must be sent when PACE_USEC allows it */
+    apr_time_t again_at; /* when to give up (CONNECTING), or to try again
+                          * (DOWN) */
     apr_interval_time_t back_off;
 } listen_t;
 
 static void go_down(listen_t *listen, apr_time_t now)
 {
-    PQfinish(listen->connection); /* which closes the socket */
+    PQfinish(listen->connection); /* this closes the socket, too */
     listen->connection = NULL;
     listen->phase = DOWN;
     listen->busy = listen->hears = 0;
@@ -49,7 +51,8 @@ static void go_down(listen_t *listen, apr_time_t now)
     listen->again_at = now + listen->back_off;
 }
 
-/* Wait for the socket, which another attempt to connect may have changed. */
+/* Let epoll wait for the socket.  libpq may have opened another one since the
+ * last call. */
 static void await(const listen_t *listen, int writes)
 {
     int fd = PQsocket(listen->connection);
@@ -92,7 +95,7 @@ static void continue_connecting(listen_t *listen, apr_time_t now)
         listen->back_off = BACK_OFF_MIN_USEC / 2;
         PQsetnonblocking(listen->connection, 1);
         send_on(listen, "LISTEN comet; NOTIFY comet", now);
-        listen->hint_at = now; /* what was missed meanwhile */
+        listen->hint_at = now; /* look once for what was missed meanwhile */
         break;
     case PGRES_POLLING_READING:
         await(listen, 0);
@@ -145,7 +148,7 @@ static int may_tell(const listen_t *listen, apr_time_t now)
            && now - listen->told_at >= PACE_USEC;
 }
 
-/* Do whatever can be done now. */
+/* Do every step that can be done now without waiting. */
 static void advance(listen_t *listen, apr_time_t now)
 {
     if (listen->phase == DOWN && now >= listen->again_at) {
@@ -234,7 +237,8 @@ static void before_look(comet_watch_t *watch, apr_time_t now)
 {
     listen_t *listen = (listen_t *)watch;
 
-    listen->hint_at = 0; /* what comes from here on asks for another look */
+    listen->hint_at = 0; /* a hint that comes from now on asks for another
+                          * look */
     advance(listen, now);
 }
 

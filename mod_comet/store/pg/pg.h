@@ -1,22 +1,22 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file store/pg/pg.h
- * PostgreSQL as an engine (store/engine.h), for this folder only.  What the
- * functions do is said in store/store.h and in sql/postgresql/.
+ * PostgreSQL as an engine (store/engine.h), for this folder only.
+ * store/store.h and sql/postgresql/ say what the functions do.
  *
  * connect.c  opens and closes connections
  * call.c     calls a function of the schema, by a deadline
- * failure.c  what PostgreSQL's errors mean
+ * failure.c  translates PostgreSQL's errors
  * read.c     reads the log
- * append.c   publishes: for the web server, and what is in the inbox
+ * append.c   appends messages: the web server's, and those in the inbox
  * upkeep.c   retention, keys, the index of words
  * listen.c   hints between the web servers
  * place.c    CometStore's argument
  *
- * No call waits longer than its deadline for the server, and none begins a
- * transaction that writes and then waits for anything but the server: each
- * write is one statement.  A connection that missed a deadline is lost: what it
- * was about may still be under way at the server.
+ * No call waits for the server longer than its deadline.  Each write is one
+ * statement, so no transaction stays open while this process does something
+ * else.  A connection that missed a deadline counts as lost, because its
+ * statement may still be running at the server.
  */
 #ifndef COMET_PG_H
 #define COMET_PG_H
@@ -28,15 +28,15 @@
 
 /** The version of sql/postgresql that this module needs. */
 #define COMET_PG_SCHEMA 1
-/** How long to wait for a connection, and for an answer. */
+/** How long to wait for a connection and for an answer. */
 #define COMET_PG_CONNECT_USEC APR_INT64_C(3000000)
 #define COMET_PG_ANSWER_USEC APR_INT64_C(2500000)
 
-/** A place's own data. */
+/** place->own of this engine. */
 typedef struct comet_pg_place_t {
     const char *conninfo; /* as CometStore has it: keywords or a URI */
-    int has_options; /* the keyword `options` is among them */
-    /** [atomic] A pooler between refuses the parameter `options`. */
+    int has_options; /* `conninfo` has the keyword `options` */
+    /** [atomic] A pooler before the server refuses the parameter `options`. */
     atomic_int refuses_options;
 } comet_pg_place_t;
 
@@ -46,17 +46,19 @@ typedef struct comet_pg_t {
     const comet_store_config_t *config;
     const atomic_int *stopping; /* or NULL */
     PGconn *connection;
-    int draining; /* a statement's result is still to be taken */
-    int lost; /* it is of no use any more */
-    int warned; /* the server has warned since the last call began */
-    comet_budget_t budget; /* of reading */
+    int draining; /* a statement's result has not been read yet */
+    int lost; /* the connection cannot be used any more */
+    int warned; /* the server has sent a warning since the last call began */
+    comet_budget_t budget; /* the budget of reading (comet_store_limit()) */
     apr_time_t reading_until; /* by comet_monotonic(); 0: no limit */
-    /* retention: the round that is under way, or the last one's end */
+    /* retention: whether a round is under way, and its bounds; `until` is where
+     * the last round ended */
     int pruning;
     comet_timestamp_t since, until;
     char name[COMET_CHANNEL_MAX_BYTES + 2];
     /* the inbox */
-    char low[24]; /* comet.move(); "": look at all */
+    char low[24]; /* where comet.move() begins in the inbox; "": read all of
+                   * it */
     apr_time_t look_all_at;
     char error[400];
 } comet_pg_t;
@@ -81,18 +83,18 @@ PGconn *comet_pg_start(const comet_pg_place_t *place);
 
 /* --- Failures ------------------------------------------------------------- */
 
-/** Keep a failure's words, for comet_pg_error().  @return @a status */
+/** Keep a failure's text for comet_pg_error().  @return @a status */
 apr_status_t comet_pg_fail(comet_pg_t *pg, apr_status_t status,
                            const char *text);
 
-/** The status of a result that is an error.  Its words are kept. */
+/** Translate a result that is an error to a status, and keep its text. */
 apr_status_t comet_pg_fail_result(comet_pg_t *pg, const PGresult *result);
 
-/** The connection is lost, for the reason that libpq gives.
+/** Note that the connection is lost, and keep the reason that libpq gives.
  * @return APR_ECONNRESET */
 apr_status_t comet_pg_fail_connection(comet_pg_t *pg);
 
-/** The first line of libpq's words for a connection's failure.
+/** Get the first line of libpq's message about a connection's failure.
  * @param buffer  of @a size bytes */
 void comet_pg_words(const PGconn *connection, char *buffer, apr_size_t size);
 
@@ -105,7 +107,8 @@ typedef struct comet_pg_args_t {
     int count;
     Oid types[COMET_PG_ARGS];
     int formats[COMET_PG_ARGS];
-    apr_size_t offsets[COMET_PG_ARGS]; /* into the buffer */
+    apr_size_t offsets[COMET_PG_ARGS]; /* where each argument begins in the
+                                        * buffer */
     comet_buffer_t buffer;
 } comet_pg_args_t;
 
@@ -129,7 +132,7 @@ void comet_pg_add_int_element(comet_pg_args_t *args, apr_int64_t value);
 int comet_pg_await(const comet_pg_t *pg, short events, apr_time_t deadline);
 
 /**
- * Call a statement.
+ * Run a statement and wait for its answer.
  * @param args    freed; NULL: none
  * @param limit   how long the answer may take
  * @param result  set to its rows, in binary form; the caller clears it; NULL
@@ -139,13 +142,13 @@ apr_status_t comet_pg_call(comet_pg_t *pg, const char *sql,
                            comet_pg_args_t *args, apr_interval_time_t limit,
                            PGresult **result);
 
-/** The same for reading, within the budget. */
+/** As comet_pg_call() for reading, within the budget. */
 apr_status_t comet_pg_ask(comet_pg_t *pg, const char *sql,
                           comet_pg_args_t *args, PGresult **result);
 
-/** A value of a result; NULL counts as 0. */
+/** An integer of a result; SQL's NULL gives 0. */
 apr_int64_t comet_pg_int(const PGresult *result, int row, int column);
-/** The same; data NULL: NULL. */
+/** A text of a result; SQL's NULL gives data NULL. */
 comet_text_t comet_pg_text(const PGresult *result, int row, int column);
 
 /* --- The engine's functions ------------------------------------------------ */

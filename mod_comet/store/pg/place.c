@@ -16,7 +16,8 @@ static const char *value_of(const PQconninfoOption *options, const char *name)
                                                              : NULL;
 }
 
-/* What people write as a URI begins with the slashes. */
+/* The connection string for libpq.  If CometStore has a URI, `text` is the part
+ * after "postgresql:", which begins with the slashes. */
 static const char *conninfo_of(const char *text, apr_pool_t *p)
 {
     return strncmp(text, "//", 2) == 0
@@ -51,7 +52,7 @@ const char *comet_pg_parse(comet_place_t *place, const char *text,
     place->name = "postgresql:...";
     options = PQconninfoParse(own->conninfo, &words);
     if (!options) {
-        /* libpq's words may quote a part of a password */
+        /* libpq's message may quote a part of a password */
         int quotable = words && !strstr(text, "password") && !strchr(text, '@');
 
         wrong = apr_psprintf(p,

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Reads the log. */
+/* Read the log. */
 #include "store/pg/pg.h"
 
 #include <stdlib.h>
@@ -43,7 +43,7 @@ static void add_selected(comet_pg_args_t *args, const comet_selected_t *list,
     }
 }
 
-/* Its names, then its prefixes. */
+/* Add a selection's names, then its prefixes. */
 static void add_selection(comet_pg_args_t *args,
                           const comet_selection_t *selection)
 {
@@ -51,7 +51,7 @@ static void add_selection(comet_pg_args_t *args,
     add_selected(args, selection->prefixes, selection->prefix_count);
 }
 
-/* One number that a function returns. */
+/* Ask a function that returns one number. */
 static apr_status_t ask_number(comet_store_t *store, const char *sql,
                                comet_pg_args_t *args, apr_int64_t *number)
 {
@@ -124,10 +124,10 @@ apr_status_t comet_pg_has(comet_store_t *store, comet_timestamp_t timestamp,
 
 /* --- Messages ------------------------------------------------------------- */
 
-/* What is asked of the log. */
+/* What a read asks of the log. */
 typedef struct question_t {
     const comet_selection_t *selection;
-    comet_text_t words; /* data NULL: any */
+    comet_text_t words; /* data NULL: no search */
     comet_timestamp_t after, before;
     apr_int64_t most;
     int backwards;
@@ -144,8 +144,8 @@ static const char *function_of(const question_t *question)
                : "SELECT * FROM comet.read_many($1, $2, $3, $4, $5, $6, $7)";
 }
 
-/* Ask for at most question->most messages.  There may be fewer, though there are
- * more in the log, once their bodies fill a batch. */
+/* Ask for at most question->most messages.  The server answers with fewer, even
+ * if the log has more, once their bodies fill a batch. */
 static apr_status_t ask_messages(comet_pg_t *pg, const question_t *question,
                                  PGresult **result)
 {
@@ -271,7 +271,7 @@ apr_status_t comet_pg_read(comet_store_t *store,
     return status;
 }
 
-/* How many rows of an answer, newest first, a page has. */
+/* How many rows of an answer fit into a page, counted from the newest. */
 static int page_rows(const PGresult *result)
 {
     apr_size_t bytes = 0;
@@ -326,8 +326,8 @@ apr_status_t comet_pg_page(comet_store_t *store,
     return read_page((comet_pg_t *)store, &question, callback, baton);
 }
 
-/* The server has the index, and looks at a search as a whole: a page is always
- * complete. */
+/* The server has the index, and one statement answers a whole search, so a page
+ * is always complete. */
 apr_status_t comet_pg_search(comet_store_t *store,
                              const comet_selection_t *selection,
                              comet_text_t words, comet_timestamp_t after,

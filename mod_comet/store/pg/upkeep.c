@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Retention, keys, and the index of words. */
+/* Upkeep: retention, removing old keys, and filling the index of words. */
 #include "store/pg/pg.h"
 
 #include <string.h>
@@ -21,7 +21,7 @@ static apr_status_t begin_round(comet_pg_t *pg)
     return status;
 }
 
-/* Go on from where the step ended, or note that the round is complete. */
+/* Note where the next step begins, or that the round is complete. */
 static void note_step(comet_pg_t *pg, const PGresult *result)
 {
     comet_text_t name = comet_pg_text(result, 0, 2);
@@ -89,7 +89,8 @@ static apr_status_t step(comet_pg_t *pg, const char *sql, int rows, int *more)
     return status;
 }
 
-/* search.sql may be run at any time, or never. */
+/* Find out whether there is an index of words.  An administrator may run
+ * search.sql at any time, or never. */
 static apr_status_t has_index(comet_pg_t *pg, int *has)
 {
     PGresult *result;
