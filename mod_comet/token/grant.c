@@ -6,8 +6,8 @@
 
 #include "wire/params.h"
 
-/* The part of a pattern that all its channels begin with, if it ends in a
- * star. */
+/* The prefix that all channels of a pattern share: the pattern without its
+ * star. data is NULL if the pattern does not end in a star. */
 static comet_text_t stem_of(comet_text_t pattern)
 {
     int below =

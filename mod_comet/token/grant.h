@@ -22,7 +22,7 @@ const char *comet_grant_check(comet_text_t pattern);
  * Whether any pattern covers a channel.
  * @param patterns  of const char *, each checked; NULL: there are none
  * @param channel  "room/" stands for all channels below room, and "" for all
- *                 channels: only a pattern that ends in a star covers these
+ *                 channels; only a pattern that ends in a star covers either
  * Any thread.
  */
 int comet_grant_covers(const apr_array_header_t *patterns, const char *channel);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Reading the keys that tokens are verified with. */
+/* Read the keys that tokens are verified with. */
 #include "token/key.h"
 
 #include <apr_file_io.h>
@@ -14,10 +14,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The longest file.  A certificate with a chain of them has 10 KB. */
+/* The longest file that is read.  A certificate with its chain has about 10
+ * KB. */
 #define FILE_MAX_BYTES 65536
 
-/* A secret of fewer different bytes was typed, not drawn. */
+/* A secret with fewer different bytes than this was typed by a person and can
+ * be guessed. */
 #define DIFFERENT_BYTES 10
 
 #define RSA_LEAST_BITS 2048
@@ -29,7 +31,8 @@ typedef struct algorithm_t {
     kind_e kind;
     apr_size_t bytes; /* the least length of a secret; the length of a
                        * coordinate */
-    const char *curve; /* OpenSSL's name, and that of RFC 7518 */
+    const char *curve; /* OpenSSL's name of the curve; curve_name is that of RFC
+                        * 7518 */
     const char *curve_name;
     cjose_jwk_ec_curve curve_id;
 } algorithm_t;
@@ -60,7 +63,7 @@ static const algorithm_t *find_algorithm(const char *name)
 
 /* --- the file ------------------------------------------------------------ */
 
-/* What a file holds; its memory is erased before it is freed. */
+/* The contents of a file.  The memory is erased before it is freed. */
 typedef struct content_t {
     char *data;
     apr_size_t length;
@@ -155,7 +158,7 @@ static apr_size_t count_different(const content_t *content)
     return count;
 }
 
-/* The line's end is no part of the secret. */
+/* Remove the line's end, which is no part of the secret. */
 static void chop_line_end(content_t *content)
 {
     if (content->length && content->data[content->length - 1] == '\n') {
@@ -208,7 +211,8 @@ static EVP_PKEY *read_certificate(BIO *bio)
     return key;
 }
 
-/* A passphrase would be asked for at the terminal. */
+/* A callback that refuses a passphrase: OpenSSL would otherwise ask for it at
+ * the terminal. */
 static int give_no_passphrase(char *buffer, int size, int writing, void *baton)
 {
     return -1;
@@ -242,7 +246,7 @@ static const char *parse_pem(const content_t *content, EVP_PKEY **key)
                         : "the file has no public key or certificate in PEM";
 }
 
-/* @return how many bytes were written; 0: the key has no such number */
+/* @return how many bytes were written; 0: the key lacks this number */
 static apr_size_t get_number(const EVP_PKEY *key, const char *name,
                              unsigned char *bytes, apr_size_t size,
                              apr_size_t pad)
@@ -326,8 +330,9 @@ static const char *make_public(const algorithm_t *algorithm,
     return error;
 }
 
-/* Verify a token that nobody has signed: OpenSSL looks up what it needs at the
- * first use, which takes 60 ms.  The children inherit that. */
+/* Verify a token that nobody has signed.  At its first use OpenSSL loads its
+ * algorithms, which takes 60 ms.  This happens in the parent, and the children
+ * inherit the result. */
 static void warm_up(const algorithm_t *algorithm, const cjose_jwk_t *jwk,
                     apr_pool_t *pool)
 {

@@ -17,10 +17,12 @@ typedef enum comet_key_use_e {
 
 /** Lives in the pool of the configuration, and never changes. */
 typedef struct comet_key_t {
-    const char *algorithm; /* of the key, and so of its tokens: "HS256" … */
+    const char *algorithm; /* of the key, and of all tokens signed with it:
+                            * "HS256" … */
     const char *kid; /* the key's name in tokens; NULL: it has none */
-    const char *issuer; /* that each token must name; NULL: none */
-    const char *audience; /* likewise; NULL: tokens may name none */
+    const char *issuer; /* the issuer that each token must name; NULL: any */
+    const char *audience; /* the audience that each token must name; NULL:
+                           * tokens must not name any */
     unsigned uses; /* comet_key_use_e */
     void *material; /* libcjose's key */
 } comet_key_t;

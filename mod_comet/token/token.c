@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Verifying a token and reading its claims. */
+/* Verify a token and read its claims. */
 #include "token/token.h"
 
 #include <apr_strings.h>
@@ -12,7 +12,7 @@
 #include "token/grant.h"
 #include "wire/params.h"
 
-/* The last second of the year 9999.  A larger number is not in seconds. */
+/* The last second of the year 9999.  A larger number cannot be in seconds. */
 #define SECONDS_MAX 253402300799.0
 
 #define PARTS 3
@@ -50,7 +50,8 @@ static int is_canonical(comet_text_t text)
            || (rest == 3 && (last & 3) == 0);
 }
 
-/* Split a token at its dots.  @return whether it has the form of one */
+/* Split a token at its dots.  @return whether the text has the form of a
+ * token */
 static int split(comet_text_t text, comet_text_t parts[PARTS])
 {
     const char *at = text.data, *end = text.data + text.length;
@@ -73,7 +74,8 @@ static int split(comet_text_t text, comet_text_t parts[PARTS])
 
 /* --- the header ------------------------------------------------------------ */
 
-/* A name that occurs twice would be read in two ways. */
+/* Parse a JSON object.  It is refused if a name occurs twice in it, since two
+ * programs might read it in two ways. */
 static json_t *parse_object(const void *data, apr_size_t length)
 {
     json_t *json = json_loadb(data, length, JSON_REJECT_DUPLICATES, NULL);
@@ -85,7 +87,8 @@ static json_t *parse_object(const void *data, apr_size_t length)
     return json;
 }
 
-/* @return the header; NULL: it is none.  The caller releases it */
+/* @return the header; NULL: the part is not a header.  The caller releases
+ *         it */
 static json_t *parse_header(comet_text_t part)
 {
     uint8_t *bytes = NULL;
@@ -189,7 +192,8 @@ static int is_text(const json_t *claim, const char *text)
     return value && strcmp(value, text) == 0;
 }
 
-/* One audience, or a list of them (RFC 7519, section 4.1.3). */
+/* Whether a claim names an audience.  It may be one text or a list of texts
+ * (RFC 7519, section 4.1.3). */
 static int is_listed(const json_t *claim, const char *audience)
 {
     apr_size_t i;
@@ -353,11 +357,13 @@ static const char *verify(comet_text_t text, const comet_key_t *key,
     if (jws) {
         cjose_jws_release(jws);
     }
-    ERR_clear_error(); /* mod_ssl would take what is left for its own */
+    ERR_clear_error(); /* mod_ssl would take an error left in OpenSSL's queue
+                        * for one of its own */
     return wrong;
 }
 
-/* How far a key came with a token, and why not further. */
+/* How far the verification of a token with one key has come, and why it went no
+ * further. */
 typedef struct verdict_t {
     enum { OTHER_ALGORITHM, NOT_MEANT, NOT_SIGNED, NOT_VALID, VALID } stage;
     const char *wrong; /* NULL: the token is valid */
@@ -402,8 +408,9 @@ static verdict_t judge_by(comet_token_t *token, comet_text_t text,
     return try_key(token, text, judge, key, pool);
 }
 
-/* Try the keys that may have signed the token, the first one first.
- * @return NULL, or what the key has said that came furthest */
+/* Try the keys in their order until one verifies the token.
+ * @return NULL, or the error of the key with which the verification came
+ *         furthest */
 static const char *try_keys(comet_token_t *token, comet_text_t text,
                             const json_t *header,
                             const comet_token_judge_t *judge, apr_pool_t *pool)

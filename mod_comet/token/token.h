@@ -21,22 +21,22 @@
 
 /** What a token says; in the pool of the request that it came with. */
 typedef struct comet_token_t {
-    const char *user; /* claim `sub`; NULL: it names nobody */
+    const char *user; /* claim `sub`; NULL: the token names nobody */
     apr_time_t ends_at; /* claim `exp`, and the skew; 0: never */
     /** Claim `comet`: patterns (const char *, see token/grant.h); NULL: none.
-     * Without those that its key is not for. */
+     * Patterns for a use that the token's key does not have are left out. */
     const apr_array_header_t *read;
     const apr_array_header_t *write;
     const char *info; /* claim `comet.info`, as JSON; NULL: none */
 } comet_token_t;
 
-/** By what a token is judged. */
+/** What a token is checked against. */
 typedef struct comet_token_judge_t {
     const comet_key_t *keys;
     apr_size_t count;
-    unsigned use; /* comet_key_use_e: what its client wants */
+    unsigned use; /* what the token's client wants to do (comet_key_use_e) */
     apr_time_t now; /* by the system's clock */
-    apr_interval_time_t skew; /* by which the signer's clock may differ */
+    apr_interval_time_t skew; /* how far the signer's clock may differ */
 } comet_token_judge_t;
 
 /**

@@ -54,8 +54,8 @@ static int take_token(scan_t *scan, comet_text_t *token)
     return token->length > 0;
 }
 
-/* Take what is between the quotes as it is.  Escapes are not undone: no value
- * that is looked for needs any. */
+/* Take the text between the quotes as it is.  Escapes stay as they are, because
+ * no value that matters here needs one. */
 static int take_quoted(scan_t *scan, comet_text_t *value)
 {
     if (!take_char(scan, '"')) {
@@ -83,7 +83,8 @@ static void skip_range(scan_t *scan)
     take_char(scan, ',');
 }
 
-/* ";name=value".  An empty one (";") has an empty name.
+/* Take one parameter, ";name=value".  An empty parameter (";") has an empty
+ * name.
  * @return 1; 0: there is none; -1: malformed */
 static int take_parameter(scan_t *scan, parameter_t *parameter)
 {
@@ -105,7 +106,8 @@ static int take_parameter(scan_t *scan, parameter_t *parameter)
                : -1;
 }
 
-/* "0", "0.25", "1", "1.000": three digits at most (RFC 9110, 12.4.2).
+/* Parse a weight: "0", "0.25", "1" or "1.000", with at most three digits after
+ * the point (RFC 9110, section 12.4.2).
  * @return thousandths; -1: malformed */
 static int parse_quality(comet_text_t text)
 {
@@ -147,8 +149,8 @@ static comet_accept_range_e compare(comet_text_t major, comet_text_t minor,
     return is(major, "*") ? COMET_ACCEPT_ANYTHING : COMET_ACCEPT_NOT;
 }
 
-/* The parameters of a range, up to its end: what comes after q is an
- * extension, and means nothing here.
+/* Take the parameters of a range, up to its end.  Parameters after q are
+ * extensions and are ignored.
  * @return 0: malformed */
 static int take_parameters(scan_t *scan, comet_accept_t *found)
 {

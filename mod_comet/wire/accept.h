@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file wire/accept.h
- * The header Accept (RFC 9110, section 12.5.1): how much a client wants a
+ * The header Accept (RFC 9110, section 12.5.1): how much a client wants each
  * media type.  No I/O; any thread.
  */
 #ifndef COMET_ACCEPT_H
@@ -28,7 +28,8 @@ typedef struct comet_accept_t {
  * Look up a media type in an Accept.  A malformed range is passed over.  A
  * range with parameters covers the type only if they say no more than
  * charset=utf-8, since all that is answered is in UTF-8.
- * @param header  its value; data NULL or all blank: every type is wanted alike
+ * @param header  its value; data NULL or only blanks: the client wants every
+ *                type alike
  * @param type    without parameters, in lower case: "text/event-stream"
  */
 comet_accept_t comet_accept_find(comet_text_t header, const char *type);

@@ -56,7 +56,8 @@ static const char *take_publish(comet_command_t *command, json_t *publish,
     return wrong;
 }
 
-/* Only a text or a number comes back. */
+/* Take the "ref", which is sent back with the answer.  Only a text or a number
+ * is accepted. */
 static const char *take_ref(comet_command_t *command, const json_t *ref,
                             apr_pool_t *pool)
 {

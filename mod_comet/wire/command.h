@@ -16,15 +16,16 @@ typedef struct comet_command_t {
     comet_text_t body;
     comet_text_t type; /* data is NULL if it was not given */
     comet_text_t channel; /* likewise */
-    comet_text_t key; /* likewise; as an Idempotency-Key */
+    comet_text_t key; /* likewise; it has the meaning of an Idempotency-Key */
     const char *ref; /* as JSON, to be sent back; NULL: it was not given */
-    int too_long; /* the body is */
+    int too_long; /* the body is too long */
     int no_memory; /* out of memory: not the sender's fault */
 } comet_command_t;
 
 /**
  * Parse and check a command.
- * @param command  OUT; on failure only ->ref, ->too_long and ->no_memory
+ * @param command  OUT; on failure only ->ref, ->too_long and ->no_memory are
+ *                 set
  * @param most_bytes  the largest size of a body
  * @param pool  where the texts live; @a text is not needed afterwards
  * @return NULL, or the error, in @a pool.  Any thread.

@@ -222,7 +222,8 @@ static const char *json_instead(const unsigned char *at, int length)
     return NULL;
 }
 
-/* Skip ASCII that is copied as it is: most of most texts. */
+/* Skip ASCII characters that are copied as they are.  Most texts consist mostly
+ * of them. */
 static const unsigned char *json_skip(const unsigned char *at,
                                       const unsigned char *end)
 {

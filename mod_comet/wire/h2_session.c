@@ -40,7 +40,7 @@ static void become(comet_h2_session_t *session, comet_h2_ghost_t *ghost,
     session->told(session->baton, ghost);
 }
 
-/* Its stream is over for the client as well. */
+/* Note that a stream has ended for the client as well. */
 static void lose(comet_h2_session_t *session, apr_uint32_t stream)
 {
     comet_h2_ghost_t *ghost = find(session, stream);
@@ -68,7 +68,8 @@ apr_int64_t comet_h2_session_claim(comet_h2_session_t *session,
     comet_h2_window_split(&session->window, 1);
     filler = comet_h2_window_filler(&session->window, ghost->stream);
     if (filler == 0) {
-        /* without DATA mod_http2 may end the stream with HEADERS */
+        /* at least one byte: without DATA mod_http2 may end the stream by its
+         * HEADERS */
         filler = found->credit > 0 ? 1 : COMET_H2_NO_WINDOW;
     }
     if (filler > 0) {
@@ -246,7 +247,8 @@ void comet_h2_session_lend(comet_h2_session_t *session, comet_buffer_t *to)
 
 int comet_h2_session_can_lend(const comet_h2_session_t *session)
 {
-    comet_h2_window_t window = session->window; /* its numbers are tried out */
+    comet_h2_window_t window = session->window; /* a copy, to find out what
+                                                 * lending would give */
 
     return comet_h2_scanner_is_between(&session->in)
            && comet_h2_window_lend(&window) > 0;
@@ -254,7 +256,8 @@ int comet_h2_session_can_lend(const comet_h2_session_t *session)
 
 /* --- what mod_http2 writes ------------------------------------------------ */
 
-/* DATA of a claimed stream: the client gets nothing of it, nor of its end.
+/* Drop DATA, and the end of the stream, if mod_http2 sends them on a claimed or
+ * abandoned stream.
  * @param ghost  NULL: the stream was abandoned */
 static void swallow(comet_h2_session_t *session, comet_h2_ghost_t *ghost)
 {
@@ -348,7 +351,7 @@ int comet_h2_session_has_frames(const comet_h2_session_t *session)
     return 0;
 }
 
-/* One frame of a ghost. */
+/* Append one frame with a ghost's bytes. */
 static void take_data(comet_h2_session_t *session, comet_h2_ghost_t *ghost,
                       comet_buffer_t *to)
 {
@@ -382,7 +385,8 @@ static void take_data(comet_h2_session_t *session, comet_h2_ghost_t *ghost,
     }
 }
 
-/* The ghosts take turns: one that has had its turn goes to the end. */
+/* Find the next ghost that can send.  The ghosts take turns: after its turn a
+ * ghost goes to the end of the ring. */
 static comet_h2_ghost_t *next_ghost(comet_h2_session_t *session)
 {
     comet_h2_ghost_t *ghost;

@@ -2,9 +2,9 @@
 /**
  * @file wire/h2_session.h
  * An HTTP/2 connection of mod_http2 on which mod_comet keeps streams that
- * mod_http2 believes closed: *ghosts*.  It sits between mod_http2 and TLS, sees
- * all bytes of both directions, and decides what the other side gets of them.
- * No I/O and no lock: the caller guards it.
+ * mod_http2 believes closed: *ghosts*.  The session sits between mod_http2 and
+ * TLS.  It sees all bytes of both directions, and decides which of them the
+ * other side gets.  No I/O and no lock: the caller guards it.
  *
  *   CLAIMED --- mod_http2 ends the stream, the client is not told --> OURS
  *      |                                                               |
@@ -39,32 +39,36 @@ struct comet_h2_ghost_t {
     APR_RING_ENTRY(comet_h2_ghost_t) link; /* in its session */
     apr_uint32_t stream;
     comet_h2_ghost_state_e state;
-    comet_buffer_t bytes; /* for the client */
-    apr_size_t taken; /* of them, in frames already */
-    int ends; /* they are the last ones */
-    void *owner; /* for the session's told callback */
+    comet_buffer_t bytes; /* what the client still gets */
+    apr_size_t taken; /* how many of these bytes are in frames already */
+    int ends; /* whether the stream ends after these bytes */
+    void *owner; /* for the session's callback `told` */
 };
 APR_RING_HEAD(comet_h2_ghost_ring_t, comet_h2_ghost_t);
 
 /** Why a stream cannot be claimed. */
 typedef enum {
-    COMET_H2_NO_WINDOW = -1, /* its client grants too little */
+    COMET_H2_NO_WINDOW = -1, /* the client grants too little window */
     COMET_H2_HAS_BODY = -2,
-    COMET_H2_ENDED = -3 /* its client has reset it, or its connection ends */
+    COMET_H2_ENDED = -3 /* the client has reset the stream, or the connection
+                         * ends */
 } comet_h2_refusal_e;
 
-/** A ghost has got rid of all its bytes, or its state has changed. */
+/** Called when all bytes of a ghost are in frames, or when its state has
+ * changed. */
 typedef void comet_h2_told_cb(void *baton, comet_h2_ghost_t *ghost);
 
 typedef struct comet_h2_session_t {
-    comet_h2_scanner_t in, out; /* what the client sends, what it gets */
+    comet_h2_scanner_t in, out; /* what the client sends, and what mod_http2
+                                 * sends */
     comet_h2_window_t window;
     struct comet_h2_ghost_ring_t ghosts;
-    apr_size_t count; /* of them */
-    comet_buffer_t control; /* frames of ours that are no DATA */
+    apr_size_t count; /* how many ghosts there are */
+    comet_buffer_t control; /* frames that mod_comet sends besides DATA */
     int dropping; /* the payload that mod_http2 writes now is dropped */
-    int overflow; /* behind this SETTINGS frame mod_http2 gets an overflow */
-    int going; /* a GOAWAY has gone by: no stream is claimed any more */
+    int overflow; /* after this SETTINGS frame mod_http2 gets
+                   * comet_h2_frame_add_overflow() */
+    int going; /* a GOAWAY was sent: no stream is claimed any more */
     int foreign; /* one direction is not HTTP/2: nothing is claimed */
     comet_h2_told_cb *told;
     void *baton;
@@ -74,56 +78,61 @@ typedef struct comet_h2_session_t {
 void comet_h2_session_init(comet_h2_session_t *session, comet_h2_told_cb *told,
                            void *baton);
 
-/** Free what the session holds; ghosts are their owners'. */
+/** Free what the session holds.  The ghosts belong to their owners. */
 void comet_h2_session_free(comet_h2_session_t *session);
 
 /**
  * Claim a stream whose answer mod_http2 has not begun.
- * @param ghost  zeroed, with its stream; linked until comet_h2_session_drop()
- * @return how many bytes of filler mod_http2 has to send on it, at least one, as
- *         it ends an answer without DATA with its HEADERS; or a
- *         comet_h2_refusal_e, which is negative
+ * @param ghost  zeroed except for its stream; it stays linked until
+ *               comet_h2_session_drop()
+ * @return how many bytes of filler mod_http2 has to send on the stream; or a
+ *         comet_h2_refusal_e, which is negative.  It is at least one byte,
+ *         because mod_http2 ends an answer without DATA by its HEADERS, which
+ *         cannot be hidden
  */
 apr_int64_t comet_h2_session_claim(comet_h2_session_t *session,
                                    comet_h2_ghost_t *ghost);
 
-/** Forget a ghost.  If it was OURS, the client gets RST_STREAM; if it was only
- * CLAIMED, the client gets that instead of what mod_http2 still sends. */
+/** Forget a ghost.  If it was OURS, the client gets RST_STREAM now.  If it was
+ * only CLAIMED, mod_http2 still sends on the stream; that is dropped, and the
+ * client gets RST_STREAM at its end. */
 void comet_h2_session_drop(comet_h2_session_t *session,
                            comet_h2_ghost_t *ghost);
 
 /**
- * The client has sent bytes.
- * @param to  OUT: appended to; what mod_http2 gets of them.  If it failed, the
- *            connection has to be given up
+ * Take bytes that the client has sent.
+ * @param to  OUT: the bytes that mod_http2 gets are appended.  If to->failed is
+ *            set, the connection has to be given up
  */
 void comet_h2_session_in(comet_h2_session_t *session, comet_text_t bytes,
                          comet_buffer_t *to);
 
 /**
- * Give mod_http2 more window, where it has little left.
- * @param to  OUT: appended to; for mod_http2
+ * Give mod_http2 more window if it has little left.
+ * @param to  OUT: the frame for mod_http2 is appended
  */
 void comet_h2_session_lend(comet_h2_session_t *session, comet_buffer_t *to);
 
-/** Whether comet_h2_session_lend() would give any. */
+/** Whether comet_h2_session_lend() would append a frame. */
 int comet_h2_session_can_lend(const comet_h2_session_t *session);
 
 /**
- * mod_http2 writes a piece that comet_h2_scanner_take(&session->out) has found.
- * Its bytes (session->out.bytes) may have been changed.
+ * Handle a piece that mod_http2 writes, found by
+ * comet_h2_scanner_take(&session->out).  This call may change its bytes
+ * (session->out.bytes).
  * @return whether the piece, and the frame's payload, go to the client
  */
 int comet_h2_session_out(comet_h2_session_t *session, comet_h2_piece_e piece);
 
-/** Whether comet_h2_session_take() would give anything. */
+/** Whether comet_h2_session_take() would append anything. */
 int comet_h2_session_has_frames(const comet_h2_session_t *session);
 
 /**
- * Frames of ours for the client, as far as its windows allow.
- * @param to  OUT: appended to, about @a most bytes; nothing where mod_http2 is
- *            within a frame or a header block.  If it failed, the connection has
- *            to be given up
+ * Make the frames that the ghosts' bytes need, as far as the client's windows
+ * allow.
+ * @param to  OUT: about @a most bytes are appended; nothing while mod_http2 is
+ *            within a frame or a header block.  If to->failed is set, the
+ *            connection has to be given up
  */
 void comet_h2_session_take(comet_h2_session_t *session, apr_size_t most,
                            comet_buffer_t *to);
@@ -131,7 +140,7 @@ void comet_h2_session_take(comet_h2_session_t *session, apr_size_t most,
 /** How many ghosts are CLAIMED or OURS. */
 apr_size_t comet_h2_session_alive(const comet_h2_session_t *session);
 
-/** The connection is lost: so are its ghosts. */
+/** Note that the connection is lost, and with it all its ghosts. */
 void comet_h2_session_lose(comet_h2_session_t *session);
 
 #endif /* COMET_H2_SESSION_H */

@@ -109,9 +109,9 @@ void comet_h2_window_split(comet_h2_window_t *window, int is_split)
     window->is_split = is_split;
 }
 
-/* The most that mod_http2 gets at a time.  When we have spent all the rest, the
- * client has received three quarters of its window, and grants more before
- * that. */
+/* The largest part of the window that mod_http2 gets at a time, usually a
+ * quarter. Once mod_comet has spent the other three quarters, the client has
+ * granted more: see invariant 5. */
 static apr_int64_t share(const comet_h2_window_t *window)
 {
     apr_int64_t quarter = window->widest / 4;
@@ -155,7 +155,7 @@ static comet_h2_decision_t update_connection(comet_h2_window_t *window,
 apr_uint32_t comet_h2_window_lend(comet_h2_window_t *window)
 {
     apr_int64_t most = share(window), little = most / 4;
-    /* where there are streams of ours, we keep at least this little */
+    /* if the window is split, at least this much is kept for streams of ours */
     apr_int64_t part = window->ours - (window->is_split ? little : 0);
 
     if (window->theirs >= little || part <= 0) {
@@ -221,7 +221,8 @@ static comet_h2_action_e set_initial(comet_h2_window_t *window,
     apr_size_t i;
 
     if (value > COMET_H2_31_BITS) {
-        return action; /* mod_http2 itself ends the connection */
+        return action; /* mod_http2 itself ends the connection because of this
+                        * value */
     }
     window->initial = value;
     for (i = 0; i < window->count; i++) {
@@ -311,7 +312,8 @@ apr_int64_t comet_h2_window_filler(const comet_h2_window_t *window,
     }
     if (window->theirs > window->widest / 2
         && window->theirs - filler > window->widest / 2) {
-        return -1; /* spending the rest would not make the client grant more */
+        return -1; /* the client grants more only after half of its window was
+                    * spent, and this filler would not spend that much */
     }
     return filler > 0 ? filler : 0;
 }

@@ -36,7 +36,7 @@
 
 #include "wire/h2_frame.h"
 
-/** The initial size of every window (section 6.9.2). */
+/** The size of every window at the start of a connection (section 6.9.2). */
 #define COMET_H2_WINDOW_FIRST 65535
 /** The most of the connection's window that mod_http2 keeps, in bytes. */
 #define COMET_H2_WINDOW_THEIRS_MOST (1024 * 1024)
@@ -52,15 +52,15 @@ typedef struct comet_h2_stream_t {
     apr_uint32_t id;
     unsigned char ours; /* mod_http2 believes it closed */
     unsigned char has_body; /* HEADERS did not end the client's side */
-    unsigned char abandoned; /* what mod_http2 sends on it is dropped, and the
-                              * client is told by RST_STREAM */
+    unsigned char abandoned; /* DATA that mod_http2 sends on it is dropped, and
+                              * the client gets RST_STREAM */
     apr_int64_t credit; /* how many bytes of DATA the client accepts */
 } comet_h2_stream_t;
 
 /** The windows of one connection. */
 typedef struct comet_h2_window_t {
     apr_int64_t theirs, ours; /* the parts of the connection's window */
-    int is_split; /* there are streams of ours, or about to be ours */
+    int is_split; /* whether a part is kept for streams of ours */
     apr_int64_t widest; /* the largest value that theirs + ours ever had */
     apr_int64_t initial; /* the window of each new stream (SETTINGS) */
     apr_uint32_t frame_most; /* the longest payload the client accepts */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Heads of HTTP/1.1 messages that equal a known one except for what changes
- * from poll to poll. */
+/* Heads of HTTP/1.1 messages that equal a known head, except for the parts that
+ * change from poll to poll. */
 #include "wire/head.h"
 
 #include <stdlib.h>

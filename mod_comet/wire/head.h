@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file wire/head.h
- * Recognises and makes heads of HTTP/1.1 messages that equal a known head
- * except for what changes from poll to poll.  In a request that is the
+ * Recognises and makes heads of HTTP/1.1 messages that equal a known head,
+ * except for the parts that change from poll to poll.  In a request that is the
  * cursor.  In a response it is the date, the length, and how many more requests
  * the connection allows.  No I/O.
  */

@@ -29,11 +29,12 @@ typedef struct comet_ndjson_t {
  * threads are started. */
 void comet_ndjson_init(void);
 
-/** Before a call of the JSON library: forget what its allocations in this
- * thread came to. */
+/** Call this before a call of the JSON library: it forgets earlier failures of
+ * the library's allocations in this thread. */
 void comet_ndjson_watch_memory(void);
 
-/** Whether an allocation of the JSON library has failed since. */
+/** Whether an allocation of the JSON library has failed in this thread since
+ * comet_ndjson_watch_memory(). */
 int comet_ndjson_lacked_memory(void);
 
 /**

@@ -99,7 +99,7 @@ const char *comet_params_check_type(comet_text_t type);
 
 /**
  * Check a message's text: UTF-8, no NUL; it may be empty.  The caller checks
- * its length, for which there is another status.
+ * its length, because a message that is too long is answered by another status.
  * @return NULL, or the error (a constant)
  */
 const char *comet_params_check_body(comet_text_t body);

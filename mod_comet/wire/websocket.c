@@ -21,7 +21,8 @@
 #define KEY_LENGTH 24
 #define GUID "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
-/* The longest header of a server's frame: two bytes, and eight of length. */
+/* The longest header of a server's frame: two bytes, and eight bytes for the
+ * length. */
 #define HEAD_BYTES 10
 /* The longest payload of a control frame. */
 #define CONTROL_BYTES 125
@@ -87,7 +88,7 @@ void comet_websocket_end_text(comet_buffer_t *out, apr_size_t begun)
     apr_size_t length = out->length - begun - HEAD_BYTES, head;
 
     if (out->failed) {
-        out->length = begun; /* half a frame is none */
+        out->length = begun; /* memory ran out: remove the incomplete frame */
         return;
     }
     head = write_head(out->data + begun, WSLAY_TEXT_FRAME, length);
@@ -112,20 +113,22 @@ void comet_websocket_add_close(comet_buffer_t *out, comet_websocket_code_e code,
 /* --- frames from the client ------------------------------------------------ */
 
 /*
- * wslay is told not to collect messages: it would take memory for each fragment,
- * however short, and for as many bytes as a header announces.
+ * wslay does not collect messages here: it would allocate memory for each
+ * fragment, however short, and for as many bytes as a header announces, before
+ * they come.
  */
 struct comet_websocket_reader_t {
     wslay_event_context_ptr context;
     const comet_websocket_sink_t *sink; /* during a call */
     comet_text_t rest; /* during a call: what wslay has not taken yet */
-    comet_buffer_t message; /* its fragments so far */
-    apr_uint64_t taken; /* bytes that wslay was given … */
-    apr_uint64_t framed; /* … and how many the frames have that it knows of */
+    comet_buffer_t message; /* the fragments of the current message so far */
+    apr_uint64_t taken; /* how many bytes were given to wslay … */
+    apr_uint64_t framed; /* … and how many bytes the frames have that wslay has
+                          * begun to read */
     int in_message; /* another fragment must follow */
     int in_control; /* the frame that is read now is a control frame */
-    int in_close; /* … that closes */
-    comet_buffer_t close; /* its payload so far */
+    int in_close; /* … namely a Close frame */
+    comet_buffer_t close; /* the payload of the Close frame so far */
 };
 
 static ssize_t give(wslay_event_context_ptr context, uint8_t *data,
@@ -156,7 +159,7 @@ static ssize_t take(wslay_event_context_ptr context, const uint8_t *data,
     return (ssize_t)length;
 }
 
-/* Stop to read, and close. */
+/* Stop reading, and queue a Close frame. */
 static void give_up(wslay_event_context_ptr context,
                     comet_websocket_code_e code, const char *reason)
 {
@@ -165,7 +168,8 @@ static void give_up(wslay_event_context_ptr context,
                             strlen(reason));
 }
 
-/* Also adds up what the frames have, to see where a message ends. */
+/* Called at the header of each frame.  It also adds up the frames' lengths, so
+ * that is_between() knows where a message ends. */
 static void begin_frame(wslay_event_context_ptr context,
                         const struct wslay_event_on_frame_recv_start_arg *frame,
                         void *baton)
@@ -260,8 +264,8 @@ static int is_between(const comet_websocket_reader_t *reader)
     return reader->taken == reader->framed && !reader->in_message;
 }
 
-/* Whether the client has closed with a reason that is no UTF-8.  wslay (1.1.1)
- * does not see it where the frame comes in parts. */
+/* Whether the client has sent a Close frame whose reason is not UTF-8.  wslay
+ * (1.1.1) does not notice that if the frame arrives in parts. */
 static int is_badly_closed(const comet_websocket_reader_t *reader)
 {
     const comet_buffer_t *close = &reader->close;
@@ -271,7 +275,8 @@ static int is_badly_closed(const comet_websocket_reader_t *reader)
                (comet_text_t){ close->data + 2, close->length - 2 });
 }
 
-/* wslay closes without a code where a frame breaks the protocol by itself. */
+/* Let wslay read the bytes.  If a single frame breaks the protocol, wslay ends
+ * without a Close frame, so add one. */
 static void read_frames(comet_websocket_reader_t *reader)
 {
     if (wslay_event_recv(reader->context) != 0) {

@@ -36,11 +36,12 @@ const char *comet_websocket_accept(const char *key, apr_pool_t *pool);
 /**
  * Begin a text frame; what is appended to the buffer until
  * comet_websocket_end_text() is its payload.
- * @return what comet_websocket_end_text() wants
+ * @return where the frame begins; give it to comet_websocket_end_text()
  */
 apr_size_t comet_websocket_begin_text(comet_buffer_t *out);
 
-/** End a text frame: write its header, which depends on the length. */
+/** End a text frame: write its header, which depends on the payload's
+ * length. */
 void comet_websocket_end_text(comet_buffer_t *out, apr_size_t begun);
 
 /**
@@ -51,8 +52,8 @@ void comet_websocket_add_close(comet_buffer_t *out, comet_websocket_code_e code,
                                const char *reason);
 
 /**
- * Reads what one client sends.  Where a client stands between two messages, no
- * memory is held.  One thread at a time.
+ * The state of reading what one client sends.  Between two messages it is NULL
+ * and costs no memory.  One thread uses it at a time.
  */
 typedef struct comet_websocket_reader_t comet_websocket_reader_t;
 
@@ -60,22 +61,22 @@ typedef struct comet_websocket_reader_t comet_websocket_reader_t;
  * @param text  valid during the call */
 typedef void comet_websocket_text_cb(void *baton, comet_text_t text);
 
-/** What a reader is used with. */
+/** What a reader calls and appends to. */
 typedef struct comet_websocket_sink_t {
     comet_websocket_text_cb *text;
     void *baton;
     apr_size_t most_bytes; /* the longest message that is accepted */
-    comet_buffer_t *replies; /* frames that answer the client's are appended:
-                              * Pong, Close */
+    comet_buffer_t *replies; /* the frames that answer the client's (Pong,
+                              * Close) are appended to it */
 } comet_websocket_sink_t;
 
 /**
  * Take bytes that a client has sent.
- * @param reader  NULL between two messages; made and freed by this call.  After
- *                an error free it with comet_websocket_free()
- * @return APR_SUCCESS: the client may send more.  APR_EOF: the connection is to
- *         be closed once the replies, whose last is a Close frame, are sent:
- *         the client has closed, or it has broken the protocol.  APR_ENOMEM
+ * @param reader  NULL between two messages; this call makes and frees it.
+ *                After an error the caller frees it with comet_websocket_free()
+ * @return APR_SUCCESS: the client may send more.  APR_EOF: the client has
+ *         closed, or it has broken the protocol.  The last of the replies is a
+ *         Close frame; close the connection once they are sent.  APR_ENOMEM
  */
 apr_status_t comet_websocket_feed(comet_websocket_reader_t **reader,
                                   const comet_websocket_sink_t *sink,
