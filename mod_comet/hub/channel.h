@@ -42,7 +42,8 @@ struct comet_channel_t {
     struct comet_subscriber_ring_t waiting;
     struct comet_channel_link_ring_t wholes;
     apr_size_t part_count;
-    comet_channel_link_t parts[]; /* if it is a whole */
+    comet_channel_link_t parts[]; /* its links with its parts; none if it is a
+                                   * single name or prefix */
 };
 
 typedef struct comet_channels_t {
@@ -66,13 +67,13 @@ comet_channel_t *comet_channels_enter(comet_channels_t *channels,
                                       const void *source,
                                       comet_selection_t *selection);
 
-/** A reference to the equal selection of an entry, if there is one; else
- * NULL. */
+/** Find an entry whose selection equals this one.  @return a reference to the
+ * entry's selection; NULL: there is none */
 comet_selection_t *comet_channels_share(const comet_channels_t *channels,
                                         const void *source,
                                         const comet_selection_t *selection);
 
-/** Count one member less.  The entry of the last one is freed. */
+/** Count one member less.  An entry that has no member any more is freed. */
 void comet_channels_exit(comet_channels_t *channels, comet_channel_t *channel);
 
 /**

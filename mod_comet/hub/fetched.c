@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a fetcher has read for the subscribers that stand at one place. */
+/* What a fetcher has read for subscribers that ask the same question. */
 #include "hub/fetched.h"
 
 #include <stdlib.h>

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file hub/fetched.h
- * What a fetcher has read for subscribers that stand at one place: shared by
- * all of them and counted by reference, under the hub's lock.
+ * What a fetcher has read for subscribers that ask the same question: the same
+ * selection after the same cursor.  They share it.  It is counted by reference,
+ * under the hub's lock.
  */
 #ifndef COMET_FETCHED_H
 #define COMET_FETCHED_H
@@ -14,17 +15,17 @@ typedef struct comet_fetched_t {
     /* what was asked */
     comet_selection_t *selection; /* an owned reference */
     comet_timestamp_t after;
-    apr_size_t limit, piece; /* as a subscriber's */
+    apr_size_t limit, piece; /* as in comet_subscriber_t */
     /* what was found, in one view of the store */
-    comet_timestamp_t last; /* the store's, in that view */
-    comet_timestamp_t floor; /* comet_store_floor() */
-    int recheck; /* as a reading's */
+    comet_timestamp_t last; /* the store's newest timestamp in that view */
+    comet_timestamp_t floor; /* from comet_store_floor() */
+    int recheck; /* as in comet_reading_t */
     comet_batch_t batch;
     comet_message_t *room[]; /* `limit` of them */
 } comet_fetched_t;
 
 /**
- * Make one, empty, with what a subscriber asks.
+ * Make an empty one for the question of a subscriber, which has joined the hub.
  * @param subscriber  it has joined
  * @return with one reference; NULL: no memory is left.  With the lock.
  */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Reads from a remote store what memory cannot tell a subscriber. */
+/* A thread that reads from a remote store the messages that memory no longer
+ * has. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -26,7 +27,8 @@ struct comet_fetcher_t {
     comet_store_t *store; /* [thread] NULL: it is closed */
 };
 
-/* The first one's question.  NULL: the queue is empty, or no memory is left. */
+/* The question of the first subscriber in the queue.  NULL: the queue is empty,
+ * or no memory is left. */
 static comet_fetched_t *take_question(comet_fetcher_t *fetcher)
 {
     comet_fetched_t *fetched = NULL;
@@ -120,7 +122,7 @@ static void hand_over(comet_fetcher_t *fetcher, comet_fetched_t *fetched,
     comet_hub_wake(hub);
 }
 
-/* @return 0: nothing was wanted for so long */
+/* @return 0: nothing was wanted within the limit */
 static int await(comet_fetcher_t *fetcher, apr_interval_time_t limit)
 {
     apr_time_t until = comet_monotonic() + limit;

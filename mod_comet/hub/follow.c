@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Following a store: what a look at it means for the subscribers. */
+/* Follow a store: look at it, and wake the subscribers that new messages
+ * concern. */
 #include "hub/hub_priv.h"
 
 #include <sys/epoll.h>
@@ -130,8 +131,8 @@ void comet_hub_try_to_watch(comet_hub_t *hub, apr_size_t i, int epoll,
         comet_bus_release_watch(feed->bus);
     }
     else if (comet_watch_fd(feed->watch) >= 0) {
-        /* refused where another store's watch has the same descriptor: that
-         * one takes the events of both */
+        /* epoll refuses the descriptor if the watch of another store, which
+         * shares it, was added before.  That watch takes the events of both */
         epoll_ctl(epoll, EPOLL_CTL_ADD, comet_watch_fd(feed->watch), &event);
     }
 }

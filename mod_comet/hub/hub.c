@@ -12,7 +12,8 @@
 #include "hub/fetcher.h"
 #include "hub/scout.h"
 
-/* How long to wait for threads that were started in vain. */
+/* How long to wait for threads to end that were started before the making of
+ * the hub failed. */
 #define START_STOP_USEC APR_INT64_C(1000000)
 
 /* --- joining and leaving ------------------------------------------------- */
@@ -103,7 +104,7 @@ comet_selection_t *comet_hub_share(comet_hub_t *hub, apr_size_t store,
     comet_selection_t *shared;
 
     if (comet_selection_is_atom(selection)) {
-        return selection; /* as short as a pointer to another one */
+        return selection; /* it is short, so sharing saves little */
     }
     pthread_mutex_lock(&hub->lock);
     shared =
@@ -134,7 +135,7 @@ apr_status_t comet_hub_join_clock(comet_hub_t *hub,
     return status;
 }
 
-/* Wait until the hub has served somebody.
+/* Wait until the hub has served a subscriber.
  * @param until  0: for as long as it takes */
 static void await_served_locked(comet_hub_t *hub, apr_time_t until)
 {
@@ -285,7 +286,7 @@ int comet_hub_is_stopping(const comet_hub_t *hub)
     return atomic_load(&hub->stopping);
 }
 
-/* Whether all threads have ended, which are joined then. */
+/* Join the threads that have ended.  @return whether all have */
 static int has_ended(comet_hub_t *hub)
 {
     int ended = 1;
@@ -366,7 +367,7 @@ static apr_status_t open_epoll(comet_hub_t *hub)
     }
     for (i = 0; i < hub->feed_count && !hub->config.no_hints; i++) {
         if (hub->feeds[i].is_remote) {
-            continue; /* its scout hears of it */
+            continue; /* its scout waits for the notifications */
         }
         event.data.u64 = EVENT(EVENT_NOTIFY, i);
         if (epoll_ctl(hub->epoll, EPOLL_CTL_ADD,

@@ -23,7 +23,8 @@
  *    owner keeps at most one answer.  A slow subscriber is served from the log
  *    once its socket accepts data again.
  * 8.  No other lock is taken while the hub's is held.  The hub's thread takes
- *    another one only in a serve, where it does not hold its own.
+ *    other locks only in a subscriber's serve(), where it does not hold the
+ *    hub's.
  */
 #ifndef COMET_HUB_H
 #define COMET_HUB_H
@@ -83,10 +84,12 @@ apr_status_t comet_hub_join(comet_hub_t *hub, comet_subscriber_t *subscriber,
                             apr_size_t store, comet_selection_t *selection);
 
 /**
- * Find the selection, equal to the caller's, that subscribers of a store have
- * already: a wildcard's may be long, and many clients have the same.
- * @param selection  a reference that is taken over
- * @return a reference: to theirs, or to the caller's own.  Any thread.
+ * Replace a selection by an equal one that subscribers of the store use
+ * already.  This saves memory: the selection of a wildcard may be long, and
+ * many clients have the same one.
+ * @param selection  the call takes over the caller's reference
+ * @return a reference to the shared selection; to @a selection if there is no
+ *         equal one.  Any thread.
  */
 comet_selection_t *comet_hub_share(comet_hub_t *hub, apr_size_t store,
                                    comet_selection_t *selection);
@@ -110,25 +113,25 @@ apr_status_t comet_hub_join_clock(comet_hub_t *hub,
 void comet_hub_leave(comet_hub_t *hub, comet_subscriber_t *subscriber);
 
 /**
- * The same, when the hub has served the subscriber with what there is for it.
- * Not the hub's thread.
- * @param limit  how long to wait for that
+ * As comet_hub_leave(), but if the subscriber is queued to be served, let the
+ * hub serve it first.  Not the hub's thread.
+ * @param limit  how long to wait until it was served
  */
 void comet_hub_leave_served(comet_hub_t *hub, comet_subscriber_t *subscriber,
                             apr_interval_time_t limit);
 
 /**
  * Serve a subscriber with COMET_CALLED soon, after the others that are ready.
- * One that has not joined yet is served so when it joins.  Any thread, the
- * hub's included.
- * @param subscriber  in existence during the call
+ * If it has not joined yet, it is served with COMET_CALLED when it joins.  Any
+ * thread, the hub's included.
+ * @param subscriber  the caller keeps it from being freed during the call
  */
 void comet_hub_call(comet_hub_t *hub, comet_subscriber_t *subscriber);
 
 /**
- * Have a subscriber that rests give its place up, for one that must wait: the
- * one that has rested for the longest is served with COMET_YIELD.
- * @return whether there was one (->yields).  Any thread.
+ * Ask the subscriber that has been idle for the longest to give its place up,
+ * because another client must wait.  It is served with COMET_YIELD.
+ * @return whether there was such a subscriber (->yields).  Any thread.
  */
 int comet_hub_make_room(comet_hub_t *hub);
 

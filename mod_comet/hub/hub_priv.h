@@ -53,11 +53,11 @@ struct comet_hub_t {
     comet_wheel_t wheel; /* [lock] */
     comet_ticker_t *tickers; /* [lock] */
     comet_sockets_t sockets; /* [lock] */
-    apr_size_t members; /* [lock] */
+    apr_size_t members; /* [lock] how many subscribers are registered */
     apr_size_t owned; /* [lock] how many of them own a socket */
     apr_size_t yielding; /* [lock] how many were asked to give their places
                           * up */
-    apr_time_t sleeps_until; /* [lock] */
+    apr_time_t sleeps_until; /* [lock] when the thread wakes up by itself */
 
     comet_feed_t *feeds; /* [hub thread] except their rings, see hub/feed.h */
     /* by feed; NULL: the store is not remote */
@@ -71,11 +71,12 @@ struct comet_hub_t {
     comet_message_t *room[COMET_LIMIT_MAX]; /* [hub thread] the batch's
                                              * messages */
     comet_batch_t batch; /* [hub thread] for the subscriber being served */
-    /* [hub thread] when the batch was filled: its feed's newest timestamp, and
-     * up to where the batch tells, which a fetcher may know better */
+    /* [hub thread] `newest` is the feed's newest timestamp when the batch was
+     * filled.  Up to `told` the batch has everything there is; that is
+     * `newest`, or later if a fetcher has filled the batch */
     comet_timestamp_t newest, told;
-    /* [hub thread] up to here the batch has all of its messages; 0: up to the
-     * last one */
+    /* [hub thread] the subscriber has seen its channel up to here after this
+     * batch; 0: up to the batch's last message */
     comet_timestamp_t seen_all;
     pthread_t thread;
     int epoll;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Follows a remote store in the hub's place. */
+/* A thread that follows a remote store in the hub's place. */
 #include "hub/scout.h"
 
 #include <errno.h>
@@ -9,8 +9,8 @@
 
 #include "hub/hub_priv.h"
 
-/* A rest after a look lasts so many times as long as the look, and at least so
- * long. */
+/* A rest lasts REST_SHARE times as long as the look before it, but at least
+ * REST_USEC. */
 #define REST_SHARE 4
 #define REST_USEC 2000
 #define BACK_OFF_MIN_USEC 50000
@@ -24,7 +24,7 @@ struct comet_scout_t {
     int has_thread; /* it was started and was not joined yet */
     atomic_int stopping, ended; /* [atomic] */
     /* the rest: [thread] */
-    int notified; /* since the last look */
+    int notified; /* a notification has come since the last look */
     apr_time_t rests_until;
     apr_interval_time_t back_off; /* 0: the last look succeeded */
 };
@@ -61,7 +61,7 @@ static void rest(comet_scout_t *scout)
         switch (events[n].data.u64) {
         case EVENT_WAKE:
             if (read(scout->kick, &counter, sizeof(counter)) < 0) {
-                /* it is told to end, and looks at that anyway */
+                /* the thread is told to end, and checks that anyway */
             }
             break;
         case EVENT_NOTIFY:
@@ -74,9 +74,9 @@ static void rest(comet_scout_t *scout)
     }
 }
 
-/* Let time pass after a look: a share of what it took, or, after a failure,
- * twice as long as after the last one, give or take a fourth, so that not all
- * children come at the same moment. */
+/* Set how long to rest after a look.  After a failure the rest is twice as long
+ * as after the failure before, and up to a quarter shorter or longer, so that
+ * not all children come back at the same moment. */
 static void note_look(comet_scout_t *scout, apr_status_t status,
                       apr_time_t begun)
 {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file hub/scout.h
- * Follows a remote store in the hub's place: a thread that waits for the network
- * so that the hub never does.
+ * A thread that follows a remote store in the hub's place, so that the hub
+ * never waits for the network.
  *
  * It looks at once when it is notified after a rest; under load it rests for
  * several times as long as a look takes.  While the store fails it tries again
@@ -26,7 +26,7 @@ apr_status_t comet_scout_create(comet_scout_t **scout, comet_hub_t *hub,
 /** Tell the thread to end.  Takes no lock; safe in a signal handler. */
 void comet_scout_end(comet_scout_t *scout);
 
-/** Whether the thread has ended, which is joined then. */
+/** Whether the thread has ended.  If it has, this joins it. */
 int comet_scout_has_ended(comet_scout_t *scout);
 
 /** Free what a scout that has ended holds outside its pool. */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Hands a subscriber the messages it has not seen yet.  The hub's thread. */
+/* Hand a subscriber the messages it has not seen yet.  The hub's thread. */
 #include "hub/fetcher.h"
 #include "hub/hub_priv.h"
 #include "shared/metrics.h"
@@ -15,8 +15,8 @@ static int is_lost(const comet_subscriber_t *subscriber,
     return floor > subscriber->floor && floor > subscriber->seen;
 }
 
-/* Take what was fetched.  The subscriber has then seen its channel up to where
- * that view of the store ended, unless there is more. */
+/* Take what was fetched.  If the batch is not full, the subscriber has then
+ * seen its channel up to the end of the view that the fetcher has read. */
 static void take_fetched_locked(comet_hub_t *hub,
                                 comet_subscriber_t *subscriber,
                                 comet_reading_t *reading)
@@ -41,8 +41,9 @@ static void take_fetched_locked(comet_hub_t *hub,
 }
 
 /*
- * The same as collect_locked() for a remote store, whose floor was read
- * together with the messages.  What is not known is asked for.
+ * As collect_locked(), for a remote store.  The fetcher has read the store's
+ * floor together with the messages.  If memory does not have them, ask the
+ * fetcher.
  */
 static int collect_remote_locked(comet_hub_t *hub,
                                  comet_subscriber_t *subscriber,
@@ -94,7 +95,7 @@ static int collect_locked(comet_hub_t *hub, comet_subscriber_t *subscriber,
 static int catch_up(const comet_subscriber_t *subscriber,
                     comet_reading_t *reading)
 {
-    /* not the clock's */
+    /* the source is a feed: a subscriber to the clock never gets here */
     const comet_feed_t *feed = subscriber->channel->source;
 
     comet_metrics_add(COMET_METRIC_catch_ups, 1);
@@ -151,8 +152,8 @@ static void look_again(comet_hub_t *hub, const comet_subscriber_t *subscriber)
     }
 }
 
-/* Queue a subscriber that is ready, and in no queue but that of the ready,
- * behind all others that have much to catch up with. */
+/* Move a subscriber from the queue of the ready to the end of the queue of
+ * those that are far behind. */
 static void put_off_locked(comet_hub_t *hub, comet_subscriber_t *subscriber)
 {
     APR_RING_REMOVE(subscriber, link);
@@ -167,10 +168,10 @@ static comet_timestamp_t newest_locked(comet_hub_t *hub,
     return feed ? feed->ring.state.last : 0;
 }
 
-/* While it was being served, a scout may have announced messages, of which only
- * those that wait are told, and a fetcher may have finished for it.  A scout that
- * knows less than the fetcher told has announced nothing, unless it went back:
- * then the store is another one. */
+/* Note what has happened while the subscriber was served.  A scout may have
+ * announced messages: an announcement reaches waiting subscribers only.  If the
+ * newest timestamp went back, the store is another one.  A fetcher may have
+ * finished for the subscriber and set its reasons. */
 static void note_meanwhile_locked(comet_hub_t *hub,
                                   comet_subscriber_t *subscriber)
 {
@@ -186,7 +187,7 @@ static void note_meanwhile_locked(comet_hub_t *hub,
     }
 }
 
-/* Serve a subscriber once more when the feeds were looked at. */
+/* Serve a subscriber once more after the next look at the feeds. */
 static void serve_again_locked(comet_hub_t *hub, comet_subscriber_t *subscriber,
                                unsigned reasons)
 {
@@ -203,7 +204,8 @@ static void put_back_locked(comet_hub_t *hub, comet_subscriber_t *subscriber,
                             comet_outcome_e outcome, int more)
 {
     if (subscriber->reasons & COMET_WRITABLE) {
-        subscriber->stalled = 0; /* it was poked while it was served */
+        subscriber->stalled = 0; /* comet_hub_poke() was called while it was
+                                  * served */
     }
     comet_hub_rest_locked(hub, subscriber, outcome);
     if (subscriber->behind && !subscriber->fetching) {
@@ -214,7 +216,8 @@ static void put_back_locked(comet_hub_t *hub, comet_subscriber_t *subscriber,
         serve_again_locked(hub, subscriber, COMET_READABLE);
         look_again(hub, subscriber);
     }
-    else if (subscriber->reasons) { /* it was called while it was served */
+    else if (subscriber->reasons) { /* comet_hub_call() was called while it was
+                                     * served */
         serve_again_locked(hub, subscriber, 0);
     }
     else if (outcome == COMET_WAIT && !comet_hub_is_blocked(subscriber)
@@ -225,9 +228,9 @@ static void put_back_locked(comet_hub_t *hub, comet_subscriber_t *subscriber,
     note_meanwhile_locked(hub, subscriber);
 }
 
-/* Take a subscriber out of its queue, pinned, with what memory can tell of
- * what it has not seen.
- * @return whether memory could tell */
+/* Take a subscriber out of its queue, pin it, and collect from memory the
+ * messages it has not seen.
+ * @return whether memory has them all */
 static int take_locked(comet_hub_t *hub, comet_subscriber_t *subscriber,
                        comet_reading_t *reading)
 {
@@ -256,9 +259,10 @@ static int is_behind_locked(comet_hub_t *hub,
            && !comet_ring_covers(&feed->ring, subscriber->seen);
 }
 
-/* Look in the store for what memory could not tell; without the lock, the
+/* Read from the store what memory does not have.  Without the lock; the
  * subscriber is pinned.
- * @return whether it is known now */
+ * @param known  whether memory has everything
+ * @return whether the reading is complete now */
 static int complete(comet_hub_t *hub, const comet_subscriber_t *subscriber,
                     comet_reading_t *reading, int known)
 {
@@ -275,7 +279,7 @@ static int complete(comet_hub_t *hub, const comet_subscriber_t *subscriber,
     return known || catch_up(subscriber, reading);
 }
 
-/* Hand the subscriber what it gets.
+/* Give the subscriber its batch.
  * @return its outcome; *more: there may be more for it than it took */
 static comet_outcome_e hand_over(comet_hub_t *hub,
                                  comet_subscriber_t *subscriber,

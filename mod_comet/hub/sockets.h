@@ -11,17 +11,18 @@
 
 typedef struct comet_sockets_t {
     int epoll; /* the hub's */
-    apr_uint64_t kind; /* the kind, which stands above the descriptor in an
-                        * event's data */
+    apr_uint64_t kind; /* the upper half of an event's data, above the
+                        * descriptor */
     comet_subscriber_t **owners; /* indexed by descriptor */
     apr_size_t size;
 } comet_sockets_t;
 
 /**
  * Watch a subscriber's blocked_fd for one event: its socket accepts data again.
- * If it has none, nothing is watched.  An event that was fetched before the
- * subscriber left finds no subscriber or, at worst, another one, which then
- * tries to write in vain.
+ * If blocked_fd is -1, nothing is watched.  An event may have been fetched
+ * before the subscriber left.  Then comet_sockets_find() finds no subscriber
+ * or, at worst, another one that has the descriptor now, which tries to write
+ * in vain.
  * @return 0 if the socket cannot be watched
  */
 int comet_sockets_watch_blocked(comet_sockets_t *sockets,

@@ -61,8 +61,9 @@ typedef enum {
 typedef struct comet_delivery_t {
     unsigned reasons; /* comet_reason_e */
     const comet_batch_t *batch; /* messages, borrowed during the call */
-    int is_unread; /* no messages were looked for, as its socket was blocked or
-                    * it rests; or they could not be read yet */
+    int is_unread; /* the batch is empty because nobody has looked for messages
+                    * (the socket was blocked, or the subscriber rests), or
+                    * because they could not be read yet */
 } comet_delivery_t;
 
 /** What a subscriber answers. */
@@ -114,8 +115,8 @@ struct comet_subscriber_t {
     struct comet_fetched_t *fetched; /* [hub->lock] what was fetched; or NULL */
 
     /* Set before join; then owned by the thread that serves. */
-    int resting; /* it has its answer and gets no more messages; the hub's
-                  * after join */
+    int resting; /* it has its answer and gets no more messages; after join this
+                  * belongs to the hub */
     int yields; /* while idle it gives its place up when asked to */
     comet_serve_cb *serve;
     comet_left_cb *left; /* NULL unless it owns a socket */

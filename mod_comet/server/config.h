@@ -32,10 +32,13 @@ typedef struct mod_comet_mapping_t {
  */
 typedef struct mod_comet_server_config_t {
     apr_array_header_t *mappings; /* mod_comet_mapping_t */
-    comet_place_t place; /* as it was written; its engine is NULL: none */
-    /** Its index in what mod_comet_stores_find() finds; set in post_config. */
+    comet_place_t place; /* as CometStore names it; place.engine is NULL if no
+                          * store is set */
+    /** The index of its store among those of mod_comet_stores_find(); set in
+     * post_config. */
     int store;
-    int has_rules; /* of request/shortcut; set in post_config */
+    int has_rules; /* whether request/shortcut.c found rules that forbid its
+                    * shortcut; set in post_config */
 #define SERVER_VALUE(field, fallback) apr_int64_t field;
 #include "tables/directives.def"
 } mod_comet_server_config_t;

@@ -24,8 +24,8 @@ const mod_comet_capacity_t *mod_comet_mpm_capacity(void)
     return &capacity;
 }
 
-/* The MPM does not tell its AsyncRequestWorkerFactor, so the directive is
- * read. */
+/* The MPM has no query for its AsyncRequestWorkerFactor, so this reads the
+ * directive. */
 static double find_async_factor(void)
 {
     const char *value =
@@ -34,9 +34,9 @@ static double find_async_factor(void)
     return value ? strtod(value, NULL) : 2;
 }
 
-/* How many clients a child may park.  It takes ThreadsPerChild + (idle - 1) x
- * AsyncRequestWorkerFactor connections (measured); a fifth of them stays free
- * for other requests. */
+/* How many clients a child may park.  A child accepts ThreadsPerChild + (idle -
+ * 1) x AsyncRequestWorkerFactor connections (measured); a fifth of them stays
+ * free for other requests. */
 static apr_size_t parks_per_child(double factor)
 {
     double connections = capacity.threads + (capacity.threads - 1) * factor;
@@ -158,11 +158,12 @@ static const process_score *own_score(void)
 }
 
 /*
- * The counters belong to a worker of this child.  The last one's are used, which
- * is nobody's where ThreadLimit is above ThreadsPerChild.  Where it is a
- * worker's, and that worker counts at the same moment, one of both is lost.
- * mod_status shows no bytes of a worker without accesses: bytes alone are
- * counted for the last worker that has some.
+ * Choose the entry of the scoreboard in which to count.  Each entry belongs to
+ * a worker of this child; this chooses the last one.  If ThreadLimit is above
+ * ThreadsPerChild, no worker uses that entry.  Otherwise a count is lost if the
+ * worker counts at the same moment.  mod_status shows no bytes for an entry
+ * without accesses, so bytes alone are counted in the last entry that has
+ * accesses.
  */
 static worker_score *own_counters(int has_accesses)
 {

@@ -16,7 +16,8 @@ typedef struct mod_comet_capacity_t {
     int children_limit; /* ServerLimit: also old generations */
     int prefork; /* a child has one thread; a signal handler may run hooks */
     int parks; /* whether clients can wait without a thread */
-    int has_waitio; /* the MPM has a state for it: httpd 2.4.63 and later */
+    int has_waitio; /* the MPM can wait for a socket in a state of its own:
+                     * httpd 2.4.63 and later */
     apr_size_t per_child; /* clients that may be parked in a child */
     apr_size_t descriptors; /* clients in a child, adopted ones included */
     int blocked; /* clients of all children that may hold a thread each */
@@ -41,8 +42,8 @@ const mod_comet_capacity_t *mod_comet_mpm_capacity(void);
 int mod_comet_mpm_is_stopping(void);
 
 /**
- * Count in the scoreboard, for mod_status, what httpd does not count: requests
- * that end on no thread of httpd's.  Any thread of a child.
+ * Count in the scoreboard, for mod_status, requests that httpd does not count
+ * because they do not end on one of its threads.  Any thread of a child.
  * @param bytes  sent in their answers
  */
 void mod_comet_mpm_count(unsigned long accesses, apr_off_t bytes);

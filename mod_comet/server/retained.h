@@ -16,7 +16,7 @@
 typedef apr_status_t mod_comet_retained_cb(void **thing, void *baton);
 
 /**
- * Get the thing of a name from an earlier configuration pass or an earlier
+ * Get the thing with a name from an earlier configuration pass or an earlier
  * generation; if there is none, make it.  Each version of the module makes its
  * own, since its layout may differ.  It is never freed: by then the code of
  * another version may be loaded.  In the parent, while httpd reads its

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file server/token_key.h
- * The keys that CometTokenKey sets, and the names of what holds a token.
+ * The keys that CometTokenKey sets, and the names of the cookie and the
+ * parameter that may hold a token.
  */
 #ifndef MOD_COMET_TOKEN_KEY_H
 #define MOD_COMET_TOKEN_KEY_H
@@ -25,7 +26,7 @@ const char *mod_comet_token_key_add(cmd_parms *cmd,
 /**
  * Read the name of the cookie or the parameter that may hold a token.
  * @param field  OUT: "" for off
- * @return as above
+ * @return as mod_comet_token_key_add()
  */
 const char *mod_comet_token_key_name(const cmd_parms *cmd, const char *value,
                                      const char **field);

@@ -5,7 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Room for the size line, whose value is known last: 8 hex digits and CRLF. */
+/* Room for the size line of the chunk, which is written last: 8 hex digits and
+ * CRLF. */
 #define HEAD_BYTES 10
 
 typedef struct comet_encoder_slot_t slot_t;

@@ -33,8 +33,8 @@ typedef struct comet_answer_t {
     /** Retention has removed messages after the client's cursor, up to this
      * timestamp; 0 if it has not. */
     comet_timestamp_t floor;
-    /** The client's cursor was not one of this store: what the client missed
-     * is unknown, and `cursor` is where it starts instead. */
+    /** The client's cursor did not belong to this store.  What the client has
+     * missed is unknown; it starts at `cursor` instead. */
     int is_unknown;
     /** In a page of history: messages before this timestamp were not searched
      * yet; 0 if all were, or if the page is full. */
@@ -46,9 +46,10 @@ typedef struct comet_transport_t {
                        * it cannot be chosen */
     comet_metric_e gauge; /* counts its waiting clients */
     const char *content_type; /* NULL: it has none, see `upgrades` */
-    /** The protocol of HTTP's Upgrade that its bytes are in; its client speaks,
-     * too.  NULL: they are the body of an answer.  Such a transport must be
-     * named in CometTransports: "all" is all the others. */
+    /** The protocol to which the connection is upgraded (HTTP's Upgrade).  The
+     * client of such a transport may send messages, too.  CometTransports must
+     * name it, because "all" does not include it.  NULL: the transport's bytes
+     * are the body of an answer. */
     const char *upgrades;
     const char *policy; /* Content-Security-Policy; NULL if none */
     const char *cache_control; /* NULL for the value that all streams, or all
@@ -71,8 +72,8 @@ typedef struct comet_transport_t {
     /**
      * Append the end of a stream whose client should come back by itself after
      * this many milliseconds.  A transport with this function can turn a client
-     * away without an HTTP error.  NULL: its streams just end, and its clients
-     * understand errors.
+     * away without an HTTP error.  NULL: its streams just end, and an HTTP
+     * error does no harm to its clients.
      * @param reason  why the client cannot be served now; NULL: its stream has
      *                come to its normal end
      */
