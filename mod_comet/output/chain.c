@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The output filters between us and the client. */
+/* The output filters between mod_comet and the client. */
 #include "output/chain.h"
 
 #include <apr_strings.h>
@@ -57,7 +57,8 @@ int mod_comet_chain_ends_plain(const request_rec *r)
     return filter == NULL;
 }
 
-/* mod_http2's, of a stream: they make what goes to its connection's thread. */
+/* Whether a filter belongs to a stream of mod_http2.  Such filters hand the
+ * answer to the thread of the connection. */
 static int is_http2(const ap_filter_t *filter)
 {
     return strncasecmp(filter->frec->name, "h2_", 3) == 0;
@@ -66,8 +67,8 @@ static int is_http2(const ap_filter_t *filter)
 /* The first filter that may keep bytes back, or sleep. @return NULL: none */
 static const ap_filter_t *find_obstacle(const request_rec *r)
 {
-    /* these encrypt, or copy; httpd's mod_ratelimit sleeps, and some filters
-     * of mod_qos keep bytes back, though they are as near to the network */
+    /* these encrypt or copy.  Other filters at the same level are not safe:
+     * mod_ratelimit's sleeps, and some of mod_qos hold bytes back */
     static const char *const passing[] = { "ssl/tls filter",
                                            "ssl/tls coalescing filter",
                                            "dumpio_out", NULL };
@@ -111,9 +112,10 @@ int mod_comet_chain_is_compressed(const request_rec *r)
            && apr_table_get(r->headers_in, "Accept-Encoding");
 }
 
-/* --- telling ---------------------------------------------------------------- */
+/* --- logging
+ * ---------------------------------------------------------------- */
 
-/* A filter does not say whose it is, but its code lies in a module's file.
+/* Find the module that a filter belongs to, by the file that contains its code.
  * @return the file's name, such as "mod_sed.so" */
 static const char *find_module(const ap_filter_t *filter)
 {
@@ -139,7 +141,7 @@ const char *mod_comet_chain_find_keeper(const request_rec *r)
 {
     static const char *const modules[] = { "mod_sed.so", "mod_data.so",
                                            "mod_ext_filter.so", NULL };
-    /* mod_filter's own, which call those */
+    /* filters of mod_filter that call those */
     static const char *const names[] = { "bytype:sed", "bytype:data", NULL };
     const ap_filter_t *filter = r->output_filters;
 
@@ -152,7 +154,7 @@ const char *mod_comet_chain_find_keeper(const request_rec *r)
 
 const char *mod_comet_chain_keeps_back(const request_rec *r)
 {
-    /* it takes itself out when it has sent the headers */
+    /* this filter removes itself once it has sent the headers */
     static const char *const headers[] = { "http_header", NULL };
     const ap_filter_t *obstacle = find_obstacle(r);
 

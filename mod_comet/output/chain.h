@@ -1,57 +1,59 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file output/chain.h
- * The output filters between us and the client: which of them may keep an
- * answer back, or take their time.
+ * The output filters between mod_comet and the client: which of them may hold
+ * bytes back, or block.
  *
  * Many filters only look at the headers and take themselves out of the chain
  * with the first bytes that pass (mod_expires, mod_cache, mod_filter).  So a
  * stream is judged twice: before its headers are out, and after.
  *
- * All of it by the thread that owns the request.
+ * All of these calls belong to the thread that owns the request.
  */
 #ifndef MOD_COMET_CHAIN_H
 #define MOD_COMET_CHAIN_H
 
 #include "server/mod_comet.h"
 
-/** Whether each filter passes everything on at once: httpd's own do, unless
- * they are known to sleep.  The hub's thread may write through these only. */
+/** Whether every filter passes everything on at once.  httpd's own filters do,
+ * except those that are known to sleep.  The hub's thread may write only if
+ * this is so. */
 int mod_comet_chain_is_direct(const request_rec *r);
 
 /**
- * Whether what comes after the headers goes to a socket as it is, or framed in
- * chunks: no TLS, no filter but those known to change nothing.
+ * Whether the bytes after the headers reach the socket as they are, or framed
+ * in chunks: there is no TLS, and every filter is known to change nothing.
  */
 int mod_comet_chain_is_plain(const request_rec *r);
 
-/** The same for the filters next to the network alone.  They stay as they are
- * when the headers go out; those of other modules before them may not. */
+/** As mod_comet_chain_is_plain(), but only for the filters next to the network.
+ * These stay in the chain when the headers go out; filters of other modules
+ * before them may not. */
 int mod_comet_chain_ends_plain(const request_rec *r);
 
 /** Whether mod_headers computes headers when the answer goes out: their values
  * may depend on anything (`Header set X "expr=…"`). */
 int mod_comet_chain_has_computed(const request_rec *r);
 
-/** Whether a filter will compress the answer, which takes its time. */
+/** Whether a filter will compress the answer, which takes CPU time. */
 int mod_comet_chain_is_compressed(const request_rec *r);
 
 /**
- * Before a stream is opened: which filter is known to keep the end of what it
- * gets back until there is more.
+ * Before a stream is opened: find a filter that is known to hold back the last
+ * bytes it was given until more come.
  * @return such as "\"sed\" of mod_sed.so", in r->pool; NULL: none
  */
 const char *mod_comet_chain_find_keeper(const request_rec *r);
 
 /**
- * After a stream's opening was given to the filters and flushed: which filter
- * keeps all of it back, even the headers.
+ * After a stream's opening was given to the filters and flushed: find a filter
+ * that holds back all of it, even the headers.
  * @return as mod_comet_chain_find_keeper(); NULL: the headers are out
  */
 const char *mod_comet_chain_keeps_back(const request_rec *r);
 
-/** Take all filters of other modules out of the answer: what is written next
- * reaches the client, though none of them has let anything pass. */
+/** Remove all filters of other modules from the answer.  What is written next
+ * then reaches the client, even if they have let nothing pass so far. */
 void mod_comet_chain_clear(request_rec *r);
 
 /** Take filters that translate character sets (mod_charset_lite, mod_xml2enc)

@@ -101,7 +101,7 @@ apr_status_t mod_comet_filters_open(request_rec *r, apr_bucket_brigade *brigade)
     return mod_comet_filters_write(r, brigade, NULL, 0);
 }
 
-/* With what the brigade holds already. */
+/* End the response after what the brigade holds already. */
 static apr_status_t pass_end(request_rec *r, apr_bucket_brigade *brigade)
 {
     conn_rec *c = r->connection;

@@ -55,7 +55,8 @@ apr_status_t mod_comet_filters_whole(request_rec *r,
  * @return APR_SUCCESS, or why the client is lost */
 apr_status_t mod_comet_filters_pass(conn_rec *c, apr_bucket_brigade *brigade);
 
-/** The same for the filters below one of the connection's, which is ours.
+/** As mod_comet_filters_pass(), but only for the filters below @a filter, which
+ * is one of mod_comet's on the connection.
  * @return APR_SUCCESS, or why the client is lost */
 apr_status_t mod_comet_filters_below(conn_rec *c, ap_filter_t *filter,
                                      apr_bucket_brigade *brigade);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file output/handshake.h
- * Checking a WebSocket handshake (RFC 6455, section 4.2.1).  All of it by the
- * thread that owns the request.
+ * Checking a WebSocket handshake (RFC 6455, section 4.2.1).  All of these calls
+ * belong to the thread that owns the request.
  */
 #ifndef MOD_COMET_HANDSHAKE_H
 #define MOD_COMET_HANDSHAKE_H

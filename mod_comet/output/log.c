@@ -38,14 +38,15 @@ struct mod_comet_log_t {
 
 /* set in the parent, inherited by the children */
 static int can_keep;
-static const char *waits; /* why a request's end may wait; NULL: it does not */
+static const char *waits; /* mod_comet_log_waits() */
 static unsigned needs; /* comet_logline_e: what the logs show */
 
 struct mod_comet_log_writer_t {
     mod_comet_log_queue_t *queue;
     apr_pool_t *pool; /* [the queue's thread] of the line being written */
     ap_HOOK_pre_connection_t *count_bytes; /* mod_logio's; or NULL */
-    APR_OPTIONAL_FN_TYPE(ap_logio_add_bytes_out) * add_bytes_out; /* its too */
+    /* mod_logio's, too; or NULL */
+    APR_OPTIONAL_FN_TYPE(ap_logio_add_bytes_out) * add_bytes_out;
 };
 
 /* --- what can be done ------------------------------------------------- */
@@ -202,7 +203,8 @@ static const char *request_line(const request_rec *r)
                : r->the_request;
 }
 
-/* In the order of take_connection(). */
+/* Keep a connection's texts in the order in which take_connection() reads
+ * them. */
 static void keep_connection(comet_buffer_t *text, const conn_rec *c)
 {
     keep_text(text, c->client_ip);
@@ -211,7 +213,7 @@ static void keep_connection(comet_buffer_t *text, const conn_rec *c)
     keep_text(text, c->log_id);
 }
 
-/* In the order of take_request(). */
+/* Keep a request's texts in the order in which take_request() reads them. */
 static void keep_request(comet_buffer_t *text, const request_rec *r)
 {
     keep_text(text, request_line(r));
@@ -346,8 +348,8 @@ static conn_rec *take_connection(const mod_comet_log_writer_t *writer,
     return c;
 }
 
-/* httpd makes the request, so that each module has its part of it.  But this
- * request was never read from a client. */
+/* Make a request through httpd, so that each module has its data in it.  This
+ * sets what httpd sets while it reads a request from a client. */
 static request_rec *make_request(const mod_comet_log_t *kept, conn_rec *c)
 {
     request_rec *r = ap_create_request(c);

@@ -25,7 +25,7 @@ typedef struct mod_comet_log_t mod_comet_log_t;
 typedef struct mod_comet_log_end_t {
     apr_off_t body_bytes; /* of the response's body */
     apr_off_t sent_bytes; /* of the response, with headers and chunks */
-    int aborted; /* the client was gone */
+    int aborted; /* the client had gone before the end */
 } mod_comet_log_end_t;
 
 /**
@@ -37,18 +37,19 @@ typedef struct mod_comet_log_end_t {
  */
 const char *mod_comet_log_check(apr_pool_t *p);
 
-/** Why a request's end may wait for something, so that the hub's thread must
- * leave it to a worker; NULL: it does not.  After mod_comet_log_check(). */
+/** Why the hooks at a request's end may block, so that a worker and not the
+ * hub's thread must end requests; NULL: they do not.  After
+ * mod_comet_log_check(). */
 const char *mod_comet_log_waits(void);
 
 /** Make what is needed to write lines (->log), in the child's pool, and start
- * the thread that does.  Called when the child starts, before its hub.
+ * the thread that writes them.  Called when the child starts, before its hub.
  * @param server  the main one, for the error log */
 void mod_comet_log_start(mod_comet_child_t *child, server_rec *server);
 
 /**
- * End that thread, after the hub's.  May be called again, and in a signal
- * handler.
+ * End that thread.  Call it after the hub's thread has ended.  May be called
+ * again, and in a signal handler.
  * @param limit  how long to wait for a line that does not get written
  * @return whether it has ended and all lines are written
  */
@@ -68,8 +69,8 @@ mod_comet_log_t *mod_comet_log_keep(request_rec *r);
 /** Free what was kept, and let httpd write its own line. */
 void mod_comet_log_drop(request_rec *r, mod_comet_log_t *kept);
 
-/** Have the line written, and free what was kept.  The hub's thread only; it
- * does not wait for the log (output/log_queue.h). */
+/** Queue the line, which is then written, and what was kept is freed.  The
+ * hub's thread only; it does not wait for the log (output/log_queue.h). */
 void mod_comet_log_write(const mod_comet_log_writer_t *writer,
                          mod_comet_log_t *kept, const mod_comet_log_end_t *end);
 

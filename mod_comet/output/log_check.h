@@ -22,9 +22,9 @@ const char *mod_comet_log_check_config(ap_HOOK_log_transaction_t *ours,
                                        unsigned *needs, apr_pool_t *p);
 
 /**
- * Look whether a request's end may wait for something: another module's hook,
- * or a program that a log is piped to.  Call it in post_config.
- * @return NULL: it does not; or the reason, in @a p
+ * Find out whether the end of a request may block: in another module's hook, or
+ * because a log is piped to a program.  Call it in post_config.
+ * @return NULL: it does not; otherwise the reason, in @a p
  */
 const char *mod_comet_log_check_waits(ap_HOOK_log_transaction_t *ours,
                                       apr_pool_t *p);

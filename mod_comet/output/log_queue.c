@@ -12,7 +12,7 @@
 
 /* How many lines may wait; one takes about 1 KB. */
 #define LINES_MAX 10000
-/* How many times the limit for a line the end may take. */
+/* Ending the thread may take this many times the limit for one line. */
 #define LIMITS_MAX 10
 
 struct mod_comet_log_queue_t {
@@ -61,8 +61,9 @@ static void *run(void *baton)
         line = take(queue, &refused);
         if (refused) {
             ap_log_error(APLOG_MARK, APLOG_ERR, 0, queue->server,
-                         "mod_comet: %d lines of ended streams are missing in "
-                         "the access log, which took none for too long",
+                         "mod_comet: %d lines of ended streams are missing "
+                         "in the access log, because it accepted no lines "
+                         "for too long",
                          refused);
         }
         if (line) {

@@ -6,7 +6,7 @@
 #include "hub/hub.h"
 #include "server/child.h"
 
-/* What a request costs besides the judging of its channels. */
+/* The CPU time of a request, without the judging of its channels. */
 #define RETURN_USEC 100
 #define SPREAD_MSEC 30000
 
@@ -57,8 +57,8 @@ int mod_comet_news_is_over(apr_time_t ends_at)
     return ends_at && comet_monotonic() >= ends_at;
 }
 
-/* The time in which all clients of this child may come back, if that shall
- * take half of one processor at most. */
+/* The time over which the returns of all clients of this child are spread, so
+ * that they take at most half of one processor. */
 static int spread_msec(int least, apr_interval_time_t judging)
 {
     apr_int64_t members =

@@ -28,8 +28,9 @@ void mod_comet_news_encode_opening(const mod_comet_ask_t *ask,
 int mod_comet_news_is_over(apr_time_t ends_at);
 
 /**
- * Whether a stream ends now, and when its client comes back: the more clients
- * wait, and the longer authorising their channels takes, the later.
+ * Whether a stream ends now, and when its client comes back.  The returns are
+ * spread over a longer time if more clients wait, and if authorising their
+ * channels takes longer.
  * @param reasons  comet_reason_e
  * @param ends_at  as above
  * @param judging  as in mod_comet_ask_t

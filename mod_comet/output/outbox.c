@@ -14,7 +14,8 @@ static atomic_size_t buffered; /* [atomic] what this child's outboxes hold */
 void mod_comet_outbox_count(apr_size_t *counted, apr_size_t now)
 {
     if (now != *counted) {
-        atomic_fetch_add(&buffered, now - *counted); /* modulo its size */
+        atomic_fetch_add(&buffered, now - *counted); /* unsigned, so this also
+                                                      * subtracts */
         comet_metrics_add(COMET_METRIC_buffered_bytes,
                           (apr_int64_t)now - (apr_int64_t)*counted);
         *counted = now;

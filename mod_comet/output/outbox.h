@@ -20,14 +20,14 @@ typedef struct mod_comet_outbox_t {
     apr_size_t counted; /* in the gauge and in the child's sum */
 } mod_comet_outbox_t;
 
-/** With so many bytes in the outboxes of a child, each stream that is behind
- * gets smaller pieces: the sum stays below this and MOD_COMET_SLICE_MIN for
- * each client. */
+/** If the outboxes of a child hold this many bytes, each stream that is behind
+ * gets smaller pieces.  So the sum stays below this plus MOD_COMET_SLICE_MIN
+ * for each client. */
 #define MOD_COMET_BUFFERED_BYTES (16 * 1024 * 1024)
 #define MOD_COMET_SLICE_MIN (4 * 1024)
 
-/** How many messages, in bytes, a stream gets at a time: encoded, which makes
- * seven bytes of one at worst, they fit into two pieces. */
+/** How many bytes of messages a stream gets at a time.  Encoding makes seven
+ * bytes of one at worst, so the encoded messages fit into two pieces. */
 #define MOD_COMET_STREAM_BYTES (8 * 1024)
 
 /** The same for a stream on a socket of the hub's whose client has taken all it

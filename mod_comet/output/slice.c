@@ -62,7 +62,7 @@ apr_status_t mod_comet_slice_encode_next(mod_comet_slice_t *slice,
                                          comet_buffer_t *out)
 {
     if (!mod_comet_slice_fits(slice, batch) || (slice->of && retry_msec)) {
-        return APR_EGENERAL; /* no words may follow half a message */
+        return APR_EGENERAL; /* nothing may follow half a message */
     }
     if (!slice->of) {
         mod_comet_news_encode_next(ask, batch, retry_msec, silent, out);

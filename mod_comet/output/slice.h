@@ -51,8 +51,8 @@ void mod_comet_slice_encode(mod_comet_slice_t *slice,
  * Encode what a stream's client gets next, as mod_comet_news_encode_next() does,
  * but of a long message the next piece.
  * @param seen  IN OUT: the subscriber's cursor
- * @return APR_SUCCESS; APR_EGENERAL: the stream stands within a message whose
- *         rest is gone, or within one and has to end
+ * @return APR_SUCCESS; APR_EGENERAL: only a part of a message was sent, and its
+ *         rest is gone or the stream has to end
  */
 apr_status_t mod_comet_slice_encode_next(mod_comet_slice_t *slice,
                                          const mod_comet_ask_t *ask,

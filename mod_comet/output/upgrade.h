@@ -2,7 +2,8 @@
 /**
  * @file output/upgrade.h
  * Turning a connection over to a WebSocket, once its handshake was checked
- * (output/handshake.h).  All of it by the thread that owns the request.
+ * (output/handshake.h).  All of these calls belong to the thread that owns the
+ * request.
  */
 #ifndef MOD_COMET_UPGRADE_H
 #define MOD_COMET_UPGRADE_H

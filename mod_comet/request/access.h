@@ -17,9 +17,9 @@
 const char *mod_comet_access_refuse_publish(const request_rec *r);
 
 /**
- * Whether a WebSocket handshake comes from where it should.  No browser keeps a
- * page of another site from reading on it what the visitor may read, so the
- * same pages may open one as may publish.
+ * Whether a WebSocket handshake comes from where it should.  Browsers let a
+ * page of another site open a WebSocket and read whatever its visitor may read.
+ * So only those pages may open one that may publish.
  * @return NULL, or the reason to refuse it (403)
  */
 const char *mod_comet_access_refuse_socket(const request_rec *r);

@@ -29,9 +29,9 @@ typedef struct mod_comet_ask_t {
     comet_timestamp_t seen;
     comet_timestamp_t floor; /* retention removed messages up to here, and the
                               * client must be told; 0: none */
-    comet_timestamp_t pruned; /* the same, but set as well where the client need
-                               * not be told; a stream notices what is removed
-                               * later by comparing with it */
+    comet_timestamp_t pruned; /* as `floor`, but also set if the client need not
+                               * be told; a stream compares with it to notice
+                               * what retention removes later */
     int is_unknown; /* the cursor does not belong to this store, and the client
                      * must be told */
     comet_allowance_t reading; /* what is left to its thread for reading;
@@ -43,16 +43,17 @@ typedef struct mod_comet_ask_t {
     apr_interval_time_t lifetime; /* of a stream; 0: no end */
     apr_time_t until; /* when the permission to read ends, by
                        * comet_monotonic(); 0: never */
-    int history; /* it asks for history, and is answered at once */
-    apr_uint64_t identity[2]; /* who asks, for verdicts that are kept
-                               * (wait/verdicts.h); zeros: none are */
+    int history; /* the client asks for history, and is answered at once */
+    apr_uint64_t identity[2]; /* who asks, for wait/verdicts.h; zeros: no
+                               * verdicts are kept for this client */
     apr_interval_time_t judging; /* the CPU time that authorising its channels
                                   * took */
     /** A WebSocket: which channels its client may publish to, a reference that
      * the request's pool releases; NULL: none. */
     comet_selection_t *writes;
     const char *mute; /* why its client may not publish at all; or NULL */
-    comet_text_t author; /* of what it publishes; data NULL: nobody */
+    comet_text_t author; /* the author of what the client publishes; data NULL:
+                          * nobody */
     const char *prefix; /* of the endpoint's channels */
     struct mod_comet_talk_t *talk; /* what is said on it; the pool's */
     apr_array_header_t *rooms; /* comet_room_t each: where the client is here
@@ -87,9 +88,9 @@ const char *mod_comet_ask_parse_int(const request_rec *r,
 
 /**
  * Whether a reader gives up for good after an HTTP error, but reconnects by
- * itself when its transport says so.  Such a reader asks for the transport's
- * own media type by name, as EventSource does; or for a WebSocket, by a right
- * handshake.
+ * itself when its transport says so.  Such a reader names the transport's own
+ * media type in Accept, as EventSource does, or it asks for a WebSocket by a
+ * correct handshake.
  */
 int mod_comet_ask_is_deaf(const request_rec *r,
                           const comet_transport_t *transport);
@@ -100,12 +101,13 @@ int mod_comet_ask_is_transport_allowed(const request_rec *r,
                                        const mod_comet_ask_t *ask);
 
 /** Let a stream last no longer than CometMaxLifetime of this URL allows (where
- * it is not set, an hour for an authenticated user), and a reader wait no longer
- * than what has authorised its request (a token, for example) is valid. */
+ * it is not set, an hour for an authenticated user), and let a reader wait no
+ * longer than the permission of its request is valid (that of a token, for
+ * example). */
 void mod_comet_ask_limit_time(mod_comet_ask_t *ask, const request_rec *r);
 
-/** When a reader that begins to wait now must be sent away: at the end of its
- * lifetime if it is a stream, or of its permission.
+/** When a reader that begins to wait now must stop waiting: at the end of its
+ * permission or, if it is a stream, of its lifetime.
  * @return by comet_monotonic(); 0: never */
 apr_time_t mod_comet_ask_end(const mod_comet_ask_t *ask);
 

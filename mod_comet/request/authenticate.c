@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Asking for a password once in a request, not once for each channel. */
+/* Check a password only once in a request, not once for each channel. */
 #include "request/authenticate.h"
 
 #include <http_config.h>
@@ -18,7 +18,8 @@ int mod_comet_authenticate_note(request_rec *r)
     return DECLINED;
 }
 
-/* These tell a user by the credentials and the configuration alone. */
+/* Whether a module identifies a user by the credentials and the configuration
+ * alone. */
 static int is_known(const char *module)
 {
     static const char *const known[] = {
@@ -69,7 +70,9 @@ static int is_same(const char *a, const char *b)
     return a == b || (a && b && strcmp(a, b) == 0);
 }
 
-/* AuthName may be an expression that looks at the URL. */
+/* Whether the sub-request is asked for the same credentials as its request.
+ * The values are compared, because AuthName may be an expression that looks at
+ * the URL. */
 static int is_asked_alike(request_rec *r)
 {
     return is_same(ap_auth_type(r), ap_auth_type(r->main))

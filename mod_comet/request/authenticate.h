@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file request/authenticate.h
- * Asking for a password once in a request.  A channel named by a parameter is
- * judged by a sub-request to its URL; where that URL is authenticated exactly
- * as the request itself, the request's user is the answer: checking one bcrypt
- * password for each of 900 channels would take a minute.  Each channel is
- * authorised (Require) all the same.
+ * Check a password only once in a request.  A channel that a parameter names is
+ * judged by a sub-request to its URL.  If that URL is authenticated exactly as
+ * the request itself, the sub-request takes over the request's user: checking a
+ * bcrypt password for each of 900 channels would take a minute.  Each channel
+ * is still authorised (Require) by itself.
  */
 #ifndef MOD_COMET_AUTHENTICATE_H
 #define MOD_COMET_AUTHENTICATE_H
@@ -21,7 +21,8 @@ int mod_comet_authenticate_note(request_rec *r);
  * sub-request was made for.  Only where the same sections apply to both, the
  * credentials, AuthType and AuthName are equal, and no module but httpd's own
  * decides who a user is (a script may look at the URL).
- * @return OK: r->user is set; DECLINED: it is authenticated as any other
+ * @return OK: r->user is set; DECLINED: the sub-request is authenticated as any
+ *         other
  */
 int mod_comet_authenticate_again(request_rec *r);
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the site's application has decided, for a while. */
+/* Decisions of the site's application, kept for a while. */
 #include "request/decisions.h"
 
 #include <pthread.h>
@@ -19,7 +19,8 @@ static struct {
     place_t *places; /* [lock] NULL: nothing was kept yet */
 } table = { .lock = PTHREAD_MUTEX_INITIALIZER };
 
-/* A key's only place.  The first bytes of a digest are as good as any. */
+/* The only place that a key may have.  The first two bytes of the digest choose
+ * it. */
 static place_t *place_of(const unsigned char *key)
 {
     return &table.places[(key[0] << 8 | key[1]) % PLACES];

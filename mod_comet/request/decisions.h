@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file request/decisions.h
- * What the site's application has decided, as long as it said that this may be
- * kept (Comet-Lifetime): a table of each child.
+ * Decisions of the site's application, kept for as long as it allows
+ * (Comet-Lifetime).  Each child has a table of its own.
  */
 #ifndef MOD_COMET_DECISIONS_H
 #define MOD_COMET_DECISIONS_H
@@ -26,7 +26,7 @@ typedef struct mod_comet_decision_t {
 int mod_comet_decisions_find(const unsigned char key[COMET_DIGEST_BYTES],
                              mod_comet_decision_t *decision);
 
-/** Keep a decision, if need be in the place of another.  Any thread. */
+/** Keep a decision.  It may replace another one.  Any thread. */
 void mod_comet_decisions_keep(const unsigned char key[COMET_DIGEST_BYTES],
                               const mod_comet_decision_t *decision);
 

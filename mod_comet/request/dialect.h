@@ -24,8 +24,8 @@ typedef struct mod_comet_dialect_t {
     const char *accepts; /* what may be posted (Accept-Post); NULL: nothing */
     int upgrades; /* its URLs may be asked for WebSocket */
     int subtree; /* the URLs below a mapped one are mapped, too */
-    /** Over a cap a client that waits gets its no-news answer after a second,
-     * where the MPM can hold it, instead of an error. */
+    /** If a cap is reached and the MPM can park the client, the client gets its
+     * no-news answer after a second instead of an error. */
     int holds_when_full;
 
     /**

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Asking the site's application whether a client may use a channel. */
+/* Ask the site's application whether a client may use a channel. */
 #include "request/inquiry.h"
 
 #include <apr_lib.h>
@@ -13,7 +13,7 @@
 #include "request/decisions.h"
 #include "request/reasons.h"
 
-/* The longest body. It is thrown away. */
+/* The longest body of an answer, which is discarded. */
 #define BODY_MAX_BYTES 65536
 
 /* The longest time that a decision may be kept, in seconds. */
@@ -28,7 +28,7 @@ static mod_comet_share_t asking = { .gauge = COMET_METRIC_asking };
 
 /* --- filters -------------------------------------------------------------- */
 
-/* What becomes of an answer's body. */
+/* The state of the filter that discards an answer's body. */
 typedef struct swallow_t {
     apr_off_t left; /* bytes that it may still have */
     int has_text; /* it is more than white space */
@@ -55,7 +55,7 @@ static apr_status_t look_at(swallow_t *swallow, apr_bucket *bucket)
     return status;
 }
 
-/* An output filter, before all others: nothing gets beyond it. */
+/* An output filter, before all others: it discards everything. */
 static apr_status_t swallow_body(ap_filter_t *filter,
                                  apr_bucket_brigade *brigade)
 {
@@ -142,8 +142,9 @@ static apr_table_t *make_headers(const request_rec *r, apr_pool_t *p,
     return fields;
 }
 
-/* Make the sub-request look like one of its own: its URL is in the request
- * line, and servers behind this one have no longer than we wait. */
+/* Make the sub-request look like a request of its own, with its URL in the
+ * request line.  Its server's Timeout becomes the target's, so that servers
+ * behind this one may not take longer. */
 static void dress(request_rec *sub, const request_rec *r,
                   const mod_comet_inquiry_target_t *target, const char *channel,
                   swallow_t *swallow)
@@ -203,11 +204,11 @@ static void read_grant(mod_comet_inquiry_t *inquiry, const request_rec *sub,
     inquiry->user = user && *user ? apr_pstrdup(p, user) : NULL;
     if (inquiry->user && comet_params_check_user(comet_text(user))) {
         inquiry->status = HTTP_SERVICE_UNAVAILABLE;
-        inquiry->wrong = "its Comet-User is no user's name";
+        inquiry->wrong = "its Comet-User is not a valid name of a user";
     }
 }
 
-/* @param status  of the handler, or of the look-up */
+/* @param status  what the handler returned, or the look-up of the URL */
 static void read_answer(mod_comet_inquiry_t *inquiry, const request_rec *sub,
                         int status, const swallow_t *swallow, apr_pool_t *p)
 {
@@ -277,7 +278,8 @@ static void run(mod_comet_inquiry_t *inquiry, request_rec *r,
 
 /* --- asking ---------------------------------------------------------------------- */
 
-/* All that a decision may depend on.  @return whether there is a key */
+/* Make a key of everything that a decision may depend on.  @return whether it
+ * was made */
 static int make_key(const request_rec *r,
                     const mod_comet_inquiry_target_t *target,
                     const char *channel, unsigned char *key)
@@ -302,8 +304,9 @@ static void take_over(mod_comet_inquiry_t *inquiry,
     inquiry->status = decision->status;
     inquiry->until = decision->until;
     inquiry->user = *decision->user ? apr_pstrdup(p, decision->user) : NULL;
-    inquiry->wrong =
-        ap_is_HTTP_SUCCESS(decision->status) ? NULL : "it said so before";
+    inquiry->wrong = ap_is_HTTP_SUCCESS(decision->status)
+                         ? NULL
+                         : "it has refused this before";
 }
 
 static void keep(const mod_comet_inquiry_t *inquiry, const unsigned char *key)
@@ -329,7 +332,7 @@ static void ask(mod_comet_inquiry_t *inquiry, request_rec *r,
     }
     if (!mod_comet_share_enter(&asking)) {
         inquiry->status = HTTP_SERVICE_UNAVAILABLE;
-        inquiry->wrong = "too many requests ask it now";
+        inquiry->wrong = "too many requests are asking it now";
         return;
     }
     run(inquiry, r, channel);

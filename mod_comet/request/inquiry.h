@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file request/inquiry.h
- * Asking the site's application whether a client may use a channel: an internal
- * sub-request to a local URL, with the client's cookies.  Its status decides;
- * its body reaches nobody.
+ * Ask the site's application whether a client may use a channel.  This makes an
+ * internal sub-request to a local URL, with the client's cookies.  The status
+ * of the answer decides; its body is discarded.
  */
 #ifndef MOD_COMET_INQUIRY_H
 #define MOD_COMET_INQUIRY_H
@@ -13,7 +13,8 @@
 /** Whom to ask; in the configuration's pool. */
 typedef struct mod_comet_inquiry_target_t {
     const char *url; /* local: "/…", perhaps with a query */
-    apr_interval_time_t timeout; /* an answer after this is none */
+    apr_interval_time_t timeout; /* an answer that takes longer does not
+                                  * count */
 } mod_comet_inquiry_target_t;
 
 /** What it has answered; in the pool of the request. */
@@ -21,7 +22,7 @@ typedef struct mod_comet_inquiry_t {
     const mod_comet_inquiry_target_t *target;
     int status; /* HTTP's: 2xx grants; 503: it could not be asked, or is
                  * broken */
-    const char *wrong; /* unless it grants: why not */
+    const char *wrong; /* why it does not grant; unset if it grants */
     const char *user; /* Comet-User; NULL: it names nobody */
     const char *challenge; /* its WWW-Authenticate; NULL: none */
     apr_time_t until; /* Comet-Lifetime, by comet_monotonic(); 0: it names
@@ -29,8 +30,8 @@ typedef struct mod_comet_inquiry_t {
 } mod_comet_inquiry_t;
 
 /**
- * Ask about a request that is ours, once a request and target.  Takes as long
- * as the application does.  The request's thread.
+ * Ask about a request that is ours.  In one request a target is asked only
+ * once.  The call takes as long as the application does.  The request's thread.
  * @param channel  for Comet-Channel: "" for the endpoint's own URL, "room/"
  *                 and a star for all channels below room; no control
  *                 characters
@@ -40,15 +41,16 @@ const mod_comet_inquiry_t *mod_comet_inquiry_make(
     request_rec *r, const mod_comet_inquiry_target_t *target,
     const char *channel);
 
-/** Whether a request was made on behalf of one that is being asked about: to
- * ask again would never end. */
+/** Whether a request was made by the application's answer to such a question.
+ * Asking about it again would never end. */
 int mod_comet_inquiry_is_nested(const request_rec *r);
 
-/** check_user_id hook: where the application has answered 401, so do we, unless
- * an AuthType may tell the user instead. */
+/** check_user_id hook: if the application has answered 401, answer 401, too,
+ * unless the location has an AuthType that may name the user. */
 int mod_comet_inquiry_authenticate(request_rec *r);
 
-/** Register the filters that keep bodies away. */
+/** Register the filters that discard the answer's body and keep the client's
+ * body from the application. */
 void mod_comet_inquiry_register(void);
 
 #endif /* MOD_COMET_INQUIRY_H */

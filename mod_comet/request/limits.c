@@ -39,7 +39,7 @@ void mod_comet_limits_attach(void)
     comet_quota_attach(limits);
 }
 
-/* --- who is up against what ---------------------------------------------- */
+/* --- which limits apply -------------------------------------------------- */
 
 typedef mod_comet_limits_claims_t claims_t;
 
@@ -56,7 +56,7 @@ static void add_claim(claims_t *claims, const mod_comet_limit_rule_t *rule,
     }
 }
 
-/* @param what  is counted: 'w' for waiting, 'p' for publishing */
+/* @param what  what is counted: 'w' for waiting, 'p' for publishing */
 static void make_claims(claims_t *claims, const request_rec *r,
                         const mod_comet_limit_rule_t *rule, char what)
 {

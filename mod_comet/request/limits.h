@@ -30,7 +30,7 @@ const char *mod_comet_limits_wait(request_rec *r);
 /** Stop counting a client, before its request's end or after it. Any thread. */
 void mod_comet_limits_leave(comet_quota_place_t *place);
 
-/** The limits that a publisher is up against: CometLimitPublish. */
+/** The limits that apply to a publisher (CometLimitPublish). */
 typedef struct mod_comet_limits_claims_t {
     comet_quota_limit_t list[COMET_QUOTA_MOST];
     const char *who[COMET_QUOTA_MOST]; /* how a refusal names each */

@@ -5,7 +5,8 @@
 #include <apr_strings.h>
 #include <stdatomic.h>
 
-/* How long nothing more is said about one lack of room. */
+/* After a line about a lack of room, no other line about the same lack is
+ * logged for this long. */
 #define SILENCE apr_time_from_sec(60)
 
 enum { EACH, MINUTE };
@@ -25,7 +26,7 @@ static const refusal_t refusals[] = {
 
 #define COUNT (sizeof(refusals) / sizeof(*refusals))
 
-/* What this child has logged about each of them. */
+/* What this child has logged about each refusal of the table. */
 static struct {
     _Atomic apr_time_t quiet_until; /* [atomic] none is logged before that time
                                      * of comet_monotonic() */
@@ -70,7 +71,7 @@ void mod_comet_reasons_log(request_rec *r, int status, const char *reason)
     before = take_turn(i);
     if (before >= 0) {
         ap_log_cerror(APLOG_MARK, APLOG_WARNING, 0, r->connection,
-                      "%s: %s %s is refused: %s (%d more were since this was "
+                      "%s: %s %s is refused: %s (%d more since this was "
                       "last logged)",
                       refusals[i].id, r->method, r->uri, reason, before);
     }

@@ -12,13 +12,14 @@
  * Log why a request is refused, with the id that tables/refusals.def gives to
  * the status.  A lack of room is logged once a minute and child at most, with
  * the number of refusals that were not logged since.  The request's thread.
- * @param status  the HTTP status; nothing is logged if the table has it not
+ * @param status  the HTTP status; if the table does not have it, nothing is
+ *                logged
  * @param reason  what the client is told
  */
 void mod_comet_reasons_log(request_rec *r, int status, const char *reason);
 
-/** The HTTP status for a store that has not stored a message, or may have.  Any
- * thread. */
+/** The HTTP status for a message that the store has not stored, or about which
+ * this is unknown.  Any thread. */
 int mod_comet_reasons_store_code(apr_status_t status);
 
 /** The same as a text, in @a pool. */

@@ -38,7 +38,7 @@ typedef struct mod_comet_request_t {
 
     /* of request/token: */
     const struct mod_comet_token_t *token; /* NULL: nobody has asked yet */
-    int is_told; /* the log was told that it grants too little */
+    int is_told; /* the log has a line that the token grants too little */
     mod_comet_way_e shortcut; /* of request/shortcut: whether it may be taken */
     int is_by_token_alone; /* `Require comet-token` has granted it, and stands
                             * alone in its section */
@@ -46,7 +46,7 @@ typedef struct mod_comet_request_t {
     /* of request/inquiry: */
     const struct mod_comet_inquiry_t *inquiry; /* the last one; or NULL */
     int is_asking; /* its sub-request runs */
-    int is_refused; /* the log was told so */
+    int is_refused; /* the log has a line that the application refuses */
     const char *obstacle; /* why it was not judged: it gets 503; or NULL */
 
     /* of request/authenticate: the authenticated user, and the configuration

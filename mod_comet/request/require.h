@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file request/require.h
- * `Require comet-publish PROVIDER ARGUMENTS`: judges only who publishes.
- * `Require comet-channel PATTERN…`: names channels, as the URL does below the
- * endpoint; "user/%{REMOTE_USER}/…" is a user's own.
+ * `Require comet-publish PROVIDER ARGUMENTS`: applies to publishing requests
+ * only. `Require comet-channel PATTERN…`: names channels, as the URL does below
+ * the endpoint; "user/%{REMOTE_USER}/…" is a user's own.
  */
 #ifndef MOD_COMET_REQUIRE_H
 #define MOD_COMET_REQUIRE_H

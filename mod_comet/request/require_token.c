@@ -44,7 +44,8 @@ static const char *parse(cmd_parms *cmd, const char *line, const void **parsed)
                  : NULL;
 }
 
-/* The endpoint's own URL reaches no channel. */
+/* Whether a token grants what a request wants.  The endpoint's own URL reaches
+ * no channel, so any token will do. */
 static int is_granted(const request_rec *r, const comet_token_t *claims)
 {
     const char *channel = mod_comet_request_channel(r);
@@ -55,8 +56,8 @@ static int is_granted(const request_rec *r, const comet_token_t *claims)
                                  channel);
 }
 
-/* Without a user, or with an invalid token, check_user_id comes first: it
- * names the user or answers with a challenge. */
+/* If there is no user yet, or the token is invalid, httpd has to run the
+ * check_user_id hooks first: they name the user or answer with a challenge. */
 static authz_status check(request_rec *r, const char *line, const void *parsed)
 {
     mod_comet_request_t *request = mod_comet_request(r);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Judging a channel by the request's token alone. */
+/* Judge a channel by the request's token alone. */
 #include "request/shortcut.h"
 
 #include <apr_fnmatch.h>
@@ -32,8 +32,8 @@ static int is_rule(const char *name)
     return i < sizeof(rules) / sizeof(*rules);
 }
 
-/* These sections never apply to a mapped URL, or are looked at by
- * themselves. */
+/* Whether rules in this section do not count here: the section never applies to
+ * a mapped URL, or it is a virtual host, which is searched by itself. */
 static int is_elsewhere(const char *name)
 {
     return begins_with(name, "<Directory") || begins_with(name, "<Files")

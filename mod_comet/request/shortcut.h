@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file request/shortcut.h
- * Judging a channel by the request's token alone, where a sub-request to the
- * channel's own URL would come to the same result.  A token of 100 channels
- * costs string compares then.
+ * Judge a channel by the request's token alone, if a sub-request to the
+ * channel's own URL would come to the same result.  Then 100 channels cost
+ * string comparisons only.
  */
 #ifndef MOD_COMET_SHORTCUT_H
 #define MOD_COMET_SHORTCUT_H

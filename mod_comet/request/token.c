@@ -11,15 +11,16 @@
 
 static const char CHALLENGE[] = "WWW-Authenticate";
 
-/* --- where it is --------------------------------------------------------- */
+/* --- where the token is -------------------------------------------------- */
 
-/* What a request bears. */
+/* What one part of a request has: a token, or an error. */
 typedef struct found_t {
     comet_text_t text; /* data NULL: nothing */
     const char *wrong; /* NULL: nothing */
 } found_t;
 
-/* httpd joins header fields of one name by commas.  No token has one. */
+/* httpd joins header fields of the same name by commas.  A token contains no
+ * comma. */
 static found_t find_in_header(const request_rec *r)
 {
     static const char scheme[] = "Bearer ";
@@ -91,7 +92,8 @@ static found_t find_in_query(const mod_comet_request_t *request,
     return found;
 }
 
-/* An empty token is none: a client that signs out may send one. */
+/* Find the token.  An empty token counts as absent: a client that signs out may
+ * send one. */
 static found_t find(const request_rec *r)
 {
     const mod_comet_request_t *request = mod_comet_request(r);
@@ -156,7 +158,8 @@ static mod_comet_token_t *verify(const request_rec *r,
     return token;
 }
 
-/* What was found for this request, or for one above it with the same keys. */
+/* Find a token that was verified before: for this request or, with the same
+ * keys, for a request above it. */
 static const mod_comet_token_t *find_judged(const request_rec *r,
                                             const apr_array_header_t *keys,
                                             unsigned use)
@@ -215,7 +218,8 @@ static void challenge(request_rec *r, const char *error, const char *wrong)
                    apr_pstrcat(r->pool, "Bearer", parts, NULL));
 }
 
-/* A sub-request's refusal is told by the request that made it. */
+/* Log a refusal.  That of a sub-request is logged by the request that made
+ * it. */
 static void tell(request_rec *r, int status, const char *wrong)
 {
     if (!r->main) {
@@ -253,7 +257,8 @@ int mod_comet_token_authenticate(request_rec *r)
     default:
         break;
     }
-    if (!token->claims.user) { /* httpd allows no authentication of nobody */
+    if (!token->claims.user) { /* httpd does not accept an authentication
+                                * without a user's name */
         return refuse(r, HTTP_UNAUTHORIZED, "invalid_token",
                       "sub: the token names no user, but one is required");
     }

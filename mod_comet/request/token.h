@@ -3,7 +3,7 @@
  * @file request/token.h
  * The token that a request bears: in its Authorization, in the cookie of
  * CometTokenCookie or in the parameter of CometTokenParameter.  It is verified
- * once a request, when somebody asks.
+ * once a request, when it is first needed.
  */
 #ifndef MOD_COMET_TOKEN_H
 #define MOD_COMET_TOKEN_H
@@ -21,18 +21,19 @@ typedef enum mod_comet_token_state_e {
 /** In the pool of the request. */
 typedef struct mod_comet_token_t {
     mod_comet_token_state_e state;
-    const char *wrong; /* unless it is valid: why not */
+    const char *wrong; /* why it is not valid; unset if it is */
     comet_token_t claims; /* if it is valid */
     apr_time_t until; /* its end, by comet_monotonic(); 0: never */
 
-    /* by what it was judged */
+    /* what the token was checked against */
     const apr_array_header_t *keys;
     unsigned use;
 } mod_comet_token_t;
 
 /**
- * The token of a request that is ours, by the keys of its location.  A
- * sub-request bears the token of its main request.  The request's thread.
+ * Find the token of a request that is ours, and verify it by the keys of its
+ * location.  A sub-request bears the token of its main request.  The request's
+ * thread.
  * @return never NULL
  */
 const mod_comet_token_t *mod_comet_token_find(request_rec *r);
