@@ -11,7 +11,7 @@
 
 #include "server/mod_comet.h"
 
-/** One for each parked connection; the connection's owner owns it. */
+/** The ACKs of one parked connection.  The connection's owner owns it. */
 typedef struct mod_comet_ack_t {
     apr_interval_time_t every; /* a part of the MPM's Timeout */
     apr_time_t due; /* when the next ACK is asked for, by comet_monotonic() */

@@ -24,7 +24,8 @@
 
 typedef mod_comet_stream_t stream_t;
 
-/* How many bytes the connection's socket was given so far, sent or not. */
+/* How many bytes were written to the connection's socket so far, sent or
+ * not. */
 static apr_int64_t given_bytes(int fd)
 {
     struct tcp_info info = { 0 };
@@ -41,8 +42,9 @@ int mod_comet_adopt_may(request_rec *r, const mod_comet_ask_t *ask)
 {
     int is_user = r->user || ask->authenticated;
 
-    /* a clock's ticks go through the filters; a stream of an authenticated
-     * user must end before long, so that the user is checked again */
+    /* not a clock: its ticks go through the filters.  The stream of an
+     * authenticated user must end some time, so that the user is checked
+     * again */
     return mod_comet_log_can_write(mod_comet_child()->log)
            && mod_comet_config_adopt(r) && ask->transport->streams && !ask->tick
            && (!is_user || mod_comet_ask_end(ask)) && !r->prev && !r->main
@@ -127,8 +129,8 @@ static int join(const request_rec *r, const mod_comet_ask_t *ask,
     return 0;
 }
 
-/* Whether httpd holds nothing that the client has sent.  What the client of a
- * WebSocket has said already is taken. */
+/* Whether httpd holds no input from the client.  For a WebSocket, this first
+ * takes what the client has said already. */
 static int is_silent(conn_rec *c, apr_bucket_brigade *brigade,
                      const mod_comet_ask_t *ask)
 {

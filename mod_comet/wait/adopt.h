@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file wait/adopt.h
- * Event streams that httpd no longer knows.  Over plain HTTP/1.1, with httpd's
- * own filters only, a stream whose headers are out needs nothing but its
- * socket.  The hub keeps a duplicate of the socket and writes to it; httpd ends
- * the request and closes its own descriptor.  Such a client costs a few hundred
- * bytes under every MPM, and neither a connection nor a thread of the MPM.
+ * Event streams that leave httpd.  Over plain HTTP/1.1, and if all filters are
+ * httpd's own, a stream needs nothing but its socket once its headers are sent.
+ * The hub keeps a duplicate of the socket and writes to it; httpd ends the
+ * request and closes its own descriptor.  Under every MPM such a client costs a
+ * few hundred bytes, and no connection or thread of the MPM.
  *
  * What stays the same: the access log has one line, written at the stream's
  * real end (output/log.h); limits and gauges count the stream; it ends with its
@@ -18,8 +18,8 @@
 
 #include "request/ask.h"
 
-/** Whether nothing but an output filter keeps a request's stream from being
- * adopted.  The request's thread. */
+/** Whether a request's stream could be adopted if its output filters allowed
+ * it.  The request's thread. */
 int mod_comet_adopt_may(request_rec *r, const mod_comet_ask_t *ask);
 
 /**
@@ -31,8 +31,7 @@ int mod_comet_adopt_may(request_rec *r, const mod_comet_ask_t *ask);
 apr_int64_t mod_comet_adopt_begin(request_rec *r, const mod_comet_ask_t *ask);
 
 /**
- * Adopt a stream.  Its headers and its opening have already been taken by the
- * client's socket.
+ * Adopt a stream.  The socket has already taken its headers and its opening.
  * @param before  of mod_comet_adopt_begin()
  * @return 1: adopted, the handler returns DONE; 0: the request is unchanged,
  *         because bytes are still to be sent, the client has sent something,

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Waiting with the request's own thread; the number of threads is capped. */
+/* Wait with the request's own thread.  The number of threads that may do so is
+ * capped. */
 #include "wait/block.h"
 
 #include <apr_strings.h>
@@ -30,15 +31,16 @@
 
 typedef mod_comet_blocked_t block_t;
 
-/* --- being handed messages (hub's thread) ----------------------------- */
+/* --- getting messages (hub's thread) ---------------------------------- */
 
-/* The thread leaves the hub before it writes: messages that come meanwhile are
- * in the log, after its cursor. */
+/* Hand messages to the thread.  The thread leaves the hub before it writes; it
+ * finds messages that come meanwhile in the log, after its cursor. */
 static comet_outcome_e serve(comet_subscriber_t *subscriber,
                              const comet_delivery_t *delivery)
 {
     block_t *block = (block_t *)subscriber;
-    /* input alone does not end the wait: the client's next request must wait */
+    /* input alone does not end the wait: it is the client's next request, which
+     * is read later */
     unsigned reasons =
         delivery->reasons
         & ~(unsigned)(COMET_NEWS | (block->hears ? 0 : COMET_READABLE));
@@ -97,22 +99,24 @@ static int is_gone(conn_rec *c)
     return poll(&look, 1, 0) > 0;
 }
 
-/* Whether the thread is woken for everything: by the hub for news, its timer,
- * a stop of the child and a client that leaves, by mod_comet_block_wake() for
- * a stop while the hub hangs.  Nothing tells it of an HTTP/2 stream's end, nor
- * of a graceful stop on prefork, where a signal handler only sets a state. */
+/* Whether every event wakes the thread.  The hub wakes it for news, its timer,
+ * a stop of the child and a client that leaves; mod_comet_block_wake() wakes it
+ * for a stop while the hub hangs.  Nothing wakes it for the end of an HTTP/2
+ * stream, nor for a graceful stop on prefork, where a signal handler only sets
+ * a state. */
 static int can_be_woken(const block_t *block)
 {
     return block->subscriber.listens && !mod_comet_mpm_capacity()->prefork;
 }
 
-/* Wait until the hub hands something over, or the thread has to check whether
- * to go on.
+/* Wait until the hub hands something over, or until the thread has to check
+ * whether to go on.
  * @return what was handed over */
 static unsigned await_turn(block_t *block)
 {
     apr_time_t until = comet_monotonic() + SLICE;
-    apr_time_t due = block->subscriber.timeout_at + SLICE; /* the hub is late */
+    apr_time_t due =
+        block->subscriber.timeout_at + SLICE; /* if the hub is late */
     unsigned reasons;
     int failed = 0;
 
@@ -192,8 +196,9 @@ static apr_status_t join_hub(const request_rec *r, const mod_comet_ask_t *ask,
                                       (apr_size_t)store, ask->selection);
 }
 
-/* The hub watches an HTTP/1.1 client's socket for the client's leaving; where
- * epoll refuses that, the thread looks itself. */
+/* Join the hub.  It watches the socket of an HTTP/1.1 client to notice when the
+ * client leaves.  If epoll refuses the socket, the thread checks that
+ * itself. */
 static apr_status_t join(const request_rec *r, const mod_comet_ask_t *ask,
                          block_t *block, apr_time_t ends_at)
 {
@@ -224,9 +229,9 @@ static apr_status_t join(const request_rec *r, const mod_comet_ask_t *ask,
     return status;
 }
 
-/* Whether none of the bytes that were sent arrive.  Then an HTTP/2 connection
- * is shut down: otherwise it and all its streams would wait until TCP gives
- * up. */
+/* Whether the client acknowledges none of the bytes that were sent.  An HTTP/2
+ * connection is shut down then; otherwise it and all its streams would wait
+ * until TCP gives up. */
 static int is_lost(conn_rec *c, block_t *block)
 {
     if (!comet_pulse_is_lost(&block->pulse, block->fd)) {
@@ -240,7 +245,8 @@ static int is_lost(conn_rec *c, block_t *block)
     return 1;
 }
 
-/* The client counts as waiting before it has the head of its answer. */
+/* Count the client as waiting.  This comes before the head of its answer is
+ * sent. */
 static void start_counting(const mod_comet_ask_t *ask, block_t *block)
 {
     if (!block->counted) {
@@ -249,7 +255,7 @@ static void start_counting(const mod_comet_ask_t *ask, block_t *block)
     }
 }
 
-/* The client counts as waiting no more.  This comes before the last bytes are
+/* Stop counting the client as waiting.  This comes before the last bytes are
  * written, because a client that has them may wait again at once. */
 static void stop_counting(request_rec *r, const mod_comet_ask_t *ask,
                           block_t *block)
@@ -297,7 +303,7 @@ static unsigned wait_once(request_rec *r, const mod_comet_ask_t *ask,
     return reasons;
 }
 
-/* Make what the client is sent now.
+/* Encode what the client gets now.
  * @return whether the stream goes on after it */
 static int encode_next(const mod_comet_ask_t *ask, block_t *block,
                        unsigned reasons, apr_time_t ends_at,
@@ -360,7 +366,8 @@ static comet_batch_t make_batch(apr_pool_t *p, apr_size_t size)
     };
 }
 
-/* Nothing of the opening has reached the client: nor would any message. */
+/* Refuse a stream, because a filter holds it back: no byte of its opening has
+ * reached the client, and no message would either. */
 static int refuse(request_rec *r, const char *filter)
 {
     mod_comet_chain_clear(r);
@@ -374,9 +381,9 @@ static int refuse(request_rec *r, const char *filter)
                                   filter);
 }
 
-/* Open a stream and see whether it needs the thread after all: many filters
- * have gone when the headers are out.
- * @return what the handler returns; DECLINED: it does */
+/* Open a stream, then check whether it needs the thread after all: many filters
+ * leave the chain when the headers are sent.
+ * @return what the handler returns; DECLINED: it needs the thread */
 static int open_stream(request_rec *r, mod_comet_ask_t *ask,
                        apr_int64_t adopting)
 {
@@ -421,7 +428,8 @@ static void attend_all(request_rec *r, mod_comet_ask_t *ask, block_t *block)
     comet_batch_clear(&block->batch);
 }
 
-/* @return NULL: the thread may wait, until give_back(); or why it may not */
+/* @return NULL: the thread may wait until give_back(); otherwise why it may
+ *         not */
 static const char *take(block_t *block, apr_pool_t *p)
 {
     const char *obstacle;
@@ -454,7 +462,7 @@ int mod_comet_block(request_rec *r, mod_comet_ask_t *ask, apr_int64_t adopting,
                       .fd = mod_comet_filters_fd(c->master ? c->master : c),
                       .lock = PTHREAD_MUTEX_INITIALIZER,
                       .batch = make_batch(r->pool, ask->limit) };
-    /* then it needs no place, as a rule */
+    /* such a stream is adopted as a rule, and needs no place for a thread */
     int is_plain = adopting >= 0 && mod_comet_chain_is_plain(r);
     const char *obstacle = is_plain ? NULL : take(&block, r->pool);
     int rv = DECLINED;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file wait/block.h
- * Waiting with the request's own thread where the MPM cannot park the
- * connection: under prefork and worker, on HTTP/2.
+ * Wait with the request's own thread, if nothing else is possible: under
+ * prefork and worker, on HTTP/2, and behind filters that may block.
  */
 #ifndef MOD_COMET_BLOCK_H
 #define MOD_COMET_BLOCK_H
@@ -14,7 +14,7 @@
 /**
  * Wait and answer; returns when the request is over or its stream adopted.
  * @param adopting  of mod_comet_adopt_begin()
- * @param refusal  OUT: why there is no place for it, when DECLINED
+ * @param refusal  OUT: why there is no place for the request, when DECLINED
  * @return what the handler returns; DECLINED: as mod_comet_wait()
  */
 int mod_comet_block(request_rec *r, mod_comet_ask_t *ask, apr_int64_t adopting,

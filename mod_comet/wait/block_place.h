@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file wait/block_place.h
- * The places of threads that wait: so many of a child's threads may, and so
- * many of those that serve one HTTP/2 connection.
+ * The places of threads that wait.  Only a part of a child's threads may wait
+ * at a time, and only a few of those that serve one HTTP/2 connection.
  */
 #ifndef MOD_COMET_BLOCK_PLACE_H
 #define MOD_COMET_BLOCK_PLACE_H
@@ -11,8 +11,9 @@
 
 /**
  * Take a place for the thread that calls.
- * @param block  ->child and ->master are set; linked to the waiting ones
- * @param p  for the reason
+ * @param block  ->child and ->master are set; it is linked into the list of
+ *               waiting threads
+ * @param p  for the text of the reason
  * @return NULL; or why there is no place
  */
 const char *mod_comet_block_place_take(mod_comet_blocked_t *block,

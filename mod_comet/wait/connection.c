@@ -14,8 +14,8 @@ int mod_comet_connection_make(conn_rec *c, void *socket)
     return OK;
 }
 
-/* An allocator frees only what is returned to it beyond its limit, so its spare
- * nodes are taken out and returned. */
+/* An allocator frees only nodes that are returned to it beyond its limit.  So
+ * this takes its spare nodes out and returns them. */
 void mod_comet_connection_trim(const conn_rec *c)
 {
     apr_allocator_t *allocator = apr_pool_allocator_get(c->pool);

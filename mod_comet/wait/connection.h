@@ -12,26 +12,26 @@
 #include "server/mod_comet.h"
 
 typedef struct mod_comet_connection_t {
-    /** What waits on it, or has waited: wait/parked.h.  NULL: nothing ever
-     * did.  [owner thread] */
+    /** The request that waits on it, or has waited (wait/parked.h).  NULL: none
+     * has ever waited.  [owner thread] */
     struct mod_comet_parked_t *park;
-    /** Its HTTP/2 streams that wait without a thread: wait/h2.h.  NULL: it is no
-     * HTTP/2 connection that can have any.  [owner thread] */
+    /** Its HTTP/2 streams that wait without a thread (wait/h2.h).  NULL: the
+     * connection cannot have any.  [owner thread] */
     struct mod_comet_h2_t *h2;
     /** How many of its HTTP/2 streams wait with a thread each.  [atomic] */
     atomic_int blocked_streams;
 } mod_comet_connection_t;
 
-/** The connection's own; NULL: it was made without pre_connection hooks.
- * Any thread while the connection exists. */
+/** The record of a connection; NULL: the connection was made without
+ * pre_connection hooks.  Any thread while the connection exists. */
 mod_comet_connection_t *mod_comet_connection(const conn_rec *c);
 
-/** pre_connection hook: make it.
+/** pre_connection hook: make the record.
  * @return OK */
 int mod_comet_connection_make(conn_rec *c, void *socket);
 
-/** Return a connection's spare memory to the system, since what waits on it may
- * last for days.  The connection's owner. */
+/** Return a connection's spare memory to the system, since a request may wait
+ * on it for days.  The connection's owner. */
 void mod_comet_connection_trim(const conn_rec *c);
 
 #endif /* MOD_COMET_CONNECTION_H */

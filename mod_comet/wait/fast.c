@@ -19,8 +19,8 @@
 #include "wait/wait_priv.h"
 #include "output/peek.h"
 
-/* How many looks at the store in a row a poll waits for, before it is given to
- * httpd. */
+/* A poll waits for at most this many looks at the store in a row.  Then it is
+ * given to httpd. */
 #define LOOKS_MAX 8
 
 /* --- lending the socket (the thread that owns the connection) --------- */
@@ -39,7 +39,7 @@ static int connection_left(const mod_comet_fast_t *fast, const conn_rec *c)
 void mod_comet_fast_lend(mod_comet_fast_t *fast, conn_rec *c,
                          comet_subscriber_t *subscriber, int holds)
 {
-    /* `answers` may have changed with the answer that was just sent */
+    /* the answer that was just sent may have changed `answers` */
     if (!fast || !fast->fresh || fast->answers < 2 || c->aborted
         || c->data_in_output_filters || connection_left(fast, c) <= 0
         || comet_hub_is_stopping(fast->child->hub)) {
@@ -145,7 +145,8 @@ static comet_outcome_e rest(mod_comet_fast_t *fast,
     return COMET_REST;
 }
 
-/* The Date header, made once a second: it shows nothing smaller. */
+/* The Date header.  It is made once a second, because it shows whole
+ * seconds. */
 static const char *date_now(mod_comet_waiting_t *waiting)
 {
     apr_time_t now = apr_time_sec(apr_time_now());
@@ -181,7 +182,7 @@ static comet_outcome_e respond(mod_comet_fast_t *fast, conn_rec *c,
     }
     comet_metrics_add(COMET_METRIC_fast_polls, fast->state == WAITING);
     leave_waiting(fast);
-    if (fast->state == WAITING) { /* httpd sees no request */
+    if (fast->state == WAITING) { /* httpd does not see this request */
         mod_comet_mpm_count(1, (apr_off_t)body.length);
     }
     c->keepalive = AP_CONN_KEEPALIVE;
@@ -274,8 +275,8 @@ static int is_nothing(ssize_t length)
     return length < 0 && (errno == EAGAIN || errno == EINTR);
 }
 
-/* The client has sent something: a poll like the last one waits here, anything
- * else is given to httpd. */
+/* The client has sent something.  If it is a poll like the last one, let it
+ * wait here; give anything else to httpd. */
 static comet_outcome_e hear(mod_comet_fast_t *fast, const conn_rec *c,
                             comet_subscriber_t *subscriber)
 {
@@ -361,8 +362,8 @@ static comet_outcome_e serve_resting(mod_comet_fast_t *fast, const conn_rec *c,
                                                  : give_back(fast, subscriber);
 }
 
-/* The socket has not taken all of an answer.  The client's next request is
- * looked at afterwards. */
+/* Serve a client whose socket has not taken all of an answer.  Its next request
+ * is looked at afterwards. */
 static comet_outcome_e serve_blocked(mod_comet_fast_t *fast, conn_rec *c,
                                      comet_subscriber_t *subscriber,
                                      unsigned reasons)
@@ -381,9 +382,9 @@ static comet_outcome_e serve_blocked(mod_comet_fast_t *fast, conn_rec *c,
                                                     : COMET_REST;
 }
 
-/* The child ends, another needs its place, the client has closed its side, or
- * its selection has grown by a channel: httpd answers whatever the client
- * asks. */
+/* End the hub's serving: the child ends, another client needs the place, the
+ * client has closed its side, or a channel has appeared under its selection.
+ * httpd answers what the client has asked. */
 static comet_outcome_e serve_end(mod_comet_fast_t *fast,
                                  comet_subscriber_t *subscriber,
                                  const mod_comet_ask_t *ask, unsigned reasons)

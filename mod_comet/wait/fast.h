@@ -5,10 +5,10 @@
  *
  * A client polls again and again on its connection, with requests that differ
  * only in the cursor.  httpd authorises the first of them, and answers the
- * first two.  After that the hub recognises further ones by their bytes, and
- * knows how to answer.  The connection rests in the MPM like any parked one,
- * but its socket is lent to the hub: the MPM polls an eventfd that has taken
- * over the socket's number.  The hub looks at the client's bytes without
+ * first two.  After that the hub recognises further requests by their bytes,
+ * and answers them itself.  The connection rests in the MPM like any parked
+ * one, but its socket is lent to the hub: the MPM polls an eventfd that has
+ * taken over the socket's number.  The hub looks at the client's bytes without
  * taking them (MSG_PEEK), and takes a request only when it answers it.  So it
  * can give the connection back at any moment: the MPM is woken by the eventfd,
  * the socket gets its number back, and httpd reads the request as if nothing
@@ -18,7 +18,7 @@
  *   HOME      not lent; the MPM and httpd use the socket
  *   HELD      lent; the request that httpd has parked waits
  *   RESTING   lent; the client has its answer
- *   WAITING   lent; a poll waits, its request is still in the socket
+ *   WAITING   lent; a poll waits, and its request is still in the socket
  *   RETURNING lent, but the hub is done with it and has woken the MPM
  */
 #ifndef MOD_COMET_FAST_H
@@ -41,7 +41,7 @@ void mod_comet_fast_consider(mod_comet_fast_t **fast, request_rec *r,
                              const mod_comet_ask_t *ask, int fd);
 
 /**
- * The connection has a request for httpd to read: learn its bytes, or see that
+ * The connection has a request for httpd to read: learn its bytes, or note that
  * they are those of a poll like the last one.
  * @param brigade  empty, and empty again afterwards
  */

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Learning a poll (the thread that owns the connection): what its request looks
- * like, what its answer looks like, and that the hub may answer it without
- * httpd.
+ * Learn what a poll's request and its answer look like, and whether the hub may
+ * answer it without httpd.  By the thread that owns the connection.
  */
 #include "wait/fast_priv.h"
 
@@ -16,7 +15,7 @@
 /* How long the hub answers by itself before httpd must decide again. */
 #define DECISION_LASTS apr_time_from_sec(60)
 
-/* A header that shows the time in whole seconds has changed after this time. */
+/* A header that shows the time in whole seconds changes within this time. */
 #define SECOND_PASSES apr_time_from_msec(1500)
 
 void mod_comet_fast_forget(mod_comet_fast_t *fast)
@@ -117,7 +116,8 @@ void mod_comet_fast_consider(mod_comet_fast_t **fast, request_rec *r,
         mod_comet_request(r)->place.seat = NULL;
     }
     if (known->answers > 1 && comet_monotonic() + ask->hold >= known->until) {
-        known->answers = 1; /* httpd's headers are learnt again, too */
+        known->answers = 1; /* the headers of httpd's answers are learnt again,
+                             * too */
     }
     if (lasts <= 0 || lasts > DECISION_LASTS) {
         lasts = DECISION_LASTS;
@@ -168,9 +168,9 @@ void mod_comet_fast_watch_answer(mod_comet_fast_t *fast, request_rec *r)
     }
 }
 
-/* Whether an answer shows more than the last one counted.  A header may depend
- * on the cursor, so that must differ; one that mod_headers computes may depend
- * on the time, so a second must have passed. */
+/* Whether an answer shows more than the last one that was counted.  A header
+ * may depend on the cursor, so the cursor must differ.  A header that
+ * mod_headers computes may depend on the time, so a second must have passed. */
 static int is_another(const mod_comet_fast_t *fast, apr_time_t now)
 {
     return fast->asked != fast->counted

@@ -14,12 +14,14 @@
 
 typedef enum { HOME, HELD, RESTING, WAITING, RETURNING } state_e;
 
-/* One for a connection, in its pool; the owner of the connection owns it. */
+/* The state of one connection, in its pool.  The owner of the connection owns
+ * it. */
 struct mod_comet_fast_t {
     const mod_comet_child_t *child;
     state_e state;
-    int fd; /* the connection's number; while lent, it names an eventfd */
-    int real; /* while lent, the socket; else -1 */
+    int fd; /* the connection's descriptor; while lent, an eventfd has this
+             * number */
+    int real; /* the socket's descriptor while it is lent; else -1 */
 
     /* what was learnt */
     comet_head_t head; /* the head of the request that httpd reads, or has read
@@ -43,7 +45,7 @@ struct mod_comet_fast_t {
     comet_format_t format;
     apr_interval_time_t hold;
     apr_interval_time_t keep_alive;
-    apr_time_t until; /* then httpd decides again */
+    apr_time_t until; /* after this time httpd decides again */
     apr_int64_t cap; /* CometMaxSubscribers */
     int keep_alive_max;
 

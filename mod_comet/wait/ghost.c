@@ -17,12 +17,13 @@
 #include "wait/h2_priv.h"
 #include "wait/verdicts.h"
 
-/* mod_http2 counts a ghost no more, so that SETTINGS_MAX_CONCURRENT_STREAMS
- * does not limit them: this does, as H2MaxSessionStreams would by default. */
+/* The most ghosts of a connection.  mod_http2 does not count ghosts, so its
+ * SETTINGS_MAX_CONCURRENT_STREAMS does not limit them.  This is the default of
+ * H2MaxSessionStreams. */
 #define GHOSTS_MOST 100
 /* The obstacle of a request whose client or connection is about to go. */
 #define GONE ""
-/* Filler is sent from a block of so many bytes. */
+/* Filler is sent in pieces of this size. */
 #define FILLER_BYTES 4096
 
 /* A ghost.  The request's thread makes it; the hub owns it from join on. */
@@ -31,16 +32,20 @@ typedef struct ghost_t {
     comet_h2_ghost_t stream; /* [h2->lock] */
     mod_comet_h2_t *h2; /* a reference */
     mod_comet_child_t *child;
-    mod_comet_ask_t ask; /* without what lies in the request's pool */
+    mod_comet_ask_t ask; /* a copy, without pointers into the request's pool */
     apr_interval_time_t heartbeat;
-    apr_time_t ends_at; /* of mod_comet_ask_end() */
-    apr_time_t stops_at; /* the child ends: the limit for the rest; 0: no */
-    int over; /* its last bytes are with the session */
-    int silent; /* timers that have passed while nothing of it was sent */
+    apr_time_t ends_at; /* from mod_comet_ask_end() */
+    apr_time_t stops_at; /* the limit for sending the rest when the child ends;
+                          * 0: it does not end */
+    int over; /* the session has its last bytes */
+    int silent; /* how many timers have fired while none of its bytes was
+                 * sent */
     int aborted; /* the client is gone */
-    mod_comet_slice_t slice; /* of a message that is too long for it */
-    apr_size_t pending; /* bytes that were not sent when it was served last */
-    apr_size_t counted; /* of them, in the gauge */
+    mod_comet_slice_t slice; /* of a message that is too long to be sent at
+                              * once */
+    apr_size_t pending; /* how many bytes were not yet sent when it was served
+                         * last */
+    apr_size_t counted; /* how many of them the gauge counts */
     apr_off_t body_bytes; /* for the log */
     mod_comet_place_t place;
     mod_comet_log_t *log;
@@ -48,7 +53,8 @@ typedef struct ghost_t {
 
 /* --- served by the hub ------------------------------------------------------ */
 
-/* Add bytes to what the client gets, the last ones of all or not. */
+/* Add bytes to what the client gets.
+ * @param last  whether the stream ends after them */
 static void say_locked(ghost_t *ghost, const comet_buffer_t *bytes, int last)
 {
     comet_buffer_t *out = &ghost->stream.bytes;
@@ -83,8 +89,8 @@ static comet_outcome_e lose(ghost_t *ghost, comet_metric_e counter)
     return COMET_LEAVE;
 }
 
-/* Its last bytes have not all gone yet: the client has granted no window, or
- * takes nothing. */
+/* Serve a ghost whose earlier bytes are not all sent: the client has granted no
+ * window, or reads nothing. */
 static comet_outcome_e serve_stalled(ghost_t *ghost, unsigned reasons,
                                      apr_size_t pending)
 {
@@ -141,7 +147,8 @@ static comet_outcome_e serve_idle(ghost_t *ghost,
     return COMET_WAIT;
 }
 
-/* The client comes back.  A poll would have waited until its timer. */
+/* Keep the verdicts of a client that will come back.  A poll would have waited
+ * until its timer fires. */
 static void keep_verdicts(const ghost_t *ghost)
 {
     const mod_comet_ask_t *ask = &ghost->ask;
@@ -182,8 +189,8 @@ static comet_outcome_e serve(comet_subscriber_t *subscriber,
         return serve_stalled(ghost, delivery->reasons, pending);
     }
     if (subscriber->stalled) {
-        /* The hub has not looked for messages, as it was taken from the queue
-         * before it was told that its bytes have gone. */
+        /* The hub has not looked for messages: it took the ghost from its queue
+         * before it learnt that the ghost's bytes were sent. */
         subscriber->stalled = 0;
         subscriber->timeout_at =
             ghost->stops_at ? comet_monotonic() : next_look(ghost);
@@ -208,7 +215,7 @@ static void free_ghost(ghost_t *ghost)
     free(ghost);
 }
 
-/* Forget it in its session; the connection may end now. */
+/* Remove the ghost from its session.  The connection may end after that. */
 static void unlink_stream(ghost_t *ghost)
 {
     pthread_mutex_lock(&ghost->h2->lock);
@@ -247,8 +254,8 @@ static apr_uint32_t stream_of(const request_rec *r)
     return number > 0 && number <= COMET_H2_31_BITS ? (apr_uint32_t)number : 0;
 }
 
-/* @return why the request cannot wait as a ghost, as far as it can be told
- *         without the connection's lock; NULL: it can */
+/* @return why the request cannot wait as a ghost, as far as that is known
+ *         without the connection's lock; NULL: no reason found */
 static const char *find_obstacle(request_rec *r, const mod_comet_ask_t *ask)
 {
     int is_user = r->user || ask->authenticated;
@@ -279,7 +286,7 @@ static const char *find_obstacle(request_rec *r, const mod_comet_ask_t *ask)
                  "\"Other modules\")";
 }
 
-/* Count a request that waits with a thread, and say why; once for each reason
+/* Count a request that waits with a thread, and log why, once for each reason
  * and child. */
 static void fall_back(const request_rec *r, const char *reason)
 {
@@ -347,7 +354,7 @@ static ghost_t *make_ghost(request_rec *r, const mod_comet_ask_t *ask)
     return ghost;
 }
 
-/* @param filler  OUT: how many bytes of it are to be sent
+/* @param filler  OUT: how many bytes of filler have to be sent
  * @return NULL, or why its stream cannot be claimed */
 static const char *claim(ghost_t *ghost, apr_int64_t *filler)
 {
@@ -396,7 +403,7 @@ static int join(const request_rec *r, ghost_t *ghost,
     status = comet_hub_join(ghost->child->hub, &ghost->subscriber,
                             (apr_size_t)h2->store, selection);
     if (status == APR_SUCCESS) {
-        /* its client may have left meanwhile */
+        /* the client may have reset the stream meanwhile */
         mod_comet_h2_tell(h2, &ghost->stream);
     }
     pthread_mutex_unlock(&h2->lock);
@@ -407,14 +414,14 @@ static int join(const request_rec *r, ghost_t *ghost,
     return status == APR_SUCCESS;
 }
 
-/* What is sent of it never arrives at the client.  If it cannot be sent,
- * mod_http2 resets the stream. */
+/* Send filler, which never reaches the client.  If it cannot be sent, mod_http2
+ * resets the stream. */
 static void send_filler(request_rec *r, apr_int64_t length)
 {
     static const char block[FILLER_BYTES];
     int sent = 1;
 
-    r->bytes_sent -= length; /* which adds up to nothing */
+    r->bytes_sent -= length; /* sending the filler adds the same number again */
     while (sent && length > 0) {
         int piece = length < FILLER_BYTES ? (int)length : FILLER_BYTES;
 
@@ -423,8 +430,8 @@ static void send_filler(request_rec *r, apr_int64_t length)
     }
 }
 
-/* Send the headers, without Content-Length, and let the hub have the stream;
- * then mod_http2 may end it. */
+/* Send the headers, without Content-Length, and give the stream to the hub.
+ * mod_http2 may end it after that. */
 static void begin(request_rec *r, const mod_comet_ask_t *ask, ghost_t *ghost,
                   apr_int64_t filler)
 {
@@ -435,14 +442,16 @@ static void begin(request_rec *r, const mod_comet_ask_t *ask, ghost_t *ghost,
     ghost->subscriber.revoked = comet_presence_revoked(ghost->place.seat);
     mod_comet_h2_trim(r->connection);
     if (ap_rflush(r) >= 0) {
-        ghost->log = mod_comet_log_keep(r); /* with all fields of its head */
+        /* after the flush, so that all header fields of the response are set */
+        ghost->log = mod_comet_log_keep(r);
     }
     if (ghost->log && join(r, ghost, ask->selection)) {
         request->place = (mod_comet_place_t){ .seat = NULL };
         send_filler(r, filler);
         return;
     }
-    r->connection->aborted = 1; /* the client is told by a reset */
+    r->connection->aborted = 1; /* mod_http2 resets the stream, so the client
+                                 * learns of the end */
     unlink_stream(ghost);
     if (ghost->log) {
         mod_comet_log_drop(r, ghost->log);

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file wait/ghost.h
- * A request of HTTP/2 that waits without a thread: mod_http2 ends its stream,
- * the client is not told, and the hub goes on with it (wait/h2.h).
+ * A request of HTTP/2 that waits without a thread.  mod_http2 ends its stream,
+ * the client does not learn of that end, and the hub continues the stream
+ * (wait/h2.h).
  */
 #ifndef MOD_COMET_GHOST_H
 #define MOD_COMET_GHOST_H
@@ -10,8 +11,8 @@
 #include "request/ask.h"
 
 /**
- * Let a request wait as a ghost.  If it came by HTTP/2 and cannot, it is
- * counted, and the reason is logged once.
+ * Let a request wait as a ghost.  A request of HTTP/2 that cannot is counted,
+ * and each reason is logged once.
  * @return OK: the handler is done; DECLINED: it has to wait with a thread, and
  *         nothing was sent.  The request's thread
  */

@@ -43,7 +43,7 @@ void mod_comet_h2_wake_locked(mod_comet_h2_t *h2)
     }
     else if (h2->place == MOD_COMET_H2_HELD
              && write(h2->event, &one, sizeof(one)) < 0) {
-        /* the counter is at its maximum: it is awake */
+        /* the counter is at its maximum, so the worker wakes up anyway */
     }
 }
 
@@ -71,7 +71,7 @@ apr_time_t mod_comet_h2_next_beat(const mod_comet_h2_t *h2,
 
 /* mod_http2 gives a request's pool an allocator, and its session another one,
  * and keeps both for the connection's next requests.  ThreadSanitizer does not
- * see APR return memory, and would take its next owner for a rival. */
+ * see that APR returns memory, and would report a race with its next owner. */
 void mod_comet_h2_trim(const conn_rec *c2)
 {
 #ifndef __SANITIZE_THREAD__
@@ -89,7 +89,8 @@ void mod_comet_h2_trim(const conn_rec *c2)
 
 /* --- the carrier (the hub's thread) --------------------------------------- */
 
-/* The client cannot be written to: the MPM sees the end of the connection. */
+/* The client cannot be written to: let the MPM see the end of the
+ * connection. */
 static void give_up(mod_comet_h2_t *h2)
 {
     h2->carrier.blocked_fd = -1;
@@ -127,8 +128,8 @@ static int send_frames(mod_comet_h2_t *h2)
     return status == APR_SUCCESS && !c->aborted;
 }
 
-/* When it has to be looked at next.
- * @return 0: at once, it ends */
+/* When the carrier has to be served next.
+ * @return 0: the connection ends at once */
 static apr_time_t next_look(mod_comet_h2_t *h2, unsigned reasons)
 {
     apr_size_t alive;
@@ -178,7 +179,8 @@ static apr_status_t forget(void *data)
 {
     mod_comet_h2_t *h2 = data;
 
-    mod_comet_connection(h2->c)->h2 = NULL; /* later clean-ups may look */
+    mod_comet_connection(h2->c)->h2 = NULL; /* clean-ups that run later may look
+                                             * for it */
     comet_hub_leave(h2->child->hub, &h2->carrier);
     pthread_mutex_lock(&h2->lock);
     h2->place = MOD_COMET_H2_LOST;
@@ -191,7 +193,8 @@ static apr_status_t forget(void *data)
     return APR_SUCCESS;
 }
 
-/* What mod_http2 polls: the client's socket, and an eventfd. */
+/* Make the descriptor that mod_http2 polls in place of the socket: an epoll of
+ * the client's socket and an eventfd. */
 static int make_stand_in(mod_comet_h2_t *h2)
 {
     struct epoll_event client = { .events = EPOLLIN },
@@ -264,7 +267,8 @@ int mod_comet_h2_switch(conn_rec *c, request_rec *r, server_rec *s,
     h2->out = ap_add_output_filter("COMET_H2_OUT", h2, NULL, c);
     connection->h2 = h2;
     ap_set_core_module_config(c->conn_config, h2->stand_in);
-    return DECLINED; /* mod_http2's hook comes next and asks for the socket */
+    return DECLINED; /* mod_http2's hook runs next and gets the socket of the
+                      * connection */
 }
 
 int mod_comet_h2_restore(conn_rec *c)

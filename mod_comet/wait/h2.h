@@ -2,8 +2,9 @@
 /**
  * @file wait/h2.h
  * HTTP/2 connections whose streams wait without a thread (*ghosts*,
- * wire/h2_session.h).  Once mod_http2 believes all streams closed, it gives the
- * connection (c1) back to the MPM, where it is parked as one of HTTP/1.1 is.
+ * wire/h2_session.h).  When mod_http2 believes that all streams are closed, it
+ * gives the connection (c1) back to the MPM, where c1 is parked like a
+ * connection of HTTP/1.1.
  *
  *   HELD: a worker has c1, mod_http2 runs in it.  Frames of ghosts go out when
  *         mod_http2 reads or writes; an eventfd, in the epoll that mod_http2
@@ -21,7 +22,8 @@
 
 typedef struct mod_comet_h2_t mod_comet_h2_t;
 
-/** protocol_switch hook, before mod_http2's: make what a connection has. */
+/** protocol_switch hook, before mod_http2's: make the record of a
+ * connection. */
 int mod_comet_h2_switch(conn_rec *c, request_rec *r, server_rec *s,
                         const char *protocol);
 
@@ -32,20 +34,22 @@ int mod_comet_h2_restore(conn_rec *c);
 /** The MPM has given c1 to a worker.  Called before mod_http2 runs. */
 void mod_comet_h2_resume(conn_rec *c);
 
-/** Whether mod_http2 has given c1 back for want of window, of which the client
- * has granted more: it is to run again, and gets it when it reads. */
+/** Whether mod_http2 has given c1 back because it had too little window, and
+ * can get more now.  It then has to run again; it gets the window when it
+ * reads. */
 int mod_comet_h2_has_window(conn_rec *c, int can_wait);
 
-/** mod_http2 has given c1 back.
- * @param can_wait  its state is one in which it may be parked
- * @return whether it has ghosts, and is to be parked in the MPM */
+/** Decide what happens to c1, which mod_http2 has given back.
+ * @param can_wait  whether c1 is in a state in which it may be parked
+ * @return whether c1 has ghosts and has to be parked in the MPM */
 int mod_comet_h2_is_waiting(conn_rec *c, int can_wait);
 
-/** The MPM is about to own c1, in the state of mod_comet_h2_is_waiting(). */
+/** The MPM is about to own c1, which was found to be waiting
+ * (mod_comet_h2_is_waiting()). */
 void mod_comet_h2_suspend(conn_rec *c);
 
 /** The MPM gives c1 to a worker.
- * @param closing  which is to close it */
+ * @param closing  whether the worker will close it */
 void mod_comet_h2_unpark(conn_rec *c, int closing);
 
 /** The filters between mod_http2 and mod_ssl. */

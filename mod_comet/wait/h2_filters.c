@@ -8,7 +8,8 @@
 #include "output/filters.h"
 #include "output/outbox.h"
 
-/* Bytes become a bucket at a brigade's end. @return APR_SUCCESS or APR_ENOMEM */
+/* Append bytes to a brigade as a bucket, which takes them over.
+ * @return APR_SUCCESS or APR_ENOMEM */
 static apr_status_t add_bucket(conn_rec *c, apr_bucket_brigade *bb,
                                comet_buffer_t *bytes)
 {
@@ -26,7 +27,8 @@ static apr_status_t add_bucket(conn_rec *c, apr_bucket_brigade *bb,
     return APR_SUCCESS;
 }
 
-/* Send frames of ghosts, as mod_http2 sends its own: waiting for the client. */
+/* Send frames of ghosts.  Like mod_http2's own frames, they are sent by a call
+ * that may wait for the client. */
 static apr_status_t inject(mod_comet_h2_t *h2)
 {
     conn_rec *c = h2->c;
@@ -54,13 +56,15 @@ static apr_status_t inject(mod_comet_h2_t *h2)
 
 /* --- what mod_http2 writes -------------------------------------------------- */
 
-/* A bucket that mod_http2 has written, whose bytes are gone through. */
+/* A bucket that mod_http2 has written, while its bytes are examined. */
 typedef struct written_t {
-    apr_bucket *bucket; /* the part of it that has not gone by */
-    apr_size_t seen; /* so many of its first bytes may go as they are */
+    apr_bucket *bucket; /* the part of it that was neither passed on nor dropped
+                         * yet */
+    apr_size_t seen; /* how many of its first bytes go to the client as they
+                      * are */
 } written_t;
 
-/* The bytes that were seen go to the client, in their bucket. */
+/* Pass the bytes that were seen on to the client, in their bucket. */
 static void pass_seen(mod_comet_h2_t *h2, written_t *written)
 {
     apr_bucket *rest = written->bucket;
@@ -77,7 +81,7 @@ static void pass_seen(mod_comet_h2_t *h2, written_t *written)
     APR_BRIGADE_INSERT_TAIL(h2->out_bb, rest);
 }
 
-/* The next bytes, behind those that were seen, do not go to the client. */
+/* Drop the next bytes, which follow those that were seen. */
 static void drop_next(mod_comet_h2_t *h2, written_t *written, apr_size_t length)
 {
     apr_bucket *dropped;
@@ -91,7 +95,8 @@ static void drop_next(mod_comet_h2_t *h2, written_t *written, apr_size_t length)
     apr_bucket_delete(dropped);
 }
 
-/* Payload goes by unread.  @return how many bytes of it there were */
+/* Pass on or drop payload without reading it.  @return how many bytes of
+ * payload there were */
 static apr_size_t take_payload(mod_comet_h2_t *h2, written_t *written,
                                apr_size_t length)
 {
@@ -111,8 +116,8 @@ static apr_size_t take_payload(mod_comet_h2_t *h2, written_t *written,
     return length;
 }
 
-/* The next bytes belong to a header.  One that is in two buckets is put
- * together before it is judged. */
+/* Take the next bytes, which belong to a frame's header.  A header that lies in
+ * two buckets is put together before the session sees it. */
 static apr_status_t take_header(mod_comet_h2_t *h2, written_t *written,
                                 comet_text_t *bytes)
 {
@@ -191,7 +196,8 @@ static apr_status_t pass_bucket(mod_comet_h2_t *h2, apr_bucket *bucket)
     return status == APR_SUCCESS ? pass_data(h2, bucket) : status;
 }
 
-/* mod_http2 gets more window when it reads; it may wait for that by now. */
+/* Let mod_http2 read if it can get more window.  It may be waiting for that by
+ * now. */
 static void wake_for_window(mod_comet_h2_t *h2)
 {
     pthread_mutex_lock(&h2->lock);
@@ -245,7 +251,7 @@ static apr_status_t take_bucket(mod_comet_h2_t *h2, apr_bucket *bucket,
     return status;
 }
 
-/* Hand on what was read, as far as it is mod_http2's. */
+/* Pass on those bytes that are for mod_http2. */
 static apr_status_t take_brigade(mod_comet_h2_t *h2, apr_bucket_brigade *bb)
 {
     comet_buffer_t to = { .data = NULL };
@@ -284,18 +290,19 @@ apr_status_t mod_comet_h2_filter_in(ap_filter_t *f, apr_bucket_brigade *bb,
         return ap_get_brigade(f->next, bb, mode, block, length);
     }
     if (read(h2->event, &count, sizeof(count)) < 0) {
-        /* nobody has woken it */
+        /* the eventfd was not written */
     }
     if (h2->ack.armed) {
-        /* or the ACK that the hub asked for would make each poll return */
+        /* otherwise the ACK that the hub asked for would make each poll return
+         * at once */
         mod_comet_ack_disarm(&h2->ack, h2->fd);
     }
     status = lend(h2, bb);
     if (status != APR_SUCCESS || !APR_BRIGADE_EMPTY(bb)) {
         return status;
     }
-    /* If all that came was ours, look again: mod_ssl may have more in its
-     * buffers, which no poll sees. */
+    /* If all bytes that came were for mod_comet, read again: mod_ssl may have
+     * more in its buffers, where no poll sees them. */
     do {
         status = inject(h2);
         if (status != APR_SUCCESS) {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file wait/handover.h
- * What ThreadSanitizer is told of httpd; for wait/park_hooks.c.
+ * Annotations for ThreadSanitizer; for wait/park_hooks.c.
  */
 #ifndef MOD_COMET_HANDOVER_H
 #define MOD_COMET_HANDOVER_H
@@ -12,7 +12,7 @@
 
 /*
  * httpd hands a connection from thread to thread, and the memory of a closed
- * one to the next, in ways that ThreadSanitizer cannot see, so it is told.
+ * connection to the next one, in ways that ThreadSanitizer cannot see.
  */
 #ifdef __SANITIZE_THREAD__
 static char handed_on;

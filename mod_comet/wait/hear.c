@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Reading what the client of a WebSocket says. */
+/* Read what the client of a WebSocket says. */
 #include "wait/hear.h"
 
 #include <errno.h>
@@ -8,7 +8,7 @@
 
 #include "wait/speaker.h"
 
-/* How often the hub's thread reads before it serves others. */
+/* The hub's thread reads at most this many times before it serves others. */
 #define TURNS 4
 #define PIECE_BYTES (16 * 1024)
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file wait/hear.h
- * Reading what the client of a WebSocket says, without blocking, and handing it
- * to the speaker.
+ * Read what the client of a WebSocket says, without blocking, and hand it to
+ * the speaker.
  */
 #ifndef MOD_COMET_HEAR_H
 #define MOD_COMET_HEAR_H
@@ -11,9 +11,10 @@
 #include "wait/talk.h"
 
 typedef enum {
-    MOD_COMET_HEAR_NOTHING, /* all that the client has said so far was taken */
-    MOD_COMET_HEAR_FULL, /* there may be more: the talk has no room for it, or
-                          * it is another one's turn */
+    MOD_COMET_HEAR_NOTHING, /* everything that the client has sent so far was
+                             * read */
+    MOD_COMET_HEAR_FULL, /* there may be more to read, but the talk has no room
+                          * for it, or another client has its turn */
     MOD_COMET_HEAR_GONE /* the client has ended its side */
 } mod_comet_hear_e;
 

@@ -9,8 +9,8 @@ void mod_comet_held_tell(const request_rec *r)
     static atomic_flag told = ATOMIC_FLAG_INIT;
     const module *dbd = ap_find_linked_module("mod_dbd.c");
 
-    /* mod_dbd keeps its connection there, and gives it back with the pool: no
-     * function of its own does that before */
+    /* mod_dbd notes its connection in r->request_config and gives it back when
+     * the pool is destroyed; it has no function that does so earlier */
     if (!dbd || !ap_get_module_config(r->request_config, dbd)
         || atomic_flag_test_and_set(&told)) {
         return;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Lending a parked connection's socket to the hub. */
+/* Lend a parked connection's socket to the hub. */
 #include "wait/lend.h"
 
 #include <fcntl.h>
@@ -34,7 +34,7 @@ void mod_comet_lend_wake(int fd)
     apr_uint64_t one = 1;
 
     if (write(fd, &one, sizeof(one)) < 0) {
-        /* it is readable already */
+        /* the eventfd is readable already */
     }
 }
 

@@ -74,7 +74,8 @@ static void prepare(mod_comet_parked_t *park, request_rec *r,
     park->subscriber.revoked =
         comet_presence_revoked(mod_comet_request(r)->place.seat);
     comet_metrics_add(park->gauge, 1);
-    /* looked up now for the log: the hub must not wait for a name server */
+    /* the access log may need the name: it is looked up now, because the hub
+     * must not wait for a name server */
     ap_get_useragent_host(r, REMOTE_NAME, NULL);
     apr_pool_cleanup_register(r->pool, r, mod_comet_parked_on_destroyed,
                               apr_pool_cleanup_null);
@@ -122,9 +123,8 @@ static int unpark(mod_comet_parked_t *park)
     return OK;
 }
 
-/* Have the hub adopt the stream.  The hub counts it, so it is not counted here
- * as well: a client that comes at this moment must not find one place fewer
- * than there is.
+/* Let the hub adopt the stream.  The hub counts it, so stop counting it here
+ * first: a client that comes at this moment must not find one place too few.
  * @return whether the hub has it */
 static int give_away(mod_comet_parked_t *park, apr_int64_t adopting)
 {

@@ -6,8 +6,8 @@
  * Event MPM, HTTP/1.1: the connection is parked in the MPM
  * (CONN_STATE_ASYNC_WAITIO; before httpd 2.4.63 CONN_STATE_WRITE_COMPLETION).
  * The MPM owns it and watches for input and for its Timeout; the hub borrows
- * it, pinned, to write.  The first of the two to come takes it under the hub's
- * lock; the other one waits.
+ * it, pinned, to write.  Whichever of the two comes first takes it under the
+ * hub's lock, and the other one waits.
  *
  *   handler ------ PREPARED ---suspend hook---> JOINED --resume hook--+
  *                     ^                                               |
@@ -24,8 +24,8 @@
 
 /**
  * Send a large answer as the client takes it, without a thread.
- * @param body  a whole answer with status 200, taken over; its headers are
- *              set here
+ * @param body  a whole answer with status 200, which this takes over; the call
+ *              sets the headers
  * @return what the handler returns, or DECLINED when this connection cannot
  *         be parked (the caller still owns the body)
  */
@@ -34,10 +34,11 @@ int mod_comet_park_body(request_rec *r, const mod_comet_ask_t *ask,
 
 /**
  * Send the answer of a poll that need not wait, and let its connection rest in
- * the MPM like one that has waited.  Otherwise, when threads are scarce, the
- * MPM would close the connection of a client that is behind between two
- * requests.
- * @param body  of one piece at most; empty afterwards, unless declined
+ * the MPM like one that has waited.  Without this, when threads are scarce, the
+ * MPM would close the connection of a client between two requests while it
+ * catches up.
+ * @param body  at most MOD_COMET_PIECE_BYTES long; empty afterwards, unless
+ *              declined
  * @return SUSPENDED, or DECLINED: the caller sends the answer itself
  */
 int mod_comet_park_answer(request_rec *r, const mod_comet_ask_t *ask,

@@ -23,10 +23,10 @@
 
 /*
  * How the event MPM is told to wait for input.  Since httpd 2.4.63 it has a
- * state of its own for that.  Before 2.4.63 this file does as mod_http2 does:
- * an answer that is complete and WANTs to READ waits for input with Timeout.
- * If the input filters "clog", the MPM then calls process_connection and not
- * its keep-alive code.
+ * state of its own for that.  Before 2.4.63 this file does as mod_http2 does: a
+ * connection in the state WRITE_COMPLETION with CONN_SENSE_WANT_READ waits for
+ * input with Timeout.  If the input filters "clog", the MPM then calls
+ * process_connection and not its keep-alive code.
  */
 #if AP_MODULE_MAGIC_AT_LEAST(20120211, 137)
 #define WAITIO CONN_STATE_ASYNC_WAITIO
@@ -40,7 +40,7 @@ static conn_state_e parked_state(void)
                                                 : CONN_STATE_WRITE_COMPLETION;
 }
 
-/* Take back what parked_state() needed besides the state. */
+/* Undo what parked_state() needs besides the state. */
 static void unclog(conn_rec *c)
 {
     if (!mod_comet_mpm_capacity()->has_waitio) {
@@ -160,8 +160,9 @@ void mod_comet_park_hooks_resume(conn_rec *c, request_rec *r)
     }
 }
 
-/* Whether there is nothing to wait for but input.  The hub sees to what is with
- * the filters; but the client of a WebSocket is not read meanwhile. */
+/* Whether the MPM has to wait for input only.  The hub sends what the filters
+ * hold.  But while they hold anything, the client of a WebSocket is not
+ * read. */
 static int is_sent(const mod_comet_parked_t *park)
 {
     return mod_comet_outbox_is_empty(&park->outbox)
@@ -203,10 +204,11 @@ static void park_in_mpm(mod_comet_parked_t *park)
     c->clogging_input_filters |= !waitio;
 }
 
-/* The client has its next request behind an answer that it has not taken yet.
- * Before 2.4.63 the MPM can only wait for input, which is there: this thread
- * sends the rest, as httpd does with any answer.
- * @return whether the answer is with the filters now, or its client is lost */
+/* The client has sent its next request before it has taken all of an answer.
+ * Before httpd 2.4.63 the MPM can only wait for input, which is there already.
+ * So this thread sends the rest and blocks, as httpd does with any answer.
+ * @return whether the filters have all of the answer now, or the client is
+ *         lost */
 static int send_rest(mod_comet_parked_t *park)
 {
     mod_comet_outbox_t *outbox = &park->outbox;
@@ -280,7 +282,7 @@ static void hand_on(conn_rec *c, mod_comet_peek_e found)
     c->cs->state = CONN_STATE_WRITE_COMPLETION;
 }
 
-/* All of the answer was given to the filters.
+/* Decide what happens next, after all of the answer was given to the filters.
  * @return whether the MPM sends the rest, or closes */
 static int is_left_to_mpm(const mod_comet_parked_t *park)
 {
@@ -326,8 +328,8 @@ static void answer_and_rest(mod_comet_parked_t *park)
     }
 }
 
-/* The hub has made the answer and left the rest to a worker.
- * @return whether the connection waits, or the MPM has been told all */
+/* Send an answer that the hub has made and left to a worker.
+ * @return whether the hook is done with the connection */
 static int answer_for_hub(mod_comet_parked_t *park)
 {
     if (park->ask->transport->whole
@@ -339,8 +341,8 @@ static int answer_for_hub(mod_comet_parked_t *park)
     return send_on(park, 0);
 }
 
-/* The client of a WebSocket may have said something.
- * @return whether it goes on */
+/* Serve a WebSocket whose client may have said something.
+ * @return whether the WebSocket goes on */
 static int go_on_talking(mod_comet_parked_t *park)
 {
     int goes_on = mod_comet_park_talk_go_on(park);
@@ -355,8 +357,8 @@ static int go_on_talking(mod_comet_parked_t *park)
     return goes_on;
 }
 
-/* The MPM has woken a connection whose client waits.
- * @return whether it goes on waiting */
+/* Serve a waiting client whose connection the MPM has woken.
+ * @return whether the client goes on waiting */
 static int go_on_waiting(mod_comet_parked_t *park)
 {
     conn_rec *c = park->c;
@@ -411,10 +413,10 @@ static int has_input(int fd)
     return recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0;
 }
 
-/* Whether the MPM has woken the connection for an ACK or a writable socket
- * only.  There is nothing to read then, and the MPM waits for the next
- * request.  A part of a TLS record is something: httpd reads the rest of it,
- * under the deadlines of mod_reqtimeout. */
+/* Whether the MPM has woken the connection only for an ACK or because the
+ * socket is writable.  Then there is nothing to read, and the MPM waits for the
+ * next request.  A part of a TLS record counts as input: httpd reads the rest
+ * of it, under the deadlines of mod_reqtimeout. */
 static int is_silent(mod_comet_parked_t *park)
 {
     int heard = has_input(park->fd);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file wait/park_hooks.h
- * The hooks that the MPM calls when it takes a parked connection and when it
- * gives it back (wait/park.h).
+ * The hooks that the MPM calls when it takes a connection to park it, and when
+ * it gives it back (wait/park.h).
  */
 #ifndef MOD_COMET_PARK_HOOKS_H
 #define MOD_COMET_PARK_HOOKS_H

@@ -13,7 +13,7 @@
 
 /* How much longer than CometPublishTimeout the speaker may take. */
 #define PATIENCE apr_time_from_sec(1)
-/* How long the hub may have the connection before more is read. */
+/* How long the hub may have the connection before its input is read again. */
 #define VISIT apr_time_from_msec(50)
 
 static int is_sent(const mod_comet_parked_t *park)
@@ -22,7 +22,7 @@ static int is_sent(const mod_comet_parked_t *park)
            && !park->c->data_in_output_filters;
 }
 
-/* Send the rest of what was begun, then what the client is answered. */
+/* Send the rest of earlier bytes, then the answers for the client. */
 static apr_status_t say(mod_comet_parked_t *park)
 {
     comet_buffer_t bytes = { .data = NULL };
@@ -41,9 +41,8 @@ static apr_status_t say(mod_comet_parked_t *park)
     return status;
 }
 
-/* Wait until the client may say more, or is answered.  One that takes nothing,
- * either, is lost.
- * @return 0: it is */
+/* Wait until there is room for more input, or an answer for the client.
+ * @return 0: neither came in time, and the client takes nothing: it is lost */
 static int await_room(mod_comet_parked_t *park)
 {
     mod_comet_talk_t *talk = park->ask->talk;
@@ -62,7 +61,7 @@ static int await_room(mod_comet_parked_t *park)
     return waited || is_sent(park);
 }
 
-/* The client has left, or is to be dropped.
+/* Give the client up: it has left, or it is dropped.
  * @return 0 */
 static int lose(mod_comet_parked_t *park, comet_metric_e counter)
 {
@@ -71,8 +70,8 @@ static int lose(mod_comet_parked_t *park, comet_metric_e counter)
     return 0;
 }
 
-/* A client that says more and more gets its news, too: lend its connection to
- * the hub for a moment.
+/* Lend the connection to the hub for a moment, so that a client which sends
+ * without pause gets its news, too.
  * @return 0: the WebSocket has ended meanwhile */
 static int visit_hub(mod_comet_parked_t *park)
 {
@@ -90,8 +89,8 @@ static int visit_hub(mod_comet_parked_t *park)
     return park->r && !park->over && !park->c->aborted;
 }
 
-/* Whether a client that takes nothing says more and more, on an httpd that
- * cannot leave its input alone meanwhile. */
+/* Whether a client sends without pause but takes no answers, under an httpd
+ * whose MPM cannot wait for the socket to become writable. */
 static int is_flooding(const mod_comet_parked_t *park, mod_comet_hear_e heard)
 {
     return heard == MOD_COMET_HEAR_FULL && !is_sent(park)
@@ -112,7 +111,8 @@ int mod_comet_park_talk_go_on(mod_comet_parked_t *park)
             return 0;
         }
         if (!is_sent(park) && can_wait_to_write) {
-            return 1; /* it is not read before it has taken what there is */
+            return 1; /* the client is not read again before it has taken its
+                       * answers */
         }
         if (park->end_msec) {
             mod_comet_talk_settle(talk, MOD_COMET_CLOSING_LIMIT);

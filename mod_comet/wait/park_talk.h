@@ -9,11 +9,12 @@
 #include "wait/parked.h"
 
 /**
- * Read what the client has said, and send what it is answered already.  Waits
- * for the speaker where the client says more than there is room for: the MPM
- * cannot be told to leave its input alone.  The thread to which the MPM has
+ * Read what the client has said, and send the answers that are ready.  If the
+ * client says more than there is room for, this waits for the speaker, because
+ * the MPM cannot ignore the client's input.  The thread to which the MPM has
  * given the connection.
- * @return whether the WebSocket goes on; if not, the request is to be ended
+ * @return whether the WebSocket goes on; if not, the caller has to end the
+ *         request
  */
 int mod_comet_park_talk_go_on(mod_comet_parked_t *park);
 

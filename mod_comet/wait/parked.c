@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A parked client: what it is sent, and how its waiting ends. */
+/* A parked client: what it gets, and how its waiting ends. */
 #include "output/filters.h"
 #include "output/news.h"
 #include "output/outbox.h"
@@ -62,7 +62,8 @@ void mod_comet_parked_make_mpm_close(const mod_comet_parked_t *park)
     shutdown(park->fd, SHUT_RD);
 }
 
-/* The client cannot be written to any more: have the MPM close it. */
+/* The client cannot be written to any more: let the MPM close the
+ * connection. */
 static comet_outcome_e lose(mod_comet_parked_t *park)
 {
     park->c->aborted = 1;
@@ -80,8 +81,8 @@ static int is_workers(const mod_comet_parked_t *park)
            && !comet_hub_is_stopping(mod_comet_child()->hub);
 }
 
-/* Whether workers also send the rest, when the client takes more.  Before httpd
- * 2.4.63 the MPM wakes none for that. */
+/* Whether workers also send the rest when the client takes more.  Before httpd
+ * 2.4.63 the MPM wakes no worker for that. */
 static int is_sent_by_workers(const mod_comet_parked_t *park)
 {
     return is_workers(park) && mod_comet_mpm_capacity()->has_waitio;
@@ -129,7 +130,7 @@ static const comet_batch_t *news_for(const mod_comet_parked_t *park,
     return mod_comet_news_is_over(park->ends_at) ? &no_news : delivery->batch;
 }
 
-/* The answer waits in the outbox, for a worker. */
+/* Put the answer into the outbox, from which a worker sends it. */
 static void prepare_answer(mod_comet_parked_t *park, const comet_batch_t *batch,
                            int close)
 {
@@ -148,8 +149,8 @@ static void prepare_answer(mod_comet_parked_t *park, const comet_batch_t *batch,
     park->at_once = 1;
 }
 
-/* Its socket is lent: wake the MPM, with an answer or since the client has
- * said something. */
+/* Serve a client whose socket is lent: wake the MPM if there is an answer, or
+ * if the client has sent something. */
 static comet_outcome_e serve_lent(mod_comet_parked_t *park,
                                   const comet_delivery_t *delivery)
 {
@@ -269,8 +270,8 @@ apr_status_t mod_comet_parked_dismiss(mod_comet_parked_t *park, int close)
 
 /* --- served by the hub ------------------------------------------------ */
 
-/* When the child ends: the time by which the client must have taken the rest.
- * Taking a little of it now and then does not extend the limit. */
+/* The time by which the client must have taken the rest when the child ends. A
+ * client that takes a little now and then does not extend it. */
 static apr_time_t closing(mod_comet_parked_t *park)
 {
     if (!park->stops_at) {
@@ -322,8 +323,8 @@ void mod_comet_parked_set_timer(mod_comet_parked_t *park)
         park->end_msec ? park->stops_at : park->ends_at, park->heartbeat);
 }
 
-/* Write a stream's end.  A worker ends the request where that may wait, unless
- * the child stops: httpd may have no workers any more. */
+/* Write a stream's end.  If ending the request may block, a worker does it; but
+ * not when the child stops, because httpd may have no workers left then. */
 static apr_status_t end_stream(mod_comet_parked_t *park)
 {
     if (!park->by_worker || comet_hub_is_stopping(mod_comet_child()->hub)) {
@@ -334,8 +335,8 @@ static apr_status_t end_stream(mod_comet_parked_t *park)
     return mod_comet_filters_finish(park->r, park->brigade);
 }
 
-/* Have a WebSocket served once more if its client can be answered, or it can
- * end now. */
+/* Let the hub serve a WebSocket once more if there are answers for its client,
+ * or if it can end now. */
 static void go_on_talking(mod_comet_parked_t *park)
 {
     mod_comet_talk_t *talk = park->ask->talk;
@@ -347,8 +348,8 @@ static void go_on_talking(mod_comet_parked_t *park)
     }
 }
 
-/* A stream's client has taken all bytes: it goes on waiting, or the stream
- * ends. */
+/* Go on after a stream's client has taken all bytes: it waits again, or the
+ * stream ends. */
 static comet_outcome_e go_on_streaming(mod_comet_parked_t *park,
                                        unsigned reasons)
 {
@@ -364,8 +365,8 @@ static comet_outcome_e go_on_streaming(mod_comet_parked_t *park,
     return rest(park, reasons);
 }
 
-/* The client has not taken all of its answer yet.  The limit is the MPM's
- * Timeout, for a stream its pulse and, when the child ends, closing(). */
+/* Go on while the client has not taken all of its answer.  The limit is the
+ * MPM's Timeout, for a stream its pulse and, when the child ends, closing(). */
 static comet_outcome_e go_on_sending(mod_comet_parked_t *park, unsigned reasons)
 {
     int streams = park->ask->transport->streams;
@@ -434,8 +435,8 @@ static comet_outcome_e serve_stream(mod_comet_parked_t *park,
     int silent = (reasons & COMET_TIMEOUT) && park->subscriber.blocked_fd < 0;
 
     park->retry_msec = find_end(park, reasons);
-    /* where nothing was read, no messages do not mean that the rest of a long
-     * one was erased */
+    /* if no messages were looked for, an empty batch does not mean that the
+     * rest of a long message was erased */
     if (!(park->slice.of && !park->retry_msec
           && ((delivery->is_unread && !delivery->batch->count)
               || park->subscriber.blocked_fd >= 0))
@@ -465,8 +466,8 @@ static comet_outcome_e serve_poll(mod_comet_parked_t *park,
                    : rest_answered(park);
 }
 
-/* The hub has borrowed the socket.  When it answers the parked request, httpd
- * only has to log that request. */
+/* Serve a client whose socket the hub has borrowed for CometFastPoll.  If this
+ * answers the parked request, httpd only has to log that request. */
 static comet_outcome_e serve_fast(mod_comet_parked_t *park,
                                   const comet_delivery_t *delivery)
 {

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file wait/parked.h
- * A parked client: what it is sent, and how its waiting ends.  Only the owner
- * of the connection calls these functions: the hub's thread while the
- * subscriber is pinned, else the thread to which the MPM has given it.
+ * A parked client: what it gets, and how its waiting ends.  Only the owner of
+ * the connection calls these functions: the hub's thread while the subscriber
+ * is pinned, else the thread to which the MPM has given it.
  */
 #ifndef MOD_COMET_PARKED_H
 #define MOD_COMET_PARKED_H
@@ -18,28 +18,32 @@
 #include "wait/talk.h"
 
 typedef enum {
-    MOD_COMET_PARKED_EMPTY, /* nothing waits; the next request reuses this */
+    MOD_COMET_PARKED_EMPTY, /* no request waits; the next one reuses the
+                             * record */
     MOD_COMET_PARKED_PREPARED, /* suspended; the hub does not know it yet */
     MOD_COMET_PARKED_JOINED, /* the hub may serve it, the MPM may resume it */
     MOD_COMET_PARKED_RESUMED /* the MPM has given it to a worker */
 } mod_comet_parked_state_e;
 
-/* One for each connection that has ever waited, in the connection's pool. */
+/* The record of a connection that has ever waited, in the connection's pool. */
 typedef struct mod_comet_parked_t {
     comet_subscriber_t subscriber; /* first: serve() gets its address */
     mod_comet_parked_state_e state; /* [owner thread] */
     conn_rec *c;
-    request_rec *r; /* NULL: answered; the rest of the request is gone */
+    request_rec *r; /* NULL: the request was answered, and no longer exists */
     const mod_comet_ask_t *ask; /* in r's pool */
     mod_comet_outbox_t outbox; /* the answer that the client is taking */
-    mod_comet_slice_t slice; /* of a stream's message that is too long for it */
-    int at_once; /* the outbox has the whole answer, which a worker sends */
-    int by_worker; /* other modules may take their time over its answer or its
-                    * end, so a worker does both, not the hub's thread */
-    int real; /* its socket while the hub can wake the MPM; -1: in its place */
+    mod_comet_slice_t slice; /* of a message that is too long for the outbox */
+    int at_once; /* the outbox has the whole answer, and a worker sends it */
+    int by_worker; /* other modules may block in its answer or its end, so a
+                    * worker does both instead of the hub's thread */
+    int real; /* the socket's descriptor while it is lent (wait/lend.h); -1: it
+               * is not lent */
     int said_all; /* a WebSocket's Close was written: nothing follows */
-    int over; /* a stream whose end is written; a worker ends the request */
-    comet_selection_t *rests_on; /* a reference: joined at rest */
+    int over; /* the end of the stream is written; a worker has to end the
+               * request */
+    comet_selection_t *rests_on; /* a reference: the selection with which it
+                                  * joins the hub after its answer */
     mod_comet_fast_t *fast; /* NULL: CometFastPoll was never allowed here */
     int given_back; /* [owner thread] the hub had borrowed the socket */
     apr_bucket_brigade *brigade;
@@ -50,19 +54,20 @@ typedef struct mod_comet_parked_t {
     mod_comet_ack_t ack; /* keeps it past the MPM's Timeout */
     apr_interval_time_t heartbeat; /* streams */
     comet_pulse_t pulse; /* streams */
-    apr_time_t ends_at; /* of mod_comet_ask_end() */
-    apr_time_t stops_at; /* the child ends, or the WebSocket's time is over:
-                          * the limit for sending the rest; 0: neither */
-    /** Streams: not 0 when the stream ends with what the outbox has; its client
-     * is told to come back within this many milliseconds. */
+    apr_time_t ends_at; /* from mod_comet_ask_end() */
+    apr_time_t stops_at; /* the limit for sending the rest, once the child ends
+                          * or the WebSocket's time is over; 0: neither */
+    /** Streams: if not 0, the stream ends after the bytes in the outbox, and
+     * its client is told to come back within this many milliseconds. */
     int retry_msec;
-    int end_msec; /* a WebSocket's, as soon as its client is answered */
+    int end_msec; /* as retry_msec, for a WebSocket that ends as soon as its
+                   * client is answered */
 } mod_comet_parked_t;
 
 /** The connection's park; NULL: the connection has never waited. */
 mod_comet_parked_t *mod_comet_parked_find(const conn_rec *c);
 
-/** Detach the park from its request, which is over or about to be. */
+/** Detach the park from its request, which has ended or is about to end. */
 void mod_comet_parked_forget(mod_comet_parked_t *park);
 
 /** A clean-up of the request's pool: detach the park, so that nothing points
@@ -75,15 +80,16 @@ apr_status_t mod_comet_parked_on_destroyed(void *data);
 void mod_comet_parked_make_mpm_close(const mod_comet_parked_t *park);
 
 /**
- * The park is about to join the hub: let the hub wake a worker for its answer,
- * if it needs one.  The thread that owns the connection.
+ * Called before the park joins the hub: if a worker must send its answer, lend
+ * the socket, so that the hub can wake one.  The thread that owns the
+ * connection.
  */
 void mod_comet_parked_lend(mod_comet_parked_t *park);
 
-/** The park has left the hub: undo that. */
+/** Called after the park has left the hub: undo mod_comet_parked_lend(). */
 void mod_comet_parked_take_back(mod_comet_parked_t *park);
 
-/** Have the hub wait until the socket takes data, if the filters hold any. */
+/** If the filters hold data, let the hub wait until the socket is writable. */
 void mod_comet_parked_note_blocked(mod_comet_parked_t *park);
 
 /** Put an answer or a heartbeat into the outbox, and send what the client

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a parked stream is sent. */
+/* The bytes that a parked stream's client gets. */
 #include "wait/parked_stream.h"
 
 #include "output/news.h"
@@ -14,7 +14,7 @@ int mod_comet_parked_stream_answers(mod_comet_parked_t *park,
     }
     park->said_all = mod_comet_talk_take(talk, bytes);
     if (park->retry_msec && !park->said_all) {
-        mod_comet_talk_end(talk); /* the closing words follow */
+        mod_comet_talk_end(talk); /* the stream's closing words follow */
     }
     return park->said_all;
 }
@@ -27,7 +27,7 @@ int mod_comet_parked_stream_encode(mod_comet_parked_t *park,
 
     if (!mod_comet_slice_fits(&park->slice, batch)
         || (park->slice.of && park->retry_msec)) {
-        return 0; /* no words may follow half a message */
+        return 0; /* nothing may follow half a message */
     }
     if (!mod_comet_parked_stream_answers(park, bytes) && !park->slice.of) {
         answers = bytes->length;

@@ -1,18 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file wait/parked_stream.h
- * What a parked stream is sent, as bytes.  The hub's thread while the stream is
- * pinned, else the thread that owns the connection.
+ * The bytes that a parked stream's client gets.  Called by the hub's thread
+ * while the stream is pinned, else by the thread that owns the connection.
  */
 #ifndef MOD_COMET_PARKED_STREAM_H
 #define MOD_COMET_PARKED_STREAM_H
 
 #include "wait/parked.h"
 
-/** Take what the client of a WebSocket is answered, which goes before any
- * message.  A Close frame among it ends the stream.
+/** Take the answers for the client of a WebSocket, which go before any message.
+ * A Close frame among them ends the stream.
  * @param bytes  appended to
- * @return whether nothing may follow */
+ * @return whether nothing may follow them */
 int mod_comet_parked_stream_answers(mod_comet_parked_t *park,
                                     comet_buffer_t *bytes);
 

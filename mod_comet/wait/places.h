@@ -25,9 +25,10 @@ int mod_comet_places_are_taken(apr_int64_t cap);
 int mod_comet_places_are_full(int adopted);
 
 /**
- * Find a place in this child, if need be that of a client that has its answer
- * and only keeps its connection open.  Any thread.
- * @param adopted  as above
+ * Find a place in this child.  If all are taken, ask a client that has its
+ * answer, and only keeps its connection open, to give its place up.  Any
+ * thread.
+ * @param adopted  as for mod_comet_places_are_full()
  * @return whether there is one
  */
 int mod_comet_places_find(int adopted);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The thread that does what the clients of WebSockets say. */
+/* The thread that publishes what the clients of WebSockets send. */
 #include "wait/speaker.h"
 
 #include <apr_strings.h>
@@ -14,27 +14,28 @@
 #include "request/reasons.h"
 #include "wait/wait_priv.h"
 
-/* How many bytes become one commit at most, besides the last text: while it is
+/* The speaker commits when it has collected this many bytes.  While a commit is
  * written, other publishers wait. */
 #define COMMIT_BYTES (512 * 1024)
 
 typedef TAILQ_HEAD(talks_t, mod_comet_talk_t) talks_t;
 
-/* What one text message of a client came to. */
+/* One text message of a client, and what became of it. */
 typedef struct utterance_t {
     mod_comet_talk_t *talk;
     apr_size_t bytes;
     comet_command_t command;
     comet_message_t *message;
     comet_store_group_t group;
-    int status; /* of the answer, as HTTP's; 0: it is to be published */
+    int status; /* the status of the answer, as in HTTP; 0: the message is
+                 * published */
     const char *error;
     long retry_sec; /* 0: none */
 } utterance_t;
 
 typedef struct speaker_t {
     pthread_mutex_t lock;
-    talks_t talks; /* [lock] whose clients have said something */
+    talks_t talks; /* [lock] talks whose clients have said something */
     int begun; /* [lock] the thread was started */
     sem_t called;
     pthread_t thread;
@@ -43,7 +44,7 @@ typedef struct speaker_t {
     atomic_int stopping; /* [atomic] */
     atomic_int ended; /* [atomic] */
     /* the rest: [speaker's thread] */
-    apr_pool_t *pool; /* of a round, with memory of its own */
+    apr_pool_t *pool; /* for one round, with an allocator of its own */
     utterance_t *list; /* [COMET_WRITER_GROUPS] */
     apr_size_t count;
     apr_size_t bytes; /* of the list's texts */
@@ -218,7 +219,8 @@ static void encode(const utterance_t *said, comet_buffer_t *out)
     comet_websocket_end_text(out, begun);
 }
 
-/* Answer each talk once: what its client has said stands together. */
+/* Answer each talk once.  All messages of one client are next to each other in
+ * the list. */
 static void answer(speaker_t *speaker)
 {
     comet_buffer_t words = { .data = NULL };
@@ -284,7 +286,8 @@ static void take_talks(speaker_t *speaker, talks_t *talks)
     flush(speaker);
 }
 
-/* A talk is queued again only when it has left the list. */
+/* Take the talks out of the list.  A talk cannot be queued again before that; if
+ * its client has said more meanwhile, this queues it again. */
 static void release_talks(speaker_t *speaker, talks_t *talks)
 {
     mod_comet_talk_t *talk;
@@ -306,7 +309,8 @@ static void release_talks(speaker_t *speaker, talks_t *talks)
     }
 }
 
-/* The child ends: nothing of what they have said was stored. */
+/* Drop the queued talks when the child ends.  Nothing that their clients have
+ * said is stored. */
 static void forget_talks(speaker_t *speaker)
 {
     mod_comet_talk_t *talk;
@@ -338,7 +342,7 @@ static void *work(void *baton)
 
 /* Start the thread.  mod_comet_speaker_stop() takes no lock, so `running` is
  * set before `stopping` is looked at: one of the two sees the other.
- * @return whether there is one */
+ * @return whether the thread runs */
 static int begin_locked(speaker_t *speaker)
 {
     if (!speaker->begun) {
@@ -366,7 +370,8 @@ void mod_comet_speaker_submit(const mod_comet_child_t *child,
     begun = begin_locked(speaker);
     if (begun && !talk->queued) {
         talk->queued = 1;
-        mod_comet_talk_ref(talk); /* not within the macro, which repeats it */
+        mod_comet_talk_ref(talk); /* not in the macro below, which evaluates its
+                                   * argument more than once */
         TAILQ_INSERT_TAIL(&speaker->talks, talk, link);
         sem_post(&speaker->called);
     }
@@ -377,7 +382,7 @@ void mod_comet_speaker_submit(const mod_comet_child_t *child,
     }
 }
 
-/* --- a child's ------------------------------------------------------------- */
+/* --- the speakers of a child ----------------------------------------------- */
 
 void mod_comet_speaker_prepare(mod_comet_child_t *child)
 {

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file wait/speaker.h
- * The thread that does what the clients of WebSockets say: one for each store
- * of a child, started when the first of them says something.  It publishes what
- * all of them have said meanwhile in one commit, and answers each.
+ * The thread that publishes what the clients of WebSockets send.  There is one
+ * for each store of a child; it is started when the first client sends
+ * something.  It publishes the messages of all clients that have come meanwhile
+ * in one commit, and answers each client.
  */
 #ifndef MOD_COMET_SPEAKER_H
 #define MOD_COMET_SPEAKER_H
@@ -14,17 +15,20 @@
 /** The speakers of a child. */
 typedef struct mod_comet_speakers_t mod_comet_speakers_t;
 
-/** Make them, in the child's pool, without their threads. */
+/** Make the speakers, in the child's pool.  Their threads are not started
+ * yet. */
 void mod_comet_speaker_prepare(mod_comet_child_t *child);
 
-/** Have a talk's client answered.  Any thread but the speaker's. */
+/** Queue a talk whose client has said something.  Any thread but the
+ * speaker's. */
 void mod_comet_speaker_submit(const mod_comet_child_t *child,
                               mod_comet_talk_t *talk);
 
 /**
- * Let at most so many threads wait for a speaker's answers at a time, that
- * publishers of a store that hangs leave the rest to the site.
- * @return 0: this one may not wait; else call mod_comet_speaker_leave()
+ * Limit how many threads wait for a speaker's answers at a time, so that a
+ * store that hangs does not hold all threads.
+ * @return 0: this thread may not wait; otherwise it calls
+ *         mod_comet_speaker_leave() afterwards
  */
 int mod_comet_speaker_enter(mod_comet_child_t *child);
 void mod_comet_speaker_leave(mod_comet_child_t *child);

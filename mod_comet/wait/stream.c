@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Streams and WebSockets on sockets that the hub owns: what it writes to them
- * and reads from them. */
+/* Streams and WebSockets on sockets that the hub owns. */
 #include "wait/stream.h"
 
 #include <errno.h>
@@ -51,7 +50,8 @@ static int send_rest(stream_t *stream)
                                   &stream->outbox, stream->subscriber.own_fd));
 }
 
-/* @param encoding  of which the text is the whole body, or a part */
+/* @param encoding  the encoding that has @a text as its body, or as a part of
+ *                  it */
 static int send_part(stream_t *stream, const comet_encoding_t *encoding,
                      comet_text_t text)
 {
@@ -201,7 +201,7 @@ static int send_closing(stream_t *stream, int retry_msec)
     return send_words(stream, &words, 1);
 }
 
-/* Send what the client of a WebSocket is answered. */
+/* Send the answers for the client of a WebSocket. */
 static int send_answers(stream_t *stream)
 {
     comet_buffer_t words = { .data = NULL };
@@ -222,7 +222,7 @@ static int send_answers(stream_t *stream)
 
 /* --- served by the hub ------------------------------------------------ */
 
-/* The client cannot be written to any more, or no longer reads. */
+/* Give up a client that cannot be written to any more, or no longer reads. */
 static comet_outcome_e lose(stream_t *stream)
 {
     stream->aborted = 1;
@@ -251,16 +251,17 @@ static comet_outcome_e end(stream_t *stream)
         comet_metrics_add(COMET_METRIC_departed, 1);
     }
     else if (is_sent(stream) && !stream->slice.of) {
-        send_closing(stream, 0); /* ends the body; the result is of no use */
+        send_closing(stream, 0); /* ends the body; it does not matter whether
+                                  * the socket takes it */
     }
     return COMET_LEAVE;
 }
 
 /*
- * Read what the client of a WebSocket says.  The kernel reports input once, so
- * what is not read now is noted.  One that does not take its answers, or is
- * about to be closed, is not read.
- * @return 0: it has left
+ * Read what the client of a WebSocket says.  The kernel reports input only
+ * once, so `readable` notes that there may be more.  A client is not read while
+ * it does not take its answers, or once its WebSocket has to end.
+ * @return 0: the client has left
  */
 static int listen_to(stream_t *stream)
 {
@@ -290,9 +291,9 @@ static int is_ended(stream_t *stream, unsigned reasons)
     return 1;
 }
 
-/* The end of a WebSocket is sent.  The client closes first: if the socket were
- * closed while input comes, the kernel would drop what is on its way to the
- * client. */
+/* Wait for the client to close first, after the end of a WebSocket was sent.
+ * If the hub closed the socket while input arrives, the kernel would drop the
+ * bytes that are on their way to the client. */
 static comet_outcome_e linger(stream_t *stream)
 {
     apr_time_t now = comet_monotonic();
@@ -315,7 +316,8 @@ static comet_outcome_e linger(stream_t *stream)
     return COMET_REST;
 }
 
-/* Have a WebSocket served once more if its client can be read, or answered. */
+/* Let the hub serve a WebSocket once more if its client can be read, or if
+ * there are answers for it. */
 static void go_on_talking(stream_t *stream)
 {
     mod_comet_talk_t *talk = stream->talk;
@@ -375,7 +377,7 @@ static int find_end(stream_t *stream, unsigned reasons)
     return is_put_off(stream) ? 0 : stream->retry_msec;
 }
 
-/* The socket has not taken all bytes yet. */
+/* Serve a stream whose socket has not taken all bytes. */
 static comet_outcome_e serve_blocked(stream_t *stream, unsigned reasons)
 {
     if (stream->stops_at && comet_monotonic() >= stream->stops_at) {
@@ -437,7 +439,7 @@ comet_outcome_e mod_comet_stream_serve(comet_subscriber_t *subscriber,
     }
     if (!mod_comet_slice_fits(&stream->slice, delivery->batch)
         || (stream->slice.of && retry_msec)) {
-        return lose(stream); /* no words may follow half a message */
+        return lose(stream); /* nothing may follow half a message */
     }
     if ((reasons & COMET_RECHECK) && !(reasons & COMET_REVOKED)) {
         mod_comet_verdicts_keep(stream->child->verdicts, stream->identity,

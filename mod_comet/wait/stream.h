@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file wait/stream.h
- * A stream or WebSocket on a socket that the hub owns (wait/adopt.h): what the
- * hub writes to it and reads from it.
+ * A stream or WebSocket on a socket that the hub owns (wait/adopt.h).  The hub
+ * writes to the socket and reads from it.
  */
 #ifndef MOD_COMET_STREAM_H
 #define MOD_COMET_STREAM_H
@@ -17,7 +17,8 @@
 #include "output/slice.h"
 #include "wait/talk.h"
 
-/** The request's thread makes it; the hub owns it from join on. */
+/** An adopted stream.  The request's thread makes it; the hub owns it from join
+ * on. */
 typedef struct mod_comet_stream_t {
     comet_subscriber_t subscriber; /* first: serve() gets its address */
     const mod_comet_child_t *child;
@@ -25,28 +26,28 @@ typedef struct mod_comet_stream_t {
     comet_format_t format;
     apr_interval_time_t heartbeat;
     comet_pulse_t pulse;
-    apr_time_t ends_at; /* of mod_comet_ask_end() */
+    apr_time_t ends_at; /* from mod_comet_ask_end() */
     apr_uint64_t identity[2]; /* as in mod_comet_ask_t, like the next two */
     apr_interval_time_t judging;
     int authenticated;
-    int chunked; /* HTTP/1.1 */
-    apr_time_t stops_at; /* the child ends, or the WebSocket's time is over:
-                          * the limit for sending the rest; 0: neither */
+    int chunked; /* the body is framed in chunks (HTTP/1.1) */
+    apr_time_t stops_at; /* the limit for sending the rest, once the child ends
+                          * or the WebSocket's time is over; 0: neither */
     int over; /* the stream ends once the outbox is sent */
     int aborted; /* the client is gone */
     mod_comet_outbox_t outbox; /* bytes that the socket has not taken yet */
-    mod_comet_slice_t slice; /* of a message that is too long for it */
+    mod_comet_slice_t slice; /* of a message that is too long for the outbox */
     apr_off_t body_bytes, sent_bytes; /* for the log */
     apr_off_t counted_bytes; /* of the body, which httpd has counted */
     mod_comet_place_t place;
     mod_comet_log_t *log;
     /* the rest: of a WebSocket */
-    mod_comet_talk_t *talk; /* a reference; NULL: it is none */
-    int retry_msec; /* it ends, and its client comes back within this time; 0:
-                     * it does not */
+    mod_comet_talk_t *talk; /* a reference; NULL: not a WebSocket */
+    int retry_msec; /* the WebSocket ends, and its client comes back within this
+                     * time; 0: it does not end */
     int readable; /* there may be input */
-    apr_time_t lingers_until; /* its end is sent, and its client is to close
-                               * first; 0: it is not */
+    apr_time_t lingers_until; /* its end is sent, and the client has until then
+                               * to close; 0: its end is not sent */
 } mod_comet_stream_t;
 
 /** The callbacks of its subscriber. */

@@ -1,20 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What is said on one WebSocket besides messages. */
+/* The conversation on one WebSocket, apart from the messages of its
+ * channels. */
 #include "wait/talk.h"
 
 #include <stdlib.h>
 
 #include "server/config.h"
 
-/* A client that waits for so many answers, to so many bytes, or has so many
- * bytes of answers to take, is not read. */
+/* A client is not read while it waits for SAID_COUNT answers, or for answers to
+ * SAID_BYTES, or has not taken WORDS_BYTES of answers. */
 #define SAID_COUNT 1024
 #define SAID_BYTES (256 * 1024)
 #define WORDS_BYTES (64 * 1024)
 
-/* A body may be six times as long as JSON: \u0001. */
+/* JSON may make a body six times as long: \u0001. */
 #define ESCAPED 6
-/* The other members of a publish. */
+/* Room for the other members of a command. */
 #define ENVELOPE_BYTES 4096
 
 /* --- making ---------------------------------------------------------------- */
@@ -100,7 +101,7 @@ static int has_words_locked(const mod_comet_talk_t *talk)
     return talk->words.length || talk->words.failed || talk->closed;
 }
 
-/* Call the owner, who may wait in the hub or in mod_comet_talk_await(). */
+/* Wake the owner, which may wait in the hub or in mod_comet_talk_await(). */
 static void call_locked(mod_comet_talk_t *talk)
 {
     pthread_cond_signal(&talk->answered);
@@ -130,7 +131,8 @@ void mod_comet_talk_detach(mod_comet_talk_t *talk)
 
 /* --- the client's side (the owner's thread) -------------------------------- */
 
-/* What comes after a Close is dropped, and needs no room. */
+/* Whether more of the client's input may be taken.  Input after a Close is
+ * dropped and needs no room. */
 static int room_locked(const mod_comet_talk_t *talk)
 {
     return talk->closed
@@ -155,7 +157,8 @@ static void keep(void *baton, comet_text_t text)
     mod_comet_said_t *said = malloc(sizeof(*said) + text.length);
 
     if (!said) {
-        talk->words.failed = 1; /* the client would wait for an answer */
+        talk->words.failed = 1; /* the WebSocket has to end: the client would
+                                 * wait for an answer that never comes */
         return;
     }
     if (text.length) {

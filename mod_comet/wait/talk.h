@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file wait/talk.h
- * What is said on one WebSocket besides messages: what its client has said and
- * the speaker (wait/speaker.h) has not answered yet, and the answers that the
- * client has not been sent yet.
+ * The conversation on one WebSocket, apart from the messages of its channels.
+ * A talk holds what the client has said and the speaker (wait/speaker.h) has
+ * not answered yet, and the answers that were not sent to the client yet.
  *
- * A talk is shared by the owner of the connection and the speaker's thread.  A
- * client that says much more than it is answered, or that takes no answers, is
- * not read any further.
+ * A talk is shared by the owner of the connection and the speaker's thread.
+ * The client is not read while too much of what it has said is unanswered, or
+ * while it takes no answers.
  *
  * Its lock is taken before the hub's.
  */
@@ -33,11 +33,11 @@ typedef struct mod_comet_talk_t {
     TAILQ_ENTRY(mod_comet_talk_t) link; /* [speaker->lock] */
     int queued; /* [speaker->lock] */
 
-    /* who may say what; constant */
+    /* what the client may publish; constant */
     const char *mute; /* why it may not publish; NULL: it may */
-    comet_selection_t *writes; /* where it may publish; NULL: nowhere */
+    comet_selection_t *writes; /* the channels it may publish to; NULL: none */
     comet_text_t author; /* data NULL: nobody */
-    comet_text_t channel; /* of its URL; data NULL: none */
+    comet_text_t channel; /* the channel of its URL; data NULL: none */
     comet_text_t prefix; /* of the endpoint's channels */
     mod_comet_limits_claims_t claims;
     apr_interval_time_t timeout; /* CometPublishTimeout */
@@ -48,11 +48,13 @@ typedef struct mod_comet_talk_t {
     pthread_mutex_t lock;
     pthread_cond_t answered; /* with lock */
     comet_hub_t *hub; /* [lock] */
-    comet_subscriber_t *subscriber; /* [lock] to be called; or NULL */
-    mod_comet_said_t *first, *last; /* [lock] for the speaker */
-    apr_size_t said_count; /* [lock] not yet answered */
-    apr_size_t said_bytes; /* [lock] the same, of their texts */
-    comet_buffer_t words; /* [lock] whole frames, to be sent */
+    comet_subscriber_t *subscriber; /* [lock] to be called when there are words;
+                                     * or NULL */
+    mod_comet_said_t *first, *last; /* [lock] what the client has said, for the
+                                     * speaker */
+    apr_size_t said_count; /* [lock] how many texts are not yet answered */
+    apr_size_t said_bytes; /* [lock] how many bytes these texts have */
+    comet_buffer_t words; /* [lock] whole frames for the client */
     int closed; /* [lock] a Close frame is the last of the words, or was sent */
 } mod_comet_talk_t;
 
@@ -69,20 +71,21 @@ mod_comet_talk_t *mod_comet_talk_ref(mod_comet_talk_t *talk);
 /** Release a reference; NULL is ignored.  Any thread. */
 void mod_comet_talk_unref(mod_comet_talk_t *talk);
 
-/** Have the hub call a subscriber (comet_hub_call()) when there are words for
+/** Let the hub call a subscriber (comet_hub_call()) when there are words for
  * its client, now or later.  Before it joins; its owner's thread. */
 void mod_comet_talk_attach(mod_comet_talk_t *talk, comet_hub_t *hub,
                            comet_subscriber_t *subscriber);
 
-/** Undo that.  After the subscriber has left; its owner's thread. */
+/** Undo mod_comet_talk_attach().  Called after the subscriber has left the hub,
+ * by its owner's thread. */
 void mod_comet_talk_detach(mod_comet_talk_t *talk);
 
 /** Whether more of what the client says may be taken now.  The owner's
  * thread. */
 int mod_comet_talk_room(mod_comet_talk_t *talk);
 
-/** Take what the client has said.  After its Close it is dropped.  The owner's
- * thread.
+/** Take bytes that the client has sent.  They are dropped after a Close.  The
+ * owner's thread.
  * @return whether there is something for the speaker */
 int mod_comet_talk_feed(mod_comet_talk_t *talk, comet_text_t bytes);
 
@@ -109,7 +112,7 @@ int mod_comet_talk_take(mod_comet_talk_t *talk, comet_buffer_t *out);
 /** Whether there are words for the client, or nothing follows any more. */
 int mod_comet_talk_has_words(mod_comet_talk_t *talk);
 
-/** Wait until there is room, or words for the client.
+/** Wait until there is room for more input, or words for the client.
  * @param limit  how long
  * @return 0: the time is over */
 int mod_comet_talk_await(mod_comet_talk_t *talk, apr_interval_time_t limit);
@@ -127,9 +130,9 @@ int mod_comet_talk_has_said(mod_comet_talk_t *talk);
 
 /**
  * Answer the client.  The speaker's thread.
- * @param words  whole frames; stays the caller's
+ * @param words  whole frames; still belongs to the caller
  * @param count  how many of its messages are answered
- * @param bytes  how long they were
+ * @param bytes  how many bytes these messages had
  */
 void mod_comet_talk_answer(mod_comet_talk_t *talk, const comet_buffer_t *words,
                            apr_size_t count, apr_size_t bytes);

@@ -10,12 +10,13 @@
 #include <pthread.h>
 
 #define PLACES 1024
-/* A verdict may lie in any of so many places. */
+/* A verdict may lie in any of this many places. */
 #define WAYS 4
-/* How many places are looked at for old verdicts when one is added. */
+/* How many places are searched for old verdicts when a verdict is added. */
 #define TIDIED 8
 #define KEPT_USEC apr_time_from_sec(30)
-/* Less than this is not worth it: the client would soon come back again. */
+/* If less than this time is left, the verdict is not used: the client would
+ * soon have to come back again. */
 #define LEFT_USEC apr_time_from_sec(1)
 
 typedef struct verdict_t {
@@ -75,7 +76,8 @@ void mod_comet_verdicts_forget(mod_comet_verdicts_t *verdicts)
 
 /* --- who asks ------------------------------------------------------------ */
 
-/* Each text ends with a zero byte, so no two lists look alike. */
+/* Each text ends with a zero byte, so that different lists give different
+ * bytes. */
 static void add(comet_buffer_t *text, const char *string)
 {
     comet_buffer_add(text, string ? "+" : "-", 1);
@@ -174,7 +176,8 @@ static int is_of(const verdict_t *verdict, const apr_uint64_t identity[2])
            && verdict->identity[1] == identity[1];
 }
 
-/* The client's own place, else the one that is free or expires first. */
+/* The place that the client has already; otherwise one that is free, or the one
+ * that expires first. */
 static verdict_t *choose_locked(mod_comet_verdicts_t *verdicts,
                                 const apr_uint64_t identity[2])
 {

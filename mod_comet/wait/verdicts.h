@@ -13,7 +13,7 @@
 #include "request/ask.h"
 #include "server/child.h"
 
-/** What is kept; NULL: no memory, and nothing is kept. */
+/** Make the table of verdicts; NULL: no memory, and nothing is kept. */
 mod_comet_verdicts_t *mod_comet_verdicts_create(apr_pool_t *pool);
 
 /** Release what is kept.  Once the child's threads have ended. */
@@ -24,17 +24,17 @@ void mod_comet_verdicts_clear(mod_comet_verdicts_t *verdicts);
 void mod_comet_verdicts_forget(mod_comet_verdicts_t *verdicts);
 
 /**
- * Set ask->identity to what tells this request from any that may be judged
- * otherwise: its server, URL, parameters, headers, addresses, user and
+ * Set ask->identity to a hash of everything that may make a difference when a
+ * request is judged: its server, URL, parameters, headers, addresses, user and
  * certificate, without the cursor.  The request's thread, after its
  * authentication.
  */
 void mod_comet_verdicts_identify(request_rec *r, mod_comet_ask_t *ask);
 
 /**
- * Keep the verdicts of a client that is sent away to come back.  Any thread.
+ * Keep the verdicts of a client that has to come back.  Any thread.
  * @param identity  of mod_comet_verdicts_identify(); zeros: nothing is kept
- * @param selection  what it was allowed; a reference is taken
+ * @param selection  the channels it may read; the call takes a reference
  * @param authenticated  as in mod_comet_ask_t
  * @param ends_at  when its wait would have ended; 0: never
  */
@@ -44,8 +44,8 @@ void mod_comet_verdicts_keep(mod_comet_verdicts_t *verdicts,
                              apr_time_t ends_at);
 
 /**
- * Find the verdicts of a client that has come back, and let it wait no longer
- * than it would have waited.
+ * Find the verdicts of a client that has come back.  It may wait no longer than
+ * its earlier wait would have lasted.
  * @param ask  ->until and ->authenticated are changed
  * @return a reference, which the caller releases; NULL: there are none
  */

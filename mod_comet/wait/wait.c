@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Letting a request wait: whether it may, and by which means. */
+/* Let a request wait: decide whether it may, and in which way. */
 #include "wait/wait_priv.h"
 
 #include <sys/resource.h>
@@ -57,8 +57,8 @@ void mod_comet_wait_end(mod_comet_child_t *child)
     mod_comet_verdicts_clear(child->verdicts);
 }
 
-/* There is no place for this connection, whatever it asks: have httpd close it
- * after the answer, and wait for the client's end for 2 s only. */
+/* This child has no place for the client.  Let httpd close the connection after
+ * the answer, and wait only 2 s for the client to close its side. */
 static void give_up(conn_rec *c)
 {
     c->keepalive = AP_CONN_CLOSE;
@@ -66,8 +66,9 @@ static void give_up(conn_rec *c)
 }
 
 /*
- * @param holds  whether it may wait for a second where CometMaxSubscribers is
- *               reached; one that does takes its address's place as well
+ * @param holds  whether the client may wait for a second if CometMaxSubscribers
+ *               is reached; it then counts against CometLimitSubscribers as
+ *               well
  * @return whether the client may not wait
  */
 static int is_refused(request_rec *r, mod_comet_ask_t *ask, int adopted,
@@ -140,7 +141,8 @@ int mod_comet_wait(request_rec *r, mod_comet_ask_t *ask,
         mod_comet_places_refuse(refusal, "the server is out of memory");
         return DECLINED;
     }
-    /* a worker answers a poll if need be; a stream is the hub's to write */
+    /* a worker can send a poll's answer if a filter may block, but the hub
+     * writes a stream, so no filter may block */
     if (mod_comet_park_can_suspend(r)
         && (!ask->transport->streams || mod_comet_chain_is_direct(r))) {
         return mod_comet_park_begin(r, ask, adopting);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file wait/wait.h
- * Letting a request wait: adopted by the hub, parked in the MPM, or with its
- * own thread where neither is possible (prefork, worker, HTTP/2).
+ * Let a request wait: adopted by the hub, parked in the MPM, as a ghost
+ * (HTTP/2), or with its own thread if nothing else is possible.
  */
 #ifndef MOD_COMET_WAIT_H
 #define MOD_COMET_WAIT_H

@@ -15,8 +15,8 @@
 #include "transport/encoder.h"
 
 /**
- * A thread that waits (wait/block.c).  The hub hands messages over, the thread
- * writes them.  The hub's thread takes the lock while it holds no other.
+ * A thread that waits (wait/block.c).  The hub hands messages to it, and the
+ * thread writes them.  The hub's thread takes the lock while it holds no other.
  */
 typedef struct mod_comet_blocked_t mod_comet_blocked_t;
 struct mod_comet_blocked_t {
@@ -28,7 +28,7 @@ struct mod_comet_blocked_t {
     pthread_cond_t handed; /* with lock */
     unsigned reasons; /* [lock] comet_reason_e, not yet taken by the thread */
     int has_place; /* [owner thread] */
-    int counted; /* [owner thread] as a waiting client */
+    int counted; /* [owner thread] it counts as a waiting client */
     int woken; /* [lock] the thread must check at once whether to go on */
     comet_batch_t batch; /* the hub's thread while joined, then the owner's */
     int fd; /* the client's socket */
