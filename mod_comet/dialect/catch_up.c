@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a reader has missed, and its answer: now, or when there is news. */
+/* Find what a reader has missed, and answer it: at once, or when there is
+ * news. */
 #include "dialect/catch_up.h"
 
 #include <apr_escape.h>
@@ -43,8 +44,8 @@ static apr_status_t resolve_cursor(const request_rec *r, comet_store_t *store,
         comet_metrics_add(COMET_METRIC_resumed, 1);
         return APR_SUCCESS;
     }
-    if (ask->before
-        || ask->words.data) { /* backwards, there is always a beginning */
+    /* a page of history or a search needs no cursor to begin at */
+    if (ask->before || ask->words.data) {
         ask->cursor = 0;
         return APR_SUCCESS;
     }
@@ -170,9 +171,9 @@ static int answer_history(request_rec *r, const comet_buffer_t *body)
     return ap_meets_conditions(r);
 }
 
-/* Send an answer through the park when it is long, or when its client will
- * poll again at once.
- * @return DECLINED: send it otherwise */
+/* Send an answer through the park if it is long, or if its client will poll
+ * again at once.
+ * @return DECLINED: the caller sends it */
 static int send_parked(request_rec *r, const mod_comet_ask_t *ask,
                        comet_buffer_t *body)
 {
@@ -184,9 +185,10 @@ static int send_parked(request_rec *r, const mod_comet_ask_t *ask,
                : DECLINED;
 }
 
-/* An answer that a client can be slow to take is counted as if it waited, as
- * long as it takes.
- * @return DECLINED: send it; else it is freed and the request answered */
+/* Count the client of a long answer as waiting while the answer is sent,
+ * because the client may read slowly.
+ * @return DECLINED: send the answer; else it was freed, and the client got an
+ *         error */
 static int count_long(request_rec *r, comet_buffer_t *body)
 {
     const char *limit = body->length > MOD_COMET_PIECE_BYTES && !r->header_only
@@ -232,8 +234,9 @@ static int answer_now(request_rec *r, const mod_comet_ask_t *ask,
     return rv;
 }
 
-/* Read what a stream has missed.  Otherwise the hub sends that.  This is a
- * second view: what was pruned since the first one is a gap, too. */
+/* Read what a stream has missed, which the hub sends in all other cases.  This
+ * is a second view of the store: messages that were pruned since the first view
+ * are a gap, too. */
 static apr_status_t read_for_landing(request_rec *r, mod_comet_ask_t *ask,
                                      comet_batch_t *missed)
 {
@@ -269,7 +272,8 @@ static int land(request_rec *r, mod_comet_ask_t *ask, const char *reason)
     int is_open = r->sent_bodyct != 0;
     apr_status_t status = read_for_landing(r, ask, &missed);
 
-    /* an opening that was sent already did not tell of a gap that came later */
+    /* an opening that was sent already has not told the client of a gap that
+     * came later */
     if (status == APR_SUCCESS && (!is_open || ask->floor == told)) {
         if (!is_open) {
             mod_comet_news_encode_opening(ask, &body);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file dialect/catch_up.h
- * What a reader has missed, and its answer: now, or when there is news.
+ * Find what a reader has missed, and answer it: at once, or when there is news.
  */
 #ifndef MOD_COMET_CATCH_UP_H
 #define MOD_COMET_CATCH_UP_H

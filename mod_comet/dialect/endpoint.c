@@ -61,9 +61,9 @@ static const char *read_cursor(const request_rec *r,
 
 /*
  * An EventSource that was connected to another system sends the last id of that
- * system, and 400 would make it give up for good.  So a stream takes such a
- * cursor for an unknown one, and the client is told of a gap.  A browser does
- * not tell the page of a WebSocket why its handshake was refused.
+ * system, and 400 would make it give up for good.  So a stream treats such a
+ * cursor as unknown, and the client is told of a gap.  A WebSocket does the
+ * same, because browsers do not tell pages why a handshake was refused.
  */
 static const char *find_cursor(const request_rec *r,
                                const mod_comet_request_t *request,

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Whether a request may use a channel that its own URL does not name. */
+/* Decide whether a request may use a channel that its URL does not name. */
 #include "dialect/judge.h"
 
 #include <apr_escape.h>
@@ -44,7 +44,7 @@ static const char *find_objection(const request_rec *sub, const request_rec *r,
                : NULL;
 }
 
-/* The sub-request to a channel's own URL, to be destroyed by the caller. */
+/* Make a sub-request to a channel's own URL, which the caller destroys. */
 static request_rec *look_up(request_rec *r, const mod_comet_mapping_t *mapping,
                             comet_text_t channel, const char *method)
 {
@@ -63,8 +63,8 @@ static request_rec *look_up(request_rec *r, const mod_comet_mapping_t *mapping,
     return sub;
 }
 
-/* Whether the request's own token grants a channel, so that its URL need not
- * be asked. */
+/* Whether the request's own token grants a channel, so that no sub-request is
+ * needed. */
 static int is_granted_here(request_rec *r, const mod_comet_mapping_t *mapping,
                            comet_text_t channel, mod_comet_ask_t *ask)
 {

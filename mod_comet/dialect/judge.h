@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file dialect/judge.h
- * Whether a request may use a channel that its own URL does not name: as a
- * request to the channel's own URL might.
+ * Decide whether a request may use a channel that its URL does not name.  It
+ * may if a request to the channel's own URL might.
  */
 #ifndef MOD_COMET_JUDGE_H
 #define MOD_COMET_JUDGE_H
@@ -29,12 +29,13 @@ int mod_comet_judge_channel(request_rec *r, const mod_comet_mapping_t *mapping,
                             int is_named, const char **objection);
 
 /**
- * Authorise a request that reads, a WebSocket's, to publish to a channel as
- * well.  A token that grants it reading does not help here: httpd judges a POST
- * to the channel's own URL.
- * @param ask  ends when the permission to publish does
- * @return OK; or HTTP_UNAUTHORIZED, HTTP_FORBIDDEN, or HTTP_SERVICE_UNAVAILABLE:
- *         it cannot be found out now
+ * Find out whether the client of a WebSocket may also publish to a channel.  A
+ * token that grants reading does not help here: httpd judges a POST to the
+ * channel's own URL.
+ * @param ask  its ->until becomes no later than the end of the permission to
+ *             publish
+ * @return OK; or HTTP_UNAUTHORIZED, HTTP_FORBIDDEN, or
+ *         HTTP_SERVICE_UNAVAILABLE: this cannot be found out now
  */
 int mod_comet_judge_writing(request_rec *r, const mod_comet_mapping_t *mapping,
                             comet_text_t channel, mod_comet_ask_t *ask);

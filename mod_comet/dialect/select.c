@@ -39,8 +39,9 @@ typedef struct gathering_t {
     apr_array_header_t *names; /* comet_text_t each, with the endpoint's
                                 * prefix */
     apr_array_header_t *prefixes; /* the same */
-    comet_selection_t *known; /* what the client was allowed a moment ago;
-                               * NULL: nothing is known */
+    comet_selection_t *known; /* channels that the client was allowed to read a
+                               * moment ago (wait/verdicts.h); NULL: none are
+                               * known */
 } gathering_t;
 
 /* @param name  without the endpoint's prefix */
@@ -63,6 +64,7 @@ static int is_known(const gathering_t *gathering, comet_text_t name)
 }
 
 /*
+ * Authorise a name or a prefix, and add it to a list.
  * @param shown  the name that a refusal shows.  For the channels of a wildcard
  *               this is the wildcard, since the client must not learn their
  *               names
@@ -296,7 +298,8 @@ static int make(const gathering_t *gathering)
         comet_selection_create((const comet_text_t *)gathering->names->elts,
                                (apr_size_t)gathering->names->nelts,
                                (const comet_text_t *)gathering->prefixes->elts,
-                               /* what was needs no watch for what will be */
+                               /* a reader of history need not notice new
+                                * channels */
                                gathering->ask->history
                                    ? 0
                                    : (apr_size_t)gathering->prefixes->nelts));
@@ -454,7 +457,7 @@ int mod_comet_select_writes(request_rec *r, const mod_comet_request_t *request,
                                       "there is no memory");
     }
     gathering = begin(r, request, ask, pool);
-    gathering.names->nelts = 0; /* begin() took the URL's own */
+    gathering.names->nelts = 0; /* begin() has added the URL's own channel */
     ask->prefix = request->mapping->channel;
     ask->mute = mod_comet_publish_find_author(r, &ask->author);
     if (!ask->mute) {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The straight path of a request that is ours. */
+/* Handle a mapped request. */
 #include "hooks/handler.h"
 
 #include <apr_strings.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file hooks/handler.h
- * The straight path of a request: parse, publish or look, answer or wait.
+ * Handle a mapped request: parse it, publish or read, then answer or wait.
  */
 #ifndef MOD_COMET_HANDLER_H
 #define MOD_COMET_HANDLER_H

@@ -96,7 +96,7 @@ static apr_status_t share_memory(const apr_array_header_t *stores,
     return status;
 }
 
-/* Of the engines' libraries. */
+/* The versions of the libraries of all engines in use. */
 static const char *versions(apr_pool_t *p)
 {
     const char *text = "";
@@ -155,8 +155,8 @@ static void check_log(server_rec *s, apr_pool_t *p)
     obstacle = mod_comet_log_waits();
     if (obstacle) {
         ap_log_error(APLOG_MARK, APLOG_INFO, 0, s,
-                     "mod_comet: each waiting poll ends on a thread of httpd's "
-                     "and holds two descriptors, since %s",
+                     "mod_comet: each waiting poll ends on one of httpd's "
+                     "threads and holds two descriptors, since %s",
                      obstacle);
     }
 }

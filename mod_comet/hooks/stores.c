@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Which stores all servers name, and whether they can be used. */
+/* Find the stores that all servers name, and check them together. */
 #include "hooks/stores.h"
 
 #include <apr_hash.h>
@@ -42,7 +42,7 @@ static int is_kept_alike(const comet_store_config_t *a,
 
 /*
  * @param known  the stores found so far, by their keys: the index + 1
- * @param place  its store's, located
+ * @param place  the resolved place of the server's store
  */
 static int add_server(apr_array_header_t *stores, apr_hash_t *known,
                       server_rec *s, const comet_place_t *place)

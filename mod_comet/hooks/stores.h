@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file hooks/stores.h
- * Which stores the servers name together, and whether they can be.
+ * Find the stores that all servers name, and check them together.
  */
 #ifndef MOD_COMET_STORES_H
 #define MOD_COMET_STORES_H
@@ -20,7 +20,7 @@ int mod_comet_stores_find(apr_array_header_t *stores, server_rec *main);
 
 /**
  * Log what will keep the children from using the stores.
- * @param stores  mod_comet_stores_find()'s
+ * @param stores  from mod_comet_stores_find()
  */
 void mod_comet_stores_advise(const apr_array_header_t *stores, server_rec *main,
                              apr_pool_t *p);
