@@ -45,9 +45,9 @@ static const char *remedy(apr_status_t status)
 {
     switch (status) {
     case COMET_ENOTDB:
-        return "; lay the schema: as its owner run psql -f 001_initial.sql and "
-               "then psql -f grants.sql (in share/mod_comet/sql/postgresql) in "
-               "this database";
+        return "; create the schema: as its owner run psql -f 001_initial.sql "
+               "and then psql -f grants.sql (in "
+               "share/mod_comet/sql/postgresql) in this database";
     case APR_EACCES:
         return "; let this user in by pg_hba.conf, and run psql -f grants.sql "
                "(in share/mod_comet/sql/postgresql) as the schema's owner";
