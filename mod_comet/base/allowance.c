@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* CPU time that a piece of work may use. */
+/* An allowance of CPU time. */
 #include "base/allowance.h"
 
 comet_allowance_t comet_allowance_begin(apr_interval_time_t time)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file base/allowance.h
- * CPU time that a piece of work may use on one thread.
+ * An allowance: the CPU time that a piece of work may use on one thread.
  */
 #ifndef COMET_ALLOWANCE_H
 #define COMET_ALLOWANCE_H
@@ -10,15 +10,16 @@
 
 /** An allowance of CPU time.  Begin it with comet_allowance_begin(). */
 typedef struct comet_allowance_t {
-    apr_interval_time_t time; /* how much CPU time it is, in microseconds */
-    apr_time_t began; /* by comet_monotonic() */
-    apr_time_t spent_at; /* by comet_thread_time(); 0: not measured yet */
+    apr_interval_time_t time; /* the CPU time allowed, in microseconds */
+    apr_time_t began; /* when the work began, by comet_monotonic() */
+    apr_time_t spent_at; /* when the allowance is used up, by
+                          * comet_thread_time(); 0: not yet known */
 } comet_allowance_t;
 
 /**
  * Begin to use an allowance.
  * @param time  microseconds
- * @return it; the thread that begins it is the one that uses it
+ * @return the allowance; only the thread that calls this may use it
  */
 comet_allowance_t comet_allowance_begin(apr_interval_time_t time);
 

@@ -30,8 +30,9 @@ typedef struct mod_comet_outbox_t {
  * bytes of one at worst, so the encoded messages fit into two pieces. */
 #define MOD_COMET_STREAM_BYTES (8 * 1024)
 
-/** The same for a stream on a socket of the hub's whose client has taken all it
- * was given so far: a long history then costs few system calls. */
+/** The most that such a piece grows to on a socket of the hub's, as long as the
+ * client takes each piece at once: a long history then costs few system
+ * calls. */
 #define MOD_COMET_STREAM_BYTES_MOST (4 * MOD_COMET_STREAM_BYTES)
 
 /**

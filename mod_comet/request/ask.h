@@ -34,8 +34,8 @@ typedef struct mod_comet_ask_t {
                                * what retention removes later */
     int is_unknown; /* the cursor does not belong to this store, and the client
                      * must be told */
-    comet_allowance_t reading; /* what is left to its thread for reading;
-                                * zero-initialised: it has read nothing yet */
+    comet_allowance_t reading; /* the CPU time for reading; zero-initialised:
+                                * the request has read nothing yet */
     apr_size_t limit; /* messages in one answer */
     apr_interval_time_t hold; /* how long a poll may wait; 0: not at all */
     apr_interval_time_t tick; /* a clock's period; 0: not a clock */

@@ -130,10 +130,10 @@ int comet_store_tally(comet_store_t *store, comet_tally_t *tally);
 
 /** What reading may cost. */
 typedef struct comet_budget_t {
-    /** CPU time, for all readings that share it; it must live until the next
-     * call of comet_store_limit().  One reading may take five times as much real
-     * time, since the thread may wait for the disk or for a busy machine.  NULL:
-     * no limit. */
+    /** CPU time; several readings may share one allowance.  It must live until
+     * the next call of comet_store_limit().  One reading may take five times as
+     * much real time, since the thread may wait for the disk or for a busy
+     * machine.  NULL: no limit. */
     comet_allowance_t *cpu;
     /** Whether the client has gone; NULL: the client is assumed to be there. */
     int (*is_gone)(void *baton);

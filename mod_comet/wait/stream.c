@@ -107,8 +107,8 @@ static apr_size_t find_share(const stream_t *stream)
                : share * stream->subscriber.piece / MOD_COMET_STREAM_BYTES;
 }
 
-/* Choose how much of its history the client gets next: more, if it has taken all
- * of this batch at once. */
+/* Choose how large the client's next piece of history is: larger if the client
+ * has taken all of this batch at once. */
 static void choose_piece(stream_t *stream, const comet_batch_t *batch)
 {
     apr_size_t piece = 2 * stream->subscriber.piece;

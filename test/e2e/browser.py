@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """A real headless Chromium for the tests of the pages, and the pages.
 
-Most tests use the one without windows.  The other costs twice the CPU: while a
-page loads, and one with a stream does so for ever, the wheel in its tab turns.
-Only it hides the tabs behind the front one, goes back to a page as it was left,
-and closes at once a tab whose frames do not answer.
+Most tests use a browser without windows.  One with windows costs twice the CPU,
+because the wheel in its tab turns while a page loads, and a page with a stream
+loads for ever.  But only a browser with windows hides the tabs behind the front
+one, restores a page when it goes back, and closes at once a tab whose frames do
+not answer.
 """
 
 import os

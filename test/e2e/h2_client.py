@@ -161,7 +161,7 @@ class H2:
         return True
 
     def spend(self, ident, size, whole):
-        """The server has used so much of a window."""
+        """Note that the server has used this much of a window."""
         self.credit[ident] = self.credit.get(ident, self.window) - size
         assert self.credit[ident] >= 0, \
             "the server sent %d bytes beyond the window of %d" \
@@ -171,7 +171,7 @@ class H2:
             self.grant(ident)
 
     def grant(self, ident):
-        """Open a window again by what was used of it."""
+        """Grant again what the server has used of a window."""
         update, self.used[ident] = self.used.get(ident, 0), 0
         if update:
             self.sock.sendall(self.frame(WINDOW, 0, ident,
@@ -227,8 +227,8 @@ class H2:
 
 
 class H2Tls(H2):
-    """One connection over TLS that checks what the server may send: no more
-    than the windows, which are opened again when half of them is used."""
+    """One connection over TLS.  It checks that the server sends no more than
+    its windows allow, and grants more when half of a window is used."""
 
     def __init__(self, port, window=1 << 20, wider=1 << 24, timeout=15.0):
         super().__init__(port, timeout, window=window, wider=wider, tls=True)

@@ -61,7 +61,7 @@ class Cluster:
         return Session(self.command())
 
     def pids(self):
-        """The postmaster's, and those of all its children."""
+        """The process ids of the postmaster and all its children."""
         with open(os.path.join(self.folder, "data", "postmaster.pid")) as file:
             first = int(file.readline())
         done = subprocess.run(["ps", "-o", "pid=", "--ppid", str(first)],
@@ -76,7 +76,8 @@ class Cluster:
                 pass
 
     def pause(self):
-        """Nothing of the server runs any more, but it stays there."""
+        """Stop all processes of the server; they stay there and keep their
+        sockets."""
         self.signal(signal.SIGSTOP)
 
     def resume(self):

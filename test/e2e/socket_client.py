@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A small WebSocket client (RFC 6455) that can also send what is wrong."""
+"""A small WebSocket client (RFC 6455) that can also send invalid frames."""
 
 import base64
 import hashlib
@@ -15,8 +15,9 @@ CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
 
 def frame(opcode, payload=b"", fin=True, mask=b"\x37\xfa\x21\x3d", rsv=0,
           length=None, form=None):
-    """One frame.  `length` is announced instead of the right one, `form` is how
-    many bytes it is written in (0, 2 or 8); `mask` None: it is not masked."""
+    """One frame.  `length` is announced instead of the true length; `form` is
+    the number of bytes in which it is written (0, 2 or 8).  With `mask` None
+    the frame is not masked."""
     if isinstance(payload, str):
         payload = payload.encode()
     size = len(payload) if length is None else length
@@ -44,7 +45,7 @@ def close_frame(code=None, reason=b"", **how):
 
 
 def handshake(key=None, **changes):
-    """The headers of a right handshake; None leaves one out."""
+    """The headers of a correct handshake; None leaves one out."""
     headers = {"Upgrade": "websocket", "Connection": "Upgrade",
                "Sec-WebSocket-Key": key or "dGhlIHNhbXBsZSBub25jZQ==",
                "Sec-WebSocket-Version": "13"}
@@ -93,7 +94,7 @@ class Socket:
                  {"publish": dict(members, body=body)})
 
     def frame(self):
-        """Read a frame: (opcode, payload).  A server's is whole and not
+        """Read a frame: (opcode, payload).  A server's frames are whole and not
         masked."""
         first, second = self.conn.exactly(2)
         assert first & 0x70 == 0 and second & 0x80 == 0

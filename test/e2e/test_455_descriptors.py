@@ -39,7 +39,8 @@ def test_455_03_at_start(make_server, figure):
     ], ids=["stores", "logs", "two each"])
 def test_455_04_none_left_over(make_server, limit, hosts, stores, log, target,
                                headers, figure):
-    """What stores, logs and waiting clients need is counted, not guessed."""
+    """The descriptors that stores, logs and waiting clients need are counted,
+    not guessed."""
     server = make_server(start=False, mpm="event", threads=16,
                          wrapper=("prlimit", "--nofile=%d:%d" % (limit, limit)))
     server.conf = log + many_hosts(server, hosts, stores)

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a message may be: empty, never still encoded, never of the server's own
-type; and what a refusal tells the publisher to send instead."""
+"""Which messages are accepted: empty ones, but none that is still encoded or
+has the server's own type.  A refusal says what to send instead."""
 
 import gzip
 import os
@@ -53,7 +53,7 @@ def test_482_01_empty(server, body, ctype):
 
 
 def test_482_02_empty_by_sql(server):
-    """sqlite3 stores one, too, beside the index of words."""
+    """sqlite3 stores an empty message, too, also with an index of words."""
     sqlite(server.db, "INSERT INTO message(channel, body) VALUES('sql', '')")
     assert server.history("sql")[0]["body"] == ""
     sqlite(server.db, "DELETE FROM message WHERE channel = 'sql'")
@@ -68,7 +68,7 @@ def test_482_02_empty_by_sql(server):
     "GZIP"])
 @pytest.mark.parametrize("ctype", ["text/plain", FORM, "application/x-ndjson"])
 def test_482_03_encoded(server, coding, ctype):
-    """No coding is stored as if it were the text."""
+    """A body that is still encoded is never stored as if it were the text."""
     answer = post(server, "encoded", b"msg=x", ctype,
                   **{"Content-Encoding": coding})
     assert coding in message_of(answer, 415)
@@ -77,13 +77,14 @@ def test_482_03_encoded(server, coding, ctype):
 
 
 def test_482_04_identity(server):
-    """identity is no coding."""
+    """Content-Encoding: identity is accepted."""
     assert post(server, "identity", b"x", **{
         "Content-Encoding": "identity"}).status == 201
 
 
 def test_482_05_decoded(server):
-    """What mod_deflate decodes is stored decoded; what it does not, is not."""
+    """A body that mod_deflate decodes is stored decoded; any other is
+    refused."""
     text = b"hello " * 100
     assert post(server, "inflate", gzip.compress(text), **{
         "Content-Encoding": "gzip"}).status == 201
@@ -106,7 +107,7 @@ def test_482_05_decoded(server):
     (b"x", "text/plain; charset=latin1", 415, ("charset", "UTF-8")),
     (b"x", "image/png", 415, ("text/*", "application/json"))])
 def test_482_06_told_what_to_send(server, body, ctype, status, words):
-    """A refusal names what was sent, and what would be taken."""
+    """A refusal names what was sent, and what would be accepted."""
     said = message_of(post(server, "told", body, ctype), status)
     assert all(word in said for word in words), said
 
@@ -115,7 +116,8 @@ def test_482_06_told_what_to_send(server, body, ctype, status, words):
 
 
 def test_482_07_type_by_sql(server):
-    """The database refuses what HTTP refuses, through the view and beside."""
+    """The database refuses the types that HTTP refuses, by its view and its
+    table."""
     for sql in ("INSERT INTO message(channel, type, body) "
                 "VALUES('c', 'gap', 'x')",
                 "INSERT INTO channel(name) VALUES('c'); "
@@ -129,7 +131,8 @@ def test_482_07_type_by_sql(server):
 
 
 def test_482_08_old_database(make_server):
-    """A database of each older version takes and refuses the same."""
+    """A database of each older version accepts and refuses the same
+    messages."""
     for last in ("001_initial.sql", "002_idempotency.sql"):
         server = make_server(start=False)
         for name in sorted(os.listdir(os.path.join(REPO, "sql"))):

@@ -25,7 +25,8 @@ def documents():
 
 
 def test_483_01_no_example_means_one_family():
-    """localhost may be ::1: `local` is both, an address is one of them."""
+    """No example names one address for this machine, because localhost may be
+    ::1; `local` means both families."""
     found, local = [], 0
     for name, text in documents():
         found += [(name, line) for line in re.findall(
@@ -36,7 +37,7 @@ def test_483_01_no_example_means_one_family():
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "[::1]"])
 def test_483_02_both_families(make_server, host):
-    """README's publisher is let in over IPv4 and over IPv6."""
+    """README's publisher may publish over IPv4 and over IPv6."""
     with socket.socket(socket.AF_INET6) as probe:
         try:
             probe.bind(("::1", 0))

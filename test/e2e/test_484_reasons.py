@@ -22,7 +22,7 @@ LINE = re.compile(r"\[comet:(\w+)\].*(COMET\d{4}): (.*)")
 
 
 def lines(server, ident):
-    """(level, what was said) of each line with the id."""
+    """(level, text) of each line with the id."""
     return [(m[1], m[3]) for m in map(LINE.search,
                                       server.error_log().splitlines())
             if m and m[2] == ident]
@@ -43,7 +43,7 @@ def lines(server, ident):
     ("COMET0007", 415, "POST", "/comet/x", {"Content-Encoding": "br"}, "br")])
 def test_484_01_each_refusal(server, ident, status, method, target, headers,
                              said):
-    """A refusal of the client's making is one line at info."""
+    """A refusal that the client has caused is one line at level info."""
     headers = dict(headers)
     body = headers.pop("body", "x").encode() if method == "POST" else None
     if body:
@@ -71,7 +71,7 @@ def test_484_02_lack_of_room(server):
 
 
 def test_484_03_nothing_for_what_is_served(server):
-    """What is answered leaves no line."""
+    """A request that is served leaves no line."""
     before = server.error_log().count("COMET0")
     assert server.get("/comet/served?since=0&wait=0").status == 200
     server.post("served", "x")

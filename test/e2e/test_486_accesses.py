@@ -26,8 +26,8 @@ class Accesses:
         self.before = wait_until(self.settle, 5, "all earlier ones")
 
     def settle(self):
-        """The counters, once each request before is counted: the last one is,
-        if the next look has counted it and nothing else."""
+        """Return the counters once all earlier requests are counted.  That is
+        so when a look has counted nothing but the look before it."""
         looks = [self.read() for _ in range(4)]
         steps = {b[0] - a[0] for a, b in zip(looks, looks[1:])}
         return looks[-1] if steps == {1} else None
@@ -83,7 +83,7 @@ def test_486_01_polls(make_server, mpm, log):
 
 @pytest.mark.event
 def test_486_02_polls_answered_by_the_hub(make_server):
-    """With CometFastPoll: those that httpd never sees, too."""
+    """Polls that httpd never sees (CometFastPoll) are counted, too."""
     server = make_server(conf=STATUS + "CometFastPoll on\n",
                          modules=("status",))
     with Fast(server).learn() as client:

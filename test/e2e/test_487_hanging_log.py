@@ -13,7 +13,7 @@ from stream_client import Stream, post
 MANY = 40
 LONG = 'LogFormat "%{pid}P %U ' + "x" * 4000 + '" long\n'
 ONLY = ' long "expr=%{REQUEST_URI} =~ m#^/comet/many#"\n'
-# Takes nothing until there is a file "go".
+# A program that reads nothing until there is a file "go".
 HANGS = "#!/bin/sh\nwhile ! [ -e %s/go ]; do sleep 0.1; done\nexec cat >>%s\n"
 
 
@@ -56,7 +56,7 @@ class Hanging:
 
 
 def late(server, stream, text):
-    """How late a stream has a message."""
+    """How late a stream gets a message."""
     began = time.monotonic()
     post(server, "other", text)
     stream.until_bytes(text.encode())

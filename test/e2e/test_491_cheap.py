@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Cheap requests stay cheap: what clients name, repeat, leave unread or read
-slowly costs in proportion, and whatever takes a place counts."""
+slowly costs in proportion, and everything that takes a place is counted."""
 
 import base64
 import os
@@ -34,7 +34,7 @@ def fill(server, rows):
 
 
 def cpu(server):
-    """The CPU seconds that the children have had."""
+    """The CPU seconds that the children have used."""
     total = 0
     for pid in server.children():
         with open("/proc/%d/stat" % pid) as stat:
@@ -52,7 +52,7 @@ SMALL = "SendBufferSize 16384\n"   # loopback's would take megabytes
 
 
 def ask(server, target, headers=None, rcvbuf=4096):
-    """Ask, and read nothing."""
+    """Send a request, and read nothing."""
     conn = server.raw(timeout=20, rcvbuf=rcvbuf)
     conn.request("GET", target, headers or {})
     return conn
@@ -60,8 +60,8 @@ def ask(server, target, headers=None, rcvbuf=4096):
 
 @pytest.mark.parametrize("what", ["history", "news"])
 def test_491_01_unread_answers_count(make_server, mpm, what):
-    """An answer that is long and never read has a place of its address's;
-    others are served."""
+    """A long answer that is never read counts against its address's limit;
+    other clients are served."""
     server = make_server(mpm=mpm, modules=("remoteip",), conf=PROXY
                          + "CometLimitSubscribers address=2\n"
                          + SMALL)
@@ -141,8 +141,8 @@ def test_491_03_classic_over_the_limit(make_server, mpm):
 
 @pytest.mark.event
 def test_491_04_classic_over_the_servers_places(make_server):
-    """One that is held for a second, for the server has no place, counts for
-    its address, too."""
+    """A classic poll that is held for a second, because the server has no
+    place, counts against its address's limit, too."""
     server = make_server(mpm="event", classics=1, modules=("remoteip",),
                          conf=PROXY + "CometMaxSubscribers 1\n"
                          "CometLimitSubscribers address=2\n")
@@ -167,8 +167,9 @@ NEWLINES = "\n" * 60000     # seven bytes each on an event stream
     pytest.param(["x" * 1000] * 3000, 1000, 12000, id="many")])
 def test_491_05_slow_streams_are_bounded(make_server, figure, messages, least,
                                          most):
-    """Streams that read slowly get what is long, or what is much, piece by
-    piece; what the child keeps for them is bounded, and all of it arrives."""
+    """Slow streams get a long history piece by piece, whether its messages are
+    long or many: the memory that the child keeps for them is bounded, and every
+    message arrives completely."""
     server = make_server(mpm="event", children=1, conf=SMALL)
     count = 60
     fill(server, [("long", text) for text in messages + ["the end"]])
@@ -197,9 +198,10 @@ def test_491_05_slow_streams_are_bounded(make_server, figure, messages, least,
     ("on", "another"), ("on", "silence"), ("off", "another"),
     ("off", "silence")])
 def test_491_06_an_erased_rest_ends_the_stream(make_server, adopt, then):
-    """What is erased while a client reads half of it ends its stream, whether
-    the hub or httpd's filters write it, and whatever comes next: nothing is
-    put together of two messages, and no half of one stays open."""
+    """A message is erased while a client has read half of it: its stream ends,
+    whether the hub or httpd's filters write it, and whatever comes next.  The
+    client never gets parts of two messages joined, or a stream that stays open
+    in the middle of one."""
     server = make_server(mpm="event", children=1,
                          conf=SMALL + "CometAdopt %s\n" % adopt)
     fill(server, [("long", NEWLINES + "a" * 60000)])
@@ -219,8 +221,8 @@ def test_491_06_an_erased_rest_ends_the_stream(make_server, adopt, then):
 
 @pytest.mark.event
 def test_491_07_judging_leaves_nothing(make_server, figure):
-    """A poll on a wildcard keeps none of what judging its channels took, and
-    equal wildcards share what they select."""
+    """A poll on a wildcard frees the memory that judging its channels took, and
+    polls on equal wildcards share one selection."""
     server = make_server(mpm="event", children=1, conf="CometMulti on\n")
     fill(server, [("r/%03d" % i + "n" * 200, "x") for i in range(900)])
     cursor = server.get("/comet/x?since=0&wait=0").json()
@@ -282,8 +284,8 @@ def bcrypt(make_server):
 
 @pytest.mark.parametrize("what", ["names", "wildcard", "batch"])
 def test_491_08_one_password_a_request(bcrypt, what, figure):
-    """Whatever number of channels a request names, its password is checked
-    once; the CPU time of one request to one channel is the measure."""
+    """However many channels a request names, its password is checked once. The
+    CPU time of a request to one channel is the measure."""
     server, anna = bcrypt, basic("anna")
     names = ["r/%d" % i for i in range(80)]
     fill(server, [(name, "x") for name in names])
@@ -313,7 +315,7 @@ def test_491_08_one_password_a_request(bcrypt, what, figure):
 
 def test_491_09_each_channel_is_judged(bcrypt):
     """The password is checked once, but each channel is authorised by its own
-    rules; where other passwords hold, they are asked for."""
+    rules; a section with other passwords asks for them."""
     server = bcrypt
     fill(server, [(n, "x") for n in ("a", "only-bert", "apart/1")])
 
@@ -331,14 +333,14 @@ def test_491_09_each_channel_is_judged(bcrypt):
     assert status("bert", "*") == 200
 
 
-# -- who is up to date is not late --------------------------------------------
+# -- live streams beside slow ones --------------------------------------------
 
 @pytest.mark.event
 @pytest.mark.serial
 @pytest.mark.both_paths
 def test_491_10_live_beside_catching_up(make_server, figure):
-    """While streams catch up on a long log at full speed, one that is up to
-    date gets each message at once."""
+    """While streams catch up on a long log at full speed, a stream that is up
+    to date gets each message at once."""
     server = make_server(mpm="event", children=1)
     body = "y" * 50000
     for _ in range(8):
@@ -372,7 +374,7 @@ def test_491_10_live_beside_catching_up(make_server, figure):
                 conn.close()
 
 
-# -- coming back costs what is new ----------------------------------------------------
+# -- clients that come back ---------------------------------------------------
 
 GROUPS = """
 CometMulti on
@@ -431,7 +433,7 @@ def status(server, headers, query="&wait=0"):
 @pytest.mark.parametrize("groups", ["on", "off"], indirect=True)
 def test_491_11_only_the_new_channel_is_judged(groups):
     """A stream ends as a channel appears under its wildcard.  Its client comes
-    back, and only that channel is judged: the others are its client's for as
+    back, and only that channel is judged: the client may read the others for as
     long as the stream would have lasted.  Other clients are judged in full."""
     server = groups
     with Stream(server, "/comet?channel=r/*&since=0", ANNA) as stream:
@@ -484,8 +486,8 @@ def test_491_12_a_poll_is_not_judged_again(groups):
 
 @pytest.mark.event
 def test_491_13_the_return_is_spread(make_server):
-    """The more clients, and the more channels each may read, the longer the
-    time in which they come back at a reload."""
+    """The time over which clients come back at a reload grows with their
+    number, and with the number of channels that each may read."""
     server = make_server(conf="CometMulti on\n", children=1)
     fill(server, [("room/%d" % n, "x") for n in range(900)])
     with Crowd(server) as crowd:

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """How requests end beside other modules: slow log hooks delay nobody else, and
-a wait begins no deadline of mod_reqtimeout's again."""
+a wait does not restart a deadline of mod_reqtimeout."""
 
 import os
 import socket
@@ -59,7 +59,7 @@ def test_501_01_a_slow_log_hook_delays_nobody_else(make_server):
 
 @pytest.mark.parametrize("size", (10, 60000), ids=("short", "long"))
 def test_501_02_a_worker_sends_what_the_hub_answers(make_server, size):
-    """Short and long answers; pipelined requests; a client that goes."""
+    """Short and long answers; pipelined requests; a client that leaves."""
     row = [r for r in MODULES if r["name"] == "log_forensic"][0]
     server = make_server(before=config(row))
     text = "x" * size
@@ -137,7 +137,8 @@ GET = b"GET %s HTTP/1.1\r\nHost: localhost\r\n\r\n"
 @pytest.mark.parametrize("path", (b"/static.txt", b"/comet/a?since=0&wait=1"),
                          ids=("file", "poll"))
 def test_501_04_a_deadline_is_not_begun_again(make_server, path):
-    """A byte of a record each half second: closed by RequestReadTimeout."""
+    """RequestReadTimeout ends a connection that sends a byte of a TLS record
+    every half second."""
     server = make_server(tls=True, conf="RequestReadTimeout header=2-3,"
                          "MinRate=500")
     client = TrickledTls(server)

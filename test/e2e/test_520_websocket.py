@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """WebSocket (RFC 6455): handshakes and frames, from a small client that can
-send what is wrong, on each way that a WebSocket can wait."""
+send invalid frames, for each way in which a WebSocket can wait."""
 
 import json
 import os
@@ -115,7 +115,7 @@ REFUSED = (
 
 
 def test_520_01_refused_handshakes(server):
-    """Each wrong handshake is told what is wrong, and none is upgraded."""
+    """Each wrong handshake is refused with the reason, and none is upgraded."""
     for name, changes, status, part in REFUSED:
         headers = handshake(**changes)
         answer = server.request(
@@ -298,7 +298,7 @@ def is_expected(opcode, payload, wanted):
 
 
 def is_message(opcode, payload):
-    """Another frame: the messages that were published come, too."""
+    """Whether a frame is a published message, which arrives as well."""
     return opcode == TEXT and "timestamp" in json.loads(payload)
 
 
@@ -315,7 +315,7 @@ def check_frames(socket, name, expected):
         assert match, (name, opcode, payload[:100], left[:3])
         left.remove(match[0])
         if opcode == CLOSE:
-            # a protocol error may leave what was said before unanswered
+            # messages that came before a protocol error may stay unanswered
             assert [w for w in left if w != "stored"] == [], (name, left)
             return True
     return False
@@ -324,7 +324,7 @@ def check_frames(socket, name, expected):
 @pytest.mark.parametrize("apart", [
     False, pytest.param(True, marks=pytest.mark.long)])
 def test_520_10_frames(way, apart):
-    """Section 5 to 7: each frame is answered as the RFC says, whether it comes
+    """Sections 5 to 7: each frame is answered as the RFC says, whether it comes
     at once or byte by byte."""
     server, how = way
     assert len(FRAMES) >= 100
@@ -463,8 +463,8 @@ def test_520_24_many_channels(server):
 # -- the end ---------------------------------------------------------------------
 
 def test_520_30_lifetime_and_heartbeat(way):
-    """A silent one is pinged; one that has lasted long is closed with 1001 and
-    a time to come back."""
+    """A silent WebSocket is pinged; one that has reached its lifetime is closed
+    with 1001 and a time to come back."""
     server, how = way
     with Socket(server, "/comet/silent/x", **how) as socket:
         socket.opened()
@@ -477,7 +477,7 @@ def test_520_30_lifetime_and_heartbeat(way):
 
 
 def test_520_31_clients_that_leave(way):
-    """A client that goes without a word is noticed."""
+    """A client that leaves without a Close frame is noticed."""
     server, how = way
     departed = server.status()["departed"]
     with Socket(server, "/comet/x", **how) as socket:

@@ -45,8 +45,9 @@ def test_521_01_ways(make_server, mpm):
 
 
 def test_521_02_reload(make_server, mpm):
-    """A graceful reload closes each WebSocket with 1001 and a time to come back.
-    What was answered is stored, once; the client comes back by its cursor."""
+    """A graceful reload closes each WebSocket with 1001 and a time to come
+    back. Every answered message is stored once; the client comes back by its
+    cursor."""
     server = make_server(mpm=mpm, tls=True, conf=CONF)
     sockets = [Socket(server, "/comet/r", tls=tls) for tls in (False, True) * 5]
     cursors = [socket.opened() for socket in sockets]
@@ -93,8 +94,8 @@ def test_521_03_reload_of_publishers(make_server):
 
 
 def test_521_04_kill(make_server):
-    """Children are killed: what was answered is there, and the client goes on
-    from its cursor."""
+    """Children are killed: every answered message is stored, and the client
+    continues from its cursor."""
     server = make_server(conf=CONF, children=2)
     with Socket(server, "/comet/k") as socket:
         cursor = socket.opened()
@@ -140,8 +141,8 @@ def test_521_05_no_room(make_server, tls):
 
 
 def test_521_06_slow_store(make_server):
-    """Where the database is locked by another program, each frame is refused in
-    time by 503, and goes on when the lock is gone."""
+    """While another program has locked the database, each frame gets 503 in
+    time; publishing works again when the lock is gone."""
     server = make_server(conf=CONF + "CometPublishTimeout 300ms\n")
     import sqlite3
     with Socket(server, "/comet/l") as socket:

@@ -75,8 +75,8 @@ def test_522_03_without_a_grant(server):
 
 
 def test_522_04_a_token_ends(server):
-    """When its token ends, a WebSocket is closed with 1001; what comes later is
-    not published."""
+    """When its token ends, a WebSocket is closed with 1001; messages sent later
+    are not published."""
     token = bearer(sign(claims(read=["e"], write=["e"], seconds=3)))
     with Socket(server, "/comet/e", token) as socket:
         socket.opened()

@@ -48,8 +48,8 @@ def site(make_server):
 @pytest.mark.parametrize("window,wider", WINDOWS)
 def test_601_01_streams_polls_and_files_on_one_connection(
         site, window, wider):
-    """Streams and a poll wait without a thread; a file, a POST and messages of
-    more than a window go by beside them, and nothing exceeds a window."""
+    """Streams and a poll wait without a thread; beside them a file, a POST and
+    messages larger than a window pass, and nothing exceeds a window."""
     with open(os.path.join(site.docroot, "large.bin"), "rb") as file:
         large = file.read()
     with H2Tls(site.tls_port, window, wider) as conn:
@@ -79,8 +79,8 @@ def test_601_01_streams_polls_and_files_on_one_connection(
 
 
 def test_601_02_no_thread(site):
-    """A hundred ghosts on one connection, and ten on each of ten: no thread
-    more.  The hundred and first waits with one."""
+    """A hundred ghosts on one connection, and ten on each of ten, need no
+    additional thread.  The hundred and first waits with a thread."""
     with H2Tls(site.tls_port) as conn:
         conn.finish(conn.request("GET", "/static.txt"), 5 * SLOW)
         before = thread_count(site.children()[0])
@@ -98,7 +98,7 @@ def test_601_02_no_thread(site):
 
 
 def test_601_03_a_client_that_grants_nothing(site):
-    """The others of its connection go on; what it has not read is sent when it
+    """Other streams of its connection go on; the rest is sent when the client
     grants more."""
     with H2Tls(site.tls_port, 65535, 1 << 24) as conn:
         conn.grants = False
@@ -133,8 +133,8 @@ def test_601_04_beside_a_long_request(make_server):
 
 
 def test_601_05_past_timeout_and_keep_alive(make_server):
-    """Messages keep it past Timeout; once nothing waits any more, the connection
-    ends with its keep-alive time."""
+    """Messages keep a connection open past Timeout; once nothing waits any
+    more, it ends with its keep-alive time."""
     server = make_server(tls=True, h2=True, timeout=3,
                          conf=ON + "KeepAliveTimeout 1\n")
     with H2Tls(server.tls_port) as conn:
@@ -162,7 +162,8 @@ def test_601_06_graceful(site):
 
 
 def test_601_07_access_log(site):
-    """One line for each, at its end, with its bytes."""
+    """The access log has one line for each stream, at its end, with its
+    bytes."""
     with H2Tls(site.tls_port) as conn:
         stream = open_streams(conn, 1)[0]
         site.post("news", "1")
@@ -175,7 +176,7 @@ def test_601_07_access_log(site):
 
 
 def test_601_08_their_time_is_over(make_server):
-    """A stream ends with CometMaxLifetime: in order, and before a message that
+    """A stream ends properly after CometMaxLifetime, and gets no message that
     comes then."""
     server = make_server(tls=True, h2=True,
                          conf=ON + "CometMaxLifetime 1s\n")
@@ -199,7 +200,8 @@ def test_601_08_their_time_is_over(make_server):
      "GET", EVENTS, "an output filter may keep its bytes back")])
 def test_601_09_why_with_a_thread(make_server, what, conf, method, path,
                                   reason):
-    """What cannot wait so is counted, and the log says why, once."""
+    """Requests that cannot wait without a thread are counted, and the log says
+    why, once."""
     server = make_server(tls=True, h2=True,
                          conf=ON + conf.replace("{modules}", MODULES))
     with H2Tls(server.tls_port) as conn:
@@ -215,7 +217,7 @@ def test_601_09_why_with_a_thread(make_server, what, conf, method, path,
 
 def test_601_10_only_the_new_channel_is_judged(make_server):
     """A channel appears under a wildcard: its stream ends, and its client comes
-    back for that channel; the others are its own still."""
+    back for that channel; it may still read the others."""
     server = groups_server(make_server, tls=True, h2=True, conf=ON)
     path = "/comet?transport=events&channel=r/*&since=0"
     with H2Tls(server.tls_port) as conn:
@@ -235,7 +237,7 @@ def test_601_10_only_the_new_channel_is_judged(make_server):
 
 
 def test_601_11_fields_of_the_answer_in_a_log(make_server):
-    """A log that shows fields of the answer shows those of its head."""
+    """A log that shows header fields of the answer shows the right values."""
     server = make_server(tls=True, h2=True, conf=ON
                          + 'CustomLog logs/more.log "%U %{Content-Type}o"\n')
     with H2Tls(server.tls_port) as conn:

@@ -29,7 +29,8 @@ def setting(name, value):
 
 @pytest.fixture(name="site")
 def fixture_site(server):
-    """The file's server; afterwards it serves others, and nothing waits."""
+    """The file's server.  After each test it must still serve other clients,
+    and nothing may wait."""
     yield server
     wait_ghosts(server, 0, 10)
     with H2Tls(server.tls_port) as conn:
@@ -90,7 +91,8 @@ def test_603_01_resets(site, count):
     (0x7fffffff, FLOW_CONTROL_ERROR), (0, PROTOCOL_ERROR)])
 def test_603_02_a_stream_is_granted_too_much_or_nothing(
         site, increment, error):
-    """That stream is reset, the others of the connection go on."""
+    """The stream that breaks a rule is reset; the others of its connection go
+    on."""
     with H2Tls(site.tls_port) as conn:
         stream, other = open_streams(conn, 2)
         wait_ghosts(site, 2)
@@ -108,7 +110,7 @@ def test_603_02_a_stream_is_granted_too_much_or_nothing(
     (HEADERS, 2, b"\x82"), (PING, 0, b"abc"),
     (GOAWAY, 0, number(0) + number(0))])
 def test_603_03_rules_that_end_the_connection(site, kind, stream, payload):
-    """mod_http2 ends it, whatever waits on it."""
+    """mod_http2 ends the connection, whatever waits on it."""
     with H2Tls(site.tls_port) as conn:
         open_streams(conn, 2)
         wait_ghosts(site, 2)
@@ -177,7 +179,7 @@ def test_603_06_a_header_block_in_parts(site):
 @pytest.mark.parametrize("kind, payload", [
     (0, b"data"), (HEADERS, b"\x82")])
 def test_603_07_more_of_a_request_that_has_ended(site, kind, payload):
-    """What it does to the connection is up to mod_http2."""
+    """mod_http2 decides what happens to the connection."""
     with H2Tls(site.tls_port) as conn:
         open_streams(conn, 2)
         wait_ghosts(site, 2)

@@ -162,8 +162,8 @@ TWO = b"GET /comet/room?wait=0 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
 
 
 def test_700_04_two_tokens_of_one_kind(server):
-    """Who sends two headers, cookies or parameters gets 400: one module could
-    read the first, the next one the second."""
+    """A request with two headers, cookies or parameters gets 400: one module
+    could read the first, the next one the second."""
     a, b = (sign(claims(read=["room"])) for _ in range(2))
     basic = "Authorization: Basic YmVydDpzZWNyZXQ=\r\n"
     for lines in ("Authorization: Bearer %s\r\nAuthorization: Bearer %s\r\n",
@@ -184,7 +184,7 @@ def test_700_04_two_tokens_of_one_kind(server):
     assert answer.status == 400, answer
 
 
-# -- what is refused, with which words ----------------------------------------------
+# -- how a token is refused ---------------------------------------------------
 
 def test_700_05_words(server):
     """RFC 6750, section 3: without a token a bare challenge; a wrong one is
@@ -293,7 +293,7 @@ def test_700_10_issuer_and_audience(server):
 
 
 def test_700_11_keys_of_one_use(server):
-    """for=: the readers' key signs no right to publish, and the reverse."""
+    """for=: a key for readers grants no right to publish, and the reverse."""
     both = claims(read=["x"], write=["x"])
     for secret, read, write in ((tokens.SECRET, 200, 401),
                                 (tokens.NEW_SECRET, 401, 201)):
@@ -354,7 +354,7 @@ def test_700_22_the_user(server):
 
 
 def test_700_23_nobody(server):
-    """A token without `sub` grants channels to nobody in particular."""
+    """A token without `sub` grants channels, but names no user."""
     headers = grant("news", user=None, write=["news"])
     assert server.get("/comet/news?wait=0", headers).status == 200
     assert post(server, "/comet/news", headers).status == 201
@@ -372,7 +372,8 @@ def test_700_24_keys_of_a_section(server):
 
 
 def test_700_25_beside_a_password(server):
-    """Where AuthType is set, too, who has no token may have a password."""
+    """Where AuthType is set, too, a client without a token may use a
+    password."""
     basic = {"Authorization": "Basic YmVydDpzZWNyZXQ="}
     target = "/comet/beside?wait=0"
     assert server.get(target, basic).status == 200
@@ -413,7 +414,8 @@ def test_700_27_error_documents(server):
 
 def test_700_30_the_parameter_is_hidden(server):
     """Neither logs, nor mod_status, nor other sites (Referer) learn the token
-    of a parameter, whether it is good, and however its name is written."""
+    of a parameter, whether or not it is valid, and however its name is
+    written."""
     bad = sign(claims(read=["hidden"], seconds=-1))
     for token, name, status in ((sign(claims(read=["hidden"])), "token", 200),
                                 (sign(claims(read=["hidden"])), "t%6Fken",
@@ -454,7 +456,7 @@ def key_errors():
 
 
 def test_700_40_configtest(make_server):
-    """Every wrong line is found by `httpd -t`, and told in words that help."""
+    """`httpd -t` finds every wrong line, and its error says what helps."""
     server = make_server(start=False)
     lines = {"CometTokenKey " + words: said
              for words, said in key_errors().items()}

@@ -138,7 +138,7 @@ def fill(server, channel):
 
 def test_701_05_nothing_comes_late(server):
     """A client that reads slowly, and takes the rest of its stream after its
-    token's end, gets nothing that it was not sent before that."""
+    token's end, gets nothing that was not sent before that end."""
     before = server.status()["delivered"]
     headers, exp = short(5)
     with Stream(server, "/comet/slow", headers, rcvbuf=2048) as stream:
@@ -174,8 +174,8 @@ def test_701_06_fast_polls(server):
 
 
 def test_701_07_a_new_channel(server):
-    """A wildcard's client that comes back for a channel that is new is judged
-    by its token as it is then."""
+    """When a client of a wildcard comes back for a new channel, it is judged by
+    the token that it has then."""
     headers, exp = short(2, user="anna")
     headers["Accept"] = "text/event-stream"
     with Stream(server, "/comet?channel=fresh/*", headers) as stream:

@@ -142,7 +142,7 @@ def log_in(server, user):
 
 
 def asked(server):
-    """What the application was asked: lists of what MAY logs."""
+    """What the application was asked: the entries that MAY has logged."""
     path = os.path.join(server.data, "asked")
     if not os.path.exists(path):
         return []
@@ -230,8 +230,8 @@ ODD = {"slow": 503, "drips": 503, "dies": 503, "throws": 503,
 
 def test_702_03_odd_answers(php):
     """A slow or broken application is 503 for a poll, a soft landing for a
-    stream, and never a grant; anything but 2xx refuses.  No byte of its
-    answer gets out, and the connection is good for the next request."""
+    stream, and never a grant; anything but 2xx refuses.  No byte of its answer
+    reaches the client, and the connection is good for the next request."""
     for word, status in sorted(ODD.items()):
         with php.raw() as conn:
             begin = time.monotonic()
@@ -259,7 +259,8 @@ def test_702_03_odd_answers(php):
 
 
 def test_702_04_itself(php):
-    """The URL that is asked has the same Require: refused, and told."""
+    """The URL that is asked has the same Require: the request is refused, and
+    the log says why."""
     assert php.get("/comet/loop?wait=0").status == 403
     assert "/comet/loop may not ask again" in php.error_log()
 
@@ -306,8 +307,8 @@ def test_702_07_combined(php):
 
 
 def test_702_08_a_decision_is_kept(php):
-    """Comet-Lifetime: as long, the same client is not asked about again; a
-    stream ends with its decision, and nothing else is kept."""
+    """For Comet-Lifetime the application is not asked again about the same
+    client; a stream ends with its decision, and nothing else is kept."""
     anna, bert = (log_in(php, user) for user in ("anna", "bert"))
     target = "/comet/public/kept/%s?wait=0"
     forget(php)

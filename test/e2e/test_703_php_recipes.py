@@ -157,8 +157,8 @@ def check_channels(server, chrome, refused):
 
 
 def check_sequence(server, tab, seconds):
-    """Publish for so many seconds, in which streams end and come back: the
-    page gets each message once, in order."""
+    """Publish for some seconds, in which streams end and come back: the page
+    gets each message once, in order."""
     want = got(tab)
     end = time.monotonic() + seconds
     while time.monotonic() < end:

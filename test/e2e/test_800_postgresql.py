@@ -74,8 +74,9 @@ def test_800_02_a_poll_waits_for_another_servers_message(hosts):
 
 
 def test_800_03_an_applications_transaction_stalls_nobody(cluster, hosts):
-    """While it is open, publishing goes on; once it commits, all of it is
-    published in its order; what it rolls back is not."""
+    """While an application's transaction is open, publishing goes on.  When it
+    commits, its messages are published in their order; after a rollback none
+    is."""
     here, there = hosts
     with Stream(there, "/comet/app?since=0") as stream:
         app, other = cluster.session(), cluster.session()

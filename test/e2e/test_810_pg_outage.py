@@ -27,7 +27,7 @@ def start(make_server, cluster, **more):
 
 
 def slowest(host, target, seconds):
-    """The longest that a GET takes, of one after the other."""
+    """The longest time that a GET takes, of several in a row."""
     end, worst = time.monotonic() + seconds, 0.0
     while time.monotonic() < end:
         begin = time.monotonic()
@@ -51,7 +51,7 @@ class Beats(threading.Thread):
             self.at.append(time.monotonic())
 
     def longest(self):
-        """The longest time between two of them."""
+        """The longest time between two heartbeats."""
         self.join(self.count * 4 * SLOW)
         assert len(self.at) == self.count + 1, self.at
         return max(b - a for a, b in zip(self.at, self.at[1:]))
@@ -64,8 +64,9 @@ def try_post(host, channel, text):
 
 @pytest.mark.bound(90)
 def test_810_01_a_server_that_hangs(make_server, cluster, figure):
-    """It is stopped: static files and heartbeats go on, publishers and readers
-    are told within their time, and afterwards all goes on by itself."""
+    """The database server is stopped: static files and heartbeats go on,
+    publishers and readers get an error in time, and afterwards everything works
+    again by itself."""
     host = start(make_server, cluster, extra="CometHeartbeat 1s\n")
     host.post("chat", "before")
     with Stream(host, "/comet/chat?since=0") as stream:
@@ -145,7 +146,7 @@ def test_810_03_a_server_that_is_killed_and_started(make_server, cluster):
 
 def test_810_04_a_database_that_is_not_ready(make_server, cluster):
     """Without the schema, or without rights, the log has the command that
-    helps; once that was run, all works."""
+    helps; once it was run, everything works."""
     cluster.psql("ALTER SCHEMA comet RENAME TO elsewhere")
     host = make_server(**server_conf(cluster))
     try:

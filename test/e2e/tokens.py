@@ -70,7 +70,7 @@ def sign(claims, secret=SECRET, header=None, key=None):
 
 
 def claims(user="anna", read=(), write=(), seconds=60, **more):
-    """What a token of a site says; `seconds` from now it ends."""
+    """The claims of a site's token, which ends `seconds` from now."""
     said = {"comet": {"read": list(read), "write": list(write)}, **more}
     if user is not None:
         said["sub"] = user
@@ -92,5 +92,5 @@ def bearer(token):
 
 
 def grant(*read, **more):
-    """The header of a client that may read these."""
+    """The header of a client that may read these channels."""
     return bearer(sign(claims(read=read, **more)))

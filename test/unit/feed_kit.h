@@ -52,9 +52,9 @@ void feed_append(size_t count);
 void feed_run_outside(const char *sql);
 
 /** Have the feed read what is new.
- * @param notified  whether another child has rung the bell */
+ * @param notified  whether another child has notified the bus */
 apr_status_t feed_look_status(int notified);
-/** The same after the bell has rung; it must succeed. */
+/** As feed_look_status(1); it must succeed. */
 void feed_look(void);
 /** What comet_feed_refresh() calls for each message.
  * @param baton  &feed_told */
@@ -66,7 +66,7 @@ void feed_check_told(size_t count, int continuous);
 /** Check that the ring holds exactly the messages of the log after ring.from,
  * and is in step. */
 void feed_check_ring(void);
-/** Whether the bell was rung since the last call. */
+/** Whether the bus was notified since the last call. */
 int feed_was_notified(void);
 
 #endif /* FEED_KIT_H */

@@ -20,7 +20,7 @@
 
 extern comet_h2_window_t h2_window;
 
-/** Before and after each test: there are streams of ours. */
+/** Before and after each test.  The window is split for streams of ours. */
 int h2_setup(void **state);
 int h2_teardown(void **state);
 

@@ -16,9 +16,10 @@ typedef struct power_group_t {
     unsigned channel, count, keyed;
     size_t length; /* of each body */
     comet_timestamp_t last; /* 0: not acknowledged */
-    int known; /* whether it was when the power failed */
-    unsigned present; /* bits: which of them are in the file after the cut */
-    int has_key; /* and whether its key is */
+    int known; /* whether it was acknowledged when the power failed */
+    unsigned present; /* bits: which of its messages are in the file after the
+                       * cut */
+    int has_key; /* whether its key is in the file after the cut */
 } power_group_t;
 
 extern const char *const power_channels[POWER_CHANNELS];
@@ -38,7 +39,7 @@ apr_status_t power_publish(unsigned number, comet_store_t *store);
 
 /** Let publishers, and another child that prunes and checkpoints, work until
  * the power fails.
- * @param operations  it fails within so many operations of the disk */
+ * @param operations  the power fails within this many operations of the disk */
 void power_run_until_cut(unsigned *seed, int operations);
 
 /** Replace the database by what the cut has left. */

@@ -45,7 +45,7 @@ void quota_make(int children, apr_uint32_t entries);
 /** Make a table, and register this process as a child. */
 void quota_join(int children, apr_uint32_t entries);
 
-/** A limit for a client: so much a second. */
+/** A limit for a client: this many messages a second. */
 comet_quota_limit_t quota_limit_of(const char *client, apr_int64_t amount);
 
 /** Run a function in several threads, and wait for them. @return 0 */

@@ -9,15 +9,17 @@
 
 #include "store/engine.h"
 
-/** The engine; its place is scratch_place()'s but for the engine. */
+/** The engine.  Its places are those of scratch_place(), with another
+ * engine. */
 const comet_engine_t *remote_engine(void);
 
-/** While it is closed, no view of the log begins; such a call ends with
+/** While the gate is closed, no view of the log begins; such a call ends with
  * APR_TIMEUP once *stopping is set. */
 void remote_close_gate(void);
 void remote_open_gate(void);
 
-/** While it is broken, each connection fails as if the server had ended. */
+/** While the engine is broken, each connection fails as if the server had
+ * ended. */
 void remote_break(int broken);
 
 /** While this is set, a fetcher that has begun its view hangs before it reads;

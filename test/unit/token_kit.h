@@ -28,7 +28,7 @@ int token_teardown(void **state);
 /** base64url of bytes. */
 const char *token_encode(const void *bytes, size_t length);
 
-/** A private key: "RSA" of so many bits, or "EC" of a curve. */
+/** A private key: RSA with this many bits, or EC on this curve. */
 EVP_PKEY *token_make_rsa(unsigned bits);
 EVP_PKEY *token_make_ec(const char *curve);
 
@@ -44,7 +44,7 @@ const char *token_write_key(const char *name, EVP_PKEY *key, int is_private);
 const char *token_sign(const char *secret, const char *digest,
                        const char *header, const char *claims);
 
-/** The same by a private key. */
+/** As token_sign(), by a private key. */
 const char *token_sign_by(EVP_PKEY *key, const char *digest, const char *header,
                           const char *claims);
 

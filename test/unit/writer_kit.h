@@ -25,7 +25,6 @@ extern comet_writer_t *writer;
 extern atomic_int writer_reports, writer_last_report;
 
 /** A publisher in a thread of its own. */
-/** A publisher in a thread of its own. */
 typedef struct publisher_t {
     pthread_t thread;
     apr_interval_time_t timeout;
@@ -68,7 +67,8 @@ apr_status_t writer_publish(apr_interval_time_t timeout);
 void publisher_begin(publisher_t *publisher, apr_interval_time_t timeout);
 
 /**
- * The same; returns when the disk hangs under it: faulty_now is FAULTY_HANG.
+ * As publisher_begin(); returns when the publisher's commit hangs on the disk
+ * (faulty_now is FAULTY_HANG).
  */
 void publisher_hang(publisher_t *publisher, apr_interval_time_t timeout);
 
