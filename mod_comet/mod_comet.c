@@ -67,15 +67,15 @@ static void register_claiming_hooks(void)
     static const char *const after_rewrite[] = { "mod_rewrite.c", NULL };
     static const char *const setenvif[] = { "mod_setenvif.c", NULL };
 
-    /* before mod_rewrite, mod_alias and mod_proxy look at the path */
+    /* this runs before mod_rewrite, mod_alias and mod_proxy look at the path */
     ap_hook_translate_name(mod_comet_claim_translate_name, NULL, NULL,
                            APR_HOOK_REALLY_FIRST);
-    /* and again for the path that mod_rewrite passes on ([PT]) */
+    /* this claims a path that mod_rewrite has passed on ([PT]) */
     ap_hook_translate_name(mod_comet_claim_passed_through, after_rewrite, NULL,
                            APR_HOOK_FIRST);
     ap_hook_map_to_storage(mod_comet_claim_map_to_storage, NULL, NULL,
                            APR_HOOK_REALLY_FIRST);
-    /* on both sides of mod_setenvif, in both of its phases */
+    /* mod_setenvif runs in two phases; these hooks run before and after it */
     ap_hook_post_read_request(mod_comet_subrequest_before_setenvif, NULL,
                               setenvif, APR_HOOK_MIDDLE);
     ap_hook_post_read_request(mod_comet_subrequest_after_setenvif, setenvif,
@@ -84,24 +84,26 @@ static void register_claiming_hooks(void)
                           APR_HOOK_MIDDLE);
     ap_hook_header_parser(mod_comet_subrequest_after_setenvif, setenvif, NULL,
                           APR_HOOK_REALLY_FIRST);
-    /* once a sub-request has its sections, before any module checks it */
+    /* this runs when a sub-request has its sections, before any module checks
+     * it */
     ap_hook_post_perdir_config(mod_comet_subrequest_enter, NULL, NULL,
                                APR_HOOK_REALLY_FIRST);
     ap_hook_post_perdir_config(mod_comet_claim_post_perdir_config, NULL, NULL,
                                APR_HOOK_REALLY_FIRST);
     ap_hook_post_perdir_config(mod_comet_token_hide, NULL, NULL,
                                APR_HOOK_FIRST);
-    /* a channel's sub-request takes over its request's user */
+    /* a channel's sub-request takes over the user of the main request */
     ap_hook_check_authn(mod_comet_authenticate_again, NULL, NULL,
                         APR_HOOK_REALLY_FIRST, AP_AUTH_INTERNAL_PER_CONF);
-    /* before any AuthType's own module, which would refuse a Bearer */
+    /* this runs before the modules of AuthType, which would refuse a Bearer
+     * token */
     ap_hook_check_authn(mod_comet_token_authenticate, NULL, NULL,
                         APR_HOOK_FIRST, AP_AUTH_INTERNAL_PER_CONF);
     ap_hook_check_authn(mod_comet_inquiry_authenticate, NULL, NULL,
                         APR_HOOK_FIRST, AP_AUTH_INTERNAL_PER_CONF);
     ap_hook_check_authz(mod_comet_authenticate_note, NULL, NULL,
                         APR_HOOK_REALLY_FIRST, AP_AUTH_INTERNAL_PER_CONF);
-    /* with the location's settings, but before authentication */
+    /* this runs with the location's settings, but before authentication */
     ap_hook_header_parser(mod_comet_cors_parse_headers, NULL, NULL,
                           APR_HOOK_REALLY_FIRST);
     ap_hook_type_checker(mod_comet_claim_find_type, NULL, NULL,
@@ -116,19 +118,19 @@ static void register_answering_hooks(void)
     ap_hook_handler(mod_comet_handler, NULL, NULL, APR_HOOK_REALLY_FIRST);
     ap_hook_handler(mod_comet_status_handler, NULL, NULL, APR_HOOK_MIDDLE);
 
-    /* after mod_headers and all others that set headers, before they go out */
+    /* this filter runs after mod_headers and all others that set headers */
     ap_register_output_filter("COMET_COOKIES", mod_comet_cookies_filter, NULL,
                               AP_FTYPE_PROTOCOL - 1);
     ap_register_output_filter("COMET_FAST", mod_comet_fast_filter, NULL,
                               AP_FTYPE_TRANSCODE + 1);
 
-    /* above mod_ssl's filters, below mod_http2 */
+    /* these filters are between mod_ssl's and mod_http2 */
     ap_register_input_filter("COMET_H2_IN", mod_comet_h2_filter_in, NULL,
                              AP_FTYPE_CONNECTION + 3);
     ap_register_output_filter("COMET_H2_OUT", mod_comet_h2_filter_out, NULL,
                               AP_FTYPE_CONNECTION + 3);
 
-    /* before any module writes the line of a request whose stream goes on */
+    /* this runs before any module logs a request whose stream goes on */
     ap_hook_log_transaction(mod_comet_log_transaction, NULL, NULL,
                             APR_HOOK_REALLY_FIRST);
 }

@@ -25,9 +25,10 @@
 
 /*
  * Find where the client stands. A client without a cursor starts CometReplay
- * messages back. So does a client whose cursor is ahead of the store: its
- * database was lost. Only a fresh view of the store shows that.  This child's
- * memory does not: another child may just have committed.
+ * messages back. So does a client whose cursor is ahead of the store, because
+ * the database that gave it the cursor was lost. Only a fresh view of the store
+ * shows that.  This child's memory does not: another child may just have
+ * committed.
  */
 static apr_status_t resolve_cursor(const request_rec *r, comet_store_t *store,
                                    const comet_store_state_t *state,

@@ -64,7 +64,7 @@ static int is_text(const char *type)
            || strcmp(type, "application/xml") == 0;
 }
 
-/* Why a body that is said to be a form has no message. */
+/* Why a body that is declared to be a form has no message. */
 static const char *explain_form(comet_text_t body)
 {
     apr_size_t i = 0;

@@ -51,9 +51,9 @@ static int ask_rules(request_rec *r, hook_t *ours)
 }
 
 /*
- * Let the site's rules redirect or refuse the request, as they would if its
- * URL were a file's.  Where they lead it to a file, a script or another server
- * instead (a front controller), they are not followed.
+ * Let the site's rules redirect or refuse the request, as they would if its URL
+ * were a file's.  Rules that lead the request to a file, a script or another
+ * server (a front controller) are not followed.
  * @return OK, or what httpd should answer
  */
 static int obey_rules(request_rec *r, hook_t *ours)

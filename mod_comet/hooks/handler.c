@@ -70,7 +70,8 @@ static int refuse_protocol(request_rec *r, const mod_comet_dialect_t *dialect)
     if (!mod_comet_handshake_is_asked(r)) {
         return DECLINED;
     }
-    /* handled as a plain GET, it would be answered only when there is news */
+    /* a handshake that is handled as a plain GET would be answered only when
+     * there is news */
     return dialect->upgrades
                ? mod_comet_handshake_check(r)
                : mod_comet_answer_error(r, HTTP_BAD_REQUEST,

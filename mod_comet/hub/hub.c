@@ -12,8 +12,8 @@
 #include "hub/fetcher.h"
 #include "hub/scout.h"
 
-/* How long to wait for threads to end that were started before the making of
- * the hub failed. */
+/* If a hub cannot be made completely: how long to wait for the threads that
+ * were started to end. */
 #define START_STOP_USEC APR_INT64_C(1000000)
 
 /* --- joining and leaving ------------------------------------------------- */

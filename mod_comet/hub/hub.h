@@ -95,9 +95,9 @@ comet_selection_t *comet_hub_share(comet_hub_t *hub, apr_size_t store,
                                    comet_selection_t *selection);
 
 /**
- * Register a subscriber to the clock instead.  On every whole multiple of @a
- * period it gets a message whose timestamp is the time.  Ticks that it cannot
- * take in time are not kept.
+ * Register a subscriber to the clock.  On every whole multiple of @a period it
+ * gets a message whose timestamp is the time.  A tick that it cannot take in
+ * time is not kept.
  * @param subscriber  as for comet_hub_join(), but ->seen is a time by
  *                    comet_monotonic(): it gets no tick before that
  */

@@ -72,8 +72,8 @@ struct comet_hub_t {
                                              * messages */
     comet_batch_t batch; /* [hub thread] for the subscriber being served */
     /* [hub thread] `newest` is the feed's newest timestamp when the batch was
-     * filled.  Up to `told` the batch has everything there is; that is
-     * `newest`, or later if a fetcher has filled the batch */
+     * filled. The batch has every message up to `told`, which is `newest`, or
+     * later if a fetcher has filled the batch */
     comet_timestamp_t newest, told;
     /* [hub thread] the subscriber has seen its channel up to here after this
      * batch; 0: up to the batch's last message */

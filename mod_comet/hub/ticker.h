@@ -31,7 +31,8 @@ comet_ticker_t *comet_ticker_find(comet_ticker_t **tickers,
                                   const void *source,
                                   apr_interval_time_t period);
 
-/** Start a ticker when a subscriber is about to join: it may have been idle. */
+/** Start a ticker, which may have been idle, when a subscriber is about to
+ * join. */
 void comet_ticker_begin(comet_ticker_t *ticker, apr_time_t now);
 
 /** Collect a channel's last tick, if it was made after @a seen. */

@@ -38,7 +38,7 @@ struct mod_comet_log_t {
 
 /* set in the parent, inherited by the children */
 static int can_keep;
-static const char *waits; /* mod_comet_log_waits() */
+static const char *waits; /* what mod_comet_log_waits() returns */
 static unsigned needs; /* comet_logline_e: what the logs show */
 
 struct mod_comet_log_writer_t {

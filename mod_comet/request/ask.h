@@ -36,7 +36,7 @@ typedef struct mod_comet_ask_t {
                      * must be told */
     comet_allowance_t reading; /* the CPU time for reading; zero-initialised:
                                 * the request has read nothing yet */
-    apr_size_t limit; /* messages in one answer */
+    apr_size_t limit; /* the most messages in one answer */
     apr_interval_time_t hold; /* how long a poll may wait; 0: not at all */
     apr_interval_time_t tick; /* a clock's period; 0: not a clock */
     apr_interval_time_t heartbeat; /* of a silent stream */

@@ -22,8 +22,8 @@
 static const char SWALLOW[] = "COMET_SWALLOW";
 static const char NO_BODY[] = "COMET_NO_BODY";
 
-/* An application that asks the same URL again in its answer would otherwise take
- * all threads. */
+/* An application that requests the same URL again while it answers would
+ * otherwise take all threads. */
 static mod_comet_share_t asking = { .gauge = COMET_METRIC_asking };
 
 /* --- filters -------------------------------------------------------------- */
@@ -117,8 +117,8 @@ int mod_comet_inquiry_is_nested(const request_rec *r)
 
 /* --- the sub-request ---------------------------------------------------------- */
 
-/* The client's header fields, without those about a body or an answer that it
- * has, and with ours. */
+/* The client's header fields, without those that describe its body or the
+ * answer that it wants, and with ours. */
 static apr_table_t *make_headers(const request_rec *r, apr_pool_t *p,
                                  const char *channel)
 {

@@ -17,7 +17,7 @@ typedef struct mod_comet_inquiry_target_t {
                                   * count */
 } mod_comet_inquiry_target_t;
 
-/** What it has answered; in the pool of the request. */
+/** What the application has answered; in the pool of the request. */
 typedef struct mod_comet_inquiry_t {
     const mod_comet_inquiry_target_t *target;
     int status; /* HTTP's: 2xx grants; 503: it could not be asked, or is
@@ -41,8 +41,8 @@ const mod_comet_inquiry_t *mod_comet_inquiry_make(
     request_rec *r, const mod_comet_inquiry_target_t *target,
     const char *channel);
 
-/** Whether a request was made by the application's answer to such a question.
- * Asking about it again would never end. */
+/** Whether a request was made by the application while it answers such a
+ * question.  Asking about it again would never end. */
 int mod_comet_inquiry_is_nested(const request_rec *r);
 
 /** check_user_id hook: if the application has answered 401, answer 401, too,

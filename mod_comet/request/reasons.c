@@ -35,7 +35,8 @@ static struct {
 } said[COUNT];
 
 /* Decide whether a refusal is logged.
- * @return how many refusals were not logged before it; -1: nor is this one */
+ * @return how many refusals were not logged before it; -1: this one is not
+ *         logged either */
 static int take_turn(apr_size_t which)
 {
     apr_time_t now = comet_monotonic();

@@ -24,8 +24,8 @@ typedef struct mod_comet_request_t {
     comet_params_t query;
     int publishes; /* whether the request would store a message */
     /** The transport of a client that gives up for good after an HTTP error
-     * (EventSource).  Instead of 503 and 429 it gets the transport's own
-     * closing words. NULL: the client gets the error. */
+     * (EventSource).  Such a client gets the transport's own closing words
+     * instead of 503 and 429. NULL: the client gets the error. */
     const struct comet_transport_t *softly;
     const apr_table_t *env; /* its environment at the time it was authorised;
                              * or NULL */
@@ -39,15 +39,16 @@ typedef struct mod_comet_request_t {
     /* of request/token: */
     const struct mod_comet_token_t *token; /* NULL: nobody has asked yet */
     int is_told; /* the log has a line that the token grants too little */
-    mod_comet_way_e shortcut; /* of request/shortcut: whether it may be taken */
-    int is_by_token_alone; /* `Require comet-token` has granted it, and stands
-                            * alone in its section */
+    mod_comet_way_e shortcut; /* whether request/shortcut may decide */
+    int is_by_token_alone; /* `Require comet-token` has granted the request, and
+                            * stands alone in its section */
 
     /* of request/inquiry: */
     const struct mod_comet_inquiry_t *inquiry; /* the last one; or NULL */
-    int is_asking; /* its sub-request runs */
+    int is_asking; /* the sub-request to the application runs */
     int is_refused; /* the log has a line that the application refuses */
-    const char *obstacle; /* why it was not judged: it gets 503; or NULL */
+    const char *obstacle; /* why the request was not judged, so that it gets
+                           * 503; or NULL */
 
     /* of request/authenticate: the authenticated user, and the configuration
      * that authenticated it; NULL: nobody */

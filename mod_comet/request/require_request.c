@@ -80,8 +80,8 @@ static authz_status refuse(request_rec *r, const char *wrong)
     return AUTHZ_DENIED;
 }
 
-/* A request that could not be judged goes on to the handler, which answers it
- * 503, or lands a stream softly: httpd itself would make it 500. */
+/* A request that could not be judged goes on to the handler, which answers 503,
+ * or turns a stream away softly. httpd itself would answer 500. */
 static authz_status check(request_rec *r, const char *line, const void *parsed)
 {
     mod_comet_request_t *request = mod_comet_request(r);

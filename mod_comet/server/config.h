@@ -14,7 +14,7 @@
 /** A part of the URL space that this module serves. */
 typedef struct mod_comet_mapping_t {
     const struct mod_comet_dialect_t *dialect; /* see request/dialect.h */
-    const char *directive; /* its name, for messages */
+    const char *directive; /* the directive's name, for messages */
     const char *url; /* "/…" without a slash at the end */
     apr_size_t url_length;
     const char *channel; /* its channel; a prefix of channels; or "" */
@@ -34,8 +34,8 @@ typedef struct mod_comet_server_config_t {
     apr_array_header_t *mappings; /* mod_comet_mapping_t */
     comet_place_t place; /* as CometStore names it; place.engine is NULL if no
                           * store is set */
-    /** The index of its store among those of mod_comet_stores_find(); set in
-     * post_config. */
+    /** The index of the server's store among those of mod_comet_stores_find();
+     * set in post_config. */
     int store;
     int has_rules; /* whether request/shortcut.c found rules that forbid its
                     * shortcut; set in post_config */
@@ -72,8 +72,8 @@ void *mod_comet_config_create_dir(apr_pool_t *p, char *dir);
 void *mod_comet_config_merge_dir(apr_pool_t *p, void *base, void *add);
 
 /**
- * The arguments of the last directive with a name, outside of sections.  It is
- * for directives of other modules that have no getter.  In the parent, while
+ * The arguments of the last directive with a name, outside of sections. Use it
+ * for directives of other modules, which have no getter, in the parent while
  * httpd reads its configuration.
  * @return NULL: there is no such directive
  */

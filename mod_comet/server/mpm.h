@@ -32,7 +32,8 @@ typedef struct mod_comet_capacity_t {
 void mod_comet_mpm_query(apr_size_t stores);
 
 /** How many connections to each store a child keeps open for reading, so that
- * many stores together keep no more than one does, or one each. */
+ * many stores together keep no more connections than a single store does, or
+ * one for each store. */
 apr_size_t mod_comet_mpm_readers_kept(apr_size_t stores);
 
 /** What mod_comet_mpm_query() has found.  Any thread. */

@@ -9,9 +9,10 @@
 #include "server/mod_comet.h"
 
 /**
- * Make a pool with an allocator of its own.  Another thread than its parent's
- * may use it, and its memory goes back to the system when it is destroyed,
- * while a connection keeps what its own pools have used.
+ * Make a pool with an allocator of its own.  The thread that uses it need not
+ * be the one that owns @a parent. When the pool is destroyed, its memory goes
+ * back to the system: a pool below a connection's would leave the memory to the
+ * connection.
  * @param tag  the pool's name, for debugging
  * @return NULL: there is no memory.  The thread that owns @a parent.
  */

@@ -26,9 +26,9 @@
 /** How long a child yields to another that waits for the lock. */
 #define YIELD_USEC 60
 /**
- * A child that had to wait is assumed to be waiting still for this long.  This
- * is a time and not a count, because a child that was killed cannot decrement a
- * count.
+ * For how long a child that had to wait for the lock is assumed to wait again.
+ * This is a time and not a count, because a child that was killed cannot
+ * decrement a count.
  */
 #define CONTENDED_USEC 100000
 /** How long a system clock that has jumped ahead is ignored. */

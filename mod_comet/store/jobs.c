@@ -160,8 +160,8 @@ static int is_answered(job_t *job, apr_int64_t until)
     do {
         failed = sem_clockwait(&job->answered, CLOCK_MONOTONIC, &end);
     } while (failed && errno == EINTR);
-    /* the state is always ANSWERED then, but ThreadSanitizer understands this
-     * atomic and not sem_clockwait() */
+    /* after a successful wait the state is always ANSWERED; it is read because
+     * ThreadSanitizer understands this atomic, but not sem_clockwait() */
     return !failed && job->state == JOB_ANSWERED;
 }
 

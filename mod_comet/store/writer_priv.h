@@ -77,7 +77,7 @@ struct comet_writer_t {
                                * not */
     apr_int64_t upkeep_after;
     int pruning, tidying; /* another step of pruning, or of tidying, is due */
-    int has_inbox_role; /* comet_bus_claim_inbox() */
+    int has_inbox_role; /* this child has the role of comet_bus_claim_inbox() */
     apr_int64_t inbox_after; /* when to look into the inbox next */
     apr_status_t reported;
     job_t **jobs; /* the batch, [places] */

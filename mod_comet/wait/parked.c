@@ -236,7 +236,7 @@ static apr_status_t answer_poll(mod_comet_parked_t *park,
     comet_buffer_t bytes = { .data = NULL };
     apr_status_t status;
 
-    if (close) { /* the headers are not sent yet and can say so */
+    if (close) { /* the headers are not sent yet, and can announce the end */
         park->c->keepalive = AP_CONN_CLOSE;
     }
     mod_comet_news_encode(park->ask, batch, &bytes);

@@ -44,8 +44,9 @@ struct mod_comet_waiting_t {
     comet_encoder_t streams; /* [hub thread] encodes for adopted streams */
     comet_encoder_t polls; /* [hub thread] encodes for lent sockets */
     comet_buffer_t answer; /* [hub thread] of the poll being answered */
-    char date[APR_RFC822_DATE_LEN]; /* [hub thread] of `second` */
-    apr_time_t second; /* [hub thread] in seconds; 0: no date yet */
+    char date[APR_RFC822_DATE_LEN]; /* [hub thread] the Date header for
+                                     * `second` */
+    apr_time_t second; /* [hub thread] in seconds since 1970; 0: no date yet */
     struct mod_comet_speakers_t *speakers; /* wait/speaker.h; NULL: the child
                                             * has not started */
     int descriptors_max; /* sockets are lent only below this number */

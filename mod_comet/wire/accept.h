@@ -27,7 +27,7 @@ typedef struct comet_accept_t {
 /**
  * Look up a media type in an Accept.  A malformed range is passed over.  A
  * range with parameters covers the type only if they say no more than
- * charset=utf-8, since all that is answered is in UTF-8.
+ * charset=utf-8, since every answer is in UTF-8.
  * @param header  its value; data NULL or only blanks: the client wants every
  *                type alike
  * @param type    without parameters, in lower case: "text/event-stream"

@@ -23,10 +23,11 @@
  *    a half). mod_http2 gets at most a quarter.  If it has little left, it is
  *    lent more (comet_h2_window_lend()). comet_h2_window_filler() takes back
  *    what mod_http2 had from the beginning.
- * 6. While no stream is ours, mod_http2 may have all of the window: it is given
- *    as much as at the beginning, or a quarter if that is more, and each time
- *    it has little left, it is lent more, of all that there is.  The rest is
- *    held back because a filler could not take all of a wide window back.
+ * 6. While no stream is ours, mod_http2 may use up the whole window, but gets
+ *    it in parts: first what it has at the beginning, or a quarter if that is
+ *    more, and then another part each time it has little left
+ *    (comet_h2_window_lend()). It never has all of a wide window at once,
+ *    because a filler could not take all of that back.
  *
  * The struct has no lock.  The connection's thread, the hub's thread and the
  * threads of requests use it, so the caller has to guard it.

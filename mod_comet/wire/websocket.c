@@ -122,12 +122,12 @@ struct comet_websocket_reader_t {
     const comet_websocket_sink_t *sink; /* during a call */
     comet_text_t rest; /* during a call: what wslay has not taken yet */
     comet_buffer_t message; /* the fragments of the current message so far */
-    apr_uint64_t taken; /* how many bytes were given to wslay … */
-    apr_uint64_t framed; /* … and how many bytes the frames have that wslay has
-                          * begun to read */
+    apr_uint64_t taken; /* how many bytes wslay has taken */
+    apr_uint64_t framed; /* how long all frames are together that wslay has
+                          * begun to read, in bytes */
     int in_message; /* another fragment must follow */
     int in_control; /* the frame that is read now is a control frame */
-    int in_close; /* … namely a Close frame */
+    int in_close; /* the frame that is read now is a Close frame */
     comet_buffer_t close; /* the payload of the Close frame so far */
 };
 

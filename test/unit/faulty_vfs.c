@@ -43,7 +43,7 @@ typedef struct file_t {
     sqlite3_file base;
     shadow_t *shadow;
     int is_log;
-    int syncs_folder; /* with the first sync: where it was created */
+    int syncs_folder; /* the first sync also syncs the folder: on creation */
     sqlite3_file *real;
 } file_t;
 
@@ -187,7 +187,7 @@ static void note(shadow_t *shadow, int truncates, sqlite3_int64 offset,
     shadow->end = &change->next;
 }
 
-/* @param was_there  whether it existed before it was opened */
+/* @param was_there  whether the file existed before it was opened */
 static shadow_t *shadow_of(const char *path, int was_there)
 {
     shadow_t *shadow = find_shadow(path);
@@ -212,7 +212,8 @@ static shadow_t *shadow_of(const char *path, int was_there)
             close(fd);
         }
     }
-    else if (!was_there) { /* or the old size: the end was not synced */
+    else if (!was_there) { /* a removed file was made again: empty, but perhaps
+                            * of its old size after a cut */
         note(shadow, 1, 0, NULL, 0);
         if (shadow->entry == GONE) {
             settle(shadow);
@@ -304,7 +305,7 @@ static int vfs_read(sqlite3_file *file, void *to, int length,
     return REAL(file)->pMethods->xRead(REAL(file), to, length, offset);
 }
 
-/* In the file, and in the record of the disk. */
+/* Change the file, and the record of what is on the disk. */
 static int change_file(file_t *ours, int truncates, sqlite3_int64 offset,
                        const void *data, size_t length)
 {

@@ -11,10 +11,10 @@
 static _Thread_local char open_error[400];
 
 /*
- * Settings that CometStore does not mention.  Each side gives up the other
- * within seconds if it vanishes, and no statement and no open transaction lasts
- * long.  Functions of the schema that need it switch jit off themselves; this
- * switches it off for all other statements.
+ * Settings for what CometStore does not set.  Each side gives the other up
+ * within seconds if the other vanishes, and no statement and no open
+ * transaction lasts long.  Functions of the schema that need it switch jit off
+ * themselves; this switches it off for all other statements.
  */
 static const char *const defaults[][2] = {
     { "fallback_application_name", "mod_comet" },
@@ -215,7 +215,7 @@ const char *comet_pg_error(const comet_store_t *store)
     return store ? ((const comet_pg_t *)store)->error : open_error;
 }
 
-/* Look at the socket: the server closes it when it stops or ends this
+/* Look at the socket: the server closes it when the server stops or ends this
  * session. */
 int comet_pg_is_usable(comet_store_t *store)
 {

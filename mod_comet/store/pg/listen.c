@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Hints between the web servers: LISTEN and NOTIFY, on a connection of its own
- * in one child of each server.  A hint is empty and costs a look at most.
+ * in one child of each server.  A hint says nothing but "look at the store", so
+ * a needless one costs one look.
  *
  * Nothing here waits: each step, connecting included, is done when the socket
  * is ready.  Through some poolers LISTEN succeeds, but no notification ever

@@ -127,7 +127,7 @@ typedef struct source_t {
 } source_t;
 
 typedef struct sources_t {
-    source_t *list; /* a heap once it is being merged */
+    source_t *list; /* a heap once merging has begun */
     apr_size_t count, size;
     int backwards;
 } sources_t;

@@ -108,8 +108,8 @@ static void test_any_byte_and_size(void **state)
     comet_message_unref(message);
 }
 
-/* Of two processes that have not hashed anything yet, the same name has two
- * hashes; within one it has one. */
+/* Two processes make their own keys, so a name has another hash in each of
+ * them. Within one process it has one hash. */
 static int hash_in_child(void *pipe_end)
 {
     apr_uint32_t hash = comet_message_hash(comet_text("room/42"));

@@ -97,7 +97,7 @@ static void await_acknowledgement(void)
     assert_int_equal(info.tcpi_unacked, 0);
 }
 
-/* As if a heartbeat had passed. */
+/* Check the client as if a heartbeat had passed. */
 static int is_lost(comet_pulse_t *pulse)
 {
     assert_false(comet_pulse_is_lost(pulse, server)); /* not yet */

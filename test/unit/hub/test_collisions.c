@@ -94,7 +94,8 @@ static apr_size_t longest_chain(const comet_channels_t *channels)
     return longest;
 }
 
-/* 4,096 of them in as many buckets: a chain of 16 is a chance of 1 in 10^10. */
+/* With 4,096 names in as many buckets, a chain of 16 has a probability of
+ * 10^-10. */
 static void test_chosen_names_spread(void **state)
 {
     comet_channels_t channels;
@@ -113,8 +114,8 @@ static void test_chosen_names_spread(void **state)
     comet_channels_free(&channels);
 }
 
-/* Also where only the hash itself counts: in what a selection looks up, and in
- * tables of APR's. */
+/* The hashes themselves differ, too: selections and APR's tables compare
+ * them. */
 static void test_chosen_names_have_hashes_of_their_own(void **state)
 {
     static apr_int64_t hashes[NAMES];
@@ -129,7 +130,7 @@ static void test_chosen_names_have_hashes_of_their_own(void **state)
     for (i = 1; i < NAMES; i++) {
         equal += hashes[i] == hashes[i - 1];
     }
-    assert_true(equal < 4); /* 0.002 of them as a rule */
+    assert_true(equal < 4); /* 0.002 equal hashes are to be expected */
 }
 
 int main(void)

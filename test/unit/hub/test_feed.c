@@ -226,7 +226,7 @@ static void test_all_erased(void **state)
     feed_check_ring();
 }
 
-/* --- The office of the watcher ------------------------------------------- */
+/* --- The role of the watcher --------------------------------------------- */
 
 static void test_notifies_others(void **state)
 {
@@ -235,7 +235,8 @@ static void test_notifies_others(void **state)
     feed_was_notified();
     feed_append(1);
     feed_look_status(0);
-    assert_int_equal(feed_was_notified(), 0); /* this feed does not watch */
+    assert_int_equal(feed_was_notified(), 0); /* this feed does not have the
+                                               * role */
     assert_int_equal(comet_bus_claim_watch(feed_bus), 1);
     feed.watch = comet_watch_open(&feed_config.place, feed_now);
     assert_non_null(feed.watch);
@@ -243,7 +244,8 @@ static void test_notifies_others(void **state)
     feed_append(1);
     feed_look_status(1);
     feed_check_told(1, 1);
-    assert_int_equal(feed_was_notified(), 0); /* the others know already */
+    assert_int_equal(feed_was_notified(), 0); /* the writer has notified the
+                                               * others already */
     feed_look_status(0);
     assert_int_equal(feed_was_notified(), 0); /* nothing is new */
     feed_append(1);

@@ -92,7 +92,7 @@ static void test_deleted(void **state)
     feed_open_writer();
     feed_appended_count = 0;
     feed_append(2);
-    feed_look(); /* at every look, because it is not open */
+    feed_look(); /* every look tries to open the store while it is not open */
     feed_check_told(2, 0);
     feed_check_ring();
 }

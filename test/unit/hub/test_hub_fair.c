@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The hub: a subscriber that is up to date does not wait for those that catch
- * up, and one that rests gives its place up. */
+ * up, and a resting subscriber gives its place up. */
 #include "hub_kit.h"
 
 enum { BEHIND = 100 };
 
-static atomic_int caught_up; /* how often one that is behind was served */
-static atomic_int before_live; /* how often before the live message */
+static atomic_int caught_up; /* how often clients that are behind were served */
+static atomic_int before_live; /* how often that happened before the live
+                                * message */
 
 static void count_catching_up(client_t *client,
                               const comet_delivery_t *delivery)
@@ -22,9 +23,10 @@ static void note_live(client_t *client, const comet_delivery_t *delivery)
 }
 
 /*
- * All of them become ready while the hub is busy; then a message comes.  The
- * hub serves it after two that catch up at most: one before it looks at the
- * store, one more if it was about to look.
+ * 100 clients that are behind become ready while the hub is busy; then a
+ * message comes for another client. The hub serves that client after at most
+ * two of the 100: one before it looks at the store, and one more if it was
+ * about to look.
  */
 static void test_live_before_catching_up(void **state)
 {
@@ -50,7 +52,8 @@ static void test_live_before_catching_up(void **state)
     hub_release();
     wait_until(atomic_load(&live->newest) == sent);
     assert_true(atomic_load(&before_live) <= 2);
-    for (i = 0; i < BEHIND; i++) { /* and nobody is forgotten */
+    for (i = 0; i < BEHIND; i++) { /* none of those that are behind is
+                                    * forgotten */
         wait_until(client_got(behind[i]) == 1100);
         client_leave(behind[i]);
         assert_int_equal(behind[i]->largest, 10);
@@ -59,8 +62,8 @@ static void test_live_before_catching_up(void **state)
     client_leave_and_free(live);
 }
 
-/* The one that has rested for the longest is asked first, each only once, and
- * none that waits, or that does not yield. */
+/* The client that has rested for the longest is asked first. Each is asked only
+ * once. A client that waits, or does not yield, is not asked. */
 static void test_resting_make_room(void **state)
 {
     client_t *clients[4];

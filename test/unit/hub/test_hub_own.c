@@ -54,7 +54,7 @@ static int is_at_end(const stream_t *stream)
     return got >= 0 || errno != EAGAIN;
 }
 
-/* Send lines.  @return how many messages are done */
+/* Send lines.  @return how many messages are sent */
 static apr_size_t send_lines(stream_t *stream, const comet_batch_t *batch)
 {
     apr_size_t i;

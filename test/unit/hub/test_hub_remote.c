@@ -40,7 +40,8 @@ static void test_announces(void **state)
     client_free(client);
 }
 
-/* What memory does not have is fetched once for all who stand at one place. */
+/* Messages that memory does not have are fetched once for all clients with the
+ * same cursor. */
 static void test_fetches_once(void **state)
 {
     comet_timestamp_t sent[3];
@@ -71,7 +72,8 @@ static void test_fetches_once(void **state)
         client_check(clients[i], sent, 3);
         client_free(clients[i]);
     }
-    /* 40 questions, and each that came while the first was under way */
+    /* one read for all clients, and another for those that joined during the
+     * first */
     assert_in_range(remote_reads() - before, 1, 3);
 }
 
@@ -177,8 +179,8 @@ static void test_older_than_news(void **state)
     client_free(client);
 }
 
-/* When the connection is lost and comes back, nobody is asked to start over, and
- * nothing is missed. */
+/* When the connection is lost and comes back, no client is asked to start over,
+ * and none misses a message. */
 static void test_goes_on(void **state)
 {
     comet_timestamp_t sent[2];

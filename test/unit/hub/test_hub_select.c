@@ -199,7 +199,7 @@ static void test_recheck(void **state)
     client_free(client);
 }
 
-/* The message that ends its reading is no longer in memory. */
+/* The message that ends a client's reading is no longer in memory. */
 static void test_outgrown_far_back(void **state)
 {
     static comet_timestamp_t sent[4];

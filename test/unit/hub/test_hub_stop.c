@@ -24,7 +24,8 @@ static void test_stopping(void **state)
     hub_publish("chat");
     wait_until(client_got(clients[0]) == 1 && client_got(clients[1]) == 1);
     hub_hold();
-    hub_publish("news"); /* some are being served anyway */
+    hub_publish("news"); /* so some clients are about to be served when the stop
+                          * begins */
     comet_hub_begin_stop(hub);
     assert_int_equal(comet_hub_is_stopping(hub), 1);
     hub_release();
@@ -32,7 +33,8 @@ static void test_stopping(void **state)
     for (i = 0; i < 8; i++) {
         wait_until(atomic_load(&clients[i]->stops) == 1);
     }
-    comet_hub_begin_stop(hub); /* a message does not matter any more */
+    comet_hub_begin_stop(hub); /* neither a second stop nor a message makes a
+                                * difference */
     hub_publish("chat");
     wait_until(client_got(clients[0]) == 2);
     for (i = 0; i < 8; i++) {

@@ -170,7 +170,8 @@ static void test_deaf(void **state)
     assert_true(took[2] > 50 * MS);
     client_leave_and_free(client);
     assert_int_equal(comet_bus_claim_watch(hub_buses[0]),
-                     1); /* it does not watch either */
+                     1); /* the role was free, so the hub did not watch the file
+                          * either */
     comet_bus_release_watch(hub_buses[0]);
 }
 

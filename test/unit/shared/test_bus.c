@@ -51,7 +51,7 @@ static int teardown(void **state)
     return 0;
 }
 
-/* --- The bell ------------------------------------------------------------ */
+/* --- Notifications ------------------------------------------------------- */
 
 static int listen_to_bell(void *baton)
 {
@@ -254,7 +254,7 @@ static void test_lets_outsiders_in(void **state)
     assert_true(longest >= 25000);
 }
 
-/* --- Offices ------------------------------------------------------------- */
+/* --- Roles --------------------------------------------------------------- */
 
 static int watch_until_killed(void *baton)
 {

@@ -240,7 +240,7 @@ static int count_by_threads(void *baton)
         pthread_join(threads[i], NULL);
     }
     atomic_fetch_add(&board->ready, 1);
-    return 0; /* not even when it detaches */
+    return 0; /* the counts are kept although this child does not detach */
 }
 
 /* Sums taken during counting only grow, and the final sum is complete. */

@@ -113,7 +113,7 @@ static void test_enter_and_leave(void **state)
     assert_int_equal(waiting("bert"), 0);
 }
 
-/* A request counts against both quota_table or against none. */
+/* A request counts against both limits or against neither. */
 static void test_two_limits(void **state)
 {
     comet_quota_limit_t claims[2];
@@ -229,7 +229,7 @@ static void test_killed(void **state)
         comet_quota_leave(quota_table, &place);
         assert_int_equal(waiting("anna"), 3);
         kill_child(first);
-        first = start(); /* with the number of a dead child */
+        first = start(); /* the new child gets the number of the dead one */
         assert_int_equal(waiting("anna"), 3);
     }
     kill_child(first);
@@ -241,7 +241,7 @@ static int stop_itself(void *baton)
     apr_int64_t count = 0;
 
     atomic_fetch_add(&quota_board->ready, 1);
-    for (;;) { /* it holds the lock most of the time */
+    for (;;) { /* this loop holds the lock most of the time */
         count += waiting("anna");
         atomic_fetch_add(&quota_board->ready, 1);
     }

@@ -81,7 +81,8 @@ static void test_two_rates(void **state)
     assert_int_equal(spend("192.0.2.1", 20, 1, QUOTA_START), APR_EAGAIN);
 }
 
-/* If there is no room for one of two quota_table, the other still counts. */
+/* If the table has no room for one of two limits, the other limit still
+ * counts. */
 static void test_room_for_one(void **state)
 {
     comet_quota_limit_t claims[2];

@@ -220,7 +220,8 @@ static void publish(void)
     comet_bus_notify(bus);
 }
 
-/* The message comes; where there is a fault perhaps not yet. */
+/* Publish a message, and wait for it. While a fault may occur, the message may
+ * come later. */
 static apr_status_t serve_news(void)
 {
     publish();

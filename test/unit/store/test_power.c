@@ -214,7 +214,8 @@ static int judge_file(void)
                                   " FROM message_log) FROM comet_clock")
                           != 1;
     }
-    else if (sound) { /* it was not complete yet: nothing was acknowledged */
+    else if (sound) { /* the database was not complete yet, so nothing was
+                       * acknowledged */
         judge_groups(db);
     }
     sqlite3_close(db);

@@ -158,7 +158,8 @@ static void test_reuse(void **state)
     assert_int_equal(messages_in(first), 3);
     give_back(second);
     give_back(first);
-    assert_ptr_equal(take(), first); /* the connection used last is warm */
+    assert_ptr_equal(take(), first); /* the connection used last is given out
+                                      * first */
     assert_ptr_equal(take(), second);
     give_back(first);
     give_back(second);
@@ -182,7 +183,7 @@ static int hold_for_a_moment(void *baton)
         return 1;
     }
     atomic_store(held, 1);
-    usleep(100000); /* the test needs it to take that long */
+    usleep(100000); /* long enough for the test to meet the lock */
     return sqlite3_close(db);
 }
 

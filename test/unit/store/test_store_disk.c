@@ -32,7 +32,8 @@ static void test_full(void **state)
     comet_store_close(store);
 }
 
-/* A real limit of the kernel; the error text gives its reason. */
+/* Reach the kernel's limit on a file's size; the error text gives this
+ * reason. */
 static int hit_the_limit(void *baton)
 {
     struct rlimit limit = { 200000, 200000 };

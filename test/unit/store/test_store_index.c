@@ -99,14 +99,15 @@ static void test_filled_in_steps(void **state)
                                 "word w4400");
             assert_int_equal(indexed("w100"), 0);
         }
-        if (steps == 2) { /* from both sides of the mark */
+        if (steps == 2) { /* delete a message that is not indexed yet, and one
+                           * that is */
             kit_run_outside("DELETE FROM message WHERE body IN"
                             " ('word w1', 'word w4499')");
             kit_append(store, "a", "word new", NULL);
             comet_store_close(store);
             store = search_open(1, COMET_STORE_WRITE);
         }
-        else { /* no message is read again for that */
+        else { /* indexing changes no message */
             assert_int_equal(comet_store_state(store, &after), 0);
             assert_int_equal(after.erased, before.erased);
             assert_int_equal(after.last, before.last);
@@ -194,7 +195,8 @@ static void test_removed_in_steps(void **state)
     comet_store_close(store);
 }
 
-/* Switched on again before the old index is gone: a new one is built. */
+/* Searching is switched on again before the old index is gone: a new one is
+ * built. */
 static void test_on_off_on(void **state)
 {
     comet_store_t *store = search_open(1, COMET_STORE_WRITE);

@@ -234,8 +234,9 @@ static ino_t number_of(const char *path)
     return info.st_ino;
 }
 
-/* A backup of the file and of its log is put back, and the file system gives the
- * log the number of the one before: it is not that one. */
+/* A backup of the file and of its log is put back, and the file system gives
+ * the log the inode number of the log before. The two must not be taken for the
+ * same. */
 static void test_restored_with_a_log(void **state)
 {
     comet_store_t *store = kit_open_store(COMET_STORE_WRITE);

@@ -81,8 +81,8 @@ static void test_places(void **state)
     writer_start();
     publisher_hang(&publishers[0], LONG);
     publisher_begin(&publishers[1], LONG);
-    /* both places are taken, or will be in an instant; unless the second
-     * publisher came while the probe had its place, and was refused */
+    /* wait until both places are taken. The second publisher tries again if it
+     * was refused because the probe below had the place */
     do {
         if (atomic_load(&publishers[1].done)) {
             assert_int_equal(publisher_finish(&publishers[1]), COMET_EBUSY);

@@ -132,7 +132,7 @@ static void test_takes_no_signals(void **state)
     writer_stop();
 }
 
-/* As httpd's prefork does it. */
+/* httpd's prefork may stop a child in a signal handler. */
 static void test_stop_in_a_signal_handler(void **state)
 {
     publisher_t publisher;

@@ -68,7 +68,8 @@ static void test_moved(void **state)
     assert_int_equal(writer_publish(LONG), 0);
     rename(kit_database, scratch_path("saved.db"));
     status =
-        writer_publish(LONG); /* unless it has checked in this very instant */
+        writer_publish(LONG); /* COMET_EMOVED unless the writer checks the file
+                               * at this moment */
     assert_true(status == COMET_EMOVED || status == APR_SUCCESS);
     assert_int_equal(writer_publish(LONG), 0);
     writer_stop();

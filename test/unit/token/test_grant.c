@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Patterns of channels: which are ones, and what they cover. */
+/* Patterns of channels: which texts are patterns, and what they cover. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -83,7 +83,8 @@ static void test_wrong(void **state)
         assert_int_equal(command.too_long, cases[i].too_long);
     }
     assert_non_null(parse("{\"publish\":{},\"ref\":7}"));
-    assert_string_equal(command.ref, "7"); /* a refusal says which it was */
+    assert_string_equal(command.ref, "7"); /* so the error can name the
+                                            * command */
 }
 
 static int set_up(void **state)

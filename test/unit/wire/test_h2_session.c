@@ -234,8 +234,8 @@ static void test_what_cannot_be_claimed(void **state)
     assert_int_equal(comet_h2_session_claim(&session, &other), COMET_H2_ENDED);
 }
 
-/* Its subscriber gives up before mod_http2 has ended it: nothing that mod_http2
- * still sends arrives, and the client is told. */
+/* A ghost is dropped before mod_http2 has ended its stream. Nothing that
+ * mod_http2 still sends arrives, and the client gets RST_STREAM. */
 static void test_one_that_is_dropped_early(void **state)
 {
     assert_true(comet_h2_session_claim(&session, &ghost) > 0);

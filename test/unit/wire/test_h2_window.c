@@ -80,7 +80,7 @@ static void test_the_connection_exceeds_its_window(void **state)
     assert_parts(MEGABYTE, H2_MOST - MEGABYTE);
 }
 
-/* mod_http2 judges it. */
+/* mod_http2 itself answers an increment of 0. */
 static void test_an_increment_of_nothing(void **state)
 {
     assert_update(0, 0, COMET_H2_FORWARD, 0);
@@ -105,8 +105,8 @@ static void test_a_small_window_is_not_split(void **state)
     assert_parts(H2_FIRST, 0);
 }
 
-/* mod_http2 gets a wide window in parts, each of them before it has used up the
- * one before, and to the last byte. */
+/* mod_http2 gets a wide window in parts. It gets each part before it has used
+ * up the previous one, and all parts together are the whole window. */
 static void test_a_wide_window_is_lent(void **state)
 {
     apr_int64_t sent = 0, all = WIDENED + H2_FIRST;
@@ -248,7 +248,8 @@ static void test_an_update_breaks_a_stream(void **state)
     comet_h2_window_open(&h2_window, 1, 0);
     add_ours(3);
     add_ours(5);
-    assert_update(1, H2_MOST, COMET_H2_FORWARD, 0); /* mod_http2 judges it */
+    assert_update(1, H2_MOST, COMET_H2_FORWARD,
+                  0); /* mod_http2 itself refuses it */
     assert_update(1, 0, COMET_H2_FORWARD, 0);
     assert_update(3, H2_MOST - H2_FIRST, COMET_H2_CONSUME, 0);
     assert_update(3, 1, COMET_H2_RESET, COMET_H2_FLOW_CONTROL_ERROR);
@@ -289,7 +290,7 @@ static void test_settings_break_a_stream(void **state)
     comet_h2_window_open(&h2_window, 1, 0);
     assert_update(1, 1, COMET_H2_FORWARD, 0);
     h2_set(COMET_H2_SETTING_INITIAL_WINDOW_SIZE,
-           H2_MOST); /* mod_http2 judges it */
+           H2_MOST); /* mod_http2 itself refuses it */
     h2_set(COMET_H2_SETTING_INITIAL_WINDOW_SIZE, 100);
     add_ours(3);
     assert_update(3, 1, COMET_H2_CONSUME, 0);
@@ -366,8 +367,8 @@ static void test_filler_of_a_narrow_stream(void **state)
 
 /* --- neither starves ----------------------------------------------------- */
 
-/* A client that grants what it was sent, once this is a certain share of its
- * h2_window. */
+/* A client that grants what it has received once that is a certain share of its
+ * window. */
 typedef struct client_t {
     apr_uint32_t wide, after; /* bytes */
     apr_uint32_t got;
@@ -393,7 +394,7 @@ static void widen(client_t *client, apr_uint32_t wide, apr_uint32_t after)
     }
 }
 
-/* We write while mod_http2 is silent, from any state of the h2_window. */
+/* We write while mod_http2 is silent, from any state of the window. */
 static void write_ours(client_t *client)
 {
     apr_int64_t left = 3 * (apr_int64_t)client->wide;

@@ -71,7 +71,7 @@ static void test_no_temporary_folder(void **state)
     comet_store_close(store);
 }
 
-/* How older kernels report it. */
+/* The table in which older kernels report mount points. */
 static void test_mount_table(void **state)
 {
     static char text[] =

@@ -71,8 +71,8 @@ static void touch(const char *name)
     close(fd);
 }
 
-/* The descriptor is readable; once the store must be looked at, all events are
- * taken. */
+/* Check that the descriptor is readable, and that a look is due soon after. By
+ * then all events are taken. */
 static void expect_event(void)
 {
     assert_int_equal(readable(10000), 1);
@@ -205,7 +205,8 @@ static void test_many_in_a_folder(void **state)
         comet_watch_looked(watches[i], 0, now);
         assert_int_equal(comet_watch_due(watches[i]), 0);
     }
-    touch("s1.db2"); /* begins like a database's name, and is none of them */
+    touch("s1.db2"); /* begins like a database's name, but is no file of a
+                      * database */
     comet_watch_event(watches[0], now);
     for (k = 0; k < STORES; k++) {
         assert_int_equal(comet_watch_due(watches[k]), 0);
@@ -272,7 +273,7 @@ static void test_ladder_after_a_commit(void **state)
     comet_watch_looked(watch, 0, now);
     assert_int_equal(comet_watch_due(watch), 0);
     touch("comet.db-wal");
-    expect_event(); /* and again from the first step on */
+    expect_event(); /* the ladder begins again with the first step */
     comet_watch_looked(watch, 0, now);
     assert_in_range(comet_watch_due(watch) - now, 1, MS);
 }
