@@ -12,7 +12,7 @@
 #define USABLE_USEC APR_INT64_C(5000)
 #define BATCH 256
 
-/* The state of an unusable ring.  It equals the state of no store. */
+/* The state of an unusable ring.  No store is ever in this state. */
 static const comet_store_state_t unknown = { .last = -1, .erased = -1 };
 
 typedef enum { NOTHING, GREW, REWRITTEN } change_e;
@@ -178,9 +178,9 @@ static apr_status_t read_on(comet_feed_t *feed, pthread_mutex_t *lock,
 }
 
 /*
- * Compare the log with the ring in one consistent view of the store.  While the
- * view is open, the log at this path cannot be replaced under it.  Before it is
- * opened, its index may already belong to another log.
+ * Compare the log with the ring in one consistent view of the store.  The check
+ * that the store is usable comes after the view is opened: only then can the
+ * log at this path not be replaced any more.
  */
 static apr_status_t look(comet_feed_t *feed, pthread_mutex_t *lock,
                          apr_time_t now, int *changed, comet_feed_cb *callback,
@@ -318,7 +318,7 @@ apr_status_t comet_feed_refresh(comet_feed_t *feed, pthread_mutex_t *lock,
     if (feed->watch) {
         note_look(feed, status, changed, notified, now);
     }
-    /* whether new messages were announced is known if the ring was kept */
+    /* if the ring was not kept, it is unknown which messages were announced */
     feed->restarted =
         status == APR_SUCCESS
         && (was_unknown || (feed->status != APR_SUCCESS && !feed->is_remote));

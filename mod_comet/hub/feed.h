@@ -49,8 +49,8 @@ typedef enum {
 } comet_feed_coverage_e;
 
 /** Whether the ring has, at this very moment, everything that the store
- * contains after a cursor.  Costs next to nothing.  It cannot be told of a
- * remote store.  The hub's thread. */
+ * contains after a cursor.  Costs next to nothing.  For a remote store the
+ * answer is always COMET_FEED_CANNOT_TELL.  The hub's thread. */
 comet_feed_coverage_e comet_feed_coverage(comet_feed_t *feed,
                                           comet_timestamp_t after);
 

@@ -11,7 +11,7 @@
 #include <sys/inotify.h>
 #include <unistd.h>
 
-/* After a look that failed. */
+/* How long to wait after a look that failed. */
 #define PAUSE_USEC APR_INT64_C(50000)
 #define FIRST_STEP_USEC APR_INT64_C(500)
 #define LAST_STEP_USEC APR_INT64_C(16000)
@@ -34,16 +34,19 @@ static const char *const suffixes[FILES] = { "", "-wal" };
 
 typedef struct inotify_t inotify_t;
 struct inotify_t {
-    comet_watch_t base; /* first: a comet_watch_t of this engine is one of us */
-    inotify_t *next; /* in the list of all that share a descriptor */
-    const char *path; /* of the database; the place's */
-    const char *name; /* its last part */
-    int refused; /* inotify does not watch this one: poll */
-    int folder; /* inotify's number of the folder */
-    int files[FILES]; /* and of the files; -1: not watched now */
-    int touched; /* since the last look that was due */
+    comet_watch_t base; /* first, so that a comet_watch_t of this engine can be
+                         * cast to an inotify_t */
+    inotify_t *next; /* in the list of all watches of the thread */
+    const char *path; /* of the database; belongs to the place */
+    const char *name; /* the last part of `path` */
+    int refused; /* inotify refused this watch: look every POLL_USEC */
+    int folder; /* inotify's watch descriptor for the folder */
+    int files[FILES]; /* inotify's watch descriptor for each file; -1: not
+                       * watched */
+    int touched; /* whether an event has come since the last look that was
+                  * due */
     apr_time_t due; /* when to look next; 0: not until an event */
-    apr_time_t paused_until; /* not before this */
+    apr_time_t paused_until; /* no look before this time */
     apr_time_t give_up;
     apr_interval_time_t step;
 };
@@ -71,7 +74,7 @@ static int watch_folder(const inotify_t *watch)
     return inotify_add_watch(shared.fd, folder, RENAMED);
 }
 
-/* Watch those files that there are now and that are not watched. */
+/* Watch the files that exist now and are not watched yet. */
 static void watch_files(inotify_t *watch)
 {
     char file[4096];
@@ -116,7 +119,7 @@ static comet_watch_t *open_watch(const comet_place_t *place, apr_time_t now)
     return &made->base;
 }
 
-/* A folder's watch stays: other stores may be there. */
+/* The watch on the folder stays, because other stores may be in it. */
 static void close_watch(comet_watch_t *base)
 {
     inotify_t *watch = (inotify_t *)base, **link = &shared.watches;
@@ -156,9 +159,10 @@ static int is_own_name(const inotify_t *watch, const char *name)
            && (!name[length] || name[length] == '-');
 }
 
-/* Note which files an event leaves without a watch: the one that was touched, or
- * all, as others may have their names now.  A file that had a name before may
- * report its last event, which concerns nobody then.
+/* Note which files an event leaves without a watch: the file that was touched,
+ * or all of them, since other files may have their names now. A file that had
+ * one of the names before may still report a last event, which concerns no
+ * watch.
  * @return whether the event concerns this database */
 static int take_event(inotify_t *watch, const struct inotify_event *event)
 {
@@ -173,7 +177,8 @@ static int take_event(inotify_t *watch, const struct inotify_event *event)
             concerned = 1;
         }
     }
-    return concerned && !(event->mask & IN_IGNORED); /* the watch is gone */
+    /* IN_IGNORED says only that a watch has ended */
+    return concerned && !(event->mask & IN_IGNORED);
 }
 
 static void note_touched(inotify_t *watch, apr_time_t now)
@@ -189,7 +194,7 @@ static void note_touched(inotify_t *watch, apr_time_t now)
     }
 }
 
-/* Read the events of all watches, whichever is asked. */
+/* Read the events for all watches of the thread, whichever watch is given. */
 static void take_events(comet_watch_t *base, apr_time_t now)
 {
     char bytes[16384]
@@ -230,7 +235,7 @@ static void before_look(comet_watch_t *base, apr_time_t now)
     inotify_t *watch = (inotify_t *)base;
 
     if (watch->touched && watch->due && watch->due <= now) {
-        watch_files(watch); /* what is written from now on is told again */
+        watch_files(watch); /* a later write is reported again */
         watch->touched = 0;
         watch->step = FIRST_STEP_USEC;
         watch->give_up = now + LADDER_USEC;
@@ -245,7 +250,8 @@ static void after_look(comet_watch_t *base, int changed, apr_time_t now)
         watch->due = now + POLL_USEC;
         return;
     }
-    if (watch->touched) { /* this look came before the one that was due */
+    if (watch->touched) { /* an event came after this look began, so look
+                           * again */
         watch->due = now + FIRST_STEP_USEC;
         return;
     }

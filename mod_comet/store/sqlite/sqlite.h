@@ -25,7 +25,8 @@
 #include <sys/types.h>
 
 #define PRUNE_CHANNELS 256
-/* Programs outside httpd checkpoint at 1,000 pages; we do it before that. */
+/* Programs outside httpd checkpoint at 1,000 pages.  The writer does so
+ * earlier, so that they need not. */
 #define CHECKPOINT_PAGES 500
 
 typedef enum {
@@ -73,7 +74,7 @@ typedef enum {
 
 extern const char *const comet_sqlite_text[SQL_COUNT];
 
-/** Which file it is; ino is 0 while unknown. */
+/** The identity of a file; ino is 0 while it is unknown. */
 typedef struct file_id_t {
     apr_uint32_t dev_major, dev_minor;
     apr_uint64_t ino;
@@ -82,13 +83,15 @@ typedef struct file_id_t {
 
 /** A round of retention, which goes in steps. */
 typedef struct prune_t {
-    int running; /* between the first step of a round and its last */
-    apr_time_t now; /* of this step */
+    int running; /* whether a round has begun and has not ended */
+    apr_time_t now; /* the time of this step */
     int all_seen; /* a first round over all channels is complete */
-    comet_timestamp_t seen; /* clock at the start of the last whole round */
-    comet_timestamp_t end; /* clock at the start of this round */
+    comet_timestamp_t seen; /* the store's last timestamp when the last whole
+                             * round began */
+    comet_timestamp_t end; /* the store's last timestamp when this round
+                            * began */
     apr_int64_t cursor; /* the last channel or message that was listed */
-    int listed; /* nothing comes after the cursor */
+    int listed; /* all channels of this round have been listed */
     apr_size_t count, next; /* next <= count <= PRUNE_CHANNELS */
     apr_int64_t channels[PRUNE_CHANNELS];
 } prune_t;
@@ -97,13 +100,15 @@ typedef struct prune_t {
 typedef struct comet_sqlite_spending_t {
     comet_budget_t budget;
     apr_time_t ends_at; /* by comet_monotonic(); 0: never */
-    apr_time_t view_ends; /* the same, of one statement */
+    apr_time_t view_ends; /* when the current view must end, by
+                           * comet_monotonic(); 0: never */
     apr_time_t look_at; /* when to ask next whether the client has gone */
     apr_status_t ended; /* why the reading was ended; APR_SUCCESS: it goes on */
 } comet_sqlite_spending_t;
 
 typedef struct comet_sqlite_t {
-    comet_store_t base; /* first: a comet_store_t of this engine is one of us */
+    comet_store_t base; /* first, so that a comet_store_t of this engine can be
+                         * cast to this type */
     const comet_store_config_t *config;
     const char *path; /* of the database file */
     const atomic_int *stopping; /* [atomic] */
@@ -117,8 +122,9 @@ typedef struct comet_sqlite_t {
     int moved; /* a writer has found that the file was moved */
     int entered; /* comet_sqlite_enter() has counted it */
     int read_only; /* set by comet_sqlite_enter() */
-    int reserved; /* BEGIN IMMEDIATE was run, for append */
-    apr_interval_time_t patience; /* for the busy handler */
+    int reserved; /* comet_sqlite_reserve() has begun the transaction of the
+                   * next append */
+    apr_interval_time_t patience; /* how long the busy handler waits */
     apr_int64_t busy_since;
     int wal_pages, checkpoint_at;
     prune_t prune;
@@ -130,8 +136,9 @@ typedef struct comet_sqlite_t {
     char error[256];
 } comet_sqlite_t;
 
-/* Failures: SQLite's codes go no further.  Each function keeps SQLite's
- * message, which SQLite's next call replaces, for comet_store_error(). */
+/* Failures: these functions translate SQLite's error codes to those of
+ * store/store.h.  Each keeps a copy of SQLite's message for
+ * comet_store_error(), because SQLite's next call replaces that message. */
 
 /** Whether an errno says that there is no room. */
 int comet_sqlite_is_full(int error);
@@ -242,7 +249,8 @@ typedef apr_status_t comet_sqlite_visit_cb(void *baton, comet_timestamp_t id,
 
 typedef struct comet_sqlite_walk_t {
     const comet_selection_t *selection;
-    comet_timestamp_t after, before; /* the bounds; the walk moves one */
+    comet_timestamp_t after, before; /* the bounds of the timestamps; the walk
+                                      * moves one of them */
     int backwards; /* newest first */
     int ids_only; /* no rows are wanted */
     apr_size_t left; /* how many to visit at most */
@@ -300,16 +308,17 @@ apr_status_t comet_sqlite_create_file(comet_sqlite_t *store);
 /**
  * Count a connection before it is opened.
  *
- * All connections of a process to a file share the memory that its log is
- * shared by, from the first that is opened to the last that is closed.  If
- * SQLite may not write it, it is read-only for all of them.  If it is deleted,
- * they go on in it, other programs make another one, and both write to the log
- * as if they were alone.  In both cases all connections must be closed before
- * one is opened that can write.
- * @return COMET_EMOVED: they must be closed first; or APR_ENOMEM
+ * All connections of a process to a file share one mapping of the -shm file,
+ * from the first that is opened to the last that is closed.  If SQLite may not
+ * write the -shm file, the mapping is read-only for all of them. If the -shm
+ * file is deleted, they go on with the mapping, other programs make a new -shm
+ * file, and both sides write to the log as if they were alone.  In both cases
+ * all connections must be closed before one is opened that can write.
+ * @return COMET_EMOVED: the other connections must be closed first; or
+ *         APR_ENOMEM
  */
 apr_status_t comet_sqlite_enter(comet_sqlite_t *store);
-/** The connection is closed. */
+/** Count a connection that was closed. */
 void comet_sqlite_leave(const comet_sqlite_t *store);
 
 /** Remember which files the connection has open.
@@ -319,19 +328,19 @@ apr_status_t comet_sqlite_make_known(comet_sqlite_t *store);
 /** Whether the log at the path is known to be that of another file. */
 int comet_sqlite_has_orphaned_log(const comet_sqlite_t *store);
 
-/** Remove the log of a database that is no longer at its path: the next
- * database there would take it for its own.  comet_sqlite_leave_behind() has
- * saved what is in it. */
+/** Remove the log of a database that is no longer at its path: SQLite would
+ * take it for the log of the next database there. comet_sqlite_leave_behind()
+ * has saved its contents. */
 void comet_sqlite_remove_orphaned_log(const comet_sqlite_t *store);
 
 /** Whether other programs may be committing to another log than the one in
  * use. */
 int comet_sqlite_has_other_log(const comet_sqlite_t *store);
 
-/** Whether the file at the path, its write-ahead log or the memory that the log
- * is shared by is no longer the one that is open.  SQLite itself does not
- * notice, and what it writes then is lost.  Or the file could only be read when
- * it was opened, and can be written now. */
+/** Whether this connection must be closed: the file at the path, its -wal file
+ * or its -shm file is no longer the one that is open, or the file could only be
+ * read when it was opened and can be written now.  SQLite itself does not
+ * notice that a file was replaced, and what it then writes is lost. */
 int comet_sqlite_moved(comet_sqlite_t *store);
 int comet_sqlite_is_read_only(const comet_sqlite_t *store);
 
@@ -347,7 +356,8 @@ int comet_sqlite_latest_version(void);
  */
 apr_status_t comet_sqlite_identify(comet_sqlite_t *store, int *version);
 
-/** Run the files of sql/ that the database has not seen. */
+/** Bring the schema up to date: run each file of sql/ that is newer than the
+ * database's version. */
 apr_status_t comet_sqlite_migrate(comet_sqlite_t *store);
 
 /* Transactions */
@@ -362,10 +372,10 @@ apr_status_t comet_sqlite_check_alias(comet_sqlite_t *store);
  * @return COMET_EMOVED; COMET_ELOCKED: a reader is in the way, try again */
 apr_status_t comet_sqlite_leave_behind(comet_sqlite_t *store);
 /** Commit, or roll back.
- * @return COMET_EUNSURE: nobody can know which */
+ * @return COMET_EUNSURE: it is unknown which of the two */
 apr_status_t comet_sqlite_commit(comet_sqlite_t *store);
 
-/* What comet_engine_t has; the contracts are in store/store.h. */
+/* The functions of comet_engine_t, as store/store.h describes them. */
 
 apr_status_t comet_sqlite_open(comet_sqlite_t **store,
                                const comet_store_config_t *config,

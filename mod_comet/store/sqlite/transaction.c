@@ -8,16 +8,17 @@
 /* How long to wait for a reader that still uses a deleted log. */
 #define RESCUE_USEC 20000
 
-/* How long a writer may take it that the file has no second name, and that to
- * wait for its lock is worth while. */
+/* How long a writer relies on its last check before it takes the lock: that the
+ * file at the path is its own, and has no second name. */
 #define CHECKED_USEC 5000
 
 /*
- * Whether this connection's log may be copied into the file.  It may if nobody
- * has committed to the file in another way since.  A program that shares the
- * log's memory cannot have done so without a log.  But if that memory has gone,
- * too, another program may have come, committed, copied its own log into the
- * file, and left.
+ * Whether this connection's log may still be copied into the file.  It may
+ * unless another program has committed to the file meanwhile by another log. No
+ * program can have done so while there is no other log and the -shm file is the
+ * one that is open.  If the -shm file was deleted, too, a program may have
+ * opened the database, committed, copied its own log into the file, and closed
+ * it.
  */
 static int is_rescue(const comet_sqlite_t *store)
 {
@@ -101,7 +102,7 @@ apr_status_t comet_sqlite_commit(comet_sqlite_t *store)
     apr_status_t status;
     int code, error;
 
-    errno = 0; /* sqlite3_system_errno() is not told of commits */
+    errno = 0; /* sqlite3_system_errno() knows nothing of a commit's errors */
     code = comet_sqlite_run(store, SQL_COMMIT);
     error = errno;
     store->reserved = 0;
