@@ -2,7 +2,7 @@
 /**
  * @file dialect/publish.h
  * Storing messages for a request, and its refusals: what the dialects that
- * publish share.  The thread of the request.
+ * publish share.  Called by the thread of the request.
  */
 #ifndef MOD_COMET_PUBLISH_H
 #define MOD_COMET_PUBLISH_H

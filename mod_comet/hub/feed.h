@@ -50,7 +50,7 @@ typedef enum {
 
 /** Whether the ring has, at this very moment, everything that the store
  * contains after a cursor.  Costs next to nothing.  For a remote store the
- * answer is always COMET_FEED_CANNOT_TELL.  The hub's thread. */
+ * answer is always COMET_FEED_CANNOT_TELL.  Called by the hub's thread. */
 comet_feed_coverage_e comet_feed_coverage(comet_feed_t *feed,
                                           comet_timestamp_t after);
 
@@ -66,7 +66,7 @@ typedef void comet_feed_cb(void *baton, comet_feed_t *feed,
 void comet_feed_init(comet_feed_t *feed, const comet_store_config_t *config,
                      comet_bus_t *bus);
 
-/** Close the store and the watch.  The hub's thread. */
+/** Close the store and the watch.  Called by the hub's thread. */
 void comet_feed_close(comet_feed_t *feed);
 
 /** When to look at the store next, with or without a notification. */
@@ -76,7 +76,7 @@ apr_time_t comet_feed_due(const comet_feed_t *feed);
  * Look at the store, bring the ring in step with it, and announce new messages.
  * A look costs little if nobody has committed since the last one.
  * This also checks now and then that the open file is still the one at its
- * path.  The hub's thread.
+ * path.  Called by the hub's thread.
  * @param lock  the hub's lock.  It is held while the ring changes and while @a
  *              callback runs, never during a read
  * @param notified  whether a notification caused this look: then the other

@@ -28,7 +28,8 @@ apr_status_t comet_fetcher_create(comet_fetcher_t **fetcher, comet_hub_t *hub,
                                   apr_pool_t *pool);
 
 /** Queue a subscriber, so that the messages it has not seen are fetched.  Does
- * nothing if it is in the queue already.  The hub's thread, with the lock. */
+ * nothing if it is in the queue already.  Called by the hub's thread, with the
+ * lock. */
 void comet_fetcher_ask_locked(comet_fetcher_t *fetcher,
                               comet_subscriber_t *subscriber);
 

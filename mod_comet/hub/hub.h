@@ -164,7 +164,7 @@ int comet_hub_recall(comet_hub_t *hub, apr_size_t store,
 
 /**
  * Whether the ring has, at this very moment, everything that a store contains
- * after a cursor.  The hub's thread.
+ * after a cursor.  Called by the hub's thread.
  */
 comet_feed_coverage_e comet_hub_coverage(comet_hub_t *hub, apr_size_t store,
                                          comet_timestamp_t after);

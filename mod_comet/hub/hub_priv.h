@@ -157,12 +157,12 @@ void comet_hub_forget_locked(comet_hub_t *hub, comet_subscriber_t *subscriber);
 void comet_hub_wake_channel_locked(comet_hub_t *hub, comet_channel_t *channel);
 
 /** Serve queued subscribers, at most one batch of them, and one of those that
- * are far behind.  The hub's thread, without the lock. */
+ * are far behind.  Called by the hub's thread, without the lock. */
 void comet_hub_serve_some(comet_hub_t *hub);
 
 /**
- * Look at a store, announce what is new, and report whether it fails.  The
- * thread that follows the store, without the lock.
+ * Look at a store, announce what is new, and report whether it fails.  Called
+ * by the thread that follows the store, without the lock.
  * @param notified  as for comet_feed_refresh()
  */
 apr_status_t comet_hub_refresh(comet_hub_t *hub, apr_size_t feed, int notified,
@@ -170,7 +170,7 @@ apr_status_t comet_hub_refresh(comet_hub_t *hub, apr_size_t feed, int notified,
 
 /**
  * Become the child that watches for writers outside httpd, if no child does.
- * The thread that follows the store, without the lock.
+ * Called by the thread that follows the store, without the lock.
  * @param epoll  gets the watch's descriptor, marked with @a mark
  */
 void comet_hub_try_to_watch(comet_hub_t *hub, apr_size_t feed, int epoll,

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Hand a subscriber the messages it has not seen yet.  The hub's thread. */
+/* Hand a subscriber the messages it has not seen yet.  Called by the hub's
+ * thread. */
 #include "hub/fetcher.h"
 #include "hub/hub_priv.h"
 #include "shared/metrics.h"

@@ -35,7 +35,8 @@ int mod_comet_answer_error(request_rec *r, int status, const char *format, ...)
 
 /**
  * The soft landing: end a stream in order and say when to come back, since its
- * client would give up for good after an HTTP error.  The request's thread.
+ * client would give up for good after an HTTP error.  Called by the request's
+ * thread.
  * @param transport  has a close()
  * @param reason  why the client cannot be served now
  * @param body  what the client gets first: the opening of its stream and

@@ -62,8 +62,8 @@ typedef struct mod_comet_ask_t {
                         * the channels */
 } mod_comet_ask_t;
 
-/** The parameters of the query that may hold the cursor, the first one first;
- * ends with NULL. */
+/** The parameters of the query that may hold the cursor. The first of them that
+ * a request has counts. The list ends with NULL. */
 extern const char *const mod_comet_ask_cursors[];
 
 /** How long a poll may wait at most: CometPollTimeout, and less than the MPM's

@@ -13,7 +13,7 @@
 #include "request/decisions.h"
 #include "request/reasons.h"
 
-/* The longest body of an answer, which is discarded. */
+/* The most bytes that the body of an answer may have. The body is discarded. */
 #define BODY_MAX_BYTES 65536
 
 /* The longest time that a decision may be kept, in seconds. */

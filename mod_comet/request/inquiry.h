@@ -31,7 +31,8 @@ typedef struct mod_comet_inquiry_t {
 
 /**
  * Ask about a request that is ours.  In one request a target is asked only
- * once.  The call takes as long as the application does.  The request's thread.
+ * once.  The call takes as long as the application does.  Called by the
+ * request's thread.
  * @param channel  for Comet-Channel: "" for the endpoint's own URL, "room/"
  *                 and a star for all channels below room; no control
  *                 characters

@@ -38,7 +38,7 @@ typedef struct mod_comet_limits_claims_t {
 } mod_comet_limits_claims_t;
 
 /** Note the limits of a request's client, which may publish when the request
- * has ended.  The request's thread.
+ * has ended.  Called by the request's thread.
  * @param claims  OUT */
 void mod_comet_limits_note(const request_rec *r,
                            mod_comet_limits_claims_t *claims);

@@ -11,7 +11,8 @@
 /**
  * Log why a request is refused, with the id that tables/refusals.def gives to
  * the status.  A lack of room is logged once a minute and child at most, with
- * the number of refusals that were not logged since.  The request's thread.
+ * the number of refusals that were not logged since.  Called by the request's
+ * thread.
  * @param status  the HTTP status; if the table does not have it, nothing is
  *                logged
  * @param reason  what the client is told

@@ -61,27 +61,28 @@ typedef struct mod_comet_request_t {
     int has_own_env; /* of a sub-request: SetEnvIf is applied to its own URL */
 } mod_comet_request_t;
 
-/** The record of a request that is ours; else NULL. The thread that owns the
- * request. */
+/** The record of a request that is ours; else NULL. Called by the thread that
+ * owns the request. */
 mod_comet_request_t *mod_comet_request(const request_rec *r);
 
 /** The same record, created if there is none, whether or not the request is
- * ours. The thread that owns the request. */
+ * ours. Called by the thread that owns the request. */
 mod_comet_request_t *mod_comet_request_record(request_rec *r);
 
 /**
  * Find the channel that a URL names, without the endpoint's prefix, as the
  * URL's percent-decoded bytes.  A URL that ends in a slash stands for all
  * channels below it.
- * @return NULL: the URL is the endpoint's own and names no channel.  The
- *         request's thread.
+ * @return NULL: the URL is the endpoint's own and names no channel.  Called by
+ *         the request's thread.
  */
 const char *mod_comet_request_channel(const request_rec *r);
 
 /**
  * Note that a token, or the site's application, has authorised a request.
  * @param until  when that ends, by comet_monotonic(); 0: never.  Of several
- *               such times the first one holds.  The request's thread.
+ *               such times the first one holds.  Called by the request's
+ *               thread.
  */
 void mod_comet_request_grant(mod_comet_request_t *request, apr_time_t until);
 

@@ -23,7 +23,8 @@ void mod_comet_shortcut_prepare(server_rec *main);
  * no rules, and no module but httpd's own decides on access.
  * @param channel  without the endpoint's prefix, as for
  *                 mod_comet_judge_channel()
- * @return 0: the channel's own URL must be asked.  The request's thread.
+ * @return 0: the channel's own URL must be asked.  Called by the request's
+ *         thread.
  */
 int mod_comet_shortcut_grants(const request_rec *r,
                               const mod_comet_mapping_t *mapping,

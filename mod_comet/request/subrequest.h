@@ -19,10 +19,10 @@
 #include "server/mod_comet.h"
 
 /** Copy a request's environment, before rules that look at its URL change it.
- * Does nothing for a sub-request.  The request's thread. */
+ * Does nothing for a sub-request.  Called by the request's thread. */
 void mod_comet_subrequest_watch(request_rec *r);
 
-/** Note what has changed since.  The request's thread. */
+/** Note what has changed since.  Called by the request's thread. */
 void mod_comet_subrequest_unwatch(request_rec *r);
 
 /** post_read_request and header_parser hook, before mod_setenvif: keep the

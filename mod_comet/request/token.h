@@ -32,8 +32,8 @@ typedef struct mod_comet_token_t {
 
 /**
  * Find the token of a request that is ours, and verify it by the keys of its
- * location.  A sub-request bears the token of its main request.  The request's
- * thread.
+ * location.  A sub-request bears the token of its main request.  Called by the
+ * request's thread.
  * @return never NULL
  */
 const mod_comet_token_t *mod_comet_token_find(request_rec *r);

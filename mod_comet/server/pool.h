@@ -14,7 +14,7 @@
  * back to the system: a pool below a connection's would leave the memory to the
  * connection.
  * @param tag  the pool's name, for debugging
- * @return NULL: there is no memory.  The thread that owns @a parent.
+ * @return NULL: there is no memory.  Called by the thread that owns @a parent.
  */
 apr_pool_t *mod_comet_pool_create(apr_pool_t *parent, const char *tag);
 

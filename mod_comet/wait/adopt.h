@@ -19,7 +19,7 @@
 #include "request/ask.h"
 
 /** Whether a request's stream could be adopted if its output filters allowed
- * it.  The request's thread. */
+ * it.  Called by the request's thread. */
 int mod_comet_adopt_may(request_rec *r, const mod_comet_ask_t *ask);
 
 /**

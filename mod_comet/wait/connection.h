@@ -31,7 +31,7 @@ mod_comet_connection_t *mod_comet_connection(const conn_rec *c);
 int mod_comet_connection_make(conn_rec *c, void *socket);
 
 /** Return a connection's spare memory to the system, since a request may wait
- * on it for days.  The connection's owner. */
+ * on it for days.  Called by the connection's owner. */
 void mod_comet_connection_trim(const conn_rec *c);
 
 #endif /* MOD_COMET_CONNECTION_H */

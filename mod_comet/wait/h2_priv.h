@@ -68,7 +68,7 @@ apr_time_t mod_comet_h2_next_beat(const mod_comet_h2_t *h2,
                                   apr_interval_time_t every);
 
 /** Make mod_http2 return the memory of a request to the system when the request
- * ends.  The thread of the request.
+ * ends.  Called by the thread of the request.
  * @param c2  the request's connection */
 void mod_comet_h2_trim(const conn_rec *c2);
 

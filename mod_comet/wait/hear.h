@@ -18,14 +18,14 @@ typedef enum {
     MOD_COMET_HEAR_GONE /* the client has ended its side */
 } mod_comet_hear_e;
 
-/** Read from httpd's filters.  The thread that owns the connection.
+/** Read from httpd's filters.  Called by the thread that owns the connection.
  * @param brigade  empty, and empty again afterwards */
 mod_comet_hear_e mod_comet_hear_filters(const mod_comet_child_t *child,
                                         conn_rec *c,
                                         apr_bucket_brigade *brigade,
                                         mod_comet_talk_t *talk);
 
-/** Read from a socket.  The hub's thread. */
+/** Read from a socket.  Called by the hub's thread. */
 mod_comet_hear_e mod_comet_hear_socket(const mod_comet_child_t *child, int fd,
                                        mod_comet_talk_t *talk);
 

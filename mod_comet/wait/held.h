@@ -9,7 +9,7 @@
 #include "server/mod_comet.h"
 
 /** Log, once in each child, that a request which begins to wait keeps a
- * database connection of mod_dbd.  The request's thread. */
+ * database connection of mod_dbd.  Called by the request's thread. */
 void mod_comet_held_tell(const request_rec *r);
 
 #endif /* MOD_COMET_HELD_H */

@@ -11,18 +11,20 @@
 #include "wait/wait_priv.h"
 
 /**
- * Put an eventfd in a socket's place.  The thread that owns the connection.
+ * Put an eventfd in a socket's place.  Called by the thread that owns the
+ * connection.
  * @param fd  the connection's descriptor
  * @return the socket's other number; -1: too few descriptors are left
  */
 int mod_comet_lend(mod_comet_waiting_t *waiting, int fd);
 
-/** Wake the MPM, which gives the connection to a worker.  The hub's thread.
+/** Wake the MPM, which gives the connection to a worker.  Called by the hub's
+ * thread.
  * @param fd  the connection's descriptor */
 void mod_comet_lend_wake(int fd);
 
 /**
- * Put the socket back.  The thread that owns the connection.
+ * Put the socket back.  Called by the thread that owns the connection.
  * @param real  of mod_comet_lend(); closed
  * @return whether it is back; if not, the connection has no socket
  */

@@ -45,7 +45,8 @@ int mod_comet_park_answer(request_rec *r, const mod_comet_ask_t *ask,
                           comet_buffer_t *body);
 
 /** Whether a connection can be parked at all: the MPM can park, and the
- * connection is not that of an HTTP/2 stream.  The connection's owner. */
+ * connection is not that of an HTTP/2 stream.  Called by the connection's
+ * owner. */
 int mod_comet_park_can_hold(const conn_rec *c);
 
 /**

@@ -81,7 +81,7 @@ void mod_comet_parked_make_mpm_close(const mod_comet_parked_t *park);
 
 /**
  * Called before the park joins the hub: if a worker must send its answer, lend
- * the socket, so that the hub can wake one.  The thread that owns the
+ * the socket, so that the hub can wake one.  Called by the thread that owns the
  * connection.
  */
 void mod_comet_parked_lend(mod_comet_parked_t *park);

@@ -59,7 +59,7 @@ typedef struct mod_comet_talk_t {
 } mod_comet_talk_t;
 
 /**
- * Begin a talk.  The request's thread.
+ * Begin a talk.  Called by the request's thread.
  * @return one reference; NULL: there is no memory
  */
 mod_comet_talk_t *mod_comet_talk_create(const request_rec *r,
@@ -80,21 +80,22 @@ void mod_comet_talk_attach(mod_comet_talk_t *talk, comet_hub_t *hub,
  * by its owner's thread. */
 void mod_comet_talk_detach(mod_comet_talk_t *talk);
 
-/** Whether more of what the client says may be taken now.  The owner's
- * thread. */
+/** Whether more of what the client says may be taken now.  Called by the
+ * owner's thread. */
 int mod_comet_talk_room(mod_comet_talk_t *talk);
 
-/** Take bytes that the client has sent.  They are dropped after a Close.  The
- * owner's thread.
+/** Take bytes that the client has sent.  They are dropped after a Close.
+ * Called by the owner's thread.
  * @return whether there is something for the speaker */
 int mod_comet_talk_feed(mod_comet_talk_t *talk, comet_text_t bytes);
 
-/** Close: a Close frame is the last of the words.  The owner's thread. */
+/** Close: a Close frame is the last of the words.  Called by the owner's
+ * thread. */
 void mod_comet_talk_close(mod_comet_talk_t *talk, comet_websocket_code_e code,
                           const char *reason);
 
 /** The client was sent a Close: what it says from now on is dropped, and it is
- * not answered any more.  The owner's thread. */
+ * not answered any more.  Called by the owner's thread. */
 void mod_comet_talk_end(mod_comet_talk_t *talk);
 
 /** Whether a Close frame is the last of the words, or was sent.  Any thread. */
@@ -117,11 +118,12 @@ int mod_comet_talk_has_words(mod_comet_talk_t *talk);
  * @return 0: the time is over */
 int mod_comet_talk_await(mod_comet_talk_t *talk, apr_interval_time_t limit);
 
-/** Wait until all that the client has said is answered.  The owner's thread.
+/** Wait until all that the client has said is answered.  Called by the owner's
+ * thread.
  * @param limit  how long */
 void mod_comet_talk_settle(mod_comet_talk_t *talk, apr_interval_time_t limit);
 
-/** Take what the client has said.  The speaker's thread.
+/** Take what the client has said.  Called by the speaker's thread.
  * @return a list, to be freed by the caller */
 mod_comet_said_t *mod_comet_talk_take_said(mod_comet_talk_t *talk);
 
@@ -129,7 +131,7 @@ mod_comet_said_t *mod_comet_talk_take_said(mod_comet_talk_t *talk);
 int mod_comet_talk_has_said(mod_comet_talk_t *talk);
 
 /**
- * Answer the client.  The speaker's thread.
+ * Answer the client.  Called by the speaker's thread.
  * @param words  whole frames; still belongs to the caller
  * @param count  how many of its messages are answered
  * @param bytes  how many bytes these messages had

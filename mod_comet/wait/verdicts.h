@@ -26,7 +26,7 @@ void mod_comet_verdicts_forget(mod_comet_verdicts_t *verdicts);
 /**
  * Set ask->identity to a hash of everything that may make a difference when a
  * request is judged: its server, URL, parameters, headers, addresses, user and
- * certificate, without the cursor.  The request's thread, after its
+ * certificate, without the cursor.  Called by the request's thread, after its
  * authentication.
  */
 void mod_comet_verdicts_identify(request_rec *r, mod_comet_ask_t *ask);

@@ -16,7 +16,8 @@ typedef struct comet_command_t {
     comet_text_t body;
     comet_text_t type; /* data is NULL if it was not given */
     comet_text_t channel; /* likewise */
-    comet_text_t key; /* likewise; it has the meaning of an Idempotency-Key */
+    comet_text_t key; /* as an Idempotency-Key; data is NULL if it was not
+                       * given */
     const char *ref; /* as JSON, to be sent back; NULL: it was not given */
     int too_long; /* the body is too long */
     int no_memory; /* out of memory: not the sender's fault */
