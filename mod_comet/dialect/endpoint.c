@@ -125,7 +125,8 @@ static const char *parse_extent(const request_rec *r,
         r, request, "before", 1, COMET_TIMESTAMP_MAX, &ask->before);
 
     if (!wrong && ask->before && ask->transport->streams) {
-        wrong = "before: a stream goes forwards; history is transport=poll";
+        wrong = "before: a stream cannot read backwards; ask for history with"
+                " transport=poll";
     }
     if (!wrong) {
         wrong = parse_words(r, request, ask);

@@ -16,7 +16,7 @@
 int mod_comet_claim_translate_name(request_rec *r);
 
 /** The same, after mod_rewrite: claim a URL that it made and passed through
- * ([PT]), unless a rule after it redirects or refuses that. */
+ * ([PT]), unless a later rule redirects or refuses it. */
 int mod_comet_claim_passed_through(request_rec *r);
 
 /** map_to_storage hook: a claimed URL names no file. */

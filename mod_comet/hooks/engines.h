@@ -10,7 +10,7 @@
 #include "server/mod_comet.h"
 #include "store/engines.h"
 
-/** Register mod_comet's own engine; to be called with the hooks. */
+/** Register mod_comet's own engine; called where the hooks are registered. */
 void mod_comet_engines_register(apr_pool_t *pconf);
 
 /** All engines that are registered, mod_comet's own first.

@@ -180,7 +180,7 @@ int mod_comet_lifecycle_post_config(apr_pool_t *pconf, apr_pool_t *plog,
     status = share_memory(stores, buses, s, ptemp);
     if (status != APR_SUCCESS) {
         ap_log_error(APLOG_MARK, APLOG_EMERG, status, s,
-                     "mod_comet: no shared memory or descriptor");
+                     "mod_comet: cannot get shared memory or a descriptor");
         return HTTP_INTERNAL_SERVER_ERROR;
     }
     mod_comet_stores_advise(stores, s, ptemp);

@@ -17,7 +17,7 @@ typedef struct comet_scout_t comet_scout_t;
 
 /**
  * Start the scout of a feed, which owns it from now on.  Called in child_init;
- * allocates from @a pool then only.
+ * it allocates from @a pool only then.
  * @param number  of the feed, in the order of the hub's configuration
  */
 apr_status_t comet_scout_create(comet_scout_t **scout, comet_hub_t *hub,

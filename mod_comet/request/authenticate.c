@@ -50,8 +50,8 @@ static int are_all_known(void)
     return 1;
 }
 
-/* Whether each module has the same settings in both: the same object, which
- * httpd gives to requests that the same sections apply to. */
+/* Whether each module has the same settings in both configurations. They are
+ * one object if the same sections apply to both requests. */
 static int are_same_sections(const ap_conf_vector_t *a,
                              const ap_conf_vector_t *b)
 {

@@ -101,7 +101,8 @@ void mod_comet_inquiry_register(void)
                              AP_FTYPE_RESOURCE - 1);
 }
 
-/* --- nesting ----------------------------------------------------------------- */
+/* --- nesting
+ * ----------------------------------------------------------------- */
 
 int mod_comet_inquiry_is_nested(const request_rec *r)
 {
@@ -115,7 +116,8 @@ int mod_comet_inquiry_is_nested(const request_rec *r)
     return r != NULL;
 }
 
-/* --- the sub-request ---------------------------------------------------------- */
+/* --- the sub-request
+ * ---------------------------------------------------------- */
 
 /* The client's header fields, without those that describe its body or the
  * answer that it wants, and with ours. */
@@ -276,7 +278,8 @@ static void run(mod_comet_inquiry_t *inquiry, request_rec *r,
     ap_destroy_sub_req(sub);
 }
 
-/* --- asking ---------------------------------------------------------------------- */
+/* --- asking
+ * ---------------------------------------------------------------------- */
 
 /* Make a key of everything that a decision may depend on.  @return whether it
  * was made */
@@ -306,7 +309,7 @@ static void take_over(mod_comet_inquiry_t *inquiry,
     inquiry->user = *decision->user ? apr_pstrdup(p, decision->user) : NULL;
     inquiry->wrong = ap_is_HTTP_SUCCESS(decision->status)
                          ? NULL
-                         : "it has refused this before";
+                         : "the application has refused this before";
 }
 
 static void keep(const mod_comet_inquiry_t *inquiry, const unsigned char *key)

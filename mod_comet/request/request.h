@@ -17,8 +17,8 @@ typedef enum {
     MOD_COMET_IS_LONG
 } mod_comet_way_e;
 
-/** Kept in r->request_config. request/subrequest uses its part before
- * translate_name. */
+/** What mod_comet notes of a request, in r->request_config. The members of
+ * request/subrequest are used before translate_name, all others after it. */
 typedef struct mod_comet_request_t {
     const mod_comet_mapping_t *mapping; /* NULL until translate_name */
     comet_params_t query;

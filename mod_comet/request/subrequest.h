@@ -36,7 +36,8 @@ int mod_comet_subrequest_after_setenvif(request_rec *r);
  * (THE_REQUEST), and apply the server's SetEnvIf. */
 void mod_comet_subrequest_begin(request_rec *r);
 
-/** post_perdir_config hook: apply the SetEnvIf of its sections. */
+/** post_perdir_config hook: apply the SetEnvIf of the sub-request's
+ * sections. */
 int mod_comet_subrequest_enter(request_rec *r);
 
 #endif /* MOD_COMET_SUBREQUEST_H */

@@ -13,7 +13,8 @@
 
 typedef enum mod_comet_token_state_e {
     MOD_COMET_TOKEN_ABSENT,
-    MOD_COMET_TOKEN_MALFORMED, /* the request has two, or half of one: 400 */
+    MOD_COMET_TOKEN_MALFORMED, /* the request has two tokens, or half of one:
+                                * 400 */
     MOD_COMET_TOKEN_INVALID, /* 401 */
     MOD_COMET_TOKEN_VALID
 } mod_comet_token_state_e;

@@ -13,7 +13,8 @@
 typedef struct comet_readers_t comet_readers_t;
 
 /**
- * Called in child_init, and only then allocates from @a pool.  Opens nothing.
+ * Called in child_init, the only time that it allocates from @a pool.  Opens
+ * nothing.
  * @param keep    how many idle connections stay open at most
  * @param places  how many connections may be in use at a time; at least 1
  */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Learn what a poll's request and its answer look like, and whether the hub may
- * answer it without httpd.  By the thread that owns the connection.
+ * answer it without httpd.  Called by the thread that owns the connection.
  */
 #include "wait/fast_priv.h"
 

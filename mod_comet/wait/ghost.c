@@ -51,7 +51,8 @@ typedef struct ghost_t {
     mod_comet_log_t *log;
 } ghost_t;
 
-/* --- served by the hub ------------------------------------------------------ */
+/* --- served by the hub
+ * ------------------------------------------------------ */
 
 /* Add bytes to what the client gets.
  * @param last  whether the stream ends after them */
@@ -244,7 +245,8 @@ static void left(comet_subscriber_t *subscriber)
     free_ghost(ghost);
 }
 
-/* --- whether it may be one (the request's thread) ---------------------------- */
+/* --- whether it may be one (the request's thread)
+ * ---------------------------- */
 
 static apr_uint32_t stream_of(const request_rec *r)
 {
@@ -266,7 +268,7 @@ static const char *find_obstacle(request_rec *r, const mod_comet_ask_t *ask)
                "wait without one";
     }
     if (!mod_comet_log_can_write(h2->child->log)) {
-        return "an access log needs the whole request at its end";
+        return "an access log can write its line only while the request exists";
     }
     if (ask->tick) {
         return "it is a clock";
@@ -314,7 +316,8 @@ static void fall_back(const request_rec *r, const char *reason)
     }
 }
 
-/* --- beginning (the request's thread) ----------------------------------------- */
+/* --- beginning (the request's thread)
+ * ----------------------------------------- */
 
 static ghost_t *make_ghost(request_rec *r, const mod_comet_ask_t *ask)
 {

@@ -35,23 +35,25 @@ typedef struct mod_comet_parked_t {
     mod_comet_outbox_t outbox; /* the answer that the client is taking */
     mod_comet_slice_t slice; /* of a message that is too long for the outbox */
     int at_once; /* the outbox has the whole answer, and a worker sends it */
-    int by_worker; /* other modules may block in its answer or its end, so a
-                    * worker does both instead of the hub's thread */
+    int by_worker; /* other modules may block while the request is answered or
+                    * ended, so a worker does both, and not the hub's thread */
     int real; /* the socket's descriptor while it is lent (wait/lend.h); -1: it
                * is not lent */
     int said_all; /* a WebSocket's Close was written: nothing follows */
     int over; /* the end of the stream is written; a worker has to end the
                * request */
-    comet_selection_t *rests_on; /* a reference: the selection with which it
-                                  * joins the hub after its answer */
+    comet_selection_t *rests_on; /* a reference: the selection with which the
+                                  * client joins the hub after its request was
+                                  * answered */
     mod_comet_fast_t *fast; /* NULL: CometFastPoll was never allowed here */
     int given_back; /* [owner thread] the hub had borrowed the socket */
     apr_bucket_brigade *brigade;
     int fd;
     int store;
     comet_metric_e gauge; /* counts the request while it waits or is sent */
-    apr_interval_time_t keep_alive; /* how long it may rest once answered */
-    mod_comet_ack_t ack; /* keeps it past the MPM's Timeout */
+    apr_interval_time_t keep_alive; /* how long the client may rest after its
+                                     * answer */
+    mod_comet_ack_t ack; /* keeps the connection past the MPM's Timeout */
     apr_interval_time_t heartbeat; /* streams */
     comet_pulse_t pulse; /* streams */
     apr_time_t ends_at; /* from mod_comet_ask_end() */

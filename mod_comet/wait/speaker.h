@@ -35,7 +35,7 @@ void mod_comet_speaker_leave(mod_comet_child_t *child);
 
 /**
  * End the threads; no lock is taken, since prefork may call it in a signal
- * handler.  Before the writers are stopped.
+ * handler.  Called before the writers are stopped.
  * @param limit  how long to wait
  * @return whether they have ended
  */

@@ -72,7 +72,8 @@ mod_comet_talk_t *mod_comet_talk_ref(mod_comet_talk_t *talk);
 void mod_comet_talk_unref(mod_comet_talk_t *talk);
 
 /** Let the hub call a subscriber (comet_hub_call()) when there are words for
- * its client, now or later.  Before it joins; its owner's thread. */
+ * its client, now or later.  Called before the subscriber joins, by its owner's
+ * thread. */
 void mod_comet_talk_attach(mod_comet_talk_t *talk, comet_hub_t *hub,
                            comet_subscriber_t *subscriber);
 

@@ -16,7 +16,7 @@
 /** Make the table of verdicts; NULL: no memory, and nothing is kept. */
 mod_comet_verdicts_t *mod_comet_verdicts_create(apr_pool_t *pool);
 
-/** Release what is kept.  Once the child's threads have ended. */
+/** Release what is kept. Called when the child's threads have ended. */
 void mod_comet_verdicts_clear(mod_comet_verdicts_t *verdicts);
 
 /** Forget what is kept, since some of it may have been taken back.  Any

@@ -146,7 +146,7 @@ int comet_sqlite_is_full(int error);
 /** Whether an errno says that no descriptor is left at the moment. */
 int comet_sqlite_has_no_descriptor(int error);
 
-/** @param error  errno at the time; 0: unknown */
+/** @param error  errno after the failed call; 0: unknown */
 apr_status_t comet_sqlite_fail_with(comet_sqlite_t *store, int code, int error);
 apr_status_t comet_sqlite_fail(comet_sqlite_t *store, int code);
 /** @return @a status */
