@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file dialect/dialects.h
- * All dialects, by tables/dialects.def.
+ * All dialects, as tables/dialects.def lists them.
  */
 #ifndef MOD_COMET_DIALECTS_H
 #define MOD_COMET_DIALECTS_H

@@ -253,7 +253,7 @@ class Poller(threading.Thread):
 
     messages: (timestamp, msg, monotonic arrival) in order of arrival.
     quiet:    the timestamps of the no-news answers.
-    failures: what a page would have waited 5 s for.
+    failures: the errors after each of which a page would have waited 5 s.
     answered: requests answered in full.
     """
 

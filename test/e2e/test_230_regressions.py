@@ -546,7 +546,7 @@ def test_230_15_what_would_do_nothing(tester, line):
     "CometRetain count=5 age=1h", "CometRetain all",
 ], ids=lambda d: re.sub(r"[^!-~]+", "_", d)[:45])
 def test_230_16_what_does_something(tester, line):
-    """… and accepts one that looks the same but has an effect."""
+    """httpd -t accepts a directive that looks like those, but has an effect."""
     code, text = tester.configtest(STORE + line + "\n")
     assert code == 0, text
 

@@ -580,8 +580,8 @@ def test_250_33_past_timeout(make_server):
 # -- limits ------------------------------------------------------------------------
 
 def turned_away(server, status):
-    """A poll is refused, and an EventSource told the same in its own way; how
-    many of those there were."""
+    """Check that a poll is refused, and that an EventSource is told the same in
+    its own way. Return how often that happened so far."""
     refusal = server.get("/comet/a")
     assert refusal.status == status
     reason = json.loads(refusal.body)["error"]

@@ -40,7 +40,7 @@ CONFIG = CONF + """
 
 SERVER = {"conf": CONFIG}
 
-# A page that follows as the test tells it, and records all that happens.
+# A page that follows channels as the test tells it to, and records all events.
 PAGE = """<!DOCTYPE html><meta charset="utf-8"><title>310</title>
 <link rel="icon" href="data:,">
 <script type="module">

@@ -289,7 +289,8 @@ def test_335_08_over_children(limited):
 @pytest.mark.event
 def test_335_09_classic(limited):
     """A classic page over the limit is told so at once, and pauses for five
-    seconds; while it is held it would take a place of the server's."""
+    seconds. It is not held, since that would take one of the server's
+    places."""
     server = limited(mpm="event")
     me = via("192.0.2.1")
     server.publish("first", "/c0/backend.php")
@@ -299,7 +300,7 @@ def test_335_09_classic(limited):
         check_refused(server.get("/c1/backend.php?timestamp=1", me, timeout=10),
                       "address", 3)
         assert time.monotonic() - begin < 0.9 * SLOW
-        # and what it misses meanwhile it gets
+        # the page still gets the messages that it missed
         answer = server.get("/c0/backend.php?timestamp=0", me)
         assert answer.json()["msg"] == "first"
         assert server.status()["limited_subscribers"] == 1
@@ -321,7 +322,7 @@ def test_335_10_classic_that_cannot_park(limited):
 
 
 def check_turned_away(answer, what, amount):
-    """The same limit, as an EventSource is told."""
+    """Check what an EventSource is told about the limit."""
     assert answer.status == 200 and not answer.header("retry-after"), answer
     text = answer.body.decode()
     assert "\n: too many clients of this %s are waiting: at most %d " \

@@ -12,7 +12,7 @@ from httpd_env import REPO
 
 
 def documents():
-    """(path, text) of what people copy their configuration from."""
+    """(path, text) of each document that people copy configuration from."""
     for top in ("README.md", "conf", "htdocs/manual", "htdocs/comet"):
         path = os.path.join(REPO, top)
         names = [path] if os.path.isfile(path) else [

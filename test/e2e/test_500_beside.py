@@ -36,7 +36,7 @@ def gauges(server):
 
 
 def how(before, after):
-    """How the client waits that came between two looks at the gauges."""
+    """How a client waits, told from the gauges before it came and after."""
     if after[0] > before[0]:
         return "adopted"
     return "thread" if after[1] > before[1] else "parked"

@@ -122,8 +122,8 @@ def test_810_02_a_server_that_hangs_does_not_keep_httpd_from_ending(
 
 
 def test_810_03_a_server_that_is_killed_and_started(make_server, cluster):
-    """Nothing that was acknowledged is lost, streams stay, and the log says
-    so."""
+    """No acknowledged message is lost, streams stay open, and the log tells of
+    the outage."""
     host = start(make_server, cluster)
     stored = []
     with Stream(host, "/comet/crash?since=0") as stream:

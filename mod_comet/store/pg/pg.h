@@ -142,7 +142,7 @@ apr_status_t comet_pg_call(comet_pg_t *pg, const char *sql,
                            comet_pg_args_t *args, apr_interval_time_t limit,
                            PGresult **result);
 
-/** As comet_pg_call() for reading, within the budget. */
+/** As comet_pg_call(), for a read, which must stay within the budget. */
 apr_status_t comet_pg_ask(comet_pg_t *pg, const char *sql,
                           comet_pg_args_t *args, PGresult **result);
 

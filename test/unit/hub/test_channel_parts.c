@@ -217,7 +217,8 @@ static void test_keeps_the_selection(void **state)
     comet_selection_unref(selection);
 }
 
-/* Wholes leave in another order than they came; the others stay linked. */
+/* Selections of several parts leave in another order than they came; the others
+ * stay linked. */
 static void test_wholes_in_any_order(void **state)
 {
     comet_channel_t *wholes[30];
