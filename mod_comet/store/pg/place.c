@@ -65,8 +65,8 @@ const char *comet_pg_parse(comet_place_t *place, const char *text,
         return wrong;
     }
     if (value_of(options, "password") || value_of(options, "sslpassword")) {
-        wrong = "postgresql: without a password, since many may read the "
-                "server's configuration: use a service, passfile=FILE, a "
+        wrong = "postgresql: write no password here, since many users may read "
+                "the server's configuration: use a service, passfile=FILE, a "
                 "client certificate, or peer over a socket";
     }
     else {

@@ -54,7 +54,8 @@ struct inotify_t {
 /* A user may have 128 instances of inotify, so the watches of a thread share
  * one. */
 static __thread struct {
-    int fd; /* -1 once it was refused; valid while there are watches */
+    int fd; /* the instance of inotify, while there are watches; -1: it is
+             * refused */
     inotify_t *watches;
 } shared;
 

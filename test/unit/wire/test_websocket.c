@@ -210,7 +210,8 @@ static void test_lengths(void **state)
     free(text);
 }
 
-/* Many messages in one piece, and each byte alone: the same messages. */
+/* The same messages arrive whether their bytes come in one piece or one by
+ * one. */
 static void test_pieces(void **state)
 {
     size_t piece;
