@@ -36,7 +36,8 @@ static comet_text_t shown_name(const post_t *post)
                            post->channel.length - hidden };
 }
 
-/* {"timestamp": N, "channel": "chat"}, or "timestamps" of a batch. */
+/* Answer {"timestamp": N, "channel": "chat"}, or the "timestamps" of a
+ * batch. */
 static int created(const post_t *post, int batch, int again)
 {
     comet_buffer_t body = { .data = NULL };

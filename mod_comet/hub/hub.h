@@ -140,8 +140,7 @@ int comet_hub_make_room(comet_hub_t *hub);
  * @param subscriber  joined, about to join or about to leave; the caller keeps
  *                    it from being freed meanwhile
  * @param reasons  comet_reason_e; with COMET_WRITABLE it is not stalled any
- *                 more
- * Any thread, the hub's in a serve included.
+ *                 more Any thread, also the hub's within a serve().
  */
 void comet_hub_poke(comet_hub_t *hub, comet_subscriber_t *subscriber,
                     unsigned reasons);

@@ -25,7 +25,8 @@ struct mod_comet_log_queue_t {
     pthread_mutex_t lock;
     mod_comet_log_line_t *first, *last; /* [lock] */
     int count; /* [lock] */
-    int refused; /* [lock] since the last line was taken out */
+    int refused; /* [lock] how many lines were refused since the last one was
+                  * taken out */
     atomic_uint written; /* [atomic] */
     atomic_int must_end, has_ended; /* [atomic] */
     int joined; /* [the thread that stops] */

@@ -248,8 +248,9 @@ static void read_answer(mod_comet_inquiry_t *inquiry, const request_rec *sub,
     else if (swallow->has_text) {
         /* PHP with display_errors prints an error with status 200 */
         inquiry->status = HTTP_SERVICE_UNAVAILABLE;
-        inquiry->wrong = "it granted access, but sent text, as a failing script "
-                         "may: it must answer 204 and print nothing";
+        inquiry->wrong =
+            "it granted access, but sent text, as a failing script "
+            "may: it must answer 204 and print nothing";
     }
     else {
         read_grant(inquiry, last, p);

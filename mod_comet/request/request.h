@@ -38,7 +38,7 @@ typedef struct mod_comet_request_t {
 
     /* of request/token: */
     const struct mod_comet_token_t *token; /* NULL: nobody has asked yet */
-    int is_told; /* the log has a line that the token grants too little */
+    int is_told; /* the log already says that the token grants too little */
     mod_comet_way_e shortcut; /* whether request/shortcut may decide */
     int is_by_token_alone; /* `Require comet-token` has granted the request, and
                             * stands alone in its section */
@@ -46,7 +46,7 @@ typedef struct mod_comet_request_t {
     /* of request/inquiry: */
     const struct mod_comet_inquiry_t *inquiry; /* the last one; or NULL */
     int is_asking; /* the sub-request to the application runs */
-    int is_refused; /* the log has a line that the application refuses */
+    int is_refused; /* the log already says that the application refuses */
     const char *obstacle; /* why the request was not judged, so that it gets
                            * 503; or NULL */
 

@@ -12,7 +12,7 @@
 
 /**
  * Find out which servers have rules that may look at a URL (RewriteRule,
- * Redirect, Lua, Deny).  In post_config, for all servers.
+ * Redirect, Lua, Deny).  Called in post_config, for all servers.
  */
 void mod_comet_shortcut_prepare(server_rec *main);
 

@@ -6,7 +6,7 @@
 
 #include "transport/transport.h"
 
-/* {"open": T}, and {"gap": …} if the client may have missed messages. */
+/* Append {"open": T}, and {"gap": …} if the client may have missed messages. */
 static void open_stream(comet_buffer_t *out, const comet_answer_t *answer)
 {
     apr_size_t begun = comet_websocket_begin_text(out);

@@ -188,7 +188,7 @@ static void publish(speaker_t *speaker)
     }
 }
 
-/* {"stored": T} or {"error": "…", "status": N}, each with "ref". */
+/* Append {"stored": T} or {"error": "…", "status": N}, each with "ref". */
 static void encode(const utterance_t *said, comet_buffer_t *out)
 {
     apr_size_t begun = comet_websocket_begin_text(out);

@@ -30,7 +30,8 @@ struct mod_comet_blocked_t {
     int has_place; /* [owner thread] */
     int counted; /* [owner thread] it counts as a waiting client */
     int woken; /* [lock] the thread must check at once whether to go on */
-    comet_batch_t batch; /* the hub's thread while joined, then the owner's */
+    comet_batch_t batch; /* the messages; owned by the hub's thread while
+                          * joined, then by the thread that waits */
     int fd; /* the client's socket */
     struct mod_comet_talk_t *talk; /* of a WebSocket; or NULL */
     int hears; /* input ends the wait: the talk has room for it */

@@ -168,8 +168,8 @@ def test_810_04_a_database_that_is_not_ready(make_server, cluster):
 
 
 WRONG = {
-    "host=h dbname=d password=secret": "without a password",
-    "//u:secret@h/d": "without a password",
+    "host=h dbname=d password=secret": "write no password",
+    "//u:secret@h/d": "write no password",
     "nonsense": "service=comet",
     "service=comet colour=red": "colour",
 }

@@ -153,8 +153,6 @@ static void wait_again(client_t *client, const comet_delivery_t *delivery)
     }
 }
 
-/* A client rests and then waits again: it gets the messages that came
- * meanwhile. */
 /* A client that joins with its answer already given gets no messages, but its
  * timer fires.  When it joins again, it waits for messages. */
 static void test_joins_resting(void **state)

@@ -168,7 +168,8 @@ static void test_not_ours(void **state)
     }
 }
 
-/* As after a crash: some of it is only in its log. */
+/* A foreign database as after a crash: some of its content is only in its
+ * log. */
 static void test_not_ours_with_a_log(void **state)
 {
     static const char *const names[] = { "comet.db", "comet.db-wal" };
