@@ -7,8 +7,8 @@
 #include "store/engine.h"
 
 #define SAFETY_USEC APR_INT64_C(500000)
-/* A commit brings several notifications.  So long after a look, another one does
- * not ask again which file is at the path. */
+/* A commit brings several notifications. For this long after a look, further
+ * looks do not check again which file is at the path. */
 #define USABLE_USEC APR_INT64_C(5000)
 #define BATCH 256
 
@@ -226,8 +226,8 @@ static int is_tally_kept(const comet_feed_t *feed)
            && memcmp(&now, &feed->tally, sizeof(now)) == 0;
 }
 
-/* Whether nothing was committed since the last look, as most notifications find:
- * the ring need not be compared with the log. */
+/* Whether nothing was committed since the last look. Most notifications find
+ * that, and the ring need not be compared with the log then. */
 static int is_in_step(comet_feed_t *feed, apr_time_t now)
 {
     if (feed->is_remote || !is_tally_kept(feed)) {

@@ -202,7 +202,7 @@ static void take_events(comet_watch_t *base, apr_time_t now)
         __attribute__((aligned(__alignof__(struct inotify_event))));
     ssize_t length;
 
-    do { /* a read that leaves room for an event has read them all */
+    do { /* a read that leaves room for another event has read all events */
         const char *at = bytes;
 
         length = read(shared.fd, bytes, sizeof(bytes));

@@ -117,7 +117,7 @@ typedef struct comet_sqlite_t {
     sqlite3_stmt *statements[SQL_COUNT];
     char *wal_path, *shm_path;
     file_id_t file, wal, shm;
-    apr_time_t checked_until; /* a writer asks until then only once in a
+    apr_time_t checked_until; /* until then a writer checks only once in a
                                * transaction whether the file was moved */
     int moved; /* a writer has found that the file was moved */
     int entered; /* comet_sqlite_enter() has counted it */
