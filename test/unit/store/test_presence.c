@@ -67,15 +67,48 @@ static void test_killed(void **state)
 /* A child that ends says nothing; its clients have a grace to come back. */
 static void test_ends(void **state)
 {
+    apr_time_t ended;
+
     here_enter(0, 0, 0);
     here_enter(0, 0, 1);
     here_await(HERE_ONLINE, 2);
+    ended = comet_monotonic();
     here_death(&here_children[0], 1);
     assert_int_equal(kit_number_in(here_outside, HERE_ONLINE), 2);
     here_enter(1, 0, 0);
     here_await(HERE_ONLINE, 1);
+    assert_true(comet_monotonic() - ended >= HERE_GRACE);
     assert_int_equal(kit_number_in(here_outside, HERE_TOLD("join")), 2);
     assert_int_equal(kit_number_in(here_outside, HERE_TOLD("leave")), 1);
+}
+
+/* A child whose lease was deleted under it enters its members again, and throws
+ * nobody out, although its rows are gone. */
+static void test_lease_deleted(void **state)
+{
+    here_client_t *client = here_enter(0, 0, 0);
+
+    here_await(HERE_ONLINE, 1);
+    kit_must_run(here_outside, "DELETE FROM presence_holder");
+    here_notice_all();
+    here_await(HERE_TOLD("join"), 2);
+    here_run_for(HERE_GRACE);
+    assert_false(here_is_revoked(client));
+    assert_int_equal(kit_number_in(here_outside, HERE_ONLINE), 1);
+}
+
+/* A row that a child does not know of, as after a commit whose outcome nobody
+ * knew, is removed. */
+static void test_row_of_nobody(void **state)
+{
+    here_enter(0, 0, 0);
+    here_await(HERE_ONLINE, 1);
+    kit_must_run(here_outside,
+                 "INSERT INTO presence_row(channel, member, holder, since)"
+                 " SELECT 'room/1', 'ghost', id, 0 FROM presence_holder");
+    assert_int_equal(kit_number_in(here_outside, HERE_ONLINE), 2);
+    here_await(HERE_ONLINE, 1);
+    here_check_sum();
 }
 
 /* A child that was stopped for long is taken for dead.  When it goes on, it
@@ -257,6 +290,8 @@ int main(void)
         HERE_TEST(test_comes_back),
         HERE_TEST(test_killed),
         HERE_TEST(test_ends),
+        HERE_TEST(test_lease_deleted),
+        HERE_TEST(test_row_of_nobody),
         HERE_TEST(test_stalled),
         HERE_TEST(test_thrown_out),
         HERE_TEST(test_thrown_out_unnoticed),
