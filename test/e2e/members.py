@@ -9,7 +9,7 @@ from stream_client import Stream
 
 # Anybody is who he says he is: mod_authn_anon takes any name and password.
 NAMES = """
-CometPresenceGrace 1s
+CometPresenceGrace 2s
 CometMulti on
 <Location "/comet">
   AuthType Basic

@@ -100,7 +100,9 @@ def test_650_03_tabs(server):
     await_online(server, "tabs", "ann")
     for tab in tabs[1:]:
         tab.__exit__()
-    time.sleep(1.2)             # the grace of the other child
+    wait_until(lambda: sqlite(
+        server.db, "SELECT count(*) FROM presence_row"
+        " WHERE channel = 'tabs'") == [["1"]], 8, "one child's row")
     assert online(server, "tabs") == ["ann"]
     tabs[0].__exit__()
     await_online(server, "tabs")
@@ -295,7 +297,7 @@ def test_650_13_every_mpm(make_server, mpm):
     """Presence works on each MPM, and over HTTP/2."""
     h2 = mpm != "prefork"
     # the usual grace: a notice must not wait for the next renewal
-    server = make_server(conf=CONF.replace("CometPresenceGrace 1s", "")
+    server = make_server(conf=CONF.replace("CometPresenceGrace 2s", "")
                          + "CometParkHTTP2 on\n" * h2,
                          modules=MODULES, mpm=mpm, children=2, tls=h2, h2=h2)
     with enter(server, "room", "ann") as stream:

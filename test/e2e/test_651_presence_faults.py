@@ -18,7 +18,7 @@ pytestmark = pytest.mark.event
 
 
 def conf(grace):
-    return NAMES.replace("Grace 1s", "Grace %ds" % grace) \
+    return NAMES.replace("Grace 2s", "Grace %ds" % grace) \
         .replace("CometPresence on", "CometPresence on 100000")
 
 
@@ -79,7 +79,6 @@ def one_of_four_killed(server, count):
     for member in gone:
         member.over = True      # when its stream ends
     os.kill(server.children()[0], signal.SIGKILL)
-    time.sleep(0.3)
     part(gone)
     stay = count - len(gone)
     begun = time.monotonic()
