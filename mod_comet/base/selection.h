@@ -34,8 +34,8 @@ typedef struct comet_selection_t {
     const comet_selected_t
         *names; /* sorted by hash, then bytes; no duplicates */
     const comet_selected_t *prefixes; /* likewise */
-    int everything; /* its prefix "" covers the sibling channels as well: of
-                     * comet_store_tail() only */
+    int everything; /* the prefix "" covers sibling channels, too; only
+                     * comet_store_tail() sets this */
     /** Equal selections have equal keys.  The key of a single name is that
      * name.  The key of a single prefix is COMET_SELECTION_PREFIX and the
      * prefix. */

@@ -211,7 +211,8 @@ static int answer_now(request_rec *r, const mod_comet_ask_t *ask,
     int rv = DECLINED;
 
     if (!ask->history) {
-        mod_comet_presence_enter(r, ask); /* as if it had waited */
+        mod_comet_presence_enter(r, ask); /* the client counts as here, as if it
+                                           * had waited */
     }
     mod_comet_news_encode(ask, missed, &body);
     if (ask->history && !body.failed) {

@@ -77,7 +77,7 @@ static int is_granted_here(request_rec *r, const mod_comet_mapping_t *mapping,
     return 1;
 }
 
-/* The client is in a channel that it names. */
+/* A client is present in each channel that it names. */
 static void note_room(const request_rec *url, request_rec *r,
                       const mod_comet_mapping_t *mapping, comet_text_t channel,
                       mod_comet_ask_t *ask)
@@ -131,7 +131,8 @@ int mod_comet_judge_channel(request_rec *r, const mod_comet_mapping_t *mapping,
     if (!is_granted_here(r, mapping, channel, ask)) {
         return ask_url(r, mapping, channel, ask, !ask, is_named, objection);
     }
-    if (ask && is_named) { /* the same sections apply to its URL */
+    if (ask && is_named) { /* the same sections apply to the channel's own
+                            * URL */
         note_room(r, r, mapping, channel, ask);
     }
     return OK;

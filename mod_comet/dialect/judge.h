@@ -17,8 +17,8 @@
  *                 channels below it
  * @param ask  of a reader: ->authenticated and ->lifetime become those of the
  *             strictest channel; NULL: the client publishes
- * @param is_named  whether the client names the channel, so that it is there
- *                  (CometPresence); not if a wildcard stands for it
+ * @param is_named  whether the client names the channel, and so is present in
+ *                  it (CometPresence); 0: a wildcard stands for it
  * @param objection  OUT: why the channel can be used by its own URL only;
  *                   NULL: that is not the reason
  * @return OK, or the HTTP status of the refusal (for a 401 the request has its

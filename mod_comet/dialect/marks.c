@@ -10,7 +10,7 @@
 #include "output/answer.h"
 #include "dialect/reading.h"
 
-/* Messages are counted up to here: pages show "99+". */
+/* Unread messages are counted up to this number: pages show "99+". */
 #define UNREAD_MOST 100
 
 /* Why the client of a request has no mark in the channel of its URL.

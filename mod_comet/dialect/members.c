@@ -14,7 +14,7 @@
 /** An answer being made. */
 typedef struct members_t {
     comet_buffer_t list; /* the members, in JSON */
-    apr_int64_t count; /* in the list */
+    apr_int64_t count; /* how many members the list has */
     comet_online_totals_t totals;
     comet_store_state_t state;
 } members_t;

@@ -100,7 +100,8 @@ int mod_comet_publish_make_message(request_rec *r,
     return *message != NULL;
 }
 
-/* Only the server, and programs that use the database, publish to siblings. */
+/* Only the server, and programs that use the database, publish to sibling
+ * channels. */
 static const char *find_reserved(const comet_store_group_t *group)
 {
     apr_size_t i;

@@ -412,7 +412,7 @@ static const char *set_limit_publish(cmd_parms *cmd, void *dir,
     return set_limit(cmd, first, second, 1, &config->publish_limit);
 }
 
-/* "on" and "count" have the store keep presence, wherever they stand. */
+/* The store keeps presence if "on" or "count" stands in any section. */
 static const char *set_presence(cmd_parms *cmd, void *dir, const char *mode,
                                 const char *most)
 {

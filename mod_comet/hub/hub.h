@@ -51,8 +51,8 @@ typedef struct comet_hub_config_t {
     int no_hints; /* for tests: no notifications, only the look every 500 ms */
     /** Called every 500 ms on the hub's thread; may be NULL. */
     void (*on_look)(void *baton);
-    /** Called with each new message of a store, under the hub's lock: it takes
-     * no lock and does not block.  NULL: nobody wants to know. */
+    /** Called with each new message of a store. The hub's lock is held, so the
+     * function must take no lock and must not block. May be NULL. */
     void (*on_message)(void *baton, apr_size_t store,
                        const comet_message_t *message);
     comet_hub_error_cb *on_error;

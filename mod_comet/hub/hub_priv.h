@@ -107,7 +107,7 @@ comet_feed_t *comet_hub_feed_of(comet_hub_t *hub,
  * registered. */
 int comet_hub_has_socket(const comet_subscriber_t *subscriber);
 
-/** Whether what let a subscriber in was taken back. */
+/** Whether a subscriber's permission was revoked. */
 int comet_hub_is_revoked(const comet_subscriber_t *subscriber);
 
 /** Whether the subscriber has not got rid of its last answer: it gets no news. */

@@ -53,8 +53,8 @@ typedef enum {
     COMET_CALLED = 256, /* comet_hub_call() */
     COMET_POKED = 512, /* comet_hub_poke() */
     COMET_REVOKED =
-        1024 /* what let it in was taken back: finish it.  Its client
-                          * comes back and is judged again */
+        1024 /* its permission was revoked: finish it. Its client comes back and
+              * is judged again */
 } comet_reason_e;
 
 /** What the hub passes to a subscriber that it serves. */
@@ -134,8 +134,9 @@ struct comet_subscriber_t {
     /** Something else than a socket keeps its last answer.  As with a
      * blocked_fd, it gets no messages until it is poked with COMET_WRITABLE. */
     int stalled;
-    /** [atomic] Non-zero when what let it in was taken back; NULL: nothing can
-     * be.  Its owner keeps it valid, or sets NULL while nobody else looks. */
+    /** [atomic] Non-zero once its permission was revoked; NULL: it cannot be
+     * revoked. Its owner keeps the pointer valid, or sets it to NULL while
+     * nobody else looks. */
     const atomic_int *revoked;
 };
 

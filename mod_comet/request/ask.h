@@ -56,8 +56,9 @@ typedef struct mod_comet_ask_t {
                           * nobody */
     const char *prefix; /* of the endpoint's channels */
     struct mod_comet_talk_t *talk; /* what is said on it; the pool's */
-    apr_array_header_t *rooms; /* comet_room_t each: where the client is here
-                                * (request/presence.h); NULL: nowhere */
+    apr_array_header_t *rooms; /* comet_room_t each: the channels that the
+                                * client is present in (request/presence.h);
+                                * NULL: none */
     int authenticated; /* a user was authenticated, for the URL or for one of
                         * the channels */
 } mod_comet_ask_t;

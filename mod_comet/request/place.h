@@ -2,7 +2,7 @@
 /**
  * @file request/place.h
  * What a client holds while it waits: its tickets (CometLimitSubscribers) and
- * its seat (CometPresence).  Whatever way it waits in, it is counted by these.
+ * its seat (CometPresence).  They count the client in whatever way it waits.
  */
 #ifndef MOD_COMET_PLACE_H
 #define MOD_COMET_PLACE_H
@@ -19,7 +19,7 @@ typedef struct mod_comet_place_t {
  * thread. */
 void mod_comet_place_leave(mod_comet_place_t *place);
 
-/** Give a seat back, and forget it.  Any thread. */
+/** Give a client's seat back; the place has no seat any more.  Any thread. */
 void mod_comet_place_stand_up(comet_seat_t **seat);
 
 #endif /* MOD_COMET_PLACE_H */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* In which channels a reader is here, and as whom. */
+/* In which channels a reader is present, and as which member. */
 #include "request/presence.h"
 
 #include <apr_strings.h>

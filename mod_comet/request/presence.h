@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file request/presence.h
- * CometPresence: in which channels a reader is here, and as whom.
+ * CometPresence: in which channels a reader is present, and as which member.
  */
 #ifndef MOD_COMET_PRESENCE_H
 #define MOD_COMET_PRESENCE_H
@@ -16,7 +16,7 @@ typedef enum {
 } mod_comet_presence_e;
 
 /**
- * Note that a reader is here in a channel that it names, if presence is on
+ * Note that a reader is present in a channel that it names, if presence is on
  * there.  Nobody is in a sibling channel such as room/42/@online.
  * @param url  a request to the channel's own URL
  * @param r    the reader's; its pool keeps a copy of the name

@@ -54,7 +54,8 @@ typedef struct shared_t {
     pthread_mutex_t inbox;
     _Atomic apr_int64_t contended_until; /* [atomic] monotonic */
     _Atomic apr_int64_t upkeep_due; /* [atomic] apr_time_t */
-    _Atomic apr_int64_t publishing_due; /* [atomic] the same */
+    _Atomic apr_int64_t publishing_due; /* [atomic] apr_time_t, for
+                                         * comet_bus_claim_publishing() */
     _Atomic apr_int64_t compared_at; /* [atomic] monotonic: when the clocks
                                       * were compared */
     _Atomic apr_int64_t ahead; /* [atomic] how far the system clock was ahead */

@@ -10,8 +10,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-/* Changes are written at most so often, and numbers of clients without a name;
- * and numbers are published. */
+/* How often at most changes are written, how often the numbers of clients
+ * without a name are, and how often numbers are published. */
 #define WRITE_USEC 50000
 #define NUMBERS_USEC 1000000
 #define PUBLISH_USEC 2000000
@@ -80,7 +80,7 @@ static void take_lease(comet_presence_t *presence)
     presence->is_new = 1;
 }
 
-/* The store has nothing of this child's any more: enter all members again. */
+/* The store has no rows of this child any more: enter all members again. */
 static void lose_lease(comet_presence_t *presence)
 {
     apr_size_t i;
@@ -102,7 +102,7 @@ static void lose_lease(comet_presence_t *presence)
 
 /* --- writing --------------------------------------------------------------- */
 
-/* A grace is over: what is wanted is what there is. */
+/* A member's grace is over: from now on the store is to have what there is. */
 static void end_graces(comet_presence_t *presence)
 {
     apr_time_t now = comet_monotonic();
@@ -121,7 +121,7 @@ static void end_graces(comet_presence_t *presence)
     pthread_mutex_unlock(&presence->lock);
 }
 
-/* Take what is to be written.  Nobody frees an entry in flight.
+/* Take the entries that are to be written. Nobody frees an entry in flight.
  * @return how many */
 static apr_size_t collect(comet_presence_t *presence, apr_time_t now)
 {
@@ -273,7 +273,7 @@ static int throw_out_unseen(comet_presence_t *presence)
     return any;
 }
 
-/* Compare the store's rows with what it was given. */
+/* Compare the store's rows with what this child has given to it. */
 static apr_status_t compare(comet_presence_t *presence, comet_store_t *store,
                             int *removed)
 {
@@ -406,7 +406,8 @@ static apr_status_t look_after(comet_presence_t *presence, comet_store_t *store,
         }
     }
     if (i < presence->lease_count) {
-        presence->look_at = 0; /* for the rest, or the next */
+        presence->look_at = 0; /* look again at once: there may be more rows, or
+                                * another such lease */
     }
     return status;
 }

@@ -13,9 +13,10 @@
 
 #include "store/store.h"
 
-/** What a channel's name gets for the channel that tells of it. */
+/** What is appended to a channel's name: the sibling channel that tells of its
+ * members. */
 #define COMET_ONLINE_SUFFIX "/@online"
-/** The longest name that has room for it. */
+/** The longest name of a channel to which that can be appended. */
 #define COMET_ONLINE_CHANNEL_MAX_BYTES \
     (COMET_CHANNEL_MAX_BYTES - (int)sizeof(COMET_ONLINE_SUFFIX) + 1)
 /** The longest JSON about a member. */
@@ -27,7 +28,8 @@ typedef struct comet_holder_t {
     const char *host;
     int pid;
     apr_int64_t beat;
-    apr_interval_time_t patience; /* it has gone when its beat is so old */
+    apr_interval_time_t patience; /* the child counts as gone when its beat is
+                                   * as old as this */
 } comet_holder_t;
 
 /** What changes in one channel of one holder. */
@@ -135,8 +137,9 @@ apr_status_t comet_online_list(comet_store_t *store, comet_text_t channel,
 /**
  * Count the messages of a channel that a member has not read.  For the reader of
  * a view.
- * @param limit  counts no further
- * @param read_at  OUT: up to where it has read; 0: it has not said so
+ * @param limit  the count stops at this number
+ * @param read_at  OUT: up to where the member has read; 0: the member has not
+ *                 said so
  * @param count    OUT
  * @return as above
  */

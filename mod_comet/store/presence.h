@@ -3,8 +3,8 @@
  * @file store/presence.h
  * Who is here: the clients that wait in this child, counted by channel and
  * member.  The store has one row for each child, channel and member
- * (store/online.h), so what is written follows the coming and going of members,
- * not connections or polls.
+ * (store/online.h), so a row is written when a member comes or goes, and not
+ * for each connection or poll.
  *
  * Rules:
  * 1. the first client of a member adds the child's row.  When the last one has
@@ -53,7 +53,7 @@ typedef struct comet_presence_config_t {
 /** @return NULL: there is no memory */
 comet_presence_t *comet_presence_create(const comet_presence_config_t *config);
 
-/** Once nobody uses it any more; NULL is ignored. */
+/** Free a presence that nobody uses any more; NULL is ignored. */
 void comet_presence_free(comet_presence_t *presence);
 
 /**

@@ -27,8 +27,9 @@ struct comet_entry_t {
     comet_entry_t *next; /* in its bucket */
     TAILQ_ENTRY(comet_entry_t) link; /* in dirty, if it is */
     LIST_HEAD(, comet_sitting_t) sitting;
-    comet_timer_t grace; /* set: what is wanted will be lowered */
-    apr_int64_t clients; /* that wait now */
+    comet_timer_t grace; /* while it is set, ->wanted stays; ->wanted is lowered
+                          * when it fires */
+    apr_int64_t clients; /* how many wait now */
     apr_int64_t wanted; /* in the store: a number, or 1 for a member */
     apr_int64_t stored;
     comet_timestamp_t read_at; /* up to where the member has read; 0: unknown */
@@ -70,9 +71,9 @@ struct comet_presence_t {
     apr_interval_time_t grace;
     pthread_mutex_t lock;
     comet_entry_t **buckets; /* [lock] */
-    apr_size_t size, count; /* [lock] of the buckets; of the entries */
+    apr_size_t size, count; /* [lock] the numbers of buckets and of entries */
     TAILQ_HEAD(, comet_entry_t) dirty; /* [lock] */
-    comet_wheel_t wheel; /* [lock] of graces */
+    comet_wheel_t wheel; /* [lock] the timers of graces */
     int hurried; /* [lock] a member is dirty, and the thread was woken for it */
     atomic_int noticed; /* [atomic] compare the rows soon */
     /* the rest: [writer's thread] */
