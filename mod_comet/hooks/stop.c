@@ -17,13 +17,13 @@
 
 #define WRITERS_STOP_LIMIT apr_time_from_msec(300)
 
-/* How long one line of the access log may take then. */
+/* How long one line of the access log may take at the end of a child. */
 #define LOG_STOP_LIMIT apr_time_from_msec(300)
 
 #define HUB_STOP_LIMIT_IN_SIGNAL_HANDLER apr_time_from_sec(1)
 
-/* End a child's threads. The writer closes the store last: only then is its
- * log folded into the file.
+/* End a child's threads. The writer closes the store last, because only the
+ * last connection copies the log into the file when it closes.
  * @param hub_limit, writers_limit  how long to wait, in microseconds */
 static mod_comet_late_t stop_threads(mod_comet_child_t *made,
                                      apr_interval_time_t hub_limit,
@@ -40,12 +40,12 @@ static mod_comet_late_t stop_threads(mod_comet_child_t *made,
     if (!mod_comet_log_stop(made, LOG_STOP_LIMIT)) {
         late.thread = "the thread that writes log lines";
     }
-    mod_comet_speaker_stop(made, 0); /* it may wait for a writer */
+    mod_comet_speaker_stop(made, 0); /* a speaker may wait for a writer */
     for (i = 0; i < made->store_count; i++) {
         if (!in_signal_handler) {
             comet_readers_close(made->stores[i].readers);
         }
-        comet_writer_stop(made->stores[i].writer, 0); /* tell all of them before
+        comet_writer_stop(made->stores[i].writer, 0); /* tell all writers before
                                                        * waiting for any */
     }
     deadline = comet_monotonic() + writers_limit;

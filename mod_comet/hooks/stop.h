@@ -9,9 +9,10 @@
 #include "server/child.h"
 #include "server/mod_comet.h"
 
-/** What has not ended in time.  Both are NULL: all have ended. */
+/** Which thread has not ended in time. Both members are NULL: all threads have
+ * ended. */
 typedef struct mod_comet_late_t {
-    const char *thread; /* static: its name for the log */
+    const char *thread; /* the thread's name for the log, a constant */
     const comet_store_config_t *store; /* its writer */
 } mod_comet_late_t;
 
@@ -24,13 +25,14 @@ typedef struct mod_comet_late_t {
  */
 mod_comet_late_t mod_comet_stop(mod_comet_child_t *made, int in_signal_handler);
 
-/** The same without waiting: call it again until all have ended.
+/** As mod_comet_stop(), but without waiting. Call it again until all threads
+ * have ended.
  * @return whether they have */
 int mod_comet_stop_at_once(mod_comet_child_t *made);
 
 int mod_comet_stop_is_late(mod_comet_late_t late);
 
-/** Log what was late. */
+/** Log which thread was late. */
 void mod_comet_stop_log(mod_comet_late_t late, server_rec *server);
 
 #endif /* MOD_COMET_STOP_H */

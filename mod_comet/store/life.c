@@ -12,7 +12,8 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-/** How long opening may wait for another program, holding the bus. */
+/** How long opening may wait for another program while it holds the bus's
+ * lock. */
 #define OPEN_USEC 50000
 /** How long a step may take before the thread is taken to be stuck. */
 #define STUCK_USEC 500000
@@ -107,7 +108,8 @@ int comet_writer_stop(comet_writer_t *writer, apr_interval_time_t limit)
     apr_int64_t deadline = comet_monotonic() + limit;
 
     atomic_store(&writer->stopping, 1);
-    /* a publisher that this handler interrupts may not have written yet */
+    /* if this runs in a signal handler, the interrupted publisher may have set
+     * `awake` without having written the eventfd yet */
     atomic_store(&writer->awake, 0);
     comet_writer_wake(writer);
     while (!atomic_load(&writer->ended)) {

@@ -112,10 +112,10 @@ static known_t *ensure_known_locked(const char *path)
 }
 
 /*
- * Remember which files are open.  Where the memory at the path is another one
- * than the process had, the last connection that used that one may just have
- * been closed, which deletes it; or another program has deleted it.  Only a
- * connection that finds no other one in the process can tell.
+ * Remember which files are open. The -shm file at the path may be another one
+ * than the process had: then either the last connection to the old one has just
+ * been closed, which deletes it, or another program has deleted it. Only a
+ * connection that is the only one of the process can tell which.
  */
 apr_status_t comet_sqlite_make_known(comet_sqlite_t *store)
 {

@@ -11,13 +11,13 @@
 
 #include "store/sqlite/online.h"
 
-/* Readers wait for a writer only while it opens the log after a crash, or
- * closes it as the last. */
+/* A reader waits for a writer only while the writer recovers the log after a
+ * crash, or closes it as its last user. */
 #define READ_PATIENCE_USEC 1000000
 #define READ_AT_ONCE_PATIENCE_USEC 5000
 
-/* How long the files at the path may seem to have been replaced, at most.  They
- * seem so while the last connection to the old ones is being closed, or while
+/* For how long, at most, the files at the path may seem to have been replaced.
+ * They do while the last connection to the old files is being closed, or while
  * another program makes new ones. */
 #define MOVING_USEC 500000
 
@@ -224,7 +224,7 @@ static apr_interval_time_t patience_of(const comet_store_config_t *config,
                                       : READ_AT_ONCE_PATIENCE_USEC;
 }
 
-/* As comet_sqlite_open(), but once. */
+/* As comet_sqlite_open(), but try only once. */
 static apr_status_t try_to_open(comet_sqlite_t **store,
                                 const comet_store_config_t *config,
                                 comet_store_mode_e mode,

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The message log: connections come and go at once, in threads and processes,
- * while no other program touches its files.  Nobody is told that they were
- * replaced. */
+ * while no other program touches its files.  No connection reports that they
+ * were replaced. */
 #include "store_kit.h"
 
 #include <pthread.h>
@@ -10,7 +10,8 @@
 #define PROCESSES 3
 
 static int rounds; /* how often each thread opens and closes */
-static atomic_int wrong; /* [atomic] how often files seemed to be others */
+static atomic_int wrong; /* [atomic] how often files seemed to have been
+                          * replaced */
 
 /* Each close of a writer may be the last one, which removes the log. */
 static void *come_and_go(void *baton)
@@ -31,7 +32,8 @@ static void *come_and_go(void *baton)
     return NULL;
 }
 
-/* One process: a writer and two readers.  @return how often one was wrong */
+/* One process: a writer and two readers.
+ * @return how often files seemed to have been replaced */
 static int live(void *nothing)
 {
     static comet_store_mode_e modes[] = { COMET_STORE_WRITE, COMET_STORE_READ,
