@@ -101,7 +101,7 @@ static void test_conditions(void **state)
         { "-s %{REQUEST_FILENAME}", "-s", 0 },
         { "file('/x') == ''", "file", 0 },
         { "'%{filesize:/x}' -gt 0", "%{filesize:/x}", 0 },
-        /* about the client's host; of other modules */
+        /* a variable that asks the client's host; one of another module */
         { "%{REMOTE_IDENT} == 'x'", "%{REMOTE_IDENT}", 0 },
         { "%{MY_VARIABLE} == 'x'", "%{MY_VARIABLE}", 0 },
         { "my_function ('x')", "my_function", 0 },
