@@ -150,7 +150,7 @@ int mod_comet_talk_room(mod_comet_talk_t *talk)
     return room;
 }
 
-/* A comet_websocket_text_cb: keep it for the speaker.  [talk->lock] */
+/* A comet_websocket_text_cb: keep the text for the speaker.  [talk->lock] */
 static void keep(void *baton, comet_text_t text)
 {
     mod_comet_talk_t *talk = baton;
