@@ -13,6 +13,7 @@
 typedef struct remote_t {
     comet_store_t base;
     comet_store_t *real;
+    comet_store_config_t *config; /* its; malloc'd */
     const atomic_int *stopping;
     int reads; /* it is a fetcher's */
 } remote_t;
@@ -88,6 +89,7 @@ static apr_status_t open_remote(comet_store_t **store,
     remote->stopping = stopping;
     remote->reads = mode == COMET_STORE_READ;
     remote->base.engine = remote_engine();
+    remote->config = inner;
     status = comet_store_open(&remote->real, inner, mode, stopping);
     if (status != APR_SUCCESS) {
         free(remote);
@@ -100,8 +102,11 @@ static apr_status_t open_remote(comet_store_t **store,
 
 static void close_remote(comet_store_t *store)
 {
-    comet_store_close(real_of(store));
-    free(store); /* its configuration is small and stays */
+    remote_t *remote = (remote_t *)store;
+
+    comet_store_close(remote->real);
+    free(remote->config);
+    free(remote);
 }
 
 static const char *error_of(const comet_store_t *store)
