@@ -17,7 +17,8 @@ int comet_batch_add(void *baton, comet_message_t *message)
     batch->bytes += message->body.length;
     if (batch->most_bytes) {
         batch->bytes += message->channel.length + message->type.length
-                        + message->author.length + COMET_BATCH_OVERHEAD;
+                        + message->author.length + message->update.event.length
+                        + COMET_BATCH_OVERHEAD;
     }
     return !comet_batch_is_full(batch);
 }

@@ -57,9 +57,10 @@ comet_message_t *comet_message_create(const comet_message_fields_t *fields)
 {
     comet_text_t type =
         fields->type.length ? fields->type : comet_text("message");
-    comet_message_t *message =
-        malloc(sizeof(*message) + fields->channel.length + type.length
-               + fields->author.length + fields->body.length + 4);
+    comet_message_t *message = malloc(
+        sizeof(*message) + fields->channel.length + type.length
+        + fields->author.length + fields->body.length
+        + fields->update.event.length + fields->update.alternates.length + 6);
     char *end;
 
     if (!message) {
@@ -72,8 +73,28 @@ comet_message_t *comet_message_create(const comet_message_fields_t *fields)
     message->type = place(&end, type);
     message->author = place(&end, fields->author);
     message->body = place(&end, fields->body);
+    message->update = fields->update;
+    message->update.event = place(&end, fields->update.event);
+    message->update.alternates = place(&end, fields->update.alternates);
     message->channel_hash = comet_message_hash(message->channel);
     return message;
+}
+
+int comet_message_next_name(comet_text_t *rest, comet_text_t *name)
+{
+    const char *end =
+        rest->length ? memchr(rest->data, '\n', rest->length) : NULL;
+
+    *name = *rest;
+    if (!rest->length) {
+        return 0;
+    }
+    if (end) {
+        name->length = (apr_size_t)(end - rest->data);
+    }
+    rest->data += name->length + (end != NULL);
+    rest->length -= name->length + (end != NULL);
+    return 1;
 }
 
 comet_message_t *comet_message_ref(comet_message_t *message)

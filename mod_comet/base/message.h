@@ -12,6 +12,17 @@
 
 #include "base/text.h"
 
+/** What makes a message an update of the Mercure protocol; zero for others. */
+typedef struct comet_update_t {
+    /** It is for those only whose token grants one of its topics. */
+    int is_private;
+    int retry_msec; /* when its readers reconnect; 0: it does not say */
+    comet_text_t event; /* the id that its publisher gave; data NULL: none */
+    /** More channels that its Mercure readers find it by, with a newline
+     * between them; data NULL: none. */
+    comet_text_t alternates;
+} comet_update_t;
+
 typedef struct comet_message_t {
     atomic_uint refs; /* [atomic] */
     apr_uint32_t channel_hash; /* comet_message_hash(channel) */
@@ -24,6 +35,7 @@ typedef struct comet_message_t {
     comet_text_t type;
     comet_text_t author; /* data is NULL if there is no author */
     comet_text_t body;
+    comet_update_t update;
 } comet_message_t;
 
 /** The values a message is made from.  Its texts are copied. */
@@ -33,6 +45,7 @@ typedef struct comet_message_fields_t {
     comet_text_t type; /* empty: "message" */
     comet_text_t author; /* data is NULL if there is no author */
     comet_text_t body;
+    comet_update_t update;
 } comet_message_fields_t;
 
 /**
@@ -47,6 +60,14 @@ comet_message_t *comet_message_ref(comet_message_t *message);
 /** Release a reference; releasing the last one frees the message.  NULL is
  * ignored.  Any thread. */
 void comet_message_unref(comet_message_t *message);
+
+/**
+ * Take the next name from a list such as comet_update_t has.
+ * @param rest  IN and OUT: what is left of the list
+ * @param name  OUT
+ * @return whether there was one.  Any thread.
+ */
+int comet_message_next_name(comet_text_t *rest, comet_text_t *name);
 
 /**
  * Hash a channel's name.  Channels are compared by this hash first, and by name

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file base/selection.h
- * What a subscriber reads: channels by name, and prefixes of names.  A
- * selection is one block of memory, immutable and counted by reference.
+ * What a subscriber reads: channels by name, by prefixes of names, and by
+ * patterns of topics.  A selection is one block of memory, immutable and
+ * counted by reference.
  *
  * Each name is a channel that the subscriber is allowed to read.  A prefix
  * ("room/", or "" for all channels) grants nothing: it only notices new
@@ -12,14 +13,23 @@
  *
  * No prefix covers a sibling channel, room/42/@online for example: a subscriber
  * that wants it names it.
+ *
+ * A selection *by topics* (of the Mercure protocol) is judged by a token alone.
+ * It takes what its names and patterns match, by any of a message's channels:
+ * its own, and its alternates.  A private message must also match a grant, by
+ * any of its channels.  Other selections take no private message at all.
  */
 #ifndef COMET_SELECTION_H
 #define COMET_SELECTION_H
 
 #include "base/batch.h"
+#include "base/pattern.h"
 
 /** The byte before a prefix in a key.  No channel's name contains it. */
 #define COMET_SELECTION_PREFIX '\t'
+
+/** The byte that the key of a selection by topics begins with. */
+#define COMET_SELECTION_TOPICS '\v'
 
 /** A name or a prefix, and its hash by comet_message_hash(). */
 typedef struct comet_selected_t {
@@ -34,8 +44,16 @@ typedef struct comet_selection_t {
     const comet_selected_t
         *names; /* sorted by hash, then bytes; no duplicates */
     const comet_selected_t *prefixes; /* likewise */
-    int everything; /* the prefix "" covers sibling channels, too; only
-                     * comet_store_tail() sets this */
+    int everything; /* its prefix "" covers the sibling channels and private
+                     * messages as well; comet_store_tail() alone sets it */
+    int by_topics;
+    comet_text_t root; /* of a selection by topics: the channels' names begin
+                        * with it, and what follows is a topic
+                        * (base/topic.h) */
+    apr_size_t pattern_count;
+    apr_size_t grant_count;
+    const comet_pattern_t *patterns;
+    const comet_pattern_t *grants;
     /** Equal selections have equal keys.  The key of a single name is that
      * name.  The key of a single prefix is COMET_SELECTION_PREFIX and the
      * prefix. */
@@ -54,6 +72,20 @@ comet_selection_t *comet_selection_create(const comet_text_t *names,
                                           const comet_text_t *prefixes,
                                           apr_size_t prefix_count);
 
+/** What a selection by topics is made from.  All is copied. */
+typedef struct comet_topics_t {
+    const comet_text_t *names; /* of channels, with the root */
+    apr_size_t name_count;
+    const comet_pattern_t *patterns; /* of topics */
+    apr_size_t pattern_count;
+    const comet_pattern_t *grants; /* to see private messages */
+    apr_size_t grant_count;
+    comet_text_t root; /* "", or a prefix of channels that ends in a slash */
+} comet_topics_t;
+
+/** Make a selection by topics; as comet_selection_create(). */
+comet_selection_t *comet_selection_by_topics(const comet_topics_t *topics);
+
 /** Take one more reference.  @return @a selection.  Any thread. */
 comet_selection_t *comet_selection_ref(comet_selection_t *selection);
 
@@ -61,7 +93,8 @@ comet_selection_t *comet_selection_ref(comet_selection_t *selection);
  * ignored.  Any thread. */
 void comet_selection_unref(comet_selection_t *selection);
 
-/** Whether a selection is a single name or a single prefix. */
+/** Whether a selection is a single name or a single prefix, and not by
+ * topics. */
 int comet_selection_is_atom(const comet_selection_t *selection);
 
 typedef enum {
@@ -71,12 +104,44 @@ typedef enum {
 } comet_selection_match_e;
 
 /**
- * How a selection relates to a channel.
+ * How a selection that is not by topics relates to a channel.
  * @param hash  comet_message_hash() of @a channel
  */
 comet_selection_match_e comet_selection_match(
     const comet_selection_t *selection, comet_text_t channel,
     apr_uint32_t hash);
+
+/** Of a message, what decides who gets it. */
+typedef struct comet_address_t {
+    comet_text_t channel;
+    apr_uint32_t hash; /* comet_message_hash() of the channel */
+    int is_private;
+    comet_text_t alternates; /* as in comet_update_t */
+} comet_address_t;
+
+/** Whether a selection takes a message of this address.  Any thread. */
+comet_selection_match_e comet_selection_judge(
+    const comet_selection_t *selection, const comet_address_t *address);
+
+/** The same for a message. */
+comet_selection_match_e comet_selection_judge_message(
+    const comet_selection_t *selection, const comet_message_t *message);
+
+/**
+ * Whether a selection by topics reads a channel by its name: by it, messages
+ * are found.
+ */
+int comet_selection_reads(const comet_selection_t *selection,
+                          comet_text_t channel);
+
+/**
+ * Find the prefix that the channels of a pattern begin with.
+ * @param pattern  its index
+ * @param prefix  room for COMET_CHANNEL_MAX_BYTES
+ * @return the prefix's length; the prefix is "" or ends with a slash
+ */
+apr_size_t comet_selection_stem(const comet_selection_t *selection,
+                                apr_size_t pattern, char *prefix);
 
 /** Messages being collected for a selection. */
 typedef struct comet_reading_t {

@@ -50,6 +50,10 @@ static apr_status_t resolve_cursor(const request_rec *r, comet_store_t *store,
         ask->cursor = 0;
         return APR_SUCCESS;
     }
+    if (ask->from_now) {
+        ask->cursor = state->last;
+        return APR_SUCCESS;
+    }
     status = comet_store_replay(store, ask->selection,
                                 mod_comet_config_replay(r), &ask->cursor, &any);
     if (status == APR_SUCCESS && (!any || mod_comet_config_replay(r) == 0)) {

@@ -273,10 +273,8 @@ static apr_status_t unref_selection(void *selection)
     return APR_SUCCESS;
 }
 
-/* @param selection  taken over; NULL: there was no memory
- * @return DECLINED: go on */
-static int keep(request_rec *r, mod_comet_ask_t *ask,
-                comet_selection_t *selection)
+int mod_comet_select_keep(request_rec *r, mod_comet_ask_t *ask,
+                          comet_selection_t *selection)
 {
     if (!selection) {
         return mod_comet_answer_error(r, HTTP_SERVICE_UNAVAILABLE,
@@ -293,7 +291,7 @@ static int keep(request_rec *r, mod_comet_ask_t *ask,
 
 static int make(const gathering_t *gathering)
 {
-    return keep(
+    return mod_comet_select_keep(
         gathering->r, gathering->ask,
         comet_selection_create((const comet_text_t *)gathering->names->elts,
                                (apr_size_t)gathering->names->nelts,
@@ -356,7 +354,8 @@ static int gather(request_rec *r, const mod_comet_request_t *request,
 int mod_comet_select_one(request_rec *r, mod_comet_ask_t *ask)
 {
     mod_comet_presence_note(r, r, ask, ask->channel);
-    return keep(r, ask, comet_selection_create(&ask->channel, 1, NULL, 0));
+    return mod_comet_select_keep(
+        r, ask, comet_selection_create(&ask->channel, 1, NULL, 0));
 }
 
 int mod_comet_select_find(request_rec *r, const mod_comet_request_t *request,

@@ -27,6 +27,16 @@ int mod_comet_select_find(request_rec *r, const mod_comet_request_t *request,
 int mod_comet_select_one(request_rec *r, mod_comet_ask_t *ask);
 
 /**
+ * Let a request read a selection.
+ * @param selection  the caller's reference is taken over; NULL: there was no
+ *                   memory
+ * @param ask  ->selection is set; the request's pool releases it
+ * @return DECLINED: go on; or what the handler returns: the request was answered
+ */
+int mod_comet_select_keep(request_rec *r, mod_comet_ask_t *ask,
+                          comet_selection_t *selection);
+
+/**
  * Find which of the channels that a WebSocket's URL names its client may
  * publish to: those for which a POST to their own URL would be allowed.
  * @param ask  ->writes, ->mute and ->author are set

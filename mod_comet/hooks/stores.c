@@ -6,6 +6,7 @@
 #include <apr_strings.h>
 #include <stdint.h>
 
+#include "request/dialect.h"
 #include "hooks/engines.h"
 #include "hooks/site.h"
 
@@ -77,6 +78,20 @@ static int add_server(apr_array_header_t *stores, apr_hash_t *known,
     return OK;
 }
 
+/* Whether any dialect of a server publishes what comet_update_t has. */
+static int has_updates(const mod_comet_server_config_t *config)
+{
+    int i;
+
+    for (i = 0; i < config->mappings->nelts; i++) {
+        if (APR_ARRAY_IDX(config->mappings, i, mod_comet_mapping_t)
+                .dialect->by_mercure) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
 /* Check that a server has a store, and that the store can do what the
  * directives ask.
  * @return NULL, or the error */
@@ -100,6 +115,13 @@ static const char *check_server(server_rec *s, apr_pool_t *p)
                             "CometStore %s: this store does not keep who is "
                             "here",
                             config->place.name);
+    }
+    if (!engine->find_event && has_updates(config)) {
+        return apr_psprintf(
+            p,
+            "CometMercure: CometStore %s cannot keep private updates, "
+            "alternate topics and ids; use a store of another kind",
+            engine->usage);
     }
     obstacle = mod_comet_config_search(s) ? engine->cannot_search() : NULL;
     return obstacle ? apr_psprintf(p,

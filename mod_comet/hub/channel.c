@@ -77,7 +77,8 @@ static comet_channel_t *make(const void *source, comet_selection_t *selection)
 {
     apr_size_t parts = comet_selection_is_atom(selection)
                            ? 0
-                           : selection->name_count + selection->prefix_count;
+                           : selection->name_count + selection->prefix_count
+                                 + selection->pattern_count;
     comet_channel_t *channel =
         malloc(sizeof(*channel) + parts * sizeof(*channel->parts));
 
@@ -122,6 +123,17 @@ static int link_part(comet_channels_t *channels, comet_channel_t *whole,
     return 1;
 }
 
+/* A pattern is found by the prefix that its channels begin with. */
+static int link_pattern(comet_channels_t *channels, comet_channel_t *whole,
+                        apr_size_t pattern)
+{
+    char room[COMET_CHANNEL_MAX_BYTES];
+    comet_text_t prefix = { room, comet_selection_stem(whole->selection,
+                                                       pattern, room) };
+
+    return link_part(channels, whole, NULL, &prefix);
+}
+
 static int link_parts(comet_channels_t *channels, comet_channel_t *whole)
 {
     const comet_selection_t *selection = whole->selection;
@@ -134,6 +146,11 @@ static int link_parts(comet_channels_t *channels, comet_channel_t *whole)
     }
     for (i = 0; i < selection->prefix_count; i++) {
         if (!link_part(channels, whole, NULL, &selection->prefixes[i].text)) {
+            return 0;
+        }
+    }
+    for (i = 0; i < selection->pattern_count; i++) {
+        if (!link_pattern(channels, whole, i)) {
             return 0;
         }
     }

@@ -5,7 +5,8 @@
  * entry holds one selection (most are a single channel, hence the name) and its
  * waiting subscribers.  The entry of a selection with several names or
  * prefixes is linked with an entry for each of these parts, so that a message
- * finds every subscriber it concerns.  An entry exists only while a subscriber
+ * finds every subscriber it concerns.  A pattern is such a part by the prefix
+ * that its channels begin with.  An entry exists only while a subscriber
  * uses it.  Guarded by the hub's lock.
  */
 #ifndef COMET_CHANNEL_H
@@ -79,7 +80,8 @@ void comet_channels_exit(comet_channels_t *channels, comet_channel_t *channel);
 /**
  * Call @a visit with each entry that covers a channel, so that a message on
  * this channel concerns its subscribers.  An entry that covers the channel in
- * two ways is visited twice.
+ * two ways is visited twice.  An entry with patterns is visited if the channel
+ * may match one of them: comet_selection_judge() tells.
  * @param hash  comet_message_hash() of @a name
  */
 void comet_channels_reach(const comet_channels_t *channels, const void *source,

@@ -28,12 +28,27 @@ typedef struct news_t {
     comet_hub_t *hub;
     comet_timestamp_t before; /* the timestamp just before the message's */
     int continuous;
+    const comet_message_t *message;
+    int is_usual; /* it is not private, and has no alternates */
 } news_t;
+
+/* Whether a selection takes the message.  comet_channels_reach() has found that
+ * already, but for patterns, private messages and alternates. */
+static int is_for(const news_t *news, const comet_selection_t *selection)
+{
+    return (news->is_usual && !selection->by_topics)
+           || comet_selection_judge_message(selection, news->message)
+                  != COMET_SELECTION_NONE;
+}
 
 static void announce_to_channel_locked(void *baton, comet_channel_t *channel)
 {
     const news_t *news = baton;
     comet_subscriber_t *subscriber;
+
+    if (!is_for(news, channel->selection)) {
+        return;
+    }
 
     APR_RING_FOREACH(subscriber, &channel->waiting, comet_subscriber_t, link)
     {
@@ -52,11 +67,23 @@ static void announce(void *baton, comet_feed_t *feed,
                      const comet_message_t *message, int continuous)
 {
     comet_hub_t *hub = baton;
-    news_t news = { hub, message->timestamp - 1, continuous };
+    comet_text_t rest = message->update.alternates, name;
+    news_t news = {
+        .hub = hub,
+        .before = message->timestamp - 1,
+        .continuous = continuous,
+        .message = message,
+        .is_usual = !message->update.is_private && !rest.length,
+    };
 
     comet_channels_reach(&hub->channels, feed, message->channel,
                          message->channel_hash, announce_to_channel_locked,
                          &news);
+    while (comet_message_next_name(&rest, &name)) {
+        comet_channels_reach(&hub->channels, feed, name,
+                             comet_message_hash(name),
+                             announce_to_channel_locked, &news);
+    }
     if (hub->config.on_message) {
         hub->config.on_message(hub->config.baton,
                                (apr_size_t)(feed - hub->feeds), message);

@@ -11,7 +11,8 @@ static comet_ring_entry_t *entry_at(const comet_ring_t *ring, apr_size_t i)
 static apr_size_t message_bytes(const comet_message_t *message)
 {
     return sizeof(*message) + message->channel.length + message->type.length
-           + message->author.length + message->body.length;
+           + message->author.length + message->body.length
+           + message->update.event.length + message->update.alternates.length;
 }
 
 /* Drop the oldest message; the ring no longer covers it. */
@@ -78,6 +79,17 @@ static apr_size_t find_after(const comet_ring_t *ring, comet_timestamp_t after)
     return low;
 }
 
+/* Whether a selection takes a message, or would if it were not private. */
+static int may_take(const comet_selection_t *selection,
+                    const comet_ring_entry_t *entry)
+{
+    return (selection->by_topics
+                ? comet_selection_judge_message(selection, entry->message)
+                : comet_selection_match(selection, entry->message->channel,
+                                        entry->channel_hash))
+           != COMET_SELECTION_NONE;
+}
+
 void comet_ring_collect(const comet_ring_t *ring, comet_timestamp_t after,
                         comet_reading_t *reading)
 {
@@ -87,9 +99,7 @@ void comet_ring_collect(const comet_ring_t *ring, comet_timestamp_t after,
     for (i = find_after(ring, after); i < ring->count && more; i++) {
         const comet_ring_entry_t *entry = entry_at(ring, i);
 
-        if (comet_selection_match(reading->selection, entry->message->channel,
-                                  entry->channel_hash)
-            != COMET_SELECTION_NONE) {
+        if (may_take(reading->selection, entry)) {
             more = comet_selection_take(reading,
                                         comet_message_ref(entry->message));
         }

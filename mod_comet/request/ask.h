@@ -21,6 +21,8 @@ typedef struct mod_comet_ask_t {
                                    * releases */
     /** The client's cursor, or what it was resolved to. */
     comet_timestamp_t cursor;
+    int from_now; /* without a cursor it gets only what is published from now
+                   * on, whatever CometReplay says */
     comet_timestamp_t before; /* page backwards from here; 0: read forwards */
     comet_text_t words; /* to search for; data NULL: no search */
     comet_timestamp_t rest; /* where a search that was cut short goes on; 0: it

@@ -24,6 +24,14 @@ typedef struct mod_comet_dialect_t {
     const char *accepts; /* what may be posted (Accept-Post); NULL: nothing */
     int upgrades; /* its URLs may be asked for WebSocket */
     int subtree; /* the URLs below a mapped one are mapped, too */
+    /** The cookie and the parameter that may hold a token, where CometTokenCookie
+     * and CometTokenParameter say nothing; NULL: none. */
+    const char *token_cookie;
+    const char *token_parameter;
+    /** Tokens have the claims of the Mercure protocol.  Their grants are judged
+     * by the dialect, and not by `Require comet-token`, as the URL names no
+     * channel. */
+    int by_mercure;
     /** If a cap is reached and the MPM can park the client, the client gets its
      * no-news answer after a second instead of an error. */
     int holds_when_full;

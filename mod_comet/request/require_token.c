@@ -6,6 +6,7 @@
 #include <mod_auth.h>
 
 #include "token/grant.h"
+#include "request/dialect.h"
 #include "request/token.h"
 
 /* Whether a `Require` stands alone in its section: nothing else decides who may
@@ -50,7 +51,7 @@ static int is_granted(const request_rec *r, const comet_token_t *claims)
 {
     const char *channel = mod_comet_request_channel(r);
 
-    return !channel
+    return !channel || mod_comet_request(r)->mapping->dialect->by_mercure
            || comet_grant_covers(mod_comet_request(r)->publishes ? claims->write
                                                                  : claims->read,
                                  channel);

@@ -7,11 +7,29 @@
 #include <http_core.h>
 #include <scoreboard.h>
 
+#include "request/dialect.h"
 #include "request/reasons.h"
 
 static const char CHALLENGE[] = "WWW-Authenticate";
 
 /* --- where the token is -------------------------------------------------- */
+
+/* @return "": none */
+static const char *cookie_name(const request_rec *r)
+{
+    const char *set = mod_comet_config_token_cookie(r);
+    const char *usual = mod_comet_request(r)->mapping->dialect->token_cookie;
+
+    return set ? set : usual ? usual : "";
+}
+
+static const char *parameter_name(const request_rec *r)
+{
+    const char *set = mod_comet_config_token_parameter(r);
+    const char *usual = mod_comet_request(r)->mapping->dialect->token_parameter;
+
+    return set ? set : usual ? usual : "";
+}
 
 /* What one part of a request has: a token, or an error. */
 typedef struct found_t {
@@ -100,10 +118,10 @@ static found_t find(const request_rec *r)
     found_t found = find_in_header(r);
 
     if (!found.text.length && !found.wrong) {
-        found = find_in_query(request, mod_comet_config_token_parameter(r));
+        found = find_in_query(request, parameter_name(r));
     }
     if (!found.text.length && !found.wrong) {
-        found = find_in_cookies(r, mod_comet_config_token_cookie(r));
+        found = find_in_cookies(r, cookie_name(r));
     }
     return found;
 }
@@ -135,6 +153,7 @@ static mod_comet_token_t *verify(const request_rec *r,
         .use = use,
         .now = apr_time_now(),
         .skew = mod_comet_config_token_skew(r),
+        .by_mercure = mod_comet_request(r)->mapping->dialect->by_mercure,
     };
 
     token->keys = keys;
@@ -192,8 +211,8 @@ const mod_comet_token_t *mod_comet_token_find(request_rec *r)
 
 /* --- answering --------------------------------------------------------------- */
 
-/* @param error  of RFC 6750, section 3.1; NULL: there was no token */
-static void challenge(request_rec *r, const char *error, const char *wrong)
+void mod_comet_token_challenge(request_rec *r, const char *error,
+                               const char *wrong)
 {
     const char *realm = ap_auth_name(r);
     const char *parts = "";
@@ -228,11 +247,11 @@ static void tell(request_rec *r, int status, const char *wrong)
     }
 }
 
-/* @param error  as for challenge() */
+/* @param error  as for mod_comet_token_challenge() */
 static int refuse(request_rec *r, int status, const char *error,
                   const char *wrong)
 {
-    challenge(r, error, wrong);
+    mod_comet_token_challenge(r, error, wrong);
     tell(r, status, wrong);
     return status;
 }
@@ -276,7 +295,7 @@ void mod_comet_token_tell_insufficient(request_rec *r)
 
     if (!request->is_told) {
         request->is_told = 1;
-        challenge(r, "insufficient_scope", wrong);
+        mod_comet_token_challenge(r, "insufficient_scope", wrong);
         tell(r, HTTP_FORBIDDEN, wrong);
     }
 }
@@ -305,7 +324,7 @@ static char *hide(const request_rec *r, const char *text, const char *name)
 int mod_comet_token_hide(request_rec *r)
 {
     const mod_comet_request_t *request = mod_comet_request(r);
-    const char *name = request ? mod_comet_config_token_parameter(r) : "";
+    const char *name = request ? parameter_name(r) : "";
     comet_text_t value;
 
     if (!*name || !r->args

@@ -47,6 +47,14 @@ const mod_comet_token_t *mod_comet_token_find(request_rec *r);
  */
 int mod_comet_token_authenticate(request_rec *r);
 
+/**
+ * Set the challenge of RFC 6750 for a request that a dialect refuses.
+ * @param error  as in its section 3.1; NULL: there was no token
+ * @param wrong  what is wrong.  The request's thread.
+ */
+void mod_comet_token_challenge(request_rec *r, const char *error,
+                               const char *wrong);
+
 /** Refuse a request whose token is valid and does not grant what it wants: set
  * the challenge of RFC 6750 and tell the log. */
 void mod_comet_token_tell_insufficient(request_rec *r);

@@ -35,7 +35,7 @@
 /** Where httpd's providers keep the engines (ap_provider.h). */
 #define COMET_ENGINE_GROUP "comet-engine"
 /** The version of this interface. */
-#define COMET_ENGINE_VERSION "2"
+#define COMET_ENGINE_VERSION "3"
 
 /** What the web server knows, for an engine's check of a place. */
 typedef struct comet_site_t {
@@ -157,6 +157,10 @@ struct comet_engine_t {
                            comet_timestamp_t *cursor);
     apr_status_t (*has)(comet_store_t *store, comet_timestamp_t timestamp,
                         apr_int64_t *has);
+    /** NULL: the engine does not keep what comet_update_t has.  It is given no
+     * message with any of it, as CometMercure is refused with its stores. */
+    apr_status_t (*find_event)(comet_store_t *store, comet_text_t event,
+                               comet_timestamp_t *timestamp);
 
     /* --- Writing ---------------------------------------------------------- */
 

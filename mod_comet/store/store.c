@@ -174,6 +174,15 @@ apr_status_t comet_store_has(comet_store_t *store, comet_timestamp_t timestamp,
     return store->engine->has(store, timestamp, has);
 }
 
+apr_status_t comet_store_find_event(comet_store_t *store, comet_text_t event,
+                                    comet_timestamp_t *timestamp)
+{
+    *timestamp = 0;
+    return store->engine->find_event
+               ? store->engine->find_event(store, event, timestamp)
+               : APR_SUCCESS;
+}
+
 /* --- Writing -------------------------------------------------------------- */
 
 apr_status_t comet_store_reserve(comet_store_t *store, apr_interval_time_t wait)

@@ -263,6 +263,15 @@ apr_status_t comet_store_tail(comet_store_t *store, comet_timestamp_t after,
 apr_status_t comet_store_recent(comet_store_t *store, apr_size_t count,
                                 comet_timestamp_t *cursor);
 
+/**
+ * Find the newest message that was published with an id of its own
+ * (comet_update_t).
+ * @param timestamp  set to its timestamp; 0: there is none, or the engine keeps
+ *                   no such ids
+ */
+apr_status_t comet_store_find_event(comet_store_t *store, comet_text_t event,
+                                    comet_timestamp_t *timestamp);
+
 /** Find out whether there is a message with this timestamp: @a has becomes 1 or
  * 0. */
 apr_status_t comet_store_has(comet_store_t *store, comet_timestamp_t timestamp,

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "token/grant.h"
+#include "token/mercure_priv.h"
 #include "wire/params.h"
 
 /* The last second of the year 9999.  A larger number cannot be in seconds. */
@@ -118,6 +119,16 @@ static int is_type_known(const json_t *type)
         i++;
     }
     return !type || (name && i < sizeof(known) / sizeof(*known));
+}
+
+/* RFC 9068, section 4: the type that an access token must have. */
+static int is_access_token(const json_t *header)
+{
+    const char *type = json_string_value(json_object_get(header, "typ"));
+
+    return type
+           && (strcasecmp(type, "at+jwt") == 0
+               || strcasecmp(type, "application/at+jwt") == 0);
 }
 
 static const char *check_header(const json_t *header)
@@ -316,7 +327,41 @@ static const char *read_grant(const json_t *claims, unsigned uses,
     return wrong;
 }
 
-static const char *read_claims(const json_t *claims, const comet_key_t *key,
+/* Mercure 1.0 allows less than a token may be otherwise: it is for this hub
+ * alone, from an issuer that is known, and it ends. */
+static const char *check_v1(const json_t *header, const comet_key_t *key,
+                            const comet_token_t *token)
+{
+    if (!is_access_token(header)) {
+        return "typ: a token with authorization_details must be an at+jwt";
+    }
+    if (!token->ends_at) {
+        return "exp: a token with authorization_details must have an end";
+    }
+    return key->issuer && key->audience
+               ? NULL
+               : "authorization_details: the CometTokenKey must say issuer= "
+                 "and audience=";
+}
+
+static const char *read_mercure(const json_t *claims, const json_t *header,
+                                const comet_key_t *key, comet_token_t *token,
+                                apr_pool_t *pool)
+{
+    comet_mercure_t *mercure = &token->mercure;
+    const char *wrong = comet_mercure_read(mercure, claims, pool);
+
+    if (!(key->uses & COMET_KEY_READ)) {
+        mercure->subscribe = NULL;
+    }
+    if (!(key->uses & COMET_KEY_PUBLISH)) {
+        mercure->publish = NULL;
+    }
+    return !wrong && mercure->is_v1 ? check_v1(header, key, token) : wrong;
+}
+
+static const char *read_claims(const json_t *claims, const json_t *header,
+                               const comet_key_t *key,
                                const comet_token_judge_t *judge,
                                comet_token_t *token, apr_pool_t *pool)
 {
@@ -329,7 +374,11 @@ static const char *read_claims(const json_t *claims, const comet_key_t *key,
     if (!wrong) {
         wrong = read_user(claims, token, pool);
     }
-    return wrong ? wrong : read_grant(claims, key->uses, token, pool);
+    if (wrong) {
+        return wrong;
+    }
+    return judge->by_mercure ? read_mercure(claims, header, key, token, pool)
+                             : read_grant(claims, key->uses, token, pool);
 }
 
 /* --- verifying --------------------------------------------------------------- */
@@ -370,14 +419,14 @@ typedef struct verdict_t {
 } verdict_t;
 
 static verdict_t try_key(comet_token_t *token, comet_text_t text,
-                         const comet_token_judge_t *judge,
+                         const json_t *header, const comet_token_judge_t *judge,
                          const comet_key_t *key, apr_pool_t *pool)
 {
     json_t *claims;
     verdict_t verdict = { NOT_SIGNED, verify(text, key, &claims) };
 
     if (!verdict.wrong) {
-        verdict.wrong = read_claims(claims, key, judge, token, pool);
+        verdict.wrong = read_claims(claims, header, key, judge, token, pool);
         verdict.stage = verdict.wrong ? NOT_VALID : VALID;
     }
     json_decref(claims);
@@ -405,7 +454,7 @@ static verdict_t judge_by(comet_token_t *token, comet_text_t text,
                                            : "its key is for reading "
                                              "(for=read)" };
     }
-    return try_key(token, text, judge, key, pool);
+    return try_key(token, text, header, judge, key, pool);
 }
 
 /* Try the keys in their order until one verifies the token.

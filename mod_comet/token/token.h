@@ -15,6 +15,7 @@
 
 #include "base/text.h"
 #include "token/key.h"
+#include "token/mercure.h"
 
 /** The longest token. httpd's default for a header field is 8190 bytes. */
 #define COMET_TOKEN_MAX_BYTES 8000
@@ -28,6 +29,7 @@ typedef struct comet_token_t {
     const apr_array_header_t *read;
     const apr_array_header_t *write;
     const char *info; /* claim `comet.info`, as JSON; NULL: none */
+    comet_mercure_t mercure; /* if the judge wants it; likewise */
 } comet_token_t;
 
 /** What a token is checked against. */
@@ -37,6 +39,8 @@ typedef struct comet_token_judge_t {
     unsigned use; /* what the token's client wants to do (comet_key_use_e) */
     apr_time_t now; /* by the system's clock */
     apr_interval_time_t skew; /* how far the signer's clock may differ */
+    int by_mercure; /* the claims of the Mercure protocol are read, instead of
+                     * `comet` */
 } comet_token_judge_t;
 
 /**

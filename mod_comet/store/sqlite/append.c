@@ -49,6 +49,41 @@ static int channel_for(comet_sqlite_t *store, comet_text_t name,
     return code;
 }
 
+static void bind_update(comet_sqlite_t *store, const comet_update_t *update)
+{
+    comet_sqlite_bind_int(store, SQL_INSERT, 6, update->is_private);
+    if (update->alternates.length) {
+        comet_sqlite_bind_text(store, SQL_INSERT, 7, update->alternates);
+    }
+    if (update->event.length) {
+        comet_sqlite_bind_text(store, SQL_INSERT, 8, update->event);
+    }
+    if (update->retry_msec) {
+        comet_sqlite_bind_int(store, SQL_INSERT, 9, update->retry_msec);
+    }
+}
+
+/* Let a message be found by its alternates.
+ * @return SQLITE_OK or SQLite's code */
+static int add_alternates(comet_sqlite_t *store, const comet_message_t *message,
+                          append_t *append)
+{
+    comet_text_t rest = message->update.alternates, name;
+    int code = SQLITE_OK;
+
+    while (code == SQLITE_OK && comet_message_next_name(&rest, &name)) {
+        code = channel_for(store, name, append);
+        if (code == SQLITE_OK) {
+            comet_sqlite_bind_int(store, SQL_ALTERNATE_ADD, 1,
+                                  append->channel_id);
+            comet_sqlite_bind_int(store, SQL_ALTERNATE_ADD, 2,
+                                  message->timestamp);
+            code = comet_sqlite_run(store, SQL_ALTERNATE_ADD);
+        }
+    }
+    return code;
+}
+
 /* @return SQLITE_OK or SQLite's code */
 static int insert(comet_sqlite_t *store, comet_message_t *message,
                   append_t *append)
@@ -67,9 +102,11 @@ static int insert(comet_sqlite_t *store, comet_message_t *message,
         comet_sqlite_bind_text(store, SQL_INSERT, 4, message->author);
     }
     comet_sqlite_bind_text(store, SQL_INSERT, 5, message->body);
+    bind_update(store, &message->update);
     code = comet_sqlite_run(store, SQL_INSERT);
     if (code == SQLITE_OK) {
         message->timestamp = append->last = next;
+        code = add_alternates(store, message, append);
     }
     else if (append->added) {
         /* a channel without messages leaves no trace */
@@ -187,7 +224,8 @@ static int insert_group(comet_sqlite_t *store, comet_store_group_t *group,
                         append_t *append)
 {
     const append_t before = *append;
-    int whole = group->count > 1 || group->key.text.data;
+    int whole = group->count > 1 || group->key.text.data
+                || (group->count && group->messages[0]->update.alternates.data);
     int code = SQLITE_DONE;
 
     group->result = APR_SUCCESS;

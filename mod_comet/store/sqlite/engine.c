@@ -164,6 +164,12 @@ static apr_status_t has_message(comet_store_t *store,
     return comet_sqlite_has(own(store), timestamp, has);
 }
 
+static apr_status_t find_event(comet_store_t *store, comet_text_t event,
+                               comet_timestamp_t *timestamp)
+{
+    return comet_sqlite_find_event(own(store), event, timestamp);
+}
+
 static apr_status_t reserve(comet_store_t *store, apr_interval_time_t wait)
 {
     return comet_sqlite_reserve(own(store), wait);
@@ -226,6 +232,7 @@ const comet_engine_t comet_engine_sqlite = {
     .channels = list_channels,
     .recent = find_recent,
     .has = has_message,
+    .find_event = find_event,
     .reserve = reserve,
     .append = append,
     .prune = prune,

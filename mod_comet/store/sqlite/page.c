@@ -102,7 +102,8 @@ apr_status_t comet_sqlite_page(comet_sqlite_t *store,
 /* --- Searching -------------------------------------------------------- */
 
 static const char search_text[] =
-    "SELECT m.id, c.name, m.type, m.author, m.body"
+    "SELECT m.id, c.name, m.type, m.author, m.body,"
+    " m.private, m.alternates, m.event, m.retry"
     " FROM message_search CROSS JOIN message_log AS m"
     " CROSS JOIN channel AS c"
     " WHERE message_search MATCH ?1"

@@ -38,13 +38,14 @@ void comet_sqlite_end(comet_sqlite_t *store)
     comet_sqlite_roll_back(store);
 }
 
-/* @param id  set to 0 when the channel is unknown */
+/* @param id  set to 0 when the channel is unknown
+ * @param has_private  whether it may have private messages */
 static apr_status_t find_channel(comet_sqlite_t *store, comet_text_t channel,
-                                 apr_int64_t *id)
+                                 apr_int64_t *id, apr_int64_t *has_private)
 {
-    *id = 0;
+    *id = *has_private = 0;
     comet_sqlite_bind_text(store, SQL_CHANNEL, 1, channel);
-    return comet_sqlite_query(store, SQL_CHANNEL, id, NULL);
+    return comet_sqlite_query(store, SQL_CHANNEL, id, has_private);
 }
 
 /* Replay one channel, by its index alone. */
@@ -52,19 +53,21 @@ static apr_status_t replay_channel(comet_sqlite_t *store, comet_text_t channel,
                                    apr_int64_t count, comet_timestamp_t *cursor,
                                    int *any)
 {
-    apr_int64_t id;
+    apr_int64_t id, has_private;
     apr_int64_t newest = 0;
-    apr_status_t status = find_channel(store, channel, &id);
+    apr_status_t status = find_channel(store, channel, &id, &has_private);
 
     if (status != APR_SUCCESS || id == 0) {
         return status;
     }
-    comet_sqlite_bind_int(store, SQL_NEWEST, 1, id);
-    status = comet_sqlite_query(store, SQL_NEWEST, &newest, NULL);
+    comet_sqlite_bind_int(store, SQL_NEWEST_PUBLIC, 1, id);
+    comet_sqlite_bind_int(store, SQL_NEWEST_PUBLIC, 2, !has_private);
+    status = comet_sqlite_query(store, SQL_NEWEST_PUBLIC, &newest, NULL);
     *any = newest > 0;
     if (status == APR_SUCCESS && *any) {
         comet_sqlite_bind_int(store, SQL_REPLAY, 1, id);
         comet_sqlite_bind_int(store, SQL_REPLAY, 2, count);
+        comet_sqlite_bind_int(store, SQL_REPLAY, 3, !has_private);
         status = comet_sqlite_query(store, SQL_REPLAY, cursor, NULL);
     }
     return status;
@@ -119,10 +122,35 @@ apr_status_t comet_sqlite_replay(comet_sqlite_t *store,
     return status;
 }
 
+/* Raise the floor to that of the channels under a prefix that a selection by
+ * topics reads. */
+static apr_status_t raise_floor(comet_sqlite_t *store,
+                                const comet_selection_t *selection,
+                                comet_text_t prefix, comet_timestamp_t *floor)
+{
+    sqlite3_stmt *row = store->statements[SQL_UNDER_TOPIC];
+    char bound[COMET_CHANNEL_MAX_BYTES];
+    int code;
+
+    comet_sqlite_bind_prefix(store, SQL_UNDER_TOPIC, prefix, bound);
+    comet_sqlite_bind_int(store, SQL_UNDER_TOPIC, 3, *floor + 1);
+    while ((code = comet_sqlite_step(store, SQL_UNDER_TOPIC)) == SQLITE_ROW) {
+        comet_timestamp_t one = sqlite3_column_int64(row, 2);
+
+        if (one > *floor
+            && comet_selection_reads(selection, comet_sqlite_column(row, 1))) {
+            *floor = one;
+        }
+    }
+    comet_sqlite_reset(store, SQL_UNDER_TOPIC);
+    return code == SQLITE_DONE ? APR_SUCCESS : comet_sqlite_fail(store, code);
+}
+
 apr_status_t comet_sqlite_floor(comet_sqlite_t *store,
                                 const comet_selection_t *selection,
                                 comet_timestamp_t *floor)
 {
+    char prefix[COMET_CHANNEL_MAX_BYTES];
     apr_status_t status = APR_SUCCESS;
     apr_size_t i;
 
@@ -133,6 +161,13 @@ apr_status_t comet_sqlite_floor(comet_sqlite_t *store,
         comet_sqlite_bind_text(store, SQL_FLOOR, 1, selection->names[i].text);
         status = comet_sqlite_query(store, SQL_FLOOR, &one, NULL);
         *floor = one > *floor ? one : *floor;
+    }
+    for (i = 0; i < selection->pattern_count && status == APR_SUCCESS; i++) {
+        status = raise_floor(
+            store, selection,
+            (comet_text_t){ prefix,
+                            comet_selection_stem(selection, i, prefix) },
+            floor);
     }
     return status;
 }
@@ -151,6 +186,14 @@ apr_status_t comet_sqlite_has(comet_sqlite_t *store,
     *has = 0;
     comet_sqlite_bind_int(store, SQL_HAS, 1, timestamp);
     return comet_sqlite_query(store, SQL_HAS, has, NULL);
+}
+
+apr_status_t comet_sqlite_find_event(comet_sqlite_t *store, comet_text_t event,
+                                     comet_timestamp_t *timestamp)
+{
+    *timestamp = 0;
+    comet_sqlite_bind_text(store, SQL_EVENT, 1, event);
+    return comet_sqlite_query(store, SQL_EVENT, timestamp, NULL);
 }
 
 /* --- Messages --------------------------------------------------------- */

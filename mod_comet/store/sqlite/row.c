@@ -22,6 +22,12 @@ comet_message_t *comet_sqlite_message(sqlite3_stmt *row)
         .type = comet_sqlite_column(row, 2),
         .author = comet_sqlite_column(row, 3),
         .body = comet_sqlite_column(row, 4),
+        .update = {
+            .is_private = sqlite3_column_int(row, 5),
+            .alternates = comet_sqlite_column(row, 6),
+            .event = comet_sqlite_column(row, 7),
+            .retry_msec = sqlite3_column_int(row, 8),
+        },
     };
 
     if (!fields.channel.data || !fields.type.data || !fields.body.data) {
@@ -33,12 +39,19 @@ comet_message_t *comet_sqlite_message(sqlite3_stmt *row)
 
 int comet_sqlite_is_of(const comet_selection_t *selection, sqlite3_stmt *row)
 {
-    comet_text_t channel = comet_sqlite_column(row, 1);
+    comet_address_t address = {
+        .channel = comet_sqlite_column(row, 1),
+        .is_private = sqlite3_column_int(row, 5),
+    };
 
-    return !channel.data /* no memory: reading the row will fail */
-           || comet_selection_match(selection, channel,
-                                    comet_message_hash(channel))
-                  != COMET_SELECTION_NONE;
+    if (!address.channel.data) {
+        return 1; /* no memory: reading the row will fail */
+    }
+    address.hash = comet_message_hash(address.channel);
+    if (selection->by_topics) {
+        address.alternates = comet_sqlite_column(row, 6);
+    }
+    return comet_selection_judge(selection, &address) != COMET_SELECTION_NONE;
 }
 
 void comet_sqlite_bind_prefix(comet_sqlite_t *store, sql_e which,

@@ -45,7 +45,14 @@ typedef enum {
     SQL_MESSAGE,
     SQL_NEXT,
     SQL_PREVIOUS,
+    SQL_NEXT_PUBLIC,
+    SQL_PREVIOUS_PUBLIC,
+    SQL_NEXT_TOPIC,
+    SQL_PREVIOUS_TOPIC,
     SQL_UNDER,
+    SQL_UNDER_TOPIC,
+    SQL_EVENT,
+    SQL_ALTERNATE_ADD,
     SQL_RECENT,
     SQL_HAS,
     SQL_CHANNEL_ADD,
@@ -63,6 +70,7 @@ typedef enum {
     SQL_CHANNELS,
     SQL_CHANNELS_SINCE,
     SQL_NEWEST,
+    SQL_NEWEST_PUBLIC,
     SQL_OVER_COUNT,
     SQL_PRUNE_UPTO,
     SQL_PRUNE_FLOOR,
@@ -241,7 +249,8 @@ int comet_sqlite_words_match(const comet_sqlite_words_t *words,
 
 /**
  * Called for each message.
- * @param row  timestamp, channel, type, author, body; NULL: not wanted
+ * @param row  timestamp, channel, type, author, body, private, alternates,
+ *             event, retry; NULL: not wanted
  * @return APR_SUCCESS; APR_EOF ends the walk; else it fails
  */
 typedef apr_status_t comet_sqlite_visit_cb(void *baton, comet_timestamp_t id,
@@ -418,6 +427,8 @@ apr_status_t comet_sqlite_recent(comet_sqlite_t *store, apr_size_t count,
                                  comet_timestamp_t *cursor);
 apr_status_t comet_sqlite_has(comet_sqlite_t *store,
                               comet_timestamp_t timestamp, apr_int64_t *has);
+apr_status_t comet_sqlite_find_event(comet_sqlite_t *store, comet_text_t event,
+                                     comet_timestamp_t *timestamp);
 apr_status_t comet_sqlite_reserve(comet_sqlite_t *store,
                                   apr_interval_time_t wait);
 apr_status_t comet_sqlite_append(comet_sqlite_t *store,

@@ -2,34 +2,43 @@
 /* The SQL of a connection: prepared once, then bound, run and reset. */
 #include "store/sqlite/sqlite.h"
 
+/* The rest of a row, which comet_sqlite_message() reads. */
+#define UPDATE "private, alternates, event, retry"
+#define M_UPDATE "m.private, m.alternates, m.event, m.retry"
+
 const char *const comet_sqlite_text[SQL_COUNT] = {
     [SQL_BEGIN] = "BEGIN",
     [SQL_BEGIN_WRITE] = "BEGIN IMMEDIATE",
     [SQL_COMMIT] = "COMMIT",
     [SQL_ROLLBACK] = "ROLLBACK",
     [SQL_STATE] = "SELECT last, erased FROM comet_clock",
-    [SQL_CHANNEL] = "SELECT id FROM channel WHERE name = ?1",
+    [SQL_CHANNEL] = "SELECT id, has_private FROM channel WHERE name = ?1",
+    /* where ?3, the rows themselves need not be looked at */
     [SQL_REPLAY] = "SELECT id FROM message_log WHERE channel_id = ?1"
+                   " AND (?3 OR private = 0)"
                    " ORDER BY id DESC LIMIT 1 OFFSET ?2",
     [SQL_FLOOR] = "SELECT floor FROM channel WHERE name = ?1",
     /* The statements of a walk, from here to SQL_TAIL_BACK: ?1 < id < ?2, and
      * at most ?3 rows. */
-    [SQL_READ] = "SELECT id, ?4, type, author, body FROM message_log"
-                 " WHERE channel_id = (SELECT id FROM channel WHERE name = ?4)"
-                 " AND id > ?1 AND id < ?2 ORDER BY id LIMIT ?3",
-    [SQL_READ_BACK] =
-        "SELECT id, ?4, type, author, body FROM message_log"
+    [SQL_READ] =
+        "SELECT id, ?4, type, author, body, " UPDATE " FROM message_log"
         " WHERE channel_id = (SELECT id FROM channel WHERE name = ?4)"
+        " AND private = 0"
+        " AND id > ?1 AND id < ?2 ORDER BY id LIMIT ?3",
+    [SQL_READ_BACK] =
+        "SELECT id, ?4, type, author, body, " UPDATE " FROM message_log"
+        " WHERE channel_id = (SELECT id FROM channel WHERE name = ?4)"
+        " AND private = 0"
         " AND id > ?1 AND id < ?2 ORDER BY id DESC LIMIT ?3",
-    [SQL_TAIL] = "SELECT m.id, c.name, m.type, m.author, m.body"
+    [SQL_TAIL] = "SELECT m.id, c.name, m.type, m.author, m.body, " M_UPDATE
                  " FROM message_log AS m CROSS JOIN channel AS c"
                  " WHERE m.id > ?1 AND m.id < ?2 AND c.id = m.channel_id"
                  " ORDER BY m.id LIMIT ?3",
-    [SQL_TAIL_BACK] = "SELECT m.id, c.name, m.type, m.author, m.body"
+    [SQL_TAIL_BACK] = "SELECT m.id, c.name, m.type, m.author, m.body, " M_UPDATE
                       " FROM message_log AS m CROSS JOIN channel AS c"
                       " WHERE m.id > ?1 AND m.id < ?2 AND c.id = m.channel_id"
                       " ORDER BY m.id DESC LIMIT ?3",
-    [SQL_MESSAGE] = "SELECT m.id, c.name, m.type, m.author, m.body"
+    [SQL_MESSAGE] = "SELECT m.id, c.name, m.type, m.author, m.body, " M_UPDATE
                     " FROM message_log AS m CROSS JOIN channel AS c"
                     " WHERE m.id = ?1 AND c.id = m.channel_id",
     [SQL_NEXT] = "SELECT id FROM message_log"
@@ -38,20 +47,47 @@ const char *const comet_sqlite_text[SQL_COUNT] = {
     [SQL_PREVIOUS] = "SELECT id FROM message_log"
                      " WHERE channel_id = ?1 AND id > ?2 AND id < ?3"
                      " ORDER BY id DESC LIMIT 1",
+    /* the same for a channel that may have private messages */
+    [SQL_NEXT_PUBLIC] = "SELECT id FROM message_log"
+                        " WHERE channel_id = ?1 AND private = 0"
+                        " AND id > ?2 AND id < ?3 ORDER BY id LIMIT 1",
+    [SQL_PREVIOUS_PUBLIC] = "SELECT id FROM message_log"
+                            " WHERE channel_id = ?1 AND private = 0"
+                            " AND id > ?2 AND id < ?3 ORDER BY id DESC LIMIT 1",
+    /* the same for readers by topics, who may see private messages, and those
+     * that have the channel as an alternate */
+    [SQL_NEXT_TOPIC] =
+        "SELECT min(id) FROM"
+        " (SELECT (SELECT id FROM message_log WHERE channel_id = ?1"
+        " AND id > ?2 AND id < ?3 ORDER BY id LIMIT 1) AS id UNION ALL"
+        " SELECT (SELECT message FROM message_alternate WHERE channel_id = ?1"
+        " AND message > ?2 AND message < ?3 ORDER BY message LIMIT 1))",
+    [SQL_PREVIOUS_TOPIC] =
+        "SELECT max(id) FROM"
+        " (SELECT (SELECT id FROM message_log WHERE channel_id = ?1"
+        " AND id > ?2 AND id < ?3 ORDER BY id DESC LIMIT 1) AS id UNION ALL"
+        " SELECT (SELECT message FROM message_alternate WHERE channel_id = ?1"
+        " AND message > ?2 AND message < ?3 ORDER BY message DESC LIMIT 1))",
     /* LIKE and GLOB are not used: a name may contain their special
      * characters. */
     [SQL_UNDER] = "SELECT id, name FROM channel"
                   " WHERE name >= ?1 AND name < ?2"
                   " AND EXISTS (SELECT 1 FROM message_log"
-                  " WHERE channel_id = channel.id) ORDER BY name LIMIT ?3",
+                  " WHERE channel_id = channel.id AND private = 0)"
+                  " ORDER BY name LIMIT ?3",
+    [SQL_UNDER_TOPIC] = "SELECT id, name, floor FROM channel"
+                        " WHERE name >= ?1 AND name < ?2 AND floor >= ?3",
+    [SQL_EVENT] = "SELECT max(message) FROM message_event WHERE event = ?1",
+    [SQL_ALTERNATE_ADD] = "INSERT OR IGNORE INTO message_alternate"
+                          "(channel_id, message) VALUES(?1, ?2)",
     [SQL_RECENT] = "SELECT id FROM message_log"
                    " ORDER BY id DESC LIMIT 1 OFFSET ?1",
     [SQL_HAS] = "SELECT count(*) FROM message_log WHERE id = ?1",
     [SQL_CHANNEL_ADD] = "INSERT INTO channel(name) VALUES(?1)",
     [SQL_CHANNEL_DROP] = "DELETE FROM channel WHERE id = ?1",
     [SQL_INSERT] = "INSERT INTO message_log"
-                   "(id, channel_id, type, author, body)"
-                   " VALUES(?1, ?2, ?3, ?4, ?5)",
+                   "(id, channel_id, type, author, body, " UPDATE ")"
+                   " VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
     [SQL_CLOCK_SET] = "UPDATE comet_clock SET last = ?1",
     [SQL_GROUP] = "SAVEPOINT one_group",
     [SQL_GROUP_END] = "RELEASE one_group",
@@ -80,6 +116,9 @@ const char *const comet_sqlite_text[SQL_COUNT] = {
                            " WHERE id > ?1 AND id <= ?2"
                            " ORDER BY id LIMIT ?3",
     [SQL_NEWEST] = "SELECT max(id) FROM message_log WHERE channel_id = ?1",
+    [SQL_NEWEST_PUBLIC] = "SELECT id FROM message_log"
+                          " WHERE channel_id = ?1 AND (?2 OR private = 0)"
+                          " ORDER BY id DESC LIMIT 1",
     [SQL_OVER_COUNT] = "SELECT id FROM message_log WHERE channel_id = ?1"
                        " ORDER BY id DESC LIMIT 1 OFFSET ?2",
     [SQL_PRUNE_UPTO] = "SELECT max(id), count(*) FROM"

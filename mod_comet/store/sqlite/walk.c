@@ -89,7 +89,8 @@ static apr_size_t patience(const comet_sqlite_walk_t *walk)
     return walk->left
            + ROWS_PER_PROBE
                  * (selection->name_count
-                    + selection->prefix_count * GUESSED_CHANNELS);
+                    + (selection->prefix_count + selection->pattern_count)
+                          * GUESSED_CHANNELS);
 }
 
 /* @param more  set to whether the scan gave up, so that the caller must
@@ -124,6 +125,7 @@ static apr_status_t walk_log(comet_sqlite_t *store, comet_sqlite_walk_t *walk,
 typedef struct source_t {
     apr_int64_t channel;
     comet_timestamp_t next;
+    int may_hide; /* some of its messages may be private */
 } source_t;
 
 typedef struct sources_t {
@@ -132,7 +134,7 @@ typedef struct sources_t {
     int backwards;
 } sources_t;
 
-static int add_source(sources_t *sources, apr_int64_t channel)
+static int add_source(sources_t *sources, apr_int64_t channel, int may_hide)
 {
     if (sources->count == sources->size) {
         apr_size_t size = sources->size ? sources->size * 2 : 64;
@@ -144,62 +146,87 @@ static int add_source(sources_t *sources, apr_int64_t channel)
         sources->list = list;
         sources->size = size;
     }
-    sources->list[sources->count++] = (source_t){ channel, 0 };
+    sources->list[sources->count++] = (source_t){ channel, 0, may_hide };
     return 1;
 }
 
+/* Of two that are one channel, that of which more is known comes first. */
 static int by_channel(const void *a, const void *b)
 {
     const source_t *one = a, *other = b;
 
     return one->channel < other->channel   ? -1
            : one->channel > other->channel ? 1
-                                           : 0;
+                                           : one->may_hide - other->may_hide;
 }
 
+/* @param selection  if it is by topics, only the channels that it reads; else
+ *                   all that have messages */
 static apr_status_t add_under(comet_sqlite_t *store, sources_t *sources,
+                              const comet_selection_t *selection,
                               comet_text_t prefix)
 {
-    sqlite3_stmt *row = store->statements[SQL_UNDER];
+    sql_e which = selection->by_topics ? SQL_UNDER_TOPIC : SQL_UNDER;
+    sqlite3_stmt *row = store->statements[which];
     char bound[COMET_CHANNEL_MAX_BYTES];
     int code, room = 1;
 
-    comet_sqlite_bind_prefix(store, SQL_UNDER, prefix, bound);
-    comet_sqlite_bind_int(store, SQL_UNDER, 3, -1);
-    while ((code = comet_sqlite_step(store, SQL_UNDER)) == SQLITE_ROW && room) {
-        room = comet_name_is_sibling(comet_sqlite_column(row, 1))
-               || add_source(sources, sqlite3_column_int64(row, 0));
+    comet_sqlite_bind_prefix(store, which, prefix, bound);
+    comet_sqlite_bind_int(store, which, 3, selection->by_topics ? 0 : -1);
+    while (room && (code = comet_sqlite_step(store, which)) == SQLITE_ROW) {
+        comet_text_t name = comet_sqlite_column(row, 1);
+
+        if (selection->by_topics ? comet_selection_reads(selection, name)
+                                 : !comet_name_is_sibling(name)) {
+            room = add_source(sources, sqlite3_column_int64(row, 0), 1);
+        }
     }
-    comet_sqlite_reset(store, SQL_UNDER);
+    comet_sqlite_reset(store, which);
     return conclude(store, room ? APR_SUCCESS : APR_ENOMEM, code);
+}
+
+static apr_status_t add_pattern(comet_sqlite_t *store, sources_t *sources,
+                                const comet_selection_t *selection,
+                                apr_size_t pattern)
+{
+    char prefix[COMET_CHANNEL_MAX_BYTES];
+
+    return add_under(store, sources, selection,
+                     (comet_text_t){ prefix, comet_selection_stem(
+                                                 selection, pattern, prefix) });
 }
 
 static apr_status_t add_named(comet_sqlite_t *store, sources_t *sources,
                               comet_text_t name)
 {
-    apr_int64_t channel = 0;
+    apr_int64_t channel = 0, has_private = 0;
     apr_status_t status;
 
     comet_sqlite_bind_text(store, SQL_CHANNEL, 1, name);
-    status = comet_sqlite_query(store, SQL_CHANNEL, &channel, NULL);
-    if (status == APR_SUCCESS && channel && !add_source(sources, channel)) {
+    status = comet_sqlite_query(store, SQL_CHANNEL, &channel, &has_private);
+    if (status == APR_SUCCESS && channel
+        && !add_source(sources, channel, has_private != 0)) {
         status = conclude(store, APR_ENOMEM, SQLITE_DONE);
     }
     return status;
 }
 
-/* @param next  set to the channel's next message in the walk; 0: none */
+/* Set source->next to the channel's next message in the walk; 0: none. */
 static apr_status_t find_next(comet_sqlite_t *store,
-                              const comet_sqlite_walk_t *walk,
-                              apr_int64_t channel, comet_timestamp_t *next)
+                              const comet_sqlite_walk_t *walk, source_t *source)
 {
-    sql_e which = walk->backwards ? SQL_PREVIOUS : SQL_NEXT;
+    static const sql_e statements[2][3] = {
+        { SQL_NEXT, SQL_NEXT_PUBLIC, SQL_NEXT_TOPIC },
+        { SQL_PREVIOUS, SQL_PREVIOUS_PUBLIC, SQL_PREVIOUS_TOPIC },
+    };
+    int kind = walk->selection->by_topics ? 2 : source->may_hide;
+    sql_e which = statements[walk->backwards != 0][kind];
 
-    *next = 0;
-    comet_sqlite_bind_int(store, which, 1, channel);
+    source->next = 0;
+    comet_sqlite_bind_int(store, which, 1, source->channel);
     comet_sqlite_bind_int(store, which, 2, walk->after);
     comet_sqlite_bind_int(store, which, 3, walk->before);
-    return comet_sqlite_query(store, which, next, NULL);
+    return comet_sqlite_query(store, which, &source->next, NULL);
 }
 
 /* Find those of the walk's channels that have messages left in it, each channel
@@ -216,7 +243,11 @@ static apr_status_t find_sources(comet_sqlite_t *store,
         status = add_named(store, sources, selection->names[i].text);
     }
     for (i = 0; i < selection->prefix_count && status == APR_SUCCESS; i++) {
-        status = add_under(store, sources, selection->prefixes[i].text);
+        status =
+            add_under(store, sources, selection, selection->prefixes[i].text);
+    }
+    for (i = 0; i < selection->pattern_count && status == APR_SUCCESS; i++) {
+        status = add_pattern(store, sources, selection, i);
     }
     if (sources->count) {
         qsort(sources->list, sources->count, sizeof(source_t), by_channel);
@@ -227,7 +258,7 @@ static apr_status_t find_sources(comet_sqlite_t *store,
         if (i && source.channel == sources->list[i - 1].channel) {
             continue;
         }
-        status = find_next(store, walk, source.channel, &source.next);
+        status = find_next(store, walk, &source);
         sources->list[i] = source;
     }
     for (i = 0; i < sources->count; i++) {
@@ -281,7 +312,12 @@ static apr_status_t visit_id(comet_sqlite_t *store, comet_sqlite_walk_t *walk,
     comet_sqlite_bind_int(store, SQL_MESSAGE, 1, id);
     code = comet_sqlite_step(store, SQL_MESSAGE);
     if (code == SQLITE_ROW) {
-        status = visit_row(walk, row);
+        /* by topics, it may be private, or the channel's only as an
+         * alternate */
+        if (!walk->selection->by_topics
+            || comet_sqlite_is_of(walk->selection, row)) {
+            status = visit_row(walk, row);
+        }
     }
     else if (code != SQLITE_DONE) {
         status = comet_sqlite_fail(store, code);
@@ -294,6 +330,7 @@ static apr_status_t merge(comet_sqlite_t *store, comet_sqlite_walk_t *walk,
                           sources_t *sources)
 {
     apr_status_t status = APR_SUCCESS;
+    comet_timestamp_t visited = 0;
     apr_size_t i;
 
     for (i = sources->count / 2; i-- > 0;) {
@@ -303,9 +340,12 @@ static apr_status_t merge(comet_sqlite_t *store, comet_sqlite_walk_t *walk,
         source_t *first = &sources->list[0];
 
         move(walk, first->next);
-        status = visit_id(store, walk, first->next);
+        if (first->next != visited) { /* as its alternate, it comes again */
+            status = visit_id(store, walk, first->next);
+        }
+        visited = first->next;
         if (status == APR_SUCCESS) {
-            status = find_next(store, walk, first->channel, &first->next);
+            status = find_next(store, walk, first);
         }
         if (status == APR_SUCCESS && first->next == 0) {
             *first = sources->list[--sources->count];
@@ -343,7 +383,7 @@ apr_status_t comet_sqlite_walk(comet_sqlite_t *store, comet_sqlite_walk_t *walk)
     apr_status_t status;
     int more = 0;
 
-    if (selection->name_count == 1 && selection->prefix_count == 0) {
+    if (comet_selection_is_atom(selection) && selection->name_count) {
         return walk_channel(store, walk);
     }
     status = walk_log(store, walk, &more);

@@ -13,13 +13,15 @@
 static void test_round_trip(void **state)
 {
     static const comet_message_fields_t in[] = {
-        { 0, { "chat", 4 }, { "", 0 }, { NULL, 0 }, { "hello", 5 } },
-        { 0,
-          { "r\xc3\xa4um/42", 8 },
-          { "topic", 5 },
-          { "anna", 4 },
-          { "\xe4\xb8\xad\xf0\x9f\x98\x80 \"<b>'\r\n", 15 } },
-        { 0, { "chat", 4 }, { "message", 7 }, { "bob", 3 }, { "\x7f", 1 } },
+        { .channel = { "chat", 4 }, .body = { "hello", 5 } },
+        { .channel = { "r\xc3\xa4um/42", 8 },
+          .type = { "topic", 5 },
+          .author = { "anna", 4 },
+          .body = { "\xe4\xb8\xad\xf0\x9f\x98\x80 \"<b>'\r\n", 15 } },
+        { .channel = { "chat", 4 },
+          .type = { "message", 7 },
+          .author = { "bob", 3 },
+          .body = { "\x7f", 1 } },
     };
     comet_store_t *store = kit_open_store(COMET_STORE_WRITE);
     comet_store_t *reader = kit_open_store(COMET_STORE_READ);
@@ -161,8 +163,10 @@ static void test_refusals(void **state)
 
     for (i = 0; i < sizeof(refusals) / sizeof(refusals[0]); i++) {
         const struct refusal_t *row = &refusals[i];
-        comet_message_fields_t fields = { 0, row->channel, row->type,
-                                          row->author, row->body };
+        comet_message_fields_t fields = { .channel = row->channel,
+                                          .type = row->type,
+                                          .author = row->author,
+                                          .body = row->body };
         comet_message_t *message = comet_message_create(&fields);
         apr_status_t result = -1;
 

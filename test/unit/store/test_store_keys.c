@@ -217,11 +217,11 @@ static void test_repeated(void **state)
 static void test_hash(void **state)
 {
     static const comet_message_fields_t fields[] = {
-        { 0, { "a", 1 }, { "t", 1 }, { NULL, 0 }, { "xy", 2 } },
-        { 0, { "at", 2 }, { "x", 1 }, { NULL, 0 }, { "y", 1 } },
-        { 0, { "a", 1 }, { "tx", 2 }, { NULL, 0 }, { "y", 1 } },
-        { 0, { "a", 1 }, { "", 0 }, { NULL, 0 }, { "txy", 3 } },
-        { 0, { "a1:t", 4 }, { "x", 1 }, { NULL, 0 }, { "y", 1 } },
+        { .channel = { "a", 1 }, .type = { "t", 1 }, .body = { "xy", 2 } },
+        { .channel = { "at", 2 }, .type = { "x", 1 }, .body = { "y", 1 } },
+        { .channel = { "a", 1 }, .type = { "tx", 2 }, .body = { "y", 1 } },
+        { .channel = { "a", 1 }, .type = { "", 0 }, .body = { "txy", 3 } },
+        { .channel = { "a1:t", 4 }, .type = { "x", 1 }, .body = { "y", 1 } },
     };
     unsigned char hashes[5][COMET_HASH_BYTES];
     size_t i, j;

@@ -93,12 +93,13 @@ static void test_retain_age(void **state)
     kit_config.retain_age = 10 * APR_USEC_PER_SEC;
     store = kit_open_store(COMET_STORE_WRITE);
     kit_append_many(store, "chat", 1);
-    kit_run_outside("DELETE FROM message;"
-                    "INSERT INTO channel VALUES(1, 'old', 0), (2, 'chat', 0);"
-                    "INSERT INTO message_log(id, channel_id, body) VALUES"
-                    "(1000000, 1, 'a'), (2000000, 1, 'b'),"
-                    "(5000000, 2, 'a'), (9999999, 2, 'b'), (10000000, 2, 'c'),"
-                    "(20000000, 2, 'd')");
+    kit_run_outside(
+        "DELETE FROM message;"
+        "INSERT INTO channel(id, name, floor) VALUES(1, 'old', 0), (2, 'chat', 0);"
+        "INSERT INTO message_log(id, channel_id, body) VALUES"
+        "(1000000, 1, 'a'), (2000000, 1, 'b'),"
+        "(5000000, 2, 'a'), (9999999, 2, 'b'), (10000000, 2, 'c'),"
+        "(20000000, 2, 'd')");
     /* … or from now, if the newest has a timestamp from a wrong clock's
      * future */
     assert_int_equal(comet_store_prune(store, 15000000, &more), 0);
@@ -122,11 +123,12 @@ static void test_retain_both(void **state)
     kit_config.retain_count = 2;
     store = kit_open_store(COMET_STORE_WRITE);
     kit_append_many(store, "chat", 1);
-    kit_run_outside("DELETE FROM message;"
-                    "INSERT INTO channel VALUES(1, 'a', 0), (2, 'b', 0);"
-                    "INSERT INTO message_log(id, channel_id, body) VALUES"
-                    "(1, 1, '1'), (2, 1, '2'), (3, 1, '3'),"
-                    "(5, 2, '1'), (30000000, 2, '2')");
+    kit_run_outside(
+        "DELETE FROM message;"
+        "INSERT INTO channel(id, name, floor) VALUES(1, 'a', 0), (2, 'b', 0);"
+        "INSERT INTO message_log(id, channel_id, body) VALUES"
+        "(1, 1, '1'), (2, 1, '2'), (3, 1, '3'),"
+        "(5, 2, '1'), (30000000, 2, '2')");
     prune_all(store, 9);
     assert_string_equal(kit_bodies(store, "a", 0, 99), "2,3");
     assert_string_equal(kit_bodies(store, "b", 0, 99), "2");

@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * @file base/automaton.h
+ * A small automaton that decides whether a text has a form.  It follows all
+ * ways through its steps at once, so that its time is bounded by the length of
+ * the text times the number of steps.
+ */
+#ifndef COMET_AUTOMATON_H
+#define COMET_AUTOMATON_H
+
+#include "base/text.h"
+
+#define COMET_AUTOMATON_STEPS 1088
+
+/** The characters that a step matches; bits. */
+typedef enum comet_step_set_e {
+    COMET_SET_UNRESERVED = 1, /* RFC 3986: letters, digits, - . _ ~; comma */
+    COMET_SET_EQUALS = 2,
+    COMET_SET_RESERVED = 4, /* RFC 3986: : / ? # [ ] @ ! $ & ' ( ) * + , ; = */
+    COMET_SET_TRIPLET = 8, /* %XX, as one character */
+    COMET_SET_ANY = 16, /* any byte, but for those excluded here: */
+    COMET_SET_NO_SLASH = 32,
+    COMET_SET_NO_DOT = 64,
+    COMET_SET_NO_QUERY = 128, /* neither ? nor # */
+    COMET_SET_NO_HASH = 256,
+    COMET_SET_NO_COLON = 512
+} comet_step_set_e;
+
+typedef enum comet_step_e {
+    COMET_STEP_BYTE, /* this byte */
+    COMET_STEP_ONE, /* one character of the set */
+    COMET_STEP_MANY, /* any number of them */
+    COMET_STEP_FORK, /* go on here, or there */
+    COMET_STEP_END /* the text has the form if it ends here */
+} comet_step_e;
+
+typedef struct comet_step_t {
+    apr_uint16_t set; /* comet_step_set_e */
+    /** Where it goes on.  That of a FORK or a MANY is behind it. */
+    apr_uint16_t next;
+    apr_uint16_t other; /* of a FORK: anywhere */
+    unsigned char kind; /* comet_step_e */
+    char byte;
+} comet_step_t;
+
+/** Begins as { .count = 0 }.  A full one is marked, and matches nothing. */
+typedef struct comet_automaton_t {
+    apr_size_t count;
+    int is_full;
+    comet_step_t steps[COMET_AUTOMATON_STEPS];
+} comet_automaton_t;
+
+/**
+ * Append a step that goes on at the one after it, until its `next` is changed.
+ * @return its index, which is that of the last step if there is no room
+ */
+apr_size_t comet_automaton_add(comet_automaton_t *automaton, comet_step_e kind,
+                               unsigned set, char byte);
+
+/** Append a BYTE step for each byte. */
+void comet_automaton_add_text(comet_automaton_t *automaton, comet_text_t text);
+
+/** Whether the whole text has the form.  Any thread. */
+int comet_automaton_run(const comet_automaton_t *automaton, comet_text_t text);
+
+#endif /* COMET_AUTOMATON_H */

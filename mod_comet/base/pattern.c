@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What a client says to choose topics. */
+#include "base/pattern.h"
+
+#include <string.h>
+
+#include "base/template.h"
+#include "base/url_pattern.h"
+
+/* Whether a text begins with the part of a template before its first
+ * expression: most texts do not, so that nothing has to be compiled. */
+static int begins_alike(comet_text_t text, comet_text_t topic)
+{
+    const char *brace = memchr(text.data, '{', text.length);
+    apr_size_t length = brace ? (apr_size_t)(brace - text.data) : text.length;
+
+    return topic.length >= length && memcmp(topic.data, text.data, length) == 0;
+}
+
+static int is_template(comet_text_t text, apr_size_t *expressions)
+{
+    comet_automaton_t automaton;
+
+    *expressions = 0;
+    return text.length && text.length <= COMET_PATTERN_MAX_BYTES
+           && memchr(text.data, '{', text.length)
+           && comet_template_compile(&automaton, text, expressions);
+}
+
+comet_pattern_t comet_pattern_read(comet_text_t text)
+{
+    apr_size_t expressions;
+
+    return (comet_pattern_t){ comet_text_equal(text, comet_text("*"))
+                                  ? COMET_PATTERN_ALL
+                              : is_template(text, &expressions)
+                                  ? COMET_PATTERN_TEMPLATE
+                                  : COMET_PATTERN_EXACT,
+                              text };
+}
+
+const char *comet_pattern_make(comet_pattern_t *pattern,
+                               comet_pattern_kind_e kind, comet_text_t text)
+{
+    *pattern = (comet_pattern_t){ kind, text };
+    if (comet_text_equal(text, comet_text("*"))) {
+        pattern->kind = COMET_PATTERN_ALL;
+    }
+    return pattern->kind == COMET_PATTERN_URL ? comet_url_pattern_check(text)
+                                              : NULL;
+}
+
+int comet_pattern_matches(const comet_pattern_t *pattern, comet_text_t topic)
+{
+    comet_automaton_t automaton;
+    apr_size_t expressions;
+
+    switch (pattern->kind) {
+    case COMET_PATTERN_ALL:
+        return 1;
+    case COMET_PATTERN_EXACT:
+        return comet_text_equal(pattern->text, topic);
+    case COMET_PATTERN_URL:
+        return comet_url_pattern_matches(pattern->text, topic);
+    default:
+        return begins_alike(pattern->text, topic)
+               && comet_template_compile(&automaton, pattern->text,
+                                         &expressions)
+               && comet_automaton_run(&automaton, topic);
+    }
+}
+
+comet_text_t comet_pattern_stem(const comet_pattern_t *pattern)
+{
+    comet_text_t stem = pattern->text;
+    const char *brace = pattern->kind == COMET_PATTERN_TEMPLATE
+                            ? memchr(stem.data, '{', stem.length)
+                            : NULL;
+
+    if (pattern->kind == COMET_PATTERN_ALL) {
+        stem.length = 0;
+    }
+    if (pattern->kind == COMET_PATTERN_URL) {
+        stem.length = comet_url_pattern_literal(stem);
+    }
+    if (brace) {
+        stem.length = (apr_size_t)(brace - stem.data);
+    }
+    while (stem.length && stem.data[stem.length - 1] != '/') {
+        stem.length--;
+    }
+    return stem;
+}
+
+apr_size_t comet_pattern_cost(const comet_pattern_t *pattern)
+{
+    apr_size_t expressions = 0, i;
+
+    if (pattern->kind == COMET_PATTERN_TEMPLATE) {
+        is_template(pattern->text, &expressions);
+    }
+    if (pattern->kind == COMET_PATTERN_URL) {
+        for (i = 0; i < pattern->text.length; i++) {
+            expressions += strchr(":*{(", pattern->text.data[i]) != NULL;
+        }
+    }
+    return expressions;
+}

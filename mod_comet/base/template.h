@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * @file base/template.h
+ * URI templates (RFC 6570), read backwards: whether a template may have made a
+ * text, whatever the values of its variables were.
+ */
+#ifndef COMET_TEMPLATE_H
+#define COMET_TEMPLATE_H
+
+#include "base/automaton.h"
+
+/**
+ * Compile a template.  What an expression matches is what the hub of the
+ * Mercure project takes it to match: {v} matches no slash, {+v} and {#v} do,
+ * and any expression may be absent.
+ * @param automaton  OUT; its content is undefined if 0 is returned
+ * @param expressions  OUT: how many the text has
+ * @return whether the text is a valid template with an expression.  Any thread.
+ */
+int comet_template_compile(comet_automaton_t *automaton, comet_text_t text,
+                           apr_size_t *expressions);
+
+#endif /* COMET_TEMPLATE_H */

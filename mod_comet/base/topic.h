@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * @file base/topic.h
+ * A topic (of the Mercure protocol) as the name of a channel, and back.  A
+ * topic is any text, usually a URL.  A channel's name must not have an empty,
+ * "." or ".." segment, so such a segment gets a percent sign in front, and each
+ * percent sign of the topic becomes "%25".  All slashes stay where they are:
+ *
+ *     https://example.com/books/1    https:/%/example.com/books/1
+ *     /books/100%/                   %/books/100%25/%
+ */
+#ifndef COMET_TOPIC_H
+#define COMET_TOPIC_H
+
+#include "base/text.h"
+
+/**
+ * Write a topic as a channel's name.  Different topics have different names.
+ * The name is not checked further (length 0, UTF-8, control characters).
+ * @param name  room for COMET_CHANNEL_MAX_BYTES
+ * @return the name's length; 0: the topic is empty, or the name too long.  Any
+ *         thread.
+ */
+apr_size_t comet_topic_escape(comet_text_t topic, char *name);
+
+/**
+ * Read a channel's name as a topic.  Every name can be read so, whether or not
+ * comet_topic_escape() has written it.
+ * @param topic  room for as many bytes as the name has
+ * @return the topic's length.  Any thread.
+ */
+apr_size_t comet_topic_unescape(comet_text_t name, char *topic);
+
+#endif /* COMET_TOPIC_H */

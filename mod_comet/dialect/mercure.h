@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * @file dialect/mercure.h
+ * The Mercure protocol, 0.x and 1.0: what its files share.  All functions run
+ * in the request's thread.
+ */
+#ifndef MOD_COMET_MERCURE_H
+#define MOD_COMET_MERCURE_H
+
+#include "request/ask.h"
+#include "request/token.h"
+
+/** A request to a hub. */
+typedef struct mod_comet_mercure_t {
+    request_rec *r;
+    const mod_comet_request_t *request;
+    mod_comet_ask_t *ask;
+    const mod_comet_token_t *token; /* valid; NULL: there is none */
+    int is_v1; /* it speaks 1.0 */
+} mod_comet_mercure_t;
+
+/** Refuse a request, by a line of plain text. @return what the handler
+ * returns */
+int mod_comet_mercure_refuse(request_rec *r, int status, const char *text);
+
+/** 401: there is no token, but one is needed. */
+int mod_comet_mercure_refuse_anonymous(request_rec *r, const char *text);
+
+/**
+ * Write a topic as a channel's name, with the prefix of the mapping's channels.
+ * @param name  OUT: in the request's pool
+ * @return NULL, or what is wrong with the topic
+ */
+const char *mod_comet_mercure_name(const mod_comet_mercure_t *mercure,
+                                   comet_text_t topic, comet_text_t *name);
+
+/**
+ * Select what a subscriber asks for: `topic` (0.x), or `match` and the like
+ * (1.0).  ask->selection is set, and is_v1.
+ * @return DECLINED: go on; or what the handler returns
+ */
+int mod_comet_mercure_select(mod_comet_mercure_t *mercure);
+
+/**
+ * Find where a subscriber stands, by the id of the last update that it has
+ * seen, and tell it in the answer's header whether that id is known.
+ * @return DECLINED: go on; or what the handler returns
+ */
+int mod_comet_mercure_find_cursor(const mod_comet_mercure_t *mercure);
+
+/** Store the update that the request's form has. @return what the handler
+ * returns */
+int mod_comet_mercure_publish(mod_comet_mercure_t *mercure);
+
+#endif /* MOD_COMET_MERCURE_H */

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The channel of a topic. */
+#include <apr_strings.h>
+
+#include "base/topic.h"
+#include "dialect/mercure.h"
+
+const char *mod_comet_mercure_name(const mod_comet_mercure_t *mercure,
+                                   comet_text_t topic, comet_text_t *name)
+{
+    const char *root = mercure->request->mapping->channel;
+    apr_pool_t *pool = mercure->r->pool;
+    char room[COMET_CHANNEL_MAX_BYTES];
+    apr_size_t length = comet_topic_escape(topic, room);
+
+    if (!topic.length) {
+        return "topic: it must not be empty";
+    }
+    if (!length || strlen(root) + length > COMET_CHANNEL_MAX_BYTES) {
+        return apr_psprintf(pool,
+                            "topic: it must not be longer than %d bytes, with "
+                            "%%25 for each %%",
+                            COMET_CHANNEL_MAX_BYTES - (int)strlen(root));
+    }
+    *name = comet_text(
+        apr_pstrcat(pool, root, apr_pstrmemdup(pool, room, length), NULL));
+    return name->length != strlen(root) + length
+                   || comet_params_check_channel(*name)
+               ? "topic: it must be UTF-8 without control characters"
+               : NULL;
+}

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * @file token/mercure.h
+ * What a token grants by the claims of the Mercure protocol: `mercure` of its
+ * versions 0.x, or `authorization_details` of 1.0 (RFC 9396).
+ */
+#ifndef COMET_MERCURE_H
+#define COMET_MERCURE_H
+
+#include <apr_tables.h>
+
+#include "base/pattern.h"
+
+/** The most patterns that one claim of a token may have. */
+#define COMET_MERCURE_MAX_PATTERNS 1000
+
+/** In the pool of the request that the token came with. */
+typedef struct comet_mercure_t {
+    int is_v1; /* it has `authorization_details` */
+    /** Of comet_pattern_t: the topics that it may publish, and whose private
+     * updates it may read.  NULL: the claim is absent. */
+    const apr_array_header_t *publish;
+    const apr_array_header_t *subscribe;
+} comet_mercure_t;
+
+/**
+ * Whether any of the patterns matches a topic.
+ * @param patterns  of comet_pattern_t; NULL: there are none.  Any thread.
+ */
+int comet_mercure_covers(const apr_array_header_t *patterns,
+                         comet_text_t topic);
+
+#endif /* COMET_MERCURE_H */

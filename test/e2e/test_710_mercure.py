@@ -1,0 +1,339 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The Mercure protocol, 0.x: subscribing, publishing, ids and errors."""
+
+import json
+import re
+
+import pytest
+
+import tokens
+from httpd_env import sqlite, wait_until
+from mercure import (ALL, BOOK, FORM, HUB, PUBLISHER, Subscriber, post,
+                     publish, token, url)
+from tokens import bearer, sign
+
+BASE = """
+CometMercure /.well-known/mercure
+CometMercure /other/hub tenants/7/
+<Location "/.well-known/mercure">
+  CometTokenKey HS256 KEYS/secret
+  CometMercureAnonymous on
+</Location>
+<Location "/other/hub">
+  CometTokenKey HS256 KEYS/secret
+</Location>
+""".replace("KEYS", tokens.FOLDER)
+
+SERVER = {"conf": BASE}
+pytestmark = pytest.mark.both_paths
+
+UUID = re.compile("urn:uuid:[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-"
+                  "[89ab][0-9a-f]{3}-[0-9a-f]{12}$")
+
+
+def test_710_01_update(server):
+    """An update reaches its subscribers with its type, id and retry; lines
+    stay lines."""
+    with Subscriber(server, BOOK) as stream:
+        given = publish(server, BOOK, "line1\nline2 ü", type="book",
+                        id="urn:x:1", retry="3000")
+        assert given == "urn:x:1"
+        assert stream.until(1) == ["line1\nline2 ü"]
+        assert stream.events[0]["type"] == "book"
+        assert stream.ids() == ["urn:x:1"]
+        stream.until_bytes(b"retry: 3000\n")
+        assert stream.header("content-type") == "text/event-stream"
+        assert "no-store" in stream.header("cache-control")
+        assert stream.header("last-event-id") is None
+        made = publish(server, BOOK)
+        assert UUID.match(made), made
+        assert stream.until(2)[1] == "" and stream.ids()[1] == made
+
+
+def test_710_02_ids_come_back_byte_for_byte(server):
+    ids = ['["a,b"]', "ü/é 日本", " x ", "a" * 255, "1", "urn:uuid:x"]
+    with Subscriber(server, "ids") as stream:
+        for name in ids:
+            assert publish(server, "ids", "x", id=name) == name
+        stream.until(len(ids))
+        assert stream.ids() == ids
+    for i, name in enumerate(ids[:-1]):
+        header = {"Last-Event-ID": name}
+        for said in ({"lastEventID": name}, {"headers": header}):
+            if name == name.strip() or "headers" not in said:
+                with Subscriber(server, "ids", **said) as stream:
+                    stream.until(1)
+                    assert stream.ids()[0] == ids[i + 1]
+                    told = stream.header("last-event-id")
+                    assert told.encode("latin-1").strip() \
+                        == name.strip().encode()
+
+
+TEMPLATES = [
+    ("https://example.com/books/{id}", "https://example.com/books/1", True),
+    ("https://example.com/books/{id}", "https://example.com/books/", True),
+    ("https://example.com/books/{id}", "https://example.com/books/1/2", False),
+    ("https://example.com/books/{id}", "https://example.com/book/1", False),
+    ("https://example.com/{+path}", "https://example.com/a/b?c=d", True),
+    ("https://example.com/books{/id}", "https://example.com/books", True),
+    ("https://example.com/books{?q}", "https://example.com/books?q=1", True),
+    ("{+all}", "a b", False),
+    ("*", "anything at all", True),
+    ("a{unclosed", "a{unclosed", True),
+    ("a{unclosed", "ab", False),
+    ("/books/{id}.jsonld", "/books/%41.jsonld", True),
+    ("/books//{id}", "/books//1", True),
+    ("100%/{id}", "100%/1", False),     # no valid template
+]
+
+
+def test_710_03_templates(server):
+    """A template gets what it matches, live and from history; a text that is
+    no template is a topic."""
+    for i, (template, topic, matches) in enumerate(TEMPLATES):
+        with Subscriber(server, template, "end") as stream:
+            publish(server, topic, "%d" % i)
+            publish(server, "end", "end")
+            wanted = ["%d" % i, "end"] if matches else ["end"]
+            assert stream.until(len(wanted)) == wanted, (template, topic)
+            opened = stream.parser.last_id
+        with Subscriber(server, template, "end", lastEventID=opened):
+            pass
+    for i, (template, topic, matches) in enumerate(TEMPLATES):
+        with Subscriber(server, template, lastEventID="earliest") as stream:
+            publish(server, topic if matches else template, "last")
+            while "last" not in stream.data():
+                assert stream.step()
+            assert (str(i) in stream.data()) == matches, (template, topic)
+
+
+def test_710_04_alternates_come_once(server):
+    """A subscriber to several topics of an update gets it once, live and from
+    history; a subscriber to one of them gets it, too."""
+    before = publish(server, "mark", "mark")
+    topics = ["/a/1", "/b/1", "/c/1"]
+    with Subscriber(server, *topics) as all_of_them, \
+            Subscriber(server, "/b/1") as second, \
+            Subscriber(server, "/c/{id}", "/a/{id}") as templates:
+        publish(server, topics, "once")
+        publish(server, topics, "end")
+        for stream in (all_of_them, second, templates):
+            assert stream.until(2) == ["once", "end"]
+    for wanted in (topics, ["/b/1"], ["/c/{id}", "/a/{id}"]):
+        with Subscriber(server, *wanted, lastEventID=before) as stream:
+            assert stream.until(2) == ["once", "end"]
+            assert stream.header("last-event-id") == before
+
+
+def test_710_05_alternates_are_found_in_a_long_history(server):
+    """The index finds a rare alternate behind many other messages; once the
+    message is deleted, no trace is left."""
+    before = publish(server, "mark", "mark")
+    publish(server, ["/rare/1", "/rare/alternate"], "old", id="rare-id")
+    sqlite(server.db, """
+        WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n
+                                 WHERE i < 1500)
+        INSERT INTO message(channel, body) SELECT 'noise/' || i % 7, i FROM n;
+        """)
+    for topic in ("/rare/alternate", "/rare/{x}", "/{a}/alternate"):
+        with Subscriber(server, topic, lastEventID=before) as stream:
+            assert stream.until(1) == ["old"], topic
+    sqlite(server.db, "DELETE FROM message WHERE id = 'rare-id';")
+    assert sqlite(server.db, """
+        SELECT count(*) FROM message_alternate
+         WHERE message NOT IN (SELECT id FROM message_log);
+        SELECT count(*) FROM message_event WHERE event = 'rare-id';
+        SELECT count(*) FROM channel WHERE name LIKE '%rare%';
+        """) == [["0"], ["0"], ["0"]]
+
+
+def test_710_06_last_event_id(server):
+    """`earliest` is all; a known id is what follows; an unknown one nothing,
+    and the answer says so.  The header comes before the parameter."""
+    topic = "/history"
+    ids = [publish(server, topic, "%d" % i) for i in range(3)]
+    for query, data, told in (
+            ({"lastEventID": "earliest"}, ["0", "1", "2"], "earliest"),
+            ({"last_event_id": ids[0]}, ["1", "2"], ids[0]),
+            ({"Last-Event-ID": ids[1]}, ["2"], ids[1]),
+            ({"lastEventID": "no such id"}, [], "earliest"),
+            ({"lastEventID": ids[0][:-1] + "0"}, [], "earliest"),
+            ({}, [], None)):
+        end = publish(server, topic + "/end", "end")
+        with Subscriber(server, topic, end, **query) as stream:
+            publish(server, end, "end")
+            assert stream.until(len(data) + 1)[:-1] == data, query
+            assert stream.header("last-event-id") == told
+    with Subscriber(server, topic, lastEventID="earliest",
+                    headers={"Last-Event-ID": ids[1]}) as stream:
+        assert stream.until(1) == ["2"]
+
+
+def test_710_07_a_row_is_an_update(server):
+    """Who inserts a row reaches Mercure's subscribers, and who publishes by
+    Mercure makes a row, readable by its topic."""
+    with Subscriber(server, BOOK, "/books/{id}", "plain") as stream:
+        sqlite(server.db, """
+            INSERT INTO message(channel, body) VALUES('plain', 'one');
+            INSERT INTO message(channel, body, id, type)
+              VALUES('%/books/7', 'two', 'id-2', 'tale');
+            INSERT INTO message(channel, body)
+              VALUES('https:/%/example.com/books/1', 'three');
+            """)
+        assert stream.until(3) == ["one", "two", "three"]
+        assert stream.ids()[1] == "id-2"
+        assert stream.events[1]["type"] == "tale"
+        server.post("plain", "four")
+        assert stream.until(4)[3] == "four"
+    publish(server, BOOK, "five")
+    assert server.history("https:/%/example.com/books/1")[-1]["body"] \
+        == "five"
+
+
+def test_710_08_a_prefix_keeps_hubs_apart(server):
+    """With a prefix, a hub's topics are below it; nothing else is seen."""
+    reader = {"headers": bearer(token(subscribe=[ALL]))}
+    with Subscriber(server, "*", hub="/other/hub", **reader) as other:
+        publish(server, "outside", "no")
+        publish(server, "inside", "yes", hub="/other/hub")
+        assert other.until(1) == ["yes"]
+    assert server.history("tenants/7/inside")[-1]["body"] == "yes"
+    with Subscriber(server, "inside", "tenants/7/inside") as stream:
+        publish(server, "inside", "again", hub="/other/hub")
+        assert stream.until(1) == ["again"]     # by its full name alone
+
+
+def expect(answer, status, words):
+    assert answer.status == status, answer
+    assert words in answer.body.decode(), answer
+    assert answer.header("content-type").startswith("text/plain")
+
+
+def test_710_09_errors_of_publishing(server):
+    """Each refusal, in the order in which the reference checks."""
+    nobody = bearer(token(subscribe=[ALL]))
+    other = bearer(token(publish=["/books/{id}"]))
+    topic = [("topic", "/films/1")]
+    expect(post(server, topic, headers={}), 401, "Unauthorized")
+    expect(post(server, [], headers=nobody), 401, "Unauthorized")
+    expect(post(server, [("data", "x")], headers=other), 400,
+           'Missing "topic" parameter.')
+    expect(post(server, topic + [("retry", "1s")], headers=other), 400,
+           "retry")
+    expect(post(server, topic, headers=other), 401, "Unauthorized")
+    assert post(server, [("topic", "/books/1")],
+                headers=other).status == 200
+    expect(post(server, [("topic", "/books/1")] + topic, headers=other), 401,
+           "Unauthorized")
+    for name in ("/.well-known/mercure/x",
+                 "https://example.com/.well-known/mercure"):
+        expect(post(server, [("topic", name)]), 403, "/.well-known/mercure")
+    for field, value in (("id", "a\nb"), ("id", "a\0b"), ("id", "#1"),
+                         ("id", "earliest"), ("id", "x" * 256),
+                         ("type", "a\nb"), ("type", "gap"),
+                         ("data", "a\0b"), ("topic", ""), ("topic", "a\nb"),
+                         ("topic", "x" * 256), ("retry", "-1"),
+                         ("retry", "9" * 20)):
+        assert post(server, topic + [(field, value)]).status == 400, field
+    assert post(server, [("topic", "t")] * 1000).status == 200
+    assert post(server, [("topic", "t")] * 1001).status == 400
+    answer = server.request("POST", HUB, b'{"topic": "x"}', {
+        "Content-Type": "application/json", **PUBLISHER})
+    expect(answer, 400, "Content-Type")
+    assert server.request("PUT", HUB, b"", PUBLISHER).status == 405
+    assert post(server, topic + [("data", "x" * 70000)]).status == 413
+
+
+def test_710_10_errors_of_subscribing(server):
+    expect(server.get(HUB), 400, 'Missing "topic" parameter.')
+    assert server.get(HUB + "?" + "topic=t&" * 800 + "topic=").status == 400
+    expect(server.get(url(*["%d{x}" % i for i in range(101)])), 400, "100")
+    expect(server.get(url("")), 400, "empty")
+    expect(server.get(url("a"), bearer("nonsense")), 401, "Unauthorized")
+    answer = server.get(url("a"), bearer(token(subscribe="*") + "x"))
+    expect(answer, 401, "Unauthorized")
+    assert 'error="invalid_token"' in answer.header("www-authenticate")
+    answer = server.get("/other/hub?topic=a")
+    expect(answer, 401, "Unauthorized")
+    assert answer.header("www-authenticate") == "Bearer"
+    assert server.get("/other/hub/below").status == 404
+    two = {"Authorization": "Bearer a, Bearer b"}
+    expect(server.get(url("a"), two), 400, "one field")
+
+
+def test_710_11_where_a_token_may_be(server):
+    """In the header, the cookie mercureAuthorization and the parameter
+    authorization, which no log shows."""
+    reader = token(subscribe=[ALL])
+    ways = (({"headers": bearer(reader)}, {}),
+            ({"headers": {"Cookie": "a=b; mercureAuthorization=" + reader}},
+             {}),
+            ({}, {"authorization": reader}))
+    for kwargs, query in ways:
+        with Subscriber(server, "secret", **kwargs, **query) as stream:
+            publish(server, "secret", "told", private="on")
+            assert stream.until(1) == ["told"]
+    wait_until(lambda: "authorization=-" in server.access_log(),
+               what="the stream's line")
+    tokens.assert_hidden(server)
+
+
+def test_710_12_claims(server):
+    """The claim may have its long name; a wrong one spoils the token, and so
+    does what spoils any token."""
+    long = bearer(sign({"https://mercure.rocks/": {"publish": [ALL]}}))
+    assert post(server, [("topic", "x")], headers=long).status == 200
+    for claim in (5, [], {"publish": "*"}, {"publish": [5]},
+                  {"publish": ["x"] * 1001}, {"subscribe": {}}):
+        said = bearer(sign({"mercure": claim}))
+        answer = post(server, [("topic", "x")], headers=said)
+        expect(answer, 401, "mercure")
+    expired = bearer(token(publish=[ALL], exp=1))
+    expect(post(server, [("topic", "x")], headers=expired), 401, "exp")
+    none = tokens.encode({"alg": "none"}) + "." \
+        + tokens.encode({"mercure": {"publish": ["*"]}}) + "."
+    assert post(server, [("topic", "x")], headers=bearer(none)).status == 401
+    comet = bearer(sign({"comet": {"write": ["*"]}}))
+    assert post(server, [("topic", "x")], headers=comet).status == 401
+
+
+def test_710_13_the_author_is_the_token_s(server):
+    publish_as = bearer(token(publish=[ALL], sub="anna"))
+    assert post(server, [("topic", "by")], headers=publish_as).status == 200
+    assert server.history("by")[-1]["author"] == "anna"
+
+
+def test_710_14_a_token_s_end_ends_its_stream(server):
+    import time
+    reader = bearer(token(subscribe=[ALL], exp=time.time() + 1.5))
+    with Subscriber(server, "x", headers=reader) as stream:
+        stream.until_end()
+        assert b"retry: " in stream.bytes
+
+
+def test_710_15_head_and_options(server):
+    answer = server.request("HEAD", url("a"))
+    assert answer.status == 200
+    assert answer.header("content-type") == "text/event-stream"
+    answer = server.request("OPTIONS", HUB)
+    assert answer.header("allow") == "GET, HEAD, POST, OPTIONS"
+    assert answer.header("accept-post") == FORM["Content-Type"]
+
+
+def test_710_16_configtest(server):
+    """What cannot work is refused at the start."""
+    for line, words in (
+            ("CometMercure", "takes"),
+            ("CometMercure /hub prefix", "ends in a slash"),
+            ("CometMercure hub", "/"),
+            ("CometMercureAnonymous perhaps", "On or Off")):
+        failed, text = server.configtest(line + "\n", comet="demo")
+        assert failed and words in text, (line, text)
+
+
+def test_710_17_json_survives(server):
+    """API Platform's data arrives as it was sent."""
+    data = json.dumps({"@id": "/books/1", "title": "«Ü»", "n": [1, {}]})
+    with Subscriber(server, "https://example.com/{+path}") as stream:
+        publish(server, BOOK, data)
+        assert json.loads(stream.until(1)[0]) == json.loads(data)
