@@ -395,7 +395,8 @@ int comet_url_pattern_matches(comet_text_t text, comet_text_t topic)
 
     return topic.length <= COMET_CHANNEL_MAX_BYTES
            && !compile_text(&automaton, text)
-           && comet_automaton_run(&automaton, normalize(topic, room));
+           && comet_automaton_run(
+               &automaton, find_host(text) ? normalize(topic, room) : topic);
 }
 
 apr_size_t comet_url_pattern_literal(comet_text_t text)
@@ -408,5 +409,8 @@ apr_size_t comet_url_pattern_literal(comet_text_t text)
     while (length < text.length && !strchr("\\:*{(?+#", text.data[length])) {
         length++;
     }
-    return length;
+    /* the slash before a name may be absent together with it */
+    return length && length < text.length && text.data[length] == ':'
+               ? length - 1
+               : length;
 }

@@ -5,8 +5,6 @@
 #include <apr_strings.h>
 #include <string.h>
 
-static const char DETAIL[] = "https://mercure.rocks/authorization-detail";
-
 int comet_mercure_covers(const apr_array_header_t *patterns, comet_text_t topic)
 {
     int i;
@@ -176,12 +174,15 @@ static const char *read_detail(const json_t *detail,
                : NULL;
 }
 
-/* Details of another type are meant for other servers. */
+/* Details of another type are meant for other servers.  The drafts of 1.0 have
+ * two names for ours. */
 static int is_ours(const json_t *detail)
 {
     const char *type = json_string_value(json_object_get(detail, "type"));
 
-    return type && strcmp(type, DETAIL) == 0;
+    return type
+           && (strcmp(type, "https://mercure.rocks/authorization-detail") == 0
+               || strcmp(type, "mercure") == 0);
 }
 
 static const char *read_v1(comet_mercure_t *mercure, const json_t *details,

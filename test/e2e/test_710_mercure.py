@@ -2,7 +2,9 @@
 """The Mercure protocol, 0.x: subscribing, publishing, ids and errors."""
 
 import json
+import os
 import re
+import time
 
 import pytest
 
@@ -10,6 +12,7 @@ import tokens
 from httpd_env import sqlite, wait_until
 from mercure import (ALL, BOOK, FORM, HUB, PUBLISHER, Subscriber, post,
                      publish, token, url)
+from pg_env import PG_MODULE
 from tokens import bearer, sign
 
 BASE = """
@@ -304,7 +307,6 @@ def test_710_13_the_author_is_the_token_s(server):
 
 
 def test_710_14_a_token_s_end_ends_its_stream(server):
-    import time
     reader = bearer(token(subscribe=[ALL], exp=time.time() + 1.5))
     with Subscriber(server, "x", headers=reader) as stream:
         stream.until_end()
@@ -337,3 +339,41 @@ def test_710_17_json_survives(server):
     with Subscriber(server, "https://example.com/{+path}") as stream:
         publish(server, BOOK, data)
         assert json.loads(stream.until(1)[0]) == json.loads(data)
+
+
+EXAMPLES = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..",
+                        "conf", "examples")
+
+
+def read(name):
+    with open(os.path.join(EXAMPLES, name), encoding="utf-8") as file:
+        return file.read()
+
+
+def test_710_18_example(make_server):
+    """mercure.conf: everybody reads what is public, a token the rest."""
+    text = read("mercure.conf").replace("/etc/apache2/mercure.key",
+                                        tokens.path("secret"))
+    server = make_server(comet="status", conf="""
+        CometStore "sqlite:{data}/comet.db"
+        """ + text)
+    reader = bearer(token(subscribe=[BOOK]))
+    with Subscriber(server, BOOK) as anybody, \
+            Subscriber(server, BOOK, headers=reader) as one:
+        publish(server, BOOK, "for one", private="on")
+        publish(server, BOOK, "for all")
+        assert anybody.until(1) == ["for all"]
+        assert one.until(2) == ["for one", "for all"]
+    assert post(server, [("topic", "x")], headers={}).status == 401
+
+
+def test_710_19_postgresql_is_refused(server):
+    """The schema for PostgreSQL would not keep an update private."""
+    if not os.path.exists(PG_MODULE):
+        pytest.skip("mod_comet_pg.so was not built")
+    conf = 'LoadModule comet_pg_module "%s"\n' % PG_MODULE \
+        + 'CometStore "postgresql:dbname=none"\n'
+    failed, text = server.configtest(conf + "CometEndpoint /comet\n")
+    assert not failed, text
+    failed, text = server.configtest(conf + "CometMercure /hub\n")
+    assert failed and "private updates" in text, text

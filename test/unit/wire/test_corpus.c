@@ -33,6 +33,9 @@
 #define LLVMFuzzerTestOneInput fuzz_h2_session
 #include "../../fuzz/fuzz_h2_session.c"
 #undef LLVMFuzzerTestOneInput
+#define LLVMFuzzerTestOneInput fuzz_pattern
+#include "../../fuzz/fuzz_pattern.c"
+#undef LLVMFuzzerTestOneInput
 
 typedef int fuzz_fn(const uint8_t *data, size_t size);
 
@@ -128,6 +131,11 @@ static void test_h2_session_corpus(void **state)
     replay("h2_session", fuzz_h2_session);
 }
 
+static void test_pattern_corpus(void **state)
+{
+    replay("pattern", fuzz_pattern);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -138,6 +146,7 @@ int main(void)
         cmocka_unit_test(test_head_corpus),
         cmocka_unit_test(test_h2_scanner_corpus),
         cmocka_unit_test(test_h2_session_corpus),
+        cmocka_unit_test(test_pattern_corpus),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

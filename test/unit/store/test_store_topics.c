@@ -1,0 +1,304 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The store: private messages, alternates and ids, read by every way. */
+#include "store_kit.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define MANY 400
+#define CHANNELS 6
+
+static comet_message_t *make_update(const char *channel, const char *alternates,
+                                    int is_private, const char *event)
+{
+    comet_message_fields_t fields = {
+        .channel = comet_text(channel),
+        .body = comet_text(is_private ? "private" : "public"),
+        .update = { .is_private = is_private,
+                    .retry_msec = 7,
+                    .event = comet_text(event),
+                    .alternates = comet_text(alternates) },
+    };
+    comet_message_t *message = comet_message_create(&fields);
+
+    assert_non_null(message);
+    return message;
+}
+
+static apr_status_t append(comet_store_t *store, const char *channel,
+                           const char *alternates, int is_private,
+                           const char *event)
+{
+    comet_message_t *message =
+        make_update(channel, alternates, is_private, event);
+    apr_status_t result = -1;
+
+    assert_int_equal(scratch_append(store, &message, &result, 1), 0);
+    comet_message_unref(message);
+    return result;
+}
+
+static comet_selection_t *by_topics(const char *name, const char *pattern,
+                                    const char *grant)
+{
+    comet_text_t names = comet_text(name);
+    comet_pattern_t patterns = comet_pattern_read(comet_text(pattern)),
+                    grants = comet_pattern_read(comet_text(grant));
+    comet_topics_t topics = {
+        .names = &names,
+        .name_count = name != NULL,
+        .patterns = &patterns,
+        .pattern_count = pattern != NULL,
+        .grants = &grants,
+        .grant_count = grant != NULL,
+        .root = comet_text(""),
+    };
+
+    return comet_selection_by_topics(&topics);
+}
+
+/* --- what is kept ----------------------------------------------------------- */
+
+static void test_round_trip(void **state)
+{
+    comet_store_t *store = kit_open_store(COMET_STORE_WRITE);
+    const comet_update_t *update;
+    comet_timestamp_t found;
+
+    assert_int_equal(append(store, "a", "b\nc", 1, "id 1"), APR_SUCCESS);
+    kit_empty_list();
+    assert_int_equal(comet_store_tail(store, 0, 9, kit_collect, &kit_list), 0);
+    assert_int_equal(kit_list.count, 1);
+    update = &kit_list.messages[0]->update;
+    assert_true(update->is_private);
+    assert_int_equal(update->retry_msec, 7);
+    assert_string_equal(update->event.data, "id 1");
+    assert_string_equal(update->alternates.data, "b\nc");
+    assert_int_equal(comet_store_find_event(store, comet_text("id 1"), &found),
+                     0);
+    assert_int_equal(found, kit_list.messages[0]->timestamp);
+    append(store, "b", NULL, 0, "id 1"); /* the newest one counts */
+    assert_int_equal(comet_store_find_event(store, comet_text("id 1"), &found),
+                     0);
+    assert_int_equal(found, kit_last_of(store));
+    assert_int_equal(comet_store_find_event(store, comet_text("no"), &found),
+                     0);
+    assert_int_equal(found, 0);
+    comet_store_close(store);
+    kit_assert_healthy();
+}
+
+/* Nothing is left of what is deleted, or refused. */
+static void test_no_trace(void **state)
+{
+    comet_store_t *store = kit_open_store(COMET_STORE_WRITE);
+
+    assert_int_equal(append(store, "a", "b\nb\nc/d", 1, "x"), APR_SUCCESS);
+    assert_int_equal(append(store, "c/d", NULL, 0, NULL), APR_SUCCESS);
+    assert_int_equal(kit_number("SELECT count(*) FROM message_alternate"), 2);
+    kit_run_outside("DELETE FROM message WHERE channel = 'a'");
+    assert_int_equal(kit_number("SELECT count(*) FROM message_alternate"), 0);
+    assert_int_equal(kit_number("SELECT count(*) FROM message_event"), 0);
+    assert_int_equal(kit_number("SELECT count(*) FROM channel"), 1);
+    assert_int_equal(append(store, "new", "fine\n/wrong", 0, "y"),
+                     COMET_EINVALID);
+    assert_int_equal(append(store, "new", "fine", 0, "a\nb"), COMET_EINVALID);
+    assert_int_equal(kit_number("SELECT count(*) FROM channel"), 1);
+    assert_int_equal(kit_number("SELECT count(*) FROM message_event"), 0);
+    kit_run_outside("DELETE FROM message");
+    assert_int_equal(kit_number("SELECT count(*) FROM channel"), 0);
+    comet_store_close(store);
+    kit_assert_healthy();
+}
+
+/* --- what is read ------------------------------------------------------------ */
+
+static const char *const channels[CHANNELS] = { "a",   "r/1",   "r/2",
+                                                "%/x", "s/t/u", "b" };
+
+/* Each message has a channel, perhaps an alternate, and is private or not. */
+static void append_random(comet_store_t *store, unsigned *seed)
+{
+    const char *channel = channels[rand_r(seed) % CHANNELS];
+    const char *alternate =
+        rand_r(seed) % 3 ? NULL : channels[rand_r(seed) % CHANNELS];
+
+    assert_int_equal(
+        append(store, channel, alternate, rand_r(seed) % 3 == 0, NULL),
+        APR_SUCCESS);
+}
+
+/** The whole log. */
+typedef struct log_t {
+    comet_message_t *messages[2 * MANY];
+    int count;
+} log_t;
+
+static int add_to_log(void *baton, comet_message_t *message)
+{
+    log_t *whole = baton;
+
+    whole->messages[whole->count++] = message;
+    return 1;
+}
+
+/* The messages of kit_list are those of the log that the selection takes, from
+ * a place on. */
+static void check(const log_t *whole, const comet_selection_t *selection,
+                  comet_timestamp_t after, const char *what)
+{
+    int i, k = 0;
+
+    for (i = 0; i < whole->count; i++) {
+        const comet_message_t *message = whole->messages[i];
+
+        if (message->timestamp > after
+            && comet_selection_judge_message(selection, message)
+                   != COMET_SELECTION_NONE) {
+            if (k >= (int)kit_list.count
+                || kit_list.messages[k]->timestamp != message->timestamp) {
+                fail_msg("%s: message %d of %d is missing", what, k, i);
+            }
+            k++;
+        }
+    }
+    assert_int_equal(k, (int)kit_list.count);
+}
+
+static void check_all(comet_store_t *store, const log_t *whole,
+                      const comet_selection_t *selection, const char *what)
+{
+    comet_timestamp_t middle = whole->messages[whole->count / 2]->timestamp;
+
+    kit_empty_list();
+    assert_int_equal(
+        comet_store_read(store, selection, 0, 2 * MANY, kit_collect, &kit_list),
+        0);
+    check(whole, selection, 0, what);
+    kit_empty_list();
+    assert_int_equal(comet_store_read(store, selection, middle, 2 * MANY,
+                                      kit_collect, &kit_list),
+                     0);
+    check(whole, selection, middle, what);
+    kit_empty_list();
+    assert_int_equal(comet_store_page(store, selection, middle,
+                                      COMET_TIMESTAMP_MAX, 2 * MANY,
+                                      kit_collect, &kit_list),
+                     0);
+    check(whole, selection, middle, what);
+}
+
+/* Every way to read finds exactly what comet_selection_judge() takes: where the
+ * channels are frequent (a scan) and where they are rare (the index). */
+static void test_random(void **state)
+{
+    static const struct {
+        const char *name, *pattern, *grant;
+    } asked[] = {
+        { "a", NULL, NULL },    { "a", NULL, "a" },
+        { NULL, "r/{x}", "*" }, { NULL, "*", "r/{x}" },
+        { "b", "/{x}", "b" },   { "none", NULL, "*" },
+        { NULL, "{+x}", NULL }, { "a", "s/t/{x}", "{x}" },
+    };
+    comet_store_t *store = kit_open_store(COMET_STORE_WRITE);
+    log_t *whole = calloc(1, sizeof(*whole));
+    unsigned seed = 711;
+    size_t i;
+    int k;
+
+    for (k = 0; k < MANY; k++) {
+        append_random(store, &seed);
+    }
+    for (i = 0; i < 2; i++) { /* at last they are rare */
+        whole->count = 0;
+        assert_int_equal(
+            comet_store_tail(store, 0, 2 * MANY, add_to_log, whole), 0);
+        for (k = 0; k < (int)(sizeof(asked) / sizeof(*asked)); k++) {
+            comet_selection_t *selection =
+                by_topics(asked[k].name, asked[k].pattern, asked[k].grant);
+
+            check_all(store, whole, selection,
+                      asked[k].name ? asked[k].name : "pattern");
+            comet_selection_unref(selection);
+        }
+        for (k = 0; k < CHANNELS; k++) {
+            comet_selection_t *one = scratch_choose(channels[k]);
+            comet_selection_t *two = scratch_choose("b r/*");
+
+            check_all(store, whole, one, channels[k]);
+            check_all(store, whole, two, "b r/*");
+            comet_selection_unref(one);
+            comet_selection_unref(two);
+        }
+        while (whole->count) {
+            comet_message_unref(whole->messages[--whole->count]);
+        }
+        if (i == 0) {
+            kit_run_outside("DELETE FROM message WHERE timestamp NOT IN "
+                            "(SELECT timestamp FROM message LIMIT 60)");
+            kit_append_noise(store, "noise", 2 * MANY - 100);
+        }
+    }
+    free(whole);
+    kit_empty_list();
+    comet_store_close(store);
+    kit_assert_healthy();
+}
+
+static int count_name(void *baton, comet_text_t name)
+{
+    ++*(int *)baton;
+    return 1;
+}
+
+/* What an endpoint's reader can ask for besides messages tells nothing of
+ * private ones. */
+static void test_hidden(void **state)
+{
+    comet_store_t *store = kit_open_store(COMET_STORE_WRITE);
+    comet_selection_t *one = scratch_choose("p"), *two = scratch_choose("p q");
+    comet_timestamp_t cursor;
+    int any, names = 0, i;
+
+    for (i = 0; i < 5; i++) {
+        append(store, "p", "alternate", 1, NULL);
+    }
+    assert_int_equal(comet_store_replay(store, one, 3, &cursor, &any), 0);
+    assert_false(any);
+    assert_int_equal(cursor, 0);
+    assert_int_equal(comet_store_replay(store, two, 3, &cursor, &any), 0);
+    assert_false(any);
+    assert_int_equal(
+        comet_store_channels(store, comet_text(""), 9, count_name, &names), 0);
+    assert_int_equal(names, 0);
+    append(store, "p", NULL, 0, NULL);
+    append(store, "p", NULL, 1, NULL);
+    append(store, "p", NULL, 0, NULL);
+    assert_int_equal(comet_store_replay(store, one, 1, &cursor, &any), 0);
+    assert_true(any);
+    kit_empty_list();
+    assert_int_equal(
+        comet_store_read(store, one, cursor, 9, kit_collect, &kit_list), 0);
+    assert_string_equal(kit_joined(","), "public");
+    assert_int_equal(
+        comet_store_channels(store, comet_text(""), 9, count_name, &names), 0);
+    assert_int_equal(names, 1);
+    comet_selection_unref(one);
+    comet_selection_unref(two);
+    kit_empty_list();
+    comet_store_close(store);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        KIT_TEST(test_round_trip),
+        KIT_TEST(test_no_trace),
+        KIT_TEST(test_random),
+        KIT_TEST(test_hidden),
+    };
+
+    scratch_make();
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
