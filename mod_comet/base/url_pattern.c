@@ -6,6 +6,8 @@
 
 #include "base/pattern.h"
 
+static const char NO_EXPRESSIONS[] = "regular expressions are not supported";
+
 typedef enum part_e { PROTOCOL, HOST, PORT, PATH, SEARCH, HASH } part_e;
 
 /* What a name and a star match in each part. */
@@ -159,6 +161,9 @@ static void add_group(compile_t *compile, const char *content_end)
     compile->at = content_end
                       ? content_end + 1
                       : skip_name(start + (*start == '/'), compile->end);
+    if (compile->at < compile->end && *compile->at == '(' && !content_end) {
+        compile->wrong = NO_EXPRESSIONS;
+    }
     modifier = take_modifier(compile);
     after = compile->at;
     if (modifier == '?' || modifier == '*') {
@@ -258,7 +263,7 @@ static void add_token(compile_t *compile)
         compile->after_matcher = 1;
     }
     else if (*at == '(') {
-        compile->wrong = "regular expressions are not supported";
+        compile->wrong = NO_EXPRESSIONS;
     }
     else {
         compile->at += *at == '\\' && end - at > 1;

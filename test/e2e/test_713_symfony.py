@@ -40,6 +40,11 @@ class Factory implements TokenFactoryInterface
     public function create(?array $subscribe = [], ?array $publish = [],
                            array $additionalClaims = []): string
     {
+        foreach ($additionalClaims as &$claim) {
+            if ($claim instanceof DateTimeInterface) {
+                $claim = $claim->getTimestamp();
+            }
+        }
         $b64 = fn ($x) => rtrim(strtr(base64_encode($x), '+/', '-_'), '=');
         $text = $b64('{"alg":"HS256","typ":"JWT"}') . '.' . $b64(json_encode(
             ['mercure' => ['subscribe' => $subscribe, 'publish' => $publish]]

@@ -184,8 +184,8 @@ static void test_url_patterns(void **state)
 static void test_wrong_url_patterns(void **state)
 {
     static const char *const texts[] = {
-        "",     "books/:id", "urn:books:1", "/a(b)",
-        "/a{b", "/{a{b}}",   "/{(x)}",      "https//x",
+        "",        "books/:id", "urn:books:1", "/a(b)",      "/a{b",
+        "/{a{b}}", "/{(x)}",    "/:id(.*)",    "/:id(\\d+)", "https//x",
     };
     comet_pattern_t pattern;
     size_t i;
