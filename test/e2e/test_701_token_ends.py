@@ -2,13 +2,16 @@
 """The end of a token ends what it has authorised: streams and polls, however
 they wait.  Nothing that is published later reaches their clients."""
 
+import contextlib
+import os
+import signal
 import time
 
 import pytest
 
 import tokens
 from h2_client import H2
-from httpd_env import SLOW, Httpd, wait_until
+from httpd_env import SLOW, Httpd, sqlite, wait_until
 from stream_client import Stream
 from tokens import bearer, claims, grant, sign
 
@@ -61,6 +64,19 @@ def short(seconds=1.5, **more):
 def check_end(exp):
     late = time.time() - exp
     assert 0 <= late < LATE * SLOW, "%.2f s after the end" % late
+
+
+@contextlib.contextmanager
+def stopped(server):
+    """The server's children do not run meanwhile."""
+    pids = server.children()
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
 
 
 STREAMS = ["/comet/room", "/comet/room?transport=iframe",
@@ -211,3 +227,32 @@ def test_701_09_http2(make_server):
             "authorization": headers["Authorization"]})
         conn.finish(stream, 10)
         check_end(exp)
+
+
+def test_701_08_nothing_comes_late_after_a_pause(server):
+    """A child that did not run at its tokens' end finds news and the end at the
+    same time: its streams and polls get the end alone."""
+    start = server.request("POST", "/comet/room", b"in time", {
+        "Content-Type": "text/plain"}).json()["timestamp"]
+    headers, exp = short(2.5 * SLOW)
+    accepts = {"Accept": "text/event-stream", **headers}
+    streams = [Stream(server, target, headers if "transport" in target
+                      else accepts) for target in STREAMS[:3] + STREAMS[4:5]]
+    polls = [server.raw() for _ in range(2)]
+    for poll, target in zip(polls, ("/comet/room?", "/comet?channel=room&")):
+        poll.request("GET", "%ssince=%d" % (target, start), headers)
+    for stream in streams:
+        stream.until_bytes(b"in time")
+    server.wait_waiting(len(streams) + len(polls))
+    assert time.time() < exp
+    with stopped(server):
+        sqlite(server.db, "INSERT INTO message(channel, body)"
+                          " VALUES('room', 'too late');")
+        wait_until(lambda: time.time() > exp + 0.2, 10, "the token's end")
+    for stream in streams:
+        with stream:
+            stream.until_end()
+            assert b"too late" not in stream.bytes
+    for poll in polls:
+        with poll:
+            assert b"too late" not in poll.answer().body
