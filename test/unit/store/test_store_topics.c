@@ -7,6 +7,8 @@
 #include <string.h>
 
 #define MANY 400
+/* So many messages of no interest that a scan over them is given up. */
+#define NOISE 800
 #define CHANNELS 6
 
 static comet_message_t *make_update(const char *channel, const char *alternates,
@@ -131,7 +133,7 @@ static void append_random(comet_store_t *store, unsigned *seed)
 
 /** The whole log. */
 typedef struct log_t {
-    comet_message_t *messages[2 * MANY];
+    comet_message_t *messages[2 * NOISE + MANY];
     int count;
 } log_t;
 
@@ -166,27 +168,44 @@ static void check(const log_t *whole, const comet_selection_t *selection,
     assert_int_equal(k, (int)kit_list.count);
 }
 
+static apr_size_t count_taken(const log_t *whole,
+                              const comet_selection_t *selection)
+{
+    apr_size_t count = 0;
+    int i;
+
+    for (i = 0; i < whole->count; i++) {
+        count += comet_selection_judge_message(selection, whole->messages[i])
+                 != COMET_SELECTION_NONE;
+    }
+    return count;
+}
+
+/* With a limit that is just too high: a scan for rare messages is given up. */
 static void check_all(comet_store_t *store, const log_t *whole,
                       const comet_selection_t *selection, const char *what)
 {
     comet_timestamp_t middle = whole->messages[whole->count / 2]->timestamp;
+    apr_size_t limit = count_taken(whole, selection) + 1;
 
     kit_empty_list();
     assert_int_equal(
-        comet_store_read(store, selection, 0, 2 * MANY, kit_collect, &kit_list),
+        comet_store_read(store, selection, 0, limit, kit_collect, &kit_list),
         0);
     check(whole, selection, 0, what);
     kit_empty_list();
-    assert_int_equal(comet_store_read(store, selection, middle, 2 * MANY,
+    assert_int_equal(comet_store_read(store, selection, middle, limit,
                                       kit_collect, &kit_list),
                      0);
     check(whole, selection, middle, what);
-    kit_empty_list();
-    assert_int_equal(comet_store_page(store, selection, middle,
-                                      COMET_TIMESTAMP_MAX, 2 * MANY,
-                                      kit_collect, &kit_list),
-                     0);
-    check(whole, selection, middle, what);
+    if (limit < COMET_LIMIT_MAX) {
+        kit_empty_list();
+        assert_int_equal(comet_store_page(store, selection, middle,
+                                          COMET_TIMESTAMP_MAX, limit,
+                                          kit_collect, &kit_list),
+                         0);
+        check(whole, selection, middle, what);
+    }
 }
 
 /* Every way to read finds exactly what comet_selection_judge() takes: where the
@@ -213,7 +232,7 @@ static void test_random(void **state)
     for (i = 0; i < 2; i++) { /* at last they are rare */
         whole->count = 0;
         assert_int_equal(
-            comet_store_tail(store, 0, 2 * MANY, add_to_log, whole), 0);
+            comet_store_tail(store, 0, 2 * NOISE + MANY, add_to_log, whole), 0);
         for (k = 0; k < (int)(sizeof(asked) / sizeof(*asked)); k++) {
             comet_selection_t *selection =
                 by_topics(asked[k].name, asked[k].pattern, asked[k].grant);
@@ -235,9 +254,12 @@ static void test_random(void **state)
             comet_message_unref(whole->messages[--whole->count]);
         }
         if (i == 0) {
-            kit_run_outside("DELETE FROM message WHERE timestamp NOT IN "
-                            "(SELECT timestamp FROM message LIMIT 60)");
-            kit_append_noise(store, "noise", 2 * MANY - 100);
+            kit_run_outside("DELETE FROM message");
+            kit_append_noise(store, "noise", NOISE);
+            for (k = 0; k < MANY / 8; k++) {
+                append_random(store, &seed);
+            }
+            kit_append_noise(store, "noise", NOISE);
         }
     }
     free(whole);
