@@ -196,6 +196,9 @@ static void test_keys(void **state)
     static const words_t grant = { .names = { "x" }, .grants = { "*" } };
     static const words_t long_one = { .names = { "a" },
                                       .grants = { "p\0011:1:q" } };
+    static const words_t asked = { .patterns = { "{a}", "{b}" } };
+    static const words_t granted = { .patterns = { "{a}" },
+                                     .grants = { "{b}" } };
     static const words_t two = { .names = { "a" }, .grants = { "p", "q" } };
     comet_selection_t *selection = make(&base);
     size_t i;
@@ -205,6 +208,7 @@ static void test_keys(void **state)
         assert_false(equal(&base, &others[i]));
     }
     assert_false(equal(&long_one, &two));
+    assert_false(equal(&asked, &granted));
     assert_int_equal(grant.grants[0][0], '*');
     assert_false(equal(&grant, &base));
     /* such a name is refused before it gets here (comet_params_check_channel),
