@@ -316,7 +316,8 @@ comet_selection_match_e comet_selection_match(
     return COMET_SELECTION_NONE;
 }
 
-/* Whether any of the patterns matches the topic of a channel. */
+/* Whether any of the patterns matches the topic of a channel.  A channel whose
+ * name is reserved has no topic. */
 static int is_matched(const comet_selection_t *selection,
                       const comet_pattern_t *patterns, apr_size_t count,
                       comet_text_t channel)
@@ -327,6 +328,7 @@ static int is_matched(const comet_selection_t *selection,
 
     if (!count || channel.length <= root
         || channel.length > COMET_CHANNEL_MAX_BYTES
+        || comet_name_is_reserved(channel)
         || memcmp(channel.data, selection->root.data, root) != 0) {
         return 0;
     }

@@ -6,10 +6,10 @@
 
 #define MARK '%'
 
-/* Whether no channel's name may have this segment. */
-static int is_forbidden(const char *data, apr_size_t length)
+/* Whether no channel's name may have this segment, or it has a meaning there. */
+static int is_special(const char *data, apr_size_t length)
 {
-    return length == 0 || (length == 1 && data[0] == '.')
+    return length == 0 || data[0] == '@' || (length == 1 && data[0] == '.')
            || (length == 2 && data[0] == '.' && data[1] == '.');
 }
 
@@ -44,8 +44,8 @@ static int put_segment(writing_t *name, const char *at, apr_size_t length)
 {
     apr_size_t i;
 
-    if (is_forbidden(at, length)) {
-        return put(name, "%", 1) && put(name, at, length);
+    if (is_special(at, length) && !put(name, "%", 1)) {
+        return 0;
     }
     for (i = 0; i < length; i++) {
         if (at[i] == MARK ? !put(name, "%25", 3) : !put(name, at + i, 1)) {
@@ -82,7 +82,7 @@ apr_size_t comet_topic_escape(comet_text_t topic, char *name)
 /* Whether the escape has put a mark in front of this segment. */
 static int is_marked(const char *at, apr_size_t length)
 {
-    return length && *at == MARK && is_forbidden(at + 1, length - 1);
+    return length && *at == MARK && is_special(at + 1, length - 1);
 }
 
 apr_size_t comet_topic_unescape(comet_text_t name, char *topic)

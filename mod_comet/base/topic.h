@@ -3,11 +3,13 @@
  * @file base/topic.h
  * A topic (of the Mercure protocol) as the name of a channel, and back.  A
  * topic is any text, usually a URL.  A channel's name must not have an empty,
- * "." or ".." segment, so such a segment gets a percent sign in front, and each
+ * "." or ".." segment, and a segment that begins with "@" has a meaning of its
+ * own (base/name.h).  So such a segment gets a percent sign in front, and each
  * percent sign of the topic becomes "%25".  All slashes stay where they are:
  *
  *     https://example.com/books/1    https:/%/example.com/books/1
  *     /books/100%/                   %/books/100%25/%
+ *     https://example.com/@anna      https:/%/example.com/%@anna
  */
 #ifndef COMET_TOPIC_H
 #define COMET_TOPIC_H

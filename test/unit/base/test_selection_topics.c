@@ -104,6 +104,7 @@ static void test_without_grants(void **state)
     assert_true(takes(selection, "a", NULL, 0));
     assert_false(takes(selection, "a", NULL, 1));
     assert_false(takes(usual, "a", NULL, 1));
+    assert_false(takes(selection, "a/@online", NULL, 0)); /* not a topic */
     assert_true(takes(usual, "a", "b", 0));
     assert_false(takes(usual, "b", "a", 0)); /* alternates are for topics */
     comet_selection_unref(usual);

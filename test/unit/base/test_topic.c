@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/name.h"
 #include "base/topic.h"
 #include "wire/params.h"
 
@@ -45,6 +46,10 @@ static void test_names(void **state)
         { "%/", "%25/%" },
         { "%25", "%2525" },
         { "a%2Fb", "a%252Fb" },
+        { "@a", "%@a" },
+        { "a/@b%c/@", "a/%@b%25c/%@" },
+        { "a@b", "a@b" },
+        { "%@a", "%25@a" },
         { "", "" },
     };
     size_t i;
@@ -84,7 +89,7 @@ static void test_too_long(void **state)
  * same. */
 static void test_random_topics(void **state)
 {
-    static const char alphabet[] = "/.%2a5";
+    static const char alphabet[] = "/.%2a5@";
     char topic[12], before[12] = "", name[COMET_CHANNEL_MAX_BYTES + 1];
     char last[COMET_CHANNEL_MAX_BYTES + 1] = "";
     int i;
@@ -99,6 +104,7 @@ static void test_random_topics(void **state)
         topic[length] = '\0';
         snprintf(name, sizeof(name), "%s", escape(comet_text(topic)));
         if (comet_params_check_channel(comet_text(name))
+            || comet_name_is_reserved(comet_text(name))
             || !comet_text_equal(unescape(name), comet_text(topic))
             || (strcmp(name, last) == 0) != (strcmp(topic, before) == 0)) {
             fail_msg("%s becomes %s", topic, name);
