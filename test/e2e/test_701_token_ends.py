@@ -229,7 +229,7 @@ def test_701_09_http2(make_server):
         check_end(exp)
 
 
-def test_701_09_nothing_comes_late_after_a_pause(server):
+def test_701_10_nothing_comes_late_after_a_pause(server):
     """A child that did not run at its tokens' end finds news and the end at the
     same time: its streams and polls get the end alone."""
     start = server.request("POST", "/comet/room", b"in time", {
