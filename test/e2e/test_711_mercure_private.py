@@ -7,7 +7,8 @@ import pytest
 
 import tokens
 from http_client import gather, quote
-from httpd_env import sqlite
+from httpd_env import sqlite, wait_until
+from members import MODULES, NAMES, named
 from mercure import ALL, HUB, Subscriber, publish, token, url
 from socket_client import Socket
 from stream_client import Stream
@@ -221,3 +222,22 @@ def test_711_10_a_replay_counts_what_is_public(server):
                        "&limit=5&wait=0").json()["messages"]
     assert [m["body"] for m in found] == ["30", "32", "34", "36", "38"]
     assert json.dumps(found).count("mixed") == 5
+
+
+def test_711_11_unread_counts(make_server):
+    """What is unread in a channel does not count private messages."""
+    server = make_server(conf=NAMES, modules=MODULES)
+    sqlite(server.db, "INSERT INTO message(channel, body, private) VALUES"
+           "('room', 'public', 0), ('room', '%s', 1), ('room', '%s', 1);"
+           % (HIDDEN, HIDDEN))
+
+    def unread():
+        answer = server.get("/comet/room?unread", named("bob"))
+        assert answer.status == 200, answer
+        return answer.json()["unread"]
+
+    wait_until(lambda: unread() == 1, what="the public one")
+    assert server.request("POST", "/comet/room?read=1", b"",
+                          named("bob")).status == 204
+    wait_until(lambda: sqlite(server.db, "SELECT unread FROM member")
+               == [["1"]], 8, "the mark")
