@@ -294,6 +294,33 @@ static void test_due(void **state)
     assert_in_range(comet_feed_due(&feed) - feed_now, 1, SECOND);
 }
 
+/* A notification after which nothing was committed costs no look at the log; a
+ * commit just after a look is found at the next notification. */
+static void test_nothing_committed(void **state)
+{
+    apr_time_t usable_until;
+
+    feed_append(3);
+    feed_look();
+    usable_until = feed.usable_until; /* each look at the log renews it */
+    assert_true(usable_until > feed_now);
+    feed_now += 1000;
+    feed_look();
+    feed_check_told(0, 1);
+    assert_int_equal(feed.usable_until, usable_until);
+
+    feed_append(2);
+    feed_look();
+    feed_check_told(2, 1);
+    feed_check_ring();
+    assert_int_equal(feed.usable_until, usable_until + 1000);
+
+    feed_now = comet_feed_due(&feed); /* now and then it looks all the same */
+    feed_look();
+    feed_check_ring();
+    assert_true(feed.usable_until > feed_now);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -311,6 +338,7 @@ int main(void)
         FEED_TEST(test_all_erased),
         FEED_TEST(test_notifies_others),
         FEED_TEST(test_due),
+        FEED_TEST(test_nothing_committed),
     };
 
     return cmocka_run_group_tests(tests, feed_begin, feed_end);

@@ -188,6 +188,7 @@ static void test_goes_on(void **state)
     int before;
 
     hub_start();
+    wait_until(hub_in_step()); /* so that nothing is fetched for a join */
     client = client_joined("chat", hub_last());
     sent[0] = hub_publish("chat");
     wait_until(client_got(client) == 1);
