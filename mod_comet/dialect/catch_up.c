@@ -294,7 +294,7 @@ static int land(request_rec *r, mod_comet_ask_t *ask, const char *reason)
 
 int mod_comet_catch_up_wait(request_rec *r, mod_comet_ask_t *ask)
 {
-    mod_comet_refusal_t refusal;
+    mod_comet_refusal_t refusal = { 0 };
     /* while the client waits, an unread body would be taken for its next
      * request */
     int rv = ap_discard_request_body(r);

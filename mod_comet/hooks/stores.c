@@ -151,7 +151,8 @@ int mod_comet_stores_find(apr_array_header_t *stores, server_rec *main)
         if (wrong) {
             return refuse(s, wrong);
         }
-        if (named != config->place.own) { /* most hosts share one place */
+        if (!place.engine
+            || named != config->place.own) { /* most hosts share one place */
             named = config->place.own;
             place = config->place;
             wrong = place.engine->locate(&place, p);

@@ -125,10 +125,10 @@ static void report_status(comet_hub_t *hub, comet_feed_t *feed,
     }
 }
 
-apr_status_t comet_hub_refresh(comet_hub_t *hub, apr_size_t i, int notified,
-                               apr_time_t now)
+apr_status_t comet_hub_refresh(comet_hub_t *hub, apr_size_t number,
+                               int notified, apr_time_t now)
 {
-    comet_feed_t *feed = &hub->feeds[i];
+    comet_feed_t *feed = &hub->feeds[number];
     apr_status_t status =
         comet_feed_refresh(feed, &hub->lock, notified, now, announce, hub);
 
@@ -142,10 +142,10 @@ apr_status_t comet_hub_refresh(comet_hub_t *hub, apr_size_t i, int notified,
     return status;
 }
 
-void comet_hub_try_to_watch(comet_hub_t *hub, apr_size_t i, int epoll,
+void comet_hub_try_to_watch(comet_hub_t *hub, apr_size_t number, int epoll,
                             apr_uint64_t mark, apr_time_t now)
 {
-    comet_feed_t *feed = &hub->feeds[i];
+    comet_feed_t *feed = &hub->feeds[number];
     struct epoll_event event = { .events = EPOLLIN | EPOLLET,
                                  .data.u64 = mark };
 

@@ -165,15 +165,15 @@ void comet_hub_serve_some(comet_hub_t *hub);
  * by the thread that follows the store, without the lock.
  * @param notified  as for comet_feed_refresh()
  */
-apr_status_t comet_hub_refresh(comet_hub_t *hub, apr_size_t feed, int notified,
-                               apr_time_t now);
+apr_status_t comet_hub_refresh(comet_hub_t *hub, apr_size_t number,
+                               int notified, apr_time_t now);
 
 /**
  * Become the child that watches for writers outside httpd, if no child does.
  * Called by the thread that follows the store, without the lock.
  * @param epoll  gets the watch's descriptor, marked with @a mark
  */
-void comet_hub_try_to_watch(comet_hub_t *hub, apr_size_t feed, int epoll,
+void comet_hub_try_to_watch(comet_hub_t *hub, apr_size_t number, int epoll,
                             apr_uint64_t mark, apr_time_t now);
 
 /**

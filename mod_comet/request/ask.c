@@ -34,13 +34,13 @@ const char *mod_comet_ask_parse_cursor(const request_rec *r,
 
 const char *mod_comet_ask_parse_int(const request_rec *r,
                                     const mod_comet_request_t *request,
-                                    const char *name, apr_int64_t minimum,
-                                    apr_int64_t maximum, apr_int64_t *number)
+                                    const char *name, apr_int64_t least,
+                                    apr_int64_t most, apr_int64_t *number)
 {
     comet_text_t text;
 
     return comet_params_get(&request->query, name, &text) && text.length
-               ? comet_params_int(text, name, minimum, maximum, number, r->pool)
+               ? comet_params_int(text, name, least, most, number, r->pool)
                : NULL;
 }
 

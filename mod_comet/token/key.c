@@ -28,12 +28,12 @@ typedef enum { KIND_SECRET, KIND_RSA, KIND_EC } kind_e;
 
 typedef struct algorithm_t {
     const char *name;
-    kind_e kind;
     apr_size_t bytes; /* the least length of a secret; the length of a
                        * coordinate */
     const char *curve; /* OpenSSL's name of the curve; curve_name is that of RFC
                         * 7518 */
     const char *curve_name;
+    kind_e kind;
     cjose_jwk_ec_curve curve_id;
 } algorithm_t;
 
@@ -44,9 +44,9 @@ static const algorithm_t algorithms[] = {
     { .name = "RS256", .kind = KIND_RSA },
     { .name = "RS384", .kind = KIND_RSA },
     { .name = "RS512", .kind = KIND_RSA },
-    { "ES256", KIND_EC, 32, "prime256v1", "P-256", CJOSE_JWK_EC_P_256 },
-    { "ES384", KIND_EC, 48, "secp384r1", "P-384", CJOSE_JWK_EC_P_384 },
-    { "ES512", KIND_EC, 66, "secp521r1", "P-521", CJOSE_JWK_EC_P_521 },
+    { "ES256", 32, "prime256v1", "P-256", KIND_EC, CJOSE_JWK_EC_P_256 },
+    { "ES384", 48, "secp384r1", "P-384", KIND_EC, CJOSE_JWK_EC_P_384 },
+    { "ES512", 66, "secp521r1", "P-521", KIND_EC, CJOSE_JWK_EC_P_521 },
 };
 
 static const algorithm_t *find_algorithm(const char *name)

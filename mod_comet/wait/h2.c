@@ -209,6 +209,7 @@ static int make_stand_in(mod_comet_h2_t *h2)
         return 0;
     }
     fd = h2->epoll;
+    /* NOLINTNEXTLINE(clang-analyzer-core.*): make() has set h2->c */
     return apr_os_sock_put(&h2->stand_in, &fd, h2->c->pool) == APR_SUCCESS;
 }
 

@@ -52,7 +52,7 @@ static void unclog(conn_rec *c)
 static apr_status_t join(mod_comet_parked_t *park)
 {
     comet_hub_t *hub = mod_comet_child()->hub;
-    comet_selection_t *rests_on = park->rests_on;
+    comet_selection_t *rests_on = park->rests_on, *selection;
     apr_status_t status;
 
     if (park->ask && park->ask->tick) {
@@ -60,6 +60,7 @@ static apr_status_t join(mod_comet_parked_t *park)
     }
     ap_assert(park->ask || rests_on); /* the client waits, or is being
                                        * answered */
+    selection = rests_on ? rests_on : park->ask->selection;
     park->rests_on = NULL;
     if (mod_comet_outbox_is_empty(&park->outbox) && !park->ack.armed
         && (!park->ask || park->ask->transport->whole)) {
@@ -71,7 +72,7 @@ static apr_status_t join(mod_comet_parked_t *park)
         mod_comet_talk_attach(park->ask->talk, hub, &park->subscriber);
     }
     status = comet_hub_join(hub, &park->subscriber, (apr_size_t)park->store,
-                            rests_on ? rests_on : park->ask->selection);
+                            selection);
     comet_selection_unref(rests_on);
     return status;
 }
@@ -83,12 +84,12 @@ void mod_comet_park_hooks_suspend(conn_rec *c, request_rec *r)
     apr_status_t status;
 
     HAND_ON();
-    if (c->cs && c->cs->state == parked_state()) {
-        mod_comet_h2_suspend(c);
+    if (!c->cs || c->cs->state != parked_state()) {
+        return; /* the connection is being closed */
     }
-    if (!park || park->state != MOD_COMET_PARKED_PREPARED
-        || c->cs->state != parked_state()) {
-        return; /* nothing waits, or the connection is being closed */
+    mod_comet_h2_suspend(c);
+    if (!park || park->state != MOD_COMET_PARKED_PREPARED) {
+        return; /* nothing waits */
     }
     park->state = MOD_COMET_PARKED_JOINED;
     status = join(park);

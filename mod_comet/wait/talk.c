@@ -40,11 +40,12 @@ mod_comet_talk_t *mod_comet_talk_create(const request_rec *r,
     mod_comet_talk_t *talk =
         calloc(1, sizeof(*talk) + ask->author.length + ask->channel.length
                       + prefix.length + mute.length + 4);
-    char *end = (char *)(talk + 1);
+    char *end;
 
     if (!talk) {
         return NULL;
     }
+    end = (char *)(talk + 1);
     if (comet_condition_init(&talk->answered) != 0) {
         free(talk);
         return NULL;

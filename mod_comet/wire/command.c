@@ -85,8 +85,7 @@ static const char *read_object(comet_command_t *command, json_t *object,
         wrong = take_ref(command, ref, pool);
     }
     if (!wrong
-        && json_object_size(object)
-               != (size_t)((publish != NULL) + (ref != NULL))) {
+        && json_object_size(object) != (publish ? 1U : 0U) + (ref ? 1U : 0U)) {
         wrong = "there is an unknown member: expected publish and ref";
     }
     if (!wrong && !publish) {

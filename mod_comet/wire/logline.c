@@ -317,11 +317,15 @@ static int take_token(scan_t *scan)
         scan->at = skip_regex(at + 2);
         return 1;
     }
-    scan->quote = *at == '"' || *at == '\'' ? *at : '\0';
+    scan->quote = '\0';
+    if (*at == '"' || *at == '\'') {
+        scan->quote = *at;
+    }
     scan->at++;
     return 1;
 }
 
+/* NOLINTNEXTLINE(readability-non-const-parameter): the scan writes *needs */
 comet_text_t comet_logline_check_condition(const char *expression,
                                            unsigned *needs)
 {

@@ -104,6 +104,7 @@ void comet_websocket_add_close(comet_buffer_t *out, comet_websocket_code_e code,
     apr_size_t length = strlen(reason);
 
     length = length < CONTROL_BYTES - 2 ? length : CONTROL_BYTES - 2;
+    /* NOLINTNEXTLINE(bugprone-not-null-terminated-result): it is counted */
     memcpy(payload + 2, reason, length);
     comet_buffer_add(out, head,
                      write_head(head, WSLAY_CONNECTION_CLOSE, length + 2));

@@ -15,16 +15,21 @@
 #define STATX_MNT_ID 0x00001000U
 #endif
 
+static int is_octal(char digit)
+{
+    return digit >= '0' && digit <= '7';
+}
+
 /* Undo the octal escapes of mountinfo, in place. */
 static void unescape(char *text)
 {
     const char *from = text;
 
     while (*from) {
-        unsigned value;
-
-        if (*from == '\\' && sscanf(from + 1, "%3o", &value) == 1) {
-            *text++ = (char)value;
+        if (*from == '\\' && is_octal(from[1]) && is_octal(from[2])
+            && is_octal(from[3])) {
+            *text++ = (char)((from[1] - '0') * 64 + (from[2] - '0') * 8
+                             + (from[3] - '0'));
             from += 4;
         }
         else {
