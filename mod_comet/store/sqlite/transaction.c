@@ -8,8 +8,8 @@
 /* How long to wait for a reader that still uses a deleted log. */
 #define RESCUE_USEC 20000
 
-/* How long a writer relies on its last check before it takes the lock: that the
- * file at the path is its own, and has no second name. */
+/* For how long after a check a writer waits for the file's lock without asking
+ * first whether the file was moved.  It asks again when it has the lock. */
 #define CHECKED_USEC 5000
 
 /*
@@ -53,23 +53,18 @@ apr_status_t comet_sqlite_leave_behind(comet_sqlite_t *store)
                                   "the database was removed or replaced");
 }
 
-/* Check the file before waiting for its lock, unless that was done just now. */
+/* Check the file before waiting for its lock. */
 static apr_status_t check_file(comet_sqlite_t *store)
 {
     apr_time_t now = comet_monotonic();
-    apr_status_t status;
 
-    if (now < store->checked_until) {
-        return APR_SUCCESS;
-    }
-    if (comet_sqlite_moved(store)) {
-        return comet_sqlite_leave_behind(store);
-    }
-    status = comet_sqlite_check_alias(store);
-    if (status == APR_SUCCESS) {
+    if (now >= store->checked_until) {
+        if (comet_sqlite_moved(store)) {
+            return comet_sqlite_leave_behind(store);
+        }
         store->checked_until = now + CHECKED_USEC;
     }
-    return status;
+    return comet_sqlite_check_alias(store);
 }
 
 apr_status_t comet_sqlite_reserve(comet_sqlite_t *store,
