@@ -165,6 +165,7 @@ def test_651_05_stopped_for_long(make_server):
 
 
 @pytest.mark.long
+@pytest.mark.bound(300)
 def test_651_06_a_thousand(make_server, figure):
     """1,000 members, 1 of 4 children killed."""
     server = make_server(conf=conf(15), modules=MODULES, children=4,
@@ -176,6 +177,7 @@ def test_651_06_a_thousand(make_server, figure):
 
 
 @pytest.mark.long
+@pytest.mark.bound(600)
 def test_651_07_twenty_reloads(make_server):
     """20 graceful reloads under 1,000 members: no join, no leave."""
     reloads(make_server(conf=conf(15), modules=MODULES, children=4,
