@@ -116,7 +116,8 @@ def reloads(server, count, times):
 
 def test_651_02_reloads(make_server):
     """Graceful reloads make nobody leave or join."""
-    reloads(make_server(conf=conf(4), modules=MODULES, children=2), 30, 2)
+    reloads(make_server(conf=conf(int(4 * SLOW)), modules=MODULES, children=2),
+            30, 2)
 
 
 def test_651_03_start_after_a_crash(make_server):
