@@ -194,7 +194,7 @@ def test_601_08_their_time_is_over(make_server):
 @pytest.mark.parametrize("what, conf, method, path, reason", [
     ("the clock", "", "GET", "/clock/backend.php", "it is a clock"),
     ("a log", 'CustomLog logs/more.log "%U" "expr=-U \'/\'"\n', "GET", EVENTS,
-     "an access log needs the whole request"),
+     "an access log can write its line only while the request exists"),
     ("a filter", "LoadModule ratelimit_module {modules}/mod_ratelimit.so\n"
      "<Location /comet>\nSetOutputFilter RATE_LIMIT\n</Location>\n",
      "GET", EVENTS, "an output filter may keep its bytes back")])

@@ -156,7 +156,7 @@ def test_701_05_nothing_comes_late(server):
     """A client that reads slowly, and takes the rest of its stream after its
     token's end, gets nothing that was not sent before that end."""
     before = server.status()["delivered"]
-    headers, exp = short(5)
+    headers, exp = short(9)
     with Stream(server, "/comet/slow", headers, rcvbuf=2048) as stream:
         fill(server, "slow")
         assert time.time() < exp
