@@ -381,12 +381,11 @@ bench: ## measure mod_comet and nchan (BENCH_ROUNDS=, BENCH_ONLY=): a table
 # cppcheck does not read foreign headers, but must know their list macros.
 LIST_MACROS = $(shell $(APR_CONFIG) --includedir)/apr_ring.h \
     $(firstword $(wildcard /usr/include/*/sys/queue.h /usr/include/sys/queue.h))
+EACH_SOURCE = printf '%s\n' $(CORE_SRC) $(GLUE_SRC) | xargs -P $(shell nproc) -n 4
 lint: $(SCHEMA) ## clang's warnings and lock analysis, clang-tidy, cppcheck
 	@conf/setup lint
-	@set -e; for f in $(CORE_SRC) $(GLUE_SRC); do \
-	    clang $(FLAGS) -Wthread-safety -Werror -fsyntax-only $$f; \
-	done
-	clang-tidy --quiet $(CORE_SRC) $(GLUE_SRC) -- $(FLAGS)
+	@$(EACH_SOURCE) clang $(FLAGS) -Wthread-safety -Werror -fsyntax-only
+	@$(EACH_SOURCE) sh -c 'clang-tidy --quiet "$$@" -- $(FLAGS)' clang-tidy
 	cppcheck --quiet --std=c11 --enable=warning,performance,portability \
 	    --inline-suppr --error-exitcode=1 --suppress=missingInclude \
 	    $(addprefix --include=,$(LIST_MACROS)) $(DEFINES) -Imod_comet -I$(BUILD)/gen $(CORE_SRC) $(GLUE_SRC)
