@@ -15,9 +15,13 @@ from httpd_env import Httpd, sqlite
 pytestmark = [pytest.mark.browser, pytest.mark.bound(90)]
 
 # Names of other sites.  All resolve to this machine; over plain HTTP none of
-# them is trustworthy, so Chromium sends no Sec-Fetch-* there.
+# them is trustworthy, so Chromium sends no Sec-Fetch-* there.  What it sends and
+# lets a page read does not depend on the page's process, so all frames share one.
 FLAGS = ("--host-resolver-rules=MAP *.test 127.0.0.1",
-         "--ignore-certificate-errors", "--disable-popup-blocking")
+         "--ignore-certificate-errors", "--disable-popup-blocking",
+         "--disable-site-isolation-trials", "--renderer-process-limit=1",
+         "--disable-features=IsolateOrigins,site-per-process,"
+         "SpareRendererForSitePerProcess")
 
 # The page of the other site.  `base` is the victim; each way sends its name.
 ATTACK = """<!DOCTYPE html><meta charset="utf-8">%s<title>attack</title>
