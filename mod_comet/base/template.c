@@ -144,7 +144,7 @@ static void add_values(comet_automaton_t *automaton, const operator_t *is,
 static const char *add_expression(comet_automaton_t *automaton, const char *at,
                                   const char *end)
 {
-    const operator_t *is = find_operator(at < end ? *at : 0);
+    const operator_t *is = find_operator((char)(at < end ? *at : '\0'));
     apr_size_t fork = comet_automaton_add(automaton, COMET_STEP_FORK, 0, 0);
     apr_size_t count;
     int explode;

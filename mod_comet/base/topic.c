@@ -55,6 +55,7 @@ static int put_segment(writing_t *name, const char *at, apr_size_t length)
     return 1;
 }
 
+/* NOLINTNEXTLINE(readability-non-const-parameter): it is written */
 apr_size_t comet_topic_escape(comet_text_t topic, char *name)
 {
     writing_t written = { name, 0 };

@@ -40,7 +40,7 @@ typedef struct compile_t {
 
 static char lower(char c)
 {
-    return c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c;
+    return (char)(c >= 'A' && c <= 'Z' ? c - 'A' + 'a' : c);
 }
 
 static int begins_name(char c)
@@ -74,7 +74,7 @@ static void add(compile_t *compile, comet_step_e kind, unsigned set, char byte)
 static void add_byte(compile_t *compile, char byte)
 {
     add(compile, COMET_STEP_BYTE, 0,
-        compile->part <= HOST ? lower(byte) : byte);
+        (char)(compile->part <= HOST ? lower(byte) : byte));
 }
 
 /* At least one character of the set. */
@@ -87,9 +87,9 @@ static void add_some(compile_t *compile, unsigned set)
 /* @return the modifier, which is passed; 0: there is none */
 static char take_modifier(compile_t *compile)
 {
-    return compile->at < compile->end && strchr("?+*", *compile->at)
-               ? *compile->at++
-               : 0;
+    return (char)(compile->at < compile->end && strchr("?+*", *compile->at)
+                      ? *compile->at++
+                      : '\0');
 }
 
 /* Append a fork.  @return its index */
@@ -247,10 +247,8 @@ static void add_token(compile_t *compile)
     const char *at = compile->at, *end = compile->end;
     apr_size_t length;
 
-    if (compile->part == PATH && *at == '/' && is_name(at + 1, end)) {
-        add_group(compile, NULL);
-    }
-    else if (is_name(at, end)) {
+    if ((compile->part == PATH && *at == '/' && is_name(at + 1, end))
+        || is_name(at, end)) {
         add_group(compile, NULL);
     }
     else if (*at == '{') {

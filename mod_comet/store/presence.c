@@ -54,7 +54,7 @@ static comet_text_t copy(comet_text_t text, char **end)
 {
     comet_text_t made = { text.data ? *end : NULL, text.length };
 
-    if (text.length) {
+    if (text.data) {
         memcpy(*end, text.data, text.length);
         *end += text.length;
     }

@@ -325,8 +325,8 @@ static int take_token(scan_t *scan)
     return 1;
 }
 
-/* NOLINTNEXTLINE(readability-non-const-parameter): the scan writes *needs */
 comet_text_t comet_logline_check_condition(const char *expression,
+                                           /* NOLINTNEXTLINE: it is written */
                                            unsigned *needs)
 {
     scan_t scan = { .at = expression, .needs = needs };
