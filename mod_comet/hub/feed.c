@@ -217,20 +217,25 @@ static apr_status_t look(comet_feed_t *feed, pthread_mutex_t *lock,
     return status;
 }
 
-/* Whether the store's tally is that of the last look. */
-static int is_tally_kept(const comet_feed_t *feed)
+/* Compare the store's tally with that of the last look.
+ * @return COMET_FEED_COVERS: nothing was committed since */
+static comet_feed_coverage_e compare_tally(const comet_feed_t *feed)
 {
     comet_tally_t now;
 
-    return feed->has_tally && comet_store_tally(feed->store, &now)
-           && memcmp(&now, &feed->tally, sizeof(now)) == 0;
+    if (feed->is_remote || !feed->has_tally
+        || !comet_store_tally(feed->store, &now)) {
+        return COMET_FEED_CANNOT_TELL;
+    }
+    return memcmp(&now, &feed->tally, sizeof(now)) == 0 ? COMET_FEED_COVERS
+                                                        : COMET_FEED_IS_BEHIND;
 }
 
 /* Whether nothing was committed since the last look. Most notifications find
  * that, and the ring need not be compared with the log then. */
 static int is_in_step(comet_feed_t *feed, apr_time_t now)
 {
-    if (feed->is_remote || !is_tally_kept(feed)) {
+    if (compare_tally(feed) != COMET_FEED_COVERS) {
         return 0;
     }
     if (now >= feed->usable_until) {
@@ -260,14 +265,10 @@ static apr_status_t open_and_look(comet_feed_t *feed, pthread_mutex_t *lock,
 comet_feed_coverage_e comet_feed_coverage(comet_feed_t *feed,
                                           comet_timestamp_t after)
 {
-    comet_tally_t now;
+    comet_feed_coverage_e tally = compare_tally(feed);
 
-    if (feed->is_remote || !feed->has_tally
-        || !comet_store_tally(feed->store, &now)) {
-        return COMET_FEED_CANNOT_TELL;
-    }
-    if (memcmp(&now, &feed->tally, sizeof(now)) != 0) {
-        return COMET_FEED_IS_BEHIND;
+    if (tally != COMET_FEED_COVERS) {
+        return tally;
     }
     return after >= feed->erased_until && after <= feed->ring.state.last
                    && comet_ring_covers(&feed->ring, after)
