@@ -14,3 +14,14 @@ int comet_text_equal(comet_text_t a, comet_text_t b)
     return a.length == b.length
            && (a.length == 0 || memcmp(a.data, b.data, a.length) == 0);
 }
+
+comet_text_t comet_text_copy(comet_text_t text, char **end)
+{
+    comet_text_t made = { text.data ? *end : NULL, text.length };
+
+    if (text.data) {
+        memcpy(*end, text.data, text.length);
+        *end += text.length;
+    }
+    return made;
+}

@@ -21,4 +21,12 @@ int comet_text_equal(comet_text_t a, comet_text_t b);
 /** The text of a NUL-terminated string; NULL gives {NULL, 0}. */
 comet_text_t comet_text(const char *string);
 
+/**
+ * Copy a text into a block of memory that holds several.
+ * @param end  IN OUT: where the copy begins in the block, which has room for it;
+ *             moved to the byte after it
+ * @return the copy; its data is NULL if that of @a text is.  Any thread.
+ */
+comet_text_t comet_text_copy(comet_text_t text, char **end);
+
 #endif /* COMET_TEXT_H */

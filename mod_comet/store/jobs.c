@@ -33,16 +33,6 @@ void comet_writer_wake(comet_writer_t *writer)
     errno = saved;
 }
 
-/* Copy a text to *end, and refer to the copy. */
-static void copy(comet_text_t *text, char **end)
-{
-    if (text->data) {
-        memcpy(*end, text->data, text->length);
-        text->data = *end;
-        *end += text->length;
-    }
-}
-
 static apr_size_t texts_of(const comet_store_group_t *group)
 {
     return group->key.text.length + group->key.channel.length
@@ -84,9 +74,12 @@ static job_t *create_job(comet_store_group_t *const *groups, apr_size_t count)
     }
     end = (char *)list;
     for (i = 0; i < count; i++) {
-        copy(&job->groups[i].key.text, &end);
-        copy(&job->groups[i].key.channel, &end);
-        copy(&job->groups[i].key.author, &end);
+        job->groups[i].key.text =
+            comet_text_copy(job->groups[i].key.text, &end);
+        job->groups[i].key.channel =
+            comet_text_copy(job->groups[i].key.channel, &end);
+        job->groups[i].key.author =
+            comet_text_copy(job->groups[i].key.author, &end);
     }
     return job;
 }

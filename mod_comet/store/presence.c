@@ -50,17 +50,6 @@ static void grow_locked(comet_presence_t *presence)
     }
 }
 
-static comet_text_t copy(comet_text_t text, char **end)
-{
-    comet_text_t made = { text.data ? *end : NULL, text.length };
-
-    if (text.data) {
-        memcpy(*end, text.data, text.length);
-        *end += text.length;
-    }
-    return made;
-}
-
 static comet_entry_t *make_entry(comet_text_t channel, comet_text_t member,
                                  comet_text_t info, apr_uint32_t hash)
 {
@@ -70,9 +59,9 @@ static comet_entry_t *make_entry(comet_text_t channel, comet_text_t member,
 
     if (entry) {
         *entry = (comet_entry_t){ .hash = hash, .since = apr_time_now() };
-        entry->channel = copy(channel, &end);
-        entry->member = copy(member, &end);
-        entry->info = copy(info, &end);
+        entry->channel = comet_text_copy(channel, &end);
+        entry->member = comet_text_copy(member, &end);
+        entry->info = comet_text_copy(info, &end);
         LIST_INIT(&entry->sitting);
     }
     return entry;
