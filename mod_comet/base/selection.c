@@ -257,23 +257,23 @@ comet_selection_t *comet_selection_by_topics(const comet_topics_t *topics)
     return selection;
 }
 
-apr_size_t comet_selection_stem(const comet_selection_t *selection,
-                                apr_size_t pattern, char *prefix)
+comet_text_t comet_selection_stem(const comet_selection_t *selection,
+                                  apr_size_t pattern, char *room)
 {
     comet_text_t stem = comet_pattern_stem(&selection->patterns[pattern]);
     apr_size_t root = selection->root.length, length;
     char name[COMET_CHANNEL_MAX_BYTES];
 
     if (root) {
-        memcpy(prefix, selection->root.data, root);
+        memcpy(room, selection->root.data, root);
     }
     length = comet_topic_escape(stem, name);
     if (!length || root + length > COMET_CHANNEL_MAX_BYTES) {
-        return root;
+        return (comet_text_t){ room, root };
     }
     length -= name[length - 1] == '%'; /* the empty segment is still open */
-    memcpy(prefix + root, name, length);
-    return root + length;
+    memcpy(room + root, name, length);
+    return (comet_text_t){ room, root + length };
 }
 
 /* --- matching -------------------------------------------------------------- */

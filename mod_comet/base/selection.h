@@ -137,11 +137,11 @@ int comet_selection_reads(const comet_selection_t *selection,
 /**
  * Find the prefix that the channels of a pattern begin with.
  * @param pattern  its index
- * @param prefix  room for COMET_CHANNEL_MAX_BYTES
- * @return the prefix's length; the prefix is "" or ends with a slash
+ * @param room  COMET_CHANNEL_MAX_BYTES
+ * @return the prefix, which lies in that room; it is "" or ends with a slash
  */
-apr_size_t comet_selection_stem(const comet_selection_t *selection,
-                                apr_size_t pattern, char *prefix);
+comet_text_t comet_selection_stem(const comet_selection_t *selection,
+                                  apr_size_t pattern, char *room);
 
 /** Messages being collected for a selection. */
 typedef struct comet_reading_t {

@@ -128,8 +128,7 @@ static int link_pattern(comet_channels_t *channels, comet_channel_t *whole,
                         apr_size_t pattern)
 {
     char room[COMET_CHANNEL_MAX_BYTES];
-    comet_text_t prefix = { room, comet_selection_stem(whole->selection,
-                                                       pattern, room) };
+    comet_text_t prefix = comet_selection_stem(whole->selection, pattern, room);
 
     return link_part(channels, whole, NULL, &prefix);
 }

@@ -7,9 +7,6 @@
 #include "store/engine.h"
 
 #define SAFETY_USEC APR_INT64_C(500000)
-/* A commit brings several notifications. For this long after a look, further
- * looks do not check again which file is at the path. */
-#define USABLE_USEC APR_INT64_C(5000)
 #define BATCH 256
 
 /* The state of an unusable ring.  No store is ever in this state. */
@@ -183,8 +180,7 @@ static apr_status_t read_on(comet_feed_t *feed, pthread_mutex_t *lock,
  * log at this path not be replaced any more.
  */
 static apr_status_t look(comet_feed_t *feed, pthread_mutex_t *lock,
-                         apr_time_t now, int *changed, comet_feed_cb *callback,
-                         void *baton)
+                         int *changed, comet_feed_cb *callback, void *baton)
 {
     comet_store_state_t state;
     comet_tally_t tally;
@@ -196,7 +192,7 @@ static apr_status_t look(comet_feed_t *feed, pthread_mutex_t *lock,
     if (status != APR_SUCCESS) {
         return status;
     }
-    if (!comet_store_is_usable(feed->store)) {
+    if (!comet_store_is_usable(feed->store, 0)) {
         comet_store_end(feed->store);
         return COMET_EMOVED;
     }
@@ -213,7 +209,6 @@ static apr_status_t look(comet_feed_t *feed, pthread_mutex_t *lock,
     comet_store_end(feed->store);
     feed->tally = tally;
     feed->has_tally = tallied && status == APR_SUCCESS;
-    feed->usable_until = now + USABLE_USEC;
     return status;
 }
 
@@ -231,25 +226,18 @@ static comet_feed_coverage_e compare_tally(const comet_feed_t *feed)
                                                         : COMET_FEED_IS_BEHIND;
 }
 
-/* Whether nothing was committed since the last look. Most notifications find
- * that, and the ring need not be compared with the log then. */
-static int is_in_step(comet_feed_t *feed, apr_time_t now)
+/* Whether nothing was committed since the last look.  A commit brings several
+ * notifications, and most of them find that; the ring need not be compared with
+ * the log then. */
+static int is_in_step(comet_feed_t *feed)
 {
-    if (compare_tally(feed) != COMET_FEED_COVERS) {
-        return 0;
-    }
-    if (now >= feed->usable_until) {
-        if (!comet_store_is_usable(feed->store)) {
-            return 0;
-        }
-        feed->usable_until = now + USABLE_USEC;
-    }
-    return 1;
+    return compare_tally(feed) == COMET_FEED_COVERS
+           && comet_store_is_usable(feed->store, COMET_STORE_LATELY);
 }
 
 static apr_status_t open_and_look(comet_feed_t *feed, pthread_mutex_t *lock,
-                                  apr_time_t now, int *changed,
-                                  comet_feed_cb *callback, void *baton)
+                                  int *changed, comet_feed_cb *callback,
+                                  void *baton)
 {
     apr_status_t status =
         feed->store
@@ -257,9 +245,8 @@ static apr_status_t open_and_look(comet_feed_t *feed, pthread_mutex_t *lock,
             : comet_store_open(&feed->store, feed->store_config,
                                COMET_STORE_READ_AT_ONCE, feed->stopping);
 
-    return status == APR_SUCCESS
-               ? look(feed, lock, now, changed, callback, baton)
-               : status;
+    return status == APR_SUCCESS ? look(feed, lock, changed, callback, baton)
+                                 : status;
 }
 
 comet_feed_coverage_e comet_feed_coverage(comet_feed_t *feed,
@@ -305,13 +292,13 @@ apr_status_t comet_feed_refresh(comet_feed_t *feed, pthread_mutex_t *lock,
     if (feed->watch) {
         comet_watch_look(feed->watch, now);
     }
-    if (thorough || !is_in_step(feed, now)) {
-        status = open_and_look(feed, lock, now, &changed, callback, baton);
+    if (thorough || !is_in_step(feed)) {
+        status = open_and_look(feed, lock, &changed, callback, baton);
     }
     if (status == COMET_EMOVED) {
         give_up_store(feed, lock);
         was_unknown = 1;
-        status = open_and_look(feed, lock, now, &changed, callback, baton);
+        status = open_and_look(feed, lock, &changed, callback, baton);
     }
     if (status != APR_SUCCESS && status != COMET_ELOCKED) {
         give_up_store(feed, lock);

@@ -34,9 +34,6 @@ typedef struct comet_feed_t {
                     * so some new messages may not have been announced */
     comet_tally_t tally; /* the store's tally just before the last look */
     int has_tally; /* `tally` is valid, and the ring is in step with it */
-    apr_time_t usable_until; /* until then, and while the tally stays the same,
-                              * the open file is assumed to be the one at its
-                              * path */
     comet_timestamp_t erased_until; /* [hub->lock] no message after this one
                                      * was ever erased */
     comet_ring_t ring; /* [hub->lock] */

@@ -75,7 +75,7 @@ static apr_status_t fetch(comet_fetcher_t *fetcher, comet_fetched_t *fetched)
 {
     apr_status_t status = APR_SUCCESS;
 
-    if (fetcher->store && !comet_store_is_usable(fetcher->store)) {
+    if (fetcher->store && !comet_store_is_usable(fetcher->store, 0)) {
         close_store(fetcher);
     }
     if (!fetcher->store) {

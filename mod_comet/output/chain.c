@@ -87,6 +87,12 @@ int mod_comet_chain_is_direct(const request_rec *r)
     return find_obstacle(r) == NULL;
 }
 
+/* httpd keeps a chain in the order of its filters' types. */
+static int is_of_content(const ap_filter_t *filter)
+{
+    return filter && filter->frec->ftype < AP_FTYPE_PROTOCOL;
+}
+
 static int has_filter(const request_rec *r, const char *const *names)
 {
     const ap_filter_t *filter = r->output_filters;
@@ -108,8 +114,8 @@ int mod_comet_chain_is_compressed(const request_rec *r)
 {
     static const char *const compressors[] = { COMPRESSORS, NULL };
 
-    return has_filter(r, compressors)
-           && apr_table_get(r->headers_in, "Accept-Encoding");
+    return apr_table_get(r->headers_in, "Accept-Encoding")
+           && has_filter(r, compressors);
 }
 
 /* --- logging
@@ -216,13 +222,13 @@ void mod_comet_chain_keep_utf8(request_rec *r)
 {
     ap_filter_t *filter, *next;
 
-    for (filter = r->output_filters; filter; filter = next) {
+    for (filter = r->output_filters; is_of_content(filter); filter = next) {
         next = filter->next;
         if (is_translator(filter)) {
             ap_remove_output_filter(filter);
         }
     }
-    for (filter = r->input_filters; filter; filter = next) {
+    for (filter = r->input_filters; is_of_content(filter); filter = next) {
         next = filter->next;
         if (is_translator(filter)) {
             ap_remove_input_filter(filter);

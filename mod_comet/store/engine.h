@@ -118,7 +118,7 @@ struct comet_engine_t {
     void (*close)(comet_store_t *store);
     /** @param store  NULL: the last open() that failed in this thread */
     const char *(*error)(const comet_store_t *store);
-    int (*is_usable)(comet_store_t *store);
+    int (*is_usable)(comet_store_t *store, apr_interval_time_t within);
     int (*may_idle)(const comet_store_t *store); /* NULL: always */
     void (*limit)(comet_store_t *store, const comet_budget_t *budget);
 

@@ -55,9 +55,10 @@ static comet_entry_t *make_entry(comet_text_t channel, comet_text_t member,
 {
     comet_entry_t *entry =
         malloc(sizeof(*entry) + channel.length + member.length + info.length);
-    char *end = (char *)(entry + 1);
 
     if (entry) {
+        char *end = (char *)(entry + 1);
+
         *entry = (comet_entry_t){ .hash = hash, .since = apr_time_now() };
         entry->channel = comet_text_copy(channel, &end);
         entry->member = comet_text_copy(member, &end);

@@ -10,6 +10,9 @@
 #define HANGS_USEC 500000
 /** How long a caller waits for a place at most. */
 #define PLACE_USEC 1000000
+/** For how long after a look a connection is taken to lead to the store still.
+ * A look takes three system calls, a tenth of a short request's time. */
+#define LOOK_USEC 1000
 
 struct comet_readers_t {
     const comet_store_config_t *config;
@@ -102,7 +105,7 @@ static apr_status_t find(comet_readers_t *readers, comet_store_t **store)
     apr_status_t status;
 
     *store = pop(readers);
-    while (*store && !comet_store_is_usable(*store)) {
+    while (*store && !comet_store_is_usable(*store, LOOK_USEC)) {
         comet_store_close(*store);
         *store = pop(readers);
     }

@@ -59,9 +59,9 @@ const char *comet_store_error(const comet_store_t *store)
     return failed_engine ? failed_engine->error(NULL) : "";
 }
 
-int comet_store_is_usable(comet_store_t *store)
+int comet_store_is_usable(comet_store_t *store, apr_interval_time_t within)
 {
-    return store->engine->is_usable(store);
+    return store->engine->is_usable(store, within);
 }
 
 int comet_store_may_idle(const comet_store_t *store)

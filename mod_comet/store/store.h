@@ -101,12 +101,18 @@ void comet_store_close(comet_store_t *store);
  */
 const char *comet_store_error(const comet_store_t *store);
 
+/** How old an answer of comet_store_is_usable() may be for a connection that is
+ * used all the time, in microseconds. */
+#define COMET_STORE_LATELY APR_INT64_C(5000)
+
 /**
  * Whether the connection still leads to the store at its place.  It does not
  * when the store was moved or replaced meanwhile, or when it could only be read
  * on opening and can be written now: close the connection and open another.
+ * @param within  microseconds; an answer that is not older is good enough, and
+ *                costs no system call.  0: ask now
  */
-int comet_store_is_usable(comet_store_t *store);
+int comet_store_is_usable(comet_store_t *store, apr_interval_time_t within);
 
 /** Whether a connection may stay open while nobody uses it.  One that found the
  * store read-only may not: it keeps this process from opening any that can

@@ -80,7 +80,7 @@ static void close_store(comet_writer_t *writer)
     if (writer->store) {
         int locked = lock_bus(writer);
 
-        if (locked || comet_store_is_usable(writer->store)) {
+        if (locked || comet_store_is_usable(writer->store, 0)) {
             comet_store_close(writer->store);
         }
         if (locked) {
@@ -419,7 +419,7 @@ void *comet_writer_run(void *baton)
             continue;
         }
         if (comet_writer_has_jobs(writer)
-            || !comet_store_is_usable(writer->store)) {
+            || !comet_store_is_usable(writer->store, 0)) {
             publish_queued(writer);
         }
         else {

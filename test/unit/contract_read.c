@@ -308,7 +308,7 @@ void contract_test_views(void **state)
     late = contract_append("chat", "b");
     assert_int_equal(comet_store_has(reader, late, &has), 0);
     assert_int_equal(has, 0);
-    assert_int_equal(comet_store_is_usable(reader), 1);
+    assert_int_equal(comet_store_is_usable(reader, 0), 1);
     comet_store_end(reader);
     assert_int_equal(comet_store_begin(reader, &after), 0);
     assert_int_equal(comet_store_has(reader, late, &has), 0);

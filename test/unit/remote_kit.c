@@ -114,9 +114,9 @@ static const char *error_of(const comet_store_t *store)
     return comet_store_error(store ? ((const remote_t *)store)->real : NULL);
 }
 
-static int is_usable(comet_store_t *store)
+static int is_usable(comet_store_t *store, apr_interval_time_t within)
 {
-    return comet_store_is_usable(real_of(store));
+    return comet_store_is_usable(real_of(store), within);
 }
 
 static void limit(comet_store_t *store, const comet_budget_t *budget)

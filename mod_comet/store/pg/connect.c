@@ -195,7 +195,7 @@ apr_status_t comet_pg_open(comet_store_t **store,
 
 apr_status_t comet_pg_connect_again(comet_pg_t *pg)
 {
-    if (comet_pg_is_usable(&pg->base)) {
+    if (comet_pg_is_usable(&pg->base, 0)) {
         return APR_SUCCESS;
     }
     if (pg->connection) {
@@ -217,7 +217,7 @@ const char *comet_pg_error(const comet_store_t *store)
 
 /* Look at the socket: the server closes it when the server stops or ends this
  * session. */
-int comet_pg_is_usable(comet_store_t *store)
+int comet_pg_is_usable(comet_store_t *store, apr_interval_time_t within)
 {
     comet_pg_t *pg = (comet_pg_t *)store;
     struct pollfd fd;

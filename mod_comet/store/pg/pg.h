@@ -70,7 +70,7 @@ apr_status_t comet_pg_open(comet_store_t **store,
                            comet_store_mode_e mode, const atomic_int *stopping);
 void comet_pg_close(comet_store_t *store);
 const char *comet_pg_error(const comet_store_t *store);
-int comet_pg_is_usable(comet_store_t *store);
+int comet_pg_is_usable(comet_store_t *store, apr_interval_time_t within);
 
 /** Connect again if the connection is lost. */
 apr_status_t comet_pg_connect_again(comet_pg_t *pg);

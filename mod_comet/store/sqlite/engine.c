@@ -70,9 +70,9 @@ static const char *error_of(const comet_store_t *store)
     return comet_sqlite_error((const comet_sqlite_t *)store);
 }
 
-static int is_usable(comet_store_t *store)
+static int is_usable(comet_store_t *store, apr_interval_time_t within)
 {
-    return !comet_sqlite_moved(own(store));
+    return !comet_sqlite_moved(own(store), within);
 }
 
 static int may_idle(const comet_store_t *store)

@@ -260,13 +260,23 @@ int comet_sqlite_has_other_log(const comet_sqlite_t *store)
                && is_other(store->wal, store->wal_path));
 }
 
-int comet_sqlite_moved(comet_sqlite_t *store)
+static int is_in_place(comet_sqlite_t *store)
 {
-    return !comet_sqlite_same_file(store->file,
-                                   comet_sqlite_file_id(store->path))
-           || is_other(store->wal, store->wal_path)
-           || is_other(store->shm, store->shm_path)
-           || (store->read_only && may_write(store));
+    return comet_sqlite_same_file(store->file,
+                                  comet_sqlite_file_id(store->path))
+           && !is_other(store->wal, store->wal_path)
+           && !is_other(store->shm, store->shm_path)
+           && !(store->read_only && may_write(store));
+}
+
+int comet_sqlite_moved(comet_sqlite_t *store, apr_interval_time_t within)
+{
+    apr_time_t now = comet_monotonic();
+
+    if (!store->in_place_at || now - store->in_place_at >= within) {
+        store->in_place_at = is_in_place(store) ? now : 0;
+    }
+    return store->in_place_at == 0;
 }
 
 int comet_sqlite_is_read_only(const comet_sqlite_t *store)

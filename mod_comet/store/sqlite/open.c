@@ -197,7 +197,7 @@ static apr_status_t remember_files(comet_sqlite_t *store)
      * file gets the same inode number. */
     sqlite3_file_control(store->db, "main", SQLITE_FCNTL_HAS_MOVED, &moved);
     if (moved || (!store->wal.ino && !store->read_only)
-        || comet_sqlite_moved(store)) {
+        || comet_sqlite_moved(store, 0)) {
         return comet_sqlite_fail_text(
             store, COMET_EMOVED,
             "the database was replaced while being opened");

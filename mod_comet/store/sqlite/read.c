@@ -150,7 +150,7 @@ apr_status_t comet_sqlite_floor(comet_sqlite_t *store,
                                 const comet_selection_t *selection,
                                 comet_timestamp_t *floor)
 {
-    char prefix[COMET_CHANNEL_MAX_BYTES];
+    char room[COMET_CHANNEL_MAX_BYTES];
     apr_status_t status = APR_SUCCESS;
     apr_size_t i;
 
@@ -163,11 +163,8 @@ apr_status_t comet_sqlite_floor(comet_sqlite_t *store,
         *floor = one > *floor ? one : *floor;
     }
     for (i = 0; i < selection->pattern_count && status == APR_SUCCESS; i++) {
-        status = raise_floor(
-            store, selection,
-            (comet_text_t){ prefix,
-                            comet_selection_stem(selection, i, prefix) },
-            floor);
+        status = raise_floor(store, selection,
+                             comet_selection_stem(selection, i, room), floor);
     }
     return status;
 }

@@ -125,8 +125,9 @@ typedef struct comet_sqlite_t {
     sqlite3_stmt *statements[SQL_COUNT];
     char *wal_path, *shm_path;
     file_id_t file, wal, shm;
-    apr_time_t checked_until; /* until then a writer checks only once in a
-                               * transaction whether the file was moved */
+    apr_time_t in_place_at; /* when the files were last found at their paths,
+                             * by comet_monotonic(); 0: not found, or not
+                             * looked for */
     int moved; /* a writer has found that the file was moved */
     int entered; /* comet_sqlite_enter() has counted it */
     int read_only; /* set by comet_sqlite_enter() */
@@ -349,8 +350,9 @@ int comet_sqlite_has_other_log(const comet_sqlite_t *store);
 /** Whether this connection must be closed: the file at the path, its -wal file
  * or its -shm file is no longer the one that is open, or the file could only be
  * read when it was opened and can be written now.  SQLite itself does not
- * notice that a file was replaced, and what it then writes is lost. */
-int comet_sqlite_moved(comet_sqlite_t *store);
+ * notice that a file was replaced, and what it then writes is lost.
+ * @param within  as for comet_store_is_usable() */
+int comet_sqlite_moved(comet_sqlite_t *store, apr_interval_time_t within);
 int comet_sqlite_is_read_only(const comet_sqlite_t *store);
 
 /* The schema */

@@ -8,10 +8,6 @@
 /* How long to wait for a reader that still uses a deleted log. */
 #define RESCUE_USEC 20000
 
-/* For how long after a check a writer waits for the file's lock without asking
- * first whether the file was moved.  It asks again when it has the lock. */
-#define CHECKED_USEC 5000
-
 /*
  * Whether this connection's log may still be copied into the file.  It may
  * unless another program has committed to the file meanwhile by another log. No
@@ -53,18 +49,13 @@ apr_status_t comet_sqlite_leave_behind(comet_sqlite_t *store)
                                   "the database was removed or replaced");
 }
 
-/* Check the file before waiting for its lock. */
+/* Check the file before waiting for its lock.  comet_sqlite_reserve() looks
+ * again when it has the lock. */
 static apr_status_t check_file(comet_sqlite_t *store)
 {
-    apr_time_t now = comet_monotonic();
-
-    if (now >= store->checked_until) {
-        if (comet_sqlite_moved(store)) {
-            return comet_sqlite_leave_behind(store);
-        }
-        store->checked_until = now + CHECKED_USEC;
-    }
-    return comet_sqlite_check_alias(store);
+    return comet_sqlite_moved(store, COMET_STORE_LATELY)
+               ? comet_sqlite_leave_behind(store)
+               : comet_sqlite_check_alias(store);
 }
 
 apr_status_t comet_sqlite_reserve(comet_sqlite_t *store,
@@ -80,7 +71,7 @@ apr_status_t comet_sqlite_reserve(comet_sqlite_t *store,
     store->patience = store->config->busy_timeout;
     store->reserved = status == APR_SUCCESS;
     /* the file may have been moved before the lock was taken */
-    if (store->reserved && comet_sqlite_moved(store)) {
+    if (store->reserved && comet_sqlite_moved(store, 0)) {
         comet_sqlite_roll_back(store);
         return comet_sqlite_leave_behind(store);
     }

@@ -33,7 +33,7 @@ apr_status_t comet_sqlite_checkpoint(comet_sqlite_t *store)
     if (!comet_sqlite_checkpoint_due(store)) {
         return APR_SUCCESS;
     }
-    if (comet_sqlite_moved(store)) {
+    if (comet_sqlite_moved(store, 0)) {
         return comet_sqlite_leave_behind(store);
     }
     /* Short readers never delay a checkpoint for long.  But the log restarts

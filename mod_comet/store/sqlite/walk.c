@@ -189,11 +189,10 @@ static apr_status_t add_pattern(comet_sqlite_t *store, sources_t *sources,
                                 const comet_selection_t *selection,
                                 apr_size_t pattern)
 {
-    char prefix[COMET_CHANNEL_MAX_BYTES];
+    char room[COMET_CHANNEL_MAX_BYTES];
 
     return add_under(store, sources, selection,
-                     (comet_text_t){ prefix, comet_selection_stem(
-                                                 selection, pattern, prefix) });
+                     comet_selection_stem(selection, pattern, room));
 }
 
 static apr_status_t add_named(comet_sqlite_t *store, sources_t *sources,

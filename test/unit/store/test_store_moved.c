@@ -15,8 +15,8 @@
 /* The file and its open connections, after another file has replaced it. */
 static void check_moved(comet_store_t *store, comet_store_t *reader)
 {
-    assert_false(comet_store_is_usable(store));
-    assert_false(comet_store_is_usable(reader));
+    assert_false(comet_store_is_usable(store, 0));
+    assert_false(comet_store_is_usable(reader, 0));
     assert_int_equal(kit_append(store, "chat", "lost", NULL), COMET_EMOVED);
     comet_store_close(reader);
     comet_store_close(store);
@@ -30,8 +30,8 @@ static void test_deleted(void **state)
 
     kit_append_many(store, "chat", 3);
     assert_int_equal(kit_last_of(other), kit_last_of(store));
-    assert_true(comet_store_is_usable(store));
-    assert_true(comet_store_is_usable(reader));
+    assert_true(comet_store_is_usable(store, 0));
+    assert_true(comet_store_is_usable(reader, 0));
     unlink(kit_database); /* its log stays */
     check_moved(store, reader);
     /* a reader still has the old log open and must not interfere */
@@ -39,7 +39,7 @@ static void test_deleted(void **state)
     assert_int_equal(kit_append(store, "chat", "new", NULL), 0);
     reader = kit_open_store(COMET_STORE_READ);
     assert_string_equal(kit_bodies(reader, "chat", 0, 9), "new");
-    assert_false(comet_store_is_usable(other));
+    assert_false(comet_store_is_usable(other, 0));
     comet_store_close(other);
     comet_store_close(reader);
     comet_store_close(store);
@@ -63,7 +63,7 @@ static void test_deleted_while_read(void **state)
     assert_string_equal(kit_bodies(store, "chat", 0, 99), "0,1,2");
     kit_bodies(reader, "chat", 0, 99);
     assert_int_equal(kit_list.count, 30);
-    assert_false(comet_store_is_usable(reader));
+    assert_false(comet_store_is_usable(reader, 0));
     comet_store_close(reader);
     reader = kit_open_store(COMET_STORE_READ);
     assert_string_equal(kit_bodies(reader, "chat", 0, 99), "0,1,2");
@@ -196,7 +196,7 @@ static void test_memory_deleted(void **state)
 
     kit_append_many(store, "chat", 3);
     unlink(scratch_path("comet.db-shm"));
-    assert_false(comet_store_is_usable(reader));
+    assert_false(comet_store_is_usable(reader, 0));
     assert_int_equal(kit_append(store, "chat", "lost", NULL), COMET_EMOVED);
     kit_run_outside("INSERT INTO message(channel, body) VALUES('chat', 'out')");
     comet_store_close(store);

@@ -244,7 +244,7 @@ static int try_read_only(void *baton)
         return failed | 2;
     }
     failed |= strcmp(kit_bodies(store, "chat", 0, 9), "0,1,2") ? 4 : 0;
-    failed |= !comet_store_is_usable(store) ? 8 : 0;
+    failed |= !comet_store_is_usable(store, 0) ? 8 : 0;
     comet_store_close(store);
     return failed;
 }

@@ -24,7 +24,7 @@ static void *come_and_go(void *baton)
         apr_status_t status = comet_store_open(&store, &kit_config, mode, NULL);
 
         if (status == COMET_EMOVED
-            || (store && !comet_store_is_usable(store))) {
+            || (store && !comet_store_is_usable(store, 0))) {
             atomic_fetch_add(&wrong, 1);
         }
         comet_store_close(store);
