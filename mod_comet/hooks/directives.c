@@ -146,7 +146,8 @@ static const char *set_mapping(cmd_parms *cmd, void *dir, const char *url,
 {
     const mod_comet_dialect_t *dialect = cmd->info;
     mod_comet_mapping_t mapping = { .dialect = dialect,
-                                    .directive = cmd->cmd->name };
+                                    .directive = cmd->cmd->name,
+                                    .line = cmd->directive };
     const char *error = SERVER_ONLY(cmd), *expected;
     apr_size_t length = strlen(url);
 

@@ -21,6 +21,7 @@
 #include "wait/speaker.h"
 #include "wait/verdicts.h"
 #include "wait/wait.h"
+#include "hooks/advice.h"
 #include "hooks/stop.h"
 #include "hooks/stores.h"
 
@@ -184,6 +185,7 @@ int mod_comet_lifecycle_post_config(apr_pool_t *pconf, apr_pool_t *plog,
         return HTTP_INTERNAL_SERVER_ERROR;
     }
     mod_comet_stores_advise(stores, s, ptemp);
+    mod_comet_advice_give(s, ptemp);
     parent.stores = (const comet_store_config_t *const *)stores->elts;
     parent.buses = (comet_bus_t *const *)buses->elts;
     parent.count = (apr_size_t)stores->nelts;

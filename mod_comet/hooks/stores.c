@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "request/dialect.h"
+#include "hooks/advice.h"
 #include "hooks/engines.h"
 #include "hooks/site.h"
 
@@ -205,10 +206,6 @@ static int check_places(server_rec *main, const apr_array_header_t *stores)
             return refuse(main, apr_pstrcat(p, "CometStore: ", refusal, NULL));
         }
     }
-    /* at a start the log is not open yet: post_config warns then */
-    if (ap_state_query(AP_SQ_RUN_MODE) == AP_SQ_RM_CONFIG_TEST) {
-        mod_comet_stores_advise(stores, main, p);
-    }
     return OK;
 }
 
@@ -249,6 +246,11 @@ int mod_comet_stores_check_config(apr_pool_t *pconf, apr_pool_t *plog,
     }
     if (rv == OK && stores->nelts) {
         rv = check_places(main, stores);
+    }
+    /* at a start the log is not open yet: post_config warns then */
+    if (rv == OK && ap_state_query(AP_SQ_RUN_MODE) == AP_SQ_RM_CONFIG_TEST) {
+        mod_comet_stores_advise(stores, main, ptemp);
+        mod_comet_advice_give(main, ptemp);
     }
     return rv;
 }

@@ -50,6 +50,15 @@ static int read_days(const char *value, apr_interval_time_t *duration)
     return 1;
 }
 
+int mod_comet_value_read_duration(const char *value,
+                                  apr_interval_time_t *duration)
+{
+    return apr_isdigit(*value)
+           && (read_days(value, duration)
+               || ap_timeout_parameter_parse(value, duration, "s")
+                      == APR_SUCCESS);
+}
+
 const char *mod_comet_value_duration(cmd_parms *cmd, const char *value,
                                      apr_interval_time_t least,
                                      apr_interval_time_t most,
@@ -57,10 +66,8 @@ const char *mod_comet_value_duration(cmd_parms *cmd, const char *value,
 {
     apr_interval_time_t duration;
 
-    if (!apr_isdigit(*value)
-        || (!read_days(value, &duration)
-            && ap_timeout_parameter_parse(value, &duration, "s") != APR_SUCCESS)
-        || duration < least || duration > most) {
+    if (!mod_comet_value_read_duration(value, &duration) || duration < least
+        || duration > most) {
         return mod_comet_value_wrong(cmd, value, allowed);
     }
     *field = duration;

@@ -9,14 +9,10 @@
 #include <http_request.h>
 
 #include "token/grant.h"
+#include "server/tree.h"
 #include "request/token.h"
 
 /* --- the server's rules ----------------------------------------------------- */
-
-static int begins_with(const char *text, const char *beginning)
-{
-    return strncasecmp(text, beginning, strlen(beginning)) == 0;
-}
 
 /* Whether a directive may treat two URLs of one section differently. */
 static int is_rule(const char *name)
@@ -26,44 +22,24 @@ static int is_rule(const char *name)
                                          "Satisfy", "SSLRequire" };
     apr_size_t i = 0;
 
-    while (i < sizeof(rules) / sizeof(*rules) && !begins_with(name, rules[i])) {
+    while (i < sizeof(rules) / sizeof(*rules)
+           && !mod_comet_tree_begins(name, rules[i])) {
         i++;
     }
     return i < sizeof(rules) / sizeof(*rules);
-}
-
-/* Whether rules in this section do not count here: the section never applies to
- * a mapped URL, or it is a virtual host, which is searched by itself. */
-static int is_elsewhere(const char *name)
-{
-    return begins_with(name, "<Directory") || begins_with(name, "<Files")
-           || begins_with(name, "<Proxy") || begins_with(name, "<VirtualHost");
 }
 
 static int has_rules(const ap_directive_t *directive)
 {
     for (; directive; directive = directive->next) {
         if (is_rule(directive->directive)
-            || (directive->first_child && !is_elsewhere(directive->directive)
+            || (directive->first_child
+                && !mod_comet_tree_is_elsewhere(directive)
                 && has_rules(directive->first_child))) {
             return 1;
         }
     }
     return 0;
-}
-
-/* The section of a virtual host; NULL: it is the main server. */
-static const ap_directive_t *find_section(const server_rec *s)
-{
-    const ap_directive_t *directive = s->is_virtual ? ap_conftree : NULL;
-
-    while (directive
-           && !(begins_with(directive->directive, "<VirtualHost")
-                && directive->line_num == (int)s->defn_line_number
-                && strcmp(directive->filename, s->defn_name) == 0)) {
-        directive = directive->next;
-    }
-    return directive;
 }
 
 void mod_comet_shortcut_prepare(server_rec *main)
@@ -72,7 +48,7 @@ void mod_comet_shortcut_prepare(server_rec *main)
     server_rec *s;
 
     for (s = main; s; s = s->next) {
-        const ap_directive_t *section = find_section(s);
+        const ap_directive_t *section = mod_comet_tree_host(s);
 
         mod_comet_config_server(s)->has_rules =
             everywhere || (s->is_virtual && !section)

@@ -18,6 +18,7 @@ typedef struct mod_comet_mapping_t {
     const char *url; /* "/…" without a slash at the end */
     apr_size_t url_length;
     const char *channel; /* its channel; a prefix of channels; or "" */
+    const ap_directive_t *line; /* where it stands; parent only */
 } mod_comet_mapping_t;
 
 #define MOD_COMET_UNSET (-1)

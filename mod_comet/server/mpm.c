@@ -101,11 +101,18 @@ apr_size_t mod_comet_mpm_readers_kept(apr_size_t stores)
     return share ? share : 1;
 }
 
+int mod_comet_mpm_is_async(void)
+{
+    int async = 0;
+
+    return ap_mpm_query(AP_MPMQ_IS_ASYNC, &async) == APR_SUCCESS && async > 0;
+}
+
 void mod_comet_mpm_query(apr_size_t stores)
 {
     static double factor = -1; /* copied in the parent: a child has no
                                 * configuration tree */
-    int threaded = 0, can_wait = 0, async = 0;
+    int threaded = 0, can_wait = 0;
 
     ap_mpm_query(AP_MPMQ_MAX_THREADS, &capacity.threads);
     ap_mpm_query(AP_MPMQ_MAX_DAEMONS, &capacity.children);
@@ -116,9 +123,6 @@ void mod_comet_mpm_query(apr_size_t stores)
         can_wait = 0;
     }
 #endif
-    if (ap_mpm_query(AP_MPMQ_IS_ASYNC, &async) != APR_SUCCESS) {
-        async = 0;
-    }
     if (capacity.threads < 1) {
         capacity.threads = 1;
     }
@@ -127,7 +131,7 @@ void mod_comet_mpm_query(apr_size_t stores)
     }
     capacity.prefork = threaded == AP_MPMQ_NOT_SUPPORTED;
     capacity.has_waitio = can_wait > 0;
-    capacity.parks = capacity.has_waitio || async > 0;
+    capacity.parks = capacity.has_waitio || mod_comet_mpm_is_async();
     capacity.descriptors = find_descriptors(stores);
     capacity.per_child = capacity.parks ? parks_per_child(factor) : 0;
     capacity.blocked = capacity.children * capacity.threads / 2;

@@ -39,6 +39,9 @@ apr_size_t mod_comet_mpm_readers_kept(apr_size_t stores);
 /** What mod_comet_mpm_query() has found.  Any thread. */
 const mod_comet_capacity_t *mod_comet_mpm_capacity(void);
 
+/** Whether this MPM can park connections, also before mod_comet_mpm_query(). */
+int mod_comet_mpm_is_async(void);
+
 /** Whether httpd is ending this child.  Any thread. */
 int mod_comet_mpm_is_stopping(void);
 

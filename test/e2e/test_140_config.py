@@ -365,7 +365,10 @@ def test_140_14_capacity_warning(make_server):
 
 def test_140_15_no_warning_by_default(make_server):
     """A suitable configuration starts without any warning of ours."""
-    server = make_server(conf="CometMaxSubscribers 20")
+    server = make_server(
+        conf="CometMaxSubscribers 20\n"
+        '<LocationMatch "^/(comet|chat|clock)">\nRequire all granted\n'
+        "</LocationMatch>")
     server.publish("x")
     assert not re.search(r"\[comet:(warn|error|crit)", server.error_log()), \
         server.error_log()

@@ -123,6 +123,9 @@ def complete(text):
         return text                     # has no comet configuration of its own
     if "CometEndpoint" not in text:
         text = "CometEndpoint /comet\n" + text
+        if "Require" not in text:
+            text = ('<Location "/comet">\nRequire all granted\n'
+                    "</Location>\n") + text
     return text if "CometStore" in text else STORE + text
 
 

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "store/sqlite/alias.h"
+#include "store/sqlite/header.h"
 #include "store/sqlite/place.h"
 
 /* The rights of a class of users, as in the last digit of a mode. */
@@ -349,6 +350,13 @@ void comet_rights_advise(const comet_place_t *place, const comet_site_t *site,
         say(baton, 1, 0,
             apr_psprintf(p, "%s %s; until then nothing can be published", path,
                          comet_alias_text(alias)));
+    }
+    if (!comet_header_is_good(path)) {
+        say(baton, 1, 0,
+            apr_psprintf(p,
+                         "%s is not an SQLite database: nothing can be "
+                         "published; name another file, or move this one away",
+                         path));
     }
     check_rights(&listener, site, path);
     check_others(&listener, site, path);

@@ -10,7 +10,8 @@
 #include "store/engine.h"
 
 /**
- * comet_engine_t's advise: warns of missing rights, of side files that other
+ * comet_engine_t's advise: warns of a file that is no database, of missing
+ * rights, of side files that other
  * users would own, and of a second name of the file.  A warning proposes a
  * command only if the folder holds nothing but databases: elsewhere the command
  * could give away rights to other files.

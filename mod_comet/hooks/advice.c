@@ -1,0 +1,255 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Warnings about a configuration that does not do what was meant. */
+#include "hooks/advice.h"
+
+#include <apr_strings.h>
+
+#include "server/mpm.h"
+#include "server/tree.h"
+#include "hooks/advice_access.h"
+#include "hooks/advice_urls.h"
+#include "hooks/value.h"
+
+/* --- names ------------------------------------------------------------------------ */
+
+static void check_handler(mod_comet_warnings_t *warnings,
+                          const mod_comet_line_t *line)
+{
+    const char *name = mod_comet_scene_word(line->node, 0, warnings->pool);
+
+    if ((mod_comet_scene_is(line, "SetHandler")
+         || mod_comet_scene_is(line, "AddHandler"))
+        && mod_comet_tree_begins(name, "comet")
+        && strcmp(name, "comet-status") != 0) {
+        mod_comet_warning_say(warnings, line->node,
+                              "%s %s: there is no such handler; write %s "
+                              "comet-status for the counters (the URLs of "
+                              "messages need none, CometEndpoint maps them)",
+                              line->node->directive, name,
+                              line->node->directive);
+    }
+}
+
+/* Directives that do nothing without another one. */
+#define NEEDS(directive, another) \
+    { \
+#directive, #another \
+    }
+static const struct {
+    const char *name;
+    const char *other;
+} needs[] = {
+    NEEDS(CometTokenCookie, CometTokenKey),
+    NEEDS(CometTokenParameter, CometTokenKey),
+    NEEDS(CometTokenSkew, CometTokenKey),
+    NEEDS(CometPresenceGrace, CometPresence),
+    NEEDS(CometMercureAnonymous, CometMercure),
+    NEEDS(CometMercure, CometTokenKey),
+    NEEDS(CometEscape, CometClassic),
+    NEEDS(CometTick, CometClock),
+};
+
+static void check_needs(mod_comet_warnings_t *warnings)
+{
+    apr_size_t i;
+
+    for (i = 0; i < sizeof(needs) / sizeof(*needs); i++) {
+        const ap_directive_t *line =
+            mod_comet_tree_find(ap_conftree, needs[i].name);
+
+        if (line && !mod_comet_tree_find(ap_conftree, needs[i].other)) {
+            mod_comet_warning_say(
+                warnings, line,
+                "%s does nothing without %s; add %s, or remove "
+                "this line",
+                needs[i].name, needs[i].other, needs[i].other);
+        }
+    }
+}
+
+/* --- values that httpd's own settings bound ----------------------------------------- */
+
+/* A parked poll waits for four fifths of Timeout at most. */
+static void check_poll(mod_comet_warnings_t *warnings,
+                       const mod_comet_scene_t *scene,
+                       const mod_comet_line_t *line)
+{
+    const char *value = mod_comet_scene_word(line->node, 0, scene->pool);
+    apr_interval_time_t most = scene->server->timeout * 4 / 5;
+    apr_interval_time_t wanted;
+
+    if (mod_comet_value_read_duration(value, &wanted) && wanted > most) {
+        mod_comet_warning_say(
+            warnings, line->node,
+            "CometPollTimeout %s: Timeout %" APR_TIME_T_FMT " allows %s at "
+            "most; raise Timeout to %" APR_TIME_T_FMT ", or lower this",
+            value, apr_time_sec(scene->server->timeout),
+            mod_comet_value_show_duration(most, scene->pool),
+            apr_time_sec(wanted * 5 / 4 + APR_USEC_PER_SEC - 1));
+    }
+}
+
+static void check_body(mod_comet_warnings_t *warnings,
+                       const mod_comet_scene_t *scene,
+                       const mod_comet_line_t *line)
+{
+    apr_int64_t most = mod_comet_config_max_message_bytes(scene->server);
+    apr_int64_t limit =
+        apr_atoi64(mod_comet_scene_word(line->node, 0, scene->pool));
+
+    if (limit > 0 && limit < most) {
+        mod_comet_warning_say(
+            warnings, line->node,
+            "LimitRequestBody %" APR_INT64_T_FMT ": longer messages are "
+            "refused, although CometMaxMessageSize is %" APR_INT64_T_FMT
+            "; raise this to at least that, or lower CometMaxMessageSize",
+            limit, most);
+    }
+}
+
+/* Output filters under which no stream waits without a thread
+ * (test_500_beside.py tries more of them). */
+static const struct {
+    const char *effect;
+    const char *name;
+} keepers[] = {
+    { "holds a thread for each stream", "RATE_LIMIT" },
+    { "holds a thread for each stream", "BUFFER" },
+    { "keeps all bytes back, so streams are refused", "SED" },
+};
+
+static void check_filters(mod_comet_warnings_t *warnings,
+                          const mod_comet_scene_t *scene,
+                          const mod_comet_line_t *line)
+{
+    char *rest = apr_pstrdup(scene->pool, line->node->args), *state = NULL;
+    const char *name = apr_strtok(rest, "; \t\"", &state);
+    apr_size_t i;
+
+    for (; name; name = apr_strtok(NULL, "; \t\"", &state)) {
+        for (i = 0; i < sizeof(keepers) / sizeof(*keepers); i++) {
+            if (strcasecmp(name, keepers[i].name) == 0) {
+                mod_comet_warning_say(
+                    warnings, line->node,
+                    "%s: %s %s (see the manual, \"Other modules\"); take it "
+                    "off these URLs",
+                    line->node->directive, name, keepers[i].effect);
+            }
+        }
+    }
+}
+
+static void check_values(mod_comet_warnings_t *warnings,
+                         const mod_comet_scene_t *scene)
+{
+    int i;
+
+    for (i = 0; i < scene->lines->nelts; i++) {
+        const mod_comet_line_t *line =
+            &APR_ARRAY_IDX(scene->lines, i, mod_comet_line_t);
+
+        check_handler(warnings, line);
+        if (!mod_comet_scene_concerns_any(line->section, scene)) {
+            continue;
+        }
+        if (mod_comet_scene_is(line, "CometPollTimeout")) {
+            check_poll(warnings, scene, line);
+        }
+        else if (mod_comet_scene_is(line, "LimitRequestBody")) {
+            check_body(warnings, scene, line);
+        }
+        else if (mod_comet_scene_is(line, "SetOutputFilter")) {
+            check_filters(warnings, scene, line);
+        }
+    }
+}
+
+/* --- HTTP/2 ------------------------------------------------------------------------- */
+
+/* Whether a server speaks HTTP/2 over TLS. */
+static int speaks_h2(const mod_comet_scene_t *scene)
+{
+    const core_server_config *core =
+        ap_get_core_module_config(scene->server->module_config);
+    int i, tls = 0, h2 = 0;
+
+    for (i = 0; i < scene->lines->nelts; i++) {
+        const mod_comet_line_t *line =
+            &APR_ARRAY_IDX(scene->lines, i, mod_comet_line_t);
+
+        if (mod_comet_scene_is(line, "SSLEngine")) {
+            tls = strcasecmp(line->node->args, "off") != 0;
+        }
+    }
+    for (i = 0; core->protocols && i < core->protocols->nelts; i++) {
+        h2 |=
+            strcmp(APR_ARRAY_IDX(core->protocols, i, const char *), "h2") == 0;
+    }
+    return tls && h2;
+}
+
+/* @return why no request waits without a thread with CometParkHTTP2, and what
+ *         to do; NULL: requests can
+ * @param served  whether a server that has it on speaks HTTP/2 over TLS */
+static const char *find_h2_obstacle(int served)
+{
+    if (!mod_comet_mpm_is_async()) {
+        return "this MPM cannot park connections; run a2enmod mpm_event";
+    }
+    if (!ap_find_linked_module("mod_http2.c")) {
+        return "mod_http2 is not loaded; run a2enmod http2";
+    }
+    return served ? NULL
+                  : "no host that has it speaks HTTP/2 over TLS; write "
+                    "Protocols h2 http/1.1 and SSLEngine on there";
+}
+
+static void check_http2(mod_comet_warnings_t *warnings, int wanted, int served)
+{
+    const ap_directive_t *line =
+        mod_comet_tree_find(ap_conftree, "CometParkHTTP2");
+    const char *obstacle = wanted && line ? find_h2_obstacle(served) : NULL;
+
+    if (obstacle) {
+        mod_comet_warning_say(warnings, line,
+                              "CometParkHTTP2 on has no effect, since %s",
+                              obstacle);
+    }
+}
+
+/* --- all of it ------------------------------------------------------------------------ */
+
+void mod_comet_advice_give(server_rec *main, apr_pool_t *parent)
+{
+    apr_pool_t *p, *scratch;
+    mod_comet_warnings_t warnings = { .main = main };
+    const mod_comet_scene_t *outer;
+    mod_comet_uses_t *uses;
+    server_rec *s;
+    int wanted = 0, served = 0;
+
+    apr_pool_create(&p, parent);
+    apr_pool_create(&scratch, p);
+    warnings.pool = p;
+    warnings.said = apr_hash_make(p);
+    outer = mod_comet_scene_make(main, NULL, p);
+    uses = mod_comet_advice_urls_begin(p);
+    check_needs(&warnings);
+    for (s = main; s; s = s->next) {
+        const mod_comet_scene_t *scene =
+            s == main ? outer : mod_comet_scene_make(s, outer, scratch);
+
+        check_values(&warnings, scene);
+        mod_comet_advice_access_check(&warnings, scene);
+        mod_comet_advice_urls_check(&warnings, scene);
+        mod_comet_advice_urls_note(uses, scene);
+        if (scene->config->mappings->nelts && mod_comet_config_park_http2(s)) {
+            wanted = 1;
+            served |= speaks_h2(scene);
+        }
+        apr_pool_clear(scratch);
+    }
+    mod_comet_advice_urls_end(&warnings, uses);
+    check_http2(&warnings, wanted, served);
+    apr_pool_destroy(p);
+}

@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * @file hooks/advice.h
+ * Warnings about a configuration that httpd accepts but that does not do what
+ * was meant.  Each says what is wrong, and what to write instead.
+ */
+#ifndef MOD_COMET_ADVICE_H
+#define MOD_COMET_ADVICE_H
+
+#include "server/mod_comet.h"
+
+/**
+ * Check the whole configuration, and log the warnings.  Parent only: at a
+ * configtest in the check_config hook, at a start in post_config.
+ * @param main  whose log has them
+ * @param p     for what is needed meanwhile
+ */
+void mod_comet_advice_give(server_rec *main, apr_pool_t *p);
+
+#endif /* MOD_COMET_ADVICE_H */

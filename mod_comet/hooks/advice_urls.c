@@ -1,0 +1,239 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Warnings about lines that name the wrong URL. */
+#include "hooks/advice_urls.h"
+
+#include <apr_strings.h>
+
+#include "request/dialect.h"
+#include "server/tree.h"
+
+/* How many mapped URLs a message lists. */
+#define URLS_MOST 5
+
+static int is_listed(const mod_comet_line_t *line,
+                     const char *const directives[])
+{
+    int i;
+
+    for (i = 0; directives[i] && !mod_comet_scene_is(line, directives[i]);
+         i++) {
+    }
+    return directives[i] != NULL;
+}
+
+/* --- lines that meet a mapping -------------------------------------------------- */
+
+/* The URL that a directive like Alias or Redirect is about: its first argument
+ * that is a path of a URL; in a section, the section's.
+ * @return NULL: it is not known */
+static const char *url_of(const mod_comet_line_t *line, apr_pool_t *p)
+{
+    const char *word;
+    int i;
+
+    if (line->section) {
+        return mod_comet_scene_is_plain(line->section) ? line->section->path
+                                                       : NULL;
+    }
+    for (i = 0; i < 2; i++) {
+        word = mod_comet_scene_word(line->node, i, p);
+        if (word[0] == '/') {
+            return word;
+        }
+    }
+    return NULL;
+}
+
+/* Whether a mapping has all requests for a URL and those below it. */
+static int has_all(const mod_comet_mapping_t *mapping, const char *url)
+{
+    return mapping->dialect->subtree
+               ? mod_comet_scene_is_within(url, mapping->url)
+               : strcmp(url, mapping->url) == 0;
+}
+
+/* Directives that would have another module answer a URL. */
+static int would_answer(const mod_comet_line_t *line, apr_pool_t *p)
+{
+    static const char *const directives[] = { "Alias", "ScriptAlias",
+                                              "WSGIScriptAlias", "ProxyPass",
+                                              NULL };
+
+    if (mod_comet_scene_is(line, "SetHandler")) {
+        return line->section
+               && strcasecmp(mod_comet_scene_word(line->node, 0, p), "none")
+                      != 0;
+    }
+    return is_listed(line, directives)
+           && strcmp(mod_comet_scene_word(line->node, !line->section, p), "!")
+                  != 0;
+}
+
+static int redirects(const mod_comet_line_t *line)
+{
+    static const char *const directives[] = { "Redirect", "RedirectPermanent",
+                                              "RedirectTemp", NULL };
+
+    return is_listed(line, directives);
+}
+
+void mod_comet_advice_urls_check(mod_comet_warnings_t *warnings,
+                                 const mod_comet_scene_t *scene)
+{
+    int i, k;
+
+    for (i = 0; i < scene->lines->nelts; i++) {
+        const mod_comet_line_t *line =
+            &APR_ARRAY_IDX(scene->lines, i, mod_comet_line_t);
+        int answers = would_answer(line, scene->pool);
+        const char *url =
+            answers || redirects(line) ? url_of(line, scene->pool) : NULL;
+
+        for (k = 0; url && k < scene->config->mappings->nelts; k++) {
+            const mod_comet_mapping_t *mapping =
+                &APR_ARRAY_IDX(scene->config->mappings, k, mod_comet_mapping_t);
+
+            if (has_all(mapping, url)) {
+                mod_comet_warning_say(
+                    warnings, line->node,
+                    answers ? "%s has no effect for %s, since %s %s (%s) "
+                              "answers there; give one of them another path"
+                            : "%s sends everybody away from %s, so that %s %s "
+                              "(%s) answers nobody; give one of them another "
+                              "path",
+                    line->node->directive, url, mapping->directive,
+                    mapping->url,
+                    mod_comet_tree_place(mapping->line, scene->pool));
+            }
+        }
+    }
+}
+
+/* --- sections that meet none ------------------------------------------------------ */
+
+mod_comet_uses_t *mod_comet_advice_urls_begin(apr_pool_t *p)
+{
+    mod_comet_uses_t *uses = apr_pcalloc(p, sizeof(*uses));
+
+    uses->lines = apr_array_make(p, 8, sizeof(mod_comet_line_t));
+    uses->known = apr_hash_make(p);
+    uses->used = apr_hash_make(p);
+    uses->urls = "";
+    return uses;
+}
+
+/* A token may open other URLs as well. */
+static int is_ours(const mod_comet_line_t *line)
+{
+    return mod_comet_tree_begins(line->node->directive, "Comet")
+           && !mod_comet_tree_begins(line->node->directive, "CometToken");
+}
+
+/* Whether a section with this line is ours: it is about messages, or about their
+ * counters. */
+static int is_noted(const mod_comet_line_t *line, apr_pool_t *p)
+{
+    return is_ours(line)
+           || (mod_comet_scene_is(line, "SetHandler")
+               && mod_comet_tree_begins(mod_comet_scene_word(line->node, 0, p),
+                                        "comet"));
+}
+
+static void add_url(mod_comet_uses_t *uses, const char *url)
+{
+    apr_pool_t *p = uses->lines->pool;
+
+    if (uses->count < URLS_MOST && !strstr(uses->urls, url)) {
+        uses->urls =
+            apr_pstrcat(p, uses->urls, uses->count ? ", " : "", url, NULL);
+        uses->count++;
+    }
+}
+
+/* The key of a hash of directives is the address of a pointer to one. */
+static void add_key(apr_hash_t *hash, const ap_directive_t *const *node)
+{
+    if (!apr_hash_get(hash, node, sizeof(*node))) {
+        apr_hash_set(hash,
+                     apr_pmemdup(apr_hash_pool_get(hash), node, sizeof(*node)),
+                     sizeof(*node), "");
+    }
+}
+
+static void note_line(mod_comet_uses_t *uses, const mod_comet_line_t *line)
+{
+    apr_pool_t *p = uses->lines->pool;
+    mod_comet_line_t *kept;
+    mod_comet_section_t *section;
+
+    if (apr_hash_get(uses->known, &line->node, sizeof(line->node))) {
+        return;
+    }
+    add_key(uses->known, &line->node);
+    section = apr_pmemdup(p, line->section, sizeof(*section));
+    section->path = apr_pstrdup(p, section->path);
+    kept = apr_array_push(uses->lines);
+    *kept = *line;
+    kept->section = section;
+}
+
+void mod_comet_advice_urls_note(mod_comet_uses_t *uses,
+                                const mod_comet_scene_t *scene)
+{
+    const apr_array_header_t *mappings = scene->config->mappings;
+    int i, k;
+
+    for (k = 0; k < mappings->nelts; k++) {
+        add_url(uses, APR_ARRAY_IDX(mappings, k, mod_comet_mapping_t).url);
+    }
+    for (i = 0; i < scene->lines->nelts; i++) {
+        const mod_comet_line_t *line =
+            &APR_ARRAY_IDX(scene->lines, i, mod_comet_line_t);
+
+        if (!line->section || !mod_comet_scene_is_plain(line->section)
+            || !is_noted(line, scene->pool)) {
+            continue;
+        }
+        note_line(uses, line);
+        if (mod_comet_scene_concerns_any(line->section, scene)) {
+            add_key(uses->used, &line->section->node);
+        }
+    }
+}
+
+/* "<Location comet>" without its slash. */
+static int is_relative(const mod_comet_section_t *section)
+{
+    return section->path[0] != '/' && !strstr(section->path, "://")
+           && strcmp(section->path, "*") != 0;
+}
+
+void mod_comet_advice_urls_end(mod_comet_warnings_t *warnings,
+                               const mod_comet_uses_t *uses)
+{
+    int i;
+
+    for (i = 0; i < uses->lines->nelts; i++) {
+        const mod_comet_line_t *line =
+            &APR_ARRAY_IDX(uses->lines, i, mod_comet_line_t);
+        const mod_comet_section_t *section = line->section;
+
+        if (is_relative(section)) {
+            mod_comet_warning_say(warnings, section->node,
+                                  "<Location \"%s\"> applies to no URL; write "
+                                  "<Location \"/%s\">",
+                                  section->path, section->path);
+        }
+        else if (is_ours(line)
+                 && !apr_hash_get(uses->used, &section->node,
+                                  sizeof(section->node))) {
+            mod_comet_warning_say(
+                warnings, line->node,
+                "%s has no effect in <Location \"%s\">, since %s there; %s%s",
+                line->node->directive, section->path,
+                "nothing of mod_comet is mapped",
+                uses->count ? "mapped are " : "add a CometEndpoint",
+                uses->urls);
+        }
+    }
+}

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * @file hooks/advice_urls.h
+ * Warnings about lines that name the wrong URL.  Parent only.
+ */
+#ifndef MOD_COMET_ADVICE_URLS_H
+#define MOD_COMET_ADVICE_URLS_H
+
+#include "hooks/scene.h"
+#include "hooks/warning.h"
+
+/** Directives of ours in sections, and whether a mapping uses them. */
+typedef struct mod_comet_uses_t {
+    apr_array_header_t *lines; /* mod_comet_line_t, each directive once */
+    apr_hash_t *known; /* which nodes are in `lines` */
+    apr_hash_t *used; /* which sections concern a mapping, by their nodes */
+    const char *urls; /* some of the mapped URLs, for messages */
+    int count; /* how many */
+} mod_comet_uses_t;
+
+/** @return for mod_comet_advice_urls_note(), in @a p */
+mod_comet_uses_t *mod_comet_advice_urls_begin(apr_pool_t *p);
+
+/** Warn of lines of one server that have no effect, or send clients away, since
+ * they and a mapping name the same URL. */
+void mod_comet_advice_urls_check(mod_comet_warnings_t *warnings,
+                                 const mod_comet_scene_t *scene);
+
+/** Note which sections with directives of ours concern a mapping of a server. */
+void mod_comet_advice_urls_note(mod_comet_uses_t *uses,
+                                const mod_comet_scene_t *scene);
+
+/** Once all servers are noted: warn of sections that concern no mapping. */
+void mod_comet_advice_urls_end(mod_comet_warnings_t *warnings,
+                               const mod_comet_uses_t *uses);
+
+#endif /* MOD_COMET_ADVICE_URLS_H */

@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * @file hooks/scene.h
+ * All lines of the configuration that may concern the mapped URLs of one server,
+ * each with the section that it is in.  Parent only (see server/tree.h).
+ */
+#ifndef MOD_COMET_SCENE_H
+#define MOD_COMET_SCENE_H
+
+#include "server/config.h"
+
+/** A <Location> or a <LocationMatch>. */
+typedef struct mod_comet_section_t {
+    const ap_directive_t *node;
+    const char *path; /* as it is written */
+    const ap_regex_t *regex; /* NULL: the path is compared */
+    int is_pattern; /* the path has wildcards */
+} mod_comet_section_t;
+
+/** A directive.  Those in <If>, <RequireAny> and so on are in the section around
+ * it. */
+typedef struct mod_comet_line_t {
+    const ap_directive_t *node;
+    const mod_comet_section_t *section; /* NULL: it is in no section */
+    int is_limited; /* it is in a <Limit>: other methods are not concerned */
+} mod_comet_line_t;
+
+/** A server's lines, in the order of the configuration. */
+typedef struct mod_comet_scene_t {
+    server_rec *server;
+    const mod_comet_server_config_t *config;
+    const apr_array_header_t *lines; /* mod_comet_line_t: those of the main
+                                      * server, then the host's own */
+    apr_pool_t *pool;
+} mod_comet_scene_t;
+
+/**
+ * Collect a server's lines.
+ * @param main  the main server's; NULL: this is the main server
+ * @param p     for the scene
+ */
+mod_comet_scene_t *mod_comet_scene_make(server_rec *s,
+                                        const mod_comet_scene_t *main,
+                                        apr_pool_t *p);
+
+/** An argument of a directive; "" if there are fewer.
+ * @param number  0: the first */
+const char *mod_comet_scene_word(const ap_directive_t *node, int number,
+                                 apr_pool_t *p);
+
+/** Whether a line has this directive. */
+int mod_comet_scene_is(const mod_comet_line_t *line, const char *directive);
+
+/** Whether a path is a URL or lies below it. */
+int mod_comet_scene_is_within(const char *path, const char *url);
+
+/** Whether a section has a plain path, so that it is known which URLs it
+ * concerns. */
+int mod_comet_scene_is_plain(const mod_comet_section_t *section);
+
+/** Whether a section applies to a URL.
+ * @param section  NULL: it does */
+int mod_comet_scene_applies(const mod_comet_section_t *section,
+                            const char *url);
+
+/** Whether a section certainly applies to a mapping's URL or to one below it.
+ * @param section  NULL: it does */
+int mod_comet_scene_concerns(const mod_comet_section_t *section,
+                             const mod_comet_mapping_t *mapping, apr_pool_t *p);
+
+/** Whether it certainly concerns one of the server's mappings. */
+int mod_comet_scene_concerns_any(const mod_comet_section_t *section,
+                                 const mod_comet_scene_t *scene);
+
+/** Whether some URL may be in both sections.
+ * @param a, b  NULL: all URLs */
+int mod_comet_scene_overlap(const mod_comet_section_t *a,
+                            const mod_comet_section_t *b);
+
+#endif /* MOD_COMET_SCENE_H */
