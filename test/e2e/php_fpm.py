@@ -30,7 +30,7 @@ php_admin_value[opcache.enable] = 0
 class Fpm:
     """Runs until close(); `handler` is the line that httpd needs."""
 
-    def __init__(self, children=4):
+    def __init__(self, children=4, extensions=("pdo", "pdo_sqlite", "posix")):
         self.root = tempfile.mkdtemp(prefix="comet-fpm-")
         os.chmod(self.root, 0o755)
         os.mkdir(self.root + "/sessions")
@@ -42,10 +42,11 @@ class Fpm:
         with open(conf, "w", encoding="ascii") as out:
             out.write(CONF.format(root=self.root, user=user,
                                   children=children))
+        loads = [word for name in extensions
+                 for word in ("-d", "extension=%s.so" % name)]
         self.proc = subprocess.Popen(
-            [BINARY, "-n", "-d", "extension=pdo.so", "-d",
-             "extension=pdo_sqlite.so", "-d", "extension=posix.so", "-F", "-y",
-             conf], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+            [BINARY, "-n", *loads, "-F", "-y", conf],
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL)
         wait_until(lambda: os.path.exists(self.socket), 10, "PHP-FPM")
 

@@ -4,14 +4,14 @@ for each, by a token and by a question, in Chromium and with PHP-FPM."""
 
 import os
 import re
-import shutil
 import time
 
 import pytest
 
 import browser as chromium
 import php_fpm
-from httpd_env import REPO, is_root, sql_text, sqlite, wait_until
+import tokens
+from httpd_env import REPO, sql_text, sqlite, wait_until
 
 pytestmark = [pytest.mark.browser, pytest.mark.skipif(
     os.environ.get("COMET_BROWSER") == "none", reason="COMET_BROWSER=none")]
@@ -93,12 +93,7 @@ def site(make_server, fpm, chrome):
             start=False, comet="status", modules=MODULES,
             conf='CometStore "sqlite:{data}/comet.db"\nCometReplay 0\n'
             + fpm.conf + text.replace("/etc/apache2/", "{root}/conf/"))
-        key = os.path.join(server.root, "conf", "comet.key")
-        with open(key, "w", encoding="ascii") as out:
-            out.write("0123456789abcdef" * 4 + "\n")
-        os.chmod(key, 0o640)
-        if is_root():
-            shutil.chown(key, "root", "www-data")
+        tokens.write_example(server)
         php = read(script)
         assert change[0] in php
         php = php.replace(*change).replace("/etc/apache2", server.root

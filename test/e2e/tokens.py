@@ -12,6 +12,8 @@ import subprocess
 import tempfile
 import time
 
+from httpd_env import is_root
+
 SECRET = "correct horse battery staple: 32+"
 NEW_SECRET = "another secret of at least 32 bytes"
 
@@ -32,6 +34,17 @@ def write(name, text, mode=0o600):
         out.write(text)
     os.chmod(path(name), mode)
     return path(name)
+
+
+def write_example(server, name="comet.key"):
+    """The key's file of an example, as its head says that root makes it."""
+    made = os.path.join(server.root, "conf", name)
+    with open(made, "w", encoding="ascii") as out:
+        out.write("0123456789abcdef" * 4 + "\n")
+    os.chmod(made, 0o640)
+    if is_root():
+        shutil.chown(made, "root", "www-data")
+    return made
 
 
 def openssl(*words, data=None):
