@@ -740,11 +740,12 @@ def read(server, target, headers=None):
 
 
 def test_330_40_every_example_is_tested():
-    """A test of this file, or of one of test_703 to test_715, loads each file
+    """A test of this file, or of one of test_703 to test_716, loads each file
     of conf/examples."""
     tested = set()
     for name in ("test_330_access.py", "test_703_php_recipes.py",
-                 "test_710_mercure.py", "test_715_laravel.py"):
+                 "test_710_mercure.py", "test_715_laravel.py",
+                 "test_716_wordpress.py"):
         with open(os.path.join(os.path.dirname(os.path.abspath(__file__)),
                                name), encoding="utf-8") as file:
             tested |= set(re.findall(

@@ -245,7 +245,7 @@ def test_390_02_no_recipe_is_forgotten():
     tried = {"httpd", "php", "sh", "js", "nginx", "htaccess", "crontab",
              "ini", "haproxy"}
     # elsewhere: "session" in test_703, "symfony" in test_710, "laravel" in
-    # test_715
+    # test_715, "collaboration" in test_716
     assert {f.lang for f in PAGE.fragments} <= tried
     with open(__file__, encoding="utf-8") as file:
         text = file.read()

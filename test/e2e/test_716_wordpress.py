@@ -1,0 +1,229 @@
+# SPDX-License-Identifier: Apache-2.0
+"""wordpress.conf: documents of Yjs (npm) that several editors change at the same
+time, by the plug-in of conf/examples.  Debian's WordPress is too old to
+collaborate, so a few functions stand for it."""
+
+import os
+import shutil
+import signal
+
+import pytest
+
+import php_fpm
+import tokens
+from httpd_env import REPO, Httpd, sqlite, wait_until
+from node_client import MODULES, NodeClient
+
+pytestmark = pytest.mark.skipif(
+    not os.path.isdir(os.path.join(MODULES, "yjs")),
+    reason="npm's yjs is not installed")
+
+# What the plug-in uses of WordPress: users with an id may edit posts 1 to 4.
+WORDPRESS = r"""<?php
+define('ABSPATH', __DIR__);
+define('COMET_KEY', 'FILE');
+session_start();
+if (isset($_GET['login'])) {
+    $_SESSION['id'] = $_GET['login'];
+    exit;
+}
+function add_action($name, $call) { $GLOBALS['actions'][$name] = $call; }
+function register_rest_route($space, $path, $route)
+{
+    $GLOBALS['routes']["$space$path"] = $route;
+}
+function get_post_type_object($name)
+{
+    return $name !== 'post' ? null
+        : (object) ['cap' => (object) ['edit_posts' => 'edit_posts']];
+}
+function get_post_type($id) { return $id <= 9 ? 'post' : 'page'; }
+function current_user_can($what, $id = null)
+{
+    return isset($_SESSION['id']) && ($id === null ? $what === 'edit_posts'
+                                      : $what === 'edit_post' && $id <= 4);
+}
+function wp_get_current_user()
+{
+    return (object) ['user_login' => $_SESSION['id']];
+}
+require __DIR__ . '/comet-wordpress.php';
+$actions['rest_api_init']();
+['args' => $args, 'permission_callback' => $may, 'callback' => $answer]
+    = $routes['comet/v1/token'];
+$request = ['type' => $_GET['type'] ?? '',
+            'id' => isset($_GET['id']) ? (int) $_GET['id'] : null];
+if (!preg_match("#{$args['type']['pattern']}#", $request['type'])) {
+    http_response_code(400);
+} elseif (!$may($request)) {
+    http_response_code(isset($_SESSION['id']) ? 403 : 401);
+} else {
+    echo json_encode($answer($request));
+}
+"""
+
+
+def read(name):
+    with open(os.path.join(REPO, "conf", "examples", name),
+              encoding="utf-8") as file:
+        return file.read()
+
+
+@pytest.fixture(scope="module")
+def site():
+    """A server with wordpress.conf, where PHP runs in PHP-FPM."""
+    fpm = php_fpm.Fpm()
+    conf = read("wordpress.conf").replace("/etc/apache2/", "{root}/conf/")
+    server = Httpd(comet="status", modules=php_fpm.MODULES, conf=fpm.conf
+                   + 'CometStore "sqlite:{data}/comet.db"\n' + conf)
+    server.allow_log.append("AH00051|AH00052")      # a child that was killed
+    server.keep_port = True
+    server.write("wp-json.php", WORDPRESS.replace(
+        "FILE", tokens.write_example(server)))
+    for name in ("conf/examples/comet-wordpress.php",
+                 "conf/examples/comet-yjs.js", "htdocs/comet/comet.js"):
+        shutil.copy(os.path.join(REPO, name), server.docroot)
+    server.write("package.json", '{"type": "module"}')
+    server.start()
+    yield server
+    problems = server.close()
+    fpm.close()
+    assert not problems
+
+
+class Editor(NodeClient):
+    """A document that somebody edits."""
+
+    def __init__(self, server, post, state_after=200):
+        cookie = server.get("/wp-json.php?login=anna").header("set-cookie")
+        super().__init__("yjs_editor.mjs", server.docroot,
+                         "http://127.0.0.1:%d" % server.port,
+                         cookie.split(";")[0], str(post), str(state_after))
+        self.wait(lambda: ["ready"] in self.said, "a start")
+
+    def connected(self):
+        self.wait(lambda: ["status", "connected"] in self.said, "a stream")
+        return self
+
+    def text(self):
+        count = len(self.said)
+        self.command("text")
+        self.wait(lambda: [words for words in self.said[count:]
+                           if words[0] == "text"], "the text")
+        return [words for words in self.said[count:]
+                if words[0] == "text"][0][1]
+
+
+def converge(editors, parts):
+    """Wait until all documents have these parts; then they must be equal."""
+    for editor in editors:
+        wait_until(lambda editor=editor: sorted(editor.text().split()) == parts,
+                   20, "%d parts" % len(parts), 0.1)
+    assert len({editor.text() for editor in editors}) == 1
+
+
+def rows(server, post):
+    return sqlite(server.db, "SELECT type, count(*) FROM message WHERE channel="
+                  "'wordpress/postType/post/%d' GROUP BY type" % post)
+
+
+def kill(server):
+    """kill -9 of the child."""
+    old = server.children()
+    for pid in old:
+        os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: server.children()
+               and not set(old) & set(server.children()), 10, "a child")
+
+
+def test_716_01_converge(site):
+    """Two editors that write at the same time, over a kill -9 of the child and
+    a reload, have the same text; so has one that comes later."""
+    with Editor(site, 1).connected() as one, Editor(site, 1).connected() as two:
+        parts = []
+        for number in range(30):
+            for name, editor in (("a", one), ("b", two)):
+                parts.append("%s%d" % (name, number))
+                editor.command("append", " " + parts[-1])
+            if number == 10:
+                kill(site)
+            elif number == 20:
+                site.graceful()
+        converge([one, two], sorted(parts))
+        one.command("remove", 0, 4)
+        text = one.text()
+        wait_until(lambda: two.text() == text, 10, "a deletion")
+        with Editor(site, 1) as late:
+            wait_until(lambda: late.text() == text, 10, "the whole text")
+
+
+def test_716_02_what_a_channel_has_is_not_repeated(site):
+    """An editor that opens a document which it knows already, as WordPress has
+    stored it, publishes only what the channel lacks."""
+    with Editor(site, 2).connected() as one:
+        one.command("append", "stored")
+        wait_until(lambda: rows(site, 2) == [["update", "1"]], 10, "the row", 0.1)
+        saved = one.ask("save")[0]
+    with Editor(site, 2) as two:
+        two.command("load", saved)
+        two.connected()
+        two.command("append", " more")
+        wait_until(lambda: rows(site, 2) == [["update", "2"]], 10, "the row", 0.1)
+        assert two.text() == "stored more"
+        two.command("append", " at the end")
+        two.command("destroy")
+        wait_until(lambda: rows(site, 2) == [["update", "3"]], 10, "the row", 0.1)
+    sqlite(site.db, "DELETE FROM message WHERE channel LIKE '%/2'")
+    with Editor(site, 2) as three:          # the channel is empty again
+        three.command("load", saved)
+        wait_until(lambda: rows(site, 2) == [["update", "1"]], 10, "the row", 0.1)
+        with Editor(site, 2) as four:
+            wait_until(lambda: four.text() == "stored", 10, "the text")
+
+
+def test_716_03_whole_documents(site):
+    """Older messages than the last whole document are not needed."""
+    with Editor(site, 3, state_after=5).connected() as one:
+        for number in range(12):
+            one.command("append", " %d" % number)
+            wait_until(lambda number=number: sum(
+                int(count) for _, count in rows(site, 3)) == number + 1, 10,
+                "the row", 0.1)
+        text = one.text()
+        assert dict(rows(site, 3)) == {"state": "2", "update": "10"}
+    sqlite(site.db, "DELETE FROM message WHERE channel LIKE '%/3' AND timestamp"
+           " < (SELECT max(timestamp) FROM message WHERE type = 'state')")
+    with Editor(site, 3) as late:
+        wait_until(lambda: late.text() == text, 10, "the whole text")
+
+
+def test_716_04_rights(site):
+    """A token opens the one document that its user may edit."""
+    with Editor(site, 5) as refused:                # edited alone
+        refused.command("append", "mine")
+        assert refused.text() == "mine"
+    cookie = {"Cookie": site.get("/wp-json.php?login=bert")
+              .header("set-cookie").split(";")[0]}
+    for query, status in (("type=postType/post&id=5", 403),
+                          ("type=postType/post&id=12", 403),
+                          ("type=postType/page&id=1", 403),
+                          ("type=root/comment", 403), ("type=*", 400),
+                          ("type=postType/*", 400), ("", 400)):
+        answer = site.get("/wp-json.php?" + query, cookie)
+        assert answer.status == status, query
+    assert site.get("/wp-json.php?type=postType/post&id=4").status == 401
+    for query, channel in (("&id=4", "wordpress/postType/post/4"),
+                           ("", "wordpress/postType/post")):
+        answer = site.get("/wp-json.php?type=postType/post" + query, cookie)
+        said = answer.json()
+        assert said["channel"] == channel
+        token = {"Authorization": "Bearer " + said["token"]}
+        for other in ("", "/4", "/5"):
+            url = "/comet/wordpress/postType/post%s" % other
+            mine = url == "/comet/" + channel
+            assert site.get(url + "?wait=0", token).status \
+                == (200 if mine else 403), (url, query)
+            answer = site.request("POST", url, b"x", {
+                "Content-Type": "text/plain", **token})
+            assert answer.status == (201 if mine else 403)
+    assert rows(site, 5) == []
