@@ -160,6 +160,13 @@ static apr_status_t look_up(request_rec *r, mod_comet_ask_t *ask,
     return status;
 }
 
+apr_status_t mod_comet_catch_up_find(request_rec *r, mod_comet_ask_t *ask)
+{
+    comet_batch_t nothing = { .size = 0 };
+
+    return look_up(r, ask, &nothing);
+}
+
 /* A client may keep a page of history and ask whether it has changed (ETag). */
 static int answer_history(request_rec *r, const comet_buffer_t *body)
 {

@@ -23,4 +23,11 @@ int mod_comet_catch_up_wait(request_rec *r, mod_comet_ask_t *ask);
  * @return what the handler returns */
 int mod_comet_catch_up_head(request_rec *r, const mod_comet_ask_t *ask);
 
+/**
+ * Find where a stream begins to read, from ask->cursor: ->seen, ->floor, ->pruned
+ * and ->is_unknown are set.
+ * @return of the store; the request's thread
+ */
+apr_status_t mod_comet_catch_up_find(request_rec *r, mod_comet_ask_t *ask);
+
 #endif /* MOD_COMET_CATCH_UP_H */

@@ -8,7 +8,9 @@
 #include "wire/encode.h"
 #include "output/answer.h"
 #include "output/handshake.h"
+#include "wait/park.h"
 #include "dialect/catch_up.h"
+#include "dialect/change.h"
 #include "dialect/marks.h"
 #include "dialect/members.h"
 #include "dialect/post.h"
@@ -150,6 +152,22 @@ static const char *parse_extent(const request_rec *r,
     return wrong;
 }
 
+/* The channels of a WebSocket can be changed while its request exists.  That
+ * costs nothing special where the MPM can park it; elsewhere it holds a thread,
+ * so its client has to ask for it. */
+static const char *parse_live(const request_rec *r,
+                              const mod_comet_request_t *request,
+                              mod_comet_ask_t *ask)
+{
+    apr_int64_t live = mod_comet_park_can_suspend(r);
+    const char *wrong =
+        mod_comet_ask_parse_int(r, request, "live", 0, 1, &live);
+
+    ask->is_live =
+        live && ask->transport->upgrades && mod_comet_config_multi(r);
+    return wrong;
+}
+
 static const char *read_ask(request_rec *r, const mod_comet_request_t *request,
                             mod_comet_ask_t *ask)
 {
@@ -165,6 +183,9 @@ static const char *read_ask(request_rec *r, const mod_comet_request_t *request,
     wrong = find_cursor(r, request, ask);
     if (!wrong) {
         wrong = choose_format(request, ask);
+    }
+    if (!wrong) {
+        wrong = parse_live(r, request, ask);
     }
     return wrong ? wrong : parse_extent(r, request, ask);
 }
@@ -238,6 +259,11 @@ static int handle_get(request_rec *r, const mod_comet_request_t *request,
     if (rv == DECLINED && ask->transport->upgrades) {
         rv = mod_comet_select_writes(r, request, ask);
     }
+    if (rv == DECLINED && ask->is_live
+        && !mod_comet_change_begin(r, request, ask)) {
+        rv = mod_comet_answer_error(r, HTTP_SERVICE_UNAVAILABLE,
+                                    "the server is out of memory");
+    }
     if (rv != DECLINED) {
         return rv;
     }
@@ -276,4 +302,5 @@ const mod_comet_dialect_t mod_comet_dialect_endpoint = {
     .publishes = publishes,
     .find_transport = find_transport,
     .handle = handle,
+    .change = mod_comet_change_judge,
 };

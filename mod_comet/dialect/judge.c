@@ -82,12 +82,14 @@ static void note_room(const request_rec *url, request_rec *r,
                       const mod_comet_mapping_t *mapping, comet_text_t channel,
                       mod_comet_ask_t *ask)
 {
+    apr_pool_t *pool = ask->rooms_pool ? ask->rooms_pool : r->pool;
+
     if (mod_comet_config_presence(url) != MOD_COMET_PRESENCE_OFF) {
         mod_comet_presence_note(
             url, r, ask,
             comet_text(apr_pstrcat(
-                r->pool, mapping->channel,
-                apr_pstrmemdup(r->pool, channel.data, channel.length), NULL)));
+                pool, mapping->channel,
+                apr_pstrmemdup(pool, channel.data, channel.length), NULL)));
     }
 }
 
@@ -110,7 +112,9 @@ static int ask_url(request_rec *r, const mod_comet_mapping_t *mapping,
     }
     else if (status != OK && sub->status == HTTP_UNAUTHORIZED && challenge) {
         status = HTTP_UNAUTHORIZED;
-        apr_table_set(r->err_headers_out, "WWW-Authenticate", challenge);
+        if (!r->sent_bodyct) { /* the head of the answer is not sent yet */
+            apr_table_set(r->err_headers_out, "WWW-Authenticate", challenge);
+        }
     }
     else if (status == OK && ask) {
         ask->authenticated |= sub->user != NULL;

@@ -154,7 +154,8 @@ int mod_comet_mercure_select(mod_comet_mercure_t *mercure)
     if (wrong) {
         return mod_comet_mercure_refuse(mercure->r, HTTP_BAD_REQUEST, wrong);
     }
-    wrong = mod_comet_limits_channels(mercure->r, asked.count);
+    wrong =
+        mod_comet_limits_channels(mercure->r, asked.count, mercure->r->pool);
     return wrong ? mod_comet_answer_error(mercure->r, HTTP_TOO_MANY_REQUESTS,
                                           "%s", wrong)
                  : make(&asked);

@@ -174,7 +174,7 @@ static int judge(post_t *post, const comet_ndjson_line_t *line,
         *answered = refuse_line(r, HTTP_BAD_REQUEST, line, "too long");
         return DONE;
     }
-    wrong = mod_comet_limits_channels(r, apr_hash_count(judged) + 2);
+    wrong = mod_comet_limits_channels(r, apr_hash_count(judged) + 2, r->pool);
     if (wrong) {
         *answered = mod_comet_publish_refuse(r, HTTP_TOO_MANY_REQUESTS, wrong);
         return DONE;

@@ -74,22 +74,28 @@ void mod_comet_reading_leave(void)
     mod_comet_share_leave(&searching);
 }
 
-int mod_comet_reading_ended(request_rec *r, const mod_comet_ask_t *ask,
-                            apr_status_t status)
+const char *mod_comet_reading_cut(const request_rec *r,
+                                  const mod_comet_ask_t *ask,
+                                  apr_status_t status)
 {
     if (status == COMET_EGONE) {
         comet_metrics_add(COMET_METRIC_departed, 1);
         r->connection->keepalive = AP_CONN_CLOSE;
-        return mod_comet_answer_error(r, HTTP_SERVICE_UNAVAILABLE,
-                                      "the client has left");
+        return "the client has left";
     }
     comet_metrics_add(COMET_METRIC_readings_cut, 1);
-    return mod_comet_answer_error(
-        r, HTTP_SERVICE_UNAVAILABLE,
-        ask->words.data ? "q: the search takes too long now; try again, with "
-                          "fewer or longer words"
-                        : "reading the messages takes too long now; try again, "
-                          "with fewer channels");
+    return ask->words.data
+               ? "q: the search takes too long now; try again, with "
+                 "fewer or longer words"
+               : "reading the messages takes too long now; try "
+                 "again, with fewer channels";
+}
+
+int mod_comet_reading_ended(request_rec *r, const mod_comet_ask_t *ask,
+                            apr_status_t status)
+{
+    return mod_comet_answer_error(r, HTTP_SERVICE_UNAVAILABLE, "%s",
+                                  mod_comet_reading_cut(r, ask, status));
 }
 
 /* How long a reader waits for the writer of a new child to open the store. */

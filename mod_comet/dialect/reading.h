@@ -31,6 +31,15 @@ int mod_comet_reading_enter(void);
 void mod_comet_reading_leave(void);
 
 /**
+ * Why a request's reading was cut short; counted.
+ * @param status  COMET_ECOSTLY or COMET_EGONE
+ * @return what its client is told, with 503
+ */
+const char *mod_comet_reading_cut(const request_rec *r,
+                                  const mod_comet_ask_t *ask,
+                                  apr_status_t status);
+
+/**
  * Answer a request whose reading was cut short.
  * @param status  COMET_ECOSTLY or COMET_EGONE
  * @return what the handler returns

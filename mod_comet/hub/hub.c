@@ -86,7 +86,7 @@ apr_status_t comet_hub_join(comet_hub_t *hub, comet_subscriber_t *subscriber,
         /* Messages came since the caller looked, or the ring is unusable. */
         if (!subscriber->resting
             && (feed->ring.state.last > subscriber->seen
-                || feed->ring.state.last < 0)) {
+                || feed->ring.state.last < 0 || subscriber->until)) {
             comet_hub_make_ready_locked(hub, subscriber, COMET_NEWS);
         }
         urgent = is_urgent_locked(hub, subscriber);

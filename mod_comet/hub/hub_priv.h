@@ -78,6 +78,8 @@ struct comet_hub_t {
     /* [hub thread] the subscriber has seen its channel up to here after this
      * batch; 0: up to the batch's last message */
     comet_timestamp_t seen_all;
+    int lags; /* [hub thread] it waits for ->until, which the feed has not
+               * reached yet */
     pthread_t thread;
     int epoll;
     int wake_fd;

@@ -197,6 +197,39 @@ static void serve_again_locked(comet_hub_t *hub, comet_subscriber_t *subscriber,
     APR_RING_INSERT_TAIL(&hub->again, subscriber, comet_subscriber_t, link);
 }
 
+/* Let a pinned subscriber read the selection that serve() has chosen. */
+static void move_locked(comet_hub_t *hub, comet_subscriber_t *subscriber)
+{
+    comet_selection_t *selection = subscriber->moves_to;
+    comet_channel_t *channel = comet_channels_enter(
+        &hub->channels, subscriber->channel->source, selection);
+
+    subscriber->moves_to = NULL;
+    comet_selection_unref(selection);
+    if (!channel) {
+        subscriber->reasons |= COMET_RECHECK;
+        return;
+    }
+    comet_fetched_drop(subscriber);
+    comet_channels_exit(&hub->channels, subscriber->channel);
+    subscriber->channel = channel;
+    subscriber->reasons |= COMET_NEWS;
+}
+
+/* Serve a subscriber again when the feed has been followed further. */
+static void await_feed_locked(comet_hub_t *hub, comet_subscriber_t *subscriber)
+{
+    const comet_feed_t *feed = comet_hub_feed_of(hub, subscriber->channel);
+
+    if (feed->is_remote) {
+        comet_hub_retry_locked(hub, subscriber);
+    }
+    else {
+        serve_again_locked(hub, subscriber, COMET_NEWS);
+        look_again(hub, subscriber);
+    }
+}
+
 /*
  * Put a subscriber back into a queue after it was served.
  * @param more  there may be more messages for it
@@ -207,6 +240,9 @@ static void put_back_locked(comet_hub_t *hub, comet_subscriber_t *subscriber,
     if (subscriber->reasons & COMET_WRITABLE) {
         subscriber->stalled = 0; /* comet_hub_poke() was called while it was
                                   * served */
+    }
+    if (subscriber->moves_to) {
+        move_locked(hub, subscriber);
     }
     comet_hub_rest_locked(hub, subscriber, outcome);
     if (subscriber->behind && !subscriber->fetching) {
@@ -220,6 +256,9 @@ static void put_back_locked(comet_hub_t *hub, comet_subscriber_t *subscriber,
     else if (subscriber->reasons) { /* comet_hub_call() was called while it was
                                      * served */
         serve_again_locked(hub, subscriber, 0);
+    }
+    else if (outcome == COMET_WAIT && hub->lags) {
+        await_feed_locked(hub, subscriber);
     }
     else if (outcome == COMET_WAIT && !comet_hub_is_blocked(subscriber)
              && more) {
@@ -242,6 +281,7 @@ static int take_locked(comet_hub_t *hub, comet_subscriber_t *subscriber,
     hub->pinned = subscriber;
     hub->told = hub->newest = newest_locked(hub, subscriber);
     hub->seen_all = 0;
+    hub->lags = 0;
     hub->batch.size = subscriber->limit;
     hub->batch.most_bytes = subscriber->piece;
     /* collect for every reason: messages may have come while it was queued */
@@ -280,6 +320,48 @@ static int complete(comet_hub_t *hub, const comet_subscriber_t *subscriber,
     return known || catch_up(subscriber, reading);
 }
 
+/*
+ * Leave out messages after the subscriber's ->until.
+ * @param known  whether the batch was filled
+ * @return whether the subscriber then has every message up to there
+ */
+static int cut(comet_hub_t *hub, const comet_subscriber_t *subscriber,
+               int known)
+{
+    comet_batch_t *batch = &hub->batch;
+    int is_full = comet_batch_is_full(batch), is_cut = 0;
+
+    while (batch->count
+           && hub->room[batch->count - 1]->timestamp > subscriber->until) {
+        comet_message_unref(hub->room[--batch->count]);
+        is_cut = 1;
+    }
+    if (is_cut || subscriber->seen >= subscriber->until
+        || (batch->count
+            && hub->room[batch->count - 1]->timestamp == subscriber->until)) {
+        return 1;
+    }
+    hub->lags = known && !is_full && hub->told < subscriber->until;
+    return known && !is_full && !hub->lags;
+}
+
+/* As cut(), if the subscriber gets messages now and has an ->until. */
+static int is_reached(comet_hub_t *hub, const comet_subscriber_t *subscriber,
+                      const comet_delivery_t *delivery)
+{
+    return subscriber->until && !delivery->is_unread
+           && cut(hub, subscriber, !(delivery->reasons & COMET_RECHECK));
+}
+
+/* Where the subscriber's cursor is, if the batch is all that it has not seen. */
+static comet_timestamp_t seen_all(const comet_hub_t *hub,
+                                  const comet_subscriber_t *subscriber)
+{
+    return subscriber->until && hub->seen_all > subscriber->until
+               ? subscriber->until
+               : hub->seen_all;
+}
+
 /* Give the subscriber its batch.
  * @return its outcome; *more: there may be more for it than it took */
 static comet_outcome_e hand_over(comet_hub_t *hub,
@@ -295,8 +377,12 @@ static comet_outcome_e hand_over(comet_hub_t *hub,
     if (hub->batch.count) {
         subscriber->seen = seen_now(hub, subscriber);
     }
-    if (subscriber->seen < hub->seen_all) {
-        subscriber->seen = hub->seen_all;
+    if (subscriber->seen < seen_all(hub, subscriber)) {
+        subscriber->seen = seen_all(hub, subscriber);
+    }
+    if ((delivery->reasons & COMET_REACHED)
+        && subscriber->seen < subscriber->until) {
+        subscriber->seen = subscriber->until;
     }
     last = subscriber->seen;
     outcome = subscriber->serve(subscriber, delivery);
@@ -319,9 +405,11 @@ static void serve_locked(comet_hub_t *hub, comet_subscriber_t *subscriber)
     pthread_mutex_unlock(&hub->lock);
     known = complete(hub, subscriber, &reading, known);
     delivery.is_unread = passed_over || !known;
-    delivery.reasons |= hub->batch.count ? COMET_NEWS : 0;
     delivery.reasons |= reading.recheck ? COMET_RECHECK : 0;
     delivery.reasons |= comet_hub_is_revoked(subscriber) ? COMET_REVOKED : 0;
+    delivery.reasons |=
+        is_reached(hub, subscriber, &delivery) ? COMET_REACHED : 0;
+    delivery.reasons |= hub->batch.count ? COMET_NEWS : 0;
     outcome = hand_over(hub, subscriber, &delivery, &more);
 
     pthread_mutex_lock(&hub->lock);

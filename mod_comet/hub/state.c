@@ -117,6 +117,8 @@ void comet_hub_forget_locked(comet_hub_t *hub, comet_subscriber_t *subscriber)
 {
     comet_wheel_clear(&hub->wheel, &subscriber->timer);
     comet_fetched_drop(subscriber);
+    comet_selection_unref(subscriber->moves_to);
+    subscriber->moves_to = NULL;
     comet_sockets_unwatch(&hub->sockets, subscriber);
     comet_channels_exit(&hub->channels, subscriber->channel);
     subscriber->channel = NULL;

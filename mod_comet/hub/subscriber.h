@@ -53,8 +53,10 @@ typedef enum {
     COMET_CALLED = 256, /* comet_hub_call() */
     COMET_POKED = 512, /* comet_hub_poke() */
     COMET_REVOKED =
-        1024 /* its permission was revoked: finish it. Its client comes back and
-              * is judged again */
+        1024, /* its permission was revoked: finish it. Its client comes back
+               * and is judged again */
+    COMET_REACHED = 2048 /* it has got every message up to ->until, where its
+                          * cursor is now */
 } comet_reason_e;
 
 /** What the hub passes to a subscriber that it serves. */
@@ -78,8 +80,9 @@ typedef enum {
 /**
  * Serve a subscriber.  Runs on the hub's thread with the subscriber pinned and
  * no lock held.  It must not block.  It may change subscriber->timeout_at,
- * ->blocked_fd, ->piece and ->seen.  If it sets ->seen back to before a message of
- * the batch, it is served with that message again.
+ * ->blocked_fd, ->piece, ->seen, ->floor, ->until and ->moves_to.  If it sets
+ * ->seen back to before a message of the batch, it is served with that message
+ * again.
  */
 typedef comet_outcome_e comet_serve_cb(comet_subscriber_t *subscriber,
                                        const comet_delivery_t *delivery);
@@ -126,6 +129,13 @@ struct comet_subscriber_t {
     comet_timestamp_t seen;
     comet_timestamp_t floor; /* up to where retention had removed messages
                               * when it joined */
+    /** It gets no message after this one, and is served with COMET_REACHED when
+     * it has got all others; 0: there is no such limit. */
+    comet_timestamp_t until;
+    /** Set by serve() to have it read another selection of the same store from
+     * its cursor on: a reference, which the hub takes over.  Without memory the
+     * subscriber is served with COMET_RECHECK. */
+    comet_selection_t *moves_to;
     apr_size_t limit; /* the most messages it takes at once; at least 1 */
     apr_size_t piece; /* the most bytes at once, except that one message may
                        * be longer; 0: a whole batch */

@@ -57,10 +57,17 @@ typedef struct mod_comet_ask_t {
     comet_text_t author; /* the author of what the client publishes; data NULL:
                           * nobody */
     const char *prefix; /* of the endpoint's channels */
+    int is_live; /* its client may change its channels (wait/live.h) */
+    comet_selection_t *asked; /* a live one's: the channels and wildcards that
+                               * its client asked for, which `selection` stands
+                               * for; the request's pool releases it */
+    struct mod_comet_live_t *live; /* the pool's; NULL: its channels are those
+                                    * of its URL */
     struct mod_comet_talk_t *talk; /* what is said on it; the pool's */
     apr_array_header_t *rooms; /* comet_room_t each: the channels that the
                                 * client is present in (request/presence.h);
                                 * NULL: none */
+    apr_pool_t *rooms_pool; /* keeps them; NULL: the request's */
     int authenticated; /* a user was authenticated, for the URL or for one of
                         * the channels */
 } mod_comet_ask_t;

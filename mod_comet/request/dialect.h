@@ -8,6 +8,7 @@
 #ifndef MOD_COMET_DIALECT_H
 #define MOD_COMET_DIALECT_H
 
+#include "wire/command.h"
 #include "request/ask.h"
 
 /** What the directive takes besides the URL. */
@@ -64,6 +65,21 @@ typedef struct mod_comet_dialect_t {
      */
     int (*handle)(request_rec *r, const mod_comet_request_t *request,
                   mod_comet_ask_t *ask);
+    /**
+     * Judge a change of the channels of an open WebSocket as if its URL named
+     * them.  NULL: there is no such change.
+     * @param more  a copy of the WebSocket's ask.  OUT: ->asked; if channels are
+     *              added, also ->selection and ->writes (NULL: none), ->seen,
+     *              ->floor, ->pruned and ->is_unknown by the command's cursor,
+     *              and ->rooms, in @a pool; the caller releases the selections
+     * @param held  the channels that the WebSocket will read already
+     * @param status  OUT: the status of a refusal, as in HTTP
+     * @return NULL, or the reason to refuse it, in @a pool
+     */
+    const char *(*change)(request_rec *r, mod_comet_ask_t *more,
+                          const comet_command_t *command,
+                          const comet_selection_t *held, apr_pool_t *pool,
+                          int *status);
 } mod_comet_dialect_t;
 
 #endif /* MOD_COMET_DIALECT_H */

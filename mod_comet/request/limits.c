@@ -176,13 +176,14 @@ const char *mod_comet_limits_publish(request_rec *r, apr_size_t messages)
 
 /* --- channels ------------------------------------------------------------ */
 
-const char *mod_comet_limits_channels(request_rec *r, apr_size_t channels)
+const char *mod_comet_limits_channels(const request_rec *r, apr_size_t channels,
+                                      apr_pool_t *pool)
 {
     if (channels <= (apr_size_t)mod_comet_config_channel_limit(r)) {
         return NULL;
     }
     comet_metrics_add(COMET_METRIC_limited_channels, 1);
-    return apr_psprintf(r->pool,
+    return apr_psprintf(pool,
                         "too many channels: at most %" APR_INT64_T_FMT
                         " may be named by one request (CometLimitChannels)",
                         mod_comet_config_channel_limit(r));

@@ -61,8 +61,9 @@ const char *mod_comet_limits_publish(request_rec *r, apr_size_t messages);
 
 /**
  * Whether one request may name this many channels.
- * @return NULL, or the reason to refuse it (429)
+ * @return NULL, or the reason to refuse it (429), in @a pool
  */
-const char *mod_comet_limits_channels(request_rec *r, apr_size_t channels);
+const char *mod_comet_limits_channels(const request_rec *r, apr_size_t channels,
+                                      apr_pool_t *pool);
 
 #endif /* MOD_COMET_LIMITS_H */

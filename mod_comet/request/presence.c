@@ -13,6 +13,7 @@ void mod_comet_presence_note(const request_rec *url, request_rec *r,
                              mod_comet_ask_t *ask, comet_text_t channel)
 {
     apr_int64_t mode = mod_comet_config_presence(url);
+    apr_pool_t *pool = ask->rooms_pool ? ask->rooms_pool : r->pool;
     comet_room_t *room;
 
     if (mode == MOD_COMET_PRESENCE_OFF || !channel.data
@@ -20,11 +21,11 @@ void mod_comet_presence_note(const request_rec *url, request_rec *r,
         return;
     }
     if (!ask->rooms) {
-        ask->rooms = apr_array_make(r->pool, 1, sizeof(comet_room_t));
+        ask->rooms = apr_array_make(pool, 1, sizeof(comet_room_t));
     }
     room = apr_array_push(ask->rooms);
     *room = (comet_room_t){
-        .channel = { apr_pstrmemdup(r->pool, channel.data, channel.length),
+        .channel = { apr_pstrmemdup(pool, channel.data, channel.length),
                      channel.length },
         .most = mode == MOD_COMET_PRESENCE_COUNT
                     ? 0
@@ -55,24 +56,44 @@ static comet_text_t info_of(const request_rec *r)
                           : NULL);
 }
 
+/* @return NULL: there are no rooms, no memory or no presence */
+static comet_seat_t *take_seat(const request_rec *r,
+                               const apr_array_header_t *rooms)
+{
+    comet_presence_t *presence =
+        rooms && rooms->nelts
+            ? comet_writer_presence(mod_comet_child_store(r)->writer)
+            : NULL;
+
+    return presence
+               ? comet_presence_enter(presence,
+                                      (const comet_room_t *)rooms->elts,
+                                      (apr_size_t)rooms->nelts,
+                                      mod_comet_presence_member(r), info_of(r))
+               : NULL;
+}
+
 void mod_comet_presence_enter(request_rec *r, const mod_comet_ask_t *ask)
 {
     mod_comet_place_t *place = &mod_comet_request(r)->place;
-    comet_presence_t *presence;
 
-    if (!ask->rooms || place->seat) {
+    if (place->seat) {
         return;
     }
-    presence = comet_writer_presence(mod_comet_child_store(r)->writer);
-    if (!presence) {
-        return;
-    }
-    place->seat =
-        comet_presence_enter(presence, (const comet_room_t *)ask->rooms->elts,
-                             (apr_size_t)ask->rooms->nelts,
-                             mod_comet_presence_member(r), info_of(r));
+    place->seat = take_seat(r, ask->rooms);
     if (place->seat) {
         apr_pool_cleanup_register(r->pool, place, stand_up,
                                   apr_pool_cleanup_null);
     }
+}
+
+void mod_comet_presence_change(request_rec *r, const apr_array_header_t *rooms)
+{
+    mod_comet_place_t *place = &mod_comet_request(r)->place;
+    comet_seat_t *old = place->seat;
+
+    place->seat = take_seat(r, rooms);
+    mod_comet_place_stand_up(&old);
+    apr_pool_cleanup_kill(r->pool, place, stand_up);
+    apr_pool_cleanup_register(r->pool, place, stand_up, apr_pool_cleanup_null);
 }

@@ -19,7 +19,8 @@ typedef enum {
  * Note that a reader is present in a channel that it names, if presence is on
  * there.  Nobody is in a sibling channel such as room/42/@online.
  * @param url  a request to the channel's own URL
- * @param r    the reader's; its pool keeps a copy of the name
+ * @param r    the reader's; its pool, or ask->rooms_pool, keeps a copy of the
+ *             name
  * @param channel  with the endpoint's prefix
  */
 void mod_comet_presence_note(const request_rec *url, request_rec *r,
@@ -35,5 +36,13 @@ comet_text_t mod_comet_presence_member(const request_rec *r);
  * The request's thread.
  */
 void mod_comet_presence_enter(request_rec *r, const mod_comet_ask_t *ask);
+
+/**
+ * Change the channels in which a reader is present.  It is in the new ones
+ * before it leaves the old ones.  Nobody else may look at its seat meanwhile.
+ * The request's thread.
+ * @param rooms  comet_room_t each; copied
+ */
+void mod_comet_presence_change(request_rec *r, const apr_array_header_t *rooms);
 
 #endif /* MOD_COMET_PRESENCE_H */

@@ -47,8 +47,9 @@ int mod_comet_adopt_may(request_rec *r, const mod_comet_ask_t *ask)
      * again */
     return mod_comet_log_can_write(mod_comet_child()->log)
            && mod_comet_config_adopt(r) && ask->transport->streams && !ask->tick
-           && (!is_user || mod_comet_ask_end(ask)) && !r->prev && !r->main
-           && !r->connection->master && r->proto_num >= HTTP_VERSION(1, 0);
+           && !ask->is_live && (!is_user || mod_comet_ask_end(ask)) && !r->prev
+           && !r->main && !r->connection->master
+           && r->proto_num >= HTTP_VERSION(1, 0);
 }
 
 apr_int64_t mod_comet_adopt_begin(request_rec *r, const mod_comet_ask_t *ask)

@@ -23,6 +23,7 @@
 #include "output/news.h"
 #include "output/outbox.h"
 #include "wait/hear.h"
+#include "wait/live.h"
 #include "wait/verdicts.h"
 #include "wait/wait_priv.h"
 
@@ -191,9 +192,10 @@ static apr_status_t join_hub(const request_rec *r, const mod_comet_ask_t *ask,
     comet_hub_t *hub = block->child->hub;
     int store = mod_comet_config_server(r->server)->store;
 
-    return ask->tick ? comet_hub_join_clock(hub, &block->subscriber, ask->tick)
-                     : comet_hub_join(hub, &block->subscriber,
-                                      (apr_size_t)store, ask->selection);
+    return ask->tick
+               ? comet_hub_join_clock(hub, &block->subscriber, ask->tick)
+               : comet_hub_join(hub, &block->subscriber, (apr_size_t)store,
+                                mod_comet_live_selection(ask));
 }
 
 /* Join the hub.  It watches the socket of an HTTP/1.1 client to notice when the
@@ -217,6 +219,7 @@ static apr_status_t join(const request_rec *r, const mod_comet_ask_t *ask,
         .listens = !block->master,
         .revoked = comet_presence_revoked(mod_comet_request(r)->place.seat),
     };
+    mod_comet_live_prepare(ask, &block->subscriber);
     if (block->talk) {
         mod_comet_talk_attach(block->talk, block->child->hub,
                               &block->subscriber);
@@ -331,10 +334,23 @@ static int encode_next(const mod_comet_ask_t *ask, block_t *block,
     return ask->transport->streams && !retry_msec;
 }
 
+/* Change the channels of a WebSocket.
+ * @param reasons  why the client was served last; 0: it was not */
+static void change_channels(mod_comet_ask_t *ask, block_t *block,
+                            unsigned reasons, apr_time_t *ends_at)
+{
+    block->subscriber.seen = ask->seen;
+    block->subscriber.floor = ask->pruned;
+    mod_comet_live_go_on(ask, &block->subscriber, reasons);
+    mod_comet_live_listen(ask, &block->subscriber, 1, ends_at);
+    ask->seen = block->subscriber.seen;
+    ask->pruned = block->subscriber.floor;
+}
+
 /* Wait until there is something for the client, and send it.
  * @return whether the client goes on waiting */
 static int attend(request_rec *r, mod_comet_ask_t *ask, block_t *block,
-                  apr_bucket_brigade *brigade, apr_time_t ends_at)
+                  apr_bucket_brigade *brigade, apr_time_t *ends_at)
 {
     comet_buffer_t bytes = { .data = NULL };
     unsigned reasons;
@@ -343,13 +359,15 @@ static int attend(request_rec *r, mod_comet_ask_t *ask, block_t *block,
     if (!hear(r->connection, brigade, block)) {
         return 0;
     }
-    reasons = wait_once(r, ask, block, ends_at);
+    change_channels(ask, block, 0, ends_at);
+    reasons = wait_once(r, ask, block, *ends_at);
     if (!reasons) {
         return 0;
     }
     ask->seen = block->subscriber.seen;
-    goes_on = encode_next(ask, block, reasons, ends_at, &bytes);
+    goes_on = encode_next(ask, block, reasons, *ends_at, &bytes);
     comet_batch_clear(&block->batch);
+    change_channels(ask, block, reasons, ends_at);
     if (!goes_on) {
         stop_counting(r, ask, block);
     }
@@ -423,7 +441,7 @@ static void attend_all(request_rec *r, mod_comet_ask_t *ask, block_t *block)
     }
     mod_comet_held_tell(r);
     start_counting(ask, block);
-    while (attend(r, ask, block, brigade, ends_at)) {
+    while (attend(r, ask, block, brigade, &ends_at)) {
     }
     comet_batch_clear(&block->batch);
 }

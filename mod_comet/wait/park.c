@@ -58,6 +58,7 @@ static void prepare(mod_comet_parked_t *park, request_rec *r,
     park->subscriber.yields = 1;
     park->subscriber.seen = ask->seen;
     park->subscriber.floor = ask->pruned;
+    park->subscriber.until = 0;
     park->subscriber.limit = ask->limit;
     park->subscriber.piece =
         ask->transport->streams ? MOD_COMET_STREAM_BYTES : 0;

@@ -11,6 +11,7 @@
 #include "wait/connection.h"
 #include "wait/h2.h"
 #include "wait/handover.h"
+#include "wait/live.h"
 #include "server/child.h"
 #include "server/mpm.h"
 #include "wait/park.h"
@@ -60,7 +61,7 @@ static apr_status_t join(mod_comet_parked_t *park)
     }
     ap_assert(park->ask || rests_on); /* the client waits, or is being
                                        * answered */
-    selection = rests_on ? rests_on : park->ask->selection;
+    selection = rests_on ? rests_on : mod_comet_live_selection(park->ask);
     park->rests_on = NULL;
     if (mod_comet_outbox_is_empty(&park->outbox) && !park->ack.armed
         && (!park->ask || park->ask->transport->whole)) {

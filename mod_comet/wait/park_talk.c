@@ -8,6 +8,7 @@
 #include "output/filters.h"
 #include "output/news.h"
 #include "wait/hear.h"
+#include "wait/live.h"
 #include "wait/parked_stream.h"
 #include "wait/speaker.h"
 
@@ -80,7 +81,7 @@ static int visit_hub(mod_comet_parked_t *park)
 
     mod_comet_talk_attach(talk, hub, &park->subscriber);
     if (comet_hub_join(hub, &park->subscriber, (apr_size_t)park->store,
-                       park->ask->selection)
+                       mod_comet_live_selection(park->ask))
         == APR_SUCCESS) {
         comet_hub_leave_served(hub, &park->subscriber, VISIT);
     }
@@ -123,6 +124,8 @@ int mod_comet_park_talk_go_on(mod_comet_parked_t *park)
         if (heard == MOD_COMET_HEAR_GONE) {
             return lose(park, COMET_METRIC_departed);
         }
+        mod_comet_live_listen(park->ask, &park->subscriber, !park->slice.of,
+                              &park->ends_at);
         if (park->slice.of
             || (heard == MOD_COMET_HEAR_NOTHING
                 && (!is_sent(park) || !mod_comet_talk_has_words(talk)))) {

@@ -189,11 +189,11 @@ apr_status_t mod_comet_parked_write(mod_comet_parked_t *park,
 }
 
 static apr_status_t write_stream(mod_comet_parked_t *park,
-                                 const comet_batch_t *batch, int silent)
+                                 const comet_batch_t *batch, unsigned reasons)
 {
     comet_buffer_t bytes = { .data = NULL };
 
-    if (!mod_comet_parked_stream_encode(park, batch, silent, &bytes)) {
+    if (!mod_comet_parked_stream_encode(park, batch, reasons, &bytes)) {
         return APR_EGENERAL;
     }
     if (!bytes.length && !bytes.failed) {
@@ -432,7 +432,6 @@ static comet_outcome_e serve_stream(mod_comet_parked_t *park,
                                     const comet_delivery_t *delivery)
 {
     unsigned reasons = delivery->reasons;
-    int silent = (reasons & COMET_TIMEOUT) && park->subscriber.blocked_fd < 0;
 
     park->retry_msec = find_end(park, reasons);
     /* if no messages were looked for, an empty batch does not mean that the
@@ -440,7 +439,7 @@ static comet_outcome_e serve_stream(mod_comet_parked_t *park,
     if (!(park->slice.of && !park->retry_msec
           && ((delivery->is_unread && !delivery->batch->count)
               || park->subscriber.blocked_fd >= 0))
-        && write_stream(park, news_for(park, delivery), silent)
+        && write_stream(park, news_for(park, delivery), reasons)
                != APR_SUCCESS) {
         return lose(park);
     }

@@ -3,6 +3,7 @@
 #include "wait/parked_stream.h"
 
 #include "output/news.h"
+#include "wait/live.h"
 
 int mod_comet_parked_stream_answers(mod_comet_parked_t *park,
                                     comet_buffer_t *bytes)
@@ -20,9 +21,10 @@ int mod_comet_parked_stream_answers(mod_comet_parked_t *park,
 }
 
 int mod_comet_parked_stream_encode(mod_comet_parked_t *park,
-                                   const comet_batch_t *batch, int silent,
+                                   const comet_batch_t *batch, unsigned reasons,
                                    comet_buffer_t *bytes)
 {
+    int silent = (reasons & COMET_TIMEOUT) && park->subscriber.blocked_fd < 0;
     apr_size_t answers;
 
     if (!mod_comet_slice_fits(&park->slice, batch)
@@ -45,6 +47,9 @@ int mod_comet_parked_stream_encode(mod_comet_parked_t *park,
     else if (park->slice.of) {
         mod_comet_slice_encode(&park->slice, park->ask, batch,
                                &park->subscriber.seen, bytes);
+    }
+    if (!park->slice.of && !park->retry_msec && !park->said_all) {
+        mod_comet_live_serve(park->ask, &park->subscriber, reasons);
     }
     return 1;
 }

@@ -19,13 +19,13 @@ int mod_comet_parked_stream_answers(mod_comet_parked_t *park,
 /**
  * Encode what comes next: answers, messages, a heartbeat, the end.
  * @param batch  the messages; none: there is no news
- * @param silent  whether a heartbeat is due
+ * @param reasons  why the stream is served
  * @param bytes  appended to; stays empty if there is nothing to send
  * @return 0: the stream cannot go on, because the rest of a long message is
  *         gone
  */
 int mod_comet_parked_stream_encode(mod_comet_parked_t *park,
-                                   const comet_batch_t *batch, int silent,
+                                   const comet_batch_t *batch, unsigned reasons,
                                    comet_buffer_t *bytes);
 
 #endif /* MOD_COMET_PARKED_STREAM_H */

@@ -83,16 +83,34 @@ static int find_channel(utterance_t *said, comet_text_t *channel,
         refuse(said, HTTP_BAD_REQUEST,
                "channel: this WebSocket has no channel of its own: name one");
     }
-    else if (!talk->writes
-             || comet_selection_match(talk->writes, *channel,
-                                      comet_message_hash(*channel))
-                    != COMET_SELECTION_NAMED) {
+    else if (!mod_comet_talk_may_write(said->talk, *channel)) {
         refuse(said, HTTP_FORBIDDEN,
                "channel: it may not be published to here: a WebSocket "
-               "publishes to the channels that its URL names, where a POST to "
-               "each of them would be allowed");
+               "publishes to the channels that its URL names or that it has "
+               "subscribed to by name, where a POST to each of them would be "
+               "allowed");
     }
     return !said->status;
+}
+
+/* Refuse to change the channels of a WebSocket.  Where they can be changed, the
+ * speaker hears of it only if the client has spelt the word with escapes. */
+static void refuse_change(utterance_t *said)
+{
+    if (!said->talk->is_multi) {
+        refuse(said, HTTP_FORBIDDEN,
+               "subscribe: only the channels of the URL may be read here "
+               "(CometMulti)");
+    }
+    else if (!said->talk->is_live) {
+        refuse(said, HTTP_FORBIDDEN,
+               "subscribe: this WebSocket cannot change its channels; open it "
+               "with live=1");
+    }
+    else {
+        refuse(said, HTTP_BAD_REQUEST,
+               "subscribe: write the names of members without escapes");
+    }
 }
 
 static void understand(utterance_t *said, comet_text_t text, apr_pool_t *pool)
@@ -109,6 +127,10 @@ static void understand(utterance_t *said, comet_text_t text, apr_pool_t *pool)
                : command->too_long ? HTTP_REQUEST_ENTITY_TOO_LARGE
                                    : HTTP_BAD_REQUEST,
                wrong);
+        return;
+    }
+    if (command->kind != COMET_COMMAND_PUBLISH) {
+        refuse_change(said);
         return;
     }
     if (!find_channel(said, &fields.channel, pool)) {
@@ -195,27 +217,16 @@ static void encode(const utterance_t *said, comet_buffer_t *out)
 
     if (said->error) {
         comet_metrics_add(COMET_METRIC_publish_refused, 1);
-        comet_buffer_puts(out, "{\"error\":");
-        comet_encode_json(out, comet_text(said->error));
-        comet_buffer_puts(out, ",\"status\":");
-        comet_buffer_add_int(out, said->status);
+        comet_command_add_error(out, said->error, said->status, said->retry_sec,
+                                said->command.ref);
     }
     else {
         comet_buffer_puts(out, "{\"stored\":");
         comet_buffer_add_int(out, said->message->timestamp);
+        comet_buffer_puts(out,
+                          said->status == HTTP_OK ? ",\"repeated\":true" : "");
+        comet_command_add_end(out, said->command.ref);
     }
-    if (said->status == HTTP_OK) {
-        comet_buffer_puts(out, ",\"repeated\":true");
-    }
-    if (said->retry_sec) {
-        comet_buffer_puts(out, ",\"retry\":");
-        comet_buffer_add_int(out, said->retry_sec);
-    }
-    if (said->command.ref) {
-        comet_buffer_puts(out, ",\"ref\":");
-        comet_buffer_puts(out, said->command.ref);
-    }
-    comet_buffer_puts(out, "}");
     comet_websocket_end_text(out, begun);
 }
 

@@ -5,6 +5,7 @@
 
 #include <stdlib.h>
 
+#include "wire/command.h"
 #include "server/config.h"
 
 /* A client is not read while it waits for SAID_COUNT answers, or for answers to
@@ -56,6 +57,8 @@ mod_comet_talk_t *mod_comet_talk_create(const request_rec *r,
     talk->channel = copy(ask->channel, &end);
     talk->prefix = copy(prefix, &end);
     talk->mute = copy(mute, &end).data;
+    talk->is_live = ask->is_live;
+    talk->is_multi = mod_comet_config_multi(r) != 0;
     talk->writes = ask->writes ? comet_selection_ref(ask->writes) : NULL;
     mod_comet_limits_note(r, &talk->claims);
     talk->timeout = mod_comet_config_publish_timeout(r->server);
@@ -87,6 +90,7 @@ void mod_comet_talk_unref(mod_comet_talk_t *talk)
         return;
     }
     free_said(talk->first);
+    free_said(talk->wishes);
     comet_buffer_free(&talk->words);
     comet_websocket_free(talk->reader);
     comet_selection_unref(talk->writes);
@@ -151,7 +155,22 @@ int mod_comet_talk_room(mod_comet_talk_t *talk)
     return room;
 }
 
-/* A comet_websocket_text_cb: keep the text for the speaker.  [talk->lock] */
+/* Append a text to a list. */
+static void append(mod_comet_said_t **first, mod_comet_said_t **last,
+                   mod_comet_said_t *said)
+{
+    said->next = NULL;
+    if (*first) {
+        (*last)->next = said;
+    }
+    else {
+        *first = said;
+    }
+    *last = said;
+}
+
+/* A comet_websocket_text_cb: keep the text for the speaker, or for the owner's
+ * thread.  [talk->lock] */
 static void keep(void *baton, comet_text_t text)
 {
     mod_comet_talk_t *talk = baton;
@@ -167,13 +186,12 @@ static void keep(void *baton, comet_text_t text)
     }
     *said =
         (mod_comet_said_t){ .text = { (const char *)(said + 1), text.length } };
-    if (talk->last) {
-        talk->last->next = said;
+    if (talk->is_live && comet_command_is_live(said->text)) {
+        append(&talk->wishes, &talk->last_wish, said);
     }
     else {
-        talk->first = said;
+        append(&talk->first, &talk->last, said);
     }
-    talk->last = said;
     talk->said_count++;
     talk->said_bytes += text.length;
 }
@@ -287,7 +305,51 @@ void mod_comet_talk_settle(mod_comet_talk_t *talk, apr_interval_time_t limit)
     pthread_mutex_unlock(&talk->lock);
 }
 
+/* --- what changes the client's channels (the owner's thread) ----------------- */
+
+mod_comet_said_t *mod_comet_talk_take_wish(mod_comet_talk_t *talk)
+{
+    mod_comet_said_t *wish = talk->wishes;
+
+    if (wish) {
+        talk->wishes = wish->next;
+    }
+    return wish;
+}
+
+void mod_comet_talk_allow(mod_comet_talk_t *talk, comet_selection_t *writes)
+{
+    comet_selection_t *before;
+
+    pthread_mutex_lock(&talk->lock);
+    before = talk->writes;
+    talk->writes = writes;
+    pthread_mutex_unlock(&talk->lock);
+    comet_selection_unref(before);
+}
+
+void mod_comet_talk_fail(mod_comet_talk_t *talk)
+{
+    pthread_mutex_lock(&talk->lock);
+    talk->words.failed = 1;
+    call_locked(talk);
+    pthread_mutex_unlock(&talk->lock);
+}
+
 /* --- the speaker's thread -------------------------------------------------- */
+
+int mod_comet_talk_may_write(mod_comet_talk_t *talk, comet_text_t channel)
+{
+    int may;
+
+    pthread_mutex_lock(&talk->lock);
+    may = talk->writes
+          && comet_selection_match(talk->writes, channel,
+                                   comet_message_hash(channel))
+                 == COMET_SELECTION_NAMED;
+    pthread_mutex_unlock(&talk->lock);
+    return may;
+}
 
 mod_comet_said_t *mod_comet_talk_take_said(mod_comet_talk_t *talk)
 {

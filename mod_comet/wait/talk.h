@@ -35,7 +35,9 @@ typedef struct mod_comet_talk_t {
 
     /* what the client may publish; constant */
     const char *mute; /* why it may not publish; NULL: it may */
-    comet_selection_t *writes; /* the channels it may publish to; NULL: none */
+    int is_live; /* the owner's thread handles what may change its channels
+                  * (wait/live.h) */
+    int is_multi; /* CometMulti */
     comet_text_t author; /* data NULL: nobody */
     comet_text_t channel; /* the channel of its URL; data NULL: none */
     comet_text_t prefix; /* of the endpoint's channels */
@@ -45,11 +47,15 @@ typedef struct mod_comet_talk_t {
     apr_size_t store;
 
     comet_websocket_reader_t *reader; /* [owner thread] */
+    mod_comet_said_t *wishes, *last_wish; /* [owner thread] what may change its
+                                           * channels */
     pthread_mutex_t lock;
     pthread_cond_t answered; /* with lock */
     comet_hub_t *hub; /* [lock] */
     comet_subscriber_t *subscriber; /* [lock] to be called when there are words;
                                      * or NULL */
+    comet_selection_t *writes; /* [lock] the channels it may publish to; NULL:
+                                * none */
     mod_comet_said_t *first, *last; /* [lock] what the client has said, for the
                                      * speaker */
     apr_size_t said_count; /* [lock] how many texts are not yet answered */
@@ -124,6 +130,22 @@ int mod_comet_talk_await(mod_comet_talk_t *talk, apr_interval_time_t limit);
  * @param limit  how long */
 void mod_comet_talk_settle(mod_comet_talk_t *talk, apr_interval_time_t limit);
 
+/** Take the next text that changes the client's channels.  It is answered by
+ * mod_comet_talk_answer().  Called by the owner's thread.
+ * @return to be freed by the caller; NULL: there is none */
+mod_comet_said_t *mod_comet_talk_take_wish(mod_comet_talk_t *talk);
+
+/** Change the channels that the client may publish to.  Called by the owner's
+ * thread.
+ * @param writes  the call takes over the caller's reference */
+void mod_comet_talk_allow(mod_comet_talk_t *talk, comet_selection_t *writes);
+
+/** Whether the client may publish to a channel.  Any thread. */
+int mod_comet_talk_may_write(mod_comet_talk_t *talk, comet_text_t channel);
+
+/** End the WebSocket, because there is no memory.  Any thread. */
+void mod_comet_talk_fail(mod_comet_talk_t *talk);
+
 /** Take what the client has said.  Called by the speaker's thread.
  * @return a list, to be freed by the caller */
 mod_comet_said_t *mod_comet_talk_take_said(mod_comet_talk_t *talk);
@@ -132,7 +154,7 @@ mod_comet_said_t *mod_comet_talk_take_said(mod_comet_talk_t *talk);
 int mod_comet_talk_has_said(mod_comet_talk_t *talk);
 
 /**
- * Answer the client.  Called by the speaker's thread.
+ * Answer the client.  Called by the speaker's thread, or by the owner's.
  * @param words  whole frames; still belongs to the caller
  * @param count  how many of its messages are answered
  * @param bytes  how many bytes these messages had

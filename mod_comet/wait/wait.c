@@ -15,6 +15,7 @@
 #include "wait/adopt.h"
 #include "wait/block.h"
 #include "wait/ghost.h"
+#include "wait/live.h"
 #include "wait/park.h"
 #include "wait/places.h"
 #include "wait/talk.h"
@@ -123,7 +124,7 @@ static int begin_talk(request_rec *r, mod_comet_ask_t *ask)
         apr_pool_cleanup_register(r->pool, ask->talk, unref_talk,
                                   apr_pool_cleanup_null);
     }
-    return ask->talk != NULL;
+    return ask->talk && (!ask->is_live || mod_comet_live_begin(r, ask));
 }
 
 int mod_comet_wait(request_rec *r, mod_comet_ask_t *ask,

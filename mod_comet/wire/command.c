@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "wire/encode.h"
 #include "wire/ndjson.h"
 
 /* Copy a member's text into the pool.  @return NULL, or what is wrong */
@@ -71,10 +72,87 @@ static const char *take_ref(comet_command_t *command, const json_t *ref,
     return right ? NULL : "ref: expected a number or a short text";
 }
 
+/* Take the names of channels.  @return NULL, or what is wrong */
+static const char *take_channels(comet_command_t *command, const char *name,
+                                 const json_t *list, apr_pool_t *pool)
+{
+    const char *wrong = NULL;
+    size_t i;
+
+    if (!json_is_array(list) || !json_array_size(list)
+        || json_array_size(list) > COMET_COMMAND_CHANNELS) {
+        return apr_psprintf(pool, "%s: expected a list of 1 to %d channels",
+                            name, COMET_COMMAND_CHANNELS);
+    }
+    command->channel_count = json_array_size(list);
+    command->channels =
+        apr_palloc(pool, command->channel_count * sizeof(comet_text_t));
+    for (i = 0; i < command->channel_count && !wrong; i++) {
+        wrong = take_text(name, json_array_get(list, i), &command->channels[i],
+                          pool);
+    }
+    return wrong;
+}
+
+/* Take a cursor: a number, or a text as in a parameter of the URL. */
+static const char *take_since(comet_command_t *command, const json_t *since,
+                              apr_pool_t *pool)
+{
+    comet_text_t text = { json_string_value(since), json_string_length(since) };
+
+    if (json_is_integer(since)) {
+        text = comet_text(apr_psprintf(pool, "%" APR_INT64_T_FMT,
+                                       (apr_int64_t)json_integer_value(since)));
+    }
+    if (!text.data) {
+        return "since: expected a timestamp";
+    }
+    return text.length
+               ? comet_params_cursor(text, "since", &command->since, pool)
+               : NULL;
+}
+
+/* The members that an object may have besides its verb. */
+static size_t count_others(const json_t *object, int has_since)
+{
+    return (json_object_get(object, "ref") ? 1U : 0U)
+           + (has_since && json_object_get(object, "since") ? 1U : 0U);
+}
+
+/* Take what the one verb of an object says. */
+static const char *take_verb(comet_command_t *command, json_t *object,
+                             apr_pool_t *pool)
+{
+    json_t *publish = json_object_get(object, "publish");
+    json_t *subscribe = json_object_get(object, "subscribe");
+    json_t *unsubscribe = json_object_get(object, "unsubscribe");
+    json_t *since = json_object_get(object, "since");
+    const char *wrong;
+
+    if (!publish && !subscribe && !unsubscribe) {
+        return "expected {\"publish\": {\"body\": \"TEXT\"}}, "
+               "{\"subscribe\": [\"CHANNEL\"]} or "
+               "{\"unsubscribe\": [\"CHANNEL\"]}";
+    }
+    if (json_object_size(object) != 1 + count_others(object, !!subscribe)) {
+        return "there is an unknown member, or more than one of publish, "
+               "subscribe and unsubscribe: expected one of them and ref, and "
+               "with subscribe also since";
+    }
+    if (publish) {
+        return take_publish(command, publish, pool);
+    }
+    command->kind =
+        subscribe ? COMET_COMMAND_SUBSCRIBE : COMET_COMMAND_UNSUBSCRIBE;
+    wrong = subscribe
+                ? take_channels(command, "subscribe", subscribe, pool)
+                : take_channels(command, "unsubscribe", unsubscribe, pool);
+    return wrong || !since ? wrong : take_since(command, since, pool);
+}
+
 static const char *read_object(comet_command_t *command, json_t *object,
                                apr_pool_t *pool)
 {
-    json_t *publish = json_object_get(object, "publish");
     json_t *ref = json_object_get(object, "ref");
     const char *wrong = NULL;
 
@@ -84,14 +162,7 @@ static const char *read_object(comet_command_t *command, json_t *object,
     if (ref) {
         wrong = take_ref(command, ref, pool);
     }
-    if (!wrong
-        && json_object_size(object) != (publish ? 1U : 0U) + (ref ? 1U : 0U)) {
-        wrong = "there is an unknown member: expected publish and ref";
-    }
-    if (!wrong && !publish) {
-        wrong = "expected {\"publish\": {\"body\": \"TEXT\"}}";
-    }
-    return wrong ? wrong : take_publish(command, publish, pool);
+    return wrong ? wrong : take_verb(command, object, pool);
 }
 
 static const char *check_key(comet_text_t key)
@@ -111,6 +182,9 @@ static const char *check(comet_command_t *command, apr_size_t most_bytes,
 {
     const char *name = "body", *wrong = NULL;
 
+    if (command->kind != COMET_COMMAND_PUBLISH) {
+        return NULL;
+    }
     if (!command->body.data) {
         return "body: the message has no body";
     }
@@ -145,7 +219,7 @@ const char *comet_command_parse(comet_command_t *command, comet_text_t text,
     json_t *object;
     const char *wrong;
 
-    *command = (comet_command_t){ .ref = NULL };
+    *command = (comet_command_t){ .since = -1 };
     comet_ndjson_watch_memory();
     object = json_loadb(text.data, text.length,
                         JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &error);
@@ -158,4 +232,52 @@ const char *comet_command_parse(comet_command_t *command, comet_text_t text,
         return "no memory is left";
     }
     return wrong ? wrong : check(command, most_bytes, pool);
+}
+
+/* --- answers --------------------------------------------------------------- */
+
+static int has(comet_text_t text, const char *part)
+{
+    return text.length
+           && memmem(text.data, text.length, part, strlen(part)) != NULL;
+}
+
+/* Few texts have the words at all, so the others need not be parsed here. */
+int comet_command_is_live(comet_text_t text)
+{
+    json_t *object;
+    int is_live;
+
+    if (!has(text, "\"subscribe\"") && !has(text, "\"unsubscribe\"")) {
+        return 0;
+    }
+    object = json_loadb(text.data, text.length, JSON_REJECT_DUPLICATES, NULL);
+    is_live = !json_object_get(object, "publish")
+              && (json_object_get(object, "subscribe")
+                  || json_object_get(object, "unsubscribe"));
+    json_decref(object);
+    return is_live;
+}
+
+void comet_command_add_end(comet_buffer_t *out, const char *ref)
+{
+    if (ref) {
+        comet_buffer_puts(out, ",\"ref\":");
+        comet_buffer_puts(out, ref);
+    }
+    comet_buffer_puts(out, "}");
+}
+
+void comet_command_add_error(comet_buffer_t *out, const char *error, int status,
+                             long retry_sec, const char *ref)
+{
+    comet_buffer_puts(out, "{\"error\":");
+    comet_encode_json(out, comet_text(error));
+    comet_buffer_puts(out, ",\"status\":");
+    comet_buffer_add_int(out, status);
+    if (retry_sec) {
+        comet_buffer_puts(out, ",\"retry\":");
+        comet_buffer_add_int(out, retry_sec);
+    }
+    comet_command_add_end(out, ref);
 }

@@ -2,22 +2,41 @@
 /**
  * @file wire/command.h
  * What a client says on a WebSocket: one JSON object in each text message,
- * {"publish": {"body": "…", "type"?, "channel"?, "key"?}, "ref"?: …}.
+ * {"publish": {"body": "…", "type"?, "channel"?, "key"?}, "ref"?: …},
+ * {"subscribe": ["CHANNEL", …], "since"?: …, "ref"?: …} or
+ * {"unsubscribe": ["CHANNEL", …], "ref"?: …}.
  */
 #ifndef COMET_COMMAND_H
 #define COMET_COMMAND_H
 
+#include "base/buffer.h"
 #include "wire/params.h"
 
 /** The longest "ref", written as JSON. */
 #define COMET_COMMAND_REF_BYTES 300
 
+/** How many channels one command may name. */
+#define COMET_COMMAND_CHANNELS 100
+
+typedef enum {
+    COMET_COMMAND_PUBLISH,
+    COMET_COMMAND_SUBSCRIBE,
+    COMET_COMMAND_UNSUBSCRIBE
+} comet_command_e;
+
 typedef struct comet_command_t {
+    comet_command_e kind;
+    /* of publish: */
     comet_text_t body;
     comet_text_t type; /* data is NULL if it was not given */
     comet_text_t channel; /* likewise */
     comet_text_t key; /* as an Idempotency-Key; data is NULL if it was not
                        * given */
+    /* of subscribe and unsubscribe: */
+    comet_text_t *channels; /* not empty; the names are not checked yet */
+    apr_size_t channel_count;
+    comet_timestamp_t since; /* of subscribe; -1: it was not given */
+    /* of all: */
     const char *ref; /* as JSON, to be sent back; NULL: it was not given */
     int too_long; /* the body is too long */
     int no_memory; /* out of memory: not the sender's fault */
@@ -33,5 +52,23 @@ typedef struct comet_command_t {
  */
 const char *comet_command_parse(comet_command_t *command, comet_text_t text,
                                 apr_size_t most_bytes, apr_pool_t *pool);
+
+/** Whether a text is a subscribe or an unsubscribe, which may be wrong in other
+ * respects.  One that spells the word with escapes is not recognised.  Any
+ * thread. */
+int comet_command_is_live(comet_text_t text);
+
+/**
+ * Append the answer to a command that was refused, as JSON:
+ * {"error": …, "status": …, "retry"?: …, "ref"?: …}.
+ * @param status  as in HTTP
+ * @param retry_sec  0: none
+ * @param ref  as in comet_command_t
+ */
+void comet_command_add_error(comet_buffer_t *out, const char *error, int status,
+                             long retry_sec, const char *ref);
+
+/** Append the end of an answer: ,"ref": … and the closing brace. */
+void comet_command_add_end(comet_buffer_t *out, const char *ref);
 
 #endif /* COMET_COMMAND_H */

@@ -42,6 +42,49 @@ static void test_right(void **state)
     assert_string_equal(command.ref, "\"\\\"x\"");
 }
 
+static void test_channels(void **state)
+{
+    assert_null(parse("{\"subscribe\":[\"a\",\"r/*\"],\"ref\":\"x\"}"));
+    assert_int_equal(command.kind, COMET_COMMAND_SUBSCRIBE);
+    assert_int_equal(command.channel_count, 2);
+    assert_true(comet_text_equal(command.channels[1], comet_text("r/*")));
+    assert_int_equal(command.since, -1);
+    assert_string_equal(command.ref, "\"x\"");
+    assert_null(parse("{\"subscribe\":[\"a\"],\"since\":1795981834757886}"));
+    assert_int_equal(command.since, APR_INT64_C(1795981834757886));
+    assert_null(parse("{\"subscribe\":[\"a\"],\"since\":\"12\"}"));
+    assert_int_equal(command.since, 12);
+    assert_null(parse("{\"subscribe\":[\"a\"],\"since\":\"\"}"));
+    assert_int_equal(command.since, -1);
+    assert_null(parse("{\"unsubscribe\":[\"a\"]}"));
+    assert_int_equal(command.kind, COMET_COMMAND_UNSUBSCRIBE);
+}
+
+/* What changes channels is told from what merely has the word in it. */
+static void test_live(void **state)
+{
+    static const struct {
+        const char *text;
+        int is_live;
+    } cases[] = {
+        { "{\"subscribe\":[\"a\"]}", 1 },
+        { "{\"unsubscribe\":1,\"x\":2}", 1 },
+        { "{\"publish\":{\"body\":\"subscribe\"}}", 0 },
+        { "{\"publish\":{\"body\":\"a\",\"type\":\"unsubscribe\"}}", 0 },
+        { "{\"publish\":{\"body\":\"\\\"subscribe\\\"\"}}", 0 },
+        { "{\"subscribe\":[\"a\"],\"publish\":{\"body\":\"\"}}", 0 },
+        { "{\"subscribe\"", 0 },
+        { "\"subscribe\"", 0 },
+        { "", 0 },
+    };
+    size_t i;
+
+    for (i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+        assert_int_equal(comet_command_is_live(comet_text(cases[i].text)),
+                         cases[i].is_live);
+    }
+}
+
 static void test_wrong(void **state)
 {
     static const struct {
@@ -65,6 +108,15 @@ static void test_wrong(void **state)
         { "{\"publish\":{\"text\":\"a\"}}", "text: there is no such", 0 },
         { "{\"publish\":{\"body\":\"123456789012345678901\"}}",
           "body: the message is too long: at most 20", 1 },
+        { "{\"subscribe\":[]}", "subscribe: expected a list of 1 to 100", 0 },
+        { "{\"subscribe\":{}}", "subscribe: expected a list", 0 },
+        { "{\"unsubscribe\":[1]}", "unsubscribe: expected a text", 0 },
+        { "{\"subscribe\":[\"a\"],\"since\":-1}", "since must be", 0 },
+        { "{\"subscribe\":[\"a\"],\"since\":1.5}", "since: expected", 0 },
+        { "{\"subscribe\":[\"a\"],\"since\":null}", "since: expected", 0 },
+        { "{\"unsubscribe\":[\"a\"],\"since\":1}", "there is an unknown", 0 },
+        { "{\"subscribe\":[\"a\"],\"unsubscribe\":[\"a\"]}",
+          "there is an unknown", 0 },
         { "{\"publish\":{\"body\":\"a\",\"channel\":\"/\"}}", "channel: ", 0 },
         { "{\"publish\":{\"body\":\"a\",\"type\":\"\"}}", "type: ", 0 },
         { "{\"publish\":{\"body\":\"a\",\"key\":\"\"}}", "key: expected", 0 },
@@ -104,6 +156,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_right),
+        cmocka_unit_test(test_channels),
+        cmocka_unit_test(test_live),
         cmocka_unit_test(test_wrong),
     };
 

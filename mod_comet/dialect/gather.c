@@ -1,0 +1,254 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Gathering channels that a client names, each authorised as its own URL would
+ * be. */
+#include "dialect/gather.h"
+
+#include <apr_strings.h>
+#include <stdarg.h>
+
+#include "request/limits.h"
+#include "dialect/judge.h"
+#include "dialect/reading.h"
+
+typedef mod_comet_gathering_t gathering_t;
+
+int mod_comet_gather_refuse(mod_comet_gathering_t *gathering, int status,
+                            const char *format, ...)
+{
+    va_list values;
+
+    va_start(values, format);
+    gathering->reason = apr_pvsprintf(gathering->pool, format, values);
+    va_end(values);
+    gathering->status = status;
+    return status;
+}
+
+static int refuse(gathering_t *gathering, int status, comet_text_t channel,
+                  const char *objection)
+{
+    const char *name =
+        apr_pstrmemdup(gathering->pool, channel.data, channel.length);
+
+    return objection
+               ? mod_comet_gather_refuse(
+                   gathering, status,
+                   "channel: \"%s\" may not be read with others: %s", name,
+                   objection)
+               : mod_comet_gather_refuse(
+                   gathering, status, "channel: \"%s\" may not be read", name);
+}
+
+mod_comet_gathering_t mod_comet_gather_begin(request_rec *r,
+                                             const mod_comet_request_t *request,
+                                             mod_comet_ask_t *ask,
+                                             apr_pool_t *pool)
+{
+    mod_comet_gathering_t gathering = {
+        .r = r,
+        .pool = pool,
+        .request = request,
+        .ask = ask,
+        .names = apr_array_make(pool, 1, sizeof(comet_text_t)),
+        .prefixes = apr_array_make(pool, 1, sizeof(comet_text_t)),
+    };
+
+    if (ask->channel.data) {
+        *(comet_text_t *)apr_array_push(gathering.names) = ask->channel;
+    }
+    return gathering;
+}
+
+/* @param name  without the endpoint's prefix */
+comet_text_t mod_comet_gather_stored_name(const gathering_t *gathering,
+                                          comet_text_t name)
+{
+    const char *prefix = gathering->request->mapping->channel;
+
+    return comet_text(apr_pstrcat(
+        gathering->pool, prefix,
+        apr_pstrmemdup(gathering->pool, name.data, name.length), NULL));
+}
+
+/* @param name  with the endpoint's prefix */
+static int is_known(const gathering_t *gathering, comet_text_t name)
+{
+    return gathering->known
+           && comet_selection_match(gathering->known, name,
+                                    comet_message_hash(name))
+                  == COMET_SELECTION_NAMED;
+}
+
+/*
+ * Authorise a name or a prefix, and add it to a list.
+ * @param shown  the name that a refusal shows.  For the channels of a wildcard
+ *               this is the wildcard, since the client must not learn their
+ *               names
+ * @return DECLINED: go on
+ */
+static int take(gathering_t *gathering, comet_text_t name, comet_text_t shown,
+                apr_array_header_t *list)
+{
+    comet_text_t stored = mod_comet_gather_stored_name(gathering, name);
+    int is_named = list == gathering->names && comet_text_equal(name, shown);
+    const char *objection = NULL;
+    int status = OK;
+
+    if (list != gathering->names || !is_known(gathering, stored)
+        || (is_named && mod_comet_config_presence_used(gathering->r->server))) {
+        status =
+            mod_comet_judge_channel(gathering->r, gathering->request->mapping,
+                                    name, gathering->ask, is_named, &objection);
+    }
+    if (status != OK) {
+        return refuse(gathering, status, shown, objection);
+    }
+    *(comet_text_t *)apr_array_push(list) = stored;
+    return DECLINED;
+}
+
+/* Every channel costs a sub-request and an entry in the hub. */
+int mod_comet_gather_check_count(gathering_t *gathering, apr_size_t more)
+{
+    const char *limit = mod_comet_limits_channels(
+        gathering->r, (apr_size_t)gathering->names->nelts + more,
+        gathering->pool);
+
+    return limit ? mod_comet_gather_refuse(gathering, HTTP_TOO_MANY_REQUESTS,
+                                           "%s", limit)
+                 : DECLINED;
+}
+
+/* --- wildcards ----------------------------------------------------------- */
+
+static int keep_name(void *baton, comet_text_t name)
+{
+    apr_array_header_t *list = baton;
+
+    *(comet_text_t *)apr_array_push(list) =
+        (comet_text_t){ apr_pstrmemdup(list->pool, name.data, name.length),
+                        name.length };
+    return 1;
+}
+
+/* List the channels that exist under a prefix, with the endpoint's prefix. */
+static apr_status_t list_channels(const gathering_t *gathering,
+                                  comet_text_t prefix, apr_array_header_t *list)
+{
+    comet_store_t *store;
+    apr_status_t status =
+        mod_comet_reading_take(gathering->r, gathering->ask, &store);
+
+    if (status == APR_SUCCESS) {
+        status = comet_store_channels(
+            store, prefix,
+            (apr_size_t)mod_comet_config_channel_limit(gathering->r) + 1,
+            keep_name, list);
+    }
+    mod_comet_reading_return(gathering->r, store, status);
+    return status;
+}
+
+/* A wildcard stands for the channels that exist.  Each of them is authorised
+ * separately. */
+static int expand(gathering_t *gathering, comet_text_t prefix,
+                  comet_text_t wildcard)
+{
+    apr_size_t hidden = gathering->ask->format.hidden_bytes;
+    apr_array_header_t *found =
+        apr_array_make(gathering->pool, 16, sizeof(comet_text_t));
+    char buffer[200];
+    apr_status_t status = list_channels(
+        gathering, mod_comet_gather_stored_name(gathering, prefix), found);
+    int rv, i;
+
+    if (status == COMET_ECOSTLY || status == COMET_EGONE) {
+        return mod_comet_gather_refuse(
+            gathering, HTTP_SERVICE_UNAVAILABLE, "%s",
+            mod_comet_reading_cut(gathering->r, gathering->ask, status));
+    }
+    if (status != APR_SUCCESS) {
+        return mod_comet_gather_refuse(
+            gathering, HTTP_SERVICE_UNAVAILABLE,
+            "the messages cannot be read: %s",
+            comet_strerror(status, buffer, sizeof(buffer)));
+    }
+    rv = mod_comet_gather_check_count(gathering, (apr_size_t)found->nelts);
+    for (i = 0; i < found->nelts && rv == DECLINED; i++) {
+        comet_text_t name = APR_ARRAY_IDX(found, i, comet_text_t);
+
+        name.data += hidden;
+        name.length -= hidden;
+        rv = take(gathering, name, wildcard, gathering->names);
+    }
+    return rv;
+}
+
+/* Whether a name is "room/" and a star, or a star alone. */
+int mod_comet_gather_is_wildcard(comet_text_t name)
+{
+    return name.length && name.data[name.length - 1] == '*'
+           && (name.length == 1 || name.data[name.length - 2] == '/');
+}
+
+/* @param wildcard  whether the name is one; then the part before its slash
+ *                  must be the name of a channel
+ * @return NULL, or what is wrong */
+const char *mod_comet_gather_check_name(const gathering_t *gathering,
+                                        comet_text_t name, int wildcard)
+{
+    apr_size_t most =
+        COMET_CHANNEL_MAX_BYTES - strlen(gathering->request->mapping->channel);
+    comet_text_t stem = name;
+
+    if (name.length > most) {
+        return apr_psprintf(gathering->pool,
+                            "the channel's name must be 1 to %d bytes long",
+                            (int)most);
+    }
+    if (wildcard && name.length == 1) {
+        return NULL;
+    }
+    stem.length -= wildcard ? 2 : 0;
+    return comet_params_check_channel(stem);
+}
+
+int mod_comet_gather_add(gathering_t *gathering, comet_text_t name)
+{
+    comet_text_t said = name;
+    int wildcard = mod_comet_gather_is_wildcard(name);
+    const char *wrong = mod_comet_gather_check_name(gathering, name, wildcard);
+    int rv;
+
+    if (wrong) {
+        return mod_comet_gather_refuse(gathering, HTTP_BAD_REQUEST,
+                                       "channel: %s", wrong);
+    }
+    if (!wildcard) {
+        return take(gathering, name, said, gathering->names);
+    }
+    name.length--; /* the star */
+    rv = take(gathering, name, said, gathering->prefixes);
+    return rv == DECLINED ? expand(gathering, name, said) : rv;
+}
+
+/* --- where the client may publish ------------------------------------------- */
+
+/* @param name  without the endpoint's prefix
+ * @return DECLINED: go on */
+int mod_comet_gather_add_writable(gathering_t *gathering, comet_text_t name)
+{
+    int status = mod_comet_judge_writing(
+        gathering->r, gathering->request->mapping, name, gathering->ask);
+
+    if (status == HTTP_SERVICE_UNAVAILABLE) {
+        return mod_comet_gather_refuse(gathering, status,
+                                       "it cannot be found out where this "
+                                       "client may publish; try again later");
+    }
+    if (status == OK) {
+        *(comet_text_t *)apr_array_push(gathering->names) =
+            mod_comet_gather_stored_name(gathering, name);
+    }
+    return DECLINED;
+}

@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * @file dialect/gather.h
+ * Gather channels that a client names, each authorised as its own URL would be.
+ * All calls belong to the thread that owns the request.  Those that return an
+ * int return DECLINED, or the status of a refusal, whose reason the gathering
+ * has then.
+ */
+#ifndef MOD_COMET_GATHER_H
+#define MOD_COMET_GATHER_H
+
+#include "request/ask.h"
+
+typedef struct mod_comet_gathering_t {
+    request_rec *r;
+    apr_pool_t *pool; /* gone before the request begins to wait */
+    const mod_comet_request_t *request;
+    mod_comet_ask_t *ask;
+    apr_array_header_t *names; /* comet_text_t each, with the endpoint's
+                                * prefix */
+    apr_array_header_t *prefixes; /* the same */
+    int status; /* why it was refused, as in HTTP; 0: it was not */
+    const char *reason; /* what the client is told then; in the pool */
+    comet_selection_t *known; /* channels that the client was allowed to read a
+                               * moment ago (wait/verdicts.h); NULL: none are
+                               * known */
+} mod_comet_gathering_t;
+
+/**
+ * Begin with the channel of the URL, if it names one.
+ * @param ask  of a reader; ->authenticated, ->lifetime and ->until become those
+ *             of the strictest channel
+ */
+mod_comet_gathering_t mod_comet_gather_begin(request_rec *r,
+                                             const mod_comet_request_t *request,
+                                             mod_comet_ask_t *ask,
+                                             apr_pool_t *pool);
+
+/** Refuse.  @return @a status */
+int mod_comet_gather_refuse(mod_comet_gathering_t *gathering, int status,
+                            const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/** Whether a name is "room/" and a star, or a star alone. */
+int mod_comet_gather_is_wildcard(comet_text_t name);
+
+/** The name of a channel in the store, in the gathering's pool.
+ * @param name  without the endpoint's prefix */
+comet_text_t mod_comet_gather_stored_name(
+    const mod_comet_gathering_t *gathering, comet_text_t name);
+
+/**
+ * Check a name.
+ * @param wildcard  whether the name is one; then the part before its slash
+ *                  must be the name of a channel
+ * @return NULL, or what is wrong
+ */
+const char *mod_comet_gather_check_name(const mod_comet_gathering_t *gathering,
+                                        comet_text_t name, int wildcard);
+
+/** Add a channel or a wildcard, which is expanded to the channels that exist.
+ * @param name  without the endpoint's prefix */
+int mod_comet_gather_add(mod_comet_gathering_t *gathering, comet_text_t name);
+
+/** Add a channel if the client may publish to it.
+ * @param name  without the endpoint's prefix */
+int mod_comet_gather_add_writable(mod_comet_gathering_t *gathering,
+                                  comet_text_t name);
+
+/** Check how many channels there are (CometLimitChannels); each costs a
+ * sub-request and an entry in the hub.
+ * @param more  how many there are besides those gathered */
+int mod_comet_gather_check_count(mod_comet_gathering_t *gathering,
+                                 apr_size_t more);
+
+#endif /* MOD_COMET_GATHER_H */

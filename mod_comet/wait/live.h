@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * @file wait/live.h
+ * The channels of a WebSocket whose client changes them while it is open.
+ *
+ * A stream has one cursor for all its channels.  When a channel is added after
+ * the cursor `since`, and the stream's cursor is another one, then one of them
+ * is behind.  The hub first lets the stream read only what is behind, up to the
+ * other cursor (subscriber->until); then the two continue as one selection.  The
+ * client is answered in between, with the cursor at which they have met.  So no
+ * message is lost, none comes twice, and after the answer all are in order.
+ *
+ * Several changes are made one after the other.  A change is judged as soon as
+ * it is heard, by the thread that owns the request.  It is made by whoever owns
+ * the subscriber: that thread, or the hub's.
+ */
+#ifndef MOD_COMET_LIVE_H
+#define MOD_COMET_LIVE_H
+
+#include "hub/subscriber.h"
+#include "request/ask.h"
+
+/** The channels of a WebSocket that may change; in the request's pool. */
+typedef struct mod_comet_live_t mod_comet_live_t;
+
+/**
+ * Let a WebSocket change its channels: set ask->live.  Called by the request's
+ * thread.
+ * @param ask  has its talk, its selection and ->asked; stays where it is
+ * @return 0: there is no memory
+ */
+int mod_comet_live_begin(request_rec *r, mod_comet_ask_t *ask);
+
+/** The selection that a subscriber reads now; ask->selection if its channels do
+ * not change.  Called by the subscriber's owner. */
+comet_selection_t *mod_comet_live_selection(const mod_comet_ask_t *ask);
+
+/** Prepare a subscriber to join the hub, where it has left off.  Called by the
+ * subscriber's owner. */
+void mod_comet_live_prepare(const mod_comet_ask_t *ask,
+                            comet_subscriber_t *subscriber);
+
+/**
+ * Judge what the client has said, and begin the first change.  Called by the
+ * thread that owns the request, while the subscriber has not joined.
+ * @param begins  whether changes may begin; not in the middle of a message
+ * @param ends_at  when the WebSocket ends (mod_comet_ask_end()); it may become
+ *                 earlier
+ */
+void mod_comet_live_listen(const mod_comet_ask_t *ask,
+                           comet_subscriber_t *subscriber, int begins,
+                           apr_time_t *ends_at);
+
+/**
+ * Go on after the subscriber was served: if it has caught up, answer the client
+ * and begin the next change.  Called by the subscriber's owner, when the
+ * messages of the delivery are written.
+ * @param reasons  of the delivery
+ * @return whether the subscriber reads another selection now
+ */
+int mod_comet_live_go_on(const mod_comet_ask_t *ask,
+                         comet_subscriber_t *subscriber, unsigned reasons);
+
+/** The same within the subscriber's serve(): the hub moves it to the selection
+ * that it reads now. */
+void mod_comet_live_serve(const mod_comet_ask_t *ask,
+                          comet_subscriber_t *subscriber, unsigned reasons);
+
+#endif /* MOD_COMET_LIVE_H */

@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The hub: clients that read up to a cursor, and then another selection. */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "hub_kit.h"
+
+#include <stdlib.h>
+
+static comet_selection_t *next; /* what moving() moves to; or NULL */
+static atomic_int reached;
+
+/* Do as the glue does: when everything up to `until` was got, read the next
+ * selection. */
+static void move(client_t *client, const comet_delivery_t *delivery)
+{
+    comet_subscriber_t *subscriber = &client->subscriber;
+
+    if (!(delivery->reasons & COMET_REACHED)) {
+        return;
+    }
+    if (subscriber->seen != subscriber->until) {
+        hub_fault("reached, but its cursor is elsewhere");
+    }
+    atomic_fetch_add(&reached, 1);
+    subscriber->until = 0;
+    subscriber->moves_to = next ? comet_selection_ref(next) : NULL;
+}
+
+static client_t *moving(const char *words, comet_timestamp_t seen,
+                        comet_timestamp_t until, apr_size_t limit)
+{
+    client_t *client = client_new(seen);
+
+    atomic_store(&reached, 0);
+    client->hook = move;
+    client->subscriber.until = until;
+    client->subscriber.limit = limit;
+    client_join_words(client, words);
+    return client;
+}
+
+#define COUNT 40
+
+/* A client that is behind with one channel gets it up to the cursor of the
+ * others, from memory and from the file, whatever its batches; then it gets all,
+ * in order.  The messages of a channel are lost or doubled by no cursor. */
+static void test_until(void **state)
+{
+    comet_timestamp_t sent[COUNT], expected[COUNT];
+    client_t *client;
+    apr_size_t limit;
+    int from_file, at, i, count;
+
+    for (i = 0; i < COUNT; i++) {
+        sent[i] = hub_publish(i % 2 ? "odd" : "even");
+    }
+    wait_until(hub_in_step());
+    next = scratch_choose("even odd");
+    for (from_file = 0; from_file < 2; from_file++) {
+        for (at = 1; at < COUNT; at++) {
+            limit = at % 3 ? (apr_size_t)(at % 3) : 1000;
+            client = moving("odd", from_file ? 0 : sent[0], sent[at], limit);
+            for (count = 0, i = 1; i < COUNT; i++) {
+                if (i > at || i % 2) {
+                    expected[count++] = sent[i];
+                }
+            }
+            wait_until(client_got(client) == count);
+            client_leave(client);
+            assert_int_equal(atomic_load(&reached), 1);
+            client_check(client, expected, count);
+            client_free(client);
+        }
+    }
+    comet_selection_unref(next);
+}
+
+/* The limit may be a message that the hub has not seen yet, or no message at
+ * all. */
+static void test_until_later(void **state)
+{
+    comet_timestamp_t sent[2];
+    client_t *client;
+
+    next = scratch_choose("other");
+    sent[0] = hub_publish("mine");
+    wait_until(hub_in_step());
+    hub_hold();
+    sent[1] = hub_append("other"); /* without a notification */
+    client = moving("mine", sent[0], sent[1], 10);
+    hub_release();
+    wait_until(atomic_load(&reached) == 1);
+    sent[0] = hub_publish("other");
+    wait_until(client_got(client) == 1);
+    client_leave(client);
+    client_check(client, sent, 1);
+    client_free(client);
+    /* nothing is missing at all */
+    client = moving("mine", sent[0], sent[0], 10);
+    wait_until(atomic_load(&reached) == 1);
+    client_leave_and_free(client);
+    comet_selection_unref(next);
+}
+
+/* A client that has a limit gets nothing after it, also when it stays. */
+static void test_limit_holds(void **state)
+{
+    comet_timestamp_t sent = hub_publish("mine");
+    client_t *client;
+
+    next = NULL;
+    wait_until(hub_in_step());
+    client = client_new(sent);
+    client->subscriber.until = sent;
+    client_join(client, "mine");
+    hub_publish("mine");
+    wait_until(hub_in_step() && atomic_load(&client->served) > 0);
+    client_leave(client);
+    assert_int_equal(client_got(client), 0);
+    client_free(client);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        HUB_TEST(test_until),
+        HUB_TEST(test_until_later),
+        HUB_TEST(test_limit_holds),
+    };
+
+    return cmocka_run_group_tests(tests, hub_begin, hub_end);
+}
