@@ -166,28 +166,6 @@ static void check_values(mod_comet_warnings_t *warnings,
 
 /* --- HTTP/2 ------------------------------------------------------------------------- */
 
-/* Whether a server speaks HTTP/2 over TLS. */
-static int speaks_h2(const mod_comet_scene_t *scene)
-{
-    const core_server_config *core =
-        ap_get_core_module_config(scene->server->module_config);
-    int i, tls = 0, h2 = 0;
-
-    for (i = 0; i < scene->lines->nelts; i++) {
-        const mod_comet_line_t *line =
-            &APR_ARRAY_IDX(scene->lines, i, mod_comet_line_t);
-
-        if (mod_comet_scene_is(line, "SSLEngine")) {
-            tls = strcasecmp(line->node->args, "off") != 0;
-        }
-    }
-    for (i = 0; core->protocols && i < core->protocols->nelts; i++) {
-        h2 |=
-            strcmp(APR_ARRAY_IDX(core->protocols, i, const char *), "h2") == 0;
-    }
-    return tls && h2;
-}
-
 /* @return why no request waits without a thread with CometParkHTTP2, and what
  *         to do; NULL: requests can
  * @param served  whether a server that has it on speaks HTTP/2 over TLS */
@@ -245,7 +223,8 @@ void mod_comet_advice_give(server_rec *main, apr_pool_t *parent)
         mod_comet_advice_urls_note(uses, scene);
         if (scene->config->mappings->nelts && mod_comet_config_park_http2(s)) {
             wanted = 1;
-            served |= speaks_h2(scene);
+            served |= mod_comet_scene_has_tls(scene)
+                      && mod_comet_scene_speaks(scene, "h2");
         }
         apr_pool_clear(scratch);
     }

@@ -24,6 +24,7 @@
 #include "hooks/advice.h"
 #include "hooks/stop.h"
 #include "hooks/stores.h"
+#include "hooks/ways.h"
 
 /* How often a child that could not start tries again, at most. */
 #define START_EVERY apr_time_from_sec(1)
@@ -115,51 +116,23 @@ static const char *versions(apr_pool_t *p)
     return text;
 }
 
-static void check_capacity(server_rec *main, apr_pool_t *p)
-{
-    const mod_comet_capacity_t *capacity = mod_comet_mpm_capacity();
-    apr_int64_t can =
-        capacity->parks ? (apr_int64_t)capacity->per_child * capacity->children
-                        : capacity->blocked;
-    apr_int64_t adopted =
-        (apr_int64_t)capacity->descriptors * capacity->children;
-    server_rec *s;
-
-    ap_log_error(
-        APLOG_MARK, APLOG_NOTICE, 0, main,
-        "mod_comet %s (%s): %s, at most %" APR_INT64_T_FMT
-        " at a time; with adopted streams (CometAdopt) %" APR_INT64_T_FMT,
-        MOD_COMET_VERSION, versions(p), capacity->how, can, adopted);
-    for (s = main; s; s = s->next) {
-        apr_int64_t wanted = mod_comet_config_server(s)->max_subscribers;
-
-        if (wanted > can) {
-            ap_log_error(APLOG_MARK, APLOG_WARNING, 0, s,
-                         "CometMaxSubscribers %" APR_INT64_T_FMT
-                         ": the MPM's settings hold only %" APR_INT64_T_FMT
-                         "; raise ThreadsPerChild, ServerLimit, "
-                         "AsyncRequestWorkerFactor (event MPM) or "
-                         "ulimit -n (see conf/tuned.conf)",
-                         wanted, can);
-        }
-    }
-}
-
-static void check_log(server_rec *s, apr_pool_t *p)
+/* @return whether an access-log line can be written after its request */
+static int check_log(server_rec *s, apr_pool_t *p)
 {
     const char *obstacle = mod_comet_log_check(p);
+    const char *waits = mod_comet_log_waits();
 
     if (obstacle) {
         ap_log_error(APLOG_MARK, APLOG_NOTICE, 0, s,
                      "CometAdopt: off, since %s", obstacle);
     }
-    obstacle = mod_comet_log_waits();
-    if (obstacle) {
+    if (waits) {
         ap_log_error(APLOG_MARK, APLOG_INFO, 0, s,
                      "mod_comet: each waiting poll ends on one of httpd's "
                      "threads and holds two descriptors, since %s",
-                     obstacle);
+                     waits);
     }
+    return !obstacle;
 }
 
 int mod_comet_lifecycle_post_config(apr_pool_t *pconf, apr_pool_t *plog,
@@ -191,8 +164,9 @@ int mod_comet_lifecycle_post_config(apr_pool_t *pconf, apr_pool_t *plog,
     parent.count = (apr_size_t)stores->nelts;
     parent.server = s;
     if (parent.count) {
-        check_capacity(s, ptemp);
-        check_log(s, ptemp);
+        ap_log_error(APLOG_MARK, APLOG_NOTICE, 0, s, "mod_comet %s (%s)",
+                     MOD_COMET_VERSION, versions(ptemp));
+        mod_comet_ways_begin(s, check_log(s, ptemp), ptemp);
     }
     return OK;
 }

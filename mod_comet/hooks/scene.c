@@ -93,6 +93,37 @@ mod_comet_scene_t *mod_comet_scene_make(server_rec *s,
     return scene;
 }
 
+/* --- which protocols ----------------------------------------------------------- */
+
+int mod_comet_scene_has_tls(const mod_comet_scene_t *scene)
+{
+    int i, has = 0;
+
+    for (i = 0; i < scene->lines->nelts; i++) {
+        const mod_comet_line_t *line =
+            &APR_ARRAY_IDX(scene->lines, i, mod_comet_line_t);
+
+        if (mod_comet_scene_is(line, "SSLEngine")) {
+            has = strcasecmp(line->node->args, "off") != 0;
+        }
+    }
+    return has;
+}
+
+int mod_comet_scene_speaks(const mod_comet_scene_t *scene, const char *protocol)
+{
+    const core_server_config *core =
+        ap_get_core_module_config(scene->server->module_config);
+    int i = 0, count = core->protocols ? core->protocols->nelts : 0;
+
+    while (i < count
+           && strcmp(APR_ARRAY_IDX(core->protocols, i, const char *), protocol)
+                  != 0) {
+        i++;
+    }
+    return i < count;
+}
+
 /* --- which URLs ---------------------------------------------------------------- */
 
 int mod_comet_scene_is_within(const char *path, const char *url)

@@ -51,6 +51,13 @@ const char *mod_comet_scene_word(const ap_directive_t *node, int number,
 /** Whether a line has this directive. */
 int mod_comet_scene_is(const mod_comet_line_t *line, const char *directive);
 
+/** Whether the server's connections are encrypted (SSLEngine). */
+int mod_comet_scene_has_tls(const mod_comet_scene_t *scene);
+
+/** Whether the server's Protocols lists a protocol. */
+int mod_comet_scene_speaks(const mod_comet_scene_t *scene,
+                           const char *protocol);
+
 /** Whether a path is a URL or lies below it. */
 int mod_comet_scene_is_within(const char *path, const char *url);
 

@@ -8,22 +8,11 @@
 
 #include "server/child.h"
 #include "output/answer.h"
+#include "hooks/figures.h"
+#include "hooks/prometheus.h"
+#include "hooks/ways.h"
 
 #define WAITING "waiting_"
-
-/* Read the highest timestamp of a store; -1: it cannot be read. */
-static comet_timestamp_t read_cursor(comet_readers_t *readers)
-{
-    comet_store_state_t state = { .last = -1 };
-    comet_store_t *store;
-    apr_status_t status = comet_readers_take(readers, &store);
-
-    if (status == APR_SUCCESS) {
-        status = comet_store_state(store, &state);
-        comet_readers_return(readers, store, status);
-    }
-    return status == APR_SUCCESS ? state.last : -1;
-}
 
 /* --- JSON ---------------------------------------------------------------- */
 
@@ -55,6 +44,15 @@ static void add_json_waiting(comet_buffer_t *out,
     comet_buffer_puts(out, "}");
 }
 
+/* A number of a store; a negative one is not known. */
+static void add_json_known(comet_buffer_t *out, const char *name,
+                           apr_int64_t value)
+{
+    if (value >= 0) {
+        add_json_field(out, name, value, ", ");
+    }
+}
+
 static void add_json_stores(comet_buffer_t *out)
 {
     const mod_comet_child_t *child = mod_comet_child();
@@ -62,21 +60,47 @@ static void add_json_stores(comet_buffer_t *out)
 
     comet_buffer_puts(out, ",\n  \"stores\": [");
     for (i = 0; child && i < child->store_count; i++) {
+        const mod_comet_figures_t figures =
+            mod_comet_figures_read(child->stores[i].readers);
+
         comet_buffer_puts(out, i ? ", {\"path\": " : "{\"path\": ");
         comet_encode_json(out, comet_text(child->stores[i].config->place.name));
-        add_json_field(out, "cursor", read_cursor(child->stores[i].readers),
-                       ", ");
+        add_json_field(out, "cursor", figures.cursor, ", ");
+        add_json_known(out, "database_bytes", figures.sizes.database_bytes);
+        add_json_known(out, "log_bytes", figures.sizes.log_bytes);
+        add_json_known(out, "channels", figures.sizes.channels);
         comet_buffer_puts(out, "}");
     }
     comet_buffer_puts(out, "]");
+}
+
+/* How many clients wait in each way, and how many may. */
+static void add_json_ways(comet_buffer_t *out,
+                          const comet_metrics_total_t *total)
+{
+    int i;
+
+    comet_buffer_puts(out, ",\n  \"ways\": {");
+    for (i = 0; i < MOD_COMET_WAY_COUNT; i++) {
+        const mod_comet_way_t *way = mod_comet_ways_get((mod_comet_ways_e)i);
+
+        comet_buffer_puts(out, i ? ", " : "");
+        comet_encode_json(out, comet_text(way->name));
+        add_json_field(out, "waiting",
+                       mod_comet_ways_count((mod_comet_ways_e)i, total), ": {");
+        add_json_field(out, "capacity", way->capacity, ", ");
+        comet_buffer_puts(out, "}");
+    }
+    comet_buffer_puts(out, "}");
 }
 
 static void add_json(comet_buffer_t *out, const comet_metrics_total_t *total)
 {
     int i;
 
-    comet_buffer_puts(out, "{\n");
+    comet_buffer_puts(out, "{\n  \"version\": \"" MOD_COMET_VERSION "\",\n");
     add_json_waiting(out, total);
+    add_json_ways(out, total);
     add_json_field(out, "children", total->children, ",\n  ");
     for (i = 0; i < COMET_METRIC_COUNT; i++) {
         const char *name = comet_metric_info[i].name;
@@ -87,44 +111,6 @@ static void add_json(comet_buffer_t *out, const comet_metrics_total_t *total)
     }
     add_json_stores(out);
     comet_buffer_puts(out, "\n}\n");
-}
-
-/* --- Prometheus (text exposition format 0.0.4) --------------------------- */
-
-static void add_prometheus_line(comet_buffer_t *out, const char *name,
-                                int is_counter, const char *help,
-                                apr_int64_t value)
-{
-    const char *suffix = is_counter ? "_total" : "";
-    const char *type = is_counter ? "counter" : "gauge";
-    const char *const parts[] = {
-        "# HELP comet_",   name, suffix, " ", help,
-        "\n# TYPE comet_", name, suffix, " ", type,
-        "\ncomet_",        name, suffix, " ",
-    };
-    apr_size_t i;
-
-    for (i = 0; i < sizeof(parts) / sizeof(*parts); i++) {
-        comet_buffer_puts(out, parts[i]);
-    }
-    comet_buffer_add_int(out, value);
-    comet_buffer_puts(out, "\n");
-}
-
-static void add_prometheus(comet_buffer_t *out,
-                           const comet_metrics_total_t *total)
-{
-    int i;
-
-    add_prometheus_line(out, "children", 0, "Processes that serve clients",
-                        total->children);
-    for (i = 0; i < COMET_METRIC_COUNT; i++) {
-        const comet_metric_info_t *info = &comet_metric_info[i];
-
-        add_prometheus_line(out, info->name,
-                            info->kind == COMET_METRIC_KIND_COUNTER, info->help,
-                            total->values[i]);
-    }
 }
 
 /* --- the handler --------------------------------------------------------- */
@@ -170,7 +156,7 @@ int mod_comet_status_handler(request_rec *r)
     if (mod_comet_child_metrics()) {
         comet_metrics_sum(mod_comet_child_metrics(), &total);
     }
-    (prometheus ? add_prometheus : add_json)(&out, &total);
+    (prometheus ? mod_comet_prometheus_add : add_json)(&out, &total);
     rv = mod_comet_answer_body(r, HTTP_OK,
                                prometheus ? "text/plain; version=0.0.4"
                                           : "application/json; charset=utf-8",
@@ -181,8 +167,36 @@ int mod_comet_status_handler(request_rec *r)
 
 /* --- in mod_status ------------------------------------------------------- */
 
+static void add_status_row(request_rec *r, int is_short, const char *name,
+                           const char *help, apr_int64_t value)
+{
+    ap_rprintf(r,
+               is_short ? "Comet_%s: %" APR_INT64_T_FMT "\n"
+                        : "<tr><td>%s</td><td>%" APR_INT64_T_FMT "</td></tr>\n",
+               is_short ? name : help, value);
+}
+
+static void add_ways(request_rec *r, int is_short,
+                     const comet_metrics_total_t *total)
+{
+    int i;
+
+    for (i = 0; i < MOD_COMET_WAY_COUNT; i++) {
+        const mod_comet_way_t *way = mod_comet_ways_get((mod_comet_ways_e)i);
+
+        add_status_row(r, is_short,
+                       apr_pstrcat(r->pool, "way_", way->name, NULL),
+                       apr_pstrcat(r->pool, "Waiting now: ", way->help, NULL),
+                       mod_comet_ways_count((mod_comet_ways_e)i, total));
+        add_status_row(
+            r, is_short, apr_pstrcat(r->pool, "capacity_", way->name, NULL),
+            apr_pstrcat(r->pool, "May wait: ", way->help, NULL), way->capacity);
+    }
+}
+
 static int add_to_status(request_rec *r, int flags)
 {
+    int is_short = flags & AP_STATUS_SHORT;
     comet_metrics_total_t total;
     int i;
 
@@ -190,19 +204,15 @@ static int add_to_status(request_rec *r, int flags)
         return OK;
     }
     comet_metrics_sum(mod_comet_child_metrics(), &total);
-    if (!(flags & AP_STATUS_SHORT)) {
+    if (!is_short) {
         ap_rputs("<hr>\n<h2>mod_comet</h2>\n<table>\n", r);
     }
+    add_ways(r, is_short, &total);
     for (i = 0; i < COMET_METRIC_COUNT; i++) {
-        ap_rprintf(r,
-                   flags & AP_STATUS_SHORT
-                       ? "Comet_%s: %" APR_INT64_T_FMT "\n"
-                       : "<tr><td>%s</td><td>%" APR_INT64_T_FMT "</td></tr>\n",
-                   flags & AP_STATUS_SHORT ? comet_metric_info[i].name
-                                           : comet_metric_info[i].help,
-                   total.values[i]);
+        add_status_row(r, is_short, comet_metric_info[i].name,
+                       comet_metric_info[i].help, total.values[i]);
     }
-    if (!(flags & AP_STATUS_SHORT)) {
+    if (!is_short) {
         ap_rputs("</table>\n", r);
     }
     return OK;

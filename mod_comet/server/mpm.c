@@ -138,10 +138,6 @@ void mod_comet_mpm_query(apr_size_t stores)
     if (capacity.blocked < 1) {
         capacity.blocked = 1;
     }
-    capacity.how = capacity.parks
-                       ? "waiting clients are parked without a thread"
-                       : "each waiting client holds a thread (this MPM "
-                         "cannot park; the event MPM can)";
 }
 
 int mod_comet_mpm_is_stopping(void)

@@ -21,7 +21,6 @@ typedef struct mod_comet_capacity_t {
     apr_size_t per_child; /* clients that may be parked in a child */
     apr_size_t descriptors; /* clients in a child, adopted ones included */
     int blocked; /* clients of all children that may hold a thread each */
-    const char *how; /* for the log */
 } mod_comet_capacity_t;
 
 /**

@@ -35,7 +35,7 @@
 /** Where httpd's providers keep the engines (ap_provider.h). */
 #define COMET_ENGINE_GROUP "comet-engine"
 /** The version of this interface. */
-#define COMET_ENGINE_VERSION "3"
+#define COMET_ENGINE_VERSION "4"
 
 /** What the web server knows, for an engine's check of a place. */
 typedef struct comet_site_t {
@@ -161,6 +161,9 @@ struct comet_engine_t {
      * message with any of it, as CometMercure is refused with its stores. */
     apr_status_t (*find_event)(comet_store_t *store, comet_text_t event,
                                comet_timestamp_t *timestamp);
+
+    /** NULL: the engine cannot tell.  Members that it does not set are -1. */
+    apr_status_t (*sizes)(comet_store_t *store, comet_store_sizes_t *sizes);
 
     /* --- Writing ---------------------------------------------------------- */
 

@@ -174,6 +174,13 @@ apr_status_t comet_store_has(comet_store_t *store, comet_timestamp_t timestamp,
     return store->engine->has(store, timestamp, has);
 }
 
+apr_status_t comet_store_sizes(comet_store_t *store, comet_store_sizes_t *sizes)
+{
+    *sizes = (comet_store_sizes_t){ -1, -1, -1 };
+    return store->engine->sizes ? store->engine->sizes(store, sizes)
+                                : APR_SUCCESS;
+}
+
 apr_status_t comet_store_find_event(comet_store_t *store, comet_text_t event,
                                     comet_timestamp_t *timestamp)
 {

@@ -283,6 +283,17 @@ apr_status_t comet_store_find_event(comet_store_t *store, comet_text_t event,
 apr_status_t comet_store_has(comet_store_t *store, comet_timestamp_t timestamp,
                              apr_int64_t *has);
 
+/** How much a store keeps.  A member is -1 if the engine cannot tell. */
+typedef struct comet_store_sizes_t {
+    apr_int64_t database_bytes; /* with what deleted messages have left free */
+    apr_int64_t log_bytes; /* of the log that is not yet part of the database */
+    apr_int64_t channels; /* that have messages, or had some */
+} comet_store_sizes_t;
+
+/** Find out how much a store keeps. */
+apr_status_t comet_store_sizes(comet_store_t *store,
+                               comet_store_sizes_t *sizes);
+
 /**
  * Wait for the engine's own write lock, which other programs may hold, before
  * choosing what to append.  So if a publisher's turn does not come, it is

@@ -170,6 +170,16 @@ def metrics(manual):
         [" | ".join(x) for x in page])
 
 
+def ways(manual):
+    """the manual has each way of waiting, word for word"""
+    code = re.findall(r'WAY\((\w+), "([^"]*)"\)',
+                      manual.read("mod_comet/tables/ways.def"))
+    page = [(name, plain(text)) for name, text in re.findall(
+        r'<tr data-way="(\w+)">.*?<td>(.*?)</td>', manual.page)]
+    return len(code), 4, differences("way", [" | ".join(x) for x in code],
+                                     [" | ".join(x) for x in page])
+
+
 def refusals(manual):
     """the manual has each id of the error log, and each status has an id"""
     code = re.findall(r'REFUSAL\((\d+), (\d+), (\w+),\s*"([^"]*)"\)',
@@ -369,5 +379,6 @@ def claims(manual):
     return len(named), 30, wrong
 
 
-GUARDS = (directives, parameters, metrics, refusals, statuses, headers, errors, columns,
+GUARDS = (directives, parameters, metrics, ways, refusals, statuses, headers,
+          errors, columns,
           providers, anchors, claims, neighbours, figures)

@@ -218,6 +218,7 @@ int contract_run(const contract_engine_t *which)
         TEST(test_outside_insert), TEST(test_outside_delete),
         TEST(test_retain_count),   TEST(test_retain_age),
         TEST(test_search),         TEST(test_no_gaps),
+        TEST(test_sizes),
     };
     int failed;
 

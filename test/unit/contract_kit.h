@@ -70,5 +70,6 @@ void contract_test_retain_count(void **state);
 void contract_test_retain_age(void **state);
 void contract_test_search(void **state);
 void contract_test_no_gaps(void **state);
+void contract_test_sizes(void **state);
 
 #endif /* CONTRACT_KIT_H */

@@ -252,6 +252,34 @@ void contract_test_replay(void **state)
     assert_int_equal(has, 0);
 }
 
+/* An engine that cannot tell a size says -1. */
+void contract_test_sizes(void **state)
+{
+    comet_store_sizes_t before, after;
+    char body[20000];
+    unsigned random = 1;
+    int i;
+
+    UNLESS_SKIPPED();
+    for (i = 0; i < (int)sizeof(body) - 1; i++) { /* hard to compress */
+        random = random * 1103515245 + 12345;
+        body[i] = (char)('a' + (random >> 16) % 26);
+    }
+    body[i] = '\0';
+    contract_append("one", "x");
+    assert_int_equal(comet_store_sizes(contract_store, &before), 0);
+    for (i = 0; i < 50; i++) {
+        contract_append("two", body);
+    }
+    assert_int_equal(comet_store_sizes(contract_store, &after), 0);
+    assert_true(before.channels == -1
+                || (before.channels == 1 && after.channels == 2));
+    assert_true(after.log_bytes == -1 || after.log_bytes > 0);
+    assert_true(before.database_bytes == -1
+                || after.database_bytes + after.log_bytes
+                       > before.database_bytes + 500000);
+}
+
 static char names[200];
 
 static int add_name(void *baton, comet_text_t name)

@@ -55,6 +55,7 @@ const comet_engine_t comet_engine_pg = {
     .begin = comet_pg_begin,
     .end = comet_pg_end,
     .state = comet_pg_state,
+    .sizes = comet_pg_sizes,
     .replay = comet_pg_replay,
     .floor = comet_pg_floor,
     .read = comet_pg_read,

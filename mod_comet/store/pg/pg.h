@@ -156,6 +156,7 @@ comet_text_t comet_pg_text(const PGresult *result, int row, int column);
 void comet_pg_limit(comet_store_t *store, const comet_budget_t *budget);
 apr_status_t comet_pg_begin(comet_store_t *store, comet_store_state_t *state);
 void comet_pg_end(comet_store_t *store);
+apr_status_t comet_pg_sizes(comet_store_t *store, comet_store_sizes_t *sizes);
 apr_status_t comet_pg_state(comet_store_t *store, comet_store_state_t *state);
 apr_status_t comet_pg_replay(comet_store_t *store,
                              const comet_selection_t *selection,

@@ -30,6 +30,23 @@ apr_status_t comet_pg_state(comet_store_t *store, comet_store_state_t *state)
     return status;
 }
 
+apr_status_t comet_pg_sizes(comet_store_t *store, comet_store_sizes_t *sizes)
+{
+    PGresult *result;
+    apr_status_t status = comet_pg_ask(
+        (comet_pg_t *)store,
+        "SELECT sum(pg_total_relation_size(c.oid))::bigint"
+        " FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace"
+        " WHERE n.nspname = 'comet' AND c.relkind = 'r'",
+        NULL, &result);
+
+    if (status == APR_SUCCESS) {
+        sizes->database_bytes = comet_pg_int(result, 0, 0);
+        PQclear(result);
+    }
+    return status;
+}
+
 /* --- Selections ----------------------------------------------------------- */
 
 static void add_selected(comet_pg_args_t *args, const comet_selected_t *list,

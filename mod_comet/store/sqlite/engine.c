@@ -100,6 +100,11 @@ static apr_status_t read_state(comet_store_t *store, comet_store_state_t *state)
     return comet_sqlite_state(own(store), state);
 }
 
+static apr_status_t find_sizes(comet_store_t *store, comet_store_sizes_t *sizes)
+{
+    return comet_sqlite_sizes(own(store), sizes);
+}
+
 static apr_status_t find_replay(comet_store_t *store,
                                 const comet_selection_t *selection,
                                 apr_int64_t count, comet_timestamp_t *cursor,
@@ -230,6 +235,7 @@ const comet_engine_t comet_engine_sqlite = {
     .page = read_page,
     .search = search,
     .channels = list_channels,
+    .sizes = find_sizes,
     .recent = find_recent,
     .has = has_message,
     .find_event = find_event,

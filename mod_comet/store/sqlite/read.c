@@ -2,6 +2,8 @@
 /* Reading the message log. */
 #include "store/sqlite/sqlite.h"
 
+#include <sys/stat.h>
+
 #include "base/name.h"
 
 apr_status_t comet_sqlite_state(comet_sqlite_t *store,
@@ -17,6 +19,16 @@ apr_status_t comet_sqlite_state(comet_sqlite_t *store,
                                         "comet_clock has no row");
     }
     return status;
+}
+
+apr_status_t comet_sqlite_sizes(comet_sqlite_t *store,
+                                comet_store_sizes_t *sizes)
+{
+    struct stat info;
+
+    sizes->log_bytes = stat(store->wal_path, &info) == 0 ? info.st_size : 0;
+    return comet_sqlite_query(store, SQL_SIZES, &sizes->database_bytes,
+                              &sizes->channels);
 }
 
 apr_status_t comet_sqlite_begin(comet_sqlite_t *store,

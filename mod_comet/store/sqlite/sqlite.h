@@ -77,6 +77,7 @@ typedef enum {
     SQL_PRUNE,
     SQL_BODIES,
     SQL_PAGES,
+    SQL_SIZES,
     SQL_COUNT
 } sql_e;
 
@@ -399,6 +400,8 @@ apr_status_t comet_sqlite_begin(comet_sqlite_t *store,
 void comet_sqlite_end(comet_sqlite_t *store);
 apr_status_t comet_sqlite_state(comet_sqlite_t *store,
                                 comet_store_state_t *state);
+apr_status_t comet_sqlite_sizes(comet_sqlite_t *store,
+                                comet_store_sizes_t *sizes);
 apr_status_t comet_sqlite_replay(comet_sqlite_t *store,
                                  const comet_selection_t *selection,
                                  apr_int64_t count, comet_timestamp_t *cursor,

@@ -134,6 +134,9 @@ const char *const comet_sqlite_text[SQL_COUNT] = {
                    " ORDER BY id LIMIT ?3",
     [SQL_PAGES] = "SELECT freelist_count, page_count"
                   " FROM pragma_freelist_count, pragma_page_count",
+    [SQL_SIZES] = "SELECT page_count * page_size,"
+                  " (SELECT count(*) FROM channel)"
+                  " FROM pragma_page_count, pragma_page_size",
 };
 
 /* --- Statements ------------------------------------------------------- */

@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * @file hooks/figures.h
+ * What the status tells of a store.
+ */
+#ifndef MOD_COMET_FIGURES_H
+#define MOD_COMET_FIGURES_H
+
+#include "store/readers.h"
+#include "server/mod_comet.h"
+
+/** Members are -1 if they are not known. */
+typedef struct mod_comet_figures_t {
+    comet_timestamp_t cursor; /* the highest timestamp ever given */
+    comet_store_sizes_t sizes;
+} mod_comet_figures_t;
+
+/** Read them from the store.  A store that cannot be read has none.  Called by a
+ * request's thread. */
+mod_comet_figures_t mod_comet_figures_read(comet_readers_t *readers);
+
+#endif /* MOD_COMET_FIGURES_H */

@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * @file hooks/ways.h
+ * The ways in which clients wait: how many may, how many do, and on which hosts.
+ */
+#ifndef MOD_COMET_WAYS_H
+#define MOD_COMET_WAYS_H
+
+#include "shared/metrics.h"
+#include "server/mod_comet.h"
+
+typedef enum {
+#define WAY(name, help) MOD_COMET_WAY_##name,
+#include "tables/ways.def"
+#undef WAY
+    MOD_COMET_WAY_COUNT
+} mod_comet_ways_e;
+
+typedef struct mod_comet_way_t {
+    const char *name;
+    const char *help; /* who waits like that */
+    apr_int64_t capacity; /* how many at a time, in all children */
+} mod_comet_way_t;
+
+/**
+ * Find the capacities and log them, in one line for each way.  In post_config,
+ * after mod_comet_mpm_query().
+ * @param can_log_later  whether the access logs let a stream outlive its request
+ * @param p  for what is needed meanwhile
+ */
+void mod_comet_ways_begin(server_rec *main, int can_log_later, apr_pool_t *p);
+
+/** A way, as mod_comet_ways_begin() found it.  Any thread. */
+const mod_comet_way_t *mod_comet_ways_get(mod_comet_ways_e way);
+
+/** How many clients wait in a way.  Any thread. */
+apr_int64_t mod_comet_ways_count(mod_comet_ways_e way,
+                                 const comet_metrics_total_t *total);
+
+#endif /* MOD_COMET_WAYS_H */

@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: Apache-2.0
+"""In which ways clients wait, how many may, and how much the stores keep: told
+at the start, in comet-status, in mod_status and to Prometheus."""
+
+import contextlib
+import os
+import re
+
+import pytest
+
+from h2_client import H2, H2Tls
+from httpd_env import wait_until
+
+EVENTS = {"Accept": "text/event-stream"}
+STATUS = ('<Location "/server-status">\nSetHandler server-status\n'
+          "Require local\n</Location>\n")
+OFF = ('<VirtualHost *:1>\nServerName off.example\nSSLEngine off\n'
+       "CometParkHTTP2 off\n</VirtualHost>\n")
+
+
+@pytest.fixture
+def site(make_server):
+    return make_server(tls=True, h2=True, threads=16, modules=("status",),
+                       conf="CometParkHTTP2 on\nCometReplay 0\n" + STATUS
+                       + OFF)
+
+
+def told(server):
+    """{way: (capacity, the rest of the line)}, as the log tells at a start."""
+    found = {}
+    for line in server.error_log().splitlines():
+        match = re.search(r"mod_comet: (\w+): .*?: at most (\d+) at a time(.*)",
+                          line)
+        if match:
+            assert "comet:notice" in line, line
+            found[match.group(1)] = (int(match.group(2)), match.group(3))
+    return found
+
+
+def samples(server):
+    """The values of Prometheus' text, by what precedes them."""
+    answer = server.get("/comet-status?format=prometheus")
+    assert answer.status == 200
+    return dict(line.rsplit(" ", 1) for line in
+                answer.body.decode().splitlines() if line[0] != "#")
+
+
+def auto(server):
+    answer = server.get("/server-status?auto")
+    return dict(re.findall(r"^Comet_(\w+): (-?\d+)$", answer.body.decode(),
+                           re.M))
+
+
+@pytest.mark.event
+def test_961_01_every_way(site):
+    """A client in each way: each place tells the same."""
+    lines = told(site)
+    assert sorted(lines) == ["adopted", "blocked", "ghosts", "parked"]
+    assert lines["ghosts"][1] == ", on localhost:%d" % site.tls_port
+    assert lines["blocked"][1] == (
+        "; a request of HTTP/2 takes two threads on localhost, "
+        "off.example:1, where it cannot be parked"), lines
+    with contextlib.ExitStack() as stack:
+        stream, poll = (stack.enter_context(site.raw()) for _ in range(2))
+        stream.request("GET", "/comet/news", EVENTS)
+        poll.request("GET", "/comet/news?transport=poll")
+        clear = stack.enter_context(contextlib.closing(H2(site.port)))
+        clear.request("GET", "/comet/news?transport=events")
+        clear.request("GET", "/comet/more?transport=events")
+        secure = stack.enter_context(H2Tls(site.tls_port, 65535, 1 << 20))
+        secure.request("GET", "/comet/news?transport=events")
+        wait_until(lambda: secure.pump(lambda: False, 0.01)
+                   or site.waiting() == 5, 10, "five clients")
+        ways = site.status()["ways"]
+        assert {name: way["waiting"] for name, way in ways.items()} == {
+            "adopted": 1, "parked": 1, "ghosts": 1, "blocked": 2}
+        assert {name: way["capacity"] for name, way in ways.items()} == {
+            name: line[0] for name, line in lines.items()}
+        text, values = samples(site), auto(site)
+        for name, way in ways.items():
+            assert values["way_" + name] == str(way["waiting"])
+            assert values["capacity_" + name] == str(way["capacity"])
+            label = '{way="%s"}' % name
+            assert text["comet_held_clients" + label] == str(way["waiting"])
+            assert text["comet_held_clients_max" + label] \
+                == str(way["capacity"])
+        assert text['comet_waiting_clients{transport="events"}'] == "4"
+    # why cleartext HTTP/2 holds threads: once
+    assert len(re.findall(r"waits with two threads at /comet/\w+: only HTTP/2 "
+                          "over TLS", site.error_log())) == 1
+
+
+def test_961_02_each_mpm(make_server, mpm):
+    """What an MPM cannot do has no capacity and no line."""
+    server = make_server(mpm=mpm, conf="CometParkHTTP2 on\n")
+    ways, lines = server.status()["ways"], told(server)
+    assert bool(ways["parked"]["capacity"]) == (mpm == "event")
+    assert ways["ghosts"]["capacity"] == 0
+    assert {name for name, way in ways.items() if way["capacity"]} \
+        == set(lines)
+    assert ways["blocked"]["capacity"] > 0 and lines["blocked"][1] == ""
+
+
+@pytest.mark.event
+def test_961_03_where_parking_is_off(make_server):
+    """The hosts whose HTTP/2 could be parked are named, but only some of many,
+    and nothing is adopted where a log forbids it."""
+    hosts = "".join('<VirtualHost *:%d>\nServerName h%d\nSSLEngine on\n'
+                    'SSLCertificateFile "{root}/conf/cert.pem"\n'
+                    'SSLCertificateKeyFile "{root}/conf/key.pem"\n'
+                    "</VirtualHost>\n" % (i, i) for i in range(1, 8))
+    server = make_server(tls=True, h2=True, conf=hosts)
+    lines = told(server)
+    assert re.search(r"on localhost:\d+(, h\d:\d){4} and 3 more, where "
+                     r"CometParkHTTP2 is off", lines["blocked"][1]), lines
+    assert "ghosts" not in lines
+    server.conf = "CustomLog logs/live.log \"%f\" \"expr=-U '/x'\"\n"
+    server.stop()
+    server.start()
+    assert "CometAdopt: off" in server.error_log()
+    ways = server.status()["ways"]
+    assert ways["adopted"]["capacity"] == 0 < ways["parked"]["capacity"]
+
+
+@pytest.mark.event
+def test_961_04_sizes(server):
+    """The sizes of the store are those of its files."""
+    before = server.status()["stores"][0]
+    for number in range(30):
+        server.post("a%d" % (number % 3), "x" * 10000)
+    now = server.status()["stores"][0]
+    assert now["channels"] == before["channels"] + 3
+    assert now["log_bytes"] == os.path.getsize(server.db + "-wal") > 300000
+    assert now["database_bytes"] > before["database_bytes"] + 300000
+    assert now["cursor"] > before["cursor"]
+    text = samples(server)
+    for name, value in (("database_bytes", now["database_bytes"]),
+                        ("channels", now["channels"]),
+                        ("cursor", now["cursor"])):
+        assert text['comet_store_%s{store="%s"}' % (name, server.db)] \
+            == str(value)
+    assert text['comet_build_info{version="%s"}' % server.status()["version"]] \
+        == "1"
