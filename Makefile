@@ -49,7 +49,7 @@ LOAD_SRC := $(sort $(wildcard test/bench/load*.c))
 FOLLOW_SRC := $(sort $(wildcard test/torture/follow*.c)) \
               $(addprefix test/bench/load_,base.c histogram.c http.c)
 SQL      := $(sort $(wildcard sql/[0-9]*.sql))
-EXTRAS   := sql/search.sql sql/presence.sql
+EXTRAS   := sql/search.sql sql/presence.sql sql/deletions.sql
 FORMATTED = $(sort $(shell find mod_comet test -name node_modules -prune \
                               -o -name '*.[ch]' -print))
 

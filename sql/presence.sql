@@ -107,7 +107,8 @@ CREATE VIEW member(channel, member, online, left_at, read_at, unread) AS
          (SELECT count(*) FROM message_log AS m
            WHERE m.channel_id = (SELECT id FROM channel
                                   WHERE name = s.channel)
-             AND m.id > ifnull(s.read_at, 0) AND m.private = 0)
+             AND m.id > ifnull(s.read_at, 0)
+             AND m.private = 0 AND m.keep IS NULL)
     FROM last_seen AS s;
 
 CREATE TRIGGER presence_join AFTER INSERT ON presence_row

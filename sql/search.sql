@@ -34,13 +34,13 @@ CREATE TABLE search_progress(
 INSERT INTO search_progress SELECT 1, last + 1 FROM comet_clock;
 
 CREATE TRIGGER message_search_insert AFTER INSERT ON message_log
-WHEN NEW.id >= (SELECT indexed_from FROM search_progress)
+WHEN NEW.keep IS NULL AND NEW.id >= (SELECT indexed_from FROM search_progress)
 BEGIN
   INSERT INTO message_search(rowid, body) VALUES(NEW.id, NEW.body);
 END;
 
 CREATE TRIGGER message_search_delete AFTER DELETE ON message_log
-WHEN OLD.id >= (SELECT indexed_from FROM search_progress)
+WHEN OLD.keep IS NULL AND OLD.id >= (SELECT indexed_from FROM search_progress)
 BEGIN
   INSERT INTO message_search(message_search, rowid, body)
   VALUES('delete', OLD.id, OLD.body);

@@ -12,6 +12,8 @@ export interface CometMessage {
     /** The user the server has authenticated, if any. */
     author: string | null;
     body: string;
+    /** Only if it passes: for how many seconds it is kept. */
+    keep?: number;
 }
 
 export type CometTransport = 'events' | 'poll' | 'iframe';
@@ -125,8 +127,44 @@ export interface CometCloseEvent extends Event {
     readonly error: CometError | undefined;
 }
 
+/** A message was deleted (the server's CometDeletions). */
+export interface CometDeleteEvent extends Event {
+    readonly type: 'delete';
+    /** The deleted message's. */
+    readonly timestamp: number;
+    readonly channel: string;
+    /** The notice itself. */
+    readonly message: CometMessage;
+}
+
+/** A message has a new text. Show it if the author is the message's own. */
+export interface CometEditEvent extends Event {
+    readonly type: 'edit';
+    /** The edited message's. */
+    readonly timestamp: number;
+    readonly channel: string;
+    readonly author: string | null;
+    /** The new text. */
+    readonly data: string;
+    /** The edit itself. */
+    readonly message: CometMessage;
+}
+
+/** Somebody is typing. */
+export interface CometTypingEvent extends Event {
+    readonly type: 'typing';
+    readonly channel: string;
+    readonly author: string | null;
+    /** For how many seconds, unless it comes again. */
+    readonly keep: number;
+    readonly message: CometMessage;
+}
+
 export interface CometEventMap {
     message: CometMessageEvent;
+    delete: CometDeleteEvent;
+    edit: CometEditEvent;
+    typing: CometTypingEvent;
     gap: CometGapEvent;
     open: CometOpenEvent;
     error: CometErrorEvent;
@@ -136,6 +174,11 @@ export interface CometEventMap {
 export interface CometPublishOptions {
     /** The event's name: `message` if not given. */
     type?: string;
+    /**
+     * For a message that passes ("Ann is typing"): how long it is kept, in
+     * seconds or as a text such as `5s` or `10min`.
+     */
+    keep?: number | string;
     /** Needed where the object has several channels. */
     channel?: string;
     /** Made up if not given. The same key and body are stored once only. */
@@ -183,6 +226,17 @@ export class Comet extends EventTarget {
     /** Stores a message; those of one object in the order of the calls. */
     publish(body: string, options?: CometPublishOptions):
         Promise<{ timestamp: number; channel: string }>;
+    /** Replaces the text of a message of the same user on all pages. */
+    edit(timestamp: number, body: string, options?: CometPublishOptions):
+        Promise<{ timestamp: number; channel: string }>;
+    /** Tells the others that the user is typing; call it at every key. */
+    typing(options?: { channel?: string }): void;
+    /** Deletes a message, for a moderator (the server's CometModerate). */
+    delete(timestamp: number, options?: { channel?: string;
+                                          signal?: AbortSignal }): Promise<void>;
+    /** Throws a member out of a channel, for a moderator. */
+    remove(member: string, options?: { channel?: string;
+                                       signal?: AbortSignal }): Promise<void>;
     /** Messages that there are, without waiting for any. */
     history(options?: CometHistoryOptions): Promise<CometHistory>;
     /**

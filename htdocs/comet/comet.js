@@ -22,6 +22,7 @@ const LOST_LEADER = 30;         // seconds without a word of the leading tab
 const MOST_PAUSE = 30;          // seconds between two attempts to connect
 const MOST_HELD = 1000;         // news put aside while catching up
 const TRIES = 5;                // attempts at one publish
+const TYPING = 6;               // seconds for which a user is typing
 const EARLY = 10;               // seconds before its end a token is renewed
 const LONGEST_TIMER = 2 ** 31 - 1;      // ms
 
@@ -291,6 +292,31 @@ class Token {
         const left = this.#until - Date.now();
         return left > 0 && left <= LONGEST_TIMER ? left : undefined;
     }
+}
+
+/** The event of a message: its type and its fields. */
+function eventOf(message) {
+    const { type, timestamp, channel, author, body, keep } = message;
+    if (type === '@deleted') {
+        return ['delete', { message, channel, timestamp: Number(body) }];
+    }
+    if (type === 'typing' && keep) {
+        return ['typing', { message, channel, author, keep }];
+    }
+    if (type === 'edit') {
+        try {
+            const { of, body: data } = JSON.parse(body);
+            if (typeof of === 'number' && typeof data === 'string') {
+                return ['edit', { message, channel, author, timestamp: of,
+                                  data }];
+            }
+        }
+        catch {
+            // It is not of this convention.
+        }
+    }
+    return ['message', { message, data: body,
+                         lastEventId: String(timestamp) }];
 }
 
 /** Full jitter: anything up to a limit that doubles with each failure. */
@@ -992,6 +1018,7 @@ export class Comet extends EventTarget {
     #pause = new Pause();   // of #catching
     #closing = new AbortController();
     #queue = Promise.resolve();     // one publish after the other
+    #typed = new Map();     // channel: Date.now() of the last typing()
 
     constructor(url, options = {}) {
         super();
@@ -1122,6 +1149,36 @@ export class Comet extends EventTarget {
         }
     }
 
+    /** Replaces the text of a message of the same user on all pages. */
+    edit(timestamp, body, options = {}) {
+        return this.publish(JSON.stringify({ of: timestamp, body }),
+                            { ...options, type: 'edit' });
+    }
+
+    /** Tells the others that the user is typing; call it at every key. */
+    typing({ channel } = {}) {
+        const now = Date.now();
+        if (now - (this.#typed.get(channel) ?? 0) < TYPING * 500) {
+            return;
+        }
+        this.#typed.set(channel, now);
+        // Not in the queue of the messages: it must not be late.
+        this.#publish('', { type: 'typing', keep: TYPING, channel, tries: 1,
+                            idempotencyKey: null }).catch(() => {});
+    }
+
+    /** Deletes a message, for a moderator. */
+    async delete(timestamp, { channel, signal } = {}) {
+        await this.#post({ delete: timestamp }, channel, signal);
+    }
+
+    /** Throws a member out of a channel, for a moderator. */
+    async remove(member, { channel, signal } = {}) {
+        const url = this.#channelUrl(channel);
+        url.pathname += '/@online';
+        await this.#post({ remove: member }, url, signal);
+    }
+
     /** Stores a message: {timestamp, channel}. */
     publish(body, options = {}) {
         const done = this.#queue.then(() => this.#publish(body, options));
@@ -1129,14 +1186,15 @@ export class Comet extends EventTarget {
         return done;
     }
 
-    async #publish(body, { type, channel, idempotencyKey = newKey(), signal }) {
+    async #publish(body, { type, keep, channel, idempotencyKey = newKey(),
+                           signal, tries = TRIES }) {
         if (typeof body !== 'string') {
             throw new TypeError('Comet: a message is a string');
         }
-        const url = this.#address({ type }, this.#channelUrl(channel));
+        const url = this.#address({ type, keep }, this.#channelUrl(channel));
         const headers = {
             'Content-Type': 'text/plain; charset=utf-8',
-            'Idempotency-Key': idempotencyKey,
+            ...idempotencyKey && { 'Idempotency-Key': idempotencyKey },
         };
         for (let failures = 0; ; failures++) {
             const attempt = new Attempt(signal);
@@ -1149,7 +1207,7 @@ export class Comet extends EventTarget {
             catch (error) {
                 const again = error instanceof CometError
                     && [0, 408, 425, 429, 502, 503, 504].includes(error.status);
-                if (!again || failures + 1 >= TRIES || error.retryAfter > 60) {
+                if (!again || failures + 1 >= tries || error.retryAfter > 60) {
                     throw error;
                 }
                 await new Pause().of(backoff(failures, 500)
@@ -1163,12 +1221,17 @@ export class Comet extends EventTarget {
 
     /** Notes on the server that the user has read up to a timestamp. */
     async read(timestamp = this.#cursor, { channel, signal } = {}) {
+        await this.#post({ read: timestamp }, channel, signal);
+    }
+
+    /** Posts a request without a body to a channel, or to a URL. */
+    async #post(query, channel, signal) {
+        const url = channel instanceof URL ? channel : this.#channelUrl(channel);
         const attempt = new Attempt(signal);
         try {
-            await this.#send(
-                this.#address({ read: timestamp }, this.#channelUrl(channel)),
-                { method: 'POST', keepalive: true }, {}, attempt,
-                () => attempt.expect(GRACE));
+            await this.#send(this.#address(query, url),
+                             { method: 'POST', keepalive: true }, {}, attempt,
+                             () => attempt.expect(GRACE));
         }
         finally {
             attempt.end(OVER);
@@ -1392,10 +1455,7 @@ export class Comet extends EventTarget {
             }
             if (message.timestamp > this.#cursor) {
                 this.#cursor = message.timestamp;
-                this.#emit('message', {
-                    message, data: message.body,
-                    lastEventId: String(message.timestamp),
-                });
+                this.#emit(...eventOf(message));
             }
         }
         this.#cursor = Math.max(this.#cursor, cursor);

@@ -77,7 +77,23 @@ comet_message_t *comet_message_create(const comet_message_fields_t *fields)
     message->update.event = place(&end, fields->update.event);
     message->update.alternates = place(&end, fields->update.alternates);
     message->channel_hash = comet_message_hash(message->channel);
+    message->keep_sec = fields->keep_sec;
+    message->expires = fields->expires;
     return message;
+}
+
+int comet_message_time_is_over(int keep_sec, apr_time_t expires, apr_time_t now)
+{
+    return keep_sec > 0
+           && (expires <= now
+               || expires > now + 2 * apr_time_from_sec(keep_sec));
+}
+
+int comet_message_is_over(const comet_message_t *message)
+{
+    return message->keep_sec
+           && comet_message_time_is_over(message->keep_sec, message->expires,
+                                         apr_time_now());
 }
 
 int comet_message_next_name(comet_text_t *rest, comet_text_t *name)

@@ -36,6 +36,10 @@ typedef struct comet_message_t {
     comet_text_t author; /* data is NULL if there is no author */
     comet_text_t body;
     comet_update_t update;
+    /** For how long it may be read; 0: it lasts.  A message that passes is not
+     * replayed, searched or counted, and nobody reads it once it is over. */
+    int keep_sec;
+    apr_time_t expires; /* by the system clock; 0 until it is stored */
 } comet_message_t;
 
 /** The values a message is made from.  Its texts are copied. */
@@ -46,6 +50,8 @@ typedef struct comet_message_fields_t {
     comet_text_t author; /* data is NULL if there is no author */
     comet_text_t body;
     comet_update_t update;
+    int keep_sec;
+    apr_time_t expires;
 } comet_message_fields_t;
 
 /**
@@ -53,6 +59,18 @@ typedef struct comet_message_fields_t {
  * @return NULL if no memory is left.  Any thread.
  */
 comet_message_t *comet_message_create(const comet_message_fields_t *fields);
+
+/**
+ * Whether the time of a message that passes is over.  If the system clock was
+ * set back, it is over once it would last longer than twice its time.
+ * @param keep_sec  0: the message lasts
+ * @param now       by the system clock
+ */
+int comet_message_time_is_over(int keep_sec, apr_time_t expires,
+                               apr_time_t now);
+
+/** The same for a message, now.  Any thread. */
+int comet_message_is_over(const comet_message_t *message);
 
 /** Take one more reference.  @return @a message.  Any thread. */
 comet_message_t *comet_message_ref(comet_message_t *message);

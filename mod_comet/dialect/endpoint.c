@@ -13,6 +13,7 @@
 #include "dialect/change.h"
 #include "dialect/marks.h"
 #include "dialect/members.h"
+#include "dialect/moderate.h"
 #include "dialect/post.h"
 #include "dialect/select.h"
 
@@ -282,6 +283,10 @@ static int handle(request_rec *r, const mod_comet_request_t *request,
     }
     if (comet_params_get(&request->query, "read", &any)) {
         return mod_comet_marks_set(r, request, ask);
+    }
+    if (comet_params_get(&request->query, "delete", &any)
+        || comet_params_get(&request->query, "remove", &any)) {
+        return mod_comet_moderate(r, request, ask);
     }
     return ask->channel.data
                ? mod_comet_post_body(r, request, ask->channel)

@@ -19,11 +19,9 @@ typedef struct members_t {
     comet_store_state_t state;
 } members_t;
 
-/* The channel whose sibling a URL names.
- * @return 0: it names no such sibling */
-static int find_channel(comet_text_t sibling, comet_text_t *channel)
+int mod_comet_members_channel(comet_text_t sibling, comet_text_t *channel)
 {
-    if (sibling.length <= SUFFIX_BYTES
+    if (!sibling.data || sibling.length <= SUFFIX_BYTES
         || memcmp(sibling.data + sibling.length - SUFFIX_BYTES,
                   COMET_ONLINE_SUFFIX, SUFFIX_BYTES)
                != 0) {
@@ -115,7 +113,7 @@ int mod_comet_members_answer(request_rec *r, const mod_comet_request_t *request,
                                       "members: presence is off here "
                                       "(CometPresence)");
     }
-    if (!ask->channel.data || !find_channel(ask->channel, &channel)) {
+    if (!mod_comet_members_channel(ask->channel, &channel)) {
         return mod_comet_answer_error(r, HTTP_BAD_REQUEST,
                                       "members: append /@online to the "
                                       "channel's name in the path");

@@ -18,4 +18,11 @@
 int mod_comet_members_answer(request_rec *r, const mod_comet_request_t *request,
                              mod_comet_ask_t *ask);
 
+/**
+ * The channel whose sibling /@online is named.
+ * @param channel  OUT: a part of the sibling's name
+ * @return 0: it is no such sibling.  Any thread.
+ */
+int mod_comet_members_channel(comet_text_t sibling, comet_text_t *channel);
+
 #endif /* MOD_COMET_MEMBERS_H */

@@ -80,6 +80,30 @@ static const char *explain_form(comet_text_t body)
                  "it alone with Content-Type: text/plain";
 }
 
+/* Read what the query, or the form, says of the message.
+ * @param type      data NULL: it does not say
+ * @param keep_sec  0: it does not say */
+static const char *find_options(const post_t *post, const comet_params_t *form,
+                                comet_text_t *type, int *keep_sec)
+{
+    const comet_params_t *query = &post->request->query;
+    const char *wrong = NULL;
+    comet_text_t keep;
+
+    if (comet_params_get(query, "type", type)
+        || comet_params_get(form, "type", type)) {
+        wrong = comet_params_check_type(*type);
+    }
+    if (!wrong
+        && (comet_params_get(query, "keep", &keep)
+            || comet_params_get(form, "keep", &keep))) {
+        wrong = comet_params_keep(keep, keep_sec);
+        wrong =
+            wrong ? apr_pstrcat(post->r->pool, "keep: ", wrong, NULL) : NULL;
+    }
+    return wrong;
+}
+
 /* Take the message out of the body. A form has it in its field msg. */
 static const char *find_message(const post_t *post, int form, comet_text_t body,
                                 comet_message_fields_t *fields)
@@ -97,11 +121,8 @@ static const char *find_message(const post_t *post, int form, comet_text_t body,
             return explain_form(body);
         }
     }
-    if (comet_params_get(&post->request->query, "type", &fields->type)
-        || comet_params_get(&fields_of_form, "type", &fields->type)) {
-        return comet_params_check_type(fields->type);
-    }
-    return NULL;
+    return find_options(post, &fields_of_form, &fields->type,
+                        &fields->keep_sec);
 }
 
 static int publish_one(post_t *post, int form)
@@ -195,9 +216,10 @@ static int judge(post_t *post, const comet_ndjson_line_t *line,
 }
 
 /* Make the messages of a batch.
+ * @param type, keep_sec  of those lines that have none of their own
  * @return as judge() */
 static int gather(post_t *post, const comet_ndjson_t *lines, comet_text_t type,
-                  int *answered)
+                  int keep_sec, int *answered)
 {
     request_rec *r = post->r;
     apr_hash_t *judged = apr_hash_make_custom(r->pool, comet_message_hash_key);
@@ -207,11 +229,13 @@ static int gather(post_t *post, const comet_ndjson_t *lines, comet_text_t type,
         apr_palloc(r->pool, lines->count * sizeof(comet_message_t *));
     for (i = 0; i < lines->count; i++) {
         const comet_ndjson_line_t *line = &lines->list[i];
-        comet_message_fields_t fields = { .channel = post->channel,
-                                          .type = line->type.data ? line->type
-                                                                  : type,
-                                          .author = post->author,
-                                          .body = line->body };
+        comet_message_fields_t fields = {
+            .channel = post->channel,
+            .type = line->type.data ? line->type : type,
+            .author = post->author,
+            .body = line->body,
+            .keep_sec = line->keep_sec ? line->keep_sec : keep_sec
+        };
 
         if (line->channel.data) {
             if (judge(post, line, judged, answered) != OK) {
@@ -235,9 +259,10 @@ static int publish_lines(post_t *post)
 {
     request_rec *r = post->r;
     comet_ndjson_t lines;
+    const comet_params_t no_form = { .count = 0 };
     comet_text_t body, type;
     const char *wrong;
-    int again, answered;
+    int again, answered, keep_sec = 0;
     int rv = mod_comet_body_read(r, BATCH_MAX_BYTES, &body);
 
     if (rv == HTTP_REQUEST_ENTITY_TOO_LARGE) {
@@ -263,14 +288,11 @@ static int publish_lines(post_t *post)
             lines.too_long ? HTTP_REQUEST_ENTITY_TOO_LARGE : HTTP_BAD_REQUEST,
             wrong);
     }
-    if (comet_params_get(&post->request->query, "type", &type)) {
-        /* this type is for those lines that have none of their own */
-        wrong = comet_params_check_type(type);
-        if (wrong) {
-            return mod_comet_publish_refuse(r, HTTP_BAD_REQUEST, wrong);
-        }
+    wrong = find_options(post, &no_form, &type, &keep_sec);
+    if (wrong) {
+        return mod_comet_publish_refuse(r, HTTP_BAD_REQUEST, wrong);
     }
-    if (gather(post, &lines, type, &answered) != OK
+    if (gather(post, &lines, type, keep_sec, &answered) != OK
         || mod_comet_publish_store(r, &post->group, &again, &answered) != OK) {
         return answered;
     }

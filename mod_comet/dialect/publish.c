@@ -118,6 +118,7 @@ static const char *find_reserved(const comet_store_group_t *group)
 int mod_comet_publish_store(request_rec *r, comet_store_group_t *group,
                             int *again, int *answered)
 {
+    comet_writer_t *writer = mod_comet_child_store(r)->writer;
     const char *wrong = find_reserved(group);
     apr_status_t status;
 
@@ -133,8 +134,9 @@ int mod_comet_publish_store(request_rec *r, comet_store_group_t *group,
     if (group->key.text.data) {
         comet_store_hash(group);
     }
-    status = comet_writer_publish(mod_comet_child_store(r)->writer, group,
-                                  mod_comet_config_publish_timeout(r->server));
+    status = comet_writer_takes(writer, group) ? comet_writer_publish(
+                 writer, group, mod_comet_config_publish_timeout(r->server))
+                                               : APR_ENOTIMPL;
     *again = status == COMET_EREPEATED;
     if (status == APR_SUCCESS) {
         comet_metrics_add(COMET_METRIC_published, (int)group->count);

@@ -220,21 +220,18 @@ static const char *set_retain(cmd_parms *cmd, void *dir, const char *first,
     return error || !second ? error : set_retain_one(cmd, second);
 }
 
-static const char *set_search(cmd_parms *cmd, void *dir, int on)
-{
-    const char *error = SERVER_ONLY(cmd);
-
-    server_of(cmd)->search = on;
-    return error;
-}
-
-static const char *set_park_http2(cmd_parms *cmd, void *dir, int on)
-{
-    const char *error = SERVER_ONLY(cmd);
-
-    server_of(cmd)->park_http2 = on;
-    return error;
-}
+/* A switch of the server. */
+#define SWITCH(field) \
+    static const char *set_##field(cmd_parms *cmd, void *dir, int on) \
+    { \
+        const char *error = SERVER_ONLY(cmd); \
+\
+        server_of(cmd)->field = on; \
+        return error; \
+    }
+SWITCH(search)
+SWITCH(deletions)
+SWITCH(park_http2)
 
 /* Find a rule that may allow one request of a connection and refuse the next.
  * The hub, which answers later polls, would not notice. */

@@ -27,6 +27,7 @@ static comet_store_config_t make(const server_rec *s,
         .retain_count = mod_comet_config_retain_count(s),
         .retain_age = mod_comet_config_retain_age(s),
         .search = mod_comet_config_search(s) != 0,
+        .deletions = mod_comet_config_deletions(s) != 0,
         .presence_grace = mod_comet_config_presence_used(s)
                               ? mod_comet_config_presence_grace(s)
                               : 0,
@@ -38,6 +39,7 @@ static int is_kept_alike(const comet_store_config_t *a,
 {
     return a->sync_full == b->sync_full && a->retain_count == b->retain_count
            && a->retain_age == b->retain_age && a->search == b->search
+           && a->deletions == b->deletions
            && (!a->presence_grace || !b->presence_grace
                || a->presence_grace == b->presence_grace);
 }
@@ -69,8 +71,8 @@ static int add_server(apr_array_header_t *stores, apr_hash_t *known,
         return refuse(s, apr_psprintf(stores->pool,
                                       "CometStore: %s is used by two servers "
                                       "with different CometSync, "
-                                      "CometRetain, CometSearch or "
-                                      "CometPresenceGrace",
+                                      "CometRetain, CometSearch, "
+                                      "CometDeletions or CometPresenceGrace",
                                       place->name));
     }
     if (!found->presence_grace) {
@@ -115,6 +117,13 @@ static const char *check_server(server_rec *s, apr_pool_t *p)
                             "CometPresence: only off is allowed with "
                             "CometStore %s: this store does not keep who is "
                             "here",
+                            config->place.name);
+    }
+    if (mod_comet_config_deletions(s) && !engine->can_moderate) {
+        return apr_psprintf(p,
+                            "CometDeletions: only off is allowed with "
+                            "CometStore %s: this store does not tell of "
+                            "deleted messages",
                             config->place.name);
     }
     if (!engine->find_event && has_updates(config)) {

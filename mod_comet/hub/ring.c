@@ -33,6 +33,7 @@ void comet_ring_reset(comet_ring_t *ring, comet_timestamp_t from)
         drop_oldest(ring);
     }
     ring->from = from;
+    ring->lasting = 0;
 }
 
 void comet_ring_push(comet_ring_t *ring, comet_message_t *message)
@@ -49,11 +50,14 @@ void comet_ring_push(comet_ring_t *ring, comet_message_t *message)
         .message = comet_message_ref(message),
     };
     ring->bytes += bytes;
+    if (!message->keep_sec) {
+        ring->lasting = message->timestamp;
+    }
 }
 
 comet_timestamp_t comet_ring_newest(const comet_ring_t *ring)
 {
-    return ring->count ? entry_at(ring, ring->count - 1)->timestamp : 0;
+    return ring->lasting;
 }
 
 int comet_ring_covers(const comet_ring_t *ring, comet_timestamp_t after)
@@ -99,7 +103,8 @@ void comet_ring_collect(const comet_ring_t *ring, comet_timestamp_t after,
     for (i = find_after(ring, after); i < ring->count && more; i++) {
         const comet_ring_entry_t *entry = entry_at(ring, i);
 
-        if (may_take(reading->selection, entry)) {
+        if (!comet_message_is_over(entry->message)
+            && may_take(reading->selection, entry)) {
             more = comet_selection_take(reading,
                                         comet_message_ref(entry->message));
         }

@@ -5,8 +5,9 @@
  * thousand clients without reading from disk.
  *
  * Invariant: the ring holds every message of the store with from < timestamp <=
- * last, in order, and no message that state.erased says was erased.  The ring
- * has no lock; its owner guards it.
+ * last, in order, and no message that state.erased says was erased.  Messages
+ * that pass may be left out of it, or stay in it, when they are over: nobody
+ * gets them.  The ring has no lock; its owner guards it.
  */
 #ifndef COMET_RING_H
 #define COMET_RING_H
@@ -29,6 +30,8 @@ typedef struct comet_ring_t {
     apr_size_t first;
     apr_size_t count;
     apr_size_t bytes;
+    comet_timestamp_t lasting; /* the newest message that does not pass; 0:
+                                * there was none since the ring was reset */
     comet_timestamp_t from;
     comet_store_state_t state; /* the store's state when the ring was last in
                                 * step */
@@ -44,7 +47,8 @@ void comet_ring_reset(comet_ring_t *ring, comet_timestamp_t from);
  */
 void comet_ring_push(comet_ring_t *ring, comet_message_t *message);
 
-/** The timestamp of the newest message; 0 if the ring is empty. */
+/** The timestamp of the newest message that was put into the ring and lasts,
+ * even if the ring has dropped it; 0 if there was none. */
 comet_timestamp_t comet_ring_newest(const comet_ring_t *ring);
 
 /** Whether the ring holds every message after a cursor. */
@@ -52,7 +56,7 @@ int comet_ring_covers(const comet_ring_t *ring, comet_timestamp_t after);
 
 /**
  * Collect the messages of a selection after a cursor, oldest first, as many as
- * the reading has room for.
+ * the reading has room for, and none that is over.
  */
 void comet_ring_collect(const comet_ring_t *ring, comet_timestamp_t after,
                         comet_reading_t *reading);

@@ -3,6 +3,7 @@
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
+#include "store/engine.h"
 #include "store/writer_priv.h"
 
 #include <errno.h>
@@ -36,7 +37,8 @@ void comet_writer_wake(comet_writer_t *writer)
 static apr_size_t texts_of(const comet_store_group_t *group)
 {
     return group->key.text.length + group->key.channel.length
-           + group->key.author.length;
+           + group->key.author.length + group->removal.channel.length
+           + group->removal.member.length;
 }
 
 static job_t *allocate_job(comet_store_group_t *const *groups, apr_size_t count)
@@ -80,6 +82,10 @@ static job_t *create_job(comet_store_group_t *const *groups, apr_size_t count)
             comet_text_copy(job->groups[i].key.channel, &end);
         job->groups[i].key.author =
             comet_text_copy(job->groups[i].key.author, &end);
+        job->groups[i].removal.channel =
+            comet_text_copy(job->groups[i].removal.channel, &end);
+        job->groups[i].removal.member =
+            comet_text_copy(job->groups[i].removal.member, &end);
     }
     return job;
 }
@@ -224,6 +230,24 @@ static apr_status_t await(comet_writer_t *writer, job_t *job,
     }
     free_job(job);
     return status;
+}
+
+int comet_writer_takes(const comet_writer_t *writer,
+                       const comet_store_group_t *group)
+{
+    const comet_engine_t *engine = writer->store_config.place.engine;
+    int all = engine->can_pass;
+    apr_size_t i;
+
+    if (group->removal.channel.data) {
+        return engine->can_moderate;
+    }
+    for (i = 0; !all && i < group->count; i++) {
+        if (group->messages[i]->keep_sec) {
+            return 0;
+        }
+    }
+    return 1;
 }
 
 apr_status_t comet_writer_publish_all(comet_writer_t *writer,

@@ -43,6 +43,7 @@ typedef struct comet_store_config_t {
     apr_interval_time_t retain_age; /* messages up to this age are kept; 0:
                                      * all */
     int search; /* CometSearch: an index of words is kept */
+    int deletions; /* CometDeletions: deleted messages are told of */
     /** CometPresenceGrace, where CometPresence is used; 0: it is not. */
     apr_interval_time_t presence_grace;
 } comet_store_config_t;
@@ -316,12 +317,21 @@ typedef struct comet_store_key_t {
     unsigned char hash[COMET_HASH_BYTES]; /* comet_store_hash() */
 } comet_store_key_t;
 
+/** What a moderator removes from a channel. */
+typedef struct comet_removal_t {
+    comet_text_t channel; /* data NULL: nothing is removed */
+    comet_timestamp_t timestamp; /* a message, and what has edited it */
+    comet_text_t member; /* in place of a message, somebody who is here */
+} comet_removal_t;
+
 /** Messages that are published together: all of them are stored, or none. */
 typedef struct comet_store_group_t {
     comet_message_t **messages; /* numbered when they are stored */
     apr_size_t count;
     comet_store_key_t key;
-    /** APR_SUCCESS.  COMET_EREPEATED: the group was stored before under this
+    comet_removal_t removal; /* of a group without messages */
+    /** APR_SUCCESS.  APR_NOTFOUND: what the group removes is not there.
+     * COMET_EREPEATED: the group was stored before under this
      * key, and the messages have the timestamps that they got then.
      * COMET_EMISMATCH: another group was stored under this key.
      * COMET_EINVALID: a message was refused. */

@@ -25,6 +25,10 @@ void comet_transport_add_message(comet_buffer_t *out,
     }
     comet_buffer_puts(out, ",\"body\":");
     comet_encode_json(out, message->body);
+    if (message->keep_sec) {
+        comet_buffer_puts(out, ",\"keep\":");
+        comet_buffer_add_int(out, message->keep_sec);
+    }
     comet_buffer_puts(out, "}");
 }
 

@@ -143,6 +143,7 @@ static void understand(utterance_t *said, comet_text_t text, apr_pool_t *pool)
     }
     fields.type = command->type;
     fields.body = command->body;
+    fields.keep_sec = command->keep_sec;
     said->message = comet_message_create(&fields);
     if (!said->message) {
         refuse(said, HTTP_SERVICE_UNAVAILABLE, "no memory is left");
@@ -189,6 +190,10 @@ static void publish(speaker_t *speaker)
     for (i = 0; i < speaker->count; i++) {
         utterance_t *said = &speaker->list[i];
 
+        if (!said->status
+            && !comet_writer_takes(speaker->writer, &said->group)) {
+            note_result(said, APR_ENOTIMPL, speaker->pool);
+        }
         if (!said->status) {
             groups[count++] = &said->group;
             timeout =

@@ -30,11 +30,16 @@ static const char *take_member(comet_command_t *command, const char *name,
                          : strcmp(name, "channel") == 0 ? &command->channel
                          : strcmp(name, "key") == 0     ? &command->key
                                                         : NULL;
+    const char *wrong;
 
+    if (strcmp(name, "keep") == 0) {
+        wrong = comet_ndjson_take_keep(value, &command->keep_sec);
+        return wrong ? apr_pstrcat(pool, "keep: ", wrong, NULL) : NULL;
+    }
     return text ? take_text(name, value, text, pool)
                 : apr_psprintf(pool,
                                "%s: there is no such member of publish: "
-                               "expected body, type, channel or key",
+                               "expected body, type, channel, key or keep",
                                name);
 }
 

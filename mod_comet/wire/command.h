@@ -2,7 +2,7 @@
 /**
  * @file wire/command.h
  * What a client says on a WebSocket: one JSON object in each text message,
- * {"publish": {"body": "…", "type"?, "channel"?, "key"?}, "ref"?: …},
+ * {"publish": {"body": "…", "type"?, "channel"?, "key"?, "keep"?}, "ref"?: …},
  * {"subscribe": ["CHANNEL", …], "since"?: …, "ref"?: …} or
  * {"unsubscribe": ["CHANNEL", …], "ref"?: …}.
  */
@@ -32,6 +32,7 @@ typedef struct comet_command_t {
     comet_text_t channel; /* likewise */
     comet_text_t key; /* as an Idempotency-Key; data is NULL if it was not
                        * given */
+    int keep_sec; /* 0 if it was not given */
     /* of subscribe and unsubscribe: */
     comet_text_t *channels; /* not empty; the names are not checked yet */
     apr_size_t channel_count;

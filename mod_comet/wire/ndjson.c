@@ -4,6 +4,7 @@
 
 #include <apr_strings.h>
 #include <jansson.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -49,6 +50,20 @@ static const char *take_text(const json_t *value, comet_text_t *text,
     return NULL;
 }
 
+const char *comet_ndjson_take_keep(const struct json_t *value, int *seconds)
+{
+    char digits[24];
+
+    if (json_is_string(value)) {
+        return comet_params_keep((comet_text_t){ json_string_value(value),
+                                                 json_string_length(value) },
+                                 seconds);
+    }
+    snprintf(digits, sizeof(digits), "%" JSON_INTEGER_FORMAT,
+             json_integer_value(value)); /* 0 where it is none */
+    return comet_params_keep(comet_text(digits), seconds);
+}
+
 static const char *take_member(comet_ndjson_line_t *line, const char *name,
                                const json_t *value, apr_pool_t *pool)
 {
@@ -56,9 +71,11 @@ static const char *take_member(comet_ndjson_line_t *line, const char *name,
                          : strcmp(name, "type") == 0    ? &line->type
                          : strcmp(name, "channel") == 0 ? &line->channel
                                                         : NULL;
-    const char *wrong =
-        text ? take_text(value, text, pool)
-             : "there is no such member: expected body, type or channel";
+    const char *wrong = text ? take_text(value, text, pool)
+                        : strcmp(name, "keep") == 0
+                            ? comet_ndjson_take_keep(value, &line->keep_sec)
+                            : "there is no such member: expected body, type, "
+                              "channel or keep";
 
     return wrong ? apr_psprintf(pool, "%s: %s", name, wrong) : NULL;
 }

@@ -2,8 +2,8 @@
 /**
  * @file wire/ndjson.h
  * Parses a batch of messages: one JSON object per line (application/x-ndjson),
- * {"body": "…", "type": "…", "channel": "…"}. The last two members are
- * optional.
+ * {"body": "…", "type": "…", "channel": "…", "keep": …}.  Only the body is
+ * required.
  */
 #ifndef COMET_NDJSON_H
 #define COMET_NDJSON_H
@@ -16,6 +16,7 @@ typedef struct comet_ndjson_line_t {
     comet_text_t body;
     comet_text_t type; /* data is NULL if it was not given */
     comet_text_t channel; /* likewise */
+    int keep_sec; /* 0 if it was not given */
 } comet_ndjson_line_t;
 
 typedef struct comet_ndjson_t {
@@ -36,6 +37,15 @@ void comet_ndjson_watch_memory(void);
 /** Whether an allocation of the JSON library has failed in this thread since
  * comet_ndjson_watch_memory(). */
 int comet_ndjson_lacked_memory(void);
+
+struct json_t; /* of the JSON library */
+
+/**
+ * Read for how long a message is kept: a number of seconds, or a text for
+ * comet_params_keep().
+ * @return NULL, or what is wrong (a constant)
+ */
+const char *comet_ndjson_take_keep(const struct json_t *value, int *seconds);
 
 /**
  * Parse and check all lines.  Blank lines are skipped.  A line is wrong if it

@@ -2,6 +2,7 @@
 /* Decoding query strings and forms, and checking their values. */
 #include "wire/params.h"
 
+#include <apr_lib.h>
 #include <apr_strings.h>
 #include <string.h>
 
@@ -292,7 +293,38 @@ const char *comet_params_check_type(comet_text_t type)
     if (comet_text_equal(type, comet_text("gap"))) {
         return "the type gap is the server's own word for missing messages";
     }
+    if (type.data[0] == '@') {
+        return "the type must not begin with @: the server publishes such "
+               "messages itself";
+    }
     return NULL;
+}
+
+const char *comet_params_keep(comet_text_t value, int *seconds)
+{
+    static const struct {
+        const char *name;
+        int seconds;
+    } units[] = { { "", 1 }, { "s", 1 }, { "min", 60 }, { "h", 3600 } };
+    comet_text_t digits = value, unit;
+    apr_int64_t number;
+    apr_size_t i, count = 0;
+
+    while (count < value.length && apr_isdigit(value.data[count])) {
+        count++;
+    }
+    digits.length = count;
+    unit = (comet_text_t){ value.data + count, value.length - count };
+    for (i = 0; i < sizeof(units) / sizeof(*units); i++) {
+        if (comet_text_equal(unit, comet_text(units[i].name))
+            && read_digits(digits, COMET_KEEP_MAX_SEC / units[i].seconds,
+                           &number)
+            && number > 0) {
+            *seconds = (int)number * units[i].seconds;
+            return NULL;
+        }
+    }
+    return "expected a time from 1s to 24h, such as 5s or 10min";
 }
 
 const char *comet_params_check_body(comet_text_t body)

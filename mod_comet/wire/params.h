@@ -91,11 +91,19 @@ const char *comet_params_check_user(comet_text_t user);
 
 /**
  * Check an event type that a client chose: 1 to 255 bytes of UTF-8 without
- * control characters. "gap" is reserved: pages take it for the server's own
- * event.
+ * control characters. "gap", and what begins with "@", is reserved: pages take
+ * it for the server's own event.
  * @return NULL, or the error (a constant)
  */
 const char *comet_params_check_type(comet_text_t type);
+
+/**
+ * Parse for how long a message is kept: digits and a unit, s, min or h.
+ * Without a unit they are seconds.
+ * @param seconds  set on success: 1 to COMET_KEEP_MAX_SEC
+ * @return NULL, or the error (a constant)
+ */
+const char *comet_params_keep(comet_text_t value, int *seconds);
 
 /**
  * Check a message's text: UTF-8, no NUL; it may be empty.  The caller checks

@@ -132,11 +132,12 @@ def test_482_07_type_by_sql(server):
 
 def test_482_08_old_database(make_server):
     """A database of each older version takes and refuses the same."""
-    for last in ("001_initial.sql", "002_idempotency.sql",
-                 "003_messages.sql"):
+    files = sorted(name for name in os.listdir(os.path.join(REPO, "sql"))
+                   if name[0].isdigit())
+    for last in files[:-1]:
         server = make_server(start=False)
-        for name in sorted(os.listdir(os.path.join(REPO, "sql"))):
-            if name[0].isdigit() and name <= last:
+        for name in files:
+            if name <= last:
                 with open(os.path.join(REPO, "sql", name),
                           encoding="utf-8") as text:
                     sqlite(server.db, text.read())
@@ -147,7 +148,7 @@ def test_482_08_old_database(make_server):
                 os.chmod(server.db + end, 0o666)
         server.start()
         wait_until(lambda: sqlite(server.db, "PRAGMA user_version")
-                   == [["4"]], 5, "the migration")
+                   == [[str(len(files))]], 5, "the migration")
         assert post(server, "chat", b"").status == 201
         sqlite(server.db, "INSERT INTO message(channel, body) "
                "VALUES('chat', '')")

@@ -212,3 +212,13 @@ def test_800_10_retention_tells_of_the_gap(cluster, make_server):
         stream.until(4)
         assert stream.events[0]["type"] == "gap"
         assert stream.data()[1:] == ["7", "8", "9"]
+
+
+def test_800_11_messages_cannot_pass(hosts):
+    """keep= is refused by one who cannot keep the promise, and only for the
+    message that asks for it."""
+    answer = hosts[0].request("POST", "/comet/passing?keep=5s", b"x", JSON)
+    assert answer.status == 501
+    assert "no messages that pass (keep)" in answer.json()["error"]
+    hosts[0].post("passing", "lasts")
+    assert bodies(hosts[1], "passing") == ["lasts"]

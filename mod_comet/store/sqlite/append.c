@@ -15,6 +15,7 @@ typedef struct append_t {
     comet_text_t channel;
     apr_int64_t channel_id; /* 0: unknown */
     int added; /* this append has created the channel */
+    int removed; /* how many rows were removed */
 } append_t;
 
 /* @return SQLITE_OK or SQLite's code */
@@ -63,6 +64,17 @@ static void bind_update(comet_sqlite_t *store, const comet_update_t *update)
     }
 }
 
+/* @param now  when the message is stored, by the system clock */
+static void bind_keep(comet_sqlite_t *store, const comet_message_t *message,
+                      apr_time_t now)
+{
+    if (message->keep_sec) {
+        comet_sqlite_bind_int(store, SQL_INSERT, 10, message->keep_sec);
+        comet_sqlite_bind_int(store, SQL_INSERT, 11,
+                              now + apr_time_from_sec(message->keep_sec));
+    }
+}
+
 /* Let a message be found by its alternates.
  * @return SQLITE_OK or SQLite's code */
 static int add_alternates(comet_sqlite_t *store, const comet_message_t *message,
@@ -103,6 +115,7 @@ static int insert(comet_sqlite_t *store, comet_message_t *message,
     }
     comet_sqlite_bind_text(store, SQL_INSERT, 5, message->body);
     bind_update(store, &message->update);
+    bind_keep(store, message, append->now);
     code = comet_sqlite_run(store, SQL_INSERT);
     if (code == SQLITE_OK) {
         message->timestamp = append->last = next;
@@ -216,6 +229,34 @@ static int insert_messages(comet_sqlite_t *store, comet_store_group_t *group,
 }
 
 /*
+ * Remove what a moderator removes.  The database may publish a message about
+ * it, which it numbers itself.
+ * @return as insert_group()
+ */
+static int remove_for(comet_sqlite_t *store, comet_store_group_t *group,
+                      append_t *append)
+{
+    comet_store_state_t state = { .last = append->last };
+    int removed, code;
+
+    comet_sqlite_bind_int(store, SQL_CLOCK_SET, 1, append->last);
+    code = comet_sqlite_run(store, SQL_CLOCK_SET);
+    if (code == SQLITE_OK) {
+        code = comet_sqlite_remove(store, &group->removal, &removed);
+    }
+    if (code == SQLITE_OK && comet_sqlite_state(store, &state) != APR_SUCCESS) {
+        code = sqlite3_errcode(store->db);
+    }
+    if (code == SQLITE_OK) {
+        append->last = state.last;
+        append->channel_id = 0; /* the channel may be gone */
+        append->removed += removed;
+        group->result = removed ? APR_SUCCESS : APR_NOTFOUND;
+    }
+    return code;
+}
+
+/*
  * Store a group as a whole or not at all.
  * @return SQLITE_OK: group->result says whether it was stored; else SQLite's
  *         code
@@ -229,6 +270,9 @@ static int insert_group(comet_sqlite_t *store, comet_store_group_t *group,
     int code = SQLITE_DONE;
 
     group->result = APR_SUCCESS;
+    if (group->removal.channel.data) {
+        return remove_for(store, group, append);
+    }
     if (group->key.text.data) {
         code = find_key(store, group, append->now);
     }
@@ -253,7 +297,8 @@ static int insert_group(comet_sqlite_t *store, comet_store_group_t *group,
     return code;
 }
 
-/* @param stored  set to whether any group was stored */
+/* @param stored  set to whether any group was stored, or has removed
+ *                anything */
 static apr_status_t insert_groups(comet_sqlite_t *store,
                                   comet_store_group_t *const *groups,
                                   apr_size_t count, int *stored)
@@ -271,7 +316,7 @@ static apr_status_t insert_groups(comet_sqlite_t *store,
             status = comet_sqlite_fail(store, code);
         }
     }
-    *stored = append.last > state.last;
+    *stored = append.last > state.last || append.removed;
     if (status == APR_SUCCESS && *stored) {
         comet_sqlite_bind_int(store, SQL_CLOCK_SET, 1, append.last);
         status = comet_sqlite_run_or_fail(store, SQL_CLOCK_SET);

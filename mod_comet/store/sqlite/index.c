@@ -170,7 +170,8 @@ static apr_status_t fill(comet_sqlite_t *store)
         status = ask(store,
                      "INSERT INTO message_search(rowid, body)"
                      " SELECT id, body FROM message_log"
-                     " WHERE id >= ?1 AND id < ?2 ORDER BY id",
+                     " WHERE id >= ?1 AND id < ?2 AND keep IS NULL"
+                     " ORDER BY id",
                      bounds, NULL, NULL);
     }
     if (status == APR_SUCCESS && bounds[1]) {

@@ -205,7 +205,7 @@ apr_status_t comet_online_read_unread(comet_store_t *base, comet_text_t channel,
                ? ask(own(base),
                      "SELECT count(*) FROM (SELECT 1 FROM message_log"
                      " WHERE channel_id = (SELECT id FROM channel"
-                     " WHERE name = ?1) AND private = 0"
+                     " WHERE name = ?1) AND private = 0 AND keep IS NULL"
                      " AND id > ?3 LIMIT ?4)",
                      channel, member, *read_at, (apr_int64_t)limit, count)
                : status;

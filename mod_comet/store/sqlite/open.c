@@ -145,6 +145,9 @@ static apr_status_t open_to_write(comet_sqlite_t *store)
         status = comet_sqlite_index_open(store);
     }
     if (status == APR_SUCCESS) {
+        status = comet_sqlite_deletions_open(store);
+    }
+    if (status == APR_SUCCESS) {
         status = comet_online_open(store);
     }
     if (status == APR_SUCCESS) {

@@ -88,6 +88,7 @@ apr_status_t comet_sqlite_page(comet_sqlite_t *store,
         .after = after,
         .before = before,
         .backwards = 1,
+        .now = apr_time_now(),
         .left = limit < COMET_LIMIT_MAX ? limit : COMET_LIMIT_MAX,
         .visit = gather,
         .baton = &page,
@@ -103,7 +104,7 @@ apr_status_t comet_sqlite_page(comet_sqlite_t *store,
 
 static const char search_text[] =
     "SELECT m.id, c.name, m.type, m.author, m.body,"
-    " m.private, m.alternates, m.event, m.retry"
+    " m.private, m.alternates, m.event, m.retry, m.keep, m.expires"
     " FROM message_search CROSS JOIN message_log AS m"
     " CROSS JOIN channel AS c"
     " WHERE message_search MATCH ?1"
@@ -166,6 +167,7 @@ static apr_status_t search_piece(comet_sqlite_t *store, search_t *search)
         .after = search->after,
         .before = search->before,
         .backwards = 1,
+        .now = COMET_TIMESTAMP_MAX, /* the index has none that pass */
         .left = PIECE_ROWS,
         .visit = look_through,
         .baton = search,

@@ -51,13 +51,13 @@ void comet_sqlite_end(comet_sqlite_t *store)
 }
 
 /* @param id  set to 0 when the channel is unknown
- * @param has_private  whether it may have private messages */
+ * @param may_hide  whether some of its messages may be private, or pass */
 static apr_status_t find_channel(comet_sqlite_t *store, comet_text_t channel,
-                                 apr_int64_t *id, apr_int64_t *has_private)
+                                 apr_int64_t *id, apr_int64_t *may_hide)
 {
-    *id = *has_private = 0;
+    *id = *may_hide = 0;
     comet_sqlite_bind_text(store, SQL_CHANNEL, 1, channel);
-    return comet_sqlite_query(store, SQL_CHANNEL, id, has_private);
+    return comet_sqlite_query(store, SQL_CHANNEL, id, may_hide);
 }
 
 /* Replay one channel, by its index alone. */
@@ -65,21 +65,21 @@ static apr_status_t replay_channel(comet_sqlite_t *store, comet_text_t channel,
                                    apr_int64_t count, comet_timestamp_t *cursor,
                                    int *any)
 {
-    apr_int64_t id, has_private;
+    apr_int64_t id, may_hide;
     apr_int64_t newest = 0;
-    apr_status_t status = find_channel(store, channel, &id, &has_private);
+    apr_status_t status = find_channel(store, channel, &id, &may_hide);
 
     if (status != APR_SUCCESS || id == 0) {
         return status;
     }
     comet_sqlite_bind_int(store, SQL_NEWEST_PUBLIC, 1, id);
-    comet_sqlite_bind_int(store, SQL_NEWEST_PUBLIC, 2, !has_private);
+    comet_sqlite_bind_int(store, SQL_NEWEST_PUBLIC, 2, !may_hide);
     status = comet_sqlite_query(store, SQL_NEWEST_PUBLIC, &newest, NULL);
     *any = newest > 0;
     if (status == APR_SUCCESS && *any) {
         comet_sqlite_bind_int(store, SQL_REPLAY, 1, id);
         comet_sqlite_bind_int(store, SQL_REPLAY, 2, count);
-        comet_sqlite_bind_int(store, SQL_REPLAY, 3, !has_private);
+        comet_sqlite_bind_int(store, SQL_REPLAY, 3, !may_hide);
         status = comet_sqlite_query(store, SQL_REPLAY, cursor, NULL);
     }
     return status;
@@ -114,6 +114,7 @@ apr_status_t comet_sqlite_replay(comet_sqlite_t *store,
     comet_sqlite_walk_t walk = {
         .selection = selection,
         .before = COMET_TIMESTAMP_MAX + 1,
+        .now = COMET_TIMESTAMP_MAX, /* those that pass are not counted */
         .backwards = 1,
         .ids_only = 1,
         .left = (apr_size_t)replay.left + 1,
@@ -235,6 +236,7 @@ apr_status_t comet_sqlite_read(comet_sqlite_t *store,
         .selection = selection,
         .after = after,
         .before = COMET_TIMESTAMP_MAX + 1,
+        .now = apr_time_now(),
         .left = limit,
         .visit = hand_over,
         .baton = &reading,

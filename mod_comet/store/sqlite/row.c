@@ -28,6 +28,8 @@ comet_message_t *comet_sqlite_message(sqlite3_stmt *row)
             .event = comet_sqlite_column(row, 7),
             .retry_msec = sqlite3_column_int(row, 8),
         },
+        .keep_sec = sqlite3_column_int(row, 9),
+        .expires = sqlite3_column_int64(row, 10),
     };
 
     if (!fields.channel.data || !fields.type.data || !fields.body.data) {
@@ -35,6 +37,12 @@ comet_message_t *comet_sqlite_message(sqlite3_stmt *row)
                       * convert the value */
     }
     return comet_message_create(&fields);
+}
+
+int comet_sqlite_is_over(sqlite3_stmt *row, apr_time_t now)
+{
+    return comet_message_time_is_over(sqlite3_column_int(row, 9),
+                                      sqlite3_column_int64(row, 10), now);
 }
 
 int comet_sqlite_is_of(const comet_selection_t *selection, sqlite3_stmt *row)

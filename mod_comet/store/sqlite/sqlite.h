@@ -75,6 +75,8 @@ typedef enum {
     SQL_PRUNE_UPTO,
     SQL_PRUNE_FLOOR,
     SQL_PRUNE,
+    SQL_PASSING_DUE,
+    SQL_PASSING_PRUNE,
     SQL_BODIES,
     SQL_PAGES,
     SQL_SIZES,
@@ -252,7 +254,7 @@ int comet_sqlite_words_match(const comet_sqlite_words_t *words,
 /**
  * Called for each message.
  * @param row  timestamp, channel, type, author, body, private, alternates,
- *             event, retry; NULL: not wanted
+ *             event, retry, keep, expires; NULL: not wanted
  * @return APR_SUCCESS; APR_EOF ends the walk; else it fails
  */
 typedef apr_status_t comet_sqlite_visit_cb(void *baton, comet_timestamp_t id,
@@ -264,6 +266,9 @@ typedef struct comet_sqlite_walk_t {
                                       * moves one of them */
     int backwards; /* newest first */
     int ids_only; /* no rows are wanted */
+    /** Messages that are over at this time are left out; COMET_TIMESTAMP_MAX:
+     * all messages that pass are. */
+    apr_time_t now;
     apr_size_t left; /* how many to visit at most */
     comet_sqlite_visit_cb *visit;
     void *baton;
@@ -289,6 +294,9 @@ comet_text_t comet_sqlite_column(sqlite3_stmt *row, int index);
 /** Whether a selection contains a row's message. */
 int comet_sqlite_is_of(const comet_selection_t *selection, sqlite3_stmt *row);
 
+/** Whether the time of a row's message is over. */
+int comet_sqlite_is_over(sqlite3_stmt *row, apr_time_t now);
+
 /** The message in a row. @return NULL: no memory */
 comet_message_t *comet_sqlite_message(sqlite3_stmt *row);
 
@@ -305,6 +313,20 @@ apr_status_t comet_sqlite_index_open(comet_sqlite_t *store);
 /** One step, in a transaction of its own.
  * @param more  set when another is due */
 apr_status_t comet_sqlite_index_step(comet_sqlite_t *store, int *more);
+
+/* Moderation */
+
+/** On opening to write: let the database tell of deleted messages, or no
+ * longer. */
+apr_status_t comet_sqlite_deletions_open(comet_sqlite_t *store);
+
+/**
+ * Remove what a moderator removes; in a transaction of the caller.
+ * @param removed  set to how many rows were removed
+ * @return SQLITE_OK or SQLite's code
+ */
+int comet_sqlite_remove(comet_sqlite_t *store, const comet_removal_t *removal,
+                        int *removed);
 
 /* Files */
 

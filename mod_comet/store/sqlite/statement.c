@@ -3,8 +3,16 @@
 #include "store/sqlite/sqlite.h"
 
 /* The rest of a row, which comet_sqlite_message() reads. */
-#define UPDATE "private, alternates, event, retry"
-#define M_UPDATE "m.private, m.alternates, m.event, m.retry"
+#define UPDATE "private, alternates, event, retry, keep, expires"
+#define M_UPDATE "m.private, m.alternates, m.event, m.retry, m.keep, m.expires"
+/* Its time is not over at ?5, as comet_message_is_over() has it. */
+#define IS_NOT_OVER \
+    " AND (keep IS NULL OR expires - ?5 BETWEEN 1 AND 2000000 * keep)"
+/* Retention counts and dates by messages that last.  In a channel without
+ * messages that pass, the rows need not be looked at. */
+#define LASTS \
+    " AND ((SELECT has_passing FROM channel WHERE id = ?1) = 0" \
+    " OR keep IS NULL)"
 
 const char *const comet_sqlite_text[SQL_COUNT] = {
     [SQL_BEGIN] = "BEGIN",
@@ -12,32 +20,35 @@ const char *const comet_sqlite_text[SQL_COUNT] = {
     [SQL_COMMIT] = "COMMIT",
     [SQL_ROLLBACK] = "ROLLBACK",
     [SQL_STATE] = "SELECT last, erased FROM comet_clock",
-    [SQL_CHANNEL] = "SELECT id, has_private FROM channel WHERE name = ?1",
+    [SQL_CHANNEL] = "SELECT id, has_private OR has_passing FROM channel"
+                    " WHERE name = ?1",
     /* where ?3, the rows themselves need not be looked at */
     [SQL_REPLAY] = "SELECT id FROM message_log WHERE channel_id = ?1"
-                   " AND (?3 OR private = 0)"
+                   " AND (?3 OR (private = 0 AND keep IS NULL))"
                    " ORDER BY id DESC LIMIT 1 OFFSET ?2",
     [SQL_FLOOR] = "SELECT floor FROM channel WHERE name = ?1",
     /* The statements of a walk, from here to SQL_TAIL_BACK: ?1 < id < ?2, and
-     * at most ?3 rows. */
+     * at most ?3 rows; none that is over at ?5. */
     [SQL_READ] =
         "SELECT id, ?4, type, author, body, " UPDATE " FROM message_log"
         " WHERE channel_id = (SELECT id FROM channel WHERE name = ?4)"
-        " AND private = 0"
+        " AND private = 0" IS_NOT_OVER
         " AND id > ?1 AND id < ?2 ORDER BY id LIMIT ?3",
     [SQL_READ_BACK] =
         "SELECT id, ?4, type, author, body, " UPDATE " FROM message_log"
         " WHERE channel_id = (SELECT id FROM channel WHERE name = ?4)"
-        " AND private = 0"
+        " AND private = 0" IS_NOT_OVER
         " AND id > ?1 AND id < ?2 ORDER BY id DESC LIMIT ?3",
-    [SQL_TAIL] = "SELECT m.id, c.name, m.type, m.author, m.body, " M_UPDATE
-                 " FROM message_log AS m CROSS JOIN channel AS c"
-                 " WHERE m.id > ?1 AND m.id < ?2 AND c.id = m.channel_id"
-                 " ORDER BY m.id LIMIT ?3",
-    [SQL_TAIL_BACK] = "SELECT m.id, c.name, m.type, m.author, m.body, " M_UPDATE
-                      " FROM message_log AS m CROSS JOIN channel AS c"
-                      " WHERE m.id > ?1 AND m.id < ?2 AND c.id = m.channel_id"
-                      " ORDER BY m.id DESC LIMIT ?3",
+    [SQL_TAIL] =
+        "SELECT m.id, c.name, m.type, m.author, m.body, " M_UPDATE
+        " FROM message_log AS m CROSS JOIN channel AS c"
+        " WHERE m.id > ?1 AND m.id < ?2 AND c.id = m.channel_id" IS_NOT_OVER
+        " ORDER BY m.id LIMIT ?3",
+    [SQL_TAIL_BACK] =
+        "SELECT m.id, c.name, m.type, m.author, m.body, " M_UPDATE
+        " FROM message_log AS m CROSS JOIN channel AS c"
+        " WHERE m.id > ?1 AND m.id < ?2 AND c.id = m.channel_id" IS_NOT_OVER
+        " ORDER BY m.id DESC LIMIT ?3",
     [SQL_MESSAGE] = "SELECT m.id, c.name, m.type, m.author, m.body, " M_UPDATE
                     " FROM message_log AS m CROSS JOIN channel AS c"
                     " WHERE m.id = ?1 AND c.id = m.channel_id",
@@ -47,12 +58,13 @@ const char *const comet_sqlite_text[SQL_COUNT] = {
     [SQL_PREVIOUS] = "SELECT id FROM message_log"
                      " WHERE channel_id = ?1 AND id > ?2 AND id < ?3"
                      " ORDER BY id DESC LIMIT 1",
-    /* the same for a channel that may have private messages */
+    /* the same for a channel that may have messages that are private or
+     * pass */
     [SQL_NEXT_PUBLIC] = "SELECT id FROM message_log"
-                        " WHERE channel_id = ?1 AND private = 0"
+                        " WHERE channel_id = ?1 AND private = 0" IS_NOT_OVER
                         " AND id > ?2 AND id < ?3 ORDER BY id LIMIT 1",
     [SQL_PREVIOUS_PUBLIC] = "SELECT id FROM message_log"
-                            " WHERE channel_id = ?1 AND private = 0"
+                            " WHERE channel_id = ?1 AND private = 0" IS_NOT_OVER
                             " AND id > ?2 AND id < ?3 ORDER BY id DESC LIMIT 1",
     /* the same for readers by topics, who may see private messages, and those
      * that have the channel as an alternate */
@@ -87,7 +99,7 @@ const char *const comet_sqlite_text[SQL_COUNT] = {
     [SQL_CHANNEL_DROP] = "DELETE FROM channel WHERE id = ?1",
     [SQL_INSERT] = "INSERT INTO message_log"
                    "(id, channel_id, type, author, body, " UPDATE ")"
-                   " VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+                   " VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
     [SQL_CLOCK_SET] = "UPDATE comet_clock SET last = ?1",
     [SQL_GROUP] = "SAVEPOINT one_group",
     [SQL_GROUP_END] = "RELEASE one_group",
@@ -115,20 +127,31 @@ const char *const comet_sqlite_text[SQL_COUNT] = {
     [SQL_CHANNELS_SINCE] = "SELECT id, channel_id FROM message_log"
                            " WHERE id > ?1 AND id <= ?2"
                            " ORDER BY id LIMIT ?3",
-    [SQL_NEWEST] = "SELECT max(id) FROM message_log WHERE channel_id = ?1",
+    [SQL_NEWEST] = "SELECT id FROM message_log WHERE channel_id = ?1" LASTS
+                   " ORDER BY id DESC LIMIT 1",
     [SQL_NEWEST_PUBLIC] = "SELECT id FROM message_log"
-                          " WHERE channel_id = ?1 AND (?2 OR private = 0)"
+                          " WHERE channel_id = ?1"
+                          " AND (?2 OR (private = 0 AND keep IS NULL))"
                           " ORDER BY id DESC LIMIT 1",
-    [SQL_OVER_COUNT] = "SELECT id FROM message_log WHERE channel_id = ?1"
+    [SQL_OVER_COUNT] = "SELECT id FROM message_log WHERE channel_id = ?1" LASTS
                        " ORDER BY id DESC LIMIT 1 OFFSET ?2",
     [SQL_PRUNE_UPTO] = "SELECT max(id), count(*) FROM"
                        " (SELECT id FROM message_log"
                        " WHERE channel_id = ?1 AND id <= ?2"
                        " ORDER BY id LIMIT ?3)",
-    [SQL_PRUNE_FLOOR] = "UPDATE channel SET floor = ?2"
-                        " WHERE id = ?1 AND floor < ?2",
+    /* the newest message that lasts among those that will be removed */
+    [SQL_PRUNE_FLOOR] = "UPDATE channel SET floor = max(floor, ifnull((SELECT"
+                        " id FROM message_log"
+                        " WHERE channel_id = ?1 AND id <= ?2 AND keep IS NULL"
+                        " ORDER BY id DESC LIMIT 1), 0)) WHERE id = ?1",
     [SQL_PRUNE] = "DELETE FROM message_log"
                   " WHERE channel_id = ?1 AND id <= ?2",
+    /* ?2 is later than any message that is not over can expire */
+    [SQL_PASSING_DUE] = "SELECT 1 FROM message_passing"
+                        " WHERE expires <= ?1 OR expires > ?2 LIMIT 1",
+    [SQL_PASSING_PRUNE] = "DELETE FROM message_log WHERE id IN"
+                          " (SELECT message FROM message_passing"
+                          " WHERE expires <= ?1 OR expires > ?2 LIMIT ?3)",
     [SQL_BODIES] = "SELECT id, body FROM message_log"
                    " WHERE channel_id = ?1 AND id <= ?2"
                    " ORDER BY id LIMIT ?3",

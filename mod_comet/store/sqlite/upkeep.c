@@ -17,6 +17,11 @@
 /* How long a key outlives its message, as in the trigger
  * idempotency_key_expiry. */
 #define KEY_USEC apr_time_from_sec(86400)
+/* A message that is over stays for at most this long. */
+#define GATHER_USEC apr_time_from_sec(30)
+/* A message that expires later than this from now is over: the clock was set
+ * back (comet_message_time_is_over()). */
+#define PASSING_USEC (2 * apr_time_from_sec(COMET_KEEP_MAX_SEC))
 
 /* --- Checkpoints ------------------------------------------------------ */
 
@@ -335,12 +340,44 @@ static apr_status_t forget_keys(comet_sqlite_t *store, int *more)
     return status;
 }
 
+/* Remove messages that are over.  Nobody reads them, so they may gather for a
+ * while and be removed together. */
+static apr_status_t forget_passed(comet_sqlite_t *store, int *more)
+{
+    apr_time_t now = apr_time_now(), latest = now + PASSING_USEC;
+    apr_int64_t due = 0;
+    apr_status_t status;
+
+    comet_sqlite_bind_int(store, SQL_PASSING_DUE, 1, now - GATHER_USEC);
+    comet_sqlite_bind_int(store, SQL_PASSING_DUE, 2, latest);
+    status = comet_sqlite_query(store, SQL_PASSING_DUE, &due, NULL);
+    if (status == APR_SUCCESS && due) {
+        status = comet_sqlite_reserve(store, PRUNE_PATIENCE_USEC);
+    }
+    if (status != APR_SUCCESS || !due) {
+        return status;
+    }
+    comet_sqlite_bind_int(store, SQL_PASSING_PRUNE, 1, now - GATHER_USEC / 2);
+    comet_sqlite_bind_int(store, SQL_PASSING_PRUNE, 2, latest);
+    comet_sqlite_bind_int(store, SQL_PASSING_PRUNE, 3, PRUNE_ROWS);
+    status = comet_sqlite_run_or_fail(store, SQL_PASSING_PRUNE);
+    if (status != APR_SUCCESS) {
+        comet_sqlite_roll_back(store);
+        return status;
+    }
+    *more = *more || sqlite3_changes(store->db) == PRUNE_ROWS;
+    return comet_sqlite_commit(store);
+}
+
 apr_status_t comet_sqlite_tidy(comet_sqlite_t *store, int *more)
 {
     apr_status_t status;
 
     *more = 0;
     status = forget_keys(store, more);
+    if (status == APR_SUCCESS) {
+        status = forget_passed(store, more);
+    }
     return status == APR_SUCCESS ? comet_sqlite_index_step(store, more)
                                  : status;
 }

@@ -56,6 +56,7 @@ static void bind_bounds(comet_sqlite_t *store, sql_e which,
     comet_sqlite_bind_int(store, which, 1, walk->after);
     comet_sqlite_bind_int(store, which, 2, walk->before);
     comet_sqlite_bind_int(store, which, 3, (apr_int64_t)rows);
+    comet_sqlite_bind_int(store, which, 5, walk->now);
 }
 
 static apr_status_t walk_channel(comet_sqlite_t *store,
@@ -125,7 +126,7 @@ static apr_status_t walk_log(comet_sqlite_t *store, comet_sqlite_walk_t *walk,
 typedef struct source_t {
     apr_int64_t channel;
     comet_timestamp_t next;
-    int may_hide; /* some of its messages may be private */
+    int may_hide; /* some of its messages may be private, or pass */
 } source_t;
 
 typedef struct sources_t {
@@ -198,13 +199,13 @@ static apr_status_t add_pattern(comet_sqlite_t *store, sources_t *sources,
 static apr_status_t add_named(comet_sqlite_t *store, sources_t *sources,
                               comet_text_t name)
 {
-    apr_int64_t channel = 0, has_private = 0;
+    apr_int64_t channel = 0, may_hide = 0;
     apr_status_t status;
 
     comet_sqlite_bind_text(store, SQL_CHANNEL, 1, name);
-    status = comet_sqlite_query(store, SQL_CHANNEL, &channel, &has_private);
+    status = comet_sqlite_query(store, SQL_CHANNEL, &channel, &may_hide);
     if (status == APR_SUCCESS && channel
-        && !add_source(sources, channel, has_private != 0)) {
+        && !add_source(sources, channel, may_hide != 0)) {
         status = conclude(store, APR_ENOMEM, SQLITE_DONE);
     }
     return status;
@@ -225,6 +226,9 @@ static apr_status_t find_next(comet_sqlite_t *store,
     comet_sqlite_bind_int(store, which, 1, source->channel);
     comet_sqlite_bind_int(store, which, 2, walk->after);
     comet_sqlite_bind_int(store, which, 3, walk->before);
+    if (kind == 1) {
+        comet_sqlite_bind_int(store, which, 5, walk->now);
+    }
     return comet_sqlite_query(store, which, &source->next, NULL);
 }
 
@@ -311,10 +315,11 @@ static apr_status_t visit_id(comet_sqlite_t *store, comet_sqlite_walk_t *walk,
     comet_sqlite_bind_int(store, SQL_MESSAGE, 1, id);
     code = comet_sqlite_step(store, SQL_MESSAGE);
     if (code == SQLITE_ROW) {
-        /* by topics, it may be private, or the channel's only as an
-         * alternate */
+        /* by topics, it may be private, or over, or the channel's only as
+         * an alternate */
         if (!walk->selection->by_topics
-            || comet_sqlite_is_of(walk->selection, row)) {
+            || (comet_sqlite_is_of(walk->selection, row)
+                && !comet_sqlite_is_over(row, walk->now))) {
             status = visit_row(walk, row);
         }
     }

@@ -323,6 +323,38 @@ static void test_nothing_committed(void **state)
     assert_int_equal(feed.ring.state.erased, erased);
 }
 
+/* Messages that pass are removed without the ring being filled again, even
+ * where the newest message of the ring is one of them. */
+static void test_passed(void **state)
+{
+    apr_time_t erased_until;
+    int more;
+
+    feed_append(3);
+    feed_look();
+    erased_until = feed.erased_until;
+    feed_run_outside("INSERT INTO message(channel, body, keep)"
+                     " VALUES('even', 'p', 5)");
+    feed_look();
+    assert_int_equal(feed_told.count, 1);
+    assert_int_equal(feed.ring.count, 4);
+    feed_run_outside("DROP TRIGGER message_log_update;"
+                     "UPDATE message_log SET expires = 1 WHERE keep;"
+                     "UPDATE message_passing SET expires = 1");
+    assert_int_equal(comet_store_tidy(feed_writer, &more), 0);
+    feed_look();
+    assert_int_equal(feed_told.count, 0);
+    feed_append(2);
+    feed_look();
+    feed_check_told(2, 1);
+    assert_int_equal(feed.ring.count, 6);
+    assert_int_equal(feed.erased_until, erased_until);
+    feed_run_outside("DELETE FROM message WHERE channel = 'odd'");
+    feed_look(); /* this is noticed */
+    feed_check_ring();
+    assert_true(feed.erased_until > erased_until);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -341,6 +373,7 @@ int main(void)
         FEED_TEST(test_notifies_others),
         FEED_TEST(test_due),
         FEED_TEST(test_nothing_committed),
+        FEED_TEST(test_passed),
     };
 
     return cmocka_run_group_tests(tests, feed_begin, feed_end);

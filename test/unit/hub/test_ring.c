@@ -295,6 +295,36 @@ static void test_selections(void **state)
     assert_string_equal(collect_words("x/*", 0, 9), "");
 }
 
+static void push_passing(comet_timestamp_t timestamp, apr_time_t expires)
+{
+    comet_message_t *message = comet_message_create(
+        &(comet_message_fields_t){ .timestamp = timestamp,
+                                   .channel = comet_text("r/new"),
+                                   .body = comet_text("x"),
+                                   .keep_sec = 60,
+                                   .expires = expires });
+
+    all[count++] = message;
+    comet_ring_push(&ring, message);
+}
+
+/* Nobody gets a message that is over, nor comes back to be authorised for its
+ * channel.  It is not what the ring is compared with the log by. */
+static void test_passing(void **state)
+{
+    push(1, "a", 1);
+    push_passing(2, apr_time_now() - 1);
+    push_passing(3,
+                 apr_time_now() + 3600 * SECOND); /* the clock was set back */
+    push(4, "a", 1);
+    push_passing(5, apr_time_now() + 50 * SECOND);
+    assert_string_equal(collect_words("a r/new", 0, 9), "1 4 5");
+    assert_string_equal(collect_words("a r/*", 0, 9), "1 4!");
+    assert_int_equal(comet_ring_newest(&ring), 4);
+    comet_ring_reset(&ring, 9);
+    assert_int_equal(comet_ring_newest(&ring), 0);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -302,7 +332,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_empty),       TEST(test_borders),    TEST(test_twins),
         TEST(test_full),        TEST(test_bytes),      TEST(test_references),
-        TEST(test_like_a_list), TEST(test_selections),
+        TEST(test_like_a_list), TEST(test_selections), TEST(test_passing),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

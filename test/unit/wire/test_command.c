@@ -40,6 +40,9 @@ static void test_right(void **state)
     assert_string_equal(command.ref, "1");
     assert_null(parse("{\"publish\":{\"body\":\"a\"},\"ref\":\"\\\"x\"}"));
     assert_string_equal(command.ref, "\"\\\"x\"");
+    assert_int_equal(command.keep_sec, 0);
+    assert_null(parse("{\"publish\":{\"body\":\"a\",\"keep\":\"1min\"}}"));
+    assert_int_equal(command.keep_sec, 60);
 }
 
 static void test_channels(void **state)
@@ -119,6 +122,8 @@ static void test_wrong(void **state)
           "there is an unknown", 0 },
         { "{\"publish\":{\"body\":\"a\",\"channel\":\"/\"}}", "channel: ", 0 },
         { "{\"publish\":{\"body\":\"a\",\"type\":\"\"}}", "type: ", 0 },
+        { "{\"publish\":{\"body\":\"a\",\"keep\":0}}", "keep: expected a time",
+          0 },
         { "{\"publish\":{\"body\":\"a\",\"key\":\"\"}}", "key: expected", 0 },
         { "{\"publish\":{\"body\":\"a\",\"key\":\"a b\"}}", "key: expected",
           0 },

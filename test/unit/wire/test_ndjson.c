@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -48,6 +49,28 @@ static void test_messages(void **state)
     assert_true(comet_text_equal(lines.list[2].channel, comet_text("x/y")));
 }
 
+static void test_keep(void **state)
+{
+    static const char text[] = "{\"body\":\"\",\"keep\":5}\n"
+                               "{\"body\":\"\",\"keep\":\"2min\"}\n"
+                               "{\"body\":\"\"}";
+    static const char *const wrong[] = { "0",  "-1",   "1.5",   "true", "null",
+                                         "[]", "\"\"", "86401", "1e3" };
+    char line[80];
+    size_t i;
+
+    assert_null(parse(text, sizeof(text) - 1));
+    assert_int_equal(lines.list[0].keep_sec, 5);
+    assert_int_equal(lines.list[1].keep_sec, 120);
+    assert_int_equal(lines.list[2].keep_sec, 0);
+    for (i = 0; i < sizeof(wrong) / sizeof(*wrong); i++) {
+        snprintf(line, sizeof(line), "{\"body\":\"\",\"keep\":%s}", wrong[i]);
+        assert_string_equal(parse(line, strlen(line)),
+                            "line 1: keep: expected a time from 1s to 24h, "
+                            "such as 5s or 10min");
+    }
+}
+
 static void test_wrong(void **state)
 {
     static const struct {
@@ -61,7 +84,8 @@ static void test_wrong(void **state)
           0 },
         { "\n\n[]", "line 3: expected a JSON object", 0 },
         { "{\"body\":\"a\",\"x\":1}",
-          "line 1: x: there is no such member: expected body, type or channel",
+          "line 1: x: there is no such member: expected body, type, "
+          "channel or keep",
           0 },
         { "{\"body\":\"a\",\"type\":\"\"}", "line 1: type: ", 0 },
         { "{\"body\":\"a\",\"channel\":\"/\"}", "line 1: channel: ", 0 },
@@ -146,9 +170,8 @@ static int teardown(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_messages),
-        cmocka_unit_test(test_wrong),
-        cmocka_unit_test(test_how_many),
+        cmocka_unit_test(test_messages),     cmocka_unit_test(test_keep),
+        cmocka_unit_test(test_wrong),        cmocka_unit_test(test_how_many),
         cmocka_unit_test(test_cut_anywhere),
     };
 

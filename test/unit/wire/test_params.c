@@ -233,6 +233,32 @@ static void test_good_cursors(void **state)
     }
 }
 
+static void test_keep(void **state)
+{
+    static const struct {
+        const char *text;
+        int seconds; /* 0: it is wrong */
+    } cases[] = {
+        { "1", 1 },       { "5s", 5 },        { "10min", 600 },
+        { "24h", 86400 }, { "86400", 86400 }, { "007s", 7 },
+        { "", 0 },        { "0", 0 },         { "s", 0 },
+        { "86401", 0 },   { "1441min", 0 },   { "25h", 0 },
+        { "-1", 0 },      { "5 s", 0 },       { "5S", 0 },
+        { "1.5", 0 },     { "500ms", 0 },     { "99999999999999999999", 0 },
+        { "1d", 0 },      { "5s5", 0 },
+    };
+    size_t i;
+
+    for (i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+        int seconds = 0;
+        const char *wrong =
+            comet_params_keep(comet_text(cases[i].text), &seconds);
+
+        assert_int_equal(seconds, cases[i].seconds);
+        assert_int_equal(wrong == NULL, seconds != 0);
+    }
+}
+
 static void test_bad_cursors(void **state)
 {
     static const char *const cases[] = {
@@ -469,6 +495,7 @@ int main(void)
         cmocka_unit_test(test_copies_and_stays_inside),
         cmocka_unit_test(test_every_escape),
         cmocka_unit_test(test_good_cursors),
+        cmocka_unit_test(test_keep),
         cmocka_unit_test(test_bad_cursors),
         cmocka_unit_test(test_cursor_with_nul),
         cmocka_unit_test(test_integers),

@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Messages that pass (keep=): every way to publish one, and nobody reads it
+afterwards."""
+
+import json
+
+from httpd_env import sqlite, wait_until
+from socket_client import Socket
+from stream_client import Stream, post
+
+SERVER = {"conf": """
+CometSearch on
+<Location "/comet">
+  CometMulti on
+  CometReplay 2
+  CometTransports poll events websocket
+</Location>
+"""}
+
+LONG = 60       # seconds: not over before the test is
+
+
+def send(server, target, body, media):
+    return server.request("POST", target, body.encode(),
+                          {"Content-Type": media})
+
+
+def read(server, channel, query):
+    answer = server.get("/comet/%s?%s" % (channel, query))
+    assert answer.status == 200, answer
+    return answer.json()
+
+
+def bodies(server, channel, query="since=0&wait=0"):
+    return [m["body"] for m in read(server, channel, query)["messages"]]
+
+
+def test_654_01_every_way_to_publish(server):
+    """It is pushed in its place among the others, and says how long it is
+    kept."""
+    with Stream(server, "/comet/ways?since=0&format=json") as stream, \
+            Socket(server, "/comet/ways?since=0&transport=websocket") as ws:
+        ws.opened()
+        post(server, "ways", "first")
+        post(server, "ways", "query", type="typing", keep="60s")
+        assert send(server, "/comet/ways", "msg=form&keep=1min",
+                    "application/x-www-form-urlencoded").status == 201
+        lines = '{"body": "line", "keep": 61}\n{"body": "other line"}'
+        assert send(server, "/comet/ways?keep=1h", lines,
+                    "application/x-ndjson").status == 201
+        ws.publish("frame", ref=1, keep="2min", type="typing")
+        wait_until(lambda: "frame" in bodies(server, "ways"))
+        sqlite(server.db, "INSERT INTO message(channel, body, keep)"
+               " VALUES('ways', 'row', 62)")
+        post(server, "ways", "last")
+        messages = [json.loads(data) for data in stream.until(8)]
+        assert [(m["body"], m.get("keep")) for m in messages] == [
+            ("first", None), ("query", 60), ("form", 60), ("line", 61),
+            ("other line", 3600), ("frame", 120), ("row", 62), ("last", None)]
+        heard = []
+        while not heard or heard[-1]["body"] != "last":
+            got = ws.hear()
+            if "ref" not in got:
+                heard.append(got)
+        assert heard == messages
+    assert read(server, "ways", "since=0&wait=0")["messages"] == messages
+    # CometReplay counts the messages that last
+    assert bodies(server, "ways", "wait=0") == [
+        "first", "query", "form", "line", "other line", "frame", "row", "last"]
+    assert bodies(server, "ways", "q=row") == []
+
+
+def test_654_02_over(server):
+    """Memory and the file forget it at the same moment; there is no gap."""
+    start = post(server, "over", "before")
+    end = post(server, "over", "passes", keep="1")
+    after = post(server, "over", "after")
+    post(server, "over", "stays", keep=str(LONG))
+    for query in ("since=%d&wait=0" % (start - 1), "since=0&wait=0",
+                  "before=%d" % (after + 10), "wait=0",
+                  "channel=none&since=%d&wait=0" % (start - 1)):
+        wait_until(lambda query=query: "passes" not in
+                   bodies(server, "over", query), 8, query)
+    # a poll at its place, and one behind it
+    for since in (end - 1, end):
+        answer = read(server, "over", "since=%d&wait=5" % since)
+        assert [m["body"] for m in answer["messages"]] == ["after", "stays"]
+        assert answer["gap"] is False
+    with Stream(server, "/comet/over?since=%d" % start) as stream:
+        assert stream.until(2) == ["after", "stays"]
+        assert b"event: gap" not in stream.bytes
+    assert sqlite(server.db, "SELECT body FROM message WHERE channel = 'over'"
+                  " AND body <> 'stays' ORDER BY timestamp") \
+        == [["before"], ["after"]]
+
+
+def test_654_03_a_channel_of_its_own(server):
+    """A channel that has nothing else is authorised for a wildcard while its
+    messages last; afterwards the wildcard's reader is not bothered."""
+    start = post(server, "some/room", "x")
+    with Stream(server, "/comet?channel=some/*&since=%d" % start) as stream:
+        post(server, "some/new", "typing", keep=str(LONG))
+        stream.until_end()      # it comes back, to be authorised for it
+    with Stream(server, "/comet?channel=some/*&since=%d" % start) as stream:
+        assert [json.loads(d)["body"] for d in stream.until(1)] == ["typing"]
+
+
+def test_654_04_upkeep_removes_it(server):
+    """It leaves no row behind, and the log is not read again for it."""
+    post(server, "gone", "x", keep=str(LONG))
+    erased = sqlite(server.db, "SELECT erased FROM comet_clock")
+    sqlite(server.db, """BEGIN; DROP TRIGGER message_log_update;
+        UPDATE message_log SET expires = 1
+        WHERE channel_id = (SELECT id FROM channel WHERE name = 'gone');
+        UPDATE message_passing SET expires = 1 WHERE message =
+        (SELECT id FROM message_log WHERE expires = 1); COMMIT""")
+    wait_until(lambda: not sqlite(server.db, "SELECT 1 FROM channel"
+                                  " WHERE name = 'gone'"), 20, "upkeep")
+    assert sqlite(server.db, "SELECT erased FROM comet_clock") == erased
+
+
+def test_654_05_wrong(server):
+    """A time that is none is refused, whatever says it."""
+    for keep in ("", "0", "25h", "5x", "-1"):
+        answer = send(server, "/comet/wrong?keep=" + keep, "x", "text/plain")
+        assert answer.status == 400
+        assert answer.json()["error"] == \
+            "keep: expected a time from 1s to 24h, such as 5s or 10min"
+    assert send(server, "/comet/wrong", "msg=x&keep=no",
+                "application/x-www-form-urlencoded").status == 400
+    answer = send(server, "/comet/wrong", '{"body": "x", "keep": 0}',
+                  "application/x-ndjson")
+    assert answer.status == 400 and "keep: expected" in answer.json()["error"]
+    with Socket(server, "/comet/wrong?transport=websocket") as ws:
+        ws.opened()
+        ws.publish("x", ref=1, keep=90000)
+        assert ws.hear()["status"] == 400
+    assert bodies(server, "wrong") == []
