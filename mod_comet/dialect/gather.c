@@ -51,6 +51,7 @@ mod_comet_gathering_t mod_comet_gather_begin(request_rec *r,
         .ask = ask,
         .names = apr_array_make(pool, 1, sizeof(comet_text_t)),
         .prefixes = apr_array_make(pool, 1, sizeof(comet_text_t)),
+        .named = apr_hash_make(pool),
     };
 
     if (ask->channel.data) {
@@ -63,11 +64,14 @@ mod_comet_gathering_t mod_comet_gather_begin(request_rec *r,
 comet_text_t mod_comet_gather_stored_name(const gathering_t *gathering,
                                           comet_text_t name)
 {
-    const char *prefix = gathering->request->mapping->channel;
+    comet_text_t prefix = comet_text(gathering->request->mapping->channel);
+    apr_size_t length = prefix.length + name.length;
+    char *stored = apr_palloc(gathering->pool, length + 1);
 
-    return comet_text(apr_pstrcat(
-        gathering->pool, prefix,
-        apr_pstrmemdup(gathering->pool, name.data, name.length), NULL));
+    memcpy(stored, prefix.data, prefix.length);
+    memcpy(stored + prefix.length, name.data, name.length);
+    stored[length] = '\0';
+    return (comet_text_t){ stored, length };
 }
 
 /* @param name  with the endpoint's prefix */

@@ -9,6 +9,8 @@
 #ifndef MOD_COMET_GATHER_H
 #define MOD_COMET_GATHER_H
 
+#include <apr_hash.h>
+
 #include "request/ask.h"
 
 typedef struct mod_comet_gathering_t {
@@ -19,6 +21,7 @@ typedef struct mod_comet_gathering_t {
     apr_array_header_t *names; /* comet_text_t each, with the endpoint's
                                 * prefix */
     apr_array_header_t *prefixes; /* the same */
+    apr_hash_t *named; /* the values of the parameters so far */
     int status; /* why it was refused, as in HTTP; 0: it was not */
     const char *reason; /* what the client is told then; in the pool */
     comet_selection_t *known; /* channels that the client was allowed to read a

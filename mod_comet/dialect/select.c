@@ -20,16 +20,14 @@ typedef mod_comet_gathering_t gathering_t;
 
 /* Whether an earlier parameter is equal to this one: equal ones are authorised
  * and expanded only once. */
-static int is_repeated(const comet_params_t *query, apr_size_t at)
+static int is_repeated(gathering_t *gathering, comet_text_t name)
 {
-    apr_size_t i;
+    apr_ssize_t length = (apr_ssize_t)name.length;
 
-    for (i = 0; i < at; i++) {
-        if (comet_text_equal(query->list[i].name, query->list[at].name)
-            && comet_text_equal(query->list[i].value, query->list[at].value)) {
-            return 1;
-        }
+    if (apr_hash_get(gathering->named, name.data, length)) {
+        return 1;
     }
+    apr_hash_set(gathering->named, name.data, length, "");
     return 0;
 }
 
@@ -63,7 +61,7 @@ static int take_parameters(gathering_t *gathering)
                                            "most",
                                            PARAMETERS_MAX);
         }
-        if (!is_repeated(query, i)) {
+        if (!is_repeated(gathering, query->list[i].value)) {
             rv = mod_comet_gather_add(gathering, query->list[i].value);
         }
     }
@@ -122,7 +120,8 @@ static int answer(const gathering_t *gathering, int rv)
 static int gather(request_rec *r, const mod_comet_request_t *request,
                   mod_comet_ask_t *ask)
 {
-    apr_pool_t *pool = mod_comet_pool_create(r->pool, "comet_select");
+    apr_pool_t *pool = mod_comet_pool_create_brief(
+        r->pool, mod_comet_child()->kept, "comet_select");
     apr_time_t began = comet_thread_time();
     gathering_t gathering;
     int rv;
@@ -195,7 +194,8 @@ static int take_writables(gathering_t *gathering)
         comet_text_t name = query->list[i].value;
 
         if (comet_text_equal(query->list[i].name, comet_text("channel"))
-            && !mod_comet_gather_is_wildcard(name) && !is_repeated(query, i)) {
+            && !mod_comet_gather_is_wildcard(name)
+            && !is_repeated(gathering, name)) {
             rv = mod_comet_gather_add_writable(gathering, name);
         }
     }
@@ -225,7 +225,8 @@ static int keep_writes(gathering_t *gathering)
 int mod_comet_select_writes(request_rec *r, const mod_comet_request_t *request,
                             mod_comet_ask_t *ask)
 {
-    apr_pool_t *pool = mod_comet_pool_create(r->pool, "comet_select_writes");
+    apr_pool_t *pool = mod_comet_pool_create_brief(
+        r->pool, mod_comet_child()->kept, "comet_select_writes");
     apr_time_t began = comet_thread_time();
     gathering_t gathering;
     int rv = DECLINED;

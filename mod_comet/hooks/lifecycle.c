@@ -13,6 +13,7 @@
 #include "server/child.h"
 #include "server/config.h"
 #include "server/mpm.h"
+#include "server/pool.h"
 #include "server/retained.h"
 #include "request/limits.h"
 #include "request/shortcut.h"
@@ -342,6 +343,7 @@ static mod_comet_child_t *make_child(void)
     apr_pool_tag(pool, "comet_child");
     made = apr_pcalloc(pool, sizeof(*made));
     made->pool = pool;
+    made->kept = mod_comet_pool_keep(pool);
     made->stores = apr_pcalloc(pool, parent.count * sizeof(*made->stores));
     return made;
 }

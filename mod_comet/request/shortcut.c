@@ -12,6 +12,9 @@
 #include "server/tree.h"
 #include "request/token.h"
 
+/* An endpoint with a longer URL has its channels judged by sub-requests. */
+#define URL_MAX 512
+
 /* --- the server's rules ----------------------------------------------------- */
 
 /* Whether a directive may treat two URLs of one section differently. */
@@ -157,18 +160,18 @@ static mod_comet_way_e find_out(const request_rec *r,
                : MOD_COMET_IS_LONG;
 }
 
+/* @param path  the channel's own URL
+ * @param channel  the part of it that names the channel */
 static int grants(const request_rec *r, const mod_comet_mapping_t *mapping,
-                  const char *channel, apr_pool_t *scratch)
+                  const char *path, const char *channel)
 {
     const mod_comet_request_t *request = mod_comet_request(r);
     const comet_token_t *claims = &request->token->claims;
-    const char *path;
 
     if (!comet_grant_covers(request->publishes ? claims->write : claims->read,
                             channel)) {
         return 0;
     }
-    path = apr_pstrcat(scratch, mapping->url, "/", channel, NULL);
     return mod_comet_request_find_mapping(mod_comet_config_server(r->server),
                                           path)
                == mapping
@@ -180,19 +183,19 @@ int mod_comet_shortcut_grants(const request_rec *r,
                               comet_text_t channel)
 {
     mod_comet_request_t *request = mod_comet_request(r);
-    apr_pool_t *scratch; /* a waiting request keeps no names */
-    int granted;
+    char path[URL_MAX + 1 + COMET_CHANNEL_MAX_BYTES + 1], *end = path;
 
     if (request->shortcut == MOD_COMET_UNTRIED) {
         request->shortcut = find_out(r, request);
     }
-    if (request->shortcut == MOD_COMET_IS_LONG
-        || apr_pool_create(&scratch, r->pool) != APR_SUCCESS) {
+    if (request->shortcut == MOD_COMET_IS_LONG || mapping->url_length > URL_MAX
+        || channel.length > COMET_CHANNEL_MAX_BYTES) {
         return 0;
     }
-    granted =
-        grants(r, mapping,
-               apr_pstrmemdup(scratch, channel.data, channel.length), scratch);
-    apr_pool_destroy(scratch);
-    return granted;
+    memcpy(end, mapping->url, mapping->url_length);
+    end += mapping->url_length;
+    *end++ = '/';
+    memcpy(end, channel.data, channel.length);
+    end[channel.length] = '\0';
+    return grants(r, mapping, path, end);
 }

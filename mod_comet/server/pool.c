@@ -1,6 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Pools with memory of their own. */
+/* Pools that do not use their parents' memory. */
 #include "server/pool.h"
+
+#include <apr_thread_mutex.h>
+
+/* How much of it brief pools may leave for the next ones. */
+#define KEPT_BYTES (256 * 1024)
 
 #ifdef __SANITIZE_THREAD__
 #include <sanitizer/tsan_interface.h>
@@ -36,6 +41,37 @@ apr_pool_t *mod_comet_pool_create(apr_pool_t *parent, const char *tag)
     }
     TAKE_OVER(pool);
     apr_allocator_owner_set(allocator, pool);
+    apr_pool_tag(pool, tag);
+    return pool;
+}
+
+apr_allocator_t *mod_comet_pool_keep(apr_pool_t *owner)
+{
+    apr_pool_t *pool = mod_comet_pool_create(owner, "comet_kept");
+    apr_allocator_t *allocator = pool ? apr_pool_allocator_get(pool) : NULL;
+    apr_thread_mutex_t *mutex;
+
+    if (!pool
+        || apr_thread_mutex_create(&mutex, APR_THREAD_MUTEX_DEFAULT, pool)
+               != APR_SUCCESS) {
+        return NULL;
+    }
+    apr_allocator_mutex_set(allocator, mutex);
+    apr_allocator_max_free_set(allocator, KEPT_BYTES);
+    return allocator;
+}
+
+apr_pool_t *mod_comet_pool_create_brief(apr_pool_t *parent,
+                                        apr_allocator_t *kept, const char *tag)
+{
+    apr_pool_t *pool;
+
+    if (!kept) {
+        return mod_comet_pool_create(parent, tag);
+    }
+    if (apr_pool_create_ex(&pool, parent, NULL, kept) != APR_SUCCESS) {
+        return NULL;
+    }
     apr_pool_tag(pool, tag);
     return pool;
 }

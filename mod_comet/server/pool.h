@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file server/pool.h
- * Pools with memory of their own.
+ * Pools that do not use their parents' memory.
  */
 #ifndef MOD_COMET_POOL_H
 #define MOD_COMET_POOL_H
@@ -17,5 +17,21 @@
  * @return NULL: there is no memory.  Called by the thread that owns @a parent.
  */
 apr_pool_t *mod_comet_pool_create(apr_pool_t *parent, const char *tag);
+
+/**
+ * Make the memory of this child's brief pools.  It keeps a little of what they
+ * give back: to get memory from the system, and to return it, costs more than
+ * most of them do with it.
+ * @return NULL: there is no memory.  It lives as long as @a owner.
+ */
+apr_allocator_t *mod_comet_pool_keep(apr_pool_t *owner);
+
+/**
+ * Make a pool that is destroyed before its thread waits for anything.
+ * @param kept  of mod_comet_pool_keep(); NULL: as mod_comet_pool_create()
+ * @return NULL: there is no memory.  Called by the thread that owns @a parent.
+ */
+apr_pool_t *mod_comet_pool_create_brief(apr_pool_t *parent,
+                                        apr_allocator_t *kept, const char *tag);
 
 #endif /* MOD_COMET_POOL_H */
