@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pages that subscribe by a browser's own EventSource, with a cookie; a hub that
-is killed, and pages of another site."""
+"""Pages that subscribe by a browser's own EventSource with a cookie, and by a
+polyfill with a header; a hub that is killed, and pages of another site."""
 
 import os
+import shutil
 import signal
 
 import pytest
@@ -11,6 +12,7 @@ import tokens
 from browser import Browser, missing, wait_until
 from httpd_env import SLOW
 from mercure import ALL, BOOK, HUB, Subscriber, post, publish, token, url
+from node_client import MODULES
 from tokens import bearer
 
 CONF = """
@@ -24,12 +26,11 @@ CometMercure /.well-known/mercure
 
 PAGE = """<!DOCTYPE html>
 <title>a page of a Symfony site</title>
+%s
 <script>
-document.cookie = 'mercureAuthorization=%s; path=/.well-known/mercure';
 window.got = [];
 window.ids = [];
-window.source = new EventSource(
-    %r, { withCredentials: true });
+window.source = %s;
 source.onmessage = ({ data, lastEventId }) => {
     got.push(data);
     ids.push(lastEventId);
@@ -37,41 +38,75 @@ source.onmessage = ({ data, lastEventId }) => {
 </script>
 """
 
+# Chromium's own EventSource, with the cookie that Symfony sets.
+COOKIE = ("""<script>
+document.cookie = 'mercureAuthorization=%s; path=/.well-known/mercure';
+</script>""", "new EventSource('%s', { withCredentials: true })")
+
+# npm's event-source-polyfill, which can send a header.
+HEADER = ('<script src="/eventsource.js"></script>',
+          "new EventSourcePolyfill('%s', { headers: {"
+          " Authorization: 'Bearer %s' } })")
+POLYFILL = os.path.join(MODULES, "event-source-polyfill", "src",
+                        "eventsource.js")
+
+FILM = "https://example.com/films/1"
+
+
+def write_pages(server):
+    """A page with a cookie for books, and one with a header for films."""
+    hub = url("https://example.com/{+all}")
+    books, films = (token(subscribe=["https://example.com/%s/{id}" % kind])
+                    for kind in ("books", "films"))
+    server.write("cookie.html", PAGE % (COOKIE[0] % books, COOKIE[1] % hub))
+    server.write("header.html", PAGE % (HEADER[0], HEADER[1] % (hub, films)))
+    shutil.copy(POLYFILL, server.docroot)
+
+
+def kill(server):
+    """kill -9 of the child."""
+    old = server.children()
+    for pid in old:
+        os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: server.children()
+               and not set(old) & set(server.children()), 10 * SLOW,
+               "another child")
+
 
 @pytest.mark.browser
 @pytest.mark.bound(120)
 @pytest.mark.skipif(missing() and os.environ.get("COMET_BROWSER") == "none",
                     reason="no browser")
-def test_714_01_a_page(make_server):
-    """A page gets what its cookie grants; after a kill -9 of the child it
-    reconnects by itself, and nothing is lost or comes twice."""
+def test_714_01_pages(make_server):
+    """A page gets what its cookie, or the header of its polyfill, grants; after
+    a kill -9 of the child it reconnects by itself, and nothing is lost or comes
+    twice."""
     server = make_server(conf=CONF)
     server.allow_log.append("AH00051|AH00052")     # the child was killed
     server.check_waiting = False
-    server.write("page.html", PAGE % (
-        token(subscribe=["https://example.com/books/{id}"]),
-        url("https://example.com/{+all}")))
+    write_pages(server)
     browser = Browser(server.port)
     try:
-        tab = browser.open("/page.html")
-        wait_until(lambda: server.waiting("mercure") == 1, 10 * SLOW, "it")
-        publish(server, BOOK, "for me", private="on", id='["a,b"]')
-        publish(server, "https://example.com/films/1", "not", private="on")
-        publish(server, "https://example.com/films/1", "for all")
-        wait_until(lambda: len(tab.js("return got")) == 2, 10 * SLOW, "two")
-        assert tab.js("return ids[0]") == '["a,b"]'
-        old = server.children()
-        for pid in old:
-            os.kill(pid, signal.SIGKILL)
-        wait_until(lambda: server.children()
-                   and not set(old) & set(server.children()), 10 * SLOW,
-                   "another child")
+        tabs = {BOOK: browser.open("/cookie.html"),
+                FILM: browser.open("/header.html")}
+        wait_until(lambda: server.waiting("mercure") == 2, 10 * SLOW, "both")
+        publish(server, BOOK, "a book", private="on", id='["a,b"]')
+        publish(server, FILM, "a film", private="on", id='["a,c"]')
+        publish(server, FILM, "for all")
+        for tab in tabs.values():
+            wait_until(lambda tab=tab: len(tab.js("return got")) == 2,
+                       10 * SLOW, "two")
+        kill(server)
         for number in range(20):
-            publish(server, BOOK, "%d" % number, private="on")
-        wanted = ["for me", "for all"] + ["%d" % i for i in range(20)]
-        wait_until(lambda: len(tab.js("return got")) >= len(wanted),
-                   20 * SLOW, "the rest")
-        assert tab.js("return got") == wanted
+            for topic in tabs:
+                publish(server, topic, "%d" % number, private="on")
+        for (topic, tab), first in zip(tabs.items(), (
+                ("a book", '["a,b"]'), ("a film", '["a,c"]'))):
+            wanted = [first[0], "for all"] + ["%d" % i for i in range(20)]
+            wait_until(lambda tab=tab: len(tab.js("return got"))
+                       >= len(wanted), 20 * SLOW, "the rest of " + topic)
+            assert tab.js("return got") == wanted
+            assert tab.js("return ids[0]") == first[1]
     finally:
         browser.close()
 
