@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A hub of the Mercure protocol (https://mercure.rocks/spec), 0.x and 1.0: GET
- * subscribes, POST publishes. */
+ * and QUERY subscribe, POST publishes. */
 #include "dialect/mercure.h"
 
 #include <apr_strings.h>
@@ -72,13 +72,18 @@ static int subscribe(mod_comet_mercure_t *mercure)
 {
     request_rec *r = mercure->r;
     mod_comet_ask_t *ask = mercure->ask;
-    int rv;
+    int rv = DECLINED;
 
     if (!mercure->token && !mod_comet_config_mercure_anonymous(r)) {
         return mod_comet_mercure_refuse_anonymous(
             r, "subscribers need a token here (CometMercureAnonymous)");
     }
-    rv = mod_comet_mercure_select(mercure);
+    if (mod_comet_mercure_is_query(r)) {
+        rv = mod_comet_mercure_read_query(mercure);
+    }
+    if (rv == DECLINED) {
+        rv = mod_comet_mercure_select(mercure);
+    }
     if (rv == DECLINED) {
         rv = mod_comet_mercure_find_cursor(mercure);
     }
@@ -102,14 +107,14 @@ static int handle(request_rec *r, const mod_comet_request_t *request,
     if (rv != DECLINED) {
         return rv;
     }
-    return r->method_number == M_GET ? subscribe(&mercure)
-                                     : mod_comet_mercure_publish(&mercure);
+    return request->publishes ? mod_comet_mercure_publish(&mercure)
+                              : subscribe(&mercure);
 }
 
 const mod_comet_dialect_t mod_comet_dialect_mercure = {
     .usage = "URL [PREFIX/]",
     .takes = MOD_COMET_OPTIONAL_ARGUMENT,
-    .methods = "GET, HEAD, POST, OPTIONS",
+    .methods = "GET, HEAD, QUERY, POST, OPTIONS",
     .accepts = MOD_COMET_POST_FORM,
     .token_cookie = "mercureAuthorization",
     .token_parameter = "authorization",

@@ -34,6 +34,15 @@ int mod_comet_mercure_refuse_anonymous(request_rec *r, const char *text);
 const char *mod_comet_mercure_name(const mod_comet_mercure_t *mercure,
                                    comet_text_t topic, comet_text_t *name);
 
+/** Whether the request's method is QUERY (of 1.0). */
+int mod_comet_mercure_is_query(const request_rec *r);
+
+/**
+ * Read the form of a QUERY: its parameters are added to those of the URL.
+ * @return DECLINED: go on; or what the handler returns
+ */
+int mod_comet_mercure_read_query(mod_comet_mercure_t *mercure);
+
 /**
  * Select what a subscriber asks for: `topic` (0.x), or `match` and the like
  * (1.0).  ask->selection is set, and is_v1.

@@ -10,11 +10,12 @@ EVENTS = {"Accept": "text/event-stream"}
 class Stream:
     """One event stream, which the test reads piece by piece."""
 
-    def __init__(self, server, target, headers=None, rcvbuf=None, **kwargs):
+    def __init__(self, server, target, headers=None, rcvbuf=None,
+                 method="GET", **kwargs):
         self.conn = server.raw(rcvbuf=rcvbuf)
         self.events, self.bytes = [], b""
         self.parser = EventStream(self.events.append)
-        self.conn.request("GET", target, dict(EVENTS, **(headers or {})),
+        self.conn.request(method, target, dict(EVENTS, **(headers or {})),
                           **kwargs)
         status = self.conn.head()
         assert status == 200, (status, target, self.conn.body())

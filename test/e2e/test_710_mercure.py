@@ -318,7 +318,7 @@ def test_710_15_head_and_options(server):
     assert answer.status == 200
     assert answer.header("content-type") == "text/event-stream"
     answer = server.request("OPTIONS", HUB)
-    assert answer.header("allow") == "GET, HEAD, POST, OPTIONS"
+    assert answer.header("allow") == "GET, HEAD, QUERY, POST, OPTIONS"
     assert answer.header("accept-post") == FORM["Content-Type"]
 
 

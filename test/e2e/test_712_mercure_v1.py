@@ -8,12 +8,13 @@ from urllib.parse import urlencode
 import pytest
 
 import tokens
-from mercure import BOOK, HUB, Subscriber, post, publish
+from mercure import BOOK, FORM, HUB, Subscriber, post, publish
 from stream_client import Stream
 from tokens import bearer, sign
 
 RESOURCE = "https://hub.example.com/.well-known/mercure"
 SERVER = {"conf": """
+HttpProtocolOptions RegisteredMethods
 CometMercure /.well-known/mercure
 CometMercure /closed
 <LocationMatch "^/(closed|.well-known/mercure)">
@@ -186,5 +187,44 @@ def test_712_07_a_token_s_end(server):
         reader.until_end()
 
 
-def test_712_08_no_token_in_a_log(server):
+def test_712_08_query(server):
+    """QUERY subscribes by the parameters of a form, and by those of the URL; an
+    answer of other endpoints, or to a wrong form, is an error."""
+    before = publish(server, "mark", "x")
+    publish(server, "old", "history")
+    grants = bearer(access(detail(["subscribe"], "mine")))
+    form = urlencode([("match", "old"), ("match", "mine"),
+                      ("lastEventID", before)]).encode()
+    with Stream(server, HUB + "?match=inurl", {**FORM, **grants},
+                method="QUERY", body=form) as reader:
+        for topic in ("inurl", "mine", "other", "old"):
+            publish(server, topic, topic, **(
+                {"private": "on"} if topic == "mine" else {}))
+        assert reader.until(4) == ["history", "inurl", "mine", "old"]
+        assert reader.conn.headers["last-event-id"] == before
+    with Stream(server, HUB, FORM, method="QUERY",
+                body=b"topic=books/%7Bid%7D") as reader:
+        publish(server, "books/1", "a book")
+        assert reader.until(1) == ["a book"]
+    plain = {"Content-Type": "text/plain"}
+    for target, headers, body, status in (
+            (HUB, FORM, b"", 400), (HUB, FORM, b"match=x&topic=y", 400),
+            (HUB, FORM, b"x=1&" * 1001, 400), (HUB, plain, b"match=x", 415),
+            (HUB, {}, b"match=x", 415), (HUB, FORM, b"a" * 300_000, 413),
+            (HUB, {**FORM, "Content-Encoding": "br"}, b"match=x", 415),
+            ("/closed", FORM, b"match=x", 401),
+            ("/comet/x", FORM, b"since=0", 405)):
+        answer = server.request("QUERY", target, body, headers)
+        assert answer.status == status, (target, headers, body[:20], answer)
+
+
+def test_712_09_what_is_not_there(server):
+    """The API of active subscriptions, and the resource's metadata."""
+    reader = bearer(access(detail(["subscribe"], "*")))
+    for path in (HUB + "/subscriptions", HUB + "/subscriptions/exact/x/y",
+                 "/.well-known/oauth-protected-resource" + HUB):
+        assert server.get(path, reader).status == 404
+
+
+def test_712_10_no_token_in_a_log(server):
     tokens.assert_hidden(server)
