@@ -154,7 +154,7 @@ void mod_comet_reading_return(const request_rec *r, comet_store_t *store,
 
         comet_metrics_add(COMET_METRIC_store_errors, 1);
         ap_log_rerror(APLOG_MARK, APLOG_ERR, 0, r,
-                      "CometStore: %s: reading: %s: %s",
+                      "COMET0123: CometStore: %s: reading: %s: %s",
                       mine->config->place.name,
                       comet_strerror(status, buffer, sizeof(buffer)), detail);
     }

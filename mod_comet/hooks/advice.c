@@ -21,7 +21,7 @@ static void check_handler(mod_comet_warnings_t *warnings,
          || mod_comet_scene_is(line, "AddHandler"))
         && mod_comet_tree_begins(name, "comet")
         && strcmp(name, "comet-status") != 0) {
-        mod_comet_warning_say(warnings, line->node,
+        mod_comet_warning_say(warnings, "COMET0159", line->node,
                               "%s %s: there is no such handler; write %s "
                               "comet-status for the counters (the URLs of "
                               "messages need none, CometEndpoint maps them)",
@@ -59,7 +59,7 @@ static void check_needs(mod_comet_warnings_t *warnings)
 
         if (line && !mod_comet_tree_find(ap_conftree, needs[i].other)) {
             mod_comet_warning_say(
-                warnings, line,
+                warnings, "COMET0160", line,
                 "%s does nothing without %s; add %s, or remove "
                 "this line",
                 needs[i].name, needs[i].other, needs[i].other);
@@ -80,7 +80,7 @@ static void check_poll(mod_comet_warnings_t *warnings,
 
     if (mod_comet_value_read_duration(value, &wanted) && wanted > most) {
         mod_comet_warning_say(
-            warnings, line->node,
+            warnings, "COMET0161", line->node,
             "CometPollTimeout %s: Timeout %" APR_TIME_T_FMT " allows %s at "
             "most; raise Timeout to %" APR_TIME_T_FMT ", or lower this",
             value, apr_time_sec(scene->server->timeout),
@@ -99,7 +99,7 @@ static void check_body(mod_comet_warnings_t *warnings,
 
     if (limit > 0 && limit < most) {
         mod_comet_warning_say(
-            warnings, line->node,
+            warnings, "COMET0162", line->node,
             "LimitRequestBody %" APR_INT64_T_FMT ": longer messages are "
             "refused, although CometMaxMessageSize is %" APR_INT64_T_FMT
             "; raise this to at least that, or lower CometMaxMessageSize",
@@ -130,7 +130,7 @@ static void check_filters(mod_comet_warnings_t *warnings,
         for (i = 0; i < sizeof(keepers) / sizeof(*keepers); i++) {
             if (strcasecmp(name, keepers[i].name) == 0) {
                 mod_comet_warning_say(
-                    warnings, line->node,
+                    warnings, "COMET0163", line->node,
                     "%s: %s %s (see the manual, \"Other modules\"); take it "
                     "off these URLs",
                     line->node->directive, name, keepers[i].effect);
@@ -189,7 +189,7 @@ static void check_http2(mod_comet_warnings_t *warnings, int wanted, int served)
     const char *obstacle = wanted && line ? find_h2_obstacle(served) : NULL;
 
     if (obstacle) {
-        mod_comet_warning_say(warnings, line,
+        mod_comet_warning_say(warnings, "COMET0164", line,
                               "CometParkHTTP2 on has no effect, since %s",
                               obstacle);
     }

@@ -145,7 +145,7 @@ static void check_mapping(mod_comet_warnings_t *warnings,
         return;
     }
     mod_comet_warning_say(
-        warnings, mapping->line,
+        warnings, "COMET0150", mapping->line,
         "%s: no Require applies to %s%s, so everybody may use it; write "
         "<Location \"%s\"> and in it Require comet-publish local, or another "
         "rule of the manual's \"Who may do what\"; if everybody is meant, "
@@ -161,7 +161,7 @@ static void check_status(mod_comet_warnings_t *warnings,
     if (line->section && mod_comet_scene_is(line, "SetHandler")
         && is_word(line, 0, "comet-status", scene->pool)
         && !has_beside(scene, line->section, is_rule_of_all_methods)) {
-        mod_comet_warning_say(warnings, line->node,
+        mod_comet_warning_say(warnings, "COMET0151", line->node,
                               "SetHandler comet-status: no Require applies to "
                               "%s, so everybody may read the counters and the "
                               "names of the databases; add Require local",
@@ -176,7 +176,7 @@ static void check_rule(mod_comet_warnings_t *warnings,
     if (wants_user(line, scene->pool)
         && !has_beside(scene, line->section, is_identity)) {
         mod_comet_warning_say(
-            warnings, line->node,
+            warnings, "COMET0152", line->node,
             "Require %s: no AuthType applies here, so nobody "
             "can log in and every request fails; add " A_LOGIN,
             line->node->args);
@@ -185,7 +185,7 @@ static void check_rule(mod_comet_warnings_t *warnings,
         && is_word(line, 0, "comet-token", scene->pool)
         && !has_beside(scene, line->section, is_key)) {
         mod_comet_warning_say(
-            warnings, line->node,
+            warnings, "COMET0153", line->node,
             "Require comet-token: no CometTokenKey applies here, so every "
             "request is refused; add CometTokenKey HS256 FILE");
     }
@@ -224,7 +224,7 @@ static void check_login(mod_comet_warnings_t *warnings,
         missing = "no passwords are named here; add AuthUserFile FILE";
     }
     if (missing) {
-        mod_comet_warning_say(warnings, line->node,
+        mod_comet_warning_say(warnings, "COMET0154", line->node,
                               "AuthType %s: nobody can log in, since %s", type,
                               missing);
     }
@@ -238,7 +238,7 @@ static void check_limit(mod_comet_warnings_t *warnings,
          || mod_comet_scene_is(line, "CometLimitSubscribers"))
         && ap_strcasestr(line->node->args, "user=")
         && !has_beside(scene, line->section, is_identity)) {
-        mod_comet_warning_say(warnings, line->node,
+        mod_comet_warning_say(warnings, "COMET0155", line->node,
                               "%s %s: clients have no user here, so user= "
                               "limits nobody; write address=, or add " A_LOGIN,
                               line->node->directive, line->node->args);

@@ -95,7 +95,7 @@ void mod_comet_advice_urls_check(mod_comet_warnings_t *warnings,
 
             if (has_all(mapping, url)) {
                 mod_comet_warning_say(
-                    warnings, line->node,
+                    warnings, "COMET0156", line->node,
                     answers ? "%s has no effect for %s, since %s %s (%s) "
                               "answers there; give one of them another path"
                             : "%s sends everybody away from %s, so that %s %s "
@@ -219,7 +219,7 @@ void mod_comet_advice_urls_end(mod_comet_warnings_t *warnings,
         const mod_comet_section_t *section = line->section;
 
         if (is_relative(section)) {
-            mod_comet_warning_say(warnings, section->node,
+            mod_comet_warning_say(warnings, "COMET0157", section->node,
                                   "<Location \"%s\"> applies to no URL; write "
                                   "<Location \"/%s\">",
                                   section->path, section->path);
@@ -228,7 +228,7 @@ void mod_comet_advice_urls_end(mod_comet_warnings_t *warnings,
                  && !apr_hash_get(uses->used, &section->node,
                                   sizeof(section->node))) {
             mod_comet_warning_say(
-                warnings, line->node,
+                warnings, "COMET0158", line->node,
                 "%s has no effect in <Location \"%s\">, since %s there; %s%s",
                 line->node->directive, section->path,
                 "nothing of mod_comet is mapped",

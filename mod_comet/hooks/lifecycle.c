@@ -125,11 +125,11 @@ static int check_log(server_rec *s, apr_pool_t *p)
 
     if (obstacle) {
         ap_log_error(APLOG_MARK, APLOG_NOTICE, 0, s,
-                     "CometAdopt: off, since %s", obstacle);
+                     "COMET0104: CometAdopt: off, since %s", obstacle);
     }
     if (waits) {
         ap_log_error(APLOG_MARK, APLOG_INFO, 0, s,
-                     "mod_comet: each waiting poll ends on one of httpd's "
+                     "COMET0105: each waiting poll ends on one of httpd's "
                      "threads and holds two descriptors, since %s",
                      waits);
     }
@@ -157,7 +157,7 @@ int mod_comet_lifecycle_post_config(apr_pool_t *pconf, apr_pool_t *plog,
     status = share_memory(stores, buses, s, ptemp);
     if (status != APR_SUCCESS) {
         ap_log_error(APLOG_MARK, APLOG_EMERG, status, s,
-                     "mod_comet: cannot get shared memory or a descriptor");
+                     "COMET0106: cannot get shared memory or a descriptor");
         return HTTP_INTERNAL_SERVER_ERROR;
     }
     mod_comet_stores_advise(stores, s, ptemp);
@@ -167,8 +167,9 @@ int mod_comet_lifecycle_post_config(apr_pool_t *pconf, apr_pool_t *plog,
     parent.count = (apr_size_t)stores->nelts;
     parent.server = s;
     if (parent.count) {
-        ap_log_error(APLOG_MARK, APLOG_NOTICE, 0, s, "mod_comet %s (%s)",
-                     MOD_COMET_VERSION, versions(ptemp));
+        ap_log_error(APLOG_MARK, APLOG_NOTICE, 0, s,
+                     "COMET0101: mod_comet %s (%s)", MOD_COMET_VERSION,
+                     versions(ptemp));
         mod_comet_ways_begin(s, check_log(s, ptemp), ptemp);
     }
     return OK;
@@ -184,12 +185,13 @@ static void log_store(const comet_store_config_t *store, apr_status_t status,
     }
     if (status == APR_SUCCESS) {
         ap_log_error(APLOG_MARK, APLOG_NOTICE, 0, parent.server,
-                     "CometStore: %s works again", store->place.name);
+                     "COMET0122: CometStore: %s works again",
+                     store->place.name);
         return;
     }
     comet_metrics_add(COMET_METRIC_store_errors, 1);
     ap_log_error(APLOG_MARK, APLOG_ERR, 0, parent.server,
-                 "CometStore: %s: %s%s%s", store->place.name,
+                 "COMET0121: CometStore: %s: %s%s%s", store->place.name,
                  comet_strerror(status, buffer, sizeof(buffer)),
                  detail ? ": " : "", detail ? detail : "");
 }
@@ -395,7 +397,7 @@ static void start_child(void)
         return;
     }
     ap_log_error(APLOG_MARK, APLOG_CRIT, status, parent.server,
-                 "mod_comet: a child could not start its threads; it tries "
+                 "COMET0107: a child could not start its threads; it tries "
                  "again when the next request comes");
     start.due = comet_monotonic() + START_EVERY;
     clear_start();
@@ -434,7 +436,7 @@ static const char *note_fork(const request_rec *r)
 
     if (!atomic_flag_test_and_set(&noted)) {
         ap_log_rerror(APLOG_MARK, APLOG_ERR, 0, r,
-                      "mod_comet: another module has forked process %d from a "
+                      "COMET0108: another module has forked process %d from a "
                       "child of httpd and serves requests in it; comet's "
                       "threads and its database exist in the child alone, so "
                       "these requests get 503; serve comet's URLs from an "

@@ -88,11 +88,11 @@ void mod_comet_stop_log(mod_comet_late_t late, server_rec *server)
 {
     if (late.thread) {
         ap_log_error(APLOG_MARK, APLOG_WARNING, 0, server,
-                     "mod_comet: %s did not end in time", late.thread);
+                     "COMET0109: %s did not end in time", late.thread);
     }
     if (late.store) {
         ap_log_error(APLOG_MARK, APLOG_NOTICE, 0, server,
-                     "CometStore: %s: its %s, and nothing is lost",
+                     "COMET0110: CometStore: %s: its %s, and nothing is lost",
                      late.store->place.name,
                      late.store->place.engine->is_remote
                          ? "server is slow, so this child ends before it has "

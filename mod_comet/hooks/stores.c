@@ -13,7 +13,7 @@
 
 static int refuse(const server_rec *s, const char *message)
 {
-    ap_log_error(APLOG_MARK, APLOG_EMERG, 0, s, "%s", message);
+    ap_log_error(APLOG_MARK, APLOG_EMERG, 0, s, "COMET0111: %s", message);
     return HTTP_INTERNAL_SERVER_ERROR;
 }
 
@@ -179,7 +179,7 @@ static void log_advice(void *baton, int fatal, apr_status_t error,
     const server_rec *s = baton;
 
     ap_log_error(APLOG_MARK, fatal ? APLOG_ERR : APLOG_WARNING, error, s,
-                 "CometStore: %s", text);
+                 "COMET0120: CometStore: %s", text);
 }
 
 void mod_comet_stores_advise(const apr_array_header_t *stores, server_rec *main,

@@ -7,14 +7,14 @@
 
 #include "server/tree.h"
 
-void mod_comet_warning_say(mod_comet_warnings_t *warnings,
+void mod_comet_warning_say(mod_comet_warnings_t *warnings, const char *id,
                            const ap_directive_t *line, const char *format, ...)
 {
     va_list arguments;
     const char *text;
 
     va_start(arguments, format);
-    text = apr_pstrcat(warnings->pool,
+    text = apr_pstrcat(warnings->pool, id, ": ",
                        mod_comet_tree_place(line, warnings->pool), ": ",
                        apr_pvsprintf(warnings->pool, format, arguments), NULL);
     va_end(arguments);

@@ -18,10 +18,11 @@ typedef struct mod_comet_warnings_t {
 } mod_comet_warnings_t;
 
 /** Log a warning, unless it was logged before.
- * @param line    whose file and number the text begins with
+ * @param id      what the text begins with, from tables/log.def
+ * @param line    whose file and number follow
  * @param format  what is wrong, and what to write instead */
-void mod_comet_warning_say(mod_comet_warnings_t *warnings,
+void mod_comet_warning_say(mod_comet_warnings_t *warnings, const char *id,
                            const ap_directive_t *line, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
+    __attribute__((format(printf, 4, 5)));
 
 #endif /* MOD_COMET_WARNING_H */

@@ -70,7 +70,7 @@ static void check_caps(server_rec *main)
 
         if (wanted > can) {
             ap_log_error(APLOG_MARK, APLOG_WARNING, 0, s,
-                         "CometMaxSubscribers %" APR_INT64_T_FMT
+                         "COMET0103: CometMaxSubscribers %" APR_INT64_T_FMT
                          ": the MPM's settings hold only %" APR_INT64_T_FMT
                          "; raise ThreadsPerChild, ServerLimit, "
                          "AsyncRequestWorkerFactor (event MPM) or "
@@ -167,7 +167,7 @@ static void tell(const server_rec *main, mod_comet_ways_e way,
 {
     if (ways[way].capacity) {
         ap_log_error(APLOG_MARK, APLOG_NOTICE, 0, main,
-                     "mod_comet: %s: %s: at most %" APR_INT64_T_FMT
+                     "COMET0102: %s: %s: at most %" APR_INT64_T_FMT
                      " at a time%s",
                      ways[way].name, ways[way].help, ways[way].capacity, hosts);
     }

@@ -193,7 +193,7 @@ void mod_comet_chain_tell(const request_rec *r)
     pthread_mutex_unlock(&lock);
     if (is_new) {
         ap_log_rerror(APLOG_MARK, APLOG_WARNING, 0, r,
-                      "mod_comet: each event stream of %s holds a thread, "
+                      "COMET0131: each event stream of %s holds a thread, "
                       "since the output filter %s may keep its bytes back; "
                       "take it off this path (see the manual, \"Other "
                       "modules\")",

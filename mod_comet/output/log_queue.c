@@ -62,7 +62,7 @@ static void *run(void *baton)
         line = take(queue, &refused);
         if (refused) {
             ap_log_error(APLOG_MARK, APLOG_ERR, 0, queue->server,
-                         "mod_comet: %d lines of ended streams are missing "
+                         "COMET0135: %d lines of ended streams are missing "
                          "in the access log, because it accepted no lines "
                          "for too long",
                          refused);

@@ -190,10 +190,11 @@ static apr_interval_time_t read_lifetime(const request_rec *sub)
     if (text
         && comet_params_int(comet_text(text), "Comet-Lifetime", 0, LIFETIME_MAX,
                             &seconds, sub->pool)) {
-        ap_log_rerror(APLOG_MARK, APLOG_WARNING, 0, sub,
-                      "Require comet-request: Comet-Lifetime must be 0 to %d "
-                      "seconds",
-                      LIFETIME_MAX);
+        ap_log_rerror(
+            APLOG_MARK, APLOG_WARNING, 0, sub,
+            "COMET0141: Require comet-request: Comet-Lifetime must be 0 to %d "
+            "seconds",
+            LIFETIME_MAX);
     }
     return apr_time_from_sec(seconds);
 }

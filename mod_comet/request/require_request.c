@@ -89,10 +89,11 @@ static authz_status check(request_rec *r, const char *line, const void *parsed)
     const char *channel;
 
     if (mod_comet_inquiry_is_nested(r)) {
-        ap_log_rerror(APLOG_MARK, APLOG_ERR, 0, r,
-                      "Require comet-request: %s may not ask again: the URL "
-                      "that is asked must not have this Require itself",
-                      r->uri);
+        ap_log_rerror(
+            APLOG_MARK, APLOG_ERR, 0, r,
+            "COMET0140: Require comet-request: %s may not ask again: the URL "
+            "that is asked must not have this Require itself",
+            r->uri);
         return AUTHZ_DENIED;
     }
     channel = request ? name_channel(r) : NULL;

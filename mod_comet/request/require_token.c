@@ -68,9 +68,10 @@ static authz_status check(request_rec *r, const char *line, const void *parsed)
         return AUTHZ_DENIED;
     }
     if (!mod_comet_config_token_keys(r)) {
-        ap_log_rerror(APLOG_MARK, APLOG_ERR, 0, r,
-                      "Require comet-token: no CometTokenKey applies to %s",
-                      r->uri);
+        ap_log_rerror(
+            APLOG_MARK, APLOG_ERR, 0, r,
+            "COMET0142: Require comet-token: no CometTokenKey applies to %s",
+            r->uri);
         return AUTHZ_DENIED;
     }
     token = mod_comet_token_find(r);

@@ -390,7 +390,7 @@ static int refuse(request_rec *r, const char *filter)
 {
     mod_comet_chain_clear(r);
     ap_log_rerror(APLOG_MARK, APLOG_ERR, 0, r,
-                  "mod_comet: the output filter %s keeps back all that %s "
+                  "COMET0132: the output filter %s keeps back all that %s "
                   "streams; take it off this path (see the manual, \"Other "
                   "modules\")",
                   filter, r->uri);

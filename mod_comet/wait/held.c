@@ -16,7 +16,7 @@ void mod_comet_held_tell(const request_rec *r)
         return;
     }
     ap_log_rerror(APLOG_MARK, APLOG_WARNING, 0, r,
-                  "mod_comet: each request that waits at %s keeps a database "
+                  "COMET0133: each request that waits at %s keeps a database "
                   "connection of mod_dbd (DBDMax); have mod_authn_socache "
                   "remember users (see the recipes, \"Database connections of "
                   "mod_dbd\")",

@@ -96,7 +96,7 @@ void mod_comet_park_hooks_suspend(conn_rec *c, request_rec *r)
     status = join(park);
     if (status != APR_SUCCESS) {
         ap_log_cerror(APLOG_MARK, APLOG_ERR, status, c,
-                      "mod_comet: the hub cannot take this client; its "
+                      "COMET0134: the hub cannot take this client; its "
                       "connection is closed");
         mod_comet_fast_restore(park->fast, c, &park->subscriber);
         mod_comet_parked_take_back(park);

@@ -202,7 +202,7 @@ def names(cases):
 
 def warnings(text):
     """The warnings of mod_comet in a text, without their heads."""
-    return [re.sub(r"^(\[[^]]*\] )+", "", line) for line in text.splitlines()
+    return [re.sub(r"^(\[[^]]*\] )+(COMET01\d\d: )", "", line) for line in text.splitlines()
             if "[comet:warn]" in line or "[comet:error]" in line]
 
 

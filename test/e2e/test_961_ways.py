@@ -9,7 +9,8 @@ import re
 import pytest
 
 from h2_client import H2, H2Tls
-from httpd_env import wait_until
+from httpd_env import REPO, free_port, wait_until
+from test_390_manual import complete, fragment, local, prepare
 
 EVENTS = {"Accept": "text/event-stream"}
 STATUS = ('<Location "/server-status">\nSetHandler server-status\n'
@@ -29,7 +30,7 @@ def told(server):
     """{way: (capacity, the rest of the line)}, as the log tells at a start."""
     found = {}
     for line in server.error_log().splitlines():
-        match = re.search(r"mod_comet: (\w+): .*?: at most (\d+) at a time(.*)",
+        match = re.search(r"COMET0102: (\w+): .*?: at most (\d+) at a time(.*)",
                           line)
         if match:
             assert "comet:notice" in line, line
@@ -141,3 +142,40 @@ def test_961_04_sizes(server):
             == str(value)
     assert text['comet_build_info{version="%s"}' % server.status()["version"]] \
         == "1"
+
+
+@pytest.mark.event
+def test_961_05_tuned(make_server):
+    """conf/tuned.conf with its lines for HTTP/2: ten thousand clients of either
+    protocol find a place, and nothing is warned of."""
+    with open(os.path.join(REPO, "conf", "tuned.conf"),
+              encoding="utf-8") as file:
+        tuned = re.sub(r"(?m)^#(Protocols h2 |CometParkHTTP2 )", r"\1",
+                       file.read())
+    server = make_server(
+        tls=True, modules=("http2",), mpm_conf="",
+        conf=tuned + "<LocationMatch \"^/(comet|chat|clock)\">\n"
+        "Require all granted\n</LocationMatch>\n")
+    lines = told(server)
+    assert lines["ghosts"][0] == lines["parked"][0] == 10131
+    assert lines["ghosts"][1] == ", on localhost:%d" % server.tls_port
+    assert not re.search(r"\[comet:(warn|error|crit)", server.error_log()), \
+        server.error_log()
+    with H2Tls(server.tls_port, 65535, 1 << 20) as conn:
+        conn.request("GET", "/comet/news?transport=events")
+        wait_until(lambda: conn.pump(lambda: False, 0.01)
+                   or server.status()["ghosts"] == 1, 10, "a ghost")
+
+
+@pytest.mark.event
+def test_961_06_recipe(make_server):
+    """The recipe's virtual host parks requests of HTTP/2."""
+    part = fragment("tls-http2")
+    server = make_server(comet="status", modules=part.modules, start=False)
+    server.tls_port = free_port()
+    prepare(server, part.needs)
+    server.conf = local(complete(part.text), server) \
+        + "\nListen 127.0.0.1:{tls_port}\n"
+    server.start()
+    assert told(server)["ghosts"][1] == ", on www.example.org:%d" \
+        % server.tls_port

@@ -201,6 +201,41 @@ def refusals(manual):
     return len(code), 10, wrong
 
 
+def log_ids(manual):
+    """each line of the error log has an id, which is in the manual, too"""
+    table = {i: (level, text) for i, level, text in re.findall(
+        r'LOG\((\d+), (\w+),\s*"([^"]*)"\)',
+        manual.read("mod_comet/tables/log.def"))}
+    page = [(i, level, plain(text).replace("\u2019", "'"))
+            for i, level, text in re.findall(
+                r'<tr data-log="(\d+)">.*?<td>(\w+)</td><td>(.*?)</td>',
+                manual.page)]
+    wrong = differences(
+        "log", [" | ".join((i, *row)) for i, row in table.items()],
+        [" | ".join(row) for row in page])
+    used, levels = [], {"warning": "warn"}
+    for path in manual.glue:
+        code = uncommented(manual.read(path))
+        used += re.findall(r'"COMET(\d+)\b', code)
+        for call in re.findall(r"\bap_log_[rc]?error\((.*?);", code, re.S):
+            ids = re.findall(r'"COMET(\d+): ', call)
+            level = re.search(r"APLOG_([A-Z]+),.*|$",
+                              call.replace("APLOG_MARK", "")).group(1) or ""
+            level = level.lower()
+            # refusals and warnings have theirs from a table and a caller
+            if not ids and not path.endswith(("reasons.c", "warning.c")):
+                wrong.append("%s: a line without an id: %s"
+                             % (path, " ".join(call.split())[:60]))
+            wrong += ["%s: COMET%s has level %s" % (path, i, level)
+                      for i in ids if i in table and table[i][0]
+                      != levels.get(level, level)]
+    wrong += differences("log line", list(table), used)
+    wrong += ["log: %s is a refusal, too" % i for i, *_ in re.findall(
+        r"REFUSAL\((\d+),", manual.read("mod_comet/tables/refusals.def"))
+        if i in table]
+    return len(table), 30, wrong
+
+
 def statuses(manual):
     """the manual has each status that the code answers, and no other"""
     numbers = dict(re.findall(r"#define (HTTP_\w+)\s+(\d{3})\b",
@@ -379,6 +414,7 @@ def claims(manual):
     return len(named), 30, wrong
 
 
-GUARDS = (directives, parameters, metrics, ways, refusals, statuses, headers,
+GUARDS = (directives, parameters, metrics, ways, refusals, log_ids, statuses,
+          headers,
           errors, columns,
           providers, anchors, claims, neighbours, figures)

@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The runbook of the manual: each of its commands does what the text says."""
+
+import os
+import re
+import subprocess
+
+import pytest
+
+from httpd_env import HTTPD, WWW_USER, is_root, sqlite, wait_until
+from test_390_manual import fragment, local, run, run_shell
+
+SERVER = {"comet": "demo", "conf": "CometPublishTimeout 300ms\n"}
+TEXT = {"Content-Type": "text/plain"}
+
+
+def try_post(server, text="x"):
+    return server.request("POST", "/comet/chat", text, TEXT).status
+
+
+def log_of(server):
+    """What the first command of the runbook finds."""
+    part = fragment("run-log")
+    return run(["sh", "-eu", "-c", local(part.text, server).replace(
+        "/var/log/apache2/error.log", server.error_log_path)], server)
+
+
+def hold(server):
+    """Another program that holds the write lock."""
+    other = subprocess.Popen(["sqlite3", "-batch", server.db],
+                             stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    other.stdin.write(b"BEGIN IMMEDIATE;\nSELECT 'held';\n")
+    other.stdin.flush()
+    assert other.stdout.readline() == b"held\n"
+    return other
+
+
+def test_963_01_locked_and_slow(server):
+    """The commands find the process that holds the lock, and what the log says
+    of it; the log is folded into the database."""
+    assert try_post(server) == 201
+    other = hold(server)
+    try:
+        assert try_post(server, "locked") == 503
+        shown = run_shell(fragment("run-locked-sh"), server)
+        assert re.search(r"^ *%d +\S+ +sqlite3 " % other.pid, shown, re.M)
+        assert str(server.children()[0]) in shown
+    finally:
+        other.communicate(timeout=20)
+    assert try_post(server) == 201
+    shown = log_of(server)
+    assert re.search(r"1 COMET0011: POST /comet/chat is refused: .*locked",
+                     shown), shown
+    assert '"log_bytes"' in shown
+    assert os.path.getsize(server.db + "-wal") > 0
+    run_shell(fragment("run-slow-sh"), server)
+    assert os.path.getsize(server.db + "-wal") == 0
+    assert try_post(server) == 201
+
+
+def test_963_02_versions_and_backups(server):
+    """The check of a restored database, its version, the back-up before an
+    upgrade."""
+    try_post(server)
+    shown = run_shell(fragment("run-restored-sh"), server).split()
+    assert shown[:2] == ["ok", "1129270612"]
+    assert run_shell(fragment("run-upgrade-sh"), server).split() == shown[2:]
+    copy = os.path.join(server.root, "comet-before.db")
+    assert sqlite(copy, "SELECT count(*) FROM message;") \
+        == sqlite(server.db, "SELECT count(*) FROM message;")
+    assert sqlite(copy, "PRAGMA user_version;") == [[shown[2]]]
+
+
+@pytest.mark.long
+def test_963_03_full(small_disk):
+    """A full disk: the log and the counters tell; old messages are removed; it
+    goes on without a restart."""
+    server, disk = small_disk
+    assert try_post(server, "new") == 201
+    sqlite(server.db, "INSERT INTO message_log(id, channel_id, body) SELECT "
+           "value, id, printf('%.20000c', 'x') FROM channel, "
+           "generate_series(1, 20) WHERE name = 'chat';")
+    filler = disk.fill()
+    wait_until(lambda: try_post(server, "y" * 20000) == 507, 10, "a full disk")
+    shown = log_of(server)
+    assert "COMET0012" in shown and "COMET0121" in shown, shown
+    os.unlink(filler)
+    run_shell(fragment("run-full-sh"), server)
+    assert "new" in server.rows("chat")
+    assert sqlite(server.db, "SELECT count(*) FROM message "
+                  "WHERE timestamp < 100;") == [["0"]]
+    wait_until(lambda: try_post(server) == 201, 10, "room")
+    assert server.status()["stores"][0]["log_bytes"] < 100000
+
+
+@pytest.mark.long
+@pytest.mark.skipif(not is_root(), reason="needs root to give files away")
+def test_963_04_move(make_server):
+    """The database moves; clients go on from their cursors."""
+    folder = os.path.join("{root}", "conf", "mods-available")
+    server = make_server(comet="status", start=False,
+                         conf="Include %s/comet.conf\nCometEndpoint /comet\n"
+                         % folder)
+    os.mkdir(server.fill(folder))
+    with open(server.fill(folder) + "/comet.conf", "w",
+              encoding="ascii") as file:
+        file.write('CometStore "sqlite:%s/comet.db"\n' % server.data)
+    server.start()
+    cursor = server.post("chat", "before")
+    server.stop()
+    text = local(fragment("run-move-sh").text, server)
+    for there, here in (("/srv/comet", server.root + "/moved"),
+                        ("-g comet", "-g " + WWW_USER),
+                        ("apache2ctl configtest", "%s -t -f %s/conf/httpd.conf"
+                         % (HTTPD, server.root))):
+        assert there in text
+        text = text.replace(there, here)
+    assert "Syntax OK" in run(["sh", "-eu", "-c", text], server)
+    server.start()
+    assert server.status()["stores"][0]["path"] \
+        == server.root + "/moved/comet.db"
+    assert server.post("chat", "after") > cursor
+    assert [m["body"] for m in server.history(
+        "chat", "since=%d&wait=0" % cursor)] == ["after"]
+    for name in ("run-move-stop", "run-move-start"):    # (systemd's)
+        assert re.fullmatch("systemctl (stop|start) apache2",
+                            fragment(name).text)
+
+
+@pytest.mark.long
+def test_963_05_downgrade(make_server):
+    """A database of a newer version is refused, with the id that the runbook
+    names, and left alone; the back-up from before works."""
+    server = make_server()
+    assert try_post(server, "before") == 201
+    run_shell(fragment("run-upgrade-sh"), server)
+    server.stop()
+    sqlite(server.db, "PRAGMA user_version = 99;")
+    server.start()
+    assert try_post(server) == 503
+    wait_until(lambda: re.search("COMET0121: CometStore: .*newer",
+                                 server.error_log()), 5, "the log")
+    server.stop()
+    os.replace(os.path.join(server.root, "comet-before.db"), server.db)
+    if is_root():
+        subprocess.run(["chown", WWW_USER, server.db], check=True)
+    server.start()
+    assert try_post(server, "after") == 201
+    assert server.rows("chat") == ["before", "after"]
+
+
+@pytest.mark.long
+@pytest.mark.skipif(not is_root(), reason="needs root to mount")
+def test_963_06_hardening(make_server, tmp_path):
+    """systemd accepts the lines, and httpd runs where only the named folders can
+    be written and no privilege can be gained."""
+    text = fragment("hardening", lang="ini").text
+    unit = tmp_path / "apache2.service"
+    unit.write_text("[Unit]\nDescription=httpd\n" + text
+                    + "\nType=forking\nExecStart=/bin/true\n")
+    if os.path.exists("/usr/bin/systemd-analyze"):
+        done = subprocess.run(["systemd-analyze", "--man=no", "verify", unit],
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                              timeout=60, check=False)
+        assert done.returncode == 0 and b"apache2.service" not in done.stdout, \
+            done.stdout
+    assert re.findall("^ReadWritePaths=(.*)$", text, re.M) \
+        == ["/var/lib/apache2/comet /var/log/apache2 /run /var/cache/apache2"]
+    mounts = "".join("mount --bind $0/%s $0/%s; " % (name, name)
+                     for name in ("data", "logs", "run", "reports"))
+    server = make_server(start=False, wrapper=(
+        "unshare", "-m", "sh", "-ec", mounts
+        + "mount -o remount,bind,ro /; exec setpriv --no-new-privs \"$@\"",
+        "{root}"))
+    done = subprocess.run(["unshare", "-m", "mount", "-o", "remount,bind,ro",
+                           "/"], stderr=subprocess.PIPE, timeout=20,
+                          check=False)
+    if done.returncode:
+        pytest.skip("no read-only mount: " + done.stderr.decode())
+    server.start()
+    assert try_post(server) == 201
+    server.graceful()
+    assert server.rows("chat") == ["x"]
