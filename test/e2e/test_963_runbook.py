@@ -4,6 +4,7 @@
 import os
 import re
 import subprocess
+import threading
 
 import pytest
 
@@ -181,3 +182,80 @@ def test_963_06_hardening(make_server, tmp_path):
     assert try_post(server) == 201
     server.graceful()
     assert server.rows("chat") == ["x"]
+
+
+class Publishers:
+    """Threads that publish 0, 1, 2 … on a channel each, until they are told to
+    stop."""
+
+    def __init__(self, server, channels):
+        self.server, self.over = server, False
+        self.stored = {channel: 0 for channel in channels}
+        self.failed = []
+        self.threads = [threading.Thread(target=self.run, args=(channel,))
+                        for channel in channels]
+        for thread in self.threads:
+            thread.start()
+
+    def run(self, channel):
+        while not self.over and not self.failed:
+            text = "%d " % self.stored[channel] + "x" * 2000
+            answer = self.server.request("POST", "/comet/" + channel, text,
+                                         TEXT)
+            if answer.status != 201:
+                self.failed.append(answer)
+                break
+            self.stored[channel] += 1
+
+    def stop(self):
+        self.over = True
+        for thread in self.threads:
+            thread.join()
+        assert not self.failed, self.failed
+
+
+def check_copy(path, before):
+    """A copy holds a beginning of each channel, with all that was acknowledged
+    before the copy was begun."""
+    for channel, count in before.items():
+        rows = [int(row[0].split()[0]) for row in sqlite(
+            path, "SELECT body FROM message WHERE channel = '%s' "
+            "ORDER BY timestamp;" % channel)]
+        assert rows == list(range(len(rows))), channel
+        assert len(rows) >= count, channel
+    assert sqlite(path, "PRAGMA quick_check;") == [["ok"]]
+
+
+@pytest.mark.long
+def test_963_07_copies_under_load(make_server):
+    """While messages come in, a back-up and a .dump are whole, and no publisher
+    has to wait for them; a server goes on with the restored dump."""
+    server = make_server()
+    load = Publishers(server, ("a", "b", "c"))
+    try:
+        wait_until(lambda: min(load.stored.values()) >= 50, 30, "some load")
+        for _ in range(3):
+            before = dict(load.stored)
+            assert run_shell(fragment("backup"), server).split() == ["ok"]
+            check_copy(server.root + "/comet.db", before)
+        before = dict(load.stored)
+        run_shell(fragment("dump"), server)
+        check_copy(server.root + "/restored.db", before)
+        after = dict(load.stored)
+        wait_until(lambda: load.failed or all(
+            load.stored[c] > after[c] for c in after), 30, "more load")
+    finally:
+        load.stop()
+    server.stop()
+    for name in ("-wal", "-shm"):
+        if os.path.exists(server.db + name):
+            os.unlink(server.db + name)
+    os.replace(server.root + "/restored.db", server.db)
+    if is_root():
+        subprocess.run(["chown", WWW_USER, server.db], check=True)
+    server.start()
+    assert try_post(server, "after") == 201
+    answer = server.get("/comet/a?since=0&limit=20&wait=0").json()
+    assert [m["body"].split()[0] for m in answer["messages"]] \
+        == [str(number) for number in range(20)]
+    assert server.rows("chat") == ["after"]
