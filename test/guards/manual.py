@@ -398,10 +398,11 @@ def claims(manual):
              for test in tests_of.split()]
     wrong = ["security.html: no test_%s in test/e2e" % test for test in named
              if not re.search(r"^def test_%s_" % re.escape(test), tests, re.M)]
-    part = re.search(r'id="defaults">(.*?)</section>', page, re.S)
-    wrong += ["security.html: no test for: " + plain(claim)[:60]
-              for claim in re.findall(r"<li>(.*?)</li>",
-                                      part.group(1) if part else "", re.S)]
+    for part in ("defaults", "tokens"):
+        claimed = re.search(r'id="%s">(.*?)</section>' % part, page, re.S)
+        wrong += ["security.html: no test for: " + plain(claim)[:60]
+                  for claim in re.findall(r"<li>(.*?)</li>",
+                                          claimed.group(1), re.S)]
     # what the page says about defaults is what the code does
     for name, value in (("CometPublish", "on"), ("CometAllowOrigin", "none"),
                         ("CometMulti", "off"), ("CometSearch", "off"),
