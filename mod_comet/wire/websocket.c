@@ -15,8 +15,6 @@
 #endif
 #include <wslay/wslay.h>
 
-#include "wire/encode.h"
-
 /* A key is 16 bytes: 22 characters of base64 and two signs of padding. */
 #define KEY_LENGTH 24
 #define GUID "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
@@ -28,6 +26,7 @@
 #define CONTROL_BYTES 125
 
 #define FIN 0x80
+#define MASKED 0x80
 
 /* --- the handshake --------------------------------------------------------- */
 
@@ -124,31 +123,127 @@ struct comet_websocket_reader_t {
     comet_text_t rest; /* during a call: what wslay has not taken yet */
     comet_buffer_t message; /* the fragments of the current message so far */
     apr_uint64_t taken; /* how many bytes wslay has taken */
-    apr_uint64_t framed; /* how long all frames are together that wslay has
-                          * begun to read, in bytes */
+    apr_uint64_t framed; /* what `taken` is at the end of the frame whose
+                          * header wslay has read last */
     int in_message; /* another fragment must follow */
-    int in_control; /* the frame that is read now is a control frame */
-    int in_close; /* the frame that is read now is a Close frame */
-    comet_buffer_t close; /* the payload of the Close frame so far */
+    apr_size_t whole; /* if not: how long the message is */
+    int in_control; /* the frame that is read now is a control frame, and no
+                     * longer than one may be */
+    unsigned char head[HEAD_BYTES + 4]; /* of a frame, with its mask */
+    apr_size_t head_length; /* how many of them have come */
+    char control[CONTROL_BYTES]; /* the payload of a control frame */
+    apr_size_t control_length; /* how much of it has come */
 };
 
+/* Take bytes from what the client has sent.  @return how many */
+static apr_size_t take_bytes(comet_websocket_reader_t *reader, void *data,
+                             apr_size_t length)
+{
+    if (length > reader->rest.length) {
+        length = reader->rest.length;
+    }
+    if (length) {
+        memcpy(data, reader->rest.data, length);
+        reader->rest.data += length;
+        reader->rest.length -= length;
+    }
+    return length;
+}
+
+/* How long the header is, as far as its first bytes tell: 2 bytes, then the
+ * length in 2 or 8 bytes, then the mask. */
+static apr_size_t find_head_size(const comet_websocket_reader_t *reader)
+{
+    int form = reader->head[1] & 0x7f;
+
+    return reader->head_length < 2
+               ? 2
+               : (apr_size_t)(2
+                              + (form == 126   ? 2
+                                 : form == 127 ? 8
+                                               : 0)
+                              + (reader->head[1] & MASKED ? 4 : 0));
+}
+
+/* Note what a whole header says.  wslay checks it. */
+static void note_head(comet_websocket_reader_t *reader)
+{
+    int form = reader->head[1] & 0x7f, i;
+    int bytes = form == 126 ? 2 : form == 127 ? 8 : 0;
+    apr_uint64_t length = bytes ? 0 : (apr_uint64_t)form;
+
+    for (i = 0; i < bytes; i++) {
+        length = length << 8 | reader->head[2 + i];
+    }
+    reader->framed = reader->taken + length;
+    reader->in_control = (reader->head[0] & 8) && length <= CONTROL_BYTES;
+    reader->head_length = 0;
+}
+
+/* Give the rest of a header, and no byte behind it. */
+static apr_size_t give_head(comet_websocket_reader_t *reader, uint8_t *data,
+                            apr_size_t length)
+{
+    apr_size_t left = find_head_size(reader) - reader->head_length;
+    apr_size_t given = take_bytes(reader, data, left < length ? left : length);
+
+    if (given) {
+        memcpy(reader->head + reader->head_length, data, given);
+    }
+    reader->head_length += given;
+    reader->taken += given;
+    if (reader->head_length == find_head_size(reader)) {
+        note_head(reader);
+    }
+    return given;
+}
+
+/* Give the payload of a control frame as a whole: wslay (1.1.1) judges the
+ * reason of a Close frame wrongly if it gets it in parts. */
+static apr_size_t give_control(comet_websocket_reader_t *reader, uint8_t *data,
+                               apr_size_t length)
+{
+    apr_size_t size = (apr_size_t)(reader->framed - reader->taken), given;
+
+    reader->control_length +=
+        take_bytes(reader, reader->control + reader->control_length,
+                   size - reader->control_length);
+    if (reader->control_length < size) {
+        return 0;
+    }
+    given = size < length ? size : length;
+    memcpy(data, reader->control, given);
+    memmove(reader->control, reader->control + given, size - given);
+    reader->control_length -= given;
+    reader->taken += given;
+    return given;
+}
+
+/* Give wslay what it wants to read, but no byte of the next part of a frame: a
+ * header, or a payload. */
 static ssize_t give(wslay_event_context_ptr context, uint8_t *data,
                     size_t length, int flags, void *baton)
 {
     comet_websocket_reader_t *reader = baton;
+    apr_uint64_t left = reader->framed - reader->taken;
+    apr_size_t given;
 
-    if (!reader->rest.length) {
+    if (reader->taken >= reader->framed) {
+        given = give_head(reader, data, length);
+    }
+    else if (reader->in_control) {
+        given = give_control(reader, data, length);
+    }
+    else {
+        given =
+            take_bytes(reader, data, left < length ? (apr_size_t)left : length);
+        reader->taken += given;
+    }
+    if (!given) {
         wslay_event_set_error(context, WSLAY_ERR_WOULDBLOCK);
         return -1;
     }
-    if (length > reader->rest.length) {
-        length = reader->rest.length;
-    }
-    memcpy(data, reader->rest.data, length);
-    reader->rest.data += length;
-    reader->rest.length -= length;
-    reader->taken += length;
-    return (ssize_t)length;
+    return (ssize_t)given;
 }
 
 static ssize_t take(wslay_event_context_ptr context, const uint8_t *data,
@@ -169,8 +264,7 @@ static void give_up(wslay_event_context_ptr context,
                             strlen(reason));
 }
 
-/* Called at the header of each frame.  It also adds up the frames' lengths, so
- * that is_between() knows where a message ends. */
+/* Called at the header of each frame. */
 static void begin_frame(wslay_event_context_ptr context,
                         const struct wslay_event_on_frame_recv_start_arg *frame,
                         void *baton)
@@ -178,17 +272,14 @@ static void begin_frame(wslay_event_context_ptr context,
     comet_websocket_reader_t *reader = baton;
     apr_uint64_t length = frame->payload_length;
 
-    reader->framed += 2 + 4 + length;
-    reader->framed += length < 126 ? 0 : length <= 0xffff ? 2 : 8;
-    reader->in_control = wslay_is_ctrl_frame(frame->opcode);
-    reader->in_close = frame->opcode == WSLAY_CONNECTION_CLOSE;
-    if (reader->in_control) {
-        if (reader->in_close && length == 1) {
+    if (wslay_is_ctrl_frame(frame->opcode)) {
+        if (frame->opcode == WSLAY_CONNECTION_CLOSE && length == 1) {
             give_up(context, COMET_WEBSOCKET_PROTOCOL_ERROR, "half a code");
         }
         return;
     }
     reader->in_message = !frame->fin;
+    reader->whole = reader->message.length + (apr_size_t)length;
     if (frame->opcode == WSLAY_BINARY_FRAME) {
         give_up(context, COMET_WEBSOCKET_UNSUPPORTED,
                 "only text messages are understood");
@@ -204,10 +295,9 @@ static void add_part(wslay_event_context_ptr context,
 {
     comet_websocket_reader_t *reader = baton;
 
-    if ((!reader->in_control || reader->in_close)
-        && wslay_event_get_read_enabled(context)) {
-        comet_buffer_add(reader->in_close ? &reader->close : &reader->message,
-                         (const char *)part->data, part->data_length);
+    if (!reader->in_control && wslay_event_get_read_enabled(context)) {
+        comet_buffer_add(&reader->message, (const char *)part->data,
+                         part->data_length);
     }
 }
 
@@ -217,6 +307,9 @@ static void end_message(wslay_event_context_ptr context,
 {
     comet_websocket_reader_t *reader = baton;
 
+    if (message->opcode == WSLAY_PING) {
+        wslay_event_send(context); /* the Pong, before anything goes wrong */
+    }
     if (message->opcode == WSLAY_TEXT_FRAME && !reader->message.failed
         && wslay_event_get_read_enabled(context)) {
         reader->sink->text(
@@ -254,39 +347,33 @@ void comet_websocket_free(comet_websocket_reader_t *reader)
     if (reader) {
         wslay_event_context_free(reader->context);
         comet_buffer_free(&reader->message);
-        comet_buffer_free(&reader->close);
         free(reader);
     }
+}
+
+apr_size_t comet_websocket_unfinished(const comet_websocket_reader_t *reader,
+                                      apr_size_t most_bytes)
+{
+    if (!reader || reader->message.length <= COMET_WEBSOCKET_SHORT) {
+        return 0;
+    }
+    return reader->in_message ? most_bytes : reader->whole;
 }
 
 /* Whether the client stands between two messages. */
 static int is_between(const comet_websocket_reader_t *reader)
 {
-    return reader->taken == reader->framed && !reader->in_message;
-}
-
-/* Whether the client has sent a Close frame whose reason is not UTF-8.  wslay
- * (1.1.1) does not notice that if the frame arrives in parts. */
-static int is_badly_closed(const comet_websocket_reader_t *reader)
-{
-    const comet_buffer_t *close = &reader->close;
-
-    return wslay_event_get_close_received(reader->context) && close->length > 2
-           && !comet_encode_is_utf8(
-               (comet_text_t){ close->data + 2, close->length - 2 });
+    return reader->taken == reader->framed && !reader->head_length
+           && !reader->in_message;
 }
 
 /* Let wslay read the bytes.  If a single frame breaks the protocol, wslay ends
- * without a Close frame, so add one. */
+ * without a proper Close frame, so add one instead. */
 static void read_frames(comet_websocket_reader_t *reader)
 {
     if (wslay_event_recv(reader->context) != 0) {
         comet_websocket_add_close(reader->sink->replies,
                                   COMET_WEBSOCKET_PROTOCOL_ERROR, "");
-    }
-    else if (is_badly_closed(reader)) {
-        comet_websocket_add_close(reader->sink->replies,
-                                  COMET_WEBSOCKET_NO_TEXT, "");
     }
     else {
         wslay_event_send(reader->context);

@@ -82,6 +82,18 @@ apr_status_t comet_websocket_feed(comet_websocket_reader_t **reader,
                                   const comet_websocket_sink_t *sink,
                                   comet_text_t bytes);
 
+/** How much of a message may be kept without permission while the rest of it is
+ * missing, in bytes. */
+#define COMET_WEBSOCKET_SHORT 2048
+
+/**
+ * How long the message may become that a client has begun.
+ * @param most_bytes  as in comet_websocket_sink_t
+ * @return 0: there is none, or no more than COMET_WEBSOCKET_SHORT of it has come
+ */
+apr_size_t comet_websocket_unfinished(const comet_websocket_reader_t *reader,
+                                      apr_size_t most_bytes);
+
 /** Free a reader; NULL is ignored. */
 void comet_websocket_free(comet_websocket_reader_t *reader);
 

@@ -36,6 +36,9 @@
 #define LLVMFuzzerTestOneInput fuzz_pattern
 #include "../../fuzz/fuzz_pattern.c"
 #undef LLVMFuzzerTestOneInput
+#define LLVMFuzzerTestOneInput fuzz_websocket
+#include "../../fuzz/fuzz_websocket.c"
+#undef LLVMFuzzerTestOneInput
 
 typedef int fuzz_fn(const uint8_t *data, size_t size);
 
@@ -136,6 +139,11 @@ static void test_pattern_corpus(void **state)
     replay("pattern", fuzz_pattern);
 }
 
+static void test_websocket_corpus(void **state)
+{
+    replay("websocket", fuzz_websocket);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -147,6 +155,7 @@ int main(void)
         cmocka_unit_test(test_h2_scanner_corpus),
         cmocka_unit_test(test_h2_session_corpus),
         cmocka_unit_test(test_pattern_corpus),
+        cmocka_unit_test(test_websocket_corpus),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

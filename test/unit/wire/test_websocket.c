@@ -327,6 +327,63 @@ static void test_too_big_in_fragments(void **state)
     end(&talk);
 }
 
+/* A Close frame is judged as a whole, wherever it is cut. */
+static void test_reason_in_pieces(void **state)
+{
+    static const struct {
+        const char *frame; /* with a mask of zeros */
+        int code;
+    } cases[] = {
+        { "\x88\x8d\0\0\0\0\x03\xe8so \xe2\x82\xac \xf0\x9f\x98\x80", 1000 },
+        { "\x88\x8d\0\0\0\0\x03\xe8so \xe2\x82\xac \xf0\x9f\x98.", 1007 },
+        { "\x88\x8d\0\0\0\0\x03\xe8so abcdef\xe2\x82", 1007 },
+    };
+    talk_t talk;
+    size_t i, piece;
+
+    for (i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+        for (piece = 1; piece <= 19; piece++) {
+            begin(&talk);
+            comet_buffer_add(&talk.to_server, cases[i].frame, 6 + 13);
+            deliver(&talk, piece);
+            assert_int_equal(talk.status, APR_EOF);
+            assert_int_equal(talk.code, cases[i].code);
+            end(&talk);
+        }
+    }
+}
+
+/* How long a message may become is known from its first bytes on, but counts
+ * only when more than a little of it has come. */
+static void test_unfinished(void **state)
+{
+    static char text[COMET_WEBSOCKET_SHORT + 10];
+    comet_buffer_t replies = { .data = NULL };
+    comet_websocket_sink_t sink = { .text = note_text,
+                                    .most_bytes = 100000,
+                                    .replies = &replies };
+    static const char whole[] = "\x81\xfe\x20\0\0\0\0\0"; /* 8 KB */
+    static const char part[] = "\x01\xfe\x08\x0a\0\0\0\0";
+    const char *heads[] = { whole, part };
+    apr_size_t expected[] = { 8192, 100000 };
+    int i;
+
+    assert_int_equal(comet_websocket_unfinished(NULL, 100000), 0);
+    for (i = 0; i < 2; i++) {
+        comet_websocket_reader_t *reader = NULL;
+
+        comet_websocket_feed(&reader, &sink, (comet_text_t){ heads[i], 8 });
+        comet_websocket_feed(&reader, &sink,
+                             (comet_text_t){ text, COMET_WEBSOCKET_SHORT });
+        assert_int_equal(comet_websocket_unfinished(reader, 100000), 0);
+        comet_websocket_feed(&reader, &sink, (comet_text_t){ text, 1 });
+        assert_int_equal(comet_websocket_unfinished(reader, 100000),
+                         expected[i]);
+        comet_websocket_free(reader);
+    }
+    comet_buffer_free(&replies);
+}
+
 static void test_close(void **state)
 {
     talk_t talk;
@@ -375,6 +432,8 @@ int main(void)
         cmocka_unit_test(test_fragments),
         cmocka_unit_test(test_wrong),
         cmocka_unit_test(test_too_big_in_fragments),
+        cmocka_unit_test(test_reason_in_pieces),
+        cmocka_unit_test(test_unfinished),
         cmocka_unit_test(test_close),
     };
 

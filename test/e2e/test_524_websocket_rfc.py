@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: Apache-2.0
+"""RFC 6455, sections 5 to 7: each case of socket_reference is answered as the
+reference server there says, and clients that others wrote get along."""
+
+import json
+import random
+import subprocess
+
+import pytest
+
+from http_client import Closed
+from httpd_env import SLOW
+from socket_client import CLOSE, PING, PONG, TEXT, Socket, frame
+from socket_reference import Reference, at_random, encode, families
+from test_360_clients import CLIENTS, NODE
+
+SERVER = {"conf": "CometTransports all websocket\n", "tls": True}
+FAMILIES = families()
+
+
+class Runner:
+    """Runs cases, several on one WebSocket while it stays open."""
+
+    def __init__(self, server, dice=None, **how):
+        self.server, self.dice, self.how = server, dice, how
+        self.socket, self.count = None, 0
+
+    def open(self):
+        if self.socket is None:
+            self.socket = Socket(self.server, "/comet/rfc", **self.how)
+            self.socket.opened()
+        return self.socket
+
+    def send(self, data):
+        """Send in one piece, or in pieces at random places."""
+        while self.dice and len(data) > 1:
+            at = self.dice.randrange(1, min(len(data), 200))
+            self.socket.send(data[:at])
+            data = data[at:]
+        self.socket.send(data)
+
+    def answers(self, wanted):
+        """Read until all is answered: frames, and answers to texts, which
+        another thread makes.  A text may stay unanswered before a Close."""
+        got, texts = [], 0
+        while len(got) < len(wanted.answers) or (
+                texts < len(wanted.texts) and not wanted.is_closed()):
+            opcode, payload = self.socket.frame()
+            if opcode == TEXT:
+                texts += b'"timestamp":' not in payload
+            else:
+                got.append((opcode, self.socket.code if opcode == CLOSE
+                            else payload))
+        return got
+
+    def run(self, name, frames):
+        wanted = Reference(frames)
+        # whether a message has begun when the case ends: another must follow
+        self.open()
+        self.send(b"".join(map(encode, frames)))
+        try:
+            got = self.answers(wanted)
+        except (Closed, AssertionError, OSError) as error:
+            raise AssertionError((name, wanted.answers, error)) from error
+        assert got == wanted.answers, (name, got, wanted.answers)
+        self.count += 1
+        if wanted.is_closed():
+            self.socket.conn.sock.settimeout(5 * SLOW)
+            assert not self.socket.conn.buffer, name
+            assert not self.socket.conn.sock.recv(1), name
+        if wanted.is_closed() or wanted.message is not None:
+            self.close()
+
+    def close(self):
+        if self.socket:
+            self.socket.conn.close()
+        self.socket = None
+
+    def run_all(self, cases):
+        for name, frames in cases:
+            self.run(name, frames)
+        self.close()
+        self.server.wait_waiting(0)
+        return self.count
+
+
+def test_524_01_cases(server):
+    """All cases, each frame in one piece."""
+    assert all(len(family) > 3 for family in FAMILIES)
+    assert Runner(server).run_all(sum(FAMILIES, [])) >= 900
+
+
+def test_524_02_cases_in_pieces(server):
+    """Reserved bits, characters and Close frames that arrive in pieces, cut at
+    random places, over TLS."""
+    cases = [case for family in FAMILIES for case in family
+             if len(b"".join(map(encode, case[1]))) < 1000]
+    dice = random.Random(524)
+    assert Runner(server, dice, tls=True).run_all(dice.sample(cases, 150)) == 150
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("tls", [False, True])
+def test_524_03_all_cases_in_pieces(server, tls):
+    """The same for all cases, and for many at random."""
+    dice = random.Random(6455)
+    cases = sum(FAMILIES, []) + list(at_random(dice, 3000))
+    assert Runner(server, dice, tls=tls).run_all(cases) == len(cases)
+
+
+def test_524_04_at_random(server):
+    """Cases of several frames at random."""
+    dice = random.Random(6455)
+    assert Runner(server).run_all(at_random(dice, 150)) == 150
+
+
+def test_524_05_a_reason_in_pieces(server):
+    """A Close frame whose reason is cut at each byte is judged as a whole."""
+    for reason, code in ((b"so \xe2\x82\xac \xf0\x9f\x98\x80", 1000),
+                         (b"so \xe2\x82", 1007), (b"\xed\xa0\x80", 1007),
+                         (b"\xc0\x80 and more", 1007)):
+        data = frame(CLOSE, b"\x03\xe8" + reason)
+        for at in range(1, len(data)):
+            with Socket(server, "/comet/rfc") as socket:
+                socket.opened()
+                socket.send(data[:at])
+                # the server has read the first piece when it answers this one
+                with Socket(server, "/comet/rfc") as other:
+                    other.opened()
+                    other.send(frame(PING, b"read"))
+                    while other.frame() != (PONG, b"read"):
+                        pass
+                socket.send(data[at:])
+                assert socket.until_close()[0] == code, (reason, at)
+
+
+FOREIGN = {"websockets": ["/usr/bin/python3", "-B", "websockets_client.py"],
+           "aiohttp": ["/usr/bin/python3", "-B", "aiohttp_socket.py"],
+           "ws": [NODE, "ws.mjs"]}
+
+
+def test_524_10_clients_of_others(server):
+    """Clients that others wrote publish, also in fragments, and get all messages
+    in order; what they offer and we do not have, they do without."""
+    count = 60
+    running = {
+        name: subprocess.Popen(
+            command + ["ws://localhost:%d/comet/%s" % (server.port, name),
+                       str(count)], cwd=CLIENTS, stdout=subprocess.PIPE)
+        for name, command in FOREIGN.items()}
+    for name, process in running.items():
+        out, _ = process.communicate(timeout=60 * SLOW)
+        frames = [json.loads(line) for line in out.splitlines()]
+        assert frames[-1] == {"closed": 1000, "protocol": "comet"}, name
+        assert list(frames[0]) == ["open"], name
+        answers = {f["ref"]: f["stored"] for f in frames if "ref" in f}
+        messages = [f for f in frames if "body" in f]
+        assert [m["body"] for m in messages] == [
+            "m%d \u20ac" % n for n in range(count)], name
+        assert [m["timestamp"] for m in messages] == [
+            answers[n] for n in range(count)], name
+    server.wait_waiting(0)
