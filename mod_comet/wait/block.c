@@ -212,8 +212,10 @@ static apr_status_t join(const request_rec *r, const mod_comet_ask_t *ask,
         .floor = ask->pruned,
         .limit = ask->limit,
         .piece = ask->transport->streams ? MOD_COMET_STREAM_BYTES : 0,
-        .timeout_at = mod_comet_news_due(
-            ends_at, ask->transport->streams ? ask->heartbeat : ask->hold),
+        .timeout_at = mod_comet_talk_due(
+            block->talk,
+            mod_comet_news_due(ends_at, ask->transport->streams ? ask->heartbeat
+                                                                : ask->hold)),
         .blocked_fd = -1,
         .own_fd = block->fd,
         .listens = !block->master,

@@ -57,7 +57,9 @@ static int await_room(mod_comet_parked_t *park)
     if (!waited) {
         mod_comet_talk_close(
             talk, COMET_WEBSOCKET_TRY_AGAIN,
-            "retry=1000 the messages cannot be stored so fast");
+            mod_comet_talk_is_starved(talk)
+                ? MOD_COMET_TALK_STARVED
+                : "retry=1000 the messages cannot be stored so fast");
     }
     return waited || is_sent(park);
 }
@@ -128,6 +130,7 @@ int mod_comet_park_talk_go_on(mod_comet_parked_t *park)
                               &park->ends_at);
         if (park->slice.of
             || (heard == MOD_COMET_HEAR_NOTHING
+                && !mod_comet_talk_is_starved(talk)
                 && (!is_sent(park) || !mod_comet_talk_has_words(talk)))) {
             return 1;
         }

@@ -324,8 +324,8 @@ static void go_on_talking(stream_t *stream)
 
     if (talk && !stream->slice.of && !stream->over
         && (mod_comet_talk_has_words(talk)
-            || (stream->readable && !stream->retry_msec
-                && mod_comet_talk_room(talk)))) {
+            || (mod_comet_talk_room(talk) && stream->readable
+                && !stream->retry_msec))) {
         comet_hub_call(stream->child->hub, &stream->subscriber);
     }
 }
@@ -337,10 +337,11 @@ static comet_outcome_e go_on(stream_t *stream)
     }
     if (is_sent(stream)) {
         stream->subscriber.blocked_fd = -1;
-        stream->subscriber.timeout_at = mod_comet_news_due(
-            stream->stops_at ? stream->stops_at : stream->ends_at,
-            stream->heartbeat);
         go_on_talking(stream);
+        stream->subscriber.timeout_at = mod_comet_talk_due(
+            stream->talk, mod_comet_news_due(stream->stops_at ? stream->stops_at
+                                                              : stream->ends_at,
+                                             stream->heartbeat));
         return stream->over ? linger(stream) : COMET_WAIT;
     }
     stream->subscriber.blocked_fd = stream->subscriber.own_fd;

@@ -7,6 +7,7 @@
 
 #include "wire/command.h"
 #include "server/config.h"
+#include "wait/incoming.h"
 
 /* A client is not read while it waits for SAID_COUNT answers, or for answers to
  * SAID_BYTES, or has not taken WORDS_BYTES of answers. */
@@ -18,6 +19,9 @@
 #define ESCAPED 6
 /* Room for the other members of a command. */
 #define ENVELOPE_BYTES 4096
+
+/* How often a client that waits for room is looked after. */
+#define STARVED_EVERY apr_time_from_msec(250)
 
 /* --- making ---------------------------------------------------------------- */
 
@@ -89,6 +93,7 @@ void mod_comet_talk_unref(mod_comet_talk_t *talk)
     if (!talk || atomic_fetch_sub(&talk->refs, 1) > 1) {
         return;
     }
+    mod_comet_incoming_release(talk);
     free_said(talk->first);
     free_said(talk->wishes);
     comet_buffer_free(&talk->words);
@@ -136,19 +141,74 @@ void mod_comet_talk_detach(mod_comet_talk_t *talk)
 
 /* --- the client's side (the owner's thread) -------------------------------- */
 
+/* How long a client's message may be, in bytes. */
+static apr_size_t longest(const mod_comet_talk_t *talk)
+{
+    return ESCAPED * talk->most_bytes + ENVELOPE_BYTES;
+}
+
 /* Whether more of the client's input may be taken.  Input after a Close is
  * dropped and needs no room. */
 static int room_locked(const mod_comet_talk_t *talk)
 {
     return talk->closed
            || (talk->said_count < SAID_COUNT && talk->said_bytes < SAID_BYTES
-               && talk->words.length < WORDS_BYTES);
+               && talk->words.length < WORDS_BYTES && !talk->starved_since);
+}
+
+/* Close a client that does not complete its message while others wait. */
+static void close_late(void)
+{
+    mod_comet_talk_t *late = mod_comet_incoming_find_late();
+
+    if (late) {
+        mod_comet_talk_close(late, COMET_WEBSOCKET_TRY_AGAIN,
+                             "retry=1000 a message takes too long to arrive");
+        mod_comet_talk_unref(late);
+    }
+}
+
+/* Reserve room for the message that the client has begun. */
+static void reserve(mod_comet_talk_t *talk)
+{
+    apr_size_t bytes;
+
+    if (mod_comet_talk_is_closed(talk)) {
+        comet_websocket_free(talk->reader);
+        talk->reader = NULL;
+    }
+    bytes = comet_websocket_unfinished(talk->reader, longest(talk));
+    if (!bytes) {
+        mod_comet_incoming_release(talk);
+    }
+    else if (!mod_comet_incoming_reserve(talk, bytes)) {
+        close_late();
+        if (mod_comet_incoming_is_hopeless(talk)) {
+            mod_comet_talk_close(talk, COMET_WEBSOCKET_TRY_AGAIN,
+                                 MOD_COMET_TALK_STARVED);
+        }
+    }
+}
+
+int mod_comet_talk_is_starved(const mod_comet_talk_t *talk)
+{
+    return talk->starved_since != 0;
+}
+
+apr_time_t mod_comet_talk_due(const mod_comet_talk_t *talk, apr_time_t due)
+{
+    apr_time_t soon = comet_monotonic() + STARVED_EVERY;
+
+    return talk && talk->starved_since && (!due || soon < due) ? soon : due;
 }
 
 int mod_comet_talk_room(mod_comet_talk_t *talk)
 {
     int room;
 
+    if (talk->starved_since) {
+        reserve(talk);
+    }
     pthread_mutex_lock(&talk->lock);
     room = room_locked(talk);
     pthread_mutex_unlock(&talk->lock);
@@ -201,7 +261,7 @@ int mod_comet_talk_feed(mod_comet_talk_t *talk, comet_text_t bytes)
     comet_websocket_sink_t sink = {
         .text = keep,
         .baton = talk,
-        .most_bytes = ESCAPED * talk->most_bytes + ENVELOPE_BYTES,
+        .most_bytes = longest(talk),
         .replies = &talk->words,
     };
     int any;
@@ -215,6 +275,7 @@ int mod_comet_talk_feed(mod_comet_talk_t *talk, comet_text_t bytes)
     }
     any = talk->first != NULL;
     pthread_mutex_unlock(&talk->lock);
+    reserve(talk);
     return any;
 }
 
@@ -225,6 +286,7 @@ void mod_comet_talk_close(mod_comet_talk_t *talk, comet_websocket_code_e code,
     if (!talk->closed) {
         comet_websocket_add_close(&talk->words, code, reason);
         talk->closed = 1;
+        call_locked(talk);
     }
     pthread_mutex_unlock(&talk->lock);
 }
@@ -282,14 +344,20 @@ int mod_comet_talk_has_words(mod_comet_talk_t *talk)
 int mod_comet_talk_await(mod_comet_talk_t *talk, apr_interval_time_t limit)
 {
     apr_time_t until = comet_monotonic() + limit;
-    int over = 0, is_right;
+    int is_right;
 
-    pthread_mutex_lock(&talk->lock);
-    while (!room_locked(talk) && !has_words_locked(talk) && !over) {
-        over = comet_condition_wait(&talk->answered, &talk->lock, until) != 0;
-    }
-    is_right = room_locked(talk) || has_words_locked(talk);
-    pthread_mutex_unlock(&talk->lock);
+    do {
+        apr_time_t next = mod_comet_talk_due(talk, until);
+        int over = 0;
+
+        pthread_mutex_lock(&talk->lock);
+        while (!room_locked(talk) && !has_words_locked(talk) && !over) {
+            over =
+                comet_condition_wait(&talk->answered, &talk->lock, next) != 0;
+        }
+        pthread_mutex_unlock(&talk->lock);
+        is_right = mod_comet_talk_room(talk) || mod_comet_talk_has_words(talk);
+    } while (!is_right && comet_monotonic() < until);
     return is_right;
 }
 

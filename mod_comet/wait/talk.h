@@ -47,6 +47,14 @@ typedef struct mod_comet_talk_t {
     apr_size_t store;
 
     comet_websocket_reader_t *reader; /* [owner thread] */
+    /* of wait/incoming.h: */
+    TAILQ_ENTRY(mod_comet_talk_t) holder_link; /* [incoming->lock] */
+    apr_size_t reserved; /* [owner thread, with incoming->lock] bytes */
+    apr_time_t reserved_at; /* [incoming->lock] */
+    int is_late; /* [incoming->lock] it was closed */
+    apr_time_t
+        starved_since; /* [owner thread, with incoming->lock] it waits for
+                               * room; 0: it does not */
     mod_comet_said_t *wishes, *last_wish; /* [owner thread] what may change its
                                            * channels */
     pthread_mutex_t lock;
@@ -91,13 +99,25 @@ void mod_comet_talk_detach(mod_comet_talk_t *talk);
  * owner's thread. */
 int mod_comet_talk_room(mod_comet_talk_t *talk);
 
+/** The reason of a Close for a client that has found no room for its message. */
+#define MOD_COMET_TALK_STARVED "retry=1000 too many long messages arrive"
+
+/** Whether the client is not read because there is no room for its message.  Then
+ * mod_comet_talk_room() has to be called again soon.  Called by the owner's
+ * thread. */
+int mod_comet_talk_is_starved(const mod_comet_talk_t *talk);
+
+/** When to serve a subscriber whose client is starved, if nothing else happens:
+ * @a due or earlier.  Called by the owner's thread.
+ * @param talk  NULL: not a WebSocket */
+apr_time_t mod_comet_talk_due(const mod_comet_talk_t *talk, apr_time_t due);
+
 /** Take bytes that the client has sent.  They are dropped after a Close.
  * Called by the owner's thread.
  * @return whether there is something for the speaker */
 int mod_comet_talk_feed(mod_comet_talk_t *talk, comet_text_t bytes);
 
-/** Close: a Close frame is the last of the words.  Called by the owner's
- * thread. */
+/** Close: a Close frame is the last of the words.  Any thread. */
 void mod_comet_talk_close(mod_comet_talk_t *talk, comet_websocket_code_e code,
                           const char *reason);
 

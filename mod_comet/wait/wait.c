@@ -15,6 +15,7 @@
 #include "wait/adopt.h"
 #include "wait/block.h"
 #include "wait/ghost.h"
+#include "wait/incoming.h"
 #include "wait/live.h"
 #include "wait/park.h"
 #include "wait/places.h"
@@ -43,6 +44,7 @@ void mod_comet_wait_start(mod_comet_child_t *child)
 {
     mod_comet_waiting_t *waiting = apr_pcalloc(child->pool, sizeof(*waiting));
 
+    waiting->incoming = mod_comet_incoming_create(child->pool);
     waiting->descriptors_max = find_descriptors_max();
     pthread_mutex_init(&waiting->lock, NULL);
     APR_RING_INIT(&waiting->blocked, mod_comet_blocked_t, link);

@@ -50,6 +50,7 @@ struct mod_comet_waiting_t {
     apr_time_t second; /* [hub thread] in seconds since 1970; 0: no date yet */
     struct mod_comet_speakers_t *speakers; /* wait/speaker.h; NULL: the child
                                             * has not started */
+    struct mod_comet_incoming_t *incoming; /* wait/incoming.h */
     int descriptors_max; /* sockets are lent only below this number */
     atomic_int lent; /* [atomic] sockets that hold a second descriptor */
 
