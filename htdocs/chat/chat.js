@@ -15,7 +15,8 @@ const choice = $('#transport');
 
 const ROWS_KEPT = 1000;
 const PAGE = 50;                // rows that "earlier" adds
-const NAMES = { events: 'event stream', poll: 'long poll', iframe: 'iframe' };
+const NAMES = { events: 'event stream', poll: 'long poll', iframe: 'iframe',
+                websocket: 'WebSocket' };
 const shown = new Map();    // timestamp -> row: every stored message, once
 const unsettled = new Set();    // one's own rows, not yet known to be stored
 const mine = new Set(JSON.parse(sessionStorage.getItem('mine') ?? '[]'));

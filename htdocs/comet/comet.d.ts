@@ -16,7 +16,8 @@ export interface CometMessage {
     keep?: number;
 }
 
-export type CometTransport = 'events' | 'poll' | 'iframe';
+export type CometTransport = 'events' | 'poll' | 'iframe'
+    | 'websocket';
 
 export type CometState = 'connecting' | 'open' | 'reconnecting' | 'closed';
 
@@ -33,7 +34,8 @@ export interface CometOptions {
     since?: number;
     /**
      * `auto` (the default): an event stream, or long polls where something in
-     * between keeps streams back.
+     * between keeps streams back. `websocket` also publishes on its connection;
+     * where it is refused, the object does as with `auto`.
      */
     transport?: 'auto' | CometTransport;
     /**

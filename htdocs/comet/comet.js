@@ -567,7 +567,128 @@ function frameError(inner) {
     return new CometError(status < 400 ? 0 : status, { said });
 }
 
-const TRANSPORTS = { events, poll, iframe };
+/**
+ * A WebSocket.  Browsers do not tell why one was refused, so the link takes an
+ * event stream instead of one that does not open.
+ */
+async function websocket(line) {
+    const url = line.url({ transport: 'websocket', live: 0 });
+    url.protocol = url.protocol.replace('http', 'ws');
+    line.expect(line.patience + GRACE);
+    const socket = new WebSocket(url);
+    line.speaker = new Speaker(socket);
+    let probe;
+    try {
+        return await new Promise((done, fail) => {
+            const listen = () => {      // a page does not see the server's pings
+                clearTimeout(probe);
+                probe = setTimeout(() => {
+                    line.expect(GRACE, AGAIN);
+                    socket.send('{}');  // it is answered, if only by an error
+                }, line.silence * 1000);
+            };
+            line.signal.addEventListener('abort', () => fail(line.attempt.reason));
+            socket.onmessage = ({ data }) => {
+                line.attempt.relax();
+                line.heard = Date.now();
+                listen();
+                takeFrame(line, JSON.parse(data));
+            };
+            socket.onclose = ({ reason }) => {
+                const retry = Number(/^retry=(\d+)/.exec(reason)?.[1]);
+                if (line.isOpen && retry >= 0) {
+                    done(retry);
+                }
+                else {
+                    fail(new CometError(retry >= 0 ? 503 : 0, {
+                        retryAfter: retry >= 0 ? retry / 1000 : 0,
+                    }));
+                }
+            };
+        });
+    }
+    finally {
+        clearTimeout(probe);
+        line.speaker.end();
+        line.speaker = undefined;
+        socket.onmessage = socket.onclose = null;
+        socket.close();
+    }
+}
+
+/** Reports what a server's frame says. */
+function takeFrame(line, frame) {
+    if (frame.open !== undefined) {
+        line.opened(frame.open);
+    }
+    else if (frame.gap) {
+        line.news({ gap: frame.gap });
+    }
+    else if (frame.timestamp !== undefined) {
+        line.speaker.saw(frame);
+        line.news({ messages: [frame] });
+    }
+    else {
+        line.speaker.hear(frame);
+    }
+}
+
+/** Publishes on a WebSocket. */
+class Speaker {
+    #waiting = new Map();   // by ref: what to do with the answer
+    #unnamed = [];          // what waits until a message tells the channel
+    #next = 0;
+    #channel;               // of the last message
+
+    constructor(socket) {
+        this.socket = socket;
+    }
+
+    /**
+     * Stores a message; its answer is awaited as long as the attempt lasts.  The
+     * URL's own channel is not named; messages tell what it is.
+     */
+    say(publish, attempt) {
+        const ref = ++this.#next;
+        return attempt.wait(new Promise((done, fail) => {
+            this.#waiting.set(ref, { done, fail, channel: publish.channel });
+            this.socket.send(JSON.stringify({ publish, ref }));
+        }));
+    }
+
+    hear({ ref, stored, status, error, retry }) {
+        const { done, fail, channel } = this.#waiting.get(ref) ?? {};
+        this.#waiting.delete(ref);
+        if (stored === undefined) {
+            fail?.(new CometError(status, { said: error, retryAfter: retry }));
+        }
+        else if (channel ?? this.#channel) {
+            done({ timestamp: stored, channel: channel ?? this.#channel });
+        }
+        else {
+            this.#unnamed.push({ done, fail, timestamp: stored });
+        }
+    }
+
+    saw({ channel }) {
+        this.#channel = channel;
+        for (const { done, timestamp } of this.#unnamed.splice(0)) {
+            done({ timestamp, channel });
+        }
+    }
+
+    /** The WebSocket has ended: what was not answered may have been stored. */
+    end() {
+        const waiting = [...this.#waiting.values(), ...this.#unnamed];
+        this.#waiting.clear();
+        this.#unnamed = [];
+        for (const { fail } of waiting) {
+            fail(new CometError(0));
+        }
+    }
+}
+
+const TRANSPORTS = { events, poll, iframe, websocket };
 
 /* ---- one connection ------------------------------------------------------ */
 
@@ -686,6 +807,7 @@ class Link {
                             // 'stay' if they are, 'look' if that is not sure
     #blockedUntil = 0;
     #isRefused = false;     // the server refuses event streams
+    #socketAt = 0;          // when a WebSocket is tried again
     #due = Infinity;        // when the pause between two attempts ends
 
     constructor(comet, options) {
@@ -719,7 +841,7 @@ class Link {
 
     /** The network has changed: event streams may no longer be blocked. */
     renew() {
-        this.#blockedUntil = 0;
+        this.#blockedUntil = this.#socketAt = 0;
         this.again();
     }
 
@@ -748,10 +870,21 @@ class Link {
         }
     }
 
-    choose() {
+    /** The connection on which messages can be published; else undefined. */
+    get speaker() {
+        return this.#line.isOpen ? this.#line.speaker : undefined;
+    }
+
+    /** Whether the transport is chosen here. */
+    get #isFree() {
         const { transport } = this.options;
-        if (transport !== 'auto') {
-            return transport;
+        return transport === 'auto'
+            || (transport === 'websocket' && Date.now() < this.#socketAt);
+    }
+
+    choose() {
+        if (!this.#isFree) {
+            return this.options.transport;
         }
         return this.#probe || this.isAside() || Date.now() < this.#blockedUntil
             ? 'poll' : 'events';
@@ -793,6 +926,11 @@ class Link {
         if (cause === AGAIN) {
             return this.#haste(line);
         }
+        if (line.transport === 'websocket' && !line.isOpen
+            && !cause.retryAfter) {
+            this.#socketAt = Date.now() + BLOCKED * 1000;
+            return 0;
+        }
         if (this.#isBlocked(line, cause)) {
             this.#probe = 'stay';
             return 0;
@@ -823,7 +961,7 @@ class Link {
 
     /** Whether event streams are the only choice, though one seemed blocked. */
     #isNoFallback(line, cause) {
-        return this.options.transport === 'auto' && line.transport === 'poll'
+        return this.#isFree && line.transport === 'poll'
             && cause.status === 406 && !this.#isRefused;
     }
 
@@ -831,7 +969,7 @@ class Link {
     #isBlocked(line, cause) {
         const probed = this.#probe;
         this.#probe = undefined;
-        if (this.options.transport !== 'auto' || line.isOpen || probed
+        if (!this.#isFree || line.isOpen || probed
             || line.transport !== 'events') {
             return false;
         }
@@ -983,7 +1121,7 @@ function checked(given) {
     const { transport, since, channels, token } = options;
     if (transport !== 'auto' && !Object.hasOwn(TRANSPORTS, transport)) {
         throw new TypeError(`Comet: transport ${transport}: auto, events, `
-                            + 'poll or iframe');
+                            + 'poll, iframe or websocket');
     }
     if (since !== undefined && !(Number.isSafeInteger(since) && since >= 0)) {
         throw new TypeError(`Comet: since ${since}: a timestamp or nothing`);
@@ -991,9 +1129,10 @@ function checked(given) {
     if (token !== undefined && !['string', 'function'].includes(typeof token)) {
         throw new TypeError('Comet: token: a text, or a function that gets it');
     }
-    if (token !== undefined && transport === 'iframe') {
-        throw new TypeError('Comet: an iframe cannot send a token: let the'
-                            + ' application set a cookie (CometTokenCookie)');
+    if (token !== undefined && ['iframe', 'websocket'].includes(transport)) {
+        throw new TypeError(`Comet: transport ${transport} cannot send a token:`
+                            + ' let the application set a cookie'
+                            + ' (CometTokenCookie)');
     }
     if (channels && !(Array.isArray(channels) && channels.length)) {
         throw new TypeError('Comet: channels: a list of names');
@@ -1192,17 +1331,13 @@ export class Comet extends EventTarget {
             throw new TypeError('Comet: a message is a string');
         }
         const url = this.#address({ type, keep }, this.#channelUrl(channel));
-        const headers = {
-            'Content-Type': 'text/plain; charset=utf-8',
-            ...idempotencyKey && { 'Idempotency-Key': idempotencyKey },
-        };
         for (let failures = 0; ; failures++) {
             const attempt = new Attempt(signal);
             try {
-                const answer = await this.#send(
-                    url, { method: 'POST', body }, headers, attempt,
-                    () => attempt.expect(GRACE + 5));
-                return await jsonOf(answer, attempt);
+                const message = { body, type, keep,
+                                  key: idempotencyKey || undefined };
+                return await this.#say(channel, message, attempt)
+                    ?? await this.#store(url, body, idempotencyKey, attempt);
             }
             catch (error) {
                 const again = error instanceof CometError
@@ -1217,6 +1352,32 @@ export class Comet extends EventTarget {
                 attempt.end(OVER);
             }
         }
+    }
+
+    async #store(url, body, key, attempt) {
+        const headers = {
+            'Content-Type': 'text/plain; charset=utf-8',
+            ...key && { 'Idempotency-Key': key },
+        };
+        const answer = await this.#send(
+            url, { method: 'POST', body }, headers, attempt,
+            () => attempt.expect(GRACE + 5));
+        return jsonOf(answer, attempt);
+    }
+
+    /**
+     * Publishes on this object's own WebSocket, to a channel that it was opened
+     * for; undefined where there is none.  There all messages are kept.
+     */
+    async #say(channel, { keep, ...publish }, attempt) {
+        const { channels } = this.#options;
+        const name = channel ?? channels?.[0];
+        const speaker = this.#link?.speaker;
+        if (!speaker || keep || (channels ? !channels.includes(name) : channel)) {
+            return undefined;
+        }
+        attempt.expect(GRACE + 5);
+        return speaker.say({ ...publish, channel: name }, attempt);
     }
 
     /** Notes on the server that the user has read up to a timestamp. */

@@ -137,7 +137,8 @@ function subscribe() {
     began = nowMs();
     showState('connecting');
     on('open', ({ transport }) => showState('connected',
-        { events: 'event stream', poll: 'long poll' }[transport] ?? transport));
+        { events: 'event stream', poll: 'long poll',
+          websocket: 'WebSocket' }[transport] ?? transport));
     on('error', ({ error }) => showState('reconnecting', error.message));
     on('close', ({ error }) => showState('offline', error?.message));
     on('message', ({ message }) => receive(message));

@@ -21,7 +21,7 @@ comet.addEventListener('gap', ({ since, floor, reset }) => {
     console.log(since ?? 0, floor ?? 0, reset ? 'reset' : 'gap');
 }, { once: true });
 comet.addEventListener('open', function ({ transport }) {
-    const name: 'events' | 'poll' | 'iframe' = transport;
+    const name: 'events' | 'poll' | 'iframe' | 'websocket' = transport;
     console.log(name, this.shared, this.transport?.length, this.url);
 });
 comet.addEventListener('error', ({ error, retryIn }) => {
