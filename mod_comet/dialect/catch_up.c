@@ -303,8 +303,8 @@ int mod_comet_catch_up_wait(request_rec *r, mod_comet_ask_t *ask)
 {
     mod_comet_refusal_t refusal = { 0 };
     /* while the client waits, an unread body would be taken for its next
-     * request */
-    int rv = ap_discard_request_body(r);
+     * request; a WebSocket's handshake has none */
+    int rv = ask->transport->upgrades ? OK : ap_discard_request_body(r);
 
     if (rv == OK) {
         if (ask->transport->upgrades) {

@@ -42,11 +42,19 @@ static int refuse_version(request_rec *r)
                                   "Sec-WebSocket-Version: expected " VERSION);
 }
 
+/* Over HTTP/2 a handshake is an extended CONNECT (RFC 8441).  mod_http2 hands it
+ * on as a GET with Upgrade, which no other request of HTTP/2 has, and says that
+ * it has a body: what the client says. */
+static int is_http2(const request_rec *r)
+{
+    return r->connection->master != NULL;
+}
+
 static int has_body(const request_rec *r)
 {
     const char *length = header(r, "Content-Length");
 
-    return header(r, "Transfer-Encoding")
+    return (header(r, "Transfer-Encoding") && !is_http2(r))
            || (length && strcmp(length, "0") != 0);
 }
 
@@ -54,13 +62,13 @@ int mod_comet_handshake_check(request_rec *r)
 {
     const char *version = header(r, "Sec-WebSocket-Version"), *wrong = NULL;
 
-    if (r->proto_num < HTTP_VERSION(1, 1) || r->connection->master) {
+    if (r->proto_num < HTTP_VERSION(1, 1)) {
         return mod_comet_handshake_demand(r);
     }
     if (!version || strcmp(version, VERSION) != 0) {
         return refuse_version(r);
     }
-    if (!has_token(r, header(r, "Connection"), "upgrade")) {
+    if (!is_http2(r) && !has_token(r, header(r, "Connection"), "upgrade")) {
         wrong = "Connection: expected Upgrade";
     }
     else if (!comet_websocket_accept(header(r, "Sec-WebSocket-Key"), r->pool)) {

@@ -29,6 +29,8 @@
 
 /* How often a thread checks for events that cannot wake it. */
 #define SLICE apr_time_from_msec(250)
+/* How often it reads a WebSocket over HTTP/2. */
+#define LOOK_EVERY apr_time_from_msec(50)
 
 typedef mod_comet_blocked_t block_t;
 
@@ -110,12 +112,20 @@ static int can_be_woken(const block_t *block)
     return block->subscriber.listens && !mod_comet_mpm_capacity()->prefork;
 }
 
+/* Whether nothing wakes the thread when its WebSocket can be read, because it is
+ * a stream of HTTP/2. */
+static int must_look(const block_t *block)
+{
+    return block->talk && block->master;
+}
+
 /* Wait until the hub hands something over, or until the thread has to check
  * whether to go on.
  * @return what was handed over */
 static unsigned await_turn(block_t *block)
 {
-    apr_time_t until = comet_monotonic() + SLICE;
+    apr_time_t until =
+        comet_monotonic() + (must_look(block) ? LOOK_EVERY : SLICE);
     apr_time_t due =
         block->subscriber.timeout_at + SLICE; /* if the hub is late */
     unsigned reasons;
@@ -149,6 +159,9 @@ static unsigned await(conn_rec *c, block_t *block)
         }
         if (is_stopping(block)) {
             reasons |= COMET_STOPPING;
+        }
+        if (must_look(block)) {
+            reasons |= COMET_READABLE;
         }
     } while (!reasons);
     return reasons;

@@ -108,6 +108,26 @@ class H2:
             self.sock.sendall(self.frame(DATA, END_STREAM, ident, body))
         return stream
 
+    def connect(self, path, headers=None, protocol="websocket"):
+        """Send an extended CONNECT (RFC 8441); return its Stream, on which
+        send() sends bytes."""
+        block = b"".join(
+            self.literal(k, v) for k, v in
+            [(":method", "CONNECT"), (":protocol", protocol),
+             (":scheme", "https"), (":authority", self.authority),
+             (":path", path)]
+            + [(k.lower(), v) for k, v in (headers or {}).items()])
+        ident, self.next_id = self.next_id, self.next_id + 2
+        stream = self.streams[ident] = Stream()
+        self.sock.sendall(self.frame(HEADERS, END_HEADERS, ident, block))
+        return stream
+
+    def send(self, stream, data, end=False):
+        """Send bytes on a stream, no more than its first window."""
+        ident = next(i for i, s in self.streams.items() if s is stream)
+        self.sock.sendall(self.frame(DATA, END_STREAM if end else 0, ident,
+                                     data))
+
     def cancel(self, stream):
         ident = next(i for i, s in self.streams.items() if s is stream)
         self.sock.sendall(self.frame(RST, 0, ident, struct.pack(">I", 8)))

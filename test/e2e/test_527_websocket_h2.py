@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: Apache-2.0
+"""WebSocket over HTTP/2 (RFC 8441), where mod_http2 hands it on."""
+
+import json
+import os
+
+import pytest
+
+from h2_client import H2Tls
+from httpd_env import MODULES, SLOW, wait_until
+from socket_client import CLOSE, PING, PONG, TEXT, close_frame, frame
+from stream_client import post
+
+CONF = """
+CometTransports all websocket
+CometMulti on
+<Location "/comet/streams">
+  CometTransports all
+</Location>
+"""
+
+
+def can_connect():
+    """Whether this mod_http2 knows H2WebSockets (2.0.18, httpd 2.4.58)."""
+    with open(os.path.join(MODULES, "mod_http2.so"), "rb") as file:
+        return b"H2WebSockets" in file.read()
+
+
+pytestmark = pytest.mark.skipif(not can_connect(),
+                                reason="this mod_http2 has no H2WebSockets")
+
+
+class H2Socket:
+    """A WebSocket on a stream of HTTP/2."""
+
+    def __init__(self, conn, path, **headers):
+        self.conn = conn
+        self.stream = conn.connect(
+            path, dict({"sec-websocket-version": "13"}, **headers))
+        assert conn.pump(lambda: self.stream.status, 10 * SLOW)
+        self.status, self.at = self.stream.status, 0
+
+    def send(self, data):
+        self.conn.send(self.stream, data)
+
+    def frame(self):
+        def whole():
+            data = self.stream.body()[self.at:]
+            head = 2 if len(data) < 2 or data[1] < 126 else 4
+            if len(data) < head:
+                return None
+            size = data[1] if head == 2 else int.from_bytes(data[2:4], "big")
+            return None if len(data) < head + size else (head, size, data)
+        assert self.conn.pump(whole, 10 * SLOW), self.stream.body()
+        head, size, data = whole()
+        self.at += head + size
+        return data[0] & 15, data[head:head + size]
+
+    def hear(self):
+        opcode, payload = self.frame()
+        assert opcode == TEXT, (opcode, payload)
+        return json.loads(payload)
+
+
+@pytest.fixture(scope="module")
+def site(request):
+    from conftest import LIVE, shut
+    from httpd_env import Httpd
+    server = Httpd(conf=CONF + "H2WebSockets on\n", tls=True, h2=True,
+                   threads=16)
+    LIVE.append(server)
+    try:
+        yield server.start()
+    finally:
+        shut(server)
+
+
+def test_527_01_reads_and_publishes(site):
+    """A WebSocket opens, reads, publishes, subscribes, is pinged and closed,
+    beside other requests on its connection."""
+    with H2Tls(site.tls_port) as conn:
+        socket = H2Socket(conn, "/comet/h2?live=1")
+        assert socket.status == 200
+        assert list(socket.hear()) == ["open"]
+        post(site, "h2", "from elsewhere")
+        assert socket.hear()["body"] == "from elsewhere"
+        socket.send(frame(TEXT, '{"publish": {"body": "mine"}, "ref": 1}'))
+        got = [socket.hear(), socket.hear()]
+        assert sorted("ref" in g for g in got) == [False, True]
+        assert {g.get("stored", g.get("timestamp")) for g in got} == {
+            got[0].get("stored", got[0].get("timestamp"))}
+        answer = conn.finish(conn.request("GET", "/comet/h2?wait=0"), 10 * SLOW)
+        assert answer.status == 200 and b"mine" in answer.body()
+        socket.send(frame(TEXT, '{"subscribe": ["two"], "ref": 2}'))
+        assert socket.hear()["ref"] == 2
+        post(site, "two", "second")
+        assert socket.hear()["channel"] == "two"
+        socket.send(frame(PING, b"x"))
+        assert socket.frame() == (PONG, b"x")
+        socket.send(close_frame(1000))
+        assert socket.frame() == (CLOSE, b"\x03\xe8")
+        assert conn.pump(lambda: socket.stream.ended, 10 * SLOW)
+        assert not socket.stream.reset      # 0: no error
+    site.wait_waiting(0)
+
+
+def test_527_02_leaving(site):
+    """A client that resets its stream is noticed; so is one whose connection
+    ends."""
+    with H2Tls(site.tls_port) as conn:
+        socket = H2Socket(conn, "/comet/h2")
+        socket.hear()
+        conn.cancel(socket.stream)
+        site.wait_waiting(0)
+        H2Socket(conn, "/comet/h2").hear()
+        site.wait_waiting(1)
+    site.wait_waiting(0)
+
+
+def test_527_03_refusals(site):
+    """What is refused over HTTP/1.1 is refused over HTTP/2, with its status; a
+    request that is no WebSocket is told what one needs."""
+    with H2Tls(site.tls_port) as conn:
+        assert H2Socket(conn, "/comet/streams").status == 406
+        assert H2Socket(conn, "/comet/x",
+                        origin="https://evil.example").status == 403
+        answer = conn.finish(conn.request(
+            "GET", "/comet/x?transport=websocket"), 10 * SLOW)
+        assert answer.status == 426 and b"handshake" in answer.body()
+
+
+def test_527_04_reload(site):
+    """A graceful reload closes it with a time to come back."""
+    with H2Tls(site.tls_port) as conn:
+        socket = H2Socket(conn, "/comet/quiet")
+        socket.hear()
+        site.graceful()
+        opcode, payload = socket.frame()
+        assert opcode == CLOSE and payload[2:].startswith(b"retry=")
+    wait_until(lambda: site.status()["waiting"]["websocket"] == 0)
