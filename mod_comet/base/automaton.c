@@ -67,38 +67,48 @@ static int is_one_of(char c, const char *list)
     return c && strchr(list, c);
 }
 
-static int is_excluded(char c, unsigned wanted)
+/** A character, and which sets it is in: that is found out once for all
+ * steps. */
+typedef struct character_t {
+    char c;
+    unsigned in; /* comet_step_set_e: sets that have it */
+    unsigned out; /* comet_step_set_e: what excludes it from COMET_SET_ANY */
+} character_t;
+
+static character_t classify(char c)
 {
-    return ((wanted & COMET_SET_NO_SLASH) && c == '/')
-           || ((wanted & COMET_SET_NO_DOT) && c == '.')
-           || ((wanted & COMET_SET_NO_QUERY) && (c == '?' || c == '#'))
-           || ((wanted & COMET_SET_NO_HASH) && c == '#')
-           || ((wanted & COMET_SET_NO_COLON) && c == ':');
+    character_t found = { .c = c };
+
+    found.in |= is_alnum(c) || is_one_of(c, "-._~,") ? COMET_SET_UNRESERVED : 0;
+    found.in |= c == '=' ? COMET_SET_EQUALS : 0;
+    found.in |= is_one_of(c, ":/?#[]@!$&'()*+,;=") ? COMET_SET_RESERVED : 0;
+    found.out |= c == '/' ? COMET_SET_NO_SLASH : 0;
+    found.out |= c == '.' ? COMET_SET_NO_DOT : 0;
+    found.out |= c == '?' || c == '#' ? COMET_SET_NO_QUERY : 0;
+    found.out |= c == '#' ? COMET_SET_NO_HASH : 0;
+    found.out |= c == ':' ? COMET_SET_NO_COLON : 0;
+    return found;
 }
 
-static int is_in(char c, unsigned wanted)
+static int is_in(const character_t *character, unsigned wanted)
 {
-    return ((wanted & COMET_SET_UNRESERVED)
-            && (is_alnum(c) || is_one_of(c, "-._~,")))
-           || ((wanted & COMET_SET_EQUALS) && c == '=')
-           || ((wanted & COMET_SET_RESERVED)
-               && is_one_of(c, ":/?#[]@!$&'()*+,;="))
-           || ((wanted & COMET_SET_ANY) && !is_excluded(c, wanted));
+    return (wanted & character->in)
+           || ((wanted & COMET_SET_ANY) && !(wanted & character->out));
 }
 
 /* Go on, by one character, from a step where the automaton is. */
-static void take(const comet_automaton_t *automaton, apr_size_t i, char c,
-                 places_t *next)
+static void take(const comet_automaton_t *automaton, apr_size_t i,
+                 const character_t *character, places_t *next)
 {
     const comet_step_t *step = &automaton->steps[i];
 
-    if (step->kind == COMET_STEP_BYTE ? step->byte == c
+    if (step->kind == COMET_STEP_BYTE ? step->byte == character->c
         : step->kind == COMET_STEP_ONE || step->kind == COMET_STEP_MANY
-            ? is_in(c, step->set)
+            ? is_in(character, step->set)
             : 0) {
         set(next->at, step->kind == COMET_STEP_MANY ? i : step->next);
     }
-    if ((step->set & COMET_SET_TRIPLET) && c == '%') {
+    if ((step->set & COMET_SET_TRIPLET) && character->c == '%') {
         set(next->after_percent, i);
     }
 }
@@ -145,6 +155,7 @@ static void spread(const comet_automaton_t *automaton, places_t *now)
 static int advance(const comet_automaton_t *automaton, const places_t *now,
                    char c, places_t *next)
 {
+    const character_t character = classify(c);
     apr_uint64_t any = 0;
     apr_size_t i;
 
@@ -158,7 +169,7 @@ static int advance(const comet_automaton_t *automaton, const places_t *now,
             continue;
         }
         if (is_set(now->at, i)) {
-            take(automaton, i, c, next);
+            take(automaton, i, &character, next);
         }
         if (is_set(now->after_percent, i) && is_hex(c)) {
             set(next->after_digit, i);

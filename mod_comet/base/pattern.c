@@ -17,23 +17,23 @@ static int begins_alike(comet_text_t text, comet_text_t topic)
     return topic.length >= length && memcmp(topic.data, text.data, length) == 0;
 }
 
-static int is_template(comet_text_t text, apr_size_t *expressions)
+static int is_template(comet_text_t text, apr_size_t *variables)
 {
     comet_automaton_t automaton;
 
-    *expressions = 0;
+    *variables = 0;
     return text.length && text.length <= COMET_PATTERN_MAX_BYTES
            && memchr(text.data, '{', text.length)
-           && comet_template_compile(&automaton, text, expressions);
+           && comet_template_compile(&automaton, text, variables);
 }
 
 comet_pattern_t comet_pattern_read(comet_text_t text)
 {
-    apr_size_t expressions;
+    apr_size_t variables;
 
     return (comet_pattern_t){ comet_text_equal(text, comet_text("*"))
                                   ? COMET_PATTERN_ALL
-                              : is_template(text, &expressions)
+                              : is_template(text, &variables)
                                   ? COMET_PATTERN_TEMPLATE
                                   : COMET_PATTERN_EXACT,
                               text };
@@ -53,7 +53,7 @@ const char *comet_pattern_make(comet_pattern_t *pattern,
 int comet_pattern_matches(const comet_pattern_t *pattern, comet_text_t topic)
 {
     comet_automaton_t automaton;
-    apr_size_t expressions;
+    apr_size_t variables;
 
     switch (pattern->kind) {
     case COMET_PATTERN_ALL:
@@ -64,8 +64,7 @@ int comet_pattern_matches(const comet_pattern_t *pattern, comet_text_t topic)
         return comet_url_pattern_matches(pattern->text, topic);
     default:
         return begins_alike(pattern->text, topic)
-               && comet_template_compile(&automaton, pattern->text,
-                                         &expressions)
+               && comet_template_compile(&automaton, pattern->text, &variables)
                && comet_automaton_run(&automaton, topic);
     }
 }
@@ -94,15 +93,15 @@ comet_text_t comet_pattern_stem(const comet_pattern_t *pattern)
 
 apr_size_t comet_pattern_cost(const comet_pattern_t *pattern)
 {
-    apr_size_t expressions = 0, i;
+    apr_size_t parts = 0, i;
 
     if (pattern->kind == COMET_PATTERN_TEMPLATE) {
-        is_template(pattern->text, &expressions);
+        is_template(pattern->text, &parts);
     }
     if (pattern->kind == COMET_PATTERN_URL) {
         for (i = 0; i < pattern->text.length; i++) {
-            expressions += strchr(":*{(", pattern->text.data[i]) != NULL;
+            parts += strchr(":*{(", pattern->text.data[i]) != NULL;
         }
     }
-    return expressions;
+    return parts;
 }

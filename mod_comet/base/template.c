@@ -140,9 +140,10 @@ static void add_values(comet_automaton_t *automaton, const operator_t *is,
     }
 }
 
-/* @return the byte after the expression; NULL: it is wrong */
+/* @param variables  raised by the expression's number of variables
+ * @return the byte after the expression; NULL: it is wrong */
 static const char *add_expression(comet_automaton_t *automaton, const char *at,
-                                  const char *end)
+                                  const char *end, apr_size_t *variables)
 {
     const operator_t *is = find_operator((char)(at < end ? *at : '\0'));
     apr_size_t fork = comet_automaton_add(automaton, COMET_STEP_FORK, 0, 0);
@@ -158,6 +159,7 @@ static const char *add_expression(comet_automaton_t *automaton, const char *at,
     }
     add_values(automaton, is, count, explode);
     automaton->steps[fork].other = (apr_uint16_t)automaton->count;
+    *variables += count;
     return at + 1;
 }
 
@@ -172,17 +174,16 @@ static int is_literal(const char *at, const char *end)
 }
 
 int comet_template_compile(comet_automaton_t *automaton, comet_text_t text,
-                           apr_size_t *expressions)
+                           apr_size_t *variables)
 {
     const char *at = text.data, *end = text.data + text.length;
 
     automaton->count = 0;
     automaton->is_full = 0;
-    *expressions = 0;
+    *variables = 0;
     while (at && at < end) {
         if (*at == '{') {
-            ++*expressions;
-            at = add_expression(automaton, at + 1, end);
+            at = add_expression(automaton, at + 1, end, variables);
         }
         else if (is_literal(at, end)) {
             comet_automaton_add(automaton, COMET_STEP_BYTE, 0, *at++);
@@ -192,5 +193,5 @@ int comet_template_compile(comet_automaton_t *automaton, comet_text_t text,
         }
     }
     comet_automaton_add(automaton, COMET_STEP_END, 0, 0);
-    return at && *expressions && !automaton->is_full;
+    return at && *variables && !automaton->is_full;
 }

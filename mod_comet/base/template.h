@@ -14,10 +14,10 @@
  * Mercure project takes it to match: {v} matches no slash, {+v} and {#v} do,
  * and any expression may be absent.
  * @param automaton  OUT; its content is undefined if 0 is returned
- * @param expressions  OUT: how many the text has
+ * @param variables  OUT: how many the text has: a match costs time for each
  * @return whether the text is a valid template with an expression.  Any thread.
  */
 int comet_template_compile(comet_automaton_t *automaton, comet_text_t text,
-                           apr_size_t *expressions);
+                           apr_size_t *variables);
 
 #endif /* COMET_TEMPLATE_H */

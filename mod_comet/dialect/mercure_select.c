@@ -65,7 +65,7 @@ static const char *add_pattern(asked_t *asked, comet_pattern_t pattern)
     asked->cost += comet_pattern_cost(&pattern);
     if (asked->cost > COST_MAX) {
         return "the templates have more than " APR_STRINGIFY(
-            COST_MAX) " expressions: use fewer of them";
+            COST_MAX) " variables: use fewer of them";
     }
     APR_ARRAY_PUSH(asked->patterns, comet_pattern_t) = pattern;
     return NULL;

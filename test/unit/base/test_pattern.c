@@ -233,13 +233,52 @@ static void test_expansions(void **state)
         }
         pattern = comet_pattern_read(comet_text(template));
         assert_int_equal(pattern.kind, COMET_PATTERN_TEMPLATE);
-        assert_int_equal(comet_pattern_cost(&pattern), parts);
+        assert_int_equal(comet_pattern_cost(&pattern), 2 * parts);
         if (!matches(&pattern, topic)) {
             fail_msg("%s does not match %s", template, topic);
         }
         check_stem(&pattern, topic);
         topic[strlen(topic) / 2] = ' ';
         assert_false(matches(&pattern, topic));
+    }
+}
+
+/** A pattern, and how many texts of any length it matches. */
+typedef struct cost_t {
+    const char *pattern;
+    comet_pattern_kind_e kind;
+    apr_size_t cost;
+} cost_t;
+
+/* Whatever makes a match slower counts, however it is written. */
+static void test_costs(void **state)
+{
+    static const cost_t rows[] = {
+        { "a", COMET_PATTERN_EXACT, 0 },
+        { "/{a}", COMET_PATTERN_TEMPLATE, 1 },
+        { "/{a}{b}", COMET_PATTERN_TEMPLATE, 2 },
+        { "/{a,b}", COMET_PATTERN_TEMPLATE, 2 },
+        { "/{+a,b,c}/{/d,e*}", COMET_PATTERN_TEMPLATE, 5 },
+        { "/{+a:3,b:3,c.d}", COMET_PATTERN_TEMPLATE, 3 },
+        { "/:a/*", COMET_PATTERN_URL, 2 },
+        { "/{/:a}*", COMET_PATTERN_URL, 3 },
+        { "/(.*)", COMET_PATTERN_URL, 2 },
+    };
+    size_t i;
+
+    for (i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
+        comet_pattern_t pattern =
+            comet_pattern_read(comet_text(rows[i].pattern));
+
+        if (rows[i].kind == COMET_PATTERN_URL) {
+            assert_null(comet_pattern_make(&pattern, COMET_PATTERN_URL,
+                                           comet_text(rows[i].pattern)));
+        }
+        assert_int_equal(pattern.kind, rows[i].kind);
+        if (comet_pattern_cost(&pattern) != rows[i].cost) {
+            fail_msg("%s costs %d", rows[i].pattern,
+                     (int)comet_pattern_cost(&pattern));
+        }
     }
 }
 
@@ -292,6 +331,7 @@ int main(void)
         cmocka_unit_test(test_url_patterns),
         cmocka_unit_test(test_wrong_url_patterns),
         cmocka_unit_test(test_expansions),
+        cmocka_unit_test(test_costs),
         cmocka_unit_test(test_time),
         cmocka_unit_test(test_too_long),
     };
