@@ -80,6 +80,7 @@ struct comet_hub_t {
     comet_timestamp_t seen_all;
     int lags; /* [hub thread] it waits for ->until, which the feed has not
                * reached yet */
+    int is_part; /* [hub thread] the store has more after seen_all */
     pthread_t thread;
     int epoll;
     int wake_fd;

@@ -8,6 +8,9 @@
 /* How many subscribers are served before the thread handles events and timers
  * again. */
 #define SERVE_BATCH 512
+/* How long one reading of the store may keep the thread from other
+ * subscribers. */
+#define READ_USEC 5000
 
 /* Whether retention has removed messages that a subscriber has not seen. */
 static int is_lost(const comet_subscriber_t *subscriber,
@@ -91,20 +94,33 @@ static int collect_locked(comet_hub_t *hub, comet_subscriber_t *subscriber,
     return 1;
 }
 
-/* Collect messages from the store, without the lock.  The subscriber is
- * pinned. */
-static int catch_up(const comet_subscriber_t *subscriber,
+/* Collect messages from the store, without the lock.  The subscriber is pinned.
+ * If the batch is not full, the subscriber has then seen its channel up to
+ * where the reading has ended, and at least up to `told`. */
+static int catch_up(comet_hub_t *hub, const comet_subscriber_t *subscriber,
                     comet_reading_t *reading)
 {
     /* the source is a feed: a subscriber to the clock never gets here */
     const comet_feed_t *feed = subscriber->channel->source;
+    comet_timestamp_t until = 0;
+    const comet_budget_t budget = { .part = READ_USEC, .until = &until };
+    apr_status_t status;
 
     comet_metrics_add(COMET_METRIC_catch_ups, 1);
-    return feed->store
-           && comet_store_read(feed->store, reading->selection,
-                               subscriber->seen, reading->batch->size,
-                               comet_selection_take, reading)
-                  == APR_SUCCESS;
+    if (!feed->store) {
+        return 0;
+    }
+    comet_store_limit(feed->store, &budget);
+    status =
+        comet_store_read(feed->store, reading->selection, subscriber->seen,
+                         reading->batch->size, comet_selection_take, reading);
+    comet_store_limit(feed->store, NULL);
+    if (status == APR_SUCCESS && !reading->recheck
+        && !comet_batch_is_full(reading->batch)) {
+        hub->seen_all = until ? until : hub->told;
+        hub->is_part = until != 0;
+    }
+    return status == APR_SUCCESS;
 }
 
 /* Whether retention has removed messages that a pinned subscriber has not seen.
@@ -282,6 +298,7 @@ static int take_locked(comet_hub_t *hub, comet_subscriber_t *subscriber,
     hub->told = hub->newest = newest_locked(hub, subscriber);
     hub->seen_all = 0;
     hub->lags = 0;
+    hub->is_part = 0;
     hub->batch.size = subscriber->limit;
     hub->batch.most_bytes = subscriber->piece;
     /* collect for every reason: messages may have come while it was queued */
@@ -317,7 +334,7 @@ static int complete(comet_hub_t *hub, const comet_subscriber_t *subscriber,
         reading->recheck = 1;
         return 1;
     }
-    return known || catch_up(subscriber, reading);
+    return known || catch_up(hub, subscriber, reading);
 }
 
 /*
@@ -340,6 +357,9 @@ static int cut(comet_hub_t *hub, const comet_subscriber_t *subscriber,
         || (batch->count
             && hub->room[batch->count - 1]->timestamp == subscriber->until)) {
         return 1;
+    }
+    if (hub->is_part) {
+        return hub->seen_all >= subscriber->until;
     }
     hub->lags = known && !is_full && hub->told < subscriber->until;
     return known && !is_full && !hub->lags;
@@ -373,7 +393,7 @@ static comet_outcome_e hand_over(comet_hub_t *hub,
     comet_outcome_e outcome;
 
     *more = comet_hub_is_blocked(subscriber) || subscriber->resting
-            || (!clock && comet_batch_is_full(&hub->batch));
+            || hub->is_part || (!clock && comet_batch_is_full(&hub->batch));
     if (hub->batch.count) {
         subscriber->seen = seen_now(hub, subscriber);
     }

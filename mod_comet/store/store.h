@@ -146,6 +146,12 @@ typedef struct comet_budget_t {
     int (*is_gone)(void *baton);
     void *baton;
     apr_interval_time_t look_every; /* how often is_gone() is asked */
+    /** How long one comet_store_read() may take.  Then it ends early, without an
+     * error.  0: it reads to its end. */
+    apr_interval_time_t part;
+    /** Set by a comet_store_read() that ends early: it has read everything up to
+     * this timestamp.  Otherwise it stays as it is. */
+    comet_timestamp_t *until;
 } comet_budget_t;
 
 /**

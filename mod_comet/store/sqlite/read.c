@@ -241,8 +241,17 @@ apr_status_t comet_sqlite_read(comet_sqlite_t *store,
         .visit = hand_over,
         .baton = &reading,
     };
+    const comet_budget_t *budget = &store->spending.budget;
+    apr_status_t status;
 
-    return comet_sqlite_walk(store, &walk);
+    if (budget->part) {
+        walk.part_ends = comet_monotonic() + budget->part;
+    }
+    status = comet_sqlite_walk(store, &walk);
+    if (walk.is_part) {
+        *budget->until = walk.after;
+    }
+    return status;
 }
 
 /* --- Channels --------------------------------------------------------- */

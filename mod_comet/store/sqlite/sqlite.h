@@ -270,6 +270,10 @@ typedef struct comet_sqlite_walk_t {
      * all messages that pass are. */
     apr_time_t now;
     apr_size_t left; /* how many to visit at most */
+    apr_time_t part_ends; /* when the walk may end early, by comet_monotonic();
+                           * 0: never.  Only for one that goes forwards */
+    apr_size_t passed; /* how many messages it has visited or passed over */
+    int is_part; /* set when it has ended early: it has come to ->after */
     comet_sqlite_visit_cb *visit;
     void *baton;
 } comet_sqlite_walk_t;

@@ -31,13 +31,11 @@ const char *const comet_sqlite_text[SQL_COUNT] = {
      * at most ?3 rows; none that is over at ?5. */
     [SQL_READ] =
         "SELECT id, ?4, type, author, body, " UPDATE " FROM message_log"
-        " WHERE channel_id = (SELECT id FROM channel WHERE name = ?4)"
-        " AND private = 0" IS_NOT_OVER
+        " WHERE channel_id = (SELECT id FROM channel WHERE name = ?4)" IS_NOT_OVER
         " AND id > ?1 AND id < ?2 ORDER BY id LIMIT ?3",
     [SQL_READ_BACK] =
         "SELECT id, ?4, type, author, body, " UPDATE " FROM message_log"
-        " WHERE channel_id = (SELECT id FROM channel WHERE name = ?4)"
-        " AND private = 0" IS_NOT_OVER
+        " WHERE channel_id = (SELECT id FROM channel WHERE name = ?4)" IS_NOT_OVER
         " AND id > ?1 AND id < ?2 ORDER BY id DESC LIMIT ?3",
     [SQL_TAIL] =
         "SELECT m.id, c.name, m.type, m.author, m.body, " M_UPDATE

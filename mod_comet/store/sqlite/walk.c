@@ -7,6 +7,10 @@
  * no more than reading one channel.  But if the channels are rare in a long log
  * it is slow: once it has skipped as many rows as index look-ups would have
  * cost, the rest is merged from the channels' index.
+ *
+ * A walk for the hub goes in parts (comet_budget_t), because the hub serves
+ * nobody meanwhile.  A part merges a limited number of channels.  If there may
+ * be more, it goes on with the scan.
  */
 #include "store/sqlite/sqlite.h"
 
@@ -19,6 +23,14 @@
 #define ROWS_PER_PROBE 4
 /* How many channels a prefix is assumed to stand for. */
 #define GUESSED_CHANNELS 64
+/* How many messages pass between two looks at the clock.  So each part of a
+ * walk passes at least as many. */
+#define ROWS_PER_LOOK 64
+/* How many channels under prefixes and patterns a part of a walk looks at to
+ * find those that it merges. */
+#define PART_CHANNELS 1000
+/* For LIMIT: all rows. */
+#define ALL_ROWS APR_SIZE_MAX
 
 static apr_status_t visit_row(comet_sqlite_walk_t *walk, sqlite3_stmt *row)
 {
@@ -34,6 +46,15 @@ static void move(comet_sqlite_walk_t *walk, comet_timestamp_t id)
     else {
         walk->after = id;
     }
+}
+
+/* Note that a message was visited or passed over, and whether this part of the
+ * walk ends with it. */
+static void pass(comet_sqlite_walk_t *walk)
+{
+    walk->passed++;
+    walk->is_part = walk->part_ends && walk->passed % ROWS_PER_LOOK == 0
+                    && comet_monotonic() >= walk->part_ends;
 }
 
 static apr_status_t conclude(comet_sqlite_t *store, apr_status_t status,
@@ -59,18 +80,27 @@ static void bind_bounds(comet_sqlite_t *store, sql_e which,
     comet_sqlite_bind_int(store, which, 5, walk->now);
 }
 
+/* Private messages are passed over here, and not by the statement: a channel may
+ * have any number of them. */
 static apr_status_t walk_channel(comet_sqlite_t *store,
                                  comet_sqlite_walk_t *walk)
 {
     sql_e which = walk->backwards ? SQL_READ_BACK : SQL_READ;
+    sqlite3_stmt *row = store->statements[which];
     apr_status_t status = APR_SUCCESS;
     int code = SQLITE_ROW;
 
-    bind_bounds(store, which, walk, walk->left);
+    bind_bounds(store, which, walk, ALL_ROWS);
     comet_sqlite_bind_text(store, which, 4, walk->selection->names[0].text);
-    while (status == APR_SUCCESS
+    while (status == APR_SUCCESS && walk->left && !walk->is_part
            && (code = comet_sqlite_step(store, which)) == SQLITE_ROW) {
-        status = visit_row(walk, store->statements[which]);
+        move(walk, sqlite3_column_int64(row, 0));
+        if (!sqlite3_column_int(row, 5)) {
+            status = visit_row(walk, row);
+        }
+        if (status == APR_SUCCESS) {
+            pass(walk);
+        }
     }
     status = conclude(store, status, code);
     comet_sqlite_reset(store, which);
@@ -94,24 +124,27 @@ static apr_size_t patience(const comet_sqlite_walk_t *walk)
                           * GUESSED_CHANNELS);
 }
 
-/* @param more  set to whether the scan gave up, so that the caller must
- *              continue with a merge */
+/* @param rows  after how many rows the scan gives up
+ * @param more  set to whether it gave up, so that the caller must continue with
+ *              a merge */
 static apr_status_t walk_log(comet_sqlite_t *store, comet_sqlite_walk_t *walk,
-                             int *more)
+                             apr_size_t rows, int *more)
 {
     sql_e which = walk->backwards ? SQL_TAIL_BACK : SQL_TAIL;
     sqlite3_stmt *row = store->statements[which];
-    apr_size_t rows = patience(walk);
     apr_status_t status = APR_SUCCESS;
     int code = SQLITE_ROW;
 
     bind_bounds(store, which, walk, rows);
-    while (status == APR_SUCCESS && walk->left
+    while (status == APR_SUCCESS && walk->left && !walk->is_part
            && (code = comet_sqlite_step(store, which)) == SQLITE_ROW) {
         rows--;
         move(walk, sqlite3_column_int64(row, 0));
         if (comet_sqlite_is_of(walk->selection, row)) {
             status = visit_row(walk, row);
+        }
+        if (status == APR_SUCCESS) {
+            pass(walk);
         }
     }
     *more = status == APR_SUCCESS && code == SQLITE_DONE && rows == 0;
@@ -132,6 +165,8 @@ typedef struct source_t {
 typedef struct sources_t {
     source_t *list; /* a heap once merging has begun */
     apr_size_t count, size;
+    apr_size_t looks; /* how many more channels under prefixes and patterns may
+                       * be looked at; 0: there may be more of them */
     int backwards;
 } sources_t;
 
@@ -170,13 +205,15 @@ static apr_status_t add_under(comet_sqlite_t *store, sources_t *sources,
     sql_e which = selection->by_topics ? SQL_UNDER_TOPIC : SQL_UNDER;
     sqlite3_stmt *row = store->statements[which];
     char bound[COMET_CHANNEL_MAX_BYTES];
-    int code, room = 1;
+    int code = SQLITE_ROW, room = 1;
 
     comet_sqlite_bind_prefix(store, which, prefix, bound);
     comet_sqlite_bind_int(store, which, 3, selection->by_topics ? 0 : -1);
-    while (room && (code = comet_sqlite_step(store, which)) == SQLITE_ROW) {
+    while (room && sources->looks
+           && (code = comet_sqlite_step(store, which)) == SQLITE_ROW) {
         comet_text_t name = comet_sqlite_column(row, 1);
 
+        sources->looks--;
         if (selection->by_topics ? comet_selection_reads(selection, name)
                                  : !comet_name_is_sibling(name)) {
             room = add_source(sources, sqlite3_column_int64(row, 0), 1);
@@ -211,7 +248,8 @@ static apr_status_t add_named(comet_sqlite_t *store, sources_t *sources,
     return status;
 }
 
-/* Set source->next to the channel's next message in the walk; 0: none. */
+/* Set source->next to the channel's next message in the walk; 0: none.  A walk
+ * in parts passes private messages over itself. */
 static apr_status_t find_next(comet_sqlite_t *store,
                               const comet_sqlite_walk_t *walk, source_t *source)
 {
@@ -219,7 +257,9 @@ static apr_status_t find_next(comet_sqlite_t *store,
         { SQL_NEXT, SQL_NEXT_PUBLIC, SQL_NEXT_TOPIC },
         { SQL_PREVIOUS, SQL_PREVIOUS_PUBLIC, SQL_PREVIOUS_TOPIC },
     };
-    int kind = walk->selection->by_topics ? 2 : source->may_hide;
+    int kind = walk->selection->by_topics ? 2
+               : walk->part_ends          ? 0
+                                          : source->may_hide;
     sql_e which = statements[walk->backwards != 0][kind];
 
     source->next = 0;
@@ -315,11 +355,9 @@ static apr_status_t visit_id(comet_sqlite_t *store, comet_sqlite_walk_t *walk,
     comet_sqlite_bind_int(store, SQL_MESSAGE, 1, id);
     code = comet_sqlite_step(store, SQL_MESSAGE);
     if (code == SQLITE_ROW) {
-        /* by topics, it may be private, or over, or the channel's only as
-         * an alternate */
-        if (!walk->selection->by_topics
-            || (comet_sqlite_is_of(walk->selection, row)
-                && !comet_sqlite_is_over(row, walk->now))) {
+        /* it may be private, or over, or the channel's only as an alternate */
+        if (comet_sqlite_is_of(walk->selection, row)
+            && !comet_sqlite_is_over(row, walk->now)) {
             status = visit_row(walk, row);
         }
     }
@@ -340,7 +378,8 @@ static apr_status_t merge(comet_sqlite_t *store, comet_sqlite_walk_t *walk,
     for (i = sources->count / 2; i-- > 0;) {
         sift_down(sources, i);
     }
-    while (status == APR_SUCCESS && sources->count && walk->left) {
+    while (status == APR_SUCCESS && sources->count && walk->left
+           && !walk->is_part) {
         source_t *first = &sources->list[0];
 
         move(walk, first->next);
@@ -349,6 +388,7 @@ static apr_status_t merge(comet_sqlite_t *store, comet_sqlite_walk_t *walk,
         }
         visited = first->next;
         if (status == APR_SUCCESS) {
+            pass(walk);
             status = find_next(store, walk, first);
         }
         if (status == APR_SUCCESS && first->next == 0) {
@@ -359,11 +399,15 @@ static apr_status_t merge(comet_sqlite_t *store, comet_sqlite_walk_t *walk,
     return conclude(store, status, SQLITE_DONE);
 }
 
-/* Merge: several statements in one view of the log. */
+/* Merge: several statements in one view of the log.
+ * @param more  set to whether there may be too many channels for that */
 static apr_status_t walk_channels(comet_sqlite_t *store,
-                                  comet_sqlite_walk_t *walk)
+                                  comet_sqlite_walk_t *walk, int *more)
 {
-    sources_t sources = { .backwards = walk->backwards };
+    sources_t sources = {
+        .backwards = walk->backwards,
+        .looks = walk->part_ends ? PART_CHANNELS : APR_SIZE_MAX,
+    };
     int alone = sqlite3_get_autocommit(store->db);
     apr_status_t status =
         alone ? comet_sqlite_run_or_fail(store, SQL_BEGIN) : APR_SUCCESS;
@@ -371,7 +415,8 @@ static apr_status_t walk_channels(comet_sqlite_t *store,
     if (status == APR_SUCCESS) {
         status = find_sources(store, walk, &sources);
     }
-    if (status == APR_SUCCESS) {
+    *more = !sources.looks;
+    if (status == APR_SUCCESS && !*more) {
         status = merge(store, walk, &sources);
     }
     if (alone) {
@@ -390,9 +435,12 @@ apr_status_t comet_sqlite_walk(comet_sqlite_t *store, comet_sqlite_walk_t *walk)
     if (comet_selection_is_atom(selection) && selection->name_count) {
         return walk_channel(store, walk);
     }
-    status = walk_log(store, walk, &more);
-    if (status == APR_SUCCESS && more) {
-        status = walk_channels(store, walk);
+    status = walk_log(store, walk, patience(walk), &more);
+    if (status == APR_SUCCESS && more && !walk->is_part) {
+        status = walk_channels(store, walk, &more);
+        if (status == APR_SUCCESS && more) {
+            status = walk_log(store, walk, ALL_ROWS, &more);
+        }
     }
     return status;
 }

@@ -93,11 +93,58 @@ static void test_resting_make_room(void **state)
     assert_int_equal(comet_hub_members(hub, NULL), 0);
 }
 
+static apr_int64_t catch_ups(void)
+{
+    comet_metrics_total_t total;
+
+    comet_metrics_sum(hub_metrics, &total);
+    return total.values[COMET_METRIC_catch_ups];
+}
+
+/* A client whose channels are quiet stays where it is in the log.  The log is
+ * read for it once, and not again at each of its heartbeats. */
+static void test_quiet_is_read_once(void **state)
+{
+    static const char *const quiet[] = { "quiet", "none", "quiet none",
+                                         "none/*" };
+    client_t *clients[4];
+    comet_timestamp_t first = hub_append("quiet");
+    apr_int64_t before;
+    int i;
+
+    for (i = 0; i < 1100; i++) { /* more than a ring holds */
+        hub_append("loud");
+    }
+    hub_publish("loud");
+    wait_until(hub_in_step());
+    before = catch_ups();
+    for (i = 0; i < 4; i++) {
+        clients[i] = client_new(first);
+        clients[i]->rearm = 10 * MS;
+        clients[i]->subscriber.timeout_at = comet_monotonic() + 10 * MS;
+        client_join_words(clients[i], quiet[i]);
+    }
+    for (i = 0; i < 4; i++) {
+        wait_until(atomic_load(&clients[i]->timeouts) >= 10);
+    }
+    /* none looks further than the ring has come after two more parts */
+    assert_true(catch_ups() - before >= 4);
+    assert_true(catch_ups() - before < 4 * 5);
+    first = hub_publish("quiet"); /* they have missed nothing */
+    wait_until(atomic_load(&clients[0]->newest) == first
+               && atomic_load(&clients[2]->newest) == first);
+    for (i = 0; i < 4; i++) {
+        assert_int_equal(client_got(clients[i]), i % 2 == 0);
+        client_leave_and_free(clients[i]);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         HUB_TEST(test_live_before_catching_up),
         HUB_TEST(test_resting_make_room),
+        HUB_TEST(test_quiet_is_read_once),
     };
 
     return cmocka_run_group_tests(tests, hub_begin, hub_end);

@@ -181,6 +181,31 @@ static apr_size_t count_taken(const log_t *whole,
     return count;
 }
 
+/* Read into kit_list what follows a cursor, in parts as short as can be.
+ * @return how many parts there were */
+static int read_in_parts(comet_store_t *store,
+                         const comet_selection_t *selection,
+                         comet_timestamp_t after, apr_size_t limit)
+{
+    comet_timestamp_t until = after;
+    const comet_budget_t budget = { .part = 1, .until = &until };
+    int parts = 0;
+
+    kit_empty_list();
+    comet_store_limit(store, &budget);
+    while (until) {
+        after = until;
+        until = 0;
+        assert_int_equal(comet_store_read(store, selection, after, limit,
+                                          kit_collect, &kit_list),
+                         0);
+        assert_true(!until || until > after);
+        parts++;
+    }
+    comet_store_limit(store, NULL);
+    return parts;
+}
+
 /* With a limit that is just too high: a scan for rare messages is given up. */
 static void check_all(comet_store_t *store, const log_t *whole,
                       const comet_selection_t *selection, const char *what)
@@ -198,6 +223,8 @@ static void check_all(comet_store_t *store, const log_t *whole,
                                       kit_collect, &kit_list),
                      0);
     check(whole, selection, middle, what);
+    read_in_parts(store, selection, whole->messages[0]->timestamp - 1, limit);
+    check(whole, selection, 0, what);
     if (limit < COMET_LIMIT_MAX) {
         kit_empty_list();
         assert_int_equal(comet_store_page(store, selection, middle,
@@ -268,6 +295,52 @@ static void test_random(void **state)
     kit_assert_healthy();
 }
 
+/* No part of a reading grows with what it passes over: private messages of one
+ * channel, and channels that a pattern or a wildcard covers. */
+static void test_parts(void **state)
+{
+    comet_store_t *store = kit_open_store(COMET_STORE_WRITE);
+    comet_selection_t *asked[] = {
+        scratch_choose("p"),
+        scratch_choose("p none"),
+        by_topics("p", NULL, NULL),
+        by_topics(NULL, "c/{x}/end", NULL),
+        by_topics(NULL, "{+x}end", "none"),
+        scratch_choose("d/*"),
+    };
+    log_t *whole = calloc(1, sizeof(*whole));
+    size_t i;
+
+    append(store, "p", NULL, 0, NULL);
+    kit_run_outside("WITH RECURSIVE n(i) AS"
+                    " (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 600)"
+                    " INSERT INTO message(channel, body, private)"
+                    " SELECT 'p', 'private', 1 FROM n");
+    kit_run_outside("WITH RECURSIVE n(i) AS"
+                    " (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1200)"
+                    " INSERT INTO message(channel, body)"
+                    " SELECT 'c/' || i || '/start', 'public' FROM n");
+    append(store, "c/1/end", NULL, 0, NULL);
+    append(store, "d/1", NULL, 0, NULL);
+    append(store, "p", NULL, 0, NULL);
+    assert_int_equal(
+        comet_store_tail(store, 0, 2 * NOISE + MANY, add_to_log, whole), 0);
+    for (i = 0; i < sizeof(asked) / sizeof(*asked); i++) {
+        assert_true(read_in_parts(store, asked[i],
+                                  whole->messages[0]->timestamp - 1, 100)
+                    > 5);
+        assert_true(kit_list.count > 0);
+        check(whole, asked[i], 0, "parts");
+        comet_selection_unref(asked[i]);
+    }
+    while (whole->count) {
+        comet_message_unref(whole->messages[--whole->count]);
+    }
+    free(whole);
+    kit_empty_list();
+    comet_store_close(store);
+}
+
 static int count_name(void *baton, comet_text_t name)
 {
     ++*(int *)baton;
@@ -315,9 +388,8 @@ static void test_hidden(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        KIT_TEST(test_round_trip),
-        KIT_TEST(test_no_trace),
-        KIT_TEST(test_random),
+        KIT_TEST(test_round_trip), KIT_TEST(test_no_trace),
+        KIT_TEST(test_random),     KIT_TEST(test_parts),
         KIT_TEST(test_hidden),
     };
 
