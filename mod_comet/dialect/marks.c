@@ -6,6 +6,7 @@
 #include "base/name.h"
 #include "server/child.h"
 #include "request/access.h"
+#include "request/limits.h"
 #include "request/presence.h"
 #include "output/answer.h"
 #include "dialect/reading.h"
@@ -71,7 +72,7 @@ static apr_status_t mark(request_rec *r, const mod_comet_ask_t *ask,
 
     return comet_presence_mark(
         comet_writer_presence(mod_comet_child_store(r)->writer), &room,
-        mod_comet_presence_member(r), read_at);
+        mod_comet_presence_member(r), mod_comet_presence_info(r), read_at);
 }
 
 int mod_comet_marks_set(request_rec *r, const mod_comet_request_t *request,
@@ -98,6 +99,11 @@ int mod_comet_marks_set(request_rec *r, const mod_comet_request_t *request,
         return mod_comet_answer_error(r, HTTP_BAD_REQUEST, "%s",
                                       wrong ? wrong
                                             : "read: expected a timestamp");
+    }
+    wrong = mod_comet_limits_mark(r);
+    if (wrong) {
+        return mod_comet_answer_error(r, HTTP_TOO_MANY_REQUESTS, "read: %s",
+                                      wrong);
     }
     status = find_last(r, ask, &state);
     if (status == APR_SUCCESS && read_at > state.last) {

@@ -2,6 +2,7 @@
 /* Limits what one address, one user and one request may ask for. */
 #include "request/limits.h"
 
+#include <apr_lib.h>
 #include <apr_strings.h>
 
 #include "shared/metrics.h"
@@ -56,7 +57,8 @@ static void add_claim(claims_t *claims, const mod_comet_limit_rule_t *rule,
     }
 }
 
-/* @param what  what is counted: 'w' for waiting, 'p' for publishing */
+/* @param what  what is counted: 'w' for waiting, 'p' for publishing, 'm' for
+ *              setting marks */
 static void make_claims(claims_t *claims, const request_rec *r,
                         const mod_comet_limit_rule_t *rule, char what)
 {
@@ -69,7 +71,7 @@ static void make_claims(claims_t *claims, const request_rec *r,
     add_claim(claims, rule, &rule->user, "user", what, comet_text(r->user));
     if (r->useragent_ip) {
         add_claim(claims, rule, &rule->address, "address",
-                  what == 'w' ? 'W' : 'P',
+                  (char)apr_toupper(what),
                   comet_quota_address(r->useragent_ip, address));
     }
 }
@@ -129,6 +131,7 @@ void mod_comet_limits_note(const request_rec *r,
                            mod_comet_limits_claims_t *claims)
 {
     make_claims(claims, r, mod_comet_config_publish_limit(r), 'p');
+    claims->what = "messages";
 }
 
 const char *mod_comet_limits_spend(const mod_comet_limits_claims_t *claims,
@@ -152,26 +155,42 @@ const char *mod_comet_limits_spend(const mod_comet_limits_claims_t *claims,
     *retry_sec = (long)(apr_time_sec(wait - 1) + 1);
     return apr_psprintf(
         pool,
-        "too many messages from this %s: at most %" APR_INT64_T_FMT
+        "too many %s from this %s: at most %" APR_INT64_T_FMT
         " a %s are allowed (CometLimitPublish)",
-        claims->who[reached], claims->list[reached].amount,
+        claims->what, claims->who[reached], claims->list[reached].amount,
         claims->list[reached].per == apr_time_from_sec(1) ? "second"
                                                           : "minute");
 }
 
-const char *mod_comet_limits_publish(request_rec *r, apr_size_t messages)
+static const char *spend(request_rec *r, const claims_t *claims,
+                         apr_size_t messages)
 {
-    claims_t claims;
-    const char *wrong;
     long retry_sec;
+    const char *wrong =
+        mod_comet_limits_spend(claims, messages, &retry_sec, r->pool);
 
-    mod_comet_limits_note(r, &claims);
-    wrong = mod_comet_limits_spend(&claims, messages, &retry_sec, r->pool);
     if (wrong) {
         apr_table_setn(r->headers_out, "Retry-After",
                        apr_ltoa(r->pool, retry_sec));
     }
     return wrong;
+}
+
+const char *mod_comet_limits_publish(request_rec *r, apr_size_t messages)
+{
+    claims_t claims;
+
+    mod_comet_limits_note(r, &claims);
+    return spend(r, &claims, messages);
+}
+
+const char *mod_comet_limits_mark(request_rec *r)
+{
+    claims_t claims;
+
+    make_claims(&claims, r, mod_comet_config_publish_limit(r), 'm');
+    claims.what = "read marks";
+    return spend(r, &claims, 1);
 }
 
 /* --- channels ------------------------------------------------------------ */

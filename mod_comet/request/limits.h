@@ -35,6 +35,7 @@ typedef struct mod_comet_limits_claims_t {
     comet_quota_limit_t list[COMET_QUOTA_MOST];
     const char *who[COMET_QUOTA_MOST]; /* how a refusal names each */
     apr_size_t count;
+    const char *what; /* how a refusal names what is counted */
 } mod_comet_limits_claims_t;
 
 /** Note the limits of a request's client, which may publish when the request
@@ -58,6 +59,14 @@ const char *mod_comet_limits_spend(const mod_comet_limits_claims_t *claims,
  * @return NULL; or, with Retry-After set, the reason to refuse them (429)
  */
 const char *mod_comet_limits_publish(request_rec *r, apr_size_t messages);
+
+/**
+ * Count a read mark that is about to be set, since each may store a row and a
+ * message.  As many marks as messages are allowed, and they are counted by
+ * themselves: a client that reads much may still publish.
+ * @return as mod_comet_limits_publish()
+ */
+const char *mod_comet_limits_mark(request_rec *r);
 
 /**
  * Whether one request may name this many channels.

@@ -46,8 +46,7 @@ comet_text_t mod_comet_presence_member(const request_rec *r)
     return comet_encode_is_utf8(user) ? user : (comet_text_t){ NULL, 0 };
 }
 
-/* What the token of a request says about its user. */
-static comet_text_t info_of(const request_rec *r)
+comet_text_t mod_comet_presence_info(const request_rec *r)
 {
     const mod_comet_token_t *token = mod_comet_request(r)->token;
 
@@ -65,12 +64,11 @@ static comet_seat_t *take_seat(const request_rec *r,
             ? comet_writer_presence(mod_comet_child_store(r)->writer)
             : NULL;
 
-    return presence
-               ? comet_presence_enter(presence,
-                                      (const comet_room_t *)rooms->elts,
-                                      (apr_size_t)rooms->nelts,
-                                      mod_comet_presence_member(r), info_of(r))
-               : NULL;
+    return presence ? comet_presence_enter(
+               presence, (const comet_room_t *)rooms->elts,
+               (apr_size_t)rooms->nelts, mod_comet_presence_member(r),
+               mod_comet_presence_info(r))
+                    : NULL;
 }
 
 void mod_comet_presence_enter(request_rec *r, const mod_comet_ask_t *ask)

@@ -30,6 +30,10 @@ void mod_comet_presence_note(const request_rec *url, request_rec *r,
  * the author of a message counts as none.  The request's thread. */
 comet_text_t mod_comet_presence_member(const request_rec *r);
 
+/** What the token of a request says about its user, in JSON; data NULL: nothing.
+ * The request's thread. */
+comet_text_t mod_comet_presence_info(const request_rec *r);
+
 /**
  * Have a reader be here, in the channels that were noted, until its place is
  * given back or its request's pool is destroyed.  A second call does nothing.

@@ -170,6 +170,13 @@ static int has_nul(comet_text_t text)
     return text.length && memchr(text.data, '\0', text.length);
 }
 
+static comet_text_t storable_info(comet_text_t info)
+{
+    return info.length > COMET_ONLINE_INFO_MAX_BYTES || has_nul(info)
+               ? (comet_text_t){ NULL, 0 }
+               : info;
+}
+
 static int is_storable(comet_text_t channel)
 {
     return channel.length && channel.length <= COMET_ONLINE_CHANNEL_MAX_BYTES;
@@ -214,8 +221,8 @@ comet_seat_t *comet_presence_enter(comet_presence_t *presence,
     if (member.length > COMET_AUTHOR_MAX_BYTES || has_nul(member)) {
         member.length = 0;
     }
-    if (!member.length || info.length > COMET_ONLINE_INFO_MAX_BYTES
-        || has_nul(info)) {
+    info = storable_info(info);
+    if (!member.length) {
         info = (comet_text_t){ NULL, 0 };
     }
     pthread_mutex_lock(&presence->lock);
@@ -262,9 +269,8 @@ const atomic_int *comet_presence_revoked(const comet_seat_t *seat)
 
 apr_status_t comet_presence_mark(comet_presence_t *presence,
                                  const comet_room_t *room, comet_text_t member,
-                                 comet_timestamp_t read_at)
+                                 comet_text_t info, comet_timestamp_t read_at)
 {
-    static const comet_text_t none = { NULL, 0 };
     comet_entry_t *entry;
 
     if (!is_storable(room->channel) || !member.length
@@ -272,8 +278,8 @@ apr_status_t comet_presence_mark(comet_presence_t *presence,
         return COMET_EINVALID;
     }
     pthread_mutex_lock(&presence->lock);
-    entry =
-        comet_presence_find_locked(presence, room->channel, member, none, 1);
+    entry = comet_presence_find_locked(presence, room->channel, member,
+                                       storable_info(info), 1);
     if (entry) {
         entry->most = room->most;
         if (read_at > entry->read_at) {

@@ -77,12 +77,14 @@ void comet_presence_leave(comet_seat_t *seat);
 /**
  * Note up to where a member has read a channel.  It is written within a second,
  * and published; a mark that is older than the last one changes nothing.
+ * @param info  as for comet_presence_enter(): the member may begin to wait
+ *              before the mark is written
  * @return COMET_EINVALID: the member or the channel cannot be stored;
  *         APR_ENOMEM.  Any thread.
  */
 apr_status_t comet_presence_mark(comet_presence_t *presence,
                                  const comet_room_t *room, comet_text_t member,
-                                 comet_timestamp_t read_at);
+                                 comet_text_t info, comet_timestamp_t read_at);
 
 /** [atomic] Becomes non-zero when the client's member was thrown out.  NULL for
  * no seat.  It lives as long as the seat. */

@@ -228,7 +228,25 @@ static apr_status_t mark(int child, const char *channel, const char *member,
     const comet_room_t room = { comet_text(channel), 100 };
 
     return comet_presence_mark(here_children[child].presence, &room,
-                               comet_text(member), read_at);
+                               comet_text(member), comet_text("{\"b\": 2}"),
+                               read_at);
+}
+
+/* A member that comes while its mark is about to be written has its info. */
+static void test_info_of_who_marks(void **state)
+{
+    const comet_room_t room = { comet_text("marked"), 100 };
+    comet_seat_t *ann;
+
+    assert_int_equal(mark(0, "marked", "ann", 100), 0);
+    ann = comet_presence_enter(here_children[0].presence, &room, 1,
+                               comet_text("ann"), comet_text("{\"b\": 2}"));
+    here_await(HERE_ONLINE, 1);
+    assert_int_equal(kit_number_in(here_outside, "SELECT count(*) FROM online"
+                                                 " WHERE channel = 'marked'"
+                                                 " AND info = '{\"b\": 2}'"),
+                     1);
+    comet_presence_leave(ann);
 }
 
 /* A mark moves forwards only, in whichever child it is set; nobody need be
@@ -303,6 +321,7 @@ int main(void)
         HERE_TEST(test_thrown_out_unnoticed),
         HERE_TEST(test_without_a_name),
         HERE_TEST(test_odd_names),
+        HERE_TEST(test_info_of_who_marks),
         HERE_TEST(test_marks),
         HERE_TEST(test_off),
     };
