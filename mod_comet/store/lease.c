@@ -419,18 +419,23 @@ static apr_status_t publish(comet_presence_t *presence, comet_store_t *store,
 {
     apr_time_t now = comet_monotonic();
     apr_status_t status;
-    int any = 0;
+    int count = 0;
 
     if (now < presence->publish_at) {
         return APR_SUCCESS;
     }
     presence->publish_at = now + PUBLISH_USEC;
-    if (!comet_bus_claim_publishing(presence->config.bus, apr_time_now(),
-                                    PUBLISH_USEC)) {
+    if (!presence->publishing
+        && !comet_bus_claim_publishing(presence->config.bus, apr_time_now(),
+                                       PUBLISH_USEC)) {
         return APR_SUCCESS;
     }
-    status = comet_online_publish(store, &any);
-    *changed |= any;
+    status = comet_online_publish(store, &count);
+    *changed |= count > 0;
+    presence->publishing = count == COMET_ONLINE_SLICE;
+    if (presence->publishing) {
+        presence->publish_at = now; /* let publishers in, and go on */
+    }
     return status;
 }
 

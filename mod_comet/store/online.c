@@ -18,9 +18,9 @@ apr_status_t comet_online_sweep(comet_store_t *store, apr_int64_t holder,
     return store->engine->online->sweep(store, holder, more);
 }
 
-apr_status_t comet_online_publish(comet_store_t *store, int *any)
+apr_status_t comet_online_publish(comet_store_t *store, int *count)
 {
-    return store->engine->online->publish(store, any);
+    return store->engine->online->publish(store, count);
 }
 
 apr_status_t comet_online_holders(comet_store_t *store,

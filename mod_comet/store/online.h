@@ -68,13 +68,17 @@ typedef struct comet_online_totals_t {
     apr_int64_t anonymous; /* clients without a name */
 } comet_online_totals_t;
 
+/** How many rows or channels one transaction treats at most: clients choose how
+ * many there are, and publishers wait meanwhile. */
+#define COMET_ONLINE_SLICE 500
+
 /** What an engine does for the functions below. */
 typedef struct comet_online_engine_t {
     apr_status_t (*write)(comet_store_t *store, const comet_holder_t *holder,
                           int is_new, const comet_online_change_t *changes,
                           apr_size_t count);
     apr_status_t (*sweep)(comet_store_t *store, apr_int64_t holder, int *more);
-    apr_status_t (*publish)(comet_store_t *store, int *any);
+    apr_status_t (*publish)(comet_store_t *store, int *count);
     apr_status_t (*holders)(comet_store_t *store,
                             comet_online_holder_cb *callback, void *baton);
     apr_status_t (*rows)(comet_store_t *store, apr_int64_t holder,
@@ -109,8 +113,9 @@ apr_status_t comet_online_sweep(comet_store_t *store, apr_int64_t holder,
                                 int *more);
 
 /** Publish the numbers of channels where they have changed.
- * @param any  set to whether there were any */
-apr_status_t comet_online_publish(comet_store_t *store, int *any);
+ * @param count  set to how many there were; COMET_ONLINE_SLICE: there may be
+ *               more */
+apr_status_t comet_online_publish(comet_store_t *store, int *count);
 
 /** List all holders. */
 apr_status_t comet_online_holders(comet_store_t *store,

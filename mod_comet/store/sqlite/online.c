@@ -9,7 +9,6 @@
 #include "store/sqlite/online_read.h"
 
 #define PATIENCE_USEC 20000
-#define SWEEP_ROWS 500
 
 static comet_sqlite_t *own(comet_store_t *store)
 {
@@ -266,8 +265,17 @@ static apr_status_t sweep(comet_store_t *base, apr_int64_t holder, int *more)
                       "DELETE FROM presence_row WHERE holder = ?1 AND"
                       " (channel, member) IN (SELECT channel, member"
                       " FROM presence_row WHERE holder = ?1 LIMIT ?2)",
-                      holder, SWEEP_ROWS, &rows);
-    *more = rows == SWEEP_ROWS;
+                      holder, COMET_ONLINE_SLICE, &rows);
+    *more = rows == COMET_ONLINE_SLICE;
+    if (status == APR_SUCCESS && !*more) {
+        status = run_once(store,
+                          "DELETE FROM presence_anonymous WHERE holder = ?1"
+                          " AND channel IN (SELECT channel"
+                          " FROM presence_anonymous WHERE holder = ?1"
+                          " LIMIT ?2)",
+                          holder, COMET_ONLINE_SLICE, &rows);
+        *more = rows == COMET_ONLINE_SLICE;
+    }
     if (status == APR_SUCCESS && !*more) {
         status = run_once(store, "DELETE FROM presence_holder WHERE id = ?1",
                           holder, 0, NULL);
@@ -295,27 +303,42 @@ static apr_status_t is_any_changed(comet_sqlite_t *store, int *any)
     return status;
 }
 
-static apr_status_t publish(comet_store_t *base, int *any)
+/* The channels that one call publishes; ?1: how many at most. */
+#define CHANGED \
+    "SELECT name FROM presence_channel WHERE changed" \
+    " ORDER BY name LIMIT ?1"
+
+/* A channel that a program has entered, and whose name is wrong, is left out. */
+static apr_status_t publish(comet_store_t *base, int *count)
 {
     comet_sqlite_t *store = own(base);
-    apr_status_t status = is_any_changed(store, any);
+    int any;
+    apr_status_t status = is_any_changed(store, &any);
 
-    if (status != APR_SUCCESS || !*any) {
+    *count = 0;
+    if (status != APR_SUCCESS || !any) {
         return status;
     }
     status = comet_sqlite_reserve(store, PATIENCE_USEC);
-    if (status == APR_SUCCESS) {
-        status = comet_sqlite_execute(
-            store, "INSERT INTO message(channel, type, body)"
-                   " SELECT name || '" COMET_ONLINE_SUFFIX "', 'count',"
-                   " '{\"count\": ' || members || ', \"most\": ' || most"
-                   " || ', \"anonymous\": ' || (SELECT ifnull(sum(clients), 0)"
-                   " FROM presence_anonymous WHERE channel = name) || '}'"
-                   " FROM presence_channel WHERE changed;"
-                   "UPDATE presence_channel SET changed = 0 WHERE changed");
-        status = end(store, status);
+    if (status != APR_SUCCESS) {
+        return status;
     }
-    return status;
+    status =
+        run_once(store,
+                 "INSERT OR IGNORE INTO message(channel, type, body)"
+                 " SELECT name || '" COMET_ONLINE_SUFFIX "', 'count',"
+                 " '{\"count\": ' || members || ', \"most\": ' || most"
+                 " || ', \"anonymous\": ' || (SELECT ifnull(sum(clients), 0)"
+                 " FROM presence_anonymous WHERE channel = name) || '}'"
+                 " FROM presence_channel WHERE name IN (" CHANGED ")",
+                 COMET_ONLINE_SLICE, 0, NULL);
+    if (status == APR_SUCCESS) {
+        status = run_once(store,
+                          "UPDATE presence_channel SET changed = 0"
+                          " WHERE name IN (" CHANGED ")",
+                          COMET_ONLINE_SLICE, 0, count);
+    }
+    return end(store, status);
 }
 
 const comet_online_engine_t comet_online_sqlite = {

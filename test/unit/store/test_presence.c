@@ -6,6 +6,7 @@
 #endif
 #include "presence_kit.h"
 
+#include <stdio.h>
 #include <string.h>
 
 static void test_join_and_leave(void **state)
@@ -291,6 +292,45 @@ static void test_marks(void **state)
     here_await(HERE_TOLD("read"), 1);
 }
 
+#define MANY 1200 /* more than two slices */
+
+/* However many channels clients without a name have chosen, no transaction
+ * publishes or removes more than a slice of them. */
+static void test_slices(void **state)
+{
+    comet_store_t *store = here_children[0].store;
+    int count = COMET_ONLINE_SLICE, more = 1, calls;
+    char text[400];
+
+    snprintf(text, sizeof(text),
+             "INSERT INTO presence_holder(id, host, pid, patience)"
+             " VALUES(7, 'h', 1, 3600000);"
+             "WITH RECURSIVE n(i) AS"
+             " (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < %d)"
+             " INSERT INTO presence_anonymous(channel, holder, clients)"
+             " SELECT 'room/' || i, 7, 1 FROM n",
+             MANY - 1);
+    kit_must_run(here_outside, text);
+    /* no name of a channel: it does not keep the others from being published */
+    kit_must_run(here_outside, "INSERT INTO presence_anonymous(channel, holder,"
+                               " clients) VALUES('a//b', 7, 1)");
+    for (calls = 0; count == COMET_ONLINE_SLICE; calls++) {
+        assert_int_equal(comet_online_publish(store, &count), 0);
+        assert_true(count <= COMET_ONLINE_SLICE);
+    }
+    assert_int_equal(calls, 3);
+    assert_int_equal(kit_number_in(here_outside, HERE_TOLD("count")), MANY - 1);
+    for (calls = 0; more; calls++) {
+        assert_int_equal(comet_online_sweep(store, 7, &more), 0);
+        assert_true(kit_number_in(here_outside,
+                                  "SELECT count(*) FROM presence_anonymous")
+                    >= MANY - (calls + 1) * COMET_ONLINE_SLICE);
+    }
+    assert_int_equal(calls, 3);
+    assert_int_equal(
+        kit_number_in(here_outside, "SELECT count(*) FROM presence_holder"), 0);
+}
+
 /* Turning presence off ends it for all. */
 static void test_off(void **state)
 {
@@ -323,6 +363,7 @@ int main(void)
         HERE_TEST(test_odd_names),
         HERE_TEST(test_info_of_who_marks),
         HERE_TEST(test_marks),
+        HERE_TEST(test_slices),
         HERE_TEST(test_off),
     };
 
