@@ -1,17 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-// A document of npm `yjs` with the provider of conf/examples.  Its arguments: the
-// folder of the provider, the site, the session's cookie, the post's id, and
-// after how many updates a whole document is published.  Each line of standard
-// input is a command in JSON; `text` prints the document.
+// Documents of npm `yjs` with the provider of conf/examples.  Its arguments: the
+// folder of the provider, the site, the session's cookie.  Each line of standard
+// input is a command in JSON: [command, document, …]; `open` names a post, and
+// after how many updates a whole document is published.
 
 import { createInterface } from 'node:readline';
 import * as Y from 'yjs';
 
-const [, , folder, site, cookie, id, stateAfter] = process.argv;
+const [, , folder, site, cookie] = process.argv;
 const { connect } = await import(`${folder}/comet-yjs.js`);
 const say = (...words) => process.stdout.write(`${JSON.stringify(words)}\n`);
-const ydoc = new Y.Doc();
-const text = ydoc.getText('content');
+const documents = {};
 
 /** As wp.apiFetch(): rejects with what the REST API says. */
 async function ask(query) {
@@ -23,24 +22,32 @@ async function ask(query) {
   return answer.json();
 }
 
+async function open(name, id, stateAfter) {
+  const ydoc = new Y.Doc();
+  const provider = await connect({ objectType: 'postType/post', objectId: id,
+    ydoc }, { Y, url: `${site}/comet`, ask, stateAfter });
+  documents[name] = { ydoc, provider, text: ydoc.getText('content') };
+  provider.on('status', ({ status }) => say('status', name, status));
+  say('ready', name);
+}
+
 const commands = {
-  insert: (words) => text.insert(
-    Math.floor(Math.random() * (text.length + 1)), words),
-  append: (words) => text.insert(text.length, words),
-  remove: (from, count) => text.delete(from, count),
-  text: () => say('text', text.toString()),
-  load: (state) => Y.applyUpdate(ydoc, Buffer.from(state, 'base64')),
-  destroy: () => provider.destroy(),
-  save: () => say('saved', Buffer.from(Y.encodeStateAsUpdate(ydoc))
-    .toString('base64')),
+  append: ({ text }, words) => text.insert(text.length, words),
+  remove: ({ text }, from, count) => text.delete(from, count),
+  text: ({ text }, name) => say('text', name, text.toString()),
+  load: ({ ydoc }, state) => Y.applyUpdate(ydoc, Buffer.from(state, 'base64')),
+  destroy: ({ provider }) => provider.destroy(),
+  save: ({ ydoc }, name) => say('saved', name, Buffer.from(
+    Y.encodeStateAsUpdate(ydoc)).toString('base64')),
 };
 
-const provider = await connect({ objectType: 'postType/post', objectId: id,
-  ydoc }, { Y, url: `${site}/comet`, ask, stateAfter: Number(stateAfter) });
-provider.on('status', ({ status }) => say('status', status));
-say('ready');
 for await (const line of createInterface({ input: process.stdin })) {
-  const [command, ...words] = JSON.parse(line);
-  commands[command](...words);
+  const [command, name, ...words] = JSON.parse(line);
+  if (command === 'open') {
+    await open(name, ...words);
+  }
+  else {
+    commands[command](documents[name], ...words.length ? words : [name]);
+  }
 }
 process.exit(0);

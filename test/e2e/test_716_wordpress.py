@@ -3,9 +3,11 @@
 time, by the plug-in of conf/examples.  Debian's WordPress is too old to
 collaborate, so a few functions stand for it."""
 
+import contextlib
 import os
 import shutil
 import signal
+import sqlite3
 
 import pytest
 
@@ -91,27 +93,50 @@ def site():
     assert not problems
 
 
-class Editor(NodeClient):
+@pytest.fixture(scope="module")
+def office(site):
+    """The process in which anna's editors run."""
+    cookie = site.get("/wp-json.php?login=anna").header("set-cookie")
+    with NodeClient("yjs_editor.mjs", site.docroot, "http://127.0.0.1:%d"
+                    % site.port, cookie.split(";")[0]) as made:
+        yield made
+
+
+class Editor:
     """A document that somebody edits."""
 
-    def __init__(self, server, post, state_after=200):
-        cookie = server.get("/wp-json.php?login=anna").header("set-cookie")
-        super().__init__("yjs_editor.mjs", server.docroot,
-                         "http://127.0.0.1:%d" % server.port,
-                         cookie.split(";")[0], str(post), str(state_after))
-        self.wait(lambda: ["ready"] in self.said, "a start")
+    count = 0
+
+    def __init__(self, office, post, state_after=200):
+        Editor.count += 1
+        self.office, self.name = office, "editor %d" % Editor.count
+        self.command("open", str(post), state_after)
+        self.wait("ready")
+
+    def command(self, word, *words):
+        self.office.command(word, self.name, *words)
+
+    def wait(self, *words):
+        wanted = [words[0], self.name, *words[1:]]
+        self.office.wait(lambda: wanted in self.office.said, repr(wanted))
 
     def connected(self):
-        self.wait(lambda: ["status", "connected"] in self.said, "a stream")
+        self.wait("status", "connected")
         return self
 
+    def ask(self, word, answer):
+        """Send a command; return what it prints."""
+        def found():
+            return [words[2] for words in self.office.said[count:]
+                    if words[:2] == [answer, self.name]]
+
+        count = len(self.office.said)
+        self.command(word)
+        self.office.wait(found, word)
+        return found()[0]
+
     def text(self):
-        count = len(self.said)
-        self.command("text")
-        self.wait(lambda: [words for words in self.said[count:]
-                           if words[0] == "text"], "the text")
-        return [words for words in self.said[count:]
-                if words[0] == "text"][0][1]
+        return self.ask("text", "text")
 
 
 def converge(editors, parts):
@@ -123,8 +148,11 @@ def converge(editors, parts):
 
 
 def rows(server, post):
-    return sqlite(server.db, "SELECT type, count(*) FROM message WHERE channel="
-                  "'wordpress/postType/post/%d' GROUP BY type" % post)
+    """How many messages of each type a post's channel has."""
+    with contextlib.closing(sqlite3.connect(server.db, timeout=10)) as db:
+        return dict(db.execute(
+            "SELECT type, count(*) FROM message WHERE channel = ? GROUP BY type",
+            ("wordpress/postType/post/%d" % post,)))
 
 
 def kill(server):
@@ -136,72 +164,71 @@ def kill(server):
                and not set(old) & set(server.children()), 10, "a child")
 
 
-def test_716_01_converge(site):
+def test_716_01_converge(site, office):
     """Two editors that write at the same time, over a kill -9 of the child and
     a reload, have the same text; so has one that comes later."""
-    with Editor(site, 1).connected() as one, Editor(site, 1).connected() as two:
-        parts = []
-        for number in range(30):
-            for name, editor in (("a", one), ("b", two)):
-                parts.append("%s%d" % (name, number))
-                editor.command("append", " " + parts[-1])
-            if number == 10:
-                kill(site)
-            elif number == 20:
-                site.graceful()
-        converge([one, two], sorted(parts))
-        one.command("remove", 0, 4)
-        text = one.text()
-        wait_until(lambda: two.text() == text, 10, "a deletion")
-        with Editor(site, 1) as late:
-            wait_until(lambda: late.text() == text, 10, "the whole text")
+    one, two = (Editor(office, 1).connected() for _ in range(2))
+    parts = []
+    for number in range(15):
+        for name, editor in (("a", one), ("b", two)):
+            parts.append("%s%d" % (name, number))
+            editor.command("append", " " + parts[-1])
+        if number == 5:
+            kill(site)
+        elif number == 10:
+            site.graceful()
+    converge([one, two], sorted(parts))
+    one.command("remove", 0, 4)
+    text = one.text()
+    wait_until(lambda: two.text() == text, 10, "a deletion")
+    late = Editor(office, 1)
+    wait_until(lambda: late.text() == text, 10, "the whole text")
 
 
-def test_716_02_what_a_channel_has_is_not_repeated(site):
+def test_716_02_what_a_channel_has_is_not_repeated(site, office):
     """An editor that opens a document which it knows already, as WordPress has
     stored it, publishes only what the channel lacks."""
-    with Editor(site, 2).connected() as one:
-        one.command("append", "stored")
-        wait_until(lambda: rows(site, 2) == [["update", "1"]], 10, "the row", 0.1)
-        saved = one.ask("save")[0]
-    with Editor(site, 2) as two:
-        two.command("load", saved)
-        two.connected()
-        two.command("append", " more")
-        wait_until(lambda: rows(site, 2) == [["update", "2"]], 10, "the row", 0.1)
-        assert two.text() == "stored more"
-        two.command("append", " at the end")
-        two.command("destroy")
-        wait_until(lambda: rows(site, 2) == [["update", "3"]], 10, "the row", 0.1)
+    one = Editor(office, 2).connected()
+    one.command("append", "stored")
+    wait_until(lambda: rows(site, 2) == {"update": 1}, 10, "the row")
+    saved = one.ask("save", "saved")
+    two = Editor(office, 2)
+    two.command("load", saved)
+    two.connected()
+    two.command("append", " more")
+    wait_until(lambda: rows(site, 2) == {"update": 2}, 10, "the row")
+    assert two.text() == "stored more"
+    two.command("append", " at the end")
+    two.command("destroy")
+    wait_until(lambda: rows(site, 2) == {"update": 3}, 10, "the row")
     sqlite(site.db, "DELETE FROM message WHERE channel LIKE '%/2'")
-    with Editor(site, 2) as three:          # the channel is empty again
-        three.command("load", saved)
-        wait_until(lambda: rows(site, 2) == [["update", "1"]], 10, "the row", 0.1)
-        with Editor(site, 2) as four:
-            wait_until(lambda: four.text() == "stored", 10, "the text")
+    three = Editor(office, 2)           # the channel is empty again
+    three.command("load", saved)
+    wait_until(lambda: rows(site, 2) == {"update": 1}, 10, "the row")
+    four = Editor(office, 2)
+    wait_until(lambda: four.text() == "stored", 10, "the text")
 
 
-def test_716_03_whole_documents(site):
+def test_716_03_whole_documents(site, office):
     """Older messages than the last whole document are not needed."""
-    with Editor(site, 3, state_after=5).connected() as one:
-        for number in range(12):
-            one.command("append", " %d" % number)
-            wait_until(lambda number=number: sum(
-                int(count) for _, count in rows(site, 3)) == number + 1, 10,
-                "the row", 0.1)
-        text = one.text()
-        assert dict(rows(site, 3)) == {"state": "2", "update": "10"}
+    one = Editor(office, 3, state_after=5).connected()
+    for number in range(12):
+        one.command("append", " %d" % number)
+        wait_until(lambda number=number: sum(
+            rows(site, 3).values()) == number + 1, 10, "the row")
+    text = one.text()
+    assert rows(site, 3) == {"state": 2, "update": 10}
     sqlite(site.db, "DELETE FROM message WHERE channel LIKE '%/3' AND timestamp"
            " < (SELECT max(timestamp) FROM message WHERE type = 'state')")
-    with Editor(site, 3) as late:
-        wait_until(lambda: late.text() == text, 10, "the whole text")
+    late = Editor(office, 3)
+    wait_until(lambda: late.text() == text, 10, "the whole text")
 
 
-def test_716_04_rights(site):
+def test_716_04_rights(site, office):
     """A token opens the one document that its user may edit."""
-    with Editor(site, 5) as refused:                # edited alone
-        refused.command("append", "mine")
-        assert refused.text() == "mine"
+    refused = Editor(office, 5)         # edited alone
+    refused.command("append", "mine")
+    assert refused.text() == "mine"
     cookie = {"Cookie": site.get("/wp-json.php?login=bert")
               .header("set-cookie").split(";")[0]}
     for query, status in (("type=postType/post&id=5", 403),
@@ -226,4 +253,4 @@ def test_716_04_rights(site):
             answer = site.request("POST", url, b"x", {
                 "Content-Type": "text/plain", **token})
             assert answer.status == (201 if mine else 403)
-    assert rows(site, 5) == []
+    assert rows(site, 5) == {}
