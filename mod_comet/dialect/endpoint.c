@@ -11,6 +11,7 @@
 #include "wait/park.h"
 #include "dialect/catch_up.h"
 #include "dialect/change.h"
+#include "dialect/channels.h"
 #include "dialect/marks.h"
 #include "dialect/members.h"
 #include "dialect/moderate.h"
@@ -242,6 +243,9 @@ static int handle_get(request_rec *r, const mod_comet_request_t *request,
     }
     if (comet_params_get(&request->query, "unread", &any)) {
         return mod_comet_marks_answer(r, ask);
+    }
+    if (comet_params_get(&request->query, "channels", &any)) {
+        return mod_comet_channels_answer(r, request, ask);
     }
     wrong = read_ask(r, request, ask);
     if (wrong) {

@@ -31,6 +31,7 @@ static comet_store_config_t make(const server_rec *s,
         .presence_grace = mod_comet_config_presence_used(s)
                               ? mod_comet_config_presence_grace(s)
                               : 0,
+        .presence_memory = mod_comet_config_presence_memory(s),
     };
 }
 
@@ -41,7 +42,8 @@ static int is_kept_alike(const comet_store_config_t *a,
            && a->retain_age == b->retain_age && a->search == b->search
            && a->deletions == b->deletions
            && (!a->presence_grace || !b->presence_grace
-               || a->presence_grace == b->presence_grace);
+               || (a->presence_grace == b->presence_grace
+                   && a->presence_memory == b->presence_memory));
 }
 
 /*
@@ -72,11 +74,13 @@ static int add_server(apr_array_header_t *stores, apr_hash_t *known,
                                       "CometStore: %s is used by two servers "
                                       "with different CometSync, "
                                       "CometRetain, CometSearch, "
-                                      "CometDeletions or CometPresenceGrace",
+                                      "CometDeletions, CometPresenceGrace or "
+                                      "CometPresenceMemory",
                                       place->name));
     }
     if (!found->presence_grace) {
         found->presence_grace = wanted.presence_grace;
+        found->presence_memory = wanted.presence_memory;
     }
     return OK;
 }

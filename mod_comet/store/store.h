@@ -46,6 +46,9 @@ typedef struct comet_store_config_t {
     int deletions; /* CometDeletions: deleted messages are told of */
     /** CometPresenceGrace, where CometPresence is used; 0: it is not. */
     apr_interval_time_t presence_grace;
+    /** CometPresenceMemory: after that time a member who has left is
+     * forgotten. */
+    apr_interval_time_t presence_memory;
 } comet_store_config_t;
 
 typedef struct comet_store_t comet_store_t; /* one connection */
@@ -363,7 +366,8 @@ apr_status_t comet_store_append(comet_store_t *store,
                                 apr_size_t count);
 
 /**
- * One small step of retention (at most 1,000 rows) over the channels that
+ * One small step of retention, by CometRetain and by the rules that the store
+ * has for single channels (at most 1,000 rows) over the channels that
  * got messages since the last complete round of this connection.
  * The caller holds the write lock.
  * @param now   age counts from the newest message of a channel; or from now, if

@@ -206,12 +206,6 @@ static void publish_queued(comet_writer_t *writer)
     judge(writer, status);
 }
 
-static int retains(const comet_writer_t *writer)
-{
-    return writer->store_config.retain_count > 0
-           || writer->store_config.retain_age > 0;
-}
-
 /* Whether this child must do the upkeep now.  One child does it in every
  * UPKEEP_USEC; a child that has begun goes on until it has finished. */
 static int upkeep_is_due(comet_writer_t *writer)
@@ -251,7 +245,7 @@ static void keep_up(comet_writer_t *writer)
     if (!upkeep_is_due(writer)) {
         return;
     }
-    if (retains(writer) && (writer->pruning || !was_tidying)) {
+    if (writer->pruning || !was_tidying) {
         if (!lock_bus(writer)) {
             return;
         }

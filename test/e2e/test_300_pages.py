@@ -204,7 +204,7 @@ def test_300_10_outside_insert(browser, pages, kind):
     db = sqlite3.connect(pages.db, isolation_level=None, timeout=5)
     lags = []
     for i in range(12):
-        pages.wait_waiting(1)
+        pages.wait_waiting(2 if kind == "today" else 1)     # and presence
         db.execute("INSERT INTO message(channel, body) VALUES('chat', ?)",
                    ("cron%02d" % i,))
         committed = time.time() * 1000

@@ -9,6 +9,8 @@
 #include "store/sqlite/online_read.h"
 
 #define PATIENCE_USEC 20000
+/* How often to look for members to forget: it reads the whole table. */
+#define FORGET_USEC apr_time_from_sec(3600)
 
 static comet_sqlite_t *own(comet_store_t *store)
 {
@@ -339,6 +341,58 @@ static apr_status_t publish(comet_store_t *base, int *count)
                           COMET_ONLINE_SLICE, 0, count);
     }
     return end(store, status);
+}
+
+/* Those whose last sign of life is older than ?1, and who are not here. */
+#define FORGOTTEN \
+    "FROM last_seen AS s" \
+    " WHERE max(ifnull(s.left_at, 0), ifnull(s.read_at, 0)) < ?1" \
+    " AND NOT EXISTS (SELECT 1 FROM presence_row AS p" \
+    " WHERE p.channel = s.channel AND p.member = s.member)"
+
+/* Age counts back from the newest message, or from now if that is dated into
+ * the future, so that a wrong clock forgets nobody. */
+static comet_timestamp_t oldest_to_keep(const comet_sqlite_t *store,
+                                        comet_timestamp_t last)
+{
+    apr_time_t now = apr_time_now();
+
+    return (last < now ? last : now) - store->config->presence_memory;
+}
+
+apr_status_t comet_online_forget(comet_sqlite_t *store, int *more)
+{
+    comet_store_state_t state;
+    apr_status_t status;
+    int rows = 0;
+
+    if (comet_monotonic() < store->forget_at) {
+        return APR_SUCCESS;
+    }
+    status = comet_sqlite_reserve(store, PATIENCE_USEC);
+    if (status == APR_SUCCESS) {
+        status = comet_sqlite_state(store, &state);
+        if (status == APR_SUCCESS) {
+            status = run_once(
+                store,
+                "DELETE FROM last_seen WHERE (channel, member) IN"
+                " (SELECT s.channel, s.member " FORGOTTEN " LIMIT ?2)",
+                oldest_to_keep(store, state.last), COMET_ONLINE_SLICE, &rows);
+        }
+        if (status == APR_SUCCESS && rows) {
+            status = comet_sqlite_commit(store);
+        }
+        else {
+            comet_sqlite_roll_back(store);
+        }
+    }
+    if (rows == COMET_ONLINE_SLICE) {
+        *more = 1;
+    }
+    else if (status == APR_SUCCESS) {
+        store->forget_at = comet_monotonic() + FORGET_USEC;
+    }
+    return status;
 }
 
 const comet_online_engine_t comet_online_sqlite = {

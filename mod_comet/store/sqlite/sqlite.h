@@ -69,6 +69,8 @@ typedef enum {
     SQL_KEYS_RECALL,
     SQL_CHANNELS,
     SQL_CHANNELS_SINCE,
+    SQL_RULES,
+    SQL_RULE,
     SQL_NEWEST,
     SQL_NEWEST_PUBLIC,
     SQL_OVER_COUNT,
@@ -97,6 +99,9 @@ typedef struct prune_t {
     int running; /* whether a round has begun and has not ended */
     apr_time_t now; /* the time of this step */
     int all_seen; /* a first round over all channels is complete */
+    int has_rules; /* channel_retention has any */
+    apr_int64_t rule_changes; /* of channel_retention, when the last round
+                               * began */
     comet_timestamp_t seen; /* the store's last timestamp when the last whole
                              * round began */
     comet_timestamp_t end; /* the store's last timestamp when this round
@@ -140,6 +145,8 @@ typedef struct comet_sqlite_t {
     apr_int64_t busy_since;
     int wal_pages, checkpoint_at;
     prune_t prune;
+    apr_time_t forget_at; /* when to look next for members to forget, by
+                           * comet_monotonic() */
     const volatile apr_uint32_t
         *tally; /* NULL: not mapped yet, or it cannot be mapped */
     int indexing; /* writers only: the index has to be built or removed */

@@ -125,6 +125,17 @@ const char *const comet_sqlite_text[SQL_COUNT] = {
     [SQL_CHANNELS_SINCE] = "SELECT id, channel_id FROM message_log"
                            " WHERE id > ?1 AND id <= ?2"
                            " ORDER BY id LIMIT ?3",
+    [SQL_RULES] = "SELECT count, EXISTS (SELECT 1 FROM channel_retention)"
+                  " FROM retention_changes",
+    /* of the pattern for which max() is greatest; NULL: there is none */
+    [SQL_RULE] = "SELECT CASE WHEN count(*)"
+                 " THEN ifnull(r.keep_count, 0) END, ifnull(r.keep_age, 0),"
+                 " max(length(r.pattern) + 1000 * (r.pattern = c.name))"
+                 " FROM channel AS c JOIN channel_retention AS r"
+                 " ON r.pattern = c.name OR (substr(r.pattern, -1) = '*'"
+                 " AND substr(c.name, 1, length(r.pattern) - 1)"
+                 " = substr(r.pattern, 1, length(r.pattern) - 1))"
+                 " WHERE c.id = ?1",
     [SQL_NEWEST] = "SELECT id FROM message_log WHERE channel_id = ?1" LASTS
                    " ORDER BY id DESC LIMIT 1",
     [SQL_NEWEST_PUBLIC] = "SELECT id FROM message_log"

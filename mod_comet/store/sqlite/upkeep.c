@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Keeping the file small: checkpoints and retention. */
+#include "store/sqlite/online.h"
 #include "store/sqlite/sqlite.h"
 
 #include <stdio.h>
@@ -61,6 +62,45 @@ apr_status_t comet_sqlite_checkpoint(comet_sqlite_t *store)
 
 /* --- Retention -------------------------------------------------------- */
 
+/* Whether retention has anything to do.  After a change of the rules every
+ * channel is looked at. */
+static apr_status_t look_at_rules(comet_sqlite_t *store, int *any)
+{
+    prune_t *prune = &store->prune;
+    apr_int64_t changes = 0, rules = 0;
+    apr_status_t status =
+        comet_sqlite_query(store, SQL_RULES, &changes, &rules);
+
+    if (changes != prune->rule_changes) {
+        prune->running = prune->all_seen = 0;
+        prune->rule_changes = changes;
+    }
+    prune->has_rules = rules != 0;
+    *any = rules || store->config->retain_count > 0
+           || store->config->retain_age > 0;
+    return status;
+}
+
+/* What a channel keeps: by a rule of its own, or by CometRetain. */
+static apr_status_t find_rule(comet_sqlite_t *store, apr_int64_t channel,
+                              apr_int64_t *count, apr_interval_time_t *age)
+{
+    apr_int64_t own_count = -1, seconds = 0;
+    apr_status_t status = APR_SUCCESS;
+
+    *count = store->config->retain_count;
+    *age = store->config->retain_age;
+    if (store->prune.has_rules) {
+        comet_sqlite_bind_int(store, SQL_RULE, 1, channel);
+        status = comet_sqlite_query(store, SQL_RULE, &own_count, &seconds);
+    }
+    if (own_count >= 0) {
+        *count = own_count;
+        *age = apr_time_from_sec(seconds);
+    }
+    return status;
+}
+
 /* Begin a round, or list more of its channels. */
 static apr_status_t list_channels(comet_sqlite_t *store)
 {
@@ -114,24 +154,25 @@ static apr_status_t begin_round(comet_sqlite_t *store)
 static apr_status_t find_excess(comet_sqlite_t *store, apr_int64_t channel,
                                 comet_timestamp_t *upto)
 {
-    const comet_store_config_t *config = store->config;
     comet_timestamp_t newest = 0;
-    apr_status_t status = APR_SUCCESS;
+    apr_int64_t count;
+    apr_interval_time_t age;
+    apr_status_t status = find_rule(store, channel, &count, &age);
 
     *upto = 0;
-    if (config->retain_count > 0) {
+    if (status == APR_SUCCESS && count > 0) {
         comet_sqlite_bind_int(store, SQL_OVER_COUNT, 1, channel);
-        comet_sqlite_bind_int(store, SQL_OVER_COUNT, 2, config->retain_count);
+        comet_sqlite_bind_int(store, SQL_OVER_COUNT, 2, count);
         status = comet_sqlite_query(store, SQL_OVER_COUNT, upto, NULL);
     }
-    if (status == APR_SUCCESS && config->retain_age > 0) {
+    if (status == APR_SUCCESS && age > 0) {
         comet_sqlite_bind_int(store, SQL_NEWEST, 1, channel);
         status = comet_sqlite_query(store, SQL_NEWEST, &newest, NULL);
         if (newest > store->prune.now) {
             newest = store->prune.now;
         }
-        if (newest - config->retain_age - 1 > *upto) {
-            *upto = newest - config->retain_age - 1;
+        if (newest - age - 1 > *upto) {
+            *upto = newest - age - 1;
         }
     }
     return status;
@@ -262,11 +303,13 @@ apr_status_t comet_sqlite_prune(comet_sqlite_t *store, apr_time_t now,
 {
     prune_t *prune = &store->prune;
     apr_int64_t removed = 0;
+    int any = 0;
     apr_status_t status;
 
     *more = 0;
-    if (store->config->retain_count <= 0 && store->config->retain_age <= 0) {
-        return APR_SUCCESS;
+    status = look_at_rules(store, &any);
+    if (status != APR_SUCCESS || !any) {
+        return status;
     }
     status = comet_sqlite_reserve(store, PRUNE_PATIENCE_USEC);
     if (status != APR_SUCCESS) {
@@ -377,6 +420,9 @@ apr_status_t comet_sqlite_tidy(comet_sqlite_t *store, int *more)
     status = forget_keys(store, more);
     if (status == APR_SUCCESS) {
         status = forget_passed(store, more);
+    }
+    if (status == APR_SUCCESS && store->config->presence_grace) {
+        status = comet_online_forget(store, more);
     }
     return status == APR_SUCCESS ? comet_sqlite_index_step(store, more)
                                  : status;

@@ -50,7 +50,7 @@ static void test_created(void **state)
     assert_int_equal(stat(scratch_path("comet.db-wal"), &info), 0);
     assert_int_equal(info.st_mode & 0777, 0660);
     assert_int_equal(kit_number("PRAGMA application_id"), 0x434f4d54);
-    assert_int_equal(kit_number("PRAGMA user_version"), 5);
+    assert_int_equal(kit_number("PRAGMA user_version"), 6);
     assert_int_equal(kit_number("PRAGMA auto_vacuum"), 2);
     assert_int_equal(kit_number("PRAGMA page_size"), 4096);
     assert_int_equal(kit_number("SELECT count(*) FROM pragma_journal_mode"
@@ -220,7 +220,7 @@ static void test_empty_database(void **state)
     sqlite3_close(db);
     assert_int_equal(kit_open_status(COMET_STORE_READ), APR_ENOENT);
     assert_int_equal(kit_open_status(COMET_STORE_WRITE), APR_SUCCESS);
-    assert_int_equal(kit_number("PRAGMA user_version"), 5);
+    assert_int_equal(kit_number("PRAGMA user_version"), 6);
 }
 
 #define CANNOT_GET_THERE 77

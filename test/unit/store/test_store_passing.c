@@ -252,12 +252,12 @@ static void test_removed_late(void **state)
 {
     comet_store_t *store = kit_open_store(COMET_STORE_WRITE);
     comet_store_state_t before, after;
-    int i;
 
     append(store, "only", "x", 5);
-    for (i = 0; i < 1500; i++) {
-        append(store, "a", "x", 10);
-    }
+    kit_run_outside("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL"
+                    " SELECT i + 1 FROM n WHERE i < 1500)"
+                    " INSERT INTO message(channel, body, keep)"
+                    " SELECT 'a', 'x', 10 FROM n");
     append(store, "a", "lasts", 0);
     append(store, "a", "stays", 3600);
     assert_int_equal(comet_store_state(store, &before), 0);

@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * @file dialect/channels.h
+ * GET …?channels=PREFIX*: which channels there are.
+ */
+#ifndef MOD_COMET_CHANNELS_H
+#define MOD_COMET_CHANNELS_H
+
+#include "request/ask.h"
+
+/**
+ * Answer with the channels that a wildcard stands for, and the timestamp of the
+ * newest message of each.  They are authorised as for reading by that wildcard,
+ * so one refusal refuses the whole list.
+ * @param ask  as the handler of a dialect gets it; the URL names no channel
+ * @return what the handler returns
+ */
+int mod_comet_channels_answer(request_rec *r,
+                              const mod_comet_request_t *request,
+                              mod_comet_ask_t *ask);
+
+#endif /* MOD_COMET_CHANNELS_H */

@@ -1,0 +1,63 @@
+-- SPDX-License-Identifier: Apache-2.0
+-- Version 6 of mod_comet's database: what each channel keeps, and the channels
+-- as a list.
+--
+-- The table channel_retention stands beside CometRetain.  A row says what the
+-- channels of a pattern keep; CometRetain holds for all others.  A pattern is
+-- the name of a channel, or a prefix and a star.  The name comes first, then the
+-- longest prefix.  NULL means: no limit.
+--
+--   INSERT INTO channel_retention(pattern, keep_count, keep_age)
+--   VALUES('log/*', 1000, 86400), ('log/audit', NULL, NULL);
+
+PRAGMA user_version = 6;
+
+CREATE TABLE channel_retention(
+  pattern TEXT NOT NULL PRIMARY KEY,
+  -- How many messages a channel keeps.
+  keep_count INTEGER,
+  -- How many seconds a message may be older than the channel's newest one.
+  keep_age INTEGER,
+  CONSTRAINT "a pattern is text of 1 to 256 bytes"
+    CHECK (typeof(pattern) = 'text'
+           AND length(CAST(pattern AS BLOB)) BETWEEN 1 AND 256),
+  CONSTRAINT "keep_count is NULL or a number of at least 1"
+    CHECK (keep_count IS NULL
+           OR (typeof(keep_count) = 'integer'
+               AND keep_count BETWEEN 1 AND 2147483647)),
+  CONSTRAINT "keep_age is NULL or a number of seconds of at least 1"
+    CHECK (keep_age IS NULL
+           OR (typeof(keep_age) = 'integer'
+               AND keep_age BETWEEN 1 AND 3153600000))
+) WITHOUT ROWID;
+
+-- Counts the changes of the table.  After one, every channel is looked at again,
+-- and not only those that get messages.
+CREATE TABLE retention_changes(
+  one INTEGER PRIMARY KEY CHECK (one = 1),
+  count INTEGER NOT NULL
+);
+INSERT INTO retention_changes VALUES(1, 0);
+CREATE TRIGGER channel_retention_insert AFTER INSERT ON channel_retention
+BEGIN
+  UPDATE retention_changes SET count = count + 1;
+END;
+CREATE TRIGGER channel_retention_update AFTER UPDATE ON channel_retention
+BEGIN
+  UPDATE retention_changes SET count = count + 1;
+END;
+CREATE TRIGGER channel_retention_delete AFTER DELETE ON channel_retention
+BEGIN
+  UPDATE retention_changes SET count = count + 1;
+END;
+
+-- The channels that have messages, without those that pass:
+--
+--   SELECT channel, messages, datetime(last / 1e6, 'unixepoch')
+--     FROM channel_info ORDER BY bytes DESC LIMIT 20;
+CREATE VIEW channel_info(channel, messages, bytes, first, last) AS
+  SELECT c.name, count(*), sum(length(CAST(m.body AS BLOB))), min(m.id),
+         max(m.id)
+    FROM channel AS c JOIN message_log AS m ON m.channel_id = c.id
+   WHERE m.keep IS NULL
+   GROUP BY c.id;
