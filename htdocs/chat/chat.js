@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The chat page: rows for the channel's messages and for the user's own.
 
-import { Comet, newKey } from '../mod-comet/comet.js';
+import { Comet, eventOf, newKey } from '../mod-comet/comet.js';
 import { lostState, say, showState } from '../assets/connection.js';
 
 const $ = (selector, from = document) => from.querySelector(selector);
@@ -21,8 +21,17 @@ const shown = new Map();    // timestamp -> row: every stored message, once
 const unsettled = new Set();    // one's own rows, not yet known to be stored
 const mine = new Set(JSON.parse(sessionStorage.getItem('mine') ?? '[]'));
 const drafts = new WeakMap();   // one's own row -> {text, key}, as sent
+const edits = new Map();        // timestamp of a message -> its newest edit
+const gone = new Set();         // timestamps of deleted messages
+const typists = new Map();      // name -> the timer that ends their typing
 const title = document.title;
+let markable;                   // the server keeps a mark of this user
+let marked = 0;                 // up to where the server knows the user has read
+let marking;                    // the timer of the next mark
+let oldest = Infinity;          // the oldest message known here, of any type
+let user;                       // as the server calls this user, once it has
 let comet;
+let presence;
 let isEarlier;                  // whether there is more before the oldest row
 let unseen = 0;
 
@@ -47,7 +56,7 @@ function place(row, timestamp = Infinity) {
 }
 
 /** Makes this row the only row of a stored message. */
-function settle(row, { timestamp, author, type = 'message' }) {
+function settle(row, { timestamp, author, type = 'message', body }) {
     const date = new Date(timestamp / 1000);
     const today = date.toDateString() === new Date().toDateString();
     const time = $('time', row);
@@ -63,9 +72,48 @@ function settle(row, { timestamp, author, type = 'message' }) {
     row.classList.remove('sending', 'failed');
     row.classList.toggle('mine', mine.has(timestamp) || unsettled.has(row));
     row.dataset.timestamp = timestamp;
+    row.dataset.author = author ?? '';
     unsettled.delete(row);
     shown.set(timestamp, row);
+    if (author && row.classList.contains('mine')) {
+        user = author;
+    }
+    row.classList.toggle('editable', !!author && author === user);
+    drafts.set(row, { ...drafts.get(row), text: body ?? drafts.get(row)?.text });
+    showEdit(row);
     place(row, timestamp);
+}
+
+/** Shows the newest text, if the message's own author has written it. */
+function showEdit(row) {
+    const edit = edits.get(Number(row.dataset.timestamp));
+    if (edit?.author && edit.author === row.dataset.author) {
+        $('.body', row).textContent = edit.data;
+        $('.edited', row).hidden = false;
+        drafts.set(row, { ...drafts.get(row), text: edit.data });
+    }
+}
+
+function takeEdit(edit) {
+    const { timestamp, message } = edit;
+    // Pages of the history come late: the newest edit stays.
+    if (!(edits.get(timestamp)?.message.timestamp > message.timestamp)) {
+        edits.set(timestamp, edit);
+    }
+    if (shown.has(timestamp)) {
+        showEdit(shown.get(timestamp));
+    }
+}
+
+/** A moderator has deleted a message. */
+function takeDeletion(timestamp) {
+    const row = shown.get(timestamp);
+    gone.add(timestamp);
+    if (row) {
+        shown.delete(timestamp);
+        row.remove();
+        showWhole();
+    }
 }
 
 /** A line across the log, after the message of this timestamp. */
@@ -92,6 +140,8 @@ function receive(message) {
         queueMicrotask(received);
     }
     const known = shown.get(message.timestamp) ?? ownRow(message);
+    oldest = Math.min(oldest, message.timestamp);
+    stopTyping(message.author);
     batch.fresh += known ? 0 : 1;
     settle(known ?? makeRow(message.body), message);
 }
@@ -116,6 +166,7 @@ function received() {
         unseen += fresh;
         showUnseen();
     }
+    seen();
 }
 
 /** The notes of the log beside its rows. */
@@ -129,6 +180,7 @@ function missed({ reset }) {
     if (reset) {
         list.querySelectorAll('[data-timestamp]').forEach((row) => row.remove());
         shown.clear();
+        oldest = Infinity;
         isEarlier = undefined;
         divide('The server has another history now; it starts here.', 0);
     }
@@ -137,8 +189,7 @@ function missed({ reset }) {
     }
 }
 
-const beforeOldest = (limit) => comet.history(
-    { before: Math.min(...shown.keys()), limit });
+const beforeOldest = (limit) => comet.history({ before: oldest, limit });
 
 /** Is there anything before the oldest row? */
 async function lookEarlier() {
@@ -152,15 +203,28 @@ async function lookEarlier() {
     showWhole();
 }
 
+/** A message of the history, which may be about another one. */
+function takeStored(message) {
+    const [type, fields] = eventOf(message);
+    oldest = Math.min(oldest, message.timestamp);
+    if (type === 'edit') {
+        takeEdit(fields);
+    }
+    else if (type === 'delete') {
+        takeDeletion(fields.timestamp);
+    }
+    else if (type === 'message' && !gone.has(message.timestamp)) {
+        settle(shown.get(message.timestamp) ?? makeRow(message.body), message);
+    }
+}
+
 /** The messages before the oldest row, one page at a time. */
 async function showEarlier() {
     const fromEnd = log.scrollHeight - log.scrollTop;
     earlier.disabled = true;
     try {
         const { messages } = await beforeOldest(PAGE);
-        for (const message of messages) {
-            settle(shown.get(message.timestamp) ?? makeRow(message.body), message);
-        }
+        messages.forEach(takeStored);
         log.scrollTop = log.scrollHeight - fromEnd;
         await lookEarlier();
         if (!isEarlier) {
@@ -181,6 +245,7 @@ const beLive = () => log.setAttribute('aria-live', 'polite');
 
 function connect(transport) {
     comet?.close();
+    presence?.close();
     comet = new Comet(endpoint, { transport, since: comet?.cursor });
     const show = (state, why) => showState($('#status'), state, why);
     const on = (type, act) => comet.addEventListener(type, act);
@@ -188,11 +253,70 @@ function connect(transport) {
     on('open', () => {
         show('connected', `by ${NAMES[comet.transport]}`);
         setTimeout(beLive, 500);
+        resend();
     });
     on('error', ({ error }) => show(lostState(), error.message));
     on('close', ({ error }) => error && show('closed', error.message));
     on('message', ({ message }) => receive(message));
+    on('edit', takeEdit);
+    on('delete', ({ timestamp }) => takeDeletion(timestamp));
+    on('typing', takeTyping);
     on('gap', missed);
+    presence = comet.presence();
+    presence.addEventListener('change', showHere);
+    // Where the server keeps nobody's presence, the page just does not show it.
+    presence.addEventListener('close', showHere);
+}
+
+/* ---- who is here, and who is typing --------------------------------------- */
+
+const HERE_NAMED = 12;      // more than these are only counted
+
+function showHere() {
+    const names = [...presence.members.keys()].sort();
+    const others = presence.count - Math.min(names.length, HERE_NAMED)
+        + presence.anonymous;
+    const list = names.slice(0, HERE_NAMED).map((name) => {
+        const item = document.createElement('li');
+        item.textContent = name;
+        item.dir = 'auto';
+        return item;
+    });
+    if (others > 0) {
+        const item = document.createElement('li');
+        item.textContent = list.length ? `and ${others} more`
+            : others === 1 ? 'one visitor' : `${others} visitors`;
+        item.className = 'quiet';
+        list.push(item);
+    }
+    $('#here ul').replaceChildren(...list);
+    $('#here').hidden = list.length === 0;
+    // Where users have names, this one has one, too, and a mark.
+    if (names.length && markable === undefined) {
+        markable = false;
+        lookUnread();
+    }
+}
+
+function takeTyping({ author, keep }) {
+    const name = author ?? '';
+    clearTimeout(typists.get(name));
+    typists.set(name, setTimeout(() => stopTyping(author), keep * 1000));
+    showTyping();
+}
+
+function stopTyping(author) {
+    clearTimeout(typists.get(author ?? ''));
+    if (typists.delete(author ?? '')) {
+        showTyping();
+    }
+}
+
+function showTyping() {
+    const names = [...typists.keys()].map((name) => name || 'Somebody');
+    say($('#typing'), names.length === 0 ? ''
+        : names.length > 3 ? 'Several people are typing…'
+        : `${names.join(' and ')} ${names.length > 1 ? 'are' : 'is'} typing…`);
 }
 
 /* ---- writing ------------------------------------------------------------- */
@@ -235,7 +359,54 @@ async function post(row) {
     }
 }
 
+/** What could not be sent is sent again; its key stores it once. */
+function resend() {
+    for (const row of unsettled) {
+        if (row.matches('.failed:not(.refused)')) {
+            send(row);
+        }
+    }
+}
+
+let editing;        // the stored row whose text the composer has
+
+function beginEdit(row) {
+    editing = row;
+    input.value = drafts.get(row).text;
+    $('#send').textContent = 'Save';
+    $('#editing').hidden = false;
+    input.focus();
+}
+
+function endEdit() {
+    editing = undefined;
+    input.value = '';
+    $('#send').textContent = 'Send';
+    $('#editing').hidden = true;
+}
+
+async function saveEdit(row, text) {
+    const timestamp = Number(row.dataset.timestamp);
+    const old = drafts.get(row).text;
+    endEdit();
+    if (!text || text === old) {
+        return;
+    }
+    try {
+        await comet.edit(timestamp, text);
+    }
+    catch (error) {
+        beginEdit(row);
+        input.value = text;
+        say($('#status .why'), `Not saved. ${error.message}`);
+    }
+}
+
 function edit(row) {
+    if (row.classList.contains('editable')) {
+        beginEdit(row);
+        return;
+    }
     input.value = [drafts.get(row).text, input.value].filter(Boolean).join('\n');
     unsettled.delete(row);
     row.remove();
@@ -245,6 +416,11 @@ function edit(row) {
 $('#composer').addEventListener('submit', (event) => {
     event.preventDefault();
     const text = input.value.trimEnd();
+    if (editing) {
+        saveEdit(editing, text);
+        input.focus();
+        return;
+    }
     input.value = '';
     input.focus();
     if (!text) {
@@ -259,7 +435,15 @@ $('#composer').addEventListener('submit', (event) => {
     toEnd();
 });
 
+input.addEventListener('input', () => {
+    if (!editing && input.value.trim()) {
+        comet.typing();
+    }
+});
 input.addEventListener('keydown', (event) => {
+    if (event.key === 'Escape' && editing) {
+        endEdit();
+    }
     if (event.key === 'Enter' && !event.shiftKey && !event.isComposing) {
         event.preventDefault();
         $('#composer').requestSubmit();
@@ -267,7 +451,7 @@ input.addEventListener('keydown', (event) => {
 });
 
 list.addEventListener('click', ({ target }) => {
-    const act = { retry: send, edit }[target.className];
+    const act = { retry: send, edit, change: edit }[target.className];
     act?.(target.closest('li'));
 });
 
@@ -288,9 +472,42 @@ function showUnseen() {
 }
 
 function seen() {
-    if (unseen && !document.hidden && atEnd()) {
+    if (document.hidden || !atEnd()) {
+        return;
+    }
+    if (unseen) {
         unseen = 0;
         showUnseen();
+    }
+    markRead();
+}
+
+/** Tells the server, not too often, up to where the user has read. */
+function markRead() {
+    if (markable && comet.cursor > marked) {
+        marking ??= setTimeout(() => {
+            marking = undefined;
+            marked = comet.cursor;
+            comet.read().catch(() => {});
+        }, 1000);
+    }
+}
+
+/** A line above what the user has not read, when the page is opened. */
+async function lookUnread() {
+    try {
+        const { unread, read } = await comet.unread();
+        markable = true;
+        marked = read;
+        if (unread && read) {
+            divide(unread === 1 ? 'one message since you were here'
+                : `${unread >= 100 ? '99+' : unread} messages since you were here`,
+                   read);
+        }
+        seen();
+    }
+    catch {
+        // Only an authenticated user has a mark.
     }
 }
 
@@ -319,4 +536,5 @@ choice.addEventListener('change', () => {
     connect(choice.value);
 });
 earlier.addEventListener('click', showEarlier);
+$('#editing').addEventListener('click', endEdit);
 connect(choice.value);

@@ -247,6 +247,9 @@ export class Comet extends EventTarget {
      */
     read(timestamp?: number, options?: { channel?: string;
                                          signal?: AbortSignal }): Promise<void>;
+    /** How many messages the user has not read, up to 100, and up to where. */
+    unread(options?: { channel?: string; signal?: AbortSignal }):
+        Promise<{ unread: number; read: number; timestamp: number }>;
     /** Follows who is in a channel (the server's CometPresence). */
     presence(channel?: string): Presence;
     /** Ends it; requests under way go on. */
@@ -292,6 +295,13 @@ export class Presence extends EventTarget {
     readonly complete: boolean;
     close(): void;
 }
+
+/**
+ * What a message means, one of the history for example: the type and the fields
+ * of the event `message`, `edit`, `delete` or `typing`.
+ */
+export function eventOf(message: CometMessage):
+    ['message' | 'edit' | 'delete' | 'typing', Record<string, unknown>];
 
 /** A name for one message, for `idempotencyKey`. */
 export function newKey(): string;

@@ -294,8 +294,9 @@ class Token {
     }
 }
 
-/** The event of a message: its type and its fields. */
-function eventOf(message) {
+/** The event of a message, of the history for example: its type and its
+ *  fields. */
+export function eventOf(message) {
     const { type, timestamp, channel, author, body, keep } = message;
     if (type === '@deleted') {
         return ['delete', { message, channel, timestamp: Number(body) }];
@@ -1157,6 +1158,7 @@ export class Comet extends EventTarget {
     #pause = new Pause();   // of #catching
     #closing = new AbortController();
     #queue = Promise.resolve();     // one publish after the other
+    #self = newKey();       // by which this object knows its own typing
     #typed = new Map();     // channel: Date.now() of the last typing()
 
     constructor(url, options = {}) {
@@ -1302,8 +1304,9 @@ export class Comet extends EventTarget {
         }
         this.#typed.set(channel, now);
         // Not in the queue of the messages: it must not be late.
-        this.#publish('', { type: 'typing', keep: TYPING, channel, tries: 1,
-                            idempotencyKey: null }).catch(() => {});
+        this.#publish(this.#self, { type: 'typing', keep: TYPING, channel,
+                                    tries: 1,
+                                    idempotencyKey: null }).catch(() => {});
     }
 
     /** Deletes a message, for a moderator. */
@@ -1385,6 +1388,12 @@ export class Comet extends EventTarget {
         await this.#post({ read: timestamp }, channel, signal);
     }
 
+    /** How many messages the user has not read, and up to where: {unread,
+     *  read, timestamp}. */
+    async unread({ channel, signal } = {}) {
+        return this.#get({ unread: '' }, this.#channelUrl(channel), signal);
+    }
+
     /** Posts a request without a body to a channel, or to a URL. */
     async #post(query, channel, signal) {
         const url = channel instanceof URL ? channel : this.#channelUrl(channel);
@@ -1403,19 +1412,23 @@ export class Comet extends EventTarget {
     presence(channel) {
         const url = this.#channelUrl(channel);
         url.pathname += '/@online';
-        return new Presence(url, this.#options, async (query, signal) => {
-            const attempt = new Attempt(signal);
-            try {
-                const answer = await this.#send(
-                    this.#address(query, url), { cache: 'no-store' },
-                    { Accept: 'application/json' }, attempt,
-                    () => attempt.expect(GRACE));
-                return await jsonOf(answer, attempt);
-            }
-            finally {
-                attempt.end(OVER);
-            }
-        });
+        return new Presence(url, this.#options,
+                            (query, signal) => this.#get(query, url, signal));
+    }
+
+    /** The JSON that answers at once. */
+    async #get(query, url, signal) {
+        const attempt = new Attempt(signal);
+        try {
+            const answer = await this.#send(
+                this.#address(query, url), { cache: 'no-store' },
+                { Accept: 'application/json' }, attempt,
+                () => attempt.expect(GRACE));
+            return await jsonOf(answer, attempt);
+        }
+        finally {
+            attempt.end(OVER);
+        }
     }
 
     /** The URL of one channel. */
@@ -1616,7 +1629,10 @@ export class Comet extends EventTarget {
             }
             if (message.timestamp > this.#cursor) {
                 this.#cursor = message.timestamp;
-                this.#emit(...eventOf(message));
+                const [type, fields] = eventOf(message);
+                if (type !== 'typing' || message.body !== this.#self) {
+                    this.#emit(type, fields);
+                }
             }
         }
         this.#cursor = Math.max(this.#cursor, cursor);

@@ -5,7 +5,8 @@
 import { Comet, newKey } from '../mod-comet/comet.js';
 import { watchCounters } from './counters.js';
 import { makeNote, makeRow, showDuration } from './rows.js';
-import { publish, readHistory } from './server.js';
+import { deleteMessage, listChannels, listMembers, publish, readHistory,
+         throwOut } from './server.js';
 
 const $ = (selector) => document.querySelector(selector);
 const endpoint = new URL($('main').dataset.endpoint, location);
@@ -142,6 +143,12 @@ function subscribe() {
     on('error', ({ error }) => showState('reconnecting', error.message));
     on('close', ({ error }) => showState('offline', error?.message));
     on('message', ({ message }) => receive(message));
+    on('edit', ({ message }) => receive(message));
+    on('typing', ({ message }) => receive(message));
+    on('delete', ({ message, timestamp }) => {
+        receive(message);
+        removeRow(timestamp);
+    });
     on('gap', missed);
     if (location.hash.slice(1) !== encodeURI(channels.join(','))) {
         history.replaceState(null, '', `#${encodeURI(channels.join(','))}`);
@@ -290,6 +297,108 @@ $('#newer').addEventListener('click', () => {
     pages.pop();
     showPage();
 });
+
+/* ---- moderating ---------------------------------------------------------- */
+
+/** Removes a deleted message from what is shown. */
+function removeRow(timestamp) {
+    document.querySelectorAll(`.message[data-timestamp="${timestamp}"]`)
+        .forEach((row) => row.remove());
+}
+
+for (const log of [live, $('#history')]) {
+    log.addEventListener('click', async ({ target }) => {
+        if (target.className !== 'delete') {
+            return;
+        }
+        const row = target.closest('.message');
+        const { channel, timestamp } = row.dataset;
+        target.disabled = true;
+        try {
+            await deleteMessage(endpoint, channel, timestamp);
+            removeRow(timestamp);
+            log.focus();
+        }
+        catch (error) {
+            row.querySelector('.problem').textContent = error.message;
+            target.disabled = false;
+        }
+    });
+}
+
+/* ---- channels, and who is there ------------------------------------------- */
+
+let shownChannel;       // whose members are shown
+
+const timeOf = (timestamp) => new Date(timestamp / 1000).toLocaleString([], {
+    dateStyle: 'short', timeStyle: 'short' });
+
+function makeChannel({ channel, last }) {
+    const item = document.createElement('li');
+    const button = document.createElement('button');
+    const time = document.createElement('time');
+    button.type = 'button';
+    button.className = 'quiet-button';
+    button.textContent = channel;
+    time.textContent = last ? ` ${timeOf(last)}` : '';
+    button.addEventListener('click', () => showMembers(channel));
+    button.append(time);
+    item.append(button);
+    return item;
+}
+
+async function showChannels() {
+    try {
+        const found = await listChannels(endpoint,
+                                         channelsOf($('#channels').value));
+        $('#channel-list').replaceChildren(...found.map(makeChannel));
+        say($('#channels-note'), found.length
+            ? 'Choose one to see who is there.' : 'There is none.');
+    }
+    catch (error) {
+        say($('#channels-note'), error.message);
+    }
+}
+
+function makeMember({ member, since }) {
+    const item = $('#member').content.firstElementChild.cloneNode(true);
+    item.querySelector('.name').textContent = member;
+    item.querySelector('time').textContent = `since ${timeOf(since)}`;
+    item.querySelector('button').addEventListener('click', async () => {
+        const channel = shownChannel;
+        try {
+            await throwOut(endpoint, channel, member);
+            await showMembers(channel);
+            say($('#members-note'), `${member} was thrown out.`);
+        }
+        catch (error) {
+            say($('#members-note'), error.message);
+        }
+    });
+    return item;
+}
+
+async function showMembers(channel) {
+    const list = $('#members ul');
+    shownChannel = channel;
+    $('#members').hidden = false;
+    say($('#members-title'), channel);
+    try {
+        const { members = [], count, anonymous } = await listMembers(endpoint,
+                                                                     channel);
+        if (channel !== shownChannel) {
+            return;
+        }
+        list.replaceChildren(...members.map(makeMember));
+        say($('#members-note'), `${count} with a name, ${anonymous} without.`);
+    }
+    catch (error) {
+        list.replaceChildren();
+        say($('#members-note'), error.message);
+    }
+}
+
+$('#list-channels').addEventListener('click', showChannels);
 
 /* ---- go ------------------------------------------------------------------ */
 

@@ -6,6 +6,17 @@ const EVERY_MS = 2000;
 const KEPT = 60;
 const GAUGES = new Set(['children', 'sending', 'blocked']);
 
+// What belongs together, for people.  What is not named here comes last.
+const GROUPS = [
+    ['Waiting now', /^(waiting|children|adopted|ghosts|blocked|sending|buffered)/],
+    ['Publishing', /^(published|repeated|publish refused)/],
+    ['Delivering', /^(delivered|resumed|resynced|unanswered|fast polls|catch ups|rearmed|http2 threads)/],
+    ['Leaving, and turned away', /^(dropped|departed|turned away|soft landings|limit)/],
+    ['Searching and reading', /^(searching|searches|readings|asking)/],
+    ['Trouble', /^(store errors)/],
+    ['More', /^/],
+];
+
 /** The counters of comet-status as [name, value, whether it only grows]. */
 function flatten(status) {
     const rows = [];
@@ -53,18 +64,34 @@ class Counter {
     }
 }
 
-/** Keeps a <dl> of counters up to date, as long as the page is seen. */
-export function watchCounters(list, template, note, url) {
+/** Keeps groups of counters up to date, as long as the page is seen. */
+export function watchCounters(box, template, note, url) {
+    const groups = new Map();
     const counters = new Map();
     let before = performance.now();
+
+    /** The list of a counter's group, which is made when it is needed. */
+    function listOf(name) {
+        const index = GROUPS.findIndex(([, names]) => names.test(name));
+        if (!groups.has(index)) {
+            const group = document.querySelector('#group').content
+                .firstElementChild.cloneNode(true);
+            const later = [...groups.keys()].filter((other) => other > index);
+            const next = groups.get(Math.min(...later));
+            group.querySelector('h3').textContent = GROUPS[index][0];
+            box.insertBefore(group, next ?? null);
+            groups.set(index, group);
+        }
+        return groups.get(index).querySelector('dl');
+    }
 
     function show(status) {
         const now = performance.now();
         for (const [name, value, grows] of flatten(status)) {
             if (!counters.has(name)) {
-                const box = template.content.firstElementChild.cloneNode(true);
-                list.append(box);
-                counters.set(name, new Counter(box, name));
+                const one = template.content.firstElementChild.cloneNode(true);
+                listOf(name).append(one);
+                counters.set(name, new Counter(one, name));
             }
             counters.get(name).show(value, grows, (now - before) / 1000);
         }
@@ -86,7 +113,7 @@ export function watchCounters(list, template, note, url) {
             note.textContent = 'This server keeps its counters to itself'
                              + ' (see Require local).';
         }
-        list.classList.toggle('stale', !status);
+        box.classList.toggle('stale', !status);
     }
 
     const timer = setInterval(refresh, EVERY_MS);

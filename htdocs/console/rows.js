@@ -22,6 +22,7 @@ export function makeRow({ timestamp, channel, type, author, body }, latency) {
         ...(today ? {} : { day: 'numeric', month: 'short', year: 'numeric' }),
     });
     row.dataset.timestamp = timestamp;
+    row.dataset.channel = channel;
     put('.channel', channel);
     put('.type', type === 'message' ? '' : type);
     put('.author', author ?? '');

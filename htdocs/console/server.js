@@ -29,6 +29,53 @@ async function ask(url, options) {
     return json;
 }
 
+/** The channels that some patterns stand for: [{channel, last}], by name. */
+export async function listChannels(endpoint, patterns) {
+    const lists = await Promise.all(patterns.map(async (pattern) => {
+        const url = new URL(endpoint);
+        if (!/(^|\/)\*$/.test(pattern)) {
+            return [{ channel: pattern }];
+        }
+        url.searchParams.set('channels', pattern);
+        return (await ask(url, { headers: { Accept: 'application/json' } }))
+            .channels;
+    }));
+    const found = new Map(lists.flat().map((one) => [one.channel, one]));
+    return [...found.values()].sort((a, b) => (a.channel < b.channel ? -1 : 1));
+}
+
+/** Who is in a channel: {members, count, anonymous}. */
+export function listMembers(endpoint, channel) {
+    const url = channelUrl(endpoint, `${channel}/@online`);
+    url.searchParams.set('members', '');
+    return ask(url, { headers: { Accept: 'application/json' } });
+}
+
+/** What a moderator does: an answer without a body. */
+async function moderate(url) {
+    const answer = await fetch(url, { method: 'POST' }).catch(() => {
+        throw failure('The server cannot be reached.', true);
+    });
+    if (!answer.ok) {
+        const json = await answer.json().catch(() => null);
+        throw failure(json?.error ?? `The server answered ${answer.status}.`);
+    }
+}
+
+/** Deletes a message. */
+export function deleteMessage(endpoint, channel, timestamp) {
+    const url = channelUrl(endpoint, channel);
+    url.searchParams.set('delete', timestamp);
+    return moderate(url);
+}
+
+/** Throws a member out of a channel. */
+export function throwOut(endpoint, channel, member) {
+    const url = channelUrl(endpoint, `${channel}/@online`);
+    url.searchParams.set('remove', member);
+    return moderate(url);
+}
+
 /** A page of the history: the newest before a timestamp, oldest first. */
 export function readHistory(endpoint, channels, { before, words, limit }) {
     const url = new URL(endpoint);

@@ -75,6 +75,9 @@ CONF = """
   Alias /clock/prototype.js "{docroot}/prototype.js"
   Alias /chat/prototype.js "{docroot}/prototype.js"
   Alias /mod-comet "{docroot}/comet"
+  <Location "/comet">
+    CometPresence on
+  </Location>
 """
 
 

@@ -281,7 +281,7 @@ def test_380_09_counters(console, pages):
     """Counters and their graphs follow the server's."""
     tab = console()
     values = ("return Object.fromEntries([...document.querySelectorAll("
-              "'#counters > div')].map(d => [d.querySelector('dt')"
+              "'#counters dl > div')].map(d => [d.querySelector('dt')"
               ".textContent, d.querySelector('dd').textContent]))")
     wait_until(lambda: tab.js(values).get("waiting events") == "1", 10,
                "the stream counted")

@@ -62,7 +62,7 @@ test('options and events are the same in code, declarations and README', () => {
     assert.deepEqual(names(declared, /^ {4}(\w+)\?:/gm), options);
     assert.deepEqual(rows(optionsTold), options);
 
-    const events = names(code, /(?:CometEvent|#emit)\('(\w+)'/g);
+    const events = names(code, /(?:CometEvent\(|#emit\(|return \[)'(\w+)'/g);
     const map = types.split('interface CometEventMap {')[1].split('\n}')[0];
     assert.deepEqual(names(map, /^ {4}(\w+):/gm), [...new Set(events)]);
     assert.deepEqual(rows(eventsTold), [...new Set(events)]);

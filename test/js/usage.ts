@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Uses all that comet.d.ts declares; compiled, not run.
 
-import { Comet, CometError, EventStreamParser, newKey,
+import { Comet, CometError, EventStreamParser, eventOf, newKey,
          type CometMessage, type CometOptions } from '../../htdocs/comet/comet.js';
 
 const options: CometOptions = {
@@ -16,6 +16,16 @@ comet.addEventListener('message', ({ message, data, lastEventId }) => {
     const text: string = data + lastEventId + (message.author ?? '');
     const kept: CometMessage = message;
     console.log(text, kept.timestamp.toFixed(), kept.channel, kept.type);
+});
+comet.addEventListener('edit', ({ timestamp, data, author, message }) => {
+    console.log(timestamp.toFixed(), data, author ?? '', message.body);
+});
+comet.addEventListener('delete', ({ timestamp, channel }) => {
+    console.log(timestamp.toFixed(), channel);
+});
+comet.addEventListener('typing', ({ author, keep, message }) => {
+    const [type, fields]: [string, object] = eventOf(message);
+    console.log(author ?? '', keep.toFixed(), type, fields, message.keep ?? 0);
 });
 comet.addEventListener('gap', ({ since, floor, reset }) => {
     console.log(since ?? 0, floor ?? 0, reset ? 'reset' : 'gap');

@@ -1,0 +1,202 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The chat page shows who is here, who is typing, what was edited, deleted and
+not read, and sends again what could not be sent; the console moderates."""
+
+import json
+import os
+
+import pytest
+
+from browser import CONF, Browser, Tab, missing, stage, wait_until
+from httpd_env import sqlite
+from members import MODULES, NAMES, enter, named
+
+pytestmark = [pytest.mark.browser, pytest.mark.bound(120)]
+
+SERVER = {"start": False, "modules": MODULES, "conf": NAMES + CONF + """
+CometDeletions on
+<Location "/comet">
+  CometModerate on
+</Location>
+"""}
+
+ROWS = "return [...document.querySelectorAll('#log li.row .body')]" \
+    ".map(d => d.textContent)"
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    if os.environ.get("COMET_BROWSER") == "none":
+        pytest.skip("COMET_BROWSER=none")
+    assert not missing()
+    browser = Browser(0)
+    yield browser
+    browser.close()
+
+
+@pytest.fixture
+def pages(make_server):
+    return stage(make_server(**SERVER)).start()
+
+
+@pytest.fixture
+def opened(chromium, pages):
+    """Returns a function that opens a page as ann."""
+    chromium.port = pages.port
+    chromium.driver.get_log("browser")
+
+    def open_page(path):
+        driver = chromium.driver
+        driver.switch_to.window(chromium.first)
+        driver.switch_to.new_window("tab")
+        driver.execute_cdp_cmd("Network.enable", {})
+        driver.execute_cdp_cmd("Network.setExtraHTTPHeaders",
+                               {"headers": named("ann")})
+        tab = Tab(chromium, driver.current_window_handle)
+        driver.get("http://127.0.0.1:%d%s" % (pages.port, path))
+        wait_until(lambda: tab.js("return document.querySelector('#status')"
+                                  "?.dataset.state") == "connected", 15, path)
+        return tab
+    yield open_page
+    errors = [entry for entry in chromium.driver.get_log("browser")
+              if entry["level"] == "SEVERE" and entry["source"] != "network"]
+    chromium.reset()
+    assert not errors, errors
+
+
+def say(server, text, name="bob", query=""):
+    answer = server.request("POST", "/comet/chat" + query, text.encode(),
+                            named(name, **{"Content-Type": "text/plain"}))
+    assert answer.status == 201, answer
+    return answer.json()["timestamp"]
+
+
+def text(tab, selector):
+    return tab.js("return document.querySelector(arguments[0]).textContent",
+                  selector)
+
+
+def wait_rows(tab, *want):
+    wait_until(lambda: tab.js(ROWS) == list(want), 10, "rows %r" % (want,))
+
+
+def edit(server, timestamp, body, name):
+    say(server, json.dumps({"of": timestamp, "body": body}), name,
+        "?type=edit")
+
+
+def test_657_01_here_and_typing(opened, pages):
+    """Names come and go; typing ends with the message."""
+    here = "return [...document.querySelectorAll('#here li')]" \
+        ".map(li => li.textContent).join()"
+    tab = opened("/chat/")
+    wait_until(lambda: tab.js(here) == "ann", 10, "ann")
+    with enter(pages, "chat", "bob"):
+        wait_until(lambda: tab.js(here) == "ann,bob", 10, "bob")
+        say(pages, "", query="?type=typing&keep=60")
+        wait_until(lambda: text(tab, "#typing") == "bob is typing…", 10)
+        say(pages, "hi")
+        wait_rows(tab, "hi")
+        assert text(tab, "#typing") == ""
+    wait_until(lambda: tab.js(here) == "ann", 15, "bob's leave")
+    tab.js("const box = document.querySelector('#message'); box.value = 'x';"
+           "box.dispatchEvent(new Event('input'))")
+    wait_until(lambda: sqlite(pages.db, "SELECT author FROM message"
+                              " WHERE type = 'typing' ORDER BY timestamp")
+               == [["bob"], ["ann"]], 10, "ann's typing")
+    assert text(tab, "#typing") == ""       # not one's own
+
+
+def test_657_02_edited_and_deleted(opened, pages):
+    """Only the author's edit counts; a deleted message disappears, also from
+    the history."""
+    tab = opened("/chat/")
+    first = say(pages, "hello")
+    second = say(pages, "spam")
+    wait_rows(tab, "hello", "spam")
+    edit(pages, first, "forged", "mallory")
+    edit(pages, first, "hello!", "bob")
+    wait_rows(tab, "hello!", "spam")
+    sqlite(pages.db, "DELETE FROM message WHERE timestamp = %d" % second)
+    wait_rows(tab, "hello!")
+    tab.js("document.querySelector('#message').value = 'mine';"
+           "document.querySelector('#send').click()")
+    change = "return document.querySelector('#log .editable .change')"
+    wait_until(lambda: tab.js(change + " !== null"), 10, "one's own row")
+    tab.js(change + ".click()")
+    assert tab.js("return document.querySelector('#message').value") == "mine"
+    tab.js("document.querySelector('#message').value = 'mine, too';"
+           "document.querySelector('#send').click()")
+    wait_rows(tab, "hello!", "mine, too")
+    tab.close()
+    wait_rows(opened("/chat/"), "hello!", "mine, too")
+
+
+def test_657_03_unread(opened, pages):
+    """A line above what came since the user was here."""
+    tab = opened("/chat/")
+    last = say(pages, "read")
+    wait_rows(tab, "read")
+    wait_until(lambda: sqlite(pages.db, "SELECT read_at FROM last_seen"
+                              " WHERE member = 'ann'") == [[str(last)]], 15,
+               "the mark")
+    tab.close()
+    say(pages, "new")
+    say(pages, "newer")
+    tab = opened("/chat/")
+    wait_until(lambda: tab.js("return document.querySelector('.divider')"
+                              "?.textContent ?? ''")
+               == "2 messages since you were here", 10, "the line")
+    assert tab.js("return [...document.querySelector('#log ol').children]"
+                  ".map(li => li.className.split(' ')[0])") \
+        == ["row", "divider", "row", "row"]
+
+
+def test_657_04_sent_again(opened, pages):
+    """What could not be sent is sent once the page is connected again, and
+    stored once."""
+    tab = opened("/chat/")
+    tab.js("window.real = fetch; window.fetch = () => Promise.reject("
+           "new TypeError('cut'))")
+    pages.graceful()        # ends the stream; the next one cannot be made
+    tab.js("document.querySelector('#message').value = 'late';"
+           "document.querySelector('#send').click()")
+    wait_until(lambda: tab.js("return document.querySelector("
+                              "'#log li.failed') !== null"), 20, "the failure")
+    tab.js("window.fetch = window.real; dispatchEvent(new Event('online'))")
+    wait_until(lambda: tab.js("return document.querySelector("
+                              "'#log li.row:not(.failed, .sending)')"
+                              "?.dataset.timestamp > 0"), 40, "the message")
+    assert [row[0] for row in sqlite(
+        pages.db, "SELECT body FROM message WHERE channel = 'chat'"
+        " AND type = 'message'")] == ["late"]
+
+
+def test_657_05_console_moderates(opened, pages):
+    """It lists channels and who is there, throws out, and deletes."""
+    say(pages, "rude")
+    tab = opened("/console/#*")
+    with enter(pages, "chat", "bob") as stream:
+        channels = "return [...document.querySelectorAll(" \
+            "'#channel-list button')].map(b => b.firstChild.textContent)"
+        tab.js("document.querySelector('#list-channels').click()")
+        wait_until(lambda: tab.js(channels) == ["chat"], 10, "the list")
+        names = "return [...document.querySelectorAll('#members .name')]" \
+            ".map(n => n.textContent).join()"
+
+        def is_listed():
+            tab.js("document.querySelector('#channel-list button').click()")
+            return tab.js(names) == "bob"
+        wait_until(is_listed, 10, "bob", 0.3)
+        tab.js("document.querySelector('#members li button').click()")
+        stream.until_end()
+    wait_until(lambda: "thrown out" in text(tab, "#members-note"), 10)
+    rows = "return [...document.querySelectorAll('#live .message .body')]" \
+        ".map(b => b.textContent)"
+    wait_until(lambda: "rude" in tab.js(rows), 10, "the message")
+    tab.js("document.querySelector('#live .message .delete').click()")
+    wait_until(lambda: "rude" not in tab.js(rows), 10, "no message")
+    assert sqlite(pages.db, "SELECT 1 FROM message WHERE body = 'rude'") == []
+    groups = "return [...document.querySelectorAll('#counters h3')]" \
+        ".map(h => h.textContent)"
+    wait_until(lambda: tab.js(groups)[:2] == ["Waiting now", "Publishing"], 10)
