@@ -138,7 +138,6 @@ int mod_comet_channels_answer(request_rec *r,
             comet_strerror(status, buffer, sizeof(buffer)));
     }
     else {
-        apr_table_setn(r->headers_out, "Cache-Control", "no-store");
         rv = mod_comet_answer_body(r, HTTP_OK,
                                    "application/json; charset=utf-8", &body);
     }

@@ -165,7 +165,6 @@ int mod_comet_marks_answer(request_rec *r, mod_comet_ask_t *ask)
     comet_buffer_puts(&body, ", \"timestamp\": ");
     comet_buffer_add_int(&body, state.last);
     comet_buffer_puts(&body, "}\n");
-    apr_table_setn(r->headers_out, "Cache-Control", "no-store");
     rv = mod_comet_answer_body(r, HTTP_OK, "application/json; charset=utf-8",
                                &body);
     comet_buffer_free(&body);

@@ -90,7 +90,6 @@ static int answer(request_rec *r, const members_t *members, int is_listed)
     comet_buffer_add_int(&body, members->state.last);
     comet_buffer_puts(&body, "}\n");
     body.failed |= members->list.failed;
-    apr_table_setn(r->headers_out, "Cache-Control", "no-store");
     rv = mod_comet_answer_body(r, HTTP_OK, "application/json; charset=utf-8",
                                &body);
     comet_buffer_free(&body);

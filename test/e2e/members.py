@@ -66,4 +66,5 @@ def snapshot(server, channel, name="reader", query=""):
     answer = server.get("/comet/%s/@online?members%s"
                         % (quote(channel, "/"), query), named(name))
     assert answer.status == 200, answer
+    assert answer.headers["cache-control"] == "no-store"
     return answer.json()

@@ -57,6 +57,7 @@ def mark(server, channel, name, timestamp, **headers):
 def unread(server, channel, name):
     answer = server.get("/comet/%s?unread" % channel, named(name))
     assert answer.status == 200, answer
+    assert answer.headers["cache-control"] == "no-store"
     return answer.json()["unread"]
 
 
