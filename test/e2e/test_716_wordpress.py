@@ -196,11 +196,12 @@ def test_716_02_what_a_channel_has_is_not_repeated(site, office):
     two.command("load", saved)
     two.connected()
     two.command("append", " more")
-    wait_until(lambda: rows(site, 2) == {"update": 2}, 10, "the row")
-    assert two.text() == "stored more"
+    wait_until(lambda: one.text() == "stored more", 10, "the text")
+    assert rows(site, 2) == {"update": 2}
     two.command("append", " at the end")
     two.command("destroy")
-    wait_until(lambda: rows(site, 2) == {"update": 3}, 10, "the row")
+    wait_until(lambda: one.text() == "stored more at the end", 10, "the text")
+    assert rows(site, 2) == {"update": 3}
     sqlite(site.db, "DELETE FROM message WHERE channel LIKE '%/2'")
     three = Editor(office, 2)           # the channel is empty again
     three.command("load", saved)
