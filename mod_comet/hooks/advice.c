@@ -30,24 +30,24 @@ static void check_handler(mod_comet_warnings_t *warnings,
     }
 }
 
-/* Directives that do nothing without another one. */
-#define NEEDS(directive, another) \
-    { \
-#directive, #another \
-    }
+/* Directives that do nothing without another one, or without either of two. */
 static const struct {
-    const char *name;
-    const char *other;
+    const char *name, *other, *or_this;
 } needs[] = {
-    NEEDS(CometTokenCookie, CometTokenKey),
-    NEEDS(CometTokenParameter, CometTokenKey),
-    NEEDS(CometTokenSkew, CometTokenKey),
-    NEEDS(CometPresenceGrace, CometPresence),
-    NEEDS(CometMercureAnonymous, CometMercure),
-    NEEDS(CometMercure, CometTokenKey),
-    NEEDS(CometEscape, CometClassic),
-    NEEDS(CometTick, CometClock),
+    { "CometTokenCookie", "CometTokenKey", NULL },
+    { "CometTokenParameter", "CometTokenKey", NULL },
+    { "CometTokenSkew", "CometTokenKey", NULL },
+    { "CometPresenceGrace", "CometPresence", NULL },
+    { "CometMercureAnonymous", "CometMercure", NULL },
+    { "CometMercure", "CometTokenKey", "CometMercureAnonymous" },
+    { "CometEscape", "CometClassic", NULL },
+    { "CometTick", "CometClock", NULL },
 };
+
+static int is_written(const char *name)
+{
+    return name && mod_comet_tree_find(ap_conftree, name) != NULL;
+}
 
 static void check_needs(mod_comet_warnings_t *warnings)
 {
@@ -57,7 +57,8 @@ static void check_needs(mod_comet_warnings_t *warnings)
         const ap_directive_t *line =
             mod_comet_tree_find(ap_conftree, needs[i].name);
 
-        if (line && !mod_comet_tree_find(ap_conftree, needs[i].other)) {
+        if (line && !is_written(needs[i].other)
+            && !is_written(needs[i].or_this)) {
             mod_comet_warning_say(
                 warnings, "COMET0160", line,
                 "%s does nothing without %s; add %s, or remove "

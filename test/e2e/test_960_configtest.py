@@ -270,6 +270,8 @@ FINE = [
     ("a hub whose rule are tokens", STORE + "CometMercure /hub\n"
      + at("/hub", "CometTokenKey HS256 {root}/a.key",
           "CometMercureAnonymous on")),
+    ("a hub whose messages come by SQL", STORE + "CometMercure /hub\n"
+     + at("/hub", "Require local", "CometMercureAnonymous on")),
     ("durations within Timeout", "Timeout 30\n" + GOOD
      + "CometPollTimeout 24s\nCometHeartbeat 25s\nLimitRequestBody 65536\n"),
 ]
