@@ -21,7 +21,7 @@ LIVE = []
 
 # The files that take longest; parallel runs start with them.  Those with a
 # browser keep a core busy, so others run beside them.
-LONGEST = ("test_310", "test_340", "test_271", "test_255", "test_300",
+LONGEST = ("test_310", "test_341", "test_300", "test_271", "test_255",
            "test_250", "test_390", "test_345", "test_380", "test_330",
            "test_466", "test_200", "test_350", "test_190", "test_500")
 

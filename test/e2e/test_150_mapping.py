@@ -174,7 +174,7 @@ def test_150_09_a_url_reaches_only_its_channel(make_server):
             assert conn.answer().status in (400, 401, 403, 404), target
     assert server.rows("secret") == []
     # a channel name in the query has no effect
-    got = server.get("/comet/open?since=0&wait=0&channels=secret").json()
+    got = server.get("/comet/open?since=0&wait=0&topic=secret").json()
     assert {m["channel"] for m in got["messages"]} == {"open"}
     assert server.get("/comet/open?since=0&wait=0&channel=secret").status \
         == 403

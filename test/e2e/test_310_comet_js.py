@@ -652,7 +652,8 @@ def test_310_14_chat_page(browser, server):
         two.send(texts[-1])
         one.wait_rows(texts)
         two.wait_rows(texts[70:])
-    server.wait_waiting(2, "events")    # auto and events do not share
+    # auto and events do not share; each page reads who is here, too
+    server.wait_waiting(4, "events")
 
 
 def test_310_15_only_streams(browser, server):

@@ -487,14 +487,16 @@ def test_460_31_sql_in_what_is_stored(server):
         key = re.sub("[^!-~]", "_", text)[:200]
         channel = "sql " + text.replace("/", "_")
         headers = dict(TEXT, **{"Idempotency-Key": key})
-        target = "/comet/%s?type=%s" % (quote(channel), quote(text))
+        # types that begin with @ are the server's own
+        kind = text.replace("@", "a")
+        target = "/comet/%s?type=%s" % (quote(channel), quote(kind))
         answer = server.request("POST", target, text.encode(), headers)
         assert answer.status == 201, (text, answer)
         assert answer.json()["channel"] == channel
         again = server.request("POST", target, text.encode(), headers)
         assert again.status == 200, "the key %r was not found" % key
         assert [(m["body"], m["type"]) for m in server.history(channel)] \
-            == [(text, text)], number
+            == [(text, kind)], number
         server.publish(text, "/c0/backend.php")
     assert server.rows("c0") == INJECTIONS
     assert len(server.rows("secret")) == 1

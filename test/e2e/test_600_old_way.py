@@ -18,8 +18,8 @@ from test_200_parking import (  # noqa: F401  (collected here once more)
     test_200_14_slow_reader_of_a_late_answer, test_200_15_keepalive_expires,
     test_200_20_outlives_timeout_by_polling,
     test_200_24_slow_readers_hold_no_thread)
-from test_340_streams import (  # noqa: F401
-    test_340_81_tls_slow_reader, test_340_84_slower_than_timeout)
+from test_341_resuming import (  # noqa: F401
+    test_341_81_tls_slow_reader, test_341_84_slower_than_timeout)
 
 pytestmark = pytest.mark.event
 

@@ -225,7 +225,9 @@ static void test_limit(void **state)
         client_leave(recent);
         client_check(old, sent, 1500);
         client_check(recent, sent + 1488, 12);
-        assert_int_equal(old->largest, limits[i]);
+        /* the hub reads for 5 ms at most, though at least 64 messages */
+        assert_in_range(old->largest, limits[i] < 64 ? limits[i] : 64,
+                        limits[i]);
         assert_true(recent->largest <= limits[i]);
         client_free(old);
         client_free(recent);

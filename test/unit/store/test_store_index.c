@@ -6,6 +6,7 @@
 #endif
 #include "search_kit.h"
 
+#include <stdatomic.h>
 #include <stdio.h>
 
 /** The index holds exactly what the log holds. */
@@ -262,6 +263,51 @@ static void test_rivals(void **state)
     assert_int_equal(kit_number("SELECT indexed_from FROM search_progress"), 0);
 }
 
+static int change_schema(void *baton)
+{
+    atomic_int *changing = baton;
+    int i;
+
+    for (i = 0; i < 150; i++) {
+        kit_run_outside("CREATE TRIGGER probe AFTER DELETE ON message_log"
+                        " BEGIN SELECT 1; END");
+        kit_run_outside("DROP TRIGGER probe");
+    }
+    atomic_store(changing, 0);
+    return 0;
+}
+
+/* The schema changes while readers open the store: at worst they have to open it
+ * once more. */
+static void test_schema_changes(void **state)
+{
+    comet_store_t *writer = search_open(1, COMET_STORE_WRITE);
+    atomic_int *changing = scratch_shared(sizeof(*changing));
+    comet_store_state_t now;
+    int pid;
+
+    atomic_store(changing, 1);
+    pid = scratch_fork(change_schema, changing);
+    while (atomic_load(changing)) {
+        comet_store_t *store = NULL;
+        apr_status_t status = comet_store_open(&store, &kit_config,
+                                               COMET_STORE_READ_AT_ONCE, NULL);
+
+        if (status == APR_SUCCESS) {
+            status = comet_store_begin(store, &now);
+        }
+        if (status == APR_SUCCESS) {
+            comet_store_end(store);
+        }
+        else if (status != COMET_ELOCKED && status != COMET_EMOVED) {
+            fail_msg("%d %s", status, comet_store_error(store));
+        }
+        comet_store_close(store);
+    }
+    assert_int_equal(scratch_reap(pid), 0);
+    comet_store_close(writer);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -269,6 +315,7 @@ int main(void)
         KIT_TEST(test_filled_in_steps), KIT_TEST(test_filled_by_bytes),
         KIT_TEST(test_retention),       KIT_TEST(test_removed_in_steps),
         KIT_TEST(test_on_off_on),       KIT_TEST(test_rivals),
+        KIT_TEST(test_schema_changes),
     };
 
     scratch_make();
