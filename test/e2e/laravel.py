@@ -8,13 +8,12 @@ import shutil
 import subprocess
 
 from httpd_env import REPO, SLOW
-from node_client import MODULES, NodeClient
+from node_client import NodeClient
 
 # Illuminate's own packages, unpacked by conf/setup.  Installed, they bring two
 # dozen others.
 ILLUMINATE = os.path.join(REPO, os.environ.get("BUILD", "build"),
                           "laravel/usr/share/php/Illuminate")
-ECHO = os.path.join(MODULES, "laravel-echo")
 EXAMPLES = os.path.join(REPO, "conf", "examples")
 
 # What an application has besides the driver: its event, its rules for channels,

@@ -14,11 +14,7 @@ import pytest
 import php_fpm
 import tokens
 from httpd_env import REPO, Httpd, sqlite, wait_until
-from node_client import MODULES, NodeClient
-
-pytestmark = pytest.mark.skipif(
-    not os.path.isdir(os.path.join(MODULES, "yjs")),
-    reason="npm's yjs is not installed")
+from node_client import NodeClient
 
 # What the plug-in uses of WordPress: users with an id may edit posts 1 to 4.
 WORDPRESS = r"""<?php
