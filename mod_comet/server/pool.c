@@ -10,8 +10,8 @@
 #ifdef __SANITIZE_THREAD__
 #include <sanitizer/tsan_interface.h>
 
-/* APR gives memory back to the system and gets it again for another thread,
- * which ThreadSanitizer does not see. */
+/* APR gives memory back, to the system or to the next brief pool, and gets it
+ * again for another thread, which ThreadSanitizer does not see. */
 static char handed_on;
 
 static apr_status_t hand_on(void *nothing)
@@ -56,8 +56,8 @@ apr_allocator_t *mod_comet_pool_keep(apr_pool_t *owner)
                != APR_SUCCESS) {
         return NULL;
     }
-    apr_allocator_mutex_set(allocator, mutex);
     apr_allocator_max_free_set(allocator, KEPT_BYTES);
+    apr_allocator_mutex_set(allocator, mutex);
     return allocator;
 }
 
@@ -72,6 +72,7 @@ apr_pool_t *mod_comet_pool_create_brief(apr_pool_t *parent,
     if (apr_pool_create_ex(&pool, parent, NULL, kept) != APR_SUCCESS) {
         return NULL;
     }
+    TAKE_OVER(pool);
     apr_pool_tag(pool, tag);
     return pool;
 }
