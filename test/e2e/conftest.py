@@ -14,6 +14,7 @@ sys.path[:0] = [HERE, os.path.join(TEST, "tools"),
                 os.path.join(TEST, "torture")]
 
 import httpd_env  # noqa: E402  (the path is set above)
+from browser import Browser, missing  # noqa: E402
 from httpd_env import MPMS, SANITIZER, SLOW, Httpd  # noqa: E402
 from tmpfs import Tmpfs  # noqa: E402
 
@@ -137,16 +138,40 @@ def small_disk(make_server):
         disk.close()
 
 
-@pytest.fixture(scope="module")
-def shared_server(request):
-    """One server for a file; its module-level SERVER dict configures it."""
-    server = Httpd(**getattr(request.module, "SERVER", {}))
+def run_for_file(request, **changes):
+    """Start a server that the file's module-level SERVER dict configures; stop
+    it after the file's tests."""
+    server = Httpd(**{**getattr(request.module, "SERVER", {}), **changes})
     LIVE.append(server)
     try:
         server.start()
         yield server
     finally:
         shut(server)
+
+
+@pytest.fixture(scope="module")
+def shared_server(request):
+    """One server for a file."""
+    yield from run_for_file(request)
+
+
+@pytest.fixture(scope="module")
+def thread_server(request):
+    """Another one, on the worker MPM: what can wait neither adopted nor on the
+    MPM's connections holds a thread."""
+    yield from run_for_file(request, mpm="worker")
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    """One Chromium for a file."""
+    if os.environ.get("COMET_BROWSER") == "none":
+        pytest.skip("COMET_BROWSER=none")
+    assert not missing()
+    browser = Browser(0)
+    yield browser
+    browser.close()
 
 
 @pytest.fixture

@@ -2,11 +2,10 @@
 """Pages of other sites, in a real headless Chromium: what CometAllowOrigin
 permits them, and what it does not."""
 
-import os
 
 import pytest
 
-from browser import Browser, wait_until
+from browser import wait_until
 from httpd_env import sqlite
 from test_330_access import authors, basic, write_users
 
@@ -37,15 +36,6 @@ fetch(url, init).then(async (answer) => done({
     retryAfter: answer.headers.get('Retry-After'),
   }), (error) => done({ failed: error.name }));
 """
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    if os.environ.get("COMET_BROWSER") == "none":
-        pytest.skip("COMET_BROWSER=none")
-    browser = Browser(0)
-    yield browser
-    browser.close()
 
 
 @pytest.fixture

@@ -1,12 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """The console page in a real headless Chromium."""
 
-import os
 import re
 
 import pytest
 
-from browser import CONF, Browser, missing, stage, wait_until
+from browser import CONF, stage, wait_until
 from httpd_env import sqlite, sql_text
 
 pytestmark = [pytest.mark.browser, pytest.mark.bound(120)]
@@ -33,16 +32,6 @@ def pages(make_server):
         Require all denied
       </Location>
     """)).start()
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    if os.environ.get("COMET_BROWSER") == "none":
-        pytest.skip("COMET_BROWSER=none")
-    assert not missing()
-    browser = Browser(0)
-    yield browser
-    browser.close()
 
 
 @pytest.fixture

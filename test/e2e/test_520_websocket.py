@@ -10,7 +10,6 @@ import time
 
 import pytest
 
-from http_client import Closed
 from httpd_env import SLOW, wait_until
 from socket_client import (BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT,
                            Socket, close_frame, frame, handshake)
@@ -55,19 +54,6 @@ CometPollTimeout 1s
 """
 SERVER = {"conf": CONF, "tls": True}
 ANNA = {"Authorization": "Basic YW5uYTphZG1pbg=="}
-
-
-@pytest.fixture(scope="module")
-def thread_server(request):
-    """Here a WebSocket over TLS holds a thread."""
-    from conftest import LIVE, shut
-    from httpd_env import Httpd
-    server = Httpd(mpm="worker", **SERVER)
-    LIVE.append(server)
-    try:
-        yield server.start()
-    finally:
-        shut(server)
 
 
 @pytest.fixture(params=["adopted", "parked", "blocked"])

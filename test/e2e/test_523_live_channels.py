@@ -36,19 +36,6 @@ CometAdopt on
 SERVER = {"conf": CONF, "tls": True, "modules": MODULES}
 
 
-@pytest.fixture(scope="module")
-def thread_server(request):
-    """Here a WebSocket that may change its channels holds a thread."""
-    from conftest import LIVE, shut
-    from httpd_env import Httpd
-    server = Httpd(mpm="worker", **SERVER)
-    LIVE.append(server)
-    try:
-        yield server.start()
-    finally:
-        shut(server)
-
-
 @pytest.fixture(params=["parked", "parked-tls", "blocked"])
 def way(request):
     """(server, keywords of Socket): each way of waiting in turn."""

@@ -24,19 +24,6 @@ MORE = frame(CONTINUATION, b"x" * 40000, fin=False)     # not read at once
 END = frame(CONTINUATION, b'"}, "ref": "long"}')
 
 
-@pytest.fixture(scope="module")
-def thread_server(request):
-    """Here a WebSocket over TLS holds a thread."""
-    from conftest import LIVE, shut
-    from httpd_env import Httpd
-    server = Httpd(mpm="worker", **SERVER)
-    LIVE.append(server)
-    try:
-        yield server.start()
-    finally:
-        shut(server)
-
-
 @pytest.fixture(params=["adopted", "parked", "blocked"])
 def way(request):
     """(server, keywords of Socket): each way of waiting in turn."""

@@ -3,11 +3,10 @@
 not read, and sends again what could not be sent; the console moderates."""
 
 import json
-import os
 
 import pytest
 
-from browser import CONF, Browser, Tab, missing, stage, wait_until
+from browser import CONF, Tab, stage, wait_until
 from httpd_env import sqlite
 from members import MODULES, NAMES, enter, named
 
@@ -22,16 +21,6 @@ CometDeletions on
 
 ROWS = "return [...document.querySelectorAll('#log li.row .body')]" \
     ".map(d => d.textContent)"
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    if os.environ.get("COMET_BROWSER") == "none":
-        pytest.skip("COMET_BROWSER=none")
-    assert not missing()
-    browser = Browser(0)
-    yield browser
-    browser.close()
 
 
 @pytest.fixture
