@@ -57,9 +57,6 @@ const char *comet_strerror(apr_status_t status, char *buffer, apr_size_t size)
         return "reading the messages takes too long";
     case COMET_EGONE:
         return "the client has left";
-    case APR_ENOTIMPL:
-        return "this store cannot do that: it knows no messages that pass "
-               "(keep), and no moderation";
     case APR_EGENERAL:
         return "the database cannot be used";
     default:

@@ -78,9 +78,8 @@ int mod_comet_moderate(request_rec *r, const mod_comet_request_t *request,
     if (wrong) {
         return mod_comet_answer_error(r, HTTP_BAD_REQUEST, "%s", wrong);
     }
-    status = comet_writer_takes(writer, &group) ? comet_writer_publish(
-                 writer, &group, mod_comet_config_publish_timeout(r->server))
-                                                : APR_ENOTIMPL;
+    status = comet_writer_publish(writer, &group,
+                                  mod_comet_config_publish_timeout(r->server));
     if (status != APR_SUCCESS) {
         return refuse(r, &group.removal, status);
     }

@@ -134,9 +134,8 @@ int mod_comet_publish_store(request_rec *r, comet_store_group_t *group,
     if (group->key.text.data) {
         comet_store_hash(group);
     }
-    status = comet_writer_takes(writer, group) ? comet_writer_publish(
-                 writer, group, mod_comet_config_publish_timeout(r->server))
-                                               : APR_ENOTIMPL;
+    status = comet_writer_publish(writer, group,
+                                  mod_comet_config_publish_timeout(r->server));
     *again = status == COMET_EREPEATED;
     if (status == APR_SUCCESS) {
         comet_metrics_add(COMET_METRIC_published, (int)group->count);

@@ -123,13 +123,6 @@ static const char *check_server(server_rec *s, apr_pool_t *p)
                             "here",
                             config->place.name);
     }
-    if (mod_comet_config_deletions(s) && !engine->can_moderate) {
-        return apr_psprintf(p,
-                            "CometDeletions: only off is allowed with "
-                            "CometStore %s: this store does not tell of "
-                            "deleted messages",
-                            config->place.name);
-    }
     if (!engine->find_event && has_updates(config)) {
         return apr_psprintf(
             p,

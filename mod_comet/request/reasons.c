@@ -83,7 +83,6 @@ int mod_comet_reasons_store_code(apr_status_t status)
     return APR_STATUS_IS_ENOSPC(status) ? HTTP_INSUFFICIENT_STORAGE
            : status == COMET_EINVALID   ? HTTP_BAD_REQUEST
            : status == COMET_EMISMATCH  ? HTTP_UNPROCESSABLE_ENTITY
-           : status == APR_ENOTIMPL     ? HTTP_NOT_IMPLEMENTED
                                         : HTTP_SERVICE_UNAVAILABLE;
 }
 

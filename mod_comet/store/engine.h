@@ -35,7 +35,7 @@
 /** Where httpd's providers keep the engines (ap_provider.h). */
 #define COMET_ENGINE_GROUP "comet-engine"
 /** The version of this interface. */
-#define COMET_ENGINE_VERSION "4"
+#define COMET_ENGINE_VERSION "5"
 
 /** What the web server knows, for an engine's check of a place. */
 typedef struct comet_site_t {
@@ -157,12 +157,6 @@ struct comet_engine_t {
                            comet_timestamp_t *cursor);
     apr_status_t (*has)(comet_store_t *store, comet_timestamp_t timestamp,
                         apr_int64_t *has);
-    /** Whether messages may pass (comet_message_t, keep_sec).  If not, the
-     * engine is given none that does (comet_writer_takes()). */
-    int can_pass;
-    /** Whether deletions can be told (comet_store_config_t), and removals
-     * (comet_removal_t) stored.  If not, the engine is given none of them. */
-    int can_moderate;
     /** NULL: the engine does not keep what comet_update_t has.  It is given no
      * message with any of it, as CometMercure is refused with its stores. */
     apr_status_t (*find_event)(comet_store_t *store, comet_text_t event,

@@ -232,24 +232,6 @@ static apr_status_t await(comet_writer_t *writer, job_t *job,
     return status;
 }
 
-int comet_writer_takes(const comet_writer_t *writer,
-                       const comet_store_group_t *group)
-{
-    const comet_engine_t *engine = writer->store_config.place.engine;
-    int all = engine->can_pass;
-    apr_size_t i;
-
-    if (group->removal.channel.data) {
-        return engine->can_moderate;
-    }
-    for (i = 0; !all && i < group->count; i++) {
-        if (group->messages[i]->keep_sec) {
-            return 0;
-        }
-    }
-    return 1;
-}
-
 apr_status_t comet_writer_publish_all(comet_writer_t *writer,
                                       comet_store_group_t *const *groups,
                                       apr_size_t count,

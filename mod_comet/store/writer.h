@@ -51,8 +51,7 @@ apr_status_t comet_writer_create(comet_writer_t **writer,
                                  apr_pool_t *pool);
 
 /**
- * Store a group of messages, which comet_writer_takes(), and wait until it is
- * durable as CometSync says.
+ * Store a group of messages, and wait until it is durable as CometSync says.
  * Copies what it needs of the group and takes references of its own, so the
  * caller's group is free again when the call returns, whatever the outcome.
  * @param group    its messages' timestamps are set on success, also when they
@@ -69,11 +68,6 @@ apr_status_t comet_writer_create(comet_writer_t **writer,
 apr_status_t comet_writer_publish(comet_writer_t *writer,
                                   const comet_store_group_t *group,
                                   apr_interval_time_t timeout);
-
-/** Whether the store's engine can do what a group asks for: some know no
- * messages that pass, and no removals.  Any thread. */
-int comet_writer_takes(const comet_writer_t *writer,
-                       const comet_store_group_t *group);
 
 /** Who is here, by this writer's store; NULL where presence is off.  Any
  * thread. */

@@ -190,10 +190,6 @@ static void publish(speaker_t *speaker)
     for (i = 0; i < speaker->count; i++) {
         utterance_t *said = &speaker->list[i];
 
-        if (!said->status
-            && !comet_writer_takes(speaker->writer, &said->group)) {
-            note_result(said, APR_ENOTIMPL, speaker->pool);
-        }
         if (!said->status) {
             groups[count++] = &said->group;
             timeout =

@@ -6,7 +6,7 @@
 -- that shall own the schema, in a database with the encoding UTF8:
 --
 --   psql -d site -f roles.sql            (once per cluster, as a superuser)
---   psql -d site -f 001_initial.sql
+--   psql -d site -f 001_initial.sql      (and each later numbered file)
 --   psql -d site -f grants.sql           (again after each new numbered file)
 --
 -- The view comet.message is a public interface:

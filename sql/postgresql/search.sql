@@ -1,5 +1,5 @@
 -- SPDX-License-Identifier: Apache-2.0
--- The search index that "CometSearch on" needs.  Run it after 001_initial.sql, as
+-- The search index that "CometSearch on" needs.  Run it after the numbered files, as
 -- the owner of the schema, and grants.sql once more after it.  It is not a
 -- migration: the version stays.  To remove it: DROP TABLE comet.search CASCADE,
 -- comet.search_progress CASCADE.
@@ -130,7 +130,7 @@ BEGIN
   END IF;
   RETURN NULL;
 END $$;
-CREATE TRIGGER search_deleted AFTER DELETE ON comet.message_log
+CREATE TRIGGER search_deleted AFTER DELETE ON comet.log
   REFERENCING OLD TABLE AS gone
   FOR EACH STATEMENT EXECUTE FUNCTION comet.search_deleted();
 

@@ -14,6 +14,7 @@ sys.path[:0] = [HERE, os.path.join(TEST, "tools"),
                 os.path.join(TEST, "torture")]
 
 import httpd_env  # noqa: E402  (the path is set above)
+import pg_env  # noqa: E402
 from browser import Browser, missing  # noqa: E402
 from httpd_env import MPMS, SANITIZER, SLOW, Httpd  # noqa: E402
 from tmpfs import Tmpfs  # noqa: E402
@@ -150,10 +151,36 @@ def run_for_file(request, **changes):
         shut(server)
 
 
+@pytest.fixture(scope="session")
+def pg_cluster():
+    """One PostgreSQL server for all files that need nothing special of it."""
+    cluster = pg_env.Cluster()
+    cluster.lay("search.sql")
+    yield cluster
+    cluster.close()
+
+
+def pytest_generate_tests(metafunc):
+    """A file with STORES = ("sqlite", "postgresql") runs on each of them."""
+    stores = getattr(metafunc.module, "STORES", None)
+    if stores and "shared_server" in metafunc.fixturenames:
+        metafunc.parametrize("shared_server", stores, indirect=True,
+                             scope="module")
+
+
 @pytest.fixture(scope="module")
 def shared_server(request):
-    """One server for a file."""
-    yield from run_for_file(request)
+    """One server for a file; or for each store, if the file names several."""
+    if getattr(request, "param", "sqlite") == "sqlite":
+        yield from run_for_file(request)
+        return
+    database = request.getfixturevalue("pg_cluster").database(
+        request.module.__name__.split(".")[-1])
+    for server in run_for_file(request, database=database):
+        httpd_env.wait_until(
+            lambda server=server: server.get("/comet/none?wait=0").status
+            != 503, 15, "the database")
+        yield server
 
 
 @pytest.fixture(scope="module")

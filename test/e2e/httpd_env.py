@@ -228,6 +228,7 @@ class Httpd:
     comet:    "demo" loads the module and maps /chat /clock /comet and
               /comet-status on {data}/comet.db; "load" only loads it; "" not.
     classics: that many CometClassic /cN/backend.php on channels cN.
+    database: another store than the file (pg_env.Database).
     env:      added to the environment of the server.
     wrapper:  a command that execs the server (strace -D …).
     """
@@ -235,12 +236,14 @@ class Httpd:
     def __init__(self, conf="", mpm=None, comet="demo", classics=0,
                  children=1, threads=25, mpm_conf=None, modules=(),
                  tls=False, h2=False, timeout=60, env=None, keepalive="on",
-                 max_keepalive=0, data=None, before="", wrapper=()):
+                 max_keepalive=0, data=None, before="", wrapper=(),
+                 database=None):
         self.root = tempfile.mkdtemp(prefix="comet-e2e-",
                                      dir=os.environ.get("COMET_TMP", "/tmp"))
         os.chmod(self.root, 0o755)
         self.mpm = mpm or DEFAULT_MPM
         self.conf, self.before = conf, before
+        self.database = database
         self.comet, self.classics = comet, classics
         self.children_count, self.threads = children, threads
         self.mpm_conf = mpm_conf
@@ -359,7 +362,8 @@ class Httpd:
                 out.append("CometFastPoll on")
         out.append(self.fill(self.before))
         if self.comet == "demo":
-            out += ['CometStore "sqlite:%s"' % self.db,
+            out += [self.database.directives() if self.database
+                    else 'CometStore "sqlite:%s"' % self.db,
                     "CometClassic /chat/backend.php chat",
                     "CometClock /clock/backend.php",
                     "CometEndpoint /comet"]
@@ -743,6 +747,12 @@ class Httpd:
         return [row[0] for row in sqlite(
             self.db, "SELECT body FROM message WHERE channel=%s "
             "ORDER BY timestamp;" % sql_text(channel))]
+
+    def sql(self, text):
+        """Run SQL on the store as another program does; rows of strings.
+        Views and tables are called as in SQLite."""
+        return self.database.sql(text) if self.database \
+            else sqlite(self.db, text)
 
     def next_classic(self):
         """Return a classic backend that no test of this server has used."""

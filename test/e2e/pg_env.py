@@ -46,15 +46,22 @@ class Cluster:
                 "-d", database, "-v", "ON_ERROR_STOP=1"] \
             + (["-U", user] if user else [])
 
-    def psql(self, sql, user=None, check=True):
+    def psql(self, sql, user=None, check=True, database="site"):
         """Run SQL as another program does; the output, or (status, error)."""
-        done = subprocess.run(self.command(user), input=sql, text=True,
+        done = subprocess.run(self.command(user, database), input=sql,
+                              text=True,
                               stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                               check=False)
         if check:
             assert done.returncode == 0, (sql, done.stderr)
             return done.stdout.strip()
         return done.returncode, done.stderr
+
+    def database(self, name):
+        """A database of its own, with the schema."""
+        self.psql("CREATE DATABASE %s TEMPLATE site" % name,
+                  database="postgres")
+        return Database(self, name)
 
     def session(self):
         """A psql that stays open, whose transactions the test holds open."""
@@ -100,6 +107,31 @@ class Cluster:
         subprocess.run([sys.executable, "-B", TOOL, "stop", self.folder],
                        check=True)
         shutil.rmtree(self.folder)
+
+
+class Database:
+    """A database of a cluster, as the store of a web server."""
+
+    def __init__(self, cluster, name):
+        self.cluster, self.name = cluster, name
+
+    def directives(self):
+        return 'LoadModule comet_pg_module "%s"\n' \
+            'CometStore "postgresql:%s"' \
+            % (PG_MODULE, self.cluster.conninfo.replace(
+                "dbname=site", "dbname=" + self.name))
+
+    def sql(self, text):
+        """Rows of strings, as httpd_env.sqlite() has them."""
+        done = subprocess.run(
+            self.cluster.command(database=self.name)
+            + ["-F", "\x1f", "-R", "\x1e"],
+            input="SET search_path = comet;" + text, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False)
+        assert done.returncode == 0, (text, done.stderr)
+        # psql ends the last row by a line feed
+        out = done.stdout[:-1] if done.stdout.endswith("\n") else done.stdout
+        return [row.split("\x1f") for row in out.split("\x1e")] if out else []
 
 
 class Session:

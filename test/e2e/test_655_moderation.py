@@ -3,7 +3,7 @@
 
 import json
 
-from httpd_env import sqlite, wait_until
+from httpd_env import wait_until
 from members import (MODULES, NAMES, await_online, enter, named, told)
 from socket_client import Socket
 from stream_client import Stream
@@ -61,9 +61,9 @@ def test_655_01_open_pages_are_told(server):
     first, second = [say(server, "room", text) for text in ("1", "2")]
     with Stream(server, "/comet/room?since=%d" % first, named("bob")) as stream:
         stream.until(1)
-        sqlite(server.db, "DELETE FROM message WHERE timestamp = %d" % second)
-        say(server, "room", "3")
+        server.sql("DELETE FROM message WHERE timestamp = %d" % second)
         assert until_notice(stream) == second
+        say(server, "room", "3")
         assert stream.until(3)[2] == "3"
     answer = server.get("/comet/room?since=%d" % second, named("bob")).json()
     assert [(m["type"], m["body"], m["author"]) for m in answer["messages"]] \
@@ -78,10 +78,10 @@ def test_655_02_retention_tells_nobody(server):
     for i in range(9):
         say(server, "much", str(i))
     say(server, "much", "", query="?type=typing&keep=60")
-    sqlite(server.db, "DELETE FROM message WHERE keep AND channel = 'much'")
+    server.sql("DELETE FROM message WHERE keep > 0 AND channel = 'much'")
     with enter(server, "much", "cy"):
         await_online(server, "much", "cy")
-    sqlite(server.db, "DELETE FROM message WHERE channel = 'much/@online'")
+    server.sql("DELETE FROM message WHERE channel = 'much/@online'")
     wait_until(lambda: history(server, "much")[0][1] == "4", 20, "retention")
     assert [kind for kind, _ in history(server, "much")] == ["message"] * 5
     assert not any("@deleted" in row for row in told(server, "much"))

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from httpd_env import COMET_MODULE, sqlite, wait_until
+from httpd_env import COMET_MODULE, wait_until
 from members import named
 
 SERVER = {"conf": """
@@ -28,6 +28,8 @@ CometEndpoint /team shared/
   CometMulti on
 </Location>
 """, "modules": ("authn_anon",)}
+
+STORES = ("sqlite", "postgresql")
 
 PG_MODULE = os.path.join(os.path.dirname(COMET_MODULE), "mod_comet_pg.so")
 
@@ -81,10 +83,10 @@ def test_656_03_rules_of_channels(server):
     """A row of channel_retention is obeyed within seconds, by channels that
     rest, too; and a client is told of the gap."""
     times = [say(server, "/comet/log/x", str(i)) for i in range(6)]
-    sqlite(server.db, "INSERT INTO channel_retention(pattern, keep_count)"
-           " VALUES('log/*', 2)")
-    wait_until(lambda: sqlite(server.db, "SELECT messages FROM channel_info"
-                              " WHERE channel = 'log/x'") == [["2"]], 20,
+    server.sql("INSERT INTO channel_retention(pattern, keep_count)"
+               " VALUES('log/*', 2)")
+    wait_until(lambda: server.sql("SELECT messages FROM channel_info"
+                                  " WHERE channel = 'log/x'") == [["2"]], 20,
                "retention")
     answer = server.get("/comet/log/x?wait=0&since=%d" % times[0],
                         named("ann")).json()
@@ -94,7 +96,6 @@ def test_656_03_rules_of_channels(server):
 
 @pytest.mark.skipif(not os.path.exists(PG_MODULE), reason="it was not built")
 @pytest.mark.parametrize("line, why", [
-    ("CometDeletions on", "CometDeletions: only off is allowed with"),
     ('<Location "/comet">\nCometPresence on\n</Location>',
      "CometPresence: only off is allowed with"),
     ("CometPresence count", "CometPresence: only off is allowed with")])

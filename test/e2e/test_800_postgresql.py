@@ -214,11 +214,37 @@ def test_800_10_retention_tells_of_the_gap(cluster, make_server):
         assert stream.data()[1:] == ["7", "8", "9"]
 
 
-def test_800_11_messages_cannot_pass(hosts):
-    """keep= is refused by one who cannot keep the promise, and only for the
-    message that asks for it."""
-    answer = hosts[0].request("POST", "/comet/passing?keep=5s", b"x", JSON)
-    assert answer.status == 501
-    assert "no messages that pass (keep)" in answer.json()["error"]
-    hosts[0].post("passing", "lasts")
-    assert bodies(hosts[1], "passing") == ["lasts"]
+def test_800_11_messages_pass_at_every_server(hosts):
+    """One that passes is pushed by the other server, and gone from both at its
+    time."""
+    here, there = hosts
+    with Stream(there, "/comet/passing?since=0") as stream:
+        for keep, body in (("1s", b"brief"), ("1min", b"stays")):
+            assert here.request("POST", "/comet/passing?keep=" + keep, body,
+                                JSON).status == 201
+        assert stream.until(2) == ["brief", "stays"]
+    for host in hosts:
+        wait_until(lambda host=host: bodies(host, "passing") == ["stays"], 8,
+                   "its end")
+
+
+def test_800_12_an_old_module_reads_on(cluster, hosts):
+    """What the functions of the first schema read has no message that such a
+    module could not treat; what they store is a message like any other."""
+    here, _ = hosts
+    for query in ("", "?keep=60"):
+        assert here.request("POST", "/comet/old" + query, b"x", JSON).status \
+            == 201
+    cluster.psql("INSERT INTO comet.message(channel, body, private)"
+                 " VALUES('old', 'private', 1)")
+    wait_until(lambda: cluster.psql("SELECT count(*) FROM comet.inbox") == "0",
+               8, "the inbox")
+    for call in ("read_one('old', 0, 9007199254740991, 9, 9999, false)",
+                 "read_many('{old}', '{x/}', 0, 9007199254740991, 9, 9999,"
+                 " true)"):
+        assert cluster.psql("SELECT body FROM comet." + call,
+                            user="comet_httpd") == "x"
+    assert int(cluster.psql(
+        "SELECT comet.append('{old}', '{message}', '{NULL}', '{by the old}',"
+        " 500, true)", user="comet_httpd")) > 0
+    wait_until(lambda: bodies(here, "old") == ["x", "x", "by the old"], 8)

@@ -218,7 +218,9 @@ int contract_run(const contract_engine_t *which)
         TEST(test_outside_insert), TEST(test_outside_delete),
         TEST(test_retain_count),   TEST(test_retain_age),
         TEST(test_search),         TEST(test_no_gaps),
-        TEST(test_sizes),
+        TEST(test_sizes),          TEST(test_passing),
+        TEST(test_rules),          TEST(test_passing_refused),
+        TEST(test_deletions),      TEST(test_removal),
     };
     int failed;
 

@@ -71,5 +71,10 @@ void contract_test_retain_age(void **state);
 void contract_test_search(void **state);
 void contract_test_no_gaps(void **state);
 void contract_test_sizes(void **state);
+void contract_test_passing(void **state);
+void contract_test_passing_refused(void **state);
+void contract_test_rules(void **state);
+void contract_test_deletions(void **state);
+void contract_test_removal(void **state);
 
 #endif /* CONTRACT_KIT_H */

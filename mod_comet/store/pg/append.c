@@ -52,9 +52,15 @@ static comet_text_t type_of(const comet_message_t *message)
     return message->type;
 }
 
+/* A text of a message that it need not have. */
+static comet_text_t or_null(comet_text_t text)
+{
+    return text.length ? text : (comet_text_t){ NULL, 0 };
+}
+
 static comet_text_t author_of(const comet_message_t *message)
 {
-    return message->author.length ? message->author : (comet_text_t){ NULL, 0 };
+    return or_null(message->author);
 }
 
 static comet_text_t body_of(const comet_message_t *message)
@@ -72,6 +78,48 @@ static void add_column(comet_pg_args_t *args,
     for (i = 0; i < count; i++) {
         for (j = 0; j < groups[i]->count; j++) {
             comet_pg_add_element(args, column(groups[i]->messages[j]));
+        }
+    }
+}
+
+static comet_text_t event_of(const comet_message_t *message)
+{
+    return or_null(message->update.event);
+}
+
+static comet_text_t alternates_of(const comet_message_t *message)
+{
+    return or_null(message->update.alternates);
+}
+
+static int private_of(const comet_message_t *message)
+{
+    return message->update.is_private != 0;
+}
+
+static int retry_of(const comet_message_t *message)
+{
+    return message->update.retry_msec;
+}
+
+static int keep_of(const comet_message_t *message)
+{
+    return message->keep_sec;
+}
+
+/* @param column  NULL: the number of the message's group, from 1 on */
+static void add_numbers(comet_pg_args_t *args,
+                        comet_store_group_t *const *groups, apr_size_t count,
+                        int (*column)(const comet_message_t *message))
+{
+    apr_size_t i, j;
+
+    comet_pg_add_ints(args, count_messages(groups, count));
+    for (i = 0; i < count; i++) {
+        for (j = 0; j < groups[i]->count; j++) {
+            comet_pg_add_int_element(args, column
+                                               ? column(groups[i]->messages[j])
+                                               : (apr_int64_t)i + 1);
         }
     }
 }
@@ -131,18 +179,24 @@ static void add_key_column(comet_pg_args_t *args,
     }
 }
 
+/* Add what most messages do not have. */
+static void add_updates(comet_pg_args_t *args,
+                        comet_store_group_t *const *groups, apr_size_t count)
+{
+    add_numbers(args, groups, count, private_of);
+    add_column(args, groups, count, event_of);
+    add_numbers(args, groups, count, retry_of);
+    add_column(args, groups, count, alternates_of);
+    add_numbers(args, groups, count, keep_of);
+}
+
 /* Add for each message the number of its group, and then the groups' keys. */
 static void add_keys(comet_pg_args_t *args, comet_store_group_t *const *groups,
                      apr_size_t count)
 {
-    apr_size_t keys = count_keys(groups, count), i, j;
+    apr_size_t keys = count_keys(groups, count), i;
 
-    comet_pg_add_ints(args, count_messages(groups, count));
-    for (i = 0; i < count; i++) {
-        for (j = 0; j < groups[i]->count; j++) {
-            comet_pg_add_int_element(args, (apr_int64_t)i + 1);
-        }
-    }
+    add_numbers(args, groups, count, NULL);
     comet_pg_add_ints(args, keys);
     for (i = 0; i < count; i++) {
         if (groups[i]->key.text.data) {
@@ -213,9 +267,10 @@ static apr_status_t append_plain(comet_pg_t *pg,
     return judge(pg, status);
 }
 
-static apr_status_t append_keyed(comet_pg_t *pg,
-                                 comet_store_group_t *const *groups,
-                                 apr_size_t count)
+/* Append groups with keys, or with messages that have more than most. */
+static apr_status_t append_any(comet_pg_t *pg,
+                               comet_store_group_t *const *groups,
+                               apr_size_t count)
 {
     static const apr_status_t results[] = { [STORED] = APR_SUCCESS,
                                             [REPEATED] = COMET_EREPEATED,
@@ -226,12 +281,14 @@ static apr_status_t append_keyed(comet_pg_t *pg,
     int i;
 
     add_messages(&args, groups, count);
+    add_updates(&args, groups, count);
     add_keys(&args, groups, count);
     comet_pg_add_int4(&args, TURN_MSEC);
     comet_pg_add_bool(&args, pg->config->sync_full);
     status = comet_pg_call(pg,
-                           "SELECT * FROM comet.append_keyed($1, $2, $3, $4, "
-                           "$5, $6, $7, $8, $9, $10, $11, $12)",
+                           "SELECT * FROM comet.publish($1, $2, $3, $4, $5, "
+                           "$6, $7, $8, $9, $10, $11, $12, $13, $14, $15, "
+                           "$16, $17)",
                            &args, APPEND_USEC, &result);
     for (i = 0; status == APR_SUCCESS && i < PQntuples(result); i++) {
         apr_size_t group = (apr_size_t)comet_pg_int(result, i, 0) - 1;
@@ -250,26 +307,75 @@ static apr_status_t append_keyed(comet_pg_t *pg,
     return judge(pg, status);
 }
 
+static int is_plain(const comet_store_group_t *group)
+{
+    apr_size_t i;
+
+    for (i = 0; i < group->count; i++) {
+        const comet_message_t *message = group->messages[i];
+
+        if (message->keep_sec || message->update.is_private
+            || message->update.retry_msec || message->update.event.length
+            || message->update.alternates.length) {
+            return 0;
+        }
+    }
+    return !group->key.text.data;
+}
+
 static apr_status_t append_together(comet_pg_t *pg,
                                     comet_store_group_t *const *groups,
                                     apr_size_t count)
 {
-    return count_keys(groups, count) ? append_keyed(pg, groups, count)
-                                     : append_plain(pg, groups, count);
+    apr_size_t plain = 0;
+
+    while (plain < count && is_plain(groups[plain])) {
+        plain++;
+    }
+    return plain == count ? append_plain(pg, groups, count)
+                          : append_any(pg, groups, count);
 }
 
-/* Append each group in a transaction of its own, because one of them was
- * refused, or two have the same key.  After the first failure that is not a
- * refusal, the remaining groups are not tried. */
-static void append_apart(comet_pg_t *pg, comet_store_group_t *const *groups,
-                         apr_size_t count)
+/* Remove what a moderator wants removed. */
+static apr_status_t remove_for(comet_pg_t *pg, comet_store_group_t *group)
+{
+    comet_pg_args_t args = { .count = 0 };
+    PGresult *result;
+    apr_status_t status;
+
+    if (group->removal.member.data) {
+        group->result = APR_NOTFOUND;
+        return APR_SUCCESS;
+    }
+    comet_pg_add_text(&args, group->removal.channel);
+    comet_pg_add_int(&args, group->removal.timestamp);
+    comet_pg_add_int4(&args, TURN_MSEC);
+    comet_pg_add_bool(&args, pg->config->sync_full);
+    status = comet_pg_call(pg, "SELECT comet.remove_message($1, $2, $3, $4)",
+                           &args, APPEND_USEC, &result);
+    if (status == APR_SUCCESS) {
+        group->result = comet_pg_int(result, 0, 0) ? APR_SUCCESS : APR_NOTFOUND;
+        PQclear(result);
+    }
+    return judge(pg, status);
+}
+
+/* Treat each group in a transaction of its own, because one of them was
+ * refused, two have the same key, or one removes something.  After the first failure that is not a refusal, the
+ * remaining groups are not tried.
+ * @return COMET_ELOCKED: nothing was stored */
+static apr_status_t append_apart(comet_pg_t *pg,
+                                 comet_store_group_t *const *groups,
+                                 apr_size_t count)
 {
     apr_status_t status = APR_SUCCESS;
     apr_size_t i;
 
     for (i = 0; i < count; i++) {
         if (status == APR_SUCCESS || status == COMET_EINVALID) {
-            status = append_together(pg, &groups[i], 1);
+            status = groups[i]->removal.channel.data
+                         ? remove_for(pg, groups[i])
+                         : append_together(pg, &groups[i], 1);
             groups[i]->result =
                 status == APR_SUCCESS ? groups[i]->result : status;
         }
@@ -278,6 +384,8 @@ static void append_apart(comet_pg_t *pg, comet_store_group_t *const *groups,
                 status == COMET_EUNSURE ? COMET_ELOCKED : status;
         }
     }
+    return status == COMET_ELOCKED && groups[0]->result == status ? status
+                                                                  : APR_SUCCESS;
 }
 
 apr_status_t comet_pg_append(comet_store_t *store,
@@ -285,17 +393,18 @@ apr_status_t comet_pg_append(comet_store_t *store,
                              apr_size_t count)
 {
     comet_pg_t *pg = (comet_pg_t *)store;
-    apr_status_t status;
+    apr_status_t status = APR_SUCCESS;
+    apr_size_t removals = 0, i;
 
-    if (!count) {
-        return APR_SUCCESS;
+    for (i = 0; i < count; i++) {
+        removals += groups[i]->removal.channel.data != NULL;
     }
-    status = append_together(pg, groups, count);
-    if (status == COMET_EINVALID) {
-        append_apart(pg, groups, count);
-        status = APR_SUCCESS;
+    if (count && !removals) {
+        status = append_together(pg, groups, count);
     }
-    return status;
+    return removals || status == COMET_EINVALID
+               ? append_apart(pg, groups, count)
+               : status;
 }
 
 /* --- The inbox ------------------------------------------------------------ */

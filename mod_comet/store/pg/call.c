@@ -315,13 +315,19 @@ apr_status_t comet_pg_ask(comet_pg_t *pg, const char *sql,
 
 apr_int64_t comet_pg_int(const PGresult *result, int row, int column)
 {
+    const unsigned char *data =
+        (const unsigned char *)PQgetvalue(result, row, column);
+    int length = PQgetlength(result, row, column), i;
     apr_uint64_t value;
 
-    if (PQgetlength(result, row, column) != (int)sizeof(value)) {
+    if (length <= 0 || length > (int)sizeof(value)) {
         return 0;
     }
-    memcpy(&value, PQgetvalue(result, row, column), sizeof(value));
-    return (apr_int64_t)be64toh(value);
+    value = data[0] & 0x80 ? ~(apr_uint64_t)0 : 0;
+    for (i = 0; i < length; i++) {
+        value = value << 8 | data[i];
+    }
+    return (apr_int64_t)value;
 }
 
 comet_text_t comet_pg_text(const PGresult *result, int row, int column)

@@ -122,6 +122,26 @@ static apr_status_t dial(comet_pg_t *pg)
     return status;
 }
 
+/* Name the files that bring the schema up to date. */
+static apr_status_t fail_old(comet_pg_t *pg, apr_int64_t version)
+{
+    static const char *const files[COMET_PG_SCHEMA] = { "001_initial.sql",
+                                                        "002_messages.sql" };
+    char text[sizeof(pg->error)];
+    int length = snprintf(text, sizeof(text),
+                          "the schema comet is older than this module: as its "
+                          "owner run psql");
+
+    for (version = version > 0 ? version : 0; version < COMET_PG_SCHEMA;
+         version++) {
+        length += snprintf(text + length, sizeof(text) - (size_t)length,
+                           " -f %s", files[version]);
+    }
+    snprintf(text + length, sizeof(text) - (size_t)length,
+             " -f grants.sql (in share/mod_comet/sql/postgresql)");
+    return comet_pg_fail(pg, COMET_ENOTDB, text);
+}
+
 /* Check that the schema is there, and that its version is one that this module
  * knows. */
 static apr_status_t check_schema(comet_pg_t *pg)
@@ -139,11 +159,7 @@ static apr_status_t check_schema(comet_pg_t *pg)
     }
     version = PQntuples(result) ? comet_pg_int(result, 0, 0) : 0;
     if (version < COMET_PG_SCHEMA) {
-        status = comet_pg_fail(
-            pg, COMET_ENOTDB,
-            "the schema comet is older than this module: as its owner run psql "
-            "-f on each later file of share/mod_comet/sql/postgresql, then on "
-            "grants.sql");
+        status = fail_old(pg, version);
     }
     else if (!comet_pg_int(result, 0, 1)) {
         status = comet_pg_fail(pg, COMET_ENOTDB,
@@ -154,6 +170,16 @@ static apr_status_t check_schema(comet_pg_t *pg)
     return status;
 }
 
+/* Let the database know what this server's configuration says of it. */
+static apr_status_t configure(comet_pg_t *pg)
+{
+    comet_pg_args_t args = { .count = 0 };
+
+    comet_pg_add_bool(&args, pg->config->deletions);
+    return comet_pg_call(pg, "SELECT comet.configure($1)", &args,
+                         COMET_PG_ANSWER_USEC, NULL);
+}
+
 static apr_status_t connect_to(comet_pg_t *pg)
 {
     apr_status_t status = dial(pg);
@@ -161,6 +187,9 @@ static apr_status_t connect_to(comet_pg_t *pg)
     if (status == APR_SUCCESS) {
         PQsetNoticeReceiver(pg->connection, take_notice, pg);
         status = check_schema(pg);
+    }
+    if (status == APR_SUCCESS && pg->mode == COMET_STORE_WRITE) {
+        status = configure(pg);
     }
     if (status != APR_SUCCESS) {
         disconnect(pg);
@@ -182,6 +211,7 @@ apr_status_t comet_pg_open(comet_store_t **store,
         return APR_ENOMEM;
     }
     pg->config = config;
+    pg->mode = mode;
     pg->stopping = stopping;
     status = connect_to(pg);
     if (status != APR_SUCCESS) {

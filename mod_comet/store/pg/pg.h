@@ -27,7 +27,7 @@
 #include "store/engine.h"
 
 /** The version of sql/postgresql that this module needs. */
-#define COMET_PG_SCHEMA 1
+#define COMET_PG_SCHEMA 2
 /** How long to wait for a connection and for an answer. */
 #define COMET_PG_CONNECT_USEC APR_INT64_C(3000000)
 #define COMET_PG_ANSWER_USEC APR_INT64_C(2500000)
@@ -44,6 +44,7 @@ typedef struct comet_pg_place_t {
 typedef struct comet_pg_t {
     comet_store_t base;
     const comet_store_config_t *config;
+    comet_store_mode_e mode;
     const atomic_int *stopping; /* or NULL */
     PGconn *connection;
     int draining; /* a statement's result has not been read yet */
@@ -55,6 +56,7 @@ typedef struct comet_pg_t {
      * the last round ended */
     int pruning;
     comet_timestamp_t since, until;
+    apr_int64_t rule_changes; /* of the rules that it was begun with */
     char name[COMET_CHANNEL_MAX_BYTES + 2];
     /* the inbox */
     char low[24]; /* where comet.move() begins in the inbox; "": read all of
@@ -100,7 +102,7 @@ void comet_pg_words(const PGconn *connection, char *buffer, apr_size_t size);
 
 /* --- Calls ---------------------------------------------------------------- */
 
-#define COMET_PG_ARGS 12
+#define COMET_PG_ARGS 17
 
 /** The arguments of a call, in PostgreSQL's binary form. */
 typedef struct comet_pg_args_t {
@@ -146,7 +148,7 @@ apr_status_t comet_pg_call(comet_pg_t *pg, const char *sql,
 apr_status_t comet_pg_ask(comet_pg_t *pg, const char *sql,
                           comet_pg_args_t *args, PGresult **result);
 
-/** An integer of a result; SQL's NULL gives 0. */
+/** An integer of a result, of any size; SQL's NULL gives 0. */
 apr_int64_t comet_pg_int(const PGresult *result, int row, int column);
 /** A text of a result; SQL's NULL gives data NULL. */
 comet_text_t comet_pg_text(const PGresult *result, int row, int column);

@@ -150,15 +150,20 @@ typedef struct question_t {
     int backwards;
 } question_t;
 
+static int is_of_one(const question_t *question)
+{
+    return !question->words.data && comet_selection_is_atom(question->selection)
+           && question->selection->name_count;
+}
+
 static const char *function_of(const question_t *question)
 {
-    if (question->words.data) {
-        return "SELECT * FROM comet.search($1, $2, $3, $4, $5, $6, $7)";
-    }
-    return comet_selection_is_atom(question->selection)
-                   && question->selection->name_count
-               ? "SELECT * FROM comet.read_one($1, $2, $3, $4, $5, $6)"
-               : "SELECT * FROM comet.read_many($1, $2, $3, $4, $5, $6, $7)";
+    return question->words.data
+               ? "SELECT * FROM comet.search($1, $2, $3, $4, $5, $6, $7)"
+           : is_of_one(question)
+               ? "SELECT * FROM comet.messages_of($1, $2, $3, $4, $5, $6)"
+               : "SELECT * FROM comet.messages_in($1, $2, $3, $4, $5, $6, $7,"
+                 " $8)";
 }
 
 /* Ask for at most question->most messages.  The server answers with fewer, even
@@ -169,8 +174,7 @@ static apr_status_t ask_messages(comet_pg_t *pg, const question_t *question,
     const comet_selection_t *selection = question->selection;
     comet_pg_args_t args = { .count = 0 };
 
-    if (!question->words.data && comet_selection_is_atom(selection)
-        && selection->name_count) {
+    if (is_of_one(question)) {
         comet_pg_add_text(&args, selection->names[0].text);
     }
     else {
@@ -186,42 +190,78 @@ static apr_status_t ask_messages(comet_pg_t *pg, const question_t *question,
     if (!question->words.data) {
         comet_pg_add_bool(&args, question->backwards);
     }
+    if (!question->words.data && !is_of_one(question)) {
+        comet_pg_add_bool(&args, selection->everything || selection->by_topics);
+    }
     return comet_pg_ask(pg, function_of(question), &args, result);
 }
 
-static comet_message_t *make(comet_pg_t *pg, const PGresult *result, int row)
+/* The columns of comet.log.  A search's answer has only the first five. */
+enum {
+    ID,
+    CHANNEL,
+    TYPE,
+    AUTHOR,
+    BODY,
+    PRIVATE,
+    EVENT,
+    RETRY,
+    ALTERNATES,
+    KEEP,
+    EXPIRES
+};
+
+/* Make the message of a row.
+ * @param message  set to NULL if nobody has asked for it: a prefix does not
+ *                 cover the sibling channels, for example
+ * @param length   set to that of its body */
+static apr_status_t make(comet_pg_t *pg, const question_t *question,
+                         const PGresult *result, int row,
+                         comet_message_t **message, apr_size_t *length)
 {
-    return pg->base.make(&(comet_message_fields_t){
-        .timestamp = comet_pg_int(result, row, 0),
-        .channel = comet_pg_text(result, row, 1),
-        .type = comet_pg_text(result, row, 2),
-        .author = comet_pg_text(result, row, 3),
-        .body = comet_pg_text(result, row, 4),
-    });
+    comet_message_fields_t fields = {
+        .timestamp = comet_pg_int(result, row, ID),
+        .channel = comet_pg_text(result, row, CHANNEL),
+        .type = comet_pg_text(result, row, TYPE),
+        .author = comet_pg_text(result, row, AUTHOR),
+        .body = comet_pg_text(result, row, BODY),
+    };
+
+    if (PQnfields(result) > EXPIRES) {
+        fields.update.is_private = comet_pg_int(result, row, PRIVATE) != 0;
+        fields.update.event = comet_pg_text(result, row, EVENT);
+        fields.update.retry_msec = (int)comet_pg_int(result, row, RETRY);
+        fields.update.alternates = comet_pg_text(result, row, ALTERNATES);
+        fields.keep_sec = (int)comet_pg_int(result, row, KEEP);
+        fields.expires = comet_pg_int(result, row, EXPIRES);
+    }
+    *length = fields.body.length;
+    *message = pg->base.make(&fields);
+    if (!*message) {
+        return comet_pg_fail(pg, APR_ENOMEM, "no memory for the messages");
+    }
+    if (comet_selection_judge_message(question->selection, *message)
+        == COMET_SELECTION_NONE) {
+        comet_message_unref(*message);
+        *message = NULL;
+    }
+    return APR_SUCCESS;
 }
 
-static apr_status_t no_memory(comet_pg_t *pg)
+/* Whether the log may have more than an answer, and where the next question
+ * begins.
+ * @param bytes  how many the answer's bodies have */
+static int ask_on(question_t *question, const PGresult *result,
+                  apr_size_t bytes)
 {
-    return comet_pg_fail(pg, APR_ENOMEM, "no memory for the messages");
-}
+    int rows = PQntuples(result);
 
-/* Whether only a prefix of a selection covers the channel of a row, which is a
- * sibling channel: so nobody has asked for it. */
-static int is_unasked(const comet_selection_t *selection,
-                      const PGresult *result, int row)
-{
-    comet_text_t channel = comet_pg_text(result, row, 1);
-    apr_size_t i = 0;
-
-    if (selection->everything || !selection->prefix_count
-        || !comet_name_is_sibling(channel)) {
+    if (rows < question->most && bytes < COMET_BATCH_BYTES) {
         return 0;
     }
-    while (i < selection->name_count
-           && !comet_text_equal(selection->names[i].text, channel)) {
-        i++;
-    }
-    return i == selection->name_count;
+    *(question->backwards ? &question->before : &question->after) =
+        comet_pg_int(result, rows - 1, ID);
+    return 1;
 }
 
 /* Hand over one answer, oldest first.
@@ -233,23 +273,26 @@ static apr_status_t hand_over(comet_pg_t *pg, const question_t *question,
                               apr_size_t *left, comet_store_cb *callback,
                               void *baton)
 {
+    apr_status_t status = APR_SUCCESS;
     int i;
 
     *bytes = 0;
-    for (i = 0; i < PQntuples(result) && *left; i++) {
+    for (i = 0; i < PQntuples(result) && *left && status == APR_SUCCESS; i++) {
         comet_message_t *message;
+        apr_size_t length;
 
-        *bytes += comet_pg_text(result, i, 4).length;
-        if (is_unasked(question->selection, result, i)) {
-            continue;
+        status = make(pg, question, result, i, &message, &length);
+        *bytes += length;
+        if (message) {
+            *left = callback(baton, message) ? *left - 1 : 0;
         }
-        message = make(pg, result, i);
-        if (!message) {
-            return no_memory(pg);
-        }
-        *left = callback(baton, message) ? *left - 1 : 0;
     }
-    return APR_SUCCESS;
+    return status;
+}
+
+static apr_int64_t at_most(apr_size_t limit)
+{
+    return limit < COMET_LIMIT_MAX ? (apr_int64_t)limit : COMET_LIMIT_MAX;
 }
 
 apr_status_t comet_pg_read(comet_store_t *store,
@@ -262,67 +305,103 @@ apr_status_t comet_pg_read(comet_store_t *store,
                             .after = after,
                             .before = COMET_TIMESTAMP_MAX + 1 };
     apr_status_t status = APR_SUCCESS;
+    int more = 1;
 
-    while (status == APR_SUCCESS && limit) {
+    while (status == APR_SUCCESS && limit && more) {
         PGresult *result;
         apr_size_t bytes;
-        int rows;
 
-        question.most =
-            limit < COMET_LIMIT_MAX ? (apr_int64_t)limit : COMET_LIMIT_MAX;
+        question.most = at_most(limit);
         status = ask_messages(pg, &question, &result);
-        if (status != APR_SUCCESS) {
-            break;
+        if (status == APR_SUCCESS) {
+            status = hand_over(pg, &question, result, &bytes, &limit, callback,
+                               baton);
+            more = ask_on(&question, result, bytes);
+            PQclear(result);
         }
-        rows = PQntuples(result);
-        status =
-            hand_over(pg, &question, result, &bytes, &limit, callback, baton);
-        if (rows) {
-            question.after = comet_pg_int(result, rows - 1, 0);
-        }
-        if (rows < question.most && bytes < COMET_BATCH_BYTES) {
-            limit = 0; /* there are no more */
-        }
-        PQclear(result);
     }
     return status;
 }
 
-/* How many rows of an answer fit into a page, counted from the newest. */
-static int page_rows(const PGresult *result)
-{
-    apr_size_t bytes = 0;
-    int rows;
+/* --- Pages ---------------------------------------------------------------- */
 
-    for (rows = 0; rows < PQntuples(result); rows++) {
-        bytes += (apr_size_t)PQgetlength(result, rows, 4);
-        if (rows && bytes >= COMET_BATCH_BYTES) {
+/** A page being read, the newest message first. */
+typedef struct page_t {
+    comet_message_t **messages;
+    apr_size_t count, limit;
+    apr_size_t bytes; /* of bodies */
+    int full;
+} page_t;
+
+/* Add the messages of an answer, as long as their bodies fit into a batch.
+ * @param bytes  set to how many the answer's bodies have */
+static apr_status_t add_to_page(comet_pg_t *pg, const question_t *question,
+                                const PGresult *result, page_t *page,
+                                apr_size_t *bytes)
+{
+    apr_status_t status = APR_SUCCESS;
+    int i;
+
+    *bytes = 0;
+    for (i = 0; i < PQntuples(result) && !page->full && status == APR_SUCCESS;
+         i++) {
+        comet_message_t *message;
+        apr_size_t length;
+
+        status = make(pg, question, result, i, &message, &length);
+        *bytes += length;
+        if (!message) {
+            continue;
+        }
+        page->full = page->count && page->bytes + length >= COMET_BATCH_BYTES;
+        if (page->full) {
+            comet_message_unref(message);
             break;
         }
+        page->messages[page->count++] = message;
+        page->bytes += length;
+        page->full = page->count == page->limit;
     }
-    return rows;
+    return status;
 }
 
-static apr_status_t read_page(comet_pg_t *pg, const question_t *question,
+static apr_status_t read_page(comet_pg_t *pg, question_t *question,
                               comet_store_cb *callback, void *baton)
 {
-    PGresult *result;
-    apr_status_t status = ask_messages(pg, question, &result);
-    int i, more = 1;
+    page_t page = { .limit = (apr_size_t)question->most };
+    apr_status_t status = APR_SUCCESS;
+    int more = page.limit > 0;
 
-    if (status != APR_SUCCESS) {
-        return status;
+    if (more) {
+        page.messages = calloc(page.limit, sizeof(*page.messages));
     }
-    for (i = page_rows(result) - 1; i >= 0 && more; i--) {
-        comet_message_t *message = make(pg, result, i);
+    if (more && !page.messages) {
+        return comet_pg_fail(pg, APR_ENOMEM, "no memory for a page");
+    }
+    while (status == APR_SUCCESS && more && !page.full) {
+        PGresult *result;
+        apr_size_t bytes;
 
-        if (!message) {
-            status = no_memory(pg);
-            break;
+        question->most = (apr_int64_t)(page.limit - page.count);
+        status = ask_messages(pg, question, &result);
+        if (status == APR_SUCCESS) {
+            status = add_to_page(pg, question, result, &page, &bytes);
+            more = !page.full && ask_on(question, result, bytes);
+            PQclear(result);
         }
-        more = callback(baton, message);
     }
-    PQclear(result);
+    more = status == APR_SUCCESS;
+    while (page.count) {
+        comet_message_t *message = page.messages[--page.count];
+
+        if (more) {
+            more = callback(baton, message);
+        }
+        else {
+            comet_message_unref(message);
+        }
+    }
+    free(page.messages);
     return status;
 }
 
@@ -332,11 +411,11 @@ apr_status_t comet_pg_page(comet_store_t *store,
                            apr_size_t limit, comet_store_cb *callback,
                            void *baton)
 {
-    const question_t question = {
+    question_t question = {
         .selection = selection,
         .after = after,
         .before = before,
-        .most = limit < COMET_LIMIT_MAX ? (apr_int64_t)limit : COMET_LIMIT_MAX,
+        .most = at_most(limit),
         .backwards = 1,
     };
 
@@ -352,12 +431,12 @@ apr_status_t comet_pg_search(comet_store_t *store,
                              comet_store_cb *callback, void *baton,
                              comet_timestamp_t *rest)
 {
-    const question_t question = {
+    question_t question = {
         .selection = selection,
         .words = words,
         .after = after,
         .before = before,
-        .most = limit < COMET_LIMIT_MAX ? (apr_int64_t)limit : COMET_LIMIT_MAX,
+        .most = at_most(limit),
         .backwards = 1,
     };
     comet_pg_t *pg = (comet_pg_t *)store;
@@ -387,8 +466,8 @@ static apr_status_t ask_channels(comet_pg_t *pg, comet_text_t prefix,
 
     comet_pg_add_text(&args, prefix);
     comet_pg_add_int(&args, (apr_int64_t)most);
-    return comet_pg_ask(pg, "SELECT * FROM comet.channels($1, $2)", &args,
-                        result);
+    return comet_pg_ask(pg, "SELECT * FROM comet.channels_under($1, $2, false)",
+                        &args, result);
 }
 
 /* How many rows are no siblings. */

@@ -21,6 +21,29 @@ static apr_status_t begin_round(comet_pg_t *pg)
     return status;
 }
 
+/* Find out whether retention has anything to do.  After a change of the rules
+ * every channel is looked at. */
+static apr_status_t look_at_rules(comet_pg_t *pg, int *any)
+{
+    PGresult *result;
+    apr_status_t status =
+        comet_pg_call(pg, "SELECT changes, any_ FROM comet.retention_rules()",
+                      NULL, COMET_PG_ANSWER_USEC, &result);
+
+    if (status != APR_SUCCESS) {
+        return status;
+    }
+    if (comet_pg_int(result, 0, 0) != pg->rule_changes) {
+        pg->rule_changes = comet_pg_int(result, 0, 0);
+        pg->pruning = 0;
+        pg->since = 0;
+    }
+    *any = comet_pg_int(result, 0, 1) || pg->config->retain_count > 0
+           || pg->config->retain_age > 0;
+    PQclear(result);
+    return status;
+}
+
 /* Note where the next step begins, or that the round is complete. */
 static void note_step(comet_pg_t *pg, const PGresult *result)
 {
@@ -42,15 +65,16 @@ apr_status_t comet_pg_prune(comet_store_t *store, apr_time_t now, int *more)
 {
     comet_pg_t *pg = (comet_pg_t *)store;
     comet_pg_args_t args = { .count = 0 };
-    apr_status_t status = APR_SUCCESS;
     PGresult *result;
+    int any = 0;
+    apr_status_t status = look_at_rules(pg, &any);
 
     *more = 0;
-    if (pg->config->retain_count <= 0 && pg->config->retain_age <= 0) {
-        return APR_SUCCESS;
-    }
-    if (!pg->pruning) {
+    if (status == APR_SUCCESS && any && !pg->pruning) {
         status = begin_round(pg);
+    }
+    if (!any) {
+        return status;
     }
     if (status != APR_SUCCESS) {
         return status;

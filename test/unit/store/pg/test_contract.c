@@ -109,9 +109,10 @@ static comet_place_t make(void)
     comet_place_t place = { .engine = &comet_engine_pg };
 
     assert_string_equal(
-        run("TRUNCATE comet.message_log, comet.floor, comet.idempotency_key,"
-            " comet.inbox, comet.search;"
+        run("TRUNCATE comet.log, comet.floor, comet.idempotency_key,"
+            " comet.inbox, comet.search, comet.channel_retention;"
             "UPDATE comet.clock SET last = 0, erased = 0;"
+            "UPDATE comet.setting SET deletions = false;"
             "UPDATE comet.search_progress SET low = 1, high = 0"),
         "");
     assert_null(place.engine->parse(&place, conninfo, "/", pool));

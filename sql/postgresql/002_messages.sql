@@ -1,0 +1,855 @@
+-- SPDX-License-Identifier: Apache-2.0
+-- Version 2 of mod_comet's schema for PostgreSQL: messages that pass, updates of
+-- the Mercure protocol, what each channel keeps, and deletions that pages learn
+-- of.  Run it as the owner of the schema, then run grants.sql again.
+--
+-- Web servers with an older module go on working meanwhile.  What they know as
+-- comet.message_log is a view now, without messages that are private or pass.
+-- The log itself is comet.log.
+--
+-- A message that passes, such as "Ann is typing", lasts for "keep" seconds:
+--
+--   INSERT INTO comet.message(channel, type, author, body, keep)
+--   VALUES('room/42', 'typing', 'ann', '', 5);
+--
+-- It is ordered and pushed like any other.  Once its time is over nobody reads
+-- it any more, and no client is told of a gap.  Its row is removed later.
+--
+-- A private message reaches those Mercure subscribers only whose token grants
+-- its topic; no other reader, and no search, is shown it:
+--
+--   INSERT INTO comet.message(channel, body, private)
+--   VALUES('user/7', 'for you', 1);
+--
+-- The column "id" is the id that the publisher gave; "retry" is in milliseconds.
+-- "alternates" are more channels that Mercure subscribers find the message by,
+-- with a line feed between them; only the web server stores them.
+--
+-- A row of comet.channel_retention says what the channels of a pattern keep:
+-- the name of a channel, or a prefix and a star.  The name comes first, then the
+-- longest prefix.  CometRetain holds for all other channels.  NULL: no limit.
+--
+--   INSERT INTO comet.channel_retention(pattern, keep_count, keep_age)
+--   VALUES('log/*', 1000, 86400), ('log/audit', NULL, NULL);
+
+\set ON_ERROR_STOP on
+BEGIN;
+UPDATE comet.schema SET version = 2;
+
+ALTER TABLE comet.message_log RENAME TO log;
+ALTER TABLE comet.log
+  ADD COLUMN private smallint NOT NULL DEFAULT 0,
+  ADD COLUMN event text COLLATE "C",
+  ADD COLUMN retry integer,
+  ADD COLUMN alternates text COLLATE "C",
+  ADD COLUMN keep integer,
+  -- when the time of a message that passes is over, by the system clock
+  ADD COLUMN expires bigint;
+-- NOT VALID: the rows that are there need not be looked at.
+ALTER TABLE comet.log
+  ADD CONSTRAINT "private is 0 or 1" CHECK (private IN (0, 1)) NOT VALID,
+  ADD CONSTRAINT "an id is text of 1 to 255 bytes without line ends"
+    CHECK (octet_length(event) BETWEEN 1 AND 255 AND event !~ '[\n\r]')
+    NOT VALID,
+  ADD CONSTRAINT "retry is a number of milliseconds"
+    CHECK (retry >= 0) NOT VALID,
+  ADD CONSTRAINT "keep is a number of seconds, from 1 to 86400"
+    CHECK (keep BETWEEN 1 AND 86400) NOT VALID,
+  ADD CONSTRAINT "a message that passes has an end"
+    CHECK ((keep IS NULL) = (expires IS NULL)) NOT VALID;
+CREATE INDEX log_by_event ON comet.log(event, id) WHERE event IS NOT NULL;
+CREATE INDEX log_passing ON comet.log(expires) WHERE keep IS NOT NULL;
+
+ALTER TABLE comet.inbox
+  ADD COLUMN private smallint NOT NULL DEFAULT 0
+    CONSTRAINT "private is 0 or 1" CHECK (private IN (0, 1)),
+  ADD COLUMN event text COLLATE "C"
+    CONSTRAINT "an id is text of 1 to 255 bytes without line ends"
+    CHECK (octet_length(event) BETWEEN 1 AND 255 AND event !~ '[\n\r]'),
+  ADD COLUMN retry integer
+    CONSTRAINT "retry is a number of milliseconds" CHECK (retry >= 0),
+  ADD COLUMN keep integer
+    CONSTRAINT "keep is a number of seconds, from 1 to 86400"
+    CHECK (keep BETWEEN 1 AND 86400),
+  ADD COLUMN expires bigint;
+
+-- Which messages have a channel as an alternate.
+CREATE TABLE comet.alternate(
+  channel text COLLATE "C" NOT NULL,
+  message bigint NOT NULL,
+  PRIMARY KEY (channel, message)
+);
+CREATE INDEX alternate_by_message ON comet.alternate(message);
+
+-- What the web servers' configuration says.
+CREATE TABLE comet.setting(
+  one boolean PRIMARY KEY DEFAULT true CHECK (one),
+  deletions boolean NOT NULL DEFAULT false    -- CometDeletions
+);
+INSERT INTO comet.setting DEFAULT VALUES;
+
+-- ---- What the first version knows of the log --------------------------------
+
+CREATE VIEW comet.message_log AS
+  SELECT id, channel, type, author, body FROM comet.log
+   WHERE private = 0 AND keep IS NULL;
+
+-- ---- What applications do ---------------------------------------------------
+
+-- If the system clock is set back, the time of a message counts as over once it
+-- would last longer than twice its time.
+CREATE OR REPLACE VIEW comet.message(timestamp, channel, type, author, body,
+                                     private, id, retry, alternates, keep) AS
+  SELECT id, channel, type, author, body, private, event, retry, alternates,
+         keep
+    FROM comet.log
+   WHERE keep IS NULL
+      OR expires - (extract(epoch FROM clock_timestamp()) * 1000000)::bigint
+         BETWEEN 1 AND 2000000::bigint * keep
+  UNION ALL
+  SELECT NULL::bigint, channel, type, author, body, private, event, retry,
+         NULL::text, keep
+    FROM comet.inbox;
+
+CREATE OR REPLACE FUNCTION comet.message_insert() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  IF NEW.timestamp IS NOT NULL THEN
+    RAISE EXCEPTION 'the timestamp is given by the database: leave it out';
+  END IF;
+  IF NEW.alternates IS NOT NULL THEN
+    RAISE EXCEPTION 'alternates are stored by the web server: leave them out';
+  END IF;
+  INSERT INTO comet.inbox(channel, type, author, body, private, event, retry,
+                          keep, expires)
+    VALUES(NEW.channel, coalesce(NEW.type, 'message'), NEW.author, NEW.body,
+           coalesce(NEW.private, 0), NEW.id, NEW.retry, NEW.keep,
+           comet.now_us() + 1000000::bigint * NEW.keep);
+  RETURN NEW;
+END $$;
+
+-- Whether pages are told of the end of a message: CometDeletions is on, and
+-- neither does the message pass nor is its channel a sibling channel.
+CREATE FUNCTION comet.is_told(channel text, keep integer) RETURNS boolean
+LANGUAGE sql STABLE AS $$
+  SELECT deletions AND keep IS NULL AND strpos('/' || channel, '/@') = 0
+    FROM comet.setting
+$$;
+
+-- A notice of a deletion passes after a day, for pages that were offline
+-- meanwhile.
+CREATE OR REPLACE FUNCTION comet.message_delete() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  done boolean;
+BEGIN
+  IF OLD.timestamp IS NULL THEN
+    DELETE FROM comet.inbox WHERE (xid, seq) =
+      (SELECT xid, seq FROM comet.inbox
+        WHERE channel = OLD.channel AND type = OLD.type
+          AND author IS NOT DISTINCT FROM OLD.author AND body = OLD.body
+        LIMIT 1);
+    RETURN CASE WHEN FOUND THEN OLD END;
+  END IF;
+  DELETE FROM comet.log WHERE id = OLD.timestamp;
+  done := FOUND;
+  IF done AND comet.is_told(OLD.channel, OLD.keep) THEN
+    INSERT INTO comet.inbox(channel, type, body, private, keep, expires)
+      VALUES(OLD.channel, '@deleted', OLD.timestamp::text, OLD.private, 86400,
+             comet.now_us() + 86400000000);
+  END IF;
+  RETURN CASE WHEN done THEN OLD END;
+END $$;
+
+-- Note every removal that a reader can notice, but once for a transaction: the
+-- view deletes row by row.  comet.erasing says up to which timestamp this
+-- transaction has noted it.  Nobody reads a message whose time is over, so its
+-- removal only keeps its timestamp from being given again.
+CREATE OR REPLACE FUNCTION comet.log_deleted() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  top bigint;
+  seen bigint;
+  now_ bigint := comet.now_us();
+  noted bigint := nullif(current_setting('comet.erasing', true), '');
+BEGIN
+  SELECT max(id),
+         max(id) FILTER (WHERE keep IS NULL
+                            OR expires - now_
+                               BETWEEN 1 AND 2000000::bigint * keep)
+    INTO top, seen FROM gone;
+  IF top IS NULL THEN
+    RETURN NULL;
+  END IF;
+  IF seen IS NOT NULL AND (noted IS NULL OR seen > noted) THEN
+    UPDATE comet.clock
+       SET erased = erased + 1,
+           last = greatest(last, top, (SELECT max(id) FROM comet.log))
+     RETURNING last INTO noted;
+    PERFORM set_config('comet.erasing', noted::text, true);
+    PERFORM pg_notify('comet', '');
+  ELSE
+    UPDATE comet.clock SET last = top
+     WHERE last < top AND NOT EXISTS (SELECT FROM comet.log WHERE id > top);
+  END IF;
+  UPDATE comet.idempotency_key k
+     SET expires = now_ + 86400000000
+    FROM gone WHERE k.timestamp = gone.id;
+  DELETE FROM comet.alternate a USING gone
+   WHERE gone.alternates IS NOT NULL AND a.message = gone.id;
+  RETURN NULL;
+END $$;
+
+CREATE OR REPLACE FUNCTION comet.log_truncated() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  UPDATE comet.clock
+     SET erased = erased + 1,
+         last = greatest(last, (SELECT max(id) FROM comet.log));
+  DELETE FROM comet.alternate;
+  PERFORM pg_notify('comet', '');
+  RETURN NULL;
+END $$;
+
+-- ---- Publishing -------------------------------------------------------------
+
+CREATE OR REPLACE FUNCTION comet.take_turn(wait_ms integer) RETURNS bigint
+LANGUAGE plpgsql AS $$
+DECLARE
+  base bigint;
+  known boolean;
+BEGIN
+  IF current_setting('transaction_isolation') <> 'read committed' THEN
+    RAISE EXCEPTION 'comet: the isolation level must be read committed';
+  END IF;
+  PERFORM set_config('lock_timeout', wait_ms::text, true);
+  LOCK TABLE comet.turn IN EXCLUSIVE MODE;
+  SELECT greatest(k.last, (SELECT max(id) FROM comet.log),
+                  (extract(epoch FROM clock_timestamp()) * 1000000)::bigint),
+         k.timeline
+         = substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8)
+    INTO base, known FROM comet.clock k;
+  RETURN CASE WHEN known THEN base ELSE comet.begin_timeline(base) END;
+END $$;
+
+-- As comet.append_keyed(), for messages that may pass or be updates of the
+-- Mercure protocol, too.  In "keeps" and "retries" 0 stands for none.
+CREATE FUNCTION comet.publish(channels text[], types text[], authors text[],
+  bodies text[], privates bigint[], events text[], retries bigint[],
+  alternates_ text[], keeps bigint[], groups bigint[], key_groups bigint[],
+  key_channels text[], key_authors text[], key_texts text[],
+  key_hashes bytea[], wait_ms integer, full_ boolean)
+RETURNS TABLE(grp bigint, result bigint, first bigint) LANGUAGE plpgsql
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = off AS $$
+DECLARE
+  base bigint;
+  old_groups bigint[];
+  now_ bigint;
+BEGIN
+  PERFORM comet.set_sync(full_);
+  base := comet.take_turn(wait_ms);
+  now_ := comet.now_us();
+  DELETE FROM comet.idempotency_key k
+   USING unnest(key_channels, key_authors, key_texts) AS u(c, a, t)
+   WHERE (k.channel, k.author, k.key) = (u.c, u.a, u.t) AND k.expires <= now_;
+  SELECT coalesce(array_agg(u.g), '{}') INTO old_groups
+    FROM unnest(key_groups, key_channels, key_authors, key_texts)
+         AS u(g, c, a, t)
+    JOIN comet.idempotency_key k
+      ON (k.channel, k.author, k.key) = (u.c, u.a, u.t);
+  RETURN QUERY
+    SELECT u.g,
+           CASE WHEN k.hash = u.h
+                 AND k.count = (SELECT count(*) FROM unnest(groups) x
+                                 WHERE x = u.g) THEN 1::bigint ELSE 2 END,
+           k.timestamp - k.count + 1
+      FROM unnest(key_groups, key_channels, key_authors, key_texts, key_hashes)
+           AS u(g, c, a, t, h)
+      JOIN comet.idempotency_key k
+        ON (k.channel, k.author, k.key) = (u.c, u.a, u.t);
+  RETURN QUERY
+    WITH m AS (
+      SELECT base + row_number() OVER (ORDER BY u.n) AS id, u.*
+        FROM unnest(channels, types, authors, bodies, privates, events,
+                    retries, alternates_, keeps, groups)
+             WITH ORDINALITY AS u(c, t, a, b, p, e, r, o, k, g, n)
+       WHERE u.g <> ALL (old_groups)),
+    stored AS (
+      INSERT INTO comet.log(id, channel, type, author, body, private, event,
+                            retry, alternates, keep, expires)
+        SELECT m.id, m.c, m.t, m.a, m.b, m.p, m.e, nullif(m.r, 0), m.o,
+               nullif(m.k, 0), now_ + 1000000 * nullif(m.k, 0)
+          FROM m),
+    others AS (
+      INSERT INTO comet.alternate(channel, message)
+        SELECT DISTINCT x, m.id
+          FROM m, unnest(string_to_array(m.o, E'\n')) AS x WHERE x <> ''),
+    span AS (
+      SELECT m.g, min(m.id) AS lo, max(m.id) AS hi, count(*)::integer AS n
+        FROM m GROUP BY m.g),
+    keyed AS (
+      INSERT INTO comet.idempotency_key(timestamp, count, channel, author, key,
+                                        hash)
+        SELECT s.hi, s.n, u.c, u.a, u.t, u.h
+          FROM unnest(key_groups, key_channels, key_authors, key_texts,
+                      key_hashes) AS u(g, c, a, t, h)
+          JOIN span s ON s.g = u.g)
+    SELECT s.g, 0::bigint, s.lo FROM span s;
+END $$;
+
+-- The message that an edit names in its body; NULL: none.
+CREATE FUNCTION comet.edited_by(body text) RETURNS bigint
+LANGUAGE plpgsql STABLE AS $$
+DECLARE
+  said jsonb;
+BEGIN
+  said := body::jsonb -> 'of';
+  RETURN CASE WHEN jsonb_typeof(said) = 'number'
+              THEN (said #>> '{}')::bigint END;
+EXCEPTION WHEN data_exception THEN
+  RETURN NULL;
+END $$;
+
+-- Remove a message and what has edited it.  Returns how many messages that were.
+-- A row that another transaction is about to delete is not waited for.
+CREATE FUNCTION comet.remove_message(name text, wanted bigint,
+  wait_ms integer, full_ boolean)
+RETURNS bigint LANGUAGE plpgsql
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = off AS $$
+DECLARE
+  base bigint;
+  now_ bigint;
+  n bigint;
+BEGIN
+  PERFORM comet.set_sync(full_);
+  base := comet.take_turn(wait_ms);
+  now_ := comet.now_us();
+  WITH due AS (
+    SELECT m.id FROM comet.log m
+     WHERE m.channel = name AND m.id >= wanted
+       AND (m.id = wanted
+            OR (m.type = 'edit' AND comet.edited_by(m.body) = wanted))
+       AND (m.keep IS NULL
+            OR m.expires - now_ BETWEEN 1 AND 2000000::bigint * m.keep)
+       FOR UPDATE SKIP LOCKED),
+  gone AS (
+    DELETE FROM comet.log m USING due WHERE m.id = due.id RETURNING m.*),
+  told AS (
+    INSERT INTO comet.log(id, channel, type, body, private, keep, expires)
+      SELECT base + row_number() OVER (ORDER BY g.id), g.channel, '@deleted',
+             g.id::text, g.private, 86400, now_ + 86400000000
+        FROM gone g WHERE comet.is_told(g.channel, g.keep))
+  SELECT count(*) INTO n FROM gone;
+  RETURN n;
+END $$;
+
+CREATE OR REPLACE FUNCTION comet.move(low xid8, most integer, wait_ms integer,
+  full_ boolean, OUT moved bigint, OUT next_low text)
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
+SET enable_bitmapscan = off SET jit = off AS $$
+DECLARE
+  base bigint;
+  rows_ comet.inbox[];
+BEGIN
+  moved := 0;
+  next_low := pg_snapshot_xmin(pg_current_snapshot())::text; -- before the look
+  IF NOT EXISTS (SELECT FROM comet.inbox WHERE xid >= low) THEN
+    RETURN;
+  END IF;
+  PERFORM comet.set_sync(full_);
+  PERFORM FROM comet.mover FOR UPDATE SKIP LOCKED;
+  IF NOT FOUND THEN
+    next_low := low::text;
+    RETURN;
+  END IF;
+  WITH due AS (
+    SELECT xid, seq FROM comet.inbox WHERE xid >= low
+     ORDER BY xid, seq LIMIT most FOR UPDATE SKIP LOCKED),
+  taken AS (
+    DELETE FROM comet.inbox i USING due
+     WHERE (i.xid, i.seq) = (due.xid, due.seq) RETURNING i AS one, i.seq)
+  SELECT array_agg(one ORDER BY seq), count(*) INTO rows_, moved FROM taken;
+  IF moved = most THEN
+    next_low := low::text;
+  END IF;
+  IF moved > 0 THEN
+    base := comet.take_turn(wait_ms);
+    INSERT INTO comet.log(id, channel, type, author, body, private, event,
+                          retry, keep, expires)
+      SELECT base + row_number() OVER (ORDER BY u.seq), u.channel, u.type,
+             u.author, u.body, u.private, u.event, u.retry, u.keep, u.expires
+        FROM unnest(rows_) u;
+  END IF;
+END $$;
+
+-- Set what the web server's configuration says.
+CREATE FUNCTION comet.configure(deletions_ boolean) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  UPDATE comet.setting SET deletions = deletions_
+   WHERE deletions <> deletions_;
+END $$;
+
+-- ---- Reading ----------------------------------------------------------------
+
+CREATE OR REPLACE FUNCTION comet.state(OUT last bigint, OUT erased bigint)
+LANGUAGE plpgsql STABLE SET plan_cache_mode = force_generic_plan AS $$
+DECLARE
+  here text;
+  known text;
+BEGIN
+  IF pg_is_in_recovery() THEN
+    RAISE EXCEPTION 'this server is a standby'
+      USING ERRCODE = 'read_only_sql_transaction';
+  END IF;
+  here := substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8);
+  SELECT greatest(k.last, (SELECT max(l.id) FROM comet.log l)),
+         k.erased, k.timeline
+    INTO last, erased, known FROM comet.clock k;
+  IF known <> here THEN
+    last := greatest(last, comet.now_us() + 5000000);
+  END IF;
+END $$;
+
+-- As comet.channels(), with channels that have only messages that pass.
+--   all_  also those whose messages are all private
+CREATE FUNCTION comet.channels_under(prefix text, most bigint, all_ boolean)
+RETURNS SETOF text LANGUAGE plpgsql STABLE SET enable_seqscan = off
+SET enable_bitmapscan = off SET plan_cache_mode = force_generic_plan
+SET jit = off AS $$
+DECLARE
+  c text COLLATE "C";
+  n bigint := 0;
+  now_ bigint := comet.now_us();
+BEGIN
+  SELECT m.channel INTO c FROM comet.log m
+   WHERE m.channel >= prefix ORDER BY m.channel LIMIT 1;
+  WHILE c IS NOT NULL AND starts_with(c, prefix) AND n < most LOOP
+    IF all_ OR EXISTS (
+         SELECT FROM comet.log m
+          WHERE m.channel = c AND m.private = 0
+            AND (m.keep IS NULL
+                 OR m.expires - now_ BETWEEN 1 AND 2000000::bigint * m.keep))
+    THEN
+      RETURN NEXT c;
+      n := n + 1;
+    END IF;
+    SELECT m.channel INTO c FROM comet.log m
+     WHERE m.channel > c ORDER BY m.channel LIMIT 1;
+  END LOOP;
+END $$;
+
+-- The messages of one channel that are public, with after < id < before: at most
+-- "most" of them, the oldest or, backwards, the newest first.  Reading ends early
+-- once it has this many bytes of bodies.
+CREATE FUNCTION comet.messages_of(name text, after bigint, before bigint,
+  most bigint, most_bytes bigint, backwards boolean)
+RETURNS SETOF comet.log
+LANGUAGE plpgsql STABLE SET plan_cache_mode = force_generic_plan
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off
+SET jit = off AS $$
+DECLARE
+  r comet.log;
+  bytes bigint := 0;
+  now_ bigint := comet.now_us();
+BEGIN
+  IF backwards THEN
+    FOR r IN
+      SELECT m.* FROM comet.log m
+       WHERE m.channel = name AND m.id > after AND m.id < before
+         AND m.private = 0
+         AND (m.keep IS NULL
+              OR m.expires - now_ BETWEEN 1 AND 2000000::bigint * m.keep)
+       ORDER BY m.channel DESC, m.id DESC LIMIT most
+    LOOP
+      RETURN NEXT r;
+      bytes := bytes + octet_length(r.body);
+      EXIT WHEN bytes >= most_bytes;
+    END LOOP;
+  ELSE
+    FOR r IN
+      SELECT m.* FROM comet.log m
+       WHERE m.channel = name AND m.id > after AND m.id < before
+         AND m.private = 0
+         AND (m.keep IS NULL
+              OR m.expires - now_ BETWEEN 1 AND 2000000::bigint * m.keep)
+       ORDER BY m.channel, m.id LIMIT most
+    LOOP
+      RETURN NEXT r;
+      bytes := bytes + octet_length(r.body);
+      EXIT WHEN bytes >= most_bytes;
+    END LOOP;
+  END IF;
+END $$;
+
+-- Whether names or prefixes match any of a message's alternates.
+CREATE FUNCTION comet.is_alternate(alternates text, names text[],
+  prefixes text[]) RETURNS boolean LANGUAGE sql STABLE AS $$
+  SELECT EXISTS (
+    SELECT FROM unnest(string_to_array(alternates, E'\n')) a
+     WHERE a = ANY (names)
+        OR EXISTS (SELECT FROM unnest(prefixes) p WHERE starts_with(a, p)))
+$$;
+
+-- A walk over the log, for a selection of several parts: passes at most
+-- "patience" rows.  Without a body the last row says how far it came, if it gave
+-- up.
+--   all_  also messages that are private, and by their alternates
+CREATE FUNCTION comet.walk_all(names text[], prefixes text[], after bigint,
+  before bigint, most bigint, most_bytes bigint, backwards boolean,
+  all_ boolean, patience bigint)
+RETURNS SETOF comet.log
+LANGUAGE plpgsql STABLE SET plan_cache_mode = force_generic_plan
+SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off AS $$
+DECLARE
+  every boolean := '' = ANY (prefixes);
+  any_prefix boolean := cardinality(prefixes) > 0;
+  rows_ refcursor;
+  r record;
+  m comet.log;
+  bytes bigint := 0;
+  found_ bigint := 0;
+  passed bigint := 0;
+  now_ bigint := comet.now_us();
+BEGIN
+  IF backwards THEN
+    OPEN rows_ NO SCROLL FOR
+      SELECT l AS one, l.channel IN (SELECT unnest(names)) AS named
+        FROM comet.log l WHERE l.id > after AND l.id < before
+       ORDER BY l.id DESC;
+  ELSE
+    OPEN rows_ NO SCROLL FOR
+      SELECT l AS one, l.channel IN (SELECT unnest(names)) AS named
+        FROM comet.log l WHERE l.id > after AND l.id < before
+       ORDER BY l.id;
+  END IF;
+  LOOP
+    FETCH rows_ INTO r;
+    EXIT WHEN NOT FOUND;
+    m := r.one;
+    passed := passed + 1;
+    IF (every OR r.named
+        OR (any_prefix AND EXISTS (SELECT FROM unnest(prefixes) p
+                                    WHERE starts_with(m.channel, p)))
+        OR (all_ AND m.alternates IS NOT NULL
+            AND comet.is_alternate(m.alternates, names, prefixes)))
+       AND (all_ OR m.private = 0)
+       AND (m.keep IS NULL
+            OR m.expires - now_ BETWEEN 1 AND 2000000::bigint * m.keep) THEN
+      RETURN NEXT m;
+      found_ := found_ + 1;
+      bytes := bytes + octet_length(m.body);
+      EXIT WHEN found_ = most OR bytes >= most_bytes;
+    END IF;
+    IF passed >= patience AND NOT every THEN
+      m := ROW(m.id, NULL, NULL, NULL, NULL, 0, NULL, NULL, NULL, NULL, NULL);
+      RETURN NEXT m;
+      EXIT;
+    END IF;
+  END LOOP;
+  CLOSE rows_;
+END $$;
+
+-- The channels of a selection.
+--   all_  those too that are alternates of messages, or have private messages
+--         only
+CREATE FUNCTION comet.selected_all(names text[], prefixes text[], all_ boolean)
+RETURNS SETOF text LANGUAGE sql STABLE AS $$
+  SELECT n FROM unnest(names) n
+  UNION
+  SELECT c FROM unnest(prefixes) p,
+                comet.channels_under(p, 9223372036854775807, all_) c
+  UNION
+  SELECT a.channel FROM comet.alternate a, unnest(prefixes) p
+   WHERE all_ AND starts_with(a.channel, p)
+$$;
+
+-- The same by the index of the channels, where the walk found too little.
+CREATE FUNCTION comet.merge_all(names text[], prefixes text[], after bigint,
+  before bigint, most bigint, most_bytes bigint, backwards boolean,
+  all_ boolean)
+RETURNS SETOF comet.log
+LANGUAGE plpgsql STABLE SET plan_cache_mode = force_generic_plan
+SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off AS $$
+DECLARE
+  ids bigint[];
+  i bigint;
+  r comet.log;
+  bytes bigint := 0;
+  now_ bigint := comet.now_us();
+  way integer := CASE WHEN backwards THEN -1 ELSE 1 END;
+BEGIN
+  IF backwards THEN
+    ids := ARRAY(
+      SELECT x.id FROM comet.selected_all(names, prefixes, all_) c
+       CROSS JOIN LATERAL
+        (SELECT l.id FROM comet.log l
+          WHERE l.channel = c AND l.id > after AND l.id < before
+            AND (all_ OR l.private = 0)
+            AND (l.keep IS NULL
+                 OR l.expires - now_ BETWEEN 1 AND 2000000::bigint * l.keep)
+          ORDER BY l.channel DESC, l.id DESC LIMIT most) x
+       ORDER BY x.id DESC LIMIT most);
+  ELSE
+    ids := ARRAY(
+      SELECT x.id FROM comet.selected_all(names, prefixes, all_) c
+       CROSS JOIN LATERAL
+        (SELECT l.id FROM comet.log l
+          WHERE l.channel = c AND l.id > after AND l.id < before
+            AND (all_ OR l.private = 0)
+            AND (l.keep IS NULL
+                 OR l.expires - now_ BETWEEN 1 AND 2000000::bigint * l.keep)
+          ORDER BY l.channel, l.id LIMIT most) x
+       ORDER BY x.id LIMIT most);
+  END IF;
+  IF all_ THEN
+    ids := ARRAY(
+      SELECT id FROM unnest(ids) id
+       UNION
+      SELECT x.message FROM comet.selected_all(names, prefixes, all_) c
+       CROSS JOIN LATERAL
+        (SELECT a.message FROM comet.alternate a JOIN comet.log l
+             ON l.id = a.message
+          WHERE a.channel = c AND a.message > after AND a.message < before
+            AND (l.keep IS NULL
+                 OR l.expires - now_ BETWEEN 1 AND 2000000::bigint * l.keep)
+          ORDER BY a.channel, way * a.message LIMIT most) x
+       ORDER BY 1);
+    ids := ARRAY(SELECT id FROM unnest(ids) id ORDER BY way * id LIMIT most);
+  END IF;
+  FOREACH i IN ARRAY ids LOOP
+    SELECT m.* INTO r FROM comet.log m WHERE m.id = i;
+    RETURN NEXT r;
+    bytes := bytes + octet_length(r.body);
+    EXIT WHEN bytes >= most_bytes;
+  END LOOP;
+END $$;
+
+CREATE FUNCTION comet.messages_in(names text[], prefixes text[], after bigint,
+  before bigint, most bigint, most_bytes bigint, backwards boolean,
+  all_ boolean)
+RETURNS SETOF comet.log LANGUAGE plpgsql STABLE SET jit = off AS $$
+DECLARE
+  patience bigint := most + 4 * (cardinality(names)
+                                 + 64 * cardinality(prefixes));
+  left_ bigint := most;
+  bytes bigint := most_bytes;
+  r comet.log;
+BEGIN
+  FOR r IN
+    SELECT * FROM comet.walk_all(names, prefixes, after, before, most,
+                                 most_bytes, backwards, all_, patience)
+  LOOP
+    IF r.channel IS NOT NULL THEN
+      RETURN NEXT r;
+      left_ := left_ - 1;
+      bytes := bytes - octet_length(r.body);
+    ELSE
+      RETURN QUERY SELECT * FROM comet.merge_all(names, prefixes,
+        CASE WHEN backwards THEN after ELSE r.id END,
+        CASE WHEN backwards THEN r.id ELSE before END, left_, bytes,
+        backwards, all_);
+    END IF;
+  END LOOP;
+END $$;
+
+CREATE OR REPLACE FUNCTION comet.recent(count bigint) RETURNS bigint
+LANGUAGE plpgsql STABLE SET plan_cache_mode = force_generic_plan
+SET enable_seqscan = off SET jit = off AS $$
+BEGIN
+  RETURN coalesce((SELECT m.id FROM comet.log m
+                    ORDER BY m.id DESC OFFSET count LIMIT 1), 0);
+END $$;
+
+CREATE OR REPLACE FUNCTION comet.has(wanted bigint) RETURNS bigint
+LANGUAGE plpgsql STABLE SET plan_cache_mode = force_generic_plan AS $$
+BEGIN
+  RETURN CASE WHEN EXISTS (SELECT FROM comet.log m WHERE m.id = wanted)
+              THEN 1 ELSE 0 END;
+END $$;
+
+-- ---- Upkeep -----------------------------------------------------------------
+
+CREATE TABLE comet.channel_retention(
+  pattern text COLLATE "C" PRIMARY KEY,
+  -- How many messages a channel keeps.
+  keep_count integer,
+  -- How many seconds a message may be older than the channel's newest one.
+  keep_age bigint,
+  CONSTRAINT "a pattern is text of 1 to 256 bytes"
+    CHECK (octet_length(pattern) BETWEEN 1 AND 256),
+  CONSTRAINT "keep_count is NULL or a number of at least 1"
+    CHECK (keep_count >= 1),
+  CONSTRAINT "keep_age is NULL or a number of seconds of at least 1"
+    CHECK (keep_age BETWEEN 1 AND 3153600000)
+);
+
+-- Counts the changes of the table.  After one, every channel is looked at again,
+-- and not only those that get messages.
+CREATE TABLE comet.retention_changes(
+  one boolean PRIMARY KEY DEFAULT true CHECK (one),
+  count bigint NOT NULL
+);
+INSERT INTO comet.retention_changes(count) VALUES(0);
+CREATE FUNCTION comet.retention_changed() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  UPDATE comet.retention_changes SET count = count + 1;
+  RETURN NULL;
+END $$;
+CREATE TRIGGER channel_retention_changed
+  AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON comet.channel_retention
+  FOR EACH STATEMENT EXECUTE FUNCTION comet.retention_changed();
+
+-- The channels that have messages, without those that pass:
+--
+--   SELECT channel, messages, to_timestamp(last / 1e6)
+--     FROM comet.channel_info ORDER BY bytes DESC LIMIT 20;
+CREATE VIEW comet.channel_info(channel, messages, bytes, first, last) AS
+  SELECT channel, count(*), sum(octet_length(body))::bigint, min(id), max(id)
+    FROM comet.log WHERE keep IS NULL GROUP BY channel;
+
+-- How often the rules have changed, and whether there are any.
+CREATE FUNCTION comet.retention_rules(OUT changes bigint, OUT any_ bigint)
+LANGUAGE sql STABLE AS $$
+  SELECT count, EXISTS (SELECT FROM comet.channel_retention)::integer::bigint
+    FROM comet.retention_changes
+$$;
+
+-- A rule of comet.channel_retention comes before keep_count and keep_age.  They
+-- count and date by messages that last.
+CREATE OR REPLACE FUNCTION comet.prune_channel(name text, keep_count bigint,
+  keep_age bigint, now_ bigint, most bigint)
+RETURNS bigint LANGUAGE plpgsql AS $$
+DECLARE
+  rule comet.channel_retention;
+  upto bigint := 0;
+  newest bigint;
+  n bigint;
+  top bigint;
+BEGIN
+  SELECT * INTO rule FROM comet.channel_retention r
+   WHERE r.pattern = name
+      OR (right(r.pattern, 1) = '*'
+          AND starts_with(name, left(r.pattern, -1)))
+   ORDER BY r.pattern = name DESC, octet_length(r.pattern) DESC LIMIT 1;
+  IF FOUND THEN
+    keep_count := coalesce(rule.keep_count, 0);
+    keep_age := 1000000 * coalesce(rule.keep_age, 0);
+  END IF;
+  IF keep_count > 0 THEN
+    SELECT id INTO upto FROM comet.log WHERE channel = name AND keep IS NULL
+     ORDER BY channel DESC, id DESC OFFSET keep_count LIMIT 1;
+  END IF;
+  IF keep_age > 0 THEN
+    SELECT id INTO newest FROM comet.log WHERE channel = name AND keep IS NULL
+     ORDER BY channel DESC, id DESC LIMIT 1;
+    upto := greatest(upto, least(newest, now_) - keep_age - 1);
+  END IF;
+  WITH due AS (
+    SELECT id FROM comet.log WHERE channel = name AND id <= upto
+     ORDER BY channel, id LIMIT most FOR UPDATE SKIP LOCKED),
+  gone AS (
+    DELETE FROM comet.log m USING due WHERE m.id = due.id
+    RETURNING m.id, m.keep)
+  SELECT count(*), max(id) FILTER (WHERE keep IS NULL) INTO n, top FROM gone;
+  IF top IS NOT NULL THEN
+    INSERT INTO comet.floor AS f VALUES(name, top)
+      ON CONFLICT (channel) DO UPDATE SET floor = greatest(f.floor,
+                                                           excluded.floor);
+  END IF;
+  RETURN n;
+END $$;
+
+-- One step of retention over the channels that got messages after "since", up to
+-- "until_"; since 0: over all, from "name" on.  Returns where the next step goes
+-- on; next_since NULL: the round is complete.
+CREATE OR REPLACE FUNCTION comet.prune(since bigint, until_ bigint, name text,
+  keep_count bigint, keep_age bigint, now_ bigint, most bigint,
+  OUT removed bigint, OUT next_since bigint, OUT next_name text)
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off AS $$
+DECLARE
+  ends timestamptz := clock_timestamp() + interval '10 ms';
+  upto bigint;
+  c text COLLATE "C";
+  n bigint;
+BEGIN
+  removed := 0;
+  next_since := since;
+  next_name := name;
+  PERFORM set_config('lock_timeout', '50', true); -- 55P03: another time
+  IF since = 0 THEN
+    LOOP
+      SELECT m.channel INTO c FROM comet.log m
+       WHERE m.channel >= next_name ORDER BY m.channel LIMIT 1;
+      IF c IS NULL THEN
+        next_since := NULL;
+        RETURN;
+      END IF;
+      n := comet.prune_channel(c, keep_count, keep_age, now_, most - removed);
+      removed := removed + n;
+      -- the next possible name; none has a control character
+      next_name := CASE WHEN removed >= most THEN c ELSE c || E'\x01' END;
+      IF removed >= most OR clock_timestamp() > ends THEN
+        RETURN;
+      END IF;
+    END LOOP;
+  END IF;
+  SELECT max(x.id) INTO upto FROM
+    (SELECT m.id FROM comet.log m
+      WHERE m.id > since AND m.id <= until_ ORDER BY m.id LIMIT 4096) x;
+  IF upto IS NULL THEN
+    next_since := NULL;
+    RETURN;
+  END IF;
+  FOR c IN SELECT DISTINCT m.channel FROM comet.log m
+            WHERE m.id > since AND m.id <= upto
+  LOOP
+    removed := removed + comet.prune_channel(c, keep_count, keep_age, now_,
+                                             most - removed);
+    IF removed >= most THEN
+      RETURN;
+    END IF;
+  END LOOP;
+  next_since := upto;
+END $$;
+
+-- Remove keys that have expired, and messages whose time is over.  Nobody reads
+-- those, so they may gather for a while and be removed together.  No key is kept
+-- for longer than a day from now, and no message that passes for longer than two,
+-- if the clock has been set back.  Returns how many rows were changed.
+CREATE OR REPLACE FUNCTION comet.tidy(most integer) RETURNS bigint
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  now_ bigint := comet.now_us();
+  n bigint;
+  m bigint;
+  p bigint := 0;
+BEGIN
+  PERFORM set_config('lock_timeout', '50', true);
+  DELETE FROM comet.idempotency_key WHERE ctid IN (
+    SELECT k.ctid FROM comet.idempotency_key k WHERE k.expires <= now_
+     LIMIT most FOR UPDATE SKIP LOCKED);
+  GET DIAGNOSTICS n = ROW_COUNT;
+  UPDATE comet.idempotency_key SET expires = now_ + 86400000000
+   WHERE ctid IN (
+    SELECT k.ctid FROM comet.idempotency_key k
+     WHERE k.expires > now_ + 86400000000 LIMIT most FOR UPDATE SKIP LOCKED);
+  GET DIAGNOSTICS m = ROW_COUNT;
+  IF EXISTS (SELECT FROM comet.log l WHERE l.keep IS NOT NULL
+                AND (l.expires <= now_ - 30000000
+                     OR l.expires > now_ + 172800000000)) THEN
+    DELETE FROM comet.log WHERE id IN (
+      SELECT l.id FROM comet.log l WHERE l.keep IS NOT NULL
+         AND (l.expires <= now_ - 15000000
+              OR l.expires > now_ + 172800000000)
+       LIMIT most FOR UPDATE SKIP LOCKED);
+    GET DIAGNOSTICS p = ROW_COUNT;
+  END IF;
+  RETURN greatest(n, m, p);
+END $$;
+
+REVOKE ALL ON ALL FUNCTIONS IN SCHEMA comet FROM PUBLIC;
+COMMIT;
