@@ -218,6 +218,7 @@ static int count_long(request_rec *r, comet_buffer_t *body)
 static int answer_now(request_rec *r, const mod_comet_ask_t *ask,
                       const comet_batch_t *missed)
 {
+    mod_comet_story_t before = *ask->story;
     comet_buffer_t body = { .data = NULL };
     int rv = DECLINED;
 
@@ -229,6 +230,7 @@ static int answer_now(request_rec *r, const mod_comet_ask_t *ask,
     if (ask->history && !body.failed) {
         rv = answer_history(r, &body);
         if (rv != OK) {
+            mod_comet_story_take_back(ask->story, &before);
             comet_buffer_free(&body);
             return rv;
         }
@@ -388,6 +390,7 @@ int mod_comet_catch_up_answer(request_rec *r, mod_comet_ask_t *ask)
         comet_batch_clear(&missed);
         return refuse(r, ask, status);
     }
+    ask->story->cursor = ask->cursor > 0 ? ask->cursor : 0;
     stop_waiting(r, ask);
     rv = ask->transport->streams || (!missed.count && ask->hold)
              ? mod_comet_catch_up_wait(r, ask)

@@ -119,6 +119,7 @@ int mod_comet_publish_store(request_rec *r, comet_store_group_t *group,
                             int *again, int *answered)
 {
     comet_writer_t *writer = mod_comet_child_store(r)->writer;
+    mod_comet_story_t *story = &mod_comet_request(r)->story;
     const char *wrong = find_reserved(group);
     apr_status_t status;
 
@@ -139,14 +140,18 @@ int mod_comet_publish_store(request_rec *r, comet_store_group_t *group,
     *again = status == COMET_EREPEATED;
     if (status == APR_SUCCESS) {
         comet_metrics_add(COMET_METRIC_published, (int)group->count);
+        story->end = MOD_COMET_END_published;
+        story->messages = (apr_int64_t)group->count;
     }
     else if (*again) {
         comet_metrics_add(COMET_METRIC_repeated, 1);
+        story->end = MOD_COMET_END_repeated;
     }
     else {
         *answered = mod_comet_publish_refuse_by_store(r, status);
         return DONE;
     }
+    story->cursor = group->messages[group->count - 1]->timestamp;
     return OK;
 }
 

@@ -98,6 +98,7 @@ int mod_comet_handler(request_rec *r)
         return rv;
     }
     ask = apr_pcalloc(r->pool, sizeof(*ask));
+    ask->story = &request->story;
     ask->transport = dialect->find_transport(r, request);
     if (mod_comet_ask_is_deaf(r, ask->transport)
         && (!ask->transport->upgrades

@@ -79,6 +79,7 @@ int mod_comet_answer_later(request_rec *r, const comet_transport_t *transport,
         return is_open ? OK : HTTP_INTERNAL_SERVER_ERROR;
     }
     comet_metrics_add(COMET_METRIC_soft_landings, 1);
+    mod_comet_story_end(&mod_comet_request(r)->story, MOD_COMET_END_later);
     if (!is_open) {
         mod_comet_answer_prepare(r, transport);
         ap_set_content_length(r, (apr_off_t)body->length);

@@ -15,6 +15,7 @@
 #include "server/pool.h"
 #include "output/log_check.h"
 #include "output/log_queue.h"
+#include "output/notes.h"
 
 APR_DECLARE_OPTIONAL_FN(void, ap_logio_add_bytes_out,
                         (conn_rec * c, apr_off_t bytes));
@@ -40,6 +41,7 @@ struct mod_comet_log_t {
 static int can_keep;
 static const char *waits; /* what mod_comet_log_waits() returns */
 static unsigned needs; /* comet_logline_e: what the logs show */
+static int shows_notes; /* a log may show notes of ours */
 
 struct mod_comet_log_writer_t {
     mod_comet_log_queue_t *queue;
@@ -57,6 +59,7 @@ const char *mod_comet_log_check(apr_pool_t *p)
         mod_comet_log_check_config(mod_comet_log_transaction, &needs, p);
 
     can_keep = !obstacle;
+    shows_notes = obstacle || (needs & COMET_LOGLINE_NOTES);
     waits = mod_comet_log_check_waits(mod_comet_log_transaction, p);
     return obstacle;
 }
@@ -237,8 +240,10 @@ static void keep_request(comet_buffer_t *text, const request_rec *r)
     keep_table(text, r->notes);
 }
 
-mod_comet_log_t *mod_comet_log_keep(request_rec *r)
+mod_comet_log_t *mod_comet_log_keep(request_rec *r,
+                                    const mod_comet_story_t *story)
 {
+    mod_comet_request_t *request = mod_comet_request(r);
     const conn_rec *c = r->connection;
     mod_comet_log_t *kept = malloc(sizeof(*kept));
 
@@ -259,6 +264,10 @@ mod_comet_log_t *mod_comet_log_keep(request_rec *r)
         .useragent_port = r->useragent_addr->port,
         .named_port = r->parsed_uri.port,
     };
+    if (shows_notes) {
+        request->story.way = story->way;
+        mod_comet_notes_begin(r, request, r);
+    }
     keep_connection(&kept->text, c);
     keep_request(&kept->text, r);
     comet_buffer_trim(&kept->text);
@@ -267,7 +276,7 @@ mod_comet_log_t *mod_comet_log_keep(request_rec *r)
         free(kept);
         return NULL;
     }
-    mod_comet_request(r)->logged_later = 1;
+    request->logged_later = 1;
     return kept;
 }
 
@@ -283,12 +292,34 @@ void mod_comet_log_drop(request_rec *r, mod_comet_log_t *kept)
     free_line(kept);
 }
 
+/* Set the notes of a request, or of the one that an internal redirect has made
+ * of it.  The log shows those of the last one. */
+static void set_notes(request_rec *r)
+{
+    const mod_comet_request_t *request = NULL;
+    request_rec *ours = r, *last = r;
+
+    while (ours && !(request = mod_comet_request(ours))) {
+        ours = ours->next;
+    }
+    while (last->next) {
+        last = last->next;
+    }
+    if (request) {
+        mod_comet_notes_begin(ours, request, last);
+        mod_comet_notes_end(last, &request->story, r->connection->aborted != 0);
+    }
+}
+
 int mod_comet_log_transaction(request_rec *r)
 {
     const mod_comet_request_t *request = mod_comet_request(r);
 
     if (request && request->logged_later) {
         return DONE;
+    }
+    if (shows_notes) {
+        set_notes(r);
     }
     if (request && !r->connection->sbh && !r->connection->master) {
         mod_comet_mpm_count(1, r->bytes_sent); /* it ends on the hub's thread */
@@ -418,6 +449,9 @@ static void write_line(void *baton, mod_comet_log_line_t *line)
     take_request(r, kept, &at);
     r->bytes_sent = kept->end.body_bytes;
     c->aborted = kept->end.aborted != 0;
+    if (shows_notes) {
+        mod_comet_notes_end(r, &kept->end.story, c->aborted != 0);
+    }
     if (writer->count_bytes) {
         mod_comet_log_count(writer, c, kept->end.sent_bytes);
     }

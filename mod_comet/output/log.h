@@ -26,6 +26,7 @@ typedef struct mod_comet_log_end_t {
     apr_off_t body_bytes; /* of the response's body */
     apr_off_t sent_bytes; /* of the response, with headers and chunks */
     int aborted; /* the client had gone before the end */
+    mod_comet_story_t story;
 } mod_comet_log_end_t;
 
 /**
@@ -61,10 +62,12 @@ int mod_comet_log_can_write(const mod_comet_log_writer_t *writer);
 
 /**
  * Keep what the line needs, and withhold httpd's own line.
+ * @param story  says in which way the stream goes on
  * @return freed by mod_comet_log_write() or mod_comet_log_drop(); NULL: no
  *         memory, and nothing is withheld
  */
-mod_comet_log_t *mod_comet_log_keep(request_rec *r);
+mod_comet_log_t *mod_comet_log_keep(request_rec *r,
+                                    const mod_comet_story_t *story);
 
 /** Free what was kept, and let httpd write its own line. */
 void mod_comet_log_drop(request_rec *r, mod_comet_log_t *kept);
@@ -80,8 +83,9 @@ void mod_comet_log_write(const mod_comet_log_writer_t *writer,
 void mod_comet_log_count(const mod_comet_log_writer_t *writer, conn_rec *c,
                          apr_off_t sent_bytes);
 
-/** log_transaction hook, first of all: withholds httpd's line, or counts for
- * mod_status a request that ends on the hub's thread, which httpd does not.
+/** log_transaction hook, first of all: withholds httpd's line; or sets the notes
+ * that it shows (output/notes.h), and counts for mod_status a request that ends
+ * on the hub's thread, which httpd does not.
  * @return DONE: it is written later; DECLINED: httpd writes it */
 int mod_comet_log_transaction(request_rec *r);
 

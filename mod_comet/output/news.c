@@ -34,10 +34,16 @@ void mod_comet_news_encode(const mod_comet_ask_t *ask,
 
     ask->transport->encode(out, &answer);
     if (batch->count) {
-        comet_metrics_add(COMET_METRIC_delivered, (apr_int64_t)batch->count);
+        mod_comet_story_deliver(ask->story, batch->count, answer.cursor);
     }
     else {
         comet_metrics_add(COMET_METRIC_unanswered, 1);
+    }
+    if (batch->count && !ask->transport->streams) {
+        ask->story->end = MOD_COMET_END_answered;
+    }
+    else if (!ask->transport->streams && !ask->history) {
+        mod_comet_story_end(ask->story, MOD_COMET_END_no_news);
     }
 }
 
@@ -71,9 +77,10 @@ static int spread_msec(int least, apr_interval_time_t judging)
 
 /* Reconnects are spread, so that they do not all arrive at once; clients that
  * only need to be authorised again return soon. */
-int mod_comet_news_retry(unsigned reasons, apr_time_t ends_at,
-                         apr_interval_time_t judging)
+int mod_comet_news_retry(mod_comet_story_t *story, unsigned reasons,
+                         apr_time_t ends_at, apr_interval_time_t judging)
 {
+    mod_comet_story_end_by(story, reasons, mod_comet_news_is_over(ends_at));
     if (reasons & COMET_STOPPING) {
         return spread_msec(2000, judging);
     }

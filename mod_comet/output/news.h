@@ -31,14 +31,15 @@ int mod_comet_news_is_over(apr_time_t ends_at);
  * Whether a stream ends now, and when its client comes back.  The returns are
  * spread over a longer time if more clients wait, and if authorising their
  * channels takes longer.
+ * @param story  is told why, if the stream ends
  * @param reasons  comet_reason_e
  * @param ends_at  as above
  * @param judging  as in mod_comet_ask_t
  * @return within how many milliseconds the client comes back; 0: the stream
  *         goes on
  */
-int mod_comet_news_retry(unsigned reasons, apr_time_t ends_at,
-                         apr_interval_time_t judging);
+int mod_comet_news_retry(mod_comet_story_t *story, unsigned reasons,
+                         apr_time_t ends_at, apr_interval_time_t judging);
 
 /**
  * Encode what a waiting client gets next: messages; a heartbeat, which its page

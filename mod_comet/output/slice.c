@@ -3,7 +3,6 @@
 #include "output/slice.h"
 
 #include "output/news.h"
-#include "shared/metrics.h"
 
 int mod_comet_slice_fits(const mod_comet_slice_t *slice,
                          const comet_batch_t *batch)
@@ -39,6 +38,7 @@ void mod_comet_slice_encode(mod_comet_slice_t *slice,
     comet_batch_t first = { .messages = batch->messages,
                             .size = 1,
                             .count = 1 };
+    mod_comet_story_t before = *ask->story;
     comet_buffer_t whole = { .data = NULL };
     comet_text_t piece;
 
@@ -50,7 +50,9 @@ void mod_comet_slice_encode(mod_comet_slice_t *slice,
                                     seen);
         comet_buffer_add(out, piece.data, piece.length);
     }
-    comet_metrics_add(COMET_METRIC_delivered, slice->of ? -1 : 0);
+    if (slice->of) {
+        mod_comet_story_take_back(ask->story, &before);
+    }
     comet_buffer_free(&whole);
 }
 
@@ -61,6 +63,8 @@ apr_status_t mod_comet_slice_encode_next(mod_comet_slice_t *slice,
                                          comet_timestamp_t *seen,
                                          comet_buffer_t *out)
 {
+    mod_comet_story_t before = *ask->story;
+
     if (!mod_comet_slice_fits(slice, batch) || (slice->of && retry_msec)) {
         return APR_EGENERAL; /* nothing may follow half a message */
     }
@@ -70,8 +74,7 @@ apr_status_t mod_comet_slice_encode_next(mod_comet_slice_t *slice,
     if (slice->of
         || (batch->count && !retry_msec
             && out->length > mod_comet_outbox_share())) {
-        comet_metrics_add(COMET_METRIC_delivered,
-                          slice->of ? 0 : -(apr_int64_t)batch->count);
+        mod_comet_story_take_back(ask->story, &before);
         comet_buffer_free(out);
         mod_comet_slice_encode(slice, ask, batch, seen, out);
     }

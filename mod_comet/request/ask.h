@@ -15,6 +15,7 @@
 /** What a client asked for; lives in the request's pool. */
 typedef struct mod_comet_ask_t {
     const comet_transport_t *transport;
+    mod_comet_story_t *story; /* the request's */
     comet_format_t format;
     comet_text_t channel; /* the channel that the URL names; data NULL: none */
     comet_selection_t *selection; /* a reference that the request's pool

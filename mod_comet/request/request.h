@@ -9,6 +9,7 @@
 #include "wire/params.h"
 #include "server/config.h"
 #include "request/place.h"
+#include "request/story.h"
 
 /** How the channels of a token are judged (request/shortcut). */
 typedef enum {
@@ -35,6 +36,7 @@ typedef struct mod_comet_request_t {
                                * never */
     int logged_later; /* its access-log line is not written at its end: its
                        * stream goes on */
+    mod_comet_story_t story; /* what became of it, for that line */
 
     /* of request/token: */
     const struct mod_comet_token_t *token; /* NULL: nobody has asked yet */

@@ -30,6 +30,21 @@ const comet_transport_t *comet_transport_find(comet_text_t name)
     return NULL;
 }
 
+const char *comet_transport_label(const comet_transport_t *transport)
+{
+    static const char *const labels[COMET_TRANSPORT_COUNT] = {
+#define TRANSPORT(name, help) #name,
+#include "tables/transports.def"
+#undef TRANSPORT
+    };
+    int i = 0;
+
+    while (comet_transports[i] != transport) {
+        i++;
+    }
+    return labels[i];
+}
+
 apr_int64_t comet_transport_bit(const comet_transport_t *transport)
 {
     int i = 0;

@@ -92,7 +92,9 @@ static stream_t *make_stream(request_rec *r, const mod_comet_ask_t *ask,
         .blocked_fd = -1,
         .timeout_at = mod_comet_news_due(stream->ends_at, stream->heartbeat),
     };
-    stream->log = mod_comet_log_keep(r);
+    stream->story = *ask->story;
+    stream->story.way = "adopted";
+    stream->log = mod_comet_log_keep(r, &stream->story);
     if (stream->log && stream->subscriber.own_fd < 0) {
         mod_comet_log_drop(r, stream->log);
     }

@@ -250,12 +250,13 @@ static apr_status_t join(const request_rec *r, const mod_comet_ask_t *ask,
 /* Whether the client acknowledges none of the bytes that were sent.  An HTTP/2
  * connection is shut down then; otherwise it and all its streams would wait
  * until TCP gives up. */
-static int is_lost(conn_rec *c, block_t *block)
+static int is_lost(conn_rec *c, const mod_comet_ask_t *ask, block_t *block)
 {
     if (!comet_pulse_is_lost(&block->pulse, block->fd)) {
         return 0;
     }
     comet_metrics_add(COMET_METRIC_dropped, 1);
+    mod_comet_story_end(ask->story, MOD_COMET_END_lost);
     c->aborted = 1;
     if (block->master) {
         shutdown(block->fd, SHUT_RDWR);
@@ -327,7 +328,8 @@ static int encode_next(const mod_comet_ask_t *ask, block_t *block,
                        unsigned reasons, apr_time_t ends_at,
                        comet_buffer_t *bytes)
 {
-    int retry_msec = mod_comet_news_retry(reasons, ends_at, ask->judging);
+    int retry_msec =
+        mod_comet_news_retry(ask->story, reasons, ends_at, ask->judging);
 
     if ((reasons & COMET_RECHECK) && !(reasons & COMET_REVOKED)) {
         mod_comet_verdicts_keep(
@@ -388,7 +390,7 @@ static int attend(request_rec *r, mod_comet_ask_t *ask, block_t *block,
     }
     return (!(bytes.length || bytes.failed || ask->transport->whole)
             || write_bytes(r, &bytes, ask->transport->whole) == APR_SUCCESS)
-           && block->counted && !is_lost(r->connection, block);
+           && block->counted && !is_lost(r->connection, ask, block);
 }
 
 static comet_batch_t make_batch(apr_pool_t *p, apr_size_t size)
@@ -455,6 +457,7 @@ static void attend_all(request_rec *r, mod_comet_ask_t *ask, block_t *block)
         comet_pulse_begin(&block->pulse, block->fd, ask->heartbeat);
     }
     mod_comet_held_tell(r);
+    ask->story->way = "blocked";
     start_counting(ask, block);
     while (attend(r, ask, block, brigade, &ends_at)) {
     }

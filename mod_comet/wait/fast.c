@@ -204,11 +204,13 @@ static comet_outcome_e answer_held(mod_comet_fast_t *fast, conn_rec *c,
                                    const comet_batch_t *batch,
                                    apr_off_t *answered)
 {
+    mod_comet_story_t before = *ask->story;
     comet_buffer_t body = { .data = NULL };
     comet_outcome_e outcome;
 
     mod_comet_news_encode(ask, batch, &body);
     if (body.failed || body.length > MOD_COMET_PIECE_BYTES) {
+        mod_comet_story_take_back(ask->story, &before);
         subscriber->seen = ask->seen;
         outcome = give_back(fast, subscriber);
     }

@@ -49,6 +49,7 @@ typedef struct ghost_t {
     apr_off_t body_bytes; /* for the log */
     mod_comet_place_t place;
     mod_comet_log_t *log;
+    mod_comet_story_t story;
 } ghost_t;
 
 /* --- served by the hub
@@ -86,6 +87,9 @@ static apr_time_t next_look(const ghost_t *ghost)
 static comet_outcome_e lose(ghost_t *ghost, comet_metric_e counter)
 {
     ghost->aborted = 1;
+    if (counter == COMET_METRIC_dropped) {
+        mod_comet_story_end(&ghost->story, MOD_COMET_END_lost);
+    }
     comet_metrics_add(counter, 1);
     return COMET_LEAVE;
 }
@@ -118,6 +122,7 @@ static comet_outcome_e serve_idle(ghost_t *ghost,
         mod_comet_news_is_over(ghost->ends_at) ? &no_news : delivery->batch;
     int streams = ghost->ask.transport->streams;
     int retry_msec = mod_comet_news_retry(
+        &ghost->story,
         delivery->reasons | (ghost->stops_at ? COMET_STOPPING : 0),
         ghost->ends_at, ghost->ask.judging);
     int timeout = (delivery->reasons & COMET_TIMEOUT) != 0;
@@ -241,6 +246,7 @@ static void left(comet_subscriber_t *subscriber)
                             .body_bytes = ghost->body_bytes,
                             .sent_bytes = ghost->body_bytes,
                             .aborted = ghost->aborted,
+                            .story = ghost->story,
                         });
     free_ghost(ghost);
 }
@@ -332,6 +338,9 @@ static ghost_t *make_ghost(request_rec *r, const mod_comet_ask_t *ask)
     ghost->h2 = h2;
     ghost->child = h2->child;
     ghost->ask = *ask;
+    ghost->ask.story = &ghost->story;
+    ghost->story = *ask->story;
+    ghost->story.way = "ghosts";
     ghost->ask.selection = NULL;
     ghost->ask.words = (comet_text_t){ NULL, 0 };
     ghost->ask.channel = (comet_text_t){ NULL, 0 };
@@ -446,7 +455,7 @@ static void begin(request_rec *r, const mod_comet_ask_t *ask, ghost_t *ghost,
     mod_comet_h2_trim(r->connection);
     if (ap_rflush(r) >= 0) {
         /* after the flush, so that all header fields of the response are set */
-        ghost->log = mod_comet_log_keep(r);
+        ghost->log = mod_comet_log_keep(r, &ghost->story);
     }
     if (ghost->log && join(r, ghost, ask->selection)) {
         request->place = (mod_comet_place_t){ .seat = NULL };

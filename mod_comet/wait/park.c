@@ -196,6 +196,7 @@ int mod_comet_park_opened(request_rec *r, mod_comet_ask_t *ask)
     }
     park = make_park(r->connection);
     prepare(park, r, ask, ask->transport->gauge);
+    ask->story->way = "parked";
     mod_comet_parked_note_blocked(park);
     mod_comet_held_tell(r);
     return 1;
@@ -207,6 +208,7 @@ int mod_comet_park_begin(request_rec *r, mod_comet_ask_t *ask,
     mod_comet_parked_t *park = make_park(r->connection);
 
     prepare(park, r, ask, ask->transport->gauge);
+    ask->story->way = "parked";
     if (open_answer(park) != APR_SUCCESS) {
         return unpark(park);
     }

@@ -7,7 +7,6 @@
 #include <mpm_common.h>
 #include <sys/socket.h>
 
-#include "wait/adopt.h"
 #include "wait/connection.h"
 #include "wait/h2.h"
 #include "wait/handover.h"
@@ -119,6 +118,7 @@ static void close_without_waiting(conn_rec *c)
 static void time_out(mod_comet_parked_t *park)
 {
     comet_metrics_add(COMET_METRIC_dropped, 1);
+    mod_comet_story_end(park->ask->story, MOD_COMET_END_lost);
     if (park->c->data_in_output_filters) {
         mod_comet_parked_end(park, 0, 1);
     }

@@ -67,6 +67,9 @@ void mod_comet_parked_make_mpm_close(const mod_comet_parked_t *park)
 static comet_outcome_e lose(mod_comet_parked_t *park)
 {
     park->c->aborted = 1;
+    if (park->ask) {
+        mod_comet_story_end(park->ask->story, MOD_COMET_END_lost);
+    }
     park->subscriber.blocked_fd = -1;
     park->subscriber.timeout_at = 0;
     comet_metrics_add(COMET_METRIC_dropped, 1);
@@ -160,6 +163,8 @@ static comet_outcome_e serve_lent(mod_comet_parked_t *park,
         || (reasons
             & (COMET_STOPPING | COMET_TIMEOUT | COMET_RECHECK
                | COMET_REVOKED))) {
+        mod_comet_story_end_by(park->ask->story, reasons,
+                               mod_comet_news_is_over(park->ends_at));
         prepare_answer(park, news_for(park, delivery),
                        (reasons & COMET_STOPPING) != 0);
     }
@@ -264,6 +269,9 @@ apr_status_t mod_comet_parked_dismiss(mod_comet_parked_t *park, int close)
 {
     static const comet_batch_t no_news = { .count = 0 };
 
+    if (comet_hub_is_stopping(mod_comet_child()->hub)) {
+        mod_comet_story_end(park->ask->story, MOD_COMET_END_stopping);
+    }
     return park->ask->transport->streams ? mod_comet_parked_end(park, 1, 1)
                                          : answer_poll(park, &no_news, close);
 }
@@ -335,19 +343,6 @@ static apr_status_t end_stream(mod_comet_parked_t *park)
     return mod_comet_filters_finish(park->r, park->brigade);
 }
 
-/* Let the hub serve a WebSocket once more if there are answers for its client,
- * or if it can end now. */
-static void go_on_talking(mod_comet_parked_t *park)
-{
-    mod_comet_talk_t *talk = park->ask->talk;
-
-    if (talk && !park->slice.of
-        && (mod_comet_talk_has_words(talk)
-            || (park->end_msec && !mod_comet_talk_is_unanswered(talk)))) {
-        comet_hub_call(mod_comet_child()->hub, &park->subscriber);
-    }
-}
-
 /* Go on after a stream's client has taken all bytes: it waits again, or the
  * stream ends. */
 static comet_outcome_e go_on_streaming(mod_comet_parked_t *park,
@@ -355,7 +350,7 @@ static comet_outcome_e go_on_streaming(mod_comet_parked_t *park,
 {
     if (!park->retry_msec && !park->said_all) {
         mod_comet_parked_set_timer(park);
-        go_on_talking(park);
+        mod_comet_parked_stream_go_on_talking(park);
         return COMET_WAIT;
     }
     if (end_stream(park) != APR_SUCCESS) {
@@ -400,7 +395,8 @@ static comet_outcome_e go_on_sending(mod_comet_parked_t *park, unsigned reasons)
     }
     if (reasons & COMET_STOPPING) {
         *(park->ask->talk ? &park->end_msec : &park->retry_msec) =
-            mod_comet_news_retry(reasons, 0, park->ask->judging);
+            mod_comet_news_retry(park->ask->story, reasons, 0,
+                                 park->ask->judging);
         park->c->keepalive = AP_CONN_CLOSE;
     }
     return COMET_WAIT;
@@ -412,8 +408,8 @@ static comet_outcome_e go_on_sending(mod_comet_parked_t *park, unsigned reasons)
 static int find_end(mod_comet_parked_t *park, unsigned reasons)
 {
     mod_comet_talk_t *talk = park->ask->talk;
-    int retry_msec =
-        mod_comet_news_retry(reasons, park->ends_at, park->ask->judging);
+    int retry_msec = mod_comet_news_retry(park->ask->story, reasons,
+                                          park->ends_at, park->ask->judging);
 
     if (!talk) {
         return retry_msec;
@@ -458,6 +454,8 @@ static comet_outcome_e serve_poll(mod_comet_parked_t *park,
              & (COMET_TIMEOUT | COMET_RECHECK | COMET_REVOKED))) {
         return COMET_WAIT;
     }
+    mod_comet_story_end_by(park->ask->story, delivery->reasons,
+                           mod_comet_news_is_over(park->ends_at));
     if (answer_poll(park, news_for(park, delivery), stopping) != APR_SUCCESS) {
         return lose(park);
     }

@@ -2,6 +2,7 @@
 /* The bytes that a parked stream's client gets. */
 #include "wait/parked_stream.h"
 
+#include "server/child.h"
 #include "output/news.h"
 #include "wait/live.h"
 
@@ -25,6 +26,7 @@ int mod_comet_parked_stream_encode(mod_comet_parked_t *park,
                                    comet_buffer_t *bytes)
 {
     int silent = (reasons & COMET_TIMEOUT) && park->subscriber.blocked_fd < 0;
+    mod_comet_story_t before = *park->ask->story;
     apr_size_t answers;
 
     if (!mod_comet_slice_fits(&park->slice, batch)
@@ -37,8 +39,7 @@ int mod_comet_parked_stream_encode(mod_comet_parked_t *park,
                                    bytes);
         if (batch->count && !park->retry_msec
             && bytes->length - answers > mod_comet_outbox_share()) {
-            comet_metrics_add(COMET_METRIC_delivered,
-                              -(apr_int64_t)batch->count);
+            mod_comet_story_take_back(park->ask->story, &before);
             bytes->length = answers;
             mod_comet_slice_encode(&park->slice, park->ask, batch,
                                    &park->subscriber.seen, bytes);
@@ -52,4 +53,15 @@ int mod_comet_parked_stream_encode(mod_comet_parked_t *park,
         mod_comet_live_serve(park->ask, &park->subscriber, reasons);
     }
     return 1;
+}
+
+void mod_comet_parked_stream_go_on_talking(mod_comet_parked_t *park)
+{
+    mod_comet_talk_t *talk = park->ask->talk;
+
+    if (talk && !park->slice.of
+        && (mod_comet_talk_has_words(talk)
+            || (park->end_msec && !mod_comet_talk_is_unanswered(talk)))) {
+        comet_hub_call(mod_comet_child()->hub, &park->subscriber);
+    }
 }

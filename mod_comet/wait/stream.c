@@ -93,7 +93,10 @@ static int send_slices(stream_t *stream, const comet_batch_t *batch)
             return 0;
         }
     } while (stream->slice.of && is_sent(stream));
-    comet_metrics_add(COMET_METRIC_delivered, stream->slice.of == 0);
+    if (!stream->slice.of) {
+        mod_comet_story_deliver(&stream->story, 1,
+                                first.messages[0]->timestamp);
+    }
     return 1;
 }
 
@@ -126,7 +129,8 @@ static int send_batch(stream_t *stream, const comet_batch_t *batch,
 {
     int sent = send_part(stream, encoding, encoding->body);
 
-    comet_metrics_add(COMET_METRIC_delivered, (apr_int64_t)batch->count);
+    mod_comet_story_deliver(&stream->story, batch->count,
+                            batch->messages[batch->count - 1]->timestamp);
     choose_piece(stream, batch);
     return sent;
 }
@@ -226,6 +230,7 @@ static int send_answers(stream_t *stream)
 static comet_outcome_e lose(stream_t *stream)
 {
     stream->aborted = 1;
+    mod_comet_story_end(&stream->story, MOD_COMET_END_lost);
     comet_metrics_add(COMET_METRIC_dropped, 1);
     return COMET_LEAVE;
 }
@@ -362,8 +367,8 @@ static int is_put_off(const stream_t *stream)
  * comes back. */
 static int find_end(stream_t *stream, unsigned reasons)
 {
-    int retry_msec =
-        mod_comet_news_retry(reasons, stream->ends_at, stream->judging);
+    int retry_msec = mod_comet_news_retry(&stream->story, reasons,
+                                          stream->ends_at, stream->judging);
 
     if (((reasons & COMET_STOPPING) || (stream->talk && retry_msec))
         && !stream->stops_at) {
@@ -389,8 +394,9 @@ static comet_outcome_e serve_blocked(stream_t *stream, unsigned reasons)
     }
     if (is_sent(stream) && stream->stops_at && !stream->over
         && !stream->slice.of && !is_put_off(stream)
-        && !send_closing(
-            stream, mod_comet_news_retry(COMET_STOPPING, 0, stream->judging))) {
+        && !send_closing(stream,
+                         mod_comet_news_retry(&stream->story, COMET_STOPPING, 0,
+                                              stream->judging))) {
         return lose(stream);
     }
     return reasons & (COMET_WRITABLE | COMET_STOPPING | COMET_TIMEOUT)
@@ -477,6 +483,7 @@ void mod_comet_stream_left(comet_subscriber_t *subscriber)
                             .body_bytes = stream->body_bytes,
                             .sent_bytes = stream->sent_bytes,
                             .aborted = stream->aborted,
+                            .story = stream->story,
                         });
     mod_comet_stream_free(stream);
 }

@@ -41,6 +41,7 @@ typedef struct mod_comet_stream_t {
     apr_off_t counted_bytes; /* of the body, which httpd has counted */
     mod_comet_place_t place;
     mod_comet_log_t *log;
+    mod_comet_story_t story;
     /* the rest: of a WebSocket */
     mod_comet_talk_t *talk; /* a reference; NULL: not a WebSocket */
     int retry_msec; /* the WebSocket ends, and its client comes back within this

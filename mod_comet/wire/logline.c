@@ -84,6 +84,9 @@ static int look_up_item(comet_text_t name, comet_text_t argument,
         *needs |=
             is_word(argument, "Content-Type") ? 0 : COMET_LOGLINE_RESPONSE;
         return 1;
+    case 'n':
+        *needs |= is_word(argument, "comet-*") ? COMET_LOGLINE_NOTES : 0;
+        return 1;
     case 'C':
         *needs |= COMET_LOGLINE_REQUEST;
         return 1;
@@ -153,7 +156,7 @@ static const word_t functions[] = {
     { "req_novary", COMET_LOGLINE_REQUEST },
     { "resp", COMET_LOGLINE_RESPONSE },
     { "reqenv", 0 },
-    { "note", 0 },
+    { "note", COMET_LOGLINE_NOTES },
     { "env", 0 },
     { "osenv", 0 },
     { "tolower", 0 },

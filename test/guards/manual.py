@@ -180,6 +180,20 @@ def ways(manual):
                                      [" | ".join(x) for x in page])
 
 
+def notes(manual):
+    """the manual has each note of the access log, and each end, word for word"""
+    names = re.findall(r'\bset\(\w+, "(comet-\w+)"',
+                       manual.read("mod_comet/output/notes.c"))
+    code = re.findall(r'END\(\w+, "([^"]*)",\s*"([^"]*)"\)',
+                      manual.read("mod_comet/tables/ends.def"))
+    page = [(name, plain(text)) for name, text in re.findall(
+        r'<tr data-end="([^"]+)">.*?<td>(.*?)</td>', manual.page)]
+    wrong = differences("note", names, manual.marked("note"))
+    wrong += differences("end", [" | ".join(x) for x in code],
+                         [" | ".join(x) for x in page])
+    return len(names) + len(code), 18, wrong
+
+
 def refusals(manual):
     """the manual has each id of the error log, and each status has an id"""
     code = re.findall(r'REFUSAL\((\d+), (\d+), (\w+),\s*"([^"]*)"\)',
@@ -415,7 +429,7 @@ def claims(manual):
     return len(named), 30, wrong
 
 
-GUARDS = (directives, parameters, metrics, ways, refusals, log_ids, statuses,
+GUARDS = (directives, parameters, metrics, ways, notes, refusals, log_ids, statuses,
           headers,
           errors, columns,
           providers, anchors, claims, neighbours, figures)

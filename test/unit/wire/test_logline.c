@@ -12,6 +12,8 @@
 
 #define REQUEST COMET_LOGLINE_REQUEST
 #define RESPONSE COMET_LOGLINE_RESPONSE
+#define NOTES COMET_LOGLINE_NOTES
+#define NOTES COMET_LOGLINE_NOTES
 
 typedef struct case_t {
     const char *text;
@@ -57,6 +59,12 @@ static void test_formats(void **state)
           0 },
         { "%{FOO}e %{bar}n %{SSL_PROTOCOL}x %{version}c %{x}^ti", NULL, 0 },
         { "%{Content-Type}o", NULL, 0 },
+        { "%>s %{comet-end}n", NULL, NOTES },
+        { "%{Comet-Channel}n %{id}C", NULL, NOTES | REQUEST },
+        { "%{comet}n %{comet-end}e", NULL, 0 },
+        { "%>s %{comet-end}n", NULL, NOTES },
+        { "%{Comet-Channel}n %{id}C", NULL, NOTES | REQUEST },
+        { "%{comet}n %{comet-end}e", NULL, 0 },
         { "%{Cookie}i", NULL, REQUEST },
         { "%{id}C", NULL, REQUEST },
         { "%<{Accept}i %{Cache-Control}o", NULL, REQUEST | RESPONSE },
@@ -88,6 +96,8 @@ static void test_conditions(void **state)
         { "req('Cookie') == ''", NULL, REQUEST },
         { "%{HTTP_USER_AGENT} =~ /bot/ || %{HTTPS} == 'on'", NULL, REQUEST },
         { "resp('Content-Type') =~ m#html#", NULL, RESPONSE },
+        { "%{note:comet-end} == 'lost'", NULL, NOTES },
+        { "note('any') == 'x'", NULL, NOTES },
         { "'a%{RESP:Not-A-Field}' != %{http:Accept}", NULL,
           REQUEST | RESPONSE },
         /* sub-requests */
