@@ -398,7 +398,7 @@ format-check: ## list the C sources whose layout differs
 	clang-format-14 --dry-run -Werror $(FORMATTED)
 
 # ---- Install ----------------------------------------------------------------
-.PHONY: install uninstall deb
+.PHONY: install uninstall
 MODS = $(DESTDIR)$(SYSCONFDIR)/mods-available
 CONFS = $(DESTDIR)$(SYSCONFDIR)/conf-available
 MAN = $(DESTDIR)$(PREFIX)/share/man/man7
@@ -478,17 +478,46 @@ uninstall: ## remove the installed files; the database stays
 	    echo "$$named"; \
 	fi
 
+# ---- Release ----------------------------------------------------------------
+.PHONY: deb dist npm
+VERSION := $(shell sed -n 's/^.define MOD_COMET_VERSION "\(.*\)"/\1/p' \
+    mod_comet/server/mod_comet.h)
+NAME = mod_comet-$(VERSION)
+
 # dpkg-buildpackage wants the folder debian at the top of a tree of its own.
 DEB = $(BUILD)/deb/mod-comet
 deb: ## build Debian packages in build/deb
 	@conf/setup deb
 	rm -rf $(BUILD)/deb
 	mkdir -p $(DEB)
-	cp -R mod_comet sql htdocs conf test Makefile README.md LICENSE $(DEB)
+	cp -R mod_comet sql htdocs conf test Makefile README.md CHANGELOG.md \
+	    LICENSE $(DEB)
 	rm -rf $(DEB)/test/clients/node_modules
 	cp -R conf/debian $(DEB)
+	conf/debian-changelog >$(DEB)/debian/changelog
 	cd $(DEB) && dpkg-buildpackage --build=binary --no-sign
 	@ls $(BUILD)/deb/*.deb
+
+# The same commit always gives the same bytes, whoever builds it and when.
+dist: ## make the source archive of this commit: build/mod_comet-VERSION.tar.gz
+	@git rev-parse --git-dir >/dev/null 2>&1 || { echo "make: dist needs a" \
+	    "clone: this tree is an archive already" >&2; exit 1; }
+	@git diff --quiet HEAD || { echo "make: dist needs a commit: the tree has" \
+	    "changes that are in none" >&2; exit 1; }
+	@mkdir -p $(BUILD)
+	git ls-files -z | LC_ALL=C sort -z | tar --create --null --files-from=- \
+	    --no-recursion --format=ustar --owner=0 --group=0 --numeric-owner \
+	    --mode=u=rwX,go=rX --mtime="@$$(git log -1 --format=%ct)" \
+	    --transform='flags=r;s|^|$(NAME)/|' | gzip -9n >$(BUILD)/$(NAME).tar.gz
+	@ls $(BUILD)/$(NAME).tar.gz
+
+npm: ## pack comet.js for npm: build/npm/mod-comet-VERSION.tgz
+	rm -rf $(BUILD)/npm
+	mkdir -p $(BUILD)/npm/package
+	cp $(addprefix htdocs/comet/,package.json README.md comet.js comet.d.ts) \
+	    LICENSE $(BUILD)/npm/package
+	cd $(BUILD)/npm && npm pack --ignore-scripts ./package
+	@ls $(BUILD)/npm/*.tgz
 
 # ---- Clean, help ------------------------------------------------------------
 .PHONY: clean distclean help FORCE
