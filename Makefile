@@ -317,6 +317,7 @@ check: ## install what the tests need, build, and run them all
 
 check-long: ## the long tests, and the suites under ASan+UBSan and TSan
 	@conf/setup check
+	@conf/setup long
 	@$(MAKE) $(PARALLEL) tests
 	@$(MAKE) $(PARALLEL) tests BUILD=build-asan SANITIZE=asan
 	@$(MAKE) $(PARALLEL) tests BUILD=build-tsan SANITIZE=tsan

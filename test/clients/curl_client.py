@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""curl in a loop; Last-Event-ID is taken from curl's output."""
+"""curl in a loop; Last-Event-ID is taken from curl's output.
+
+usage: curl_client.py [OPTION OF CURL]... URL
+"""
 
 import subprocess
 import sys
@@ -11,14 +14,15 @@ from printing import printing_stream
 RUNNING = []
 
 
-def follow(url):
+def follow(*arguments):
     events = printing_stream()
     while True:
         command = ["curl", "-sSN", "-H", "Accept: text/event-stream"]
         if events.last_id:
             command += ["-H", "Last-Event-ID: " + events.last_id]
         events.begin()
-        with subprocess.Popen(command + [url], stdin=subprocess.DEVNULL,
+        with subprocess.Popen(command + list(arguments),
+                              stdin=subprocess.DEVNULL,
                               stdout=subprocess.PIPE) as curl:
             RUNNING[:] = [curl]
             for piece in iter(lambda: curl.stdout.read1(65536), b""):
@@ -26,7 +30,7 @@ def follow(url):
         time.sleep(events.retry)
 
 
-threading.Thread(target=follow, args=sys.argv[1:2], daemon=True).start()
+threading.Thread(target=follow, args=sys.argv[1:], daemon=True).start()
 sys.stdin.read()
 for process in RUNNING:
     process.kill()

@@ -8,10 +8,12 @@ import shutil
 import pytest
 
 from browser import missing
+from firefox import FIREFOX, Firefox
 from httpd_env import REPO, SLOW, wait_until
 from stream_client import post
-from test_271_event_source import Page, fixture_open_browser  # noqa: F401
-from test_601_h2_ghosts import ON
+from test_271_event_source import (  # noqa: F401
+    Page, fixture_open_browser, landings)
+from test_601_h2_ghosts import ON, wait_ghosts
 
 pytestmark = [
     pytest.mark.event, pytest.mark.browser,
@@ -20,24 +22,35 @@ pytestmark = [
 ]
 
 # Five streams, a chain of polls and a fetch for each message of the first.
+# What a restart breaks is asked for again.
 BUSY = """<!DOCTYPE html>
 <title>a busy page</title>
 <script>
 window.got = [[], [], [], [], []], window.polled = [], window.fetched = 0;
 window.died = 0;
+const again = async (url) => {
+    for (;;) {
+        try {
+            const answer = await fetch(url);
+            if (answer.ok) return await answer.text();
+        } catch { /* the connection broke */ }
+        await new Promise((done) => setTimeout(done, 200));
+    }
+};
 window.source = got.map((list, i) => {
     const source = new EventSource('/comet/c' + i);
     source.onmessage = ({ data }) => {
         list.push(data);
-        if (!i) fetch('/static.txt?' + data).then((r) => r.text())
-            .then((text) => { fetched += text === 'a static file\\n'; });
+        if (!i) again('/static.txt?' + data).then((text) => {
+            fetched += text === 'a static file\\n';
+        });
     };
     source.onerror = () => { died += source.readyState === 2; };
     return source;
 });
 (async () => {
     for (let since = '';;) {
-        const answer = await (await fetch('/comet/polled?since=' + since)).json();
+        const answer = JSON.parse(await again('/comet/polled?since=' + since));
         since = answer.timestamp;
         polled.push(...answer.messages.map(({ body }) => body));
     }
@@ -51,11 +64,26 @@ MODULE = """<!DOCTYPE html>
 <script type="module">
 import { Comet } from './js/comet.js';
 window.got = [], window.died = 0;
-window.source = new Comet('/comet/news');
+window.source = new Comet('/comet/news', { share: %s });
 source.addEventListener('message', ({ message }) => got.push(message.body));
 source.addEventListener('error', () => { died++; });
 </script>
 """
+
+
+@pytest.fixture(name="browse")
+def fixture_browse(open_browser, request):
+    """A function that opens a browser of a kind, which trusts any
+    certificate."""
+    def opened(kind, server):
+        if kind == "Chromium":
+            return open_browser(server.port, "--ignore-certificate-errors")
+        if not os.path.exists(FIREFOX):
+            pytest.skip("Firefox is not installed")
+        browser = Firefox()
+        request.addfinalizer(browser.close)
+        return browser
+    return opened
 
 
 def make_site(make_server):
@@ -65,30 +93,76 @@ def make_site(make_server):
     return server, "https://localhost:%d" % server.tls_port
 
 
-def test_602_01_a_busy_page(make_server, open_browser):
+def protocol(page):
+    return page.js("return performance.getEntriesByType('navigation')[0]"
+                   ".nextHopProtocol")
+
+
+class Steps:
+    """What a server goes through while `count` clients read."""
+
+    def __init__(self, server, count):
+        self.server, self.count, self.conf = server, count, server.conf
+
+    def restart(self):
+        self.server.stop()
+        self.server.start()
+
+    def cap(self):
+        """Only half of the clients have a place: the others land, again and
+        again."""
+        half = self.count // 2
+        self.reload("CometLimitSubscribers address=%d\n" % half)
+        landings(self.server, 2 * (self.count - half))
+
+    def of(self, kinds):
+        yield from [self.server.graceful, self.restart]
+        if "caps" in kinds:
+            yield from [self.cap, self.free]
+
+    def reload(self, directive):
+        self.server.conf = self.conf + directive
+        self.server.conf_path(self.server.config_text())
+        self.server.graceful()
+
+    def free(self):
+        """All have a place again, and wait without a thread."""
+        self.reload("")
+        wait_ghosts(self.server, self.count, 30 * SLOW)
+        assert self.server.status()["blocked"] == 0
+
+
+@pytest.mark.bound(300)
+@pytest.mark.parametrize("kind, steps", [
+    ("Chromium", None),
+    pytest.param("Chromium", "caps", marks=pytest.mark.long),
+    pytest.param("Firefox", "caps", marks=pytest.mark.long)])
+def test_602_01_a_busy_page(make_server, browse, kind, steps):
     """Five streams, polls and other requests of a page share a connection."""
     server, base = make_site(make_server)
-    page = Page.__new__(Page)
-    browser = open_browser(server.port, "--ignore-certificate-errors")
     server.write("busy.html", BUSY)
+    page = Page.__new__(Page)
+    browser = browse(kind, server)
     page.driver, page.handle = browser.driver, browser.first
     page.driver.get(base + "/busy.html")
-    wait_until(lambda: server.status()["ghosts"] == 6, 15 * SLOW, "six wait")
-    assert page.js("return performance.getEntriesByType('navigation')[0]"
-                   ".nextHopProtocol") == "h2"
-    texts = ["m%d" % i for i in range(12)]
-    for text in texts:
-        for i in range(5):
-            post(server, "c%d" % i, text)
-        post(server, "polled", text)
-    for what in ("[0]", "[1]", "[2]", "[3]", "[4]"):
-        wait_until(lambda w=what: page.js("return got" + w) == texts,
-                   15 * SLOW, "the messages")
-    wait_until(lambda: page.js("return polled") == texts, 15 * SLOW, "polls")
-    wait_until(lambda: page.js("return fetched") == len(texts), 15 * SLOW,
-               "the fetches")
+    wait_ghosts(server, 6, 15 * SLOW)
+    assert protocol(page) == "h2" and server.status()["blocked"] == 0
+    texts = []
+    for step in [lambda: None, *(Steps(server, 6).of(steps) if steps else ())]:
+        step()
+        for _ in range(12):
+            texts.append("m%d" % len(texts))
+            for i in range(5):
+                post(server, "c%d" % i, texts[-1])
+            post(server, "polled", texts[-1])
+        for what in ("got[0]", "got[1]", "got[2]", "got[3]", "got[4]",
+                     "polled"):
+            wait_until(lambda w=what: len(page.js("return " + w))
+                       >= len(texts), 30 * SLOW, what)
+            assert page.js("return " + what) == texts
+        wait_until(lambda: page.js("return fetched") == len(texts), 15 * SLOW,
+                   "the fetches")
     assert page.js("return died") == 0
-    assert server.status()["blocked"] == 0
 
 
 def live_through(server, pages, steps):
@@ -104,26 +178,28 @@ def live_through(server, pages, steps):
 
 
 @pytest.mark.bound(400)
-@pytest.mark.parametrize("count, kind", [
-    (6, "EventSource"), pytest.param(20, "EventSource", marks=pytest.mark.long),
-    pytest.param(20, "comet.js", marks=pytest.mark.long)])
-def test_602_02_tabs(make_server, open_browser, monkeypatch, count, kind):
-    """Each tab has a stream, over reloads and a restart."""
+@pytest.mark.parametrize("kind, count, what, steps", [
+    ("Chromium", 6, "EventSource", ""),
+    *(pytest.param(kind, 20, what, steps, marks=pytest.mark.long)
+      for kind in ("Chromium", "Firefox")
+      for what, steps in (("EventSource", "caps"), ("comet.js", ""),
+                          ("comet.js alone", "caps")))])
+def test_602_02_tabs(make_server, browse, monkeypatch, kind, count, what,
+                     steps):
+    """Each tab has a stream, over reloads, a restart and caps; tabs with
+    comet.js share one."""
     server, base = make_site(make_server)
-    if kind == "comet.js":
+    if what != "EventSource":
         folder = os.path.join(server.docroot, "js")
         shutil.copytree(os.path.join(REPO, "htdocs", "comet"), folder)
-        monkeypatch.setattr("test_271_event_source.PAGE", MODULE)
-    browser = open_browser(server.port, "--ignore-certificate-errors")
+        monkeypatch.setattr("test_271_event_source.PAGE", MODULE % (
+            "false" if "alone" in what else "true"))
+    browser = browse(kind, server)
     pages = [Page(browser, server, "/comet/news", base) for _ in range(count)]
-    if kind == "EventSource":
-        wait_until(lambda: server.status()["ghosts"] == count, 20 * SLOW,
-                   "%d streams" % count)
+    assert protocol(pages[0]) == "h2"
+    count = 1 if what == "comet.js" else count
+    wait_ghosts(server, count, 20 * SLOW)
     assert server.status()["blocked"] == 0
-
-    def restart():
-        server.stop()
-        server.start()
-
-    live_through(server, pages, [server.graceful, restart])
-    assert server.status()["soft_landings"] == 0
+    live_through(server, pages, Steps(server, count).of(steps))
+    if not steps:
+        assert server.status()["soft_landings"] == 0
