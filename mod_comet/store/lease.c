@@ -377,6 +377,21 @@ static void tidy_leases(comet_presence_t *presence)
     presence->lease_count = kept;
 }
 
+/* Nobody could renew a lease while the store could not be reached, so all of them
+ * begin again after such a time. */
+static void forgive_gap(comet_presence_t *presence, apr_time_t now)
+{
+    apr_size_t i;
+
+    if (presence->looked_at
+        && now - presence->looked_at > patience_of(presence) / 2) {
+        for (i = 0; i < presence->lease_count; i++) {
+            presence->leases[i].since = now;
+        }
+    }
+    presence->looked_at = now;
+}
+
 /* Look at the leases, and remove some rows of one that has run out.  Several
  * children may do so at once. */
 static apr_status_t look_after(comet_presence_t *presence, comet_store_t *store,
@@ -397,6 +412,7 @@ static apr_status_t look_after(comet_presence_t *presence, comet_store_t *store,
         return status;
     }
     tidy_leases(presence);
+    forgive_gap(presence, now);
     for (i = 0; i < presence->lease_count && status == APR_SUCCESS; i++) {
         if (now - presence->leases[i].since > presence->leases[i].patience) {
             status =

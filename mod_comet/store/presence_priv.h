@@ -83,6 +83,7 @@ struct comet_presence_t {
     apr_time_t write_at; /* changes are written no earlier */
     apr_time_t numbers_at; /* those of clients without a name */
     apr_time_t renew_at, look_at, compare_at, publish_at;
+    apr_time_t looked_at; /* when the leases could be read last; 0: never */
     int publishing; /* more numbers have to be published at once */
     apr_time_t notice_at; /* a notice has rows compared no earlier */
     apr_time_t step_at; /* no step before that: the last one has failed */

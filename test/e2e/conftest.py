@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Fixtures: private servers, which are checked and stopped after each test."""
 
+import itertools
 import os
 import signal
 import sys
@@ -20,6 +21,7 @@ from httpd_env import MPMS, SANITIZER, SLOW, Httpd  # noqa: E402
 from tmpfs import Tmpfs  # noqa: E402
 
 LIVE = []
+DATABASES = itertools.count()
 
 # The files that take longest; parallel runs start with them.  Those with a
 # browser keep a core busy, so others run beside them.
@@ -166,20 +168,43 @@ def pytest_generate_tests(metafunc):
     if stores and "shared_server" in metafunc.fixturenames:
         metafunc.parametrize("shared_server", stores, indirect=True,
                              scope="module")
+    if stores and "any_server" in metafunc.fixturenames:
+        metafunc.parametrize("any_server", stores, indirect=True)
+
+
+def new_database(request):
+    """What Httpd(database=…) needs for the store of a fixture's parameter."""
+    if getattr(request, "param", "sqlite") == "sqlite":
+        return None
+    return request.getfixturevalue("pg_cluster").database(
+        "d%d" % next(DATABASES))
+
+
+def await_database(server):
+    httpd_env.wait_until(
+        lambda: server.get("/comet/none?wait=0").status != 503, 15,
+        "the database")
+
+
+@pytest.fixture
+def any_server(request, make_server):
+    """As make_server, on each store that the file names."""
+    def make(**kwargs):
+        server = make_server(database=new_database(request),
+                             **kwargs)
+        await_database(server)
+        return server
+
+    return make
 
 
 @pytest.fixture(scope="module")
 def shared_server(request):
     """One server for a file; or for each store, if the file names several."""
-    if getattr(request, "param", "sqlite") == "sqlite":
-        yield from run_for_file(request)
-        return
-    database = request.getfixturevalue("pg_cluster").database(
-        request.module.__name__.split(".")[-1])
+    database = new_database(request)
     for server in run_for_file(request, database=database):
-        httpd_env.wait_until(
-            lambda server=server: server.get("/comet/none?wait=0").status
-            != 503, 15, "the database")
+        if database:
+            await_database(server)
         yield server
 
 

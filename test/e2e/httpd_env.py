@@ -118,7 +118,10 @@ def give_port(port):
 
 def sqlite(db, sql, timeout_ms=5000, check=True):
     """Run `sql` with the sqlite3 command line; return rows as lists of
-    strings."""
+    strings.  `db` may also be another store, which a test calls server.db
+    then (pg_env.Database)."""
+    if not isinstance(db, str):
+        return db.sql(sql)
     done = subprocess.run(
         ["sqlite3", "-batch", "-bail", "-noheader", "-separator", "\x1f",
          "-newline", "\x1e", "-cmd", ".timeout %d" % timeout_ms, db],
@@ -276,7 +279,7 @@ class Httpd:
         self.reports = os.path.join(self.root, "reports")
         os.mkdir(self.reports)
         os.chmod(self.reports, 0o777)
-        self.db = os.path.join(self.data, "comet.db")
+        self.db = database or os.path.join(self.data, "comet.db")
         self.error_log_path = os.path.join(self.root, "logs", "error.log")
         self.access_log_path = os.path.join(self.root, "logs", "access.log")
         self.write("static.txt", "a static file\n")
@@ -477,7 +480,8 @@ class Httpd:
         """Wait until the new database exists; a child makes it after it has
         begun to serve.  Do not wait where it cannot be made."""
         end = time.monotonic() + limit
-        named = "sqlite:" + self.db in self.config_text()
+        named = not self.database \
+            and "sqlite:" + self.db in self.config_text()
         while named and time.monotonic() < end \
                 and not self.has_tables() \
                 and "CometStore: " not in self.error_log():
@@ -751,8 +755,7 @@ class Httpd:
     def sql(self, text):
         """Run SQL on the store as another program does; rows of strings.
         Views and tables are called as in SQLite."""
-        return self.database.sql(text) if self.database \
-            else sqlite(self.db, text)
+        return sqlite(self.db, text)
 
     def next_classic(self):
         """Return a classic backend that no test of this server has used."""

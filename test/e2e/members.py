@@ -40,8 +40,9 @@ def enter(server, channel, name, **kwargs):
 def online(server, channel):
     """Who is in a channel by the database; None while a new server makes its
     tables."""
-    if not sqlite(server.db, "SELECT 1 FROM sqlite_master"
-                  " WHERE name = 'online_delete'"):
+    if not server.database and not sqlite(
+            server.db, "SELECT 1 FROM sqlite_master"
+            " WHERE name = 'online_delete'"):
         return None
     rows = sqlite(server.db, "SELECT member FROM online WHERE channel = %s"
                   % sql_text(channel))

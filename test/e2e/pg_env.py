@@ -122,16 +122,20 @@ class Database:
                 "dbname=site", "dbname=" + self.name))
 
     def sql(self, text):
-        """Rows of strings, as httpd_env.sqlite() has them."""
+        """Rows of strings, as httpd_env.sqlite() has them: 1 is true and 0
+        is false."""
         done = subprocess.run(
             self.cluster.command(database=self.name)
             + ["-F", "\x1f", "-R", "\x1e"],
-            input="SET search_path = comet;" + text, text=True,
+            input="SET search_path = comet;"
+            + text.replace("ifnull(", "coalesce("), text=True,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False)
         assert done.returncode == 0, (text, done.stderr)
         # psql ends the last row by a line feed
         out = done.stdout[:-1] if done.stdout.endswith("\n") else done.stdout
-        return [row.split("\x1f") for row in out.split("\x1e")] if out else []
+        said = {"t": "1", "f": "0"}
+        return [[said.get(value, value) for value in row.split("\x1f")]
+                for row in out.split("\x1e")] if out else []
 
 
 class Session:

@@ -15,6 +15,7 @@ from members import MODULES, NAMES, enter, named, online, told
 from stream_client import Stream
 
 pytestmark = pytest.mark.event
+STORES = ("sqlite", pytest.param("postgresql", marks=pytest.mark.long))
 
 
 def conf(grace):
@@ -93,9 +94,9 @@ def one_of_four_killed(server, count):
     return took
 
 
-def test_651_01_a_child_is_killed(make_server, figure):
+def test_651_01_a_child_is_killed(any_server, figure):
     """Each member of a killed child is back unnoticed, or leaves once."""
-    server = make_server(conf=conf(2), modules=MODULES, children=4)
+    server = any_server(conf=conf(2), modules=MODULES, children=4)
     took = one_of_four_killed(server, 40)
     figure("40 members, 1 of 4 children killed: the last ghost left after "
            "%.1f s" % took)
@@ -114,15 +115,15 @@ def reloads(server, count, times):
     part(members)
 
 
-def test_651_02_reloads(make_server):
+def test_651_02_reloads(any_server):
     """Graceful reloads make nobody leave or join."""
-    reloads(make_server(conf=conf(int(4 * SLOW)), modules=MODULES, children=2),
+    reloads(any_server(conf=conf(int(4 * SLOW)), modules=MODULES, children=2),
             30, 2)
 
 
-def test_651_03_start_after_a_crash(make_server):
+def test_651_03_start_after_a_crash(any_server):
     """A server that was killed as a whole leaves no ghost."""
-    server = make_server(conf=conf(1), modules=MODULES)
+    server = any_server(conf=conf(1), modules=MODULES)
     with enter(server, "room", "ann"):
         wait_until(lambda: online(server, "room") == ["ann"], 8, "ann")
         server.kill()
@@ -132,9 +133,9 @@ def test_651_03_start_after_a_crash(make_server):
     assert told(server, "room") == ["join ann", "leave ann"]
 
 
-def test_651_04_turned_off(make_server):
+def test_651_04_turned_off(any_server):
     """After CometPresence off nobody is here, and the tables stay empty."""
-    server = make_server(conf=conf(1), modules=MODULES)
+    server = any_server(conf=conf(1), modules=MODULES)
     with enter(server, "room", "ann"):
         wait_until(lambda: online(server, "room") == ["ann"], 8, "ann")
     server.stop()
@@ -146,10 +147,10 @@ def test_651_04_turned_off(make_server):
 
 
 @pytest.mark.long
-def test_651_05_stopped_for_long(make_server):
+def test_651_05_stopped_for_long(any_server):
     """A child that is stopped is taken for dead; it enters its members again
     when it goes on, and nobody's stream ends."""
-    server = make_server(conf=conf(2), modules=MODULES, children=2)
+    server = any_server(conf=conf(2), modules=MODULES, children=2)
     with enter(server, "room", "ann") as stream:
         wait_until(lambda: online(server, "room") == ["ann"], 8, "ann")
         rows = sqlite(server.db, "SELECT pid FROM presence_holder")
@@ -167,9 +168,9 @@ def test_651_05_stopped_for_long(make_server):
 
 @pytest.mark.long
 @pytest.mark.bound(300)
-def test_651_06_a_thousand(make_server, figure):
+def test_651_06_a_thousand(any_server, figure):
     """1,000 members, 1 of 4 children killed."""
-    server = make_server(conf=conf(15), modules=MODULES, children=4,
+    server = any_server(conf=conf(15), modules=MODULES, children=4,
                          threads=64)
     took = one_of_four_killed(server, 1000)
     figure("1,000 members, 1 of 4 children killed: the last ghost left after "
@@ -179,7 +180,7 @@ def test_651_06_a_thousand(make_server, figure):
 
 @pytest.mark.long
 @pytest.mark.bound(600)
-def test_651_07_twenty_reloads(make_server):
+def test_651_07_twenty_reloads(any_server):
     """20 graceful reloads under 1,000 members: no join, no leave."""
-    reloads(make_server(conf=conf(15), modules=MODULES, children=4,
+    reloads(any_server(conf=conf(15), modules=MODULES, children=4,
                         threads=64), 1000, 20)

@@ -7,6 +7,8 @@ import os
 import re
 
 import tokens
+import pytest
+
 from httpd_env import sqlite, wait_until
 from members import (MODULES, NAMES, await_online, enter, named, snapshot,
                      told)
@@ -16,6 +18,8 @@ TOP = os.path.dirname(os.path.dirname(os.path.dirname(
     os.path.abspath(__file__))))
 
 tokens.write("presence", tokens.SECRET)
+
+STORES = ("sqlite", pytest.param("postgresql", marks=pytest.mark.long))
 
 SERVER = {"conf": NAMES + """
 <Location "/comet/token">

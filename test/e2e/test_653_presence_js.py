@@ -14,6 +14,8 @@ from members import MODULES, NAMES, await_online, enter, named
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(
     os.path.abspath(__file__))))
 
+STORES = ("sqlite", pytest.param("postgresql", marks=pytest.mark.long))
+
 SERVER = {"conf": NAMES, "modules": MODULES}
 
 SCRIPT = """

@@ -27,6 +27,8 @@ CometEndpoint /moderate
 </Location>
 """, "modules": MODULES}
 
+STORES = ("sqlite", "postgresql")
+
 TEXT = {"Content-Type": "text/plain"}
 
 

@@ -336,27 +336,38 @@ static apr_status_t append_together(comet_pg_t *pg,
                           : append_any(pg, groups, count);
 }
 
-/* Remove what a moderator wants removed. */
-static apr_status_t remove_for(comet_pg_t *pg, comet_store_group_t *group)
+static apr_status_t remove_message(comet_pg_t *pg,
+                                   const comet_removal_t *removal,
+                                   apr_int64_t *removed)
 {
     comet_pg_args_t args = { .count = 0 };
     PGresult *result;
     apr_status_t status;
 
-    if (group->removal.member.data) {
-        group->result = APR_NOTFOUND;
-        return APR_SUCCESS;
-    }
-    comet_pg_add_text(&args, group->removal.channel);
-    comet_pg_add_int(&args, group->removal.timestamp);
+    comet_pg_add_text(&args, removal->channel);
+    comet_pg_add_int(&args, removal->timestamp);
     comet_pg_add_int4(&args, TURN_MSEC);
     comet_pg_add_bool(&args, pg->config->sync_full);
     status = comet_pg_call(pg, "SELECT comet.remove_message($1, $2, $3, $4)",
                            &args, APPEND_USEC, &result);
     if (status == APR_SUCCESS) {
-        group->result = comet_pg_int(result, 0, 0) ? APR_SUCCESS : APR_NOTFOUND;
+        *removed = comet_pg_int(result, 0, 0);
         PQclear(result);
     }
+    return status;
+}
+
+/* Remove what a moderator wants removed. */
+static apr_status_t remove_for(comet_pg_t *pg, comet_store_group_t *group)
+{
+    const comet_removal_t *removal = &group->removal;
+    apr_int64_t removed = 0;
+    apr_status_t status =
+        removal->member.data
+            ? comet_pg_remove_member(&pg->base, removal, &removed)
+            : remove_message(pg, removal, &removed);
+
+    group->result = removed ? APR_SUCCESS : APR_NOTFOUND;
     return judge(pg, status);
 }
 

@@ -126,7 +126,8 @@ static apr_status_t dial(comet_pg_t *pg)
 static apr_status_t fail_old(comet_pg_t *pg, apr_int64_t version)
 {
     static const char *const files[COMET_PG_SCHEMA] = { "001_initial.sql",
-                                                        "002_messages.sql" };
+                                                        "002_messages.sql",
+                                                        "003_presence.sql" };
     char text[sizeof(pg->error)];
     int length = snprintf(text, sizeof(text),
                           "the schema comet is older than this module: as its "

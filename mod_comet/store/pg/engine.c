@@ -69,5 +69,6 @@ const comet_engine_t comet_engine_pg = {
     .prune = comet_pg_prune,
     .tidy = comet_pg_tidy,
     .take_in = comet_pg_take_in,
+    .online = &comet_pg_online,
     .watch = &comet_pg_listen,
 };

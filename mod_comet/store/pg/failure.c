@@ -46,7 +46,7 @@ static const char *remedy(apr_status_t status)
     switch (status) {
     case COMET_ENOTDB:
         return "; create the schema: as its owner run psql -f 001_initial.sql "
-               "-f 002_messages.sql -f grants.sql (in "
+               "-f 002_messages.sql -f 003_presence.sql -f grants.sql (in "
                "share/mod_comet/sql/postgresql) in this database";
     case APR_EACCES:
         return "; let this user in by pg_hba.conf, and run psql -f grants.sql "

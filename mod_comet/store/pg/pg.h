@@ -10,6 +10,7 @@
  * read.c     reads the log
  * append.c   appends messages: the web server's, and those in the inbox
  * upkeep.c   retention, keys, the index of words
+ * online.c   presence
  * listen.c   hints between the web servers
  * place.c    CometStore's argument
  *
@@ -27,7 +28,7 @@
 #include "store/engine.h"
 
 /** The version of sql/postgresql that this module needs. */
-#define COMET_PG_SCHEMA 2
+#define COMET_PG_SCHEMA 3
 /** How long to wait for a connection and for an answer. */
 #define COMET_PG_CONNECT_USEC APR_INT64_C(3000000)
 #define COMET_PG_ANSWER_USEC APR_INT64_C(2500000)
@@ -62,6 +63,7 @@ typedef struct comet_pg_t {
     char low[24]; /* where comet.move() begins in the inbox; "": read all of
                    * it */
     apr_time_t look_all_at;
+    apr_time_t forget_at; /* when to look for members who are to be forgotten */
     char error[400];
 } comet_pg_t;
 
@@ -204,6 +206,18 @@ const char *comet_pg_locate(comet_place_t *place, apr_pool_t *p);
 void comet_pg_advise(const comet_place_t *place, const comet_site_t *site,
                      comet_advice_cb *say, void *baton, apr_pool_t *p);
 
+/** Throw out the member that a moderator removes.
+ * @param removed  OUT: how many rows of it there were */
+apr_status_t comet_pg_remove_member(comet_store_t *store,
+                                    const comet_removal_t *removal,
+                                    apr_int64_t *removed);
+
+/** Forget members who left long ago; or, for a server without presence, what
+ * others have left.
+ * @param more  set where there is more to do */
+apr_status_t comet_pg_tidy_online(comet_pg_t *pg, int *more);
+
+extern const comet_online_engine_t comet_pg_online;
 extern const comet_watch_engine_t comet_pg_listen;
 
 #endif /* COMET_PG_H */

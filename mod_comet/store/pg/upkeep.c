@@ -139,6 +139,9 @@ apr_status_t comet_pg_tidy(comet_store_t *store, int *more)
 
     *more = 0;
     status = step(pg, "SELECT comet.tidy($1)", TIDY_ROWS, more);
+    if (status == APR_SUCCESS) {
+        status = comet_pg_tidy_online(pg, more);
+    }
     if (status == APR_SUCCESS && pg->config->search) {
         status = has_index(pg, &has);
     }
