@@ -56,6 +56,7 @@ def archive(tmp_path_factory):
     return dist(clone(tmp_path_factory.mktemp("one")))
 
 
+@pytest.mark.long
 def test_965_01_the_archive_is_reproducible(archive, tmp_path):
     """Another clone, with other times and another umask, gives the same bytes:
     all files of the commit, and nothing else.  Where the tree has changes that

@@ -344,7 +344,8 @@ def anchors(manual):
     """every link within the manual has a target"""
     folder = os.path.dirname(PAGE)
     count, wrong = 0, []
-    for name in ("index.html", "recipes.html", "security.html"):
+    for name in ("index.html", "tutorial.html", "recipes.html",
+                 "security.html"):
         text = manual.read(os.path.join(folder, name))
         for target in re.findall(r'href="([^":]*)"', text):
             path, _, anchor = target.partition("#")

@@ -1,0 +1,246 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The manual's pages: each command of the tutorial is run, in its order, and says
+what the page shows; the contents at the side; the search."""
+
+import os
+import re
+import subprocess
+
+import pytest
+
+import php_fpm
+from browser import stage
+from httpd_env import REPO, WWW_USER, free_port, is_root, wait_until
+from test_390_manual import Page
+
+pytestmark = pytest.mark.browser
+
+TUTORIAL = os.path.join(REPO, "htdocs", "manual", "tutorial.html")
+# What stands for the commands that change the machine: they only have to be
+# called as the real ones would be.
+STUBS = {"sudo": '[ "$1" != -u ] || { user=$2; shift 2; %s }\nexec "$@"\n'
+         % ('exec setpriv --reuid "$user" --regid "$user" --clear-groups "$@";'
+            if is_root() else ""),
+         **dict.fromkeys(("apt", "a2enmod", "a2enconf", "a2ensite",
+                          "a2dissite", "systemctl", "apachectl"),
+                         'echo "${0##*/} $*" >>"${0%/*}/calls"\n')}
+
+
+def steps():
+    """(command, output) of the page, in order; the output may be None."""
+    page = Page()
+    with open(TUTORIAL, encoding="utf-8") as file:
+        page.feed(file.read())
+    found = []
+    for part in page.fragments:
+        if part.role == "output":
+            found[-1] = (found[-1][0], part.text)
+        else:
+            assert part.lang == "sh"
+            found.append((part.text, None))
+    return found
+
+
+class Terminal:
+    """Runs the tutorial's commands for a private site."""
+
+    def __init__(self, server):
+        self.server = server
+        self.bin = os.path.join(server.root, "bin")
+        os.mkdir(self.bin, 0o755)
+        for name, text in STUBS.items():
+            path = os.path.join(self.bin, name)
+            with open(path, "w", encoding="ascii") as out:
+                out.write("#!/bin/sh\n" + text)
+            os.chmod(path, 0o755)
+
+    def local(self, text):
+        root = self.server.root
+        for there, here in (
+                ("/etc/apache2/sites-available", root + "/conf"),
+                ("/etc/ssl/private", root + "/conf"),
+                ("/etc/ssl/certs", root + "/conf"),
+                ("/var/www/push", self.server.docroot),
+                ("/var/log/apache2", root + "/logs"),
+                ("/usr/local/bin", self.bin),
+                ("/usr/share/mod_comet/examples", REPO + "/conf/examples"),
+                ("/var/lib/apache2/comet", self.server.data),
+                ("*:443>", "127.0.0.1:%d>" % self.server.tls_port),
+                ("//localhost", "//localhost:%d" % self.server.tls_port)):
+            text = text.replace(there, here)
+        return text
+
+    def run(self, text):
+        done = subprocess.run(
+            ["sh", "-euc", "umask 022\n" + self.local(text)],
+            cwd=self.server.root, stdin=subprocess.DEVNULL, text=True,
+            env={**os.environ, "PATH": self.bin + ":" + os.environ["PATH"]},
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=60,
+            check=False)
+        assert done.returncode == 0, (text, done.stdout, done.stderr)
+        return done.stdout
+
+    def calls(self):
+        with open(self.bin + "/calls", encoding="ascii") as file:
+            return file.read().splitlines()
+
+
+def start(server):
+    """What `systemctl restart` does on a real machine."""
+    with open(server.root + "/conf/push.conf", encoding="utf-8") as site:
+        text = site.read()
+    assert server.configtest(server.conf + text)[0] == 0
+    server.conf += "Listen 127.0.0.1:%d\n" % server.tls_port + text
+    server.start()
+
+
+@pytest.fixture
+def tutorial(make_server):
+    """A server that is not started, with PHP."""
+    fpm = php_fpm.Fpm()
+    server = make_server(start=False, comet="status",
+                         modules=("socache_shmcb", "ssl")
+                         + php_fpm.MODULES, conf=fpm.conf)
+    server.tls_port = free_port()
+    os.remove(os.path.join(server.docroot, "index.html"))
+    server.conf += "DirectoryIndex index.php\n"
+    yield server
+    fpm.close()
+
+
+class Reader:
+    """User 7, in Chromium: logs in, and leaves the page open."""
+
+    def __init__(self, server, chromium):
+        self.driver = chromium.driver
+        self.driver.execute_cdp_cmd("Security.setIgnoreCertificateErrors",
+                                    {"ignore": True})
+        self.driver.get("https://localhost:%d/?id=7" % server.tls_port)
+        server.wait_waiting(1)
+
+    def wait_text(self, text):
+        script = "return document.body.innerText"
+        wait_until(lambda: text in self.driver.execute_script(script), 10, text)
+
+    def close(self):
+        self.driver.get("about:blank")
+
+
+def test_966_01_each_command(tutorial, chromium):
+    """The notification is on the user's open page, and every command says what
+    the page shows."""
+    terminal, reader = Terminal(tutorial), None
+    for command, output in steps():
+        if command.startswith("sudo -u www-data notify"):
+            reader = Reader(tutorial, chromium)
+        said = terminal.run(command)
+        if output is not None:
+            assert said.strip() == output.strip(), command
+        if "systemctl restart" in command and not tutorial.proc:
+            start(tutorial)
+        if "notify 7" in command:
+            reader.wait_text("Your parcel is on its way")
+            reader.close()
+    calls = terminal.calls()
+    assert calls[:3] == [
+        "apt install -y apache2 php-fpm php-sqlite3 curl openssl "
+        "./libapache2-mod-comet_*.deb", "a2enmod ssl proxy_fcgi",
+        "a2enconf php*-fpm"]
+    assert "a2ensite push" in calls and calls[-1] == "systemctl restart apache2"
+    for gone in ("conf/push.conf", "conf/push.key", "docroot", "bin/notify"):
+        assert not os.path.exists(os.path.join(tutorial.root, gone)), gone
+
+
+# -- the contents and the search --------------------------------------------------
+
+SERVER = {"comet": "status"}
+PAGES = ("index.html", "tutorial.html", "recipes.html", "security.html")
+
+
+@pytest.fixture
+def manual(server, chromium):
+    """Open a page of the manual at a width; returns a function that runs a
+    script in it."""
+    driver = stage(server) and chromium.driver
+
+    def show(name, width, scripts=True):
+        for method, values in (
+                ("Emulation.setScriptExecutionDisabled", {"value": not scripts}),
+                ("Emulation.setDeviceMetricsOverride",
+                 {"width": width, "height": 800, "deviceScaleFactor": 1,
+                  "mobile": False})):
+            driver.execute_cdp_cmd(method, values)
+        driver.get("http://127.0.0.1:%d/manual/%s" % (server.port, name))
+        wait_until(lambda: driver.execute_script(
+            "return document.readyState") == "complete", 10, name)
+        return driver.execute_script
+
+    yield show
+    for method in ("Emulation.clearDeviceMetricsOverride",
+                   "Emulation.setScriptExecutionDisabled"):
+        driver.execute_cdp_cmd(method, {"value": False} if "Script" in method
+                               else {})
+
+
+def test_966_10_contents(manual):
+    """On each page every heading of the second level is in the contents.  They
+    are at the side of a wide page and folded on a narrow one, also without
+    scripts, and nothing is wider than the page."""
+    for name in PAGES:
+        for width, scripts in ((1280, True), (1280, False), (360, False)):
+            js = manual(name, width, scripts)
+            link = js("""const link = document.querySelector('.contents a');
+                const box = link.getBoundingClientRect();
+                return [link.checkVisibility({contentVisibilityAuto: true})
+                        && box.height > 0, box.right]""")
+            assert link[0] == (width > 1000), (name, width, scripts)
+            assert link[1] < 300
+            assert js("return document.documentElement.scrollWidth") <= width
+        missing = js("""return [...document.querySelectorAll('main h2')]
+            .filter((h) => !h.closest('.directive'))
+            .map((h) => h.id && document.getElementById(h.id)
+                 .closest('section[id]')?.id || h.id)
+            .filter((id) => !document.querySelector(
+                 `.contents a[href="#${id}"]`))""")
+        assert set(missing) <= {"summary", "directives", "reference", "goal"}, \
+            (name, missing)
+
+
+def found(js, words):
+    """The titles and targets that a search shows."""
+    js("""const input = document.querySelector('#words');
+        input.focus();
+        input.value = arguments[0];
+        input.dispatchEvent(new Event('input'));""", words)
+    wait_until(lambda: js("return document.querySelector('#found-count')"
+                          ".textContent"), 10, "an answer to " + words)
+    return js("return [...document.querySelectorAll('#found a')]"
+              ".map((a) => [a.textContent, a.getAttribute('href')])")
+
+
+@pytest.mark.parametrize("words,title,target", [
+    ("CometRetain", "CometRetain", "index.html#cometretain"),
+    ("retry-after", None, "index.html#response-headers"),
+    ("disk full", "The disk is full", "recipes.html#run-full"),
+    ("COMET0164", "Statuses and errors", "index.html#statuses"),
+    ("certbot", "2. A certificate", "tutorial.html#certificate"),
+])
+def test_966_11_search(manual, words, title, target):
+    """What one would look for is among the first three places, and leads there."""
+    js = manual("recipes.html", 1280)
+    places = found(js, words)
+    assert target in [href for _, href in places[:3]], places
+    if title:
+        assert [title, target] in places[:3]
+    js("document.querySelector(`#found a[href='${arguments[0]}']`).click()",
+       target)
+    anchor = re.sub(".*#", "", target)
+    wait_until(lambda: js("return location.hash") == "#" + anchor, 10, target)
+    assert js("return document.getElementById(arguments[0]) !== null", anchor)
+
+
+def test_966_12_search_that_finds_nothing(manual):
+    js = manual("index.html", 360)
+    assert found(js, "zyxwv") == []
+    assert js("return document.querySelector('#found-count').textContent") \
+        == "Nothing was found."
