@@ -16,6 +16,7 @@
 #include "dialect/members.h"
 #include "dialect/moderate.h"
 #include "dialect/post.h"
+#include "dialect/retention.h"
 #include "dialect/select.h"
 
 static int is(comet_text_t text, const char *word)
@@ -247,6 +248,9 @@ static int handle_get(request_rec *r, const mod_comet_request_t *request,
     if (comet_params_get(&request->query, "channels", &any)) {
         return mod_comet_channels_answer(r, request, ask);
     }
+    if (comet_params_get(&request->query, "retention", &any)) {
+        return mod_comet_retention_answer(r, request, ask);
+    }
     wrong = read_ask(r, request, ask);
     if (wrong) {
         return mod_comet_answer_error(r, HTTP_BAD_REQUEST, "%s", wrong);
@@ -291,6 +295,9 @@ static int handle(request_rec *r, const mod_comet_request_t *request,
     if (comet_params_get(&request->query, "delete", &any)
         || comet_params_get(&request->query, "remove", &any)) {
         return mod_comet_moderate(r, request, ask);
+    }
+    if (comet_params_get(&request->query, "retention", &any)) {
+        return mod_comet_retention_set(r, request, ask);
     }
     return ask->channel.data
                ? mod_comet_post_body(r, request, ask->channel)

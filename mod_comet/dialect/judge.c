@@ -10,14 +10,18 @@
 #include "request/presence.h"
 #include "request/shortcut.h"
 
+/* What a client wants to do with a channel. */
+typedef enum { USE_READ, USE_PUBLISH, USE_MODERATE } use_e;
+
 static int is_allowed(const request_rec *sub,
-                      const mod_comet_mapping_t *mapping)
+                      const mod_comet_mapping_t *mapping, use_e use)
 {
     const mod_comet_request_t *request = mod_comet_request(sub);
 
     /* another mapping or an alias serves that URL, not this endpoint */
     return sub->status == HTTP_OK && request && request->mapping == mapping
-           && mod_comet_access_permits(sub);
+           && mod_comet_access_permits(sub)
+           && (use != USE_MODERATE || mod_comet_config_moderate(sub));
 }
 
 /* Find why this request may not use a channel although the channel's own URL
@@ -95,18 +99,20 @@ static void note_room(const request_rec *url, request_rec *r,
 
 /* @param ask  gets the limits of the permission; or NULL */
 static int ask_url(request_rec *r, const mod_comet_mapping_t *mapping,
-                   comet_text_t channel, mod_comet_ask_t *ask, int publishes,
+                   comet_text_t channel, mod_comet_ask_t *ask, use_e use,
                    int is_named, const char **objection)
 {
-    request_rec *sub = look_up(r, mapping, channel, publishes ? "POST" : "GET");
-    int status = !is_allowed(sub, mapping)          ? HTTP_FORBIDDEN
+    request_rec *sub =
+        look_up(r, mapping, channel, use == USE_READ ? "GET" : "POST");
+    int status = !is_allowed(sub, mapping, use)     ? HTTP_FORBIDDEN
                  : mod_comet_request(sub)->obstacle ? HTTP_SERVICE_UNAVAILABLE
                                                     : OK;
     const char *challenge =
         apr_table_get(sub->err_headers_out, "WWW-Authenticate");
 
-    *objection =
-        status == OK ? find_objection(sub, r, publishes ? NULL : ask) : NULL;
+    *objection = status == OK && use != USE_MODERATE
+                     ? find_objection(sub, r, use == USE_READ ? ask : NULL)
+                     : NULL;
     if (*objection) {
         status = HTTP_FORBIDDEN;
     }
@@ -133,7 +139,8 @@ int mod_comet_judge_channel(request_rec *r, const mod_comet_mapping_t *mapping,
 {
     *objection = NULL;
     if (!is_granted_here(r, mapping, channel, ask)) {
-        return ask_url(r, mapping, channel, ask, !ask, is_named, objection);
+        return ask_url(r, mapping, channel, ask, ask ? USE_READ : USE_PUBLISH,
+                       is_named, objection);
     }
     if (ask && is_named) { /* the same sections apply to the channel's own
                             * URL */
@@ -149,5 +156,17 @@ int mod_comet_judge_writing(request_rec *r, const mod_comet_mapping_t *mapping,
 
     return comet_name_is_reserved(channel)
                ? HTTP_FORBIDDEN
-               : ask_url(r, mapping, channel, ask, 1, 0, &objection);
+               : ask_url(r, mapping, channel, ask, USE_PUBLISH, 0, &objection);
+}
+
+int mod_comet_judge_moderating(request_rec *r,
+                               const mod_comet_mapping_t *mapping,
+                               comet_text_t channel)
+{
+    const char *objection;
+
+    return comet_name_is_reserved(channel)
+               ? HTTP_FORBIDDEN
+               : ask_url(r, mapping, channel, NULL, USE_MODERATE, 0,
+                         &objection);
 }

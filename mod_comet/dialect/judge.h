@@ -40,4 +40,14 @@ int mod_comet_judge_channel(request_rec *r, const mod_comet_mapping_t *mapping,
 int mod_comet_judge_writing(request_rec *r, const mod_comet_mapping_t *mapping,
                             comet_text_t channel, mod_comet_ask_t *ask);
 
+/**
+ * Find out whether a client may moderate a channel: whether it may publish
+ * there, and CometModerate is on there.
+ * @param channel  as for mod_comet_judge_channel()
+ * @return OK, or the HTTP status of the refusal, as there
+ */
+int mod_comet_judge_moderating(request_rec *r,
+                               const mod_comet_mapping_t *mapping,
+                               comet_text_t channel);
+
 #endif /* MOD_COMET_JUDGE_H */

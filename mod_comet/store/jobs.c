@@ -38,7 +38,7 @@ static apr_size_t texts_of(const comet_store_group_t *group)
 {
     return group->key.text.length + group->key.channel.length
            + group->key.author.length + group->removal.channel.length
-           + group->removal.member.length;
+           + group->removal.member.length + group->rule.pattern.length;
 }
 
 static job_t *allocate_job(comet_store_group_t *const *groups, apr_size_t count)
@@ -86,6 +86,8 @@ static job_t *create_job(comet_store_group_t *const *groups, apr_size_t count)
             comet_text_copy(job->groups[i].removal.channel, &end);
         job->groups[i].removal.member =
             comet_text_copy(job->groups[i].removal.member, &end);
+        job->groups[i].rule.pattern =
+            comet_text_copy(job->groups[i].rule.pattern, &end);
     }
     return job;
 }
@@ -230,6 +232,11 @@ static apr_status_t await(comet_writer_t *writer, job_t *job,
     }
     free_job(job);
     return status;
+}
+
+int comet_writer_takes_rules(const comet_writer_t *writer)
+{
+    return writer->store_config.place.engine->rules != NULL;
 }
 
 apr_status_t comet_writer_publish_all(comet_writer_t *writer,

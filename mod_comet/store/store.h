@@ -267,6 +267,35 @@ apr_status_t comet_store_channels(comet_store_t *store, comet_text_t prefix,
                                   comet_store_channel_cb *callback,
                                   void *baton);
 
+/** What the channels of a pattern keep, beside CometRetain (the table
+ * channel_retention). */
+typedef struct comet_rule_t {
+    comet_text_t
+        pattern; /* a channel's name, or a prefix and a star; data NULL:
+                           * no rule */
+    apr_int64_t keep_count; /* messages of each channel; 0: no limit */
+    apr_int64_t keep_age_sec; /* seconds; 0: no limit */
+    int is_removed; /* the store is to have no rule for this pattern */
+} comet_rule_t;
+
+/** The highest number of messages that a rule keeps. */
+#define COMET_RULE_COUNT_MAX APR_INT32_MAX
+
+/** Called with a rule, whose text is valid during the call.
+ * @return 0 to stop */
+typedef int comet_store_rule_cb(void *baton, const comet_rule_t *rule);
+
+/**
+ * List the rules of single channels (comet_rule_t) whose patterns begin with a
+ * prefix, in order of their bytes.
+ * @param prefix  "" for all
+ * @param after   only patterns after this one; "" for all
+ * @return APR_ENOTIMPL: the store keeps no rules
+ */
+apr_status_t comet_store_rules(comet_store_t *store, comet_text_t prefix,
+                               comet_text_t after, apr_size_t limit,
+                               comet_store_rule_cb *callback, void *baton);
+
 /** Read the messages of all channels after a cursor. */
 apr_status_t comet_store_tail(comet_store_t *store, comet_timestamp_t after,
                               apr_size_t limit, comet_store_cb *callback,
@@ -339,6 +368,7 @@ typedef struct comet_store_group_t {
     apr_size_t count;
     comet_store_key_t key;
     comet_removal_t removal; /* of a group without messages */
+    comet_rule_t rule; /* the same: to set or to remove */
     /** APR_SUCCESS.  APR_NOTFOUND: what the group removes is not there.
      * COMET_EREPEATED: the group was stored before under this
      * key, and the messages have the timestamps that they got then.

@@ -300,31 +300,55 @@ const char *comet_params_check_type(comet_text_t type)
     return NULL;
 }
 
-const char *comet_params_keep(comet_text_t value, int *seconds)
+/* Parse digits and a unit.
+ * @param has_days  whether days are a unit, too
+ * @return whether the time is from a second to @a most_sec */
+static int read_seconds(comet_text_t value, apr_int64_t most_sec, int has_days,
+                        apr_int64_t *seconds)
 {
     static const struct {
         const char *name;
         int seconds;
-    } units[] = { { "", 1 }, { "s", 1 }, { "min", 60 }, { "h", 3600 } };
+    } units[] = {
+        { "", 1 }, { "s", 1 }, { "min", 60 }, { "h", 3600 }, { "d", 86400 }
+    };
+    apr_size_t known = sizeof(units) / sizeof(*units) - !has_days, i;
     comet_text_t digits = value, unit;
     apr_int64_t number;
-    apr_size_t i, count = 0;
+    apr_size_t count = 0;
 
     while (count < value.length && apr_isdigit(value.data[count])) {
         count++;
     }
     digits.length = count;
     unit = (comet_text_t){ value.data + count, value.length - count };
-    for (i = 0; i < sizeof(units) / sizeof(*units); i++) {
+    for (i = 0; i < known; i++) {
         if (comet_text_equal(unit, comet_text(units[i].name))
-            && read_digits(digits, COMET_KEEP_MAX_SEC / units[i].seconds,
-                           &number)
+            && read_digits(digits, most_sec / units[i].seconds, &number)
             && number > 0) {
-            *seconds = (int)number * units[i].seconds;
-            return NULL;
+            *seconds = number * units[i].seconds;
+            return 1;
         }
     }
-    return "expected a time from 1s to 24h, such as 5s or 10min";
+    return 0;
+}
+
+const char *comet_params_keep(comet_text_t value, int *seconds)
+{
+    apr_int64_t read;
+
+    if (!read_seconds(value, COMET_KEEP_MAX_SEC, 0, &read)) {
+        return "expected a time from 1s to 24h, such as 5s or 10min";
+    }
+    *seconds = (int)read;
+    return NULL;
+}
+
+const char *comet_params_age(comet_text_t value, apr_int64_t *seconds)
+{
+    return read_seconds(value, COMET_AGE_MAX_SEC, 1, seconds)
+               ? NULL
+               : "expected a time from 1s to 36500d, such as 12h or 30d";
 }
 
 const char *comet_params_check_body(comet_text_t body)

@@ -105,6 +105,17 @@ const char *comet_params_check_type(comet_text_t type);
  */
 const char *comet_params_keep(comet_text_t value, int *seconds);
 
+/** The longest age of messages that a channel keeps: a hundred years. */
+#define COMET_AGE_MAX_SEC APR_INT64_C(3153600000)
+
+/**
+ * Parse the age up to which messages are kept: digits and a unit, s, min, h or
+ * d.  Without a unit they are seconds.
+ * @param seconds  set on success: 1 to COMET_AGE_MAX_SEC
+ * @return NULL, or the error (a constant)
+ */
+const char *comet_params_age(comet_text_t value, apr_int64_t *seconds);
+
 /**
  * Check a message's text: UTF-8, no NUL; it may be empty.  The caller checks
  * its length, because a message that is too long is answered by another status.

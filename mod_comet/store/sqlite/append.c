@@ -15,7 +15,7 @@ typedef struct append_t {
     comet_text_t channel;
     apr_int64_t channel_id; /* 0: unknown */
     int added; /* this append has created the channel */
-    int removed; /* how many rows were removed */
+    int changes; /* how many rows moderators have changed */
 } append_t;
 
 /* @return SQLITE_OK or SQLite's code */
@@ -250,8 +250,21 @@ static int remove_for(comet_sqlite_t *store, comet_store_group_t *group,
     if (code == SQLITE_OK) {
         append->last = state.last;
         append->channel_id = 0; /* the channel may be gone */
-        append->removed += removed;
+        append->changes += removed;
         group->result = removed ? APR_SUCCESS : APR_NOTFOUND;
+    }
+    return code;
+}
+
+/* Set or remove a rule.  @return as insert_group() */
+static int set_rule_for(comet_sqlite_t *store, comet_store_group_t *group,
+                        append_t *append)
+{
+    int changes, code = comet_sqlite_set_rule(store, &group->rule, &changes);
+
+    if (code == SQLITE_OK) {
+        append->changes += changes;
+        group->result = changes ? APR_SUCCESS : APR_NOTFOUND;
     }
     return code;
 }
@@ -272,6 +285,9 @@ static int insert_group(comet_sqlite_t *store, comet_store_group_t *group,
     group->result = APR_SUCCESS;
     if (group->removal.channel.data) {
         return remove_for(store, group, append);
+    }
+    if (group->rule.pattern.data) {
+        return set_rule_for(store, group, append);
     }
     if (group->key.text.data) {
         code = find_key(store, group, append->now);
@@ -297,7 +313,7 @@ static int insert_group(comet_sqlite_t *store, comet_store_group_t *group,
     return code;
 }
 
-/* @param stored  set to whether any group was stored, or has removed
+/* @param stored  set to whether any group was stored, or has changed
  *                anything */
 static apr_status_t insert_groups(comet_sqlite_t *store,
                                   comet_store_group_t *const *groups,
@@ -316,7 +332,7 @@ static apr_status_t insert_groups(comet_sqlite_t *store,
             status = comet_sqlite_fail(store, code);
         }
     }
-    *stored = append.last > state.last || append.removed;
+    *stored = append.last > state.last || append.changes;
     if (status == APR_SUCCESS && *stored) {
         comet_sqlite_bind_int(store, SQL_CLOCK_SET, 1, append.last);
         status = comet_sqlite_run_or_fail(store, SQL_CLOCK_SET);

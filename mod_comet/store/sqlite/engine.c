@@ -157,6 +157,14 @@ static apr_status_t list_channels(comet_store_t *store, comet_text_t prefix,
     return comet_sqlite_channels(own(store), prefix, limit, callback, baton);
 }
 
+static apr_status_t list_rules(comet_store_t *store, comet_text_t prefix,
+                               comet_text_t after, apr_size_t limit,
+                               comet_store_rule_cb *callback, void *baton)
+{
+    return comet_sqlite_rules(own(store), prefix, after, limit, callback,
+                              baton);
+}
+
 static apr_status_t find_recent(comet_store_t *store, apr_size_t count,
                                 comet_timestamp_t *cursor)
 {
@@ -238,6 +246,7 @@ const comet_engine_t comet_engine_sqlite = {
     .sizes = find_sizes,
     .recent = find_recent,
     .has = has_message,
+    .rules = list_rules,
     .find_event = find_event,
     .reserve = reserve,
     .append = append,

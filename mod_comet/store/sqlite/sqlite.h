@@ -339,6 +339,19 @@ apr_status_t comet_sqlite_deletions_open(comet_sqlite_t *store);
 int comet_sqlite_remove(comet_sqlite_t *store, const comet_removal_t *removal,
                         int *removed);
 
+/**
+ * Set or remove a rule of channel_retention; in a transaction of the caller.
+ * @param changes  set to how many rows were changed
+ * @return SQLITE_OK or SQLite's code
+ */
+int comet_sqlite_set_rule(comet_sqlite_t *store, const comet_rule_t *rule,
+                          int *changes);
+
+/** As comet_store_rules(). */
+apr_status_t comet_sqlite_rules(comet_sqlite_t *store, comet_text_t prefix,
+                                comet_text_t after, apr_size_t limit,
+                                comet_store_rule_cb *callback, void *baton);
+
 /* Files */
 
 file_id_t comet_sqlite_file_id(const char *path);

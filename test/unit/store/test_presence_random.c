@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Who is here, at random: what was published always adds up to what the store
- * has.  PRESENCE_STEPS=10000 makes the test longer. */
+ * has.  PRESENCE_STEPS=10000 makes the test longer, PRESENCE_SEED=N another
+ * one. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -82,8 +83,10 @@ static void act(void)
 static void test_random(void **state)
 {
     const char *many = getenv("PRESENCE_STEPS");
+    const char *other = getenv("PRESENCE_SEED");
     int left = many ? (int)strtol(many, NULL, 10) : 600, i;
 
+    seed = other ? (uint64_t)strtoll(other, NULL, 10) : seed;
     while (left > 0) {
         for (i = 0; i < 200; i++, left--) {
             act();

@@ -117,6 +117,79 @@ static void test_wrong_rules(void **state)
     comet_store_close(store);
 }
 
+/* Set or remove a rule, as moderators do, beside a message in the same
+ * transaction.  @return the group's result */
+static apr_status_t change_rule(comet_store_t *store, const char *pattern,
+                                apr_int64_t count, apr_int64_t age,
+                                int is_removed)
+{
+    comet_message_t *message = kit_make("beside", "x");
+    comet_store_group_t groups[] = {
+        { .rule = { comet_text(pattern), count, age, is_removed } },
+        { .messages = &message, .count = 1 },
+    };
+    comet_store_group_t *const list[] = { &groups[0], &groups[1] };
+
+    assert_int_equal(comet_store_append(store, list, 2), APR_SUCCESS);
+    assert_int_equal(groups[1].result, APR_SUCCESS);
+    comet_message_unref(message);
+    return groups[0].result;
+}
+
+static int print_rule(void *baton, const comet_rule_t *rule)
+{
+    char *text = baton;
+
+    sprintf(text + strlen(text), "%.*s %d %d;", (int)rule->pattern.length,
+            rule->pattern.data, (int)rule->keep_count, (int)rule->keep_age_sec);
+    return 1;
+}
+
+static const char *listed(comet_store_t *store, const char *prefix,
+                          const char *after, apr_size_t limit)
+{
+    static char text[300];
+
+    text[0] = '\0';
+    assert_int_equal(comet_store_rules(store, comet_text(prefix),
+                                       comet_text(after), limit, print_rule,
+                                       text),
+                     APR_SUCCESS);
+    return text;
+}
+
+static void test_changing_rules(void **state)
+{
+    comet_store_t *store = kit_open_store(COMET_STORE_WRITE), *reader;
+    comet_store_group_t only = { .rule = { comet_text("one"), 1, 0, 0 } },
+                        *const list[] = { &only };
+
+    assert_int_equal(change_rule(store, "log/*", 2, 0, 0), APR_SUCCESS);
+    assert_int_equal(change_rule(store, "log/all", 0, 0, 0), APR_SUCCESS);
+    assert_int_equal(change_rule(store, "a", 1, 60, 0), APR_SUCCESS);
+    assert_int_equal(change_rule(store, "log/*", 3, 0, 0), APR_SUCCESS);
+    assert_int_equal(change_rule(store, "none", 0, 0, 1), APR_NOTFOUND);
+    reader = kit_open_store(COMET_STORE_READ);
+    assert_string_equal(listed(reader, "", "", 9),
+                        "a 1 60;log/* 3 0;log/all 0 0;");
+    assert_string_equal(listed(reader, "log/", "", 9),
+                        "log/* 3 0;log/all 0 0;");
+    assert_string_equal(listed(reader, "", "a", 1), "log/* 3 0;");
+    assert_int_equal(comet_store_append(store, list, 1), APR_SUCCESS);
+    assert_int_equal(only.result, APR_SUCCESS);
+    assert_string_equal(listed(reader, "o", "", 9), "one 1 0;");
+    fill(store);
+    prune_all(store);
+    assert_int_equal(kept(store, "log/a"), 3);
+    assert_int_equal(kept(store, "log/all"), 9);
+    assert_int_equal(change_rule(store, "log/all", 0, 0, 1), APR_SUCCESS);
+    prune_all(store);
+    assert_int_equal(kept(store, "log/all"), 3);
+    comet_store_close(reader);
+    comet_store_close(store);
+    kit_assert_healthy();
+}
+
 static void test_channel_info(void **state)
 {
     comet_store_t *store = kit_open_store(COMET_STORE_WRITE);
@@ -172,9 +245,13 @@ static void test_forgotten(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        KIT_TEST(test_which_rule),   KIT_TEST(test_new_rules),
-        KIT_TEST(test_age),          KIT_TEST(test_wrong_rules),
-        KIT_TEST(test_channel_info), KIT_TEST(test_forgotten),
+        KIT_TEST(test_which_rule),
+        KIT_TEST(test_new_rules),
+        KIT_TEST(test_age),
+        KIT_TEST(test_wrong_rules),
+        KIT_TEST(test_changing_rules),
+        KIT_TEST(test_channel_info),
+        KIT_TEST(test_forgotten),
     };
 
     scratch_make();

@@ -259,6 +259,33 @@ static void test_keep(void **state)
     }
 }
 
+static void test_age(void **state)
+{
+    static const struct {
+        const char *text;
+        apr_int64_t seconds; /* 0: it is wrong */
+    } cases[] = {
+        { "1", 1 },         { "90s", 90 },
+        { "10min", 600 },   { "48h", 172800 },
+        { "30d", 2592000 }, { "36500d", COMET_AGE_MAX_SEC },
+        { "36501d", 0 },    { "3153600001", 0 },
+        { "0d", 0 },        { "d", 0 },
+        { "", 0 },          { "1.5d", 0 },
+        { "1D", 0 },        { "1w", 0 },
+        { "-1d", 0 },       { "99999999999999999999d", 0 },
+    };
+    size_t i;
+
+    for (i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+        apr_int64_t seconds = 0;
+        const char *wrong =
+            comet_params_age(comet_text(cases[i].text), &seconds);
+
+        assert_int_equal(seconds, cases[i].seconds);
+        assert_int_equal(wrong == NULL, seconds != 0);
+    }
+}
+
 static void test_bad_cursors(void **state)
 {
     static const char *const cases[] = {
@@ -495,6 +522,7 @@ int main(void)
         cmocka_unit_test(test_copies_and_stays_inside),
         cmocka_unit_test(test_every_escape),
         cmocka_unit_test(test_good_cursors),
+        cmocka_unit_test(test_age),
         cmocka_unit_test(test_keep),
         cmocka_unit_test(test_bad_cursors),
         cmocka_unit_test(test_cursor_with_nul),
