@@ -4,6 +4,7 @@
 
 import { Comet, newKey } from '../mod-comet/comet.js';
 import { watchCounters } from './counters.js';
+import { watchRules } from './retention.js';
 import { makeNote, makeRow, showDuration } from './rows.js';
 import { deleteMessage, listChannels, listMembers, publish, readHistory,
          throwOut } from './server.js';
@@ -410,6 +411,7 @@ if (location.hash.length > 1) {
         // The value is not one of ours.
     }
 }
+watchRules($('#rules'), endpoint, () => channelsOf($('#channels').value));
 watchCounters($('#counters'), $('#counter'), $('#counters-note'),
               new URL($('main').dataset.status, location));
 subscribe();

@@ -76,6 +76,34 @@ export function throwOut(endpoint, channel, member) {
     return moderate(url);
 }
 
+/**
+ * The rules for some channels and wildcards, and what all others keep:
+ * {rules: [{pattern, count, age}], others: {count, age}}.
+ */
+export async function listRules(endpoint, patterns) {
+    const answers = await Promise.all(patterns.map((pattern) => {
+        const url = new URL(endpoint);
+        url.searchParams.set('retention', pattern);
+        return ask(url, { headers: { Accept: 'application/json' } });
+    }));
+    const found = new Map(answers.flatMap((answer) => answer.rules)
+        .map((rule) => [rule.pattern, rule]));
+    return {
+        rules: [...found.values()]
+            .sort((a, b) => (a.pattern < b.pattern ? -1 : 1)),
+        others: answers[0]?.default ?? {},
+    };
+}
+
+/** Sets what the channels of a pattern keep: {count, age}, {all} or {default}. */
+export function setRule(endpoint, pattern, what) {
+    const url = new URL(endpoint);
+    url.searchParams.set('retention', pattern);
+    Object.entries(what).forEach(([name, value]) =>
+        url.searchParams.set(name, value));
+    return moderate(url);
+}
+
 /** A page of the history: the newest before a timestamp, oldest first. */
 export function readHistory(endpoint, channels, { before, words, limit }) {
     const url = new URL(endpoint);

@@ -189,3 +189,39 @@ def test_657_05_console_moderates(opened, pages):
     groups = "return [...document.querySelectorAll('#counters h3')]" \
         ".map(h => h.textContent)"
     wait_until(lambda: tab.js(groups)[:2] == ["Waiting now", "Publishing"], 10)
+
+
+def test_657_06_console_sets_rules(opened, pages):
+    """A rule is set, listed in words, edited and removed; a refusal is shown."""
+    say(pages, "x")
+    tab = opened("/console/#*")
+    rows = "return [...document.querySelectorAll('#rules li')].map(li =>" \
+        " li.querySelector('.name').textContent + ' '" \
+        " + li.querySelector('.keeps').textContent)"
+
+    def put(pattern, count, age):
+        tab.js("const form = document.querySelector('#rules form');"
+               "['pattern', 'count', 'age'].forEach((name, i) => {"
+               " form.elements[name].value = arguments[i]; });"
+               "form.requestSubmit()", pattern, count, age)
+
+    put("log/*", "1000", "30")
+    wait_until(lambda: tab.js(rows) == [
+        "log/* keeps the newest 1,000 messages, of these messages of the last "
+        "30 days"], 10, "the rule")
+    assert "set. All other channels keep everything." \
+        in text(tab, "#rules [role=status]")
+    put("audit", "", "")
+    wait_until(lambda: tab.js(rows)[0] == "audit keeps everything", 10)
+    tab.js("document.querySelectorAll('#rules li button')[2].click();"
+           "document.querySelector('#rule-age').value = '';"
+           "document.querySelector('#rules form').requestSubmit()")
+    wait_until(lambda: tab.js(rows)[1] == "log/* keeps the newest 1,000 "
+               "messages", 10, "the edited rule")
+    tab.js("document.querySelectorAll('#rules li button')[1].click()")
+    wait_until(lambda: len(tab.js(rows)) == 1, 10, "one rule")
+    assert sqlite(pages.db, "SELECT pattern, keep_count, keep_age"
+                  " FROM channel_retention") == [["log/*", "1000", ""]]
+    put("a*", "1", "")
+    wait_until(lambda: "a star follows" in text(tab, "#rules [role=status]"),
+               10, "the refusal")
