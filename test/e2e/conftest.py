@@ -32,7 +32,6 @@ LONGEST = ("test_310", "test_341", "test_300", "test_271", "test_255",
 
 def pytest_configure(config):
     httpd_env.raise_nofile()
-    sys.dont_write_bytecode = True
 
 
 def pytest_collection_modifyitems(items):
