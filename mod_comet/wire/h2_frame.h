@@ -13,6 +13,8 @@
 #define COMET_H2_HEADER_BYTES 9
 /** The length of the payload of WINDOW_UPDATE and of RST_STREAM: one number. */
 #define COMET_H2_NUMBER_BYTES 4
+/** The shortest payload of GOAWAY: two numbers. */
+#define COMET_H2_GOAWAY_LEAST 8
 /** The longest payload that every peer accepts.  It is the smallest allowed
  * value of SETTINGS_MAX_FRAME_SIZE, and its default. */
 #define COMET_H2_FRAME_LEAST 16384
@@ -43,6 +45,7 @@ typedef enum {
     COMET_H2_PROTOCOL_ERROR = 1,
     COMET_H2_INTERNAL_ERROR = 2,
     COMET_H2_FLOW_CONTROL_ERROR = 3,
+    COMET_H2_STREAM_CLOSED = 5,
     COMET_H2_CANCEL = 8
 } comet_h2_error_e;
 
@@ -77,7 +80,8 @@ void comet_h2_frame_add_data(comet_buffer_t *out, apr_uint32_t stream,
 void comet_h2_frame_add_reset(comet_buffer_t *out, apr_uint32_t stream,
                               comet_h2_error_e error);
 
-/** Append WINDOW_UPDATE.  @param increment  1 to COMET_H2_31_BITS, in bytes */
+/** Append WINDOW_UPDATE.  @param increment  1 to COMET_H2_31_BITS, in bytes; 0 is
+ *  an error, and makes mod_http2 end the connection */
 void comet_h2_frame_add_update(comet_buffer_t *out, apr_uint32_t stream,
                                apr_uint32_t increment);
 

@@ -2,6 +2,8 @@
 /* An HTTP/2 connection with streams that mod_http2 believes closed. */
 #include "wire/h2_session.h"
 
+#include <string.h>
+
 void comet_h2_session_init(comet_h2_session_t *session, comet_h2_told_cb *told,
                            void *baton)
 {
@@ -16,6 +18,7 @@ void comet_h2_session_free(comet_h2_session_t *session)
 {
     comet_h2_window_free(&session->window);
     comet_buffer_free(&session->control);
+    comet_buffer_free(&session->farewell);
 }
 
 /* --- ghosts -------------------------------------------------------------- */
@@ -131,6 +134,14 @@ static void add_piece(comet_h2_session_t *session, comet_buffer_t *to)
     comet_buffer_add(to, (const char *)session->in.bytes, session->in.length);
 }
 
+/* Reset a stream of ours, whose client has broken a rule. */
+static void refuse(comet_h2_session_t *session, apr_uint32_t stream,
+                   comet_h2_error_e error)
+{
+    comet_h2_frame_add_reset(&session->control, stream, error);
+    lose(session, stream);
+}
+
 static void take_update(comet_h2_session_t *session, comet_buffer_t *to)
 {
     const comet_h2_scanner_t *in = &session->in;
@@ -147,9 +158,7 @@ static void take_update(comet_h2_session_t *session, comet_buffer_t *to)
         comet_h2_frame_add_update(to, 0, decision.number);
         break;
     case COMET_H2_RESET:
-        comet_h2_frame_add_reset(&session->control, in->frame.stream,
-                                 (comet_h2_error_e)decision.number);
-        lose(session, in->frame.stream);
+        refuse(session, in->frame.stream, (comet_h2_error_e)decision.number);
         break;
     case COMET_H2_FAIL:
         comet_h2_frame_add_overflow(to);
@@ -157,11 +166,44 @@ static void take_update(comet_h2_session_t *session, comet_buffer_t *to)
     }
 }
 
+/* The client sends more of a request that is complete (RFC 9113, section 5.1,
+ * "half-closed (remote)").  mod_http2 ignores it, because the stream is closed
+ * there. */
+static void refuse_more(comet_h2_session_t *session, apr_uint32_t stream)
+{
+    const comet_h2_ghost_t *ghost = find(session, stream);
+
+    if (ghost && ghost->state == COMET_H2_OURS) {
+        comet_h2_window_end(&session->window, stream);
+        refuse(session, stream, COMET_H2_STREAM_CLOSED);
+    }
+}
+
+/* Whether this frame says that the client opens no more streams.  While there
+ * are ghosts it is held back, unless it is for an error: mod_http2 would end the
+ * connection, since it knows of no stream that is open. */
+static int is_farewell(const comet_h2_session_t *session)
+{
+    const comet_h2_frame_t *frame = &session->in.frame;
+
+    return frame->type == COMET_H2_GOAWAY && frame->stream == 0
+           && frame->length >= COMET_H2_GOAWAY_LEAST && session->count > 0;
+}
+
 static void take_frame(comet_h2_session_t *session, comet_buffer_t *to)
 {
     const comet_h2_scanner_t *in = &session->in;
     const comet_h2_frame_t *frame = &in->frame;
 
+    session->skipping = is_farewell(session);
+    if (session->skipping) {
+        comet_buffer_clear(&session->farewell);
+        add_piece(session, &session->farewell);
+        return;
+    }
+    if (frame->type == COMET_H2_DATA || frame->type == COMET_H2_HEADERS) {
+        refuse_more(session, frame->stream);
+    }
     if (frame->type == COMET_H2_WINDOW_UPDATE && in->has_value) {
         take_update(session, to);
         return;
@@ -213,6 +255,37 @@ static void take_piece(comet_h2_session_t *session, comet_h2_piece_e piece,
     }
 }
 
+/* Take a part of a farewell's payload.  Once its error is known, pass on a
+ * farewell for an error. */
+static void take_farewell(comet_h2_session_t *session, comet_text_t bytes,
+                          comet_buffer_t *to)
+{
+    static const char no_error[COMET_H2_NUMBER_BYTES];
+    comet_buffer_t *farewell = &session->farewell;
+    apr_size_t least = COMET_H2_HEADER_BYTES + COMET_H2_GOAWAY_LEAST;
+
+    comet_buffer_add(farewell, bytes.data, bytes.length);
+    to->failed |= farewell->failed;
+    if (farewell->length >= least
+        && memcmp(farewell->data + least - sizeof(no_error), no_error,
+                  sizeof(no_error))
+               != 0) {
+        session->skipping = 0;
+        comet_buffer_add(to, farewell->data, farewell->length);
+    }
+}
+
+static void take_payload(comet_h2_session_t *session, comet_text_t bytes,
+                         comet_buffer_t *to)
+{
+    if (session->skipping) {
+        take_farewell(session, bytes, to);
+    }
+    else {
+        comet_buffer_add(to, bytes.data, bytes.length);
+    }
+}
+
 void comet_h2_session_in(comet_h2_session_t *session, comet_text_t bytes,
                          comet_buffer_t *to)
 {
@@ -225,7 +298,7 @@ void comet_h2_session_in(comet_h2_session_t *session, comet_text_t bytes,
             if (length > bytes.length) {
                 length = bytes.length;
             }
-            comet_buffer_add(to, bytes.data, length);
+            take_payload(session, (comet_text_t){ bytes.data, length }, to);
             comet_h2_scanner_skip(&session->in, length);
             bytes.data += length;
             bytes.length -= length;

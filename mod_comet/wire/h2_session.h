@@ -65,6 +65,8 @@ typedef struct comet_h2_session_t {
     struct comet_h2_ghost_ring_t ghosts;
     apr_size_t count; /* how many ghosts there are */
     comet_buffer_t control; /* frames that mod_comet sends besides DATA */
+    comet_buffer_t farewell; /* the client's GOAWAY, while … */
+    int skipping; /* … it is held back */
     int dropping; /* the payload that mod_http2 writes now is dropped */
     int overflow; /* after this SETTINGS frame mod_http2 gets
                    * comet_h2_frame_add_overflow() */

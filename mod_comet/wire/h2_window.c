@@ -177,16 +177,6 @@ void comet_h2_window_swallowed(comet_h2_window_t *window, apr_uint32_t length)
 
 /* --- what the client sends ----------------------------------------------- */
 
-static comet_h2_decision_t end_ours(comet_h2_window_t *window,
-                                    apr_uint32_t stream, comet_h2_error_e error)
-{
-    comet_h2_window_end(window, stream);
-    return (comet_h2_decision_t){
-        .action = COMET_H2_RESET,
-        .number = (apr_uint32_t)error,
-    };
-}
-
 comet_h2_decision_t comet_h2_window_update(comet_h2_window_t *window,
                                            apr_uint32_t stream,
                                            apr_uint32_t increment)
@@ -203,11 +193,16 @@ comet_h2_decision_t comet_h2_window_update(comet_h2_window_t *window,
         return (comet_h2_decision_t){ .action = COMET_H2_FORWARD };
     }
     if (!increment) {
-        return end_ours(window, stream, COMET_H2_PROTOCOL_ERROR);
+        /* mod_http2 ends the connection then, whichever stream is meant */
+        return (comet_h2_decision_t){ .action = COMET_H2_REPLACE };
     }
     found->credit += increment;
     if (found->credit > COMET_H2_31_BITS) {
-        return end_ours(window, stream, COMET_H2_FLOW_CONTROL_ERROR);
+        comet_h2_window_end(window, stream);
+        return (comet_h2_decision_t){
+            .action = COMET_H2_RESET,
+            .number = COMET_H2_FLOW_CONTROL_ERROR,
+        };
     }
     return (comet_h2_decision_t){ .action = COMET_H2_CONSUME };
 }

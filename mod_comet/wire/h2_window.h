@@ -96,7 +96,8 @@ typedef enum {
     COMET_H2_FORWARD, /* pass it on to mod_http2, unchanged */
     COMET_H2_CONSUME, /* drop it: it was meant for mod_comet */
     COMET_H2_REPLACE, /* drop it; give mod_http2 a WINDOW_UPDATE of stream 0
-                       * with `number` as its increment */
+                       * with `number` as its increment; 0 makes it end the
+                       * connection */
     COMET_H2_RESET, /* drop it and send the client RST_STREAM with `number`
                      * as its error: the client broke a rule on a stream of
                      * ours, which has ended */

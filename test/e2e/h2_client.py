@@ -53,7 +53,7 @@ class H2:
         self.authority = "localhost:%d" % port
         self.streams, self.next_id = {}, 1
         self.buffer = b""
-        self.goaway = False
+        self.goaway, self.error = False, None
         self.sock.sendall(
             b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
             + self.frame(SETTINGS, 0, 0, struct.pack(
@@ -218,6 +218,7 @@ class H2:
             self.sock.sendall(self.frame(PING, ACK, 0, payload))
         elif kind == GOAWAY:
             self.goaway = True
+            self.error = int.from_bytes(payload[4:8], "big")
         elif stream is None:
             pass
         elif kind == HEADERS:

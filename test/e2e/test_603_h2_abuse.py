@@ -6,7 +6,7 @@ import struct
 
 import pytest
 
-from h2_client import END_HEADERS, END_STREAM, GOAWAY, HEADERS, PING, RST, \
+from h2_client import DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PING, RST, \
     SETTINGS, WINDOW, H2Tls
 from http_client import Closed
 from httpd_env import SLOW, fd_count, wait_until
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.event
 
 SERVER = {"tls": True, "h2": True, "threads": 16, "conf": ON}
 CONTINUATION, PRIORITY = 9, 2
-PROTOCOL_ERROR, FLOW_CONTROL_ERROR = 1, 3
+FLOW_CONTROL_ERROR, STREAM_CLOSED = 3, 5
 
 
 def number(value):
@@ -87,16 +87,19 @@ def test_603_01_resets(site, count):
     wait_until(lambda: fd_count(pid) <= before + 10, 10, "the descriptors")
 
 
-@pytest.mark.parametrize("increment, error", [
-    (0x7fffffff, FLOW_CONTROL_ERROR), (0, PROTOCOL_ERROR)])
-def test_603_02_a_stream_is_granted_too_much_or_nothing(
-        site, increment, error):
-    """The stream that breaks a rule is reset; the others of its connection go
-    on."""
+@pytest.mark.parametrize("kind, payload, error", [
+    (WINDOW, number(0x7fffffff), FLOW_CONTROL_ERROR),
+    (DATA, b"data", STREAM_CLOSED), (DATA, b"", STREAM_CLOSED),
+    (HEADERS, b"\x82", STREAM_CLOSED)])
+def test_603_02_rules_that_end_a_stream(site, kind, payload, error):
+    """It is granted too much, or its request, which was complete, goes on.  The
+    stream is reset; the others of its connection go on."""
     with H2Tls(site.tls_port) as conn:
         stream, other = open_streams(conn, 2)
         wait_ghosts(site, 2)
-        conn.sock.sendall(conn.frame(WINDOW, 0, 1, number(increment)))
+        conn.sock.sendall(conn.frame(kind, END_HEADERS | END_STREAM
+                                     if kind in (HEADERS, DATA) else 0, 1,
+                                     payload))
         assert conn.pump(lambda: stream.ended, 5 * SLOW)
         assert stream.reset == error
         assert is_alive(site, conn, other)
@@ -107,8 +110,7 @@ def test_603_02_a_stream_is_granted_too_much_or_nothing(
     (WINDOW, 0, b"abc"), (RST, 1, b"abc"), (RST, 99, number(8)),
     (SETTINGS, 0, setting(4, 0x80000000)), (SETTINGS, 0, b"abc"),
     (SETTINGS, 0, setting(5, 1)), (CONTINUATION, 1, b"x"),
-    (HEADERS, 2, b"\x82"), (PING, 0, b"abc"),
-    (GOAWAY, 0, number(0) + number(0))])
+    (HEADERS, 2, b"\x82"), (PING, 0, b"abc"), (WINDOW, 1, number(0))])
 def test_603_03_rules_that_end_the_connection(site, kind, stream, payload):
     """mod_http2 ends the connection, whatever waits on it."""
     with H2Tls(site.tls_port) as conn:
@@ -176,19 +178,22 @@ def test_603_06_a_header_block_in_parts(site):
         assert conn.pump(lambda: other.status == 200, 5 * SLOW)
 
 
-@pytest.mark.parametrize("kind, payload", [
-    (0, b"data"), (HEADERS, b"\x82")])
-def test_603_07_more_of_a_request_that_has_ended(site, kind, payload):
-    """mod_http2 decides what happens to the connection."""
+def test_603_07_a_farewell(site):
+    """A client that opens no more streams keeps those that wait."""
     with H2Tls(site.tls_port) as conn:
-        open_streams(conn, 2)
-        wait_ghosts(site, 2)
-        conn.sock.sendall(conn.frame(kind, END_HEADERS | END_STREAM
-                                     if kind else 0, 1, payload))
-        try:
-            conn.pump(lambda: False, 0.3)
-        except (Closed, OSError):
-            pass
+        streams = open_streams(conn, 2)
+        poll = conn.request("GET", "/comet/other?transport=poll")
+        wait_ghosts(site, 3)
+        conn.sock.sendall(conn.frame(GOAWAY, 0, 0, number(0) + number(0)))
+        for stream in streams:
+            assert is_alive(site, conn, stream)
+        site.post("other", "polled")
+        conn.finish(poll, 5 * SLOW)
+        site.graceful()
+        for stream in streams:
+            conn.finish(stream, 5 * SLOW)
+            assert b"retry: " in stream.body()
+        assert ends(conn)
 
 
 def test_603_08_floods(site):

@@ -39,7 +39,9 @@ def is_read(driver, readers, texts):
     return all(len(have) == len(texts) for have in got.values())
 
 
-@pytest.mark.parametrize("name", list(CLIENTS))
+@pytest.mark.parametrize("name", [
+    "node", *(pytest.param(name, marks=pytest.mark.long)
+              for name in ("curl", "hyper-h2"))])
 def test_607_01_all_in_order(server, name):
     """Beside the streams a page's other requests go on."""
     command, readers = CLIENTS[name]

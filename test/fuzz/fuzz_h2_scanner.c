@@ -56,7 +56,8 @@ static void h2_use_update(h2_look_t *look)
         look->granted += scanner->value;
     }
     MUST(outcome.action != COMET_H2_REPLACE
-         || (outcome.number && outcome.number < scanner->value));
+         || (outcome.number ? outcome.number < scanner->value
+                            : !scanner->value));
     MUST(outcome.action != COMET_H2_RESET
          || !comet_h2_window_find(&look->window, scanner->frame.stream));
 }

@@ -4,6 +4,7 @@
 import pytest
 
 from h2_crowd import crowd
+from httpd_env import SLOW
 from scale import SCALE
 
 
@@ -12,4 +13,4 @@ from scale import SCALE
 def test_605_01_crowd(make_server, figure):
     """HTTP/2 connections of five kinds follow a channel, load files and
     upload, reset streams, break and get stuck, with reloads"""
-    figure(crowd(make_server, 1800 * SCALE, 12, reload_every=30))
+    figure(crowd(make_server, 1800 * SCALE, 12, reload_every=30 * SLOW))

@@ -213,6 +213,56 @@ static void test_a_rule_broken_is_answered(void **state)
     assert_client_got("\0\0\4\3\0\0\0\0\1\0\0\0\3", 13);
 }
 
+static void test_more_of_a_complete_request_is_refused(void **state)
+{
+    take_over();
+    client_opens(1, COMET_H2_FLAG_END_STREAM);
+    assert_int_equal(to_server.length, COMET_H2_HEADER_BYTES + 3);
+    assert_int_equal(ghost.state, COMET_H2_LOST);
+    comet_h2_session_drop(&session, &ghost);
+    comet_h2_session_take(&session, 1000, &to_client);
+    assert_client_got("\0\0\4\3\0\0\0\0\1\0\0\0\5", 13);
+}
+
+/* The client sends GOAWAY, in pieces, and another frame; whether mod_http2 gets
+ * both, or only the other one. */
+static int hears_farewell(apr_uint32_t stream, char error, apr_uint32_t length)
+{
+    char payload[] = { 0, 0, 0, 0, 0, 0, 0, error, 'd', 'e', 'b', 'u', 'g' };
+    comet_buffer_t bytes = { .data = NULL };
+    apr_size_t i, ours;
+
+    comet_buffer_clear(&to_server);
+    add_header(&bytes, COMET_H2_GOAWAY, 0, stream, length);
+    comet_buffer_add(&bytes, payload, length);
+    ours = bytes.length;
+    comet_h2_frame_add_update(&bytes, 99, 1); /* mod_http2's */
+    for (i = 0; i < bytes.length; i++) {
+        comet_h2_session_in(&session, (comet_text_t){ bytes.data + i, 1 },
+                            &to_server);
+    }
+    if (to_server.length == bytes.length) {
+        ours = 0;
+    }
+    assert_int_equal(to_server.length, bytes.length - ours);
+    assert_memory_equal(to_server.data, bytes.data + ours, to_server.length);
+    comet_buffer_free(&bytes);
+    return !ours;
+}
+
+static void test_a_farewell_stays_here_while_a_stream_is_ours(void **state)
+{
+    assert_true(hears_farewell(0, 0, 8));
+    take_over();
+    assert_false(hears_farewell(0, 0, 8));
+    assert_false(hears_farewell(0, 0, 13));
+    assert_int_equal(ghost.state, COMET_H2_OURS);
+    assert_true(hears_farewell(0, 1, 8)); /* for an error */
+    assert_true(hears_farewell(0, 1, 13));
+    assert_true(hears_farewell(0, 0, 7)); /* against the rules */
+    assert_true(hears_farewell(1, 0, 8));
+}
+
 static void test_what_cannot_be_claimed(void **state)
 {
     comet_h2_ghost_t other = { .stream = 3 };
@@ -295,6 +345,10 @@ int main(void)
             test_what_the_client_says_of_it_stays_here, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_rule_broken_is_answered, setup,
                                         teardown),
+        cmocka_unit_test_setup_teardown(
+            test_more_of_a_complete_request_is_refused, setup, teardown),
+        cmocka_unit_test_setup_teardown(
+            test_a_farewell_stays_here_while_a_stream_is_ours, setup, teardown),
         cmocka_unit_test_setup_teardown(test_what_cannot_be_claimed, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(test_one_that_is_dropped_early, setup,
