@@ -8,7 +8,7 @@ const MOST = 12;        // results
 const AROUND = 60;      // characters of an excerpt, on each side of a word
 
 const form = document.querySelector('[role=search]');
-const input = document.querySelector('#words');
+const input = document.querySelector('#query');
 const list = document.querySelector('#found');
 const count = document.querySelector('#found-count');
 const side = document.querySelector('.side');

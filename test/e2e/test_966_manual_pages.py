@@ -208,7 +208,7 @@ def test_966_10_contents(manual):
 
 def found(js, words):
     """The titles and targets that a search shows."""
-    js("""const input = document.querySelector('#words');
+    js("""const input = document.querySelector('#query');
         input.focus();
         input.value = arguments[0];
         input.dispatchEvent(new Event('input'));""", words)

@@ -1,0 +1,17 @@
+# SPDX-License-Identifier: Apache-2.0
+# AppArmor: what a profile of httpd has to allow for mod_comet.  Debian's profile
+# reads it from /etc/apparmor.d/local/usr.sbin.apache2; another profile includes it.
+#
+#     cp apparmor.profile /etc/apparmor.d/local/usr.sbin.apache2
+#     apparmor_parser -r /etc/apparmor.d/usr.sbin.apache2
+
+/usr/lib/apache2/modules/mod_comet.so mr,
+/usr/share/mod_comet/** r,
+
+# The database with its log.  k: SQLite locks parts of the files.  One child watches
+# the folder, and writes it to the disk.
+/var/lib/apache2/comet/ r,
+/var/lib/apache2/comet/** rwk,
+
+# the keys of tokens (CometTokenKey)
+/etc/apache2/comet.key r,
