@@ -11,12 +11,8 @@
 #include "request/place.h"
 #include "request/story.h"
 
-/** How the channels of a token are judged (request/shortcut). */
-typedef enum {
-    MOD_COMET_UNTRIED,
-    MOD_COMET_IS_SHORT,
-    MOD_COMET_IS_LONG
-} mod_comet_way_e;
+/** What the judgement of channels by a token knows (request/shortcut). */
+typedef struct mod_comet_shortcut_t mod_comet_shortcut_t;
 
 /** What mod_comet notes of a request, in r->request_config. The members of
  * request/subrequest are used before translate_name, all others after it. */
@@ -41,7 +37,7 @@ typedef struct mod_comet_request_t {
     /* of request/token: */
     const struct mod_comet_token_t *token; /* NULL: nobody has asked yet */
     int is_told; /* the log already says that the token grants too little */
-    mod_comet_way_e shortcut; /* whether request/shortcut may decide */
+    const mod_comet_shortcut_t *shortcut; /* NULL: nobody has asked yet */
     int is_by_token_alone; /* `Require comet-token` has granted the request, and
                             * stands alone in its section */
 

@@ -121,21 +121,58 @@ static int applies(const core_dir_config *section, const char *path)
                || path[length] == '\0');
 }
 
-static int have_same_sections(const request_rec *r, const char *path)
+/* A section that may apply to one channel of an endpoint and not to another. */
+typedef struct section_t {
+    const core_dir_config *rule;
+    int applies; /* to the request's own URL */
+} section_t;
+
+struct mod_comet_shortcut_t {
+    int is_open;
+    apr_array_header_t *sections; /* of section_t */
+};
+
+/* Whether a section treats all URLs of an endpoint alike, because it names a
+ * whole part of the endpoint's own URL, or another one. */
+static int is_alike(const core_dir_config *section,
+                    const mod_comet_mapping_t *mapping)
+{
+    return !section->r && !section->d_is_fnmatch
+           && (!section->d || strlen(section->d) <= mapping->url_length);
+}
+
+static apr_array_header_t *find_sections(const request_rec *r,
+                                         const mod_comet_mapping_t *mapping)
 {
     const core_server_config *core =
         ap_get_core_module_config(r->server->module_config);
+    apr_array_header_t *found =
+        apr_array_make(r->pool, 0, (int)sizeof(section_t));
     int i;
 
     for (i = 0; i < core->sec_url->nelts; i++) {
-        const core_dir_config *section =
+        const core_dir_config *rule =
             core_of(APR_ARRAY_IDX(core->sec_url, i, const ap_conf_vector_t *));
 
-        if (applies(section, r->uri) != applies(section, path)) {
-            return 0;
+        if (!is_alike(rule, mapping)) {
+            APR_ARRAY_PUSH(found, section_t) =
+                (section_t){ rule, applies(rule, r->uri) };
         }
     }
-    return 1;
+    return found;
+}
+
+static int have_same_sections(const apr_array_header_t *sections,
+                              const char *path)
+{
+    int i = 0;
+
+    while (i < sections->nelts
+           && applies(APR_ARRAY_IDX(sections, i, section_t).rule, path)
+                  == APR_ARRAY_IDX(sections, i, section_t).applies) {
+        i++;
+    }
+    return i == sections->nelts;
 }
 
 static int has_conditions(const request_rec *r)
@@ -147,49 +184,42 @@ static int has_conditions(const request_rec *r)
 
 /* --- a channel ---------------------------------------------------------------- */
 
-static mod_comet_way_e find_out(const request_rec *r,
-                                const mod_comet_request_t *request)
+static int is_open(const request_rec *r, const mod_comet_request_t *request)
 {
     return request->is_by_token_alone
-                   && !mod_comet_config_server(r->server)->has_rules
-                   && !has_conditions(r) && are_known_in_access_checker()
-                   && are_known_in_access_checker_ex()
-                   && are_known_in_check_user_id()
-                   && are_known_in_auth_checker()
-               ? MOD_COMET_IS_SHORT
-               : MOD_COMET_IS_LONG;
+           && !mod_comet_config_server(r->server)->has_rules
+           && !has_conditions(r) && are_known_in_access_checker()
+           && are_known_in_access_checker_ex() && are_known_in_check_user_id()
+           && are_known_in_auth_checker();
 }
 
-/* @param path  the channel's own URL
- * @param channel  the part of it that names the channel */
-static int grants(const request_rec *r, const mod_comet_mapping_t *mapping,
-                  const char *path, const char *channel)
+/* What holds for all channels that the request names. */
+static const mod_comet_shortcut_t *shortcut_of(
+    const request_rec *r, const mod_comet_mapping_t *mapping)
 {
-    const mod_comet_request_t *request = mod_comet_request(r);
-    const comet_token_t *claims = &request->token->claims;
+    mod_comet_request_t *request = mod_comet_request(r);
 
-    if (!comet_grant_covers(request->publishes ? claims->write : claims->read,
-                            channel)) {
-        return 0;
+    if (!request->shortcut) {
+        mod_comet_shortcut_t *found = apr_pcalloc(r->pool, sizeof(*found));
+
+        found->is_open = mapping->url_length <= URL_MAX && is_open(r, request);
+        if (found->is_open) {
+            found->sections = find_sections(r, mapping);
+        }
+        request->shortcut = found;
     }
-    return mod_comet_request_find_mapping(mod_comet_config_server(r->server),
-                                          path)
-               == mapping
-           && have_same_sections(r, path);
+    return request->shortcut;
 }
 
 int mod_comet_shortcut_grants(const request_rec *r,
                               const mod_comet_mapping_t *mapping,
                               comet_text_t channel)
 {
-    mod_comet_request_t *request = mod_comet_request(r);
+    const mod_comet_request_t *request = mod_comet_request(r);
+    const mod_comet_shortcut_t *shortcut = shortcut_of(r, mapping);
     char path[URL_MAX + 1 + COMET_CHANNEL_MAX_BYTES + 1], *end = path;
 
-    if (request->shortcut == MOD_COMET_UNTRIED) {
-        request->shortcut = find_out(r, request);
-    }
-    if (request->shortcut == MOD_COMET_IS_LONG || mapping->url_length > URL_MAX
-        || channel.length > COMET_CHANNEL_MAX_BYTES) {
+    if (!shortcut->is_open || channel.length > COMET_CHANNEL_MAX_BYTES) {
         return 0;
     }
     memcpy(end, mapping->url, mapping->url_length);
@@ -197,5 +227,11 @@ int mod_comet_shortcut_grants(const request_rec *r,
     *end++ = '/';
     memcpy(end, channel.data, channel.length);
     end[channel.length] = '\0';
-    return grants(r, mapping, path, end);
+    return comet_grant_covers(request->publishes ? request->token->claims.write
+                                                 : request->token->claims.read,
+                              end)
+           && mod_comet_request_find_mapping(mod_comet_config_server(r->server),
+                                             path)
+                  == mapping
+           && have_same_sections(shortcut->sections, path);
 }
