@@ -85,20 +85,6 @@ static int add_server(apr_array_header_t *stores, apr_hash_t *known,
     return OK;
 }
 
-/* Whether any dialect of a server publishes what comet_update_t has. */
-static int has_updates(const mod_comet_server_config_t *config)
-{
-    int i;
-
-    for (i = 0; i < config->mappings->nelts; i++) {
-        if (APR_ARRAY_IDX(config->mappings, i, mod_comet_mapping_t)
-                .dialect->by_mercure) {
-            return 1;
-        }
-    }
-    return 0;
-}
-
 /* Check that a server has a store, and that the store can do what the
  * directives ask.
  * @return NULL, or the error */
@@ -115,20 +101,6 @@ static const char *check_server(server_rec *s, apr_pool_t *p)
             p, "%s %s: no CometStore is set for this server; add CometStore %s",
             mapping->directive, mapping->url,
             comet_engines_usage(mod_comet_engines_list(p), p));
-    }
-    if (mod_comet_config_presence_used(s) && !engine->online) {
-        return apr_psprintf(p,
-                            "CometPresence: only off is allowed with "
-                            "CometStore %s: this store does not keep who is "
-                            "here",
-                            config->place.name);
-    }
-    if (!engine->find_event && has_updates(config)) {
-        return apr_psprintf(
-            p,
-            "CometMercure: CometStore %s cannot keep private updates, "
-            "alternate topics and ids; use a store of another kind",
-            engine->usage);
     }
     obstacle = mod_comet_config_search(s) ? engine->cannot_search() : NULL;
     return obstacle ? apr_psprintf(p,

@@ -35,7 +35,7 @@
 /** Where httpd's providers keep the engines (ap_provider.h). */
 #define COMET_ENGINE_GROUP "comet-engine"
 /** The version of this interface. */
-#define COMET_ENGINE_VERSION "5"
+#define COMET_ENGINE_VERSION "6"
 
 /** What the web server knows, for an engine's check of a place. */
 typedef struct comet_site_t {
@@ -162,8 +162,6 @@ struct comet_engine_t {
     apr_status_t (*rules)(comet_store_t *store, comet_text_t prefix,
                           comet_text_t after, apr_size_t limit,
                           comet_store_rule_cb *callback, void *baton);
-    /** NULL: the engine does not keep what comet_update_t has.  It is given no
-     * message with any of it, as CometMercure is refused with its stores. */
     apr_status_t (*find_event)(comet_store_t *store, comet_text_t event,
                                comet_timestamp_t *timestamp);
 
@@ -183,7 +181,6 @@ struct comet_engine_t {
     int (*checkpoint_due)(const comet_store_t *store); /* NULL: never */
     apr_status_t (*checkpoint)(comet_store_t *store);
 
-    /** NULL: the engine keeps no presence. */
     const comet_online_engine_t *online;
 
     /* --- Hints; NULL where the engine has none --------------------------- */
@@ -200,6 +197,11 @@ struct comet_store_t {
      * comet_message_create(): the hash of a channel depends on a secret, and
      * each copy of that code makes a secret of its own. */
     comet_message_t *(*make)(const comet_message_fields_t *fields);
+    /** comet_selection_judge_message() and comet_selection_reads(), which
+     * compare hashes, too. */
+    comet_selection_match_e (*judge)(const comet_selection_t *selection,
+                                     const comet_message_t *message);
+    int (*reads)(const comet_selection_t *selection, comet_text_t channel);
 };
 
 #endif /* COMET_ENGINE_H */

@@ -4,9 +4,7 @@
  * Who is here, as the store keeps it: a row for each child, channel and member
  * (sql/presence.sql).  store/presence.h decides what is written.
  *
- * Errors are those of store/store.h.  An engine that keeps no presence has no
- * comet_online_engine_t, and nobody calls these functions for it.  For those
- * that write the caller holds the write lock; each is a transaction of its own.
+ * Errors are those of store/store.h.  For the functions that write, the caller holds the write lock; each is a transaction of its own.
  */
 #ifndef COMET_ONLINE_H
 #define COMET_ONLINE_H

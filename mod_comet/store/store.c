@@ -22,6 +22,8 @@ apr_status_t comet_store_open(comet_store_t **store,
 
     if (status == APR_SUCCESS) {
         (*store)->make = comet_message_create;
+        (*store)->judge = comet_selection_judge_message;
+        (*store)->reads = comet_selection_reads;
     }
     else {
         failed_engine = config->place.engine;
@@ -193,10 +195,7 @@ apr_status_t comet_store_sizes(comet_store_t *store, comet_store_sizes_t *sizes)
 apr_status_t comet_store_find_event(comet_store_t *store, comet_text_t event,
                                     comet_timestamp_t *timestamp)
 {
-    *timestamp = 0;
-    return store->engine->find_event
-               ? store->engine->find_event(store, event, timestamp)
-               : APR_SUCCESS;
+    return store->engine->find_event(store, event, timestamp);
 }
 
 /* --- Writing -------------------------------------------------------------- */

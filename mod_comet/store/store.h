@@ -311,8 +311,7 @@ apr_status_t comet_store_recent(comet_store_t *store, apr_size_t count,
 /**
  * Find the newest message that was published with an id of its own
  * (comet_update_t).
- * @param timestamp  set to its timestamp; 0: there is none, or the engine keeps
- *                   no such ids
+ * @param timestamp  set to its timestamp; 0: there is none
  */
 apr_status_t comet_store_find_event(comet_store_t *store, comet_text_t event,
                                     comet_timestamp_t *timestamp);

@@ -669,6 +669,25 @@ BEGIN
               THEN 1 ELSE 0 END;
 END $$;
 
+-- The newest message with an id that its publisher gave; 0: there is none.
+CREATE FUNCTION comet.find_event(event_ text) RETURNS bigint
+LANGUAGE plpgsql STABLE SET plan_cache_mode = force_generic_plan
+SET enable_seqscan = off SET jit = off AS $$
+BEGIN
+  RETURN coalesce((SELECT max(m.id) FROM comet.log m
+                    WHERE m.event = event_), 0);
+END $$;
+
+-- The floors of the channels of a selection that are higher than "above".
+CREATE FUNCTION comet.floors_of(names text[], prefixes text[], above bigint)
+RETURNS TABLE(channel text, floor bigint) LANGUAGE sql STABLE AS $$
+  SELECT f.channel, f.floor FROM comet.floor f
+   WHERE f.floor > above
+     AND (f.channel = ANY (names)
+          OR EXISTS (SELECT FROM unnest(prefixes) p
+                      WHERE starts_with(f.channel, p)))
+$$;
+
 -- ---- Upkeep -----------------------------------------------------------------
 
 CREATE TABLE comet.channel_retention(

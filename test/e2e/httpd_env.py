@@ -125,7 +125,7 @@ def sqlite(db, sql, timeout_ms=5000, check=True):
     also be another store, which a test calls server.db then
     (pg_env.Database)."""
     if not isinstance(db, str):
-        return db.sql(sql)
+        return db.sql(sql, check)
     rows = []
     try:
         with contextlib.closing(sqlite3.connect(

@@ -12,7 +12,7 @@ import time
 
 import pytest
 
-from httpd_env import COMET_MODULE, REPO, TOOLS, is_root
+from httpd_env import COMET_MODULE, REPO, TOOLS, is_root, wait_until
 
 TOOL = os.path.join(TOOLS, "pg_cluster")
 PG_MODULE = os.path.join(os.path.dirname(COMET_MODULE), "mod_comet_pg.so")
@@ -121,9 +121,20 @@ class Database:
             % (PG_MODULE, self.cluster.conninfo.replace(
                 "dbname=site", "dbname=" + self.name))
 
-    def sql(self, text):
+    def sql(self, text, check=True):
         """Rows of strings, as httpd_env.sqlite() has them: 1 is true and 0
-        is false."""
+        is false.  What is changed is published when this returns."""
+        if not check:
+            return self.cluster.psql("SET search_path = comet;" + text,
+                                     check=False, database=self.name)
+        rows = self.run(text)
+        if "INSERT" in text or "DELETE" in text:
+            wait_until(lambda: self.run(
+                "SELECT 1 FROM inbox UNION ALL SELECT 1 FROM online_inbox")
+                == [], 8, "the inbox to be empty")
+        return rows
+
+    def run(self, text):
         done = subprocess.run(
             self.cluster.command(database=self.name)
             + ["-F", "\x1f", "-R", "\x1e"],

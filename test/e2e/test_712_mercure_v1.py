@@ -13,6 +13,8 @@ from stream_client import Stream
 from tokens import bearer, sign
 
 RESOURCE = "https://hub.example.com/.well-known/mercure"
+STORES = ("sqlite", pytest.param("postgresql", marks=pytest.mark.long))
+
 SERVER = {"conf": """
 HttpProtocolOptions RegisteredMethods
 CometMercure /.well-known/mercure

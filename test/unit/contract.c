@@ -221,6 +221,7 @@ int contract_run(const contract_engine_t *which)
         TEST(test_sizes),          TEST(test_passing),
         TEST(test_rules),          TEST(test_passing_refused),
         TEST(test_deletions),      TEST(test_removal),
+        TEST(test_updates),
     };
     int failed;
 

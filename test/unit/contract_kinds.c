@@ -302,3 +302,122 @@ void contract_test_removal(void **state)
     assert_string_equal(contract_list.messages[7]->body.data, "after");
     assert_int_equal(remove_between("a", target), APR_NOTFOUND);
 }
+
+/* --- Updates and topics --------------------------------------------------- */
+
+static void publish_update(const char *channel, const char *body,
+                           const comet_update_t *update)
+{
+    comet_message_t *message = comet_message_create(
+        &(comet_message_fields_t){ .channel = comet_text(channel),
+                                   .body = comet_text(body),
+                                   .update = *update });
+    apr_status_t result;
+
+    assert_int_equal(scratch_append(contract_store, &message, &result, 1), 0);
+    assert_int_equal(result, 0);
+    comet_message_unref(message);
+}
+
+static comet_selection_t *choose_topics(const char *name, const char *pattern,
+                                        const char *grant)
+{
+    comet_text_t names = comet_text(name);
+    comet_pattern_t patterns = comet_pattern_read(comet_text(pattern)),
+                    grants = comet_pattern_read(comet_text(grant));
+
+    return comet_selection_by_topics(&(comet_topics_t){
+        .names = &names,
+        .name_count = name != NULL,
+        .patterns = &patterns,
+        .pattern_count = pattern != NULL,
+        .grants = &grants,
+        .grant_count = grant != NULL,
+        .root = comet_text(""),
+    });
+}
+
+/* @param back  whether to read a page */
+static const char *read_topics(const char *name, const char *pattern,
+                               const char *grant, int back, apr_size_t limit)
+{
+    comet_selection_t *selection = choose_topics(name, pattern, grant);
+
+    contract_empty_list();
+    assert_int_equal(back ? comet_store_page(contract_store, selection, 0,
+                                             COMET_TIMESTAMP_MAX, limit,
+                                             contract_collect, NULL)
+                          : comet_store_read(contract_store, selection, 0,
+                                             limit, contract_collect, NULL),
+                     0);
+    comet_selection_unref(selection);
+    return contract_bodies();
+}
+
+static comet_timestamp_t replay_topics(const char *pattern, int count)
+{
+    comet_selection_t *selection = choose_topics(NULL, pattern, NULL);
+    comet_timestamp_t cursor;
+    int any;
+
+    assert_int_equal(
+        comet_store_replay(contract_store, selection, count, &cursor, &any), 0);
+    comet_selection_unref(selection);
+    return cursor;
+}
+
+/* A private message is read by its grants alone, by any of its channels; and a
+ * rare one is found behind many others. */
+void contract_test_updates(void **state)
+{
+    static const comet_update_t hidden = { .is_private = 1 };
+    const comet_update_t both = { .retry_msec = 7,
+                                  .event = comet_text("urn:1"),
+                                  .alternates = comet_text("b/2\nc/3") };
+    const comet_update_t kept = { .is_private = 1,
+                                  .alternates = comet_text("b/9") };
+    comet_timestamp_t first, found;
+
+    UNLESS_SKIPPED();
+    publish_update("a/1", "both", &both);
+    contract_read_words("a/1", 0, 9);
+    first = contract_list.messages[0]->timestamp;
+    assert_int_equal(contract_list.messages[0]->update.retry_msec, 7);
+    assert_string_equal(contract_list.messages[0]->update.event.data, "urn:1");
+    assert_string_equal(contract_list.messages[0]->update.alternates.data,
+                        "b/2\nc/3");
+    publish_update("a/1", "hidden", &hidden);
+    publish_update("only/1", "kept", &kept);
+    contract_append("a/1", "plain");
+    assert_int_equal(replay_topics("{x}/1", 1), first);
+    assert_int_equal(replay_topics("{x}/1", 9), 0);
+    contract_append_many("noise", 900);
+    assert_string_equal(contract_read_words("a/1", 0, 9), "both,plain");
+    assert_string_equal(contract_read_words("a/* rare", 0, 9), "both,plain");
+    assert_string_equal(
+        contract_page_words("a/* only/1", 0, COMET_TIMESTAMP_MAX, 9),
+        "both,plain");
+    assert_string_equal(all_channels(), "a/1 noise ");
+    assert_string_equal(read_topics("b/2", NULL, NULL, 0, 9), "both");
+    assert_string_equal(read_topics(NULL, "c/{x}", NULL, 0, 9), "both");
+    assert_string_equal(read_topics("a/1", NULL, "a/{x}", 0, 9),
+                        "both,hidden,plain");
+    assert_string_equal(read_topics("a/1", NULL, "other", 0, 9), "both,plain");
+    assert_string_equal(read_topics("b/9", "a/{x}", "only/1", 1, 9),
+                        "both,kept,plain");
+    assert_string_equal(read_topics("b/9", "a/{x}", "only/1", 1, 2),
+                        "kept,plain");
+    contract_read_words("*", 0, 9);
+    assert_string_equal(contract_list.messages[0]->body.data, "both");
+    assert_int_equal(
+        comet_store_find_event(contract_store, comet_text("urn:1"), &found), 0);
+    assert_int_equal(found, first);
+    contract_must_run("DELETE FROM message WHERE id = 'urn:1'");
+    assert_string_equal(read_topics("b/2", NULL, NULL, 0, 9), "");
+    assert_int_equal(
+        comet_store_find_event(contract_store, comet_text("urn:1"), &found), 0);
+    assert_int_equal(found, 0);
+    contract_config.retain_count = 1;
+    contract_prune_all(apr_time_now());
+    assert_string_equal(read_topics("a/1", NULL, "a/1", 0, 9), "plain");
+}

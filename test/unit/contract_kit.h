@@ -76,5 +76,6 @@ void contract_test_passing_refused(void **state);
 void contract_test_rules(void **state);
 void contract_test_deletions(void **state);
 void contract_test_removal(void **state);
+void contract_test_updates(void **state);
 
 #endif /* CONTRACT_KIT_H */

@@ -7,7 +7,9 @@
  * connect.c  opens and closes connections
  * call.c     calls a function of the schema, by a deadline
  * failure.c  translates PostgreSQL's errors
+ * question.c asks for messages
  * read.c     reads the log
+ * page.c     reads pages, and searches
  * append.c   appends messages: the web server's, and those in the inbox
  * upkeep.c   retention, keys, the index of words
  * online.c   presence
@@ -155,6 +157,55 @@ apr_int64_t comet_pg_int(const PGresult *result, int row, int column);
 /** A text of a result; SQL's NULL gives data NULL. */
 comet_text_t comet_pg_text(const PGresult *result, int row, int column);
 
+/* --- Questions ------------------------------------------------------------ */
+
+/** What a read asks of the log. */
+typedef struct comet_pg_question_t {
+    const comet_selection_t *selection;
+    comet_text_t words; /* data NULL: no search */
+    comet_timestamp_t after, before;
+    apr_int64_t most;
+    int backwards;
+} comet_pg_question_t;
+
+/** Add an array of channels or prefixes. */
+void comet_pg_add_selected(comet_pg_args_t *args, const comet_selected_t *list,
+                           apr_size_t count);
+
+/** Add a selection's names, then its prefixes; those of a selection by topics
+ * are what the channels of its patterns begin with. */
+void comet_pg_add_selection(comet_pg_args_t *args,
+                            const comet_selection_t *selection);
+
+/** Ask a function that returns one number. */
+apr_status_t comet_pg_ask_number(comet_store_t *store, const char *sql,
+                                 comet_pg_args_t *args, apr_int64_t *number);
+
+/** Ask for at most question->most messages.  The server answers with fewer, even
+ * if the log has more, once their bodies fill a batch. */
+apr_status_t comet_pg_ask_messages(comet_pg_t *pg,
+                                   const comet_pg_question_t *question,
+                                   PGresult **result);
+
+/** Make the message of a row.
+ * @param message  set to NULL if nobody has asked for it: a prefix does not
+ *                 cover the sibling channels, for example
+ * @param length   set to that of its body */
+apr_status_t comet_pg_make(comet_pg_t *pg, const comet_pg_question_t *question,
+                           const PGresult *result, int row,
+                           comet_message_t **message, apr_size_t *length);
+
+/** Whether the log may have more than an answer; then the question becomes the
+ * one for the rest.
+ * @param bytes  how many the answer's bodies have */
+int comet_pg_ask_on(comet_pg_question_t *question, const PGresult *result,
+                    apr_size_t bytes);
+
+/** How many rows to ask for, to get so many messages.  Where rows may be of
+ * channels that nobody has asked for, that is more. */
+apr_int64_t comet_pg_rows_for(const comet_selection_t *selection,
+                              apr_size_t limit);
+
 /* --- The engine's functions ------------------------------------------------ */
 
 void comet_pg_limit(comet_store_t *store, const comet_budget_t *budget);
@@ -191,6 +242,8 @@ apr_status_t comet_pg_recent(comet_store_t *store, apr_size_t count,
                              comet_timestamp_t *cursor);
 apr_status_t comet_pg_has(comet_store_t *store, comet_timestamp_t timestamp,
                           apr_int64_t *has);
+apr_status_t comet_pg_find_event(comet_store_t *store, comet_text_t event,
+                                 comet_timestamp_t *timestamp);
 apr_status_t comet_pg_reserve(comet_store_t *store, apr_interval_time_t wait);
 apr_status_t comet_pg_append(comet_store_t *store,
                              comet_store_group_t *const *groups,
