@@ -182,6 +182,7 @@ def manual(server, chromium):
                                else {})
 
 
+@pytest.mark.long
 def test_966_10_contents(manual):
     """On each page every heading of the second level is in the contents.  They
     are at the side of a wide page and folded on a narrow one, also without
@@ -218,6 +219,7 @@ def found(js, words):
               ".map((a) => [a.textContent, a.getAttribute('href')])")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("words,title,target", [
     ("CometRetain", "CometRetain", "index.html#cometretain"),
     ("retry-after", None, "index.html#response-headers"),
@@ -239,6 +241,7 @@ def test_966_11_search(manual, words, title, target):
     assert js("return document.getElementById(arguments[0]) !== null", anchor)
 
 
+@pytest.mark.long
 def test_966_12_search_that_finds_nothing(manual):
     js = manual("index.html", 360)
     assert found(js, "zyxwv") == []
