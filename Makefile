@@ -302,10 +302,11 @@ $(SCHEMA): $(SQL) $(EXTRAS) Makefile
 
 # ---- Run --------------------------------------------------------------------
 .PHONY: run
-run: ## run the demos, the console and the manual on 127.0.0.1:8080 (PORT=, MPM=event|worker|prefork)
+run: ## run the demos, the console and the manual on 127.0.0.1:8080 (PORT=, MPM=event|worker|prefork, STORE=sqlite|postgresql)
 	@conf/setup run
+	@[ '$(STORE)' != postgresql ] || conf/setup postgresql
 	@$(MAKE) $(PARALLEL) all
-	@APXS='$(APXS)' MODULE='$(MODULE)' exec conf/demo run
+	@APXS='$(APXS)' MODULE='$(MODULE)' STORE='$(STORE)' exec conf/demo run
 
 # ---- Test -------------------------------------------------------------------
 .PHONY: check check-long torture unit guards e2e asan tsan memcheck coverage \
