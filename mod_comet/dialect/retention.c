@@ -137,12 +137,6 @@ static int choose(request_rec *r, const mod_comet_request_t *request,
         return mod_comet_answer_error(r, HTTP_FORBIDDEN,
                                       "moderating is off here (CometModerate)");
     }
-    if (!comet_writer_takes_rules(mod_comet_child_store(r)->writer)) {
-        return mod_comet_answer_error(r, HTTP_NOT_IMPLEMENTED,
-                                      "retention: moderators cannot change "
-                                      "rules in this kind of store; change its "
-                                      "table channel_retention by SQL");
-    }
     rv = find_pattern(&gathering, pattern);
     return rv == DECLINED ? rv
                           : mod_comet_answer_error(r, gathering.status, "%s",

@@ -157,8 +157,6 @@ struct comet_engine_t {
                            comet_timestamp_t *cursor);
     apr_status_t (*has)(comet_store_t *store, comet_timestamp_t timestamp,
                         apr_int64_t *has);
-    /** NULL: moderators cannot list or change the engine's rules
-     * (comet_rule_t), and it is given none. */
     apr_status_t (*rules)(comet_store_t *store, comet_text_t prefix,
                           comet_text_t after, apr_size_t limit,
                           comet_store_rule_cb *callback, void *baton);

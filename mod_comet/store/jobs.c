@@ -234,11 +234,6 @@ static apr_status_t await(comet_writer_t *writer, job_t *job,
     return status;
 }
 
-int comet_writer_takes_rules(const comet_writer_t *writer)
-{
-    return writer->store_config.place.engine->rules != NULL;
-}
-
 apr_status_t comet_writer_publish_all(comet_writer_t *writer,
                                       comet_store_group_t *const *groups,
                                       apr_size_t count,

@@ -168,9 +168,7 @@ apr_status_t comet_store_rules(comet_store_t *store, comet_text_t prefix,
                                comet_text_t after, apr_size_t limit,
                                comet_store_rule_cb *callback, void *baton)
 {
-    return store->engine->rules ? store->engine->rules(store, prefix, after,
-                                                       limit, callback, baton)
-                                : APR_ENOTIMPL;
+    return store->engine->rules(store, prefix, after, limit, callback, baton);
 }
 
 apr_status_t comet_store_recent(comet_store_t *store, apr_size_t count,

@@ -290,7 +290,6 @@ typedef int comet_store_rule_cb(void *baton, const comet_rule_t *rule);
  * prefix, in order of their bytes.
  * @param prefix  "" for all
  * @param after   only patterns after this one; "" for all
- * @return APR_ENOTIMPL: the store keeps no rules
  */
 apr_status_t comet_store_rules(comet_store_t *store, comet_text_t prefix,
                                comet_text_t after, apr_size_t limit,

@@ -69,10 +69,6 @@ apr_status_t comet_writer_publish(comet_writer_t *writer,
                                   const comet_store_group_t *group,
                                   apr_interval_time_t timeout);
 
-/** Whether the store's engine lists and takes rules (comet_rule_t).  Any
- * thread. */
-int comet_writer_takes_rules(const comet_writer_t *writer);
-
 /** Who is here, by this writer's store; NULL where presence is off.  Any
  * thread. */
 comet_presence_t *comet_writer_presence(comet_writer_t *writer);

@@ -736,6 +736,29 @@ LANGUAGE sql STABLE AS $$
     FROM comet.retention_changes
 $$;
 
+-- Set the rule of a pattern, or remove it.  0: no limit.  Returns how many rows
+-- were changed.
+CREATE FUNCTION comet.set_rule(pattern_ text, count_ bigint, age_ bigint,
+  removes boolean, full_ boolean)
+RETURNS bigint LANGUAGE plpgsql
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  n bigint;
+BEGIN
+  PERFORM comet.set_sync(full_);
+  PERFORM set_config('lock_timeout', '500', true);
+  IF removes THEN
+    DELETE FROM comet.channel_retention WHERE pattern = pattern_;
+  ELSE
+    INSERT INTO comet.channel_retention(pattern, keep_count, keep_age)
+      VALUES(pattern_, nullif(count_, 0), nullif(age_, 0))
+      ON CONFLICT (pattern) DO UPDATE
+        SET keep_count = excluded.keep_count, keep_age = excluded.keep_age;
+  END IF;
+  GET DIAGNOSTICS n = ROW_COUNT;
+  RETURN n;
+END $$;
+
 -- A rule of comet.channel_retention comes before keep_count and keep_age.  They
 -- count and date by messages that last.
 CREATE OR REPLACE FUNCTION comet.prune_channel(name text, keep_count bigint,

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What single channels keep, as moderators list and set it."""
 
+import pytest
+
 from http_client import quote
 from httpd_env import sqlite, wait_until
 from members import MODULES, NAMES, named
@@ -26,6 +28,9 @@ CometEndpoint /team team/
   CometModerate off
 </Location>
 """, "modules": MODULES}
+
+
+STORES = ("sqlite", pytest.param("postgresql", marks=pytest.mark.long))
 
 
 def say(server, channel, text="x"):

@@ -357,22 +357,28 @@ static apr_status_t remove_message(comet_pg_t *pg,
     return status;
 }
 
-/* Remove what a moderator wants removed. */
-static apr_status_t remove_for(comet_pg_t *pg, comet_store_group_t *group)
+/* Whether a group has no messages, but something that a moderator changes. */
+static int is_change(const comet_store_group_t *group)
+{
+    return group->removal.channel.data || group->rule.pattern.data;
+}
+
+static apr_status_t change_for(comet_pg_t *pg, comet_store_group_t *group)
 {
     const comet_removal_t *removal = &group->removal;
-    apr_int64_t removed = 0;
+    apr_int64_t changes = 0;
     apr_status_t status =
-        removal->member.data
-            ? comet_pg_remove_member(&pg->base, removal, &removed)
-            : remove_message(pg, removal, &removed);
+        group->rule.pattern.data ? comet_pg_set_rule(pg, &group->rule, &changes)
+        : removal->member.data
+            ? comet_pg_remove_member(&pg->base, removal, &changes)
+            : remove_message(pg, removal, &changes);
 
-    group->result = removed ? APR_SUCCESS : APR_NOTFOUND;
+    group->result = changes ? APR_SUCCESS : APR_NOTFOUND;
     return judge(pg, status);
 }
 
 /* Treat each group in a transaction of its own, because one of them was
- * refused, two have the same key, or one removes something.  After the first failure that is not a refusal, the
+ * refused, two have the same key, or one is a change.  After the first failure that is not a refusal, the
  * remaining groups are not tried.
  * @return COMET_ELOCKED: nothing was stored */
 static apr_status_t append_apart(comet_pg_t *pg,
@@ -384,9 +390,8 @@ static apr_status_t append_apart(comet_pg_t *pg,
 
     for (i = 0; i < count; i++) {
         if (status == APR_SUCCESS || status == COMET_EINVALID) {
-            status = groups[i]->removal.channel.data
-                         ? remove_for(pg, groups[i])
-                         : append_together(pg, &groups[i], 1);
+            status = is_change(groups[i]) ? change_for(pg, groups[i])
+                                          : append_together(pg, &groups[i], 1);
             groups[i]->result =
                 status == APR_SUCCESS ? groups[i]->result : status;
         }
@@ -405,17 +410,16 @@ apr_status_t comet_pg_append(comet_store_t *store,
 {
     comet_pg_t *pg = (comet_pg_t *)store;
     apr_status_t status = APR_SUCCESS;
-    apr_size_t removals = 0, i;
+    apr_size_t changes = 0, i;
 
     for (i = 0; i < count; i++) {
-        removals += groups[i]->removal.channel.data != NULL;
+        changes += is_change(groups[i]) != 0;
     }
-    if (count && !removals) {
+    if (count && !changes) {
         status = append_together(pg, groups, count);
     }
-    return removals || status == COMET_EINVALID
-               ? append_apart(pg, groups, count)
-               : status;
+    return changes || status == COMET_EINVALID ? append_apart(pg, groups, count)
+                                               : status;
 }
 
 /* --- The inbox ------------------------------------------------------------ */

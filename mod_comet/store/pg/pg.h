@@ -13,6 +13,7 @@
  * append.c   appends messages: the web server's, and those in the inbox
  * upkeep.c   retention, keys, the index of words
  * online.c   presence
+ * rules.c    what single channels keep
  * listen.c   hints between the web servers
  * place.c    CometStore's argument
  *
@@ -258,6 +259,14 @@ const char *comet_pg_parse(comet_place_t *place, const char *text,
 const char *comet_pg_locate(comet_place_t *place, apr_pool_t *p);
 void comet_pg_advise(const comet_place_t *place, const comet_site_t *site,
                      comet_advice_cb *say, void *baton, apr_pool_t *p);
+
+/** Set or remove a rule.
+ * @param changes  OUT: how many there were to change */
+apr_status_t comet_pg_set_rule(comet_pg_t *pg, const comet_rule_t *rule,
+                               apr_int64_t *changes);
+apr_status_t comet_pg_rules(comet_store_t *store, comet_text_t prefix,
+                            comet_text_t after, apr_size_t limit,
+                            comet_store_rule_cb *callback, void *baton);
 
 /** Throw out the member that a moderator removes.
  * @param removed  OUT: how many rows of it there were */
