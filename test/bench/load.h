@@ -11,6 +11,7 @@
 #include "load_histogram.h"
 #include "load_http.h"
 #include "load_message.h"
+#include "load_websocket.h"
 
 /* One process with one thread holds all subscribers and all publishers, so
  * that one monotonic clock serves both ends of a delivery. */
@@ -84,6 +85,11 @@ typedef struct load_conn_t {
     int in_request;
     uint64_t first_sequence;
     bool again; /* without any answer: must be sent again */
+
+    /* a publisher's WebSocket: what it has sent and is not answered yet */
+    load_websocket_t socket;
+    int64_t *sent_at_ns; /* a ring of LOAD_PIPELINE_MAX */
+    uint64_t piped, answered; /* messages, on this connection */
 } load_conn_t;
 
 typedef struct load_totals_t {
@@ -117,7 +123,9 @@ void load_loop_turn(int timeout_ms);
 void load_loop_for(double seconds);
 /* Wake the loop at that time of the monotonic clock. */
 void load_loop_wake_at(int64_t time_ns);
+/* @param url  of http:// or ws:// */
 void load_target(bool publisher, const char *url);
+bool load_conn_is_websocket(const load_conn_t *conn);
 bool load_conn_open(load_conn_t *conn);
 void load_conn_close(load_conn_t *conn, load_state_e state);
 void load_conn_write(load_conn_t *conn, const char *data, size_t length);
@@ -136,6 +144,9 @@ void load_subscriber_tick(void);
 
 /* load_publisher.c */
 
+/* The connection is there. */
+void load_publisher_opened(load_conn_t *conn);
+
 void load_publisher_start(int64_t messages, double rate, double seconds);
 void load_publisher_tick(void);
 void load_publisher_take(load_conn_t *conn, const char *data, size_t length,
@@ -145,6 +156,21 @@ void load_publisher_lost(load_conn_t *conn);
 void load_publisher_send(load_conn_t *conn);
 /* Whether all requests have been answered. */
 bool load_publisher_done(void);
+
+/* Assign numbers to that many messages of a connection's channel; return the
+ * first. */
+uint64_t load_publisher_number(load_conn_t *conn, int count);
+
+/* load_pipeline.c: publishing on a WebSocket, many messages at a time */
+
+#define LOAD_PIPELINE_MAX 512 /* messages without an answer */
+#define LOAD_PIPELINE_STEP 64 /* messages in a write */
+
+void load_pipeline_open(load_conn_t *conn);
+void load_pipeline_send(load_conn_t *conn);
+void load_pipeline_take(load_conn_t *conn, const char *data, size_t length,
+                        int64_t now_ns);
+void load_pipeline_lost(load_conn_t *conn);
 
 /* load_run.c */
 

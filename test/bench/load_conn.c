@@ -30,6 +30,7 @@ typedef struct target_t {
     struct sockaddr_in address;
     char host[64];
     const char *path;
+    bool websocket;
 } target_t;
 
 static target_t targets[2]; /* [publisher] */
@@ -51,15 +52,17 @@ void load_loop_init(void)
 void load_target(bool publisher, const char *url)
 {
     target_t *target = &targets[publisher];
-    const char *start = url + strlen("http://"), *colon, *slash;
+    size_t scheme = strncmp(url, "ws://", 5) == 0 ? 5 : strlen("http://");
+    const char *start = url + scheme, *colon, *slash;
     char address[16] = "";
 
-    if (strncmp(url, "http://", strlen("http://")) != 0
+    if ((scheme != 5 && strncmp(url, "http://", scheme) != 0)
         || !(colon = strchr(start, ':')) || !(slash = strchr(colon, '/'))
         || (size_t)(colon - start) >= sizeof(address)
         || (size_t)(slash - start) >= sizeof(target->host)) {
-        load_die("not http://ADDRESS:PORT/PATH: %s", url);
+        load_die("not http://ADDRESS:PORT/PATH or ws://…: %s", url);
     }
+    target->websocket = scheme == 5;
     memcpy(address, start, (size_t)(colon - start));
     memcpy(target->host, start, (size_t)(slash - start));
     target->path = slash;
@@ -68,6 +71,11 @@ void load_target(bool publisher, const char *url)
     if (inet_pton(AF_INET, address, &target->address.sin_addr) != 1) {
         load_die("not an IPv4 address: %s", address);
     }
+}
+
+bool load_conn_is_websocket(const load_conn_t *conn)
+{
+    return targets[conn->publisher].websocket;
 }
 
 const char *load_conn_host(const load_conn_t *conn)
@@ -228,8 +236,8 @@ static void connected(load_conn_t *conn, uint32_t events)
         if (!conn->publisher) {
             load_subscriber_ask(conn);
         }
-        else if (conn->again) {
-            load_publisher_send(conn);
+        else {
+            load_publisher_opened(conn);
         }
     }
 }

@@ -73,7 +73,11 @@ static void frame(load_http_t *http)
                        && !field_is(http, "Connection", "keep-alive"));
     http->left = 0;
     http->extension = false;
-    if (http->status == 204 || http->status == 304) {
+    if (http->status == 101) { /* whatever Content-Length says */
+        http->part = LOAD_PART_OPEN;
+        http->closes = true;
+    }
+    else if (http->status == 204 || http->status == 304) {
         http->part = LOAD_PART_COUNTED;
     }
     else if (field_is(http, "Transfer-Encoding", "chunked")) {
@@ -118,8 +122,9 @@ static load_http_event_e take_head(load_http_t *http, const char **data,
     if (strncmp(http->head, "HTTP/1.", 7) != 0) {
         return LOAD_HTTP_BAD;
     }
-    if (http->head[9] == '1') { /* an interim answer: the final one follows */
-        return take_head(http, data, length);
+    if (http->head[9] == '1' && strncmp(http->head + 9, "101", 3) != 0) {
+        return take_head(http, data, length); /* an interim answer: the final
+                                               * one follows */
     }
     frame(http);
     return LOAD_HTTP_HEAD;

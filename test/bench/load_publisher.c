@@ -61,19 +61,34 @@ static size_t body_of(const load_conn_t *conn, char *body)
     return length;
 }
 
+uint64_t load_publisher_number(load_conn_t *conn, int count)
+{
+    uint64_t first = load.sent_in[conn->channel] + 1;
+
+    conn->asked_ns = load_now_ns();
+    load.sent_in[conn->channel] += (uint64_t)count;
+    load.totals.sent += (uint64_t)count;
+    if (load.totals.first_sent_ns == 0) {
+        load.totals.first_sent_ns = conn->asked_ns;
+    }
+    return first;
+}
+
 /* Assign numbers to the messages of a connection's next request. */
 static void take_messages(load_conn_t *conn)
 {
-    int batch = load.options.batch ? load.options.batch : 1;
-
     conn->channel = (int)(turn++ % (uint64_t)load.options.channels);
-    conn->in_request = batch;
-    conn->first_sequence = load.sent_in[conn->channel] + 1;
-    conn->asked_ns = load_now_ns();
-    load.sent_in[conn->channel] += (uint64_t)batch;
-    load.totals.sent += (uint64_t)batch;
-    if (load.totals.first_sent_ns == 0) {
-        load.totals.first_sent_ns = conn->asked_ns;
+    conn->in_request = load.options.batch ? load.options.batch : 1;
+    conn->first_sequence = load_publisher_number(conn, conn->in_request);
+}
+
+void load_publisher_opened(load_conn_t *conn)
+{
+    if (load_conn_is_websocket(conn)) {
+        load_pipeline_open(conn);
+    }
+    else if (conn->again) {
+        load_publisher_send(conn);
     }
 }
 
@@ -86,6 +101,10 @@ void load_publisher_send(load_conn_t *conn)
     char *body;
     int head, place;
 
+    if (load_conn_is_websocket(conn)) {
+        load_pipeline_send(conn);
+        return;
+    }
     if (!request) {
         request = load_grow(NULL, room + 4096);
     }
@@ -191,7 +210,11 @@ void load_publisher_take(load_conn_t *conn, const char *data, size_t length,
         if (event == LOAD_HTTP_MORE) {
             return;
         }
-        if (event == LOAD_HTTP_END) {
+        if (load_conn_is_websocket(conn)) {
+            load_pipeline_take(
+                conn, body, event == LOAD_HTTP_BODY ? body_length : 0, now_ns);
+        }
+        else if (event == LOAD_HTTP_END) {
             answered(conn, now_ns);
         }
     }
@@ -201,6 +224,10 @@ void load_publisher_take(load_conn_t *conn, const char *data, size_t length,
  * stored after all, subscribers receive it twice and report that. */
 void load_publisher_lost(load_conn_t *conn)
 {
+    if (load_conn_is_websocket(conn)) {
+        load_pipeline_lost(conn);
+        return;
+    }
     conn->again = conn->busy && load_http_is_unanswered(&conn->http);
     load.totals.reopened += conn->again;
     if (conn->busy && !conn->again) {

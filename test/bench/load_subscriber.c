@@ -36,7 +36,9 @@ void load_subscriber_ask(load_conn_t *conn)
         "GET %s HTTP/1.1\r\nHost: %s\r\n%s%s%s%s%s%s%s"
         "\r\n",
         path, load_conn_host(conn),
-        streams() ? "Accept: text/event-stream\r\n" : "",
+        load_conn_is_websocket(conn) ? LOAD_WEBSOCKET_FIELDS
+        : streams()                  ? "Accept: text/event-stream\r\n"
+                                     : "",
         conn->etag ? "If-None-Match: " : "", conn->etag ? conn->etag : "",
         conn->etag ? "\r\n" : "", conn->modified ? "If-Modified-Since: " : "",
         conn->modified ? conn->modified : "", conn->modified ? "\r\n" : "");
@@ -158,7 +160,7 @@ static void take_body(load_conn_t *conn, const char *data, size_t length,
 
 static void take_head(load_conn_t *conn)
 {
-    if (conn->http.status == 200) {
+    if (conn->http.status == 200 || conn->http.status == 101) {
         cursor_of_head(conn);
         if (streams()) {
             ready(conn);

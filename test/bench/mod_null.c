@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A handler that does nothing: what httpd's own request cycle costs.
  *
- * `SetHandler comet-bench-null` reads the request's body, if any, and answers
+ * `SetHandler bench-null` reads the request's body, if any, and answers
  * with a constant text, about as long as mod_comet's answer with a message. */
 #include <httpd.h>
 #include <http_config.h>
@@ -21,7 +21,7 @@ static int answer(request_rec *r)
 {
     int status;
 
-    if (!r->handler || strcmp(r->handler, "comet-bench-null") != 0) {
+    if (!r->handler || strcmp(r->handler, "bench-null") != 0) {
         return DECLINED;
     }
     status = ap_discard_request_body(r);

@@ -33,6 +33,7 @@ class Scenario:
 
     servers:  the servers that take part
     url:      what subscribers request (a key of Server.urls)
+    publish:  where publishers publish (likewise)
     load:     options of the generator; those in SCALED shrink with BENCH_SCALE
     conf:     further lines for httpd
     prime:    how many messages are stored before
@@ -44,9 +45,11 @@ class Scenario:
     SCALED = {"subscribers": 4, "channels": 4, "messages": 5, "seconds": 0.3}
 
     def __init__(self, name, title, mode, figures, servers=(Comet, Nchan, Floor),
-                 url=None, conf="", prime=0, warm=0, once=False, **load):
+                 url=None, publish="publish", conf="", prime=0, warm=0,
+                 once=False, **load):
         self.name, self.title, self.mode = name, title, mode
-        self.figures, self.servers, self.url = figures, servers, url
+        self.figures, self.servers = figures, servers
+        self.url, self.publish = url, publish
         self.conf, self.prime, self.warm = conf, prime, warm
         self.once, self.load = once, load
 
@@ -71,7 +74,9 @@ class Scenario:
         mode = self.mode if url or not self.url else "publish"
         words = [mode, "--server=%d" % server.process.pid]
         if mode not in ("park", "get"):
-            words.append("--publish=" + server.url("publish"))
+            words.append("--publish=" + server.url(self.publish))
+            if self.publish == "publish-websocket":
+                words.append("--type=" + server.frame)
         if url and mode != "publish":
             words.append("--url=" + url)
         if mode == "poll":
@@ -175,6 +180,9 @@ P99 = Figure("latency_p99_us", "latency p99, ms", 1000, True)
 P50_MS = Figure("latency_p50_us", "latency p50, ms", 1000, True)
 P50_US = Figure("latency_p50_us", "latency p50, µs", 1, True)
 
+RATE = Figure("published_per_second", "messages/s")
+WEBSOCKETS = "CometTransports all websocket"
+
 SCENARIOS = (
     Scenario("parked", "10,000 event streams parked", "park",
              [Figure("pss_per_subscriber_kib", "PSS each, KiB", 1, True)],
@@ -202,14 +210,33 @@ SCENARIOS = (
              "stream", [P50_US], url="stream", conf="CometSync full",
              servers=(Comet,), subscribers=1, messages=60, rate=20),
     Scenario("channels", "1,000 channels × 1 stream, 32 publishers", "stream",
-             [Figure("published_per_second", "messages/s"), P50_MS],
+             [RATE, P50_MS, P99],
              servers=(Comet, Nchan, Floor, Null), url="stream",
              subscribers=1000, channels=1000, publishers=32, seconds=3),
+    Scenario("publish", "32 publishers, nobody listens", "publish",
+             [RATE, Figure("per_cpu_second", "messages per CPU s")],
+             servers=(Comet, Nchan, Null), conf="CometSync normal",
+             publishers=32, seconds=2),
+    Scenario("publish-one", "one publisher, nobody listens", "publish",
+             [RATE, Figure("per_cpu_second", "messages per CPU s")],
+             servers=(Comet, Nchan, Null), conf="CometSync normal",
+             publishers=1, seconds=2),
     BatchScenario("batch", "NDJSON, 32 messages a request, 8 publishers",
                   "publish",
-                  [Figure("published_per_second", "messages/s")],
+                  [RATE],
                   servers=(Comet, DiskFloor), publishers=8, batch=32,
                   type="application/x-ndjson", seconds=2),
+    Scenario("wsparked", "10,000 WebSockets parked", "park",
+             [Figure("pss_per_subscriber_kib", "PSS each, KiB", 1, True)],
+             servers=(Comet, Nchan), url="websocket", conf=WEBSOCKETS, warm=300,
+             subscribers=10000, seconds=0.3, settle=1),
+    Scenario("websockets", "1,000 WebSockets × 50 msg/s", "stream",
+             [PER_CPU, P99], servers=(Comet, Nchan), url="websocket",
+             conf=WEBSOCKETS, subscribers=1000, messages=200, rate=50),
+    Scenario("wspublish", "8 WebSockets publish without waiting, CometSync "
+             "full", "publish", [RATE], servers=(Comet, Nchan),
+             publish="publish-websocket", conf=WEBSOCKETS + "\nCometSync full",
+             channels=8, publishers=8, seconds=2),
     Scenario("history", "1,000 stored messages to a new stream", "history",
              [Figure("history_p50_us", "ms", 1000, True)],
              url="history", subscribers=50, messages=1000),

@@ -66,6 +66,7 @@ class Server:
     name = ""
     urls = {}
     cursor = ""
+    frame = "text/plain"
 
     def __init__(self, children=1, conf=""):
         self.children, self.conf = children, conf
@@ -86,7 +87,8 @@ class Server:
 
     def url(self, kind):
         path = self.urls.get(kind)
-        return path and "http://127.0.0.1:%d%s" % (self.port, path)
+        scheme = "ws" if kind.endswith("websocket") else "http"
+        return path and "%s://127.0.0.1:%d%s" % (scheme, self.port, path)
 
     def path(self, *names):
         return os.path.join(self.root, *names)
@@ -165,8 +167,12 @@ class Comet(Server):
             "poll": "/comet/{channel}?since={cursor}",
             "publish": "/comet/{channel}",
             "history": "/comet/{channel}?since=0",
-            "get": "/comet/{channel}?since=0&wait=0"}
+            "get": "/comet/{channel}?since=0&wait=0",
+            "websocket": "/comet/{channel}",
+            "publish-websocket": "/comet/{channel}"}
     cursor = "json:timestamp"
+    # How a message is published on a WebSocket.
+    frame = "application/json"
     module = os.path.join(BUILD, "mod_comet.so")
 
     def command(self):
@@ -198,10 +204,20 @@ class Comet(Server):
                   "Timeout %d" % (4 * HEARTBEAT_SECONDS),
                   "CometHeartbeat %ds" % HEARTBEAT_SECONDS,
                   "CometPollTimeout 45s",
-                  '<Location "/null/">', "SetHandler comet-bench-null",
+                  '<Location "/null/">', "SetHandler bench-null",
                   "</Location>", self.conf]
         return [HTTPD, "-DFOREGROUND", "-f",
                 self.write("httpd.conf", "\n".join(lines) + "\n")]
+
+
+    def listens(self):
+        """Whether it serves messages: a child of a first start makes the
+        database after it has begun to listen."""
+        if not super().listens():
+            return False
+        with socket.create_connection(("127.0.0.1", self.port)) as client:
+            client.sendall(b"GET /comet/0?wait=0 HTTP/1.0\r\n\r\n")
+            return client.recv(100).split()[1:2] == [b"200"]
 
 
 class Before(Comet):
@@ -230,7 +246,9 @@ class Nchan(Server):
     name = "nchan"
     urls = {"stream": "/stream/{channel}", "poll": "/poll/{channel}",
             "publish": "/publish/{channel}",
-            "history": "/history/{channel}", "get": "/history/{channel}"}
+            "history": "/history/{channel}", "get": "/history/{channel}",
+            "websocket": "/websocket/{channel}",
+            "publish-websocket": "/publish-websocket/{channel}"}
     cursor = "etag"
 
     @staticmethod
@@ -277,6 +295,10 @@ class Nchan(Server):
                 self.location("history",
                               "nchan_subscriber eventsource longpoll;"
                               "nchan_subscriber_first_message oldest;"),
+                self.location("websocket", "nchan_subscriber websocket;"
+                              "nchan_subscriber_first_message newest;"),
+                self.location("publish-websocket",
+                              "nchan_publisher websocket;"),
                 self.location("publish", "nchan_publisher;"),
                 "} }"]
         return [self.find("/usr/sbin/nginx"), "-p", self.root,
