@@ -69,10 +69,12 @@ static apr_status_t mark(request_rec *r, const mod_comet_ask_t *ask,
         .channel = ask->channel,
         .most = is_on ? mod_comet_config_presence_most(r) : 0,
     };
+    mod_comet_presence_visitor_t visitor;
 
+    mod_comet_presence_visitor(r, &visitor);
     return comet_presence_mark(
         comet_writer_presence(mod_comet_child_store(r)->writer), &room,
-        mod_comet_presence_member(r), mod_comet_presence_info(r), read_at);
+        &visitor.who, read_at);
 }
 
 int mod_comet_marks_set(request_rec *r, const mod_comet_request_t *request,
@@ -112,6 +114,12 @@ int mod_comet_marks_set(request_rec *r, const mod_comet_request_t *request,
     }
     if (status == APR_SUCCESS) {
         status = mark(r, ask, read_at);
+    }
+    if (status == COMET_EBUSY) {
+        return mod_comet_answer_error(
+            r, HTTP_TOO_MANY_REQUESTS,
+            "read: marks in too many channels; wait a "
+            "second");
     }
     if (status != APR_SUCCESS) {
         return refuse(r, ask, status);

@@ -46,29 +46,38 @@ comet_text_t mod_comet_presence_member(const request_rec *r)
     return comet_encode_is_utf8(user) ? user : (comet_text_t){ NULL, 0 };
 }
 
-comet_text_t mod_comet_presence_info(const request_rec *r)
+void mod_comet_presence_visitor(const request_rec *r,
+                                mod_comet_presence_visitor_t *visitor)
 {
     const mod_comet_token_t *token = mod_comet_request(r)->token;
 
-    return comet_text(token && token->state == MOD_COMET_TOKEN_VALID
-                          ? token->claims.info
-                          : NULL);
+    visitor->who = (comet_visitor_t){
+        .member = mod_comet_presence_member(r),
+        .info = comet_text(token && token->state == MOD_COMET_TOKEN_VALID
+                               ? token->claims.info
+                               : NULL),
+        .address = r->useragent_ip
+                       ? comet_quota_address(r->useragent_ip, visitor->address)
+                       : (comet_text_t){ NULL, 0 },
+    };
 }
 
 /* @return NULL: there are no rooms, no memory or no presence */
 static comet_seat_t *take_seat(const request_rec *r,
                                const apr_array_header_t *rooms)
 {
+    mod_comet_presence_visitor_t visitor;
     comet_presence_t *presence =
         rooms && rooms->nelts
             ? comet_writer_presence(mod_comet_child_store(r)->writer)
             : NULL;
 
-    return presence ? comet_presence_enter(
-               presence, (const comet_room_t *)rooms->elts,
-               (apr_size_t)rooms->nelts, mod_comet_presence_member(r),
-               mod_comet_presence_info(r))
-                    : NULL;
+    if (!presence) {
+        return NULL;
+    }
+    mod_comet_presence_visitor(r, &visitor);
+    return comet_presence_enter(presence, (const comet_room_t *)rooms->elts,
+                                (apr_size_t)rooms->nelts, &visitor.who);
 }
 
 void mod_comet_presence_enter(request_rec *r, const mod_comet_ask_t *ask)

@@ -30,9 +30,16 @@ void mod_comet_presence_note(const request_rec *url, request_rec *r,
  * the author of a message counts as none.  The request's thread. */
 comet_text_t mod_comet_presence_member(const request_rec *r);
 
-/** What the token of a request says about its user, in JSON; data NULL: nothing.
- * The request's thread. */
-comet_text_t mod_comet_presence_info(const request_rec *r);
+/** What presence knows of a request's client. */
+typedef struct mod_comet_presence_visitor_t {
+    comet_visitor_t who;
+    unsigned char address[8]; /* who.address may point here */
+} mod_comet_presence_visitor_t;
+
+/** @param visitor  OUT; its texts live as long as the request.  The request's
+ *                  thread. */
+void mod_comet_presence_visitor(const request_rec *r,
+                                mod_comet_presence_visitor_t *visitor);
 
 /**
  * Have a reader be here, in the channels that were noted, until its place is

@@ -3,6 +3,7 @@
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
+#include "shared/metrics.h"
 #include "store/engine.h"
 #include "store/writer_priv.h"
 
@@ -36,6 +37,11 @@ static void wake(void *writer)
     comet_writer_wake(writer);
 }
 
+static void count_limited(void *writer)
+{
+    comet_metrics_add(COMET_METRIC_limited_joins, 1);
+}
+
 static apr_status_t create_presence(comet_writer_t *writer)
 {
     const comet_presence_config_t config = {
@@ -43,6 +49,7 @@ static apr_status_t create_presence(comet_writer_t *writer)
         .bus = writer->config.bus,
         .stopping = &writer->stopping,
         .wake = wake,
+        .on_limit = count_limited,
         .baton = writer,
     };
 

@@ -182,19 +182,75 @@ static int is_storable(comet_text_t channel)
     return channel.length && channel.length <= COMET_ONLINE_CHANNEL_MAX_BYTES;
 }
 
+/* What a visitor is here as: without what cannot be stored. */
+static comet_visitor_t storable_visitor(const comet_visitor_t *visitor)
+{
+    comet_visitor_t storable = *visitor;
+
+    if (visitor->member.length > COMET_AUTHOR_MAX_BYTES
+        || has_nul(visitor->member)) {
+        storable.member.length = 0;
+    }
+    storable.info = storable.member.length ? storable_info(visitor->info)
+                                           : (comet_text_t){ NULL, 0 };
+    return storable;
+}
+
+/* Count one more channel that a client enters.
+ * @return whether it may */
+static int spend_locked(comet_presence_t *presence,
+                        const comet_visitor_t *visitor)
+{
+    static const apr_interval_time_t each =
+        APR_USEC_PER_SEC / COMET_PRESENCE_RATE;
+    comet_text_t who =
+        visitor->member.length ? visitor->member : visitor->address;
+    apr_time_t *allowed =
+        &presence->allowed[comet_message_hash(who) % COMET_PRESENCE_CLIENTS];
+    apr_time_t now = comet_monotonic();
+    apr_time_t full = (*allowed > now ? *allowed : now) + each;
+
+    if (full > now + COMET_PRESENCE_BURST * each) {
+        if (presence->config.on_limit) {
+            presence->config.on_limit(presence->config.baton);
+        }
+        return 0;
+    }
+    *allowed = full;
+    return 1;
+}
+
+/* Find the entry of a client in a channel, or make it.
+ * @return NULL: there is no memory; or, with @a limited set, the client has
+ *         entered too many channels */
+static comet_entry_t *find_or_make_locked(comet_presence_t *presence,
+                                          const comet_room_t *room,
+                                          const comet_visitor_t *visitor,
+                                          int *limited)
+{
+    comet_entry_t *entry = comet_presence_find_locked(
+        presence, room->channel, visitor->member, visitor->info, 0);
+
+    *limited = !entry && !spend_locked(presence, visitor);
+    return entry || *limited
+               ? entry
+               : comet_presence_find_locked(presence, room->channel,
+                                            visitor->member, visitor->info, 1);
+}
+
 /* @return whether the writer's thread must be woken */
 static int sit_down_locked(comet_presence_t *presence, comet_seat_t *seat,
-                           const comet_room_t *room, comet_text_t member,
-                           comet_text_t info)
+                           const comet_room_t *room,
+                           const comet_visitor_t *visitor)
 {
     comet_sitting_t *sitting = &seat->sitting[seat->count];
     comet_entry_t *entry;
+    int limited;
 
     if (!is_storable(room->channel)) {
         return 0;
     }
-    entry =
-        comet_presence_find_locked(presence, room->channel, member, info, 1);
+    entry = find_or_make_locked(presence, room, visitor, &limited);
     if (!entry) {
         return 0;
     }
@@ -206,8 +262,9 @@ static int sit_down_locked(comet_presence_t *presence, comet_seat_t *seat,
 
 comet_seat_t *comet_presence_enter(comet_presence_t *presence,
                                    const comet_room_t *rooms, apr_size_t count,
-                                   comet_text_t member, comet_text_t info)
+                                   const comet_visitor_t *visitor)
 {
+    const comet_visitor_t storable = storable_visitor(visitor);
     comet_seat_t *seat = malloc(sizeof(*seat) + count * sizeof(*seat->sitting));
     apr_size_t i;
     int hurry = 0;
@@ -218,16 +275,9 @@ comet_seat_t *comet_presence_enter(comet_presence_t *presence,
     atomic_init(&seat->revoked, 0);
     seat->presence = presence;
     seat->count = 0;
-    if (member.length > COMET_AUTHOR_MAX_BYTES || has_nul(member)) {
-        member.length = 0;
-    }
-    info = storable_info(info);
-    if (!member.length) {
-        info = (comet_text_t){ NULL, 0 };
-    }
     pthread_mutex_lock(&presence->lock);
     for (i = 0; i < count; i++) {
-        hurry |= sit_down_locked(presence, seat, &rooms[i], member, info);
+        hurry |= sit_down_locked(presence, seat, &rooms[i], &storable);
     }
     pthread_mutex_unlock(&presence->lock);
     if (hurry) {
@@ -268,18 +318,19 @@ const atomic_int *comet_presence_revoked(const comet_seat_t *seat)
 }
 
 apr_status_t comet_presence_mark(comet_presence_t *presence,
-                                 const comet_room_t *room, comet_text_t member,
-                                 comet_text_t info, comet_timestamp_t read_at)
+                                 const comet_room_t *room,
+                                 const comet_visitor_t *visitor,
+                                 comet_timestamp_t read_at)
 {
+    const comet_visitor_t storable = storable_visitor(visitor);
     comet_entry_t *entry;
+    int limited;
 
-    if (!is_storable(room->channel) || !member.length
-        || member.length > COMET_AUTHOR_MAX_BYTES || has_nul(member)) {
+    if (!is_storable(room->channel) || !storable.member.length) {
         return COMET_EINVALID;
     }
     pthread_mutex_lock(&presence->lock);
-    entry = comet_presence_find_locked(presence, room->channel, member,
-                                       storable_info(info), 1);
+    entry = find_or_make_locked(presence, room, &storable, &limited);
     if (entry) {
         entry->most = room->most;
         if (read_at > entry->read_at) {
@@ -288,7 +339,7 @@ apr_status_t comet_presence_mark(comet_presence_t *presence,
         comet_presence_touch_locked(presence, entry);
     }
     pthread_mutex_unlock(&presence->lock);
-    return entry ? APR_SUCCESS : APR_ENOMEM;
+    return entry ? APR_SUCCESS : limited ? COMET_EBUSY : APR_ENOMEM;
 }
 
 /* --- notices --------------------------------------------------------------- */
@@ -334,7 +385,11 @@ comet_presence_t *comet_presence_create(const comet_presence_config_t *config)
     presence->grace = config->store->presence_grace;
     presence->buckets = calloc(FIRST_SIZE, sizeof(*presence->buckets));
     presence->size = FIRST_SIZE;
-    if (!presence->buckets) {
+    presence->allowed =
+        calloc(COMET_PRESENCE_CLIENTS, sizeof(*presence->allowed));
+    if (!presence->buckets || !presence->allowed) {
+        free(presence->buckets);
+        free(presence->allowed);
         free(presence);
         return NULL;
     }
@@ -358,6 +413,7 @@ void comet_presence_free(comet_presence_t *presence)
     }
     pthread_mutex_destroy(&presence->lock);
     free(presence->buckets);
+    free(presence->allowed);
     free(presence->leases);
     free(presence);
 }

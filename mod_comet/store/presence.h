@@ -17,7 +17,11 @@
  * 3. each write also checks that the child still has its lease.  A child that
  *    was taken for dead takes another one, and enters its members again;
  * 4. a row that somebody else has deleted means that its member was thrown out:
- *    the seats of its clients are revoked.
+ *    the seats of its clients are revoked;
+ * 5. a client that comes and goes again in the same channels costs nothing, by
+ *    rule 1.  One that names ever new channels may enter COMET_PRESENCE_BURST
+ *    at once and COMET_PRESENCE_RATE a second in each child; beyond that it is
+ *    not here.
  *
  * The writer's thread does all that writes and reads (store/writer.h).  The
  * lock is a leaf, and is held for moments only.
@@ -38,6 +42,19 @@ typedef struct comet_room_t {
     apr_int64_t most; /* members whose coming and going is published */
 } comet_room_t;
 
+/** How many channels one client may newly enter at once, and in a second. */
+#define COMET_PRESENCE_BURST 1000
+#define COMET_PRESENCE_RATE 10
+
+/** Who a client is. */
+typedef struct comet_visitor_t {
+    comet_text_t member; /* its user.  A name that is empty, longer than
+                          * COMET_AUTHOR_MAX_BYTES or has a NUL counts as none */
+    comet_text_t info; /* JSON about the user; data NULL: none.  It is left out
+                        * where it is too long */
+    comet_text_t address; /* by which a client without a name is limited */
+} comet_visitor_t;
+
 /** That a client is here.  It lives until comet_presence_leave(). */
 typedef struct comet_seat_t comet_seat_t;
 
@@ -47,6 +64,9 @@ typedef struct comet_presence_config_t {
     const atomic_int *stopping; /* [atomic] the child ends */
     /** Called when there is something to write soon.  Any thread. */
     void (*wake)(void *baton);
+    /** Called when a client may not enter a channel (rule 5); or NULL.  Any
+     * thread; it must not take a lock. */
+    void (*on_limit)(void *baton);
     void *baton;
 } comet_presence_config_t;
 
@@ -58,17 +78,14 @@ void comet_presence_free(comet_presence_t *presence);
 
 /**
  * Note that a client waits.
- * @param rooms  copied.  Those whose names are too long are left out
- * @param member  its user.  A name that is empty, longer than
- *                COMET_AUTHOR_MAX_BYTES or has a NUL counts as none
- * @param info    JSON about the user; data NULL: none.  It is left out where it
- *                is too long
+ * @param rooms  copied.  Those whose names are too long are left out, and so are
+ *               those that are too many
  * @return NULL: there is no memory, or no room
  * Any thread.
  */
 comet_seat_t *comet_presence_enter(comet_presence_t *presence,
                                    const comet_room_t *rooms, apr_size_t count,
-                                   comet_text_t member, comet_text_t info);
+                                   const comet_visitor_t *visitor);
 
 /** Note that the client waits no more.  NULL is ignored.  Any thread; while the
  * child ends it does nothing, so a signal handler may call it then. */
@@ -77,14 +94,15 @@ void comet_presence_leave(comet_seat_t *seat);
 /**
  * Note up to where a member has read a channel.  It is written within a second,
  * and published; a mark that is older than the last one changes nothing.
- * @param info  as for comet_presence_enter(): the member may begin to wait
- *              before the mark is written
+ * @param visitor  whole: the member may begin to wait before the mark is written
  * @return COMET_EINVALID: the member or the channel cannot be stored;
+ *         COMET_EBUSY: the member marks too many channels (rule 5);
  *         APR_ENOMEM.  Any thread.
  */
 apr_status_t comet_presence_mark(comet_presence_t *presence,
-                                 const comet_room_t *room, comet_text_t member,
-                                 comet_text_t info, comet_timestamp_t read_at);
+                                 const comet_room_t *room,
+                                 const comet_visitor_t *visitor,
+                                 comet_timestamp_t read_at);
 
 /** [atomic] Becomes non-zero when the client's member was thrown out.  NULL for
  * no seat.  It lives as long as the seat. */

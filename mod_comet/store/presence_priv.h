@@ -19,6 +19,10 @@
 /** How many changes one transaction makes. */
 #define COMET_PRESENCE_CHANGES 500
 
+/** How many clients can be told apart by how many channels they enter; the
+ * others share what is allowed. */
+#define COMET_PRESENCE_CLIENTS 16384
+
 typedef struct comet_sitting_t comet_sitting_t;
 
 /** A member in a channel, or all its clients without a name. */
@@ -74,6 +78,8 @@ struct comet_presence_t {
     apr_size_t size, count; /* [lock] the numbers of buckets and of entries */
     TAILQ_HEAD(, comet_entry_t) dirty; /* [lock] */
     comet_wheel_t wheel; /* [lock] the timers of graces */
+    apr_time_t *allowed; /* [lock] of each client, by its hash: when it has
+                          * all its burst again, by comet_monotonic() */
     int hurried; /* [lock] a member is dirty, and the thread was woken for it */
     atomic_int noticed; /* [atomic] compare the rows soon */
     /* the rest: [writer's thread] */

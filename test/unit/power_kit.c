@@ -210,6 +210,18 @@ static void on_cut(void *baton)
     atomic_store(&cut_done, 1);
 }
 
+void power_arm(unsigned *seed, int operations)
+{
+    atomic_store(&cut_done, 0);
+    cut_seed = (unsigned)rand_r(seed);
+    faulty_cut_at(1 + random_below(seed, operations), on_cut, NULL);
+}
+
+int power_failed(void)
+{
+    return atomic_load(&cut_done);
+}
+
 void power_run_until_cut(unsigned *seed, int operations)
 {
     pthread_t threads[PUBLISHERS + 1];
@@ -221,10 +233,8 @@ void power_run_until_cut(unsigned *seed, int operations)
     int i;
 
     apr_pool_create(&own, pool);
-    atomic_store(&cut_done, 0);
-    cut_seed = (unsigned)rand_r(seed);
     faulty_follow();
-    faulty_cut_at(1 + random_below(seed, operations), on_cut, NULL);
+    power_arm(seed, operations);
     assert_int_equal(comet_writer_create(&writer, &config, own), 0);
     for (i = 0; i <= PUBLISHERS; i++) {
         seeds[i] = (unsigned)rand_r(seed);

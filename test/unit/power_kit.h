@@ -37,6 +37,12 @@ int power_begin(void **state);
  * @param store  a store that holds the write lock; NULL: by the writer */
 apr_status_t power_publish(unsigned number, comet_store_t *store);
 
+/** Let the power fail within this many operations of the disk. */
+void power_arm(unsigned *seed, int operations);
+
+/** Whether it has failed.  Any thread. */
+int power_failed(void);
+
 /** Let publishers, and another child that prunes and checkpoints, work until
  * the power fails.
  * @param operations  the power fails within this many operations of the disk */

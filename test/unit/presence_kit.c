@@ -17,6 +17,7 @@ here_client_t here_clients[HERE_SEATS];
 sqlite3 *here_outside;
 atomic_int here_woken;
 int here_removals;
+int here_sync_full;
 
 static void wake(void *baton)
 {
@@ -64,7 +65,7 @@ int here_setup(void **state)
 
     kit_setup(state);
     kit_config.presence_grace = HERE_GRACE;
-    kit_config.sync_full = 0;
+    kit_config.sync_full = here_sync_full;
     memset(here_clients, 0, sizeof(here_clients));
     here_removals = 0;
     apr_pool_create(&pool, NULL);
@@ -164,9 +165,9 @@ here_client_t *here_enter(int child, int channel, int member)
     assert_true(client < here_clients + HERE_SEATS);
     *client =
         (here_client_t){ .child = child, .channel = channel, .member = member };
-    client->seat = comet_presence_enter(here_children[child].presence, &room, 1,
-                                        comet_text(here_name_of(member)),
-                                        comet_text(NULL));
+    client->seat = comet_presence_enter(
+        here_children[child].presence, &room, 1,
+        &(comet_visitor_t){ .member = comet_text(here_name_of(member)) });
     assert_non_null(client->seat);
     return client;
 }

@@ -39,6 +39,7 @@ extern here_client_t here_clients[HERE_SEATS];
 extern sqlite3 *here_outside; /* another program's connection */
 extern atomic_int here_woken; /* how often a writer was woken */
 extern int here_removals; /* how many steps said that members were thrown out */
+extern int here_sync_full; /* CometSync of the next test; 0 is faster */
 
 /** Before and after all tests of a program, and each of them. */
 int here_begin(void **state);

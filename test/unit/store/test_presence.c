@@ -188,6 +188,15 @@ static void test_without_a_name(void **state)
     assert_int_equal(kit_number_in(here_outside, HERE_ONLINE), 0);
 }
 
+static comet_seat_t *enter(comet_presence_t *presence, const comet_room_t *room,
+                           comet_text_t member, const char *info)
+{
+    const comet_visitor_t visitor = { .member = member,
+                                      .info = comet_text(info) };
+
+    return comet_presence_enter(presence, room, 1, &visitor);
+}
+
 /* What cannot be stored is left out, and stops nothing else. */
 static void test_odd_names(void **state)
 {
@@ -199,18 +208,13 @@ static void test_odd_names(void **state)
     memset(longest, 'c', sizeof(longest));
     memset(member, 'm', sizeof(member));
     room.channel = (comet_text_t){ longest, sizeof(longest) - 1 };
-    assert_null(comet_presence_enter(presence, &room, 1, comet_text("ann"),
-                                     comet_text(NULL)));
+    assert_null(enter(presence, &room, comet_text("ann"), NULL));
     assert_null(comet_presence_revoked(NULL));
     room.channel.length--;
-    nobody = comet_presence_enter(presence, &room, 1,
-                                  (comet_text_t){ member, sizeof(member) },
-                                  comet_text(NULL));
-    ann =
-        comet_presence_enter(presence, &room, 1, (comet_text_t){ member, 255 },
-                             comet_text("{\"a\": 1}"));
-    twins = comet_presence_enter(presence, &room, 1,
-                                 (comet_text_t){ "a\0b", 3 }, comet_text(NULL));
+    nobody =
+        enter(presence, &room, (comet_text_t){ member, sizeof(member) }, NULL);
+    ann = enter(presence, &room, (comet_text_t){ member, 255 }, "{\"a\": 1}");
+    twins = enter(presence, &room, (comet_text_t){ "a\0b", 3 }, NULL);
     here_await(HERE_ONLINE, 1);
     here_await("SELECT sum(clients) FROM presence_anonymous", 2);
     assert_int_equal(kit_number_in(here_outside, "SELECT count(*) FROM message"
@@ -223,13 +227,81 @@ static void test_odd_names(void **state)
     comet_presence_leave(NULL);
 }
 
+/* Have a client enter as many new channels as it can, and leave each of them at
+ * once; or mark them.
+ * @return how many it entered or marked */
+static int flood(comet_presence_t *presence, const char *prefix,
+                 const comet_visitor_t *visitor, int marks)
+{
+    int i, in = 0;
+
+    for (i = 0; i < 2 * COMET_PRESENCE_BURST; i++) {
+        char name[40];
+        const apr_size_t length =
+            (apr_size_t)snprintf(name, sizeof(name), "%s%d", prefix, i);
+        const comet_room_t room = { { name, length }, 100 };
+
+        if (marks) {
+            apr_status_t status =
+                comet_presence_mark(presence, &room, visitor, 1);
+
+            assert_true(status == APR_SUCCESS || status == COMET_EBUSY);
+            in += status == APR_SUCCESS;
+        }
+        else {
+            comet_seat_t *seat =
+                comet_presence_enter(presence, &room, 1, visitor);
+
+            in += seat != NULL;
+            comet_presence_leave(seat);
+        }
+    }
+    return in;
+}
+
+/* The burst, and what comes while a slow machine goes through the loop. */
+static void assert_burst(int in)
+{
+    assert_true(in >= COMET_PRESENCE_BURST
+                && in < COMET_PRESENCE_BURST + 60 * COMET_PRESENCE_RATE);
+}
+
+/* A client that names ever new channels enters so many and no more, whether it
+ * has a name or not; others are not concerned.  In channels that it is in
+ * already it comes and goes as it likes. */
+static void test_ever_new_channels(void **state)
+{
+    comet_presence_t *presence = here_children[0].presence;
+    const comet_room_t first = { comet_text("new/0"), 100 };
+    const comet_visitor_t ann = { .member = comet_text("ann"),
+                                  .address = comet_text("1234") },
+                          bob = { .member = comet_text("bob"),
+                                  .address = comet_text("1234") },
+                          one = { .address = comet_text("1234") },
+                          other = { .address = comet_text("5678") };
+    int i;
+
+    assert_burst(flood(presence, "new/", &ann, 0));
+    assert_burst(flood(presence, "new/", &one, 0));
+    assert_burst(flood(presence, "other/", &other, 0));
+    assert_burst(flood(presence, "marked/", &bob, 1));
+    for (i = 0; i < 2 * COMET_PRESENCE_BURST; i++) {
+        comet_seat_t *seat = comet_presence_enter(presence, &first, 1, &ann);
+
+        assert_non_null(seat);
+        comet_presence_leave(seat);
+    }
+    assert_int_equal(comet_presence_mark(presence, &first, &ann, 5), 0);
+}
+
 static apr_status_t mark(int child, const char *channel, const char *member,
                          comet_timestamp_t read_at)
 {
     const comet_room_t room = { comet_text(channel), 100 };
+    const comet_visitor_t visitor = { .member = comet_text(member),
+                                      .info = comet_text("{\"b\": 2}") };
 
-    return comet_presence_mark(here_children[child].presence, &room,
-                               comet_text(member), comet_text("{\"b\": 2}"),
+    return comet_presence_mark(here_children[child].presence, &room, &visitor,
                                read_at);
 }
 
@@ -240,8 +312,8 @@ static void test_info_of_who_marks(void **state)
     comet_seat_t *ann;
 
     assert_int_equal(mark(0, "marked", "ann", 100), 0);
-    ann = comet_presence_enter(here_children[0].presence, &room, 1,
-                               comet_text("ann"), comet_text("{\"b\": 2}"));
+    ann = enter(here_children[0].presence, &room, comet_text("ann"),
+                "{\"b\": 2}");
     here_await(HERE_ONLINE, 1);
     assert_int_equal(kit_number_in(here_outside, "SELECT count(*) FROM online"
                                                  " WHERE channel = 'marked'"
@@ -361,6 +433,7 @@ int main(void)
         HERE_TEST(test_thrown_out_unnoticed),
         HERE_TEST(test_without_a_name),
         HERE_TEST(test_odd_names),
+        HERE_TEST(test_ever_new_channels),
         HERE_TEST(test_info_of_who_marks),
         HERE_TEST(test_marks),
         HERE_TEST(test_slices),
