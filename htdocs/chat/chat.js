@@ -75,13 +75,21 @@ function settle(row, { timestamp, author, type = 'message', body }) {
     row.dataset.author = author ?? '';
     unsettled.delete(row);
     shown.set(timestamp, row);
-    if (author && row.classList.contains('mine')) {
+    if (author && author !== user && row.classList.contains('mine')) {
         user = author;
+        shown.forEach(claim);
     }
-    row.classList.toggle('editable', !!author && author === user);
+    claim(row);
     drafts.set(row, { ...drafts.get(row), text: body ?? drafts.get(row)?.text });
     showEdit(row);
     place(row, timestamp);
+}
+
+/** Marks a row whose author is this user, who may have written it elsewhere. */
+function claim(row) {
+    if (user && row.dataset.author === user) {
+        row.classList.add('mine', 'editable');
+    }
 }
 
 /** Shows the newest text, if the message's own author has written it. */

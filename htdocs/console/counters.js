@@ -8,7 +8,7 @@ const GAUGES = new Set(['children', 'sending', 'blocked']);
 
 // What belongs together, for people.  What is not named here comes last.
 const GROUPS = [
-    ['Waiting now', /^(waiting|children|adopted|ghosts|blocked|sending|buffered)/],
+    ['Waiting now', /^(waiting|children|adopted|ghosts|blocked|sending|buffered|incoming)/],
     ['Publishing', /^(published|repeated|publish refused)/],
     ['Delivering', /^(delivered|resumed|resynced|unanswered|fast polls|catch ups|rearmed|http2 threads)/],
     ['Leaving, and turned away', /^(dropped|departed|turned away|soft landings|limit)/],

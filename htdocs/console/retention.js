@@ -17,16 +17,12 @@ function split(seconds) {
 
 /** What is kept, in words. */
 function describe({ count, age }) {
-    const parts = [];
-    if (count) {
-        parts.push(`the newest ${plural(count, 'message')}`);
+    const messages = count ? `at most ${plural(count, 'message')}` : 'messages';
+    if (!age) {
+        return count ? messages : 'everything';
     }
-    if (age) {
-        const [number, , word] = split(age);
-        parts.push(`messages of the last ${
-            number === 1 ? word : plural(number, word)}`);
-    }
-    return parts.join(', of these ') || 'everything';
+    const [number, , word] = split(age);
+    return `${messages} up to ${plural(number, word)} old`;
 }
 
 /**

@@ -1,0 +1,320 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who is here, in numbers: children that are stopped, clients that vanish, what
+joins and what presence costs."""
+
+import os
+import selectors
+import signal
+import struct
+import threading
+import time
+
+from crowd import EVENTS, Crowd, deafen, read_head
+from httpd_env import SLOW, sqlite, wait_until
+from members import MODULES, NAMES, named, online, told
+from stream_client import Stream
+
+HEARTBEAT = 2
+
+
+def conf(grace, more=""):
+    return NAMES.replace("Grace 2s", "Grace %ds" % grace) \
+        .replace("CometPresence on", "CometPresence on 100000") + """
+CometHeartbeat %ds
+CometMaxSubscribers 4000
+ListenBacklog 1024
+<Location "/comet/off">
+  CometPresence off
+</Location>
+""" % HEARTBEAT + more
+
+
+def streams(crowd, channel, names):
+    """A stream for each name; their heads have been read."""
+    socks = [crowd.ask(1, "/comet/" + channel, dict(EVENTS, **named(name)))[0]
+             for name in names]
+    assert {read_head(sock).status for sock in socks} == {200}
+    return socks
+
+
+def await_count(server, channel, count, timeout):
+    wait_until(lambda: len(online(server, channel) or ()) == count, timeout,
+               "%d in %s" % (count, channel))
+
+
+def stopped(make_server, count, seconds):
+    """Stop one of two children for so long: its members leave once and join
+    once more, the others' stay, and no stream ends."""
+    server = make_server(conf=conf(15), modules=MODULES, children=2)
+    names = ["m%d" % i for i in range(count)]
+    with Crowd(server) as crowd:
+        socks = streams(crowd, "room", names)
+        await_count(server, "room", count, 30)
+        pid = int(sqlite(server.db, "SELECT pid FROM presence_holder AS h JOIN"
+                         " presence_row AS r ON r.holder = h.id GROUP BY h.id"
+                         " ORDER BY count(*) DESC LIMIT 1")[0][0])
+        theirs = {row[0] for row in sqlite(
+            server.db, "SELECT member FROM presence_row JOIN presence_holder"
+            " ON holder = id WHERE pid = %d" % pid)}
+        os.kill(pid, signal.SIGSTOP)
+        begun = time.monotonic()
+        try:
+            await_count(server, "room", count - len(theirs), 60 * SLOW)
+            gone = time.monotonic() - begun
+            # the test stops the child, so there is no other condition
+            time.sleep(max(0, seconds - gone))
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        begun = time.monotonic()
+        await_count(server, "room", count, 30 * SLOW)
+        back = time.monotonic() - begun
+        texts = told(server, "room")
+        for name in names:
+            assert texts.count("join " + name) == 1 + (name in theirs), name
+            assert texts.count("leave " + name) == int(name in theirs), name
+        sqlite(server.db, "INSERT INTO message(channel, body)"
+               " VALUES('room', 'still here')")
+        for sock in socks:
+            data = b""
+            while b"still here" not in data:
+                piece = sock.recv(65536)
+                assert piece, "a stream has ended"
+                data += piece
+    return "%d of %d members in a child that was stopped for %d s: away after" \
+        " %.1f s, back %.1f s after it went on, each with one leave and one" \
+        " join" % (len(theirs), count, seconds, gone, back)
+
+
+def vanished(make_server, mpm, count, grace=2):
+    """Clients whose packets are all lost leave within two heartbeats and the
+    grace; others stay."""
+    server = make_server(mpm=mpm, conf=conf(grace), modules=MODULES,
+                         threads=4 * count)
+    names = ["m%d" % i for i in range(count)]
+    with Crowd(server) as crowd, Crowd(server) as others:
+        socks = streams(crowd, "room", names)
+        streams(others, "room", ["ann", "bob"])
+        await_count(server, "room", count + 2, 30)
+        for sock in socks:
+            deafen(sock)
+        begun = time.monotonic()
+        wait_until(lambda: online(server, "room") == ["ann", "bob"], 60,
+                   "those who are here")
+        took = time.monotonic() - begun
+        texts = told(server, "room")
+        assert all(texts.count("leave " + name) == 1 for name in names)
+        assert texts.count("leave ann") == 0
+    # a commit and a look of this loop on a loaded machine
+    assert took < 2 * HEARTBEAT + grace + 4 * SLOW, took
+    return "%s: %d members whose packets are lost have left after %.1f s" \
+        " (heartbeat %d s, grace %d s)" % (mpm, count, took, HEARTBEAT, grace)
+
+
+# --- messages that pass --------------------------------------------------------
+
+def pages_used(server):
+    """How many pages of the database are in use."""
+    row = sqlite(server.db, "SELECT page_count - freelist_count FROM"
+                 " pragma_page_count, pragma_freelist_count")
+    return int(row[0][0])
+
+
+def erased(server):
+    """What makes the children fill their rings again when it grows."""
+    return int(sqlite(server.db, "SELECT erased FROM comet_clock")[0][0])
+
+
+def type_for(server, users, seconds, sent):
+    """Publish what these users type, each once in three seconds."""
+    until = time.monotonic() + seconds
+    with server.raw() as conn:
+        for turn in range(int(seconds / 3)):
+            for user in users:
+                conn.request("POST", "/comet/room?type=typing&keep=5", named(
+                    user, **{"Content-Type": "text/plain"}), b"%d" % turn)
+                assert conn.answer().status == 201
+                sent.append(user)
+            pause = until - seconds + 3 * (turn + 1) - time.monotonic()
+            time.sleep(max(0, pause))   # the rate is what is tested
+
+
+def typing(make_server, users, seconds):
+    """So many users type for so long: a client that is there gets all of it,
+    nobody gets it later, nobody is told of a gap, and nothing stays."""
+    server = make_server(conf=conf(15), modules=MODULES, children=2)
+    first = server.request("POST", "/comet/room", b"first", named(
+        "ann", **{"Content-Type": "text/plain"})).json()["timestamp"]
+    wait_until(lambda: online(server, "room") is not None, 10, "the tables")
+    before, removed = pages_used(server), erased(server)
+    sent = []
+    with Stream(server, "/comet/room?format=json&since=%d" % first,
+                named("ann")) as stream:
+        parts = [["u%d" % i for i in range(k, users, 4)] for k in range(4)]
+        total = users * int(seconds / 3)
+        threads = [threading.Thread(target=type_for, args=(
+            server, part, seconds, sent)) for part in parts]
+        threads.append(threading.Thread(target=stream.until, args=(total,)))
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(stream.events) == len(sent) == total
+        assert not [e for e in stream.events if e["type"] == "gap"]
+        most = pages_used(server)
+        wait_until(lambda: sqlite(
+            server.db, "SELECT count(*) FROM message_log WHERE keep") == [["0"]],
+            120, "upkeep")
+    answer = server.get("/comet/room?wait=0&since=%d" % first,
+                        named("bob")).json()
+    assert answer["messages"] == [] and answer["gap"] is False
+    assert erased(server) == removed
+    after = pages_used(server)
+    assert after <= before + 4, (before, most, after)
+    return "%d users type for %d s: %d messages, all delivered to who was" \
+        " there, none replayed, no gap, rings not refilled; pages used: %d" \
+        " before, %d at the end, %d after upkeep" % (
+            users, seconds, len(sent), before, most, after)
+
+
+# --- what it costs -------------------------------------------------------------
+
+def cpu(server):
+    """CPU seconds of the server's children."""
+    total = 0
+    for pid in server.children():
+        with open("/proc/%d/stat" % pid, encoding="ascii") as stat:
+            fields = stat.read().rpartition(")")[2].split()
+        total += int(fields[11]) + int(fields[12])
+    return total / os.sysconf("SC_CLK_TCK")
+
+
+def commits(server):
+    """How often the database was changed: a counter that SQLite keeps in the
+    index of its log."""
+    with open(server.db + "-shm", "rb") as shm:
+        return struct.unpack_from("=I", shm.read(16), 8)[0]
+
+
+def poll_as(server, channel, count):
+    """A poll, answered at once, of each of so many users."""
+    with server.raw() as conn:
+        for i in range(count):
+            conn.request("GET", "/comet/%s?since=0" % channel,
+                         named("m%d" % i))
+            assert conn.answer().status == 200
+
+
+def joins(make_server, count):
+    """So many members join: the CPU time beyond that of the same requests
+    without presence, the messages, and the commits."""
+    server = make_server(conf=conf(600), modules=MODULES, children=2)
+    for channel in ("room", "off/room"):
+        sqlite(server.db, "INSERT INTO message(channel, body)"
+               " VALUES('%s', 'x')" % channel)
+    wait_until(lambda: online(server, "room") is not None, 10, "the tables")
+    poll_as(server, "off/room", 200)        # warm up
+    spent = []
+    for channel in ("off/room", "room"):
+        begun, written = cpu(server), commits(server)
+        poll_as(server, channel, count)
+        if channel == "room":
+            await_count(server, "room", count, 60)
+        spent.append(cpu(server) - begun)
+    written = commits(server) - written
+    texts = told(server, "room")
+    assert texts.count("join m0") == 1 and len(texts) == count
+    return "%d joins: %d messages in %d commits; %.3f ms of CPU each, beyond" \
+        " the %.3f ms of its poll" % (
+            count, len(texts), written, 1000 * (spent[1] - spent[0]) / count,
+            1000 * spent[0] / count)
+
+
+class Drain(threading.Thread):
+    """Reads whatever arrives on sockets, and throws it away."""
+
+    def __init__(self, socks):
+        super().__init__(daemon=True)
+        self.over = False
+        self.selector = selectors.EpollSelector()
+        for sock in socks:
+            self.selector.register(sock, selectors.EVENT_READ)
+        self.start()
+
+    def run(self):
+        while not self.over:
+            for key, _ in self.selector.select(0.2):
+                key.fileobj.recv(1 << 18)
+
+
+def fan_out(server, channel, readers, count):
+    """CPU seconds for so many messages to so many streams."""
+    begun = cpu(server)
+    wanted = server.status()["delivered"] + readers * count
+    with server.raw() as conn:
+        for _ in range(count):
+            conn.request("POST", "/comet/" + channel, named(
+                "ann", **{"Content-Type": "text/plain"}), b"x" * 100)
+            assert conn.answer().status == 201
+    wait_until(lambda: server.status()["delivered"] >= wanted, 60, "them all")
+    return cpu(server) - begun
+
+
+def overhead(make_server, readers, count, rounds):
+    """What presence adds to the fan-out of streams: the same messages to as
+    many streams with presence and without, in turn."""
+    server = make_server(conf=conf(15), modules=MODULES)
+    used = {"room": 0, "off/room": 0}
+    with Crowd(server) as crowd:
+        socks = [sock for channel in used for sock in streams(
+            crowd, channel, ["m%d" % i for i in range(readers)])]
+        await_count(server, "room", readers, 30)
+        drain = Drain(socks)
+        for channel in used:
+            fan_out(server, channel, readers, count)    # warm up
+        for turn in range(rounds):
+            for channel in sorted(used, reverse=turn % 2 == 1):
+                used[channel] += fan_out(server, channel, readers, count)
+        drain.over = True
+        drain.join()
+    share = 100 * (used["room"] / used["off/room"] - 1)
+    per = {channel: 1e6 * seconds / (readers * count * rounds)
+           for channel, seconds in used.items()}
+    return share, "%d messages to %d streams, %d times: %.2f us of CPU each" \
+        " with presence, %.2f without: %+.1f %%" % (
+            count, readers, rounds, per["room"], per["off/room"], share)
+
+
+# --- one client that names ever new channels -----------------------------------
+
+def flood(make_server, name, seconds):
+    """For so long a client begins to read a hundred new channels and leaves,
+    again and again: what it makes the server store is bounded."""
+    server = make_server(conf=conf(1, """
+<Location "/comet/open">
+  Require all granted
+</Location>
+<Location "/comet/named">
+  Require valid-user
+</Location>
+"""), modules=MODULES)
+    root = "named" if name else "open"
+    until = time.monotonic() + seconds
+    asked = 0
+    while time.monotonic() < until:
+        channels = "".join("&channel=%s/%d" % (root, asked + i)
+                           for i in range(100))
+        with Crowd(server) as crowd:
+            sock = crowd.ask(1, "/comet/%s?since=0%s" % (root, channels),
+                             dict(EVENTS, **(named(name) if name else {})))[0]
+            assert read_head(sock).status == 200
+        asked += 100
+    wait_until(lambda: sqlite(
+        server.db, "SELECT (SELECT count(*) FROM presence_row) + (SELECT"
+        " count(*) FROM presence_anonymous)") == [["0"]], 60, "nobody")
+    stored = int(sqlite(server.db, "SELECT count(*) FROM message")[0][0])
+    text = "%s client named %d channels in %d s: %d messages stored, %d" \
+        " channels not entered" % ("a" if name else "a nameless", asked,
+                                   seconds, stored,
+                                   server.status()["limited_joins"])
+    assert stored <= 4 * (1000 + 10 * (seconds + 20)), text
+    return text
