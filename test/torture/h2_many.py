@@ -1,0 +1,271 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Many HTTP/2 connections with streams that wait without a thread: what they
+cost, and how late their messages are."""
+
+import os
+import re
+import selectors
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+from comet_load import quantile
+from h2_client import H2Tls
+from http_client import Closed
+from httpd_env import SANITIZER, SLOW, fd_count, pss_kb, thread_count, wait_until
+
+EVENTS = "/comet/news?transport=events"
+CONF = "CometParkHTTP2 on\nCometReplay 0\nCometHeartbeat 25\n"
+# one child, whose threads are few beside its connections
+MPM = """ServerLimit 1
+StartServers 1
+ThreadLimit 64
+ThreadsPerChild 64
+MaxRequestWorkers 64
+MinSpareThreads 64
+MaxSpareThreads 64
+AsyncRequestWorkerFactor 100
+MaxConnectionsPerChild 0
+ListenBacklog 2000
+H2MaxWorkers 64
+"""
+# What curl and Chromium allow a stream, and add to the connection's 65,535.
+CURL, CHROMIUM = (65535, 1 << 20), (6291456, 15663105)
+
+
+def cpu_seconds(pid):
+    """What a process has computed so far, in seconds."""
+    with open("/proc/%d/stat" % pid) as stat:
+        fields = stat.read().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+class Many:
+    """Connections of one process.  A message is a number; `next` has the one
+    that is due on each of the connections' streams."""
+
+    def __init__(self, server, connections, streams):
+        self.selector, self.server = selectors.DefaultSelector(), server
+        self.streams = streams
+        with ThreadPoolExecutor(8) as pool:
+            self.conns = list(pool.map(self.open, range(connections)))
+        for conn in self.conns:
+            conn.sock.setblocking(False)
+            self.selector.register(conn.sock, selectors.EVENT_READ, conn)
+
+    def open(self, _):
+        """Open a connection and its streams."""
+        conn = H2Tls(self.server.tls_port, *CHROMIUM, timeout=60 * SLOW)
+        conn.finish(conn.request("GET", "/static.txt"), 60 * SLOW)
+        for _ in range(self.streams):
+            conn.request("GET", EVENTS)
+        assert conn.pump(lambda: all(s.status == 200 for s in
+                                     conn.streams.values()), 60 * SLOW)
+        conn.got = {ident: 0 for ident in conn.streams if ident > 1}
+        return conn
+
+    def close(self):
+        for conn in self.conns:
+            conn.close()
+        self.selector.close()
+
+    def take(self, conn):
+        """Read what has come; the streams get their messages in order."""
+        try:
+            while True:
+                data = conn.sock.recv(65536)
+                if not data:
+                    raise Closed("a connection is lost")
+                conn.buffer += data
+        except BlockingIOError:
+            pass
+        except OSError as err:
+            if "did not complete" not in str(err):
+                raise
+        while conn.take():
+            pass
+        for ident, expected in conn.got.items():
+            stream = conn.streams[ident]
+            for number in re.findall(rb"data: (\d+)\n", stream.body()):
+                assert int(number) == expected, (ident, number, expected)
+                expected += 1
+            conn.got[ident] = expected
+            assert not stream.ended
+            stream.pieces = []
+
+    def run(self, seconds, is_done=lambda: False):
+        """Read for that long, or until it is done."""
+        end = time.monotonic() + seconds
+        while not is_done():
+            left = end - time.monotonic()
+            if left <= 0:
+                return False
+            for key, _ in self.selector.select(min(left, 0.5)):
+                self.take(key.data)
+        return True
+
+    def behind(self, count):
+        return sum(have != count for conn in self.conns
+                   for have in conn.got.values())
+
+
+def fan_out(server, many, rounds):
+    """How long it takes until all streams have a message, in seconds."""
+    took = []
+    for number in range(rounds):
+        begin = time.monotonic()
+        server.post("news", str(number))
+        done = many.run(60 * SLOW, lambda n=number: not any(
+            have != n + 1 for c in many.conns for have in c.got.values()))
+        assert done, "%d streams lack a message" % many.behind(number + 1)
+        took.append(time.monotonic() - begin)
+    return took
+
+
+def server_for(make_server, **kwargs):
+    return make_server(mpm="event", tls=True, h2=True, timeout=300,
+                       mpm_conf=MPM, conf=CONF + "KeepAliveTimeout 300\n",
+                       **kwargs)
+
+
+def idle_cost(make_server, connections):
+    """KiB of a connection that has had its answer and waits for the next
+    request."""
+    server = server_for(make_server)
+    pid = server.children()[0]
+    server.request("GET", "/static.txt", tls=True)
+    before = pss_kb(pid)
+    many = Many(server, connections, 0)
+    each = (pss_kb(pid) - before) / connections
+    descriptors = fd_count(pid) - connections
+    many.close()
+    # (a stop while httpd closes them may crash it: settle())
+    wait_until(lambda: fd_count(pid) <= descriptors, 60, "all to be closed")
+    return each
+
+
+def many_streams(make_server, connections, streams, rest, rounds=10):
+    """Open them, let them rest, publish.  Return what was measured."""
+    server = server_for(make_server)
+    pid = server.children()[0]
+    warm = Many(server, 1, 1)
+    wait_until(lambda: server.status()["ghosts"] == 1, 10, "a stream")
+    warm.close()
+    wait_until(lambda: server.status()["ghosts"] == 0, 10, "its end")
+    threads, memory, begin = thread_count(pid), pss_kb(pid), time.monotonic()
+    many = Many(server, connections, streams)
+    count = connections * streams
+    wait_until(lambda: server.status()["ghosts"] == count, 30, "all to wait")
+    found = {"opened": time.monotonic() - begin,
+             "threads": thread_count(pid) - threads,
+             "blocked": server.status()["blocked"]}
+    if rest:
+        many.run(2)                             # what was just opened
+        used, begin = cpu_seconds(pid), time.monotonic()
+        many.run(rest)
+        found["idle"] = 100 * (cpu_seconds(pid) - used) \
+            / (time.monotonic() - begin)
+    found["kib"] = (pss_kb(pid) - memory) / count
+    used = cpu_seconds(pid)
+    found["took"] = fan_out(server, many, rounds)
+    found["usec"] = (cpu_seconds(pid) - used) / rounds / count * 1e6
+    many.close()
+    wait_until(lambda: server.status()["ghosts"] == 0, 60, "none to wait")
+    return found
+
+
+def many(make_server, connections, streams, rest=0, most_kib=None):
+    """As many_streams(), judged; a sentence of figures."""
+    found = many_streams(make_server, connections, streams, rest)
+    assert found["blocked"] == 0 and found["threads"] <= 2, found
+    if SANITIZER == "none":
+        assert not most_kib or found["kib"] <= most_kib, found
+        # about 1; a busy machine's cold caches may double it
+        assert found.get("idle", 0) <= 2, found
+    return ("%d connections with %d each open in %.1f s; %+d threads; "
+            "%.1f KiB PSS a stream; %sa message reached all in p50 %.0f, "
+            "max %.0f ms, %.0f us of CPU each"
+            % (connections, streams, found["opened"], found["threads"],
+               found["kib"],
+               "%.2f %% of a core in %d s of rest; " % (found["idle"], rest)
+               if rest else "",
+               quantile(found["took"], 0.5) * 1000,
+               max(found["took"]) * 1000, found["usec"]))
+
+
+# --- beside a long request and a download ----------------------------------
+
+SLOW_PAGE = """#!/bin/sh
+sleep 5
+printf 'Content-Type: text/plain\\n\\nslow\\n'
+"""
+DOWNLOAD_BYTES = 50 << 20
+
+
+def beside_server(make_server):
+    server = make_server(
+        mpm="event", tls=True, h2=True, modules=("cgid",), threads=32,
+        conf=CONF + 'ScriptSock "{root}/run/cgid"\n'
+        '<Location "/slow.sh">\nSetHandler cgi-script\nOptions +ExecCGI\n'
+        '</Location>\n')
+    os.chmod(server.write("slow.sh", SLOW_PAGE), 0o755)
+    with open(os.path.join(server.docroot, "big.bin"), "wb") as out:
+        out.truncate(DOWNLOAD_BYTES)
+    return server
+
+
+def delays(server, conn, stream, seconds, ask):
+    """Publish every 20 ms while what `ask` opens goes on, again and again;
+    return how late the messages were, in seconds."""
+    sent, over = [], threading.Event()
+
+    def publish():
+        while not over.wait(0.02):
+            sent.append(time.monotonic())
+            server.post("news", "%d" % (len(sent) - 1))
+
+    thread = threading.Thread(target=publish)
+    thread.start()
+    end, asked, done = time.monotonic() + seconds, None, 0
+    while time.monotonic() < end or (asked and not asked.ended):
+        if ask and (asked is None or asked.ended):
+            done += asked is not None
+            asked = conn.request("GET", ask)
+        conn.pump(lambda: asked.ended if asked else False, 0.2)
+        if asked:
+            asked.pieces = []
+    over.set()
+    thread.join()
+    assert conn.pump(lambda: stream.body().count(b"data: ") == len(sent),
+                     10 * SLOW), "messages are missing"
+    late = []
+    for at, piece in stream.pieces:
+        for number in re.findall(rb"data: (\d+)\n", piece):
+            assert int(number) == len(late)
+            late.append(at - sent[len(late)])
+    return late
+
+
+def beside(make_server, seconds=12):
+    """A request of 5 s and a download beside a waiting stream of the same
+    connection; a sentence of how late its messages are."""
+    server = beside_server(make_server)
+    said = []
+    sys.setswitchinterval(0.0005)       # the publisher is a thread
+    try:
+        for what, ask, windows in (
+                ("nothing", None, CURL), ("a request of 5 s", "/slow.sh", CURL),
+                ("a download with curl's windows", "/big.bin", CURL),
+                ("a download with Chromium's", "/big.bin", CHROMIUM)):
+            with H2Tls(server.tls_port, *windows) as conn:
+                stream = conn.request("GET", EVENTS)
+                wait_until(lambda: server.status()["ghosts"] == 1, 5, "it")
+                late = delays(server, conn, stream, seconds, ask)
+            wait_until(lambda: server.status()["ghosts"] == 0, 5, "its end")
+            said.append("beside %s p50 %.1f, p99 %.1f, max %.1f ms (%d)" % (
+                what, *(1000 * quantile(late, q) for q in (0.5, 0.99, 1)),
+                len(late)))
+    finally:
+        sys.setswitchinterval(0.005)
+    return "; ".join(said)
