@@ -192,6 +192,7 @@ class Follower:
         if set(rest) - {"x"}:
             self.crowd.problem("a damaged message: %r" % body[:60])
         self.next, self.cursor = int(number) + 1, ident
+        self.crowd.advanced_at = time.monotonic()
         self.crowd.delivered += 1
 
 
@@ -243,7 +244,7 @@ class Crowd:
         self.problems, self.delivered, self.published = [], 0, 0
         self.files = self.uploads = self.resets = self.breaks = self.stuck = 0
         self.seed, self.cursor, self.over = seed, "0", False
-        self.quiet = False      # a reload ends connections
+        self.advanced_at = 0.0  # when a follower last got a message
         self.big = os.urandom(FILE_BYTES)
         with open(os.path.join(server.docroot, "big.bin"), "wb") as out:
             out.write(self.big)
@@ -356,7 +357,7 @@ class Crowd:
     def is_done(self, followers):
         return self.over and (
             all(f.next == self.published for f in followers)
-            or time.monotonic() > self.gives_up)
+            or time.monotonic() > self.advanced_at + 20 * SLOW)
 
     def publish(self):
         rnd = random.Random(self.seed)
@@ -372,7 +373,7 @@ class Crowd:
             assert answer.status in (200, 201, 503), answer
             self.published += answer.status != 503
             time.sleep(rnd.random() * 0.1)
-        self.gives_up = time.monotonic() + 20 * SLOW
+        self.advanced_at = time.monotonic()
         self.over = True
 
     def reload(self, every):
