@@ -24,8 +24,9 @@ BEGIN
     EXECUTE format('REVOKE EXECUTE ON FUNCTION %s FROM comet_httpd', f);
   END LOOP;
 END $$;
-GRANT INSERT ON comet.message TO comet_insert;
-GRANT SELECT ON comet.message, comet.channel_info
-  TO comet_select, comet_moderate;
-GRANT DELETE ON comet.message TO comet_moderate;
+GRANT INSERT ON comet.message, comet.online TO comet_insert;
+GRANT SELECT ON comet.message, comet.channel_info, comet.channel_retention,
+  comet.online, comet.member TO comet_select, comet_moderate;
+GRANT DELETE ON comet.message, comet.online TO comet_moderate;
+GRANT INSERT, UPDATE, DELETE ON comet.channel_retention TO comet_moderate;
 COMMIT;

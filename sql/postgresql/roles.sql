@@ -5,9 +5,11 @@
 --
 --   comet_httpd     the web servers: they read, and call functions; they write
 --                   no table themselves
---   comet_insert    may publish: INSERT INTO comet.message
---   comet_select    may read comet.message
---   comet_moderate  may read and delete
+--   comet_insert    may publish: INSERT INTO comet.message; and say who is
+--                   online by other means: INSERT INTO comet.online
+--   comet_select    may read these views, comet.member and comet.channel_info
+--   comet_moderate  may read, delete messages, throw members out, and set what
+--                   single channels keep
 
 \set ON_ERROR_STOP on
 CREATE ROLE comet_httpd LOGIN;

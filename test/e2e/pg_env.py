@@ -67,10 +67,13 @@ class Cluster:
         """A psql that stays open, whose transactions the test holds open."""
         return Session(self.command())
 
+    def first_pid(self):
+        with open(os.path.join(self.folder, "data", "postmaster.pid")) as file:
+            return int(file.readline())
+
     def pids(self):
         """The process ids of the postmaster and all its children."""
-        with open(os.path.join(self.folder, "data", "postmaster.pid")) as file:
-            first = int(file.readline())
+        first = self.first_pid()
         done = subprocess.run(["ps", "-o", "pid=", "--ppid", str(first)],
                               stdout=subprocess.PIPE, text=True, check=True)
         return [first] + [int(pid) for pid in done.stdout.split()]
@@ -102,10 +105,26 @@ class Cluster:
         subprocess.run([sys.executable, "-B", TOOL, "again", self.folder],
                        check=True)
 
+    def standby(self):
+        """A synchronous hot standby of this server: a Cluster, too."""
+        other = object.__new__(Cluster)
+        other.folder = self.folder + "-standby"
+        subprocess.run([sys.executable, "-B", TOOL, "standby", other.folder,
+                        self.folder], check=True)
+        other.conninfo = self.conninfo.replace(self.folder, other.folder)
+        self.psql("ALTER SYSTEM SET synchronous_standby_names = '*'")
+        self.psql("SELECT pg_reload_conf()")
+        wait_until(lambda: self.psql("SELECT sync_state FROM"
+                                     " pg_stat_replication") == "sync", 20,
+                   "the standby to be synchronous")
+        return other
+
     def close(self):
-        self.resume()
-        subprocess.run([sys.executable, "-B", TOOL, "stop", self.folder],
-                       check=True)
+        """End it, unless it was killed, and remove it."""
+        if os.path.exists("/proc/%d" % self.first_pid()):
+            self.resume()
+            subprocess.run([sys.executable, "-B", TOOL, "stop", self.folder],
+                           check=True)
         shutil.rmtree(self.folder)
 
 

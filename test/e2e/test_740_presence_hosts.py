@@ -83,7 +83,40 @@ def test_740_02_thrown_out_everywhere(cluster, hosts):
                                   "leave eve"]
 
 
-def test_740_03_the_database_hangs_for_longer_than_a_lease(cluster, hosts):
+def test_740_03_what_each_role_may_do(cluster, hosts):
+    """A moderator throws out and sets rules; who may only publish or read, or
+    a web server's role by hand, does not."""
+    here, _ = hosts
+    roles = ("insert", "select", "moderate")
+    for role in roles:
+        cluster.psql("CREATE ROLE app_%s LOGIN IN ROLE comet_%s"
+                     % (role, role))
+    allowed = {
+        "DELETE FROM comet.online WHERE member = 'gus'": {"moderate"},
+        "INSERT INTO comet.online(channel, member) VALUES('r', 'by phone')":
+            {"insert"},
+        "SELECT 1 FROM comet.online, comet.member, comet.channel_info":
+            {"select", "moderate"},
+        "INSERT INTO comet.channel_retention VALUES('r/*', 1, 1)":
+            {"moderate"},
+        "DELETE FROM comet.presence_row": set(),
+        "SELECT comet.remove_member('r', 'gus', 1, true)": set(),
+        "SELECT comet.configure(true)": set()}
+    with enter(here, "r", "gus") as stream:
+        await_online(here, "r", "gus")
+        for sql, who in allowed.items():
+            done = {role for role in roles if cluster.psql(
+                sql, "app_" + role, check=False)[0] == 0}
+            assert done == who, sql
+        stream.until_end()
+    for sql in ("DELETE FROM comet.online", "DELETE FROM comet.log",
+                "SELECT comet.is_told('a', 1)", "LOCK TABLE comet.turn"):
+        assert cluster.psql(sql, "comet_httpd", check=False)[0] != 0, sql
+    here.sql("DELETE FROM online WHERE channel = 'r'")
+    here.sql("DELETE FROM channel_retention")
+
+
+def test_740_04_the_database_hangs_for_longer_than_a_lease(cluster, hosts):
     """Nobody could renew a lease, so nobody is said to have left."""
     here, there = hosts
     with enter(here, "long", "ann"), enter(there, "long", "bob"):
@@ -102,7 +135,7 @@ def test_740_03_the_database_hangs_for_longer_than_a_lease(cluster, hosts):
             == holders
 
 
-def test_740_04_a_server_dies(cluster, hosts, figure):
+def test_740_05_a_server_dies(cluster, hosts, figure):
     """kill -9 of a whole server: its members leave once, after its leases and
     their grace; who is at the other one, too, stays."""
     _, there = hosts
