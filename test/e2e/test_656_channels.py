@@ -1,12 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The channels as a list, what each of them keeps, and what a store of another
-kind cannot do."""
+"""The channels as a list, and what each of them keeps."""
 
-import os
-
-import pytest
-
-from httpd_env import COMET_MODULE, wait_until
+from httpd_env import wait_until
 from members import named
 
 SERVER = {"conf": """
@@ -30,8 +25,6 @@ CometEndpoint /team shared/
 """, "modules": ("authn_anon",)}
 
 STORES = ("sqlite", "postgresql")
-
-PG_MODULE = os.path.join(os.path.dirname(COMET_MODULE), "mod_comet_pg.so")
 
 
 def say(server, target, body="x", name="ann"):
@@ -92,17 +85,3 @@ def test_656_03_rules_of_channels(server):
                         named("ann")).json()
     assert [m["body"] for m in answer["messages"]] == ["4", "5"]
     assert answer["gap"] is True
-
-
-@pytest.mark.skipif(not os.path.exists(PG_MODULE), reason="it was not built")
-@pytest.mark.parametrize("line, why", [
-    ('<Location "/comet">\nCometPresence on\n</Location>',
-     "CometPresence: only off is allowed with"),
-    ("CometPresence count", "CometPresence: only off is allowed with")])
-def test_656_04_another_store(server, line, why):
-    """What a store of another kind cannot do is found by configtest."""
-    code, text = server.configtest(
-        'LoadModule comet_pg_module "%s"\n'
-        'CometStore "postgresql:host=/nowhere dbname=x"\n'
-        "CometEndpoint /comet\n%s\n" % (PG_MODULE, line))
-    assert code != 0 and why in text, text
