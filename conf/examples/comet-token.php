@@ -1,7 +1,7 @@
 <?php
 // SPDX-License-Identifier: Apache-2.0
-// Gives a token to who is logged in: php-token.conf says how it is used.  Adapt
-// the session and the channels.  Put ids into channels, never names that users
+// Gives a token to a user who is logged in; see php-token.conf.  Adapt the
+// session and the channels.  Put ids into channels, never names that users
 // choose: a user called * would get the channels of all.
 
 session_start(['read_and_close' => true]);

@@ -1121,14 +1121,15 @@ function checked(given) {
     }
     const { transport, since, channels, token } = options;
     if (transport !== 'auto' && !Object.hasOwn(TRANSPORTS, transport)) {
-        throw new TypeError(`Comet: transport ${transport}: auto, events, `
-                            + 'poll, iframe or websocket');
+        throw new TypeError(`Comet: transport ${transport}: expected auto, `
+                            + 'events, poll, iframe or websocket');
     }
     if (since !== undefined && !(Number.isSafeInteger(since) && since >= 0)) {
-        throw new TypeError(`Comet: since ${since}: a timestamp or nothing`);
+        throw new TypeError(`Comet: since ${since}: expected a timestamp`);
     }
     if (token !== undefined && !['string', 'function'].includes(typeof token)) {
-        throw new TypeError('Comet: token: a text, or a function that gets it');
+        throw new TypeError('Comet: token: expected a text, or a function that '
+                            + 'returns one');
     }
     if (token !== undefined && ['iframe', 'websocket'].includes(transport)) {
         throw new TypeError(`Comet: transport ${transport} cannot send a token:`
@@ -1136,7 +1137,7 @@ function checked(given) {
                             + ' (CometTokenCookie)');
     }
     if (channels && !(Array.isArray(channels) && channels.length)) {
-        throw new TypeError('Comet: channels: a list of names');
+        throw new TypeError('Comet: channels: expected a list of names');
     }
     return options;
 }
@@ -1439,8 +1440,8 @@ export class Comet extends EventTarget {
             return new URL(this.#url);
         }
         if (!channels || !name || (channel === undefined && /\*$/.test(name))) {
-            throw new TypeError('Comet: which channel? Name one where the'
-                                + ' object was made with channels, none else');
+            throw new TypeError('Comet: channel: name one if the object was'
+                                + ' made with channels, and none otherwise');
         }
         if (name.split('/').some((part) => ['', '.', '..'].includes(part))) {
             throw new TypeError(`Comet: ${name} is no channel's name`);

@@ -275,7 +275,7 @@ static const char *make_rsa(const algorithm_t *algorithm, const EVP_PKEY *key,
     }
     if (EVP_PKEY_get_bits(key) < RSA_LEAST_BITS) {
         return apr_psprintf(pool,
-                            "the RSA key has %d bits, but %d are the least",
+                            "the RSA key has %d bits, but needs at least %d",
                             EVP_PKEY_get_bits(key), RSA_LEAST_BITS);
     }
     spec.nlen =

@@ -56,8 +56,8 @@ const char *comet_pg_parse(comet_place_t *place, const char *text,
         int quotable = words && !strstr(text, "password") && !strchr(text, '@');
 
         wrong = apr_psprintf(p,
-                             "postgresql: and what libpq connects by, for "
-                             "example service=comet%s%.*s",
+                             "expected postgresql: and a connection string of "
+                             "libpq, such as service=comet%s%.*s",
                              quotable ? "; libpq says: " : "",
                              quotable ? (int)strcspn(words, "\n") : 0,
                              quotable ? words : "");

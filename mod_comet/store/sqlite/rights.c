@@ -277,7 +277,7 @@ static const char *find_other(const child_t *child, gid_t own,
         return NULL;
     }
     if (getxattr(path, "system.posix_acl_access", NULL, 0) > 0) {
-        return "those whom its access control list names";
+        return "the users that its access control list names";
     }
     group = info->st_gid == own ? NULL : getgrgid(info->st_gid);
     member = group ? find_member(child, group) : NULL;
