@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A small automaton that decides whether a text has a form. */
+/* A small automaton that decides whether a text matches a sequence of steps. */
 #include "base/automaton.h"
 
 #include <string.h>
@@ -151,7 +151,7 @@ static void spread(const comet_automaton_t *automaton, places_t *now)
     }
 }
 
-/* @return whether there is any way on */
+/* Take one character.  @return 0: no step matches it, so the text cannot */
 static int advance(const comet_automaton_t *automaton, const places_t *now,
                    char c, places_t *next)
 {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file base/automaton.h
- * A small automaton that decides whether a text has a form.  It follows all
- * ways through its steps at once, so that its time is bounded by the length of
+ * A small automaton that decides whether a text matches its steps.  It follows
+ * all ways through them at once, so that its time is bounded by the length of
  * the text times the number of steps.
  */
 #ifndef COMET_AUTOMATON_H
@@ -18,7 +18,7 @@ typedef enum comet_step_set_e {
     COMET_SET_EQUALS = 2,
     COMET_SET_RESERVED = 4, /* RFC 3986: : / ? # [ ] @ ! $ & ' ( ) * + , ; = */
     COMET_SET_TRIPLET = 8, /* %XX, as one character */
-    COMET_SET_ANY = 16, /* any byte, but for those excluded here: */
+    COMET_SET_ANY = 16, /* any byte except those that these bits exclude: */
     COMET_SET_NO_SLASH = 32,
     COMET_SET_NO_DOT = 64,
     COMET_SET_NO_QUERY = 128, /* neither ? nor # */

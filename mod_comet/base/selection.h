@@ -128,8 +128,8 @@ comet_selection_match_e comet_selection_judge_message(
     const comet_selection_t *selection, const comet_message_t *message);
 
 /**
- * Whether a selection by topics reads a channel by its name: by it, messages
- * are found.
+ * Whether a selection by topics reads a channel by the channel's name.  Readers
+ * find messages by the names of the channels.
  */
 int comet_selection_reads(const comet_selection_t *selection,
                           comet_text_t channel);

@@ -54,7 +54,7 @@ static int compare(const void *a, const void *b)
 }
 
 /* List the channels of a selection by their names, in one view of the store.
- * Those that have only messages that pass are left out. */
+ * A channel is left out if all its messages have a `keep`. */
 static apr_status_t list(request_rec *r, mod_comet_ask_t *ask,
                          comet_buffer_t *body)
 {

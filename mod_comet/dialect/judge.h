@@ -2,7 +2,7 @@
 /**
  * @file dialect/judge.h
  * Decide whether a request may use a channel that its URL does not name.  It
- * may if a request to the channel's own URL might.
+ * may if the same client may use the channel's own URL.
  */
 #ifndef MOD_COMET_JUDGE_H
 #define MOD_COMET_JUDGE_H

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file dialect/marks.h
- * Up to where a user has read a channel: POST …/CHANNEL?read=T and GET
- * …/CHANNEL?unread.
+ * Read marks, which say how far a user has read a channel: POST
+ * …/CHANNEL?read=T and GET …/CHANNEL?unread.
  */
 #ifndef MOD_COMET_MARKS_H
 #define MOD_COMET_MARKS_H

@@ -18,7 +18,7 @@
 
 /* --- topics ---------------------------------------------------------------------- */
 
-/** What is asked for. */
+/** The topics that a request asks for. */
 typedef struct asked_t {
     mod_comet_mercure_t *mercure;
     apr_array_header_t *names; /* comet_text_t, of channels */

@@ -25,7 +25,7 @@ static int judge(gathering_t *gathering, comet_text_t name)
     comet_text_t channel = name;
     int status;
 
-    /* what is kept of a sibling is for those to say who moderate its channel */
+    /* a channel's moderators also set the rules of its sibling channels */
     mod_comet_members_channel(name, &channel);
     status = mod_comet_judge_moderating(gathering->r,
                                         gathering->request->mapping, channel);
@@ -65,8 +65,7 @@ static int refuse_by_store(gathering_t *gathering, apr_status_t status)
                    comet_strerror(status, buffer, sizeof(buffer)));
 }
 
-/* A wildcard stands for all channels below it; those that exist are judged one
- * by one.  @return DECLINED: go on */
+/* Judge each existing channel below a wildcard.  @return DECLINED: go on */
 static int judge_below(gathering_t *gathering, comet_text_t prefix)
 {
     apr_size_t hidden = strlen(gathering->request->mapping->channel);

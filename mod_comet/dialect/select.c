@@ -171,7 +171,7 @@ int mod_comet_select_find(request_rec *r, const mod_comet_request_t *request,
                                       "channel: only the URL's own channel may "
                                       "be read here (CometMulti)");
     }
-    ask->format.json = 1; /* each message is to name its channel */
+    ask->format.json = 1; /* each message must name its channel */
     return gather(r, request, ask);
 }
 

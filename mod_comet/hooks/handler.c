@@ -57,7 +57,8 @@ static int is_misdirected(request_rec *r)
            && !ap_is_allowed_protocol(r->connection, r, r->server, protocol);
 }
 
-/* @return DECLINED: the request can be answered here, and as it is */
+/* Refuse a request of a protocol that the host or the dialect does not speak.
+ * @return DECLINED: the dialect can answer it as a plain request */
 static int refuse_protocol(request_rec *r, const mod_comet_dialect_t *dialect)
 {
     if (is_misdirected(r)) {

@@ -149,7 +149,7 @@ static void add_counters(comet_buffer_t *out,
 
 /* --- stores ---------------------------------------------------------------------- */
 
-/* What is told of each store.  A negative value is not known. */
+/* The figures that are shown of each store.  A negative one is unknown. */
 static const struct {
     apr_size_t offset; /* in mod_comet_figures_t */
     const char *name;

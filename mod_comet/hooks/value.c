@@ -7,7 +7,8 @@
 
 #include "wire/params.h"
 
-/* More days than any directive takes, and no overflow in microseconds. */
+/* The most days that are converted: more than any directive takes, but few
+ * enough to be counted in microseconds. */
 #define DAYS_MOST 10000000
 
 const char *mod_comet_value_wrong(cmd_parms *cmd, const char *value,

@@ -25,8 +25,8 @@ typedef struct comet_fetched_t {
 } comet_fetched_t;
 
 /**
- * Make an empty one for the question of a subscriber, which has joined the hub.
- * @param subscriber  it has joined
+ * Make an empty answer to the question of a subscriber.
+ * @param subscriber  it has joined the hub
  * @return with one reference; NULL: no memory is left.  With the lock.
  */
 comet_fetched_t *comet_fetched_create(const comet_subscriber_t *subscriber);

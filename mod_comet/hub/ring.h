@@ -5,9 +5,9 @@
  * thousand clients without reading from disk.
  *
  * Invariant: the ring holds every message of the store with from < timestamp <=
- * last, in order, and no message that state.erased says was erased.  Messages
- * that pass may be left out of it, or stay in it, when they are over: nobody
- * gets them.  The ring has no lock; its owner guards it.
+ * last, in order, and no message that state.erased says was erased.  A passing
+ * message whose time is over may be absent or present: nobody gets it.  The
+ * ring has no lock; its owner guards it.
  */
 #ifndef COMET_RING_H
 #define COMET_RING_H

@@ -18,7 +18,7 @@
 #include "request/request.h"
 #include "server/child.h"
 
-/** What is kept of a request. */
+/** What a log line needs of a request, kept until the stream ends. */
 typedef struct mod_comet_log_t mod_comet_log_t;
 
 /** What became of the request's stream. */

@@ -43,8 +43,8 @@ static int has_certificate(const request_rec *r)
     return verified && *verified && strcmp(verified, "NONE") != 0;
 }
 
-/* Whether the request carries what a browser adds by itself, whichever page
- * made it send the request. */
+/* Whether the request carries credentials.  A browser adds them by itself,
+ * whichever page makes it send the request. */
 static int has_credentials(const request_rec *r)
 {
     return r->user || apr_table_get(r->headers_in, "Cookie")
@@ -73,7 +73,7 @@ int mod_comet_cors_permits(const request_rec *sub)
                    || !has_credentials(sub)));
 }
 
-/* --- what they are told -------------------------------------------------- */
+/* --- the headers of answers ---------------------------------------------- */
 
 void mod_comet_cors_headers(request_rec *r, apr_table_t *headers)
 {

@@ -10,7 +10,7 @@
 
 #include "request/request.h"
 
-/** Whom to ask; in the configuration's pool. */
+/** The application that is asked; in the configuration's pool. */
 typedef struct mod_comet_inquiry_target_t {
     const char *url; /* local: "/…", perhaps with a query */
     apr_interval_time_t timeout; /* an answer that takes longer does not

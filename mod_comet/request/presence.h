@@ -42,7 +42,7 @@ void mod_comet_presence_visitor(const request_rec *r,
                                 mod_comet_presence_visitor_t *visitor);
 
 /**
- * Have a reader be here, in the channels that were noted, until its place is
+ * Enter a reader as present in the channels that were noted, until its place is
  * given back or its request's pool is destroyed.  A second call does nothing.
  * The request's thread.
  */

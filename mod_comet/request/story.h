@@ -46,7 +46,7 @@ void mod_comet_story_end(mod_comet_story_t *story, mod_comet_end_e end);
 /**
  * Say why a waiting client's request ends.
  * @param reasons  comet_reason_e, with which the hub has served the client;
- *                 those that end no request are ignored
+ *                 reasons that end no request are ignored
  * @param is_over  whether the client's time is over (mod_comet_ask_end())
  */
 void mod_comet_story_end_by(mod_comet_story_t *story, unsigned reasons,

@@ -102,7 +102,8 @@ static void lose_lease(comet_presence_t *presence)
 
 /* --- writing --------------------------------------------------------------- */
 
-/* A member's grace is over: from now on the store is to have what there is. */
+/* End the graces that have run out.  From then on the store must show the
+ * members as they are. */
 static void end_graces(comet_presence_t *presence)
 {
     apr_time_t now = comet_monotonic();
@@ -121,7 +122,7 @@ static void end_graces(comet_presence_t *presence)
     pthread_mutex_unlock(&presence->lock);
 }
 
-/* Take the entries that are to be written. Nobody frees an entry in flight.
+/* Take the entries that need writing.  Nobody frees an entry in flight.
  * @return how many */
 static apr_size_t collect(comet_presence_t *presence, apr_time_t now)
 {

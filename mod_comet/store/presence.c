@@ -118,8 +118,8 @@ void comet_presence_touch_locked(comet_presence_t *presence,
 
 /* --- coming and going ------------------------------------------------------ */
 
-/* What the store is to have of an entry: 1 for a member who is here; for
- * clients without a name their number. */
+/* The value that the store should have for an entry: 1 for a member who is
+ * here; for clients without a name, their number. */
 static apr_int64_t wanted_for(const comet_entry_t *entry)
 {
     return entry->member.length ? entry->clients > 0 : entry->clients;

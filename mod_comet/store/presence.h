@@ -123,8 +123,8 @@ apr_time_t comet_presence_due(comet_presence_t *presence);
 /**
  * Write what has changed, renew the lease, and look after the other children's.
  * The caller holds the write lock.
- * @param removed  set to whether members may have been thrown out: what was
- *                 decided about them before must be decided again
+ * @param removed  set to whether members may have been thrown out: then
+ *                 earlier decisions about them no longer hold
  * @param changed  set to whether the store has changed
  */
 apr_status_t comet_presence_step(comet_presence_t *presence,

@@ -4,9 +4,9 @@
 
 #include <pthread.h>
 
-/** The store is taken to hang if all places are taken and no connection was
- * opened or given back for this long.  The first callers then wait for at most
- * this time; later ones are refused at once. */
+/** If all places are taken and no connection was opened or given back for this
+ * long, the store counts as hanging.  The first callers wait for at most this
+ * time; later ones are refused at once. */
 #define HANGS_USEC 500000
 /** How long a caller waits for a place at most. */
 #define PLACE_USEC 1000000

@@ -46,8 +46,7 @@ typedef struct comet_store_config_t {
     int deletions; /* CometDeletions: deleted messages are told of */
     /** CometPresenceGrace, where CometPresence is used; 0: it is not. */
     apr_interval_time_t presence_grace;
-    /** CometPresenceMemory: after that time a member who has left is
-     * forgotten. */
+    /** CometPresenceMemory: how long after leaving a member is forgotten. */
     apr_interval_time_t presence_memory;
 } comet_store_config_t;
 
@@ -275,7 +274,7 @@ typedef struct comet_rule_t {
                            * no rule */
     apr_int64_t keep_count; /* messages of each channel; 0: no limit */
     apr_int64_t keep_age_sec; /* seconds; 0: no limit */
-    int is_removed; /* the store is to have no rule for this pattern */
+    int is_removed; /* the rule for this pattern is removed */
 } comet_rule_t;
 
 /** The highest number of messages that a rule keeps. */
@@ -357,7 +356,7 @@ typedef struct comet_store_key_t {
 typedef struct comet_removal_t {
     comet_text_t channel; /* data NULL: nothing is removed */
     comet_timestamp_t timestamp; /* a message, and what has edited it */
-    comet_text_t member; /* in place of a message, somebody who is here */
+    comet_text_t member; /* instead of a message: the member to throw out */
 } comet_removal_t;
 
 /** Messages that are published together: all of them are stored, or none. */

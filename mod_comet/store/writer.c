@@ -308,7 +308,7 @@ static void take_in(comet_writer_t *writer)
     }
 }
 
-/* Keep who is here in the store. */
+/* Bring the store's list of members up to date. */
 static void keep_presence(comet_writer_t *writer)
 {
     int removed, changed;

@@ -165,7 +165,7 @@ static void finish(live_t *live, comet_subscriber_t *subscriber)
     free_change(change);
 }
 
-/* Begin the first change.  What is behind is read first. */
+/* Begin the first change.  The channels that are behind are read first. */
 static void begin(live_t *live, comet_subscriber_t *subscriber)
 {
     const change_t *change = live->first;
@@ -308,7 +308,8 @@ static void add_gap(change_t *change, const mod_comet_ask_t *more)
     }
 }
 
-/* What is asked for, and read, after a change.
+/* Find the channels that the client will have asked for, and those that it will
+ * read, after a change.
  * @param asked, reads  OUT; NULL: there is no memory */
 static void find_target(const live_t *live, const mod_comet_ask_t *more,
                         int adds, comet_selection_t **asked,

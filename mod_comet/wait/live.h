@@ -11,8 +11,8 @@
  * message is lost, none comes twice, and after the answer all are in order.
  *
  * Several changes are made one after the other.  A change is judged as soon as
- * it is heard, by the thread that owns the request.  It is made by whoever owns
- * the subscriber: that thread, or the hub's.
+ * it is heard, by the thread that owns the request.  It is made by the thread
+ * that owns the subscriber: the same one, or the hub's.
  */
 #ifndef MOD_COMET_LIVE_H
 #define MOD_COMET_LIVE_H

@@ -16,10 +16,10 @@
 /** Make the table of verdicts; NULL: no memory, and nothing is kept. */
 mod_comet_verdicts_t *mod_comet_verdicts_create(apr_pool_t *pool);
 
-/** Release what is kept. Called when the child's threads have ended. */
+/** Free all verdicts.  Called when the child's threads have ended. */
 void mod_comet_verdicts_clear(mod_comet_verdicts_t *verdicts);
 
-/** Forget what is kept, since some of it may have been taken back.  Any
+/** Forget all verdicts, since some permissions may have been withdrawn.  Any
  * thread. */
 void mod_comet_verdicts_forget(mod_comet_verdicts_t *verdicts);
 

@@ -12,7 +12,8 @@
 #include "wait/places.h"
 
 /**
- * Let a request wait for a message, its time limit, or its client's leaving.
+ * Let a request wait until a message comes, its time is up, or its client is
+ * gone.
  * A stream's headers and opening are sent at once.
  * @param ask  what the client asks for; in the request's pool
  * @param refusal  OUT: why the client may not wait, when DECLINED

@@ -270,9 +270,9 @@ def test_250_12_user_and_abort(make_server):
 
 
 def test_250_14_any_format(make_server):
-    """What a format or condition asks for is written or empty, whichever
-    module provides it.  The same holds for the stream's lines in the error
-    log."""
+    """A format or condition gets the values that it asks for, or an empty
+    text, whichever module provides them. The same holds for the stream's lines
+    in the error log."""
     server = make_server(tls=True, modules=("unique_id", "ident"), conf=LOG + """
 LogLevel trace8
 ErrorLogFormat "[%l] [%m] [%{c}L %L] %a %A %{Referer}i %{FOO}e %{x}n %V %v %M"

@@ -327,8 +327,8 @@ def test_390_10_php(serve, tmp_path):
 
 
 def test_390_49_php_transaction(serve, tmp_path):
-    """What was counted in a transaction is published in it, ten times, while
-    others publish: none of them is locked out."""
+    """A transaction publishes what it has counted, ten times, while others
+    publish: none of them is locked out."""
     server = serve("php")
     path = tmp_path / "transaction.php"
     once = fragment("php-transaction").text

@@ -185,8 +185,8 @@ def check(request, text):
 
 @pytest.mark.parametrize("host", HOSTS)
 def test_460_10_no_spelling_reads(server, host):
-    """However the target is written, the protected channel is not read, by any
-    transport.  A neighbour is read by one of the same spellings."""
+    """The protected channel cannot be read by any spelling of its URL, by any
+    transport. Its neighbour can be read by such spellings."""
     targets = [t + query for query in READING for t in SPELLINGS
                if "?" not in t and "#" not in t]
     targets += [t for t in SPELLINGS if "?" in t or "#" in t]

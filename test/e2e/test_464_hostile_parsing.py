@@ -42,7 +42,8 @@ void *realloc(void *old, size_t size)
 @pytest.mark.skipif(SANITIZER != "none",
                     reason="a sanitizer's runtime wants these calls itself")
 def test_464_65_no_memory_for_a_body(make_server, tmp_path):
-    """No memory is left for a body: 503 with a retry time; nothing stored."""
+    """If no memory is left for a body, the answer is 503 with a retry time,
+    and nothing is stored."""
     source, shim = tmp_path / "shim.c", tmp_path / "shim.so"
     source.write_text(SHIM)
     subprocess.run(["gcc", "-shared", "-fPIC", "-O1", "-o", str(shim),

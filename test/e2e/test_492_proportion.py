@@ -52,7 +52,8 @@ def test_492_01_marks_are_limited(server):
     ["{a}%d" % i for i in range(101)],
 ])
 def test_492_02_each_variable_counts(server, topics):
-    """However the variables of templates are written, 100 are the most."""
+    """At most 100 variables of templates are allowed, however they are
+    written."""
     refused = server.get(url(*topics))
     assert refused.status == 400 and b"100 variables" in refused.body
     fewer = [topics[0].replace("a,", "", 1)] + topics[2:]

@@ -133,8 +133,8 @@ ACCEPTED = (
 
 
 def test_520_02_accepted_handshakes(server):
-    """What RFC 6455 allows is accepted; extensions and unknown subprotocols
-    are not."""
+    """The server accepts what RFC 6455 allows, but no extensions and no
+    unknown subprotocols."""
     for headers in ACCEPTED:
         headers = {name: value.replace("{host}", "localhost:%d" % server.port)
                    for name, value in headers.items()}

@@ -289,8 +289,8 @@ def test_523_07_gaps(way):
 
 
 def test_523_08_presence_and_lifetime(server):
-    """Who adds a channel is present in it; the shortest lifetime of all
-    channels counts."""
+    """A client that adds a channel is present in it; the shortest lifetime of
+    all channels counts."""
     base = "here/x"
     with Live(server, "/comet/here/own", named("ann")) as s:
         s.hear()

@@ -48,8 +48,9 @@ def fill(server, how, sockets):
 
 
 def test_525_01_unfinished_messages(way):
-    """Who finds no room is closed with 1013 after a while, and short messages
-    of others are stored meanwhile.  What ends gives its room back."""
+    """A client that finds no room is closed with 1013 after a while; short
+    messages of others are stored meanwhile. Clients that end give their room
+    back."""
     server, how = way
     sockets = []
     try:

@@ -118,8 +118,8 @@ def test_527_02_leaving(site):
 
 
 def test_527_03_refusals(site):
-    """What is refused over HTTP/1.1 is refused over HTTP/2, with its status; a
-    request that is no WebSocket is told what one needs."""
+    """HTTP/2 refuses the handshakes that HTTP/1.1 refuses, by the same status.
+    The answer to a request that is no WebSocket says what one needs."""
     with H2Tls(site.tls_port) as conn:
         assert H2Socket(conn, "/comet/streams").status == 406
         assert H2Socket(conn, "/comet/x",

@@ -66,7 +66,7 @@ def test_650_01_join_and_leave(server):
                   " ON timestamp = left_at AND author = member"
                   " WHERE last_seen.channel = 'room/1' ORDER BY member")
     assert seen == [["ann"], ["bob"]]
-    # nothing is left but what is to be kept
+    # no rows are left except those that should be kept
     wait_until(lambda: sqlite(
         server.db, "SELECT (SELECT count(*) FROM presence_row),"
         " (SELECT count(*) FROM presence_channel)") == [["0", "0"]], 8,
@@ -153,7 +153,8 @@ def test_650_04_every_way_counts(server):
 
 
 def test_650_05_thrown_out_and_back(server):
-    """Who is thrown out and may still come in joins again; others stay."""
+    """A member who was thrown out but still has access joins again; the others
+    stay."""
     with enter(server, "kick", "bob") as other, \
             enter(server, "kick", "ann") as first:
         await_online(server, "kick", "ann", "bob")

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Presence when children are killed, stopped or replaced: no ghost stays, and
-nobody who is here is said to leave."""
+no member who is still here is reported to leave."""
 
 import contextlib
 import os
@@ -72,8 +72,7 @@ def part(members):
 
 
 def one_of_four_killed(server, count):
-    """Kill a child with its members, of whom one in four does not come
-    back."""
+    """Kill a child with its members; one in four does not come back."""
     members = crowd(server, count)
     assert len(told(server, "room")) == count
     gone = members[::4]

@@ -86,7 +86,7 @@ def test_652_01_read_and_unread(server):
 
 
 def test_652_02_marks_are_published(server):
-    """Those who are here learn how far a member has read, once."""
+    """The members who are here learn once how far a member has read."""
     with enter(server, "told", "ann"), enter(server, "told", "bob"):
         await_online(server, "told", "ann", "bob")
         time = say(server, "told")
@@ -107,8 +107,8 @@ def test_652_02_marks_are_published(server):
 
 
 def test_652_03_who_may(server):
-    """Who may read may mark, also where only others publish; the rest may
-    not."""
+    """A reader may set marks even where it may not publish; a client that may
+    not read may not mark."""
     time = say(server, "readers/1")
     assert server.request("POST", "/comet/readers/1", b"x",
                           named("bob", **TEXT)).status in (401, 403)
@@ -149,7 +149,7 @@ def test_652_04_last_seen(server):
 
 
 def test_652_05_info_of_a_token(server):
-    """What the application says about a user in its token is told."""
+    """Members are shown what the application's token says about a user."""
     said = tokens.claims("ann", read=["*"])
     said["comet"]["info"] = {"colour": "blue", "n": [1, "\u00e4"]}
     bearer = tokens.bearer(tokens.sign(said))

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Messages that pass (keep=): every way to publish one, and nobody reads it
-afterwards."""
+"""Passing messages (keep=): every way to publish one.  Nobody reads it after
+its time."""
 
 import json
 

@@ -58,8 +58,8 @@ def history(server, channel):
 
 
 def test_655_01_open_pages_are_told(server):
-    """By a DELETE of another program, in its place in the order; a page that
-    comes back learns of it, a new one does not see the message."""
+    """Another program deletes a message: a page that comes back learns of it
+    at its place in the order, and a new page does not see the message."""
     first, second = [say(server, "room", text) for text in ("1", "2")]
     with Stream(server, "/comet/room?since=%d" % first, named("bob")) as stream:
         stream.until(1)
@@ -76,7 +76,8 @@ def test_655_01_open_pages_are_told(server):
 
 
 def test_655_02_retention_tells_nobody(server):
-    """Nor is anybody told of messages that pass, or of who was here."""
+    """Clients are not told what retention removes, nor the end of passing
+    messages and of messages about members."""
     for i in range(9):
         say(server, "much", str(i))
     say(server, "much", "", query="?type=typing&keep=60")
@@ -126,8 +127,8 @@ def test_655_04_moderators_throw_out(server):
 
 
 def test_655_05_nobody_else(server):
-    """Not where it is off, not who may not publish there, not from another
-    site; and what is no timestamp is refused."""
+    """Deleting is refused where it is off, to a client that may not publish
+    there, from another site, and without a valid timestamp."""
     target = say(server, "safe", "x")
     query = "?delete=%d" % target
     assert moderate(server, "/comet/safe" + query).status == 403

@@ -145,8 +145,8 @@ def test_657_03_unread(opened, pages):
 
 
 def test_657_04_sent_again(opened, pages):
-    """What could not be sent is sent once the page is connected again, and
-    stored once."""
+    """A message that could not be sent is sent once the page is connected
+    again, and stored once."""
     tab = opened("/chat/")
     tab.js("window.real = fetch; window.fetch = () => Promise.reject("
            "new TypeError('cut'))")

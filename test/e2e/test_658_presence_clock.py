@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The system clock jumps: nobody leaves or joins by that, and messages that pass
-do pass."""
+"""When the system clock jumps, no member leaves or joins because of it, and
+passing messages still expire."""
 
 from httpd_env import sqlite, wait_until
 from members import MODULES, NAMES, await_online, enter, named, told

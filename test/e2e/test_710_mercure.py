@@ -176,8 +176,8 @@ def test_710_06_last_event_id(server):
 
 
 def test_710_07_a_row_is_an_update(server):
-    """Who inserts a row reaches Mercure's subscribers, and who publishes by
-    Mercure makes a row, readable by its topic."""
+    """A program that inserts a row reaches Mercure's subscribers. A Mercure
+    publisher makes a row, which is found by its topic."""
     with Subscriber(server, BOOK, "/books/{id}", "plain") as stream:
         sqlite(server.db, """
             INSERT INTO message(channel, body) VALUES('plain', 'one');
@@ -326,7 +326,7 @@ def test_710_15_head_and_options(server):
 
 
 def test_710_16_configtest(server):
-    """What cannot work is refused at the start."""
+    """A configuration that cannot work is refused at the start."""
     for line, words in (
             ("CometMercure", "takes"),
             ("CometMercure /hub prefix", "ends in a slash"),

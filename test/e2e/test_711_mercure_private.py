@@ -55,7 +55,7 @@ def before(shared_server):
     (["room/{x}"], True), ([ALL], True), (["other/{+x}"], True),
     (["alone/here"], False), (["{broken"], False)])
 def test_711_01_grants(server, subscribe, gets):
-    """Who may see it: whose token matches any of its topics."""
+    """A client gets a private update if its token matches any of the topics."""
     headers = bearer(token(subscribe=subscribe))
     with Subscriber(server, TOPIC, "end", headers=headers,
                     lastEventID="earliest") as stream:
@@ -72,8 +72,8 @@ def test_711_01_grants(server, subscribe, gets):
 
 
 def test_711_02_asking_is_no_grant(server):
-    """However a subscriber without a grant asks: by a star, a template, an
-    alternate, or with the private update's own id."""
+    """A subscriber without a grant gets no private update: not by a star, a
+    template, an alternate, or the update's own id."""
     for topics in (["*"], ["room/{x}"], ["other/topic"], [TOPIC],
                    ["{+all}"], ["alone/{x}"]):
         for query in ({"lastEventID": "earliest"},
@@ -172,7 +172,7 @@ def test_711_06_wildcards_do_not_tell_of_it(server):
 
 
 def test_711_07_pages_and_logs(server):
-    """Neither the counters, nor an error, nor a log has a word of it."""
+    """No counter, error or log tells anything of a private update."""
     for target in ("/comet-status", "/comet-status?format=prometheus",
                    "/comet/hidden/x", "/comet?channel=hidden/x",
                    HUB, url("a", "a" * 300), HUB + "?topic=", "/second/" + TOPIC + "?before=x"):
@@ -182,7 +182,7 @@ def test_711_07_pages_and_logs(server):
 
 
 def test_711_08_a_reload_and_the_file(server):
-    """What is read from the file, and not from memory, is as hidden."""
+    """Private updates stay hidden when they are read from the file."""
     server.graceful()
     for base in ENDPOINTS:
         text = server.get(base + "?since=0&" + HISTORY).body.decode()
@@ -228,7 +228,7 @@ def test_711_10_a_replay_counts_what_is_public(server):
 
 
 def test_711_11_unread_counts(make_server):
-    """What is unread in a channel does not count private messages."""
+    """The number of unread messages leaves out private messages."""
     server = make_server(conf=NAMES, modules=MODULES)
     sqlite(server.db, "INSERT INTO message(channel, body, private) VALUES"
            "('room', 'public', 0), ('room', '%s', 1), ('room', '%s', 1);"

@@ -121,7 +121,8 @@ def test_712_03_private(server):
 
 
 def test_712_04_publishing(server):
-    """By a grant of the action `publish`; else 403 with insufficient_scope."""
+    """Publishing needs a grant of the action `publish`; else it gets 403 with
+    insufficient_scope."""
     books = bearer(access(detail(["publish"],
                                  ("https://example.com/books/:id",
                                   "urlpattern"))))
@@ -171,7 +172,7 @@ def test_712_05_wrong_tokens(server):
 
 
 def test_712_06_both_versions_at_one_url(server):
-    """Who speaks 0.x and who speaks 1.0 read what the other has published."""
+    """Clients of 0.x and of 1.0 read each other's updates."""
     new = bearer(access(detail(["publish"], "*")))
     with Subscriber(server, "https://example.com/books/{id}") as old, \
             stream(server, ("matchURLPattern",

@@ -46,8 +46,8 @@ TEXT = {"Content-Type": "text/plain"}
 
 
 def test_717_01_it_opens_what_it_grants(server):
-    """From any place, and whoever has it: its channels, and nothing else of its
-    user's: no other channel, endpoint or location, and no right to publish."""
+    """A stolen token opens its channels, from any place.  It opens nothing else
+    of its user's: no other channel, endpoint or location, and no publishing."""
     token = sign(claims("anna", read=["user/7", "room/*"]))
     for headers in (bearer(token), {"Cookie": "session=" + token}):
         for target, status in (

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Presence over two web servers on one PostgreSQL database: there is one list of
-members, whoever holds them."""
+"""Presence over two web servers on one PostgreSQL database: both show one list
+of members, whichever server they are connected to."""
 
 import time
 
@@ -84,8 +84,8 @@ def test_740_02_thrown_out_everywhere(cluster, hosts):
 
 
 def test_740_03_what_each_role_may_do(cluster, hosts):
-    """A moderator throws out and sets rules; who may only publish or read, or
-    a web server's role by hand, does not."""
+    """A moderator may throw members out and set rules.  The roles for
+    publishing and reading may not, nor may a web server's role by hand."""
     here, _ = hosts
     roles = ("insert", "select", "moderate")
     for role in roles:
@@ -117,7 +117,7 @@ def test_740_03_what_each_role_may_do(cluster, hosts):
 
 
 def test_740_04_the_database_hangs_for_longer_than_a_lease(cluster, hosts):
-    """Nobody could renew a lease, so nobody is said to have left."""
+    """While nobody can renew a lease, no member is reported to leave."""
     here, there = hosts
     with enter(here, "long", "ann"), enter(there, "long", "bob"):
         await_online(here, "long", "ann", "bob")
@@ -137,7 +137,7 @@ def test_740_04_the_database_hangs_for_longer_than_a_lease(cluster, hosts):
 
 def test_740_05_a_server_dies(cluster, hosts, figure):
     """kill -9 of a whole server: its members leave once, after its leases and
-    their grace; who is at the other one, too, stays."""
+    their grace.  A member who is also at the other server stays."""
     _, there = hosts
     lost = start(cluster)
     members = ["m%d" % i for i in range(12)]

@@ -89,8 +89,8 @@ def two_ports():
 
 
 def test_745_01_two_servers_and_their_history(clone):
-    """What one server gets, the other one has; the printed commands work; the
-    history is there at the next start; nothing is left running."""
+    """Both servers have each message; the printed commands work; the history
+    is there at the next start; nothing is left running."""
     port = two_ports()
     run = Run(clone, port)
     try:

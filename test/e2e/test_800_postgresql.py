@@ -168,7 +168,8 @@ def test_800_07_batches_wildcards_and_search(hosts):
 
 
 def test_800_08_a_slow_reader_is_served_from_the_database(hosts):
-    """What memory no longer has is fetched, for streams and polls alike."""
+    """Messages that memory no longer has are fetched, for streams and polls
+    alike."""
     here, there = hosts
     lines = b"".join(b'{"body":"%d"}\n' % i for i in range(500))
     for _ in range(4):
@@ -184,7 +185,8 @@ def test_800_08_a_slow_reader_is_served_from_the_database(hosts):
 
 
 def test_800_09_a_restart_of_a_server_loses_nothing(hosts):
-    """What is published while one server restarts is there afterwards."""
+    """Messages that are published while one server restarts are there
+    afterwards."""
     here, there = hosts
     since = here.post("reload", "before")
     with Stream(there, "/comet/reload?since=%d" % since) as stream:
@@ -229,8 +231,8 @@ def test_800_11_messages_pass_at_every_server(hosts):
 
 
 def test_800_12_an_old_module_reads_on(cluster, hosts):
-    """What the functions of the first schema read has no message that such a
-    module could not treat; what they store is a message like any other."""
+    """The functions of the first schema return no message that a module of
+    that version could not treat. They store ordinary messages."""
     here, _ = hosts
     for query in ("", "?keep=60"):
         assert here.request("POST", "/comet/old" + query, b"x", JSON).status \

@@ -146,7 +146,7 @@ def test_810_03_a_server_that_is_killed_and_started(make_server, cluster):
 
 def test_810_04_a_database_that_is_not_ready(make_server, cluster):
     """Without the schema, or without rights, the log has the command that
-    helps; once it was run, everything works."""
+    helps; after that command everything works."""
     cluster.psql("ALTER SCHEMA comet RENAME TO elsewhere")
     host = make_server(**server_conf(cluster))
     try:

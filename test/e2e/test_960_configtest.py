@@ -279,7 +279,7 @@ FINE = [
 
 @pytest.mark.parametrize("case", FINE, ids=names(FINE))
 def test_960_04_no_false_alarm(tester, case):
-    """What works is not warned of."""
+    """Lines that work cause no warning."""
     code, text = tester.configtest(case[1])
     assert code == 0 and not warnings(text), text
 

@@ -92,7 +92,7 @@ def test_961_01_every_way(site):
 
 
 def test_961_02_each_mpm(make_server, mpm):
-    """What an MPM cannot do has no capacity and no line."""
+    """A way that an MPM does not have gets no capacity and no line."""
     server = make_server(mpm=mpm, conf="CometParkHTTP2 on\n")
     ways, lines = server.status()["ways"], told(server)
     assert bool(ways["parked"]["capacity"]) == (mpm == "event")

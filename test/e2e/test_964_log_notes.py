@@ -131,8 +131,8 @@ def test_964_04_http2(server):
 
 
 def test_964_05_websockets(server):
-    """Adopted, and parked where its channels can be changed.  The messages are
-    those that its client got, not those that it has published."""
+    """A WebSocket is adopted, or parked where its channels can be changed.  The
+    note counts the messages that its client got, not those it published."""
     for number, way in ((0, "adopted"), (1, "parked")):
         target = "/comet/ws?live=%d" % number
         with Socket(server, target) as ws:

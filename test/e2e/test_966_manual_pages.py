@@ -228,7 +228,8 @@ def found(js, words):
     ("certbot", "2. A certificate", "tutorial.html#certificate"),
 ])
 def test_966_11_search(manual, words, title, target):
-    """What one would look for is among the first three places, and leads there."""
+    """A search of the manual has the expected chapter among the first three
+    results, and its link leads there."""
     js = manual("recipes.html", 1280)
     places = found(js, words)
     assert target in [href for _, href in places[:3]], places

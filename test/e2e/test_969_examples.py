@@ -90,7 +90,8 @@ def shape(value):
 
 
 def test_969_03_answers(server):
-    """What a real request is answered has the same members, of the same types."""
+    """The answers to real requests have the same members as the examples, of
+    the same types."""
     for name in ("room/41", "room/42"):
         server.post(name, "hello")
     for beginning, target in (

@@ -204,8 +204,7 @@ class Streamer(Follower):
             [("accept", "text/event-stream")])
 
     def look(self):
-        """Take the events that are complete; whether it is to be asked for
-        anew."""
+        """Take the events that are complete; return whether to ask again."""
         while True:
             end = self.answer.body.find(b"\n\n", self.parsed)
             if end < 0:

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The contract of an engine: messages that pass, what each channel keeps, and
- * what moderators remove. */
+/* The contract of an engine: passing messages, the retention of each channel,
+ * and moderators' removals. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -9,7 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* --- Messages that pass --------------------------------------------------- */
+/* --- Passing messages ----------------------------------------------------- */
 
 static comet_timestamp_t pass(const char *channel, const char *body,
                               int keep_sec)
@@ -267,8 +267,8 @@ static apr_status_t remove_between(const char *channel,
     return groups[1].result;
 }
 
-/* A moderator's removal takes its turn among those that publish; what has edited
- * the message goes with it. */
+/* A moderator's removal takes its turn among the publishers; the edits of the
+ * message are removed with it. */
 void contract_test_removal(void **state)
 {
     comet_timestamp_t target;

@@ -131,8 +131,8 @@ static int join_name(void *baton, comet_text_t name)
     return 1;
 }
 
-/* Sibling channels are read by their names only, however many there are; and
- * whoever follows the whole log gets them as well. */
+/* Sibling channels are read by their names only, however many there are.  A
+ * reader of the whole log gets them as well. */
 void contract_test_siblings(void **state)
 {
     char names[200] = "";

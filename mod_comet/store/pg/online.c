@@ -313,7 +313,7 @@ static apr_status_t unread(comet_store_t *store, comet_text_t channel,
 
 /* --- Upkeep --------------------------------------------------------------- */
 
-/* How often those who are to be forgotten are looked for. */
+/* How often to look for members whose CometPresenceMemory has run out. */
 #define FORGET_USEC apr_time_from_sec(3600)
 
 /* Age counts back from the newest message, or from now if that is dated into the

@@ -18,7 +18,7 @@ typedef struct page_t {
 } page_t;
 
 /* Add the messages of an answer, as long as their bodies fit into a batch.
- * @param bytes  set to how many the answer's bodies have */
+ * @param bytes  set to the length of all bodies in the answer */
 static apr_status_t add_to_page(comet_pg_t *pg,
                                 const comet_pg_question_t *question,
                                 const PGresult *result, page_t *page,

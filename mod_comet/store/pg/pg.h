@@ -66,7 +66,7 @@ typedef struct comet_pg_t {
     char low[24]; /* where comet.move() begins in the inbox; "": read all of
                    * it */
     apr_time_t look_all_at;
-    apr_time_t forget_at; /* when to look for members who are to be forgotten */
+    apr_time_t forget_at; /* when to look for members to forget */
     char error[400];
 } comet_pg_t;
 
@@ -196,9 +196,9 @@ apr_status_t comet_pg_make(comet_pg_t *pg, const comet_pg_question_t *question,
                            const PGresult *result, int row,
                            comet_message_t **message, apr_size_t *length);
 
-/** Whether the log may have more than an answer; then the question becomes the
- * one for the rest.
- * @param bytes  how many the answer's bodies have */
+/** After an answer, change the question so that it asks for the rest.
+ * @param bytes  the length of all bodies in the answer
+ * @return 0: there is no rest; the question is as it was */
 int comet_pg_ask_on(comet_pg_question_t *question, const PGresult *result,
                     apr_size_t bytes);
 

@@ -76,7 +76,7 @@ apr_status_t comet_pg_has(comet_store_t *store, comet_timestamp_t timestamp,
 /* --- Messages ------------------------------------------------------------- */
 
 /* Hand over one answer, oldest first.
- * @param bytes  set to how many its bodies have
+ * @param bytes  set to the length of all its bodies
  * @param left   lowered by how many messages were handed over; 0 if the callee
  *               wants no more */
 static apr_status_t hand_over(comet_pg_t *pg,
@@ -133,9 +133,10 @@ apr_status_t comet_pg_read(comet_store_t *store,
 /* --- Where a replay begins -------------------------------------------------- */
 
 /* Count back in one answer.
- * @param left   lowered by how many messages that last were passed
+ * @param left   lowered by the number of messages counted, which are those
+ *               without a `keep`
  * @param found  OUT: the message before them; 0: it comes earlier
- * @param bytes  OUT: how many the answer's bodies have */
+ * @param bytes  OUT: the length of all bodies in the answer */
 static apr_status_t count_back(comet_pg_t *pg,
                                const comet_pg_question_t *question,
                                const PGresult *result, apr_int64_t *left,

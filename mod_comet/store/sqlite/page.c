@@ -167,7 +167,7 @@ static apr_status_t search_piece(comet_sqlite_t *store, search_t *search)
         .after = search->after,
         .before = search->before,
         .backwards = 1,
-        .now = COMET_TIMESTAMP_MAX, /* the index has none that pass */
+        .now = COMET_TIMESTAMP_MAX, /* the index has no passing messages */
         .left = PIECE_ROWS,
         .visit = look_through,
         .baton = search,

@@ -51,7 +51,7 @@ void comet_sqlite_end(comet_sqlite_t *store)
 }
 
 /* @param id  set to 0 when the channel is unknown
- * @param may_hide  whether some of its messages may be private, or pass */
+ * @param may_hide  whether some of its messages may be private or passing */
 static apr_status_t find_channel(comet_sqlite_t *store, comet_text_t channel,
                                  apr_int64_t *id, apr_int64_t *may_hide)
 {
@@ -114,7 +114,7 @@ apr_status_t comet_sqlite_replay(comet_sqlite_t *store,
     comet_sqlite_walk_t walk = {
         .selection = selection,
         .before = COMET_TIMESTAMP_MAX + 1,
-        .now = COMET_TIMESTAMP_MAX, /* those that pass are not counted */
+        .now = COMET_TIMESTAMP_MAX, /* passing messages are not counted */
         .backwards = 1,
         .ids_only = 1,
         .left = (apr_size_t)replay.left + 1,

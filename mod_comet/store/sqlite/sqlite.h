@@ -273,8 +273,8 @@ typedef struct comet_sqlite_walk_t {
                                       * moves one of them */
     int backwards; /* newest first */
     int ids_only; /* no rows are wanted */
-    /** Messages that are over at this time are left out; COMET_TIMESTAMP_MAX:
-     * all messages that pass are. */
+    /** Messages that are over at this time are left out; COMET_TIMESTAMP_MAX
+     * leaves out all passing messages. */
     apr_time_t now;
     apr_size_t left; /* how many to visit at most */
     apr_time_t part_ends; /* when the walk may end early, by comet_monotonic();

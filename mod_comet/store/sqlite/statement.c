@@ -8,8 +8,8 @@
 /* Its time is not over at ?5, as comet_message_is_over() has it. */
 #define IS_NOT_OVER \
     " AND (keep IS NULL OR expires - ?5 BETWEEN 1 AND 2000000 * keep)"
-/* Retention counts and dates by messages that last.  In a channel without
- * messages that pass, the rows need not be looked at. */
+/* Retention counts only messages that last, those without a `keep`, and dates
+ * by them.  In a channel without passing messages it need not look at rows. */
 #define LASTS \
     " AND ((SELECT has_passing FROM channel WHERE id = ?1) = 0" \
     " OR keep IS NULL)"
@@ -64,8 +64,8 @@ const char *const comet_sqlite_text[SQL_COUNT] = {
     [SQL_PREVIOUS_PUBLIC] = "SELECT id FROM message_log"
                             " WHERE channel_id = ?1 AND private = 0" IS_NOT_OVER
                             " AND id > ?2 AND id < ?3 ORDER BY id DESC LIMIT 1",
-    /* the same for readers by topics, who may see private messages, and those
-     * that have the channel as an alternate */
+    /* the same for readers by topics.  They may see private messages, and
+     * messages that have the channel as an alternate */
     [SQL_NEXT_TOPIC] =
         "SELECT min(id) FROM"
         " (SELECT (SELECT id FROM message_log WHERE channel_id = ?1"

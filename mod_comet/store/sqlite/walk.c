@@ -159,7 +159,7 @@ static apr_status_t walk_log(comet_sqlite_t *store, comet_sqlite_walk_t *walk,
 typedef struct source_t {
     apr_int64_t channel;
     comet_timestamp_t next;
-    int may_hide; /* some of its messages may be private, or pass */
+    int may_hide; /* some of its messages may be private or passing */
 } source_t;
 
 typedef struct sources_t {

@@ -323,8 +323,8 @@ static void test_nothing_committed(void **state)
     assert_int_equal(feed.ring.state.erased, erased);
 }
 
-/* Messages that pass are removed without the ring being filled again, even
- * where the newest message of the ring is one of them. */
+/* When passing messages are removed, the ring is not filled again, even if its
+ * newest message is one of them. */
 static void test_passed(void **state)
 {
     apr_time_t erased_until;

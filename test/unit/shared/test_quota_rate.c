@@ -45,7 +45,7 @@ static void test_burst_and_rate(void **state)
     assert_int_equal(spend("carl", 50, 1, now), APR_EAGAIN);
 }
 
-/* A batch is let in when a single message would be, and counts as many. */
+/* A batch is admitted if one message would be; then all its messages count. */
 static void test_batches(void **state)
 {
     quota_join(1, 64);

@@ -55,7 +55,7 @@ static void test_comes_back(void **state)
     assert_int_equal(kit_number_in(here_outside, HERE_TOLD("leave")), 0);
 }
 
-/* What a killed child held is removed; who is elsewhere stays. */
+/* A killed child's members are removed; those in other children stay. */
 static void test_killed(void **state)
 {
     here_enter(0, 0, 0);

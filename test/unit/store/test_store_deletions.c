@@ -69,7 +69,7 @@ static void test_on_and_off(void **state)
     kit_assert_healthy();
 }
 
-/* Who may not see a message is not told of its end. */
+/* Clients that may not see a message do not learn that it was deleted. */
 static void test_private_and_siblings(void **state)
 {
     comet_store_t *store = open_store(1);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The store: messages that pass are read in their time, by every way, and by no
- * way afterwards. */
+/* The store: every way of reading finds a passing message (keep=) within its
+ * time, and none finds it afterwards. */
 #include "search_kit.h"
 
 #include <stdio.h>
@@ -271,7 +271,7 @@ static void test_removed_late(void **state)
     assert_int_equal(kit_number("SELECT count(*) FROM channel"), 1);
     assert_int_equal(comet_store_state(store, &after), 0);
     assert_memory_equal(&before, &after, sizeof(before));
-    /* but in its time, somebody may miss it */
+    /* a removal before its time is over counts: a client may miss it */
     kit_run_outside("DELETE FROM message WHERE body = 'stays'");
     assert_int_equal(comet_store_state(store, &after), 0);
     assert_int_equal(after.erased, before.erased + 1);
@@ -309,7 +309,7 @@ static void test_retention(void **state)
     comet_store_close(store);
 }
 
-/* Only messages that pass are old enough: no gap is told. */
+/* Only passing messages are old enough to be removed: no gap is told. */
 static void test_retention_by_age(void **state)
 {
     comet_store_t *store;

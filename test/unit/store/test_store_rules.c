@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The store: what single channels keep (channel_retention), the list of the
- * channels, and whom presence forgets. */
+/* The store: the retention of single channels (channel_retention), the list of
+ * the channels, and which members presence forgets. */
 #include "store_kit.h"
 
 #include <stdio.h>

@@ -295,7 +295,7 @@ static void test_list(void **state)
     assert_ptr_equal(comet_transports[2], &comet_transport_iframe);
     assert_int_equal(comet_transport_bit(&comet_transport_poll), 1);
     assert_int_equal(comet_transport_bit(&comet_transport_iframe), 4);
-    /* "all" leaves out what must be named */
+    /* "all" does not include the transports that must be named */
     assert_int_equal(comet_transport_usual()
                          & comet_transport_bit(&comet_transport_websocket),
                      0);

@@ -259,8 +259,8 @@ static void test_fragments(void **state)
     }
 }
 
-/* What breaks the protocol is answered by a Close with the right code, and
- * nothing after it is taken. */
+/* A client that breaks the protocol gets a Close with the right code; the
+ * reader takes nothing after that. */
 static void test_wrong(void **state)
 {
     static const struct {

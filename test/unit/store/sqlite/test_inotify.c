@@ -85,7 +85,7 @@ static void expect_event(void)
     assert_int_equal(readable(0), 0);
 }
 
-/* An engine without a watch is looked at from time to time. */
+/* An engine may have no watch; its store is polled then. */
 static void test_no_watch(void **state)
 {
     comet_engine_t blind = *comet_engines_own();
