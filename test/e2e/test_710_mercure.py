@@ -27,7 +27,7 @@ CometMercure /other/hub tenants/7/
 """.replace("KEYS", tokens.FOLDER)
 
 SERVER = {"conf": BASE}
-STORES = ("sqlite", "postgresql")
+STORES = ("sqlite", pytest.param("postgresql", marks=pytest.mark.long))
 pytestmark = pytest.mark.both_paths
 
 UUID = re.compile("urn:uuid:[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-"

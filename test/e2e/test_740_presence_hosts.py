@@ -11,6 +11,7 @@ from members import (MODULES, NAMES, await_online, enter, named, online,
                      snapshot, told)
 from pg_env import Cluster, Database
 
+pytestmark = pytest.mark.long
 GRACE = 2
 
 
