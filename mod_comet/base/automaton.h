@@ -31,7 +31,7 @@ typedef enum comet_step_e {
     COMET_STEP_ONE, /* one character of the set */
     COMET_STEP_MANY, /* any number of them */
     COMET_STEP_FORK, /* go on here, or there */
-    COMET_STEP_END /* the text has the form if it ends here */
+    COMET_STEP_END /* the text matches if it ends here */
 } comet_step_e;
 
 typedef struct comet_step_t {
@@ -60,7 +60,7 @@ apr_size_t comet_automaton_add(comet_automaton_t *automaton, comet_step_e kind,
 /** Append a BYTE step for each byte. */
 void comet_automaton_add_text(comet_automaton_t *automaton, comet_text_t text);
 
-/** Whether the whole text has the form.  Any thread. */
+/** Whether the whole text matches.  Any thread. */
 int comet_automaton_run(const comet_automaton_t *automaton, comet_text_t text);
 
 #endif /* COMET_AUTOMATON_H */

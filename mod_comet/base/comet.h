@@ -28,7 +28,7 @@ typedef apr_int64_t comet_timestamp_t;
 #define COMET_KEY_MAX_BYTES 255 /* of an Idempotency-Key */
 /** The largest value that CometMaxMessageSize and the schema accept. */
 #define COMET_BODY_MAX_BYTES (1024 * 1024)
-/** The longest time for which a message that passes is kept. */
+/** The longest time for which a passing message is kept. */
 #define COMET_KEEP_MAX_SEC 86400
 /** The most messages that one answer or one read of the store carries. */
 #define COMET_LIMIT_MAX 1000

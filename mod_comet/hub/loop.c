@@ -129,7 +129,7 @@ static void review_channel_locked(void *baton, comet_channel_t *channel)
     review_ring_locked(baton, &channel->waiting);
 }
 
-/* Subscribers that are ready already are told when they are served. */
+/* A subscriber that is ready already learns of it when it is served. */
 static void review(comet_hub_t *hub)
 {
     pthread_mutex_lock(&hub->lock);

@@ -365,7 +365,7 @@ static int cut(comet_hub_t *hub, const comet_subscriber_t *subscriber,
     return known && !is_full && !hub->lags;
 }
 
-/* As cut(), if the subscriber gets messages now and has an ->until. */
+/* Whether the subscriber comes to its ->until now; see cut(). */
 static int is_reached(comet_hub_t *hub, const comet_subscriber_t *subscriber,
                       const comet_delivery_t *delivery)
 {

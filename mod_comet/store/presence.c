@@ -182,7 +182,7 @@ static int is_storable(comet_text_t channel)
     return channel.length && channel.length <= COMET_ONLINE_CHANNEL_MAX_BYTES;
 }
 
-/* What a visitor is here as: without what cannot be stored. */
+/* The visitor without a name or info that the store cannot hold. */
 static comet_visitor_t storable_visitor(const comet_visitor_t *visitor)
 {
     comet_visitor_t storable = *visitor;

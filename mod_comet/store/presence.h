@@ -94,7 +94,8 @@ void comet_presence_leave(comet_seat_t *seat);
 /**
  * Note up to where a member has read a channel.  It is written within a second,
  * and published; a mark that is older than the last one changes nothing.
- * @param visitor  whole: the member may begin to wait before the mark is written
+ * @param visitor  all fields are set, since the member may begin to wait before
+ *                 the mark is written
  * @return COMET_EINVALID: the member or the channel cannot be stored;
  *         COMET_EBUSY: the member marks too many channels (rule 5);
  *         APR_ENOMEM.  Any thread.

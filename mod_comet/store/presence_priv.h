@@ -19,8 +19,8 @@
 /** How many changes one transaction makes. */
 #define COMET_PRESENCE_CHANGES 500
 
-/** How many clients can be told apart by how many channels they enter; the
- * others share what is allowed. */
+/** How many allowances there are for entering channels.  With more clients than
+ * that, some share one. */
 #define COMET_PRESENCE_CLIENTS 16384
 
 typedef struct comet_sitting_t comet_sitting_t;

@@ -124,7 +124,7 @@ static size_t count_others(const json_t *object, int has_since)
            + (has_since && json_object_get(object, "since") ? 1U : 0U);
 }
 
-/* Take what the one verb of an object says. */
+/* Read the value of the object's only verb. */
 static const char *take_verb(comet_command_t *command, json_t *object,
                              apr_pool_t *pool)
 {

@@ -327,8 +327,8 @@ apr_status_t comet_sqlite_index_step(comet_sqlite_t *store, int *more);
 
 /* Moderation */
 
-/** On opening to write: let the database tell of deleted messages, or no
- * longer. */
+/** When a writer opens the database: make the triggers that tell of deleted
+ * messages, or drop them. */
 apr_status_t comet_sqlite_deletions_open(comet_sqlite_t *store);
 
 /**

@@ -22,7 +22,8 @@ const char *const comet_sqlite_text[SQL_COUNT] = {
     [SQL_STATE] = "SELECT last, erased FROM comet_clock",
     [SQL_CHANNEL] = "SELECT id, has_private OR has_passing FROM channel"
                     " WHERE name = ?1",
-    /* where ?3, the rows themselves need not be looked at */
+    /* ?3: the channel has neither private nor passing messages, so that its
+     * rows need no check */
     [SQL_REPLAY] = "SELECT id FROM message_log WHERE channel_id = ?1"
                    " AND (?3 OR (private = 0 AND keep IS NULL))"
                    " ORDER BY id DESC LIMIT 1 OFFSET ?2",
@@ -155,7 +156,8 @@ const char *const comet_sqlite_text[SQL_COUNT] = {
                         " ORDER BY id DESC LIMIT 1), 0)) WHERE id = ?1",
     [SQL_PRUNE] = "DELETE FROM message_log"
                   " WHERE channel_id = ?1 AND id <= ?2",
-    /* ?2 is later than any message that is not over can expire */
+    /* a message is over if it expires by ?1, or after ?2: none that is stored now
+     * expires that late, so the clock was set back since */
     [SQL_PASSING_DUE] = "SELECT 1 FROM message_passing"
                         " WHERE expires <= ?1 OR expires > ?2 LIMIT 1",
     [SQL_PASSING_PRUNE] = "DELETE FROM message_log WHERE id IN"
