@@ -247,7 +247,7 @@ export class Comet extends EventTarget {
      */
     read(timestamp?: number, options?: { channel?: string;
                                          signal?: AbortSignal }): Promise<void>;
-    /** How many messages the user has not read, up to 100, and up to where. */
+    /** How many messages the user has not read, up to 100, and their mark. */
     unread(options?: { channel?: string; signal?: AbortSignal }):
         Promise<{ unread: number; read: number; timestamp: number }>;
     /** Follows who is in a channel (the server's CometPresence). */

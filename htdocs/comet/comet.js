@@ -1389,7 +1389,7 @@ export class Comet extends EventTarget {
         await this.#post({ read: timestamp }, channel, signal);
     }
 
-    /** How many messages the user has not read, and up to where: {unread,
+    /** How many messages the user has not read, and how far they have: {unread,
      *  read, timestamp}. */
     async unread({ channel, signal } = {}) {
         return this.#get({ unread: '' }, this.#channelUrl(channel), signal);

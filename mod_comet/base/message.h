@@ -14,7 +14,7 @@
 
 /** What makes a message an update of the Mercure protocol; zero for others. */
 typedef struct comet_update_t {
-    /** It is for those only whose token grants one of its topics. */
+    /** Only subscribers whose tokens grant one of its topics get it. */
     int is_private;
     int retry_msec; /* when its readers reconnect; 0: it does not say */
     comet_text_t event; /* the id that its publisher gave; data NULL: none */

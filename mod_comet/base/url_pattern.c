@@ -211,8 +211,8 @@ static void add_braces(compile_t *compile)
 
 /* --- parts ------------------------------------------------------------------- */
 
-/* Go to the part that a character begins, if it does.
- * @return whether the character is passed */
+/* If a character begins another part of the pattern, go to that part.
+ * @return whether the character was consumed */
 static int enter_part(compile_t *compile)
 {
     char c = *compile->at;

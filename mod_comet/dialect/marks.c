@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Up to where a user has read a channel. */
+/* Read marks: how far a user has read a channel. */
 #include "dialect/marks.h"
 
 #include "base/buffer.h"

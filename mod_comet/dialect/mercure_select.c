@@ -40,7 +40,7 @@ static const struct {
     { "match_urlpattern", COMET_PATTERN_URL },
 };
 
-/* Names that begin like this are reserved, in any case. */
+/* Names that begin like this, in upper or lower case, are reserved. */
 static int is_reserved(comet_text_t name)
 {
     return name.length >= 5 && strncasecmp(name.data, "match", 5) == 0;

@@ -427,8 +427,8 @@ static const char *set_presence(cmd_parms *cmd, void *dir, const char *mode,
     }
     if (most && !is_on) {
         return mod_comet_value_wrong(cmd, most,
-                                     "nothing after count or off: MAX follows "
-                                     "on");
+                                     "nothing after count or off: only on "
+                                     "takes MAX");
     }
     config->presence = is_on ? MOD_COMET_PRESENCE_ON
                        : strcasecmp(mode, "count") == 0

@@ -113,7 +113,8 @@ int comet_hub_has_socket(const comet_subscriber_t *subscriber);
 /** Whether a subscriber's permission was revoked. */
 int comet_hub_is_revoked(const comet_subscriber_t *subscriber);
 
-/** Whether the subscriber has not got rid of its last answer: it gets no news. */
+/** Whether a part of the subscriber's last answer is still unsent.  Until then
+ * it gets no news. */
 int comet_hub_is_blocked(const comet_subscriber_t *subscriber);
 
 /*

@@ -11,7 +11,7 @@
 #include "request/place.h"
 #include "request/story.h"
 
-/** What the judgement of channels by a token knows (request/shortcut). */
+/** The state for judging channels by the token alone (request/shortcut). */
 typedef struct mod_comet_shortcut_t mod_comet_shortcut_t;
 
 /** What mod_comet notes of a request, in r->request_config. The members of

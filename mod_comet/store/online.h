@@ -141,8 +141,7 @@ apr_status_t comet_online_list(comet_store_t *store, comet_text_t channel,
  * Count the messages of a channel that a member has not read.  For the reader of
  * a view.
  * @param limit  the count stops at this number
- * @param read_at  OUT: up to where the member has read; 0: the member has not
- *                 said so
+ * @param read_at  OUT: how far the member has read; 0: it has set no mark
  * @param count    OUT
  * @return as above
  */

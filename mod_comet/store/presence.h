@@ -92,8 +92,9 @@ comet_seat_t *comet_presence_enter(comet_presence_t *presence,
 void comet_presence_leave(comet_seat_t *seat);
 
 /**
- * Note up to where a member has read a channel.  It is written within a second,
- * and published; a mark that is older than the last one changes nothing.
+ * Note how far a member has read a channel.  The mark is written within a
+ * second, and published.  A mark that is older than the last one changes
+ * nothing.
  * @param visitor  all fields are set, since the member may begin to wait before
  *                 the mark is written
  * @return COMET_EINVALID: the member or the channel cannot be stored;

@@ -36,7 +36,7 @@ struct comet_entry_t {
     apr_int64_t clients; /* how many wait now */
     apr_int64_t wanted; /* in the store: a number, or 1 for a member */
     apr_int64_t stored;
-    comet_timestamp_t read_at; /* up to where the member has read; 0: unknown */
+    comet_timestamp_t read_at; /* how far the member has read; 0: unknown */
     comet_timestamp_t read_stored;
     int dirty;
     int in_flight; /* the writer's thread is writing it */

@@ -486,7 +486,8 @@ static int may_keep_verdicts(const comet_delivery_t *delivery)
            && !(delivery->reasons & COMET_REVOKED);
 }
 
-/* The client comes back.  A poll would have waited until its timer. */
+/* Keep the verdicts for when the client comes back, until the time at which its
+ * stream or poll would have ended. */
 static void keep_verdicts(const mod_comet_parked_t *park)
 {
     const mod_comet_ask_t *ask = park->ask;

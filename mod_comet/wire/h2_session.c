@@ -255,8 +255,8 @@ static void take_piece(comet_h2_session_t *session, comet_h2_piece_e piece,
     }
 }
 
-/* Take a part of a farewell's payload.  Once its error is known, pass on a
- * farewell for an error. */
+/* Take a part of the payload of GOAWAY.  Once its error code is known, pass the
+ * frame on if it is not NO_ERROR. */
 static void take_farewell(comet_h2_session_t *session, comet_text_t bytes,
                           comet_buffer_t *to)
 {

@@ -339,7 +339,7 @@ def test_650_14_off_costs_nothing(make_server):
 
 WRONG = [
     ("CometPresence yes", "expected on, count or off"),
-    ("CometPresence count 5", "MAX follows"),
+    ("CometPresence count 5", "only on takes MAX"),
     ("CometPresence on 0", "from 1 to 100000"),
     ("CometPresence on many", "from 1 to 100000"),
     ("CometPresenceGrace 10ms", "a duration from 1s to"),

@@ -184,8 +184,8 @@ static apr_status_t set_clients(writing_t *writing,
                : status;
 }
 
-/* Note up to where a member has read, and tell the others, unless it had read
- * further. */
+/* Note how far a member has read, and tell the others, unless it had read
+ * further before. */
 static apr_status_t set_read(writing_t *writing,
                              const comet_online_change_t *what)
 {
@@ -343,7 +343,7 @@ static apr_status_t publish(comet_store_t *base, int *count)
     return end(store, status);
 }
 
-/* Those whose last sign of life is older than ?1, and who are not here. */
+/* Members who are not here, and whose last sign of life is older than ?1. */
 #define FORGOTTEN \
     "FROM last_seen AS s" \
     " WHERE max(ifnull(s.left_at, 0), ifnull(s.read_at, 0)) < ?1" \

@@ -57,8 +57,7 @@ const char *const comet_sqlite_text[SQL_COUNT] = {
     [SQL_PREVIOUS] = "SELECT id FROM message_log"
                      " WHERE channel_id = ?1 AND id > ?2 AND id < ?3"
                      " ORDER BY id DESC LIMIT 1",
-    /* the same for a channel that may have messages that are private or
-     * pass */
+    /* the same for a channel that may have private or passing messages */
     [SQL_NEXT_PUBLIC] = "SELECT id FROM message_log"
                         " WHERE channel_id = ?1 AND private = 0" IS_NOT_OVER
                         " AND id > ?2 AND id < ?3 ORDER BY id LIMIT 1",
@@ -156,8 +155,8 @@ const char *const comet_sqlite_text[SQL_COUNT] = {
                         " ORDER BY id DESC LIMIT 1), 0)) WHERE id = ?1",
     [SQL_PRUNE] = "DELETE FROM message_log"
                   " WHERE channel_id = ?1 AND id <= ?2",
-    /* a message is over if it expires by ?1, or after ?2: none that is stored now
-     * expires that late, so the clock was set back since */
+    /* A message is over if it expires by ?1.  It is also over if it expires
+     * after ?2: then the clock was set back since it was stored. */
     [SQL_PASSING_DUE] = "SELECT 1 FROM message_passing"
                         " WHERE expires <= ?1 OR expires > ?2 LIMIT 1",
     [SQL_PASSING_PRUNE] = "DELETE FROM message_log WHERE id IN"

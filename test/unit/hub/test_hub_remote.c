@@ -128,8 +128,8 @@ static void test_ends(void **state)
     assert_true(scratch_usec() - begun < 5 * SECOND);
 }
 
-/* A message that is announced while its subscriber is being served reaches it
- * all the same; and what was fetched meanwhile does, too. */
+/* A subscriber also gets messages that are announced while it is being served,
+ * and messages that are fetched meanwhile. */
 static void test_while_served(void **state)
 {
     comet_timestamp_t sent[10];
@@ -153,8 +153,8 @@ static void test_while_served(void **state)
     client_free(client);
 }
 
-/* What was fetched may be older than what was announced since then: nothing in
- * between is missed. */
+/* New messages may be announced while older ones are fetched: the client misses
+ * none in between. */
 static void test_older_than_news(void **state)
 {
     comet_timestamp_t sent[2];
