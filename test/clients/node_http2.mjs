@@ -29,13 +29,17 @@ function connection() {
 function ask(path, headers, piece) {
     return new Promise((done) => {
         let status = 0;
-        const request = connection().request({ ':path': path, ...headers });
+        const session = connection();
+        const request = session.request({ ':path': path, ...headers });
         request.setEncoding('utf8');
         request.on('response', (fields) => { status = fields[':status']; });
         request.on('data', (text) => piece(text, status));
         request.on('error', () => { status = 0; });
-        request.on('close', () => done(
-            request.aborted || request.rstCode ? 0 : status));
+        // an answer that a closed connection cuts ends like any other, and the
+        // connection is known to be closed a moment later
+        request.on('close', () => setTimeout(() => done(
+            request.aborted || request.rstCode || session.destroyed
+                ? 0 : status), 20));
         request.end();
     });
 }

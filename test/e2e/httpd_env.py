@@ -48,6 +48,14 @@ SLOW = {"asan": 4.0, "tsan": 8.0, "memcheck": 12.0}.get(SANITIZER, 1.0)
 # everything is slower then.  This does not affect figures that a test judges.
 PATIENCE = SLOW * (2.0 if "PYTEST_XDIST_WORKER" in os.environ else 1.0)
 
+# A store's error other than those of a first start, when another child makes
+# the database.
+CANNOT_OPEN = re.compile(r"CometStore: \S+: (?!another process has locked"
+                         r"|No such file or directory: reading)")
+
+# The module proposes no command for folders of the system, as /dev/shm is.
+ORDINARY = "/tmp"
+
 BASE_MODULES = ("authz_core", "authz_host", "authn_core", "authn_file",
                 "authz_user", "auth_basic", "alias", "dir", "mime",
                 "rewrite", "setenvif", "env", "headers", "filter", "deflate",
@@ -259,15 +267,15 @@ class Httpd:
     database: another store than the file (pg_env.Database).
     env:      added to the environment of the server.
     wrapper:  a command that execs the server (strace -D …).
+    parent:   the folder of its own folder.
     """
 
     def __init__(self, conf="", mpm=None, comet="demo", classics=0,
                  children=1, threads=25, mpm_conf=None, modules=(),
                  tls=False, h2=False, timeout=60, env=None, keepalive="on",
                  max_keepalive=0, data=None, before="", wrapper=(),
-                 database=None):
-        self.root = tempfile.mkdtemp(prefix="comet-e2e-",
-                                     dir=os.environ.get("COMET_TMP", "/tmp"))
+                 database=None, parent=os.environ.get("COMET_TMP", ORDINARY)):
+        self.root = tempfile.mkdtemp(prefix="comet-e2e-", dir=parent)
         os.chmod(self.root, 0o755)
         self.mpm = mpm or DEFAULT_MPM
         self.conf, self.before = conf, before
@@ -509,7 +517,7 @@ class Httpd:
             and "sqlite:" + self.db in self.config_text()
         while named and time.monotonic() < end \
                 and not self.has_tables() \
-                and "CometStore: " not in self.error_log():
+                and not CANNOT_OPEN.search(self.error_log()):
             time.sleep(0.002)
 
     def has_tables(self):

@@ -25,7 +25,8 @@ class Cluster:
     def __init__(self):
         if not os.path.exists(PG_MODULE):
             pytest.skip("mod_comet_pg.so was not built: libpq-dev is missing")
-        self.folder = tempfile.mkdtemp(prefix="comet-pg-", dir="/tmp")
+        self.folder = tempfile.mkdtemp(prefix="comet-pg-",
+                                       dir=os.environ.get("COMET_TMP", "/tmp"))
         done = subprocess.run([sys.executable, "-B", TOOL, "start",
                                self.folder], stdin=subprocess.DEVNULL,
                               stdout=subprocess.PIPE, text=True, check=False)

@@ -974,7 +974,8 @@ def test_330_49_an_idle_page_is_logged_out(example, target):
 
 SOURCE = os.path.join(EXAMPLES, "..", "..")
 MAKES_SECRET = re.compile(
-    r"htpasswd +-\w*c|openssl +(rand|gen\w+|req|ec\w+)|"
+    # (openssl req makes its key readable by its owner alone)
+    r"htpasswd +-\w*c|openssl +(rand|gen\w+|ec\w+)|"
     r"\s>>? *[\w/.-]*(secret|passwd|\.key|\.pem)")
 
 

@@ -9,7 +9,8 @@ import stat
 import pytest
 
 from http_client import Raw
-from httpd_env import SANITIZER, give, is_root, sqlite, wait_until
+from httpd_env import (ORDINARY, SANITIZER, give, is_root, sqlite,
+                       wait_until)
 
 SECRET = "s3cr3t"
 # One secret of each kind; none may be in the log.
@@ -87,7 +88,7 @@ def check_folder_warning(server, mode, wanted):
 def test_470_03_configtest_folder(make_server):
     """httpd -t warns of a folder that others may write to and that has no
     setgid bit, with the command that helps; a start warns, too."""
-    server = make_server(start=False)
+    server = make_server(start=False, parent=ORDINARY)
     for mode, wanted in ((0o770, True), (0o2770, False),
                          (0o700, False), (0o750, False), (0o755, False)):
         check_folder_warning(server, mode, wanted)

@@ -12,7 +12,8 @@ import subprocess
 
 import pytest
 
-from httpd_env import WWW_USER, give, is_root, sqlite, wait_until
+from httpd_env import (ORDINARY, WWW_USER, give, is_root, sqlite,
+                       wait_until)
 
 ROOT_ONLY = pytest.mark.skipif(not is_root(), reason="needs root to mount "
                                "and to become another user")
@@ -45,7 +46,7 @@ def bound(source, target):
 
 @pytest.fixture
 def tester(make_server):
-    return make_server(start=False, comet="load")
+    return make_server(start=False, comet="load", parent=ORDINARY)
 
 
 def make_database(server):
@@ -297,7 +298,7 @@ def test_475_14_supplementary_groups(tester):
 def test_475_15_whatever_cannot_be_written(make_server):
     """A side file of another user and a parent folder that is closed to httpd
     are reported as well; no command is proposed for parents."""
-    server = make_server(start=False)
+    server = make_server(start=False, parent=ORDINARY)
     make_database(server)
     for name in ("-wal", "-shm"):
         with open(server.db + name, "w", encoding="utf-8"):

@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from httpd_env import WWW_USER, Httpd, is_root, wait_until
+from httpd_env import ORDINARY, WWW_USER, Httpd, is_root, wait_until
 
 STORE = 'CometStore "sqlite:{data}/comet.db"\n'
 OPEN = '<Location "/comet">\nRequire all granted\n</Location>\n'
@@ -288,7 +288,7 @@ def test_960_04_no_false_alarm(tester, case):
 def test_960_05_store_that_the_children_cannot_write(make_server):
     """The user of the children may not write the folder, or what is there is no
     database."""
-    server = make_server(start=False, comet="load")
+    server = make_server(start=False, comet="load", parent=ORDINARY)
     os.chown(server.data, 0, 0)
     os.chmod(server.data, 0o755)
     code, text = server.configtest(GOOD)

@@ -12,7 +12,7 @@ import time
 import pytest
 
 from http_client import Poller, one_request
-from httpd_env import SLOW, give, is_root, sqlite, wait_until
+from httpd_env import ORDINARY, SLOW, give, is_root, sqlite, wait_until
 from listeners import Asker, Listener, Reader, static_files
 
 TEXT = {"Content-Type": "text/plain"}
@@ -425,7 +425,7 @@ def owned_by_root(make_server):
     repairs it; the repair takes effect without a reload."""
     if not is_root():
         pytest.skip("needs root to give files away")
-    server = make_server()
+    server = make_server(parent=ORDINARY)
     server.post("chat", "before")
     for end in ENDS:
         os.chown(server.db + end, 0, 0)
