@@ -11,7 +11,8 @@ import time
 import pytest
 
 from http_client import Poller, gather
-from httpd_env import (SLOW, alive, give, is_root, sqlite, wait_until)
+from httpd_env import (ORDINARY, SLOW, alive, give, is_root, sqlite,
+                       wait_until)
 
 TEXT = {"Content-Type": "text/plain"}
 XHR = {"X-Requested-With": "XMLHttpRequest"}
@@ -283,7 +284,7 @@ def test_170_20_read_only_file(make_server):
 @pytest.mark.skipif(not is_root(), reason="needs root to own the folder")
 def test_170_21_root_owned_folder(make_server):
     """A folder that the children may not write: the log gives the command."""
-    server = make_server(start=False)
+    server = make_server(start=False, parent=ORDINARY)
     os.chown(server.data, 0, 0)
     os.chmod(server.data, 0o755)
     server.start()
