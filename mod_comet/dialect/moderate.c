@@ -37,31 +37,35 @@ static const char *read_removal(const request_rec *r,
                                  "endpoint's path";
 }
 
-static int refuse(request_rec *r, const comet_removal_t *removal,
-                  apr_status_t status)
+int mod_comet_moderate_change(request_rec *r, const comet_store_group_t *group,
+                              const char *missing)
 {
+    apr_status_t status =
+        comet_writer_publish(mod_comet_child_store(r)->writer, group,
+                             mod_comet_config_publish_timeout(r->server));
     char buffer[200];
 
     if (status == APR_NOTFOUND) {
-        return mod_comet_answer_error(r, HTTP_NOT_FOUND,
-                                      removal->member.data
-                                          ? "remove: the member is not here"
-                                          : "delete: there is no such message");
+        return mod_comet_answer_error(r, HTTP_NOT_FOUND, "%s", missing);
     }
-    return mod_comet_answer_error(
-        r, mod_comet_reasons_store_code(status),
-        status == COMET_EUNSURE ? "it is not known whether that was done: %s"
-                                : "that was not done: %s",
-        comet_strerror(status, buffer, sizeof(buffer)));
+    if (status != APR_SUCCESS) {
+        return mod_comet_answer_error(
+            r, mod_comet_reasons_store_code(status),
+            status == COMET_EUNSURE
+                ? "it is not known whether that was done: %s"
+                : "that was not done: %s",
+            comet_strerror(status, buffer, sizeof(buffer)));
+    }
+    mod_comet_answer_headers(r);
+    r->status = HTTP_NO_CONTENT;
+    return OK;
 }
 
 int mod_comet_moderate(request_rec *r, const mod_comet_request_t *request,
                        const mod_comet_ask_t *ask)
 {
-    comet_writer_t *writer = mod_comet_child_store(r)->writer;
     comet_store_group_t group = { .count = 0 };
     const char *wrong = mod_comet_publish_objection(r);
-    apr_status_t status;
     int rv;
 
     if (!wrong && !mod_comet_config_moderate(r)) {
@@ -78,12 +82,8 @@ int mod_comet_moderate(request_rec *r, const mod_comet_request_t *request,
     if (wrong) {
         return mod_comet_answer_error(r, HTTP_BAD_REQUEST, "%s", wrong);
     }
-    status = comet_writer_publish(writer, &group,
-                                  mod_comet_config_publish_timeout(r->server));
-    if (status != APR_SUCCESS) {
-        return refuse(r, &group.removal, status);
-    }
-    mod_comet_answer_headers(r);
-    r->status = HTTP_NO_CONTENT;
-    return OK;
+    return mod_comet_moderate_change(r, &group,
+                                     group.removal.member.data
+                                         ? "remove: the member is not here"
+                                         : "delete: there is no such message");
 }

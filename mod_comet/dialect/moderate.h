@@ -7,6 +7,7 @@
 #define MOD_COMET_MODERATE_H
 
 #include "request/ask.h"
+#include "store/store.h"
 
 /**
  * Answer a POST with "delete", a timestamp, to a channel's URL; or with
@@ -16,5 +17,15 @@
  */
 int mod_comet_moderate(request_rec *r, const mod_comet_request_t *request,
                        const mod_comet_ask_t *ask);
+
+/**
+ * Commit what a moderator changes, and answer 204, or why it was not done.  The
+ * request's thread; it waits for at most CometPublishTimeout.
+ * @param group  has no messages
+ * @param missing  the text of 404 where there is nothing to change
+ * @return what the handler returns
+ */
+int mod_comet_moderate_change(request_rec *r, const comet_store_group_t *group,
+                              const char *missing);
 
 #endif /* MOD_COMET_MODERATE_H */

@@ -12,6 +12,7 @@
 #include "dialect/gather.h"
 #include "dialect/judge.h"
 #include "dialect/members.h"
+#include "dialect/moderate.h"
 #include "dialect/publish.h"
 #include "dialect/reading.h"
 
@@ -268,21 +269,11 @@ static const char *read_rule(const request_rec *r,
                : NULL;
 }
 
-static apr_status_t store(request_rec *r, const comet_rule_t *rule)
-{
-    const comet_store_group_t group = { .rule = *rule };
-
-    return comet_writer_publish(mod_comet_child_store(r)->writer, &group,
-                                mod_comet_config_publish_timeout(r->server));
-}
-
 int mod_comet_retention_set(request_rec *r, const mod_comet_request_t *request,
                             mod_comet_ask_t *ask)
 {
-    comet_rule_t rule = { .keep_count = 0 };
+    comet_store_group_t group = { .count = 0 };
     const char *wrong = mod_comet_publish_objection(r);
-    char buffer[200];
-    apr_status_t status;
     int rv;
 
     if (wrong) {
@@ -290,29 +281,15 @@ int mod_comet_retention_set(request_rec *r, const mod_comet_request_t *request,
     }
     rv = ap_discard_request_body(r);
     if (rv == OK) {
-        rv = choose(r, request, ask, &rule.pattern);
+        rv = choose(r, request, ask, &group.rule.pattern);
     }
     if (rv != DECLINED) {
         return rv;
     }
-    wrong = read_rule(r, request, &rule);
+    wrong = read_rule(r, request, &group.rule);
     if (wrong) {
         return mod_comet_answer_error(r, HTTP_BAD_REQUEST, "%s", wrong);
     }
-    status = store(r, &rule);
-    if (status == APR_NOTFOUND) {
-        return mod_comet_answer_error(r, HTTP_NOT_FOUND,
-                                      "retention: there is no such rule");
-    }
-    if (status != APR_SUCCESS) {
-        return mod_comet_answer_error(
-            r, mod_comet_reasons_store_code(status),
-            status == COMET_EUNSURE
-                ? "it is not known whether that was done: %s"
-                : "that was not done: %s",
-            comet_strerror(status, buffer, sizeof(buffer)));
-    }
-    mod_comet_answer_headers(r);
-    r->status = HTTP_NO_CONTENT;
-    return OK;
+    return mod_comet_moderate_change(r, &group,
+                                     "retention: there is no such rule");
 }

@@ -161,6 +161,10 @@ bool load_publisher_done(void);
  * first. */
 uint64_t load_publisher_number(load_conn_t *conn, int count);
 
+/* Write the text of a message that a connection sends; return its length. */
+size_t load_publisher_text(const load_conn_t *conn, uint64_t sequence,
+                           char *to);
+
 /* load_pipeline.c: publishing on a WebSocket, many messages at a time */
 
 #define LOAD_PIPELINE_MAX 512 /* messages without an answer */

@@ -42,18 +42,13 @@ static void note_room(load_conn_t *conn)
 
 static size_t write_text(const load_conn_t *conn, uint64_t sequence, char *to)
 {
-    load_message_t message = { .run = load.run,
-                               .channel = (uint64_t)conn->channel,
-                               .sequence = sequence,
-                               .sent_ns = conn->asked_ns };
     size_t length = 0;
 
     if (is_json()) {
         memcpy(to, BEFORE, sizeof(BEFORE) - 1);
         length = sizeof(BEFORE) - 1;
     }
-    length +=
-        load_message_write(to + length, load.options.size_bytes, &message);
+    length += load_publisher_text(conn, sequence, to + length);
     if (is_json()) {
         memcpy(to + length, AFTER, sizeof(AFTER) - 1);
         length += sizeof(AFTER) - 1;

@@ -29,9 +29,7 @@ bool load_publisher_done(void)
                   == load.totals.sent;
 }
 
-/* Write the text of a message. */
-static size_t write_message(const load_conn_t *conn, uint64_t sequence,
-                            char *to)
+size_t load_publisher_text(const load_conn_t *conn, uint64_t sequence, char *to)
 {
     load_message_t message = { .run = load.run,
                                .channel = (uint64_t)conn->channel,
@@ -48,13 +46,13 @@ static size_t body_of(const load_conn_t *conn, char *body)
     int i;
 
     if (load.options.batch == 0) {
-        return write_message(conn, conn->first_sequence, body);
+        return load_publisher_text(conn, conn->first_sequence, body);
     }
     for (i = 0; i < load.options.batch; i++) {
         memcpy(body + length, "{\"body\":\"", 9);
         length += 9;
-        length += write_message(conn, conn->first_sequence + (uint64_t)i,
-                                body + length);
+        length += load_publisher_text(conn, conn->first_sequence + (uint64_t)i,
+                                      body + length);
         memcpy(body + length, "\"}\n", 3);
         length += 3;
     }

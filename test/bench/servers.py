@@ -209,7 +209,6 @@ class Comet(Server):
         return [HTTPD, "-DFOREGROUND", "-f",
                 self.write("httpd.conf", "\n".join(lines) + "\n")]
 
-
     def listens(self):
         """Whether it serves messages: a child of a first start makes the
         database after it has begun to listen."""

@@ -29,8 +29,8 @@ function connection() {
 function ask(path, headers, piece) {
     return new Promise((done) => {
         let status = 0;
-        const session = connection();
-        const request = session.request({ ':path': path, ...headers });
+        const used = connection();
+        const request = used.request({ ':path': path, ...headers });
         request.setEncoding('utf8');
         request.on('response', (fields) => { status = fields[':status']; });
         request.on('data', (text) => piece(text, status));
@@ -38,7 +38,7 @@ function ask(path, headers, piece) {
         // an answer that a closed connection cuts ends like any other, and the
         // connection is known to be closed a moment later
         request.on('close', () => setTimeout(() => done(
-            request.aborted || request.rstCode || session.destroyed
+            request.aborted || request.rstCode || used.destroyed
                 ? 0 : status), 20));
         request.end();
     });
