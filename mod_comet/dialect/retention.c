@@ -6,7 +6,6 @@
 
 #include "base/buffer.h"
 #include "wire/encode.h"
-#include "server/child.h"
 #include "request/reasons.h"
 #include "output/answer.h"
 #include "dialect/gather.h"
