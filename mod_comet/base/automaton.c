@@ -114,7 +114,8 @@ static void take(const comet_automaton_t *automaton, apr_size_t i,
 }
 
 /* Go on without a character from a step where the automaton is.
- * @return whether that leads back to where it has not been */
+ * @return whether that leads back to an earlier step at which it has not been
+ *         yet */
 static int spread_from(const comet_automaton_t *automaton, apr_size_t i,
                        places_t *now)
 {

@@ -36,14 +36,16 @@ typedef enum comet_step_e {
 
 typedef struct comet_step_t {
     apr_uint16_t set; /* comet_step_set_e */
-    /** Where it goes on.  That of a FORK or a MANY is behind it. */
+    /** The step that follows.  After a FORK or a MANY it is always a later
+     * step. */
     apr_uint16_t next;
     apr_uint16_t other; /* of a FORK: anywhere */
     unsigned char kind; /* comet_step_e */
     char byte;
 } comet_step_t;
 
-/** Begins as { .count = 0 }.  A full one is marked, and matches nothing. */
+/** Begins as { .count = 0 }.  If there is no room for a step, `is_full` is set,
+ * and the automaton matches nothing. */
 typedef struct comet_automaton_t {
     apr_size_t count;
     int is_full;

@@ -54,7 +54,8 @@ static int is_name_character(char c)
  * @return its end; NULL: there is none */
 static const char *read_name(const char *at, const char *end)
 {
-    int dot = 1; /* none may stand here, nor at the end */
+    int dot = 1; /* a dot was just read, or none may stand here: a name neither
+                  * begins nor ends with one */
 
     for (;;) {
         if (at < end && is_name_character(*at)) {

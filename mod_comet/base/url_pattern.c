@@ -257,7 +257,8 @@ static void add_token(compile_t *compile)
     else if (is_star(at, end, &length)) {
         compile->at += length;
         add(compile, COMET_STEP_MANY, sets[compile->part].star, 0);
-        take_modifier(compile); /* a star may be empty, and any length */
+        take_modifier(compile); /* skip it: a star matches a text of any length
+                                 * already, even none */
         compile->after_matcher = 1;
     }
     else if (*at == '(') {
@@ -358,8 +359,9 @@ static int is_port(comet_text_t authority, const char *scheme,
                   == 0;
 }
 
-/* Write a topic as URLs are compared: scheme and host in lower case, no port
- * that the scheme implies, and at least a slash as path.
+/* Write a topic in the form in which URLs are compared: with scheme and host in
+ * lower case, without a port that the scheme implies, and with at least a slash
+ * as its path.
  * @param room  for one byte more than the topic has */
 static comet_text_t normalize(comet_text_t topic, char *room)
 {
@@ -407,7 +409,8 @@ apr_size_t comet_url_pattern_literal(comet_text_t text)
     apr_size_t length = 0;
 
     if (find_host(text)) {
-        return 0; /* case does not matter there, nor a port */
+        return 0; /* a topic may spell the scheme and the host in another case,
+                   * or with a port */
     }
     while (length < text.length && !strchr("\\:*{(?+#", text.data[length])) {
         length++;

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
- * @file base/url_pattern.h
- * URL patterns (WHATWG URL Pattern, constructor strings) over topics.  They may
- * have names (:id), stars, groups ({…}) and the modifiers ?, + and *, but no
- * regular expressions.  A pattern is absolute, or begins with a slash and is
- * for topics that do so, too.
+ * @file base/url_pattern.h URL patterns (WHATWG URL Pattern, constructor
+ * strings) over topics.  They may have names (:id), stars, groups ({…}) and the
+ * modifiers ?, + and *, but no regular expressions.  A pattern is absolute, or
+ * it begins with a slash; then it matches only topics that begin with a slash,
+ * too.
  */
 #ifndef COMET_URL_PATTERN_H
 #define COMET_URL_PATTERN_H

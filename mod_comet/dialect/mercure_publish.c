@@ -191,7 +191,8 @@ static int store(update_t *update)
                : answered;
 }
 
-/* In the order in which the Mercure project's hub checks. */
+/* Check a form and store its update.  The order of the checks is that of the
+ * Mercure project's own hub, so that a wrong form gets the same status. */
 static int publish_form(update_t *update)
 {
     comet_message_fields_t *fields = &update->fields;

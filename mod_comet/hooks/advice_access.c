@@ -6,7 +6,7 @@
 
 #include "request/dialect.h"
 
-/* Where a user comes from, for messages. */
+/* The directives that give a request a user, as the warnings name them. */
 #define A_LOGIN "AuthType Basic, AuthName and AuthUserFile, or CometTokenKey"
 
 static const mod_comet_mapping_t *mapping_at(const mod_comet_scene_t *scene,
@@ -103,7 +103,8 @@ static int wants_user(const mod_comet_line_t *line, apr_pool_t *p)
 
 /* --- checks ----------------------------------------------------------------------- */
 
-/* Whether a mapping's own rule are the tokens of its hub. */
+/* Whether a mapping needs no `Require`: it is a Mercure hub, and the tokens of
+ * CometTokenKey decide who may use it. */
 static int is_by_token(const mod_comet_scene_t *scene,
                        const mod_comet_mapping_t *mapping)
 {

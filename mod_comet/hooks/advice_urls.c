@@ -44,7 +44,7 @@ static const char *url_of(const mod_comet_line_t *line, apr_pool_t *p)
     return NULL;
 }
 
-/* Whether a mapping has all requests for a URL and those below it. */
+/* Whether a mapping serves all requests for a URL and for the URLs below it. */
 static int has_all(const mod_comet_mapping_t *mapping, const char *url)
 {
     return mapping->dialect->subtree
@@ -122,7 +122,8 @@ mod_comet_uses_t *mod_comet_advice_urls_begin(apr_pool_t *p)
     return uses;
 }
 
-/* A token may open other URLs as well. */
+/* Whether a directive is one of ours that only a mapped URL obeys.  Those of
+ * tokens are left out, because a token may also protect other URLs. */
 static int is_ours(const mod_comet_line_t *line)
 {
     return mod_comet_tree_begins(line->node->directive, "Comet")

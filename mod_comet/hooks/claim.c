@@ -156,7 +156,7 @@ int mod_comet_claim_find_type(request_rec *r)
 
 void mod_comet_claim_insert_error_filter(request_rec *r)
 {
-    /* a 304 keeps the headers that it has */
+    /* a 304 has the headers of our own answer already */
     if (mod_comet_request(r) && r->status != HTTP_NOT_MODIFIED) {
         mod_comet_answer_claim(r);
     }

@@ -443,7 +443,8 @@ static const char *set_presence(cmd_parms *cmd, void *dir, const char *mode,
                 : NULL;
 }
 
-/* All keys of a section are valid; those of an outer section are not. */
+/* Add a key to the keys of this section, which replace those of the outer
+ * sections. */
 static const char *set_token_key(cmd_parms *cmd, void *dir, int count,
                                  char *const words[])
 {

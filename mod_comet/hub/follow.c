@@ -32,8 +32,8 @@ typedef struct news_t {
     int is_usual; /* it is not private, and has no alternates */
 } news_t;
 
-/* Whether a selection takes the message.  comet_channels_reach() has found that
- * already, but for patterns, private messages and alternates. */
+/* Whether a selection takes the message.  comet_channels_reach() has decided
+ * that already, except for patterns, private messages and alternates. */
 static int is_for(const news_t *news, const comet_selection_t *selection)
 {
     return (news->is_usual && !selection->by_topics)

@@ -129,7 +129,8 @@ static void review_channel_locked(void *baton, comet_channel_t *channel)
     review_ring_locked(baton, &channel->waiting);
 }
 
-/* A subscriber that is ready already learns of it when it is served. */
+/* Make ready the subscribers that wait or are idle and whose permission was
+ * revoked.  One that is ready already gets COMET_REVOKED when it is served. */
 static void review(comet_hub_t *hub)
 {
     pthread_mutex_lock(&hub->lock);

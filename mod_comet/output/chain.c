@@ -17,8 +17,8 @@ static int is_one_of(const char *name, const char *const *names)
     return *names != NULL;
 }
 
-/* Compressors are told to stand aside (no-gzip), mod_headers and mod_expires
- * are quick. */
+/* These filters delay nothing: compressors are told to stand aside (no-gzip),
+ * and mod_headers and mod_expires are quick. */
 #define HARMLESS \
     "old_write", COMPRESSORS, "fixup_headers_out", "fixup_headers_err", \
         "mod_expires", "logio_ttfb_out", "comet_cookies"

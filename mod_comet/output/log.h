@@ -83,9 +83,10 @@ void mod_comet_log_write(const mod_comet_log_writer_t *writer,
 void mod_comet_log_count(const mod_comet_log_writer_t *writer, conn_rec *c,
                          apr_off_t sent_bytes);
 
-/** log_transaction hook, first of all: withholds httpd's line; or sets the notes
- * that it shows (output/notes.h), and counts for mod_status a request that ends
- * on the hub's thread, which httpd does not.
+/** log_transaction hook, first of all: withholds httpd's line, or sets the
+ * notes that the line shows (output/notes.h).  It also counts for mod_status a
+ * request that ends on the hub's thread, since httpd does not count such a
+ * request.
  * @return DONE: it is written later; DECLINED: httpd writes it */
 int mod_comet_log_transaction(request_rec *r);
 

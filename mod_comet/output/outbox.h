@@ -11,8 +11,8 @@
 
 /**
  * Bytes for one client.  They are given to the filters or to a socket piece by
- * piece, as the client takes them. Zero-initialised is empty. The owner of the
- * request or of the socket owns it.
+ * piece, as the client takes them. Zero-initialised, it is empty. The owner of
+ * the request or of the socket owns it.
  */
 typedef struct mod_comet_outbox_t {
     comet_buffer_t bytes;
@@ -26,8 +26,8 @@ typedef struct mod_comet_outbox_t {
 #define MOD_COMET_BUFFERED_BYTES (16 * 1024 * 1024)
 #define MOD_COMET_SLICE_MIN (4 * 1024)
 
-/** How many bytes of messages a stream gets at a time.  Encoding makes seven
- * bytes of one at worst, so the encoded messages fit into two pieces. */
+/** How many bytes of messages a stream gets at a time.  Encoding makes at most
+ * seven bytes of one, so the encoded messages fit into two pieces. */
 #define MOD_COMET_STREAM_BYTES (8 * 1024)
 
 /** The most that such a piece grows to on a socket of the hub's, as long as the

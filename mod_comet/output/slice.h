@@ -48,8 +48,8 @@ void mod_comet_slice_encode(mod_comet_slice_t *slice,
                             comet_buffer_t *out);
 
 /**
- * Encode what a stream's client gets next, as mod_comet_news_encode_next() does,
- * but of a long message the next piece.
+ * Encode what a stream's client gets next, as mod_comet_news_encode_next()
+ * does; but of a long message, encode only the next piece.
  * @param seen  IN OUT: the subscriber's cursor
  * @return APR_SUCCESS; APR_EGENERAL: only a part of a message was sent, and its
  *         rest is gone or the stream has to end

@@ -11,9 +11,9 @@
 #include "server/mod_comet.h"
 
 /**
- * Turn the connection over: filters of requests and answers are left out from
- * now on, on both ways, and httpd closes the connection when the request ends.
- * A second call does nothing.
+ * Turn the connection over.  From now on its bytes bypass the filters of
+ * requests and answers in both directions, and httpd closes the connection when
+ * the request ends. A second call does nothing.
  */
 void mod_comet_upgrade_begin(request_rec *r);
 

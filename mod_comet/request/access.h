@@ -19,7 +19,7 @@ const char *mod_comet_access_refuse_publish(const request_rec *r);
 /**
  * Whether a WebSocket handshake comes from where it should.  Browsers let a
  * page of another site open a WebSocket and read whatever its visitor may read.
- * So only those pages may open one that may publish.
+ * So a handshake is accepted only from a page that may also publish.
  * @return NULL, or the reason to refuse it (403)
  */
 const char *mod_comet_access_refuse_socket(const request_rec *r);

@@ -17,10 +17,10 @@
 int mod_comet_authenticate_note(request_rec *r);
 
 /**
- * check_user_id hook, first: take over the user of the request that a
- * sub-request was made for.  Only where the same sections apply to both, the
- * credentials, AuthType and AuthName are equal, and no module but httpd's own
- * decides who a user is (a script may look at the URL).
+ * check_user_id hook, first: let a sub-request take over the user of the
+ * request that it was made for.  This is done only if the same sections apply
+ * to both, if their credentials, AuthType and AuthName are equal, and if only
+ * httpd's own modules decide who the user is (a script might look at the URL).
  * @return OK: r->user is set; DECLINED: the sub-request is authenticated as any
  *         other
  */

@@ -211,7 +211,8 @@ static void read_grant(mod_comet_inquiry_t *inquiry, const request_rec *sub,
     }
 }
 
-/* @param status  what the handler returned, or the look-up of the URL */
+/* @param status  what the handler returned or, if the URL was refused before
+ *                that, the status of the sub-request */
 static void read_answer(mod_comet_inquiry_t *inquiry, const request_rec *sub,
                         int status, const swallow_t *swallow, apr_pool_t *p)
 {

@@ -5,8 +5,9 @@
 #include "server/child.h"
 #include "request/limits.h"
 
-/* In a fork of a child the seat still belongs to the child.  When the child has
- * ended, the seat is gone with all others. */
+/* mod_comet_child() is NULL in two cases.  In a fork of a child, the seat still
+ * belongs to the child.  When the child has ended, all its seats are gone
+ * already. */
 void mod_comet_place_stand_up(comet_seat_t **seat)
 {
     if (*seat && mod_comet_child()) {

@@ -132,8 +132,9 @@ struct mod_comet_shortcut_t {
     apr_array_header_t *sections; /* of section_t */
 };
 
-/* Whether a section treats all URLs of an endpoint alike, because it names a
- * whole part of the endpoint's own URL, or another one. */
+/* Whether a section applies either to all URLs below an endpoint or to none of
+ * them.  Only its path decides that: a path that is no longer than the
+ * endpoint's URL cannot tell one channel from another. */
 static int is_alike(const core_dir_config *section,
                     const mod_comet_mapping_t *mapping)
 {

@@ -309,7 +309,8 @@ void mod_comet_token_untell(request_rec *r)
 
 /* --- hiding ------------------------------------------------------------------- */
 
-/* Hide the parameter in a URL or a request line, from its question mark on. */
+/* Hide the values of a parameter in a URL or a request line.  The query begins
+ * at the first question mark. */
 static char *hide(const request_rec *r, const char *text, const char *name)
 {
     const char *query = text ? strchr(text, '?') : NULL;

@@ -4,7 +4,7 @@
 
 #include <apr_thread_mutex.h>
 
-/* How much of it brief pools may leave for the next ones. */
+/* How much memory brief pools may leave for the next ones. */
 #define KEPT_BYTES (256 * 1024)
 
 #ifdef __SANITIZE_THREAD__

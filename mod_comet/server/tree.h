@@ -10,7 +10,7 @@
 
 #include "server/mod_comet.h"
 
-/** Whether a text begins like that; upper and lower case are the same. */
+/** Whether a text begins with another one, in upper or lower case. */
 int mod_comet_tree_begins(const char *text, const char *beginning);
 
 /** The section of a virtual host.

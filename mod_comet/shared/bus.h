@@ -97,7 +97,8 @@ apr_time_t comet_bus_now(comet_bus_t *bus);
 int comet_bus_claim_upkeep(comet_bus_t *bus, apr_time_t now,
                            apr_interval_time_t every);
 
-/** Claim the next publishing of how many are here, in the same way. */
+/** Claim, in the same way, the next round of publishing how many members are
+ * here. */
 int comet_bus_claim_publishing(comet_bus_t *bus, apr_time_t now,
                                apr_interval_time_t every);
 

@@ -10,16 +10,19 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-/* How often at most changes are written, how often the numbers of clients
- * without a name are, and how often numbers are published. */
+/* The shortest time between two writes of members, between two writes of the
+ * numbers of clients without a name, and between two publications of
+ * numbers. */
 #define WRITE_USEC 50000
 #define NUMBERS_USEC 1000000
 #define PUBLISH_USEC 2000000
-/* How often rows are compared at most, however many were thrown out. */
+/* The shortest time between two comparisons of rows, however many members were
+ * thrown out. */
 #define COMPARE_USEC 100000
-/* How often a step that failed is tried again. */
+/* How long to wait before a step that failed is tried again. */
 #define RETRY_USEC 200000
-/* How long a client of a busy child may take to come back. */
+/* How much longer a lease lasts for each client when its child ends: many
+ * clients take longer to come back. */
 #define RETURN_USEC 200
 
 /* A lease lasts for two graces.  It is renewed three times meanwhile. */
@@ -231,8 +234,9 @@ static apr_status_t rest(comet_presence_t *presence, comet_store_t *store)
 
 /* --- thrown out ------------------------------------------------------------ */
 
-/* A row that this child does not want, as after a commit whose outcome nobody
- * knew, is deleted: it gets an entry that says so. */
+/* Note that the store has this row.  If this child has no entry for it, an
+ * entry is made that wants no row, so that the row is deleted.  Such a row can
+ * remain after a commit whose outcome was unknown. */
 static int take_row(void *baton, const comet_online_member_t *row)
 {
     static const comet_text_t none = { NULL, 0 };
@@ -378,8 +382,8 @@ static void tidy_leases(comet_presence_t *presence)
     presence->lease_count = kept;
 }
 
-/* Nobody could renew a lease while the store could not be reached, so all of them
- * begin again after such a time. */
+/* Begin all leases again after a time in which the store could not be reached:
+ * nobody could renew a lease then. */
 static void forgive_gap(comet_presence_t *presence, apr_time_t now)
 {
     apr_size_t i;

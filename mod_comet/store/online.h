@@ -4,7 +4,8 @@
  * Who is here, as the store keeps it: a row for each child, channel and member
  * (sql/presence.sql).  store/presence.h decides what is written.
  *
- * Errors are those of store/store.h.  For the functions that write, the caller holds the write lock; each is a transaction of its own.
+ * Errors are those of store/store.h.  For the functions that write, the caller
+ * holds the write lock; each call is a transaction of its own.
  */
 #ifndef COMET_ONLINE_H
 #define COMET_ONLINE_H
@@ -33,7 +34,9 @@ typedef struct comet_holder_t {
 /** What changes in one channel of one holder. */
 typedef struct comet_online_change_t {
     comet_text_t channel;
-    apr_int64_t most; /* members whose coming and going is published */
+    apr_int64_t most; /* up to how many members each join and each leave is
+                       * published (CometPresence's MAX); above it only their
+                       * number */
     comet_text_t member; /* length 0: clients without a name */
     comet_text_t info; /* JSON about the member; data NULL: none */
     apr_time_t since; /* when the member came */
@@ -62,12 +65,12 @@ typedef int comet_online_member_cb(void *baton,
 /** How many are in a channel. */
 typedef struct comet_online_totals_t {
     apr_int64_t members; /* different ones */
-    apr_int64_t most; /* those whose coming and going is published */
+    apr_int64_t most; /* as in comet_online_change_t */
     apr_int64_t anonymous; /* clients without a name */
 } comet_online_totals_t;
 
-/** How many rows or channels one transaction treats at most: clients choose how
- * many there are, and publishers wait meanwhile. */
+/** The most rows or channels that one transaction handles.  Clients choose how
+ * many there are, and publishers wait while it runs. */
 #define COMET_ONLINE_SLICE 500
 
 /** What an engine does for the functions below. */
@@ -103,8 +106,8 @@ apr_status_t comet_online_write(comet_store_t *store,
                                 apr_size_t count);
 
 /**
- * Remove some rows of a holder that has gone, and the holder with the last of
- * them.  Members that no other child has leave.
+ * Remove some rows of a holder that has gone; the last call removes the holder,
+ * too.  A member that no other child has a row for thereby leaves the channel.
  * @param more  set to whether there are more
  */
 apr_status_t comet_online_sweep(comet_store_t *store, apr_int64_t holder,
@@ -126,8 +129,8 @@ apr_status_t comet_online_rows(comet_store_t *store, apr_int64_t holder,
                                comet_online_member_cb *callback, void *baton);
 
 /**
- * List the members of a channel by their names' bytes.  For the reader of a
- * view (comet_store_begin()).
+ * List the members of a channel, in the order of their names' bytes.  Call it
+ * within a view (comet_store_begin()).
  * @param after   only names after this one
  * @param totals  OUT
  * @return APR_ENOENT: the store is not ready yet
@@ -138,8 +141,8 @@ apr_status_t comet_online_list(comet_store_t *store, comet_text_t channel,
                                comet_online_totals_t *totals);
 
 /**
- * Count the messages of a channel that a member has not read.  For the reader of
- * a view.
+ * Count the messages of a channel that a member has not read.  Call it within a
+ * view.
  * @param limit  the count stops at this number
  * @param read_at  OUT: how far the member has read; 0: it has set no mark
  * @param count    OUT

@@ -182,7 +182,8 @@ static int is_storable(comet_text_t channel)
     return channel.length && channel.length <= COMET_ONLINE_CHANNEL_MAX_BYTES;
 }
 
-/* The visitor without a name or info that the store cannot hold. */
+/* A copy of the visitor.  A name that the store cannot hold is left out, and so
+ * is such an info. */
 static comet_visitor_t storable_visitor(const comet_visitor_t *visitor)
 {
     comet_visitor_t storable = *visitor;

@@ -39,7 +39,8 @@ typedef struct comet_presence_t comet_presence_t;
 /** A channel that a client is in. */
 typedef struct comet_room_t {
     comet_text_t channel;
-    apr_int64_t most; /* members whose coming and going is published */
+    apr_int64_t most; /* up to how many members each join and each leave is
+                       * published */
 } comet_room_t;
 
 /** How many channels one client may newly enter at once, and in a second. */
@@ -52,10 +53,10 @@ typedef struct comet_visitor_t {
                           * COMET_AUTHOR_MAX_BYTES or has a NUL counts as none */
     comet_text_t info; /* JSON about the user; data NULL: none.  It is left out
                         * where it is too long */
-    comet_text_t address; /* by which a client without a name is limited */
+    comet_text_t address; /* identifies a client without a name for rule 5 */
 } comet_visitor_t;
 
-/** That a client is here.  It lives until comet_presence_leave(). */
+/** The record that a client is here.  It lives until comet_presence_leave(). */
 typedef struct comet_seat_t comet_seat_t;
 
 typedef struct comet_presence_config_t {
@@ -78,8 +79,8 @@ void comet_presence_free(comet_presence_t *presence);
 
 /**
  * Note that a client waits.
- * @param rooms  copied.  Those whose names are too long are left out, and so are
- *               those that are too many
+ * @param rooms  copied.  Left out are rooms whose names are too long, and rooms
+ *               beyond the client's allowance (rule 5)
  * @return NULL: there is no memory, or no room
  * Any thread.
  */

@@ -31,8 +31,8 @@ struct comet_entry_t {
     comet_entry_t *next; /* in its bucket */
     TAILQ_ENTRY(comet_entry_t) link; /* in dirty, if it is */
     LIST_HEAD(, comet_sitting_t) sitting;
-    comet_timer_t grace; /* while it is set, ->wanted stays; ->wanted is lowered
-                          * when it fires */
+    comet_timer_t grace; /* runs after the last client has left; until it fires,
+                          * ->wanted is not lowered */
     apr_int64_t clients; /* how many wait now */
     apr_int64_t wanted; /* in the store: a number, or 1 for a member */
     apr_int64_t stored;

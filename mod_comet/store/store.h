@@ -43,7 +43,7 @@ typedef struct comet_store_config_t {
     apr_interval_time_t retain_age; /* messages up to this age are kept; 0:
                                      * all */
     int search; /* CometSearch: an index of words is kept */
-    int deletions; /* CometDeletions: deleted messages are told of */
+    int deletions; /* CometDeletions: clients are told of deleted messages */
     /** CometPresenceGrace, where CometPresence is used; 0: it is not. */
     apr_interval_time_t presence_grace;
     /** CometPresenceMemory: how long after leaving a member is forgotten. */
@@ -266,8 +266,8 @@ apr_status_t comet_store_channels(comet_store_t *store, comet_text_t prefix,
                                   comet_store_channel_cb *callback,
                                   void *baton);
 
-/** What the channels of a pattern keep, beside CometRetain (the table
- * channel_retention). */
+/** What the channels of a pattern keep, in place of what CometRetain says (the
+ * table channel_retention). */
 typedef struct comet_rule_t {
     comet_text_t
         pattern; /* a channel's name, or a prefix and a star; data NULL:
@@ -321,7 +321,8 @@ apr_status_t comet_store_has(comet_store_t *store, comet_timestamp_t timestamp,
 
 /** How much a store keeps.  A member is -1 if the engine cannot tell. */
 typedef struct comet_store_sizes_t {
-    apr_int64_t database_bytes; /* with what deleted messages have left free */
+    apr_int64_t database_bytes; /* including the space that deleted messages
+                                 * have left */
     apr_int64_t log_bytes; /* of the log that is not yet part of the database */
     apr_int64_t channels; /* that have messages, or had some */
 } comet_store_sizes_t;

@@ -19,8 +19,8 @@
 
 typedef struct comet_writer_t comet_writer_t;
 
-/** Told by the writer's thread when the store begins to fail, fails in another
- * way, or works again. */
+/** Called on the writer's thread when the store begins to fail, fails in
+ * another way, or works again. */
 typedef void comet_writer_error_cb(void *baton, apr_status_t status,
                                    const char *detail);
 
@@ -33,8 +33,8 @@ typedef struct comet_writer_config_t {
      * writer counts its own only. */
     atomic_int *waiting;
     comet_writer_error_cb *on_error; /* APR_SUCCESS: it works again */
-    /** Told by the writer's thread that members may have been thrown out
-     * (store/presence.h).  NULL: nobody is told. */
+    /** Called on the writer's thread when members may have been thrown out
+     * (store/presence.h); or NULL. */
     void (*on_removed)(void *baton);
     void *baton;
 } comet_writer_config_t;

@@ -34,8 +34,8 @@ static int digit(char c)
                                   : -1;
 }
 
-/* Whether a text is the one way to write its bytes: no padding, and no bits
- * that decoders drop. */
+/* Whether a text is the canonical base64url form of its bytes: it has no
+ * padding, and its last character has no bits that decoders drop. */
 static int is_canonical(comet_text_t text)
 {
     apr_size_t i, rest = text.length % 4;
@@ -105,8 +105,9 @@ static json_t *parse_header(comet_text_t part)
     return json;
 }
 
-/* The types of tokens that grant access.  Others (a logout token, for example)
- * may bear the same signature and mean another thing. */
+/* The types of tokens that grant access.  Tokens of other types (a logout
+ * token, for example) may be signed with the same key, but mean something
+ * else. */
 static int is_type_known(const json_t *type)
 {
     static const char *const known[] = { "JWT", "at+jwt",
@@ -327,8 +328,8 @@ static const char *read_grant(const json_t *claims, unsigned uses,
     return wrong;
 }
 
-/* Mercure 1.0 allows less than a token may be otherwise: it is for this hub
- * alone, from an issuer that is known, and it ends. */
+/* Check what only Mercure 1.0 demands of a token: that it is meant for this
+ * hub, that its issuer is known, and that it expires. */
 static const char *check_v1(const json_t *header, const comet_key_t *key,
                             const comet_token_t *token)
 {

@@ -29,7 +29,9 @@ typedef struct comet_token_t {
     const apr_array_header_t *read;
     const apr_array_header_t *write;
     const char *info; /* claim `comet.info`, as JSON; NULL: none */
-    comet_mercure_t mercure; /* if the judge wants it; likewise */
+    comet_mercure_t mercure; /* the claims of the Mercure protocol, if the judge
+                              * has by_mercure; without the patterns for a use
+                              * that the key does not have */
 } comet_token_t;
 
 /** What a token is checked against. */
@@ -39,8 +41,8 @@ typedef struct comet_token_judge_t {
     unsigned use; /* what the token's client wants to do (comet_key_use_e) */
     apr_time_t now; /* by the system's clock */
     apr_interval_time_t skew; /* how far the signer's clock may differ */
-    int by_mercure; /* the claims of the Mercure protocol are read, instead of
-                     * `comet` */
+    int by_mercure; /* read the claims of the Mercure protocol instead of the
+                     * claim `comet` */
 } comet_token_judge_t;
 
 /**

@@ -11,8 +11,8 @@ static void add_retry(comet_buffer_t *out, int retry_msec)
     comet_buffer_puts(out, "\n");
 }
 
-/* An id without data is no event, but the client's cursor: a client that is cut
- * off before its first event loses nothing. */
+/* An id without data is not an event; it sets the client's cursor.  So a client
+ * that is cut off before its first event misses nothing when it returns. */
 static void open_stream(comet_buffer_t *out, const comet_answer_t *answer)
 {
     char room[COMET_EVENT_ID_BYTES + 1];

@@ -122,8 +122,8 @@ extern const comet_metric_e comet_transport_gauges[COMET_TRANSPORT_COUNT];
  */
 const comet_transport_t *comet_transport_find(comet_text_t name);
 
-/** The name of a transport for people to read: in a log also of one that
- * clients cannot choose.  Any thread. */
+/** The name of a transport, for people to read.  Transports that clients cannot
+ * choose have one too, for the log.  Any thread. */
 const char *comet_transport_label(const comet_transport_t *transport);
 
 /** A transport's bit in the value of CometTransports. */

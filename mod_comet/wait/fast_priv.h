@@ -37,9 +37,9 @@ struct mod_comet_fast_t {
 
     /* what httpd has decided, for requests like the last one */
     int allowed;
-    comet_seat_t *seat; /* of its client, which is here as long as the
-                         * connection rests; NULL: none */
-    int fresh; /* allowed, and the socket was not lent since */
+    comet_seat_t *seat; /* the seat of the connection's client, who stays
+                         * present while the connection rests; NULL: none */
+    int fresh; /* it is allowed, and the socket has not been lent since then */
     apr_size_t store;
     const comet_transport_t *transport;
     comet_format_t format;

@@ -21,7 +21,8 @@
  * SETTINGS_MAX_CONCURRENT_STREAMS does not limit them.  This is the default of
  * H2MaxSessionStreams. */
 #define GHOSTS_MOST 100
-/* The obstacle of a request whose client or connection is about to go. */
+/* The obstacle of a request whose client or connection is about to go: the
+ * request cannot be a ghost, but that is no reason for a line in the log. */
 #define GONE ""
 /* Filler is sent in pieces of this size. */
 #define FILLER_BYTES 4096

@@ -91,7 +91,8 @@ void mod_comet_incoming_release(mod_comet_talk_t *talk)
     incoming_t *incoming;
 
     if ((!talk->reserved && !talk->starved_since) || !mod_comet_child()) {
-        return; /* in a fork of the child all of this means nothing */
+        return; /* a fork of the child has none of its clients, so there is
+                 * nothing to release */
     }
     incoming = find();
     pthread_mutex_lock(&incoming->lock);

@@ -118,7 +118,8 @@ apr_status_t mod_comet_parked_end(mod_comet_parked_t *park, int complete,
  * @return APR_SUCCESS, or why the client is lost */
 apr_status_t mod_comet_parked_dismiss(mod_comet_parked_t *park, int close);
 
-/** Set when a waiting stream is served next, if nothing else happens. */
+/** Set the time at which a waiting stream is served next, if nothing else
+ * happens before. */
 void mod_comet_parked_set_timer(mod_comet_parked_t *park);
 
 /** A comet_serve_cb. */

@@ -117,7 +117,8 @@ apr_time_t mod_comet_talk_due(const mod_comet_talk_t *talk, apr_time_t due);
  * @return whether there is something for the speaker */
 int mod_comet_talk_feed(mod_comet_talk_t *talk, comet_text_t bytes);
 
-/** Close: a Close frame is the last of the words.  Any thread. */
+/** Close the WebSocket: append a Close frame as the last of the words.  Any
+ * thread. */
 void mod_comet_talk_close(mod_comet_talk_t *talk, comet_websocket_code_e code,
                           const char *reason);
 

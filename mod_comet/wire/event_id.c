@@ -58,7 +58,7 @@ int comet_event_id_read(comet_text_t id, comet_timestamp_t *timestamp)
     }
     memcpy(text, id.data, id.length);
     text[id.length] = '\0';
-    /* NOLINTNEXTLINE(cert-err34-c): the result is written and compared */
+    /* NOLINTNEXTLINE(cert-err34-c): the id is written again and compared */
     if (sscanf(text, "urn:uuid:%8x-%4x-7%3x", &high, &low, &usec) != 3
         || usec > 999) {
         return 0;

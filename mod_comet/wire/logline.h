@@ -20,7 +20,8 @@ typedef enum comet_logline_e {
     COMET_LOGLINE_REQUEST = 1, /* header fields other than
                                 * COMET_LOGLINE_USUAL */
     COMET_LOGLINE_RESPONSE = 2, /* header fields of the response */
-    COMET_LOGLINE_NOTES = 4, /* notes of mod_comet's; in a condition, any */
+    COMET_LOGLINE_NOTES = 4, /* notes that mod_comet sets; in a condition, any
+                              * note */
 } comet_logline_e;
 
 /** The request header fields that a line may show without needing

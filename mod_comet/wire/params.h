@@ -91,8 +91,8 @@ const char *comet_params_check_user(comet_text_t user);
 
 /**
  * Check an event type that a client chose: 1 to 255 bytes of UTF-8 without
- * control characters. "gap", and what begins with "@", is reserved: pages take
- * it for the server's own event.
+ * control characters. "gap", and all types that begin with "@", are reserved,
+ * because pages take them for events of the server.
  * @return NULL, or the error (a constant)
  */
 const char *comet_params_check_type(comet_text_t type);

@@ -308,7 +308,8 @@ static void end_message(wslay_event_context_ptr context,
     comet_websocket_reader_t *reader = baton;
 
     if (message->opcode == WSLAY_PING) {
-        wslay_event_send(context); /* the Pong, before anything goes wrong */
+        wslay_event_send(context); /* send the Pong now, before a later frame
+                                    * can end the connection */
     }
     if (message->opcode == WSLAY_TEXT_FRAME && !reader->message.failed
         && wslay_event_get_read_enabled(context)) {

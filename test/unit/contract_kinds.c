@@ -68,8 +68,8 @@ static void tidy_all(void)
     }
 }
 
-/* In its time a message that passes is read in its place; afterwards by no
- * way.  Only what lasts is counted. */
+/* Within its time a passing message is read at its place in the order;
+ * afterwards no way of reading finds it.  Passing messages are not counted. */
 void contract_test_passing(void **state)
 {
     comet_store_state_t before;
@@ -115,7 +115,7 @@ void contract_test_passing(void **state)
     assert_true(contract_append("chat", "c") > brief);
 }
 
-/* Where a wrong time is asked for, nothing is stored. */
+/* A message with an invalid `keep` is not stored, whoever publishes it. */
 void contract_test_passing_refused(void **state)
 {
     static const char *const refused[] = {
@@ -156,8 +156,9 @@ void contract_test_rules(void **state)
     contract_append_many("other", 6);
     contract_prune_all(apr_time_now());
     assert_string_equal(contract_read_words("log/x", 0, 9), "2,3,4,5");
-    /* channels that rest are looked at again after a change of the rules; the
-     * name comes first, then the longest prefix; what passes is not counted */
+    /* After a change of the rules, channels without new messages are looked at,
+     * too.  A rule for the channel's name comes first, then the one with the
+     * longest prefix.  Passing messages are not counted */
     pass("log/x", "p", 600);
     contract_append_many("log/audit", 2);
     contract_must_run("INSERT INTO channel_retention(pattern, keep_count)"
@@ -214,8 +215,9 @@ static const char *notice(comet_timestamp_t timestamp)
     return text;
 }
 
-/* Pages are told of what a program deletes while the setting is on; but nobody
- * of what passes, of sibling channels, and of what he may not see. */
+/* While CometDeletions is on, clients are told which messages a program
+ * deletes; but nobody is told of passing messages, of private ones, and of
+ * those on sibling channels. */
 void contract_test_deletions(void **state)
 {
     comet_timestamp_t second;
@@ -366,8 +368,8 @@ static comet_timestamp_t replay_topics(const char *pattern, int count)
     return cursor;
 }
 
-/* A private message is read by its grants alone, by any of its channels; and a
- * rare one is found behind many others. */
+/* Only a reader with a matching grant gets a private message, by any of its
+ * channels.  A rare one is found behind many other messages. */
 void contract_test_updates(void **state)
 {
     static const comet_update_t hidden = { .is_private = 1 };

@@ -87,7 +87,7 @@ void contract_test_keys(void **state)
     assert_int_equal(again, first);
     assert_int_equal(publish_keyed("k", NULL, "b", &again), COMET_EMISMATCH);
     assert_int_equal(publish_keyed("k", "anna", "b", &again), 0);
-    /* twice in one call, beside one without */
+    /* the same key twice in one call, beside a group without a key */
     one = keyed(&messages[0], "twice", NULL, "c");
     other = keyed(&messages[1], "twice", NULL, "c");
     third = (comet_store_group_t){ .messages = &messages[2], .count = 1 };

@@ -38,7 +38,7 @@ void here_birth(here_child_t *child)
     assert_non_null(child->presence);
 }
 
-/* @param graceful  or it is killed: then it says nothing more */
+/* @param graceful  0: it is killed, and writes nothing more */
 void here_death(here_child_t *child, int graceful)
 {
     int i;
@@ -195,7 +195,8 @@ void here_notice_all(void)
 }
 
 
-/* What was published adds up to who is online, by one statement. */
+/* Check by one SQL statement that the joins and leaves which were published add
+ * up to the members who are online. */
 void here_check_sum(void)
 {
     assert_int_equal(

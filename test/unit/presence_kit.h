@@ -54,7 +54,7 @@ int here_teardown(void **state);
 void here_birth(here_child_t *child);
 
 /** End a child.
- * @param graceful  or it is killed: then it says nothing more */
+ * @param graceful  0: it is killed, and writes nothing more */
 void here_death(here_child_t *child, int graceful);
 
 /** Let each child make a step, if one is due. */
@@ -82,7 +82,8 @@ void here_notice_all(void);
     "' AND channel LIKE '%/@online'"
 #define HERE_ONLINE "SELECT count(*) FROM online"
 
-/** Check that what was published adds up to who is online. */
+/** Check that the joins and leaves which were published add up to the members
+ * who are online. */
 void here_check_sum(void);
 
 /** Check that no member was said to join twice, or to leave twice. */

@@ -52,7 +52,8 @@ static comet_text_t type_of(const comet_message_t *message)
     return message->type;
 }
 
-/* A text of a message that it need not have. */
+/* An optional text of a message, for a column that is NULL where there is
+ * none. */
 static comet_text_t or_null(comet_text_t text)
 {
     return text.length ? text : (comet_text_t){ NULL, 0 };
@@ -179,7 +180,7 @@ static void add_key_column(comet_pg_args_t *args,
     }
 }
 
-/* Add what most messages do not have. */
+/* Add the optional fields, which most messages do not have. */
 static void add_updates(comet_pg_args_t *args,
                         comet_store_group_t *const *groups, apr_size_t count)
 {
@@ -267,7 +268,7 @@ static apr_status_t append_plain(comet_pg_t *pg,
     return judge(pg, status);
 }
 
-/* Append groups with keys, or with messages that have more than most. */
+/* Append groups that have keys, or whose messages have optional fields. */
 static apr_status_t append_any(comet_pg_t *pg,
                                comet_store_group_t *const *groups,
                                apr_size_t count)
@@ -377,9 +378,9 @@ static apr_status_t change_for(comet_pg_t *pg, comet_store_group_t *group)
     return judge(pg, status);
 }
 
-/* Treat each group in a transaction of its own, because one of them was
- * refused, two have the same key, or one is a change.  After the first failure that is not a refusal, the
- * remaining groups are not tried.
+/* Append each group in a transaction of its own, because one of them was
+ * refused, two have the same key, or one is a moderator's change.  After the
+ * first failure that is not a refusal, the remaining groups are not tried.
  * @return COMET_ELOCKED: nothing was stored */
 static apr_status_t append_apart(comet_pg_t *pg,
                                  comet_store_group_t *const *groups,

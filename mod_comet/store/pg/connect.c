@@ -171,7 +171,8 @@ static apr_status_t check_schema(comet_pg_t *pg)
     return status;
 }
 
-/* Let the database know what this server's configuration says of it. */
+/* Tell the database which of its triggers this server's configuration wants:
+ * those that report deleted messages (CometDeletions), or none. */
 static apr_status_t configure(comet_pg_t *pg)
 {
     comet_pg_args_t args = { .count = 0 };

@@ -60,7 +60,8 @@ typedef struct comet_pg_t {
      * the last round ended */
     int pruning;
     comet_timestamp_t since, until;
-    apr_int64_t rule_changes; /* of the rules that it was begun with */
+    apr_int64_t rule_changes; /* the number of changes to channel_retention when
+                               * the last round began */
     char name[COMET_CHANNEL_MAX_BYTES + 2];
     /* the inbox */
     char low[24]; /* where comet.move() begins in the inbox; "": read all of
@@ -173,8 +174,8 @@ typedef struct comet_pg_question_t {
 void comet_pg_add_selected(comet_pg_args_t *args, const comet_selected_t *list,
                            apr_size_t count);
 
-/** Add a selection's names, then its prefixes; those of a selection by topics
- * are what the channels of its patterns begin with. */
+/** Add a selection's names, then its prefixes.  For a selection by topics the
+ * prefixes are those that the channels of its patterns begin with. */
 void comet_pg_add_selection(comet_pg_args_t *args,
                             const comet_selection_t *selection);
 
@@ -189,8 +190,9 @@ apr_status_t comet_pg_ask_messages(comet_pg_t *pg,
                                    PGresult **result);
 
 /** Make the message of a row.
- * @param message  set to NULL if nobody has asked for it: a prefix does not
- *                 cover the sibling channels, for example
+ * @param message  set to NULL if the selection does not take the message: a row
+ *                 of a sibling channel, for example, has the prefix but is not
+ *                 covered by it
  * @param length   set to that of its body */
 apr_status_t comet_pg_make(comet_pg_t *pg, const comet_pg_question_t *question,
                            const PGresult *result, int row,
@@ -202,8 +204,8 @@ apr_status_t comet_pg_make(comet_pg_t *pg, const comet_pg_question_t *question,
 int comet_pg_ask_on(comet_pg_question_t *question, const PGresult *result,
                     apr_size_t bytes);
 
-/** How many rows to ask for, to get so many messages.  Where rows may be of
- * channels that nobody has asked for, that is more. */
+/** How many rows to ask for in order to get so many messages.  It is more where
+ * some rows may belong to channels that the selection does not cover. */
 apr_int64_t comet_pg_rows_for(const comet_selection_t *selection,
                               apr_size_t limit);
 
@@ -274,8 +276,8 @@ apr_status_t comet_pg_remove_member(comet_store_t *store,
                                     const comet_removal_t *removal,
                                     apr_int64_t *removed);
 
-/** Forget members who left long ago; or, for a server without presence, what
- * others have left.
+/** Forget members who left long ago; on a server without presence, remove the
+ * rows that other servers have left.
  * @param more  set where there is more to do */
 apr_status_t comet_pg_tidy_online(comet_pg_t *pg, int *more);
 

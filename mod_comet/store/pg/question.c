@@ -2,7 +2,7 @@
 /* Ask for messages of a selection, and make messages of the answer. */
 #include "store/pg/pg.h"
 
-/* Fewer rows are not asked for where some may be passed over. */
+/* The fewest rows to ask for if some of them may be passed over. */
 #define LEAST_ROWS 100
 
 /* --- Selections ----------------------------------------------------------- */

@@ -135,7 +135,8 @@ apr_status_t comet_pg_read(comet_store_t *store,
 /* Count back in one answer.
  * @param left   lowered by the number of messages counted, which are those
  *               without a `keep`
- * @param found  OUT: the message before them; 0: it comes earlier
+ * @param found  OUT: the timestamp of the message before the counted ones; 0:
+ *               this answer does not reach back to it
  * @param bytes  OUT: the length of all bodies in the answer */
 static apr_status_t count_back(comet_pg_t *pg,
                                const comet_pg_question_t *question,
@@ -164,8 +165,8 @@ static apr_status_t count_back(comet_pg_t *pg,
     return status;
 }
 
-/* Which messages a selection by topics takes is judged here, so they are counted
- * here. */
+/* Only this process can tell which messages a selection by topics takes, so it
+ * counts them here and not in the database. */
 static apr_status_t replay_topics(comet_pg_t *pg,
                                   const comet_selection_t *selection,
                                   apr_int64_t count, comet_timestamp_t *cursor,

@@ -430,8 +430,8 @@ static apr_status_t has_tables(comet_sqlite_t *store, int *has)
 }
 
 /* Several processes may do this at once, so each checks what is there while it
- * holds the lock.  Without presence nobody is here: no child would remove what
- * is left. */
+ * holds the lock.  Without presence nobody counts as here, and no child looks
+ * after the rows that earlier children have left, so they are removed now. */
 apr_status_t comet_online_open(comet_sqlite_t *store)
 {
     int wanted = store->config->presence_grace > 0, has;

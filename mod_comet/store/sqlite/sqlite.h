@@ -100,8 +100,8 @@ typedef struct prune_t {
     apr_time_t now; /* the time of this step */
     int all_seen; /* a first round over all channels is complete */
     int has_rules; /* channel_retention has any */
-    apr_int64_t rule_changes; /* of channel_retention, when the last round
-                               * began */
+    apr_int64_t rule_changes; /* the number of changes to channel_retention when
+                               * the last round began */
     comet_timestamp_t seen; /* the store's last timestamp when the last whole
                              * round began */
     comet_timestamp_t end; /* the store's last timestamp when this round
@@ -278,7 +278,7 @@ typedef struct comet_sqlite_walk_t {
     apr_time_t now;
     apr_size_t left; /* how many to visit at most */
     apr_time_t part_ends; /* when the walk may end early, by comet_monotonic();
-                           * 0: never.  Only for one that goes forwards */
+                           * 0: never.  Only for a walk forwards */
     apr_size_t passed; /* how many messages it has visited or passed over */
     int is_part; /* set when it has ended early: it has come to ->after */
     comet_sqlite_visit_cb *visit;

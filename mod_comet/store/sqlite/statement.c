@@ -5,7 +5,8 @@
 /* The rest of a row, which comet_sqlite_message() reads. */
 #define UPDATE "private, alternates, event, retry, keep, expires"
 #define M_UPDATE "m.private, m.alternates, m.event, m.retry, m.keep, m.expires"
-/* Its time is not over at ?5, as comet_message_is_over() has it. */
+/* The condition that a message is not over at the time ?5; it is the same as
+ * that of comet_message_is_over(). */
 #define IS_NOT_OVER \
     " AND (keep IS NULL OR expires - ?5 BETWEEN 1 AND 2000000 * keep)"
 /* Retention counts only messages that last, those without a `keep`, and dates
@@ -127,7 +128,9 @@ const char *const comet_sqlite_text[SQL_COUNT] = {
                            " ORDER BY id LIMIT ?3",
     [SQL_RULES] = "SELECT count, EXISTS (SELECT 1 FROM channel_retention)"
                   " FROM retention_changes",
-    /* of the pattern for which max() is greatest; NULL: there is none */
+    /* The rule with the longest matching pattern; the channel's own name goes
+     * before any wildcard.  (With max(), SQLite takes the other columns from
+     * the row that has the maximum.)  The count is NULL if no rule matches. */
     [SQL_RULE] = "SELECT CASE WHEN count(*)"
                  " THEN ifnull(r.keep_count, 0) END, ifnull(r.keep_age, 0),"
                  " max(length(r.pattern) + 1000 * (r.pattern = c.name))"

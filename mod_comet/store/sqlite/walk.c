@@ -186,7 +186,8 @@ static int add_source(sources_t *sources, apr_int64_t channel, int may_hide)
     return 1;
 }
 
-/* Of two that are one channel, that of which more is known comes first. */
+/* Order by channel.  If one channel occurs twice, the entry that is known to
+ * hide nothing comes first. */
 static int by_channel(const void *a, const void *b)
 {
     const source_t *one = a, *other = b;
@@ -249,7 +250,8 @@ static apr_status_t add_named(comet_sqlite_t *store, sources_t *sources,
 }
 
 /* Set source->next to the channel's next message in the walk; 0: none.  A walk
- * in parts passes private messages over itself. */
+ * in parts gets private messages too, and passes over them itself, so that they
+ * count towards its part. */
 static apr_status_t find_next(comet_sqlite_t *store,
                               const comet_sqlite_walk_t *walk, source_t *source)
 {

@@ -8,9 +8,10 @@
 #include "hub/channel.h"
 
 /*
- * Names of one FNV-1a hash (and so, of one remainder by any power of two):
- * STEPS pairs of blocks, each pair leading from one state of the hash to one
- * other; every choice of blocks is a name.
+ * Names that all have the same FNV-1a hash, and so the same remainder by any
+ * power of two.  They are made of STEPS pairs of blocks.  Both blocks of a pair
+ * lead the hash from the same state to the same next state, so a name may take
+ * either block at each step.
  */
 enum { STEPS = 12, BLOCK = 7, NAMES = 1 << STEPS, BYTES = STEPS * BLOCK };
 
@@ -38,8 +39,8 @@ static void spell(char block[BLOCK], apr_int64_t number)
     }
 }
 
-/* Two blocks that lead from a state to the same one: among so many there are
- * about twenty such pairs. @return that state */
+/* Find two blocks that lead from a state of the hash to the same next state.
+ * Among COUNT blocks there are about twenty such pairs. @return that state */
 static apr_uint32_t find_pair(apr_uint32_t state, char pair[2][BLOCK])
 {
     enum { COUNT = 400000 };

@@ -42,9 +42,10 @@ static client_t *moving(const char *words, comet_timestamp_t seen,
 
 #define COUNT 40
 
-/* A client that is behind with one channel gets it up to the cursor of the
- * others, from memory and from the file, whatever its batches; then it gets all,
- * in order.  The messages of a channel are lost or doubled by no cursor. */
+/* A client that is behind with one channel first gets that channel up to the
+ * cursor of the others, from memory or from the file, whatever the size of its
+ * batches.  Then it gets all channels, in order.  Whatever the two cursors are,
+ * no message is lost and none comes twice. */
 static void test_until(void **state)
 {
     comet_timestamp_t sent[COUNT], expected[COUNT];
@@ -76,8 +77,9 @@ static void test_until(void **state)
     comet_selection_unref(next);
 }
 
-/* The limit may be a message that the hub has not seen yet: it is got before the
- * client moves.  It may also be no message at all. */
+/* The limit may be a message that the hub has not seen yet: the client gets
+ * that message before it moves.  The limit may also be the client's own cursor,
+ * so that it is behind with nothing. */
 static void test_until_later(void **state)
 {
     comet_timestamp_t first, expected[2];

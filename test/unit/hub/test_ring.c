@@ -308,8 +308,9 @@ static void push_passing(comet_timestamp_t timestamp, apr_time_t expires)
     comet_ring_push(&ring, message);
 }
 
-/* Nobody gets a message that is over, nor comes back to be authorised for its
- * channel.  It is not what the ring is compared with the log by. */
+/* A passing message that is over reaches nobody, and makes no client come back
+ * to be authorised for its channel.  Passing messages do not count as the
+ * ring's newest message, by which the ring is compared with the log. */
 static void test_passing(void **state)
 {
     push(1, "a", 1);

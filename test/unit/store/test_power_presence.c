@@ -101,8 +101,8 @@ static void test_cuts(void **state)
 
     for (i = 0; i < cuts; i++) {
         seed = (unsigned)i + 1;
-        here_sync_full = i % 3 > 0; /* normal may lose the newest changes, but
-                                     * no part of one */
+        here_sync_full = i % 3 > 0; /* with CometSync normal the newest changes
+                                     * may be lost, but each as a whole */
         live_until_cut(state, 600);
         left += come_back();
         here_teardown(state);

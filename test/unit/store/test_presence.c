@@ -266,9 +266,9 @@ static void assert_burst(int in)
                 && in < COMET_PRESENCE_BURST + 60 * COMET_PRESENCE_RATE);
 }
 
-/* A client that names ever new channels enters so many and no more, whether it
- * has a name or not; others are not concerned.  In channels that it is in
- * already it comes and goes as it likes. */
+/* A client that enters ever new channels is stopped after its burst, whether it
+ * has a name or not.  Other clients are not affected, and the client may still
+ * leave and enter again the channels that it is in. */
 static void test_ever_new_channels(void **state)
 {
     comet_presence_t *presence = here_children[0].presence;
@@ -305,7 +305,8 @@ static apr_status_t mark(int child, const char *channel, const char *member,
                                read_at);
 }
 
-/* A member that comes while its mark is about to be written has its info. */
+/* A member that begins to wait while its mark is about to be written keeps its
+ * info. */
 static void test_info_of_who_marks(void **state)
 {
     const comet_room_t room = { comet_text("marked"), 100 };
@@ -322,8 +323,8 @@ static void test_info_of_who_marks(void **state)
     comet_presence_leave(ann);
 }
 
-/* A mark moves forwards only, in whichever child it is set; nobody need be
- * here. */
+/* A mark moves forwards only, in whichever child it is set.  It can also be set
+ * for a member who is not here. */
 static void test_marks(void **state)
 {
     char longest[COMET_ONLINE_CHANNEL_MAX_BYTES + 2];
@@ -383,7 +384,8 @@ static void test_slices(void **state)
              " SELECT 'room/' || i, 7, 1 FROM n",
              MANY - 1);
     kit_must_run(here_outside, text);
-    /* no name of a channel: it does not keep the others from being published */
+    /* a channel with an invalid name does not keep the others from being
+     * published */
     kit_must_run(here_outside, "INSERT INTO presence_anonymous(channel, holder,"
                                " clients) VALUES('a//b', 7, 1)");
     for (calls = 0; count == COMET_ONLINE_SLICE; calls++) {

@@ -247,7 +247,8 @@ static int tidy(comet_store_t *store)
     return steps;
 }
 
-/* They are removed together, and nobody notices. */
+/* Passing messages that are over are removed together, and the store's state
+ * does not show it, so no client is told of a gap. */
 static void test_removed_late(void **state)
 {
     comet_store_t *store = kit_open_store(COMET_STORE_WRITE);

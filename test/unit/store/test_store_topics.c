@@ -206,7 +206,8 @@ static int read_in_parts(comet_store_t *store,
     return parts;
 }
 
-/* With a limit that is just too high: a scan for rare messages is given up. */
+/* Read a selection in every way.  The limit is one more than there are
+ * messages, so a scan for rare messages goes on until it is given up. */
 static void check_all(comet_store_t *store, const log_t *whole,
                       const comet_selection_t *selection, const char *what)
 {
@@ -347,8 +348,8 @@ static int count_name(void *baton, comet_text_t name)
     return 1;
 }
 
-/* What an endpoint's reader can ask for besides messages tells nothing of
- * private ones. */
+/* The other questions that a reader can ask (channels, replay and the like)
+ * reveal nothing about private messages. */
 static void test_hidden(void **state)
 {
     comet_store_t *store = kit_open_store(COMET_STORE_WRITE);

@@ -104,7 +104,8 @@ static void test_wrong_v0(void **state)
     }
 }
 
-/* A key for one purpose grants nothing of the other. */
+/* A key for reading grants no publishing, and a key for publishing no
+ * reading. */
 static void test_uses(void **state)
 {
     const char *text = token_claim(
@@ -180,7 +181,7 @@ static void test_wrong_details(void **state)
     }
 }
 
-/* What 1.0 demands of a token besides. */
+/* Mercure 1.0 demands more of a token: its type, issuer, audience and end. */
 static void test_access_tokens(void **state)
 {
     static const char claims[] = "{" V1_CLAIMS "\"authorization_details\":[]}";

@@ -15,8 +15,8 @@ static void test_two_keys_are_valid_at_a_time(void **state)
         &judge, token_sign(NEW_SECRET, "SHA256", TOKEN_HEADER, "{}"), &token));
     assert_string_equal(
         token_read_by(&judge, token_claim("{\"exp\":1}"), &token),
-        "exp: the token has expired"); /* and not the other key's "the signature
-                                        * is wrong" */
+        "exp: the token has expired"); /* not "the signature is wrong", which is
+                                        * the error with the other key */
     judge = token_judge(keys + 1, 1);
     assert_string_equal(token_read_by(&judge, token_claim("{}"), &token),
                         "the signature is wrong");

@@ -63,7 +63,8 @@ static void test_channels(void **state)
     assert_int_equal(command.kind, COMET_COMMAND_UNSUBSCRIBE);
 }
 
-/* What changes channels is told from what merely has the word in it. */
+/* A command that changes channels is recognised; a text that merely contains
+ * such a word is not taken for one. */
 static void test_live(void **state)
 {
     static const struct {

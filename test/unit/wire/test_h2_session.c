@@ -224,8 +224,8 @@ static void test_more_of_a_complete_request_is_refused(void **state)
     assert_client_got("\0\0\4\3\0\0\0\0\1\0\0\0\5", 13);
 }
 
-/* The client sends GOAWAY, in pieces, and another frame; whether mod_http2 gets
- * both, or only the other one. */
+/* Let the client send GOAWAY, in pieces, and another frame. @return whether
+ * mod_http2 gets both; 0: it gets only the other one */
 static int hears_farewell(apr_uint32_t stream, char error, apr_uint32_t length)
 {
     char payload[] = { 0, 0, 0, 0, 0, 0, 0, error, 'd', 'e', 'b', 'u', 'g' };

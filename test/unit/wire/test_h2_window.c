@@ -366,8 +366,8 @@ static void test_filler_of_a_narrow_stream(void **state)
 
 /* --- neither starves ----------------------------------------------------- */
 
-/* A client that grants what it has received once that is a certain share of its
- * window. */
+/* A client that grants more window when it has received `after` bytes: then it
+ * grants as much as it has received. */
 typedef struct client_t {
     apr_uint32_t wide, after; /* bytes */
     apr_uint32_t got;

@@ -69,7 +69,8 @@ static void test_formats(void **state)
         { "%{id}C", NULL, REQUEST },
         { "%<{Accept}i %{Cache-Control}o", NULL, REQUEST | RESPONSE },
         { "%{HTTP:Cookie}x", NULL, REQUEST | RESPONSE },
-        /* measured on the connection; of another module; cut off */
+        /* items that are measured on the connection, that belong to another
+         * module, or that are cut off */
         { "%h %^FB", "%^FB", 0 },
         { "%h %{x}^FU \"%r\"", "%{x}^FU", 0 },
         { "%y", "%y", 0 },

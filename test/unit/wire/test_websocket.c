@@ -178,7 +178,8 @@ static void test_accept(void **state)
     }
 }
 
-/* A text of every length near a border arrives as it is, in both directions. */
+/* Texts whose length needs another form of the header arrive unchanged, and so
+ * do those just below and above, in both directions. */
 static void test_lengths(void **state)
 {
     static const size_t lengths[] = { 0,   1,     124,   125,   126,
