@@ -55,7 +55,8 @@ def turn(item):
 
 
 class TookTooLong(BaseException):
-    """Not an Exception, so that no client code swallows it."""
+    """A test has passed its deadline.  This is not an Exception, so that no
+    client code swallows it."""
 
 
 @pytest.hookimpl(hookwrapper=True)
@@ -209,8 +210,8 @@ def shared_server(request):
 
 @pytest.fixture(scope="module")
 def thread_server(request):
-    """Another one, on the worker MPM: what can wait neither adopted nor on the
-    MPM's connections holds a thread."""
+    """A second server for the file, on the worker MPM: there a client that
+    cannot be adopted holds a thread."""
     yield from run_for_file(request, mpm="worker")
 
 

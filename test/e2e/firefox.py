@@ -14,7 +14,8 @@ from httpd_env import PATIENCE, wait_until
 
 FIREFOX = os.environ.get("COMET_FIREFOX", "/usr/bin/firefox-esr")
 
-# It fetches nothing by itself, and one process has all tabs of a site.
+# With these settings Firefox fetches nothing by itself, and one process serves
+# all tabs of a site.
 SETTINGS = {
     "app.normandy.enabled": False,
     "app.update.disabledForTesting": True,
@@ -52,7 +53,8 @@ class Firefox:
             script.write("".join("user_pref(%s, %s);\n" % tuple(
                 json.dumps(part) for part in setting)
                 for setting in {**SETTINGS, "marionette.port": 0}.items()))
-        # (the folder of settings and caches that it makes besides)
+        # (HOME is set, because Firefox makes another folder of settings and
+        # caches there)
         env = dict(os.environ, HOME=self.profile, MOZ_CRASHREPORTER_DISABLE="1")
         self.log = open(os.path.join(self.profile, "log"), "wb")
         self.process = subprocess.Popen(

@@ -48,12 +48,13 @@ SLOW = {"asan": 4.0, "tsan": 8.0, "memcheck": 12.0}.get(SANITIZER, 1.0)
 # everything is slower then.  This does not affect figures that a test judges.
 PATIENCE = SLOW * (2.0 if "PYTEST_XDIST_WORKER" in os.environ else 1.0)
 
-# A store's error other than those of a first start, when another child makes
-# the database.
+# A line of the log about a store that cannot be used.  Two such lines are
+# usual at a first start, while another child makes the database, and do not
+# match.
 CANNOT_OPEN = re.compile(r"CometStore: \S+: (?!another process has locked"
                          r"|No such file or directory: reading)")
 
-# The module proposes no command for folders of the system, as /dev/shm is.
+# The module proposes no command for a folder of the system, such as /dev/shm.
 ORDINARY = "/tmp"
 
 BASE_MODULES = ("authz_core", "authz_host", "authn_core", "authn_file",

@@ -10,14 +10,14 @@ import subprocess
 from httpd_env import REPO, SLOW
 from node_client import NodeClient
 
-# Illuminate's own packages, unpacked by conf/setup.  Installed, they bring two
-# dozen others.
+# Illuminate's own packages, unpacked by conf/setup.  They are not installed,
+# because that would bring in two dozen others.
 ILLUMINATE = os.path.join(REPO, os.environ.get("BUILD", "build"),
                           "laravel/usr/share/php/Illuminate")
 EXAMPLES = os.path.join(REPO, "conf", "examples")
 
-# What an application has besides the driver: its event, its rules for channels,
-# and its configuration; and of Laravel a way to find its classes.
+# What an application has besides the driver: its event, its rules for channels
+# and its configuration.  The first lines find Laravel's classes.
 APP = r"""<?php
 namespace {
     error_reporting(E_ALL & ~E_DEPRECATED);
@@ -118,7 +118,8 @@ try {
 
 LOGIN = "<?php session_start(); $_SESSION = ['id' => $_GET['id']];"
 
-# Reads lines of JSON: [channels, payload, socket] broadcasts, "cursor" asks.
+# Reads lines of JSON: [channels, payload, socket] is broadcast; "cursor" asks
+# for the driver's cursor.
 PUBLISH = r"""<?php
 require __DIR__ . '/app.php';
 while ($line = fgets(STDIN)) {

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Members of channels: users by name alone, and where they are."""
+"""Members of channels for the tests: users who give only a name, and the
+channels in which they are present."""
 
 import base64
 
@@ -7,7 +8,8 @@ from http_client import quote
 from httpd_env import sqlite, sql_text, wait_until
 from stream_client import Stream
 
-# Anybody is who he says he is: mod_authn_anon takes any name and password.
+# A client is the user whose name it gives: mod_authn_anon accepts any name and
+# any password.
 NAMES = """
 CometPresenceGrace 2s
 CometMulti on
@@ -38,8 +40,8 @@ def enter(server, channel, name, **kwargs):
 
 
 def online(server, channel):
-    """Who is in a channel by the database; None while a new server makes its
-    tables."""
+    """Who is in a channel according to the database; None while a new server
+    makes its tables."""
     if not server.database and not sqlite(
             server.db, "SELECT 1 FROM sqlite_master"
             " WHERE name = 'online_delete'"):

@@ -24,12 +24,14 @@ def encode(one):
 
 
 def is_utf8(text, whole):
-    """Whether a text is valid UTF-8; not `whole`: so far."""
+    """Whether a text is valid UTF-8; without `whole`, whether it still can
+    become valid."""
     try:
         text.decode("utf-8")
         return True
     except UnicodeDecodeError as error:
-        # a character that has only begun is the one error that may be mended
+        # an incomplete character at the end is the only error that further
+        # bytes can mend
         return not whole and error.reason == "unexpected end of data"
 
 

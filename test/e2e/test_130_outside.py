@@ -477,7 +477,7 @@ def test_130_22_delete_in_every_child(make_server):
 
 
 def test_130_23_quote_helper():
-    """The test's own quoting equals the page's."""
+    """The test encodes a URL's parameter exactly as the page's script does."""
     assert quote("a b+c中") == "a%20b%2Bc%E4%B8%AD"
 
 

@@ -263,7 +263,7 @@ def test_140_06_clock_needs_no_store(tester):
 
 
 def test_140_07_mapping_without_store_in_vhost(tester):
-    """The same in a virtual host; a host that inherits a store is accepted."""
+    """A mapping in a virtual host needs a store, too; it may inherit one."""
     host = ("<VirtualHost *:1>\nServerName v\nCometEndpoint /comet\n"
             "</VirtualHost>\n")
     code, text = tester.configtest(host)

@@ -59,7 +59,8 @@ def test_150_01_wordpress(make_server):
 
 
 def test_150_02_rewrite_in_server_config(make_server):
-    """A front controller in a <Directory> of the server does not either."""
+    """A front controller in a <Directory> of the server does not capture the
+    mappings."""
     server = make_server(conf='<Directory "{docroot}">\nRewriteEngine On\n'
                          "RewriteCond %{REQUEST_URI} !index.html\n"
                          "RewriteRule . /index.html [L]\n</Directory>")

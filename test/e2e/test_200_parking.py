@@ -301,8 +301,9 @@ def test_200_10_never_reads(make_server):
 
 
 def test_200_10b_never_reads_a_bulk(make_server):
-    """The same with megabytes at once: one transaction of 40 messages of 60
-    kB, for 50 waiting clients that never read."""
+    """Clients that never read do not delay the others when megabytes come at
+    once, either: one transaction stores 40 messages of 60 kB for 50 such
+    clients."""
     server = make_server(threads=16, conf="CometPollTimeout 40s")
     stuck = []
     for _ in range(50):
@@ -444,8 +445,9 @@ def test_200_15_keepalive_expires(make_server):
 
 
 def test_200_15b_at_once_then_keepalive_expires(make_server):
-    """The same holds after an answer that needed no waiting; and the
-    connection is not closed earlier because other clients are busy."""
+    """After a poll that was answered at once, the connection obeys
+    KeepAliveTimeout, too; it is not closed earlier because other clients are
+    busy."""
     server = make_server(conf="KeepAliveTimeout 1")
     server.post("at-once", "x")
     with server.raw() as conn:

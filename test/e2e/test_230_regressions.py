@@ -142,7 +142,8 @@ def test_230_01_internal_redirect(server, how):
 
 
 def test_230_02_internal_redirects_at_once(server):
-    """Several such polls, some with the next request behind them."""
+    """Several polls are reached by an internal redirect; some have the next
+    request behind them."""
     url, _ = server.next_classic()
     server.write(".htaccess", "RewriteEngine On\n"
                  "RewriteRule ^poll$ %s [L]\n" % url)

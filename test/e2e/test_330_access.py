@@ -644,7 +644,8 @@ def test_330_35_many_channels(multi_server, target, granted, stream):
 
 
 def test_330_36_expression_over_the_path(multi_server):
-    """The same for channels that only an expression tells apart."""
+    """A channel that only an expression tells from others is protected however
+    a request names it."""
     server = multi_server
     assert server.get("/open/secret?wait=0").status == 403
     assert server.get("/open/public/a?wait=0&since=0").status == 200

@@ -82,7 +82,7 @@ class Driver:
 
 
 class ChromiumDriver:
-    """The same for Chromium's own EventSource."""
+    """A client like Driver: Chromium's own EventSource."""
 
     def __init__(self, url):
         port, path = url.split(":")[2].split("/", 1)

@@ -528,7 +528,8 @@ def delays(backend, port, count):
 @pytest.mark.skipif(not shutil.which("haproxy"), reason="no haproxy here")
 @pytest.mark.parametrize("option", [True, False])
 def test_390_48_haproxy(serve, tmp_path, option):
-    """HAProxy in front: messages are not late, but for want of the option."""
+    """HAProxy in front of httpd delays no message; without the option
+    http-no-delay it does."""
     backend = serve("proxy", "backend")
     text = local(fragment("proxy", "haproxy").text, backend)
     if not option:
@@ -574,7 +575,8 @@ def test_390_16_tls(serve):
 
 
 def test_390_17_wordpress(serve):
-    """A front controller and a folder of the same name do not affect it."""
+    """With the recipe's .htaccess an endpoint works although there are a front
+    controller and a folder of the same name."""
     server = serve("wordpress", more='\nCometReplay 5\n')
     server.write(".htaccess", fragment("wordpress", "htaccess").text)
     server.write("index.php", "the front controller")
@@ -587,7 +589,7 @@ def test_390_17_wordpress(serve):
 
 
 def test_390_18_rewrite(serve):
-    """A path of the site's choice, by [PT]."""
+    """A RewriteRule with [PT] gives a mapping a path of the site's choice."""
     server = serve("rewrite")
     post(server, "/comet/blog/news", b"x")
     assert bodies(server.get("/live/news?since=0&wait=0")) == ["x"]
@@ -709,7 +711,8 @@ def test_390_31_require_not(serve):
 
 
 def test_390_32_log_time(serve):
-    """The location without IdentityCheck works."""
+    """The recipe's location, which has IdentityCheck off, accepts a
+    message."""
     assert post(serve("log-time"), "/comet/x").status == 201
 
 

@@ -29,7 +29,7 @@ def test_440_01_vanished(make_server, mpm, path, figure):
 @pytest.mark.event
 def test_440_02_vanished_beyond_a_router(far, make_server, path,  # noqa: F811
                                          figure):
-    """The same for clients on another host, behind a router that loses all
+    """Clients on another host vanish, behind a router that loses all
     packets."""
     figure(vanished(make_server, "event", path, SOME["event"], far))
 

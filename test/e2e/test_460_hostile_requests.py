@@ -279,7 +279,8 @@ def test_460_13_hosts(server):
 
 # -- headers that are set, and fields of streams --------------------------------
 
-# As they occur in a URL, a form or a request header.
+# Line ends and a forged header, in the ways in which a URL, a form or a
+# request header can contain them.
 LINE_ENDS = ["%0d%0aX-Injected:%20yes", "%0aX-Injected:%20yes",
              "%0dX-Injected:%20yes", "%00X-Injected:%20yes",
              "%c4%8d%c4%8aX-Injected:%20yes", "%e2%80%a8X-Injected:%20yes",
@@ -399,7 +400,8 @@ def test_460_22_authors(server):
     assert server.history("nobody")[0]["author"] is None
 
 
-# As the file may contain them if another program has written them.
+# Texts that look like fields of a stream.  Another program can write them into
+# the database.
 FORGED = ["a\nid: 9\ndata: forged\n\n", "a\r\rdata: forged\r\r", "\ufeffa",
           "a\n\nevent: forged\ndata: forged\n\n", ":a", "a\u2028b\u2029",
           "retry: 1", "</script><script>comet(1)</script>", "<!--", "a\0b"]

@@ -328,8 +328,8 @@ def test_462_06_publishing_behind_ones_own_poll(server):
                                     "/comet/seed?wait=0",
                                     "/chat/backend.php?timestamp=0"])
 def test_462_07_in_pieces_after_an_answer(server, target):
-    """The same after an immediate answer, while the connection is idle until
-    more bytes arrive."""
+    """After an immediate answer the connection is idle.  Bytes that arrive
+    then, in any pieces, form the one next request."""
     server.publish("x")
     follow = b"POST /comet/rested HTTP/1.1\r\nHost: x\r\n" \
         b"Transfer-Encoding: chunked\r\nContent-Type: text/plain\r\n\r\n" \

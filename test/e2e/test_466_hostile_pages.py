@@ -245,9 +245,9 @@ def test_466_50_forged(chromium, shared_server, name):
     ("http://victim.test:{port}", set()),
     ("http://127.0.0.1:{port}", OWN_BY_FETCH_METADATA)])
 def test_466_51_own(chromium, shared_server, own, more):
-    """The same from the victim's own page.  A script or form publishes, so the
-    ways do work.  An image, a frame or a link, which a visitor may have put
-    there, does not."""
+    """The victim's own page tries the same thirty-five ways.  A script or form
+    publishes, so the ways do work.  An image, a frame or a link, which a
+    visitor may have put there, does not."""
     attack(chromium, shared_server, (own, own), "")
     want = {"forged-" + way for way in OWN | more} \
         | {"msg=forged-form-text\r\n", "PING"}
@@ -384,8 +384,8 @@ def test_466_52_read(chromium, shared_server, name):
 
 
 def test_466_53_read_by_oneself(chromium, shared_server):
-    """The same from the victim's own page succeeds, so there was something to
-    read."""
+    """The victim's own page can read by the same ways, so there was something
+    to read."""
     own = "http://127.0.0.1:%d" % shared_server.port
     sqlite(shared_server.db, "DELETE FROM message; INSERT INTO message("
            "channel, body) VALUES('private', '%s'), ('c0', '%s');"

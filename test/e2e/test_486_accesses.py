@@ -38,8 +38,8 @@ class Accesses:
                 for name in ("Total Accesses", "Total kBytes")]
 
     def wait_for(self, count):
-        """Wait until `count` more requests were counted, and see that it was
-        not more."""
+        """Wait until `count` more requests were counted, and check that there
+        were no more."""
         looks = [0]
 
         def grown():
@@ -96,7 +96,8 @@ def test_486_02_polls_answered_by_the_hub(make_server):
             assert client.take() == ["again %d" % number]
         counted = server.status()["fast_polls"] - fast
         assert counted > 0
-        # two statuses; for each poll a page, a message and itself
+        # two requests for the status; for each poll a static file, a message
+        # and the poll itself
         accesses.wait_for(2 + 5 * 3)
 
 

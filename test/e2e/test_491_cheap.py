@@ -446,7 +446,8 @@ def test_491_11_only_the_new_channel_is_judged(groups):
     again = dict(ANNA, **{"Last-Event-ID": last})
     with Stream(server, "/comet?channel=r/*&since=0", again) as stream:
         assert "second" in stream.until(1)[0]
-        # other headers or parameters, or history: another client
+        # a request with other headers or parameters, or for history, counts as
+        # another client's
         for headers, query in ((dict(again, Cookie="a=b"), "&since=0"),
                                (again, "&since=0&limit=5"),
                                (ANNA, "&wait=0")):
@@ -462,7 +463,9 @@ def test_491_11_only_the_new_channel_is_judged(groups):
 @pytest.mark.event
 @pytest.mark.parametrize("groups", ["on"], indirect=True)
 def test_491_12_a_poll_is_not_judged_again(groups):
-    """The same for polls, for as long as the first one would have waited."""
+    """When a poll ends because a new channel appears, only that channel is
+    judged for its client's next poll; the others may be read for as long as
+    the first poll would have waited."""
     server = groups
     cursor = server.get("/comet/r/old?since=0&wait=0", ANNA).json()["timestamp"]
     with server.raw() as conn:

@@ -27,8 +27,9 @@ CometMercure /.well-known/mercure
 
 
 def test_492_01_marks_are_limited(server):
-    """Each mark may store a row and a message: as many are let through as
-    messages, and counted by themselves and by user."""
+    """Read marks are limited, since each may store a row and a message.  A
+    user may set as many marks as messages, and marks are counted separately
+    from messages."""
     def mark(channel, name="ann"):
         return server.request("POST", "/comet/%s?read=0" % channel, b"",
                               named(name))

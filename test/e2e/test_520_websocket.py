@@ -424,7 +424,7 @@ def test_520_22_who_may_publish(server):
 
 
 def test_520_23_users(server):
-    """A user is the author of what he publishes."""
+    """The authenticated user is the author of what a WebSocket publishes."""
     with open(os.path.join(server.root, "conf", "users"), "w",
               encoding="ascii") as users:
         users.write("anna:{SHA}0DPiKuNIrrVmD8IUCuw1hQxNqZc=\n")  # "admin"

@@ -203,8 +203,9 @@ REFUSED = (
 
 
 def test_523_04_channels_are_judged(way):
-    """A channel that is added is judged as one that the URL names, and what a
-    wildcard stands for, too; a refusal leaves the WebSocket as it was."""
+    """A channel that is added is judged like one that the URL names, and so is
+    each channel that a wildcard stands for.  A refusal leaves the WebSocket as
+    it was."""
     server, how = way
     post(server, "q/free", "old")
     with Live(server, "/comet/q/own", **how) as s:

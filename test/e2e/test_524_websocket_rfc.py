@@ -102,7 +102,8 @@ def test_524_02_cases_in_pieces(server):
 @pytest.mark.long
 @pytest.mark.parametrize("tls", [False, True])
 def test_524_03_all_cases_in_pieces(server, tls):
-    """The same for all cases, and for many at random."""
+    """All cases, and many at random, arrive in pieces that are cut at random
+    places."""
     dice = random.Random(6455)
     cases = sum(FAMILIES, []) + list(at_random(dice, 3000))
     assert Runner(server, dice, tls=tls).run_all(cases) == len(cases)
@@ -140,8 +141,9 @@ FOREIGN = {"websockets": ["/usr/bin/python3", "-B", "websockets_client.py"],
 
 
 def test_524_10_clients_of_others(server):
-    """Clients that others wrote publish, also in fragments, and get all messages
-    in order; what they offer and we do not have, they do without."""
+    """Clients that others wrote publish, also in fragments, and get all
+    messages in order; they do without the extensions that they offer and
+    mod_comet does not have."""
     count = 60
     running = {
         name: subprocess.Popen(

@@ -38,7 +38,8 @@ def reserved(server):
 
 
 def fill(server, how, sockets):
-    """Take all room.  How many clients wait for some is up to the way."""
+    """Take all the room for long messages.  How many clients then wait for
+    room depends on the way in which they wait."""
     for _ in range(PLACES):
         socket = Socket(server, "/comet/room", **how)
         sockets.append(socket)

@@ -57,7 +57,8 @@ def test_526_02_falls_back(browser, server):  # noqa: F811
 
 
 def test_526_03_several_channels(browser, server):  # noqa: F811
-    """It reads several channels, and publishes to those that it names."""
+    """A page's WebSocket reads several channels, and publishes to those that
+    the page names."""
     tab = Follower(browser, "/comet", transport="websocket", share=False,
                    channels=["one", "two", "room/*"])
     tab.wait_open("websocket")

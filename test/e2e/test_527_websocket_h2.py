@@ -130,7 +130,8 @@ def test_527_03_refusals(site):
 
 
 def test_527_04_reload(site):
-    """A graceful reload closes it with a time to come back."""
+    """A graceful reload closes a WebSocket over HTTP/2 with a time to come
+    back."""
     with H2Tls(site.tls_port) as conn:
         socket = H2Socket(conn, "/comet/quiet")
         socket.hear()

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A thousand WebSockets over reloads, kills and among clients that do not read:
-each follows its channels without a loss, by its cursor."""
+"""A thousand WebSockets, while httpd is reloaded, children are killed and
+other clients do not read: each follows its channels by its cursor, without a
+loss."""
 
 import asyncio
 import json

@@ -98,8 +98,8 @@ def test_601_02_no_thread(site):
 
 
 def test_601_03_a_client_that_grants_nothing(site):
-    """Other streams of its connection go on; the rest is sent when the client
-    grants more."""
+    """A client grants no more window.  Other streams of its connection go on,
+    and the rest of the messages is sent when the client grants more."""
     with H2Tls(site.tls_port, 65535, 1 << 24) as conn:
         conn.grants = False
         stream, other = open_streams(conn, 2)
@@ -149,7 +149,8 @@ def test_601_05_past_timeout_and_keep_alive(make_server):
 
 
 def test_601_06_graceful(site):
-    """At a reload streams end in order with a retry, polls are answered."""
+    """At a reload each stream ends properly, with a retry field, and each poll
+    is answered."""
     with H2Tls(site.tls_port) as conn:
         stream = open_streams(conn, 1)[0]
         poll = conn.request("GET", "/comet/other?transport=poll")

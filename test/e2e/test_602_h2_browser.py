@@ -109,8 +109,8 @@ class Steps:
         self.server.start()
 
     def cap(self):
-        """Only half of the clients have a place: the others land, again and
-        again."""
+        """Only half of the clients have a place.  The others get a soft
+        landing, again and again."""
         half = self.count // 2
         self.reload("CometLimitSubscribers address=%d\n" % half)
         landings(self.server, 2 * (self.count - half))

@@ -77,7 +77,8 @@ def reset_many(server, count):
 @pytest.mark.parametrize("count", [
     300, pytest.param(10000, marks=pytest.mark.long)])
 def test_603_01_resets(site, count):
-    """No stream, descriptor or thread stays behind."""
+    """A client opens streams and resets them at once: no stream, descriptor or
+    thread stays behind."""
     pid = site.children()[0]
     reset_many(site, 100)       # threads and readers of the store are there
     wait_ghosts(site, 0, 10)
@@ -92,8 +93,9 @@ def test_603_01_resets(site, count):
     (DATA, b"data", STREAM_CLOSED), (DATA, b"", STREAM_CLOSED),
     (HEADERS, b"\x82", STREAM_CLOSED)])
 def test_603_02_rules_that_end_a_stream(site, kind, payload, error):
-    """It is granted too much, or its request, which was complete, goes on.  The
-    stream is reset; the others of its connection go on."""
+    """The client grants a stream too much window, or sends more of a request
+    that was complete.  That stream is reset; the others of its connection go
+    on."""
     with H2Tls(site.tls_port) as conn:
         stream, other = open_streams(conn, 2)
         wait_ghosts(site, 2)
@@ -112,7 +114,8 @@ def test_603_02_rules_that_end_a_stream(site, kind, payload, error):
     (SETTINGS, 0, setting(5, 1)), (CONTINUATION, 1, b"x"),
     (HEADERS, 2, b"\x82"), (PING, 0, b"abc"), (WINDOW, 1, number(0))])
 def test_603_03_rules_that_end_the_connection(site, kind, stream, payload):
-    """mod_http2 ends the connection, whatever waits on it."""
+    """After these errors mod_http2 ends the connection, whatever waits on
+    it."""
     with H2Tls(site.tls_port) as conn:
         open_streams(conn, 2)
         wait_ghosts(site, 2)

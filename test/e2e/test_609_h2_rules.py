@@ -89,13 +89,14 @@ STREAM_CLOSED = 5
 
 @pytest.fixture(name="alone", scope="module")
 def fixture_alone(request):
-    """The server where such streams wait with a thread."""
+    """A server without CometParkHTTP2: each stream that waits holds a
+    thread."""
     from conftest import run_for_file
     yield from run_for_file(request, conf=ON.replace(" on", " off"))
 
 
 class Client(H2Tls):
-    """It knows which of its pings were answered."""
+    """A client that counts how many of its pings were answered."""
 
     def __init__(self, port):
         self.answered = 0

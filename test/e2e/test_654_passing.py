@@ -38,8 +38,8 @@ def bodies(server, channel, query="since=0&wait=0"):
 
 
 def test_654_01_every_way_to_publish(server):
-    """It is pushed in its place among the others, and says how long it is
-    kept."""
+    """A passing message is pushed at its place among the others, and says how
+    long it is kept, whatever way it was published in."""
     with Stream(server, "/comet/ways?since=0&format=json") as stream, \
             Socket(server, "/comet/ways?since=0&transport=websocket") as ws:
         ws.opened()
@@ -74,7 +74,8 @@ def test_654_01_every_way_to_publish(server):
 
 
 def test_654_02_over(server):
-    """Memory and the file forget it at the same moment; there is no gap."""
+    """When a message's time is over, it is read neither from memory nor from
+    the file, and nobody is told of a gap."""
     start = post(server, "over", "before")
     end = post(server, "over", "passes", keep="1")
     after = post(server, "over", "after")
@@ -84,7 +85,8 @@ def test_654_02_over(server):
                   "channel=none&since=%d&wait=0" % (start - 1)):
         wait_until(lambda query=query: "passes" not in
                    bodies(server, "over", query), 8, query)
-    # a poll at its place, and one behind it
+    # one poll's cursor is just before the message, the other's is that of the
+    # message itself
     for since in (end - 1, end):
         answer = read(server, "over", "since=%d&wait=5" % since)
         assert [m["body"] for m in answer["messages"]] == ["after", "stays"]
@@ -98,8 +100,8 @@ def test_654_02_over(server):
 
 
 def test_654_03_a_channel_of_its_own(server):
-    """A channel that has nothing else is authorised for a wildcard while its
-    messages last; afterwards the wildcard's reader is not bothered."""
+    """A channel may have passing messages only.  While they last, a reader of
+    a wildcard comes back to be authorised for it; afterwards it need not."""
     start = post(server, "some/room", "x")
     with Stream(server, "/comet?channel=some/*&since=%d" % start) as stream:
         post(server, "some/new", "typing", keep=str(LONG))
@@ -108,7 +110,8 @@ def test_654_03_a_channel_of_its_own(server):
         assert [json.loads(d)["body"] for d in stream.until(1)] == ["typing"]
 
 
-# How a message's time is made over, what counts removals, and where the row is.
+# For each engine: SQL that ends the message's time, SQL that tells how many
+# messages were erased, and SQL that finds the message's row.
 OVER = {
     False: ("""BEGIN; DROP TRIGGER message_log_update;
         UPDATE message_log SET expires = 1
@@ -125,7 +128,8 @@ OVER = {
 
 
 def test_654_04_upkeep_removes_it(server):
-    """It leaves no row behind, and the log is not read again for it."""
+    """A message whose time is over leaves no row behind.  Its removal does not
+    count as erased, so no child reads the log again."""
     make, erased, row = OVER[server.database is not None]
     last = post(server, "gone", "x", keep=str(LONG))
     before = server.sql(erased)
@@ -136,7 +140,8 @@ def test_654_04_upkeep_removes_it(server):
 
 
 def test_654_05_wrong(server):
-    """A time that is none is refused, whatever says it."""
+    """An invalid `keep` is refused, whichever way the message is published
+    in."""
     for keep in ("", "0", "25h", "5x", "-1"):
         answer = send(server, "/comet/wrong?keep=" + keep, "x", "text/plain")
         assert answer.status == 400

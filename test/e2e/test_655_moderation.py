@@ -91,7 +91,8 @@ def test_655_02_retention_tells_nobody(server):
 
 
 def test_655_03_moderators_delete(server):
-    """A message goes with what has edited it; the rest stays."""
+    """A moderator deletes a message, and the edits of it go as well; all other
+    messages stay."""
     target = say(server, "talk", "rude")
     other = say(server, "talk", "kind")
     for of in (target, other, target):

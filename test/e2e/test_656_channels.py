@@ -42,8 +42,8 @@ def listed(server, query, name="ann", url="/comet"):
 
 
 def test_656_01_as_a_wildcard_is_judged(server):
-    """Below a prefix, sorted, with the newest timestamp; one refusal refuses
-    the list."""
+    """The list has the channels below a prefix, sorted, each with its newest
+    timestamp.  If one of them is refused, the whole list is."""
     say(server, "/comet/room/b")
     b = say(server, "/comet/room/b")
     a = say(server, "/comet/room/a")

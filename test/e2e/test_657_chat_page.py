@@ -75,7 +75,8 @@ def edit(server, timestamp, body, name):
 
 
 def test_657_01_here_and_typing(opened, pages):
-    """Names come and go; typing ends with the message."""
+    """The page shows the members who come and go, and who is typing until that
+    user's message comes."""
     here = "return [...document.querySelectorAll('#here li')]" \
         ".map(li => li.textContent).join()"
     tab = opened("/chat/")
@@ -125,7 +126,8 @@ def test_657_02_edited_and_deleted(opened, pages):
 
 
 def test_657_03_unread(opened, pages):
-    """A line above what came since the user was here."""
+    """The page shows a line above the messages that came since the user was
+    here."""
     tab = opened("/chat/")
     last = say(pages, "read")
     wait_rows(tab, "read")
@@ -165,7 +167,8 @@ def test_657_04_sent_again(opened, pages):
 
 
 def test_657_05_console_moderates(opened, pages):
-    """It lists channels and who is there, throws out, and deletes."""
+    """The console lists channels and their members, throws members out, and
+    deletes messages."""
     say(pages, "rude")
     tab = opened("/console/#*")
     with enter(pages, "chat", "bob") as stream:

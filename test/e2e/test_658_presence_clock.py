@@ -26,8 +26,8 @@ def bodies(server):
 
 
 def test_658_01_an_hour_back_and_a_year_ahead(make_server):
-    """Leases go by the steady clock: several go by after each jump, and only who
-    really comes and goes is told of."""
+    """Leases go by the steady clock: several of them pass after each jump, and
+    only the joins and leaves that really happen are published."""
     server = make_server(start=False, conf=NAMES, modules=MODULES, children=2)
     shim = Shim(server)
     server.start()
@@ -42,8 +42,8 @@ def test_658_01_an_hour_back_and_a_year_ahead(make_server):
             wait_until(lambda: beat(server) >= before + 6, 30, "leases")
             with enter(server, "room", name):
                 await_online(server, "room", "ann", name)
-                # its time is over: it would last for an hour, or has lasted
-                # for a year
+                # the message is over: by the new time it would last for an
+                # hour more, or has lasted for a year already
                 if jump:
                     assert bodies(server) == ["lasts"]
                 now = say(server, "typing", "?keep=3600")

@@ -90,7 +90,9 @@ def test_659_01_set_list_remove(server):
 
 
 def test_659_02_judged_like_moderation(server):
-    """Only where the client may moderate each channel that there is."""
+    """A client may read and set rules only for channels that it may moderate;
+    for a wildcard, it must be allowed to moderate each channel that exists
+    below it."""
     secret = say(server, "room/secret")
     say(server, "room/open")
     say(server, "off/x")

@@ -68,7 +68,7 @@ def check_end(exp):
 
 @contextlib.contextmanager
 def stopped(server):
-    """The server's children do not run meanwhile."""
+    """A context in which the server's children are stopped."""
     pids = server.children()
     for pid in pids:
         os.kill(pid, signal.SIGSTOP)
@@ -205,7 +205,8 @@ def test_701_07_a_new_channel(server):
 
 @pytest.mark.parametrize("mpm", ["worker", "prefork"])
 def test_701_08_other_mpms(make_server, mpm):
-    """The same where a thread waits for each client."""
+    """The end of a token ends what it has authorised also where a thread waits
+    for each client."""
     server = make_server(mpm=mpm, conf="CometAdopt off\n" + CONF)
     headers, exp = short(1.2)
     poll = server.raw()

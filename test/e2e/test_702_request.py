@@ -307,8 +307,9 @@ def test_702_07_combined(php):
 
 
 def test_702_08_a_decision_is_kept(php):
-    """For Comet-Lifetime the application is not asked again about the same
-    client; a stream ends with its decision, and nothing else is kept."""
+    """While Comet-Lifetime lasts, the application is not asked again about the
+    same client.  A stream ends with the decision that allowed it, and no other
+    decision is kept."""
     anna, bert = (log_in(php, user) for user in ("anna", "bert"))
     target = "/comet/public/kept/%s?wait=0"
     forget(php)
@@ -334,7 +335,8 @@ def test_702_08_a_decision_is_kept(php):
 
 
 def test_702_09_mod_php(make_server):
-    """The same with PHP in httpd itself (prefork)."""
+    """Decisions are the same where PHP runs in httpd itself (mod_php, on
+    prefork)."""
     found = sorted(name for name in os.listdir(MODULES)
                    if name.startswith("libphp"))
     assert found, "libapache2-mod-php"

@@ -138,7 +138,8 @@ def got(tab):
 
 
 def check_channels(server, chrome, refused):
-    """The own channel and no other; `refused` is what a page sees of that."""
+    """Check that anna's page reads her own channel and no other; `refused` is
+    what a page is told of a refusal."""
     own = open_page(chrome, "user/7")
     wait_until(lambda: "open" in told(own), 10, "the own channel")
     insert(server, "user/8", "for bert")
@@ -181,8 +182,9 @@ def lines_of(server, script):
 
 
 def test_703_01_token(site, chrome):
-    """php-token.conf: own channel, another's, tokens that end while the stream
-    runs, a script that fails for a while, a log-out."""
+    """php-token.conf: a page reads its user's own channel and not another's.
+    Its stream goes on although tokens end and the script fails for a while; a
+    log-out ends it."""
     server = site("php-token.conf", "comet-token.php",
                   ("time() + 300", "time() + 1"))
     own = check_channels(server, chrome, 403)
@@ -205,7 +207,8 @@ def test_703_01_token(site, chrome):
 
 
 def test_703_02_request(site, chrome):
-    """php-request.conf: the same, with an EventSource."""
+    """php-request.conf: what php-token.conf does with tokens, by questions to
+    a script, with an EventSource."""
     server = site("php-request.conf", "comet-may.php",
                   ("Comet-Lifetime: 60", "Comet-Lifetime: 1"))
     own = check_channels(server, chrome, 2)
@@ -226,7 +229,8 @@ def test_703_02_request(site, chrome):
 
 
 def test_703_03_a_name_is_no_channel(make_server, fpm):
-    """A user whose name is a star gets the channels of his id, no others."""
+    """A user whose name is a star gets the channels of that user's id, and no
+    others."""
     server = make_server(
         start=False, comet="status", modules=MODULES,
         conf='CometStore "sqlite:{data}/comet.db"\n' + fpm.conf

@@ -154,11 +154,11 @@ def cost(server, target, headers, numbers, count=25):
 
 
 def test_704_03_cost(server, figure):
-    """100 channels on one connection: what each costs by a token, and where a
-    sub-request judges each by the same token.  Nobody has asked for them
-    before, or the server would remember the sub-requests' answers.  Both have
-    their parameters read, their names made and selected; the same channel 100
-    times is only read, so what it does not cost is more than the judgement."""
+    """Measure what each of 100 channels in one request costs where the token
+    judges it, and where a sub-request does.  Every request names new channels,
+    because the server would remember the answers of sub-requests.  Reading the
+    parameters costs the same in both.  A request that names one channel 100
+    times shows about how much that is."""
     headers = bearer(sign(claims(read=["room/*"])))
     numbers = itertools.count()
 

@@ -154,8 +154,9 @@ def test_710_05_alternates_are_found_in_a_long_history(server):
 
 
 def test_710_06_last_event_id(server):
-    """`earliest` is all; a known id is what follows; an unknown one nothing,
-    and the answer says so.  The header comes before the parameter."""
+    """Last-Event-ID `earliest` gives all updates, and a known id gives those
+    that follow it.  An unknown id gives none, and the answer says so.  The
+    header counts before the parameter."""
     topic = "/history"
     ids = [publish(server, topic, "%d" % i) for i in range(3)]
     for query, data, told in (
@@ -268,8 +269,8 @@ def test_710_10_errors_of_subscribing(server):
 
 
 def test_710_11_where_a_token_may_be(server):
-    """In the header, the cookie mercureAuthorization and the parameter
-    authorization, which no log shows."""
+    """A token may be in the header, in the cookie mercureAuthorization, or in
+    the parameter authorization, which no log shows."""
     reader = token(subscribe=[ALL])
     ways = (({"headers": bearer(reader)}, {}),
             ({"headers": {"Cookie": "a=b; mercureAuthorization=" + reader}},
@@ -285,8 +286,8 @@ def test_710_11_where_a_token_may_be(server):
 
 
 def test_710_12_claims(server):
-    """The claim may have its long name; a wrong one spoils the token, and so
-    does what spoils any token."""
+    """The claim may have its long name.  A token with a malformed claim is
+    refused, and so is one that has expired or is not signed."""
     long = bearer(sign({"https://mercure.rocks/": {"publish": [ALL]}}))
     assert post(server, [("topic", "x")], headers=long).status == 200
     for claim in (5, [], {"publish": "*"}, {"publish": [5]},

@@ -99,8 +99,8 @@ def test_712_02_errors_of_matchers(server):
 
 
 def test_712_03_private(server):
-    """The grant is authorization_details'; the header tells the cursor by both
-    names of the drafts."""
+    """authorization_details grants private updates.  The answer's header tells
+    the cursor by both names that the drafts have for it."""
     grants = access(detail(["subscribe"], (BOOK + "/:x", "urlpattern")),
                     detail(["subscribe"], "a",
                            kind="https://mercure.rocks/authorization-detail"))
@@ -144,8 +144,8 @@ def test_712_04_publishing(server):
 
 
 def test_712_05_wrong_tokens(server):
-    """401 invalid_token, whatever is wrong with it; without one, 401 and no
-    error code."""
+    """A token with any fault gets 401 with invalid_token.  A request without a
+    token gets 401 without an error code."""
     right = detail(["publish", "subscribe"], "*")
     wrong = [
         access(right, typ="JWT"), access(right, exp=None),
@@ -222,7 +222,8 @@ def test_712_08_query(server):
 
 
 def test_712_09_what_is_not_there(server):
-    """The API of active subscriptions, and the resource's metadata."""
+    """There is no API of active subscriptions, and no metadata of the
+    resource: 404."""
     reader = bearer(access(detail(["subscribe"], "*")))
     for path in (HUB + "/subscriptions", HUB + "/subscriptions/exact/x/y",
                  "/.well-known/oauth-protected-resource" + HUB):

@@ -217,8 +217,8 @@ def test_800_10_retention_tells_of_the_gap(cluster, make_server):
 
 
 def test_800_11_messages_pass_at_every_server(hosts):
-    """One that passes is pushed by the other server, and gone from both at its
-    time."""
+    """A passing message is pushed by the other server, and both servers forget
+    it when its time is over."""
     here, there = hosts
     with Stream(there, "/comet/passing?since=0") as stream:
         for keep, body in (("1s", b"brief"), ("1min", b"stays")):

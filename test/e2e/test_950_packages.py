@@ -144,8 +144,8 @@ def test_950_03_upgrade(debian):
 
 
 def test_950_04_remove_and_purge(debian):
-    """Apache starts after each, though a site's file is left; a purge leaves
-    nothing else."""
+    """Apache starts after a removal and after a purge, although the site's own
+    configuration stays.  A purge leaves nothing else."""
     debian.sh("apt-get -qy remove libapache2-mod-comet mod-comet-console; "
               "apachectl configtest")
     assert os.path.exists(debian.root + "/var/lib/apache2/comet/comet.db")

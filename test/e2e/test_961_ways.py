@@ -54,7 +54,8 @@ def auto(server):
 
 @pytest.mark.event
 def test_961_01_every_way(site):
-    """A client in each way: each place tells the same."""
+    """One client waits in each way; comet-status, mod_status, Prometheus and
+    the log all give the same numbers."""
     lines = told(site)
     assert sorted(lines) == ["adopted", "blocked", "ghosts", "parked"]
     assert lines["ghosts"][1] == ", on localhost:%d" % site.tls_port
@@ -86,7 +87,7 @@ def test_961_01_every_way(site):
             assert text["comet_held_clients_max" + label] \
                 == str(way["capacity"])
         assert text['comet_waiting_clients{transport="events"}'] == "4"
-    # why cleartext HTTP/2 holds threads: once
+    # the log says once why cleartext HTTP/2 holds threads
     assert len(re.findall(r"waits with two threads at /comet/\w+: only HTTP/2 "
                           "over TLS", site.error_log())) == 1
 

@@ -109,7 +109,8 @@ def test_964_03_a_thread(thread_server):
 
 @pytest.mark.event
 def test_964_04_http2(server):
-    """A ghost, whose line is written at its end, and a thread."""
+    """The notes of an HTTP/2 stream that waits without a thread, whose line is
+    written at its end, and of one that holds a thread."""
     target = "/comet/news?transport=events&v="
     with H2Tls(server.tls_port, 65535, 1 << 20) as conn:
         stream = conn.request("GET", target + "4")
@@ -144,7 +145,8 @@ def test_964_05_websockets(server):
 
 
 def test_964_06_polls(server):
-    """With news, with none, and with a message that is there already."""
+    """The notes of a poll that waits for a message, of one that gets no news,
+    and of one whose message is there already."""
     target = "/comet/polled" + POLL
     with server.raw() as conn:
         conn.request("GET", target + "&v=1")
@@ -165,7 +167,8 @@ def test_964_06_polls(server):
 
 
 def test_964_07_requests_that_do_not_wait(server):
-    """Publishing, history, refusals of ours and of httpd's, a file."""
+    """The notes of publishing, of history, of requests that mod_comet or httpd
+    refuses, and of a file."""
     lines = {"Content-Type": "application/x-ndjson"}
     key = {"Idempotency-Key": "one", "Content-Type": "text/plain"}
     answers = [server.request("POST", "/comet/posted?v=1", '{"body":"a"}\n'
@@ -196,7 +199,8 @@ def test_964_07_requests_that_do_not_wait(server):
 
 
 def test_964_08_the_original_demos(server):
-    """They have no transport that a client could choose, but a name."""
+    """The original chat and clock: no client can choose their transports, but
+    the note names them."""
     server.request("GET", "/chat/backend.php?msg=hello",
                    headers={"X-Requested-With": "XMLHttpRequest"})
     check(server, "/chat/backend.php?msg=hello", channel="chat",
@@ -214,8 +218,9 @@ def test_964_08_the_original_demos(server):
 
 
 def test_964_09_ends(make_server):
-    """Each end that is no client's: its time is over, a new channel is judged,
-    the child stops.  The wait is adopted, parked, and a thread's."""
+    """The note says why the server ended a wait: its time was over, a new
+    channel had to be authorised, or the child stopped.  The clients are
+    adopted, parked, or hold a thread."""
     server = make_server(**SERVER)
     with Stream(server, "/comet/brief?v=1") as stream:
         stream.until_end()
@@ -242,7 +247,8 @@ def test_964_09_ends(make_server):
 
 
 def test_964_10_a_long_message_counts_once(server):
-    """It is sent in pieces, by the hub and through httpd's filters."""
+    """A long message is sent in pieces, by the hub and through httpd's
+    filters, and counts as one."""
     for target, channel in (("/comet/long?v=10", "long"),
                             ("/comet/filtered?v=10", "filtered")):
         last = read(server, target, ["x" * 60000 + "end", "short"])

@@ -82,8 +82,8 @@ def test_965_01_the_archive_is_reproducible(archive, tmp_path):
 
 
 def test_965_02_debians_changelog():
-    """It has each release of CHANGELOG.md; a heading without a date is an
-    error."""
+    """Debian's changelog has each release of CHANGELOG.md; a heading without a
+    date is an error."""
     with open(os.path.join(REPO, "CHANGELOG.md"), encoding="utf-8") as file:
         releases = re.findall(r"^## (\S+)", file.read(), re.M)
     text = run("conf/debian-changelog")
@@ -134,8 +134,9 @@ console.log(about.version);
 @pytest.mark.long
 @pytest.mark.skipif(not shutil.which("npm"), reason="no npm")
 def test_965_11_the_package_for_npm(tmp_path):
-    """npm has nothing to say about it.  Installed from the packed file, it is
-    imported by its name, and a program that uses all of its types compiles."""
+    """npm packs the library without a warning.  Installed from the packed
+    file, it is imported by its name, and a program that uses all of its types
+    compiles."""
     out = run("make", "npm", "BUILD=%s/build" % tmp_path)
     assert not re.search(r"warn|err!", out, re.I), out
     packed = "%s/build/npm/mod-comet-%s.tgz" % (tmp_path, version())

@@ -21,7 +21,8 @@ def needs(*programs):
 
 
 def test_967_01_the_containers_configuration(make_server):
-    """It works as it stands: a message is published and read."""
+    """The container's configuration works as it stands: a message is published
+    and read."""
     with open(os.path.join(REPO, "conf/packaging/comet-container.conf"),
               encoding="utf-8") as file:
         text = re.sub("(?m)^LoadModule .*$", "", file.read())

@@ -16,7 +16,7 @@ from httpd_env import REPO
 pytestmark = [pytest.mark.long, pytest.mark.browser, pytest.mark.skipif(
     not shutil.which("npm"), reason="no npm")]
 
-# The seeds' own pages stay as they are.
+# The original demos' pages are left out, because they stay as they were.
 PAGES = sorted(os.path.relpath(path, os.path.join(REPO, "htdocs"))
                for path in glob.glob(os.path.join(REPO, "htdocs/**/*.html"),
                                      recursive=True)

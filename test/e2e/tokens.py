@@ -29,7 +29,7 @@ def path(name):
 
 
 def write(name, text, mode=0o600):
-    """A key's file; httpd reads it as root."""
+    """Write a file with a key, which httpd reads as root; return its path."""
     with open(path(name), "w", encoding="utf-8") as out:
         out.write(text)
     os.chmod(path(name), mode)
@@ -37,7 +37,8 @@ def write(name, text, mode=0o600):
 
 
 def write_example(server, name="comet.key"):
-    """The key's file of an example, as its head says that root makes it."""
+    """Write the key's file that an example needs, with the owner and the mode
+    that the commands at the example's head give it."""
     made = os.path.join(server.root, "conf", name)
     with open(made, "w", encoding="ascii") as out:
         out.write("0123456789abcdef" * 4 + "\n")
