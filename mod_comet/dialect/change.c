@@ -206,15 +206,14 @@ const char *mod_comet_change_judge(request_rec *r, mod_comet_ask_t *more,
 {
     gathering_t gathering =
         mod_comet_gather_begin(r, mod_comet_request(r), more, pool);
-    int rv;
 
     gathering.names->nelts = 0; /* the URL's own channel */
     more->selection = more->writes = more->asked = NULL;
     more->rooms = NULL;
     more->rooms_pool = pool;
-    rv = find_asked(&gathering, command);
-    if (rv == DECLINED && command->kind == COMET_COMMAND_SUBSCRIBE) {
-        rv = judge(&gathering, command, held);
+    if (find_asked(&gathering, command) == DECLINED
+        && command->kind == COMET_COMMAND_SUBSCRIBE) {
+        judge(&gathering, command, held);
     }
     *status = gathering.status;
     return gathering.reason;

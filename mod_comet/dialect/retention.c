@@ -202,7 +202,7 @@ int mod_comet_retention_answer(request_rec *r,
     gathering_t naming = { .pool = r->pool, .request = request };
     list_t list = { .hidden_bytes = strlen(request->mapping->channel) };
     apr_int64_t limit = COMET_LIMIT_MAX;
-    comet_text_t pattern, after = { NULL, 0 };
+    comet_text_t pattern = { NULL, 0 }, after = { NULL, 0 };
     const char *wrong = mod_comet_ask_parse_int(r, request, "limit", 1,
                                                 COMET_LIMIT_MAX, &limit);
     apr_status_t status;

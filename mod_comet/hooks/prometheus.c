@@ -52,7 +52,7 @@ static void add_value(comet_buffer_t *out, const char *value)
     }
 }
 
-/* @param label  NULL: the metric has none */
+/* @param label  NULL: the metric has none, and value is empty */
 static void add_sample(comet_buffer_t *out, const char *name, const char *label,
                        const char *value, apr_int64_t number)
 {
@@ -140,7 +140,7 @@ static void add_counters(comet_buffer_t *out,
             begin(out, name.data,
                   info->kind == COMET_METRIC_KIND_COUNTER ? "counter" : "gauge",
                   info->help);
-            add_sample(out, name.data, NULL, NULL, total->values[i]);
+            add_sample(out, name.data, NULL, "", total->values[i]);
         }
         out->failed |= name.failed;
         comet_buffer_free(&name);
@@ -201,7 +201,7 @@ void mod_comet_prometheus_add(comet_buffer_t *out,
     begin(out, "build_info", "gauge", "The version of mod_comet; always 1");
     add_sample(out, "build_info", "version", MOD_COMET_VERSION, 1);
     begin(out, "children", "gauge", "Processes that serve clients");
-    add_sample(out, "children", NULL, NULL, total->children);
+    add_sample(out, "children", NULL, "", total->children);
     add_clients(out, total);
     add_counters(out, total);
     add_stores(out);

@@ -296,10 +296,10 @@ void mod_comet_log_drop(request_rec *r, mod_comet_log_t *kept)
  * of it.  The log shows those of the last one. */
 static void set_notes(request_rec *r)
 {
-    const mod_comet_request_t *request = NULL;
+    const mod_comet_request_t *request;
     request_rec *ours = r, *last = r;
 
-    while (ours && !(request = mod_comet_request(ours))) {
+    while (!(request = mod_comet_request(ours)) && ours->next) {
         ours = ours->next;
     }
     while (last->next) {

@@ -9,7 +9,7 @@
 int comet_header_is_good(const char *path)
 {
     static const char magic[] = "SQLite format 3"; /* with its zero byte */
-    char begin[sizeof(magic)];
+    char begin[sizeof(magic)] = "";
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     ssize_t length = -1;
 
