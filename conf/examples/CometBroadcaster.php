@@ -81,8 +81,8 @@ class CometBroadcaster extends Broadcaster
     }
 
     /**
-     * The newest event.  A page that was made from what the database said after
-     * this call lacks only later ones.
+     * The newest event.  Call this before the data of a page are read: the page
+     * then lacks only later events.
      */
     public function cursor(): int
     {

@@ -132,7 +132,7 @@ export class CometChannel {
             ? type.slice(space.length) : `.${type}`, payload);
     }
 
-    /** Echo's rule: .Name and \Name are whole names. */
+    /** By Echo's rule, .Name and \Name are complete names. */
     #format(event) {
         if (['.', '\\'].includes(event[0])) {
             return event.slice(1);
@@ -145,7 +145,7 @@ export class CometChannel {
 /** new Echo({ broadcaster: CometConnector, host: '/broadcast' }) */
 export class CometConnector {
     channels = {};          // by the name of mod_comet's channel
-    #starts = {};           // of each: the events until then do not concern it
+    #starts = {};           // by the same name: its events come after this
     #comet;
     #round = 0;             // counts the connections; an earlier one gives up
     #isDue = false;         // the next one is about to be opened
@@ -161,7 +161,7 @@ export class CometConnector {
         };
     }
 
-    /** Opens a connection for the channels of then: pages name several. */
+    /** Opens a connection soon: a page names several channels in a row. */
     connect() {
         if (!this.#isDue) {
             this.#isDue = true;
@@ -261,7 +261,7 @@ export class CometConnector {
 
     /* ---- what Laravel grants ---- */
 
-    /** Gets a token for the private channels, and drops those without a right. */
+    /** Gets a token for the private channels; fails those that are refused. */
     async #authorize() {
         const names = Object.keys(this.channels)
             .filter((name) => name.startsWith(PRIVATE));
@@ -333,7 +333,7 @@ export class CometConnector {
         }
     }
 
-    /** Opens a connection that goes on where the last one ends. */
+    /** Opens a connection that goes on where the last one ended. */
     async #open(round) {
         let token = await this.#persist(round, () => this.#authorize());
         const old = this.#comet;
@@ -370,7 +370,7 @@ export class CometConnector {
         old?.close();
     }
 
-    /** The newest event that there is: a channel that joins later begins there. */
+    /** The newest event: a channel that joins later begins after it. */
     async #now(comet) {
         try {
             return (await comet.history()).timestamp;
@@ -418,7 +418,7 @@ export class CometConnector {
             payload = JSON.parse(body);
         }
         catch {
-            // Another program has inserted a text.
+            // A row that another program has inserted may be plain text.
         }
         if (payload?.socket !== undefined) {
             const { socket, ...rest } = payload;

@@ -24,8 +24,8 @@ class Provider {
     #isPublishing = false;
     #count = 0;         // messages since the last whole document
     #stateAfter;
-    #goal;              // the timestamp that the messages of the past end with
-    #isComplete = false;    // these have been read
+    #goal;              // the timestamp of the last message of the past
+    #isComplete = false;    // all messages up to #goal have been read
     #isOver = false;
     #status = { status: 'connecting' };
     #watchers = new Set();
@@ -119,7 +119,7 @@ class Provider {
 
     /* ---- what the editor does ---- */
 
-    /** Notes an update; what the channel has already is no update of its. */
+    /** Takes over an update of the document, if the channel lacks it. */
     #heed = (update, origin) => {
         if (origin !== this && this.#isComplete) {
             this.#Y.applyUpdate(this.#log, update, this.#doc);
@@ -127,7 +127,7 @@ class Provider {
         }
     };
 
-    /** One message at a time; the updates of meanwhile are one. */
+    /** Publishes one message at a time, and merges what comes meanwhile. */
     async #publish() {
         while (this.#pending.length && !this.#isPublishing) {
             this.#isPublishing = true;
@@ -143,7 +143,7 @@ class Provider {
         }
     }
 
-    /** Tries until it succeeds, or cannot. @return nothing if it cannot */
+    /** Repeats an action until it succeeds; undefined if it never can. */
     async #persist(action) {
         for (let pause = 500; ; pause = Math.min(2 * pause, LONGEST_PAUSE)) {
             try {

@@ -25,7 +25,7 @@ const edits = new Map();        // timestamp of a message -> its newest edit
 const gone = new Set();         // timestamps of deleted messages
 const typists = new Map();      // name -> the timer that ends their typing
 const title = document.title;
-let markable;                   // the server keeps a mark of this user
+let markable;                   // whether the server keeps a read mark of this user
 let marked = 0;                 // up to where the server knows the user has read
 let marking;                    // the timer of the next mark
 let oldest = Infinity;          // the oldest message known here, of any type
@@ -104,7 +104,7 @@ function showEdit(row) {
 
 function takeEdit(edit) {
     const { timestamp, message } = edit;
-    // Pages of the history come late: the newest edit stays.
+    // A page of the history may bring an older edit later: keep the newest.
     if (!(edits.get(timestamp)?.message.timestamp > message.timestamp)) {
         edits.set(timestamp, edit);
     }
@@ -272,7 +272,7 @@ function connect(transport) {
     on('gap', missed);
     presence = comet.presence();
     presence.addEventListener('change', showHere);
-    // Where the server keeps nobody's presence, the page just does not show it.
+    // Where the server keeps no presence, the page shows no list.
     presence.addEventListener('close', showHere);
 }
 
@@ -299,7 +299,7 @@ function showHere() {
     }
     $('#here ul').replaceChildren(...list);
     $('#here').hidden = list.length === 0;
-    // Where users have names, this one has one, too, and a mark.
+    // If other users have names, this one has a name and a read mark, too.
     if (names.length && markable === undefined) {
         markable = false;
         lookUnread();
@@ -515,7 +515,7 @@ async function lookUnread() {
         seen();
     }
     catch {
-        // Only an authenticated user has a mark.
+        // Only an authenticated user has a read mark.
     }
 }
 

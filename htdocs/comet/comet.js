@@ -266,8 +266,9 @@ class Token {
         if (typeof text !== 'string' || !text) {
             throw new CometError(401);
         }
-        // Only a new token begins now.  One that seems to have ended shows
-        // that the clocks differ: then the server says when it has.
+        // Only the life of a new token is counted from now. If a token seems to
+        // have ended already, the clocks differ: then it is renewed when the
+        // server refuses it.
         const { exp, iat = begun / 1000 } = claimsOf(text);
         const life = text === this.#text ? NaN : (exp - iat) * 1000;
         this.#until = life > 0
@@ -313,7 +314,7 @@ export function eventOf(message) {
             }
         }
         catch {
-            // It is not of this convention.
+            // This text does not follow the convention: it is a plain message.
         }
     }
     return ['message', { message, data: body,
@@ -1371,7 +1372,8 @@ export class Comet extends EventTarget {
 
     /**
      * Publishes on this object's own WebSocket, to a channel that it was opened
-     * for; undefined where there is none.  There all messages are kept.
+     * for; undefined where there is none.  A message with `keep` takes a
+     * request.
      */
     async #say(channel, { keep, ...publish }, attempt) {
         const { channels } = this.#options;
@@ -1842,8 +1844,8 @@ export class Presence extends EventTarget {
         this.#members = members;
         this.#totals = { count: page.count, anonymous: page.anonymous,
                          most: page.most };
-        // Later pages may show already what is applied once more: it does no
-        // harm.
+        // Later pages of the list may include some of these changes already;
+        // applying them again does no harm.
         this.#from = first.timestamp;
         for (const message of this.#news.splice(0)) {
             this.#apply(message);

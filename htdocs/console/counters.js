@@ -6,7 +6,7 @@ const EVERY_MS = 2000;
 const KEPT = 60;
 const GAUGES = new Set(['children', 'sending', 'blocked']);
 
-// What belongs together, for people.  What is not named here comes last.
+// Groups of counters, for people.  Counters that no pattern matches come last.
 const GROUPS = [
     ['Waiting now', /^(waiting|children|adopted|ghosts|blocked|sending|buffered|incoming)/],
     ['Publishing', /^(published|repeated|publish refused)/],

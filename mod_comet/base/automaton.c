@@ -10,7 +10,8 @@
 /** Where an automaton may be: a bit for each step. */
 typedef struct places_t {
     apr_uint64_t at[WORDS];
-    /** The same for steps that have taken one and two characters of %XX. */
+    /** The steps that have taken one character of %XX, and those that have
+     * taken two. */
     apr_uint64_t after_percent[WORDS];
     apr_uint64_t after_digit[WORDS];
 } places_t;

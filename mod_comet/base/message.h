@@ -69,7 +69,7 @@ comet_message_t *comet_message_create(const comet_message_fields_t *fields);
 int comet_message_time_is_over(int keep_sec, apr_time_t expires,
                                apr_time_t now);
 
-/** The same for a message, now.  Any thread. */
+/** Whether the time of a message is over now.  Any thread. */
 int comet_message_is_over(const comet_message_t *message);
 
 /** Take one more reference.  @return @a message.  Any thread. */
@@ -95,8 +95,8 @@ int comet_message_next_name(comet_text_t *rest, comet_text_t *name);
  */
 apr_uint32_t comet_message_hash(comet_text_t channel);
 
-/** The same for apr_hash_make_custom(): an apr_hashfunc_t for every table
- * whose keys a client chooses.  Any thread. */
+/** comet_message_hash() as an apr_hashfunc_t, for apr_hash_make_custom().  Use
+ * it for every table whose keys a client chooses.  Any thread. */
 unsigned int comet_message_hash_key(const char *key, apr_ssize_t *length);
 
 #endif /* COMET_MESSAGE_H */

@@ -36,8 +36,8 @@ comet_pattern_t comet_pattern_read(comet_text_t text);
 
 /**
  * Make a matcher of the Mercure protocol 1.0.
- * @param kind  COMET_PATTERN_EXACT or COMET_PATTERN_URL; "*" is every topic, as
- *              either
+ * @param kind  COMET_PATTERN_EXACT or COMET_PATTERN_URL; with either of them
+ *              "*" matches every topic
  * @param text  borrowed by the pattern
  * @return NULL, or what is wrong with the text (a constant).  Any thread.
  */

@@ -84,7 +84,7 @@ static void add_some(compile_t *compile, unsigned set)
     add(compile, COMET_STEP_MANY, set, 0);
 }
 
-/* @return the modifier, which is passed; 0: there is none */
+/* @return the modifier, after skipping it; 0: there is none */
 static char take_modifier(compile_t *compile)
 {
     return (char)(compile->at < compile->end && strchr("?+*", *compile->at)

@@ -18,9 +18,9 @@ const char *comet_url_pattern_check(comet_text_t text);
 int comet_url_pattern_matches(comet_text_t text, comet_text_t topic);
 
 /**
- * The length of the part of a pattern that all its topics begin with, as it is
- * written: it ends before the first character with a meaning of its own, and
- * is 0 where the pattern's scheme or host may differ from the topic's.
+ * The length of a pattern's literal beginning, which all its topics share.  It
+ * ends before the first character that has a special meaning.  It is 0 if the
+ * topics may spell scheme and host in other ways.
  */
 apr_size_t comet_url_pattern_literal(comet_text_t text);
 

@@ -12,7 +12,7 @@
 #include "dialect/reading.h"
 #include "dialect/select.h"
 
-/* Find the newest message of a channel that has no `keep`.
+/* Find a channel's newest message without a `keep`.
  * @param last  0: there is none */
 static apr_status_t find_last(comet_store_t *store, comet_text_t channel,
                               comet_timestamp_t *last)

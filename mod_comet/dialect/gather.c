@@ -195,8 +195,8 @@ int mod_comet_gather_is_wildcard(comet_text_t name)
            && (name.length == 1 || name.data[name.length - 2] == '/');
 }
 
-/* @param wildcard  whether the name is one; then the part before its slash
- *                  must be the name of a channel
+/* @param wildcard  whether the name is a wildcard; then the part before its
+ *                  last slash must be the name of a channel
  * @return NULL, or what is wrong */
 const char *mod_comet_gather_check_name(const gathering_t *gathering,
                                         comet_text_t name, int wildcard)

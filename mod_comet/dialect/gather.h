@@ -54,8 +54,8 @@ comet_text_t mod_comet_gather_stored_name(
 
 /**
  * Check a name.
- * @param wildcard  whether the name is one; then the part before its slash
- *                  must be the name of a channel
+ * @param wildcard  whether the name is a wildcard; then the part before its
+ *                  last slash must be the name of a channel
  * @return NULL, or what is wrong
  */
 const char *mod_comet_gather_check_name(const mod_comet_gathering_t *gathering,

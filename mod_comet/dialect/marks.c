@@ -14,9 +14,10 @@
 /* Unread messages are counted up to this number: pages show "99+". */
 #define UNREAD_MOST 100
 
-/* Why the client of a request has no mark in the channel of its URL.
+/* Find out why the client of a request can have no read mark in the channel of
+ * its URL.
  * @param status  OUT: HTTP's
- * @return NULL: it has one, or may set one */
+ * @return NULL: it can have one */
 static const char *find_objection(const request_rec *r,
                                   const mod_comet_ask_t *ask, int *status)
 {
@@ -25,7 +26,7 @@ static const char *find_objection(const request_rec *r,
         return "presence is off here (CometPresence)";
     }
     if (!mod_comet_presence_member(r).length) {
-        return "only an authenticated user has a mark";
+        return "only an authenticated user has a read mark";
     }
     *status = HTTP_BAD_REQUEST;
     return !ask->channel.data || comet_name_is_sibling(ask->channel)

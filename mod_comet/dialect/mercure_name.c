@@ -18,8 +18,8 @@ const char *mod_comet_mercure_name(const mod_comet_mercure_t *mercure,
     }
     if (!length || strlen(root) + length > COMET_CHANNEL_MAX_BYTES) {
         return apr_psprintf(pool,
-                            "topic: it must not be longer than %d bytes, with "
-                            "%%25 for each %%",
+                            "topic: it must not be longer than %d bytes, "
+                            "where each %% counts as %%25",
                             COMET_CHANNEL_MAX_BYTES - (int)strlen(root));
     }
     *name = comet_text(

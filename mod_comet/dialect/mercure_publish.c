@@ -10,7 +10,8 @@
 #include "dialect/post.h"
 #include "dialect/publish.h"
 
-/* What a form may have besides its data, three times as long when encoded. */
+/* How many bytes a form may have besides its data.  (When it is encoded, each
+ * byte may take three.) */
 #define REST_BYTES (64 * 1024)
 
 /** An update to publish. */
@@ -18,7 +19,8 @@ typedef struct update_t {
     mod_comet_mercure_t *mercure;
     comet_params_t form;
     comet_message_fields_t fields;
-    apr_array_header_t *names; /* comet_text_t: of the channels of its topics */
+    apr_array_header_t *names; /* comet_text_t: the channels that its topics
+                                * name */
     apr_array_header_t *topics; /* comet_text_t */
 } update_t;
 

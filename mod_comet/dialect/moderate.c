@@ -9,7 +9,7 @@
 #include "dialect/members.h"
 #include "dialect/publish.h"
 
-/* What a request removes.
+/* Read what a request wants to have removed.
  * @return NULL, or what is wrong with it (400) */
 static const char *read_removal(const request_rec *r,
                                 const mod_comet_request_t *request,

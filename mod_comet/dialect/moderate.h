@@ -10,8 +10,9 @@
 #include "store/store.h"
 
 /**
- * Answer a POST with "delete", a timestamp, to a channel's URL; or with
- * "remove", a member's name, to the URL of its sibling /@online.
+ * Answer a moderator's POST.  At a channel's URL the parameter "delete" has the
+ * timestamp of a message; at the URL of its sibling /@online the parameter
+ * "remove" has the name of a member.
  * @param ask  names the channel of the URL
  * @return what the handler returns
  */

@@ -15,8 +15,8 @@
 void mod_comet_reading_limit(request_rec *r, mod_comet_ask_t *ask,
                              comet_store_t *store);
 
-/** The same for a search, whose budget is smaller: a search that is cut short
- * can be continued by the next request. */
+/** Limit how long a request may search.  This budget is smaller, because a
+ * search that is cut short can be continued by the next request. */
 void mod_comet_reading_limit_search(request_rec *r, mod_comet_ask_t *ask,
                                     comet_store_t *store);
 

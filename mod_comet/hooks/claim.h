@@ -15,8 +15,8 @@
  */
 int mod_comet_claim_translate_name(request_rec *r);
 
-/** The same, after mod_rewrite: claim a URL that it made and passed through
- * ([PT]), unless a later rule redirects or refuses it. */
+/** translate_name hook, after mod_rewrite's: claim a URL that mod_rewrite made
+ * and passed through ([PT]), unless a later rule redirects or refuses it. */
 int mod_comet_claim_passed_through(request_rec *r);
 
 /** map_to_storage hook: a claimed URL names no file. */

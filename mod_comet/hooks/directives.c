@@ -124,8 +124,7 @@ static const char *check_url(cmd_parms *cmd, const char *url, apr_size_t length)
         || comet_params_check_channel((comet_text_t){ url + 1, length - 1 })) {
         return mod_comet_value_wrong(
             cmd, url,
-            "a path of the URL such as /comet, with no empty, . or "
-            ".. segment");
+            "a URL path such as /comet, without an empty, . or .. segment");
     }
     for (i = 0; i < mappings->nelts; i++) {
         const mod_comet_mapping_t *mapping =

@@ -14,7 +14,7 @@
 typedef struct mod_comet_late_t {
     const char *thread; /* the thread's name for the log, a constant */
     const comet_store_config_t *store; /* the store of a writer that has not
-                                        * ended; NULL: it is no writer */
+                                        * ended; NULL: all writers have ended */
 } mod_comet_late_t;
 
 /**

@@ -43,8 +43,8 @@ struct comet_channel_t {
     struct comet_subscriber_ring_t waiting;
     struct comet_channel_link_ring_t wholes;
     apr_size_t part_count;
-    comet_channel_link_t parts[]; /* its links with its parts; none if it is a
-                                   * single name or prefix */
+    comet_channel_link_t parts[]; /* links to the entries of its parts; none if
+                                   * its selection is a single name or prefix */
 };
 
 typedef struct comet_channels_t {

@@ -22,7 +22,7 @@ struct comet_fetcher_t {
     APR_RING_HEAD(, comet_subscriber_t) queue; /* [hub->lock] */
     sem_t wanted; /* raised when there may be something to do */
     pthread_t thread;
-    int has_thread; /* it was started and was not joined yet */
+    int has_thread; /* `thread` was started and was not joined yet */
     atomic_int stopping, ended; /* [atomic] */
     comet_store_t *store; /* [thread] NULL: it is closed */
 };

@@ -29,7 +29,7 @@ typedef struct news_t {
     comet_timestamp_t before; /* the timestamp just before the message's */
     int continuous;
     const comet_message_t *message;
-    int is_usual; /* it is not private, and has no alternates */
+    int is_usual; /* the message is not private, and has no alternates */
 } news_t;
 
 /* Whether a selection takes the message.  comet_channels_reach() has decided

@@ -104,7 +104,8 @@ comet_selection_t *comet_hub_share(comet_hub_t *hub, apr_size_t store,
     comet_selection_t *shared;
 
     if (comet_selection_is_atom(selection)) {
-        return selection; /* it is short, so sharing saves little */
+        return selection; /* a single name or prefix is short, so sharing it
+                           * saves little */
     }
     pthread_mutex_lock(&hub->lock);
     shared =
@@ -367,7 +368,7 @@ static apr_status_t open_epoll(comet_hub_t *hub)
     }
     for (i = 0; i < hub->feed_count && !hub->config.no_hints; i++) {
         if (hub->feeds[i].is_remote) {
-            continue; /* its scout waits for the notifications */
+            continue; /* a remote store's scout waits for its notifications */
         }
         event.data.u64 = EVENT(EVENT_NOTIFY, i);
         if (epoll_ctl(hub->epoll, EPOLL_CTL_ADD,

@@ -21,7 +21,7 @@ struct comet_scout_t {
     apr_size_t number;
     int epoll, kick;
     pthread_t thread;
-    int has_thread; /* it was started and was not joined yet */
+    int has_thread; /* `thread` was started and was not joined yet */
     atomic_int stopping, ended; /* [atomic] */
     /* the rest: [thread] */
     int notified; /* a notification has come since the last look */
@@ -174,7 +174,7 @@ void comet_scout_end(comet_scout_t *scout)
 
     atomic_store(&scout->stopping, 1);
     if (write(scout->kick, &one, sizeof(one)) < 0) {
-        /* it wakes up all the same, when its next look is due */
+        /* the thread wakes up when its next look is due, and ends then */
     }
 }
 

@@ -72,9 +72,10 @@ typedef struct comet_delivery_t {
 typedef enum {
     COMET_WAIT, /* it continues to wait for messages */
     COMET_REST, /* it has its answer and becomes idle */
-    COMET_AGAIN, /* it becomes idle, and is served with COMET_READABLE as
-                  * soon as the hub has looked at the store */
-    COMET_LEAVE /* it has finished; only if it owns a socket */
+    COMET_AGAIN, /* the subscriber becomes idle, and is served with
+                  * COMET_READABLE as soon as the hub has looked at the store */
+    COMET_LEAVE /* the subscriber has finished; only one that owns a socket may
+                 * say so */
 } comet_outcome_e;
 
 /**

@@ -91,7 +91,8 @@ const char *mod_comet_ask_parse_cursor(const request_rec *r,
                                        const char *name,
                                        comet_timestamp_t *cursor);
 
-/** The same for a number from @a least to @a most. */
+/** Read a whole number from @a least to @a most from a parameter of the query,
+ * as mod_comet_ask_parse_cursor() reads a cursor. */
 const char *mod_comet_ask_parse_int(const request_rec *r,
                                     const mod_comet_request_t *request,
                                     const char *name, apr_int64_t least,

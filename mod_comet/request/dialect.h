@@ -23,7 +23,7 @@ typedef struct mod_comet_dialect_t {
     mod_comet_argument_e takes;
     const char *methods; /* that it answers, as in Allow */
     const char *accepts; /* what may be posted (Accept-Post); NULL: nothing */
-    int upgrades; /* its URLs may be asked for WebSocket */
+    int upgrades; /* a client may ask for a WebSocket at its URLs */
     int subtree; /* the URLs below a mapped one are mapped, too */
     /** The cookie and the parameter that may hold a token, where CometTokenCookie
      * and CometTokenParameter say nothing; NULL: none. */

@@ -207,7 +207,7 @@ static void read_grant(mod_comet_inquiry_t *inquiry, const request_rec *sub,
     inquiry->user = user && *user ? apr_pstrdup(p, user) : NULL;
     if (inquiry->user && comet_params_check_user(comet_text(user))) {
         inquiry->status = HTTP_SERVICE_UNAVAILABLE;
-        inquiry->wrong = "its Comet-User is not a valid name of a user";
+        inquiry->wrong = "its Comet-User is not a valid user name";
     }
 }
 

@@ -25,8 +25,8 @@ typedef struct mod_comet_inquiry_t {
     const char *wrong; /* why it does not grant; unset if it grants */
     const char *user; /* Comet-User; NULL: it names nobody */
     const char *challenge; /* its WWW-Authenticate; NULL: none */
-    apr_time_t until; /* Comet-Lifetime, by comet_monotonic(); 0: it names
-                       * none */
+    apr_time_t until; /* the end of Comet-Lifetime, by comet_monotonic(); 0: the
+                       * answer names none */
 } mod_comet_inquiry_t;
 
 /**

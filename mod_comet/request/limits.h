@@ -55,7 +55,7 @@ const char *mod_comet_limits_spend(const mod_comet_limits_claims_t *claims,
                                    apr_pool_t *pool);
 
 /**
- * The same for a request.
+ * Count messages that a request is about to store.
  * @return NULL; or, with Retry-After set, the reason to refuse them (429)
  */
 const char *mod_comet_limits_publish(request_rec *r, apr_size_t messages);

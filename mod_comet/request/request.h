@@ -24,14 +24,14 @@ typedef struct mod_comet_request_t {
      * (EventSource).  Such a client gets the transport's own closing words
      * instead of 503 and 429. NULL: the client gets the error. */
     const struct comet_transport_t *softly;
-    const apr_table_t *env; /* its environment at the time it was authorised;
+    const apr_table_t *env; /* the request's environment when it was authorised;
                              * or NULL */
     mod_comet_place_t place; /* what it holds while it waits */
     int is_personal; /* a token, or the site's application, has authorised it */
     apr_time_t granted_until; /* when that ends, by comet_monotonic(); 0:
                                * never */
-    int logged_later; /* its access-log line is not written at its end: its
-                       * stream goes on */
+    int logged_later; /* the access-log line is written later, because the
+                       * stream outlives the request */
     mod_comet_story_t story; /* what became of it, for that line */
 
     /* of request/token: */
@@ -63,8 +63,8 @@ typedef struct mod_comet_request_t {
  * owns the request. */
 mod_comet_request_t *mod_comet_request(const request_rec *r);
 
-/** The same record, created if there is none, whether or not the request is
- * ours. Called by the thread that owns the request. */
+/** The record of any request, ours or not; it is created if there is none.
+ * Called by the thread that owns the request. */
 mod_comet_request_t *mod_comet_request_record(request_rec *r);
 
 /**

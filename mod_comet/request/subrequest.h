@@ -29,7 +29,8 @@ void mod_comet_subrequest_unwatch(request_rec *r);
  * environment as it is. */
 int mod_comet_subrequest_before_setenvif(request_rec *r);
 
-/** The same, after mod_setenvif: note what it has changed. */
+/** post_read_request and header_parser hook, after mod_setenvif: note what
+ * mod_setenvif has changed. */
 int mod_comet_subrequest_after_setenvif(request_rec *r);
 
 /** In translate_name, for a sub-request that was claimed: set its request line

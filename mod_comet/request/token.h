@@ -24,7 +24,7 @@ typedef struct mod_comet_token_t {
     mod_comet_token_state_e state;
     const char *wrong; /* why it is not valid; unset if it is */
     comet_token_t claims; /* if it is valid */
-    apr_time_t until; /* its end, by comet_monotonic(); 0: never */
+    apr_time_t until; /* when the token ends, by comet_monotonic(); 0: never */
 
     /* what the token was checked against */
     const apr_array_header_t *keys;

@@ -17,7 +17,8 @@ typedef struct mod_comet_mapping_t {
     const char *directive; /* the directive's name, for messages */
     const char *url; /* "/…" without a slash at the end */
     apr_size_t url_length;
-    const char *channel; /* its channel; a prefix of channels; or "" */
+    const char *channel; /* the mapping's channel; a prefix of channels; or
+                          * "" */
     const ap_directive_t *line; /* where it stands; parent only */
 } mod_comet_mapping_t;
 

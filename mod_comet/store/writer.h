@@ -25,8 +25,8 @@ typedef void comet_writer_error_cb(void *baton, apr_status_t status,
                                    const char *detail);
 
 typedef struct comet_writer_config_t {
-    const comet_store_config_t *store; /* it and the bus must outlive the
-                                        * writer */
+    const comet_store_config_t *store; /* the configuration and the bus must
+                                        * outlive the writer */
     comet_bus_t *bus;
     apr_size_t places; /* publishers that may wait at a time; at least 1 */
     /** [atomic] How many wait, counted over all writers of a child.  NULL: this

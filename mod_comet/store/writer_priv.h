@@ -33,15 +33,16 @@ typedef enum {
 
 typedef struct job_t {
     TAILQ_ENTRY(job_t) link; /* [mutex] in the overflow and while queued */
-    apr_status_t result; /* this and the groups' results belong to the thread
-                          * until the job is done */
+    apr_status_t result; /* of the job; until the job is done, this and the
+                          * results of its groups belong to the writer's
+                          * thread */
     _Atomic job_state_e state; /* [mutex] to change; [atomic] */
     int left; /* [mutex] the publisher has given up: the thread frees the job */
     sem_t answered; /* raised last: from then on the job is the
                      * publisher's */
     apr_size_t count; /* how many groups */
-    comet_store_group_t groups[]; /* their messages and texts follow in the same
-                                   * block */
+    comet_store_group_t groups[]; /* the groups' messages and texts follow in
+                                   * the same block */
 } job_t;
 
 typedef TAILQ_HEAD(jobs_t, job_t) jobs_t;

@@ -84,7 +84,7 @@ static const char *read_v0(comet_mercure_t *mercure, const json_t *claims,
 
 /* --- 1.0 ------------------------------------------------------------------- */
 
-/* @return NULL: the claim is none of these words */
+/* @return NULL: the claim has none of the known words */
 static const comet_pattern_kind_e *find_type(const json_t *type)
 {
     static const struct {

@@ -17,8 +17,8 @@
 /** In the pool of the request that the token came with. */
 typedef struct comet_mercure_t {
     int is_v1; /* it has `authorization_details` */
-    /** Of comet_pattern_t: the topics that it may publish, and whose private
-     * updates it may read.  NULL: the claim is absent. */
+    /** comet_pattern_t each: the topics to which the client may publish, and
+     * those whose private updates it may read.  NULL: the claim is absent. */
     const apr_array_header_t *publish;
     const apr_array_header_t *subscribe;
 } comet_mercure_t;

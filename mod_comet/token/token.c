@@ -223,7 +223,7 @@ static const char *check_parties(const json_t *claims, const comet_key_t *key)
     const json_t *audience = json_object_get(claims, "aud");
 
     if (key->issuer && !is_text(json_object_get(claims, "iss"), key->issuer)) {
-        return "iss: the token is another issuer's";
+        return "iss: the token is from another issuer";
     }
     if (key->audience ? !is_listed(audience, key->audience)
                       : audience != NULL) {

@@ -4,15 +4,15 @@
  * Polls that the hub answers by itself (CometFastPoll).
  *
  * A client polls again and again on its connection, with requests that differ
- * only in the cursor.  httpd authorises the first of them, and answers the
- * first two.  After that the hub recognises further requests by their bytes,
- * and answers them itself.  The connection rests in the MPM like any parked
- * one, but its socket is lent to the hub: the MPM polls an eventfd that has
- * taken over the socket's number.  The hub looks at the client's bytes without
- * taking them (MSG_PEEK), and takes a request only when it answers it.  So it
- * can give the connection back at any moment: the MPM is woken by the eventfd,
- * the socket gets its number back, and httpd reads the request as if nothing
- * had happened.
+ * only in the cursor.  httpd authorises and answers the first few of them,
+ * until two answers have had equal heads.  After that the hub recognises
+ * further requests by their bytes, and answers them itself.  The connection
+ * rests in the MPM like any parked one, but its socket is lent to the hub: the
+ * MPM polls an eventfd that has taken over the socket's number.  The hub looks
+ * at the client's bytes without taking them (MSG_PEEK), and takes a request
+ * only when it answers it.  So it can give the connection back at any moment:
+ * the MPM is woken by the eventfd, the socket gets its number back, and httpd
+ * reads the request as if nothing had happened.
  *
  * States of a parked connection; the hub changes them while the park is JOINED
  *   HOME      not lent; the MPM and httpd use the socket

@@ -272,7 +272,7 @@ static const char *find_obstacle(request_rec *r, const mod_comet_ask_t *ask)
 
     if (!h2 || !stream_of(r)) {
         return "only HTTP/2 over TLS, with the event MPM and mod_http2 2, can "
-               "wait without one";
+               "wait without a thread";
     }
     if (!mod_comet_log_can_write(h2->child->log)) {
         return "an access log can write its line only while the request exists";

@@ -47,7 +47,7 @@ struct mod_comet_h2_t {
     comet_pulse_t pulse;
     apr_interval_time_t heartbeat, keep_alive;
     apr_time_t born;
-    int trimmed; /* its spare memory was returned to the system */
+    int trimmed; /* the spare memory of `c` was returned to the system */
     apr_time_t stops_at; /* the limit for sending the rest when the child ends;
                           * 0: it does not end */
 };

@@ -61,8 +61,8 @@ void mod_comet_live_listen(const mod_comet_ask_t *ask,
 int mod_comet_live_go_on(const mod_comet_ask_t *ask,
                          comet_subscriber_t *subscriber, unsigned reasons);
 
-/** The same within the subscriber's serve(): the hub moves it to the selection
- * that it reads now. */
+/** As mod_comet_live_go_on(), but called within the subscriber's serve(): the
+ * hub moves the subscriber to the selection that it reads now. */
 void mod_comet_live_serve(const mod_comet_ask_t *ask,
                           comet_subscriber_t *subscriber, unsigned reasons);
 

@@ -47,8 +47,9 @@ typedef struct mod_comet_stream_t {
     int retry_msec; /* the WebSocket ends, and its client comes back within this
                      * time; 0: it does not end */
     int readable; /* there may be input */
-    apr_time_t lingers_until; /* its end is sent, and the client has until then
-                               * to close; 0: its end is not sent */
+    apr_time_t lingers_until; /* the end of the WebSocket is sent, and its
+                               * client has until then to close; 0: the end is
+                               * not sent */
 } mod_comet_stream_t;
 
 /** The callbacks of its subscriber. */

@@ -37,8 +37,9 @@ FLAGS = ["--headless=new", "--no-sandbox", "--disable-gpu",
 
 
 def wait_until(condition, timeout=5.0, what="the condition", step=0.05):
-    """As httpd_env's, but look less often: a look at a page goes through
-    chromedriver and takes several processes some milliseconds each."""
+    """Wait as httpd_env.wait_until() does, but look less often. Each look at a
+    page goes through chromedriver, which keeps several processes busy for some
+    milliseconds."""
     return httpd_env.wait_until(condition, timeout, what, step)
 
 

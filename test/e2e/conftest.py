@@ -127,7 +127,8 @@ def make_server(request):
 
 @pytest.fixture
 def small_disk(make_server):
-    """(server, disk): the data folder is a file system of 2 MB."""
+    """Yield a server and its disk: its data folder is a file system of 2
+    MB."""
     server = make_server(start=False)
     disk = Tmpfs(server.data)
     try:

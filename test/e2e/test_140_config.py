@@ -393,7 +393,8 @@ def test_140_17_loaded_but_unused(make_server):
 
 
 def test_140_18_status_formats(make_server):
-    """comet-status: JSON; Prometheus by ?format= and by Accept."""
+    """comet-status answers in JSON, or in Prometheus' format if ?format= or
+    Accept asks for it."""
     server = make_server()
     server.publish("x")
     answer = server.get("/comet-status")

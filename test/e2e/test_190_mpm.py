@@ -25,7 +25,8 @@ def site(make_server, mpm):
 
 
 def test_190_01_chat(site):
-    """Publish, wake, order, resume, no-news, escape on every MPM."""
+    """The chat works on every MPM: messages wake the pollers, arrive in order
+    and are escaped; a poller resumes; a poll without news ends."""
     lags = []
     with Poller(site.port) as one, Poller(site.port) as two:
         site.wait_waiting(2, "classic")

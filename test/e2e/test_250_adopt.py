@@ -209,8 +209,9 @@ def logged_stream(server):
 
 
 def test_250_10_access_log(make_server):
-    """One line at the real end, as httpd would have written it, with every
-    header field that a format names."""
+    """An adopted stream is logged once, when it really ends. The line is the
+    one that httpd would have written, with every header field that the format
+    names."""
     body, took, mine = logged_stream(make_server(conf=LOG))
     _, _, httpds = logged_stream(make_server(conf=LOG + "CometAdopt off\n"))
     assert int(mine[3]) == len(body)
@@ -257,7 +258,8 @@ def test_250_11_bytes(make_server):
 
 
 def test_250_12_user_and_abort(make_server):
-    """The line has the user, and an X if the client left."""
+    """An adopted stream's log line names its user, and has an X if the client
+    left."""
     server = make_server(conf=AUTH + LOG)
     with open(os.path.join(server.root, "conf", "users"), "w",
               encoding="ascii") as users:
@@ -270,9 +272,9 @@ def test_250_12_user_and_abort(make_server):
 
 
 def test_250_14_any_format(make_server):
-    """A format or condition gets the values that it asks for, or an empty
-    text, whichever module provides them. The same holds for the stream's lines
-    in the error log."""
+    """When an adopted stream is logged, the log's format and condition get the
+    values that they ask for, or an empty text, whichever module provides them.
+    The stream's lines in the error log get them too."""
     server = make_server(tls=True, modules=("unique_id", "ident"), conf=LOG + """
 LogLevel trace8
 ErrorLogFormat "[%l] [%m] [%{c}L %L] %a %A %{Referer}i %{FOO}e %{x}n %V %v %M"

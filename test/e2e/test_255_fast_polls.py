@@ -290,7 +290,7 @@ def test_255_20_changed_header(server):
     ("-1", 400), ("1x", 400), ("99999999999999999", 400), ("", 200),
     ("9007199254740991", 200), ("%31", 200), ("1&since=0", 200)])
 def test_255_21_cursor(server, cursor, status):
-    """Every cursor that is not a plain one goes to httpd."""
+    """A poll goes to httpd unless its cursor is a plain number."""
     with Fast(server) as client:
         client.learn()
         before = fast_polls(server)
@@ -340,7 +340,8 @@ def test_255_24_in_two_packets(server, cut):
 
 
 def test_255_25_half_a_head(make_server):
-    """Half a request head: mod_reqtimeout ends the connection."""
+    """If a client sends only half a request head, mod_reqtimeout ends the
+    connection."""
     server = make_server(conf=FAST + "RequestReadTimeout header=1\n",
                          modules=("reqtimeout",))
     with Fast(server) as client:

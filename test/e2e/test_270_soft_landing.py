@@ -175,7 +175,8 @@ def test_270_05_gap_while_full(make_server):
 
 
 def test_270_06_channels(make_server):
-    """The number of channels in one request is limited for the moment."""
+    """A request for more channels than CometLimitChannels lands softly if it
+    is a stream, and gets 429 otherwise."""
     server = make_server(conf="CometMulti on\nCometLimitChannels 2\n")
     for name in ("m/a", "m/b", "m/c"):
         post(server, name, "x")

@@ -166,7 +166,8 @@ def test_320_05_two_keys(server):
 
 
 def test_320_06_at_once(server):
-    """The same key many times at once, in two children: stored once."""
+    """Many clients publish under the same key at once, in two children: one
+    message is stored."""
     for turn in range(10):
         key = "turn%d" % turn
         answers = gather([lambda: post(server, "/comet/rush", b"r", key)] * 12)

@@ -65,7 +65,8 @@ def error_of(answer, status=400):
 # -- event streams ---------------------------------------------------------------
 
 def test_340_01_opening(server):
-    """The headers, then the client's cursor without an event."""
+    """A stream begins with its headers, then the client's cursor without an
+    event."""
     last = post(server, "opening", "x")
     for target, headers in (("/comet/opening", EVENTS),
                             ("/comet/opening?transport=events",
@@ -404,8 +405,8 @@ def test_340_15_pipelined_behind_a_stream(server):
 # -- forever-iframes ----------------------------------------------------------------
 
 def test_340_20_iframe(server):
-    """A page that calls the parent's function; no body breaks out of its
-    script."""
+    """transport=iframe gets a page that calls the parent's function. No
+    message body can break out of its script."""
     for body in BODIES:
         post(server, "named/x", body)
     with server.raw() as conn:

@@ -558,8 +558,8 @@ def test_345_12_endpoint_without_multi(server):
 
 
 def test_345_13_encoded_slashes(make_server):
-    """Whatever httpd does with encoded slashes, a name is checked as the URL
-    that reads it."""
+    """A channel name is checked by the rules of the URL that would read the
+    channel, whatever AllowEncodedSlashes says."""
     for how in ("On", "NoDecode"):
         server = make_server(conf="""
           AllowEncodedSlashes %s
@@ -590,8 +590,9 @@ def test_345_13_encoded_slashes(make_server):
 # -- what lists and wildcards mean -----------------------------------------------
 
 def test_345_20_union(server):
-    """The path's channel and the parameters' channels together: each once, in
-    order, with one cursor; each message names its channel."""
+    """A request reads the path's channel and the parameters' channels
+    together, each once, in order and with one cursor. Each message names its
+    channel."""
     for name in ("u/1", "u/2", "u/3", "u/1", "u/4/5"):
         server.post(name, "in " + name)
     query = "&wait=0&since=0"
@@ -755,8 +756,9 @@ def test_345_30_later_channel_ends_the_stream(make_server, mpm, star):
     sqlite(server.db, "DELETE FROM message WHERE channel='room/secret';")
 
     def go_on():
-        """When the block ends everything continues, at the latest when each
-        child checks the store, twice a second."""
+        """Whether the stream delivers message 4. It does once every child has
+        noticed that the log has no message of the refused channel any more; a
+        child checks the store twice a second."""
         with server.raw() as conn:
             stream.begin()
             conn.request("GET", target, {"Last-Event-ID": stream.last_id})

@@ -80,7 +80,7 @@ def published(shared_server):
 
 @pytest.fixture(params=list(BODIES))
 def stored(request, server, published):
-    """(server, number of the channel, the text there)."""
+    """Yield the server, the number of the channel, and the text there."""
     return server, list(BODIES).index(request.param), BODIES[request.param]
 
 

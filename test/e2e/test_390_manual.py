@@ -313,7 +313,8 @@ def test_390_04_examples(testers, name):
 # -- one by one -------------------------------------------------------------
 
 def test_390_10_php(serve, tmp_path):
-    """A row by PDO, a POST and its repeat: two messages."""
+    """The manual's PHP examples publish two messages: one by PDO, and one by a
+    POST, whose repeat adds none."""
     server = serve("php")
     for name in ("php-pdo", "php-post", "php-post"):
         path = tmp_path / (name + ".php")

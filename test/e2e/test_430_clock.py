@@ -5,16 +5,18 @@ from clocks import clock_back_while_waiting, clock_jumps, history_survives
 
 
 def test_430_01_jumps(make_server, mpm, figure):
-    """A day back, a year ahead and back: timestamps strictly increase."""
+    """Timestamps strictly increase while the clock jumps a day back, a year
+    ahead and back again."""
     figure(clock_jumps(make_server, mpm, stay=0.3))
 
 
 def test_430_02_back_while_waiting(make_server, mpm, figure):
-    """A day back: waiting clients get messages, a client that leaves is
-    noticed, and a stop works."""
+    """After the clock has jumped a day back, waiting clients get messages, a
+    client that leaves is noticed, and the server stops."""
     figure(clock_back_while_waiting(make_server, mpm))
 
 
 def test_430_03_history(make_server, figure):
-    """Retention by age and keys: a wrong clock deletes nothing."""
+    """After the clock has been a year ahead, retention by age has deleted no
+    message, and idempotency keys are still valid."""
     figure(history_survives(make_server))

@@ -94,7 +94,8 @@ def as_bytes(text):
 
 
 def written(method, target, host="first.example", body=None, head=""):
-    """The last request of a connection, its target as given."""
+    """Return the bytes of a request that closes its connection. Its target is
+    not encoded."""
     lines = "%s %s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n%s" \
         % (method, target, host, head)
     if body is not None:

@@ -102,7 +102,8 @@ def ending_first(data):
     return b"0\r\n\r\n" + data
 
 
-# name: makes the rest of the head and what follows it from the body
+# Each function takes a body, and returns the rest of the request head and all
+# that follows the head.
 BODIES = {
     "length": sized,
     "length-expect": lambda data: b"Expect: 100-continue\r\n" + sized(data),

@@ -15,7 +15,7 @@ DETOURS = ("/comet/x/../secret", "/comet/%73ecret", "//comet//secret")
 
 
 def rules():
-    """(kind, configuration) of each fragment of the page."""
+    """Return the kind and the configuration of each fragment of the page."""
     with open(os.path.join(REPO, "htdocs", "manual", "security.html"),
               encoding="utf-8") as page:
         return [(kind, html.unescape(text)) for kind, text in re.findall(

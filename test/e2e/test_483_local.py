@@ -12,7 +12,8 @@ from httpd_env import REPO
 
 
 def documents():
-    """(path, text) of each document that people copy configuration from."""
+    """Yield path and text of each document that people copy configuration
+    from."""
     for top in ("README.md", "conf", "htdocs/manual", "htdocs/comet"):
         path = os.path.join(REPO, top)
         names = [path] if os.path.isfile(path) else [

@@ -55,8 +55,8 @@ class Accesses:
     ("event", ""), ("event", 'CustomLog "|$/bin/cat >/dev/null" e2e\n'),
     ("worker", "")])
 def test_486_01_polls(make_server, mpm, log):
-    """Polls that the hub ends, that a worker ends for it, and that block a
-    thread."""
+    """mod_status counts each poll once: if the hub ends it, if a worker ends
+    it for the hub, and if it blocks a thread."""
     if mpm not in MPMS:
         pytest.skip("not chosen")
     server = make_server(mpm=mpm, conf=STATUS + log, modules=("status",))

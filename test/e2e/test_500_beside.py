@@ -36,14 +36,14 @@ def gauges(server):
 
 
 def how(before, after):
-    """How a client waits, told from the gauges before it came and after."""
+    """How a client waits: the gauges before and after it came tell it."""
     if after[0] > before[0]:
         return "adopted"
     return "thread" if after[1] > before[1] else "parked"
 
 
 class Client:
-    """One waiting client of a kind; `news` reads what it gets."""
+    """A waiting client of one kind. `news` reads what the client gets."""
 
     TARGETS = {"events": "/comet/{c}?since=0", "poll": "/comet/{c}?since=0",
                "iframe": "/comet/{c}?since=0&transport=iframe",

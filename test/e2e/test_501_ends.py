@@ -59,7 +59,8 @@ def test_501_01_a_slow_log_hook_delays_nobody_else(make_server):
 
 @pytest.mark.parametrize("size", (10, 60000), ids=("short", "long"))
 def test_501_02_a_worker_sends_what_the_hub_answers(make_server, size):
-    """Short and long answers; pipelined requests; a client that leaves."""
+    """With mod_log_forensic a worker sends the hub's answers, short or long.
+    Pipelined requests are answered, and a client may leave."""
     row = [r for r in MODULES if r["name"] == "log_forensic"][0]
     server = make_server(before=config(row))
     text = "x" * size

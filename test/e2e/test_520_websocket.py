@@ -58,7 +58,8 @@ ANNA = {"Authorization": "Basic YW5uYTphZG1pbg=="}
 
 @pytest.fixture(params=["adopted", "parked", "blocked"])
 def way(request):
-    """(server, keywords of Socket): each way of waiting in turn."""
+    """Return a server, and the keyword arguments of Socket, for each way of
+    waiting in turn."""
     if request.param == "blocked":
         return request.getfixturevalue("thread_server"), {"tls": True}
     return (request.getfixturevalue("shared_server"),

@@ -38,7 +38,8 @@ SERVER = {"conf": CONF, "tls": True, "modules": MODULES}
 
 @pytest.fixture(params=["parked", "parked-tls", "blocked"])
 def way(request):
-    """(server, keywords of Socket): each way of waiting in turn."""
+    """Return a server, and the keyword arguments of Socket, for each way of
+    waiting in turn."""
     if request.param == "blocked":
         return request.getfixturevalue("thread_server"), {}
     return (request.getfixturevalue("shared_server"),
@@ -90,7 +91,7 @@ def test_523_01_subscribe_and_unsubscribe(way):
     stamps = [post(server, (two, one)[n % 2], "b%d" % n) for n in range(10)]
     with Live(server, "/comet/%s?since=%d" % (one, stamps[9]), **how) as s:
         assert s.opened() == stamps[9]
-        # behind the stream's cursor: what is missed comes first
+        # `since` is before the stream's cursor: the missed messages come first
         assert s.change(subscribe=[two], since=stamps[2]) == {
             "subscribed": stamps[9], "ref": "r"}
         assert s.bodies() == names(4, 6, 8)
@@ -98,7 +99,7 @@ def test_523_01_subscribe_and_unsubscribe(way):
         post(server, one, "y")
         s.until("y")
         assert s.bodies()[3:] == ["x", "y"]
-        # it is there already: no message comes twice
+        # the stream has `two` already: no message comes twice
         assert list(s.change(subscribe=[two, one], since=0)) == [
             "subscribed", "ref"]
         assert s.change(unsubscribe=[one])["ref"] == "r"
@@ -106,10 +107,10 @@ def test_523_01_subscribe_and_unsubscribe(way):
         post(server, two, "z")
         s.until("z")
         assert s.bodies()[5:] == ["z"]
-        # without a cursor: CometReplay messages back
+        # without `since` the channel begins CometReplay messages back
         s.change(subscribe=[one])
         assert s.bodies()[6:] == ["b9", "y", "silent"]
-    # ahead of the stream's cursor: the stream catches up first
+    # `since` is after the stream's cursor: the stream catches up first
     with Live(server, "/comet/%s/0?since=%d" % (base, stamps[0]), **how) as s:
         assert s.opened() == stamps[0]
         assert s.change(subscribe=[two], since=stamps[6])["subscribed"] \

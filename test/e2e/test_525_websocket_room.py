@@ -26,7 +26,8 @@ END = frame(CONTINUATION, b'"}, "ref": "long"}')
 
 @pytest.fixture(params=["adopted", "parked", "blocked"])
 def way(request):
-    """(server, keywords of Socket): each way of waiting in turn."""
+    """Return a server, and the keyword arguments of Socket, for each way of
+    waiting in turn."""
     if request.param == "blocked":
         return request.getfixturevalue("thread_server"), {"tls": True}
     return (request.getfixturevalue("shared_server"),

@@ -144,7 +144,8 @@ def test_603_04_windows_that_change(site):
 
 
 def test_603_05_frames_in_bytes(site):
-    """A request, credit and a reset, each byte in a record of its own."""
+    """HTTP/2 frames work when each of their bytes comes in a TLS record of its
+    own: a request, a window update and a reset among them."""
     with H2Tls(site.tls_port) as conn:
         stream = open_streams(conn, 1)[0]
         sent, conn.sock.sendall = [], lambda data: sent.append(data)

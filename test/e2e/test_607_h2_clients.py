@@ -20,7 +20,8 @@ LARGE = 200000
 SIZES = (1, 100, 5000, 30000)
 SHARE = [0, 1, 2, "poll"]       # readers of one connection
 
-# The command of each client, and its readers; curl's output names none.
+# The command of each client, and the names of its readers. curl has one
+# reader, which its output does not name.
 CLIENTS = {
     "curl": ([PYTHON, "-B", "curl_client.py", "--http2", "-k"], [None]),
     "node": ([NODE, "node_http2.mjs"], SHARE),
@@ -43,7 +44,8 @@ def is_read(driver, readers, texts):
     "node", *(pytest.param(name, marks=pytest.mark.long)
               for name in ("curl", "hyper-h2"))])
 def test_607_01_all_in_order(server, name):
-    """Beside the streams a page's other requests go on."""
+    """Every reader gets all texts in order, and a page's other requests go on
+    beside the streams."""
     command, readers = CLIENTS[name]
     if name == "hyper-h2" and not importlib.util.find_spec("h2"):
         pytest.fail("python3-h2 is not installed: run `conf/setup check`")

@@ -246,8 +246,8 @@ def test_650_09_count_only(server):
 
 
 def test_650_10_siblings_are_the_servers(server):
-    """Clients publish to no name with an @ segment; SQL does.  A wildcard does
-    not cover siblings."""
+    """Clients cannot publish to a name with an @ segment; SQL can. A wildcard
+    does not cover such siblings."""
     text = named("ann", **{"Content-Type": "text/plain"})
     lines = named("ann", **{"Content-Type": "application/x-ndjson"})
     for channel in ("r/@online", "@all", "r/@x/y"):
@@ -267,8 +267,8 @@ def test_650_10_siblings_are_the_servers(server):
 
 
 def test_650_11_rooms_of_one_stream(server):
-    """A stream of several channels is in each that it names, in none that only
-    its wildcard covers."""
+    """The reader of a stream is online in each channel that the stream names,
+    and in none that only its wildcard covers."""
     sqlite(server.db, "INSERT INTO message(channel, body)"
            " VALUES('m/1', 'x'), ('m/2', 'x'), ('w/1', 'x')")
     target = "/comet/m/1?channel=m/2&channel=w/*&channel=off/1"

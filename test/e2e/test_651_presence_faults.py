@@ -94,7 +94,8 @@ def one_of_four_killed(server, count):
 
 
 def test_651_01_a_child_is_killed(any_server, figure):
-    """Each member of a killed child is back unnoticed, or leaves once."""
+    """After a child is killed, each of its members either comes back before
+    anyone is told that it left, or leaves once."""
     server = any_server(conf=conf(2), modules=MODULES, children=4)
     took = one_of_four_killed(server, 40)
     figure("40 members, 1 of 4 children killed: the last ghost left after "

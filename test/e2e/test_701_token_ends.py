@@ -56,7 +56,7 @@ def post(server, channel, text=b"x"):
 
 
 def short(seconds=1.5, **more):
-    """(header, end): a token that ends soon."""
+    """Return the header with a token that ends soon, and its end."""
     said = claims(read=["*"], seconds=seconds, **more)
     return bearer(sign(said)), said["exp"]
 
@@ -118,7 +118,8 @@ def test_701_02_a_poll_ends(server):
 
 
 def test_701_03_the_first_end_holds(server):
-    """CometMaxLifetime and the token: whichever ends first."""
+    """A stream ends when CometMaxLifetime or its token ends, whichever comes
+    first."""
     headers, exp = short(1.2, nbf=1)
     with Stream(server, "/comet/room", headers) as stream:
         post(server, "room", b"in time")
@@ -219,7 +220,7 @@ def test_701_08_other_mpms(make_server, mpm):
 
 
 def test_701_09_http2(make_server):
-    """The same for streams of HTTP/2."""
+    """The end of a token ends streams of HTTP/2, too."""
     server = make_server(conf=CONF, h2=True)
     headers, exp = short(1.2)
     with H2(server.port) as conn:

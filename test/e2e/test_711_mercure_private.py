@@ -99,8 +99,9 @@ WIDE = ["%s?channel=*&since=0&", "%s?channel=alone/*&since=0&",
 
 
 def test_711_03_history_and_search(server):
-    """Histories, pages, searches, several channels and wildcards, by three
-    endpoints of the store; each shows what is public."""
+    """No endpoint of the store shows a private update in a history, a page or
+    a search, for one channel, several or a wildcard. Each of them shows the
+    public updates."""
     for base in ENDPOINTS:
         for way in WAYS:
             answer = server.get(way % base)
@@ -116,8 +117,9 @@ def test_711_03_history_and_search(server):
 
 
 def test_711_04_waiting(server):
-    """Polls, streams, iframes and WebSockets that wait for exactly this
-    channel, for a wildcard, or for the whole store."""
+    """No waiting client gets a private update: no stream, iframe, poll or
+    WebSocket, whether it waits for exactly this channel, for a wildcard, or
+    for the whole store."""
     targets = ["/comet/" + TOPIC, "/second?channel=*", "/room/secret",
                "/comet?channel=room/*"]
     streams = [Stream(server, target) for target in targets]

@@ -65,8 +65,9 @@ def hosts(pooled):
 
 
 def test_742_01_everything_works(hosts):
-    """Streams at one server of what the other one and psql publish, history,
-    search, presence; the options that the pooler refuses are left out."""
+    """Behind PgBouncer two servers share streams, history, search and
+    presence, and psql can publish to them. The connection options that the
+    pooler refuses are left out."""
     here, there = hosts
     text = named("ann", **{"Content-Type": "text/plain"})
     with Stream(there, "/comet/pool?since=0", named("bob")) as stream:

@@ -42,7 +42,8 @@ def bodies(host, channel, query="since=0&limit=1000&wait=0"):
 
 
 def test_800_01_published_here_read_there(hosts):
-    """Poll, stream and history at the other server, in one order."""
+    """What either server publishes reaches the poll, the stream and the
+    history of the other one, in one order."""
     here, there = hosts
     with Stream(there, "/comet/first?since=0") as stream:
         times = [(here if i % 2 else there).post("first", "m%d" % i)
@@ -150,7 +151,8 @@ def test_800_06_a_key_is_used_once_over_all_servers(hosts):
 
 
 def test_800_07_batches_wildcards_and_search(hosts):
-    """NDJSON, several channels at once, and words."""
+    """Batches that one server publishes as NDJSON are found by the other one,
+    by a wildcard and by a search."""
     here, there = hosts
     for channel, body in (("multi/a", b"Deploy finished"),
                           ("multi/b", b"d\xc3\xa9ploy failed")):

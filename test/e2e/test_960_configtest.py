@@ -44,7 +44,7 @@ REFUSED = [
      GOOD + "<VirtualHost *:1>\nCometRetain age=1h\n</VirtualHost>\n",
      r"comet\.db is used by two servers with different CometSync, CometRetain"),
     ("relative path of an endpoint", STORE + "CometEndpoint comet\n",
-     r'"comet" is not allowed: expected a path of the URL such as /comet'),
+     r'"comet" is not allowed: expected a URL path such as /comet'),
     ("a URL mapped twice", GOOD + "CometClock /comet\n",
      r'"/comet" is taken already, by CometEndpoint'),
     ("server's directive in a Location",

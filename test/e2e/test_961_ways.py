@@ -39,7 +39,7 @@ def told(server):
 
 
 def samples(server):
-    """The values of Prometheus' text, by what precedes them."""
+    """The values of the Prometheus status page, by name and labels."""
     answer = server.get("/comet-status?format=prometheus")
     assert answer.status == 200
     return dict(line.rsplit(" ", 1) for line in

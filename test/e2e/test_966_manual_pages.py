@@ -27,7 +27,8 @@ STUBS = {"sudo": '[ "$1" != -u ] || { user=$2; shift 2; %s }\nexec "$@"\n'
 
 
 def steps():
-    """(command, output) of the page, in order; the output may be None."""
+    """Return each command of the page and its output, in order. The output may
+    be None."""
     page = Page()
     with open(TUTORIAL, encoding="utf-8") as file:
         page.feed(file.read())

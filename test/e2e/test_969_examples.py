@@ -24,7 +24,7 @@ ELSEWHERE = ("createdb -E", "GRANT comet_insert")
 
 
 def examples():
-    """(id, text) of each example, as the reader sees it."""
+    """Return id and text of each example, as the reader sees it."""
     with open(REFERENCE, encoding="utf-8") as file:
         return [(name, html.unescape(re.sub(r"<[^>]+>", "", text)))
                 for name, text in re.findall(

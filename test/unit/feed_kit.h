@@ -34,7 +34,7 @@ extern feed_told_t feed_told;
 extern comet_timestamp_t feed_appended[FEED_MANY];
 extern size_t feed_appended_count;
 
-/** Before and after all tests of a program. */
+/** Called before and after all tests of a program. */
 int feed_begin(void **state);
 int feed_end(void **state);
 /** Before and after each test. */

@@ -20,7 +20,8 @@
 
 extern comet_h2_window_t h2_window;
 
-/** Before and after each test.  The window is split for streams of ours. */
+/** Called before and after each test.  The window is split for streams of
+ * ours. */
 int h2_setup(void **state);
 int h2_teardown(void **state);
 

@@ -83,11 +83,11 @@ typedef struct hub_gate_t {
 
 extern hub_gate_t hub_gate;
 
-/** Before and after all tests of a program. */
+/** Called before and after all tests of a program. */
 int hub_begin(void **state);
 int hub_end(void **state);
-/** Before and after each test; `bare` creates neither the hub nor the first
- * database. */
+/** Called before and after each test; `bare` creates neither the hub nor the
+ * first database. */
 int hub_setup(void **state);
 int hub_setup_bare(void **state);
 int hub_teardown(void **state);

@@ -41,7 +41,8 @@ extern atomic_int here_woken; /* how often a writer was woken */
 extern int here_removals; /* how many steps said that members were thrown out */
 extern int here_sync_full; /* CometSync of the next test; 0 is faster */
 
-/** Before and after all tests of a program, and each of them. */
+/** Called before and after all tests of a program, and before and after each
+ * test. */
 int here_begin(void **state);
 int here_end(void **state);
 int here_setup(void **state);

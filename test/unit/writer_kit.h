@@ -33,7 +33,8 @@ typedef struct publisher_t {
     apr_status_t status;
 } publisher_t;
 
-/** Before and after all tests of a program, and each of them. */
+/** Called before and after all tests of a program, and before and after each
+ * test. */
 int writer_begin(void **state);
 int writer_end(void **state);
 int writer_setup(void **state);

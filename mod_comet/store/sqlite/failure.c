@@ -33,7 +33,8 @@ static apr_status_t status_of(int code, int error)
         return APR_ENOSPC;
     case SQLITE_READONLY:
         return code == SQLITE_READONLY_DBMOVED ? COMET_EMOVED : COMET_EREADONLY;
-    case SQLITE_SCHEMA: /* it was changed while this connection read it */
+    case SQLITE_SCHEMA: /* the schema was changed while this connection read
+                         * it */
         return COMET_EMOVED;
     case SQLITE_PERM:
     case SQLITE_AUTH:

@@ -58,15 +58,16 @@ const char *const comet_sqlite_text[SQL_COUNT] = {
     [SQL_PREVIOUS] = "SELECT id FROM message_log"
                      " WHERE channel_id = ?1 AND id > ?2 AND id < ?3"
                      " ORDER BY id DESC LIMIT 1",
-    /* the same for a channel that may have private or passing messages */
+    /* As SQL_NEXT and SQL_PREVIOUS, for a channel that may have private or
+     * passing messages. */
     [SQL_NEXT_PUBLIC] = "SELECT id FROM message_log"
                         " WHERE channel_id = ?1 AND private = 0" IS_NOT_OVER
                         " AND id > ?2 AND id < ?3 ORDER BY id LIMIT 1",
     [SQL_PREVIOUS_PUBLIC] = "SELECT id FROM message_log"
                             " WHERE channel_id = ?1 AND private = 0" IS_NOT_OVER
                             " AND id > ?2 AND id < ?3 ORDER BY id DESC LIMIT 1",
-    /* the same for readers by topics.  They may see private messages, and
-     * messages that have the channel as an alternate */
+    /* As SQL_NEXT and SQL_PREVIOUS, for readers by topics.  They may see
+     * private messages, and messages that have the channel as an alternate. */
     [SQL_NEXT_TOPIC] =
         "SELECT min(id) FROM"
         " (SELECT (SELECT id FROM message_log WHERE channel_id = ?1"

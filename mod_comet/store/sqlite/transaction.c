@@ -41,7 +41,7 @@ apr_status_t comet_sqlite_leave_behind(comet_sqlite_t *store)
         if ((code & 0xff) == SQLITE_BUSY || copied < pages) {
             return comet_sqlite_fail_text(
                 store, COMET_ELOCKED,
-                "the log was deleted, and a reader is still in it");
+                "the log was deleted, but a reader still uses it");
         }
     }
     store->moved = 1;

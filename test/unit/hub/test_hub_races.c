@@ -170,7 +170,7 @@ static void be_slow(client_t *client, const comet_delivery_t *delivery)
     int64_t end = scratch_usec() + MS;
 
     if (!(delivery->reasons & COMET_NEWS)) {
-        return; /* it joined before the hub had read the last message */
+        return; /* the client joined before the hub had read the last message */
     }
     atomic_store(&inside, 1);
     while (scratch_usec() < end || !atomic_load(&leaving)) {

@@ -120,7 +120,7 @@ static void test_borders(void **state)
     assert_int_equal(collect("chat", 30, 10), 0);
     assert_int_equal(collect("chat", COMET_TIMESTAMP_MAX, 10), 0);
     assert_int_equal(collect("chat", 5, 2), 2);
-    /* it no longer covers the oldest ones */
+    /* the ring no longer covers the oldest messages */
     assert_int_equal(batch.messages[1]->timestamp, 20);
     assert_int_equal(collect("chat", 5, 1), 1);
     assert_int_equal(collect("cha", 5, 10), 0);
@@ -284,7 +284,8 @@ static void test_selections(void **state)
     assert_string_equal(
         collect_words("a b c r/1 r/2 liquid costarring *", 0, 9),
         "1 2 3 4 5 6 7 8");
-    /* before the message of a channel that was not authorised */
+    /* collecting ends before the message of a channel that was not
+     * authorised */
     assert_string_equal(collect_words("r/1 r/*", 0, 9), "3!");
     assert_string_equal(collect_words("a r/*", 0, 9), "1!");
     assert_string_equal(collect_words("r/2 r/*", 0, 9), "!");

@@ -159,7 +159,7 @@ static void test_full_table(void **state)
     assert_int_equal(waiting("user39"), 1);
 }
 
-/* The same if there is no ticket left. */
+/* If there is no ticket left, a request is not refused and not counted. */
 static void test_no_ticket(void **state)
 {
     comet_quota_place_t places[33];

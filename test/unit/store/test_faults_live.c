@@ -28,7 +28,7 @@ typedef struct client_t {
     comet_timestamp_t cursor;
     atomic_int count; /* of the messages it got */
     atomic_int served;
-    atomic_int wrong; /* it got a message again, or out of order */
+    atomic_int wrong; /* the client got a message again, or out of order */
 } client_t;
 
 static apr_pool_t *pool;

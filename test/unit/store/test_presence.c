@@ -150,7 +150,8 @@ static void test_thrown_out(void **state)
     assert_false(here_is_revoked(other) || here_is_revoked(bob));
     assert_true(here_removals > 0);
     assert_int_equal(kit_number_in(here_outside, HERE_TOLD("leave")), 1);
-    here_enter(1, 0, 0); /* it may come back before the old ones have left */
+    here_enter(1, 0, 0); /* the member may come back before its old clients have
+                          * left */
     here_await(HERE_ONLINE, 3);
     here_leave(ann);
     here_leave(tab);

@@ -133,7 +133,8 @@ static void test_places(void **state)
         assert_int_equal(comet_readers_take(few, &held[i]), APR_SUCCESS);
     }
     began = scratch_usec();
-    for (i = 0; i < 100; i++) { /* the first one waits; the others need not */
+    for (i = 0; i < 100; i++) { /* only the first caller waits; the later ones
+                                 * are refused at once */
         assert_int_equal(comet_readers_take(few, &store), COMET_EBUSY);
         assert_null(store);
         comet_readers_return(few, store, COMET_EBUSY);

@@ -70,7 +70,8 @@ static void test_outside_delete(void **state)
     assert_int_equal(after.erased, before.erased + 2);
     assert_int_equal(after.last, before.last);
     assert_string_equal(kit_bodies(store, "chat", 0, 9), "0,2,4");
-    /* the same through the table; an empty channel leaves no trace */
+    /* deleting from the table counts as well; a channel that becomes empty
+     * leaves no trace */
     kit_run_outside("DELETE FROM message_log WHERE channel_id ="
                     " (SELECT id FROM channel WHERE name = 'spam')");
     assert_int_equal(comet_store_state(store, &after), 0);

@@ -186,7 +186,7 @@ static void test_floor(void **state)
         comet_timestamp_t one = floor_of(store, first);
         comet_timestamp_t other = floor_of(store, second);
 
-        /* whichever of them is looked at first */
+        /* the higher floor counts, whichever channel is looked at first */
         assert_true(one > 0 && other > 0 && one != other);
         assert_int_equal(floor_of(store, pairs[i]), one > other ? one : other);
     }

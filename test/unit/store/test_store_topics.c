@@ -145,8 +145,8 @@ static int add_to_log(void *baton, comet_message_t *message)
     return 1;
 }
 
-/* The messages of kit_list are those of the log that the selection takes, from
- * a place on. */
+/* Check that kit_list holds exactly those messages of the log after a timestamp
+ * that the selection takes. */
 static void check(const log_t *whole, const comet_selection_t *selection,
                   comet_timestamp_t after, const char *what)
 {

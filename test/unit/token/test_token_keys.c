@@ -70,7 +70,7 @@ static void test_issuer_and_audience_hold(void **state)
     assert_null(
         token_read_by(&judge, token_claim("{\"iss\":\"shop\"}"), &token));
     assert_string_equal(token_read_by(&judge, token_claim("{}"), &token),
-                        "iss: the token is another issuer's");
+                        "iss: the token is from another issuer");
     assert_non_null(
         token_read_by(&judge, token_claim("{\"iss\":[\"shop\"]}"), &token));
 }

@@ -21,7 +21,7 @@ typedef struct peer_t {
     apr_uint32_t id; /* 0: none */
     apr_int64_t credit; /* as computed from the client's frames and ours */
     apr_int64_t known; /* mod_http2's count */
-    int claimed; /* it becomes ours when mod_http2 ends it */
+    int claimed; /* the stream becomes ours when mod_http2 ends it */
     int ours, ended; /* mod_http2 has ended it */
 } peer_t;
 
