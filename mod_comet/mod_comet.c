@@ -29,7 +29,7 @@
 #include "request/subrequest.h"
 #include "request/token.h"
 
-/* The life of a server and of its children. */
+/* The hooks for the life of a server and of its children. */
 static void register_process_hooks(void)
 {
     ap_hook_check_config(mod_comet_stores_check_config, NULL, NULL,
@@ -42,7 +42,8 @@ static void register_process_hooks(void)
                            APR_HOOK_MIDDLE);
 }
 
-/* A connection is made, parked in the MPM and given back. */
+/* The hooks for a connection, which is made, parked in the MPM and given
+ * back. */
 static void register_connection_hooks(void)
 {
     static const char *const ssl[] = { "mod_ssl.c", NULL };

@@ -231,7 +231,7 @@ export class Comet extends EventTarget {
     /** Replaces the text of a message of the same user on all pages. */
     edit(timestamp: number, body: string, options?: CometPublishOptions):
         Promise<{ timestamp: number; channel: string }>;
-    /** Tells the others that the user is typing; call it at every key. */
+    /** Tells the others that the user is typing; call it at every key press. */
     typing(options?: { channel?: string }): void;
     /** Deletes a message, for a moderator (the server's CometModerate). */
     delete(timestamp: number, options?: { channel?: string;

@@ -877,7 +877,7 @@ class Link {
         return this.#line.isOpen ? this.#line.speaker : undefined;
     }
 
-    /** Whether the transport is chosen here. */
+    /** Whether this connection may choose its transport now. */
     get #isFree() {
         const { transport } = this.options;
         return transport === 'auto'
@@ -1298,7 +1298,7 @@ export class Comet extends EventTarget {
                             { ...options, type: 'edit' });
     }
 
-    /** Tells the others that the user is typing; call it at every key. */
+    /** Tells the others that the user is typing; call it at every key press. */
     typing({ channel } = {}) {
         const now = Date.now();
         if (now - (this.#typed.get(channel) ?? 0) < TYPING * 500) {

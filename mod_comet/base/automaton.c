@@ -72,8 +72,9 @@ static int is_one_of(char c, const char *list)
  * steps. */
 typedef struct character_t {
     char c;
-    unsigned in; /* comet_step_set_e: sets that have it */
-    unsigned out; /* comet_step_set_e: what excludes it from COMET_SET_ANY */
+    unsigned in; /* the sets that contain it (comet_step_set_e) */
+    unsigned out; /* the bits that exclude it from COMET_SET_ANY
+                   * (comet_step_set_e) */
 } character_t;
 
 static character_t classify(char c)

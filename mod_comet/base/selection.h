@@ -47,9 +47,8 @@ typedef struct comet_selection_t {
     int everything; /* its prefix "" covers the sibling channels and private
                      * messages as well; comet_store_tail() alone sets it */
     int by_topics;
-    comet_text_t root; /* of a selection by topics: the channels' names begin
-                        * with it, and what follows is a topic
-                        * (base/topic.h) */
+    comet_text_t root; /* of a selection by topics: each channel's name is this
+                        * prefix and a topic (base/topic.h) */
     apr_size_t pattern_count;
     apr_size_t grant_count;
     const comet_pattern_t *patterns;

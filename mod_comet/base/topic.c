@@ -6,7 +6,8 @@
 
 #define MARK '%'
 
-/* Whether no channel's name may have this segment, or it has a meaning there. */
+/* Whether a segment is forbidden in the name of a channel, or has a special
+ * meaning there. */
 static int is_special(const char *data, apr_size_t length)
 {
     return length == 0 || data[0] == '@' || (length == 1 && data[0] == '.')
@@ -55,7 +56,7 @@ static int put_segment(writing_t *name, const char *at, apr_size_t length)
     return 1;
 }
 
-/* NOLINTNEXTLINE(readability-non-const-parameter): it is written */
+/* NOLINTNEXTLINE(readability-non-const-parameter): `name` is written to */
 apr_size_t comet_topic_escape(comet_text_t topic, char *name)
 {
     writing_t written = { name, 0 };

@@ -271,7 +271,7 @@ static void add_token(compile_t *compile)
     }
 }
 
-/* What a pattern does not mention at its end may be anything. */
+/* Let the parts that a pattern leaves out at its end match anything. */
 static void add_rest(compile_t *compile)
 {
     apr_size_t fork;

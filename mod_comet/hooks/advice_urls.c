@@ -202,7 +202,7 @@ void mod_comet_advice_urls_note(mod_comet_uses_t *uses,
     }
 }
 
-/* "<Location comet>" without its slash. */
+/* Whether a section's path lacks its slash: "<Location comet>". */
 static int is_relative(const mod_comet_section_t *section)
 {
     return section->path[0] != '/' && !strstr(section->path, "://")

@@ -15,8 +15,8 @@ typedef struct mod_comet_figures_t {
     comet_store_sizes_t sizes;
 } mod_comet_figures_t;
 
-/** Read them from the store.  A store that cannot be read has none.  Called by a
- * request's thread. */
+/** Read the figures of a store. If it cannot be read, all of them are -1.
+ * Called by a request's thread. */
 mod_comet_figures_t mod_comet_figures_read(comet_readers_t *readers);
 
 #endif /* MOD_COMET_FIGURES_H */

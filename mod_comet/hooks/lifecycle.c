@@ -152,7 +152,8 @@ int mod_comet_lifecycle_post_config(apr_pool_t *pconf, apr_pool_t *plog,
     buses = apr_array_make(pconf, stores->nelts, sizeof(comet_bus_t *));
     mod_comet_mpm_query((apr_size_t)stores->nelts);
     ap_method_register(pconf, "QUERY"); /* HttpProtocolOptions RegisteredMethods
-                                         * refuses others */
+                                         * refuses methods that are not
+                                         * registered */
     mod_comet_shortcut_prepare(s);
     status = share_memory(stores, buses, s, ptemp);
     if (status != APR_SUCCESS) {

@@ -75,7 +75,7 @@ int mod_comet_scene_applies(const mod_comet_section_t *section,
 int mod_comet_scene_concerns(const mod_comet_section_t *section,
                              const mod_comet_mapping_t *mapping, apr_pool_t *p);
 
-/** Whether it certainly concerns one of the server's mappings. */
+/** Whether a section certainly concerns one of the server's mappings. */
 int mod_comet_scene_concerns_any(const mod_comet_section_t *section,
                                  const mod_comet_scene_t *scene);
 

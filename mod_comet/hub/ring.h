@@ -30,8 +30,8 @@ typedef struct comet_ring_t {
     apr_size_t first;
     apr_size_t count;
     apr_size_t bytes;
-    comet_timestamp_t lasting; /* the newest message that does not pass; 0:
-                                * there was none since the ring was reset */
+    comet_timestamp_t lasting; /* the newest message that is not a passing one;
+                                * 0: there was none since the ring was reset */
     comet_timestamp_t from;
     comet_store_state_t state; /* the store's state when the ring was last in
                                 * step */

@@ -23,7 +23,8 @@ static int is_one_of(const char *name, const char *const *names)
     "old_write", COMPRESSORS, "fixup_headers_out", "fixup_headers_err", \
         "mod_expires", "logio_ttfb_out", "comet_cookies"
 
-/* httpd's own: they frame the answer, or hand it to the socket. */
+/* These filters are httpd's own. They frame the answer, or hand it to the
+ * socket. */
 #define FRAMING \
     "content_length", "http_header", "http_outerror", "byterange", "chunk", \
         "reqtimeout", "core", "comet_fast", "cache_remove_url", \
@@ -147,7 +148,8 @@ const char *mod_comet_chain_find_keeper(const request_rec *r)
 {
     static const char *const modules[] = { "mod_sed.so", "mod_data.so",
                                            "mod_ext_filter.so", NULL };
-    /* filters of mod_filter that call those */
+    /* how mod_filter's filters that call the filters of these modules are
+     * named */
     static const char *const names[] = { "bytype:sed", "bytype:data", NULL };
     const ap_filter_t *filter = r->output_filters;
 

@@ -79,7 +79,8 @@ static void report(look_t *look, const ap_directive_t *directive,
     }
 }
 
-/* "file format condition"; the format may be the name of a LogFormat. */
+/* Look at a directive with the arguments "file format condition". The format
+ * may be the name of a LogFormat. */
 static void look_at_log(look_t *look, const ap_directive_t *directive)
 {
     const char *args = directive->args, *format, *condition;
@@ -103,7 +104,8 @@ static void look_at_log(look_t *look, const ap_directive_t *directive)
     }
 }
 
-/* "format name"; without a name it is the format of TransferLog. */
+/* Look at a directive with the arguments "format name". Without a name the
+ * format is that of TransferLog. */
 static void look_at_format(look_t *look, const ap_directive_t *directive)
 {
     const char *args = directive->args, *format, *name;

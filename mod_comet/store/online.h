@@ -15,7 +15,7 @@
 /** What is appended to a channel's name: the sibling channel that tells of its
  * members. */
 #define COMET_ONLINE_SUFFIX "/@online"
-/** The longest name of a channel to which that can be appended. */
+/** The longest name of a channel that has room for COMET_ONLINE_SUFFIX. */
 #define COMET_ONLINE_CHANNEL_MAX_BYTES \
     (COMET_CHANNEL_MAX_BYTES - (int)sizeof(COMET_ONLINE_SUFFIX) + 1)
 /** The longest JSON about a member. */

@@ -91,7 +91,8 @@ struct comet_presence_t {
     apr_time_t renew_at, look_at, compare_at, publish_at;
     apr_time_t looked_at; /* when the leases could be read last; 0: never */
     int publishing; /* more numbers have to be published at once */
-    apr_time_t notice_at; /* a notice has rows compared no earlier */
+    apr_time_t notice_at; /* a notice makes the thread compare rows, but not
+                           * before this time */
     apr_time_t step_at; /* no step before that: the last one has failed */
     comet_lease_t *leases;
     apr_size_t lease_count, lease_room;

@@ -29,7 +29,8 @@
 
 /* How often a thread checks for events that cannot wake it. */
 #define SLICE apr_time_from_msec(250)
-/* How often it reads a WebSocket over HTTP/2. */
+/* How often a thread reads a WebSocket over HTTP/2, whose input cannot wake
+ * it. */
 #define LOOK_EVERY apr_time_from_msec(50)
 
 typedef mod_comet_blocked_t block_t;

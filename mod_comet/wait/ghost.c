@@ -42,8 +42,8 @@ typedef struct ghost_t {
     int silent; /* how many timers have fired while none of its bytes was
                  * sent */
     int aborted; /* the client is gone */
-    mod_comet_slice_t slice; /* of a message that is too long to be sent at
-                              * once */
+    mod_comet_slice_t slice; /* how much is sent of a message that is too long
+                              * to be sent at once */
     apr_size_t pending; /* how many bytes were not yet sent when it was served
                          * last */
     apr_size_t counted; /* how many of them the gauge counts */

@@ -33,7 +33,8 @@ typedef struct mod_comet_parked_t {
     request_rec *r; /* NULL: the request was answered, and no longer exists */
     const mod_comet_ask_t *ask; /* in r's pool */
     mod_comet_outbox_t outbox; /* the answer that the client is taking */
-    mod_comet_slice_t slice; /* of a message that is too long for the outbox */
+    mod_comet_slice_t slice; /* how much is sent of a message that is too long
+                              * for the outbox */
     int at_once; /* the outbox has the whole answer, and a worker sends it */
     int by_worker; /* other modules may block while the request is answered or
                     * ended, so a worker does both, and not the hub's thread */

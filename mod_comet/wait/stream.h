@@ -36,9 +36,10 @@ typedef struct mod_comet_stream_t {
     int over; /* the stream ends once the outbox is sent */
     int aborted; /* the client is gone */
     mod_comet_outbox_t outbox; /* bytes that the socket has not taken yet */
-    mod_comet_slice_t slice; /* of a message that is too long for the outbox */
+    mod_comet_slice_t slice; /* how much is sent of a message that is too long
+                              * for the outbox */
     apr_off_t body_bytes, sent_bytes; /* for the log */
-    apr_off_t counted_bytes; /* of the body, which httpd has counted */
+    apr_off_t counted_bytes; /* how much of the body httpd itself has counted */
     mod_comet_place_t place;
     mod_comet_log_t *log;
     mod_comet_story_t story;

@@ -164,7 +164,8 @@ def pg_cluster():
 
 
 def pytest_generate_tests(metafunc):
-    """A file with STORES = ("sqlite", "postgresql") runs on each of them."""
+    """A file with STORES = ("sqlite", "postgresql") runs on each of these
+    stores."""
     stores = getattr(metafunc.module, "STORES", None)
     if stores and "shared_server" in metafunc.fixturenames:
         metafunc.parametrize("shared_server", stores, indirect=True,

@@ -42,7 +42,8 @@ XHR = {"X-Requested-With": "XMLHttpRequest"}
 
 @pytest.fixture
 def chat(server):
-    """A backend that no test has used; (server, url, channel)."""
+    """Return the server, and URL and channel of a backend that no test has
+    used."""
     url, channel = server.next_classic()
     return server, url, channel
 

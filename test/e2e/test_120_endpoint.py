@@ -581,7 +581,7 @@ def test_120_42_retention_keeps_waiters(make_server):
 
 @pytest.mark.event
 def test_120_50_cap(make_server):
-    """Over CometMaxSubscribers: an immediate, clear answer."""
+    """A client over CometMaxSubscribers gets an immediate, clear answer."""
     server = make_server(conf="CometMaxSubscribers 3\nCometPollTimeout 10s")
     held = []
     for _ in range(3):

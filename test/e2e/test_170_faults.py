@@ -23,8 +23,8 @@ def try_post(server, text, channel="chat"):
 
 
 def post_for(server, seconds, until=None, channel="chat", prefix="p"):
-    """Post until one message is stored (or until `until`); (stored, other
-    statuses)."""
+    """Post until one message is stored, or until `until(stored)` is true.
+    Return the texts that were stored, and the statuses of the other posts."""
     stored, refused = [], []
 
     def enough():

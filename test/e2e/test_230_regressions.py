@@ -253,8 +253,8 @@ def test_230_05_half_an_answer_and_the_next_request(make_server):
 
 @pytest.mark.event
 def test_230_05b_half_an_answer_at_a_reload(make_server):
-    """At a reload such clients have a short time to take the rest; then the
-    old child ends, long before their Timeout."""
+    """At a reload clients that have read half an answer have a short time to
+    take the rest. Then the old child ends, long before their Timeout."""
     server = make_server(threads=8, conf="SendBufferSize 16384")
     conns = stuck_polls(server, 8, "big")
     server.wait_waiting(8)

@@ -199,7 +199,7 @@ def logged_stream(server):
             body += conn.chunk()
         assert not any("/comet/log?" in line
                        for line in lines(server, "full.log"))
-        # a client that speaks: the stream ends properly
+        # the client sends something, so the stream ends properly
         conn.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
         body += conn.body()
     took = time.monotonic() - begin

@@ -55,7 +55,8 @@ class Fast:
         return [message["body"] for message in data["messages"]]
 
     def poll(self, text):
-        """A poll that waits, and its message."""
+        """Let a poll wait, publish a message, and check that it is the
+        answer."""
         self.ask()
         self.server.wait_waiting(1, "poll")
         self.server.post(self.channel, text)
@@ -479,7 +480,7 @@ def test_255_33_max_keepalive(make_server):
 
 
 def test_255_34_cap(make_server):
-    """CometMaxSubscribers applies to these polls."""
+    """CometMaxSubscribers applies to polls that the hub answers, too."""
     server = make_server(conf=FAST + "CometMaxSubscribers 2\n")
     with Fast(server) as client:
         client.learn()

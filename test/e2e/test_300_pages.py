@@ -291,7 +291,7 @@ def test_300_14_narrow_and_dark(browser, pages):
 
 
 def test_300_15_earlier_messages(browser, pages):
-    """The button is shown only if there are earlier messages."""
+    """The button for earlier messages is shown only if there are some."""
     hidden = "return document.querySelector('#earlier').hidden"
     ready = "const earlier = document.querySelector('#earlier');" \
         "return !earlier.hidden && !earlier.disabled"

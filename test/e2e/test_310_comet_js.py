@@ -610,7 +610,8 @@ def test_310_13_stuck_leader(browser, server):
         tab.wait_open()
     leader = leader_of(tabs)
     other = tabs[1 - tabs.index(leader)]
-    # it hears no other tab any more, and has been silent for a while
+    # the leading tab tells the other one nothing any more, and the other one
+    # believes that much time has passed
     leader.js("""
       BroadcastChannel.prototype.postMessage = () => {};""")
     server.post("stuck", "unheard")

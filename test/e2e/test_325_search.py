@@ -344,8 +344,8 @@ def test_325_17_client_leaves(costly):
     before = costly.status()
 
     def leave():
-        """Leave; whether the server noticed (the search may have just
-        ended)."""
+        """Leave during a search. Return whether the server noticed: it cannot
+        if the search has just ended."""
         with costly.raw() as client:
             client.send(client.format("GET", "/comet/long?q=" + quote(COSTLY)))
             client.send(client.format("GET", "/comet/none?q=more"))

@@ -293,7 +293,8 @@ def test_341_80_departed(make_server, mpm_name, tls):
 
 
 def test_341_81_tls_slow_reader(make_server):
-    """Over TLS slow, silent and ending clients are treated the same."""
+    """Slow, silent and ending clients are treated over TLS as over plain
+    HTTP."""
     server = make_server(tls=True, timeout=3, conf=SMALL + "<Location /comet/short>\n"
                          "CometMaxLifetime 1s\n</Location>\n")
     sqlite(server.db, "BEGIN;" + "".join(

@@ -617,8 +617,8 @@ def words(text):
 
 @pytest.mark.event
 def test_390_20_sizing(serve):
-    """The numbers are those of conf/tuned.conf, and httpd starts with them
-    without a warning."""
+    """The recipe's numbers are those of conf/tuned.conf, and httpd starts with
+    them without a warning."""
     with open(os.path.join(REPO, "conf", "tuned.conf"),
               encoding="utf-8") as file:
         tuned = words(file.read())
@@ -719,8 +719,8 @@ def test_390_32_log_time(serve):
 
 @pytest.mark.event
 def test_390_33_filters(serve):
-    """The filter works on the site; on a mapping a client still waits without
-    a thread."""
+    """The recipe's filter works on the site; on a mapping a client still waits
+    without a thread."""
     server = serve("filters")
     server.write("page.html", "see http://here")
     assert server.get("/page.html").body == b"see https://here"

@@ -17,11 +17,11 @@ def test_435_01_slow_syncs(make_server, figure):
 
 @pytest.mark.skipif("prefork" not in MPMS, reason="prefork not chosen")
 def test_435_02_ends_before_the_disk_answers(make_server, figure):
-    """A child ends while its writer waits for the disk."""
+    """A child is told to end while its writer waits for the disk."""
     figure(ends_before_the_disk(make_server, "prefork", sync=3))
 
 
 @pytest.mark.event
 def test_435_03_ends_before_the_fold(make_server, figure):
-    """A child ends while its writer folds the log into the file."""
+    """A child is told to end while its writer folds the log into the file."""
     figure(ends_before_the_fold(make_server, "event", sync=2))

@@ -25,7 +25,7 @@ TEXT = {"Content-Type": "text/plain"}
 
 
 def children_of_mpm(mpm):
-    """Two children; prefork has eight anyway."""
+    """The settings for two children. (Prefork starts eight anyway.)"""
     return {"mpm": mpm, "children": 2, "threads": 16}
 
 

@@ -206,8 +206,8 @@ def test_460_10_no_spelling_reads(server, host):
 
 @pytest.mark.parametrize("host", HOSTS)
 def test_460_11_no_spelling_publishes(server, host):
-    """No method publishes there either, and HEAD reveals nothing about it, by
-    an ETag or a length."""
+    """No method publishes to the protected channel either, and HEAD reveals
+    nothing about it, by an ETag or a length."""
     before = server.rows("secret") + server.rows("secret/deep")
     requests = [written("GET", t + "?msg=forged&since=0&wait=0", host)
                 for t in SPELLINGS]
@@ -339,8 +339,9 @@ VALUES = ["a\rX-Injected: yes", "a\nX-Injected: yes", "a\0b", "\u2028",
 
 @pytest.mark.parametrize("name", HEADERS)
 def test_460_21_no_header_from_a_header(server, name):
-    """Nothing of a request header enters a head either.  Headers that make
-    some servers use another URL, method or address have no effect here."""
+    """Nothing of a request header enters the head of an answer either.
+    Headers that make some servers use another URL, method or address have no
+    effect here."""
     before = server.rows("header")
     for value in VALUES:
         for method, target in (("GET", "/comet/counted?wait=0&since=0"),
@@ -530,7 +531,7 @@ def test_460_40_no_jsonp(server):
 # -- DNS rebinding -----------------------------------------------------------------
 
 def rebound_block():
-    """What conf/demo.conf.in configures against it."""
+    """What conf/demo.conf.in configures against DNS rebinding."""
     with open(os.path.join(REPO, "conf", "demo.conf.in")) as file:
         found = re.search(r"^StrictHostCheck On\n<VirtualHost .*?"
                           r"</VirtualHost>\n", file.read(), re.M | re.S)

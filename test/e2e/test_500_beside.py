@@ -36,7 +36,7 @@ def gauges(server):
 
 
 def how(before, after):
-    """How a client waits: the gauges before and after it came tell it."""
+    """Tell how a client waits, from the gauges before it came and after."""
     if after[0] > before[0]:
         return "adopted"
     return "thread" if after[1] > before[1] else "parked"

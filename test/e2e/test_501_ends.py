@@ -29,7 +29,8 @@ def lua_hook(server):
 
 
 def test_501_01_a_slow_log_hook_delays_nobody_else(make_server):
-    """Many polls end at once, each 100 ms in a log hook."""
+    """Many polls end at once, and a log hook takes 100 ms for each: other
+    clients are served meanwhile."""
     server = make_server(start=False, modules=("lua",))
     server.before = lua_hook(server)
     server.start()

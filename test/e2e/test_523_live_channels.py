@@ -249,9 +249,9 @@ def test_523_05_where_a_websocket_is_adopted(server, thread_server):
 
 
 def test_523_06_wildcards(way):
-    """A wildcard stands for the channels that exist.  A channel that appears
-    under it later is a reason to come back.  Without the wildcard, a channel
-    stays if its name was asked for, too."""
+    """A wildcard stands for the channels that exist.  When a channel appears
+    under it later, the client has to come back.  Without the wildcard, a
+    channel stays if its name was asked for, too."""
     server, how = way
     base = "w%d%s/" % (server.port, how.get("tls"))
     for name in "abc":

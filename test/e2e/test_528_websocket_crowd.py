@@ -100,7 +100,7 @@ class Crowd:
                    if which(client))
 
     async def end(self):
-        """Cancel everything, and wait until it has ended."""
+        """Cancel all other tasks, and wait until they have ended."""
         others = [task for task in asyncio.all_tasks(self.loop)
                   if task is not asyncio.current_task()]
         for task in others:

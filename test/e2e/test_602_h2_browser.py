@@ -126,7 +126,7 @@ class Steps:
         self.server.graceful()
 
     def free(self):
-        """All have a place again, and wait without a thread."""
+        """All clients have a place again, and wait without a thread."""
         self.reload("")
         wait_ghosts(self.server, self.count, 30 * SLOW)
         assert self.server.status()["blocked"] == 0

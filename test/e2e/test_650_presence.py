@@ -196,7 +196,8 @@ def test_650_06_snapshot_and_stream(server):
 
 
 def test_650_07_more_than_max(server):
-    """Above MAX only the number is published; the list is there."""
+    """Above MAX members only their number is published; the list can still be
+    read."""
     streams = [enter(server, "small", name) for name in "abcd"]
     await_online(server, "small", *"abcd")
     wait_until(lambda: told(server, "small")[-1:] == [
@@ -281,7 +282,7 @@ def test_650_11_rooms_of_one_stream(server):
 
 
 def test_650_12_inserted_by_sql(server):
-    """A program enters people who are here by other means."""
+    """A program can enter members who have no connection to this server."""
     sqlite(server.db, "INSERT INTO online(channel, member, info)"
            " VALUES('phone', 'ann', '{\"by\": \"phone\"}')")
     await_online(server, "phone", "ann")

@@ -169,7 +169,8 @@ def test_651_05_stopped_for_long(any_server):
 @pytest.mark.long
 @pytest.mark.bound(300)
 def test_651_06_a_thousand(any_server, figure):
-    """1,000 members, 1 of 4 children killed."""
+    """One of four children with 1,000 members is killed: the ghosts leave in
+    time."""
     server = any_server(conf=conf(15), modules=MODULES, children=4,
                          threads=64)
     took = one_of_four_killed(server, 1000)

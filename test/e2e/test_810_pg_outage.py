@@ -103,7 +103,7 @@ def test_810_01_a_server_that_hangs(make_server, cluster, figure):
 
 def test_810_02_a_server_that_hangs_does_not_keep_httpd_from_ending(
         make_server, cluster, figure):
-    """A reload, and a stop, while the database hangs."""
+    """A reload and a stop end in time while the database hangs."""
     host = start(make_server, cluster)
     with Stream(host, "/comet/chat") as stream:
         cluster.pause()

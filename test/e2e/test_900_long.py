@@ -35,7 +35,7 @@ MaxConnectionsPerChild 0
 @pytest.mark.event
 @pytest.mark.bound(240)
 def test_900_01_four_thousand(make_server, figure):
-    """2,000 polls and 2,000 clocks on one event child with 25 threads."""
+    """One event child with 25 threads holds 2,000 polls and 2,000 clocks."""
     server = make_server(mpm="event", mpm_conf=TUNED,
                          conf="CometMaxSubscribers 4500\n"
                               "CometPollTimeout 45s\nListenBacklog 2000\n")
@@ -94,7 +94,8 @@ def test_900_01_four_thousand(make_server, figure):
 @pytest.mark.bound(120)
 @pytest.mark.parametrize("other", ["worker", "prefork"])
 def test_900_03_reload_other_mpms(make_server, other, figure):
-    """One reload during publishing on worker and prefork."""
+    """A reload on worker and prefork loses nothing that is published
+    meanwhile."""
     if other not in MPMS:
         pytest.skip(other + " not chosen")
     server = make_server(mpm=other, children=2, threads=32)

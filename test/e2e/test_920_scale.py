@@ -91,7 +91,7 @@ def test_920_01_streams(make_server, figure, children):
 
 @pytest.mark.bound(300)
 def test_920_02_polls(make_server, figure):
-    """10,000 parked polls on one child of 64 threads."""
+    """One child with 64 threads holds 10,000 parked polls."""
     server = make_server(mpm="event", mpm_conf=tuned(1),
                          conf="CometPollTimeout 45s\n")
     with Followers(server, [("poll", 10000, "crowd", "/comet/crowd")]) as crowd:

@@ -317,7 +317,8 @@ H2 = "Protocols h2 http/1.1\n"
      r"no host that has it speaks HTTP/2 over TLS"),
     ("event", {"h2": True, "tls": True}, H2, None)])
 def test_960_06_http2(make_server, mpm, modules, lines, words):
-    """CometParkHTTP2 without what it needs."""
+    """configtest warns of CometParkHTTP2 where something that it needs is
+    missing."""
     server = make_server(start=False, comet="load", mpm=mpm, **modules)
     code, text = server.configtest(lines + "CometParkHTTP2 on\n" + GOOD)
     assert code == 0, text

@@ -157,7 +157,8 @@ static int rolls_back(const char *sql)
     return sql && strcmp(sql, "ROLLBACK") == 0;
 }
 
-/* A single fault is one that a connection survives; a lasting one is not. */
+/* The code of a fault. A connection survives a single fault, but not a lasting
+ * one. */
 static int code(void)
 {
     return atomic_load(&lasts) ? SQLITE_IOERR : SQLITE_FULL;
@@ -463,8 +464,8 @@ void faults_run(const faults_scenario_t *scenario)
         faults_must(total > 0);
         step = total / most + (total % most != 0);
         for (lasting = 0; lasting < 2; lasting++) {
-            /* two different samples, and the last faults, where commits
-             * happen */
+            /* try two different samples, and the last faults, because commits
+             * happen there */
             for (n = 1 + lasting * step / 2; n <= total; n += step) {
                 attempt(scenario, (faults_kind_e)kind, n, lasting);
             }

@@ -16,7 +16,8 @@
 /** What fails. */
 typedef enum {
     FAULTS_MEMORY = 1, /* allocations of the core, SQLite and jansson */
-    FAULTS_CALL = 2, /* SQLite's functions, before they do anything */
+    FAULTS_CALL = 2, /* calls of SQLite's functions, which fail without doing
+                      * anything */
     FAULTS_DISK = 4 /* reading, writing and locking SQLite's files */
 } faults_kind_e;
 

@@ -43,7 +43,8 @@ typedef struct file_t {
     sqlite3_file base;
     shadow_t *shadow;
     int is_log;
-    int syncs_folder; /* the first sync also syncs the folder: on creation */
+    int syncs_folder; /* the file was just created, so its first sync also syncs
+                       * the folder */
     sqlite3_file *real;
 } file_t;
 

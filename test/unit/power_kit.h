@@ -40,7 +40,7 @@ apr_status_t power_publish(unsigned number, comet_store_t *store);
 /** Let the power fail within this many operations of the disk. */
 void power_arm(unsigned *seed, int operations);
 
-/** Whether it has failed.  Any thread. */
+/** Whether the power has failed. Any thread. */
 int power_failed(void);
 
 /** Let publishers, and another child that prunes and checkpoints, work until

@@ -56,7 +56,7 @@ static int is_of_system(const char *folder)
     int i;
 
     if (!name) {
-        return 1; /* the root, or a folder right below it */
+        return 1; /* it is the root, or a folder right below the root */
     }
     for (i = 0; tops[i]; i++) {
         if (comet_place_is_within(folder, tops[i])) {

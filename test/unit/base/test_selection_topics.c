@@ -88,9 +88,9 @@ static void test_takes(void **state)
     assert_true(takes(selection, "room/1", NULL, 1));
     assert_false(takes(selection, "a", NULL, 1));
     assert_false(takes(selection, "room/2", NULL, 1)); /* granted, not asked */
-    assert_true(takes(selection, "a", "b", 1)); /* asked for by one of its
-                                                 * channels, granted by
-                                                 * another */
+    assert_true(takes(selection, "a", "b", 1)); /* the client asks for one of
+                                                 * its channels, and the token
+                                                 * grants another */
     assert_true(takes(selection, "b", "a", 1));
     assert_false(takes(selection, "a", "c\nd", 1));
     comet_selection_unref(selection);

@@ -85,8 +85,8 @@ static void test_too_long(void **state)
     assert_string_equal(escape((comet_text_t){ topic, 255 }), "");
 }
 
-/* Every topic comes back, its name is one of a channel, and no two have the
- * same. */
+/* The name of every topic is valid for a channel, leads back to the topic, and
+ * belongs to no other topic. */
 static void test_random_topics(void **state)
 {
     static const char alphabet[] = "/.%2a5@";

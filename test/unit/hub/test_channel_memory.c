@@ -89,8 +89,9 @@ static void test_no_memory(void **state)
             assert_int_equal(atomic_load(&selection->refs), 1);
         }
     }
-    assert_int_equal(blocks, 5); /* the whole and three parts; then memory
-                                  * suffices */
+    assert_int_equal(blocks, 5); /* memory ran out at each of the first blocks,
+                                  * and sufficed for the whole and its three
+                                  * parts */
     memory_left = -1;
     assert_int_equal(a->members, 2);
     frail_exit(&frail, whole);

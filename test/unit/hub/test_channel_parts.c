@@ -94,8 +94,8 @@ static void test_whole_of_names(void **state)
 {
     comet_channel_t *ab = choose("a b"), *a = choose("a");
 
-    assert_int_equal(channels.count, 3); /* and the entry of b, on which
-                                          * nobody waits */
+    assert_int_equal(channels.count, 3); /* the third is the entry of b, on
+                                          * which nobody waits */
     assert_int_equal(ab->part_count, 2);
     assert_int_equal(a->members, 2);
     assert_int_equal(reaches("a", ab), 1);

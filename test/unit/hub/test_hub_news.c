@@ -164,7 +164,8 @@ static void test_joins_resting(void **state)
     client->finished = 1;
     client->subscriber.resting = 1;
     client->subscriber.timeout_at = comet_monotonic() + 100 * MS;
-    hub_publish("chat"); /* with the cursor of what it has seen */
+    hub_publish("chat"); /* the client joins with the cursor before this
+                          * message */
     client_join(client, "chat");
     other = client_joined("chat", hub_last());
     hub_publish("chat");

@@ -188,7 +188,8 @@ static void test_recheck(void **state)
     check_recheck("a r/1 r/*", sent[0] - 1, sent, 2);
     check_recheck("a *", sent[0] - 1, sent, 1);
     check_recheck("*", sent[0] - 1, NULL, 0);
-    /* with more messages before that one than it takes at once */
+    /* a client that takes fewer messages at once than come before the new
+     * channel's */
     client = client_new(sent[0] - 1);
     client->hook = finish_recheck;
     client->subscriber.limit = 1;

@@ -111,7 +111,7 @@ static apr_status_t toy_state(comet_store_t *store, comet_store_state_t *state)
     return APR_SUCCESS;
 }
 
-/* Its snapshots are not consistent, but the log only grows. */
+/* The toy's snapshots are not consistent, but its log only grows. */
 static void toy_end(comet_store_t *store)
 {
 }

@@ -218,7 +218,7 @@ static void test_on_off_on(void **state)
     comet_store_close(store);
 }
 
-/* Several processes open it at once, and build it together. */
+/* Several processes open the store at once, and build the index together. */
 static int open_and_fill(void *baton)
 {
     comet_store_t *store;

@@ -12,7 +12,7 @@
 #include "faulty_vfs.h"
 #include "scratch.h"
 
-/* The file and its open connections, after another file has replaced it. */
+/* Check a file that another one has replaced, and its open connections. */
 static void check_moved(comet_store_t *store, comet_store_t *reader)
 {
     assert_false(comet_store_is_usable(store, 0));
@@ -47,8 +47,8 @@ static void test_deleted(void **state)
     kit_assert_healthy();
 }
 
-/* The log of the old one, and the memory that goes with it, are still in use
- * when the new one is made. */
+/* A new database is made while a reader still uses the old one's log, and the
+ * memory that goes with that log. */
 static void test_deleted_while_read(void **state)
 {
     comet_store_t *store = kit_open_store(COMET_STORE_WRITE);
@@ -145,7 +145,8 @@ static void test_log_deleted_and_made_anew(void **state)
     assert_int_equal(kit_append(store, "chat", "lost", NULL), COMET_EMOVED);
     comet_store_close(store);
     kit_open_status(COMET_STORE_WRITE);
-    comet_store_close(reader); /* the last connection that knew the old file */
+    comet_store_close(reader); /* this was the last connection that knew the old
+                                * file */
     check_goes_on(31);
 }
 

@@ -225,7 +225,7 @@ static void test_empty_database(void **state)
 
 #define CANNOT_GET_THERE 77
 
-/* As a user who may read but not write. */
+/* Try to open the store as a user who may read but not write. */
 static int try_read_only(void *baton)
 {
     comet_store_t *store = NULL;

@@ -102,7 +102,8 @@ static void test_places(void **state)
     assert_int_equal(kit_number("SELECT count(*) FROM message"), 4);
 }
 
-/* The message is still in the queue: it is certainly not stored. */
+/* A publisher's time is over while its message is still in the queue: the
+ * message is certainly not stored. */
 static void test_timeout_in_the_queue(void **state)
 {
     publisher_t publisher;
@@ -121,8 +122,8 @@ static void test_timeout_in_the_queue(void **state)
     assert_int_equal(kit_number("SELECT count(*) FROM message"), 2);
 }
 
-/* The message is being saved: its result is unknown, though here it
- * succeeds. */
+/* A publisher's time is over while its message is being saved: the result is
+ * unknown to it, though here the message is stored. */
 static void test_timeout_in_flight(void **state)
 {
     publisher_t publisher;

@@ -74,7 +74,7 @@ static void test_numbers(void **state)
     assert_made(&out, LITERAL("\0\0\4\x08\0\0\0\0\0\x7f\xff\xff\xff"));
 }
 
-/* The sum exceeds any window, even an empty one. */
+/* The frames of an overflow together exceed any window, even an empty one. */
 static void test_overflow(void **state)
 {
     comet_buffer_t out = { .data = NULL };

@@ -69,7 +69,7 @@ static const char *begin(void)
     char options[1000], user[] = "user=comet_httpd";
     int status;
 
-    /* the user of the server must be able to reach it */
+    /* PostgreSQL's user must be able to reach the folder */
     snprintf(folder, sizeof(folder), "/tmp/comet-pg-%d", (int)getpid());
     status = run_tool("start", conninfo, sizeof(conninfo));
     if (status == SKIPPED) {
