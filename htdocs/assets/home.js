@@ -51,7 +51,7 @@ document.addEventListener('visibilitychange', refresh);
 
 const pushed = $('#pushed');
 const SHOWN = 5;
-// A name of its own, by which a page knows its message.
+// A random name, by which the page recognises its own message.
 const greeting = `Page ${Math.random().toString(36).slice(2, 6)} says hello.`;
 let source;
 let sent;       // when this page published: performance.now(), or undefined

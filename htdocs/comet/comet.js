@@ -277,7 +277,7 @@ class Token {
         return text;
     }
 
-    /** The server has refused this one; true if there may be another. */
+    /** Notes that a token was refused; true if there may be another. */
     refuse(text) {
         if (typeof this.#source !== 'function') {
             return false;
@@ -532,7 +532,7 @@ function fillShell(shell, line) {
     return inner;
 }
 
-/** Checks whether the frame's document has opened, and grows. */
+/** Checks whether the frame's document has opened, and whether it grows. */
 function watchFrame(inner, line) {
     const page = inner.contentDocument;
     const act = page && inner.contentWindow.comet;
@@ -1391,8 +1391,8 @@ export class Comet extends EventTarget {
         await this.#post({ read: timestamp }, channel, signal);
     }
 
-    /** How many messages the user has not read, and how far they have: {unread,
-     *  read, timestamp}. */
+    /** How many messages the user has not read, and up to where the user has
+     *  read: {unread, read, timestamp}. */
     async unread({ channel, signal } = {}) {
         return this.#get({ unread: '' }, this.#channelUrl(channel), signal);
     }
@@ -1474,7 +1474,7 @@ export class Comet extends EventTarget {
                 return;
             }
             catch {
-                // An opaque origin, for example.
+                // A page of an opaque origin, for example, may not use locks.
             }
         }
         this.#alone(wanted);

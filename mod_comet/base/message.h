@@ -39,7 +39,8 @@ typedef struct comet_message_t {
     /** For how long it may be read; 0: it lasts.  A message that passes is not
      * replayed, searched or counted, and nobody reads it once it is over. */
     int keep_sec;
-    apr_time_t expires; /* by the system clock; 0 until it is stored */
+    apr_time_t expires; /* when a passing message is over, by the system clock;
+                         * 0 until it is stored */
 } comet_message_t;
 
 /** The values a message is made from.  Its texts are copied. */

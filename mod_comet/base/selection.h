@@ -110,7 +110,7 @@ comet_selection_match_e comet_selection_match(
     const comet_selection_t *selection, comet_text_t channel,
     apr_uint32_t hash);
 
-/** Of a message, what decides who gets it. */
+/** The properties of a message that decide who gets it. */
 typedef struct comet_address_t {
     comet_text_t channel;
     apr_uint32_t hash; /* comet_message_hash() of the channel */

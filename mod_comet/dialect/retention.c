@@ -263,8 +263,8 @@ static const char *read_rule(const request_rec *r,
     return wrong ? wrong
            : all + rule->is_removed + (rule->keep_count || rule->keep_age_sec)
                    != 1
-               ? "retention: say what to keep, by count=NUMBER, age=DURATION or "
-                 "both; or by all; or by default, as CometRetain says"
+               ? "retention: say what to keep: count=NUMBER, age=DURATION or "
+                 "both; or all; or default, which is what CometRetain says"
                : NULL;
 }
 

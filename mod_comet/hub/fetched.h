@@ -31,7 +31,8 @@ typedef struct comet_fetched_t {
  */
 comet_fetched_t *comet_fetched_create(const comet_subscriber_t *subscriber);
 
-/** Whether this is what a subscriber asks now.  With the lock. */
+/** Whether what was fetched answers the question that a subscriber has now.
+ * With the lock. */
 int comet_fetched_suits(const comet_fetched_t *fetched,
                         const comet_subscriber_t *subscriber);
 

@@ -18,7 +18,7 @@ struct comet_ticker_t {
     apr_interval_time_t period;
     apr_time_t due; /* by the system clock */
     comet_message_t *tick; /* the last tick */
-    apr_time_t ticked_at; /* when it was made, by the steady clock */
+    apr_time_t ticked_at; /* when the last tick was made, by the steady clock */
 };
 
 /**

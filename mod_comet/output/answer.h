@@ -12,7 +12,8 @@
  * errors that httpd makes for it (401, 403 …) have them too. */
 void mod_comet_answer_claim(request_rec *r);
 
-/** Set the same headers for an answer of our own. */
+/** Set the headers that mod_comet_answer_claim() sets, for an answer of our
+ * own. */
 void mod_comet_answer_headers(request_rec *r);
 
 /**

@@ -45,7 +45,8 @@ static int shows_notes; /* a log may show notes that mod_comet sets */
 
 struct mod_comet_log_writer_t {
     mod_comet_log_queue_t *queue;
-    apr_pool_t *pool; /* [the queue's thread] of the line being written */
+    apr_pool_t *pool; /* [the queue's thread] for the line that is being
+                       * written */
     ap_HOOK_pre_connection_t *count_bytes; /* mod_logio's; or NULL */
     /* mod_logio's, too; or NULL */
     APR_OPTIONAL_FN_TYPE(ap_logio_add_bytes_out) * add_bytes_out;

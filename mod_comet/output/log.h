@@ -24,7 +24,8 @@ typedef struct mod_comet_log_t mod_comet_log_t;
 /** What became of the request's stream. */
 typedef struct mod_comet_log_end_t {
     apr_off_t body_bytes; /* of the response's body */
-    apr_off_t sent_bytes; /* of the response, with headers and chunks */
+    apr_off_t sent_bytes; /* how many bytes of the response were sent, with
+                           * headers and chunks */
     int aborted; /* the client had gone before the end */
     mod_comet_story_t story;
 } mod_comet_log_end_t;

@@ -26,7 +26,7 @@ typedef struct mod_comet_decision_t {
 int mod_comet_decisions_find(const unsigned char key[COMET_DIGEST_BYTES],
                              mod_comet_decision_t *decision);
 
-/** Keep a decision.  It may replace another one.  Any thread. */
+/** Keep a decision, perhaps in the place of another one.  Any thread. */
 void mod_comet_decisions_keep(const unsigned char key[COMET_DIGEST_BYTES],
                               const mod_comet_decision_t *decision);
 

@@ -22,8 +22,8 @@
 static const char SWALLOW[] = "COMET_SWALLOW";
 static const char NO_BODY[] = "COMET_NO_BODY";
 
-/* An application that requests the same URL again while it answers would
- * otherwise take all threads. */
+/* Only this share of the threads may ask. Otherwise an application that
+ * requests the same URL again while it answers would take all threads. */
 static mod_comet_share_t asking = { .gauge = COMET_METRIC_asking };
 
 /* --- filters -------------------------------------------------------------- */

@@ -56,7 +56,8 @@ typedef struct mod_comet_request_t {
     /* of request/subrequest: */
     const apr_table_t *env_before; /* while rules change it; else NULL */
     apr_array_header_t *env_changes; /* by rules; NULL: none */
-    int has_own_env; /* of a sub-request: SetEnvIf is applied to its own URL */
+    int has_own_env; /* whether this is a sub-request, to whose own URL SetEnvIf
+                      * is applied */
 } mod_comet_request_t;
 
 /** The record of a request that is ours; else NULL. Called by the thread that

@@ -17,8 +17,8 @@ typedef enum comet_key_use_e {
 
 /** Lives in the pool of the configuration, and never changes. */
 typedef struct comet_key_t {
-    const char *algorithm; /* of the key, and of all tokens signed with it:
-                            * "HS256" … */
+    const char *algorithm; /* the algorithm of the key, and of all tokens signed
+                            * with it: "HS256" … */
     const char *kid; /* the key's name in tokens; NULL: it has none */
     const char *issuer; /* the issuer that each token must name; NULL: any */
     const char *audience; /* the audience that each token must name; NULL:

@@ -256,8 +256,8 @@ static comet_outcome_e end(stream_t *stream)
         comet_metrics_add(COMET_METRIC_departed, 1);
     }
     else if (is_sent(stream) && !stream->slice.of) {
-        send_closing(stream, 0); /* ends the body; it does not matter whether
-                                  * the socket takes it */
+        send_closing(stream, 0); /* the empty chunk ends the body; it does not
+                                  * matter whether the socket takes it */
     }
     return COMET_LEAVE;
 }

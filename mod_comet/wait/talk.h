@@ -34,7 +34,7 @@ typedef struct mod_comet_talk_t {
     int queued; /* [speaker->lock] */
 
     /* what the client may publish; constant */
-    const char *mute; /* why it may not publish; NULL: it may */
+    const char *mute; /* why the client may not publish; NULL: it may */
     int is_live; /* the owner's thread handles what may change its channels
                   * (wait/live.h) */
     int is_multi; /* CometMulti */
@@ -53,9 +53,10 @@ typedef struct mod_comet_talk_t {
     apr_time_t reserved_at; /* [incoming->lock] */
     int is_late; /* [incoming->lock] it was closed */
     apr_time_t
-        starved_since; /* [owner thread, with incoming->lock] it waits for
-                               * room; 0: it does not */
-    mod_comet_said_t *wishes, *last_wish; /* [owner thread] what may change its
+        starved_since; /* [owner thread, with incoming->lock] since when the
+                        * talk has waited for room; 0: it does not wait */
+    mod_comet_said_t *wishes, *last_wish; /* [owner thread] texts of the client
+                                           * that may ask to change its
                                            * channels */
     pthread_mutex_t lock;
     pthread_cond_t answered; /* with lock */

@@ -23,7 +23,8 @@ struct mod_comet_blocked_t {
     comet_subscriber_t subscriber; /* first: serve() gets its address */
     APR_RING_ENTRY(mod_comet_blocked_t) link; /* [waiting->lock] */
     mod_comet_child_t *child;
-    conn_rec *master; /* of an HTTP/2 stream; NULL: HTTP/1.1 */
+    conn_rec *master; /* the HTTP/2 connection of the client's stream; NULL: it
+                       * is HTTP/1.1 */
     pthread_mutex_t lock;
     pthread_cond_t handed; /* with lock */
     unsigned reasons; /* [lock] comet_reason_e, not yet taken by the thread */
@@ -44,7 +45,8 @@ APR_RING_HEAD(mod_comet_blocked_ring_t, mod_comet_blocked_t);
 struct mod_comet_waiting_t {
     comet_encoder_t streams; /* [hub thread] encodes for adopted streams */
     comet_encoder_t polls; /* [hub thread] encodes for lent sockets */
-    comet_buffer_t answer; /* [hub thread] of the poll being answered */
+    comet_buffer_t answer; /* [hub thread] the answer to the poll that is being
+                            * served */
     char date[APR_RFC822_DATE_LEN]; /* [hub thread] the Date header for
                                      * `second` */
     apr_time_t second; /* [hub thread] in seconds since 1970; 0: no date yet */

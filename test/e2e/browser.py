@@ -122,8 +122,8 @@ class Browser:
         self.first = self.driver.current_window_handle
 
     def windowless(self):
-        """The path of a script that starts WINDOWLESS with a page: it opens
-        none by itself, and chromedriver waits for one."""
+        """Return the path of a script that starts WINDOWLESS with a page.
+        WINDOWLESS opens no page by itself, and chromedriver waits for one."""
         path = os.path.join(self.profile, "chromium")
         with open(path, "w") as script:
             script.write('#!/bin/sh\nexec "%s" "$@" data:,\n' % WINDOWLESS)

@@ -332,7 +332,7 @@ class Poller(threading.Thread):
             return [m[1] for m in self.messages]
 
     def wait_for(self, count, timeout):
-        """Wait for `count` messages in all; the texts."""
+        """Wait for `count` messages in all; return their texts."""
         with self.changed:
             ok = self.changed.wait_for(
                 lambda: len(self.messages) >= count, timeout)

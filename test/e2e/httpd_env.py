@@ -768,7 +768,7 @@ class Httpd:
         wait_until(stored, 15, "%r to be stored" % text, 0.02)
 
     def post(self, channel, text, ctype="text/plain; charset=utf-8"):
-        """POST to the endpoint; the timestamp of the 201."""
+        """POST to the endpoint; return the timestamp of the 201."""
         answer = self.request("POST", "/comet/" + quote(channel, "/"),
                               text.encode("utf-8"), {"Content-Type": ctype})
         assert answer.status == 201, answer
@@ -787,8 +787,8 @@ class Httpd:
             "ORDER BY timestamp;" % sql_text(channel))]
 
     def sql(self, text):
-        """Run SQL on the store as another program does; rows of strings.
-        Views and tables are called as in SQLite."""
+        """Run SQL on the store as another program does; return rows of
+        strings. Views and tables are called as in SQLite."""
         return sqlite(self.db, text)
 
     def next_classic(self):

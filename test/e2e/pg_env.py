@@ -48,7 +48,8 @@ class Cluster:
             + (["-U", user] if user else [])
 
     def psql(self, sql, user=None, check=True, database="site"):
-        """Run SQL as another program does; the output, or (status, error)."""
+        """Run SQL as another program does. Return the output, or (status,
+        error)."""
         done = subprocess.run(self.command(user, database), input=sql,
                               text=True,
                               stdout=subprocess.PIPE, stderr=subprocess.PIPE,
@@ -121,7 +122,7 @@ class Cluster:
         return other
 
     def close(self):
-        """End it, unless it was killed, and remove it."""
+        """End the server, unless it was killed, and remove its folder."""
         if os.path.exists("/proc/%d" % self.first_pid()):
             self.resume()
             subprocess.run([sys.executable, "-B", TOOL, "stop", self.folder],

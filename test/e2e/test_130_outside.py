@@ -397,7 +397,7 @@ def test_130_20_two_children(make_server, deaf):
             for pid in pids:
                 lags[pid].append(max(p.messages[-1][2] for p in pages[pid])
                                  - begin)
-        # without a pause, from both children
+        # now publish without a pause, from both children in turn
         for i in range(40):
             publisher = conns[pids[i % 2]][0]
             publisher.request("GET", "/chat/backend.php?msg=f%d" % i)

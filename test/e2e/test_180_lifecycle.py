@@ -159,7 +159,8 @@ def test_180_04_reloads_while_publishing(make_server, mpm):
                 publishes[0] += 1
                 answer = server.get("/chat/backend.php?msg=" + quote(text))
             except (OSError, ValueError) as err:
-                # not acknowledged: it may or may not be stored
+                # the message was not acknowledged, so it may or may not be
+                # stored
                 problems.append(repr(err))
                 return
             if answer.status == 200:

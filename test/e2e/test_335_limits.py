@@ -156,7 +156,8 @@ def test_335_02_places_are_freed(limited, mpm):
             server.post(channel, "hello")
             for conn in crowd.conns:
                 assert conn.answer().status == 200
-            # on the same connections, which were kept alive
+            # the next polls come on the same connections, which were kept
+            # alive
             for conn in crowd.conns:
                 conn.request("GET", "/comet/quiet", me)
             server.wait_waiting(3)

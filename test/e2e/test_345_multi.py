@@ -620,7 +620,8 @@ def test_345_20_union(server):
     back = server.get("/comet?channel=u/*&limit=2&before=%d"
                       % rest.json()["timestamp"])
     assert names(back) == ["u/3", "u/1"]
-    # without a cursor: CometReplay messages back, over all of them
+    # without a cursor reading begins CometReplay messages back, counted over
+    # all channels together
     assert names(server.get("/comet?channel=u/*&wait=0")) == names(answer)
 
 

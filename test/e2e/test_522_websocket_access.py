@@ -25,7 +25,7 @@ CometMulti on
 
 
 def statuses(socket, names):
-    """Publish to each channel; the status that each publish gets."""
+    """Publish to each channel; return the status that each publish gets."""
     got = {}
     for name in names:
         socket.publish("x", ref=name, channel=name)

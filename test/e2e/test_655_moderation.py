@@ -44,7 +44,7 @@ def moderate(server, target, name="mod", **headers):
 
 
 def until_notice(stream):
-    """Read to the next notice; the deleted message's timestamp."""
+    """Read to the next notice; return the deleted message's timestamp."""
     while True:
         for event in stream.events:
             if event["type"] == "@deleted":

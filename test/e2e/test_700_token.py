@@ -187,8 +187,9 @@ def test_700_04_two_tokens_of_one_kind(server):
 # -- how a token is refused ---------------------------------------------------
 
 def test_700_05_words(server):
-    """RFC 6750, section 3: without a token a bare challenge; a wrong one is
-    invalid_token; one that grants too little is insufficient_scope, and 403."""
+    """A refusal names its reason as RFC 6750, section 3, demands: none if
+    there is no token, invalid_token if the token is wrong, and
+    insufficient_scope, with 403, if it grants too little."""
     answer = server.get("/comet/room?wait=0")
     assert answer.status == 401, answer
     assert answer.header("www-authenticate") == "Bearer"

@@ -53,7 +53,8 @@ def read(name):
 
 
 def script_of(conf):
-    """The page's script in the comment of an example, for this test."""
+    """Return the page's script from the comment of an example, adapted to this
+    test."""
     lines = re.findall(r"^#     (.*)$|^(#)$", conf, re.M)
     text = "\n".join(line for line, _ in lines)
     text = text[text.index("import {"):]

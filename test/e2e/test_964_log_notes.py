@@ -71,7 +71,8 @@ def check(server, target, **wanted):
 
 
 def read(server, target, texts):
-    """Read some messages from a stream, and leave; the last timestamp."""
+    """Read some messages from a stream, and leave. Return the last
+    timestamp."""
     channel = re.match(r"/comet/([^?]*)", target).group(1)
     with Stream(server, target) as stream:
         server.wait_waiting(1)

@@ -39,7 +39,7 @@ def clone(folder):
 
 
 def dist(tree, umask="022"):
-    """Make the archive of a clone; its path."""
+    """Make the archive of a clone; return its path."""
     run("sh", "-c", "umask %s; chmod -R go= . ; make dist" % umask, cwd=tree)
     return os.path.join(tree, "build", "mod_comet-%s.tar.gz" % version())
 

@@ -51,7 +51,8 @@ static int random_below(unsigned *seed, int limit)
     return rand_r(seed) % limit;
 }
 
-/* @return POWER_GROUPS_MAX if the list is full */
+/* Add a random group to the list. @return its number; POWER_GROUPS_MAX: the
+ * list is full */
 static unsigned plan(unsigned *seed)
 {
     static const size_t lengths[] = { 40, 40, 40, 40, 3000, 3000, 30000 };

@@ -271,7 +271,7 @@ apr_status_t comet_pg_rules(comet_store_t *store, comet_text_t prefix,
                             comet_store_rule_cb *callback, void *baton);
 
 /** Throw out the member that a moderator removes.
- * @param removed  OUT: how many rows of it there were */
+ * @param removed  OUT: how many rows the member had */
 apr_status_t comet_pg_remove_member(comet_store_t *store,
                                     const comet_removal_t *removal,
                                     apr_int64_t *removed);

@@ -268,8 +268,8 @@ static apr_time_t due_of(const comet_watch_t *watch)
     return watch_due;
 }
 
-/* Looks without a notification, and those that the watch asks for in
- * between. */
+/* When the feed looks without a notification: at regular times, and when its
+ * watch asks for a look in between. */
 static void test_due(void **state)
 {
     static const comet_watch_engine_t engine = { .due = due_of };

@@ -160,7 +160,8 @@ static void test_thrown_out(void **state)
     here_check_order();
 }
 
-/* Without a notice it takes until the next renewal. */
+/* Without a notice a child learns only when it renews its lease that a member
+ * was thrown out. */
 static void test_thrown_out_unnoticed(void **state)
 {
     here_client_t *ann = here_enter(0, 0, 0);

@@ -278,7 +278,7 @@ static void test_ladder_after_a_commit(void **state)
     assert_in_range(comet_watch_due(watch) - now, 1, MS);
 }
 
-/* Without permission to watch, it polls. */
+/* A watch without the permission to use inotify polls the database. */
 static void test_refused(void **state)
 {
     int i;
