@@ -60,12 +60,13 @@ struct comet_hub_t {
     apr_time_t sleeps_until; /* [lock] when the thread wakes up by itself */
 
     comet_feed_t *feeds; /* [hub thread] except their rings, see hub/feed.h */
-    /* by feed; NULL: the store is not remote */
+    /* one for each feed; NULL: its store is not remote */
     struct comet_scout_t **scouts;
     struct comet_fetcher_t **fetchers;
     apr_time_t look_at; /* [hub thread] when on_look is due */
     apr_byte_t
-        *look_reasons; /* [hub thread] by feed: LOOK_NOTIFIED, LOOK_ASKED */
+        *look_reasons; /* [hub thread] for each feed, why to look at its store:
+                        * LOOK_NOTIFIED, LOOK_ASKED */
     apr_size_t feed_count;
     comet_hub_config_t config;
     comet_message_t *room[COMET_LIMIT_MAX]; /* [hub thread] the batch's

@@ -9,7 +9,8 @@
 #include "shared/metrics.h"
 #include "output/filters.h"
 
-static atomic_size_t buffered; /* [atomic] what this child's outboxes hold */
+static atomic_size_t buffered; /* [atomic] how many bytes this child's outboxes
+                                * hold */
 
 void mod_comet_outbox_count(apr_size_t *counted, apr_size_t now)
 {

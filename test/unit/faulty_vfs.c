@@ -213,8 +213,8 @@ static shadow_t *shadow_of(const char *path, int was_there)
             close(fd);
         }
     }
-    else if (!was_there) { /* a removed file was made again: empty, but perhaps
-                            * of its old size after a cut */
+    else if (!was_there) { /* a removed file was made again: it is empty now,
+                            * but after a cut it may have its old size */
         note(shadow, 1, 0, NULL, 0);
         if (shadow->entry == GONE) {
             settle(shadow);
