@@ -20,7 +20,7 @@ static const mod_comet_line_t *line_at(const mod_comet_scene_t *scene, int i)
     return &APR_ARRAY_IDX(scene->lines, i, mod_comet_line_t);
 }
 
-/* Looks at a line. @return whether it is a wanted one */
+/* Looks at a line of the configuration. @return whether it is a wanted one */
 typedef int test_t(const mod_comet_line_t *line, apr_pool_t *p);
 
 /* Whether a wanted line may apply where a section does. */

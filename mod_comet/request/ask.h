@@ -62,9 +62,11 @@ typedef struct mod_comet_ask_t {
     comet_selection_t *asked; /* a live one's: the channels and wildcards that
                                * its client asked for, which `selection` stands
                                * for; the request's pool releases it */
-    struct mod_comet_live_t *live; /* the pool's; NULL: its channels are those
-                                    * of its URL */
-    struct mod_comet_talk_t *talk; /* what is said on it; the pool's */
+    struct mod_comet_live_t *live; /* the changes of its channels, in the
+                                    * request's pool; NULL: its channels are
+                                    * always those of its URL */
+    struct mod_comet_talk_t *talk; /* what is said on it; in the request's
+                                    * pool */
     apr_array_header_t *rooms; /* comet_room_t each: the channels that the
                                 * client is present in (request/presence.h);
                                 * NULL: none */

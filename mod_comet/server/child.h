@@ -26,8 +26,10 @@ typedef struct mod_comet_waiting_t mod_comet_waiting_t;
 typedef struct mod_comet_verdicts_t mod_comet_verdicts_t;
 
 typedef struct mod_comet_child_t {
-    apr_pool_t *pool; /* below pconf: a hanging thread outlives pchild */
-    apr_allocator_t *kept; /* of brief pools (server/pool.h); NULL: none */
+    apr_pool_t *pool; /* its parent is pconf, because a hanging thread outlives
+                       * pchild */
+    apr_allocator_t *kept; /* the memory of brief pools (server/pool.h); NULL:
+                            * none */
     comet_hub_t *hub;
     mod_comet_child_store_t *stores;
     apr_size_t store_count;

@@ -113,9 +113,9 @@ apr_status_t comet_online_write(comet_store_t *store,
 apr_status_t comet_online_sweep(comet_store_t *store, apr_int64_t holder,
                                 int *more);
 
-/** Publish the numbers of channels where they have changed.
- * @param count  set to how many there were; COMET_ONLINE_SLICE: there may be
- *               more */
+/** Publish the number of members of each channel where that number has changed.
+ * @param count  set to how many channels there were; COMET_ONLINE_SLICE: there
+ *               may be more */
 apr_status_t comet_online_publish(comet_store_t *store, int *count);
 
 /** List all holders. */

@@ -34,7 +34,8 @@ struct comet_entry_t {
     comet_timer_t grace; /* runs after the last client has left; until it fires,
                           * ->wanted is not lowered */
     apr_int64_t clients; /* how many wait now */
-    apr_int64_t wanted; /* in the store: a number, or 1 for a member */
+    apr_int64_t wanted; /* what the store should have: a number of clients, or 1
+                         * for a member */
     apr_int64_t stored;
     comet_timestamp_t read_at; /* how far the member has read; 0: unknown */
     comet_timestamp_t read_stored;
@@ -78,8 +79,8 @@ struct comet_presence_t {
     apr_size_t size, count; /* [lock] the numbers of buckets and of entries */
     TAILQ_HEAD(, comet_entry_t) dirty; /* [lock] */
     comet_wheel_t wheel; /* [lock] the timers of graces */
-    apr_time_t *allowed; /* [lock] of each client, by its hash: when it has
-                          * all its burst again, by comet_monotonic() */
+    apr_time_t *allowed; /* [lock] for each client, by its hash: when it has its
+                          * whole burst again, by comet_monotonic() */
     int hurried; /* [lock] a member is dirty, and the thread was woken for it */
     atomic_int noticed; /* [atomic] compare the rows soon */
     /* the rest: [writer's thread] */

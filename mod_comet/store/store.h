@@ -323,7 +323,8 @@ apr_status_t comet_store_has(comet_store_t *store, comet_timestamp_t timestamp,
 typedef struct comet_store_sizes_t {
     apr_int64_t database_bytes; /* including the space that deleted messages
                                  * have left */
-    apr_int64_t log_bytes; /* of the log that is not yet part of the database */
+    apr_int64_t log_bytes; /* the part of the log that is not yet in the
+                            * database */
     apr_int64_t channels; /* that have messages, or had some */
 } comet_store_sizes_t;
 

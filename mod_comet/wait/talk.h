@@ -49,7 +49,8 @@ typedef struct mod_comet_talk_t {
     comet_websocket_reader_t *reader; /* [owner thread] */
     /* of wait/incoming.h: */
     TAILQ_ENTRY(mod_comet_talk_t) holder_link; /* [incoming->lock] */
-    apr_size_t reserved; /* [owner thread, with incoming->lock] bytes */
+    apr_size_t reserved; /* [owner thread, with incoming->lock] how many bytes
+                          * are reserved for it */
     apr_time_t reserved_at; /* [incoming->lock] */
     int is_late; /* [incoming->lock] it was closed */
     apr_time_t

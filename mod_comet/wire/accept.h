@@ -21,7 +21,8 @@ typedef enum {
 /** What an Accept says about one media type. */
 typedef struct comet_accept_t {
     comet_accept_range_e range;
-    int quality; /* thousandths; 0: the client does not take the type */
+    int quality; /* the weight in thousandths; 0: the client does not take the
+                  * type */
 } comet_accept_t;
 
 /**

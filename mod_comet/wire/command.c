@@ -247,7 +247,8 @@ static int has(comet_text_t text, const char *part)
            && memmem(text.data, text.length, part, strlen(part)) != NULL;
 }
 
-/* Few texts have the words at all, so the others need not be parsed here. */
+/* Whether a text may change the channels. Few texts contain these words at all,
+ * and the others need not be parsed here. */
 int comet_command_is_live(comet_text_t text)
 {
     json_t *object;

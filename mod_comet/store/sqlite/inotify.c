@@ -37,7 +37,7 @@ struct inotify_t {
     comet_watch_t base; /* first, so that a comet_watch_t of this engine can be
                          * cast to an inotify_t */
     inotify_t *next; /* in the list of all watches of the thread */
-    const char *path; /* of the database; belongs to the place */
+    const char *path; /* the database's path, which belongs to the place */
     const char *name; /* the last part of `path` */
     int refused; /* inotify refused this watch: look every POLL_USEC */
     int folder; /* inotify's watch descriptor for the folder */

@@ -9,7 +9,7 @@
 #include "store/sqlite/online_read.h"
 
 #define PATIENCE_USEC 20000
-/* How often to look for members to forget: it reads the whole table. */
+/* How often to look for members to forget. Each look reads the whole table. */
 #define FORGET_USEC apr_time_from_sec(3600)
 
 static comet_sqlite_t *own(comet_store_t *store)

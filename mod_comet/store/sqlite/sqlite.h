@@ -91,7 +91,8 @@ extern const char *const comet_sqlite_text[SQL_COUNT];
 typedef struct file_id_t {
     apr_uint32_t dev_major, dev_minor;
     apr_uint64_t ino;
-    apr_int64_t born; /* ns since 1970; 0 where the file system does not say */
+    apr_int64_t born; /* when the file was made, in ns since 1970; 0 where the
+                       * file system does not say */
 } file_id_t;
 
 /** A round of retention, which goes in steps. */
