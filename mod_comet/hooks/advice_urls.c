@@ -23,8 +23,9 @@ static int is_listed(const mod_comet_line_t *line,
 
 /* --- lines that meet a mapping -------------------------------------------------- */
 
-/* The URL that a directive like Alias or Redirect is about: its first argument
- * that is a path of a URL; in a section, the section's.
+/* Find the URL that a directive such as Alias or Redirect is about. It is the
+ * directive's first argument that is a URL path or, in a section, the section's
+ * path.
  * @return NULL: it is not known */
 static const char *url_of(const mod_comet_line_t *line, apr_pool_t *p)
 {

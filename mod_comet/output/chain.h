@@ -41,7 +41,8 @@ int mod_comet_chain_is_compressed(const request_rec *r);
 /**
  * Before a stream is opened: find a filter that is known to hold back the last
  * bytes it was given until more come.
- * @return such as "\"sed\" of mod_sed.so", in r->pool; NULL: none
+ * @return its name and its module, such as "\"sed\" of mod_sed.so", in r->pool;
+ *         NULL: none
  */
 const char *mod_comet_chain_find_keeper(const request_rec *r);
 

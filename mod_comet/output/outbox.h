@@ -31,8 +31,8 @@ typedef struct mod_comet_outbox_t {
  * seven bytes of one, so the encoded messages fit into two pieces. */
 #define MOD_COMET_STREAM_BYTES (8 * 1024)
 
-/** The most that such a piece grows to on a socket of the hub's, as long as the
- * client takes each piece at once: a long history then costs few system
+/** The largest such piece on a socket of the hub's. Pieces grow up to it while
+ * the client takes each one at once, so that a long history costs few system
  * calls. */
 #define MOD_COMET_STREAM_BYTES_MOST (4 * MOD_COMET_STREAM_BYTES)
 

@@ -51,17 +51,18 @@ typedef struct mod_comet_ask_t {
                                * verdicts are kept for this client */
     apr_interval_time_t judging; /* the CPU time that authorising its channels
                                   * took */
-    /** A WebSocket: which channels its client may publish to, a reference that
-     * the request's pool releases; NULL: none. */
+    /** The channels that the client of a WebSocket may publish to; NULL: none.
+     * The request's pool releases this reference. */
     comet_selection_t *writes;
     const char *mute; /* why its client may not publish at all; or NULL */
     comet_text_t author; /* the author of what the client publishes; data NULL:
                           * nobody */
     const char *prefix; /* of the endpoint's channels */
     int is_live; /* its client may change its channels (wait/live.h) */
-    comet_selection_t *asked; /* a live one's: the channels and wildcards that
-                               * its client asked for, which `selection` stands
-                               * for; the request's pool releases it */
+    comet_selection_t *asked; /* if is_live: the channels and wildcards that the
+                               * client asked for; `selection` has the channels
+                               * that they stand for. The request's pool
+                               * releases it */
     struct mod_comet_live_t *live; /* the changes of its channels, in the
                                     * request's pool; NULL: its channels are
                                     * always those of its URL */

@@ -31,7 +31,8 @@ struct mod_comet_fast_t {
     comet_head_answer_t answer; /* the head of the last answer to such a
                                  * request */
     int answers; /* how many equal heads were seen: 2 are enough */
-    comet_timestamp_t counted; /* the cursor of the last answer counted */
+    comet_timestamp_t counted; /* the cursor of the last answer that was
+                                * counted */
     apr_time_t counted_at;
     int computed; /* another module computes headers for each answer */
 
@@ -39,7 +40,8 @@ struct mod_comet_fast_t {
     int allowed;
     comet_seat_t *seat; /* the seat of the connection's client, who stays
                          * present while the connection rests; NULL: none */
-    int fresh; /* it is allowed, and the socket has not been lent since then */
+    int fresh; /* httpd has decided that it is allowed, and the socket has not
+                * been lent since */
     apr_size_t store;
     const comet_transport_t *transport;
     comet_format_t format;
