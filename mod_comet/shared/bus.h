@@ -97,8 +97,8 @@ apr_time_t comet_bus_now(comet_bus_t *bus);
 int comet_bus_claim_upkeep(comet_bus_t *bus, apr_time_t now,
                            apr_interval_time_t every);
 
-/** Claim, in the same way, the next round of publishing how many members are
- * here. */
+/** Claim the next round of publishing how many members are here, as
+ * comet_bus_claim_upkeep() claims one of upkeep. */
 int comet_bus_claim_publishing(comet_bus_t *bus, apr_time_t now,
                                apr_interval_time_t every);
 

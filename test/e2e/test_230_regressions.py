@@ -26,8 +26,8 @@ COMMON = {"x-content-type-options": "nosniff", "cache-control": "no-store",
 
 
 def common_of(headers):
-    """The headers that every answer of this kind must have; history may be
-    cached."""
+    """Return the headers that an answer must have in common with all others.
+    Only history, which has an ETag, may be cached."""
     return dict(COMMON, **({"cache-control": "private,no-cache"}
                            if "etag" in headers else {}))
 

@@ -92,7 +92,8 @@ def fragments(lang):
 
 
 def fragment(name, lang="httpd", role=None):
-    """The one fragment of a recipe or pitfall, or of an id."""
+    """Return the only fragment of a recipe or a pitfall, or the one with an
+    id."""
     found = [f for f in PAGE.fragments
              if f.name == name or (f.recipe == name and f.lang == lang
                                    and f.role == role and not f.name)]
@@ -490,7 +491,8 @@ def test_390_15_nginx(serve, tmp_path):
 
 
 def serve_haproxy(fragment_text, tmp_path):
-    """HAProxy with the fragment's backend: (process, port)."""
+    """Start HAProxy with the fragment's backend. Yield the process and its
+    port."""
     port = free_port()
     path = tmp_path / "haproxy.cfg"
     path.write_text("""

@@ -9,7 +9,8 @@ pytestmark = [pytest.mark.event, pytest.mark.heavy]
 
 
 def test_410_01_reloads(make_server, figure):
-    """Clients of every transport have the exact sequence over reloads."""
+    """Clients of every transport get each message once and in order, over
+    several reloads."""
     figure(graceful_reloads(make_server, 2, clients=200, rate=50))
 
 

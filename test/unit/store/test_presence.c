@@ -261,7 +261,8 @@ static int flood(comet_presence_t *presence, const char *prefix,
     return in;
 }
 
-/* The burst, and what comes while a slow machine goes through the loop. */
+/* Check how many channels flood() entered or marked: the burst, and those that
+ * are allowed while a slow machine goes through the loop. */
 static void assert_burst(int in)
 {
     assert_true(in >= COMET_PRESENCE_BURST
