@@ -198,8 +198,8 @@ def answers(text):
 
 
 def body_for(name):
-    """A body that contains a request: as the endpoint accepts it, or too
-    long."""
+    """Return a body that contains a request. The endpoint accepts it, unless
+    it is to be too long."""
     if name == "too-long":
         return b"x" * 3000 + b"\r\n\r\n" + SMUGGLED
     return SMUGGLED

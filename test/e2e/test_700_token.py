@@ -338,7 +338,8 @@ def test_700_21_several_channels(server):
 
 
 def test_700_22_the_user(server):
-    """`sub` is the author, the user of limits and of other `Require`."""
+    """The claim `sub` is the author, and the user for limits and other
+    `Require` lines."""
     token = sign(claims("anna \u00e4", read=["*"], write=["*"]))
     assert post(server, "/comet/room", bearer(token)).status == 201
     assert sqlite(server.db, "SELECT author FROM message ORDER BY timestamp "

@@ -27,7 +27,8 @@ static apr_status_t append(comet_store_t *store, const char *channel,
     return result;
 }
 
-/* As if the system clock had been set forward; or back, if it is negative. */
+/* Let the messages be this many seconds older, as if the system clock had been
+ * set forward; or back, if the number is negative. */
 static void let_pass(int seconds)
 {
     char sql[400];
