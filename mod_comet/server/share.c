@@ -17,15 +17,14 @@ int mod_comet_share_enter(mod_comet_share_t *share)
 {
     const mod_comet_capacity_t *capacity = mod_comet_mpm_capacity();
 
-    if (atomic_fetch_add(&share->taken, 1) >= share_of(capacity->threads)
-        || comet_metrics_is_capped(
-            mod_comet_child_metrics(), &share->gauge, 1,
+    if (atomic_fetch_add(&share->taken, 1) < share_of(capacity->threads)
+        && comet_metrics_take(
+            mod_comet_child_metrics(), share->gauge, &share->gauge, 1,
             share_of(capacity->threads * capacity->children))) {
-        atomic_fetch_sub(&share->taken, 1);
-        return 0;
+        return 1;
     }
-    comet_metrics_add(share->gauge, 1);
-    return 1;
+    atomic_fetch_sub(&share->taken, 1);
+    return 0;
 }
 
 void mod_comet_share_leave(mod_comet_share_t *share)

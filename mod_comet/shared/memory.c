@@ -9,6 +9,13 @@
 #include <sys/mman.h>
 #include <time.h>
 
+/** How long to wait for a mutex that is held for moments only.  After that its
+ * holder is assumed to be stopped. */
+#define LOCK_USEC 100000
+/** How long a holder that did not release the mutex in time is assumed to be
+ * stopped. */
+#define STOPPED_USEC 1000000
+
 apr_status_t comet_memory_map(void **memory, apr_size_t size)
 {
     void *mapped = mmap(NULL, size, PROT_READ | PROT_WRITE,
@@ -82,6 +89,23 @@ static int wait_for(pthread_mutex_t *mutex, apr_interval_time_t limit)
 int comet_memory_lock_within(pthread_mutex_t *mutex, apr_interval_time_t limit)
 {
     return recover(mutex, wait_for(mutex, limit));
+}
+
+int comet_memory_lock_briefly(pthread_mutex_t *mutex,
+                              _Atomic apr_time_t *stopped_until)
+{
+    int result = comet_memory_trylock(mutex);
+
+    if (result == EBUSY && comet_monotonic() >= atomic_load(stopped_until)) {
+        result = comet_memory_lock_within(mutex, LOCK_USEC);
+        if (result == ETIMEDOUT) {
+            atomic_store(stopped_until, comet_monotonic() + STOPPED_USEC);
+        }
+    }
+    if (comet_memory_is_locked(result) && atomic_load(stopped_until)) {
+        atomic_store(stopped_until, 0);
+    }
+    return result;
 }
 
 int comet_memory_is_locked(int result)

@@ -10,6 +10,8 @@
 #ifndef COMET_MEMORY_H
 #define COMET_MEMORY_H
 
+#include <stdatomic.h>
+
 #include "base/comet.h"
 
 /**
@@ -47,8 +49,18 @@ int comet_memory_trylock(pthread_mutex_t *mutex);
  */
 int comet_memory_lock_within(pthread_mutex_t *mutex, apr_interval_time_t limit);
 
-/** Whether a result of comet_memory_trylock() or comet_memory_lock_within()
- * means that the mutex is locked. */
+/**
+ * Lock a mutex that is held for moments only.  A holder that does not release it
+ * within 100 ms is assumed to be stopped (SIGSTOP, a debugger): for a second then,
+ * nobody waits for it.  A free mutex is still locked at once.
+ * @param stopped_until  [atomic] a variable of this process that belongs to the
+ *                       mutex, 0 at first
+ * @return as comet_memory_trylock(), or ETIMEDOUT.  Any thread.
+ */
+int comet_memory_lock_briefly(pthread_mutex_t *mutex,
+                              _Atomic apr_time_t *stopped_until);
+
+/** Whether a result of one of these functions means that the mutex is locked. */
 int comet_memory_is_locked(int result);
 
 #endif /* COMET_MEMORY_H */

@@ -15,6 +15,8 @@ typedef struct slot_t {
 } slot_t;
 
 struct comet_metrics_t {
+    pthread_mutex_t lock; /* robust; held while a gauge is compared with a cap
+                           * and raised */
     int count;
     slot_t slots[];
 };
@@ -26,6 +28,8 @@ const comet_metric_info_t comet_metric_info[COMET_METRIC_COUNT] = {
 };
 
 static _Atomic(slot_t *) own; /* [atomic] this process's slot */
+static _Atomic apr_time_t stopped_until; /* [atomic] until when the lock's
+                                          * holder counts as stopped */
 
 apr_status_t comet_metrics_create(comet_metrics_t **metrics, int slots)
 {
@@ -34,8 +38,14 @@ apr_status_t comet_metrics_create(comet_metrics_t **metrics, int slots)
     apr_status_t status = comet_memory_map(&memory, size);
 
     *metrics = memory; /* zeroed memory: all slots are free */
-    if (status == APR_SUCCESS) {
-        (*metrics)->count = slots;
+    if (status != APR_SUCCESS) {
+        return status;
+    }
+    (*metrics)->count = slots;
+    status = comet_memory_init_mutex(&(*metrics)->lock);
+    if (status != APR_SUCCESS) {
+        comet_memory_unmap(memory, size);
+        *metrics = NULL;
     }
     return status;
 }
@@ -123,12 +133,29 @@ static apr_int64_t sum_gauges(const comet_metrics_t *metrics,
     return sum;
 }
 
-int comet_metrics_is_capped(const comet_metrics_t *metrics,
-                            const comet_metric_e *gauges, apr_size_t count,
-                            apr_int64_t cap)
+static int has_room(const comet_metrics_t *metrics,
+                    const comet_metric_e *gauges, apr_size_t count,
+                    apr_int64_t cap)
 {
-    return sum_gauges(metrics, gauges, count, 0) >= cap
-           && sum_gauges(metrics, gauges, count, 1) >= cap;
+    return sum_gauges(metrics, gauges, count, 0) < cap
+           || sum_gauges(metrics, gauges, count, 1) < cap;
+}
+
+int comet_metrics_take(comet_metrics_t *metrics, comet_metric_e gauge,
+                       const comet_metric_e *gauges, apr_size_t count,
+                       apr_int64_t cap)
+{
+    int is_locked = comet_memory_is_locked(
+        comet_memory_lock_briefly(&metrics->lock, &stopped_until));
+    int taken = has_room(metrics, gauges, count, cap);
+
+    if (taken) {
+        comet_metrics_add(gauge, 1);
+    }
+    if (is_locked) {
+        pthread_mutex_unlock(&metrics->lock);
+    }
+    return taken;
 }
 
 void comet_metrics_sum(const comet_metrics_t *metrics,

@@ -64,13 +64,19 @@ void comet_metrics_detach(void);
 void comet_metrics_add(comet_metric_e metric, apr_int64_t amount);
 
 /**
- * Whether the sum of some gauges over all children has reached a cap.  This is
- * cheap below the cap: dead children are told from living ones only at the cap.
- * Any thread.
+ * Add 1 to a gauge, unless the sum of some gauges over all children has reached
+ * a cap.  Both is one step: of several processes and threads that call this at
+ * the same moment, only as many succeed as there is room for.  This is cheap
+ * below the cap: dead children are told from living ones only at the cap.  While
+ * the process that holds the lock is stopped (SIGSTOP), callers go on without it,
+ * so a few more may succeed.
+ * @param gauge  one of @a gauges
+ * @return whether 1 was added, or would have been: a process without a slot
+ *         counts nothing.  Any thread.
  */
-int comet_metrics_is_capped(const comet_metrics_t *metrics,
-                            const comet_metric_e *gauges, apr_size_t count,
-                            apr_int64_t cap);
+int comet_metrics_take(comet_metrics_t *metrics, comet_metric_e gauge,
+                       const comet_metric_e *gauges, apr_size_t count,
+                       apr_int64_t cap);
 
 /** Sum up the metrics of all children.  Any thread. */
 void comet_metrics_sum(const comet_metrics_t *metrics,

@@ -25,16 +25,11 @@
 #include <stdatomic.h>
 #include <string.h>
 
+#include "base/rate.h"
 #include "shared/memory.h"
 
 /** How many places are searched for a key. */
 #define WINDOW 16
-/** How long to wait for the lock.  After that its holder is assumed to be
- * stopped. */
-#define LOCK_USEC 100000
-/** How long a holder that did not release the lock in time is assumed to be
- * stopped. */
-#define STOPPED_USEC 1000000
 #define NOBODY 0
 #define NO_TICKET UINT32_MAX
 
@@ -183,29 +178,11 @@ static int reap_locked(comet_quota_t *quota)
     return 0;
 }
 
-/* After the lock's holder was found stopped, nobody waits for the lock for a
- * while.  A free lock is still taken at once. */
-static int try_to_lock(comet_quota_t *quota)
-{
-    int result = comet_memory_trylock(&quota->lock);
-
-    if (result == EBUSY && comet_monotonic() >= atomic_load(&stopped_until)) {
-        result = comet_memory_lock_within(&quota->lock, LOCK_USEC);
-        if (result == ETIMEDOUT) {
-            atomic_store(&stopped_until, comet_monotonic() + STOPPED_USEC);
-        }
-    }
-    if (comet_memory_is_locked(result) && atomic_load(&stopped_until)) {
-        atomic_store(&stopped_until, 0);
-    }
-    return result;
-}
-
 /* @return whether the table is locked.  It is not if this thread holds the lock
  * already, or if its holder is stopped */
 static int lock(comet_quota_t *quota)
 {
-    int result = try_to_lock(quota);
+    int result = comet_memory_lock_briefly(&quota->lock, &stopped_until);
 
     if (result == EOWNERDEAD
         || (result == 0 && atomic_exchange(&quota->any_left, 0))) {
@@ -452,29 +429,35 @@ apr_int64_t comet_quota_waiting(comet_quota_t *quota, apr_uint64_t key)
 
 /* --- publishing ---------------------------------------------------------- */
 
-/* How long until one more message is allowed; 0 or less: it is allowed now. */
+static comet_rate_t rate_of(const comet_quota_limit_t *claim)
+{
+    return (comet_rate_t){
+        .each = claim->per / claim->amount,
+        .burst = claim->amount > COMET_QUOTA_BURST ? claim->amount
+                                                   : COMET_QUOTA_BURST,
+    };
+}
+
+/* How long until one more message is allowed; 0: it is allowed now. */
 static apr_interval_time_t time_left(entry_t *entry,
                                      const comet_quota_limit_t *claim,
                                      apr_time_t now)
 {
-    apr_interval_time_t each = claim->per / claim->amount;
-    apr_int64_t burst =
-        claim->amount > COMET_QUOTA_BURST ? claim->amount : COMET_QUOTA_BURST;
-    apr_time_t latest = now + each * (burst + COMET_LIMIT_MAX);
+    const comet_rate_t rate = rate_of(claim);
+    apr_time_t latest = now + rate.each * (rate.burst + COMET_LIMIT_MAX);
 
     if (entry->due > latest) {
         entry->due = latest; /* computed with a slower rate, before a reload */
     }
-    return entry->due - now - each * (burst - 1);
+    return comet_rate_wait(&rate, entry->due, now);
 }
 
 static void pay(entry_t *entry, const comet_quota_limit_t *claim,
                 apr_size_t messages, apr_time_t now)
 {
-    if (entry->due < now) {
-        entry->due = now;
-    }
-    entry->due += claim->per / claim->amount * (apr_int64_t)messages;
+    const comet_rate_t rate = rate_of(claim);
+
+    comet_rate_spend(&rate, &entry->due, (apr_int64_t)messages, now);
 }
 
 apr_status_t comet_quota_spend(comet_quota_t *quota,

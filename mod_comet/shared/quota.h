@@ -7,9 +7,8 @@
  *
  * A waiting request holds a ticket for each limit that it counts against.  A
  * ticket names the child that issued it, so the tickets of a killed child can
- * be taken back.  A publishing rate is measured by one time per key (GCRA,
- * ITU-T I.371): the time at which everything published so far would have been
- * due at the allowed rate.
+ * be taken back.  A publishing rate is measured by one time per key
+ * (base/rate.h).
  *
  * If the table is full, nobody is refused: a limit must not cause an outage.
  * All calls take one lock, usually for less than a microsecond.  While the

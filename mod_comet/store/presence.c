@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/rate.h"
+
 #define FIRST_SIZE 64
 
 /* --- the table ------------------------------------------------------------- */
@@ -202,22 +204,23 @@ static comet_visitor_t storable_visitor(const comet_visitor_t *visitor)
 static int spend_locked(comet_presence_t *presence,
                         const comet_visitor_t *visitor)
 {
-    static const apr_interval_time_t each =
-        APR_USEC_PER_SEC / COMET_PRESENCE_RATE;
+    static const comet_rate_t rate = {
+        .each = APR_USEC_PER_SEC / COMET_PRESENCE_RATE,
+        .burst = COMET_PRESENCE_BURST,
+    };
     comet_text_t who =
         visitor->member.length ? visitor->member : visitor->address;
-    apr_time_t *allowed =
-        &presence->allowed[comet_message_hash(who) % COMET_PRESENCE_CLIENTS];
+    apr_time_t *due =
+        &presence->due[comet_message_hash(who) % COMET_PRESENCE_CLIENTS];
     apr_time_t now = comet_monotonic();
-    apr_time_t full = (*allowed > now ? *allowed : now) + each;
 
-    if (full > now + COMET_PRESENCE_BURST * each) {
+    if (comet_rate_wait(&rate, *due, now)) {
         if (presence->config.on_limit) {
             presence->config.on_limit(presence->config.baton);
         }
         return 0;
     }
-    *allowed = full;
+    comet_rate_spend(&rate, due, 1, now);
     return 1;
 }
 
@@ -386,11 +389,10 @@ comet_presence_t *comet_presence_create(const comet_presence_config_t *config)
     presence->grace = config->store->presence_grace;
     presence->buckets = calloc(FIRST_SIZE, sizeof(*presence->buckets));
     presence->size = FIRST_SIZE;
-    presence->allowed =
-        calloc(COMET_PRESENCE_CLIENTS, sizeof(*presence->allowed));
-    if (!presence->buckets || !presence->allowed) {
+    presence->due = calloc(COMET_PRESENCE_CLIENTS, sizeof(*presence->due));
+    if (!presence->buckets || !presence->due) {
         free(presence->buckets);
-        free(presence->allowed);
+        free(presence->due);
         free(presence);
         return NULL;
     }
@@ -414,7 +416,7 @@ void comet_presence_free(comet_presence_t *presence)
     }
     pthread_mutex_destroy(&presence->lock);
     free(presence->buckets);
-    free(presence->allowed);
+    free(presence->due);
     free(presence->leases);
     free(presence);
 }

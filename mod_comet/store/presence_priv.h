@@ -79,8 +79,8 @@ struct comet_presence_t {
     apr_size_t size, count; /* [lock] the numbers of buckets and of entries */
     TAILQ_HEAD(, comet_entry_t) dirty; /* [lock] */
     comet_wheel_t wheel; /* [lock] the timers of graces */
-    apr_time_t *allowed; /* [lock] for each client, by its hash: when it has its
-                          * whole burst again, by comet_monotonic() */
+    apr_time_t *due; /* [lock] of each client, by its hash (base/rate.h), by
+                      * comet_monotonic() */
     int hurried; /* [lock] a member is dirty, and the thread was woken for it */
     atomic_int noticed; /* [atomic] compare the rows soon */
     /* the rest: [writer's thread] */

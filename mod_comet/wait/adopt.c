@@ -113,7 +113,6 @@ static int join(const request_rec *r, const mod_comet_ask_t *ask,
 {
     int store = mod_comet_config_server(r->server)->store;
 
-    comet_metrics_add(stream->transport->gauge, 1);
     comet_metrics_add(COMET_METRIC_adopted, 1);
     if (stream->talk) {
         mod_comet_talk_attach(stream->talk, stream->child->hub,
@@ -127,7 +126,6 @@ static int join(const request_rec *r, const mod_comet_ask_t *ask,
     if (stream->talk) {
         mod_comet_talk_detach(stream->talk);
     }
-    comet_metrics_add(stream->transport->gauge, -1);
     comet_metrics_add(COMET_METRIC_adopted, -1);
     return 0;
 }

@@ -265,26 +265,12 @@ static int is_lost(conn_rec *c, const mod_comet_ask_t *ask, block_t *block)
     return 1;
 }
 
-/* Count the client as waiting.  This comes before the head of its answer is
- * sent. */
-static void start_counting(const mod_comet_ask_t *ask, block_t *block)
-{
-    if (!block->counted) {
-        block->counted = 1;
-        comet_metrics_add(ask->transport->gauge, 1);
-    }
-}
-
 /* Stop counting the client as waiting.  This comes before the last bytes are
  * written, because a client that has them may wait again at once. */
-static void stop_counting(request_rec *r, const mod_comet_ask_t *ask,
-                          block_t *block)
+static void stop_counting(request_rec *r, block_t *block)
 {
-    if (block->counted) {
-        block->counted = 0;
-        mod_comet_place_leave(&mod_comet_request(r)->place);
-        comet_metrics_add(ask->transport->gauge, -1);
-    }
+    block->is_over = 1;
+    mod_comet_place_leave(&mod_comet_request(r)->place);
 }
 
 /* Read what the client of a WebSocket has said.
@@ -387,11 +373,11 @@ static int attend(request_rec *r, mod_comet_ask_t *ask, block_t *block,
     comet_batch_clear(&block->batch);
     change_channels(ask, block, reasons, ends_at);
     if (!goes_on) {
-        stop_counting(r, ask, block);
+        stop_counting(r, block);
     }
     return (!(bytes.length || bytes.failed || ask->transport->whole)
             || write_bytes(r, &bytes, ask->transport->whole) == APR_SUCCESS)
-           && block->counted && !is_lost(r->connection, ask, block);
+           && !block->is_over && !is_lost(r->connection, ask, block);
 }
 
 static comet_batch_t make_batch(apr_pool_t *p, apr_size_t size)
@@ -459,7 +445,6 @@ static void attend_all(request_rec *r, mod_comet_ask_t *ask, block_t *block)
     }
     mod_comet_held_tell(r);
     ask->story->way = "blocked";
-    start_counting(ask, block);
     while (attend(r, ask, block, brigade, &ends_at)) {
     }
     comet_batch_clear(&block->batch);
@@ -508,22 +493,20 @@ int mod_comet_block(request_rec *r, mod_comet_ask_t *ask, apr_int64_t adopting,
         rv = open_stream(r, ask, adopting);
     }
     else if (!obstacle) {
-        start_counting(ask, &block);
         rv = open_answer(r, ask) == APR_SUCCESS ? DECLINED : OK;
     }
     if (!obstacle && rv == DECLINED && is_plain) {
         obstacle = take(&block, r->pool);
     }
     if (obstacle) {
-        stop_counting(r, ask, &block);
         mod_comet_places_refuse(refusal, obstacle);
         return DECLINED;
     }
     if (rv == DECLINED) {
         attend_all(r, ask, &block);
+        stop_counting(r, &block);
         rv = OK;
     }
-    stop_counting(r, ask, &block);
     give_back(&block);
     return rv;
 }

@@ -55,12 +55,11 @@ const char *mod_comet_block_place_take(mod_comet_blocked_t *block,
             STREAMS_PER_CONNECTION);
     }
     pthread_mutex_lock(&waiting->lock);
-    is_free =
-        !comet_metrics_is_capped(mod_comet_child_metrics(), &blocked, 1, most);
+    is_free = comet_metrics_take(mod_comet_child_metrics(), blocked, &blocked,
+                                 1, most);
     if (is_free) {
         APR_RING_INSERT_TAIL(&waiting->blocked, block, mod_comet_blocked_t,
                              link);
-        comet_metrics_add(COMET_METRIC_blocked, 1);
     }
     pthread_mutex_unlock(&waiting->lock);
     if (is_free) {

@@ -291,22 +291,21 @@ static comet_outcome_e hear(mod_comet_fast_t *fast, const conn_rec *c,
         return rest(fast, subscriber);
     }
     if (length <= 0 || cursor < 0 || now + fast->hold >= fast->until
-        || connection_left(fast, c) <= 0
-        || mod_comet_places_are_taken(fast->cap)) {
+        || connection_left(fast, c) <= 0) {
         return give_back(fast, subscriber);
     }
     known = comet_hub_coverage(fast->child->hub, fast->store, cursor);
     if (known == COMET_FEED_IS_BEHIND && fast->looks++ < LOOKS_MAX) {
         return COMET_AGAIN;
     }
-    if (known != COMET_FEED_COVERS) {
+    if (known != COMET_FEED_COVERS
+        || !mod_comet_place_reserve(fast->transport->gauge, fast->cap)) {
         return give_back(fast, subscriber);
     }
     fast->looks = 0;
     fast->cursor = cursor;
     fast->pending = (apr_size_t)length;
     fast->state = WAITING;
-    comet_metrics_add(fast->transport->gauge, 1);
     comet_metrics_add(COMET_METRIC_resumed, 1);
     subscriber->seen = cursor;
     subscriber->timeout_at = now + fast->hold;

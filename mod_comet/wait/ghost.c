@@ -210,12 +210,6 @@ static comet_outcome_e serve(comet_subscriber_t *subscriber,
     return serve_idle(ghost, delivery);
 }
 
-static void count(const ghost_t *ghost, int by)
-{
-    comet_metrics_add(ghost->ask.transport->gauge, by);
-    comet_metrics_add(COMET_METRIC_ghosts, by);
-}
-
 static void free_ghost(ghost_t *ghost)
 {
     mod_comet_h2_unref(ghost->h2);
@@ -239,7 +233,7 @@ static void left(comet_subscriber_t *subscriber)
 
     unlink_stream(ghost);
     mod_comet_outbox_count(&ghost->counted, 0);
-    count(ghost, -1);
+    comet_metrics_add(COMET_METRIC_ghosts, -1);
     mod_comet_mpm_count(0, ghost->body_bytes);
     mod_comet_place_leave(&ghost->place);
     mod_comet_log_write(ghost->child->log, ghost->log,
@@ -405,7 +399,7 @@ static int join(const request_rec *r, ghost_t *ghost,
     if (!ghost->ask.transport->whole) {
         mod_comet_news_encode_opening(&ghost->ask, &opening);
     }
-    count(ghost, 1);
+    comet_metrics_add(COMET_METRIC_ghosts, 1);
     pthread_mutex_lock(&h2->lock);
     comet_selection_unref(h2->selection);
     h2->selection = comet_selection_ref(selection);
@@ -422,7 +416,7 @@ static int join(const request_rec *r, ghost_t *ghost,
     pthread_mutex_unlock(&h2->lock);
     comet_buffer_free(&opening);
     if (status != APR_SUCCESS) {
-        count(ghost, -1);
+        comet_metrics_add(COMET_METRIC_ghosts, -1);
     }
     return status == APR_SUCCESS;
 }

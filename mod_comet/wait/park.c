@@ -48,7 +48,6 @@ static void prepare(mod_comet_parked_t *park, request_rec *r,
     park->ends_at = mod_comet_ask_end(ask);
     park->retry_msec = 0;
     park->end_msec = 0;
-    park->gauge = gauge;
     park->at_once = 0;
     park->over = 0;
     park->said_all = 0;
@@ -74,7 +73,7 @@ static void prepare(mod_comet_parked_t *park, request_rec *r,
     }
     park->subscriber.revoked =
         comet_presence_revoked(mod_comet_request(r)->place.seat);
-    comet_metrics_add(park->gauge, 1);
+    mod_comet_place_count(&mod_comet_request(r)->place, gauge);
     /* the access log may need the name: it is looked up now, because the hub
      * must not wait for a name server */
     ap_get_useragent_host(r, REMOTE_NAME, NULL);
@@ -124,14 +123,11 @@ static int unpark(mod_comet_parked_t *park)
     return OK;
 }
 
-/* Let the hub adopt the stream.  The hub counts it, so stop counting it here
- * first: a client that comes at this moment must not find one place too few.
+/* Let the hub adopt the stream.
  * @return whether the hub has it */
 static int give_away(mod_comet_parked_t *park, apr_int64_t adopting)
 {
-    comet_metrics_add(park->gauge, -1);
     if (!mod_comet_adopt(park->r, park->ask, adopting)) {
-        comet_metrics_add(park->gauge, 1);
         return 0;
     }
     park->r = NULL;

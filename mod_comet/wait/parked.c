@@ -37,7 +37,6 @@ void mod_comet_parked_forget(mod_comet_parked_t *park)
         mod_comet_place_leave(&mod_comet_request(park->r)->place);
         apr_allocator_max_free_set(apr_pool_allocator_get(park->c->pool),
                                    ap_max_mem_free); /* see trim() */
-        comet_metrics_add(park->gauge, -1);
     }
     park->r = NULL;
     park->ask = NULL;

@@ -51,8 +51,6 @@ typedef struct mod_comet_parked_t {
     apr_bucket_brigade *brigade;
     int fd;
     int store;
-    comet_metric_e gauge; /* the gauge that counts the request while it waits or
-                           * its answer is sent */
     apr_interval_time_t keep_alive; /* how long the client may rest after its
                                      * answer */
     mod_comet_ack_t ack; /* keeps the connection past the MPM's Timeout */

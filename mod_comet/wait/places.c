@@ -3,7 +3,6 @@
 #include "wait/places.h"
 
 #include "shared/metrics.h"
-#include "transport/transport.h"
 #include "hub/hub.h"
 #include "server/child.h"
 #include "server/mpm.h"
@@ -26,14 +25,6 @@ int mod_comet_places_find(int adopted)
 {
     return !mod_comet_places_are_full(adopted)
            || comet_hub_make_room(mod_comet_child()->hub);
-}
-
-int mod_comet_places_are_taken(apr_int64_t cap)
-{
-    return cap
-           && comet_metrics_is_capped(mod_comet_child_metrics(),
-                                      comet_transport_gauges,
-                                      COMET_TRANSPORT_COUNT, cap);
 }
 
 void mod_comet_places_refuse(mod_comet_refusal_t *refusal, const char *reason)

@@ -14,10 +14,6 @@ typedef struct mod_comet_refusal_t {
     const char *reason; /* names the limit */
 } mod_comet_refusal_t;
 
-/** Whether as many clients wait as CometMaxSubscribers allows.  Any thread.
- * @param cap  the directive's value; 0: no limit */
-int mod_comet_places_are_taken(apr_int64_t cap);
-
 /**
  * Whether this child can hold no more waiting clients.  Any thread.
  * @param adopted  whether the client will need no connection of the MPM

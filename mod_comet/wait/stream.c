@@ -475,7 +475,6 @@ void mod_comet_stream_left(comet_subscriber_t *subscriber)
         mod_comet_talk_detach(stream->talk);
     }
     mod_comet_mpm_count(0, stream->body_bytes - stream->counted_bytes);
-    comet_metrics_add(stream->transport->gauge, -1);
     comet_metrics_add(COMET_METRIC_adopted, -1);
     mod_comet_place_leave(&stream->place);
     mod_comet_log_write(stream->child->log, stream->log,

@@ -69,6 +69,7 @@ static void give_up(conn_rec *c)
 }
 
 /*
+ * Count the client as waiting if it may wait.
  * @param holds  whether the client may wait for a second if CometMaxSubscribers
  *               is reached; it then counts against CometLimitSubscribers as
  *               well
@@ -78,8 +79,9 @@ static int is_refused(request_rec *r, mod_comet_ask_t *ask, int adopted,
                       int holds, mod_comet_refusal_t *refusal)
 {
     apr_int64_t most = mod_comet_config_max_subscribers(r->server);
-    int full = mod_comet_places_are_taken(most);
+    mod_comet_place_t *place = &mod_comet_request(r)->place;
     const char *limit;
+    int full;
 
     if (!mod_comet_places_find(adopted)) {
         give_up(r->connection);
@@ -88,6 +90,7 @@ static int is_refused(request_rec *r, mod_comet_ask_t *ask, int adopted,
                                 "cannot hold more now; try again later");
         return 1;
     }
+    full = !mod_comet_place_take(place, ask->transport->gauge, most);
     if (full) {
         mod_comet_places_refuse(
             refusal,
@@ -107,6 +110,7 @@ static int is_refused(request_rec *r, mod_comet_ask_t *ask, int adopted,
     }
     else if (full) {
         mod_comet_reasons_log(r, refusal->status, refusal->reason);
+        mod_comet_place_count(place, ask->transport->gauge);
         ask->hold = ask->hold < OVERFLOW_HOLD ? ask->hold : OVERFLOW_HOLD;
     }
     return limit != NULL;
@@ -129,8 +133,15 @@ static int begin_talk(request_rec *r, mod_comet_ask_t *ask)
     return ask->talk && (!ask->is_live || mod_comet_live_begin(r, ask));
 }
 
-int mod_comet_wait(request_rec *r, mod_comet_ask_t *ask,
-                   mod_comet_refusal_t *refusal)
+static apr_status_t leave_place(void *place)
+{
+    mod_comet_place_leave(place);
+    return APR_SUCCESS;
+}
+
+/* @return as mod_comet_wait() */
+static int try_to_wait(request_rec *r, mod_comet_ask_t *ask,
+                       mod_comet_refusal_t *refusal)
 {
     apr_int64_t adopting = mod_comet_adopt_begin(r, ask);
     int holds = mod_comet_request(r)->mapping->dialect->holds_when_full
@@ -154,4 +165,19 @@ int mod_comet_wait(request_rec *r, mod_comet_ask_t *ask,
         return OK;
     }
     return mod_comet_block(r, ask, adopting, refusal);
+}
+
+int mod_comet_wait(request_rec *r, mod_comet_ask_t *ask,
+                   mod_comet_refusal_t *refusal)
+{
+    mod_comet_place_t *place = &mod_comet_request(r)->place;
+    int rv;
+
+    apr_pool_cleanup_register(r->pool, place, leave_place,
+                              apr_pool_cleanup_null);
+    rv = try_to_wait(r, ask, refusal);
+    if (rv == DECLINED) {
+        mod_comet_place_leave(place);
+    }
+    return rv;
 }

@@ -29,7 +29,7 @@ struct mod_comet_blocked_t {
     pthread_cond_t handed; /* with lock */
     unsigned reasons; /* [lock] comet_reason_e, not yet taken by the thread */
     int has_place; /* [owner thread] */
-    int counted; /* [owner thread] it counts as a waiting client */
+    int is_over; /* [owner thread] the client waits no more */
     int woken; /* [lock] the thread must check at once whether to go on */
     comet_batch_t batch; /* the messages; owned by the hub's thread while
                           * joined, then by the thread that waits */

@@ -6,6 +6,7 @@
 #include "scratch.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -18,6 +19,7 @@
 #define CHILDREN 4
 #define THREADS 4
 #define EACH 5000
+#define CAP 3
 #define COMINGS 3000
 
 /** Seen by all processes. */
@@ -25,6 +27,7 @@ typedef struct board_t {
     atomic_int ready;
     atomic_int go;
     atomic_int slots[16];
+    atomic_int inside, most, taken; /* places under the cap */
 } board_t;
 
 static comet_metrics_t *metrics;
@@ -58,7 +61,8 @@ static int reaches(apr_int64_t cap)
 {
     static const comet_metric_e waiting = COMET_METRIC_waiting_poll;
 
-    return comet_metrics_is_capped(metrics, &waiting, 1, cap);
+    /* this process has no slot, so it counts nothing */
+    return !comet_metrics_take(metrics, waiting, &waiting, 1, cap);
 }
 
 static void wait_for_go(int at_least)
@@ -223,7 +227,8 @@ static void *count_up(void *baton)
     return NULL;
 }
 
-static int count_by_threads(void *baton)
+/* Run a function in several threads of a child. */
+static int run_threads(void *(*function)(void *))
 {
     pthread_t threads[THREADS];
     pthread_barrier_t together;
@@ -234,13 +239,18 @@ static int count_by_threads(void *baton)
     }
     pthread_barrier_init(&together, NULL, THREADS);
     for (i = 0; i < THREADS; i++) {
-        pthread_create(&threads[i], NULL, count_up, &together);
+        pthread_create(&threads[i], NULL, function, &together);
     }
     for (i = 0; i < THREADS; i++) {
         pthread_join(threads[i], NULL);
     }
     atomic_fetch_add(&board->ready, 1);
     return 0; /* the counts are kept although this child does not detach */
+}
+
+static int count_by_threads(void *baton)
+{
+    return run_threads(count_up);
 }
 
 /* Sums taken during counting only grow, and the final sum is complete. */
@@ -269,6 +279,55 @@ static void test_concurrent_counting(void **state)
         assert_int_equal(scratch_reap(pids[i]), 0);
     }
     assert_int_equal(sum_of(COMET_METRIC_delivered), all);
+    assert_int_equal(total.values[COMET_METRIC_waiting_clock], 0);
+}
+
+static void *crowd(void *baton)
+{
+    static const comet_metric_e gauges[] = { COMET_METRIC_waiting_poll,
+                                             COMET_METRIC_waiting_clock };
+    int i, inside, most;
+
+    pthread_barrier_wait(baton);
+    for (i = 0; i < EACH; i++) {
+        if (!comet_metrics_take(metrics, gauges[i % 2], gauges, 2, CAP)) {
+            continue;
+        }
+        inside = atomic_fetch_add(&board->inside, 1) + 1;
+        most = atomic_load(&board->most);
+        while (inside > most
+               && !atomic_compare_exchange_weak(&board->most, &most, inside)) {
+        }
+        atomic_fetch_add(&board->taken, 1);
+        sched_yield();
+        atomic_fetch_sub(&board->inside, 1);
+        comet_metrics_add(gauges[i % 2], -1);
+    }
+    return NULL;
+}
+
+static int crowd_by_threads(void *baton)
+{
+    return run_threads(crowd);
+}
+
+/* However many threads and processes come at the same moment, all places are
+ * taken, and never one more. */
+static void test_places_under_a_cap(void **state)
+{
+    int pids[CHILDREN];
+    int i;
+
+    make(CHILDREN);
+    for (i = 0; i < CHILDREN; i++) {
+        pids[i] = scratch_fork(crowd_by_threads, NULL);
+    }
+    for (i = 0; i < CHILDREN; i++) {
+        assert_int_equal(scratch_reap(pids[i]), 0);
+    }
+    assert_int_equal(atomic_load(&board->most), CAP);
+    assert_true(atomic_load(&board->taken) > CAP);
+    assert_int_equal(sum_of(COMET_METRIC_waiting_poll), 0);
     assert_int_equal(total.values[COMET_METRIC_waiting_clock], 0);
 }
 
@@ -371,10 +430,15 @@ static void test_counters_only_grow(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_table),           TEST(test_no_slot),
-        TEST(test_come_and_go),     TEST(test_killed),
-        TEST(test_more_than_slots), TEST(test_concurrent_counting),
-        TEST(test_race_for_slots),  TEST(test_counters_only_grow),
+        TEST(test_table),
+        TEST(test_no_slot),
+        TEST(test_come_and_go),
+        TEST(test_killed),
+        TEST(test_more_than_slots),
+        TEST(test_concurrent_counting),
+        TEST(test_places_under_a_cap),
+        TEST(test_race_for_slots),
+        TEST(test_counters_only_grow),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
