@@ -80,7 +80,8 @@ CREATE TABLE presence_channel(
 ) WITHOUT ROWID;
 CREATE INDEX presence_channel_changed ON presence_channel(name) WHERE changed;
 
--- What is known of everybody who has ever been in a channel.
+-- What is known of everybody who has been in a channel.  A row lasts as long as
+-- CometPresenceMemory says; of each member, the newest 10,000 are kept.
 CREATE TABLE last_seen(
   channel TEXT NOT NULL,
   member TEXT NOT NULL,
@@ -90,6 +91,7 @@ CREATE TABLE last_seen(
   read_at INTEGER,
   PRIMARY KEY (channel, member)
 ) WITHOUT ROWID;
+CREATE INDEX last_seen_by_member ON last_seen(member);
 
 CREATE VIEW online(channel, member, since, info) AS
   SELECT channel, member, min(since), info FROM presence_row

@@ -55,6 +55,8 @@ const char *comet_strerror(apr_status_t status, char *buffer, apr_size_t size)
         return "the database file has a second name";
     case COMET_ECOSTLY:
         return "reading the messages takes too long";
+    case COMET_EFULL:
+        return "there are too many rules";
     case COMET_EGONE:
         return "the client has left";
     case APR_EGENERAL:

@@ -59,6 +59,8 @@ typedef apr_int64_t comet_timestamp_t;
 /** the read exceeded its budget */
 #define COMET_ECOSTLY (APR_OS_START_USERERR + 13)
 #define COMET_EGONE (APR_OS_START_USERERR + 14) /**< the client has left */
+/** there are as many rules as may be set */
+#define COMET_EFULL (APR_OS_START_USERERR + 15)
 
 /**
  * Describe a status code, ours or APR's, in English.

@@ -45,6 +45,13 @@ int mod_comet_moderate_change(request_rec *r, const comet_store_group_t *group,
                              mod_comet_config_publish_timeout(r->server));
     char buffer[200];
 
+    if (status == COMET_EFULL) {
+        return mod_comet_answer_error(
+            r, HTTP_CONFLICT,
+            "there are %d rules already, which is the most that can be set over "
+            "HTTP: remove some, or use a pattern",
+            COMET_RULES_MOST);
+    }
     if (status == APR_NOTFOUND) {
         return mod_comet_answer_error(r, HTTP_NOT_FOUND, "%s", missing);
     }

@@ -207,7 +207,17 @@ apr_status_t comet_store_append(comet_store_t *store,
                                 comet_store_group_t *const *groups,
                                 apr_size_t count)
 {
-    return store->engine->append(store, groups, count);
+    apr_status_t status = store->engine->append(store, groups, count);
+    apr_size_t i;
+
+    for (i = 0; i < count; i++) {
+        /* a rule that is set always changes a row, unless there is no room */
+        if (groups[i]->rule.pattern.data && !groups[i]->rule.is_removed
+            && groups[i]->result == APR_NOTFOUND) {
+            groups[i]->result = COMET_EFULL;
+        }
+    }
+    return status;
 }
 
 apr_status_t comet_store_prune(comet_store_t *store, apr_time_t now, int *more)

@@ -280,6 +280,10 @@ typedef struct comet_rule_t {
 /** The highest number of messages that a rule keeps. */
 #define COMET_RULE_COUNT_MAX APR_INT32_MAX
 
+/** How many rules there may be for one more to be set by a group.  Upkeep
+ * compares each channel with all of them. */
+#define COMET_RULES_MOST 1000
+
 /** Called with a rule, whose text is valid during the call.
  * @return 0 to stop */
 typedef int comet_store_rule_cb(void *baton, const comet_rule_t *rule);
@@ -369,6 +373,7 @@ typedef struct comet_store_group_t {
     comet_removal_t removal; /* of a group without messages */
     comet_rule_t rule; /* the same: to set or to remove */
     /** APR_SUCCESS.  APR_NOTFOUND: what the group removes is not there.
+     * COMET_EFULL: there are COMET_RULES_MOST other rules.
      * COMET_EREPEATED: the group was stored before under this
      * key, and the messages have the timestamps that they got then.
      * COMET_EMISMATCH: another group was stored under this key.

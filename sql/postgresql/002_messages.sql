@@ -736,10 +736,10 @@ LANGUAGE sql STABLE AS $$
     FROM comet.retention_changes
 $$;
 
--- Set the rule of a pattern, or remove it.  0: no limit.  Returns how many rows
--- were changed.
+-- Set the rule of a pattern, or remove it.  0: no limit.  If there are already
+-- "most" other rules, none is set.  Returns how many rows were changed.
 CREATE FUNCTION comet.set_rule(pattern_ text, count_ bigint, age_ bigint,
-  removes boolean, full_ boolean)
+  removes boolean, full_ boolean, most bigint)
 RETURNS bigint LANGUAGE plpgsql
 SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -751,7 +751,9 @@ BEGIN
     DELETE FROM comet.channel_retention WHERE pattern = pattern_;
   ELSE
     INSERT INTO comet.channel_retention(pattern, keep_count, keep_age)
-      VALUES(pattern_, nullif(count_, 0), nullif(age_, 0))
+      SELECT pattern_, nullif(count_, 0), nullif(age_, 0)
+       WHERE (SELECT count(*) FROM comet.channel_retention
+               WHERE pattern <> pattern_) < most
       ON CONFLICT (pattern) DO UPDATE
         SET keep_count = excluded.keep_count, keep_age = excluded.keep_age;
   END IF;

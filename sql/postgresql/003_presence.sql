@@ -92,7 +92,8 @@ CREATE TABLE comet.presence_channel(
 CREATE INDEX presence_channel_changed ON comet.presence_channel(name)
   WHERE changed;
 
--- What is known of everybody who has ever been in a channel.
+-- What is known of everybody who has been in a channel.  A row lasts as long as
+-- CometPresenceMemory says; of each member, the newest 10,000 are kept.
 CREATE TABLE comet.last_seen(
   channel text COLLATE "C" NOT NULL,
   member text COLLATE "C" NOT NULL,
@@ -102,6 +103,7 @@ CREATE TABLE comet.last_seen(
   read_at bigint,
   PRIMARY KEY (channel, member)
 );
+CREATE INDEX last_seen_by_member ON comet.last_seen(member);
 
 -- What programs have changed in "online", and no web server has taken in yet.
 CREATE TABLE comet.online_inbox(
@@ -528,12 +530,14 @@ BEGIN
 END $$;
 
 -- Forget up to "slice" members whose last sign of life is older than "oldest",
--- and who are not here.  Returns how many.
-CREATE FUNCTION comet.online_forget(oldest bigint, slice bigint)
+-- and who are not here.  Then forget as many rows of members who have more than
+-- "most", the oldest first.  Returns how many.
+CREATE FUNCTION comet.online_forget(oldest bigint, slice bigint, most bigint)
 RETURNS bigint LANGUAGE plpgsql
 SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   n bigint;
+  more bigint;
 BEGIN
   PERFORM set_config('lock_timeout', '50', true);
   DELETE FROM comet.last_seen WHERE (channel, member) IN (
@@ -543,6 +547,22 @@ BEGIN
                         WHERE p.channel = s.channel AND p.member = s.member)
      LIMIT slice FOR UPDATE SKIP LOCKED);
   GET DIAGNOSTICS n = ROW_COUNT;
+  IF n < slice THEN
+    DELETE FROM comet.last_seen WHERE (channel, member) IN (
+      SELECT s.channel, s.member FROM (
+        SELECT l.channel, l.member, row_number() OVER (
+                 PARTITION BY l.member
+                 ORDER BY greatest(l.left_at, l.read_at, 0) DESC) AS place
+          FROM comet.last_seen l
+         WHERE l.member IN (SELECT member FROM comet.last_seen
+                             GROUP BY member HAVING count(*) > most)) s
+       WHERE s.place > most
+         AND NOT EXISTS (SELECT FROM comet.presence_row p
+                          WHERE p.channel = s.channel AND p.member = s.member)
+       LIMIT slice);
+    GET DIAGNOSTICS more = ROW_COUNT;
+    n := n + more;
+  END IF;
   RETURN n;
 END $$;
 

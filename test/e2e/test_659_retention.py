@@ -89,6 +89,19 @@ def test_659_01_set_list_remove(server):
     clear(server)
 
 
+def test_659_05_at_most_a_thousand(server):
+    """Moderators cannot fill the database with rules."""
+    clear(server)
+    sqlite(server.db, "INSERT INTO channel_retention(pattern, keep_count) VALUES"
+           + ", ".join("('r%d', 1)" % i for i in range(1000)))
+    answer = put(server, "one/more", "&count=1")
+    assert answer.status == 409 and "1000 rules" in answer.json()["error"]
+    assert put(server, "r5", "&count=2").status == 204
+    assert put(server, "r6", "&default").status == 204
+    assert put(server, "one/more", "&count=1").status == 204
+    clear(server)
+
+
 def test_659_02_judged_like_moderation(server):
     """A client may read and set rules only for channels that it may moderate;
     for a wildcard, it must be allowed to moderate each channel that exists

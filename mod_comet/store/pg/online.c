@@ -336,12 +336,13 @@ static apr_status_t forget(comet_pg_t *pg, int *more)
     comet_pg_add_int(&args, (state.last < now ? state.last : now)
                                 - pg->config->presence_memory);
     comet_pg_add_int(&args, COMET_ONLINE_SLICE);
-    status = comet_pg_call(pg, "SELECT comet.online_forget($1, $2)", &args,
+    comet_pg_add_int(&args, COMET_ONLINE_SEEN_MOST);
+    status = comet_pg_call(pg, "SELECT comet.online_forget($1, $2, $3)", &args,
                            COMET_PG_ANSWER_USEC, &result);
     if (status != APR_SUCCESS) {
         return status;
     }
-    if (comet_pg_int(result, 0, 0) == COMET_ONLINE_SLICE) {
+    if (comet_pg_int(result, 0, 0) >= COMET_ONLINE_SLICE) {
         *more = 1;
     }
     else {

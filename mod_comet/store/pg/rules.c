@@ -15,7 +15,8 @@ apr_status_t comet_pg_set_rule(comet_pg_t *pg, const comet_rule_t *rule,
     comet_pg_add_int(&args, rule->keep_age_sec);
     comet_pg_add_bool(&args, rule->is_removed);
     comet_pg_add_bool(&args, pg->config->sync_full);
-    status = comet_pg_call(pg, "SELECT comet.set_rule($1, $2, $3, $4, $5)",
+    comet_pg_add_int(&args, COMET_RULES_MOST);
+    status = comet_pg_call(pg, "SELECT comet.set_rule($1, $2, $3, $4, $5, $6)",
                            &args, COMET_PG_ANSWER_USEC, &result);
     if (status == APR_SUCCESS) {
         *changes = comet_pg_int(result, 0, 0);

@@ -29,7 +29,8 @@ int comet_sqlite_set_rule(comet_sqlite_t *store, const comet_rule_t *rule,
         rule->is_removed
             ? "DELETE FROM channel_retention WHERE pattern = ?1"
             : "INSERT OR REPLACE INTO channel_retention(pattern, keep_count,"
-              " keep_age) VALUES(?1, ?2, ?3)",
+              " keep_age) SELECT ?1, ?2, ?3 WHERE (SELECT count(*)"
+              " FROM channel_retention WHERE pattern <> ?1) < ?4",
         -1, &statement, NULL);
 
     *changes = 0;
@@ -38,6 +39,7 @@ int comet_sqlite_set_rule(comet_sqlite_t *store, const comet_rule_t *rule,
         if (!rule->is_removed) {
             bind_limit(statement, 2, rule->keep_count);
             bind_limit(statement, 3, rule->keep_age_sec);
+            sqlite3_bind_int64(statement, 4, COMET_RULES_MOST);
         }
         code = sqlite3_step(statement);
         *changes = code == SQLITE_DONE ? sqlite3_changes(store->db) : 0;

@@ -190,6 +190,27 @@ static void test_changing_rules(void **state)
     kit_assert_healthy();
 }
 
+/* Moderators may set so many rules, however they are called; whoever may write
+ * the database may set more. */
+static void test_many_rules(void **state)
+{
+    comet_store_t *store = kit_open_store(COMET_STORE_WRITE);
+
+    kit_run_outside("WITH RECURSIVE n(i) AS (SELECT 2 UNION ALL SELECT i + 1"
+                    " FROM n WHERE i < 1000) INSERT INTO"
+                    " channel_retention(pattern, keep_count)"
+                    " SELECT 'r' || i, 1 FROM n");
+    assert_int_equal(change_rule(store, "r1", 1, 0, 0), APR_SUCCESS);
+    assert_int_equal(change_rule(store, "one/too/many", 1, 0, 0), COMET_EFULL);
+    assert_int_equal(change_rule(store, "r7", 5, 0, 0), APR_SUCCESS);
+    assert_int_equal(change_rule(store, "r8", 0, 0, 1), APR_SUCCESS);
+    assert_int_equal(change_rule(store, "one/*", 1, 0, 0), APR_SUCCESS);
+    assert_int_equal(kit_number("SELECT count(*) FROM channel_retention"),
+                     COMET_RULES_MOST);
+    kit_run_outside("INSERT INTO channel_retention(pattern) VALUES('more')");
+    comet_store_close(store);
+}
+
 static void test_channel_info(void **state)
 {
     comet_store_t *store = kit_open_store(COMET_STORE_WRITE);
@@ -242,6 +263,40 @@ static void test_forgotten(void **state)
     comet_store_close(store);
 }
 
+/* A member who names ever new channels is remembered in the newest ones, and in
+ * those where it is now; other members are not concerned. */
+static void test_forgotten_by_number(void **state)
+{
+    comet_store_t *store;
+    int more = 1;
+
+    kit_config.presence_grace = SECOND;
+    kit_config.presence_memory = 3600 * SECOND;
+    store = kit_open_store(COMET_STORE_WRITE);
+    kit_append(store, "a", "x", NULL);
+    kit_run_outside(
+        "INSERT INTO online(channel, member) VALUES('here', 'ann');"
+        "UPDATE last_seen SET left_at = (SELECT last FROM comet_clock)"
+        " - 3000000000;"
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n"
+        " WHERE i < 11200) INSERT INTO last_seen"
+        " SELECT 'c' || i, 'ann', last - i, NULL FROM n, comet_clock;"
+        "INSERT INTO last_seen SELECT 'c1', 'bob', last - 3000000000, NULL"
+        " FROM comet_clock;");
+    while (more) {
+        assert_int_equal(comet_store_tidy(store, &more), 0);
+    }
+    assert_int_equal(kit_number("SELECT count(*) FROM last_seen"
+                                " WHERE channel LIKE 'c%' AND member = 'ann'"),
+                     10000);
+    assert_int_equal(kit_number("SELECT min(CAST(substr(channel, 2) AS INTEGER)"
+                                " <= 10000) FROM last_seen"
+                                " WHERE channel LIKE 'c%'"),
+                     1);
+    assert_int_equal(kit_number("SELECT count(*) FROM last_seen"), 10002);
+    comet_store_close(store);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -250,8 +305,10 @@ int main(void)
         KIT_TEST(test_age),
         KIT_TEST(test_wrong_rules),
         KIT_TEST(test_changing_rules),
+        KIT_TEST(test_many_rules),
         KIT_TEST(test_channel_info),
         KIT_TEST(test_forgotten),
+        KIT_TEST(test_forgotten_by_number),
     };
 
     scratch_make();
