@@ -122,21 +122,28 @@ static const comet_pattern_t *elements(const apr_array_header_t *list)
     return list ? (const comet_pattern_t *)list->elts : NULL;
 }
 
-static int make(const asked_t *asked)
+/* No topics yet, but what the client may see of them. */
+static comet_topics_t begin_topics(const mod_comet_mercure_t *mercure)
 {
-    const mod_comet_mercure_t *mercure = asked->mercure;
     const apr_array_header_t *grants =
         mercure->token ? mercure->token->claims.mercure.subscribe : NULL;
-    const comet_topics_t topics = {
-        .names = (const comet_text_t *)asked->names->elts,
-        .name_count = (apr_size_t)asked->names->nelts,
-        .patterns = elements(asked->patterns),
-        .pattern_count = (apr_size_t)asked->patterns->nelts,
+
+    return (comet_topics_t){
         .grants = elements(grants),
         .grant_count = grants ? (apr_size_t)grants->nelts : 0,
         .root = comet_text(mercure->request->mapping->channel),
     };
+}
 
+static int make(const asked_t *asked)
+{
+    const mod_comet_mercure_t *mercure = asked->mercure;
+    comet_topics_t topics = begin_topics(mercure);
+
+    topics.names = (const comet_text_t *)asked->names->elts;
+    topics.name_count = (apr_size_t)asked->names->nelts;
+    topics.patterns = elements(asked->patterns);
+    topics.pattern_count = (apr_size_t)asked->patterns->nelts;
     return mod_comet_select_keep(mercure->r, mercure->ask,
                                  comet_selection_by_topics(&topics));
 }
@@ -177,11 +184,55 @@ static comet_text_t find_last_id(const mod_comet_mercure_t *mercure)
     return id.length ? id : (comet_text_t){ .data = NULL };
 }
 
+/** Whether a client may see a message. */
+typedef struct sight_t {
+    comet_selection_t *all; /* what the client could ask for */
+    comet_timestamp_t timestamp; /* of the message */
+    int is_seen;
+} sight_t;
+
+static int look_at(void *baton, comet_message_t *message)
+{
+    sight_t *sight = baton;
+
+    sight->is_seen = message->timestamp == sight->timestamp
+                     && comet_selection_judge_message(sight->all, message)
+                            != COMET_SELECTION_NONE;
+    comet_message_unref(message);
+    return 0;
+}
+
+/* Find the update of an id.  An update that the client may not see counts as
+ * unknown: the answer would tell that it exists, and when it was published.
+ * @param found  OUT: 0: it is unknown */
+static apr_status_t find_event(comet_store_t *store, comet_text_t id,
+                               const mod_comet_mercure_t *mercure,
+                               comet_timestamp_t *found)
+{
+    const comet_pattern_t star = comet_pattern_read(comet_text("*"));
+    comet_topics_t topics = begin_topics(mercure);
+    sight_t sight = { .is_seen = 0 };
+    apr_status_t status = comet_store_find_event(store, id, found);
+
+    if (status != APR_SUCCESS || !*found) {
+        return status;
+    }
+    topics.patterns = &star;
+    topics.pattern_count = 1;
+    sight.all = comet_selection_by_topics(&topics);
+    sight.timestamp = *found;
+    status = sight.all ? comet_store_tail(store, *found - 1, 1, look_at, &sight)
+                       : APR_ENOMEM;
+    comet_selection_unref(sight.all);
+    *found = sight.is_seen ? *found : 0;
+    return status;
+}
+
 /* Find the timestamp of an id, in one view of the store.
  * @param cursor  OUT: -1: the id is unknown
  * @param is_whole  OUT: whether everything after it is still there */
 static apr_status_t look_up(comet_store_t *store, comet_text_t id,
-                            const comet_selection_t *selection,
+                            const mod_comet_mercure_t *mercure,
                             comet_timestamp_t *cursor, int *is_whole)
 {
     comet_timestamp_t found = 0, floor = 0;
@@ -193,12 +244,12 @@ static apr_status_t look_up(comet_store_t *store, comet_text_t id,
     if (status != APR_SUCCESS) {
         return status;
     }
-    status = comet_store_find_event(store, id, &found);
+    status = find_event(store, id, mercure, &found);
     if (status == APR_SUCCESS && !found) {
         comet_event_id_read(id, &found);
     }
     if (status == APR_SUCCESS && found && found <= state.last) {
-        status = comet_store_floor(store, selection, &floor);
+        status = comet_store_floor(store, mercure->ask->selection, &floor);
         *cursor = found;
         *is_whole = found >= floor;
     }
@@ -237,7 +288,7 @@ int mod_comet_mercure_find_cursor(const mod_comet_mercure_t *mercure)
     }
     status = mod_comet_reading_take(mercure->r, ask, &store);
     if (status == APR_SUCCESS) {
-        status = look_up(store, id, ask->selection, &ask->cursor, &is_whole);
+        status = look_up(store, id, mercure, &ask->cursor, &is_whole);
     }
     mod_comet_reading_return(mercure->r, store, status);
     if (status == COMET_ECOSTLY || status == COMET_EGONE) {

@@ -38,6 +38,12 @@ TOPIC = "room/secret"
 HIDDEN = "VERYPRIVATE"
 
 
+def header_of(server, known, **headers):
+    """The Last-Event-ID that a client with this cursor is told."""
+    with Subscriber(server, "end", lastEventID=known, **headers) as stream:
+        return stream.header("last-event-id")
+
+
 @pytest.fixture(scope="module", autouse=True)
 def before(shared_server):
     """A public message, a private one, and the cursors around them."""
@@ -242,7 +248,23 @@ def test_711_11_unread_counts(make_server):
         return answer.json()["unread"]
 
     wait_until(lambda: unread() == 1, what="the public one")
-    assert server.request("POST", "/comet/room?read=1", b"",
+    # not an ancient mark, which upkeep would forget (CometPresenceMemory)
+    before = int(sqlite(server.db, "SELECT min(timestamp) FROM message")[0][0]) - 1
+    assert server.request("POST", "/comet/room?read=%d" % before, b"",
                           named("bob")).status == 204
     wait_until(lambda: sqlite(server.db, "SELECT unread FROM member")
                == [["1"]], 8, "the mark")
+
+
+def test_711_12_an_id_tells_nothing(server):
+    """The id of a private update is as unknown as one that nobody has used to
+    clients that may not see it, whatever else they may see."""
+    secret, public = "id-of-" + HIDDEN, "id-of-nothing-hidden"
+    publish(server, TOPIC, "public", id=public)
+    granted = bearer(token(subscribe=[TOPIC]))
+    other = bearer(token(subscribe=["room/other"]))
+    for headers, told in (({}, "earliest"), ({"headers": other}, "earliest"),
+                          ({"headers": granted}, secret)):
+        assert header_of(server, secret, **headers) == told
+        assert header_of(server, public, **headers) == public
+        assert header_of(server, "never-used", **headers) == "earliest"
