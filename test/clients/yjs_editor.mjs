@@ -1,21 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
 // Documents of npm `yjs` with the provider of conf/examples.  Its arguments: the
-// folder of the provider, the site, the session's cookie.  Each line of standard
+// folder of the provider, the site, the path at which the site gives tokens, and
+// the headers of the user's session, in JSON.  Each line of standard
 // input is a command in JSON: [command, document, …]; `open` names a post, and
 // after how many updates a whole document is published.
 
 import { createInterface } from 'node:readline';
 import * as Y from 'yjs';
 
-const [, , folder, site, cookie] = process.argv;
+const [, , folder, site, path, headers] = process.argv;
 const { connect } = await import(`${folder}/comet-yjs.js`);
 const say = (...words) => process.stdout.write(`${JSON.stringify(words)}\n`);
 const documents = {};
 
 /** As wp.apiFetch(): rejects with what the REST API says. */
 async function ask(query) {
-  const answer = await fetch(`${site}/wp-json.php?${new URLSearchParams(query)}`,
-    { headers: { Cookie: cookie } });
+  const url = new URL(path, site);
+  for (const [name, value] of Object.entries(query)) {
+    url.searchParams.set(name, value);
+  }
+  const answer = await fetch(url, { headers: JSON.parse(headers) });
   if (!answer.ok) {
     throw { data: { status: answer.status } };
   }

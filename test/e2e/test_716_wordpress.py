@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """wordpress.conf: documents of Yjs (npm) that several editors change at the same
-time, by the plug-in of conf/examples.  Debian's WordPress is too old to
-collaborate, so a few functions stand for it."""
+time, by the plug-in of conf/examples.  A few functions stand for WordPress;
+test_720 has the real one."""
 
 import contextlib
+import json
 import os
 import shutil
 import signal
@@ -94,7 +95,8 @@ def office(site):
     """The process in which anna's editors run."""
     cookie = site.get("/wp-json.php?login=anna").header("set-cookie")
     with NodeClient("yjs_editor.mjs", site.docroot, "http://127.0.0.1:%d"
-                    % site.port, cookie.split(";")[0]) as made:
+                    % site.port, "/wp-json.php", json.dumps(
+                        {"Cookie": cookie.split(";")[0]})) as made:
         yield made
 
 
