@@ -25,7 +25,7 @@ static int enter(mod_comet_mercure_t *mercure)
         mod_comet_token_challenge(r, "invalid_request", token->wrong);
         return mod_comet_mercure_refuse(r, HTTP_BAD_REQUEST, token->wrong);
     case MOD_COMET_TOKEN_INVALID:
-        mod_comet_token_challenge(r, "invalid_token", token->wrong);
+        mod_comet_mercure_challenge(r, "invalid_token", token->wrong);
         return mod_comet_mercure_refuse(
             r, HTTP_UNAUTHORIZED,
             apr_pstrcat(r->pool, "Unauthorized: ", token->wrong, NULL));

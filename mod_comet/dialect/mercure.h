@@ -23,6 +23,14 @@ typedef struct mod_comet_mercure_t {
  * returns */
 int mod_comet_mercure_refuse(request_rec *r, int status, const char *text);
 
+/**
+ * Set the challenge of RFC 6750, and say where the metadata of 1.0 are (RFC 9728)
+ * if a key of this location has the hub's URL for its audience.
+ * @param error  as for mod_comet_token_challenge()
+ */
+void mod_comet_mercure_challenge(request_rec *r, const char *error,
+                                 const char *text);
+
 /** 401: there is no token, but one is needed. */
 int mod_comet_mercure_refuse_anonymous(request_rec *r, const char *text);
 

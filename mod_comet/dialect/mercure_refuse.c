@@ -19,9 +19,51 @@ int mod_comet_mercure_refuse(request_rec *r, int status, const char *text)
     return rv;
 }
 
+/* Where the metadata of a protected resource are (RFC 9728, section 3.1): the
+ * well-known path is put between the host and the path of its URL.
+ * @return NULL: the name is no such URL */
+static const char *find_metadata(const char *resource, apr_pool_t *pool)
+{
+    const char *host = resource ? strstr(resource, "://") : NULL;
+    const char *path;
+
+    if (!host || strncmp(resource, "http", 4) != 0) {
+        return NULL;
+    }
+    path = strchr(host + 3, '/');
+    path = path ? path : host + strlen(host);
+    return apr_pstrcat(pool,
+                       apr_pstrmemdup(pool, resource,
+                                      (apr_size_t)(path - resource)),
+                       "/.well-known/oauth-protected-resource",
+                       path[0] && path[1] ? path : "", NULL);
+}
+
+void mod_comet_mercure_challenge(request_rec *r, const char *error,
+                                 const char *text)
+{
+    const apr_array_header_t *keys = mod_comet_config_token_keys(r);
+    const char *metadata = NULL, *said;
+    int i;
+
+    mod_comet_token_challenge(r, error, text);
+    for (i = 0; keys && i < keys->nelts && !metadata; i++) {
+        metadata = find_metadata(APR_ARRAY_IDX(keys, i, comet_key_t).audience,
+                                 r->pool);
+    }
+    if (metadata) {
+        said = apr_table_get(r->err_headers_out, "WWW-Authenticate");
+        apr_table_setn(r->err_headers_out, "WWW-Authenticate",
+                       apr_pstrcat(r->pool, said, strchr(said, ' ') ? "," : "",
+                                   " resource_metadata=\"",
+                                   ap_escape_quotes(r->pool, metadata), "\"",
+                                   NULL));
+    }
+}
+
 int mod_comet_mercure_refuse_anonymous(request_rec *r, const char *text)
 {
-    mod_comet_token_challenge(r, NULL, text);
+    mod_comet_mercure_challenge(r, NULL, text);
     return mod_comet_mercure_refuse(
         r, HTTP_UNAUTHORIZED,
         apr_pstrcat(r->pool, "Unauthorized: ", text, NULL));

@@ -13,6 +13,8 @@ from stream_client import Stream
 from tokens import bearer, sign
 
 RESOURCE = "https://hub.example.com/.well-known/mercure"
+METADATA = 'resource_metadata="https://hub.example.com' \
+    '/.well-known/oauth-protected-resource/.well-known/mercure"'
 STORES = ("sqlite", pytest.param("postgresql", marks=pytest.mark.long))
 
 SERVER = {"conf": """
@@ -163,10 +165,11 @@ def test_712_05_wrong_tokens(server):
             assert answer.status == 401, (i, answer)
             assert 'error="invalid_token"' \
                 in answer.header("www-authenticate")
+            assert ", " + METADATA in answer.header("www-authenticate")
     for answer in (post(server, [("topic", "x")], {}),
                    server.get("/closed?match=x")):
         assert answer.status == 401
-        assert answer.header("www-authenticate") == "Bearer"
+        assert answer.header("www-authenticate") == "Bearer " + METADATA
     assert post(server, [("topic", "x")],
                 bearer(access(right))).status == 200
 
