@@ -12,6 +12,7 @@
 #include "dialect/catch_up.h"
 #include "dialect/change.h"
 #include "dialect/channels.h"
+#include "dialect/gather.h"
 #include "dialect/marks.h"
 #include "dialect/members.h"
 #include "dialect/moderate.h"
@@ -213,7 +214,7 @@ static const char *find_channel(const request_rec *r,
                                 const mod_comet_mapping_t *mapping,
                                 comet_text_t *channel)
 {
-    const char *below = r->uri + mapping->url_length;
+    const char *below = r->uri + mapping->url_length, *wrong;
 
     if (!*below || !below[1]) {
         *channel = (comet_text_t){ .data = NULL };
@@ -221,7 +222,8 @@ static const char *find_channel(const request_rec *r,
     }
     *channel =
         comet_text(apr_pstrcat(r->pool, mapping->channel, below + 1, NULL));
-    return comet_params_check_channel(*channel);
+    wrong = mod_comet_gather_check_root(mapping, comet_text(below + 1));
+    return wrong ? wrong : comet_params_check_channel(*channel);
 }
 
 static int publishes(const request_rec *r, const mod_comet_request_t *request)

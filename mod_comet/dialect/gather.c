@@ -198,12 +198,22 @@ int mod_comet_gather_is_wildcard(comet_text_t name)
 /* @param wildcard  whether the name is a wildcard; then the part before its
  *                  last slash must be the name of a channel
  * @return NULL, or what is wrong */
+const char *mod_comet_gather_check_root(const mod_comet_mapping_t *mapping,
+                                        comet_text_t name)
+{
+    return *mapping->channel && name.length && name.data[0] == '@'
+               ? "a name that begins with @ would tell of a channel outside of "
+                 "this endpoint"
+               : NULL;
+}
+
 const char *mod_comet_gather_check_name(const gathering_t *gathering,
                                         comet_text_t name, int wildcard)
 {
     apr_size_t most =
         COMET_CHANNEL_MAX_BYTES - strlen(gathering->request->mapping->channel);
     comet_text_t stem = name;
+    const char *wrong;
 
     if (name.length > most) {
         return apr_psprintf(gathering->pool,
@@ -214,7 +224,8 @@ const char *mod_comet_gather_check_name(const gathering_t *gathering,
         return NULL;
     }
     stem.length -= wildcard ? 2 : 0;
-    return comet_params_check_channel(stem);
+    wrong = mod_comet_gather_check_root(gathering->request->mapping, name);
+    return wrong ? wrong : comet_params_check_channel(stem);
 }
 
 int mod_comet_gather_add(gathering_t *gathering, comet_text_t name)

@@ -53,6 +53,15 @@ comet_text_t mod_comet_gather_stored_name(
     const mod_comet_gathering_t *gathering, comet_text_t name);
 
 /**
+ * Whether a name stays below its endpoint.  Below an endpoint with the prefix
+ * room/, the name @online would be a sibling of the channel room.
+ * @param name  without the endpoint's prefix
+ * @return NULL, or what is wrong
+ */
+const char *mod_comet_gather_check_root(const mod_comet_mapping_t *mapping,
+                                        comet_text_t name);
+
+/**
  * Check a name.
  * @param wildcard  whether the name is a wildcard; then the part before its
  *                  last slash must be the name of a channel

@@ -32,11 +32,10 @@ static const char *find_metadata(const char *resource, apr_pool_t *pool)
     }
     path = strchr(host + 3, '/');
     path = path ? path : host + strlen(host);
-    return apr_pstrcat(pool,
-                       apr_pstrmemdup(pool, resource,
-                                      (apr_size_t)(path - resource)),
-                       "/.well-known/oauth-protected-resource",
-                       path[0] && path[1] ? path : "", NULL);
+    return apr_pstrcat(
+        pool, apr_pstrmemdup(pool, resource, (apr_size_t)(path - resource)),
+        "/.well-known/oauth-protected-resource", path[0] && path[1] ? path : "",
+        NULL);
 }
 
 void mod_comet_mercure_challenge(request_rec *r, const char *error,

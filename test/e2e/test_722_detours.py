@@ -197,3 +197,31 @@ def test_722_04_other_ways_in(server, etag):
     with open(server.root + "/logs/notes.log", encoding="utf-8") as file:
         notes = file.read()
     assert WORD not in (notes + server.error_log()).replace("q=" + WORD, "")
+
+
+def test_722_05_beside_a_prefix(server, etag):
+    """An endpoint with the prefix vault/ reaches what is below the channel vault,
+    and not vault itself: neither who is there, nor their places."""
+    assert server.get("/comet/vault/@online?members", OWNER).status == 200
+    assert server.get("/part/deep?wait=0", OWNER).status == 200
+    for target in ("/part/@online?members", "/part/@online?since=0&wait=0",
+                   "/part/%40online?since=0&wait=0",
+                   "/part?channel=@online&since=0&wait=0",
+                   "/part?channel=deep&channel=@online&wait=0",
+                   "/part?channel=@online/*&wait=0",
+                   "/part?retention=@online"):
+        for headers in (OWNER, THIEF):
+            answer = server.get(target, headers)
+            assert answer.status in (400, 403), (target, answer)
+            assert "zoe" not in answer.body.decode()
+    for target in ("/part/@online?remove=zoe", "/part/@online?read=1",
+                   "/part?retention=@online&all"):
+        answer = server.request("POST", target, b"", OWNER)
+        assert answer.status in (400, 403), (target, answer)
+    with Socket(server, "/part?channel=deep&live=1", OWNER) as socket:
+        socket.opened()
+        socket.say({"subscribe": ["@online"], "ref": 1})
+        while "ref" not in (heard := socket.hear()):
+            pass
+        assert heard["status"] == 400, heard
+    assert online(server, SECRET) == ["zoe"]
