@@ -19,11 +19,27 @@ int comet_name_is_reserved(comet_text_t name)
     return 0;
 }
 
-int comet_name_is_sibling(comet_text_t name)
+/* Where the last segment of a name begins. */
+static apr_size_t find_last_segment(comet_text_t name)
 {
     const char *slash =
         name.length ? memrchr(name.data, '/', name.length) : NULL;
-    apr_size_t start = slash ? (apr_size_t)(slash + 1 - name.data) : 0;
+
+    return slash ? (apr_size_t)(slash + 1 - name.data) : 0;
+}
+
+int comet_name_is_sibling(comet_text_t name)
+{
+    apr_size_t start = find_last_segment(name);
 
     return start < name.length && name.data[start] == '@';
+}
+
+comet_text_t comet_name_owner(comet_text_t name)
+{
+    apr_size_t start = find_last_segment(name);
+
+    return start && comet_name_is_sibling(name)
+               ? (comet_text_t){ name.data, start - 1 }
+               : (comet_text_t){ .data = NULL };
 }

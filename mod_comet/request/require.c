@@ -2,6 +2,7 @@
 /* The providers of `Require comet-publish` and `Require comet-channel`. */
 #include "request/require.h"
 
+#include "base/name.h"
 #include "request/dialect.h"
 
 #include <ap_expr.h>
@@ -192,6 +193,41 @@ static int matches(request_rec *r, const pattern_t *pattern,
     return 1;
 }
 
+/* @param exactly  OUT: whether a pattern without a star matches
+ * @return whether any does */
+static int any_matches(request_rec *r, const channels_t *channels,
+                       const char *channel, int *exactly)
+{
+    int i, any = 0;
+
+    *exactly = 0;
+    for (i = 0; i < channels->patterns->nelts && !*exactly; i++) {
+        const pattern_t *pattern =
+            &APR_ARRAY_IDX(channels->patterns, i, pattern_t);
+
+        if (matches(r, pattern, channel)) {
+            any = 1;
+            *exactly = !pattern->below;
+        }
+    }
+    return any;
+}
+
+/* As comet_grant_covers(): who may read a channel's sibling by a star may read
+ * the channel. */
+static int covers(request_rec *r, const channels_t *channels,
+                  const char *channel)
+{
+    comet_text_t owner = comet_name_owner(comet_text(channel));
+    int exactly, of_owner;
+
+    return any_matches(r, channels, channel, &exactly)
+           && (exactly || !owner.data
+               || any_matches(r, channels,
+                              apr_pstrmemdup(r->pool, owner.data, owner.length),
+                              &of_owner));
+}
+
 /* The endpoint's own URL reaches no channel. Channels that a parameter names
  * are authorised by sub-requests to their own URLs. */
 static authz_status check_channel(request_rec *r, const char *line,
@@ -200,17 +236,14 @@ static authz_status check_channel(request_rec *r, const char *line,
     const mod_comet_request_t *request = mod_comet_request(r);
     const channels_t *channels = parsed;
     const char *channel;
-    int i, granted;
+    int granted;
 
     if (!request) {
         return AUTHZ_DENIED;
     }
     channel = mod_comet_request_channel(r);
     granted = !channel && (r->user || !channels->want_user);
-    for (i = 0; channel && !granted && i < channels->patterns->nelts; i++) {
-        granted = matches(r, &APR_ARRAY_IDX(channels->patterns, i, pattern_t),
-                          channel);
-    }
+    granted = granted || (channel && covers(r, channels, channel));
     return granted                           ? AUTHZ_GRANTED
            : r->user || !channels->want_user ? AUTHZ_DENIED
                                              : AUTHZ_DENIED_NO_USER;

@@ -4,6 +4,7 @@
 
 #include <string.h>
 
+#include "base/name.h"
 #include "wire/params.h"
 
 /* The prefix that all channels of a pattern share: the pattern without its
@@ -34,21 +35,31 @@ const char *comet_grant_check(comet_text_t pattern)
     return comet_params_check_channel(pattern);
 }
 
-int comet_grant_covers(const apr_array_header_t *patterns, const char *channel)
+/* @param exactly  OUT: whether a pattern is this very name
+ * @return whether a pattern covers a name */
+static int covers(const apr_array_header_t *patterns, comet_text_t name,
+                  int *exactly)
 {
-    comet_text_t name = comet_text(channel);
-    int i;
+    int i, covered = 0;
 
-    for (i = 0; patterns && i < patterns->nelts; i++) {
+    *exactly = 0;
+    for (i = 0; patterns && i < patterns->nelts && !*exactly; i++) {
         comet_text_t pattern =
             comet_text(APR_ARRAY_IDX(patterns, i, const char *));
         comet_text_t stem = stem_of(pattern);
 
-        if (stem.data ? name.length >= stem.length
-                            && memcmp(name.data, stem.data, stem.length) == 0
-                      : comet_text_equal(pattern, name)) {
-            return 1;
-        }
+        *exactly = comet_text_equal(pattern, name);
+        covered |= stem.data && name.length >= stem.length
+                   && memcmp(name.data, stem.data, stem.length) == 0;
     }
-    return 0;
+    return covered || *exactly;
+}
+
+int comet_grant_covers(const apr_array_header_t *patterns, const char *channel)
+{
+    comet_text_t name = comet_text(channel), owner = comet_name_owner(name);
+    int exactly, of_owner;
+
+    return covers(patterns, name, &exactly)
+           && (exactly || !owner.data || covers(patterns, owner, &of_owner));
 }

@@ -585,6 +585,9 @@ ASKED = [
     ("/comet?channel=user/anna/*&channel=user/anna", True),
     ("/comet/public/a?channel=user/anna", True),
     ("/comet?channel=user%2Fanna", True),
+    ("/comet?channel=user/anna/@online", True),
+    ("/comet?channel=public/a/@online", True),
+    ("/comet?channel=public/@online", False),
     ("/comet?channel=user/bert", False),
     ("/comet?channel=user/anna&channel=user/bert", False),
     ("/comet/public/a?channel=user/bert", False),
@@ -607,7 +610,9 @@ def multi_server(request):
         server.start()
         sqlite_rows = [("public/a", "a"), ("user/anna", "b"),
                        ("user/anna/x", "c"), ("user/bert", "d"),
-                       ("user/bert/x", "e"), ("secret", "f")]
+                       ("user/bert/x", "e"), ("secret", "f"),
+                       ("user/anna/@online", "c"), ("public/a/@online", "c"),
+                       ("public/@online", "g")]
         for channel, body in sqlite_rows:
             sqlite(server.db, "INSERT INTO message(channel, body) VALUES(%s, "
                    "%s);" % (sql_text(channel), sql_text(body)))

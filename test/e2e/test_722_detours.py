@@ -225,3 +225,21 @@ def test_722_05_beside_a_prefix(server, etag):
             pass
         assert heard["status"] == 400, heard
     assert online(server, SECRET) == ["zoe"]
+
+
+def test_722_06_beside_a_star(server, etag):
+    """The grant of all channels below vault does not tell who is in vault; with
+    vault itself it does."""
+    for read, status in ((["vault/*"], 403), (["vault/*", "vault"], 200),
+                         (["vault/*", "vault/@online"], 200)):
+        reader = bearer(sign(claims("eve", read=read, write=["vault/*"])))
+        assert server.get("/comet/vault/deep?wait=0", reader).status == 200
+        for target in ("/comet/vault/@online?members",
+                       "/comet?channel=vault/@online&since=0&wait=0",
+                       "/comet/vault/deep?channel=vault/@online&wait=0"):
+            answer = server.get(target, reader)
+            assert answer.status == status, (read, target, answer)
+    below = bearer(sign(claims("eve", read=["vault/*"], write=["vault/*"])))
+    answer = server.request("POST", "/comet/vault/@online?remove=zoe", b"", below)
+    assert answer.status == 403
+    assert online(server, SECRET) == ["zoe"]

@@ -61,11 +61,26 @@ static void test_patterns_cover_what_they_name(void **state)
     assert_false(comet_grant_covers(NULL, "room"));
 }
 
+/* What tells of a channel is not below it. */
+static void test_siblings(void **state)
+{
+    assert_true(covers("room/*", "room/42/@online"));
+    assert_false(covers("room/*", "room/@online"));
+    assert_true(covers("room/@online", "room/@online"));
+    assert_false(covers("room", "room/@online"));
+    assert_true(
+        covers("another/*", "another/one/@online")); /* and another/one */
+    assert_true(covers("another/one/*", "another/one/@online"));
+    assert_true(covers("*", "room/@online"));
+    assert_true(covers("*", "@online"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_patterns_are_checked),
         cmocka_unit_test(test_patterns_cover_what_they_name),
+        cmocka_unit_test(test_siblings),
     };
 
     return cmocka_run_group_tests(tests, token_setup, token_teardown);
