@@ -203,6 +203,16 @@ static void on_writer_error(void *baton, apr_status_t status,
     log_store(baton, status, detail);
 }
 
+static void on_writer_refusal(void *baton, const char *detail)
+{
+    const comet_store_config_t *store = baton;
+
+    ap_log_error(
+        APLOG_MARK, APLOG_INFO, 0, parent.server,
+        "COMET0124: CometStore: %s refused what a client published: %s",
+        store->place.name, detail);
+}
+
 static void on_hub_error(void *baton, const comet_store_config_t *store,
                          apr_status_t status)
 {
@@ -319,6 +329,7 @@ static apr_status_t start_store(mod_comet_child_t *made, apr_size_t i)
         .places = threads / 4 ? threads / 4 : 1,
         .waiting = &made->publishers,
         .on_error = on_writer_error,
+        .on_refusal = on_writer_refusal,
         .on_removed = on_removed,
         .baton = (void *)parent.stores[i],
     };

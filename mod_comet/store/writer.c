@@ -38,6 +38,22 @@ static void report(comet_writer_t *writer, apr_status_t status,
     }
 }
 
+/* The publisher learns only that its message was refused.  The store's own words
+ * are for the log. */
+static void report_refusal(const comet_writer_t *writer)
+{
+    apr_size_t i = 0;
+
+    while (i < writer->group_count
+           && writer->groups[i]->result != COMET_EINVALID) {
+        i++;
+    }
+    if (i < writer->group_count && writer->config.on_refusal) {
+        writer->config.on_refusal(writer->config.baton,
+                                  comet_store_error(writer->store));
+    }
+}
+
 /* Whether the writers of this server take turns by the bus. */
 static int uses_bus(const comet_writer_t *writer)
 {
@@ -193,6 +209,9 @@ static void publish_queued(comet_writer_t *writer)
                                     writer->group_count);
     }
     unlock_bus(writer);
+    if (count && status == APR_SUCCESS) {
+        report_refusal(writer);
+    }
     if (count && status == COMET_ELOCKED) {
         comet_writer_requeue_jobs(writer, count);
     }

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A system clock that jumps, a slow disk and a process that ends slowly, by
- * LD_PRELOAD.
+ * A system clock that jumps, a slow disk, another kind of file system and a
+ * process that ends slowly, by LD_PRELOAD.
  *
- * The file that COMET_SHIM names contains three 64-bit numbers in this
- * machine's byte order, which the test may change at any time: by how many
- * microseconds the system clock is off, and by how many a sync and the last
- * part of exit() are delayed. The monotonic clock is not changed.
+ * The file that COMET_SHIM names contains four 64-bit numbers in this machine's
+ * byte order, which the test may change at any time: by how many microseconds
+ * the system clock is off, by how many a sync and the last part of exit() are
+ * delayed, and the type that statfs() reports for all file systems (0: the
+ * real one). The monotonic clock is not changed.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
@@ -21,6 +22,7 @@
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
+#include <sys/vfs.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -35,6 +37,7 @@ typedef struct settings_t {
     _Atomic int64_t clock_usec;
     _Atomic int64_t sync_usec;
     _Atomic int64_t exit_usec;
+    _Atomic int64_t file_system;
 } settings_t;
 
 static settings_t none;
@@ -162,4 +165,17 @@ int fsync(int fd)
 {
     delay(&settings->sync_usec);
     return (int)syscall(SYS_fsync, fd);
+}
+
+/* --- File systems --------------------------------------------------------- */
+
+int statfs(const char *path, struct statfs *info)
+{
+    int failed = (int)syscall(SYS_statfs, path, info);
+    int64_t type = atomic_load(&settings->file_system);
+
+    if (!failed && type) {
+        info->f_type = type;
+    }
+    return failed;
 }

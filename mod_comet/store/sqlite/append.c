@@ -4,12 +4,25 @@
 
 #include <string.h>
 
+/*
+ * Others may add triggers to the database.  Their triggers may refuse a message
+ * in ways that harm the rest of a commit: RAISE(FAIL) leaves the message's row
+ * behind, and RAISE(ROLLBACK) ends the transaction.  They may also publish
+ * messages of their own, for which the database takes timestamps from
+ * comet_clock.  An append that notices such a trigger is undone, and begins
+ * again with care (store->careful): each group has a savepoint, comet_clock is
+ * kept up to date after each message, and a group that ended the transaction
+ * is left out.  The connection stays careful from then on.
+ */
+
 /* --- Messages --------------------------------------------------------- */
 
 /* The state of an append. */
 typedef struct append_t {
     comet_timestamp_t now;
     comet_timestamp_t last; /* the last timestamp given */
+    comet_timestamp_t clock; /* what comet_clock says, unless a trigger has
+                              * published something */
     /* the previous message's channel, which is usually that of the next one,
      * too */
     comet_text_t channel;
@@ -17,6 +30,16 @@ typedef struct append_t {
     int added; /* this append has created the channel */
     int changes; /* how many rows moderators have changed */
 } append_t;
+
+/* Keep SQLite's message about a failure, which the next call would replace.
+ * @return @a code */
+static int note(comet_sqlite_t *store, int code)
+{
+    if (code != SQLITE_OK) {
+        comet_sqlite_fail(store, code);
+    }
+    return code;
+}
 
 /* @return SQLITE_OK or SQLite's code */
 static int channel_for(comet_sqlite_t *store, comet_text_t name,
@@ -96,14 +119,51 @@ static int add_alternates(comet_sqlite_t *store, const comet_message_t *message,
     return code;
 }
 
+/* Set comet_clock, so that a trigger numbers its message after this time.
+ * @return SQLITE_OK or SQLite's code */
+static int set_clock(comet_sqlite_t *store, comet_timestamp_t time,
+                     append_t *append)
+{
+    comet_sqlite_bind_int(store, SQL_CLOCK_SET, 1, time);
+    append->clock = time;
+    return note(store, comet_sqlite_run(store, SQL_CLOCK_SET));
+}
+
+/* Read comet_clock.  @return SQLITE_OK or SQLite's code */
+static int read_clock(comet_sqlite_t *store, append_t *append)
+{
+    comet_store_state_t state = { .last = append->clock };
+    apr_status_t status = comet_sqlite_state(store, &state);
+
+    append->clock = state.last;
+    return status == APR_SUCCESS ? SQLITE_OK : sqlite3_errcode(store->db);
+}
+
+/* Insert the row whose values are bound.
+ * @return SQLITE_OK or SQLite's code */
+static int insert_row(comet_sqlite_t *store)
+{
+    int code = note(store, comet_sqlite_run(store, SQL_INSERT));
+
+    if (code == SQLITE_OK && sqlite3_changes(store->db) == 0) {
+        comet_sqlite_fail_text(store, COMET_EINVALID,
+                               "a trigger left the message out: RAISE(IGNORE)");
+        return SQLITE_CONSTRAINT_TRIGGER;
+    }
+    return code;
+}
+
 /* @return SQLITE_OK or SQLite's code */
 static int insert(comet_sqlite_t *store, comet_message_t *message,
                   append_t *append)
 {
     comet_timestamp_t next =
         append->last < append->now ? append->now : append->last + 1;
-    int code = channel_for(store, message->channel, append);
+    int code = note(store, channel_for(store, message->channel, append));
 
+    if (code == SQLITE_OK && store->careful) {
+        code = set_clock(store, next, append);
+    }
     if (code != SQLITE_OK) {
         return code;
     }
@@ -116,9 +176,13 @@ static int insert(comet_sqlite_t *store, comet_message_t *message,
     comet_sqlite_bind_text(store, SQL_INSERT, 5, message->body);
     bind_update(store, &message->update);
     bind_keep(store, message, append->now);
-    code = comet_sqlite_run(store, SQL_INSERT);
+    code = insert_row(store);
     if (code == SQLITE_OK) {
         message->timestamp = append->last = next;
+        code = store->careful ? read_clock(store, append) : SQLITE_OK;
+    }
+    if (code == SQLITE_OK) {
+        append->last = append->clock > next ? append->clock : next;
         code = add_alternates(store, message, append);
     }
     else if (append->added) {
@@ -136,6 +200,16 @@ static int is_refusal(int code)
 
     return primary == SQLITE_CONSTRAINT || primary == SQLITE_TOOBIG
            || primary == SQLITE_MISMATCH;
+}
+
+/* Whether a refusal may come from a trigger that others have made, or from a
+ * message that such a trigger has published. */
+static int is_of_trigger(int code)
+{
+    return code == SQLITE_CONSTRAINT_TRIGGER
+           || code == SQLITE_CONSTRAINT_PRIMARYKEY
+           || code == SQLITE_CONSTRAINT_ROWID
+           || code == SQLITE_CONSTRAINT_UNIQUE;
 }
 
 /* --- Keys ------------------------------------------------------------- */
@@ -198,7 +272,7 @@ static int add_key(comet_sqlite_t *store, const comet_store_group_t *group)
     comet_sqlite_bind_int(store, SQL_KEY_ADD, 5, (apr_int64_t)group->count);
     sqlite3_bind_blob(store->statements[SQL_KEY_ADD], 6, group->key.hash,
                       COMET_HASH_BYTES, SQLITE_STATIC);
-    return comet_sqlite_run(store, SQL_KEY_ADD);
+    return note(store, comet_sqlite_run(store, SQL_KEY_ADD));
 }
 
 /* --- Groups ----------------------------------------------------------- */
@@ -236,19 +310,17 @@ static int insert_messages(comet_sqlite_t *store, comet_store_group_t *group,
 static int remove_for(comet_sqlite_t *store, comet_store_group_t *group,
                       append_t *append)
 {
-    comet_store_state_t state = { .last = append->last };
-    int removed, code;
+    int removed, code = set_clock(store, append->last, append);
 
-    comet_sqlite_bind_int(store, SQL_CLOCK_SET, 1, append->last);
-    code = comet_sqlite_run(store, SQL_CLOCK_SET);
     if (code == SQLITE_OK) {
-        code = comet_sqlite_remove(store, &group->removal, &removed);
-    }
-    if (code == SQLITE_OK && comet_sqlite_state(store, &state) != APR_SUCCESS) {
-        code = sqlite3_errcode(store->db);
+        code =
+            note(store, comet_sqlite_remove(store, &group->removal, &removed));
     }
     if (code == SQLITE_OK) {
-        append->last = state.last;
+        code = read_clock(store, append);
+    }
+    if (code == SQLITE_OK) {
+        append->last = append->clock;
         append->channel_id = 0; /* the channel may be gone */
         append->changes += removed;
         group->result = removed ? APR_SUCCESS : APR_NOTFOUND;
@@ -260,8 +332,9 @@ static int remove_for(comet_sqlite_t *store, comet_store_group_t *group,
 static int set_rule_for(comet_sqlite_t *store, comet_store_group_t *group,
                         append_t *append)
 {
-    int changes, code = comet_sqlite_set_rule(store, &group->rule, &changes);
+    int changes, code;
 
+    code = note(store, comet_sqlite_set_rule(store, &group->rule, &changes));
     if (code == SQLITE_OK) {
         append->changes += changes;
         group->result = changes ? APR_SUCCESS : APR_NOTFOUND;
@@ -269,17 +342,43 @@ static int set_rule_for(comet_sqlite_t *store, comet_store_group_t *group,
     return code;
 }
 
+/* @return as insert_group() */
+static int insert_whole(comet_sqlite_t *store, comet_store_group_t *group,
+                        append_t *append)
+{
+    const append_t before = *append;
+    int whole = store->careful || group->count > 1 || group->key.text.data
+                || (group->count && group->messages[0]->update.alternates.data);
+    int code = whole ? comet_sqlite_run(store, SQL_GROUP) : SQLITE_OK;
+
+    if (code == SQLITE_OK) {
+        code = insert_messages(store, group, append);
+    }
+    if (is_of_trigger(code)
+        && (!store->careful || sqlite3_get_autocommit(store->db))) {
+        return code;
+    }
+    if (is_refusal(code)) {
+        group->result = COMET_EINVALID;
+        unnumber(group);
+        *append = before;
+        append->channel_id = 0;
+        code = whole ? comet_sqlite_run(store, SQL_GROUP_UNDO) : SQLITE_OK;
+    }
+    if (code == SQLITE_OK && whole) {
+        code = comet_sqlite_run(store, SQL_GROUP_END);
+    }
+    return code;
+}
+
 /*
  * Store a group as a whole or not at all.
  * @return SQLITE_OK: group->result says whether it was stored; else SQLite's
- *         code
+ *         code, and the whole append has failed
  */
 static int insert_group(comet_sqlite_t *store, comet_store_group_t *group,
                         append_t *append)
 {
-    const append_t before = *append;
-    int whole = group->count > 1 || group->key.text.data
-                || (group->count && group->messages[0]->update.alternates.data);
     int code = SQLITE_DONE;
 
     group->result = APR_SUCCESS;
@@ -295,26 +394,48 @@ static int insert_group(comet_sqlite_t *store, comet_store_group_t *group,
     if (code != SQLITE_DONE) {
         return code == SQLITE_ROW ? SQLITE_OK : code;
     }
-    code = whole ? comet_sqlite_run(store, SQL_GROUP) : SQLITE_OK;
-    if (code == SQLITE_OK) {
-        code = insert_messages(store, group, append);
-    }
-    if (is_refusal(code)) {
-        comet_sqlite_fail(store, code);
-        group->result = COMET_EINVALID;
-        unnumber(group);
-        *append = before;
-        append->channel_id = 0;
-        code = whole ? comet_sqlite_run(store, SQL_GROUP_UNDO) : SQLITE_OK;
-    }
-    if (code == SQLITE_OK && whole) {
-        code = comet_sqlite_run(store, SQL_GROUP_END);
-    }
-    return code;
+    return insert_whole(store, group, append);
 }
 
-/* @param stored  set to whether any group was stored, or has changed
- *                anything */
+/* What an append does about a failure of a group.
+ * @return APR_EAGAIN: undo the append, and begin it again */
+static apr_status_t judge(comet_sqlite_t *store, comet_store_group_t *group,
+                          int code)
+{
+    if (!is_refusal(code)) {
+        return comet_sqlite_fail(store, code);
+    }
+    if (is_of_trigger(code) && !store->careful) {
+        store->careful = 1;
+    }
+    else {
+        group->result = COMET_EINVALID;
+        unnumber(group);
+    }
+    return APR_EAGAIN;
+}
+
+/* Notice messages that triggers have published, before the first one is
+ * committed.
+ * @return APR_EAGAIN: there are some; as judge() */
+static apr_status_t look_for_triggers(comet_sqlite_t *store, append_t *append)
+{
+    comet_timestamp_t clock = append->clock;
+
+    if (store->careful) {
+        return APR_SUCCESS;
+    }
+    if (read_clock(store, append) != SQLITE_OK) {
+        return APR_EGENERAL;
+    }
+    store->careful = append->clock != clock;
+    return store->careful ? APR_EAGAIN : APR_SUCCESS;
+}
+
+/* Insert all groups but those that were refused already.
+ * @param stored  set to whether any group was stored, or has changed
+ *                anything
+ * @return APR_EAGAIN: undo the append, and begin it again */
 static apr_status_t insert_groups(comet_sqlite_t *store,
                                   comet_store_group_t *const *groups,
                                   apr_size_t count, int *stored)
@@ -324,13 +445,18 @@ static apr_status_t insert_groups(comet_sqlite_t *store,
     apr_status_t status = comet_sqlite_state(store, &state);
     apr_size_t i;
 
-    append.last = state.last;
+    append.last = append.clock = state.last;
     for (i = 0; status == APR_SUCCESS && i < count; i++) {
-        int code = insert_group(store, groups[i], &append);
+        int code = groups[i]->result == COMET_EINVALID
+                       ? SQLITE_OK
+                       : insert_group(store, groups[i], &append);
 
         if (code != SQLITE_OK) {
-            status = comet_sqlite_fail(store, code);
+            status = judge(store, groups[i], code);
         }
+    }
+    if (status == APR_SUCCESS) {
+        status = look_for_triggers(store, &append);
     }
     *stored = append.last > state.last || append.changes;
     if (status == APR_SUCCESS && *stored) {
@@ -340,21 +466,35 @@ static apr_status_t insert_groups(comet_sqlite_t *store,
     return status;
 }
 
+/* @param stored  as insert_groups() */
+static apr_status_t reserve_and_insert(comet_sqlite_t *store,
+                                       comet_store_group_t *const *groups,
+                                       apr_size_t count, int *stored)
+{
+    apr_status_t status = APR_SUCCESS;
+
+    if (!store->reserved) {
+        status = comet_sqlite_reserve(store, store->config->busy_timeout);
+    }
+    return status == APR_SUCCESS ? insert_groups(store, groups, count, stored)
+                                 : status;
+}
+
 apr_status_t comet_sqlite_append(comet_sqlite_t *store,
                                  comet_store_group_t *const *groups,
                                  apr_size_t count)
 {
-    apr_status_t status = APR_SUCCESS;
+    apr_status_t status;
     apr_size_t i;
-    int stored;
+    int stored = 0;
 
-    if (!store->reserved) {
-        status = comet_sqlite_reserve(store, store->config->busy_timeout);
-        if (status != APR_SUCCESS) {
-            return status;
-        }
+    for (i = 0; i < count; i++) {
+        groups[i]->result = APR_SUCCESS;
     }
-    status = insert_groups(store, groups, count, &stored);
+    while ((status = reserve_and_insert(store, groups, count, &stored))
+           == APR_EAGAIN) {
+        comet_sqlite_roll_back(store);
+    }
     if (status == APR_SUCCESS && stored) {
         status = comet_sqlite_commit(store);
     }

@@ -6,18 +6,29 @@
 #include <string.h>
 #include <unistd.h>
 
-int comet_header_is_good(const char *path)
+/* The places in the header, by SQLite's file format ("The Database Header"). */
+#define HEADER_BYTES 100
+#define ENCODING_AT 59 /* the last byte of a number of four bytes */
+
+const char *comet_header_find_fault(const char *path)
 {
     static const char magic[] = "SQLite format 3"; /* with its zero byte */
-    char begin[sizeof(magic)] = "";
+    char header[HEADER_BYTES] = "";
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     ssize_t length = -1;
 
     if (fd >= 0) {
-        length = read(fd, begin, sizeof(begin));
+        length = read(fd, header, sizeof(header));
         close(fd);
     }
-    return length <= 0
-           || (length == sizeof(begin)
-               && memcmp(begin, magic, sizeof(magic)) == 0);
+    if (length <= 0) {
+        return NULL;
+    }
+    if (length < HEADER_BYTES || memcmp(header, magic, sizeof(magic)) != 0) {
+        return "is not an SQLite database";
+    }
+    /* 2 and 3: little-endian and big-endian */
+    return header[ENCODING_AT] == 2 || header[ENCODING_AT] == 3
+               ? "stores its texts as UTF-16, not as UTF-8"
+               : NULL;
 }

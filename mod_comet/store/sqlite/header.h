@@ -7,10 +7,12 @@
 #define COMET_HEADER_H
 
 /**
- * Whether a file can be a database: it is SQLite's, or empty, or not there, or
- * it cannot be read.  Only a process without connections to the file may call
- * this, since closing the file drops the locks of the whole process.
+ * Why a file cannot be the database.  Only a process without connections to the
+ * file may call this, since closing the file drops the locks of the whole
+ * process.
+ * @return a constant text that follows the file's name; NULL: it can be one,
+ *         since it is SQLite's, or empty, or not there, or cannot be read
  */
-int comet_header_is_good(const char *path);
+const char *comet_header_find_fault(const char *path);
 
 #endif /* COMET_HEADER_H */

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "store/sqlite/alias.h"
@@ -128,6 +129,39 @@ const char *comet_place_locate(comet_place_t *place, apr_pool_t *p)
     }
     set_path(place, path ? path : named);
     place->key = find_key(place->own, p);
+    return NULL;
+}
+
+const char *comet_place_network(const char *folder)
+{
+    /* statfs(2) */
+    static const struct {
+        apr_uint32_t type;
+        const char *name;
+    } known[] = {
+        { 0x6969, "NFS" },
+        { 0xff534d42, "CIFS" },
+        { 0xfe534d42, "SMB" },
+        { 0x517b, "SMB" },
+        { 0x01021997, "9p" },
+        { 0x00c36400, "Ceph" },
+        { 0x5346414f, "AFS" },
+        { 0x0bd00bd0, "Lustre" },
+        { 0x01161970, "GFS2" },
+        { 0x7461636f, "OCFS2" },
+        { 0x786f4256, "VirtualBox" },
+    };
+    struct statfs info;
+    apr_size_t i;
+
+    if (statfs(folder, &info) != 0) {
+        return NULL;
+    }
+    for (i = 0; i < sizeof(known) / sizeof(*known); i++) {
+        if ((apr_uint32_t)info.f_type == known[i].type) {
+            return known[i].name;
+        }
+    }
     return NULL;
 }
 

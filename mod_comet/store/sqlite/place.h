@@ -33,4 +33,12 @@ const char *comet_place_folder(const char *path, apr_pool_t *p);
 /** Whether an absolute path is a folder or lies below it. */
 int comet_place_is_within(const char *path, const char *folder);
 
+/**
+ * The kind of network file system that a folder is on.  Between machines neither
+ * SQLite's locks nor its shared memory work.
+ * @return its usual name; NULL: the folder is on no such file system, or cannot
+ *         be examined
+ */
+const char *comet_place_network(const char *folder);
+
 #endif /* COMET_PLACE_H */

@@ -330,11 +330,27 @@ static void check_side_files(const listener_t *listener, const char *path)
     }
 }
 
+static void check_network(const listener_t *listener, const char *path)
+{
+    const char *folder = comet_place_folder(path, listener->p);
+    const char *network = comet_place_network(folder);
+
+    if (network) {
+        warn(
+            listener,
+            "%s is on a network file system (%s), where SQLite's locks and its "
+            "shared memory do not work: two machines that use the database "
+            "would damage it; put it on a local disk",
+            path, network);
+    }
+}
+
 void comet_rights_advise(const comet_place_t *place, const comet_site_t *site,
                          comet_advice_cb *say, void *baton, apr_pool_t *p)
 {
     const listener_t listener = { say, baton, p };
     const char *path = place->own;
+    const char *wrong = comet_header_find_fault(path);
     comet_alias_e alias = comet_alias_check(path);
     struct stat info;
 
@@ -351,13 +367,14 @@ void comet_rights_advise(const comet_place_t *place, const comet_site_t *site,
             apr_psprintf(p, "%s %s; until then nothing can be published", path,
                          comet_alias_text(alias)));
     }
-    if (!comet_header_is_good(path)) {
+    if (wrong) {
         say(baton, 1, 0,
             apr_psprintf(p,
-                         "%s is not an SQLite database: nothing can be "
-                         "published; name another file, or move this one away",
-                         path));
+                         "%s %s: nothing can be published; name another file, "
+                         "or move this one away",
+                         path, wrong));
     }
+    check_network(&listener, path);
     check_rights(&listener, site, path);
     check_others(&listener, site, path);
     check_side_files(&listener, path);

@@ -142,6 +142,8 @@ typedef struct comet_sqlite_t {
     int read_only; /* set by comet_sqlite_enter() */
     int reserved; /* comet_sqlite_reserve() has begun the transaction of the
                    * next append */
+    int careful; /* others have made triggers that refuse or publish messages
+                  * (append.c) */
     apr_interval_time_t patience; /* how long the busy handler waits */
     apr_int64_t busy_since;
     int wal_pages, checkpoint_at;

@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What other programs and people do to the database: triggers of their own, a
+network file system, another encoding."""
+
+import threading
+
+import pytest
+
+from httpd_env import give, sqlite, wait_until
+from shim import Shim
+from stream_client import Stream
+
+TEXT = {"Content-Type": "text/plain"}
+PUBLISHERS, EACH = 6, 8
+SPAM = ("CREATE TRIGGER rule {when} INSERT ON message_log"
+        " WHEN NEW.body LIKE '%spam%'"
+        " BEGIN SELECT RAISE({how}, 'no spam here'); END;")
+
+
+@pytest.fixture
+def ruled(server):
+    """A server in whose database a test may make the trigger `rule`."""
+    yield server
+    sqlite(server.db, "DROP TRIGGER rule;")
+
+
+def publish(server, name, answers):
+    """Publish from one thread; each third message is spam."""
+    for number in range(EACH):
+        body = "%s %d%s" % (name, number, " spam" if number % 3 == 2 else "")
+        answers[body] = server.request("POST", "/comet/%s" % name, body, TEXT)
+
+
+@pytest.mark.parametrize("when, how", [("BEFORE", "ABORT"), ("AFTER", "FAIL"),
+                                       ("AFTER", "ROLLBACK")])
+def test_502_01_a_trigger_refuses_some(ruled, when, how):
+    """A trigger refuses some of the messages that are published at once.  Those
+    are answered 400, the log has the trigger's words, and each other message is
+    stored exactly once and in order."""
+    sqlite(ruled.db, SPAM.format(when=when, how=how))
+    answers = {}
+    threads = [threading.Thread(target=publish, args=(
+        ruled, "%s-%d" % (how.lower(), i), answers))
+        for i in range(PUBLISHERS)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert len(answers) == PUBLISHERS * EACH
+    for body, answer in answers.items():
+        assert answer.status == (400 if "spam" in body else 201), answer
+    for i in range(PUBLISHERS):
+        name = "%s-%d" % (how.lower(), i)
+        assert ruled.rows(name) \
+            == ["%s %d" % (name, n) for n in range(EACH) if n % 3 != 2]
+    assert "refused what a client published: no spam here" \
+        in ruled.error_log()
+
+
+def test_502_02_a_trigger_leaves_some_out(ruled):
+    """RAISE(IGNORE): what is not stored is not acknowledged."""
+    sqlite(ruled.db, "CREATE TRIGGER rule BEFORE INSERT ON message_log"
+           " WHEN NEW.body = 'spam' BEGIN SELECT RAISE(IGNORE); END;")
+    assert ruled.request("POST", "/comet/out", "spam", TEXT).status == 400
+    assert ruled.request("POST", "/comet/out", "ham", TEXT).status == 201
+    assert ruled.rows("out") == ["ham"]
+    assert "a trigger left the message out" in ruled.error_log()
+
+
+def test_502_03_a_trigger_answers(ruled):
+    """A trigger answers each message with another one.  Readers get both, in
+    order and once, also while several clients publish."""
+    sqlite(ruled.db, "CREATE TRIGGER rule AFTER INSERT ON message_log"
+           " WHEN NEW.author IS NULL BEGIN"
+           " INSERT INTO message(channel, author, body)"
+           " VALUES('bot', 'bot', NEW.id || ' ' || NEW.body); END;")
+    with Stream(ruled, "/comet/bot?since=0") as stream:
+        ruled.wait_waiting(1, "events")
+        answers = {}
+        threads = [threading.Thread(target=publish, args=(
+            ruled, "asked-%d" % i, answers)) for i in range(PUBLISHERS)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(30)
+        assert {a.status for a in answers.values()} == {201}
+        stream.until(PUBLISHERS * EACH)
+        wanted = sorted("%d %s" % (a.json()["timestamp"], body)
+                        for body, a in answers.items())
+        assert stream.data() == wanted
+    ids = [m["timestamp"] for m in ruled.history("bot")]
+    assert all(int(text.split()[0]) < when
+               for text, when in zip(wanted, ids))
+
+
+def test_502_10_on_a_network(make_server):
+    """httpd -t and a start warn of a database on a network file system."""
+    server = make_server(start=False)
+    shim = Shim(server)
+    conf = 'CometStore "sqlite:%s"\nCometEndpoint /comet\n' % server.db
+    for kind, name in ((0x6969, "NFS"), (0xff534d42, "CIFS"),
+                       (0x01021997, "9p"), (0, None)):
+        shim.set_file_system(kind)
+        code, text = server.configtest(conf)
+        assert code == 0, text
+        assert ("network file system (%s)" % name in text) == bool(name), text
+        assert ("network" in text) == bool(name), text
+    shim.set_file_system(0x6969)
+    server.start()
+    wait_until(lambda: "network file system (NFS)" in server.error_log(), 5,
+               "the warning")
+    server.post("chat", "served all the same")
+
+
+def test_502_11_another_encoding(make_server):
+    """A database whose texts are UTF-16 is none of ours: httpd -t says so."""
+    server = make_server(start=False)
+    conf = 'CometStore "sqlite:%s"\nCometEndpoint /comet\n' % server.db
+    sqlite(server.db, "PRAGMA encoding = 'UTF-16le'; CREATE TABLE a(b);"
+           " DROP TABLE a;")
+    give(server.db)
+    code, text = server.configtest(conf)
+    assert code != 0 or "UTF-16" in text, text
+    assert "UTF-16, not as UTF-8: nothing can be published" in text
