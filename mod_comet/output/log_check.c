@@ -154,9 +154,19 @@ static void look_for_pipe(look_t *look, const ap_directive_t *directive)
 const char *mod_comet_log_check_waits(ap_HOOK_log_transaction_t *ours,
                                       apr_pool_t *p)
 {
-    look_t look = { .pool = p, .obstacle = find_stranger(ours, p) };
+    unsigned needs = 0;
+    look_t look = {
+        .pool = p,
+        .formats = apr_table_make(p, 4),
+        .needs = &needs,
+        .obstacle = find_stranger(ours, p),
+    };
 
     walk(&look, ap_conftree, look_for_pipe);
+    /* what needs a live request is code that may wait: another module's, or a
+     * sub-request */
+    walk(&look, ap_conftree, look_at_log);
+    walk(&look, ap_conftree, look_at_format);
     return look.obstacle;
 }
 

@@ -58,6 +58,18 @@ def test_501_01_a_slow_log_hook_delays_nobody_else(make_server):
                == 2 * POLLS, what="all lines")
 
 
+@pytest.mark.parametrize("conf, reason", [
+    ("IdentityCheck on", "IdentityCheck"),
+    ("CustomLog logs/u.log \"%U\" \"expr=-U '/index.html'\"", "-U"),
+])
+def test_501_05_code_that_may_wait(make_server, conf, reason):
+    """A worker ends polls where a log asks the client's host or makes
+    sub-requests."""
+    server = make_server(modules=("ident",), conf=conf)
+    assert any("COMET0105" in line and reason in line
+               for line in server.error_log().splitlines())
+
+
 @pytest.mark.parametrize("size", (10, 60000), ids=("short", "long"))
 def test_501_02_a_worker_sends_what_the_hub_answers(make_server, size):
     """With mod_log_forensic a worker sends the hub's answers, short or long.
