@@ -309,7 +309,7 @@ def test_140_10_below_document_root_by_link(make_server):
 
 
 def test_140_11_below_a_vhosts_document_root(make_server):
-    """The DocumentRoot of every virtual host counts."""
+    """A database below the DocumentRoot of any virtual host is refused."""
     server = make_server(start=False, comet="load")
     os.makedirs(os.path.join(server.root, "other"))
     code, text = server.configtest(

@@ -670,7 +670,8 @@ def test_255_45_stop(server):
 
 
 def test_255_46_access_log(server):
-    """The access log has httpd's own requests; a counter has the hub's."""
+    """The access log has the polls that httpd answers; a counter has those
+    that the hub answers."""
     with Fast(server) as client:
         client.learn()
         before = fast_polls(server)

@@ -56,7 +56,8 @@ def landing(server, target, headers=None):
 
 
 def refused(answer, status, reason):
-    """The error that any other client gets, with the same reason."""
+    """Check the error that a client other than an EventSource gets, with the
+    same reason."""
     assert answer.status == status, answer
     assert int(answer.header("retry-after")) >= 1
     assert reason in answer.json()["error"], answer.json()

@@ -203,7 +203,7 @@ def test_350_05_iframe(stored):
 
 
 def test_350_06_the_file(stored):
-    """The sqlite3 command line sees the same bytes."""
+    """The sqlite3 command line sees each text byte for byte."""
     server, number, text = stored
     assert sqlite(server.db, "SELECT hex(body) FROM message WHERE "
                   "channel='c%d' ORDER BY timestamp LIMIT 1;" % number) \
@@ -391,7 +391,7 @@ def test_350_20_name_refused_or_apart(named, path):
 
 
 def test_350_21_no_other_channel_was_made(named):
-    """The file contains the channels that were named, and no other."""
+    """The database has exactly the channels that the paths have named."""
     server, _ = named
     names = {name for name in NAMES.values() if name} \
         | {name for name in RESOLVED.values() if name}

@@ -358,7 +358,8 @@ def test_390_49_php_transaction(serve, tmp_path):
 
 
 def test_390_11_cron(serve):
-    """The script publishes its input, whatever quotes are in it."""
+    """The manual's shell script publishes its input, whatever quotes are in
+    it."""
     server = serve("php")
     text = "it's 42% full\n\"quoted\"; DROP TABLE message;--"
     run_shell(fragment("cron-script"), server, "ops/it's", text=text + "\n")

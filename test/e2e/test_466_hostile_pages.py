@@ -189,7 +189,7 @@ def open_page(browser, server, url):
 
 
 def arrived(server, ways):
-    """The ways whose request has arrived."""
+    """Return the ways whose requests have arrived."""
     log = server.access_log()
     return {way for way in ways
             if "forged-%s " % way in log or "way=%s " % way in log}

@@ -55,7 +55,8 @@ class Live(Socket):
         self.messages = []
 
     def answer(self, ref):
-        """Read until this answer; messages are collected."""
+        """Read until the answer with this ref. Collect the messages that come
+        before it."""
         while True:
             got = self.hear()
             if "ref" in got:

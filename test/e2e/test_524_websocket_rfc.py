@@ -85,7 +85,8 @@ class Runner:
 
 
 def test_524_01_cases(server):
-    """All cases, each frame in one piece."""
+    """All cases are answered as the reference says when each frame comes in
+    one piece."""
     assert all(len(family) > 3 for family in FAMILIES)
     assert Runner(server).run_all(sum(FAMILIES, [])) >= 900
 

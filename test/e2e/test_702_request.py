@@ -163,7 +163,7 @@ def post(server, target, headers=None, text=b"x", **more):
 
 
 def check_answers(server):
-    """The decisions that do not depend on how PHP is run."""
+    """Check the decisions that do not depend on how PHP is run."""
     anna = log_in(server, "anna")
     for headers, target, status in (
             (anna, "/comet/user/anna", 200), (anna, "/comet/user/bert", 403),

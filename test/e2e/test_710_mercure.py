@@ -217,7 +217,8 @@ def expect(answer, status, words):
 
 
 def test_710_09_errors_of_publishing(server):
-    """Each refusal, in the order in which the reference checks."""
+    """A hub refuses what the Mercure project's own hub refuses, and checks in
+    the same order."""
     nobody = bearer(token(subscribe=[ALL]))
     other = bearer(token(publish=["/books/{id}"]))
     topic = [("topic", "/films/1")]

@@ -106,7 +106,7 @@ def test_713_01_publish(server, tmp_path):
 
 
 def test_713_02_a_wrong_secret(server, tmp_path):
-    """The component reports the hub's refusal."""
+    """Symfony's component reports the hub's refusal."""
     script = tmp_path / "publish.php"
     script.write_text(SCRIPT)
     done = subprocess.run(

@@ -51,7 +51,7 @@ def bodies(port):
 
 
 class Run:
-    """The command; ended by SIGTERM, as Ctrl-C ends it."""
+    """A run of the command. SIGTERM ends it, as Ctrl-C does."""
 
     def __init__(self, clone, port):
         self.log = os.path.join(clone, "log")

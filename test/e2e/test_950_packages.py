@@ -132,7 +132,8 @@ def test_950_02_install(debian):
 
 
 def test_950_03_upgrade(debian):
-    """Installed again: a changed comet.conf and the messages stay."""
+    """When the packages are installed again, a changed comet.conf and the
+    messages stay."""
     conf = debian.root + "/etc/apache2/mods-available/comet.conf"
     with open(conf, "a") as file:
         file.write("# mine\n")

@@ -208,7 +208,7 @@ def warnings(text):
 
 @pytest.mark.parametrize("case", REFUSED, ids=names(REFUSED))
 def test_960_01_refused(tester, case):
-    """httpd does not start, and says why."""
+    """httpd refuses each wrong configuration, and says why."""
     code, text = tester.configtest(case[1])
     assert code != 0, text
     assert re.search(case[2], text), text
@@ -286,8 +286,8 @@ def test_960_04_no_false_alarm(tester, case):
 
 @pytest.mark.skipif(not is_root(), reason="needs root to be another user")
 def test_960_05_store_that_the_children_cannot_write(make_server):
-    """The user of the children may not write the folder, or what is there is no
-    database."""
+    """configtest warns if the children's user may not write the database's
+    folder, or if the file there is no database."""
     server = make_server(start=False, comet="load", parent=ORDINARY)
     os.chown(server.data, 0, 0)
     os.chmod(server.data, 0o755)

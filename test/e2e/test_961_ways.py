@@ -126,7 +126,7 @@ def test_961_03_where_parking_is_off(make_server):
 
 @pytest.mark.event
 def test_961_04_sizes(server):
-    """The sizes of the store are those of its files."""
+    """comet-status shows the sizes of a store that its files have."""
     before = server.status()["stores"][0]
     for number in range(30):
         server.post("a%d" % (number % 3), "x" * 10000)

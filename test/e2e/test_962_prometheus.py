@@ -51,7 +51,8 @@ def test_962_01_examples_name_what_there_is(server):
 
 
 def test_962_02_labels_are_quoted(make_server):
-    """A path with quotes and backslashes keeps its line whole."""
+    """Quotes and backslashes in a database's path do not break the line of its
+    label."""
     server = make_server(
         comet="status", conf="CometStore 'sqlite:{data}/a\"b\\\\c.db'\n"
         "CometEndpoint /comet\n")
@@ -64,7 +65,8 @@ def test_962_02_labels_are_quoted(make_server):
 
 @pytest.fixture(scope="module")
 def promtool():
-    """Prometheus' own tool, from Debian's package, which is not installed."""
+    """Return the path of promtool, Prometheus' own tool. It is unpacked from
+    Debian's package, so that nothing has to be installed."""
     folder = os.path.join(REPO, "build", "promtool")
     path = os.path.join(folder, "usr", "bin", "promtool")
     if not os.path.exists(path):

@@ -37,8 +37,9 @@ def hold(server):
 
 
 def test_963_01_locked_and_slow(server):
-    """The commands find the process that holds the lock, and what the log says
-    of it; the log is folded into the database."""
+    """The runbook's commands find the process that holds the lock, and what
+    the error log says of it; the write-ahead log is folded into the
+    database."""
     assert try_post(server) == 201
     other = hold(server)
     try:
@@ -60,8 +61,8 @@ def test_963_01_locked_and_slow(server):
 
 
 def test_963_02_versions_and_backups(server):
-    """The check of a restored database, its version, the back-up before an
-    upgrade."""
+    """The runbook's commands check a restored database and show its version,
+    and make the back-up before an upgrade."""
     try_post(server)
     shown = run_shell(fragment("run-restored-sh"), server).split()
     assert shown[:2] == ["ok", "1129270612"]
@@ -74,8 +75,8 @@ def test_963_02_versions_and_backups(server):
 
 @pytest.mark.long
 def test_963_03_full(small_disk):
-    """A full disk: the log and the counters tell; old messages are removed; it
-    goes on without a restart."""
+    """The disk is full: the log and the counters tell. Once old messages are
+    removed, the server goes on without a restart."""
     server, disk = small_disk
     assert try_post(server, "new") == 201
     sqlite(server.db, "INSERT INTO message_log(id, channel_id, body) SELECT "
@@ -97,7 +98,7 @@ def test_963_03_full(small_disk):
 @pytest.mark.long
 @pytest.mark.skipif(not is_root(), reason="needs root to give files away")
 def test_963_04_move(make_server):
-    """The database moves; clients go on from their cursors."""
+    """After the database was moved, clients go on from their cursors."""
     folder = os.path.join("{root}", "conf", "mods-available")
     server = make_server(comet="status", start=False,
                          conf="Include %s/comet.conf\nCometEndpoint /comet\n"

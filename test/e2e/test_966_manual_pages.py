@@ -128,8 +128,8 @@ class Reader:
 
 
 def test_966_01_each_command(tutorial, chromium):
-    """The notification is on the user's open page, and every command says what
-    the page shows."""
+    """The tutorial's notification appears on the user's open page, and every
+    command of the tutorial prints what the tutorial shows."""
     terminal, reader = Terminal(tutorial), None
     for command, output in steps():
         if command.startswith("sudo -u www-data notify"):

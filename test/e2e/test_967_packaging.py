@@ -35,7 +35,8 @@ def test_967_01_the_containers_configuration(make_server):
 
 @needs("apparmor_parser")
 def test_967_02_apparmor(tmp_path):
-    """The lines are a part of a profile that AppArmor's parser compiles."""
+    """AppArmor's parser compiles a profile with the lines of
+    apparmor.profile."""
     with open(os.path.join(EXAMPLES, "apparmor.profile"),
               encoding="utf-8") as file:
         lines = file.read()
@@ -49,7 +50,7 @@ def test_967_02_apparmor(tmp_path):
 
 @needs("checkmodule", "semodule_package")
 def test_967_03_selinux(tmp_path):
-    """The commands at the head of the file build the module."""
+    """The commands at the head of mod_comet.te build the SELinux module."""
     shutil.copy(os.path.join(EXAMPLES, "mod_comet.te"), tmp_path)
     with open(tmp_path / "mod_comet.te", encoding="utf-8") as file:
         commands = re.findall(r"^#     ((?:checkmodule|semodule_package) .*)$",
@@ -64,8 +65,8 @@ def test_967_03_selinux(tmp_path):
 @pytest.mark.bound(900)
 @needs("rpmbuild")
 def test_967_04_rpm(archive, tmp_path):    # noqa: F811
-    """The spec builds from the archive, where httpd is Debian's.  It has all
-    that an installed module needs, at Fedora's places."""
+    """The RPM's spec builds from the source archive, with Debian's httpd. The
+    package has all that an installed module needs, at Fedora's places."""
     spec = os.path.join(REPO, "conf/packaging/mod_comet.spec")
     run("rpmbuild", "-bb", "--nodeps", "--define", "_topdir %s" % tmp_path,
         "--define", "_sourcedir " + os.path.dirname(archive),

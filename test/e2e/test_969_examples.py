@@ -48,7 +48,8 @@ def configurations():
 
 
 def test_969_01_each_example_is_of_a_known_kind():
-    """No example is forgotten when the manual grows."""
+    """Every example of the reference is of a kind that a test tries, so that
+    none is forgotten when the reference grows."""
     known = configurations() + [
         one(beginning) for beginning in (
             '{"channels"', '{"rules"', '{"members"', '{"messages"',
@@ -65,7 +66,8 @@ def test_969_01_each_example_is_of_a_known_kind():
 
 
 def test_969_02_configurations(server):
-    """httpd accepts each of them, each in a virtual host of its own."""
+    """httpd accepts each configuration of the examples, in a virtual host of
+    its own."""
     write_secret(server)
     hosts = ""
     for number, text in enumerate(configurations()):
@@ -113,7 +115,7 @@ def test_969_03_answers(server):
 
 
 def test_969_04_a_stream(server):
-    """The bytes of the example are those of a stream."""
+    """The example of an event stream has the bytes of a real one."""
     shown = one("event: alarm")
     server.request("POST", "/comet/alarms?type=alarm",
                    "first line\nsecond line", {"Content-Type": "text/plain"})
@@ -126,7 +128,8 @@ def test_969_04_a_stream(server):
 
 @pytest.mark.parametrize("beginning", ("sqlite3 comet.db", "install -d"))
 def test_969_05_commands(server, beginning):
-    """The shell runs each command beside a server that writes."""
+    """The shell runs each command of the examples beside a server that
+    writes."""
     server.post("chat", "hello")
     text = one(beginning)
     if beginning == "install -d":
@@ -143,7 +146,8 @@ def test_969_05_commands(server, beginning):
 
 
 def test_969_07_retention(server):
-    """The statements set a rule for a wildcard, and another for one channel."""
+    """The statements of the example retention-sql set a rule for a wildcard,
+    and another for one channel."""
     text, = (text for name, text in examples() if name == "retention-sql")
     sqlite(server.db, text)
     assert sqlite(server.db, "SELECT pattern, keep_count, keep_age FROM "
