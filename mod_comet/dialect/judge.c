@@ -36,8 +36,8 @@ static const char *find_objection(const request_rec *sub, const request_rec *r,
                               : mod_comet_config_publish_limit(r);
 
     if (!ask && sub->user && (!r->user || strcmp(sub->user, r->user) != 0)) {
-        return "its own URL authenticates another user than this one; "
-               "publish to that URL";
+        return "its own URL authenticates another user than this URL; "
+               "publish to its own URL";
     }
     if (limit && limit != counted && !(ask && ask->history)) {
         return ask ? "it has a limit of its own (CometLimitSubscribers)"

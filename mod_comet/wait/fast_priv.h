@@ -40,8 +40,8 @@ struct mod_comet_fast_t {
     int allowed;
     comet_seat_t *seat; /* the seat of the connection's client, who stays
                          * present while the connection rests; NULL: none */
-    int fresh; /* httpd has decided that it is allowed, and the socket has not
-                * been lent since */
+    int fresh; /* httpd has set `allowed`, and the socket has not been lent
+                * since */
     apr_size_t store;
     const comet_transport_t *transport;
     comet_format_t format;

@@ -480,8 +480,8 @@ def test_700_40_configtest(make_server):
 
 
 def test_700_41_rotation(make_server):
-    """A new key beside the old one, a reload; then the old one leaves: no
-    client with a valid token is refused in between."""
+    """A new key is added beside the old one, and after a reload the old one is
+    removed: no client with a valid token is refused meanwhile."""
     server = make_server(start=False)
     for name, secret in (("old", tokens.SECRET), ("next", tokens.NEW_SECRET)):
         tokens.write(name, secret)

@@ -20,7 +20,8 @@ static int pick(int count)
     return (int)(reference_random(&seed) % (uint64_t)count);
 }
 
-/* The seats that count are exactly who is online, once all is quiet. */
+/* Check that exactly the members with a seat that counts are online, once all
+ * is quiet. */
 static void check_clients(void)
 {
     int channel, member, i;
