@@ -1419,7 +1419,7 @@ export class Comet extends EventTarget {
                             (query, signal) => this.#get(query, url, signal));
     }
 
-    /** The JSON that answers at once. */
+    /** Asks for JSON that the server answers at once. */
     async #get(query, url, signal) {
         const attempt = new Attempt(signal);
         try {

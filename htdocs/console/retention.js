@@ -26,7 +26,7 @@ function describe({ count, age }) {
 }
 
 /**
- * Runs the section.
+ * Runs the section with the rules of retention.
  * @param patterns  returns what the page's form says: channels and wildcards
  */
 export function watchRules(section, endpoint, patterns) {

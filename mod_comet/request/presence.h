@@ -36,8 +36,8 @@ typedef struct mod_comet_presence_visitor_t {
     unsigned char address[8]; /* who.address may point here */
 } mod_comet_presence_visitor_t;
 
-/** @param visitor  OUT; its texts live as long as the request.  The request's
- *                  thread. */
+/** Find out what presence knows of a request's client.  The request's thread.
+ * @param visitor  OUT; its texts live as long as the request */
 void mod_comet_presence_visitor(const request_rec *r,
                                 mod_comet_presence_visitor_t *visitor);
 

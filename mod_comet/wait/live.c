@@ -44,8 +44,9 @@ struct mod_comet_live_t {
     apr_pool_t *rooms_pool; /* or NULL */
     /* now: */
     comet_selection_t *current; /* what the subscriber reads */
-    comet_timestamp_t until; /* the subscriber's; 0: no change has begun */
-    comet_timestamp_t floor; /* the subscriber's, before the change */
+    comet_timestamp_t until; /* ->until of the subscriber; 0: no change has
+                              * begun */
+    comet_timestamp_t floor; /* ->floor of the subscriber before the change */
     change_t *first, *last;
     apr_size_t count;
 };

@@ -261,7 +261,8 @@ def test_200_09_gone_at_the_same_moment(make_server):
 
 
 def test_200_10_never_reads(make_server):
-    """100 clients that never read do not change the latency of the others."""
+    """100 clients that never read do not change the latency of other
+    clients."""
     server = make_server(threads=16, conf="CometPollTimeout 40s")
     big = "x" * 60000
 
@@ -301,9 +302,8 @@ def test_200_10_never_reads(make_server):
 
 
 def test_200_10b_never_reads_a_bulk(make_server):
-    """Clients that never read do not delay the others when megabytes come at
-    once, either: one transaction stores 40 messages of 60 kB for 50 such
-    clients."""
+    """50 clients that never read do not delay other clients even when one
+    transaction stores 40 messages of 60 kB for them."""
     server = make_server(threads=16, conf="CometPollTimeout 40s")
     stuck = []
     for _ in range(50):

@@ -114,7 +114,7 @@ def test_210_06_gone(server, how):
 
 
 def test_210_07_never_reads(server):
-    """TLS clients that never read do not delay the others."""
+    """TLS clients that never read do not delay other clients."""
     url, channel = server.next_classic()
     stuck = []
     for _ in range(20):

@@ -547,7 +547,8 @@ def test_230_15_what_would_do_nothing(tester, line):
     "CometRetain count=5 age=1h", "CometRetain all",
 ], ids=lambda d: re.sub(r"[^!-~]+", "_", d)[:45])
 def test_230_16_what_does_something(tester, line):
-    """httpd -t accepts a directive that looks like those, but has an effect."""
+    """httpd -t accepts directives that look as if they could have no effect,
+    but do have one."""
     code, text = tester.configtest(STORE + line + "\n")
     assert code == 0, text
 

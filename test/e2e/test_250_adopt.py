@@ -501,7 +501,8 @@ def fill_up(server, channel, count, size=20000):
 
 
 def test_250_30_slow(make_server):
-    """A slow client gets all messages in order, and the others do not wait."""
+    """A slow client gets all messages in order, and no other client waits for
+    it."""
     server = make_server(conf=SMALL)
     with Stream(server, "/comet/a", rcvbuf=8192) as slow, \
             Stream(server, "/comet/a") as quick:

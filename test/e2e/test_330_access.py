@@ -1013,8 +1013,8 @@ def test_330_51_secrets_are_not_for_everybody(name, tmp_path):
 
 
 def test_330_52_no_other_command_makes_secrets():
-    """No document makes a file of secrets in any other way: each file belongs
-    to httpd's group before it is filled."""
+    """Wherever a document has a file of secrets made, the file belongs to
+    httpd's group before it is filled."""
     seen = 0
     for folder in (".", "conf", "conf/examples", "htdocs", "htdocs/manual"):
         folder = os.path.join(SOURCE, folder)

@@ -79,7 +79,8 @@ def click(tab, selector):
 
 
 def wait_texts(tab, rows, want, part="body"):
-    """Wait until the rows are these; a failure shows both."""
+    """Wait until the table has these rows. A failure shows the wanted rows and
+    the real ones."""
     try:
         wait_until(lambda: texts(tab, rows, part) == want, 10, "rows", 0.05)
     except AssertionError:

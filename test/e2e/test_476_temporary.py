@@ -70,9 +70,8 @@ def page_count(server):
 
 
 def test_476_01_no_room_for_temporary_files(without_temporary_room):
-    """None of these needs a temporary file: the index of an old database, a
-    batch with its statement journals, and retention, which shrinks the
-    file."""
+    """No temporary file is needed to index an old database, to store a batch
+    with its statement journals, or for retention, which shrinks the file."""
     server = without_temporary_room
     pages = page_count(server)
     server.start()

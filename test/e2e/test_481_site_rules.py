@@ -70,8 +70,8 @@ PORTS = {name: free_port() for name in (*RULES, *CONTROLLERS)}
 
 
 def virtual_hosts():
-    """A virtual host for each of them; the mappings belong to the main
-    server."""
+    """A virtual host for each front controller; the mappings belong to the
+    main server."""
     texts = {name: conf for name, (conf, _) in RULES.items()} | CONTROLLERS
     return "\n".join("Listen 127.0.0.1:%d\n<VirtualHost 127.0.0.1:%d>\n%s\n"
                      "</VirtualHost>" % (port, port, texts[name])

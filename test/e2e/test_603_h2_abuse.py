@@ -114,8 +114,8 @@ def test_603_02_rules_that_end_a_stream(site, kind, payload, error):
     (SETTINGS, 0, setting(5, 1)), (CONTINUATION, 1, b"x"),
     (HEADERS, 2, b"\x82"), (PING, 0, b"abc"), (WINDOW, 1, number(0))])
 def test_603_03_rules_that_end_the_connection(site, kind, stream, payload):
-    """After these errors mod_http2 ends the connection, whatever waits on
-    it."""
+    """A client's error that concerns the whole connection makes mod_http2 end
+    it, whatever waits on it."""
     with H2Tls(site.tls_port) as conn:
         open_streams(conn, 2)
         wait_ghosts(site, 2)

@@ -51,7 +51,7 @@ def bodies(port):
 
 
 class Run:
-    """A run of the command. SIGTERM ends it, as Ctrl-C does."""
+    """A run of `make run`. SIGTERM ends it, as Ctrl-C does."""
 
     def __init__(self, clone, port):
         self.log = os.path.join(clone, "log")

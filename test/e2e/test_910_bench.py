@@ -83,7 +83,8 @@ def test_910_01_a_table(folder):
 
 @pytest.mark.bound(60)
 def test_910_02_what_cannot_run_is_no_number(folder):
-    """Without a server the cell says so, and so does the exit status."""
+    """If a server is not installed, its cells in the table say so, and so does
+    the exit status."""
     status, said, rows = bench(folder, BENCH_ONLY="streams",
                                COMET_HTTPD="/nowhere/httpd")
     assert status == 1

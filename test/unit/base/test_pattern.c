@@ -198,7 +198,8 @@ static void test_wrong_url_patterns(void **state)
     }
 }
 
-/* A template matches what it makes; see the property's own expansion. */
+/* A template matches every text that it makes. This test makes the texts
+ * itself, by the rules of RFC 6570. */
 static void test_expansions(void **state)
 {
     static const char *const operators[] = { "",  "+", "#", ".",

@@ -353,7 +353,7 @@ static void test_clock_set_back(void **state)
 
 /* --- databases from before --------------------------------------------------- */
 
-/* Run SQL as a version without such messages had it. */
+/* Run SQL as a version had it that knew no passing messages. */
 static void run_old(sqlite3 *db, const char *sql, const char *since)
 {
     size_t length = strlen(since);

@@ -143,7 +143,8 @@ static void test_against_all(void **state)
 
     dice = (uint64_t)apr_time_now() | 1;
     print_message("seed %llu\n", (unsigned long long)dice);
-    while (rows < ROWS) { /* long runs of other channels, and a few of these */
+    while (rows < ROWS) { /* long runs of messages on other channels, and a few
+                           * on the channels of the selection */
         int noise = (int)roll(300);
 
         noise = noise < ROWS - rows ? noise : ROWS - rows;
