@@ -285,7 +285,8 @@ def is_expected(opcode, payload, wanted):
 
 
 def is_message(opcode, payload):
-    """Whether a frame is a published message, which arrives as well."""
+    """Whether a frame is a message of the channel. What a client publishes
+    comes back to it as such a frame, besides the answer."""
     return opcode == TEXT and "timestamp" in json.loads(payload)
 
 

@@ -34,7 +34,7 @@ def run(*command, **more):
 
 
 def mirror():
-    """Where this machine gets Debian from, and which one it is."""
+    """Where this machine gets Debian from, and which release it is."""
     found = run("apt-get", "indextargets", "--format", "$(SITE) $(RELEASE)",
                 "Created-By: Packages").splitlines()
     return next(line.split() for line in found
