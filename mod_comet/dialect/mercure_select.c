@@ -12,8 +12,8 @@
 
 /* How many topics one request may name. */
 #define TOPICS_MAX 1000
-/* How much its templates and URL patterns may cost: each message is compared
- * with them. */
+/* How much the templates and URL patterns of one request may cost: each message
+ * is compared with them. */
 #define COST_MAX 100
 
 /* --- topics ---------------------------------------------------------------------- */

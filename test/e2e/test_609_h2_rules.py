@@ -28,7 +28,8 @@ def setting(name, value):
 
 
 frame = H2Tls.frame
-# Each is sent on a connection where streams 1 and 3 wait.
+# Frames that break a rule. Each entry is sent on a connection where streams 1
+# and 3 wait.
 CASES = {
     "credit beyond the maximum": frame(WINDOW, 0, 0, number(MOST)),
     "no credit": frame(WINDOW, 0, 0, number(0)),
