@@ -429,8 +429,8 @@ static void judge(live_t *live, const comet_command_t *command,
     comet_selection_unref(more.writes);
 }
 
-/* Handle one text of the client.  Its bytes do not count any more: few changes
- * wait. */
+/* Handle one text of the client. Its bytes do not count against the talk's
+ * limit any more, because only few changes may wait. */
 static void hear(live_t *live, const mod_comet_said_t *said, apr_pool_t *pool,
                  apr_time_t *ends_at)
 {

@@ -400,7 +400,8 @@ def test_110_32_no_news(server, cursor):
 
 
 def test_110_33_no_news_empty_store(make_server):
-    """In an empty store the no-news cursor of T=0 is 0, twice."""
+    """In an empty store a poll with T=0 ends with the cursor 0, and so does
+    the next one."""
     server = make_server(conf="CometPollTimeout 500ms")
     assert poll(server, "/chat/backend.php", 0) == ("", 0)
     assert poll(server, "/chat/backend.php", None) == ("", 0)

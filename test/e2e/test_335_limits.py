@@ -144,8 +144,8 @@ def test_335_01_address(limited, mpm):
 
 
 def test_335_02_places_are_freed(limited, mpm):
-    """Every end of a wait is counted: an answer, the poll's time, the client,
-    with keep-alive or without."""
+    """Whatever ends a wait frees its place: an answer, the end of the poll's
+    time, or a client that leaves, with keep-alive or without."""
     server = limited(mpm=mpm)
     me = via("192.0.2.1")
     for number in range(4):
