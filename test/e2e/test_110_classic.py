@@ -73,7 +73,8 @@ def drain(server, url, count, cursor=0):
 
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT"])
 def test_110_01_publish(chat, method):
-    """msg is stored, by GET, POST and PUT: 200, empty, Content-Length 0."""
+    """msg is stored by GET, POST and PUT. The answer is 200 with an empty body
+    and Content-Length 0."""
     server, url, channel = chat
     answer = server.request(method, url + "?msg=hello+there", None, XHR)
     assert answer.status == 200

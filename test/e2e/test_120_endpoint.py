@@ -220,7 +220,8 @@ def test_120_10_publish_off(server):
     (b"x", "multipart/form-data; boundary=x", 415),
     (b"x" * 65537, "text/plain", 413)])
 def test_120_11_bad_bodies(server, body, ctype, status):
-    """A bad body: the proper status, a JSON error, nothing stored."""
+    """A bad body gets the proper status and a JSON error, and nothing is
+    stored."""
     answer = post(server, "/comet/bad", body, ctype)
     check_error(answer, status)
     check_common(answer)
@@ -318,7 +319,7 @@ def test_120_18_smuggling(server):
 # -- reading ----------------------------------------------------------------
 
 def test_120_20_answer(server):
-    """The poll's answer: keys, types, headers."""
+    """The poll's answer has the right keys, types and headers."""
     one = server.post("read", "first")
     two = server.post("read", "second <b>")
     answer = server.get("/comet/read?since=0&wait=0")

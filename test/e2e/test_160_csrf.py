@@ -71,8 +71,8 @@ GET_CASES = [
 @pytest.mark.parametrize("name, headers, status", GET_CASES,
                          ids=[c[0] for c in GET_CASES])
 def test_160_01_get(server, name, headers, status):
-    """A GET with msg: which senders may publish; the others get 403 and store
-    nothing."""
+    """Only some senders may publish by a GET with msg. The others get 403 and
+    store nothing."""
     url, channel = server.next_classic()
     answer = server.get(url + "?msg=x", headers_for(server, headers))
     assert answer.status == status, answer
@@ -109,7 +109,8 @@ POST_CASES = [
 @pytest.mark.parametrize("name, headers, status", POST_CASES,
                          ids=[c[0] for c in POST_CASES])
 def test_160_02_post(server, name, headers, status, form):
-    """A POST to the endpoint: the same rules for a body and for a form."""
+    """A POST to the endpoint is judged by the same rules with a plain body and
+    with a form."""
     channel = "post-%s-%s" % (name, form)
     answer = server.request(
         "POST", "/comet/" + channel, b"msg=x" if form else b"x",
@@ -126,7 +127,7 @@ def test_160_02_post(server, name, headers, status, form):
     (c[0], c[1]) for c in POST_CASES if c[2] == 403],
     ids=[c[0] for c in POST_CASES if c[2] == 403])
 def test_160_03_classic_post(server, name, headers):
-    """A cross-site POST with msg to the classic backend: 403 as well."""
+    """A cross-site POST with msg to the classic backend gets 403."""
     url, channel = server.next_classic()
     answer = server.request("POST", url + "?msg=x", b"",
                             headers_for(server, headers))

@@ -266,7 +266,8 @@ def h2_site(make_server):
 
 
 def test_190_20_h2_chat(h2_site):
-    """Publish and poll over HTTP/2: the same answers."""
+    """Publishing and polling over HTTP/2 give the same answers as over
+    HTTP/1.1."""
     with H2(h2_site.port) as conn:
         done = conn.finish(conn.request("GET", "/chat/backend.php?msg=x"),
                            5 * SLOW)

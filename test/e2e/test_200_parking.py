@@ -368,8 +368,8 @@ def test_200_11_never_reads_a_clock(make_server):
 
 
 def test_200_12_never_reads_a_history(make_server):
-    """40 clients request megabytes of history and read none of it: the others
-    still have the 16 threads."""
+    """40 clients request megabytes of history and read none of it: other
+    clients can still use the 16 threads."""
     server = make_server(threads=16)
     for _ in range(60):
         server.post("big", "x" * 60000)

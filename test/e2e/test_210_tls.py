@@ -15,7 +15,8 @@ SERVER = {"tls": True, "classics": 20, "conf": "CometPollTimeout 20s"}
 
 
 def test_210_01_chat(server):
-    """Publish over TLS, poll over TLS and plain: the same messages."""
+    """Polls over TLS and over plain HTTP get the same messages, which are
+    published over TLS."""
     url, channel = server.next_classic()
     answer = server.request("GET", url + "?msg=x", tls=True)
     assert answer.status == 200 and answer.body == b""
@@ -25,7 +26,7 @@ def test_210_01_chat(server):
 
 
 def test_210_02_held(server):
-    """A held poll over TLS: the headers at once, then the message."""
+    """A held poll over TLS gets its headers at once, then the message."""
     url, _ = server.next_classic()
     lags = []
     with Poller(server.tls_port, url, tls=True) as page:
@@ -70,7 +71,8 @@ def test_210_04_clock(server):
 
 @pytest.mark.parametrize("early", [False, True])
 def test_210_05_pipelined(server, early):
-    """A request behind a poll over TLS: no news, then its answer."""
+    """A request behind a poll over TLS ends the poll without news, and is
+    answered."""
     url, _ = server.next_classic()
     server.publish("x", url)
     cursor = server.get(url).json()["timestamp"]

@@ -80,8 +80,9 @@ def judge(found, acked):
 
 @pytest.mark.parametrize("sync", ["full", "normal"])
 def test_220_01_sequential(make_server, sync):
-    """Full: at least one fdatasync a commit, each before its 201.  Normal: far
-    fewer, which proves that the count can tell the difference."""
+    """With CometSync full there is at least one fdatasync for each commit,
+    before its 201. With normal there are far fewer, which proves that the
+    count can tell the difference."""
     server = traced(make_server, conf="CometSync " + sync)
     acked = []
     with server.raw() as conn:
@@ -106,7 +107,7 @@ def test_220_01_sequential(make_server, sync):
 
 
 def test_220_02_parallel(make_server):
-    """Group commit: each 201 still follows a sync of its own batch."""
+    """With group commit, too, each 201 follows a sync of its own batch."""
     server = traced(make_server, threads=64)
     with Load(server.port) as load:
         pubs = load.publish(12, "/comet/disk", "par", each=15,

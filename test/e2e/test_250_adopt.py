@@ -529,7 +529,8 @@ def test_250_31_stuck(make_server):
 
 
 def test_250_32_slow_at_the_end(make_server):
-    """A reload while much data is on its way: the retry field follows it."""
+    """At a reload while much data is on its way, the retry field follows the
+    data."""
     server = make_server(conf=SMALL)
     with Stream(server, "/comet/a", rcvbuf=8192) as slow:
         wait_adopted(server, 1)

@@ -415,8 +415,8 @@ def test_255_29_not_where(make_server, conf):
 
 
 def test_255_30_constant_headers(make_server):
-    """Headers that mod_headers adds to each answer are in each of the hub's;
-    but no poll returns a cookie."""
+    """Headers that mod_headers adds to each answer are also in each answer of
+    the hub; but no poll returns a cookie."""
     server = make_server(conf=FAST + "Header set X-Site here\n"
                          "Header add Set-Cookie a=b\n",
                          modules=("headers",))
@@ -554,8 +554,9 @@ def test_255_38_not_allowed_once(make_server):
 
 
 def test_255_39_another_head_once(make_server):
-    """The last poll before the hub's has an unusual answer: each answer has
-    its own head, and the hub's answer does not repeat the unusual one."""
+    """An answer of httpd with an unusual header changes nothing for other
+    answers: none of them repeats the header, whether httpd or the hub sends
+    it."""
     server = make_server(conf=FAST + """
 Header set X-Once yes "expr=-f '{root}/conf/flag'"
 """)

@@ -895,8 +895,8 @@ def test_330_45_login_form(example):
 
 
 def test_330_46_other_sites(example):
-    """other-sites.conf: two origins; any origin without a user; only this
-    site."""
+    """other-sites.conf opens one channel to two origins, one to any origin
+    without a user, and one to this site only."""
     server = example("other-sites.conf")
     check_allowed(read(server, "/comet/x", from_page(APP)), APP)
     check_refused(read(server, "/comet/x", from_page(EVIL)))

@@ -664,7 +664,8 @@ def test_345_23_odd_names(server):
 
 
 def test_345_24_limits(make_server):
-    """100 parameters and 1,000 channels; CometLimitChannels may lower this."""
+    """One request may have 100 parameters and name 1,000 channels.
+    CometLimitChannels may lower the number of channels."""
     server = make_server(conf="""
       <Location "/comet">
         CometMulti on

@@ -85,7 +85,8 @@ def stored(request, server, published):
 
 
 def test_350_01_classic(stored):
-    """The classic poll: raw with CometEscape off, otherwise as HTML."""
+    """The classic poll returns each text raw with CometEscape off, otherwise
+    as HTML."""
     server, number, text = stored
     for kind, undo in (("raw", str), ("c", html.unescape)):
         url = "/%s%d/backend.php?timestamp=" % (kind, number)
@@ -97,8 +98,8 @@ def test_350_01_classic(stored):
 
 
 def test_350_02_poll(stored):
-    """The JSON poll, byte for byte; it contains nothing that HTML could
-    interpret."""
+    """The JSON poll returns each text byte for byte, and contains nothing that
+    HTML could interpret."""
     server, number, text = stored
     answer = server.get("/comet/c%d?since=0&wait=0" % number)
     assert [m["body"] for m in answer.json()["messages"]] == [text, END]
@@ -137,8 +138,8 @@ def events_of(server, target):
 
 
 def test_350_03_events(stored):
-    """The event stream: the text with LF for each line end, in one event; no
-    part of it becomes a field of the stream."""
+    """The event stream has each text in one event, with LF for each line end.
+    No part of the text becomes a field of the stream."""
     server, number, text = stored
     got = events_of(server,
                     "/comet/c%d?transport=events&since=0" % number)
@@ -149,7 +150,8 @@ def test_350_03_events(stored):
 
 
 def test_350_04_events_as_json(stored):
-    """format=json: byte for byte, on one line."""
+    """With format=json the event stream has each text byte for byte, on one
+    line."""
     server, number, text = stored
     got = events_of(server, "/comet/c%d?transport=events&since=0&"
                     "format=json" % number)
@@ -185,8 +187,8 @@ class Scripts(html.parser.HTMLParser):
 
 
 def test_350_05_iframe(stored):
-    """The forever-iframe: one script element for each message, byte for byte,
-    and no other element."""
+    """The forever-iframe has one script element for each message, byte for
+    byte, and no other element."""
     server, number, text = stored
     page = Scripts(read_stream(
         server, "/comet/c%d?transport=iframe&since=0" % number,

@@ -256,7 +256,8 @@ def check(runs, name, figure):
 @pytest.mark.browser
 @pytest.mark.parametrize("name", list(DRIVERS))
 def test_360_01_cut_at_random(server, short, name, figure):
-    """60 messages, 10 cuts, two restarts: exactly those, in order."""
+    """Over 10 cuts and two restarts each client gets exactly its 60 messages,
+    in order."""
     check(short, name, figure)
     assert short[name].proxy.inside >= 1
 
@@ -265,6 +266,7 @@ def test_360_01_cut_at_random(server, short, name, figure):
 @pytest.mark.long
 @pytest.mark.parametrize("name", list(DRIVERS))
 def test_360_02_cut_fifty_times(server, full, name, figure):
-    """200 messages, 50 cuts, two restarts: exactly those, in order."""
+    """Over 50 cuts and two restarts each client gets exactly its 200 messages,
+    in order."""
     check(full, name, figure)
     assert full[name].proxy.inside >= 10

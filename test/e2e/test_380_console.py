@@ -129,8 +129,8 @@ def test_380_02_latency(console, pages):
 
 
 def test_380_03_wildcard(console, pages):
-    """Several channels and patterns on one connection, including a channel
-    that is created later; no message of other channels."""
+    """One connection shows several channels and patterns, including a channel
+    that is created later, and no message of other channels."""
     tab = console("chat,room/*")
     for i, name in enumerate(("chat", "room/1", "other", "room/new", "roomy",
                               "room/1")):
@@ -165,7 +165,7 @@ def test_380_04_refused(console, pages):
 
 
 def test_380_05_publish(console, pages):
-    """Publishing, also by the keyboard; on an error the page says why and
+    """The page publishes, also by the keyboard. On an error it says why and
     keeps the text."""
     tab = console("chat,log/x%20y")
     fill(tab, "#channel", "log/x y")
@@ -216,8 +216,8 @@ def test_380_14_answer_lost(console, pages):
 
 
 def test_380_06_paging(console, pages):
-    """Pages of older messages, then newer: each message on one page only, in
-    order."""
+    """The page shows older messages page by page, then newer ones: each
+    message is on one page only, in order."""
     insert(pages, *[("chat", "h%02d" % i) for i in range(25)])
     tab = console()
     fill(tab, "#limit", "10")

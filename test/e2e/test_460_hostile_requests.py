@@ -238,8 +238,8 @@ METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS",
     "/comet/secret", "*", "127.0.0.1:80", "first.example:443",
     "http://first.example/comet/secret", "/comet", ""])
 def test_460_12_methods_and_forms(server, target):
-    """Each method with each form of a target (RFC 9112, 3.2): no secret, no
-    echo of the request, no server error."""
+    """Each method with each form of a target (RFC 9112, 3.2) gets no secret,
+    no echo of the request and no server error."""
     requests = [written(method, target, head="X-Echo: echoed\r\n")
                 for method in METHODS]
     for request, text in ask_all(server, requests):

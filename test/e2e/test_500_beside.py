@@ -96,7 +96,7 @@ def open_all(server, expected):
 
 
 def expected_ways(row, mpm):
-    """How each kind waits: only the event MPM parks."""
+    """Tell how each kind of client waits. Only the event MPM parks clients."""
     ways = dict(dict(events="adopted", iframe="adopted", poll="parked",
                      classic="parked"), **row.get("ways", {}))
     if mpm != "event":

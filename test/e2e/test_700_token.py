@@ -294,7 +294,8 @@ def test_700_10_issuer_and_audience(server):
 
 
 def test_700_11_keys_of_one_use(server):
-    """for=: a key for readers grants no right to publish, and the reverse."""
+    """With for= a key for readers grants no right to publish, and a key for
+    publishers none to read."""
     both = claims(read=["x"], write=["x"])
     for secret, read, write in ((tokens.SECRET, 200, 401),
                                 (tokens.NEW_SECRET, 401, 201)):
@@ -390,7 +391,7 @@ def test_700_25_beside_a_password(server):
 
 
 def test_700_26_a_classic_page(server):
-    """The classic dialect: the token grants its channel."""
+    """A token grants the channel of a classic backend, too."""
     target = "/chat/backend.php?timestamp=0"
     token = sign(claims(read=["chat"], write=["chat"]))
     cookie = {"Cookie": "comet_token=" + token,

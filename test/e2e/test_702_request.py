@@ -266,8 +266,9 @@ def test_702_04_itself(php):
 
 
 def test_702_05_again(php):
-    """A script that asks for the same URL by HTTP ends: at most a quarter of
-    the threads ask at a time, and each waits no longer than its time."""
+    """A script that requests the same URL by HTTP comes to an end, because at
+    most a quarter of the threads ask at a time, and each waits no longer than
+    its time."""
     begin = time.monotonic()
     answers = []
     go = os.path.join(php.data, "go")

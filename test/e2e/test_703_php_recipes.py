@@ -208,8 +208,8 @@ def test_703_01_token(site, chrome):
 
 
 def test_703_02_request(site, chrome):
-    """php-request.conf: what php-token.conf does with tokens, by questions to
-    a script, with an EventSource."""
+    """php-request.conf does by questions to a script what php-token.conf does
+    with tokens. The page uses an EventSource."""
     server = site("php-request.conf", "comet-may.php",
                   ("Comet-Lifetime: 60", "Comet-Lifetime: 1"))
     own = check_channels(server, chrome, 2)

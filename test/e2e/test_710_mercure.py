@@ -35,8 +35,8 @@ UUID = re.compile("urn:uuid:[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-"
 
 
 def test_710_01_update(server):
-    """An update reaches its subscribers with its type, id and retry; lines
-    stay lines."""
+    """An update reaches its subscribers with its type, id and retry, and its
+    lines stay separate lines."""
     with Subscriber(server, BOOK) as stream:
         given = publish(server, BOOK, "line1\nline2 ü", type="book",
                         id="urn:x:1", retry="3000")

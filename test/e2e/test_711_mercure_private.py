@@ -203,7 +203,7 @@ def test_711_08_a_reload_and_the_file(server):
 
 
 def test_711_09_rows(server):
-    """A program may insert a private row; it is as hidden."""
+    """A private row that another program inserts is hidden, too."""
     sqlite(server.db, "INSERT INTO message(channel, body, private)"
            " VALUES('%s', '%s row', 1);" % (TOPIC, HIDDEN))
     text = server.get(ENDPOINTS[0] + "?since=0&" + HISTORY).body.decode()

@@ -22,7 +22,8 @@ pytestmark = [pytest.mark.long, pytest.mark.bound(120)]
 
 @pytest.fixture(scope="module")
 def clone():
-    """A copy of what the command needs; the real one may be running."""
+    """A copy of the files that `make run` needs, because the real ones may be
+    in use."""
     top = tempfile.mkdtemp(prefix="comet-run-", dir="/tmp")
     os.chmod(top, 0o755)
     for folder in ("conf", "htdocs", "sql", "test/tools"):

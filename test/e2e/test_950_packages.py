@@ -109,8 +109,9 @@ def test_950_01_lint(debian):
 
 
 def test_950_02_install(debian):
-    """Install, five lines, start: a message by curl is in the database, and the
-    console is there for this machine."""
+    """After the installation and five lines of configuration Apache starts: a
+    message by curl is in the database, and the console is there for this
+    machine."""
     debian.sh("apt-get -qy install apache2 curl sqlite3 "
               "/root/libapache2-mod-comet_*.deb /root/mod-comet-console_*.deb")
     with open(debian.root + "/etc/apache2/conf-available/site.conf", "w") as site:

@@ -110,7 +110,7 @@ def tutorial(make_server):
 
 
 class Reader:
-    """User 7, in Chromium: logs in, and leaves the page open."""
+    """User 7 in Chromium, who logs in and leaves the page open."""
 
     def __init__(self, server, chromium):
         self.driver = chromium.driver
