@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What a client says to choose topics. */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE /* memmem() */
+#endif
 #include "base/pattern.h"
 
 #include <string.h>
@@ -15,6 +18,28 @@ static int begins_alike(comet_text_t text, comet_text_t topic)
     apr_size_t length = brace ? (apr_size_t)(brace - text.data) : text.length;
 
     return topic.length >= length && memcmp(topic.data, text.data, length) == 0;
+}
+
+/* Whether a text has the longest part of a template between two expressions.  A
+ * template that begins with an expression is compared with every message, and
+ * this finds most of those that it cannot match. */
+static int has_longest_part(comet_text_t text, comet_text_t topic)
+{
+    const char *at = text.data, *end = text.data + text.length;
+    comet_text_t longest = { at, 0 };
+
+    while (at < end) {
+        const char *brace = memchr(at, '{', (apr_size_t)(end - at));
+        apr_size_t length = (apr_size_t)((brace ? brace : end) - at);
+
+        if (length > longest.length) {
+            longest = (comet_text_t){ at, length };
+        }
+        brace = brace ? memchr(brace, '}', (apr_size_t)(end - brace)) : NULL;
+        at = brace ? brace + 1 : end;
+    }
+    return !longest.length
+           || memmem(topic.data, topic.length, longest.data, longest.length);
 }
 
 static int is_template(comet_text_t text, apr_size_t *variables)
@@ -64,6 +89,7 @@ int comet_pattern_matches(const comet_pattern_t *pattern, comet_text_t topic)
         return comet_url_pattern_matches(pattern->text, topic);
     default:
         return begins_alike(pattern->text, topic)
+               && has_longest_part(pattern->text, topic)
                && comet_template_compile(&automaton, pattern->text, &variables)
                && comet_automaton_run(&automaton, topic);
     }
