@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What PostgreSQL remembers of a member who names ever new channels is bounded
+(test_store_rules shows it for SQLite)."""
+
+import pytest
+
+from httpd_env import wait_until
+from members import MODULES, NAMES
+
+STORES = (pytest.param("postgresql", marks=pytest.mark.long),)
+SERVER = {"modules": MODULES, "conf": NAMES}
+
+
+def number(server, sql):
+    return int(server.sql(sql)[0][0])
+
+
+def test_666_01_the_newest_are_kept(server):
+    """The oldest rows beyond the limit are removed, in slices; not those of
+    channels where the member is now, nor those of others."""
+    server.sql("INSERT INTO comet.last_seen(channel, member, left_at) SELECT"
+               " 'c' || i, 'ann', i FROM generate_series(1, 60) i")
+    server.sql("INSERT INTO comet.last_seen(channel, member, left_at)"
+               " VALUES('c1', 'bob', 1)")
+    server.sql("INSERT INTO online(channel, member) VALUES('c2', 'ann')")
+    wait_until(lambda: number(server, "SELECT count(*) FROM online") == 1, 10,
+               "ann")
+    removed = [number(server, "SELECT comet.online_forget(0, 15, 20)")
+               for _ in range(4)]
+    assert removed == [15, 15, 9, 0]
+    kept = {row[0] for row in server.sql(
+        "SELECT channel FROM comet.last_seen WHERE member = 'ann'")}
+    assert kept == {"c2"} | {"c%d" % i for i in range(41, 61)}
+    assert number(server, "SELECT count(*) FROM comet.last_seen"
+                  " WHERE member = 'bob'") == 1
