@@ -92,8 +92,8 @@ static int covered(const comet_selection_t *other,
            != COMET_SELECTION_NONE;
 }
 
-/* Make a selection of the names and prefixes of @a a that are chosen, and of
- * those of @a b. */
+/* Make a selection of those names and prefixes of @a a and of @a b that are
+ * chosen. */
 static comet_selection_t *make(const comet_selection_t *a,
                                const comet_selection_t *b, choose_cb *names,
                                choose_cb *prefixes, int more_names,

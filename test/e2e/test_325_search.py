@@ -42,7 +42,8 @@ def bodies(server, channel, words, more=""):
 
 
 def is_indexed(server, channel, words):
-    """Whether a search finds something; until the index is there, it says so."""
+    """Whether a search finds something. As long as there is no index, the
+    server answers that searching is not possible yet."""
     answer = ask(server, channel, words)
     if answer.status == 503:
         check_error(answer, 503, "not ready")

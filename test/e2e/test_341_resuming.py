@@ -183,8 +183,7 @@ def test_341_51_reload_and_stop_say_retry(make_server, mpm):
 
 
 def test_341_52_slow_reader(make_server, mpm):
-    """A slow reader gets 5,000 messages; the other clients do not wait for
-    it."""
+    """A slow reader gets 5,000 messages, and no other client waits for it."""
     server = make_server(mpm=mpm, conf=SMALL)
     sqlite(server.db, "BEGIN;" + "".join(
         "INSERT INTO message(channel, body) VALUES('slow', '%d %s');"

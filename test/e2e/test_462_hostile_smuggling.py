@@ -198,8 +198,8 @@ def answers(text):
 
 
 def body_for(name):
-    """Return a body that contains a request. The endpoint accepts it, unless
-    it is to be too long."""
+    """Return a body that contains a request. It is longer than the endpoint
+    accepts if the request's name is "too-long"."""
     if name == "too-long":
         return b"x" * 3000 + b"\r\n\r\n" + SMUGGLED
     return SMUGGLED
