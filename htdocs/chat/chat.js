@@ -177,7 +177,7 @@ function received() {
     seen();
 }
 
-/** The notes of the log beside its rows. */
+/** Shows that the log is empty, or the button for earlier messages. */
 function showWhole() {
     const empty = list.childElementCount === 0;
     $('#empty').hidden = !empty;

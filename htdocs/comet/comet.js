@@ -288,7 +288,7 @@ class Token {
         return true;
     }
 
-    /** In how many milliseconds it should be renewed, if that is known. */
+    /** In how many milliseconds to renew the token, if that is known. */
     get left() {
         const left = this.#until - Date.now();
         return left > 0 && left <= LONGEST_TIMER ? left : undefined;

@@ -13,7 +13,7 @@ function failure(message, unsure) {
     return Object.assign(new Error(message), { unsure });
 }
 
-/** The JSON of an answer; a failure() that says why not. */
+/** Returns the JSON of an answer, or throws a failure() that says why not. */
 async function ask(url, options) {
     const answer = await fetch(url, options).catch(() => {
         throw failure('The server cannot be reached.', true);

@@ -66,7 +66,8 @@ def etag(server, stored):
         yield server.get(target, OWNER).header("etag")
 
 
-# What is asked of a channel NAME.  A body or a header may have it, too.
+# Requests about a channel NAME.  The name may also be in the body or in a
+# header.
 READS = [
     "/comet/NAME?since=0&wait=0", "/comet/NAME?before=9007199254740991&wait=0",
     "/comet/NAME?wait=0&q=" + WORD, "/comet/NAME?wait=0&format=json",
