@@ -20,9 +20,9 @@ int comet_name_is_reserved(comet_text_t name);
 int comet_name_is_sibling(comet_text_t name);
 
 /**
- * The channel that a sibling tells of: room/42 for room/42/@online.  Who may read
- * all channels below room may read that, but not room/@online, which tells of the
- * channel room.
+ * The channel that a sibling tells of: room/42 for room/42/@online.  Whoever
+ * may read all channels below room may read that sibling, but not room/@online,
+ * which tells of the channel room.
  * @return data NULL: the name is no sibling.  Any thread.
  */
 comet_text_t comet_name_owner(comet_text_t name);

@@ -53,7 +53,7 @@ comet_text_t mod_comet_gather_stored_name(
     const mod_comet_gathering_t *gathering, comet_text_t name);
 
 /**
- * Whether a name stays below its endpoint.  Below an endpoint with the prefix
+ * Check that a name stays below its endpoint. Below an endpoint with the prefix
  * room/, the name @online would be a sibling of the channel room.
  * @param name  without the endpoint's prefix
  * @return NULL, or what is wrong

@@ -122,7 +122,8 @@ static const comet_pattern_t *elements(const apr_array_header_t *list)
     return list ? (const comet_pattern_t *)list->elts : NULL;
 }
 
-/* No topics yet, but what the client may see of them. */
+/* Begin with no topics, but with the grants that say which of them the client
+ * may see. */
 static comet_topics_t begin_topics(const mod_comet_mercure_t *mercure)
 {
     const apr_array_header_t *grants =

@@ -72,8 +72,8 @@ typedef struct comet_online_totals_t {
 /** The most rows or channels that one transaction handles.  Clients choose how
  * many there are, and publishers wait while it runs. */
 #define COMET_ONLINE_SLICE 500
-/** Of how many channels the store remembers that one member was there, beside
- * those where it is now. */
+/** For how many channels the store remembers that a member was there, besides
+ * those where the member is now. */
 #define COMET_ONLINE_SEEN_MOST 10000
 
 /** What an engine does for the functions below. */

@@ -280,8 +280,8 @@ typedef struct comet_rule_t {
 /** The highest number of messages that a rule keeps. */
 #define COMET_RULE_COUNT_MAX APR_INT32_MAX
 
-/** How many rules there may be for one more to be set by a group.  Upkeep
- * compares each channel with all of them. */
+/** The most rules that groups may set. Upkeep compares each channel with all of
+ * them. */
 #define COMET_RULES_MOST 1000
 
 /** Called with a rule, whose text is valid during the call.

@@ -58,7 +58,8 @@ def test_502_01_a_trigger_refuses_some(ruled, when, how):
 
 
 def test_502_02_a_trigger_leaves_some_out(ruled):
-    """RAISE(IGNORE): what is not stored is not acknowledged."""
+    """A message that a trigger leaves out by RAISE(IGNORE) is not
+    acknowledged."""
     sqlite(ruled.db, "CREATE TRIGGER rule BEFORE INSERT ON message_log"
            " WHEN NEW.body = 'spam' BEGIN SELECT RAISE(IGNORE); END;")
     assert ruled.request("POST", "/comet/out", "spam", TEXT).status == 400

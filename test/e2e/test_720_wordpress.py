@@ -83,8 +83,9 @@ def test_720_01_converge(site, office):
 
 
 def test_720_02_rights(site, office):
-    """WordPress's roles decide: an author edits drafts of theirs, an editor all,
-    a subscriber none; a session without its nonce, or none, is nobody."""
+    """WordPress's roles decide: an author may edit their own drafts, an editor
+    all drafts, and a subscriber none. A request without a session, or without
+    the session's nonce, is nobody's."""
     sessions = {name: wordpress.log_in(site, name) for name in site.posts}
     may = {"anna": {"anna"}, "bert": {"bert"}, "carl": set(),
            "dora": set(site.posts)}

@@ -44,7 +44,8 @@ LATE = 3.0      # seconds; it takes less than one where nothing else runs
 
 
 def token_for(seconds):
-    """(headers, end): it opens everything, in each dialect."""
+    """Return the headers with a token that opens everything in each dialect,
+    and the token's end."""
     said = claims("anna", read=["*"], seconds=seconds,
                   mercure={"subscribe": ["*"]})
     return bearer(sign(said)), said["exp"]
@@ -68,7 +69,8 @@ def live(socket):
 
 
 def open_plain(stack, server, headers):
-    """Each way of HTTP/1.1: what reads until its client is told of the end."""
+    """Open a client for each way of waiting over HTTP/1.1. Return functions
+    that read until the clients are told of the end."""
     ends = []
     for target in ("/comet/a", "/comet?channel=a&live=1", "/comet?channel=a/*"):
         socket = stack.enter_context(Socket(server, target, headers))
@@ -93,7 +95,8 @@ def open_plain(stack, server, headers):
 
 
 def open_h2(stack, server, headers):
-    """Each way of HTTP/2: with a thread and without, and a WebSocket."""
+    """Open clients for each way of waiting over HTTP/2: with a thread, without
+    one, and by a WebSocket. Return as open_plain()."""
     lower = {"authorization": headers["Authorization"]}
     conn = stack.enter_context(H2Tls(server.tls_port))
     streams = [conn.request("GET", target, {**lower, **more})
@@ -118,7 +121,8 @@ def open_h2(stack, server, headers):
 
 
 def test_721_01_every_way(make_server, mpm, figure):
-    """All of them wait until their common token ends, and no longer."""
+    """Clients of every kind wait until the end of their common token, and no
+    longer."""
     event = mpm == "event"
     server = make_server(mpm=mpm, threads=40, conf=CONF + (
         "CometParkHTTP2 on\nH2WebSockets on\n"

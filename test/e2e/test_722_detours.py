@@ -117,8 +117,8 @@ def put(target, name):
 
 
 def check(server, what, ask):
-    """`ask` of the secret channel and of the unused one: the same answer, which
-    has nothing secret."""
+    """Check that `ask` gets the same answer for the secret channel and for the
+    unused one, and that it has nothing secret."""
     seen, wanted = (shape(ask(name), name) for name in (SECRET, UNUSED))
     assert seen == wanted, what
     text = repr(seen)
@@ -128,7 +128,8 @@ def check(server, what, ask):
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS"])
 def test_722_01_reading(server, etag, method):
-    """By URLs, parameters, wildcards, siblings and conditions"""
+    """Reading by URLs, parameters, wildcards, siblings and conditions reveals
+    nothing."""
     for target in ("/comet/NAME?since=0&wait=0", "/comet/NAME/@online?members",
                    "/comet?channels=NAME/*", "/comet/./NAME?wait=0"):
         text = server.get(put(target, SECRET), OWNER).body.decode()
@@ -146,7 +147,8 @@ def test_722_01_reading(server, etag, method):
 
 
 def test_722_02_writing(server, etag):
-    """Publishing, marks, moderation and batches; nothing is stored or removed."""
+    """Publishing, marks, moderation and batches reveal nothing, and nothing is
+    stored or removed."""
     before = server.sql("SELECT count(*) FROM message")
     for target, headers, body in WRITES:
         check(server, (target, body), lambda name: server.request(
@@ -157,7 +159,7 @@ def test_722_02_writing(server, etag):
 
 
 def test_722_03_websocket(server, etag):
-    """Subscribing and publishing on an open WebSocket"""
+    """Subscribing and publishing on an open WebSocket reveal nothing."""
     def ask(name):
         with Socket(server, "/comet?channel=open&live=1", THIEF) as socket:
             socket.opened()

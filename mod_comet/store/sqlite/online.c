@@ -350,8 +350,8 @@ static apr_status_t publish(comet_store_t *base, int *count)
     " AND NOT EXISTS (SELECT 1 FROM presence_row AS p" \
     " WHERE p.channel = s.channel AND p.member = s.member)"
 
-/* The channels in which a member was last seen the longest ago, beyond the newest
- * ?1, as far as it is not there now. */
+/* The channels in which a member was last seen the longest ago: all but the
+ * newest ?1, and without those where the member is now. */
 #define TOO_MANY \
     "FROM (SELECT s.channel, s.member, row_number() OVER (" \
     "PARTITION BY s.member" \

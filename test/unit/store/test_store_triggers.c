@@ -45,7 +45,8 @@ static void refuse(const char *how, const char *when)
              " WHEN NEW.body = 'spam' BEGIN SELECT RAISE(%s); END",
              when, how);
     kit_run_outside(sql);
-    for (round = 0; round < 2; round++) { /* the store learns in the first */
+    for (round = 0; round < 2; round++) { /* in the first round the store learns
+                                           * of the trigger */
         append_some(store, results);
         for (i = 0; i < COUNT; i++) {
             assert_int_equal(results[i], i == BAD || i == WORSE ? COMET_EINVALID
