@@ -205,7 +205,8 @@ static const char *map(mod_comet_mapping_t *mapping, const char *argument,
                        || argument[length - 1] != '/'
                        || comet_params_check_channel(
                            (comet_text_t){ argument, length - 1 }))
-               ? "a prefix of channels that ends in a slash, such as shared/"
+               ? "a prefix of channels that ends in a slash and begins with "
+                 "none, such as shared/"
                : NULL;
 }
 

@@ -2,6 +2,7 @@
 /* Warnings about a configuration that does not do what was meant. */
 #include "hooks/advice.h"
 
+#include <apr_lib.h>
 #include <apr_strings.h>
 
 #include "server/mpm.h"
@@ -90,6 +91,26 @@ static void check_poll(mod_comet_warnings_t *warnings,
     }
 }
 
+/* An administrator who forgets the unit means days, but gets seconds. */
+static void check_retention(mod_comet_warnings_t *warnings,
+                            const mod_comet_scene_t *scene,
+                            const mod_comet_line_t *line)
+{
+    int i;
+
+    for (i = 0; i < 2; i++) {
+        const char *word = mod_comet_scene_word(line->node, i, scene->pool);
+
+        if (mod_comet_tree_begins(word, "age=")
+            && apr_isdigit(word[strlen(word) - 1])) {
+            mod_comet_warning_say(warnings, "COMET0166", line->node,
+                                  "CometRetain %s: without a unit these are "
+                                  "seconds; write %ss, or for days %sd",
+                                  word, word, word);
+        }
+    }
+}
+
 static void check_body(mod_comet_warnings_t *warnings,
                        const mod_comet_scene_t *scene,
                        const mod_comet_line_t *line)
@@ -155,6 +176,9 @@ static void check_values(mod_comet_warnings_t *warnings,
         }
         if (mod_comet_scene_is(line, "CometPollTimeout")) {
             check_poll(warnings, scene, line);
+        }
+        else if (mod_comet_scene_is(line, "CometRetain")) {
+            check_retention(warnings, scene, line);
         }
         else if (mod_comet_scene_is(line, "LimitRequestBody")) {
             check_body(warnings, scene, line);

@@ -192,6 +192,32 @@ static void check_rule(mod_comet_warnings_t *warnings,
     }
 }
 
+/* A URL that a mapping answers cannot decide who may use the mapping. */
+static void check_asked(mod_comet_warnings_t *warnings,
+                        const mod_comet_scene_t *scene,
+                        const mod_comet_line_t *line)
+{
+    int first = is_word(line, 0, "comet-publish", scene->pool), i;
+    const char *rest = mod_comet_scene_word(line->node, first + 1, scene->pool);
+    const char *url = apr_pstrmemdup(scene->pool, rest, strcspn(rest, "?"));
+
+    if (!mod_comet_scene_is(line, "Require")
+        || !is_word(line, first, "comet-request", scene->pool)) {
+        return;
+    }
+    for (i = 0; i < scene->config->mappings->nelts; i++) {
+        const mod_comet_mapping_t *mapping = mapping_at(scene, i);
+
+        if (mod_comet_scene_maps(mapping, url)) {
+            mod_comet_warning_say(
+                warnings, "COMET0165", line->node,
+                "Require %s: %s %s answers there, so that every request is "
+                "refused; write the URL of a script that decides",
+                line->node->args, mapping->directive, mapping->url);
+        }
+    }
+}
+
 /* @return the module that a type needs, without "mod_"; NULL: it is not known */
 static const char *module_of(const char *type)
 {
@@ -260,6 +286,7 @@ void mod_comet_advice_access_check(mod_comet_warnings_t *warnings,
         check_status(warnings, scene, line);
         if (mod_comet_scene_concerns_any(line->section, scene)) {
             check_rule(warnings, scene, line);
+            check_asked(warnings, scene, line);
             check_login(warnings, scene, line);
             check_limit(warnings, scene, line);
         }

@@ -23,9 +23,18 @@ static int is_listed(const mod_comet_line_t *line,
 
 /* --- lines that meet a mapping -------------------------------------------------- */
 
-/* Find the URL that a directive such as Alias or Redirect is about. It is the
- * directive's first argument that is a URL path or, in a section, the section's
- * path.
+/* Directives whose URL is a regular expression. */
+static int is_by_regex(const mod_comet_line_t *line)
+{
+    apr_size_t length = strlen(line->node->directive);
+
+    return !line->section && length > 5
+           && strcasecmp(line->node->directive + length - 5, "Match") == 0;
+}
+
+/* Find the URL that a directive such as Alias or Redirect is about, or the regular
+ * expression of AliasMatch. It is the directive's first argument that is a URL path
+ * (an expression has a slash) or, in a section, the section's path.
  * @return NULL: it is not known */
 static const char *url_of(const mod_comet_line_t *line, apr_pool_t *p)
 {
@@ -38,26 +47,48 @@ static const char *url_of(const mod_comet_line_t *line, apr_pool_t *p)
     }
     for (i = 0; i < 2; i++) {
         word = mod_comet_scene_word(line->node, i, p);
-        if (word[0] == '/') {
+        if (is_by_regex(line) ? strchr(word, '/') != NULL : word[0] == '/') {
             return word;
         }
     }
     return NULL;
 }
 
-/* Whether a mapping serves all requests for a URL and for the URLs below it. */
-static int has_all(const mod_comet_mapping_t *mapping, const char *url)
+/* Whether a regular expression is about a mapping's URL, or those below it, and
+ * not about everything. */
+static int matches(const char *text, const mod_comet_mapping_t *mapping,
+                   apr_pool_t *p)
 {
-    return mapping->dialect->subtree
-               ? mod_comet_scene_is_within(url, mapping->url)
-               : strcmp(url, mapping->url) == 0;
+    const ap_regex_t *regex = ap_pregcomp(p, text, AP_REG_EXTENDED);
+    const char *below = apr_pstrcat(p, mapping->url, "/x", NULL);
+
+    return regex && ap_regexec(regex, "/", 0, NULL, 0)
+           && ap_regexec(regex, "/-/-", 0, NULL, 0)
+           && (!ap_regexec(regex, mapping->url, 0, NULL, 0)
+               || (mapping->dialect->subtree
+                   && !ap_regexec(regex, below, 0, NULL, 0)));
+}
+
+/* Whether a directive like Alias or Redirect is about a mapping's requests.
+ * @param url  what it names */
+static int meets(const mod_comet_line_t *line, const char *url,
+                 const mod_comet_mapping_t *mapping, apr_pool_t *p)
+{
+    return is_by_regex(line) ? matches(url, mapping, p)
+                             : mod_comet_scene_maps(mapping, url);
 }
 
 /* Directives that would have another module answer a URL. */
 static int would_answer(const mod_comet_line_t *line, apr_pool_t *p)
 {
-    static const char *const directives[] = { "Alias", "ScriptAlias",
-                                              "WSGIScriptAlias", "ProxyPass",
+    static const char *const directives[] = { "Alias",
+                                              "AliasMatch",
+                                              "ScriptAlias",
+                                              "ScriptAliasMatch",
+                                              "WSGIScriptAlias",
+                                              "WSGIScriptAliasMatch",
+                                              "ProxyPass",
+                                              "ProxyPassMatch",
                                               NULL };
 
     if (mod_comet_scene_is(line, "SetHandler")) {
@@ -72,7 +103,8 @@ static int would_answer(const mod_comet_line_t *line, apr_pool_t *p)
 
 static int redirects(const mod_comet_line_t *line)
 {
-    static const char *const directives[] = { "Redirect", "RedirectPermanent",
+    static const char *const directives[] = { "Redirect", "RedirectMatch",
+                                              "RedirectPermanent",
                                               "RedirectTemp", NULL };
 
     return is_listed(line, directives);
@@ -94,7 +126,7 @@ void mod_comet_advice_urls_check(mod_comet_warnings_t *warnings,
             const mod_comet_mapping_t *mapping =
                 &APR_ARRAY_IDX(scene->config->mappings, k, mod_comet_mapping_t);
 
-            if (has_all(mapping, url)) {
+            if (meets(line, url, mapping, scene->pool)) {
                 mod_comet_warning_say(
                     warnings, "COMET0156", line->node,
                     answers ? "%s has no effect for %s, since %s %s (%s) "

@@ -135,6 +135,13 @@ int mod_comet_scene_is_within(const char *path, const char *url)
                || (length && url[length - 1] == '/'));
 }
 
+int mod_comet_scene_maps(const mod_comet_mapping_t *mapping, const char *url)
+{
+    return mapping->dialect->subtree
+               ? mod_comet_scene_is_within(url, mapping->url)
+               : strcmp(url, mapping->url) == 0;
+}
+
 int mod_comet_scene_is_plain(const mod_comet_section_t *section)
 {
     return !section->regex && !section->is_pattern;

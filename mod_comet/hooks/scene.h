@@ -70,6 +70,9 @@ int mod_comet_scene_is_plain(const mod_comet_section_t *section);
 int mod_comet_scene_applies(const mod_comet_section_t *section,
                             const char *url);
 
+/** Whether a mapping serves all requests for a URL and for the URLs below it. */
+int mod_comet_scene_maps(const mod_comet_mapping_t *mapping, const char *url);
+
 /** Whether a section certainly applies to a mapping's URL or to one below it.
  * @param section  NULL: it does */
 int mod_comet_scene_concerns(const mod_comet_section_t *section,

@@ -14,8 +14,13 @@
 const char *mod_comet_value_wrong(cmd_parms *cmd, const char *value,
                                   const char *allowed)
 {
-    return apr_psprintf(cmd->pool, "%s: \"%s\" is not allowed: expected %s",
-                        cmd->cmd->name, value, allowed);
+    /* as word processors and blogs write a quotation mark, in UTF-8 */
+    int is_curly = strncmp(value, "\xe2\x80\x9c", 3) == 0
+                   || strncmp(value, "\xe2\x80\x9d", 3) == 0;
+
+    return apr_psprintf(cmd->pool, "%s: \"%s\" is not allowed: expected %s%s",
+                        cmd->cmd->name, value, allowed,
+                        is_curly ? ", in straight quotation marks" : "");
 }
 
 const char *mod_comet_value_number(cmd_parms *cmd, const char *value,
@@ -69,7 +74,10 @@ const char *mod_comet_value_duration(cmd_parms *cmd, const char *value,
 
     if (!mod_comet_value_read_duration(value, &duration) || duration < least
         || duration > most) {
-        return mod_comet_value_wrong(cmd, value, allowed);
+        return mod_comet_value_wrong(
+            cmd, value,
+            apr_pstrcat(cmd->temp_pool, allowed,
+                        " (units: ms, s, min, h, d, w)", NULL));
     }
     *field = duration;
     return NULL;

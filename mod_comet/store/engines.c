@@ -46,7 +46,7 @@ const char *comet_engines_parse(comet_place_t *place, const char *value,
         }
     }
     return apr_pstrcat(p, comet_engines_usage(engines, p),
-                       strncmp(value, "postgresql:", 11) == 0
+                       strncmp(value, "postgres", 8) == 0
                            ? " or, after \"LoadModule comet_pg_module "
                              "modules/mod_comet_pg.so\", "
                              "postgresql:CONNECTION"

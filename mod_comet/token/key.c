@@ -116,8 +116,13 @@ static const char *read_file(content_t *content, kind_e kind, const char *path,
         &file, path, APR_FOPEN_READ | APR_FOPEN_BINARY, APR_OS_DEFAULT, pool);
 
     if (status != APR_SUCCESS) {
-        return apr_psprintf(pool, "%s cannot be read: %s", path,
-                            apr_strerror(status, buffer, sizeof(buffer)));
+        return apr_psprintf(pool,
+                            "%s cannot be read: %s; expected the file of "
+                            "a key%s",
+                            path, apr_strerror(status, buffer, sizeof(buffer)),
+                            kind == KIND_SECRET
+                                ? ", such as openssl rand -hex 32 >FILE makes"
+                                : " or certificate in PEM");
     }
     status = apr_file_info_get(
         &info, APR_FINFO_SIZE | APR_FINFO_PROT | APR_FINFO_TYPE, file);
@@ -193,8 +198,8 @@ static const char *make_secret(const algorithm_t *algorithm, content_t *content,
     }
     if (count_different(content) < DIFFERENT_BYTES) {
         return apr_psprintf(pool,
-                            "the secret can be guessed, since it has only %d "
-                            "different bytes: openssl rand -hex %d >FILE",
+                            "the secret can be guessed, since too few of its "
+                            "bytes differ (%d): openssl rand -hex %d >FILE",
                             (int)count_different(content),
                             (int)algorithm->bytes);
     }

@@ -69,6 +69,10 @@ BAD_LOG = re.compile(
     r"|runtime error:|double free|corrupted|stack smashing|:emerg\]")
 
 
+# The warning that the tests' own databases are in memory (COMET_TMP).
+IN_MEMORY = re.compile(r".* is on tmpfs, in memory.*\n?")
+
+
 class HttpdError(Exception):
     """The private httpd did not do in time what the test asked for."""
 
@@ -669,7 +673,8 @@ class Httpd:
                               stdout=subprocess.PIPE,
                               stderr=subprocess.STDOUT,
                               env=self.environment(), timeout=30 * SLOW)
-        return done.returncode, done.stdout.decode("utf-8", "replace")
+        return done.returncode, IN_MEMORY.sub(
+            "", done.stdout.decode("utf-8", "replace"))
 
     # -- what it says -----------------------------------------------------
 

@@ -12,7 +12,7 @@ import subprocess
 
 import pytest
 
-from httpd_env import (ORDINARY, WWW_USER, give, is_root, sqlite,
+from httpd_env import (IN_MEMORY, ORDINARY, WWW_USER, give, is_root, sqlite,
                        wait_until)
 
 ROOT_ONLY = pytest.mark.skipif(not is_root(), reason="needs root to mount "
@@ -63,7 +63,8 @@ def configtest_by(server, wrapper, conf):
                           stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                           stderr=subprocess.STDOUT, env=server.environment(),
                           timeout=60)
-    return done.returncode, done.stdout.decode("utf-8", "replace")
+    return done.returncode, IN_MEMORY.sub(
+        "", done.stdout.decode("utf-8", "replace"))
 
 
 # -- a second name of the file ----------------------------------------------------

@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from httpd_env import ORDINARY, WWW_USER, Httpd, is_root, wait_until
+from httpd_env import IN_MEMORY, ORDINARY, WWW_USER, Httpd, is_root, wait_until
 
 STORE = 'CometStore "sqlite:{data}/comet.db"\n'
 OPEN = '<Location "/comet">\nRequire all granted\n</Location>\n'
@@ -62,6 +62,42 @@ REFUSED = [
     ("a key that is not there",
      GOOD + at("/comet", "CometTokenKey HS256 {root}/no.key"),
      r"CometTokenKey: .*no\.key"),
+    ("a unit that httpd does not know",
+     GOOD + "CometMaxLifetime 5m\n",
+     r'"5m" is not allowed: expected .* \(units: ms, s, min, h, d, w\)'),
+    ("quotation marks of a word processor",
+     "CometStore \u201csqlite:{data}/comet.db\u201d\n",
+     "expected sqlite:PATH, in straight quotation marks"),
+    ("a path with a space", "CometStore sqlite:{data}/my comet.db\n",
+     "ENGINE:PLACE, in quotation marks if it has spaces"),
+    ("PostgreSQL's own URL without its module",
+     "CometStore postgres://u@h/db\n",
+     r"after \"LoadModule comet_pg_module .*postgresql:CONNECTION"),
+    ("a store of another kind", "CometStore mysql:comet\n",
+     "expected sqlite:PATH"),
+    ("a store in memory", "CometStore sqlite::memory:\nCometEndpoint /comet\n",
+     "name an absolute path in a folder of its own"),
+    ("a negative number", GOOD + "CometReplay -1\n",
+     r'"-1" is not allowed: expected a whole number from 0 to'),
+    ("a prefix with a slash before it", STORE + "CometEndpoint /comet /a/\n",
+     "begins with none, such as shared/"),
+    ("a secret in place of its file",
+     GOOD + at("/comet", "CometTokenKey HS256 uihsdg8734fgsdf7862"),
+     "expected the file of a key, such as openssl rand -hex 32 >FILE makes"),
+    ("a secret that repeats itself",
+     GOOD + at("/comet", "CometTokenKey HS256 {root}/weak.key"),
+     r"too few of its bytes differ \(1\): openssl rand"),
+    ("a mapping in a section", STORE + at("/comet", "CometEndpoint /comet"),
+     r"CometEndpoint (cannot occur|not allowed) (with)?in <Location"),
+    ("an origin with a slash", GOOD + "CometAllowOrigin https://a.example/\n",
+     "expected an origin as browsers send it, such as https://www"),
+    ("a list with commas", GOOD + "CometTransports poll,events\n",
+     "expected all, or some of poll, events, iframe and websocket"),
+    ("a limit without its kind", GOOD + "CometLimitSubscribers 50\n",
+     "expected address=N, user=N"),
+    ("a script of another site",
+     GOOD + at("/comet", "Require comet-request http://a.example/may"),
+     "expected a URL of this server, such as /comet-may.php"),
     ("a channel pattern that cannot match",
      GOOD + at("/comet", "Require comet-channel a*"), r'"a\*" is not allowed: expected a channel.* such as user/'),
 ]
@@ -96,6 +132,22 @@ WARNED = [
     ("ProxyPass",
      GOOD + "ProxyPass /comet/ http://127.0.0.1:1/\n", "ProxyPass",
      r"ProxyPass has no effect for /comet/"),
+    ("AliasMatch",
+     GOOD + "AliasMatch ^/comet/(.*)$ /srv/$1\n", "AliasMatch",
+     r"AliasMatch has no effect for \^/comet/\(\.\*\)\$, since Comet"),
+    ("ProxyPassMatch",
+     GOOD + "ProxyPassMatch ^/comet http://127.0.0.1:1\n", "ProxyPassMatch",
+     r"ProxyPassMatch has no effect for \^/comet, since Comet"),
+    ("RedirectMatch",
+     GOOD + "RedirectMatch permanent ^/comet/ /other\n", "RedirectMatch",
+     r"RedirectMatch sends everybody away from \^/comet/, so that"),
+    ("a script that the endpoint hides",
+     STORE + "CometEndpoint /comet\n"
+     + at("/comet", "Require comet-request /comet/may?a=b"), "Require",
+     r"CometEndpoint /comet answers there, so that every request is refused; "
+     "write the URL of a script"),
+    ("an age without a unit", GOOD + "CometRetain age=30\n", "CometRetain",
+     r"CometRetain age=30: .* seconds; write age=30s, or for days age=30d"),
     ("ProxyPass in a Location",
      GOOD + at("/comet/x", "ProxyPass http://127.0.0.1:1/"), "ProxyPass",
      r"ProxyPass has no effect for /comet/x"),
@@ -191,6 +243,10 @@ def tester():
     with open(path, "w", encoding="ascii") as key:
         key.write(os.urandom(32).hex())
     os.chmod(path, 0o600)
+    path = os.path.join(server.root, "weak.key")
+    with open(path, "w", encoding="ascii") as key:
+        key.write("a" * 64)
+    os.chmod(path, 0o600)
     yield server
     problems = server.close()
     assert not problems, problems
@@ -202,8 +258,10 @@ def names(cases):
 
 def warnings(text):
     """The warnings of mod_comet in a text, without their heads."""
-    return [re.sub(r"^(\[[^]]*\] )+(COMET01\d\d: )", "", line) for line in text.splitlines()
-            if "[comet:warn]" in line or "[comet:error]" in line]
+    return [re.sub(r"^(\[[^]]*\] )+(COMET01\d\d: )", "", line)
+            for line in text.splitlines()
+            if re.search(r"\[comet:(warn|error)\]", line)
+            and not IN_MEMORY.search(line)]
 
 
 @pytest.mark.parametrize("case", REFUSED, ids=names(REFUSED))
@@ -239,6 +297,11 @@ FINE = [
      + at("/other", "SetOutputFilter BUFFER")),
     ("everything in sections", GOOD + "Alias / {docroot}/\n"
      "ProxyPass /comet !\nProxyPass / http://127.0.0.1:1/\n"),
+    ("expressions for everything, or for others", GOOD
+     + "RedirectMatch ^/(?!\\.well-known) https://localhost/\n"
+     "AliasMatch ^/comets /srv\n"),
+    ("a script beside the endpoint", STORE + "CometEndpoint /comet\n"
+     + at("/comet", "Require comet-request /comet.php?a=b")),
     ("redirects of others", GOOD + "Redirect /comets /other\n"
      "<VirtualHost *:1>\nRedirect / https://localhost/\n</VirtualHost>\n"),
     ("Require around", STORE + "CometEndpoint /comet\n"

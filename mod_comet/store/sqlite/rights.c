@@ -7,11 +7,13 @@
 #include <dirent.h>
 #include <errno.h>
 #include <grp.h>
+#include <linux/magic.h>
 #include <pwd.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
@@ -345,6 +347,21 @@ static void check_network(const listener_t *listener, const char *path)
     }
 }
 
+static void check_memory(const listener_t *listener, const char *path)
+{
+    const char *folder = comet_place_folder(path, listener->p);
+    struct statfs info;
+
+    if (statfs(folder, &info) == 0
+        && (info.f_type == TMPFS_MAGIC
+            || (unsigned long)info.f_type == RAMFS_MAGIC)) {
+        warn(listener,
+             "%s is on tmpfs, in memory: all messages are gone when this "
+             "machine is started again; choose a folder on a disk",
+             folder);
+    }
+}
+
 void comet_rights_advise(const comet_place_t *place, const comet_site_t *site,
                          comet_advice_cb *say, void *baton, apr_pool_t *p)
 {
@@ -378,4 +395,5 @@ void comet_rights_advise(const comet_place_t *place, const comet_site_t *site,
     check_rights(&listener, site, path);
     check_others(&listener, site, path);
     check_side_files(&listener, path);
+    check_memory(&listener, path);
 }
