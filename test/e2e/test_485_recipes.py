@@ -3,6 +3,7 @@
 for other programs while messages come in."""
 
 import os
+import re
 import sqlite3
 import subprocess
 import threading
@@ -54,8 +55,8 @@ def test_485_03_uninstall_names_files(tmp_path):
 def test_485_04_lines_without_the_module(make_server):
     """README's lines do no harm where the module is not loaded."""
     with open(os.path.join(REPO, "README.md"), encoding="utf-8") as text:
-        lines = [x for x in text.read().split("```")
-                 if x.startswith("\n<IfModule comet_module>")]
+        lines = re.findall(r"^<IfModule comet_module>\n.*?^</IfModule>\n",
+                           text.read(), re.M | re.S)
     assert len(lines) == 1
     server = make_server(start=False)
     code, text = server.configtest(lines[0], comet="")

@@ -1,158 +1,211 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The Debian packages in a fresh Debian: install them, follow the README's lines,
-install them again under a running Apache, remove and purge them.
-
-The fresh Debian is a folder that debootstrap fills.  Its servers run in a network
-of their own, where they have port 80 of 127.0.0.1.
-"""
+"""The Debian packages in a fresh Debian 12 and 13: the README's steps and the
+tutorial's, each command as it stands there; an upgrade under 500 waiting clients;
+remove and purge."""
 
 import glob
 import os
 import re
 import shutil
-import subprocess
 
 import pytest
 
-from httpd_env import REPO
+import debian_env
+from browser import Browser, missing
+from comet_load import Load
+from debian_env import run
+from followers import Followers
+from httpd_env import COMET_MODULE, REPO, wait_until
+from ledger import acknowledged, settle, wait_more
+from test_966_manual_pages import steps
 
-pytestmark = [pytest.mark.long, pytest.mark.bound(900)]
+pytestmark = pytest.mark.bound(2400)
 
-README = os.path.join(REPO, "README.md")
 # What the steps leave in these places shows what a package left behind.
 PLACES = ("/etc/apache2/*/*comet*", "/usr/share/mod_comet", "/var/lib/apache2/comet",
-          "/usr/lib/apache2/modules/mod_comet*", "/usr/share/doc/*mod-comet*",
-          "/usr/share/man/man7/mod_comet*")
+          "/var/lib/apache2/*/*/*comet*", "/usr/lib/apache2/modules/mod_comet*",
+          "/usr/share/doc/*mod-comet*", "/usr/share/man/man7/mod_comet*",
+          "/var/lib/dpkg/info/*mod-comet*")
+DATABASE = "/var/lib/apache2/comet/comet.db"
+PACKAGE = "libapache2-mod-comet_*.deb"
 
 
-def run(*command, **more):
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, text=True,
-                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                          **more)
-    assert done.returncode == 0, "%s: %s" % (command, done.stdout[-4000:])
-    return done.stdout
+def readme():
+    """The commands of the README's steps, in order."""
+    with open(os.path.join(REPO, "README.md"), encoding="utf-8") as file:
+        part = file.read().partition("\n## In your site\n")[2]
+    found = re.findall(r"^\*\*(\d+)\.\*\* .*?^```sh\n(.*?)^```",
+                       part.partition("\n## ")[0], re.M | re.S)
+    assert [int(number) for number, _ in found] == list(range(1, len(found) + 1))
+    return [text for _, text in found]
 
 
-def mirror():
-    """Where this machine gets Debian from, and which release it is."""
-    found = run("apt-get", "indextargets", "--format", "$(SITE) $(RELEASE)",
-                "Created-By: Packages").splitlines()
-    return next(line.split() for line in found
-                if "security" not in line and "-" not in line.split()[1])
+def test_950_01_at_most_ten_steps():
+    """The first one builds the packages, the last one is a page."""
+    found = readme()
+    assert 5 <= len(found) <= 10
+    assert "make deb" in found[0] and "EventSource" in found[-1]
 
 
-class Debian:
-    """A fresh Debian in a folder."""
-
-    def __init__(self, root):
-        self.root = root
-        site, release = mirror()
-        run("debootstrap", "--variant=minbase", release, root, site)
-        shutil.rmtree(root + "/etc/apt")
-        shutil.copytree("/etc/apt", root + "/etc/apt", symlinks=True)
-        for extra in glob.glob(root + "/etc/apt/apt.conf.d/docker*"):
-            os.remove(extra)
-        # no service starts by itself
-        with open(root + "/usr/sbin/policy-rc.d", "w") as script:
-            script.write("#!/bin/sh\nexit 101\n")
-        os.chmod(root + "/usr/sbin/policy-rc.d", 0o755)
-        self.sh("apt-get -q update")
-
-    def sh(self, script):
-        """Run a script with this machine's network."""
-        return run("chroot", self.root, "sh", "-ec", script,
-                   env={"PATH": os.environ["PATH"], "LC_ALL": "C",
-                        "DEBIAN_FRONTEND": "noninteractive"})
-
-    def serve(self, script):
-        """Run a script in a network of its own, beside a running Apache."""
-        script = "apachectl start; trap 'apachectl stop' EXIT\n" \
-            "for i in $(seq 100); do curl -so /dev/null http://127.0.0.1/ " \
-            "&& break; sleep 0.1; done\n" + script
-        return run("unshare", "--net", "--mount", "--pid", "--fork", "sh", "-ec",
-                   "ip link set lo up; mount -t proc proc '%s/proc'; "
-                   "exec chroot '%s' sh -ec \"$0\"" % (self.root, self.root),
-                   script, env={"PATH": os.environ["PATH"], "LC_ALL": "C"})
-
-    def left(self):
-        return sorted(path for place in PLACES
-                      for path in glob.glob(self.root + place))
+@pytest.fixture(scope="module", params=("bookworm", "trixie"))
+def debian(request, tmp_path_factory):
+    """A running fresh Debian whose user has the packages; they were built in a
+    copy of it."""
+    reason = debian_env.missing()
+    if reason:
+        pytest.skip(reason)
+    top = str(tmp_path_factory.mktemp(request.param))
+    os.chmod(top, 0o755)
+    clean = debian_env.make(top + "/clean", request.param)
+    builder = clean.copy(top + "/builder")
+    debian_env.source(builder.home + "/mod_comet")
+    builder.fetch("chown -R %s: %s" % (debian_env.USER, "/home/" + debian_env.USER))
+    builder.fetch("cd mod_comet\n" + readme()[0], debian_env.USER)
+    os.makedirs(clean.home + "/mod_comet/build")
+    shutil.move(builder.home + "/mod_comet/build/deb",
+                clean.home + "/mod_comet/build")
+    shutil.rmtree(builder.root)
+    shutil.rmtree(clean.home + "/mod_comet/build/deb/mod-comet")
+    os.mkdir(clean.home + "/push")
+    shutil.copy(packages(clean, PACKAGE)[0], clean.home + "/push")
+    clean.fetch("chown -R %s: %s" % (debian_env.USER, "/home/" + debian_env.USER))
+    clean.download("apache2 curl php-fpm php-sqlite3 openssl mod_comet/build/deb/"
+                   "libapache2-mod-comet_*.deb mod_comet/build/deb/mod-comet-c*.deb"
+                   .replace("mod_comet/", "./mod_comet/"))
+    with clean:
+        yield clean
+    shutil.rmtree(top, ignore_errors=True)
 
 
-@pytest.fixture(scope="module")
-def debian(tmp_path_factory):
-    if os.geteuid() != 0 or not shutil.which("debootstrap"):
-        pytest.skip("needs root and debootstrap")
-    run("make", "deb", cwd=REPO)
-    root = str(tmp_path_factory.mktemp("debian"))
-    made = Debian(root)
-    for package in glob.glob(os.path.join(REPO, "build/deb/*.deb")):
-        shutil.copy(package, root + "/root")
-    yield made
-    shutil.rmtree(root, ignore_errors=True)
+def packages(debian, pattern):
+    return glob.glob(debian.home + "/mod_comet/build/deb/" + pattern)
 
 
-def five_lines():
-    """The README's lines for a site."""
-    with open(README) as readme:
-        return re.search(r"^<IfModule comet_module>\n.*?^</IfModule>\n",
-                         readme.read(), re.MULTILINE | re.DOTALL).group()
+def left(debian):
+    return sorted(path for place in PLACES for path in glob.glob(debian.root + place))
 
 
-def test_950_01_lint(debian):
-    """Lintian and mandoc have nothing to say."""
-    changes = glob.glob(os.path.join(REPO, "build/deb/*.changes"))
+@pytest.mark.long
+def test_950_02_lint(debian):
+    """Lintian has nothing to say about the packages."""
+    if not shutil.which("lintian"):
+        pytest.skip("no lintian")
+    changes = packages(debian, "*.changes")
+    assert len(changes) == 1
     assert run("lintian", "--allow-root", "--fail-on", "error,warning",
                *changes) == ""
-    run("mandoc", "-T", "lint", "-W", "warning",
-        os.path.join(REPO, "conf/mod_comet.7"))
 
 
-def test_950_02_install(debian):
-    """After the installation and five lines of configuration Apache starts: a
-    message by curl is in the database, and the console is there for this
-    machine."""
-    debian.sh("apt-get -qy install apache2 curl sqlite3 "
-              "/root/libapache2-mod-comet_*.deb /root/mod-comet-console_*.deb")
-    with open(debian.root + "/etc/apache2/conf-available/site.conf", "w") as site:
-        site.write(five_lines())
-    debian.sh("a2enconf site; apachectl configtest")
-    out = debian.serve("""
-        curl -sf -d hello -H 'Content-Type: text/plain' http://localhost/comet/news
-        curl -sf 'http://localhost/comet/news?since=0'
-        sqlite3 /var/lib/apache2/comet/comet.db 'SELECT body FROM message'
-        curl -sf http://localhost/mod-comet/console/ | grep -o '<title>.*</title>'
-        curl -sf http://localhost/mod-comet/mod-comet/comet.js | grep -c export
-        curl -sf http://localhost/mod-comet/comet-status | grep -o '"published": *1,'
-        curl -sf 'http://localhost/mod-comet/comet/news?since=0&wait=0'
-        stat -c '%U:%G %a' /var/lib/apache2/comet
-        """)
-    assert out.count('"body":"hello"') == 2
-    assert "}hello\n" in out and "Console" in out
-    assert '"published"' in out and "www-data:comet 2770" in out
+@pytest.mark.long
+def test_950_03_readme(debian):
+    """Each step of the README, and the page in Chromium."""
+    for number, step in enumerate(readme()[1:], 2):
+        said = debian.run("cd mod_comet\n" + step)
+        if "curl -d" in step:
+            assert '"channel":"news"' in said and '"body":"deploy finished"' in said
+            publish = step.splitlines()[0]
+        assert number < 10
+    assert debian.run("stat -c '%U:%G %a' " + os.path.dirname(DATABASE)) \
+        == "www-data:comet 2770\n"
+    if missing():
+        pytest.skip("no Chromium")
+    with debian.network():
+        browser = Browser(80)
+        try:
+            tab = browser.open("/news.html")
+            for shown in ("deploy finished", "deploy finished deploy finished"):
+                wait_until(lambda text=shown: tab.js(
+                    "return document.body?.innerText.trim()") == text, 20, shown)
+                debian.run(publish)
+        finally:
+            browser.close()
 
 
-def test_950_03_upgrade(debian):
-    """When the packages are installed again, a changed comet.conf and the
-    messages stay."""
-    conf = debian.root + "/etc/apache2/mods-available/comet.conf"
-    with open(conf, "a") as file:
-        file.write("# mine\n")
-    debian.sh("apt-get -qy install --reinstall -o Dpkg::Options::=--force-confold "
-              "/root/libapache2-mod-comet_*.deb")
-    with open(conf) as file:
-        assert file.read().endswith("# mine\n")
-    assert "hello" in debian.serve("curl -sf 'http://localhost/comet/news?since=0'")
+@pytest.mark.long
+def test_950_04_console(debian):
+    """The console is there, for this machine only; its page and what it needs are
+    served."""
+    debian.run("sudo apt-get -qqy install ./mod_comet/build/deb/mod-comet-console_*.deb")
+    for path, words in (("console/", "Console"), ("mod-comet/comet.js", "export"),
+                        ("comet-status", '"published"'),
+                        ("chat/prototype.js", "Prototype"),
+                        ("comet/news?since=0&wait=0", "deploy finished")):
+        assert words in debian.run("curl -sf 'http://localhost/mod-comet/%s'" % path)
 
 
-def test_950_04_remove_and_purge(debian):
-    """Apache starts after a removal and after a purge, although the site's own
-    configuration stays.  A purge leaves nothing else."""
-    debian.sh("apt-get -qy remove libapache2-mod-comet mod-comet-console; "
-              "apachectl configtest")
-    assert os.path.exists(debian.root + "/var/lib/apache2/comet/comet.db")
-    debian.serve("curl -s http://localhost/ -o /dev/null")
-    debian.sh("apt-get -qy purge libapache2-mod-comet mod-comet-console; "
-              "apachectl configtest; ! getent group comet")
-    assert debian.left() == []
-    debian.serve("curl -s http://localhost/ -o /dev/null")
+class Site:
+    """What the tools for many clients know of a server."""
+
+    def __init__(self, debian, folder):
+        self.root, self.port = str(folder), 80
+        self.db = debian.root + DATABASE
+
+
+def newer(debian, folder):
+    """The package, with the version of the next release, in the user's home."""
+    tree = str(folder / "tree")
+    run("dpkg-deb", "--raw-extract", packages(debian, PACKAGE)[0], tree)
+    run("sed", "-i", "s/^Version: .*/Version: 99.0/", tree + "/DEBIAN/control")
+    run("dpkg-deb", "--root-owner-group", "-Zgzip", "--build", tree,
+        debian.home + "/newer.deb")
+
+
+@pytest.mark.long
+def test_950_05_upgrade_under_load(debian, tmp_path, figure):
+    """The package's own scripts restart Apache while 500 clients wait and 50
+    messages a second are published: every client gets each message once and in
+    order, and none that was acknowledged is lost.  A changed comet.conf stays."""
+    if not os.path.exists(os.path.dirname(COMET_MODULE) + "/tools/follow"):
+        pytest.skip("build/tools/follow was not built")
+    newer(debian, tmp_path)
+    conf = "/etc/apache2/mods-available/comet.conf"
+    debian.run("echo '# mine' | sudo tee -a %s" % conf)
+    groups = [("events", 400, "chat", "/comet/chat"),
+              ("poll", 100, "chat", "/comet/chat")]
+    pid = debian.run("cat /run/apache2/apache2.pid", "root")
+    with debian.network():
+        site = Site(debian, tmp_path)
+        with Followers(site, groups) as followers, Load(80) as load:
+            followers.wait_open()
+            pubs = {"chat": load.publish(5, "/comet/chat", "p", pause=0.1)}
+            wait_more(pubs["chat"], 100)
+            debian.run("sudo apt-get -qqy -o Dpkg::Options::=--force-confold "
+                       "install ./newer.deb")
+            wait_more(pubs["chat"], 100, 60)
+            said = settle(site, load, followers, pubs, 120)
+            figure("%s: upgraded under 500 clients and 50 messages/s: %d messages "
+                   "acknowledged, %d deliveries, 0 lost, 0 repeated; longest gap "
+                   "of a client %.2f s" % (
+                       debian.release, acknowledged(pubs["chat"]), said["messages"],
+                       max(said["stall_us"], said["catch_up_us"]) / 1e6))
+    assert pid != debian.run("cat /run/apache2/apache2.pid", "root")
+    assert "99.0" in debian.run("dpkg-query -W libapache2-mod-comet")
+    assert debian.run("tail -n 1 " + conf) == "# mine\n"
+
+
+@pytest.mark.long
+def test_950_06_remove_and_purge(debian):
+    """Apache runs after each, though the README's push.conf is left; a purge leaves
+    nothing else."""
+    alive = "sudo apachectl configtest; sudo systemctl is-active apache2; " \
+        "curl -sf http://localhost/ | grep -c 'It works'"
+    names = "libapache2-mod-comet mod-comet-console"
+    debian.run("sudo apt-get -qqy remove %s; %s" % (names, alive))
+    assert os.path.exists(debian.root + DATABASE)
+    debian.run("sudo systemctl restart apache2; " + alive)
+    debian.run("sudo apt-get -qqy purge %s; %s" % (names, alive))
+    debian.run("! getent group comet; sudo systemctl restart apache2; " + alive)
+    assert os.path.exists(debian.root + "/etc/apache2/conf-enabled/push.conf")
+    assert left(debian) == []
+
+
+@pytest.mark.long
+def test_950_07_tutorial(debian):
+    """Each command of the tutorial says what the page shows.  Its last step leaves
+    nothing."""
+    for command, output in steps():
+        said = debian.run("cd push\n" + command)
+        assert output is None or said.strip() == output.strip(), (command, said)
+    assert "active\n" == debian.run("sudo systemctl is-active apache2")
+    assert left(debian) == []
+    assert not os.path.exists(debian.root + "/var/www/push")

@@ -1,0 +1,234 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A fresh Debian in a folder, with a systemd of its own.
+
+debootstrap fills the folder.  A systemd that runs in namespaces of its own then
+starts and stops services there as on a real machine: it sees no other processes,
+and has the ports 80 and 443 of its own 127.0.0.1.  From there no network can be
+reached, so packages are fetched before.
+"""
+
+import contextlib
+import ctypes
+import glob
+import os
+import shutil
+import subprocess
+
+from httpd_env import REPO, wait_until
+
+# What a machine with Debian has besides the smallest system.
+USUAL = "systemd-sysv,sudo,ca-certificates,procps"
+USER = "anna"
+CLONE_NEWNET = 0x40000000
+
+# Mounts what systemd needs in the folder, and becomes it.
+BOOT = r"""
+root=$1
+ip link set lo up
+mount --make-rprivate /
+mount --bind "$root" "$root"
+mount -t proc proc "$root/proc"
+mount -t sysfs sysfs "$root/sys"
+mount -t cgroup2 cgroup2 "$root/sys/fs/cgroup"
+mount -t tmpfs -o mode=755 tmpfs "$root/run"
+mount -t tmpfs -o mode=755 tmpfs "$root/dev"
+mkdir "$root/dev/pts" "$root/dev/shm"
+mount -t devpts -o newinstance,ptmxmode=0666,mode=620 devpts "$root/dev/pts"
+mount -t tmpfs -o mode=1777 tmpfs "$root/dev/shm"
+for name in null zero full random urandom tty; do
+    touch "$root/dev/$name"
+    mount --bind "/dev/$name" "$root/dev/$name"
+done
+ln -s pts/ptmx "$root/dev/ptmx"
+ln -s /proc/self/fd "$root/dev/fd"
+for name in 0:stdin 1:stdout 2:stderr; do
+    ln -s "fd/${name%:*}" "$root/dev/${name#*:}"
+done
+exec env -i container=folder PATH=/usr/sbin:/usr/bin:/sbin:/bin \
+    chroot "$root" /lib/systemd/systemd
+"""
+
+
+def run(*command, **more):
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, text=True,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                          check=False, **more)
+    assert done.returncode == 0, "%s: %s" % (command, done.stdout[-4000:])
+    return done.stdout
+
+
+def missing():
+    """Why there can be no fresh Debian here; or None."""
+    if os.geteuid() != 0:
+        return "needs root"
+    for program in ("debootstrap", "unshare", "nsenter", "apt-get"):
+        if not shutil.which(program):
+            return "no " + program
+    if not cgroups():
+        return "no cgroups of version 2"
+    done = subprocess.run(["unshare", "--mount", "--pid", "--net", "--uts",
+                           "--ipc", "--cgroup", "--fork", "true"],
+                          stderr=subprocess.PIPE, check=False, text=True)
+    return done.stderr if done.returncode else None
+
+
+def cgroups():
+    """Where the cgroups of version 2 are mounted, or None."""
+    with open("/proc/self/mounts", encoding="utf-8") as mounts:
+        return next((line.split()[1] for line in mounts
+                     if line.split()[2] == "cgroup2"), None)
+
+
+def site():
+    """Where this machine gets Debian from."""
+    found = run("apt-get", "indextargets", "--format", "$(SITE) $(RELEASE)",
+                "Created-By: Packages").splitlines()
+    return next(line.split()[0] for line in found
+                if "security" not in line and "debian" in line)
+
+
+def write(path, text):
+    with open(path, "w", encoding="ascii") as out:
+        out.write(text)
+
+
+def strap(root, release):
+    """Fill a folder by debootstrap, which gets each package once."""
+    cache = os.path.join(REPO, "build", "debian", release)
+    os.makedirs(cache, exist_ok=True)
+    run("debootstrap", "--variant=minbase", "--include=" + USUAL,
+        "--cache-dir=" + cache, release, root, site())
+
+
+def make(root, release):
+    """Fill a folder with a fresh Debian, and a user who may use sudo."""
+    strap(root, release)
+    security = site() + "-security"
+    write(root + "/etc/apt/sources.list",
+          "deb %s %s main\ndeb %s %s-security main\n"
+          % (site(), release, security, release))
+    for name in glob.glob("/etc/apt/apt.conf.d/*"):     # proxies, for example
+        if "docker" not in name:
+            shutil.copy(name, root + "/etc/apt/apt.conf.d")
+    write(root + "/etc/hosts", "127.0.0.1 localhost fresh\n")
+    write(root + "/etc/hostname", "fresh\n")
+    write(root + "/etc/dpkg/dpkg.cfg.d/quick", "force-unsafe-io\n")
+    debian = Debian(root, release)
+    debian.fetch("apt-get -q update; useradd -m -s /bin/bash %s; "
+                 "echo '%s ALL=(ALL) NOPASSWD: ALL' >/etc/sudoers.d/user"
+                 % (USER, USER))
+    return debian
+
+
+class Debian:
+    """A Debian in a folder."""
+
+    def __init__(self, root, release):
+        self.root, self.release = root, release
+        self.proc, self.pid = None, 0
+        self.group = os.path.join(cgroups(), "comet-test-%d" % os.getpid())
+        self.home = os.path.join(root, "home", USER)
+
+    def copy(self, root):
+        """The same Debian in another folder."""
+        run("cp", "-a", "--reflink=auto", self.root, root)
+        return Debian(root, self.release)
+
+    def fetch(self, script, user="root"):
+        """Run a script with this machine's network, where no service runs."""
+        policy = self.root + "/usr/sbin/policy-rc.d"
+        write(policy, "#!/bin/sh\nexit 101\n")
+        os.chmod(policy, 0o755)
+        shutil.copy("/etc/resolv.conf", self.root + "/etc/resolv.conf")
+        try:
+            return run("unshare", "--mount", "--pid", "--fork", "sh", "-ec",
+                       'mount -t proc proc "$0/proc"; exec chroot "$0" "$@"',
+                       self.root, "runuser", "-l", user, "-c",
+                       "set -e; export DEBIAN_FRONTEND=noninteractive LC_ALL=C;"
+                       + script)
+        finally:
+            os.unlink(policy)
+
+    def download(self, packages):
+        """Have packages, and what they need, at hand for apt."""
+        self.fetch("cd %s; apt-get -qyd install %s" % (
+            self.home[len(self.root):], packages))
+
+    def __enter__(self):
+        """Start systemd."""
+        os.mkdir(self.group)
+        self.proc = subprocess.Popen(
+            ["sh", "-c", 'echo $$ >"$0/cgroup.procs"; exec "$@"', self.group,
+             "unshare", "--mount", "--pid", "--net", "--uts", "--ipc", "--cgroup",
+             "--fork", "--kill-child", "sh", "-ec", BOOT, "sh", self.root],
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        try:
+            wait_until(self.is_up, 120, "systemd")
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def is_up(self):
+        children = "/proc/%d/task/%d/children" % (self.proc.pid, self.proc.pid)
+        with open(children, encoding="ascii") as file:
+            self.pid = int((file.read().split() or [0])[0])
+        assert self.proc.poll() is None, "systemd has ended"
+        return self.pid and subprocess.run(
+            self.command("root", "systemctl is-system-running"), text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+            check=False).stdout.strip() in ("running", "degraded")
+
+    def __exit__(self, *_):
+        """All processes end with the first one."""
+        self.proc.kill()
+        self.proc.wait()
+        wait_until(self.is_gone, 30, "the end of the processes")
+
+    def is_gone(self):
+        for folder, _, _ in os.walk(self.group, topdown=False):
+            with contextlib.suppress(OSError):
+                os.rmdir(folder)
+        return not os.path.exists(self.group)
+
+    def command(self, user, script):
+        return ["nsenter", "-t", str(self.pid), "-a", "-r", "-w", "runuser", "-l",
+                user, "-c", script]
+
+    def run(self, script, user=USER):
+        """Run a script as a user types it; what it printed."""
+        done = subprocess.run(
+            self.command(user, "export DEBIAN_FRONTEND=noninteractive; set -e\n"
+                         + script), stdin=subprocess.DEVNULL, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False)
+        assert done.returncode == 0, "%s: %s %s" % (
+            script, done.stdout[-4000:], done.stderr[-4000:])
+        return done.stdout
+
+    @contextlib.contextmanager
+    def network(self):
+        """Within, this thread and what it starts are in the Debian's network."""
+        libc = ctypes.CDLL(None, use_errno=True)
+        own, theirs = (os.open("/proc/%s/ns/net" % task, os.O_RDONLY)
+                       for task in ("thread-self", self.pid))
+        try:
+            assert libc.setns(theirs, CLONE_NEWNET) == 0, ctypes.get_errno()
+            yield
+        finally:
+            assert libc.setns(own, CLONE_NEWNET) == 0, ctypes.get_errno()
+            os.close(own)
+            os.close(theirs)
+
+
+def source(folder):
+    """Copy what `make deb` takes, as somebody unpacks it."""
+    os.makedirs(folder)
+    for name in ("mod_comet", "sql", "htdocs", "conf", "test", "Makefile",
+                 "README.md", "CHANGELOG.md", "LICENSE"):
+        path = os.path.join(REPO, name)
+        if os.path.isdir(path):
+            shutil.copytree(path, os.path.join(folder, name), symlinks=True,
+                            ignore=shutil.ignore_patterns("node_modules",
+                                                          "__pycache__"))
+        else:
+            shutil.copy(path, folder)
