@@ -109,7 +109,7 @@ def test_965_10_the_archive_builds(archive, tmp_path):
         tar.extractall(tmp_path)
     tree = str(tmp_path / ("mod_comet-" + version()))
     run("make", "-j2", "all", "WERROR=1", cwd=tree)
-    run("make", "install", "DESTDIR=%s/root" % tmp_path, cwd=tree)
+    run("make", "install", "WERROR=1", "DESTDIR=%s/root" % tmp_path, cwd=tree)
     assert os.path.exists("%s/root/usr/lib/apache2/modules/mod_comet.so"
                           % tmp_path)
     out = run("test/run", "guards", cwd=tree, BUILD="build")
