@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import subprocess
+import tarfile
 
 import pytest
 
@@ -61,6 +62,13 @@ def test_967_03_selinux(tmp_path):
     assert os.path.getsize(tmp_path / "mod_comet.pp") > 500
 
 
+@needs("mandoc")
+def test_967_05_man_page():
+    """mandoc has nothing to say about it."""
+    assert run("mandoc", "-T", "lint", "-W", "warning",
+               os.path.join(REPO, "conf/mod_comet.7")) == ""
+
+
 @pytest.mark.long
 @pytest.mark.bound(900)
 @needs("rpmbuild")
@@ -83,4 +91,14 @@ def test_967_04_rpm(archive, tmp_path):    # noqa: F811
                  "-rw-r--r-- root root /usr/share/mod_comet/comet/comet.js"):
         assert line in listed.splitlines(), listed
     assert "/usr/lib64/httpd/modules/mod_comet.so" in listed
+    run("rpm2archive", built)
+    with tarfile.open(built + ".tgz") as tar:
+        conf, load, _ = (tar.extractfile(name).read().decode() for name in (
+            "./etc/httpd/conf.d/comet.conf",
+            "./etc/httpd/conf.modules.d/20-comet.conf",
+            "./usr/share/mod_comet/examples/mod-comet-console.conf"))
+    assert "\nLoadModule comet_module /usr/lib64/httpd/modules/mod_comet.so\n" \
+        in load
+    assert "\n\tCometStore sqlite:/var/lib/mod_comet/comet.db\n" in conf
+    assert "www-data" not in conf and "apache2" not in conf
     assert version() in run("rpm", "-qp", built)
