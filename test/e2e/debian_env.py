@@ -79,12 +79,14 @@ def cgroups():
                      if line.split()[2] == "cgroup2"), None)
 
 
-def site():
-    """Where this machine gets Debian from."""
-    found = run("apt-get", "indextargets", "--format", "$(SITE) $(RELEASE)",
-                "Created-By: Packages").splitlines()
-    return next(line.split()[0] for line in found
-                if "security" not in line and "debian" in line)
+def sites():
+    """Where this machine gets Debian from, and where its security updates (a list
+    of none or one)."""
+    found = run("apt-get", "indextargets", "--format", "$(SITE)",
+                "Created-By: Packages", "Component: main").split()
+    debian = [site for site in found if "debian" in site]
+    return (next(site for site in debian if "security" not in site),
+            [site for site in debian if "security" in site][:1])
 
 
 def write(path, text):
@@ -97,16 +99,16 @@ def strap(root, release):
     cache = os.path.join(REPO, "build", "debian", release)
     os.makedirs(cache, exist_ok=True)
     run("debootstrap", "--variant=minbase", "--include=" + USUAL,
-        "--cache-dir=" + cache, release, root, site())
+        "--cache-dir=" + cache, release, root, sites()[0])
 
 
 def make(root, release):
     """Fill a folder with a fresh Debian, and a user who may use sudo."""
     strap(root, release)
-    security = site() + "-security"
-    write(root + "/etc/apt/sources.list",
-          "deb %s %s main\ndeb %s %s-security main\n"
-          % (site(), release, security, release))
+    main, security = sites()
+    write(root + "/etc/apt/sources.list", "deb %s %s main\n" % (main, release)
+          + "".join("deb %s %s-security main\n" % (site, release)
+                    for site in security))
     for name in glob.glob("/etc/apt/apt.conf.d/*"):     # proxies, for example
         if "docker" not in name:
             shutil.copy(name, root + "/etc/apt/apt.conf.d")
