@@ -213,8 +213,8 @@ static int any_matches(request_rec *r, const channels_t *channels,
     return any;
 }
 
-/* As comet_grant_covers(): who may read a channel's sibling by a star may read
- * the channel. */
+/* As with comet_grant_covers(), whoever may read a channel's sibling by a star
+ * may read the channel. */
 static int covers(request_rec *r, const channels_t *channels,
                   const char *channel)
 {

@@ -146,8 +146,8 @@ def test_711_04_waiting(server):
 
 
 def test_711_05_polls_sleep_on(server):
-    """A private update does not even wake a poll of its channel, nor does
-    history tell a channel that has no other messages."""
+    """A private update does not even wake a poll of its channel, and no
+    history tells that a channel with only private updates exists."""
     now = server.history(TOPIC)[-1]["timestamp"]
 
     def wait(target):

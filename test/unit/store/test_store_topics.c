@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The store: private messages, alternates and ids, read by every way. */
+/* The store: private messages, alternates and ids, in every way of reading. */
 #include "store_kit.h"
 
 #include <stdio.h>
