@@ -25,7 +25,8 @@ static apr_status_t close_wake(void *baton)
 {
     comet_writer_t *writer = baton;
 
-    if (atomic_load(&writer->joined)) {
+    /* the thread may have ended after the child stopped waiting for it */
+    if (comet_writer_stop(writer, 0)) {
         close(writer->wake);
         comet_presence_free(writer->presence);
     }
