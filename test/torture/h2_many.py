@@ -2,11 +2,10 @@
 """Many HTTP/2 connections with streams that wait without a thread: what they
 cost, and how late their messages are."""
 
+import multiprocessing
 import os
 import re
 import selectors
-import sys
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -215,36 +214,47 @@ def beside_server(make_server):
     return server
 
 
+def publish(server, over):
+    """Publish the time every 20 ms."""
+    while not over.wait(0.02):
+        server.post("news", "%d" % time.monotonic_ns())
+
+
+def arrivals(stream):
+    """When each message of a stream came, and its number, in order."""
+    text = b""
+    for at, piece in stream.pieces:
+        *lines, text = (text + piece).split(b"\n")
+        for line in lines:
+            if line.startswith(b"data: "):
+                yield at, int(line[len(b"data: "):])
+
+
 def delays(server, conn, stream, seconds, ask):
-    """Publish every 20 ms while what `ask` opens goes on, again and again;
-    return how late the messages were, in seconds."""
-    sent, over = [], threading.Event()
-
-    def publish():
-        while not over.wait(0.02):
-            sent.append(time.monotonic())
-            server.post("news", "%d" % (len(sent) - 1))
-
-    thread = threading.Thread(target=publish)
-    thread.start()
-    end, asked, done = time.monotonic() + seconds, None, 0
+    """Publish while what `ask` opens goes on, again and again; return how late
+    the messages were, in seconds.  Their publisher is another process, since
+    Python's threads wait for each other."""
+    fork = multiprocessing.get_context("fork")
+    over, begin = fork.Event(), time.monotonic_ns()
+    publisher = fork.Process(target=publish, args=(server, over))
+    publisher.start()
+    end, asked = time.monotonic() + seconds, None
     while time.monotonic() < end or (asked and not asked.ended):
         if ask and (asked is None or asked.ended):
-            done += asked is not None
             asked = conn.request("GET", ask)
         conn.pump(lambda: asked.ended if asked else False, 0.2)
         if asked:
             asked.pieces = []
     over.set()
-    thread.join()
-    assert conn.pump(lambda: stream.body().count(b"data: ") == len(sent),
-                     10 * SLOW), "messages are missing"
-    late = []
-    for at, piece in stream.pieces:
-        for number in re.findall(rb"data: (\d+)\n", piece):
-            assert int(number) == len(late)
-            late.append(at - sent[len(late)])
-    return late
+    publisher.join()
+    last = str(time.monotonic_ns())
+    server.post("news", last)
+    assert conn.pump(lambda: last.encode() in stream.body(), 10 * SLOW), \
+        "messages are missing"
+    got = list(arrivals(stream))
+    assert [sent for _, sent in got] == [
+        int(row) for row in server.rows("news") if int(row) > begin]
+    return [at - sent / 1e9 for at, sent in got]
 
 
 def beside(make_server, seconds=12):
@@ -252,20 +262,16 @@ def beside(make_server, seconds=12):
     connection; a sentence of how late its messages are."""
     server = beside_server(make_server)
     said = []
-    sys.setswitchinterval(0.0005)       # the publisher is a thread
-    try:
-        for what, ask, windows in (
-                ("nothing", None, CURL), ("a request of 5 s", "/slow.sh", CURL),
-                ("a download with curl's windows", "/big.bin", CURL),
-                ("a download with Chromium's", "/big.bin", CHROMIUM)):
-            with H2Tls(server.tls_port, *windows) as conn:
-                stream = conn.request("GET", EVENTS)
-                wait_until(lambda: server.status()["ghosts"] == 1, 5, "it")
-                late = delays(server, conn, stream, seconds, ask)
-            wait_until(lambda: server.status()["ghosts"] == 0, 5, "its end")
-            said.append("beside %s p50 %.1f, p99 %.1f, max %.1f ms (%d)" % (
-                what, *(1000 * quantile(late, q) for q in (0.5, 0.99, 1)),
-                len(late)))
-    finally:
-        sys.setswitchinterval(0.005)
+    for what, ask, windows in (
+            ("nothing", None, CURL), ("a request of 5 s", "/slow.sh", CURL),
+            ("a download with curl's windows", "/big.bin", CURL),
+            ("a download with Chromium's", "/big.bin", CHROMIUM)):
+        with H2Tls(server.tls_port, *windows) as conn:
+            stream = conn.request("GET", EVENTS)
+            server.wait_waiting(1)
+            late = delays(server, conn, stream, seconds, ask)
+        wait_until(lambda: server.waiting() == 0, 5, "its end")
+        said.append("beside %s p50 %.1f, p99 %.1f, max %.1f ms (%d)" % (
+            what, *(1000 * quantile(late, q) for q in (0.5, 0.99, 1)),
+            len(late)))
     return "; ".join(said)
