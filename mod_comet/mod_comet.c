@@ -2,6 +2,7 @@
 /* The entry point for httpd: the module record and the hooks. */
 #include "server/mod_comet.h"
 
+#include <apr_optional_hooks.h>
 #include <http_connection.h>
 #include <mpm_common.h>
 
@@ -13,6 +14,7 @@
 #include "hooks/engines.h"
 #include "request/authenticate.h"
 #include "request/cors.h"
+#include "wait/adopt.h"
 #include "wait/connection.h"
 #include "wait/fast.h"
 #include "wait/h2.h"
@@ -42,6 +44,10 @@ static void register_process_hooks(void)
                            APR_HOOK_MIDDLE);
 }
 
+/* Of mod_ssl_openssl.h, which not every httpd-dev has. */
+typedef int ssl_HOOK_pre_handshake_t(conn_rec *c, mod_comet_tls_t *tls,
+                                     int is_proxy);
+
 /* The hooks for a connection, which is made, parked in the MPM and given
  * back. */
 static void register_connection_hooks(void)
@@ -53,6 +59,10 @@ static void register_connection_hooks(void)
     ap_hook_process_connection(mod_comet_h2_restore, ssl, http2, APR_HOOK_LAST);
     ap_hook_pre_connection(mod_comet_connection_make, NULL, NULL,
                            APR_HOOK_REALLY_FIRST);
+    ap_hook_pre_connection(mod_comet_adopt_watch, NULL, NULL,
+                           APR_HOOK_REALLY_FIRST);
+    APR_OPTIONAL_HOOK(ssl, pre_handshake, mod_comet_adopt_pre_handshake, NULL,
+                      NULL, APR_HOOK_MIDDLE);
     ap_hook_process_connection(mod_comet_park_hooks_process_connection, NULL,
                                NULL, APR_HOOK_REALLY_FIRST);
     ap_hook_suspend_connection(mod_comet_park_hooks_suspend, NULL, NULL,

@@ -30,6 +30,9 @@ static int is_one_of(const char *name, const char *const *names)
         "reqtimeout", "core", "comet_fast", "cache_remove_url", \
         "cache_invalidate"
 
+/* mod_ssl's: they encrypt. */
+#define ENCRYPTING "ssl/tls filter", "ssl/tls coalescing filter"
+
 static int is_known(const ap_filter_t *filter)
 {
     static const char *const known[] = { HARMLESS, FRAMING, NULL };
@@ -37,22 +40,31 @@ static int is_known(const ap_filter_t *filter)
     return is_one_of(filter->frec->name, known);
 }
 
-int mod_comet_chain_is_plain(const request_rec *r)
+static int is_plain(const ap_filter_t *filter, int tls)
+{
+    static const char *const encrypting[] = { ENCRYPTING, NULL };
+
+    return is_known(filter)
+           || (tls && is_one_of(filter->frec->name, encrypting));
+}
+
+int mod_comet_chain_is_plain(const request_rec *r, int tls)
 {
     const ap_filter_t *filter = r->output_filters;
 
-    while (filter && is_known(filter)) {
+    while (filter && is_plain(filter, tls)) {
         filter = filter->next;
     }
     return filter == NULL;
 }
 
-int mod_comet_chain_ends_plain(const request_rec *r)
+int mod_comet_chain_ends_plain(const request_rec *r, int tls)
 {
     const ap_filter_t *filter = r->output_filters;
 
-    while (filter
-           && (filter->frec->ftype < AP_FTYPE_PROTOCOL || is_known(filter))) {
+    while (
+        filter
+        && (filter->frec->ftype < AP_FTYPE_PROTOCOL || is_plain(filter, tls))) {
         filter = filter->next;
     }
     return filter == NULL;
@@ -70,9 +82,7 @@ static const ap_filter_t *find_obstacle(const request_rec *r)
 {
     /* these encrypt or copy.  Other filters at the same level are not safe:
      * mod_ratelimit's sleeps, and some of mod_qos hold bytes back */
-    static const char *const passing[] = { "ssl/tls filter",
-                                           "ssl/tls coalescing filter",
-                                           "dumpio_out", NULL };
+    static const char *const passing[] = { ENCRYPTING, "dumpio_out", NULL };
     const ap_filter_t *filter = r->output_filters;
 
     while (filter

@@ -22,14 +22,15 @@ int mod_comet_chain_is_direct(const request_rec *r);
 
 /**
  * Whether the bytes after the headers reach the socket as they are, or framed
- * in chunks: there is no TLS, and every filter is known to change nothing.
+ * in chunks: every filter is known to change nothing.
+ * @param tls  whether mod_ssl's may be among them
  */
-int mod_comet_chain_is_plain(const request_rec *r);
+int mod_comet_chain_is_plain(const request_rec *r, int tls);
 
 /** As mod_comet_chain_is_plain(), but only for the filters next to the network.
  * These stay in the chain when the headers go out; filters of other modules
  * before them may not. */
-int mod_comet_chain_ends_plain(const request_rec *r);
+int mod_comet_chain_ends_plain(const request_rec *r, int tls);
 
 /** Whether mod_headers computes headers when the answer goes out: their values
  * may depend on anything (`Header set X "expr=…"`). */

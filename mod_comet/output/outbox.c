@@ -72,10 +72,14 @@ apr_status_t mod_comet_outbox_send(mod_comet_outbox_t *outbox, request_rec *r,
 }
 
 /* @return how many bytes the socket took; -1: the client is gone */
-static apr_ssize_t send_now(int fd, comet_text_t bytes)
+static apr_ssize_t send_now(const mod_comet_outbox_t *outbox, int fd,
+                            comet_text_t bytes)
 {
     ssize_t sent;
 
+    if (outbox->tls) {
+        return mod_comet_tls_send(outbox->tls, bytes);
+    }
     do {
         sent = send(fd, bytes.data, bytes.length, MSG_DONTWAIT | MSG_NOSIGNAL);
     } while (sent < 0 && errno == EINTR);
@@ -88,7 +92,7 @@ apr_ssize_t mod_comet_outbox_write(mod_comet_outbox_t *outbox, int fd,
                                    comet_text_t bytes)
 {
     apr_ssize_t sent =
-        mod_comet_outbox_is_empty(outbox) ? send_now(fd, bytes) : 0;
+        mod_comet_outbox_is_empty(outbox) ? send_now(outbox, fd, bytes) : 0;
 
     if (sent >= 0) {
         comet_buffer_add(&outbox->bytes, bytes.data + sent,
@@ -101,8 +105,9 @@ apr_ssize_t mod_comet_outbox_write(mod_comet_outbox_t *outbox, int fd,
 apr_ssize_t mod_comet_outbox_flush(mod_comet_outbox_t *outbox, int fd)
 {
     apr_ssize_t sent =
-        send_now(fd, (comet_text_t){ outbox->bytes.data + outbox->sent,
-                                     outbox->bytes.length - outbox->sent });
+        send_now(outbox, fd,
+                 (comet_text_t){ outbox->bytes.data + outbox->sent,
+                                 outbox->bytes.length - outbox->sent });
 
     if (sent > 0) {
         outbox->sent += (apr_size_t)sent;

@@ -8,6 +8,7 @@
 
 #include "wire/encode.h"
 #include "server/mod_comet.h"
+#include "output/tls.h"
 
 /**
  * Bytes for one client.  They are given to the filters or to a socket piece by
@@ -19,6 +20,8 @@ typedef struct mod_comet_outbox_t {
     apr_size_t sent; /* how many of them were given away */
     apr_size_t counted; /* how many bytes the gauge and the child's sum count
                          * for it */
+    mod_comet_tls_t *tls; /* encrypts what goes to the socket; NULL: nothing
+                           * does */
 } mod_comet_outbox_t;
 
 /** If the outboxes of a child hold this many bytes, each stream that is behind

@@ -18,11 +18,19 @@
 #include "output/filters.h"
 #include "output/news.h"
 #include "output/peek.h"
+#include "wait/connection.h"
 #include "wait/hear.h"
 #include "wait/stream.h"
 #include "wait/wait_priv.h"
 
 typedef mod_comet_stream_t stream_t;
+
+/* A stream over TLS.  It joins the hub when mod_ssl has let go of its object. */
+typedef struct mod_comet_move_t {
+    stream_t *stream;
+    comet_selection_t *selection; /* a reference */
+    int store;
+} move_t;
 
 /* How many bytes were written to the connection's socket so far, sent or
  * not. */
@@ -52,9 +60,30 @@ int mod_comet_adopt_may(request_rec *r, const mod_comet_ask_t *ask)
            && r->proto_num >= HTTP_VERSION(1, 0);
 }
 
+/* @return mod_ssl's object if a stream over TLS may be adopted; NULL: it may not,
+ *         or there is no TLS */
+static mod_comet_tls_t *find_tls(const request_rec *r,
+                                 const mod_comet_ask_t *ask)
+{
+    const mod_comet_connection_t *connection =
+        mod_comet_connection(r->connection);
+
+    return connection && connection->tls && !ask->talk
+                   && !ask->transport->upgrades && mod_comet_config_adopt_tls(r)
+                   && mod_comet_tls_is_there()
+               ? connection->tls
+               : NULL;
+}
+
+int mod_comet_adopt_is_plain(const request_rec *r, const mod_comet_ask_t *ask)
+{
+    return mod_comet_chain_is_plain(r, find_tls(r, ask) != NULL);
+}
+
 apr_int64_t mod_comet_adopt_begin(request_rec *r, const mod_comet_ask_t *ask)
 {
-    return mod_comet_adopt_may(r, ask) && mod_comet_chain_ends_plain(r)
+    return mod_comet_adopt_may(r, ask)
+                   && mod_comet_chain_ends_plain(r, find_tls(r, ask) != NULL)
                ? given_bytes(mod_comet_filters_fd(r->connection))
                : -1;
 }
@@ -130,6 +159,69 @@ static int join(const request_rec *r, const mod_comet_ask_t *ask,
     return 0;
 }
 
+/* --- over TLS --------------------------------------------------------------- */
+
+int mod_comet_adopt_pre_handshake(conn_rec *c, mod_comet_tls_t *tls,
+                                  int is_proxy)
+{
+    mod_comet_connection_t *connection = mod_comet_connection(c);
+
+    if (connection && !is_proxy) {
+        connection->tls = tls;
+    }
+    return DECLINED;
+}
+
+/* A clean-up of the connection's pool, which runs after those of mod_ssl. */
+static apr_status_t take_over(void *baton)
+{
+    const conn_rec *c = baton;
+    mod_comet_connection_t *connection = mod_comet_connection(c);
+    move_t *move = connection ? connection->move : NULL;
+    stream_t *stream = move ? move->stream : NULL;
+
+    if (!move) {
+        return APR_SUCCESS;
+    }
+    connection->move = NULL;
+    if (!mod_comet_tls_begin(stream->outbox.tls, stream->subscriber.own_fd)
+        || comet_hub_join(stream->child->hub, &stream->subscriber,
+                          (apr_size_t)move->store, move->selection)
+               != APR_SUCCESS) {
+        stream->aborted = 1;
+        mod_comet_stream_left(&stream->subscriber);
+    }
+    comet_selection_unref(move->selection);
+    return APR_SUCCESS;
+}
+
+int mod_comet_adopt_watch(conn_rec *c, void *socket)
+{
+    if (!c->master) {
+        apr_pool_cleanup_register(c->pool, c, take_over, apr_pool_cleanup_null);
+    }
+    return OK;
+}
+
+/* Let the stream join the hub when the connection has ended. */
+static void move_later(const request_rec *r, const mod_comet_ask_t *ask,
+                       stream_t *stream, mod_comet_tls_t *tls)
+{
+    move_t *move = apr_palloc(r->connection->pool, sizeof(*move));
+
+    mod_comet_tls_keep(tls);
+    stream->outbox.tls = tls;
+    comet_metrics_add(COMET_METRIC_adopted, 1);
+    *move = (move_t){
+        .stream = stream,
+        .selection = comet_selection_ref(ask->selection),
+        .store = mod_comet_config_server(r->server)->store,
+    };
+    mod_comet_connection(r->connection)->move = move;
+}
+
+/* --- handing over ----------------------------------------------------------- */
+
 /* Whether httpd holds no input from the client.  For a WebSocket, this first
  * takes what the client has said already. */
 static int is_silent(conn_rec *c, apr_bucket_brigade *brigade,
@@ -146,11 +238,12 @@ int mod_comet_adopt(request_rec *r, const mod_comet_ask_t *ask,
 {
     mod_comet_request_t *request = mod_comet_request(r);
     conn_rec *c = r->connection;
+    mod_comet_tls_t *tls = find_tls(r, ask);
     apr_bucket_brigade *look;
     stream_t *stream;
 
     if (c->aborted || c->data_in_output_filters
-        || !mod_comet_chain_is_plain(r)) {
+        || !mod_comet_adopt_is_plain(r, ask)) {
         return 0;
     }
     look = apr_brigade_create(r->pool, c->bucket_alloc);
@@ -165,7 +258,10 @@ int mod_comet_adopt(request_rec *r, const mod_comet_ask_t *ask,
      * returns */
     stream->place = request->place;
     stream->subscriber.revoked = comet_presence_revoked(stream->place.seat);
-    if (!join(r, ask, stream)) {
+    if (tls) {
+        move_later(r, ask, stream, tls);
+    }
+    else if (!join(r, ask, stream)) {
         mod_comet_log_drop(r, stream->log);
         mod_comet_stream_free(stream);
         return 0;

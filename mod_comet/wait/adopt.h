@@ -7,6 +7,12 @@
  * request and closes its own descriptor.  Under every MPM such a client costs a
  * few hundred bytes, and no connection or thread of the MPM.
  *
+ * Over TLS (CometAdoptTLS) the hub also keeps mod_ssl's SSL object, and encrypts
+ * for each stream.  mod_ssl frees the object when the connection's pool is
+ * cleared, and uses the connection for that.  So the stream joins the hub in the
+ * last of that pool's clean-ups: from then on nobody else has the object.  It
+ * makes no further handshake, and only a handshake would call mod_ssl back.
+ *
  * What stays the same: the access log has one line, written at the stream's
  * real end (output/log.h); limits and gauges count the stream; it ends with its
  * closing words after CometMaxLifetime, at a stop and at a graceful reload; a
@@ -16,7 +22,12 @@
 #ifndef MOD_COMET_ADOPT_H
 #define MOD_COMET_ADOPT_H
 
+#include "output/tls.h"
 #include "request/ask.h"
+
+/** Whether the bytes of an answer reach the socket as they are, or encrypted by
+ * an object that mod_comet may take over. */
+int mod_comet_adopt_is_plain(const request_rec *r, const mod_comet_ask_t *ask);
 
 /** Whether a request's stream could be adopted if its output filters allowed
  * it.  Called by the request's thread. */
@@ -40,5 +51,13 @@ apr_int64_t mod_comet_adopt_begin(request_rec *r, const mod_comet_ask_t *ask);
  */
 int mod_comet_adopt(request_rec *r, const mod_comet_ask_t *ask,
                     apr_int64_t before);
+
+/** mod_ssl's optional hook pre_handshake: note its object. */
+int mod_comet_adopt_pre_handshake(conn_rec *c, mod_comet_tls_t *tls,
+                                  int is_proxy);
+
+/** pre_connection hook, before mod_ssl's: have a stream over TLS taken over after
+ * mod_ssl has cleaned up. */
+int mod_comet_adopt_watch(conn_rec *c, void *socket);
 
 #endif /* MOD_COMET_ADOPT_H */

@@ -485,7 +485,7 @@ int mod_comet_block(request_rec *r, mod_comet_ask_t *ask, apr_int64_t adopting,
                       .lock = PTHREAD_MUTEX_INITIALIZER,
                       .batch = make_batch(r->pool, ask->limit) };
     /* such a stream is adopted as a rule, and needs no place for a thread */
-    int is_plain = adopting >= 0 && mod_comet_chain_is_plain(r);
+    int is_plain = adopting >= 0 && mod_comet_adopt_is_plain(r, ask);
     const char *obstacle = is_plain ? NULL : take(&block, r->pool);
     int rv = DECLINED;
 

@@ -18,6 +18,11 @@ typedef struct mod_comet_connection_t {
     /** Its HTTP/2 streams that wait without a thread (wait/h2.h).  NULL: the
      * connection cannot have any.  [owner thread] */
     struct mod_comet_h2_t *h2;
+    /** mod_ssl's object.  NULL: there is no TLS.  [owner thread] */
+    struct ssl_st *tls;
+    /** The stream that goes on when the connection has ended (wait/adopt.h).
+     * NULL: none.  [owner thread] */
+    struct mod_comet_move_t *move;
     /** How many of its HTTP/2 streams wait with a thread each.  [atomic] */
     atomic_int blocked_streams;
 } mod_comet_connection_t;

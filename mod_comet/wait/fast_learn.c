@@ -92,7 +92,7 @@ static int is_allowed(request_rec *r, const mod_comet_ask_t *ask)
            && !has_body(r) && !r->user && !ask->authenticated
            && !ap_some_authn_required(r)
            && !mod_comet_config_subscriber_limit(r)
-           && mod_comet_chain_is_plain(r);
+           && mod_comet_chain_is_plain(r, 0);
 }
 
 void mod_comet_fast_consider(mod_comet_fast_t **fast, request_rec *r,

@@ -31,7 +31,7 @@ static int is_sent(const stream_t *stream)
  * @return 0: the client is lost */
 static int count_sent(stream_t *stream, apr_ssize_t sent)
 {
-    if (sent > 0) {
+    if (sent > 0 && !stream->outbox.tls) {
         stream->sent_bytes += sent;
     }
     return sent >= 0;
@@ -240,8 +240,15 @@ static comet_outcome_e lose(stream_t *stream)
 static int is_done_listening(stream_t *stream)
 {
     char byte;
-    ssize_t got =
-        recv(stream->subscriber.own_fd, &byte, 1, MSG_DONTWAIT | MSG_PEEK);
+    ssize_t got;
+
+    if (stream->outbox.tls) {
+        mod_comet_tls_e said = mod_comet_tls_listen(stream->outbox.tls);
+
+        stream->aborted |= said == MOD_COMET_TLS_GONE;
+        return said != MOD_COMET_TLS_SILENT;
+    }
+    got = recv(stream->subscriber.own_fd, &byte, 1, MSG_DONTWAIT | MSG_PEEK);
 
     if (got < 0 && (errno == EAGAIN || errno == EINTR)) {
         return 0;
@@ -459,6 +466,9 @@ comet_outcome_e mod_comet_stream_serve(comet_subscriber_t *subscriber,
 
 void mod_comet_stream_free(stream_t *stream)
 {
+    if (stream->outbox.tls) {
+        mod_comet_tls_end(stream->outbox.tls, !stream->aborted);
+    }
     if (stream->subscriber.own_fd >= 0) {
         close(stream->subscriber.own_fd);
     }
@@ -477,6 +487,9 @@ void mod_comet_stream_left(comet_subscriber_t *subscriber)
     mod_comet_mpm_count(0, stream->body_bytes - stream->counted_bytes);
     comet_metrics_add(COMET_METRIC_adopted, -1);
     mod_comet_place_leave(&stream->place);
+    if (stream->outbox.tls) {
+        stream->sent_bytes += mod_comet_tls_written(stream->outbox.tls);
+    }
     mod_comet_log_write(stream->child->log, stream->log,
                         &(mod_comet_log_end_t){
                             .body_bytes = stream->body_bytes,

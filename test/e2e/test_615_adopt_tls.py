@@ -1,0 +1,202 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Event streams over TLS and HTTP/1.1 that leave httpd (CometAdoptTLS)."""
+
+import contextlib
+import socket
+import ssl
+import struct
+import subprocess
+import time
+
+import pytest
+
+from event_stream import EventStream
+from httpd_env import SLOW, thread_count, wait_until
+from stream_client import EVENTS, post
+from test_250_adopt import adopted, wait_adopted, wait_line
+
+CONF = """
+CometAdoptTLS on
+CometReplay 0
+CometHeartbeat 1s
+LogFormat "%m %>s %B %O %U" full
+CustomLog "logs/full.log" full
+"""
+VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
+
+
+@pytest.fixture(name="site")
+def fixture_site(make_server, mpm):
+    return make_server(mpm=mpm, tls=True, threads=8, conf=CONF)
+
+
+class Stream:
+    """A stream over TLS.  The end of the connection without close_notify is an
+    error (SSLEOFError)."""
+
+    def __init__(self, server, version="1.3", channel="news", rcvbuf=None):
+        self.conn = server.raw(rcvbuf=rcvbuf, timeout=20)
+        self.conn.sock.close()
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        context.minimum_version = context.maximum_version = VERSIONS[version]
+        plain = socket.socket()
+        if rcvbuf:
+            plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, rcvbuf)
+        plain.settimeout(20 * SLOW)
+        plain.connect(("127.0.0.1", server.tls_port))
+        self.conn.sock = context.wrap_socket(plain, suppress_ragged_eofs=False)
+        self.events = []
+        self.parser = EventStream(self.events.append)
+        self.conn.request("GET", "/comet/" + channel, EVENTS)
+        assert self.conn.head() == 200
+
+    def texts(self, count):
+        """The texts of the events, once there are that many."""
+        while len(self.events) < count:
+            self.parser.feed(self.conn.chunk())
+        return [event["data"] for event in self.events]
+
+
+@pytest.mark.parametrize("version", list(VERSIONS))
+def test_615_01_in_order(site, version):
+    """Streams leave httpd: no thread or process holds them, and each gets every
+    message in order, small and large, and heartbeats."""
+    before = sum(map(thread_count, site.children()))
+    with contextlib.ExitStack() as stack:
+        streams = [Stream(site, version) for _ in range(10)]
+        for stream in streams:
+            stack.enter_context(stream.conn)
+        wait_adopted(site, 10)
+        assert site.status()["blocked"] == 0
+        if site.mpm != "prefork":
+            assert sum(map(thread_count, site.children())) <= before + 2
+        texts = ["%d %s" % (i, "x" * size) for i, size in
+                 enumerate((1, 100, 5000, 60000, 10, 20000, 3) * 3)]
+        for text in texts:
+            post(site, "news", text)
+        for stream in streams:
+            assert stream.texts(len(texts)) == texts
+        assert streams[0].conn.chunk().startswith(b":"), "no heartbeat"
+    wait_adopted(site, 0)
+
+
+def test_615_02_ends(site):
+    """At a reload a stream ends with its retry, the last chunk and
+    close_notify."""
+    stream = Stream(site)
+    wait_adopted(site, 1)
+    site.graceful()
+    body = stream.conn.body()
+    assert b"retry: " in body
+    assert stream.conn.sock.recv(1) == b""      # not SSLEOFError
+
+
+@pytest.mark.parametrize("how", ["close_notify", "no farewell", "a reset",
+                                 "another request"])
+def test_615_03_left(site, how):
+    """The stream of a client that has gone, or speaks, ends at once."""
+    stream = Stream(site)
+    wait_adopted(site, 1)
+    sock = stream.conn.sock
+    if how == "another request":
+        stream.conn.request("GET", "/static.txt")
+        with contextlib.suppress(OSError, ssl.SSLError):
+            stream.conn.body()
+    elif how == "close_notify":
+        sock.settimeout(1)
+        with contextlib.suppress(OSError):
+            sock.unwrap()
+    elif how == "a reset":
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER,
+                        struct.pack("ii", 1, 0))
+    if how != "another request":
+        sock.close()
+    wait_adopted(site, 0)
+
+
+def test_615_04_a_slow_reader(site):
+    """A client that reads slowly gets everything; others do not wait for it."""
+    slow, quick = Stream(site, rcvbuf=4096), Stream(site)
+    wait_adopted(site, 2)
+    texts = ["%d %s" % (i, "y" * 30000) for i in range(60)]
+    for text in texts:
+        post(site, "news", text)
+    assert quick.texts(60) == texts
+    assert slow.texts(60) == texts
+    assert adopted(site) == 2
+
+
+def test_615_05_the_log(site):
+    """One line, at the end, with the bytes of the body and those of the
+    network."""
+    stream = Stream(site, channel="logged")
+    wait_adopted(site, 1)
+    post(site, "logged", "z" * 1000)
+    stream.texts(1)
+    stream.conn.close()
+    line = wait_line(site, "full.log", "GET 200 ")
+    _, _, body, network, path = line.split()
+    assert path == "/comet/logged" and 1000 < int(body) < int(network) < 2000
+
+
+@pytest.mark.parametrize("version, command", [("1.3", b"k"), ("1.3", b"K"),
+                                              ("1.2", b"R")])
+def test_615_06_keys(site, version, command):
+    """New keys in TLS 1.3 are fine; TLS 1.2 is not renegotiated."""
+    process = subprocess.Popen(
+        ["openssl", "s_client", "-connect", "127.0.0.1:%d" % site.tls_port,
+         "-tls1_%s" % version[-1], "-crlf"], stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    try:
+        process.stdin.write(b"GET /comet/news HTTP/1.1\nHost: localhost\n"
+                            b"Accept: text/event-stream\n\n")
+        process.stdin.flush()
+        wait_adopted(site, 1)
+        process.stdin.write(command + b"\n")
+        process.stdin.flush()
+        time.sleep(0.3)
+        for number in range(3):
+            post(site, "news", "message %d" % number)
+        wait_until(lambda: adopted(site) in (0, 1), 5, "it")
+        found = b""
+        end = time.monotonic() + 5 * SLOW
+        while b"message 2" not in found and time.monotonic() < end:
+            piece = process.stdout.read1(65536)
+            if not piece:
+                break
+            found += piece
+        assert b"message 2" in found or command == b"R", found
+        assert command != b"R" or b"no renegotiation" in found, found
+    finally:
+        process.kill()
+        process.wait()
+    wait_adopted(site, 0)
+
+
+def test_615_07_what_stays(make_server):
+    """Without the directive, and for a WebSocket, nothing changes."""
+    server = make_server(tls=True, conf=CONF.replace("TLS on", "TLS off"))
+    stream = Stream(server)
+    server.wait_waiting(1)
+    assert adopted(server) == 0
+    post(server, "news", "parked")
+    assert stream.texts(1) == ["parked"]
+    stream.conn.close()
+
+
+def test_615_08_resumed(site):
+    """A session may be used again while its first connection still streams."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    session = None
+    for _ in range(3):
+        with socket.create_connection(("127.0.0.1", site.tls_port)) as plain:
+            with context.wrap_socket(plain, session=session) as sock:
+                sock.sendall(b"GET /comet/news HTTP/1.1\r\nHost: localhost\r\n"
+                             b"Accept: text/event-stream\r\n\r\n")
+                assert sock.recv(100).startswith(b"HTTP/1.1 200")
+                wait_adopted(site, 1)
+                assert sock.session_reused == (session is not None)
+                session = sock.session
+        wait_adopted(site, 0)

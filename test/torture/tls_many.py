@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Many event streams over TLS and HTTP/1.1 that have left httpd: what they cost,
+and how late their messages are."""
+
+import selectors
+import ssl
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+from comet_load import quantile
+from httpd_env import SANITIZER, SLOW, pss_kb, thread_count, wait_until
+
+CONF = "CometAdoptTLS on\nCometReplay 0\nCometHeartbeat 25\n"
+
+
+def open_stream(server):
+    """A stream whose headers have come."""
+    conn = server.raw(tls=True, timeout=60)
+    conn.request("GET", "/comet/news", {"Accept": "text/event-stream"})
+    assert conn.head() == 200
+    conn.sock.setblocking(False)
+    return conn
+
+
+def take(conn):
+    """Read what has come."""
+    try:
+        while True:
+            data = conn.sock.recv(65536)
+            assert data, "a stream has ended"
+            conn.buffer += data
+    except (ssl.SSLWantReadError, BlockingIOError):
+        pass
+
+
+def fan_out(server, conns, number):
+    """How long it takes until all streams have this message, in seconds."""
+    mark = b"data: %d\n" % number
+    begin = time.monotonic()
+    server.post("news", str(number))
+    with selectors.DefaultSelector() as selector:
+        for conn in conns:
+            selector.register(conn.sock, selectors.EVENT_READ, conn)
+        left = len(conns)
+        while left:
+            ready = selector.select(20 * SLOW)
+            assert ready, "%d streams lack a message" % left
+            for key, _ in ready:
+                take(key.data)
+                if mark in key.data.buffer:
+                    assert key.data.buffer.count(b"data: ") == 1
+                    key.data.buffer = b""
+                    selector.unregister(key.data.sock)
+                    left -= 1
+    return time.monotonic() - begin
+
+
+def many(make_server, mpm, count, most_kib=None):
+    """Open them and publish; a sentence of figures."""
+    server = make_server(mpm=mpm, tls=True, threads=64, timeout=300, conf=CONF)
+
+    def children_kb():
+        return sum(map(pss_kb, server.children()))
+
+    warm = open_stream(server)
+    wait_until(lambda: server.status()["adopted"] == 1, 10, "a stream")
+    warm.close()
+    wait_until(lambda: server.status()["adopted"] == 0, 10, "its end")
+    memory = children_kb()
+    threads = sum(map(thread_count, server.children()))
+    with ThreadPoolExecutor(8) as pool:
+        conns = list(pool.map(open_stream, [server] * count))
+    wait_until(lambda: server.status()["adopted"] == count, 30, "all")
+    each = (children_kb() - memory) / count
+    more = sum(map(thread_count, server.children())) - threads
+    assert server.status()["blocked"] == 0
+    assert SANITIZER != "none" or not most_kib or each <= most_kib, each
+    took = [fan_out(server, conns, number) for number in range(10)]
+    for conn in conns:
+        conn.close()
+    wait_until(lambda: server.status()["adopted"] == 0, 60, "none")
+    return ("%s: %d streams, %+d threads, %.1f KiB PSS each; a message reached "
+            "all in p50 %.0f, max %.0f ms" % (
+                mpm, count, more, each, quantile(took, 0.5) * 1000,
+                max(took) * 1000))
