@@ -66,7 +66,8 @@ import { Comet } from './js/comet.js';
 window.got = [], window.died = 0;
 window.source = new Comet('/comet/news', { share: %s });
 source.addEventListener('message', ({ message }) => got.push(message.body));
-source.addEventListener('error', () => { died++; });
+// An error without a next attempt is the end.
+source.addEventListener('error', ({ retryIn }) => { died += !(retryIn >= 0); });
 </script>
 """
 
