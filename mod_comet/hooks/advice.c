@@ -47,7 +47,7 @@ static const struct {
 
 static int is_written(const char *name)
 {
-    return name && mod_comet_tree_find(ap_conftree, name) != NULL;
+    return name && mod_comet_tree_find(ap_conftree, name, NULL) != NULL;
 }
 
 static void check_needs(mod_comet_warnings_t *warnings)
@@ -56,7 +56,7 @@ static void check_needs(mod_comet_warnings_t *warnings)
 
     for (i = 0; i < sizeof(needs) / sizeof(*needs); i++) {
         const ap_directive_t *line =
-            mod_comet_tree_find(ap_conftree, needs[i].name);
+            mod_comet_tree_find(ap_conftree, needs[i].name, NULL);
 
         if (line && !is_written(needs[i].other)
             && !is_written(needs[i].or_this)) {
@@ -191,13 +191,16 @@ static void check_values(mod_comet_warnings_t *warnings,
 
 /* --- HTTP/2 ------------------------------------------------------------------------- */
 
-/* @return why no request waits without a thread with CometParkHTTP2, and what
- *         to do; NULL: requests can
+/* @return why no request waits without a thread although CometParkHTTP2 is
+ *         written, and what to do; NULL: requests can
  * @param served  whether a server that has it on speaks HTTP/2 over TLS */
 static const char *find_h2_obstacle(int served)
 {
     if (!mod_comet_mpm_is_async()) {
         return "this MPM cannot park connections; run a2enmod mpm_event";
+    }
+    if (!mod_comet_mpm_parks_http2()) {
+        return "it needs httpd 2.4.58 or a later 2.4";
     }
     if (!ap_find_linked_module("mod_http2.c")) {
         return "mod_http2 is not loaded; run a2enmod http2";
@@ -210,7 +213,7 @@ static const char *find_h2_obstacle(int served)
 static void check_http2(mod_comet_warnings_t *warnings, int wanted, int served)
 {
     const ap_directive_t *line =
-        mod_comet_tree_find(ap_conftree, "CometParkHTTP2");
+        mod_comet_tree_find(ap_conftree, "CometParkHTTP2", "on");
     const char *obstacle = wanted && line ? find_h2_obstacle(served) : NULL;
 
     if (obstacle) {

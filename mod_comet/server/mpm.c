@@ -108,6 +108,21 @@ int mod_comet_mpm_is_async(void)
     return ap_mpm_query(AP_MPMQ_IS_ASYNC, &async) == APR_SUCCESS && async > 0;
 }
 
+/* The oldest httpd whose HTTP/2 was tried (mod_http2 2.0.22).  Before 2.4.55
+ * mod_http2 was another one. */
+#define HTTP2_MAJOR 2
+#define HTTP2_MINOR 4
+#define HTTP2_PATCH 58
+
+int mod_comet_mpm_parks_http2(void)
+{
+    ap_version_t httpd;
+
+    ap_get_server_revision(&httpd);
+    return mod_comet_mpm_is_async() && httpd.major == HTTP2_MAJOR
+           && httpd.minor == HTTP2_MINOR && httpd.patch >= HTTP2_PATCH;
+}
+
 void mod_comet_mpm_query(apr_size_t stores)
 {
     static double factor = -1; /* copied in the parent: a child has no

@@ -36,14 +36,15 @@ int mod_comet_tree_is_elsewhere(const ap_directive_t *section)
 }
 
 const ap_directive_t *mod_comet_tree_find(const ap_directive_t *tree,
-                                          const char *name)
+                                          const char *name, const char *value)
 {
     const ap_directive_t *found = NULL;
 
     for (; tree && !found; tree = tree->next) {
         found = strcasecmp(tree->directive, name) == 0
+                        && (!value || strcasecmp(tree->args, value) == 0)
                     ? tree
-                    : mod_comet_tree_find(tree->first_child, name);
+                    : mod_comet_tree_find(tree->first_child, name, value);
     }
     return found;
 }

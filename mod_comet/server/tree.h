@@ -21,9 +21,10 @@ const ap_directive_t *mod_comet_tree_host(const server_rec *s);
  * to one virtual host only (use mod_comet_tree_host()). */
 int mod_comet_tree_is_elsewhere(const ap_directive_t *section);
 
-/** The first directive with this name, in sections too; NULL: there is none. */
+/** The first directive with this name, in sections too; NULL: there is none.
+ * @param value  what follows the name; NULL: anything */
 const ap_directive_t *mod_comet_tree_find(const ap_directive_t *tree,
-                                          const char *name);
+                                          const char *name, const char *value);
 
 /** Where a directive stands: "FILE line N", in @a p. */
 const char *mod_comet_tree_place(const ap_directive_t *directive,

@@ -247,8 +247,9 @@ int mod_comet_h2_switch(conn_rec *c, request_rec *r, server_rec *s,
     mod_comet_h2_t *h2;
 
     if (r || strcmp(protocol, "h2") != 0 || c->master || !c->cs || !connection
-        || connection->h2 || !child || !mod_comet_mpm_capacity()->parks
-        || !mod_comet_config_park_http2(s)) {
+        || connection->h2 || !child || !mod_comet_mpm_parks_http2()
+        || !mod_comet_config_park_http2(s)
+        || !mod_comet_config_server(s)->mappings->nelts) {
         return DECLINED;
     }
     h2 = make(c, child);

@@ -22,7 +22,7 @@ OFF = ('<VirtualHost *:1>\nServerName off.example\nSSLEngine off\n'
 @pytest.fixture
 def site(make_server):
     return make_server(tls=True, h2=True, threads=16, modules=("status",),
-                       conf="CometParkHTTP2 on\nCometReplay 0\n" + STATUS
+                       conf="CometReplay 0\n" + STATUS
                        + OFF)
 
 
@@ -111,7 +111,7 @@ def test_961_03_where_parking_is_off(make_server):
                     'SSLCertificateFile "{root}/conf/cert.pem"\n'
                     'SSLCertificateKeyFile "{root}/conf/key.pem"\n'
                     "</VirtualHost>\n" % (i, i) for i in range(1, 8))
-    server = make_server(tls=True, h2=True, conf=hosts)
+    server = make_server(tls=True, h2=True, conf="CometParkHTTP2 off\n" + hosts)
     lines = told(server)
     assert re.search(r"on localhost:\d+(, h\d:\d){4} and 3 more, where "
                      r"CometParkHTTP2 is off", lines["blocked"][1]), lines
@@ -151,7 +151,7 @@ def test_961_05_tuned(make_server):
     protocol find a place, and nothing is warned of."""
     with open(os.path.join(REPO, "conf", "tuned.conf"),
               encoding="utf-8") as file:
-        tuned = re.sub(r"(?m)^#(Protocols h2 |CometParkHTTP2 )", r"\1",
+        tuned = re.sub(r"(?m)^#(Protocols h2 )", r"\1",
                        file.read())
     server = make_server(
         tls=True, modules=("http2",), mpm_conf="",
