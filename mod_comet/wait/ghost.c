@@ -366,7 +366,7 @@ static ghost_t *make_ghost(request_rec *r, const mod_comet_ask_t *ask)
 static const char *claim(ghost_t *ghost, apr_int64_t *filler)
 {
     mod_comet_h2_t *h2 = ghost->h2;
-    int is_full, is_parked;
+    int is_full, is_parked, is_first;
 
     pthread_mutex_lock(&h2->lock);
     is_full = h2->session.count >= GHOSTS_MOST;
@@ -375,7 +375,11 @@ static const char *claim(ghost_t *ghost, apr_int64_t *filler)
     if (!is_full && h2->place == MOD_COMET_H2_HELD) {
         *filler = comet_h2_session_claim(&h2->session, &ghost->stream);
     }
+    is_first = *filler >= 0 && h2->session.count == 1;
     pthread_mutex_unlock(&h2->lock);
+    if (is_first) {
+        mod_comet_h2_keep_short(h2);
+    }
     if (is_full) {
         return "a hundred others of its connection wait already";
     }

@@ -4,6 +4,8 @@
 
 #include <apr_portable.h>
 #include <http_connection.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -16,6 +18,10 @@
 #include "server/config.h"
 #include "server/mpm.h"
 #include "wait/connection.h"
+
+/* How many bytes the kernel takes that it cannot send yet.  By default they are
+ * megabytes, and a download fills them. */
+#define UNSENT_BYTES (64 * 1024)
 
 mod_comet_h2_t *mod_comet_h2_find(const conn_rec *c)
 {
@@ -65,6 +71,13 @@ apr_time_t mod_comet_h2_next_beat(const mod_comet_h2_t *h2,
     apr_interval_time_t age = comet_monotonic() - h2->born;
 
     return h2->born + (age / every + 1) * every;
+}
+
+void mod_comet_h2_keep_short(const mod_comet_h2_t *h2)
+{
+    static const int most = UNSENT_BYTES;
+
+    setsockopt(h2->fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &most, sizeof(most));
 }
 
 /* --- memory --------------------------------------------------------------- */

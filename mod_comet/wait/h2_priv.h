@@ -67,6 +67,11 @@ void mod_comet_h2_wake_locked(mod_comet_h2_t *h2);
 apr_time_t mod_comet_h2_next_beat(const mod_comet_h2_t *h2,
                                   apr_interval_time_t every);
 
+/** Keep what the kernel cannot send yet short, since messages wait behind it.
+ * mod_http2 waits then until the kernel takes more, as it does if the client
+ * reads slowly. Any thread. */
+void mod_comet_h2_keep_short(const mod_comet_h2_t *h2);
+
 /** Make mod_http2 return the memory of a request to the system when the request
  * ends.  Called by the thread of the request.
  * @param c2  the request's connection */
