@@ -19,6 +19,9 @@
 #include "server/mpm.h"
 #include "wait/connection.h"
 
+/* Connections that begin within this time send their heartbeats at the same
+ * moment: the hub wakes up once for all of them. */
+#define BEATS_TOGETHER apr_time_from_msec(250)
 /* How many bytes the kernel takes that it cannot send yet.  By default they are
  * megabytes, and a download fills them. */
 #define UNSENT_BYTES (64 * 1024)
@@ -273,6 +276,7 @@ int mod_comet_h2_switch(conn_rec *c, request_rec *r, server_rec *s,
     h2->keep_alive = s->keep_alive_timeout;
     h2->heartbeat = h2->ack.every;
     h2->born = comet_monotonic();
+    h2->born -= h2->born % BEATS_TOGETHER;
     comet_pulse_begin(&h2->pulse, h2->fd, h2->heartbeat);
     h2->in_bb = apr_brigade_create(c->pool, c->bucket_alloc);
     h2->out_bb = apr_brigade_create(c->pool, c->bucket_alloc);

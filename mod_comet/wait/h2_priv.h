@@ -46,7 +46,7 @@ struct mod_comet_h2_t {
     mod_comet_ack_t ack;
     comet_pulse_t pulse;
     apr_interval_time_t heartbeat, keep_alive;
-    apr_time_t born;
+    apr_time_t born; /* its heartbeats come whole periods after that */
     int trimmed; /* the spare memory of `c` was returned to the system */
     apr_time_t stops_at; /* the limit for sending the rest when the child ends;
                           * 0: it does not end */
