@@ -74,8 +74,8 @@ mod_comet_log_t *mod_comet_log_keep(request_rec *r,
 void mod_comet_log_drop(request_rec *r, mod_comet_log_t *kept);
 
 /** Queue the line, which is then written, and what was kept is freed.  Called
- * by the hub's thread only, which does not wait for the log
- * (output/log_queue.h). */
+ * by the hub's thread, which does not wait for the log (output/log_queue.h), and
+ * for a stream that could not join the hub. */
 void mod_comet_log_write(const mod_comet_log_writer_t *writer,
                          mod_comet_log_t *kept, const mod_comet_log_end_t *end);
 
