@@ -2,6 +2,7 @@
 /* Looking at what a client has sent without taking it. */
 #include "output/peek.h"
 
+#include <sys/socket.h>
 #include <util_filter.h>
 
 /* Find mod_reqtimeout's filter, whose clock must not start because of a look.
@@ -93,4 +94,11 @@ apr_size_t mod_comet_peek_bytes(conn_rec *c, apr_bucket_brigade *brigade,
     apr_brigade_cleanup(brigade);
     unskip(link, skipped);
     return length;
+}
+
+int mod_comet_peek_socket(int fd)
+{
+    char byte;
+
+    return recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0;
 }

@@ -29,4 +29,7 @@ mod_comet_peek_e mod_comet_peek(conn_rec *c, apr_bucket_brigade *brigade);
 apr_size_t mod_comet_peek_bytes(conn_rec *c, apr_bucket_brigade *brigade,
                                 char *bytes, apr_size_t size);
 
+/** Whether the socket has bytes that were not read.  Any thread. */
+int mod_comet_peek_socket(int fd);
+
 #endif /* MOD_COMET_PEEK_H */

@@ -189,26 +189,33 @@ static int may_wait(const conn_rec *c, int rv)
                || c->cs->state == WAITIO);
 }
 
+/* Whether the MPM can wait for the socket to become writable.  Before httpd 2.4.63
+ * it closes the connection after that, unless it is kept alive. */
+static int can_await_output(const conn_rec *c)
+{
+    return mod_comet_mpm_capacity()->has_waitio
+           || (c->data_in_output_filters && c->keepalive == AP_CONN_KEEPALIVE);
+}
+
 /* Hand the connection to the MPM.  It waits for input or, while an answer is
  * being sent, for the socket to become writable; each event restarts its
- * Timeout.  Before httpd 2.4.63 it can wait for input only.  Then the hub sends
- * the answer, and the ACKs of what it sends (mod_comet_parked_serve) restart
- * the Timeout. */
+ * Timeout.  Before httpd 2.4.63 the hub sends the answer, and ACKs restart the
+ * Timeout; the MPM waits for input unless that is there already. */
 static void park_in_mpm(mod_comet_parked_t *park)
 {
     conn_rec *c = park->c;
     int waitio = mod_comet_mpm_capacity()->has_waitio;
+    int writes = !is_sent(park) && can_await_output(c)
+                 && (waitio || mod_comet_peek_socket(park->fd));
 
     park->state = MOD_COMET_PARKED_PREPARED;
     c->cs->state = parked_state();
-    c->cs->sense =
-        !waitio || is_sent(park) ? CONN_SENSE_WANT_READ : CONN_SENSE_WANT_WRITE;
+    c->cs->sense = writes ? CONN_SENSE_WANT_WRITE : CONN_SENSE_WANT_READ;
     c->clogging_input_filters |= !waitio;
 }
 
-/* The client has sent its next request before it has taken all of an answer.
- * Before httpd 2.4.63 the MPM can only wait for input, which is there already.
- * So this thread sends the rest and blocks, as httpd does with any answer.
+/* The client has sent its next request before it has taken all of an answer.  If
+ * the MPM can wait for nothing but that, this thread sends the rest and blocks.
  * @return whether the filters have all of the answer now, or the client is
  *         lost */
 static int send_rest(mod_comet_parked_t *park)
@@ -216,7 +223,7 @@ static int send_rest(mod_comet_parked_t *park)
     mod_comet_outbox_t *outbox = &park->outbox;
     apr_size_t length = outbox->bytes.length - outbox->sent;
 
-    if (mod_comet_mpm_capacity()->has_waitio) {
+    if (can_await_output(park->c)) {
         return 0;
     }
     if (ap_rwrite(outbox->bytes.data + outbox->sent, (int)length, park->r) < 0
@@ -408,20 +415,13 @@ static void answer_pipelined(mod_comet_parked_t *park)
     }
 }
 
-static int has_input(int fd)
-{
-    char byte;
-
-    return recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0;
-}
-
 /* Whether the MPM has woken the connection only for an ACK or because the
  * socket is writable.  Then there is nothing to read, and the MPM waits for the
  * next request.  A part of a TLS record counts as input: httpd reads the rest
  * of it, under the deadlines of mod_reqtimeout. */
 static int is_silent(mod_comet_parked_t *park)
 {
-    int heard = has_input(park->fd);
+    int heard = mod_comet_peek_socket(park->fd);
 
     if (mod_comet_peek(park->c, park->brigade) != MOD_COMET_PEEK_NOTHING
         || heard) {
