@@ -207,10 +207,9 @@ static void on_writer_refusal(void *baton, const char *detail)
 {
     const comet_store_config_t *store = baton;
 
-    ap_log_error(
-        APLOG_MARK, APLOG_INFO, 0, parent.server,
-        "COMET0124: CometStore: %s refused what a client published: %s",
-        store->place.name, detail);
+    ap_log_error(APLOG_MARK, APLOG_INFO, 0, parent.server,
+                 "COMET0124: CometStore: %s refused a change: %s",
+                 store->place.name, detail);
 }
 
 static void on_hub_error(void *baton, const comet_store_config_t *store,

@@ -407,6 +407,8 @@ apr_status_t comet_store_append(comet_store_t *store,
  * @param now   age counts from the newest message of a channel; or from now, if
  *              a wrong clock has dated that message into the future
  * @param more  set to whether another step is due now
+ * @return COMET_EINVALID: a trigger that others have made kept the messages of a
+ *         channel; this step has dealt with the other channels
  */
 apr_status_t comet_store_prune(comet_store_t *store, apr_time_t now, int *more);
 

@@ -38,9 +38,17 @@ static void report(comet_writer_t *writer, apr_status_t status,
     }
 }
 
+static void report_refusal(const comet_writer_t *writer)
+{
+    if (writer->config.on_refusal) {
+        writer->config.on_refusal(writer->config.baton,
+                                  comet_store_error(writer->store));
+    }
+}
+
 /* The publisher learns only that its message was refused.  The store's own words
  * are for the log. */
-static void report_refusal(const comet_writer_t *writer)
+static void report_refusals(const comet_writer_t *writer)
 {
     apr_size_t i = 0;
 
@@ -48,9 +56,8 @@ static void report_refusal(const comet_writer_t *writer)
            && writer->groups[i]->result != COMET_EINVALID) {
         i++;
     }
-    if (i < writer->group_count && writer->config.on_refusal) {
-        writer->config.on_refusal(writer->config.baton,
-                                  comet_store_error(writer->store));
+    if (i < writer->group_count) {
+        report_refusal(writer);
     }
 }
 
@@ -210,7 +217,7 @@ static void publish_queued(comet_writer_t *writer)
     }
     unlock_bus(writer);
     if (count && status == APR_SUCCESS) {
-        report_refusal(writer);
+        report_refusals(writer);
     }
     if (count && status == COMET_ELOCKED) {
         comet_writer_requeue_jobs(writer, count);
@@ -271,6 +278,10 @@ static void keep_up(comet_writer_t *writer)
         status = comet_store_prune(
             writer->store, comet_bus_now(writer->config.bus), &writer->pruning);
         unlock_bus(writer);
+        if (status == COMET_EINVALID) {
+            report_refusal(writer);
+            status = APR_SUCCESS;
+        }
         if (has_failed(writer, status) || writer->pruning) {
             return;
         }

@@ -33,8 +33,9 @@ typedef struct comet_writer_config_t {
      * writer counts its own only. */
     atomic_int *waiting;
     comet_writer_error_cb *on_error; /* APR_SUCCESS: it works again */
-    /** Called on the writer's thread for each commit in which the store refused
-     * something, with the store's own words for the last refusal; or NULL. */
+    /** Called on the writer's thread for each commit, and each step of retention,
+     * in which the store refused a change, with the store's own words for the
+     * last refusal; or NULL. */
     void (*on_refusal)(void *baton, const char *detail);
     /** Called on the writer's thread when members may have been thrown out
      * (store/presence.h); or NULL. */

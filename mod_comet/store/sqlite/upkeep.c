@@ -206,6 +206,33 @@ static apr_status_t limit_bytes(comet_sqlite_t *store, apr_int64_t channel,
     return APR_SUCCESS;
 }
 
+/* Remove a channel's messages up to a timestamp, or none of them.
+ * @return COMET_EINVALID: a trigger that others have made does not allow it */
+static apr_status_t remove_until(comet_sqlite_t *store, apr_int64_t channel,
+                                 comet_timestamp_t last)
+{
+    apr_status_t status = comet_sqlite_run_or_fail(store, SQL_GROUP);
+
+    if (status == APR_SUCCESS) {
+        comet_sqlite_bind_int(store, SQL_PRUNE_FLOOR, 1, channel);
+        comet_sqlite_bind_int(store, SQL_PRUNE_FLOOR, 2, last);
+        status = comet_sqlite_run_or_fail(store, SQL_PRUNE_FLOOR);
+    }
+    if (status == APR_SUCCESS) {
+        comet_sqlite_bind_int(store, SQL_PRUNE, 1, channel);
+        comet_sqlite_bind_int(store, SQL_PRUNE, 2, last);
+        status = comet_sqlite_run_or_fail(store, SQL_PRUNE);
+    }
+    if (sqlite3_get_autocommit(store->db)) { /* the transaction is over */
+        return status == COMET_EINVALID ? APR_EGENERAL : status;
+    }
+    if (status != APR_SUCCESS) {
+        comet_sqlite_run(store, SQL_GROUP_UNDO);
+    }
+    comet_sqlite_run(store, SQL_GROUP_END);
+    return status;
+}
+
 /*
  * Remove at most *budget messages of a channel, and lower *budget.
  * @param more  set to whether the step has to end here and the channel may have
@@ -229,22 +256,17 @@ static apr_status_t prune_channel(comet_sqlite_t *store, apr_int64_t channel,
         status = comet_sqlite_query(store, SQL_PRUNE_UPTO, &last, &rows);
     }
     if (status == APR_SUCCESS && rows > 0) {
-        comet_sqlite_bind_int(store, SQL_PRUNE_FLOOR, 1, channel);
-        comet_sqlite_bind_int(store, SQL_PRUNE_FLOOR, 2, last);
-        status = comet_sqlite_run_or_fail(store, SQL_PRUNE_FLOOR);
-    }
-    if (status == APR_SUCCESS && rows > 0) {
-        comet_sqlite_bind_int(store, SQL_PRUNE, 1, channel);
-        comet_sqlite_bind_int(store, SQL_PRUNE, 2, last);
-        status = comet_sqlite_run_or_fail(store, SQL_PRUNE);
+        status = remove_until(store, channel, last);
         *budget -= rows;
     }
     *more = *budget == 0 || (most < *budget + rows && rows == most);
     return status;
 }
 
-/* @param removed  set to how many messages were removed */
-static apr_status_t prune_listed(comet_sqlite_t *store, apr_int64_t *removed)
+/* @param removed  set to how many messages were removed
+ * @param refused  set to 1 if a trigger kept those of a channel */
+static apr_status_t prune_listed(comet_sqlite_t *store, apr_int64_t *removed,
+                                 int *refused)
 {
     prune_t *prune = &store->prune;
     apr_int64_t budget = PRUNE_ROWS;
@@ -262,6 +284,11 @@ static apr_status_t prune_listed(comet_sqlite_t *store, apr_int64_t *removed)
            && comet_monotonic() < until) {
         status =
             prune_channel(store, prune->channels[prune->next], &budget, &more);
+        if (status == COMET_EINVALID) { /* leave this channel as it is */
+            *refused = 1;
+            status = APR_SUCCESS;
+            more = 0;
+        }
         if (more) {
             break;
         }
@@ -303,7 +330,7 @@ apr_status_t comet_sqlite_prune(comet_sqlite_t *store, apr_time_t now,
 {
     prune_t *prune = &store->prune;
     apr_int64_t removed = 0;
-    int any = 0;
+    int any = 0, refused = 0;
     apr_status_t status;
 
     *more = 0;
@@ -316,7 +343,7 @@ apr_status_t comet_sqlite_prune(comet_sqlite_t *store, apr_time_t now,
         return status;
     }
     prune->now = now;
-    status = prune_listed(store, &removed);
+    status = prune_listed(store, &removed, &refused);
     if (status == APR_SUCCESS && removed) {
         status = comet_sqlite_commit(store);
     }
@@ -333,7 +360,8 @@ apr_status_t comet_sqlite_prune(comet_sqlite_t *store, apr_time_t now,
         prune->seen = prune->end;
     }
     *more = prune->running;
-    return shrink(store, more);
+    status = shrink(store, more);
+    return status == APR_SUCCESS && refused ? COMET_EINVALID : status;
 }
 
 /* --- The rest --------------------------------------------------------- */

@@ -149,11 +149,47 @@ static void test_removal(void **state)
     comet_store_close(store);
 }
 
+/* A trigger keeps some messages of one channel for ever.  Retention leaves that
+ * channel as it is, and goes on with the others. */
+static void test_retention(void **state)
+{
+    comet_store_t *store;
+    int more = 1, refused = 0;
+
+    kit_config.retain_count = 2;
+    store = kit_open_store(COMET_STORE_WRITE);
+    kit_append_many(store, "pinned", 5);
+    kit_append_many(store, "chat", 5);
+    kit_run_outside("CREATE TRIGGER rule BEFORE DELETE ON message_log"
+                    " WHEN OLD.body = '1' AND OLD.channel_id = 1"
+                    " BEGIN SELECT RAISE(ABORT, 'kept for ever'); END");
+    while (more) {
+        apr_status_t status = comet_store_prune(store, apr_time_now(), &more);
+
+        if (status == COMET_EINVALID) {
+            refused++;
+            assert_non_null(strstr(comet_store_error(store), "kept for ever"));
+        }
+        else {
+            assert_int_equal(status, APR_SUCCESS);
+        }
+    }
+    assert_int_equal(refused, 1);
+    assert_string_equal(kit_bodies(store, "pinned", 0, 9), "0,1,2,3,4");
+    assert_string_equal(kit_bodies(store, "chat", 0, 9), "3,4");
+    assert_int_equal(kit_number("SELECT floor FROM channel"
+                                " WHERE name = 'pinned'"),
+                     0);
+    comet_store_close(store);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        KIT_TEST(test_abort),  KIT_TEST(test_fail),    KIT_TEST(test_rollback),
-        KIT_TEST(test_ignore), KIT_TEST(test_publish), KIT_TEST(test_removal),
+        KIT_TEST(test_abort),     KIT_TEST(test_fail),
+        KIT_TEST(test_rollback),  KIT_TEST(test_ignore),
+        KIT_TEST(test_publish),   KIT_TEST(test_removal),
+        KIT_TEST(test_retention),
     };
 
     scratch_make();
