@@ -9,8 +9,6 @@
 #include "store/sqlite/online_read.h"
 
 #define PATIENCE_USEC 20000
-/* How often to look for members to forget. Each look reads the whole table. */
-#define FORGET_USEC apr_time_from_sec(3600)
 
 static comet_sqlite_t *own(comet_store_t *store)
 {
@@ -341,88 +339,6 @@ static apr_status_t publish(comet_store_t *base, int *count)
                           COMET_ONLINE_SLICE, 0, count);
     }
     return end(store, status);
-}
-
-/* Members who are not here, and whose last sign of life is older than ?1. */
-#define FORGOTTEN \
-    "FROM last_seen AS s" \
-    " WHERE max(ifnull(s.left_at, 0), ifnull(s.read_at, 0)) < ?1" \
-    " AND NOT EXISTS (SELECT 1 FROM presence_row AS p" \
-    " WHERE p.channel = s.channel AND p.member = s.member)"
-
-/* The channels in which a member was last seen the longest ago: all but the
- * newest ?1, and without those where the member is now. */
-#define TOO_MANY \
-    "FROM (SELECT s.channel, s.member, row_number() OVER (" \
-    "PARTITION BY s.member" \
-    " ORDER BY max(ifnull(s.left_at, 0), ifnull(s.read_at, 0)) DESC) AS place" \
-    " FROM last_seen AS s WHERE s.member IN (SELECT member FROM last_seen" \
-    " GROUP BY member HAVING count(*) > ?1)) AS s" \
-    " WHERE s.place > ?1" \
-    " AND NOT EXISTS (SELECT 1 FROM presence_row AS p" \
-    " WHERE p.channel = s.channel AND p.member = s.member)"
-
-/* Age counts back from the newest message, or from now if that is dated into
- * the future, so that a wrong clock forgets nobody. */
-static comet_timestamp_t oldest_to_keep(const comet_sqlite_t *store,
-                                        comet_timestamp_t last)
-{
-    apr_time_t now = apr_time_now();
-
-    return (last < now ? last : now) - store->config->presence_memory;
-}
-
-/* @param rows  set to how many rows were removed; COMET_ONLINE_SLICE: there may
- *              be more */
-static apr_status_t forget_some(comet_sqlite_t *store, int *rows)
-{
-    comet_store_state_t state;
-    apr_status_t status = comet_sqlite_state(store, &state);
-
-    if (status == APR_SUCCESS) {
-        status = run_once(
-            store,
-            "DELETE FROM last_seen WHERE (channel, member) IN"
-            " (SELECT s.channel, s.member " FORGOTTEN " LIMIT ?2)",
-            oldest_to_keep(store, state.last), COMET_ONLINE_SLICE, rows);
-    }
-    if (status == APR_SUCCESS && *rows < COMET_ONLINE_SLICE) {
-        int others = 0;
-
-        status = run_once(store,
-                          "DELETE FROM last_seen WHERE (channel, member) IN"
-                          " (SELECT s.channel, s.member " TOO_MANY " LIMIT ?2)",
-                          COMET_ONLINE_SEEN_MOST, COMET_ONLINE_SLICE, &others);
-        *rows = others == COMET_ONLINE_SLICE ? others : *rows + others;
-    }
-    return status;
-}
-
-apr_status_t comet_online_forget(comet_sqlite_t *store, int *more)
-{
-    apr_status_t status;
-    int rows = 0;
-
-    if (comet_monotonic() < store->forget_at) {
-        return APR_SUCCESS;
-    }
-    status = comet_sqlite_reserve(store, PATIENCE_USEC);
-    if (status == APR_SUCCESS) {
-        status = forget_some(store, &rows);
-        if (status == APR_SUCCESS && rows) {
-            status = comet_sqlite_commit(store);
-        }
-        else {
-            comet_sqlite_roll_back(store);
-        }
-    }
-    if (rows >= COMET_ONLINE_SLICE) {
-        *more = 1;
-    }
-    else if (status == APR_SUCCESS) {
-        store->forget_at = comet_monotonic() + FORGET_USEC;
-    }
-    return status;
 }
 
 const comet_online_engine_t comet_online_sqlite = {

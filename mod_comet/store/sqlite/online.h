@@ -15,10 +15,4 @@ extern const comet_online_engine_t comet_online_sqlite;
  * and there are such tables, nobody is here any more. */
 apr_status_t comet_online_open(comet_sqlite_t *store);
 
-/**
- * Now and then, forget some members who left long ago (CometPresenceMemory).
- * @param more  set to 1 if there are more of them
- */
-apr_status_t comet_online_forget(comet_sqlite_t *store, int *more);
-
 #endif /* COMET_SQLITE_ONLINE_H */

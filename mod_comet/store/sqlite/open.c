@@ -308,6 +308,7 @@ void comet_sqlite_close(comet_sqlite_t *store)
         sqlite3_finalize(store->statements[i]);
     }
     sqlite3_finalize(store->search);
+    sqlite3_value_free(store->forget_after);
     if (store->moved) {
         comet_sqlite_remove_orphaned_log(store);
     }

@@ -150,6 +150,8 @@ typedef struct comet_sqlite_t {
     prune_t prune;
     apr_time_t forget_at; /* when to look next for members to forget, by
                            * comet_monotonic() */
+    sqlite3_value *forget_after; /* the last member that this look has passed;
+                                  * NULL: none yet */
     const volatile apr_uint32_t
         *tally; /* NULL: not mapped yet, or it cannot be mapped */
     int indexing; /* writers only: the index has to be built or removed */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Keeping the file small: checkpoints and retention. */
-#include "store/sqlite/online.h"
+#include "store/sqlite/online_forget.h"
 #include "store/sqlite/sqlite.h"
 
 #include <stdio.h>

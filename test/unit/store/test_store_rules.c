@@ -297,6 +297,30 @@ static void test_forgotten_by_number(void **state)
     comet_store_close(store);
 }
 
+/* The table is looked through in slices, since nobody publishes meanwhile.  What
+ * is to be forgotten may be in the last one. */
+static void test_forgotten_in_slices(void **state)
+{
+    comet_store_t *store;
+    int more = 1, calls = 0;
+
+    kit_config.presence_grace = SECOND;
+    kit_config.presence_memory = 3600 * SECOND;
+    store = kit_open_store(COMET_STORE_WRITE);
+    kit_append(store, "a", "x", NULL);
+    kit_run_outside(
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n"
+        " WHERE i < 9000) INSERT INTO last_seen"
+        " SELECT 'a', 'kept' || i, last, NULL FROM n, comet_clock;"
+        "INSERT INTO last_seen VALUES('a', 'old', 1, NULL), ('b', 'old', 1, 1)");
+    for (; more; calls++) {
+        assert_int_equal(comet_store_tidy(store, &more), 0);
+    }
+    assert_int_equal(kit_number("SELECT count(*) FROM last_seen"), 9000);
+    assert_int_equal(calls, 19); /* of 500 rows */
+    comet_store_close(store);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -309,6 +333,7 @@ int main(void)
         KIT_TEST(test_channel_info),
         KIT_TEST(test_forgotten),
         KIT_TEST(test_forgotten_by_number),
+        KIT_TEST(test_forgotten_in_slices),
     };
 
     scratch_make();
