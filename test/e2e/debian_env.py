@@ -160,7 +160,8 @@ class Debian:
         """Start systemd."""
         os.mkdir(self.group)
         self.proc = subprocess.Popen(
-            ["sh", "-c", 'echo $$ >"$0/cgroup.procs"; exec "$@"', self.group,
+            ["setpriv", "--pdeathsig", "KILL",      # also if this test is killed
+             "sh", "-c", 'echo $$ >"$0/cgroup.procs"; exec "$@"', self.group,
              "unshare", "--mount", "--pid", "--net", "--uts", "--ipc", "--cgroup",
              "--fork", "--kill-child", "sh", "-ec", BOOT, "sh", self.root],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
