@@ -79,9 +79,10 @@ def test_963_03_full(small_disk):
     removed, the server goes on without a restart."""
     server, disk = small_disk
     assert try_post(server, "new") == 201
-    sqlite(server.db, "INSERT INTO message_log(id, channel_id, body) SELECT "
-           "value, id, printf('%.20000c', 'x') FROM channel, "
-           "generate_series(1, 20) WHERE name = 'chat';")
+    sqlite(server.db, "WITH RECURSIVE n(i) AS (VALUES(1) UNION ALL "
+           "SELECT i + 1 FROM n WHERE i < 20) "
+           "INSERT INTO message_log(id, channel_id, body) SELECT i, id, "
+           "printf('%.20000c', 'x') FROM channel, n WHERE name = 'chat';")
     filler = disk.fill()
     wait_until(lambda: try_post(server, "y" * 20000) == 507, 10, "a full disk")
     shown = log_of(server)
