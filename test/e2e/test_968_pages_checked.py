@@ -69,11 +69,12 @@ axe.run({resultTypes: ['violations'], runOnly: {type: 'tag', values:
         .join(' | '))), (error) => done([String(error)]));"""
 
 
+@pytest.mark.bound(300)     # the reference is a long page
 @pytest.mark.parametrize("name", PAGES)
 def test_968_02_axe(checkers, server, chromium, name):
     """axe finds nothing: contents and names, roles, contrasts, landmarks."""
     driver = stage(server) and chromium.driver
-    driver.set_script_timeout(120)      # the reference is a long page
+    driver.set_script_timeout(120)
     with open(checkers + "/node_modules/axe-core/axe.min.js",
               encoding="utf-8") as file:
         script = file.read()
