@@ -76,20 +76,40 @@ static apr_status_t unref_selection(void *selection)
     return APR_SUCCESS;
 }
 
-int mod_comet_select_keep(request_rec *r, mod_comet_ask_t *ask,
-                          comet_selection_t *selection)
+/* The hub's selection that equals one, if there is any.
+ * @param selection  the caller's reference, which the call takes over; NULL: no
+ *                   memory */
+static comet_selection_t *share(const request_rec *r,
+                                comet_selection_t *selection)
+{
+    return selection ? comet_hub_share(
+               mod_comet_child()->hub,
+               (apr_size_t)mod_comet_config_server(r->server)->store, selection)
+                     : NULL;
+}
+
+/* Keep a selection as long as the request.
+ * @param selection  NULL: no memory
+ * @return what the handler returns; DECLINED: go on */
+static int keep(request_rec *r, comet_selection_t *selection)
 {
     if (!selection) {
         return mod_comet_answer_error(r, HTTP_SERVICE_UNAVAILABLE,
                                       "the server is out of memory");
     }
-    selection = comet_hub_share(
-        mod_comet_child()->hub,
-        (apr_size_t)mod_comet_config_server(r->server)->store, selection);
     apr_pool_cleanup_register(r->pool, selection, unref_selection,
                               apr_pool_cleanup_null);
-    ask->selection = selection;
     return DECLINED;
+}
+
+int mod_comet_select_keep(request_rec *r, mod_comet_ask_t *ask,
+                          comet_selection_t *selection)
+{
+    /* that of one channel is short, and is freed when the wait begins */
+    ask->selection = selection && comet_selection_is_atom(selection)
+                         ? selection
+                         : share(r, selection);
+    return keep(r, ask->selection);
 }
 
 static int make(const gathering_t *gathering)
@@ -205,21 +225,16 @@ static int take_writables(gathering_t *gathering)
 /* @return DECLINED: go on */
 static int keep_writes(gathering_t *gathering)
 {
-    mod_comet_ask_t *ask = gathering->ask;
+    request_rec *r = gathering->r;
 
     if (!gathering->names->nelts) {
         return DECLINED;
     }
-    ask->writes =
+    gathering->ask->writes = share(
+        r,
         comet_selection_create((const comet_text_t *)gathering->names->elts,
-                               (apr_size_t)gathering->names->nelts, NULL, 0);
-    if (!ask->writes) {
-        return mod_comet_answer_error(gathering->r, HTTP_SERVICE_UNAVAILABLE,
-                                      "the server is out of memory");
-    }
-    apr_pool_cleanup_register(gathering->r->pool, ask->writes, unref_selection,
-                              apr_pool_cleanup_null);
-    return DECLINED;
+                               (apr_size_t)gathering->names->nelts, NULL, 0));
+    return keep(r, gathering->ask->writes);
 }
 
 int mod_comet_select_writes(request_rec *r, const mod_comet_request_t *request,

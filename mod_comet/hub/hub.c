@@ -103,10 +103,6 @@ comet_selection_t *comet_hub_share(comet_hub_t *hub, apr_size_t store,
 {
     comet_selection_t *shared;
 
-    if (comet_selection_is_atom(selection)) {
-        return selection; /* a single name or prefix is short, so sharing it
-                           * saves little */
-    }
     pthread_mutex_lock(&hub->lock);
     shared =
         comet_channels_share(&hub->channels, &hub->feeds[store], selection);

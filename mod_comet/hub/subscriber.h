@@ -102,30 +102,32 @@ typedef enum {
     COMET_SUBSCRIBER_IDLE
 } comet_subscriber_state_e;
 
+/** Thousands of them wait, so flags are bytes. */
 struct comet_subscriber_t {
     APR_RING_ENTRY(comet_subscriber_t) link; /* [hub->lock] */
-    comet_subscriber_state_e state; /* [hub->lock] */
     comet_channel_t *channel; /* [hub->lock] while joined */
+    comet_subscriber_state_e state; /* [hub->lock] */
     unsigned reasons; /* [hub->lock] comet_reason_e, for the next serve */
     int watched_fd; /* [hub->lock] its socket in the hub's epoll; or -1 */
+    apr_byte_t retry; /* [hub->lock] serve it when its timer fires */
+    apr_byte_t asked_to_yield; /* [hub->lock] it is told by COMET_YIELD to
+                                * leave */
+    apr_byte_t called; /* [hub->lock] by comet_hub_call(), before it joined */
+    apr_byte_t behind; /* [hub->lock] its messages could not be read yet */
     comet_timer_t timer; /* [hub->lock] may be due before timeout_at */
-    int retry; /* [hub->lock] serve it when its timer fires */
-    int asked_to_yield; /* [hub->lock] it is told by COMET_YIELD to leave */
-    int called; /* [hub->lock] by comet_hub_call(), before it joined */
-    int behind; /* [hub->lock] its messages could not be read yet */
     /* in a fetcher's queue, if `fetching` is set (hub/fetcher.h) */
     APR_RING_ENTRY(comet_subscriber_t) fetch_link; /* [hub->lock] */
-    int fetching; /* [hub->lock] */
     struct comet_fetched_t *fetched; /* [hub->lock] what was fetched; or NULL */
+    apr_byte_t fetching; /* [hub->lock] */
 
     /* Set before join; then owned by the thread that serves. */
-    int resting; /* it has its answer and gets no more messages; after join this
-                  * belongs to the hub */
-    int yields; /* while idle it gives its place up when asked to */
+    apr_byte_t resting; /* it has its answer and gets no more messages; after
+                         * join this belongs to the hub */
+    apr_byte_t yields; /* while idle it gives its place up when asked to */
+    apr_byte_t listens; /* own_fd is watched for input while it is joined */
+    int own_fd; /* its socket; used if `left` or `listens` is set */
     comet_serve_cb *serve;
     comet_left_cb *left; /* NULL unless it owns a socket */
-    int own_fd; /* its socket; used if `left` or `listens` is set */
-    int listens; /* own_fd is watched for input while it is joined */
     /** It has seen every message of its channel up to this timestamp. */
     comet_timestamp_t seen;
     comet_timestamp_t floor; /* up to where retention had removed messages
@@ -144,7 +146,7 @@ struct comet_subscriber_t {
     int blocked_fd; /* the socket that accepts no more data; -1: none */
     /** Something else than a socket keeps its last answer.  As with a
      * blocked_fd, it gets no messages until it is poked with COMET_WRITABLE. */
-    int stalled;
+    apr_byte_t stalled;
     /** [atomic] Non-zero once its permission was revoked; NULL: it cannot be
      * revoked. Its owner keeps the pointer valid, or sets it to NULL while
      * nobody else looks. */

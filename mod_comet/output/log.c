@@ -20,7 +20,6 @@
 APR_DECLARE_OPTIONAL_FN(void, ap_logio_add_bytes_out,
                         (conn_rec * c, apr_off_t bytes));
 
-/* Texts and tables are written one after the other into `text`. */
 struct mod_comet_log_t {
     mod_comet_log_line_t line; /* first: the queue gets its address */
     server_rec *server;
@@ -33,8 +32,9 @@ struct mod_comet_log_t {
     int keepalives;
     apr_port_t client_port, local_port, useragent_port;
     apr_port_t named_port; /* by the Host header */
-    comet_buffer_t text;
-    mod_comet_log_end_t end; /* the stream's */
+    mod_comet_log_end_t end; /* the stream's; its owner's until the line is
+                              * written */
+    char text[]; /* texts and tables, one after the other */
 };
 
 /* set in the parent, inherited by the children */
@@ -241,12 +241,13 @@ static void keep_request(comet_buffer_t *text, const request_rec *r)
     keep_table(text, r->notes);
 }
 
-mod_comet_log_t *mod_comet_log_keep(request_rec *r,
-                                    const mod_comet_story_t *story)
+/* @return NULL: no memory */
+static mod_comet_log_t *make_line(const request_rec *r,
+                                  const comet_buffer_t *text)
 {
-    mod_comet_request_t *request = mod_comet_request(r);
     const conn_rec *c = r->connection;
-    mod_comet_log_t *kept = malloc(sizeof(*kept));
+    mod_comet_log_t *kept =
+        text->failed ? NULL : malloc(sizeof(*kept) + text->length);
 
     if (!kept) {
         return NULL;
@@ -265,32 +266,41 @@ mod_comet_log_t *mod_comet_log_keep(request_rec *r,
         .useragent_port = r->useragent_addr->port,
         .named_port = r->parsed_uri.port,
     };
+    memcpy(kept->text, text->data, text->length);
+    return kept;
+}
+
+mod_comet_log_t *mod_comet_log_keep(request_rec *r,
+                                    const mod_comet_story_t *story)
+{
+    mod_comet_request_t *request = mod_comet_request(r);
+    comet_buffer_t text = { .data = NULL };
+    mod_comet_log_t *kept;
+
     if (shows_notes) {
         request->story.way = story->way;
         mod_comet_notes_begin(r, request, r);
     }
-    keep_connection(&kept->text, c);
-    keep_request(&kept->text, r);
-    comet_buffer_trim(&kept->text);
-    if (kept->text.failed) {
-        comet_buffer_free(&kept->text);
-        free(kept);
-        return NULL;
+    keep_connection(&text, r->connection);
+    keep_request(&text, r);
+    kept = make_line(r, &text);
+    comet_buffer_free(&text);
+    if (kept) {
+        kept->end.story = *story;
+        request->logged_later = 1;
     }
-    request->logged_later = 1;
     return kept;
 }
 
-static void free_line(mod_comet_log_t *kept)
+mod_comet_log_end_t *mod_comet_log_end(mod_comet_log_t *kept)
 {
-    comet_buffer_free(&kept->text);
-    free(kept);
+    return &kept->end;
 }
 
 void mod_comet_log_drop(request_rec *r, mod_comet_log_t *kept)
 {
     mod_comet_request(r)->logged_later = 0;
-    free_line(kept);
+    free(kept);
 }
 
 /* Set the notes of a request, or of the one that an internal redirect has made
@@ -443,7 +453,7 @@ static void write_line(void *baton, mod_comet_log_line_t *line)
 {
     const mod_comet_log_writer_t *writer = baton;
     mod_comet_log_t *kept = (mod_comet_log_t *)line;
-    const char *at = kept->text.data;
+    const char *at = kept->text;
     conn_rec *c = take_connection(writer, kept, &at);
     request_rec *r = make_request(kept, c);
 
@@ -458,14 +468,13 @@ static void write_line(void *baton, mod_comet_log_line_t *line)
     }
     ap_run_log_transaction(r);
     apr_pool_clear(writer->pool);
-    free_line(kept);
+    free(kept);
 }
 
 void mod_comet_log_write(const mod_comet_log_writer_t *writer,
-                         mod_comet_log_t *kept, const mod_comet_log_end_t *end)
+                         mod_comet_log_t *kept)
 {
-    kept->end = *end;
     if (!mod_comet_log_queue_add(writer->queue, &kept->line)) {
-        free_line(kept);
+        free(kept);
     }
 }

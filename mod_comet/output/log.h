@@ -73,11 +73,15 @@ mod_comet_log_t *mod_comet_log_keep(request_rec *r,
 /** Free what was kept, and let httpd write its own line. */
 void mod_comet_log_drop(request_rec *r, mod_comet_log_t *kept);
 
+/** What becomes of the stream, kept with its line.  The owner of the stream
+ * changes it; at first it has the story of mod_comet_log_keep(). */
+mod_comet_log_end_t *mod_comet_log_end(mod_comet_log_t *kept);
+
 /** Queue the line, which is then written, and what was kept is freed.  Called
  * by the hub's thread, which does not wait for the log (output/log_queue.h), and
  * for a stream that could not join the hub. */
 void mod_comet_log_write(const mod_comet_log_writer_t *writer,
-                         mod_comet_log_t *kept, const mod_comet_log_end_t *end);
+                         mod_comet_log_t *kept);
 
 /** Have mod_logio, if it is loaded, count bytes that did not pass its filter.
  * Called by the owner of the connection. */

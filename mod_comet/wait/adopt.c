@@ -88,6 +88,22 @@ apr_int64_t mod_comet_adopt_begin(request_rec *r, const mod_comet_ask_t *ask)
                : -1;
 }
 
+/* @return NULL: no memory */
+static mod_comet_log_t *keep_line(request_rec *r, const mod_comet_ask_t *ask,
+                                  apr_off_t sent_bytes)
+{
+    mod_comet_story_t story = *ask->story;
+    mod_comet_log_t *kept;
+
+    story.way = "adopted";
+    kept = mod_comet_log_keep(r, &story);
+    if (kept) {
+        mod_comet_log_end(kept)->body_bytes = r->bytes_sent;
+        mod_comet_log_end(kept)->sent_bytes = sent_bytes;
+    }
+    return kept;
+}
+
 static stream_t *make_stream(request_rec *r, const mod_comet_ask_t *ask,
                              apr_int64_t before)
 {
@@ -106,10 +122,9 @@ static stream_t *make_stream(request_rec *r, const mod_comet_ask_t *ask,
     stream->ends_at = mod_comet_ask_end(ask);
     memcpy(stream->identity, ask->identity, sizeof(ask->identity));
     stream->judging = ask->judging;
-    stream->authenticated = ask->authenticated;
-    stream->chunked = r->chunked;
-    stream->body_bytes = stream->counted_bytes = r->bytes_sent;
-    stream->sent_bytes = given_bytes(fd) - before;
+    stream->authenticated = ask->authenticated != 0;
+    stream->chunked = r->chunked != 0;
+    stream->counted_bytes = r->bytes_sent;
     stream->subscriber = (comet_subscriber_t){
         .serve = mod_comet_stream_serve,
         .left = mod_comet_stream_left,
@@ -121,9 +136,7 @@ static stream_t *make_stream(request_rec *r, const mod_comet_ask_t *ask,
         .blocked_fd = -1,
         .timeout_at = mod_comet_news_due(stream->ends_at, stream->heartbeat),
     };
-    stream->story = *ask->story;
-    stream->story.way = "adopted";
-    stream->log = mod_comet_log_keep(r, &stream->story);
+    stream->log = keep_line(r, ask, given_bytes(fd) - before);
     if (stream->log && stream->subscriber.own_fd < 0) {
         mod_comet_log_drop(r, stream->log);
     }

@@ -236,13 +236,13 @@ static void left(comet_subscriber_t *subscriber)
     comet_metrics_add(COMET_METRIC_ghosts, -1);
     mod_comet_mpm_count(0, ghost->body_bytes);
     mod_comet_place_leave(&ghost->place);
-    mod_comet_log_write(ghost->child->log, ghost->log,
-                        &(mod_comet_log_end_t){
-                            .body_bytes = ghost->body_bytes,
-                            .sent_bytes = ghost->body_bytes,
-                            .aborted = ghost->aborted,
-                            .story = ghost->story,
-                        });
+    *mod_comet_log_end(ghost->log) = (mod_comet_log_end_t){
+        .body_bytes = ghost->body_bytes,
+        .sent_bytes = ghost->body_bytes,
+        .aborted = ghost->aborted,
+        .story = ghost->story,
+    };
+    mod_comet_log_write(ghost->child->log, ghost->log);
     free_ghost(ghost);
 }
 

@@ -136,7 +136,9 @@ static void understand(utterance_t *said, comet_text_t text, apr_pool_t *pool)
     if (!find_channel(said, &fields.channel, pool)) {
         return;
     }
-    wrong = mod_comet_limits_spend(&talk->claims, 1, &said->retry_sec, pool);
+    wrong = talk->claims ? mod_comet_limits_spend(talk->claims, 1,
+                                                  &said->retry_sec, pool)
+                         : NULL;
     if (wrong) {
         refuse(said, HTTP_TOO_MANY_REQUESTS, wrong);
         return;
@@ -309,7 +311,7 @@ static void release_talks(speaker_t *speaker, talks_t *talks)
         TAILQ_REMOVE(talks, talk, link);
         pthread_mutex_lock(&speaker->lock);
         more = mod_comet_talk_has_said(talk);
-        talk->queued = more;
+        talk->queued = more != 0;
         if (more) {
             TAILQ_INSERT_TAIL(&speaker->talks, talk, link);
             sem_post(&speaker->called);

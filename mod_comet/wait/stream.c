@@ -22,6 +22,11 @@ typedef mod_comet_stream_t stream_t;
 
 /* --- writing (the hub's thread) --------------------------------------- */
 
+static mod_comet_log_end_t *end_of(const stream_t *stream)
+{
+    return mod_comet_log_end(stream->log);
+}
+
 static int is_sent(const stream_t *stream)
 {
     return mod_comet_outbox_is_empty(&stream->outbox);
@@ -32,9 +37,14 @@ static int is_sent(const stream_t *stream)
 static int count_sent(stream_t *stream, apr_ssize_t sent)
 {
     if (sent > 0 && !stream->outbox.tls) {
-        stream->sent_bytes += sent;
+        end_of(stream)->sent_bytes += sent;
     }
     return sent >= 0;
+}
+
+static void count_body(const stream_t *stream, apr_size_t bytes)
+{
+    end_of(stream)->body_bytes += (apr_off_t)bytes;
 }
 
 static int send_bytes(stream_t *stream, comet_text_t bytes)
@@ -58,7 +68,7 @@ static int send_part(stream_t *stream, const comet_encoding_t *encoding,
     comet_buffer_t framed = { .data = NULL };
     int sent;
 
-    stream->body_bytes += (apr_off_t)text.length;
+    count_body(stream, text.length);
     if (!stream->chunked) {
         return send_bytes(stream, text);
     }
@@ -94,7 +104,7 @@ static int send_slices(stream_t *stream, const comet_batch_t *batch)
         }
     } while (stream->slice.of && is_sent(stream));
     if (!stream->slice.of) {
-        mod_comet_story_deliver(&stream->story, 1,
+        mod_comet_story_deliver(&end_of(stream)->story, 1,
                                 first.messages[0]->timestamp);
     }
     return 1;
@@ -129,7 +139,7 @@ static int send_batch(stream_t *stream, const comet_batch_t *batch,
 {
     int sent = send_part(stream, encoding, encoding->body);
 
-    mod_comet_story_deliver(&stream->story, batch->count,
+    mod_comet_story_deliver(&end_of(stream)->story, batch->count,
                             batch->messages[batch->count - 1]->timestamp);
     choose_piece(stream, batch);
     return sent;
@@ -175,7 +185,7 @@ static int send_words(stream_t *stream, comet_buffer_t *words, int last)
     else {
         comet_buffer_add(&bytes, text.data, text.length);
     }
-    stream->body_bytes += (apr_off_t)text.length;
+    count_body(stream, text.length);
     sent =
         !words->failed && !bytes.failed
         && (!bytes.length
@@ -214,8 +224,8 @@ static int send_answers(stream_t *stream)
     if (!stream->talk || stream->slice.of || stream->over) {
         return 1;
     }
-    stream->over = mod_comet_talk_take(stream->talk, &words);
-    stream->body_bytes += (apr_off_t)words.length;
+    stream->over = mod_comet_talk_take(stream->talk, &words) != 0;
+    count_body(stream, words.length);
     sent =
         !words.failed
         && (!words.length
@@ -230,7 +240,7 @@ static int send_answers(stream_t *stream)
 static comet_outcome_e lose(stream_t *stream)
 {
     stream->aborted = 1;
-    mod_comet_story_end(&stream->story, MOD_COMET_END_lost);
+    mod_comet_story_end(&end_of(stream)->story, MOD_COMET_END_lost);
     comet_metrics_add(COMET_METRIC_dropped, 1);
     return COMET_LEAVE;
 }
@@ -374,7 +384,7 @@ static int is_put_off(const stream_t *stream)
  * comes back. */
 static int find_end(stream_t *stream, unsigned reasons)
 {
-    int retry_msec = mod_comet_news_retry(&stream->story, reasons,
+    int retry_msec = mod_comet_news_retry(&end_of(stream)->story, reasons,
                                           stream->ends_at, stream->judging);
 
     if (((reasons & COMET_STOPPING) || (stream->talk && retry_msec))
@@ -401,9 +411,9 @@ static comet_outcome_e serve_blocked(stream_t *stream, unsigned reasons)
     }
     if (is_sent(stream) && stream->stops_at && !stream->over
         && !stream->slice.of && !is_put_off(stream)
-        && !send_closing(stream,
-                         mod_comet_news_retry(&stream->story, COMET_STOPPING, 0,
-                                              stream->judging))) {
+        && !send_closing(stream, mod_comet_news_retry(&end_of(stream)->story,
+                                                      COMET_STOPPING, 0,
+                                                      stream->judging))) {
         return lose(stream);
     }
     return reasons & (COMET_WRITABLE | COMET_STOPPING | COMET_TIMEOUT)
@@ -484,18 +494,13 @@ void mod_comet_stream_left(comet_subscriber_t *subscriber)
     if (stream->talk) {
         mod_comet_talk_detach(stream->talk);
     }
-    mod_comet_mpm_count(0, stream->body_bytes - stream->counted_bytes);
+    mod_comet_mpm_count(0, end_of(stream)->body_bytes - stream->counted_bytes);
     comet_metrics_add(COMET_METRIC_adopted, -1);
     mod_comet_place_leave(&stream->place);
     if (stream->outbox.tls) {
-        stream->sent_bytes += mod_comet_tls_written(stream->outbox.tls);
+        end_of(stream)->sent_bytes += mod_comet_tls_written(stream->outbox.tls);
     }
-    mod_comet_log_write(stream->child->log, stream->log,
-                        &(mod_comet_log_end_t){
-                            .body_bytes = stream->body_bytes,
-                            .sent_bytes = stream->sent_bytes,
-                            .aborted = stream->aborted,
-                            .story = stream->story,
-                        });
+    end_of(stream)->aborted = stream->aborted;
+    mod_comet_log_write(stream->child->log, stream->log);
     mod_comet_stream_free(stream);
 }

@@ -18,7 +18,8 @@
 #include "wait/talk.h"
 
 /** An adopted stream.  The request's thread makes it; the hub owns it from join
- * on. */
+ * on.  Thousands of them wait, so flags are bytes, and what the access log shows
+ * is kept with the log line alone. */
 typedef struct mod_comet_stream_t {
     comet_subscriber_t subscriber; /* first: serve() gets its address */
     const mod_comet_child_t *child;
@@ -29,25 +30,22 @@ typedef struct mod_comet_stream_t {
     apr_time_t ends_at; /* from mod_comet_ask_end() */
     apr_uint64_t identity[2]; /* as in mod_comet_ask_t, like the next two */
     apr_interval_time_t judging;
-    int authenticated;
-    int chunked; /* the body is framed in chunks (HTTP/1.1) */
+    apr_byte_t authenticated;
+    apr_byte_t chunked; /* the body is framed in chunks (HTTP/1.1) */
+    apr_byte_t over; /* the stream ends once the outbox is sent */
+    apr_byte_t readable; /* of a WebSocket: there may be input */
+    apr_byte_t aborted; /* the client is gone */
+    int retry_msec; /* of a WebSocket: it ends, and its client comes back within
+                     * this time; 0: it does not end */
     apr_time_t stops_at; /* the limit for sending the rest, once the child ends
                           * or the WebSocket's time is over; 0: neither */
-    int over; /* the stream ends once the outbox is sent */
-    int aborted; /* the client is gone */
     mod_comet_outbox_t outbox; /* bytes that the socket has not taken yet */
     mod_comet_slice_t slice; /* how much is sent of a message that is too long
                               * for the outbox */
-    apr_off_t body_bytes, sent_bytes; /* for the log */
     apr_off_t counted_bytes; /* how much of the body httpd itself has counted */
     mod_comet_place_t place;
-    mod_comet_log_t *log;
-    mod_comet_story_t story;
-    /* the rest: of a WebSocket */
+    mod_comet_log_t *log; /* it also has what became of the stream */
     mod_comet_talk_t *talk; /* a reference; NULL: not a WebSocket */
-    int retry_msec; /* the WebSocket ends, and its client comes back within this
-                     * time; 0: it does not end */
-    int readable; /* there may be input */
     apr_time_t lingers_until; /* the end of the WebSocket is sent, and its
                                * client has until then to close; 0: the end is
                                * not sent */

@@ -42,18 +42,21 @@ mod_comet_talk_t *mod_comet_talk_create(const request_rec *r,
 {
     comet_text_t prefix = { ask->prefix, ask->format.hidden_bytes };
     comet_text_t mute = comet_text(ask->mute);
-    mod_comet_talk_t *talk =
-        calloc(1, sizeof(*talk) + ask->author.length + ask->channel.length
-                      + prefix.length + mute.length + 4);
+    mod_comet_limits_claims_t claims;
+    mod_comet_talk_t *talk;
     char *end;
 
+    mod_comet_limits_note(r, &claims);
+    talk = calloc(1, sizeof(*talk) + (claims.count ? sizeof(claims) : 0)
+                         + ask->author.length + ask->channel.length
+                         + prefix.length + mute.length + 4);
     if (!talk) {
         return NULL;
     }
     end = (char *)(talk + 1);
-    if (comet_condition_init(&talk->answered) != 0) {
-        free(talk);
-        return NULL;
+    if (claims.count) {
+        talk->claims = memcpy(end, &claims, sizeof(claims));
+        end += sizeof(claims);
     }
     pthread_mutex_init(&talk->lock, NULL);
     atomic_init(&talk->refs, 1);
@@ -61,14 +64,13 @@ mod_comet_talk_t *mod_comet_talk_create(const request_rec *r,
     talk->channel = copy(ask->channel, &end);
     talk->prefix = copy(prefix, &end);
     talk->mute = copy(mute, &end).data;
-    talk->is_live = ask->is_live;
+    talk->is_live = ask->is_live != 0;
     talk->is_multi = mod_comet_config_multi(r) != 0;
     talk->writes = ask->writes ? comet_selection_ref(ask->writes) : NULL;
-    mod_comet_limits_note(r, &talk->claims);
     talk->timeout = mod_comet_config_publish_timeout(r->server);
     talk->most_bytes =
         (apr_size_t)mod_comet_config_max_message_bytes(r->server);
-    talk->store = (apr_size_t)mod_comet_config_server(r->server)->store;
+    talk->store = (apr_uint32_t)mod_comet_config_server(r->server)->store;
     return talk;
 }
 
@@ -99,7 +101,6 @@ void mod_comet_talk_unref(mod_comet_talk_t *talk)
     comet_buffer_free(&talk->words);
     comet_websocket_free(talk->reader);
     comet_selection_unref(talk->writes);
-    pthread_cond_destroy(&talk->answered);
     pthread_mutex_destroy(&talk->lock);
     free(talk);
 }
@@ -114,7 +115,9 @@ static int has_words_locked(const mod_comet_talk_t *talk)
 /* Wake the owner, which may wait in the hub or in mod_comet_talk_await(). */
 static void call_locked(mod_comet_talk_t *talk)
 {
-    pthread_cond_signal(&talk->answered);
+    if (talk->waiter) {
+        pthread_cond_signal(talk->waiter);
+    }
     if (talk->subscriber) {
         comet_hub_call(talk->hub, talk->subscriber);
     }
@@ -341,21 +344,45 @@ int mod_comet_talk_has_words(mod_comet_talk_t *talk)
     return any;
 }
 
+static int may_go_on_locked(const mod_comet_talk_t *talk)
+{
+    return room_locked(talk) || has_words_locked(talk);
+}
+
+static int is_settled_locked(const mod_comet_talk_t *talk)
+{
+    return !talk->said_count;
+}
+
+/* Wait until a condition holds, or until a time.  Only threads that own a
+ * connection wait like this, so a talk need not have the means all the time. */
+static void wait_for(mod_comet_talk_t *talk,
+                     int (*holds_locked)(const mod_comet_talk_t *talk),
+                     apr_time_t until)
+{
+    pthread_cond_t waiter;
+    int over = comet_condition_init(&waiter) != 0;
+
+    if (over) {
+        return;
+    }
+    pthread_mutex_lock(&talk->lock);
+    talk->waiter = &waiter;
+    while (!holds_locked(talk) && !over) {
+        over = comet_condition_wait(&waiter, &talk->lock, until) != 0;
+    }
+    talk->waiter = NULL;
+    pthread_mutex_unlock(&talk->lock);
+    pthread_cond_destroy(&waiter);
+}
+
 int mod_comet_talk_await(mod_comet_talk_t *talk, apr_interval_time_t limit)
 {
     apr_time_t until = comet_monotonic() + limit;
     int is_right;
 
     do {
-        apr_time_t next = mod_comet_talk_due(talk, until);
-        int over = 0;
-
-        pthread_mutex_lock(&talk->lock);
-        while (!room_locked(talk) && !has_words_locked(talk) && !over) {
-            over =
-                comet_condition_wait(&talk->answered, &talk->lock, next) != 0;
-        }
-        pthread_mutex_unlock(&talk->lock);
+        wait_for(talk, may_go_on_locked, mod_comet_talk_due(talk, until));
         is_right = mod_comet_talk_room(talk) || mod_comet_talk_has_words(talk);
     } while (!is_right && comet_monotonic() < until);
     return is_right;
@@ -363,14 +390,7 @@ int mod_comet_talk_await(mod_comet_talk_t *talk, apr_interval_time_t limit)
 
 void mod_comet_talk_settle(mod_comet_talk_t *talk, apr_interval_time_t limit)
 {
-    apr_time_t until = comet_monotonic() + limit;
-    int over = 0;
-
-    pthread_mutex_lock(&talk->lock);
-    while (talk->said_count && !over) {
-        over = comet_condition_wait(&talk->answered, &talk->lock, until) != 0;
-    }
-    pthread_mutex_unlock(&talk->lock);
+    wait_for(talk, is_settled_locked, comet_monotonic() + limit);
 }
 
 /* --- what changes the client's channels (the owner's thread) ----------------- */

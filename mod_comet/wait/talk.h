@@ -28,31 +28,34 @@ struct mod_comet_said_t {
     comet_text_t text; /* in the same block */
 };
 
+/** Thousands of clients say nothing, so flags are bytes. */
 typedef struct mod_comet_talk_t {
     atomic_int refs; /* [atomic] */
-    TAILQ_ENTRY(mod_comet_talk_t) link; /* [speaker->lock] */
-    int queued; /* [speaker->lock] */
+    apr_byte_t queued; /* [speaker->lock] */
+    apr_byte_t is_late; /* [incoming->lock] it was closed (wait/incoming.h) */
+    apr_byte_t closed; /* [lock] a Close frame is the last of the words, or was
+                        * sent */
 
     /* what the client may publish; constant */
+    apr_byte_t is_live; /* the owner's thread handles what may change its
+                         * channels (wait/live.h) */
+    apr_byte_t is_multi; /* CometMulti */
+    apr_uint32_t store;
     const char *mute; /* why the client may not publish; NULL: it may */
-    int is_live; /* the owner's thread handles what may change its channels
-                  * (wait/live.h) */
-    int is_multi; /* CometMulti */
     comet_text_t author; /* data NULL: nobody */
     comet_text_t channel; /* the channel of its URL; data NULL: none */
     comet_text_t prefix; /* of the endpoint's channels */
-    mod_comet_limits_claims_t claims;
+    const mod_comet_limits_claims_t *claims; /* in the same block; NULL: none */
     apr_interval_time_t timeout; /* CometPublishTimeout */
     apr_size_t most_bytes; /* CometMaxMessageSize */
-    apr_size_t store;
 
+    TAILQ_ENTRY(mod_comet_talk_t) link; /* [speaker->lock] */
     comet_websocket_reader_t *reader; /* [owner thread] */
     /* of wait/incoming.h: */
     TAILQ_ENTRY(mod_comet_talk_t) holder_link; /* [incoming->lock] */
     apr_size_t reserved; /* [owner thread, with incoming->lock] how many bytes
                           * are reserved for it */
     apr_time_t reserved_at; /* [incoming->lock] */
-    int is_late; /* [incoming->lock] it was closed */
     apr_time_t
         starved_since; /* [owner thread, with incoming->lock] since when the
                         * talk has waited for room; 0: it does not wait */
@@ -60,7 +63,8 @@ typedef struct mod_comet_talk_t {
                                            * that may ask to change its
                                            * channels */
     pthread_mutex_t lock;
-    pthread_cond_t answered; /* with lock */
+    pthread_cond_t *waiter; /* [lock] with lock: of the owner's thread, while it
+                             * waits in a call; NULL: it does not */
     comet_hub_t *hub; /* [lock] */
     comet_subscriber_t *subscriber; /* [lock] to be called when there are words;
                                      * or NULL */
@@ -71,7 +75,6 @@ typedef struct mod_comet_talk_t {
     apr_size_t said_count; /* [lock] how many texts are not yet answered */
     apr_size_t said_bytes; /* [lock] how many bytes these texts have */
     comet_buffer_t words; /* [lock] whole frames for the client */
-    int closed; /* [lock] a Close frame is the last of the words, or was sent */
 } mod_comet_talk_t;
 
 /**
