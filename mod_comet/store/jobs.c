@@ -17,19 +17,16 @@
 #define PLACE_USEC 50000
 
 /** How often a publisher without a place looks whether the writer of another
- * store has freed one. */
+ * store has freed one, if others have any; and whether the disk has stalled. */
 #define SEIZE_USEC 2000
+#define STALL_USEC 10000
 
 void comet_writer_wake(comet_writer_t *writer)
 {
-    static const apr_uint64_t one = 1;
     int saved = errno;
-    ssize_t written;
 
     if (!atomic_exchange(&writer->awake, 1)) {
-        do {
-            written = write(writer->wake, &one, sizeof(one));
-        } while (written < 0 && errno == EINTR);
+        sem_post(&writer->wake);
     }
     errno = saved;
 }
@@ -188,27 +185,32 @@ static apr_status_t withdraw_locked(comet_writer_t *writer, job_t *job)
     }
 }
 
-/* When a publisher looks at its job again.  If the job is in the overflow it
- * looks often, because the writer of another store may have freed a place. */
-static apr_int64_t next_look(const job_t *job, apr_int64_t deadline)
+/* When a publisher looks at its job again.  This writer wakes it as soon as one
+ * of its own places is free, but knows nothing of those of other writers. */
+static apr_int64_t next_look_locked(const comet_writer_t *writer,
+                                    const job_t *job, apr_int64_t deadline)
 {
-    return job->state == JOB_QUEUED || job->state == JOB_IN_FLIGHT
-               ? deadline
-               : comet_monotonic() + SEIZE_USEC;
+    apr_int64_t soon =
+        comet_monotonic()
+        + ((apr_size_t)atomic_load(writer->config.waiting) > writer->used
+               ? SEIZE_USEC
+               : STALL_USEC);
+
+    return job->state == JOB_OVERFLOWING && soon < deadline ? soon : deadline;
 }
 
 /* Wait for the answer.  Frees the job, or leaves it to the thread.
+ * @param look_at  when to look at the job first
  * @param groups  get the results of the job's groups */
 static apr_status_t await(comet_writer_t *writer, job_t *job,
                           comet_store_group_t *const *groups,
-                          apr_int64_t deadline)
+                          apr_int64_t look_at, apr_int64_t deadline)
 {
     apr_size_t i;
     apr_int64_t place_until = comet_monotonic() + PLACE_USEC;
     apr_status_t status = APR_SUCCESS;
 
-    while (status == APR_SUCCESS
-           && !is_answered(job, next_look(job, deadline))) {
+    while (status == APR_SUCCESS && !is_answered(job, look_at)) {
         apr_int64_t now = comet_monotonic();
 
         pthread_mutex_lock(&writer->mutex);
@@ -218,6 +220,7 @@ static apr_status_t await(comet_writer_t *writer, job_t *job,
                 && (now >= place_until || is_stalled_locked(writer)))) {
             status = withdraw_locked(writer, job);
         }
+        look_at = next_look_locked(writer, job, deadline);
         pthread_mutex_unlock(&writer->mutex);
     }
     if (status == COMET_EUNSURE) {
@@ -241,6 +244,7 @@ apr_status_t comet_writer_publish_all(comet_writer_t *writer,
 {
     apr_int64_t deadline = comet_monotonic() + (timeout > 0 ? timeout : 0);
     job_t *job = create_job(groups, count);
+    apr_int64_t look_at;
 
     if (!job) {
         return APR_ENOMEM;
@@ -253,8 +257,9 @@ apr_status_t comet_writer_publish_all(comet_writer_t *writer,
     }
     TAILQ_INSERT_TAIL(&writer->overflow, job, link);
     promote_locked(writer);
+    look_at = next_look_locked(writer, job, deadline);
     pthread_mutex_unlock(&writer->mutex);
-    return await(writer, job, groups, deadline);
+    return await(writer, job, groups, look_at, deadline);
 }
 
 apr_status_t comet_writer_publish(comet_writer_t *writer,

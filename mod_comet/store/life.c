@@ -7,10 +7,8 @@
 #include "store/engine.h"
 #include "store/writer_priv.h"
 
-#include <errno.h>
 #include <poll.h>
 #include <stdatomic.h>
-#include <sys/eventfd.h>
 #include <unistd.h>
 
 /** How long opening may wait for another program while it holds the bus's
@@ -21,13 +19,13 @@
 
 /* --- Life ------------------------------------------------------------- */
 
-static apr_status_t close_wake(void *baton)
+static apr_status_t free_rest(void *baton)
 {
     comet_writer_t *writer = baton;
 
     /* the thread may have ended after the child stopped waiting for it */
     if (comet_writer_stop(writer, 0)) {
-        close(writer->wake);
+        sem_destroy(&writer->wake);
         comet_presence_free(writer->presence);
     }
     return APR_SUCCESS;
@@ -87,10 +85,7 @@ apr_status_t comet_writer_create(comet_writer_t **writer,
     made->jobs = apr_palloc(pool, places * sizeof(*made->jobs));
     made->groups = apr_palloc(pool, (places + COMET_WRITER_GROUPS)
                                         * sizeof(*made->groups));
-    made->wake = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-    if (made->wake < 0) {
-        return errno;
-    }
+    sem_init(&made->wake, 0, 0);
     failed = pthread_mutex_init(&made->mutex, NULL);
     if (!failed) {
         failed = comet_condition_init(&made->has_tried);
@@ -103,10 +98,10 @@ apr_status_t comet_writer_create(comet_writer_t **writer,
     }
     if (failed) {
         comet_presence_free(made->presence);
-        close(made->wake);
+        sem_destroy(&made->wake);
         return failed;
     }
-    apr_pool_cleanup_register(pool, made, close_wake, apr_pool_cleanup_null);
+    apr_pool_cleanup_register(pool, made, free_rest, apr_pool_cleanup_null);
     *writer = made;
     return APR_SUCCESS;
 }
@@ -117,7 +112,7 @@ int comet_writer_stop(comet_writer_t *writer, apr_interval_time_t limit)
 
     atomic_store(&writer->stopping, 1);
     /* if this runs in a signal handler, the interrupted publisher may have set
-     * `awake` without having written the eventfd yet */
+     * `awake` without having raised the semaphore yet */
     atomic_store(&writer->awake, 0);
     comet_writer_wake(writer);
     while (!atomic_load(&writer->ended)) {

@@ -9,9 +9,8 @@
 #include "store/engine.h"
 #include "store/writer_priv.h"
 
-#include <poll.h>
 #include <stdatomic.h>
-#include <unistd.h>
+#include <time.h>
 
 /** How long the bus is held while another program has the engine's lock. */
 #define TURN_USEC 20000
@@ -405,19 +404,24 @@ static apr_int64_t leisure(comet_writer_t *writer)
     return until > LOOK_USEC ? LOOK_USEC : until > 0 ? until : 0;
 }
 
+/* Sleep until there is something to do.  `awake` is cleared before the queue is
+ * looked at, so a job that is queued from there on wakes the thread.  While the
+ * thread works, it need not be woken. */
 static void rest(comet_writer_t *writer)
 {
-    apr_int64_t usec = leisure(writer);
-    struct pollfd fd = { .fd = writer->wake, .events = POLLIN };
-    apr_uint64_t count;
+    struct timespec until;
+    apr_int64_t usec, end;
 
-    if (usec > 0) {
-        poll(&fd, 1, (int)(usec / 1000 + 1));
+    atomic_store(&writer->awake, 0);
+    usec = leisure(writer);
+    if (usec > 0 && !atomic_load(&writer->stopping)) {
+        end = comet_monotonic() + usec;
+        until = (struct timespec){ .tv_sec = (time_t)(end / 1000000),
+                                   .tv_nsec = (long)(end % 1000000) * 1000 };
+        sem_clockwait(&writer->wake, CLOCK_MONOTONIC, &until);
     }
-    /* read first, then reset: a job that is queued from here on makes the
-     * eventfd readable again */
-    if (read(writer->wake, &count, sizeof(count)) > 0) {
-        atomic_store(&writer->awake, 0);
+    atomic_store(&writer->awake, 1);
+    while (sem_trywait(&writer->wake) == 0) {
     }
 }
 

@@ -62,8 +62,10 @@ struct comet_writer_t {
     int tried; /* [mutex] the thread has tried to open the store; an attempt
                 * that failed because of a lock does not count */
     apr_size_t awaiting; /* [mutex] threads in comet_writer_await() */
-    int wake; /* eventfd, lives until the pool does */
-    atomic_int awake; /* [atomic] the thread will look at the queue */
+    sem_t wake; /* raised to wake the thread */
+    atomic_int
+        awake; /* [atomic] the thread is not about to sleep, or was woken:
+                       * it will look at the queue */
     atomic_int stopping; /* [atomic] */
     atomic_int ended; /* [atomic] */
     atomic_int joined; /* [atomic] */
