@@ -72,7 +72,7 @@ static apr_status_t read_news(const request_rec *r, comet_store_t *store,
     return comet_hub_recall(
                mod_comet_child()->hub,
                (apr_size_t)mod_comet_config_server(r->server)->store, state,
-               ask->cursor, reading)
+               ask->cursor, 0, reading)
                ? APR_SUCCESS
                : comet_store_read(store, ask->selection, ask->cursor,
                                   ask->limit, comet_selection_take, reading);
@@ -86,6 +86,47 @@ static apr_status_t find_floor(comet_store_t *store, mod_comet_ask_t *ask)
     ask->floor = ask->cursor > 0 && ask->cursor < floor ? floor : 0;
     ask->pruned = floor;
     return status;
+}
+
+/* A client that is not authorised for a new channel yet does not wait: it comes
+ * back and is judged. */
+static void come_back_if(mod_comet_ask_t *ask, const comet_reading_t *reading)
+{
+    if (reading->recheck) {
+        ask->hold = 0;
+    }
+}
+
+/* Whether a client asks for nothing but the messages after its cursor. */
+static int is_simple(const mod_comet_ask_t *ask)
+{
+    return !ask->transport->streams && !ask->is_unknown && ask->cursor >= 0
+           && !ask->before && !ask->words.data;
+}
+
+/*
+ * Answer from memory without a view of the store, if nothing was committed since
+ * the connection's last view.
+ * @return 0: it was not answered
+ */
+static int recall(const request_rec *r, comet_store_t *store,
+                  mod_comet_ask_t *ask, comet_batch_t *missed)
+{
+    comet_reading_t reading = { .selection = ask->selection, .batch = missed };
+    comet_store_state_t state;
+
+    if (!is_simple(ask) || !comet_store_glance(store, &state)
+        || ask->cursor > state.last
+        || !comet_hub_recall(
+            mod_comet_child()->hub,
+            (apr_size_t)mod_comet_config_server(r->server)->store, &state,
+            ask->cursor, 1, &reading)) {
+        return 0;
+    }
+    comet_metrics_add(COMET_METRIC_resumed, 1);
+    ask->seen = state.last;
+    come_back_if(ask, &reading);
+    return 1;
 }
 
 static apr_status_t read_missed(const request_rec *r, comet_store_t *store,
@@ -114,10 +155,7 @@ static apr_status_t read_missed(const request_rec *r, comet_store_t *store,
     else if (status == APR_SUCCESS) {
         status = read_news(r, store, state, ask, &reading);
     }
-    if (reading.recheck) {
-        ask->hold = 0; /* the client comes back and is authorised for the new
-                        * channel */
-    }
+    come_back_if(ask, &reading);
     return status;
 }
 
@@ -146,12 +184,12 @@ static apr_status_t look_up(request_rec *r, mod_comet_ask_t *ask,
     comet_store_state_t state;
     apr_status_t status = mod_comet_reading_take(r, ask, &store);
 
-    if (status == APR_SUCCESS) {
+    if (status == APR_SUCCESS && !recall(r, store, ask, missed)) {
         status = comet_store_begin(store, &state);
-    }
-    if (status == APR_SUCCESS) {
-        status = read_missed(r, store, &state, ask, missed);
-        comet_store_end(store);
+        if (status == APR_SUCCESS) {
+            status = read_missed(r, store, &state, ask, missed);
+            comet_store_end(store);
+        }
     }
     if (status == APR_SUCCESS && ask->words.data) {
         status = search(r, store, ask, missed);

@@ -318,13 +318,15 @@ static apr_status_t end_child(void *nothing)
 
 /* Publishers may hold a quarter of the child's threads and readers a half, so
  * that the rest can serve the site whatever the store does. */
-static apr_status_t start_store(mod_comet_child_t *made, apr_size_t i)
+static apr_status_t start_store(mod_comet_child_t *made, apr_size_t i,
+                                comet_committed_t *committed)
 {
     mod_comet_child_store_t *store = &made->stores[i];
     apr_size_t threads = (apr_size_t)mod_comet_mpm_capacity()->threads;
     comet_writer_config_t config = {
         .store = parent.stores[i],
         .bus = parent.buses[i],
+        .committed = committed,
         .places = threads / 4 ? threads / 4 : 1,
         .waiting = &made->publishers,
         .on_error = on_writer_error,
@@ -382,9 +384,12 @@ static void on_look(void *nothing)
 static void start_child(void)
 {
     mod_comet_child_t *made = start.made = make_child();
+    comet_committed_t **committed =
+        apr_palloc(made->pool, parent.count * sizeof(comet_committed_t *));
     comet_hub_config_t config = {
         .stores = parent.stores,
         .buses = parent.buses,
+        .committed = committed,
         .count = parent.count,
         .no_hints = is_deaf(),
         .on_error = on_hub_error,
@@ -396,7 +401,10 @@ static void start_child(void)
     mod_comet_log_start(made, parent.server);
     mod_comet_wait_start(made);
     while (made->store_count < parent.count && status == APR_SUCCESS) {
-        status = start_store(made, made->store_count);
+        comet_committed_t *mine = comet_committed_create(made->pool);
+
+        committed[made->store_count] = mine;
+        status = start_store(made, made->store_count, mine);
         made->store_count += status == APR_SUCCESS;
     }
     if (status == APR_SUCCESS) {

@@ -235,6 +235,39 @@ static int is_in_step(comet_feed_t *feed)
            && comet_store_is_usable(feed->store, COMET_STORE_LATELY);
 }
 
+/*
+ * Take over what this child's writer has committed since the last look.  The
+ * look may have seen a part of it, since it began after its tally was read.
+ * @return whether there was anything
+ */
+static int take_over(comet_feed_t *feed, pthread_mutex_t *lock,
+                     comet_feed_cb *callback, void *baton)
+{
+    comet_transaction_t *transaction;
+    int any = 0;
+
+    while (
+        feed->has_tally
+        && (transaction = comet_committed_take(feed->committed, &feed->tally))
+               != NULL) {
+        comet_batch_t batch = { .messages = transaction->messages,
+                                .count = transaction->count };
+
+        pthread_mutex_lock(lock);
+        while (batch.count
+               && batch.messages[0]->timestamp <= feed->ring.state.last) {
+            batch.messages++;
+            batch.count--;
+        }
+        take_locked(feed, &batch, feed->ring.state.last, callback, baton);
+        pthread_mutex_unlock(lock);
+        feed->tally = transaction->after;
+        comet_committed_free(transaction);
+        any = 1;
+    }
+    return any;
+}
+
 static apr_status_t open_and_look(comet_feed_t *feed, pthread_mutex_t *lock,
                                   int *changed, comet_feed_cb *callback,
                                   void *baton)
@@ -282,7 +315,7 @@ apr_status_t comet_feed_refresh(comet_feed_t *feed, pthread_mutex_t *lock,
                                 int notified, apr_time_t now,
                                 comet_feed_cb *callback, void *baton)
 {
-    int changed = 0, was_unknown = feed->ring.state.last < 0;
+    int taken, changed = 0, was_unknown = feed->ring.state.last < 0;
     int thorough = now >= feed->safety_at;
     apr_status_t status = APR_SUCCESS;
 
@@ -292,6 +325,7 @@ apr_status_t comet_feed_refresh(comet_feed_t *feed, pthread_mutex_t *lock,
     if (feed->watch) {
         comet_watch_look(feed->watch, now);
     }
+    taken = take_over(feed, lock, callback, baton);
     if (thorough || !is_in_step(feed)) {
         status = open_and_look(feed, lock, &changed, callback, baton);
     }
@@ -304,7 +338,7 @@ apr_status_t comet_feed_refresh(comet_feed_t *feed, pthread_mutex_t *lock,
         give_up_store(feed, lock);
     }
     if (feed->watch) {
-        note_look(feed, status, changed, notified, now);
+        note_look(feed, status, changed || taken, notified, now);
     }
     /* if the ring was not kept, it is unknown which messages were announced */
     feed->restarted =

@@ -17,6 +17,7 @@
 
 #include "shared/bus.h"
 #include "hub/ring.h"
+#include "store/committed.h"
 #include "store/watch.h"
 
 typedef struct comet_feed_t {
@@ -32,7 +33,10 @@ typedef struct comet_feed_t {
     apr_status_t reported; /* what comet_hub_error_cb was called with last */
     int restarted; /* the last look could not continue from the one before,
                     * so some new messages may not have been announced */
-    comet_tally_t tally; /* the store's tally just before the last look */
+    comet_committed_t *committed; /* what this child's writer commits; NULL:
+                                   * none */
+    comet_tally_t tally; /* the store's tally just before the last look, or
+                          * after the last transaction of `committed` */
     int has_tally; /* `tally` is valid, and the ring is in step with it */
     comet_timestamp_t erased_until; /* [hub->lock] no message after this one
                                      * was ever erased */

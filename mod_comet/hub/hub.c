@@ -209,15 +209,17 @@ int comet_hub_make_room(comet_hub_t *hub)
 
 int comet_hub_recall(comet_hub_t *hub, apr_size_t store,
                      const comet_store_state_t *state, comet_timestamp_t after,
-                     comet_reading_t *reading)
+                     int whole, comet_reading_t *reading)
 {
-    comet_ring_t *ring = &hub->feeds[store].ring;
+    const comet_feed_t *feed = &hub->feeds[store];
+    const comet_ring_t *ring = &feed->ring;
     int known;
 
     pthread_mutex_lock(&hub->lock);
     known = ring->state.last == state->last
             && ring->state.erased == state->erased
-            && comet_ring_covers(ring, after);
+            && comet_ring_covers(ring, after)
+            && (!whole || !after || after >= feed->erased_until);
     if (known) {
         comet_ring_collect(ring, after, reading);
     }
@@ -433,6 +435,8 @@ apr_status_t comet_hub_create(comet_hub_t **hub,
     comet_wheel_init(&made->wheel, comet_monotonic());
     for (i = 0; i < config->count; i++) {
         comet_feed_init(&made->feeds[i], config->stores[i], config->buses[i]);
+        made->feeds[i].committed =
+            config->committed ? config->committed[i] : NULL;
     }
     made->look_at = 1; /* in the past */
     made->epoll = made->wake_fd = -1;

@@ -47,6 +47,8 @@ typedef void comet_hub_error_cb(void *baton, const comet_store_config_t *store,
 typedef struct comet_hub_config_t {
     const comet_store_config_t *const *stores;
     comet_bus_t *const *buses; /* one per store */
+    comet_committed_t *const *committed; /* one per store: what the writer of
+                                          * this child commits; NULL: none */
     apr_size_t count;
     int no_hints; /* for tests: no notifications, only the look every 500 ms */
     /** Called every 500 ms on the hub's thread; may be NULL. */
@@ -154,12 +156,14 @@ void comet_hub_review(comet_hub_t *hub);
 /**
  * Answer from memory, if the ring is in step with this state of the store.  Any
  * thread.
+ * @param whole  answer only if no message after the cursor was ever erased, so
+ *               that the caller need not ask the store for its floor
  * @param reading  empty
  * @return whether the ring could answer
  */
 int comet_hub_recall(comet_hub_t *hub, apr_size_t store,
                      const comet_store_state_t *state, comet_timestamp_t after,
-                     comet_reading_t *reading);
+                     int whole, comet_reading_t *reading);
 
 /**
  * Whether the ring has, at this very moment, everything that a store contains

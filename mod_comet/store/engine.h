@@ -200,6 +200,19 @@ struct comet_store_t {
     comet_selection_match_e (*judge)(const comet_selection_t *selection,
                                      const comet_message_t *message);
     int (*reads)(const comet_selection_t *selection, comet_text_t channel);
+    /** The last view, and the tally just before it: for comet_store_glance(). */
+    struct {
+        int is_known;
+        comet_tally_t tally;
+        comet_store_state_t state;
+    } viewed;
+    /** Set by an engine that has a tally: the tallies just before and after the
+     * last append, if nobody else has committed in between. */
+    struct {
+        int is_known;
+        apr_size_t count; /* how many messages the transaction has added */
+        comet_tally_t before, after;
+    } appended;
 };
 
 #endif /* COMET_ENGINE_H */

@@ -24,6 +24,8 @@ apr_status_t comet_store_open(comet_store_t **store,
         (*store)->make = comet_message_create;
         (*store)->judge = comet_selection_judge_message;
         (*store)->reads = comet_selection_reads;
+        (*store)->viewed.is_known = 0;
+        (*store)->appended.is_known = 0;
     }
     else {
         failed_engine = config->place.engine;
@@ -85,7 +87,26 @@ void comet_store_limit(comet_store_t *store, const comet_budget_t *budget)
 
 apr_status_t comet_store_begin(comet_store_t *store, comet_store_state_t *state)
 {
-    return store->engine->begin(store, state);
+    int tallied = comet_store_tally(store, &store->viewed.tally);
+    apr_status_t status = store->engine->begin(store, state);
+
+    store->viewed.is_known = tallied && status == APR_SUCCESS;
+    if (store->viewed.is_known) {
+        store->viewed.state = *state;
+    }
+    return status;
+}
+
+int comet_store_glance(comet_store_t *store, comet_store_state_t *state)
+{
+    comet_tally_t now;
+
+    if (!store->viewed.is_known || !comet_store_tally(store, &now)
+        || memcmp(&now, &store->viewed.tally, sizeof(now)) != 0) {
+        return 0;
+    }
+    *state = store->viewed.state;
+    return 1;
 }
 
 void comet_store_end(comet_store_t *store)

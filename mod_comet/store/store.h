@@ -167,6 +167,14 @@ typedef struct comet_budget_t {
 void comet_store_limit(comet_store_t *store, const comet_budget_t *budget);
 
 /**
+ * Find the state of the log without a view, and without a system call.
+ * @param state  OUT, if it is known
+ * @return 0: somebody has committed since this connection's last view, or the
+ *         engine cannot tell
+ */
+int comet_store_glance(comet_store_t *store, comet_store_state_t *state);
+
+/**
  * Begin a consistent view of the log; end it before anything is sent.
  * On failure no view is open.
  */

@@ -213,6 +213,10 @@ static void publish_queued(comet_writer_t *writer)
         count = comet_writer_take_jobs(writer);
         status = comet_store_append(writer->store, writer->groups,
                                     writer->group_count);
+        if (status == APR_SUCCESS && writer->config.committed) {
+            comet_committed_add(writer->config.committed, writer->store,
+                                writer->groups, writer->group_count);
+        }
     }
     unlock_bus(writer);
     if (count && status == APR_SUCCESS) {

@@ -14,6 +14,7 @@
 #include <stdatomic.h>
 
 #include "shared/bus.h"
+#include "store/committed.h"
 #include "store/presence.h"
 #include "store/store.h"
 
@@ -28,6 +29,7 @@ typedef struct comet_writer_config_t {
     const comet_store_config_t *store; /* the configuration and the bus must
                                         * outlive the writer */
     comet_bus_t *bus;
+    comet_committed_t *committed; /* gets what is committed; NULL: none */
     apr_size_t places; /* publishers that may wait at a time; at least 1 */
     /** [atomic] How many wait, counted over all writers of a child.  NULL: this
      * writer counts its own only. */

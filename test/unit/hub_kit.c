@@ -177,7 +177,7 @@ int hub_in_step(void)
         .batch = &none,
     };
 
-    return comet_hub_recall(hub, 0, &state, state.last, &reading);
+    return comet_hub_recall(hub, 0, &state, state.last, 0, &reading);
 }
 
 /* --- The client ---------------------------------------------------------- */

@@ -463,6 +463,9 @@ static apr_status_t insert_groups(comet_sqlite_t *store,
         comet_sqlite_bind_int(store, SQL_CLOCK_SET, 1, append.last);
         status = comet_sqlite_run_or_fail(store, SQL_CLOCK_SET);
     }
+    if (status == APR_SUCCESS) {
+        status = comet_sqlite_count_append(store, &state);
+    }
     return status;
 }
 
@@ -488,6 +491,7 @@ apr_status_t comet_sqlite_append(comet_sqlite_t *store,
     apr_size_t i;
     int stored = 0;
 
+    store->base.appended.is_known = 0;
     for (i = 0; i < count; i++) {
         groups[i]->result = APR_SUCCESS;
     }
@@ -496,7 +500,7 @@ apr_status_t comet_sqlite_append(comet_sqlite_t *store,
         comet_sqlite_roll_back(store);
     }
     if (status == APR_SUCCESS && stored) {
-        status = comet_sqlite_commit(store);
+        status = comet_sqlite_commit_append(store);
     }
     else {
         comet_sqlite_roll_back(store);

@@ -78,6 +78,12 @@ static void unlink_same(const char *path, file_id_t file)
 typedef struct known_t {
     struct known_t *next;
     file_id_t file, wal, shm;
+    /** The files that a connection of this process last found in place, and
+     * when. */
+    struct {
+        apr_time_t at;
+        file_id_t file, wal, shm;
+    } found;
     int open; /* how many connections are open */
     int read_only; /* how many of these can only read */
     char path[];
@@ -269,14 +275,53 @@ static int is_in_place(comet_sqlite_t *store)
            && !(store->read_only && may_write(store));
 }
 
+/* When a connection of this process last found the files in place that this
+ * connection has open; 0: never.  A connection that can only read has to look by
+ * itself whether that is still so. */
+static apr_time_t found_at(const comet_sqlite_t *store)
+{
+    const known_t *known;
+    apr_time_t at = 0;
+
+    if (store->read_only) {
+        return store->in_place_at;
+    }
+    pthread_mutex_lock(&known_lock);
+    known = find_known_locked(store->path);
+    if (known && comet_sqlite_same_file(known->found.file, store->file)
+        && comet_sqlite_same_file(known->found.wal, store->wal)
+        && comet_sqlite_same_file(known->found.shm, store->shm)) {
+        at = known->found.at;
+    }
+    pthread_mutex_unlock(&known_lock);
+    return at;
+}
+
+static void note_found(const comet_sqlite_t *store)
+{
+    known_t *known;
+
+    pthread_mutex_lock(&known_lock);
+    known = find_known_locked(store->path);
+    if (known) {
+        known->found.at = store->in_place_at;
+        known->found.file = store->file;
+        known->found.wal = store->wal;
+        known->found.shm = store->shm;
+    }
+    pthread_mutex_unlock(&known_lock);
+}
+
 int comet_sqlite_moved(comet_sqlite_t *store, apr_interval_time_t within)
 {
-    apr_time_t now = comet_monotonic();
+    apr_time_t now = comet_monotonic(), at = within ? found_at(store) : 0;
 
-    if (!store->in_place_at || now - store->in_place_at >= within) {
+    if (!at || now - at >= within) {
         store->in_place_at = is_in_place(store) ? now : 0;
+        note_found(store);
+        return store->in_place_at == 0;
     }
-    return store->in_place_at == 0;
+    return 0;
 }
 
 int comet_sqlite_is_read_only(const comet_sqlite_t *store)

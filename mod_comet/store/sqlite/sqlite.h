@@ -58,6 +58,7 @@ typedef enum {
     SQL_CHANNEL_ADD,
     SQL_CHANNEL_DROP,
     SQL_INSERT,
+    SQL_ADDED,
     SQL_CLOCK_SET,
     SQL_GROUP,
     SQL_GROUP_END,
@@ -437,6 +438,13 @@ apr_status_t comet_sqlite_leave_behind(comet_sqlite_t *store);
 /** Commit, or roll back.
  * @return COMET_EUNSURE: it is unknown which of the two */
 apr_status_t comet_sqlite_commit(comet_sqlite_t *store);
+/** Count for comet_store_t.appended what this transaction has added.
+ * @param before  the state when the transaction began */
+apr_status_t comet_sqlite_count_append(comet_sqlite_t *store,
+                                       const comet_store_state_t *before);
+/** As comet_sqlite_commit(); also notes the tallies for
+ * comet_store_t.appended. */
+apr_status_t comet_sqlite_commit_append(comet_sqlite_t *store);
 
 /* The functions of comet_engine_t, as store/store.h describes them. */
 

@@ -103,3 +103,38 @@ apr_status_t comet_sqlite_commit(comet_sqlite_t *store)
     comet_sqlite_roll_back(store);
     return status;
 }
+
+/* --- What an append has stored --------------------------------------------- */
+
+/* The word of a tally that counts commits ("iChange" of SQLite's WAL-index). */
+#define TALLY_COMMITS 2
+
+/* Triggers of others may have published or deleted something, too. */
+apr_status_t comet_sqlite_count_append(comet_sqlite_t *store,
+                                       const comet_store_state_t *before)
+{
+    apr_int64_t added = 0, erased = 0;
+    apr_status_t status;
+
+    comet_sqlite_bind_int(store, SQL_ADDED, 1, before->last);
+    status = comet_sqlite_query(store, SQL_ADDED, &added, &erased);
+    store->base.appended.count =
+        erased == before->erased ? (apr_size_t)added : 0;
+    return status;
+}
+
+apr_status_t comet_sqlite_commit_append(comet_sqlite_t *store)
+{
+    comet_tally_t before, after;
+    int tallied = comet_sqlite_tally(store, &before);
+    apr_status_t status = comet_sqlite_commit(store);
+
+    store->base.appended.is_known =
+        tallied && status == APR_SUCCESS && comet_sqlite_tally(store, &after)
+        && after.words[TALLY_COMMITS] == before.words[TALLY_COMMITS] + 1;
+    if (store->base.appended.is_known) {
+        store->base.appended.before = before;
+        store->base.appended.after = after;
+    }
+    return status;
+}

@@ -307,7 +307,7 @@ static int recall(const comet_store_state_t *state, comet_timestamp_t after,
                                 .batch = &batch };
     int count = -1;
 
-    if (comet_hub_recall(hub, 0, state, after, &reading)) {
+    if (comet_hub_recall(hub, 0, state, after, 0, &reading)) {
         count = (int)batch.count;
         while (batch.count
                && batch.messages[batch.count - 1]->timestamp > after) {

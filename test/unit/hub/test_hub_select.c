@@ -5,6 +5,7 @@
 #endif
 #include "hub_kit.h"
 
+#include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -219,7 +220,7 @@ static void test_outgrown_far_back(void **state)
     sent[2] = hub_publish("a");
     wait_until(hub_in_step());
     now = hub_state(0);
-    assert_int_equal(comet_hub_recall(hub, 0, &now, sent[1], &reading),
+    assert_int_equal(comet_hub_recall(hub, 0, &now, sent[1], 0, &reading),
                      0); /* only in the log */
     comet_selection_unref(selection);
     check_recheck("a r/1 r/*", sent[0] - 1, sent, 2);
@@ -252,9 +253,41 @@ static void test_recall_recheck(void **state)
     hub_publish("a");
     wait_until(hub_in_step());
     now = hub_state(0);
-    assert_int_equal(comet_hub_recall(hub, 0, &now, before, &reading), 1);
+    assert_int_equal(comet_hub_recall(hub, 0, &now, before, 0, &reading), 1);
     assert_int_equal(batch.count, 1);
     assert_int_equal(reading.recheck, 1);
+    comet_batch_clear(&batch);
+    comet_selection_unref(selection);
+}
+
+/* Where anything was erased after the cursor, a caller that does not know the
+ * store's floor gets no answer. */
+static void test_recall_whole(void **state)
+{
+    comet_message_t *room[10];
+    comet_batch_t batch = { .messages = room, .size = 10 };
+    comet_selection_t *selection = scratch_choose("a");
+    comet_reading_t reading = { .selection = selection, .batch = &batch };
+    comet_timestamp_t before = hub_publish("a"), after;
+    comet_store_state_t now;
+    sqlite3 *db;
+
+    hub_publish("b");
+    assert_int_equal(sqlite3_open(hub_paths[0], &db), SQLITE_OK);
+    sqlite3_busy_timeout(db, 5000);
+    assert_int_equal(sqlite3_exec(db, "DELETE FROM message WHERE channel = 'b'",
+                                  NULL, NULL, NULL),
+                     SQLITE_OK);
+    sqlite3_close(db);
+    comet_bus_notify(hub_buses[0]);
+    wait_until(hub_in_step());
+    after = hub_publish("a");
+    wait_until(hub_in_step());
+    now = hub_state(0);
+    assert_int_equal(comet_hub_recall(hub, 0, &now, before, 1, &reading), 0);
+    assert_int_equal(comet_hub_recall(hub, 0, &now, after, 1, &reading), 1);
+    assert_int_equal(comet_hub_recall(hub, 0, &now, before, 0, &reading), 1);
+    assert_int_equal(batch.count, 1);
     comet_batch_clear(&batch);
     comet_selection_unref(selection);
 }
@@ -302,6 +335,7 @@ int main(void)
         HUB_TEST(test_recheck),
         HUB_TEST(test_outgrown_far_back),
         HUB_TEST(test_recall_recheck),
+        HUB_TEST(test_recall_whole),
         HUB_TEST(test_many_selections),
     };
 

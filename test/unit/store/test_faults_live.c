@@ -83,7 +83,7 @@ static int in_step(void)
     comet_batch_t none = { .count = 0 };
     comet_reading_t reading = { .selection = reads, .batch = &none };
 
-    return comet_hub_recall(hub, 0, &state, state.last, &reading);
+    return comet_hub_recall(hub, 0, &state, state.last, 0, &reading);
 }
 
 static void stop_hub(void)

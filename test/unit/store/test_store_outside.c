@@ -229,6 +229,44 @@ static void test_reserve(void **state)
     comet_store_close(store);
 }
 
+/* --- Glances -------------------------------------------------------------- */
+
+static comet_timestamp_t view(comet_store_t *store)
+{
+    comet_store_state_t state;
+
+    assert_int_equal(comet_store_begin(store, &state), 0);
+    comet_store_end(store);
+    return state.last;
+}
+
+/* The state of the last view is known until anybody commits. */
+static void test_glance(void **state)
+{
+    comet_store_t *writer = kit_open_store(COMET_STORE_WRITE);
+    comet_store_t *store = kit_open_store(COMET_STORE_READ);
+    comet_timestamp_t ours;
+    comet_store_state_t now;
+
+    assert_int_equal(comet_store_glance(store, &now), 0);
+    view(store);
+    assert_int_equal(kit_append(writer, "chat", "ours", &ours), 0);
+    assert_int_equal(comet_store_glance(store, &now), 0);
+    assert_int_equal(view(store), ours);
+    assert_int_equal(comet_store_glance(store, &now), 1);
+    assert_int_equal(now.last, ours);
+    assert_int_equal(now.erased, 0);
+    kit_run_outside("BEGIN; DELETE FROM message; ROLLBACK");
+    assert_int_equal(comet_store_glance(store, &now), 1);
+    kit_run_outside("DELETE FROM message");
+    assert_int_equal(comet_store_glance(store, &now), 0);
+    view(store);
+    assert_int_equal(comet_store_glance(store, &now), 1);
+    assert_int_equal(now.erased, 1);
+    comet_store_close(store);
+    comet_store_close(writer);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -240,6 +278,7 @@ int main(void)
         KIT_TEST(test_locked),
         KIT_TEST(test_stopping_ends_waiting),
         KIT_TEST(test_reserve),
+        KIT_TEST(test_glance),
     };
 
     scratch_make();

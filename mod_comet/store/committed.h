@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * @file store/committed.h
+ * What a child's writer has committed, for the hub of the same child.  While
+ * nobody else commits, the hub need not read back from the file what the writer
+ * still has in memory.
+ *
+ * It is a hint: the hub reads whatever is not passed on here.
+ */
+#ifndef COMET_COMMITTED_H
+#define COMET_COMMITTED_H
+
+#include "store/store.h"
+
+typedef struct comet_committed_t comet_committed_t;
+
+/** One transaction: all that happened between two tallies of the store. */
+typedef struct comet_transaction_t comet_transaction_t;
+struct comet_transaction_t {
+    comet_transaction_t *next;
+    comet_tally_t before, after;
+    apr_size_t bytes; /* the sum of the bodies */
+    apr_size_t count;
+    comet_message_t *messages[]; /* references, oldest first */
+};
+
+/** Whatever nobody has taken is freed with the pool. */
+comet_committed_t *comet_committed_create(apr_pool_t *pool);
+
+/**
+ * Pass on what comet_store_append() has just stored.  Nothing is passed on if
+ * somebody else may have committed just before or after, if there is more to
+ * know than its messages, or if the hub is far behind.  Called by the writer's
+ * thread.
+ * @param store  the connection that has appended
+ * @param groups  with their results
+ */
+void comet_committed_add(comet_committed_t *committed,
+                         const comet_store_t *store,
+                         comet_store_group_t *const *groups, apr_size_t count);
+
+/**
+ * Take the transaction that followed a tally, and forget those before it.
+ * Called by the hub's thread.
+ * @param committed  NULL: there is none
+ * @return to be freed by comet_committed_free(); NULL: there is none
+ */
+comet_transaction_t *comet_committed_take(comet_committed_t *committed,
+                                          const comet_tally_t *tally);
+
+void comet_committed_free(comet_transaction_t *transaction);
+
+#endif /* COMET_COMMITTED_H */
