@@ -37,11 +37,11 @@
  * Writers outside httpd cannot queue for the write lock.  They retry the
  * store's own lock after 1, 2, 5, 10, 15, 20, 25, 25, 25, 50, 50, 100 ... ms.
  *
- * So if the lock was held for most of a period, this file keeps the lock for a
- * moment while the store's own lock is free.  That moment is slightly longer
- * than the retry step which an outside writer has reached by then, so one of
- * its retries succeeds.  A period lasts 100 ms, or as long as one transaction
- * if that takes longer.
+ * So if the lock was held for most of a period, and there may be such writers,
+ * the holder keeps the lock for a moment while the store's own lock is free.
+ * That moment is slightly longer than the retry step which an outside writer has
+ * reached by then, so one of its retries succeeds.  A period lasts 100 ms, or as
+ * long as one transaction if that takes longer.
  */
 #define PERIOD_USEC 100000
 static const struct {
@@ -132,21 +132,6 @@ static apr_int64_t rest_after(apr_int64_t period)
     return rests[i].rest;
 }
 
-static void let_outsiders_in_locked(shared_t *shared)
-{
-    apr_int64_t now = comet_monotonic();
-
-    if (now - shared->period_start >= PERIOD_USEC) {
-        if (shared->held >= (now - shared->period_start) / 2) {
-            sleep_usec(rest_after(now - shared->period_start));
-            now = comet_monotonic();
-        }
-        shared->period_start = now;
-        shared->held = 0;
-    }
-    shared->locked_at = now;
-}
-
 apr_status_t comet_bus_lock_within(comet_bus_t *bus, apr_interval_time_t limit)
 {
     shared_t *shared = bus->shared;
@@ -163,8 +148,28 @@ apr_status_t comet_bus_lock_within(comet_bus_t *bus, apr_interval_time_t limit)
     if (!comet_memory_is_locked(result)) {
         return COMET_ELOCKED;
     }
-    let_outsiders_in_locked(shared);
+    shared->locked_at = comet_monotonic();
     return APR_SUCCESS;
+}
+
+apr_interval_time_t comet_bus_owed_rest(comet_bus_t *bus)
+{
+    shared_t *shared = bus->shared;
+    apr_int64_t period = shared->locked_at - shared->period_start;
+    apr_int64_t owed = 0;
+
+    if (period >= PERIOD_USEC) {
+        owed = shared->held >= period / 2 ? rest_after(period) : 0;
+        shared->period_start = shared->locked_at;
+        shared->held = 0;
+    }
+    return owed;
+}
+
+void comet_bus_rest(comet_bus_t *bus, apr_interval_time_t rest)
+{
+    sleep_usec(rest);
+    bus->shared->locked_at = bus->shared->period_start = comet_monotonic();
 }
 
 void comet_bus_lock(comet_bus_t *bus)

@@ -28,11 +28,6 @@ apr_status_t comet_bus_create(comet_bus_t **bus, apr_pool_t *pool);
 /**
  * Take the store's write lock.  Children get it in a fair order, and a lock
  * whose holder was killed is recovered.  Any thread that holds no other lock.
- *
- * Programs outside httpd cannot queue for this lock; they retry the store's
- * own lock.  After 100 ms of almost constant use this call therefore waits
- * another 26 ms, in which they find the store's lock free (101 ms if a single
- * transaction takes 300 ms).
  */
 void comet_bus_lock(comet_bus_t *bus);
 
@@ -42,6 +37,19 @@ void comet_bus_lock(comet_bus_t *bus);
  * @return APR_SUCCESS; COMET_ELOCKED: another thread held it all the time
  */
 apr_status_t comet_bus_lock_within(comet_bus_t *bus, apr_interval_time_t limit);
+
+/**
+ * How long the holder of the lock should leave the store's own lock free.
+ * Programs outside httpd cannot queue for the bus's lock; they retry the
+ * store's.  So after 100 ms of almost constant use 26 ms are owed to them, in
+ * which they find it free (101 ms if a single transaction takes 300 ms).  A new
+ * period begins with the call, whether the holder rests or not.
+ * @return 0: no rest is owed
+ */
+apr_interval_time_t comet_bus_owed_rest(comet_bus_t *bus);
+
+/** Rest: keep the bus's lock, while nobody uses the store's. */
+void comet_bus_rest(comet_bus_t *bus, apr_interval_time_t rest);
 
 /**
  * Release the write lock.  If another child waits, yield for a moment, so that

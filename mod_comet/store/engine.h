@@ -35,7 +35,7 @@
 /** Where httpd's providers keep the engines (ap_provider.h). */
 #define COMET_ENGINE_GROUP "comet-engine"
 /** The version of this interface. */
-#define COMET_ENGINE_VERSION "6"
+#define COMET_ENGINE_VERSION "7"
 
 /** What the web server knows, for an engine's check of a place. */
 typedef struct comet_site_t {
@@ -184,6 +184,7 @@ struct comet_engine_t {
     /* --- Hints; NULL where the engine has none --------------------------- */
 
     int (*tally)(comet_store_t *store, comet_tally_t *tally);
+    int (*has_guests)(const comet_store_t *store);
     const comet_watch_engine_t *watch;
 };
 

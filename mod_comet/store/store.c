@@ -266,6 +266,11 @@ apr_status_t comet_store_take_in(comet_store_t *store, apr_size_t *count,
                                   : APR_SUCCESS;
 }
 
+int comet_store_has_guests(const comet_store_t *store)
+{
+    return !store->engine->has_guests || store->engine->has_guests(store);
+}
+
 int comet_store_checkpoint_due(const comet_store_t *store)
 {
     return store->engine->checkpoint_due

@@ -441,6 +441,13 @@ int comet_store_has_inbox(const comet_store_t *store);
 apr_status_t comet_store_take_in(comet_store_t *store, apr_size_t *count,
                                  int *more);
 
+/**
+ * Whether programs outside this server have the store open, which may wait to
+ * write.  Where that cannot be told, it is assumed.  The call takes about 0.1
+ * ms.  The caller holds the write lock of the bus.
+ */
+int comet_store_has_guests(const comet_store_t *store);
+
 /** Whether comet_store_checkpoint() would do anything. */
 int comet_store_checkpoint_due(const comet_store_t *store);
 

@@ -73,6 +73,16 @@ static void unlock_bus(comet_writer_t *writer)
     }
 }
 
+/* Give programs outside the server a chance to write, if there are any. */
+static void let_guests_in(const comet_writer_t *writer)
+{
+    apr_interval_time_t owed = comet_bus_owed_rest(writer->config.bus);
+
+    if (owed && (!writer->store || comet_store_has_guests(writer->store))) {
+        comet_bus_rest(writer->config.bus, owed);
+    }
+}
+
 /* Another child may hold the lock while its disk stalls, or while its process
  * is stopped.  A long wait is reported once.
  * @return whether the lock is held; 0: this writer must stop */
@@ -90,6 +100,9 @@ static int lock_bus(comet_writer_t *writer)
             report(writer, COMET_ELOCKED,
                    "another child of this server holds its lock");
         }
+    }
+    if (uses_bus(writer)) {
+        let_guests_in(writer);
     }
     return 1;
 }

@@ -204,6 +204,11 @@ static apr_status_t tidy(comet_store_t *store, int *more)
     return comet_sqlite_tidy(own(store), more);
 }
 
+static int has_guests(const comet_store_t *store)
+{
+    return comet_sqlite_has_guests((const comet_sqlite_t *)store);
+}
+
 static int checkpoint_due(const comet_store_t *store)
 {
     return comet_sqlite_checkpoint_due((const comet_sqlite_t *)store);
@@ -256,5 +261,6 @@ const comet_engine_t comet_engine_sqlite = {
     .checkpoint = checkpoint,
     .online = &comet_online_sqlite,
     .tally = read_tally,
+    .has_guests = has_guests,
     .watch = &comet_inotify_engine,
 };

@@ -504,5 +504,6 @@ apr_status_t comet_sqlite_tidy(comet_sqlite_t *store, int *more);
 int comet_sqlite_checkpoint_due(const comet_sqlite_t *store);
 apr_status_t comet_sqlite_checkpoint(comet_sqlite_t *store);
 int comet_sqlite_tally(comet_sqlite_t *store, comet_tally_t *tally);
+int comet_sqlite_has_guests(const comet_sqlite_t *store);
 
 #endif /* COMET_SQLITE_H */

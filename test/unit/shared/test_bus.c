@@ -236,22 +236,38 @@ static void test_fair(void **state)
     assert_true(board->changes >= TURNS / 4); /* and in turns */
 }
 
-/* After a tenth of a second of work SQLite's lock is left free for a while. */
-static void test_lets_outsiders_in(void **state)
+/* After a tenth of a second of work a rest is owed to writers outside, once. */
+static void test_owes_outsiders_a_rest(void **state)
 {
-    int64_t start = scratch_usec();
-    int64_t longest = 0;
+    int64_t start = scratch_usec(), before;
+    apr_interval_time_t owed = 0;
 
-    while (scratch_usec() - start < 400000) {
-        int64_t before = scratch_usec();
-
+    while (!owed && scratch_usec() - start < 60000000) {
         comet_bus_lock(bus);
-        before = scratch_usec() - before;
-        longest = before > longest ? before : longest;
-        spin(500);
+        owed = comet_bus_owed_rest(bus);
+        spin(owed ? 0 : 500);
         comet_bus_unlock(bus);
     }
-    assert_true(longest >= 25000);
+    assert_true(owed >= 25000);
+    comet_bus_lock(bus);
+    assert_int_equal(comet_bus_owed_rest(bus), 0);
+    before = scratch_usec();
+    comet_bus_rest(bus, owed);
+    assert_true(scratch_usec() - before >= owed);
+    comet_bus_unlock(bus);
+}
+
+/* Nothing is owed where the lock is free most of the time. */
+static void test_owes_nothing_at_leisure(void **state)
+{
+    int64_t start = scratch_usec();
+
+    while (scratch_usec() - start < 250000) {
+        comet_bus_lock(bus);
+        assert_int_equal(comet_bus_owed_rest(bus), 0);
+        comet_bus_unlock(bus);
+        usleep(1000);
+    }
 }
 
 /* --- Roles --------------------------------------------------------------- */
@@ -358,10 +374,15 @@ static void test_upkeep(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_bell),          TEST(test_lock),
-        TEST(test_holder_killed), TEST(test_holder_stopped),
-        TEST(test_fair),          TEST(test_lets_outsiders_in),
-        TEST(test_watch),         TEST(test_upkeep_is_done_once),
+        TEST(test_bell),
+        TEST(test_lock),
+        TEST(test_holder_killed),
+        TEST(test_holder_stopped),
+        TEST(test_fair),
+        TEST(test_owes_outsiders_a_rest),
+        TEST(test_owes_nothing_at_leisure),
+        TEST(test_watch),
+        TEST(test_upkeep_is_done_once),
         TEST(test_upkeep),
     };
     int failed;

@@ -267,6 +267,54 @@ static void test_glance(void **state)
     comet_store_close(writer);
 }
 
+/* --- Guests --------------------------------------------------------------- */
+
+/* What a child of a server does: open the store, and hold it. */
+typedef struct child_t {
+    atomic_int open, end;
+    int hold;
+} child_t;
+
+/* @return whether the child finds guests; beyond 1: it could not look */
+static int look_for_guests(void *baton)
+{
+    const struct timespec step = { 0, 1000000 };
+    child_t *child = baton;
+    comet_store_t *store = NULL;
+    int guests = 2;
+
+    if (comet_store_open(&store, &kit_config, COMET_STORE_WRITE, NULL) == 0) {
+        guests = comet_store_has_guests(store);
+    }
+    atomic_store(&child->open, 1);
+    while (child->hold && !atomic_load(&child->end)) {
+        nanosleep(&step, NULL);
+    }
+    comet_store_close(store);
+    return guests;
+}
+
+/* Only a program that is no child of the same server counts as a guest. */
+static void test_guests(void **state)
+{
+    child_t *one = scratch_shared(2 * sizeof(child_t)), *other = one + 1;
+    sqlite3 *db;
+    int pid;
+
+    comet_store_close(kit_open_store(COMET_STORE_WRITE));
+    one->hold = 1;
+    pid = scratch_fork(look_for_guests, one);
+    wait_until(atomic_load(&one->open));
+    assert_int_equal(scratch_reap(scratch_fork(look_for_guests, other)), 0);
+    db = kit_outsider(); /* this process is not their sibling */
+    assert_int_equal(kit_number_in(db, "SELECT count(*) FROM message"), 0);
+    assert_int_equal(scratch_reap(scratch_fork(look_for_guests, other)), 1);
+    sqlite3_close(db);
+    assert_int_equal(scratch_reap(scratch_fork(look_for_guests, other)), 0);
+    atomic_store(&one->end, 1);
+    assert_int_equal(scratch_reap(pid), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -279,6 +327,7 @@ int main(void)
         KIT_TEST(test_stopping_ends_waiting),
         KIT_TEST(test_reserve),
         KIT_TEST(test_glance),
+        KIT_TEST(test_guests),
     };
 
     scratch_make();

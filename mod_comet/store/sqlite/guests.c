@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Programs outside this server that have the database open.  They cannot queue
+ * for its write lock.  What the kernel tells of a lock that each of them holds
+ * shows whether there are any.
+ */
+#include "store/sqlite/sqlite.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* Each process that uses the log holds a shared lock on this byte of the -shm
+ * file until it closes the database (UNIX_SHM_DMS in SQLite's os_unix.c). */
+#define IN_USE_BYTE 128
+
+/* @return the process that started another one; 0: it cannot be told */
+static long find_parent(long process)
+{
+    char path[64], line[512], *end = NULL;
+    long parent = 0;
+    FILE *file;
+
+    snprintf(path, sizeof(path), "/proc/%ld/stat", process);
+    file = fopen(path, "re");
+    if (file && fgets(line, sizeof(line), file)) {
+        end = strrchr(line, ')'); /* the name before it may have spaces */
+    }
+    if (end && strlen(end) > 4) {
+        parent = strtol(end + 4, NULL, 10); /* ") S PARENT …" */
+    }
+    if (file) {
+        fclose(file);
+    }
+    return parent;
+}
+
+/* Parse "1: POSIX  ADVISORY  READ 4711 fd:01:123456 128 128".
+ * @return the process that holds a lock on the byte of a file; 0: none does */
+static long find_holder(char *line, apr_uint64_t file)
+{
+    const char *fields[8] = { NULL }, *inode;
+    char *rest = NULL, *field = strtok_r(line, " \n", &rest);
+    int i;
+
+    for (i = 0; i < 8 && field; i++) {
+        fields[i] = field;
+        field = strtok_r(NULL, " \n", &rest);
+    }
+    inode = fields[7] ? strrchr(fields[5], ':') : NULL;
+    return inode && strtoull(inode + 1, NULL, 10) == file
+                   && strtol(fields[6], NULL, 10) <= IN_USE_BYTE
+                   && (fields[7][0] == 'E' /* EOF */
+                       || strtol(fields[7], NULL, 10) >= IN_USE_BYTE)
+               ? strtol(fields[4], NULL, 10)
+               : 0;
+}
+
+/* The children of a server have the same parent.  If the kernel does not list
+ * even this process, it cannot be told who else there is. */
+int comet_sqlite_has_guests(const comet_sqlite_t *store)
+{
+    FILE *locks = fopen("/proc/locks", "re");
+    long own = getpid(), parent = getppid();
+    int guests = 0, listed = 0;
+    char line[256];
+
+    while (locks && !guests && fgets(line, sizeof(line), locks)) {
+        long holder = find_holder(line, (apr_uint64_t)store->shm.ino);
+
+        listed |= holder == own;
+        guests = holder && holder != own
+                 && (!parent || find_parent(holder) != parent);
+    }
+    if (locks) {
+        fclose(locks);
+    }
+    return guests || !listed;
+}
