@@ -19,12 +19,13 @@ static int look(comet_pulse_t *pulse, int fd)
         pulse->every = 0;
         return 0;
     }
-    lost = pulse->owing && info.tcpi_bytes_acked == pulse->acknowledged;
+    lost = info.tcpi_bytes_acked == pulse->acknowledged;
     /* Less than a heartbeat, so that a call a heartbeat from now checks
      * again. */
     pulse->look_at = comet_monotonic() + pulse->every - pulse->every / 8;
-    pulse->acknowledged = info.tcpi_bytes_acked;
-    pulse->owing = info.tcpi_unacked || info.tcpi_notsent_bytes;
+    pulse->acknowledged = info.tcpi_unacked || info.tcpi_notsent_bytes
+                              ? info.tcpi_bytes_acked
+                              : APR_UINT64_MAX;
     return lost;
 }
 
@@ -32,6 +33,7 @@ void comet_pulse_begin(comet_pulse_t *pulse, int fd, apr_interval_time_t every)
 {
     *pulse = (comet_pulse_t){
         .every = every < COMET_PULSE_LEAST ? COMET_PULSE_LEAST : every,
+        .acknowledged = APR_UINT64_MAX,
     };
     look(pulse, fd);
 }

@@ -25,8 +25,8 @@
 typedef struct comet_pulse_t {
     apr_interval_time_t every; /* between two checks */
     apr_time_t look_at; /* by comet_monotonic() */
-    apr_uint64_t acknowledged; /* bytes, at the last check */
-    int owing; /* whether bytes were unacknowledged then */
+    apr_uint64_t acknowledged; /* bytes, at the last check; APR_UINT64_MAX: no
+                                * bytes were unacknowledged then */
 } comet_pulse_t;
 
 /**

@@ -8,6 +8,9 @@
 
 #define SAFETY_USEC APR_INT64_C(500000)
 #define BATCH 256
+/* How often to see whether the file is still in its place while nothing is
+ * committed to it.  After a commit there are several looks, some 1 ms apart. */
+#define IN_PLACE_USEC APR_INT64_C(25000)
 
 /* The state of an unusable ring.  No store is ever in this state. */
 static const comet_store_state_t unknown = { .last = -1, .erased = -1 };
@@ -232,7 +235,7 @@ static comet_feed_coverage_e compare_tally(const comet_feed_t *feed)
 static int is_in_step(comet_feed_t *feed)
 {
     return compare_tally(feed) == COMET_FEED_COVERS
-           && comet_store_is_usable(feed->store, COMET_STORE_LATELY);
+           && comet_store_is_usable(feed->store, IN_PLACE_USEC);
 }
 
 /*

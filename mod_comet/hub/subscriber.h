@@ -139,8 +139,8 @@ struct comet_subscriber_t {
      * its cursor on: a reference, which the hub takes over.  Without memory the
      * subscriber is served with COMET_RECHECK. */
     comet_selection_t *moves_to;
-    apr_size_t limit; /* the most messages it takes at once; at least 1 */
-    apr_size_t piece; /* the most bytes at once, except that one message may
+    apr_uint32_t limit; /* the most messages it takes at once; at least 1 */
+    apr_uint32_t piece; /* the most bytes at once, except that one message may
                        * be longer; 0: a whole batch */
     apr_time_t timeout_at; /* when to serve it with COMET_TIMEOUT; 0: never */
     int blocked_fd; /* the socket that accepts no more data; -1: none */

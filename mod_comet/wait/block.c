@@ -224,7 +224,7 @@ static apr_status_t join(const request_rec *r, const mod_comet_ask_t *ask,
         .serve = serve,
         .seen = ask->seen,
         .floor = ask->pruned,
-        .limit = ask->limit,
+        .limit = (apr_uint32_t)ask->limit,
         .piece = ask->transport->streams ? MOD_COMET_STREAM_BYTES : 0,
         .timeout_at = mod_comet_talk_due(
             block->talk,

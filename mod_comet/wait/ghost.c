@@ -350,7 +350,7 @@ static ghost_t *make_ghost(request_rec *r, const mod_comet_ask_t *ask)
         .own_fd = -1,
         .seen = ask->seen,
         .floor = ask->pruned,
-        .limit = ask->limit,
+        .limit = (apr_uint32_t)ask->limit,
         .piece = streams ? MOD_COMET_STREAM_BYTES : 0,
         .blocked_fd = -1,
         .timeout_at = mod_comet_news_due(ghost->ends_at, ask->hold),

@@ -58,7 +58,7 @@ static void prepare(mod_comet_parked_t *park, request_rec *r,
     park->subscriber.seen = ask->seen;
     park->subscriber.floor = ask->pruned;
     park->subscriber.until = 0;
-    park->subscriber.limit = ask->limit;
+    park->subscriber.limit = (apr_uint32_t)ask->limit;
     park->subscriber.piece =
         ask->transport->streams ? MOD_COMET_STREAM_BYTES : 0;
     park->slice = (mod_comet_slice_t){ .of = 0 };

@@ -124,7 +124,7 @@ static apr_size_t find_share(const stream_t *stream)
  * has taken all of this batch at once. */
 static void choose_piece(stream_t *stream, const comet_batch_t *batch)
 {
-    apr_size_t piece = 2 * stream->subscriber.piece;
+    apr_uint32_t piece = 2 * stream->subscriber.piece;
 
     if (!is_sent(stream) || !comet_batch_is_full(batch)) {
         piece = MOD_COMET_STREAM_BYTES;

@@ -256,7 +256,7 @@ static void keep(void *baton, comet_text_t text)
         append(&talk->first, &talk->last, said);
     }
     talk->said_count++;
-    talk->said_bytes += text.length;
+    talk->said_bytes += (apr_uint32_t)text.length;
 }
 
 int mod_comet_talk_feed(mod_comet_talk_t *talk, comet_text_t bytes)
@@ -464,8 +464,8 @@ void mod_comet_talk_answer(mod_comet_talk_t *talk, const comet_buffer_t *words,
                            apr_size_t count, apr_size_t bytes)
 {
     pthread_mutex_lock(&talk->lock);
-    talk->said_count -= count;
-    talk->said_bytes -= bytes;
+    talk->said_count -= (apr_uint32_t)count;
+    talk->said_bytes -= (apr_uint32_t)bytes;
     if (!talk->closed) {
         comet_buffer_add(&talk->words, words->data, words->length);
         talk->words.failed |= words->failed;

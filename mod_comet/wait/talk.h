@@ -72,8 +72,8 @@ typedef struct mod_comet_talk_t {
                                 * none */
     mod_comet_said_t *first, *last; /* [lock] what the client has said, for the
                                      * speaker */
-    apr_size_t said_count; /* [lock] how many texts are not yet answered */
-    apr_size_t said_bytes; /* [lock] how many bytes these texts have */
+    apr_uint32_t said_count; /* [lock] how many texts are not yet answered */
+    apr_uint32_t said_bytes; /* [lock] how many bytes these texts have */
     comet_buffer_t words; /* [lock] whole frames for the client */
 } mod_comet_talk_t;
 

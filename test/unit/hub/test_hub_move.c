@@ -28,7 +28,7 @@ static void move(client_t *client, const comet_delivery_t *delivery)
 }
 
 static client_t *moving(const char *words, comet_timestamp_t seen,
-                        comet_timestamp_t until, apr_size_t limit)
+                        comet_timestamp_t until, apr_uint32_t limit)
 {
     client_t *client = client_new(seen);
 
@@ -50,7 +50,7 @@ static void test_until(void **state)
 {
     comet_timestamp_t sent[COUNT], expected[COUNT];
     client_t *client;
-    apr_size_t limit;
+    apr_uint32_t limit;
     int from_file, at, i, count;
 
     for (i = 0; i < COUNT; i++) {
@@ -60,7 +60,7 @@ static void test_until(void **state)
     next = scratch_choose("even odd");
     for (from_file = 0; from_file < 2; from_file++) {
         for (at = 1; at < COUNT; at++) {
-            limit = at % 3 ? (apr_size_t)(at % 3) : 1000;
+            limit = at % 3 ? (apr_uint32_t)(at % 3) : 1000;
             client = moving("odd", from_file ? 0 : sent[0], sent[at], limit);
             for (count = 0, i = 1; i < COUNT; i++) {
                 if (i > at || i % 2) {

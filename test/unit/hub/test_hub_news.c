@@ -206,7 +206,7 @@ static void test_rest_and_wait_again(void **state)
 
 static void test_limit(void **state)
 {
-    static const size_t limits[] = { 1, 3, 4, 100, 1000 };
+    static const apr_uint32_t limits[] = { 1, 3, 4, 100, 1000 };
     comet_timestamp_t sent[1500];
     size_t i;
     int k;

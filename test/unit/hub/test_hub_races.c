@@ -104,7 +104,7 @@ static void join_once(comet_store_t *store, unsigned int *seed)
     comet_timestamp_t seen = some_cursor(store, i, seed);
     client_t *client = client_new(seen);
 
-    client->subscriber.limit = 1 + (size_t)rand_r(seed) % 100;
+    client->subscriber.limit = 1 + (apr_uint32_t)rand_r(seed) % 100;
     if (comet_hub_join(hub, &client->subscriber, 0,
                        scratch_select(comet_text(log_names[i])))
         != APR_SUCCESS) {

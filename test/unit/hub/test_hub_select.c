@@ -92,7 +92,7 @@ static void test_selections(void **state)
 
     for (k = 0; k < CLIENTS; k++) {
         clients[k] = client_new(hub_last());
-        clients[k]->subscriber.limit = 1 + (size_t)(k * 7) % 100;
+        clients[k]->subscriber.limit = 1 + (apr_uint32_t)(k * 7) % 100;
         client_join_words(clients[k], mixed_words[k]);
     }
     first = append_mixed(clients);
