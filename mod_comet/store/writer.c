@@ -408,11 +408,14 @@ static apr_int64_t leisure(comet_writer_t *writer)
 {
     apr_int64_t now = comet_monotonic();
     apr_int64_t until;
+    int refused;
 
     if (!writer->store) { /* readers need the store, too, even if nobody
                            * publishes */
         until = writer->open_after - now;
-        return until > 0 ? until : 0;
+        refused = writer->open_status != COMET_ELOCKED
+                  && comet_writer_has_jobs(writer);
+        return until > 0 && !refused ? until : 0;
     }
     if (writer->pruning || writer->tidying || comet_writer_has_jobs(writer)) {
         return 0;
