@@ -9,11 +9,25 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 /* Each process that uses the log holds a shared lock on this byte of the -shm
  * file until it closes the database (UNIX_SHM_DMS in SQLite's os_unix.c). */
 #define IN_USE_BYTE 128
+/* The inode of the machine's own PID namespace (PROC_PID_INIT_INO in Linux's
+ * proc_ns.h). */
+#define MACHINE_PID_NAMESPACE 0xEFFFFFFCU
+
+/* In a container the kernel lists the locks of the container's processes only, but
+ * others may have the database open, too. */
+static int sees_all_processes(void)
+{
+    struct stat namespace;
+
+    return stat("/proc/self/ns/pid", &namespace) == 0
+           && namespace.st_ino == MACHINE_PID_NAMESPACE;
+}
 
 /* @return the process that started another one; 0: it cannot be told */
 static long find_parent(long process)
@@ -57,11 +71,11 @@ static long find_holder(char *line, apr_uint64_t file)
                : 0;
 }
 
-/* The children of a server have the same parent.  If the kernel does not list
- * even this process, it cannot be told who else there is. */
+/* The children of a server have the same parent.  If the kernel does not list all
+ * processes, or not even this one, it cannot be told which others there are. */
 int comet_sqlite_has_guests(const comet_sqlite_t *store)
 {
-    FILE *locks = fopen("/proc/locks", "re");
+    FILE *locks = sees_all_processes() ? fopen("/proc/locks", "re") : NULL;
     long own = getpid(), parent = getppid();
     int guests = 0, listed = 0;
     char line[256];
