@@ -133,12 +133,12 @@ static apr_int64_t sum_gauges(const comet_metrics_t *metrics,
     return sum;
 }
 
-static int has_room(const comet_metrics_t *metrics,
-                    const comet_metric_e *gauges, apr_size_t count,
-                    apr_int64_t cap)
+static int is_within(const comet_metrics_t *metrics,
+                     const comet_metric_e *gauges, apr_size_t count,
+                     apr_int64_t most)
 {
-    return sum_gauges(metrics, gauges, count, 0) < cap
-           || sum_gauges(metrics, gauges, count, 1) < cap;
+    return sum_gauges(metrics, gauges, count, 0) <= most
+           || sum_gauges(metrics, gauges, count, 1) <= most;
 }
 
 int comet_metrics_take(comet_metrics_t *metrics, comet_metric_e gauge,
@@ -147,10 +147,16 @@ int comet_metrics_take(comet_metrics_t *metrics, comet_metric_e gauge,
 {
     int is_locked = comet_memory_is_locked(
         comet_memory_lock_briefly(&metrics->lock, &stopped_until));
-    int taken = has_room(metrics, gauges, count, cap);
+    /* a process without a slot counts nothing */
+    apr_int64_t most = atomic_load(&own) ? cap : cap - 1;
+    int taken;
 
-    if (taken) {
-        comet_metrics_add(gauge, 1);
+    /* it counts itself first: without the lock, some may then be refused in vain,
+     * but never too many succeed */
+    comet_metrics_add(gauge, 1);
+    taken = is_within(metrics, gauges, count, most);
+    if (!taken) {
+        comet_metrics_add(gauge, -1);
     }
     if (is_locked) {
         pthread_mutex_unlock(&metrics->lock);

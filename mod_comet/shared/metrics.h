@@ -69,7 +69,7 @@ void comet_metrics_add(comet_metric_e metric, apr_int64_t amount);
  * the same moment, only as many succeed as there is room for.  This is cheap
  * below the cap: dead children are told from living ones only at the cap.  While
  * the process that holds the lock is stopped (SIGSTOP), callers go on without it,
- * so a few more may succeed.
+ * so a few may be refused although there is room.
  * @param gauge  one of @a gauges
  * @return whether 1 was added, or would have been: a process without a slot
  *         counts nothing.  Any thread.

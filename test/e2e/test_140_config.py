@@ -7,7 +7,7 @@ import re
 import pytest
 
 from http_client import one_request
-from httpd_env import SLOW, Httpd, free_port, give, wait_until
+from httpd_env import ORDINARY, SLOW, Httpd, free_port, give, wait_until
 
 STORE = 'CometStore "sqlite:{data}/comet.db"\n'
 
@@ -366,7 +366,7 @@ def test_140_14_capacity_warning(make_server):
 def test_140_15_no_warning_by_default(make_server):
     """A suitable configuration starts without any warning of ours."""
     server = make_server(
-        conf="CometMaxSubscribers 20\n"
+        parent=ORDINARY, conf="CometMaxSubscribers 20\n"
         '<LocationMatch "^/(comet|chat|clock)">\nRequire all granted\n'
         "</LocationMatch>")
     server.publish("x")

@@ -134,9 +134,10 @@ def test_271_02_unreadable(make_server, open_browser):
 
 
 def test_271_03_tabs(make_server, open_browser):
-    """Six tabs on one HTTP/2 connection, where two may wait: all get live
-    messages."""
-    server = make_server(tls=True, h2=True, threads=64)
+    """Six tabs on one HTTP/2 connection that hold a thread each, so two may
+    wait: all get live messages."""
+    server = make_server(tls=True, h2=True, threads=64,
+                         conf="CometParkHTTP2 off\n")
     server.keep_port = True
     browser = open_browser(server.port, "--ignore-certificate-errors")
     base = "https://localhost:%d" % server.tls_port

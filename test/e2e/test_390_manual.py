@@ -18,8 +18,8 @@ import pytest
 
 from browser import Browser
 from http_client import Raw, one_request
-from httpd_env import (REPO, SLOW, Httpd, free_port, is_root, self_signed,
-                       sqlite, wait_until)
+from httpd_env import (ORDINARY, REPO, SLOW, Httpd, free_port, is_root,
+                       self_signed, sqlite, wait_until)
 from stream_client import Stream
 
 REFERENCE = os.path.join(REPO, "htdocs", "manual", "index.html")
@@ -626,7 +626,7 @@ def test_390_20_sizing(serve):
               encoding="utf-8") as file:
         tuned = words(file.read())
     assert words(fragment("sizing", role="mpm").text) == tuned
-    server = serve("sizing", "mpm", mpm_conf="")
+    server = serve("sizing", "mpm", mpm_conf="", parent=ORDINARY)
     wait_until(lambda: "resuming normal" in server.error_log(), 5, "the log")
     assert server.status()["children"] == 1
     assert not re.search(r"\[comet:(warn|error|crit)", server.error_log()), \

@@ -6,7 +6,7 @@ import tempfile
 
 import pytest
 
-from httpd_env import is_root, sqlite, wait_until
+from httpd_env import ORDINARY, is_root, sqlite, wait_until
 from tmpfs import Tmpfs
 
 # In a mount namespace of its own, httpd can write below {root} only.
@@ -36,7 +36,8 @@ def without_temporary_room(request, make_server):
     file anywhere."""
     if not is_root():
         pytest.skip("needs root to mount")
-    server = make_server(start=False, conf="CometRetain count=150\nCometMaxMessageSize 65536\n")
+    server = make_server(start=False, parent=ORDINARY, conf=(
+        "CometRetain count=150\nCometMaxMessageSize 65536\n"))
     server.start()
     for _ in range(6):
         answer = server.request("POST", "/comet/old", batch(100, 9000),

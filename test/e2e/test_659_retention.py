@@ -149,8 +149,8 @@ def test_659_03_an_endpoints_prefix(server):
 def test_659_04_errors(server):
     """Each says what to write instead."""
     for pattern, what, why in (
-            ("x", "", "by count=NUMBER"), ("x", "&all&default", "or by all"),
-            ("x", "&count=3&all", "or by all"), ("x", "&count=0", "count must"),
+            ("x", "", "keep: count=NUMBER"), ("x", "&all&default", "or all"),
+            ("x", "&count=3&all", "or all"), ("x", "&count=0", "count must"),
             ("x", "&count=2147483648", "count must"),
             ("x", "&age=soon", "age: expected a time from 1s to 36500d"),
             ("x", "&age=36501d", "age: expected"), ("x", "&age=0", "age:"),

@@ -9,7 +9,7 @@ import re
 import pytest
 
 from h2_client import H2, H2Tls
-from httpd_env import REPO, free_port, wait_until
+from httpd_env import ORDINARY, REPO, free_port, wait_until
 from test_390_manual import complete, fragment, local, prepare
 
 EVENTS = {"Accept": "text/event-stream"}
@@ -154,7 +154,7 @@ def test_961_05_tuned(make_server):
         tuned = re.sub(r"(?m)^#(Protocols h2 )", r"\1",
                        file.read())
     server = make_server(
-        tls=True, modules=("http2",), mpm_conf="",
+        tls=True, modules=("http2",), mpm_conf="", parent=ORDINARY,
         conf=tuned + "<LocationMatch \"^/(comet|chat|clock)\">\n"
         "Require all granted\n</LocationMatch>\n")
     lines = told(server)
