@@ -28,7 +28,7 @@
     F(SSL_write) \
     F(SSL_get_error)
 
-#define DECLARE(name) __typeof__(&name) name##_;
+#define DECLARE(name) __typeof__(&(name)) name##_;
 static struct {
     int found;
     FUNCTIONS(DECLARE)
