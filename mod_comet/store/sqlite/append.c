@@ -415,21 +415,22 @@ static apr_status_t judge(comet_sqlite_t *store, comet_store_group_t *group,
     return APR_EAGAIN;
 }
 
-/* Notice messages that triggers have published, before the first one is
- * committed.
+/* Count what has been added.  Notice messages that triggers have published,
+ * before the first one is committed.
+ * @param before  the state when the append began
  * @return APR_EAGAIN: there are some; as judge() */
-static apr_status_t look_for_triggers(comet_sqlite_t *store, append_t *append)
+static apr_status_t count_and_check(comet_sqlite_t *store,
+                                    const comet_store_state_t *before,
+                                    const append_t *append)
 {
     comet_timestamp_t clock = append->clock;
+    apr_status_t status = comet_sqlite_count_append(store, before, &clock);
 
-    if (store->careful) {
-        return APR_SUCCESS;
+    if (status == APR_SUCCESS && !store->careful && clock != append->clock) {
+        store->careful = 1;
+        status = APR_EAGAIN;
     }
-    if (read_clock(store, append) != SQLITE_OK) {
-        return APR_EGENERAL;
-    }
-    store->careful = append->clock != clock;
-    return store->careful ? APR_EAGAIN : APR_SUCCESS;
+    return status;
 }
 
 /* Insert all groups but those that were refused already.
@@ -456,15 +457,12 @@ static apr_status_t insert_groups(comet_sqlite_t *store,
         }
     }
     if (status == APR_SUCCESS) {
-        status = look_for_triggers(store, &append);
+        status = count_and_check(store, &state, &append);
     }
     *stored = append.last > state.last || append.changes;
     if (status == APR_SUCCESS && *stored) {
         comet_sqlite_bind_int(store, SQL_CLOCK_SET, 1, append.last);
         status = comet_sqlite_run_or_fail(store, SQL_CLOCK_SET);
-    }
-    if (status == APR_SUCCESS) {
-        status = comet_sqlite_count_append(store, &state);
     }
     return status;
 }

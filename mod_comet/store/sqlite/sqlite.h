@@ -439,9 +439,11 @@ apr_status_t comet_sqlite_leave_behind(comet_sqlite_t *store);
  * @return COMET_EUNSURE: it is unknown which of the two */
 apr_status_t comet_sqlite_commit(comet_sqlite_t *store);
 /** Count for comet_store_t.appended what this transaction has added.
- * @param before  the state when the transaction began */
+ * @param before  the state when the transaction began
+ * @param clock   OUT: what comet_clock says; it keeps its value on an error */
 apr_status_t comet_sqlite_count_append(comet_sqlite_t *store,
-                                       const comet_store_state_t *before);
+                                       const comet_store_state_t *before,
+                                       comet_timestamp_t *clock);
 /** As comet_sqlite_commit(); also notes the tallies for
  * comet_store_t.appended. */
 apr_status_t comet_sqlite_commit_append(comet_sqlite_t *store);

@@ -100,8 +100,10 @@ const char *const comet_sqlite_text[SQL_COUNT] = {
     [SQL_INSERT] = "INSERT INTO message_log"
                    "(id, channel_id, type, author, body, " UPDATE ")"
                    " VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
-    [SQL_ADDED] = "SELECT count(*), (SELECT erased FROM comet_clock)"
-                  " FROM message_log WHERE id > ?1",
+    /* Also asks for comet_clock, so that an append needs one query only. */
+    [SQL_ADDED] = "SELECT last, CASE erased WHEN ?2 THEN"
+                  " (SELECT count(*) FROM message_log WHERE id > ?1)"
+                  " ELSE 0 END FROM comet_clock",
     [SQL_CLOCK_SET] = "UPDATE comet_clock SET last = ?1",
     [SQL_GROUP] = "SAVEPOINT one_group",
     [SQL_GROUP_END] = "RELEASE one_group",

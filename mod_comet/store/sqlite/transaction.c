@@ -111,15 +111,16 @@ apr_status_t comet_sqlite_commit(comet_sqlite_t *store)
 
 /* Triggers of others may have published or deleted something, too. */
 apr_status_t comet_sqlite_count_append(comet_sqlite_t *store,
-                                       const comet_store_state_t *before)
+                                       const comet_store_state_t *before,
+                                       comet_timestamp_t *clock)
 {
-    apr_int64_t added = 0, erased = 0;
+    apr_int64_t added = 0;
     apr_status_t status;
 
     comet_sqlite_bind_int(store, SQL_ADDED, 1, before->last);
-    status = comet_sqlite_query(store, SQL_ADDED, &added, &erased);
-    store->base.appended.count =
-        erased == before->erased ? (apr_size_t)added : 0;
+    comet_sqlite_bind_int(store, SQL_ADDED, 2, before->erased);
+    status = comet_sqlite_query(store, SQL_ADDED, clock, &added);
+    store->base.appended.count = (apr_size_t)added;
     return status;
 }
 
