@@ -132,37 +132,41 @@ const char *comet_place_locate(comet_place_t *place, apr_pool_t *p)
     return NULL;
 }
 
-const char *comet_place_network(const char *folder)
+comet_medium_e comet_place_medium(const char *folder, const char **name)
 {
     /* statfs(2) */
     static const struct {
         apr_uint32_t type;
+        comet_medium_e medium;
         const char *name;
     } known[] = {
-        { 0x6969, "NFS" },
-        { 0xff534d42, "CIFS" },
-        { 0xfe534d42, "SMB" },
-        { 0x517b, "SMB" },
-        { 0x01021997, "9p" },
-        { 0x00c36400, "Ceph" },
-        { 0x5346414f, "AFS" },
-        { 0x0bd00bd0, "Lustre" },
-        { 0x01161970, "GFS2" },
-        { 0x7461636f, "OCFS2" },
-        { 0x786f4256, "VirtualBox" },
+        { 0x6969, COMET_MEDIUM_NETWORK, "NFS" },
+        { 0xff534d42, COMET_MEDIUM_NETWORK, "CIFS" },
+        { 0xfe534d42, COMET_MEDIUM_NETWORK, "SMB" },
+        { 0x517b, COMET_MEDIUM_NETWORK, "SMB" },
+        { 0x01021997, COMET_MEDIUM_NETWORK, "9p" },
+        { 0x00c36400, COMET_MEDIUM_NETWORK, "Ceph" },
+        { 0x5346414f, COMET_MEDIUM_NETWORK, "AFS" },
+        { 0x0bd00bd0, COMET_MEDIUM_NETWORK, "Lustre" },
+        { 0x01161970, COMET_MEDIUM_NETWORK, "GFS2" },
+        { 0x7461636f, COMET_MEDIUM_NETWORK, "OCFS2" },
+        { 0x786f4256, COMET_MEDIUM_NETWORK, "VirtualBox" },
+        { 0x01021994, COMET_MEDIUM_MEMORY, "tmpfs" },
+        { 0x858458f6, COMET_MEDIUM_MEMORY, "ramfs" },
     };
     struct statfs info;
     apr_size_t i;
 
     if (statfs(folder, &info) != 0) {
-        return NULL;
+        return COMET_MEDIUM_LOCAL;
     }
     for (i = 0; i < sizeof(known) / sizeof(*known); i++) {
         if ((apr_uint32_t)info.f_type == known[i].type) {
-            return known[i].name;
+            *name = known[i].name;
+            return known[i].medium;
         }
     }
-    return NULL;
+    return COMET_MEDIUM_LOCAL;
 }
 
 /* --- Where it must not be ------------------------------------------------- */

@@ -33,12 +33,18 @@ const char *comet_place_folder(const char *path, apr_pool_t *p);
 /** Whether an absolute path is a folder or lies below it. */
 int comet_place_is_within(const char *path, const char *folder);
 
+/** What a file system means for a database. */
+typedef enum comet_medium_e {
+    COMET_MEDIUM_LOCAL, /**< or unknown */
+    COMET_MEDIUM_NETWORK, /**< between machines neither SQLite's locks nor its
+                           * shared memory work */
+    COMET_MEDIUM_MEMORY, /**< nothing is left after a restart of the machine */
+} comet_medium_e;
+
 /**
- * The kind of network file system that a folder is on.  Between machines neither
- * SQLite's locks nor its shared memory work.
- * @return its usual name; NULL: the folder is on no such file system, or cannot
- *         be examined
+ * Find out what file system a folder is on.
+ * @param name  OUT: the file system's usual name; unchanged if it is local
  */
-const char *comet_place_network(const char *folder);
+comet_medium_e comet_place_medium(const char *folder, const char **name);
 
 #endif /* COMET_PLACE_H */

@@ -7,13 +7,11 @@
 #include <dirent.h>
 #include <errno.h>
 #include <grp.h>
-#include <linux/magic.h>
 #include <pwd.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/vfs.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
@@ -332,33 +330,28 @@ static void check_side_files(const listener_t *listener, const char *path)
     }
 }
 
-static void check_network(const listener_t *listener, const char *path)
+static void check_medium(const listener_t *listener, const char *path)
 {
     const char *folder = comet_place_folder(path, listener->p);
-    const char *network = comet_place_network(folder);
+    const char *name = NULL;
 
-    if (network) {
+    switch (comet_place_medium(folder, &name)) {
+    case COMET_MEDIUM_NETWORK:
         warn(
             listener,
             "%s is on a network file system (%s), where SQLite's locks and its "
             "shared memory do not work: two machines that use the database "
             "would damage it; put it on a local disk",
-            path, network);
-    }
-}
-
-static void check_memory(const listener_t *listener, const char *path)
-{
-    const char *folder = comet_place_folder(path, listener->p);
-    struct statfs info;
-
-    if (statfs(folder, &info) == 0
-        && (info.f_type == TMPFS_MAGIC
-            || (unsigned long)info.f_type == RAMFS_MAGIC)) {
+            path, name);
+        break;
+    case COMET_MEDIUM_MEMORY:
         warn(listener,
-             "%s is on tmpfs, in memory: all messages are gone when this "
-             "machine is started again; choose a folder on a disk",
-             folder);
+             "%s is on %s, in memory: all messages are gone when this machine "
+             "is started again; choose a folder on a disk",
+             folder, name);
+        break;
+    default:
+        break;
     }
 }
 
@@ -391,9 +384,8 @@ void comet_rights_advise(const comet_place_t *place, const comet_site_t *site,
                          "or move this one away",
                          path, wrong));
     }
-    check_network(&listener, path);
+    check_medium(&listener, path);
     check_rights(&listener, site, path);
     check_others(&listener, site, path);
     check_side_files(&listener, path);
-    check_memory(&listener, path);
 }
