@@ -43,3 +43,14 @@ comet_text_t comet_name_owner(comet_text_t name)
                ? (comet_text_t){ name.data, start - 1 }
                : (comet_text_t){ .data = NULL };
 }
+
+int comet_name_is_granted(comet_text_t name, comet_cover_cb *cover,
+                          const void *baton)
+{
+    comet_text_t owner = comet_name_owner(name);
+    comet_cover_e how = cover(baton, name);
+
+    return how == COMET_COVER_EXACTLY
+           || (how == COMET_COVER_BELOW
+               && (!owner.data || cover(baton, owner) != COMET_COVER_NOT));
+}

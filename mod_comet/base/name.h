@@ -27,4 +27,24 @@ int comet_name_is_sibling(comet_text_t name);
  */
 comet_text_t comet_name_owner(comet_text_t name);
 
+/** How a list of patterns covers a name. */
+typedef enum comet_cover_e {
+    COMET_COVER_NOT,
+    COMET_COVER_BELOW, /**< by a pattern that ends in a star */
+    COMET_COVER_EXACTLY,
+} comet_cover_e;
+
+/** Look how patterns cover a name.
+ * @param baton  the caller's, which knows the patterns */
+typedef comet_cover_e comet_cover_cb(const void *baton, comet_text_t name);
+
+/**
+ * Whether patterns grant a channel.  A star grants a sibling only if the
+ * patterns grant the channel that the sibling tells of, too.
+ * @param cover  asked for the name, and for its owner if need be
+ * Any thread.
+ */
+int comet_name_is_granted(comet_text_t name, comet_cover_cb *cover,
+                          const void *baton);
+
 #endif /* COMET_NAME_H */

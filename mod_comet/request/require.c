@@ -167,8 +167,8 @@ static const char *parse_channels(cmd_parms *cmd, const char *line,
                : error;
 }
 
-static int matches(request_rec *r, const pattern_t *pattern,
-                   const char *channel)
+static comet_cover_e match(request_rec *r, const pattern_t *pattern,
+                           comet_text_t rest)
 {
     int i;
 
@@ -178,54 +178,53 @@ static int matches(request_rec *r, const pattern_t *pattern,
             r, APR_ARRAY_IDX(pattern->segments, i, ap_expr_info_t *), &error);
         apr_size_t length = error || !value ? 0 : strlen(value);
 
-        if (!length || strchr(value, '/')
-            || strncmp(channel, value, length) != 0) {
-            return 0;
+        if (!length || strchr(value, '/') || rest.length < length
+            || memcmp(rest.data, value, length) != 0) {
+            return COMET_COVER_NOT;
         }
-        channel += length;
+        rest.data += length;
+        rest.length -= length;
         if (i + 1 == pattern->segments->nelts && !pattern->below) {
-            return !*channel;
+            return rest.length ? COMET_COVER_NOT : COMET_COVER_EXACTLY;
         }
-        if (*channel++ != '/') {
-            return 0;
+        if (!rest.length || *rest.data != '/') {
+            return COMET_COVER_NOT;
         }
+        rest.data++;
+        rest.length--;
     }
-    return 1;
+    return COMET_COVER_BELOW;
 }
 
-/* @param exactly  OUT: whether a pattern without a star matches
- * @return whether any does */
-static int any_matches(request_rec *r, const channels_t *channels,
-                       const char *channel, int *exactly)
+/* What is compared with a channel. */
+typedef struct comparison_t {
+    request_rec *r;
+    const apr_array_header_t *patterns;
+} comparison_t;
+
+/* @param baton  a comparison_t */
+static comet_cover_e cover(const void *baton, comet_text_t channel)
 {
-    int i, any = 0;
+    const comparison_t *comparison = baton;
+    const apr_array_header_t *patterns = comparison->patterns;
+    comet_cover_e best = COMET_COVER_NOT;
+    int i;
 
-    *exactly = 0;
-    for (i = 0; i < channels->patterns->nelts && !*exactly; i++) {
-        const pattern_t *pattern =
-            &APR_ARRAY_IDX(channels->patterns, i, pattern_t);
+    for (i = 0; i < patterns->nelts && best != COMET_COVER_EXACTLY; i++) {
+        comet_cover_e how = match(
+            comparison->r, &APR_ARRAY_IDX(patterns, i, pattern_t), channel);
 
-        if (matches(r, pattern, channel)) {
-            any = 1;
-            *exactly = !pattern->below;
-        }
+        best = how > best ? how : best;
     }
-    return any;
+    return best;
 }
 
-/* As with comet_grant_covers(), whoever may read a channel's sibling by a star
- * may read the channel. */
-static int covers(request_rec *r, const channels_t *channels,
+static int grants(request_rec *r, const channels_t *channels,
                   const char *channel)
 {
-    comet_text_t owner = comet_name_owner(comet_text(channel));
-    int exactly, of_owner;
+    comparison_t comparison = { r, channels->patterns };
 
-    return any_matches(r, channels, channel, &exactly)
-           && (exactly || !owner.data
-               || any_matches(r, channels,
-                              apr_pstrmemdup(r->pool, owner.data, owner.length),
-                              &of_owner));
+    return comet_name_is_granted(comet_text(channel), cover, &comparison);
 }
 
 /* The endpoint's own URL reaches no channel. Channels that a parameter names
@@ -243,7 +242,7 @@ static authz_status check_channel(request_rec *r, const char *line,
     }
     channel = mod_comet_request_channel(r);
     granted = !channel && (r->user || !channels->want_user);
-    granted = granted || (channel && covers(r, channels, channel));
+    granted = granted || (channel && grants(r, channels, channel));
     return granted                           ? AUTHZ_GRANTED
            : r->user || !channels->want_user ? AUTHZ_DENIED
                                              : AUTHZ_DENIED_NO_USER;

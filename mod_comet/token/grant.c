@@ -35,31 +35,37 @@ const char *comet_grant_check(comet_text_t pattern)
     return comet_params_check_channel(pattern);
 }
 
-/* @param exactly  OUT: whether a pattern is this very name
- * @return whether a pattern covers a name */
-static int covers(const apr_array_header_t *patterns, comet_text_t name,
-                  int *exactly)
+static comet_cover_e compare(comet_text_t pattern, comet_text_t name)
 {
-    int i, covered = 0;
+    comet_text_t stem = stem_of(pattern);
 
-    *exactly = 0;
-    for (i = 0; patterns && i < patterns->nelts && !*exactly; i++) {
-        comet_text_t pattern =
-            comet_text(APR_ARRAY_IDX(patterns, i, const char *));
-        comet_text_t stem = stem_of(pattern);
-
-        *exactly = comet_text_equal(pattern, name);
-        covered |= stem.data && name.length >= stem.length
-                   && memcmp(name.data, stem.data, stem.length) == 0;
+    if (comet_text_equal(pattern, name)) {
+        return COMET_COVER_EXACTLY;
     }
-    return covered || *exactly;
+    return stem.data && name.length >= stem.length
+                   && memcmp(name.data, stem.data, stem.length) == 0
+               ? COMET_COVER_BELOW
+               : COMET_COVER_NOT;
+}
+
+/* @param baton  the patterns */
+static comet_cover_e cover(const void *baton, comet_text_t name)
+{
+    const apr_array_header_t *patterns = baton;
+    comet_cover_e best = COMET_COVER_NOT;
+    int i;
+
+    for (i = 0; i < patterns->nelts && best != COMET_COVER_EXACTLY; i++) {
+        comet_cover_e how =
+            compare(comet_text(APR_ARRAY_IDX(patterns, i, const char *)), name);
+
+        best = how > best ? how : best;
+    }
+    return best;
 }
 
 int comet_grant_covers(const apr_array_header_t *patterns, const char *channel)
 {
-    comet_text_t name = comet_text(channel), owner = comet_name_owner(name);
-    int exactly, of_owner;
-
-    return covers(patterns, name, &exactly)
-           && (exactly || !owner.data || covers(patterns, owner, &of_owner));
+    return patterns
+           && comet_name_is_granted(comet_text(channel), cover, patterns);
 }
