@@ -22,7 +22,7 @@ static int enter(mod_comet_mercure_t *mercure)
     case MOD_COMET_TOKEN_ABSENT:
         return DECLINED;
     case MOD_COMET_TOKEN_MALFORMED:
-        mod_comet_token_challenge(r, "invalid_request", token->wrong);
+        mod_comet_token_challenge(r, "invalid_request", token->wrong, NULL);
         return mod_comet_mercure_refuse(r, HTTP_BAD_REQUEST, token->wrong);
     case MOD_COMET_TOKEN_INVALID:
         mod_comet_mercure_challenge(r, "invalid_token", token->wrong);

@@ -35,7 +35,7 @@ static int refuse_grant(const update_t *update, const char *text)
 {
     request_rec *r = update->mercure->r;
 
-    mod_comet_token_challenge(r, "insufficient_scope", text);
+    mod_comet_token_challenge(r, "insufficient_scope", text, NULL);
     return update->mercure->is_v1
                ? refuse(update, HTTP_FORBIDDEN, text)
                : refuse(update, HTTP_UNAUTHORIZED,

@@ -42,22 +42,14 @@ void mod_comet_mercure_challenge(request_rec *r, const char *error,
                                  const char *text)
 {
     const apr_array_header_t *keys = mod_comet_config_token_keys(r);
-    const char *metadata = NULL, *said;
+    const char *metadata = NULL;
     int i;
 
-    mod_comet_token_challenge(r, error, text);
     for (i = 0; keys && i < keys->nelts && !metadata; i++) {
         metadata = find_metadata(APR_ARRAY_IDX(keys, i, comet_key_t).audience,
                                  r->pool);
     }
-    if (metadata) {
-        said = apr_table_get(r->err_headers_out, "WWW-Authenticate");
-        apr_table_setn(r->err_headers_out, "WWW-Authenticate",
-                       apr_pstrcat(r->pool, said, strchr(said, ' ') ? "," : "",
-                                   " resource_metadata=\"",
-                                   ap_escape_quotes(r->pool, metadata), "\"",
-                                   NULL));
-    }
+    mod_comet_token_challenge(r, error, text, metadata);
 }
 
 int mod_comet_mercure_refuse_anonymous(request_rec *r, const char *text)

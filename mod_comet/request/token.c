@@ -211,11 +211,21 @@ const mod_comet_token_t *mod_comet_token_find(request_rec *r)
 
 /* --- answering --------------------------------------------------------------- */
 
-void mod_comet_token_challenge(request_rec *r, const char *error,
-                               const char *wrong)
+/* Add a parameter to a challenge, unless it has no value. */
+static void add_parameter(apr_array_header_t *parts, const char *name,
+                          const char *value)
 {
-    const char *realm = ap_auth_name(r);
-    const char *parts = "";
+    if (value) {
+        APR_ARRAY_PUSH(parts, const char *) =
+            apr_psprintf(parts->pool, " %s=\"%s\"", name,
+                         ap_escape_quotes(parts->pool, value));
+    }
+}
+
+void mod_comet_token_challenge(request_rec *r, const char *error,
+                               const char *wrong, const char *metadata)
+{
+    apr_array_header_t *parts = apr_array_make(r->pool, 4, sizeof(char *));
     char *said = apr_pstrdup(r->pool, wrong);
     char *at;
 
@@ -224,17 +234,13 @@ void mod_comet_token_challenge(request_rec *r, const char *error,
             *at = '\'';
         }
     }
-    if (realm) {
-        parts = apr_psprintf(r->pool, " realm=\"%s\"",
-                             ap_escape_quotes(r->pool, realm));
-    }
-    if (error) {
-        parts =
-            apr_psprintf(r->pool, "%s%s error=\"%s\", error_description=\"%s\"",
-                         parts, realm ? "," : "", error, said);
-    }
+    add_parameter(parts, "realm", ap_auth_name(r));
+    add_parameter(parts, "error", error);
+    add_parameter(parts, "error_description", error ? said : NULL);
+    add_parameter(parts, "resource_metadata", metadata);
     apr_table_setn(r->err_headers_out, CHALLENGE,
-                   apr_pstrcat(r->pool, "Bearer", parts, NULL));
+                   apr_pstrcat(r->pool, "Bearer",
+                               apr_array_pstrcat(r->pool, parts, ','), NULL));
 }
 
 /* Log a refusal.  That of a sub-request is logged by the request that made
@@ -251,7 +257,7 @@ static void tell(request_rec *r, int status, const char *wrong)
 static int refuse(request_rec *r, int status, const char *error,
                   const char *wrong)
 {
-    mod_comet_token_challenge(r, error, wrong);
+    mod_comet_token_challenge(r, error, wrong, NULL);
     tell(r, status, wrong);
     return status;
 }
@@ -295,7 +301,7 @@ void mod_comet_token_tell_insufficient(request_rec *r)
 
     if (!request->is_told) {
         request->is_told = 1;
-        mod_comet_token_challenge(r, "insufficient_scope", wrong);
+        mod_comet_token_challenge(r, "insufficient_scope", wrong, NULL);
         tell(r, HTTP_FORBIDDEN, wrong);
     }
 }

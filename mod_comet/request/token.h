@@ -49,11 +49,13 @@ int mod_comet_token_authenticate(request_rec *r);
 
 /**
  * Set the challenge of RFC 6750 for a request that a dialect refuses.
- * @param error  as in its section 3.1; NULL: there was no token
- * @param wrong  what is wrong.  The request's thread.
+ * @param error     as in its section 3.1; NULL: there was no token
+ * @param wrong     what is wrong
+ * @param metadata  the URL of the resource's metadata (RFC 9728, section 5.1);
+ *                  NULL: it has none.  The request's thread.
  */
 void mod_comet_token_challenge(request_rec *r, const char *error,
-                               const char *wrong);
+                               const char *wrong, const char *metadata);
 
 /** Refuse a request whose token is valid and does not grant what it wants: set
  * the challenge of RFC 6750 and tell the log. */
