@@ -10,6 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 from comet_load import quantile
 from httpd_env import SANITIZER, SLOW, pss_kb, thread_count, wait_until
 
+# How many clients wait before memory is measured, so that all threads have
+# worked.
+OTHERS = 150
 CONF = "CometAdoptTLS on\nCometReplay 0\nCometHeartbeat 25\n"
 
 
@@ -62,23 +65,32 @@ def many(make_server, mpm, count, most_kib=None):
     def children_kb():
         return sum(map(pss_kb, server.children()))
 
-    warm = open_stream(server)
-    wait_until(lambda: server.status()["adopted"] == 1, 10, "a stream")
-    warm.close()
-    wait_until(lambda: server.status()["adopted"] == 0, 10, "its end")
+    def open_streams(count):
+        with ThreadPoolExecutor(8) as pool:
+            return list(pool.map(open_stream, [server] * count))
+
+    def wait_for(count):
+        wait_until(lambda: server.status()["adopted"] == count, 60, "them")
+
+    # What a thread allocates once is not what a stream costs.  (Others than
+    # these would get the memory that these give back.)
+    others = open_streams(OTHERS)
+    wait_for(OTHERS)
     memory = children_kb()
     threads = sum(map(thread_count, server.children()))
-    with ThreadPoolExecutor(8) as pool:
-        conns = list(pool.map(open_stream, [server] * count))
-    wait_until(lambda: server.status()["adopted"] == count, 30, "all")
+    conns = open_streams(count)
+    wait_for(OTHERS + count)
     each = (children_kb() - memory) / count
     more = sum(map(thread_count, server.children())) - threads
     assert server.status()["blocked"] == 0
+    for conn in others:
+        conn.close()
+    wait_for(count)
     assert SANITIZER != "none" or not most_kib or each <= most_kib, each
     took = [fan_out(server, conns, number) for number in range(10)]
     for conn in conns:
         conn.close()
-    wait_until(lambda: server.status()["adopted"] == 0, 60, "none")
+    wait_for(0)
     return ("%s: %d streams, %+d threads, %.1f KiB PSS each; a message reached "
             "all in p50 %.0f, max %.0f ms" % (
                 mpm, count, more, each, quantile(took, 0.5) * 1000,
