@@ -110,7 +110,7 @@ static int handle(request_rec *r, const mod_comet_request_t *request,
 }
 
 const mod_comet_dialect_t mod_comet_dialect_classic = {
-    .usage = "URL CHANNEL",
+    .usage = "URL CHANNEL [optional]",
     .takes = MOD_COMET_ARGUMENT,
     .methods = "GET, HEAD, POST, PUT, OPTIONS",
     .holds_when_full = 1, /* the classic page pauses for 5 s after any error */

@@ -49,7 +49,7 @@ static int handle(request_rec *r, const mod_comet_request_t *request,
 }
 
 const mod_comet_dialect_t mod_comet_dialect_clock = {
-    .usage = "URL",
+    .usage = "URL [optional]",
     .takes = MOD_COMET_NO_ARGUMENT,
     .methods = "GET, HEAD, OPTIONS",
     .map = map,

@@ -112,7 +112,7 @@ static int handle(request_rec *r, const mod_comet_request_t *request,
 }
 
 const mod_comet_dialect_t mod_comet_dialect_mercure = {
-    .usage = "URL [PREFIX/]",
+    .usage = "URL [PREFIX/] [optional]",
     .takes = MOD_COMET_OPTIONAL_ARGUMENT,
     .methods = "GET, HEAD, QUERY, POST, OPTIONS",
     .accepts = MOD_COMET_POST_FORM,

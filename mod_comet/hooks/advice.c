@@ -189,6 +189,25 @@ static void check_values(mod_comet_warnings_t *warnings,
     }
 }
 
+/* --- what is left out --------------------------------------------------------------- */
+
+/* A server whose mappings are left out has optional ones only, and one reason for
+ * all of them. */
+static void check_omitted(mod_comet_warnings_t *warnings,
+                          const mod_comet_scene_t *scene)
+{
+    const mod_comet_mapping_t *first =
+        (mod_comet_mapping_t *)scene->config->mappings->elts;
+
+    if (scene->config->omitted) {
+        mod_comet_warning_say(warnings, "COMET0167", first->line,
+                              "%s %s and all other optional mappings of this "
+                              "server are left out, since %s",
+                              first->directive, first->url,
+                              scene->config->omitted);
+    }
+}
+
 /* --- HTTP/2 ------------------------------------------------------------------------- */
 
 /* @return why no request waits without a thread although CometParkHTTP2 is
@@ -249,7 +268,9 @@ void mod_comet_advice_give(server_rec *main, apr_pool_t *parent)
         mod_comet_advice_access_check(&warnings, scene);
         mod_comet_advice_urls_check(&warnings, scene);
         mod_comet_advice_urls_note(uses, scene);
-        if (scene->config->mappings->nelts && mod_comet_config_park_http2(s)) {
+        check_omitted(&warnings, scene);
+        if (mod_comet_config_serves(scene->config)
+            && mod_comet_config_park_http2(s)) {
             wanted = 1;
             served |= mod_comet_scene_has_tls(scene)
                       && mod_comet_scene_speaks(scene, "h2");

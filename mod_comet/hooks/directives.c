@@ -8,7 +8,6 @@
 #include <stddef.h>
 
 #include "wire/origin.h"
-#include "wire/params.h"
 #include "transport/transport.h"
 #include "server/config.h"
 #include "server/limit_rule.h"
@@ -16,6 +15,7 @@
 #include "request/presence.h"
 #include "dialect/dialects.h"
 #include "hooks/engines.h"
+#include "hooks/mapping.h"
 #include "hooks/value.h"
 
 #define UNSET MOD_COMET_UNSET
@@ -110,68 +110,6 @@ static const char *set_store(cmd_parms *cmd, void *dir, const char *value)
     }
     server_of(cmd)->place = place;
     return NULL;
-}
-
-static const char *check_url(cmd_parms *cmd, const char *url, apr_size_t length)
-{
-    const apr_array_header_t *mappings = server_of(cmd)->mappings;
-    int i;
-
-    /* httpd removes empty and dot segments before it compares paths, so a URL
-     * with them would never match; without its first slash a valid URL has the
-     * form of a channel's name */
-    if (url[0] != '/' || length == 0 || strpbrk(url, "?#%*")
-        || comet_params_check_channel((comet_text_t){ url + 1, length - 1 })) {
-        return mod_comet_value_wrong(
-            cmd, url,
-            "a URL path such as /comet, without an empty, . or .. segment");
-    }
-    for (i = 0; i < mappings->nelts; i++) {
-        const mod_comet_mapping_t *mapping =
-            &APR_ARRAY_IDX(mappings, i, mod_comet_mapping_t);
-
-        if (mapping->url_length == length
-            && memcmp(mapping->url, url, length) == 0) {
-            return apr_psprintf(cmd->pool, "%s: \"%s\" is taken already, by %s",
-                                cmd->cmd->name, url, mapping->directive);
-        }
-    }
-    return NULL;
-}
-
-/* cmd->info is the dialect. */
-static const char *set_mapping(cmd_parms *cmd, void *dir, const char *url,
-                               const char *argument)
-{
-    const mod_comet_dialect_t *dialect = cmd->info;
-    mod_comet_mapping_t mapping = { .dialect = dialect,
-                                    .directive = cmd->cmd->name,
-                                    .line = cmd->directive };
-    const char *error = SERVER_ONLY(cmd), *expected;
-    apr_size_t length = strlen(url);
-
-    if (error) {
-        return error;
-    }
-    if (argument ? dialect->takes == MOD_COMET_NO_ARGUMENT
-                 : dialect->takes == MOD_COMET_ARGUMENT) {
-        return apr_psprintf(cmd->pool, "%s takes the arguments %s",
-                            cmd->cmd->name, dialect->usage);
-    }
-    expected = dialect->map(&mapping, argument, cmd->pool);
-    if (expected) {
-        return mod_comet_value_wrong(cmd, argument, expected);
-    }
-    if (dialect->subtree && length && url[length - 1] == '/') {
-        length--;
-    }
-    error = check_url(cmd, url, length);
-    if (!error) {
-        mapping.url = apr_pstrmemdup(cmd->pool, url, length);
-        mapping.url_length = length;
-        APR_ARRAY_PUSH(server_of(cmd)->mappings, mod_comet_mapping_t) = mapping;
-    }
-    return error;
 }
 
 static const char *set_sync(cmd_parms *cmd, void *dir, const char *value)
@@ -532,8 +470,8 @@ const command_rec mod_comet_directives[] = {
     AP_INIT_##arguments(#directive, setter, NULL, IN_LOCATION, help),
 #include "tables/directives.def"
 #define DIALECT(name, directive, help) \
-    AP_INIT_TAKE12(#directive, set_mapping, (void *)&mod_comet_dialect_##name, \
-                   IN_SERVER, help),
+    AP_INIT_TAKE123(#directive, mod_comet_mapping_set, \
+                    (void *)&mod_comet_dialect_##name, IN_SERVER, help),
 #include "tables/dialects.def"
 #undef DIALECT
     { .name = NULL }

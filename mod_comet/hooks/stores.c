@@ -11,6 +11,8 @@
 #include "hooks/engines.h"
 #include "hooks/site.h"
 
+#define UNSET MOD_COMET_UNSET
+
 static int refuse(const server_rec *s, const char *message)
 {
     ap_log_error(APLOG_MARK, APLOG_EMERG, 0, s, "COMET0111: %s", message);
@@ -35,111 +37,304 @@ static comet_store_config_t make(const server_rec *s,
     };
 }
 
+/* The stores found so far. */
+typedef struct search_t {
+    apr_array_header_t *stores; /* comet_store_config_t * */
+    apr_array_header_t *said; /* said_t, one for each store */
+    apr_hash_t *known; /* by the place's key: the store's index + 1 */
+    server_rec *main;
+    const void *named; /* ->own of the place that was located last */
+    comet_place_t place; /* that place, located */
+    const char *wrong; /* why it cannot be used, or NULL */
+    apr_pool_t *p; /* that of ->stores */
+} search_t;
+
+/* What the servers of a store have set; UNSET: none has. */
+typedef struct said_t {
+    apr_int64_t grace, memory;
+} said_t;
+
 static int is_kept_alike(const comet_store_config_t *a,
                          const comet_store_config_t *b)
 {
     return a->sync_full == b->sync_full && a->retain_count == b->retain_count
            && a->retain_age == b->retain_age && a->search == b->search
-           && a->deletions == b->deletions
-           && (!a->presence_grace || !b->presence_grace
-               || (a->presence_grace == b->presence_grace
-                   && a->presence_memory == b->presence_memory));
+           && a->deletions == b->deletions;
 }
 
-/*
- * @param known  the stores found so far, by their keys: the index + 1
- * @param place  the resolved place of the server's store
- */
-static int add_server(apr_array_header_t *stores, apr_hash_t *known,
-                      server_rec *s, const comet_place_t *place)
+/* @return whether no other server has said something else */
+static int is_agreed(apr_int64_t *said, apr_int64_t value)
+{
+    if (*said == UNSET) {
+        *said = value;
+    }
+    return value == UNSET || *said == value;
+}
+
+/* A server that leaves a setting of presence out has those of the other servers
+ * of its store.
+ * @return whether they agree */
+static int agree_on_presence(comet_store_config_t *store, said_t *said,
+                             const server_rec *s)
+{
+    const mod_comet_server_config_t *config = mod_comet_config_server(s);
+
+    if (!mod_comet_config_presence_used(s)) {
+        return 1;
+    }
+    if (!is_agreed(&said->grace, config->presence_grace)
+        || !is_agreed(&said->memory, config->presence_memory)) {
+        return 0;
+    }
+    /* what nobody has set is the default, which this server has, too */
+    store->presence_grace =
+        said->grace != UNSET ? said->grace : mod_comet_config_presence_grace(s);
+    store->presence_memory = said->memory != UNSET
+                                 ? said->memory
+                                 : mod_comet_config_presence_memory(s);
+    return 1;
+}
+
+/* Find the place that a server's CometStore names. Most hosts share one. */
+static void locate(search_t *search, const server_rec *s)
+{
+    const comet_place_t *place = &mod_comet_config_server(s)->place;
+
+    if (!search->place.engine || search->named != place->own) {
+        search->named = place->own;
+        search->place = *place;
+        search->wrong = place->engine->locate(&search->place, search->p);
+    }
+}
+
+/* Note which store a server has, if it is known.
+ * @return the key of the located place */
+static const char *recognise(search_t *search, const server_rec *s)
+{
+    const char *key = apr_pstrcat(search->p, search->place.engine->name, ":",
+                                  search->place.key, NULL);
+
+    mod_comet_config_server(s)->store =
+        (int)(intptr_t)apr_hash_get(search->known, key, APR_HASH_KEY_STRING)
+        - 1;
+    return key;
+}
+
+static void add_store(search_t *search, const server_rec *s, const char *key)
 {
     mod_comet_server_config_t *config = mod_comet_config_server(s);
-    comet_store_config_t wanted = make(s, place), *found;
-    const char *key =
-        apr_pstrcat(stores->pool, place->engine->name, ":", place->key, NULL);
+    comet_store_config_t wanted = make(s, &search->place);
+    const said_t said = { config->presence_grace, config->presence_memory };
+    const int used = wanted.presence_grace != 0;
 
-    config->store =
-        (int)(intptr_t)apr_hash_get(known, key, APR_HASH_KEY_STRING) - 1;
-    if (config->store < 0) {
-        config->store = stores->nelts;
-        apr_hash_set(known, key, APR_HASH_KEY_STRING,
-                     (void *)(intptr_t)(config->store + 1));
-        APR_ARRAY_PUSH(stores, comet_store_config_t *) =
-            apr_pmemdup(stores->pool, &wanted, sizeof(wanted));
+    config->store = search->stores->nelts;
+    apr_hash_set(search->known, key, APR_HASH_KEY_STRING,
+                 (void *)(intptr_t)(config->store + 1));
+    APR_ARRAY_PUSH(search->stores, comet_store_config_t *) =
+        apr_pmemdup(search->p, &wanted, sizeof(wanted));
+    APR_ARRAY_PUSH(search->said, said_t) =
+        used ? said : (said_t){ UNSET, UNSET };
+}
+
+/* Why the store of a server cannot do what its directives ask; NULL: it can. */
+static const char *find_obstacle(const server_rec *s, apr_pool_t *p)
+{
+    const comet_engine_t *engine = mod_comet_config_server(s)->place.engine;
+    const char *obstacle;
+
+    if (!engine) {
+        return apr_pstrcat(p,
+                           "no CometStore is set for this server; add "
+                           "CometStore ",
+                           comet_engines_usage(mod_comet_engines_list(p), p),
+                           NULL);
+    }
+    obstacle = mod_comet_config_search(s) ? engine->cannot_search() : NULL;
+    return obstacle ? apr_pstrcat(p,
+                                  "CometSearch: \"on\" is not allowed: "
+                                  "expected off, since ",
+                                  obstacle, NULL)
+                    : NULL;
+}
+
+/* --- servers that must have a store -------------------------------------------- */
+
+/* The first mapping that is not optional; NULL: there is none. */
+static const mod_comet_mapping_t *find_needed(const server_rec *s)
+{
+    const apr_array_header_t *mappings = mod_comet_config_server(s)->mappings;
+    const mod_comet_mapping_t *mapping = (mod_comet_mapping_t *)mappings->elts;
+    int i = 0;
+
+    while (i < mappings->nelts && mapping[i].optional) {
+        i++;
+    }
+    return i < mappings->nelts ? &mapping[i] : NULL;
+}
+
+static int add_server(search_t *search, const server_rec *s,
+                      const mod_comet_mapping_t *mapping)
+{
+    const mod_comet_server_config_t *config = mod_comet_config_server(s);
+    const char *wrong = find_obstacle(s, search->p), *key;
+    comet_store_config_t wanted, *found;
+
+    if (wrong) {
+        return refuse(s, config->place.engine
+                             ? wrong
+                             : apr_psprintf(search->p, "%s %s: %s",
+                                            mapping->directive, mapping->url,
+                                            wrong));
+    }
+    locate(search, s);
+    if (search->wrong) {
+        return refuse(
+            s, apr_pstrcat(search->p, "CometStore: ", search->wrong, NULL));
+    }
+    key = recognise(search, s);
+    if (config->store == UNSET) {
+        add_store(search, s, key);
         return OK;
     }
-    found = APR_ARRAY_IDX(stores, config->store, comet_store_config_t *);
-    if (!is_kept_alike(found, &wanted)) {
-        return refuse(s, apr_psprintf(stores->pool,
+    found =
+        APR_ARRAY_IDX(search->stores, config->store, comet_store_config_t *);
+    wanted = make(s, &search->place);
+    if (!is_kept_alike(found, &wanted)
+        || !agree_on_presence(
+            found, &APR_ARRAY_IDX(search->said, config->store, said_t), s)) {
+        return refuse(s, apr_psprintf(search->p,
                                       "CometStore: %s is used by two servers "
                                       "with different CometSync, "
                                       "CometRetain, CometSearch, "
                                       "CometDeletions, CometPresenceGrace or "
                                       "CometPresenceMemory",
-                                      place->name));
-    }
-    if (!found->presence_grace) {
-        found->presence_grace = wanted.presence_grace;
-        found->presence_memory = wanted.presence_memory;
+                                      search->place.name));
     }
     return OK;
 }
 
-/* Check that a server has a store, and that the store can do what the
- * directives ask.
- * @return NULL, or the error */
-static const char *check_server(server_rec *s, apr_pool_t *p)
+/* --- servers that are served if they have one ------------------------------------ */
+
+/*
+ * Modules that serve requests in processes forked from httpd's children, where
+ * neither the threads nor the database handles of a child exist.
+ * @return why comet cannot run beside one of them; NULL: none is loaded
+ */
+static const char *find_forking(apr_pool_t *p)
 {
-    const mod_comet_server_config_t *config = mod_comet_config_server(s);
+    static const char *const forking[] = { "mpm_itk.c", NULL };
+    int i;
+
+    for (i = 0; forking[i]; i++) {
+        if (ap_find_linked_module(forking[i])) {
+            return apr_psprintf(p,
+                                "mod_comet cannot be used together with %s, "
+                                "which serves each connection in a process of "
+                                "its own: comet's threads and database do not "
+                                "exist there; unload that module, or serve "
+                                "comet's URLs from a second httpd without it",
+                                forking[i]);
+        }
+    }
+    return NULL;
+}
+
+/* Check a place together with the rest of the configuration, which no single
+ * directive can do.
+ * @return NULL, or why the server must not use it */
+static const char *check_place(const comet_place_t *place,
+                               const server_rec *main, apr_pool_t *p)
+{
+    const comet_site_t site = mod_comet_site(main, p);
+
+    return place->engine->check ? place->engine->check(place, &site, p) : NULL;
+}
+
+/* Note the store of a server whose mappings are all optional.  If the store is
+ * also that of servers that must have it, their settings hold.
+ * @return NULL, or why the server's mappings must be left out */
+static const char *add_optional(search_t *search, const server_rec *s)
+{
+    const char *wrong = find_obstacle(s, search->p), *key;
+
+    wrong = wrong ? wrong : find_forking(search->p);
+    if (wrong) {
+        return wrong;
+    }
+    locate(search, s);
+    if (search->wrong) {
+        return search->wrong;
+    }
+    key = recognise(search, s);
+    if (mod_comet_config_server(s)->store == UNSET) {
+        search->wrong = check_place(&search->place, search->main, search->p);
+        if (!search->wrong) {
+            add_store(search, s, key);
+        }
+    }
+    return search->wrong;
+}
+
+static int has_optional(const mod_comet_server_config_t *config)
+{
     const mod_comet_mapping_t *mapping =
         (mod_comet_mapping_t *)config->mappings->elts;
-    const comet_engine_t *engine = config->place.engine;
-    const char *obstacle;
+    int i = 0;
 
-    if (!engine) {
-        return apr_psprintf(
-            p, "%s %s: no CometStore is set for this server; add CometStore %s",
-            mapping->directive, mapping->url,
-            comet_engines_usage(mod_comet_engines_list(p), p));
+    while (i < config->mappings->nelts && !mapping[i].optional) {
+        i++;
     }
-    obstacle = mod_comet_config_search(s) ? engine->cannot_search() : NULL;
-    return obstacle ? apr_psprintf(p,
-                                   "CometSearch: \"on\" is not allowed: "
-                                   "expected off, since %s",
-                                   obstacle)
-                    : NULL;
+    return i < config->mappings->nelts;
+}
+
+/* Add the servers whose mappings are all optional.  A server without a
+ * CometStore is worth a warning only if no other server has the mappings. */
+static void add_all_optional(search_t *search, server_rec *main)
+{
+    int served = 0;
+    server_rec *s;
+
+    for (s = main; s; s = s->next) {
+        mod_comet_server_config_t *config = mod_comet_config_server(s);
+        const char *wrong;
+
+        if (config->mappings->nelts && !find_needed(s)) {
+            wrong = add_optional(search, s);
+            config->omitted =
+                wrong ? apr_pstrdup(config->mappings->pool, wrong) : NULL;
+        }
+        served |= mod_comet_config_serves(config) && has_optional(config);
+    }
+    for (s = main; s && served; s = s->next) {
+        mod_comet_server_config_t *config = mod_comet_config_server(s);
+
+        if (!config->place.engine) {
+            config->omitted = NULL;
+        }
+    }
 }
 
 int mod_comet_stores_find(apr_array_header_t *stores, server_rec *main)
 {
     apr_pool_t *p = stores->pool;
-    apr_hash_t *known = apr_hash_make(p);
-    const void *named = NULL;
-    comet_place_t place = { .engine = NULL };
+    search_t search = { .stores = stores,
+                        .said = apr_array_make(p, 1, sizeof(said_t)),
+                        .known = apr_hash_make(p),
+                        .main = main,
+                        .p = p };
     server_rec *s;
-    int rv = OK;
 
-    for (s = main; s && rv == OK; s = s->next) {
-        const mod_comet_server_config_t *config = mod_comet_config_server(s);
-        const char *wrong;
+    for (s = main; s; s = s->next) {
+        const mod_comet_mapping_t *mapping = find_needed(s);
 
-        if (!config->mappings->nelts) {
-            continue;
+        mod_comet_config_server(s)->store = UNSET;
+        mod_comet_config_server(s)->omitted = NULL;
+        if (mapping && add_server(&search, s, mapping) != OK) {
+            return HTTP_INTERNAL_SERVER_ERROR;
         }
-        wrong = check_server(s, p);
-        if (wrong) {
-            return refuse(s, wrong);
-        }
-        if (!place.engine
-            || named != config->place.own) { /* most hosts share one place */
-            named = config->place.own;
-            place = config->place;
-            wrong = place.engine->locate(&place, p);
-        }
-        rv = wrong ? refuse(s, apr_pstrcat(p, "CometStore: ", wrong, NULL))
-                   : add_server(stores, known, s, &place);
     }
-    return rv;
+    add_all_optional(&search, main);
+    return OK;
 }
 
 static void log_advice(void *baton, int fatal, apr_status_t error,
@@ -167,46 +362,17 @@ void mod_comet_stores_advise(const apr_array_header_t *stores, server_rec *main,
     }
 }
 
-/* Check the places of all stores together, which no single directive can do. */
 static int check_places(server_rec *main, const apr_array_header_t *stores)
 {
     apr_pool_t *p = stores->pool;
-    const comet_site_t site = mod_comet_site(main, p);
     int i;
 
     for (i = 0; i < stores->nelts; i++) {
-        const comet_place_t *place =
-            &APR_ARRAY_IDX(stores, i, comet_store_config_t *)->place;
-        const char *refusal =
-            place->engine->check ? place->engine->check(place, &site, p) : NULL;
+        const char *refusal = check_place(
+            &APR_ARRAY_IDX(stores, i, comet_store_config_t *)->place, main, p);
 
         if (refusal) {
             return refuse(main, apr_pstrcat(p, "CometStore: ", refusal, NULL));
-        }
-    }
-    return OK;
-}
-
-/*
- * Modules that serve requests in processes forked from httpd's children, where
- * neither the threads nor the database handles of a child exist.
- */
-static int check_modules(const server_rec *main, apr_pool_t *p)
-{
-    static const char *const forking[] = { "mpm_itk.c", NULL };
-    int i;
-
-    for (i = 0; forking[i]; i++) {
-        if (ap_find_linked_module(forking[i])) {
-            return refuse(
-                main,
-                apr_psprintf(p,
-                             "mod_comet cannot be used together with %s, which "
-                             "serves each connection in a process of its own: "
-                             "comet's threads and database do not exist there; "
-                             "unload that module, or serve comet's URLs from "
-                             "a second httpd without it",
-                             forking[i]));
         }
     }
     return OK;
@@ -220,7 +386,9 @@ int mod_comet_stores_check_config(apr_pool_t *pconf, apr_pool_t *plog,
     int rv = mod_comet_stores_find(stores, main);
 
     if (rv == OK && stores->nelts) {
-        rv = check_modules(main, ptemp);
+        const char *forking = find_forking(ptemp);
+
+        rv = forking ? refuse(main, forking) : OK;
     }
     if (rv == OK && stores->nelts) {
         rv = check_places(main, stores);

@@ -132,7 +132,7 @@ static void look_at(http2_t *http2, const mod_comet_scene_t *scene,
     int tls = mod_comet_scene_has_tls(scene);
     hosts_t *hosts = &http2->never;
 
-    if (!scene->config->mappings->nelts || capacity->prefork
+    if (!mod_comet_config_serves(scene->config) || capacity->prefork
         || !ap_find_linked_module("mod_http2.c")
         || !mod_comet_scene_speaks(scene, tls ? "h2" : "h2c")) {
         return; /* (mod_http2 does nothing under prefork) */

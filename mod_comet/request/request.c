@@ -60,9 +60,10 @@ const mod_comet_mapping_t *mod_comet_request_find_mapping(
     const mod_comet_server_config_t *config, const char *path)
 {
     const mod_comet_mapping_t *best = NULL;
-    int i;
+    int i,
+        count = mod_comet_config_serves(config) ? config->mappings->nelts : 0;
 
-    for (i = 0; i < config->mappings->nelts; i++) {
+    for (i = 0; i < count; i++) {
         const mod_comet_mapping_t *mapping =
             &APR_ARRAY_IDX(config->mappings, i, mod_comet_mapping_t);
         const char *rest = path + mapping->url_length;

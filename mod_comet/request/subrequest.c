@@ -61,7 +61,8 @@ static void end_watching(request_rec *r)
 /* Whether the request may make sub-requests to channels. */
 static int is_watched(const request_rec *r)
 {
-    return !r->main && mod_comet_config_server(r->server)->mappings->nelts;
+    return !r->main
+           && mod_comet_config_serves(mod_comet_config_server(r->server));
 }
 
 void mod_comet_subrequest_watch(request_rec *r)

@@ -63,6 +63,11 @@ mod_comet_server_config_t *mod_comet_config_server(const server_rec *s)
     return ap_get_module_config(s->module_config, &comet_module);
 }
 
+int mod_comet_config_serves(const mod_comet_server_config_t *config)
+{
+    return config->mappings->nelts && config->store != UNSET;
+}
+
 static const mod_comet_dir_config_t *dir_config(const request_rec *r)
 {
     return ap_get_module_config(r->per_dir_config, &comet_module);

@@ -19,6 +19,7 @@ typedef struct mod_comet_mapping_t {
     apr_size_t url_length;
     const char *channel; /* the mapping's channel; a prefix of channels; or
                           * "" */
+    int optional; /* it may be left out, so that httpd starts without it */
     const ap_directive_t *line; /* where it stands; parent only */
 } mod_comet_mapping_t;
 
@@ -36,9 +37,12 @@ typedef struct mod_comet_server_config_t {
     apr_array_header_t *mappings; /* mod_comet_mapping_t */
     comet_place_t place; /* as CometStore names it; place.engine is NULL if no
                           * store is set */
-    /** The index of the server's store among those of mod_comet_stores_find();
-     * set in post_config. */
+    /** The index of the server's store among those of mod_comet_stores_find(),
+     * which sets it; MOD_COMET_UNSET if the server maps no URL, or if all its
+     * mappings are left out. */
     int store;
+    const char *omitted; /* why its mappings are left out, for a warning; NULL:
+                          * nobody needs to know.  Parent only */
     int has_rules; /* whether request/shortcut.c found rules that forbid its
                     * shortcut; set in post_config */
 #define SERVER_VALUE(field, fallback) apr_int64_t field;
@@ -53,6 +57,10 @@ typedef struct mod_comet_dir_config_t {
 
 /** A server's configuration.  Any thread. */
 mod_comet_server_config_t *mod_comet_config_server(const server_rec *s);
+
+/** Whether a server maps URLs and serves them.  Any thread, after
+ * mod_comet_stores_find(). */
+int mod_comet_config_serves(const mod_comet_server_config_t *config);
 
 /*
  * The value for a server, mod_comet_config_FIELD(s), or for a request,

@@ -265,7 +265,7 @@ int mod_comet_h2_switch(conn_rec *c, request_rec *r, server_rec *s,
     if (r || strcmp(protocol, "h2") != 0 || c->master || !c->cs || !connection
         || connection->h2 || !child || !mod_comet_mpm_parks_http2()
         || !mod_comet_config_park_http2(s)
-        || !mod_comet_config_server(s)->mappings->nelts) {
+        || !mod_comet_config_serves(mod_comet_config_server(s))) {
         return DECLINED;
     }
     h2 = make(c, child);
