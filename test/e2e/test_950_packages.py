@@ -66,8 +66,6 @@ def debian(request, tmp_path_factory):
                 clean.home + "/mod_comet/build")
     shutil.rmtree(builder.root)
     shutil.rmtree(clean.home + "/mod_comet/build/deb/mod-comet")
-    os.mkdir(clean.home + "/push")
-    shutil.copy(packages(clean, PACKAGE)[0], clean.home + "/push")
     clean.fetch("chown -R %s: %s" % (debian_env.USER, "/home/" + debian_env.USER))
     clean.download("apache2 curl php-fpm php-sqlite3 openssl mod_comet/build/deb/"
                    "libapache2-mod-comet_*.deb mod_comet/build/deb/mod-comet-c*.deb"
@@ -131,6 +129,28 @@ def test_950_04_console(debian):
                         ("chat/prototype.js", "Prototype"),
                         ("comet/news?since=0&wait=0", "deploy finished")):
         assert words in debian.run("curl -sf 'http://localhost/mod-comet/%s'" % path)
+
+
+@pytest.mark.long
+def test_950_08_console_beside_a_store_elsewhere(debian):
+    """Apache starts with the console although CometStore was moved from comet.conf
+    into a virtual host, whose own settings hold; that host has the console."""
+    conf = "/etc/apache2/mods-available/comet.conf"
+    site = "<VirtualHost *:80>\nServerName own\nCometStore sqlite:%s\n" \
+        "CometRetain count=1000\nCometEndpoint /comet\n<Location /comet>\n" \
+        "Require local\n</Location>\n</VirtualHost>" % DATABASE
+    debian.run("sudo a2disconf push; sudo sed -i 's/^\tCometStore/\t#CometStore/' %s\n"
+               "echo '%s' | sudo tee /etc/apache2/sites-available/own.conf\n"
+               "sudo a2ensite own; sudo apt-get -qqy install --reinstall "
+               "./mod_comet/build/deb/mod-comet-console_*.deb\n"
+               "sudo systemctl restart apache2" % (conf, site))
+    for name, status in (("own", "200"), ("localhost", "404")):
+        assert status == debian.run(
+            "curl -s -o answer -w '%%{http_code}' -H 'Host: %s' 'http://localhost/"
+            "mod-comet/comet/news?since=0&wait=0'; rm answer" % name)
+    debian.run("sudo a2dissite own; sudo rm /etc/apache2/sites-available/own.conf\n"
+               "sudo sed -i 's/^\t#CometStore/\tCometStore/' %s; sudo a2enconf push\n"
+               "sudo systemctl restart apache2" % conf)
 
 
 class Site:
@@ -202,9 +222,11 @@ def test_950_06_remove_and_purge(debian):
 @pytest.mark.long
 def test_950_07_tutorial(debian):
     """Each command of the tutorial says what the page shows.  Its last step leaves
-    nothing."""
-    for command, output in steps():
-        said = debian.run("cd push\n" + command)
+    nothing.  (The packages were built as its first step says.)"""
+    (build, _), *others = steps()
+    assert build.strip() == readme()[0].strip()
+    for command, output in others:
+        said = debian.run("cd mod_comet\n" + command)
         assert output is None or said.strip() == output.strip(), (command, said)
     assert "active\n" == debian.run("sudo systemctl is-active apache2")
     assert left(debian) == []
