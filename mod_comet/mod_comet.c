@@ -56,7 +56,9 @@ static void register_connection_hooks(void)
     static const char *const http2[] = { "mod_http2.c", NULL };
 
     ap_hook_protocol_switch(mod_comet_h2_switch, NULL, http2, APR_HOOK_FIRST);
-    ap_hook_process_connection(mod_comet_h2_restore, ssl, http2, APR_HOOK_LAST);
+    ap_hook_process_connection(mod_comet_h2_prepare, ssl, http2, APR_HOOK_LAST);
+    ap_hook_process_connection(mod_comet_h2_decline, http2, NULL,
+                               APR_HOOK_LAST);
     ap_hook_pre_connection(mod_comet_connection_make, NULL, NULL,
                            APR_HOOK_REALLY_FIRST);
     ap_hook_pre_connection(mod_comet_adopt_watch, NULL, NULL,
@@ -136,6 +138,8 @@ static void register_answering_hooks(void)
                               AP_FTYPE_TRANSCODE + 1);
 
     /* these filters are between mod_ssl's and mod_http2 */
+    ap_register_input_filter("COMET_H2_PREFACE", mod_comet_h2_filter_preface,
+                             NULL, AP_FTYPE_CONNECTION + 3);
     ap_register_input_filter("COMET_H2_IN", mod_comet_h2_filter_in, NULL,
                              AP_FTYPE_CONNECTION + 3);
     ap_register_output_filter("COMET_H2_OUT", mod_comet_h2_filter_out, NULL,

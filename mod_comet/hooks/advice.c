@@ -212,7 +212,7 @@ static void check_omitted(mod_comet_warnings_t *warnings,
 
 /* @return why no request waits without a thread although CometParkHTTP2 is
  *         written, and what to do; NULL: requests can
- * @param served  whether a server that has it on speaks HTTP/2 over TLS */
+ * @param served  whether a server that has it on speaks HTTP/2 */
 static const char *find_h2_obstacle(int served)
 {
     if (!mod_comet_mpm_is_async()) {
@@ -225,8 +225,9 @@ static const char *find_h2_obstacle(int served)
         return "mod_http2 is not loaded; run a2enmod http2";
     }
     return served ? NULL
-                  : "no host that has it speaks HTTP/2 over TLS; write "
-                    "Protocols h2 http/1.1 and SSLEngine on there";
+                  : "no host that has it speaks HTTP/2; write Protocols h2 "
+                    "http/1.1 there (h2c in place of h2 where there is no "
+                    "TLS)";
 }
 
 static void check_http2(mod_comet_warnings_t *warnings, int wanted, int served)
@@ -272,8 +273,8 @@ void mod_comet_advice_give(server_rec *main, apr_pool_t *parent)
         if (mod_comet_config_serves(scene->config)
             && mod_comet_config_park_http2(s)) {
             wanted = 1;
-            served |= mod_comet_scene_has_tls(scene)
-                      && mod_comet_scene_speaks(scene, "h2");
+            served |= mod_comet_scene_speaks(
+                scene, mod_comet_scene_has_tls(scene) ? "h2" : "h2c");
         }
         apr_pool_clear(scratch);
     }

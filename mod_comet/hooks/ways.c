@@ -137,7 +137,7 @@ static void look_at(http2_t *http2, const mod_comet_scene_t *scene,
         || !mod_comet_scene_speaks(scene, tls ? "h2" : "h2c")) {
         return; /* (mod_http2 does nothing under prefork) */
     }
-    if (tls && mod_comet_mpm_parks_http2() && can_log_later) {
+    if (mod_comet_mpm_parks_http2() && can_log_later) {
         hosts = mod_comet_config_park_http2(scene->server) ? &http2->ghosts
                                                            : &http2->off;
     }

@@ -41,7 +41,7 @@ const mod_comet_capacity_t *mod_comet_mpm_capacity(void);
 /** Whether this MPM can park connections, also before mod_comet_mpm_query(). */
 int mod_comet_mpm_is_async(void);
 
-/** Whether clients of HTTP/2 over TLS can wait without a thread: the MPM parks
+/** Whether clients of HTTP/2 can wait without a thread: the MPM parks
  * connections, and this httpd has the mod_http2 for which that was built (2.0).
  * Also before mod_comet_mpm_query(). */
 int mod_comet_mpm_parks_http2(void);

@@ -265,8 +265,9 @@ static const char *find_obstacle(request_rec *r, const mod_comet_ask_t *ask)
     const mod_comet_h2_t *h2 = mod_comet_h2_find(r->connection->master);
 
     if (!h2 || !stream_of(r)) {
-        return "only HTTP/2 over TLS, with the event MPM and mod_http2 2, can "
-               "wait without a thread";
+        return "only the event MPM and mod_http2 2 can let HTTP/2 wait without "
+               "a thread, and only over TLS or with prior knowledge (not after "
+               "Upgrade: h2c)";
     }
     if (!mod_comet_log_can_write(h2->child->log)) {
         return "an access log can write its line only while the request exists";

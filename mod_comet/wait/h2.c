@@ -255,22 +255,22 @@ static mod_comet_h2_t *make(conn_rec *c, mod_comet_child_t *child)
     return h2;
 }
 
-int mod_comet_h2_switch(conn_rec *c, request_rec *r, server_rec *s,
-                        const char *protocol)
+/* Whether a connection that has no record yet may get one. */
+static int may_begin(const conn_rec *c, const server_rec *s)
 {
-    mod_comet_connection_t *connection = mod_comet_connection(c);
-    mod_comet_child_t *child = mod_comet_child();
-    mod_comet_h2_t *h2;
+    const mod_comet_connection_t *connection = mod_comet_connection(c);
 
-    if (r || strcmp(protocol, "h2") != 0 || c->master || !c->cs || !connection
-        || connection->h2 || !child || !mod_comet_mpm_parks_http2()
-        || !mod_comet_config_park_http2(s)
-        || !mod_comet_config_serves(mod_comet_config_server(s))) {
-        return DECLINED;
-    }
-    h2 = make(c, child);
+    return !c->master && c->cs && connection && !connection->h2
+           && mod_comet_child() && mod_comet_mpm_parks_http2()
+           && mod_comet_config_park_http2(s);
+}
+
+void mod_comet_h2_begin(conn_rec *c, const server_rec *s)
+{
+    mod_comet_h2_t *h2 = may_begin(c, s) ? make(c, mod_comet_child()) : NULL;
+
     if (!h2) {
-        return DECLINED;
+        return;
     }
     mod_comet_ack_begin(&h2->ack, s->timeout);
     h2->keep_alive = s->keep_alive_timeout;
@@ -284,18 +284,41 @@ int mod_comet_h2_switch(conn_rec *c, request_rec *r, server_rec *s,
     apr_pool_cleanup_register(c->pool, h2, forget, apr_pool_cleanup_null);
     h2->in = ap_add_input_filter("COMET_H2_IN", h2, NULL, c);
     h2->out = ap_add_output_filter("COMET_H2_OUT", h2, NULL, c);
-    connection->h2 = h2;
+    mod_comet_connection(c)->h2 = h2;
     ap_set_core_module_config(c->conn_config, h2->stand_in);
+}
+
+int mod_comet_h2_switch(conn_rec *c, request_rec *r, server_rec *s,
+                        const char *protocol)
+{
+    /* httpd closes a connection that a request has upgraded as soon as mod_http2
+     * gives it back, so nothing can wait on it then */
+    if (!r && strcmp(protocol, "h2") == 0
+        && mod_comet_config_serves(mod_comet_config_server(s))) {
+        mod_comet_h2_begin(c, s);
+    }
     return DECLINED; /* mod_http2's hook runs next and gets the socket of the
                       * connection */
 }
 
-int mod_comet_h2_restore(conn_rec *c)
+void mod_comet_h2_restore(mod_comet_h2_t *h2)
+{
+    if (ap_get_conn_socket(h2->c) == h2->stand_in) {
+        ap_set_core_module_config(h2->c->conn_config, h2->real);
+    }
+}
+
+int mod_comet_h2_prepare(conn_rec *c)
 {
     mod_comet_h2_t *h2 = c->master ? NULL : mod_comet_h2_find(c);
 
-    if (h2 && ap_get_conn_socket(c) == h2->stand_in) {
-        ap_set_core_module_config(c->conn_config, h2->real);
+    if (h2) {
+        mod_comet_h2_restore(h2);
+    }
+    else if (may_begin(c, c->base_server) && !c->keepalives
+             && !mod_comet_connection(c)->tls
+             && ap_is_allowed_protocol(c, NULL, c->base_server, "h2c")) {
+        ap_add_input_filter("COMET_H2_PREFACE", NULL, NULL, c);
     }
     return DECLINED;
 }

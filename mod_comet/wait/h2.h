@@ -28,8 +28,14 @@ int mod_comet_h2_switch(conn_rec *c, request_rec *r, server_rec *s,
                         const char *protocol);
 
 /** process_connection hook, between mod_ssl's and mod_http2's: c1 gets its
- * socket back. */
-int mod_comet_h2_restore(conn_rec *c);
+ * socket back.  A new connection without TLS gets a filter that notices whether
+ * its client speaks HTTP/2, since no hook runs then. */
+int mod_comet_h2_prepare(conn_rec *c);
+
+/** process_connection hook, after mod_http2's: it has not taken the connection,
+ * so that filter leaves.  (A filter must not leave when a request exists, whose
+ * list of filters begins with it.) */
+int mod_comet_h2_decline(conn_rec *c);
 
 /** The MPM has given c1 to a worker.  Called before mod_http2 runs. */
 void mod_comet_h2_resume(conn_rec *c);
@@ -57,5 +63,13 @@ apr_status_t mod_comet_h2_filter_in(ap_filter_t *f, apr_bucket_brigade *bb,
                                     ap_input_mode_t mode, apr_read_type_e block,
                                     apr_off_t length);
 apr_status_t mod_comet_h2_filter_out(ap_filter_t *f, apr_bucket_brigade *bb);
+
+/** The filter of a new connection without TLS: when mod_http2 peeks at the
+ * client's first bytes and they begin HTTP/2, make the record of the
+ * connection.  mod_http2 takes the connection's socket after that. */
+apr_status_t mod_comet_h2_filter_preface(ap_filter_t *f, apr_bucket_brigade *bb,
+                                         ap_input_mode_t mode,
+                                         apr_read_type_e block,
+                                         apr_off_t length);
 
 #endif /* MOD_COMET_H2_H */

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The filters between mod_http2 and mod_ssl: buckets to bytes and back. */
+/* The filters between mod_http2 and mod_ssl or the socket: buckets to bytes and
+ * back. */
 #include "wait/h2_priv.h"
 
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "output/filters.h"
@@ -212,6 +214,7 @@ apr_status_t mod_comet_h2_filter_out(ap_filter_t *f, apr_bucket_brigade *bb)
     mod_comet_h2_t *h2 = f->ctx;
     apr_status_t status = APR_SUCCESS;
 
+    mod_comet_h2_restore(h2);
     while (status == APR_SUCCESS && !APR_BRIGADE_EMPTY(bb)) {
         status = pass_bucket(h2, APR_BRIGADE_FIRST(bb));
     }
@@ -286,6 +289,7 @@ apr_status_t mod_comet_h2_filter_in(ap_filter_t *f, apr_bucket_brigade *bb,
     apr_status_t status;
     int more;
 
+    mod_comet_h2_restore(h2);
     if (mode != AP_MODE_READBYTES) {
         return ap_get_brigade(f->next, bb, mode, block, length);
     }
@@ -316,4 +320,46 @@ apr_status_t mod_comet_h2_filter_in(ap_filter_t *f, apr_bucket_brigade *bb,
         apr_brigade_cleanup(h2->in_bb);
     } while (status == APR_SUCCESS && more && APR_BRIGADE_EMPTY(bb));
     return status;
+}
+
+/* --- without TLS --------------------------------------------------------------- */
+
+/* Whether the client's first bytes begin HTTP/2.  mod_http2 compares the same
+ * bytes. */
+static int is_preface(apr_bucket_brigade *bb)
+{
+    static const char preface[] = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+    char bytes[sizeof(preface) - 1];
+    apr_size_t length = sizeof(bytes);
+
+    return apr_brigade_flatten(bb, bytes, &length) == APR_SUCCESS
+           && length == sizeof(bytes) && memcmp(bytes, preface, length) == 0;
+}
+
+apr_status_t mod_comet_h2_filter_preface(ap_filter_t *f, apr_bucket_brigade *bb,
+                                         ap_input_mode_t mode,
+                                         apr_read_type_e block,
+                                         apr_off_t length)
+{
+    apr_status_t status = ap_get_brigade(f->next, bb, mode, block, length);
+
+    if (mode == AP_MODE_SPECULATIVE && status == APR_SUCCESS
+        && is_preface(bb)) {
+        ap_remove_input_filter(f);
+        mod_comet_h2_begin(f->c, f->c->base_server);
+    }
+    return status;
+}
+
+int mod_comet_h2_decline(conn_rec *c)
+{
+    ap_filter_t *f = c->keepalives ? NULL : c->input_filters;
+
+    while (f && f->frec->filter_func.in_func != mod_comet_h2_filter_preface) {
+        f = f->next;
+    }
+    if (f) {
+        ap_remove_input_filter(f);
+    }
+    return DECLINED;
 }

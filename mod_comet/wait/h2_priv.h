@@ -55,6 +55,15 @@ struct mod_comet_h2_t {
 /** Find the record of a connection; NULL: it has none. */
 mod_comet_h2_t *mod_comet_h2_find(const conn_rec *c);
 
+/** Make the record of a connection that is about to speak HTTP/2, if it may
+ * have one.  mod_http2 takes the connection's socket next; after that
+ * mod_comet_h2_restore() is due.
+ * @param s  the host that decides whether requests wait without a thread */
+void mod_comet_h2_begin(conn_rec *c, const server_rec *s);
+
+/** Give the connection its socket back. */
+void mod_comet_h2_restore(mod_comet_h2_t *h2);
+
 void mod_comet_h2_unref(mod_comet_h2_t *h2);
 
 /** Let the thread that owns c1 send frames of ghosts.  The caller holds the

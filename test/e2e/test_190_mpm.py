@@ -262,7 +262,7 @@ def test_190_09_one_process(make_server, mpm):
 @pytest.fixture
 def h2_site(make_server):
     return make_server(h2=True, threads=32,
-                       conf="CometPollTimeout 2s\nH2MaxWorkers 32\n")
+                       conf="CometParkHTTP2 off\nCometPollTimeout 2s\nH2MaxWorkers 32\n")
 
 
 def test_190_20_h2_chat(h2_site):
@@ -337,7 +337,8 @@ def test_190_27_h2_places_come_back(make_server):
     """A connection has two places for waiting streams; each stream that ends
     frees its place."""
     server = make_server(h2=True, threads=32,
-                         conf="CometPollTimeout 60s\nH2MaxWorkers 32\n")
+                         conf="CometParkHTTP2 off\nCometPollTimeout 60s\n"
+                         "H2MaxWorkers 32\n")
 
     def ask(conn, number):
         return conn.request("GET", "/comet/h2-%d?since=0" % number,
@@ -377,7 +378,8 @@ def test_190_24_h2_gone(h2_site):
 def test_190_26_h2_vanished(make_server):
     """Clients that vanish silently are noticed within two heartbeats."""
     server = make_server(mpm="event", h2=True, threads=16,
-                         conf="CometHeartbeat 1s\nH2MaxWorkers 32\n")
+                         conf="CometParkHTTP2 off\nCometHeartbeat 1s\n"
+                         "H2MaxWorkers 32\n")
     conns = [H2(server.port) for _ in range(4)]
     for conn in conns:
         stream = conn.request("GET", "/comet/h?since=0",

@@ -113,7 +113,8 @@ def test_265_02_streams_and_classic(make_server, mpm):
 
 def test_265_03_over_http2(make_server):
     """A poll that holds a thread on HTTP/2 sets no cookie either."""
-    server = make_server(conf=MAKERS, modules=MODULES, h2=True)
+    server = make_server(conf=MAKERS + "CometParkHTTP2 off\n", modules=MODULES,
+                         h2=True)
     since = server.post("x", "first")
     answer = subprocess.run(
         ["curl", "-sS", "-i", "--http2-prior-knowledge", "-m", "20",

@@ -131,7 +131,7 @@ def test_270_03_threads(make_server, mpm):
 def test_270_04_http2(make_server):
     """More requests of one HTTP/2 connection than may wait: the answer names
     this limit, and another connection is served."""
-    server = make_server(h2=True, threads=32)
+    server = make_server(h2=True, threads=32, conf="CometParkHTTP2 off\n")
     first = post(server, "news", "one")
     with H2(server.port) as tab:
         streams = [tab.request("GET", "/comet/news",

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""HTTP/2 over TLS without a thread: what clients see, and what it costs."""
+"""HTTP/2 over TLS without a thread: what clients see, and what it costs.
+(test_617 runs some of these tests in clear text.)"""
 
 import json
 import os

@@ -219,18 +219,6 @@ def test_614_03_a_stop_while_nothing_may_be_sent(make_server):
     assert server.status()["ghosts"] == 0
 
 
-def test_614_04_in_clear_text(server):
-    """HTTP/2 without TLS, by prior knowledge and by an upgrade, waits with a
-    thread, and gets its messages."""
-    with H2(server.port) as conn:
-        stream, = open_streams(conn, 1)
-        server.wait_waiting(1)
-        assert server.status()["ghosts"] == 0
-        server.post("news", "1")
-        assert conn.pump(lambda: numbers(stream) == [1], 5 * SLOW)
-    wait_until(lambda: server.waiting() == 0, 5, "its end")
-
-
 def test_614_05_granted_while_it_sleeps(server):
     """Credit for a stream that wants none, in any order with messages."""
     with H2Tls(server.tls_port, 65535, 0) as conn:

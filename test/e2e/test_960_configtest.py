@@ -374,10 +374,12 @@ H2 = "Protocols h2 http/1.1\n"
      r"this MPM cannot park connections; run a2enmod mpm_event"),
     ("event", {"tls": True}, H2,
      r"mod_http2 is not loaded; run a2enmod http2"),
-    ("event", {"h2": True}, H2, r"no host that has it speaks HTTP/2 over TLS; "
-     r"write Protocols h2 http/1\.1 and SSLEngine on"),
+    ("event", {"modules": ("http2",)}, H2,
+     r"no host that has it speaks HTTP/2; write Protocols h2 http/1\.1 there "
+     r"\(h2c in place of h2 where there is no TLS\)"),
     ("event", {"modules": ("http2",), "tls": True}, "Protocols http/1.1\n",
-     r"no host that has it speaks HTTP/2 over TLS"),
+     r"no host that has it speaks HTTP/2; "),
+    ("event", {"h2": True}, "", None),
     ("event", {"h2": True, "tls": True}, H2, None)])
 def test_960_06_http2(make_server, mpm, modules, lines, words):
     """configtest warns of CometParkHTTP2 where something that it needs is

@@ -127,7 +127,7 @@ def test_964_04_http2(server):
     check(server, "/comet/news" + POLL + "&v=4", transport="poll",
           way="ghosts", messages=1, cursor=last, end="answered")
     with H2(server.port) as conn:
-        stream = conn.request("GET", target + "5")
+        conn.request("GET", target + "5", body=b"a body")
         assert conn.pump(server.waiting, 10)
     check(server, target + "5", way="blocked", messages=0, end="left")
 

@@ -53,10 +53,12 @@ class Client:
         self.may_read.set()
         self.read_at = time.monotonic()
 
-    async def open(self):
-        context = ssl.create_default_context()
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-        context.set_alpn_protocols(["h2"])
+    async def open(self, tls):
+        context = None
+        if tls:
+            context = ssl.create_default_context()
+            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+            context.set_alpn_protocols(["h2"])
         self.reader, self.writer = await asyncio.open_connection(
             "127.0.0.1", self.port, ssl=context)
         self.writer.write(
@@ -345,9 +347,10 @@ class Crowd:
         self.followers += followers
         profile = PROFILES[index % len(PROFILES)]
         while not self.is_done(followers):
-            client = Client(self.server.tls_port, profile, "localhost")
+            client = Client(self.server.tls_port or self.server.port, profile,
+                            "localhost")
             try:
-                await client.open()
+                await client.open(self.server.tls)
             except OSError:
                 await asyncio.sleep(0.2)
                 continue
@@ -419,10 +422,11 @@ class Crowd:
         await asyncio.gather(*(self.live(i) for i in range(self.count)))
 
 
-def crowd(make_server, seconds, connections, reload_every=0, seed=1, conf=""):
+def crowd(make_server, seconds, connections, reload_every=0, seed=1, conf="",
+          tls=True):
     """Run it; return the figures as a sentence."""
     server = make_server(
-        mpm="event", tls=True, h2=True, threads=64,
+        mpm="event", tls=tls, h2=True, threads=64,
         conf="CometParkHTTP2 on\nCometReplay 100000\nCometHeartbeat 2\n"
              + conf)
     all_of_it = Crowd(server, seconds, connections, seed)
