@@ -74,17 +74,25 @@ function push({ data, lastEventId }) {
     }
 }
 
+/** Publish the page's own message, and say so if the server takes none. */
+async function greet() {
+    sent = performance.now();
+    const answer = await fetch(pushed.dataset.channel, {
+        method: 'POST',
+        body: greeting,
+        headers: { 'Content-Type': 'text/plain' },
+    }).catch(() => null);
+    const { error } = answer?.ok === false
+        ? await answer.json().catch(() => ({ error: answer.status })) : {};
+    $('#push-note').textContent = error
+        ? `The server refused this page’s message: ${error}. The command still works.`
+        : '';
+}
+
 function listen() {
     source = new EventSource(pushed.dataset.channel);
     source.addEventListener('message', push);
-    source.addEventListener('open', () => {
-        sent = performance.now();
-        fetch(pushed.dataset.channel, {
-            method: 'POST',
-            body: greeting,
-            headers: { 'Content-Type': 'text/plain' },
-        }).catch(() => {});
-    }, { once: true });
+    source.addEventListener('open', greet, { once: true });
 }
 
 // A browser may keep a page that is left, and show it again later.

@@ -336,3 +336,20 @@ def test_300_40_landing_page(browser, pages):
         pages.post("hello", str(i))
     wait_until(lambda: [row.split()[-1] for row in tab.js(rows)]
                == ["1", "2", "3", "4", "5"], 10 * SLOW, "the last five")
+
+
+def test_300_41_landing_page_where_publishing_is_off(chromium, make_server):
+    """Where clients may not publish, the landing page says that its own message was
+    refused; an INSERT still arrives."""
+    server = stage(make_server(start=False, conf="CometPublish off\n" + CONF)).start()
+    chromium.port = server.port
+    tab = chromium.open("/")
+    wait_until(lambda: "refused this page’s message: publishing is off here "
+               "(CometPublish)" in tab.js("return document.querySelector("
+                                          "'#push-note')?.textContent ?? ''"),
+               10 * SLOW, "the note")
+    sqlite(server.db, "INSERT INTO message(channel, body) VALUES('hello', 'a row')")
+    wait_until(lambda: tab.js("return document.querySelector('#pushed')"
+                              ".textContent").endswith(" a row"),
+               10 * SLOW, "the row")
+    chromium.reset()
