@@ -104,6 +104,40 @@ static int is_simple(const mod_comet_ask_t *ask)
            && !ask->before && !ask->words.data;
 }
 
+/* How long a client waits for a look at a remote store that it shares with
+ * others, before it asks the store itself. */
+#define LOOK_LIMIT apr_time_from_msec(100)
+
+static void note_recalled(mod_comet_ask_t *ask, comet_timestamp_t last,
+                          const comet_reading_t *reading)
+{
+    comet_metrics_add(COMET_METRIC_resumed, 1);
+    ask->seen = last;
+    come_back_if(ask, reading);
+}
+
+/*
+ * Answer from memory after a look at a remote store, which all who ask now
+ * share: each question to the database costs it a tenth of a millisecond.
+ * @return 0: it was not answered
+ */
+static int recall_remote(const request_rec *r, mod_comet_ask_t *ask,
+                         comet_batch_t *missed)
+{
+    comet_reading_t reading = { .selection = ask->selection, .batch = missed };
+    comet_store_state_t state;
+
+    if (!is_simple(ask)
+        || !comet_hub_recall_remote(
+            mod_comet_child()->hub,
+            (apr_size_t)mod_comet_config_server(r->server)->store, LOOK_LIMIT,
+            ask->cursor, &state, &reading)) {
+        return 0;
+    }
+    note_recalled(ask, state.last, &reading);
+    return 1;
+}
+
 /*
  * Answer from memory without a view of the store, if nothing was committed since
  * the connection's last view.
@@ -123,9 +157,7 @@ static int recall(const request_rec *r, comet_store_t *store,
             ask->cursor, 1, &reading)) {
         return 0;
     }
-    comet_metrics_add(COMET_METRIC_resumed, 1);
-    ask->seen = state.last;
-    come_back_if(ask, &reading);
+    note_recalled(ask, state.last, &reading);
     return 1;
 }
 
@@ -182,8 +214,12 @@ static apr_status_t look_up(request_rec *r, mod_comet_ask_t *ask,
 {
     comet_store_t *store;
     comet_store_state_t state;
-    apr_status_t status = mod_comet_reading_take(r, ask, &store);
+    apr_status_t status;
 
+    if (recall_remote(r, ask, missed)) {
+        return APR_SUCCESS;
+    }
+    status = mod_comet_reading_take(r, ask, &store);
     if (status == APR_SUCCESS && !recall(r, store, ask, missed)) {
         status = comet_store_begin(store, &state);
         if (status == APR_SUCCESS) {

@@ -271,18 +271,35 @@ static int take_over(comet_feed_t *feed, pthread_mutex_t *lock,
     return any;
 }
 
-static apr_status_t open_and_look(comet_feed_t *feed, pthread_mutex_t *lock,
-                                  int *changed, comet_feed_cb *callback,
-                                  void *baton)
+/* Find out by one question whether a remote log is as the ring has it.  That is
+ * so at most looks which nobody was notified of. */
+static apr_status_t glance(comet_feed_t *feed, int *is_same)
 {
+    comet_store_state_t state;
+    apr_status_t status = comet_store_state(feed->store, &state);
+
+    *is_same = status == APR_SUCCESS && state.last == feed->ring.state.last
+               && state.erased == feed->ring.state.erased;
+    return status;
+}
+
+static apr_status_t open_and_look(comet_feed_t *feed, pthread_mutex_t *lock,
+                                  int notified, int *changed,
+                                  comet_feed_cb *callback, void *baton)
+{
+    int is_same = 0;
     apr_status_t status =
         feed->store
             ? APR_SUCCESS
             : comet_store_open(&feed->store, feed->store_config,
                                COMET_STORE_READ_AT_ONCE, feed->stopping);
 
-    return status == APR_SUCCESS ? look(feed, lock, changed, callback, baton)
-                                 : status;
+    if (status == APR_SUCCESS && feed->is_remote && !notified) {
+        status = glance(feed, &is_same);
+    }
+    return status == APR_SUCCESS && !is_same
+               ? look(feed, lock, changed, callback, baton)
+               : status;
 }
 
 comet_feed_coverage_e comet_feed_coverage(comet_feed_t *feed,
@@ -306,11 +323,20 @@ static void note_look(comet_feed_t *feed, apr_status_t status, int changed,
     if (status != APR_SUCCESS) {
         comet_watch_pause(feed->watch, now);
     }
-    if (changed && notified) {
-        comet_watch_tell(feed->watch, now);
-    }
-    else if (changed) {
+    if (changed && !notified) {
         comet_bus_notify(feed->bus);
+    }
+}
+
+/* Tell other servers of what this one has committed, and of nothing else, or two
+ * servers would tell each other for ever. */
+static void tell_others(comet_feed_t *feed, apr_time_t now)
+{
+    apr_uint32_t commits = comet_bus_commits(feed->bus);
+
+    if (commits != feed->told) {
+        feed->told = commits;
+        comet_watch_tell(feed->watch, now);
     }
 }
 
@@ -330,18 +356,19 @@ apr_status_t comet_feed_refresh(comet_feed_t *feed, pthread_mutex_t *lock,
     }
     taken = take_over(feed, lock, callback, baton);
     if (thorough || !is_in_step(feed)) {
-        status = open_and_look(feed, lock, &changed, callback, baton);
+        status = open_and_look(feed, lock, notified, &changed, callback, baton);
     }
     if (status == COMET_EMOVED) {
         give_up_store(feed, lock);
         was_unknown = 1;
-        status = open_and_look(feed, lock, &changed, callback, baton);
+        status = open_and_look(feed, lock, notified, &changed, callback, baton);
     }
     if (status != APR_SUCCESS && status != COMET_ELOCKED) {
         give_up_store(feed, lock);
     }
     if (feed->watch) {
         note_look(feed, status, changed || taken, notified, now);
+        tell_others(feed, now);
     }
     /* if the ring was not kept, it is unknown which messages were announced */
     feed->restarted =

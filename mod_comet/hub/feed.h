@@ -28,6 +28,8 @@ typedef struct comet_feed_t {
     comet_store_t *store; /* the hub's connection; NULL while the store fails */
     apr_time_t safety_at; /* when to look at the store without a notification */
     comet_watch_t *watch; /* NULL: this child does not watch */
+    apr_uint32_t told; /* how many commits of this server the watch has told
+                        * others of */
     apr_status_t status; /* status of the last look */
     apr_time_t failing_since; /* 0 if the last look succeeded */
     apr_status_t reported; /* what comet_hub_error_cb was called with last */

@@ -227,6 +227,29 @@ int comet_hub_recall(comet_hub_t *hub, apr_size_t store,
     return known;
 }
 
+int comet_hub_recall_remote(comet_hub_t *hub, apr_size_t store,
+                            apr_interval_time_t limit, comet_timestamp_t after,
+                            comet_store_state_t *state,
+                            comet_reading_t *reading)
+{
+    comet_scout_t *scout = hub->scouts[store];
+    const comet_feed_t *feed = &hub->feeds[store];
+    int known;
+
+    if (!scout || !comet_scout_await_look(scout, limit)) {
+        return 0;
+    }
+    pthread_mutex_lock(&hub->lock);
+    *state = feed->ring.state;
+    known = after <= state->last && comet_ring_covers(&feed->ring, after)
+            && (!after || after >= feed->erased_until);
+    if (known) {
+        comet_ring_collect(&feed->ring, after, reading);
+    }
+    pthread_mutex_unlock(&hub->lock);
+    return known;
+}
+
 comet_feed_coverage_e comet_hub_coverage(comet_hub_t *hub, apr_size_t store,
                                          comet_timestamp_t after)
 {

@@ -166,6 +166,21 @@ int comet_hub_recall(comet_hub_t *hub, apr_size_t store,
                      int whole, comet_reading_t *reading);
 
 /**
+ * Answer from memory for a remote store, after a look at the store that begins
+ * after this call.  All who ask at the same time share that look.  Any thread
+ * but the hub's; it waits.
+ * @param limit  how long to wait for the look
+ * @param state  set to the state of the store that memory was in step with
+ * @param reading  empty
+ * @return whether the ring could answer; 0 also if the store is not remote, or
+ *         if a message after the cursor was ever erased
+ */
+int comet_hub_recall_remote(comet_hub_t *hub, apr_size_t store,
+                            apr_interval_time_t limit, comet_timestamp_t after,
+                            comet_store_state_t *state,
+                            comet_reading_t *reading);
+
+/**
  * Whether the ring has, at this very moment, everything that a store contains
  * after a cursor.  Called by the hub's thread.
  */

@@ -13,6 +13,10 @@
  * REST_USEC. */
 #define REST_SHARE 4
 #define REST_USEC 2000
+/* The same after a look that so many workers have waited for.  Those who ask
+ * meanwhile share the next one: 10,000 polls a second cost a hundred looks. */
+#define CROWD 8
+#define CROWD_REST_USEC 10000
 #define BACK_OFF_MIN_USEC 50000
 #define BACK_OFF_MAX_USEC 2000000
 
@@ -23,6 +27,11 @@ struct comet_scout_t {
     pthread_t thread;
     int has_thread; /* `thread` was started and was not joined yet */
     atomic_int stopping, ended; /* [atomic] */
+    pthread_cond_t looked; /* with hub->lock: answered or failing changed */
+    /* [hub->lock] how many questions were asked, how many of them before the
+     * last look began, and how many before the last one that succeeded */
+    apr_uint64_t asked, begun, answered;
+    int failing; /* [hub->lock] the last look failed */
     /* the rest: [thread] */
     int notified; /* a notification has come since the last look */
     apr_time_t rests_until;
@@ -34,15 +43,26 @@ static comet_feed_t *feed_of(const comet_scout_t *scout)
     return &scout->hub->feeds[scout->number];
 }
 
+/* Whether a worker waits for a look. */
+static int is_asked(comet_scout_t *scout)
+{
+    int asked;
+
+    pthread_mutex_lock(&scout->hub->lock);
+    asked = scout->asked != scout->begun;
+    pthread_mutex_unlock(&scout->hub->lock);
+    return asked;
+}
+
 /* When to look next. */
-static apr_time_t next_look(const comet_scout_t *scout)
+static apr_time_t next_look(comet_scout_t *scout)
 {
     apr_time_t due = comet_feed_due(feed_of(scout));
 
     if (scout->back_off) {
         return scout->rests_until;
     }
-    if (scout->notified && scout->rests_until < due) {
+    if (scout->rests_until < due && (scout->notified || is_asked(scout))) {
         return scout->rests_until;
     }
     return due;
@@ -61,7 +81,8 @@ static void rest(comet_scout_t *scout)
         switch (events[n].data.u64) {
         case EVENT_WAKE:
             if (read(scout->kick, &counter, sizeof(counter)) < 0) {
-                /* the thread is told to end, and checks that anyway */
+                /* the thread is told to end, or asked to look, and checks both
+                 * anyway */
             }
             break;
         case EVENT_NOTIFY:
@@ -78,14 +99,14 @@ static void rest(comet_scout_t *scout)
  * as after the failure before, and up to a quarter shorter or longer, so that
  * not all children come back at the same moment. */
 static void note_look(comet_scout_t *scout, apr_status_t status,
-                      apr_time_t begun)
+                      apr_time_t begun, apr_interval_time_t least)
 {
     apr_time_t now = comet_monotonic();
     apr_interval_time_t pause = REST_SHARE * (now - begun);
 
     if (status == APR_SUCCESS) {
         scout->back_off = 0;
-        scout->rests_until = now + (pause > REST_USEC ? pause : REST_USEC);
+        scout->rests_until = now + (pause > least ? pause : least);
         return;
     }
     scout->back_off *= 2;
@@ -99,10 +120,35 @@ static void note_look(comet_scout_t *scout, apr_status_t status,
         now + scout->back_off * 3 / 4 + now % (scout->back_off / 2);
 }
 
+/* Note which questions the look that begins now will answer.
+ * @return how many */
+static apr_uint64_t take_questions(comet_scout_t *scout)
+{
+    apr_uint64_t count;
+
+    pthread_mutex_lock(&scout->hub->lock);
+    count = scout->asked - scout->begun;
+    scout->begun = scout->asked;
+    pthread_mutex_unlock(&scout->hub->lock);
+    return count;
+}
+
+static void answer_questions(comet_scout_t *scout, apr_status_t status)
+{
+    pthread_mutex_lock(&scout->hub->lock);
+    scout->failing = status != APR_SUCCESS;
+    if (!scout->failing) {
+        scout->answered = scout->begun;
+    }
+    pthread_cond_broadcast(&scout->looked);
+    pthread_mutex_unlock(&scout->hub->lock);
+}
+
 static void look(comet_scout_t *scout)
 {
     apr_time_t now = comet_monotonic();
     int notified = scout->notified;
+    apr_uint64_t asked;
     apr_status_t status;
 
     if (now >= feed_of(scout)->safety_at) {
@@ -111,8 +157,10 @@ static void look(comet_scout_t *scout)
         now = comet_monotonic();
     }
     scout->notified = 0;
+    asked = take_questions(scout);
     status = comet_hub_refresh(scout->hub, scout->number, notified, now);
-    note_look(scout, status, now);
+    answer_questions(scout, status);
+    note_look(scout, status, now, asked < CROWD ? REST_USEC : CROWD_REST_USEC);
     comet_hub_wake(scout->hub);
 }
 
@@ -150,6 +198,10 @@ apr_status_t comet_scout_create(comet_scout_t **scout, comet_hub_t *hub,
 
     made->hub = hub;
     made->number = number;
+    made->failing = 1; /* it has not looked yet */
+    if (comet_condition_init(&made->looked) != 0) {
+        return APR_ENOMEM;
+    }
     made->epoll = epoll_create1(EPOLL_CLOEXEC);
     made->kick = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     if (made->epoll < 0 || made->kick < 0) {
@@ -168,14 +220,39 @@ apr_status_t comet_scout_create(comet_scout_t **scout, comet_hub_t *hub,
     return status;
 }
 
-void comet_scout_end(comet_scout_t *scout)
+static void wake(const comet_scout_t *scout)
 {
     static const apr_uint64_t one = 1;
 
-    atomic_store(&scout->stopping, 1);
     if (write(scout->kick, &one, sizeof(one)) < 0) {
-        /* the thread wakes up when its next look is due, and ends then */
+        /* the thread wakes up when its next look is due */
     }
+}
+
+int comet_scout_await_look(comet_scout_t *scout, apr_interval_time_t limit)
+{
+    apr_time_t deadline = comet_monotonic() + limit;
+    apr_uint64_t question;
+    int is_answered;
+
+    pthread_mutex_lock(&scout->hub->lock);
+    question = ++scout->asked;
+    if (question == scout->begun + 1) {
+        wake(scout); /* those before it have done so */
+    }
+    while (scout->answered < question && !scout->failing
+           && !atomic_load(&scout->stopping) && comet_monotonic() < deadline) {
+        comet_condition_wait(&scout->looked, &scout->hub->lock, deadline);
+    }
+    is_answered = scout->answered >= question;
+    pthread_mutex_unlock(&scout->hub->lock);
+    return is_answered;
+}
+
+void comet_scout_end(comet_scout_t *scout)
+{
+    atomic_store(&scout->stopping, 1);
+    wake(scout);
 }
 
 int comet_scout_has_ended(comet_scout_t *scout)

@@ -7,6 +7,9 @@
  * It looks at once when it is notified after a rest; under load it rests for
  * several times as long as a look takes.  While the store fails it tries again
  * after 50 ms, 100 ms … 2 s.
+ *
+ * Workers whose clients ask what is new share its looks: a look that has begun
+ * after a question has found everything that was stored before the question.
  */
 #ifndef COMET_SCOUT_H
 #define COMET_SCOUT_H
@@ -22,6 +25,16 @@ typedef struct comet_scout_t comet_scout_t;
  */
 apr_status_t comet_scout_create(comet_scout_t **scout, comet_hub_t *hub,
                                 apr_size_t number, apr_pool_t *pool);
+
+/**
+ * Wait for a look that begins after this call.  From then on the ring has
+ * everything that was stored before the call.  Any thread but the hub's, without
+ * a lock.
+ * @param limit  how long to wait
+ * @return whether there was such a look.  While the store fails there is none,
+ *         and the call returns at once
+ */
+int comet_scout_await_look(comet_scout_t *scout, apr_interval_time_t limit);
 
 /** Tell the thread to end.  Takes no lock; safe in a signal handler. */
 void comet_scout_end(comet_scout_t *scout);

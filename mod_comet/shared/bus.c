@@ -63,6 +63,7 @@ typedef struct shared_t {
     apr_int64_t locked_at; /* [write] monotonic */
     apr_int64_t held; /* [write] for how long the lock was held in this
                        * period */
+    _Atomic apr_uint32_t commits; /* [atomic] for comet_bus_commits() */
 } shared_t;
 
 struct comet_bus_t {
@@ -200,6 +201,17 @@ void comet_bus_notify(comet_bus_t *bus)
     do {
         written = write(bus->event_fd, &one, sizeof(one));
     } while (written < 0 && errno == EINTR);
+}
+
+void comet_bus_notify_commit(comet_bus_t *bus)
+{
+    atomic_fetch_add(&bus->shared->commits, 1);
+    comet_bus_notify(bus);
+}
+
+apr_uint32_t comet_bus_commits(const comet_bus_t *bus)
+{
+    return atomic_load(&bus->shared->commits);
 }
 
 int comet_bus_fd(const comet_bus_t *bus)

@@ -61,6 +61,15 @@ void comet_bus_unlock(comet_bus_t *bus);
 void comet_bus_notify(comet_bus_t *bus);
 
 /**
+ * Count a commit of this server, and notify every child of it.  Any thread, any
+ * process.
+ */
+void comet_bus_notify_commit(comet_bus_t *bus);
+
+/** How many commits of this server were counted.  Any thread, any process. */
+apr_uint32_t comet_bus_commits(const comet_bus_t *bus);
+
+/**
  * The eventfd of the notifications, for an epoll with EPOLLET.  Never read it:
  * every child sees every notification because no child consumes it.
  */

@@ -21,6 +21,10 @@
 #define SEIZE_USEC 2000
 #define STALL_USEC 10000
 
+/** How much is stored in one transaction, unless a single job is larger.  More
+ * would take a network or a disk longer than an append may take. */
+#define COMMIT_BYTES ((apr_size_t)4 << 20)
+
 void comet_writer_wake(comet_writer_t *writer)
 {
     int saved = errno;
@@ -47,6 +51,19 @@ static job_t *allocate_job(comet_store_group_t *const *groups, apr_size_t count)
             groups[i]->count * sizeof(comet_message_t *) + texts_of(groups[i]);
     }
     return malloc(size);
+}
+
+/* How much the messages of a job take on the way to a store. */
+static apr_size_t bytes_of(const job_t *job)
+{
+    apr_size_t bytes = 0, i, k;
+
+    for (i = 0; i < job->count; i++) {
+        for (k = 0; k < job->groups[i].count; k++) {
+            bytes += job->groups[i].messages[k]->body.length;
+        }
+    }
+    return bytes;
 }
 
 /* Copy groups into a job, since a job in flight may outlive its publisher. */
@@ -352,13 +369,15 @@ void comet_writer_refuse_jobs(comet_writer_t *writer, apr_status_t status)
 apr_size_t comet_writer_take_jobs(comet_writer_t *writer)
 {
     const apr_size_t room = writer->config.places + COMET_WRITER_GROUPS;
-    apr_size_t count = 0, i;
+    apr_size_t count = 0, bytes = 0, i;
     job_t *job;
 
     writer->group_count = 0;
     pthread_mutex_lock(&writer->mutex);
     while ((job = TAILQ_FIRST(&writer->queue)) != NULL
-           && writer->group_count + job->count <= room) {
+           && writer->group_count + job->count <= room
+           && (!count || bytes + bytes_of(job) <= COMMIT_BYTES)) {
+        bytes += bytes_of(job);
         TAILQ_REMOVE(&writer->queue, job, link);
         job->state = JOB_IN_FLIGHT;
         writer->jobs[count++] = job;
@@ -370,17 +389,38 @@ apr_size_t comet_writer_take_jobs(comet_writer_t *writer)
     return count;
 }
 
+/* Whether nothing of a job was done, since another program had something
+ * locked. */
+static int is_put_off(const job_t *job)
+{
+    apr_size_t i = 0;
+
+    while (i < job->count && job->groups[i].result == COMET_ELOCKED) {
+        i++;
+    }
+    return job->count && i == job->count;
+}
+
 void comet_writer_answer_jobs(comet_writer_t *writer, apr_size_t count,
                               apr_status_t status)
 {
     jobs_t done = TAILQ_HEAD_INITIALIZER(done);
-    apr_size_t i;
+    apr_size_t i, put_off = 0;
 
     pthread_mutex_lock(&writer->mutex);
     for (i = 0; i < count; i++) {
-        finish_locked(writer->jobs[i], status, &done);
+        job_t *job = writer->jobs[i];
+
+        if (status == APR_SUCCESS && !job->left && is_put_off(job)) {
+            job->state = JOB_QUEUED;
+            TAILQ_INSERT_TAIL(&writer->queue, job, link);
+            put_off++;
+        }
+        else {
+            finish_locked(job, status, &done);
+        }
     }
-    vacate_locked(writer, count);
+    vacate_locked(writer, count - put_off);
     writer->answered_at = comet_monotonic();
     pthread_mutex_unlock(&writer->mutex);
     wake_publishers(&done);

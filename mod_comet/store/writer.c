@@ -23,6 +23,9 @@
  * the time. */
 #define INBOX_USEC 10000
 #define INBOX_SHARE 10
+/** How long to leave the inbox alone after a failure.  The connection is made
+ * again after most of them, which must not happen at each look. */
+#define INBOX_PAUSE_USEC 500000
 /** How often to see whether the store is still the one at its place. */
 #define LOOK_USEC 1000000
 
@@ -239,7 +242,7 @@ static void publish_queued(comet_writer_t *writer)
         comet_writer_requeue_jobs(writer, count);
     }
     else if (count) {
-        comet_bus_notify(writer->config.bus);
+        comet_bus_notify_commit(writer->config.bus);
         comet_writer_answer_jobs(writer, count, status);
     }
     else if (status != APR_SUCCESS && status != COMET_ELOCKED) {
@@ -344,12 +347,13 @@ static void take_in(comet_writer_t *writer)
     }
     status = comet_store_take_in(writer->store, &count, &more);
     if (count) {
-        comet_bus_notify(writer->config.bus);
+        comet_bus_notify_commit(writer->config.bus);
     }
     end = comet_monotonic();
     writer->inbox_after =
         more ? end : end + INBOX_USEC + (INBOX_SHARE - 1) * (end - now);
     if (status != APR_SUCCESS && status != COMET_ELOCKED) {
+        writer->inbox_after = end + INBOX_PAUSE_USEC;
         judge(writer, status);
     }
 }
@@ -369,7 +373,7 @@ static void keep_presence(comet_writer_t *writer)
                                  &changed);
     unlock_bus(writer);
     if (changed) {
-        comet_bus_notify(writer->config.bus);
+        comet_bus_notify_commit(writer->config.bus);
     }
     if (removed && writer->config.on_removed) {
         writer->config.on_removed(writer->config.baton);

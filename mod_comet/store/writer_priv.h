@@ -106,7 +106,8 @@ int comet_writer_has_jobs(comet_writer_t *writer);
 apr_size_t comet_writer_take_jobs(comet_writer_t *writer);
 
 /** Answer the jobs that were taken.
- * @param status  APR_SUCCESS: each group has its result */
+ * @param status  APR_SUCCESS: each group has its result.  Jobs whose groups are
+ *                all COMET_ELOCKED are queued again */
 void comet_writer_answer_jobs(comet_writer_t *writer, apr_size_t count,
                               apr_status_t status);
 

@@ -230,10 +230,14 @@ DECLARE
   known boolean;
 BEGIN
   IF current_setting('transaction_isolation') <> 'read committed' THEN
-    RAISE EXCEPTION 'comet: the isolation level must be read committed';
+    RAISE EXCEPTION 'comet: the isolation level must be read committed'
+      USING ERRCODE = 'active_sql_transaction';
   END IF;
   PERFORM set_config('lock_timeout', wait_ms::text, true);
   LOCK TABLE comet.turn IN EXCLUSIVE MODE;
+  -- while it has the turn, a transaction waits for hardly anything: a row that an
+  -- application's open transaction has changed must not stop all publishers
+  PERFORM set_config('lock_timeout', '50', true);
   SELECT greatest(k.last, (SELECT max(id) FROM comet.message_log),
                   (extract(epoch FROM clock_timestamp()) * 1000000)::bigint),
          k.timeline
@@ -261,6 +265,7 @@ SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 SET plan_cache_mode = force_generic_plan SET jit = off AS $$
 DECLARE
   base bigint;
+  stored bigint;
 BEGIN
   PERFORM comet.set_sync(full_);
   base := comet.take_turn(wait_ms);
@@ -268,6 +273,11 @@ BEGIN
     SELECT base + u.n, u.c, u.t, u.a, u.b
       FROM unnest(channels, types, authors, bodies)
            WITH ORDINALITY AS u(c, t, a, b, n);
+  GET DIAGNOSTICS stored = ROW_COUNT;
+  IF stored < cardinality(channels) THEN
+    RAISE EXCEPTION 'a trigger has dropped a message'
+      USING ERRCODE = 'integrity_constraint_violation';
+  END IF;
   RETURN base + 1;
 END $$;
 

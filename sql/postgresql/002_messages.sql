@@ -220,10 +220,14 @@ DECLARE
   known boolean;
 BEGIN
   IF current_setting('transaction_isolation') <> 'read committed' THEN
-    RAISE EXCEPTION 'comet: the isolation level must be read committed';
+    RAISE EXCEPTION 'comet: the isolation level must be read committed'
+      USING ERRCODE = 'active_sql_transaction';
   END IF;
   PERFORM set_config('lock_timeout', wait_ms::text, true);
   LOCK TABLE comet.turn IN EXCLUSIVE MODE;
+  -- while it has the turn, a transaction waits for hardly anything: a row that an
+  -- application's open transaction has changed must not stop all publishers
+  PERFORM set_config('lock_timeout', '50', true);
   SELECT greatest(k.last, (SELECT max(id) FROM comet.log),
                   (extract(epoch FROM clock_timestamp()) * 1000000)::bigint),
          k.timeline
@@ -295,6 +299,11 @@ BEGIN
                       key_hashes) AS u(g, c, a, t, h)
           JOIN span s ON s.g = u.g)
     SELECT s.g, 0::bigint, s.lo FROM span s;
+  IF (SELECT count(*) FROM comet.log l WHERE l.id > base)
+     < (SELECT count(*) FROM unnest(groups) g WHERE g <> ALL (old_groups)) THEN
+    RAISE EXCEPTION 'a trigger has dropped a message'
+      USING ERRCODE = 'integrity_constraint_violation';
+  END IF;
 END $$;
 
 -- The message that an edit names in its body; NULL: none.
@@ -381,6 +390,27 @@ BEGIN
              u.author, u.body, u.private, u.event, u.retry, u.keep, u.expires
         FROM unnest(rows_) u;
   END IF;
+END $$;
+
+-- The web servers that look into the inbox.
+CREATE TABLE comet.server(
+  id bigint PRIMARY KEY,
+  seen timestamptz NOT NULL
+) WITH (fillfactor = 50);
+
+-- Note that a web server looks into the inbox.  Returns how many do so.
+CREATE FUNCTION comet.attend(id_ bigint) RETURNS bigint
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  now_ timestamptz := clock_timestamp();
+BEGIN
+  PERFORM set_config('synchronous_commit', 'off', true);
+  PERFORM set_config('lock_timeout', '50', true);
+  INSERT INTO comet.server VALUES(id_, now_)
+    ON CONFLICT (id) DO UPDATE SET seen = excluded.seen;
+  DELETE FROM comet.server
+   WHERE seen NOT BETWEEN now_ - interval '20 s' AND now_ + interval '20 s';
+  RETURN (SELECT count(*) FROM comet.server);
 END $$;
 
 -- Set what the web server's configuration says.

@@ -485,13 +485,43 @@ BEGIN
   RETURN n;
 END $$;
 
+-- Put rows of the inbox into the log.  A trigger or a constraint that somebody
+-- has added to the log may refuse some of them.  Those are dropped, with a
+-- warning in the log of the database server; the others are published.
+CREATE FUNCTION comet.log_rows(base bigint, rows_ comet.inbox[])
+RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+  u comet.inbox;
+  last bigint := base;
+BEGIN
+  INSERT INTO comet.log(id, channel, type, author, body, private, event,
+                        retry, keep, expires)
+    SELECT base + row_number() OVER (ORDER BY r.seq), r.channel, r.type,
+           r.author, r.body, r.private, r.event, r.retry, r.keep, r.expires
+      FROM unnest(rows_) r;
+EXCEPTION WHEN integrity_constraint_violation OR data_exception
+            OR raise_exception THEN
+  FOREACH u IN ARRAY rows_ LOOP
+    BEGIN
+      INSERT INTO comet.log(id, channel, type, author, body, private, event,
+                            retry, keep, expires)
+        VALUES(last + 1, u.channel, u.type, u.author, u.body, u.private,
+               u.event, u.retry, u.keep, u.expires);
+      last := last + 1;
+    EXCEPTION WHEN integrity_constraint_violation OR data_exception
+                OR raise_exception THEN
+      RAISE WARNING 'comet: a message for the channel % was refused: %',
+        u.channel, SQLERRM;
+    END;
+  END LOOP;
+END $$;
+
 CREATE OR REPLACE FUNCTION comet.move(low xid8, most integer, wait_ms integer,
   full_ boolean, OUT moved bigint, OUT next_low text)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
 SET enable_bitmapscan = off SET jit = off AS $$
 DECLARE
-  base bigint;
   rows_ comet.inbox[];
   changes bigint;
 BEGIN
@@ -515,12 +545,7 @@ BEGIN
      WHERE (i.xid, i.seq) = (due.xid, due.seq) RETURNING i AS one, i.seq)
   SELECT array_agg(one ORDER BY seq), count(*) INTO rows_, moved FROM taken;
   IF moved > 0 THEN
-    base := comet.take_turn(wait_ms);
-    INSERT INTO comet.log(id, channel, type, author, body, private, event,
-                          retry, keep, expires)
-      SELECT base + row_number() OVER (ORDER BY u.seq), u.channel, u.type,
-             u.author, u.body, u.private, u.event, u.retry, u.keep, u.expires
-        FROM unnest(rows_) u;
+    PERFORM comet.log_rows(comet.take_turn(wait_ms), rows_);
   END IF;
   changes := comet.move_online(low, most, wait_ms);
   IF moved = most OR changes = most THEN
@@ -529,41 +554,55 @@ BEGIN
   moved := greatest(moved, changes);
 END $$;
 
--- Forget up to "slice" members whose last sign of life is older than "oldest",
--- and who are not here.  Then forget as many rows of members who have more than
--- "most", the oldest first.  Returns how many.
-CREATE FUNCTION comet.online_forget(oldest bigint, slice bigint, most bigint)
-RETURNS bigint LANGUAGE plpgsql
-SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+-- Forget members whose last sign of life is older than "oldest", and who are not
+-- here, and of members with more than "most" rows the oldest of these.  One call
+-- looks at a slice of the table: all rows of the members after "after", up to the
+-- member of the last of "slice" rows.  Returns how many rows were removed, and
+-- the member to go on behind; NULL: this was the last slice.
+CREATE FUNCTION comet.online_forget(oldest bigint, slice bigint, most bigint,
+  after text, OUT removed bigint, OUT next_after text)
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
+SET enable_bitmapscan = off SET jit = off AS $$
 DECLARE
-  n bigint;
+  upto text COLLATE "C";
   more bigint;
 BEGIN
   PERFORM set_config('lock_timeout', '50', true);
+  SELECT s.member INTO upto FROM comet.last_seen s WHERE s.member > after
+   ORDER BY s.member OFFSET slice - 1 LIMIT 1;
+  next_after := upto;
+  IF upto IS NULL THEN
+    SELECT max(s.member) INTO upto FROM comet.last_seen s;
+  END IF;
   DELETE FROM comet.last_seen WHERE (channel, member) IN (
     SELECT s.channel, s.member FROM comet.last_seen s
-     WHERE greatest(s.left_at, s.read_at, 0) < oldest
+     WHERE s.member > after AND s.member <= upto
+       AND greatest(s.left_at, s.read_at, 0) < oldest
        AND NOT EXISTS (SELECT FROM comet.presence_row p
                         WHERE p.channel = s.channel AND p.member = s.member)
      LIMIT slice FOR UPDATE SKIP LOCKED);
-  GET DIAGNOSTICS n = ROW_COUNT;
-  IF n < slice THEN
+  GET DIAGNOSTICS removed = ROW_COUNT;
+  IF removed < slice THEN
     DELETE FROM comet.last_seen WHERE (channel, member) IN (
       SELECT s.channel, s.member FROM (
         SELECT l.channel, l.member, row_number() OVER (
                  PARTITION BY l.member
                  ORDER BY greatest(l.left_at, l.read_at, 0) DESC) AS place
           FROM comet.last_seen l
-         WHERE l.member IN (SELECT member FROM comet.last_seen
-                             GROUP BY member HAVING count(*) > most)) s
+         WHERE l.member IN (SELECT s.member FROM comet.last_seen s
+                             WHERE s.member > after AND s.member <= upto
+                             GROUP BY s.member HAVING count(*) > most)) s
        WHERE s.place > most
          AND NOT EXISTS (SELECT FROM comet.presence_row p
                           WHERE p.channel = s.channel AND p.member = s.member)
        LIMIT slice);
     GET DIAGNOSTICS more = ROW_COUNT;
-    n := n + more;
+    removed := greatest(removed, more);
   END IF;
-  RETURN n;
+  IF removed >= slice THEN
+    next_after := after;    -- the slice may have more of them
+  END IF;
 END $$;
 
 -- A web server without presence removes what those with it have left, since

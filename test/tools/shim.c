@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A system clock that jumps, a slow disk, another kind of file system and a
- * process that ends slowly, by LD_PRELOAD.
+ * A system clock that jumps, a slow disk, another kind of file system, a
+ * process that ends slowly and a slow name server, by LD_PRELOAD.
  *
- * The file that COMET_SHIM names contains four 64-bit numbers in this machine's
+ * The file that COMET_SHIM names contains five 64-bit numbers in this machine's
  * byte order, which the test may change at any time: by how many microseconds
  * the system clock is off, by how many a sync and the last part of exit() are
- * delayed, and the type that statfs() reports for all file systems (0: the
- * real one). The monotonic clock is not changed.
+ * delayed, the type that statfs() reports for all file systems (0: the real
+ * one), and by how many microseconds getaddrinfo() is delayed. The monotonic
+ * clock is not changed.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
@@ -15,6 +16,7 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <netdb.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdint.h>
@@ -38,6 +40,7 @@ typedef struct settings_t {
     _Atomic int64_t sync_usec;
     _Atomic int64_t exit_usec;
     _Atomic int64_t file_system;
+    _Atomic int64_t resolve_usec;
 } settings_t;
 
 static settings_t none;
@@ -165,6 +168,20 @@ int fsync(int fd)
 {
     delay(&settings->sync_usec);
     return (int)syscall(SYS_fsync, fd);
+}
+
+typedef int resolve_t(const char *restrict host, const char *restrict service,
+                      const struct addrinfo *restrict hints,
+                      struct addrinfo **restrict found);
+
+int getaddrinfo(const char *restrict host, const char *restrict service,
+                const struct addrinfo *restrict hints,
+                struct addrinfo **restrict found)
+{
+    resolve_t *real = (resolve_t *)dlsym(RTLD_NEXT, "getaddrinfo");
+
+    delay(&settings->resolve_usec);
+    return real(host, service, hints, found);
 }
 
 /* --- File systems --------------------------------------------------------- */

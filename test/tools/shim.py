@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A server whose system clock jumps, whose disk is slow or on a network, or
-whose processes end slowly: see shim.c."""
+whose processes end slowly, or whose name server is slow: see shim.c."""
 
 import mmap
 import os
@@ -11,7 +11,8 @@ import pytest
 from httpd_env import COMET_MODULE, SANITIZER
 
 LIBRARY = os.path.join(os.path.dirname(COMET_MODULE), "tools", "shim.so")
-CLOCK, SYNC, EXIT, FILE_SYSTEM, SIZE = 0, 8, 16, 24, 32     # offset in the file
+# offsets in the file
+CLOCK, SYNC, EXIT, FILE_SYSTEM, RESOLVE, SIZE = 0, 8, 16, 24, 32, 40
 
 
 class Shim:
@@ -43,6 +44,10 @@ class Shim:
     def set_exit(self, seconds):
         """Make a process take so much longer at its very end."""
         struct.pack_into("=q", self.numbers, EXIT, int(seconds * 10 ** 6))
+
+    def set_resolve(self, seconds):
+        """Make the name server answer so much later."""
+        struct.pack_into("=q", self.numbers, RESOLVE, int(seconds * 10 ** 6))
 
     def set_file_system(self, kind):
         """Set the type that statfs() reports for all file systems."""

@@ -16,9 +16,10 @@ typedef struct remote_t {
     comet_store_config_t *config; /* its; malloc'd */
     const atomic_int *stopping;
     int reads; /* it is a fetcher's */
+    int follows; /* it is a scout's */
 } remote_t;
 
-static atomic_int closed, broken, holding, hanging, held, reads;
+static atomic_int closed, broken, holding, hanging, held, reads, looks;
 
 void remote_close_gate(void)
 {
@@ -48,6 +49,11 @@ int remote_held(void)
 int remote_hanging(void)
 {
     return atomic_load(&hanging);
+}
+
+int remote_looks(void)
+{
+    return atomic_load(&looks);
 }
 
 int remote_reads(void)
@@ -88,6 +94,7 @@ static apr_status_t open_remote(comet_store_t **store,
     inner->place.engine = comet_engines_own();
     remote->stopping = stopping;
     remote->reads = mode == COMET_STORE_READ;
+    remote->follows = mode == COMET_STORE_READ_AT_ONCE;
     remote->base.engine = remote_engine();
     remote->config = inner;
     status = comet_store_open(&remote->real, inner, mode, stopping);
@@ -126,6 +133,7 @@ static void limit(comet_store_t *store, const comet_budget_t *budget)
 
 static apr_status_t begin(comet_store_t *store, comet_store_state_t *state)
 {
+    atomic_fetch_add(&looks, !((remote_t *)store)->reads);
     if (atomic_load(&broken)) {
         return ECONNRESET;
     }
@@ -140,7 +148,15 @@ static void end(comet_store_t *store)
 
 static apr_status_t state_of(comet_store_t *store, comet_store_state_t *state)
 {
-    return comet_store_state(real_of(store), state);
+    if (!((remote_t *)store)->follows) {
+        return comet_store_state(real_of(store), state); /* the test's own */
+    }
+    atomic_fetch_add(&looks, 1);
+    if (atomic_load(&broken)) {
+        return ECONNRESET;
+    }
+    return pass((remote_t *)store) ? comet_store_state(real_of(store), state)
+                                   : APR_TIMEUP;
 }
 
 static apr_status_t floor_of(comet_store_t *store,

@@ -30,6 +30,9 @@ int remote_held(void);
 /** How many calls hang at the gate now. */
 int remote_hanging(void);
 
+/** How many looks at the log have begun. */
+int remote_looks(void);
+
 /** How often messages were read by a READ connection (a fetcher's). */
 int remote_reads(void);
 

@@ -1,20 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Append messages: those that the web server publishes, and those that other
- * programs have left in the inbox. */
+/* Append messages that the web server publishes. */
 #include "store/pg/pg.h"
 
-#include <stdio.h>
+#include <stdlib.h>
 
 /* How long an append waits for its turn at the store before its groups are
  * queued again. */
 #define TURN_MSEC 500
 /* How long the answer to an append may take in all. */
 #define APPEND_USEC APR_INT64_C(5000000)
-#define MOVE_ROWS 1000
-#define MOVE_TURN_MSEC 200
-/* How often to read the whole inbox again.  Other reads begin at pg->low, and
- * may have skipped rows that another session had locked. */
-#define LOOK_ALL_USEC APR_INT64_C(5000000)
 
 /* What the database answers for a group with a key. */
 enum { STORED, REPEATED, DIFFERENT };
@@ -228,9 +222,13 @@ static comet_timestamp_t number(comet_store_group_t *group,
 }
 
 /* If no answer came, the append may have been stored.  The same holds if the
- * server stopped waiting for its standby, for which it only sends a warning. */
+ * server stopped waiting for its standby, for which it only sends a warning.
+ * What was cancelled before its commit was not stored, and may be tried again. */
 static apr_status_t judge(comet_pg_t *pg, apr_status_t status)
 {
+    if (status == COMET_ECOSTLY) {
+        return COMET_ELOCKED;
+    }
     if (status == APR_SUCCESS && pg->warned) {
         pg->lost = 1;
         return comet_pg_fail(pg, COMET_EUNSURE,
@@ -240,6 +238,14 @@ static apr_status_t judge(comet_pg_t *pg, apr_status_t status)
     return pg->lost && (status == APR_TIMEUP || status == APR_ECONNRESET)
                ? COMET_EUNSURE
                : status;
+}
+
+/* The answer has no timestamps, so it is not known what was stored. */
+static apr_status_t fail_unsure(comet_pg_t *pg)
+{
+    pg->lost = 1;
+    return comet_pg_fail(pg, COMET_EUNSURE,
+                         "the server's answer does not say what it has stored");
 }
 
 static apr_status_t append_plain(comet_pg_t *pg,
@@ -258,12 +264,15 @@ static apr_status_t append_plain(comet_pg_t *pg,
     status = comet_pg_call(pg, "SELECT comet.append($1, $2, $3, $4, $5, $6)",
                            &args, APPEND_USEC, &result);
     if (status == APR_SUCCESS) {
-        next = comet_pg_int(result, 0, 0);
+        next = PQntuples(result) == 1 ? comet_pg_int(result, 0, 0) : 0;
+        PQclear(result);
+        if (next <= 0) {
+            return fail_unsure(pg);
+        }
         for (i = 0; i < count; i++) {
             next = number(groups[i], next);
             groups[i]->result = APR_SUCCESS;
         }
-        PQclear(result);
     }
     return judge(pg, status);
 }
@@ -279,6 +288,7 @@ static apr_status_t append_any(comet_pg_t *pg,
     comet_pg_args_t args = { .count = 0 };
     PGresult *result;
     apr_status_t status;
+    apr_size_t unknown = count;
     int i;
 
     add_messages(&args, groups, count);
@@ -297,6 +307,7 @@ static apr_status_t append_any(comet_pg_t *pg,
 
         if (group < count && outcome >= STORED && outcome <= DIFFERENT) {
             groups[group]->result = results[outcome];
+            unknown--;
             if (outcome != DIFFERENT) {
                 number(groups[group], comet_pg_int(result, i, 2));
             }
@@ -305,7 +316,8 @@ static apr_status_t append_any(comet_pg_t *pg,
     if (status == APR_SUCCESS) {
         PQclear(result);
     }
-    return judge(pg, status);
+    return status == APR_SUCCESS && unknown ? fail_unsure(pg)
+                                            : judge(pg, status);
 }
 
 static int is_plain(const comet_store_group_t *group)
@@ -378,9 +390,9 @@ static apr_status_t change_for(comet_pg_t *pg, comet_store_group_t *group)
     return judge(pg, status);
 }
 
-/* Append each group in a transaction of its own, because one of them was
- * refused, two have the same key, or one is a moderator's change.  After the
- * first failure that is not a refusal, the remaining groups are not tried.
+/* Append each group in a transaction of its own, because one of them was refused,
+ * or two have the same key.  After the first failure that is not a refusal, the
+ * remaining groups are not tried.
  * @return COMET_ELOCKED: nothing was stored */
 static apr_status_t append_apart(comet_pg_t *pg,
                                  comet_store_group_t *const *groups,
@@ -391,8 +403,7 @@ static apr_status_t append_apart(comet_pg_t *pg,
 
     for (i = 0; i < count; i++) {
         if (status == APR_SUCCESS || status == COMET_EINVALID) {
-            status = is_change(groups[i]) ? change_for(pg, groups[i])
-                                          : append_together(pg, &groups[i], 1);
+            status = append_together(pg, &groups[i], 1);
             groups[i]->result =
                 status == APR_SUCCESS ? groups[i]->result : status;
         }
@@ -405,60 +416,79 @@ static apr_status_t append_apart(comet_pg_t *pg,
                                                                   : APR_SUCCESS;
 }
 
+static apr_status_t append_messages(comet_pg_t *pg,
+                                    comet_store_group_t *const *groups,
+                                    apr_size_t count)
+{
+    apr_status_t status =
+        count ? append_together(pg, groups, count) : APR_SUCCESS;
+
+    return status == COMET_EINVALID ? append_apart(pg, groups, count) : status;
+}
+
+/* Make the changes among the groups.  One that has to wait for a transaction of
+ * an application is left for later, which holds up no other group.
+ * @param status  of what was appended before */
+static void make_changes(comet_pg_t *pg, comet_store_group_t *const *groups,
+                         apr_size_t count, apr_status_t status)
+{
+    apr_size_t i;
+
+    for (i = 0; i < count; i++) {
+        if (!is_change(groups[i])) {
+            groups[i]->result =
+                status == APR_SUCCESS ? groups[i]->result : status;
+        }
+    }
+    for (i = 0; i < count; i++) {
+        if (!is_change(groups[i])) {
+            continue;
+        }
+        if (pg->lost) {
+            groups[i]->result = COMET_ELOCKED; /* it was not tried */
+            continue;
+        }
+        status = change_for(pg, groups[i]);
+        groups[i]->result = status == APR_SUCCESS ? groups[i]->result : status;
+    }
+}
+
+/* Append the messages first, since a change may have to wait. */
+static apr_status_t append_and_change(comet_pg_t *pg,
+                                      comet_store_group_t *const *groups,
+                                      apr_size_t count)
+{
+    comet_store_group_t **others = malloc(count * sizeof(*others));
+    apr_size_t found = 0, i;
+    apr_status_t status;
+
+    if (!others) {
+        return comet_pg_fail(pg, APR_ENOMEM, "no memory for an append");
+    }
+    for (i = 0; i < count; i++) {
+        if (!is_change(groups[i])) {
+            others[found++] = groups[i];
+        }
+    }
+    status = append_messages(pg, others, found);
+    free(others);
+    if (status == COMET_ELOCKED) {
+        return status; /* nothing was stored */
+    }
+    make_changes(pg, groups, count, status);
+    return APR_SUCCESS;
+}
+
 apr_status_t comet_pg_append(comet_store_t *store,
                              comet_store_group_t *const *groups,
                              apr_size_t count)
 {
     comet_pg_t *pg = (comet_pg_t *)store;
-    apr_status_t status = APR_SUCCESS;
     apr_size_t changes = 0, i;
 
     for (i = 0; i < count; i++) {
         changes += is_change(groups[i]) != 0;
     }
-    if (count && !changes) {
-        status = append_together(pg, groups, count);
-    }
-    return changes || status == COMET_EINVALID ? append_apart(pg, groups, count)
-                                               : status;
-}
-
-/* --- The inbox ------------------------------------------------------------ */
-
-apr_status_t comet_pg_take_in(comet_store_t *store, apr_size_t *count,
-                              int *more)
-{
-    comet_pg_t *pg = (comet_pg_t *)store;
-    apr_time_t now = comet_monotonic();
-    comet_pg_args_t args = { .count = 0 };
-    PGresult *result;
-    apr_status_t status = comet_pg_connect_again(pg);
-
-    *count = 0;
-    *more = 0;
-    if (status != APR_SUCCESS) {
-        return status;
-    }
-    if (now >= pg->look_all_at) {
-        pg->low[0] = '\0';
-        pg->look_all_at = now + LOOK_ALL_USEC;
-    }
-    comet_pg_add_xid(&args, pg->low[0] ? pg->low : "0");
-    comet_pg_add_int4(&args, MOVE_ROWS);
-    comet_pg_add_int4(&args, MOVE_TURN_MSEC);
-    comet_pg_add_bool(&args, pg->config->sync_full);
-    status = comet_pg_call(pg, "SELECT * FROM comet.move($1, $2, $3, $4)",
-                           &args, APPEND_USEC, &result);
-    if (status == APR_SUCCESS) {
-        comet_text_t low = comet_pg_text(result, 0, 1);
-
-        *count = (apr_size_t)comet_pg_int(result, 0, 0);
-        *more = *count == MOVE_ROWS;
-        if (low.length < sizeof(pg->low)) {
-            snprintf(pg->low, sizeof(pg->low), "%.*s", (int)low.length,
-                     low.data);
-        }
-        PQclear(result);
-    }
-    return status;
+    return changes ? append_and_change(pg, groups, count)
+                   : append_messages(pg, groups, count);
 }

@@ -142,6 +142,11 @@ static int client_is_gone(const comet_pg_t *pg)
     return pg->budget.is_gone && pg->budget.is_gone(pg->budget.baton);
 }
 
+int comet_pg_must_end(const comet_pg_t *pg)
+{
+    return must_stop(pg) || client_is_gone(pg);
+}
+
 int comet_pg_await(const comet_pg_t *pg, short events, apr_time_t deadline)
 {
     struct pollfd fd = { .fd = PQsocket(pg->connection), .events = events };
@@ -188,6 +193,26 @@ static apr_status_t flush(comet_pg_t *pg, apr_time_t deadline)
     return more < 0 ? comet_pg_fail_connection(pg) : APR_SUCCESS;
 }
 
+int comet_pg_is_strange(const PGresult *result)
+{
+    switch (PQresultStatus(result)) {
+    case PGRES_TUPLES_OK:
+    case PGRES_COMMAND_OK:
+    case PGRES_EMPTY_QUERY:
+    case PGRES_FATAL_ERROR:
+        return 0;
+    default: /* COPY, among others */
+        return 1;
+    }
+}
+
+static apr_status_t fail_strange(comet_pg_t *pg)
+{
+    pg->lost = 1;
+    return comet_pg_fail(pg, APR_ECONNRESET,
+                         "the server's answer is not one to the question");
+}
+
 /* Wait for the answer to what was sent.  @a last becomes its last result. */
 static apr_status_t take(comet_pg_t *pg, apr_time_t deadline, PGresult **last)
 {
@@ -209,6 +234,9 @@ static apr_status_t take(comet_pg_t *pg, apr_time_t deadline, PGresult **last)
         if (!result) {
             pg->draining = 0;
             return APR_SUCCESS;
+        }
+        if (comet_pg_is_strange(result)) {
+            status = fail_strange(pg);
         }
         /* of several statements, the first error and the last result count */
         if (*last && PQresultStatus(*last) == PGRES_FATAL_ERROR) {
@@ -365,6 +393,10 @@ apr_status_t comet_pg_begin(comet_store_t *store, comet_store_state_t *state)
         status = result ? comet_pg_fail_result(pg, result)
                         : comet_pg_fail_connection(pg);
         comet_pg_end(store);
+    }
+    if (status == APR_SUCCESS
+        && (PQntuples(result) != 1 || PQnfields(result) != 2)) {
+        status = fail_strange(pg);
     }
     if (status == APR_SUCCESS) {
         state->last = strtoll(PQgetvalue(result, 0, 0), NULL, 10);

@@ -10,70 +10,60 @@
 /* Why this thread's last attempt to open a connection failed. */
 static _Thread_local char open_error[400];
 
-/*
- * Settings for what CometStore does not set.  Each side gives the other up
- * within seconds if the other vanishes, and no statement and no open
- * transaction lasts long.  Functions of the schema that need it switch jit off
- * themselves; this switches it off for all other statements.
- */
-static const char *const defaults[][2] = {
-    { "fallback_application_name", "mod_comet" },
-    { "client_encoding", "UTF8" },
-    { "gssencmode", "disable" },
-    { "tcp_user_timeout", "3000" },
-    { "keepalives_idle", "5" },
-    { "keepalives_interval", "2" },
-    { "keepalives_count", "3" },
-};
-#define DEFAULTS (sizeof(defaults) / sizeof(*defaults))
-static const char options[] =
-    "-c tcp_keepalives_idle=3 -c tcp_keepalives_interval=1"
-    " -c tcp_keepalives_count=3 -c statement_timeout=10s"
-    " -c idle_in_transaction_session_timeout=10s -c jit=off"
-    " -c default_transaction_isolation=read\\ committed";
+/* How long to wait for each of several hosts. */
+#define HOST_USEC APR_INT64_C(2000000)
+/* How often a wait for the name server checks whether the thread must stop. */
+#define SLICE_USEC 50000
+/* How often what the server sends without being asked is read, before it is
+ * taken for a flood. */
+#define UNASKED_MOST 64
 
-/* libpq takes the last value of a keyword, and expands dbname. */
-PGconn *comet_pg_start(const comet_pg_place_t *place)
-{
-    const char *keywords[DEFAULTS + 3], *values[DEFAULTS + 3];
-    size_t n = 0;
-
-    while (n < DEFAULTS) {
-        keywords[n] = defaults[n][0];
-        values[n] = defaults[n][1];
-        n++;
-    }
-    if (!place->has_options && !atomic_load(&place->refuses_options)) {
-        keywords[n] = "options";
-        values[n++] = options;
-    }
-    keywords[n] = "dbname";
-    values[n++] = place->conninfo;
-    keywords[n] = values[n] = NULL;
-    return PQconnectStartParams(keywords, values, 1);
-}
-
-/* A server's NOTICE goes nowhere; a WARNING is remembered. */
+/* What a server says besides its answers goes nowhere, but for one warning:
+ * that a commit was not waited for until the standby had it.  Only the name of
+ * the source file tells it from other warnings, such as those of a trigger,
+ * since servers say the text in many languages. */
 static void take_notice(void *baton, const PGresult *result)
 {
     const char *severity =
         PQresultErrorField(result, PG_DIAG_SEVERITY_NONLOCALIZED);
+    const char *file = PQresultErrorField(result, PG_DIAG_SOURCE_FILE);
 
-    if (severity && strcmp(severity, "WARNING") == 0) {
+    if (severity && strcmp(severity, "WARNING") == 0 && file
+        && strcmp(file, "syncrep.c") == 0) {
         ((comet_pg_t *)baton)->warned = 1;
     }
 }
 
+/* Wait until a connection is begun, which may take as long as the name server
+ * does. */
+static apr_status_t begin(comet_pg_t *pg, unsigned host, apr_time_t deadline)
+{
+    comet_pg_attempt_t *attempt =
+        comet_pg_attempt_create(pg->config->place.own, host);
+
+    if (!attempt) {
+        return comet_pg_fail(pg, APR_TIMEUP,
+                             "the name server does not answer, or there is no "
+                             "memory for a connection");
+    }
+    while (!comet_pg_attempt_take(attempt, SLICE_USEC, &pg->connection)) {
+        if (comet_monotonic() >= deadline || comet_pg_must_end(pg)) {
+            comet_pg_attempt_abandon(attempt);
+            return comet_pg_fail(pg, APR_TIMEUP,
+                                 "the name server does not answer");
+        }
+    }
+    return pg->connection
+               ? APR_SUCCESS
+               : comet_pg_fail(pg, APR_ENOMEM, "no memory for a connection");
+}
+
 /* Wait for a connection that is being made, by a deadline of ours: libpq's
  * connect_timeout does not count here. */
-static apr_status_t await_connection(comet_pg_t *pg)
+static apr_status_t await_connection(comet_pg_t *pg, apr_time_t deadline)
 {
-    apr_time_t deadline = comet_monotonic() + COMET_PG_CONNECT_USEC;
     PostgresPollingStatusType wants = PGRES_POLLING_WRITING;
 
-    if (!pg->connection) {
-        return comet_pg_fail(pg, APR_ENOMEM, "no memory for a connection");
-    }
     while (PQstatus(pg->connection) != CONNECTION_BAD
            && wants != PGRES_POLLING_OK && wants != PGRES_POLLING_FAILED) {
         if (!comet_pg_await(pg,
@@ -86,10 +76,7 @@ static apr_status_t await_connection(comet_pg_t *pg)
     }
     if (wants != PGRES_POLLING_OK || PQsetnonblocking(pg->connection, 1) != 0) {
         comet_pg_fail_connection(pg);
-        return PQconnectionUsedPassword(pg->connection)
-                       || PQconnectionNeedsPassword(pg->connection)
-                   ? APR_EACCES
-                   : APR_ECONNREFUSED;
+        return comet_pg_advise_connecting(pg);
     }
     return APR_SUCCESS;
 }
@@ -101,23 +88,52 @@ static void disconnect(comet_pg_t *pg)
     pg->draining = 0;
 }
 
-/* Connect.  If a pooler (PgBouncer) refuses the parameter `options`, connect
- * without it. */
-static apr_status_t dial(comet_pg_t *pg)
+static apr_status_t dial_host(comet_pg_t *pg, unsigned host,
+                              apr_interval_time_t limit)
 {
-    comet_pg_place_t *place = (comet_pg_place_t *)pg->config->place.own;
+    apr_time_t deadline = comet_monotonic() + limit;
     apr_status_t status;
 
+    disconnect(pg);
     pg->lost = 0;
-    pg->connection = comet_pg_start(place);
-    status = await_connection(pg);
+    status = begin(pg, host, deadline);
+    return status == APR_SUCCESS ? await_connection(pg, deadline) : status;
+}
+
+/* Connect to one host.  If a pooler (PgBouncer) refuses the parameter `options`,
+ * connect without it. */
+static apr_status_t dial_any(comet_pg_t *pg, unsigned host,
+                             apr_interval_time_t limit)
+{
+    comet_pg_place_t *place = (comet_pg_place_t *)pg->config->place.own;
+    apr_status_t status = dial_host(pg, host, limit);
+
     if (status == APR_ECONNREFUSED && !atomic_load(&place->refuses_options)
         && strstr(pg->error, "unsupported startup parameter")) {
         atomic_store(&place->refuses_options, 1);
-        disconnect(pg);
-        pg->lost = 0;
-        pg->connection = comet_pg_start(place);
-        status = await_connection(pg);
+        status = dial_host(pg, host, limit);
+    }
+    return status;
+}
+
+/* Connect to the first host that lets us in.  Begin with the one that did so
+ * last. */
+static apr_status_t dial(comet_pg_t *pg)
+{
+    comet_pg_place_t *place = (comet_pg_place_t *)pg->config->place.own;
+    unsigned count = comet_pg_count_hosts(place), i;
+    unsigned first = atomic_load(&place->good_host);
+    apr_status_t status = APR_ECONNREFUSED;
+
+    for (i = 0; i < count && status != APR_SUCCESS && !comet_pg_must_end(pg);
+         i++) {
+        unsigned host = (first + i) % count;
+
+        status =
+            dial_any(pg, host, count > 1 ? HOST_USEC : COMET_PG_CONNECT_USEC);
+        if (status == APR_SUCCESS) {
+            atomic_store(&place->good_host, host);
+        }
     }
     return status;
 }
@@ -182,16 +198,29 @@ static apr_status_t configure(comet_pg_t *pg)
                          COMET_PG_ANSWER_USEC, NULL);
 }
 
+static apr_status_t check(comet_pg_t *pg)
+{
+    apr_status_t status = check_schema(pg);
+
+    return status == APR_SUCCESS && pg->mode == COMET_STORE_WRITE
+               ? configure(pg)
+               : status;
+}
+
+/* A host that lets us in and then does not answer, or is a standby, is not tried
+ * first the next time. */
 static apr_status_t connect_to(comet_pg_t *pg)
 {
+    comet_pg_place_t *place = (comet_pg_place_t *)pg->config->place.own;
     apr_status_t status = dial(pg);
 
+    pg->look_all_at = 0; /* another server counts its transactions otherwise */
     if (status == APR_SUCCESS) {
         PQsetNoticeReceiver(pg->connection, take_notice, pg);
-        status = check_schema(pg);
-    }
-    if (status == APR_SUCCESS && pg->mode == COMET_STORE_WRITE) {
-        status = configure(pg);
+        status = check(pg);
+        if (status != APR_SUCCESS) {
+            atomic_fetch_add(&place->good_host, 1);
+        }
     }
     if (status != APR_SUCCESS) {
         disconnect(pg);
@@ -253,6 +282,7 @@ int comet_pg_is_usable(comet_store_t *store, apr_interval_time_t within)
 {
     comet_pg_t *pg = (comet_pg_t *)store;
     struct pollfd fd;
+    int unasked = 0;
 
     if (pg->lost || !pg->connection) {
         return 0;
@@ -262,6 +292,10 @@ int comet_pg_is_usable(comet_store_t *store, apr_interval_time_t within)
         if (!PQconsumeInput(pg->connection)
             || PQstatus(pg->connection) != CONNECTION_OK) {
             comet_pg_fail_connection(pg);
+        }
+        else if (++unasked > UNASKED_MOST) {
+            pg->lost = 1;
+            comet_pg_fail(pg, 0, "the server sends what nobody has asked for");
         }
     }
     return !pg->lost;

@@ -13,6 +13,7 @@ static const struct {
     int lost; /* the connection cannot be used any more */
 } meanings[] = {
     { "55P03", COMET_ELOCKED, 0 }, /* lock_timeout */
+    { "40003", COMET_EUNSURE, 1 }, /* it may have been committed */
     { "40", COMET_ELOCKED, 0 }, /* a deadlock; the transaction was undone */
     { "53100", APR_ENOSPC, 0 },
     { "53200", APR_ENOMEM, 0 },
@@ -21,6 +22,7 @@ static const struct {
     { "22", COMET_EINVALID, 0 },
     { "23", COMET_EINVALID, 0 },
     { "54", COMET_EINVALID, 0 },
+    { "P0001", COMET_EINVALID, 0 }, /* a trigger has refused a row */
     { "42501", APR_EACCES, 0 },
     { "28", APR_EACCES, 1 },
     { "3F000", COMET_ENOTDB, 0 }, /* no schema, table or function */
@@ -51,9 +53,23 @@ static const char *remedy(apr_status_t status)
     case APR_EACCES:
         return "; let this user in by pg_hba.conf, and run psql -f grants.sql "
                "(in share/mod_comet/sql/postgresql) as the schema's owner";
+    case COMET_EREADONLY:
+        return "; name all servers in host=, and add "
+               "target_session_attrs=read-write";
+    case APR_ENOSPC:
+        return "; make room on the database server's disk";
     default:
         return "";
     }
+}
+
+/* Whether the error has ended the session, too. */
+static int is_fatal(const PGresult *result)
+{
+    const char *severity =
+        PQresultErrorField(result, PG_DIAG_SEVERITY_NONLOCALIZED);
+
+    return severity && strcmp(severity, "ERROR") != 0;
 }
 
 /* Keep the primary message only, because the other fields may contain the
@@ -62,6 +78,7 @@ apr_status_t comet_pg_fail_result(comet_pg_t *pg, const PGresult *result)
 {
     const char *state = PQresultErrorField(result, PG_DIAG_SQLSTATE);
     const char *message = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
+    apr_status_t status;
     size_t i = 0;
 
     if (!state) {
@@ -70,11 +87,11 @@ apr_status_t comet_pg_fail_result(comet_pg_t *pg, const PGresult *result)
     while (strncmp(state, meanings[i].state, strlen(meanings[i].state)) != 0) {
         i++;
     }
-    pg->lost |= meanings[i].lost;
+    status = meanings[i].status;
+    pg->lost |= meanings[i].lost || is_fatal(result);
     snprintf(pg->error, sizeof(pg->error), "%s (SQLSTATE %s)%s",
-             message ? message : "no message", state,
-             remedy(meanings[i].status));
-    return meanings[i].status;
+             message ? message : "no message", state, remedy(status));
+    return status == APR_EGENERAL && is_fatal(result) ? APR_ECONNRESET : status;
 }
 
 void comet_pg_words(const PGconn *connection, char *buffer, apr_size_t size)
@@ -92,4 +109,26 @@ apr_status_t comet_pg_fail_connection(comet_pg_t *pg)
         comet_pg_fail(pg, 0, "the connection to the server is lost");
     }
     return APR_ECONNRESET;
+}
+
+/* libpq has no SQLSTATE for a connection that was never made. */
+apr_status_t comet_pg_advise_connecting(comet_pg_t *pg)
+{
+    int is_denied = PQconnectionUsedPassword(pg->connection)
+                    || PQconnectionNeedsPassword(pg->connection)
+                    || strstr(pg->error, "pg_hba.conf");
+    const char *advice = "";
+    apr_size_t length = strlen(pg->error);
+
+    if (strstr(pg->error, "too many") || strstr(pg->error, "slots")) {
+        is_denied = 0;
+        advice = "; raise max_connections, or run fewer children: each of them "
+                 "holds up to seven connections";
+    }
+    else if (is_denied) {
+        advice = "; check the user and the password in the passfile, and "
+                 "pg_hba.conf on the database server";
+    }
+    snprintf(pg->error + length, sizeof(pg->error) - length, "%s", advice);
+    return is_denied ? APR_EACCES : APR_ECONNREFUSED;
 }

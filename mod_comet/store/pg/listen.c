@@ -5,9 +5,13 @@
  * a needless one costs one look.
  *
  * Nothing here waits: each step, connecting included, is done when the socket
- * is ready.  Through some poolers LISTEN succeeds, but no notification ever
- * arrives.  So the watch sends itself a NOTIFY, and trusts LISTEN once any
- * notification has arrived.  Until then the store is looked at every 20 ms.
+ * is ready.
+ *
+ * Through a pooler LISTEN succeeds, but between two statements no notification
+ * arrives.  So the watch sends itself a NOTIFY.  It comes back in any case, and
+ * names the process that has sent it.  If that is the process which the
+ * connection leads to, there is no pooler in between, and LISTEN works.  Until
+ * that is known, and behind a pooler, the store is looked at every 20 ms.
  */
 #include "store/pg/pg.h"
 
@@ -21,29 +25,36 @@
 #define BACK_OFF_MIN_USEC 50000
 #define BACK_OFF_MAX_USEC 2000000
 
-typedef enum { DOWN, CONNECTING, UP } phase_e;
+typedef enum { DOWN, STARTING, CONNECTING, UP } phase_e;
 
 typedef struct listen_t {
     comet_watch_t base;
     const comet_pg_place_t *place;
-    PGconn *connection; /* NULL while DOWN */
+    comet_pg_attempt_t *attempt; /* NULL unless STARTING */
+    PGconn *connection; /* NULL while DOWN or STARTING */
     phase_e phase;
+    unsigned host; /* which host to connect to */
     int epoll; /* contains the connection's socket; this descriptor itself never
                 * changes */
     int busy; /* a statement's result has not been read yet */
-    int hears; /* a hint has arrived on this connection, so LISTEN works */
+    apr_time_t sent_at; /* when that statement was sent */
+    int hears; /* LISTEN works on this connection */
     apr_time_t hint_at; /* when a hint came; 0: none since the last look */
     apr_time_t looked_at, told_at;
     int must_tell; /* a hint must be sent when PACE_USEC allows it */
-    apr_time_t again_at; /* when to give up (CONNECTING), or to try again
-                          * (DOWN) */
+    apr_time_t again_at; /* when to give up (STARTING, CONNECTING), or to try
+                          * again (DOWN) */
     apr_interval_time_t back_off;
 } listen_t;
 
+/* After a connection that was never made, the next host has its turn. */
 static void go_down(listen_t *listen, apr_time_t now)
 {
+    comet_pg_attempt_abandon(listen->attempt);
+    listen->attempt = NULL;
     PQfinish(listen->connection); /* this closes the socket, too */
     listen->connection = NULL;
+    listen->host += listen->phase != UP;
     listen->phase = DOWN;
     listen->busy = listen->hears = 0;
     listen->back_off = listen->back_off * 2 > BACK_OFF_MAX_USEC
@@ -73,18 +84,31 @@ static void send_on(listen_t *listen, const char *sql, apr_time_t now)
         return;
     }
     listen->busy = 1;
+    listen->sent_at = now;
     await(listen, PQflush(listen->connection) == 1);
 }
 
 static void start(listen_t *listen, apr_time_t now)
 {
-    listen->connection = comet_pg_start(listen->place);
+    listen->phase = STARTING;
+    listen->again_at = now + COMET_PG_CONNECT_USEC;
+    listen->attempt = comet_pg_attempt_create(listen->place, listen->host);
+    if (!listen->attempt) {
+        go_down(listen, now);
+    }
+}
+
+static void continue_starting(listen_t *listen, apr_time_t now)
+{
+    if (!comet_pg_attempt_take(listen->attempt, 0, &listen->connection)) {
+        return;
+    }
+    listen->attempt = NULL;
     if (!listen->connection || PQstatus(listen->connection) == CONNECTION_BAD) {
         go_down(listen, now);
         return;
     }
     listen->phase = CONNECTING;
-    listen->again_at = now + COMET_PG_CONNECT_USEC;
     await(listen, 1);
 }
 
@@ -114,8 +138,10 @@ static void take_hints(listen_t *listen, apr_time_t now)
     PGnotify *hint;
 
     while ((hint = PQnotifies(listen->connection)) != NULL) {
-        listen->hears = 1;
-        if (hint->be_pid != PQbackendPID(listen->connection)) {
+        if (hint->be_pid == PQbackendPID(listen->connection)) {
+            listen->hears = 1;
+        }
+        else {
             listen->hint_at = now;
         }
         PQfreemem(hint);
@@ -125,18 +151,21 @@ static void take_hints(listen_t *listen, apr_time_t now)
 static void take_input(listen_t *listen, apr_time_t now)
 {
     PGresult *result;
+    int is_strange = 0;
 
     if (!PQconsumeInput(listen->connection)) {
         go_down(listen, now);
         return;
     }
-    while (listen->busy && !PQisBusy(listen->connection)) {
+    while (listen->busy && !is_strange && !PQisBusy(listen->connection)) {
         result = PQgetResult(listen->connection);
         listen->busy = result != NULL;
+        is_strange = result && comet_pg_is_strange(result);
         PQclear(result);
     }
     take_hints(listen, now);
-    if (PQstatus(listen->connection) != CONNECTION_OK) {
+    if (is_strange || PQstatus(listen->connection) != CONNECTION_OK
+        || (listen->busy && now - listen->sent_at >= COMET_PG_ANSWER_USEC)) {
         go_down(listen, now);
         return;
     }
@@ -155,13 +184,15 @@ static void advance(listen_t *listen, apr_time_t now)
     if (listen->phase == DOWN && now >= listen->again_at) {
         start(listen, now);
     }
+    if (listen->phase == STARTING) {
+        continue_starting(listen, now);
+    }
     if (listen->phase == CONNECTING) {
-        if (now >= listen->again_at) {
-            go_down(listen, now);
-        }
-        else {
-            continue_connecting(listen, now);
-        }
+        continue_connecting(listen, now);
+    }
+    if ((listen->phase == STARTING || listen->phase == CONNECTING)
+        && now >= listen->again_at) {
+        go_down(listen, now);
     }
     if (listen->phase == UP) {
         take_input(listen, now);
@@ -184,6 +215,7 @@ static comet_watch_t *open_watch(const comet_place_t *place, apr_time_t now)
     }
     listen->base.engine = &comet_pg_listen;
     listen->place = place->own;
+    listen->host = atomic_load(&listen->place->good_host);
     listen->back_off = BACK_OFF_MIN_USEC / 2;
     listen->epoll = epoll_create1(EPOLL_CLOEXEC);
     if (listen->epoll < 0) {
@@ -198,6 +230,7 @@ static void close_watch(comet_watch_t *watch)
 {
     listen_t *listen = (listen_t *)watch;
 
+    comet_pg_attempt_abandon(listen->attempt);
     PQfinish(listen->connection);
     close(listen->epoll);
     free(listen);

@@ -2,6 +2,8 @@
 /* Who is here: the functions and tables of sql/postgresql/003_presence.sql. */
 #include "store/pg/pg.h"
 
+#include <stdio.h>
+
 /* How long a change of presence waits for its turn at the store, and how long
  * its answer may take. */
 #define TURN_MSEC 500
@@ -316,8 +318,24 @@ static apr_status_t unread(comet_store_t *store, comet_text_t channel,
 /* How often to look for members whose CometPresenceMemory has run out. */
 #define FORGET_USEC apr_time_from_sec(3600)
 
-/* Age counts back from the newest message, or from now if that is dated into the
- * future, so that a wrong clock forgets nobody. */
+/* Go on behind a slice, or an hour later at the table's start. */
+static void note_slice(comet_pg_t *pg, const PGresult *result, int *more)
+{
+    comet_text_t after = comet_pg_text(result, 0, 1);
+
+    if (after.data && after.length < sizeof(pg->forget_after)) {
+        snprintf(pg->forget_after, sizeof(pg->forget_after), "%.*s",
+                 (int)after.length, after.data);
+        *more = 1;
+        return;
+    }
+    pg->forget_after[0] = '\0';
+    pg->forget_at = comet_monotonic() + FORGET_USEC;
+}
+
+/* Look at a slice of the members.  Age counts back from the newest message, or
+ * from now if that is dated into the future, so that a wrong clock forgets
+ * nobody. */
 static apr_status_t forget(comet_pg_t *pg, int *more)
 {
     comet_pg_args_t args = { .count = 0 };
@@ -337,19 +355,15 @@ static apr_status_t forget(comet_pg_t *pg, int *more)
                                 - pg->config->presence_memory);
     comet_pg_add_int(&args, COMET_ONLINE_SLICE);
     comet_pg_add_int(&args, COMET_ONLINE_SEEN_MOST);
-    status = comet_pg_call(pg, "SELECT comet.online_forget($1, $2, $3)", &args,
-                           COMET_PG_ANSWER_USEC, &result);
-    if (status != APR_SUCCESS) {
-        return status;
+    comet_pg_add_text(&args, comet_text(pg->forget_after));
+    status =
+        comet_pg_call(pg, "SELECT * FROM comet.online_forget($1, $2, $3, $4)",
+                      &args, COMET_PG_ANSWER_USEC, &result);
+    if (status == APR_SUCCESS) {
+        note_slice(pg, result, more);
+        PQclear(result);
     }
-    if (comet_pg_int(result, 0, 0) >= COMET_ONLINE_SLICE) {
-        *more = 1;
-    }
-    else {
-        pg->forget_at = comet_monotonic() + FORGET_USEC;
-    }
-    PQclear(result);
-    return APR_SUCCESS;
+    return status;
 }
 
 apr_status_t comet_pg_tidy_online(comet_pg_t *pg, int *more)

@@ -4,13 +4,15 @@
  * PostgreSQL as an engine (store/engine.h), for this folder only.
  * store/store.h and sql/postgresql/ say what the functions do.
  *
+ * dial.c     begins a connection to a host
  * connect.c  opens and closes connections
  * call.c     calls a function of the schema, by a deadline
  * failure.c  translates PostgreSQL's errors
  * question.c asks for messages
  * read.c     reads the log
  * page.c     reads pages, and searches
- * append.c   appends messages: the web server's, and those in the inbox
+ * append.c   appends messages that the web server publishes
+ * inbox.c    publishes what other programs have left in the inbox
  * upkeep.c   retention, keys, the index of words
  * online.c   presence
  * rules.c    what single channels keep
@@ -42,6 +44,12 @@ typedef struct comet_pg_place_t {
     int has_options; /* `conninfo` has the keyword `options` */
     /** [atomic] A pooler before the server refuses the parameter `options`. */
     atomic_int refuses_options;
+    /** [atomic] The host to begin with, counted from 0 on and perhaps beyond
+     * their number: the last one that could be used. */
+    atomic_uint good_host;
+    /** [the thread that looks into the inbox] This server's number among those
+     * that do; 0: none yet. */
+    apr_int64_t server;
 } comet_pg_place_t;
 
 /** A connection. */
@@ -53,7 +61,8 @@ typedef struct comet_pg_t {
     PGconn *connection;
     int draining; /* a statement's result has not been read yet */
     int lost; /* the connection cannot be used any more */
-    int warned; /* the server has sent a warning since the last call began */
+    int warned; /* since the last call began, the server has warned that it
+                 * does not wait for its standby */
     comet_budget_t budget; /* the budget of reading (comet_store_limit()) */
     apr_time_t reading_until; /* by comet_monotonic(); 0: no limit */
     /* retention: whether a round is under way, and its bounds; `until` is where
@@ -67,7 +76,11 @@ typedef struct comet_pg_t {
     char low[24]; /* where comet.move() begins in the inbox; "": read all of
                    * it */
     apr_time_t look_all_at;
-    apr_time_t forget_at; /* when to look for members to forget */
+    apr_time_t look_at; /* when to look into the inbox again */
+    apr_interval_time_t rest; /* how long not to look after a look */
+    /* when to look for members to forget, and behind which member */
+    apr_time_t forget_at;
+    char forget_after[COMET_CHANNEL_MAX_BYTES + 2];
     char error[400];
 } comet_pg_t;
 
@@ -83,11 +96,38 @@ int comet_pg_is_usable(comet_store_t *store, apr_interval_time_t within);
 /** Connect again if the connection is lost. */
 apr_status_t comet_pg_connect_again(comet_pg_t *pg);
 
+/* --- Beginning a connection ------------------------------------------------ */
+
+/** A connection that is being begun. */
+typedef struct comet_pg_attempt_t comet_pg_attempt_t;
+
+/** How many hosts CometStore names, itself or by a service file. */
+unsigned comet_pg_count_hosts(const comet_pg_place_t *place);
+
 /**
- * Begin to connect to a place: PQconnectStart() with this module's settings.
- * @return NULL: no memory is left
+ * Begin to connect to a host, with this module's settings.  The call does not
+ * wait for the name server.
+ * @param host  the number of the host, from 0 on; a larger number than there are
+ *              begins with the first one again
+ * @return for comet_pg_attempt_take() or comet_pg_attempt_abandon(); NULL: no
+ *         memory or thread is left, or too many attempts wait for the name
+ *         server
  */
-PGconn *comet_pg_start(const comet_pg_place_t *place);
+comet_pg_attempt_t *comet_pg_attempt_create(const comet_pg_place_t *place,
+                                            unsigned host);
+
+/**
+ * Take the connection, once it has been begun.  Then PQconnectPoll() goes on.
+ * @param limit  how long to wait for that
+ * @param connection  set to what PQconnectStart() returns, which is NULL if no
+ *                    memory is left
+ * @return whether it was taken; the attempt was freed then
+ */
+int comet_pg_attempt_take(comet_pg_attempt_t *attempt,
+                          apr_interval_time_t limit, PGconn **connection);
+
+/** Give an attempt up.  @param attempt  freed, perhaps later; or NULL */
+void comet_pg_attempt_abandon(comet_pg_attempt_t *attempt);
 
 /* --- Failures ------------------------------------------------------------- */
 
@@ -101,6 +141,11 @@ apr_status_t comet_pg_fail_result(comet_pg_t *pg, const PGresult *result);
 /** Note that the connection is lost, and keep the reason that libpq gives.
  * @return APR_ECONNRESET */
 apr_status_t comet_pg_fail_connection(comet_pg_t *pg);
+
+/** After a failure to connect, add to its text what the administrator can do.
+ * @return APR_EACCES: the server did not let this user in; APR_ECONNREFUSED:
+ *         it failed for another reason */
+apr_status_t comet_pg_advise_connecting(comet_pg_t *pg);
 
 /** Get the first line of libpq's message about a connection's failure.
  * @param buffer  of @a size bytes */
@@ -138,6 +183,14 @@ void comet_pg_add_int_element(comet_pg_args_t *args, apr_int64_t value);
 /** Wait until the socket is ready (POLLIN, POLLOUT).
  * @return 0: the deadline has passed, or the thread must stop */
 int comet_pg_await(const comet_pg_t *pg, short events, apr_time_t deadline);
+
+/** Whether a wait has no purpose any more: the thread must stop, or the client
+ * has left. */
+int comet_pg_must_end(const comet_pg_t *pg);
+
+/** Whether a result is none that this module asks for.  libpq would return it
+ * again and again. */
+int comet_pg_is_strange(const PGresult *result);
 
 /**
  * Run a statement and wait for its answer.

@@ -204,9 +204,100 @@ static void test_goes_on(void **state)
     client_free(client);
 }
 
+typedef struct asker_t {
+    pthread_t thread;
+    comet_timestamp_t after;
+    int questions, answers, messages; /* asked, answered, and what came */
+} asker_t;
+
+static int ask(comet_timestamp_t after, apr_interval_time_t limit)
+{
+    comet_message_t *room[COMET_LIMIT_MAX];
+    comet_batch_t batch = { .messages = room, .size = COMET_LIMIT_MAX };
+    comet_selection_t *selection = scratch_select(comet_text("chat"));
+    comet_reading_t reading = { .selection = selection, .batch = &batch };
+    comet_store_state_t state_;
+    int known =
+        comet_hub_recall_remote(hub, 0, limit, after, &state_, &reading);
+    int count = (int)batch.count;
+
+    comet_batch_clear(&batch);
+    return known ? count : -1;
+}
+
+static void *ask_often(void *baton)
+{
+    asker_t *asker = baton;
+    int i, count;
+
+    for (i = 0; i < asker->questions; i++) {
+        count = ask(asker->after, 10 * SECOND);
+        asker->answers += count >= 0;
+        asker->messages += count > 0 ? count : 0;
+    }
+    return NULL;
+}
+
+/* Whoever asks gets what was stored before the question, although nobody was
+ * notified of it.  All who ask at the same time share a look. */
+static void test_shares_looks(void **state)
+{
+    asker_t askers[20];
+    comet_timestamp_t before;
+    int i, looks;
+
+    hub_start();
+    wait_until(hub_in_step());
+    before = hub_last();
+    for (i = 0; i < 20; i++) {
+        hub_append("chat"); /* without a notification */
+        assert_int_equal(ask(before, 10 * SECOND), i + 1);
+    }
+    looks = remote_looks();
+    for (i = 0; i < 20; i++) {
+        askers[i] = (asker_t){ .after = before, .questions = 50 };
+        assert_int_equal(
+            comet_thread_start(&askers[i].thread, ask_often, &askers[i]), 0);
+    }
+    for (i = 0; i < 20; i++) {
+        pthread_join(askers[i].thread, NULL);
+        assert_int_equal(askers[i].answers, 50);
+        assert_int_equal(askers[i].messages, 50 * 20);
+    }
+    /* 1,000 questions, of which 20 are open at a time */
+    assert_in_range(remote_looks() - looks, 1, 300);
+}
+
+/* Memory answers only what it knows, and nobody waits for a store that fails. */
+static void test_asks_in_vain(void **state)
+{
+    comet_timestamp_t first;
+    int64_t begun;
+
+    hub_start();
+    wait_until(hub_in_step());
+    first = hub_append("chat");
+    hub_append("chat");
+    assert_int_equal(ask(first, 10 * SECOND), 1);
+    assert_int_equal(ask(hub_last() + 1, 10 * SECOND), -1); /* ahead of it */
+    remote_close_gate();
+    begun = scratch_usec();
+    assert_int_equal(ask(first, 100 * MS), -1);
+    assert_in_range(scratch_usec() - begun, 100 * MS, 5 * SECOND);
+    remote_break(1);
+    remote_open_gate();
+    wait_until(atomic_load(&hub_last_error) == ECONNRESET);
+    begun = scratch_usec();
+    assert_int_equal(ask(first, 60 * SECOND), -1);
+    assert_in_range(scratch_usec() - begun, 0, 10 * SECOND);
+    remote_break(0);
+    wait_until(ask(first, 100 * MS) == 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        TEST(test_shares_looks), TEST(test_asks_in_vain),
         TEST(test_announces),    TEST(test_fetches_once),
         TEST(test_hangs),        TEST(test_ends),
         TEST(test_while_served), TEST(test_older_than_news),

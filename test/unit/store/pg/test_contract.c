@@ -110,7 +110,8 @@ static comet_place_t make(void)
 
     assert_string_equal(
         run("TRUNCATE comet.log, comet.floor, comet.idempotency_key,"
-            " comet.inbox, comet.search, comet.channel_retention;"
+            " comet.inbox, comet.search, comet.channel_retention,"
+            " comet.server;"
             "UPDATE comet.clock SET last = 0, erased = 0;"
             "UPDATE comet.setting SET deletions = false;"
             "UPDATE comet.search_progress SET low = 1, high = 0"),

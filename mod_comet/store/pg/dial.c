@@ -1,0 +1,323 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Begin a connection to one of the hosts that CometStore names.
+ *
+ * libpq tries the hosts itself, but it leaves a host that accepts a connection
+ * and then says nothing only when its caller gives up, and begins with the same
+ * host the next time.  So this module names one host at a time.
+ *
+ * libpq finds a host's address by getaddrinfo(), which takes no deadline: a name
+ * server that does not answer holds the calling thread for up to half a minute.
+ * So for a host that has a name, a thread begins the connection.  The caller
+ * waits for that thread as long as it wants to.  A thread that nobody waits for
+ * any more closes the connection and ends.
+ */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "store/pg/pg.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <semaphore.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+/* How many threads of a process may wait for the name server at a time. */
+#define RESOLVERS_MOST 16
+
+/*
+ * Settings for what CometStore does not set.  Each side gives the other up
+ * within seconds if the other vanishes, and no statement and no open
+ * transaction lasts long.  Functions of the schema that need it switch jit off
+ * themselves; this switches it off for all other statements.
+ *
+ * The server itself must give up a host that has vanished, since a session of
+ * that host may have the turn.  Keepalives find that out only while nothing is
+ * under way to the host, and tcp_user_timeout while something is.
+ *
+ * A statement waits for a lock for less time than this module waits for its
+ * answer.  Otherwise each attempt to read would leave a session behind that
+ * waits for the lock, until no more connections are allowed.
+ */
+static const char *const defaults[][2] = {
+    { "fallback_application_name", "mod_comet" },
+    { "client_encoding", "UTF8" },
+    { "gssencmode", "disable" },
+    { "tcp_user_timeout", "3000" },
+    { "keepalives_idle", "5" },
+    { "keepalives_interval", "2" },
+    { "keepalives_count", "3" },
+};
+#define DEFAULTS (sizeof(defaults) / sizeof(*defaults))
+static const char options[] =
+    "-c tcp_keepalives_idle=3 -c tcp_keepalives_interval=1"
+    " -c tcp_keepalives_count=3 -c tcp_user_timeout=5s"
+    " -c statement_timeout=5s -c lock_timeout=2s"
+    " -c idle_in_transaction_session_timeout=10s -c jit=off"
+    " -c default_transaction_isolation=read\\ committed";
+
+/* What PQconnectStartParams() gets. */
+typedef struct parameters_t {
+    const char *keywords[DEFAULTS + 8], *values[DEFAULTS + 8];
+    int count;
+} parameters_t;
+
+/* --- Hosts ---------------------------------------------------------------- */
+
+/* The lists of a connection string, whose items are separated by commas. */
+typedef struct hosts_t {
+    PQconninfoOption *all; /* owns the lists; NULL: they are not known */
+    const char *host, *hostaddr, *port; /* or NULL */
+    unsigned count;
+} hosts_t;
+
+/* An item of a list. */
+typedef struct item_t {
+    char text[256]; /* empty: there is none */
+} item_t;
+
+static void add(parameters_t *parameters, const char *keyword,
+                const char *value)
+{
+    parameters->keywords[parameters->count] = keyword;
+    parameters->values[parameters->count++] = value;
+    parameters->keywords[parameters->count] = NULL;
+    parameters->values[parameters->count] = NULL;
+}
+
+/* libpq takes the last value of a keyword, and expands dbname. */
+static void add_place(parameters_t *parameters, const comet_pg_place_t *place)
+{
+    size_t i;
+
+    for (i = 0; i < DEFAULTS; i++) {
+        add(parameters, defaults[i][0], defaults[i][1]);
+    }
+    if (!place->has_options && !atomic_load(&place->refuses_options)) {
+        add(parameters, "options", options);
+    }
+    add(parameters, "dbname", place->conninfo);
+}
+
+static unsigned count_items(const char *list)
+{
+    unsigned count = 1;
+
+    for (; *list; list++) {
+        count += *list == ',';
+    }
+    return count;
+}
+
+static item_t find_item(const char *list, unsigned number)
+{
+    item_t item = { "" };
+
+    while (list && number-- > 0) {
+        list = strchr(list, ',');
+        list = list ? list + 1 : NULL;
+    }
+    if (list) {
+        snprintf(item.text, sizeof(item.text), "%.*s", (int)strcspn(list, ","),
+                 list);
+    }
+    return item;
+}
+
+static const char *value_of(const PQconninfoOption *option, const char *keyword)
+{
+    while (option->keyword && strcmp(option->keyword, keyword) != 0) {
+        option++;
+    }
+    return option->keyword && option->val && *option->val ? option->val : NULL;
+}
+
+/* Only libpq knows what a service file and the environment say.  With an sslmode
+ * that does not exist it reads them, and then connects to nothing. */
+static hosts_t find_hosts(const comet_pg_place_t *place)
+{
+    parameters_t parameters = { .count = 0 };
+    hosts_t hosts = { .count = 1 };
+    PGconn *connection;
+
+    add_place(&parameters, place);
+    add(&parameters, "sslmode", "none-such");
+    connection =
+        PQconnectStartParams(parameters.keywords, parameters.values, 1);
+    hosts.all = PQconninfo(connection);
+    PQfinish(connection);
+    if (hosts.all) {
+        hosts.host = value_of(hosts.all, "host");
+        hosts.hostaddr = value_of(hosts.all, "hostaddr");
+        hosts.port = value_of(hosts.all, "port");
+        hosts.count = hosts.hostaddr ? count_items(hosts.hostaddr)
+                      : hosts.host   ? count_items(hosts.host)
+                                     : 1;
+    }
+    return hosts;
+}
+
+unsigned comet_pg_count_hosts(const comet_pg_place_t *place)
+{
+    hosts_t hosts = find_hosts(place);
+
+    PQconninfoFree(hosts.all);
+    return hosts.count;
+}
+
+/* Whether libpq must ask for the address of a host. */
+static int has_name(const char *host)
+{
+    struct in6_addr address;
+
+    return *host && *host != '/' && *host != '@'
+           && inet_pton(AF_INET, host, &address) != 1
+           && inet_pton(AF_INET6, host, &address) != 1;
+}
+
+/* --- Attempts ------------------------------------------------------------- */
+
+enum { RUNNING, DONE, ABANDONED };
+
+struct comet_pg_attempt_t {
+    const comet_pg_place_t *place;
+    int has_others; /* CometStore names several hosts */
+    item_t host, hostaddr, port;
+    PGconn *connection; /* of the thread while RUNNING */
+    sem_t done;
+    atomic_int state; /* [atomic] */
+};
+
+/* libpq itself would write a server's notices to the standard error. */
+static void ignore(void *baton, const PGresult *notice)
+{
+}
+
+static atomic_int resolvers; /* [atomic] how many threads are under way */
+
+static void start(comet_pg_attempt_t *attempt)
+{
+    parameters_t parameters = { .count = 0 };
+
+    add_place(&parameters, attempt->place);
+    if (attempt->has_others) {
+        add(&parameters, "host", attempt->host.text);
+        add(&parameters, "hostaddr", attempt->hostaddr.text);
+        add(&parameters, "port", attempt->port.text);
+    }
+    attempt->connection =
+        PQconnectStartParams(parameters.keywords, parameters.values, 1);
+    if (attempt->connection) {
+        PQsetNoticeReceiver(attempt->connection, ignore, NULL);
+    }
+}
+
+static void free_attempt(comet_pg_attempt_t *attempt)
+{
+    sem_destroy(&attempt->done);
+    free(attempt);
+}
+
+static void *run(void *baton)
+{
+    comet_pg_attempt_t *attempt = baton;
+    int running = RUNNING;
+
+    start(attempt);
+    atomic_fetch_sub(&resolvers, 1);
+    if (atomic_compare_exchange_strong(&attempt->state, &running, DONE)) {
+        sem_post(&attempt->done); /* from here on it is its caller's */
+    }
+    else {
+        PQfinish(attempt->connection);
+        free_attempt(attempt);
+    }
+    return NULL;
+}
+
+/* @return whether a thread will begin the connection */
+static int start_thread(comet_pg_attempt_t *attempt)
+{
+    pthread_t thread;
+
+    if (atomic_fetch_add(&resolvers, 1) < RESOLVERS_MOST
+        && comet_thread_start(&thread, run, attempt) == 0) {
+        pthread_detach(thread);
+        return 1;
+    }
+    atomic_fetch_sub(&resolvers, 1);
+    return 0;
+}
+
+comet_pg_attempt_t *comet_pg_attempt_create(const comet_pg_place_t *place,
+                                            unsigned host)
+{
+    comet_pg_attempt_t *attempt = calloc(1, sizeof(*attempt));
+    hosts_t hosts;
+
+    if (!attempt) {
+        return NULL;
+    }
+    hosts = find_hosts(place);
+    host %= hosts.count;
+    attempt->place = place;
+    attempt->host = find_item(hosts.host, host);
+    attempt->hostaddr = find_item(hosts.hostaddr, host);
+    attempt->port = find_item(
+        hosts.port, hosts.port && count_items(hosts.port) > 1 ? host : 0);
+    /* libpq passes over an empty value: it would take the whole list */
+    attempt->has_others = hosts.count > 1
+                          && (attempt->host.text[0]
+                              || (!hosts.host && attempt->hostaddr.text[0]));
+    PQconninfoFree(hosts.all);
+    sem_init(&attempt->done, 0, 0);
+    if (attempt->hostaddr.text[0] || !has_name(attempt->host.text)) {
+        start(attempt);
+        atomic_store(&attempt->state, DONE);
+        sem_post(&attempt->done);
+    }
+    else if (!start_thread(attempt)) {
+        free_attempt(attempt);
+        return NULL;
+    }
+    return attempt;
+}
+
+int comet_pg_attempt_take(comet_pg_attempt_t *attempt,
+                          apr_interval_time_t limit, PGconn **connection)
+{
+    apr_time_t until = comet_monotonic() + limit;
+    const struct timespec end = { .tv_sec = (time_t)(until / 1000000),
+                                  .tv_nsec = (long)(until % 1000000) * 1000 };
+    int failed;
+
+    do {
+        failed = sem_clockwait(&attempt->done, CLOCK_MONOTONIC, &end);
+    } while (failed && errno == EINTR);
+    /* the state is read because ThreadSanitizer understands this atomic, but
+     * not sem_clockwait() */
+    if (failed || atomic_load(&attempt->state) != DONE) {
+        return 0;
+    }
+    *connection = attempt->connection;
+    free_attempt(attempt);
+    return 1;
+}
+
+void comet_pg_attempt_abandon(comet_pg_attempt_t *attempt)
+{
+    int running = RUNNING;
+
+    if (attempt
+        && !atomic_compare_exchange_strong(&attempt->state, &running,
+                                           ABANDONED)) {
+        while (sem_wait(&attempt->done) != 0) {
+            /* the thread has finished, and is about to say so */
+        }
+        PQfinish(attempt->connection);
+        free_attempt(attempt);
+    }
+}
