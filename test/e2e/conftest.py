@@ -16,6 +16,7 @@ sys.path[:0] = [HERE, os.path.join(TEST, "tools"),
 
 import httpd_env  # noqa: E402  (the path is set above)
 import pg_env  # noqa: E402
+import sqlite_only  # noqa: E402
 from browser import Browser, missing  # noqa: E402
 from httpd_env import MPMS, SANITIZER, SLOW, Httpd  # noqa: E402
 from tmpfs import Tmpfs  # noqa: E402
@@ -30,14 +31,35 @@ LONGEST = ("test_310", "test_341", "test_300", "test_271", "test_255",
            "test_466", "test_200", "test_350", "test_190", "test_500")
 
 
+CLUSTERS = []       # the one that COMET_STORE=postgresql needs
+
+
 def pytest_configure(config):
     httpd_env.raise_nofile()
+    if httpd_env.STORE == "postgresql":
+        httpd_env.NEW_DATABASE = default_database
+
+
+def default_database():
+    """A database for a server that names no store."""
+    if not CLUSTERS:
+        CLUSTERS.append(pg_env.Cluster(settings=["max_connections=400"]))
+        CLUSTERS[0].lay("search.sql")
+    return CLUSTERS[0].database("e%d" % next(DATABASES))
+
+
+def pytest_unconfigure(config):
+    for cluster in CLUSTERS:
+        cluster.close()
 
 
 def pytest_collection_modifyitems(items):
-    """Skip event-only tests where that MPM is not chosen; sort parallel
-    runs."""
+    """Skip event-only tests where that MPM is not chosen, and with
+    COMET_STORE=postgresql those of SQLite's own files; sort parallel runs."""
     for item in items:
+        if httpd_env.STORE != "sqlite" and sqlite_only.reason(item):
+            item.add_marker(pytest.mark.skip(
+                reason="SQLite's: " + sqlite_only.reason(item)))
         if item.get_closest_marker("event") and "event" not in MPMS:
             item.add_marker(pytest.mark.skip(reason="event MPM not chosen"))
     if "PYTEST_XDIST_WORKER" in os.environ:

@@ -54,6 +54,11 @@ PATIENCE = SLOW * (2.0 if "PYTEST_XDIST_WORKER" in os.environ else 1.0)
 CANNOT_OPEN = re.compile(r"CometStore: \S+: (?!another process has locked"
                          r"|No such file or directory: reading)")
 
+# "postgresql": servers that name no store keep their messages there; then
+# conftest.py sets what makes a database for each of them.
+STORE = os.environ.get("COMET_STORE", "sqlite")
+NEW_DATABASE = None
+
 # The module proposes no command for a folder of the system, such as /dev/shm.
 ORDINARY = "/tmp"
 
@@ -284,6 +289,8 @@ class Httpd:
         os.chmod(self.root, 0o755)
         self.mpm = mpm or DEFAULT_MPM
         self.conf, self.before = conf, before
+        if database is None and comet == "demo" and NEW_DATABASE:
+            database = NEW_DATABASE()
         self.database = database
         self.comet, self.classics = comet, classics
         self.children_count, self.threads = children, threads
@@ -520,6 +527,10 @@ class Httpd:
         end = time.monotonic() + limit
         named = not self.database \
             and "sqlite:" + self.db in self.config_text()
+        while self.database and STORE == "postgresql" \
+                and time.monotonic() < end and self.get(
+                    "/comet/none?wait=0").status == 503:
+            time.sleep(0.01)
         while named and time.monotonic() < end \
                 and not self.has_tables() \
                 and not CANNOT_OPEN.search(self.error_log()):

@@ -20,16 +20,28 @@ SKIPPED = 77
 
 
 class Cluster:
-    """One server with one database, reached by a socket in its folder."""
+    """One server with one database, reached by a socket in its folder.
 
-    def __init__(self):
+    settings: NAME=VALUE of postgresql.conf, beside those of pg_cluster.
+    port:     where it listens on 127.0.0.1, too.
+    env:      added to the server's environment.
+    parent:   the folder of its folder.
+    """
+
+    def __init__(self, settings=(), port=None, env=None,
+                 parent=os.environ.get("COMET_TMP", "/tmp")):
+        if port:
+            settings = [*settings, "listen_addresses=127.0.0.1",
+                        "port=%d" % port]
+        self.env = dict(os.environ, COMET_PG_SETTINGS="\n".join(settings),
+                        PGPORT=str(port or 5432), **(env or {}))
         if not os.path.exists(PG_MODULE):
             pytest.skip("mod_comet_pg.so was not built: libpq-dev is missing")
-        self.folder = tempfile.mkdtemp(prefix="comet-pg-",
-                                       dir=os.environ.get("COMET_TMP", "/tmp"))
+        self.folder = tempfile.mkdtemp(prefix="comet-pg-", dir=parent)
         done = subprocess.run([sys.executable, "-B", TOOL, "start",
                                self.folder], stdin=subprocess.DEVNULL,
-                              stdout=subprocess.PIPE, text=True, check=False)
+                              stdout=subprocess.PIPE, text=True, check=False,
+                              env=self.env)
         if done.returncode == SKIPPED:
             shutil.rmtree(self.folder)
             pytest.skip(done.stdout.strip())
@@ -53,7 +65,7 @@ class Cluster:
         done = subprocess.run(self.command(user, database), input=sql,
                               text=True,
                               stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                              check=False)
+                              check=False, env=self.env)
         if check:
             assert done.returncode == 0, (sql, done.stderr)
             return done.stdout.strip()
@@ -67,7 +79,7 @@ class Cluster:
 
     def session(self):
         """A psql that stays open, whose transactions the test holds open."""
-        return Session(self.command())
+        return Session(self.command(), self.env)
 
     def first_pid(self):
         with open(os.path.join(self.folder, "data", "postmaster.pid")) as file:
@@ -102,31 +114,104 @@ class Cluster:
         while os.path.exists("/proc/%d" % first):
             time.sleep(0.01)
 
+    def run_tool(self, what, *more):
+        subprocess.run([sys.executable, "-B", TOOL, what, self.folder, *more],
+                       check=True, env=self.env)
+
     def start(self):
         """Start it again."""
-        subprocess.run([sys.executable, "-B", TOOL, "again", self.folder],
-                       check=True)
+        self.run_tool("again")
 
-    def standby(self):
-        """A synchronous hot standby of this server: a Cluster, too."""
+    def stop(self):
+        """Shut it down, as an administrator does."""
+        first = self.first_pid()
+        self.run_tool("stop")
+        wait_until(lambda: not os.path.exists("/proc/%d" % first), 20,
+                   "the end of the server")
+
+    def restart(self):
+        """Stop it and start it, so that new settings count."""
+        self.stop()
+        self.start()
+
+    def standby(self, synchronous=True):
+        """A hot standby of this server: a Cluster, too."""
         other = object.__new__(Cluster)
         other.folder = self.folder + "-standby"
-        subprocess.run([sys.executable, "-B", TOOL, "standby", other.folder,
-                        self.folder], check=True)
         other.conninfo = self.conninfo.replace(self.folder, other.folder)
-        self.psql("ALTER SYSTEM SET synchronous_standby_names = '*'")
-        self.psql("SELECT pg_reload_conf()")
-        wait_until(lambda: self.psql("SELECT sync_state FROM"
-                                     " pg_stat_replication") == "sync", 20,
-                   "the standby to be synchronous")
+        other.env = self.env
+        other.follow(self, synchronous)
         return other
+
+    def follow(self, primary, synchronous=True):
+        """Become a standby of another server, with a copy of its data."""
+        self.run_tool("standby", primary.folder)
+        primary.psql("ALTER SYSTEM SET synchronous_standby_names = '%s'"
+                     % ("*" if synchronous else ""))
+        primary.psql("SELECT pg_reload_conf()")
+        state = "sync" if synchronous else "async"
+        wait_until(lambda: primary.psql("SELECT sync_state FROM"
+                                        " pg_stat_replication") == state, 20,
+                   "the standby to follow")
+
+    def promote(self):
+        """Let a standby take the place of its primary.  Its standby is not
+        there yet, so nothing is waited for."""
+        self.psql("SELECT pg_promote()")
+
+    def log(self):
+        with open(os.path.join(self.folder, "server.log"),
+                  encoding="utf-8", errors="replace") as text:
+            return text.read()
+
+    def runs(self):
+        try:
+            return os.path.exists("/proc/%d" % self.first_pid())
+        except FileNotFoundError:
+            return False
 
     def close(self):
         """End the server, unless it was killed, and remove its folder."""
-        if os.path.exists("/proc/%d" % self.first_pid()):
+        if self.runs():
             self.resume()
-            subprocess.run([sys.executable, "-B", TOOL, "stop", self.folder],
-                           check=True)
+            self.run_tool("stop")
+        shutil.rmtree(self.folder)
+
+
+class Pooler:
+    """PgBouncer in transaction mode before a cluster, in a folder of its
+    own."""
+
+    def __init__(self, cluster):
+        program = shutil.which("pgbouncer") or "/usr/sbin/pgbouncer"
+        if not os.path.exists(program):
+            pytest.skip("pgbouncer is not installed")
+        self.folder = tempfile.mkdtemp(prefix="comet-pool-", dir="/tmp")
+        with open(self.folder + "/users", "w", encoding="ascii") as out:
+            out.write('"comet_httpd" ""\n')
+        with open(self.folder + "/ini", "w", encoding="ascii") as out:
+            out.write("[databases]\nsite = host=%s\n[pgbouncer]\n"
+                      "unix_socket_dir = %s\nlisten_port = 5432\n"
+                      "auth_type = trust\nauth_file = %s/users\n"
+                      "pool_mode = transaction\ndefault_pool_size = 8\n"
+                      % (cluster.folder, self.folder, self.folder))
+        os.chmod(self.folder, 0o755)
+        become = []
+        if is_root():
+            shutil.chown(self.folder, "postgres")
+            become = ["setpriv", "--reuid=postgres", "--regid=postgres",
+                      "--clear-groups", "--"]
+        self.proc = subprocess.Popen(
+            become + [program, "-q", self.folder + "/ini"],
+            stderr=subprocess.DEVNULL)
+        cluster.conninfo = cluster.conninfo.replace(cluster.folder,
+                                                    self.folder)
+        wait_until(lambda: os.path.exists(self.folder + "/.s.PGSQL.5432"), 10,
+                   "the pooler")
+
+    def close(self):
+        self.proc.terminate()
+        self.proc.wait(10)
         shutil.rmtree(self.folder)
 
 
@@ -173,9 +258,10 @@ class Database:
 class Session:
     """A psql whose statements are given one after the other."""
 
-    def __init__(self, command):
+    def __init__(self, command, env):
         self.proc = subprocess.Popen(command, stdin=subprocess.PIPE,
-                                     stdout=subprocess.PIPE, text=True)
+                                     stdout=subprocess.PIPE, text=True,
+                                     env=env)
 
     def run(self, sql):
         """Run a statement and wait for its end."""

@@ -1,55 +1,29 @@
 # SPDX-License-Identifier: Apache-2.0
 """PgBouncer in transaction mode between the web servers and PostgreSQL."""
 
-import os
-import shutil
-import subprocess
-import tempfile
+import time
 
 import pytest
 
-from httpd_env import Httpd, is_root, wait_until
+from comet_load import quantile
+from httpd_env import PATIENCE, Httpd, wait_until
 from members import (MODULES, NAMES, await_online, enter, named, snapshot,
                      told)
-from pg_env import Cluster, Database
+from pg_env import Cluster, Database, Pooler
 from stream_client import Stream
 
 pytestmark = pytest.mark.long
-PROGRAM = shutil.which("pgbouncer") or "/usr/sbin/pgbouncer"
 
 
 @pytest.fixture(scope="module")
 def pooled():
     """A cluster whose connection string leads through a pooler."""
-    if not os.path.exists(PROGRAM):
-        pytest.skip("pgbouncer is not installed")
     cluster = Cluster()
     cluster.lay("search.sql")
-    folder = tempfile.mkdtemp(prefix="comet-pool-", dir="/tmp")
-    with open(folder + "/users", "w", encoding="ascii") as out:
-        out.write('"comet_httpd" ""\n')
-    with open(folder + "/ini", "w", encoding="ascii") as out:
-        out.write("[databases]\nsite = host=%s\n[pgbouncer]\n"
-                  "unix_socket_dir = %s\nlisten_port = 5432\n"
-                  "auth_type = trust\nauth_file = %s/users\n"
-                  "pool_mode = transaction\ndefault_pool_size = 8\n"
-                  % (cluster.folder, folder, folder))
-    os.chmod(folder, 0o755)
-    become = []
-    if is_root():
-        shutil.chown(folder, "postgres")
-        become = ["setpriv", "--reuid=postgres", "--regid=postgres",
-                  "--clear-groups", "--"]
-    pooler = subprocess.Popen(become + [PROGRAM, "-q", folder + "/ini"],
-                              stderr=subprocess.DEVNULL)
-    cluster.conninfo = cluster.conninfo.replace(cluster.folder, folder)
-    wait_until(lambda: os.path.exists(folder + "/.s.PGSQL.5432"), 10,
-               "the pooler")
+    pooler = Pooler(cluster)
     yield cluster
-    pooler.terminate()
-    pooler.wait(10)
+    pooler.close()
     cluster.close()
-    shutil.rmtree(folder)
 
 
 @pytest.fixture(scope="module")
@@ -86,3 +60,22 @@ def test_742_01_everything_works(hosts):
                                            "leave cy"]
     found = there.get("/comet/pool?q=m7", named("ann")).json()["messages"]
     assert [m["body"] for m in found] == ["m7"]
+
+
+def test_742_02_hints(hosts, figure):
+    """No hint comes through the pooler, which the servers notice: they look into
+    the database every 20 ms, and not every 500 ms."""
+    here, there = hosts
+    text = named("ann", **{"Content-Type": "text/plain"})
+    took = []
+    with Stream(there, "/comet/hints?since=0", named("bob")) as stream:
+        for i in range(40):
+            assert here.request("POST", "/comet/hints", b"m%d" % i,
+                                text).status == 201
+            begin = time.monotonic()
+            stream.until(i + 1)
+            took.append(time.monotonic() - begin)
+    figure("through PgBouncer a message comes p50 %.0f, max %.0f ms after the "
+           "publisher's answer" % (quantile(took, 0.5) * 1000,
+                                   max(took) * 1000))
+    assert quantile(took, 0.5) < 0.06 * PATIENCE, took

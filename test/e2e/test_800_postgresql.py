@@ -7,17 +7,22 @@ import time
 import pytest
 
 from httpd_env import SLOW, Httpd, wait_until
-from pg_env import Cluster, server_conf
+from pg_env import Cluster, Pooler, server_conf
 from stream_client import Stream
 
 JSON = {"Content-Type": "text/plain; charset=utf-8"}
 
 
-@pytest.fixture(scope="module")
-def cluster():
+@pytest.fixture(scope="module", params=[
+    "direct", pytest.param("pooled", marks=pytest.mark.long)])
+def cluster(request):
+    """A server; pooled: the web servers reach it through PgBouncer."""
     made = Cluster()
     made.lay("search.sql")
+    pooler = Pooler(made) if request.param == "pooled" else None
     yield made
+    if pooler:
+        pooler.close()
     made.close()
 
 
