@@ -41,12 +41,22 @@ void comet_fetched_unref(comet_fetched_t *fetched)
     }
 }
 
+comet_fetched_t *comet_fetched_of(const comet_subscriber_t *subscriber)
+{
+    return subscriber->fetch ? subscriber->fetch->fetched : NULL;
+}
+
 void comet_fetched_drop(comet_subscriber_t *subscriber)
 {
-    if (subscriber->fetching) {
-        APR_RING_REMOVE(subscriber, fetch_link);
-        subscriber->fetching = 0;
+    comet_fetch_t *fetch = subscriber->fetch;
+
+    if (!fetch) {
+        return;
     }
-    comet_fetched_unref(subscriber->fetched);
-    subscriber->fetched = NULL;
+    if (!fetch->fetched) {
+        APR_RING_REMOVE(fetch, link);
+    }
+    comet_fetched_unref(fetch->fetched);
+    free(fetch);
+    subscriber->fetch = NULL;
 }

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file hub/fetched.h
- * What a fetcher has read for subscribers that ask the same question: the same
- * selection after the same cursor.  They share it.  It is counted by reference,
- * under the hub's lock.
+ * What a subscriber asks a fetcher, and what the fetcher has read.  Subscribers
+ * that ask the same question, the same selection after the same cursor, share
+ * the answer.  It is counted by reference, under the hub's lock.
  */
 #ifndef COMET_FETCHED_H
 #define COMET_FETCHED_H
@@ -24,12 +24,28 @@ typedef struct comet_fetched_t {
     comet_message_t *room[]; /* `limit` of them */
 } comet_fetched_t;
 
+/** The question of a subscriber, made when it asks: comet_subscriber_t has its
+ * selection and cursor. */
+typedef struct comet_fetch_t comet_fetch_t;
+struct comet_fetch_t {
+    APR_RING_ENTRY(comet_fetch_t) link; /* [hub->lock] in the fetcher's queue,
+                                         * until it is answered */
+    comet_subscriber_t *subscriber;
+    comet_fetched_t *fetched; /* [hub->lock] the answer, a reference; NULL: it
+                               * is not answered yet */
+};
+APR_RING_HEAD(comet_fetch_ring_t, comet_fetch_t);
+
 /**
  * Make an empty answer to the question of a subscriber.
  * @param subscriber  it has joined the hub
  * @return with one reference; NULL: no memory is left.  With the lock.
  */
 comet_fetched_t *comet_fetched_create(const comet_subscriber_t *subscriber);
+
+/** The answer to a subscriber's question; NULL: there is none yet, or it has
+ * asked nothing.  With the lock. */
+comet_fetched_t *comet_fetched_of(const comet_subscriber_t *subscriber);
 
 /** Whether what was fetched answers the question that a subscriber has now.
  * With the lock. */
@@ -39,8 +55,8 @@ int comet_fetched_suits(const comet_fetched_t *fetched,
 /** Release a reference; NULL is ignored.  With the lock. */
 void comet_fetched_unref(comet_fetched_t *fetched);
 
-/** Take a subscriber out of its fetcher's queue, and drop what was fetched for
- * it.  With the lock. */
+/** Take a subscriber's question back, and drop the answer.  Does nothing if it
+ * has asked nothing.  With the lock. */
 void comet_fetched_drop(comet_subscriber_t *subscriber);
 
 #endif /* COMET_FETCHED_H */

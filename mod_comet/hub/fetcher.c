@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <semaphore.h>
+#include <stdlib.h>
 #include <time.h>
 
 #include "hub/hub_priv.h"
@@ -19,7 +20,7 @@
 struct comet_fetcher_t {
     comet_hub_t *hub;
     const comet_store_config_t *config;
-    APR_RING_HEAD(, comet_subscriber_t) queue; /* [hub->lock] */
+    struct comet_fetch_ring_t queue; /* [hub->lock] */
     sem_t wanted; /* raised when there may be something to do */
     pthread_t thread;
     int has_thread; /* `thread` was started and was not joined yet */
@@ -34,8 +35,9 @@ static comet_fetched_t *take_question(comet_fetcher_t *fetcher)
     comet_fetched_t *fetched = NULL;
 
     pthread_mutex_lock(&fetcher->hub->lock);
-    if (!APR_RING_EMPTY(&fetcher->queue, comet_subscriber_t, fetch_link)) {
-        fetched = comet_fetched_create(APR_RING_FIRST(&fetcher->queue));
+    if (!APR_RING_EMPTY(&fetcher->queue, comet_fetch_t, link)) {
+        fetched =
+            comet_fetched_create(APR_RING_FIRST(&fetcher->queue)->subscriber);
     }
     pthread_mutex_unlock(&fetcher->hub->lock);
     return fetched;
@@ -98,21 +100,22 @@ static void hand_over(comet_fetcher_t *fetcher, comet_fetched_t *fetched,
                       apr_status_t status)
 {
     comet_hub_t *hub = fetcher->hub;
-    comet_subscriber_t *subscriber, *next;
+    comet_fetch_t *fetch, *next;
 
     pthread_mutex_lock(&hub->lock);
-    for (subscriber = APR_RING_FIRST(&fetcher->queue);
-         subscriber
-         != APR_RING_SENTINEL(&fetcher->queue, comet_subscriber_t, fetch_link);
-         subscriber = next) {
-        next = APR_RING_NEXT(subscriber, fetch_link);
+    for (fetch = APR_RING_FIRST(&fetcher->queue);
+         fetch != APR_RING_SENTINEL(&fetcher->queue, comet_fetch_t, link);
+         fetch = next) {
+        comet_subscriber_t *subscriber = fetch->subscriber;
+
+        next = APR_RING_NEXT(fetch, link);
         if (status != APR_SUCCESS) {
             comet_fetched_drop(subscriber);
             comet_hub_retry_locked(hub, subscriber);
         }
         else if (comet_fetched_suits(fetched, subscriber)) {
-            comet_fetched_drop(subscriber);
-            subscriber->fetched = fetched;
+            APR_RING_REMOVE(fetch, link);
+            fetch->fetched = fetched;
             fetched->refs++;
             comet_hub_make_ready_locked(hub, subscriber, COMET_NEWS);
         }
@@ -164,7 +167,7 @@ apr_status_t comet_fetcher_create(comet_fetcher_t **fetcher, comet_hub_t *hub,
 
     made->hub = hub;
     made->config = config;
-    APR_RING_INIT(&made->queue, comet_subscriber_t, fetch_link);
+    APR_RING_INIT(&made->queue, comet_fetch_t, link);
     if (sem_init(&made->wanted, 0, 0) != 0) {
         return errno;
     }
@@ -176,11 +179,17 @@ apr_status_t comet_fetcher_create(comet_fetcher_t **fetcher, comet_hub_t *hub,
 void comet_fetcher_ask_locked(comet_fetcher_t *fetcher,
                               comet_subscriber_t *subscriber)
 {
-    if (!subscriber->fetching) {
-        comet_fetched_drop(subscriber); /* the answer to an earlier question */
-        subscriber->fetching = 1;
-        APR_RING_INSERT_TAIL(&fetcher->queue, subscriber, comet_subscriber_t,
-                             fetch_link);
+    comet_fetch_t *fetch;
+
+    if (subscriber->fetch && !subscriber->fetch->fetched) {
+        return;
+    }
+    comet_fetched_drop(subscriber); /* the answer to an earlier question */
+    fetch = calloc(1, sizeof(*fetch));
+    if (fetch) {
+        fetch->subscriber = subscriber;
+        subscriber->fetch = fetch;
+        APR_RING_INSERT_TAIL(&fetcher->queue, fetch, comet_fetch_t, link);
         sem_post(&fetcher->wanted);
     }
 }

@@ -27,9 +27,10 @@ apr_status_t comet_fetcher_create(comet_fetcher_t **fetcher, comet_hub_t *hub,
                                   const comet_store_config_t *config,
                                   apr_pool_t *pool);
 
-/** Queue a subscriber, so that the messages it has not seen are fetched.  Does
- * nothing if it is in the queue already.  Called by the hub's thread, with the
- * lock. */
+/** Queue a subscriber's question, so that the messages it has not seen are
+ * fetched.  Does nothing if it is in the queue already.  Without memory the
+ * subscriber asks nothing (->fetch), and the caller has to try again.  Called by
+ * the hub's thread, with the lock. */
 void comet_fetcher_ask_locked(comet_fetcher_t *fetcher,
                               comet_subscriber_t *subscriber);
 

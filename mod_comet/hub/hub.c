@@ -45,8 +45,7 @@ static apr_status_t enter_locked(comet_hub_t *hub,
     subscriber->behind = 0;
     subscriber->retry = 0;
     subscriber->asked_to_yield = 0;
-    subscriber->fetching = 0;
-    subscriber->fetched = NULL;
+    subscriber->fetch = NULL;
     hub->members++;
     comet_hub_rest_locked(hub, subscriber,
                           subscriber->resting ? COMET_REST : COMET_WAIT);

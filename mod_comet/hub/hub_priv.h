@@ -14,7 +14,7 @@
  * For a remote store two more threads work for the hub (store/engine.h):
  * scout.c    follows the store in the hub's place
  * fetcher.c  reads for a subscriber what memory no longer has
- * fetched.c  what was read
+ * fetched.c  what is asked, and what was read
  */
 #ifndef COMET_HUB_PRIV_H
 #define COMET_HUB_PRIV_H

@@ -25,7 +25,7 @@ static void take_fetched_locked(comet_hub_t *hub,
                                 comet_subscriber_t *subscriber,
                                 comet_reading_t *reading)
 {
-    const comet_fetched_t *fetched = subscriber->fetched;
+    const comet_fetched_t *fetched = comet_fetched_of(subscriber);
     apr_size_t i;
 
     hub->told = fetched->last;
@@ -57,8 +57,8 @@ static int collect_remote_locked(comet_hub_t *hub,
         && subscriber->seen >= feed->erased_until) {
         comet_ring_collect(&feed->ring, subscriber->seen, reading);
     }
-    else if (subscriber->fetched
-             && comet_fetched_suits(subscriber->fetched, subscriber)) {
+    else if (comet_fetched_of(subscriber)
+             && comet_fetched_suits(comet_fetched_of(subscriber), subscriber)) {
         take_fetched_locked(hub, subscriber, reading);
     }
     else {
@@ -261,7 +261,7 @@ static void put_back_locked(comet_hub_t *hub, comet_subscriber_t *subscriber,
         move_locked(hub, subscriber);
     }
     comet_hub_rest_locked(hub, subscriber, outcome);
-    if (subscriber->behind && !subscriber->fetching) {
+    if (subscriber->behind && !subscriber->fetch) {
         comet_hub_retry_locked(hub, subscriber);
     }
     comet_hub_watch_locked(hub, subscriber);

@@ -115,10 +115,8 @@ struct comet_subscriber_t {
     apr_byte_t called; /* [hub->lock] by comet_hub_call(), before it joined */
     apr_byte_t behind; /* [hub->lock] its messages could not be read yet */
     comet_timer_t timer; /* [hub->lock] may be due before timeout_at */
-    /* in a fetcher's queue, if `fetching` is set (hub/fetcher.h) */
-    APR_RING_ENTRY(comet_subscriber_t) fetch_link; /* [hub->lock] */
-    struct comet_fetched_t *fetched; /* [hub->lock] what was fetched; or NULL */
-    apr_byte_t fetching; /* [hub->lock] */
+    struct comet_fetch_t *fetch; /* [hub->lock] what it has asked a fetcher
+                                  * (hub/fetched.h); NULL: nothing */
 
     /* Set before join; then owned by the thread that serves. */
     apr_byte_t resting; /* it has its answer and gets no more messages; after
