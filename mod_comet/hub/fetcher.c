@@ -28,19 +28,23 @@ struct comet_fetcher_t {
     comet_store_t *store; /* [thread] NULL: it is closed */
 };
 
-/* The question of the first subscriber in the queue.  NULL: the queue is empty,
- * or no memory is left. */
-static comet_fetched_t *take_question(comet_fetcher_t *fetcher)
+/*
+ * Take the question of the first subscriber in the queue.
+ * @param fetched  OUT: NULL if there is no memory
+ * @return whether there is a question
+ */
+static int take_question(comet_fetcher_t *fetcher, comet_fetched_t **fetched)
 {
-    comet_fetched_t *fetched = NULL;
+    int any;
 
     pthread_mutex_lock(&fetcher->hub->lock);
-    if (!APR_RING_EMPTY(&fetcher->queue, comet_fetch_t, link)) {
-        fetched =
+    any = !APR_RING_EMPTY(&fetcher->queue, comet_fetch_t, link);
+    if (any) {
+        *fetched =
             comet_fetched_create(APR_RING_FIRST(&fetcher->queue)->subscriber);
     }
     pthread_mutex_unlock(&fetcher->hub->lock);
-    return fetched;
+    return any;
 }
 
 static apr_status_t read_view(comet_fetcher_t *fetcher,
@@ -95,7 +99,8 @@ static apr_status_t fetch(comet_fetcher_t *fetcher, comet_fetched_t *fetched)
 }
 
 /* Hand over what was fetched to all who asked for it.  After a failure the whole
- * queue asks again later. */
+ * queue asks again later.
+ * @param fetched  NULL: there was no memory */
 static void hand_over(comet_fetcher_t *fetcher, comet_fetched_t *fetched,
                       apr_status_t status)
 {
@@ -144,10 +149,11 @@ static void *run(void *baton)
     comet_fetcher_t *fetcher = baton;
 
     while (!atomic_load(&fetcher->stopping)) {
-        comet_fetched_t *fetched = take_question(fetcher);
+        comet_fetched_t *fetched;
 
-        if (fetched) {
-            hand_over(fetcher, fetched, fetch(fetcher, fetched));
+        if (take_question(fetcher, &fetched)) {
+            hand_over(fetcher, fetched,
+                      fetched ? fetch(fetcher, fetched) : APR_ENOMEM);
         }
         else if (!await(fetcher, IDLE_USEC)) {
             close_store(fetcher);
