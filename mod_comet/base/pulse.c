@@ -8,38 +8,39 @@
 #include <sys/socket.h>
 
 /* @return whether none of the bytes in flight was acknowledged */
-static int look(comet_pulse_t *pulse, int fd)
+static int look(comet_pulse_t *pulse, int fd, apr_interval_time_t heartbeat)
 {
+    apr_interval_time_t every =
+        heartbeat < COMET_PULSE_LEAST ? COMET_PULSE_LEAST : heartbeat;
     struct tcp_info info;
     socklen_t size = sizeof(info);
     int lost;
 
     memset(&info, 0, sizeof(info)); /* an old kernel fills in less */
     if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &size) != 0) {
-        pulse->every = 0;
+        pulse->look_at = 0;
         return 0;
     }
     lost = info.tcpi_bytes_acked == pulse->acknowledged;
     /* Less than a heartbeat, so that a call a heartbeat from now checks
      * again. */
-    pulse->look_at = comet_monotonic() + pulse->every - pulse->every / 8;
+    pulse->look_at = comet_monotonic() + every - every / 8;
     pulse->acknowledged = info.tcpi_unacked || info.tcpi_notsent_bytes
                               ? info.tcpi_bytes_acked
                               : APR_UINT64_MAX;
     return lost;
 }
 
-void comet_pulse_begin(comet_pulse_t *pulse, int fd, apr_interval_time_t every)
+void comet_pulse_begin(comet_pulse_t *pulse, int fd,
+                       apr_interval_time_t heartbeat)
 {
-    *pulse = (comet_pulse_t){
-        .every = every < COMET_PULSE_LEAST ? COMET_PULSE_LEAST : every,
-        .acknowledged = APR_UINT64_MAX,
-    };
-    look(pulse, fd);
+    pulse->acknowledged = APR_UINT64_MAX;
+    look(pulse, fd, heartbeat);
 }
 
-int comet_pulse_is_lost(comet_pulse_t *pulse, int fd)
+int comet_pulse_is_lost(comet_pulse_t *pulse, int fd,
+                        apr_interval_time_t heartbeat)
 {
-    return pulse->every && comet_monotonic() >= pulse->look_at
-           && look(pulse, fd);
+    return pulse->look_at && comet_monotonic() >= pulse->look_at
+           && look(pulse, fd, heartbeat);
 }

@@ -23,25 +23,27 @@
 /** The pulse of one stream, owned by the thread that writes to it.
  * Zero-initialised, it belongs to no stream and is never lost. */
 typedef struct comet_pulse_t {
-    apr_interval_time_t every; /* between two checks */
-    apr_time_t look_at; /* by comet_monotonic() */
+    apr_time_t look_at; /* when the next check is due, by comet_monotonic(); 0:
+                         * never */
     apr_uint64_t acknowledged; /* bytes, at the last check; APR_UINT64_MAX: no
                                 * bytes were unacknowledged then */
 } comet_pulse_t;
 
 /**
  * Begin to check a stream's client.
- * @param every  the stream's heartbeat; checks are at least COMET_PULSE_LEAST
- *               apart
+ * @param heartbeat  the stream's; checks are at least COMET_PULSE_LEAST apart
  */
-void comet_pulse_begin(comet_pulse_t *pulse, int fd, apr_interval_time_t every);
+void comet_pulse_begin(comet_pulse_t *pulse, int fd,
+                       apr_interval_time_t heartbeat);
 
 /**
  * Check the client if a check is due.  Call this after sending, and once in a
  * heartbeat while the client does not take everything.
+ * @param heartbeat  as for comet_pulse_begin()
  * @return whether the client has acknowledged none of the bytes that were
  *         unacknowledged at the last check; always 0 if @a fd is no TCP socket
  */
-int comet_pulse_is_lost(comet_pulse_t *pulse, int fd);
+int comet_pulse_is_lost(comet_pulse_t *pulse, int fd,
+                        apr_interval_time_t heartbeat);
 
 #endif /* COMET_PULSE_H */

@@ -253,7 +253,7 @@ static apr_status_t join(const request_rec *r, const mod_comet_ask_t *ask,
  * until TCP gives up. */
 static int is_lost(conn_rec *c, const mod_comet_ask_t *ask, block_t *block)
 {
-    if (!comet_pulse_is_lost(&block->pulse, block->fd)) {
+    if (!comet_pulse_is_lost(&block->pulse, block->fd, ask->heartbeat)) {
         return 0;
     }
     comet_metrics_add(COMET_METRIC_dropped, 1);

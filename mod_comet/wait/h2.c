@@ -174,7 +174,8 @@ static comet_outcome_e serve_carrier(comet_subscriber_t *subscriber,
     mod_comet_h2_t *h2 = (mod_comet_h2_t *)subscriber;
     apr_time_t due;
 
-    if (!send_frames(h2) || comet_pulse_is_lost(&h2->pulse, h2->fd)) {
+    if (!send_frames(h2)
+        || comet_pulse_is_lost(&h2->pulse, h2->fd, h2->heartbeat)) {
         give_up(h2);
         return COMET_REST;
     }

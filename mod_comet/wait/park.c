@@ -63,7 +63,7 @@ static void prepare(mod_comet_parked_t *park, request_rec *r,
         ask->transport->streams ? MOD_COMET_STREAM_BYTES : 0;
     park->slice = (mod_comet_slice_t){ .of = 0 };
     park->subscriber.timeout_at = mod_comet_news_due(park->ends_at, ask->hold);
-    park->pulse.every = 0;
+    park->pulse.look_at = 0;
     if (ask->transport->streams) {
         mod_comet_parked_set_timer(park);
         comet_pulse_begin(&park->pulse, park->fd, park->heartbeat);

@@ -540,7 +540,8 @@ comet_outcome_e mod_comet_parked_serve(comet_subscriber_t *subscriber,
     else {
         outcome = serve_poll(park, delivery);
     }
-    if (outcome == COMET_WAIT && comet_pulse_is_lost(&park->pulse, park->fd)) {
+    if (outcome == COMET_WAIT
+        && comet_pulse_is_lost(&park->pulse, park->fd, park->heartbeat)) {
         outcome = lose(park);
     }
     return outcome;

@@ -354,7 +354,8 @@ static void go_on_talking(stream_t *stream)
 
 static comet_outcome_e go_on(stream_t *stream)
 {
-    if (comet_pulse_is_lost(&stream->pulse, stream->subscriber.own_fd)) {
+    if (comet_pulse_is_lost(&stream->pulse, stream->subscriber.own_fd,
+                            stream->heartbeat)) {
         return lose(stream);
     }
     if (is_sent(stream)) {
