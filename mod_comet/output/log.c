@@ -21,7 +21,6 @@ APR_DECLARE_OPTIONAL_FN(void, ap_logio_add_bytes_out,
                         (conn_rec * c, apr_off_t bytes));
 
 struct mod_comet_log_t {
-    mod_comet_log_line_t line; /* first: the queue gets its address */
     server_rec *server;
     server_rec *base_server; /* the connection's */
     apr_time_t request_time;
@@ -32,10 +31,15 @@ struct mod_comet_log_t {
     int keepalives;
     apr_port_t client_port, local_port, useragent_port;
     apr_port_t named_port; /* by the Host header */
-    mod_comet_log_end_t end; /* the stream's; its owner's until the line is
-                              * written */
     char text[]; /* texts and tables, one after the other */
 };
+
+/* A line that is complete: the stream has ended. */
+typedef struct line_t {
+    mod_comet_log_line_t queued; /* first: the queue gets its address */
+    mod_comet_log_t *kept;
+    mod_comet_log_end_t end;
+} line_t;
 
 /* set in the parent, inherited by the children */
 static int can_keep;
@@ -88,7 +92,7 @@ static ap_HOOK_pre_connection_t *find_byte_counter(void)
     return NULL;
 }
 
-static void write_line(void *baton, mod_comet_log_line_t *line);
+static void write_line(void *baton, mod_comet_log_line_t *queued);
 
 void mod_comet_log_start(mod_comet_child_t *child, server_rec *server)
 {
@@ -242,8 +246,8 @@ static void keep_request(comet_buffer_t *text, const request_rec *r)
 }
 
 /* @return NULL: no memory */
-static mod_comet_log_t *make_line(const request_rec *r,
-                                  const comet_buffer_t *text)
+static mod_comet_log_t *make_record(const request_rec *r,
+                                    const comet_buffer_t *text)
 {
     const conn_rec *c = r->connection;
     mod_comet_log_t *kept =
@@ -270,31 +274,24 @@ static mod_comet_log_t *make_line(const request_rec *r,
     return kept;
 }
 
-mod_comet_log_t *mod_comet_log_keep(request_rec *r,
-                                    const mod_comet_story_t *story)
+mod_comet_log_t *mod_comet_log_keep(request_rec *r, const char *way)
 {
     mod_comet_request_t *request = mod_comet_request(r);
     comet_buffer_t text = { .data = NULL };
     mod_comet_log_t *kept;
 
     if (shows_notes) {
-        request->story.way = story->way;
+        request->story.way = way;
         mod_comet_notes_begin(r, request, r);
     }
     keep_connection(&text, r->connection);
     keep_request(&text, r);
-    kept = make_line(r, &text);
+    kept = make_record(r, &text);
     comet_buffer_free(&text);
     if (kept) {
-        kept->end.story = *story;
         request->logged_later = 1;
     }
     return kept;
-}
-
-mod_comet_log_end_t *mod_comet_log_end(mod_comet_log_t *kept)
-{
-    return &kept->end;
 }
 
 void mod_comet_log_drop(request_rec *r, mod_comet_log_t *kept)
@@ -449,32 +446,48 @@ void mod_comet_log_count(const mod_comet_log_writer_t *writer, conn_rec *c,
     }
 }
 
-static void write_line(void *baton, mod_comet_log_line_t *line)
+static void free_line(line_t *line)
+{
+    free(line->kept);
+    free(line);
+}
+
+static void write_line(void *baton, mod_comet_log_line_t *queued)
 {
     const mod_comet_log_writer_t *writer = baton;
-    mod_comet_log_t *kept = (mod_comet_log_t *)line;
+    line_t *line = (line_t *)queued;
+    const mod_comet_log_t *kept = line->kept;
+    const mod_comet_log_end_t *end = &line->end;
     const char *at = kept->text;
     conn_rec *c = take_connection(writer, kept, &at);
     request_rec *r = make_request(kept, c);
 
     take_request(r, kept, &at);
-    r->bytes_sent = kept->end.body_bytes;
-    c->aborted = kept->end.aborted != 0;
+    r->bytes_sent = end->body_bytes;
+    c->aborted = end->aborted != 0;
     if (shows_notes) {
-        mod_comet_notes_end(r, &kept->end.story, c->aborted != 0);
+        mod_comet_notes_end(r, &end->story, c->aborted != 0);
     }
     if (writer->count_bytes) {
-        mod_comet_log_count(writer, c, kept->end.sent_bytes);
+        mod_comet_log_count(writer, c, end->sent_bytes);
     }
     ap_run_log_transaction(r);
     apr_pool_clear(writer->pool);
-    free(kept);
+    free_line(line);
 }
 
 void mod_comet_log_write(const mod_comet_log_writer_t *writer,
-                         mod_comet_log_t *kept)
+                         mod_comet_log_t *kept, const mod_comet_log_end_t *end)
 {
-    if (!mod_comet_log_queue_add(writer->queue, &kept->line)) {
+    line_t *line = malloc(sizeof(*line));
+
+    if (!line) {
+        mod_comet_log_queue_miss(writer->queue);
         free(kept);
+        return;
+    }
+    *line = (line_t){ .kept = kept, .end = *end };
+    if (!mod_comet_log_queue_add(writer->queue, &line->queued)) {
+        free_line(line);
     }
 }

@@ -23,11 +23,11 @@ typedef struct mod_comet_log_t mod_comet_log_t;
 
 /** What became of the request's stream. */
 typedef struct mod_comet_log_end_t {
+    mod_comet_story_t story;
     apr_off_t body_bytes; /* of the response's body */
     apr_off_t sent_bytes; /* how many bytes of the response were sent, with
                            * headers and chunks */
     int aborted; /* the client had gone before the end */
-    mod_comet_story_t story;
 } mod_comet_log_end_t;
 
 /**
@@ -63,25 +63,21 @@ int mod_comet_log_can_write(const mod_comet_log_writer_t *writer);
 
 /**
  * Keep what the line needs, and withhold httpd's own line.
- * @param story  says in which way the stream goes on
+ * @param way  the way in which the stream goes on, as in mod_comet_story_t
  * @return freed by mod_comet_log_write() or mod_comet_log_drop(); NULL: no
  *         memory, and nothing is withheld
  */
-mod_comet_log_t *mod_comet_log_keep(request_rec *r,
-                                    const mod_comet_story_t *story);
+mod_comet_log_t *mod_comet_log_keep(request_rec *r, const char *way);
 
 /** Free what was kept, and let httpd write its own line. */
 void mod_comet_log_drop(request_rec *r, mod_comet_log_t *kept);
 
-/** What becomes of the stream, kept with its line.  The owner of the stream
- * changes it; at first it has the story of mod_comet_log_keep(). */
-mod_comet_log_end_t *mod_comet_log_end(mod_comet_log_t *kept);
-
 /** Queue the line, which is then written, and what was kept is freed.  Called
  * by the hub's thread, which does not wait for the log (output/log_queue.h), and
- * for a stream that could not join the hub. */
+ * for a stream that could not join the hub.
+ * @param end  is copied */
 void mod_comet_log_write(const mod_comet_log_writer_t *writer,
-                         mod_comet_log_t *kept);
+                         mod_comet_log_t *kept, const mod_comet_log_end_t *end);
 
 /** Have mod_logio, if it is loaded, count bytes that did not pass its filter.
  * Called by the owner of the connection. */

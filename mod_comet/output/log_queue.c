@@ -64,7 +64,7 @@ static void *run(void *baton)
             ap_log_error(APLOG_MARK, APLOG_ERR, 0, queue->server,
                          "COMET0135: %d lines of ended streams are missing "
                          "in the access log, because it accepted no lines "
-                         "for too long",
+                         "for too long, or because memory ran out",
                          refused);
         }
         if (line) {
@@ -117,6 +117,13 @@ int mod_comet_log_queue_add(mod_comet_log_queue_t *queue,
         sem_post(&queue->awake);
     }
     return taken;
+}
+
+void mod_comet_log_queue_miss(mod_comet_log_queue_t *queue)
+{
+    pthread_mutex_lock(&queue->lock);
+    queue->refused++;
+    pthread_mutex_unlock(&queue->lock);
 }
 
 /* @return whether the thread has ended in time */

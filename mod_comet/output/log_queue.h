@@ -39,6 +39,9 @@ mod_comet_log_queue_t *mod_comet_log_queue_start(apr_pool_t *pool,
 int mod_comet_log_queue_add(mod_comet_log_queue_t *queue,
                             mod_comet_log_line_t *line);
 
+/** Count a line for which there was no memory as refused.  Threads as above. */
+void mod_comet_log_queue_miss(mod_comet_log_queue_t *queue);
+
 /**
  * Let the thread write what is queued, and end.  Nothing may be handed over any
  * more.  May be called again, and in a signal handler.

@@ -88,33 +88,13 @@ apr_int64_t mod_comet_adopt_begin(request_rec *r, const mod_comet_ask_t *ask)
                : -1;
 }
 
-/* @return NULL: no memory */
-static mod_comet_log_t *keep_line(request_rec *r, const mod_comet_ask_t *ask,
-                                  apr_off_t sent_bytes)
+/* Set what the stream takes over from its request. */
+static void take_request(stream_t *stream, request_rec *r,
+                         const mod_comet_ask_t *ask)
 {
-    mod_comet_story_t story = *ask->story;
-    mod_comet_log_t *kept;
-
-    story.way = "adopted";
-    kept = mod_comet_log_keep(r, &story);
-    if (kept) {
-        mod_comet_log_end(kept)->body_bytes = r->bytes_sent;
-        mod_comet_log_end(kept)->sent_bytes = sent_bytes;
-    }
-    return kept;
-}
-
-static stream_t *make_stream(request_rec *r, const mod_comet_ask_t *ask,
-                             apr_int64_t before)
-{
-    stream_t *stream = calloc(1, sizeof(*stream));
     apr_interval_time_t third =
         mod_comet_request_timeout_server(r)->timeout / 3;
-    int fd = mod_comet_filters_fd(r->connection), on = 1;
 
-    if (!stream) {
-        return NULL;
-    }
     stream->child = mod_comet_child();
     stream->transport = ask->transport;
     stream->format = ask->format;
@@ -124,7 +104,22 @@ static stream_t *make_stream(request_rec *r, const mod_comet_ask_t *ask,
     stream->judging = ask->judging;
     stream->authenticated = ask->authenticated != 0;
     stream->chunked = r->chunked != 0;
-    stream->counted_bytes = r->bytes_sent;
+    stream->story = *ask->story;
+    stream->story.way = "adopted";
+    stream->body_bytes = stream->counted_bytes = r->bytes_sent;
+}
+
+static stream_t *make_stream(request_rec *r, const mod_comet_ask_t *ask,
+                             apr_int64_t before)
+{
+    stream_t *stream = calloc(1, sizeof(*stream));
+    int fd = mod_comet_filters_fd(r->connection), on = 1;
+
+    if (!stream) {
+        return NULL;
+    }
+    take_request(stream, r, ask);
+    stream->sent_bytes = given_bytes(fd) - before;
     stream->subscriber = (comet_subscriber_t){
         .serve = mod_comet_stream_serve,
         .left = mod_comet_stream_left,
@@ -136,7 +131,7 @@ static stream_t *make_stream(request_rec *r, const mod_comet_ask_t *ask,
         .blocked_fd = -1,
         .timeout_at = mod_comet_news_due(stream->ends_at, stream->heartbeat),
     };
-    stream->log = keep_line(r, ask, given_bytes(fd) - before);
+    stream->log = mod_comet_log_keep(r, stream->story.way);
     if (stream->log && stream->subscriber.own_fd < 0) {
         mod_comet_log_drop(r, stream->log);
     }

@@ -230,19 +230,20 @@ static void unlink_stream(ghost_t *ghost)
 static void left(comet_subscriber_t *subscriber)
 {
     ghost_t *ghost = (ghost_t *)subscriber;
+    mod_comet_log_end_t end;
 
     unlink_stream(ghost);
     mod_comet_outbox_count(&ghost->counted, 0);
     comet_metrics_add(COMET_METRIC_ghosts, -1);
     mod_comet_mpm_count(0, ghost->body_bytes);
     mod_comet_place_leave(&ghost->place);
-    *mod_comet_log_end(ghost->log) = (mod_comet_log_end_t){
+    end = (mod_comet_log_end_t){
         .body_bytes = ghost->body_bytes,
         .sent_bytes = ghost->body_bytes,
         .aborted = ghost->aborted,
         .story = ghost->story,
     };
-    mod_comet_log_write(ghost->child->log, ghost->log);
+    mod_comet_log_write(ghost->child->log, ghost->log, &end);
     free_ghost(ghost);
 }
 
@@ -455,7 +456,7 @@ static void begin(request_rec *r, const mod_comet_ask_t *ask, ghost_t *ghost,
     mod_comet_h2_trim(r->connection);
     if (ap_rflush(r) >= 0) {
         /* after the flush, so that all header fields of the response are set */
-        ghost->log = mod_comet_log_keep(r, &ghost->story);
+        ghost->log = mod_comet_log_keep(r, ghost->story.way);
     }
     if (ghost->log && join(r, ghost, ask->selection)) {
         request->place = (mod_comet_place_t){ .seat = NULL };

@@ -22,11 +22,6 @@ typedef mod_comet_stream_t stream_t;
 
 /* --- writing (the hub's thread) --------------------------------------- */
 
-static mod_comet_log_end_t *end_of(const stream_t *stream)
-{
-    return mod_comet_log_end(stream->log);
-}
-
 static int is_sent(const stream_t *stream)
 {
     return mod_comet_outbox_is_empty(&stream->outbox);
@@ -37,14 +32,14 @@ static int is_sent(const stream_t *stream)
 static int count_sent(stream_t *stream, apr_ssize_t sent)
 {
     if (sent > 0 && !stream->outbox.tls) {
-        end_of(stream)->sent_bytes += sent;
+        stream->sent_bytes += sent;
     }
     return sent >= 0;
 }
 
-static void count_body(const stream_t *stream, apr_size_t bytes)
+static void count_body(stream_t *stream, apr_size_t bytes)
 {
-    end_of(stream)->body_bytes += (apr_off_t)bytes;
+    stream->body_bytes += (apr_off_t)bytes;
 }
 
 static int send_bytes(stream_t *stream, comet_text_t bytes)
@@ -104,7 +99,7 @@ static int send_slices(stream_t *stream, const comet_batch_t *batch)
         }
     } while (stream->slice.of && is_sent(stream));
     if (!stream->slice.of) {
-        mod_comet_story_deliver(&end_of(stream)->story, 1,
+        mod_comet_story_deliver(&stream->story, 1,
                                 first.messages[0]->timestamp);
     }
     return 1;
@@ -139,7 +134,7 @@ static int send_batch(stream_t *stream, const comet_batch_t *batch,
 {
     int sent = send_part(stream, encoding, encoding->body);
 
-    mod_comet_story_deliver(&end_of(stream)->story, batch->count,
+    mod_comet_story_deliver(&stream->story, batch->count,
                             batch->messages[batch->count - 1]->timestamp);
     choose_piece(stream, batch);
     return sent;
@@ -240,7 +235,7 @@ static int send_answers(stream_t *stream)
 static comet_outcome_e lose(stream_t *stream)
 {
     stream->aborted = 1;
-    mod_comet_story_end(&end_of(stream)->story, MOD_COMET_END_lost);
+    mod_comet_story_end(&stream->story, MOD_COMET_END_lost);
     comet_metrics_add(COMET_METRIC_dropped, 1);
     return COMET_LEAVE;
 }
@@ -385,7 +380,7 @@ static int is_put_off(const stream_t *stream)
  * comes back. */
 static int find_end(stream_t *stream, unsigned reasons)
 {
-    int retry_msec = mod_comet_news_retry(&end_of(stream)->story, reasons,
+    int retry_msec = mod_comet_news_retry(&stream->story, reasons,
                                           stream->ends_at, stream->judging);
 
     if (((reasons & COMET_STOPPING) || (stream->talk && retry_msec))
@@ -412,9 +407,9 @@ static comet_outcome_e serve_blocked(stream_t *stream, unsigned reasons)
     }
     if (is_sent(stream) && stream->stops_at && !stream->over
         && !stream->slice.of && !is_put_off(stream)
-        && !send_closing(stream, mod_comet_news_retry(&end_of(stream)->story,
-                                                      COMET_STOPPING, 0,
-                                                      stream->judging))) {
+        && !send_closing(stream,
+                         mod_comet_news_retry(&stream->story, COMET_STOPPING, 0,
+                                              stream->judging))) {
         return lose(stream);
     }
     return reasons & (COMET_WRITABLE | COMET_STOPPING | COMET_TIMEOUT)
@@ -488,6 +483,21 @@ void mod_comet_stream_free(stream_t *stream)
     free(stream);
 }
 
+static void write_log(const stream_t *stream)
+{
+    const mod_comet_log_end_t end = {
+        .story = stream->story,
+        .body_bytes = stream->body_bytes,
+        .sent_bytes =
+            stream->sent_bytes
+            + (stream->outbox.tls ? mod_comet_tls_written(stream->outbox.tls)
+                                  : 0),
+        .aborted = stream->aborted,
+    };
+
+    mod_comet_log_write(stream->child->log, stream->log, &end);
+}
+
 void mod_comet_stream_left(comet_subscriber_t *subscriber)
 {
     stream_t *stream = (stream_t *)subscriber;
@@ -495,13 +505,9 @@ void mod_comet_stream_left(comet_subscriber_t *subscriber)
     if (stream->talk) {
         mod_comet_talk_detach(stream->talk);
     }
-    mod_comet_mpm_count(0, end_of(stream)->body_bytes - stream->counted_bytes);
+    mod_comet_mpm_count(0, stream->body_bytes - stream->counted_bytes);
     comet_metrics_add(COMET_METRIC_adopted, -1);
     mod_comet_place_leave(&stream->place);
-    if (stream->outbox.tls) {
-        end_of(stream)->sent_bytes += mod_comet_tls_written(stream->outbox.tls);
-    }
-    end_of(stream)->aborted = stream->aborted;
-    mod_comet_log_write(stream->child->log, stream->log);
+    write_log(stream);
     mod_comet_stream_free(stream);
 }

@@ -18,8 +18,7 @@
 #include "wait/talk.h"
 
 /** An adopted stream.  The request's thread makes it; the hub owns it from join
- * on.  Thousands of them wait, so flags are bytes, and what the access log shows
- * is kept with the log line alone. */
+ * on.  Thousands of them wait, so flags are bytes. */
 typedef struct mod_comet_stream_t {
     comet_subscriber_t subscriber; /* first: serve() gets its address */
     const mod_comet_child_t *child;
@@ -44,7 +43,9 @@ typedef struct mod_comet_stream_t {
                               * for the outbox */
     apr_off_t counted_bytes; /* how much of the body httpd itself has counted */
     mod_comet_place_t place;
-    mod_comet_log_t *log; /* it also has what became of the stream */
+    mod_comet_story_t story;
+    apr_off_t body_bytes, sent_bytes; /* as in mod_comet_log_end_t */
+    mod_comet_log_t *log;
     mod_comet_talk_t *talk; /* a reference; NULL: not a WebSocket */
     apr_time_t lingers_until; /* the end of the WebSocket is sent, and its
                                * client has until then to close; 0: the end is
