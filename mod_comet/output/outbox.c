@@ -2,9 +2,7 @@
 /* Bytes that are kept until their client takes them. */
 #include "output/outbox.h"
 
-#include <errno.h>
 #include <stdatomic.h>
-#include <sys/socket.h>
 
 #include "shared/metrics.h"
 #include "output/filters.h"
@@ -69,51 +67,4 @@ apr_status_t mod_comet_outbox_send(mod_comet_outbox_t *outbox, request_rec *r,
     }
     count(outbox);
     return status;
-}
-
-/* @return how many bytes the socket took; -1: the client is gone */
-static apr_ssize_t send_now(const mod_comet_outbox_t *outbox, int fd,
-                            comet_text_t bytes)
-{
-    ssize_t sent;
-
-    if (outbox->tls) {
-        return mod_comet_tls_send(outbox->tls, bytes);
-    }
-    do {
-        sent = send(fd, bytes.data, bytes.length, MSG_DONTWAIT | MSG_NOSIGNAL);
-    } while (sent < 0 && errno == EINTR);
-    return sent < 0 && (errno == EAGAIN || errno == ENOBUFS || errno == ENOMEM)
-               ? 0
-               : sent;
-}
-
-apr_ssize_t mod_comet_outbox_write(mod_comet_outbox_t *outbox, int fd,
-                                   comet_text_t bytes)
-{
-    apr_ssize_t sent =
-        mod_comet_outbox_is_empty(outbox) ? send_now(outbox, fd, bytes) : 0;
-
-    if (sent >= 0) {
-        comet_buffer_add(&outbox->bytes, bytes.data + sent,
-                         bytes.length - (apr_size_t)sent);
-        count(outbox);
-    }
-    return outbox->bytes.failed ? -1 : sent;
-}
-
-apr_ssize_t mod_comet_outbox_flush(mod_comet_outbox_t *outbox, int fd)
-{
-    apr_ssize_t sent =
-        send_now(outbox, fd,
-                 (comet_text_t){ outbox->bytes.data + outbox->sent,
-                                 outbox->bytes.length - outbox->sent });
-
-    if (sent > 0) {
-        outbox->sent += (apr_size_t)sent;
-    }
-    if (mod_comet_outbox_is_empty(outbox)) {
-        mod_comet_outbox_clear(outbox);
-    }
-    return sent;
 }

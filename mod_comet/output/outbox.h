@@ -8,20 +8,17 @@
 
 #include "wire/encode.h"
 #include "server/mod_comet.h"
-#include "output/tls.h"
 
 /**
- * Bytes for one client.  They are given to the filters or to a socket piece by
- * piece, as the client takes them. Zero-initialised, it is empty. The owner of
- * the request or of the socket owns it.
+ * Bytes for one client.  They are given to the filters or to a socket
+ * (output/outlet.h) piece by piece, as the client takes them. Zero-initialised,
+ * it is empty. The owner of the request or of the socket owns it.
  */
 typedef struct mod_comet_outbox_t {
     comet_buffer_t bytes;
     apr_size_t sent; /* how many of them were given away */
     apr_size_t counted; /* how many bytes the gauge and the child's sum count
                          * for it */
-    mod_comet_tls_t *tls; /* encrypts what goes to the socket; NULL: nothing
-                           * does */
 } mod_comet_outbox_t;
 
 /** If the outboxes of a child hold this many bytes, each stream that is behind
@@ -67,18 +64,5 @@ void mod_comet_outbox_clear(mod_comet_outbox_t *outbox);
  */
 apr_status_t mod_comet_outbox_send(mod_comet_outbox_t *outbox, request_rec *r,
                                    apr_bucket_brigade *brigade);
-
-/**
- * Send bytes to a socket after those in the outbox, and keep what the socket
- * does not take; never blocks.
- * @return how many bytes the socket took; -1: the client is lost, or there is
- *         no memory for the rest
- */
-apr_ssize_t mod_comet_outbox_write(mod_comet_outbox_t *outbox, int fd,
-                                   comet_text_t bytes);
-
-/** Send the bytes in the outbox to a socket.
- * @return as mod_comet_outbox_write() */
-apr_ssize_t mod_comet_outbox_flush(mod_comet_outbox_t *outbox, int fd);
 
 #endif /* MOD_COMET_OUTBOX_H */

@@ -192,7 +192,7 @@ static apr_status_t take_over(void *baton)
         return APR_SUCCESS;
     }
     connection->move = NULL;
-    if (!mod_comet_tls_begin(stream->outbox.tls, stream->subscriber.own_fd)
+    if (!mod_comet_tls_begin(stream->outlet.tls, stream->subscriber.own_fd)
         || comet_hub_join(stream->child->hub, &stream->subscriber,
                           (apr_size_t)move->store, move->selection)
                != APR_SUCCESS) {
@@ -218,7 +218,7 @@ static void move_later(const request_rec *r, const mod_comet_ask_t *ask,
     move_t *move = apr_palloc(r->connection->pool, sizeof(*move));
 
     mod_comet_tls_keep(tls);
-    stream->outbox.tls = tls;
+    stream->outlet.tls = tls;
     comet_metrics_add(COMET_METRIC_adopted, 1);
     *move = (move_t){
         .stream = stream,

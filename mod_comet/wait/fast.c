@@ -13,7 +13,6 @@
 #include "output/log.h"
 #include "output/filters.h"
 #include "output/news.h"
-#include "output/outbox.h"
 #include "wait/lend.h"
 #include "wait/places.h"
 #include "wait/wait_priv.h"
@@ -84,19 +83,18 @@ int mod_comet_fast_restore(mod_comet_fast_t *fast, conn_rec *c,
 apr_status_t mod_comet_fast_send_rest(mod_comet_fast_t *fast, conn_rec *c,
                                       apr_bucket_brigade *brigade)
 {
-    const mod_comet_outbox_t *outbox = &fast->outbox;
-    comet_text_t rest = { outbox->bytes.data + outbox->sent,
-                          outbox->bytes.length - outbox->sent };
+    const mod_comet_outbox_t *rest = fast->outlet.rest;
     apr_status_t status;
 
-    if (!rest.length) {
+    if (!rest) {
         return APR_SUCCESS;
     }
     APR_BRIGADE_INSERT_TAIL(
-        brigade,
-        apr_bucket_heap_create(rest.data, rest.length, NULL, c->bucket_alloc));
+        brigade, apr_bucket_heap_create(rest->bytes.data + rest->sent,
+                                        rest->bytes.length - rest->sent, NULL,
+                                        c->bucket_alloc));
     status = mod_comet_filters_pass(c, brigade);
-    mod_comet_outbox_clear(&fast->outbox);
+    mod_comet_outlet_clear(&fast->outlet);
     return status;
 }
 
@@ -135,7 +133,7 @@ static comet_outcome_e lose(mod_comet_fast_t *fast, conn_rec *c,
 static comet_outcome_e rest(mod_comet_fast_t *fast,
                             comet_subscriber_t *subscriber)
 {
-    int blocked = !mod_comet_outbox_is_empty(&fast->outbox);
+    int blocked = !mod_comet_outlet_is_empty(&fast->outlet);
 
     fast->state = RESTING;
     subscriber->blocked_fd = blocked ? fast->real : -1;
@@ -187,7 +185,7 @@ static comet_outcome_e respond(mod_comet_fast_t *fast, conn_rec *c,
     }
     c->keepalive = AP_CONN_KEEPALIVE;
     c->keepalives++;
-    if (mod_comet_outbox_write(&fast->outbox, fast->real,
+    if (mod_comet_outlet_write(&fast->outlet, fast->real,
                                (comet_text_t){ out->data, out->length })
         < 0) {
         fast->state = RESTING;
@@ -375,11 +373,11 @@ static comet_outcome_e serve_blocked(mod_comet_fast_t *fast, conn_rec *c,
     if (reasons & (COMET_TIMEOUT | COMET_STOPPING)) {
         return give_back(fast, subscriber);
     }
-    if (mod_comet_outbox_flush(&fast->outbox, fast->real) < 0) {
+    if (mod_comet_outlet_flush(&fast->outlet, fast->real) < 0) {
         return lose(fast, c, subscriber);
     }
     rest(fast, subscriber);
-    return mod_comet_outbox_is_empty(&fast->outbox) ? hear(fast, c, subscriber)
+    return mod_comet_outlet_is_empty(&fast->outlet) ? hear(fast, c, subscriber)
                                                     : COMET_REST;
 }
 
@@ -413,7 +411,7 @@ comet_outcome_e mod_comet_fast_serve(mod_comet_fast_t *fast, conn_rec *c,
     if (fast->state == RETURNING) {
         return COMET_REST;
     }
-    if (!mod_comet_outbox_is_empty(&fast->outbox)) {
+    if (!mod_comet_outlet_is_empty(&fast->outlet)) {
         return serve_blocked(fast, c, subscriber, reasons);
     }
     if (reasons

@@ -33,7 +33,7 @@ static apr_status_t clean_up(void *data)
 
     mod_comet_fast_forget(fast);
     mod_comet_place_stand_up(&fast->seat);
-    mod_comet_outbox_clear(&fast->outbox);
+    mod_comet_outlet_clear(&fast->outlet);
     return APR_SUCCESS;
 }
 

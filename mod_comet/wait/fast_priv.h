@@ -9,7 +9,7 @@
 
 #include "wire/head.h"
 #include "server/child.h"
-#include "output/outbox.h"
+#include "output/outlet.h"
 #include "wait/fast.h"
 
 typedef enum { HOME, HELD, RESTING, WAITING, RETURNING } state_e;
@@ -58,8 +58,7 @@ struct mod_comet_fast_t {
     int looks; /* how many times in a row the store was looked at for this
                 * poll */
     apr_time_t rest_until; /* when the connection's keep-alive time ends */
-    mod_comet_outbox_t outbox; /* the part of an answer that the socket has not
-                                * taken */
+    mod_comet_outlet_t outlet; /* the way to its client */
 };
 
 #endif /* MOD_COMET_FAST_PRIV_H */

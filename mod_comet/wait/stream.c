@@ -24,14 +24,14 @@ typedef mod_comet_stream_t stream_t;
 
 static int is_sent(const stream_t *stream)
 {
-    return mod_comet_outbox_is_empty(&stream->outbox);
+    return mod_comet_outlet_is_empty(&stream->outlet);
 }
 
-/* @param sent  result of mod_comet_outbox_write() or mod_comet_outbox_flush()
+/* @param sent  result of mod_comet_outlet_write() or mod_comet_outlet_flush()
  * @return 0: the client is lost */
 static int count_sent(stream_t *stream, apr_ssize_t sent)
 {
-    if (sent > 0 && !stream->outbox.tls) {
+    if (sent > 0 && !stream->outlet.tls) {
         stream->sent_bytes += sent;
     }
     return sent >= 0;
@@ -45,14 +45,14 @@ static void count_body(stream_t *stream, apr_size_t bytes)
 static int send_bytes(stream_t *stream, comet_text_t bytes)
 {
     return count_sent(stream,
-                      mod_comet_outbox_write(&stream->outbox,
+                      mod_comet_outlet_write(&stream->outlet,
                                              stream->subscriber.own_fd, bytes));
 }
 
 static int send_rest(stream_t *stream)
 {
-    return count_sent(stream, mod_comet_outbox_flush(
-                                  &stream->outbox, stream->subscriber.own_fd));
+    return count_sent(stream, mod_comet_outlet_flush(
+                                  &stream->outlet, stream->subscriber.own_fd));
 }
 
 /* @param encoding  the encoding that has @a text as its body, or as a part of
@@ -247,8 +247,8 @@ static int is_done_listening(stream_t *stream)
     char byte;
     ssize_t got;
 
-    if (stream->outbox.tls) {
-        mod_comet_tls_e said = mod_comet_tls_listen(stream->outbox.tls);
+    if (stream->outlet.tls) {
+        mod_comet_tls_e said = mod_comet_tls_listen(stream->outlet.tls);
 
         stream->aborted |= said == MOD_COMET_TLS_GONE;
         return said != MOD_COMET_TLS_SILENT;
@@ -472,13 +472,13 @@ comet_outcome_e mod_comet_stream_serve(comet_subscriber_t *subscriber,
 
 void mod_comet_stream_free(stream_t *stream)
 {
-    if (stream->outbox.tls) {
-        mod_comet_tls_end(stream->outbox.tls, !stream->aborted);
+    if (stream->outlet.tls) {
+        mod_comet_tls_end(stream->outlet.tls, !stream->aborted);
     }
     if (stream->subscriber.own_fd >= 0) {
         close(stream->subscriber.own_fd);
     }
-    mod_comet_outbox_clear(&stream->outbox);
+    mod_comet_outlet_clear(&stream->outlet);
     mod_comet_talk_unref(stream->talk);
     free(stream);
 }
@@ -490,7 +490,7 @@ static void write_log(const stream_t *stream)
         .body_bytes = stream->body_bytes,
         .sent_bytes =
             stream->sent_bytes
-            + (stream->outbox.tls ? mod_comet_tls_written(stream->outbox.tls)
+            + (stream->outlet.tls ? mod_comet_tls_written(stream->outlet.tls)
                                   : 0),
         .aborted = stream->aborted,
     };

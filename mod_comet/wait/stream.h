@@ -13,7 +13,7 @@
 #include "server/child.h"
 #include "request/limits.h"
 #include "output/log.h"
-#include "output/outbox.h"
+#include "output/outlet.h"
 #include "output/slice.h"
 #include "wait/talk.h"
 
@@ -31,16 +31,16 @@ typedef struct mod_comet_stream_t {
     apr_interval_time_t judging;
     apr_byte_t authenticated;
     apr_byte_t chunked; /* the body is framed in chunks (HTTP/1.1) */
-    apr_byte_t over; /* the stream ends once the outbox is sent */
+    apr_byte_t over; /* the stream ends once everything is sent */
     apr_byte_t readable; /* of a WebSocket: there may be input */
     apr_byte_t aborted; /* the client is gone */
     int retry_msec; /* of a WebSocket: it ends, and its client comes back within
                      * this time; 0: it does not end */
     apr_time_t stops_at; /* the limit for sending the rest, once the child ends
                           * or the WebSocket's time is over; 0: neither */
-    mod_comet_outbox_t outbox; /* bytes that the socket has not taken yet */
+    mod_comet_outlet_t outlet; /* the way to its client */
     mod_comet_slice_t slice; /* how much is sent of a message that is too long
-                              * for the outbox */
+                              * for an outbox */
     apr_off_t counted_bytes; /* how much of the body httpd itself has counted */
     mod_comet_place_t place;
     mod_comet_story_t story;
