@@ -282,15 +282,16 @@ static comet_outcome_e end(stream_t *stream)
  */
 static int listen_to(stream_t *stream)
 {
+    mod_comet_talk_t *talk = stream->talk;
     mod_comet_hear_e heard;
 
-    if (!stream->readable || stream->subscriber.blocked_fd >= 0
-        || (stream->retry_msec && !stream->over)) {
+    if (!talk->readable || stream->subscriber.blocked_fd >= 0
+        || (talk->retry_msec && !stream->over)) {
         return 1;
     }
-    heard = mod_comet_hear_socket(stream->child, stream->subscriber.own_fd,
-                                  stream->talk);
-    stream->readable = heard == MOD_COMET_HEAR_FULL;
+    heard =
+        mod_comet_hear_socket(stream->child, stream->subscriber.own_fd, talk);
+    talk->readable = heard == MOD_COMET_HEAR_FULL;
     return heard != MOD_COMET_HEAR_GONE;
 }
 
@@ -300,7 +301,7 @@ static int is_ended(stream_t *stream, unsigned reasons)
     if (!stream->talk) {
         return (reasons & COMET_READABLE) && is_done_listening(stream);
     }
-    stream->readable |= (reasons & COMET_READABLE) != 0;
+    stream->talk->readable |= (reasons & COMET_READABLE) != 0;
     if (listen_to(stream)) {
         return 0;
     }
@@ -313,23 +314,23 @@ static int is_ended(stream_t *stream, unsigned reasons)
  * bytes that are on their way to the client. */
 static comet_outcome_e linger(stream_t *stream)
 {
+    mod_comet_talk_t *talk = stream->talk;
     apr_time_t now = comet_monotonic();
     apr_time_t most =
         now
         + (comet_hub_is_stopping(stream->child->hub) ? STOPPING_LINGER
                                                      : MOD_COMET_CLOSING_LIMIT);
 
-    if (!stream->talk
-        || (stream->lingers_until && now >= stream->lingers_until)) {
+    if (!talk || (talk->lingers_until && now >= talk->lingers_until)) {
         return COMET_LEAVE;
     }
-    if (!stream->lingers_until) {
+    if (!talk->lingers_until) {
         shutdown(stream->subscriber.own_fd, SHUT_WR);
     }
-    if (!stream->lingers_until || most < stream->lingers_until) {
-        stream->lingers_until = most;
+    if (!talk->lingers_until || most < talk->lingers_until) {
+        talk->lingers_until = most;
     }
-    stream->subscriber.timeout_at = stream->lingers_until;
+    stream->subscriber.timeout_at = talk->lingers_until;
     return COMET_REST;
 }
 
@@ -341,8 +342,8 @@ static void go_on_talking(stream_t *stream)
 
     if (talk && !stream->slice.of && !stream->over
         && (mod_comet_talk_has_words(talk)
-            || (mod_comet_talk_room(talk) && stream->readable
-                && !stream->retry_msec))) {
+            || (mod_comet_talk_room(talk) && talk->readable
+                && !talk->retry_msec))) {
         comet_hub_call(stream->child->hub, &stream->subscriber);
     }
 }
@@ -380,20 +381,21 @@ static int is_put_off(const stream_t *stream)
  * comes back. */
 static int find_end(stream_t *stream, unsigned reasons)
 {
+    mod_comet_talk_t *talk = stream->talk;
     int retry_msec = mod_comet_news_retry(&stream->story, reasons,
                                           stream->ends_at, stream->judging);
 
-    if (((reasons & COMET_STOPPING) || (stream->talk && retry_msec))
+    if (((reasons & COMET_STOPPING) || (talk && retry_msec))
         && !stream->stops_at) {
         stream->stops_at = comet_monotonic() + MOD_COMET_CLOSING_LIMIT;
     }
-    if (!stream->talk) {
+    if (!talk) {
         return retry_msec;
     }
-    if (!stream->retry_msec) {
-        stream->retry_msec = retry_msec;
+    if (!talk->retry_msec) {
+        talk->retry_msec = retry_msec;
     }
-    return is_put_off(stream) ? 0 : stream->retry_msec;
+    return is_put_off(stream) ? 0 : talk->retry_msec;
 }
 
 /* Serve a stream whose socket has not taken all bytes. */
@@ -447,7 +449,7 @@ comet_outcome_e mod_comet_stream_serve(comet_subscriber_t *subscriber,
     if (is_ended(stream, reasons)) {
         return end(stream);
     }
-    if (stream->lingers_until) {
+    if (stream->talk && stream->talk->lingers_until) {
         return linger(stream);
     }
     if (subscriber->blocked_fd >= 0) {

@@ -18,7 +18,8 @@
 #include "wait/talk.h"
 
 /** An adopted stream.  The request's thread makes it; the hub owns it from join
- * on.  Thousands of them wait, so flags are bytes. */
+ * on.  Thousands of them wait, so flags are bytes, and what only WebSockets need
+ * is in their talk. */
 typedef struct mod_comet_stream_t {
     comet_subscriber_t subscriber; /* first: serve() gets its address */
     const mod_comet_child_t *child;
@@ -32,10 +33,7 @@ typedef struct mod_comet_stream_t {
     apr_byte_t authenticated;
     apr_byte_t chunked; /* the body is framed in chunks (HTTP/1.1) */
     apr_byte_t over; /* the stream ends once everything is sent */
-    apr_byte_t readable; /* of a WebSocket: there may be input */
     apr_byte_t aborted; /* the client is gone */
-    int retry_msec; /* of a WebSocket: it ends, and its client comes back within
-                     * this time; 0: it does not end */
     apr_time_t stops_at; /* the limit for sending the rest, once the child ends
                           * or the WebSocket's time is over; 0: neither */
     mod_comet_outlet_t outlet; /* the way to its client */
@@ -47,9 +45,6 @@ typedef struct mod_comet_stream_t {
     apr_off_t body_bytes, sent_bytes; /* as in mod_comet_log_end_t */
     mod_comet_log_t *log;
     mod_comet_talk_t *talk; /* a reference; NULL: not a WebSocket */
-    apr_time_t lingers_until; /* the end of the WebSocket is sent, and its
-                               * client has until then to close; 0: the end is
-                               * not sent */
 } mod_comet_stream_t;
 
 /** The callbacks of its subscriber. */

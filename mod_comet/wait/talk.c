@@ -200,9 +200,13 @@ int mod_comet_talk_is_starved(const mod_comet_talk_t *talk)
 
 apr_time_t mod_comet_talk_due(const mod_comet_talk_t *talk, apr_time_t due)
 {
-    apr_time_t soon = comet_monotonic() + STARVED_EVERY;
+    apr_time_t soon;
 
-    return talk && talk->starved_since && (!due || soon < due) ? soon : due;
+    if (!talk || !talk->starved_since) {
+        return due;
+    }
+    soon = comet_monotonic() + STARVED_EVERY;
+    return !due || soon < due ? soon : due;
 }
 
 int mod_comet_talk_room(mod_comet_talk_t *talk)

@@ -59,6 +59,13 @@ typedef struct mod_comet_talk_t {
     apr_time_t
         starved_since; /* [owner thread, with incoming->lock] since when the
                         * talk has waited for room; 0: it does not wait */
+    /* of an adopted WebSocket (wait/stream.h): */
+    apr_time_t lingers_until; /* [owner thread] the end of the WebSocket is
+                               * sent, and its client has until then to close;
+                               * 0: the end is not sent */
+    int retry_msec; /* [owner thread] it ends, and its client comes back within
+                     * this time; 0: it does not end */
+    apr_byte_t readable; /* [owner thread] there may be input */
     mod_comet_said_t *wishes, *last_wish; /* [owner thread] texts of the client
                                            * that may ask to change its
                                            * channels */
