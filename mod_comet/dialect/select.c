@@ -163,7 +163,7 @@ static int gather(request_rec *r, const mod_comet_request_t *request,
     }
     comet_selection_unref(gathering.known);
     apr_pool_destroy(pool);
-    ask->judging = comet_thread_time() - began;
+    ask->judged.took = comet_thread_time() - began;
     return rv;
 }
 
@@ -261,6 +261,6 @@ int mod_comet_select_writes(request_rec *r, const mod_comet_request_t *request,
         rv = keep_writes(&gathering);
     }
     apr_pool_destroy(pool);
-    ask->judging += comet_thread_time() - began;
+    ask->judged.took += comet_thread_time() - began;
     return rv;
 }

@@ -34,7 +34,7 @@ int mod_comet_news_is_over(apr_time_t ends_at);
  * @param story  is told why, if the stream ends
  * @param reasons  comet_reason_e
  * @param ends_at  as above
- * @param judging  as in mod_comet_ask_t
+ * @param judging  how long that takes: ->took of mod_comet_judged_t
  * @return within how many milliseconds the client comes back; 0: the stream
  *         goes on
  */

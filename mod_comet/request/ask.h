@@ -12,6 +12,14 @@
 #include "transport/transport.h"
 #include "request/request.h"
 
+/** What judging a client's channels has left for when the client comes back.
+ * Zeros: nothing was judged but the request itself. */
+typedef struct mod_comet_judged_t {
+    apr_uint64_t identity[2]; /* who asks, for wait/verdicts.h; zeros: no
+                               * verdicts are kept for this client */
+    apr_interval_time_t took; /* the CPU time for authorising its channels */
+} mod_comet_judged_t;
+
 /** What a client asked for; lives in the request's pool. */
 typedef struct mod_comet_ask_t {
     const comet_transport_t *transport;
@@ -47,10 +55,7 @@ typedef struct mod_comet_ask_t {
     apr_time_t until; /* when the permission to read ends, by
                        * comet_monotonic(); 0: never */
     int history; /* the client asks for history, and is answered at once */
-    apr_uint64_t identity[2]; /* who asks, for wait/verdicts.h; zeros: no
-                               * verdicts are kept for this client */
-    apr_interval_time_t judging; /* the CPU time that authorising its channels
-                                  * took */
+    mod_comet_judged_t judged;
     /** The channels that the client of a WebSocket may publish to; NULL: none.
      * The request's pool releases this reference. */
     comet_selection_t *writes;

@@ -88,6 +88,19 @@ apr_int64_t mod_comet_adopt_begin(request_rec *r, const mod_comet_ask_t *ask)
                : -1;
 }
 
+/* Make an empty stream.  @return NULL: no memory */
+static stream_t *allocate(const mod_comet_judged_t *judged)
+{
+    static const mod_comet_judged_t nothing = { .took = 0 };
+    int any = memcmp(judged, &nothing, sizeof(nothing)) != 0;
+    stream_t *stream = calloc(1, sizeof(*stream) + (any ? sizeof(*judged) : 0));
+
+    if (stream && any) {
+        stream->judged = memcpy(stream + 1, judged, sizeof(*judged));
+    }
+    return stream;
+}
+
 /* Set what the stream takes over from its request. */
 static void take_request(stream_t *stream, request_rec *r,
                          const mod_comet_ask_t *ask)
@@ -100,8 +113,6 @@ static void take_request(stream_t *stream, request_rec *r,
     stream->format = ask->format;
     stream->heartbeat = ask->heartbeat < third ? ask->heartbeat : third;
     stream->ends_at = mod_comet_ask_end(ask);
-    memcpy(stream->identity, ask->identity, sizeof(ask->identity));
-    stream->judging = ask->judging;
     stream->authenticated = ask->authenticated != 0;
     stream->chunked = r->chunked != 0;
     stream->story = *ask->story;
@@ -112,7 +123,7 @@ static void take_request(stream_t *stream, request_rec *r,
 static stream_t *make_stream(request_rec *r, const mod_comet_ask_t *ask,
                              apr_int64_t before)
 {
-    stream_t *stream = calloc(1, sizeof(*stream));
+    stream_t *stream = allocate(&ask->judged);
     int fd = mod_comet_filters_fd(r->connection), on = 1;
 
     if (!stream) {

@@ -316,11 +316,11 @@ static int encode_next(const mod_comet_ask_t *ask, block_t *block,
                        comet_buffer_t *bytes)
 {
     int retry_msec =
-        mod_comet_news_retry(ask->story, reasons, ends_at, ask->judging);
+        mod_comet_news_retry(ask->story, reasons, ends_at, ask->judged.took);
 
     if ((reasons & COMET_RECHECK) && !(reasons & COMET_REVOKED)) {
         mod_comet_verdicts_keep(
-            block->child->verdicts, ask->identity, ask->selection,
+            block->child->verdicts, ask->judged.identity, ask->selection,
             ask->authenticated,
             ask->transport->streams ? ends_at : block->subscriber.timeout_at);
     }

@@ -125,7 +125,7 @@ static comet_outcome_e serve_idle(ghost_t *ghost,
     int retry_msec = mod_comet_news_retry(
         &ghost->story,
         delivery->reasons | (ghost->stops_at ? COMET_STOPPING : 0),
-        ghost->ends_at, ghost->ask.judging);
+        ghost->ends_at, ghost->ask.judged.took);
     int timeout = (delivery->reasons & COMET_TIMEOUT) != 0;
     comet_buffer_t bytes = { .data = NULL };
 
@@ -161,7 +161,7 @@ static void keep_verdicts(const ghost_t *ghost)
     const mod_comet_ask_t *ask = &ghost->ask;
 
     mod_comet_verdicts_keep(
-        ghost->child->verdicts, ask->identity,
+        ghost->child->verdicts, ask->judged.identity,
         ghost->subscriber.channel->selection, ask->authenticated,
         ask->transport->streams ? ghost->ends_at
                                 : ghost->subscriber.timeout_at);

@@ -395,7 +395,7 @@ static comet_outcome_e go_on_sending(mod_comet_parked_t *park, unsigned reasons)
     if (reasons & COMET_STOPPING) {
         *(park->ask->talk ? &park->end_msec : &park->retry_msec) =
             mod_comet_news_retry(park->ask->story, reasons, 0,
-                                 park->ask->judging);
+                                 park->ask->judged.took);
         park->c->keepalive = AP_CONN_CLOSE;
     }
     return COMET_WAIT;
@@ -407,8 +407,8 @@ static comet_outcome_e go_on_sending(mod_comet_parked_t *park, unsigned reasons)
 static int find_end(mod_comet_parked_t *park, unsigned reasons)
 {
     mod_comet_talk_t *talk = park->ask->talk;
-    int retry_msec = mod_comet_news_retry(park->ask->story, reasons,
-                                          park->ends_at, park->ask->judging);
+    int retry_msec = mod_comet_news_retry(
+        park->ask->story, reasons, park->ends_at, park->ask->judged.took);
 
     if (!talk) {
         return retry_msec;
@@ -492,7 +492,7 @@ static void keep_verdicts(const mod_comet_parked_t *park)
     const mod_comet_ask_t *ask = park->ask;
 
     mod_comet_verdicts_keep(
-        mod_comet_child()->verdicts, ask->identity, ask->selection,
+        mod_comet_child()->verdicts, ask->judged.identity, ask->selection,
         ask->authenticated,
         ask->transport->streams ? park->ends_at : park->subscriber.timeout_at);
 }

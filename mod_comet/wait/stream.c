@@ -377,13 +377,19 @@ static int is_put_off(const stream_t *stream)
            && comet_monotonic() < stream->stops_at;
 }
 
+/* As mod_comet_news_retry(). */
+static int find_retry(stream_t *stream, unsigned reasons, apr_time_t ends_at)
+{
+    return mod_comet_news_retry(&stream->story, reasons, ends_at,
+                                stream->judged ? stream->judged->took : 0);
+}
+
 /* Whether the stream ends now, and within how many milliseconds its client
  * comes back. */
 static int find_end(stream_t *stream, unsigned reasons)
 {
     mod_comet_talk_t *talk = stream->talk;
-    int retry_msec = mod_comet_news_retry(&stream->story, reasons,
-                                          stream->ends_at, stream->judging);
+    int retry_msec = find_retry(stream, reasons, stream->ends_at);
 
     if (((reasons & COMET_STOPPING) || (talk && retry_msec))
         && !stream->stops_at) {
@@ -409,9 +415,7 @@ static comet_outcome_e serve_blocked(stream_t *stream, unsigned reasons)
     }
     if (is_sent(stream) && stream->stops_at && !stream->over
         && !stream->slice.of && !is_put_off(stream)
-        && !send_closing(stream,
-                         mod_comet_news_retry(&stream->story, COMET_STOPPING, 0,
-                                              stream->judging))) {
+        && !send_closing(stream, find_retry(stream, COMET_STOPPING, 0))) {
         return lose(stream);
     }
     return reasons & (COMET_WRITABLE | COMET_STOPPING | COMET_TIMEOUT)
@@ -463,8 +467,10 @@ comet_outcome_e mod_comet_stream_serve(comet_subscriber_t *subscriber,
         || (stream->slice.of && retry_msec)) {
         return lose(stream); /* nothing may follow half a message */
     }
-    if ((reasons & COMET_RECHECK) && !(reasons & COMET_REVOKED)) {
-        mod_comet_verdicts_keep(stream->child->verdicts, stream->identity,
+    if ((reasons & COMET_RECHECK) && !(reasons & COMET_REVOKED)
+        && stream->judged) {
+        mod_comet_verdicts_keep(stream->child->verdicts,
+                                stream->judged->identity,
                                 subscriber->channel->selection,
                                 stream->authenticated, stream->ends_at);
     }

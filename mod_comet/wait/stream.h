@@ -28,9 +28,9 @@ typedef struct mod_comet_stream_t {
     apr_interval_time_t heartbeat;
     comet_pulse_t pulse;
     apr_time_t ends_at; /* from mod_comet_ask_end() */
-    apr_uint64_t identity[2]; /* as in mod_comet_ask_t, like the next two */
-    apr_interval_time_t judging;
-    apr_byte_t authenticated;
+    const mod_comet_judged_t *judged; /* in the same block; NULL: it would be
+                                       * zeros */
+    apr_byte_t authenticated; /* as in mod_comet_ask_t */
     apr_byte_t chunked; /* the body is framed in chunks (HTTP/1.1) */
     apr_byte_t over; /* the stream ends once everything is sent */
     apr_byte_t aborted; /* the client is gone */

@@ -156,7 +156,7 @@ void mod_comet_verdicts_identify(request_rec *r, mod_comet_ask_t *ask)
     add_parameters(&text, &mod_comet_request(r)->query);
     add_headers(&text, r->headers_in);
     for (i = 0; i < 2 && !text.failed; i++) {
-        ask->identity[i] =
+        ask->judged.identity[i] =
             apr_siphash24(text.data, text.length, verdicts->keys[i]);
     }
     comet_buffer_free(&text);
@@ -262,10 +262,10 @@ comet_selection_t *mod_comet_verdicts_find(mod_comet_verdicts_t *verdicts,
 {
     verdict_t found;
 
-    if (!verdicts || (!ask->identity[0] && !ask->identity[1])) {
+    if (!verdicts || (!ask->judged.identity[0] && !ask->judged.identity[1])) {
         return NULL;
     }
-    found = look_up(verdicts, ask->identity, comet_monotonic());
+    found = look_up(verdicts, ask->judged.identity, comet_monotonic());
     if (!found.selection) {
         return NULL;
     }

@@ -24,7 +24,7 @@ void mod_comet_verdicts_clear(mod_comet_verdicts_t *verdicts);
 void mod_comet_verdicts_forget(mod_comet_verdicts_t *verdicts);
 
 /**
- * Set ask->identity to a hash of everything that may make a difference when a
+ * Set ask->judged.identity to a hash of everything that may make a difference when a
  * request is judged: its server, URL, parameters, headers, addresses, user and
  * certificate, without the cursor.  Called by the request's thread, after its
  * authentication.
