@@ -109,7 +109,7 @@ static int choose(request_rec *r, const mod_comet_request_t *request,
     }
     reading.query = (comet_params_t){ .list = &parameter, .count = 1 };
     ask->transport = &comet_transport_poll;
-    ask->format.hidden_bytes = strlen(request->mapping->channel);
+    ask->format.hidden_bytes = (apr_uint32_t)strlen(request->mapping->channel);
     ask->history = 1; /* nothing is waited for */
     return mod_comet_select_find(r, &reading, ask);
 }

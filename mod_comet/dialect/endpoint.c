@@ -96,7 +96,7 @@ static const char *choose_format(const mod_comet_request_t *request,
         || is(format, "text")) {
         return NULL;
     }
-    ask->format.json = is(format, "json");
+    ask->format.json = is(format, "json") != 0;
     return ask->format.json ? NULL : "format: expected text or json";
 }
 
@@ -182,7 +182,7 @@ static const char *read_ask(request_rec *r, const mod_comet_request_t *request,
                            comet_transport_names("or", r->pool), NULL);
     }
     ask->format.callback = mod_comet_config_callback(r);
-    ask->format.hidden_bytes = strlen(request->mapping->channel);
+    ask->format.hidden_bytes = (apr_uint32_t)strlen(request->mapping->channel);
     ask->heartbeat = mod_comet_config_heartbeat(r);
     wrong = find_cursor(r, request, ask);
     if (!wrong) {

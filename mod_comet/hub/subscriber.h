@@ -102,8 +102,12 @@ typedef enum {
     COMET_SUBSCRIBER_IDLE
 } comet_subscriber_state_e;
 
-/** Thousands of them wait, so flags are bytes. */
+/** Thousands of them wait, so flags are bytes, and what is needed each time that
+ * one is served lies together. */
 struct comet_subscriber_t {
+    struct comet_fetch_t *fetch; /* [hub->lock] what it has asked a fetcher
+                                  * (hub/fetched.h); NULL: nothing */
+    comet_timer_t timer; /* [hub->lock] may be due before timeout_at */
     APR_RING_ENTRY(comet_subscriber_t) link; /* [hub->lock] */
     comet_channel_t *channel; /* [hub->lock] while joined */
     comet_subscriber_state_e state; /* [hub->lock] */
@@ -114,22 +118,26 @@ struct comet_subscriber_t {
                                 * leave */
     apr_byte_t called; /* [hub->lock] by comet_hub_call(), before it joined */
     apr_byte_t behind; /* [hub->lock] its messages could not be read yet */
-    comet_timer_t timer; /* [hub->lock] may be due before timeout_at */
-    struct comet_fetch_t *fetch; /* [hub->lock] what it has asked a fetcher
-                                  * (hub/fetched.h); NULL: nothing */
 
     /* Set before join; then owned by the thread that serves. */
     apr_byte_t resting; /* it has its answer and gets no more messages; after
                          * join this belongs to the hub */
     apr_byte_t yields; /* while idle it gives its place up when asked to */
     apr_byte_t listens; /* own_fd is watched for input while it is joined */
+    /** Something else than a socket keeps its last answer.  As with a
+     * blocked_fd, it gets no messages until it is poked with COMET_WRITABLE. */
+    apr_byte_t stalled;
     int own_fd; /* its socket; used if `left` or `listens` is set */
+    int blocked_fd; /* the socket that accepts no more data; -1: none */
+    apr_uint32_t limit; /* the most messages it takes at once; at least 1 */
+    apr_uint32_t piece; /* the most bytes at once, except that one message may
+                       * be longer; 0: a whole batch */
     comet_serve_cb *serve;
     comet_left_cb *left; /* NULL unless it owns a socket */
-    /** It has seen every message of its channel up to this timestamp. */
-    comet_timestamp_t seen;
     comet_timestamp_t floor; /* up to where retention had removed messages
                               * when it joined */
+    /** It has seen every message of its channel up to this timestamp. */
+    comet_timestamp_t seen;
     /** It gets no message after this one, and is served with COMET_REACHED when
      * it has got all others; 0: there is no such limit. */
     comet_timestamp_t until;
@@ -137,14 +145,7 @@ struct comet_subscriber_t {
      * its cursor on: a reference, which the hub takes over.  Without memory the
      * subscriber is served with COMET_RECHECK. */
     comet_selection_t *moves_to;
-    apr_uint32_t limit; /* the most messages it takes at once; at least 1 */
-    apr_uint32_t piece; /* the most bytes at once, except that one message may
-                       * be longer; 0: a whole batch */
     apr_time_t timeout_at; /* when to serve it with COMET_TIMEOUT; 0: never */
-    int blocked_fd; /* the socket that accepts no more data; -1: none */
-    /** Something else than a socket keeps its last answer.  As with a
-     * blocked_fd, it gets no messages until it is poked with COMET_WRITABLE. */
-    apr_byte_t stalled;
     /** [atomic] Non-zero once its permission was revoked; NULL: it cannot be
      * revoked. Its owner keeps the pointer valid, or sets it to NULL while
      * nobody else looks. */

@@ -15,11 +15,12 @@
 
 /** How a client wants its messages; constant while it waits. */
 typedef struct comet_format_t {
-    int escape; /* CometEscape: the classic page inserts bodies as HTML */
-    int json; /* events: data is the whole message, not just its body */
     const char *callback; /* iframe: the parent page's function to call */
-    apr_size_t hidden_bytes; /* the length of the endpoint's prefix, which
-                              * channel names are shown without */
+    apr_uint32_t hidden_bytes; /* the length of the endpoint's prefix, which
+                                * channel names are shown without */
+    apr_byte_t escape; /* CometEscape: the classic page inserts bodies as
+                        * HTML */
+    apr_byte_t json; /* events: data is the whole message, not just its body */
 } comet_format_t;
 
 /** What a client is sent in one go. */

@@ -19,32 +19,35 @@
 
 /** An adopted stream.  The request's thread makes it; the hub owns it from join
  * on.  Thousands of them wait, so flags are bytes, and what only WebSockets need
- * is in their talk. */
+ * is in their talk.  The fields for sending a message are together, after those
+ * that the hub needs for it. */
 typedef struct mod_comet_stream_t {
     comet_subscriber_t subscriber; /* first: serve() gets its address */
     const mod_comet_child_t *child;
     const comet_transport_t *transport;
     comet_format_t format;
     apr_interval_time_t heartbeat;
-    comet_pulse_t pulse;
     apr_time_t ends_at; /* from mod_comet_ask_end() */
-    const mod_comet_judged_t *judged; /* in the same block; NULL: it would be
-                                       * zeros */
-    apr_byte_t authenticated; /* as in mod_comet_ask_t */
+    apr_time_t stops_at; /* the limit for sending the rest, once the child ends
+                          * or the WebSocket's time is over; 0: neither */
     apr_byte_t chunked; /* the body is framed in chunks (HTTP/1.1) */
     apr_byte_t over; /* the stream ends once everything is sent */
     apr_byte_t aborted; /* the client is gone */
-    apr_time_t stops_at; /* the limit for sending the rest, once the child ends
-                          * or the WebSocket's time is over; 0: neither */
+    apr_byte_t authenticated; /* as in mod_comet_ask_t */
+    const mod_comet_judged_t *judged; /* in the same block; NULL: it would be
+                                       * zeros */
+    mod_comet_talk_t *talk; /* a reference; NULL: not a WebSocket */
     mod_comet_outlet_t outlet; /* the way to its client */
     mod_comet_slice_t slice; /* how much is sent of a message that is too long
                               * for an outbox */
-    apr_off_t counted_bytes; /* how much of the body httpd itself has counted */
-    mod_comet_place_t place;
     mod_comet_story_t story;
     apr_off_t body_bytes, sent_bytes; /* as in mod_comet_log_end_t */
+    comet_pulse_t pulse;
+
+    /* needed when the stream ends */
+    apr_off_t counted_bytes; /* how much of the body httpd itself has counted */
+    mod_comet_place_t place;
     mod_comet_log_t *log;
-    mod_comet_talk_t *talk; /* a reference; NULL: not a WebSocket */
 } mod_comet_stream_t;
 
 /** The callbacks of its subscriber. */
