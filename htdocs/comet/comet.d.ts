@@ -72,7 +72,7 @@ export interface CometOptions {
 export class CometError extends Error {
     constructor(status: number, more?: {
         why?: string; said?: string; retryAfter?: number; blocked?: boolean;
-        cause?: unknown;
+        foreign?: boolean; cause?: unknown;
     });
     /** HTTP's, or 0 when there was no whole answer. */
     readonly status: number;
@@ -82,8 +82,12 @@ export class CometError extends Error {
     readonly retryAfter: number;
     /** True if streams seem to be held back by something on the way. */
     readonly blocked: boolean;
+    /** True if something else than the module seems to have refused this. */
+    readonly foreign: boolean;
     /** True if asking again may help. */
     readonly temporary: boolean;
+    /** True if asking again may help a client that was let in before. */
+    readonly passing: boolean;
     /** True if the server may have done what it was asked all the same. */
     readonly unsure: boolean;
 }

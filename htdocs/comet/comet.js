@@ -46,7 +46,8 @@ const CAUSES = {
 /** A request that failed; its status is 0 when there was no (whole) answer. */
 export class CometError extends Error {
     constructor(status, { said = '', retryAfter = 0, cause,
-                          why = CAUSES[status], blocked = false } = {}) {
+                          why = CAUSES[status], blocked = false,
+                          foreign = false } = {}) {
         why ??= status < 500 ? `The server refused this (${status}).`
                              : `The server has a problem (${status}).`;
         super(said ? `${why} It says: ${said}` : why, { cause });
@@ -55,6 +56,7 @@ export class CometError extends Error {
         this.said = said;
         this.retryAfter = retryAfter;   // seconds
         this.blocked = blocked;         // by a proxy on the way, it seems
+        this.foreign = foreign;         // not the server's own decision
     }
 
     /** True if asking again may help. */
@@ -66,6 +68,17 @@ export class CometError extends Error {
     /** True if the server may have done what it was asked in spite of this. */
     get unsure() {
         return this.status === 0 || this.status >= 500;
+    }
+
+    /**
+     * True if a client that was let in before should ask again: a filter
+     * against floods (mod_evasive), a firewall, or the web server while the
+     * module is being replaced has refused it.  The module gives its reason in
+     * JSON; these do not.  A 401 has no such reason either, but asks the user
+     * to sign in.
+     */
+    get passing() {
+        return this.temporary || (this.foreign && this.status !== 401);
     }
 }
 
@@ -195,6 +208,7 @@ async function request(url, init, attempt) {
     const body = await answer.json().catch(() => null);
     throw new CometError(answer.status, {
         said: body?.error,
+        foreign: !body?.error,
         retryAfter: Number(answer.headers.get('Retry-After')) || 0,
     });
 }
@@ -566,7 +580,7 @@ function frameError(inner) {
     catch {
         // A page of the browser itself, or of a proxy on the way.
     }
-    return new CometError(status < 400 ? 0 : status, { said });
+    return new CometError(status < 400 ? 0 : status, { said, foreign: !said });
 }
 
 /**
@@ -940,7 +954,7 @@ class Link {
         if (this.#isNoFallback(line, cause)) {
             this.#blockedUntil = 0;
         }
-        else if (!cause.temporary && !this.#isPassing(cause)) {
+        else if (!(this.#wasOpen ? cause.passing : cause.temporary)) {
             this.#over = true;
             this.comet.over(cause);
             return 0;
@@ -950,15 +964,6 @@ class Link {
         this.comet.status({ state: 'reconnecting', error: cause,
                             retryIn: pause });
         return pause;
-    }
-
-    /**
-     * Whether something else than the server's own decision refuses a reader
-     * that was let in before: a filter against floods (mod_evasive), a
-     * firewall.  Its 403 lacks the reason that the server gives in JSON.
-     */
-    #isPassing(cause) {
-        return this.#wasOpen && cause.status === 403 && !cause.said;
     }
 
     /** Whether event streams are the only choice, though one seemed blocked. */
@@ -1700,7 +1705,7 @@ export class Comet extends EventTarget {
                 if (cause.status === 406) {
                     this.#alone();      // the server allows no polls at all
                 }
-                else if (cause !== OVER && !cause.temporary) {
+                else if (cause !== OVER && !cause.passing) {
                     this.#close(cause);
                 }
                 if (attempt !== this.#catching) {
@@ -1812,7 +1817,8 @@ export class Presence extends EventTarget {
                 failures = 0;
             }
             catch (error) {
-                if (!this.#closing.signal.aborted && !error.temporary) {
+                if (!this.#closing.signal.aborted
+                    && !(this.#comet ? error.passing : error.temporary)) {
                     this.#end(error);
                 }
                 this.#isStale = true;

@@ -51,7 +51,15 @@ static int take_turn(apr_size_t which)
     return -1;
 }
 
-void mod_comet_reasons_log(request_rec *r, int status, const char *reason)
+/* What a line of the log needs. */
+typedef struct line_t {
+    const char *id;
+    int level; /* APLOG_… */
+    char end[60]; /* what follows the reason */
+} line_t;
+
+/* @return whether a refusal is logged */
+static int begin_line(line_t *line, int status)
 {
     apr_size_t i = 0;
     int before;
@@ -60,21 +68,41 @@ void mod_comet_reasons_log(request_rec *r, int status, const char *reason)
         i++;
     }
     if (i == COUNT) {
-        return;
+        return 0;
     }
+    *line = (line_t){ .id = refusals[i].id, .level = APLOG_INFO };
     if (refusals[i].level == EACH) {
-        ap_log_cerror(APLOG_MARK, APLOG_INFO, 0, r->connection,
-                      "%s: %s %s is refused: %s", refusals[i].id, r->method,
-                      r->uri, reason);
-        return;
+        return 1;
     }
-    /* without the request: httpd would add its Referer, which may be secret */
     before = take_turn(i);
-    if (before >= 0) {
-        ap_log_cerror(APLOG_MARK, APLOG_WARNING, 0, r->connection,
-                      "%s: %s %s is refused: %s (%d more since this was "
-                      "last logged)",
-                      refusals[i].id, r->method, r->uri, reason, before);
+    line->level = APLOG_WARNING;
+    apr_snprintf(line->end, sizeof(line->end),
+                 " (%d more since this was last logged)", before);
+    return before >= 0;
+}
+
+void mod_comet_reasons_log(request_rec *r, int status, const char *reason)
+{
+    line_t line;
+
+    /* without the request: httpd would add its Referer, which may be secret */
+    if (begin_line(&line, status)) {
+        ap_log_cerror(APLOG_MARK, line.level, 0, r->connection,
+                      "%s: %s %s is refused: %s%s", line.id, r->method, r->uri,
+                      reason, line.end);
+    }
+}
+
+void mod_comet_reasons_log_said(const server_rec *s, const char *address,
+                                int status, const char *reason)
+{
+    line_t line;
+
+    if (begin_line(&line, status)) {
+        ap_log_error(APLOG_MARK, line.level, 0, s,
+                     "%s: [client %s] a message on a WebSocket is refused: "
+                     "%s%s",
+                     line.id, address, reason, line.end);
     }
 }
 

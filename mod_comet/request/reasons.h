@@ -19,6 +19,11 @@
  */
 void mod_comet_reasons_log(request_rec *r, int status, const char *reason);
 
+/** The same for what a client has said on a WebSocket.  Any thread.
+ * @param address  the client's */
+void mod_comet_reasons_log_said(const server_rec *s, const char *address,
+                                int status, const char *reason);
+
 /** The HTTP status for a message that the store has not stored, or about which
  * this is unknown.  Any thread. */
 int mod_comet_reasons_store_code(apr_status_t status);

@@ -5,6 +5,8 @@
 #include <apr_lib.h>
 #include <apr_strings.h>
 
+#include "server/tree.h"
+
 static const char *set_use(comet_key_t *key, const char *value)
 {
     if (strcmp(value, "read") == 0) {
@@ -46,13 +48,31 @@ static const char *set_option(comet_key_t *key, const char *word)
     return NULL;
 }
 
+/* Whether httpd only checks or shows its configuration.  Then its user may be
+ * one who may not read what httpd reads as root. */
+static int is_check(void)
+{
+    int mode = ap_state_query(AP_SQ_RUN_MODE);
+
+    return mode == AP_SQ_RM_CONFIG_TEST || mode == AP_SQ_RM_CONFIG_DUMP;
+}
+
+static void warn_of_hidden_key(const cmd_parms *cmd, const char *path)
+{
+    ap_log_error(APLOG_MARK, APLOG_WARNING, 0, cmd->server,
+                 "COMET0168: %s: CometTokenKey: the user who runs this check "
+                 "may not read %s, so the key is not checked; run the check "
+                 "as root",
+                 mod_comet_tree_place(cmd->directive, cmd->temp_pool), path);
+}
+
 const char *mod_comet_token_key_add(cmd_parms *cmd,
                                     const apr_array_header_t **keys, int count,
                                     char *const words[])
 {
     comet_key_t key = { .uses = COMET_KEY_READ | COMET_KEY_PUBLISH };
     apr_array_header_t *list;
-    const char *wrong = NULL;
+    const char *path, *wrong = NULL;
     int i;
 
     if (count < 2) {
@@ -67,9 +87,12 @@ const char *mod_comet_token_key_add(cmd_parms *cmd,
                                 words[i], wrong);
         }
     }
-    wrong =
-        comet_key_read(&key, words[0],
-                       ap_server_root_relative(cmd->pool, words[1]), cmd->pool);
+    path = ap_server_root_relative(cmd->pool, words[1]);
+    wrong = comet_key_read(&key, words[0], path, cmd->pool);
+    if (wrong && key.is_hidden && is_check()) {
+        warn_of_hidden_key(cmd, path);
+        wrong = NULL;
+    }
     if (wrong) {
         return apr_pstrcat(cmd->pool, "CometTokenKey: ", wrong, NULL);
     }

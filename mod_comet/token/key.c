@@ -104,9 +104,10 @@ static const char *check_file(const apr_finfo_t *info, kind_e kind,
                : NULL;
 }
 
-/* @param content  OUT: forget() frees it */
-static const char *read_file(content_t *content, kind_e kind, const char *path,
-                             apr_pool_t *pool)
+/* @param content  OUT: forget() frees it
+ * @param is_hidden  set if this process lacks the permission */
+static const char *read_file(content_t *content, int *is_hidden, kind_e kind,
+                             const char *path, apr_pool_t *pool)
 {
     apr_file_t *file;
     apr_finfo_t info;
@@ -115,13 +116,15 @@ static const char *read_file(content_t *content, kind_e kind, const char *path,
     apr_status_t status = apr_file_open(
         &file, path, APR_FOPEN_READ | APR_FOPEN_BINARY, APR_OS_DEFAULT, pool);
 
+    *is_hidden = APR_STATUS_IS_EACCES(status);
     if (status != APR_SUCCESS) {
         return apr_psprintf(pool,
                             "%s cannot be read: %s; expected the file of "
                             "a key%s",
                             path, apr_strerror(status, buffer, sizeof(buffer)),
                             kind == KIND_SECRET
-                                ? ", such as openssl rand -hex 32 >FILE makes"
+                                ? ", such as (umask 077; openssl rand -hex 32 "
+                                  ">FILE) makes"
                                 : " or certificate in PEM");
     }
     status = apr_file_info_get(
@@ -192,14 +195,15 @@ static const char *make_secret(const algorithm_t *algorithm, content_t *content,
     if (content->length < algorithm->bytes) {
         return apr_psprintf(pool,
                             "the secret has %d bytes, but %s needs %d or more: "
-                            "openssl rand -hex %d >FILE",
+                            "(umask 077; openssl rand -hex %d >FILE)",
                             (int)content->length, algorithm->name,
                             (int)algorithm->bytes, (int)algorithm->bytes);
     }
     if (count_different(content) < DIFFERENT_BYTES) {
         return apr_psprintf(pool,
                             "the secret can be guessed, since too few of its "
-                            "bytes differ (%d): openssl rand -hex %d >FILE",
+                            "bytes differ (%d): (umask 077; openssl rand -hex "
+                            "%d >FILE)",
                             (int)count_different(content),
                             (int)algorithm->bytes);
     }
@@ -387,7 +391,7 @@ const char *comet_key_read(comet_key_t *key, const char *algorithm_name,
                            "RS256, RS384, RS512, ES256, ES384 or ES512",
                            NULL);
     }
-    error = read_file(&content, algorithm->kind, path, pool);
+    error = read_file(&content, &key->is_hidden, algorithm->kind, path, pool);
     if (!error) {
         error = algorithm->kind == KIND_SECRET
                     ? make_secret(algorithm, &content, &jwk, pool)

@@ -24,7 +24,8 @@ typedef struct comet_key_t {
     const char *audience; /* the audience that each token must name; NULL:
                            * tokens must not name any */
     unsigned uses; /* comet_key_use_e */
-    void *material; /* libcjose's key */
+    void *material; /* libcjose's key; NULL: the file could not be read */
+    int is_hidden; /* the user of this process may not read the file */
 } comet_key_t;
 
 /**
@@ -33,7 +34,8 @@ typedef struct comet_key_t {
  * weak (RFC 7518, sections 3.2, 3.3 and 3.4) are refused, and so is a secret
  * that everybody may read, or a key that everybody may replace.
  * @param key  ->algorithm and ->material are set; the pool's clean-up frees
- *             the latter
+ *             the latter.  ->is_hidden tells why there is an error: a process
+ *             with more permissions may be able to read the file
  * @param algorithm  "HS256" …
  * @return NULL, or what is wrong and what to write instead, in @a pool.  Called
  *         in the parent while it reads its configuration.

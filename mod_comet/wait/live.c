@@ -10,6 +10,7 @@
 #include "server/pool.h"
 #include "request/dialect.h"
 #include "request/presence.h"
+#include "request/reasons.h"
 #include "wait/talk.h"
 
 /* How many changes may wait for their turn.  A client has to wait for an answer
@@ -224,6 +225,7 @@ static void refuse(live_t *live, const comet_command_t *command, int status,
     comet_buffer_t words = { .data = NULL };
     apr_size_t begun = comet_websocket_begin_text(&words);
 
+    mod_comet_reasons_log(live->r, status, reason);
     comet_command_add_error(&words, reason, status, status == 429 ? 1 : 0,
                             command->ref);
     comet_websocket_end_text(&words, begun);

@@ -220,6 +220,8 @@ static void encode(const utterance_t *said, comet_buffer_t *out)
 
     if (said->error) {
         comet_metrics_add(COMET_METRIC_publish_refused, 1);
+        mod_comet_reasons_log_said(said->talk->server, said->talk->address,
+                                   said->status, said->error);
         comet_command_add_error(out, said->error, said->status, said->retry_sec,
                                 said->command.ref);
     }

@@ -42,6 +42,7 @@ mod_comet_talk_t *mod_comet_talk_create(const request_rec *r,
 {
     comet_text_t prefix = { ask->prefix, ask->format.hidden_bytes };
     comet_text_t mute = comet_text(ask->mute);
+    comet_text_t address = comet_text(r->useragent_ip);
     mod_comet_limits_claims_t claims;
     mod_comet_talk_t *talk;
     char *end;
@@ -49,7 +50,7 @@ mod_comet_talk_t *mod_comet_talk_create(const request_rec *r,
     mod_comet_limits_note(r, &claims);
     talk = calloc(1, sizeof(*talk) + (claims.count ? sizeof(claims) : 0)
                          + ask->author.length + ask->channel.length
-                         + prefix.length + mute.length + 4);
+                         + prefix.length + mute.length + address.length + 5);
     if (!talk) {
         return NULL;
     }
@@ -64,6 +65,8 @@ mod_comet_talk_t *mod_comet_talk_create(const request_rec *r,
     talk->channel = copy(ask->channel, &end);
     talk->prefix = copy(prefix, &end);
     talk->mute = copy(mute, &end).data;
+    talk->address = copy(address, &end).data;
+    talk->server = r->server;
     talk->is_live = ask->is_live != 0;
     talk->is_multi = mod_comet_config_multi(r) != 0;
     talk->writes = ask->writes ? comet_selection_ref(ask->writes) : NULL;

@@ -41,6 +41,8 @@ typedef struct mod_comet_talk_t {
                          * channels (wait/live.h) */
     apr_byte_t is_multi; /* CometMulti */
     apr_uint32_t store;
+    const server_rec *server; /* whose log has what is refused */
+    const char *address; /* the client's */
     const char *mute; /* why the client may not publish; NULL: it may */
     comet_text_t author; /* data NULL: nobody */
     comet_text_t channel; /* the channel of its URL; data NULL: none */

@@ -111,16 +111,20 @@ def test_265_02_streams_and_classic(make_server, mpm):
         server.wait_waiting(0)
 
 
-def test_265_03_over_http2(make_server):
-    """A poll that holds a thread on HTTP/2 sets no cookie either."""
-    server = make_server(conf=MAKERS + "CometParkHTTP2 off\n", modules=MODULES,
-                         h2=True)
+@pytest.mark.parametrize("tls", [False, True], ids=["thread", "ghost"])
+def test_265_03_over_http2(make_server, tls):
+    """A poll on HTTP/2 sets no cookie either, whether it holds a thread or
+    not."""
+    server = make_server(
+        conf=MAKERS + "CometParkHTTP2 %s\n" % ("on" if tls else "off"),
+        modules=MODULES, h2=True, tls=tls)
     since = server.post("x", "first")
+    url = "https://127.0.0.1:%d" % server.tls_port if tls \
+        else "http://127.0.0.1:%d" % server.port
     answer = subprocess.run(
-        ["curl", "-sS", "-i", "--http2-prior-knowledge", "-m", "20",
-         "-H", "Origin: https://app.example.com", "-H",
-         "Cookie: " + OURS["Cookie"],
-         "http://127.0.0.1:%d/comet/x?since=%d" % (server.port, since)],
+        ["curl", "-sSk", "-i", "--http2" if tls else "--http2-prior-knowledge",
+         "-m", "20", "-H", "Origin: https://app.example.com", "-H",
+         "Cookie: " + OURS["Cookie"], url + "/comet/x?since=%d" % since],
         check=True, timeout=30, capture_output=True).stdout
     head = answer.partition(b"\r\n\r\n")[0]
     assert head.startswith(b"HTTP/2 200"), answer

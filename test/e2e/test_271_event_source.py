@@ -6,6 +6,7 @@ certificate, and when "back" shows its page again."""
 import contextlib
 import html
 import os
+import re
 import subprocess
 
 import pytest
@@ -214,35 +215,92 @@ def test_271_10_other_host(make_server, open_browser):
 
 # -- back -----------------------------------------------------------------------------
 
-def lines_of(document, start, end):
-    """The text of a script that a document shows."""
+PAGES = {
+    # name: (document, what stands before the script, what stands after it,
+    #        the channel it reads)
+    "README": ("README.md", "In a page, without any library", "</script>",
+               "news"),
+    "the reference": ("htdocs/manual/index.html", 'id="bfcache-page"><code>',
+                      "</code>", "news"),
+    "the recipe for PHP": ("htdocs/manual/recipes.html",
+                           "<p>In the page:</p>", "</code>", "orders"),
+    "the dashboard": (
+        "htdocs/manual/recipes.html", '<h2 id="dashboard-title">',
+        "</code></pre>\n    <p><code>load/*", "alarm"),
+    "a host of its own": (
+        "htdocs/manual/recipes.html", "CometAllowOrigin https://www.example",
+        "</code></pre>\n    <p>A browser opens six", "news"),
+    "the tutorial": ("htdocs/manual/tutorial.html", "session_regenerate_id",
+                     "&lt;/script&gt;", "user/7"),
+}
+
+BACK_PAGE = """<!DOCTYPE html><title>x</title>
+<p id="alarm"></p><ul id="news"></ul>
+<script>
+window.got = [];
+console.log = (text) => got.push(text);
+addEventListener('pageshow', (event) => {
+    if (event.persisted) {
+        sessionStorage.setItem('kept', location.pathname);
+    }
+});
+</script>
+<script>%s</script>
+"""
+
+
+def script_of(document, start, end):
+    """A script that a document has its readers copy, for this server."""
     with open(os.path.join(REPO, document), encoding="utf-8") as text:
         shown = text.read().partition(start)[2].partition(end)[0]
-    shown = shown.rpartition("<script>")[2]
-    assert "/comet/news" in shown
-    return html.unescape(shown)
+    shown = html.unescape(re.split(r"<script>|&lt;script&gt;|<code>",
+                                   shown)[-1])
+    assert "new EventSource(" in shown
+    return shown.replace("<?= $id ?>", "7").replace(
+        "https://push.example.org", "")
 
 
-@pytest.mark.parametrize("document, start, end", [
-    ("README.md", "In a page, without any library", "</script>"),
-    ("htdocs/manual/index.html", 'id="bfcache-page"><code>', "</code>")])
-def test_271_20_back(make_server, open_browser, document, start, end):
-    """The lines that the documents show still work on a page from the
+def test_271_20_back(make_server, open_browser):
+    """The scripts that the documents show still work on a page from the
     browser's back/forward cache."""
-    server = make_server()
-    server.write("back.html", "<!DOCTYPE html><title>x</title><script>"
-                 "window.shown = 0, window.got = [];"
-                 "console.log = (text) => got.push(text);"
-                 "addEventListener('pageshow', (e) => { shown += e.persisted });"
-                 "%s</script>" % lines_of(document, start, end))
+    server = make_server(
+        conf='<Location "/comet">\nCometMulti on\n</Location>\n')
     browser = open_browser(server.port, windows=True)
-    tab = browser.open("/back.html")
-    server.wait_waiting(1, timeout=10)
-    tab.js("window.stays = true")
-    browser.driver.get("http://127.0.0.1:%d/static.txt" % server.port)
-    server.wait_waiting(0, timeout=10)
-    tab.js("history.back()")
-    server.wait_waiting(1, timeout=10)
-    post(server, "news", "again")
-    shown = "return (got.join() + document.body.textContent).trim()"
-    wait_until(lambda: tab.js(shown) == "again", 10 * SLOW, "the message")
+    for number, (name, page) in enumerate(PAGES.items()):
+        path = "/back%d.html" % number
+        server.write(path[1:], BACK_PAGE % script_of(*page[:3]))
+        tab = browser.open(path)
+        server.wait_waiting(1, timeout=10)
+        browser.driver.get("http://127.0.0.1:%d/static.txt" % server.port)
+        server.wait_waiting(0, timeout=10)
+        tab.js("history.back()")
+        server.wait_waiting(1, timeout=10)
+        assert tab.js("return sessionStorage.getItem('kept')") == path, name
+        post(server, page[3], '{"id": %d}' % number, type="shipped"
+             if page[3] == "orders" else "message")
+        shown = {"orders": "order %d is on its way" % number}.get(
+            page[3], '{"id": %d}' % number)
+        if name != "a host of its own":     # it shows nothing
+            wait_until(lambda t=tab, s=shown: s in t.js(
+                "return got.join() + document.body.textContent"),
+                10 * SLOW, name)
+        tab.close()
+        server.wait_waiting(0, timeout=10)
+
+
+def test_271_21_every_page_is_tried():
+    """Each script of a document that opens an EventSource for a page is among
+    those that are tried above."""
+    scripts = [script_of(*page[:3]) for page in PAGES.values()]
+    for folder in ("", "htdocs/manual", "htdocs/comet"):
+        folder = os.path.join(REPO, folder)
+        for name in os.listdir(folder):
+            if not name.endswith((".html", ".md")):
+                continue
+            with open(os.path.join(folder, name), encoding="utf-8") as text:
+                found = re.findall(r"= (new EventSource\([^,)]*)",
+                                   html.unescape(text.read()))
+            for call in found:
+                call = call.replace("<?= $id ?>", "7").replace(
+                    "https://push.example.org", "")
+                assert any(call in script for script in scripts), (name, call)

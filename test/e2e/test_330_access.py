@@ -2,6 +2,7 @@
 """Permissions: pages of other sites (CORS), users and channels."""
 
 import base64
+import glob
 import grp
 import html
 import http.client
@@ -1016,7 +1017,8 @@ def test_330_52_no_other_command_makes_secrets():
     """Wherever a document has a file of secrets made, the file belongs to
     httpd's group before it is filled."""
     seen = 0
-    for folder in (".", "conf", "conf/examples", "htdocs", "htdocs/manual"):
+    for folder in (".", "conf", "conf/examples", "conf/packaging", "htdocs",
+                   "htdocs/comet", "htdocs/manual", "mod_comet"):
         folder = os.path.join(SOURCE, folder)
         for name in os.listdir(folder):
             if not name.endswith((".md", ".conf", ".html", ".in")):
@@ -1033,6 +1035,20 @@ def test_330_52_no_other_command_makes_secrets():
                         "install -m 640 -o root -g www-data /dev/null "
                         + re.escape(path), before), (name, line)
     assert seen >= 1
+
+
+def test_330_53_no_message_makes_secrets():
+    """Where an error message has a file of secrets made, nobody else can read
+    it from the first byte on."""
+    seen = 0
+    for path in glob.glob(os.path.join(SOURCE, "mod_comet", "**", "*.c"),
+                          recursive=True):
+        with open(path, encoding="utf-8") as file:
+            text = re.sub(r'"\s*\n\s*"', "", file.read())
+        for found in MAKES_SECRET.finditer(text):
+            seen += 1
+            assert text[:found.start()].endswith("umask 077; "), path
+    assert seen >= 3
 
 
 # -- authors --------------------------------------------------------------------

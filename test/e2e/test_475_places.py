@@ -419,6 +419,63 @@ def test_475_20_configtest_without_permission(tester, closed):
     assert "may not enter" in text or closed == "above/data", text
 
 
+def write_key(server, folder):
+    """A secret as the manual has it made: httpd's group may read it."""
+    folder = os.path.join(server.root, folder)
+    os.makedirs(folder, exist_ok=True)
+    path = os.path.join(folder, "comet.key")
+    with open(path, "w", encoding="utf-8") as file:
+        file.write("0123456789abcdef" * 4 + "\n")
+    os.chown(path, 0, grp.getgrnam(WWW_USER).gr_gid)
+    os.chmod(path, 0o640)
+    return path
+
+
+@ROOT_ONLY
+@pytest.mark.parametrize("what", ["the file", "its folder"])
+def test_475_22_configtest_without_the_keys(tester, what):
+    """The user of httpd -t may not read a key: a warning says so; everything
+    else is checked."""
+    nobody = as_user("nobody")
+    path = write_key(tester, "keys")
+    if what == "its folder":
+        os.chmod(path, 0o644)   # (root would be told to change this)
+        os.chmod(os.path.dirname(path), 0o700)
+    os.chmod(tester.data, 0o2755)
+    with_key = store(tester.db) + (
+        '<Location "/comet">\nCometTokenKey HS256 "%s"\n'
+        "Require comet-token\n</Location>\n" % path)
+    code, text = configtest_by(tester, nobody, with_key)
+    assert code == 0 and "Syntax OK" in text, text
+    assert "COMET0168" in text and path in text, text
+    code, text = configtest_by(tester, nobody, with_key + "CometReplay -1\n")
+    assert code != 0 and "CometReplay" in text, text
+    code, text = configtest_by(tester, nobody, with_key.replace(
+        "HS256", "HS255"))
+    assert code != 0 and "HS255" in text, text
+    code, text = configtest_by(tester, nobody, with_key.replace(
+        "comet.key", "other.key"))
+    assert (code != 0 and "No such file" in text) or what == "its folder", text
+    code, text = tester.configtest(with_key)
+    assert "COMET0168" not in text and (code == 0) == (what == "the file"), text
+
+
+@ROOT_ONLY
+def test_475_23_configtest_without_the_database(tester):
+    """The user of httpd -t may not read the database: everything else is
+    checked, and nothing untrue is said of it."""
+    tester.comet = "demo"
+    make_database(tester)
+    tester.comet = "load"
+    os.chmod(tester.db, 0o660)
+    os.chmod(tester.data, 0o2755)
+    code, text = configtest_by(tester, as_user("nobody"), store(tester.db))
+    assert code == 0 and "CometStore" not in text, text
+    code, text = configtest_by(tester, as_user("nobody"),
+                               store(tester.db) + "CometReplay -1\n")
+    assert code != 0 and "CometReplay" in text, text
+
+
 @ROOT_ONLY
 def test_475_21_configtest_by_an_ordinary_user(tester):
     """httpd -t says nothing where its user can see everything."""

@@ -42,6 +42,8 @@ RULES = {
     "location": ('<LocationMatch "^/(chat|clock|comet|static)">\n'
                  "Redirect permanent https://www.example.org/\n"
                  "</LocationMatch>", 301),
+    "if": ('<If "%{REQUEST_URI} =~ m#^/(chat|clock|comet|static)#">\n'
+           "Redirect 403\n</If>", 403),
 }
 
 

@@ -6,6 +6,7 @@ import re
 import pytest
 
 from httpd_env import wait_until
+from socket_client import Socket
 from stream_client import Stream
 
 SERVER = {"conf": """
@@ -14,6 +15,11 @@ SERVER = {"conf": """
 </Location>
 <Location "/comet/few">
   CometLimitSubscribers address=1
+</Location>
+<Location "/comet/rate">
+  CometTransports websocket
+  CometMulti on
+  CometLimitPublish address=10/min
 </Location>
 CometTransports poll events
 """}
@@ -55,6 +61,33 @@ def test_484_01_each_refusal(server, ident, status, method, target, headers,
     (level, text), = lines(server, ident)[before:]
     assert level == "info" and said in text, text
     assert target.split("?")[0] in text and answer.json()["error"] in text
+
+
+def test_484_04_on_a_websocket(make_server):
+    """What a client says on a WebSocket, and is refused, is logged as if it
+    had been a request."""
+    server = make_server(conf=SERVER["conf"])
+    with Socket(server, "/comet/rate?transport=websocket&live=1") as socket:
+        socket.opened()
+        for ident, said, level, wanted in (
+                ("COMET0001", {"publish": {"body": "x", "type": "gap"}},
+                 "info", "the server's own"),
+                ("COMET0003", {"publish": {"body": "x", "channel": "y"}},
+                 "info", "may not be published to"),
+                ("COMET0001", {"subscribe": [".."]}, "info", "segment"),
+                ("COMET0010", {"publish": {"body": "x"}}, "warn",
+                 "CometLimitPublish")):
+            before = len(lines(server, ident))
+            for _ in range(30 if level == "warn" else 1):
+                socket.say(said)
+            while "error" not in socket.hear():
+                pass
+            wait_until(lambda i=ident, n=before: len(lines(server, i)) > n, 5,
+                       "the line")
+            found = lines(server, ident)[before:]
+            assert [f[0] for f in found] == [level], found
+            assert wanted in found[0][1], found
+            assert "127.0.0.1" in server.error_log()
 
 
 def test_484_02_lack_of_room(server):

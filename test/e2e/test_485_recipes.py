@@ -2,6 +2,7 @@
 """What the documents promise, tried: durations, an uninstall, and the recipes
 for other programs while messages come in."""
 
+import glob
 import os
 import re
 import sqlite3
@@ -10,7 +11,8 @@ import threading
 
 import pytest
 
-from httpd_env import REPO, SLOW, sqlite
+from httpd_env import REPO, SLOW, sqlite, wait_until
+from test_390_manual import fragment, fragments, local, run, run_shell
 
 
 @pytest.mark.parametrize("value, wrong", [
@@ -72,7 +74,7 @@ class Traffic:
         self.thread = threading.Thread(target=self.run, daemon=True)
 
     def run(self):
-        while not self.done.wait(0.01):
+        while not self.done.wait(0.002):
             self.server.post("traffic", "x")
             self.stored += 1
 
@@ -85,23 +87,34 @@ class Traffic:
         self.thread.join(30)
 
 
-def test_485_05_backup_under_load(make_server):
-    """VACUUM INTO ends while messages come in, and its copy is a database of
-    the module's."""
+COPIES = [part for part in fragments("sh")
+          if re.search(r"VACUUM INTO|\.backup|\.dump", part.text)]
+
+
+def test_485_05_copies_under_load(make_server):
+    """Each command of the manual that copies the database ends while messages
+    come in.  The copies are whole, and no other user may read them."""
     server = make_server()
     sqlite(server.db, "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1"
-           " FROM n WHERE i < 2000) INSERT INTO message(channel, body) "
+           " FROM n WHERE i < 1200) INSERT INTO message(channel, body) "
            "SELECT 'bulk', hex(zeroblob(5000)) FROM n")
-    copy = os.path.join(server.root, "copy.db")
     with Traffic(server) as traffic:
-        before = traffic.stored
-        sqlite(server.db, "VACUUM INTO '%s'" % copy)
-        assert traffic.stored >= before
-    assert sqlite(copy, "PRAGMA quick_check") == [["ok"]]
-    assert sqlite(copy, "PRAGMA application_id; PRAGMA user_version") \
-        == sqlite(server.db, "PRAGMA application_id; PRAGMA user_version")
-    assert sqlite(copy, "SELECT count(*) FROM message WHERE channel='bulk'") \
-        == [["2000"]]
+        for part in COPIES:
+            before = traffic.stored
+            run(["sh", "-eu", "-c", "umask 0\n" + local(part.text, server)],
+                server)
+            wait_until(lambda b=before: traffic.stored > b, 20, "a message")
+    copies = glob.glob(server.root + "/*.db")
+    assert len(copies) >= 1
+    for path in copies + glob.glob(server.root + "/*.sql"):
+        assert os.stat(path).st_mode & 0o077 == 0, path
+    mark = "PRAGMA application_id; PRAGMA user_version"
+    for path in copies:
+        assert sqlite(path, "PRAGMA quick_check") == [["ok"]]
+        assert sqlite(path, mark) == sqlite(server.db, mark)
+        assert sqlite(path, "SELECT count(*) FROM message "
+                      "WHERE channel='bulk'") == [["1200"]]
+    assert len(copies) == len(COPIES) == 3
 
 
 @pytest.mark.parametrize("begin, safe", [("BEGIN IMMEDIATE", True),
@@ -129,3 +142,46 @@ def test_485_06_transactions_under_load(make_server, begin, safe):
     db.close()
     assert locked == (0 if safe else 10)
     assert len(server.rows("mine")) == (10 if safe else 0)
+
+
+# What a document says when it speaks of a disk that fills up.
+FULL = re.compile(r"\bfill|\bfull\b|\buse up\b|\bquota\b", re.I)
+BLOCK = re.compile(r"<(p|tr|li)\b.*?</\1>", re.S)
+
+
+def blocks_about_retention():
+    """(document, text) of each paragraph, row or line with CometRetain."""
+    for name in ("README.md", "conf/comet.conf", "conf/tuned.conf",
+                 "htdocs/manual/index.html", "htdocs/manual/recipes.html",
+                 "htdocs/manual/security.html", "htdocs/manual/tutorial.html"):
+        with open(os.path.join(REPO, name), encoding="utf-8") as file:
+            text = file.read()
+        blocks = [found.group() for found in BLOCK.finditer(text)] \
+            if name.endswith(".html") else text.splitlines()
+        yield from ((name, block) for block in blocks
+                    if "CometRetain" in block)
+
+
+def test_485_07_no_document_names_a_wrong_bound():
+    """CometRetain bounds each channel, but not the database: a document that
+    names it where a disk fills up says so."""
+    found = [(name, block) for name, block in blocks_about_retention()
+             if FULL.search(block)]
+    for name, block in found:
+        assert "each channel" in " ".join(block.split()), (name, block)
+    assert len(found) >= 2
+
+
+def test_485_08_retention_bounds_each_channel(make_server):
+    """Retention removes what is too old or too much in its channel, and leaves
+    the other channels alone.  The runbook's command shows the largest ones."""
+    server = make_server(conf="CometRetain count=1 age=1s\n")
+    sqlite(server.db, "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1"
+           " FROM n WHERE i < 300) INSERT INTO message(channel, body) "
+           "SELECT 'c' || i, 'x' FROM n")
+    server.post("c1", "y" * 100)
+    wait_until(lambda: server.rows("c1") == ["y" * 100], 20, "retention")
+    assert sqlite(server.db, "SELECT count(*), count(DISTINCT channel) "
+                  "FROM message") == [["300", "300"]]
+    shown = run_shell(fragment("run-full-channels"), server).split()
+    assert shown[0] == "c1|1|100" and len(shown) == 20, shown

@@ -6,7 +6,9 @@ import re
 
 import pytest
 
+from h2_client import H2Tls
 from httpd_env import MPMS, sqlite, wait_until
+from socket_client import Socket, close_frame
 from test_255_fast_polls import Fast
 
 EVENTS = {"Accept": "text/event-stream"}
@@ -120,3 +122,66 @@ def test_486_03_streams(make_server, mpm, adopt):
     wait_until(lambda: server.access_lines("/comet/counted?since"), 5, "its end")
     kbytes = accesses.wait_for(1)
     assert kbytes >= 60000 // 1024
+
+
+class Gauges:
+    """The gauges of a server; looking at them counts as well."""
+
+    def __init__(self, server):
+        self.server, self.looks = server, 0
+
+    def wait(self, name, value):
+        def reached():
+            self.looks += 1
+            return self.server.status()[name] == value
+        wait_until(reached, 5, "%s: %d" % (name, value))
+
+
+@pytest.fixture(name="site")
+def fixture_site(make_server):
+    return make_server(
+        tls=True, h2=True, modules=("status",),
+        conf=STATUS + "CometTransports all websocket\nCometAdoptTLS on\n")
+
+
+@pytest.mark.event
+def test_486_04_websocket(site):
+    """A WebSocket counts once."""
+    accesses = Accesses(site)
+    with Socket(site, "/comet/counted?transport=websocket") as socket:
+        socket.opened()
+        socket.send(close_frame(1000))
+        socket.until_close()
+    accesses.wait_for(1)
+
+
+@pytest.mark.event
+def test_486_05_adopted_tls(site):
+    """A stream that was adopted with its TLS counts once."""
+    accesses, gauges = Accesses(site), Gauges(site)
+    with site.raw(tls=True) as conn:
+        conn.request("GET", "/comet/counted", EVENTS)
+        assert conn.head() == 200
+        gauges.wait("adopted", 1)
+    gauges.wait("adopted", 0)
+    accesses.wait_for(1 + gauges.looks)
+
+
+@pytest.mark.event
+def test_486_06_ghosts(site):
+    """Polls and streams of HTTP/2 that wait without a thread count once
+    each."""
+    stamp = site.post("counted", "first")
+    with H2Tls(site.tls_port) as conn:
+        accesses, gauges = Accesses(site), Gauges(site)
+        poll = conn.request("GET", "/comet/counted?since=%d" % stamp)
+        gauges.wait("ghosts", 1)
+        site.post("counted", "second")
+        assert conn.finish(poll, 5).status == 200
+        accesses.wait_for(1 + 1 + gauges.looks)
+        accesses, gauges = Accesses(site), Gauges(site)
+        events = conn.request("GET", "/comet/counted?transport=events")
+        gauges.wait("ghosts", 1)
+        conn.cancel(events)
+        gauges.wait("ghosts", 0)
+        accesses.wait_for(1 + gauges.looks)

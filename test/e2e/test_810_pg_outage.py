@@ -7,9 +7,10 @@ import time
 
 import pytest
 
-from httpd_env import SLOW, wait_until
+from httpd_env import SLOW, is_root, wait_until
 from pg_env import Cluster, server_conf
 from stream_client import Stream
+from test_475_places import as_user, configtest_by
 
 
 @pytest.fixture(scope="module")
@@ -208,6 +209,14 @@ def test_810_05_what_configtest_says(make_server, cluster):
     code, text = host.configtest(
         'CometStore "postgresql:host=/x passfile=%s"\n' % passfile + rest)
     assert code == 0 and "chmod 600" in text, text
+    host.comet = "load"
+    if is_root():
+        hidden = os.path.join(host.root, "hidden")
+        os.mkdir(hidden, 0o700)
+        code, text = configtest_by(
+            host, as_user("nobody"), 'CometStore "postgresql:host=/x '
+            'passfile=%s/pass"\n' % hidden + rest)
+        assert code == 0 and hidden + "/pass is not checked" in text, text
     host.before = ""
     code, text = host.configtest('CometStore "postgresql:service=x"\n' + rest)
     assert code != 0 and "LoadModule comet_pg_module" in text, text

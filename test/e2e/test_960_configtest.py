@@ -83,10 +83,11 @@ REFUSED = [
      "begins with none, such as shared/"),
     ("a secret in place of its file",
      GOOD + at("/comet", "CometTokenKey HS256 uihsdg8734fgsdf7862"),
-     "expected the file of a key, such as openssl rand -hex 32 >FILE makes"),
+     r"expected the file of a key, such as \(umask 077; openssl rand -hex 32 "
+     r">FILE\) makes"),
     ("a secret that repeats itself",
      GOOD + at("/comet", "CometTokenKey HS256 {root}/weak.key"),
-     r"too few of its bytes differ \(1\): openssl rand"),
+     r"too few of its bytes differ \(1\): \(umask 077; openssl rand"),
     ("a mapping in a section", STORE + at("/comet", "CometEndpoint /comet"),
      r"CometEndpoint (cannot occur|not allowed) (with)?in <Location"),
     ("an origin with a slash", GOOD + "CometAllowOrigin https://a.example/\n",

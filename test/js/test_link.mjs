@@ -318,10 +318,10 @@ scripted('where there is neither, that is the end', [
     assert.deepEqual(of(told, 'close'), [406]);
 });
 
-// ---- a refusal that passes (mod_evasive, a firewall) ------------------------
+// ---- a refusal that passes (mod_evasive, a firewall, a server being replaced)
 
-const forbid = (body = '<h1>Forbidden</h1>') => (answer) => {
-    answer.writeHead(403, { 'Content-Type': body.startsWith('{')
+const refuse = (status, body = '<h1>No</h1>') => (answer) => {
+    answer.writeHead(status, { 'Content-Type': body.startsWith('{')
         ? 'application/json' : 'text/html' }).end(body);
 };
 const polledAt = (timestamp) => (answer) => {
@@ -333,32 +333,42 @@ const polledAt = (timestamp) => (answer) => {
     }));
 };
 
-scripted('a 403 between polls is tried again after a pause', [
-    polledAt(11), forbid(), polledAt(12),
-    () => {},
-], { since: 10, transport: 'poll' }, async ({ told }) => {
-    await until(() => of(told, 'message').length === 2);
-    assert.deepEqual(of(told, 'message'), ['m11', 'm12']);
-    assert.deepEqual(of(told, 'error').map(([status]) => status), [403]);
-    assert.deepEqual(of(told, 'close'), []);
-});
+// 404 while the module is being replaced, 406 from mod_security, 400 and 405
+// from what stands before the server
+for (const status of [403, 404, 406, 400, 405]) {
+    scripted(`a ${status} between polls is tried again after a pause`, [
+        polledAt(11), refuse(status), polledAt(12),
+        () => {},
+    ], { since: 10, transport: 'poll' }, async ({ told }) => {
+        await until(() => of(told, 'message').length === 2);
+        assert.deepEqual(of(told, 'message'), ['m11', 'm12']);
+        assert.deepEqual(of(told, 'error').map(([is]) => is), [status]);
+        assert.deepEqual(of(told, 'close'), []);
+    });
+    scripted(`a ${status} between streams is tried again`, [
+        [OPENING, block(11), CUT], refuse(status), refuse(status),
+        [`retry: 40\nid: 11\n\n${block(12)}`],
+    ], {}, async ({ told }) => {
+        await until(() => of(told, 'message').length === 2);
+        assert.deepEqual(of(told, 'close'), []);
+    });
+    scripted(`a ${status} at first ends it`, [refuse(status)],
+             { transport: 'poll' }, async ({ told }) => {
+                 await until(() => of(told, 'close').length);
+                 assert.deepEqual(told, [['close', status]]);
+             });
+}
 
-scripted('a 403 between streams is tried again', [
-    [OPENING, block(11), CUT], forbid(),
-    [`retry: 40\nid: 11\n\n${block(12)}`],
+scripted('a 401 ends it whenever it comes: the user must sign in', [
+    [OPENING, block(11), CUT], refuse(401),
 ], {}, async ({ told }) => {
-    await until(() => of(told, 'message').length === 2);
-    assert.deepEqual(of(told, 'close'), []);
-});
-
-scripted('a 403 at first ends it', [forbid()], {}, async ({ told }) => {
     await until(() => of(told, 'close').length);
-    assert.deepEqual(told, [['close', 403]]);
+    assert.deepEqual(of(told, 'close'), [401]);
 });
 
 scripted('a 403 with the server\'s reason ends it, whenever it comes', [
     [OPENING, block(11), CUT],
-    forbid('{"error": "channel: \\"c\\" may not be read"}'),
+    refuse(403, '{"error": "channel: \\"c\\" may not be read"}'),
 ], {}, async ({ told }) => {
     await until(() => of(told, 'close').length);
     assert.deepEqual(of(told, 'close'), [403]);

@@ -124,6 +124,30 @@ follows('refused for good', async (server, comet) => {
     assert.equal(error.status, 403);
 });
 
+follows('refused for a moment when the list is read again',
+        async (server, comet) => {
+            server.set('ann');
+            const presence = comet.presence();
+            await until(() => presence.complete);
+            const { fetch } = globalThis;
+            let refused = 0;
+            globalThis.fetch = async (address, init) => {
+                const isList = new URL(address).searchParams.has('members');
+                return isList && refused++ < 2
+                    ? new Response('<h1>No</h1>', { status: 403 })
+                    : fetch(address, init);
+            };
+            let closed = 0;
+            presence.addEventListener('close', () => closed++);
+            server.publish('count', null,
+                           '{"count": 7, "most": 3, "anonymous": 2}');
+            server.set('a', 'b', 'c', 'd', 'e', 'f', 'g');
+            await until(() => closed || presence.members.size === 7);
+            assert.equal(closed, 0);
+            assert.ok(refused > 2);
+            presence.close();
+        });
+
 follows('read() sends a mark', async (server, comet) => {
     await comet.read(42);
     assert.deepEqual(server.marks, ['/comet/room?read=42']);

@@ -98,8 +98,13 @@ static void advise_passfile(const char *path, const comet_site_t *site,
     struct stat info;
 
     if (stat(path, &info) != 0) {
-        say(baton, 1, APR_FROM_OS_ERROR(errno),
-            apr_psprintf(p, "passfile %s cannot be found", path));
+        say(baton, errno != EACCES, APR_FROM_OS_ERROR(errno),
+            apr_psprintf(p,
+                         errno == EACCES
+                             ? "passfile %s is not checked, since the user who "
+                               "runs this check may not enter its folder"
+                             : "passfile %s cannot be found",
+                         path));
     }
     else if ((info.st_mode & 077) || info.st_uid != site->uid) {
         say(baton, 1, 0,

@@ -15,7 +15,11 @@
 #define PAUSE_USEC APR_INT64_C(50000)
 #define FIRST_STEP_USEC APR_INT64_C(500)
 #define LAST_STEP_USEC APR_INT64_C(16000)
+/* Watches that inotify refuses: how often each of them looks, how many looks
+ * they take together (one in this time), and what they never exceed. */
 #define POLL_USEC APR_INT64_C(20000)
+#define POLL_TOGETHER_USEC APR_INT64_C(5000)
+#define POLL_MOST_USEC APR_INT64_C(500000)
 /* On a slow disk it may take this long until a commit can be seen. */
 #define LADDER_USEC APR_INT64_C(2000000)
 
@@ -39,7 +43,7 @@ struct inotify_t {
     inotify_t *next; /* in the list of all watches of the thread */
     const char *path; /* the database's path, which belongs to the place */
     const char *name; /* the last part of `path` */
-    int refused; /* inotify refused this watch: look every POLL_USEC */
+    int refused; /* inotify refused this watch: look without events */
     int folder; /* inotify's watch descriptor for the folder */
     int files[FILES]; /* inotify's watch descriptor for each file; -1: not
                        * watched */
@@ -243,12 +247,27 @@ static void before_look(comet_watch_t *base, apr_time_t now)
     }
 }
 
+/* How long a watch without inotify waits for its next look.  A thread may have
+ * hundreds of them, so they take turns. */
+static apr_interval_time_t poll_interval(void)
+{
+    const inotify_t *watch;
+    apr_interval_time_t interval = 0;
+
+    for (watch = shared.watches; watch; watch = watch->next) {
+        interval += watch->refused ? POLL_TOGETHER_USEC : 0;
+    }
+    return interval < POLL_USEC        ? POLL_USEC
+           : interval < POLL_MOST_USEC ? interval
+                                       : POLL_MOST_USEC;
+}
+
 static void after_look(comet_watch_t *base, int changed, apr_time_t now)
 {
     inotify_t *watch = (inotify_t *)base;
 
     if (watch->refused) {
-        watch->due = now + POLL_USEC;
+        watch->due = now + poll_interval();
         return;
     }
     if (watch->touched) { /* an event came after this look began, so look

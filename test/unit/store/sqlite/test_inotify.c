@@ -294,6 +294,40 @@ static void test_refused(void **state)
     }
 }
 
+/* Many watches that are refused: together they look no more often than a few
+ * would, and each one still looks. */
+static void test_many_refused(void **state)
+{
+    enum { REFUSED = 100 };
+    comet_watch_t *watches[REFUSED];
+    apr_time_t end = now + 10 * SECOND;
+    int looks[REFUSED] = { 0 }, all = 0, i;
+
+    for (i = 0; i < REFUSED; i++) {
+        watches[i] = open_at("/nowhere/comet.db");
+        assert_int_equal(comet_watch_fd(watches[i]), -1);
+    }
+    for (; now < end; now += MS) {
+        for (i = 0; i < REFUSED; i++) {
+            if (comet_watch_due(watches[i]) <= now) {
+                comet_watch_looked(watches[i], 0, now);
+                looks[i]++;
+                all++;
+            }
+        }
+    }
+    assert_in_range(all, 10 * 100, 10 * 250);
+    for (i = 0; i < REFUSED; i++) {
+        assert_in_range(looks[i], 10, 25);
+    }
+    for (i = 1; i < REFUSED; i++) {
+        comet_watch_close(watches[i]);
+    }
+    watch = watches[0]; /* one alone looks as often as ever */
+    comet_watch_looked(watch, 0, now);
+    assert_in_range(comet_watch_due(watch) - now, MS, 50 * MS);
+}
+
 static void test_root_folder(void **state)
 {
     watch = open_at("/comet.db");
@@ -309,7 +343,8 @@ int main(void)
         TEST(test_close),         TEST(test_ladder),
         TEST(test_looks_between), TEST(test_many_in_a_folder),
         TEST(test_pause),         TEST(test_ladder_after_a_commit),
-        TEST(test_refused),       TEST(test_root_folder),
+        TEST(test_refused),       TEST(test_many_refused),
+        TEST(test_root_folder),
     };
     int failed;
 
