@@ -2,8 +2,6 @@
 /* Append messages that the web server publishes. */
 #include "store/pg/pg.h"
 
-#include <stdlib.h>
-
 /* How long an append waits for its turn at the store before its groups are
  * queued again. */
 #define TURN_MSEC 500
@@ -426,57 +424,52 @@ static apr_status_t append_messages(comet_pg_t *pg,
     return status == COMET_EINVALID ? append_apart(pg, groups, count) : status;
 }
 
-/* Make the changes among the groups.  One that has to wait for a transaction of
- * an application is left for later, which holds up no other group.
- * @param status  of what was appended before */
-static void make_changes(comet_pg_t *pg, comet_store_group_t *const *groups,
-                         apr_size_t count, apr_status_t status)
+/* How many groups of messages follow one another. */
+static apr_size_t count_run(comet_store_group_t *const *groups,
+                            apr_size_t count)
 {
+    apr_size_t i = 0;
+
+    while (i < count && !is_change(groups[i])) {
+        i++;
+    }
+    return i;
+}
+
+static void append_run(comet_pg_t *pg, comet_store_group_t *const *groups,
+                       apr_size_t count)
+{
+    apr_status_t status = append_messages(pg, groups, count);
     apr_size_t i;
 
-    for (i = 0; i < count; i++) {
-        if (!is_change(groups[i])) {
-            groups[i]->result =
-                status == APR_SUCCESS ? groups[i]->result : status;
-        }
-    }
-    for (i = 0; i < count; i++) {
-        if (!is_change(groups[i])) {
-            continue;
-        }
-        if (pg->lost) {
-            groups[i]->result = COMET_ELOCKED; /* it was not tried */
-            continue;
-        }
-        status = change_for(pg, groups[i]);
-        groups[i]->result = status == APR_SUCCESS ? groups[i]->result : status;
+    for (i = 0; i < count && status != APR_SUCCESS; i++) {
+        groups[i]->result = status;
     }
 }
 
-/* Append the messages first, since a change may have to wait. */
-static apr_status_t append_and_change(comet_pg_t *pg,
-                                      comet_store_group_t *const *groups,
-                                      apr_size_t count)
+/* Append messages and make changes, in their order.  A change that has to wait
+ * for a transaction of an application is left for later, and so is everything
+ * after the connection was lost: COMET_ELOCKED is its result. */
+static void append_and_change(comet_pg_t *pg,
+                              comet_store_group_t *const *groups,
+                              apr_size_t count)
 {
-    comet_store_group_t **others = malloc(count * sizeof(*others));
-    apr_size_t found = 0, i;
+    apr_size_t i = 0, run;
     apr_status_t status;
 
-    if (!others) {
-        return comet_pg_fail(pg, APR_ENOMEM, "no memory for an append");
-    }
-    for (i = 0; i < count; i++) {
-        if (!is_change(groups[i])) {
-            others[found++] = groups[i];
+    for (; i < count && !pg->lost; i += run) {
+        run = count_run(groups + i, count - i);
+        if (run) {
+            append_run(pg, groups + i, run);
+            continue;
         }
+        run = 1;
+        status = change_for(pg, groups[i]);
+        groups[i]->result = status == APR_SUCCESS ? groups[i]->result : status;
     }
-    status = append_messages(pg, others, found);
-    free(others);
-    if (status == COMET_ELOCKED) {
-        return status; /* nothing was stored */
+    for (; i < count; i++) {
+        groups[i]->result = COMET_ELOCKED;
     }
-    make_changes(pg, groups, count, status);
-    return APR_SUCCESS;
 }
 
 apr_status_t comet_pg_append(comet_store_t *store,
@@ -489,6 +482,9 @@ apr_status_t comet_pg_append(comet_store_t *store,
     for (i = 0; i < count; i++) {
         changes += is_change(groups[i]) != 0;
     }
-    return changes ? append_and_change(pg, groups, count)
-                   : append_messages(pg, groups, count);
+    if (!changes) {
+        return append_messages(pg, groups, count);
+    }
+    append_and_change(pg, groups, count);
+    return APR_SUCCESS;
 }
