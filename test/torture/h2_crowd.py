@@ -259,13 +259,13 @@ class Poller(Follower):
 
 
 class Crowd:
-    def __init__(self, server, seconds, connections, seed):
+    def __init__(self, server, seconds, connections, seed, file_bytes):
         self.server, self.seconds, self.count = server, seconds, connections
         self.problems, self.delivered, self.published = [], 0, 0
         self.files = self.uploads = self.resets = self.breaks = self.stuck = 0
         self.seed, self.cursor, self.over = seed, "0", False
         self.followers, self.advanced_at = [], 0.0  # last got a message then
-        self.big = os.urandom(FILE_BYTES)
+        self.big = os.urandom(file_bytes)
         with open(os.path.join(server.docroot, "big.bin"), "wb") as out:
             out.write(self.big)
 
@@ -423,13 +423,13 @@ class Crowd:
 
 
 def crowd(make_server, seconds, connections, reload_every=0, seed=1, conf="",
-          tls=True):
+          tls=True, file_bytes=FILE_BYTES):
     """Run it; return the figures as a sentence."""
     server = make_server(
         mpm="event", tls=tls, h2=True, threads=64,
         conf="CometParkHTTP2 on\nCometReplay 100000\nCometHeartbeat 2\n"
              + conf)
-    all_of_it = Crowd(server, seconds, connections, seed)
+    all_of_it = Crowd(server, seconds, connections, seed, file_bytes)
     threads = [threading.Thread(target=all_of_it.publish)]
     if reload_every:
         threads.append(threading.Thread(target=all_of_it.reload,
@@ -453,7 +453,7 @@ def crowd(make_server, seconds, connections, reload_every=0, seed=1, conf="",
             "%d stuck for a while; %d waited with a thread; nothing lost, "
             "repeated or damaged, no window exceeded"
             % (len(followers), connections, all_of_it.published,
-               all_of_it.delivered, all_of_it.files, FILE_BYTES >> 10,
+               all_of_it.delivered, all_of_it.files, file_bytes >> 10,
                all_of_it.uploads,
                all_of_it.resets, all_of_it.breaks, all_of_it.stuck,
                status["http2_threads"]))
