@@ -25,11 +25,29 @@ def test_666_01_the_newest_are_kept(server):
     server.sql("INSERT INTO online(channel, member) VALUES('c2', 'ann')")
     wait_until(lambda: number(server, "SELECT count(*) FROM online") == 1, 10,
                "ann")
-    removed = [number(server, "SELECT comet.online_forget(0, 15, 20)")
-               for _ in range(4)]
+    removed = [number(server, "SELECT removed FROM"
+                      " comet.online_forget(0, 15, 20, '')") for _ in range(4)]
     assert removed == [15, 15, 9, 0]
     kept = {row[0] for row in server.sql(
         "SELECT channel FROM comet.last_seen WHERE member = 'ann'")}
     assert kept == {"c2"} | {"c%d" % i for i in range(41, 61)}
     assert number(server, "SELECT count(*) FROM comet.last_seen"
                   " WHERE member = 'bob'") == 1
+
+
+def test_666_02_slice_by_slice(server):
+    """One call looks at a slice of the members and says where the next one
+    begins; together they look at everybody."""
+    server.sql("INSERT INTO comet.last_seen(channel, member, left_at) SELECT"
+               " 'far', 'm' || to_char(i, 'FM000'), i"
+               " FROM generate_series(1, 100) i")
+    removed, calls, after = 0, 0, "l"
+    while after:
+        count, after = server.sql(
+            "SELECT removed, next_after FROM"
+            " comet.online_forget(51, 15, 20, '%s')" % after)[0]
+        assert int(count) <= 15
+        removed, calls = removed + int(count), calls + 1
+    assert removed == 50 and calls >= 7
+    assert number(server, "SELECT count(*) FROM comet.last_seen"
+                  " WHERE channel = 'far'") == 50
