@@ -208,11 +208,13 @@ CREATE TRIGGER log_truncated BEFORE TRUNCATE ON comet.message_log
 
 -- Another server was promoted: its timeline differs.  What the old one has
 -- acknowledged may be lost, if the standby was asynchronous, but clients have
--- its timestamps.  So the numbers go on well beyond them.
+-- its timestamps.  So the numbers go on well beyond them, and beyond what
+-- comet.state() says until this transaction can be seen, which readers may have
+-- got as their cursors.
 CREATE FUNCTION comet.begin_timeline(base bigint) RETURNS bigint
 LANGUAGE plpgsql AS $$
 DECLARE
-  start bigint := greatest(base, comet.now_us() + 5000000);
+  start bigint := greatest(base, comet.now_us() + 15000000);
 BEGIN
   UPDATE comet.clock
      SET timeline = substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8),

@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Standbys: one that lags is promoted, and one that is waited for in vain."""
+
+import threading
+import time
+
+import pytest
+
+from httpd_env import wait_until
+from pg_env import Cluster, server_conf
+from stream_client import Stream
+
+pytestmark = [pytest.mark.long, pytest.mark.event, pytest.mark.bound(120)]
+TEXT = {"Content-Type": "text/plain"}
+
+
+def start(make_server, cluster, conninfo):
+    conf = server_conf(cluster)
+    conf["conf"] = conf["conf"].replace(cluster.conninfo, conninfo) \
+        .replace("CometSearch on", "")
+    host = make_server(**conf)
+    wait_until(lambda: host.get("/comet/any?wait=0").status == 200, 15,
+               "the database")
+    return host
+
+
+def bodies(host, query="since=0&limit=1000&wait=0"):
+    return [m["body"] for m in host.history("chat", query)]
+
+
+def test_690_01_an_asynchronous_standby_is_promoted(make_server, figure):
+    """The last messages are lost with the primary. Clients that have seen them
+    go on, none has to start over, and no replay tells of them."""
+    primary = Cluster()
+    standby = primary.standby(synchronous=False)
+    try:
+        host = start(make_server, primary, primary.conninfo.replace(
+            primary.folder, primary.folder + "," + standby.folder)
+            + " target_session_attrs=read-write")
+        with Stream(host, "/comet/chat?since=0") as stream:
+            kept = [host.post("chat", "kept %d" % i) for i in range(50)]
+            wait_until(lambda: standby.psql(
+                "SELECT count(*) FROM comet.log") == "50", 20, "the standby")
+            # from here on it gets nothing
+            standby.psql("ALTER SYSTEM SET primary_conninfo = ''")
+            standby.psql("SELECT pg_reload_conf()")
+            wait_until(lambda: standby.psql("SELECT count(*) FROM"
+                                            " pg_stat_wal_receiver") == "0",
+                       20, "the cut")
+            ghosts = [host.post("chat", "ghost %d" % i) for i in range(50)]
+            stream.until(100)
+            before = host.status()["resynced"]
+            primary.crash()
+            standby.promote()
+            begin = time.monotonic()
+            wait_until(lambda: bodies_or_none(host) == ["kept %d" % i
+                                                        for i in range(50)],
+                       15, "the replays without ghosts", 0.02)
+            took = time.monotonic() - begin
+            # a client that has seen a ghost asks before anything is published
+            answer = host.get("/comet/chat?since=%d&wait=0" % ghosts[-1]).json()
+            assert answer["messages"] == [] and answer["gap"] is False
+            wait_until(lambda: host.request("POST", "/comet/chat", b"new",
+                                            TEXT).status == 201, 10,
+                       "publishing")
+            assert stream.until(101)[100] == "new"
+            assert int(stream.events[100]["id"]) > ghosts[-1] > kept[-1]
+            assert bodies(host) == ["kept %d" % i for i in range(50)] + ["new"]
+            assert bodies(host, "since=%d&wait=0" % ghosts[20]) == ["new"]
+            assert host.status()["resynced"] == before
+        figure("an asynchronous standby promoted: 50 of 100 messages lost, "
+               "none of them in any replay after %.2f s, no client started "
+               "over" % took)
+    finally:
+        primary.close()
+        standby.close()
+
+
+def bodies_or_none(host):
+    answer = host.get("/comet/chat?since=0&limit=1000&wait=0", timeout=30)
+    return answer.status == 200 and [m["body"]
+                                     for m in answer.json()["messages"]]
+
+
+def test_690_02_a_wait_that_is_cancelled_is_no_success(make_server):
+    """A standby that must be waited for is missing, and an administrator cancels
+    the wait: the publisher is told that the outcome is not known, and its
+    repetition finds the message stored."""
+    cluster = Cluster()
+    try:
+        host = start(make_server, cluster, cluster.conninfo)
+        host.post("chat", "before")
+        cluster.psql("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
+        cluster.psql("SELECT pg_reload_conf()")
+        wait_until(lambda: cluster.psql("SHOW synchronous_standby_names")
+                   == "nobody", 10, "the setting")
+        key = dict(TEXT, **{"Idempotency-Key": "k"})
+        answers = []
+        thread = threading.Thread(target=lambda: answers.append(host.request(
+            "POST", "/comet/chat", b"waited for", key, 30)))
+        thread.start()
+        waits = "FROM pg_stat_activity WHERE wait_event = 'SyncRep'" \
+            " AND usename = 'comet_httpd'"
+        wait_until(lambda: int(cluster.psql("SELECT count(*) " + waits)) >= 1,
+                   10, "the wait for the standby", 0.01)
+        cluster.psql("SELECT pg_cancel_backend(pid) " + waits)
+        thread.join(30)
+        assert answers[0].status == 503, answers
+        assert b"not known" in answers[0].body
+        cluster.psql("ALTER SYSTEM RESET synchronous_standby_names")
+        cluster.psql("SELECT pg_reload_conf()")
+        wait_until(lambda: host.request("POST", "/comet/chat", b"waited for",
+                                        key, 30).status == 200, 15,
+                   "the repetition")
+        assert bodies(host) == ["before", "waited for"]
+    finally:
+        cluster.close()
