@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+import host_kills
 from hosts import shared_log
 
 pytestmark = pytest.mark.event
@@ -25,6 +26,14 @@ DO $$
 BEGIN
   EXECUTE replace(pg_get_functiondef('comet.take_turn(integer)'::regprocedure),
                   '<> ''read committed''', '= ''none''');
+END $$;
+"""
+NO_LOW = """
+DO $$
+BEGIN
+  EXECUTE replace(pg_get_functiondef(
+                    'comet.move(xid8,integer,integer,boolean)'::regprocedure),
+                  'pg_snapshot_xmin', 'pg_snapshot_xmax');
 END $$;
 """
 
@@ -68,3 +77,27 @@ def test_685_04_mutant_isolation(make_server):
         shared_log(make_server, 8000, late=0.5, timeout=60, change=NO_CHECK,
                    conninfo="options='-c jit=off'")
     assert "status" in str(fault.value)     # publishers get errors
+
+
+@pytest.mark.long
+@pytest.mark.bound(180)
+def test_685_05_mutant_low(make_server):
+    """A look into the inbox that goes on behind transactions which are still
+    open finds their messages late, or after those of a later transaction."""
+    try:
+        latest, text = shared_log(make_server, 400, hosts=2, late=2.0, batch=5,
+                                  pause=0.4, change=NO_LOW)
+    except AssertionError as fault:
+        assert str(fault).startswith("app"), fault
+    else:
+        assert latest > 1.5, text
+
+
+@pytest.mark.long
+@pytest.mark.bound(180)
+def test_685_06_kills(make_server, figure):
+    """A few kill -9 of children, web servers, the database and the primary."""
+    figure(host_kills.children_killed(make_server, 4))
+    figure(host_kills.servers_killed(make_server, 2))
+    figure(host_kills.database_killed(make_server, 2))
+    figure(host_kills.primaries_killed(make_server, 1))
