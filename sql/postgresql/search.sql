@@ -32,7 +32,7 @@ ALTER TEXT SEARCH CONFIGURATION comet.words ADD MAPPING FOR asciiword, word,
 -- parser could see hosts, addresses and signed numbers in it.
 CREATE FUNCTION comet.parted(body text) RETURNS text LANGUAGE sql IMMUTABLE
 PARALLEL SAFE AS $$
-  SELECT regexp_replace(left(body, 100000),
+  SELECT regexp_replace(left(body, 32768),
     '[\u0001-\u002f\u003a-\u0040\u005b-\u0060\u007b-\u00a9\u00ab-\u00b4'
     '\u00b6-\u00b9\u00bb-\u00bf\u2000-\u206f\u2e00-\u2e7f\u3000-\u3003'
     '\u3008-\u303f\uff01-\uff0f\uff1a-\uff20]+', ' ', 'g') $$;

@@ -169,9 +169,8 @@ static apr_status_t fill(comet_sqlite_t *store)
     if (status == APR_SUCCESS && bounds[0]) {
         status = ask(store,
                      "INSERT INTO message_search(rowid, body)"
-                     " SELECT id, body FROM message_log"
-                     " WHERE id >= ?1 AND id < ?2 AND keep IS NULL"
-                     " ORDER BY id",
+                     " SELECT id, body FROM search_text"
+                     " WHERE id >= ?1 AND id < ?2 ORDER BY id",
                      bounds, NULL, NULL);
     }
     if (status == APR_SUCCESS && bounds[1]) {
@@ -209,7 +208,9 @@ static apr_status_t remove_some(comet_sqlite_t *store)
         removed += sqlite3_changes(store->db);
     }
     if (status == APR_SUCCESS && !removed) {
-        status = comet_sqlite_execute(store, "DROP TABLE message_search");
+        status = comet_sqlite_execute(store,
+                                      "DROP TABLE message_search;"
+                                      "DROP VIEW IF EXISTS search_text");
     }
     return status;
 }
