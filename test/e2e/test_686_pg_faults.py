@@ -4,6 +4,8 @@ reached."""
 
 import glob
 import os
+import shutil
+import tempfile
 import time
 
 import pytest
@@ -71,16 +73,16 @@ class Conninfo:
 
 
 @pytest.fixture(scope="module")
-def liar(tmp_path_factory):
+def liar():
     if not os.path.exists(PG_MODULE):
         pytest.skip("mod_comet_pg.so was not built: libpq-dev is missing")
-    folder = tmp_path_factory.mktemp("liar")
-    for path in (folder, *list(folder.parents)[:2]):
-        path.chmod(0o755)
-    made = Liar(str(folder))
+    folder = tempfile.mkdtemp(prefix="comet-liar-", dir="/tmp")
+    os.chmod(folder, 0o755)
+    made = Liar(folder)
     os.chmod(made.path, 0o777)
     yield made
     made.close()
+    shutil.rmtree(folder)
 
 
 @pytest.fixture(scope="module")

@@ -54,7 +54,7 @@ def test_969_01_each_example_is_of_a_known_kind():
         one(beginning) for beginning in (
             '{"channels"', '{"rules"', '{"members"', '{"messages"',
             '{"timestamp"', "event: alarm", ": too many", "sqlite3 comet.db",
-            "install -d", "let seen", *ELSEWHERE)]
+            "install -d", "let seen", "$url = ", *ELSEWHERE)]
     assert sorted(known) == sorted(EXAMPLES)
     tests = ""
     for path in glob.glob(os.path.join(REPO, "test", "e2e", "test_*.py")):
@@ -67,15 +67,19 @@ def test_969_01_each_example_is_of_a_known_kind():
 
 def test_969_02_configurations(server):
     """httpd accepts each configuration of the examples, in a virtual host of
-    its own."""
+    its own unless it has some."""
     write_secret(server)
     hosts = ""
     for number, text in enumerate(configurations()):
-        text = re.sub(r"(?m)^LoadModule .*$|^CometStore .*postgresql.*$", "", text)
+        text = re.sub(r"(?m)^LoadModule .*$|^ *CometStore .*postgresql.*$", "",
+                      text)
         if "CometEndpoint" not in text:
             text = "CometEndpoint /comet\n" + text
-        hosts += "<VirtualHost *:1>\nServerName v%d\n%s\n</VirtualHost>\n" % (
-            number, text.replace("/etc/apache2", server.root + "/conf")
+        if "<VirtualHost" not in text:
+            text = "<VirtualHost *:1>\nServerName v%d\n%s\n</VirtualHost>" % (
+                number, text)
+        hosts += "%s\n" % (
+            text.replace("/etc/apache2", server.root + "/conf")
             .replace("/var/lib/apache2/comet/", server.data + "/"))
     assert len(configurations()) >= 8
     code, said = server.configtest(

@@ -19,7 +19,6 @@ def test_605_01_crowd(make_server, figure):
 @pytest.mark.event
 @pytest.mark.bound(900)
 def test_605_02_clear_text(make_server, figure):
-    """The same without TLS, as behind a proxy.  (Files are smaller, since
-    mod_http2 sends them slowly there, also with CometParkHTTP2 off.)"""
+    """The same without TLS, as behind a proxy"""
     figure(crowd(make_server, 300 * SCALE, 12, reload_every=30 * SLOW,
-                 tls=False, file_bytes=1 << 19))
+                 tls=False))
