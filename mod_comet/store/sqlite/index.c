@@ -208,9 +208,8 @@ static apr_status_t remove_some(comet_sqlite_t *store)
         removed += sqlite3_changes(store->db);
     }
     if (status == APR_SUCCESS && !removed) {
-        status = comet_sqlite_execute(store,
-                                      "DROP TABLE message_search;"
-                                      "DROP VIEW IF EXISTS search_text");
+        status = comet_sqlite_execute(store, "DROP TABLE message_search;"
+                                             "DROP VIEW IF EXISTS search_text");
     }
     return status;
 }
