@@ -260,13 +260,18 @@ def script_of(document, start, end):
         "https://push.example.org", "")
 
 
-def test_271_20_back(make_server, open_browser):
+@pytest.mark.parametrize("names", [
+    pytest.param(("README", "the tutorial"), id="some"),
+    pytest.param([name for name in PAGES if name not in (
+        "README", "the tutorial")], id="others", marks=pytest.mark.long)])
+def test_271_20_back(make_server, open_browser, names):
     """The scripts that the documents show still work on a page from the
     browser's back/forward cache."""
     server = make_server(
         conf='<Location "/comet">\nCometMulti on\n</Location>\n')
     browser = open_browser(server.port, windows=True)
-    for number, (name, page) in enumerate(PAGES.items()):
+    for number, name in enumerate(names):
+        page = PAGES[name]
         path = "/back%d.html" % number
         server.write(path[1:], BACK_PAGE % script_of(*page[:3]))
         tab = browser.open(path)

