@@ -1391,7 +1391,7 @@ export class Comet extends EventTarget {
         return speaker.say({ ...publish, channel: name }, attempt);
     }
 
-    /** Notes on the server that the user has read up to a timestamp. */
+    /** Tells the server up to which timestamp the user has read. */
     async read(timestamp = this.#cursor, { channel, signal } = {}) {
         await this.#post({ read: timestamp }, channel, signal);
     }
@@ -1463,7 +1463,7 @@ export class Comet extends EventTarget {
 
     #begin() {
         const { share, fetchOptions } = this.#options;
-        // With headers of its own a tab may be another user than the next tab.
+        // A tab with its own headers may be another user than the next tab.
         const personal = typeof fetchOptions === 'function'
             || !!fetchOptions.headers || !!this.#token;
         this.#isSure = false;
@@ -1754,7 +1754,7 @@ export class Presence extends EventTarget {
         this.#readList();
     }
 
-    /** Those who are here, by name: {member, since, info}. */
+    /** The members who are here, by name: {member, since, info}. */
     get members() {
         return this.#members;
     }

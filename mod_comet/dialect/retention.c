@@ -97,8 +97,8 @@ static int judge_below(gathering_t *gathering, comet_text_t prefix)
     return rv;
 }
 
-/* Read the pattern, and find out whether the client may moderate all that it
- * stands for.
+/* Read the pattern, and find out whether the client may moderate all channels
+ * that it matches.
  * @param pattern  OUT: with the endpoint's prefix
  * @return DECLINED: go on */
 static int find_pattern(gathering_t *gathering, comet_text_t *pattern)

@@ -155,8 +155,9 @@ mod_comet_uses_t *mod_comet_advice_urls_begin(apr_pool_t *p)
     return uses;
 }
 
-/* Whether a directive is one of ours that only a mapped URL obeys.  Those of
- * tokens are left out, because a token may also protect other URLs. */
+/* Whether a directive has an effect only at a mapped URL.  All directives of
+ * this module do, except those of tokens: a token may also protect other
+ * URLs. */
 static int is_ours(const mod_comet_line_t *line)
 {
     return mod_comet_tree_begins(line->node->directive, "Comet")

@@ -9,7 +9,8 @@
 #include "hooks/scene.h"
 #include "hooks/warning.h"
 
-/** Directives of ours in sections, and whether a mapping uses them. */
+/** The directives of this module that stand in sections, and whether a mapping
+ * uses those sections. */
 typedef struct mod_comet_uses_t {
     apr_array_header_t *lines; /* mod_comet_line_t, each directive once */
     apr_hash_t *known; /* which nodes are in `lines` */
@@ -26,7 +27,8 @@ mod_comet_uses_t *mod_comet_advice_urls_begin(apr_pool_t *p);
 void mod_comet_advice_urls_check(mod_comet_warnings_t *warnings,
                                  const mod_comet_scene_t *scene);
 
-/** Note which sections with directives of ours concern a mapping of a server. */
+/** Note which sections with directives of this module concern a mapping of a
+ * server. */
 void mod_comet_advice_urls_note(mod_comet_uses_t *uses,
                                 const mod_comet_scene_t *scene);
 

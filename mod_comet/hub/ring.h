@@ -37,7 +37,7 @@ typedef struct comet_ring_t {
                                 * step */
 } comet_ring_t;
 
-/** Empty the ring.  It then covers nothing up to @a from. */
+/** Empty the ring.  It then covers only what comes after @a from. */
 void comet_ring_reset(comet_ring_t *ring, comet_timestamp_t from);
 
 /**

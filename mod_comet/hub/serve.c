@@ -411,7 +411,7 @@ static comet_outcome_e hand_over(comet_hub_t *hub,
     return outcome;
 }
 
-/* Serve a subscriber that is queued.  Takes and gives back the lock. */
+/* Serve a subscriber that is queued.  Releases the lock while it does so. */
 static void serve_locked(comet_hub_t *hub, comet_subscriber_t *subscriber)
 {
     comet_delivery_t delivery = { .reasons = subscriber->reasons,

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a waiting client is sent, as bytes. */
+/* Encode what a waiting client is sent. */
 #include "output/news.h"
 
 #include "shared/metrics.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file output/news.h
- * What a waiting client is sent, as bytes: messages, heartbeats, the end.
+ * Encode what a waiting client is sent: messages, heartbeats, the end.
  */
 #ifndef MOD_COMET_NEWS_H
 #define MOD_COMET_NEWS_H

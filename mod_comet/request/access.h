@@ -10,15 +10,15 @@
 #include "request/request.h"
 
 /**
- * Whether a publishing request comes from where it should: not from a page of
- * another site and, by GET, not from a mere link or image.
+ * Check where a publishing request comes from.  A page of another site must not
+ * publish; a browser's GET must come from a script, not from a link or image.
  * @return NULL, or the reason to refuse it (403)
  */
 const char *mod_comet_access_refuse_publish(const request_rec *r);
 
 /**
- * Whether a WebSocket handshake comes from where it should.  Browsers let a
- * page of another site open a WebSocket and read whatever its visitor may read.
+ * Check where a WebSocket handshake comes from.  Browsers let a page of another
+ * site open a WebSocket and read everything that its visitor may read.
  * So a handshake is accepted only from a page that may also publish.
  * @return NULL, or the reason to refuse it (403)
  */

@@ -66,14 +66,16 @@ typedef struct mod_comet_dialect_t {
     int (*handle)(request_rec *r, const mod_comet_request_t *request,
                   mod_comet_ask_t *ask);
     /**
-     * Judge a change of the channels of an open WebSocket as if its URL named
-     * them.  NULL: there is no such change.
-     * @param more  a copy of the WebSocket's ask.  OUT: ->asked; if channels are
-     *              added, also ->selection and ->writes (NULL: none), ->seen,
-     *              ->floor, ->pruned and ->is_unknown by the command's cursor,
-     *              and ->rooms, in @a pool; the caller releases the selections
-     * @param held  the channels that the WebSocket will read already
-     * @param status  OUT: the status of a refusal, as in HTTP
+     * Judge a change of the channels of an open WebSocket, as if its URL named
+     * them.  This pointer is NULL if the dialect does not allow such changes.
+     * @param more  a copy of the WebSocket's ask.  OUT: ->asked.  If channels
+     *              are added, also ->selection, ->writes (NULL: none) and
+     *              ->rooms; and, by the command's cursor, ->seen, ->floor,
+     *              ->pruned and ->is_unknown.  ->rooms is in @a pool; the
+     *              caller releases the selections
+     * @param held  the channels that the WebSocket reads once the changes
+     *              before this one are made
+     * @param status  OUT: the HTTP status of a refusal
      * @return NULL, or the reason to refuse it, in @a pool
      */
     const char *(*change)(request_rec *r, mod_comet_ask_t *more,

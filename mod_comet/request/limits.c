@@ -85,7 +85,8 @@ static void note_full_table(apr_status_t status)
 
 /* --- waiting ------------------------------------------------------------- */
 
-/* In a fork of a child the place still belongs to the child. */
+/* Does nothing in a process that a child has forked: the place still belongs to
+ * the child. */
 void mod_comet_limits_leave(comet_quota_place_t *place)
 {
     if (!comet_process_is_fork()) {

@@ -68,7 +68,7 @@ static int seize_place(comet_readers_t *readers)
     return seized;
 }
 
-/* Note whether the store has answered; the failure of a request is an answer. */
+/* Note whether the store has answered.  A failed request, too, was answered. */
 static void note_answer_locked(comet_readers_t *readers, apr_status_t status)
 {
     readers->fails = comet_store_is_at_fault(status);

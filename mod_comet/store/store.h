@@ -421,8 +421,8 @@ apr_status_t comet_store_append(comet_store_t *store,
 apr_status_t comet_store_prune(comet_store_t *store, apr_time_t now, int *more);
 
 /**
- * One small step of the other upkeep: old keys are removed, and the index of
- * words is filled with older messages, or removed.
+ * One small step of the upkeep besides retention: old keys are removed, and the
+ * index of words is filled with older messages, or removed.
  * The caller holds the write lock.
  * @param more  set to whether another step is due now
  */

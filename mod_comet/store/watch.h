@@ -67,7 +67,7 @@ void comet_watch_looked(comet_watch_t *watch, int changed, apr_time_t now);
 void comet_watch_pause(comet_watch_t *watch, apr_time_t now);
 
 /** A child of this server has committed: tell the watches of other servers that
- * use the store, now or soon.  Does nothing where the engine has no means. */
+ * use the store, now or soon.  Does nothing if the engine cannot tell them. */
 void comet_watch_tell(comet_watch_t *watch, apr_time_t now);
 
 #endif /* COMET_WATCH_H */

@@ -337,7 +337,7 @@ static const char *check_v1(const json_t *header, const comet_key_t *key,
         return "typ: a token with authorization_details must be an at+jwt";
     }
     if (!token->ends_at) {
-        return "exp: a token with authorization_details must have an end";
+        return "exp: a token with authorization_details must expire";
     }
     return key->issuer && key->audience
                ? NULL

@@ -23,7 +23,7 @@
 /** What a token says; in the pool of the request that it came with. */
 typedef struct comet_token_t {
     const char *user; /* claim `sub`; NULL: the token names nobody */
-    apr_time_t ends_at; /* claim `exp`, and the skew; 0: never */
+    apr_time_t ends_at; /* claim `exp` plus the skew; 0: it never ends */
     /** Claim `comet`: patterns (const char *, see token/grant.h); NULL: none.
      * Patterns for a use that the token's key does not have are left out. */
     const apr_array_header_t *read;

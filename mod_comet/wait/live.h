@@ -26,7 +26,7 @@ typedef struct mod_comet_live_t mod_comet_live_t;
 /**
  * Let a WebSocket change its channels: set ask->live.  Called by the request's
  * thread.
- * @param ask  has its talk, its selection and ->asked; stays where it is
+ * @param ask  ->talk, ->selection and ->asked are set; it must not move
  * @return 0: there is no memory
  */
 int mod_comet_live_begin(request_rec *r, mod_comet_ask_t *ask);

@@ -141,8 +141,8 @@ static const char *take_verb(comet_command_t *command, json_t *object,
     }
     if (json_object_size(object) != 1 + count_others(object, !!subscribe)) {
         return "there is an unknown member, or more than one of publish, "
-               "subscribe and unsubscribe: expected one of them and ref, and "
-               "with subscribe also since";
+               "subscribe and unsubscribe: send one of them; ref may be "
+               "added, and since to subscribe";
     }
     if (publish) {
         return take_publish(command, publish, pool);

@@ -30,8 +30,8 @@ typedef struct comet_ndjson_t {
  * threads are started. */
 void comet_ndjson_init(void);
 
-/** Call this before a call of the JSON library: it forgets earlier failures of
- * the library's allocations in this thread. */
+/** Forget which allocations of the JSON library have failed in this thread.
+ * Call this before a call of the library. */
 void comet_ndjson_watch_memory(void);
 
 /** Whether an allocation of the JSON library has failed in this thread since

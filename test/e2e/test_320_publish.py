@@ -466,7 +466,8 @@ def test_320_27_one_commit(server):
 # -- other channels ------------------------------------------------------------
 
 def test_320_30_channels(server):
-    """With CometMulti lines may name channels; the default is the URL's."""
+    """With CometMulti, each line may name its channel; the default is the
+    URL's."""
     answer = batch(server, "/comet/multi", lines(
         {"body": "1"}, {"body": "2", "channel": "multi/b"},
         {"body": "3", "channel": "c-320"}, {"body": "4", "channel": "multi"}))

@@ -249,7 +249,7 @@ def test_350_07_refused(server, body):
 
 
 def test_350_08_type_and_channel_as_well(server):
-    """Types and channel names are texts, too: none breaks out of its place."""
+    """Types and channel names are escaped, too: none can leave its place."""
     kinds = ["</script>", "a'b\"c", "\u2028", "<!--", "data: x"]
     channel = "odd </script><!-- \u2028 'q' \"d\" &amp; %25 \\"
     for kind in kinds:

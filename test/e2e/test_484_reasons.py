@@ -28,7 +28,7 @@ LINE = re.compile(r"\[comet:(\w+)\].*(COMET\d{4}): (.*)")
 
 
 def lines(server, ident):
-    """Return level and text of each line with the id."""
+    """Return the level and the text of each log line with this id."""
     return [(m[1], m[3]) for m in map(LINE.search,
                                       server.error_log().splitlines())
             if m and m[2] == ident]

@@ -163,8 +163,8 @@ def blocks_about_retention():
 
 
 def test_485_07_no_document_names_a_wrong_bound():
-    """CometRetain bounds each channel, but not the database: a document that
-    names it where a disk fills up says so."""
+    """CometRetain bounds each channel, but not the database.  A document that
+    names it as a means against a full disk says so."""
     found = [(name, block) for name, block in blocks_about_retention()
              if FULL.search(block)]
     for name, block in found:

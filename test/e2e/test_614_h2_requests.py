@@ -224,7 +224,8 @@ def test_614_03_a_stop_while_nothing_may_be_sent(make_server):
 
 
 def test_614_05_granted_while_it_sleeps(server):
-    """Credit for a stream that wants none, in any order with messages."""
+    """A client grants credit to a waiting stream that needs none; all messages
+    still arrive."""
     with H2Tls(server.tls_port, 65535, 0) as conn:
         stream, = open_streams(conn, 1)
         wait_ghosts(server, 1)

@@ -57,7 +57,7 @@ class Stream:
         assert self.conn.head() == 200
 
     def texts(self, count):
-        """The texts of the events, once there are that many."""
+        """Wait for that many events, and return their texts."""
         while len(self.events) < count:
             self.parser.feed(self.conn.chunk())
         return [event["data"] for event in self.events]

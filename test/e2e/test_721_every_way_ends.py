@@ -96,7 +96,7 @@ def open_plain(stack, server, headers):
 
 def open_h2(stack, server, headers):
     """Open clients for each way of waiting over HTTP/2: with a thread, without
-    one, and by a WebSocket. Return as open_plain()."""
+    one, and by a WebSocket. Return what open_plain() returns."""
     lower = {"authorization": headers["Authorization"]}
     conn = stack.enter_context(H2Tls(server.tls_port))
     streams = [conn.request("GET", target, {**lower, **more})

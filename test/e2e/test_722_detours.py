@@ -204,7 +204,7 @@ def test_722_04_other_ways_in(server, etag):
 
 def test_722_05_beside_a_prefix(server, etag):
     """An endpoint with the prefix vault/ reaches what is below the channel vault,
-    and not vault itself: neither who is there, nor their places."""
+    and not vault itself: neither its members nor their places."""
     assert server.get("/comet/vault/@online?members", OWNER).status == 200
     assert server.get("/part/deep?wait=0", OWNER).status == 200
     for target in ("/part/@online?members", "/part/@online?since=0&wait=0",

@@ -144,7 +144,8 @@ def test_800_05_a_stream_goes_on_at_the_other_server(hosts):
 
 
 def test_800_06_a_key_is_used_once_over_all_servers(hosts):
-    """An Idempotency-Key that is repeated at the other server stores once."""
+    """If a request is repeated at the other server with its Idempotency-Key,
+    its message is stored only once."""
     key = dict(JSON, **{"Idempotency-Key": "order-1"})
     first, again = [host.request("POST", "/comet/keys", b"paid", key)
                     for host in hosts]

@@ -121,8 +121,8 @@ def test_950_03_readme(debian):
 
 @pytest.mark.long
 def test_950_04_console(debian):
-    """The console is there, for this machine only; its page and what it needs are
-    served."""
+    """This machine is served the page of the console, and what the page
+    needs."""
     debian.run("sudo apt-get -qqy install ./mod_comet/build/deb/mod-comet-console_*.deb")
     for path, words in (("console/", "Console"), ("mod-comet/comet.js", "export"),
                         ("comet-status", '"published"'),

@@ -27,7 +27,7 @@ static const char USAGE[] =
     "Lines on standard input, each answered by one of JSON: `report`;\n"
     "`anew` (maxima and times); `write PATH` (the channels, a message a\n"
     "line); `stay` (--life=0 from now on); `leave` (close all); `rest`\n"
-    "(whoever loses his connection stays away) until `return`.  The end of the\n"
+    "(a follower that is cut off stays away) until `return`.  The end of the\n"
     "input ends the program.\n";
 
 #define CHANNELS_MAX 64

@@ -115,7 +115,7 @@ void contract_test_passing(void **state)
     assert_true(contract_append("chat", "c") > brief);
 }
 
-/* A message with an invalid `keep` is not stored, whoever publishes it. */
+/* A message with an invalid `keep` is not stored, however it is published. */
 void contract_test_passing_refused(void **state)
 {
     static const char *const refused[] = {
@@ -368,8 +368,8 @@ static comet_timestamp_t replay_topics(const char *pattern, int count)
     return cursor;
 }
 
-/* Only a reader with a matching grant gets a private message, by any of its
- * channels.  A rare one is found behind many other messages. */
+/* Only a reader with a matching grant gets a private message, through any of
+ * the message's channels.  A rare message is found behind many others. */
 void contract_test_updates(void **state)
 {
     static const comet_update_t hidden = { .is_private = 1 };

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What single channels keep: the table comet.channel_retention.  Upkeep obeys it;
- * here it is read and changed. */
+/* The retention of single channels: read and change the rules in the table
+ * comet.channel_retention.  Upkeep obeys them. */
 #include "store/pg/pg.h"
 
 apr_status_t comet_pg_set_rule(comet_pg_t *pg, const comet_rule_t *rule,

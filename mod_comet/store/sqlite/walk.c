@@ -197,8 +197,8 @@ static int by_channel(const void *a, const void *b)
                                            : one->may_hide - other->may_hide;
 }
 
-/* @param selection  if it is by topics, only the channels that it reads; else
- *                   all that have messages */
+/* Add the channels whose names begin with a prefix.  For a selection by topics
+ * these are the channels that it reads; otherwise, those that have messages. */
 static apr_status_t add_under(comet_sqlite_t *store, sources_t *sources,
                               const comet_selection_t *selection,
                               comet_text_t prefix)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The feed takes over what this child's writer commits, and agrees with the log
- * whoever else commits. */
+ * even if others commit, too. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif

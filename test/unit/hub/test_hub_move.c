@@ -103,7 +103,7 @@ static void test_until_later(void **state)
     comet_selection_unref(next);
 }
 
-/* A client that has a limit gets nothing after it, also when it stays. */
+/* A client with a limit gets no message after it, even if it does not leave. */
 static void test_limit_holds(void **state)
 {
     comet_timestamp_t sent = hub_publish("mine");

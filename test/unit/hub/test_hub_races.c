@@ -162,7 +162,7 @@ static void test_join_while_publishing(void **state)
     assert_int_equal(comet_hub_members(hub, NULL), 0);
 }
 
-/** The client whose leave() is observed. */
+/* Whether the client is being served, and whether it is about to leave. */
 static atomic_int inside, leaving;
 
 static void be_slow(client_t *client, const comet_delivery_t *delivery)

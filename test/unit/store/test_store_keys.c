@@ -259,7 +259,7 @@ static void test_outlives_the_message(void **state)
     assert_int_equal(publish(store, "a", NULL, "x y", "k", &again),
                      COMET_EREPEATED);
     assert_int_equal(again, first);
-    /* a day later it no longer counts, whether already removed … */
+    /* a day later the key no longer counts, even before it is removed */
     kit_run_outside("UPDATE idempotency_key"
                     " SET expires = expires - 86400000001");
     assert_int_equal(publish(store, "a", NULL, "z", "k", &again), 0);
@@ -268,7 +268,7 @@ static void test_outlives_the_message(void **state)
                      COMET_EREPEATED);
     assert_int_equal(first, again);
     assert_int_equal(keys(), 1);
-    /* … or not */
+    /* upkeep removes a key that is over */
     kit_run_outside("UPDATE idempotency_key SET expires = 5");
     assert_int_equal(comet_store_tidy(store, &more), 0);
     assert_int_equal(more, 0);

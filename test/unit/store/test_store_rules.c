@@ -190,8 +190,8 @@ static void test_changing_rules(void **state)
     kit_assert_healthy();
 }
 
-/* Moderators may set so many rules, however they are called; whoever may write
- * the database may set more. */
+/* Moderators may set a limited number of rules, whatever the patterns.  A
+ * program that may write the database may set more. */
 static void test_many_rules(void **state)
 {
     comet_store_t *store = kit_open_store(COMET_STORE_WRITE);

@@ -302,7 +302,7 @@ static void test_one_that_is_dropped_early(void **state)
     assert_null(comet_h2_window_find(&session.window, 1));
 }
 
-/* Beside a ghost the bytes of all others go by, however they are cut. */
+/* A ghost changes no byte of other streams, wherever their bytes are cut. */
 static void test_other_bytes_are_unchanged(void **state)
 {
     uint64_t seed = 1;

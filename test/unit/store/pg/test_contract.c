@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* PostgreSQL keeps the contract of an engine: on a private server
- * (test/tools/pg_cluster), where one is installed. */
+/* PostgreSQL keeps the contract of an engine.  If PostgreSQL is installed, the
+ * tests run on a private server (test/tools/pg_cluster). */
 #include "contract.h"
 
 #include <libpq-fe.h>
