@@ -1,8 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What the whole core shares: status texts, the steady clock, threads and
  * conditions. */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE /* sem_clockwait() */
+#endif
 #include "base/comet.h"
 
+#include <errno.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <time.h>
@@ -86,6 +90,18 @@ int comet_condition_wait(pthread_cond_t *condition, pthread_mutex_t *lock,
                             .tv_nsec = (long)apr_time_usec(deadline) * 1000 };
 
     return pthread_cond_timedwait(condition, lock, &end);
+}
+
+int comet_semaphore_wait(sem_t *semaphore, apr_time_t deadline)
+{
+    struct timespec end = { .tv_sec = (time_t)apr_time_sec(deadline),
+                            .tv_nsec = (long)apr_time_usec(deadline) * 1000 };
+    int failed;
+
+    do {
+        failed = sem_clockwait(semaphore, CLOCK_MONOTONIC, &end);
+    } while (failed && errno == EINTR);
+    return !failed;
 }
 
 int comet_thread_start(pthread_t *thread, void *(*run)(void *), void *baton)

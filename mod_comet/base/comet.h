@@ -11,6 +11,7 @@
 #include <apr_errno.h>
 #include <apr_time.h>
 #include <pthread.h>
+#include <semaphore.h>
 
 /**
  * A message's identity and a client's cursor: microseconds since the epoch.
@@ -89,6 +90,13 @@ int comet_condition_init(pthread_cond_t *condition);
  */
 int comet_condition_wait(pthread_cond_t *condition, pthread_mutex_t *lock,
                          apr_time_t deadline);
+
+/**
+ * Wait until a semaphore is raised, and take it.
+ * @param deadline  by comet_monotonic()
+ * @return whether it was raised in time
+ */
+int comet_semaphore_wait(sem_t *semaphore, apr_time_t deadline);
 
 /**
  * Start one of mod_comet's threads.  All signals are blocked in it, because

@@ -9,7 +9,6 @@
 #include <errno.h>
 #include <semaphore.h>
 #include <stdlib.h>
-#include <time.h>
 
 #include "hub/hub_priv.h"
 #include "shared/metrics.h"
@@ -133,15 +132,7 @@ static void hand_over(comet_fetcher_t *fetcher, comet_fetched_t *fetched,
 /* @return 0: nothing was wanted within the limit */
 static int await(comet_fetcher_t *fetcher, apr_interval_time_t limit)
 {
-    apr_time_t until = comet_monotonic() + limit;
-    const struct timespec end = { .tv_sec = (time_t)(until / 1000000),
-                                  .tv_nsec = (long)(until % 1000000) * 1000 };
-    int failed;
-
-    do {
-        failed = sem_clockwait(&fetcher->wanted, CLOCK_MONOTONIC, &end);
-    } while (failed && errno == EINTR);
-    return !failed;
+    return comet_semaphore_wait(&fetcher->wanted, comet_monotonic() + limit);
 }
 
 static void *run(void *baton)

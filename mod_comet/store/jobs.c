@@ -10,7 +10,6 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 /** How long a publisher waits for a place before it is refused. */
@@ -88,6 +87,7 @@ static job_t *create_job(comet_store_group_t *const *groups, apr_size_t count)
             *list++ = comet_message_ref(groups[i]->messages[k]);
         }
     }
+    job->bytes = bytes_of(job);
     end = (char *)list;
     for (i = 0; i < count; i++) {
         job->groups[i].key.text =
@@ -168,16 +168,10 @@ static void vacate_locked(comet_writer_t *writer, apr_size_t count)
 /* Wait until a time. @return whether the job was answered by then */
 static int is_answered(job_t *job, apr_int64_t until)
 {
-    const struct timespec end = { .tv_sec = (time_t)(until / 1000000),
-                                  .tv_nsec = (long)(until % 1000000) * 1000 };
-    int failed;
-
-    do {
-        failed = sem_clockwait(&job->answered, CLOCK_MONOTONIC, &end);
-    } while (failed && errno == EINTR);
     /* after a successful wait the state is always ANSWERED; it is read because
      * ThreadSanitizer understands this atomic, but not sem_clockwait() */
-    return !failed && job->state == JOB_ANSWERED;
+    return comet_semaphore_wait(&job->answered, until)
+           && job->state == JOB_ANSWERED;
 }
 
 /* Take a job back.
@@ -376,8 +370,8 @@ apr_size_t comet_writer_take_jobs(comet_writer_t *writer)
     pthread_mutex_lock(&writer->mutex);
     while ((job = TAILQ_FIRST(&writer->queue)) != NULL
            && writer->group_count + job->count <= room
-           && (!count || bytes + bytes_of(job) <= COMMIT_BYTES)) {
-        bytes += bytes_of(job);
+           && (!count || bytes + job->bytes <= COMMIT_BYTES)) {
+        bytes += job->bytes;
         TAILQ_REMOVE(&writer->queue, job, link);
         job->state = JOB_IN_FLIGHT;
         writer->jobs[count++] = job;

@@ -40,6 +40,7 @@ typedef struct job_t {
     int left; /* [mutex] the publisher has given up: the thread frees the job */
     sem_t answered; /* raised last: from then on the job is the
                      * publisher's */
+    apr_size_t bytes; /* of its messages' bodies */
     apr_size_t count; /* how many groups */
     comet_store_group_t groups[]; /* the groups' messages and texts follow in
                                    * the same block */

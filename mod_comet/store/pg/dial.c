@@ -18,12 +18,10 @@
 #include "store/pg/pg.h"
 
 #include <arpa/inet.h>
-#include <errno.h>
 #include <semaphore.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 /* How many threads of a process may wait for the name server at a time. */
 #define RESOLVERS_MOST 16
@@ -289,17 +287,10 @@ comet_pg_attempt_t *comet_pg_attempt_create(const comet_pg_place_t *place,
 int comet_pg_attempt_take(comet_pg_attempt_t *attempt,
                           apr_interval_time_t limit, PGconn **connection)
 {
-    apr_time_t until = comet_monotonic() + limit;
-    const struct timespec end = { .tv_sec = (time_t)(until / 1000000),
-                                  .tv_nsec = (long)(until % 1000000) * 1000 };
-    int failed;
-
-    do {
-        failed = sem_clockwait(&attempt->done, CLOCK_MONOTONIC, &end);
-    } while (failed && errno == EINTR);
     /* the state is read because ThreadSanitizer understands this atomic, but
      * not sem_clockwait() */
-    if (failed || atomic_load(&attempt->state) != DONE) {
+    if (!comet_semaphore_wait(&attempt->done, comet_monotonic() + limit)
+        || atomic_load(&attempt->state) != DONE) {
         return 0;
     }
     *connection = attempt->connection;
