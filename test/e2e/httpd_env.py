@@ -508,7 +508,7 @@ class Httpd:
                 self.kill()
                 raise HttpdError("httpd does not answer\n" + self.tail())
             if self.proc.poll() is None:
-                self.await_store(5 * PATIENCE)
+                self.await_store(2 * PATIENCE)
                 return self
             self.proc = None
             if "could not bind" in self.tail() and attempt < 4 \
