@@ -25,6 +25,8 @@ class Shim:
     def __init__(self, server):
         if SANITIZER != "none":
             pytest.skip("a sanitizer's runtime wants these calls itself")
+        # The dynamic linker would only warn, and nothing would be slow.
+        assert os.path.exists(LIBRARY), "`make tests` builds " + LIBRARY
         path = os.path.join(server.root, "shim")
         with open(path, "w+b") as out:
             out.write(bytes(SIZE))
