@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The modules beside which mod_comet is tried, and how its clients wait then.
+"""The httpd modules that mod_comet is tested with, and how its clients wait
+beside each of them.
 
 A row:
-  name    as the manual's table has it
-  load    names of modules beyond those of every test
-  conf    what a site would write
-  ways    what differs from PLAIN: {kind: way}
-  log     texts that the error log has, once each
-  mpm     the only one that the row's modules run with
-  long    whether only `make check-long` tries it
+  name    the name in the manual's table
+  load    the modules to load beyond those of every test
+  conf    the configuration that a site would write
+  ways    {kind of client: how it waits}, where this module changes that
+  log     texts that the error log must have, once each
+  mpm     the only MPM that these modules run with
+  long    whether only `make check-long` tests the row
 """
 
 THREAD = {"events": "thread", "iframe": "thread"}
@@ -264,7 +265,7 @@ WORDS = {"thread": "hold a thread each", "refused 500": "are refused (500)",
 
 
 def verdict(row):
-    """What the manual's table says of a row."""
+    """Return what the manual's table says of a row."""
     ways = row.get("ways", {})
     if not ways:
         return "works"

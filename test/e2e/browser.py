@@ -4,8 +4,8 @@
 Most tests use a browser without windows.  One with windows costs twice the CPU,
 because the wheel in its tab turns while a page loads, and a page with a stream
 loads for ever.  But only a browser with windows hides the tabs behind the front
-one, restores a page when it goes back, and closes at once a tab whose frames do
-not answer.
+one, restores a page when the user goes back, and closes a tab at once if its
+frames do not answer.
 """
 
 import os
@@ -22,10 +22,10 @@ WINDOWLESS = os.environ.get("COMET_CHROMIUM_WINDOWLESS",
 DRIVER = os.environ.get("COMET_CHROMEDRIVER", "/usr/bin/chromedriver")
 PROTOTYPE = os.environ.get(
     "COMET_PROTOTYPE", "/usr/share/javascript/prototype/prototype.js")
-# Tabs of one site share two processes, and none is started in advance: each costs a
-# tenth of a second of CPU.
-# Without a graphics card Chromium draws by a software one, and each browser takes
-# a tenth of a core for that even if its page stands still.
+# Tabs of one site share two processes, and none is started in advance: each
+# process costs a tenth of a second of CPU. Without a graphics card Chromium
+# would draw in software, which takes a tenth of a core for each browser even if
+# its page stands still.
 FLAGS = ["--headless=new", "--no-sandbox", "--disable-gpu",
          "--disable-software-rasterizer",
          "--disable-quic", "--no-first-run",
@@ -43,7 +43,7 @@ def wait_until(condition, timeout=5.0, what="the condition", step=0.05):
     return httpd_env.wait_until(condition, timeout, what, step)
 
 
-# The scripts that drive and read each chat page.
+# The scripts that operate and read each chat page.
 CHATS = {
     "original": {
         "url": "/chat/original.html",
@@ -70,7 +70,7 @@ CHATS = {
 }
 
 
-# What a server needs to serve the pages, as `make run` maps them.
+# How the server must be configured to serve the pages, as `make run` does it.
 CONF = """
   AddType image/svg+xml .svg
   Alias /clock/prototype.js "{docroot}/prototype.js"
@@ -96,7 +96,7 @@ def stage(server):
 
 
 def missing():
-    """Name what the tests with a browser need but did not find."""
+    """Return the paths that tests with a browser need but that do not exist."""
     return [path for path in (CHROMIUM, WINDOWLESS, DRIVER, PROTOTYPE)
             if not os.path.exists(path)]
 
@@ -112,7 +112,7 @@ class Browser:
         self.profile = tempfile.mkdtemp(prefix="comet-chromium-")
         options = webdriver.ChromeOptions()
         options.binary_location = CHROMIUM if windows else self.windowless()
-        options.page_load_strategy = "none"     # a clock never finishes
+        options.page_load_strategy = "none"  # the clock's page never finishes
         for flag in FLAGS + ["--user-data-dir=" + self.profile] + list(flags):
             options.add_argument(flag)
         options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
@@ -123,7 +123,8 @@ class Browser:
 
     def windowless(self):
         """Return the path of a script that starts WINDOWLESS with a page.
-        WINDOWLESS opens no page by itself, and chromedriver waits for one."""
+        WINDOWLESS opens no page of its own accord, and chromedriver waits for
+        one."""
         path = os.path.join(self.profile, "chromium")
         with open(path, "w") as script:
             script.write('#!/bin/sh\nexec "%s" "$@" data:,\n' % WINDOWLESS)
@@ -182,7 +183,7 @@ class Tab:
         return self.js(self.kind["rows"])
 
     def wait_rows(self, want, timeout=10.0):
-        """Wait until exactly these texts are shown, in this order."""
+        """Wait until the page shows exactly these texts, in this order."""
         end = time.monotonic() + timeout * SLOW
         while True:
             got = self.rows()
@@ -202,7 +203,7 @@ class Tab:
         driver.switch_to.window(self.browser.first)
 
     def watch(self, selector):
-        """Record [wall ms, text] at each change of an element."""
+        """Record [wall-clock ms, text] at each change of an element."""
         self.js("""
           const box = document.querySelector(arguments[0]);
           window.seen = [];

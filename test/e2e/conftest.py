@@ -14,7 +14,7 @@ TEST = os.path.dirname(HERE)
 sys.path[:0] = [HERE, os.path.join(TEST, "tools"),
                 os.path.join(TEST, "torture")]
 
-import httpd_env  # noqa: E402  (the path is set above)
+import httpd_env  # noqa: E402  (after sys.path is set)
 import pg_env  # noqa: E402
 import sqlite_only  # noqa: E402
 from browser import Browser, missing  # noqa: E402
@@ -24,14 +24,14 @@ from tmpfs import Tmpfs  # noqa: E402
 LIVE = []
 DATABASES = itertools.count()
 
-# The files that take longest; parallel runs start with them.  Those with a
+# The files that take longest.  Parallel runs start with them.  Files with a
 # browser keep a core busy, so others run beside them.
 LONGEST = ("test_310", "test_341", "test_300", "test_271", "test_255",
            "test_250", "test_390", "test_345", "test_380", "test_330",
            "test_466", "test_200", "test_350", "test_190", "test_500")
 
 
-CLUSTERS = []       # the one that COMET_STORE=postgresql needs
+CLUSTERS = []       # the cluster for COMET_STORE=postgresql, once it is started
 
 
 def pytest_configure(config):
@@ -41,7 +41,7 @@ def pytest_configure(config):
 
 
 def default_database():
-    """A database for a server that names no store."""
+    """Make a database for a server that names no store."""
     if not CLUSTERS:
         CLUSTERS.append(pg_env.Cluster(settings=["max_connections=400"]))
         CLUSTERS[0].lay("search.sql")
@@ -54,8 +54,9 @@ def pytest_unconfigure(config):
 
 
 def pytest_collection_modifyitems(items):
-    """Skip event-only tests where that MPM is not chosen, and with
-    COMET_STORE=postgresql those of SQLite's own files; sort parallel runs."""
+    """Skip tests that need the event MPM if it is not chosen, and tests of
+    SQLite's own files if COMET_STORE=postgresql. Sort the tests of parallel
+    runs."""
     for item in items:
         if httpd_env.STORE != "sqlite" and sqlite_only.reason(item):
             item.add_marker(pytest.mark.skip(
@@ -67,9 +68,9 @@ def pytest_collection_modifyitems(items):
 
 
 def turn(item):
-    """The rank of a test: slow files start first, so that all processes end
-    together.  Heavy tests are mixed: those of one file all wait, or all
-    compute, and both at once take less time."""
+    """Return the rank of a test.  Slow files start first, so that all processes
+    end together.  Heavy tests of different files are mixed, because those of
+    one file all wait or all compute: a mixture takes less time."""
     if item.get_closest_marker("heavy"):
         return len(LONGEST), zlib.crc32(item.name.encode())
     name = item.path.name[:len("test_000")]
@@ -107,8 +108,8 @@ def pytest_runtest_makereport(item, call):
     if report.failed and SANITIZER == "memcheck" \
             and "== memcheck." not in report.longreprtext:
         # valgrind runs at a twentieth of the speed.  Tests that judge
-        # deadlines, server time-outs or httpd's own patience would fail; the
-        # e2e run without valgrind covers them.
+        # deadlines, server time-outs or httpd's own patience would fail. The
+        # end-to-end tests without valgrind cover them.
         report.outcome = "skipped"
         report.wasxfail = "valgrind has nothing to report"
     if report.failed:
@@ -127,8 +128,8 @@ def shut(server):
 
 @pytest.fixture
 def make_server(request):
-    """Return a function that starts servers; all are checked, stopped and
-    removed."""
+    """Return a function that starts servers. All of them are checked, stopped
+    and removed after the test."""
     made = []
 
     def make(start=True, **kwargs):
@@ -149,8 +150,8 @@ def make_server(request):
 
 @pytest.fixture
 def small_disk(make_server):
-    """Yield a server and its disk: its data folder is a file system of 2
-    MB."""
+    """Yield a server and its disk, a file system of 2 MB that holds the data
+    folder."""
     server = make_server(start=False)
     disk = Tmpfs(server.data)
     try:
@@ -165,8 +166,8 @@ def small_disk(make_server):
 
 
 def run_for_file(request, **changes):
-    """Start a server that the file's module-level SERVER dict configures; stop
-    it after the file's tests."""
+    """Start a server as the test file's SERVER dict configures it. Stop it
+    after the file's tests."""
     server = Httpd(**{**getattr(request.module, "SERVER", {}), **changes})
     LIVE.append(server)
     try:
@@ -178,7 +179,8 @@ def run_for_file(request, **changes):
 
 @pytest.fixture(scope="session")
 def pg_cluster():
-    """One PostgreSQL server for all files that need nothing special of it."""
+    """Yield a PostgreSQL server, shared by all files that need no special
+    one."""
     cluster = pg_env.Cluster()
     cluster.lay("search.sql")
     yield cluster
@@ -186,7 +188,7 @@ def pg_cluster():
 
 
 def pytest_generate_tests(metafunc):
-    """A file with STORES = ("sqlite", "postgresql") runs on each of these
+    """Run a file that has STORES = ("sqlite", "postgresql") on each of these
     stores."""
     stores = getattr(metafunc.module, "STORES", None)
     if stores and "shared_server" in metafunc.fixturenames:
@@ -197,7 +199,8 @@ def pytest_generate_tests(metafunc):
 
 
 def new_database(request):
-    """What Httpd(database=…) needs for the store of a fixture's parameter."""
+    """Make a database on the store that the fixture's parameter names. Return
+    it as the `database` of Httpd (None: SQLite)."""
     if getattr(request, "param", "sqlite") == "sqlite":
         return None
     return request.getfixturevalue("pg_cluster").database(
@@ -212,7 +215,7 @@ def await_database(server):
 
 @pytest.fixture
 def any_server(request, make_server):
-    """As make_server, on each store that the file names."""
+    """Start servers as make_server does, on each store that the file names."""
     def make(**kwargs):
         server = make_server(database=new_database(request),
                              **kwargs)
@@ -224,7 +227,8 @@ def any_server(request, make_server):
 
 @pytest.fixture(scope="module")
 def shared_server(request):
-    """One server for a file; or for each store, if the file names several."""
+    """Yield one server for a file, or one for each store that the file
+    names."""
     database = new_database(request)
     for server in run_for_file(request, database=database):
         if database:
@@ -234,14 +238,14 @@ def shared_server(request):
 
 @pytest.fixture(scope="module")
 def thread_server(request):
-    """A second server for the file, on the worker MPM: there a client that
-    cannot be adopted holds a thread."""
+    """Yield a second server for the file, on the worker MPM, where a client
+    that cannot be adopted holds a thread."""
     yield from run_for_file(request, mpm="worker")
 
 
 @pytest.fixture(scope="module")
 def chromium():
-    """One Chromium for a file."""
+    """Yield one Chromium for a file."""
     if os.environ.get("COMET_BROWSER") == "none":
         pytest.skip("COMET_BROWSER=none")
     assert not missing()
@@ -252,7 +256,7 @@ def chromium():
 
 @pytest.fixture
 def server(shared_server):
-    """The file's server; checked after each test."""
+    """Yield the file's server, which is checked after each test."""
     seen = len(shared_server.complaints())
     reports = len(shared_server.sanitizer_reports())
     yield shared_server

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A fresh Debian in a folder, with a systemd of its own.
+"""A fresh Debian in a folder, with its own systemd.
 
-debootstrap fills the folder.  A systemd that runs in namespaces of its own then
-starts and stops services there as on a real machine: it sees no other processes,
-and has the ports 80 and 443 of its own 127.0.0.1.  From there no network can be
-reached, so packages are fetched before.
+debootstrap fills the folder.  Systemd runs there in its own namespaces, and
+starts and stops services as on a real machine.  It sees no other processes, and
+the ports 80 and 443 of its own 127.0.0.1 are free.  It reaches no network, so
+packages are downloaded before it starts.
 """
 
 import contextlib
@@ -16,12 +16,12 @@ import subprocess
 
 from httpd_env import REPO, wait_until
 
-# What a machine with Debian has besides the smallest system.
+# What a usual Debian has beyond the smallest system.
 USUAL = "systemd-sysv,sudo,ca-certificates,procps"
 USER = "anna"
 CLONE_NEWNET = 0x40000000
 
-# Mounts what systemd needs in the folder, and becomes it.
+# This script mounts in the folder what systemd needs, and then becomes systemd.
 BOOT = r"""
 root=$1
 ip link set lo up
@@ -58,7 +58,7 @@ def run(*command, **more):
 
 
 def missing():
-    """Why there can be no fresh Debian here; or None."""
+    """Return why a fresh Debian cannot be made here, or None."""
     if os.geteuid() != 0:
         return "needs root"
     for program in ("debootstrap", "unshare", "nsenter", "apt-get"):
@@ -73,15 +73,15 @@ def missing():
 
 
 def cgroups():
-    """Where the cgroups of version 2 are mounted, or None."""
+    """Return where the cgroups of version 2 are mounted, or None."""
     with open("/proc/self/mounts", encoding="utf-8") as mounts:
         return next((line.split()[1] for line in mounts
                      if line.split()[2] == "cgroup2"), None)
 
 
 def sites():
-    """Where this machine gets Debian from, and where its security updates (a list
-    of none or one)."""
+    """Return the URL from which this machine gets Debian, and a list of the URL
+    for security updates (empty if there is none)."""
     found = run("apt-get", "indextargets", "--format", "$(SITE)",
                 "Created-By: Packages", "Component: main").split()
     debian = [site for site in found if "debian" in site]
@@ -95,7 +95,7 @@ def write(path, text):
 
 
 def strap(root, release):
-    """Fill a folder by debootstrap, which gets each package once."""
+    """Fill a folder by debootstrap, which downloads each package only once."""
     cache = os.path.join(REPO, "build", "debian", release)
     os.makedirs(cache, exist_ok=True)
     run("debootstrap", "--variant=minbase", "--include=" + USUAL,
@@ -109,7 +109,7 @@ def make(root, release):
     write(root + "/etc/apt/sources.list", "deb %s %s main\n" % (main, release)
           + "".join("deb %s %s-security main\n" % (site, release)
                     for site in security))
-    for name in glob.glob("/etc/apt/apt.conf.d/*"):     # proxies, for example
+    for name in glob.glob("/etc/apt/apt.conf.d/*"):     # such as proxies
         if "docker" not in name:
             shutil.copy(name, root + "/etc/apt/apt.conf.d")
     write(root + "/etc/hosts", "127.0.0.1 localhost fresh\n")
@@ -123,7 +123,7 @@ def make(root, release):
 
 
 class Debian:
-    """A Debian in a folder."""
+    """A Debian in a folder.  Systemd runs while its context is open."""
 
     def __init__(self, root, release):
         self.root, self.release = root, release
@@ -132,12 +132,13 @@ class Debian:
         self.home = os.path.join(root, "home", USER)
 
     def copy(self, root):
-        """The same Debian in another folder."""
+        """Copy this Debian to another folder; return the copy."""
         run("cp", "-a", "--reflink=auto", self.root, root)
         return Debian(root, self.release)
 
     def fetch(self, script, user="root"):
-        """Run a script with this machine's network, where no service runs."""
+        """Run a script that may use this machine's network. No service may
+        start meanwhile."""
         policy = self.root + "/usr/sbin/policy-rc.d"
         write(policy, "#!/bin/sh\nexit 101\n")
         os.chmod(policy, 0o755)
@@ -152,7 +153,8 @@ class Debian:
             os.unlink(policy)
 
     def download(self, packages):
-        """Have packages, and what they need, at hand for apt."""
+        """Download packages and their dependencies, for a later install without
+        a network."""
         self.fetch("cd %s; apt-get -qyd install %s" % (
             self.home[len(self.root):], packages))
 
@@ -160,7 +162,7 @@ class Debian:
         """Start systemd."""
         os.mkdir(self.group)
         self.proc = subprocess.Popen(
-            ["setpriv", "--pdeathsig", "KILL",      # also if this test is killed
+            ["setpriv", "--pdeathsig", "KILL",  # even if this test is killed
              "sh", "-c", 'echo $$ >"$0/cgroup.procs"; exec "$@"', self.group,
              "unshare", "--mount", "--pid", "--net", "--uts", "--ipc", "--cgroup",
              "--fork", "--kill-child", "sh", "-ec", BOOT, "sh", self.root],
@@ -183,7 +185,7 @@ class Debian:
             check=False).stdout.strip() in ("running", "degraded")
 
     def __exit__(self, *_):
-        """All processes end with the first one."""
+        """Kill the first process, which ends all of them, and wait for that."""
         self.proc.kill()
         self.proc.wait()
         wait_until(self.is_gone, 30, "the end of the processes")
@@ -199,7 +201,7 @@ class Debian:
                 user, "-c", script]
 
     def run(self, script, user=USER):
-        """Run a script as a user types it; what it printed."""
+        """Run a script as if a user typed it; return what it prints."""
         done = subprocess.run(
             self.command(user, "export DEBIAN_FRONTEND=noninteractive; set -e\n"
                          + script), stdin=subprocess.DEVNULL, text=True,
@@ -210,7 +212,8 @@ class Debian:
 
     @contextlib.contextmanager
     def network(self):
-        """Within, this thread and what it starts are in the Debian's network."""
+        """Put this thread, and the processes that it starts, into the Debian's
+        network."""
         libc = ctypes.CDLL(None, use_errno=True)
         own, theirs = (os.open("/proc/%s/ns/net" % task, os.O_RDONLY)
                        for task in ("thread-self", self.pid))
@@ -224,7 +227,8 @@ class Debian:
 
 
 def source(folder):
-    """Copy what `make deb` takes, as somebody unpacks it."""
+    """Copy the files that `make deb` needs, as if they had just been
+    unpacked."""
     os.makedirs(folder)
     for name in ("mod_comet", "sql", "htdocs", "conf", "test", "Makefile",
                  "README.md", "CHANGELOG.md", "LICENSE"):

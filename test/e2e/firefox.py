@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A real headless Firefox, driven by Marionette, the protocol that Firefox itself
-speaks: Debian has no geckodriver, which Selenium would need."""
+"""A real headless Firefox. The tests drive it by Marionette, Firefox's own
+protocol, because Debian has no geckodriver for Selenium."""
 
 import contextlib
 import json
@@ -14,8 +14,8 @@ from httpd_env import PATIENCE, wait_until
 
 FIREFOX = os.environ.get("COMET_FIREFOX", "/usr/bin/firefox-esr")
 
-# With these settings Firefox fetches nothing by itself, and one process serves
-# all tabs of a site.
+# With these settings Firefox fetches nothing of its own accord, and one process
+# serves all tabs of a site.
 SETTINGS = {
     "app.normandy.enabled": False,
     "app.update.disabledForTesting": True,
@@ -45,7 +45,7 @@ class FirefoxError(Exception):
 
 class Firefox:
     """A Firefox with one profile and any number of tabs.  `driver` has those
-    methods of Selenium's that the tests of pages use."""
+    methods of Selenium that the tests of pages use."""
 
     def __init__(self):
         self.profile = tempfile.mkdtemp(prefix="comet-firefox-")
@@ -53,8 +53,8 @@ class Firefox:
             script.write("".join("user_pref(%s, %s);\n" % tuple(
                 json.dumps(part) for part in setting)
                 for setting in {**SETTINGS, "marionette.port": 0}.items()))
-        # (HOME is set, because Firefox makes another folder of settings and
-        # caches there)
+        # HOME is set because Firefox would otherwise make a folder of settings
+        # and caches there.
         env = dict(os.environ, HOME=self.profile, MOZ_CRASHREPORTER_DISABLE="1")
         self.log = open(os.path.join(self.profile, "log"), "wb")
         self.process = subprocess.Popen(
@@ -91,7 +91,7 @@ class Firefox:
 
 
 class Driver:
-    """A session: each packet is its length, a colon and JSON."""
+    """A Marionette session.  Each packet is its length, a colon and JSON."""
 
     def __init__(self, port):
         self.socket = socket.create_connection(("127.0.0.1", port),
@@ -99,7 +99,7 @@ class Driver:
         self.stream = self.socket.makefile("rb")
         self.read()                         # the greeting
         self.commands = 0
-        self.switch_to = self               # .switch_to.window(), as Selenium's
+        self.switch_to = self  # .switch_to.window(), as in Selenium
         self.command("WebDriver:NewSession", acceptInsecureCerts=True,
                      pageLoadStrategy="none")
 

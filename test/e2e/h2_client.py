@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The part of HTTP/2 (prior knowledge, cleartext) that the tests need."""
+"""A small HTTP/2 client, over TLS or over cleartext with prior knowledge."""
 
 import socket
 import ssl
@@ -18,8 +18,8 @@ HUFFMAN_DIGITS.update({format(0x19 + i, "06b"): str(3 + i)
 
 
 def tls_context():
-    """It trusts everybody.  (create_default_context() reads all authorities of
-    the system, which takes 40 ms.)"""
+    """Return a TLS context that trusts every server. (create_default_context()
+    would read all authorities of the system, which takes 40 ms.)"""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     context.set_alpn_protocols(["h2"])
@@ -27,7 +27,7 @@ def tls_context():
 
 
 class Stream:
-    """The answer to one request as it comes in."""
+    """The answer to one request, as far as it has arrived."""
 
     def __init__(self):
         self.status = None
@@ -50,8 +50,9 @@ class H2:
         if tls:
             self.sock = tls_context().wrap_socket(self.sock)
             assert self.sock.selected_alpn_protocol() == "h2"
-        # what the server may send still, and what it has sent since the client
-        # granted more, for the connection (0) and for each stream
+        # credit: how many bytes the server may still send; used: how many it
+        # has sent since the client last granted more. The keys are 0 (the
+        # connection) and the ids of streams.
         self.window, self.total = window, 65535 + wider
         self.credit, self.used = {0: self.total}, {0: 0}
         self.grants = True
@@ -128,7 +129,8 @@ class H2:
         return stream
 
     def send(self, stream, data, end=False):
-        """Send bytes on a stream, no more than its first window."""
+        """Send bytes on a stream, at most as many as its first window
+        allows."""
         ident = next(i for i, s in self.streams.items() if s is stream)
         self.sock.sendall(self.frame(DATA, END_STREAM if end else 0, ident,
                                      data))
@@ -139,7 +141,8 @@ class H2:
 
     @staticmethod
     def status_of(block):
-        """:status is the first field; the tests need no other."""
+        """Return the status from a block of fields. :status is its first
+        field."""
         while block and block[0] & 0xe0 == 0x20:    # table size update
             if block[0] & 0x1f == 0x1f:
                 block = block[1:]
@@ -165,7 +168,7 @@ class H2:
         return int(digits)
 
     def pump(self, until, timeout):
-        """Read frames until `until()` is true; False on timeout."""
+        """Read frames until `until()` is true; return False on timeout."""
         end = time.monotonic() + timeout
         while not until():
             left = end - time.monotonic()
@@ -186,7 +189,7 @@ class H2:
         return True
 
     def spend(self, ident, size, whole):
-        """Note that the server has used this much of a window."""
+        """Note that the server has used `size` bytes of a window."""
         self.credit[ident] = self.credit.get(ident, self.window) - size
         assert self.credit[ident] >= 0, \
             "the server sent %d bytes beyond the window of %d" \
@@ -196,7 +199,7 @@ class H2:
             self.grant(ident)
 
     def grant(self, ident):
-        """Grant again what the server has used of a window."""
+        """Grant the server again what it has used of a window."""
         update, self.used[ident] = self.used.get(ident, 0), 0
         if update:
             self.sock.sendall(self.frame(WINDOW, 0, ident,

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""HTTP clients for the tests.  They show chunks, times of arrival and
-pipelining."""
+"""HTTP clients for the tests.  They show the chunks and when they arrive, and
+can pipeline requests."""
 
 import json
 import socket
@@ -106,7 +106,7 @@ class Raw:
     # -- receiving --------------------------------------------------------
 
     def fill(self, timeout=None):
-        """Receive once; False at the end of the stream."""
+        """Receive once; return False at the end of the stream."""
         self.sock.settimeout(self.timeout if timeout is None else timeout)
         data = self.sock.recv(65536)
         self.stamp, self.wall = time.monotonic(), time.time()
@@ -158,7 +158,8 @@ class Raw:
         return self.status
 
     def chunk(self):
-        """The next chunk (or what has arrived); b"" at the end."""
+        """Return the next chunk (or what has arrived of an answer without
+        chunks); b"" at the end."""
         if self.framing == "none":
             return b""
         if self.framing == "chunked":
@@ -184,7 +185,7 @@ class Raw:
         return data
 
     def body(self):
-        """The rest of the answer's body."""
+        """Return the rest of the answer's body."""
         parts = []
         while True:
             data = self.chunk()
@@ -193,7 +194,7 @@ class Raw:
             parts.append(data)
 
     def answer(self):
-        """Head and body as an Answer."""
+        """Read the head and the body; return an Answer."""
         begin = time.monotonic()
         self.head()
         body = self.body()
@@ -201,7 +202,8 @@ class Raw:
                       time.monotonic() - begin)
 
     def at_eof(self, timeout):
-        """True when the server closes within `timeout` without a byte."""
+        """Return whether the server closes within `timeout` without sending a
+        byte."""
         end = time.monotonic() + timeout
         try:
             while not self.buffer:
@@ -214,7 +216,7 @@ class Raw:
         return False
 
     def silent(self, seconds):
-        """True when nothing arrives within `timeout`."""
+        """Return whether nothing arrives for so many seconds."""
         if self.buffer:
             return False
         try:
@@ -224,7 +226,7 @@ class Raw:
         return False
 
     def reset(self):
-        """Close with a TCP reset."""
+        """Close the connection by a TCP reset."""
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER,
                              struct.pack("ii", 1, 0))
         self.sock.close()
@@ -235,7 +237,7 @@ class Raw:
 
 def one_request(port, method, target, body=None, headers=None,
                 timeout=15.0, tls=False):
-    """One request on its own connection, as an Answer."""
+    """Send one request on its own connection; return the Answer."""
     if isinstance(body, str):
         body = body.encode("utf-8")
     headers = dict(headers or {})
@@ -249,12 +251,12 @@ def one_request(port, method, target, body=None, headers=None,
 
 
 class Poller(threading.Thread):
-    """The original page's cursor loop, in a thread of its own.
+    """Polls in a thread, with the cursor loop of the original page.
 
     messages: (timestamp, msg, monotonic arrival) in order of arrival.
     quiet:    the timestamps of the no-news answers.
     failures: the errors after each of which a page would have waited 5 s.
-    answered: requests answered in full.
+    answered: how many requests were answered completely.
     """
 
     def __init__(self, port, target="/chat/backend.php", cursor=0,
@@ -294,7 +296,7 @@ class Poller(threading.Thread):
                     and (not isinstance(err, Closed)
                          or "b''" in str(err))
                 self.drop()
-                if not lost_idle:     # any HTTP client repeats such a GET
+                if not lost_idle:     # an HTTP client repeats such a GET
                     with self.changed:
                         self.failures.append(repr(err))
                         self.changed.notify_all()
@@ -332,7 +334,8 @@ class Poller(threading.Thread):
             return [m[1] for m in self.messages]
 
     def wait_for(self, count, timeout):
-        """Wait for `count` messages in all; return their texts."""
+        """Wait until `count` messages have arrived in all; return their
+        texts."""
         with self.changed:
             ok = self.changed.wait_for(
                 lambda: len(self.messages) >= count, timeout)
@@ -372,7 +375,7 @@ def gather(jobs, timeout=60.0):
     def run(index, job):
         try:
             results[index] = job()
-        except BaseException as err:      # handed to the caller below
+        except BaseException as err:      # gather() raises it
             errors.append(err)
 
     threads = [threading.Thread(target=run, args=(i, j), daemon=True)

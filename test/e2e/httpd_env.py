@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A private Apache httpd for the tests, with a ServerRoot and a port of its
-own."""
+"""A private Apache httpd for the tests, with its own ServerRoot and port."""
 
 import contextlib
 import glob
@@ -37,9 +36,10 @@ MPMS = tuple(m for m in ALL_MPMS
 DEFAULT_MPM = MPMS[0] if MPMS else "event"
 WWW_USER = os.environ.get("COMET_WWW_USER", "www-data")
 
-# "brigade": streams stay with httpd and its filters (CometAdopt off).
+# "adopted", or "brigade": streams stay with httpd and its filters (CometAdopt
+# off).
 WRITE_PATH = os.environ.get("COMET_WRITE_PATH", "adopted")
-# Whether the hub answers polls by itself everywhere (CometFastPoll on).
+# Whether the hub itself answers polls everywhere (CometFastPoll on).
 FAST_POLL = os.environ.get("COMET_FAST_POLL") == "on"
 
 # Deadlines (never waits) are multiplied by this under a sanitizer.
@@ -48,18 +48,18 @@ SLOW = {"asan": 4.0, "tsan": 8.0, "memcheck": 12.0}.get(SANITIZER, 1.0)
 # everything is slower then.  This does not affect figures that a test judges.
 PATIENCE = SLOW * (2.0 if "PYTEST_XDIST_WORKER" in os.environ else 1.0)
 
-# A line of the log about a store that cannot be used.  Two such lines are
-# usual at a first start, while another child makes the database, and do not
-# match.
+# A log line about a store that cannot be used.  It does not match two lines
+# that are usual at a first start, while another child makes the database.
 CANNOT_OPEN = re.compile(r"CometStore: \S+: (?!another process has locked"
                          r"|No such file or directory: reading)")
 
-# "postgresql": servers that name no store keep their messages there; then
-# conftest.py sets what makes a database for each of them.
+# "postgresql": servers that name no store keep their messages there.
+# conftest.py then sets NEW_DATABASE, which makes a database for each of them.
 STORE = os.environ.get("COMET_STORE", "sqlite")
 NEW_DATABASE = None
 
-# The module proposes no command for a folder of the system, such as /dev/shm.
+# A folder for tests of the module's advice: it proposes no command for a system
+# folder such as /dev/shm.
 ORDINARY = "/tmp"
 
 BASE_MODULES = ("authz_core", "authz_host", "authn_core", "authn_file",
@@ -67,19 +67,20 @@ BASE_MODULES = ("authz_core", "authz_host", "authn_core", "authn_file",
                 "rewrite", "setenvif", "env", "headers", "filter", "deflate",
                 "reqtimeout")
 
-# Lines that no test may cause in the error log, whatever it does.
+# Lines that must not be in the error log after any test.
 BAD_LOG = re.compile(
     r"segfault|Segmentation fault|AH00051|AH00052|AH00045|AH00046|AH00047"
     r"|exit signal|[Aa]ssert|AddressSanitizer|ThreadSanitizer|LeakSanitizer"
     r"|runtime error:|double free|corrupted|stack smashing|:emerg\]")
 
 
-# The warning that the tests' own databases are in memory (COMET_TMP).
+# The warning that a database is in memory, as those of the tests are
+# (COMET_TMP).
 IN_MEMORY = re.compile(r".* is on tmpfs, in memory.*\n?")
 
 
 class HttpdError(Exception):
-    """The private httpd did not do in time what the test asked for."""
+    """The private httpd did not do something in time."""
 
 
 def wait_until(condition, timeout=5.0, what="the condition", step=0.01):
@@ -104,7 +105,7 @@ def raise_nofile():
     return want
 
 
-CLAIMS = {}     # port: the socket that keeps other test processes off it
+CLAIMS = {}     # port: the socket that reserves it
 
 
 def free_port():
@@ -137,11 +138,10 @@ def give_port(port):
 
 
 def sqlite(db, sql, timeout_ms=5000, check=True):
-    """Run the statements of `sql`; return all rows as lists of the texts that
-    the sqlite3 command line would print.  (It takes 16 ms to start.)  With
-    `check=False`, return whether it failed, and SQLite's message.  `db` may
-    also be another store, which a test calls server.db then
-    (pg_env.Database)."""
+    """Run the statements of `sql`.  Return all rows as lists of texts, which
+    are those of the sqlite3 command line. (It would take 16 ms to start.)  With
+    `check=False`, return whether a statement failed, and SQLite's message.
+    `db` is a path, or a pg_env.Database."""
     if not isinstance(db, str):
         return db.sql(sql, check)
     rows = []
@@ -160,7 +160,7 @@ def sqlite(db, sql, timeout_ms=5000, check=True):
 
 
 def statements(sql):
-    """The statements of a script, one by one."""
+    """Yield the statements of a script, one by one."""
     begun = ""
     for part in re.split(r"(?<=;)", sql):
         begun += part
@@ -172,7 +172,7 @@ def statements(sql):
 
 
 def sql_shown(value):
-    """A value as the sqlite3 command line prints it."""
+    """Return a value as the sqlite3 command line prints it."""
     if value is None:
         return ""
     if isinstance(value, bytes):
@@ -186,7 +186,7 @@ def sql_text(text):
 
 
 def proc_children(pid):
-    """The pids whose parent is `pid`."""
+    """Return the pids whose parent is `pid`."""
     found = []
     for name in os.listdir("/proc"):
         if not name.isdigit():
@@ -202,7 +202,7 @@ def proc_children(pid):
 
 
 def alive(pid):
-    """True while any thread of `pid` has not ended."""
+    """Return whether any thread of `pid` has not ended yet."""
     try:
         with open("/proc/%d/stat" % pid, "rb") as stat:
             if stat.read().rpartition(b")")[2].split()[0] != b"Z":
@@ -213,7 +213,8 @@ def alive(pid):
 
 
 def runs(path):
-    """Whether the thread of a file /proc/PID/task/TID/stat is not asleep."""
+    """Return whether a thread is running, ready to run or blocked on a disk.
+    `path` is its /proc/PID/task/TID/stat."""
     try:
         with open(path, "rb") as stat:
             return stat.read().rpartition(b")")[2].split()[0] in b"RD"
@@ -222,17 +223,17 @@ def runs(path):
 
 
 def thread_count(pid):
-    """Number of threads of a process."""
+    """Return the number of threads of a process."""
     return len(os.listdir("/proc/%d/task" % pid))
 
 
 def fd_count(pid):
-    """Number of open file descriptors of a process."""
+    """Return the number of open file descriptors of a process."""
     return len(os.listdir("/proc/%d/fd" % pid))
 
 
 def pss_kb(pid):
-    """Proportional resident size of a process in KiB."""
+    """Return the proportional resident size of a process in KiB."""
     with open("/proc/%d/smaps_rollup" % pid) as smaps:
         for line in smaps:
             if line.startswith("Pss:"):
@@ -245,7 +246,7 @@ def is_root():
 
 
 def give(path):
-    """Hand a path to the user that the children run as."""
+    """Make the user that the children run as the owner of `path`."""
     if is_root():
         shutil.chown(path, WWW_USER, WWW_USER)
 
@@ -267,17 +268,18 @@ def self_signed(folder):
 
 
 class Httpd:
-    """One private httpd. Every wait in here has an end.
+    """One private httpd.  Each of its waits has a deadline.
 
     conf:     configuration text of the main server; {root} {data} {docroot}
               {port} {tls_port} in it are replaced.
     comet:    "demo" loads the module and maps /chat /clock /comet and
-              /comet-status on {data}/comet.db; "load" only loads it; "" not.
-    classics: that many CometClassic /cN/backend.php on channels cN.
-    database: another store than the file (pg_env.Database).
-    env:      added to the environment of the server.
+              /comet-status on {data}/comet.db; "load" only loads it; "" does
+              not.
+    classics: how many CometClassic /cN/backend.php to map to channels cN.
+    database: a store to use instead of the file (pg_env.Database).
+    env:      additions to the server's environment.
     wrapper:  a command that execs the server (strace -D …).
-    parent:   the folder of its own folder.
+    parent:   where the server's folder is made.
     """
 
     def __init__(self, conf="", mpm=None, comet="demo", classics=0,
@@ -306,7 +308,7 @@ class Httpd:
         self.proc = None
         self.allow_log = []      # regular expressions of expected bad lines
         if SANITIZER != "none":
-            # just slow to end: LeakSanitizer goes through all memory then
+            # httpd only ends slowly: LeakSanitizer searches all memory at exit
             self.allow_log.append("AH0004[567]")
         self.check_waiting = True
         self.mode = "-DFOREGROUND"
@@ -365,7 +367,7 @@ class Httpd:
         return lines
 
     def config_text(self, conf=None):
-        """The whole generated httpd.conf."""
+        """Return the whole httpd.conf."""
         out = ['ServerRoot "%s"' % self.root, "ServerName localhost",
                "Listen 127.0.0.1:%d" % self.port,
                'PidFile "run/httpd.pid"', 'DefaultRuntimeDir "run"',
@@ -396,7 +398,8 @@ class Httpd:
                 "TypesConfig /dev/null",
                 "AddType text/html .html", "AddType text/plain .txt",
                 "AddType text/javascript .js", "AddType text/css .css",
-                # pid, local port, status, bytes, microseconds, request line
+                # pid, local port, status, bytes, microseconds, connection,
+                # request line
                 'LogFormat "%P %{local}p %>s %B %D %X \\"%r\\"" e2e',
                 'CustomLog "logs/access.log" e2e']
         if self.h2:
@@ -444,15 +447,15 @@ class Httpd:
     def command(self, *args, wrapper=()):
         cmd = [HTTPD] + list(args)
         if SANITIZER == "memcheck":
-            # (asan reports leaks; memcheck cannot, as httpd unloads the module
-            # before it ends)
+            # (asan reports leaks; memcheck cannot, because httpd unloads the
+            # module before it exits)
             cmd = ["valgrind", "--quiet", "--fair-sched=yes",
                    "--keep-debuginfo=yes",
                    "--suppressions=" + os.path.join(TOOLS, "memcheck.supp"),
                    "--log-file=%s.%%p" % os.path.join(self.reports, SANITIZER)
                    ] + cmd
         cmd = [self.fill(word) for word in wrapper] + cmd
-        if SANITIZER in ("asan", "tsan"):       # the wrapper is preloaded, too
+        if SANITIZER in ("asan", "tsan"):  # it preloads into the wrapper, too
             cmd = ["setarch", os.uname().machine, "-R"] + cmd
         return cmd
 
@@ -466,7 +469,7 @@ class Httpd:
         log = os.path.join(self.reports, SANITIZER)
         if SANITIZER == "asan":
             env["LD_PRELOAD"] = runtime_library("libasan.so")
-            # (httpd's own handler of SIGSEGV would leave no stack)
+            # (httpd's own handler of SIGSEGV would print no stack)
             common = ("log_path=%s:abort_on_error=0:handle_segv=2:"
                       "handle_sigbus=2:handle_abort=2" % log)
             # prefork ends its children inside a signal handler, where the
@@ -478,8 +481,8 @@ class Httpd:
                                    % os.path.join(TOOLS, "lsan.supp"))
         elif SANITIZER == "tsan":
             env["LD_PRELOAD"] = runtime_library("libtsan.so")
-            # prefork's children call exit() in a signal handler: each free()
-            # in OpenSSL would be reported there, thousands for each child
+            # prefork's children call exit() in a signal handler; each free() in
+            # OpenSSL would be reported, thousands for each child
             env["TSAN_OPTIONS"] = (
                 "log_path=%s:suppressions=%s:history_size=4:handle_segv=2:"
                 "second_deadlock_stack=1:exitcode=0:report_signal_unsafe=%d"
@@ -522,8 +525,8 @@ class Httpd:
         raise HttpdError("httpd ended at once\n" + self.tail())
 
     def await_store(self, limit):
-        """Wait until the new database exists; a child makes it after it has
-        begun to serve.  Do not wait where it cannot be made."""
+        """Wait until the new database exists. A child makes it after the port
+        is open. Do not wait if the database cannot be made."""
         end = time.monotonic() + limit
         named = not self.database \
             and "sqlite:" + self.db in self.config_text()
@@ -537,14 +540,16 @@ class Httpd:
             time.sleep(0.002)
 
     def has_tables(self):
-        """Whether the database has its schema: the file has more than its
-        first page, or the log's index knows of a commit.  Opening it with
-        sqlite3, as root, could make this very moment's child fail."""
+        """Return whether the database has its schema: the file is longer than
+        its first page, or the index of its log shows the commit.  Opening it
+        with sqlite3, as root, could make a child fail that opens it at the same
+        moment."""
         try:
             with open(self.db + "-shm", "rb") as index:
                 _, _, _, _, _, committed = struct.unpack(
                     "=IIIHHI", index.read(20))
-            # (the schema's commit has about ten pages; the one before, one)
+            # (the schema's commit has about ten pages; the commit before has
+            # one)
             return committed > 4 or os.path.getsize(self.db) > 4096
         except (OSError, struct.error):
             return False
@@ -571,16 +576,16 @@ class Httpd:
         return self.proc.pid
 
     def children(self):
-        """The pids of the children of all generations."""
+        """Return the pids of the children of all generations."""
         return proc_children(self.proc.pid) if self.proc else []
 
     def settle(self):
-        """Let the workers finish with their connections before a stop.
+        """Let the workers finish with their connections, before a stop.
 
         On SIGTERM httpd's event MPM touches the sockets of its workers without
-        a lock.  It crashes if one is freed at that moment: close_worker_sockets
-        did so at 17 of 60 stops of an httpd without our module, each soon after
-        40 clients had left.
+        a lock.  It crashes if a socket is freed at that moment.  This happened
+        in close_worker_sockets() at 17 of 60 stops of an httpd without our
+        module, each soon after 40 clients had left.
         """
         end = time.monotonic() + 0.3 * SLOW
         quiet = 0
@@ -589,13 +594,13 @@ class Httpd:
             time.sleep(0.01)
 
     def works(self):
-        """Whether a thread of any child runs or waits for a core."""
+        """Return whether a thread of any child runs or is ready to run."""
         return any(runs(path) for pid in self.children()
                    for path in glob.glob("/proc/%d/task/*/stat" % pid))
 
     def connections(self):
-        """The server's ends of its connections: the client's port, the state,
-        and how many bytes httpd has not read."""
+        """Return the server's ends of its connections: the client's port, the
+        state, and how many bytes httpd has not read yet."""
         with open("/proc/net/tcp") as table:
             for line in table.readlines()[1:]:
                 _, local, remote, state, queues = line.split()[:5]
@@ -604,20 +609,20 @@ class Httpd:
                            int(queues.split(":")[1], 16))
 
     def closing(self):
-        """Whether any connection is being closed."""
+        """Return whether any connection is being closed."""
         # FIN_WAIT1, FIN_WAIT2, CLOSE_WAIT, LAST_ACK, CLOSING
         return any(state in ("04", "05", "08", "09", "0B")
                    for _, state, _ in self.connections())
 
     def has_read(self, conn):
-        """Whether httpd has read everything that was sent."""
+        """Return whether httpd has read everything that the client has sent."""
         mine = conn.sock.getsockname()[1]
         return any(port == mine and unread == 0
                    for port, _, unread in self.connections())
 
     def stop(self, timeout=20.0):
-        """Send SIGTERM; return the seconds that the stop took.  Kill if it
-        hangs."""
+        """Send SIGTERM; return the seconds that the stop took.  Kill the server
+        if it hangs."""
         if self.proc is None:
             return 0.0
         self.settle()
@@ -642,7 +647,8 @@ class Httpd:
         if self.proc is None:
             return
         kids = self.children()
-        self.proc.send_signal(signal.SIGSTOP)   # or it replaces children
+        # a stopped server starts no new children
+        self.proc.send_signal(signal.SIGSTOP)
         kids = sorted(set(kids) | set(self.children()))
         for pid in [self.proc.pid] + kids:
             try:
@@ -655,12 +661,12 @@ class Httpd:
         self.proc = None
 
     def generation(self):
-        """How often this error log says that httpd has started or reloaded."""
+        """Return how often httpd has started or reloaded, by its error log."""
         return self.error_log().count("resuming normal operations")
 
     def graceful(self, timeout=15.0, sign=signal.SIGUSR1):
-        """Reload (SIGHUP: restart at once); return the old children once the
-        new ones answer."""
+        """Reload (or with SIGHUP restart at once).  Return the old children
+        once the new ones answer."""
         old, gen = set(self.children()), self.generation()
         if sign == signal.SIGHUP:
             self.settle()
@@ -673,7 +679,7 @@ class Httpd:
         return sorted(old)
 
     def configtest(self, conf, comet="load"):
-        """Run `httpd -t` with `conf` as the only comet configuration."""
+        """Run `httpd -t` with `conf` as the module's only configuration."""
         saved, self.comet = self.comet, comet
         try:
             path = self.conf_path(self.config_text(conf), "test.conf")
@@ -712,7 +718,7 @@ class Httpd:
         return "\n".join(lines[-count:])
 
     def sanitizer_reports(self):
-        """Text of all reports written so far."""
+        """Return the text of all sanitizer reports written so far."""
         found = []
         for name in sorted(os.listdir(self.reports)):
             text = self.slurp(os.path.join(self.reports, name))
@@ -723,14 +729,14 @@ class Httpd:
         return found
 
     def status(self):
-        """The status from comet-status, as a dictionary."""
+        """Return the answer of comet-status as a dictionary."""
         answer = one_request(self.port, "GET", "/comet-status",
                              timeout=10 * SLOW)
         assert answer.status == 200, answer
         return json.loads(answer.body)
 
     def waiting(self, kind=None):
-        """Waiting clients over all children (of one transport)."""
+        """Return how many clients wait in all children (on one transport)."""
         counts = self.status()["waiting"]
         return counts[kind] if kind else sum(counts.values())
 
@@ -750,7 +756,7 @@ class Httpd:
 
     def request(self, method, target, body=None, headers=None,
                 timeout=None, tls=False):
-        """One request on its own connection."""
+        """Send one request on its own connection; return the Answer."""
         return one_request(self.tls_port if tls else self.port, method,
                            target, body, headers,
                            timeout=(timeout or 15) * SLOW, tls=tls)
@@ -759,12 +765,12 @@ class Httpd:
         return self.request("GET", target, None, headers, timeout)
 
     def raw(self, tls=False, timeout=15.0, rcvbuf=None):
-        """A connection to read chunk by chunk."""
+        """Return a connection that the test reads chunk by chunk."""
         return Raw(self.tls_port if tls else self.port, tls=tls,
                    timeout=timeout * SLOW, rcvbuf=rcvbuf)
 
     def publish(self, text, target="/chat/backend.php"):
-        """Publish as the original page does; the answer is checked."""
+        """Publish as the original page does, and check the answer."""
         answer = self.get(target + "?msg=" + quote(text),
                           {"X-Requested-With": "XMLHttpRequest"})
         assert answer.status == 200, answer
@@ -772,7 +778,7 @@ class Httpd:
         return answer
 
     def publish_again(self, text, target="/chat/backend.php"):
-        """Publish; repeat while the answer is a 503, which means "not stored,
+        """Publish.  Repeat while the answer is 503, which means "not stored,
         retry"."""
         def stored():
             answer = self.get(target + "?msg=" + quote(text),
@@ -791,20 +797,20 @@ class Httpd:
         return answer.json()["timestamp"]
 
     def history(self, channel, query="since=0&limit=1000&wait=0"):
-        """The messages the endpoint holds for a channel."""
+        """Return the messages of a channel that the endpoint holds."""
         answer = self.get("/comet/%s?%s" % (quote(channel, "/"), query))
         assert answer.status == 200, answer
         return answer.json()["messages"]
 
     def rows(self, channel):
-        """The bodies of a channel in the database."""
+        """Return the bodies of a channel's messages in the database."""
         return [row[0] for row in sqlite(
             self.db, "SELECT body FROM message WHERE channel=%s "
             "ORDER BY timestamp;" % sql_text(channel))]
 
     def sql(self, text):
-        """Run SQL on the store as another program does; return rows of
-        strings. Views and tables are called as in SQLite."""
+        """Run SQL on the store, as another program does.  Return rows of
+        strings. Views and tables have SQLite's names on every store."""
         return sqlite(self.db, text)
 
     def next_classic(self):
@@ -817,13 +823,13 @@ class Httpd:
     # -- the end ----------------------------------------------------------
 
     def complaints(self):
-        """Lines of the error log that are faults."""
+        """Return the lines of the error log that show a fault."""
         return [line for line in self.error_log().splitlines()
                 if BAD_LOG.search(line)
                 and not any(re.search(a, line) for a in self.allow_log)]
 
     def verify(self):
-        """Checks after a test, while the server runs."""
+        """Check the running server after a test; return the problems."""
         problems = []
         if self.proc is not None:
             if self.proc.poll() is not None:
@@ -838,7 +844,8 @@ class Httpd:
         return problems
 
     def close(self):
-        """Check, stop, check again and remove.  Returns the problems."""
+        """Check, stop, check again and remove the server.  Return the
+        problems."""
         problems = []
         if self.proc is not None:
             problems += self.verify()
@@ -861,13 +868,13 @@ class Httpd:
 
 
 def judged_races(text):
-    """ThreadSanitizer's reports in which every access is the module's.
+    """Return ThreadSanitizer's reports in which the module makes all accesses.
 
     httpd passes the memory of connections between threads by a lock-free list
-    in its own code.  That code is not instrumented: when it clears such
-    memory, this looks like a race with every earlier use.  httpd's own writes
-    do not count either, even when the module calls it: several threads write
-    its scoreboard without a lock.
+    in its own code.  That code is not instrumented: when it clears such memory,
+    this looks like a race with every earlier use.  httpd's own writes do not
+    count either, even when the module calls it: several threads write its
+    scoreboard without a lock.
     """
     def is_ours(stack):
         frames = [line for line in stack.splitlines() if "libtsan" not in line]
@@ -875,7 +882,7 @@ def judged_races(text):
 
     kept = []
     for block in text.split("=================="):
-        # (prefork ends its children inside the signal handler)
+        # (a signal-unsafe call: prefork ends its children inside the handler)
         if "WARNING: ThreadSanitizer" not in block \
                 or "mod_comet.so" not in block \
                 or "signal-unsafe call inside of a signal" in block:
@@ -891,7 +898,7 @@ def judged_races(text):
 
 
 def runtime_library(name):
-    """The path of a sanitizer's runtime library, as gcc reports it."""
+    """Return the path of a sanitizer's runtime library, as gcc reports it."""
     path = subprocess.run(["gcc", "-print-file-name=" + name], check=True,
                           stdout=subprocess.PIPE,
                           timeout=30).stdout.decode().strip()

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A site in Laravel, as far as it broadcasts: Debian's Illuminate components with
-the driver of conf/examples, and npm's laravel-echo with the connector."""
+"""A Laravel site that only broadcasts. It consists of Debian's Illuminate
+components with the driver of conf/examples, and npm's laravel-echo with the
+connector."""
 
 import json
 import os
@@ -16,7 +17,7 @@ ILLUMINATE = os.path.join(REPO, os.environ.get("BUILD", "build"),
                           "laravel/usr/share/php/Illuminate")
 EXAMPLES = os.path.join(REPO, "conf", "examples")
 
-# What an application has besides the driver: its event, its rules for channels
+# What an application has besides the driver: an event, rules for its channels,
 # and its configuration.  The first lines find Laravel's classes.
 APP = r"""<?php
 namespace {
@@ -118,8 +119,8 @@ try {
 
 LOGIN = "<?php session_start(); $_SESSION = ['id' => $_GET['id']];"
 
-# Reads lines of JSON: [channels, payload, socket] is broadcast; "cursor" asks
-# for the driver's cursor.
+# This script reads lines of JSON: it broadcasts [channels, payload, socket],
+# and answers "cursor" with the driver's cursor.
 PUBLISH = r"""<?php
 require __DIR__ . '/app.php';
 while ($line = fgets(STDIN)) {
@@ -136,7 +137,7 @@ while ($line = fgets(STDIN)) {
 
 
 def install(server):
-    """Write the site's files; the connector gets a folder of its own."""
+    """Write the site's files. The connector gets its own folder."""
     for name, text in (("app.php", APP), ("broadcasting/auth.php", AUTH),
                        ("login.php", LOGIN), ("publish.php", PUBLISH)):
         for word, value in (("DATABASE", server.db),
@@ -154,7 +155,7 @@ def install(server):
 
 
 class Worker:
-    """A worker of the queue: it broadcasts events."""
+    """A queue worker, which broadcasts events."""
 
     def __init__(self, server):
         self.process = subprocess.Popen(
@@ -194,7 +195,8 @@ class Page(NodeClient):
         return self.said[0][1]
 
     def follow(self, *names):
-        """Subscribe to channels, and wait until their events arrive."""
+        """Subscribe to channels, and wait until the subscriptions are
+        confirmed."""
         for name in names:
             self.command("channel" if name == "news" else "private", name)
         for name in names:
@@ -202,11 +204,11 @@ class Page(NodeClient):
                       "a subscription to " + name)
 
     def events(self, name):
-        """The numbers of a channel's events."""
+        """Return the numbers of a channel's events."""
         return [words[2]["n"] for words in list(self.said)
                 if words[:2] == ["event", name]]
 
     def until(self, name, numbers):
-        """Wait for a channel's events: exactly these, in order."""
+        """Wait until a channel has exactly these events, in this order."""
         self.wait(lambda: len(self.events(name)) >= len(numbers), "events")
         assert self.events(name) == list(numbers), self.said

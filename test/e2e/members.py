@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Members of channels for the tests: users who give only a name, and the
-channels in which they are present."""
+channels that list them as present."""
 
 import base64
 
@@ -8,8 +8,8 @@ from http_client import quote
 from httpd_env import sqlite, sql_text, wait_until
 from stream_client import Stream
 
-# A client is the user whose name it gives: mod_authn_anon accepts any name and
-# any password.
+# Each client names its user and needs no password: mod_authn_anon accepts any
+# name and any password.
 NAMES = """
 CometPresenceGrace 2s
 CometMulti on
@@ -28,20 +28,20 @@ MODULES = ("authn_anon",)
 
 
 def named(name, **more):
-    """The headers of a user."""
+    """Return the headers of a user's request."""
     token = base64.b64encode((name + ":x").encode())
     return dict({"Authorization": "Basic " + token.decode()}, **more)
 
 
 def enter(server, channel, name, **kwargs):
-    """An event stream of a user, as a context."""
+    """Open a user's event stream; return it as a context."""
     return Stream(server, "/comet/" + quote(channel, "/"), named(name),
                   **kwargs)
 
 
 def online(server, channel):
-    """Who is in a channel according to the database; None while a new server
-    makes its tables."""
+    """Return the members of a channel that the database lists; None while a new
+    server makes its tables."""
     if not server.database and not sqlite(
             server.db, "SELECT 1 FROM sqlite_master"
             " WHERE name = 'online_delete'"):
@@ -57,7 +57,7 @@ def await_online(server, channel, *names, timeout=8):
 
 
 def told(server, channel):
-    """What was published about a channel, as "type member"."""
+    """Return what was published about a channel's members, as "type member"."""
     rows = sqlite(server.db, "SELECT type, ifnull(author, body) FROM message "
                   "WHERE channel = %s ORDER BY timestamp"
                   % sql_text(channel + "/@online"))
@@ -65,7 +65,7 @@ def told(server, channel):
 
 
 def snapshot(server, channel, name="reader", query=""):
-    """GET …/@online?members."""
+    """Return the list of a channel's members from GET …/@online?members."""
     answer = server.get("/comet/%s/@online?members%s"
                         % (quote(channel, "/"), query), named(name))
     assert answer.status == 200, answer

@@ -16,7 +16,8 @@ tokens.write("secret", tokens.SECRET)
 
 
 def token(publish=None, subscribe=None, **more):
-    """A token of 0.x; None: the claim is absent."""
+    """Return a token as Mercure 0.x defines it. A claim that is None is left
+    out."""
     said = {name: list(topics) for name, topics in
             (("publish", publish), ("subscribe", subscribe))
             if topics is not None}
@@ -27,7 +28,7 @@ PUBLISHER = bearer(token(publish=[ALL]))
 
 
 def post(server, fields, headers=None, hub=HUB):
-    """Publish a form; `fields` are pairs."""
+    """Publish a form; `fields` are its (name, value) pairs."""
     return server.request("POST", hub, urlencode(fields).encode(),
                           {**FORM, **(PUBLISHER if headers is None
                                       else headers)})
@@ -51,7 +52,7 @@ def url(*topics, hub=HUB, **query):
 
 
 class Subscriber(Stream):
-    """A subscriber to topics of 0.x."""
+    """A subscriber to topics by the protocol of Mercure 0.x."""
 
     def __init__(self, server, *topics, headers=None, hub=HUB, **query):
         super().__init__(server, url(*topics, hub=hub, **query), headers)

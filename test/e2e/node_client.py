@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A page's script in Node, as far as a test drives it: it takes commands in JSON
-by its standard input, and prints in JSON what happens."""
+"""A page's script in Node, driven by a test. It takes JSON commands from its
+standard input, and prints JSON for each thing that happens."""
 
 import json
 import os

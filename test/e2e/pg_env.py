@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A private PostgreSQL server, and web servers that keep their messages in
-it."""
+"""A private PostgreSQL server, and the configuration of web servers that use it
+as their store."""
 
 import os
 import shutil
@@ -20,12 +20,12 @@ SKIPPED = 77
 
 
 class Cluster:
-    """One server with one database, reached by a socket in its folder.
+    """One server with one database; clients use a socket in its folder.
 
-    settings: NAME=VALUE of postgresql.conf, beside those of pg_cluster.
-    port:     where it listens on 127.0.0.1, too.
-    env:      added to the server's environment.
-    parent:   the folder of its folder.
+    settings: NAME=VALUE for postgresql.conf, in addition to pg_cluster's.
+    port:     the port of 127.0.0.1 where it listens, too.
+    env:      additions to the server's environment.
+    parent:   where the server's folder is made.
     """
 
     def __init__(self, settings=(), port=None, env=None,
@@ -49,7 +49,7 @@ class Cluster:
         self.conninfo = done.stdout.strip()
 
     def lay(self, name):
-        """Run one more file of sql/postgresql, and the grants."""
+        """Run another file of sql/postgresql, and then grants.sql."""
         for file in (name, "grants.sql"):
             self.psql("\\i " + os.path.join(REPO, "sql", "postgresql", file))
 
@@ -60,8 +60,8 @@ class Cluster:
             + (["-U", user] if user else [])
 
     def psql(self, sql, user=None, check=True, database="site"):
-        """Run SQL as another program does. Return the output, or (status,
-        error)."""
+        """Run SQL as another program does. Return the output; with check=False
+        return (status, error)."""
         done = subprocess.run(self.command(user, database), input=sql,
                               text=True,
                               stdout=subprocess.PIPE, stderr=subprocess.PIPE,
@@ -72,13 +72,14 @@ class Cluster:
         return done.returncode, done.stderr
 
     def database(self, name):
-        """A database of its own, with the schema."""
+        """Make a new database with the schema."""
         self.psql("CREATE DATABASE %s TEMPLATE site" % name,
                   database="postgres")
         return Database(self, name)
 
     def session(self):
-        """A psql that stays open, whose transactions the test holds open."""
+        """Return a psql that stays open, so that a test can hold a transaction
+        open."""
         return Session(self.command(), self.env)
 
     def first_pid(self):
@@ -86,7 +87,7 @@ class Cluster:
             return int(file.readline())
 
     def pids(self):
-        """The process ids of the postmaster and all its children."""
+        """Return the process ids of the postmaster and all its children."""
         first = self.first_pid()
         done = subprocess.run(["ps", "-o", "pid=", "--ppid", str(first)],
                               stdout=subprocess.PIPE, text=True, check=True)
@@ -100,15 +101,15 @@ class Cluster:
                 pass
 
     def pause(self):
-        """Stop all processes of the server; they stay there and keep their
-        sockets."""
+        """Stop all processes of the server by SIGSTOP: they remain, and keep
+        their sockets."""
         self.signal(signal.SIGSTOP)
 
     def resume(self):
         self.signal(signal.SIGCONT)
 
     def crash(self):
-        """Kill the whole server, as a power cut does."""
+        """Kill the whole server, as if its power failed."""
         first = self.pids()[0]
         self.signal(signal.SIGKILL)
         while os.path.exists("/proc/%d" % first):
@@ -119,23 +120,23 @@ class Cluster:
                        check=True, env=self.env)
 
     def start(self):
-        """Start it again."""
+        """Start the server again."""
         self.run_tool("again")
 
     def stop(self):
-        """Shut it down, as an administrator does."""
+        """Shut the server down, as an administrator does."""
         first = self.first_pid()
         self.run_tool("stop")
         wait_until(lambda: not os.path.exists("/proc/%d" % first), 20,
                    "the end of the server")
 
     def restart(self):
-        """Stop it and start it, so that new settings count."""
+        """Stop the server and start it, so that new settings take effect."""
         self.stop()
         self.start()
 
     def standby(self, synchronous=True):
-        """A hot standby of this server: a Cluster, too."""
+        """Make a hot standby of this server; return its Cluster."""
         other = object.__new__(Cluster)
         other.folder = self.folder + "-standby"
         other.conninfo = self.conninfo.replace(self.folder, other.folder)
@@ -155,8 +156,8 @@ class Cluster:
                    "the standby to follow")
 
     def promote(self):
-        """Let a standby take the place of its primary.  Its standby is not
-        there yet, so nothing is waited for."""
+        """Let this standby take the place of its primary. It needs no standby
+        for that: the statement does not wait for one."""
         self.psql("SELECT pg_promote()")
 
     def log(self):
@@ -179,8 +180,8 @@ class Cluster:
 
 
 class Pooler:
-    """PgBouncer in transaction mode before a cluster, in a folder of its
-    own."""
+    """A PgBouncer in transaction mode between web servers and a cluster, with
+    its own folder."""
 
     def __init__(self, cluster):
         program = shutil.which("pgbouncer") or "/usr/sbin/pgbouncer"
@@ -216,7 +217,7 @@ class Pooler:
 
 
 class Database:
-    """A database of a cluster, as the store of a web server."""
+    """A database of a cluster that a web server uses as its store."""
 
     def __init__(self, cluster, name):
         self.cluster, self.name = cluster, name
@@ -228,8 +229,9 @@ class Database:
                 "dbname=site", "dbname=" + self.name))
 
     def sql(self, text, check=True):
-        """Rows of strings, as httpd_env.sqlite() has them: 1 is true and 0
-        is false.  What is changed is published when this returns."""
+        """Return rows of strings, as httpd_env.sqlite() does: 1 is true and
+        0 is false.  After a change, return only when its messages are
+        published."""
         if not check:
             return self.cluster.psql("SET search_path = comet;" + text,
                                      check=False, database=self.name)
@@ -256,7 +258,7 @@ class Database:
 
 
 class Session:
-    """A psql whose statements are given one after the other."""
+    """A psql that runs statements one by one."""
 
     def __init__(self, command, env):
         self.proc = subprocess.Popen(command, stdin=subprocess.PIPE,
@@ -281,7 +283,8 @@ class Session:
 
 
 def server_conf(cluster, **more):
-    """Arguments for a server on a cluster; `more` replaces some."""
+    """Return the arguments for a web server that uses a cluster; `more`
+    replaces some."""
     conf = dict(
         comet="status", children=2,
         before='LoadModule comet_pg_module "%s"\n' % PG_MODULE,

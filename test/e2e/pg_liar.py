@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A server that speaks PostgreSQL's protocol, and says what no PostgreSQL would
-say."""
+"""A server that speaks PostgreSQL's protocol, and gives answers that a real
+PostgreSQL would never give."""
 
 import socket
 import struct
@@ -13,7 +13,8 @@ def packet(kind, body=b""):
 
 
 def row(*values):
-    """The row of an answer, and its columns' description; binary int8."""
+    """Return an answer's row of binary int8 values, after the description of
+    its columns."""
     columns = b"".join(b"c\0" + struct.pack("!ihihih", 0, 0, 20, 8, -1, 1)
                        for _ in values)
     data = b"".join(struct.pack("!iq", 8, value) for value in values)
@@ -26,9 +27,9 @@ HELLO = packet(b"R", struct.pack("!i", 0)) \
     + packet(b"S", b"client_encoding\0UTF8\0") \
     + packet(b"K", struct.pack("!ii", 4711, 42)) + READY
 DONE = packet(b"C", b"SELECT 1\0") + READY
-# What it answers to a statement, besides the rows of the first one.
+# The lies: what the server sends as the answer to a statement.
 LIES = {
-    # as if the client were to send or get a file: libpq says so for ever
+    # the server says that a file is copied: libpq then reports COPY for ever
     "copy out": packet(b"H", struct.pack("!bh", 0, 0)),
     "copy in": packet(b"G", struct.pack("!bh", 0, 0)),
     "no rows": DONE,
@@ -41,9 +42,9 @@ LIES = {
 
 
 class Liar:
-    """Accepts connections in a folder's socket, says that the schema is there,
-    and answers all other statements by `self.lie`: a key of LIES, "flood" or
-    "slow"."""
+    """Accepts connections on a socket in a folder.  It says that the schema
+    exists, and answers all other statements with `self.lie`: a key of LIES,
+    "flood" or "slow"."""
 
     def __init__(self, folder):
         self.path = folder + "/.s.PGSQL.5432"
@@ -108,7 +109,7 @@ class Liar:
             conn.sendall(parsed + LIES[self.lie])
 
     def change(self, lie):
-        """Lie in another way from now on, on new connections."""
+        """Change the lie, and cut all connections, so that new ones get it."""
         self.lie = lie
         for conn in self.connections:
             try:

@@ -15,9 +15,9 @@ CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
 
 def frame(opcode, payload=b"", fin=True, mask=b"\x37\xfa\x21\x3d", rsv=0,
           length=None, form=None):
-    """One frame.  `length` is announced instead of the true length; `form` is
-    the number of bytes in which it is written (0, 2 or 8).  With `mask` None
-    the frame is not masked."""
+    """Return one frame.  Its head gives `length` instead of the true length,
+    written in `form` bytes (0, 2 or 8).  With `mask` None the frame is not
+    masked."""
     if isinstance(payload, str):
         payload = payload.encode()
     size = len(payload) if length is None else length
@@ -45,7 +45,8 @@ def close_frame(code=None, reason=b"", **how):
 
 
 def handshake(key=None, **changes):
-    """The headers of a correct handshake; None leaves one out."""
+    """Return the headers of a correct handshake; a header that is None is left
+    out."""
     headers = {"Upgrade": "websocket", "Connection": "Upgrade",
                "Sec-WebSocket-Key": key or "dGhlIHNhbXBsZSBub25jZQ==",
                "Sec-WebSocket-Version": "13"}
@@ -94,8 +95,8 @@ class Socket:
                  {"publish": dict(members, body=body)})
 
     def frame(self):
-        """Read a frame: (opcode, payload).  A server's frames are whole and not
-        masked."""
+        """Read a frame; return (opcode, payload).  It must be final and
+        unmasked, as all frames of the server are."""
         first, second = self.conn.exactly(2)
         assert first & 0x70 == 0 and second & 0x80 == 0
         assert first & 0x80, "a fragment"
@@ -114,7 +115,7 @@ class Socket:
         return first & 0x0f, payload
 
     def hear(self):
-        """Read the next text frame as JSON, answering pings."""
+        """Read the next text frame as JSON, and answer pings before it."""
         while True:
             opcode, payload = self.frame()
             if opcode == PING:
@@ -125,8 +126,8 @@ class Socket:
                 raise Closed("closed: %s %s" % (self.code, self.reason))
 
     def stored(self, body, **members):
-        """Publish, and read until the answer and the message are there; return
-        both."""
+        """Publish, and read until both the answer and the message have arrived.
+        Return both."""
         self.publish(body, ref=body, **members)
         answer, messages = None, {}
         while answer is None or answer["stored"] not in messages:
@@ -145,8 +146,8 @@ class Socket:
         return first["open"]
 
     def until_close(self):
-        """Read to the Close frame and to the end of the connection; return
-        the code and the frames before it."""
+        """Read up to the Close frame and the end of the connection. Return the
+        close code and the frames before it."""
         seen = []
         while self.code is None and self.reason is None:
             opcode, payload = self.frame()

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What RFC 6455 (sections 5 to 7) says about the frames that a client sends:
-a reference server in Python, which shares no code with mod_comet, and families
-of cases.  A case is a name and the frames; the reference tells the answers."""
+"""A reference server for the frames that a client sends, after RFC 6455
+(sections 5 to 7), and families of cases.  It shares no code with mod_comet. A
+case is a name and frames; the reference says how a server must answer them."""
 
 import struct
 from collections import namedtuple
@@ -12,7 +12,7 @@ from socket_client import (BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT,
 # A frame as a client sends it; `length` and `form` as in socket_client.frame().
 Frame = namedtuple("Frame", "opcode payload fin rsv masked form length",
                    defaults=(b"", True, 0, True, None, None))
-MOST = 6 * 65536 + 4096         # the longest message that is taken in
+MOST = 6 * 65536 + 4096         # the longest message that is accepted
 VALID_CODES = set(range(1000, 1004)) | set(range(1007, 1012)) \
     | set(range(3000, 5000))
 
@@ -24,24 +24,23 @@ def encode(one):
 
 
 def is_utf8(text, whole):
-    """Whether a text is valid UTF-8; without `whole`, whether it still can
-    become valid."""
+    """Return whether a text is valid UTF-8. With `whole` false, return whether
+    further bytes can make it valid."""
     try:
         text.decode("utf-8")
         return True
     except UnicodeDecodeError as error:
-        # an incomplete character at the end is the only error that further
-        # bytes can mend
+        # only an incomplete character at the end can still become valid
         return not whole and error.reason == "unexpected end of data"
 
 
 class Reference:
-    """The server's side.  `answers` are its frames: (opcode, payload), and
-    (CLOSE, code) last; `texts` are the messages that it takes."""
+    """The server's side.  `answers` are its frames: (opcode, payload), and last
+    (CLOSE, code).  `texts` are the messages that it accepts."""
 
     def __init__(self, frames):
         self.answers, self.texts = [], []
-        self.message = None         # the fragments so far
+        self.message = None         # the payload of the fragments so far
         for one in frames:
             if self.is_closed():
                 break
@@ -53,8 +52,8 @@ class Reference:
         return bool(self.answers) and self.answers[-1][0] == CLOSE
 
     def take(self, one):
-        """@return the code of the Close that answers; 0: one without a code;
-        None: the connection goes on."""
+        """Take a frame. Return the code of the Close that answers it; 0 if that
+        Close has no code; None if the connection goes on."""
         size = len(one.payload) if one.length is None else one.length
         form = one.form
         shortest = 0 if size < 126 else 2 if size < 65536 else 8
@@ -102,13 +101,13 @@ class Reference:
 # -- families of cases ---------------------------------------------------------
 
 def text(body="a"):
-    """A message that mod_comet stores."""
+    """Return a command to publish, which mod_comet accepts."""
     return b'{"publish": {"body": "%s"}}' % body.encode()
 
 
 def heads():
-    """Every opcode with every reserved bit, final or not, masked or not; alone
-    and within a message."""
+    """Yield every opcode with every reserved bit, final or not, masked or not.
+    Each is tried alone and within a message."""
     begun = Frame(TEXT, b"{", fin=False)
     for opcode in range(16):
         for rsv in range(8):
@@ -122,8 +121,8 @@ def heads():
 
 
 def lengths():
-    """Every length at a boundary, in each form that can hold it; and lengths
-    that are only announced."""
+    """Yield every length at a boundary, in each form that can hold it, and
+    longer lengths that are announced but not sent."""
     for size in (0, 1, 124, 125, 126, 127, 65535, 65536):
         for form in (0, 2, 8):
             if size >= (126, 65536, 1 << 63)[form // 3]:
@@ -141,7 +140,8 @@ def lengths():
 
 
 def limits():
-    """Messages as long as any may be, and one byte longer."""
+    """Yield messages of the greatest length that is allowed, and one byte
+    longer."""
     half = MOST // 2
     for size in (MOST, MOST + 1):
         yield "%d bytes" % size, [Frame(TEXT, b" " * size)]
@@ -151,8 +151,8 @@ def limits():
 
 
 def fragments():
-    """Control frames between fragments, at each place; fragments that do not
-    belong together."""
+    """Yield control frames at each place between fragments, and fragments that
+    do not belong together."""
     parts = [text()[:5], b"", text()[5:9], text()[9:]]
     for at in range(5):
         for opcode, payload in ((PING, b"p"), (PONG, b"q"), (CLOSE, b""),
@@ -176,7 +176,7 @@ BAD = (b"\x80", b"\xbf", b"\xc0\x80", b"\xc1\xbf", b"\xe0\x80\x80",
 
 
 def characters():
-    """UTF-8 split into two fragments at each byte, valid and invalid."""
+    """Yield valid and invalid UTF-8, split into two fragments at each byte."""
     whole = [text(good) for good in GOOD if good]
     whole += [b'"' + bad + b'"' for bad in BAD]
     whole += [b'"' + bad for bad in BAD]
@@ -188,7 +188,8 @@ def characters():
 
 
 def closes():
-    """Close codes, and reasons of each length and with each character."""
+    """Yield Close frames with many codes, lengths and characters in the
+    reason."""
     codes = list(range(0, 6)) + list(range(995, 1030)) + [
         1099, 1100, 1999, 2000, 2999, 3000, 3999, 4000, 4999, 5000, 9999, 65535]
     for code in codes:
@@ -209,7 +210,7 @@ def families():
 
 
 def at_random(dice, count):
-    """Cases of several frames, most of which are right."""
+    """Yield random cases of several frames, most of which are valid."""
     def one(within):
         kind = dice.random()
         if kind < 0.25:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the suite does not run with COMET_STORE=postgresql, since it is about
-SQLite: its files, locks, programs, limits, or the ways to break them."""
+"""The tests that do not run with COMET_STORE=postgresql. They are about
+SQLite's files, locks, programs or limits, or break the store in a way that only
+SQLite knows."""
 
 FILES = {
     "test_170_faults": "faults of the database's file and of its disk",
@@ -18,7 +19,7 @@ TESTS = {}
 
 
 def reason(item):
-    """Why a test does not run; None: it does."""
+    """Return why a test does not run, or None if it runs."""
     return FILES.get(item.path.stem) or next(
         (why for name, why in TESTS.items()
          if item.originalname.startswith(name)), None)

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An event stream that the test reads piece by piece, and publishing to it."""
+"""An event stream that a test reads piece by piece, and a function that
+publishes."""
 
 from event_stream import EventStream    # in test/tools
 from http_client import quote
@@ -27,14 +28,15 @@ class Stream:
         self.conn.close()
 
     def step(self):
-        """Read the next piece; False at the end of the stream."""
+        """Read the next piece; return False at the end of the stream."""
         piece = self.conn.chunk()
         self.bytes += piece
         self.parser.feed(piece)
         return bool(piece)
 
     def until(self, count):
-        """Read until there are `count` events in all; return their data."""
+        """Read until there are `count` events in all; return the data of
+        all."""
         while len(self.events) < count:
             assert self.step(), "ended after %r" % self.events
         return self.data()
