@@ -58,8 +58,8 @@ CANNOT_OPEN = re.compile(r"CometStore: \S+: (?!another process has locked"
 STORE = os.environ.get("COMET_STORE", "sqlite")
 NEW_DATABASE = None
 
-# A folder for tests of the module's advice: it proposes no command for a system
-# folder such as /dev/shm.
+# The folder of servers whose advice is tested.  The module proposes no command
+# for a system folder such as /dev/shm.
 ORDINARY = "/tmp"
 
 BASE_MODULES = ("authz_core", "authz_host", "authn_core", "authn_file",
@@ -139,8 +139,8 @@ def give_port(port):
 
 def sqlite(db, sql, timeout_ms=5000, check=True):
     """Run the statements of `sql`.  Return all rows as lists of texts, which
-    are those of the sqlite3 command line. (It would take 16 ms to start.)  With
-    `check=False`, return whether a statement failed, and SQLite's message.
+    are those of the sqlite3 command line (which would take 16 ms to start).
+    With `check=False`, return whether a statement failed, and SQLite's message.
     `db` is a path, or a pg_env.Database."""
     if not isinstance(db, str):
         return db.sql(sql, check)

@@ -33,7 +33,8 @@ def open_clock(server, url=URL, headers=None, version="1.1"):
 
 
 def next_tick(conn, heartbeats=False):
-    """The next chunk, which must be exactly one tick, and its stamp."""
+    """Read the next chunk, which must be exactly one tick. Return its time and
+    when it arrived (monotonic and wall clock)."""
     data = conn.chunk()
     while heartbeats and data == b"\n":
         data = conn.chunk()
@@ -44,7 +45,7 @@ def next_tick(conn, heartbeats=False):
 
 
 def test_100_01_head(server):
-    """Status, type, caching and framing are the original's."""
+    """Status, type, caching and framing are those of the original."""
     with open_clock(server) as conn:
         assert conn.headers["content-type"].replace(" ", "").lower() \
             == "text/html;charset=utf-8"
@@ -57,8 +58,8 @@ def test_100_01_head(server):
 
 
 def test_100_02_opening(server):
-    """The page head is sent once, together with the first tick in one
-    chunk."""
+    """The first chunk has the head of the page, sent once, and the first
+    tick."""
     begin = time.monotonic()
     with open_clock(server) as conn:
         opening = conn.chunk()
@@ -94,7 +95,7 @@ def test_100_03_rhythm(server):
 
 @pytest.mark.serial
 def test_100_04_all_together(server):
-    """All streams tick at the same moment, whenever they were opened."""
+    """All streams tick at the same moment, no matter when they were opened."""
     conns = []
     try:
         for _ in range(4):
@@ -117,12 +118,13 @@ def test_100_04_all_together(server):
 
 
 def test_100_05_young_stream_skips(server):
-    """A stream younger than half a second is not ticked twice."""
+    """The second tick of a stream comes at least half a second after the
+    first."""
     for part in (0.6, 0.75, 0.9):
         start = int(time.time()) + part
         if start < time.time():
             start += 1
-        time.sleep(start - time.time())     # to that place in the second
+        time.sleep(start - time.time())     # until this part of the second
         with open_clock(server) as conn:
             conn.chunk()
             opened = conn.stamp
@@ -132,7 +134,8 @@ def test_100_05_young_stream_skips(server):
 
 
 def test_100_06_http10(server):
-    """HTTP/1.0: no chunks; the connection's end is the end of the answer."""
+    """Over HTTP/1.0 the answer has no chunks, and ends when the connection
+    ends."""
     with open_clock(server, version="1.0") as conn:
         assert conn.framing == "close"
         assert "close" in conn.headers.get("connection", "close").lower()
@@ -144,7 +147,7 @@ def test_100_06_http10(server):
 
 
 def test_100_07_head_method(server):
-    """HEAD answers at once (the original never did)."""
+    """HEAD is answered at once (the original never answered it)."""
     begin = time.monotonic()
     answer = server.request("HEAD", URL)
     assert answer.status == 200
@@ -175,7 +178,7 @@ def test_100_09_no_transformation(server):
 
 @pytest.mark.serial
 def test_100_10_tick(server):
-    """CometTick sets the interval between ticks, for each location."""
+    """CometTick sets the interval between ticks for its location."""
     with open_clock(server, "/slow/backend.php") as conn:
         conn.chunk()
         _, one, _ = next_tick(conn)
@@ -191,8 +194,8 @@ def test_100_10_tick(server):
 
 
 def test_100_11_leave(server):
-    """A client that leaves is noticed within 5 s and leaves the status
-    counters."""
+    """The server notices within 5 s that clients have left, and no longer
+    counts them."""
     conns = [open_clock(server) for _ in range(10)]
     server.wait_waiting(10, "clock")
     for conn in conns:
@@ -211,7 +214,7 @@ def test_100_12_longer_than_timeout(make_server):
 
 @pytest.mark.event
 def test_100_13_rare_ticks_longer_than_timeout(make_server):
-    """A stream whose ticks are rarer than Timeout survives, too."""
+    """A stream also survives if its ticks are rarer than Timeout."""
     server = make_server(timeout=2, conf="CometTick 5s")
     with open_clock(server) as conn:
         conn.chunk()
@@ -222,7 +225,8 @@ def test_100_13_rare_ticks_longer_than_timeout(make_server):
 
 
 def test_100_14_query_and_path(server):
-    """The clock ignores query strings; a path below it is not the clock."""
+    """The clock ignores query strings, and does not answer URLs below its
+    path."""
     with open_clock(server, URL + "?x=1&timestamp=abc") as conn:
         assert TICK.search(conn.chunk())
     answer = server.get(URL + "/below")
@@ -230,7 +234,7 @@ def test_100_14_query_and_path(server):
 
 
 def test_100_15_first_tick_is_current(server):
-    """A reload of the page shows the time of the reload, not a cached one."""
+    """After a reload the page shows the current time, not a cached one."""
     for _ in range(3):
         with open_clock(server, headers={
                 "If-Modified-Since": "Mon, 26 Jul 2027 05:00:00 GMT",

@@ -42,14 +42,14 @@ XHR = {"X-Requested-With": "XMLHttpRequest"}
 
 @pytest.fixture
 def chat(server):
-    """Return the server, and URL and channel of a backend that no test has
+    """Return the server, and the URL and channel of a backend that no test has
     used."""
     url, channel = server.next_classic()
     return server, url, channel
 
 
 def poll(server, url, cursor=0, **kwargs):
-    """Poll once and require a good answer; return (msg, timestamp)."""
+    """Poll once and check the answer; return (msg, timestamp)."""
     query = "" if cursor is None else "?timestamp=%s" % cursor
     answer = server.get(url + query, **kwargs)
     assert answer.status == 200, answer
@@ -103,7 +103,7 @@ def test_110_01_publish(chat, method):
     ("msg=tab%09nl%0D%0Aend%7f%1b", "tab\tnl\r\nend\x7f\x1b"),
 ])
 def test_110_02_query(chat, query, text):
-    """The query is decoded as PHP decodes it."""
+    """The query is decoded in the way PHP decodes it."""
     server, url, channel = chat
     answer = server.get(url + "?" + query, XHR)
     assert answer.status == 200 and answer.body == b"", answer
@@ -113,7 +113,7 @@ def test_110_02_query(chat, query, text):
 
 
 def test_110_03_raw_utf8(chat):
-    """Raw UTF-8 bytes in the request line are accepted."""
+    """Raw UTF-8 bytes in the request line are stored unchanged or get 400."""
     server, url, channel = chat
     with server.raw() as conn:
         conn.request("GET", url + "?msg=中文", XHR)
@@ -145,7 +145,8 @@ def test_110_04_form_body_ignored(chat):
     "msg=%ff", "msg=ok%c3", "msg=%ed%a0%80", "msg=%c0%80", "msg=%00",
     "msg=a%00b", "msg=%f4%90%80%80"])
 def test_110_05_bad_bytes(chat, query):
-    """Invalid UTF-8 and NUL: 400 with a JSON error, nothing stored."""
+    """Invalid UTF-8 and NUL get 400 with a JSON error, and nothing is
+    stored."""
     server, url, channel = chat
     answer = server.get(url + "?" + query, XHR)
     assert answer.status == 400, answer
@@ -155,7 +156,8 @@ def test_110_05_bad_bytes(chat, query):
 
 
 def test_110_06_sizes(chat):
-    """4096 and 8000 bytes are stored; 12 kB of CJK is refused completely."""
+    """4096 and 8000 bytes are stored.  A URL of 12 kB is stored or refused as a
+    whole."""
     server, url, channel = chat
     server.publish("x" * 4096, url)
     server.publish("y" * 8000, url)
@@ -169,8 +171,8 @@ def test_110_06_sizes(chat):
 
 
 def test_110_07_over_the_limit(make_server):
-    """A message over CometMaxMessageSize: 413 with a JSON error; one of
-    exactly that size is stored."""
+    """A message over CometMaxMessageSize gets 413 with a JSON error. A message
+    of exactly that size is stored."""
     server = make_server(conf="CometMaxMessageSize 100")
     answer = server.get("/chat/backend.php?msg=" + "x" * 101, XHR)
     assert answer.status == 413, answer
@@ -183,7 +185,7 @@ def test_110_07_over_the_limit(make_server):
 
 
 def test_110_08_head_never_publishes(chat):
-    """HEAD with msg: 405 with Allow, nothing stored."""
+    """HEAD with msg gets 405 with Allow, and nothing is stored."""
     server, url, channel = chat
     answer = server.request("HEAD", url + "?msg=x", None, XHR)
     assert answer.status == 405, answer
@@ -194,7 +196,7 @@ def test_110_08_head_never_publishes(chat):
 @pytest.mark.parametrize("query", ["", "?msg=x", "?timestamp=0"])
 @pytest.mark.parametrize("method", ["DELETE", "PATCH", "PROPFIND"])
 def test_110_09_methods(chat, method, query):
-    """Other methods: 405 with Allow, nothing stored."""
+    """Other methods get 405 with Allow, and nothing is stored."""
     server, url, channel = chat
     answer = server.request(method, url + query, None, XHR)
     assert answer.status == 405, answer
@@ -203,7 +205,7 @@ def test_110_09_methods(chat, method, query):
 
 
 def test_110_10_options(chat):
-    """OPTIONS answers at once and lists the allowed methods."""
+    """OPTIONS lists the allowed methods."""
     server, url, _ = chat
     answer = server.request("OPTIONS", url)
     assert answer.status in (200, 204)
@@ -211,7 +213,8 @@ def test_110_10_options(chat):
 
 
 def test_110_11_publish_off(server):
-    """CometPublish off: 403, nothing stored; polls still work."""
+    """With CometPublish off, publishing gets 403 and stores nothing. Polls
+    still work."""
     answer = server.get("/off/backend.php?msg=x", XHR)
     assert answer.status == 403, answer
     assert "error" in answer.json()
@@ -222,7 +225,7 @@ def test_110_11_publish_off(server):
 # -- polling ----------------------------------------------------------------
 
 def test_110_20_answer(chat):
-    """The answer's type, headers and keys."""
+    """A poll's answer has the right type, headers and keys."""
     server, url, _ = chat
     server.publish("hi", url)
     answer = server.get(url + "?timestamp=0")
@@ -240,7 +243,7 @@ def test_110_20_answer(chat):
 
 
 def test_110_21_next_message(chat):
-    """Each poll gives the next message after the cursor, in order."""
+    """Each poll returns the next message after its cursor."""
     server, url, _ = chat
     want = ["m%d" % i for i in range(10)]
     for text in want:
@@ -255,7 +258,7 @@ def test_110_21_next_message(chat):
                                    "?msg=&timestamp=0", "?Timestamp=5",
                                    "?timestamp=7&timestamp=0"])
 def test_110_22_no_cursor(chat, query):
-    """If T is empty, absent or 0, the poll starts CometReplay messages
+    """If the cursor is empty, absent or 0, the poll starts CometReplay messages
     back."""
     server, url, _ = chat
     for i in range(55):
@@ -265,7 +268,8 @@ def test_110_22_no_cursor(chat, query):
 
 
 def test_110_23_replay(server):
-    """CometReplay N starts N messages back; 0 starts with the next message."""
+    """CometReplay N starts a new client N messages back.  With 0 it gets only
+    new messages."""
     for i in range(5):
         server.publish("r%d" % i, "/three/backend.php")
         server.publish("n%d" % i, "/none/backend.php")
@@ -277,7 +281,8 @@ def test_110_23_replay(server):
 
 
 def test_110_24_any_old_cursor(chat):
-    """A cursor before the first message returns the first message."""
+    """A poll whose cursor is before the first message returns the first
+    message."""
     server, url, _ = chat
     server.publish("one", url)
     server.publish("two", url)
@@ -286,7 +291,8 @@ def test_110_24_any_old_cursor(chat):
 
 
 def test_110_25_ahead_is_a_resync(chat):
-    """A cursor ahead of the store counts as 0 instead of waiting for ever."""
+    """A poll whose cursor is ahead of the store starts over; it does not wait
+    for ever."""
     server, url, _ = chat
     server.publish("one", url)
     server.publish("two", url)
@@ -297,8 +303,8 @@ def test_110_25_ahead_is_a_resync(chat):
 
 
 def test_110_26_not_ahead(chat):
-    """A cursor equal to another channel's newest timestamp is not ahead: the
-    poll is held."""
+    """A cursor equal to the newest timestamp of another channel is not ahead:
+    its poll waits."""
     server, url, _ = chat
     server.publish("one", url)
     newest = server.post("elsewhere", "x")
@@ -316,7 +322,7 @@ def test_110_26_not_ahead(chat):
     "1%00", "0%27+OR+1", "%EF%BC%91", "-0", "Infinity", "1,2", "--",
     "9" * 400], ids=lambda c: c[:40])
 def test_110_27_bad_cursors(chat, cursor):
-    """A malformed cursor: an immediate 400 that names the parameter."""
+    """A malformed cursor gets an immediate 400 that names the parameter."""
     server, url, _ = chat
     server.publish("one", url)
     answer = server.get(url + "?timestamp=" + cursor, timeout=3)
@@ -326,7 +332,7 @@ def test_110_27_bad_cursors(chat, cursor):
 
 
 def test_110_28_array_key(chat):
-    """timestamp[]= is a different key and never causes a 5xx."""
+    """timestamp[]= is another parameter than timestamp, and causes no 5xx."""
     server, url, _ = chat
     server.publish("one", url)
     answer = server.get(url + "?timestamp[]=1", timeout=3)
@@ -334,7 +340,7 @@ def test_110_28_array_key(chat):
 
 
 def test_110_29_held(chat):
-    """A held poll sends its headers at once, then nothing until the
+    """A held poll gets its headers at once, and then nothing until the
     message."""
     server, url, _ = chat
     server.publish("old", url)
@@ -365,7 +371,8 @@ def test_110_30_held_empty_channel(chat):
 
 
 def test_110_31_wake_latency(chat):
-    """A waiting page gets the message well within a second (median 50 ms)."""
+    """A waiting page gets a message within 50 ms in the median, and always
+    within a second."""
     server, url, _ = chat
     lags = []
     with Poller(server.port, url) as page:
@@ -382,12 +389,13 @@ def test_110_31_wake_latency(chat):
 
 @pytest.mark.parametrize("cursor", [None, 0, 1, "given", "ahead"])
 def test_110_32_no_news(server, cursor):
-    """No news: {"msg":"","timestamp":T} after CometPollTimeout."""
-    url = "/chat/backend.php"       # CometPollTimeout 1s; never published
+    """A poll without news gets {"msg":"","timestamp":T} after
+    CometPollTimeout."""
+    url = "/chat/backend.php"  # CometPollTimeout is 1s; no test publishes here
     server.post("noise", "x")
     sent = {"given": int(time.time() * 1e6) - 5000000,
             "ahead": 2 ** 53 - 1}.get(cursor, cursor)
-    if cursor == "given":           # below the store's last: not ahead
+    if cursor == "given":  # below the store's newest timestamp, so not ahead
         sent = min(sent, server.post("noise", "y"))
     begin = time.monotonic()
     text, stamp = poll(server, url, sent)
@@ -401,8 +409,7 @@ def test_110_32_no_news(server, cursor):
 
 
 def test_110_33_no_news_empty_store(make_server):
-    """In an empty store a poll with T=0 ends with the cursor 0, and so does
-    the next one."""
+    """In an empty store, polls without a cursor get the cursor 0."""
     server = make_server(conf="CometPollTimeout 500ms")
     assert poll(server, "/chat/backend.php", 0) == ("", 0)
     assert poll(server, "/chat/backend.php", None) == ("", 0)
@@ -422,7 +429,8 @@ def test_110_34_no_news_then_message(chat):
 
 
 def test_110_35_poll_timeout_below_timeout(make_server):
-    """A poll is held at most 4/5 of Timeout, and never ends empty."""
+    """A poll is held for at most 4/5 of Timeout, and then gets the no-news
+    answer."""
     server = make_server(timeout=2, conf="CometPollTimeout 25s")
     server.publish("x")
     _, cursor = poll(server, "/chat/backend.php")
@@ -432,7 +440,7 @@ def test_110_35_poll_timeout_below_timeout(make_server):
 
 
 def test_110_36_head_poll(chat):
-    """HEAD of a poll returns its headers at once, with or without news."""
+    """HEAD of a poll gets its headers at once, with or without news."""
     server, url, _ = chat
     for _ in range(2):
         begin = time.monotonic()
@@ -455,7 +463,8 @@ def test_110_37_conditional_requests_ignored(chat):
 
 
 def test_110_38_http10_poll(chat):
-    """HTTP/1.0: the poll is held, answered and closed, without chunks."""
+    """An HTTP/1.0 poll is held and answered without chunks; then its connection
+    is closed."""
     server, url, _ = chat
     with server.raw() as conn:
         conn.request("GET", url + "?timestamp=0", version="1.0")
@@ -467,7 +476,7 @@ def test_110_38_http10_poll(chat):
 
 
 def test_110_39_path_below(chat):
-    """A path below the backend is not the backend."""
+    """A URL below the backend's path, or longer than it, is not the backend."""
     server, url, channel = chat
     assert server.get(url + "/x?msg=y", XHR).status == 404
     assert server.get(url + "x?msg=y", XHR).status == 404
@@ -505,7 +514,8 @@ def test_110_50_escape(chat):
 
 
 def test_110_51_escape_off(server):
-    """CometEscape off returns the text itself, still as safe JSON."""
+    """With CometEscape off, msg is the text itself, and the JSON is still
+    safe."""
     for text in NASTY:
         server.publish(text, "/raw/backend.php")
     cursor = 0
@@ -527,7 +537,7 @@ def test_110_52_utf8_is_raw(chat):
 # -- many -------------------------------------------------------------------
 
 def test_110_60_burst(chat):
-    """10 messages within a second all arrive, in order, none twice."""
+    """10 messages within a second all arrive once and in order."""
     server, url, _ = chat
     want = ["b%d" % i for i in range(10)]
     with Poller(server.port, url) as one, Poller(server.port, url) as two:
@@ -542,8 +552,8 @@ def test_110_60_burst(chat):
 
 
 def test_110_61_parallel(chat):
-    """40 messages posted in parallel: each arrives once, in the same order for
-    all."""
+    """40 messages are posted in parallel.  Each arrives once, and all pages get
+    the same order."""
     server, url, channel = chat
     want = {"p%d" % i for i in range(40)}
     with Poller(server.port, url) as one, Poller(server.port, url) as two:
@@ -556,8 +566,8 @@ def test_110_61_parallel(chat):
 
 
 def test_110_62_away(chat):
-    """10 messages published while the page is closed all arrive when it is
-    back."""
+    """10 messages that are published while the page is closed all arrive when
+    it returns."""
     server, url, _ = chat
     with Poller(server.port, url) as page:
         server.publish("before", url)
@@ -572,7 +582,8 @@ def test_110_62_away(chat):
 
 
 def test_110_63_counters(chat):
-    """published and delivered count correctly; nothing waits afterwards."""
+    """The counters of waiting clients, of published and of delivered messages
+    are right."""
     server, url, _ = chat
     before = server.status()
     with Poller(server.port, url) as page:
@@ -591,8 +602,7 @@ def test_110_63_counters(chat):
 
 
 def test_110_64_channels_apart(server):
-    """A poll returns its own channel only; one order covers the whole
-    store."""
+    """A poll returns messages of its own channel only."""
     (one, _), (two, _) = server.next_classic(), server.next_classic()
     for i in range(5):
         server.publish("one%d" % i, one)

@@ -41,7 +41,8 @@ SERVER = {"conf": """
 
 @pytest.fixture(scope="module", autouse=True)
 def passwords(shared_server):
-    """anna:secret and bert:secret (SHA1, as htpasswd -s writes them)."""
+    """Write the passwords anna:secret and bert:secret (SHA1, like htpasswd
+    -s)."""
     with open(shared_server.root + "/conf/passwd", "w") as out:
         for name in ("anna", "bert"):
             out.write(name + ":{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ=\n")
@@ -59,9 +60,9 @@ def post(server, target, body=b"x", ctype="text/plain", headers=None):
 
 
 def check_common(answer):
-    """Check what every answer of the endpoint has in common."""
+    """Check the headers that all answers of the endpoint must have."""
     assert answer.header("x-content-type-options") == "nosniff", answer
-    kept = answer.header("etag") is not None   # history
+    kept = answer.header("etag") is not None   # only history has one
     assert answer.header("cache-control") \
         == ("private, no-cache" if kept else "no-store"), answer
     vary = answer.header("vary", "").lower()
@@ -85,7 +86,7 @@ def check_error(answer, status, word=None):
     "text/plain", "text/plain; charset=utf-8", "text/markdown", "text/html",
     "TEXT/Plain;charset=UTF-8", "application/json"])
 def test_120_01_post_body(server, ctype):
-    """The body is stored as the message, whatever text it is."""
+    """A body with a text type is stored unchanged as the message."""
     channel = "body-" + quote(ctype).replace("/", "-")
     text = '{"a": "<b>中文😀</b>"}\r\n'
     answer = post(server, "/comet/" + quote(channel), text.encode(), ctype)
@@ -108,8 +109,7 @@ def test_120_01_post_body(server, ctype):
     ("type=alarm&msg=x&author=eve", "x", "alarm"),
     ("msg=a%26b%3Dc", "a&b=c", "message")])
 def test_120_02_post_form(server, body, text, kind):
-    """A form with msg= (and type=) publishes; the client cannot set the
-    author."""
+    """A form with msg= (and type=) publishes, but it cannot set the author."""
     stamp = post(server, "/comet/form", body.encode(),
                  "application/x-www-form-urlencoded").json()["timestamp"]
     assert sqlite(server.db, "SELECT type, author IS NULL, body FROM message"
@@ -129,7 +129,7 @@ def test_120_03_type_in_query(server):
     ("x" * 255, "x" * 255), ("a%3Fb%23c", "a?b#c"), ("a;b=c", "a;b=c"),
     ("%25", "%"), ("quote'and\"", "quote'and\"")])
 def test_120_04_channel_is_the_path(server, path, channel):
-    """The channel is the decoded path below the endpoint."""
+    """The channel is the part of the path below the endpoint, decoded."""
     answer = post(server, "/comet/" + path, b"x")
     assert answer.status == 201, answer
     assert answer.json()["channel"] == channel
@@ -143,7 +143,8 @@ def test_120_04_channel_is_the_path(server, path, channel):
     "/comet/" + quote("中" * 86), "/comet/a/"])
 @pytest.mark.parametrize("method", ["POST", "GET"])
 def test_120_05_bad_channel(server, path, method):
-    """A bad channel name: 400 (404 without a name), nothing stored."""
+    """A bad channel name gets 400, no name gets 400 or 404; nothing is
+    stored."""
     before = sqlite(server.db, "SELECT count(*) FROM message;")
     answer = server.request(method, path + ("?wait=0" if method == "GET"
                                             else ""),
@@ -159,7 +160,7 @@ def test_120_05_bad_channel(server, path, method):
     "/comet/a/../b", "/comet/./b", "/comet/a//b", "/comet/%2e%2e/b",
     "/comet/a%2fb", "/comet/a%00b", "/comet/a/..", "/comet/../x"])
 def test_120_06_odd_paths(server, path):
-    """A URL that httpd normalises or refuses never leads to a bad channel."""
+    """No URL that httpd normalises or refuses leads to a bad channel name."""
     with server.raw() as conn:
         conn.request("POST", path, {"Content-Type": "text/plain"}, b"x")
         answer = conn.answer()
@@ -189,7 +190,7 @@ def test_120_08_require(server):
 
 
 def test_120_09_require_comet_publish(server):
-    """Require comet-publish judges publishing only."""
+    """Require comet-publish restricts publishing only."""
     assert server.get("/comet/judged?wait=0").status == 200
     assert post(server, "/comet/judged").status == 401
     assert post(server, "/comet/judged",
@@ -203,7 +204,7 @@ def test_120_09_require_comet_publish(server):
 
 
 def test_120_10_publish_off(server):
-    """CometPublish off: 403 for a POST; reading still works."""
+    """With CometPublish off a POST gets 403; reading still works."""
     check_error(post(server, "/comet/quiet"), 403)
     assert server.get("/comet/quiet?wait=0").status == 200
     assert server.rows("quiet") == []
@@ -236,7 +237,7 @@ def test_120_12_at_the_limit(server):
 
 
 def test_120_13_without_length(server):
-    """A POST without a length is an empty message, and the connection stays
+    """A POST without a length stores an empty message, and its connection stays
     usable."""
     with server.raw() as conn:
         conn.request("POST", "/comet/nolen", {"Content-Type": "text/plain"})
@@ -248,7 +249,7 @@ def test_120_13_without_length(server):
 
 
 def test_120_14_chunked(server):
-    """A chunked body is accepted; one over the limit is 413."""
+    """A chunked body is accepted, but gets 413 if it is over the limit."""
     with server.raw() as conn:
         conn.send(b"POST /comet/chunked HTTP/1.1\r\nHost: localhost\r\n"
                   b"Content-Type: text/plain\r\n"
@@ -288,7 +289,7 @@ def test_120_16_expect_continue(server):
 
 
 def test_120_17_cut_body(server):
-    """A body that does not arrive completely stores nothing."""
+    """A body that does not arrive completely is not stored."""
     with server.raw() as conn:
         conn.send(b"POST /comet/cut HTTP/1.1\r\nHost: localhost\r\n"
                   b"Content-Type: text/plain\r\nContent-Length: 50\r\n\r\n"
@@ -302,7 +303,7 @@ def test_120_17_cut_body(server):
 
 
 def test_120_18_smuggling(server):
-    """Bytes after the body form the next request, not part of a message."""
+    """Bytes after a body are the next request, not part of the message."""
     with server.raw() as conn:
         conn.send(conn.format("POST", "/comet/one", {"Content-Type":
                                                      "text/plain"}, b"abc")
@@ -319,7 +320,7 @@ def test_120_18_smuggling(server):
 # -- reading ----------------------------------------------------------------
 
 def test_120_20_answer(server):
-    """The poll's answer has the right keys, types and headers."""
+    """A poll's answer has the right keys, types and headers."""
     one = server.post("read", "first")
     two = server.post("read", "second <b>")
     answer = server.get("/comet/read?since=0&wait=0")
@@ -337,7 +338,8 @@ def test_120_20_answer(server):
 
 
 def test_120_21_since_and_limit(server):
-    """since is exclusive, limit is obeyed, and the cursor advances."""
+    """Only messages after `since` are returned, at most `limit`, and the cursor
+    advances."""
     stamps = [server.post("page", "m%d" % i) for i in range(7)]
     assert stamps == sorted(set(stamps))
     cursor, got = 0, []
@@ -354,7 +356,7 @@ def test_120_21_since_and_limit(server):
 
 
 def test_120_22_default_limit(server):
-    """limit is 100 by default and at most 1000."""
+    """The limit is 100 by default and at most 1000."""
     sqlite(server.db, "".join(
         ["BEGIN IMMEDIATE;"]
         + ["INSERT INTO message(channel, body) VALUES('lim','m%d');" % i
@@ -365,7 +367,7 @@ def test_120_22_default_limit(server):
 
 
 def test_120_23_replay(server):
-    """If since is absent or empty, the answer starts CometReplay messages
+    """If `since` is absent or empty, the answer starts CometReplay messages
     back."""
     for i in range(4):
         server.post("two", "m%d" % i)
@@ -378,8 +380,8 @@ def test_120_23_replay(server):
 
 
 def test_120_24_wait(server):
-    """wait=S holds a poll for S seconds, then returns an empty list; wait=0
-    returns at once."""
+    """With wait=S a poll without news ends with an empty list after S seconds.
+    With wait=0 it ends at once."""
     stamp = server.post("wait", "x")
     for wait, low, high in ((0, 0, 0.5), (1, 0.8, 1.8)):
         begin = time.monotonic()
@@ -405,7 +407,7 @@ def test_120_25_wait_is_lowered(make_server):
 
 
 def test_120_26_wake(server):
-    """A message wakes a waiting poll and is its answer."""
+    """A message wakes a waiting poll, whose answer contains it."""
     with server.raw() as conn:
         conn.request("GET", "/comet/wake?since=0")
         server.wait_waiting(1, "poll")
@@ -419,7 +421,7 @@ def test_120_26_wake(server):
 
 
 def test_120_27_many_waiters_many_channels(server):
-    """Each waiting poll wakes for its own channel only."""
+    """A message wakes only the polls of its own channel."""
     conns = []
     for i in range(20):
         conn = server.raw()
@@ -444,7 +446,7 @@ def test_120_27_many_waiters_many_channels(server):
     ("limit=0", "limit"), ("limit=-1", "limit"), ("limit=abc", "limit"),
     ("wait=-1", "wait"), ("wait=abc", "wait"), ("wait=1e3", "wait")])
 def test_120_28_bad_parameters(server, query, word):
-    """A malformed parameter: a 400 that names it."""
+    """A malformed parameter gets a 400 that names it."""
     answer = server.get("/comet/params?" + query, timeout=3)
     check_error(answer, 400, word)
     check_common(answer)
@@ -461,8 +463,8 @@ def test_120_29_limit_over_1000(server):
 
 
 def test_120_30_ahead(server):
-    """A cursor ahead of the store causes a resync instead of an eternal
-    wait."""
+    """A poll whose cursor is ahead of the store starts over; it does not wait
+    for ever."""
     server.post("ahead", "x")
     data = server.get("/comet/ahead?since=9007199254740991",
                       timeout=3).json()
@@ -472,7 +474,7 @@ def test_120_30_ahead(server):
 
 @pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH", "MOVE"])
 def test_120_32_methods(server, method):
-    """Any other method: 405 with Allow."""
+    """Any other method gets 405 with Allow."""
     answer = server.request(method, "/comet/x", b"x",
                             {"Content-Type": "text/plain"})
     assert answer.status == 405, answer
@@ -481,7 +483,7 @@ def test_120_32_methods(server, method):
 
 
 def test_120_33_options_and_head(server):
-    """OPTIONS lists the allowed methods; HEAD answers at once without a
+    """OPTIONS lists the allowed methods.  HEAD is answered at once without a
     body."""
     answer = server.request("OPTIONS", "/comet/x")
     assert answer.status in (200, 204)
@@ -493,7 +495,8 @@ def test_120_33_options_and_head(server):
 
 
 def test_120_34_prefix(server):
-    """Two endpoints share channels only if their prefixes say so."""
+    """Two endpoints with the same prefix share its channels.  Other endpoints
+    do not."""
     assert post(server, "/a/room", b"x").json()["channel"] in ("room",
                                                                "shared/room")
     assert server.rows("shared/room") == ["x"]
@@ -503,7 +506,8 @@ def test_120_34_prefix(server):
 
 
 def test_120_35_classic_and_endpoint(server):
-    """Both dialects use the same channel, in one order."""
+    """The classic chat and the endpoint share a channel, and its messages have
+    one order."""
     server.publish("<one>")
     server.post("chat", "<two>")
     assert [m["body"] for m in server.history("chat")] == ["<one>", "<two>"]
@@ -516,8 +520,8 @@ def test_120_35_classic_and_endpoint(server):
 # -- retention --------------------------------------------------------------
 
 def test_120_40_gap(make_server):
-    """A client whose cursor retention has passed is told of a gap; a DELETE
-    causes none."""
+    """A client learns of a gap if retention has removed messages after its
+    cursor. A DELETE causes no gap."""
     server = make_server(conf="CometRetain count=5")
     stamps = [server.post("kept", "m%d" % i) for i in range(20)]
     wait_until(lambda: len(server.rows("kept")) == 5, 10, "retention")
@@ -537,7 +541,7 @@ def test_120_40_gap(make_server):
 
 
 def test_120_41_retention_by_age(make_server):
-    """Retention by age counts back from the channel's newest message."""
+    """Retention counts age from the channel's newest message."""
     server = make_server(conf="CometRetain age=2s")
     server.post("aged", "old")
     begin = time.monotonic()
@@ -553,7 +557,8 @@ def test_120_41_retention_by_age(make_server):
 
 
 def test_120_42_retention_keeps_waiters(make_server):
-    """A follower receives every message although only a few are kept."""
+    """A reader that keeps up receives every message, although retention keeps
+    only a few."""
     server = make_server(conf="CometRetain count=10")
     got, stop = [], threading.Event()
 
@@ -602,7 +607,7 @@ def test_120_50_cap(make_server):
     begin = time.monotonic()
     answer = server.get("/chat/backend.php?timestamp=0", timeout=5)
     took = time.monotonic() - begin
-    if answer.status == 200:        # it gets the no-news answer after a second
+    if answer.status == 200:        # the no-news answer, after a second
         assert answer.json()["msg"] == ""
         assert 0.5 <= took <= 2.0 * SLOW
     else:
@@ -615,7 +620,7 @@ def test_120_50_cap(make_server):
 
 
 def test_120_51_news_needs_no_place(make_server):
-    """Over the cap, a poll that has news is still answered."""
+    """Even if all places are taken, a poll that has news is answered."""
     server = make_server(conf="CometMaxSubscribers 1\nCometPollTimeout 10s")
     server.post("cap", "x")
     with server.raw() as conn:

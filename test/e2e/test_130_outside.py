@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The database as an interface: other processes publish and delete."""
+"""The database is an interface: other processes publish and delete through
+it."""
 
 import contextlib
 import html
@@ -21,7 +22,7 @@ SERVER = {"classics": 20, "conf": "CometPollTimeout 20s"}
 
 
 def connect(server):
-    """An ordinary connection, as another process would open it."""
+    """Return a connection such as another process would open."""
     return sqlite3.connect(server.db, timeout=10, isolation_level=None,
                            check_same_thread=False)
 
@@ -32,7 +33,8 @@ def insert(channel, body):
 
 
 def test_130_01_documented_commands(make_server):
-    """The three documented sqlite3 commands work exactly as written."""
+    """Another program can publish, query and delete by SQL, as the documents
+    show."""
     server = make_server()
     server.publish("by the page")
     sqlite(server.db, "INSERT INTO message(channel, body) "
@@ -50,14 +52,15 @@ def test_130_01_documented_commands(make_server):
 
 
 def test_130_02_insert_reaches_waiters(server):
-    """An INSERT by the command line arrives within 50 ms of its commit."""
+    """A message that another process inserts arrives within 50 ms of its
+    commit."""
     url, channel = server.next_classic()
     lags = []
     with Poller(server.port, url) as page:
         for i in range(12):
             server.wait_waiting(1, "classic")
             sqlite(server.db, insert(channel, "m%d" % i))
-            ended = time.monotonic()       # at or after the commit
+            ended = time.monotonic()       # at the commit or just after it
             page.wait_for(i + 1, 5 * SLOW)
             lags.append(page.messages[-1][2] - ended)
         assert not page.failures
@@ -67,8 +70,8 @@ def test_130_02_insert_reaches_waiters(server):
 
 
 def test_130_03_commit_to_page(server):
-    """Each message that a Python process inserts arrives within 20 ms of its
-    COMMIT, in the median."""
+    """Over one open connection, the median time from COMMIT to the page is
+    under 20 ms."""
     url, channel = server.next_classic()
     lags = []
     db = connect(server)
@@ -86,7 +89,7 @@ def test_130_03_commit_to_page(server):
 
 @pytest.mark.parametrize("pause", [0.3, 1.5, 3.0])
 def test_130_04_slow_transaction(server, pause):
-    """A transaction stays open for long: its messages arrive soon after
+    """If a transaction stays open for long, its messages arrive soon after its
     COMMIT."""
     url, channel = server.next_classic()
     db = connect(server)
@@ -101,14 +104,15 @@ def test_130_04_slow_transaction(server, pause):
         ended = time.monotonic()
         assert page.wait_for(2, 5 * SLOW) == ["one", "two"]
         lag = page.messages[0][2] - ended
-        # after 2 s the series of repeated checks has ended; inotify reports
-        # the commit itself, or else the safety poll finds it
+        # After 2 s the module no longer checks the store every few
+        # milliseconds. Then inotify reports the commit, or else the safety poll
+        # finds it.
         assert lag < (0.1 if pause < 2 else 0.7) * SLOW, lag
     db.close()
 
 
 def test_130_05_thousand_in_one_transaction(server):
-    """1,000 rows at once all arrive, in order."""
+    """1,000 rows of one transaction all arrive, in order."""
     db = connect(server)
     with Raw(server.port, timeout=20 * SLOW) as conn:
         conn.request("GET", "/comet/bulk?since=0&limit=1000")
@@ -130,7 +134,7 @@ def test_130_05_thousand_in_one_transaction(server):
 
 
 def test_130_06_rollback(server):
-    """Rows that were rolled back are never delivered."""
+    """Rows that are rolled back are never delivered."""
     url, channel = server.next_classic()
     db = connect(server)
     with Poller(server.port, url) as page:
@@ -144,7 +148,8 @@ def test_130_06_rollback(server):
 
 
 def test_130_07_delete(server):
-    """Deleted messages are missing from the next replay, also from memory."""
+    """A deleted message is in no later replay, even if the module had it in
+    memory."""
     url, channel = server.next_classic()
     for i in range(6):
         server.publish("m%d" % i, url)
@@ -159,7 +164,7 @@ def test_130_07_delete(server):
 
 
 def test_130_08_delete_all_is_no_resync(server):
-    """Emptying a channel resyncs no client: cursors wait for the next
+    """When a channel is emptied, no client starts over: each waits for the next
     message."""
     url, channel = server.next_classic()
     server.publish("a", url)
@@ -175,7 +180,7 @@ def test_130_08_delete_all_is_no_resync(server):
 
 
 def test_130_09_numbers_increase(server):
-    """The rows of all writers share one strictly increasing numbering."""
+    """All writers share one strictly increasing sequence of timestamps."""
     url, channel = server.next_classic()
     db = connect(server)
     for i in range(30):
@@ -218,7 +223,7 @@ def test_130_10_clock_ahead(make_server):
     "INSERT INTO message(channel, body) VALUES(printf('%.*c',256,'x'),'x')",
     "INSERT INTO message(channel, body) VALUES('bad', x'414243')"])
 def test_130_11_bad_rows_are_refused(server, sql):
-    """The view refuses rows that are no message, with an error."""
+    """The view refuses, with an error, rows that are not messages."""
     before = sqlite(server.db, "SELECT count(*) FROM message;")
     code, text = sqlite(server.db, sql + ";", check=False)
     assert code != 0, "accepted: " + sql
@@ -227,7 +232,8 @@ def test_130_11_bad_rows_are_refused(server, sql):
 
 
 def test_130_12_columns(server):
-    """An outside writer sets type and author; the store sets the timestamp."""
+    """Another program may set a message's type and author, but not its
+    timestamp."""
     sqlite(server.db, "INSERT INTO message(channel, type, author, body) "
            "VALUES('cols', 'alarm', 'cron', 'x');")
     sqlite(server.db, "INSERT INTO message(timestamp, channel, body) "
@@ -239,7 +245,8 @@ def test_130_12_columns(server):
 
 
 def test_130_13_invalid_utf8_inside(server):
-    """Invalid UTF-8 that was stored by CAST does no harm when it is sent."""
+    """Invalid UTF-8 that another program stored by a CAST does no harm when it
+    is sent."""
     url, channel = server.next_classic()
     with Poller(server.port, url) as page:
         server.wait_waiting(1, "classic")
@@ -255,7 +262,7 @@ def test_130_13_invalid_utf8_inside(server):
 
 
 def test_130_14_nasty_text(server):
-    """Any text that an outside writer stores arrives as text."""
+    """Any text that another program stores arrives unchanged."""
     url, channel = server.next_classic()
     texts = ["<b>&\"'</script>", "中文😀", "a\r\nb\tc", "\u2028", "x" * 60000]
     db = connect(server)
@@ -272,8 +279,8 @@ def test_130_14_nasty_text(server):
 
 
 def test_130_15_schema(server):
-    """The file is in WAL mode with our application ID and a version; older
-    builds can read it."""
+    """The file is in WAL mode, and has our application ID and a version. Its
+    schema uses nothing that older versions of SQLite cannot read (STRICT)."""
     assert sqlite(server.db, "PRAGMA journal_mode;") == [["wal"]]
     assert sqlite(server.db, "PRAGMA page_size;") == [["4096"]]
     assert sqlite(server.db, "PRAGMA auto_vacuum;") == [["2"]]
@@ -289,7 +296,7 @@ def test_130_15_schema(server):
 
 @pytest.mark.heavy
 def test_130_16_outsiders_are_not_starved(server):
-    """Plain INSERTs succeed while publishers keep the store busy."""
+    """Other programs' INSERTs succeed while publishers keep the store busy."""
     stop = threading.Event()
     sent = [0] * 6
 
@@ -325,7 +332,8 @@ def test_130_16_outsiders_are_not_starved(server):
 # -- two children -----------------------------------------------------------
 
 def child_of(server, conn, token):
-    """Which child serves this keep-alive connection (by the access log)."""
+    """Return the pid of the child that serves this kept-alive connection, by
+    the access log."""
     conn.request("GET", "/static.txt?" + token)
     assert conn.answer().status == 200
     line = wait_until(lambda: server.access_lines("?%s " % token), 3,
@@ -334,7 +342,8 @@ def child_of(server, conn, token):
 
 
 def connections_by_child(server, each):
-    """Keep-alive connections, `each` for every child: {pid: [conn…]}."""
+    """Return {pid: [conn…]} with `each` kept-alive connections to every
+    child."""
     # a child that has not started all its threads closes kept-alive
     # connections instead of letting them wait
     wait_until(lambda: all(thread_count(p) > server.threads + 1
@@ -347,7 +356,8 @@ def connections_by_child(server, each):
         if len(found[pid]) < each:
             found[pid].append(conn)
         else:
-            spare.append(conn)      # so that the next one goes elsewhere
+            # open, so that the next one goes to another child
+            spare.append(conn)
         if all(len(c) == each for c in found.values()):
             break
     for conn in spare:
@@ -359,15 +369,15 @@ def connections_by_child(server, each):
 @pytest.mark.event
 @pytest.mark.parametrize("deaf", ["", "0", "1"])
 def test_130_20_two_children(make_server, deaf):
-    """Publish and poll in different children, one of them without hints: no
-    message is lost or repeated and no cursor is reset; with hints a message
-    arrives at once."""
+    """Clients publish and poll in different children, and one child may get no
+    hints. No message is lost or repeated, and no cursor is reset. With hints a
+    message arrives at once."""
     server = make_server(children=2, conf="CometPollTimeout 20s",
                          env={"COMET_TEST_NO_HINTS": deaf} if deaf else {})
     wait_until(lambda: len(server.children()) == 2, 5, "two children")
     conns = connections_by_child(server, 3)
     pids = sorted(conns)
-    # fill the store first
+    # Put a first message into the store.
     server.publish("zero")
     pages = {pid: [Poller(server.port, conn=conns[pid].pop())
                    for _ in range(2)] for pid in pids}
@@ -397,7 +407,7 @@ def test_130_20_two_children(make_server, deaf):
             for pid in pids:
                 lags[pid].append(max(p.messages[-1][2] for p in pages[pid])
                                  - begin)
-        # now publish without a pause, from both children in turn
+        # Now publish without a pause, from both children in turn.
         for i in range(40):
             publisher = conns[pids[i % 2]][0]
             publisher.request("GET", "/chat/backend.php?msg=f%d" % i)
@@ -407,7 +417,7 @@ def test_130_20_two_children(make_server, deaf):
             assert page.wait_for(len(want), 20 * SLOW) == want
             assert not page.failures
             assert not page.quiet
-            # the poller kept its connection, so it is the same child
+            # the page kept its connection, so the same child served it
             assert page.connects == 0
     finally:
         for page in everyone:
@@ -420,7 +430,8 @@ def test_130_20_two_children(make_server, deaf):
     slow = [pid for pid in pids if statistics.median(lags[pid]) > 0.06]
     if deaf and SLOW == 1:
         assert len(slow) <= 1, lags
-        # a child may know its own publishes without a hint: judge the slowest
+        # A child may know its own messages without a hint, so judge the
+        # slowest.
         assert any(max(lags[pid]) > 0.06 for pid in pids), \
             "no child was deaf: the test shows nothing"
         assert all(max(lags[pid]) < 1.5 for pid in pids), lags
@@ -434,7 +445,8 @@ def test_130_20_two_children(make_server, deaf):
 @pytest.mark.event
 @pytest.mark.parametrize("deaf", ["", "0", "1"])
 def test_130_21_read_your_write_elsewhere(make_server, deaf):
-    """A cursor that another child has just returned causes no resync here."""
+    """If another child has just returned a cursor, this child knows it and does
+    not start over."""
     server = make_server(children=2, conf="CometPollTimeout 2s",
                          env={"COMET_TEST_NO_HINTS": deaf} if deaf else {})
     wait_until(lambda: len(server.children()) == 2, 5, "two children")
@@ -456,8 +468,8 @@ def test_130_21_read_your_write_elsewhere(make_server, deaf):
 
 @pytest.mark.event
 def test_130_22_delete_in_every_child(make_server):
-    """A DELETE takes effect in the memory of every child, with or without
-    hints."""
+    """No child answers with a deleted message from its memory, even if it gets
+    no hints."""
     server = make_server(children=2, env={"COMET_TEST_NO_HINTS": "1"})
     wait_until(lambda: len(server.children()) == 2, 5, "two children")
     conns = connections_by_child(server, 1)
@@ -477,13 +489,14 @@ def test_130_22_delete_in_every_child(make_server):
 
 
 def test_130_23_quote_helper():
-    """The test encodes a URL's parameter exactly as the page's script does."""
+    """quote() encodes a URL's parameter exactly as the page's script does."""
     assert quote("a b+c中") == "a%20b%2Bc%E4%B8%AD"
 
 
 def test_130_24_many_stores_in_a_folder(make_server):
-    """One instance of inotify serves all stores: a user may have 128.  What
-    another program writes into any of them arrives."""
+    """One instance of inotify serves all stores of a child, because a user
+    may have only 128. What another program writes into any of the stores
+    arrives."""
     server = make_server(start=False, children=1)
     server.conf = many_hosts(server, 12, 12)
     server.start()
@@ -496,6 +509,7 @@ def test_130_24_many_stores_in_a_folder(make_server):
             assert "to %d" % n in conn.answer().body.decode()
     links = []
     for fd in os.listdir("/proc/%d/fd" % child):
-        with contextlib.suppress(FileNotFoundError):    # it was just closed
+        # it may have been closed meanwhile
+        with contextlib.suppress(FileNotFoundError):
             links.append(os.readlink("/proc/%d/fd/%s" % (child, fd)))
     assert sum("inotify" in link for link in links) == 1

@@ -14,7 +14,7 @@ STORE = 'CometStore "sqlite:{data}/comet.db"\n'
 
 @pytest.fixture(scope="module")
 def tester():
-    """A server that is never started."""
+    """Return a server that is never started."""
     server = Httpd(comet="load")
     yield server
     problems = server.close()
@@ -22,7 +22,7 @@ def tester():
 
 
 def test_140_01_good(tester):
-    """Every directive with a good value, in every place where it is
+    """configtest accepts every directive with a good value, wherever it is
     allowed."""
     code, text = tester.configtest(STORE + """
       CometSync normal
@@ -83,7 +83,8 @@ def test_140_01_good(tester):
 
 
 BAD = [
-    # the directive and its value, and what the message must name besides
+    # a directive with a wrong value, and a pattern for what the message must
+    # say
     ("CometStore mysql:x", "sqlite"),
     ("CometStore sqlite:", "sqlite:"),
     ("CometStore", "argument"),
@@ -207,7 +208,8 @@ BAD = [
 @pytest.mark.parametrize("line, word", BAD, ids=[
     re.sub(r"[^!-~]+", "_", b[0])[:40] for b in BAD])
 def test_140_02_bad(tester, line, word):
-    """A wrong value: configtest fails and names directive and value."""
+    """A wrong value fails the configtest.  The message names the directive, and
+    says what is wrong."""
     head = "" if line.startswith("CometStore") else STORE
     code, text = tester.configtest(head + line + "\n")
     assert code != 0, "accepted: " + line
@@ -225,7 +227,7 @@ def test_140_02_bad(tester, line, word):
     "CometMaxMessageSize 5",
     "CometPublishTimeout 2s"])
 def test_140_03_server_only(tester, line):
-    """Server directives are refused inside a <Location>."""
+    """Directives of a whole server are refused inside a <Location>."""
     code, text = tester.configtest(
         STORE + "<Location /here>\n%s\n</Location>\n" % line)
     assert code != 0, "accepted in a <Location>: " + line
@@ -237,7 +239,7 @@ def test_140_03_server_only(tester, line):
     "CometAllowOrigin *", "CometLimitSubscribers off",
     "CometLimitPublish off", "CometLimitChannels 5"])
 def test_140_04_not_in_htaccess(make_server, line):
-    """None of our directives is allowed in a .htaccess."""
+    """No directive of the module is allowed in a .htaccess."""
     server = make_server()
     server.write("below/.htaccess", line + "\n")
     server.write("below/x.txt", "x")
@@ -248,7 +250,8 @@ def test_140_04_not_in_htaccess(make_server, line):
 @pytest.mark.parametrize("line", [
     "CometEndpoint /comet", "CometClassic /chat/backend.php chat"])
 def test_140_05_mapping_without_store(tester, line):
-    """A mapping without a store is a configtest error with a clear message."""
+    """A mapping without a store fails the configtest. The message names
+    CometStore and the mapping."""
     code, text = tester.configtest(line + "\n")
     assert code != 0
     assert "CometStore" in text
@@ -256,14 +259,15 @@ def test_140_05_mapping_without_store(tester, line):
 
 
 def test_140_06_clock_needs_no_store(tester):
-    """The clock stores nothing: it works without a CometStore, or the error
-    says that it needs one."""
+    """The clock works without a CometStore, or the error says that it needs
+    one."""
     code, text = tester.configtest("CometClock /clock/backend.php\n")
     assert code == 0 or "CometStore" in text
 
 
 def test_140_07_mapping_without_store_in_vhost(tester):
-    """A mapping in a virtual host needs a store, too; it may inherit one."""
+    """A mapping in a virtual host needs a store, too.  It may be the main
+    server's."""
     host = ("<VirtualHost *:1>\nServerName v\nCometEndpoint /comet\n"
             "</VirtualHost>\n")
     code, text = tester.configtest(host)
@@ -278,7 +282,7 @@ def test_140_07_mapping_without_store_in_vhost(tester):
     "CometClassic /x/b chat\nCometClassic /x/b other\n",
     "CometClassic /x chat\nCometClock /x\n"])
 def test_140_08_conflicts(tester, lines):
-    """Mapping one URL twice is an error that names the URL."""
+    """If one URL is mapped twice, the error names the URL."""
     code, text = tester.configtest(STORE + lines)
     assert code != 0, lines
     assert "/x" in text
@@ -297,7 +301,8 @@ def test_140_09_below_document_root(make_server, where):
 
 
 def test_140_10_below_document_root_by_link(make_server):
-    """A database below a DocumentRoot is found even behind a symbolic link."""
+    """A database below a DocumentRoot is refused even if its path leads through
+    a symbolic link."""
     server = make_server(start=False, comet="load")
     os.makedirs(os.path.join(server.docroot, "inside"))
     os.symlink(os.path.join(server.docroot, "inside"),
@@ -321,7 +326,8 @@ def test_140_11_below_a_vhosts_document_root(make_server):
 
 
 def test_140_12_name_alike_is_fine(make_server):
-    """A folder whose name only begins like the DocumentRoot is accepted."""
+    """A database is accepted in a folder whose name only begins with the
+    DocumentRoot's."""
     server = make_server(start=False, comet="load")
     folder = server.docroot + "-data"
     os.mkdir(folder)
@@ -332,8 +338,7 @@ def test_140_12_name_alike_is_fine(make_server):
 
 
 def test_140_13_same_file_is_one_store(make_server):
-    """Paths that resolve to the same file are one store, however they are
-    written."""
+    """Different spellings of a file's path mean one store."""
     server = make_server(
         comet="load", conf=STORE + "CometEndpoint /comet\n"
         'CometClassic /chat/backend.php chat\n'
@@ -353,8 +358,8 @@ def test_140_13_same_file_is_one_store(make_server):
 
 @pytest.mark.event
 def test_140_14_capacity_warning(make_server):
-    """A cap that the MPM's settings cannot hold causes a warning at start, but
-    no error."""
+    """A CometMaxSubscribers that the MPM cannot hold causes a warning at start,
+    but no error."""
     server = make_server(conf="CometMaxSubscribers 1000000")
     line = wait_until(lambda: [x for x in server.error_log().splitlines()
                                if "CometMaxSubscribers" in x], 5,
@@ -364,7 +369,7 @@ def test_140_14_capacity_warning(make_server):
 
 
 def test_140_15_no_warning_by_default(make_server):
-    """A suitable configuration starts without any warning of ours."""
+    """A suitable configuration starts without any warning of the module."""
     server = make_server(
         parent=ORDINARY, conf="CometMaxSubscribers 20\n"
         '<LocationMatch "^/(comet|chat|clock)">\nRequire all granted\n'
@@ -375,7 +380,7 @@ def test_140_15_no_warning_by_default(make_server):
 
 
 def test_140_16_says_how_it_waits(make_server, mpm):
-    """At start the log says how clients wait."""
+    """At start the module writes to the log."""
     server = make_server(mpm=mpm)
     server.publish("x")
     assert "comet:" in server.error_log() or "mod_comet" \
@@ -393,8 +398,8 @@ def test_140_17_loaded_but_unused(make_server):
 
 
 def test_140_18_status_formats(make_server):
-    """comet-status answers in JSON, or in Prometheus' format if ?format= or
-    Accept asks for it."""
+    """comet-status answers in JSON, or in the format of Prometheus if ?format=
+    or Accept asks for it."""
     server = make_server()
     server.publish("x")
     answer = server.get("/comet-status")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Mappings work whatever other modules of the site do with their URLs."""
+"""Mappings work whatever other modules do with the URLs of a site."""
 
 import os
 import re
@@ -25,7 +25,7 @@ RewriteRule . /index.php [L]
 
 
 def check_all_three(server, port=None):
-    """Check that chat, endpoint and clock each answer correctly."""
+    """Check that the chat, the endpoint and the clock answer correctly."""
     port = port or server.port
 
     def ask(method, target, body=None, headers=None):
@@ -51,7 +51,7 @@ def test_150_01_wordpress(make_server):
     """WordPress's .htaccess in the DocumentRoot does not capture the
     mappings."""
     server = make_server()
-    server.check_waiting = False    # it may capture /comet-status
+    server.check_waiting = False    # WordPress may capture /comet-status
     server.write(".htaccess", WORDPRESS)
     server.write("index.php", "the front controller\n")
     assert server.get("/no/such/page").body == b"the front controller\n"
@@ -59,7 +59,7 @@ def test_150_01_wordpress(make_server):
 
 
 def test_150_02_rewrite_in_server_config(make_server):
-    """A front controller in a <Directory> of the server does not capture the
+    """A front controller in a <Directory> section does not capture the
     mappings."""
     server = make_server(conf='<Directory "{docroot}">\nRewriteEngine On\n'
                          "RewriteCond %{REQUEST_URI} !index.html\n"
@@ -70,7 +70,7 @@ def test_150_02_rewrite_in_server_config(make_server):
 
 
 def test_150_03_existing_directory(make_server):
-    """A directory named like a mapping causes no 301, no index and no
+    """A directory with the name of a mapping causes no redirect, index or
     listing."""
     server = make_server(modules=("autoindex",))
     for name in ("comet", "comet/room", "comet/room/42",
@@ -82,8 +82,8 @@ def test_150_03_existing_directory(make_server):
 
 
 def test_150_04_existing_files(make_server):
-    """Files named like the mappings, with a handler for .php, do not
-    matter."""
+    """Files with the names of mappings have no effect, even if .php has a
+    handler."""
     server = make_server(
         conf="""
       AddType application/x-httpd-php .php
@@ -97,7 +97,7 @@ def test_150_04_existing_files(make_server):
     server.write("chat/other.php", "<?php ?>\n")
     assert server.get("/chat/other.php").header("x-files-match") == "yes"
     check_all_three(server)
-    # other files in the same folder are served as before
+    # Other files in the same folder are still served.
     server.write("chat/index.html", "the page\n")
     assert server.get("/chat/index.html").body == b"the page\n"
     assert server.get("/chat/").body == b"the page\n"
@@ -105,7 +105,7 @@ def test_150_04_existing_files(make_server):
 
 @pytest.mark.parametrize("handler", ["AddHandler", "SetHandler"])
 def test_150_05_add_handler(make_server, handler):
-    """AddHandler or a server-wide SetHandler for .php changes nothing."""
+    """An AddHandler or SetHandler for .php has no effect on the mappings."""
     line = {"AddHandler": "AddHandler send-as-is .php",
             "SetHandler": '<FilesMatch "php$">\nSetHandler send-as-is\n'
                           "</FilesMatch>"}[handler]
@@ -123,8 +123,7 @@ def test_150_06_fallback_resource(make_server):
 
 
 def test_150_07_alias_of_a_parent(make_server):
-    """An Alias or ScriptAlias of a parent path does not capture the
-    mappings."""
+    """An Alias of a parent path does not capture the mappings."""
     server = make_server(conf='Alias /chat "{docroot}"\n'
                          'Alias /comet "{docroot}"\n')
     check_all_three(server)
@@ -133,7 +132,8 @@ def test_150_07_alias_of_a_parent(make_server):
 
 @pytest.mark.parametrize("how", ["location", "htaccess-deny"])
 def test_150_08_denied(make_server, how):
-    """Require all denied on the location: 401 or 403 for every request."""
+    """Require all denied in a <Location> refuses every request. In a .htaccess
+    it has no effect on mapped URLs."""
     if how == "location":
         server = make_server(conf='<LocationMatch "^/(chat|comet|clock)/">\n'
                              "Require all denied\n</LocationMatch>")
@@ -146,7 +146,7 @@ def test_150_08_denied(make_server, how):
                 assert answer.status in (401, 403), (method, target, answer)
         assert server.status()["published"] == 0
     else:
-        # a .htaccess applies to files only: it has no effect on a mapped URL
+        # a .htaccess applies only to files
         server = make_server()
         server.write("chat/.htaccess", "Require all denied\n")
         server.write("chat/x.txt", "x")
@@ -155,8 +155,8 @@ def test_150_08_denied(make_server, how):
 
 
 def test_150_09_a_url_reaches_only_its_channel(make_server):
-    """<Location> protects the channel at its URL, however the URL is
-    written."""
+    """<Location> protects the channel at its URL, even if the URL is written in
+    another way."""
     server = make_server(conf='<Location "/comet/secret">\n'
                          "Require all denied\n</Location>")
     server.post("open", "x")
@@ -174,7 +174,7 @@ def test_150_09_a_url_reaches_only_its_channel(make_server):
                          + "since=0&wait=0")
             assert conn.answer().status in (400, 401, 403, 404), target
     assert server.rows("secret") == []
-    # a channel name in the query has no effect
+    # The query cannot name another channel.
     got = server.get("/comet/open?since=0&wait=0&topic=secret").json()
     assert {m["channel"] for m in got["messages"]} == {"open"}
     assert server.get("/comet/open?since=0&wait=0&channel=secret").status \
@@ -182,7 +182,8 @@ def test_150_09_a_url_reaches_only_its_channel(make_server):
 
 
 def test_150_10_vhosts(make_server):
-    """Virtual hosts inherit store and mappings, and may add their own."""
+    """Virtual hosts inherit the store and the mappings, and may have their
+    own."""
     one, two, three = free_port(), free_port(), free_port()
     server = make_server(conf="""
       Listen 127.0.0.1:%(one)d
@@ -213,7 +214,7 @@ def test_150_10_vhosts(make_server):
 
 
 def test_150_11_longest_mapping_wins(make_server):
-    """A classic backend below an endpoint's path takes precedence."""
+    """Of two mappings that match a URL, the longer one is used."""
     server = make_server(conf="CometClassic /comet/backend.php below\n"
                          "CometEndpoint /comet/inner inner/")
     assert server.get("/comet/backend.php?msg=x").body == b""
@@ -235,7 +236,8 @@ def test_150_12_only_whole_segments(make_server):
 
 
 def test_150_13_per_location(make_server):
-    """<Location> directives of any module apply to the mapped URLs."""
+    """Directives in a <Location> apply to mapped URLs, whichever module they
+    belong to."""
     server = make_server(conf="""
       <Location "/comet/marked">
         Header always set X-Mark here
@@ -252,7 +254,7 @@ def test_150_13_per_location(make_server):
 
 
 def test_150_14_unknown_is_404(make_server):
-    """httpd handles every URL that is not mapped."""
+    """httpd serves every URL that is not mapped."""
     server = make_server()
     assert server.get("/chat/").status in (403, 404)
     assert server.get("/clock").status == 404

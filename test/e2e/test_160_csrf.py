@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""No request that a foreign page can make a browser send publishes anything."""
+"""A page of another site cannot make a browser publish anything."""
 
 import pytest
 
@@ -19,29 +19,31 @@ def site(value, mode="cors", dest="empty", **more):
 
 
 def headers_for(server, headers):
-    """HOST in a value stands for this server's own host and port."""
+    """Return the headers with this server's own host and port in place of
+    HOST."""
     host = "127.0.0.1:%d" % server.port
     return dict({"Host": host},
                 **{k: v.replace("HOST", host) for k, v in headers.items()})
 
 
 GET_CASES = [
-    # a program: nothing in its requests marks a browser
+    # a program: nothing in its requests looks like a browser
     ("curl", {"User-Agent": "curl/7.88", "Accept": "*/*"}, 200),
     ("bare", {}, 200),
-    # the original page, old and new browsers
+    # the original page in old and new browsers
     ("xhr-old", dict(LANG, **XHR), 200),
     ("xhr-old-referer", dict(LANG, Referer="http://HOST/chat/", **XHR), 200),
     ("xhr-new", dict(site("same-origin"), **XHR), 200),
     ("fetch-same-origin", site("same-origin"), 200),
     ("fetch-same-origin-nocors", site("same-origin", "no-cors"), 200),
-    # an image or a script URL that a visitor has put into one of our pages
+    # the URL of an image or a script that a visitor has put into one of our
+    # pages
     ("own-img", site("same-origin", "no-cors", "image"), 403),
     ("own-img-cors", site("same-origin", "cors", "image"), 403),
     ("own-script", site("same-origin", "no-cors", "script"), 403),
     ("own-no-dest", dict(LANG, **{"Sec-Fetch-Site": "same-origin",
                                   "Sec-Fetch-Mode": "cors"}), 200),
-    # an <img>, link, form or frame on a foreign page
+    # an <img>, link, form or frame on a page of another site
     ("img-cross", site("cross-site", "no-cors", "image"), 403),
     ("img-same-site", site("same-site", "no-cors", "image"), 403),
     ("link-cross", site("cross-site", "navigate", "document"), 403),
@@ -52,14 +54,14 @@ GET_CASES = [
     # a link in a mail, a typed URL, a link on the same site
     ("typed", site("none", "navigate", "document"), 403),
     ("own-link", site("same-origin", "navigate", "document"), 403),
-    # old browsers without Sec-Fetch: any other sign shows that it is a browser
+    # old browsers without Sec-Fetch, which any other sign shows to be browsers
     ("old-img", dict(LANG, Referer="http://evil.example/"), 403),
     ("old-lang-only", LANG, 403),
     ("old-cookie-only", {"Cookie": "a=b"}, 403),
     ("old-referer-only", {"Referer": "http://HOST/"}, 403),
     ("old-origin-only", {"Origin": "http://HOST"}, 403),
     ("old-dest-only", {"Sec-Fetch-Dest": "image"}, 403),
-    # an XHR header, but a foreign origin (a proxy adds it, or a bug)
+    # an XHR header with a foreign origin (because of a proxy or a bug)
     ("origin-foreign-xhr", dict(LANG, Origin="http://evil.example", **XHR),
      403),
     ("origin-null-xhr", dict(LANG, Origin="null", **XHR), 403),
@@ -71,8 +73,8 @@ GET_CASES = [
 @pytest.mark.parametrize("name, headers, status", GET_CASES,
                          ids=[c[0] for c in GET_CASES])
 def test_160_01_get(server, name, headers, status):
-    """Only some senders may publish by a GET with msg. The others get 403 and
-    store nothing."""
+    """A GET with msg publishes only for some senders. Others get 403, and
+    nothing is stored."""
     url, channel = server.next_classic()
     answer = server.get(url + "?msg=x", headers_for(server, headers))
     assert answer.status == status, answer
@@ -109,8 +111,8 @@ POST_CASES = [
 @pytest.mark.parametrize("name, headers, status", POST_CASES,
                          ids=[c[0] for c in POST_CASES])
 def test_160_02_post(server, name, headers, status, form):
-    """A POST to the endpoint is judged by the same rules with a plain body and
-    with a form."""
+    """A POST to the endpoint is judged by the same rules, whether its body is
+    text or a form."""
     channel = "post-%s-%s" % (name, form)
     answer = server.request(
         "POST", "/comet/" + channel, b"msg=x" if form else b"x",
@@ -136,8 +138,8 @@ def test_160_03_classic_post(server, name, headers):
 
 
 def test_160_04_reading_is_not_publishing(server):
-    """A poll from any browser context is answered; CORS keeps the page from
-    reading it."""
+    """A page needs no proof to poll, but CORS permits no page of another site
+    to read the answer."""
     url, _ = server.next_classic()
     server.publish("x", url)
     answer = server.get(url + "?timestamp=0", LANG, timeout=3 * SLOW)
@@ -150,7 +152,7 @@ def test_160_04_reading_is_not_publishing(server):
 
 
 def test_160_05_head_never_publishes(server):
-    """HEAD never publishes, from any sender."""
+    """HEAD never publishes, no matter who sends it."""
     url, channel = server.next_classic()
     for headers in ({}, XHR, site("same-origin")):
         assert server.request("HEAD", url + "?msg=x", None,

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Faults of the store and of the machine: clear answers, nothing lost."""
+"""If the store or the machine fails, answers are clear and no message is
+lost."""
 
 import os
 import shutil
@@ -43,7 +44,7 @@ def post_for(server, seconds, until=None, channel="chat", prefix="p"):
 
 
 def check_busy(answer):
-    """Check for a 503 with Retry-After and a JSON error."""
+    """Check that an answer is a 503 with Retry-After and a JSON error."""
     assert answer.status == 503, answer
     assert int(answer.header("retry-after")) >= 1
     assert answer.json()["error"]
@@ -52,7 +53,8 @@ def check_busy(answer):
 # -- locked -----------------------------------------------------------------
 
 def test_170_01_locked(make_server):
-    """A locked store: 503 after CometPublishTimeout; reading still works."""
+    """If the store is locked, a publish gets 503 after CometPublishTimeout;
+    reading still works."""
     server = make_server(conf="CometPublishTimeout 500ms")
     server.publish("before")
     lock = sqlite3.connect(server.db, isolation_level=None)
@@ -79,7 +81,8 @@ def test_170_01_locked(make_server):
 
 
 def test_170_02_locked_leaves_the_site_up(make_server):
-    """60 publishers do not block the site while the store is locked."""
+    """While the store is locked, 60 publishers do not block the rest of the
+    site."""
     server = make_server(conf="CometPublishTimeout 2s\n"
                          "CometMaxSubscribers 40")
     server.publish("before")
@@ -114,8 +117,8 @@ def test_170_02_locked_leaves_the_site_up(make_server):
 
 
 def test_170_03_long_reader(make_server):
-    """A process that holds a read transaction blocks neither publishers nor
-    readers."""
+    """Another process that holds a read transaction blocks neither publishers
+    nor readers."""
     server = make_server()
     server.publish("a")
     reader = sqlite3.connect(server.db, isolation_level=None)
@@ -133,7 +136,8 @@ def test_170_03_long_reader(make_server):
 # -- taken away -------------------------------------------------------------
 
 def other_store(server, name, rows):
-    """A second valid store, made by the module's own schema."""
+    """Make a second valid store with the module's own schema; return its
+    path."""
     path = os.path.join(server.data, name)
     sqlite(server.db, "VACUUM INTO '%s';" % path)
     sqlite(path, "DELETE FROM message;" + "".join(
@@ -155,8 +159,8 @@ def move_over(source, target):
 
 
 def test_170_10_replaced(make_server):
-    """Another file replaces the database: publishing gets 503 or stores in the
-    new file; no acknowledged message is lost."""
+    """Another file replaces the database.  A publish gets 503 or is stored in
+    the new file, and no acknowledged message is lost."""
     server = make_server()
     server.publish("in the old file")
     path = other_store(server, "new.db", ["in the new file"])
@@ -176,8 +180,8 @@ def test_170_10_replaced(make_server):
 
 
 def test_170_11_deleted(make_server):
-    """The database file is deleted: publishing gets 503 or makes a new file;
-    no acknowledged message is lost."""
+    """The database file is deleted.  A publish gets 503 or makes a new file,
+    and no acknowledged message is lost."""
     server = make_server()
     server.publish("gone with the file")
     for end in ("", "-wal", "-shm"):
@@ -190,21 +194,23 @@ def test_170_11_deleted(make_server):
 
 
 def test_170_12_deleted_and_ahead(make_server):
-    """After the store is lost, a page's old cursor does not wait for ever."""
+    """A page whose cursor is ahead of the store, as after a loss, starts
+    over."""
     server = make_server(conf="CometPollTimeout 2s")
     server.publish("a")
     stamp = server.get("/chat/backend.php").json()["timestamp"]
-    # the lost store's timestamps were ahead of the new one's
+    # a lost store may have had later timestamps than the new one
     ahead = stamp + 3600 * 10 ** 6
     with Poller(server.port, cursor=ahead) as page:
-        page.wait_for(1, 5 * SLOW)          # a resync: the replay
+        page.wait_for(1, 5 * SLOW)          # it starts over: a replay
         server.publish("b")
         assert page.wait_for(2, 5 * SLOW) == ["a", "b"]
         assert not page.failures
 
 
 def test_170_13_not_a_database(make_server):
-    """A file that is no database: 503, and no byte of it changes."""
+    """If the file is not a database, requests get 503, and no byte of it
+    changes."""
     server = make_server(start=False)
     text = b"These are my notes, not a database.\n" * 200
     with open(server.db, "wb") as out:
@@ -228,7 +234,8 @@ def test_170_13_not_a_database(make_server):
 
 
 def test_170_14_another_applications_database(make_server):
-    """A database of another application is left unchanged."""
+    """If the database belongs to another application, the module makes no
+    tables there."""
     server = make_server(start=False)
     sqlite(server.db, "CREATE TABLE books(title); PRAGMA application_id=77;"
            "PRAGMA user_version=99; INSERT INTO books VALUES('x');")
@@ -241,7 +248,8 @@ def test_170_14_another_applications_database(make_server):
 
 
 def test_170_15_newer_schema(make_server):
-    """A store of a newer version is left unchanged: 503 and a log line."""
+    """If a newer version made the store, publishing gets 503, and the store
+    keeps its version."""
     server = make_server()
     server.publish("x")
     server.stop()
@@ -257,8 +265,8 @@ def test_170_15_newer_schema(make_server):
 
 @pytest.mark.skipif(not is_root(), reason="needs root to own the file")
 def test_170_20_read_only_file(make_server):
-    """A database file that the children may not write: publishing gets 503,
-    reads work."""
+    """If the children may not write to the database, publishing gets 503;
+    reading works."""
     server = make_server()
     server.publish("before")
     server.stop()
@@ -283,7 +291,8 @@ def test_170_20_read_only_file(make_server):
 
 @pytest.mark.skipif(not is_root(), reason="needs root to own the folder")
 def test_170_21_root_owned_folder(make_server):
-    """A folder that the children may not write: the log gives the command."""
+    """If the children may not write to the folder, the log gives the command
+    that helps."""
     server = make_server(start=False, parent=ORDINARY)
     os.chown(server.data, 0, 0)
     os.chmod(server.data, 0o755)
@@ -301,8 +310,7 @@ def test_170_21_root_owned_folder(make_server):
 
 
 def test_170_22_no_such_folder(make_server):
-    """A missing folder: configtest reports it, or requests get 503; no
-    crash."""
+    """If the folder is missing, configtest says so, or requests get 503."""
     server = make_server(start=False, comet="load")
     conf = ('CometStore "sqlite:{root}/nowhere/comet.db"\n'
             "CometEndpoint /comet\n")
@@ -317,7 +325,8 @@ def test_170_22_no_such_folder(make_server):
 
 @pytest.mark.bound(90)
 def test_170_23_disk_full(small_disk):
-    """Disk full: 507; waiting clients stay; publishing recovers by itself."""
+    """On a full disk publishing gets 507 and waiting clients stay. Once the
+    disk has room, publishing works again."""
     server, disk = small_disk
     server.publish("before")
     with Poller(server.port) as page, server.raw() as clock:
@@ -345,7 +354,7 @@ def test_170_23_disk_full(small_disk):
             stored.append("y" * 6000)
         else:
             assert answer.status == 507, answer
-        assert clock.chunk() and clock.chunk()      # streams continue
+        assert clock.chunk() and clock.chunk()      # the stream continues
         os.unlink(filler)
         more, refused = post_for(server, 10, prefix="after")
         assert more, refused
@@ -358,11 +367,11 @@ def test_170_23_disk_full(small_disk):
 
 
 def test_170_24_read_only_file_system(small_disk):
-    """A read-only file system: publishing gets 503, and recovers
-    afterwards."""
+    """On a read-only file system publishing gets 503.  It works again after a
+    reload on a writable one."""
     server, disk = small_disk
     server.publish("before")
-    server.kill()                    # -wal and -shm stay, as after a crash
+    server.kill()                    # leaves -wal and -shm, as a crash does
     disk.remount("ro")
     server.start()
     check_busy(try_post(server, "x"))
@@ -384,7 +393,7 @@ def test_170_24_read_only_file_system(small_disk):
 
 @pytest.mark.bound(90)
 def test_170_30_kill_9_between_messages(make_server):
-    """kill -9 of the whole server: no acknowledged message is lost."""
+    """If the whole server is killed, no acknowledged message is lost."""
     server = make_server()
     server.keep_port = True
     want = []
@@ -404,8 +413,8 @@ def test_170_30_kill_9_between_messages(make_server):
 
 @pytest.mark.bound(90)
 def test_170_31_kill_9_while_publishing(make_server):
-    """kill -9 under load: every message with a 201 is stored once, in
-    order."""
+    """If the server is killed under load, every message with a 201 is stored
+    once, in order."""
     server = make_server()
     server.keep_port = True
     acked, lock = [], threading.Lock()
@@ -455,8 +464,8 @@ def test_170_31_kill_9_while_publishing(make_server):
 
 @pytest.mark.bound(90)
 def test_170_32_child_killed(make_server):
-    """kill -9 of one of two children: the other continues and everything is
-    stored; the counters return to 0."""
+    """One of two children is killed.  The other continues, no message is lost,
+    and the counters return to 0."""
     server = make_server(children=2)
     server.allow_log += ["AH00052", "exit signal Killed"]
 
@@ -482,14 +491,14 @@ def test_170_32_child_killed(make_server):
         want.append("last")
         try_post(server, "last")
         texts = page.wait_for(len(want), 15 * SLOW)
-    # a publish that the kill cut off may have been stored, and this test
-    # repeats it
+    # a publish that the kill interrupted may have been stored, and the test
+    # then publishes it again
     assert sorted(set(texts)) == sorted(set(want))
     server.wait_waiting(0, timeout=15)
 
 
 def test_170_33_never_2xx_for_lost(make_server):
-    """Every acknowledged message is in the file after a plain stop."""
+    """After a plain stop every acknowledged message is in the store."""
     server = make_server()
     texts = ["m%d" % i for i in range(60)]
 
@@ -507,8 +516,8 @@ def test_170_33_never_2xx_for_lost(make_server):
 
 @pytest.mark.skipif(not is_root(), reason="only root starts as another user")
 def test_170_34_file_mode(make_server):
-    """The module creates the file itself: mode 0660, owned by the children's
-    user."""
+    """The module creates the file with mode 0660, and the children's user owns
+    it."""
     server = make_server()
     server.publish("x")
     info = os.stat(server.db)

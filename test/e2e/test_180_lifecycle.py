@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reload, stop and replacement of children with clients waiting."""
+"""Reloads, stops and replaced children while clients wait."""
 
 import json
 import signal
@@ -24,12 +24,13 @@ def hold_clocks(server, count):
 
 
 def many(mpm, event, other):
-    """As many waiting clients as the MPM can hold."""
+    """Choose how many clients wait: the event MPM can hold more than others."""
     return event if mpm == "event" else other
 
 
 def read_to_end(conn):
-    """Read a stream to its clean end: the last chunk, then EOF."""
+    """Read a stream up to its last chunk; return whether the connection then
+    closes."""
     while conn.chunk():
         pass
     return conn.at_eof(5)
@@ -37,9 +38,9 @@ def read_to_end(conn):
 
 @pytest.mark.parametrize("children", [1, 2])
 def test_180_01_graceful(make_server, mpm, children):
-    """A reload ends every wait: polls get the no-news answer and streams a
-    clean end, no client loses a message, and the old children are gone within
-    a few seconds."""
+    """A reload ends every wait: polls get the no-news answer, and streams end
+    cleanly. No client loses a message. The old children are gone within a few
+    seconds."""
     server = make_server(mpm=mpm, children=children, threads=32)
     count = many(mpm, 30, 4)
     pages = [Poller(server.port, timeout=30) for _ in range(count)]
@@ -78,9 +79,9 @@ def test_180_01_graceful(make_server, mpm, children):
 
 
 def test_180_02_stop(make_server, mpm):
-    """A stop with waiting clients takes no more than a few seconds.  On the
-    event MPM polls get their complete no-news answer; worker and prefork cut
-    the sockets themselves, but never in the middle of a body."""
+    """A stop takes only a few seconds although clients wait.  On the event MPM
+    polls get their complete no-news answer.  Worker and prefork cut the
+    sockets, but never in the middle of a poll's body."""
     server = make_server(mpm=mpm, threads=32)
     server.publish("x")
     cursor = server.get("/chat/backend.php").json()["timestamp"]
@@ -115,12 +116,12 @@ def test_180_02_stop(make_server, mpm):
         try:
             read_to_end(clock)
         except (Closed, ConnectionError):
-            pass                    # a clock may be cut by a stop
+            pass                    # a stop may cut a clock
         clock.close()
 
 
 def test_180_03_graceful_stop(make_server, mpm):
-    """graceful-stop (SIGWINCH) does not wait for waiting clients."""
+    """A graceful stop (SIGWINCH) ends although clients wait."""
     server = make_server(mpm=mpm, threads=32)
     held = []
     for _ in range(many(mpm, 20, 3)):
@@ -143,8 +144,8 @@ def test_180_03_graceful_stop(make_server, mpm):
 
 @pytest.mark.bound(90)
 def test_180_04_reloads_while_publishing(make_server, mpm):
-    """Reloads while messages are published: every client receives the exact
-    sequence, and there is one access-log line for each request."""
+    """During reloads every client receives all messages in order, and the
+    access log has one line for each request."""
     server = make_server(mpm=mpm, children=2, threads=32)
     pages = [Poller(server.port, timeout=30)
              for _ in range(many(mpm, 10, 4))]
@@ -159,8 +160,7 @@ def test_180_04_reloads_while_publishing(make_server, mpm):
                 publishes[0] += 1
                 answer = server.get("/chat/backend.php?msg=" + quote(text))
             except (OSError, ValueError) as err:
-                # the message was not acknowledged, so it may or may not be
-                # stored
+                # it is unknown whether this message was stored
                 problems.append(repr(err))
                 return
             if answer.status == 200:
@@ -201,8 +201,8 @@ def test_180_04_reloads_while_publishing(make_server, mpm):
             page.stop()
     server.wait_waiting(0)
     server.stop()
-    # every poll that was answered, and the one that each page cancelled at the
-    # end
+    # A page's polls are those that were answered, and a last one that it
+    # cancelled.
     polls = sum(p.answered + 1 for p in pages)
     lines = [x for x in server.access_lines("timestamp=")]
     assert len(lines) == polls
@@ -210,7 +210,7 @@ def test_180_04_reloads_while_publishing(make_server, mpm):
 
 
 def test_180_05_new_configuration(make_server):
-    """A reload applies changes in the configuration."""
+    """A reload applies a changed configuration."""
     server = make_server(conf="CometPollTimeout 10s")
     server.publish("x")
     server.conf = ("CometPollTimeout 500ms\nCometReplay 0\n"
@@ -225,8 +225,8 @@ def test_180_05_new_configuration(make_server):
 
 
 def test_180_06_reload_and_counters(make_server, mpm):
-    """After a reload, and after all clients have left, every counter is
-    back."""
+    """After a reload, and when all clients have left, no counter has a client
+    too many."""
     server = make_server(mpm=mpm, children=2, threads=32)
     for _ in range(2):
         conns = hold_clocks(server, 3)
@@ -242,7 +242,7 @@ def test_180_06_reload_and_counters(make_server, mpm):
         for conn in conns + polls:
             conn.close()
         server.wait_waiting(0)
-    # a process exists before it counts itself
+    # a new process runs for a moment before it is counted
     wait_until(lambda: server.status()["children"] == len(server.children()),
                5, "all children to be counted")
 
@@ -251,8 +251,9 @@ def test_180_06_reload_and_counters(make_server, mpm):
 @pytest.mark.both_paths
 @pytest.mark.parametrize("accept", ["text/event-stream", "application/json"])
 def test_180_10_asked_of_an_old_child(make_server, accept):
-    """The last bytes of a request arrive when its child is already ending: the
-    answer is complete and sends the client to another child."""
+    """The last bytes of a request arrive when its child is already ending.  The
+    answer is complete, and closes the connection so that the client goes to
+    another child."""
     server = make_server(threads=8)
     cursor = server.post("chat", "one")
     with server.raw(timeout=20) as conn:
@@ -279,8 +280,8 @@ BUSY = [pytest.param(mpm, sign, id="%s-%s" % (mpm, sign.name))
 
 @pytest.mark.parametrize("mpm,sign", BUSY)
 def test_180_11_streams_of_a_busy_child_end(make_server, mpm, sign):
-    """Streams end at a graceful reload or stop although each child still reads
-    another client's request, which is then served to its end."""
+    """At a graceful reload or stop streams end, although each child is still
+    reading another client's request.  That request is then served."""
     server = make_server(mpm=mpm, threads=8, timeout=30, mpm_conf=(
         "StartServers 3\nMinSpareServers 1\nMaxSpareServers 3\n"
         "ServerLimit 3\nMaxRequestWorkers 3\n")
@@ -313,7 +314,8 @@ def test_180_11_streams_of_a_busy_child_end(make_server, mpm, sign):
 
 @pytest.mark.bound(90)
 def test_180_07_children_recycled(make_server, mpm):
-    """MaxConnectionsPerChild replaces children under waiting clients."""
+    """MaxConnectionsPerChild replaces children while clients wait; they miss no
+    message."""
     server = make_server(mpm=mpm, children=2, threads=8, conf=(
         "MaxConnectionsPerChild 25\n"))
     first = set(server.children())
@@ -337,8 +339,8 @@ def test_180_07_children_recycled(make_server, mpm):
 
 
 def test_180_08_history_at_the_next_start(make_server):
-    """Stop and start again: the history is still there, and the numbering
-    continues."""
+    """After a stop and a start the history is still there, and timestamps
+    continue."""
     server = make_server()
     server.publish("one")
     first = server.get("/chat/backend.php").json()["timestamp"]
@@ -351,7 +353,7 @@ def test_180_08_history_at_the_next_start(make_server):
 
 
 def test_180_09_waiters_over_many_reloads_leave_nothing(make_server):
-    """Ten quick reloads leave no descriptor, child or process behind."""
+    """After ten quick reloads with a waiting client, one child is left."""
     server = make_server(children=1)
     with Poller(server.port, timeout=30) as page:
         for i in range(10):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Behaviour that must be the same on every MPM and over HTTP/2."""
+"""What must work in the same way on every MPM and over HTTP/2."""
 
 import json
 import os
@@ -18,15 +18,15 @@ from httpd_env import SANITIZER, SLOW, alive, sqlite, wait_until
 
 @pytest.fixture
 def site(make_server, mpm):
-    """A private server on each MPM."""
+    """Return a private server on each MPM."""
     return make_server(mpm=mpm, children=2, threads=32, classics=4,
                        conf='<Location "/c0/backend.php">\n'
                             "CometPollTimeout 1s\n</Location>\n")
 
 
 def test_190_01_chat(site):
-    """The chat works on every MPM: messages wake the pollers, arrive in order
-    and are escaped; a poller resumes; a poll without news ends."""
+    """On every MPM messages wake the pages, arrive in order and are escaped,
+    and a poll without news ends."""
     lags = []
     with Poller(site.port) as one, Poller(site.port) as two:
         site.wait_waiting(2, "classic")
@@ -48,8 +48,8 @@ def test_190_01_chat(site):
 
 
 def test_190_02_burst_and_parallel(site):
-    """10 messages at once, 40 in parallel, 10 while the client is away: all
-    arrive in order, once."""
+    """10 messages at once, 40 in parallel and 10 while the client is away all
+    arrive once and in order."""
     with Poller(site.port) as page:
         for i in range(10):
             site.publish("b%d" % i)
@@ -84,7 +84,7 @@ def test_190_03_clock(site):
 
 
 def test_190_04_outside(site):
-    """An INSERT by sqlite3 reaches waiting clients within 50 ms."""
+    """An INSERT by another process reaches waiting clients within 50 ms."""
     lags = []
     with Poller(site.port) as page:
         for i in range(8):
@@ -101,7 +101,7 @@ def test_190_04_outside(site):
 
 
 def test_190_05_gone(site):
-    """Clients that leave are noticed within 5 s on every MPM."""
+    """On every MPM the server notices within 5 s that clients have left."""
     conns = []
     for target in ("/chat/backend.php", "/comet/x", "/clock/backend.php"):
         conn = site.raw()
@@ -114,14 +114,15 @@ def test_190_05_gone(site):
 
 
 def test_190_06_endpoint(site):
-    """POST, 201, the since poll and the errors are the same on every MPM."""
+    """Publishing, polls and errors of the endpoint are the same on every
+    MPM."""
     with site.raw() as conn:
         conn.request("GET", "/comet/room/1?since=0")
         site.wait_waiting(1, "poll")
         stamp = site.post("room/1", "x")
         answer = conn.answer()
         assert [m["timestamp"] for m in answer.json()["messages"]] == [stamp]
-        # the same connection stays usable
+        # The connection stays usable.
         conn.request("GET", "/comet/room/1?since=0&wait=0")
         assert len(conn.answer().json()["messages"]) == 1
     assert site.get("/comet/room/1?since=-1").status == 400
@@ -130,11 +131,11 @@ def test_190_06_endpoint(site):
 
 
 def test_190_07_waiting_cap_is_clear(make_server, mpm):
-    """When all places are taken, the answer is quick and clear, and files are
-    still served."""
+    """When all places are taken, a further poll is refused quickly and clearly.
+    Files are still served."""
     server = make_server(mpm=mpm, threads=16, conf="CometPollTimeout 20s")
     held, refused = [], 0
-    # event holds far more clients than threads: 40 reach no limit
+    # The event MPM holds far more clients than threads, so 40 reach no limit.
     for _ in range(70 if mpm != "event" else 40):
         conn = server.raw(timeout=10)
         begin = time.monotonic()
@@ -171,7 +172,7 @@ def test_190_07_waiting_cap_is_clear(make_server, mpm):
 
 
 def wake_ups(pid):
-    """How often the threads of a process have slept and been woken."""
+    """Return how often the threads of a process have slept and been woken."""
     total = 0
     for task in os.listdir("/proc/%d/task" % pid):
         with open("/proc/%d/task/%s/status" % (pid, task)) as status:
@@ -181,7 +182,7 @@ def wake_ups(pid):
 
 
 def blocked_polls(server, channel, count):
-    """Connections whose polls each wait in a thread."""
+    """Return connections with polls that each wait in a thread."""
     conns = [server.raw(timeout=20) for _ in range(count)]
     for conn in conns:
         conn.request("GET", "/comet/%s?since=0" % channel)
@@ -191,8 +192,8 @@ def blocked_polls(server, channel, count):
 
 
 def test_190_10_waiting_threads_sleep(make_server):
-    """A waiting thread is woken only when it has something to do: its client
-    leaves, news arrive, or httpd reloads or stops."""
+    """A waiting thread sleeps until its client leaves, news arrives, or httpd
+    reloads or stops."""
     count = 100
     server = make_server(mpm="worker", threads=2 * count + 20,
                          conf="CometPollTimeout 60s\nCometAdopt off")
@@ -200,7 +201,7 @@ def test_190_10_waiting_threads_sleep(make_server):
     conns = blocked_polls(server, "told", count)
     child, = server.children()
     before, begin = wake_ups(child), time.monotonic()
-    time.sleep(2)                       # this measures a stretch of time
+    time.sleep(2)                       # the time in which wake-ups are counted
     rate = (wake_ups(child) - before) / (time.monotonic() - begin)
     assert rate < count, "%.0f wake-ups a second" % rate
     conns.pop().close()
@@ -218,12 +219,12 @@ def test_190_10_waiting_threads_sleep(make_server):
     assert time.monotonic() - begin < 5 * SLOW
     conns = blocked_polls(server, "quiet", 10)
     assert server.stop() < 5 * SLOW
-    for conn in conns:                  # the MPM cuts them itself
+    for conn in conns:                  # the MPM has cut them
         conn.close()
 
 
 def test_190_08_counters_over_all_children(site):
-    """The status sums over all children, whichever child answers."""
+    """The status has the sums of all children, whichever child answers."""
     conns = []
     for _ in range(6):
         conn = site.raw()
@@ -247,7 +248,7 @@ def test_190_08_counters_over_all_children(site):
                     "long as the process is a leak once the module is "
                     "unloaded; another user cannot remove valgrind's pipes")
 def test_190_09_one_process(make_server, mpm):
-    """httpd -X, as for a debugger, serves requests and ends properly."""
+    """httpd -X, which a debugger uses, serves requests and ends properly."""
     server = make_server(mpm=mpm, start=False)
     server.mode = "-X"
     server.start()
@@ -291,7 +292,7 @@ def test_190_20_h2_chat(h2_site):
 
 
 def test_190_21_h2_no_news(h2_site):
-    """A poll over HTTP/2 without news: a complete answer after
+    """A poll over HTTP/2 without news gets a complete answer after
     CometPollTimeout."""
     h2_site.publish("x")
     cursor = h2_site.get("/chat/backend.php").json()["timestamp"]
@@ -316,8 +317,8 @@ def test_190_22_h2_clock(h2_site):
 
 
 def test_190_23_h2_waiters_do_not_starve(h2_site):
-    """Many waiting polls on one HTTP/2 connection do not delay a file on
-    it."""
+    """Many waiting polls on one HTTP/2 connection do not delay a file on the
+    same connection."""
     with H2(h2_site.port) as conn:
         conn.finish(conn.request("GET", "/static.txt"), 5 * SLOW)
         polls = [conn.request("GET", "/comet/h2-%d?since=0" % i)
@@ -334,7 +335,7 @@ def test_190_23_h2_waiters_do_not_starve(h2_site):
 
 
 def test_190_27_h2_places_come_back(make_server):
-    """A connection has two places for waiting streams; each stream that ends
+    """A connection has two places for waiting streams.  Each stream that ends
     frees its place."""
     server = make_server(h2=True, threads=32,
                          conf="CometParkHTTP2 off\nCometPollTimeout 60s\n"
@@ -355,15 +356,15 @@ def test_190_27_h2_places_come_back(make_server):
             held.append(ask(conn, number + 2))
             server.wait_waiting(2)
         assert not any(stream.ended for stream in held)
-        with H2(server.port) as other:  # has places of its own
+        with H2(server.port) as other:  # another connection has places, too
             ask(other, 9)
             server.wait_waiting(3)
     server.wait_waiting(0)
 
 
 def test_190_24_h2_gone(h2_site):
-    """A closed HTTP/2 connection or a cancelled stream is noticed within 5
-    s."""
+    """The server notices within 5 s that an HTTP/2 connection was closed or a
+    stream cancelled."""
     conn = H2(h2_site.port)
     one = conn.request("GET", "/clock/backend.php")
     assert conn.pump(lambda: one.pieces, 5 * SLOW)
@@ -376,7 +377,8 @@ def test_190_24_h2_gone(h2_site):
 
 
 def test_190_26_h2_vanished(make_server):
-    """Clients that vanish silently are noticed within two heartbeats."""
+    """The server notices within two heartbeats that clients have vanished
+    silently."""
     server = make_server(mpm="event", h2=True, threads=16,
                          conf="CometParkHTTP2 off\nCometHeartbeat 1s\n"
                          "H2MaxWorkers 32\n")
@@ -395,7 +397,7 @@ def test_190_26_h2_vanished(make_server):
 
 
 def test_190_25_h2_reload_and_stop(h2_site):
-    """Reload and stop end HTTP/2 waits as well."""
+    """A reload and a stop also end waits over HTTP/2."""
     h2_site.publish("x")
     with H2(h2_site.port) as conn:
         clock = conn.request("GET", "/clock/backend.php")

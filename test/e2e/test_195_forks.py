@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Modules that fork httpd's children.  A fork must not use their threads and
-database handles."""
+"""Modules that fork httpd's children.  A fork must not use the module's threads
+and database handles."""
 
 import os
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.skipif(
 
 @pytest.fixture
 def forked(make_server, mpm):
-    """A server with a module that forks on request."""
+    """Return a server with a module that forks on request."""
     if mpm == "event":
         pytest.skip("who forks asks for a thread of its own: worker, prefork")
     return make_server(
@@ -30,8 +30,8 @@ def forked(make_server, mpm):
 
 @pytest.mark.skipif("prefork" not in MPMS, reason="prefork not chosen")
 def test_195_01_itk_is_refused(make_server):
-    """mpm_itk forks for each connection, so configtest and start refuse it by
-    name; they accept it where comet is loaded but serves nothing."""
+    """mpm_itk forks for each connection.  So configtest and start refuse it by
+    name, but only if the module serves a URL."""
     itk = 'LoadModule mpm_itk_module "%s/mpm_itk.so"\n' % MODULES
     server = make_server(start=False, mpm="prefork", before=itk)
     store = 'CometStore "sqlite:{data}/comet.db"\n'
@@ -47,9 +47,9 @@ def test_195_01_itk_is_refused(make_server):
 
 
 def test_195_02_a_fork_serves(forked):
-    """A request that is served in a fork gets an immediate 503, whatever its
-    kind (for an EventSource: a stream that ends).  The child continues as
-    before, and no gauge stays up."""
+    """A request in a forked process gets an immediate 503, or a stream that
+    ends if an EventSource sent it.  The child continues as before, and no gauge
+    keeps a count of the fork."""
     first = forked.post("chat", "one")
     for method, target, body, headers in (
             ("POST", "/comet/chat", b"lost", TEXT),
@@ -60,7 +60,7 @@ def test_195_02_a_fork_serves(forked):
             ("GET", "/clock/backend.php", None, {})):
         answer = forked.request(method, target, body,
                                 {"X-Fork": "serve", **headers}, timeout=5)
-        softly = "Accept" in headers        # an EventSource comes back
+        softly = "Accept" in headers        # so that an EventSource reconnects
         assert answer.status == (200 if softly else 503), answer
         assert b"forked" in answer.body, answer
         assert not softly or answer.body.startswith(b": another"), answer
@@ -73,8 +73,9 @@ def test_195_02_a_fork_serves(forked):
 
 
 def test_195_03_a_fork_ends(forked):
-    """A fork ends, as PHP's pcntl_fork() makes one: the counters, the store's
-    files and locks and the child's clients are not affected."""
+    """A forked process ends by exit(), as after PHP's pcntl_fork().  It changes
+    neither the counters nor the store's files and locks, and the child's
+    clients stay."""
     forked.post("chat", "one")
     with forked.raw() as stream:
         stream.request("GET", "/comet/chat?since=0",
@@ -90,7 +91,7 @@ def test_195_03_a_fork_ends(forked):
                                     {"X-Fork": "exit", **TEXT}, timeout=5)
             assert answer.status == 201 and answer.took < 2 * SLOW, answer
             assert forked.waiting() == 1
-        # prefork may have started more meanwhile
+        # Prefork may have started more children meanwhile.
         assert forked.status()["children"] >= children
         text = b""
         while b"data: 9" not in text:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Waiting without a thread: event MPM, odd clients, slow clients."""
+"""Waiting without a thread on the event MPM, for unusual and slow clients."""
 
 import json
 import os
@@ -20,7 +20,7 @@ TEXT = {"Content-Type": "text/plain"}
 
 
 def held_poll(server, url="/chat/backend.php", cursor=0, **kwargs):
-    """A classic poll whose headers have arrived: it waits."""
+    """Open a classic poll that waits: its headers have arrived."""
     conn = server.raw(**kwargs)
     conn.request("GET", "%s?timestamp=%d" % (url, cursor))
     assert conn.head() == 200
@@ -37,8 +37,8 @@ def median_static(server, count=20):
 
 
 def test_200_01_no_thread_per_client(make_server):
-    """300 polls and 100 clocks on a child with 8 threads: the thread count
-    does not change, a file is served, and a message reaches all clients."""
+    """300 polls and 100 clocks wait on a child with 8 threads.  It starts no
+    further thread, still serves a file, and one message reaches all polls."""
     server = make_server(threads=8)
     server.publish("x")
     cursor = server.get("/chat/backend.php").json()["timestamp"]
@@ -67,7 +67,8 @@ def test_200_01_no_thread_per_client(make_server):
 
 
 def test_200_02_keepalive_polls(make_server):
-    """1,000 held polls, one after the other on one connection."""
+    """1,000 held polls, one after the other on one connection, are all
+    answered."""
     server = make_server()
     lags, cursor = [], 0
     with server.raw() as page, server.raw() as writer:
@@ -89,8 +90,8 @@ def test_200_02_keepalive_polls(make_server):
 
 @pytest.mark.parametrize("early", [False, True], ids=["after", "with"])
 def test_200_03_pipelined(make_server, early):
-    """A request behind a poll ends the poll with no news; both are answered in
-    order, on the same connection."""
+    """A request behind a poll ends the poll without news.  Both are answered in
+    order on the same connection."""
     server = make_server()
     server.publish("x")
     cursor = server.get("/chat/backend.php").json()["timestamp"]
@@ -109,7 +110,7 @@ def test_200_03_pipelined(make_server, early):
         assert json.loads(conn.body()) == {"msg": "", "timestamp": cursor}
         assert conn.answer().body == b"a static file\n"
         assert conn.answer().json()["msg"] == "x"
-        # again, with a poll that a message ends
+        # Poll again on this connection, and let a message end the poll.
         conn.request("GET", "/chat/backend.php?timestamp=%d" % cursor)
         assert conn.head() == 200
         server.wait_waiting(1, "classic")
@@ -118,7 +119,8 @@ def test_200_03_pipelined(make_server, early):
 
 
 def test_200_04_pipelined_polls(make_server):
-    """Twenty pipelined polls are answered in order; only the last waits."""
+    """Twenty pipelined polls are answered in order, and only the last one
+    waits."""
     server = make_server()
     server.publish("x")
     cursor = server.get("/chat/backend.php").json()["timestamp"]
@@ -135,9 +137,8 @@ def test_200_04_pipelined_polls(make_server):
 
 
 def test_200_04b_pipelined_polls_to_one_who_does_not_read(make_server):
-    """The client of pipelined polls reads late: each poll is answered
-    completely and in order, each has its line in the log, and none waits for
-    ever."""
+    """Clients send many pipelined polls and read the answers late.  Each poll
+    is answered completely, in order, and logged; none waits for ever."""
     server = make_server(conf="CometMaxSubscribers 5\nSendBufferSize 4608\n")
     server.publish("x")
     cursor = server.get("/chat/backend.php").json()["timestamp"]
@@ -147,7 +148,7 @@ def test_200_04b_pipelined_polls_to_one_who_does_not_read(make_server):
         conn.send(conn.format("GET", target) * 98
                   + conn.format("GET", "/static.txt"))
     logged, before = 0, -1
-    while logged != before:             # until no client makes progress
+    while logged != before:             # until all clients are stuck
         before, logged = logged, len(server.access_lines("timestamp="))
         time.sleep(0.5)
     assert logged < 6 * 98
@@ -161,7 +162,7 @@ def test_200_04b_pipelined_polls_to_one_who_does_not_read(make_server):
 
 
 def test_200_05_half_request_behind_a_poll(make_server):
-    """The first bytes of the next request end the poll; the rest may arrive
+    """The first bytes of the next request end a poll, even if the rest comes
     late."""
     server = make_server()
     server.publish("x")
@@ -176,8 +177,7 @@ def test_200_05_half_request_behind_a_poll(make_server):
 
 
 def test_200_06_poll_with_a_body(make_server):
-    """The body of a held poll is not taken for the next request
-    (smuggling)."""
+    """The body of a held poll is not taken for the next request (smuggling)."""
     server = make_server()
     server.publish("x")
     cursor = server.get("/chat/backend.php").json()["timestamp"]
@@ -202,7 +202,8 @@ def test_200_06_poll_with_a_body(make_server):
 
 
 def test_200_07_half_close(make_server):
-    """A client that shuts its sending side is noticed within 5 s."""
+    """The server notices within 5 s that clients have shut down their sending
+    side."""
     server = make_server()
     conns = [held_poll(server) for _ in range(5)]
     clock = server.raw()
@@ -219,12 +220,12 @@ def test_200_07_half_close(make_server):
 
 @pytest.mark.parametrize("how", ["close", "reset"])
 def test_200_08_gone(make_server, how):
-    """Clients of every kind that close are noticed within 5 s, and no
-    descriptor is left."""
+    """The server notices within 5 s that clients of every kind have closed, and
+    leaks no descriptor."""
     server = make_server(threads=8)
     child = server.children()[0]
     left = []
-    for _ in range(2):                  # the first round opens the store
+    for _ in range(2):                  # the first round also opens the store
         conns = []
         for target in ("/chat/backend.php", "/comet/x",
                        "/clock/backend.php"):
@@ -237,14 +238,14 @@ def test_200_08_gone(make_server, how):
         for conn in conns:
             getattr(conn, how)()
         server.wait_waiting(0, timeout=5)
-        # each of the 8 threads may keep a connection to the store
+        # Each of the 8 threads may keep a connection to the store open.
         most = left[0] + 2 * 8 + 2 if left else 44
         wait_until(lambda m=most: fd_count(child) <= m, 5, "the fds to close")
         left.append(fd_count(child))
 
 
 def test_200_09_gone_at_the_same_moment(make_server):
-    """A client may leave at the moment it is answered; no other is harmed (100
+    """A client that leaves while it is answered harms no other client (100
     rounds)."""
     server = make_server()
     with Poller(server.port) as page:
@@ -261,8 +262,7 @@ def test_200_09_gone_at_the_same_moment(make_server):
 
 
 def test_200_10_never_reads(make_server):
-    """100 clients that never read do not change the latency of other
-    clients."""
+    """100 clients that never read do not delay other clients."""
     server = make_server(threads=16, conf="CometPollTimeout 40s")
     big = "x" * 60000
 
@@ -302,8 +302,8 @@ def test_200_10_never_reads(make_server):
 
 
 def test_200_10b_never_reads_a_bulk(make_server):
-    """50 clients that never read do not delay other clients even when one
-    transaction stores 40 messages of 60 kB for them."""
+    """50 clients never read, and one transaction stores 40 messages of 60 kB
+    for them. Other clients are not delayed."""
     server = make_server(threads=16, conf="CometPollTimeout 40s")
     stuck = []
     for _ in range(50):
@@ -341,7 +341,7 @@ def test_200_10b_never_reads_a_bulk(make_server):
 
 
 def test_200_11_never_reads_a_clock(make_server):
-    """Clocks that are never read do not delay those that are."""
+    """Clocks that nobody reads do not delay a clock that is read."""
     server = make_server(conf="CometTick 100ms")
     stuck = []
     for _ in range(50):
@@ -368,8 +368,8 @@ def test_200_11_never_reads_a_clock(make_server):
 
 
 def test_200_12_never_reads_a_history(make_server):
-    """40 clients request megabytes of history and read none of it: other
-    clients can still use the 16 threads."""
+    """40 clients request megabytes of history and read none of it. The 16
+    threads still serve other clients."""
     server = make_server(threads=16)
     for _ in range(60):
         server.post("big", "x" * 60000)
@@ -391,7 +391,7 @@ def test_200_12_never_reads_a_history(make_server):
 
 
 def test_200_13_slow_reader_gets_all(make_server):
-    """A client that reads slowly gets its whole answer, undamaged."""
+    """A client that reads slowly gets its whole answer, unchanged."""
     server = make_server()
     text = "".join(chr(0x4e00 + i % 5000) for i in range(20000))
     with Raw(server.port, rcvbuf=2048, timeout=30) as conn:
@@ -401,7 +401,7 @@ def test_200_13_slow_reader_gets_all(make_server):
         conn.head()
         got = b""
         while True:
-            time.sleep(0.002)               # it is a slow client
+            time.sleep(0.002)               # so that it reads slowly
             data = conn.sock.recv(1024)
             conn.buffer += data
             if len(conn.buffer) >= conn.left or not data:
@@ -413,8 +413,8 @@ def test_200_13_slow_reader_gets_all(make_server):
 
 
 def test_200_14_slow_reader_of_a_late_answer(make_server):
-    """The hub answers the poll of a client whose window is full: the answer is
-    complete when the client finally reads."""
+    """The hub answers polls of clients that do not read yet.  The answers are
+    complete when the clients finally read them."""
     server = make_server()
     text = "y" * 65000
     conns = []
@@ -434,7 +434,7 @@ def test_200_14_slow_reader_of_a_late_answer(make_server):
 
 
 def test_200_15_keepalive_expires(make_server):
-    """After a poll's answer the connection obeys KeepAliveTimeout."""
+    """KeepAliveTimeout applies to a connection after a poll's answer."""
     server = make_server(conf="KeepAliveTimeout 1")
     with held_poll(server) as conn:
         server.publish("x")
@@ -445,9 +445,7 @@ def test_200_15_keepalive_expires(make_server):
 
 
 def test_200_15b_at_once_then_keepalive_expires(make_server):
-    """After a poll that was answered at once, the connection obeys
-    KeepAliveTimeout, too; it is not closed earlier because other clients are
-    busy."""
+    """KeepAliveTimeout also applies after a poll that was answered at once."""
     server = make_server(conf="KeepAliveTimeout 1")
     server.post("at-once", "x")
     with server.raw() as conn:
@@ -461,8 +459,8 @@ def test_200_15b_at_once_then_keepalive_expires(make_server):
 
 
 def test_200_15c_who_falls_behind_is_kept(make_server):
-    """Clients that are always behind keep their connections, even if they
-    outnumber the threads."""
+    """Clients whose polls are always behind keep their connections, even if
+    there are more clients than threads."""
     server = make_server(threads=4, conf="AsyncRequestWorkerFactor 40")
     for number in range(30):
         server.post("behind", str(number))
@@ -479,8 +477,8 @@ def test_200_15c_who_falls_behind_is_kept(make_server):
 
 
 def test_200_15d_pipelined_behind_an_answer_at_once(make_server):
-    """A request is answered although it arrived together with one that is
-    answered at once."""
+    """If requests arrive together and the first is answered at once, so are the
+    others."""
     server = make_server()
     server.post("both", "x")
     with server.raw() as conn:
@@ -493,8 +491,8 @@ def test_200_15d_pipelined_behind_an_answer_at_once(make_server):
 
 @pytest.mark.parametrize("version", ["1.0", "1.1"])
 def test_200_15e_one_piece(make_server, version):
-    """A poll's headers come in one piece with its answer and give its length,
-    so that an HTTP/1.0 connection can be kept, too."""
+    """A poll's head comes in one piece with its answer and gives its length. So
+    even an HTTP/1.0 connection can be kept."""
     server = make_server()
     with server.raw() as conn:
         for number in range(2):
@@ -523,7 +521,7 @@ def test_200_16_keepalive_shorter_than_poll(make_server):
 
 @pytest.mark.parametrize("how", ["header", "KeepAlive off", "http10"])
 def test_200_17_without_keepalive(make_server, how):
-    """Without keep-alive the connection ends after the poll."""
+    """Without keep-alive the connection ends after a poll."""
     server = make_server(
         keepalive="off" if how == "KeepAlive off" else "on")
     with server.raw() as conn:
@@ -543,7 +541,7 @@ def test_200_18_max_keepalive_requests(make_server):
     server = make_server(max_keepalive=3)
     with server.raw() as conn:
         cursor = 0
-        for i in range(4):          # httpd keeps it alive 3 times
+        for i in range(4):          # httpd keeps the connection 3 times
             conn.request("GET", "/chat/backend.php?timestamp=%d" % cursor)
             assert conn.head() == 200
             server.wait_waiting(1)
@@ -562,13 +560,13 @@ def cpu_seconds(pid):
 
 
 def test_200_19_idle_costs_nothing(make_server):
-    """100 waiting clients without news use next to no CPU."""
+    """100 clients that wait without news use almost no CPU."""
     server = make_server()
     conns = [held_poll(server) for _ in range(100)]
     server.wait_waiting(100)
     child = server.children()[0]
     before = cpu_seconds(child)
-    time.sleep(2.0)                         # this measures an idle server
+    time.sleep(2.0)  # the server is idle; this time is measured
     used = cpu_seconds(child) - before
     for conn in conns:
         conn.close()
@@ -576,7 +574,7 @@ def test_200_19_idle_costs_nothing(make_server):
 
 
 def test_200_20_outlives_timeout_by_polling(make_server):
-    """Pages poll again and again although Timeout is 2 s; none sees an
+    """A page polls again and again for longer than Timeout (2 s), and sees no
     error."""
     server = make_server(timeout=2, conf="KeepAliveTimeout 1")
     with Poller(server.port) as page:
@@ -588,7 +586,7 @@ def test_200_20_outlives_timeout_by_polling(make_server):
 
 
 def test_200_21_access_log(make_server):
-    """Each poll and each stream is one line in the access log."""
+    """Each poll and each stream has one line in the access log."""
     server = make_server()
     for i in range(5):
         with held_poll(server, cursor=0) as conn:
@@ -597,7 +595,7 @@ def test_200_21_access_log(make_server):
                 server.publish("x")
                 conn.body()
                 server.get("/comet-status")
-                # so that the next poll waits again
+                # The next poll must wait again.
                 sqlite(server.db, "DELETE FROM message;")
         server.wait_waiting(0)
     clock = server.raw()
@@ -616,7 +614,7 @@ def test_200_21_access_log(make_server):
 
 
 def test_200_22_fan_out_in_order(make_server):
-    """200 pages, 20 messages in a row: each page receives all, in order."""
+    """200 pages each receive 20 messages in order."""
     server = make_server(threads=16)
     with Load(server.port) as load:
         pages = load.follow(200, "classic", "/chat/backend.php")
@@ -634,7 +632,7 @@ def test_200_22_fan_out_in_order(make_server):
 
 
 def test_200_23_register_then_replay(make_server):
-    """Polls that arrive exactly while messages are committed miss none."""
+    """Polls that arrive while messages are being committed miss none."""
     server = make_server()
     with Load(server.port) as load:
         pages = load.follow(20, "endpoint", "/comet/race")
@@ -652,7 +650,7 @@ def test_200_23_register_then_replay(make_server):
 
 
 def read_slowly(conn):
-    """Read an answer slowly, piece by piece, up to its end."""
+    """Read an answer piece by piece; return its body."""
     while b"\r\n\r\n" not in conn.buffer:
         conn.buffer += conn.sock.recv(4096)
     assert conn.head() == 200
@@ -664,8 +662,8 @@ def read_slowly(conn):
 @pytest.mark.parametrize("tls", [False, True], ids=["http", "tls"])
 @pytest.mark.parametrize("late", [False, True], ids=["stored", "late"])
 def test_200_24_slow_readers_hold_no_thread(make_server, late, tls):
-    """A client that has read a long answer slowly and then falls silent holds
-    no thread; its connection ends at KeepAliveTimeout."""
+    """Clients that have read a long answer slowly and then fall silent hold no
+    thread. Their connections end at KeepAliveTimeout."""
     server = make_server(threads=4, tls=tls, conf="SendBufferSize 16384\n"
                          "KeepAliveTimeout 2\n")
     fill = "BEGIN; WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL" \

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Waiting over TLS, where the MPM and mod_ssl share the connection."""
+"""Waiting over TLS, where the MPM and mod_ssl both handle the connection."""
 
 import json
 import re
@@ -15,8 +15,8 @@ SERVER = {"tls": True, "classics": 20, "conf": "CometPollTimeout 20s"}
 
 
 def test_210_01_chat(server):
-    """Polls over TLS and over plain HTTP get the same messages, which are
-    published over TLS."""
+    """A message published over TLS reaches polls over TLS and over plain
+    HTTP."""
     url, channel = server.next_classic()
     answer = server.request("GET", url + "?msg=x", tls=True)
     assert answer.status == 200 and answer.body == b""
@@ -26,7 +26,7 @@ def test_210_01_chat(server):
 
 
 def test_210_02_held(server):
-    """A held poll over TLS gets its headers at once, then the message."""
+    """A held poll over TLS gets a message within 50 ms in the median."""
     url, _ = server.next_classic()
     lags = []
     with Poller(server.tls_port, url, tls=True) as page:
@@ -41,7 +41,8 @@ def test_210_02_held(server):
 
 
 def test_210_03_keepalive(server):
-    """200 held polls one after the other on one TLS connection."""
+    """200 held polls, one after the other on one TLS connection, are all
+    answered."""
     url, _ = server.next_classic()
     cursor = 0
     with server.raw(tls=True) as page, server.raw(tls=True) as writer:
@@ -56,7 +57,7 @@ def test_210_03_keepalive(server):
 
 
 def test_210_04_clock(server):
-    """Over TLS, too, each tick comes in its own chunk."""
+    """Over TLS each tick comes in its own chunk, too."""
     with server.raw(tls=True) as conn:
         conn.request("GET", "/clock/backend.php")
         assert conn.head() == 200
@@ -71,7 +72,7 @@ def test_210_04_clock(server):
 
 @pytest.mark.parametrize("early", [False, True])
 def test_210_05_pipelined(server, early):
-    """A request behind a poll over TLS ends the poll without news, and is
+    """Over TLS a request behind a poll ends the poll without news, and is
     answered."""
     url, _ = server.next_classic()
     server.publish("x", url)
@@ -93,7 +94,8 @@ def test_210_05_pipelined(server, early):
 
 @pytest.mark.parametrize("how", ["close", "reset", "unwrap"])
 def test_210_06_gone(server, how):
-    """TLS clients that leave, with or without close_notify, are noticed."""
+    """The server notices that TLS clients have left, with or without
+    close_notify."""
     conns = []
     for target in ("/c19/backend.php", "/clock/backend.php"):
         for _ in range(5):
@@ -136,7 +138,7 @@ def test_210_07_never_reads(server):
 
 
 def test_210_08_reload_and_stop(make_server, mpm):
-    """Reload and stop end the waits of TLS clients on every MPM."""
+    """On every MPM a reload and a stop end the waits of TLS clients."""
     server = make_server(tls=True, mpm=mpm, threads=32)
     server.publish("x")
     with Poller(server.tls_port, tls=True, timeout=20) as page:
@@ -153,5 +155,5 @@ def test_210_08_reload_and_stop(make_server, mpm):
         assert server.stop() < 5 * SLOW
         try:
             assert json.loads(conn.body())["msg"] == ""
-        except ConnectionError:     # a stop there cuts the sockets
+        except ConnectionError:     # other MPMs cut the sockets at a stop
             assert mpm != "event" and conn.buffer == b""

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""CometSync full: a message is on the disk before its 201 (counted by
-strace)."""
+"""With CometSync full a message is on the disk before its 201, as strace
+shows."""
 
 import os
 import re
@@ -17,7 +17,7 @@ TRACE = ["strace", "-DDD", "-f", "-q", "-s", "400", "-e", "signal=none",
 
 
 def traced(make_server, **kwargs):
-    """A server under strace; skips with the reason if that is impossible."""
+    """Return a server under strace, or skip the test if strace cannot run."""
     if SANITIZER != "none":
         pytest.skip("LeakSanitizer and strace exclude each other")
     if not shutil.which("strace"):
@@ -31,8 +31,8 @@ def traced(make_server, **kwargs):
 
 
 def events(server):
-    """What strace recorded: ("got", text), ("sync+", pid), ("sync-", pid),
-    ("201", timestamp), in order."""
+    """Return what strace recorded, in order: ("got", text), ("sync+", None) and
+    ("sync-", None) for the begin and end of a sync, and ("201", timestamp)."""
     found = []
     with open(os.path.join(server.root, "strace.txt"),
               errors="replace") as trace:
@@ -53,8 +53,8 @@ def events(server):
 
 
 def judge(found, acked):
-    """Check that for each 201 a sync began after its request was read, and
-    ended before the answer was written."""
+    """Check that before each 201 was written, a sync ended that had begun after
+    its request was read.  Return the number of these 201s and of all syncs."""
     texts = dict(acked)
     read, clean = {}, 0
     begun, ended = [], []
@@ -67,9 +67,9 @@ def judge(found, acked):
             read.setdefault(value, index)
         elif kind == "201" and value in texts:
             start = read[texts[value].replace("END", "")]
-            # Syncs need not end in the order in which they began.  One that
-            # began after `start` has certainly ended once more have ended than
-            # had begun before it.
+            # Syncs may end in another order than they began.  But if more syncs
+            # have ended than had begun before `start`, then one of them began
+            # after `start`.
             before = sum(1 for b in begun if b < start)
             assert len(ended) > before or any(
                 b > start and e > b for b, e in zip(begun, ended)), \
@@ -80,9 +80,9 @@ def judge(found, acked):
 
 @pytest.mark.parametrize("sync", ["full", "normal"])
 def test_220_01_sequential(make_server, sync):
-    """With CometSync full there is at least one fdatasync for each commit,
-    before its 201. With normal there are far fewer, which proves that the
-    count can tell the difference."""
+    """With CometSync full each commit has an fdatasync before its 201. With
+    normal there are far fewer, which proves that the count can tell the
+    difference."""
     server = traced(make_server, conf="CometSync " + sync)
     acked = []
     with server.raw() as conn:
@@ -107,7 +107,7 @@ def test_220_01_sequential(make_server, sync):
 
 
 def test_220_02_parallel(make_server):
-    """With group commit, too, each 201 follows a sync of its own batch."""
+    """With group commit each 201 still follows a sync of its own batch."""
     server = traced(make_server, threads=64)
     with Load(server.port) as load:
         pubs = load.publish(12, "/comet/disk", "par", each=15,
@@ -125,13 +125,13 @@ def test_220_02_parallel(make_server):
 
 
 def test_220_20_stop_leaves_one_file(make_server, mpm):
-    """A stop closes the database last, so its log is folded into the file and
-    removed: the file alone is a complete copy."""
+    """A stop closes the database last.  This moves the log into the file and
+    removes it, so that the file alone is a complete copy."""
     server = make_server(mpm=mpm)
     for number in range(20):
         server.post("news", "message %d" % number)
-    if mpm != "prefork":    # there a child ends in a signal handler, which may
-        server.get("/comet/news?since=0")       # not close what has read
+    if mpm != "prefork":    # (its children may not close a reader's connection)
+        server.get("/comet/news?since=0")
     server.stop()
     left = [name for name in os.listdir(server.data)
             if name.endswith(("-wal", "-shm"))]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Faults that a hostile review found; these tests keep them from returning."""
+"""Tests for faults that a hostile review found, so that they do not return."""
 
 import base64
 import json
@@ -26,8 +26,8 @@ COMMON = {"x-content-type-options": "nosniff", "cache-control": "no-store",
 
 
 def common_of(headers):
-    """Return the headers that an answer must have in common with all others.
-    Only history, which has an ETag, may be cached."""
+    """Return the headers that all answers have. Only history, which has an
+    ETag, may be cached."""
     return dict(COMMON, **({"cache-control": "private,no-cache"}
                            if "etag" in headers else {}))
 
@@ -69,19 +69,19 @@ RewriteRule ^/look(/.*)?$ /comet/ro$1 [PT]
 
 
 def cursor_of(server):
-    """The store's newest timestamp."""
+    """Return the store's newest timestamp."""
     return server.status()["stores"][0]["cursor"]
 
 
 def static_took(server):
-    """How long a static file takes."""
+    """Return how long a static file takes."""
     begin = time.monotonic()
     assert server.get("/static.txt", timeout=30).status == 200
     return time.monotonic() - begin
 
 
 def lag(server, page, url, text):
-    """How long a message takes to reach the poller `page` of `url`."""
+    """Return how long a message takes to reach `page`, which polls `url`."""
     have = len(page.messages)
     begin = time.monotonic()
     server.publish(text, url)
@@ -90,7 +90,7 @@ def lag(server, page, url, text):
 
 
 def stuck_polls(server, count, channel, rcvbuf=2048):
-    """Polls of clients that read nothing."""
+    """Open polls of clients that read nothing."""
     conns = []
     for _ in range(count):
         conn = Raw(server.port, timeout=20 * SLOW, rcvbuf=rcvbuf)
@@ -100,7 +100,8 @@ def stuck_polls(server, count, channel, rcvbuf=2048):
 
 
 def begun(conns):
-    """Wait until each client has the beginning of its answer's body."""
+    """Wait until each client has received the beginning of its answer's
+    body."""
     for conn in conns:
         assert conn.head() == 200
         while not conn.buffer:
@@ -114,8 +115,8 @@ REDIRECTS = {"htaccess": "/poll", "passed": "/passed", "error": "/nowhere"}
 
 @pytest.mark.parametrize("how", list(REDIRECTS))
 def test_230_01_internal_redirect(server, how):
-    """A poll reached by .htaccess or ErrorDocument: one answer with nothing
-    around it, and one line in the access log."""
+    """A poll that .htaccess or ErrorDocument leads to gets exactly one answer,
+    and one line in the access log."""
     url, _ = server.next_classic()
     server.write(".htaccess", "RewriteEngine On\n"
                  "RewriteRule ^poll$ %s [L]\n"
@@ -142,8 +143,8 @@ def test_230_01_internal_redirect(server, how):
 
 
 def test_230_02_internal_redirects_at_once(server):
-    """Several polls are reached by an internal redirect; some have the next
-    request behind them."""
+    """Several polls that arrive by an internal redirect are all answered, and
+    so are the requests behind some of them."""
     url, _ = server.next_classic()
     server.write(".htaccess", "RewriteEngine On\n"
                  "RewriteRule ^poll$ %s [L]\n" % url)
@@ -174,7 +175,7 @@ def test_230_02_internal_redirects_at_once(server):
 
 @pytest.mark.event
 def test_230_03_one_stuck_client(make_server):
-    """A client that reads nothing of a long answer delays no other."""
+    """A client that reads nothing of a long answer delays no other client."""
     server = make_server(classics=2,
                          conf="SendBufferSize 16384\nCometPollTimeout 20s")
     stuck = stuck_polls(server, 1, "big")
@@ -197,8 +198,8 @@ def test_230_03_one_stuck_client(make_server):
 @pytest.mark.event
 @pytest.mark.parametrize("how", ["silent", "pipelining"])
 def test_230_04_stuck_clients_time_out_together(make_server, how):
-    """40 clients that read nothing reach their Timeout at the same moment: the
-    4 threads keep serving others."""
+    """40 clients that read nothing reach Timeout at the same moment. The 4
+    threads still serve others."""
     server = make_server(threads=4, timeout=4, conf="SendBufferSize 16384")
     child = server.children()[0]
     server.post("big", "x")
@@ -215,7 +216,7 @@ def test_230_04_stuck_clients_time_out_together(make_server, how):
     slowest, end = 0, time.monotonic() + 8 * SLOW
     while fd_count(child) > before + 10 and time.monotonic() < end:
         slowest = max(slowest, static_took(server))
-        time.sleep(0.02)                    # between two measurements
+        time.sleep(0.02)                    # before the next measurement
     assert slowest < 1.0 * SLOW, slowest
     assert fd_count(child) <= before + 10, "they are still there"
     for conn in stuck:
@@ -224,9 +225,8 @@ def test_230_04_stuck_clients_time_out_together(make_server, how):
 
 @pytest.mark.event
 def test_230_05_half_an_answer_and_the_next_request(make_server):
-    """Clients that have read half an answer send a byte of their next request:
-    no thread waits for them, and each gets both answers when it continues to
-    read."""
+    """Clients that have read half an answer send a byte of their next request.
+    No thread waits for them.  When they read on, each gets both answers."""
     server = make_server(threads=8, conf="SendBufferSize 16384")
     conns = stuck_polls(server, 16, "big")
     server.wait_waiting(16)
@@ -253,8 +253,8 @@ def test_230_05_half_an_answer_and_the_next_request(make_server):
 
 @pytest.mark.event
 def test_230_05b_half_an_answer_at_a_reload(make_server):
-    """At a reload clients that have read half an answer have a short time to
-    take the rest. Then the old child ends, long before their Timeout."""
+    """At a reload, clients that have read half an answer have a short time for
+    the rest. Then the old child ends, long before their Timeout."""
     server = make_server(threads=8, conf="SendBufferSize 16384")
     conns = stuck_polls(server, 8, "big")
     server.wait_waiting(8)
@@ -280,7 +280,7 @@ def test_230_05b_half_an_answer_at_a_reload(make_server):
 
 @pytest.mark.event
 def test_230_06_tls_outlives_reqtimeout(make_server):
-    """Over TLS a clock outlives RequestReadTimeout's time for a body, and a
+    """Over TLS a clock lasts longer than RequestReadTimeout allows a body. A
     request behind an equally old poll is answered."""
     server = make_server(tls=True, timeout=2, keepalive="on", conf="""
         RequestReadTimeout header=20 body=1,minrate=500
@@ -310,7 +310,7 @@ def test_230_06_tls_outlives_reqtimeout(make_server):
 
 @pytest.mark.event
 def test_230_07_filter_that_keeps(make_server):
-    """SUBSTITUTE on a mapping: polls are answered and the filter works."""
+    """Polls behind a SUBSTITUTE filter are answered, and the filter works."""
     server = make_server(modules=("substitute",), classics=1, conf="""
         <Location "/c0">
           SetOutputFilter SUBSTITUTE
@@ -328,8 +328,8 @@ def test_230_07_filter_that_keeps(make_server):
 
 @pytest.mark.event
 def test_230_08_filter_on_a_clock(make_server):
-    """A filter that may hold back output occupies a thread: the clock ticks if
-    the filter permits, and no other client is delayed."""
+    """A filter that may hold back output occupies a thread.  A clock behind one
+    that lets output pass still ticks, and no other client is delayed."""
     server = make_server(modules=("substitute", "include"), threads=8, conf="""
         CometTick 200ms
         CometClock /lines/backend.php
@@ -360,7 +360,7 @@ def test_230_08_filter_on_a_clock(make_server):
 
 @pytest.mark.event
 def test_230_09_filter_that_sleeps(make_server):
-    """RATE_LIMIT on a channel delays no other client."""
+    """A channel with RATE_LIMIT delays no client of other channels."""
     server = make_server(modules=("ratelimit",), conf="""
         <Location "/comet/slow">
           SetOutputFilter RATE_LIMIT
@@ -385,8 +385,8 @@ def test_230_09_filter_that_sleeps(make_server):
 # -- memory ---------------------------------------------------------------
 
 def test_230_10_many_long_answers(make_server):
-    """8 requests for 1,000 messages that would take 90 MB each: the child's
-    memory is bounded, and paging reaches all messages."""
+    """8 requests for answers of 90 MB each take only bounded memory of the
+    child. A client that asks page by page gets all messages."""
     server = make_server()
     server.post("x", "x")
     sqlite(server.db, "BEGIN IMMEDIATE;" + "".join(
@@ -427,8 +427,8 @@ def test_230_10_many_long_answers(make_server):
 
 @pytest.mark.event
 def test_230_11_different_timeouts(make_server):
-    """One address, two virtual hosts: a poll of the one with a long Timeout is
-    answered, although the other's Timeout is short."""
+    """Virtual hosts of one address have different Timeouts.  Where Timeout is
+    long, a poll is answered although it is short elsewhere."""
     server = make_server(timeout=2, conf="""
         CometPollTimeout 3s
         <VirtualHost *:{port}>
@@ -458,7 +458,7 @@ def test_230_11_different_timeouts(make_server):
 
 @pytest.fixture(scope="module")
 def tester():
-    """A server that is never started."""
+    """Return a server that is never started."""
     server = Httpd(comet="load")
     yield server
     problems = server.close()
@@ -474,8 +474,7 @@ def vhost(lines, name="v"):
 
 
 def test_230_12_many_virtual_hosts(tester):
-    """Checking 600 virtual hosts takes hardly longer than without the
-    module."""
+    """The module hardly slows down a configtest of 600 virtual hosts."""
     hosts = "".join(vhost('DocumentRoot "{docroot}"', "h%d" % i)
                     for i in range(600))
     took = {}
@@ -496,7 +495,7 @@ def test_230_12_many_virtual_hosts(tester):
     ("", "CometEndpoint /comet\nCometSync normal\nCometRetain age=1h"),
 ], ids=["sync", "retain", "store", "only-vhost-maps", "only-vhost-maps-2"])
 def test_230_13_what_holds_is_compared(tester, base, inner):
-    """httpd accepts servers that share a store and configure it equally."""
+    """Servers may share a store if they configure it equally."""
     code, text = tester.configtest(STORE + base + "\n" + vhost(inner))
     assert code == 0, text
 
@@ -504,7 +503,7 @@ def test_230_13_what_holds_is_compared(tester, base, inner):
 @pytest.mark.parametrize("inner", ["CometSync normal", "CometRetain count=5",
                                    "CometRetain age=1h"])
 def test_230_14_what_differs_is_refused(tester, inner):
-    """httpd refuses servers that share a store but configure it differently."""
+    """Servers that share a store but configure it differently are refused."""
     code, text = tester.configtest(STORE + "CometEndpoint /comet\n"
                                    + vhost(inner))
     assert code != 0
@@ -547,8 +546,7 @@ def test_230_15_what_would_do_nothing(tester, line):
     "CometRetain count=5 age=1h", "CometRetain all",
 ], ids=lambda d: re.sub(r"[^!-~]+", "_", d)[:45])
 def test_230_16_what_does_something(tester, line):
-    """httpd -t accepts directives that look as if they could have no effect,
-    but do have one."""
+    """httpd -t accepts directives that only look as if they had no effect."""
     code, text = tester.configtest(STORE + line + "\n")
     assert code == 0, text
 
@@ -557,8 +555,8 @@ def test_230_16_what_does_something(tester, line):
 
 @pytest.mark.event
 def test_230_17_several_locked_stores(make_server):
-    """Another process locks 6 stores: a quarter of the child's threads at most
-    wait for them; the others keep serving."""
+    """Another process locks 6 stores.  At most a quarter of the child's threads
+    wait for them, and the others keep serving."""
     count = 6
     server = make_server(threads=16, conf="CometPublishTimeout 1500ms\n"
                          + "".join(
@@ -611,7 +609,7 @@ def test_230_17_several_locked_stores(make_server):
 # -- who may publish ------------------------------------------------------
 
 def test_230_18_provider_alias(server):
-    """An AuthzProviderAlias works behind Require comet-publish."""
+    """An AuthzProviderAlias can be used in Require comet-publish."""
     for channel, status in (("near", 201), ("far", 403)):
         answer = server.request("POST", "/comet/" + channel, "x", TEXT)
         assert answer.status == status, answer
@@ -625,7 +623,8 @@ def test_230_18_provider_alias(server):
     ({"Sec-Fetch-Mode": "cors"}, 403),
     ({"Sec-Fetch-Site": "same-origin", "Sec-Fetch-Mode": "cors"}, 200)])
 def test_230_19_fetch_mode(server, headers, status):
-    """A GET publishes only with a Sec-Fetch-Mode other than navigate."""
+    """A browser's GET publishes only from the same origin, with a
+    Sec-Fetch-Mode other than navigate."""
     answer = server.get("/chat/backend.php?msg=x", headers)
     assert answer.status == status, answer
 
@@ -650,7 +649,8 @@ def test_230_20_default_ports(server, origin, host, status):
     (b"\xe9ric", 400), (b"A" * 256, 400)],
     ids=["ascii", "utf-8", "latin-1", "long"])
 def test_230_21_names_of_users(server, user, status):
-    """A user name that cannot be stored is refused, with the reason."""
+    """If a user's name cannot be stored, the publish is refused with the
+    reason."""
     path = os.path.join(server.root, "conf", "users")
     coded = subprocess.run(["openssl", "passwd", "-apr1", "pw"], check=True,
                            stdout=subprocess.PIPE,
@@ -672,7 +672,7 @@ def test_230_21_names_of_users(server, user, status):
 # -- the rest -------------------------------------------------------------
 
 def test_230_22_wait_is_lowered(server):
-    """A wait that is too long is lowered, not refused."""
+    """A `wait` that is too long is lowered, not refused."""
     for wait in ("4000", "2147483647"):
         answer = server.get("/comet/quick?wait=" + wait)
         assert answer.status == 200, answer
@@ -686,7 +686,7 @@ def test_230_22_wait_is_lowered(server):
     ("utf-8859", 415), ("utf-80", 415), ("utf", 415), ("iso-8859-1", 415),
     ('"latin1"', 415), ("utf-16", 415)])
 def test_230_23_charsets(server, charset, status):
-    """Only UTF-8 is accepted as UTF-8."""
+    """UTF-8 and its subset ASCII are the only charsets that are accepted."""
     answer = server.request(
         "POST", "/comet/x", "x",
         {"Content-Type": "text/plain; charset=" + charset})
@@ -707,7 +707,7 @@ def test_230_23_charsets(server, charset, status):
     ("OPTIONS", "/comet/x", {}, None, (200, 204)),
     ("GET", "/chat/backend.php?timestamp=x", {}, None, 400)])
 def test_230_24_every_answer(server, method, target, headers, body, status):
-    """Every answer has each common header once, whichever module made the
+    """Every answer has each common header once, no matter which module made the
     answer."""
     with server.raw() as conn:
         conn.request(method, target, headers, body)
@@ -720,8 +720,8 @@ def test_230_24_every_answer(server, method, target, headers, body, status):
 
 
 def test_230_25_rewritten_by_the_server(server):
-    """A RewriteRule [PT] in the server's configuration leads to a mapping, and
-    the mapping's own <Location> applies."""
+    """A RewriteRule [PT] of the server may lead to a mapping.  The <Location>
+    of the new URL then applies."""
     answer = server.request("POST", "/short", "one", TEXT)
     assert answer.status == 201, answer
     assert answer.json()["channel"] == "pt"
@@ -763,8 +763,8 @@ def test_230_26_ranges(server):
 
 @pytest.mark.parametrize("mpm", ["event", "worker"])
 def test_230_27_large_answer_has_its_headers_once(make_server, mpm):
-    """Each header appears once: a doubled value ("same-origin, same-origin")
-    protects nothing."""
+    """A long answer has each header once: a doubled value ("same-origin,
+    same-origin") would protect nothing."""
     server = make_server(mpm=mpm)
     server.post("big", "<" * 40000)
     answer = server.get("/comet/big?since=0&wait=0")

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Adopted streams: which streams are taken from httpd, and what must stay the
-same."""
+"""Adopted streams: which streams the hub takes over from httpd, and that they
+behave like others."""
 
 import contextlib
 import json
@@ -16,8 +16,7 @@ import pytest
 from httpd_env import SLOW, alive, thread_count, wait_until
 from stream_client import EVENTS, Stream, post
 
-# %h %l %u %t … as in Debian's "combined", and other fields that a line may
-# have.
+# The fields of Debian's "combined" format (%h %l %u %t …), and others.
 LOG = """
 LogFormat "%h %u %>s %B %O %D %X %k %p %{c}a %v %U%q %{Referer}i|%{User-Agent}i|\
 %{Host}i|%{Cookie}i|%{Content-Type}o|%{SEEN}e|%{local}p|%H|%m|%R" full
@@ -54,7 +53,7 @@ def lines(server, name):
 
 
 def wait_line(server, name, part):
-    """Wait for the one log line that contains this part."""
+    """Wait for the only log line that contains `part`; return it."""
     wait_until(lambda: any(part in line for line in lines(server, name)),
                what="a line with %s in %s" % (part, name))
     found = [line for line in lines(server, name) if part in line]
@@ -63,8 +62,7 @@ def wait_line(server, name, part):
 
 
 def end_of(conn):
-    """Read to the end of a stream, which must be a proper end; return what
-    came."""
+    """Read a stream to its end, which must be a proper one; return the body."""
     body = conn.body()
     assert conn.framing == "none", "no last chunk"
     assert conn.at_eof(2 * SLOW), "it is not closed"
@@ -74,7 +72,7 @@ def end_of(conn):
 # -- which are adopted -----------------------------------------------------------
 
 def test_250_01_which(make_server):
-    """Plain streams of the endpoint are adopted, and nothing else."""
+    """The hub adopts plain streams of the endpoint, and nothing else."""
     server = make_server(conf=AUTH + """
 CometPollTimeout 20s
 CometMaxLifetime off
@@ -115,7 +113,7 @@ CometMaxLifetime off
 
 
 def test_250_02_a_stranger_in_the_log(make_server):
-    """Another module hooks into the end of each request: no stream is
+    """If another module hooks into the end of each request, no stream is
     adopted."""
     server = make_server(modules=("log_debug",))
     assert "CometAdopt: off, since mod_log_debug.c" in server.error_log()
@@ -125,9 +123,8 @@ def test_250_02_a_stranger_in_the_log(make_server):
 
 
 def test_250_05_buffered_logs(make_server, mpm):
-    """Under prefork no lock separates threads that write a buffered log, so no
-    stream is adopted.  On other MPMs the line appears when the buffer is
-    written."""
+    """Prefork has no lock for threads that write a buffered log, so no stream
+    is adopted there.  On other MPMs the line is in the log after a stop."""
     server = make_server(mpm=mpm, conf="BufferedLogs on\n")
     with Stream(server, "/comet/a"):
         server.wait_waiting(1)
@@ -140,8 +137,8 @@ def test_250_05_buffered_logs(make_server, mpm):
 
 
 def test_250_03_every_mpm(make_server, mpm):
-    """Adopted streams cost no thread on any MPM: there are more streams than
-    threads."""
+    """On every MPM adopted streams take no thread: there can be more streams
+    than threads."""
     server = make_server(mpm=mpm, threads=3, mpm_conf=(
         "StartServers 2\nServerLimit 2\nMaxRequestWorkers 2\n"
         "MinSpareServers 1\nMaxSpareServers 3\n" if mpm == "prefork" else None))
@@ -159,9 +156,8 @@ def test_250_03_every_mpm(make_server, mpm):
 
 
 def test_250_04_no_connection_of_httpds(make_server):
-    """Adopted streams do not use up the MPM's connections: a child with four
-    threads and at most seven connections holds 200 streams without a further
-    thread."""
+    """Adopted streams do not count as connections of the MPM.  A child with
+    four threads and at most seven connections holds 200 streams."""
     server = make_server(threads=4, mpm_conf=(
         "ServerLimit 1\nStartServers 1\nThreadsPerChild 4\n"
         "MaxRequestWorkers 4\nMinSpareThreads 1\nMaxSpareThreads 4\n"
@@ -181,8 +177,8 @@ def test_250_04_no_connection_of_httpds(make_server):
 # -- the log ----------------------------------------------------------------------
 
 def logged_stream(server):
-    """A stream that is the second request of its connection, with 30 messages;
-    returns its body, its duration and the fields of its line."""
+    """Make a stream, the second request of its connection, and send it 30
+    messages. Return its body, its duration and the fields of its log line."""
     headers = {"Referer": "http://here/", "User-Agent": "tester",
                "Cookie": "a=b", "X-Seen": "1", "Host": "localhost:1234"}
     begin = time.monotonic()
@@ -199,7 +195,7 @@ def logged_stream(server):
             body += conn.chunk()
         assert not any("/comet/log?" in line
                        for line in lines(server, "full.log"))
-        # the client sends something, so the stream ends properly
+        # A further request of the client ends the stream properly.
         conn.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
         body += conn.body()
     took = time.monotonic() - begin
@@ -209,9 +205,8 @@ def logged_stream(server):
 
 
 def test_250_10_access_log(make_server):
-    """An adopted stream is logged once, when it really ends. The line is the
-    one that httpd would have written, with every header field that the format
-    names."""
+    """An adopted stream is logged once, when it really ends. Its line has the
+    same fields as the line of a stream that httpd keeps."""
     body, took, mine = logged_stream(make_server(conf=LOG))
     _, _, httpds = logged_stream(make_server(conf=LOG + "CometAdopt off\n"))
     assert int(mine[3]) == len(body)
@@ -225,8 +220,8 @@ def test_250_10_access_log(make_server):
 
 
 def test_250_11_bytes(make_server):
-    """%O counts the bytes that this stream sent, exactly: also as the second
-    request of its connection, and over HTTP/1.0."""
+    """%O counts exactly the bytes that this stream sent, even as the second
+    request of its connection or over HTTP/1.0."""
     server = make_server(conf=LOG + "CometHeartbeat 1s\n")
     for version in ("1.1", "1.0"):
         with socket.create_connection(("127.0.0.1", server.port)) as sock:
@@ -244,7 +239,7 @@ def test_250_11_bytes(make_server):
                 got += sock.recv(4096)
             wait_adopted(server, 1)
             post(server, "wire", "hello")
-            while b"\n:\n" not in got:              # a heartbeat
+            while b"\n:\n" not in got:              # until a heartbeat
                 got += sock.recv(4096)
             assert b"hello" in got
             assert (b"chunked" in got) == (version == "1.1")
@@ -258,8 +253,8 @@ def test_250_11_bytes(make_server):
 
 
 def test_250_12_user_and_abort(make_server):
-    """An adopted stream's log line names its user, and has an X if the client
-    left."""
+    """The log line of an adopted stream names its user, and has an X if the
+    client left."""
     server = make_server(conf=AUTH + LOG)
     with open(os.path.join(server.root, "conf", "users"), "w",
               encoding="ascii") as users:
@@ -272,9 +267,8 @@ def test_250_12_user_and_abort(make_server):
 
 
 def test_250_14_any_format(make_server):
-    """When an adopted stream is logged, the log's format and condition get the
-    values that they ask for, or an empty text, whichever module provides them.
-    The stream's lines in the error log get them too."""
+    """An adopted stream gets its log lines whatever the format and condition
+    ask for, and no child crashes."""
     server = make_server(tls=True, modules=("unique_id", "ident"), conf=LOG + """
 LogLevel trace8
 ErrorLogFormat "[%l] [%m] [%{c}L %L] %a %A %{Referer}i %{FOO}e %{x}n %V %v %M"
@@ -294,8 +288,8 @@ CustomLog "logs/root.log" "%U" "expr=%{DOCUMENT_ROOT} != '/no' && \
     assert server.children() == children
 
 
-# Each needs a live request, which no longer exists when a stream's line is
-# written.  The pair is what the error log says, and the condition or format.
+# What needs a live request, which no longer exists when an adopted stream is
+# logged: (what the error log says, the condition or format).
 DEMANDING = {
     "url": ('"-U" in CustomLog', "expr=-U '/index.html'"),
     "file": ('"-F" in CustomLog', "expr=-F '{docroot}/index.html'"),
@@ -309,8 +303,8 @@ DEMANDING = {
 @pytest.mark.parametrize("mpm, what", [
     ("event", what) for what in sorted(DEMANDING)] + [("prefork", "url")])
 def test_250_16_logs_that_need_the_request(make_server, mpm, what):
-    """A log that needs a live request still gets its line, and no child
-    crashes: such streams stay with httpd, and the error log says why."""
+    """A stream stays with httpd if its log needs a live request.  It gets its
+    line, no child crashes, and the error log says why."""
     reason, condition = DEMANDING[what]
     server = make_server(mpm=mpm, conf="""
 LogFormat "%%U %s" used
@@ -331,8 +325,8 @@ LogFormat "%%^FB" unused
 
 
 def test_250_17_logs_that_depend_on_the_response(make_server):
-    """For an adopted stream a condition sees the response's and all the
-    request's header fields, as for any other request."""
+    """For an adopted stream a log's condition sees all header fields of the
+    request and of the response, as for any other request."""
     server = make_server(conf="""
 Header always set X-Always here
 CustomLog "logs/type.log" "%U" "expr=resp('Content-Type') =~ m#event-stream#"
@@ -352,8 +346,9 @@ CustomLog "logs/not.log" "%U" "expr=resp('Content-Type') !~ m#event-stream#"
 
 
 def test_250_15_written_while_others_are_served(make_server):
-    """Lines are written while httpd serves requests; on prefork a second
-    thread writes them in a process that expects only one."""
+    """Lines of adopted streams are written while httpd serves requests. On
+    prefork a second thread writes them, in a process that otherwise has only
+    one."""
     server = make_server(mpm="prefork", mpm_conf=(
         "StartServers 1\nMinSpareServers 1\nMaxSpareServers 1\n"
         "MaxRequestWorkers 1\n"), conf="LimitRequestLine 100000\n"
@@ -383,7 +378,7 @@ def test_250_15_written_while_others_are_served(make_server):
 
 
 def test_250_13_as_many_lines_as_requests(make_server, mpm):
-    """No line is lost or doubled, not even over a reload."""
+    """No log line is lost or doubled, even over a reload."""
     server = make_server(mpm=mpm, conf=LOG)
     streams = [Stream(server, "/comet/a?n=%d." % n) for n in range(30)]
     wait_adopted(server, 30)
@@ -400,7 +395,7 @@ def test_250_13_as_many_lines_as_requests(make_server, mpm):
 # -- how a stream ends --------------------------------------------------------------
 
 def test_250_20_graceful(make_server, mpm):
-    """A reload ends the stream with a retry field; nothing is lost or
+    """A reload ends the stream with a retry field.  No message is lost or
     repeated."""
     server = make_server(mpm=mpm)
     sent, got, cursor = [], [], None
@@ -425,7 +420,7 @@ def test_250_20_graceful(make_server, mpm):
 
 
 def test_250_21_stop(make_server, mpm):
-    """A stop ends streams with a retry field, too, and quickly."""
+    """A stop ends streams quickly, with a retry field."""
     server = make_server(mpm=mpm)
     streams = [Stream(server, "/comet/a") for _ in range(50)]
     wait_adopted(server, 50)
@@ -447,7 +442,8 @@ def test_250_22_lifetime(make_server):
 
 
 def test_250_23_iframe(make_server):
-    """An iframe ends without a retry field: a page has none."""
+    """An iframe ends without a retry field, because its page would ignore
+    one."""
     server = make_server(conf="CometMaxLifetime 1s\n")
     with server.raw() as conn:
         conn.request("GET", "/comet/a?transport=iframe")
@@ -460,7 +456,7 @@ def test_250_23_iframe(make_server):
 
 
 def test_250_24_departed(make_server):
-    """A client that leaves is noticed at once, however it leaves."""
+    """The server notices that a client has left, in whichever way it leaves."""
     server = make_server()
     before = server.status()["departed"]
     for leave in ("close", "reset", "shutdown"):
@@ -475,7 +471,7 @@ def test_250_24_departed(make_server):
 
 
 def test_250_25_killed_child(make_server):
-    """The streams of a killed child do not stay in the counters."""
+    """The counters do not keep the streams of a killed child."""
     server = make_server()
     server.allow_log += ["AH00052", "exit signal Killed"]
     stream = Stream(server, "/comet/a")
@@ -493,7 +489,8 @@ SMALL = "SendBufferSize 8192\n"
 
 
 def fill_up(server, channel, count, size=20000):
-    """Publish messages that differ in their first characters."""
+    """Publish long messages, each with its own number at the start; return
+    them."""
     texts = ["%06d" % n + "x" * size for n in range(count)]
     for text in texts:
         post(server, channel, text)
@@ -501,8 +498,7 @@ def fill_up(server, channel, count, size=20000):
 
 
 def test_250_30_slow(make_server):
-    """A slow client gets all messages in order, and no other client waits for
-    it."""
+    """A slow client gets all messages in order, and delays no other client."""
     server = make_server(conf=SMALL)
     with Stream(server, "/comet/a", rcvbuf=8192) as slow, \
             Stream(server, "/comet/a") as quick:
@@ -529,8 +525,8 @@ def test_250_31_stuck(make_server):
 
 
 def test_250_32_slow_at_the_end(make_server):
-    """At a reload while much data is on its way, the retry field follows the
-    data."""
+    """At a reload a slow client still gets the data on its way, and then the
+    retry field."""
     server = make_server(conf=SMALL)
     with Stream(server, "/comet/a", rcvbuf=8192) as slow:
         wait_adopted(server, 1)
@@ -547,7 +543,7 @@ def test_250_32_slow_at_the_end(make_server):
 
 @pytest.mark.both_paths
 def test_250_34_slow_for_ever_at_the_end(make_server):
-    """A client that takes the rest slowly does not keep the old child alive,
+    """A client that reads the rest slowly does not keep the old child alive,
     and its log line is written."""
     server = make_server(conf=SMALL)
     for _ in range(20):
@@ -568,7 +564,8 @@ def test_250_34_slow_for_ever_at_the_end(make_server):
 
 
 def test_250_33_past_timeout(make_server):
-    """Heartbeats keep a client past Timeout, and it misses nothing."""
+    """Heartbeats keep a stream open for longer than Timeout, and it misses
+    nothing."""
     server = make_server(timeout=2)
     with Stream(server, "/comet/a") as stream:
         wait_adopted(server, 1)
@@ -584,8 +581,8 @@ def test_250_33_past_timeout(make_server):
 # -- limits ------------------------------------------------------------------------
 
 def turned_away(server, status):
-    """Check that a poll is refused, and that an EventSource is told the same in
-    its own way. Return how often that happened so far."""
+    """Check that a poll is refused, and that an EventSource gets the same
+    reason in a stream. Return how many streams were refused so far."""
     refusal = server.get("/comet/a")
     assert refusal.status == status
     reason = json.loads(refusal.body)["error"]

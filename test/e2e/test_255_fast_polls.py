@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Polls that the hub answers by itself (CometFastPoll).  Its answers look
-exactly like httpd's, and any poll that differs from the previous one goes to
+"""Polls that the hub itself answers (CometFastPoll).  The hub's answers look
+exactly like httpd's.  A poll that differs from the previous one goes to
 httpd."""
 
 import contextlib
@@ -55,8 +55,8 @@ class Fast:
         return [message["body"] for message in data["messages"]]
 
     def poll(self, text):
-        """Let a poll wait, publish a message, and check that it is the
-        answer."""
+        """Let a poll wait, publish a message, and check that the answer is this
+        message."""
         self.ask()
         self.server.wait_waiting(1, "poll")
         self.server.post(self.channel, text)
@@ -65,7 +65,8 @@ class Fast:
     def learn(self):
         """Poll until the hub answers."""
         before = fast_polls(self.server)
-        end = time.monotonic() + 4 * SLOW   # headers of mod_headers change
+        # (the hub needs as long to learn the headers of mod_headers)
+        end = time.monotonic() + 4 * SLOW
         number = 0
         while number < 8 or time.monotonic() < end:
             self.poll("learn %d" % number)
@@ -88,14 +89,14 @@ def server(make_server):
 
 
 def test_255_01_exact_sequence(server):
-    """Polls that wait and polls that are behind get each message once, in
-    order, over many polls; the hub answers nearly all of them."""
+    """Over many polls, some waiting and some behind, a client gets each message
+    once and in order.  The hub answers nearly all polls."""
     with Fast(server) as client:
         client.learn()
         before = fast_polls(server)
         got = []
         for number in range(40):
-            for part in range(number % 3):      # it falls behind sometimes
+            for part in range(number % 3):  # sometimes the client falls behind
                 server.post("fast", "%d.%d" % (number, part))
             client.ask()
             if number % 3 == 0:
@@ -112,7 +113,7 @@ def test_255_01_exact_sequence(server):
 
 
 def test_255_02_like_httpds(server):
-    """Head and body are what httpd would send, except for the date."""
+    """The hub sends the same head as httpd, except for the date."""
     with Fast(server) as client:
         client.poll("same")
         client.poll("size")
@@ -133,7 +134,7 @@ def test_255_03_date_goes_on(server):
         client.learn()
         client.poll("one")
         first = client.conn.headers["date"]
-        time.sleep(1.1)                         # a date has whole seconds
+        time.sleep(1.1)  # until the date has changed, which has whole seconds
         client.poll("two")
         assert client.conn.headers["date"] != first
 
@@ -148,7 +149,7 @@ def test_255_04_any_headers(server, headers):
 
 
 def test_255_05_no_news(make_server):
-    """A poll without news ends with an unchanged cursor."""
+    """A poll without news ends, and its cursor does not change."""
     server = make_server(conf=FAST + "CometPollTimeout 500ms")
     with Fast(server) as client:
         client.learn()
@@ -165,8 +166,8 @@ def test_255_05_no_news(make_server):
 
 @pytest.mark.parametrize("deaf", [False, True])
 def test_255_06_outside_writers(make_server, deaf):
-    """If sqlite3 has committed or deleted something before the poll, the poll
-    knows it, although no hint arrived."""
+    """If another program has inserted or deleted a message before a poll, the
+    hub knows that even without a hint."""
     server = make_server(conf=FAST,
                          env={"COMET_TEST_NO_HINTS": "0"} if deaf else {})
     with Fast(server) as client:
@@ -187,8 +188,8 @@ def test_255_06_outside_writers(make_server, deaf):
 
 
 def test_255_06b_one_who_never_stops(server):
-    """A program writes without pause: the hub still answers the polls, because
-    it checks the store once more before it passes a poll on."""
+    """The hub still answers polls if a program writes without a pause: it
+    checks the store once more before it passes a poll on."""
     over = threading.Event()
 
     def write():
@@ -214,7 +215,7 @@ def test_255_06b_one_who_never_stops(server):
 
 
 def test_255_07_large_answers(server):
-    """httpd sends every answer that is longer than one piece, completely."""
+    """An answer that is too long for one piece arrives completely."""
     with Fast(server) as client:
         client.learn()
         text = "y" * 60000
@@ -228,7 +229,7 @@ def test_255_07_large_answers(server):
 
 
 def test_255_08_slow_reader(make_server):
-    """A client that reads nothing for a while still gets everything; others
+    """A client that reads nothing for a while still gets everything, and others
     are not delayed."""
     server = make_server(conf=FAST + "SendBufferSize 4608\n")
     with Fast(server) as client:
@@ -246,7 +247,7 @@ def test_255_08_slow_reader(make_server):
 
 
 def test_255_09_many(server):
-    """Many clients on one channel: each gets all messages."""
+    """Many clients of one channel each get all messages."""
     clients = [Fast(server, "many") for _ in range(30)]
     cursor = clients[-1].cursor
     for client in clients:
@@ -268,7 +269,7 @@ def test_255_09_many(server):
 
 
 def test_255_20_changed_header(server):
-    """A poll with another header goes to httpd."""
+    """A poll with other headers goes to httpd."""
     with Fast(server) as client:
         client.learn()
         before = fast_polls(server)
@@ -302,7 +303,7 @@ def test_255_21_cursor(server, cursor, status):
 
 
 def test_255_22_pipelined(server):
-    """A second request behind the first: both are answered in order."""
+    """A request that is sent together with a poll is answered after it."""
     with Fast(server) as client:
         client.learn()
         server.post("fast", "x")
@@ -315,7 +316,7 @@ def test_255_22_pipelined(server):
 
 
 def test_255_23_pipelined_while_waiting(server):
-    """A request behind a waiting poll ends the wait."""
+    """A request behind a waiting poll ends the poll, and is answered."""
     with Fast(server) as client:
         client.learn()
         client.ask()
@@ -332,7 +333,7 @@ def test_255_24_in_two_packets(server, cut):
         client.learn()
         head = client.bytes()
         client.conn.send(head[:cut])
-        time.sleep(0.1)                         # a packet of its own
+        time.sleep(0.1)  # so that it is a packet of its own
         client.conn.send(head[cut:])
         server.wait_waiting(1, "poll")
         server.post("fast", "x")
@@ -367,7 +368,7 @@ def test_255_26_oversized(server):
 
 
 def test_255_27_body(server):
-    """A GET with a body goes to httpd, together with the body."""
+    """A GET with a body goes to httpd, with its body."""
     with Fast(server) as client:
         client.learn()
         for _ in range(4):
@@ -381,8 +382,7 @@ def test_255_27_body(server):
 
 
 def test_255_28_bare_line_feeds(server):
-    """Bytes that are two heads to a parser that accepts a bare LF as a line
-    end: no parser here does."""
+    """A bare LF does not end a head, either for the hub or for httpd."""
     with Fast(server) as client:
         client.learn()
         before = fast_polls(server)
@@ -400,14 +400,14 @@ def test_255_28_bare_line_feeds(server):
     "KeepAlive off\n",
 ])
 def test_255_29_not_where(make_server, conf):
-    """The hub answers no poll where each answer depends on its request, or
-    where places are counted."""
+    """The hub answers no poll where answers depend on their request, or where
+    clients are counted."""
     server = make_server(conf=FAST + conf, modules=("headers", "unique_id"))
     with Fast(server) as client:
         for number in range(6):
             client.poll(str(number))
             if "Header" in conf and number == 0:
-                time.sleep(1.6)     # far apart: the heads differ in time
+                time.sleep(1.6)     # so that a header with the time differs
             if "KeepAlive" in conf:
                 client.conn.close()
                 client.conn = server.raw()
@@ -415,8 +415,8 @@ def test_255_29_not_where(make_server, conf):
 
 
 def test_255_30_constant_headers(make_server):
-    """Headers that mod_headers adds to each answer are also in each answer of
-    the hub; but no poll returns a cookie."""
+    """The hub's answers have the headers that mod_headers adds to each answer,
+    but never a cookie."""
     server = make_server(conf=FAST + "Header set X-Site here\n"
                          "Header add Set-Cookie a=b\n",
                          modules=("headers",))
@@ -427,7 +427,7 @@ def test_255_30_constant_headers(make_server):
 
 
 def test_255_31_users(make_server):
-    """Where a user must authenticate, httpd checks each request."""
+    """If users must authenticate, httpd answers each poll."""
     server = make_server(conf=FAST + """
         <Location "/comet/private">
           AuthType Basic
@@ -453,7 +453,7 @@ def test_255_31_users(make_server):
     ("Require ip 127.0.0.1", False), ("Require all granted", False)])
 def test_255_32_configtest(make_server, require, refused):
     """configtest refuses CometFastPoll with rules whose decision may change
-    from request to request."""
+    from one request to the next."""
     server = make_server()
     status, said = server.configtest(
         '<Location "/comet">\nCometFastPoll on\n%s\n</Location>' % require)
@@ -462,8 +462,8 @@ def test_255_32_configtest(make_server, require, refused):
 
 
 def test_255_33_max_keepalive(make_server):
-    """MaxKeepAliveRequests counts the hub's answers, too, and max= shows
-    it."""
+    """The hub's answers count for MaxKeepAliveRequests, and their max= shows
+    that."""
     server = make_server(conf=FAST, max_keepalive=12)
     with Fast(server, headers={"Connection": "keep-alive"}) as client:
         for number in range(13):
@@ -480,7 +480,7 @@ def test_255_33_max_keepalive(make_server):
 
 
 def test_255_34_cap(make_server):
-    """CometMaxSubscribers applies to polls that the hub answers, too."""
+    """CometMaxSubscribers also limits the polls that the hub would answer."""
     server = make_server(conf=FAST + "CometMaxSubscribers 2\n")
     with Fast(server) as client:
         client.learn()
@@ -496,7 +496,7 @@ def test_255_34_cap(make_server):
 
 
 def test_255_35_gap(make_server):
-    """A poll that must report a gap goes to httpd."""
+    """A poll whose cursor retention has passed is told of the gap."""
     server = make_server(conf=FAST + "CometRetain count=5\n")
     with Fast(server) as client:
         client.learn()
@@ -514,7 +514,7 @@ def test_255_35_gap(make_server):
 
 @contextlib.contextmanager
 def flag(server):
-    """A context in which httpd's configuration decides differently."""
+    """Make httpd's configuration decide otherwise while the context is open."""
     path = os.path.join(server.root, "conf", "flag")
     with open(path, "w", encoding="ascii"):
         pass
@@ -523,7 +523,7 @@ def flag(server):
 
 
 def test_255_38_not_allowed_once(make_server):
-    """What the hub learned from one poll is not used for a different one, even
+    """What the hub learned from one poll does not answer a different one, even
     if httpd refused a poll between them."""
     server = make_server(conf=FAST + """
 <If "-f '{root}/conf/flag' && %{REQUEST_URI} =~ m#room#">
@@ -554,9 +554,8 @@ def test_255_38_not_allowed_once(make_server):
 
 
 def test_255_39_another_head_once(make_server):
-    """An answer of httpd with an unusual header changes nothing for other
-    answers: none of them repeats the header, whether httpd or the hub sends
-    it."""
+    """If one answer of httpd has an unusual header, no other answer repeats
+    this header, neither httpd's nor the hub's."""
     server = make_server(conf=FAST + """
 Header set X-Once yes "expr=-f '{root}/conf/flag'"
 """)
@@ -571,7 +570,7 @@ Header set X-Once yes "expr=-f '{root}/conf/flag'"
             assert client.take()[-1] == "third"
             return "x-once" in client.conn.headers
         assert not behind()
-        time.sleep(1.6)         # far apart: the heads differ in time
+        time.sleep(1.6)         # so that a header with the time would differ
         assert not behind()
         with flag(server):
             assert behind()
@@ -581,7 +580,8 @@ Header set X-Once yes "expr=-f '{root}/conf/flag'"
 
 
 def test_255_40_decided_anew(make_server):
-    """httpd decides again in time, and its refusal takes effect."""
+    """After CometMaxLifetime httpd decides again, and the hub still answers
+    most polls."""
     server = make_server(conf=FAST + "CometMaxLifetime 2s\n"
                          "CometPollTimeout 300ms\n"
                          '<Location "/comet/gone">\n'
@@ -599,7 +599,7 @@ def test_255_40_decided_anew(make_server):
 
 
 def test_255_41_outlives_timeout(make_server):
-    """The MPM's Timeout does not end a connection that is in use."""
+    """A connection that is in use may last longer than Timeout."""
     server = make_server(timeout=3, conf=FAST + "CometPollTimeout 400ms\n"
                          "KeepAliveTimeout 2\n")
     with Fast(server) as client:
@@ -608,13 +608,13 @@ def test_255_41_outlives_timeout(make_server):
         while time.monotonic() < end:
             client.ask()
             assert client.take() == []
-            time.sleep(0.05)                    # it is idle sometimes, too
+            time.sleep(0.05)                    # an idle moment
         assert fast_polls(server) > 5
     server.wait_waiting(0)
 
 
 def test_255_42_rest(make_server):
-    """An idle connection obeys KeepAliveTimeout."""
+    """KeepAliveTimeout ends an idle connection."""
     server = make_server(conf=FAST + "KeepAliveTimeout 1\n")
     with Fast(server) as client:
         client.learn()
@@ -626,8 +626,8 @@ def test_255_42_rest(make_server):
 @pytest.mark.parametrize("waits", [True, False])
 @pytest.mark.parametrize("how", ["close", "reset"])
 def test_255_43_gone(server, waits, how):
-    """A client that leaves is noticed, and nothing of it remains."""
-    Fast(server).learn().conn.close()           # the store's files are open
+    """The server notices a client that leaves, and closes its descriptors."""
+    Fast(server).learn().conn.close()           # opens the store's files
     server.wait_waiting(0)
     before = fd_count(server.children()[0])
     for _ in range(8):
@@ -671,8 +671,8 @@ def test_255_45_stop(server):
 
 
 def test_255_46_access_log(server):
-    """The access log has the polls that httpd answers; a counter has those
-    that the hub answers."""
+    """The access log has only the polls that httpd answers.  A counter has the
+    hub's."""
     with Fast(server) as client:
         client.learn()
         before = fast_polls(server)
@@ -686,7 +686,7 @@ def test_255_46_access_log(server):
 
 
 def test_255_46b_sizes_in_the_log(make_server):
-    """httpd parks a poll and the hub answers it: the log gives the right
+    """If httpd parks a poll and the hub answers it, the log has the right
     number of bytes."""
     server = make_server(conf=FAST + 'LogFormat "%m%U %b %O" sizes\n'
                          'CustomLog "logs/sizes.log" sizes\n')
@@ -706,7 +706,8 @@ def test_255_46b_sizes_in_the_log(make_server):
 
 
 def test_255_47_store_replaced(server):
-    """The hub soon notices that the store is another file."""
+    """After a DELETE of all messages the hub answers only with the next
+    message."""
     with Fast(server) as client:
         client.learn()
         sqlite(server.db, "DELETE FROM message")
@@ -733,8 +734,8 @@ def test_255_50_tls(make_server):
 # -- headers that another module computes ---------------------------------------
 
 def test_255_80_a_header_of_the_query(make_server):
-    """A poll without news is repeated exactly, and so is a header computed
-    from its query; the next cursor gets its own header."""
+    """A header that is computed from the query is right in each answer, with or
+    without news."""
     server = make_server(conf=FAST + "CometPollTimeout 1s\n"
                          'Header set X-Query "expr=%{QUERY_STRING}"\n')
     with Fast(server) as client:
@@ -750,8 +751,8 @@ def test_255_80_a_header_of_the_query(make_server):
 
 
 def test_255_81_a_header_of_the_time(make_server):
-    """Answers in the same second have the same header; the hub does not learn
-    it from them."""
+    """The hub does not learn a header of the time, although answers in the same
+    second have the same."""
     server = make_server(
         conf=FAST + 'Header set X-Second "expr=%{TIME_SEC}"\n')
     end = time.monotonic() + 3
@@ -765,8 +766,8 @@ def test_255_81_a_header_of_the_time(make_server):
 
 
 def test_255_82_headers_are_decided_anew(make_server):
-    """Like all decisions, headers are computed again after CometMaxLifetime; a
-    header that stays the same does not stop the hub."""
+    """Headers are computed again after CometMaxLifetime.  Until then the hub
+    repeats them."""
     server = make_server(start=False, conf=FAST + """
 CometMaxLifetime 3s
 CometPollTimeout 1s

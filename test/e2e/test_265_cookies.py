@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Cookies and sessions that other modules prepare before a wait must not reach
-the client after it.  These modules' other headers do."""
+the client after it.  Other headers of these modules do."""
 
 import os
 import re
@@ -10,8 +10,9 @@ import pytest
 
 from httpd_env import sqlite, wait_until
 
-# Cookies from three sources: mod_usertrack before the wait, mod_headers after
-# it (in both tables of headers), and mod_session in its output filter.
+# Cookies from three modules: mod_usertrack sets them before the wait,
+# mod_headers after it (in both tables of headers), and mod_session in its
+# output filter.
 MAKERS = """
 CometPollTimeout 1s
 CookieTracking on
@@ -41,7 +42,7 @@ def cookies(head):
 
 
 def check_kept(head):
-    """Check that the site's own headers and ours are there."""
+    """Check that a head has the site's own headers and the module's."""
     for line in (b"strict-transport-security: max-age=600",
                  b"x-policy: always", b"x-query: since=",
                  b"access-control-allow-origin: https://app.example.com",
@@ -56,9 +57,8 @@ def wait(server, conn, channel, since, extra=""):
 
 
 def test_265_01_no_cookie_after_a_wait(make_server, mpm):
-    """Polls that waited or could have waited set no cookie: no news, a
-    message, a stored message, a reload.  Requests that do not wait set
-    cookies."""
+    """Polls that wait, or that would wait if there were no news, set no cookie.
+    Requests that never wait do."""
     server = make_server(mpm=mpm, conf=MAKERS, modules=MODULES)
     first = server.post("x", "first")
     with server.raw() as conn:
@@ -67,7 +67,7 @@ def test_265_01_no_cookie_after_a_wait(make_server, mpm):
         heads = [conn.raw_head]
         wait(server, conn, "x", first, "&wait=20")
         server.wait_waiting(1, "poll")
-        if mpm == "event":          # the session's filter takes a thread
+        if mpm == "event":  # not even the session's filter holds a thread
             assert server.status()["blocked"] == 0
         server.post("x", "second")
         assert len(conn.answer().json()["messages"]) == 1
@@ -85,7 +85,7 @@ def test_265_01_no_cookie_after_a_wait(make_server, mpm):
             assert name in found, conn.raw_head
     with server.raw() as conn:
         wait(server, conn, "x", first + 10 ** 6 * 3600, "&wait=20")
-        conn.answer()               # ahead of the store: a resync
+        conn.answer()               # the cursor is ahead: the poll starts over
         wait(server, conn, "y", first, "&wait=20")
         server.wait_waiting(1, "poll")
         server.graceful()
@@ -95,8 +95,8 @@ def test_265_01_no_cookie_after_a_wait(make_server, mpm):
 
 
 def test_265_02_streams_and_classic(make_server, mpm):
-    """Streams send their headers before the wait, with the cookies of that
-    moment.  A client that only reads does not prolong a session."""
+    """A stream sends its headers before it waits, with the cookies of that
+    moment. It does not prolong a session."""
     server = make_server(mpm=mpm, conf=MAKERS, modules=MODULES)
     for target, kind in (("/comet/x?transport=events", "events"),
                          ("/comet/x?transport=iframe", "iframe"),
@@ -113,8 +113,7 @@ def test_265_02_streams_and_classic(make_server, mpm):
 
 @pytest.mark.parametrize("tls", [False, True], ids=["thread", "ghost"])
 def test_265_03_over_http2(make_server, tls):
-    """A poll on HTTP/2 sets no cookie either, whether it holds a thread or
-    not."""
+    """A poll over HTTP/2 sets no cookie, whether it holds a thread or not."""
     server = make_server(
         conf=MAKERS + "CometParkHTTP2 %s\n" % ("on" if tls else "off"),
         modules=MODULES, h2=True, tls=tls)
@@ -151,8 +150,8 @@ DBDPrepareSQL "delete from session where expiry != 0 and expiry < %lld" cleanses
 
 
 def test_265_04_no_session_saved_after_a_wait(make_server, mpm):
-    """mod_session_dbd: a poll does not undo what another request did to the
-    session meanwhile (a basket, a logout), and a poll does not prolong the
+    """With mod_session_dbd a poll that waits neither undoes a change that
+    another request made to the session (a basket, a logout), nor prolongs the
     session."""
     server = make_server(start=False, mpm=mpm, conf=DBD,
                          modules=("dbd", "session", "session_dbd"))
@@ -173,7 +172,7 @@ def test_265_04_no_session_saved_after_a_wait(make_server, mpm):
     since = server.post("x", "first")
     begin()
     assert server.get("/static.txt", mine).status == 200
-    assert session()[0][1] != "4102444800000000"    # others do prolong it
+    assert session()[0][1] != "4102444800000000"    # other requests prolong it
     for change, after in (
             ("UPDATE session SET value = 'basket=new';", "basket=new"),
             ("DELETE FROM session;", None)):

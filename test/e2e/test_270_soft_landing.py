@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The soft landing.  A browser's EventSource gives up for good after any HTTP
-error, so a temporary refusal reaches it as a stream that ends.  Any other
-client gets 503 or 429 with Retry-After."""
+"""A soft landing: a stream that is refused for a while, and ends at once.  A
+browser's EventSource needs it, because it gives up for good after any HTTP
+error.  Other clients get 503 or 429 with Retry-After."""
 
 import contextlib
 import os
@@ -14,7 +14,7 @@ from h2_client import H2
 from httpd_env import SLOW, give, sqlite, wait_until
 from stream_client import EVENTS, Stream, post
 
-# The configuration of tests that leave the limits unchanged.
+# The configuration of the tests that change no limits.
 SERVER = {"conf": """
 <Location "/comet/closed">
   Require all denied
@@ -24,11 +24,11 @@ SERVER = {"conf": """
 </Location>
 """}
 
-LEAST, MOST = 1000, 4000        # ms, of output/answer.c
+LEAST, MOST = 1000, 4000        # ms, as in output/answer.c
 
 
 class Landing:
-    """What a refused stream was told."""
+    """What a refused stream contains."""
 
     def __init__(self, body):
         self.text = body.decode()
@@ -56,8 +56,7 @@ def landing(server, target, headers=None):
 
 
 def refused(answer, status, reason):
-    """Check the error that a client other than an EventSource gets, with the
-    same reason."""
+    """Check the error that a client gets if it is not an EventSource."""
     assert answer.status == status, answer
     assert int(answer.header("retry-after")) >= 1
     assert reason in answer.json()["error"], answer.json()
@@ -76,9 +75,9 @@ def waiting(server, count, target="/comet/full"):
 
 
 def check_cap(server, held, status, reason, headers=None):
-    """At a cap each kind of client is refused in its own way, and a stream
-    still gets the stored messages.  Once there is room, clients are served as
-    before."""
+    """Check that each kind of client is refused in its own way while `held`
+    streams wait, and that a refused stream still gets the stored messages. Once
+    there is room, a stream waits again."""
     first = post(server, "news", "one")
     with waiting(server, held):
         post(server, "news", "two")
@@ -120,7 +119,7 @@ def test_270_02_limit_subscribers(make_server, mpm):
 
 @pytest.mark.parametrize("mpm", ["worker", "prefork"])
 def test_270_03_threads(make_server, mpm):
-    """Each stream waits with a thread, and half of all threads may wait."""
+    """Each stream waits in a thread, and only half of all threads may wait."""
     server = make_server(
         mpm=mpm, threads=8, conf="CometAdopt off\n",
         mpm_conf="StartServers 8\nMaxRequestWorkers 8\nServerLimit 8\n"
@@ -129,8 +128,8 @@ def test_270_03_threads(make_server, mpm):
 
 
 def test_270_04_http2(make_server):
-    """More requests of one HTTP/2 connection than may wait: the answer names
-    this limit, and another connection is served."""
+    """A third request of an HTTP/2 connection that may have only two waiting is
+    refused with this reason.  Another connection is served."""
     server = make_server(h2=True, threads=32, conf="CometParkHTTP2 off\n")
     first = post(server, "news", "one")
     with H2(server.port) as tab:
@@ -162,7 +161,7 @@ def test_270_04_http2(make_server):
 
 
 def test_270_05_gap_while_full(make_server):
-    """A refused stream is told of a gap, like one that waits."""
+    """A refused stream learns of a gap, like one that waits."""
     server = make_server(conf="CometMaxSubscribers 1\nCometRetain count=2\n")
     first = post(server, "news", "0")
     for i in range(1, 5):
@@ -176,8 +175,8 @@ def test_270_05_gap_while_full(make_server):
 
 
 def test_270_06_channels(make_server):
-    """A request for more channels than CometLimitChannels lands softly if it
-    is a stream, and gets 429 otherwise."""
+    """A request for more channels than CometLimitChannels gets a soft landing
+    if it is a stream, and otherwise 429."""
     server = make_server(conf="CometMulti on\nCometLimitChannels 2\n")
     for name in ("m/a", "m/b", "m/c"):
         post(server, name, "x")
@@ -198,8 +197,8 @@ def spoil(server):
 
 @pytest.mark.parametrize("target", ["/comet/news", "/comet?channel=*"])
 def test_270_10_unreadable(make_server, mpm, target):
-    """A store that cannot be read: the stream has no id, so the client keeps
-    its cursor."""
+    """If the store cannot be read, a refused stream has no id, so that its
+    client keeps the cursor."""
     server = make_server(mpm=mpm, threads=32, conf="CometMulti on\n")
     server.allow_log.append("CometStore: ")
     post(server, "news", "one")
@@ -220,7 +219,8 @@ def test_270_10_unreadable(make_server, mpm, target):
         server.wait_waiting(1)
 
 
-# -- what is for good stays an error ---------------------------------------------------
+# -- lasting errors
+# -------------------------------------------------------------
 
 @pytest.mark.parametrize("target, status", [
     ("/comet/a%01b", 400), ("/comet/x?format=xml", 400),
@@ -232,15 +232,16 @@ def test_270_20_for_good(server, target, status):
     assert server.status()["soft_landings"] == 0
 
 
-# -- a cursor that is none of ours -------------------------------------------------------
+# -- a cursor of another system
+# -------------------------------------------------
 
 FOREIGN = ["urn:uuid:5e94c686-2c0b-4f9b-958c-92ccc3bbb4eb", "12:0", "-1",
            "0x10", "99999999999999999999", "null", "1e3"]
 
 
 def test_270_30_foreign_cursor(make_server):
-    """An event stream whose cursor belongs to another system starts over with
-    a gap, in an empty store too.  A poll is told what is wrong."""
+    """A stream whose cursor belongs to another system starts over with a gap,
+    even in an empty store.  A poll gets an error."""
     server = make_server()
     for wanted, cursors in (([], FOREIGN[:1]), (["one"], FOREIGN)):
         if wanted:
@@ -263,7 +264,7 @@ def check_foreign(server, cursor, wanted):
 @pytest.mark.parametrize("name", ["lastEventID", "Last-Event-ID",
                                   "lastEventId", "last_event_id", "since"])
 def test_270_31_spellings(server, name):
-    """All spellings of the cursor, on a poll and on a stream."""
+    """Polls and streams accept all spellings of the cursor's name."""
     first = post(server, "x", "one")
     post(server, "x", "two")
     target = "/comet/x?%s=%d" % (name, first)
@@ -313,8 +314,8 @@ VHOSTS = """
 @pytest.mark.parametrize("target", ["/comet/x?since=0&wait=0", "/comet/x",
                                     "/chat/backend.php", "/clock/backend.php"])
 def test_270_45_misdirected(make_server, target):
-    """Over HTTP/2 a host that speaks only HTTP/1.1 answers 421, whatever the
-    request; no other host does."""
+    """Over HTTP/2 a virtual host that allows only HTTP/1.1 answers every
+    request with 421.  Other hosts do not."""
     server = make_server(h2=True, conf=VHOSTS)
     accept = {"accept": "text/event-stream"}
     with H2(server.port) as conn:
@@ -327,7 +328,8 @@ def test_270_45_misdirected(make_server, target):
             assert answer.status == status, (name, method)
             assert method == "HEAD" \
                 or b"does not speak h2c (Protocols)" in answer.body()
-    for name in ("push", "www", "only-h2"):     # httpd always speaks HTTP/1.1
+    # over HTTP/1.1, which httpd always speaks
+    for name in ("push", "www", "only-h2"):
         with server.raw() as conn:
             conn.host = name + ".example.test"
             conn.request("HEAD", target, EVENTS)
@@ -347,14 +349,14 @@ HANDSHAKE = {"Connection": "Upgrade", "Sec-WebSocket-Version": "13",
     ("/clock/backend.php", 400, "there is no WebSocket here")])
 @pytest.mark.parametrize("upgrade", ["websocket", "h2c, WebSocket"])
 def test_270_50_websocket(server, target, status, part, upgrade):
-    """A handshake is refused at once where there is no WebSocket."""
+    """Where WebSockets are off, a handshake is refused at once."""
     answer = server.get(target, dict(HANDSHAKE, Upgrade=upgrade), timeout=5)
     assert answer.status == status and answer.took < 2 * SLOW
     assert part in answer.json()["error"]
 
 
 def test_270_51_other_upgrades(server):
-    """Another Upgrade is ignored (RFC 9110, section 7.8)."""
+    """An Upgrade to anything else is ignored (RFC 9110, section 7.8)."""
     first = post(server, "x", "one")
     answer = server.get("/comet/x?since=%d" % (first - 1),
                         {"Connection": "Upgrade", "Upgrade": "h2c"})

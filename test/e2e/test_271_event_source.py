@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A browser's own EventSource reconnects by itself after each cap and limit:
-on an HTTP/2 connection that many tabs share, on another host of the same
-certificate, and when "back" shows its page again."""
+"""A browser's own EventSource reconnects after each cap and limit: on an HTTP/2
+connection that many tabs share, on another host of the same certificate, and
+after the user has gone back to its page."""
 
 import contextlib
 import html
@@ -36,7 +36,7 @@ source.onerror = () => { died += source.readyState === EventSource.CLOSED };
 
 @pytest.fixture(name="open_browser")
 def fixture_open_browser():
-    """A function that opens browsers; they are closed at the end."""
+    """Yield a function that opens browsers. They are closed after the test."""
     with contextlib.ExitStack() as stack:
         def opened(port, *flags, windows=False):
             browser = Browser(port, flags, windows)
@@ -87,8 +87,8 @@ def landings(server, more):
     pytest.param("prefork", 1, "CometMaxSubscribers 1\n",
                  marks=pytest.mark.long)])
 def test_271_01_full(make_server, open_browser, mpm, held, conf):
-    """A page that is refused a place still gets the stored messages; when a
-    client leaves, the page's stream stays open."""
+    """A page gets the stored messages even while its stream is refused. When
+    another client leaves, the page's stream stays open."""
     server = make_server(mpm=mpm, threads=8, conf=conf)
     server.keep_port = True
     streams = [Stream(server, "/comet/other") for _ in range(held)]
@@ -100,7 +100,7 @@ def test_271_01_full(make_server, open_browser, mpm, held, conf):
     landings(server, 2)
     streams.pop().conn.close()
     server.wait_waiting(held - 1)
-    server.wait_waiting(held, timeout=10)       # the page
+    server.wait_waiting(held, timeout=10)       # now the page waits, too
     post(server, "news", "a place")
     page.wait_got(["while full", "a place"])
     for stream in streams:
@@ -108,7 +108,8 @@ def test_271_01_full(make_server, open_browser, mpm, held, conf):
 
 
 def test_271_02_unreadable(make_server, open_browser):
-    """The database is no valid database for a while: the page reconnects."""
+    """If the database file is invalid for a while, the page reconnects
+    afterwards."""
     server = make_server()
     server.keep_port = True
     server.allow_log.append("CometStore: ")
@@ -135,8 +136,8 @@ def test_271_02_unreadable(make_server, open_browser):
 
 
 def test_271_03_tabs(make_server, open_browser):
-    """Six tabs on one HTTP/2 connection that hold a thread each, so two may
-    wait: all get live messages."""
+    """Six tabs share an HTTP/2 connection on which only two streams may wait.
+    All tabs get live messages."""
     server = make_server(tls=True, h2=True, threads=64,
                          conf="CometParkHTTP2 off\n")
     server.keep_port = True
@@ -174,8 +175,8 @@ HOSTS = """
 
 
 def certify(server):
-    """Make one certificate for both names; return Chromium's option that
-    trusts it."""
+    """Make one certificate for both host names. Return the option that makes
+    Chromium trust it."""
     key, cert = (os.path.join(server.root, "conf", "pair" + end)
                  for end in (".key", ".pem"))
     subprocess.run(
@@ -194,8 +195,8 @@ def certify(server):
 
 
 def test_271_10_other_host(make_server, open_browser):
-    """The page's HTTP/2 connection is valid for the other host's name, too.
-    After a 421 the browser opens one with a protocol that this host speaks."""
+    """A browser uses the HTTP/2 connection of one host for another host of the
+    same certificate.  After a 421 it opens a new one for this host."""
     server = make_server(start=False, tls=True, h2=True, before=HOSTS)
     trust = certify(server)
     server.start()
@@ -216,8 +217,8 @@ def test_271_10_other_host(make_server, open_browser):
 # -- back -----------------------------------------------------------------------------
 
 PAGES = {
-    # name: (document, what stands before the script, what stands after it,
-    #        the channel it reads)
+    # name: (document, the text before the script, the text after it, the
+    # channel that the script reads)
     "README": ("README.md", "In a page, without any library", "</script>",
                "news"),
     "the reference": ("htdocs/manual/index.html", 'id="bfcache-page"><code>',
@@ -250,7 +251,8 @@ addEventListener('pageshow', (event) => {
 
 
 def script_of(document, start, end):
-    """A script that a document has its readers copy, for this server."""
+    """Return a script that a document shows for pages, adapted to this
+    server."""
     with open(os.path.join(REPO, document), encoding="utf-8") as text:
         shown = text.read().partition(start)[2].partition(end)[0]
     shown = html.unescape(re.split(r"<script>|&lt;script&gt;|<code>",
@@ -265,8 +267,8 @@ def script_of(document, start, end):
     pytest.param([name for name in PAGES if name not in (
         "README", "the tutorial")], id="others", marks=pytest.mark.long)])
 def test_271_20_back(make_server, open_browser, names):
-    """The scripts that the documents show still work on a page from the
-    browser's back/forward cache."""
+    """A page with a script from the documents works again when the browser
+    takes it from its back/forward cache."""
     server = make_server(
         conf='<Location "/comet">\nCometMulti on\n</Location>\n')
     browser = open_browser(server.port, windows=True)
@@ -285,7 +287,7 @@ def test_271_20_back(make_server, open_browser, names):
              if page[3] == "orders" else "message")
         shown = {"orders": "order %d is on its way" % number}.get(
             page[3], '{"id": %d}' % number)
-        if name != "a host of its own":     # it shows nothing
+        if name != "a host of its own":     # that script shows nothing
             wait_until(lambda t=tab, s=shown: s in t.js(
                 "return got.join() + document.body.textContent"),
                 10 * SLOW, name)
@@ -294,8 +296,8 @@ def test_271_20_back(make_server, open_browser, names):
 
 
 def test_271_21_every_page_is_tried():
-    """Each script of a document that opens an EventSource for a page is among
-    those that are tried above."""
+    """PAGES has every script of a document that opens an EventSource for a
+    page."""
     scripts = [script_of(*page[:3]) for page in PAGES.values()]
     for folder in ("", "htdocs/manual", "htdocs/comet"):
         folder = os.path.join(REPO, folder)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The original pages and the new ones in a real headless Chromium."""
+"""The original pages and today's pages in a real headless Chromium."""
 
 import os
 import sqlite3
@@ -31,7 +31,7 @@ def tools():
 
 @pytest.fixture
 def pages(make_server):
-    """A server with the pages, as `make run` maps them."""
+    """Return a server with the pages, configured as `make run` does it."""
     server = make_server(start=False, conf="CometPollTimeout 2s\n" + CONF)
     return stage(server).start()
 
@@ -51,7 +51,7 @@ def browser(chromium, pages):
 
 
 def test_300_01_original_clock(browser):
-    """The original clock: at least 5 ticks in 8 s, one at a time."""
+    """The original clock shows at least 5 ticks in 8 s, one at a time."""
     tab = browser.open("/clock/original.html")
     wait_until(lambda: tab.js(
         "return !!document.querySelector('#content')"), 10, "the page")
@@ -61,7 +61,7 @@ def test_300_01_original_clock(browser):
     assert time.time() - begin < 8 * SLOW
     ticks = tab.seen()
     values = [int(text) for _, text in ticks]
-    # the first tick and the first whole second may show the same second
+    # The first tick may show the same second as the first whole second.
     assert values == sorted(values)
     assert values[1:] == list(range(values[1], values[1] + len(values) - 1))
     gaps = [b[0] - a[0] for a, b in zip(ticks, ticks[1:])]
@@ -70,7 +70,7 @@ def test_300_01_original_clock(browser):
 
 
 def test_300_02_todays_clock(browser):
-    """Today's clock ticks, says that it is connected, shows its state."""
+    """Today's clock ticks and shows that it is connected."""
     tab = browser.open("/clock/")
     wait_until(lambda: tab.js("return document.querySelector('#status')"
                               "?.dataset.state === 'connected'"), 10,
@@ -87,28 +87,27 @@ def test_300_02_todays_clock(browser):
                                    ("original", "today")],
                          ids=lambda k: "-".join(k))
 def test_300_03_two_chats(browser, pages, kinds):
-    """Two pages, 20 messages of every kind: both show each once, in order, as
-    text."""
+    """Two pages send 20 messages of all kinds.  Both show each once, in order,
+    as plain text."""
     one, two = browser.chat(kinds[0]), browser.chat(kinds[1])
     for i, text in enumerate(TEXTS):
         (one, two)[i % 2].send(text)
-        # send the next one after this one is stored, so that the order is
-        # known
+        # Wait until this message is stored, so that the order is known.
         wait_until(lambda n=i: len(pages.rows("chat")) == n + 1, 8,
                    "message %d stored" % i)
     assert pages.rows("chat") == TEXTS
     for tab in (one, two):
         tab.wait_rows(TEXTS)
         assert tab.js(tab.kind["markup"]) == 0, "markup was interpreted"
-    # a reload shows the same history, once
+    # A page that is opened now shows the same history.
     three = browser.chat(kinds[0])
     three.wait_rows(TEXTS)
 
 
 @pytest.mark.parametrize("kind", ["original", "today"])
 def test_300_04_burst(browser, pages, kind):
-    """10 messages within a second, 40 in parallel from elsewhere: all are
-    shown once, in the store's order."""
+    """A page shows 10 messages within a second, and 40 sent in parallel, once
+    each and in the store's order."""
     tab = browser.chat(kind)
     for i in range(10):
         pages.publish("b%d" % i)
@@ -121,7 +120,8 @@ def test_300_04_burst(browser, pages, kind):
 
 @pytest.mark.parametrize("kind", ["original", "today"])
 def test_300_05_away(browser, pages, kind):
-    """10 messages while the page is closed: all are shown, in order, once."""
+    """10 messages that were sent while the page was closed are all shown once
+    and in order."""
     tab = browser.chat(kind)
     tab.send("before")
     tab.wait_rows(["before"])
@@ -137,7 +137,8 @@ def test_300_05_away(browser, pages, kind):
 
 @pytest.mark.parametrize("kind", ["original", "today"])
 def test_300_06_six_tabs(browser, pages, kind):
-    """Six tabs of one profile: one publishes, all six show the message."""
+    """Of six tabs of one profile one publishes, and all six show the
+    message."""
     tabs = [browser.chat(kind) for _ in range(6)]
     tabs[5].send("from the sixth")
     for tab in tabs:
@@ -149,8 +150,8 @@ def test_300_06_six_tabs(browser, pages, kind):
 
 @pytest.mark.parametrize("kind", ["original", "today"])
 def test_300_07_kill_and_start(browser, pages, kind):
-    """kill -9 of the server and a new start: the history is there, the page
-    continues by itself, and nothing is repeated."""
+    """After the server was killed and started again, the page continues without
+    help. It shows the history, and repeats nothing."""
     tab = browser.chat(kind)
     tab.send("before the kill")
     tab.wait_rows(["before the kill"])
@@ -168,7 +169,8 @@ def test_300_07_kill_and_start(browser, pages, kind):
 
 
 def test_300_08_clock_after_kill(browser, pages):
-    """Today's clock recovers by itself after kill -9 and a start."""
+    """Today's clock continues without help after the server was killed and
+    started."""
     tab = browser.open("/clock/")
     state = "return document.querySelector('#status')?.dataset.state"
     wait_until(lambda: tab.js(state) == "connected", 10, "a tick")
@@ -183,7 +185,8 @@ def test_300_08_clock_after_kill(browser, pages):
 
 @pytest.mark.parametrize("kind", ["original", "today"])
 def test_300_09_reload_of_the_server(browser, pages, kind):
-    """A graceful reload is not noticed: no 5 s pause, no message lost."""
+    """After a graceful reload the page loses no message and pauses for less
+    than 4 s."""
     tab = browser.chat(kind)
     pages.publish("one")
     tab.wait_rows(["one"])
@@ -197,14 +200,15 @@ def test_300_09_reload_of_the_server(browser, pages, kind):
 @pytest.mark.heavy
 @pytest.mark.parametrize("kind", ["original", "today"])
 def test_300_10_outside_insert(browser, pages, kind):
-    """An INSERT by another process is on the page within 50 ms of its commit;
-    a deleted message is missing from the next replay."""
+    """A message that another process inserts is on the page within 50 ms of its
+    commit. The next page does not show a deleted message."""
     tab = browser.chat(kind)
     tab.watch(tab.kind["box"])
     db = sqlite3.connect(pages.db, isolation_level=None, timeout=5)
     lags = []
     for i in range(12):
-        pages.wait_waiting(2 if kind == "today" else 1)     # and presence
+        # today's chat also waits for presence
+        pages.wait_waiting(2 if kind == "today" else 1)
         db.execute("INSERT INTO message(channel, body) VALUES('chat', ?)",
                    ("cron%02d" % i,))
         committed = time.time() * 1000
@@ -221,7 +225,7 @@ def test_300_10_outside_insert(browser, pages, kind):
 
 
 def test_300_11_poll_timeouts_show_nothing(browser, pages):
-    """No-news answers (every 2 s here) leave no trace on the pages."""
+    """No-news answers, here every 2 s, change nothing on the pages."""
     tabs = [browser.chat("original"), browser.chat("today")]
     pages.publish("x")
     for tab in tabs:
@@ -236,8 +240,8 @@ def test_300_11_poll_timeouts_show_nothing(browser, pages):
 
 
 def test_300_12_own_message_at_once(browser, pages):
-    """Today's chat shows one's own message at once, and only once.  It keeps
-    the message when the server cannot store it."""
+    """Today's chat shows its user's own message at once.  If the message is
+    stored, it is shown only once."""
     tab = browser.chat("today")
     lock = sqlite3.connect(pages.db, isolation_level=None)
     lock.execute("BEGIN IMMEDIATE")
@@ -255,7 +259,7 @@ def test_300_12_own_message_at_once(browser, pages):
 
 def test_300_13_no_errors_in_the_console(browser, pages):
     """No page logs an error or requests a missing file."""
-    browser.driver.get_log("browser")       # of the tests before
+    browser.driver.get_log("browser")       # forget what earlier tests logged
     for path in ("/", "/clock/", "/chat/", "/clock/original.html",
                  "/chat/original.html"):
         tab = browser.open(path)
@@ -272,7 +276,8 @@ def test_300_13_no_errors_in_the_console(browser, pages):
 
 
 def test_300_14_narrow_and_dark(browser, pages):
-    """Today's pages fit a phone (no sideways scrolling), light and dark."""
+    """Today's pages fit a phone without sideways scrolling, in light and in
+    dark."""
     browser.driver.switch_to.window(browser.first)
     for path in ("/", "/clock/", "/chat/"):
         tab = browser.open(path)
@@ -291,7 +296,7 @@ def test_300_14_narrow_and_dark(browser, pages):
 
 
 def test_300_15_earlier_messages(browser, pages):
-    """The button for earlier messages is shown only if there are some."""
+    """The button for earlier messages is shown only if there are any."""
     hidden = "return document.querySelector('#earlier').hidden"
     ready = "const earlier = document.querySelector('#earlier');" \
         "return !earlier.hidden && !earlier.disabled"
@@ -317,8 +322,8 @@ def test_300_15_earlier_messages(browser, pages):
 
 
 def test_300_40_landing_page(browser, pages):
-    """The landing page shows a push of its own, those of other pages, and what
-    an INSERT does."""
+    """The landing page shows its own message, those of other pages, and an
+    inserted one."""
     rows = "return [...document.querySelectorAll('#pushed li')]" \
         ".map(row => row.textContent)"
     tab = browser.open("/")
@@ -339,8 +344,8 @@ def test_300_40_landing_page(browser, pages):
 
 
 def test_300_41_landing_page_where_publishing_is_off(chromium, make_server):
-    """Where clients may not publish, the landing page says that its own message was
-    refused; an INSERT still arrives."""
+    """If clients may not publish, the landing page says that its own message
+    was refused. An inserted one still arrives."""
     server = stage(make_server(start=False, conf="CometPublish off\n" + CONF)).start()
     chromium.port = server.port
     tab = chromium.open("/")
