@@ -40,7 +40,8 @@ CONFIG = CONF + """
 
 SERVER = {"conf": CONFIG}
 
-# A page that follows channels as the test tells it to, and records all events.
+# A page that follows channels when the test tells it to, and records all
+# events.
 PAGE = """<!DOCTYPE html><meta charset="utf-8"><title>310</title>
 <link rel="icon" href="data:,">
 <script type="module">
@@ -100,8 +101,8 @@ def with_windows():
 
 @pytest.fixture
 def browser(request, server, make_server):
-    """A browser whose tabs are closed before the servers check their waiting
-    clients.  A test marked `windows` needs one that hides tabs."""
+    """Yield a browser whose tabs are closed before the servers are checked. A
+    test marked `windows` needs a browser that hides tabs."""
     used = request.getfixturevalue(
         "with_windows" if request.node.get_closest_marker("windows")
         else "chromium")
@@ -113,8 +114,8 @@ def browser(request, server, make_server):
 
 @pytest.fixture
 def fresh(browser, make_server):
-    """Returns a function that starts a server for one test and directs the
-    browser to it."""
+    """Return a function that starts a server for one test, and makes it the
+    browser's server."""
     def make():
         made = stage(make_server(start=False, conf=CONFIG))
         made.write("310.html", PAGE)
@@ -141,7 +142,8 @@ class Follower:
         return self.js("return got.map(([body]) => body)")
 
     def told(self, kind=None):
-        """The recorded events of one kind other than messages."""
+        """Return the recorded events other than messages, or only those of one
+        kind."""
         told = self.js("return told")
         return [t for t in told if kind in (None, t[0])]
 
@@ -179,7 +181,7 @@ class Follower:
 
 
 def leader_of(tabs):
-    """Wait until one tab has the connection; return that tab."""
+    """Wait until exactly one tab has the connection; return that tab."""
     def find():
         leaders = [t for t in tabs if not t.get("shared")]
         return len(leaders) == 1 and leaders[0]
@@ -187,8 +189,8 @@ def leader_of(tabs):
 
 
 class Publisher(threading.Thread):
-    """Publishes m0, m1 … one after the other, and repeats each until it is
-    stored."""
+    """Publishes m0, m1 … one after the other, and repeats each until the server
+    has stored it."""
 
     def __init__(self, server, channel, count, pause=0.0):
         super().__init__(daemon=True)
@@ -216,13 +218,13 @@ class Publisher(threading.Thread):
 
 @pytest.mark.parametrize("transport", ["events", "poll", "iframe"])
 def test_310_01_bodies(browser, server, transport):
-    """Awkward bodies come back byte for byte; no script runs."""
+    """Awkward bodies arrive unchanged, and no script in them runs."""
     channel = "bodies-" + transport
     path = "/comet/" + channel
     tab = Follower(browser, path, transport=transport)
     tab.wait_open(transport)
     half = len(BODIES) // 2
-    for body in BODIES[:half]:          # live …
+    for body in BODIES[:half]:          # first live messages,
         done = tab.publish(body)
         assert "value" in done, (body[:40], done)
         assert done["value"]["channel"] == channel
@@ -231,7 +233,7 @@ def test_310_01_bodies(browser, server, transport):
         server.post(channel, body)
     tab.wait_bodies(BODIES)
     again = Follower(browser, path, transport=transport, share=False, since=0)
-    again.wait_bodies(BODIES)           # … and from the history
+    again.wait_bodies(BODIES)           # and then the history
     assert server.rows(channel) == BODIES
     for page in (tab, again):
         for body, stamp, where, kind, author, data, last, cursor \
@@ -243,9 +245,9 @@ def test_310_01_bodies(browser, server, transport):
 
 
 def test_310_02_ten_tabs(browser, server):
-    """Ten tabs share one connection; each gets all messages once, in order;
-    also when, twice within a burst, the leading tab closes and another
-    joins."""
+    """Ten tabs share one connection, and each gets all messages once and in
+    order. This is also true if, twice within a burst, the leading tab closes
+    and another tab joins."""
     server.post("ten", "before")
     tabs = [Follower(browser, "/comet/ten") for _ in range(10)]
     for tab in tabs:
@@ -268,7 +270,8 @@ def test_310_02_ten_tabs(browser, server):
         assert tab.told("error") == tab.told("gap") == []
         assert len(tab.told("open")) == 1
     server.wait_waiting(1, "events")
-    # a tab that closes itself hands over, too; one that joins has everything
+    # A leading tab that calls close() hands over, too.  A tab that joins gets
+    # everything.
     leader.js("comet.close()")
     assert leader.told("close") == [["close", None]]
     late = Follower(browser, "/comet/ten").wait_bodies(want)
@@ -281,11 +284,12 @@ def test_310_02_ten_tabs(browser, server):
 
 
 def test_310_03_reload_and_restart(browser, fresh):
-    """A graceful reload is not noticed.  kill -9 and a start cause an error
-    and then an open.  Nothing is lost or repeated, in the sharing tab
-    either."""
+    """The page does not notice a graceful reload.  After kill -9 and a start it
+    reports errors and then an open.  No tab loses or repeats a message, even if
+    it shares another tab's connection."""
     server = fresh()
-    # a browser does not report that an iframe's connection broke
+    # `silence` is short because a browser does not report that an iframe's
+    # connection broke.
     tabs = [(transport, Follower(browser, "/comet/on", transport=transport,
                                  silence=2.5))
             for transport in ("events", "poll", "iframe") for _ in range(2)]
@@ -313,8 +317,8 @@ def test_310_03_reload_and_restart(browser, fresh):
 
 
 def test_310_04_fallback(browser, server):
-    """Long polls replace event streams that are refused, held back or broken;
-    all tabs still share one connection."""
+    """If event streams are refused, held back or broken, long polls replace
+    them. All tabs still share one connection."""
     refused = [Follower(browser, "/comet/polled") for _ in range(3)]
     for tab in refused:
         tab.wait_open("poll")
@@ -324,7 +328,7 @@ def test_310_04_fallback(browser, server):
     for tab in refused:
         tab.wait_bodies(["x"])
         tab.tab.close()
-    # headers that never arrive, and headers without a byte after them
+    # no head arrives; a head without a body; another type of content
     for held in ("new Promise((_, fail) => i.signal.addEventListener("
                  "'abort', () => fail(i.signal.reason)))",
                  "new Response(new ReadableStream({ start(c) {"
@@ -343,7 +347,7 @@ def test_310_04_fallback(browser, server):
         assert tab.publish(held)["value"]
         wait_until(lambda t=tab, h=held: t.bodies()[-1:] == [h], 5, "it")
         tab.tab.close()
-    # streams never work here: polls show that the server is there
+    # Streams never work here, but polls show that the server can be reached.
     tab = Follower(browser, "/comet/unused", share=False)
     tab.js("comet.close(); const real = fetch; Math.random = () => 0;"
            "window.fetch = (u, i) => String(u).includes('=events')"
@@ -354,7 +358,8 @@ def test_310_04_fallback(browser, server):
 
 
 def test_310_05_refused(browser, server):
-    """A permanent refusal by the server ends the stream with the reason."""
+    """If the server refuses for good, the object closes, with the status as the
+    reason."""
     for path, options, status in (
             ("/comet/secret", {}, 403),
             ("/comet/nothing%00", {}, 404),
@@ -380,7 +385,7 @@ def test_310_05_refused(browser, server):
 
 
 def test_310_06_publish(browser, server):
-    """A publish is repeated after a lost answer, a 502 and a 503, and is
+    """A publish is repeated after a lost answer, a 502 or a 503.  Messages are
     stored once, in the order of the calls.  A refusal is reported at once."""
     tab = Follower(browser, "/comet/post").wait_open()
     tab.js("""
@@ -416,18 +421,18 @@ def test_310_06_publish(browser, server):
     assert len(set(posts)) == 3
     tab.wait_bodies(["a", "b", "c"])
     assert {row[3] for row in tab.js("return got")} == {"note"}
-    # a key of the caller's own
+    # The caller may choose the key.
     one = tab.publish("d", idempotencyKey="mine")
     assert tab.publish("d", idempotencyKey="mine") == one
     assert tab.publish("e", idempotencyKey="mine")["status"] == 422
     assert tab.publish("x" * 65537)["status"] == 413
     assert tab.publish("\0")["status"] == 400
-    assert tab.js("return posts.length") == 11      # none of them is repeated
+    assert tab.js("return posts.length") == 11  # no refused one was repeated
     tab.wait_bodies(["a", "b", "c", "d"])
 
 
 def test_310_07_history(browser, server):
-    """history() pages backwards to the beginning, and searches."""
+    """history() goes back page by page to the beginning, and searches."""
     texts = ["h%d" % i for i in range(25)]
     for text in texts:
         server.post("past", text)
@@ -450,17 +455,17 @@ def test_310_07_history(browser, server):
 
 
 def test_310_08_gap(browser, server):
-    """A client that was away for longer than messages are kept is told of one
+    """If a client was away for longer than messages are kept, it is told of one
     gap."""
     stamps = [server.post("kept", "m%d" % i) for i in range(20)]
     kept = ["m%d" % i for i in range(15, 20)]
-    # as retention deletes them
+    # Delete messages as retention does.
     sqlite(server.db, "BEGIN IMMEDIATE;"
            "DELETE FROM message WHERE channel='kept' AND timestamp <= %d;"
            "UPDATE channel SET floor=%d WHERE name='kept'; COMMIT;"
            % (stamps[14], stamps[14]))
     for transport in ("events", "poll", "iframe"):
-        for share in (True, True, False):   # a leader, a follower, one alone
+        for share in (True, True, False):   # leading, sharing, alone
             tab = Follower(browser, "/comet/kept", transport=transport,
                            share=share, since=stamps[3]).wait_bodies(kept)
             (_, since, floor, reset, count), = tab.told("gap")
@@ -475,8 +480,8 @@ def test_310_08_gap(browser, server):
 
 @pytest.mark.parametrize("transport", ["events", "poll", "iframe"])
 def test_310_09_another_store(browser, server, transport):
-    """A cursor ahead of the store is reported as a reset.  After it everything
-    continues, in the sharing tab too."""
+    """A cursor ahead of the store is reported as a reset.  Then tabs continue,
+    even one that shares another tab's connection."""
     channel = "ahead-" + transport
     old = server.post(channel, "old")
     tabs = [Follower(browser, "/comet/" + channel, transport=transport,
@@ -492,8 +497,8 @@ def test_310_09_another_store(browser, server, transport):
 
 
 def test_310_10_channels(browser, server):
-    """Several channels and a wildcard over one connection, in one order; a
-    channel that is created later joins without an error."""
+    """Several channels and a wildcard share one connection and have one order.
+    A channel that is created later joins without an error."""
     server.post("room/1", "one")
     server.post("other", "not for us")
     server.post("lobby", "two")
@@ -518,8 +523,8 @@ def test_310_10_channels(browser, server):
 
 @pytest.mark.windows
 def test_310_11_no_sharing(browser, server):
-    """Without Web Locks each tab has its own connection, and a hidden tab
-    closes it.  share: false and different names keep tabs apart, too."""
+    """Without Web Locks each tab has its own connection, and closes it while it
+    is hidden.  share: false or another name keeps tabs apart, too."""
     tabs = []
     for i in range(3):
         tab = Follower(browser, "/comet/unused", share=False)
@@ -527,13 +532,13 @@ def test_310_11_no_sharing(browser, server):
                "Object.defineProperty(navigator, 'locks', { value: undefined })")
         tab.follow("/comet/lone")
         tabs.append(tab)
-    # every tab but the front one is hidden
+    # All tabs but the front one are hidden.
     tabs[-1].wait_open()
     server.wait_waiting(1, "events")
     server.post("lone", "x")
     tabs[-1].wait_bodies(["x"])
     for tab in tabs:
-        tab.js("return true")       # in front again: it checks at once
+        tab.js("return true")       # visible again, it polls at once
         tab.wait_bodies(["x"])
         tab.tab.close()
     apart = [Follower(browser, "/comet/apart", share=share)
@@ -545,15 +550,15 @@ def test_310_11_no_sharing(browser, server):
 
 @pytest.mark.windows
 def test_310_12_away(browser, server):
-    """A page returns from another page, from being frozen, or from a lost
-    network: no message is lost or repeated, and the server does not wait for
-    absent pages."""
+    """When a page returns from another page, from being frozen or from a lost
+    network, it has lost and repeated no message.  No absent page counts as
+    waiting."""
     driver = browser.driver
     tabs = [Follower(browser, "/comet/away") for _ in range(2)]
     for tab in tabs:
         tab.wait_open()
     want = []
-    for tab in tabs:            # one of them leads
+    for tab in tabs:            # one of the two leads
         other = tabs[1 - tabs.index(tab)]
         tab.js("window.stays = true;"
                "addEventListener('pageshow', () => { window.back = true })")
@@ -567,7 +572,7 @@ def test_310_12_away(browser, server):
         wait_until(lambda t=tab: t.js("return !!window.comet || "
                                       "!!window.follow"), 5, "it to be back")
         if not tab.js("return !!window.stays"):
-            # the browser did not keep the page, for reasons of its own
+            # The browser has not kept the page.  A lock must not be the reason.
             assert "lock" not in tab.js(
                 "return JSON.stringify(performance.getEntriesByType("
                 "'navigation')[0].notRestoredReasons)")
@@ -599,10 +604,10 @@ def test_310_12_away(browser, server):
 
 
 def test_310_13_stuck_leader(browser, server):
-    """A leading tab that does not respond is replaced."""
+    """If the leading tab no longer responds, another tab replaces it."""
     tabs = [Follower(browser, "/comet/unused", share=False)
             for _ in range(2)]
-    for tab in tabs:        # with timers that run ten times as fast
+    for tab in tabs:        # their timers run ten times as fast
         tab.js("comet.close(); const real = setInterval;"
                "window.setInterval = (act, ms) => real(act, ms / 10)")
         tab.follow("/comet/stuck")
@@ -610,8 +615,8 @@ def test_310_13_stuck_leader(browser, server):
         tab.wait_open()
     leader = leader_of(tabs)
     other = tabs[1 - tabs.index(leader)]
-    # the leading tab tells the other one nothing any more, and the other one
-    # believes that much time has passed
+    # The leading tab sends nothing to the other tab any more.  The other tab's
+    # clock then jumps 40 s ahead.
     leader.js("""
       BroadcastChannel.prototype.postMessage = () => {};""")
     server.post("stuck", "unheard")
@@ -623,7 +628,7 @@ def test_310_13_stuck_leader(browser, server):
 
 
 def test_310_14_chat_page(browser, server):
-    """The chat page shows its transport, continues when that is changed, and
+    """The chat page shows its transport, goes on when the user changes it, and
     can load earlier messages."""
     texts = ["c%d" % i for i in range(120)]
     for text in texts:
@@ -635,7 +640,7 @@ def test_310_14_chat_page(browser, server):
         one.js(more + ".click()")
         one.wait_rows(texts[begin:])
         wait_until(lambda: one.js("return !%s.disabled" % more), 5, "it")
-        # what was visible still is
+        # The rows that were visible still are.
         assert one.js("const log = document.querySelector('#log');"
                       "return log.scrollHeight - log.scrollTop"
                       " - log.clientHeight") < 60
@@ -653,12 +658,13 @@ def test_310_14_chat_page(browser, server):
         two.send(texts[-1])
         one.wait_rows(texts)
         two.wait_rows(texts[70:])
-    # auto and events do not share; each page reads who is here, too
+    # Tabs with auto and with events do not share a connection. Each page also
+    # has one for presence.
     server.wait_waiting(4, "events")
 
 
 def test_310_15_only_streams(browser, server):
-    """Tabs also work where a location offers only event streams."""
+    """Tabs also work if a location allows only event streams."""
     server.post("streamed", "one")
     tabs = [Follower(browser, "/comet/streamed") for _ in range(3)]
     for tab in tabs:
@@ -671,8 +677,8 @@ def test_310_15_only_streams(browser, server):
 
 @pytest.mark.parametrize("transport", ["events", "poll"])
 def test_310_16_other_origin(browser, server, make_server, transport):
-    """A page of an allowed origin follows, publishes and pages; the browser
-    tells a page of another origin that it is refused."""
+    """A page of an allowed origin reads, publishes and gets the history.  A
+    page of another origin gets an error."""
     origin = "http://127.0.0.1:%d" % server.port
     other = make_server(conf="CometAllowOrigin %s\n" % origin)
     url = "http://127.0.0.1:%d/comet/far" % other.port
@@ -688,10 +694,10 @@ def test_310_16_other_origin(browser, server, make_server, transport):
         tab.wait_bodies(["hello"])
         assert [m["body"] for m in tab.history(since=0)["messages"]] \
             == ["hello"]
-    assert tabs[0].publish("\0")["message"].endswith(   # the reason is readable
+    assert tabs[0].publish("\0")["message"].endswith(   # it can read the reason
         other.request("POST", "/comet/far", b"\0").json()["error"])
     stranger = make_server()
-    # (with polls: Chromium keeps a refused stream for 5 s)
+    # (by polls, because Chromium keeps a refused stream for 5 s)
     tab = Follower(browser, "http://127.0.0.1:%d/comet/far" % stranger.port,
                    transport="poll")
     wait_until(lambda: tab.told("error"), 5, "the error")

@@ -45,7 +45,8 @@ SERVER = {"children": 2, "conf": """
 
 @pytest.fixture(scope="module", autouse=True)
 def passwords(shared_server):
-    """anna:secret and bert:secret (SHA1, as htpasswd -s writes them)."""
+    """Write the passwords anna:secret and bert:secret (SHA1, like htpasswd
+    -s)."""
     with open(shared_server.root + "/conf/passwd", "w") as out:
         for name in ("anna", "bert"):
             out.write(name + ":{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ=\n")
@@ -97,8 +98,8 @@ def stamps_of(server, *channels):
 # -- Idempotency-Key -----------------------------------------------------------
 
 def test_320_01_repeat(server):
-    """A repeat gets 200 with the timestamp of the first; one message is
-    stored."""
+    """A repeat gets 200 with the timestamp of the first publish, and stores
+    nothing."""
     first = post(server, "/comet/once", b"hello", "k1")
     assert first.status == 201, first
     for _ in range(3):
@@ -113,7 +114,7 @@ def test_320_01_repeat(server):
 
 
 def test_320_02_mismatch(server):
-    """Another body or type under the same key gets 422 and is not stored."""
+    """Another body or type with the same key gets 422, and is not stored."""
     assert post(server, "/comet/mis", b"one", "k").status == 201
     check_error(post(server, "/comet/mis", b"two", "k"), 422,
                 "Idempotency-Key")
@@ -124,7 +125,7 @@ def test_320_02_mismatch(server):
 
 
 def test_320_03_whose(server):
-    """A key counts for one channel and one author."""
+    """A key belongs to one channel and one author."""
     assert post(server, "/comet/named/a", b"x", "k",
                 headers=auth("anna")).status == 201
     assert post(server, "/comet/named/a", b"y", "k",
@@ -153,7 +154,8 @@ def test_320_04_bad_keys(server, key):
 
 
 def test_320_05_two_keys(server):
-    """Two headers are no key; a key of the greatest length is accepted."""
+    """Two Idempotency-Key headers get 400.  A key of the greatest length is
+    accepted."""
     with server.raw() as conn:
         conn.send(b"POST /comet/twokeys HTTP/1.1\r\nHost: localhost\r\n"
                   b"Content-Type: text/plain\r\nContent-Length: 1\r\n"
@@ -166,7 +168,7 @@ def test_320_05_two_keys(server):
 
 
 def test_320_06_at_once(server):
-    """Many clients publish under the same key at once, in two children: one
+    """If many clients publish with the same key at once, in two children, one
     message is stored."""
     for turn in range(10):
         key = "turn%d" % turn
@@ -177,8 +179,8 @@ def test_320_06_at_once(server):
 
 
 def test_320_07_lasts(make_server):
-    """A key outlives its message, a reload, a restart, and kill -9 of all
-    processes."""
+    """A key outlives its message, a reload, a restart, and kill -9 of the
+    server."""
     server = make_server(conf="CometRetain count=1\n")
     first = post(server, "/comet/last", b"x", "k").json()
 
@@ -202,8 +204,8 @@ def test_320_07_lasts(make_server):
 
 
 def test_320_08_killed_before_the_answer(make_server):
-    """The child is killed between the commit and the answer: a client that
-    repeats the key gets the timestamp, and there is exactly one message."""
+    """The child is killed between the commit and the answer.  A client that
+    repeats its request gets the timestamp, and only one message is stored."""
     if SANITIZER != "none":
         pytest.skip("a sanitizer reports its own death")
     server = make_server(
@@ -250,7 +252,7 @@ def test_320_08_killed_before_the_answer(make_server):
 
 
 def test_320_09_locked(server):
-    """A 503 leaves the key unused: the retry stores the message, once."""
+    """A 503 does not use up the key: the retry stores the message once."""
     other = sqlite3.connect(server.db, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     try:
@@ -267,8 +269,8 @@ def test_320_09_locked(server):
 
 
 def test_320_10_storm(make_server):
-    """Children are killed at random while many clients publish, each repeating
-    a message until it is answered: every message is stored exactly once."""
+    """Children are killed while many clients publish.  Each client repeats a
+    message until it is answered, and every message is stored exactly once."""
     if SANITIZER != "none":
         pytest.skip("a sanitizer reports its own death")
     server = make_server(children=2)
@@ -319,7 +321,7 @@ def test_320_10_storm(make_server):
 # -- batches -------------------------------------------------------------------
 
 def test_320_20_batch(server):
-    """Each line is a message; the answer has all timestamps."""
+    """Each line is a message, and the answer has all timestamps."""
     bodies = ["first", "</script>\r\n\u2028", "\U0001f600 \u05e9", "x" * 60000,
               "\tlast"]
     answer = batch(server, "/comet/lines", lines(
@@ -338,7 +340,7 @@ def test_320_20_batch(server):
 
 
 def test_320_28_type_of_the_url(server):
-    """?type= applies to lines that have no type of their own."""
+    """?type= is the type of lines that have no type."""
     answer = batch(server, "/comet/typed?type=u", lines(
         {"body": "1"}, {"body": "2", "type": "own"}))
     assert answer.status == 201
@@ -348,7 +350,7 @@ def test_320_28_type_of_the_url(server):
 
 
 def test_320_21_a_thousand(server):
-    """1,000 lines are stored in one transaction; 1,001 are too many."""
+    """A batch may have 1,000 lines; 1,001 are too many."""
     body = lines(*({"body": str(i)} for i in range(1000)))
     answer = batch(server, "/comet/thousand", body)
     assert answer.status == 201
@@ -387,7 +389,8 @@ WRONG = [
 
 @pytest.mark.parametrize("wrong,word", WRONG, ids=range(len(WRONG)))
 def test_320_22_all_or_nothing(server, wrong, word):
-    """The answer names a bad line, and nothing of the batch is stored."""
+    """If a line is bad, the answer names it, and nothing of the batch is
+    stored."""
     body = "\n".join([GOOD, wrong, GOOD]).encode()
     answer = batch(server, "/comet/multi/wrong", body)
     check_error(answer, 400, "line 2: ", word)
@@ -411,7 +414,8 @@ def test_320_24_empty(server):
 
 
 def test_320_25_too_long(server):
-    """A line over CometMaxMessageSize or a batch over 1 MiB is refused."""
+    """A line over CometMaxMessageSize is refused, and so is a batch over 1
+    MiB."""
     check_error(batch(server, "/comet/long", lines(
         {"body": "x"}, {"body": "x" * 65537})), 413, "line 2",
         "CometMaxMessageSize")
@@ -423,7 +427,7 @@ def test_320_25_too_long(server):
 
 
 def test_320_26_batch_with_a_key(server):
-    """The key covers the whole batch."""
+    """A key belongs to the whole batch."""
     body = lines({"body": "a"}, {"body": "b", "type": "t"})
     first = batch(server, "/comet/keyed", body, "k")
     assert first.status == 201
@@ -439,8 +443,8 @@ def test_320_26_batch_with_a_key(server):
 
 
 def test_320_27_one_commit(server):
-    """No reader sees a part of a batch: all its messages appear at the same
-    time."""
+    """No reader sees a part of a batch: all messages of a batch appear
+    together."""
     seen = []
     done = []
     db = sqlite3.connect(server.db)
@@ -466,8 +470,8 @@ def test_320_27_one_commit(server):
 # -- other channels ------------------------------------------------------------
 
 def test_320_30_channels(server):
-    """With CometMulti, each line may name its channel; the default is the
-    URL's."""
+    """With CometMulti each line may name its channel.  The default is the
+    channel of the URL."""
     answer = batch(server, "/comet/multi", lines(
         {"body": "1"}, {"body": "2", "channel": "multi/b"},
         {"body": "3", "channel": "c-320"}, {"body": "4", "channel": "multi"}))
@@ -493,8 +497,8 @@ def test_320_31_without_multi(server):
     ("secret", 401), ("secret/deep", 401), ("quiet", 403), ("judged", 403),
     ("judged/a b", 403)])
 def test_320_32_each_is_authorised(server, name, status):
-    """Each line is authorised as by its channel's own URL: one refusal refuses
-    the whole batch."""
+    """Each line needs the permission that its channel's own URL asks for. If
+    one line is refused, so is the whole batch."""
     before = number(server, "SELECT count(*) FROM message")
     for target in ("/comet/multi", "/comet/multi/x"):
         answer = batch(server, target, lines(
@@ -507,8 +511,8 @@ def test_320_32_each_is_authorised(server, name, status):
 
 
 def test_320_33_authorised(server):
-    """A user with the right to publish can do so if the batch's URL asks for
-    that user."""
+    """A user may publish to a protected channel if the batch's URL
+    authenticates this user."""
     body = lines({"body": "for anna", "channel": "secret"})
     assert batch(server, "/comet/secret", body,
                  headers=auth("anna")).status == 201
@@ -520,7 +524,8 @@ def test_320_33_authorised(server):
 
 
 def test_320_34_prefix(server):
-    """Lines use the endpoint's names; its prefix is never visible."""
+    """Lines name channels without the endpoint's prefix, which is never
+    visible."""
     answer = batch(server, "/a/multi", lines(
         {"body": "1"}, {"body": "2", "channel": "multi/b"}))
     assert answer.status == 201, answer
@@ -558,7 +563,7 @@ def test_320_41_cross_site(server):
 
 
 def test_320_42_counted(server):
-    """Stored messages and repeats have separate counters."""
+    """Stored messages and repeated requests have separate counters."""
     before = server.status()
     body = lines(*[{"body": "x"}] * 7)
     assert batch(server, "/comet/counted", body, "k").status == 201
@@ -569,8 +574,8 @@ def test_320_42_counted(server):
 
 
 def test_320_50_too_many_fields(server):
-    """A form or query with very many fields is refused before it takes many
-    times its size in memory."""
+    """A form or query with more than 1,000 fields is refused, because it would
+    take many times its size in memory."""
     form = {"Content-Type": "application/x-www-form-urlencoded"}
     answer = server.request("POST", "/comet/many", "msg=x&" + "a&" * 30000, form)
     assert answer.status == 400, answer

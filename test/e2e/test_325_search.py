@@ -42,8 +42,8 @@ def bodies(server, channel, words, more=""):
 
 
 def is_indexed(server, channel, words):
-    """Whether a search finds something. As long as there is no index, the
-    server answers that searching is not possible yet."""
+    """Return whether a search finds something.  While there is no index, check
+    that the server says that it is not ready."""
     answer = ask(server, channel, words)
     if answer.status == 503:
         check_error(answer, 503, "not ready")
@@ -57,7 +57,8 @@ def check_error(answer, status, word):
 
 
 def test_325_01_words(server):
-    """All words must occur, in any case, with or without diacritics."""
+    """A message matches if it has all words, in any case, with or without
+    diacritics."""
     for text in ("the quick brown fox", "a Brown dog", "caf\u00e9 noir",
                  "<b>brown</b> & \"quoted\"", "nothing"):
         server.post("w", text)
@@ -76,7 +77,7 @@ def test_325_01_words(server):
     'brown + fox', '{body}:brown', '* *', '\\', '""', "%", "_", "\u4e2d\u6587",
     "a" * 4000])
 def test_325_02_no_syntax(server, words):
-    """Nothing that a user types is an error, or more than words."""
+    """Whatever a user types, a search is no error."""
     answer = ask(server, "w", words)
     assert answer.status == 200, answer
 
@@ -85,13 +86,13 @@ def test_325_02_no_syntax(server, words):
     "q=", "q=%20%09", "q=" + "+".join("x%d" % i for i in range(17)),
     "q=" + "the." * 1900], ids=["none", "spaces", "17", "phrase"])
 def test_325_03_no_words(server, query):
-    """Words are counted as the index counts them, not by the spaces between
+    """The limit counts words as the index does, not by the spaces between
     them."""
     check_error(server.get("/comet/w?" + query), 400, "q: expected 1 to 16")
 
 
 def test_325_13_equal_words(server):
-    """The same word twice is one word."""
+    """A word that is repeated counts once."""
     server.post("equal", "the brown fox")
     assert bodies(server, "equal", "the Brown " * 300) == ["the brown fox"]
 
@@ -105,7 +106,8 @@ def test_325_04_bad(server, query, word):
 
 
 def test_325_05_pages(server):
-    """The newest `limit` matches, oldest first, between since and before."""
+    """A search returns the newest `limit` matches between since and before,
+    oldest first."""
     stamps = [server.post("p", "word %d" % i)
               for i in range(30)]
     for i in range(5):
@@ -130,8 +132,7 @@ def test_325_05_pages(server):
 
 
 def test_325_06_history_answer(server):
-    """A search is answered at once; its ETag shows when nothing has
-    changed."""
+    """A search has an ETag, and gets 304 while its result is the same."""
     server.post("etag", "brown")
     answer = ask(server, "etag", "brown")
     assert answer.header("cache-control") == "private, no-cache"
@@ -144,7 +145,8 @@ def test_325_06_history_answer(server):
 
 
 def test_325_07_channels(server):
-    """A search covers only the requested channels, and each is authorised."""
+    """A search covers only the requested channels, and needs permission for
+    each."""
     for name in ("c/1", "c/2", "d"):
         server.post(name, "needle in " + name)
     answer = server.request("POST", "/comet/secret/x", b"needle hidden", {
@@ -171,14 +173,15 @@ def test_325_07_channels(server):
 
 
 def test_325_08_other_programs(server):
-    """A search finds what sqlite3 inserts, and no longer what it deletes."""
+    """A search finds what other programs insert, and not what they have
+    deleted."""
     sqlite(server.db, "INSERT INTO message(channel, body) VALUES"
                       " ('out', 'deploy finished'), ('out', 'deploy failed')")
     assert bodies(server, "out", "deploy") == ["deploy finished",
                                                "deploy failed"]
     sqlite(server.db, "DELETE FROM message WHERE body = 'deploy failed'")
     assert bodies(server, "out", "deploy") == ["deploy finished"]
-    # as sql/search.sql explains
+    # the query in sql/search.sql
     assert sqlite(server.db, "SELECT channel, body FROM message"
                   " WHERE timestamp IN (SELECT rowid FROM message_search"
                   " WHERE message_search MATCH 'deploy AND finished')"
@@ -187,7 +190,8 @@ def test_325_08_other_programs(server):
 
 
 def test_325_09_off(make_server):
-    """CometSearch off: 400 with the reason, and the database has no index."""
+    """With CometSearch off a search gets 400 with the reason, and the database
+    has no index."""
     server = make_server()
     server.post("x", "brown")
     check_error(ask(server, "x", "brown"), 400, "CometSearch")
@@ -196,8 +200,9 @@ def test_325_09_off(make_server):
 
 
 def test_325_10_on_and_off(make_server):
-    """A reload with CometSearch on indexes old messages while clients publish;
-    another one removes the index; neither loses or delays a message."""
+    """A reload with CometSearch on makes an index of old messages while clients
+    publish. A reload with CometSearch off removes it.  Neither delays
+    publishers."""
     server = make_server(conf="CometSearch off\n", children=2)
     sqlite(server.db, "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT"
            " i + 1 FROM n WHERE i < 20000) INSERT INTO message(channel, body)"
@@ -243,7 +248,7 @@ def test_325_10_on_and_off(make_server):
 
 
 def test_325_11_two_minds(make_server):
-    """Two servers with one store must configure it equally."""
+    """Two virtual hosts with one store must not differ in CometSearch."""
     server = make_server(start=False, comet="load")
     hosts = "".join("""
       <VirtualHost *:%d>
@@ -261,8 +266,8 @@ def test_325_11_two_minds(make_server):
 
 
 def test_325_12_while_published(server):
-    """Searching and publishing at the same time: each search finds what its
-    client has stored."""
+    """While others publish and search, each client finds what it has just
+    published."""
     def one(name):
         for i in range(20):
             word = "w%sx%d" % (name, i)
@@ -275,15 +280,16 @@ def test_325_12_while_published(server):
 
 # --- what a search may cost -------------------------------------------------
 
-# Frequent words in long messages: SQLite compares long lists of positions for
-# each phrase, in each message, which then lacks one of the last two words.
+# This search takes long: for each phrase and each message SQLite compares long
+# lists of positions, and then the message lacks one of the last two words.
 COSTLY = "the.of.the.of of.the.of.the the.of.the of.the.of alpha beta"
 FOUND = "the of the of the alpha beta"
 
 
 @pytest.fixture(scope="module")
 def costly(request):
-    """A server with four threads on which a search for COSTLY takes long."""
+    """Yield a server with four threads, on which a search for COSTLY takes
+    long."""
     server = Httpd(conf="CometSearch on\n", threads=4)
     server.start()
     for channel in ("old", "long"):
@@ -299,8 +305,8 @@ def costly(request):
 
 
 def test_325_14_costly_words_in_parts(costly):
-    """A search that takes long returns a cursor to continue from, and reaches
-    the end."""
+    """A search that takes long returns a cursor to continue from.  In several
+    parts it reaches the end."""
     before, found, cut = "", [], costly.status()["searches_cut"]
     for count in range(200):
         page = ask(costly, "long", COSTLY, before)
@@ -315,7 +321,7 @@ def test_325_14_costly_words_in_parts(costly):
 
 
 def test_325_15_channel_before_words(costly):
-    """In a channel with few messages no search takes long."""
+    """In a channel with few messages even a costly search is quick."""
     cut = costly.status()["searches_cut"]
     for channel, wanted in (("none", []), ("old", [FOUND])):
         page = ask(costly, channel, COSTLY).json()
@@ -325,7 +331,7 @@ def test_325_15_channel_before_words(costly):
 
 
 def test_325_16_share_of_threads(costly):
-    """A quarter of the threads search; any further search is refused at once."""
+    """Only some of the threads may search, and further searches are refused."""
     before = costly.status()
     answers = gather([lambda: ask(costly, "long", COSTLY) for _ in range(12)])
     refused = [answer for answer in answers if answer.status == 503]
@@ -340,13 +346,13 @@ def test_325_16_share_of_threads(costly):
 
 
 def test_325_17_client_leaves(costly):
-    """A search ends when its client leaves; the request behind it is not
-    read."""
+    """A search ends when its client leaves, even if a further request of this
+    client has arrived."""
     before = costly.status()
 
     def leave():
-        """Leave during a search. Return whether the server noticed: it cannot
-        if the search has just ended."""
+        """Leave during a search.  Return whether the server noticed; it does
+        not if the search has just ended."""
         with costly.raw() as client:
             client.send(client.format("GET", "/comet/long?q=" + quote(COSTLY)))
             client.send(client.format("GET", "/comet/none?q=more"))

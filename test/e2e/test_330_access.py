@@ -77,7 +77,8 @@ def basic(user, password="secret"):
 
 
 def write_users(server, *names):
-    """A password file with these users; each one's password is `secret`."""
+    """Write a password file with these users, all with the password `secret`.
+    Return its path."""
     path = os.path.join(server.root, "conf", "users")
     for number, name in enumerate(names or ("anna", "bert")):
         subprocess.run(["htpasswd", "-bs"] + ["-c"] * (number == 0)
@@ -99,8 +100,8 @@ def post(server, target, text="x", headers=None):
 
 
 def from_page(origin, **more):
-    """The headers that a browser adds to a fetch() by a page of another
-    site."""
+    """Return the headers that a browser adds to the fetch() of another site's
+    page."""
     return dict({"Origin": origin, "Sec-Fetch-Site": "cross-site",
                  "Sec-Fetch-Mode": "cors", "Sec-Fetch-Dest": "empty",
                  "Accept-Language": "de"}, **more)
@@ -132,8 +133,8 @@ def check_refused(answer):
     "/clock/backend.php"])
 @pytest.mark.parametrize("origin", [APP, LOCAL])
 def test_330_01_preflight(server, target, origin):
-    """The preflight of an allowed origin is answered without a password:
-    browsers send none with it."""
+    """The preflight of an allowed origin needs no password, since browsers send
+    none with it."""
     answer = server.request("OPTIONS", target, None,
                             dict(PREFLIGHT, Origin=origin))
     assert answer.status == 204 and answer.body == b"", answer
@@ -162,8 +163,8 @@ def test_330_01_preflight(server, target, origin):
     ("/short/x", APP, 200),
     ("/comet/members", EVIL, 401), ("/comet/denied", EVIL, 403)])
 def test_330_02_preflight_of_others(server, target, origin, status):
-    """The preflight of any other origin gets no permission, only the headers
-    that every answer has."""
+    """The preflight of another origin gets no permission, only the headers that
+    every answer has."""
     answer = server.request("OPTIONS", target, None,
                             dict(PREFLIGHT, Origin=origin))
     assert answer.status == status, answer
@@ -171,7 +172,7 @@ def test_330_02_preflight_of_others(server, target, origin, status):
 
 
 def test_330_03_plain_options(server):
-    """OPTIONS that is no preflight works as before."""
+    """An OPTIONS request that is not a preflight works as usual."""
     for headers in ({}, {"Origin": APP},
                     {"Access-Control-Request-Method": "POST"}):
         answer = server.request("OPTIONS", "/comet/news", None, headers)
@@ -192,8 +193,7 @@ def test_330_04_preflight_elsewhere(server):
 
 
 def test_330_05_preflight_then_keepalive(server):
-    """After a preflight the same connection serves the request that it asked
-    for."""
+    """After a preflight the same connection serves the request itself."""
     with server.raw() as conn:
         for _ in range(3):
             conn.request("OPTIONS", "/comet/members",
@@ -210,7 +210,8 @@ def test_330_05_preflight_then_keepalive(server):
 # -- pages of other sites: reading --------------------------------------------
 
 def test_330_10_reading(server):
-    """An answer, a poll that waited and a stream have the CORS headers."""
+    """The CORS headers are in an immediate answer, in the answer of a poll that
+    waited, and in a stream."""
     url, _ = server.next_classic()
     server.post("read", "x")
     server.publish("x", url)
@@ -252,7 +253,8 @@ def test_330_11_locations(server):
     ("/comet/x?type=gap", "POST", {"Content-Type": "text/plain"}, 400),
     ("/comet/", "GET", {}, 400)])
 def test_330_12_errors(server, target, method, headers, status):
-    """A page can read errors, also those that httpd makes."""
+    """A page of an allowed origin can read errors, even those that httpd
+    makes."""
     answer = server.request(method, target, b"" if method == "POST" else None,
                             dict(from_page(APP), **headers))
     assert answer.status == status, answer
@@ -264,7 +266,7 @@ def test_330_12_errors(server, target, method, headers, status):
 
 
 def test_330_13_error_documents(server):
-    """An ErrorDocument of the administrator has the CORS headers, too."""
+    """An administrator's ErrorDocument has the CORS headers, too."""
     answer = server.get("/comet/documents", from_page(APP))
     assert answer.status == 403 and answer.body == b"a static file\n", answer
     check_allowed(answer, APP)
@@ -272,7 +274,7 @@ def test_330_13_error_documents(server):
 
 
 def test_330_14_any(server):
-    """*: any origin may read, but without what identifies the user."""
+    """With * any origin may read, but without cookies or passwords."""
     for origin in (EVIL, APP, "null"):
         answer = server.get("/comet/any?wait=0", from_page(origin))
         check_allowed(answer, "*", credentials=False)
@@ -284,8 +286,8 @@ def test_330_14_any(server):
 
 
 def test_330_15_detours(server):
-    """If a request names a channel beside its URL, a page can read it only if
-    it could by the channel's own URL."""
+    """If a request names channels besides its URL, a page may read them only if
+    it might read them by their own URLs."""
     for channel in ("x", "own/x", "other/x", "any/x"):
         server.post(channel, "x")
     sqlite(server.db, "INSERT INTO message(channel, body) "
@@ -297,19 +299,20 @@ def test_330_15_detours(server):
             (APP, "/comet/x?channel=own/x", 403),
             (APP, "/comet?channel=own/*", 403),
             (APP, "/comet?channel=x&channel=other/x", 403),
-            (APP, "/comet?channel=*", 401),      # there are members', too
+            (APP, "/comet?channel=*", 401),  # this includes channels of members
             (APP, "/comet?channel=any/x", 200),
             (EVIL, "/comet/any?channel=any/x", 200),
             (EVIL, "/comet/any?channel=x", 403),
             (EVIL, "/comet/any?channel=other/x", 403),
             (other, "/comet/any?channel=other/x", 200),
-            (EVIL, "/comet?channel=own/x", 200)):    # but it cannot read it
+            # the browser hides it from the page
+            (EVIL, "/comet?channel=own/x", 200)):
         answer = server.get(target + "&since=0&wait=0", from_page(origin))
         assert answer.status == status, (origin, target, answer)
         if origin == EVIL and target.startswith("/comet?"):
             check_refused(answer)
-    # with a cookie, * would not let the page read the channel; no other way
-    # may let it either
+    # With a cookie, the channel's own URL (*) would not let the page read it.
+    # No other URL may.
     answer = server.get("/comet?channel=any/x&wait=0",
                         from_page(APP, Cookie="a=b"))
     assert answer.status == 403, answer
@@ -323,7 +326,7 @@ def test_330_15_detours(server):
 # -- pages of other sites: publishing -----------------------------------------
 
 PUBLISH = [
-    # location, origin, further headers, status
+    # name, location, headers, status
     ("listed", "/comet/CH", from_page(APP), 201),
     ("listed-local", "/comet/CH", from_page(LOCAL), 201),
     ("listed-same-site", "/comet/CH",
@@ -356,7 +359,8 @@ PUBLISH = [
 @pytest.mark.parametrize("name, target, headers, status", PUBLISH,
                          ids=[p[0] for p in PUBLISH])
 def test_330_20_publishing(server, name, target, headers, status, form):
-    """A page of an allowed origin can publish, a page of any other cannot."""
+    """A page of an allowed origin may publish.  A page of any other origin may
+    not."""
     target = target.replace("CH", "%s-%d" % (name, form))
     answer = server.request(
         "POST", target, b"msg=x" if form else b"x",
@@ -370,11 +374,11 @@ def test_330_20_publishing(server, name, target, headers, status, form):
 
 
 def test_330_21_publishing_by_get(server):
-    """Classic: from another site only a script can publish, because its header
-    caused a preflight."""
+    """On another site only a script can publish to the classic chat, because
+    its header caused a preflight."""
     url, channel = server.next_classic()
     xhr = {"X-Requested-With": "XMLHttpRequest"}
-    for headers in (from_page(APP),              # also <img crossorigin>
+    for headers in (from_page(APP),  # <img crossorigin> sends these, too
                     from_page(EVIL, **xhr),
                     {"Sec-Fetch-Site": "cross-site", **xhr},
                     from_page(APP, **{"Sec-Fetch-Mode": "navigate"})):
@@ -388,7 +392,8 @@ def test_330_21_publishing_by_get(server):
 
 
 def test_330_22_certificates(make_server):
-    """*: a client certificate identifies the user, as a cookie does."""
+    """With * a client certificate is refused like a cookie, because it
+    identifies the user."""
     server = make_server(tls=True, conf="""
       CometAllowOrigin *
       SSLVerifyClient optional_no_ca""")
@@ -419,8 +424,8 @@ def batch(server, target, channels, headers):
 
 
 def test_330_23_batches(server):
-    """An allowed origin can publish a batch, to channels that allow this
-    origin and where publishing is on."""
+    """A page of an allowed origin may publish a batch, but only to channels
+    that allow this origin and publishing."""
     me = from_page(APP)
     assert batch(server, "/comet/b1", [None, "b2", "b3/x"], me).status == 201
     assert batch(server, "/comet/b1", [None], from_page(EVIL)).status == 403
@@ -447,7 +452,7 @@ def test_330_23_batches(server):
 # -- Require comet-channel ------------------------------------------------------
 
 CHANNELS = [
-    # pattern, user, channel, whether access is granted
+    # pattern, user, channel, whether the user may read it
     ("news", None, "news", True),
     ("news", None, "news/x", False),
     ("news", None, "new", False),
@@ -459,7 +464,7 @@ CHANNELS = [
     ("a/b", None, "a/b/c", False),
     ("room/*", None, "room/1", True),
     ("room/*", None, "room/1/2", True),
-    ("room/*", None, "room/", True),            # all below: no channel, 400
+    ("room/*", None, "room/", True),  # allowed, but no channel name: 400
     ("room/*", None, "room", False),
     ("room/*", None, "rooms/1", False),
     ("*", None, "anything/at/all", True),
@@ -479,7 +484,7 @@ CHANNELS = [
     ("user/%{REMOTE_USER}/*", "anna", "user/ann/a", False),
     ("user/%{REMOTE_USER}/*", "anna", "user/anna", False),
     ("user/%{REMOTE_USER}/*", None, "user//x", False),
-    # names that have a meaning elsewhere are only names here
+    # Special characters in the names of users have no meaning.
     ("user/%{REMOTE_USER}", ".*", "user/bert", False),
     ("user/%{REMOTE_USER}", ".*", "user/.*", True),
     ("user/%{REMOTE_USER}", "*", "user/bert", False),
@@ -495,7 +500,7 @@ CHANNELS = [
 
 @pytest.fixture(scope="module")
 def channel_server(request):
-    """An endpoint for each pattern."""
+    """Yield a server with an endpoint for each pattern."""
     patterns = sorted({c[0] for c in CHANNELS})
     conf = ""
     for number, pattern in enumerate(patterns):
@@ -519,8 +524,8 @@ def channel_server(request):
 @pytest.mark.parametrize("pattern, who, channel, granted", CHANNELS,
                          ids=["%s-%s-%s" % c[:3] for c in CHANNELS])
 def test_330_30_channel(channel_server, pattern, who, channel, granted):
-    """A pattern names channels as the URL does, whatever the users are
-    called."""
+    """A pattern of comet-channel allows exactly its channels, whatever users
+    are called."""
     url = "/p%d/%s" % (channel_server.number_of[pattern], channel)
     answer = channel_server.get(url + "?wait=0", basic(who) if who else {})
     if granted:
@@ -533,8 +538,8 @@ def test_330_30_channel(channel_server, pattern, who, channel, granted):
 
 
 def test_330_31_endpoints_own_url(channel_server):
-    """The endpoint's own URL names no channel: the request passes, so that the
-    handler can answer, but users are known there."""
+    """The endpoint's own URL names no channel.  The rule lets it pass, so that
+    the handler can answer, but it may ask for a user."""
     number = channel_server.number_of
     assert channel_server.get("/p%d" % number["news"]).status == 400
     user = "/p%d" % number["user/%{REMOTE_USER}"]
@@ -543,8 +548,8 @@ def test_330_31_endpoints_own_url(channel_server):
 
 
 def test_330_32_channel_elsewhere(make_server):
-    """Classic locations have one channel; a URL that is not mapped has
-    none."""
+    """For comet-channel, a classic location has one channel, and an unmapped
+    URL has none."""
     server = make_server(classics=2, conf="""
       <LocationMatch "^/(c0|c1|clock|static)">
         Require comet-channel c0
@@ -580,7 +585,7 @@ CometEndpoint /open
 """
 
 ASKED = [
-    # what anna asks for, and whether she gets it
+    # a request of anna, and whether it is allowed
     ("/comet?channel=public/a&channel=user/anna", True),
     ("/comet?channel=public/*", True),
     ("/comet?channel=user/anna/*&channel=user/anna", True),
@@ -597,7 +602,7 @@ ASKED = [
     ("/comet?channel=user/*", False),
     ("/comet?channel=user/bert/*", False),
     ("/comet?channel=*", False),
-    ("/comet/?channel=public/a", False),    # the URL that reads all channels
+    ("/comet/?channel=public/a", False),  # this URL is the one for all channels
     ("/comet/user/bert?channel=user/anna", False),
 ]
 
@@ -626,8 +631,8 @@ def multi_server(request):
 @pytest.mark.parametrize("target, granted", ASKED,
                          ids=[a[0] for a in ASKED])
 def test_330_35_many_channels(multi_server, target, granted, stream):
-    """Each channel is checked as by its own URL, also where one section covers
-    all of them."""
+    """Each channel needs the permission of its own URL, even if one section
+    covers all of them."""
     server = multi_server
     headers = dict(basic("anna"), **(
         {"Accept": "text/event-stream"} if stream else {}))
@@ -645,13 +650,13 @@ def test_330_35_many_channels(multi_server, target, granted, stream):
     if granted:
         bodies = {m["body"] for m in answer.json()["messages"]}
         assert bodies and bodies <= {"a", "b", "c"}, bodies
-    # without a user only public channels are readable, and not by this URL
+    # Without a user such a request is refused.
     assert server.get(target).status == 401
 
 
 def test_330_36_expression_over_the_path(multi_server):
-    """A channel that only an expression tells from others is protected however
-    a request names it."""
+    """A channel that only an expression protects is protected in every request
+    that names it."""
     server = multi_server
     assert server.get("/open/secret?wait=0").status == 403
     assert server.get("/open/public/a?wait=0&since=0").status == 200
@@ -667,7 +672,7 @@ def test_330_36_expression_over_the_path(multi_server):
 # -- CometMaxLifetime --------------------------------------------------------------
 
 def read_stream(conn):
-    """Read until the server ends the stream."""
+    """Read a stream until the server ends it; return its text."""
     text = b""
     while True:
         piece = conn.chunk()
@@ -678,8 +683,8 @@ def read_stream(conn):
 
 @pytest.mark.parametrize("accept", ["text/event-stream", "iframe"])
 def test_330_38_judged_anew(make_server, mpm, accept):
-    """A stream ends after CometMaxLifetime; a user who was locked out
-    meanwhile gets no new one."""
+    """A stream ends after CometMaxLifetime.  A user who is removed meanwhile
+    gets no new one."""
     server = make_server(start=False, mpm=mpm, conf=USERS + """
       CometMaxLifetime 1s""")
     users = write_users(server, "anna", "bert")
@@ -712,7 +717,7 @@ EXAMPLE_MODULES = ("remoteip", "authz_groupfile", "request", "session",
 
 @pytest.fixture
 def example(make_server):
-    """Start a server with one of the example files."""
+    """Return a function that starts a server with one of the example files."""
     def make(name, comet_conf="", change=(), mpm=None):
         with open(os.path.join(EXAMPLES, name), encoding="utf-8") as file:
             text = file.read()
@@ -736,7 +741,7 @@ def example(make_server):
 
 
 def authors(server, channel):
-    """The authors of a channel's messages, in order."""
+    """Return the authors of a channel's messages, in order."""
     return [row[0] for row in sqlite(
         server.db, "SELECT coalesce(author, 'NULL') FROM message WHERE "
         "channel=%s ORDER BY timestamp;" % sql_text(channel))]
@@ -747,8 +752,8 @@ def read(server, target, headers=None):
 
 
 def test_330_40_every_example_is_tested():
-    """A test of this file, or of one of test_703 to test_716, loads each file
-    of conf/examples."""
+    """Each file of conf/examples is loaded by a test here or in test_703 to
+    test_716."""
     tested = set()
     for name in ("test_330_access.py", "test_703_php_recipes.py",
                  "test_710_mercure.py", "test_715_laravel.py",
@@ -762,7 +767,8 @@ def test_330_40_every_example_is_tested():
 
 
 def test_330_41_users(example):
-    """users.conf: a password is required; the author is the user."""
+    """users.conf asks for a password, and the author of a message is its
+    user."""
     server = example("users.conf")
     for headers, status in (({}, 401), (basic("anna", "wrong"), 401),
                             (basic("nobody"), 401), (basic("anna"), 200)):
@@ -780,8 +786,8 @@ def test_330_41_users(example):
 
 
 def test_330_42_readers_and_writers(example):
-    """readers-and-writers.conf: separated by comet-publish and by
-    LimitExcept."""
+    """readers-and-writers.conf lets everybody read, and users publish: once by
+    comet-publish and once by LimitExcept."""
     server = example("readers-and-writers.conf")
     for base in ("/comet/x", "/news/x"):
         assert read(server, base).status == 200
@@ -796,15 +802,16 @@ def test_330_42_readers_and_writers(example):
 
 
 def test_330_43_channel_per_user(example):
-    """channel-per-user.conf: each user reads their own channel, programs
-    publish."""
+    """channel-per-user.conf lets each user read their own channels, and lets
+    only programs publish."""
     server = example("channel-per-user.conf",
                      "RemoteIPHeader X-Forwarded-For\n"
                      "RemoteIPInternalProxy 127.0.0.1\n")
     far = {"X-Forwarded-For": "192.0.2.1"}
     for channel in ("public/x", "user/anna", "user/anna/parcels",
                     "user/bert/parcels", "other"):
-        assert post(server, "/comet/" + channel).status == 201  # from here
+        # from this machine
+        assert post(server, "/comet/" + channel).status == 201
     for channel, who, status in (
             ("public/x", None, 200), ("public/x", "anna", 200),
             ("user/anna", None, 401), ("user/anna", "anna", 200),
@@ -826,7 +833,7 @@ def test_330_43_channel_per_user(example):
 
 
 def test_330_44_groups(example):
-    """groups.conf: rooms are named after groups; expressions decide."""
+    """groups.conf admits users to the rooms of their groups, by expressions."""
     server = example("groups.conf")
     for channel, who, status in (
             ("room/sales", "anna", 201), ("room/sales", "bert", 201),
@@ -843,7 +850,7 @@ def test_330_44_groups(example):
 
 
 def log_in(server, name, password):
-    """Fill in the login page's form; return the answer and the cookie."""
+    """Send the login form; return the answer and the cookie."""
     answer = server.request(
         "POST", "/login", b"httpd_username=%s&httpd_password=%s"
         % (name.encode(), password.encode()),
@@ -853,8 +860,8 @@ def log_in(server, name, password):
 
 
 def test_330_45_login_form(example):
-    """login-form.conf: a cookie replaces the password; it waits, publishes and
-    ends."""
+    """login-form.conf replaces the password by a cookie.  With it a user polls
+    and publishes."""
     server = example("login-form.conf")
     answer = read(server, "/comet/x")
     assert answer.status == 401, answer
@@ -881,8 +888,8 @@ def test_330_45_login_form(example):
     assert (message["author"], message["body"]) == ("anna", "by cookie")
     for header in ("no-store",):
         assert header in answer.header("cache-control"), answer
-    # a page of another site makes the browser send the cookie, and is still
-    # refused
+    # A browser also sends the cookie for a page of another site.  The request
+    # is refused.
     answer = post(server, "/comet/x", "forged", dict(
         mine, Origin="https://evil.example",
         **{"Sec-Fetch-Site": "cross-site"}))
@@ -896,8 +903,8 @@ def test_330_45_login_form(example):
 
 
 def test_330_46_other_sites(example):
-    """other-sites.conf opens one channel to two origins, one to any origin
-    without a user, and one to this site only."""
+    """other-sites.conf opens one channel to listed origins and one to any
+    origin without a user, and keeps one for this site."""
     server = example("other-sites.conf")
     check_allowed(read(server, "/comet/x", from_page(APP)), APP)
     check_refused(read(server, "/comet/x", from_page(EVIL)))
@@ -908,7 +915,7 @@ def test_330_46_other_sites(example):
 
 
 def test_330_47_limits(example):
-    """limits.conf: one address publishes ten messages at once, then has to
+    """limits.conf allows an address ten messages at once, and then makes it
     wait."""
     server = example("limits.conf")
     statuses = [post(server, "/comet/suggestions").status for _ in range(11)]
@@ -917,7 +924,7 @@ def test_330_47_limits(example):
 
 
 class Browser:
-    """The session's cookie as the tabs of one browser share it."""
+    """The session cookie that all tabs of one browser share."""
 
     def __init__(self, server, name):
         self.server, self.cookie = server, None
@@ -926,7 +933,7 @@ class Browser:
         assert self.cookie, answer
 
     def hear(self, answer):
-        """Store the cookie of an answer."""
+        """Keep the cookie of an answer."""
         for name, value in answer.headers.items():
             if name.lower() == "set-cookie":
                 self.cookie = value.split(";")[0]
@@ -940,8 +947,8 @@ class Browser:
 
 
 def test_330_48_logout_while_a_poll_waits(example, mpm):
-    """login-form.conf: polls wait while another tab logs out; their answers do
-    not log the user in again."""
+    """With login-form.conf, polls wait while another tab logs out.  Their
+    answers do not log the user in again."""
     server = example("login-form.conf", mpm=mpm)
     anna, bert = Browser(server, "anna"), Browser(server, "bert")
     with server.raw() as idle, server.raw() as busy:
@@ -964,8 +971,8 @@ def test_330_48_logout_while_a_poll_waits(example, mpm):
 @pytest.mark.parametrize("target", [
     "/comet/x?since=0", "/comet/quiet?wait=1", "/comet/x?transport=events"])
 def test_330_49_an_idle_page_is_logged_out(example, target):
-    """login-form.conf: a page that only reads, by polls or streams, does not
-    prolong its session."""
+    """With login-form.conf, a page that only reads does not prolong its
+    session, neither by polls nor by streams."""
     server = example("login-form.conf", "CometMaxLifetime 1s\n",
                      change=[("SessionMaxAge 86400", "SessionMaxAge 3")])
     anna = Browser(server, "anna")
@@ -981,7 +988,7 @@ def test_330_49_an_idle_page_is_logged_out(example, target):
 
 SOURCE = os.path.join(EXAMPLES, "..", "..")
 MAKES_SECRET = re.compile(
-    # (openssl req makes its key readable by its owner alone)
+    # (only its owner can read a key that openssl req makes)
     r"htpasswd +-\w*c|openssl +(rand|gen\w+|ec\w+)|"
     r"\s>>? *[\w/.-]*(secret|passwd|\.key|\.pem)")
 
@@ -990,8 +997,9 @@ MAKES_SECRET = re.compile(
 @pytest.mark.parametrize("name", sorted(
     name for name in os.listdir(EXAMPLES) if name.endswith(".conf")))
 def test_330_51_secrets_are_not_for_everybody(name, tmp_path):
-    """The commands at the head of each example make files of passwords and
-    secrets that only root can write and only httpd's group can read."""
+    """The commands in the head of each example make files for passwords and
+    secrets. Only root can write these files, and only httpd's group can read
+    them."""
     with open(os.path.join(EXAMPLES, name), encoding="utf-8") as file:
         text = file.read().replace("/etc/apache2/", str(tmp_path) + "/")
     secrets = set(re.findall(
@@ -1000,8 +1008,8 @@ def test_330_51_secrets_are_not_for_everybody(name, tmp_path):
     commands = [line for line in re.findall(r"^#     (\S.*)$", text, re.M)
                 if str(tmp_path) in line]
     assert bool(commands) == bool(secrets)
-    # without a terminal htpasswd reads the new password twice from standard
-    # input
+    # Without a terminal, htpasswd reads a new password twice from standard
+    # input.
     subprocess.run(["sh", "-ec", "umask 0\n" + "\n".join(commands)], check=True,
                    input=b"secret\nsecret\n", start_new_session=True,
                    timeout=30, stdout=subprocess.DEVNULL,
@@ -1014,8 +1022,8 @@ def test_330_51_secrets_are_not_for_everybody(name, tmp_path):
 
 
 def test_330_52_no_other_command_makes_secrets():
-    """Wherever a document has a file of secrets made, the file belongs to
-    httpd's group before it is filled."""
+    """If a document shows how to make a file of secrets, the file gets its
+    owner and mode before it is filled."""
     seen = 0
     for folder in (".", "conf", "conf/examples", "conf/packaging", "htdocs",
                    "htdocs/comet", "htdocs/manual", "mod_comet"):
@@ -1038,8 +1046,8 @@ def test_330_52_no_other_command_makes_secrets():
 
 
 def test_330_53_no_message_makes_secrets():
-    """Where an error message has a file of secrets made, nobody else can read
-    it from the first byte on."""
+    """If a message shows how to make a file of secrets, nobody else can ever
+    read the file."""
     seen = 0
     for path in glob.glob(os.path.join(SOURCE, "mod_comet", "**", "*.c"),
                           recursive=True):
@@ -1054,8 +1062,8 @@ def test_330_53_no_message_makes_secrets():
 # -- authors --------------------------------------------------------------------
 
 def test_330_50_author_is_the_user(make_server, mpm):
-    """The author is the user that httpd knows, however the message was
-    published; the client cannot change it."""
+    """The author is the user that httpd knows, however a message is published.
+    The client cannot choose it."""
     server = make_server(start=False, mpm=mpm, conf="""
       <LocationMatch "^/(comet|chat)/">
         AuthType Basic

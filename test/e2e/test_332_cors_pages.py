@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pages of other sites, in a real headless Chromium: what CometAllowOrigin
-permits them, and what it does not."""
+"""What CometAllowOrigin permits to pages of other sites, and what it does not,
+in a real headless Chromium."""
 
 
 import pytest
@@ -27,7 +27,7 @@ CometAllowOrigin http://localhost:{port}
 </Location>
 """
 
-# fetch() by a page: what it can see of the answer.
+# Call fetch(), and return what the page can see of the answer.
 FETCH = """
 const [url, init, done] = arguments;
 fetch(url, init).then(async (answer) => done({
@@ -48,7 +48,7 @@ def site(make_server):
 
 
 class Page:
-    """A page at localhost; for it 127.0.0.1 is another site."""
+    """A page of localhost, for which 127.0.0.1 is another site."""
 
     def __init__(self, browser, server):
         self.driver = browser.driver
@@ -76,8 +76,8 @@ JSON = {"Content-Type": "application/json", "Idempotency-Key": "one"}
 
 
 def test_332_01_allowed(page, site):
-    """A page of an allowed origin publishes after a preflight, reads messages,
-    and reads errors."""
+    """A page of an allowed origin publishes after a preflight, and can read
+    messages and errors."""
     answer = page.fetch("/comet/x", method="POST", body='{"a": 1}',
                         headers=JSON, credentials="include")
     assert answer.get("status") == 201, answer
@@ -93,7 +93,8 @@ def test_332_01_allowed(page, site):
 
 
 def test_332_02_event_source(page, site):
-    """EventSource across sites, with credentials."""
+    """An EventSource with credentials reads from another site that allows it,
+    and reads nothing from one that does not."""
     page.js("""
       window.seen = [];
       const source = new EventSource(arguments[0], {withCredentials: true});
@@ -119,8 +120,8 @@ def test_332_02_event_source(page, site):
 
 
 def test_332_03_users(page, site):
-    """Users authenticate after a preflight that needs no password.  The page
-    can read that a password is required."""
+    """A user can authenticate after a preflight, which needs no password.
+    Before, the page can read that a password is required."""
     answer = page.fetch("/comet/members/x?wait=0")
     assert answer.get("status") == 401, answer
     answer = page.fetch("/comet/members/x", method="POST", body="hello",
@@ -131,8 +132,8 @@ def test_332_03_users(page, site):
 
 
 def test_332_04_not_allowed(page, site):
-    """A page of another origin reads and publishes nothing, not even by
-    requests that need no preflight."""
+    """A page of another origin can read and publish nothing, not even by
+    requests without a preflight."""
     sqlite(site.db, "INSERT INTO message(channel, body) "
            "VALUES('own', 'secret');")
     assert page.fetch("/comet/own?since=0&wait=0") == {"failed": "TypeError"}
@@ -160,8 +161,8 @@ def test_332_04_not_allowed(page, site):
 
 
 def test_332_05_any(page, site):
-    """*: any page reads, but not as a user: with credentials the browser lets
-    it read nothing."""
+    """With * any page may read, but not as a user: a request with credentials
+    fails."""
     answer = page.fetch("/comet/any", method="POST", body="hello",
                         headers={"Content-Type": "text/plain"})
     assert answer.get("status") == 201, answer
@@ -171,8 +172,8 @@ def test_332_05_any(page, site):
 
 
 def test_332_06_classic_image(page, site):
-    """<img crossorigin> of an allowed origin does not publish; a script that
-    sets the header does."""
+    """An <img crossorigin> does not publish, even from an allowed origin.  A
+    script that sets the header does."""
     page.js("""
       const image = new Image();
       image.crossOrigin = 'use-credentials';

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Limits: waiting clients and messages per address and per user."""
+"""Limits for waiting clients and for messages, by address and by user."""
 
 import base64
 import os
@@ -49,7 +49,7 @@ TEXT = {"Content-Type": "text/plain"}
 
 
 def via(address, **more):
-    """The headers with which a trusted proxy names the client."""
+    """Return the header in which a trusted proxy names the client's address."""
     return dict({"X-Forwarded-For": address}, **more)
 
 
@@ -69,7 +69,7 @@ def write_users(server):
 
 @pytest.fixture
 def limited(make_server):
-    """Make servers on any MPM with the configuration above."""
+    """Return a function that starts servers with this configuration."""
     def make(conf=WAITING, **kwargs):
         server = make_server(start=False, conf=conf, modules=("remoteip",),
                              classics=2, **kwargs)
@@ -85,7 +85,7 @@ class Crowd:
         self.server, self.conns = server, []
 
     def wait(self, target, headers=None, count=1):
-        """Let `count` more clients wait, and check that they do."""
+        """Let `count` more clients wait."""
         before = self.server.waiting()
         for _ in range(count):
             conn = self.server.raw(timeout=30)
@@ -95,7 +95,7 @@ class Crowd:
         return self
 
     def leave(self, count=None):
-        """Close the first `count` connections (or all)."""
+        """Close the first `count` connections, or all."""
         before = self.server.waiting()
         gone = self.conns[:count]
         self.conns = self.conns[len(gone):]
@@ -123,8 +123,8 @@ def check_refused(answer, what, amount):
 # -- waiting ------------------------------------------------------------------
 
 def test_335_01_address(limited, mpm):
-    """The next client of an address gets 429; those of other addresses do not.
-    A client that leaves frees a place."""
+    """A client over the limit of its address gets 429, but a client of another
+    address waits.  When a client leaves, its place is free again."""
     server = limited(mpm=mpm)
     with Crowd(server) as crowd:
         crowd.wait("/comet/x", via("192.0.2.1"), 3)
@@ -133,7 +133,7 @@ def test_335_01_address(limited, mpm):
             check_refused(answer, "address", 3)
             assert "CometLimitSubscribers" in answer.json()["error"]
         assert server.status()["limited_subscribers"] == 2
-        # a request that does not wait is not limited
+        # The limit does not concern a request that does not wait.
         assert server.get("/comet/x?wait=0", via("192.0.2.1")).status == 200
         crowd.wait("/comet/x", via("192.0.2.2"))
         crowd.leave(1)
@@ -144,8 +144,8 @@ def test_335_01_address(limited, mpm):
 
 
 def test_335_02_places_are_freed(limited, mpm):
-    """Whatever ends a wait frees its place: an answer, the end of the poll's
-    time, or a client that leaves, with keep-alive or without."""
+    """When a wait ends, its place is free again: after an answer, after the
+    poll's time, or after the client has left, with keep-alive or without."""
     server = limited(mpm=mpm)
     me = via("192.0.2.1")
     for number in range(4):
@@ -156,8 +156,7 @@ def test_335_02_places_are_freed(limited, mpm):
             server.post(channel, "hello")
             for conn in crowd.conns:
                 assert conn.answer().status == 200
-            # the next polls come on the same connections, which were kept
-            # alive
+            # The next polls use the same connections, which are still open.
             for conn in crowd.conns:
                 conn.request("GET", "/comet/quiet", me)
             server.wait_waiting(3)
@@ -175,8 +174,8 @@ def test_335_02_places_are_freed(limited, mpm):
 
 
 def test_335_03_who_is_one(limited):
-    """A /64 counts as one IPv6 address, and an IPv4 address counts as one
-    however it is written."""
+    """All addresses of an IPv6 /64 count as one, and so do all spellings of an
+    IPv4 address."""
     server = limited()
     with Crowd(server) as crowd:
         crowd.wait("/comet/x", via("2001:db8:0:1::1"))
@@ -189,14 +188,15 @@ def test_335_03_who_is_one(limited):
         crowd.wait("/comet/x", via("::ffff:192.0.2.1"))
         for address in ("192.0.2.1", "::ffff:192.0.2.1"):
             check_refused(server.get("/comet/x", via(address)), "address", 3)
-        crowd.wait("/comet/x", {}, 3)          # 127.0.0.1 itself
+        # clients of 127.0.0.1, without the proxy's header
+        crowd.wait("/comet/x", {}, 3)
         check_refused(server.get("/comet/x"), "address", 3)
         crowd.leave()
 
 
 def test_335_04_users(limited, mpm):
-    """All clients of a user count together, wherever they are; both limits
-    apply."""
+    """A user's clients count together at all addresses.  A location may limit
+    both the user and the address."""
     server = limited(mpm=mpm)
     anna, bert = user("anna"), user("bert")
     with Crowd(server) as crowd:
@@ -209,7 +209,7 @@ def test_335_04_users(limited, mpm):
         crowd.wait("/comet/both", via("192.0.2.1", **anna), 2)
         check_refused(server.get("/comet/both", via("192.0.2.1", **anna)),
                       "user", 2)
-        # a client that the user's limit refused is not counted for the address
+        # A client that its user's limit refused does not count for its address.
         crowd.wait("/comet/both", via("192.0.2.1", **bert))
         check_refused(server.get("/comet/both", via("192.0.2.1", **bert)),
                       "address", 3)
@@ -218,8 +218,8 @@ def test_335_04_users(limited, mpm):
 
 
 def test_335_05_locations(limited):
-    """A location's limit counts its own clients and replaces the outer
-    limit."""
+    """A location's own limit replaces the outer one, and counts only clients
+    there."""
     server = limited()
     me = via("192.0.2.1")
     with Crowd(server) as crowd:
@@ -231,7 +231,7 @@ def test_335_05_locations(limited):
 
 
 def test_335_06_killed_child(limited, mpm):
-    """The places of a killed child's clients are free again."""
+    """When a child is killed, the places of its clients are free again."""
     server = limited(mpm=mpm)
     me = via("192.0.2.1")
     for _ in range(3):
@@ -252,7 +252,8 @@ def test_335_06_killed_child(limited, mpm):
 
 
 def test_335_07_reload(limited, mpm):
-    """After a graceful reload the same limit applies to the same table."""
+    """After a graceful reload the places of old clients are free, and the limit
+    still holds."""
     server = limited(mpm=mpm)
     me = via("192.0.2.1")
     with Crowd(server) as crowd:
@@ -268,7 +269,7 @@ def test_335_07_reload(limited, mpm):
 
 
 def test_335_08_over_children(limited):
-    """The limit applies to the whole server, however many children it has."""
+    """A limit applies to the whole server, not to each child."""
     server = limited(mpm="prefork" if "prefork" in MPMS else None, children=4)
     me = via("192.0.2.1")
 
@@ -289,9 +290,8 @@ def test_335_08_over_children(limited):
 
 @pytest.mark.event
 def test_335_09_classic(limited):
-    """A classic page over the limit is told so at once, and pauses for five
-    seconds. It is not held, since that would take one of the server's
-    places."""
+    """A classic page over the limit gets 429 at once.  The server does not hold
+    it, since that would take a place."""
     server = limited(mpm="event")
     me = via("192.0.2.1")
     server.publish("first", "/c0/backend.php")
@@ -301,7 +301,7 @@ def test_335_09_classic(limited):
         check_refused(server.get("/c1/backend.php?timestamp=1", me, timeout=10),
                       "address", 3)
         assert time.monotonic() - begin < 0.9 * SLOW
-        # the page still gets the messages that it missed
+        # The page still gets messages that it has missed.
         answer = server.get("/c0/backend.php?timestamp=0", me)
         assert answer.json()["msg"] == "first"
         assert server.status()["limited_subscribers"] == 1
@@ -309,7 +309,8 @@ def test_335_09_classic(limited):
 
 
 def test_335_10_classic_that_cannot_park(limited):
-    """Where a wait would hold a thread, the classic page gets 429, too."""
+    """On an MPM where each wait holds a thread, a classic page over the limit
+    gets 429, too."""
     others = [m for m in MPMS if m != "event"]
     if not others:
         pytest.skip("only event is chosen")
@@ -323,7 +324,7 @@ def test_335_10_classic_that_cannot_park(limited):
 
 
 def check_turned_away(answer, what, amount):
-    """Check what an EventSource is told about the limit."""
+    """Check the stream that tells an EventSource about the limit."""
     assert answer.status == 200 and not answer.header("retry-after"), answer
     text = answer.body.decode()
     assert "\n: too many clients of this %s are waiting: at most %d " \
@@ -332,8 +333,8 @@ def check_turned_away(answer, what, amount):
 
 
 def test_335_11_streams(limited, mpm):
-    """Streams and polls count together; a stream over the limit gets an error
-    and does not begin."""
+    """Streams and polls count together, and a stream over the limit is
+    refused."""
     server = limited(mpm=mpm)
     me = via("192.0.2.1")
     events = dict(me, Accept="text/event-stream")
@@ -378,12 +379,12 @@ def post(server, target, headers=None, body=b"x"):
 
 
 def test_335_20_publishing(limited, mpm):
-    """Ten messages at once, then as many as the rate allows, over all
-    children."""
+    """An address may publish ten messages at once, to all children together,
+    and then at its rate."""
     server = limited(PUBLISHING, mpm=mpm, children=2)
     me = via("192.0.2.1")
     answers = []
-    while len(answers) < 30:    # few enough that the disk does not delay them
+    while len(answers) < 30:    # (few, so that a slow disk does not matter)
         answers += gather([lambda: post(server, "/comet/x", me)] * 5)
     assert sorted(a.status for a in answers) == [201] * 10 + [429] * 20
     assert len(server.rows("x")) == 10
@@ -397,12 +398,13 @@ def test_335_20_publishing(limited, mpm):
     status = server.status()
     assert status["limited_publishes"] == 21
     assert status["publish_refused"] == 21
-    # reading still works
+    # The address may still read.
     assert server.get("/comet/x?wait=0&since=0", me).status == 200
 
 
 def test_335_21_all_ways_in(limited):
-    """A form, the classic chat and a plain body count together."""
+    """Messages from a form, the classic chat and a plain body count
+    together."""
     server = limited(PUBLISHING)
     me = via("192.0.2.1")
     form = dict(me, **{"Content-Type": "application/x-www-form-urlencoded"})
@@ -420,8 +422,8 @@ def test_335_21_all_ways_in(limited):
 
 
 def test_335_26_batches(limited):
-    """A batch is admitted like one message, but each of its lines is
-    counted."""
+    """A batch is accepted as if it were one message, but then each of its lines
+    counts."""
     server = limited(PUBLISHING)
     me = via("192.0.2.1", **{"Content-Type": "application/x-ndjson"})
     lines = b'{"body": "x"}\n' * 30
@@ -434,7 +436,7 @@ def test_335_26_batches(limited):
 
 
 def test_335_22_refused_is_not_counted(limited):
-    """A request that is refused for another reason is not counted."""
+    """A request that is refused for another reason does not count."""
     server = limited(PUBLISHING)
     me = via("192.0.2.1")
     for _ in range(12):
@@ -447,7 +449,7 @@ def test_335_22_refused_is_not_counted(limited):
 
 
 def test_335_23_users(limited):
-    """A user's rate applies wherever the user is."""
+    """A user's rate applies at all addresses together."""
     server = limited(PUBLISHING)
     for number in range(10):
         assert post(server, "/comet/users/x",
@@ -460,8 +462,8 @@ def test_335_23_users(limited):
 
 
 def test_335_24_locations_and_reload(limited):
-    """A location has its own rate, or none; messages from before a reload
-    count after it."""
+    """A location may have its own rate, or none.  Messages before a reload
+    still count after it."""
     server = limited(PUBLISHING)
     me = via("192.0.2.1")
     for _ in range(15):
@@ -475,7 +477,7 @@ def test_335_24_locations_and_reload(limited):
 
 
 def test_335_25_retry_after_is_right(limited):
-    """A client that returns after Retry-After is admitted."""
+    """A client that is refused may publish again soon after Retry-After."""
     server = limited("CometLimitPublish address=1/s\n")
     statuses = [post(server, "/comet/x").status for _ in range(11)]
     assert statuses == [201] * 10 + [429]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The promises of event streams, forever-iframes, polls and history."""
+"""What event streams, iframes, polls and history promise."""
 
 import gzip
 import json
@@ -47,7 +47,7 @@ AddOutputFilterByType DEFLATE application/json text/event-stream text/html
 CometEndpoint /team team/
 """}
 
-# The system buffers little of what a client does not read.
+# A small send buffer, so that a client that does not read is soon noticed.
 SMALL = "SendBufferSize 8192\n"
 
 
@@ -65,8 +65,8 @@ def error_of(answer, status=400):
 # -- event streams ---------------------------------------------------------------
 
 def test_340_01_opening(server):
-    """A stream begins with its headers, then the client's cursor without an
-    event."""
+    """A stream begins with its headers, then an id without an event: the
+    client's cursor."""
     last = post(server, "opening", "x")
     for target, headers in (("/comet/opening", EVENTS),
                             ("/comet/opening?transport=events",
@@ -111,8 +111,8 @@ def lines_normalised(text):
 
 
 def test_340_02_bodies(server):
-    """Bodies come back byte for byte (as text: each line end is one line
-    feed), and no part of a body is taken for a field."""
+    """Bodies arrive unchanged, except that in the text format each line end is
+    a line feed. No part of a body is taken for a field of the stream."""
     stamps = [post(server, "bodies", body) for body in BODIES]
     with Stream(server, "/comet/bodies?since=0") as stream:
         assert stream.until(len(BODIES)) \
@@ -126,7 +126,7 @@ def test_340_02_bodies(server):
             assert json.loads(event["data"]) == {
                 "timestamp": stamp, "channel": "bodies", "type": "message",
                 "author": None, "body": body}
-    # live, too
+    # Live messages are the same.
     with Stream(server, "/comet/bodies?since=%d" % stamps[-1]) as live:
         for i, body in enumerate(BODIES):
             post(server, "bodies", body)
@@ -134,7 +134,8 @@ def test_340_02_bodies(server):
 
 
 def test_340_03_types(server):
-    """The type is the event's name; with format=json it is in the data."""
+    """The type is the event's name or, with format=json, a member of the
+    data."""
     types = ["tick", "message", "gap-like", "\u4e2d", " x", "a:b", "error"]
     for name in types:
         post(server, "types", name, type=name)
@@ -148,7 +149,7 @@ def test_340_03_types(server):
 
 
 def test_340_04_invalid_utf8(server):
-    """Invalid bytes that another program has stored are replaced."""
+    """Invalid UTF-8 that another program has stored is replaced."""
     sqlite(server.db, "INSERT INTO message(channel, type, body) VALUES("
            "'wrong', CAST(x'74ff' AS TEXT), CAST(x'61ff62e4b80a63' AS TEXT));")
     with Stream(server, "/comet/wrong?since=0") as stream:
@@ -161,8 +162,8 @@ def test_340_04_invalid_utf8(server):
 @pytest.mark.parametrize("how", ["Last-Event-ID", "last_event_id",
                                  "lastEventId", "since"])
 def test_340_05_cursors(server, how):
-    """The spellings of the cursor; of several the first of this list
-    counts."""
+    """The cursor has several spellings.  If a request has more than one, the
+    first of this list counts."""
     order = ["Last-Event-ID", "last_event_id", "lastEventId", "lastEventID",
              "since"]
     stamps = [post(server, "cursors", str(i)) for i in range(4)]
@@ -181,12 +182,12 @@ def test_340_05_cursors(server, how):
             b"retry: 1000\nid: %d\n\n" % stamps[1])
     target, headers = ask({how: stamps[1]}, "poll")
     assert bodies(server.get(target, headers)) == ["2", "3"]
-    # cursors later in the list are ignored
+    # Spellings later in the list are ignored.
     values = {name: stamps[3] for name in order[order.index(how):]}
     values[how] = stamps[2]
     target, headers = ask(values, "poll")
     assert bodies(server.get(target, headers)) == ["3"]
-    # an empty cursor counts as absent
+    # An empty cursor counts as absent.
     values = {name: "" for name in order[:order.index(how)]}
     values[how] = stamps[2]
     target, headers = ask(values, "poll")
@@ -200,13 +201,13 @@ def test_340_05_cursors(server, how):
             target, headers = ask({how: value}, transport)
             assert how in error_of(server.get(target, headers))
         target, headers = ask({how: value})
-        with Stream(server, target, headers) as stream:     # a gap
+        with Stream(server, target, headers) as stream:     # it gets a gap
             stream.until_bytes(b"event: gap\ndata: {\"since\":null,")
 
 
 def test_340_06_where_a_stream_begins(server):
-    """Without a cursor a stream begins CometReplay messages back; so does one
-    with a cursor ahead of the store."""
+    """A stream begins CometReplay messages back if it has no cursor, or one
+    ahead of the store."""
     for channel, want in (("two/x", ["3", "4"]), ("none/x", []),
                           ("all/x", ["0", "1", "2", "3", "4"])):
         for i in range(5):
@@ -243,8 +244,8 @@ def test_340_07_bad_parameters(server, query, word):
 
 
 def test_340_08_transports_off(server):
-    """CometTransports: a transport that is off is refused, by name or by
-    Accept."""
+    """A transport that CometTransports does not list is refused, whether the
+    query or Accept asks for it."""
     for target, headers, status in (
             ("/comet/polls/x?wait=0", {}, 200),
             ("/comet/polls/x?transport=poll&wait=0", {}, 200),
@@ -269,8 +270,8 @@ def test_340_08_transports_off(server):
 
 
 def test_340_09_head_and_options(server):
-    """HEAD has the same headers as GET and ends at once; OPTIONS lists what is
-    allowed; the connection stays usable."""
+    """HEAD has the content type of GET and ends at once.  OPTIONS lists the
+    methods. Afterwards the connection can still be used."""
     post(server, "head", "x")
     with server.raw() as conn:
         for target, ctype in (
@@ -296,7 +297,8 @@ def test_340_09_head_and_options(server):
 
 
 def test_340_10_heartbeat(server):
-    """A silent stream sends heartbeats that its page does not see."""
+    """A stream without messages sends heartbeats, which its page does not
+    see."""
     with Stream(server, "/comet/beat/x?since=0") as stream, \
             server.raw() as frame:
         begin = time.monotonic()
@@ -317,8 +319,7 @@ def test_340_10_heartbeat(server):
 
 
 def test_340_11_longer_than_timeout(make_server, mpm):
-    """The heartbeat keeps a stream past Timeout, whatever CometHeartbeat
-    says."""
+    """A stream outlives Timeout, on event even with CometHeartbeat 1h."""
     server = make_server(mpm=mpm, timeout=2, conf="CometHeartbeat 1h\n"
                          if mpm == "event" else "CometHeartbeat 1s\n")
     with Stream(server, "/comet/x?since=0") as stream:
@@ -330,8 +331,8 @@ def test_340_11_longer_than_timeout(make_server, mpm):
 
 
 def test_340_12_lifetime(server):
-    """CometMaxLifetime ends a stream, which says when to reconnect and is
-    complete up to its end.  Polls and other locations are not affected."""
+    """CometMaxLifetime ends a stream completely, and the stream says when to
+    reconnect. Polls and other locations are not affected."""
     cursor = post(server, "short/x", "before")
     with Stream(server, "/comet/short/x?since=0") as stream, \
             server.raw() as frame, server.raw() as clock:
@@ -360,7 +361,8 @@ def test_340_12_lifetime(server):
 
 
 def test_340_13_http10(server):
-    """HTTP/1.0: not chunked; the connection's end is the end of the stream."""
+    """Over HTTP/1.0 a stream has no chunks, and ends when the connection
+    ends."""
     post(server, "short/old", "x")
     with Stream(server, "/comet/short/old?since=0", version="1.0") as stream:
         assert stream.conn.framing == "close"
@@ -372,8 +374,8 @@ def test_340_13_http10(server):
 
 
 def test_340_14_client_that_speaks(server):
-    """The client of a stream sends data: this ends the stream, and the data is
-    not taken for a request."""
+    """A client that sends data ends its stream, and the data is not taken for a
+    request."""
     for more in (b"x", b"\r\n", b"GET /static.txt HTTP/1.1\r\nHost: x\r\n\r\n"):
         with Stream(server, "/comet/speaks?since=0") as stream:
             server.wait_waiting(1, "events")
@@ -384,8 +386,9 @@ def test_340_14_client_that_speaks(server):
 
 
 def test_340_15_pipelined_behind_a_stream(server):
-    """A request that arrived with the stream's request waits; the stream
-    continues, or it ends completely."""
+    """A request may arrive together with a stream's request.  The stream
+    continues or ends completely, and the other request is not answered within
+    it."""
     with server.raw() as conn:
         conn.send(conn.format("GET", "/comet/piped?since=0", EVENTS)
                   + conn.format("GET", "/static.txt"))
@@ -405,8 +408,8 @@ def test_340_15_pipelined_behind_a_stream(server):
 # -- forever-iframes ----------------------------------------------------------------
 
 def test_340_20_iframe(server):
-    """transport=iframe gets a page that calls the parent's function. No
-    message body can break out of its script."""
+    """transport=iframe gets a page that calls a function of its parent.  No
+    body can leave its script."""
     for body in BODIES:
         post(server, "named/x", body)
     with server.raw() as conn:
@@ -432,7 +435,7 @@ def test_340_20_iframe(server):
     assert [json.loads(c)["body"] for c in calls] == BODIES
     assert rest.strip() == "".join("<script>comet(%s);</script>\n" % c
                                    for c in calls).strip()
-    # the client cannot choose the name
+    # The client cannot choose the function.
     answer = server.request("HEAD", "/comet/x?transport=iframe&callback=evil")
     assert answer.status == 200
     with server.raw() as conn:
@@ -447,7 +450,8 @@ def test_340_20_iframe(server):
 # -- polls and history -----------------------------------------------------------------
 
 def test_340_30_history_etag(server):
-    """History has an ETag; the same history again gets 304 without a body."""
+    """History has an ETag.  A request with it gets 304 if nothing has
+    changed."""
     post(server, "etag", "1")
     target = "/comet/etag?since=0&wait=0"
     first = server.get(target)
@@ -470,8 +474,8 @@ def test_340_30_history_etag(server):
     second = server.get(target, {"If-None-Match": tag})
     assert bodies(second) == ["1", "2"]
     assert second.header("etag") != tag
-    # a request that may wait is no history, even if it finds messages; one
-    # with before= never waits
+    # A request that may wait is not history, even if it finds messages.  A
+    # request with before= never waits.
     for other in ("/comet/etag?since=0", "/comet/etag?since=0&wait=1"):
         answer = server.get(other, {"If-None-Match": "*"})
         assert answer.status == 200 and answer.header("etag") is None
@@ -480,7 +484,8 @@ def test_340_30_history_etag(server):
 
 
 def test_340_31_history_without_a_date(server):
-    """History has no modification date: conditions by date do not apply."""
+    """History has no modification date, so conditions on dates have no
+    effect."""
     post(server, "dates", "1")
     now = time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime())
     for name in ("If-Modified-Since", "If-Unmodified-Since"):
@@ -494,7 +499,7 @@ def test_340_31_history_without_a_date(server):
 
 
 def test_340_32_compressed_history(server):
-    """History is compressed; its changed ETag is recognised."""
+    """History is compressed, and a request with the changed ETag gets 304."""
     for size in (100, 50000):
         text = "compressible " * (size // 13)
         channel = "gz%d" % size
@@ -519,7 +524,7 @@ def test_340_32_compressed_history(server):
 
 
 def test_340_33_large_history(server):
-    """A large history, which is sent in pieces, has the same headers."""
+    """A long history is sent in pieces, and still has all headers."""
     text = "x" * 60000
     for _ in range(4):
         post(server, "large", text)
@@ -536,13 +541,15 @@ def test_340_33_large_history(server):
         assert conn.answer().status == 304
         conn.request("GET", "/static.txt")
         assert conn.answer().status == 200
-    with server.raw(rcvbuf=4096) as conn:   # and on one about to close
+    # and on a connection that is to be closed
+    with server.raw(rcvbuf=4096) as conn:
         conn.request("GET", target, {"Connection": "close"})
         assert bodies(conn.answer()) == [text] * 4
 
 
 def test_340_34_paging_backwards(server):
-    """before= returns the newest `limit` messages before it, oldest first."""
+    """before= returns the newest `limit` messages before a timestamp, oldest
+    first."""
     stamps = [post(server, "pages", str(i)) for i in range(10)]
     post(server, "pages-not", "x")
     page, seen = server.get("/comet/pages?before=9007199254740991&limit=4"), []
@@ -562,11 +569,12 @@ def test_340_34_paging_backwards(server):
     assert bodies(server.get("/comet/pages?before=1")) == []
     begin = time.monotonic()
     assert bodies(server.get("/comet/nothing?before=5&wait=1")) == []
-    assert time.monotonic() - begin < 0.9 * SLOW    # it never waits
+    assert time.monotonic() - begin < 0.9 * SLOW    # it has not waited
 
 
 def test_340_35_poll(server):
-    """A poll waits for the first message, then returns all there are."""
+    """A poll without news waits for the next message.  A poll that is behind
+    gets up to `limit` messages."""
     cursor = post(server, "poll", "old")
     with server.raw() as conn:
         conn.request("GET", "/comet/poll?since=%d&wait=30" % cursor)
@@ -588,7 +596,7 @@ def test_340_35_poll(server):
 
 
 def test_340_36_prefix_is_never_shown(server):
-    """Answers name channels as the endpoint does, without its prefix."""
+    """Answers name channels without the endpoint's prefix."""
     answer = server.request("POST", "/team/red", b"x",
                             {"Content-Type": "text/plain"})
     assert answer.json()["channel"] == "red", answer
@@ -604,8 +612,9 @@ def test_340_36_prefix_is_never_shown(server):
 # -- gaps ------------------------------------------------------------------------------------
 
 def test_340_40_gap(make_server):
-    """Each transport reports a gap where retention deleted messages, but not
-    where a moderator did: by an event, in the JSON, to the iframe."""
+    """Each transport reports a gap where retention deleted messages: a stream
+    by an event, a poll in its JSON, an iframe by a call.  A moderator's DELETE
+    causes no gap."""
     server = make_server(conf="CometRetain count=5\nCometPollTimeout 1s\n")
     stamps = [post(server, "g", str(i)) for i in range(40)]
     wait_until(lambda: len(server.rows("g")) == 5, 10, "the retention")
@@ -646,9 +655,9 @@ def test_340_40_gap(make_server):
 
 
 def test_340_56_history_that_grows_by_encoding(server):
-    """A client that reads fast gets ever longer pieces of the history.  Where
-    the text of one grows too much when it is encoded (each of its lines gets a
-    `data:`), it gets the same messages in smaller pieces, each once."""
+    """A client that reads fast gets ever longer pieces of the history.  If the
+    text of a piece grows too much when it is encoded (each line gets a
+    `data:`), the client gets the same messages in smaller pieces, each once."""
     texts = (["%d " % i + "x" * 100 for i in range(900)]
              + ["%d" % i + "\n" * 120 for i in range(900, 1800)])
     sqlite(server.db, "BEGIN;" + "".join(
@@ -661,7 +670,7 @@ def test_340_56_history_that_grows_by_encoding(server):
 # -- HTTP/2 ----------------------------------------------------------------------------------------
 
 def test_340_60_http2(make_server):
-    """A stream over HTTP/2 begins at once, continues, and is gone when it is
+    """A stream over HTTP/2 begins at once, continues, and ends when it is
     cancelled."""
     server = make_server(h2=True, conf="CometHeartbeat 1s\n"
                          "<Location \"/comet/short\">\n"
@@ -690,7 +699,7 @@ def test_340_60_http2(make_server):
 
 
 def test_340_61_http2_reload(make_server):
-    """At a reload a stream over HTTP/2 ends with a retry field, too."""
+    """A reload also ends a stream over HTTP/2 with a retry field."""
     server = make_server(h2=True)
     with H2(server.port) as conn:
         stream = conn.request("GET", "/comet/h?since=0", EVENTS)
@@ -712,7 +721,7 @@ def test_340_61_http2_reload(make_server):
     ("CometCallback \"</script>\"", "</script>"), ("CometCallback \"\"", ""),
     ("CometMulti maybe", "CometMulti"), ("CometMulti", "CometMulti")])
 def test_340_70_wrong_directives(shared_server, line, word):
-    """httpd -t names the directive, the value and what is allowed."""
+    """For a wrong value httpd -t names the directive and the value."""
     status, text = shared_server.configtest(
         'CometStore sqlite:{data}/comet.db\nCometEndpoint /comet\n' + line)
     assert status != 0, text
@@ -739,7 +748,7 @@ def test_340_71_right_directives(shared_server):
 # -- other origins ---------------------------------------------------------------
 
 def test_340_83_cors_of_a_304(make_server):
-    """A page of an allowed origin may read a 304 that it requested."""
+    """A page of an allowed origin may read a 304."""
     server = make_server(conf="CometAllowOrigin https://app.example\n")
     post(server, "x", "x")
     origin = {"Origin": "https://app.example"}

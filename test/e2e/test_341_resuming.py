@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Streams that resume, and streams to clients that are slow or gone."""
+"""Streams that resume, and streams of clients that are slow or gone."""
 
 import json
 import os
@@ -22,11 +22,8 @@ pytestmark = pytest.mark.both_paths
 # -- resuming ----------------------------------------------------------------------------------
 
 class Listener(threading.Thread):
-    """Follows a stream as EventSource does, and reconnects with its last id.
-
-    With `transport` "poll" it polls with the cursor of the last answer
-    instead.
-    """
+    """A thread that follows a stream as EventSource does: it reconnects with
+    its last id."""
 
     def __init__(self, server, target):
         super().__init__(daemon=True)
@@ -75,8 +72,8 @@ class Listener(threading.Thread):
 
 
 def publish_till_stored(server, channel, text):
-    """Publish.  While the server is away the result is unknown, so look for
-    the message before repeating it."""
+    """Publish.  If the server is away it is unknown whether the message was
+    stored, so look for it before repeating it."""
     def stored():
         try:
             post(server, channel, text)
@@ -87,8 +84,8 @@ def publish_till_stored(server, channel, text):
 
 
 def test_341_42_gap_while_it_listens(make_server, mpm):
-    """Retention passes a very slow client: its stream ends before the hole,
-    and the gap is reported when the client reconnects with its cursor."""
+    """Retention passes a very slow client.  The client's stream ends before the
+    hole. When the client reconnects with its cursor, it is told of the gap."""
     server = make_server(mpm=mpm, conf="CometRetain count=5\n"
                          "SendBufferSize 8192\n")
     with Stream(server, "/comet/g?since=0", rcvbuf=4096) as slow:
@@ -115,7 +112,7 @@ def test_341_42_gap_while_it_listens(make_server, mpm):
 @pytest.mark.bound(120)
 @pytest.mark.parametrize("fault", ["reload", "restart", "kill"])
 def test_341_50_resume(make_server, mpm, fault):
-    """Nothing is lost or repeated, whatever happens to the server."""
+    """No message is lost or repeated, whatever happens to the server."""
     server = make_server(mpm=mpm, children=2, threads=8)
     server.allow_log += ["exit signal Killed", "AH00052", "AH00051"]
     with Listener(server, "/comet/r") as one, \
@@ -153,8 +150,8 @@ def test_341_50_resume(make_server, mpm, fault):
 
 
 def test_341_51_reload_and_stop_say_retry(make_server, mpm):
-    """At a reload streams end with a retry field, which spreads the
-    reconnects."""
+    """At a reload streams end with a retry field, whose value differs so that
+    clients do not all reconnect at once."""
     server = make_server(mpm=mpm, threads=25)
     streams = [Stream(server, "/comet/x?since=0") for _ in range(6)]
     try:
@@ -171,7 +168,7 @@ def test_341_51_reload_and_stop_say_retry(make_server, mpm):
     finally:
         for stream in streams:
             stream.conn.close()
-    if mpm == "event":      # the others close without a message (README)
+    if mpm == "event":  # other MPMs end streams without a retry field (README)
         streams = [Stream(server, "/comet/x?since=0") for _ in range(3)]
         server.wait_waiting(3, "events")
         server.stop()
@@ -183,7 +180,7 @@ def test_341_51_reload_and_stop_say_retry(make_server, mpm):
 
 
 def test_341_52_slow_reader(make_server, mpm):
-    """A slow reader gets 5,000 messages, and no other client waits for it."""
+    """A slow reader gets 5,000 messages, and delays no other client."""
     server = make_server(mpm=mpm, conf=SMALL)
     sqlite(server.db, "BEGIN;" + "".join(
         "INSERT INTO message(channel, body) VALUES('slow', '%d %s');"
@@ -206,8 +203,8 @@ def test_341_52_slow_reader(make_server, mpm):
 
 
 def test_341_53_burst_while_it_writes(make_server, mpm):
-    """Messages arrive while one is being written.  A thread that waits leaves
-    the hub while it writes, and still loses nothing."""
+    """Messages that arrive while another is being written are not lost, even if
+    a waiting thread leaves the hub while it writes."""
     server = make_server(mpm=mpm)
     with Stream(server, "/comet/burst?since=0") as stream:
         for i in range(30):
@@ -220,8 +217,8 @@ def test_341_53_burst_while_it_writes(make_server, mpm):
 
 
 def test_341_54_stuck_reader(make_server):
-    """A client that reads nothing is dropped after Timeout; it keeps its
-    cursor."""
+    """A client that reads nothing is dropped after Timeout.  With its cursor it
+    later gets the rest."""
     server = make_server(timeout=2, conf=SMALL)
     text = "x" * 60000
     with Stream(server, "/comet/stuck?since=0", rcvbuf=4096) as stuck, \
@@ -244,8 +241,8 @@ def test_341_54_stuck_reader(make_server):
 
 
 def test_341_55_other_children(make_server, mpm):
-    """The streams of each child get what any child or program publishes, in
-    one order."""
+    """All streams get what any child or program publishes, in the same order,
+    in whichever child they are."""
     server = make_server(mpm=mpm, children=3, threads=8)
     streams = [Stream(server, "/comet/all?since=0") for _ in range(9)]
     try:
@@ -268,8 +265,8 @@ def test_341_55_other_children(make_server, mpm):
 @pytest.mark.parametrize("mpm_name", ["event", "worker"])
 @pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
 def test_341_80_departed(make_server, mpm_name, tls):
-    """A client that has left is noticed soon, whatever it sent before, even
-    TLS's close_notify."""
+    """The server soon notices that a client has left, whatever the client sent
+    before, even a close_notify of TLS."""
     server = make_server(mpm=mpm_name, tls=tls, threads=8)
     for words in (b"", b"\r\n", b"junk"):
         conns = []
@@ -286,14 +283,14 @@ def test_341_80_departed(make_server, mpm_name, tls):
                 try:
                     conn.sock.unwrap()
                 except (OSError, ValueError):
-                    pass        # data was on its way, and it left properly
+                    pass        # the server's data was on its way
             conn.close()
         server.wait_waiting(0, timeout=3)
 
 
 def test_341_81_tls_slow_reader(make_server):
-    """Slow, silent and ending clients are treated over TLS as over plain
-    HTTP."""
+    """A client that reads slowly over TLS gets all messages, although its
+    stream ends again and again."""
     server = make_server(tls=True, timeout=3, conf=SMALL + "<Location /comet/short>\n"
                          "CometMaxLifetime 1s\n</Location>\n")
     sqlite(server.db, "BEGIN;" + "".join(
@@ -319,8 +316,8 @@ def test_341_81_tls_slow_reader(make_server):
 
 @pytest.mark.parametrize("connection", ["close", "keep-alive"])
 def test_341_82_more_bytes_behind_a_large_answer(make_server, connection):
-    """A client sends further bytes while it receives the answer: it still gets
-    all of it (old clients send an extra line end after a request)."""
+    """A client that sends further bytes while it receives an answer still gets
+    all of it. (Old clients send an extra line end after a request.)"""
     server = make_server(conf=SMALL)
     for _ in range(4):
         post(server, "large", "x" * 60000)
@@ -340,8 +337,8 @@ def test_341_82_more_bytes_behind_a_large_answer(make_server, connection):
 
 @pytest.mark.parametrize("transport", ["poll", "events"])
 def test_341_84_slower_than_timeout(make_server, mpm, transport):
-    """A client that needs longer than Timeout for its answer, but keeps
-    reading, gets all of it."""
+    """A client that keeps reading gets its whole answer, even if this takes
+    longer than Timeout."""
     server = make_server(mpm=mpm, timeout=2, conf=SMALL)
     for _ in range(4):
         post(server, "large", "x" * 60000)
@@ -356,7 +353,7 @@ def test_341_84_slower_than_timeout(make_server, mpm, transport):
             got += piece
             time.sleep(max(0.0, begin + len(got) / 50000 - time.monotonic()))
         assert time.monotonic() - begin > 4
-        if transport == "poll":     # and the connection stays usable
+        if transport == "poll":     # the connection can still be used
             got += conn.body()
             assert len(json.loads(got)["messages"]) == 4
             time.sleep(0.2)

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Several channels on one connection, by lists and wildcards.  None of these
-ways leads to a channel that the client may not read."""
+"""Several channels on one connection, by lists and wildcards.  Neither leads to
+a channel that the client may not read."""
 
 import base64
 import json
@@ -30,8 +30,8 @@ def basic(user, password="secret"):
 
 
 # -- how a channel can be protected ------------------------------------------
-# Each rule has an endpoint {e} of its own; /secret below it is protected by
-# it, /open is not.  The channel's own URL must obey the same rule.
+# Each rule has its own endpoint {e}, where it protects /secret but not /open.
+# In a list of channels it must protect the channel `secret`, too.
 
 BASIC = """
   AuthType Basic
@@ -216,7 +216,8 @@ CometPollTimeout 1s
 
 
 def insert(server, channel, body):
-    """Insert a message as another program does; return the timestamp."""
+    """Insert a message as another program does; return the store's newest
+    timestamp."""
     return int(sqlite(server.db, "INSERT INTO message(channel, body) "
                       "VALUES(%s, %s); SELECT last FROM comet_clock;"
                       % (sql_text(channel), sql_text(body)))[0][0])
@@ -253,7 +254,7 @@ def channels(*which):
     return "&".join("channel=" + quote(name) for name in which)
 
 
-# Requests that name the secret channel: each must be refused.
+# Requests that name the secret channel.  Each must be refused.
 REFUSED = [
     "?channel=secret", "/?channel=secret", "/open?channel=secret",
     "?channel=open&channel=secret", "?channel=secret&channel=open",
@@ -264,8 +265,8 @@ REFUSED = [
     "?channel=secret&since=0&wait=1", "?channel=*&since=0",
     "?ch%61nnel=secret",
 ]
-# Requests that only seem to name it: refused, an error, or another channel,
-# which is empty.
+# Requests that only seem to name the secret channel.  Each is refused, is an
+# error, or reads another channel, which is empty.
 INERT = [
     "?channel=secret/", "?channel=/secret", "?channel=./secret",
     "?channel=open/../secret", "?channel=..%2Fopen/../secret",
@@ -284,15 +285,15 @@ INERT = [
     "/open%2f..%2fsecret?", "/%2e/secret?", "/secret/?", "/secret%2f?",
     "/open?since=0&channel=open%26channel=secret",
 ]
-# httpd applies these rules to the path as it was sent, where /open/../secret
-# is a different path: both for files and for a channel's own URL.
+# httpd applies these rules to the path as it was sent.  There /open/../secret
+# is another path than /secret, for files and for a channel's own URL alike.
 BEFORE_NORMALISATION = ("env", "not-env", "request-line")
 
 
 @pytest.mark.parametrize("rule", sorted(RULES))
 def test_345_01_no_detour(server, rule):
-    """A rule that protects a channel's URL protects the channel however a
-    request names it."""
+    """A rule that protects a channel's URL also protects the channel from
+    requests that name it in another way."""
     end = "/x-" + rule
     refusals = (401,) if "user" in rule or rule in (
         "basic", "satisfy-any", "satisfy-all") else (403,)
@@ -319,8 +320,8 @@ def test_345_01_no_detour(server, rule):
 
 
 def test_345_40_rewritten(make_server):
-    """SetEnvIf set a variable for a URL that mod_rewrite then mapped to a
-    channel: the variable does not count for another channel."""
+    """SetEnvIf sets a variable for a URL, which mod_rewrite then maps to a
+    channel. The variable has no effect on another channel."""
     server = make_server(conf="""
       CometPollTimeout 1s
       SetEnvIf Request_URI "^/nick$" nicked
@@ -341,8 +342,8 @@ def test_345_40_rewritten(make_server):
 
 
 def test_345_41_environment_of_the_request_alone(make_server):
-    """A module sets variables from the client when it looks at the request
-    itself, and only then: they count for all requested channels."""
+    """A module sets variables only when it sees the client's request itself.
+    They are valid for all channels of the request."""
     server = make_server(modules=("lua",), start=False, conf="""
       CometPollTimeout 1s
       <Location "/comet">
@@ -371,19 +372,19 @@ def test_345_41_environment_of_the_request_alone(make_server):
         assert server.get(target + "since=0&wait=0").status == 403, target
 
 
-# Each expression reads parts of a request that only httpd itself sets up; the
-# last two make sub-requests that in turn make each other.
+# Expressions that read parts of a request which only httpd sets up.  The last
+# two make sub-requests that make each other.
 EXPRESSIONS = ("%{DOCUMENT_ROOT} =~ /e2e/", "%{CONTEXT_PREFIX} == ''",
                "%{CONTEXT_DOCUMENT_ROOT} =~ /e2e/", "-U '/index.html'",
                "-U '/comet/left'", "-U '/comet/right'")
-# outside sections this one makes httpd itself crash
+# outside sections this expression makes httpd itself crash
 IN_SECTIONS = ("-F '{docroot}/index.html'",)
 
 
 @pytest.mark.parametrize("place", ["server", "section"])
 def test_345_43_expressions_of_setenvif(make_server, mpm, place):
-    """SetEnvIfExpr sees a complete request wherever it is applied, also for
-    the channels of a list and of a batch."""
+    """SetEnvIfExpr sees a complete request everywhere, even for the channels of
+    a list and of a batch."""
     expressions = EXPRESSIONS
     if place == "section":
         expressions += IN_SECTIONS
@@ -415,9 +416,9 @@ def test_345_43_expressions_of_setenvif(make_server, mpm, place):
 
 
 def test_345_44_setenvif_is_taken_back_alone(make_server):
-    """What SetEnvIf found in the request's URL is replaced by what it finds in
-    the channel's.  A variable that SetEnvIf changed gets its value back; what
-    mod_rewrite has set since then stays."""
+    """For each channel, SetEnvIf is applied to the channel's URL instead of the
+    request's. Before that its variables get their old values back.  Variables
+    that mod_rewrite has set since then stay."""
     server = make_server(conf="""
       CometPollTimeout 1s
       SetEnvIf X-Kind "(.+)" kind=$1
@@ -453,7 +454,8 @@ def test_345_44_setenvif_is_taken_back_alone(make_server):
 @pytest.mark.parametrize("rule", ["basic", "satisfy-any", "satisfy-all",
                                   "expr-user"])
 def test_345_02_the_right_user(server, rule):
-    """A user who may read the channel's URL may read it in a list."""
+    """A user who may read a channel's URL may also read the channel in a
+    list."""
     end = "/x-" + rule
     for detour in ("?channel=secret&channel=open", "?channel=*",
                    "/open?channel=secret"):
@@ -467,7 +469,8 @@ def test_345_02_the_right_user(server, rule):
 
 
 def test_345_03_wildcard_hides_names(server):
-    """A refused wildcard does not reveal which channel caused the refusal."""
+    """If a wildcard is refused, the answer does not say because of which
+    channel."""
     answer = server.get("/x-location?channel=*&wait=0")
     assert answer.status == 403 and b"secret" not in answer.body, answer
     answer = server.get("/x-location?channel=secret&wait=0")
@@ -476,14 +479,14 @@ def test_345_03_wildcard_hides_names(server):
 
 
 def test_345_04_publishing_is_not_reading(server):
-    """A client that may only publish cannot read by any means."""
+    """A client that may only publish cannot read in any way."""
     for rule in ("limit-except", "method", "limit"):
         answer = server.request("POST", "/x-%s/secret" % rule, b"posted",
                                 {"Content-Type": "text/plain"})
         assert answer.status == 201, answer
         answer = server.get("/x-%s?channel=secret&wait=0" % rule)
         assert answer.status == 403, answer
-    # a POST never reads: its only channel is the path's
+    # A POST never reads, and its channel is always that of the path.
     answer = server.request("POST", "/x-location/open?channel=secret", b"x",
                             {"Content-Type": "text/plain"})
     assert answer.status in (201, 400, 403), answer
@@ -497,8 +500,8 @@ def test_345_04_publishing_is_not_reading(server):
 # -- endpoints beside each other -----------------------------------------------
 
 def test_345_10_prefixed_endpoint(server):
-    """An endpoint with a prefix shows the channels below it, under its own
-    names."""
+    """An endpoint with a prefix has only the channels below its prefix, and
+    names them without it."""
     insert(server, "outside", SECRET)
     insert(server, "team/red", "r")
     insert(server, "team/blue/1", "b")
@@ -513,7 +516,7 @@ def test_345_10_prefixed_endpoint(server):
         assert answer.status in (200, 400, 403), answer
         assert SECRET.encode() not in answer.body
         assert b'"r"' not in answer.body
-    # a live stream uses the same names
+    # A live stream uses the same names.
     with server.raw() as conn:
         conn.request("GET", "/team?channel=*&transport=events&since="
                      + str(every.json()["timestamp"]))
@@ -528,13 +531,13 @@ def test_345_10_prefixed_endpoint(server):
 
 
 def test_345_11_nested_endpoint(server):
-    """The outer endpoint does not serve what an inner one serves, under any
-    name."""
+    """The outer endpoint does not serve channels of an inner endpoint, whatever
+    name is used."""
     server.request("POST", "/comet/inner/x", b"by the inner one",
                    {"Content-Type": "text/plain"})
     insert(server, "inner/y", "for the inner one")
-    # the outer endpoint's channel inner/x has no URL: that URL belongs to the
-    # inner one
+    # The outer endpoint's channel inner/x has no URL, because that URL belongs
+    # to the inner endpoint.
     for detour in ("/comet?channel=inner/x", "/comet?channel=inner/*",
                    "/comet/other?channel=inner/y"):
         answer = server.get(detour + "&wait=0&since=0")
@@ -546,7 +549,8 @@ def test_345_11_nested_endpoint(server):
 
 
 def test_345_12_endpoint_without_multi(server):
-    """Where CometMulti is off, no parameter names a channel."""
+    """Without CometMulti a request that names channels by a parameter is
+    refused."""
     for target in ("/all?channel=x", "/all/x?channel=y", "/all?channel=*",
                    "/comet/single?channel=x", "/comet/single/x?channel=y",
                    "/all/x?channel=x", "/all/x?channel="):
@@ -558,8 +562,8 @@ def test_345_12_endpoint_without_multi(server):
 
 
 def test_345_13_encoded_slashes(make_server):
-    """A channel name is checked by the rules of the URL that would read the
-    channel, whatever AllowEncodedSlashes says."""
+    """A channel is protected by the rules of its own URL, whatever
+    AllowEncodedSlashes is."""
     for how in ("On", "NoDecode"):
         server = make_server(conf="""
           AllowEncodedSlashes %s
@@ -590,8 +594,8 @@ def test_345_13_encoded_slashes(make_server):
 # -- what lists and wildcards mean -----------------------------------------------
 
 def test_345_20_union(server):
-    """A request reads the path's channel and the parameters' channels
-    together, each once, in order and with one cursor. Each message names its
+    """A request reads the channels of its path and of its parameters together.
+    Messages come once, in one order and with one cursor, and name their
     channel."""
     for name in ("u/1", "u/2", "u/3", "u/1", "u/4/5"):
         server.post(name, "in " + name)
@@ -612,7 +616,7 @@ def test_345_20_union(server):
     assert names(server.get("/comet?channel=u/4/5/*" + query)) == []
     assert names(server.get("/comet?" + channels("u/1", "nothing") + query)) \
         == ["u/1", "u/1"]
-    # pages and limits cover all of them together
+    # Pages and limits apply to all channels together.
     first = server.get("/comet?channel=u/*&since=0&wait=0&limit=2").json()
     rest = server.get("/comet?channel=u/*&wait=0&since=%d"
                       % first["timestamp"])
@@ -620,13 +624,14 @@ def test_345_20_union(server):
     back = server.get("/comet?channel=u/*&limit=2&before=%d"
                       % rest.json()["timestamp"])
     assert names(back) == ["u/3", "u/1"]
-    # without a cursor reading begins CometReplay messages back, counted over
-    # all channels together
+    # Without a cursor a request begins CometReplay messages back, counted over
+    # all channels together.
     assert names(server.get("/comet?channel=u/*&wait=0")) == names(answer)
 
 
 def test_345_21_wildcards_are_whole_segments(server):
-    """room/* matches what is below room/; nothing else is a wildcard."""
+    """room/* matches all channels below room/.  No other pattern is a
+    wildcard."""
     for name in ("w", "w/1", "wx", "wx/1", "W/1", "w/*", "w%", "w_1"):
         insert(server, name, name)
     query = "&wait=0&since=0"
@@ -649,7 +654,7 @@ def test_345_22_bad_names(server, bad):
 
 
 def test_345_23_odd_names(server):
-    """A valid name is accepted both in the path and in a list."""
+    """A valid channel name works both in the path and in a list."""
     for name in ('a"b', "a'b", "a b", "a&b=c", "a#b", "a?b", "ä/中", "a+b",
                  "a_b", "%41", "<b>", "\u2028", "a\\b", "a" * 255, "a:b",
                  "\U0001F600", "...", "a/.b"):
@@ -664,7 +669,7 @@ def test_345_23_odd_names(server):
 
 
 def test_345_24_limits(make_server):
-    """One request may have 100 parameters and name 1,000 channels.
+    """A request may have 100 `channel` parameters, and read 1,000 channels.
     CometLimitChannels may lower the number of channels."""
     server = make_server(conf="""
       <Location "/comet">
@@ -683,7 +688,7 @@ def test_345_24_limits(make_server):
     assert len(bodies(server.get(
         "/comet?channel=m/*&wait=0&since=0&limit=1000"))) == 1000
     last = server.get("/comet?channel=m/*&wait=0").json()["timestamp"]
-    with server.raw() as conn:      # a stream of a thousand channels
+    with server.raw() as conn:      # a stream of 1,000 channels
         conn.request("GET", "/comet?channel=m/*&transport=events&since=%d"
                      % last)
         assert conn.head() == 200
@@ -722,8 +727,9 @@ LATER = """
 
 @pytest.mark.parametrize("star", ["*", "room/*"])
 def test_345_30_later_channel_ends_the_stream(make_server, mpm, star):
-    """A new channel matches a stream's wildcard: the stream ends just before
-    its first message, and the client reconnects and is authorised for it."""
+    """If a stream's wildcard matches a new channel, the stream ends just before
+    the first message there.  The client reconnects and needs permission for the
+    channel."""
     server = make_server(mpm=mpm, conf=LATER)
     server.post("room/1", "1")
     events = []
@@ -738,9 +744,9 @@ def test_345_30_later_channel_ends_the_stream(make_server, mpm, star):
         while len(events) < 2:
             stream.feed(conn.chunk())
         server.post("room/new", "3")
-        stream.feed(conn.body())        # it ends
+        stream.feed(conn.body())        # the stream ends
     assert [json.loads(e["data"])["body"] for e in events] == ["1", "2"]
-    assert 0 < stream.retry <= 0.1      # it must authorise again, and soon
+    assert 0 < stream.retry <= 0.1      # so that the client soon reconnects
     with server.raw() as conn:
         stream.begin()
         conn.request("GET", target, {"Last-Event-ID": stream.last_id})
@@ -758,9 +764,9 @@ def test_345_30_later_channel_ends_the_stream(make_server, mpm, star):
     sqlite(server.db, "DELETE FROM message WHERE channel='room/secret';")
 
     def go_on():
-        """Whether the stream delivers message 4. It does once every child has
-        noticed that the log has no message of the refused channel any more; a
-        child checks the store twice a second."""
+        """Return whether the stream delivers message 4.  It does when each
+        child has noticed that no message of the refused channel is left.  A
+        child looks at the store twice a second."""
         with server.raw() as conn:
             stream.begin()
             conn.request("GET", target, {"Last-Event-ID": stream.last_id})
@@ -775,8 +781,8 @@ def test_345_30_later_channel_ends_the_stream(make_server, mpm, star):
 
 
 def test_345_31_later_channel_answers_the_poll(make_server, mpm):
-    """A waiting poll gets its no-news answer; the next poll is authorised
-    again."""
+    """If a poll's wildcard matches a new channel, the poll gets its no-news
+    answer. The next poll needs permission for the channel."""
     server = make_server(mpm=mpm, conf=LATER + "CometPollTimeout 20s\n")
     cursor = server.post("room/1", "1")
     poll = "/comet?channel=room/*&since=%d"
@@ -798,7 +804,8 @@ def test_345_31_later_channel_answers_the_poll(make_server, mpm):
 
 
 def test_345_32_nothing_under_the_star_yet(make_server):
-    """A wildcard without any channel waits, and is authorised by itself."""
+    """A wildcard that matches no channel yet waits, if its own URL permits
+    it."""
     server = make_server(conf=LATER)
     for star, first in (("*", "x"), ("room/*", "room/1")):
         with server.raw() as conn:
@@ -814,8 +821,9 @@ def test_345_32_nothing_under_the_star_yet(make_server):
 
 
 def test_345_33_first_message_while_judging(make_server):
-    """A channel is created while the client is authorised, before it enters
-    the hub: the hub finds it, and its message is not skipped."""
+    """A channel is created after the client got its permission and before the
+    hub knows the client.  The hub finds the channel, and its message is not
+    lost."""
     server = make_server(conf=LATER)
     cursor = server.post("room/1", "1")
     for i in range(20):
@@ -840,7 +848,7 @@ def test_345_33_first_message_while_judging(make_server):
 
 
 def test_345_34_only_those_concerned_are_woken(make_server):
-    """Many selections share one channel: each client gets only its own
+    """Clients that share one channel and each have another get only their own
     messages."""
     server = make_server(conf=LATER)
     conns, streams = [], []
@@ -870,8 +878,8 @@ def test_345_34_only_those_concerned_are_woken(make_server):
 
 
 def test_345_35_lifetime_where_a_channel_asks_for_a_user(make_server):
-    """A channel in the list requires a user: the stream's lifetime is limited,
-    although the URL itself requires none."""
+    """If a listed channel requires a user, the stream's lifetime is limited,
+    even if the URL itself requires none."""
     server = make_server(start=False, conf="""
       <Location "/comet">
         CometMulti on
@@ -892,7 +900,8 @@ def test_345_35_lifetime_where_a_channel_asks_for_a_user(make_server):
 
 
 def two_users(make_server, conf):
-    """Anna and Bob; only Anna may use /comet/board."""
+    """Start a server with the users anna and bob, where only anna may use
+    /comet/board."""
     server = make_server(start=False, conf="""
       <Location "/comet">
         CometMulti on
@@ -912,9 +921,9 @@ def batch(server, channel, lines, headers=None):
 
 
 def test_345_36_a_batch_has_one_author(make_server):
-    """The channel of a line requires a user: the user is the author of the
-    whole batch, or the batch is refused.  No line is published under another
-    name or without one."""
+    """A line's channel may require a user.  This user must then be the author
+    of the whole batch, or the batch is refused: no line gets another author or
+    none."""
     server = two_users(make_server, """
       <Location "/comet/club">""" + BASIC + """
         Require valid-user
@@ -942,8 +951,8 @@ def test_345_36_a_batch_has_one_author(make_server):
 
 
 def test_345_37_limits_of_its_own(make_server):
-    """A channel with limits of its own can be used only by its own URL:
-    otherwise its limit would not count the client."""
+    """A channel with its own limits can only be used by its own URL, because
+    otherwise its limits would not count the client."""
     server = make_server(conf="""
       <Location "/comet">
         CometMulti on
@@ -966,7 +975,7 @@ def test_345_37_limits_of_its_own(make_server):
 
 
 def test_345_38_lifetime_and_transports_of_its_own(make_server):
-    """The shortest CometMaxLifetime of all the channels read applies, and each
+    """Of several channels the shortest CometMaxLifetime applies, and each
     channel must allow the transport."""
     server = two_users(make_server, """
       <Location "/comet">
@@ -982,7 +991,7 @@ def test_345_38_lifetime_and_transports_of_its_own(make_server):
         conn.request("GET", "/comet?transport=events&channel=open"
                      "&channel=board&channel=other", basic("anna"))
         assert conn.head() == 200
-        conn.body()                     # it ends
+        conn.body()                     # the stream ends
     with server.raw() as conn:
         conn.request("GET", "/comet?transport=events&channel=polled")
         assert conn.head() == 403
@@ -992,8 +1001,8 @@ def test_345_38_lifetime_and_transports_of_its_own(make_server):
 
 
 def test_345_39_internal_redirect(make_server):
-    """The target of an internal redirect is checked by its own URL, also
-    within the same section."""
+    """The target of an internal redirect needs its own permission, even within
+    the same section."""
     server = make_server(conf="""
       <Location "/comet/e">
         Require expr "%{{REQUEST_URI}} == '/comet/e/open'"
@@ -1006,7 +1015,7 @@ def test_345_39_internal_redirect(make_server):
 
 
 def test_345_50_repeated_parameters_cost_once(make_server):
-    """A channel or wildcard that is named many times is checked once."""
+    """A channel or wildcard that is named many times counts once."""
     server = make_server(conf="""
       CometLimitChannels 3
       <Location "/comet">
