@@ -69,7 +69,7 @@ def end_of(conn):
     return body
 
 
-# -- which are adopted -----------------------------------------------------------
+# -- which are adopted ---------------------------------------------------------
 
 def test_250_01_which(make_server):
     """The hub adopts plain streams of the endpoint, and nothing else."""
@@ -174,7 +174,7 @@ def test_250_04_no_connection_of_httpds(make_server):
         stream.conn.close()
 
 
-# -- the log ----------------------------------------------------------------------
+# -- the log -------------------------------------------------------------------
 
 def logged_stream(server):
     """Make a stream, the second request of its connection, and send it 30
@@ -392,7 +392,7 @@ def test_250_13_as_many_lines_as_requests(make_server, mpm):
         wait_line(server, "full.log", "/comet/a?n=%d. " % number)
 
 
-# -- how a stream ends --------------------------------------------------------------
+# -- how a stream ends ---------------------------------------------------------
 
 def test_250_20_graceful(make_server, mpm):
     """A reload ends the stream with a retry field.  No message is lost or
@@ -483,7 +483,7 @@ def test_250_25_killed_child(make_server):
                if isinstance(server.safe_status(), dict) else False)
 
 
-# -- slow clients -------------------------------------------------------------------
+# -- slow clients --------------------------------------------------------------
 
 SMALL = "SendBufferSize 8192\n"
 
@@ -578,7 +578,7 @@ def test_250_33_past_timeout(make_server):
         assert stream.until(1) == ["x"]
 
 
-# -- limits ------------------------------------------------------------------------
+# -- limits --------------------------------------------------------------------
 
 def turned_away(server, status):
     """Check that a poll is refused, and that an EventSource gets the same

@@ -509,7 +509,7 @@ def test_255_35_gap(make_server):
         assert answer["gap"] and old < answer["messages"][0]["timestamp"]
 
 
-# -- which decision holds, and for how long -------------------------------------
+# -- which decision holds, and for how long ------------------------------------
 
 
 @contextlib.contextmanager
@@ -716,7 +716,7 @@ def test_255_47_store_replaced(server):
         assert client.take() == ["after"]
 
 
-# -- where the hub cannot answer ---------------------------------------------------
+# -- where the hub cannot answer -----------------------------------------------
 
 
 def test_255_50_tls(make_server):
@@ -731,7 +731,7 @@ def test_255_50_tls(make_server):
     assert fast_polls(server) == 0
 
 
-# -- headers that another module computes ---------------------------------------
+# -- headers that another module computes --------------------------------------
 
 def test_255_80_a_header_of_the_query(make_server):
     """A header that is computed from the query is right in each answer, with or

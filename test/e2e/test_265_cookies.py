@@ -131,7 +131,7 @@ def test_265_03_over_http2(make_server, tls):
     check_kept(head)
 
 
-# -- sessions in a database ------------------------------------------------------
+# -- sessions in a database ----------------------------------------------------
 
 DBD = """
 DBDriver sqlite3

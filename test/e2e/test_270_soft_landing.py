@@ -103,7 +103,7 @@ def check_cap(server, held, status, reason, headers=None):
         server.wait_waiting(1)
 
 
-# -- caps and limits ---------------------------------------------------------------
+# -- caps and limits -----------------------------------------------------------
 
 def test_270_01_max_subscribers(make_server, mpm):
     server = make_server(mpm=mpm, threads=32, conf="CometMaxSubscribers 2\n")
@@ -184,7 +184,7 @@ def test_270_06_channels(make_server):
     refused(server.get("/comet?channel=m/*"), 429, "CometLimitChannels")
 
 
-# -- the store ------------------------------------------------------------------------
+# -- the store -----------------------------------------------------------------
 
 def spoil(server):
     for end in ("", "-wal", "-shm"):
@@ -274,7 +274,7 @@ def test_270_31_spellings(server, name):
     assert server.get("/comet/x?%s=x" % name).status == 400
 
 
-# -- Accept --------------------------------------------------------------------------------
+# -- Accept --------------------------------------------------------------------
 
 @pytest.mark.parametrize("accept, is_stream", [
     ("text/event-stream", True), ("text/event-stream, */*", True),
@@ -294,7 +294,7 @@ def test_270_40_accept(server, accept, is_stream):
         assert kind.startswith("text/event-stream") == is_stream, kind
 
 
-# -- a protocol that the virtual host does not speak ----------------------------------------
+# -- a protocol that the virtual host does not speak ---------------------------
 
 VHOSTS = """
 <VirtualHost 127.0.0.1:{port}>
@@ -336,7 +336,7 @@ def test_270_45_misdirected(make_server, target):
             assert conn.head() == 200, name
 
 
-# -- WebSocket -------------------------------------------------------------------------------
+# -- WebSocket -----------------------------------------------------------------
 
 HANDSHAKE = {"Connection": "Upgrade", "Sec-WebSocket-Version": "13",
              "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ=="}

@@ -153,7 +153,7 @@ def test_271_03_tabs(make_server, open_browser):
             page.wait_got(["m%d" % k for k in range(i + 1)], 20)
 
 
-# -- two names, one certificate ------------------------------------------------------
+# -- two names, one certificate ------------------------------------------------
 
 HOSTS = """
 <VirtualHost 127.0.0.1:{tls_port}>
@@ -214,7 +214,7 @@ def test_271_10_other_host(make_server, open_browser):
             if "HTTP/2" in line] == ["421"]
 
 
-# -- back -----------------------------------------------------------------------------
+# -- back ----------------------------------------------------------------------
 
 PAGES = {
     # name: (document, the text before the script, the text after it, the

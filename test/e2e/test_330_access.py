@@ -449,7 +449,7 @@ def test_330_23_batches(server):
         assert len(server.rows(channel)) == count, channel
 
 
-# -- Require comet-channel ------------------------------------------------------
+# -- Require comet-channel -----------------------------------------------------
 
 CHANNELS = [
     # pattern, user, channel, whether the user may read it
@@ -566,7 +566,7 @@ def test_330_32_channel_elsewhere(make_server):
     assert server.get("/comet/closed?wait=0").status == 200
 
 
-# -- many channels by one request ------------------------------------------------
+# -- many channels by one request ----------------------------------------------
 
 MULTI = """
 <Location "/comet">
@@ -669,7 +669,7 @@ def test_330_36_expression_over_the_path(multi_server):
     assert [m["body"] for m in answer.json()["messages"]] == ["a"]
 
 
-# -- CometMaxLifetime --------------------------------------------------------------
+# -- CometMaxLifetime ----------------------------------------------------------
 
 def read_stream(conn):
     """Read a stream until the server ends it; return its text."""
@@ -707,7 +707,7 @@ def test_330_38_judged_anew(make_server, mpm, accept):
     assert answer.status == 401, answer
 
 
-# -- the examples -----------------------------------------------------------------
+# -- the examples --------------------------------------------------------------
 
 EXAMPLES = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..",
                         "conf", "examples")
@@ -1059,7 +1059,7 @@ def test_330_53_no_message_makes_secrets():
     assert seen >= 3
 
 
-# -- authors --------------------------------------------------------------------
+# -- authors -------------------------------------------------------------------
 
 def test_330_50_author_is_the_user(make_server, mpm):
     """The author is the user that httpd knows, however a message is published.

@@ -353,7 +353,7 @@ def test_335_11_streams(limited, mpm):
         crowd.leave()
 
 
-# -- publishing -----------------------------------------------------------------
+# -- publishing ----------------------------------------------------------------
 
 PUBLISHING = PROXY + """
 CometLimitPublish address=2/min user=1/min

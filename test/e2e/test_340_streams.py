@@ -62,7 +62,7 @@ def error_of(answer, status=400):
     return answer.json()["error"]
 
 
-# -- event streams ---------------------------------------------------------------
+# -- event streams -------------------------------------------------------------
 
 def test_340_01_opening(server):
     """A stream begins with its headers, then an id without an event: the
@@ -405,7 +405,7 @@ def test_340_15_pipelined_behind_a_stream(server):
     server.wait_waiting(0)
 
 
-# -- forever-iframes ----------------------------------------------------------------
+# -- forever-iframes -----------------------------------------------------------
 
 def test_340_20_iframe(server):
     """transport=iframe gets a page that calls a function of its parent.  No
@@ -447,7 +447,7 @@ def test_340_20_iframe(server):
         assert b"evil" not in page and b'"comet.receive"' in page
 
 
-# -- polls and history -----------------------------------------------------------------
+# -- polls and history ---------------------------------------------------------
 
 def test_340_30_history_etag(server):
     """History has an ETag.  A request with it gets 304 if nothing has
@@ -609,7 +609,7 @@ def test_340_36_prefix_is_never_shown(server):
         assert json.loads(stream.until(1)[0])["channel"] == "red"
 
 
-# -- gaps ------------------------------------------------------------------------------------
+# -- gaps ----------------------------------------------------------------------
 
 def test_340_40_gap(make_server):
     """Each transport reports a gap where retention deleted messages: a stream
@@ -667,7 +667,7 @@ def test_340_56_history_that_grows_by_encoding(server):
         assert stream.until(len(texts)) == texts
 
 
-# -- HTTP/2 ----------------------------------------------------------------------------------------
+# -- HTTP/2 --------------------------------------------------------------------
 
 def test_340_60_http2(make_server):
     """A stream over HTTP/2 begins at once, continues, and ends when it is
@@ -709,7 +709,7 @@ def test_340_61_http2_reload(make_server):
         assert re.search(rb"retry: \d+\n\n$", stream.body()), stream.body()
 
 
-# -- directives ------------------------------------------------------------------------------------
+# -- directives ----------------------------------------------------------------
 
 @pytest.mark.parametrize("line, word", [
     ("CometTransports", "CometTransports"), ("CometTransports sse", "sse"),
@@ -745,7 +745,7 @@ def test_340_71_right_directives(shared_server):
         assert status == 0, text
 
 
-# -- other origins ---------------------------------------------------------------
+# -- other origins -------------------------------------------------------------
 
 def test_340_83_cors_of_a_304(make_server):
     """A page of an allowed origin may read a 304."""

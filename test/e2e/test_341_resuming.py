@@ -19,7 +19,7 @@ from test_340_streams import SMALL
 pytestmark = pytest.mark.both_paths
 
 
-# -- resuming ----------------------------------------------------------------------------------
+# -- resuming ------------------------------------------------------------------
 
 class Listener(threading.Thread):
     """A thread that follows a stream as EventSource does: it reconnects with
@@ -260,7 +260,7 @@ def test_341_55_other_children(make_server, mpm):
             stream.conn.close()
 
 
-# -- clients that misbehave ------------------------------------------------------------------------
+# -- clients that misbehave ----------------------------------------------------
 
 @pytest.mark.parametrize("mpm_name", ["event", "worker"])
 @pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])

@@ -591,7 +591,7 @@ def test_345_13_encoded_slashes(make_server):
             assert answer.status in (403, 404, 400, 200), answer
 
 
-# -- what lists and wildcards mean -----------------------------------------------
+# -- what lists and wildcards mean ---------------------------------------------
 
 def test_345_20_union(server):
     """A request reads the channels of its path and of its parameters together.
@@ -713,7 +713,7 @@ def test_345_24_limits(make_server):
     assert server.get("/comet/few?wait=0&channel=m/*").status == 429
 
 
-# -- a channel that is created later ------------------------------------------------
+# -- a channel that is created later -------------------------------------------
 
 LATER = """
 <Location "/comet">

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every transport returns any text unchanged.  Any channel name is either
-refused or names a separate channel."""
+"""Every transport returns any text unchanged.  A channel name is refused, or it
+names a channel of its own."""
 
 import html
 import html.parser
@@ -66,13 +66,14 @@ END = "the end"
 
 
 def lines_joined(text):
-    """The text as an event stream can carry it: line ends become LF."""
+    """Return the text as an event stream carries it, with LF for each line
+    end."""
     return re.sub("\r\n?", "\n", text)
 
 
 @pytest.fixture(scope="module")
 def published(shared_server):
-    """A server with each text, followed by END, on a channel of its own."""
+    """Store each text, followed by END, on a channel of its own."""
     for number, text in enumerate(BODIES.values()):
         shared_server.post("c%d" % number, text)
         shared_server.post("c%d" % number, END)
@@ -85,8 +86,8 @@ def stored(request, server, published):
 
 
 def test_350_01_classic(stored):
-    """The classic poll returns each text raw with CometEscape off, otherwise
-    as HTML."""
+    """The classic poll returns each text as HTML or, with CometEscape off,
+    unchanged."""
     server, number, text = stored
     for kind, undo in (("raw", str), ("c", html.unescape)):
         url = "/%s%d/backend.php?timestamp=" % (kind, number)
@@ -98,8 +99,8 @@ def test_350_01_classic(stored):
 
 
 def test_350_02_poll(stored):
-    """The JSON poll returns each text byte for byte, and contains nothing that
-    HTML could interpret."""
+    """The JSON poll returns each text unchanged, and contains nothing that HTML
+    would interpret."""
     server, number, text = stored
     answer = server.get("/comet/c%d?since=0&wait=0" % number)
     assert [m["body"] for m in answer.json()["messages"]] == [text, END]
@@ -108,7 +109,7 @@ def test_350_02_poll(stored):
 
 
 def read_stream(server, target, done):
-    """Read a stream until `done` of its text is true; return the text."""
+    """Read a stream until `done(text)` is true; return the text."""
     with server.raw() as conn:
         conn.request("GET", target)
         assert conn.head() == 200
@@ -121,8 +122,8 @@ def read_stream(server, target, done):
 
 
 def events_of(server, target):
-    """All events up to END, by WHATWG's rules, however the stream is cut into
-    pieces."""
+    """Return all events up to END as WHATWG's rules define them.  Check that
+    they do not depend on how the stream is cut into pieces."""
     got = []
     stream = EventStream(got.append)
     text = read_stream(server, target, lambda got: END.encode() in got
@@ -138,8 +139,8 @@ def events_of(server, target):
 
 
 def test_350_03_events(stored):
-    """The event stream has each text in one event, with LF for each line end.
-    No part of the text becomes a field of the stream."""
+    """An event stream has each text in one event, with LF for each line end. No
+    part of a text becomes a field of the stream."""
     server, number, text = stored
     got = events_of(server,
                     "/comet/c%d?transport=events&since=0" % number)
@@ -150,8 +151,7 @@ def test_350_03_events(stored):
 
 
 def test_350_04_events_as_json(stored):
-    """With format=json the event stream has each text byte for byte, on one
-    line."""
+    """With format=json an event stream has each text unchanged, on one line."""
     server, number, text = stored
     got = events_of(server, "/comet/c%d?transport=events&since=0&"
                     "format=json" % number)
@@ -163,8 +163,8 @@ def test_350_04_events_as_json(stored):
 
 
 class Scripts(html.parser.HTMLParser):
-    """Collects the texts of a page's script elements, and its other
-    elements."""
+    """Collects the texts of a page's script elements, and the names of its
+    other elements."""
 
     def __init__(self, text):
         super().__init__()
@@ -187,8 +187,8 @@ class Scripts(html.parser.HTMLParser):
 
 
 def test_350_05_iframe(stored):
-    """The forever-iframe has one script element for each message, byte for
-    byte, and no other element."""
+    """An iframe has one script element for each message, with its text
+    unchanged, and no other elements."""
     server, number, text = stored
     page = Scripts(read_stream(
         server, "/comet/c%d?transport=iframe&since=0" % number,
@@ -205,7 +205,7 @@ def test_350_05_iframe(stored):
 
 
 def test_350_06_the_file(stored):
-    """The sqlite3 command line sees each text byte for byte."""
+    """The database has each text unchanged."""
     server, number, text = stored
     assert sqlite(server.db, "SELECT hex(body) FROM message WHERE "
                   "channel='c%d' ORDER BY timestamp LIMIT 1;" % number) \
@@ -213,7 +213,7 @@ def test_350_06_the_file(stored):
 
 
 def test_350_06b_ways_in(server):
-    """A form and the classic chat's query store the same bytes."""
+    """A form and the classic chat's query store a text unchanged."""
     for text in BODIES.values():
         answer = server.request(
             "POST", "/comet/ways", b"msg=" + quote(text).encode(),
@@ -232,7 +232,7 @@ def test_350_06b_ways_in(server):
                                   b"\xed\xa0\x80", b"\xf4\x90\x80\x80"],
                          ids=lambda b: b.hex())
 def test_350_07_refused(server, body):
-    """NUL and invalid UTF-8: 400, and nothing stored."""
+    """NUL and invalid UTF-8 get 400, and nothing is stored."""
     for ctype in ("text/plain", "application/json", "text/html"):
         answer = server.request("POST", "/comet/refused", body,
                                 {"Content-Type": ctype})
@@ -249,7 +249,7 @@ def test_350_07_refused(server, body):
 
 
 def test_350_08_type_and_channel_as_well(server):
-    """Types and channel names are escaped, too: none can leave its place."""
+    """The texts of types and channel names cannot leave their places either."""
     kinds = ["</script>", "a'b\"c", "\u2028", "<!--", "data: x"]
     channel = "odd </script><!-- \u2028 'q' \"d\" &amp; %25 \\"
     for kind in kinds:
@@ -292,8 +292,8 @@ new EventSource(url + 'events&format=json').onmessage =
 @pytest.mark.browser
 @pytest.mark.bound(90)
 def test_350_09_in_chromium(make_server):
-    """A page's iframe and event streams deliver every body unchanged, and no
-    script in a body runs."""
+    """In a browser an iframe and event streams deliver every body unchanged,
+    and no script in a body runs."""
     server = make_server()
     texts = list(BODIES.values()) + [END]
     for text in texts:
@@ -316,7 +316,7 @@ def test_350_09_in_chromium(make_server):
 
 # -- names of channels ------------------------------------------------------
 
-# Path below the endpoint: the channel, or None if it must be refused.
+# path below the endpoint: its channel, or None if the path must be refused
 NAMES = {
     "plain": "plain", "plain2": "plain2", "Plain": "Plain",
     "a_b": "a_b", "a+b": "a+b", "a%20b": "a b", "aXb": "aXb",
@@ -340,14 +340,15 @@ NAMES = {
     "..%5cx": "..\\x",
 }
 # httpd resolves these paths first, as RFC 3986 requires.  They reach the
-# channel that the shorter URL names, with the access rules of that URL.
+# channel of the shorter URL, by the access rules of that URL.
 RESOLVED = {"a//b": "a/b", "/": None, "//": None, "a/./b": "a/b",
             "./a": "a", "a/%2e%2e/b": "b", "a/..": None}
 
 
 @pytest.fixture(scope="module")
 def named(shared_server):
-    """A server with a message, its path, on every possible channel."""
+    """Publish to every path a message whose body is the path. Return the server
+    and the answers."""
     outcome = {}
     for path in NAMES:
         outcome[path] = shared_server.request(
@@ -359,8 +360,8 @@ def named(shared_server):
 @pytest.mark.parametrize("path", list(NAMES),
                          ids=lambda p: "%s(%d)" % (p[:24], len(p)))
 def test_350_20_name_refused_or_apart(named, path):
-    """Over every transport a path gets 400 (404 if httpd refuses it), or a
-    channel with its own messages only."""
+    """Over every transport a path is refused, or reads a channel that has only
+    its own messages."""
     server, outcome = named
     answer, name = outcome[path], NAMES[path]
     if name is None and RESOLVED.get(path) and answer.status == 201:
@@ -368,7 +369,8 @@ def test_350_20_name_refused_or_apart(named, path):
         return
     if name is None:
         if path.endswith("static.txt"):
-            assert answer.body == b"a static file\n"     # not mapped to us
+            # not a URL of the endpoint
+            assert answer.body == b"a static file\n"
             return
         assert answer.status in (400, 404, 405), answer
         assert b"Set-Cookie" not in repr(answer.headers).encode()
@@ -380,7 +382,7 @@ def test_350_20_name_refused_or_apart(named, path):
     assert answer.json()["channel"] == name
     target = "/comet/%s?since=0" % path
     answer = server.get(target + "&wait=0")
-    # a path that resolves to this channel publishes here rightly
+    # Other paths that httpd resolves to this channel also publish here.
     mine = {path} | {p for p, n in RESOLVED.items() if n == name}
     assert {m["channel"] for m in answer.json()["messages"]} == {name}
     assert {m["body"] for m in answer.json()["messages"]} <= mine
@@ -393,7 +395,7 @@ def test_350_20_name_refused_or_apart(named, path):
 
 
 def test_350_21_no_other_channel_was_made(named):
-    """The database has exactly the channels that the paths have named."""
+    """The database has no channel that the tests have not named."""
     server, _ = named
     names = {name for name in NAMES.values() if name} \
         | {name for name in RESOLVED.values() if name}
@@ -407,7 +409,8 @@ def test_350_21_no_other_channel_was_made(named):
 
 @pytest.mark.parametrize("how", ["On", "NoDecode"])
 def test_350_22_encoded_slashes(make_server, how):
-    """AllowEncodedSlashes: `%2f` never reaches what `<Location>` protects."""
+    """Whatever AllowEncodedSlashes is, a path with `%2f` never publishes to a
+    channel that a <Location> protects."""
     server = make_server(conf="""
       AllowEncodedSlashes %s
       <Location "/comet/secret">
@@ -427,8 +430,8 @@ def test_350_22_encoded_slashes(make_server, how):
 
 
 def test_350_23_a_prefix_is_a_prefix(make_server):
-    """room/* matches what begins with room/ and nothing else, whatever _ % * ?
-    [ mean to SQL's LIKE and GLOB."""
+    """room/* matches channels that begin with room/ and no others, although _ %
+    * ? [ have a meaning in SQL's LIKE and GLOB."""
     server = make_server(conf='<Location "/comet">\nCometMulti on\n'
                               "</Location>")
     names = ["room/1", "room/2/3", "room", "rooms/1", "Room/1", "r_om/1",
@@ -436,7 +439,7 @@ def test_350_23_a_prefix_is_a_prefix(make_server):
     stored = [name for name in names if server.request(
         "POST", "/comet/" + quote(name, "/"), name.encode(),
         {"Content-Type": "text/plain"}).status == 201]
-    # httpd reads room//1 as room/1
+    # (httpd reads room//1 as room/1)
     assert sorted(stored) == sorted(names)
     for prefix in ("room/", "r_om/", "room%/", "roo*/", "r[o]om/", "ro?m/"):
         got = server.get("/comet?since=0&wait=0&channel="

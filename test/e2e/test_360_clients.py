@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Clients by other authors lose and repeat no message, however often their
+"""Other people's clients lose and repeat no message, however often their
 connections are cut.
 
-All of them run at the same time, each on its own channel through its own
+All clients run at the same time, each on its own channel through its own
 cutting proxy, while messages come and the server is restarted twice.
 """
 
@@ -25,33 +25,34 @@ PYTHON = "/usr/bin/python3"
 
 SERVER = {"children": 2, "conf": "CometPublishTimeout 10s"}
 
-# The command of each client, and what its proxy does besides cutting.
+# The command of each client, and options of its proxy.
 DRIVERS = {
     "eventsource": ([NODE, "eventsource.mjs"], {}),
-    # This client stores the cursor when it reads the id line, not when the
-    # event is complete: a cut between the two loses the event.
+    # This client stores the cursor when it reads the id line, before the event
+    # is complete.  A cut between the two would lose the event.
     "fetch-event-source": ([NODE, "fetch_event_source.mjs"],
                            {"whole_id": True}),
     "event-source-polyfill": ([NODE, "event_source_polyfill.mjs"], {}),
-    # This client continues after an error status.
+    # This client continues after an error, so its proxy also answers with
+    # errors.
     "reconnecting-eventsource": ([NODE, "reconnecting_eventsource.mjs"],
                                  {"errors": 0.2}),
     "aiohttp": ([PYTHON, "-B", "aiohttp_client.py"], {}),
     "curl": ([PYTHON, "-B", "curl_client.py"], {}),
-    # If FIN cuts a head in half, this client takes it for a complete head
-    # without the type of an event stream.  By WHATWG's rules it then stops for
-    # good.
+    # If FIN cuts a head in half, this client takes it for a complete head of
+    # another content type, and stops for good, as WHATWG's rules say.
     "chromium": (None, {"heads": 0.0}),
 }
 
-# Some of the texts: several lines, special letters, parts that look like a
-# field or like JSON.
+# The forms of the messages' texts: several lines, special characters, and parts
+# that look like a field or like JSON.
 TEXTS = ["m%d", "m%d \u4e2d\u6587 \U0001f600", "two\nlines %d", "id: %d",
          '{"number": %d, "quote": "\\""}', "  m%d  ", "data: m%d\nid: 7\n\nx"]
 
 
 class Driver:
-    """A client in a process of its own; `events` has what it printed."""
+    """A client in its own process; `events` are the events that it has
+    printed."""
 
     def __init__(self, command, url, log):
         self.events = []
@@ -82,7 +83,7 @@ class Driver:
 
 
 class ChromiumDriver:
-    """A client like Driver: Chromium's own EventSource."""
+    """Like Driver, but the client is Chromium's own EventSource."""
 
     def __init__(self, url):
         port, path = url.split(":")[2].split("/", 1)
@@ -106,14 +107,14 @@ class ChromiumDriver:
 
 
 class Run:
-    """One client, its channel, its proxy and its publisher."""
+    """One client with its channel, its proxy and its publisher."""
 
     def __init__(self, server, name, channel, total, cuts):
         command, options = DRIVERS[name]
         self.server, self.name, self.channel = server, name, channel
         self.total, self.cuts = total, cuts
         self.rng = random.Random(channel)
-        self.sent = []              # {"id", "type", "data"} as acknowledged
+        self.sent = []  # acknowledged messages: {"id", "type", "data"}
         self.problem = None
         self.proxy = CuttingProxy(server.port, seed=channel, cuts=cuts,
                                   **options)
@@ -125,14 +126,14 @@ class Run:
             self.driver = Driver(command, url, self.log)
 
     def send(self, number):
-        """Publish a message, and repeat it while the server restarts."""
+        """Publish a message, and repeat it after a 503."""
         text = TEXTS[number % len(TEXTS)] % number
         kind = "note" if number % 5 == 4 else "message"
         answers = []
 
         def is_stored():
-            """Whether a post was stored; seven clients publish at once, and a
-            503 asks for a repeat."""
+            """Return whether the message is stored.  A 503 asks for a repeat,
+            as is usual when seven clients publish at once."""
             answers.append(self.server.request(
                 "POST", "/comet/%s?type=%s" % (self.channel, kind),
                 text.encode(), {"Content-Type": "text/plain",
@@ -146,8 +147,8 @@ class Run:
                           "type": kind, "data": text})
 
     def publish(self, part):
-        """Publish this third of the messages, spread over the cuts: some while
-        the client is away, some while it listens."""
+        """Publish one third of the messages (0, 1 or 2), spread over the cuts:
+        some while the client is away, some while it reads."""
         try:
             for number in range(part * self.total // 3,
                                 (part + 1) * self.total // 3):
@@ -163,7 +164,8 @@ class Run:
             self.problem = err
 
     def finish(self):
-        """Wait for missing messages; then no other message may arrive."""
+        """Wait for the last cuts, publish a last message, and wait until it has
+        arrived."""
         try:
             wait_until(lambda: self.proxy.cuts == self.cuts, 30,
                        "the last cuts")
@@ -190,13 +192,13 @@ def restart(server, how):
 
 
 def run_all(server, total, cuts):
-    """Run every client at the same time, with two restarts between."""
+    """Run all clients at the same time, with two restarts of the server."""
     server.keep_port = True
     runs = {}
     try:
         for name, (command, _) in DRIVERS.items():
             if command and command[0] == NODE and not os.path.isdir(MODULES):
-                continue            # the others continue; check() reports it
+                continue  # check() reports that this client is missing
             runs[name] = Run(server, name, "%s-%d" % (name, total), total,
                              cuts)
         wait_until(lambda: server.waiting() >= len(runs), 15,
@@ -232,8 +234,8 @@ def full(shared_server):
 
 
 def check(runs, name, figure):
-    """Check that exactly the acknowledged messages arrived, in order, with
-    their ids."""
+    """Check that exactly the acknowledged messages have arrived, in order and
+    with their ids."""
     assert name in runs, "`conf/setup check` installs test/clients"
     run = runs[name]
     got = list(run.driver.events)
@@ -256,8 +258,8 @@ def check(runs, name, figure):
 @pytest.mark.browser
 @pytest.mark.parametrize("name", list(DRIVERS))
 def test_360_01_cut_at_random(server, short, name, figure):
-    """Over 10 cuts and two restarts each client gets exactly its 60 messages,
-    in order."""
+    """Over 10 cuts and two restarts a client gets its 60 messages once, in
+    order."""
     check(short, name, figure)
     assert short[name].proxy.inside >= 1
 
@@ -266,7 +268,7 @@ def test_360_01_cut_at_random(server, short, name, figure):
 @pytest.mark.long
 @pytest.mark.parametrize("name", list(DRIVERS))
 def test_360_02_cut_fifty_times(server, full, name, figure):
-    """Over 50 cuts and two restarts each client gets exactly its 200 messages,
-    in order."""
+    """Over 50 cuts and two restarts a client gets its 200 messages once, in
+    order."""
     check(full, name, figure)
     assert full[name].proxy.inside >= 10

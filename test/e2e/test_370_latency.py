@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The cost of a new client and of a reader of a long history.  No reader holds
-back the checkpoint of the log."""
+"""How long a new client takes to get the stored messages, and that reading a
+long history does not hold back the checkpoints of the log."""
 
 import json
 import os
@@ -15,18 +15,18 @@ from httpd_env import SLOW, give, sqlite
 JOINS = 50
 STORED = 1000
 MANY = 100000
-# The writer checkpoints every 500 pages of 4 KiB.  From 2,000 pages on it
-# waits for readers so that the log can restart from its beginning.  While a
-# reader keeps its snapshot, the log grows by 6.5 KB for each message published
-# here.
+# The writer makes a checkpoint every 500 pages of 4 KiB.  From 2,000 pages on
+# it waits for readers, so that the log can restart from its beginning.  While a
+# reader keeps its snapshot, each message published here makes the log 6.5 KB
+# longer.
 PUBLISHED = 5000
 WAL_BYTES = 12 << 20
 REST_BYTES = 6 << 20
 
 
 def fill(server, channel, count, size):
-    """Store messages in one transaction.  The first `size` bytes of each are
-    its text, which begins with its number."""
+    """Store messages in one transaction.  Each text begins with the message's
+    number, and is `size` bytes long."""
     sqlite(server.db, """
       WITH RECURSIVE number(i) AS
         (SELECT 1 UNION ALL SELECT i + 1 FROM number WHERE i < %d)
@@ -36,8 +36,8 @@ def fill(server, channel, count, size):
 
 
 def join(server, channel, last):
-    """The seconds from a new event stream's request to its last stored
-    message, and the stream's text."""
+    """Return the seconds from a stream's request to its last stored message,
+    and the stream's text."""
     with server.raw() as conn:
         request = conn.format("GET", "/comet/%s?since=0&transport=events"
                               % channel)
@@ -51,7 +51,7 @@ def join(server, channel, last):
 
 
 def joins(server, figure):
-    """The median of JOINS joins of STORED messages."""
+    """Return the median time in which a new stream gets STORED messages."""
     fill(server, "join", STORED, 100)
     last = b"\ndata: %07d " % STORED
     took = []
@@ -76,13 +76,14 @@ def test_370_01_join(make_server, figure):
 
 @pytest.mark.long
 def test_370_02_join_in_time(make_server, figure):
-    """A join takes less than 50 ms; the goal is 5 ms on an idle server."""
+    """A new stream gets them in less than 50 ms; the goal is 5 ms on an idle
+    server."""
     assert joins(make_server(), figure) < 0.05 * SLOW
 
 
 @pytest.fixture
 def large(make_server):
-    """A server with MANY messages, its log checkpointed."""
+    """Return a server that starts with MANY messages in its database."""
     server = make_server(conf="CometPublishTimeout 10s")
     server.post("many", "first")
     server.stop()
@@ -94,7 +95,7 @@ def large(make_server):
 
 
 class Wal:
-    """The largest size of the log so far."""
+    """Notes the largest size of the log."""
 
     def __init__(self, server):
         self.path, self.largest = server.db + "-wal", 0
@@ -104,7 +105,8 @@ class Wal:
 
 
 def page_through(server, wal):
-    """Read all messages by since= and limit=, on one connection."""
+    """Read all messages page by page on one connection; return how many there
+    are."""
     cursor, count = 0, 0
     with server.raw() as conn:
         while True:
@@ -120,7 +122,7 @@ def page_through(server, wal):
 
 
 def stream_through(server, wal):
-    """Read all messages by one event stream."""
+    """Read all messages by one event stream; return how many there are."""
     count, rest, end = 0, b"", b"\ndata: %07d " % MANY
     with server.raw() as conn:
         conn.request("GET", "/comet/many?since=0&transport=events")
@@ -140,8 +142,8 @@ def stream_through(server, wal):
 @pytest.mark.parametrize("read", [page_through, stream_through],
                          ids=["pages", "stream"])
 def test_370_03_readers_and_checkpoint(large, figure, read):
-    """100,000 messages are read while others are published: the log stays
-    small, which shows that no reader held back its checkpoint."""
+    """While 100,000 messages are read, others are published.  The log stays
+    small, so no reader has held back its checkpoints."""
     wal = Wal(large)
     with Load(large.port) as load:
         pubs = load.publish(8, "/comet/busy", "p", suffix="x" * 500)
@@ -158,7 +160,7 @@ def test_370_03_readers_and_checkpoint(large, figure, read):
            "was %d KiB at most"
            % (MANY, took, acked / took / rounds, wal.largest >> 10))
     assert wal.largest < WAL_BYTES
-    # without readers the next checkpoint, after 500 pages, restarts the log
+    # Without readers the next checkpoint, after 500 pages, restarts the log.
     for number in range(1000):
         large.post("rest", "m%d" % number)
         if os.path.getsize(wal.path) < REST_BYTES:

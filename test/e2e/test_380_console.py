@@ -22,7 +22,7 @@ PAGE = "[...document.querySelectorAll('#history .message')]"
 
 @pytest.fixture
 def pages(make_server):
-    """A server with the pages, as `make run` maps them."""
+    """Return a server with the pages, configured as `make run` does it."""
     return stage(make_server(start=False, conf=CONF + """
       CometSearch on
       <Location "/comet">
@@ -36,8 +36,8 @@ def pages(make_server):
 
 @pytest.fixture
 def console(chromium, pages):
-    """Returns a function that opens the console on the channels in its
-    address."""
+    """Yield a function that opens the console on some channels.  Afterwards
+    check that the console has logged no error."""
     chromium.port = pages.port
     chromium.driver.get_log("browser")
 
@@ -79,8 +79,8 @@ def click(tab, selector):
 
 
 def wait_texts(tab, rows, want, part="body"):
-    """Wait until the table has these rows. A failure shows the wanted rows and
-    the real ones."""
+    """Wait until a table has these rows.  A failure shows the rows that it
+    has."""
     try:
         wait_until(lambda: texts(tab, rows, part) == want, 10, "rows", 0.05)
     except AssertionError:
@@ -94,8 +94,8 @@ def insert(server, *rows):
 
 
 def test_380_01_hostile(console, pages):
-    """Any part of a message, whatever it contains, is shown as text: live and
-    in the history."""
+    """Every part of a message is shown as plain text, live and in the
+    history."""
     tab = console("*")
     for body in HOSTILE:
         pages.post("chat", body)
@@ -112,7 +112,7 @@ def test_380_01_hostile(console, pages):
 
 
 def test_380_02_latency(console, pages):
-    """A stored message shows no latency; a live one does."""
+    """A live message shows its latency, but a stored one does not."""
     insert(pages, ("chat", "old"))
     tab = console()
     wait_texts(tab, LIVE, ["old"])
@@ -129,8 +129,8 @@ def test_380_02_latency(console, pages):
 
 
 def test_380_03_wildcard(console, pages):
-    """One connection shows several channels and patterns, including a channel
-    that is created later, and no message of other channels."""
+    """The console shows all chosen channels and patterns, even a channel that
+    is created later, and no other channel."""
     tab = console("chat,room/*")
     for i, name in enumerate(("chat", "room/1", "other", "room/new", "roomy",
                               "room/1")):
@@ -151,7 +151,7 @@ def test_380_03_wildcard(console, pages):
 
 
 def test_380_04_refused(console, pages):
-    """A channel that the user may not read: the page says so and shows
+    """If the user may not read one of the channels, the page says so and shows
     nothing."""
     insert(pages, ("secret", "hidden"))
     tab = console()
@@ -165,8 +165,8 @@ def test_380_04_refused(console, pages):
 
 
 def test_380_05_publish(console, pages):
-    """The page publishes, also by the keyboard. On an error it says why and
-    keeps the text."""
+    """The page publishes by its button and by the keyboard.  After an error it
+    says why, and keeps the text."""
     tab = console("chat,log/x%20y")
     fill(tab, "#channel", "log/x y")
     fill(tab, "#type", "alarm")
@@ -192,8 +192,8 @@ def test_380_05_publish(console, pages):
 
 
 def test_380_14_answer_lost(console, pages):
-    """The answer to a publish is lost: the page says that the message may have
-    been stored, and sending it again does not store it twice."""
+    """If the answer to a publish is lost, the page says that the message may
+    have been stored. Sending it again does not store it twice."""
     tab = console("chat")
     tab.js("""
       const real = fetch;
@@ -216,8 +216,8 @@ def test_380_14_answer_lost(console, pages):
 
 
 def test_380_06_paging(console, pages):
-    """The page shows older messages page by page, then newer ones: each
-    message is on one page only, in order."""
+    """The page shows the history page by page, older and newer.  Each message
+    is on one page."""
     insert(pages, *[("chat", "h%02d" % i) for i in range(25)])
     tab = console()
     fill(tab, "#limit", "10")
@@ -226,7 +226,7 @@ def test_380_06_paging(console, pages):
     wait_texts(tab, PAGE, pages_of[15:])
     assert tab.js("return document.querySelector('#newer').disabled")
     tab.js("const older = document.querySelector('#older');"
-           "older.click(); older.click()")      # it asks for one page
+           "older.click(); older.click()")      # two clicks ask for one page
     wait_texts(tab, PAGE, pages_of[5:15])
     click(tab, "#older")
     wait_texts(tab, PAGE, pages_of[:5])
@@ -239,7 +239,7 @@ def test_380_06_paging(console, pages):
 
 
 def test_380_07_search(console, pages):
-    """The search requires all the words, in the chosen channels."""
+    """A search finds messages of the chosen channels that have all words."""
     insert(pages, ("chat", "the red fox"), ("chat", "a red hen"),
            ("other", "red fox, too"), ("room/1", "fox and red"),
            ("chat", 'say "fox"'))
@@ -254,7 +254,7 @@ def test_380_07_search(console, pages):
 
 
 def test_380_08_pause_and_stop(console, pages):
-    """While paused nothing moves and nothing is lost; Stop ends the stream."""
+    """A pause shows no new message and loses none.  Stop ends the stream."""
     tab = console()
     click(tab, "#pause")
     pages.post("chat", "held")
@@ -268,7 +268,7 @@ def test_380_08_pause_and_stop(console, pages):
 
 
 def test_380_09_counters(console, pages):
-    """Counters and their graphs follow the server's."""
+    """The page shows the server's counters and their graphs."""
     tab = console()
     values = ("return Object.fromEntries([...document.querySelectorAll("
               "'#counters dl > div')].map(d => [d.querySelector('dt')"
@@ -286,8 +286,8 @@ def test_380_09_counters(console, pages):
 
 
 def test_380_10_server_gone(console, pages):
-    """The page says that the server is gone, then continues without repeating
-    a message."""
+    """The page says that the server is gone, and continues later without
+    repeating a message."""
     tab = console()
     pages.post("chat", "before")
     wait_texts(tab, LIVE, ["before"])
@@ -303,7 +303,8 @@ def test_380_10_server_gone(console, pages):
                                   "/manual/recipes.html",
                                   "/manual/security.html"])
 def test_380_11_narrow_dark_and_named(console, pages, path):
-    """On a phone nothing is cut off; each control has a name."""
+    """On a phone no page is too wide, in light or dark, and each control has a
+    name."""
     pages.post("a/" + "long" * 50, "unbroken" * 300)
     tab = console("*")
     if path != "/console/":

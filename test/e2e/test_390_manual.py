@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The manual's recipes: each fragment is taken from the page and tried."""
+"""Every recipe of the manual works: the tests take its fragments from the
+page."""
 
 import base64
 import html
@@ -27,11 +28,11 @@ RECIPES = os.path.join(REPO, "htdocs", "manual", "recipes.html")
 COMET_JS = os.path.join(REPO, "htdocs", "comet", "comet.js")
 NGINX = os.environ.get("COMET_NGINX", "/usr/sbin/nginx")
 STORE = 'CometStore "sqlite:{data}/comet.db"\n'
-HARNESS = {"filter", "rewrite", "setenvif", "headers"}      # always loaded
+HARNESS = {"filter", "rewrite", "setenvif", "headers"}  # loaded in every test
 
 
 class Fragment:
-    """One <pre data-lang=…> of the page."""
+    """A <pre data-lang=…> of the page."""
 
     def __init__(self, recipe, attributes):
         self.recipe, self.text = recipe, ""
@@ -50,7 +51,7 @@ class Fragment:
 
 
 class Page(html.parser.HTMLParser):
-    """Collects recipes and fragments."""
+    """Collects the page's recipes and fragments."""
 
     def __init__(self):
         super().__init__()
@@ -92,8 +93,8 @@ def fragments(lang):
 
 
 def fragment(name, lang="httpd", role=None):
-    """Return the only fragment of a recipe or a pitfall, or the one with an
-    id."""
+    """Return the fragment with this id, or the only one of this recipe or
+    pitfall."""
     found = [f for f in PAGE.fragments
              if f.name == name or (f.recipe == name and f.lang == lang
                                    and f.role == role and not f.name)]
@@ -102,7 +103,7 @@ def fragment(name, lang="httpd", role=None):
 
 
 def local(text, server, backend=None):
-    """A fragment's text, adapted to this machine and this server."""
+    """Return a fragment's text, adapted to this machine and to this server."""
     for there, here in (
             ("/var/lib/apache2/comet", server.data),
             ("/var/backups", server.root),
@@ -119,9 +120,9 @@ def local(text, server, backend=None):
 
 
 def complete(text):
-    """A fragment together with what earlier recipes have configured."""
+    """Add to a fragment what it needs from earlier recipes."""
     if "ProxyPass" in text:
-        return text                     # has no comet configuration of its own
+        return text                     # a proxy, which needs no endpoint
     if "CometEndpoint" not in text:
         text = "CometEndpoint /comet\n" + text
         if "Require" not in text:
@@ -131,7 +132,7 @@ def complete(text):
 
 
 def write_secret(server):
-    """The secret of tokens, as an administrator makes it."""
+    """Write the secret of tokens as an administrator would."""
     path = os.path.join(server.root, "conf", "comet.key")
     with open(path, "w", encoding="ascii") as out:
         out.write("0123456789abcdef" * 4 + "\n")
@@ -145,7 +146,7 @@ def prepare(server, needs):
         for name in ("passwd", "comet.htpasswd"):
             with open(server.root + "/conf/" + name, "w",
                       encoding="utf-8") as out:
-                for user in ("anna", "bert"):       # password: secret
+                for user in ("anna", "bert"):       # with the password "secret"
                     out.write(user + ":{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ=\n")
     if "tls" in needs:
         self_signed(server.root + "/conf")
@@ -153,7 +154,8 @@ def prepare(server, needs):
 
 @pytest.fixture
 def serve(make_server):
-    """Start a server with a fragment as its configuration."""
+    """Return a function that starts a server with a fragment as its
+    configuration."""
     def make(name, role=None, more="", backend=None, **kwargs):
         part = fragment(name, role=role)
         given = dict(comet="status", modules=part.modules, start=False)
@@ -187,7 +189,7 @@ def bodies(answer):
 
 
 def read_until(stream, mark):
-    """Read a stream until `mark` is in it; return what came."""
+    """Read a stream until it contains `mark`; return what has arrived."""
     text = ""
     while mark not in text:
         data = stream.chunk()
@@ -213,7 +215,8 @@ def run_shell(part, server, *arguments, text=None):
 
 @pytest.fixture(scope="module")
 def testers():
-    """Servers that are never started, by their modules."""
+    """Yield a function that returns a server with a fragment's modules, for
+    configtests."""
     made = {}
 
     def get(part):
@@ -240,13 +243,13 @@ def test_390_01_configuration(testers, part):
 
 
 def test_390_02_no_recipe_is_forgotten():
-    """Every recipe has fragments, and a test tries every language."""
+    """Every recipe has fragments, and a test tries each fragment."""
     assert len(PAGE.recipes) >= 12, PAGE.recipes
     assert len(fragments("httpd")) >= 14
     tried = {"httpd", "php", "sh", "js", "nginx", "htaccess", "crontab",
              "ini", "haproxy"}
-    # elsewhere: "session" in test_703, "symfony" in test_710, "laravel" in
-    # test_715, "collaboration" in test_716
+    # Other files try some: test_703 "session", test_710 "symfony", test_715
+    # "laravel", test_716 "collaboration".
     assert {f.lang for f in PAGE.fragments} <= tried
     text = ""
     for name in ("test_390_manual", "test_485_recipes", "test_961_ways",
@@ -272,7 +275,7 @@ def test_390_03_syntax(part, tmp_path):
 
 
 def boxes():
-    """{directive: {row: text}} of the reference."""
+    """Return the directives of the reference: {directive: {row: text}}."""
     with open(REFERENCE, encoding="utf-8") as file:
         text = file.read()
     found = {}
@@ -292,8 +295,8 @@ BOXES = boxes()
 
 @pytest.mark.parametrize("name", sorted(BOXES))
 def test_390_04_examples(testers, name):
-    """A directive's example and default are accepted exactly where the
-    reference allows the directive."""
+    """A directive's example and default are accepted only where the reference
+    says so."""
     assert len(BOXES) >= 20
     server, box = testers(fragment("php")), BOXES[name]
     write_secret(server)
@@ -315,8 +318,8 @@ def test_390_04_examples(testers, name):
 # -- one by one -------------------------------------------------------------
 
 def test_390_10_php(serve, tmp_path):
-    """The manual's PHP examples publish two messages: one by PDO, and one by a
-    POST, whose repeat adds none."""
+    """The manual's PHP examples publish by PDO and by a POST.  When the POST is
+    repeated, no second message is stored."""
     server = serve("php")
     for name in ("php-pdo", "php-post", "php-post"):
         path = tmp_path / (name + ".php")
@@ -330,8 +333,8 @@ def test_390_10_php(serve, tmp_path):
 
 
 def test_390_49_php_transaction(serve, tmp_path):
-    """A transaction publishes what it has counted, ten times, while others
-    publish: none of them is locked out."""
+    """The PHP transaction counts messages and publishes the count.  It succeeds
+    ten times although others publish at the same time."""
     server = serve("php")
     path = tmp_path / "transaction.php"
     once = fragment("php-transaction").text
@@ -359,8 +362,7 @@ def test_390_49_php_transaction(serve, tmp_path):
 
 
 def test_390_11_cron(serve):
-    """The manual's shell script publishes its input, whatever quotes are in
-    it."""
+    """The shell script publishes its input unchanged, even with quotes."""
     server = serve("php")
     text = "it's 42% full\n\"quoted\"; DROP TABLE message;--"
     run_shell(fragment("cron-script"), server, "ops/it's", text=text + "\n")
@@ -369,8 +371,8 @@ def test_390_11_cron(serve):
 
 
 def test_390_12_dashboard(serve):
-    """A batch by curl reaches a stream of a pattern; each message names its
-    channel."""
+    """A batch sent by curl reaches a stream of a pattern, and each message
+    names its channel."""
     server = serve("dashboard")
     for channel in ("web1", "web2"):
         post(server, "/comet/load/" + channel, b"0")
@@ -392,7 +394,7 @@ def test_390_12_dashboard(serve):
 
 
 def test_390_13_private(serve):
-    """A user's channel can be read only by that user, by whatever detour."""
+    """Only its user can read a user's channel, whatever URL asks for it."""
     server = serve("private", more="""
         <Location "/comet">
           CometMulti on
@@ -419,7 +421,7 @@ def test_390_13_private(serve):
 
 
 def check_proxied(backend, port):
-    """Check what must work through a proxy."""
+    """Check polls, streams and access rules through a proxy."""
     with Raw(port, timeout=15 * SLOW) as poll, \
             Raw(port, timeout=15 * SLOW) as stream:
         poll.request("GET", "/comet/news?since=0")
@@ -434,11 +436,12 @@ def check_proxied(backend, port):
         assert [m["body"] for m in json.loads(poll.body())["messages"]] \
             == ["through"]
         read_until(stream, "data: through\n")
-    # a client of the proxy must not count as the proxy (this machine's clients
-    # are trusted proxies, too, and may name another address)
+    # A client of the proxy must not count as the proxy itself.  (This test's
+    # own clients are trusted proxies, so they may name another address.)
     head = {"Content-Type": "text/plain"}
     assert one_request(port, "POST", "/comet/news", b"x", head).status == 403
-    # the cross-site check sees the Host that the browser sees
+    # The cross-site check compares the Origin with the Host that the browser
+    # used.
     head["X-Forwarded-For"] = "192.0.2.7"
     for origin, status in (("http://localhost:%d" % port, 201),
                            ("http://evil.example", 403)):
@@ -448,21 +451,22 @@ def check_proxied(backend, port):
 
 
 def test_390_14_proxy(serve):
-    """httpd in front of httpd: it delays nothing, addresses are the clients',
-    and Host is the site's."""
+    """With httpd as a proxy in front, nothing is delayed, and the backend knows
+    the clients' addresses and the site's Host."""
     backend = serve("proxy", "backend")
     front = serve("proxy", "front", backend=backend.port, comet="",
                   threads=25)
     try:
         check_proxied(backend, front.port)
     finally:
-        # httpd's proxy does not notice that a quiet stream's client has left
+        # httpd's proxy does not notice that the client of a silent stream has
+        # left.
         backend.stop()
 
 
 @pytest.mark.skipif(not os.path.exists(NGINX), reason="no nginx here")
 def test_390_15_nginx(serve, tmp_path):
-    """The same with nginx in front."""
+    """The same is true with nginx as the proxy."""
     backend = serve("proxy", "backend")
     port = free_port()
     path = tmp_path / "nginx.conf"
@@ -493,7 +497,7 @@ def test_390_15_nginx(serve, tmp_path):
 
 
 def serve_haproxy(fragment_text, tmp_path):
-    """Start HAProxy with the fragment's backend. Yield the process and its
+    """Start HAProxy with the fragment's backend.  Return the process and its
     port."""
     port = free_port()
     path = tmp_path / "haproxy.cfg"
@@ -513,7 +517,7 @@ frontend site
 
 
 def delays(backend, port, count):
-    """How late a stream has each of some messages, in seconds."""
+    """Return the sorted delays of `count` messages on a stream, in seconds."""
     found, before = [], backend.waiting("events")
     with Raw(port, timeout=15 * SLOW) as stream:
         stream.request("GET", "/comet/late?since=0",
@@ -533,8 +537,8 @@ def delays(backend, port, count):
 @pytest.mark.skipif(not shutil.which("haproxy"), reason="no haproxy here")
 @pytest.mark.parametrize("option", [True, False])
 def test_390_48_haproxy(serve, tmp_path, option):
-    """HAProxy in front of httpd delays no message; without the option
-    http-no-delay it does."""
+    """HAProxy in front delays no message.  Without its option http-no-delay it
+    does."""
     backend = serve("proxy", "backend")
     text = local(fragment("proxy", "haproxy").text, backend)
     if not option:
@@ -555,8 +559,8 @@ def test_390_48_haproxy(serve, tmp_path, option):
 
 
 def test_390_16_tls(serve):
-    """The virtual host speaks only HTTP/1.1, although others do not, and
-    allows the site's pages to read."""
+    """The recipe's virtual host speaks only HTTP/1.1, even if others do not,
+    and lets the site's pages read."""
     server = serve("tls", more="""
         Protocols h2 http/1.1
         Listen 127.0.0.1:{tls_port}
@@ -580,8 +584,8 @@ def test_390_16_tls(serve):
 
 
 def test_390_17_wordpress(serve):
-    """With the recipe's .htaccess an endpoint works although there are a front
-    controller and a folder of the same name."""
+    """With the recipe's .htaccess an endpoint works beside a front controller
+    and a folder of the same name."""
     server = serve("wordpress", more='\nCometReplay 5\n')
     server.write(".htaccess", fragment("wordpress", "htaccess").text)
     server.write("index.php", "the front controller")
@@ -594,7 +598,7 @@ def test_390_17_wordpress(serve):
 
 
 def test_390_18_rewrite(serve):
-    """A RewriteRule with [PT] gives a mapping a path of the site's choice."""
+    """A RewriteRule with [PT] gives an endpoint another path."""
     server = serve("rewrite")
     post(server, "/comet/blog/news", b"x")
     assert bodies(server.get("/live/news?since=0&wait=0")) == ["x"]
@@ -602,7 +606,8 @@ def test_390_18_rewrite(serve):
 
 @pytest.mark.event
 def test_390_19_fpm(serve):
-    """With a php-fpm handler clients wait on the event MPM."""
+    """On the event MPM a client waits without a thread, although PHP runs in
+    php-fpm."""
     server = serve("fpm")
     with server.raw() as poll:
         poll.request("GET", "/comet/news?since=0")
@@ -614,7 +619,7 @@ def test_390_19_fpm(serve):
 
 
 def words(text):
-    """{directive: value} for the lines of a configuration."""
+    """Return {directive: value} for the lines of a configuration."""
     return dict(line.split(None, 1) for line in text.splitlines()
                 if re.match(r"\s*[A-Z]\w+\s+\S", line))
 
@@ -635,7 +640,8 @@ def test_390_20_sizing(serve):
 
 
 def test_390_21_upkeep(serve):
-    """The database is inspected, moderated and backed up while httpd runs."""
+    """The recipe's commands inspect, moderate and back up the database while
+    httpd runs."""
     server = serve("php", more="\nCometReplay 5\n")
     sqlite(server.db, "INSERT INTO message(channel, author, body) VALUES"
            "('chat', 'spammer', 'buy'), ('chat', 'anna', 'hello');")
@@ -650,13 +656,13 @@ def test_390_21_upkeep(serve):
                   "PRAGMA application_id; PRAGMA user_version;") \
         == [["hello"], *sqlite(server.db, "PRAGMA application_id;"
                                "PRAGMA user_version;")]
-    assert "upkeep" in PAGE.recipes     # (its restore is not for a test)
+    assert "upkeep" in PAGE.recipes     # (the tests leave out its restore)
 
 
 @pytest.mark.parametrize("retain", ["", "CometRetain count=3\n"])
 def test_390_50_deletions_are_announced(serve, retain):
-    """Open pages are told at once which messages a moderator has deleted, and
-    nothing of those that retention removes."""
+    """Open pages learn at once which messages a moderator has deleted, but not
+    which ones retention removes."""
     server = serve("php", more="\nCometReplay 5\n" + retain)
     run_shell(fragment("announce"), server)
     sqlite(server.db, "INSERT INTO message(channel, author, body) VALUES"
@@ -685,7 +691,7 @@ def test_390_50_deletions_are_announced(serve, retain):
 
 
 def test_390_22_migrating(serve):
-    """nchan's URLs keep working, by mod_rewrite."""
+    """nchan's URLs still work, by mod_rewrite."""
     server = serve("nchan")
     assert "migrating" in PAGE.recipes
     assert post(server, "/pub?id=news", b"x").status == 201
@@ -694,7 +700,8 @@ def test_390_22_migrating(serve):
 
 
 def test_390_30_require_any(serve):
-    """<RequireAll>: readers need a password, and only Anna publishes."""
+    """With <RequireAll> all readers need a password, and only Anna may
+    publish."""
     server = serve("require-any")
     url = "/comet/team?since=0&wait=0"
     assert server.get(url).status == 401
@@ -705,7 +712,8 @@ def test_390_30_require_any(serve):
 
 
 def test_390_31_require_not(serve):
-    """Readers are admitted; the expression decides who publishes."""
+    """Everybody may read, and the recipe's expression decides who may
+    publish."""
     server = serve("require-not", modules=("remoteip",), more="""
         RemoteIPHeader X-Forwarded-For
         RemoteIPInternalProxy 127.0.0.1""")
@@ -716,15 +724,14 @@ def test_390_31_require_not(serve):
 
 
 def test_390_32_log_time(serve):
-    """The recipe's location, which has IdentityCheck off, accepts a
-    message."""
+    """The recipe's location, with IdentityCheck off, accepts a message."""
     assert post(serve("log-time"), "/comet/x").status == 201
 
 
 @pytest.mark.event
 def test_390_33_filters(serve):
-    """The recipe's filter works on the site; on a mapping a client still waits
-    without a thread."""
+    """The recipe's filter works on the site, and clients of a mapping still
+    wait without a thread."""
     server = serve("filters")
     server.write("page.html", "see http://here")
     assert server.get("/page.html").body == b"see https://here"
@@ -739,7 +746,7 @@ def test_390_33_filters(serve):
 
 
 def test_390_34_modsecurity(serve):
-    """mod_security2 inspects the site's answers; an iframe is served."""
+    """An iframe works although mod_security2 inspects the site's answers."""
     server = serve("modsecurity", more="\nSecRuleEngine On\n"
                    "SecResponseBodyAccess On\n"
                    "SecResponseBodyMimeType text/html text/plain\n")
@@ -751,7 +758,7 @@ def test_390_34_modsecurity(serve):
 
 
 def test_390_35_dbd(serve):
-    """The lines that let mod_authn_socache remember users are valid."""
+    """The recipe's lines for mod_authn_socache are valid."""
     server = serve("dbd", modules=("dbd", "authn_dbd"))
     assert server.get("/comet/news?since=0&wait=0").status == 200
 
@@ -761,7 +768,7 @@ def test_390_35_dbd(serve):
 @pytest.mark.browser
 @pytest.mark.bound(120)
 def test_390_40_scripts(serve):
-    """The scripts of "php" and "dashboard" work in a browser as described."""
+    """The scripts of the recipes "php" and "dashboard" work in a browser."""
     if os.environ.get("COMET_BROWSER") == "none":
         pytest.skip("COMET_BROWSER=none")
     server = serve("dashboard")
@@ -806,8 +813,7 @@ console.log = (text) => said.push(text);
 
 @pytest.mark.parametrize("part", fragments("js"), ids=repr)
 def test_390_41_urls(part):
-    """Scripts use only the URLs that the recipes serve ("php", "dashboard",
-    "tls")."""
+    """The recipes' scripts use only URLs of an endpoint /comet."""
     urls = re.findall(r"'(?:https://push\.example\.org)?(/comet[^']*)'",
                       part.text)
     assert urls, part.text

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reloads and a stop under a small crowd; `make torture` has a larger one."""
+"""Reloads and stops with some clients; `make torture` has more of them."""
 
 import pytest
 
@@ -9,11 +9,11 @@ pytestmark = [pytest.mark.event, pytest.mark.heavy]
 
 
 def test_410_01_reloads(make_server, figure):
-    """Clients of every transport get each message once and in order, over
-    several reloads."""
+    """Over several reloads clients of every transport get each message once, in
+    order."""
     figure(graceful_reloads(make_server, 2, clients=200, rate=50))
 
 
 def test_410_02_stop(make_server, figure):
-    """Streams end properly at a stop, and the stop is quick."""
+    """A stop with many streams is quick, and the streams end properly."""
     figure(stop_with_streams(make_server, 200, times=2))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The system clock jumps; `make torture` waits longer after each jump."""
+"""Jumps of the system clock; `make torture` waits longer after each."""
 
 from clocks import clock_back_while_waiting, clock_jumps, history_survives
 
@@ -11,12 +11,12 @@ def test_430_01_jumps(make_server, mpm, figure):
 
 
 def test_430_02_back_while_waiting(make_server, mpm, figure):
-    """After the clock has jumped a day back, waiting clients get messages, a
-    client that leaves is noticed, and the server stops."""
+    """After the clock has jumped a day back, a waiting client still gets
+    messages, its leaving is noticed, and the server stops in time."""
     figure(clock_back_while_waiting(make_server, mpm))
 
 
 def test_430_03_history(make_server, figure):
-    """After the clock has been a year ahead, retention by age has deleted no
-    message, and idempotency keys are still valid."""
+    """The clock is a year ahead for a while.  Then retention by age has deleted
+    no message, and idempotency keys are still valid."""
     figure(history_survives(make_server))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A slow disk under many publishers; `make torture` has more of them."""
+"""A slow disk with many publishers; `make torture` has more of them."""
 
 import pytest
 
@@ -11,17 +11,18 @@ pytestmark = pytest.mark.heavy
 
 
 def test_435_01_slow_syncs(make_server, figure):
-    """Each sync takes 300 ms: only publishers notice."""
+    """If each sync takes 300 ms, only publishers are slower."""
     figure(slow_syncs(make_server, publishers=100, inserts=4))
 
 
 @pytest.mark.skipif("prefork" not in MPMS, reason="prefork not chosen")
 def test_435_02_ends_before_the_disk_answers(make_server, figure):
-    """A child is told to end while its writer waits for the disk."""
+    """A child may end while its writer still waits for the disk."""
     figure(ends_before_the_disk(make_server, "prefork", sync=3))
 
 
 @pytest.mark.event
 def test_435_03_ends_before_the_fold(make_server, figure):
-    """A child is told to end while its writer folds the log into the file."""
+    """A child ends in time although its writer is still moving the log into the
+    file."""
     figure(ends_before_the_fold(make_server, "event", sync=2))

@@ -278,7 +278,7 @@ def test_460_13_hosts(server):
         assert status_of(text) == 400, (head, text)
 
 
-# -- headers that are set, and fields of streams --------------------------------
+# -- headers that are set, and fields of streams -------------------------------
 
 # Line ends and a forged header, in the ways in which a URL, a form or a
 # request header can contain them.
@@ -506,7 +506,7 @@ def test_460_31_sql_in_what_is_stored(server):
     assert len(server.rows("secret")) == 1
 
 
-# -- JSON that is not a script ----------------------------------------------------
+# -- JSON that is not a script -------------------------------------------------
 
 def test_460_40_no_jsonp(server):
     """Parameters that enable JSONP elsewhere have no effect here: every answer
@@ -528,7 +528,7 @@ def test_460_40_no_jsonp(server):
                 assert b"<script" not in text, text
 
 
-# -- DNS rebinding -----------------------------------------------------------------
+# -- DNS rebinding -------------------------------------------------------------
 
 def rebound_block():
     """What conf/demo.conf.in configures against DNS rebinding."""

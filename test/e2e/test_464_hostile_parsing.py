@@ -19,7 +19,7 @@ def test_464_60_parsing(server, compare):
     compare(server, 1000)
 
 
-# -- when memory runs out ---------------------------------------------------------------
+# -- when memory runs out ------------------------------------------------------
 
 SHIM = r"""
 #define _GNU_SOURCE

@@ -403,7 +403,7 @@ def test_466_53_read_by_oneself(chromium, shared_server):
                                   "frame-history"}, 10, "what can be seen")
 
 
-# -- hostile messages in our own pages --------------------------------------------
+# -- hostile messages in our own pages -----------------------------------------
 
 HOSTILE = ["<img src=x onerror=hit=1>", "</script><script>hit=1</script>",
            "<svg onload=hit=1>", "\"><b onmouseover=hit=1>", "javascript:hit=1",

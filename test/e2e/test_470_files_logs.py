@@ -35,7 +35,7 @@ def modes(folder):
     return found
 
 
-# -- files ----------------------------------------------------------------------
+# -- files ---------------------------------------------------------------------
 
 @pytest.mark.skipif(SANITIZER == "tsan", reason="libtsan ends the shell")
 @pytest.mark.parametrize("umask", [0o000, 0o022, 0o027, 0o077])
@@ -100,7 +100,7 @@ def test_470_03_configtest_folder(make_server):
     assert server.error_log().count("chmod g+s") == 1
 
 
-# -- the log ------------------------------------------------------------------------
+# -- the log -------------------------------------------------------------------
 
 def publish(server, text=BODY, **headers):
     return server.request(

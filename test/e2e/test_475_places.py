@@ -67,7 +67,7 @@ def configtest_by(server, wrapper, conf):
         "", done.stdout.decode("utf-8", "replace"))
 
 
-# -- a second name of the file ----------------------------------------------------
+# -- a second name of the file -------------------------------------------------
 
 @ROOT_ONLY
 def test_475_01_file_mounted_before_the_start(make_server):
@@ -183,7 +183,7 @@ def test_475_06_folder_mounted_twice(make_server):
         assert code == 0, text
 
 
-# -- folders that must not be written -------------------------------------------------
+# -- folders that must not be written ------------------------------------------
 
 def test_475_10_folder_of_the_configuration(tester):
     """A folder that holds httpd's configuration, at any depth, is refused,
@@ -384,7 +384,7 @@ def test_475_16_others_may_write(make_server, what, who):
     assert not COMMAND.search(text), text
 
 
-# -- configtest by a user without permission -------------------------------------------
+# -- configtest by a user without permission -----------------------------------
 
 def as_user(name):
     user = pwd.getpwnam(name)

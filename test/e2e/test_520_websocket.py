@@ -78,7 +78,7 @@ def ping(payload=b""):
     return (PONG, payload)
 
 
-# -- handshakes ------------------------------------------------------------------
+# -- handshakes ----------------------------------------------------------------
 
 REFUSED = (
     ("version 8", {"Sec_WebSocket_Version": "8"}, 426, "expected 13"),
@@ -159,7 +159,7 @@ def test_520_02_accepted_handshakes(server):
         assert socket.status == 403
 
 
-# -- frames ----------------------------------------------------------------------
+# -- frames --------------------------------------------------------------------
 
 LONG = "x" * 60000
 EUROS = json.dumps({"publish": {"body": "\u20ac" * 40}},
@@ -337,7 +337,7 @@ def test_520_10_frames(way, apart):
     server.wait_waiting(0)
 
 
-# -- messages --------------------------------------------------------------------
+# -- messages ------------------------------------------------------------------
 
 def test_520_20_messages(way):
     """Messages come in order with their cursors; a client resumes with since;
@@ -448,7 +448,7 @@ def test_520_24_many_channels(server):
         assert socket.hear()["status"] == 403
 
 
-# -- the end ---------------------------------------------------------------------
+# -- the end -------------------------------------------------------------------
 
 def test_520_30_lifetime_and_heartbeat(way):
     """A silent WebSocket is pinged; one that has reached its lifetime is closed

@@ -112,7 +112,7 @@ def post(server, target, headers, text=b"x"):
                           dict({"Content-Type": "text/plain"}, **headers))
 
 
-# -- where a token may be ---------------------------------------------------------
+# -- where a token may be ------------------------------------------------------
 
 def test_700_01_header_cookie_parameter(server):
     """A token is taken from the header, the cookie or the parameter."""
@@ -304,7 +304,7 @@ def test_700_11_keys_of_one_use(server):
         assert post(server, "/parted/x", headers).status == write
 
 
-# -- what is granted ------------------------------------------------------------------
+# -- what is granted -----------------------------------------------------------
 
 def test_700_20_channels(server):
     headers = grant("room/*", "news", write=["news"])
@@ -413,7 +413,7 @@ def test_700_27_error_documents(server):
     assert "insufficient_scope" in answer.header("www-authenticate")
 
 
-# -- logs ---------------------------------------------------------------------------------
+# -- logs ----------------------------------------------------------------------
 
 def test_700_30_the_parameter_is_hidden(server):
     """Neither logs, nor mod_status, nor other sites (Referer) learn the token
@@ -440,7 +440,7 @@ def test_700_30_the_parameter_is_hidden(server):
     assert server.get("/comet/hidden?wait=0").header("referrer-policy") is None
 
 
-# -- configuration ---------------------------------------------------------------------------
+# -- configuration -------------------------------------------------------------
 
 def key_errors():
     write = tokens.write

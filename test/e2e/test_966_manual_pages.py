@@ -160,7 +160,7 @@ def test_966_01_each_command(tutorial, chromium):
         assert not os.path.exists(os.path.join(tutorial.root, gone)), gone
 
 
-# -- the contents and the search --------------------------------------------------
+# -- the contents and the search -----------------------------------------------
 
 SERVER = {"comet": "status"}
 PAGES = ("index.html", "tutorial.html", "recipes.html", "security.html")
