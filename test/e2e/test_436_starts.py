@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""httpd's own threads never wait for a disk, a lock or a database.  So the
-site stays available while children start, end, are killed and replaced,
-whatever state the store is in."""
+"""httpd's own threads never wait for a disk, a lock or a database.  So the site
+is served while children start, end, are killed and are replaced, whatever has
+happened to the store."""
 
 import os
 import signal
@@ -25,22 +25,22 @@ TEXT = {"Content-Type": "text/plain"}
 
 
 def children_of_mpm(mpm):
-    """The settings for two children. (Prefork starts eight anyway.)"""
+    """Return the settings for two children. (Prefork starts eight anyway.)"""
     return {"mpm": mpm, "children": 2, "threads": 16}
 
 
 def hang_a_publish(server, body="hangs"):
-    """Publish a message that the store cannot save now; the answer is a
-    503."""
+    """Publish a message that the store cannot save now; check that the answer
+    is 503."""
     answer = server.request("POST", "/comet/chat", body, TEXT, timeout=20)
     assert answer.status == 503, answer
     return answer
 
 
 def check_site(files, figure, label, lost=200):
-    """Check that readers of static files noticed nothing.
+    """Check that static files were served as fast as ever.
 
-    lost: the status of a request whose child was killed or restarted.
+    lost: the status that is noted if a child was killed during a request.
     """
     took = [t for _, t, _ in files.answers]
     figure("%s: %d files, median %.1f ms, p99 %.1f ms, max %.1f ms"
@@ -48,12 +48,12 @@ def check_site(files, figure, label, lost=200):
                                   for q in (0.5, 0.99, 1.0))))
     assert files.statuses() <= {200, lost}, files.statuses()
     assert quantile(took, 0.5) < 0.05 * SLOW, quantile(took, 0.5)
-    # (after a reload or a kill httpd may need a second to start a child)
+    # (After a reload or a kill httpd may need a second to start a child.)
     assert max(took) < 2.5 * SLOW, max(took)
 
 
 def replace_children(server):
-    """Reload, restart, and kill -9 a child after each."""
+    """Reload and then restart the server, and kill a child after each."""
     for sign in (signal.SIGUSR1, signal.SIGHUP):
         old = server.graceful(sign=sign)
         wait_until(lambda: not any(map(alive, old)), 5, "the old children")
@@ -70,9 +70,9 @@ def replace_children(server):
 
 @pytest.mark.bound(90)
 def test_436_01_disk_stalls(make_server, mpm, figure):
-    """The disk does not answer: reloads and killed children do not affect the
-    site, and reads are answered.  Once the disk answers, publishing works
-    again."""
+    """The disk does not answer.  Reloads and killed children still do not
+    affect the site, and reads are answered.  When the disk answers, publishing
+    works again."""
     server = make_server(start=False, conf="CometPublishTimeout 500ms\n",
                          **children_of_mpm(mpm))
     shim = Shim(server)
@@ -95,14 +95,15 @@ def test_436_01_disk_stalls(make_server, mpm, figure):
     rows = server.rows("chat")
     assert rows[0] == "stored" and "after" in rows
     assert not server.verify()
-    server.kill()   # (after a kill httpd's event MPM may have a child too many,
-                    # which it does not tell to stop)
+    # (After a kill httpd's event MPM may have a child too many, and a stop
+    # does not end it.)
+    server.kill()
 
 
 def test_436_07_disk_full(make_server, mpm, figure):
-    """The disk is full: reloads, restarts and killed children do not affect
-    the site, publishers are told, and reads are answered.  Once there is room,
-    publishing works again."""
+    """The disk is full.  Reloads, restarts and killed children still do not
+    affect the site, publishers get 507, and reads are answered.  When there is
+    room, publishing works again."""
     server = make_server(start=False, **children_of_mpm(mpm))
     disk = Tmpfs(server.data)
     try:
@@ -123,7 +124,7 @@ def test_436_07_disk_full(make_server, mpm, figure):
                    "publishing to work again")
         assert server.rows("chat") == ["stored", "after"]
         assert not server.verify()
-        server.kill()   # (as above)
+        server.kill()   # (as in the test above)
     finally:
         disk.close()
 
@@ -131,9 +132,9 @@ def test_436_07_disk_full(make_server, mpm, figure):
 @pytest.mark.bound(90)
 @pytest.mark.skipif("event" not in MPMS, reason="event MPM not chosen")
 def test_436_02_holder_is_stopped(make_server, figure):
-    """The child that holds the write lock is stopped (SIGSTOP).  A reload is
-    as quick as ever, the log says why nothing can be published, and children
-    that wait for the lock still end."""
+    """The child that holds the write lock is stopped (SIGSTOP).  The site is
+    served during reloads, the log says why nothing can be published, and a
+    child that waits for the lock still ends."""
     server = make_server(start=False, mpm="event", children=1, threads=16,
                          conf="CometPublishTimeout 500ms\n")
     shim = Shim(server)
@@ -168,9 +169,9 @@ def test_436_02_holder_is_stopped(make_server, figure):
 
 
 def test_436_03_first_start_while_locked(make_server, mpm, figure):
-    """A child starts while another program locks the whole file: the site is
-    served at once, comet's requests are refused in time, and they work as soon
-    as the file is unlocked."""
+    """A child starts while another program locks the whole file.  The site is
+    served at once, and the module's requests are refused in time.  They work as
+    soon as the file is unlocked."""
     server = make_server(start=False, conf="CometPublishTimeout 500ms\n",
                          **children_of_mpm(mpm))
     server.start()
@@ -196,8 +197,8 @@ def test_436_03_first_start_while_locked(make_server, mpm, figure):
 
 @pytest.mark.skipif("event" not in MPMS, reason="event MPM not chosen")
 def test_436_04_readers_leave_threads(make_server, figure):
-    """The database makes every reader wait: readers hold at most half of a
-    child's threads, further ones are refused at once, and files are served."""
+    """If the database makes all readers wait, they leave threads of the child
+    free: further readers are refused at once, and files are served."""
     server = make_server(start=False, mpm="event", children=1, threads=16)
     server.start()
     server.post("chat", "stored")
@@ -233,7 +234,7 @@ def test_436_04_readers_leave_threads(make_server, figure):
 
 
 def crash_with_a_long_log(server, megabytes):
-    """Leave a long write-ahead log behind, as a crash does."""
+    """Leave a long write-ahead log, as a crash does; return its length."""
     sql = ("PRAGMA wal_autocheckpoint = 0;\n"
            "INSERT INTO message(channel, body) WITH RECURSIVE n(i) AS"
            " (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < %d)"
@@ -243,7 +244,7 @@ def crash_with_a_long_log(server, megabytes):
     program.stdin.write((sql + "SELECT 'done';\n").encode())
     program.stdin.flush()
     while program.stdout.readline() != b"done\n":
-        pass                    # (what the PRAGMA answers)
+        pass                    # (the PRAGMA prints a line, too)
     program.kill()
     program.wait(10)
     program.stdin.close()
@@ -254,8 +255,8 @@ def crash_with_a_long_log(server, megabytes):
 @pytest.mark.bound(90)
 @pytest.mark.skipif("event" not in MPMS, reason="event MPM not chosen")
 def test_436_05_long_log_left_over(make_server, figure):
-    """A crash left a long log: files are served while it is read, and
-    everything that was committed is there."""
+    """After a crash with a long log, files are served while the log is read,
+    and no committed message is missing."""
     server = make_server(mpm="event", children=2, threads=16)
     server.post("chat", "stored")
     server.kill()
@@ -278,8 +279,8 @@ def test_436_05_long_log_left_over(make_server, figure):
 
 @pytest.mark.skipif("event" not in MPMS, reason="event MPM not chosen")
 def test_436_06_many_stores_end_together(make_server, figure):
-    """A child ends while the writers of several stores wait for the disk: it
-    waits for all of them together."""
+    """If the writers of several stores wait for the disk, a child that ends
+    waits for all of them at the same time."""
     count = 5
     server = make_server(start=False, mpm="event", children=1, threads=32,
                          conf="CometPublishTimeout 300ms\n" + "".join(

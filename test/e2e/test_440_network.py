@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A few clients that vanish, never read or send slowly; `make torture` has a
+"""Some clients that vanish, never read or send slowly; `make torture` has a
 thousand."""
 
 import time
@@ -12,8 +12,8 @@ from network import flood, slowly, stuck, vanished
 
 pytestmark = pytest.mark.heavy
 
-# On prefork and worker each waiting client holds a process or a thread, and at
-# most half of them may be held.
+# On prefork and worker each waiting client takes a process or a thread, and at
+# most half of these may be taken.
 SOME = {"event": 60, "worker": 10, "prefork": 20}
 
 by_path = pytest.mark.parametrize("path", WRITE_PATHS)
@@ -21,7 +21,7 @@ by_path = pytest.mark.parametrize("path", WRITE_PATHS)
 
 @by_path
 def test_440_01_vanished(make_server, mpm, path, figure):
-    """Clients vanish without a FIN."""
+    """When clients vanish without a FIN, their places are soon free."""
     figure(vanished(make_server, mpm, path, SOME[mpm]))
 
 
@@ -29,28 +29,30 @@ def test_440_01_vanished(make_server, mpm, path, figure):
 @pytest.mark.event
 def test_440_02_vanished_beyond_a_router(far, make_server, path,  # noqa: F811
                                          figure):
-    """Clients on another host vanish, behind a router that loses all
-    packets."""
+    """The same is true for clients on another host, behind a router that loses
+    all packets."""
     figure(vanished(make_server, "event", path, SOME["event"], far))
 
 
 @by_path
 def test_440_03_never_read(make_server, mpm, path, figure):
-    """Clients never read."""
+    """Clients that never read are dropped, and the server keeps only little for
+    them."""
     figure(stuck(make_server, mpm, path, SOME[mpm]))
 
 
 @by_path
 @pytest.mark.event
 def test_440_04_slowly(make_server, path, figure):
-    """Clients send their requests byte by byte."""
+    """Clients that send their requests byte by byte do not affect clients that
+    wait."""
     figure(slowly(make_server, "event", path, 30, threads=16, limit=2))
 
 
 @by_path
 def test_440_05_slow_but_alive(make_server, mpm, path):
-    """A client that reads a little now and then is not taken for dead,
-    although its whole answer takes several times the permitted silence."""
+    """A client that reads a little now and then is not dropped, even if its
+    whole answer takes much longer than a silent client may take."""
     server = make_server(mpm=mpm, conf=WRITE_PATHS[path]
                          + "CometHeartbeat 1s\nSendBufferSize 8192\n")
     flood(server, 8, size=20000)
@@ -59,7 +61,7 @@ def test_440_05_slow_but_alive(make_server, mpm, path):
         assert conn.head() == 200
         conn.buffer = b""
         for _ in range(6):
-            time.sleep(1.2)         # the client's own pace
+            time.sleep(1.2)         # the pace of this client
             while len(conn.buffer) < 15000:
                 assert conn.fill(), "cut off"
             conn.buffer = b""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Small floods of channels, messages and clients beyond every limit; `make
+"""Small floods of channels, messages and clients, beyond every limit; `make
 torture` has large ones."""
 
 import pytest
@@ -14,24 +14,26 @@ by_path = pytest.mark.parametrize("path", WRITE_PATHS)
 
 @by_path
 def test_450_01_many_channels(make_server, path, figure):
-    """One client uses thousands of channels."""
+    """One client may use thousands of channels."""
     figure(many_channels(make_server, path, 2000, each=500))
 
 
 @by_path
 def test_450_02_flood_of_publishes(make_server, path, figure):
-    """Clients publish more than can be stored, or than is allowed."""
+    """If clients publish more than can be stored, messages are refused at
+    once."""
     figure(flood_of_publishes(make_server, path, 64, 3000))
 
 
 @by_path
 @pytest.mark.parametrize("what", WAITING)
 def test_450_03_beyond(make_server, path, what, figure):
-    """There are more clients than places."""
+    """If there are more clients than places, each further client is refused."""
     figure(beyond(make_server, path, what, 50, 300))
 
 
 @by_path
 def test_450_04_overflow(make_server, path, figure):
-    """There are more classic polls than the MPM has connections."""
+    """If more classic polls wait than a small MPM has connections, some
+    connections stay free for the site."""
     figure(overflow(make_server, path, 200))

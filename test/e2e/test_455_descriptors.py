@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A child reaches the limit of its descriptors."""
+"""Children that reach the limit of their file descriptors."""
 
 import pytest
 
@@ -13,20 +13,23 @@ by_path = pytest.mark.parametrize("path", WRITE_PATHS)
 @by_path
 @pytest.mark.parametrize("mpm", [m for m in MPMS if m != "prefork"])
 def test_455_01_none_left(make_server, mpm, path, figure):
-    """Children cannot open any file."""
+    """If a child cannot open any file, its answers are clear and no message is
+    lost."""
     figure(none_left(make_server, mpm, path, 2))
 
 
 @by_path
 @pytest.mark.event
 def test_455_02_used_up(make_server, path, figure):
-    """Clients use up all descriptors of a child."""
+    """If clients use up all descriptors of a child, each request is answered or
+    refused."""
     figure(used_up(make_server, path))
 
 
 @pytest.mark.skipif("prefork" not in MPMS, reason="prefork not chosen")
 def test_455_03_at_start(make_server, figure):
-    """Children start without descriptors, and get some later."""
+    """Children that start with too few descriptors serve requests once they
+    have more."""
     figure(at_start(make_server, 2))
 
 
@@ -39,8 +42,8 @@ def test_455_03_at_start(make_server, figure):
     ], ids=["stores", "logs", "two each"])
 def test_455_04_none_left_over(make_server, limit, hosts, stores, log, target,
                                headers, figure):
-    """The descriptors that stores, logs and waiting clients need are counted,
-    not guessed."""
+    """A child counts exactly the descriptors that stores, logs and waiting
+    clients need."""
     server = make_server(start=False, mpm="event", threads=16,
                          wrapper=("prlimit", "--nofile=%d:%d" % (limit, limit)))
     server.conf = log + many_hosts(server, hosts, stores)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Hostile requests: targets, hosts, headers and parameters that try to reach
-a protected channel, another file, another header or the database itself."""
+"""Requests with hostile targets, hosts, headers and parameters.  They try to
+reach a protected channel, another file, another header or the database
+itself."""
 
 import base64
 import json
@@ -72,7 +73,7 @@ def seeded(shared_server):
 
 
 def drain(conn):
-    """Read until the server closes; return headers and bodies."""
+    """Read until the server closes; return everything."""
     try:
         while conn.fill():
             pass
@@ -83,7 +84,7 @@ def drain(conn):
 
 
 def exchange(server, data):
-    """Send bytes unchanged; return all that comes back."""
+    """Send bytes unchanged; return everything that the server sends."""
     conn = server.raw()
     conn.send(data if isinstance(data, bytes) else as_bytes(data))
     return drain(conn)
@@ -94,8 +95,8 @@ def as_bytes(text):
 
 
 def written(method, target, host="first.example", body=None, head=""):
-    """Return the bytes of a request that closes its connection. Its target is
-    not encoded."""
+    """Return the bytes of a request with an unencoded target.  It asks the
+    server to close the connection."""
     lines = "%s %s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n%s" \
         % (method, target, host, head)
     if body is not None:
@@ -109,8 +110,9 @@ def ask(server, *args, **kwargs):
 
 
 def ask_all(server, requests):
-    """Send many requests at once, some of which may wait, but searches one after
-    the other, because a child refuses too many: (request, answer)."""
+    """Send many requests at once, because some may wait.  Send searches one
+    after the other, because a child refuses too many at once.  Return pairs of
+    request and answer."""
     conns, answers = [], {}
     for number, request in enumerate(requests):
         conn = server.raw()
@@ -179,15 +181,16 @@ READING = ("?since=0&wait=0", "?since=0&transport=events",
 
 
 def check(request, text):
-    """Check that the answer contains no secret and is no server error."""
+    """Check that an answer neither contains the secret nor is a server
+    error."""
     assert SECRET.encode() not in text, (request, text)
     assert (status_of(text) or 400) < 500, (request, text)
 
 
 @pytest.mark.parametrize("host", HOSTS)
 def test_460_10_no_spelling_reads(server, host):
-    """The protected channel cannot be read by any spelling of its URL, by any
-    transport. Its neighbour can be read by such spellings."""
+    """No spelling of its URL, with any transport, reads the protected channel.
+    The same kinds of spellings do read another channel."""
     targets = [t + query for query in READING for t in SPELLINGS
                if "?" not in t and "#" not in t]
     targets += [t for t in SPELLINGS if "?" in t or "#" in t]
@@ -199,15 +202,15 @@ def test_460_10_no_spelling_reads(server, host):
         check(*pair)
     for request, text in got[len(targets):]:
         if b"channel=" in request and host != "second.example":
-            assert status_of(text) == 403, text     # CometMulti
+            assert status_of(text) == 403, text     # CometMulti is off there
         else:
             assert b'open' in text.partition(b"\r\n\r\n")[2], (request, text)
 
 
 @pytest.mark.parametrize("host", HOSTS)
 def test_460_11_no_spelling_publishes(server, host):
-    """No method publishes to the protected channel either, and HEAD reveals
-    nothing about it, by an ETag or a length."""
+    """No spelling of its URL, with any method, publishes to the protected
+    channel. A HEAD reveals nothing about it by an ETag."""
     before = server.rows("secret") + server.rows("secret/deep")
     requests = [written("GET", t + "?msg=forged&since=0&wait=0", host)
                 for t in SPELLINGS]
@@ -223,7 +226,8 @@ def test_460_11_no_spelling_publishes(server, host):
     assert server.rows("secret") + server.rows("secret/deep") == before
     found = {row[0] for row in sqlite(
         server.db, "SELECT DISTINCT channel FROM message;")}
-    # a request may reach a neighbouring channel, but none that the rule covers
+    # A request may reach a channel with a similar name, but none that the rule
+    # protects.
     assert not {name for name in found if name.startswith("secret/")
                 and name != "secret/deep"}, found
     for name in found:
@@ -238,8 +242,8 @@ METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS",
     "/comet/secret", "*", "127.0.0.1:80", "first.example:443",
     "http://first.example/comet/secret", "/comet", ""])
 def test_460_12_methods_and_forms(server, target):
-    """Each method with each form of a target (RFC 9112, 3.2) gets no secret,
-    no echo of the request and no server error."""
+    """Each method with each form of a target (RFC 9112, section 3.2) gets no
+    secret, no echo of the request and no server error."""
     requests = [written(method, target, head="X-Echo: echoed\r\n")
                 for method in METHODS]
     for request, text in ask_all(server, requests):
@@ -247,7 +251,8 @@ def test_460_12_methods_and_forms(server, target):
         assert status_of(text) not in (500, 502, 503), text
         if b"/comet" in request and b"TRACE" not in request:
             assert b"X-Echo: echoed" not in text, text
-    # HTTP/0.9 had no hosts; the other lines are not HTTP
+    # Request lines of HTTP/0.9, which had no hosts, and lines that are not
+    # HTTP.
     for line in ("GET /comet/secret", "GET /comet/secret?since=0&wait=0",
                  "GET  /comet/secret  HTTP/1.1", "GET /comet/secret HTTP/9.9",
                  "GET /comet/secret HTTP/2.0", "GET /comet/secret http/1.1",
@@ -259,8 +264,8 @@ def test_460_12_methods_and_forms(server, target):
 
 
 def test_460_13_hosts(server):
-    """If a request names two hosts, the one in the target counts, with the
-    access rules of that virtual host.  Malformed hosts are refused."""
+    """If a request names two hosts, the host in its target decides which access
+    rules apply.  Malformed hosts are refused."""
     own = ask(server, "GET", "/comet/open?since=0&wait=0", "closed.example")
     assert status_of(own) == 403
     for target, host in (("http://closed.example", "first.example"),
@@ -278,10 +283,11 @@ def test_460_13_hosts(server):
         assert status_of(text) == 400, (head, text)
 
 
-# -- headers that are set, and fields of streams -------------------------------
+# -- headers of answers, and fields of streams
+# ----------------------------------
 
-# Line ends and a forged header, in the ways in which a URL, a form or a
-# request header can contain them.
+# Line ends and a forged header, in all forms that a URL, a form or a request
+# header can contain.
 LINE_ENDS = ["%0d%0aX-Injected:%20yes", "%0aX-Injected:%20yes",
              "%0dX-Injected:%20yes", "%00X-Injected:%20yes",
              "%c4%8d%c4%8aX-Injected:%20yes", "%e2%80%a8X-Injected:%20yes",
@@ -294,7 +300,8 @@ PARAMETERS = ["since", "before", "limit", "wait", "transport", "format", "q",
 
 
 def check_head(text, what):
-    """Each line of each head is one of our fields, and none was injected."""
+    """Check that each line of an answer's head is a valid header, and that none
+    was injected."""
     head = text.partition(b"\r\n\r\n")[0]
     lines = head.split(b"\r\n")
     assert re.fullmatch(rb"HTTP/1\.1 \d{3} [\x20-\x7e]*", lines[0]), (what,
@@ -307,8 +314,8 @@ def check_head(text, what):
 
 @pytest.mark.parametrize("end", LINE_ENDS)
 def test_460_20_no_header_from_a_url(server, end):
-    """Nothing of a path or parameter enters a head, in any answer: news, an
-    error, a history with its ETag, an OPTIONS, a 401."""
+    """No part of a path or parameter gets into the head of an answer, whether
+    it is news, an error, a history with an ETag, an OPTIONS or a 401."""
     for path in ("/comet/a", "/comet/secret/", "/comet/members/",
                  "/chat/backend.php", "/clock/backend.php/", "/static.txt"):
         for method in ("HEAD", "OPTIONS", "DELETE", "POST"):
@@ -339,9 +346,8 @@ VALUES = ["a\rX-Injected: yes", "a\nX-Injected: yes", "a\0b", "\u2028",
 
 @pytest.mark.parametrize("name", HEADERS)
 def test_460_21_no_header_from_a_header(server, name):
-    """Nothing of a request header enters the head of an answer either.
-    Headers that make some servers use another URL, method or address have no
-    effect here."""
+    """No part of a request's headers gets into the head of an answer. Headers
+    that name another URL, method or address to some servers have no effect."""
     before = server.rows("header")
     for value in VALUES:
         for method, target in (("GET", "/comet/counted?wait=0&since=0"),
@@ -364,7 +370,7 @@ NAMES = ["a\r\nid: 9\r\ndata: forged\r\n\r\n", "a\n\ndata: forged\n\n", "\ufeff"
 
 
 def events(server, target, count):
-    """The events of a stream, and its text."""
+    """Return the events of a stream, and its text."""
     got, text = [], b""
     stream = EventStream(got.append)
     with server.raw() as conn:
@@ -379,8 +385,8 @@ def events(server, target, count):
 
 
 def test_460_22_authors(server):
-    """A user name looks like a line of a stream or a script: the name is
-    stored unchanged, and is text wherever it appears."""
+    """A user's name that looks like a line of a stream or like a script is
+    stored unchanged, and is plain text wherever it appears."""
     stored = []
     for name in NAMES:
         answer = server.request("POST", "/comet/members/a", b"x", dict(
@@ -394,7 +400,7 @@ def test_460_22_authors(server):
     answer = server.get("/comet/members/a?since=0&wait=0", me)
     assert [m["author"] for m in answer.json()["messages"]] == stored
     assert not re.search(rb"[\x00-\x1f<>]|\xe2\x80\xa8", answer.body)
-    # a client that did not authenticate sets no author
+    # A client that has not authenticated cannot set an author.
     answer = server.request("POST", "/comet/nobody", b"x", dict(
         TEXT, **{"Authorization": me["Authorization"], "From": "me",
                  "X-Remote-User": "me", "Remote-User": "me"}))
@@ -402,16 +408,15 @@ def test_460_22_authors(server):
     assert server.history("nobody")[0]["author"] is None
 
 
-# Texts that look like fields of a stream.  Another program can write them into
-# the database.
+# Texts that look like fields of a stream, as another program may store them.
 FORGED = ["a\nid: 9\ndata: forged\n\n", "a\r\rdata: forged\r\r", "\ufeffa",
           "a\n\nevent: forged\ndata: forged\n\n", ":a", "a\u2028b\u2029",
           "retry: 1", "</script><script>comet(1)</script>", "<!--", "a\0b"]
 
 
 def test_460_23_fields_from_outside(server):
-    """Types, authors and channels from another program, with any content: each
-    row makes one event with its own id, and one script."""
+    """Another program may store any text as type, author and body.  Each row is
+    one event with its own id, and one script."""
     with sqlite3.connect(server.db, timeout=10) as db:
         db.execute("PRAGMA ignore_check_constraints=ON")
         for text in FORGED:
@@ -466,15 +471,15 @@ def table_of(server):
 
 @pytest.mark.parametrize("name", PARAMETERS)
 def test_460_30_sql_in_parameters(server, name):
-    """No parameter becomes part of a statement: it is answered like any other
-    text, without messages of another channel, and nothing changes."""
+    """No parameter becomes part of an SQL statement.  It is answered like any
+    other text, gets no messages of another channel, and changes nothing."""
     before, schema = table_of(server), sqlite(
         server.db, "SELECT sql FROM sqlite_master;")
     for text in INJECTIONS:
         for base in ("/comet/open?wait=0&since=0",
                      "/chat/backend.php?timestamp=0"):
             if name == "msg" and base.startswith("/chat"):
-                continue        # publishing is tested below
+                continue        # a later test publishes
             answer = ask(server, "GET", "%s&%s=%s"
                          % (base, name, quote(text)))
             assert status_of(answer) in (200, 400, 403), (text, answer)
@@ -485,13 +490,13 @@ def test_460_30_sql_in_parameters(server, name):
 
 
 def test_460_31_sql_in_what_is_stored(server):
-    """Bodies, types, channels, keys and authors are stored unchanged, and
-    found by their own names only."""
+    """SQL in bodies, types, channels and keys is stored unchanged, and each
+    message is found by its own channel only."""
     for number, text in enumerate(INJECTIONS):
         key = re.sub("[^!-~]", "_", text)[:200]
         channel = "sql " + text.replace("/", "_")
         headers = dict(TEXT, **{"Idempotency-Key": key})
-        # types that begin with @ are the server's own
+        # (types that begin with @ are reserved)
         kind = text.replace("@", "a")
         target = "/comet/%s?type=%s" % (quote(channel), quote(kind))
         answer = server.request("POST", target, text.encode(), headers)
@@ -509,8 +514,8 @@ def test_460_31_sql_in_what_is_stored(server):
 # -- JSON that is not a script -------------------------------------------------
 
 def test_460_40_no_jsonp(server):
-    """Parameters that enable JSONP elsewhere have no effect here: every answer
-    is JSON, never a script, and never sniffed."""
+    """Parameters that mean JSONP elsewhere have no effect.  Every answer is
+    JSON, is not a script, and forbids sniffing."""
     for target in ("/comet/open?since=0&wait=0", "/comet/open?since=never",
                    "/c0/backend.php?timestamp=0", "/comet/open?transport=<b>",
                    "/comet?channel=<script>alert(1)</script>",
@@ -531,7 +536,7 @@ def test_460_40_no_jsonp(server):
 # -- DNS rebinding -------------------------------------------------------------
 
 def rebound_block():
-    """What conf/demo.conf.in configures against DNS rebinding."""
+    """Return what conf/demo.conf.in configures against DNS rebinding."""
     with open(os.path.join(REPO, "conf", "demo.conf.in")) as file:
         found = re.search(r"^StrictHostCheck On\n<VirtualHost .*?"
                           r"</VirtualHost>\n", file.read(), re.M | re.S)
@@ -540,9 +545,9 @@ def rebound_block():
 
 @pytest.mark.parametrize("strict", [True, False], ids=["strict", "lax"])
 def test_460_45_rebinding(make_server, strict):
-    """A page's own name is re-pointed at this machine (DNS rebinding), so both
-    have one origin.  With `make run`'s configuration its requests are refused;
-    without it they are answered, as the manual warns."""
+    """A page points its own host name at this machine (DNS rebinding), so that
+    both have one origin.  The configuration of `make run` refuses its requests.
+    Without this configuration they are answered, as the manual warns."""
     server = make_server(conf=rebound_block() if strict else "")
     server.post("x", "known")
     own = "rebound.example:%d" % server.port

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Request smuggling: no part of a body is ever taken for a request, whatever
-happens to the request to which the body belongs."""
+"""Request smuggling: no part of a body is ever read as a request, however the
+request with this body is answered."""
 
 import re
 
@@ -38,8 +38,8 @@ ErrorDocument 403 /static.txt
 RedirectMatch "^/moved" /static.txt
 """}
 
-# The bodies contain a request: if it were read as one, its message would be
-# stored and the access log would show it.
+# Each body contains this request.  If it were read as a request, its message
+# would be stored, and the access log would show it.
 SMUGGLED = (b"POST /comet/smuggled HTTP/1.1\r\nHost: x\r\n"
             b"Content-Type: text/plain\r\nContent-Length: 1\r\n\r\nx")
 ENDING = b"GET /static.txt?end HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
@@ -50,7 +50,7 @@ CROSS = {"Origin": "http://evil.example", "Sec-Fetch-Site": "cross-site"}
 PREFLIGHT = {"Origin": "https://app.example",
              "Access-Control-Request-Method": "POST"}
 
-# name: method, target, headers, permitted answers
+# name: method, target, headers, permitted statuses
 REQUESTS = {
     "poll": ("GET", "/comet/x", {}, {200}),
     "poll-of-old-news": ("GET", "/comet/seed?since=0", {}, {200}),
@@ -87,7 +87,7 @@ REQUESTS = {
 
 
 def chunked(data, size=50):
-    """`data` in chunks, with a chunk extension and a trailer."""
+    """Return the data in chunks with an extension, and with a trailer."""
     pieces = [data[i:i + size] for i in range(0, len(data), size)]
     return b"".join(b"%x;ext=\"1\"\r\n%s\r\n" % (len(p), p) for p in pieces) \
         + b"0\r\nX-Trailer: 1\r\n\r\n"
@@ -98,12 +98,13 @@ def sized(data):
 
 
 def ending_first(data):
-    """`data` behind an empty chunked body, for a parser that reads chunks."""
+    """Put an empty chunked body before the data: it ends there for a parser
+    that reads chunks."""
     return b"0\r\n\r\n" + data
 
 
-# Each function takes a body, and returns the rest of the request head and all
-# that follows the head.
+# Each function takes a body.  It returns the rest of the head, and the body as
+# it is sent.
 BODIES = {
     "length": sized,
     "length-expect": lambda data: b"Expect: 100-continue\r\n" + sized(data),
@@ -119,7 +120,8 @@ BODIES = {
     "upgrade": lambda data: b"Connection: Upgrade, keep-alive\r\n"
     b"Upgrade: example/1\r\n" + sized(data),
 }
-# Bodies that can be read in two ways; a proxy may have chosen either.
+# Bodies that can be read in two ways.  A proxy in front may read them in
+# either.
 AMBIGUOUS = {
     "length-and-chunked": lambda data: b"Content-Length: %d\r\n"
     b"Transfer-Encoding: chunked\r\n\r\n%s"
@@ -162,25 +164,24 @@ def seeded(shared_server):
 
 
 def drain(conn):
-    """Read until the server closes."""
+    """Read until the server closes; return everything."""
     try:
         while conn.fill():
             pass
     except ConnectionResetError:
-        pass        # the server closed before it read all our bytes
+        pass        # it closed before it had read everything
     conn.close()
     return conn.buffer
 
 
-# At most as many publish at once as the server has places.  Where a commit
-# takes long, further ones get a 503.
+# How many connections are used at once: not more than may publish, since others
+# could get a 503 if a commit takes long.
 AT_ONCE = 5
 
 
 def talk(server, requests):
-    """Send each text on a connection of its own, several at once; return what
-    comes back.  Streams with something behind them may last until their
-    lifetime ends."""
+    """Send each text on its own connection, several at once; return the
+    answers. A stream with bytes behind it may last until its lifetime ends."""
     texts = []
     for i in range(0, len(requests), AT_ONCE):
         conns = []
@@ -192,14 +193,14 @@ def talk(server, requests):
 
 
 def answers(text):
-    """The status of each answer, without interim answers."""
+    """Return the status of each final answer."""
     return [int(s) for s in re.findall(
         rb"(?:\A|(?<=\n)|(?<=[^\n]))HTTP/1\.[01] ([2-5]\d\d) ", text)]
 
 
 def body_for(name):
-    """Return a body that contains a request. It is longer than the endpoint
-    accepts if the request's name is "too-long"."""
+    """Return a body that contains a request.  For the name "too-long" it is
+    longer than the endpoint accepts."""
     if name == "too-long":
         return b"x" * 3000 + b"\r\n\r\n" + SMUGGLED
     return SMUGGLED
@@ -216,7 +217,7 @@ def head_of(name):
 
 
 def check_not_smuggled(server, name):
-    """Check that no part of a body became a request."""
+    """Check that no part of a body was read as a request."""
     got = [line for line in server.access_lines()
            if "smuggled" in line or "X-Trailer" in line]
     assert not got, (name, got)
@@ -225,8 +226,8 @@ def check_not_smuggled(server, name):
 
 @pytest.mark.parametrize("name", list(REQUESTS))
 def test_462_01_a_body_is_a_body(server, name):
-    """For any request, however it is answered: its body is read as a body, or
-    the connection ends.  The next request is the next request."""
+    """However a request is answered, its body is read as a body, or the
+    connection ends. So the next request is read as the next request."""
     allowed = REQUESTS[name][3]
     texts = talk(server, [head_of(name) + make(body_for(name)) + ENDING
                           for make in BODIES.values()])
@@ -242,8 +243,8 @@ def test_462_01_a_body_is_a_body(server, name):
 
 @pytest.mark.parametrize("kind", list(AMBIGUOUS))
 def test_462_02_ambiguous(server, kind):
-    """A proxy might see another end of the body: nothing after it is answered
-    on that connection."""
+    """If a proxy might see another end of the body, nothing after the body is
+    answered on this connection."""
     names = ("poll", "history", "events", "clock", "classic", "publish",
              "cross-site", "bad-cursor", "other-method", "preflight")
     texts = talk(server, [head_of(name) + AMBIGUOUS[kind](SMUGGLED) + ENDING
@@ -259,8 +260,7 @@ def test_462_02_ambiguous(server, kind):
 @pytest.mark.both_paths
 @pytest.mark.parametrize("name", ["events", "iframe", "clock"])
 def test_462_03_behind_a_stream(server, name):
-    """Bytes sent behind a stream, at once or later, are not taken for a
-    request."""
+    """Bytes behind a stream, at once or later, are not read as a request."""
     method, target, headers, _ = REQUESTS[name]
     for pause in (False, True):
         with server.raw() as conn:
@@ -278,8 +278,8 @@ def test_462_03_behind_a_stream(server, name):
 
 
 def test_462_04_in_pieces_behind_a_poll(server):
-    """Bytes behind a poll may arrive in any pieces: together they form the one
-    next request, even if its body looks like a request."""
+    """Bytes behind a poll may arrive in any pieces.  Together they are one
+    request, even if its body looks like another one."""
     follow = b"POST /comet/pieces HTTP/1.1\r\nHost: x\r\n" \
         b"Content-Type: text/plain\r\nContent-Length: %d\r\n\r\n%s" \
         % (len(SMUGGLED), SMUGGLED)
@@ -289,7 +289,7 @@ def test_462_04_in_pieces_behind_a_poll(server):
             conn.request("GET", "/comet/empty")
             server.wait_waiting(1, "poll")
             conn.send(follow[:cut])
-            answer = conn.answer()          # the next bytes end the poll
+            answer = conn.answer()          # the first bytes end the poll
             assert answer.status == 200 and not answer.json()["messages"]
             conn.send(follow[cut:])
             conn.method = "POST"
@@ -302,14 +302,15 @@ def test_462_04_in_pieces_behind_a_poll(server):
 
 
 def test_462_05_while_the_hub_answers(server):
-    """Requests arrive at the moment the poll before them is answered."""
+    """A request that arrives while the poll before it is being answered gets
+    its own answer."""
     while_the_hub_answers(server, 150)
 
 
 def test_462_06_publishing_behind_ones_own_poll(server):
-    """A client publishes behind its own poll on the same channel: the poll
-    ends, the publish is acknowledged, and the next poll has the message,
-    always in this order."""
+    """A client publishes behind its own poll of the same channel.  The poll
+    ends, the publish is acknowledged, and the next poll has the message, always
+    in this order."""
     with server.raw() as conn:
         cursor = server.post("own", "first")
         for number in range(20):
@@ -329,8 +330,8 @@ def test_462_06_publishing_behind_ones_own_poll(server):
                                     "/comet/seed?wait=0",
                                     "/chat/backend.php?timestamp=0"])
 def test_462_07_in_pieces_after_an_answer(server, target):
-    """After an immediate answer the connection is idle.  Bytes that arrive
-    then, in any pieces, form the one next request."""
+    """After an immediate answer the connection is idle.  Bytes that then arrive
+    in any pieces are one request."""
     server.publish("x")
     follow = b"POST /comet/rested HTTP/1.1\r\nHost: x\r\n" \
         b"Transfer-Encoding: chunked\r\nContent-Type: text/plain\r\n\r\n" \
@@ -354,6 +355,6 @@ def test_462_07_in_pieces_after_an_answer(server, target):
 
 @pytest.mark.event
 def test_462_08_polls_that_the_hub_answers(server):
-    """CometFastPoll: a client sends all kinds of requests between polls that
-    the hub answers by their bytes."""
+    """With CometFastPoll a client sends all kinds of requests between polls.
+    The hub answers the polls, and each request gets its own answer."""
     assert polls_that_the_hub_answers(server, 60) > 60

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Random requests, compared with a reference; `make torture` tries more.  Also
-a request body for which there is no memory."""
+a request body for which there is not enough memory."""
 
 import subprocess
 
@@ -14,8 +14,8 @@ SERVER = {"conf": CONF}
 
 @pytest.mark.parametrize("compare", COMPARED, ids=lambda c: c.__name__)
 def test_464_60_parsing(server, compare):
-    """Each request is accepted or refused as by the reference, and the same is
-    stored or read."""
+    """The server accepts and refuses the same requests as the reference, and
+    stores or reads the same."""
     compare(server, 1000)
 
 
@@ -42,8 +42,8 @@ void *realloc(void *old, size_t size)
 @pytest.mark.skipif(SANITIZER != "none",
                     reason="a sanitizer's runtime wants these calls itself")
 def test_464_65_no_memory_for_a_body(make_server, tmp_path):
-    """If no memory is left for a body, the answer is 503 with a retry time,
-    and nothing is stored."""
+    """If there is no memory for a body, the answer is 503 with Retry-After, and
+    nothing is stored."""
     source, shim = tmp_path / "shim.c", tmp_path / "shim.so"
     source.write_text(SHIM)
     subprocess.run(["gcc", "-shared", "-fPIC", "-O1", "-o", str(shim),

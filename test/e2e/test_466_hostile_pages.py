@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Hostile pages in a real headless Chromium: what other sites can make a
-browser send, what they can read, and what hostile messages can do in our
+"""Hostile pages and messages in a real headless Chromium: what other sites can
+make a browser send, what they can read, and what hostile messages can do to our
 pages."""
 
 import os
@@ -14,16 +14,18 @@ from httpd_env import Httpd, sqlite
 
 pytestmark = [pytest.mark.browser, pytest.mark.bound(90)]
 
-# Names of other sites.  All resolve to this machine; over plain HTTP none of
-# them is trustworthy, so Chromium sends no Sec-Fetch-* there.  What it sends and
-# lets a page read does not depend on the page's process, so all frames share one.
+# Names of other sites, all of which resolve to this machine.  Over plain HTTP
+# Chromium trusts none of them, so it sends them no Sec-Fetch-*.  All frames
+# share one process, because what Chromium sends and lets a page read does not
+# depend on the process.
 FLAGS = ("--host-resolver-rules=MAP *.test 127.0.0.1",
          "--ignore-certificate-errors", "--disable-popup-blocking",
          "--disable-site-isolation-trials", "--renderer-process-limit=1",
          "--disable-features=IsolateOrigins,site-per-process,"
          "SpareRendererForSitePerProcess")
 
-# The page of the other site.  `base` is the victim; each way sends its name.
+# The page of the other site.  `base` is the victim's URL.  Each way of sending
+# a request puts its own name into it.
 ATTACK = """<!DOCTYPE html><meta charset="utf-8">%s<title>attack</title>
 <body><script>
 const base = new URL(location).searchParams.get('base');
@@ -111,8 +113,8 @@ for (const [way, act] of Object.entries(WAYS)) {
 </script>
 """
 
-# What the victim's own page may publish by the same means: by a form or a
-# script, and by a GET that can be told to come from a script.
+# The ways by which the victim's own page may publish: forms, scripts, and a GET
+# that provably comes from a script.
 OWN = {"form", "fetch", "fetch-no-referrer", "fetch-cors",
        "fetch-keepalive", "xhr", "beacon", "beacon-form", "asks-json",
        "asks-key", "asks-xhr", "asks-put", "post-classic"}
@@ -120,7 +122,7 @@ OWN_BY_FETCH_METADATA = {"get-fetch", "get-fetch-cors", "source",
                          "form-no-referrer"}
 
 SITES = {
-    # no Sec-Fetch-*: plain HTTP to names other than localhost
+    # no Sec-Fetch-*: plain HTTP to a name other than localhost
     "http": ("http://evil.test:{port}", "http://victim.test:{port}", ""),
     "http-no-referrer": ("http://evil.test:{port}",
                          "http://victim.test:{port}",
@@ -153,7 +155,7 @@ def tools():
 
 @pytest.fixture(autouse=True)
 def tabs(chromium):
-    """Pages are closed before the server is checked."""
+    """Close the pages after each test, before the server is checked."""
     yield
     chromium.reset()
 
@@ -173,8 +175,8 @@ def shared_server():
 
 @pytest.fixture(scope="module")
 def chromium(shared_server):
-    """A Chromium that ends before the server: over TLS each connection that it
-    opened in advance holds a thread until then."""
+    """Yield a Chromium that ends before the server, because each TLS connection
+    that it has opened in advance holds a thread of the server."""
     browser = Browser(shared_server.port, FLAGS, windows=True)
     yield browser
     browser.close()
@@ -189,7 +191,7 @@ def open_page(browser, server, url):
 
 
 def arrived(server, ways):
-    """Return the ways whose requests have arrived."""
+    """Return the ways by which requests have arrived."""
     log = server.access_log()
     return {way for way in ways
             if "forged-%s " % way in log or "way=%s " % way in log}
@@ -206,7 +208,7 @@ def attack(browser, server, site, head):
                        "%s/attack.html?base=%s" % (attacker, victim))
     ways = wait_until(lambda: driver.execute_script(
         "return window.thrown && window.ways"), 10, "the page")
-    # all ways must arrive, so that each one has really been tested
+    # The requests of all ways must arrive, so that each way has been tested.
     wait_until(lambda: len(arrived(server, ways)) == len(ways), 15,
                "requests by all ways; missing: %s, thrown: %s"
                % (set(ways) - arrived(server, ways),
@@ -221,11 +223,11 @@ def stored(server):
 
 @pytest.mark.parametrize("name", list(SITES))
 def test_466_50_forged(chromium, shared_server, name):
-    """A foreign page makes the browser publish in thirty-five ways: each
-    request arrives, and nothing is stored."""
+    """A page of another site makes the browser publish in thirty-five ways.
+    Each request arrives, and nothing is stored."""
     attacker, victim, head = SITES[name]
     driver, _ = attack(chromium, shared_server, (attacker, victim), head)
-    # finally the page navigates there itself, by a link and by a form
+    # At last the page itself navigates to the victim, by a form and by a link.
     base = victim.format(port=shared_server.port,
                          tls_port=shared_server.tls_port)
     driver.execute_script("form('top-form', 'post', '', undefined, '_top')")
@@ -245,9 +247,9 @@ def test_466_50_forged(chromium, shared_server, name):
     ("http://victim.test:{port}", set()),
     ("http://127.0.0.1:{port}", OWN_BY_FETCH_METADATA)])
 def test_466_51_own(chromium, shared_server, own, more):
-    """The victim's own page tries the same thirty-five ways.  A script or form
-    publishes, so the ways do work.  An image, a frame or a link, which a
-    visitor may have put there, does not."""
+    """The victim's own page tries the same thirty-five ways.  Its scripts and
+    forms publish, so these ways do work.  Images, frames and links, which a
+    visitor may have put there, do not."""
     attack(chromium, shared_server, (own, own), "")
     want = {"forged-" + way for way in OWN | more} \
         | {"msg=forged-form-text\r\n", "PING"}
@@ -256,8 +258,8 @@ def test_466_51_own(chromium, shared_server, own, more):
     assert stored(shared_server) == want
 
 
-# A page that tries to read the victim's answers; successful ways are listed in
-# `leaked`.
+# A page that tries to read the victim's answers.  `leaked` lists what it has
+# read.
 SPY = """<!DOCTYPE html><meta charset="utf-8"><title>spy</title>
 <body><script>
 const base = new URL(location).searchParams.get('base');
@@ -354,8 +356,8 @@ SECRET = "a private word"
 @pytest.mark.parametrize("name", ["http", "local", "https",
                                   "https-sub-domain"])
 def test_466_52_read(chromium, shared_server, name):
-    """A foreign page tries in twenty-five ways to read a public channel: it
-    gets nothing, not even from an error's text."""
+    """A page of another site tries in twenty-five ways to read a public
+    channel. It reads nothing, not even an error's text."""
     attacker, victim, _ = SITES[name]
     server = shared_server
     sqlite(server.db, "DELETE FROM message; INSERT INTO message(channel, "
@@ -366,7 +368,7 @@ def test_466_52_read(chromium, shared_server, name):
     ports = {"port": server.port, "tls_port": server.tls_port}
     driver = open_page(chromium, server, "%s/spy.html?base=%s" % (
         attacker.format(**ports), victim.format(**ports)))
-    # streams last two seconds here (CometMaxLifetime)
+    # (streams end after two seconds, by CometMaxLifetime)
     wait_until(lambda: driver.execute_script(
         "return window.left && window.left().length === 0"), 15,
         "all ways to end")
@@ -378,14 +380,14 @@ def test_466_52_read(chromium, shared_server, name):
     assert not [seen for seen in leaked if "private word" in seen
                 or "called" in seen or "published" in seen
                 or "expected" in seen], leaked
-    # a load that is no script does not say why it failed
+    # If an answer is not a script, the browser does not say why it failed.
     assert {seen for seen in leaked if seen.startswith("error ")} \
         <= {"error Script error."}, leaked
 
 
 def test_466_53_read_by_oneself(chromium, shared_server):
-    """The victim's own page can read by the same ways, so there was something
-    to read."""
+    """The victim's own page reads the messages in the same ways, so there was
+    something to read."""
     own = "http://127.0.0.1:%d" % shared_server.port
     sqlite(shared_server.db, "DELETE FROM message; INSERT INTO message("
            "channel, body) VALUES('private', '%s'), ('c0', '%s');"
@@ -414,8 +416,8 @@ HOSTILE = ["<img src=x onerror=hit=1>", "</script><script>hit=1</script>",
 
 
 def hostile_rows(server, channel):
-    """Rows whose every column is hostile, as a program that writes to the file
-    can insert them, whatever the schema says."""
+    """Insert rows whose columns all contain hostile text, ignoring the schema's
+    checks."""
     with sqlite3.connect(server.db, timeout=10) as db:
         db.execute("PRAGMA ignore_check_constraints=ON")
         for text in HOSTILE:
@@ -426,8 +428,8 @@ def hostile_rows(server, channel):
 @pytest.mark.parametrize("page", ["/chat/", "/chat/original.html",
                                   "/console/"])
 def test_466_54_our_pages(chromium, make_server, page):
-    """Today's chat, the original and the console show markup in bodies, types,
-    authors and names as text, live and replayed."""
+    """Today's chat, the original chat and the console show markup in a message
+    as plain text, live and in the history."""
     server = make_server(start=False, conf="CometSearch on\n"
                          '<Location "/comet">\nCometMulti on\n</Location>\n'
                          + CONF)

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The manual's rules for protecting a channel: each one works, or fails, as the
-manual says."""
+"""The manual's rules that should protect a channel: each works, or fails, as
+the manual says."""
 
 import html
 import os
@@ -15,7 +15,8 @@ DETOURS = ("/comet/x/../secret", "/comet/%73ecret", "//comet//secret")
 
 
 def rules():
-    """Return the kind and the configuration of each fragment of the page."""
+    """Return the kind and the configuration of each rule on the manual's
+    page."""
     with open(os.path.join(REPO, "htdocs", "manual", "security.html"),
               encoding="utf-8") as page:
         return [(kind, html.unescape(text)) for kind, text in re.findall(
@@ -26,7 +27,8 @@ def rules():
 @pytest.mark.parametrize("kind, rule", rules(), ids=lambda text: " ".join(
     text.split()[:3]))
 def test_468_70_rules(make_server, kind, rule):
-    """Each rule of the page, on a server of its own."""
+    """A rule protects a channel, has no effect, or can be evaded, as its kind
+    says."""
     server = make_server(conf=rule)
     query = SECRET[len("/comet/secret"):]
     direct = server.get(SECRET).status
@@ -40,7 +42,7 @@ def test_468_70_rules(make_server, kind, rule):
     else:
         assert kind == "evaded" and direct == posted == 403
         assert 200 in detours
-    # and the rule protects nothing else
+    # A rule does not protect other channels.
     if "public/*" not in rule and 'Directory "/"' not in rule:
         assert server.get("/comet/open?wait=0").status == 200
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The files that the module creates, and what it keeps out of the log."""
+"""The files that the module makes, and what it keeps out of the log."""
 
 import contextlib
 import os
@@ -13,7 +13,7 @@ from httpd_env import (ORDINARY, SANITIZER, give, is_root, sqlite,
                        wait_until)
 
 SECRET = "s3cr3t"
-# One secret of each kind; none may be in the log.
+# A secret of each kind.  None of them may be in the log.
 BODY, COOKIE, PASSWORD, QUERY, KEY, AUTHOR = (
     "%s-%s" % (SECRET, what)
     for what in ("body", "cookie", "password", "query", "key", "author"))
@@ -22,12 +22,12 @@ HEADERS = {"Content-Type": "text/plain", "Cookie": "session=" + COOKIE,
 
 
 def under(umask):
-    """A command that starts the server with a different umask."""
+    """Return a command that starts the server with this umask."""
     return ["sh", "-c", 'umask %03o; exec "$@"' % umask, "sh"]
 
 
 def modes(folder):
-    """name: (mode, owner, group) of all files in a folder."""
+    """Return {name: (mode, owner, group)} for all files of a folder."""
     found = {}
     for name in sorted(os.listdir(folder)):
         info = os.lstat(os.path.join(folder, name))
@@ -40,14 +40,14 @@ def modes(folder):
 @pytest.mark.skipif(SANITIZER == "tsan", reason="libtsan ends the shell")
 @pytest.mark.parametrize("umask", [0o000, 0o022, 0o027, 0o077])
 def test_470_01_modes(make_server, umask):
-    """Whatever the umask, the database and its side files have mode 0660, the
-    children's user and the folder's group.  No other file is made."""
+    """Whatever the umask is, the database's files have mode 0660, the
+    children's user and the folder's group.  There are no other files."""
     server = make_server(children=2, wrapper=under(umask),
                          conf="CometSearch on\nCometRetain count=50\n")
     folder = os.stat(server.data)
     text = "".join('{"body": "%d %s"}\n' % (i, "x" * 3000)
                    for i in range(300))
-    for _ in range(3):      # enough for a checkpoint and retention
+    for _ in range(3):      # enough for a checkpoint and for retention
         answer = server.request("POST", "/comet/chat", text,
                                 {"Content-Type": "application/x-ndjson"})
         assert answer.status == 201, answer
@@ -62,7 +62,8 @@ def test_470_01_modes(make_server, umask):
 
 
 def test_470_02_nothing_elsewhere(make_server):
-    """No file is made outside the store's folder and httpd's own."""
+    """The module makes no temporary files, and no files in httpd's run
+    folder."""
     server = make_server(start=False)
     scratch = os.path.join(server.root, "tmp")
     os.mkdir(scratch)
@@ -86,8 +87,8 @@ def check_folder_warning(server, mode, wanted):
 
 
 def test_470_03_configtest_folder(make_server):
-    """httpd -t warns of a folder that others may write to and that has no
-    setgid bit, with the command that helps; a start warns, too."""
+    """httpd -t warns of a folder that its group may write to without the setgid
+    bit, and names the command that helps.  A start warns, too."""
     server = make_server(start=False, parent=ORDINARY)
     for mode, wanted in ((0o770, True), (0o2770, False),
                          (0o700, False), (0o750, False), (0o755, False)):
@@ -120,7 +121,7 @@ def stream(server):
 
 
 def bad_requests(server):
-    """Requests with every fault that is refused."""
+    """Send a request with each fault that is refused."""
     for method, target, headers, body in (
             ("POST", "/comet/chat", {"Content-Type": "text/plain"},
              b"\xff" + BODY.encode()),
@@ -143,14 +144,15 @@ def bad_requests(server):
         answer = server.request(method, target, body,
                                 dict(HEADERS, **headers))
         assert 400 <= answer.status < 500, (method, target, answer)
-    with Raw(server.port) as conn:      # breaks off within its body
+    with Raw(server.port) as conn:      # it ends within its body
         conn.send(b"POST /comet/chat HTTP/1.1\r\nHost: x\r\nContent-Type: "
                   b"text/plain\r\nContent-Length: 900\r\n\r\n" +
                   BODY.encode())
 
 
 def faults(server):
-    """Cause each fault that is logged: locked, not a database, deleted."""
+    """Cause each fault that is logged: the store is locked, is not a database,
+    is deleted."""
     lock = sqlite3.connect(server.db, isolation_level=None)
     lock.execute("BEGIN IMMEDIATE")
     for _ in range(4):
@@ -158,7 +160,7 @@ def faults(server):
     lock.execute("ROLLBACK")
     lock.close()
     for end in ("", "-wal", "-shm"):
-        with contextlib.suppress(FileNotFoundError):    # closed by httpd
+        with contextlib.suppress(FileNotFoundError):    # httpd has closed it
             os.unlink(server.db + end)
     with open(server.db, "w", encoding="utf-8") as out:
         out.write("no database, and %s" % BODY)
@@ -177,8 +179,8 @@ def faults(server):
 
 
 def test_470_10_no_secrets_in_the_log(make_server):
-    """Whatever fails, the error log at LogLevel warn contains nothing of a
-    request or a message."""
+    """Whatever fails, the error log at LogLevel warn has no part of a request
+    or a message."""
     server = make_server(conf="CometPublishTimeout 200ms\nCometSearch on\n"
                          "LogLevel warn\nCometMulti on\n")
     server.allow_log.append("comet")
