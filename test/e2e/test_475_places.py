@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where the database may be, and httpd's advice when the place is bad."""
+"""Where the database may be, and what httpd advises if the place is bad."""
 
 import contextlib
 import grp
@@ -33,7 +33,7 @@ def try_post(server, text="x"):
 
 @contextlib.contextmanager
 def bound(source, target):
-    """Mount `source` at `target` as well."""
+    """Mount `source` at `target`, too, while the context is open."""
     done = subprocess.run(["mount", "--bind", source, target],
                           stderr=subprocess.PIPE, timeout=20)
     if done.returncode:
@@ -50,14 +50,14 @@ def tester(make_server):
 
 
 def make_database(server):
-    """A database that httpd made and closed."""
+    """Let httpd make a database and close it."""
     server.start()
     server.post("chat", "first")
     server.stop()
 
 
 def configtest_by(server, wrapper, conf):
-    """httpd -t, run through another command."""
+    """Run httpd -t through another command."""
     path = server.conf_path(server.config_text(conf), "test.conf")
     done = subprocess.run(wrapper + server.command("-t", "-f", path),
                           stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
@@ -71,8 +71,8 @@ def configtest_by(server, wrapper, conf):
 
 @ROOT_ONLY
 def test_475_01_file_mounted_before_the_start(make_server):
-    """configtest refuses a database that is mounted as a single file: its log
-    would be outside the mount, and lost with the container."""
+    """configtest refuses a database that is mounted as a single file. Its log
+    would be outside the mount, and so would be lost with the container."""
     server = make_server(start=False)
     make_database(server)
     host = os.path.join(server.root, "host.db")
@@ -88,8 +88,8 @@ def test_475_01_file_mounted_before_the_start(make_server):
 
 @ROOT_ONLY
 def test_475_02_file_mounted_while_running(make_server):
-    """The file is mounted while httpd runs: nothing is acknowledged until the
-    mount is gone."""
+    """If the file is mounted while httpd runs, nothing is acknowledged until
+    the mount is gone."""
     server = make_server()
     server.post("chat", "first")
     host = os.path.join(server.root, "host.db")
@@ -107,8 +107,9 @@ def test_475_02_file_mounted_while_running(make_server):
 
 
 def test_475_03_hard_link(make_server):
-    """A hard link to the file: configtest and start warn of it, publishing is
-    refused, reading works; without the link everything works again."""
+    """While the file has a hard link, configtest and the log warn of it,
+    publishing is refused, and reading works.  Without the link everything works
+    again."""
     server = make_server()
     other = os.path.join(server.root, "other.db")
     server.post("chat", "first")
@@ -118,7 +119,7 @@ def test_475_03_hard_link(make_server):
     assert [m["body"] for m in server.history("chat")] == ["first"]
     code, text = server.configtest(store(server.db))
     assert code == 0 and "more than one hard link" in text, text
-    server.graceful()       # a child that opens it now refuses, too
+    server.graceful()       # a child that opens the file now refuses, too
     assert try_post(server).status == 503
     assert [m["body"] for m in server.history("chat")] == ["first"]
     assert server.error_log().count("nothing can be published") == 1
@@ -129,8 +130,8 @@ def test_475_03_hard_link(make_server):
 
 
 def test_475_04_dangling_link(make_server):
-    """A symbolic link to a missing file: the file and its log are made where
-    the link leads, and both names are one store."""
+    """If the path is a symbolic link to a missing file, httpd makes the file
+    and its log where the link leads.  Both names are one store."""
     server = make_server(start=False, comet="load")
     real = os.path.join(server.data, "real.db")
     link = os.path.join(server.root, "link.db")
@@ -151,8 +152,8 @@ def test_475_04_dangling_link(make_server):
 
 
 def test_475_05_becomes_a_link(make_server):
-    """A symbolic link replaces the database while httpd runs: its log would be
-    beside another file, so publishing is refused."""
+    """If a symbolic link replaces the database while httpd runs, publishing is
+    refused, because the log would be beside another file."""
     server = make_server()
     server.post("chat", "first")
     real = os.path.join(server.root, "moved.db")
@@ -169,7 +170,7 @@ def test_475_05_becomes_a_link(make_server):
 
 @ROOT_ONLY
 def test_475_06_folder_mounted_twice(make_server):
-    """A folder that is mounted at two places holds one store."""
+    """A folder that is mounted in two places has one store."""
     server = make_server(start=False, comet="load")
     again = os.path.join(server.root, "again")
     os.mkdir(again)
@@ -183,18 +184,18 @@ def test_475_06_folder_mounted_twice(make_server):
         assert code == 0, text
 
 
-# -- folders that must not be written ------------------------------------------
+# -- folders that httpd must not write to --------------------------------------
 
 def test_475_10_folder_of_the_configuration(tester):
-    """A folder that holds httpd's configuration, at any depth, is refused,
-    without a command that would give it away."""
+    """A folder that contains httpd's configuration, at any depth, is refused.
+    No command is proposed that would give the folder away."""
     extra = os.path.join(tester.root, "extra", "deep")
     os.makedirs(extra)
     with open(os.path.join(extra, "more.conf"), "w",
               encoding="utf-8") as out:
         out.write("ServerAdmin a@example\n")
     include = 'Include "{root}/extra/deep/*.conf"\n'
-    for line in (store("comet.db"),                 # ServerRoot
+    for line in (store("comet.db"),  # (these are relative to ServerRoot)
                  store("conf/comet.db"),
                  store("{root}/comet.db"),
                  include + store("{root}/extra/comet.db"),
@@ -210,7 +211,7 @@ def test_475_10_folder_of_the_configuration(tester):
 
 def test_475_11_world_writable_folder(tester):
     """A folder that everybody may write to is refused, with or without the
-    sticky bit, and without a command that gives permissions in it away."""
+    sticky bit. No command is proposed that would give permissions away."""
     folder = os.path.join(tester.root, "open")
     os.mkdir(folder)
     give(folder)
@@ -227,7 +228,7 @@ def test_475_11_world_writable_folder(tester):
 
 
 def warnings(server, path):
-    """What httpd -t says of the store; the test must pass."""
+    """Return what httpd -t says about a store.  The configtest must pass."""
     code, text = server.configtest(store(path))
     assert code == 0, text
     return text
@@ -237,8 +238,7 @@ def warnings(server, path):
 @pytest.mark.parametrize("folder", ["/var/lib", "/etc/comet-test-475", "/srv",
                                     "/var/opt", "/usr/local/src"])
 def test_475_12_advice_for_system_folders(tester, folder):
-    """httpd proposes no command for a system folder, not even for an empty
-    one."""
+    """httpd proposes no command for a system folder, even if it is empty."""
     made = not os.path.isdir(folder)
     if made:
         os.mkdir(folder)
@@ -254,8 +254,8 @@ def test_475_12_advice_for_system_folders(tester, folder):
 
 @ROOT_ONLY
 def test_475_13_advice_for_shared_folders(tester):
-    """httpd proposes to hand over a folder only if it holds nothing but
-    databases.  The same holds for the setgid bit."""
+    """httpd proposes a chown of a folder, or a setgid bit, only if the folder
+    contains nothing but databases."""
     folder = os.path.join(tester.root, "of root")
     os.mkdir(folder, 0o755)
     path = folder + "/comet.db"
@@ -270,15 +270,15 @@ def test_475_13_advice_for_shared_folders(tester):
     assert "setgid" in text and not COMMAND.search(text), text
     os.unlink(folder + "/secret.conf")
     assert "chmod g+s '%s'" % folder in warnings(tester, path)
-    os.rename(folder, folder + "'s")        # quotes cannot break the command
+    os.rename(folder, folder + "'s")        # a quote in the name
     text = warnings(tester, folder + "'s/comet.db")
     assert "setgid" in text and not COMMAND.search(text), text
 
 
 @ROOT_ONLY
 def test_475_14_supplementary_groups(tester):
-    """A permission that a supplementary group gives counts, and so does one
-    that a group removes."""
+    """A supplementary group may give a permission or take one away.  The advice
+    considers both."""
     groups = os.path.join(tester.root, "group")
     shutil.copy("/etc/group", groups)
     with open(groups, "a", encoding="utf-8") as out:
@@ -297,8 +297,8 @@ def test_475_14_supplementary_groups(tester):
 
 @ROOT_ONLY
 def test_475_15_whatever_cannot_be_written(make_server):
-    """A side file of another user and a parent folder that is closed to httpd
-    are reported as well; no command is proposed for parents."""
+    """httpd also reports a side file of another user, and a parent folder that
+    it may not enter.  It proposes no command for a parent folder."""
     server = make_server(start=False, parent=ORDINARY)
     make_database(server)
     for name in ("-wal", "-shm"):
@@ -320,7 +320,7 @@ def test_475_15_whatever_cannot_be_written(make_server):
 
 
 def let_daemon_write(path):
-    """Give a file an access control list with one more user."""
+    """Give a file an access control list that lets another user write to it."""
     user, write = pwd.getpwnam("daemon").pw_uid, 6
     entries = ((1, write, -1), (2, write, user), (4, write, -1),
                (16, write, -1), (32, 0, -1))
@@ -332,7 +332,8 @@ def let_daemon_write(path):
 
 
 def write_groups(server, name, member):
-    """Write a copy of /etc/group in which `name` has one member."""
+    """Write a copy of /etc/group in which the group `name` has one member;
+    return its path."""
     path = os.path.join(server.root, "group")
     with open("/etc/group", encoding="utf-8") as lines:
         kept = [line for line in lines if not line.startswith(name + ":")]
@@ -349,8 +350,9 @@ def write_groups(server, name, member):
     ("everybody", "every local user"), ("acl", "access control list"),
     ("side file", "every local user"), ("closed folder", None)])
 def test_475_16_others_may_write(make_server, what, who):
-    """A store that others than httpd's user and group may write: SQLite lets
-    them end children, so httpd -t and a start warn, naming one of them."""
+    """SQLite lets everybody who may write to a store end the server's children.
+    So httpd -t warns if others than httpd's user and group may, and names one
+    of them."""
     server = make_server(start=False)
     make_database(server)
     server.comet = "load"
@@ -364,7 +366,7 @@ def test_475_16_others_may_write(make_server, what, who):
                    'mount --bind "$0" /etc/group; exec "$@"', groups]
         if not own:
             os.chown(server.data, -1, 65500)
-            os.chmod(server.data, 0o2770)   # (chown takes the bit away)
+            os.chmod(server.data, 0o2770)   # (chown has removed the bit)
     elif what == "owner":
         os.chown(server.db, pwd.getpwnam("daemon").pw_uid, -1)
     elif what in ("everybody", "closed folder"):
@@ -395,7 +397,7 @@ def as_user(name):
 @ROOT_ONLY
 @pytest.mark.parametrize("closed", ["above", "above/data"])
 def test_475_20_configtest_without_permission(tester, closed):
-    """The user of httpd -t may not enter a folder: a warning says so;
+    """If the user of httpd -t may not enter a folder, a warning says so, and
     everything else is checked."""
     nobody = as_user("nobody")
     data = os.path.join(tester.root, "above", "data")
@@ -420,7 +422,8 @@ def test_475_20_configtest_without_permission(tester, closed):
 
 
 def write_key(server, folder):
-    """A secret as the manual has it made: httpd's group may read it."""
+    """Write a secret as the manual shows it, so that httpd's group may read
+    it."""
     folder = os.path.join(server.root, folder)
     os.makedirs(folder, exist_ok=True)
     path = os.path.join(folder, "comet.key")
@@ -434,12 +437,12 @@ def write_key(server, folder):
 @ROOT_ONLY
 @pytest.mark.parametrize("what", ["the file", "its folder"])
 def test_475_22_configtest_without_the_keys(tester, what):
-    """The user of httpd -t may not read a key: a warning says so; everything
-    else is checked."""
+    """If the user of httpd -t may not read a key, a warning says so, and
+    everything else is checked."""
     nobody = as_user("nobody")
     path = write_key(tester, "keys")
     if what == "its folder":
-        os.chmod(path, 0o644)   # (root would be told to change this)
+        os.chmod(path, 0o644)   # (root would be told to change this mode)
         os.chmod(os.path.dirname(path), 0o700)
     os.chmod(tester.data, 0o2755)
     with_key = store(tester.db) + (
@@ -462,8 +465,8 @@ def test_475_22_configtest_without_the_keys(tester, what):
 
 @ROOT_ONLY
 def test_475_23_configtest_without_the_database(tester):
-    """The user of httpd -t may not read the database: everything else is
-    checked, and nothing untrue is said of it."""
+    """If the user of httpd -t may not read the database, no warning is given,
+    and everything else is checked."""
     tester.comet = "demo"
     make_database(tester)
     tester.comet = "load"
@@ -478,7 +481,7 @@ def test_475_23_configtest_without_the_database(tester):
 
 @ROOT_ONLY
 def test_475_21_configtest_by_an_ordinary_user(tester):
-    """httpd -t says nothing where its user can see everything."""
+    """httpd -t warns of nothing if its user can see everything."""
     os.chmod(tester.data, 0o2755)
     code, text = configtest_by(tester, as_user("nobody"), store(tester.db))
     assert code == 0 and "CometStore" not in text, text

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""No temporary file is needed: /tmp may be read-only or full."""
+"""The module needs no temporary files: /tmp may be read-only or full."""
 
 import subprocess
 import tempfile
@@ -9,7 +9,8 @@ import pytest
 from httpd_env import ORDINARY, is_root, sqlite, wait_until
 from tmpfs import Tmpfs
 
-# In a mount namespace of its own, httpd can write below {root} only.
+# In its own mount namespace httpd cannot write to any folder for temporary
+# files.
 READ_ONLY = """
 set -e
 mount --make-rprivate /
@@ -32,8 +33,8 @@ def batch(count, size=2000):
 
 @pytest.fixture(params=["unwritable", "full"])
 def without_temporary_room(request, make_server):
-    """A server that must index an old database, and cannot write a temporary
-    file anywhere."""
+    """Yield a server that must make an index of an old database, and can write
+    no temporary file."""
     if not is_root():
         pytest.skip("needs root to mount")
     server = make_server(start=False, parent=ORDINARY, conf=(
@@ -71,8 +72,9 @@ def page_count(server):
 
 
 def test_476_01_no_room_for_temporary_files(without_temporary_room):
-    """No temporary file is needed to index an old database, to store a batch
-    with its statement journals, or for retention, which shrinks the file."""
+    """No temporary file is needed to make the index of an old database, to
+    store a batch with its statement journals, or for retention, which shrinks
+    the file."""
     server = without_temporary_room
     pages = page_count(server)
     server.start()

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Databases that were restored or made by hand: does the module accept them?"""
+"""Databases that were restored, or made by hand, and whether the module accepts
+them."""
 
 import os
 import re
@@ -17,7 +18,7 @@ def try_post(server, text="x"):
 
 
 def make_database(server):
-    """A database that httpd made and closed."""
+    """Let httpd make a database and close it."""
     server.start()
     server.post("chat", "first")
     server.stop()
@@ -31,8 +32,8 @@ def hand_over(server):
 
 
 def test_477_01_schema_by_hand(make_server):
-    """sqlite3 alone runs sql/001_initial.sql: httpd accepts, migrates and
-    shrinks this database."""
+    """httpd accepts a database that sqlite3 has made from
+    sql/001_initial.sql."""
     server = make_server(start=False)
     with open(os.path.join(REPO, "sql", "001_initial.sql"),
               encoding="utf-8") as text:
@@ -57,8 +58,8 @@ def dump(server, path):
     "", "PRAGMA application_id = 1129270612;", "PRAGMA user_version = 3;"])
 @pytest.mark.parametrize("search", ["off", "on"])
 def test_477_02_restored_dump(make_server, lost, search):
-    """A .dump loses the mark of the database's maker: the log names the two
-    PRAGMAs that restore it, and they do."""
+    """A .dump does not contain the mark that the database is the module's.  The
+    log names the two PRAGMAs that restore the mark, and they work."""
     server = make_server(start=False, conf="CometSearch %s\n" % search)
     make_database(server)
     text = os.path.join(server.root, "dump.sql")
@@ -80,7 +81,7 @@ def test_477_02_restored_dump(make_server, lost, search):
 
 
 def test_477_03_another_programs_database(make_server):
-    """No PRAGMA is proposed for a database that was never mod_comet's."""
+    """No PRAGMA is proposed for the database of another program."""
     server = make_server(start=False)
     sqlite(server.db, "CREATE TABLE message_log(x);")
     hand_over(server)

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The site's own rules redirect and refuse comet's URLs as they do files.
-Front controllers do not capture those URLs."""
+"""A site's rules that redirect or refuse act on the module's URLs as on files.
+Its front controllers do not capture these URLs."""
 
 import pytest
 
 from http_client import one_request
 from httpd_env import SLOW, free_port, sqlite
 
-# Each kind of URL that comet serves, with a request that succeeds.
+# Requests that succeed, for each kind of URL that the module serves.
 OURS = [("GET", "/comet/chat?since=0&wait=0"),
         ("GET", "/comet/chat?wait=20"),
         ("POST", "/comet/chat"),
@@ -22,7 +22,7 @@ RewriteCond %{SERVER_NAME} =localhost
 RewriteRule ^ https://%{SERVER_NAME}%{REQUEST_URI} [END,NE,R=permanent]
 """
 
-# name: (configuration, status)
+# name: (configuration, status that it causes)
 RULES = {
     "certbot": (CERTBOT, 301),
     "redirect": ("Redirect permanent / https://www.example.org/", 301),
@@ -47,8 +47,8 @@ RULES = {
 }
 
 
-# Front controllers that handle every other URL, in the virtual host (the first
-# is WordPress's own, the others are taken from guides).
+# Front controllers in the virtual host, which handle every other URL.  The
+# first is from WordPress, the others are from guides.
 CONTROLLERS = {
     "wordpress": """RewriteEngine On
         RewriteRule ^/index\\.html$ - [L]
@@ -72,7 +72,7 @@ PORTS = {name: free_port() for name in (*RULES, *CONTROLLERS)}
 
 
 def virtual_hosts():
-    """A virtual host for each front controller; the mappings belong to the
+    """Return a virtual host for each set of rules.  The mappings belong to the
     main server."""
     texts = {name: conf for name, (conf, _) in RULES.items()} | CONTROLLERS
     return "\n".join("Listen 127.0.0.1:%d\n<VirtualHost 127.0.0.1:%d>\n%s\n"
@@ -100,7 +100,7 @@ def ask(name, method, target, body=None, ctype="text/plain"):
 
 @pytest.mark.parametrize("name", RULES)
 def test_481_01_rules_act(server, name):
-    """A redirect or a refusal applies to each URL as it does to a file."""
+    """A rule that redirects or refuses acts on each URL as on a file."""
     status = RULES[name][1]
     before = server.rows("chat")
     for method, target in OURS + [("GET", "/static.txt")]:
@@ -114,7 +114,7 @@ def test_481_01_rules_act(server, name):
 
 @pytest.mark.parametrize("name", CONTROLLERS)
 def test_481_02_front_controllers_do_not(server, name):
-    """A rewrite to a target other than a redirect has no effect."""
+    """A rule that rewrites to another target has no effect on mapped URLs."""
     elsewhere = ask(name, "GET", "/no/such/page")
     assert elsewhere.status == 503 if name == "proxy" \
         else b"index" in elsewhere.body, elsewhere
@@ -131,8 +131,8 @@ MULTI = '<Location "/comet">\nCometMulti on\n</Location>\nRewriteEngine on\n'
 
 
 def test_481_03_channels_named_otherwise(make_server):
-    """A rule against a channel's URL applies however a request names the
-    channel."""
+    """A rule against a channel's URL also applies to requests that name the
+    channel in another way."""
     server = make_server(conf=MULTI
                          + "RewriteRule ^/comet/secret - [F]\n"
                          "Redirect /comet/moved https://www.example.org/\n")
@@ -156,7 +156,7 @@ def test_481_03_channels_named_otherwise(make_server):
 
 
 def test_481_04_what_a_rule_says_of_one_channel(make_server):
-    """[E=…] for one channel's URL grants nothing on another channel."""
+    """[E=…] for the URL of one channel has no effect on another channel."""
     server = make_server(conf=MULTI + """
       RewriteRule ^/comet/open - [E=public:1]
       RewriteRule ^/comet/closed - [E=closed:1]
@@ -181,7 +181,7 @@ def test_481_04_what_a_rule_says_of_one_channel(make_server):
 
 
 def test_481_05_passed_through(make_server):
-    """A rule after mod_rewrite's [PT] applies to the rewritten URL."""
+    """After mod_rewrite's [PT], rules for the new URL apply."""
     server = make_server(conf="RewriteEngine on\n"
                          "RewriteRule ^/live/(.*)$ /comet/$1 [PT,QSA]\n"
                          "Redirect gone /comet/old\n")
@@ -203,7 +203,7 @@ end
 
 
 def test_481_06_lua(make_server):
-    """A mod_lua script can refuse comet's URLs, but cannot capture them."""
+    """A mod_lua script can refuse the module's URLs, but not capture them."""
     server = make_server(
         start=False, modules=("lua",),
         conf="LuaHookTranslateName {docroot}/rule.lua rule")
@@ -219,8 +219,7 @@ def test_481_06_lua(make_server):
 
 
 def test_481_07_files_rules(make_server):
-    """Rules of <Directory> and .htaccess apply only to files, as the manual
-    says."""
+    """Rules in <Directory> apply only to files, as the manual says."""
     server = make_server(conf='<Directory "{docroot}">\nRewriteEngine On\n'
                          "RewriteRule ^(comet/|static) - [F]\n</Directory>")
     assert server.get("/static.txt").status == 403

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which messages are accepted: empty ones, but none that is still encoded or
-has the server's own type.  A refusal says what to send instead."""
+"""Which messages are accepted.  An empty one is, but not one that is still
+encoded or that has a type of the server's own.  A refusal says what to send
+instead."""
 
 import gzip
 import os
@@ -38,7 +39,8 @@ def message_of(answer, status):
     (b"", "text/plain"), (b"", None), (b"msg=", FORM), (b"msg", FORM),
     (b'{"body": ""}\n', "application/x-ndjson")])
 def test_482_01_empty(server, body, ctype):
-    """An empty message is stored, replayed and pushed like any other."""
+    """An empty message is stored, is in the history and is pushed, like any
+    other."""
     headers = {"Content-Type": ctype} if ctype else {}
     with Stream(server, "/comet/empty?since=0") as stream:
         server.wait_waiting(1, "events")
@@ -53,7 +55,7 @@ def test_482_01_empty(server, body, ctype):
 
 
 def test_482_02_empty_by_sql(server):
-    """sqlite3 stores an empty message, too, also with an index of words."""
+    """Another program may store an empty message, even with a search index."""
     sqlite(server.db, "INSERT INTO message(channel, body) VALUES('sql', '')")
     assert server.history("sql")[0]["body"] == ""
     sqlite(server.db, "DELETE FROM message WHERE channel = 'sql'")
@@ -68,7 +70,7 @@ def test_482_02_empty_by_sql(server):
     "GZIP"])
 @pytest.mark.parametrize("ctype", ["text/plain", FORM, "application/x-ndjson"])
 def test_482_03_encoded(server, coding, ctype):
-    """A body that is still encoded is never stored as if it were the text."""
+    """A body that is still encoded is refused, and is not stored as text."""
     answer = post(server, "encoded", b"msg=x", ctype,
                   **{"Content-Encoding": coding})
     assert coding in message_of(answer, 415)
@@ -83,8 +85,8 @@ def test_482_04_identity(server):
 
 
 def test_482_05_decoded(server):
-    """A body that mod_deflate decodes is stored decoded; any other is
-    refused."""
+    """A body that mod_deflate decodes is stored decoded.  If it cannot decode
+    the body, the body is refused."""
     text = b"hello " * 100
     assert post(server, "inflate", gzip.compress(text), **{
         "Content-Encoding": "gzip"}).status == 201
@@ -107,7 +109,7 @@ def test_482_05_decoded(server):
     (b"x", "text/plain; charset=latin1", 415, ("charset", "UTF-8")),
     (b"x", "image/png", 415, ("text/*", "application/json"))])
 def test_482_06_told_what_to_send(server, body, ctype, status, words):
-    """A refusal names what was sent, and what would be accepted."""
+    """A refusal names what was sent, or what would be accepted."""
     said = message_of(post(server, "told", body, ctype), status)
     assert all(word in said for word in words), said
 
@@ -116,8 +118,8 @@ def test_482_06_told_what_to_send(server, body, ctype, status, words):
 
 
 def test_482_07_type_by_sql(server):
-    """The database refuses the types that HTTP refuses, by its view and its
-    table."""
+    """The database refuses the types that HTTP refuses, both in its view and in
+    its table."""
     for sql in ("INSERT INTO message(channel, type, body) "
                 "VALUES('c', 'gap', 'x')",
                 "INSERT INTO channel(name) VALUES('c'); "
@@ -131,7 +133,8 @@ def test_482_07_type_by_sql(server):
 
 
 def test_482_08_old_database(make_server):
-    """A database of each older version takes and refuses the same."""
+    """A migrated database of each older version accepts and refuses the same
+    messages."""
     files = sorted(name for name in os.listdir(os.path.join(REPO, "sql"))
                    if name[0].isdigit())
     for last in files[:-1]:

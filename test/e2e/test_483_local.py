@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Examples that let this machine publish do so whatever localhost means."""
+"""Examples that let this machine publish work whatever `localhost` means."""
 
 import os
 import re
@@ -12,8 +12,8 @@ from httpd_env import REPO
 
 
 def documents():
-    """Yield path and text of each document that people copy configuration
-    from."""
+    """Yield path and text of each document from which people copy
+    configuration."""
     for top in ("README.md", "conf", "htdocs/manual", "htdocs/comet"):
         path = os.path.join(REPO, top)
         names = [path] if os.path.isfile(path) else [
@@ -26,8 +26,8 @@ def documents():
 
 
 def test_483_01_no_example_means_one_family():
-    """No example names one address for this machine, because localhost may be
-    ::1; `local` means both families."""
+    """Examples say `local`, which means IPv4 and IPv6, and never a single
+    address, because localhost may be ::1."""
     found, local = [], 0
     for name, text in documents():
         found += [(name, line) for line in re.findall(
@@ -38,7 +38,7 @@ def test_483_01_no_example_means_one_family():
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "[::1]"])
 def test_483_02_both_families(make_server, host):
-    """README's publisher may publish over IPv4 and over IPv6."""
+    """The publisher of README may publish over IPv4 and over IPv6."""
     with socket.socket(socket.AF_INET6) as probe:
         try:
             probe.bind(("::1", 0))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The error log says why each request was refused, with an id to look for."""
+"""The error log says why a request was refused, with an id to look up."""
 
 import re
 
@@ -49,7 +49,8 @@ def lines(server, ident):
     ("COMET0007", 415, "POST", "/comet/x", {"Content-Encoding": "br"}, "br")])
 def test_484_01_each_refusal(server, ident, status, method, target, headers,
                              said):
-    """A refusal that the client has caused is one line at level info."""
+    """A refusal that the client has caused is logged as one line at level
+    info."""
     headers = dict(headers)
     body = headers.pop("body", "x").encode() if method == "POST" else None
     if body:
@@ -64,8 +65,7 @@ def test_484_01_each_refusal(server, ident, status, method, target, headers,
 
 
 def test_484_04_on_a_websocket(make_server):
-    """What a client says on a WebSocket, and is refused, is logged as if it
-    had been a request."""
+    """If a command on a WebSocket is refused, it is logged like a request."""
     server = make_server(conf=SERVER["conf"])
     with Socket(server, "/comet/rate?transport=websocket&live=1") as socket:
         socket.opened()
@@ -91,7 +91,8 @@ def test_484_04_on_a_websocket(make_server):
 
 
 def test_484_02_lack_of_room(server):
-    """A lack of room is one line a minute at warn, however it is answered."""
+    """A lack of room is logged as one line at level warn, however many clients
+    it refuses in a minute."""
     with Stream(server, "/comet/few"):
         server.wait_waiting(1, "events")
         for _ in range(5):
@@ -104,7 +105,7 @@ def test_484_02_lack_of_room(server):
 
 
 def test_484_03_nothing_for_what_is_served(server):
-    """A request that is served leaves no line."""
+    """A request that is served is not logged."""
     before = server.error_log().count("COMET0")
     assert server.get("/comet/served?since=0&wait=0").status == 200
     server.post("served", "x")

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the documents promise, tried: durations, an uninstall, and the recipes
-for other programs while messages come in."""
+"""What the documents promise: durations, an uninstall, and recipes for other
+programs, which must work while messages are published."""
 
 import glob
 import os
@@ -20,7 +20,8 @@ from test_390_manual import fragment, fragments, local, run, run_shell
     ("1y", "1y"), ("d", "d"), ("99999999999999d", "9999d"), ("1.5d", "1.5d"),
     ("3dd", "3dd"), ("-1d", "-1d")])
 def test_485_01_days_and_weeks(make_server, value, wrong):
-    """A duration may be in days and weeks; nothing overflows."""
+    """A duration may be in days or weeks, and a number that is too large is
+    refused."""
     server = make_server(start=False)
     code, text = server.configtest('CometStore "sqlite:%s"\n'
                                    "CometRetain age=%s\n"
@@ -30,7 +31,8 @@ def test_485_01_days_and_weeks(make_server, value, wrong):
 
 
 def test_485_02_days_are_the_hours(make_server):
-    """Bounds hold in each unit: a lifetime of 168h is 7d and 1w, not 8d."""
+    """A bound is the same in each unit: a lifetime may be 168h, 7d or 1w, but
+    not 8d."""
     server = make_server(start=False)
     for value, fits in (("168h", True), ("7d", True), ("1w", True),
                         ("8d", False), ("2w", False)):
@@ -39,7 +41,7 @@ def test_485_02_days_are_the_hours(make_server):
 
 
 def test_485_03_uninstall_names_files(tmp_path):
-    """make uninstall says which files would keep httpd from starting."""
+    """make uninstall names the files that would keep httpd from starting."""
     root = tmp_path / "root"
     sites = root / "etc/apache2/sites-available"
     sites.mkdir(parents=True)
@@ -55,7 +57,7 @@ def test_485_03_uninstall_names_files(tmp_path):
 
 
 def test_485_04_lines_without_the_module(make_server):
-    """README's lines do no harm where the module is not loaded."""
+    """README's configuration does no harm if the module is not loaded."""
     with open(os.path.join(REPO, "README.md"), encoding="utf-8") as text:
         lines = re.findall(r"^<IfModule comet_module>\n.*?^</IfModule>\n",
                            text.read(), re.M | re.S)
@@ -66,7 +68,7 @@ def test_485_04_lines_without_the_module(make_server):
 
 
 class Traffic:
-    """Messages that come in over HTTP all the time."""
+    """Publishes messages all the time, in a thread."""
 
     def __init__(self, server):
         self.server, self.stored = server, 0
@@ -92,8 +94,8 @@ COPIES = [part for part in fragments("sh")
 
 
 def test_485_05_copies_under_load(make_server):
-    """Each command of the manual that copies the database ends while messages
-    come in.  The copies are whole, and no other user may read them."""
+    """The manual's commands that copy the database work while messages are
+    published. The copies are complete, and no other user may read them."""
     server = make_server()
     sqlite(server.db, "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1"
            " FROM n WHERE i < 1200) INSERT INTO message(channel, body) "
@@ -120,7 +122,8 @@ def test_485_05_copies_under_load(make_server):
 @pytest.mark.parametrize("begin, safe", [("BEGIN IMMEDIATE", True),
                                          ("BEGIN", False)])
 def test_485_06_transactions_under_load(make_server, begin, safe):
-    """SELECT, then INSERT: only BEGIN IMMEDIATE waits its turn."""
+    """Another program may read and then write in a transaction under load, but
+    only if it begins it with BEGIN IMMEDIATE."""
     server = make_server()
     db = sqlite3.connect(server.db, timeout=10, isolation_level=None)
     locked = 0
@@ -144,13 +147,14 @@ def test_485_06_transactions_under_load(make_server, begin, safe):
     assert len(server.rows("mine")) == (10 if safe else 0)
 
 
-# What a document says when it speaks of a disk that fills up.
+# Words of a document that speaks of a full disk.
 FULL = re.compile(r"\bfill|\bfull\b|\buse up\b|\bquota\b", re.I)
 BLOCK = re.compile(r"<(p|tr|li)\b.*?</\1>", re.S)
 
 
 def blocks_about_retention():
-    """(document, text) of each paragraph, row or line with CometRetain."""
+    """Yield (document, text) of each paragraph, row or line with
+    CometRetain."""
     for name in ("README.md", "conf/comet.conf", "conf/tuned.conf",
                  "htdocs/manual/index.html", "htdocs/manual/recipes.html",
                  "htdocs/manual/security.html", "htdocs/manual/tutorial.html"):
@@ -164,7 +168,7 @@ def blocks_about_retention():
 
 def test_485_07_no_document_names_a_wrong_bound():
     """CometRetain bounds each channel, but not the database.  A document that
-    names it as a means against a full disk says so."""
+    recommends it against a full disk says so."""
     found = [(name, block) for name, block in blocks_about_retention()
              if FULL.search(block)]
     for name, block in found:
@@ -173,8 +177,8 @@ def test_485_07_no_document_names_a_wrong_bound():
 
 
 def test_485_08_retention_bounds_each_channel(make_server):
-    """Retention removes what is too old or too much in its channel, and leaves
-    the other channels alone.  The runbook's command shows the largest ones."""
+    """Retention bounds each channel by itself, and the runbook's command shows
+    the largest channels."""
     server = make_server(conf="CometRetain count=1 age=1s\n")
     sqlite(server.db, "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1"
            " FROM n WHERE i < 300) INSERT INTO message(channel, body) "

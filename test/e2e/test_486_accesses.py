@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""mod_status counts each request that waited once, on whichever thread it
-ends."""
+"""mod_status counts each request that has waited once, whichever thread ends
+it."""
 
 import re
 
@@ -21,15 +21,15 @@ MANY = 10
 
 
 class Accesses:
-    """The counters of mod_status."""
+    """The counters of mod_status, compared with those at the beginning."""
 
     def __init__(self, server):
         self.server = server
         self.before = wait_until(self.settle, 5, "all earlier ones")
 
     def settle(self):
-        """Return the counters once all earlier requests are counted.  That is
-        so when a look has counted nothing but the look before it."""
+        """Return the counters once all earlier requests are counted: when each
+        look has counted only the look before it."""
         looks = [self.read() for _ in range(4)]
         steps = {b[0] - a[0] for a, b in zip(looks, looks[1:])}
         return looks[-1] if steps == {1} else None
@@ -40,12 +40,12 @@ class Accesses:
                 for name in ("Total Accesses", "Total kBytes")]
 
     def wait_for(self, count):
-        """Wait until `count` more requests were counted, and check that there
-        were no more."""
+        """Wait until `count` more requests are counted, and check that there
+        are no more. Return how many kB more were counted."""
         looks = [0]
 
         def grown():
-            looks[0] += 1   # each look is a request, too, counted at its end
+            looks[0] += 1   # (a look is a request, too)
             return self.read()[0] - self.before[0] - looks[0]
 
         wait_until(lambda: grown() == count, 5, "%d accesses" % count)
@@ -57,8 +57,8 @@ class Accesses:
     ("event", ""), ("event", 'CustomLog "|$/bin/cat >/dev/null" e2e\n'),
     ("worker", "")])
 def test_486_01_polls(make_server, mpm, log):
-    """mod_status counts each poll once: if the hub ends it, if a worker ends
-    it for the hub, and if it blocks a thread."""
+    """mod_status counts a poll once, whether the hub ends it, a worker ends it
+    for the hub, or it blocks a thread."""
     if mpm not in MPMS:
         pytest.skip("not chosen")
     server = make_server(mpm=mpm, conf=STATUS + log, modules=("status",))
@@ -85,7 +85,7 @@ def test_486_01_polls(make_server, mpm, log):
 
 @pytest.mark.event
 def test_486_02_polls_answered_by_the_hub(make_server):
-    """Polls that httpd never sees (CometFastPoll) are counted, too."""
+    """Polls that only the hub sees (CometFastPoll) are counted, too."""
     server = make_server(conf=STATUS + "CometFastPoll on\n",
                          modules=("status",))
     with Fast(server).learn() as client:
@@ -98,14 +98,14 @@ def test_486_02_polls_answered_by_the_hub(make_server):
             assert client.take() == ["again %d" % number]
         counted = server.status()["fast_polls"] - fast
         assert counted > 0
-        # two requests for the status; for each poll a static file, a message
-        # and the poll itself
+        # Two requests for comet-status, and for each poll a static file, a
+        # message and the poll itself.
         accesses.wait_for(2 + 5 * 3)
 
 
 @pytest.mark.parametrize("adopt", ["on", "off"])
 def test_486_03_streams(make_server, mpm, adopt):
-    """Streams count once, and their bytes when they have ended."""
+    """A stream is counted once, with its bytes, when it has ended."""
     server = make_server(mpm=mpm, modules=("status",),
                          conf=STATUS + "CometAdopt %s\n" % adopt)
     conn = server.raw()
@@ -113,7 +113,7 @@ def test_486_03_streams(make_server, mpm, adopt):
     accesses = Accesses(server)
     conn.request("GET", "/comet/counted?since=0", EVENTS)
     assert conn.head() == 200
-    # (not by a POST, whose answer repeats the message)
+    # (The answer to a POST might be counted with the stream's bytes.)
     sqlite(server.db, "INSERT INTO message(channel, body) "
            "VALUES('counted', '%s')" % ("y" * 60000))
     while b"yyyy\n" not in conn.chunk():
@@ -125,7 +125,7 @@ def test_486_03_streams(make_server, mpm, adopt):
 
 
 class Gauges:
-    """The gauges of a server; looking at them counts as well."""
+    """Waits for gauges, and counts its own requests for them."""
 
     def __init__(self, server):
         self.server, self.looks = server, 0
@@ -146,7 +146,7 @@ def fixture_site(make_server):
 
 @pytest.mark.event
 def test_486_04_websocket(site):
-    """A WebSocket counts once."""
+    """A WebSocket is counted once."""
     accesses = Accesses(site)
     with Socket(site, "/comet/counted?transport=websocket") as socket:
         socket.opened()
@@ -157,7 +157,7 @@ def test_486_04_websocket(site):
 
 @pytest.mark.event
 def test_486_05_adopted_tls(site):
-    """A stream that was adopted with its TLS counts once."""
+    """An adopted stream over TLS is counted once."""
     accesses, gauges = Accesses(site), Gauges(site)
     with site.raw(tls=True) as conn:
         conn.request("GET", "/comet/counted", EVENTS)
@@ -169,7 +169,7 @@ def test_486_05_adopted_tls(site):
 
 @pytest.mark.event
 def test_486_06_ghosts(site):
-    """Polls and streams of HTTP/2 that wait without a thread count once
+    """Polls and streams over HTTP/2 that wait without a thread are counted once
     each."""
     stamp = site.post("counted", "first")
     with H2Tls(site.tls_port) as conn:

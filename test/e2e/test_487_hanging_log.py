@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An access log that takes no lines: the program behind it hangs, or nobody
-reads its pipe.  Nobody's messages are late because of it."""
+"""An access log that takes no lines, because its program hangs or nobody reads
+its pipe.  It delays no message of other clients."""
 
 import os
 import time
@@ -13,7 +13,7 @@ from stream_client import Stream, post
 MANY = 40
 LONG = 'LogFormat "%{pid}P %U ' + "x" * 4000 + '" long\n'
 ONLY = ' long "expr=%{REQUEST_URI} =~ m#^/comet/many#"\n'
-# A program that reads nothing until there is a file "go".
+# A program that reads nothing until the file "go" exists.
 HANGS = "#!/bin/sh\nwhile ! [ -e %s/go ]; do sleep 0.1; done\nexec cat >>%s\n"
 
 
@@ -38,8 +38,8 @@ class Hanging:
         server.start()
 
     def go_on(self):
-        """Let the log take its lines; return the number of lines that it got
-        since."""
+        """Let the log take its lines.  Return a function that counts the lines
+        it has got."""
         if self.reader is None:
             with open(os.path.join(self.server.root, "go"), "w"):
                 pass
@@ -56,7 +56,7 @@ class Hanging:
 
 
 def late(server, stream, text):
-    """How late a stream gets a message."""
+    """Return how long a message takes to reach a stream."""
     began = time.monotonic()
     post(server, "other", text)
     stream.until_bytes(text.encode())
@@ -65,7 +65,8 @@ def late(server, stream, text):
 
 @pytest.mark.parametrize("kind", ["program", "buffered", "pipe by name"])
 def test_487_01_streams_end(make_server, kind, mpm):
-    """More adopted streams end than the log's pipe has room for."""
+    """More adopted streams end than the log's pipe has room for.  A message
+    still reaches another stream at once, and no line is lost."""
     if kind == "buffered" and mpm == "prefork":
         pytest.skip("not adopted there (no lock)")
     hanging = Hanging(make_server, kind, mpm)
@@ -79,7 +80,7 @@ def test_487_01_streams_end(make_server, kind, mpm):
         server.wait_waiting(1, "events")
         assert late(server, other, "through") < 2
         count = hanging.go_on()
-        kept = kind == "buffered"      # httpd holds the last line
+        kept = kind == "buffered"      # httpd still keeps the last line
         wait_until(lambda: count() == MANY - kept, 10, "all lines")
     if hanging.reader is not None:
         os.close(hanging.reader)
@@ -88,7 +89,8 @@ def test_487_01_streams_end(make_server, kind, mpm):
 @pytest.mark.event
 @pytest.mark.parametrize("kind", ["program", "pipe by name"])
 def test_487_02_polls_end(make_server, kind):
-    """More polls are answered than the log's pipe has room for."""
+    """More polls end than the log's pipe has room for.  A message still reaches
+    another stream at once, and no line is lost."""
     hanging = Hanging(make_server, kind, "event")
     server = hanging.server
     with Stream(server, "/comet/other?since=0") as other:
@@ -101,7 +103,8 @@ def test_487_02_polls_end(make_server, kind):
         for conn in polls:
             assert b"news" in conn.answer().body
         count = hanging.go_on()
-        wait_until(lambda: count() == MANY + 1, 10, "all lines")    # (POST)
+        # with the POST
+        wait_until(lambda: count() == MANY + 1, 10, "all lines")
         for conn in polls:
             conn.close()
     if hanging.reader is not None:
@@ -109,8 +112,8 @@ def test_487_02_polls_end(make_server, kind):
 
 
 def test_487_03_a_stop_does_not_wait(make_server, mpm):
-    """A stop waits for no line that the log does not take, and leaves no
-    process behind."""
+    """A stop does not wait for a log that takes no lines, and ends its
+    streams."""
     hanging = Hanging(make_server, "program", mpm)
     server = hanging.server
     streams = [Stream(server, "/comet/many?since=0") for _ in range(MANY)]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Cheap requests stay cheap: what clients name, repeat, leave unread or read
+"""Cheap requests stay cheap.  What clients name, repeat, leave unread or read
 slowly costs in proportion, and everything that takes a place is counted."""
 
 import base64
@@ -23,18 +23,18 @@ RemoteIPInternalProxy 127.0.0.1
 
 
 def via(address, **more):
-    """The headers of a client whom a trusted proxy names."""
+    """Return the headers of a client that a trusted proxy names."""
     return dict({"X-Forwarded-For": address}, **more)
 
 
 def fill(server, rows):
-    """Put messages into the store at once: (channel, body) each."""
+    """Store messages at once; each row is (channel, body)."""
     values = ",".join("(%s,%s)" % (sql_text(c), sql_text(b)) for c, b in rows)
     sqlite(server.db, "INSERT INTO message(channel, body) VALUES %s" % values)
 
 
 def cpu(server):
-    """The CPU seconds that the children have used."""
+    """Return the CPU seconds that the children have used."""
     total = 0
     for pid in server.children():
         with open("/proc/%d/stat" % pid) as stat:
@@ -45,14 +45,14 @@ def cpu(server):
 
 # -- what takes a place counts ------------------------------------------------
 
-LONG = "\x01" * 50000      # six bytes each in JSON: more than a socket takes
+LONG = "\x01" * 50000      # six bytes each in JSON, too much for a socket
 
 
-SMALL = "SendBufferSize 16384\n"   # loopback's would take megabytes
+SMALL = "SendBufferSize 16384\n"   # by default loopback takes megabytes
 
 
 def ask(server, target, headers=None, rcvbuf=4096):
-    """Send a request, and read nothing."""
+    """Send a request, and do not read its answer."""
     conn = server.raw(timeout=20, rcvbuf=rcvbuf)
     conn.request("GET", target, headers or {})
     return conn
@@ -60,8 +60,8 @@ def ask(server, target, headers=None, rcvbuf=4096):
 
 @pytest.mark.parametrize("what", ["history", "news"])
 def test_491_01_unread_answers_count(make_server, mpm, what):
-    """A long answer that is never read counts against its address's limit;
-    other clients are served."""
+    """A long answer that its client does not read counts for the address's
+    limit. Other clients are served."""
     server = make_server(mpm=mpm, modules=("remoteip",), conf=PROXY
                          + "CometLimitSubscribers address=2\n"
                          + SMALL)
@@ -88,8 +88,8 @@ def test_491_01_unread_answers_count(make_server, mpm, what):
 
 @pytest.mark.event
 def test_491_02_resting_gives_way(make_server):
-    """Connections that were answered and only stay open give their places to
-    clients that must wait, the oldest first; a new one is never refused."""
+    """Connections that stay open after their answers give up their places to
+    clients that must wait, so no new client is refused."""
     server = make_server(mpm="event", threads=4, mpm_conf="""
       ServerLimit 1
       StartServers 1
@@ -103,7 +103,7 @@ def test_491_02_resting_gives_way(make_server):
     post(server, "x", "one")
     resting, waiting = [], []
     try:
-        for _ in range(40):         # more than there are places
+        for _ in range(40):         # more connections than places
             conn = server.raw(timeout=20)
             conn.request("GET", "/comet/x?since=0")
             assert conn.answer().status == 200
@@ -124,8 +124,8 @@ def test_491_02_resting_gives_way(make_server):
 
 
 def test_491_03_classic_over_the_limit(make_server, mpm):
-    """A classic poll over its address's limit is told so at once, and not
-    held, in whatever way it would wait."""
+    """A classic poll over its address's limit gets 429 at once on every MPM,
+    and is not held."""
     server = make_server(mpm=mpm, classics=1, modules=("remoteip",), conf=PROXY
                          + "CometLimitSubscribers address=1\n")
     me = via("192.0.2.1")
@@ -141,8 +141,8 @@ def test_491_03_classic_over_the_limit(make_server, mpm):
 
 @pytest.mark.event
 def test_491_04_classic_over_the_servers_places(make_server):
-    """A classic poll that is held for a second, because the server has no
-    place, counts against its address's limit, too."""
+    """If the server has no place, a classic poll is held for a second.
+    Meanwhile it counts for its address's limit."""
     server = make_server(mpm="event", classics=1, modules=("remoteip",),
                          conf=PROXY + "CometMaxSubscribers 1\n"
                          "CometLimitSubscribers address=2\n")
@@ -158,7 +158,7 @@ def test_491_04_classic_over_the_servers_places(make_server):
 
 # -- memory that clients choose -----------------------------------------------
 
-NEWLINES = "\n" * 60000     # seven bytes each on an event stream
+NEWLINES = "\n" * 60000     # seven bytes each on a stream
 
 
 @pytest.mark.event
@@ -168,7 +168,7 @@ NEWLINES = "\n" * 60000     # seven bytes each on an event stream
 def test_491_05_slow_streams_are_bounded(make_server, figure, messages, least,
                                          most):
     """Slow streams get a long history piece by piece, whether its messages are
-    long or many: the memory that the child keeps for them is bounded, and every
+    long or many.  The child keeps only bounded memory for them, and every
     message arrives completely."""
     server = make_server(mpm="event", children=1, conf=SMALL)
     count = 60
@@ -198,10 +198,9 @@ def test_491_05_slow_streams_are_bounded(make_server, figure, messages, least,
     ("on", "another"), ("on", "silence"), ("off", "another"),
     ("off", "silence")])
 def test_491_06_an_erased_rest_ends_the_stream(make_server, adopt, then):
-    """A message is erased while a client has read half of it: its stream ends,
-    whether the hub or httpd's filters write it, and whatever comes next.  The
-    client never gets parts of two messages joined, or a stream that stays open
-    in the middle of one."""
+    """If a message is deleted when a client has read half of it, the client's
+    stream ends, whether the hub or httpd's filters write it.  The client never
+    gets a joint of two messages, or a stream that stays open within one."""
     server = make_server(mpm="event", children=1,
                          conf=SMALL + "CometAdopt %s\n" % adopt)
     fill(server, [("long", NEWLINES + "a" * 60000)])
@@ -217,12 +216,12 @@ def test_491_06_an_erased_rest_ends_the_stream(make_server, adopt, then):
         assert stream.data() == []
 
 
-# -- what judging costs -------------------------------------------------------
+# -- what authorisation costs --------------------------------------------------
 
 @pytest.mark.event
 def test_491_07_judging_leaves_nothing(make_server, figure):
-    """A poll on a wildcard frees the memory that judging its channels took, and
-    polls on equal wildcards share one selection."""
+    """A poll on a wildcard keeps little memory, although many channels were
+    authorised for it."""
     server = make_server(mpm="event", children=1, conf="CometMulti on\n")
     fill(server, [("r/%03d" % i + "n" * 200, "x") for i in range(900)])
     cursor = server.get("/comet/x?since=0&wait=0").json()
@@ -237,7 +236,7 @@ def test_491_07_judging_leaves_nothing(make_server, figure):
             first, last = last, pss_kb(pid)
         each = (last - first) / 30
         figure("a waiting poll on 900 channels: %.0f KB" % each)
-        if SANITIZER == "none":     # sanitizers keep what was freed
+        if SANITIZER == "none":     # sanitizers keep freed memory
             assert each < 200, (each, cursor)
     finally:
         for conn in conns:
@@ -268,7 +267,7 @@ def basic(name, password="secret"):
 
 @pytest.fixture
 def bcrypt(make_server):
-    """A server whose passwords cost 25 ms each to check."""
+    """Return a server that takes 25 ms to check a password."""
     server = make_server(start=False, conf=USERS.replace(
         "Require expr", "<RequireAll>\n  Require valid-user\n  Require expr")
         .replace("  Require user nobody\n", "  </RequireAll>\n"))
@@ -284,8 +283,8 @@ def bcrypt(make_server):
 
 @pytest.mark.parametrize("what", ["names", "wildcard", "batch"])
 def test_491_08_one_password_a_request(bcrypt, what, figure):
-    """However many channels a request names, its password is checked once. The
-    CPU time of a request to one channel is the measure."""
+    """A password is checked once a request, however many channels the request
+    names. This is judged by the CPU time of a request for one channel."""
     server, anna = bcrypt, basic("anna")
     names = ["r/%d" % i for i in range(80)]
     fill(server, [(name, "x") for name in names])
@@ -314,8 +313,8 @@ def test_491_08_one_password_a_request(bcrypt, what, figure):
 
 
 def test_491_09_each_channel_is_judged(bcrypt):
-    """The password is checked once, but each channel is authorised by its own
-    rules; a section with other passwords asks for them."""
+    """Although the password is checked once, each channel is authorised by its
+    own rules.  A section with other passwords asks for those."""
     server = bcrypt
     fill(server, [(n, "x") for n in ("a", "only-bert", "apart/1")])
 
@@ -339,8 +338,8 @@ def test_491_09_each_channel_is_judged(bcrypt):
 @pytest.mark.serial
 @pytest.mark.both_paths
 def test_491_10_live_beside_catching_up(make_server, figure):
-    """While streams catch up on a long log at full speed, a stream that is up
-    to date gets each message at once."""
+    """While 60 streams catch up on a long history at full speed, another stream
+    gets each new message at once."""
     server = make_server(mpm="event", children=1)
     body = "y" * 50000
     for _ in range(8):
@@ -355,7 +354,7 @@ def test_491_10_live_beside_catching_up(make_server, figure):
                 streams.append(conn)
             delays = []
             for number in range(20):
-                for conn in streams:        # take what there is
+                for conn in streams:        # read what has arrived
                     conn.sock.setblocking(False)
                     try:
                         conn.sock.recv(1 << 20)
@@ -402,7 +401,8 @@ def set_groups(server, text):
 
 
 def groups_server(make_server, conf, **options):
-    """A server where anna may read r/old as long as a file says so."""
+    """Start a server where anna may read r/old as long as the group file says
+    so."""
     server = make_server(start=False, children=1, conf=GROUPS + conf,
                          modules=("authz_groupfile",), **options)
     path = os.path.join(server.root, "conf", "users")
@@ -432,9 +432,10 @@ def status(server, headers, query="&wait=0"):
 @pytest.mark.event
 @pytest.mark.parametrize("groups", ["on", "off"], indirect=True)
 def test_491_11_only_the_new_channel_is_judged(groups):
-    """A stream ends as a channel appears under its wildcard.  Its client comes
-    back, and only that channel is judged: the client may read the others for as
-    long as the stream would have lasted.  Other clients are judged in full."""
+    """A stream ends when its wildcard matches a new channel.  When its client
+    returns, only this channel is authorised.  The client may read the others
+    for as long as its first stream might have lasted.  Other clients are
+    authorised for all channels."""
     server = groups
     with Stream(server, "/comet?channel=r/*&since=0", ANNA) as stream:
         stream.until(1)
@@ -446,8 +447,8 @@ def test_491_11_only_the_new_channel_is_judged(groups):
     again = dict(ANNA, **{"Last-Event-ID": last})
     with Stream(server, "/comet?channel=r/*&since=0", again) as stream:
         assert "second" in stream.until(1)[0]
-        # a request with other headers or parameters, or for history, counts as
-        # another client's
+        # A request with other headers or parameters, or for history, counts as
+        # another client's.
         for headers, query in ((dict(again, Cookie="a=b"), "&since=0"),
                                (again, "&since=0&limit=5"),
                                (ANNA, "&wait=0")):
@@ -463,9 +464,9 @@ def test_491_11_only_the_new_channel_is_judged(groups):
 @pytest.mark.event
 @pytest.mark.parametrize("groups", ["on"], indirect=True)
 def test_491_12_a_poll_is_not_judged_again(groups):
-    """When a poll ends because a new channel appears, only that channel is
-    judged for its client's next poll; the others may be read for as long as
-    the first poll would have waited."""
+    """If a poll ends because its wildcard matches a new channel, only this
+    channel is authorised for the client's next poll.  The client may read the
+    others for as long as its first poll would have waited."""
     server = groups
     cursor = server.get("/comet/r/old?since=0&wait=0", ANNA).json()["timestamp"]
     with server.raw() as conn:
@@ -489,8 +490,8 @@ def test_491_12_a_poll_is_not_judged_again(groups):
 
 @pytest.mark.event
 def test_491_13_the_return_is_spread(make_server):
-    """The time over which clients come back at a reload grows with their
-    number, and with the number of channels that each may read."""
+    """At a reload, many clients with many channels are told to return within
+    more than 2 s and less than 30 s."""
     server = make_server(conf="CometMulti on\n", children=1)
     fill(server, [("room/%d" % n, "x") for n in range(900)])
     with Crowd(server) as crowd:

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a client may choose costs in proportion, by whichever way it asks:
-patterns, marks, what is passed over to find its messages."""
+"""What a client may choose costs in proportion, in each way of asking:
+patterns, read marks, and the messages that are skipped to find the client's."""
 
 import pytest
 
@@ -27,14 +27,13 @@ CometMercure /.well-known/mercure
 
 
 def test_492_01_marks_are_limited(server):
-    """Read marks are limited, since each may store a row and a message.  A
-    user may set as many marks as messages, and marks are counted separately
-    from messages."""
+    """Read marks are limited, because each may store a row and a message.  The
+    limit of marks is that of messages, but they are counted separately."""
     def mark(channel, name="ann"):
         return server.request("POST", "/comet/%s?read=0" % channel, b"",
                               named(name))
 
-    for i in range(10):         # the burst
+    for i in range(10):         # as many as the limit allows at once
         assert mark("limited/%d" % i).status == 204
     refused = mark("limited/new")
     assert refused.status == 429
@@ -53,8 +52,8 @@ def test_492_01_marks_are_limited(server):
     ["{a}%d" % i for i in range(101)],
 ])
 def test_492_02_each_variable_counts(server, topics):
-    """At most 100 variables of templates are allowed, however they are
-    written."""
+    """The templates of a request may have at most 100 variables, in whatever
+    form."""
     refused = server.get(url(*topics))
     assert refused.status == 400 and b"100 variables" in refused.body
     fewer = [topics[0].replace("a,", "", 1)] + topics[2:]
@@ -69,8 +68,8 @@ INSERT INTO message(channel, body, private) SELECT %s, 'x', %d FROM n
 
 
 def test_492_03_what_is_passed_over(server):
-    """Readers of rare messages get each of them once and in order, however
-    many channels or private messages lie between; their cursors move on."""
+    """Readers of rare messages get each of them once and in order, however many
+    other or private messages lie between them."""
     sqlite(server.db, "INSERT INTO message(channel, body) "
            "VALUES('open/a', 'first'), ('open/b', '1')")
     sqlite(server.db, ROWS % ("'noise/' || i || '/start'", 0))
