@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""mod_comet beside each module that a site commonly loads.
+"""mod_comet beside other modules that sites commonly load.
 
 One httpd for each row of MODULES does all main jobs.  How its clients wait is
 compared with the row, and the manual's table with the same rows (guard
@@ -16,11 +16,11 @@ from httpd_env import MODULES as FOLDER, MPMS, wait_until
 from socket_client import Socket
 
 KINDS = ("events", "iframe", "poll", "classic")
-NEVER = "c0"    # a channel without news
+NEVER = "c0"    # the channel without news
 
 
 def config(row):
-    """The row's configuration, if the machine has its modules."""
+    """Return the row's configuration.  Its modules must be installed."""
     lines = ["LoadFile %s" % row["lib"]] if "lib" in row else []
     for name in row.get("load", ()):
         path = name if name.startswith("/") else \
@@ -37,14 +37,14 @@ def gauges(server):
 
 
 def how(before, after):
-    """Tell how a client waits, from the gauges before it came and after."""
+    """Return how a client waits, from the gauges before and after it came."""
     if after[0] > before[0]:
         return "adopted"
     return "thread" if after[1] > before[1] else "parked"
 
 
 class Client:
-    """A waiting client of one kind. `news` reads what the client gets."""
+    """A waiting client of one kind; news() reads what it gets."""
 
     TARGETS = {"events": "/comet/{c}?since=0", "poll": "/comet/{c}?since=0",
                "iframe": "/comet/{c}?since=0&transport=iframe",
@@ -77,7 +77,8 @@ class Client:
 
 
 def open_all(server, expected):
-    """One client of each kind. @return (clients, how each waits)"""
+    """Open a client of each kind; return the clients, and how each kind
+    waits."""
     clients, ways = [], {}
     for number, kind in enumerate(KINDS):
         before = gauges(server)
@@ -89,7 +90,8 @@ def open_all(server, expected):
             continue
         clients.append(client)
         server.wait_waiting(1, kind)
-        with contextlib.suppress(AssertionError):       # it may be parked first
+        # (a client may be parked first)
+        with contextlib.suppress(AssertionError):
             wait_until(lambda k=kind, b=before:
                        how(b, gauges(server)) == expected[k], 5)
         ways[kind] = how(before, gauges(server))
@@ -97,7 +99,8 @@ def open_all(server, expected):
 
 
 def expected_ways(row, mpm):
-    """Tell how each kind of client waits. Only the event MPM parks clients."""
+    """Return how each kind of client should wait. Only the event MPM parks
+    clients."""
     ways = dict(dict(events="adopted", iframe="adopted", poll="parked",
                      classic="parked"), **row.get("ways", {}))
     if mpm != "event":
@@ -148,7 +151,7 @@ def run(make_server, row, mpm="event"):
     log = server.error_log()
     for text in row.get("log", ()):
         most = 4 if mpm == "event" else 40
-        # (where all streams hold threads, their log line at start is enough)
+        # If all streams hold threads, one log line at the start says so.
         least = mpm == "event" or "CometAdopt: off" not in log \
             or "keeps back" in text
         assert least <= log.count(text) <= most, log
@@ -187,9 +190,9 @@ RECOMMENDED = "/etc/modsecurity/modsecurity.conf-recommended"
 @pytest.mark.skipif(not os.path.exists(RECOMMENDED),
                     reason="no mod_security2 of Debian")
 def test_500_04_mod_security2_as_debian_recommends(make_server):
-    """Debian's configuration keeps HTML back until it ends.  What never ends is
-    refused with the reason; with the manual's recipe it is served.  Whatever
-    else a client reads or publishes is as it is without mod_security2."""
+    """Debian's configuration of mod_security2 keeps HTML back until it ends, so
+    HTML that never ends is refused with the reason.  With the manual's recipe
+    it is served. Everything else works as without mod_security2."""
     with open(RECOMMENDED, encoding="utf-8") as file:
         text = file.read().replace("DetectionOnly", "On").replace(
             "/var/log/apache2", "{root}/logs").replace(

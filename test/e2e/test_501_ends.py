@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How requests end beside other modules: slow log hooks delay nobody else, and
-a wait does not restart a deadline of mod_reqtimeout."""
+"""How requests end beside other modules.  A slow log hook delays nobody else,
+and a wait does not restart a deadline of mod_reqtimeout."""
 
 import os
 import socket
@@ -29,7 +29,7 @@ def lua_hook(server):
 
 
 def test_501_01_a_slow_log_hook_delays_nobody_else(make_server):
-    """Many polls end at once, and a log hook takes 100 ms for each: other
+    """Many polls end at once, and a log hook takes 100 ms for each.  Other
     clients are served meanwhile."""
     server = make_server(start=False, modules=("lua",))
     server.before = lua_hook(server)
@@ -49,7 +49,7 @@ def test_501_01_a_slow_log_hook_delays_nobody_else(make_server):
     for conn in polls:
         assert b"to all" in conn.answer().body
     assert took < POLLS * 0.1 / 2, took
-    for conn in polls:      # the connection has its next poll
+    for conn in polls:      # The next poll of each connection is answered, too.
         conn.request("GET", "/comet/many?since=0&wait=0")
         assert b"to all" in conn.answer().body
         conn.close()
@@ -63,7 +63,7 @@ def test_501_01_a_slow_log_hook_delays_nobody_else(make_server):
     ("CustomLog logs/u.log \"%U\" \"expr=-U '/index.html'\"", "-U"),
 ])
 def test_501_05_code_that_may_wait(make_server, conf, reason):
-    """A worker ends polls if a log asks the client's host or makes
+    """A worker ends polls if a log asks for the client's host or makes
     sub-requests, since both may block."""
     server = make_server(modules=("ident",), conf=conf)
     assert any("COMET0105" in line and reason in line
@@ -109,7 +109,7 @@ DBDMax 10
                           "apr_dbd_sqlite3.so"):
         pytest.skip("no libaprutil1-dbd-sqlite3")
     server.start()
-    user = {"Authorization": "Basic YTp0ZXN0"}      # a:test
+    user = {"Authorization": "Basic YTp0ZXN0"}      # a:test, in base64
     conns = [server.raw() for _ in range(3)]
     for conn in conns:
         conn.request("GET", "/comet/secret?since=0", user)
@@ -120,7 +120,7 @@ DBDMax 10
 
 
 class TrickledTls:
-    """A TLS client that can send a part of a record."""
+    """A TLS client that can send a record in parts."""
 
     def __init__(self, server):
         context = ssl._create_unverified_context()
@@ -151,8 +151,8 @@ GET = b"GET %s HTTP/1.1\r\nHost: localhost\r\n\r\n"
 @pytest.mark.parametrize("path", (b"/static.txt", b"/comet/a?since=0&wait=1"),
                          ids=("file", "poll"))
 def test_501_04_a_deadline_is_not_begun_again(make_server, path):
-    """RequestReadTimeout ends a connection that sends a byte of a TLS record
-    every half second."""
+    """RequestReadTimeout ends a connection that sends a TLS record byte by
+    byte, even after a poll."""
     server = make_server(tls=True, conf="RequestReadTimeout header=2-3,"
                          "MinRate=500")
     client = TrickledTls(server)

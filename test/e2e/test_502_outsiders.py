@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What other programs and people do to the database: triggers of their own, a
-network file system, another encoding."""
+"""What other programs and people may do to the database: triggers, a network
+file system, another encoding."""
 
 import threading
 
@@ -19,13 +19,13 @@ SPAM = ("CREATE TRIGGER rule {when} INSERT ON message_log"
 
 @pytest.fixture
 def ruled(server):
-    """A server in whose database a test may make the trigger `rule`."""
+    """Yield a server in whose database a test may make the trigger `rule`."""
     yield server
     sqlite(server.db, "DROP TRIGGER rule;")
 
 
 def publish(server, name, answers):
-    """Publish from one thread; each third message is spam."""
+    """Publish messages, every third of which is spam, and note the answers."""
     for number in range(EACH):
         body = "%s %d%s" % (name, number, " spam" if number % 3 == 2 else "")
         answers[body] = server.request("POST", "/comet/%s" % name, body, TEXT)
@@ -34,9 +34,9 @@ def publish(server, name, answers):
 @pytest.mark.parametrize("when, how", [("BEFORE", "ABORT"), ("AFTER", "FAIL"),
                                        ("AFTER", "ROLLBACK")])
 def test_502_01_a_trigger_refuses_some(ruled, when, how):
-    """A trigger refuses some of the messages that are published at once.  Those
-    are answered 400, the log has the trigger's words, and each other message is
-    stored exactly once and in order."""
+    """A trigger refuses some of the messages that are published at once.  These
+    get 400, and the log has the trigger's text.  All others are stored once and
+    in order."""
     sqlite(ruled.db, SPAM.format(when=when, how=how))
     answers = {}
     threads = [threading.Thread(target=publish, args=(
@@ -58,8 +58,7 @@ def test_502_01_a_trigger_refuses_some(ruled, when, how):
 
 
 def test_502_02_a_trigger_leaves_some_out(ruled):
-    """A message that a trigger leaves out by RAISE(IGNORE) is not
-    acknowledged."""
+    """A message that a trigger leaves out by RAISE(IGNORE) gets 400."""
     sqlite(ruled.db, "CREATE TRIGGER rule BEFORE INSERT ON message_log"
            " WHEN NEW.body = 'spam' BEGIN SELECT RAISE(IGNORE); END;")
     assert ruled.request("POST", "/comet/out", "spam", TEXT).status == 400
@@ -69,8 +68,8 @@ def test_502_02_a_trigger_leaves_some_out(ruled):
 
 
 def test_502_03_a_trigger_answers(ruled):
-    """A trigger answers each message with another one.  Readers get both, in
-    order and once, also while several clients publish."""
+    """A trigger answers each message with another one.  Readers get the answers
+    once and in order, although several clients publish."""
     sqlite(ruled.db, "CREATE TRIGGER rule AFTER INSERT ON message_log"
            " WHEN NEW.author IS NULL BEGIN"
            " INSERT INTO message(channel, author, body)"
@@ -95,7 +94,7 @@ def test_502_03_a_trigger_answers(ruled):
 
 
 def test_502_10_on_a_network(make_server):
-    """httpd -t and a start warn of a database on a network file system."""
+    """httpd -t and a start warn if the database is on a network file system."""
     server = make_server(start=False)
     shim = Shim(server)
     conf = 'CometStore "sqlite:%s"\nCometEndpoint /comet\n' % server.db
@@ -114,7 +113,7 @@ def test_502_10_on_a_network(make_server):
 
 
 def test_502_11_another_encoding(make_server):
-    """A database whose texts are UTF-16 is none of ours: httpd -t says so."""
+    """httpd -t says that a database with UTF-16 texts cannot be used."""
     server = make_server(start=False)
     conf = 'CometStore "sqlite:%s"\nCometEndpoint /comet\n' % server.db
     sqlite(server.db, "PRAGMA encoding = 'UTF-16le'; CREATE TABLE a(b);"
@@ -125,8 +124,8 @@ def test_502_11_another_encoding(make_server):
 
 
 def test_502_12_no_directive_within_if(make_server):
-    """httpd refuses the module's directives within <If>, as the manual says.
-    Require is allowed."""
+    """httpd refuses the module's directives in <If>, as the manual says. It
+    accepts Require."""
     server = make_server(start=False)
     conf = ('CometStore "sqlite:{data}/comet.db"\nCometEndpoint /comet\n'
             "<If \"%{HTTP:X} == '1'\">\n")

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Many streams catch up on a long log while others are up to date."""
+"""Many streams catch up on a long history while another stream is up to
+date."""
 
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from httpd_env import SLOW
 from stream_client import Stream, post
 from test_491_cheap import fill
 
-# Reads event streams as fast as they bring anything.
+# A program that reads event streams as fast as it can.
 GREEDY = r"""
 import selectors, socket, sys
 port, count = int(sys.argv[1]), int(sys.argv[2])
@@ -32,9 +33,8 @@ while True:
 @pytest.mark.long
 @pytest.mark.serial
 def test_503_01_live_beside_many_that_catch_up(make_server, figure):
-    """200 streams read 80 MB each at full speed, in a process of their own.  A
-    stream that is up to date does not wait its turn: it gets each message at
-    once."""
+    """200 streams read 80 MB each at full speed, in their own process.  A
+    stream that is up to date still gets each message at once."""
     server = make_server(mpm="event", children=1)
     for _ in range(32):
         fill(server, [("old", "y" * 50000)] * 50)

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""WebSocket (RFC 6455): handshakes and frames, from a small client that can
-send invalid frames, for each way in which a WebSocket can wait."""
+"""Handshakes and frames of a WebSocket (RFC 6455), for each way in which it can
+wait. The tests' own small client can send invalid frames."""
 
 import json
 import os
@@ -58,8 +58,8 @@ ANNA = {"Authorization": "Basic YW5uYTphZG1pbg=="}
 
 @pytest.fixture(params=["adopted", "parked", "blocked"])
 def way(request):
-    """Return a server, and the keyword arguments of Socket, for each way of
-    waiting in turn."""
+    """Return, for each way of waiting, a server and the arguments of Socket
+    that lead to it."""
     if request.param == "blocked":
         return request.getfixturevalue("thread_server"), {"tls": True}
     return (request.getfixturevalue("shared_server"),
@@ -102,7 +102,7 @@ REFUSED = (
 
 
 def test_520_01_refused_handshakes(server):
-    """Each wrong handshake is refused with the reason, and none is upgraded."""
+    """Each invalid handshake is refused with the reason, and not upgraded."""
     for name, changes, status, part in REFUSED:
         headers = handshake(**changes)
         answer = server.request(
@@ -111,7 +111,7 @@ def test_520_01_refused_handshakes(server):
         assert answer.status == status, (name, answer)
         assert part in answer.json()["error"], (name, answer)
         assert status != 426 or answer.header("sec-websocket-version") == "13"
-    with server.raw() as conn:                          # HTTP/1.0
+    with server.raw() as conn:                          # over HTTP/1.0
         conn.request("GET", "/comet/x", handshake(), version="1.0")
         assert conn.head() == 426
     answer = server.get("/comet/x?transport=websocket")
@@ -134,8 +134,8 @@ ACCEPTED = (
 
 
 def test_520_02_accepted_handshakes(server):
-    """The server accepts what RFC 6455 allows, but no extensions and no
-    unknown subprotocols."""
+    """The server accepts what RFC 6455 allows.  It selects no extension, and no
+    unknown subprotocol."""
     for headers in ACCEPTED:
         headers = {name: value.replace("{host}", "localhost:%d" % server.port)
                    for name, value in headers.items()}
@@ -164,7 +164,7 @@ def test_520_02_accepted_handshakes(server):
 LONG = "x" * 60000
 EUROS = json.dumps({"publish": {"body": "\u20ac" * 40}},
                    ensure_ascii=False).encode()
-# (name, bytes, the frames that answer them; a number: a Close with this code)
+# (name, bytes, the answers: frames, a number for a Close with this code, …)
 FRAMES = [
     ("%s %d %s" % (name, size, form),
      frame(opcode, b"x" * size, form=form), [(PONG, b"x" * size)])
@@ -285,14 +285,14 @@ def is_expected(opcode, payload, wanted):
 
 
 def is_message(opcode, payload):
-    """Whether a frame is a message of the channel. What a client publishes
-    comes back to it as such a frame, besides the answer."""
+    """Return whether a frame is a message of the channel.  A client also gets
+    the messages that it publishes."""
     return opcode == TEXT and "timestamp" in json.loads(payload)
 
 
 def check_frames(socket, name, expected):
-    """Answers to texts come from another thread, so those to other frames may
-    overtake them."""
+    """Check the answers; return whether a Close was among them.  Answers to
+    texts come from another thread, so other answers may overtake them."""
     left = list(expected)
     while left:
         opcode, payload = socket.frame()
@@ -303,7 +303,7 @@ def check_frames(socket, name, expected):
         assert match, (name, opcode, payload[:100], left[:3])
         left.remove(match[0])
         if opcode == CLOSE:
-            # messages that came before a protocol error may stay unanswered
+            # Messages before a protocol error may stay unanswered.
             assert [w for w in left if w != "stored"] == [], (name, left)
             return True
     return False
@@ -312,8 +312,8 @@ def check_frames(socket, name, expected):
 @pytest.mark.parametrize("apart", [
     False, pytest.param(True, marks=pytest.mark.long)])
 def test_520_10_frames(way, apart):
-    """Sections 5 to 7: each frame is answered as the RFC says, whether it comes
-    at once or byte by byte."""
+    """Each frame is answered as RFC 6455 says (sections 5 to 7), whether it
+    comes at once or byte by byte."""
     server, how = way
     assert len(FRAMES) >= 100
     for name, data, expected in FRAMES:
@@ -340,8 +340,8 @@ def test_520_10_frames(way, apart):
 # -- messages ------------------------------------------------------------------
 
 def test_520_20_messages(way):
-    """Messages come in order with their cursors; a client resumes with since;
-    what it publishes is read by all."""
+    """Messages come in order with their cursors, and a client resumes with
+    `since`. All readers get what it publishes."""
     server, how = way
     channel = "m%d%s" % (server.port, how.get("tls"))
     with Socket(server, "/comet/" + channel, **how) as socket:
@@ -367,8 +367,8 @@ def test_520_20_messages(way):
 
 
 def test_520_21_publishing(way):
-    """Each frame is answered, in order; a key stores once; refusals have the
-    status of a POST's."""
+    """Each publish is answered, in order.  A key stores only once.  A refusal
+    has the same status as for a POST."""
     server, how = way
     channel = "p%d%s" % (server.port, how.get("tls"))
     with Socket(server, "/comet/" + channel, **how) as socket:
@@ -405,7 +405,8 @@ def test_520_21_publishing(way):
 
 
 def test_520_22_who_may_publish(server):
-    """A WebSocket publishes where a POST would be allowed, and nowhere else."""
+    """A WebSocket may publish only where a POST would be allowed, and within
+    its limits."""
     for target in ("/comet/mute/x", "/comet/staff/x"):
         with Socket(server, target) as socket:
             assert socket.status == 101
@@ -426,7 +427,7 @@ def test_520_22_who_may_publish(server):
 
 
 def test_520_23_users(server):
-    """The authenticated user is the author of what a WebSocket publishes."""
+    """The author of a WebSocket's messages is its authenticated user."""
     with open(os.path.join(server.root, "conf", "users"), "w",
               encoding="ascii") as users:
         users.write("anna:{SHA}0DPiKuNIrrVmD8IUCuw1hQxNqZc=\n")  # "admin"
@@ -436,8 +437,8 @@ def test_520_23_users(server):
 
 
 def test_520_24_many_channels(server):
-    """Channels that the URL names are read and written; others are not
-    written."""
+    """A client may publish to the channels that its URL names, and to no
+    others."""
     with Socket(server, "/comet/many/a?channel=many/b&channel=many/c") as socket:
         socket.opened()
         for name in ("many/a", "many/b", "many/c", None):
@@ -451,8 +452,8 @@ def test_520_24_many_channels(server):
 # -- the end -------------------------------------------------------------------
 
 def test_520_30_lifetime_and_heartbeat(way):
-    """A silent WebSocket is pinged; one that has reached its lifetime is closed
-    with 1001 and a time to come back."""
+    """A silent WebSocket gets pings.  At the end of its lifetime it is closed
+    with 1001 and a time to return."""
     server, how = way
     with Socket(server, "/comet/silent/x", **how) as socket:
         socket.opened()
@@ -465,7 +466,7 @@ def test_520_30_lifetime_and_heartbeat(way):
 
 
 def test_520_31_clients_that_leave(way):
-    """A client that leaves without a Close frame is noticed."""
+    """The server notices a client that leaves without a Close frame."""
     server, how = way
     departed = server.status()["departed"]
     with Socket(server, "/comet/x", **how) as socket:
@@ -476,8 +477,8 @@ def test_520_31_clients_that_leave(way):
 
 
 def test_520_32_a_client_that_does_not_read(way):
-    """A client that publishes and reads nothing is not read any further; others
-    are served meanwhile."""
+    """If a client publishes and reads nothing, the server stops reading from
+    it. Others are served meanwhile."""
     server, how = way
     channel = "/comet/stuck%d%s" % (server.port, how.get("tls"))
     with Socket(server, channel, rcvbuf=4096, **how) as socket, \
@@ -494,8 +495,8 @@ def test_520_32_a_client_that_does_not_read(way):
 
 
 def test_520_33_a_client_that_never_stops_talking(way):
-    """A client that publishes without a pause gets the messages of others all
-    the same, and so do its neighbours."""
+    """A client that publishes without a pause still gets messages of others,
+    and so do other clients."""
     server, how = way
     channel = "busy%d%s" % (server.port, how.get("tls"))
     with Socket(server, "/comet/" + channel, **how) as socket, \

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""WebSockets over reloads, kills and caps, on each MPM."""
+"""WebSockets during reloads, kills and lack of room, on each MPM."""
 
 import os
 import signal
@@ -21,8 +21,8 @@ def said(i):
 
 
 def test_521_01_ways(make_server, mpm):
-    """Over plain HTTP a WebSocket is adopted on each MPM; over TLS it is parked
-    or holds a thread, and without CometAdopt as well."""
+    """Over plain HTTP a WebSocket is adopted on each MPM.  Over TLS, or with
+    CometAdopt off, it is parked or holds a thread."""
     server = make_server(mpm=mpm, tls=True, conf=CONF + """
 <Location "/comet/kept">
   CometAdopt off
@@ -45,9 +45,8 @@ def test_521_01_ways(make_server, mpm):
 
 
 def test_521_02_reload(make_server, mpm):
-    """A graceful reload closes each WebSocket with 1001 and a time to come
-    back. Every answered message is stored once; the client comes back by its
-    cursor."""
+    """A graceful reload closes each WebSocket with 1001 and a time to return. A
+    client that returns with its cursor gets all messages once."""
     server = make_server(mpm=mpm, tls=True, conf=CONF)
     sockets = [Socket(server, "/comet/r", tls=tls) for tls in (False, True) * 5]
     cursors = [socket.opened() for socket in sockets]
@@ -67,8 +66,8 @@ def test_521_02_reload(make_server, mpm):
 
 
 def test_521_03_reload_of_publishers(make_server):
-    """Publishers that never stop lose no answered message over a reload, and
-    none is stored twice."""
+    """If clients publish during reloads, no answered message is lost or stored
+    twice."""
     server = make_server(conf=CONF, children=2)
     stored, sent = {}, 0
     for turn in range(3):
@@ -94,7 +93,7 @@ def test_521_03_reload_of_publishers(make_server):
 
 
 def test_521_04_kill(make_server):
-    """Children are killed: every answered message is stored, and the client
+    """If children are killed, every answered message is stored, and a client
     continues from its cursor."""
     server = make_server(conf=CONF, children=2)
     with Socket(server, "/comet/k") as socket:
@@ -112,7 +111,7 @@ def test_521_04_kill(make_server):
                 got = socket.hear()
                 if "stored" in got:
                     answered.add("m%d" % got["ref"])
-    server.allow_log.append("AH00052")          # the children were killed
+    server.allow_log.append("AH00052")          # a killed child
     wait_until(server.answers, 10, "new children")
     rows = server.rows("k")
     assert answered <= set(rows) and len(rows) == len(set(rows))
@@ -123,8 +122,9 @@ def test_521_04_kill(make_server):
 
 @pytest.mark.parametrize("tls", [False, True])
 def test_521_05_no_room(make_server, tls):
-    """Over a cap a WebSocket gets what it has missed, and a Close with 1013 and
-    a time to come back: no error that browsers would hide."""
+    """If all places are taken, a WebSocket gets what it has missed, and then
+    a Close with 1013 and a time to return.  (Browsers would hide an HTTP
+    error.)"""
     server = make_server(conf=CONF + "CometMaxSubscribers 1\n", tls=True)
     stamp = post(server, "x", "missed")
     with Socket(server, "/comet/y", tls=tls) as first:
@@ -141,8 +141,8 @@ def test_521_05_no_room(make_server, tls):
 
 
 def test_521_06_slow_store(make_server):
-    """While another program has locked the database, each frame gets 503 in
-    time; publishing works again when the lock is gone."""
+    """While another program locks the database, each publish gets 503 in time.
+    Afterwards publishing works again."""
     server = make_server(conf=CONF + "CometPublishTimeout 300ms\n")
     import sqlite3
     with Socket(server, "/comet/l") as socket:

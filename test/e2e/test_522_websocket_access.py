@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who may read and publish on a WebSocket, and for how long: by tokens."""
+"""Tokens decide who may read and publish on a WebSocket, and for how long."""
 
 import tokens
 from httpd_env import sqlite
@@ -25,7 +25,7 @@ CometMulti on
 
 
 def statuses(socket, names):
-    """Publish to each channel; return the status that each publish gets."""
+    """Publish to each channel; return the statuses of the answers."""
     got = {}
     for name in names:
         socket.publish("x", ref=name, channel=name)
@@ -37,8 +37,9 @@ def statuses(socket, names):
 
 
 def test_522_01_a_grant_to_read_is_none_to_publish(server):
-    """Where a token opens channels for reading, a WebSocket publishes only to
-    those that it opens for writing, whether the URL or channel= names them."""
+    """A WebSocket may publish only to channels that its token grants for
+    writing, even if it may read others, and whether the URL or channel= names
+    them."""
     token = bearer(sign(claims(read=["*"], write=["b", "c/1"])))
     for target, names, expected in (
             ("/comet/a", ["a", "b"], [403, 403]),
@@ -56,7 +57,7 @@ def test_522_01_a_grant_to_read_is_none_to_publish(server):
 
 
 def test_522_02_keys_of_readers(server):
-    """A token whose key signs for reading only does not publish."""
+    """A token whose key is only for reading cannot publish."""
     token = bearer(sign(claims(read=["*"], write=["*"])))
     with Socket(server, "/comet/two/x", token) as socket:
         assert socket.status == 101
@@ -66,7 +67,7 @@ def test_522_02_keys_of_readers(server):
 
 
 def test_522_03_without_a_grant(server):
-    """Without a token, or without a grant to read, no WebSocket opens."""
+    """No WebSocket opens without a token that grants reading."""
     for headers, status in (({}, 401),
                             (bearer(sign(claims(read=["b"]))), 403),
                             (bearer(sign(claims(write=["a"]))), 403)):
@@ -75,8 +76,7 @@ def test_522_03_without_a_grant(server):
 
 
 def test_522_04_a_token_ends(server):
-    """When its token ends, a WebSocket is closed with 1001; messages sent later
-    are not published."""
+    """When its token expires, a WebSocket is closed with 1001."""
     token = bearer(sign(claims(read=["e"], write=["e"], seconds=3)))
     with Socket(server, "/comet/e", token) as socket:
         socket.opened()

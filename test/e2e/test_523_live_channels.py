@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""WebSockets whose clients change their channels while they are open, for each
-way in which such a WebSocket waits."""
+"""WebSockets whose clients add and remove channels, for each way in which such
+a WebSocket waits."""
 
 import random
 
@@ -38,8 +38,8 @@ SERVER = {"conf": CONF, "tls": True, "modules": MODULES}
 
 @pytest.fixture(params=["parked", "parked-tls", "blocked"])
 def way(request):
-    """Return a server, and the keyword arguments of Socket, for each way of
-    waiting in turn."""
+    """Return, for each way of waiting, a server and the arguments of Socket
+    that lead to it."""
     if request.param == "blocked":
         return request.getfixturevalue("thread_server"), {}
     return (request.getfixturevalue("shared_server"),
@@ -47,7 +47,7 @@ def way(request):
 
 
 class Live(Socket):
-    """A WebSocket that collects messages and answers."""
+    """A WebSocket with live=1, which collects its messages."""
 
     def __init__(self, server, target, headers=None, **raw):
         target += ("&" if "?" in target else "?") + "live=1"
@@ -55,8 +55,8 @@ class Live(Socket):
         self.messages = []
 
     def answer(self, ref):
-        """Read until the answer with this ref. Collect the messages that come
-        before it."""
+        """Read until the answer with this ref. Collect the messages before
+        it."""
         while True:
             got = self.hear()
             if "ref" in got:
@@ -69,7 +69,7 @@ class Live(Socket):
         return self.answer(ref)
 
     def until(self, body):
-        """Read until a message with this body."""
+        """Read until a message has this body."""
         while not self.messages or self.messages[-1]["body"] != body:
             got = self.hear()
             assert "ref" not in got, got
@@ -84,15 +84,17 @@ def names(*numbers):
 
 
 def test_523_01_subscribe_and_unsubscribe(way):
-    """A channel that is added is read from `since`, before the answer; from
-    there on both are read in order.  One that is removed is silent."""
+    """After a subscribe, the new channel's messages since `since` come before
+    the answer. Then both channels are read in order.  After an unsubscribe
+    nothing more comes."""
     server, how = way
     base = "s%d%s" % (server.port, how.get("tls"))
     one, two = base + "/1", base + "/2"
     stamps = [post(server, (two, one)[n % 2], "b%d" % n) for n in range(10)]
     with Live(server, "/comet/%s?since=%d" % (one, stamps[9]), **how) as s:
         assert s.opened() == stamps[9]
-        # `since` is before the stream's cursor: the missed messages come first
+        # If `since` is before the stream's cursor, the missed messages come
+        # first.
         assert s.change(subscribe=[two], since=stamps[2]) == {
             "subscribed": stamps[9], "ref": "r"}
         assert s.bodies() == names(4, 6, 8)
@@ -100,7 +102,7 @@ def test_523_01_subscribe_and_unsubscribe(way):
         post(server, one, "y")
         s.until("y")
         assert s.bodies()[3:] == ["x", "y"]
-        # the stream has `two` already: no message comes twice
+        # The stream already has `two`, so no message comes twice.
         assert list(s.change(subscribe=[two, one], since=0)) == [
             "subscribed", "ref"]
         assert s.change(unsubscribe=[one])["ref"] == "r"
@@ -108,10 +110,10 @@ def test_523_01_subscribe_and_unsubscribe(way):
         post(server, two, "z")
         s.until("z")
         assert s.bodies()[5:] == ["z"]
-        # without `since` the channel begins CometReplay messages back
+        # Without `since` the channel begins CometReplay messages back.
         s.change(subscribe=[one])
         assert s.bodies()[6:] == ["b9", "y", "silent"]
-    # `since` is after the stream's cursor: the stream catches up first
+    # If `since` is after the stream's cursor, the stream catches up first.
     with Live(server, "/comet/%s/0?since=%d" % (base, stamps[0]), **how) as s:
         assert s.opened() == stamps[0]
         assert s.change(subscribe=[two], since=stamps[6])["subscribed"] \
@@ -121,15 +123,16 @@ def test_523_01_subscribe_and_unsubscribe(way):
 
 
 def test_523_02_no_message_is_lost_doubled_or_reordered(way):
-    """Channels come and go at random, also several changes at once, while
-    others publish.  What a client gets between two answers is exactly what the
-    cursors of the answers say."""
+    """Channels are added and removed at random, even several at once, while
+    others publish.  Between two answers a client gets exactly the messages
+    between their cursors."""
     server, how = way
     dice = random.Random(523)
     base = "r%d%s/" % (server.port, how.get("tls"))
     channels = [base + name for name in "abcdef"]
     stamps = [0]
-    since, ends = {channels[0]: 0}, {}     # by channel: of its reading
+    # by channel: from and up to which cursor it is read
+    since, ends = {channels[0]: 0}, {}
     got, expected = [], []
     with Live(server, "/comet/%s?since=0" % channels[0], **how) as s:
         s.opened()
@@ -168,8 +171,8 @@ def test_523_02_no_message_is_lost_doubled_or_reordered(way):
 
 
 def test_523_03_order_after_the_answer(way):
-    """After the answer, all messages come in the order of their timestamps,
-    and those that were missed came before it."""
+    """Missed messages come before the answer.  After the answer all messages
+    come in the order of their timestamps."""
     server, how = way
     base = "o%d%s/" % (server.port, how.get("tls"))
     sqlite(server.db, "".join(
@@ -205,9 +208,8 @@ REFUSED = (
 
 
 def test_523_04_channels_are_judged(way):
-    """A channel that is added is judged like one that the URL names, and so is
-    each channel that a wildcard stands for.  A refusal leaves the WebSocket as
-    it was."""
+    """A channel that is added needs the same permission as in a URL, and so
+    does each channel that a wildcard matches.  A refusal changes nothing."""
     server, how = way
     post(server, "q/free", "old")
     with Live(server, "/comet/q/own", **how) as s:
@@ -236,8 +238,8 @@ def test_523_04_channels_are_judged(way):
 
 
 def test_523_05_where_a_websocket_is_adopted(server, thread_server):
-    """A WebSocket that the hub has adopted says how its channels can be
-    changed."""
+    """On a WebSocket that the hub has adopted, a subscribe is refused.  The
+    answer says how channels can be changed."""
     for httpd, query in ((server, "?live=0"), (thread_server, "")):
         with Socket(httpd, "/comet/a" + query) as s:
             s.hear()
@@ -250,9 +252,9 @@ def test_523_05_where_a_websocket_is_adopted(server, thread_server):
 
 
 def test_523_06_wildcards(way):
-    """A wildcard stands for the channels that exist.  When a channel appears
-    under it later, the client has to come back.  Without the wildcard, a
-    channel stays if its name was asked for, too."""
+    """A wildcard matches the channels that exist.  If it matches a new channel
+    later, the WebSocket is closed, and the client must return.  If the wildcard
+    is removed, a channel stays that was also added by name."""
     server, how = way
     base = "w%d%s/" % (server.port, how.get("tls"))
     for name in "abc":
@@ -275,7 +277,8 @@ def test_523_06_wildcards(way):
 
 
 def test_523_07_gaps(way):
-    """A client is told if retention has removed messages after its `since`."""
+    """The answer to a subscribe reports a gap if retention has removed messages
+    after `since`."""
     server, how = way
     channel = "g%d%s" % (server.port, how.get("tls"))
     first = post(server, channel, "1")
@@ -292,8 +295,8 @@ def test_523_07_gaps(way):
 
 
 def test_523_08_presence_and_lifetime(server):
-    """A client that adds a channel is present in it; the shortest lifetime of
-    all channels counts."""
+    """A client that adds a channel is present there.  Of all channels the
+    shortest lifetime applies."""
     base = "here/x"
     with Live(server, "/comet/here/own", named("ann")) as s:
         s.hear()
@@ -313,8 +316,8 @@ def test_523_08_presence_and_lifetime(server):
 
 
 def test_523_09_many_changes_at_once(way):
-    """Changes that come faster than they can be made are made in order, or
-    refused with a time to come back."""
+    """If changes come faster than they can be made, each is made in order, or
+    refused with a time to return."""
     server, how = way
     base = "m%d%s/" % (server.port, how.get("tls"))
     with Live(server, "/comet/%s0" % base, **how) as s:

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""RFC 6455, sections 5 to 7: each case of socket_reference is answered as the
-reference server there says, and clients that others wrote get along."""
+"""Sections 5 to 7 of RFC 6455.  Each case of socket_reference is answered as
+its reference server says, and clients by other authors work."""
 
 import json
 import random
@@ -19,7 +19,7 @@ FAMILIES = families()
 
 
 class Runner:
-    """Runs cases, several on one WebSocket while it stays open."""
+    """Runs cases, several on one WebSocket as long as it stays open."""
 
     def __init__(self, server, dice=None, **how):
         self.server, self.dice, self.how = server, dice, how
@@ -32,7 +32,7 @@ class Runner:
         return self.socket
 
     def send(self, data):
-        """Send in one piece, or in pieces at random places."""
+        """Send the data in one piece or, with `dice`, in random pieces."""
         while self.dice and len(data) > 1:
             at = self.dice.randrange(1, min(len(data), 200))
             self.socket.send(data[:at])
@@ -40,8 +40,9 @@ class Runner:
         self.socket.send(data)
 
     def answers(self, wanted):
-        """Read until all is answered: frames, and answers to texts, which
-        another thread makes.  A text may stay unanswered before a Close."""
+        """Read until everything is answered; return the frames other than
+        texts. Another thread answers the texts.  Before a Close a text may stay
+        unanswered."""
         got, texts = [], 0
         while len(got) < len(wanted.answers) or (
                 texts < len(wanted.texts) and not wanted.is_closed()):
@@ -55,7 +56,7 @@ class Runner:
 
     def run(self, name, frames):
         wanted = Reference(frames)
-        # whether a message has begun when the case ends: another must follow
+        # If a message has begun when the case ends, no further case can follow.
         self.open()
         self.send(b"".join(map(encode, frames)))
         try:
@@ -85,15 +86,14 @@ class Runner:
 
 
 def test_524_01_cases(server):
-    """All cases are answered as the reference says when each frame comes in
-    one piece."""
+    """All cases are answered as the reference says if their frames come at
+    once."""
     assert all(len(family) > 3 for family in FAMILIES)
     assert Runner(server).run_all(sum(FAMILIES, [])) >= 900
 
 
 def test_524_02_cases_in_pieces(server):
-    """Reserved bits, characters and Close frames that arrive in pieces, cut at
-    random places, over TLS."""
+    """So are 150 random cases whose bytes come in random pieces, over TLS."""
     cases = [case for family in FAMILIES for case in family
              if len(b"".join(map(encode, case[1]))) < 1000]
     dice = random.Random(524)
@@ -103,21 +103,21 @@ def test_524_02_cases_in_pieces(server):
 @pytest.mark.long
 @pytest.mark.parametrize("tls", [False, True])
 def test_524_03_all_cases_in_pieces(server, tls):
-    """All cases, and many at random, arrive in pieces that are cut at random
-    places."""
+    """So are all cases, and many random ones, whose bytes come in random
+    pieces."""
     dice = random.Random(6455)
     cases = sum(FAMILIES, []) + list(at_random(dice, 3000))
     assert Runner(server, dice, tls=tls).run_all(cases) == len(cases)
 
 
 def test_524_04_at_random(server):
-    """Cases of several frames at random."""
+    """Random cases of several frames are answered as the reference says."""
     dice = random.Random(6455)
     assert Runner(server).run_all(at_random(dice, 150)) == 150
 
 
 def test_524_05_a_reason_in_pieces(server):
-    """A Close frame whose reason is cut at each byte is judged as a whole."""
+    """A Close frame that is cut at any byte is judged as a whole."""
     for reason, code in ((b"so \xe2\x82\xac \xf0\x9f\x98\x80", 1000),
                          (b"so \xe2\x82", 1007), (b"\xed\xa0\x80", 1007),
                          (b"\xc0\x80 and more", 1007)):
@@ -126,7 +126,8 @@ def test_524_05_a_reason_in_pieces(server):
             with Socket(server, "/comet/rfc") as socket:
                 socket.opened()
                 socket.send(data[:at])
-                # the server has read the first piece when it answers this one
+                # When the server answers this ping, it has read the first
+                # piece.
                 with Socket(server, "/comet/rfc") as other:
                     other.opened()
                     other.send(frame(PING, b"read"))
@@ -142,9 +143,9 @@ FOREIGN = {"websockets": ["/usr/bin/python3", "-B", "websockets_client.py"],
 
 
 def test_524_10_clients_of_others(server):
-    """Clients that others wrote publish, also in fragments, and get all
-    messages in order; they do without the extensions that they offer and
-    mod_comet does not have."""
+    """Clients by other authors publish, even in fragments, and get all messages
+    in order.  They work although mod_comet has none of the extensions that they
+    offer."""
     count = 60
     running = {
         name: subprocess.Popen(

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Clients that begin long messages and do not end them: a child keeps a limited
-number of bytes of them, and everybody else is served."""
+"""Clients that begin long messages and do not end them.  A child keeps only a
+limited number of bytes for them, and other clients are served."""
 
 import json
 import time
@@ -16,18 +16,19 @@ CometTransports all websocket
 CometMaxMessageSize 524288
 """, "tls": True, "children": 1}
 MOST = 16 << 20
-WHOLE = 6 * 524288 + 4096       # what a message in fragments reserves
+WHOLE = 6 * 524288 + 4096       # a message in fragments reserves this much
 PLACES = MOST // WHOLE
 
 BEGUN = frame(TEXT, b'{"publish": {"body": "' + b"x" * 3000, fin=False)
-MORE = frame(CONTINUATION, b"x" * 40000, fin=False)     # not read at once
+# the server does not read this at once
+MORE = frame(CONTINUATION, b"x" * 40000, fin=False)
 END = frame(CONTINUATION, b'"}, "ref": "long"}')
 
 
 @pytest.fixture(params=["adopted", "parked", "blocked"])
 def way(request):
-    """Return a server, and the keyword arguments of Socket, for each way of
-    waiting in turn."""
+    """Return, for each way of waiting, a server and the arguments of Socket
+    that lead to it."""
     if request.param == "blocked":
         return request.getfixturevalue("thread_server"), {"tls": True}
     return (request.getfixturevalue("shared_server"),
@@ -39,8 +40,8 @@ def reserved(server):
 
 
 def fill(server, how, sockets):
-    """Take all the room for long messages.  How many clients then wait for
-    room depends on the way in which they wait."""
+    """Reserve all the room for long messages, by clients that do not end
+    theirs."""
     for _ in range(PLACES):
         socket = Socket(server, "/comet/room", **how)
         sockets.append(socket)
@@ -50,9 +51,9 @@ def fill(server, how, sockets):
 
 
 def test_525_01_unfinished_messages(way):
-    """A client that finds no room is closed with 1013 after a while; short
-    messages of others are stored meanwhile. Clients that end give their room
-    back."""
+    """A client that finds no room is closed with 1013 after a while.  Short
+    messages of others are stored meanwhile.  When a client ends, its room is
+    free again."""
     server, how = way
     sockets = []
     try:
@@ -69,14 +70,14 @@ def test_525_01_unfinished_messages(way):
             code, _seen = late.until_close()
             assert code == 1013 and late.reason.startswith("retry="), late.reason
             assert reserved(server) == PLACES * WHOLE
-            # a client completes its message: another one has its room
+            # When a client ends its message, another client gets the room.
             sockets[0].send(END)
             while sockets[0].hear().get("ref") != "long":
                 pass
             wait_until(lambda: reserved(server) == (PLACES - 1) * WHOLE)
             calm.send(BEGUN)
             wait_until(lambda: reserved(server) == PLACES * WHOLE)
-            # one that waits gets the room of one that leaves
+            # When a client leaves, a client that waits gets the room.
             with Socket(server, "/comet/room", **how) as next_one:
                 next_one.opened()
                 next_one.send(BEGUN + MORE)
@@ -92,8 +93,8 @@ def test_525_01_unfinished_messages(way):
 
 
 def test_525_02_long_messages_pass(way):
-    """Long messages in one frame, in pieces, many at a time, reserve what they
-    need and are all stored."""
+    """Many long messages at a time, each in one frame that comes in pieces,
+    reserve what they need, and are all stored."""
     server, how = way
     body = "y" * 60000
     data = frame(TEXT, json.dumps({"publish": {"body": body}, "ref": "long"}))
@@ -113,7 +114,7 @@ def test_525_02_long_messages_pass(way):
 @pytest.mark.long
 def test_525_03_a_holder_is_closed_when_others_wait(server):
     """A client that holds its room for more than 10 seconds is closed when
-    another one needs room, which comes back until it finds some."""
+    another client needs room.  The other client returns until it finds some."""
     sockets = []
     fill(server, {}, sockets)
     began, stored = time.monotonic(), False

@@ -23,8 +23,8 @@ def follow(browser, channel, **options):  # noqa: F811
 
 
 def test_526_01_reads_publishes_and_resumes(browser, server):  # noqa: F811
-    """A page reads and publishes on its WebSocket, goes on after a reload of
-    httpd, and after a reload of the page with its cursor."""
+    """A page reads and publishes on its WebSocket, and continues after a
+    graceful reload of httpd.  Another page continues from its cursor."""
     tab = follow(browser, "ws")
     tab.wait_open("websocket")
     before = server.status()["published"]
@@ -48,7 +48,7 @@ def test_526_01_reads_publishes_and_resumes(browser, server):  # noqa: F811
 
 
 def test_526_02_falls_back(browser, server):  # noqa: F811
-    """Where WebSockets are off, the page reads by an event stream."""
+    """If WebSockets are off, the page reads an event stream."""
     tab = follow(browser, "streams")
     tab.wait_open("events")
     tab.js("return comet.publish('hello')")
@@ -57,8 +57,8 @@ def test_526_02_falls_back(browser, server):  # noqa: F811
 
 
 def test_526_03_several_channels(browser, server):  # noqa: F811
-    """A page's WebSocket reads several channels, and publishes to those that
-    the page names."""
+    """A page's WebSocket reads several channels, and publishes to each that the
+    page names."""
     tab = Follower(browser, "/comet", transport="websocket", share=False,
                    channels=["one", "two", "room/*"])
     tab.wait_open("websocket")

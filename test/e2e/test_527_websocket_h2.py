@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""WebSocket over HTTP/2 (RFC 8441), where mod_http2 hands it on."""
+"""WebSockets over HTTP/2 (RFC 8441), if mod_http2 supports them."""
 
 import json
 import os
@@ -21,7 +21,8 @@ CometMulti on
 
 
 def can_connect():
-    """Whether this mod_http2 knows H2WebSockets (2.0.18, httpd 2.4.58)."""
+    """Return whether this mod_http2 has H2WebSockets (since 2.0.18, httpd
+    2.4.58)."""
     with open(os.path.join(MODULES, "mod_http2.so"), "rb") as file:
         return b"H2WebSockets" in file.read()
 
@@ -76,8 +77,8 @@ def site(request):
 
 
 def test_527_01_reads_and_publishes(site):
-    """A WebSocket opens, reads, publishes, subscribes, is pinged and closed,
-    beside other requests on its connection."""
+    """A WebSocket opens, reads, publishes, subscribes, is pinged and is closed,
+    while its connection serves another request."""
     with H2Tls(site.tls_port) as conn:
         socket = H2Socket(conn, "/comet/h2?live=1")
         assert socket.status == 200
@@ -100,13 +101,13 @@ def test_527_01_reads_and_publishes(site):
         socket.send(close_frame(1000))
         assert socket.frame() == (CLOSE, b"\x03\xe8")
         assert conn.pump(lambda: socket.stream.ended, 10 * SLOW)
-        assert not socket.stream.reset      # 0: no error
+        assert not socket.stream.reset      # no RST_STREAM with an error
     site.wait_waiting(0)
 
 
 def test_527_02_leaving(site):
-    """A client that resets its stream is noticed; so is one whose connection
-    ends."""
+    """The server notices a client that resets its stream, and one that ends its
+    connection."""
     with H2Tls(site.tls_port) as conn:
         socket = H2Socket(conn, "/comet/h2")
         socket.hear()
@@ -118,8 +119,8 @@ def test_527_02_leaving(site):
 
 
 def test_527_03_refusals(site):
-    """HTTP/2 refuses the handshakes that HTTP/1.1 refuses, by the same status.
-    The answer to a request that is no WebSocket says what one needs."""
+    """A handshake over HTTP/2 is refused with the same status as over HTTP/1.1.
+    A request without a handshake is told that it needs one."""
     with H2Tls(site.tls_port) as conn:
         assert H2Socket(conn, "/comet/streams").status == 406
         assert H2Socket(conn, "/comet/x",
@@ -130,8 +131,8 @@ def test_527_03_refusals(site):
 
 
 def test_527_04_reload(site):
-    """A graceful reload closes a WebSocket over HTTP/2 with a time to come
-    back."""
+    """A graceful reload closes a WebSocket over HTTP/2 with a time to
+    return."""
     with H2Tls(site.tls_port) as conn:
         socket = H2Socket(conn, "/comet/quiet")
         socket.hear()

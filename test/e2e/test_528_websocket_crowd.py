@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A thousand WebSockets, while httpd is reloaded, children are killed and
-other clients do not read: each follows its channels by its cursor, without a
-loss."""
+"""A thousand WebSockets, while httpd is reloaded, children are killed, and
+other clients do not read.  Each follows its channels by its cursor and loses no
+message."""
 
 import asyncio
 import json
@@ -31,14 +31,14 @@ CometMaxSubscribers 4000
 
 
 class Client:
-    """Reads `news`, and from some time on `more`, which it subscribes to while
-    it is open; comes back by its cursor whenever its WebSocket ends."""
+    """Reads the channel `news`, and `more` after it has subscribed on its open
+    WebSocket.  When the WebSocket ends, the client returns with its cursor."""
 
     doors = asyncio.Semaphore(20)
 
     def __init__(self, port, number, cursor):
         self.url = "ws://127.0.0.1:%d/comet?channel=news" % port
-        self.live = number % 2 == 0         # parked; the others are adopted
+        self.live = number % 2 == 0  # True: it is parked; False: it is adopted
         self.cursor, self.since, self.has_more = cursor, cursor, False
         self.got = {"news": [], "more": []}
 
@@ -60,8 +60,8 @@ class Client:
             self.cursor = max(self.cursor, frame_["timestamp"])
 
     async def once(self):
-        pending = []        # of `more`, before the answer
-        async with self.doors:          # not all at once
+        pending = []        # messages of `more` before the answer
+        async with self.doors:          # at most 20 at once
             ws = await websockets.connect(self.target(), ping_interval=None,
                                           open_timeout=60 * SLOW)
         try:
@@ -85,7 +85,7 @@ class Client:
 
 
 class Crowd:
-    """Clients in a thread of their own."""
+    """Clients that run in their own thread."""
 
     def __init__(self, server, count, cursor):
         self.clients = [Client(server.port, n, cursor) for n in range(count)]
@@ -115,7 +115,7 @@ class Crowd:
 
 
 def waiting(server):
-    """How many WebSockets wait; None while httpd is too busy to say."""
+    """Return how many WebSockets wait, or None if httpd is too busy to say."""
     try:
         return server.waiting("websocket")
     except OSError:
@@ -123,7 +123,7 @@ def waiting(server):
 
 
 def stuck(server):
-    """Clients that publish much and read nothing."""
+    """Open WebSockets whose clients will publish much and read nothing."""
     made = []
     for _ in range(STUCK):
         one = Socket(server, "/comet/flood", rcvbuf=4096)
@@ -143,8 +143,9 @@ def flood(sockets):
 
 
 def test_528_01_reloads_kills_and_stuck_clients(make_server):
-    """Messages come while httpd is reloaded three times and its children are
-    killed twice, among clients that publish and read nothing."""
+    """While messages are published, httpd is reloaded three times and its
+    children are killed twice, beside clients that publish and read nothing.
+    Each client gets all messages once and in order."""
     server = make_server(conf=CONF, children=2, threads=50)
     cursor = post(server, "first", "x")
     crowd = Crowd(server, COUNT, cursor)
@@ -175,5 +176,5 @@ def test_528_01_reloads_kills_and_stuck_clients(make_server):
         crowd.close()
         for one in sockets:
             one.conn.close()
-    server.allow_log.append("AH00052")          # the children were killed
+    server.allow_log.append("AH00052")          # children were killed
     server.wait_waiting(0, timeout=60 * SLOW)

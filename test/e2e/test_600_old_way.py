@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The older way to park (httpd before 2.4.63), tried on the installed httpd: a
-module built with the headers of an older httpd parks this way on any version.
-The same tests as for the newer way check what clients see."""
+"""The way to park connections that httpd has before 2.4.63.  It is tested on
+the installed httpd: a module built with older headers parks in this way on any
+version.  Clients must see the same as with the newer way, so the same tests
+run."""
 
 import json
 import os
@@ -43,16 +44,16 @@ def mpm():
 
 
 def connections(server):
-    """How many connections each queue of the MPM held when it last logged
+    """Return how many connections each queue of the MPM had when it last logged
     that."""
-    server.get("/static.txt")           # its listener runs round once
+    server.get("/static.txt")           # so that the listener logs
     found = re.findall(r"connections: \d+ \(([^)]*)\)", server.error_log())
     return dict(re.findall(r"([\w-]+): ?(\d+)", found[-1])) if found else {}
 
 
 def test_600_01_parked_the_older_way(make_server):
-    """Waiting clients hold no thread.  The MPM keeps them in the queue of
-    answers that it completes; before 2.4.63 it had no other queue for them."""
+    """Waiting clients hold no thread.  The MPM keeps them in its queue for
+    answers to complete, the only one that older versions have for this."""
     server = make_server(threads=8, conf="LogLevel mpm_event:trace8\n")
     server.publish("x")
     cursor = server.get("/chat/backend.php").json()["timestamp"]
