@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""HTTP/2 over TLS without a thread: what clients see, and what it costs.
-(test_617 runs some of these tests in clear text.)"""
+"""Requests over HTTP/2 and TLS that wait without a thread ("ghosts"): what
+clients see, and what it costs.  (test_617 runs some of these tests in clear
+text.)"""
 
 import json
 import os
@@ -17,7 +18,7 @@ pytestmark = pytest.mark.event
 
 ON = "CometParkHTTP2 on\nCometReplay 0\n"
 EVENTS = "/comet/news?transport=events"
-# What clients allow: Chromium, node and nghttp, Firefox, curl.
+# The windows of Chromium, of node and nghttp, of Firefox, and of curl.
 WINDOWS = [(6291456, 15663105), (65535, 0), (131072, 12517377), (65535, 1 << 20)]
 
 
@@ -49,8 +50,8 @@ def site(make_server):
 @pytest.mark.parametrize("window,wider", WINDOWS)
 def test_601_01_streams_polls_and_files_on_one_connection(
         site, window, wider):
-    """Streams and a poll wait without a thread; beside them a file, a POST and
-    messages larger than a window pass, and nothing exceeds a window."""
+    """Streams and a poll wait without a thread.  Beside them a file, POSTs and
+    long messages pass, and the server never exceeds a window."""
     with open(os.path.join(site.docroot, "large.bin"), "rb") as file:
         large = file.read()
     with H2Tls(site.tls_port, window, wider) as conn:
@@ -80,8 +81,8 @@ def test_601_01_streams_polls_and_files_on_one_connection(
 
 
 def test_601_02_no_thread(site):
-    """A hundred ghosts on one connection, and ten on each of ten, need no
-    additional thread.  The hundred and first waits with a thread."""
+    """A hundred ghosts of one connection need no additional thread. The next
+    stream waits in a thread."""
     with H2Tls(site.tls_port) as conn:
         conn.finish(conn.request("GET", "/static.txt"), 5 * SLOW)
         before = thread_count(site.children()[0])
@@ -99,8 +100,8 @@ def test_601_02_no_thread(site):
 
 
 def test_601_03_a_client_that_grants_nothing(site):
-    """A client grants no more window.  Other streams of its connection go on,
-    and the rest of the messages is sent when the client grants more."""
+    """If a client grants no more window, its messages wait until it does.
+    Other requests of its connection are served meanwhile."""
     with H2Tls(site.tls_port, 65535, 1 << 24) as conn:
         conn.grants = False
         stream, other = open_streams(conn, 2)
@@ -119,7 +120,8 @@ def test_601_03_a_client_that_grants_nothing(site):
 
 
 def test_601_04_beside_a_long_request(make_server):
-    """A request that holds the connection's thread does not hold up messages."""
+    """A request that keeps the connection's thread busy does not delay
+    messages."""
     server = make_server(tls=True, h2=True, threads=16, conf=ON)
     with H2Tls(server.tls_port) as conn:
         stream = open_streams(conn, 1)[0]
@@ -134,8 +136,7 @@ def test_601_04_beside_a_long_request(make_server):
 
 
 def test_601_05_past_timeout_and_keep_alive(make_server):
-    """Messages keep a connection open past Timeout; once nothing waits any
-    more, it ends with its keep-alive time."""
+    """Messages keep a connection open for longer than Timeout."""
     server = make_server(tls=True, h2=True, timeout=3,
                          conf=ON + "KeepAliveTimeout 1\n")
     with H2Tls(server.tls_port) as conn:
@@ -150,7 +151,7 @@ def test_601_05_past_timeout_and_keep_alive(make_server):
 
 
 def test_601_06_graceful(site):
-    """At a reload each stream ends properly, with a retry field, and each poll
+    """At a reload each stream ends properly with a retry field, and each poll
     is answered."""
     with H2Tls(site.tls_port) as conn:
         stream = open_streams(conn, 1)[0]
@@ -164,7 +165,7 @@ def test_601_06_graceful(site):
 
 
 def test_601_07_access_log(site):
-    """The access log has one line for each stream, at its end, with its
+    """A stream has one line in the access log, written at its end, with its
     bytes."""
     with H2Tls(site.tls_port) as conn:
         stream = open_streams(conn, 1)[0]
@@ -178,8 +179,8 @@ def test_601_07_access_log(site):
 
 
 def test_601_08_their_time_is_over(make_server):
-    """A stream ends properly after CometMaxLifetime, and gets no message that
-    comes then."""
+    """A stream ends properly after CometMaxLifetime, and gets no later
+    message."""
     server = make_server(tls=True, h2=True,
                          conf=ON + "CometMaxLifetime 1s\n")
     with H2Tls(server.tls_port) as conn:
@@ -189,7 +190,7 @@ def test_601_08_their_time_is_over(make_server):
         conn.finish(stream, 5 * SLOW)
         server.post("news", "1")
         assert b"retry: " in stream.body() and numbers(stream) == []
-        assert not poll.ended       # which has no such limit
+        assert not poll.ended       # (a poll has no such limit)
     wait_ghosts(server, 0)
 
 
@@ -203,7 +204,7 @@ def test_601_08_their_time_is_over(make_server):
 def test_601_09_why_with_a_thread(make_server, what, conf, method, path,
                                   reason):
     """Requests that cannot wait without a thread are counted, and the log says
-    why, once."""
+    once why."""
     server = make_server(tls=True, h2=True,
                          conf=ON + conf.replace("{modules}", MODULES))
     with H2Tls(server.tls_port) as conn:
@@ -218,8 +219,9 @@ def test_601_09_why_with_a_thread(make_server, what, conf, method, path,
 
 
 def test_601_10_only_the_new_channel_is_judged(make_server):
-    """A channel appears under a wildcard: its stream ends, and its client comes
-    back for that channel; it may still read the others."""
+    """A stream ends when its wildcard matches a new channel.  When its client
+    returns, only this channel is authorised, and the client may still read the
+    others."""
     server = groups_server(make_server, tls=True, h2=True, conf=ON)
     path = "/comet?transport=events&channel=r/*&since=0"
     with H2Tls(server.tls_port) as conn:
@@ -239,7 +241,7 @@ def test_601_10_only_the_new_channel_is_judged(make_server):
 
 
 def test_601_11_fields_of_the_answer_in_a_log(make_server):
-    """A log that shows header fields of the answer shows the right values."""
+    """A log that shows a header of the answer has its right value."""
     server = make_server(tls=True, h2=True, conf=ON
                          + 'CustomLog logs/more.log "%U %{Content-Type}o"\n')
     with H2Tls(server.tls_port) as conn:

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tabs of a browser on one HTTP/2 connection, where all may wait: no stream
-dies, whatever the server does."""
+"""Tabs of a browser share one HTTP/2 connection, on which all of them may wait.
+No stream dies, whatever the server does."""
 
 import os
 import shutil
@@ -21,8 +21,8 @@ pytestmark = [
                        reason="no browser"),
 ]
 
-# Five streams, a chain of polls and a fetch for each message of the first.
-# What a restart breaks is asked for again.
+# A page with five streams, a chain of polls, and a fetch for each message of
+# the first stream.  It repeats requests that a restart interrupts.
 BUSY = """<!DOCTYPE html>
 <title>a busy page</title>
 <script>
@@ -58,7 +58,7 @@ window.source = got.map((list, i) => {
 </script>
 """
 
-# What comet.js gives a page.
+# A page that uses comet.js.
 MODULE = """<!DOCTYPE html>
 <title>a page with comet.js</title>
 <script type="module">
@@ -74,7 +74,7 @@ source.addEventListener('error', ({ retryIn }) => { died += !(retryIn >= 0); });
 
 @pytest.fixture(name="browse")
 def fixture_browse(open_browser, request):
-    """A function that opens a browser of a kind, which trusts any
+    """Return a function that opens a browser of a kind, which trusts any
     certificate."""
     def opened(kind, server):
         if kind == "Chromium":
@@ -100,7 +100,7 @@ def protocol(page):
 
 
 class Steps:
-    """What a server goes through while `count` clients read."""
+    """The steps that a server takes while `count` clients read."""
 
     def __init__(self, server, count):
         self.server, self.count, self.conf = server, count, server.conf
@@ -110,8 +110,8 @@ class Steps:
         self.server.start()
 
     def cap(self):
-        """Only half of the clients have a place.  The others get a soft
-        landing, again and again."""
+        """Give only half of the clients a place.  The others are refused again
+        and again by a soft landing."""
         half = self.count // 2
         self.reload("CometLimitSubscribers address=%d\n" % half)
         landings(self.server, 2 * (self.count - half))
@@ -127,7 +127,7 @@ class Steps:
         self.server.graceful()
 
     def free(self):
-        """All clients have a place again, and wait without a thread."""
+        """Give all clients a place again, without a thread."""
         self.reload("")
         wait_ghosts(self.server, self.count, 30 * SLOW)
         assert self.server.status()["blocked"] == 0
@@ -139,7 +139,8 @@ class Steps:
     pytest.param("Chromium", "caps", marks=pytest.mark.long),
     pytest.param("Firefox", "caps", marks=pytest.mark.long)])
 def test_602_01_a_busy_page(make_server, browse, kind, steps):
-    """Five streams, polls and other requests of a page share a connection."""
+    """Five streams, polls and other requests of a page share a connection, and
+    all messages arrive in order."""
     server, base = make_site(make_server)
     server.write("busy.html", BUSY)
     page = Page.__new__(Page)
@@ -167,7 +168,8 @@ def test_602_01_a_busy_page(make_server, browse, kind, steps):
 
 
 def live_through(server, pages, steps):
-    """All pages get all messages in order, before and after each step."""
+    """Check that all pages get all messages in order, before and after each
+    step."""
     texts = []
     for step in [lambda: None, *steps]:
         step()
@@ -187,8 +189,8 @@ def live_through(server, pages, steps):
                           ("comet.js alone", "caps")))])
 def test_602_02_tabs(make_server, browse, monkeypatch, kind, count, what,
                      steps):
-    """Each tab has a stream, over reloads, a restart and caps; tabs with
-    comet.js share one."""
+    """Each tab has a stream, or all share one by comet.js.  All get every
+    message over reloads, a restart and lack of room."""
     server, base = make_site(make_server)
     if what != "EventSource":
         folder = os.path.join(server.docroot, "js")

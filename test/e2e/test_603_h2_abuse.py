@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""HTTP/2 clients that break rules, beside streams that wait without a thread:
-the answers are those of mod_http2, nothing crashes and nothing is left."""
+"""HTTP/2 clients that break rules beside streams that wait without a thread.
+They get mod_http2's answers, nothing crashes, and nothing is left over."""
 
 import struct
 
@@ -29,8 +29,8 @@ def setting(name, value):
 
 @pytest.fixture(name="site")
 def fixture_site(server):
-    """The file's server.  After each test it must still serve other clients,
-    and nothing may wait."""
+    """Yield the file's server.  After each test it must still serve other
+    clients, and nothing may wait."""
     yield server
     wait_ghosts(server, 0, 10)
     with H2Tls(server.tls_port) as conn:
@@ -41,20 +41,20 @@ def fixture_site(server):
 
 
 def is_alive(server, conn, stream):
-    """Whether the stream gets the next message."""
+    """Return whether the stream gets the next message."""
     server.post("news", "1")
     return conn.pump(lambda: numbers(stream)[-1:] == [1], 5 * SLOW)
 
 
 def ends(conn):
-    """Whether the server ends the connection."""
+    """Return whether the server ends the connection."""
     with pytest.raises((Closed, OSError)):
         conn.pump(lambda: False, 5 * SLOW)
     return True
 
 
 def reset_many(server, count):
-    """Open streams and reset them, in batches, before and after they wait."""
+    """Open streams in batches, and reset them before or after they wait."""
     left = count
     while left:
         with H2Tls(server.tls_port) as conn:
@@ -71,16 +71,16 @@ def reset_many(server, count):
                     left -= len(batch)
                 assert is_alive(server, conn, kept)
             except (Closed, OSError):
-                pass            # mod_http2 has had enough of this client
+                pass            # mod_http2 has cut off this client
 
 
 @pytest.mark.parametrize("count", [
     300, pytest.param(10000, marks=pytest.mark.long)])
 def test_603_01_resets(site, count):
-    """A client opens streams and resets them at once: no stream, descriptor or
-    thread stays behind."""
+    """If a client opens streams and resets them at once, no stream and no
+    descriptor is left over."""
     pid = site.children()[0]
-    reset_many(site, 100)       # threads and readers of the store are there
+    reset_many(site, 100)       # (starts threads, and opens the store's files)
     wait_ghosts(site, 0, 10)
     before = fd_count(pid)
     reset_many(site, count)
@@ -93,9 +93,8 @@ def test_603_01_resets(site, count):
     (DATA, b"data", STREAM_CLOSED), (DATA, b"", STREAM_CLOSED),
     (HEADERS, b"\x82", STREAM_CLOSED)])
 def test_603_02_rules_that_end_a_stream(site, kind, payload, error):
-    """The client grants a stream too much window, or sends more of a request
-    that was complete.  That stream is reset; the others of its connection go
-    on."""
+    """If a client grants a stream too much window, or sends more of a complete
+    request, this stream is reset.  Other streams of the connection continue."""
     with H2Tls(site.tls_port) as conn:
         stream, other = open_streams(conn, 2)
         wait_ghosts(site, 2)
@@ -114,8 +113,8 @@ def test_603_02_rules_that_end_a_stream(site, kind, payload, error):
     (SETTINGS, 0, setting(5, 1)), (CONTINUATION, 1, b"x"),
     (HEADERS, 2, b"\x82"), (PING, 0, b"abc"), (WINDOW, 1, number(0))])
 def test_603_03_rules_that_end_the_connection(site, kind, stream, payload):
-    """A client's error that concerns the whole connection makes mod_http2 end
-    it, whatever waits on it."""
+    """If a client's error concerns the whole connection, mod_http2 ends it,
+    even if streams wait on it."""
     with H2Tls(site.tls_port) as conn:
         open_streams(conn, 2)
         wait_ghosts(site, 2)
@@ -125,7 +124,7 @@ def test_603_03_rules_that_end_the_connection(site, kind, stream, payload):
 
 
 def test_603_04_windows_that_change(site):
-    """A client narrows its windows to nothing and widens them again."""
+    """A client may reduce its windows to nothing and enlarge them again."""
     with H2Tls(site.tls_port) as conn:
         stream, other = open_streams(conn, 2)
         wait_ghosts(site, 2)
@@ -138,14 +137,14 @@ def test_603_04_windows_that_change(site):
                     + window - conn.window
             conn.window = window
             site.post("news", "x" * 5000)
-            conn.pump(lambda: False, 0.2)   # judged by H2.spend()
+            conn.pump(lambda: False, 0.2)   # (H2.spend() checks the windows)
         assert is_alive(site, conn, stream)
         assert conn.pump(lambda: numbers(other)[-1:] == [1], 5 * SLOW)
 
 
 def test_603_05_frames_in_bytes(site):
-    """HTTP/2 frames work when each of their bytes comes in a TLS record of its
-    own: a request, a window update and a reset among them."""
+    """HTTP/2 frames work if each byte comes in its own TLS record: a request, a
+    window update, a reset and others."""
     with H2Tls(site.tls_port) as conn:
         stream = open_streams(conn, 1)[0]
         sent, conn.sock.sendall = [], lambda data: sent.append(data)
@@ -166,7 +165,7 @@ def test_603_05_frames_in_bytes(site):
 
 
 def test_603_06_a_header_block_in_parts(site):
-    """Messages arrive while a request's headers are not complete."""
+    """Messages arrive while the headers of another request are incomplete."""
     with H2Tls(site.tls_port) as conn:
         stream = open_streams(conn, 1)[0]
         sent, conn.sock.sendall = [], lambda data: sent.append(data)
@@ -183,7 +182,8 @@ def test_603_06_a_header_block_in_parts(site):
 
 
 def test_603_07_a_farewell(site):
-    """A client that opens no more streams keeps those that wait."""
+    """If a client says that it opens no more streams (GOAWAY), its waiting
+    streams stay."""
     with H2Tls(site.tls_port) as conn:
         streams = open_streams(conn, 2)
         poll = conn.request("GET", "/comet/other?transport=poll")
@@ -201,7 +201,8 @@ def test_603_07_a_farewell(site):
 
 
 def test_603_08_floods(site):
-    """PINGs, credit in single bytes and unknown frames delay no message."""
+    """Many PINGs, grants of single bytes and unknown frames do not stop
+    messages."""
     with H2Tls(site.tls_port) as conn:
         stream = open_streams(conn, 1)[0]
         for _ in range(20):

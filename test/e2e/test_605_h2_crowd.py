@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A crowd of HTTP/2 connections for a moment; `make torture` has it for long."""
+"""A crowd of HTTP/2 connections for some seconds; `make torture` keeps it for
+long."""
 
 import pytest
 
@@ -8,6 +9,6 @@ from h2_crowd import crowd
 
 @pytest.mark.event
 def test_605_01_crowd(make_server, figure):
-    """Streams, polls, files and uploads of five kinds of clients, with a
-    reload."""
+    """Five kinds of clients use streams, polls, files and uploads during
+    reloads."""
     figure(crowd(make_server, 4, 5, reload_every=2.5))

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Other people's HTTP/2 clients wait without a thread, over a reload and a
-restart: each of their readers gets every message once, in order."""
+"""Other people's HTTP/2 clients wait without a thread.  Over a reload and a
+restart each of their readers gets every message once, in order."""
 
 import importlib.util
 import os
@@ -18,10 +18,10 @@ SERVER = {"tls": True, "h2": True, "threads": 32,
           "conf": ON + "CometPublishTimeout 10s\n"}
 LARGE = 200000
 SIZES = (1, 100, 5000, 30000)
-SHARE = [0, 1, 2, "poll"]       # readers of one connection
+SHARE = [0, 1, 2, "poll"]       # the readers of one connection
 
-# The command of each client, and the names of its readers. curl has one
-# reader, which its output does not name.
+# The command of each client, and the names of its readers.  curl has one
+# reader, which has no name in its output.
 CLIENTS = {
     "curl": ([PYTHON, "-B", "curl_client.py", "--http2", "-k"], [None]),
     "node": ([NODE, "node_http2.mjs"], SHARE),
@@ -30,7 +30,8 @@ CLIENTS = {
 
 
 def is_read(driver, readers, texts):
-    """Whether every reader has all of the texts; none may have others."""
+    """Return whether every reader has all texts.  Check that none has
+    others."""
     got = {reader: [] for reader in readers}
     for event in driver.received():
         if event.get("reader") != "file":
@@ -44,8 +45,8 @@ def is_read(driver, readers, texts):
     "node", *(pytest.param(name, marks=pytest.mark.long)
               for name in ("curl", "hyper-h2"))])
 def test_607_01_all_in_order(server, name):
-    """Every reader gets all texts in order, and a page's other requests go on
-    beside the streams."""
+    """Every reader gets all texts in order, and other requests of a page are
+    answered beside the streams."""
     command, readers = CLIENTS[name]
     if name == "hyper-h2" and not importlib.util.find_spec("h2"):
         pytest.fail("python3-h2 is not installed: run `conf/setup check`")
@@ -78,7 +79,7 @@ def test_607_01_all_in_order(server, name):
         wait_until(lambda: len(readers) == 1 or sum(
             event.get("reader") == "file" for event in driver.received())
             >= len(texts), 20 * SLOW, "the files")
-        # a stop cuts answers, and the clients can tell
+        # A stop may cut a file, but clients must not take a part for the whole.
         assert {event["data"] for event in driver.received()
                 if event.get("reader") == "file"} <= {LARGE}
         assert driver.process.poll() is None

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Some HTTP/2 connections with waiting streams; `make torture` has thousands."""
+"""Some HTTP/2 connections with waiting streams; `make torture` has
+thousands."""
 
 import pytest
 
@@ -8,6 +9,6 @@ from h2_many import many
 
 @pytest.mark.event
 def test_608_01_some(make_server, figure):
-    """Ten connections with ten streams each need no thread of their own, and
-    all get every message in order."""
+    """Ten connections with ten streams each take no threads, and each stream
+    gets every message in order."""
     figure(many(make_server, 10, 10))

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Clients of HTTP/2 that break rules get the same answer, whether their streams
-wait without a thread or with one, when mod_http2 alone answers."""
+"""HTTP/2 clients that break rules get the same answer whether their streams
+wait without a thread or, by mod_http2 alone, with one."""
 
 import struct
 
@@ -28,7 +28,7 @@ def setting(name, value):
 
 
 frame = H2Tls.frame
-# Frames that break a rule. Each entry is sent on a connection where streams 1
+# Frames that break a rule.  They are sent on a connection on which streams 1
 # and 3 wait.
 CASES = {
     "credit beyond the maximum": frame(WINDOW, 0, 0, number(MOST)),
@@ -80,8 +80,8 @@ CASES = {
     "a farewell for an error": frame(GOAWAY, 0, 0, number(0) + number(2)),
     "a farewell of three bytes": frame(GOAWAY, 0, 0, b"abc"),
 }
-# RFC 9113 (section 5.1, "half-closed (remote)") wants an error of the stream
-# here, which is the answer.  mod_http2 alone ends the connection.
+# RFC 9113 (section 5.1, "half-closed (remote)") demands a stream error here,
+# and mod_comet gives this answer.  mod_http2 alone ends the connection.
 ONLY_THE_STREAM = {"data of a request that is complete",
                    "the end of a request that is complete",
                    "headers of a request that is complete"}
@@ -90,14 +90,14 @@ STREAM_CLOSED = 5
 
 @pytest.fixture(name="alone", scope="module")
 def fixture_alone(request):
-    """A server without CometParkHTTP2: each stream that waits holds a
-    thread."""
+    """Yield a server without CometParkHTTP2, where each stream that waits holds
+    a thread."""
     from conftest import run_for_file
     yield from run_for_file(request, conf=ON.replace(" on", " off"))
 
 
 class Client(H2Tls):
-    """A client that counts how many of its pings were answered."""
+    """A client that counts the answers to its pings."""
 
     def __init__(self, port):
         self.answered = 0
@@ -109,21 +109,23 @@ class Client(H2Tls):
         return super().take()
 
     def send_and_ping(self, frames, timeout):
-        """mod_http2 answers in order."""
+        """Send frames and a ping.  The answer to the ping shows that the server
+        has read the frames, because mod_http2 answers in order."""
         count = self.answered
         self.sock.sendall(frames + self.frame(PING, 0, 0, b"the last"))
         assert self.pump(lambda: self.answered > count, timeout)
 
 
 def answer_to(server, frames):
-    """What a client learns: the errors of streams and of the connection, and
-    whether the connection has ended."""
+    """Return what a client learns: the error of the connection, the errors of
+    the streams, and whether the connection has ended."""
     with Client(server.tls_port) as conn:
         streams = open_streams(conn, 2)
         server.wait_waiting(2)
         try:
             conn.send_and_ping(frames, 10 * SLOW)
-            conn.send_and_ping(b"", 10 * SLOW)      # it may end in between
+            # the first answer may come just before the end
+            conn.send_and_ping(b"", 10 * SLOW)
             ended = False
         except (Closed, OSError):
             ended = True

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Unusual requests of HTTP/2, and unusual ends of its connections: clients get
-the same answer whether their streams wait without a thread or with one."""
+"""Unusual requests over HTTP/2, and unusual ends of its connections.  Clients
+get the same answer whether their streams wait without a thread or with one."""
 
 import contextlib
 import socket
@@ -25,7 +25,7 @@ PRIORITY_UPDATE, ALTSVC, ORIGIN = 16, 10, 12
 
 @pytest.fixture(name="alone", scope="module")
 def fixture_alone(request):
-    """The server where such streams wait with a thread."""
+    """Yield a server where such streams wait in threads."""
     from conftest import run_for_file
     yield from run_for_file(request, conf=OFF)
 
@@ -84,7 +84,7 @@ def shrinks(conn, path):
 
 
 def frames(*sent):
-    """A request, and then frames of the connection."""
+    """Return a case that sends a request, and then frames of the connection."""
     def case(conn, path):
         stream = conn.head({":path": path})
         for kind, payload in sent:
@@ -129,8 +129,8 @@ QUICK = ("trailers", "Expect", "windows that shrink below what is sent")
 
 
 def outcome(server, ask, path):
-    """What a client gets: of a stream its messages, of a poll its answer; or the
-    error with which the connection ends."""
+    """Return what a client gets: how its stream was answered, or the error with
+    which the connection ended."""
     with Client(server.tls_port) as conn:
         conn.finish(conn.request("GET", "/static.txt"), 5 * SLOW)
         stream = ask(conn, path)
@@ -151,7 +151,7 @@ def outcome(server, ask, path):
         except (Closed, OSError):
             after = None
         if conn.error is not None:
-            return conn.error       # when it came relative to others may differ
+            return conn.error       # its place among the answers may vary
         return (stream.status, stream.reset, stream.ended, after,
                 numbers(stream) if path == EVENTS else len(stream.body()) > 0)
 
@@ -161,8 +161,8 @@ def outcome(server, ask, path):
     pytest.param(name, marks=[] if name in QUICK else pytest.mark.long)
     for name in REQUESTS])
 def test_614_01_the_same_answer(server, alone, name, path):
-    # mod_http2 alone does not always answer alike: with trailers it sometimes
-    # resets the stream.
+    # mod_http2 alone does not always give the same answer: with trailers it
+    # sometimes resets the stream.
     seen = []
     while len(seen) < 3 and not any(mine == other for mine, other in seen):
         seen.append([outcome(which, REQUESTS[name], path)
@@ -173,7 +173,7 @@ def test_614_01_the_same_answer(server, alone, name, path):
 
 
 def leave(how, conn):
-    """End the connection in one of the ways in which clients do."""
+    """End the connection in one of the ways that clients use."""
     plain = conn.sock
     if how == "a reset":
         plain.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER,
@@ -181,7 +181,7 @@ def leave(how, conn):
     elif how == "close_notify":
         plain.settimeout(1)
         with contextlib.suppress(OSError):
-            plain.unwrap()      # the server may still send
+            plain.unwrap()      # (the server may still be sending)
     elif how == "the end of its side":
         plain.shutdown(socket.SHUT_WR)
         with contextlib.suppress(Closed, OSError):
@@ -194,7 +194,7 @@ def leave(how, conn):
 @pytest.mark.parametrize("how", ["a reset", "close_notify", "half a frame",
                                  "the end of its side", "no farewell"])
 def test_614_02_ends(server, how):
-    """Whichever way a client goes, its streams end at once."""
+    """In whichever way a client leaves, its streams soon end."""
     conn = H2Tls(server.tls_port)
     open_streams(conn, 2)
     wait_ghosts(server, 2)
@@ -205,8 +205,8 @@ def test_614_02_ends(server, how):
 
 
 def test_614_03_a_stop_while_nothing_may_be_sent(make_server):
-    """A client that grants nothing delays no reload; it is told of the end of
-    its stream, or loses the connection."""
+    """A client that grants no window does not delay a reload.  It loses its
+    connection."""
     server = make_server(tls=True, h2=True, conf=ON)
     with H2Tls(server.tls_port, 65535, 1 << 20) as conn:
         conn.grants = False
@@ -224,8 +224,8 @@ def test_614_03_a_stop_while_nothing_may_be_sent(make_server):
 
 
 def test_614_05_granted_while_it_sleeps(server):
-    """A client grants credit to a waiting stream that needs none; all messages
-    still arrive."""
+    """If a client grants window to a waiting stream that needs none, all
+    messages still arrive."""
     with H2Tls(server.tls_port, 65535, 0) as conn:
         stream, = open_streams(conn, 1)
         wait_ghosts(server, 1)

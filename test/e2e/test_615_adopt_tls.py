@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Event streams over TLS and HTTP/1.1 that leave httpd (CometAdoptTLS)."""
+"""Streams over TLS and HTTP/1.1 that the hub adopts from httpd
+(CometAdoptTLS)."""
 
 import contextlib
 import socket
@@ -36,8 +37,8 @@ def fixture_on_event(make_server):
 
 
 class Stream:
-    """A stream over TLS.  The end of the connection without close_notify is an
-    error (SSLEOFError)."""
+    """A stream over TLS.  If the connection ends without close_notify, reading
+    raises an error (SSLEOFError)."""
 
     def __init__(self, server, version="1.3", channel="news", rcvbuf=None):
         self.conn = server.raw(rcvbuf=rcvbuf, timeout=20)
@@ -66,8 +67,8 @@ class Stream:
 @pytest.mark.parametrize("version", [
     "1.3", pytest.param("1.2", marks=pytest.mark.long)])
 def test_615_01_in_order(site, version):
-    """Streams leave httpd: no thread or process holds them, and each gets every
-    message in order, small and large, and heartbeats."""
+    """Adopted streams hold no thread or process.  Each gets every message in
+    order, short and long, and heartbeats."""
     before = sum(map(thread_count, site.children()))
     with contextlib.ExitStack() as stack:
         streams = [Stream(site, version) for _ in range(10)]
@@ -88,21 +89,21 @@ def test_615_01_in_order(site, version):
 
 
 def test_615_02_ends(site):
-    """At a reload a stream ends with its retry, the last chunk and
+    """At a reload a stream ends with a retry field, the last chunk and
     close_notify."""
     stream = Stream(site)
     wait_adopted(site, 1)
     site.graceful()
     body = stream.conn.body()
     assert b"retry: " in body
-    assert stream.conn.sock.recv(1) == b""      # not SSLEOFError
+    assert stream.conn.sock.recv(1) == b""      # no SSLEOFError
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("how", ["close_notify", "no farewell", "a reset",
                                  "another request"])
 def test_615_03_left(site, how):
-    """The stream of a client that has gone, or speaks, ends at once."""
+    """If a client leaves or sends data, its stream ends."""
     stream = Stream(site)
     wait_adopted(site, 1)
     sock = stream.conn.sock
@@ -124,7 +125,8 @@ def test_615_03_left(site, how):
 
 @pytest.mark.long
 def test_615_04_a_slow_reader(site):
-    """A client that reads slowly gets everything; others do not wait for it."""
+    """A client that reads slowly gets everything, and delays no other
+    client."""
     slow, quick = Stream(site, rcvbuf=4096), Stream(site)
     wait_adopted(site, 2)
     texts = ["%d %s" % (i, "y" * 30000) for i in range(60)]
@@ -137,8 +139,8 @@ def test_615_04_a_slow_reader(site):
 
 @pytest.mark.event
 def test_615_05_the_log(on_event):
-    """One line, at the end, with the bytes of the body and those of the
-    network."""
+    """A stream has one log line, written at its end, with the bytes of its body
+    and those of the network."""
     stream = Stream(on_event, channel="logged")
     wait_adopted(on_event, 1)
     post(on_event, "logged", "z" * 1000)
@@ -154,7 +156,7 @@ def test_615_05_the_log(on_event):
     pytest.param("1.3", b"k", marks=pytest.mark.long), ("1.3", b"K"),
     pytest.param("1.2", b"R", marks=pytest.mark.long)])
 def test_615_06_keys(on_event, version, command):
-    """New keys in TLS 1.3 are fine; TLS 1.2 is not renegotiated."""
+    """A client may change the keys of TLS 1.3.  TLS 1.2 is not renegotiated."""
     process = subprocess.Popen(
         ["openssl", "s_client", "-connect", "127.0.0.1:%d" % on_event.tls_port,
          "-tls1_%s" % version[-1], "-crlf"], stdin=subprocess.PIPE,
@@ -185,7 +187,7 @@ def test_615_06_keys(on_event, version, command):
 
 @pytest.mark.event
 def test_615_07_what_stays(make_server):
-    """Without the directive nothing changes."""
+    """With CometAdoptTLS off no stream over TLS is adopted."""
     server = make_server(tls=True, conf=CONF.replace("TLS on", "TLS off"))
     stream = Stream(server)
     server.wait_waiting(1)
@@ -198,7 +200,8 @@ def test_615_07_what_stays(make_server):
 @pytest.mark.event
 @pytest.mark.long
 def test_615_08_resumed(on_event):
-    """A session may be used again while its first connection still streams."""
+    """A TLS session may be resumed while its first connection still has a
+    stream."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     session = None

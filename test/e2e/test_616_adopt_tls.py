@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Some event streams over TLS; `make torture` has a thousand."""
+"""Some streams over TLS; `make torture` has a thousand."""
 
 import pytest
 

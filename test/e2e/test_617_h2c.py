@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""HTTP/2 in clear text (h2c), as proxies speak it: requests wait without a
-thread if the client begins with HTTP/2.  Tests of 601 and 603 check what clients
-see; those of this file, how mod_comet notices such a client."""
+"""HTTP/2 in clear text (h2c), which proxies use.  Requests wait without a
+thread if the client begins with HTTP/2.  The tests of 601 and 603, which also
+run here, show what clients see.  Those of this file show how mod_comet
+recognises such clients."""
 
 import contextlib
 import json
@@ -25,7 +26,7 @@ from test_603_h2_abuse import (  # noqa: F401
 
 pytestmark = pytest.mark.event
 
-# The first host of the address has no URL of comet, but the second one does.
+# Only the second host of this address has URLs of the module.
 HOSTS = """
 <VirtualHost *:{port}>
   ServerName first.example
@@ -43,11 +44,12 @@ PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 
 
 class Plain(socket.socket):
-    """A socket whose methods a test may replace, like those of TLS."""
+    """A socket whose methods a test may replace, as it may those of a TLS
+    socket."""
 
 
 class Clear(H2):
-    """A client without TLS, with the arguments of H2Tls."""
+    """A client without TLS that takes the arguments of H2Tls."""
 
     def __init__(self, port, window=1 << 20, wider=1 << 24, timeout=15.0):
         super().__init__(port, timeout, window=window, wider=wider)
@@ -56,7 +58,7 @@ class Clear(H2):
 
 @pytest.fixture(autouse=True)
 def in_clear_text(shared_server, monkeypatch):
-    """The tests of other files connect without TLS, too."""
+    """Make the tests of the other files connect without TLS."""
     for module in (test_601_h2_ghosts, test_603_h2_abuse):
         monkeypatch.setattr(module, "H2Tls", Clear)
     monkeypatch.setattr(shared_server, "tls_port", shared_server.port)
@@ -64,8 +66,8 @@ def in_clear_text(shared_server, monkeypatch):
 
 @pytest.mark.parametrize("window,wider", [(65535, 0), (1 << 20, 1 << 24)])
 def test_617_01_everything_on_one_connection(server, window, wider):
-    """A stream and a poll wait without a thread; a POST, a message larger than
-    a window and a file pass beside them."""
+    """A stream and a poll wait without a thread.  Beside them POSTs, a long
+    message and a file pass."""
     with Clear(server.port, window, wider) as conn:
         stream, = open_streams(conn, 1)
         poll = conn.request("GET", "/comet/other?transport=poll")
@@ -86,8 +88,8 @@ def test_617_01_everything_on_one_connection(server, window, wider):
 
 
 def test_617_02_after_an_upgrade(server):
-    """A request that has upgraded its connection waits with a thread, gets its
-    message, and the log says why it holds one."""
+    """A request that has upgraded its connection waits in a thread and gets its
+    message. The log says why it holds a thread."""
     since = server.post("room", "first")
     with subprocess.Popen(
             ["curl", "-sS", "--http2", "-m", "20", "-w", "%{http_version}",
@@ -103,8 +105,8 @@ def test_617_02_after_an_upgrade(server):
 
 
 def test_617_03_what_does_not_begin_with_http2(server):
-    """A client of HTTP/1.1 on the same port is served as ever, also one that
-    sends bytes one by one, or a part of HTTP/2's first bytes."""
+    """HTTP/1.1 clients on the same port are served as usual, even if one sends
+    single bytes, or a part of the bytes with which HTTP/2 begins."""
     with server.raw() as conn:
         for byte in conn.format("GET", "/static.txt"):
             conn.send(bytes([byte]))
@@ -123,8 +125,8 @@ def test_617_03_what_does_not_begin_with_http2(server):
 
 
 def test_617_04_which_host_decides(make_server):
-    """The first host of the address decides whether requests of its connections
-    wait without a thread, for other hosts too.  It needs no URL of comet."""
+    """The first host of an address decides whether requests wait without a
+    thread, even for its other hosts.  It needs no URL of the module."""
     server = make_server(h2=True, threads=16, comet="status",
                          conf=HOSTS % "")
     for line, ghosts in (("", 1), ("CometParkHTTP2 off", 0)):
@@ -141,8 +143,8 @@ def test_617_04_which_host_decides(make_server):
 
 
 def test_617_05_where_http2_does_not_begin(make_server):
-    """Where mod_http2 does not look for HTTP/2 (H2Direct off), its clients get
-    the answer that they get without mod_comet."""
+    """If mod_http2 does not look for HTTP/2 (H2Direct off), such clients get
+    the same answer with and without CometParkHTTP2."""
     answers = []
     server = make_server(h2=True, conf="H2Direct off\n")
     for way in ("on", "off"):

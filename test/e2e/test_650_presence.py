@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Presence: who is here, by every way of waiting."""
+"""Presence: the members of a channel, in whichever way they wait."""
 
 import html
 import json
@@ -45,14 +45,15 @@ SERVER = {"conf": CONF, "modules": MODULES, "children": 2}
 
 
 def poll(server, target, name, **kwargs):
-    """A poll that waits; the caller closes it."""
+    """Open a poll that waits.  The caller closes it."""
     conn = server.raw(**kwargs)
     conn.request("GET", target, named(name))
     return conn
 
 
 def test_650_01_join_and_leave(server):
-    """A stream joins at once, and leaves when the grace is over."""
+    """With its stream a user joins at once, and leaves when the grace is
+    over."""
     with enter(server, "room/1", "ann"):
         await_online(server, "room/1", "ann")
         with enter(server, "room/1", "bob"):
@@ -66,7 +67,7 @@ def test_650_01_join_and_leave(server):
                   " ON timestamp = left_at AND author = member"
                   " WHERE last_seen.channel = 'room/1' ORDER BY member")
     assert seen == [["ann"], ["bob"]]
-    # no rows are left except those that should be kept
+    # All other rows are removed.
     wait_until(lambda: sqlite(
         server.db, "SELECT (SELECT count(*) FROM presence_row),"
         " (SELECT count(*) FROM presence_channel)") == [["0", "0"]], 8,
@@ -74,7 +75,7 @@ def test_650_01_join_and_leave(server):
 
 
 def test_650_02_many_polls(server):
-    """However often a user polls, on whichever child, it joins once."""
+    """A user who polls many times, on both children, joins once."""
     conns = [server.raw() for _ in range(4)]
     cursor = server.request("POST", "/comet/polls", b"first",
                             named("ann", **{"Content-Type": "text/plain"}))
@@ -97,7 +98,7 @@ def test_650_02_many_polls(server):
 
 
 def test_650_03_tabs(server):
-    """A member with many tabs, on all children, is one member."""
+    """A user with many tabs, on both children, is one member."""
     tabs = [enter(server, "tabs", "ann") for _ in range(8)]
     await_online(server, "tabs", "ann")
     for tab in tabs[1:]:
@@ -112,7 +113,8 @@ def test_650_03_tabs(server):
 
 
 def ways(server):
-    """A client of each kind: its channel, and what it waits with."""
+    """Yield for each way of waiting a channel, and a function that opens a
+    client there."""
     yield "way/events", lambda: Stream(server, "/comet/way/events",
                                        named("ann"))
     yield "way/iframe", lambda: poll(
@@ -126,8 +128,8 @@ def ways(server):
 
 
 def test_650_04_every_way_counts(server):
-    """A client counts as here whatever way it waits in, and in each way it can
-    be thrown out."""
+    """A client counts as present in whichever way it waits, and can be removed
+    in each of them."""
     for channel, begin in ways(server):
         client = begin()
         await_online(server, channel, "ann")
@@ -144,7 +146,7 @@ def test_650_04_every_way_counts(server):
                     pass
         finally:
             conn.close()
-        # throwing a member out takes 1 s, and longer on a loaded machine
+        # This takes 1 s, and longer on a loaded machine.
         assert time.monotonic() - begun < 5, channel
         assert online(server, channel) == []
         assert told(server, channel) == ["join ann", "leave ann"], channel
@@ -154,7 +156,7 @@ def test_650_04_every_way_counts(server):
 
 
 def test_650_05_thrown_out_and_back(server):
-    """A member who was thrown out but still has access joins again; the others
+    """A member who was removed but may still read joins again.  The others
     stay."""
     with enter(server, "kick", "bob") as other, \
             enter(server, "kick", "ann") as first:
@@ -172,8 +174,8 @@ def test_650_05_thrown_out_and_back(server):
 
 
 def test_650_06_snapshot_and_stream(server):
-    """The list of members has the timestamp from which the stream tells of
-    changes, so no join or leave is missed or told twice."""
+    """A stream that begins at the timestamp of the list of members has all
+    later joins and leaves."""
     with enter(server, "snap", "ann"):
         await_online(server, "snap", "ann")
         shot = snapshot(server, "snap")
@@ -196,7 +198,7 @@ def test_650_06_snapshot_and_stream(server):
 
 
 def test_650_07_more_than_max(server):
-    """Above MAX members only their number is published; the list can still be
+    """Above MAX members only their number is published.  The list can still be
     read."""
     streams = [enter(server, "small", name) for name in "abcd"]
     await_online(server, "small", *"abcd")
@@ -222,7 +224,7 @@ def told_names(server, channel):
 
 
 def test_650_08_clients_without_a_name(server):
-    """They are counted only."""
+    """Clients without a name are only counted."""
     streams = [Stream(server, "/comet/open") for _ in range(3)]
     wait_until(lambda: snapshot(server, "open")["anonymous"] == 3, 8, "three")
     assert snapshot(server, "open")["count"] == 0
@@ -235,7 +237,7 @@ def test_650_08_clients_without_a_name(server):
 
 
 def test_650_09_count_only(server):
-    """CometPresence count tells nobody's name."""
+    """With CometPresence count no names are published."""
     with enter(server, "counted", "ann"):
         await_online(server, "counted", "ann")
         shot = snapshot(server, "counted")
@@ -247,8 +249,8 @@ def test_650_09_count_only(server):
 
 
 def test_650_10_siblings_are_the_servers(server):
-    """Clients cannot publish to a name with an @ segment; SQL can. A wildcard
-    does not cover such siblings."""
+    """Only SQL can publish to a channel with a segment that begins with @.
+    Wildcards do not match such channels."""
     text = named("ann", **{"Content-Type": "text/plain"})
     lines = named("ann", **{"Content-Type": "application/x-ndjson"})
     for channel in ("r/@online", "@all", "r/@x/y"):
@@ -268,8 +270,8 @@ def test_650_10_siblings_are_the_servers(server):
 
 
 def test_650_11_rooms_of_one_stream(server):
-    """The reader of a stream is online in each channel that the stream names,
-    and in none that only its wildcard covers."""
+    """A user is present in each channel that the stream's URL names, but not in
+    channels that only a wildcard matches."""
     sqlite(server.db, "INSERT INTO message(channel, body)"
            " VALUES('m/1', 'x'), ('m/2', 'x'), ('w/1', 'x')")
     target = "/comet/m/1?channel=m/2&channel=w/*&channel=off/1"
@@ -282,7 +284,7 @@ def test_650_11_rooms_of_one_stream(server):
 
 
 def test_650_12_inserted_by_sql(server):
-    """A program can enter members who have no connection to this server."""
+    """Another program can add members who are not connected to this server."""
     sqlite(server.db, "INSERT INTO online(channel, member, info)"
            " VALUES('phone', 'ann', '{\"by\": \"phone\"}')")
     await_online(server, "phone", "ann")
@@ -302,9 +304,10 @@ def test_650_12_inserted_by_sql(server):
 
 
 def test_650_13_every_mpm(make_server, mpm):
-    """Presence works on each MPM, and over HTTP/2."""
+    """Presence works on each MPM and over HTTP/2."""
     h2 = mpm != "prefork"
-    # the usual grace: a notice must not wait for the next renewal
+    # The default grace is long, so a removal must not wait for the next
+    # renewal.
     server = make_server(conf=CONF.replace("CometPresenceGrace 2s", "")
                          + "CometParkHTTP2 on\n" * h2,
                          modules=MODULES, mpm=mpm, children=2, tls=h2, h2=h2)
@@ -328,7 +331,7 @@ def test_650_13_every_mpm(make_server, mpm):
 
 
 def test_650_14_off_costs_nothing(make_server):
-    """Without CometPresence there is no table and nothing is written."""
+    """Without CometPresence no tables are made."""
     server = make_server(conf=NAMES.replace("CometPresence on", ""),
                          modules=MODULES)
     with enter(server, "room", "ann"):
@@ -356,7 +359,7 @@ def test_650_15_errors(shared_server, line, why):
 
 
 def test_650_16_the_manual(server):
-    """The manual's SQL runs as it is printed, and does what the page says."""
+    """The manual's SQL about presence works exactly as it is printed."""
     if server.database:
         pytest.skip("its functions of time are SQLite's")
     page = os.path.join(TOP, "htdocs", "manual", "index.html")

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Presence when children are killed, stopped or replaced: no ghost stays, and
-no member who is still here is reported to leave."""
+"""Presence when children are killed, stopped or replaced.  Nobody who is gone
+stays a member, and nobody who is still present is reported to leave."""
 
 import contextlib
 import os
@@ -24,8 +24,8 @@ def conf(grace):
 
 
 class Member(threading.Thread):
-    """A client that comes back whenever its stream ends, as EventSource does:
-    after the time that the stream's last words have said."""
+    """A client that reconnects when its stream ends, as EventSource does, after
+    the time in the stream's retry field."""
 
     def __init__(self, server, name):
         super().__init__(daemon=True)
@@ -45,7 +45,7 @@ class Member(threading.Thread):
                          if line.startswith(b"retry: ")]
                 retry = int(lines[-1][7:]) / 1000 if lines else retry
             except Exception:           # pylint: disable=broad-except
-                pass                    # killed, or it could not connect
+                pass                    # the child was killed, or httpd is away
             if self.stream:
                 self.stream.conn.close()
             time.sleep(0 if self.over else retry)
@@ -53,7 +53,7 @@ class Member(threading.Thread):
     def leave(self):
         self.over = True
         if self.stream:
-            with contextlib.suppress(OSError):  # it has ended
+            with contextlib.suppress(OSError):  # it may have ended
                 self.stream.conn.sock.shutdown(2)
 
 
@@ -72,12 +72,13 @@ def part(members):
 
 
 def one_of_four_killed(server, count):
-    """Kill a child with its members; one in four does not come back."""
+    """Kill a child with its members, a quarter of whom do not return.  Return
+    how long those stay in the list."""
     members = crowd(server, count)
     assert len(told(server, "room")) == count
     gone = members[::4]
     for member in gone:
-        member.over = True      # when its stream ends
+        member.over = True      # it will not reconnect
     os.kill(server.children()[0], signal.SIGKILL)
     part(gone)
     stay = count - len(gone)
@@ -94,8 +95,8 @@ def one_of_four_killed(server, count):
 
 
 def test_651_01_a_child_is_killed(any_server, figure):
-    """After a child is killed, each of its members either comes back before
-    anyone is told that it left, or leaves once."""
+    """After a child is killed, each of its members returns before it is
+    reported to leave, or leaves once."""
     server = any_server(conf=conf(2), modules=MODULES, children=4)
     took = one_of_four_killed(server, 40)
     figure("40 members, 1 of 4 children killed: the last ghost left after "
@@ -107,7 +108,7 @@ def reloads(server, count, times):
     for _ in range(times):
         server.graceful()
         server.wait_waiting(count, timeout=20)
-    # the old children's leases end
+    # Wait until the leases of the old children have expired.
     wait_until(lambda: sqlite(
         server.db, "SELECT count(*) <= %d FROM presence_holder"
         % server.children_count) == [["1"]], 60, "no old lease")
@@ -116,13 +117,13 @@ def reloads(server, count, times):
 
 
 def test_651_02_reloads(any_server):
-    """Graceful reloads make nobody leave or join."""
+    """During graceful reloads nobody is reported to leave or join."""
     reloads(any_server(conf=conf(int(4 * SLOW)), modules=MODULES, children=2),
             30, 2)
 
 
 def test_651_03_start_after_a_crash(any_server):
-    """A server that was killed as a whole leaves no ghost."""
+    """After the whole server was killed and started, its old members leave."""
     server = any_server(conf=conf(1), modules=MODULES)
     with enter(server, "room", "ann"):
         wait_until(lambda: online(server, "room") == ["ann"], 8, "ann")
@@ -134,7 +135,7 @@ def test_651_03_start_after_a_crash(any_server):
 
 
 def test_651_04_turned_off(any_server):
-    """After CometPresence off nobody is here, and the tables stay empty."""
+    """After a start with CometPresence off there are no members."""
     server = any_server(conf=conf(1), modules=MODULES)
     with enter(server, "room", "ann"):
         wait_until(lambda: online(server, "room") == ["ann"], 8, "ann")
@@ -148,8 +149,8 @@ def test_651_04_turned_off(any_server):
 
 @pytest.mark.long
 def test_651_05_stopped_for_long(any_server):
-    """A child that is stopped is taken for dead; it enters its members again
-    when it goes on, and nobody's stream ends."""
+    """A child that is stopped for long counts as dead.  When it continues, it
+    adds its members again, and nobody's stream ends."""
     server = any_server(conf=conf(2), modules=MODULES, children=2)
     with enter(server, "room", "ann") as stream:
         wait_until(lambda: online(server, "room") == ["ann"], 8, "ann")
@@ -169,8 +170,8 @@ def test_651_05_stopped_for_long(any_server):
 @pytest.mark.long
 @pytest.mark.bound(300)
 def test_651_06_a_thousand(any_server, figure):
-    """One of four children with 1,000 members is killed: the ghosts leave in
-    time."""
+    """One of four children with 1,000 members is killed.  Members who do not
+    return leave in time."""
     server = any_server(conf=conf(15), modules=MODULES, children=4,
                          threads=64)
     took = one_of_four_killed(server, 1000)
@@ -182,6 +183,7 @@ def test_651_06_a_thousand(any_server, figure):
 @pytest.mark.long
 @pytest.mark.bound(600)
 def test_651_07_twenty_reloads(any_server):
-    """20 graceful reloads under 1,000 members: no join, no leave."""
+    """During 20 graceful reloads none of 1,000 members is reported to leave or
+    join."""
     reloads(any_server(conf=conf(15), modules=MODULES, children=4,
                         threads=64), 1000, 20)

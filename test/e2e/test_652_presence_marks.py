@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Read marks, unread counts, and what a token says about a member."""
+"""Read marks, the numbers of unread messages, and what a token says about a
+member."""
 
 import html
 import json
@@ -66,7 +67,7 @@ def unread(server, channel, name):
 
 
 def test_652_01_read_and_unread(server):
-    """A mark moves forwards only; what follows it is unread."""
+    """A read mark only moves forwards, and the messages after it are unread."""
     times = [say(server, "room") for _ in range(5)]
     assert unread(server, "room", "bob") == 5
     assert mark(server, "room", "bob", times[2]) == 204
@@ -82,11 +83,11 @@ def test_652_01_read_and_unread(server):
         ["bob", "0", str(times[2]), "1"], ["cy", "0", str(times[0]), "3"]]
     for _ in range(130):
         say(server, "many")
-    assert unread(server, "many", "bob") == 100     # it counts no further
+    assert unread(server, "many", "bob") == 100     # (it counts up to 100)
 
 
 def test_652_02_marks_are_published(server):
-    """The members who are here learn once how far a member has read."""
+    """The members who are present are told once how far a member has read."""
     with enter(server, "told", "ann"), enter(server, "told", "bob"):
         await_online(server, "told", "ann", "bob")
         time = say(server, "told")
@@ -107,8 +108,8 @@ def test_652_02_marks_are_published(server):
 
 
 def test_652_03_who_may(server):
-    """A reader may set marks even where it may not publish; a client that may
-    not read may not mark."""
+    """A user who may read, but not publish, may set read marks.  A client that
+    may not read may not."""
     time = say(server, "readers/1")
     assert server.request("POST", "/comet/readers/1", b"x",
                           named("bob", **TEXT)).status in (401, 403)
@@ -130,7 +131,8 @@ def test_652_03_who_may(server):
 
 
 def test_652_04_last_seen(server):
-    """The database says who was here when, and what each has not read."""
+    """The database shows when each member was last present, and how much it has
+    not read."""
     with enter(server, "seen", "ann"):
         await_online(server, "seen", "ann")
         before = say(server, "seen", name="bob")
@@ -149,7 +151,8 @@ def test_652_04_last_seen(server):
 
 
 def test_652_05_info_of_a_token(server):
-    """Members are shown what the application's token says about a user."""
+    """Other members are shown what a user's token says about the user
+    (`info`)."""
     said = tokens.claims("ann", read=["*"])
     said["comet"]["info"] = {"colour": "blue", "n": [1, "\u00e4"]}
     bearer = tokens.bearer(tokens.sign(said))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""comet.js's presence() and read() against a real server, in Node."""
+"""presence() and read() of comet.js with a real server, in Node."""
 
 import json
 import os
@@ -34,7 +34,7 @@ comet.addEventListener('message', async ({ message }) => {
 
 @pytest.mark.skipif(not shutil.which("node"), reason="there is no Node")
 def test_653_01_presence_and_read(server):
-    """A page follows who is here, and marks what it has read."""
+    """A page follows the members of its channel, and marks what it has read."""
     said = []
     with subprocess.Popen(
             ["node", "--input-type=module", "-e", SCRIPT % TOP, "--",
