@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Passing messages (keep=): every way to publish one.  Nobody reads it after
+"""Passing messages (keep=), published in every way.  Nobody can read one after
 its time."""
 
 import json
@@ -19,7 +19,7 @@ CometSearch on
 
 STORES = ("sqlite", "postgresql")
 
-LONG = 60       # seconds: not over before the test is
+LONG = 60       # seconds: longer than a test
 
 
 def send(server, target, body, media):
@@ -38,8 +38,8 @@ def bodies(server, channel, query="since=0&wait=0"):
 
 
 def test_654_01_every_way_to_publish(server):
-    """A passing message is pushed at its place among the others, and says how
-    long it is kept, whatever way it was published in."""
+    """A passing message is pushed in its order among the others, and says how
+    long it is kept, in whichever way it was published."""
     with Stream(server, "/comet/ways?since=0&format=json") as stream, \
             Socket(server, "/comet/ways?since=0&transport=websocket") as ws:
         ws.opened()
@@ -67,14 +67,14 @@ def test_654_01_every_way_to_publish(server):
                 heard.append(got)
         assert heard == messages
     assert read(server, "ways", "since=0&wait=0")["messages"] == messages
-    # CometReplay counts the messages that last
+    # CometReplay does not count passing messages.
     assert bodies(server, "ways", "wait=0") == [
         "first", "query", "form", "line", "other line", "frame", "row", "last"]
     assert bodies(server, "ways", "q=row") == []
 
 
 def test_654_02_over(server):
-    """When a message's time is over, it is read neither from memory nor from
+    """After its time a message is in no answer, neither from memory nor from
     the file, and nobody is told of a gap."""
     start = post(server, "over", "before")
     end = post(server, "over", "passes", keep="1")
@@ -85,8 +85,7 @@ def test_654_02_over(server):
                   "channel=none&since=%d&wait=0" % (start - 1)):
         wait_until(lambda query=query: "passes" not in
                    bodies(server, "over", query), 8, query)
-    # one poll's cursor is just before the message, the other's is that of the
-    # message itself
+    # One cursor is just before the message, the other is the message's own.
     for since in (end - 1, end):
         answer = read(server, "over", "since=%d&wait=5" % since)
         assert [m["body"] for m in answer["messages"]] == ["after", "stays"]
@@ -100,18 +99,19 @@ def test_654_02_over(server):
 
 
 def test_654_03_a_channel_of_its_own(server):
-    """A channel may have passing messages only.  While they last, a reader of
-    a wildcard comes back to be authorised for it; afterwards it need not."""
+    """A new channel may have only a passing message.  The stream of a wildcard
+    that matches it ends, and its client returns to be authorised for the
+    channel."""
     start = post(server, "some/room", "x")
     with Stream(server, "/comet?channel=some/*&since=%d" % start) as stream:
         post(server, "some/new", "typing", keep=str(LONG))
-        stream.until_end()      # it comes back, to be authorised for it
+        stream.until_end()      # the client must be authorised again
     with Stream(server, "/comet?channel=some/*&since=%d" % start) as stream:
         assert [json.loads(d)["body"] for d in stream.until(1)] == ["typing"]
 
 
-# For each engine: SQL that ends the message's time, SQL that tells how many
-# messages were erased, and SQL that finds the message's row.
+# For each engine: SQL that ends a message's time, SQL that counts erased
+# messages, and SQL that finds the message's row.
 OVER = {
     False: ("""BEGIN; DROP TRIGGER message_log_update;
         UPDATE message_log SET expires = 1
@@ -128,8 +128,8 @@ OVER = {
 
 
 def test_654_04_upkeep_removes_it(server):
-    """A message whose time is over leaves no row behind.  Its removal does not
-    count as erased, so no child reads the log again."""
+    """After its time a message leaves no row behind.  Its removal does not
+    count as an erasure, which would make each child read the log again."""
     make, erased, row = OVER[server.database is not None]
     last = post(server, "gone", "x", keep=str(LONG))
     before = server.sql(erased)
@@ -140,8 +140,7 @@ def test_654_04_upkeep_removes_it(server):
 
 
 def test_654_05_wrong(server):
-    """An invalid `keep` is refused, whichever way the message is published
-    in."""
+    """An invalid `keep` is refused in each way of publishing."""
     for keep in ("", "0", "25h", "5x", "-1"):
         answer = send(server, "/comet/wrong?keep=" + keep, "x", "text/plain")
         assert answer.status == 400

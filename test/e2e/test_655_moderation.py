@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Deletions that open pages learn of, and what moderators may do."""
+"""Deletions that open pages are told of, and what moderators may do."""
 
 import json
 
@@ -44,7 +44,7 @@ def moderate(server, target, name="mod", **headers):
 
 
 def until_notice(stream):
-    """Read to the next notice; return the deleted message's timestamp."""
+    """Read up to the next notice; return the deleted message's timestamp."""
     while True:
         for event in stream.events:
             if event["type"] == "@deleted":
@@ -58,8 +58,8 @@ def history(server, channel):
 
 
 def test_655_01_open_pages_are_told(server):
-    """Another program deletes a message: a page that comes back learns of it
-    at its place in the order, and a new page does not see the message."""
+    """If another program deletes a message, open pages and pages that return
+    are told of it in order.  A new page does not see the message."""
     first, second = [say(server, "room", text) for text in ("1", "2")]
     with Stream(server, "/comet/room?since=%d" % first, named("bob")) as stream:
         stream.until(1)
@@ -76,8 +76,8 @@ def test_655_01_open_pages_are_told(server):
 
 
 def test_655_02_retention_tells_nobody(server):
-    """Clients are not told what retention removes, nor the end of passing
-    messages and of messages about members."""
+    """Clients are not told what retention removes, or that a passing message or
+    one about members was deleted."""
     for i in range(9):
         say(server, "much", str(i))
     say(server, "much", "", query="?type=typing&keep=60")
@@ -91,7 +91,7 @@ def test_655_02_retention_tells_nobody(server):
 
 
 def test_655_03_moderators_delete(server):
-    """A moderator deletes a message, and the edits of it go as well; all other
+    """If a moderator deletes a message, its edits are deleted, too.  All other
     messages stay."""
     target = say(server, "talk", "rude")
     other = say(server, "talk", "kind")
@@ -111,7 +111,7 @@ def test_655_03_moderators_delete(server):
                     ("edit", json.dumps({"of": other, "body": "edited"})),
                     ("edit", "no JSON")]
     assert moderate(server, "/moderate/talk?delete=%d" % target).status == 404
-    # only the channel of the URL
+    # A moderator deletes only in the channel of the URL.
     assert moderate(server, "/moderate/room?delete=%d" % other).status == 404
 
 
@@ -128,8 +128,8 @@ def test_655_04_moderators_throw_out(server):
 
 
 def test_655_05_nobody_else(server):
-    """Deleting is refused where it is off, to a client that may not publish
-    there, from another site, and without a valid timestamp."""
+    """Deleting is refused if it is off, to a client that may not publish there,
+    to another site, and without a valid timestamp."""
     target = say(server, "safe", "x")
     query = "?delete=%d" % target
     assert moderate(server, "/comet/safe" + query).status == 403

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The channels as a list, and what each of them keeps."""
+"""The list of channels, and what single channels keep."""
 
 from httpd_env import wait_until
 from members import named
@@ -42,8 +42,8 @@ def listed(server, query, name="ann", url="/comet"):
 
 
 def test_656_01_as_a_wildcard_is_judged(server):
-    """The list has the channels below a prefix, sorted, each with its newest
-    timestamp.  If one of them is refused, the whole list is."""
+    """The list has the channels that a wildcard matches, sorted, each with its
+    newest timestamp.  If one of them is refused, so is the list."""
     say(server, "/comet/room/b")
     b = say(server, "/comet/room/b")
     a = say(server, "/comet/room/a")
@@ -66,15 +66,15 @@ def test_656_01_as_a_wildcard_is_judged(server):
 
 
 def test_656_02_prefix_of_an_endpoint(server):
-    """An endpoint shows its own channels, without its prefix."""
+    """An endpoint lists its own channels without its prefix."""
     time = say(server, "/team/plan")
     assert listed(server, "*", url="/team") == [("plan", time)]
     assert ("shared/plan", time) in listed(server, "*", "boss")
 
 
 def test_656_03_rules_of_channels(server):
-    """A row of channel_retention is obeyed within seconds, by channels that
-    rest, too; and a client is told of the gap."""
+    """A rule in channel_retention soon takes effect, even if nobody publishes
+    to the channel. A client is told of the gap."""
     times = [say(server, "/comet/log/x", str(i)) for i in range(6)]
     server.sql("INSERT INTO channel_retention(pattern, keep_count)"
                " VALUES('log/*', 2)")

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The chat page shows who is here, who is typing, what was edited, deleted and
-not read, and sends again what could not be sent; the console moderates."""
+"""The chat page shows members, who is typing, and edited, deleted and unread
+messages. It sends a message again that could not be sent.  The console
+moderates."""
 
 import json
 
@@ -30,7 +31,7 @@ def pages(make_server):
 
 @pytest.fixture
 def opened(chromium, pages):
-    """Returns a function that opens a page as ann."""
+    """Yield a function that opens a page as the user ann."""
     chromium.port = pages.port
     chromium.driver.get_log("browser")
 
@@ -75,8 +76,8 @@ def edit(server, timestamp, body, name):
 
 
 def test_657_01_here_and_typing(opened, pages):
-    """The page shows the members who come and go, and who is typing until that
-    user's message comes."""
+    """The page shows members who come and go.  It shows that a user is typing
+    until this user's message comes."""
     here = "return [...document.querySelectorAll('#here li')]" \
         ".map(li => li.textContent).join()"
     tab = opened("/chat/")
@@ -94,12 +95,12 @@ def test_657_01_here_and_typing(opened, pages):
     wait_until(lambda: sqlite(pages.db, "SELECT author FROM message"
                               " WHERE type = 'typing' ORDER BY timestamp")
                == [["bob"], ["ann"]], 10, "ann's typing")
-    assert text(tab, "#typing") == ""       # not one's own
+    assert text(tab, "#typing") == ""       # not the user's own typing
 
 
 def test_657_02_edited_and_deleted(opened, pages):
-    """Only the author's edit counts; a deleted message disappears, also from
-    the history."""
+    """Only an author can edit a message.  A deleted message disappears, even
+    from the history."""
     say(pages, "from elsewhere", "ann")
     tab = opened("/chat/")
     first = say(pages, "hello")
@@ -126,8 +127,8 @@ def test_657_02_edited_and_deleted(opened, pages):
 
 
 def test_657_03_unread(opened, pages):
-    """The page shows a line above the messages that came since the user was
-    here."""
+    """The page shows a line above the messages that have come since the user's
+    last visit."""
     tab = opened("/chat/")
     last = say(pages, "read")
     wait_rows(tab, "read")
@@ -147,12 +148,12 @@ def test_657_03_unread(opened, pages):
 
 
 def test_657_04_sent_again(opened, pages):
-    """A message that could not be sent is sent once the page is connected
-    again, and stored once."""
+    """A message that could not be sent is sent when the page has reconnected,
+    and is stored once."""
     tab = opened("/chat/")
     tab.js("window.real = fetch; window.fetch = () => Promise.reject("
            "new TypeError('cut'))")
-    pages.graceful()        # ends the stream; the next one cannot be made
+    pages.graceful()        # ends the stream; the page cannot open another one
     tab.js("document.querySelector('#message').value = 'late';"
            "document.querySelector('#send').click()")
     wait_until(lambda: tab.js("return document.querySelector("
@@ -167,7 +168,7 @@ def test_657_04_sent_again(opened, pages):
 
 
 def test_657_05_console_moderates(opened, pages):
-    """The console lists channels and their members, throws members out, and
+    """The console lists channels and their members, removes members, and
     deletes messages."""
     say(pages, "rude")
     tab = opened("/console/#*")
@@ -198,7 +199,8 @@ def test_657_05_console_moderates(opened, pages):
 
 
 def test_657_06_console_sets_rules(opened, pages):
-    """A rule is set, listed in words, edited and removed; a refusal is shown."""
+    """The console sets a retention rule, shows it in words, edits it and
+    removes it. It shows why a rule is refused."""
     say(pages, "x")
     tab = opened("/console/#*")
     rows = "return [...document.querySelectorAll('#rules li')].map(li =>" \

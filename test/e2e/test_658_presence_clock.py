@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""When the system clock jumps, no member leaves or joins because of it, and
-passing messages still expire."""
+"""A jump of the system clock makes no member leave or join, and passing
+messages still expire."""
 
 from httpd_env import sqlite, wait_until
 from members import MODULES, NAMES, await_online, enter, named, told
@@ -8,7 +8,7 @@ from shim import Shim
 
 
 def beat(server):
-    """How often the children have shown that they live."""
+    """Return how often the children have renewed their leases."""
     return int(sqlite(server.db, "SELECT ifnull(sum(beat), 0)"
                       " FROM presence_holder")[0][0])
 
@@ -26,8 +26,8 @@ def bodies(server):
 
 
 def test_658_01_an_hour_back_and_a_year_ahead(make_server):
-    """Leases go by the steady clock: several of them pass after each jump, and
-    only the joins and leaves that really happen are published."""
+    """Leases depend on the steady clock.  Several are renewed after each jump,
+    and only real joins and leaves are published."""
     server = make_server(start=False, conf=NAMES, modules=MODULES, children=2)
     shim = Shim(server)
     server.start()
@@ -42,8 +42,8 @@ def test_658_01_an_hour_back_and_a_year_ahead(make_server):
             wait_until(lambda: beat(server) >= before + 6, 30, "leases")
             with enter(server, "room", name):
                 await_online(server, "room", "ann", name)
-                # the message is over: by the new time it would last for an
-                # hour more, or has lasted for a year already
+                # The message has expired, although by the new clock it would
+                # last an hour more, or would have expired a year ago.
                 if jump:
                     assert bodies(server) == ["lasts"]
                 now = say(server, "typing", "?keep=3600")

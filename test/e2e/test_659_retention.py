@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What single channels keep, as moderators list and set it."""
+"""What single channels keep: moderators list and set these rules."""
 
 import pytest
 
@@ -61,7 +61,7 @@ def clear(server):
 
 
 def test_659_01_set_list_remove(server):
-    """A rule is listed and obeyed; without it CometRetain holds again."""
+    """A rule is listed and takes effect.  It can be replaced and removed."""
     for i in range(6):
         say(server, "log/x", str(i))
     assert put(server, "log/*", "&count=2").status == 204
@@ -90,7 +90,8 @@ def test_659_01_set_list_remove(server):
 
 
 def test_659_05_at_most_a_thousand(server):
-    """Moderators cannot fill the database with rules."""
+    """There can be at most 1,000 rules, so that moderators cannot fill the
+    database."""
     clear(server)
     sqlite(server.db, "INSERT INTO channel_retention(pattern, keep_count) VALUES"
            + ", ".join("('r%d', 1)" % i for i in range(1000)))
@@ -103,9 +104,9 @@ def test_659_05_at_most_a_thousand(server):
 
 
 def test_659_02_judged_like_moderation(server):
-    """A client may read and set rules only for channels that it may moderate;
-    for a wildcard, it must be allowed to moderate each channel that exists
-    below it."""
+    """A client may read and set rules only for channels that it may moderate.
+    For a wildcard it must be allowed to moderate each existing channel that
+    matches."""
     secret = say(server, "room/secret")
     say(server, "room/open")
     say(server, "off/x")
@@ -136,7 +137,7 @@ def test_659_02_judged_like_moderation(server):
 
 
 def test_659_03_an_endpoints_prefix(server):
-    """An endpoint has rules for its own channels, without its prefix."""
+    """The rules of an endpoint name its own channels, without its prefix."""
     assert put(server, "*", "&count=5", url="/team").status == 204
     assert put(server, "plan", "&all", url="/team").status == 204
     assert rules(server, url="/team") == [("*", 5, None), ("plan", None, None)]
@@ -147,7 +148,7 @@ def test_659_03_an_endpoints_prefix(server):
 
 
 def test_659_04_errors(server):
-    """Each says what to write instead."""
+    """An error says what to send instead."""
     for pattern, what, why in (
             ("x", "", "keep: count=NUMBER"), ("x", "&all&default", "or all"),
             ("x", "&count=3&all", "or all"), ("x", "&count=0", "count must"),

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""CometMaxSubscribers holds for clients that come at the same moment, whatever
-they wait for and in whatever way."""
+"""CometMaxSubscribers is never exceeded, even if many clients of all kinds come
+at the same moment."""
 
 import contextlib
 
@@ -18,7 +18,7 @@ CometPollTimeout 20s
 CometParkHTTP2 on
 """ % CAP
 
-# one request for each kind of client; all of them are sent at once
+# a request of each kind; all are sent at once
 KINDS = (
     ("GET", "/comet/a?since=0", {}),
     ("GET", "/comet/a", {"Accept": "text/event-stream"}),
@@ -28,14 +28,14 @@ KINDS = (
 
 
 def came(server, before):
-    """How many clients have been refused, and how many wait."""
+    """Return how many clients have been refused, and how many wait."""
     now = server.status()
     return (now["turned_away"] - before["turned_away"], server.waiting())
 
 
 def burst(server, clients, tls):
-    """Send all requests at the same moment: CAP clients wait, the others are
-    turned away."""
+    """Send all requests at the same moment.  CAP clients must wait, and all
+    others must be refused."""
     before = server.status()
     for conn in clients:
         conn.send(conn.request_bytes)
@@ -48,7 +48,8 @@ def burst(server, clients, tls):
 
 
 def test_665_01_at_the_same_moment(make_server, mpm):
-    """Ten rounds of twelve clients, of every kind"""
+    """In ten rounds twelve or more clients of all kinds come at once, and CAP
+    of them wait."""
     over_h2 = mpm == "event"
     server = make_server(mpm=mpm, threads=32, children=2, conf=CONF,
                          tls=over_h2, h2=over_h2)

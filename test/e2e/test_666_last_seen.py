@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What PostgreSQL remembers of a member who names ever new channels is bounded
-(test_store_rules shows it for SQLite)."""
+"""PostgreSQL keeps only a limited number of rows about a member who is seen in
+ever new channels.  (test_store_rules shows this for SQLite.)"""
 
 import pytest
 
@@ -16,8 +16,9 @@ def number(server, sql):
 
 
 def test_666_01_the_newest_are_kept(server):
-    """The oldest rows beyond the limit are removed, in slices; not those of
-    channels where the member is now, nor those of others."""
+    """The oldest rows beyond the limit are removed, in slices.  Rows of
+    channels where the member is present stay, and so do rows of other
+    members."""
     server.sql("INSERT INTO comet.last_seen(channel, member, left_at) SELECT"
                " 'c' || i, 'ann', i FROM generate_series(1, 60) i")
     server.sql("INSERT INTO comet.last_seen(channel, member, left_at)"
@@ -36,8 +37,8 @@ def test_666_01_the_newest_are_kept(server):
 
 
 def test_666_02_slice_by_slice(server):
-    """One call looks at a slice of the members and says where the next one
-    begins; together they look at everybody."""
+    """One call checks a slice of the members, and returns where the next slice
+    begins. Together the calls check all members."""
     server.sql("INSERT INTO comet.last_seen(channel, member, left_at) SELECT"
                " 'far', 'm' || to_char(i, 'FM000'), i"
                " FROM generate_series(1, 100) i")

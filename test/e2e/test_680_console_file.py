@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The file of the package mod-comet-console fits every server: whatever the site's
-own lines are, httpd starts with it, as it did before."""
+"""httpd starts with the file of the package mod-comet-console, whatever the
+site's own configuration is."""
 
 import os
 import re
@@ -14,7 +14,7 @@ from test_960_configtest import GOOD, OPEN, STORE, warnings
 
 
 def console():
-    """The file, with the pages of this tree."""
+    """Return the file, with the pages of this source tree."""
     with open(os.path.join(REPO, "conf", "mod-comet-console.conf"),
               encoding="utf-8") as file:
         text = file.read()
@@ -31,8 +31,8 @@ def host(*lines):
 
 OWN = host(STORE, "CometEndpoint /comet", OPEN)
 
-# Sites that httpd starts with: (name, lines, what the console's file makes the
-# module warn of, or None).
+# Sites with which httpd starts: (name, configuration, what the module warns of
+# if the console's file is added, or None).
 SITES = [
     ("no store", "", r"CometEndpoint /mod-comet/comet and all other optional .*"
      "since no CometStore is set for this server; add CometStore sqlite:"),
@@ -61,7 +61,8 @@ def tester():
 
 
 def compare(tester, site, words):
-    """The site is right without the file, and with it before or behind."""
+    """Check that the site passes a configtest alone, and with the file after it
+    or before it."""
     code, text = tester.configtest(site)
     assert code == 0 and not warnings(text), text
     for conf in (site + console(), console() + site):
@@ -78,8 +79,8 @@ def test_680_01_httpd_starts(tester, case):
 
 
 def test_680_02_beside_a_module_that_forks(make_server):
-    """mpm_itk and mod_comet may be loaded as long as nothing is mapped; so they
-    may with the console's file."""
+    """mpm_itk and mod_comet may be loaded together as long as mod_comet serves
+    no URL. This is also true with the console's file."""
     itk = 'LoadModule mpm_itk_module "%s/mpm_itk.so"\n' % MODULES
     server = make_server(start=False, comet="load", mpm="prefork", before=itk)
     compare(server, STORE, "since mod_comet cannot be used together with mpm_itk")
@@ -95,14 +96,15 @@ def test_680_06_a_store_on_postgresql(make_server):
 
 @pytest.mark.parametrize("module", ("alias", "authz_host"))
 def test_680_03_without_a_module_that_it_uses(make_server, monkeypatch, module):
-    """Where a module is missing, the file does nothing."""
+    """If a module that the file uses is not loaded, the file has no effect."""
     monkeypatch.setattr(httpd_env, "BASE_MODULES", tuple(
         name for name in httpd_env.BASE_MODULES if name != module))
     compare(make_server(start=False, comet="load"), GOOD, None)
 
 
 def test_680_04_lines_that_may_not_be_left_out(tester):
-    """The word changes nothing for other lines, and not where a channel is meant."""
+    """The word `optional` has no effect on other lines, and may be a channel's
+    name."""
     code, text = tester.configtest("CometEndpoint /a\nCometEndpoint /b optional\n")
     assert code != 0 and "CometEndpoint /a: no CometStore is set" in text, text
     code, text = tester.configtest(GOOD + "CometClassic /a optional\n"
@@ -135,8 +137,8 @@ HOSTS = """
 
 
 def test_680_05_each_host_has_its_own(make_server):
-    """Hosts with a store serve the console from it, whatever they keep is what the
-    site's own lines say; the other hosts answer 404, and the pages are there."""
+    """Hosts with a store serve the console's channels from it, with their own
+    CometRetain. Other hosts answer 404 there.  All hosts serve the pages."""
     server = make_server(comet="load", conf=console() + HOSTS)
 
     def ask(name, method, url, body=None):

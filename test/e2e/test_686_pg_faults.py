@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A PostgreSQL server, or what takes itself for one, that hangs, lies or cannot be
-reached."""
+"""A PostgreSQL server, or something that pretends to be one, hangs, lies or
+cannot be reached."""
 
 import glob
 import os
@@ -22,41 +22,41 @@ TEXT = {"Content-Type": "text/plain"}
 
 @pytest.mark.heavy
 def test_686_01_a_silent_host_comes_first(make_server, figure):
-    """The first host that CometStore names accepts connections and says
-    nothing: the second one is used."""
+    """If the first host of CometStore accepts connections and says nothing, the
+    second one is used."""
     figure(pg_faults.dead_hosts_first(make_server, pg_faults.silent_port))
 
 
 @pytest.mark.long
 def test_686_02_a_host_that_accepts_nothing_comes_first(make_server, figure):
-    """The same where the first host drops all packets."""
+    """The same happens if the first host drops all packets."""
     figure(pg_faults.dead_hosts_first(make_server, pg_faults.full_port))
 
 
 @pytest.mark.long
 @pytest.mark.bound(90)
 def test_686_03_no_name_server(make_server, figure):
-    """While the name server does not answer, nothing but publishing and reading
-    fails, and httpd stops in time."""
+    """While the name server does not answer, only publishing and reading fail,
+    and httpd stops in time."""
     figure(pg_faults.unresolved(make_server, 4))
 
 
 @pytest.mark.long
 @pytest.mark.bound(90)
 def test_686_04_hanging(make_server, figure):
-    """A database server that hangs."""
+    """The database server hangs: nothing else does."""
     figure(pg_faults.hanging(make_server, 4))
 
 
 @pytest.mark.long
 @pytest.mark.bound(90)
 def test_686_05_cut_off(far, make_server, figure):      # noqa: F811
-    """A host is cut off while it has the turn."""
+    """If a host is cut off while it has the turn, the others publish."""
     figure(pg_faults.cut_off(far, make_server, 8))
 
 
 def cpu_seconds(server):
-    """The CPU time that the children have used."""
+    """Return the CPU time that the children have used."""
     total = 0
     for pid in server.children():
         with open("/proc/%d/stat" % pid) as stat:
@@ -66,7 +66,7 @@ def cpu_seconds(server):
 
 
 class Conninfo:
-    """What server_conf() needs of a cluster."""
+    """Has the attribute of a cluster that server_conf() needs."""
 
     def __init__(self, conninfo):
         self.conninfo = conninfo
@@ -87,11 +87,11 @@ def liar():
 
 @pytest.fixture(scope="module")
 def believer(liar):
-    """A web server whose store is the liar."""
+    """Yield a web server that uses the liar as its store."""
     server = Httpd(**server_conf(Conninfo(liar.conninfo)))
     server.start()
     yield server
-    # its last lie is one that once kept a thread busy for ever
+    # The last lie is one that once kept a thread busy for ever.
     liar.change("copy out")
     wait_until(lambda: liar.asked, 15, "a statement")
     took = server.stop()
@@ -107,8 +107,8 @@ SHORT = ("copy out", "no rows")
     pytest.param(lie, marks=() if lie in SHORT else pytest.mark.long)
     for lie in [*LIES, "flood", "slow"]])
 def test_686_06_a_server_that_lies(believer, liar, lie):
-    """Whatever a server answers, publishers and readers get 503, static files
-    are served, and no thread is busy for ever."""
+    """Whatever the database server answers, publishers and readers get 503,
+    static files are served, and no thread is busy for ever."""
     pids = believer.children()
     liar.change(lie)
     wait_until(lambda: liar.asked, 15, "a statement")
@@ -123,7 +123,7 @@ def test_686_06_a_server_that_lies(believer, liar, lie):
     asked = liar.asked
     wait_until(lambda: time.monotonic() - begin > 1, 5)
     used = cpu_seconds(believer) - used
-    if SANITIZER == "none" and lie != "flood":  # which is read for a while
+    if SANITIZER == "none" and lie != "flood":  # (a flood is read for a while)
         assert used < 0.5, used
     assert liar.asked - asked < 400 * PATIENCE
     assert believer.children() == pids

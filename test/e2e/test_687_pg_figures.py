@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Figures of PostgreSQL as the store, in small; `make torture` measures them."""
+"""Some figures of PostgreSQL as the store; `make torture` measures more of
+them."""
 
 import pytest
 
@@ -9,8 +10,8 @@ pytestmark = [pytest.mark.event, pytest.mark.long, pytest.mark.bound(120)]
 
 
 def test_687_01_delays(make_server, figure):
-    """What one server publishes, and what psql inserts, is read at another
-    within a second, also while applications keep transactions open."""
+    """What one server publishes, or psql inserts, is read at another server
+    within a second, even if applications keep transactions open."""
     for run in (pg_figures.far_publishing, pg_figures.inserting):
         took, text = run(make_server, 50)
         figure(text)
@@ -21,7 +22,7 @@ def test_687_01_delays(make_server, figure):
 
 
 def test_687_02_polls_share_questions(make_server, figure):
-    """Polls that ask again at the same time share their questions to the
+    """Polls that return at the same time share their queries to the
     database."""
     most, text = pg_figures.polls(make_server, 1000, 2)
     figure(text)
@@ -29,17 +30,16 @@ def test_687_02_polls_share_questions(make_server, figure):
 
 
 def test_687_03_looks_into_the_inbox(make_server, figure):
-    """However many web servers there are, together they look into the inbox a
-    few hundred times a second."""
+    """All web servers together look into the inbox at most a few hundred times
+    a second."""
     _, looks, text = pg_figures.at_rest(make_server, 5, hosts=6, children=1)
     figure(text)
     assert 50 < looks < 400, text
 
 
 def test_687_04_hints_beside_questions(make_server, figure):
-    """Clients that ask a server for its history do not keep it from telling
-    the other servers of what it publishes: hardly any message has to wait for
-    the look every 500 ms."""
+    """Clients that read a server's history do not delay its hints to other
+    servers: hardly any message waits for the look every 500 ms."""
     took, text = pg_figures.far_publishing(make_server, 200, askers=4)
     figure(text)
     assert pg_figures.quantile(took, 0.98) < 0.3, text

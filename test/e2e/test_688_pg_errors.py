@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What keeps a web server from its PostgreSQL, one thing after the other: the log
-says what to do, and afterwards everything works again by itself."""
+"""What can keep a web server from its PostgreSQL.  The log says what to do, and
+afterwards everything works again without help."""
 
 import os
 import pwd
@@ -22,7 +22,7 @@ TEXT = {"Content-Type": "text/plain"}
 
 @pytest.fixture(scope="module")
 def cluster():
-    """Its web servers log in with a password."""
+    """Yield a cluster to which web servers log in with a password."""
     made = Cluster()
     made.psql("ALTER ROLE comet_httpd PASSWORD 'right'")
     path = made.folder + "/data/pg_hba.conf"
@@ -36,7 +36,7 @@ def cluster():
 
 
 class Passfile:
-    """A password file of the children's user."""
+    """A password file of the user that the children run as."""
 
     def __init__(self, folder):
         self.path = str(folder / "pass")
@@ -85,14 +85,14 @@ def end_sessions(cluster):
 
 
 def fails(host, words, status=503):
-    """Publishing fails, and the log says something."""
+    """Check that publishing fails, and that the log says these words."""
     begun = len(host.error_log())
     wait_until(lambda: post(host) == status, 10, "a refusal", 0.05)
     wait_until(lambda: words in host.error_log()[begun:], 10, words, 0.05)
 
 
 def recovers(host, figure, what):
-    """Publishing works again by itself."""
+    """Check that publishing soon works again without help."""
     begin = time.monotonic()
     wait_until(lambda: post(host) == 201, 20, "publishing", 0.02)
     took = time.monotonic() - begin
@@ -101,7 +101,7 @@ def recovers(host, figure, what):
 
 
 def test_688_01_wrong_password(cluster, host, passfile, figure):
-    """The passfile has another password."""
+    """With a wrong password in the passfile publishing fails."""
     passfile.write("wrong")
     end_sessions(cluster)
     fails(host, "check the user and the password in the passfile")
@@ -111,7 +111,7 @@ def test_688_01_wrong_password(cluster, host, passfile, figure):
 
 
 def test_688_02_too_many_connections(cluster, host, figure):
-    """The server lets nobody else in."""
+    """If the server has too many connections, publishing fails."""
     cluster.psql("ALTER ROLE comet_httpd CONNECTION LIMIT 0")
     end_sessions(cluster)
     fails(host, "raise max_connections, or run fewer children")
@@ -120,7 +120,7 @@ def test_688_02_too_many_connections(cluster, host, figure):
 
 
 def test_688_03_read_only(cluster, host, figure):
-    """The server accepts no writes, as a standby does not."""
+    """If the server accepts no writes, like a standby, publishing fails."""
     cluster.psql("ALTER ROLE comet_httpd SET default_transaction_read_only"
                  " = on")
     end_sessions(cluster)
@@ -131,8 +131,7 @@ def test_688_03_read_only(cluster, host, figure):
 
 
 def test_688_04_full_disk(cluster, host, tmp_path, figure):
-    """The disk of the table is full: publishers get 507, and the sessions
-    stay."""
+    """If the table's disk is full, publishers get 507."""
     for path in (tmp_path, *list(tmp_path.parents)[:2]):
         path.chmod(0o755)
     disk = Tmpfs(str(tmp_path), "4m")
@@ -155,8 +154,8 @@ def test_688_04_full_disk(cluster, host, tmp_path, figure):
 
 
 def test_688_05_a_newer_schema(cluster, host):
-    """A schema of a later version is used: web servers are replaced one by one
-    after it was laid."""
+    """A schema of a later version can be used, because web servers are updated
+    one by one after it."""
     cluster.psql("UPDATE comet.schema SET version = version + 1")
     end_sessions(cluster)
     wait_until(lambda: post(host) == 201, 10, "publishing")
@@ -164,8 +163,8 @@ def test_688_05_a_newer_schema(cluster, host):
 
 
 def test_688_06_a_table_that_is_locked(cluster, host, figure):
-    """While an administrator has the log locked, readers get 503, and no
-    sessions pile up at the server."""
+    """While an administrator has locked the log, readers get 503, and sessions
+    do not accumulate at the server."""
     session = cluster.session()
     session.run("BEGIN")
     session.run("LOCK TABLE comet.log IN ACCESS EXCLUSIVE MODE")
@@ -181,7 +180,7 @@ def test_688_06_a_table_that_is_locked(cluster, host, figure):
     wait_until(lambda: host.get("/comet/chat?before=9&limit=5").status == 200,
                10, "reading")
     recovers(host, figure, "a locked table, at most %d sessions" % most)
-    assert most <= 8, most      # writer, scout, fetcher, four readers, watch
+    assert most <= 8, most      # writer, scout, fetcher, 4 readers, watch
 
 
 # ---- Triggers and settings of other people --------------------------------------
@@ -198,8 +197,8 @@ DROP = "DROP FUNCTION public.others CASCADE"
 
 
 def test_688_07_a_warning_is_no_failure(cluster, host):
-    """The server warns at each commit, as it does before its transaction numbers
-    run out: what is stored is acknowledged."""
+    """A message is acknowledged even if the server gives a warning at its
+    commit, as it does before its transaction numbers run out."""
     cluster.psql(TRIGGER % ("RAISE WARNING 'vacuum this'; RETURN NEW;",
                             "BEFORE INSERT"))
     try:
@@ -211,8 +210,8 @@ def test_688_07_a_warning_is_no_failure(cluster, host):
 
 @pytest.mark.parametrize("keyed", [False, True])
 def test_688_08_a_dropped_message_is_not_acknowledged(cluster, host, keyed):
-    """A trigger drops some messages silently: their publishers are told so; the
-    other messages are stored."""
+    """If a trigger silently drops a message, its publisher gets an error.
+    Other messages are stored."""
     cluster.psql(TRIGGER % ("IF NEW.body = 'spam' THEN RETURN NULL; END IF;"
                             " RETURN NEW;", "BEFORE INSERT"))
     query = "?keep=1h" if keyed else ""
@@ -226,9 +225,9 @@ def test_688_08_a_dropped_message_is_not_acknowledged(cluster, host, keyed):
 
 
 def test_688_09_a_refused_row_keeps_nobody_waiting(cluster, host):
-    """A trigger refuses what an application has inserted: that message is
-    dropped, with a warning in the server's log, and what was inserted before
-    and after it is published."""
+    """If a trigger refuses a message that an application has inserted, the
+    message is dropped, and the server's log has a warning.  Messages before and
+    after it are published."""
     cluster.psql(TRIGGER % ("IF NEW.body = 'spam' THEN RAISE EXCEPTION"
                             " 'no spam'; END IF; RETURN NEW;",
                             "BEFORE INSERT"))
@@ -249,8 +248,8 @@ def test_688_09_a_refused_row_keeps_nobody_waiting(cluster, host):
 
 
 def test_688_10_a_cancelled_append_is_tried_again(cluster, host):
-    """An administrator cancels an append that waits for its turn: the message
-    is stored all the same, once."""
+    """If an administrator cancels an append that waits for its turn, the
+    message is still stored, once."""
     session = cluster.session()
     session.run("BEGIN")
     session.run("LOCK TABLE comet.turn IN EXCLUSIVE MODE")
@@ -272,9 +271,8 @@ def test_688_10_a_cancelled_append_is_tried_again(cluster, host):
 
 def test_688_11_what_waits_for_an_application_lets_publishers_pass(cluster,
                                                                    host):
-    """An application's transaction has deleted something and stays open. A
-    moderator who deletes meanwhile has to wait for it, but publishers do
-    not."""
+    """An application's open transaction has deleted a message.  A moderator who
+    deletes another one has to wait for it, but publishers do not."""
     host.post("moderated", "one")
     two = host.post("moderated", "two")
     session = cluster.session()

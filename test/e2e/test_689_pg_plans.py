@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How PostgreSQL runs the statements of the web servers: it neither walks through
-the whole log nor compiles anything (JIT), however much is in the log."""
+"""PostgreSQL runs the web servers' statements without scanning the whole log
+and without compiling (JIT), however long the log is."""
 
 import re
 
@@ -20,14 +20,14 @@ BIG = ("log", "idempotency_key", "last_seen")
 
 
 def plans(cluster):
-    """The plans of the web servers' statements, each with its text."""
+    """Return the plans of the web servers' statements, each with its text."""
     entries = re.split(r"(?m)^(?=\w*\|)", cluster.log())
     return [entry for entry in entries if entry.startswith("comet_httpd|LOG")
             and "Query Text:" in entry]
 
 
 def test_689_01_no_walks(figure):
-    """All that readers, publishers and upkeep ask, in a log of 200,000
+    """No statement of readers, publishers and upkeep scans a log of 200,000
     messages."""
     cluster = Cluster(settings=SETTINGS)
     cluster.lay("search.sql")
@@ -62,7 +62,7 @@ def test_689_01_no_walks(figure):
 
 
 def use(host, cluster):
-    """Do everything once that a web server asks of the database."""
+    """Make the web server run each of its statements."""
     text = named("ann", **{"Content-Type": "text/plain"})
     ann = named("ann")
 
@@ -87,7 +87,7 @@ def use(host, cluster):
         cluster.psql("INSERT INTO comet.message(channel, body)"
                      " VALUES('c3', 'outside')")
         get("/c1/@online?wait=0")
-    # until retention and the look through last_seen have come by
+    # Wait until retention and the check of last_seen have run.
     wait_until(lambda: int(cluster.psql(
         "SELECT count(*) FROM comet.log WHERE channel = 'c1'")) <= 102, 60,
         "retention")

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Standbys: one that lags is promoted, and one that is waited for in vain."""
+"""A standby that lags behind is promoted, and a standby for which commits wait
+is missing."""
 
 import threading
 import time
@@ -29,8 +30,8 @@ def bodies(host, query="since=0&limit=1000&wait=0"):
 
 
 def test_690_01_an_asynchronous_standby_is_promoted(make_server, figure):
-    """The last messages are lost with the primary. Clients that have seen them
-    go on, none has to start over, and no replay tells of them."""
+    """The last messages are lost with the primary.  Clients that have seen them
+    continue, none has to start over, and no replay has these messages."""
     primary = Cluster()
     standby = primary.standby(synchronous=False)
     try:
@@ -41,7 +42,7 @@ def test_690_01_an_asynchronous_standby_is_promoted(make_server, figure):
             kept = [host.post("chat", "kept %d" % i) for i in range(50)]
             wait_until(lambda: standby.psql(
                 "SELECT count(*) FROM comet.log") == "50", 20, "the standby")
-            # from here on it gets nothing
+            # From now on the standby receives nothing.
             standby.psql("ALTER SYSTEM SET primary_conninfo = ''")
             standby.psql("SELECT pg_reload_conf()")
             wait_until(lambda: standby.psql("SELECT count(*) FROM"
@@ -57,7 +58,8 @@ def test_690_01_an_asynchronous_standby_is_promoted(make_server, figure):
                                                         for i in range(50)],
                        15, "the replays without ghosts", 0.02)
             took = time.monotonic() - begin
-            # a client that has seen a ghost asks before anything is published
+            # A client that has seen a lost message polls before anything is
+            # published.
             answer = host.get("/comet/chat?since=%d&wait=0" % ghosts[-1]).json()
             assert answer["messages"] == [] and answer["gap"] is False
             wait_until(lambda: host.request("POST", "/comet/chat", b"new",
@@ -83,9 +85,9 @@ def bodies_or_none(host):
 
 
 def test_690_02_a_wait_that_is_cancelled_is_no_success(make_server):
-    """A standby that must be waited for is missing, and an administrator cancels
-    the wait: the publisher is told that the outcome is not known, and its
-    repetition finds the message stored."""
+    """A commit waits for a standby that is missing, and an administrator
+    cancels the wait.  The publisher is told that the outcome is not known.
+    When it repeats its request, it learns that the message is stored."""
     cluster = Cluster()
     try:
         host = start(make_server, cluster, cluster.conninfo)
