@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tokens that the site's application signs: CometTokenKey and Require
-comet-token."""
+"""Tokens that a site's application signs (CometTokenKey, Require
+comet-token)."""
 
 import os
 import re
@@ -88,7 +88,7 @@ CometEndpoint /named
 
 @pytest.fixture(scope="module", autouse=True)
 def users(shared_server):
-    # bert's password is `secret`
+    # bert's password is "secret"
     with open(os.path.join(shared_server.root, "conf", "users"), "w",
               encoding="ascii") as out:
         out.write("bert:{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ=\n")
@@ -96,7 +96,7 @@ def users(shared_server):
 
 @pytest.fixture(autouse=True)
 def hidden(server):
-    """No test leaves a token in a log."""
+    """Check after each test that no log has a token."""
     yield
     tokens.assert_hidden(server)
 
@@ -115,7 +115,7 @@ def post(server, target, headers, text=b"x"):
 # -- where a token may be ------------------------------------------------------
 
 def test_700_01_header_cookie_parameter(server):
-    """A token is taken from the header, the cookie or the parameter."""
+    """A token may be in the header, the cookie or the parameter."""
     token = sign(claims(read=["room"]))
     for headers, query in ((bearer(token), ""),
                            ({"Authorization": "bEARER   " + token}, ""),
@@ -136,13 +136,15 @@ def test_700_02_cookie_and_parameter_are_off_by_default(server):
     assert server.get("/comet/bare?wait=0", bearer(token)).status == 200
     assert server.get("/comet/bare?wait=0",
                       {"Cookie": "comet_token=" + token}).status == 401
-    tokens.ISSUED.remove(token)     # nobody has said that it is one
+    # (here nothing marks it as a token, so logs have it)
+    tokens.ISSUED.remove(token)
     assert server.get("/comet/bare?wait=0&token=" + token).status == 401
 
 
 def test_700_03_the_header_wins(server):
-    """A client that sends several tokens is judged by the header's, then by
-    the parameter's: a stale cookie does no harm, a good one does not help."""
+    """If a request has several tokens, the header's counts, then the
+    parameter's.  An expired cookie does no harm, and a valid one does not
+    help."""
     good = sign(claims(read=["room"]))
     stale = sign(claims(read=["room"], seconds=-5))
     target = "/comet/room?wait=0"
@@ -162,8 +164,8 @@ TWO = b"GET /comet/room?wait=0 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
 
 
 def test_700_04_two_tokens_of_one_kind(server):
-    """A request with two headers, cookies or parameters gets 400: one module
-    could read the first, the next one the second."""
+    """A request with two headers, cookies or parameters gets 400, because one
+    module might read the first and another module the second."""
     a, b = (sign(claims(read=["room"])) for _ in range(2))
     basic = "Authorization: Basic YmVydDpzZWNyZXQ=\r\n"
     for lines in ("Authorization: Bearer %s\r\nAuthorization: Bearer %s\r\n",
@@ -187,9 +189,9 @@ def test_700_04_two_tokens_of_one_kind(server):
 # -- how a token is refused ---------------------------------------------------
 
 def test_700_05_words(server):
-    """A refusal names its reason as RFC 6750, section 3, demands: none if
-    there is no token, invalid_token if the token is wrong, and
-    insufficient_scope, with 403, if it grants too little."""
+    """A refusal gives its reason as RFC 6750 (section 3) demands: no error if
+    there is no token, invalid_token if it is invalid, and 403 with
+    insufficient_scope if it grants too little."""
     answer = server.get("/comet/room?wait=0")
     assert answer.status == 401, answer
     assert answer.header("www-authenticate") == "Bearer"
@@ -246,7 +248,8 @@ WRONG = {
 
 @pytest.mark.parametrize("how", sorted(WRONG))
 def test_700_06_traps(server, how):
-    """Each wrong token is 401 by each of the three ways."""
+    """An invalid token gets 401, whether it is in the header, the cookie or the
+    parameter."""
     token = WRONG[how]
     for headers, query in ((bearer(token), ""),
                            ({"Cookie": "comet_token=" + token}, ""),
@@ -257,7 +260,8 @@ def test_700_06_traps(server, how):
 
 
 def test_700_07_long_tokens(server):
-    """A token of 8 KB does not get beyond our limit, or httpd's."""
+    """A token of almost 8,000 bytes is accepted.  A longer one is refused by
+    the module, and an even longer one by httpd."""
     token = sign(claims(read=["*"], x="y" * 5800))
     assert 7900 < len(token) < 8000
     assert server.get("/comet/room?wait=0", bearer(token)).status == 200
@@ -276,7 +280,7 @@ def test_700_08_signed_by_a_pair(server):
 
 
 def test_700_09_clock_skew(server):
-    """CometTokenSkew moves both ends."""
+    """CometTokenSkew extends a token's time at both ends."""
     for more, status in (({"seconds": -20}, 200), ({"seconds": -40}, 401),
                          ({"nbf": claims(seconds=20)["exp"]}, 200),
                          ({"nbf": claims(seconds=40)["exp"]}, 401)):
@@ -294,8 +298,8 @@ def test_700_10_issuer_and_audience(server):
 
 
 def test_700_11_keys_of_one_use(server):
-    """With for= a key for readers grants no right to publish, and a key for
-    publishers none to read."""
+    """With for=, a key for reading grants no publishing, and a key for
+    publishing no reading."""
     both = claims(read=["x"], write=["x"])
     for secret, read, write in ((tokens.SECRET, 200, 401),
                                 (tokens.NEW_SECRET, 401, 201)):
@@ -318,7 +322,7 @@ def test_700_20_channels(server):
 
 
 def test_700_21_several_channels(server):
-    """channel= grants nothing that the channel's own URL does not."""
+    """channel= grants nothing that a channel's own URL would not grant."""
     headers = grant("room/*", "news", write=["news"])
     for query, status in (
             ("channel=news&channel=room/1", 200), ("channel=room/*", 200),
@@ -339,8 +343,8 @@ def test_700_21_several_channels(server):
 
 
 def test_700_22_the_user(server):
-    """The claim `sub` is the author, and the user for limits and other
-    `Require` lines."""
+    """The claim `sub` is the author of messages, and the user for limits and
+    for other `Require` lines."""
     token = sign(claims("anna \u00e4", read=["*"], write=["*"]))
     assert post(server, "/comet/room", bearer(token)).status == 201
     assert sqlite(server.db, "SELECT author FROM message ORDER BY timestamp "
@@ -357,7 +361,7 @@ def test_700_22_the_user(server):
 
 
 def test_700_23_nobody(server):
-    """A token without `sub` grants channels, but names no user."""
+    """A token without `sub` grants channels, but does not name a user."""
     headers = grant("news", user=None, write=["news"])
     assert server.get("/comet/news?wait=0", headers).status == 200
     assert post(server, "/comet/news", headers).status == 201
@@ -368,15 +372,15 @@ def test_700_23_nobody(server):
 
 
 def test_700_24_keys_of_a_section(server):
-    """A section's own keys replace the outer ones, and name its users."""
+    """A section's own keys replace the outer keys, and their tokens name users
+    there."""
     token = sign(claims("anna"), tokens.NEW_SECRET)
     assert server.get("/comet/keyless?wait=0", bearer(token)).status == 200
     assert server.get("/comet/keyless?wait=0", grant("*")).status == 401
 
 
 def test_700_25_beside_a_password(server):
-    """Where AuthType is set, too, a client without a token may use a
-    password."""
+    """If AuthType is set, too, a client without a token may use a password."""
     basic = {"Authorization": "Basic YmVydDpzZWNyZXQ="}
     target = "/comet/beside?wait=0"
     assert server.get(target, basic).status == 200
@@ -404,7 +408,7 @@ def test_700_26_a_classic_page(server):
 
 
 def test_700_27_error_documents(server):
-    """The site's own error documents keep the challenge and the log line."""
+    """A site's own error documents keep the challenge."""
     answer = server.get("/comet/documents?wait=0")
     assert answer.status == 401 and answer.body == b"a static file\n", answer
     assert answer.header("www-authenticate") == "Bearer"
@@ -416,9 +420,9 @@ def test_700_27_error_documents(server):
 # -- logs ----------------------------------------------------------------------
 
 def test_700_30_the_parameter_is_hidden(server):
-    """Neither logs, nor mod_status, nor other sites (Referer) learn the token
-    of a parameter, whether or not it is valid, and however its name is
-    written."""
+    """A token in the parameter is hidden from logs, from mod_status and, by the
+    Referer, from other sites, whether it is valid or not and however the
+    parameter is spelt."""
     bad = sign(claims(read=["hidden"], seconds=-1))
     for token, name, status in ((sign(claims(read=["hidden"])), "token", 200),
                                 (sign(claims(read=["hidden"])), "t%6Fken",
@@ -459,7 +463,8 @@ def key_errors():
 
 
 def test_700_40_configtest(make_server):
-    """`httpd -t` finds every wrong line, and its error says what helps."""
+    """`httpd -t` refuses every wrong line, and its error says what is
+    allowed."""
     server = make_server(start=False)
     lines = {"CometTokenKey " + words: said
              for words, said in key_errors().items()}
@@ -481,8 +486,8 @@ def test_700_40_configtest(make_server):
 
 
 def test_700_41_rotation(make_server):
-    """A new key is added beside the old one, and after a reload the old one is
-    removed: no client with a valid token is refused meanwhile."""
+    """A key can be replaced by two reloads: the first adds the new key, the
+    second removes the old one.  Tokens of both are valid in between."""
     server = make_server(start=False)
     for name, secret in (("old", tokens.SECRET), ("next", tokens.NEW_SECRET)):
         tokens.write(name, secret)
@@ -510,8 +515,8 @@ def test_700_41_rotation(make_server):
 
 
 def test_700_42_no_key(make_server):
-    """Require comet-token where no key applies refuses everybody, and says
-    so in the error log."""
+    """Require comet-token without any key refuses everybody, and the log says
+    so."""
     server = make_server(conf="<Location /comet>\n  Require comet-token\n"
                          "</Location>")
     assert server.get("/comet/x", grant("*")).status == 403

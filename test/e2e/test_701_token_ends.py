@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The end of a token ends what it has authorised: streams and polls, however
-they wait.  Nothing that is published later reaches their clients."""
+"""When a token expires, the streams and polls that it has authorised end,
+however they wait.  Their clients get nothing that is published later."""
 
 import contextlib
 import os
@@ -46,7 +46,7 @@ CONF = """
 
 SERVER = {"conf": CONF}
 
-LATE = 1.0      # seconds after a token's end that its stream may last
+LATE = 1.0      # seconds that a stream may outlast its token
 
 
 def post(server, channel, text=b"x"):
@@ -56,7 +56,7 @@ def post(server, channel, text=b"x"):
 
 
 def short(seconds=1.5, **more):
-    """Return the header with a token that ends soon, and its end."""
+    """Return the header with a token that soon expires, and when it does."""
     said = claims(read=["*"], seconds=seconds, **more)
     return bearer(sign(said)), said["exp"]
 
@@ -68,7 +68,7 @@ def check_end(exp):
 
 @contextlib.contextmanager
 def stopped(server):
-    """A context in which the server's children are stopped."""
+    """Stop the server's children while the context is open."""
     pids = server.children()
     for pid in pids:
         os.kill(pid, signal.SIGSTOP)
@@ -85,8 +85,8 @@ STREAMS = ["/comet/room", "/comet/room?transport=iframe",
 
 
 def test_701_01_streams_end(server):
-    """Streams of each kind end within a second of their token's end, and
-    tell their clients when to come back."""
+    """Streams of each kind end within a second of their token's end.  Event
+    streams say when to reconnect."""
     headers, exp = short()
     accepts = {"Accept": "text/event-stream", **headers}
     streams = [(target, Stream(server, target, headers
@@ -102,7 +102,7 @@ def test_701_01_streams_end(server):
 
 
 def test_701_02_a_poll_ends(server):
-    """A poll gets its no-news answer when its token ends, and the next one of
+    """When its token expires, a poll gets its no-news answer.  The next poll of
     its connection is refused."""
     for target, news in (("/comet/room?since=0", b'"messages":[]'),
                          ("/comet?channel=room&since=0", b'"messages":[]'),
@@ -118,8 +118,8 @@ def test_701_02_a_poll_ends(server):
 
 
 def test_701_03_the_first_end_holds(server):
-    """A stream ends when CometMaxLifetime or its token ends, whichever comes
-    first."""
+    """If its token expires before CometMaxLifetime, a stream ends with the
+    token."""
     headers, exp = short(1.2, nbf=1)
     with Stream(server, "/comet/room", headers) as stream:
         post(server, "room", b"in time")
@@ -129,7 +129,7 @@ def test_701_03_the_first_end_holds(server):
 
 
 def test_701_04_without_an_end(server):
-    """A token without exp ends nothing by itself."""
+    """A stream is possible with a token that never expires."""
     token = sign(claims(read=["*"], seconds=None))
     with Stream(server, "/comet/endless", bearer(token)) as stream:
         post(server, "endless")
@@ -137,8 +137,8 @@ def test_701_04_without_an_end(server):
 
 
 def fill(server, channel):
-    """Publish until the client of a stream takes no more: a message stays
-    behind."""
+    """Publish until the client of a stream takes no more, so that a message is
+    waiting."""
     before = server.status()["delivered"]
     with server.raw() as conn:
         for number in range(1, 1000):
@@ -154,8 +154,8 @@ def fill(server, channel):
 
 
 def test_701_05_nothing_comes_late(server):
-    """A client that reads slowly, and takes the rest of its stream after its
-    token's end, gets nothing that was not sent before that end."""
+    """A slow client reads the rest of its stream after its token has expired.
+    It gets nothing that was not sent before."""
     before = server.status()["delivered"]
     headers, exp = short(9)
     with Stream(server, "/comet/slow", headers, rcvbuf=2048) as stream:
@@ -170,8 +170,8 @@ def test_701_05_nothing_comes_late(server):
 
 
 def test_701_06_fast_polls(server):
-    """CometFastPoll: the hub answers no poll that a token has authorised, with
-    or without a user, so none is answered after the token's end."""
+    """With CometFastPoll the hub answers no poll that a token has authorised,
+    so none is answered after the token has expired."""
     for user in ("anna", None):
         headers, exp = short(1.5, user=user)
         before = server.status()["fast_polls"]
@@ -191,13 +191,13 @@ def test_701_06_fast_polls(server):
 
 
 def test_701_07_a_new_channel(server):
-    """When a client of a wildcard comes back for a new channel, it is judged by
-    the token that it has then."""
+    """When a client of a wildcard returns because of a new channel, its token
+    of that moment decides."""
     headers, exp = short(2, user="anna")
     headers["Accept"] = "text/event-stream"
     with Stream(server, "/comet?channel=fresh/*", headers) as stream:
         post(server, "fresh/%d" % (exp * 1e6))
-        stream.until_end()          # at once: the channel is new
+        stream.until_end()          # the channel is new
         assert time.time() < exp
         assert stream.data() == []
     wait_until(lambda: time.time() >= exp, 5, "the token's end")
@@ -206,8 +206,7 @@ def test_701_07_a_new_channel(server):
 
 @pytest.mark.parametrize("mpm", ["worker", "prefork"])
 def test_701_08_other_mpms(make_server, mpm):
-    """The end of a token ends what it has authorised also where a thread waits
-    for each client."""
+    """Streams and polls end with their token even if each waits in a thread."""
     server = make_server(mpm=mpm, conf="CometAdopt off\n" + CONF)
     headers, exp = short(1.2)
     poll = server.raw()
@@ -220,7 +219,7 @@ def test_701_08_other_mpms(make_server, mpm):
 
 
 def test_701_09_http2(make_server):
-    """The end of a token ends streams of HTTP/2, too."""
+    """A stream over HTTP/2 ends with its token, too."""
     server = make_server(conf=CONF, h2=True)
     headers, exp = short(1.2)
     with H2(server.port) as conn:
@@ -232,8 +231,8 @@ def test_701_09_http2(make_server):
 
 
 def test_701_10_nothing_comes_late_after_a_pause(server):
-    """A child that did not run at its tokens' end finds news and the end at the
-    same time: its streams and polls get the end alone."""
+    """A child that is stopped when tokens expire later finds a new message and
+    the end at the same time.  Its streams and polls do not get the message."""
     start = server.request("POST", "/comet/room", b"in time", {
         "Content-Type": "text/plain"}).json()["timestamp"]
     headers, exp = short(2.5 * SLOW)

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Require comet-request: the site's application decides, by a sub-request to
-one of its URLs.  Tried with PHP-FPM and with mod_php."""
+"""Require comet-request: a sub-request to one of the site's URLs lets the
+application decide.  The application runs in PHP-FPM and in mod_php."""
 
 import json
 import os
@@ -20,7 +20,7 @@ $_SESSION['user'] = $_GET['user'] ?? null;
 echo 'ok';
 """
 
-# Logs each question, and does what the channel's name says.
+# This script logs each question, and then does what the channel's name says.
 MAY = """<?php
 session_start(['read_and_close' => true]);
 $channel = $_SERVER['HTTP_COMET_CHANNEL'] ?? null;
@@ -131,18 +131,18 @@ def fpm():
 
 @pytest.fixture
 def php(request, make_server, fpm):
-    """A server whose PHP is run by PHP-FPM."""
+    """Return a server with PHP-FPM."""
     return answers_php(make_server, fpm.conf, modules=php_fpm.MODULES)
 
 
 def log_in(server, user):
-    """The header of a client with a session."""
+    """Log a user in; return the header with the session's cookie."""
     answer = server.get("/login.php?user=" + user)
     return {"Cookie": answer.header("set-cookie").split(";")[0]}
 
 
 def asked(server):
-    """What the application was asked: the entries that MAY has logged."""
+    """Return the questions that MAY has logged."""
     path = os.path.join(server.data, "asked")
     if not os.path.exists(path):
         return []
@@ -163,7 +163,7 @@ def post(server, target, headers=None, text=b"x", **more):
 
 
 def check_answers(server):
-    """Check the decisions that do not depend on how PHP is run."""
+    """Check decisions that do not depend on how PHP runs."""
     anna = log_in(server, "anna")
     for headers, target, status in (
             (anna, "/comet/user/anna", 200), (anna, "/comet/user/bert", 403),
@@ -192,7 +192,7 @@ def check_answers(server):
 
 
 def test_702_01_a_session(php):
-    """PHP's own session decides who may read and publish, and who it is."""
+    """A session of PHP decides who may read and publish, and names the user."""
     check_answers(php)
     log = php.error_log()
     assert "COMET0003: GET /comet/user/bert is refused: the site's " \
@@ -201,9 +201,8 @@ def test_702_01_a_session(php):
 
 
 def test_702_02_what_is_asked(php):
-    """The application sees the channel, the action and a GET of its own URL;
-    neither the client's body, nor its conditions, nor Comet-… headers that it
-    made up."""
+    """The application sees the channel, the action, and a GET of its own URL.
+    It does not see the client's body, conditions or forged Comet-… headers."""
     anna = log_in(php, "anna")
     forget(php)
     lie = {"Comet-Channel": "public/x", "Comet-Action": "read",
@@ -229,9 +228,10 @@ ODD = {"slow": 503, "drips": 503, "dies": 503, "throws": 503,
 
 
 def test_702_03_odd_answers(php):
-    """A slow or broken application is 503 for a poll, a soft landing for a
-    stream, and never a grant; anything but 2xx refuses.  No byte of its answer
-    reaches the client, and the connection is good for the next request."""
+    """If the application is slow or broken, a poll gets 503 and a stream a soft
+    landing, and neither is allowed.  Only 2xx allows.  No part of the
+    application's answer reaches the client, and the connection can still be
+    used."""
     for word, status in sorted(ODD.items()):
         with php.raw() as conn:
             begin = time.monotonic()
@@ -240,7 +240,7 @@ def test_702_03_odd_answers(php):
             assert answer.status == status, (word, answer)
             assert time.monotonic() - begin < 0.9 * SLOW, word
             assert b"xxx" not in answer.body and b"..." not in answer.body
-            if status == 503:       # after which httpd closes a connection
+            if status == 503:       # httpd closes the connection after a 503
                 assert answer.header("retry-after") == "1"
                 assert b"the site's application cannot be asked" in answer.body
             else:
@@ -259,16 +259,16 @@ def test_702_03_odd_answers(php):
 
 
 def test_702_04_itself(php):
-    """The URL that is asked has the same Require: the request is refused, and
-    the log says why."""
+    """If the URL that is asked has the same Require, the request is refused,
+    and the log says why."""
     assert php.get("/comet/loop?wait=0").status == 403
     assert "/comet/loop may not ask again" in php.error_log()
 
 
 def test_702_05_again(php):
-    """A script that requests the same URL by HTTP comes to an end, because at
-    most a quarter of the threads ask at a time, and each waits no longer than
-    its time."""
+    """A script that requests its own URL over HTTP does not hang for ever: only
+    a quarter of the threads may ask at a time, and each only for a limited
+    time."""
     begin = time.monotonic()
     answers = []
     go = os.path.join(php.data, "go")
@@ -290,7 +290,8 @@ def test_702_05_again(php):
 
 
 def test_702_06_other_handlers(php):
-    """Anything that httpd serves may be asked; a grant has no body."""
+    """Any URL that httpd serves may be asked.  An answer with a body allows
+    nothing."""
     assert php.get("/comet/static?wait=0").status == 503
     php.write("static.txt", " \r\n")
     assert php.get("/comet/static?wait=0").status == 200
@@ -309,8 +310,8 @@ def test_702_07_combined(php):
 
 def test_702_08_a_decision_is_kept(php):
     """While Comet-Lifetime lasts, the application is not asked again about the
-    same client.  A stream ends with the decision that allowed it, and no other
-    decision is kept."""
+    same client and channel.  A stream ends with the decision that allowed it.
+    Refusals, and decisions to publish, are not kept."""
     anna, bert = (log_in(php, user) for user in ("anna", "bert"))
     target = "/comet/public/kept/%s?wait=0"
     forget(php)
@@ -336,7 +337,7 @@ def test_702_08_a_decision_is_kept(php):
 
 
 def test_702_09_mod_php(make_server):
-    """Decisions are the same where PHP runs in httpd itself (mod_php, on
+    """Decisions are the same if PHP runs in httpd itself (mod_php, on
     prefork)."""
     found = sorted(name for name in os.listdir(MODULES)
                    if name.startswith("libphp"))

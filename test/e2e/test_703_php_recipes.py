@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The recipes for a site whose users log in by PHP's session: a private channel
-for each, by a token and by a question, in Chromium and with PHP-FPM."""
+"""The recipes for a site whose users log in by a session of PHP, in Chromium
+and with PHP-FPM.  Each user has a private channel, by a token or by a
+question."""
 
 import os
 import re
@@ -53,8 +54,7 @@ def read(name):
 
 
 def script_of(conf):
-    """Return the page's script from the comment of an example, adapted to this
-    test."""
+    """Return the script in the comment of an example, adapted to this test."""
     lines = re.findall(r"^#     (.*)$|^(#)$", conf, re.M)
     text = "\n".join(line for line, _ in lines)
     text = text[text.index("import {"):]
@@ -87,7 +87,8 @@ def chrome():
 
 @pytest.fixture
 def site(make_server, fpm, chrome):
-    """Start a site with one of the examples; anna is logged in."""
+    """Return a function that starts a site with one of the examples, where anna
+    is logged in."""
     def make(conf, script, change):
         text = read(conf)
         server = make_server(
@@ -139,8 +140,8 @@ def got(tab):
 
 
 def check_channels(server, chrome, refused):
-    """Check that anna's page reads her own channel and no other; `refused` is
-    what a page is told of a refusal."""
+    """Check that anna's page reads her own channel and no other.  `refused` is
+    what a page learns of a refusal."""
     own = open_page(chrome, "user/7")
     wait_until(lambda: "open" in told(own), 10, "the own channel")
     insert(server, "user/8", "for bert")
@@ -154,19 +155,19 @@ def check_channels(server, chrome, refused):
 
 
 def check_sequence(server, tab, seconds):
-    """Publish for some seconds, in which streams end and come back: the page
-    gets each message once, in order."""
+    """Publish for some seconds, during which streams end and pages reconnect.
+    Check that the page gets each message once, in order."""
     want = got(tab)
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         want.append(str(len(want)))
         insert(server, "user/7", want[-1])
-        time.sleep(0.05)        # a site's pace
+        time.sleep(0.05)        # (the pace of a site)
     wait_until(lambda: got(tab) == want, 15, "the whole sequence")
 
 
 def breaker(server, script):
-    """A function that makes a script fail, and one that mends it."""
+    """Return a function that makes a script fail, and one that repairs it."""
     path = os.path.join(server.docroot, script)
 
     def break_it():
@@ -183,9 +184,9 @@ def lines_of(server, script):
 
 
 def test_703_01_token(site, chrome):
-    """php-token.conf: a page reads its user's own channel and not another's.
-    Its stream goes on although tokens end and the script fails for a while; a
-    log-out ends it."""
+    """With php-token.conf a page reads only its user's own channel.  Its stream
+    continues although tokens expire and the script fails for a while. A log-out
+    ends it."""
     server = site("php-token.conf", "comet-token.php",
                   ("time() + 300", "time() + 1"))
     own = check_channels(server, chrome, 403)
@@ -208,8 +209,8 @@ def test_703_01_token(site, chrome):
 
 
 def test_703_02_request(site, chrome):
-    """php-request.conf does by questions to a script what php-token.conf does
-    with tokens. The page uses an EventSource."""
+    """With php-request.conf the same is true.  It asks a script instead of
+    using tokens, and its page uses an EventSource."""
     server = site("php-request.conf", "comet-may.php",
                   ("Comet-Lifetime: 60", "Comet-Lifetime: 1"))
     own = check_channels(server, chrome, 2)
@@ -230,8 +231,7 @@ def test_703_02_request(site, chrome):
 
 
 def test_703_03_a_name_is_no_channel(make_server, fpm):
-    """A user whose name is a star gets the channels of that user's id, and no
-    others."""
+    """A user whose name is a star gets only the channels of this user's id."""
     server = make_server(
         start=False, comet="status", modules=MODULES,
         conf='CometStore "sqlite:{data}/comet.db"\n' + fpm.conf

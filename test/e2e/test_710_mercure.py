@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The Mercure protocol, 0.x: subscribing, publishing, ids and errors."""
+"""Mercure 0.x: subscribing, publishing, ids and errors."""
 
 import json
 import os
@@ -35,8 +35,8 @@ UUID = re.compile("urn:uuid:[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-"
 
 
 def test_710_01_update(server):
-    """An update reaches its subscribers with its type, id and retry, and its
-    lines stay separate lines."""
+    """An update reaches its subscribers with its type, id and retry, and with
+    its lines."""
     with Subscriber(server, BOOK) as stream:
         given = publish(server, BOOK, "line1\nline2 ü", type="book",
                         id="urn:x:1", retry="3000")
@@ -86,13 +86,13 @@ TEMPLATES = [
     ("a{unclosed", "ab", False),
     ("/books/{id}.jsonld", "/books/%41.jsonld", True),
     ("/books//{id}", "/books//1", True),
-    ("100%/{id}", "100%/1", False),     # no valid template
+    ("100%/{id}", "100%/1", False),     # not a valid template
 ]
 
 
 def test_710_03_templates(server):
-    """A template gets what it matches, live and from history; a text that is
-    no template is a topic."""
+    """A subscriber to a template gets the topics that match, live and from
+    history. A text that is not a template is a topic."""
     for i, (template, topic, matches) in enumerate(TEMPLATES):
         with Subscriber(server, template, "end") as stream:
             publish(server, topic, "%d" % i)
@@ -112,7 +112,7 @@ def test_710_03_templates(server):
 
 def test_710_04_alternates_come_once(server):
     """A subscriber to several topics of an update gets it once, live and from
-    history; a subscriber to one of them gets it, too."""
+    history. So does a subscriber to one of them."""
     before = publish(server, "mark", "mark")
     topics = ["/a/1", "/b/1", "/c/1"]
     with Subscriber(server, *topics) as all_of_them, \
@@ -129,8 +129,8 @@ def test_710_04_alternates_come_once(server):
 
 
 def test_710_05_alternates_are_found_in_a_long_history(server):
-    """The index finds a rare alternate behind many other messages; once the
-    message is deleted, no trace is left."""
+    """The index finds a rare alternate topic behind many other messages.  When
+    its message is deleted, no row of it is left."""
     before = publish(server, "mark", "mark")
     publish(server, ["/rare/1", "/rare/alternate"], "old", id="rare-id")
     sqlite(server.db, """
@@ -154,9 +154,9 @@ def test_710_05_alternates_are_found_in_a_long_history(server):
 
 
 def test_710_06_last_event_id(server):
-    """Last-Event-ID `earliest` gives all updates, and a known id gives those
-    that follow it.  An unknown id gives none, and the answer says so.  The
-    header counts before the parameter."""
+    """Last-Event-ID `earliest` gets all updates, and a known id those after it.
+    An unknown id gets none, and the answer says so.  The header counts, not the
+    parameter."""
     topic = "/history"
     ids = [publish(server, topic, "%d" % i) for i in range(3)]
     for query, data, told in (
@@ -177,8 +177,9 @@ def test_710_06_last_event_id(server):
 
 
 def test_710_07_a_row_is_an_update(server):
-    """A program that inserts a row reaches Mercure's subscribers. A Mercure
-    publisher makes a row, which is found by its topic."""
+    """A row that another program inserts reaches Mercure's subscribers.  An
+    update that Mercure's publishers send is a row with its topic as the
+    channel."""
     with Subscriber(server, BOOK, "/books/{id}", "plain") as stream:
         sqlite(server.db, """
             INSERT INTO message(channel, body) VALUES('plain', 'one');
@@ -198,7 +199,7 @@ def test_710_07_a_row_is_an_update(server):
 
 
 def test_710_08_a_prefix_keeps_hubs_apart(server):
-    """With a prefix, a hub's topics are below it; nothing else is seen."""
+    """A hub with a prefix has only the topics below it."""
     reader = {"headers": bearer(token(subscribe=[ALL]))}
     with Subscriber(server, "*", hub="/other/hub", **reader) as other:
         publish(server, "outside", "no")
@@ -207,7 +208,7 @@ def test_710_08_a_prefix_keeps_hubs_apart(server):
     assert server.history("tenants/7/inside")[-1]["body"] == "yes"
     with Subscriber(server, "inside", "tenants/7/inside") as stream:
         publish(server, "inside", "again", hub="/other/hub")
-        assert stream.until(1) == ["again"]     # by its full name alone
+        assert stream.until(1) == ["again"]     # (only by its full name)
 
 
 def expect(answer, status, words):
@@ -217,7 +218,7 @@ def expect(answer, status, words):
 
 
 def test_710_09_errors_of_publishing(server):
-    """A hub refuses what the Mercure project's own hub refuses, and checks in
+    """A hub refuses the same as the Mercure project's own hub, and checks in
     the same order."""
     nobody = bearer(token(subscribe=[ALL]))
     other = bearer(token(publish=["/books/{id}"]))
@@ -271,7 +272,7 @@ def test_710_10_errors_of_subscribing(server):
 
 def test_710_11_where_a_token_may_be(server):
     """A token may be in the header, in the cookie mercureAuthorization, or in
-    the parameter authorization, which no log shows."""
+    the parameter authorization, which is hidden from logs."""
     reader = token(subscribe=[ALL])
     ways = (({"headers": bearer(reader)}, {}),
             ({"headers": {"Cookie": "a=b; mercureAuthorization=" + reader}},
@@ -287,8 +288,8 @@ def test_710_11_where_a_token_may_be(server):
 
 
 def test_710_12_claims(server):
-    """The claim may have its long name.  A token with a malformed claim is
-    refused, and so is one that has expired or is not signed."""
+    """The claim `mercure` may have its long name.  A token is refused if the
+    claim is malformed, or if the token has expired or is not signed."""
     long = bearer(sign({"https://mercure.rocks/": {"publish": [ALL]}}))
     assert post(server, [("topic", "x")], headers=long).status == 200
     for claim in (5, [], {"publish": "*"}, {"publish": [5]},
@@ -328,7 +329,7 @@ def test_710_15_head_and_options(server):
 
 
 def test_710_16_configtest(server):
-    """A configuration that cannot work is refused at the start."""
+    """configtest refuses wrong arguments of Mercure's directives."""
     for line, words in (
             ("CometMercure", "takes"),
             ("CometMercure /hub prefix", "ends in a slash"),
@@ -339,7 +340,7 @@ def test_710_16_configtest(server):
 
 
 def test_710_17_json_survives(server):
-    """API Platform's data arrives as it was sent."""
+    """The JSON of API Platform arrives as it was sent."""
     data = json.dumps({"@id": "/books/1", "title": "«Ü»", "n": [1, {}]})
     with Subscriber(server, "https://example.com/{+path}") as stream:
         publish(server, BOOK, data)
@@ -356,7 +357,8 @@ def read(name):
 
 
 def test_710_18_example(make_server):
-    """mercure.conf: everybody reads what is public, a token the rest."""
+    """With mercure.conf everybody reads public updates, and a token is needed
+    for private ones."""
     text = read("mercure.conf").replace("/etc/apache2/mercure.key",
                                         tokens.path("secret"))
     server = make_server(comet="status", conf="""

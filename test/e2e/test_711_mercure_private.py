@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A private update reaches nobody without the grant, by whichever detour."""
+"""Nobody without a grant gets a private update, whatever way is tried."""
 
 import json
 
@@ -39,14 +39,15 @@ HIDDEN = "VERYPRIVATE"
 
 
 def header_of(server, known, **headers):
-    """The Last-Event-ID that a client with this cursor is told."""
+    """Return the Last-Event-ID that answers a client with this cursor."""
     with Subscriber(server, "end", lastEventID=known, **headers) as stream:
         return stream.header("last-event-id")
 
 
 @pytest.fixture(scope="module", autouse=True)
 def before(shared_server):
-    """A public message, a private one, and the cursors around them."""
+    """Store a public message and two private ones; return the public one's
+    timestamp."""
     server = shared_server
     publish(server, TOPIC, "public words")
     start = server.history(TOPIC)[-1]["timestamp"]
@@ -61,7 +62,8 @@ def before(shared_server):
     (["room/{x}"], True), ([ALL], True), (["other/{+x}"], True),
     (["alone/here"], False), (["{broken"], False)])
 def test_711_01_grants(server, subscribe, gets):
-    """A client gets a private update if its token matches any of the topics."""
+    """A client gets a private update if its token grants any of the update's
+    topics."""
     headers = bearer(token(subscribe=subscribe))
     with Subscriber(server, TOPIC, "end", headers=headers,
                     lastEventID="earliest") as stream:
@@ -78,8 +80,8 @@ def test_711_01_grants(server, subscribe, gets):
 
 
 def test_711_02_asking_is_no_grant(server):
-    """A subscriber without a grant gets no private update: not by a star, a
-    template, an alternate, or the update's own id."""
+    """A subscriber without a grant gets no private update, neither by a star, a
+    template or an alternate topic, nor by the update's own id."""
     for topics in (["*"], ["room/{x}"], ["other/topic"], [TOPIC],
                    ["{+all}"], ["alone/{x}"]):
         for query in ({"lastEventID": "earliest"},
@@ -105,9 +107,9 @@ WIDE = ["%s?channel=*&since=0&", "%s?channel=alone/*&since=0&",
 
 
 def test_711_03_history_and_search(server):
-    """No endpoint of the store shows a private update in a history, a page or
-    a search, for one channel, several or a wildcard. Each of them shows the
-    public updates."""
+    """No endpoint of the store shows private updates in a history, a page or a
+    search, by one channel, several or a wildcard.  Each shows the public
+    updates."""
     for base in ENDPOINTS:
         for way in WAYS:
             answer = server.get(way % base)
@@ -123,9 +125,8 @@ def test_711_03_history_and_search(server):
 
 
 def test_711_04_waiting(server):
-    """No waiting client gets a private update: no stream, iframe, poll or
-    WebSocket, whether it waits for exactly this channel, for a wildcard, or
-    for the whole store."""
+    """No waiting client gets a private update, by a stream, an iframe or a
+    WebSocket, whether it reads this channel, a wildcard or all channels."""
     targets = ["/comet/" + TOPIC, "/second?channel=*", "/room/secret",
                "/comet?channel=room/*"]
     streams = [Stream(server, target) for target in targets]
@@ -146,8 +147,8 @@ def test_711_04_waiting(server):
 
 
 def test_711_05_polls_sleep_on(server):
-    """A private update does not even wake a poll of its channel, and no
-    history tells that a channel with only private updates exists."""
+    """A private update does not even wake a poll of its channel.  A channel
+    with only private updates looks like one that was never used."""
     now = server.history(TOPIC)[-1]["timestamp"]
 
     def wait(target):
@@ -170,8 +171,8 @@ def test_711_05_polls_sleep_on(server):
 
 
 def test_711_06_wildcards_do_not_tell_of_it(server):
-    """A wildcard covers only channels with public messages: else a refusal
-    would tell of the others."""
+    """A wildcard matches only channels with public messages.  Otherwise a
+    refusal would reveal the others."""
     publish(server, "hidden/one", HIDDEN, private="on")
     assert server.get("/comet?channel=*&" + HISTORY).status == 200
     publish(server, "hidden/one", "public")
@@ -180,7 +181,7 @@ def test_711_06_wildcards_do_not_tell_of_it(server):
 
 
 def test_711_07_pages_and_logs(server):
-    """No counter, error or log tells anything of a private update."""
+    """No counter, error or log reveals anything of a private update."""
     for target in ("/comet-status", "/comet-status?format=prometheus",
                    "/comet/hidden/x", "/comet?channel=hidden/x",
                    HUB, url("a", "a" * 300), HUB + "?topic=", "/second/" + TOPIC + "?before=x"):
@@ -190,7 +191,8 @@ def test_711_07_pages_and_logs(server):
 
 
 def test_711_08_a_reload_and_the_file(server):
-    """Private updates stay hidden when they are read from the file."""
+    """After a reload, when updates are read from the file, private ones are
+    still hidden."""
     server.graceful()
     for base in ENDPOINTS:
         text = server.get(base + "?since=0&" + HISTORY).body.decode()
@@ -222,8 +224,7 @@ def test_711_09_rows(server):
 
 
 def test_711_10_a_replay_counts_what_is_public(server):
-    """CometReplay counts public messages alone; the cursor is the same as if
-    there were no others."""
+    """CometReplay and `limit` count only public messages."""
     rows = "INSERT INTO message(channel, body, private) VALUES" + ", ".join(
         "('mixed', '%d', %d)" % (i, i % 2) for i in range(40))
     sqlite(server.db, rows + ";")
@@ -236,7 +237,7 @@ def test_711_10_a_replay_counts_what_is_public(server):
 
 
 def test_711_11_unread_counts(make_server):
-    """The number of unread messages leaves out private messages."""
+    """The number of unread messages does not include private ones."""
     server = make_server(conf=NAMES, modules=MODULES)
     sqlite(server.db, "INSERT INTO message(channel, body, private) VALUES"
            "('room', 'public', 0), ('room', '%s', 1), ('room', '%s', 1);"
@@ -248,7 +249,7 @@ def test_711_11_unread_counts(make_server):
         return answer.json()["unread"]
 
     wait_until(lambda: unread() == 1, what="the public one")
-    # not an ancient mark, which upkeep would forget (CometPresenceMemory)
+    # (upkeep would forget a very old mark, see CometPresenceMemory)
     before = int(sqlite(server.db, "SELECT min(timestamp) FROM message")[0][0]) - 1
     assert server.request("POST", "/comet/room?read=%d" % before, b"",
                           named("bob")).status == 204
@@ -257,8 +258,8 @@ def test_711_11_unread_counts(make_server):
 
 
 def test_711_12_an_id_tells_nothing(server):
-    """The id of a private update is as unknown as one that nobody has used to
-    clients that may not see it, whatever else they may see."""
+    """For clients that may not see it, the id of a private update is like an id
+    that was never used, whatever else they may see."""
     secret, public = "id-of-" + HIDDEN, "id-of-nothing-hidden"
     publish(server, TOPIC, "public", id=public)
     granted = bearer(token(subscribe=[TOPIC]))
