@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The Mercure protocol, drafts of 1.0: matchers, authorization_details, and
-its errors; and both versions at one URL."""
+"""The drafts of Mercure 1.0: matchers, authorization_details and errors, and
+both versions of the protocol at one URL."""
 
 import time
 from urllib.parse import urlencode
@@ -43,7 +43,7 @@ def detail(actions, *topics, kind="mercure"):
 
 
 def access(*details, typ="at+jwt", secret=tokens.NEW_SECRET, **more):
-    """A token of 1.0."""
+    """Return a token as the drafts of 1.0 define it."""
     said = {"iss": "https://issuer.example.com", "aud": [RESOURCE, "x"],
             "exp": time.time() + 60, "authorization_details": list(details)}
     for name, value in more.items():
@@ -55,7 +55,7 @@ def access(*details, typ="at+jwt", secret=tokens.NEW_SECRET, **more):
 
 
 def stream(server, *matchers, headers=None, **query):
-    """A subscriber by (name, value) pairs."""
+    """Open a stream with these matchers, which are (name, value) pairs."""
     return Stream(server, HUB + "?" + urlencode(list(matchers)
                                                 + list(query.items())),
                   headers)
@@ -71,7 +71,7 @@ def stream(server, *matchers, headers=None, **query):
     ("matchURLPattern", "https://EXAMPLE.com/books/:id(.*)?", None),
     ("matchURLPattern", "/books/:id", False), ("matchURLPattern", "*", True)])
 def test_712_01_matchers(server, name, value, gets):
-    """Live and from history."""
+    """A matcher selects the same updates from the history as live ones."""
     if gets is None:
         answer = server.get(HUB + "?" + urlencode({name: value}))
         assert answer.status == 400 and b"not supported" in answer.body
@@ -101,8 +101,8 @@ def test_712_02_errors_of_matchers(server):
 
 
 def test_712_03_private(server):
-    """authorization_details grants private updates.  The answer's header tells
-    the cursor by both names that the drafts have for it."""
+    """authorization_details grants private updates.  Both headers that the
+    drafts name for the cursor are in the answer."""
     grants = access(detail(["subscribe"], (BOOK + "/:x", "urlpattern")),
                     detail(["subscribe"], "a",
                            kind="https://mercure.rocks/authorization-detail"))
@@ -123,8 +123,8 @@ def test_712_03_private(server):
 
 
 def test_712_04_publishing(server):
-    """Publishing needs a grant of the action `publish`; else it gets 403 with
-    insufficient_scope."""
+    """A publisher needs a grant of the action `publish`.  Without it, the
+    answer is 403 with insufficient_scope."""
     books = bearer(access(detail(["publish"],
                                  ("https://example.com/books/:id",
                                   "urlpattern"))))
@@ -194,8 +194,8 @@ def test_712_07_a_token_s_end(server):
 
 
 def test_712_08_query(server):
-    """QUERY subscribes by the parameters of a form, and by those of the URL; an
-    answer of other endpoints, or to a wrong form, is an error."""
+    """A QUERY request subscribes to the topics of its form and of its URL.  A
+    wrong form is an error, and so is QUERY at other endpoints."""
     before = publish(server, "mark", "x")
     publish(server, "old", "history")
     grants = bearer(access(detail(["subscribe"], "mine")))
@@ -225,8 +225,8 @@ def test_712_08_query(server):
 
 
 def test_712_09_what_is_not_there(server):
-    """There is no API of active subscriptions, and no metadata of the
-    resource: 404."""
+    """The API of active subscriptions and the resource's metadata do not exist:
+    both get 404."""
     reader = bearer(access(detail(["subscribe"], "*")))
     for path in (HUB + "/subscriptions", HUB + "/subscriptions/exact/x/y",
                  "/.well-known/oauth-protected-resource" + HUB):

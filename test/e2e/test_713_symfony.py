@@ -23,7 +23,7 @@ CometMercure /.well-known/mercure
 pytestmark = pytest.mark.skipif(not os.path.exists(COMPONENT),
                                 reason="php-symfony-mercure is not installed")
 
-# What an application does: it publishes, and sets the cookie of its visitors.
+# What an application does: it publishes and sets its visitors' cookie.
 SCRIPT = r"""<?php
 require_once 'Symfony/Component/Mercure/autoload.php';
 use Symfony\Component\HttpClient\HttpClient;
@@ -70,7 +70,7 @@ echo json_encode(['ids' => $ids, 'cookie' => $cookie->getValue(),
 
 
 def symfony(server, tmp_path, *updates):
-    """Publish updates: (topics, data, private, id, type, retry) each."""
+    """Publish each of the updates: (topics, data, private, id, type, retry)."""
     script = tmp_path / "publish.php"
     script.write_text(SCRIPT)
     done = subprocess.run(
@@ -83,8 +83,8 @@ def symfony(server, tmp_path, *updates):
 
 
 def test_713_01_publish(server, tmp_path):
-    """An update with each of its properties arrives, and its id is what the
-    component returns; the component's cookie reads the private one."""
+    """An update arrives with each of its properties, and the component returns
+    its id.  With the component's cookie a visitor reads the private update."""
     book = "line1\nline2 ü & <b>"
     with Subscriber(server, BOOK, "end") as anybody:
         said = symfony(

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pages that subscribe by a browser's own EventSource with a cookie, and by a
-polyfill with a header; a hub that is killed, and pages of another site."""
+"""Pages that subscribe to the Mercure hub: one by the browser's EventSource
+with a cookie, one by a polyfill with a header, and pages of other sites."""
 
 import os
 import shutil
@@ -38,12 +38,12 @@ source.onmessage = ({ data, lastEventId }) => {
 </script>
 """
 
-# Chromium's own EventSource, with the cookie that Symfony sets.
+# Chromium's own EventSource with the cookie that Symfony sets
 COOKIE = ("""<script>
 document.cookie = 'mercureAuthorization=%s; path=/.well-known/mercure';
 </script>""", "new EventSource('%s', { withCredentials: true })")
 
-# npm's event-source-polyfill, which can send a header.
+# npm's event-source-polyfill, which can send a header
 HEADER = ('<script src="/eventsource.js"></script>',
           "new EventSourcePolyfill('%s', { headers: {"
           " Authorization: 'Bearer %s' } })")
@@ -54,7 +54,7 @@ FILM = "https://example.com/films/1"
 
 
 def write_pages(server):
-    """A page with a cookie for books, and one with a header for films."""
+    """Write a page with a cookie for books, and one with a header for films."""
     hub = url("https://example.com/{+all}")
     books, films = (token(subscribe=["https://example.com/%s/{id}" % kind])
                     for kind in ("books", "films"))
@@ -64,7 +64,7 @@ def write_pages(server):
 
 
 def kill(server):
-    """kill -9 of the child."""
+    """Kill the server's children by SIGKILL, and wait for new ones."""
     old = server.children()
     for pid in old:
         os.kill(pid, signal.SIGKILL)
@@ -78,11 +78,11 @@ def kill(server):
 @pytest.mark.skipif(missing() and os.environ.get("COMET_BROWSER") == "none",
                     reason="no browser")
 def test_714_01_pages(make_server):
-    """A page gets what its cookie, or the header of its polyfill, grants; after
-    a kill -9 of the child it reconnects by itself, and nothing is lost or comes
-    twice."""
+    """A page receives the updates that its cookie or header grants.  After a
+    kill -9 of the child it reconnects without help, and receives each update
+    exactly once."""
     server = make_server(conf=CONF)
-    server.allow_log.append("AH00051|AH00052")     # the child was killed
+    server.allow_log.append("AH00051|AH00052")     # for the killed child
     server.check_waiting = False
     write_pages(server)
     browser = Browser(server.port)
@@ -112,8 +112,8 @@ def test_714_01_pages(make_server):
 
 
 def test_714_02_other_sites(server):
-    """CORS with credentials, for the origins that are named; what another site
-    publishes by a cookie is refused."""
+    """CORS with credentials is answered for the configured origins only.  A
+    page of another site cannot publish by a cookie."""
     origin = {"Origin": "https://app.example.com"}
     other = {"Origin": "https://evil.example.com"}
     with Subscriber(server, "a", headers=origin) as stream:

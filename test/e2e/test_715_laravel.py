@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""laravel.conf: Laravel's broadcasting and Laravel Echo, by the driver and the
+"""laravel.conf: Laravel's broadcasting and Laravel Echo with the driver and the
 connector of conf/examples."""
 
 import json
@@ -25,13 +25,13 @@ def read(name):
 
 @pytest.fixture(scope="module")
 def site():
-    """A server with laravel.conf, where Laravel runs in PHP-FPM."""
+    """Yield a server with laravel.conf and PHP-FPM, and a Laravel worker."""
     fpm = php_fpm.Fpm(extensions=("pdo", "pdo_sqlite", "posix", "mbstring"))
     server = Httpd(
         comet="status", modules=php_fpm.MODULES,
         conf='CometStore "sqlite:{data}/comet.db"\n' + fpm.conf
         + read("laravel.conf").replace("/etc/apache2/", "{root}/conf/"))
-    # a child that was killed
+    # for a killed child
     server.allow_log.append("AH00051|AH00052")
     server.keep_port = True
     tokens.write_example(server)
@@ -51,8 +51,8 @@ def cookie(server, user):
 
 
 def test_715_01_exact_sequence(site):
-    """Each event arrives once and in order, over renewed tokens, a reload of
-    httpd, a kill -9 of its child, and a reload of the page."""
+    """Each event arrives once and in order, in spite of renewed tokens, a
+    reload of httpd, a kill -9 of its child and a reload of the page."""
     server, worker = site
 
     def broadcast(numbers):
@@ -87,8 +87,8 @@ def test_715_01_exact_sequence(site):
 
 
 def test_715_02_refusals(site):
-    """Another user's channel is refused, whatever its name; the page's other
-    channels go on."""
+    """Another user's channel is refused, and the page's other channels go
+    on."""
     server, worker = site
     mine = cookie(server, 7)
     with Page(server, mine) as page:
@@ -100,7 +100,7 @@ def test_715_02_refusals(site):
         page.until("orders.7", [2])
         page.until("news", [2])
         assert page.events("orders.8") == []
-        server.get("/login.php?id=8", {"Cookie": mine})     # loses the right
+        server.get("/login.php?id=8", {"Cookie": mine})     # now user 8
         page.wait(lambda: ["error", "orders.7", 403] in page.said, "a refusal")
         worker.broadcast(["private-orders.7", "news"], {"n": 3})
         page.until("news", [2, 3])
@@ -124,8 +124,8 @@ def test_715_02_refusals(site):
     "private-room.a\nb", "private-room.\u00e4", "staff", "news", "private-", "",
     None, ["private-staff"]])
 def test_715_03_names_are_no_patterns(site, name):
-    """Laravel signs for the private channel that it was asked about, and for
-    nothing that httpd could take for several channels."""
+    """Laravel signs a token for exactly the private channel in the request.  It
+    refuses any name that httpd might take for several channels."""
     server, _ = site
     headers = {"Cookie": cookie(server, 7),
                "Content-Type": "application/json"}
@@ -145,8 +145,8 @@ def test_715_03_names_are_no_patterns(site, name):
 
 
 def test_715_04_channels_come_and_go(site):
-    """A channel that a page joins later begins then; one that it has left is
-    silent; the page that caused an event is left out."""
+    """A page receives a channel's events from when it joins until it leaves.
+    The page that caused an event does not receive it."""
     server, worker = site
     with Page(server, cookie(server, 7)) as page, \
             Page(server, cookie(server, 7)) as other:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""wordpress.conf: documents of Yjs (npm) that several editors change at the same
-time, by the plug-in of conf/examples.  A few functions stand for WordPress;
-test_720 has the real one."""
+"""wordpress.conf and the plug-in of conf/examples: several editors change the
+same Yjs documents at the same time.  A few functions stand for WordPress;
+test_720 uses the real one."""
 
 import contextlib
 import json
@@ -17,7 +17,7 @@ import tokens
 from httpd_env import REPO, Httpd, sqlite, wait_until
 from node_client import NodeClient
 
-# What the plug-in uses of WordPress: users with an id may edit posts 1 to 4.
+# What the plug-in uses of WordPress: logged-in users may edit posts 1 to 4.
 WORDPRESS = r"""<?php
 define('ABSPATH', __DIR__);
 define('COMET_KEY', 'FILE');
@@ -70,12 +70,12 @@ def read(name):
 
 @pytest.fixture(scope="module")
 def site():
-    """A server with wordpress.conf, where PHP runs in PHP-FPM."""
+    """Yield a server with wordpress.conf and PHP-FPM."""
     fpm = php_fpm.Fpm()
     conf = read("wordpress.conf").replace("/etc/apache2/", "{root}/conf/")
     server = Httpd(comet="status", modules=php_fpm.MODULES, conf=fpm.conf
                    + 'CometStore "sqlite:{data}/comet.db"\n' + conf)
-    server.allow_log.append("AH00051|AH00052")      # a child that was killed
+    server.allow_log.append("AH00051|AH00052")      # for a killed child
     server.keep_port = True
     server.write("wp-json.php", WORDPRESS.replace(
         "FILE", tokens.write_example(server)))
@@ -92,7 +92,7 @@ def site():
 
 @pytest.fixture(scope="module")
 def office(site):
-    """The process in which anna's editors run."""
+    """Yield the Node process in which anna's editors run."""
     cookie = site.get("/wp-json.php?login=anna").header("set-cookie")
     with NodeClient("yjs_editor.mjs", site.docroot, "http://127.0.0.1:%d"
                     % site.port, "/wp-json.php", json.dumps(
@@ -101,7 +101,7 @@ def office(site):
 
 
 class Editor:
-    """A document that somebody edits."""
+    """A document that one user edits in the Node process."""
 
     count = 0
 
@@ -123,7 +123,7 @@ class Editor:
         return self
 
     def ask(self, word, answer):
-        """Send a command; return what it prints."""
+        """Send the command `word` to the editor, and return its answer."""
         def found():
             return [words[2] for words in self.office.said[count:]
                     if words[:2] == [answer, self.name]]
@@ -138,7 +138,8 @@ class Editor:
 
 
 def converge(editors, parts):
-    """Wait until all documents have these parts; then they must be equal."""
+    """Wait until each document has these parts, and check that all are
+    equal."""
     for editor in editors:
         wait_until(lambda editor=editor: sorted(editor.text().split()) == parts,
                    20, "%d parts" % len(parts), 0.1)
@@ -146,7 +147,7 @@ def converge(editors, parts):
 
 
 def rows(server, post):
-    """How many messages of each type a post's channel has."""
+    """Return how many messages of each type a post's channel has."""
     with contextlib.closing(sqlite3.connect(server.db, timeout=10)) as db:
         return dict(db.execute(
             "SELECT type, count(*) FROM message WHERE channel = ? GROUP BY type",
@@ -154,7 +155,7 @@ def rows(server, post):
 
 
 def kill(server):
-    """kill -9 of the child."""
+    """Kill the server's children by SIGKILL, and wait for new ones."""
     old = server.children()
     for pid in old:
         os.kill(pid, signal.SIGKILL)
@@ -163,8 +164,9 @@ def kill(server):
 
 
 def test_716_01_converge(site, office):
-    """Two editors that write at the same time, over a kill -9 of the child and
-    a reload, have the same text; so has one that comes later."""
+    """Two editors that write at the same time end with the same text, in spite
+    of a kill -9 of the child and a reload.  An editor that opens the document
+    later has that text, too."""
     one, two = (Editor(office, 1).connected() for _ in range(2))
     parts = []
     for number in range(15):
@@ -184,8 +186,8 @@ def test_716_01_converge(site, office):
 
 
 def test_716_02_what_a_channel_has_is_not_repeated(site, office):
-    """An editor that opens a document which it knows already, as WordPress has
-    stored it, publishes only what the channel lacks."""
+    """An editor may load a document that WordPress has stored.  It then
+    publishes only the changes that the channel lacks."""
     one = Editor(office, 2).connected()
     one.command("append", "stored")
     wait_until(lambda: rows(site, 2) == {"update": 1}, 10, "the row")
@@ -209,7 +211,8 @@ def test_716_02_what_a_channel_has_is_not_repeated(site, office):
 
 
 def test_716_03_whole_documents(site, office):
-    """Older messages than the last whole document are not needed."""
+    """A new editor does not need the messages before the last whole
+    document."""
     one = Editor(office, 3, state_after=5).connected()
     for number in range(12):
         one.command("append", " %d" % number)
@@ -224,8 +227,9 @@ def test_716_03_whole_documents(site, office):
 
 
 def test_716_04_rights(site, office):
-    """A token opens the one document that its user may edit."""
-    refused = Editor(office, 5)         # edited alone
+    """A token opens only the document for which its user asked and has the
+    right."""
+    refused = Editor(office, 5)         # without a token
     refused.command("append", "mine")
     assert refused.text() == "mine"
     cookie = {"Cookie": site.get("/wp-json.php?login=bert")

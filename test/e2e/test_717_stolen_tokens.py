@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the security page says of tokens: what a stolen one opens and for how
-long, and that no log has one, however its client waits."""
+"""What the security page says of stolen tokens: which requests they open and
+for how long, and that no log contains one."""
 
 import pytest
 
@@ -15,8 +15,8 @@ from tokens import bearer, claims, sign
 tokens.write("secret", tokens.SECRET)
 tokens.write("other", tokens.NEW_SECRET)
 
-# Two sites of one server, which share a store and have keys of their own, and a
-# location where another module judges.
+# Two endpoints that share a store but have different keys, and a location that
+# another module protects.
 CONF = """
 CometPollTimeout 20s
 CometTransports all websocket
@@ -46,8 +46,8 @@ TEXT = {"Content-Type": "text/plain"}
 
 
 def test_717_01_it_opens_what_it_grants(server):
-    """A stolen token opens its channels, from any place.  It opens nothing else
-    of its user's: no other channel, endpoint or location, and no publishing."""
+    """A stolen token opens the channels that it grants, and nothing else of its
+    user: no other channel, endpoint or location, and no publishing."""
     token = sign(claims("anna", read=["user/7", "room/*"]))
     for headers in (bearer(token), {"Cookie": "session=" + token}):
         for target, status in (
@@ -59,7 +59,7 @@ def test_717_01_it_opens_what_it_grants(server):
                 ("/comet?channel=user/7/*", 403),
                 ("/comet?channel=user/*", 403), ("/comet?channel=user/8", 403),
                 ("/other/user/7", 401), ("/static.txt", 401),
-                ("/comet-status", 200)):        # nobody protects it
+                ("/comet-status", 200)):        # not protected
             mark = "&" if "?" in target else "?"
             answer = server.get(target + mark + "wait=0", headers)
             assert answer.status == status, (target, answer)
@@ -73,8 +73,8 @@ def test_717_01_it_opens_what_it_grants(server):
 
 @pytest.mark.parametrize("kid", [None, "kept"])
 def test_717_02_a_withdrawn_key(make_server, kid):
-    """Without its key a token opens nothing after a reload, and what it has
-    opened ends: streams, polls and WebSockets."""
+    """If a key is removed and httpd reloaded, its tokens open nothing more.
+    The streams, polls and WebSockets that they opened end."""
     key = "CometTokenKey HS256 %s%s\n"
     section = '<Location "/comet">\n%sRequire comet-token\n</Location>'
     kept = key % (tokens.path("other"), " kid=" + kid if kid else "")
@@ -102,7 +102,7 @@ def test_717_02_a_withdrawn_key(make_server, kid):
 
 @pytest.mark.event
 def test_717_03_a_ghost_ends(make_server):
-    """A stream of HTTP/2 that waits without a thread ends with its token."""
+    """An HTTP/2 stream that waits without a thread ends with its token."""
     server = make_server(tls=True, h2=True, conf="CometParkHTTP2 on\n" + CONF,
                          modules=SERVER["modules"])
     headers, exp = short(1.5)
@@ -117,8 +117,8 @@ def test_717_03_a_ghost_ends(make_server):
 
 
 def test_717_04_no_log_has_it(server):
-    """The line of each kind of client, which is written when its wait ends, has
-    a dash instead of the parameter; the error log has no token either."""
+    """The access log has a dash in place of the token parameter, whichever way
+    the client waits.  The error log has no token either."""
     wrong = sign(claims(read=["x"], seconds=-1))
     target = "/comet/x?token=" + sign(claims(read=["x"]))
     poll = server.raw()

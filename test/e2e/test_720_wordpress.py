@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""wordpress.conf with Debian's WordPress itself: its users, their sessions and
-rights decide who may edit which document.  Debian's editor is older than 7.0 and
-does not collaborate, so npm's Yjs stands for it."""
+"""wordpress.conf with Debian's WordPress, whose users, sessions and roles
+decide who may edit which document.  Its editor is older than 7.0 and cannot
+collaborate, so npm's Yjs takes its place."""
 
 import json
 import os
@@ -30,7 +30,7 @@ def site():
     server = Httpd(comet="status", modules=php_fpm.MODULES + ("dir",),
                    timeout=120, conf=fpm.conf
                    + 'CometStore "sqlite:{data}/comet.db"\n' + conf)
-    server.allow_log.append("AH00051|AH00052")      # a child that was killed
+    server.allow_log.append("AH00051|AH00052")      # for a killed child
     server.keep_port = True
     key = tokens.write_example(server)
     server.posts = wordpress.install(server, database, key, [
@@ -47,7 +47,7 @@ def site():
 
 @pytest.fixture(scope="module")
 def office(site):
-    """The process in which anna's editors run."""
+    """Yield the Node process in which anna's editors run."""
     plugin = os.path.join(site.docroot, "wp-content", "plugins",
                           "comet-wordpress")
     site.write("wp-content/plugins/comet-wordpress/package.json",
@@ -63,8 +63,9 @@ def ask(server, session, post, kind="postType/post"):
 
 
 def test_720_01_converge(site, office):
-    """Two documents that are changed at the same time, over a kill -9 of the
-    child and a reload, have the same text; so has one that comes later."""
+    """Two editors that write at the same time end with the same text, in spite
+    of a kill -9 of the child and a reload.  An editor that opens the document
+    later has that text, too."""
     post = site.posts["anna"]
     one, two = (Editor(office, post).connected() for _ in range(2))
     parts = []
@@ -84,8 +85,8 @@ def test_720_01_converge(site, office):
 
 def test_720_02_rights(site, office):
     """WordPress's roles decide: an author may edit their own drafts, an editor
-    all drafts, and a subscriber none. A request without a session, or without
-    the session's nonce, is nobody's."""
+    all drafts, and a subscriber none.  A request without a session, or without
+    the session's nonce, is refused."""
     sessions = {name: wordpress.log_in(site, name) for name in site.posts}
     may = {"anna": {"anna"}, "bert": {"bert"}, "carl": set(),
            "dora": set(site.posts)}
@@ -111,6 +112,6 @@ def test_720_02_rights(site, office):
     for kind in ("postType/nothing", "root/comment"):
         assert ask(site, sessions["dora"], site.posts["anna"],
                    kind).status == 403
-    refused = Editor(office, site.posts["dora"])        # edited alone
+    refused = Editor(office, site.posts["dora"])        # without a token
     refused.command("append", "mine")
     assert refused.text() == "mine" and rows(site, site.posts["dora"]) == {}

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The end of a token ends whatever waits by it within a second: each kind of
-client, in each way in which it waits (test_701 has the plain ones)."""
+"""When a token ends, each kind of client that waits with it ends within
+seconds, over HTTP/1.1 and HTTP/2."""
 
 import contextlib
 import time
@@ -40,12 +40,12 @@ CometReplay 0
 """.replace("KEYS", tokens.FOLDER) % HUB
 
 
-LATE = 3.0      # seconds; it takes less than one where nothing else runs
+LATE = 3.0      # seconds; on an idle machine it takes less than one
 
 
 def token_for(seconds):
-    """Return the headers with a token that opens everything in each dialect,
-    and the token's end."""
+    """Return headers with a token for everything in both protocols, and the
+    time when it ends."""
     said = claims("anna", read=["*"], seconds=seconds,
                   mercure={"subscribe": ["*"]})
     return bearer(sign(said)), said["exp"]
@@ -61,7 +61,7 @@ def poll_end(conn):
 
 
 def live(socket):
-    """A WebSocket that has changed its channels."""
+    """Change the channels of an open WebSocket."""
     socket.opened()
     socket.say({"subscribe": ["more"], "ref": 1})
     while "ref" not in socket.hear():
@@ -69,8 +69,8 @@ def live(socket):
 
 
 def open_plain(stack, server, headers):
-    """Open a client for each way of waiting over HTTP/1.1. Return functions
-    that read until the clients are told of the end."""
+    """Open a client for each way of waiting over HTTP/1.1.  Return a function
+    for each that reads until the client is told of the end."""
     ends = []
     for target in ("/comet/a", "/comet?channel=a&live=1", "/comet?channel=a/*"):
         socket = stack.enter_context(Socket(server, target, headers))
@@ -96,7 +96,7 @@ def open_plain(stack, server, headers):
 
 def open_h2(stack, server, headers):
     """Open clients for each way of waiting over HTTP/2: with a thread, without
-    one, and by a WebSocket. Return what open_plain() returns."""
+    one, and by a WebSocket.  Return functions as open_plain() does."""
     lower = {"authorization": headers["Authorization"]}
     conn = stack.enter_context(H2Tls(server.tls_port))
     streams = [conn.request("GET", target, {**lower, **more})
@@ -121,8 +121,7 @@ def open_h2(stack, server, headers):
 
 
 def test_721_01_every_way(make_server, mpm, figure):
-    """Clients of every kind wait until the end of their common token, and no
-    longer."""
+    """Clients of every kind wait exactly until their common token ends."""
     event = mpm == "event"
     server = make_server(mpm=mpm, threads=40, conf=CONF + (
         "CometParkHTTP2 on\nH2WebSockets on\n"

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A client without the grant learns nothing of a channel, by whichever detour: it
-is answered exactly as for a channel that nobody has ever used."""
+"""A client without a grant learns nothing of a channel by any detour.  The
+answer is the same as for a channel that nobody has ever used."""
 
 import json
 import re
@@ -49,7 +49,7 @@ LINES = {"Content-Type": "application/x-ndjson"}
 
 @pytest.fixture(scope="module")
 def stored(shared_server):
-    """What only zoe may read, and what everybody may."""
+    """Publish to the channels that only zoe may read, and to the open ones."""
     for channel in (SECRET, SECRET + "/deep", "open", "open/x"):
         answer = shared_server.request("POST", "/comet/" + channel, (
             WORD if channel.startswith(SECRET) else "public").encode(),
@@ -59,15 +59,15 @@ def stored(shared_server):
 
 @pytest.fixture
 def etag(server, stored):
-    """The ETag of the secret history, where zoe also waits."""
+    """Yield the ETag of the secret history while zoe waits there."""
     target = "/comet/%s?since=0&wait=0" % SECRET
     with Stream(server, "/comet/" + SECRET, OWNER):
         wait_until(lambda: online(server, SECRET) == ["zoe"], 10, "zoe")
         yield server.get(target, OWNER).header("etag")
 
 
-# Requests about a channel NAME.  The name may also be in the body or in a
-# header.
+# Requests that try to reach the channel NAME, which may be in the body or in a
+# header, too.
 READS = [
     "/comet/NAME?since=0&wait=0", "/comet/NAME?before=9007199254740991&wait=0",
     "/comet/NAME?wait=0&q=" + WORD, "/comet/NAME?wait=0&format=json",
@@ -104,7 +104,8 @@ VARIES = ("date", "retry-after")
 
 
 def shape(answer, name):
-    """What a client sees of an answer, without the channel's name."""
+    """Return what a client sees of an answer, with the channel's name
+    masked."""
     text = re.sub(rb'"timestamp": ?\d+', b"T", answer.body).replace(
         name.encode(), b"NAME")
     return (answer.status, {key: value.replace(name, "NAME") for key, value
@@ -117,8 +118,8 @@ def put(target, name):
 
 
 def check(server, what, ask):
-    """Check that `ask` gets the same answer for the secret channel and for the
-    unused one, and that it has nothing secret."""
+    """Check that `ask` gets the same answer for the secret channel as for the
+    unused one, and that nothing secret is in it."""
     seen, wanted = (shape(ask(name), name) for name in (SECRET, UNUSED))
     assert seen == wanted, what
     text = repr(seen)
@@ -128,8 +129,8 @@ def check(server, what, ask):
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS"])
 def test_722_01_reading(server, etag, method):
-    """Reading by URLs, parameters, wildcards, siblings and conditions reveals
-    nothing."""
+    """A read request reveals nothing, whether it tries a URL, parameter,
+    wildcard, neighbouring channel or condition."""
     for target in ("/comet/NAME?since=0&wait=0", "/comet/NAME/@online?members",
                    "/comet?channels=NAME/*", "/comet/./NAME?wait=0"):
         text = server.get(put(target, SECRET), OWNER).body.decode()
@@ -147,8 +148,8 @@ def test_722_01_reading(server, etag, method):
 
 
 def test_722_02_writing(server, etag):
-    """Publishing, marks, moderation and batches reveal nothing, and nothing is
-    stored or removed."""
+    """A write request reveals nothing and changes nothing, whether it tries to
+    publish, mark, moderate or send a batch."""
     before = server.sql("SELECT count(*) FROM message")
     for target, headers, body in WRITES:
         check(server, (target, body), lambda name: server.request(
@@ -159,7 +160,7 @@ def test_722_02_writing(server, etag):
 
 
 def test_722_03_websocket(server, etag):
-    """Subscribing and publishing on an open WebSocket reveal nothing."""
+    """Commands on an open WebSocket reveal nothing of a channel."""
     def ask(name):
         with Socket(server, "/comet?channel=open&live=1", THIEF) as socket:
             socket.opened()
@@ -185,8 +186,8 @@ def test_722_03_websocket(server, etag):
 
 
 def test_722_04_other_ways_in(server, etag):
-    """A classic chat and an endpoint with a prefix are locations of their own,
-    with their own Require; nothing of it is in statistics or logs."""
+    """A classic chat and an endpoint with a prefix refuse the client, too.
+    Statistics and logs do not contain the secret message."""
     for old, new in (("/old.php?timestamp=1", "/new.php?timestamp=1"),
                      ("/old.php?msg=x", "/new.php?msg=x")):
         answers = [server.get(target, {**THIEF, "X-Requested-With": "x"})
@@ -203,8 +204,8 @@ def test_722_04_other_ways_in(server, etag):
 
 
 def test_722_05_beside_a_prefix(server, etag):
-    """An endpoint with the prefix vault/ reaches what is below the channel vault,
-    and not vault itself: neither its members nor their places."""
+    """An endpoint with the prefix vault/ opens the channels below vault.  It
+    does not open vault itself, nor the list of its members."""
     assert server.get("/comet/vault/@online?members", OWNER).status == 200
     assert server.get("/part/deep?wait=0", OWNER).status == 200
     for target in ("/part/@online?members", "/part/@online?since=0&wait=0",
@@ -231,8 +232,8 @@ def test_722_05_beside_a_prefix(server, etag):
 
 
 def test_722_06_beside_a_star(server, etag):
-    """The grant of all channels below vault does not tell who is in vault; with
-    vault itself it does."""
+    """A grant of all channels below vault does not reveal who is in vault.  A
+    grant of vault itself or of vault/@online does."""
     for read, status in ((["vault/*"], 403), (["vault/*", "vault"], 200),
                          (["vault/*", "vault/@online"], 200)):
         reader = bearer(sign(claims("eve", read=read, write=["vault/*"])))

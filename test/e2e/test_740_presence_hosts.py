@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Presence over two web servers on one PostgreSQL database: both show one list
-of members, whichever server they are connected to."""
+"""Presence over two web servers with one PostgreSQL database: both show the
+same members."""
 
 import time
 
@@ -17,7 +17,7 @@ GRACE = 2
 
 @pytest.fixture(scope="module")
 def cluster():
-    made = Cluster()    # of its own: it is paused
+    made = Cluster()    # not the shared cluster, because it is paused
     yield made
     made.close()
 
@@ -44,8 +44,8 @@ def names(host, channel):
 
 
 def test_740_01_one_list(hosts):
-    """A member of both servers joins once, and leaves with the last one; both
-    show the same list."""
+    """A member of both servers joins once, and leaves when the last connection
+    ends.  Both servers show the same list."""
     here, there = hosts
     with enter(there, "room", "bob"):
         await_online(here, "room", "bob")
@@ -64,8 +64,8 @@ def test_740_01_one_list(hosts):
 
 
 def test_740_02_thrown_out_everywhere(cluster, hosts):
-    """DELETE FROM online ends the streams of the member at both servers, once
-    it is committed."""
+    """A committed DELETE FROM online ends the member's streams at both
+    servers."""
     here, there = hosts
     app = cluster.session()
     with enter(here, "hall", "dan") as one, enter(there, "hall", "dan") as two:
@@ -85,8 +85,8 @@ def test_740_02_thrown_out_everywhere(cluster, hosts):
 
 
 def test_740_03_what_each_role_may_do(cluster, hosts):
-    """A moderator may throw members out and set rules.  The roles for
-    publishing and reading may not, nor may a web server's role by hand."""
+    """Only a moderator may remove members and set retention.  The roles for
+    publishing and reading may not, nor may the web server's role by SQL."""
     here, _ = hosts
     roles = ("insert", "select", "moderate")
     for role in roles:
@@ -118,7 +118,8 @@ def test_740_03_what_each_role_may_do(cluster, hosts):
 
 
 def test_740_04_the_database_hangs_for_longer_than_a_lease(cluster, hosts):
-    """While nobody can renew a lease, no member is reported to leave."""
+    """While the database hangs and no lease can be renewed, no member
+    leaves."""
     here, there = hosts
     with enter(here, "long", "ann"), enter(there, "long", "bob"):
         await_online(here, "long", "ann", "bob")
@@ -137,8 +138,8 @@ def test_740_04_the_database_hangs_for_longer_than_a_lease(cluster, hosts):
 
 
 def test_740_05_a_server_dies(cluster, hosts, figure):
-    """kill -9 of a whole server: its members leave once, after its leases and
-    their grace.  A member who is also at the other server stays."""
+    """After a kill -9 of a whole server its members leave once, when its leases
+    have expired.  A member who is also at the other server stays."""
     _, there = hosts
     lost = start(cluster)
     members = ["m%d" % i for i in range(12)]

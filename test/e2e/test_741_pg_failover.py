@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The primary of a PostgreSQL with a synchronous standby dies, and the standby is
-promoted: nothing that was acknowledged is lost."""
+"""When PostgreSQL's primary dies and its synchronous standby is promoted, no
+acknowledged message is lost."""
 
 import threading
 import time
@@ -15,7 +15,8 @@ pytestmark = [pytest.mark.long, pytest.mark.bound(180)]
 
 
 class Publisher(threading.Thread):
-    """Publishes one message after the other, and notes what is stored."""
+    """A thread that publishes one message after another and lists those
+    stored."""
 
     def __init__(self, host, name):
         super().__init__(daemon=True)
@@ -35,13 +36,14 @@ class Publisher(threading.Thread):
                 self.stored.append((answer.json()["timestamp"], body,
                                     time.monotonic()))
             else:
-                number -= 1     # again, with the same key
+                number -= 1     # repeat it with the same key
                 time.sleep(0.02)
 
 
 def test_741_01_promotion(make_server, figure):
-    """Streams stay, publishers go on, and both see each acknowledged message
-    once, in one order."""
+    """Over a promotion, the stream stays open and publishing resumes.  The
+    stream and the new primary have each acknowledged message once, in one
+    order."""
     primary = Cluster()
     standby = primary.standby()
     try:

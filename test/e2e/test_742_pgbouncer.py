@@ -17,7 +17,7 @@ pytestmark = pytest.mark.long
 
 @pytest.fixture(scope="module")
 def pooled():
-    """A cluster whose connection string leads through a pooler."""
+    """Yield a cluster that the web servers reach through PgBouncer."""
     cluster = Cluster()
     cluster.lay("search.sql")
     pooler = Pooler(cluster)
@@ -39,9 +39,9 @@ def hosts(pooled):
 
 
 def test_742_01_everything_works(hosts):
-    """Behind PgBouncer two servers share streams, history, search and
-    presence, and psql can publish to them. The connection options that the
-    pooler refuses are left out."""
+    """Two servers behind PgBouncer share streams, history, search and presence,
+    and psql can publish to them.  They omit the connection options that
+    PgBouncer refuses."""
     here, there = hosts
     text = named("ann", **{"Content-Type": "text/plain"})
     with Stream(there, "/comet/pool?since=0", named("bob")) as stream:
@@ -63,8 +63,8 @@ def test_742_01_everything_works(hosts):
 
 
 def test_742_02_hints(hosts, figure):
-    """No hint comes through the pooler, which the servers notice: they look into
-    the database every 20 ms, and not every 500 ms."""
+    """PgBouncer passes on no notification.  The servers detect this and query
+    the database every 20 ms instead of every 500 ms."""
     here, there = hosts
     text = named("ann", **{"Content-Type": "text/plain"})
     took = []

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`make run STORE=postgresql`: two servers with the demos and a private
-database, in one command."""
+"""`make run STORE=postgresql` starts two servers with the demos and a private
+database."""
 
 import json
 import os
@@ -22,8 +22,8 @@ pytestmark = [pytest.mark.long, pytest.mark.bound(120)]
 
 @pytest.fixture(scope="module")
 def clone():
-    """A copy of the files that `make run` needs, because the real ones may be
-    in use."""
+    """Yield a copy of the files that `make run` needs, because the real ones
+    may be in use."""
     top = tempfile.mkdtemp(prefix="comet-run-", dir="/tmp")
     os.chmod(top, 0o755)
     for folder in ("conf", "htdocs", "sql", "test/tools"):
@@ -52,7 +52,7 @@ def bodies(port):
 
 
 class Run:
-    """A run of `make run`. SIGTERM ends it, as Ctrl-C does."""
+    """A run of `make run`, which SIGTERM ends as Ctrl-C does."""
 
     def __init__(self, clone, port):
         self.log = os.path.join(clone, "log")
@@ -77,7 +77,7 @@ class Run:
 
 
 def two_ports():
-    """A free port of which the next one is free, too."""
+    """Return a free port whose next port is free, too."""
     while True:
         with socket.socket() as one, socket.socket() as other:
             one.bind(("127.0.0.1", 0))
@@ -90,8 +90,8 @@ def two_ports():
 
 
 def test_745_01_two_servers_and_their_history(clone):
-    """Both servers have each message; the printed commands work; the history
-    is there at the next start; nothing is left running."""
+    """Both servers have each message, and the printed commands work.  The next
+    start has the history, and after the end nothing runs."""
     port = two_ports()
     run = Run(clone, port)
     try:

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Two web servers on one PostgreSQL database: every promise holds over both."""
+"""Two web servers on one PostgreSQL database: what one server stores, the other
+delivers."""
 
 import threading
 import time
@@ -16,7 +17,8 @@ JSON = {"Content-Type": "text/plain; charset=utf-8"}
 @pytest.fixture(scope="module", params=[
     "direct", pytest.param("pooled", marks=pytest.mark.long)])
 def cluster(request):
-    """A server; pooled: the web servers reach it through PgBouncer."""
+    """Yield a cluster that the web servers reach directly or through
+    PgBouncer."""
     made = Cluster()
     made.lay("search.sql")
     pooler = Pooler(made) if request.param == "pooled" else None
@@ -47,8 +49,8 @@ def bodies(host, channel, query="since=0&limit=1000&wait=0"):
 
 
 def test_800_01_published_here_read_there(hosts):
-    """What either server publishes reaches the poll, the stream and the
-    history of the other one, in one order."""
+    """A message from either server reaches the stream and the history of the
+    other one, in one order."""
     here, there = hosts
     with Stream(there, "/comet/first?since=0") as stream:
         times = [(here if i % 2 else there).post("first", "m%d" % i)
@@ -80,9 +82,8 @@ def test_800_02_a_poll_waits_for_another_servers_message(hosts):
 
 
 def test_800_03_an_applications_transaction_stalls_nobody(cluster, hosts):
-    """While an application's transaction is open, publishing goes on.  When it
-    commits, its messages are published in their order; after a rollback none
-    is."""
+    """Publishing continues while an application's transaction is open.  When it
+    commits, its messages are published in order; after a rollback, none is."""
     here, there = hosts
     with Stream(there, "/comet/app?since=0") as stream:
         app, other = cluster.session(), cluster.session()
@@ -114,11 +115,11 @@ def test_800_03_an_applications_transaction_stalls_nobody(cluster, hosts):
 
 
 def test_800_04_what_psql_deletes_is_gone_from_memory(cluster, hosts):
-    """A deleted message is in no replay of either server; it is no gap."""
+    """Neither server replays a deleted message, nor reports it as a gap."""
     for host in hosts:
         host.post("moderated", "good")
     spam = hosts[0].post("moderated", "spam")
-    for host in hosts:      # it is in the memory of all children
+    for host in hosts:      # the message is in the memory of all children
         assert "spam" in bodies(host, "moderated")
     cluster.psql("DELETE FROM comet.message WHERE body = 'spam'")
     for host in hosts:
@@ -130,7 +131,7 @@ def test_800_04_what_psql_deletes_is_gone_from_memory(cluster, hosts):
 
 
 def test_800_05_a_stream_goes_on_at_the_other_server(hosts):
-    """Last-Event-ID resumes exactly, wherever the client comes back."""
+    """A stream resumes exactly after Last-Event-ID at the other server."""
     here, there = hosts
     with Stream(here, "/comet/resume?since=0") as stream:
         for i in range(5):
@@ -157,8 +158,8 @@ def test_800_06_a_key_is_used_once_over_all_servers(hosts):
 
 
 def test_800_07_batches_wildcards_and_search(hosts):
-    """Batches that one server publishes as NDJSON are found by the other one,
-    by a wildcard and by a search."""
+    """A wildcard and a search at one server find the NDJSON batches that the
+    other server published."""
     here, there = hosts
     for channel, body in (("multi/a", b"Deploy finished"),
                           ("multi/b", b"d\xc3\xa9ploy failed")):
@@ -176,8 +177,8 @@ def test_800_07_batches_wildcards_and_search(hosts):
 
 
 def test_800_08_a_slow_reader_is_served_from_the_database(hosts):
-    """Messages that memory no longer has are fetched, for streams and polls
-    alike."""
+    """Streams and polls get messages that are no longer in memory from the
+    database."""
     here, there = hosts
     lines = b"".join(b'{"body":"%d"}\n' % i for i in range(500))
     for _ in range(4):
@@ -193,8 +194,7 @@ def test_800_08_a_slow_reader_is_served_from_the_database(hosts):
 
 
 def test_800_09_a_restart_of_a_server_loses_nothing(hosts):
-    """Messages that are published while one server restarts are there
-    afterwards."""
+    """No message that is published while one server restarts is lost."""
     here, there = hosts
     since = here.post("reload", "before")
     with Stream(there, "/comet/reload?since=%d" % since) as stream:
@@ -208,7 +208,8 @@ def test_800_09_a_restart_of_a_server_loses_nothing(hosts):
 
 
 def test_800_10_retention_tells_of_the_gap(cluster, make_server):
-    """CometRetain removes the oldest, and a reader behind them is told."""
+    """CometRetain removes the oldest messages.  A reader that missed some of
+    them is told of a gap."""
     host = make_server(**server_conf(cluster, extra="CometRetain count=3\n"))
     wait_until(lambda: works(host), 15, "the database")
     times = [host.post("kept", str(i)) for i in range(10)]
@@ -225,8 +226,8 @@ def test_800_10_retention_tells_of_the_gap(cluster, make_server):
 
 
 def test_800_11_messages_pass_at_every_server(hosts):
-    """A passing message is pushed by the other server, and both servers forget
-    it when its time is over."""
+    """The other server pushes a passing message, and both servers forget it
+    when its time is over."""
     here, there = hosts
     with Stream(there, "/comet/passing?since=0") as stream:
         for keep, body in (("1s", b"brief"), ("1min", b"stays")):
@@ -239,8 +240,8 @@ def test_800_11_messages_pass_at_every_server(hosts):
 
 
 def test_800_12_an_old_module_reads_on(cluster, hosts):
-    """The functions of the first schema return no message that a module of
-    that version could not treat. They store ordinary messages."""
+    """The functions of the first schema omit messages that a module of that
+    version cannot handle.  They can still store ordinary messages."""
     here, _ = hosts
     for query in ("", "?keep=60"):
         assert here.request("POST", "/comet/old" + query, b"x", JSON).status \

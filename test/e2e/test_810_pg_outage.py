@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a web server does while its PostgreSQL hangs, ends or is not there."""
+"""How a web server behaves while its PostgreSQL hangs, stops or is not
+ready."""
 
 import os
 import threading
@@ -28,7 +29,7 @@ def start(make_server, cluster, **more):
 
 
 def slowest(host, target, seconds):
-    """The longest time that a GET takes, of several in a row."""
+    """Repeat a GET for some seconds; return the longest time that one took."""
     end, worst = time.monotonic() + seconds, 0.0
     while time.monotonic() < end:
         begin = time.monotonic()
@@ -39,7 +40,7 @@ def slowest(host, target, seconds):
 
 
 class Beats(threading.Thread):
-    """Reads a stream that gets nothing but heartbeats."""
+    """A thread that reads a stream of which only heartbeats are expected."""
 
     def __init__(self, stream, count):
         super().__init__()
@@ -52,7 +53,7 @@ class Beats(threading.Thread):
             self.at.append(time.monotonic())
 
     def longest(self):
-        """The longest time between two heartbeats."""
+        """Return the longest time between two heartbeats."""
         self.join(self.count * 4 * SLOW)
         assert len(self.at) == self.count + 1, self.at
         return max(b - a for a, b in zip(self.at, self.at[1:]))
@@ -65,9 +66,9 @@ def try_post(host, channel, text):
 
 @pytest.mark.bound(90)
 def test_810_01_a_server_that_hangs(make_server, cluster, figure):
-    """The database server is stopped: static files and heartbeats go on,
-    publishers and readers get an error in time, and afterwards everything works
-    again by itself."""
+    """While the database server hangs, static files and heartbeats go on, and
+    publishers and readers get 503.  Afterwards everything works again without
+    help."""
     host = start(make_server, cluster, extra="CometHeartbeat 1s\n")
     host.post("chat", "before")
     with Stream(host, "/comet/chat?since=0") as stream:
@@ -95,7 +96,7 @@ def test_810_01_a_server_that_hangs(make_server, cluster, figure):
         wait_until(lambda: try_post(host, "chat", b"after") == 201, 10,
                    "publishing to work again")
         stream.until_bytes(b"data: after")
-    # what was not acknowledged may be there, once each
+    # unacknowledged messages may be in the history, too
     assert [m["body"] for m in host.history("chat")][0] == "before"
     figure("database stopped: a static file took at most %.0f ms, and of five "
            "heartbeats, one a second, two were at most %.1f s apart"
@@ -104,7 +105,7 @@ def test_810_01_a_server_that_hangs(make_server, cluster, figure):
 
 def test_810_02_a_server_that_hangs_does_not_keep_httpd_from_ending(
         make_server, cluster, figure):
-    """A reload and a stop end in time while the database hangs."""
+    """httpd reloads and stops in time while the database hangs."""
     host = start(make_server, cluster)
     with Stream(host, "/comet/chat") as stream:
         cluster.pause()
@@ -123,8 +124,8 @@ def test_810_02_a_server_that_hangs_does_not_keep_httpd_from_ending(
 
 
 def test_810_03_a_server_that_is_killed_and_started(make_server, cluster):
-    """No acknowledged message is lost, streams stay open, and the log tells of
-    the outage."""
+    """When PostgreSQL is killed and started again, no acknowledged message is
+    lost, streams stay open, and the log reports the recovery."""
     host = start(make_server, cluster)
     stored = []
     with Stream(host, "/comet/crash?since=0") as stream:
@@ -146,8 +147,8 @@ def test_810_03_a_server_that_is_killed_and_started(make_server, cluster):
 
 
 def test_810_04_a_database_that_is_not_ready(make_server, cluster):
-    """Without the schema, or without rights, the log has the command that
-    helps; after that command everything works."""
+    """If the schema, rights or an upgrade is missing, the log names the command
+    that helps.  Once the database is ready, everything works."""
     cluster.psql("ALTER SCHEMA comet RENAME TO elsewhere")
     host = make_server(**server_conf(cluster))
     try:
@@ -185,7 +186,7 @@ WRONG = {
 
 
 def test_810_05_what_configtest_says(make_server, cluster):
-    """A wrong store is an error, and what is risky a warning."""
+    """configtest refuses a wrong store, and warns of a risky one."""
     host = make_server(start=False, **server_conf(cluster))
     rest = "CometEndpoint /comet\n"
     for value, expected in WRONG.items():

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Figures with large numbers; only `make check-long` runs these tests."""
+"""Measurements with large numbers, which only `make check-long` takes."""
 
 import os
 import re
@@ -18,8 +18,8 @@ from reloads import reload_once
 
 pytestmark = pytest.mark.long
 
-# A small version of conf/'s tuned example: one event child, 25 threads.  80 %
-# of 25 + 24 * 250 connections may wait: 4,820.
+# A small version of conf/tuned.conf: one child of MPM event with 25 threads. 80
+# % of its 25 + 24 * 250 connections may wait, which is 4,820.
 TUNED = """ServerLimit 1
 StartServers 1
 ThreadLimit 25
@@ -35,7 +35,7 @@ MaxConnectionsPerChild 0
 @pytest.mark.event
 @pytest.mark.bound(240)
 def test_900_01_four_thousand(make_server, figure):
-    """One event child with 25 threads holds 2,000 polls and 2,000 clocks."""
+    """A single child with 25 threads holds 2,000 polls and 2,000 clocks."""
     server = make_server(mpm="event", mpm_conf=TUNED,
                          conf="CometMaxSubscribers 4500\n"
                               "CometPollTimeout 45s\nListenBacklog 2000\n")
@@ -94,8 +94,8 @@ def test_900_01_four_thousand(make_server, figure):
 @pytest.mark.bound(120)
 @pytest.mark.parametrize("other", ["worker", "prefork"])
 def test_900_03_reload_other_mpms(make_server, other, figure):
-    """A reload on worker and prefork loses nothing that is published
-    meanwhile."""
+    """With the MPMs worker and prefork, a reload loses no message that is
+    published meanwhile."""
     if other not in MPMS:
         pytest.skip(other + " not chosen")
     server = make_server(mpm=other, children=2, threads=32)
@@ -121,7 +121,7 @@ def test_900_03_reload_other_mpms(make_server, other, figure):
 @pytest.mark.event
 @pytest.mark.bound(400)
 def test_900_04_twenty_thousand_connects(make_server, figure):
-    """20,000 connections of every kind leave no descriptor, memory or counter
+    """20,000 connections of four kinds leave no descriptor, memory or thread
     behind."""
     threads = 4
     server = make_server(mpm="event",
@@ -143,8 +143,8 @@ def test_900_04_twenty_thousand_connects(make_server, figure):
         return fd_count(child), pss_kb(child), thread_count(child)
 
     with Load(server.port, connects_at_once=64) as load:
-        # warm up: each thread may keep a connection to the store (two
-        # descriptors, a quarter of a megabyte), and no more
+        # Warm up: each thread may keep one connection to the store, which takes
+        # two descriptors and 256 KiB.
         warm = [round_trip(load, i) for i in range(10)]
         while max(f[0] for f in warm[-10:]) \
                 > max(f[0] for f in warm[:-10] or [(0,)]) + 1:
@@ -166,8 +166,7 @@ def test_900_04_twenty_thousand_connects(make_server, figure):
 
 @pytest.mark.bound(240)
 def test_900_05_outsiders_against_64(make_server, figure):
-    """64 publishers compete with 100 plain INSERTs: each INSERT takes < 500
-    ms."""
+    """100 plain INSERTs take less than 500 ms each beside 64 publishers."""
     server = make_server(children=2, threads=64)
     took = []
     with Load(server.port) as load:
@@ -197,7 +196,7 @@ def test_900_05_outsiders_against_64(make_server, figure):
 @pytest.mark.event
 @pytest.mark.bound(120)
 def test_900_08_streams_outlive_timeout(make_server):
-    """500 clocks last 12 s at Timeout 4: no stream is dropped."""
+    """With Timeout 4, 500 clocks all last for 12 s."""
     server = make_server(mpm="event", mpm_conf=TUNED, timeout=4,
                          conf="CometTick 3s")
     with Load(server.port) as load:
@@ -230,9 +229,9 @@ def test_900_09_retention_under_load(make_server):
 @pytest.mark.event
 @pytest.mark.bound(240)
 def test_900_10_bursts_of_leaving(make_server):
-    """100 clients leave at once, 300 times: the child still accepts
-    immediately (without the module's help httpd's listener may stop
-    accepting)."""
+    """After 100 clients leave at once, the child accepts immediately, 300
+    times in a row.  (Without the module's help, httpd's listener may stop
+    accepting.)"""
     server = make_server(mpm="event", mpm_conf=TUNED)
     slowest = 0.0
     with Load(server.port, connects_at_once=64) as load:

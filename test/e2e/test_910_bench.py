@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A small `make bench`: it reports what it measured and what it could not.
-
-No test here judges speed.
-"""
+"""A small run of `make bench` reports each figure or why it is missing. No test
+in this file judges speed."""
 
 import json
 import os
@@ -25,7 +23,7 @@ LOAD = os.path.join(BUILD, "bench", "load")
 
 @pytest.fixture
 def folder():
-    """A folder that the servers' users may enter."""
+    """Yield a temporary folder that the servers' users may enter."""
     path = tempfile.mkdtemp(prefix="comet-e2e-bench-",
                             dir=os.environ.get("COMET_TMP", "/tmp"))
     os.chmod(path, 0o755)
@@ -34,8 +32,8 @@ def folder():
 
 
 def bench(folder, **settings):
-    """Run a small bench; return its status, its output, and the table's rows
-    by scenario: the cells by column."""
+    """Run a small bench.  Return its exit status, its output, and the rows of
+    its table, each of which maps a column to its cell."""
     table = os.path.join(folder, "table.md")
     done = subprocess.run(
         [os.path.join(REPO, "test", "bench", "run")],
@@ -54,7 +52,7 @@ def bench(folder, **settings):
 
 
 def number(cell):
-    """The median of a cell."""
+    """Return the median that a cell shows."""
     match = re.match(r"[\d,.]+", cell)
     assert match, cell
     return float(match.group().replace(",", ""))
@@ -62,7 +60,8 @@ def number(cell):
 
 @pytest.mark.bound(180)
 def test_910_01_a_table(folder):
-    """Streams, polls, GETs and parked clients, twice: each row has numbers."""
+    """Two rounds of streams, polls, GETs and parked clients fill a table, and
+    each of its rows has numbers."""
     status, said, rows = bench(folder, BENCH_ROUNDS="2",
                                BENCH_ONLY="parked,streams,polls,gets")
     assert status == 0, said
@@ -83,8 +82,8 @@ def test_910_01_a_table(folder):
 
 @pytest.mark.bound(60)
 def test_910_02_what_cannot_run_is_no_number(folder):
-    """If a server is not installed, its cells in the table say so, and so does
-    the exit status."""
+    """If a server is not installed, its cells say "failed", and the exit status
+    is 1."""
     status, said, rows = bench(folder, BENCH_ONLY="streams",
                                COMET_HTTPD="/nowhere/httpd")
     assert status == 1
@@ -100,16 +99,17 @@ def test_910_02_what_cannot_run_is_no_number(folder):
     ("BENCH_ROUNDS", "0", "from 1 up"),
     ("BENCH_SCALE", "x", "from 0.001 up")])
 def test_910_03_settings(folder, name, value, allowed):
-    """A wrong setting is named, together with what is allowed."""
+    """The error for a wrong setting names the setting and the allowed
+    values."""
     status, said, _ = bench(folder, **{name: value})
     assert status == 1
     assert name in said and allowed in said
 
 
 class Unreliable(threading.Thread):
-    """An event-stream server that repeats the first of ten messages, loses the
-    fourth, swaps the sixth and the seventh, corrupts the ninth, and sends the
-    rest in small pieces."""
+    """A faulty event-stream server.  Of every ten messages it repeats the
+    first, loses the fourth, swaps the sixth and the seventh, corrupts the
+    ninth, and sends the others in small pieces."""
 
     def __init__(self):
         super().__init__(daemon=True)
@@ -171,8 +171,8 @@ class Unreliable(threading.Thread):
 
 @pytest.mark.bound(60)
 def test_910_04_the_generator_finds_faults():
-    """Messages that are lost, repeated, late or corrupt are counted as
-    such."""
+    """The load generator counts each lost, repeated, disordered and corrupt
+    message."""
     server = Unreliable()
     server.start()
     url = "http://127.0.0.1:%d/s" % server.port

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Ten thousand and more waiting clients, a million messages, 100,000 connects.
-Each client gets every message, and memory does not grow with time."""
+"""Ten thousand and more waiting clients, a million messages, and 100,000
+connections.  Each client gets every message, and memory does not grow with
+time."""
 
 import json
 import statistics
@@ -17,7 +18,7 @@ pytestmark = [pytest.mark.long, pytest.mark.event,
               pytest.mark.skipif(SANITIZER != "none",
                                  reason="about memory and thousands")]
 
-# As in conf/tuned.conf, for one or two children.
+# as in conf/tuned.conf, for one or two children
 TUNED = """ServerLimit {children}
 StartServers {children}
 ThreadLimit 64
@@ -40,7 +41,7 @@ def pss(server):
 
 
 def publish_batch(server, channel, first, count):
-    """Publish `count` numbered messages in one request; return their
+    """Publish `count` numbered messages in one request, and return their
     timestamps."""
     body = "".join(json.dumps({"body": "m%08d" % n}) + "\n"
                    for n in range(first, first + count))
@@ -53,18 +54,18 @@ def publish_batch(server, channel, first, count):
 @pytest.mark.bound(300)
 @pytest.mark.parametrize("children", [1, 2])
 def test_920_01_streams(make_server, figure, children):
-    """10,000 adopted streams in each child: no further thread, and every
-    message reaches each."""
+    """Each child holds 10,000 adopted streams without an additional thread, and
+    every message reaches each of them."""
     clients = 10000 * children
     server = make_server(mpm="event", mpm_conf=tuned(children))
     group = ("events", 10000, "crowd", "/comet/crowd")
     with Followers(server, [("events", 300) + group[2:]]) as few:
-        few.wait_open()             # each thread makes some things once
+        few.wait_open()             # each thread allocates some memory once
     server.wait_waiting(0)
     before = pss(server)
     threads = [thread_count(pid) for pid in server.children()]
     with ExitStack() as stack:
-        # one process has descriptors for little more than 10,000
+        # one process has descriptors for little more than 10,000 clients
         crowds = [stack.enter_context(Followers(server, [group]))
                   for _ in range(children)]
         for crowd in crowds:
@@ -91,7 +92,8 @@ def test_920_01_streams(make_server, figure, children):
 
 @pytest.mark.bound(300)
 def test_920_02_polls(make_server, figure):
-    """One child with 64 threads holds 10,000 parked polls."""
+    """One child with 64 threads holds 10,000 parked polls, and every message
+    reaches each of them."""
     server = make_server(mpm="event", mpm_conf=tuned(1),
                          conf="CometPollTimeout 45s\n")
     with Followers(server, [("poll", 10000, "crowd", "/comet/crowd")]) as crowd:
@@ -108,7 +110,7 @@ def test_920_02_polls(make_server, figure):
 
 @pytest.mark.bound(400)
 def test_920_03_a_million_messages(make_server, figure):
-    """A stream delivers 1,000,000 messages: memory does not grow."""
+    """A stream delivers 1,000,000 messages, and memory does not grow."""
     server = make_server(mpm="event", mpm_conf=tuned(1),
                          conf="CometRetain count=20000\n")
     sizes = []
@@ -132,8 +134,7 @@ def test_920_03_a_million_messages(make_server, figure):
 
 @pytest.mark.bound(400)
 def test_920_04_hundred_thousand_connects(make_server, figure):
-    """100,000 streams come and go: they leave no memory and no descriptor
-    behind."""
+    """100,000 streams come and go, and leave no memory or descriptor behind."""
     server = make_server(mpm="event", mpm_conf=tuned(1))
     child = server.children()[0]
     figures = []

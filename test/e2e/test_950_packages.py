@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The Debian packages in a fresh Debian 12 and 13: the README's steps and the
-tutorial's, each command as it stands there; an upgrade under 500 waiting clients;
-remove and purge."""
+"""The Debian packages in a fresh Debian 12 and 13: the README and the tutorial
+with each command as it stands there, an upgrade under 500 waiting clients,
+removal and purge."""
 
 import glob
 import os
@@ -21,7 +21,7 @@ from test_966_manual_pages import steps
 
 pytestmark = pytest.mark.bound(2400)
 
-# What the steps leave in these places shows what a package left behind.
+# Files here show what a package left behind.
 PLACES = ("/etc/apache2/*/*comet*", "/usr/share/mod_comet", "/var/lib/apache2/comet",
           "/var/lib/apache2/*/*/*comet*", "/usr/lib/apache2/modules/mod_comet*",
           "/usr/share/doc/*mod-comet*", "/usr/share/man/man7/mod_comet*",
@@ -31,7 +31,7 @@ PACKAGE = "libapache2-mod-comet_*.deb"
 
 
 def readme():
-    """The commands of the README's steps, in order."""
+    """Return the commands of the README's steps, in order."""
     with open(os.path.join(REPO, "README.md"), encoding="utf-8") as file:
         part = file.read().partition("\n## In your site\n")[2]
     found = re.findall(r"^\*\*(\d+)\.\*\* .*?^```sh\n(.*?)^```",
@@ -41,7 +41,8 @@ def readme():
 
 
 def test_950_01_at_most_ten_steps():
-    """The first one builds the packages, the last one is a page."""
+    """The README has at most ten steps.  The first builds the packages, and the
+    last writes a page."""
     found = readme()
     assert 5 <= len(found) <= 10
     assert "make deb" in found[0] and "EventSource" in found[-1]
@@ -49,8 +50,8 @@ def test_950_01_at_most_ten_steps():
 
 @pytest.fixture(scope="module", params=("bookworm", "trixie"))
 def debian(request, tmp_path_factory):
-    """A running fresh Debian whose user has the packages; they were built in a
-    copy of it."""
+    """Yield a running fresh Debian whose user has the packages.  A copy of that
+    Debian has built them."""
     reason = debian_env.missing()
     if reason:
         pytest.skip(reason)
@@ -85,7 +86,7 @@ def left(debian):
 
 @pytest.mark.long
 def test_950_02_lint(debian):
-    """Lintian has nothing to say about the packages."""
+    """Lintian reports no error or warning for the packages."""
     if not shutil.which("lintian"):
         pytest.skip("no lintian")
     changes = packages(debian, "*.changes")
@@ -96,7 +97,7 @@ def test_950_02_lint(debian):
 
 @pytest.mark.long
 def test_950_03_readme(debian):
-    """Each step of the README, and the page in Chromium."""
+    """Each step of the README works, and Chromium shows its page."""
     for number, step in enumerate(readme()[1:], 2):
         said = debian.run("cd mod_comet\n" + step)
         if "curl -d" in step:
@@ -121,8 +122,8 @@ def test_950_03_readme(debian):
 
 @pytest.mark.long
 def test_950_04_console(debian):
-    """This machine is served the page of the console, and what the page
-    needs."""
+    """The console package serves the console and all that its page needs to
+    this machine."""
     debian.run("sudo apt-get -qqy install ./mod_comet/build/deb/mod-comet-console_*.deb")
     for path, words in (("console/", "Console"), ("mod-comet/comet.js", "export"),
                         ("comet-status", '"published"'),
@@ -133,8 +134,8 @@ def test_950_04_console(debian):
 
 @pytest.mark.long
 def test_950_08_console_beside_a_store_elsewhere(debian):
-    """Apache starts with the console although CometStore was moved from comet.conf
-    into a virtual host, whose own settings hold; that host has the console."""
+    """CometStore may be moved from comet.conf into a virtual host.  Apache then
+    starts with the console, which only that virtual host has."""
     conf = "/etc/apache2/mods-available/comet.conf"
     site = "<VirtualHost *:80>\nServerName own\nCometStore sqlite:%s\n" \
         "CometRetain count=1000\nCometEndpoint /comet\n<Location /comet>\n" \
@@ -154,7 +155,7 @@ def test_950_08_console_beside_a_store_elsewhere(debian):
 
 
 class Site:
-    """What the tools for many clients know of a server."""
+    """What Followers and settle() need to know of a server."""
 
     def __init__(self, debian, folder):
         self.root, self.port = str(folder), 80
@@ -162,7 +163,8 @@ class Site:
 
 
 def newer(debian, folder):
-    """The package, with the version of the next release, in the user's home."""
+    """Write newer.deb into the user's home: the package with a higher
+    version."""
     tree = str(folder / "tree")
     run("dpkg-deb", "--raw-extract", packages(debian, PACKAGE)[0], tree)
     run("sed", "-i", "s/^Version: .*/Version: 99.0/", tree + "/DEBIAN/control")
@@ -172,9 +174,9 @@ def newer(debian, folder):
 
 @pytest.mark.long
 def test_950_05_upgrade_under_load(debian, tmp_path, figure):
-    """The package's own scripts restart Apache while 500 clients wait and 50
-    messages a second are published: every client gets each message once and in
-    order, and none that was acknowledged is lost.  A changed comet.conf stays."""
+    """The package's scripts restart Apache while 500 clients wait and 50
+    messages a second are published.  Every client gets each message once and in
+    order, and no acknowledged message is lost.  A changed comet.conf stays."""
     if not os.path.exists(os.path.dirname(COMET_MODULE) + "/tools/follow"):
         pytest.skip("build/tools/follow was not built")
     newer(debian, tmp_path)
@@ -205,8 +207,8 @@ def test_950_05_upgrade_under_load(debian, tmp_path, figure):
 
 @pytest.mark.long
 def test_950_06_remove_and_purge(debian):
-    """Apache runs after each, though the README's push.conf is left; a purge leaves
-    nothing else."""
+    """Apache still runs after a removal and after a purge.  A purge leaves
+    nothing but the README's push.conf."""
     alive = "sudo apachectl configtest; sudo systemctl is-active apache2; " \
         "curl -sf http://localhost/ | grep -c 'It works'"
     names = "libapache2-mod-comet mod-comet-console"
@@ -221,8 +223,8 @@ def test_950_06_remove_and_purge(debian):
 
 @pytest.mark.long
 def test_950_07_tutorial(debian):
-    """Each command of the tutorial says what the page shows.  Its last step leaves
-    nothing.  (The packages were built as its first step says.)"""
+    """Each command of the tutorial prints what the page shows, and its last
+    step leaves nothing behind.  (The fixture has run its first step.)"""
     (build, _), *others = steps()
     assert build.strip() == readme()[0].strip()
     for command, output in others:

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Wrong configurations: configtest, or the start where configtest cannot know,
-names each one and says what to write instead."""
+"""The messages of configtest, or of the start, for wrong configurations: each
+names the mistake and says what to write instead."""
 
 import os
 import re
@@ -15,11 +15,11 @@ GOOD = STORE + "CometEndpoint /comet\n" + OPEN
 
 
 def at(section, *lines):
-    """A <Location> with lines in it."""
+    """Return a <Location> section with these lines."""
     return '<Location "%s">\n%s\n</Location>\n' % (section, "\n".join(lines))
 
 
-# Configurations that httpd refuses: (name, configuration, what the error says).
+# configurations that httpd refuses: (name, configuration, the error)
 REFUSED = [
     ("no store", "CometEndpoint /comet\n" + OPEN,
      r"CometEndpoint /comet: no CometStore .*; add CometStore sqlite:"),
@@ -103,8 +103,8 @@ REFUSED = [
      GOOD + at("/comet", "Require comet-channel a*"), r'"a\*" is not allowed: expected a channel.* such as user/'),
 ]
 
-# Configurations that httpd accepts: (name, configuration, line of the warning as
-# a text of the configuration, what the warning says).
+# Configurations that httpd accepts with a warning: (name, configuration, part
+# of the line that it names, the warning).
 WARNED = [
     ("no Require", STORE + "CometEndpoint /comet\n", "CometEndpoint /comet",
      r"no Require applies to /comet, so everybody .*write <Location "
@@ -237,7 +237,7 @@ WARNED += [
 
 @pytest.fixture(scope="module")
 def tester():
-    """A server that is never started."""
+    """Yield a server that is never started."""
     server = Httpd(comet="load", modules=("authz_groupfile", "proxy",
                                             "proxy_http"))
     path = os.path.join(server.root, "a.key")
@@ -258,7 +258,7 @@ def names(cases):
 
 
 def warnings(text):
-    """The warnings of mod_comet in a text, without their heads."""
+    """Return mod_comet's warnings in a text, without their prefixes."""
     return [re.sub(r"^(\[[^]]*\] )+(COMET01\d\d: )", "", line)
             for line in text.splitlines()
             if re.search(r"\[comet:(warn|error)\]", line)
@@ -267,7 +267,7 @@ def warnings(text):
 
 @pytest.mark.parametrize("case", REFUSED, ids=names(REFUSED))
 def test_960_01_refused(tester, case):
-    """httpd refuses each wrong configuration, and says why."""
+    """httpd refuses each wrong configuration and says why."""
     code, text = tester.configtest(case[1])
     assert code != 0, text
     assert re.search(case[2], text), text
@@ -275,7 +275,8 @@ def test_960_01_refused(tester, case):
 
 @pytest.mark.parametrize("case", WARNED, ids=names(WARNED))
 def test_960_02_warned(tester, case):
-    """configtest names the line and what to write instead, and nothing else."""
+    """configtest gives one warning, which names the line and what to write
+    instead."""
     code, text = tester.configtest(case[1])
     assert code == 0 and "Syntax OK" in text, text
     said = warnings(text)
@@ -288,7 +289,7 @@ def test_960_02_warned(tester, case):
 
 
 def test_960_03_there_are_thirty():
-    """Thirty wrong configurations or more, each of another kind."""
+    """These tests have at least thirty different wrong configurations."""
     assert len({case[0] for case in REFUSED + WARNED}) >= 30
 
 
@@ -343,15 +344,15 @@ FINE = [
 
 @pytest.mark.parametrize("case", FINE, ids=names(FINE))
 def test_960_04_no_false_alarm(tester, case):
-    """Lines that work cause no warning."""
+    """A configuration that works causes no warning."""
     code, text = tester.configtest(case[1])
     assert code == 0 and not warnings(text), text
 
 
 @pytest.mark.skipif(not is_root(), reason="needs root to be another user")
 def test_960_05_store_that_the_children_cannot_write(make_server):
-    """configtest warns if the children's user may not write the database's
-    folder, or if the file there is no database."""
+    """configtest warns if the children's user may not write to the database's
+    folder, or if the file is no database."""
     server = make_server(start=False, comet="load", parent=ORDINARY)
     os.chown(server.data, 0, 0)
     os.chmod(server.data, 0o755)
@@ -383,8 +384,7 @@ H2 = "Protocols h2 http/1.1\n"
     ("event", {"h2": True}, "", None),
     ("event", {"h2": True, "tls": True}, H2, None)])
 def test_960_06_http2(make_server, mpm, modules, lines, words):
-    """configtest warns of CometParkHTTP2 where something that it needs is
-    missing."""
+    """configtest warns if something that CometParkHTTP2 needs is missing."""
     server = make_server(start=False, comet="load", mpm=mpm, **modules)
     code, text = server.configtest(lines + "CometParkHTTP2 on\n" + GOOD)
     assert code == 0, text
@@ -395,7 +395,7 @@ def test_960_06_http2(make_server, mpm, modules, lines, words):
 
 
 def test_960_07_at_start(make_server):
-    """The log has the same warnings at a start and at a reload, each once."""
+    """The log has each warning once at a start, and once at a reload."""
     server = make_server(comet="status",
                          conf=STORE + "CometEndpoint /comet\n"
                          "Alias /comet /srv\n"

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""In which ways clients wait, how many may, and how much the stores keep: told
-at the start, in comet-status, in mod_status and to Prometheus."""
+"""The ways in which clients wait, how many may wait in each, and the sizes of
+the stores, as the log, comet-status, mod_status and Prometheus report them."""
 
 import contextlib
 import os
@@ -27,7 +27,7 @@ def site(make_server):
 
 
 def told(server):
-    """{way: (capacity, the rest of the line)}, as the log tells at a start."""
+    """Return {way: (capacity, rest of the line)} from the log of the start."""
     found = {}
     for line in server.error_log().splitlines():
         match = re.search(r"COMET0102: (\w+): .*?: at most (\d+) at a time(.*)",
@@ -39,7 +39,7 @@ def told(server):
 
 
 def samples(server):
-    """The values of the Prometheus status page, by name and labels."""
+    """Return the values of the Prometheus page by name and labels."""
     answer = server.get("/comet-status?format=prometheus")
     assert answer.status == 200
     return dict(line.rsplit(" ", 1) for line in
@@ -54,8 +54,8 @@ def auto(server):
 
 @pytest.mark.event
 def test_961_01_every_way(site):
-    """One client waits in each way; comet-status, mod_status, Prometheus and
-    the log all give the same numbers."""
+    """While a client waits in each way, comet-status, mod_status, Prometheus
+    and the log all give the same numbers."""
     lines = told(site)
     assert sorted(lines) == ["adopted", "blocked", "ghosts", "parked"]
     assert lines["ghosts"][1] == ", on localhost, localhost:%d" % site.tls_port
@@ -87,13 +87,14 @@ def test_961_01_every_way(site):
             assert text["comet_held_clients_max" + label] \
                 == str(way["capacity"])
         assert text['comet_waiting_clients{transport="events"}'] == "4"
-    # the log says once why such requests hold threads
+    # the log says only once why such requests hold threads
     assert len(re.findall(r"waits with two threads at /comet/\w+: it has a "
                           "body", site.error_log())) == 1
 
 
 def test_961_02_each_mpm(make_server, mpm):
-    """A way that an MPM does not have gets no capacity and no line."""
+    """A way that an MPM does not support has no capacity and no line in the
+    log."""
     server = make_server(mpm=mpm, conf="CometParkHTTP2 on\n")
     ways, lines = server.status()["ways"], told(server)
     assert bool(ways["parked"]["capacity"]) == (mpm == "event")
@@ -105,8 +106,8 @@ def test_961_02_each_mpm(make_server, mpm):
 
 @pytest.mark.event
 def test_961_03_where_parking_is_off(make_server):
-    """The hosts whose HTTP/2 could be parked are named, but only some of many,
-    and nothing is adopted where a log forbids it."""
+    """The log names some of the hosts where CometParkHTTP2 is off, and counts
+    the others.  If a log format forbids adoption, no client is adopted."""
     hosts = "".join('<VirtualHost *:%d>\nServerName h%d\nSSLEngine on\n'
                     'SSLCertificateFile "{root}/conf/cert.pem"\n'
                     'SSLCertificateKeyFile "{root}/conf/key.pem"\n'
@@ -126,7 +127,7 @@ def test_961_03_where_parking_is_off(make_server):
 
 @pytest.mark.event
 def test_961_04_sizes(server):
-    """comet-status shows the sizes of a store that its files have."""
+    """comet-status shows the real sizes of a store's files."""
     before = server.status()["stores"][0]
     for number in range(30):
         server.post("a%d" % (number % 3), "x" * 10000)
@@ -147,8 +148,8 @@ def test_961_04_sizes(server):
 
 @pytest.mark.event
 def test_961_05_tuned(make_server):
-    """conf/tuned.conf with its lines for HTTP/2: ten thousand clients of either
-    protocol find a place, and nothing is warned of."""
+    """With conf/tuned.conf and its lines for HTTP/2, ten thousand clients of
+    either protocol may wait, and nothing is warned of."""
     with open(os.path.join(REPO, "conf", "tuned.conf"),
               encoding="utf-8") as file:
         tuned = re.sub(r"(?m)^#(Protocols h2 )", r"\1",
@@ -170,7 +171,7 @@ def test_961_05_tuned(make_server):
 
 @pytest.mark.event
 def test_961_06_recipe(make_server):
-    """The recipe's virtual host parks requests of HTTP/2."""
+    """The virtual host of the recipe parks HTTP/2 requests."""
     part = fragment("tls-http2")
     server = make_server(comet="status", modules=part.modules, start=False)
     server.tls_port = free_port()

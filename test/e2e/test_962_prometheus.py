@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What Prometheus reads: promtool's checks, the alert rules and the board."""
+"""Prometheus: promtool's checks, the alert rules and the dashboard."""
 
 import glob
 import json
@@ -17,19 +17,19 @@ BOARD = os.path.join(EXAMPLES, "comet-board.json")
 
 
 def exposed(server):
-    """Prometheus' text."""
+    """Return the status page as Prometheus gets it."""
     answer = server.get("/comet-status?format=prometheus")
     assert answer.status == 200
     return answer.body.decode()
 
 
 def names(text):
-    """The metrics that a text names."""
+    """Return the names of the metrics in a text."""
     return set(re.findall(r"\bcomet_[a-z0-9_]+", text))
 
 
 def test_962_01_examples_name_what_there_is(server):
-    """Every metric of the alert rules and of the board exists, with its
+    """Every metric of the alert rules and of the dashboard exists, with its
     labels."""
     text = exposed(server)
     there = {name: set(re.findall(r'(\w+)="', labels)) for name, labels in
@@ -51,8 +51,7 @@ def test_962_01_examples_name_what_there_is(server):
 
 
 def test_962_02_labels_are_quoted(make_server):
-    """Quotes and backslashes in a database's path do not break the line of its
-    label."""
+    """Quotes and backslashes in a database's path are escaped in the label."""
     server = make_server(
         comet="status", conf="CometStore 'sqlite:{data}/a\"b\\\\c.db'\n"
         "CometEndpoint /comet\n")
@@ -65,8 +64,8 @@ def test_962_02_labels_are_quoted(make_server):
 
 @pytest.fixture(scope="module")
 def promtool():
-    """Return the path of promtool, Prometheus' own tool. It is unpacked from
-    Debian's package, so that nothing has to be installed."""
+    """Return the path of promtool, Prometheus' own checker.  It is unpacked
+    from Debian's package, so that nothing has to be installed."""
     folder = os.path.join(REPO, "build", "promtool")
     path = os.path.join(folder, "usr", "bin", "promtool")
     if not os.path.exists(path):
@@ -87,7 +86,7 @@ def promtool():
 
 @pytest.mark.long
 def test_962_03_promtool(promtool, server):
-    """promtool finds nothing to complain about in the metrics and the rules."""
+    """promtool accepts the metrics and the rules."""
     server.post("one", "x")
     done = subprocess.run([promtool, "check", "metrics"],
                           input=exposed(server).encode(),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The runbook of the manual: each of its commands does what the text says."""
+"""The manual's runbook: each of its commands does what the text says."""
 
 import os
 import re
@@ -20,14 +20,14 @@ def try_post(server, text="x"):
 
 
 def log_of(server):
-    """What the first command of the runbook finds."""
+    """Return what the first command of the runbook finds in the log."""
     part = fragment("run-log")
     return run(["sh", "-eu", "-c", local(part.text, server).replace(
         "/var/log/apache2/error.log", server.error_log_path)], server)
 
 
 def hold(server):
-    """Another program that holds the write lock."""
+    """Start another program that holds the write lock."""
     other = subprocess.Popen(["sqlite3", "-batch", server.db],
                              stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     other.stdin.write(b"BEGIN IMMEDIATE;\nSELECT 'held';\n")
@@ -37,8 +37,8 @@ def hold(server):
 
 
 def test_963_01_locked_and_slow(server):
-    """The runbook's commands find the process that holds the lock, and what
-    the error log says of it; the write-ahead log is folded into the
+    """The runbook's commands find the process that holds the lock and the
+    messages in the error log, and merge the write-ahead log into the
     database."""
     assert try_post(server) == 201
     other = hold(server)
@@ -61,8 +61,8 @@ def test_963_01_locked_and_slow(server):
 
 
 def test_963_02_versions_and_backups(server):
-    """The runbook's commands check a restored database and show its version,
-    and make the back-up before an upgrade."""
+    """The runbook's commands check a restored database, show its version, and
+    make the backup before an upgrade."""
     try_post(server)
     shown = run_shell(fragment("run-restored-sh"), server).split()
     assert shown[:2] == ["ok", "1129270612"]
@@ -75,8 +75,8 @@ def test_963_02_versions_and_backups(server):
 
 @pytest.mark.long
 def test_963_03_full(small_disk):
-    """The disk is full: the log and the counters tell. Once old messages are
-    removed, the server goes on without a restart."""
+    """When the disk is full, the log says so.  Once old messages are removed,
+    the server goes on without a restart."""
     server, disk = small_disk
     assert try_post(server, "new") == 201
     sqlite(server.db, "WITH RECURSIVE n(i) AS (VALUES(1) UNION ALL "
@@ -99,7 +99,7 @@ def test_963_03_full(small_disk):
 @pytest.mark.long
 @pytest.mark.skipif(not is_root(), reason="needs root to give files away")
 def test_963_04_move(make_server):
-    """After the database was moved, clients go on from their cursors."""
+    """After the database has been moved, clients go on from their cursors."""
     folder = os.path.join("{root}", "conf", "mods-available")
     server = make_server(comet="status", start=False,
                          conf="Include %s/comet.conf\nCometEndpoint /comet\n"
@@ -125,15 +125,16 @@ def test_963_04_move(make_server):
     assert server.post("chat", "after") > cursor
     assert [m["body"] for m in server.history(
         "chat", "since=%d&wait=0" % cursor)] == ["after"]
-    for name in ("run-move-stop", "run-move-start"):    # (systemd's)
+    # these commands need systemd
+    for name in ("run-move-stop", "run-move-start"):
         assert re.fullmatch("systemctl (stop|start) apache2",
                             fragment(name).text)
 
 
 @pytest.mark.long
 def test_963_05_downgrade(make_server):
-    """A database of a newer version is refused, with the id that the runbook
-    names, and left alone; the back-up from before works."""
+    """A database of a newer version is refused with the id that the runbook
+    names. The backup from before the upgrade works."""
     server = make_server()
     assert try_post(server, "before") == 201
     run_shell(fragment("run-upgrade-sh"), server)
@@ -155,8 +156,8 @@ def test_963_05_downgrade(make_server):
 @pytest.mark.long
 @pytest.mark.skipif(not is_root(), reason="needs root to mount")
 def test_963_06_hardening(make_server, tmp_path):
-    """systemd accepts the lines, and httpd runs where only the named folders can
-    be written and no privilege can be gained."""
+    """systemd accepts the hardening lines.  httpd runs where it can write only
+    to the named folders and cannot gain privileges."""
     text = fragment("hardening", lang="ini").text
     unit = tmp_path / "apache2.service"
     unit.write_text("[Unit]\nDescription=httpd\n" + text
@@ -187,8 +188,8 @@ def test_963_06_hardening(make_server, tmp_path):
 
 
 class Publishers:
-    """Threads that publish 0, 1, 2 … on a channel each, until they are told to
-    stop."""
+    """Threads that publish 0, 1, 2 …, each to a channel of its own, until
+    stop()."""
 
     def __init__(self, server, channels):
         self.server, self.over = server, False
@@ -217,8 +218,8 @@ class Publishers:
 
 
 def check_copy(path, before):
-    """A copy holds a beginning of each channel, with all that was acknowledged
-    before the copy was begun."""
+    """Check that a copy has each channel from its first message on, without a
+    hole, and all messages acknowledged before the copy began."""
     for channel, count in before.items():
         rows = [int(row[0].split()[0]) for row in sqlite(
             path, "SELECT body FROM message WHERE channel = '%s' "
@@ -230,8 +231,8 @@ def check_copy(path, before):
 
 @pytest.mark.long
 def test_963_07_copies_under_load(make_server):
-    """While messages come in, a back-up and a .dump are whole, and no publisher
-    has to wait for them; a server goes on with the restored dump."""
+    """A backup and a .dump under load are complete, and publishing goes on.  A
+    server works with the restored dump."""
     server = make_server()
     load = Publishers(server, ("a", "b", "c"))
     try:

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The notes of a request that an access log can show: for each way of waiting,
-each kind of request and each end.  The format is the manual's example."""
+"""The notes that an access log can show of a request, for each way of waiting,
+each kind of request and each end.  The log format is the manual's example."""
 
 import html
 import os
@@ -19,7 +19,7 @@ NAMES = ("channel", "transport", "way", "messages", "cursor", "end")
 
 
 def manuals_format():
-    """The manual's example, for the private httpd."""
+    """Return the log format of the manual's example, for the private httpd."""
     with open(REFERENCE, encoding="utf-8") as page:
         text = re.search(r'<code id="log-notes-format">(.*?)</code>',
                          page.read(), re.S).group(1)
@@ -50,8 +50,8 @@ IFRAME = "?transport=iframe"
 
 
 def notes(server, target):
-    """The notes in the one line of a request, by name; those that are not set
-    are "-"."""
+    """Return the notes of a request by name, from its only line in the log. "-"
+    stands for a note that is not set."""
     path = os.path.join(server.root, "logs", "comet.log")
 
     def find():
@@ -71,8 +71,8 @@ def check(server, target, **wanted):
 
 
 def read(server, target, texts):
-    """Read some messages from a stream, and leave. Return the last
-    timestamp."""
+    """Read these texts from a stream as they are published, and leave it.
+    Return the last timestamp."""
     channel = re.match(r"/comet/([^?]*)", target).group(1)
     with Stream(server, target) as stream:
         server.wait_waiting(1)
@@ -110,8 +110,8 @@ def test_964_03_a_thread(thread_server):
 
 @pytest.mark.event
 def test_964_04_http2(server):
-    """The notes of an HTTP/2 stream that waits without a thread, whose line is
-    written at its end, and of one that holds a thread."""
+    """The notes of HTTP/2 requests that wait without a thread, and of one that
+    holds a thread."""
     target = "/comet/news?transport=events&v="
     with H2Tls(server.tls_port, 65535, 1 << 20) as conn:
         stream = conn.request("GET", target + "4")
@@ -133,8 +133,9 @@ def test_964_04_http2(server):
 
 
 def test_964_05_websockets(server):
-    """A WebSocket is adopted, or parked where its channels can be changed.  The
-    note counts the messages that its client got, not those it published."""
+    """A WebSocket is adopted, but parked if its channels can be changed.  The
+    note counts the messages that its client receives, not those that it
+    publishes."""
     for number, way in ((0, "adopted"), (1, "parked")):
         target = "/comet/ws?live=%d" % number
         with Socket(server, target) as ws:
@@ -146,8 +147,8 @@ def test_964_05_websockets(server):
 
 
 def test_964_06_polls(server):
-    """The notes of a poll that waits for a message, of one that gets no news,
-    and of one whose message is there already."""
+    """The notes of a poll that waits for a message, of one that ends without
+    news, and of one whose message is already stored."""
     target = "/comet/polled" + POLL
     with server.raw() as conn:
         conn.request("GET", target + "&v=1")
@@ -169,7 +170,7 @@ def test_964_06_polls(server):
 
 def test_964_07_requests_that_do_not_wait(server):
     """The notes of publishing, of history, of requests that mod_comet or httpd
-    refuses, and of a file."""
+    refuses, and of a static file."""
     lines = {"Content-Type": "application/x-ndjson"}
     key = {"Idempotency-Key": "one", "Content-Type": "text/plain"}
     answers = [server.request("POST", "/comet/posted?v=1", '{"body":"a"}\n'
@@ -200,8 +201,8 @@ def test_964_07_requests_that_do_not_wait(server):
 
 
 def test_964_08_the_original_demos(server):
-    """The original chat and clock: no client can choose their transports, but
-    the note names them."""
+    """The note of the transport names those of the original chat and clock,
+    too, although no client can choose them."""
     server.request("GET", "/chat/backend.php?msg=hello",
                    headers={"X-Requested-With": "XMLHttpRequest"})
     check(server, "/chat/backend.php?msg=hello", channel="chat",
@@ -220,8 +221,7 @@ def test_964_08_the_original_demos(server):
 
 def test_964_09_ends(make_server):
     """The note says why the server ended a wait: its time was over, a new
-    channel had to be authorised, or the child stopped.  The clients are
-    adopted, parked, or hold a thread."""
+    channel had to be authorised, or the child stopped."""
     server = make_server(**SERVER)
     with Stream(server, "/comet/brief?v=1") as stream:
         stream.until_end()
@@ -248,8 +248,7 @@ def test_964_09_ends(make_server):
 
 
 def test_964_10_a_long_message_counts_once(server):
-    """A long message is sent in pieces, by the hub and through httpd's
-    filters, and counts as one."""
+    """A long message, which is sent in pieces, counts as one message."""
     for target, channel in (("/comet/long?v=10", "long"),
                             ("/comet/filtered?v=10", "filtered")):
         last = read(server, target, ["x" * 60000 + "end", "short"])
@@ -257,7 +256,8 @@ def test_964_10_a_long_message_counts_once(server):
 
 
 def test_964_11_told_to_come_back(make_server):
-    """A stream that is told to come back later has got what it had missed."""
+    """A stream that is told to return later still receives the messages that it
+    missed."""
     server = make_server(**{**SERVER, "conf": CONF + "CometMaxSubscribers 1\n"})
     last = post(server, "news", "hello")
     with Stream(server, "/comet/other?v=11"):
@@ -272,7 +272,7 @@ def test_964_11_told_to_come_back(make_server):
 
 
 def test_964_12_a_condition(make_server):
-    """A log may choose its lines by a note, also where no format shows one."""
+    """A log may select its lines by a note that no log format contains."""
     server = make_server(conf='CustomLog "logs/left.log" "%U" '
                          "\"expr=%{note:comet-end} == 'left'\"\n")
     with Stream(server, "/comet/news"):

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a release consists of: the source archive, the package for npm, and the
-changelog of both."""
+"""The parts of a release: the source archive, the npm package, and the
+changelog."""
 
 import hashlib
 import json
@@ -33,13 +33,14 @@ def version():
 
 
 def clone(folder):
-    """The newest commit, as somebody else gets it."""
+    """Clone the newest commit, as other people get it, and return the
+    folder."""
     run("git", "clone", "--quiet", "--shared", REPO, str(folder))
     return str(folder)
 
 
 def dist(tree, umask="022"):
-    """Make the archive of a clone; return its path."""
+    """Make the archive of a clone, and return its path."""
     run("sh", "-c", "umask %s; chmod -R go= . ; make dist" % umask, cwd=tree)
     return os.path.join(tree, "build", "mod_comet-%s.tar.gz" % version())
 
@@ -58,9 +59,9 @@ def archive(tmp_path_factory):
 
 @pytest.mark.long
 def test_965_01_the_archive_is_reproducible(archive, tmp_path):
-    """Another clone, with other times and another umask, gives the same bytes:
-    all files of the commit, and nothing else.  Where the tree has changes that
-    are in no commit, there is no archive: nobody else could make it."""
+    """The archives of two clones are identical, in spite of other times and
+    another umask.  They have exactly the files of the commit.  A tree with
+    uncommitted changes gives no archive."""
     tree = clone(tmp_path / "two")
     again = dist(tree, umask="077")
     assert digest(again) == digest(archive)
@@ -82,7 +83,7 @@ def test_965_01_the_archive_is_reproducible(archive, tmp_path):
 
 
 def test_965_02_debians_changelog():
-    """Debian's changelog has each release of CHANGELOG.md; a heading without a
+    """Debian's changelog has each release of CHANGELOG.md.  A heading without a
     date is an error."""
     with open(os.path.join(REPO, "CHANGELOG.md"), encoding="utf-8") as file:
         releases = re.findall(r"^## (\S+)", file.read(), re.M)
@@ -103,8 +104,8 @@ def test_965_02_debians_changelog():
 @pytest.mark.long
 @pytest.mark.bound(900)
 def test_965_10_the_archive_builds(archive, tmp_path):
-    """A clean unpack builds without a warning, installs into a folder, and
-    passes its light tests."""
+    """The unpacked archive builds without a warning, installs into a folder,
+    and passes its guards and two JavaScript tests."""
     with tarfile.open(archive) as tar:
         tar.extractall(tmp_path)
     tree = str(tmp_path / ("mod_comet-" + version()))
@@ -134,8 +135,8 @@ console.log(about.version);
 @pytest.mark.long
 @pytest.mark.skipif(not shutil.which("npm"), reason="no npm")
 def test_965_11_the_package_for_npm(tmp_path):
-    """npm packs the library without a warning.  Installed from the packed
-    file, it is imported by its name, and a program that uses all of its types
+    """npm packs the library without a warning.  Once installed, the package
+    can be imported by its name, and a program that uses all of its types
     compiles."""
     out = run("make", "npm", "BUILD=%s/build" % tmp_path)
     assert not re.search(r"warn|err!", out, re.I), out

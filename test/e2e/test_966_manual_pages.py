@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The manual's pages: each command of the tutorial is run, in its order, and says
-what the page shows; the contents at the side; the search."""
+"""The manual's pages: the tutorial's commands, which are run in order, and the
+table of contents and the search."""
 
 import os
 import re
@@ -16,8 +16,8 @@ from test_390_manual import Page
 pytestmark = pytest.mark.browser
 
 TUTORIAL = os.path.join(REPO, "htdocs", "manual", "tutorial.html")
-# What stands for the commands that change the machine: they only have to be
-# called as the real ones would be.
+# These programs stand for those that change the machine.  They only record how
+# they were called.
 STUBS = {"sudo": '[ "$1" != -u ] || { user=$2; shift 2; %s }\nexec "$@"\n'
          % ('exec setpriv --reuid "$user" --regid "$user" --clear-groups "$@";'
             if is_root() else ""),
@@ -27,8 +27,7 @@ STUBS = {"sudo": '[ "$1" != -u ] || { user=$2; shift 2; %s }\nexec "$@"\n'
 
 
 def steps():
-    """Return each command of the page and its output, in order. The output may
-    be None."""
+    """Return each command of the tutorial with its output or None, in order."""
     page = Page()
     with open(TUTORIAL, encoding="utf-8") as file:
         page.feed(file.read())
@@ -43,7 +42,7 @@ def steps():
 
 
 class Terminal:
-    """Runs the tutorial's commands for a private site."""
+    """A shell that runs the tutorial's commands for a private site."""
 
     def __init__(self, server):
         self.server = server
@@ -87,7 +86,7 @@ class Terminal:
 
 
 def start(server):
-    """What `systemctl restart` does on a real machine."""
+    """Start the server, as `systemctl restart` does on a real machine."""
     with open(server.root + "/conf/push.conf", encoding="utf-8") as site:
         text = site.read()
     assert server.configtest(server.conf + text)[0] == 0
@@ -97,7 +96,7 @@ def start(server):
 
 @pytest.fixture
 def tutorial(make_server):
-    """A server that is not started, with PHP."""
+    """Yield a server with PHP that is not started."""
     fpm = php_fpm.Fpm()
     server = make_server(start=False, comet="status",
                          modules=("socache_shmcb", "ssl")
@@ -110,7 +109,7 @@ def tutorial(make_server):
 
 
 class Reader:
-    """User 7 in Chromium, who logs in and leaves the page open."""
+    """User 7, who logs in with Chromium and leaves the page open."""
 
     def __init__(self, server, chromium):
         self.driver = chromium.driver
@@ -120,7 +119,7 @@ class Reader:
         server.wait_waiting(1)
 
     def wait_texts(self, *texts):
-        """Wait until the page shows these messages, and no other."""
+        """Wait until the page shows exactly these messages."""
         script = "return [...document.querySelectorAll('#news li')]" \
             ".map((item) => item.textContent)"
         wait_until(lambda: self.driver.execute_script(script) == list(texts), 10,
@@ -131,9 +130,9 @@ class Reader:
 
 
 def test_966_01_each_command(tutorial, chromium):
-    """The tutorial's notification appears on the user's open page, the next one on
-    the page that is opened afterwards, and every command of the tutorial prints
-    what the tutorial shows."""
+    """Every command of the tutorial prints what the tutorial shows.  Its first
+    notification appears on the open page, the next one on a page that is opened
+    later."""
     terminal, reader, texts = Terminal(tutorial), None, []
     for command, output in steps():
         said = terminal.run(command)
@@ -168,8 +167,8 @@ PAGES = ("index.html", "tutorial.html", "recipes.html", "security.html")
 
 @pytest.fixture
 def manual(server, chromium):
-    """Open a page of the manual at a width; returns a function that runs a
-    script in it."""
+    """Yield a function that opens a page of the manual at a width, and returns
+    a function that runs a script in it."""
     driver = stage(server) and chromium.driver
 
     def show(name, width, scripts=True):
@@ -193,9 +192,9 @@ def manual(server, chromium):
 
 @pytest.mark.long
 def test_966_10_contents(manual):
-    """On each page every heading of the second level is in the contents.  They
-    are at the side of a wide page and folded on a narrow one, also without
-    scripts, and nothing is wider than the page."""
+    """The contents list each chapter of a page.  They are at the side of a wide
+    page and folded on a narrow one, even without scripts.  Nothing is wider
+    than the page."""
     for name in PAGES:
         for width, scripts in ((1280, True), (1280, False), (360, False)):
             js = manual(name, width, scripts)
@@ -217,7 +216,7 @@ def test_966_10_contents(manual):
 
 
 def found(js, words):
-    """The titles and targets that a search shows."""
+    """Search the manual, and return the titles and targets of the results."""
     js("""const input = document.querySelector('#query');
         input.focus();
         input.value = arguments[0];
@@ -237,8 +236,8 @@ def found(js, words):
     ("certbot", "2. A certificate", "tutorial.html#certificate"),
 ])
 def test_966_11_search(manual, words, title, target):
-    """A search of the manual has the expected chapter among the first three
-    results, and its link leads there."""
+    """A search finds the expected chapter among its first three results, and
+    the link leads to it."""
     js = manual("recipes.html", 1280)
     places = found(js, words)
     assert target in [href for _, href in places[:3]], places

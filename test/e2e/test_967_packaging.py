@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Packaging beside Debian's: the container's configuration, the RPM's spec, and the
-lines for AppArmor and SELinux, as far as this machine can try them."""
+"""Packages for other systems: the container's configuration, the RPM's spec,
+and the lines for AppArmor and SELinux, as far as this machine can test them."""
 
 import os
 import re
@@ -22,8 +22,7 @@ def needs(*programs):
 
 
 def test_967_01_the_containers_configuration(make_server):
-    """The container's configuration works as it stands: a message is published
-    and read."""
+    """Messages can be published and read with the container's configuration."""
     with open(os.path.join(REPO, "conf/packaging/comet-container.conf"),
               encoding="utf-8") as file:
         text = re.sub("(?m)^LoadModule .*$", "", file.read())
@@ -64,7 +63,7 @@ def test_967_03_selinux(tmp_path):
 
 @needs("mandoc")
 def test_967_05_man_page():
-    """mandoc has nothing to say about it."""
+    """mandoc reports nothing for the man page."""
     assert run("mandoc", "-T", "lint", "-W", "warning",
                os.path.join(REPO, "conf/mod_comet.7")) == ""
 
@@ -73,8 +72,8 @@ def test_967_05_man_page():
 @pytest.mark.bound(900)
 @needs("rpmbuild")
 def test_967_04_rpm(archive, tmp_path):    # noqa: F811
-    """The RPM's spec builds from the source archive, with Debian's httpd. The
-    package has all that an installed module needs, at Fedora's places."""
+    """The RPM's spec builds from the source archive with Debian's httpd.  The
+    package has all that an installed module needs, where Fedora expects it."""
     spec = os.path.join(REPO, "conf/packaging/mod_comet.spec")
     run("rpmbuild", "-bb", "--nodeps", "--define", "_topdir %s" % tmp_path,
         "--define", "_sourcedir " + os.path.dirname(archive),

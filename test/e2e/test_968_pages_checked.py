@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""All pages under checkers that others wrote: html-validate (the HTML standard) and
-axe (accessibility), in Chromium, light and dark, wide and narrow."""
+"""Checks of all pages with html-validate (the HTML standard) and with axe
+(accessibility)."""
 
 import glob
 import json
@@ -16,7 +16,7 @@ from httpd_env import REPO
 pytestmark = [pytest.mark.long, pytest.mark.browser, pytest.mark.skipif(
     not shutil.which("npm"), reason="no npm")]
 
-# The original demos' pages are left out, because they stay as they were.
+# The pages of the original demos are left out, because they must not change.
 PAGES = sorted(os.path.relpath(path, os.path.join(REPO, "htdocs"))
                for path in glob.glob(os.path.join(REPO, "htdocs/**/*.html"),
                                      recursive=True)
@@ -38,7 +38,7 @@ def checkers(tmp_path_factory):
 
 
 def test_968_01_html(checkers):
-    """Every page is valid; a page with an id that is there twice is not."""
+    """Every page is valid.  A page with a duplicate id is reported."""
     with open(checkers + "/.htmlvalidate.json", "w", encoding="ascii") as out:
         json.dump({"root": True, "extends": ["html-validate:standard"]}, out)
     shutil.copytree(os.path.join(REPO, "htdocs"), checkers + "/htdocs")
@@ -72,7 +72,7 @@ axe.run({resultTypes: ['violations'], runOnly: {type: 'tag', values:
 @pytest.mark.bound(300)     # the reference is a long page
 @pytest.mark.parametrize("name", PAGES)
 def test_968_02_axe(checkers, server, chromium, name):
-    """axe finds nothing: contents and names, roles, contrasts, landmarks."""
+    """axe reports nothing for a page: light or dark, wide or narrow."""
     driver = stage(server) and chromium.driver
     driver.set_script_timeout(120)
     with open(checkers + "/node_modules/axe-core/axe.min.js",

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The examples of the reference that have no id: configurations are loaded,
-answers are compared with real ones, commands are run.  Those that have an id are
-tried by other tests, and so are the boxes of directives (test_390_04)."""
+answers compared with real ones, and commands run.  Other tests try the examples
+with an id, and test_390_04 the boxes of directives."""
 
 import glob
 import html
@@ -19,13 +19,12 @@ from test_390_manual import REFERENCE, write_secret
 
 SERVER = {"modules": ("authz_groupfile",), "conf": 'CometRetain age=1d\n<Location "/comet">\nCometMulti on\n'
                   "CometModerate on\nCometPresence on\n</Location>\n"}
-# Commands of these examples need PostgreSQL; test_800 tries the same with a
-# server.
+# These examples need PostgreSQL; test_800 does the same with a server.
 ELSEWHERE = ("createdb -E", "GRANT comet_insert")
 
 
 def examples():
-    """Return id and text of each example, as the reader sees it."""
+    """Return each example's id and its text as the reader sees it."""
     with open(REFERENCE, encoding="utf-8") as file:
         return [(name, html.unescape(re.sub(r"<[^>]+>", "", text)))
                 for name, text in re.findall(
@@ -48,8 +47,8 @@ def configurations():
 
 
 def test_969_01_each_example_is_of_a_known_kind():
-    """Every example of the reference is of a kind that a test tries, so that
-    none is forgotten when the reference grows."""
+    """Every example of the reference is of a kind that some test tries, so that
+    no new example is forgotten."""
     known = configurations() + [
         one(beginning) for beginning in (
             '{"channels"', '{"rules"', '{"members"', '{"messages"',
@@ -66,8 +65,8 @@ def test_969_01_each_example_is_of_a_known_kind():
 
 
 def test_969_02_configurations(server):
-    """httpd accepts each configuration of the examples, in a virtual host of
-    its own unless it has some."""
+    """httpd accepts each configuration of the examples.  Each is in a virtual
+    host of its own, unless it has virtual hosts."""
     write_secret(server)
     hosts = ""
     for number, text in enumerate(configurations()):
@@ -88,7 +87,7 @@ def test_969_02_configurations(server):
 
 
 def shape(value):
-    """A value of JSON with the numbers and texts left out."""
+    """Return the types of a JSON value and of its members."""
     if isinstance(value, dict):
         return {key: shape(member) for key, member in value.items()}
     if isinstance(value, list):
@@ -97,8 +96,7 @@ def shape(value):
 
 
 def test_969_03_answers(server):
-    """The answers to real requests have the same members as the examples, of
-    the same types."""
+    """Real answers have the same members as the examples, of the same types."""
     for name in ("room/41", "room/42"):
         server.post(name, "hello")
     for beginning, target in (
@@ -119,7 +117,8 @@ def test_969_03_answers(server):
 
 
 def test_969_04_a_stream(server):
-    """The example of an event stream has the bytes of a real one."""
+    """The event stream of the example has the same bytes as a real one, apart
+    from timestamps."""
     shown = one("event: alarm")
     server.request("POST", "/comet/alarms?type=alarm",
                    "first line\nsecond line", {"Content-Type": "text/plain"})
@@ -132,8 +131,7 @@ def test_969_04_a_stream(server):
 
 @pytest.mark.parametrize("beginning", ("sqlite3 comet.db", "install -d"))
 def test_969_05_commands(server, beginning):
-    """The shell runs each command of the examples beside a server that
-    writes."""
+    """The shell runs the commands of an example beside a running server."""
     server.post("chat", "hello")
     text = one(beginning)
     if beginning == "install -d":
@@ -150,8 +148,8 @@ def test_969_05_commands(server, beginning):
 
 
 def test_969_07_retention(server):
-    """The statements of the example retention-sql set a rule for a wildcard,
-    and another for one channel."""
+    """The SQL of the example retention-sql sets a rule for a wildcard and one
+    for a single channel."""
     text, = (text for name, text in examples() if name == "retention-sql")
     sqlite(server.db, text)
     assert sqlite(server.db, "SELECT pattern, keep_count, keep_age FROM "

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tokens as a site's application signs them, and the keys for that."""
+"""Tokens, signed as a site's application signs them, and their keys."""
 
 import atexit
 import base64
@@ -17,7 +17,7 @@ from httpd_env import is_root
 SECRET = "correct horse battery staple: 32+"
 NEW_SECRET = "another secret of at least 32 bytes"
 
-ISSUED = []     # every token: none may be found in a log
+ISSUED = []     # every token that was signed, none of which may be in a log
 
 FOLDER = tempfile.mkdtemp(prefix="comet-keys-")
 os.chmod(FOLDER, 0o755)
@@ -29,7 +29,7 @@ def path(name):
 
 
 def write(name, text, mode=0o600):
-    """Write a file with a key, which httpd reads as root; return its path."""
+    """Write a file with a key, and return its path."""
     with open(path(name), "w", encoding="utf-8") as out:
         out.write(text)
     os.chmod(path(name), mode)
@@ -37,8 +37,8 @@ def write(name, text, mode=0o600):
 
 
 def write_example(server, name="comet.key"):
-    """Write the key's file that an example needs, with the owner and the mode
-    that the commands at the example's head give it."""
+    """Write the key file that an example needs, with the owner and mode that
+    the example's commands set.  Return its path."""
     made = os.path.join(server.root, "conf", name)
     with open(made, "w", encoding="ascii") as out:
         out.write("0123456789abcdef" * 4 + "\n")
@@ -55,7 +55,8 @@ def openssl(*words, data=None):
 
 
 def make_pair(name, *words):
-    """A private and a public key: NAME.key and NAME.pem."""
+    """Write a private key NAME.key and its public key NAME.pem; return the path
+    of the public key."""
     openssl("genpkey", *words, "-out", path(name + ".key"))
     openssl("pkey", "-in", path(name + ".key"), "-pubout", "-out",
             path(name + ".pem"))
@@ -70,7 +71,8 @@ def encode(data):
 
 
 def sign(claims, secret=SECRET, header=None, key=None):
-    """A token: by a secret, or by the private key NAME.key (RS256)."""
+    """Return a token signed with a secret, or with the private key NAME.key
+    (RS256)."""
     header = header or {"alg": "RS256" if key else "HS256", "typ": "JWT"}
     text = encode(header) + "." + encode(claims)
     if key:
@@ -84,7 +86,7 @@ def sign(claims, secret=SECRET, header=None, key=None):
 
 
 def claims(user="anna", read=(), write=(), seconds=60, **more):
-    """The claims of a site's token, which ends `seconds` from now."""
+    """Return the claims of a token that ends `seconds` from now."""
     said = {"comet": {"read": list(read), "write": list(write)}, **more}
     if user is not None:
         said["sub"] = user
@@ -94,7 +96,7 @@ def claims(user="anna", read=(), write=(), seconds=60, **more):
 
 
 def assert_hidden(server):
-    """No log of a server contains a token, or a part of one."""
+    """Check that no log of a server contains a token or a part of one."""
     logs = server.error_log() + server.access_log()
     for token in ISSUED:
         for part in token.split(".")[1:]:
@@ -106,5 +108,5 @@ def bearer(token):
 
 
 def grant(*read, **more):
-    """The header of a client that may read these channels."""
+    """Return the header of a client that may read these channels."""
     return bearer(sign(claims(read=read, **more)))

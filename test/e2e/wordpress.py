@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Debian's WordPress and MariaDB, which conf/setup unpacks for the long tests: a
-private database, a copy of the site in the docroot, and its users."""
+"""Debian's WordPress and MariaDB, which `conf/setup long` unpacks: a private
+database, a copy of the site in the docroot, and its users."""
 
 import glob
 import json
@@ -18,7 +18,7 @@ LIBRARIES = os.path.join(UNPACKED, "usr", "lib", "x86_64-linux-gnu")
 SERVER = os.path.join(UNPACKED, "usr", "sbin", "mariadbd")
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 
-# The drivers that PHP needs for it, without the ".so" that Fpm appends.
+# PHP's drivers for MariaDB, without the ".so" that Fpm appends
 EXTENSIONS = tuple(path[:-3] for name in ("mysqlnd", "mysqli")
                    for path in glob.glob(os.path.join(
                        UNPACKED, "usr", "lib", "php", "*", name + ".so")))
@@ -42,8 +42,9 @@ defined('ABSPATH') || define('ABSPATH', __DIR__ . '/');
 require_once ABSPATH . 'wp-settings.php';
 """
 
-# What the administrator does: install, add users and posts, activate the
-# plug-in.  Its header says that it needs 7.0, so the button is refused.
+# What an administrator does: install WordPress, add users and posts, and
+# activate the plug-in.  The option is set directly, because the plug-in needs
+# 7.0 and WordPress would refuse the button.
 INSTALL = """<?php
 define('WP_INSTALLING', true);
 $_SERVER['HTTP_HOST'] = '%(host)s';
@@ -66,7 +67,7 @@ echo json_encode($posts);
 
 
 def missing():
-    """Why the tests cannot run here, or None."""
+    """Return why the tests cannot run here, or None."""
     if not os.path.exists(SITE):
         return "Debian's WordPress is not unpacked: conf/setup long"
     return None if os.path.exists(SERVER) and len(EXTENSIONS) == 2 \
@@ -74,7 +75,7 @@ def missing():
 
 
 class MariaDB:
-    """A private server on a socket in its folder."""
+    """A private MariaDB server, with a socket in its folder."""
 
     def __init__(self, folder):
         self.socket = os.path.join(folder, "mariadb.sock")
@@ -114,8 +115,8 @@ class MariaDB:
 
 
 def install(server, database, key, files):
-    """Copy the site into the docroot, with the plug-in's files, and set it up.
-    @return {user: the id of a draft of theirs}"""
+    """Copy the site and the plug-in into the docroot, and set the site up.
+    Return {user: id of their draft}."""
     shutil.copytree(SITE, server.docroot, symlinks=True, dirs_exist_ok=True)
     os.remove(os.path.join(server.docroot, ".htaccess"))
     content = os.path.join(server.docroot, "wp-content")
@@ -123,7 +124,7 @@ def install(server, database, key, files):
     os.makedirs(plugin, exist_ok=True)
     for path in files:
         shutil.copy(path, plugin)
-    # a mail of WordPress would leave this machine
+    # WordPress must not send mail from this machine
     server.write("wp-content/mu-plugins/no-mail.php",
                  "<?php function wp_mail() { return true; }\n")
     words = {"socket": database.socket, "key": key,
@@ -148,8 +149,8 @@ def give_all(folder):
 
 
 def log_in(server, name):
-    """The headers of a user's session: cookies, and the nonce with which a page
-    asks the REST API."""
+    """Log a user in.  Return the headers of the session: its cookies, and the
+    nonce for requests to the REST API."""
     with server.raw(timeout=60) as conn:
         conn.request("POST", "/wp-login.php", {
             **FORM, "Cookie": "wordpress_test_cookie=WP%20Cookie%20check"},
