@@ -308,7 +308,7 @@ class Httpd:
         self.proc = None
         self.allow_log = []      # regular expressions of expected bad lines
         if SANITIZER != "none":
-            # httpd only ends slowly: LeakSanitizer searches all memory at exit
+            # LeakSanitizer searches all memory at exit, so httpd ends slowly
             self.allow_log.append("AH0004[567]")
         self.check_waiting = True
         self.mode = "-DFOREGROUND"

@@ -332,7 +332,7 @@ def test_110_27_bad_cursors(chat, cursor):
 
 
 def test_110_28_array_key(chat):
-    """timestamp[]= is another parameter than timestamp, and causes no 5xx."""
+    """timestamp[]= is not the parameter `timestamp`, and causes no 5xx."""
     server, url, _ = chat
     server.publish("one", url)
     answer = server.get(url + "?timestamp[]=1", timeout=3)

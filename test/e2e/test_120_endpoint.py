@@ -143,8 +143,8 @@ def test_120_04_channel_is_the_path(server, path, channel):
     "/comet/" + quote("中" * 86), "/comet/a/"])
 @pytest.mark.parametrize("method", ["POST", "GET"])
 def test_120_05_bad_channel(server, path, method):
-    """A bad channel name gets 400, no name gets 400 or 404; nothing is
-    stored."""
+    """A bad channel name gets 400, and a missing name gets 400 or 404.  Nothing
+    is stored."""
     before = sqlite(server.db, "SELECT count(*) FROM message;")
     answer = server.request(method, path + ("?wait=0" if method == "GET"
                                             else ""),

@@ -227,7 +227,7 @@ def test_140_02_bad(tester, line, word):
     "CometMaxMessageSize 5",
     "CometPublishTimeout 2s"])
 def test_140_03_server_only(tester, line):
-    """Directives of a whole server are refused inside a <Location>."""
+    """Directives for a whole server are refused inside a <Location>."""
     code, text = tester.configtest(
         STORE + "<Location /here>\n%s\n</Location>\n" % line)
     assert code != 0, "accepted in a <Location>: " + line

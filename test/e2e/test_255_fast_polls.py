@@ -751,8 +751,8 @@ def test_255_80_a_header_of_the_query(make_server):
 
 
 def test_255_81_a_header_of_the_time(make_server):
-    """The hub does not learn a header of the time, although answers in the same
-    second have the same."""
+    """The hub does not learn a header that contains the time, although all
+    answers within a second have the same value."""
     server = make_server(
         conf=FAST + 'Header set X-Second "expr=%{TIME_SEC}"\n')
     end = time.monotonic() + 3

@@ -219,8 +219,7 @@ def test_270_10_unreadable(make_server, mpm, target):
         server.wait_waiting(1)
 
 
-# -- lasting errors
-# -------------------------------------------------------------
+# -- lasting errors ------------------------------------------------------------
 
 @pytest.mark.parametrize("target, status", [
     ("/comet/a%01b", 400), ("/comet/x?format=xml", 400),
@@ -232,8 +231,7 @@ def test_270_20_for_good(server, target, status):
     assert server.status()["soft_landings"] == 0
 
 
-# -- a cursor of another system
-# -------------------------------------------------
+# -- a cursor of another system ------------------------------------------------
 
 FOREIGN = ["urn:uuid:5e94c686-2c0b-4f9b-958c-92ccc3bbb4eb", "12:0", "-1",
            "0x10", "99999999999999999999", "null", "1e3"]

@@ -77,7 +77,7 @@ def test_325_01_words(server):
     'brown + fox', '{body}:brown', '* *', '\\', '""', "%", "_", "\u4e2d\u6587",
     "a" * 4000])
 def test_325_02_no_syntax(server, words):
-    """Whatever a user types, a search is no error."""
+    """A search accepts any text that a user may type."""
     answer = ask(server, "w", words)
     assert answer.status == 200, answer
 

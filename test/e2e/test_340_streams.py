@@ -331,8 +331,8 @@ def test_340_11_longer_than_timeout(make_server, mpm):
 
 
 def test_340_12_lifetime(server):
-    """CometMaxLifetime ends a stream completely, and the stream says when to
-    reconnect. Polls and other locations are not affected."""
+    """CometMaxLifetime ends a stream properly, and the stream says when to
+    reconnect.  Polls and other locations are not affected."""
     cursor = post(server, "short/x", "before")
     with Stream(server, "/comet/short/x?since=0") as stream, \
             server.raw() as frame, server.raw() as clock:
@@ -387,7 +387,7 @@ def test_340_14_client_that_speaks(server):
 
 def test_340_15_pipelined_behind_a_stream(server):
     """A request may arrive together with a stream's request.  The stream
-    continues or ends completely, and the other request is not answered within
+    continues or ends properly, and the other request is not answered within
     it."""
     with server.raw() as conn:
         conn.send(conn.format("GET", "/comet/piped?since=0", EVENTS)
@@ -409,7 +409,7 @@ def test_340_15_pipelined_behind_a_stream(server):
 
 def test_340_20_iframe(server):
     """transport=iframe gets a page that calls a function of its parent.  No
-    body can leave its script."""
+    body can break out of its script."""
     for body in BODIES:
         post(server, "named/x", body)
     with server.raw() as conn:

@@ -249,7 +249,7 @@ def test_350_07_refused(server, body):
 
 
 def test_350_08_type_and_channel_as_well(server):
-    """The texts of types and channel names cannot leave their places either."""
+    """Types and channel names cannot break out of their fields, either."""
     kinds = ["</script>", "a'b\"c", "\u2028", "<!--", "data: x"]
     channel = "odd </script><!-- \u2028 'q' \"d\" &amp; %25 \\"
     for kind in kinds:

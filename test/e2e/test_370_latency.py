@@ -76,8 +76,8 @@ def test_370_01_join(make_server, figure):
 
 @pytest.mark.long
 def test_370_02_join_in_time(make_server, figure):
-    """A new stream gets them in less than 50 ms; the goal is 5 ms on an idle
-    server."""
+    """A new stream gets the stored messages in less than 50 ms; the goal is 5
+    ms on an idle server."""
     assert joins(make_server(), figure) < 0.05 * SLOW
 
 

@@ -466,7 +466,8 @@ def test_390_14_proxy(serve):
 
 @pytest.mark.skipif(not os.path.exists(NGINX), reason="no nginx here")
 def test_390_15_nginx(serve, tmp_path):
-    """The same is true with nginx as the proxy."""
+    """With nginx as a proxy in front, nothing is delayed, and the backend knows
+    the clients' addresses and the site's Host."""
     backend = serve("proxy", "backend")
     port = free_port()
     path = tmp_path / "nginx.conf"
@@ -559,8 +560,8 @@ def test_390_48_haproxy(serve, tmp_path, option):
 
 
 def test_390_16_tls(serve):
-    """The recipe's virtual host speaks only HTTP/1.1, even if others do not,
-    and lets the site's pages read."""
+    """The recipe's virtual host speaks only HTTP/1.1, even if the main server
+    speaks HTTP/2.  Only pages of the site may read its answers."""
     server = serve("tls", more="""
         Protocols h2 http/1.1
         Listen 127.0.0.1:{tls_port}
@@ -656,7 +657,7 @@ def test_390_21_upkeep(serve):
                   "PRAGMA application_id; PRAGMA user_version;") \
         == [["hello"], *sqlite(server.db, "PRAGMA application_id;"
                                "PRAGMA user_version;")]
-    assert "upkeep" in PAGE.recipes     # (the tests leave out its restore)
+    assert "upkeep" in PAGE.recipes  # (no test runs its commands for a restore)
 
 
 @pytest.mark.parametrize("retain", ["", "CometRetain count=3\n"])

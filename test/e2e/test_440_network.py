@@ -29,8 +29,8 @@ def test_440_01_vanished(make_server, mpm, path, figure):
 @pytest.mark.event
 def test_440_02_vanished_beyond_a_router(far, make_server, path,  # noqa: F811
                                          figure):
-    """The same is true for clients on another host, behind a router that loses
-    all packets."""
+    """When clients vanish behind a router that loses all packets, their places
+    are soon free."""
     figure(vanished(make_server, "event", path, SOME["event"], far))
 
 

@@ -283,8 +283,7 @@ def test_460_13_hosts(server):
         assert status_of(text) == 400, (head, text)
 
 
-# -- headers of answers, and fields of streams
-# ----------------------------------
+# -- headers of answers, and fields of streams ---------------------------------
 
 # Line ends and a forged header, in all forms that a URL, a form or a request
 # header can contain.

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which messages are accepted.  An empty one is, but not one that is still
-encoded or that has a type of the server's own.  A refusal says what to send
+"""Which messages are accepted.  An empty message is.  A message that is still
+encoded, or has a type of the server's own, is not.  A refusal says what to send
 instead."""
 
 import gzip

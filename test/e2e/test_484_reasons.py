@@ -65,7 +65,7 @@ def test_484_01_each_refusal(server, ident, status, method, target, headers,
 
 
 def test_484_04_on_a_websocket(make_server):
-    """If a command on a WebSocket is refused, it is logged like a request."""
+    """A refused command on a WebSocket is logged like a refused request."""
     server = make_server(conf=SERVER["conf"])
     with Socket(server, "/comet/rate?transport=websocket&live=1") as socket:
         socket.opened()

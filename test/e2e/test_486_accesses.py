@@ -28,8 +28,8 @@ class Accesses:
         self.before = wait_until(self.settle, 5, "all earlier ones")
 
     def settle(self):
-        """Return the counters once all earlier requests are counted: when each
-        look has counted only the look before it."""
+        """Return the counters once all earlier requests are counted.  Each look
+        then adds only one request, the look before it."""
         looks = [self.read() for _ in range(4)]
         steps = {b[0] - a[0] for a, b in zip(looks, looks[1:])}
         return looks[-1] if steps == {1} else None

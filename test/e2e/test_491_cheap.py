@@ -198,9 +198,10 @@ def test_491_05_slow_streams_are_bounded(make_server, figure, messages, least,
     ("on", "another"), ("on", "silence"), ("off", "another"),
     ("off", "silence")])
 def test_491_06_an_erased_rest_ends_the_stream(make_server, adopt, then):
-    """If a message is deleted when a client has read half of it, the client's
-    stream ends, whether the hub or httpd's filters write it.  The client never
-    gets a joint of two messages, or a stream that stays open within one."""
+    """If a message is deleted when a client has read half of it, the
+    client's stream ends, whether the hub or httpd's filters write it.  The
+    client never gets two messages joined, or a stream that stays open in the
+    middle of one."""
     server = make_server(mpm="event", children=1,
                          conf=SMALL + "CometAdopt %s\n" % adopt)
     fill(server, [("long", NEWLINES + "a" * 60000)])
@@ -283,8 +284,8 @@ def bcrypt(make_server):
 
 @pytest.mark.parametrize("what", ["names", "wildcard", "batch"])
 def test_491_08_one_password_a_request(bcrypt, what, figure):
-    """A password is checked once a request, however many channels the request
-    names. This is judged by the CPU time of a request for one channel."""
+    """A password is checked once per request, however many channels the request
+    names.  The CPU time of a request for one channel is the measure."""
     server, anna = bcrypt, basic("anna")
     names = ["r/%d" % i for i in range(80)]
     fill(server, [(name, "x") for name in names])

@@ -93,7 +93,8 @@ def test_524_01_cases(server):
 
 
 def test_524_02_cases_in_pieces(server):
-    """So are 150 random cases whose bytes come in random pieces, over TLS."""
+    """150 random cases whose bytes come in random pieces, over TLS, are
+    answered as the reference says."""
     cases = [case for family in FAMILIES for case in family
              if len(b"".join(map(encode, case[1]))) < 1000]
     dice = random.Random(524)
@@ -103,8 +104,8 @@ def test_524_02_cases_in_pieces(server):
 @pytest.mark.long
 @pytest.mark.parametrize("tls", [False, True])
 def test_524_03_all_cases_in_pieces(server, tls):
-    """So are all cases, and many random ones, whose bytes come in random
-    pieces."""
+    """All cases, and many random ones, are answered as the reference says if
+    their bytes come in random pieces."""
     dice = random.Random(6455)
     cases = sum(FAMILIES, []) + list(at_random(dice, 3000))
     assert Runner(server, dice, tls=tls).run_all(cases) == len(cases)

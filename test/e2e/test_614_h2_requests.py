@@ -25,7 +25,8 @@ PRIORITY_UPDATE, ALTSVC, ORIGIN = 16, 10, 12
 
 @pytest.fixture(name="alone", scope="module")
 def fixture_alone(request):
-    """Yield a server where such streams wait in threads."""
+    """Yield a server without CometParkHTTP2, where each stream that waits holds
+    a thread."""
     from conftest import run_for_file
     yield from run_for_file(request, conf=OFF)
 

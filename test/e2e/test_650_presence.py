@@ -146,7 +146,7 @@ def test_650_04_every_way_counts(server):
                     pass
         finally:
             conn.close()
-        # This takes 1 s, and longer on a loaded machine.
+        # a removal takes 1 s, and longer on a loaded machine
         assert time.monotonic() - begun < 5, channel
         assert online(server, channel) == []
         assert told(server, channel) == ["join ann", "leave ann"], channel

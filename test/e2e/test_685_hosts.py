@@ -52,8 +52,9 @@ def test_685_01_one_log(make_server, figure):
 @pytest.mark.long
 @pytest.mark.bound(180)
 def test_685_02_a_log_that_runs_ahead_of_the_clock(make_server, figure):
-    """The same works if the log is ahead of the database's clock.  (This is the
-    control for the second mutant.)"""
+    """If the log is ahead of the database's clock, every stream and poll still
+    gets all messages once and in order.  (This is the control for the second
+    mutant.)"""
     _, text = shared_log(make_server, 4000, change=AHEAD, late=0.5)
     figure(text)
 
@@ -97,8 +98,8 @@ def test_685_05_mutant_low(make_server):
 @pytest.mark.long
 @pytest.mark.bound(180)
 def test_685_06_kills(make_server, figure):
-    """Some kills of children, of web servers, of the database and of the
-    primary."""
+    """No message is lost when children, web servers, the database or its
+    primary are killed."""
     figure(host_kills.children_killed(make_server, 4))
     figure(host_kills.servers_killed(make_server, 2))
     figure(host_kills.database_killed(make_server, 2))

@@ -29,7 +29,8 @@ def test_686_01_a_silent_host_comes_first(make_server, figure):
 
 @pytest.mark.long
 def test_686_02_a_host_that_accepts_nothing_comes_first(make_server, figure):
-    """The same happens if the first host drops all packets."""
+    """If the first host of CometStore drops all packets, the second one is
+    used."""
     figure(pg_faults.dead_hosts_first(make_server, pg_faults.full_port))
 
 
@@ -44,7 +45,7 @@ def test_686_03_no_name_server(make_server, figure):
 @pytest.mark.long
 @pytest.mark.bound(90)
 def test_686_04_hanging(make_server, figure):
-    """The database server hangs: nothing else does."""
+    """When the database server hangs, nothing else does."""
     figure(pg_faults.hanging(make_server, 4))
 
 

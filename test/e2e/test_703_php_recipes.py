@@ -209,8 +209,9 @@ def test_703_01_token(site, chrome):
 
 
 def test_703_02_request(site, chrome):
-    """With php-request.conf the same is true.  It asks a script instead of
-    using tokens, and its page uses an EventSource."""
+    """With php-request.conf a page reads only its user's own channel.  Its
+    stream continues although the script fails for a while.  A log-out ends
+    it."""
     server = site("php-request.conf", "comet-may.php",
                   ("Comet-Lifetime: 60", "Comet-Lifetime: 1"))
     own = check_channels(server, chrome, 2)

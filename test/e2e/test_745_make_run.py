@@ -90,8 +90,8 @@ def two_ports():
 
 
 def test_745_01_two_servers_and_their_history(clone):
-    """Both servers have each message, and the printed commands work.  The next
-    start has the history, and after the end nothing runs."""
+    """Both servers have each message, and the printed commands work.  A stop
+    leaves nothing running, and the next start has the history."""
     port = two_ports()
     run = Run(clone, port)
     try:

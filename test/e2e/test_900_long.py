@@ -18,8 +18,8 @@ from reloads import reload_once
 
 pytestmark = pytest.mark.long
 
-# A small version of conf/tuned.conf: one child of MPM event with 25 threads. 80
-# % of its 25 + 24 * 250 connections may wait, which is 4,820.
+# A small version of conf/tuned.conf: one child of MPM event with 25 threads. Of
+# its 25 + 24 * 250 connections 80 % may wait, which is 4,820.
 TUNED = """ServerLimit 1
 StartServers 1
 ThreadLimit 25

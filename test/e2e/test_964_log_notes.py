@@ -201,8 +201,8 @@ def test_964_07_requests_that_do_not_wait(server):
 
 
 def test_964_08_the_original_demos(server):
-    """The note of the transport names those of the original chat and clock,
-    too, although no client can choose them."""
+    """The note also names the transports of the original chat and clock, which
+    no client can choose."""
     server.request("GET", "/chat/backend.php?msg=hello",
                    headers={"X-Requested-With": "XMLHttpRequest"})
     check(server, "/chat/backend.php?msg=hello", channel="chat",
