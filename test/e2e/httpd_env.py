@@ -36,8 +36,8 @@ MPMS = tuple(m for m in ALL_MPMS
 DEFAULT_MPM = MPMS[0] if MPMS else "event"
 WWW_USER = os.environ.get("COMET_WWW_USER", "www-data")
 
-# "adopted", or "brigade": streams stay with httpd and its filters (CometAdopt
-# off).
+# "adopted", or "brigade" if streams stay with httpd and its filters (CometAdopt
+# off)
 WRITE_PATH = os.environ.get("COMET_WRITE_PATH", "adopted")
 # Whether the hub itself answers polls everywhere (CometFastPoll on).
 FAST_POLL = os.environ.get("COMET_FAST_POLL") == "on"
@@ -84,7 +84,8 @@ class HttpdError(Exception):
 
 
 def wait_until(condition, timeout=5.0, what="the condition", step=0.01):
-    """Poll `condition` until it is true (its value is returned) or fail."""
+    """Poll `condition` until it is true, and return its value.  Fail after
+    `timeout` seconds."""
     end = time.monotonic() + timeout * PATIENCE
     while True:
         value = condition()
@@ -455,7 +456,7 @@ class Httpd:
                    "--log-file=%s.%%p" % os.path.join(self.reports, SANITIZER)
                    ] + cmd
         cmd = [self.fill(word) for word in wrapper] + cmd
-        if SANITIZER in ("asan", "tsan"):  # it preloads into the wrapper, too
+        if SANITIZER in ("asan", "tsan"):  # preloaded into the wrapper, too
             cmd = ["setarch", os.uname().machine, "-R"] + cmd
         return cmd
 

@@ -476,7 +476,7 @@ def test_110_38_http10_poll(chat):
 
 
 def test_110_39_path_below(chat):
-    """A URL below the backend's path, or longer than it, is not the backend."""
+    """A URL that only begins with the backend's path is not the backend."""
     server, url, channel = chat
     assert server.get(url + "/x?msg=y", XHR).status == 404
     assert server.get(url + "x?msg=y", XHR).status == 404

@@ -509,7 +509,7 @@ def test_130_24_many_stores_in_a_folder(make_server):
             assert "to %d" % n in conn.answer().body.decode()
     links = []
     for fd in os.listdir("/proc/%d/fd" % child):
-        # it may have been closed meanwhile
+        # the descriptor may have been closed meanwhile
         with contextlib.suppress(FileNotFoundError):
             links.append(os.readlink("/proc/%d/fd/%s" % (child, fd)))
     assert sum("inotify" in link for link in links) == 1

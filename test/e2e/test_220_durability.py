@@ -32,7 +32,7 @@ def traced(make_server, **kwargs):
 
 def events(server):
     """Return what strace recorded, in order: ("got", text), ("sync+", None) and
-    ("sync-", None) for the begin and end of a sync, and ("201", timestamp)."""
+    ("sync-", None) for the start and end of a sync, and ("201", timestamp)."""
     found = []
     with open(os.path.join(server.root, "strace.txt"),
               errors="replace") as trace:

@@ -385,8 +385,8 @@ def test_230_09_filter_that_sleeps(make_server):
 # -- memory ---------------------------------------------------------------
 
 def test_230_10_many_long_answers(make_server):
-    """8 requests for answers of 90 MB each take only bounded memory of the
-    child. A client that asks page by page gets all messages."""
+    """8 requests for answers of 90 MB each use only a bounded amount of memory.
+    A client that asks page by page gets all messages."""
     server = make_server()
     server.post("x", "x")
     sqlite(server.db, "BEGIN IMMEDIATE;" + "".join(

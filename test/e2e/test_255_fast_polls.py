@@ -671,8 +671,8 @@ def test_255_45_stop(server):
 
 
 def test_255_46_access_log(server):
-    """The access log has only the polls that httpd answers.  A counter has the
-    hub's."""
+    """The access log has only the polls that httpd answers.  A counter counts
+    those that the hub answers."""
     with Fast(server) as client:
         client.learn()
         before = fast_polls(server)

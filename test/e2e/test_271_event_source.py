@@ -73,7 +73,7 @@ class Page:
 
 
 def landings(server, more):
-    """Wait until `count` more streams were refused."""
+    """Wait until `more` further streams have been refused."""
     was = server.status()["soft_landings"]
     wait_until(lambda: server.status()["soft_landings"] >= was + more,
                15 * SLOW, "%d soft landings" % more)

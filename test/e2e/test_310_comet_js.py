@@ -538,7 +538,7 @@ def test_310_11_no_sharing(browser, server):
     server.post("lone", "x")
     tabs[-1].wait_bodies(["x"])
     for tab in tabs:
-        tab.js("return true")       # visible again, it polls at once
+        tab.js("return true")       # the visible tab polls at once
         tab.wait_bodies(["x"])
         tab.tab.close()
     apart = [Follower(browser, "/comet/apart", share=share)

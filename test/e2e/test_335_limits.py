@@ -384,7 +384,7 @@ def test_335_20_publishing(limited, mpm):
     server = limited(PUBLISHING, mpm=mpm, children=2)
     me = via("192.0.2.1")
     answers = []
-    while len(answers) < 30:    # (few, so that a slow disk does not matter)
+    while len(answers) < 30:    # (five at a time, for a slow disk)
         answers += gather([lambda: post(server, "/comet/x", me)] * 5)
     assert sorted(a.status for a in answers) == [201] * 10 + [429] * 20
     assert len(server.rows("x")) == 10

@@ -87,8 +87,8 @@ def check_folder_warning(server, mode, wanted):
 
 
 def test_470_03_configtest_folder(make_server):
-    """httpd -t warns of a folder that its group may write to without the setgid
-    bit, and names the command that helps.  A start warns, too."""
+    """httpd -t warns of a folder without the setgid bit if the group may write
+    to it, and names the command that helps.  A start warns, too."""
     server = make_server(start=False, parent=ORDINARY)
     for mode, wanted in ((0o770, True), (0o2770, False),
                          (0o700, False), (0o750, False), (0o755, False)):

@@ -341,7 +341,7 @@ def test_520_10_frames(way, apart):
 
 def test_520_20_messages(way):
     """Messages come in order with their cursors, and a client resumes with
-    `since`. All readers get what it publishes."""
+    `since`.  A publisher gets its own messages, too."""
     server, how = way
     channel = "m%d%s" % (server.port, how.get("tls"))
     with Socket(server, "/comet/" + channel, **how) as socket:
@@ -367,8 +367,8 @@ def test_520_20_messages(way):
 
 
 def test_520_21_publishing(way):
-    """Each publish is answered, in order.  A key stores only once.  A refusal
-    has the same status as for a POST."""
+    """Each publish is answered, in order.  With a key, a repeated message is
+    stored once.  A refusal has the same status as for a POST."""
     server, how = way
     channel = "p%d%s" % (server.port, how.get("tls"))
     with Socket(server, "/comet/" + channel, **how) as socket:

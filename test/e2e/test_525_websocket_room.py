@@ -40,8 +40,8 @@ def reserved(server):
 
 
 def fill(server, how, sockets):
-    """Reserve all the room for long messages, by clients that do not end
-    theirs."""
+    """Reserve all the room for long messages, by clients that begin one and do
+    not end it."""
     for _ in range(PLACES):
         socket = Socket(server, "/comet/room", **how)
         sockets.append(socket)

@@ -35,8 +35,7 @@ UUID = re.compile("urn:uuid:[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-"
 
 
 def test_710_01_update(server):
-    """An update reaches its subscribers with its type, id and retry, and with
-    its lines."""
+    """An update reaches its subscribers with its text, type, id and retry."""
     with Subscriber(server, BOOK) as stream:
         given = publish(server, BOOK, "line1\nline2 ü", type="book",
                         id="urn:x:1", retry="3000")
