@@ -2,8 +2,8 @@
 -- Version 1 of mod_comet's schema for PostgreSQL (13 or later): the message log
 -- of any number of web servers.
 --
--- The module never runs this file.  The administrator does, once, as the user
--- that shall own the schema, in a database with the encoding UTF8:
+-- The module never runs this file.  The administrator runs it once, in a database
+-- with the encoding UTF8, as the user who will own the schema:
 --
 --   psql -d site -f roles.sql            (once per cluster, as a superuser)
 --   psql -d site -f 001_initial.sql      (and each later numbered file)
@@ -17,25 +17,25 @@
 --   DELETE FROM comet.message WHERE author = 'spammer';
 --
 -- An inserted message is on every connected page an instant after its commit.
--- Its transaction may stay open for as long as it likes: it delays nobody.  A
--- web server gives the message its timestamp after the commit; until then the
--- view shows it with timestamp NULL.
+-- A transaction that inserts may stay open for long: it delays nobody.  A web
+-- server gives the message its timestamp after the commit; until then the view
+-- shows it with the timestamp NULL.
 
 \set ON_ERROR_STOP on
 BEGIN;
 CREATE SCHEMA comet;
 
--- What the module compares with its own version.  New functions get new names, so
--- that web servers can be upgraded one by one.
+-- The module compares this version with the one that it needs.  New functions get
+-- new names, so that web servers can be upgraded one by one.
 CREATE TABLE comet.schema(
   one boolean PRIMARY KEY DEFAULT true CHECK (one),
   version integer NOT NULL
 );
 INSERT INTO comet.schema(version) VALUES(1);
 
--- What changes whenever messages were removed, and what the log alone cannot
--- tell.  Publishing does not write it: a row that each commit updates grows dead
--- versions for as long as any transaction of the cluster stays open.
+-- What the log alone cannot tell.  The row changes whenever messages are removed.
+-- Publishing does not change it: if each commit updated a row, its dead versions
+-- would pile up for as long as any transaction of the cluster stays open.
 CREATE TABLE comet.clock(
   one boolean PRIMARY KEY DEFAULT true CHECK (one),
   last bigint NOT NULL DEFAULT 0,     -- not smaller than any timestamp removed
@@ -79,15 +79,15 @@ CREATE INDEX message_by_channel ON comet.message_log(channel, id);
 ALTER TABLE comet.message_log SET (autovacuum_vacuum_insert_scale_factor = 0.05,
                                    autovacuum_analyze_scale_factor = 0.02);
 
--- The highest timestamp that retention (CometRetain) has removed of a channel.
+-- The highest timestamp that retention (CometRetain) has removed from a channel.
 CREATE TABLE comet.floor(
   channel text COLLATE "C" PRIMARY KEY,
   floor bigint NOT NULL
 );
 
--- Which messages were published under which Idempotency-Key (of a channel and an
--- author, '' if there was none): "count" consecutive timestamps, the last of
--- which is "timestamp".
+-- Which messages were published under an Idempotency-Key.  Each key belongs to a
+-- channel and an author ('' if there was none).  The messages have "count"
+-- consecutive timestamps, the last of which is "timestamp".
 CREATE TABLE comet.idempotency_key(
   timestamp bigint NOT NULL,
   count integer NOT NULL CHECK (count > 0),
@@ -95,14 +95,14 @@ CREATE TABLE comet.idempotency_key(
   author text COLLATE "C" NOT NULL,
   key text COLLATE "C" NOT NULL,
   hash bytea NOT NULL CHECK (length(hash) = 20),
-  expires bigint,   -- 24 hours after the message was removed
+  expires bigint,   -- 24 hours after the message was removed; NULL until then
   PRIMARY KEY (channel, author, key)
 );
 CREATE INDEX idempotency_key_by_timestamp ON comet.idempotency_key(timestamp);
 CREATE INDEX idempotency_key_by_expiry ON comet.idempotency_key(expires)
   WHERE expires IS NOT NULL;
 
--- What programs outside the web servers have inserted, not numbered yet.
+-- The messages that other programs have inserted, and that have no number yet.
 CREATE TABLE comet.inbox(
   xid xid8 NOT NULL DEFAULT pg_current_xact_id(),
   seq bigint GENERATED ALWAYS AS IDENTITY,
@@ -113,7 +113,7 @@ ALTER TABLE comet.inbox DROP COLUMN id;
 ALTER TABLE comet.inbox SET (autovacuum_vacuum_scale_factor = 0,
                              autovacuum_vacuum_threshold = 1000,
                              autovacuum_vacuum_cost_delay = 0);
--- One row, locked by the one that moves messages out of the inbox.
+-- One row, which the session that moves messages out of the inbox locks.
 CREATE TABLE comet.mover AS SELECT true AS one;
 
 CREATE VIEW comet.message(timestamp, channel, type, author, body) AS
@@ -163,8 +163,9 @@ CREATE TRIGGER message_update INSTEAD OF UPDATE ON comet.message
 CREATE TRIGGER message_log_update BEFORE UPDATE ON comet.message_log
   FOR EACH ROW EXECUTE FUNCTION comet.immutable();
 
--- Note every removal, but once for a transaction: the view deletes row by row.
--- comet.erasing says up to which timestamp this transaction has noted it.
+-- Note removals, but only once in a transaction, although the view deletes row by
+-- row.  The setting comet.erasing says up to which timestamp this transaction has
+-- noted them.
 CREATE FUNCTION comet.log_deleted() RETURNS trigger LANGUAGE plpgsql
 SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -206,11 +207,11 @@ CREATE TRIGGER log_truncated BEFORE TRUNCATE ON comet.message_log
 
 -- ---- Publishing -------------------------------------------------------------
 
--- Another server was promoted: its timeline differs.  What the old one has
--- acknowledged may be lost, if the standby was asynchronous, but clients have
--- its timestamps.  So the numbers go on well beyond them, and beyond what
--- comet.state() says until this transaction can be seen, which readers may have
--- got as their cursors.
+-- Begin a new timeline, because a standby was promoted.  If the standby was
+-- asynchronous, messages that the old server acknowledged may be lost, but clients
+-- know their timestamps.  So the new timestamps begin well beyond those.  They
+-- also begin beyond what comet.state() returns until this transaction commits,
+-- since readers may have that as their cursors.
 CREATE FUNCTION comet.begin_timeline(base bigint) RETURNS bigint
 LANGUAGE plpgsql AS $$
 DECLARE
@@ -223,8 +224,9 @@ BEGIN
 END $$;
 
 -- Wait for the turn to number messages.  Returns the timestamp after which the
--- next ones are given.  Every later statement of the caller sees all that was
--- numbered before; for that the isolation level must be read committed.
+-- caller numbers its messages.  Every later statement of the caller sees all
+-- messages that were numbered before.  This takes the isolation level read
+-- committed.
 CREATE FUNCTION comet.take_turn(wait_ms integer) RETURNS bigint
 LANGUAGE plpgsql AS $$
 DECLARE
@@ -237,8 +239,8 @@ BEGIN
   END IF;
   PERFORM set_config('lock_timeout', wait_ms::text, true);
   LOCK TABLE comet.turn IN EXCLUSIVE MODE;
-  -- while it has the turn, a transaction waits for hardly anything: a row that an
-  -- application's open transaction has changed must not stop all publishers
+  -- while this transaction has the turn, it hardly waits for other locks: a row
+  -- that an application's open transaction has changed must not stop all publishers
   PERFORM set_config('lock_timeout', '50', true);
   SELECT greatest(k.last, (SELECT max(id) FROM comet.message_log),
                   (extract(epoch FROM clock_timestamp()) * 1000000)::bigint),
@@ -258,8 +260,8 @@ BEGIN
   END IF;
 END $$;
 
--- Append messages: one statement and one transaction.  Returns the timestamp of
--- the first; the others follow in a row.
+-- Append messages, in one statement and one transaction.  Returns the timestamp of
+-- the first message; those of the others are consecutive.
 CREATE FUNCTION comet.append(channels text[], types text[], authors text[],
   bodies text[], wait_ms integer, full_ boolean)
 RETURNS bigint LANGUAGE plpgsql
@@ -283,9 +285,9 @@ BEGIN
   RETURN base + 1;
 END $$;
 
--- The same for groups with keys.  groups[i] says to which group, from 1 on,
--- message i belongs.  Returns a row for each group: 0: it was stored; 1: it was
--- stored before; 2: something else was stored under its key.
+-- Append groups with keys.  groups[i] is the number, from 1 on, of the group that
+-- message i belongs to.  Returns a row for each group.  Its result is 0: the group
+-- was stored; 1: it was stored before; 2: another group was stored under its key.
 CREATE FUNCTION comet.append_keyed(channels text[], types text[],
   authors text[], bodies text[], groups bigint[], key_groups bigint[],
   key_channels text[], key_authors text[], key_texts text[],
@@ -339,12 +341,13 @@ BEGIN
     SELECT s.g, 0::bigint, s.lo FROM span s;
 END $$;
 
--- Number what programs outside have committed.  One session at a time does so,
--- or the rows of one transaction might change places.
---   low  rows of older transactions were all moved, or never will be; without it
---        the look would wade through rows that are dead but cannot be vacuumed
---        while some transaction is open.  '0': look at all
--- Returns how many were moved, and the next low.
+-- Number the messages that other programs have committed.  Only one session at a
+-- time does so; otherwise the rows of one transaction might change places.
+--   low  look only at rows of this transaction and of later ones: all others were
+--        moved, or never will be.  Without this limit the scan would read all rows
+--        that are dead, but cannot be vacuumed while some transaction is open.
+--        '0': look at all rows
+-- Returns how many messages were moved, and the low for the next call.
 CREATE FUNCTION comet.move(low xid8, most integer, wait_ms integer,
   full_ boolean, OUT moved bigint, OUT next_low text)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
@@ -390,9 +393,10 @@ END $$;
 
 -- ---- Reading ----------------------------------------------------------------
 
--- What changes whenever the log does.  Between a promotion and the first append
--- after it, "last" is already what begin_timeline() would make it, so that
--- cursors of the lost server are not taken for those of another database.
+-- Return values of which one changes whenever the log does.  Between a promotion
+-- and the first append after it, "last" is already ahead of the clock, though less
+-- than begin_timeline() will set it.  So cursors of the lost server are not taken
+-- for those of another database.
 CREATE FUNCTION comet.state(OUT last bigint, OUT erased bigint)
 LANGUAGE plpgsql STABLE SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
@@ -430,7 +434,8 @@ BEGIN
   END LOOP;
 END $$;
 
--- All channels of a selection that have messages.
+-- The channels of a selection: its names, and the channels under its prefixes that
+-- have messages.
 CREATE FUNCTION comet.selected(names text[], prefixes text[])
 RETURNS SETOF text LANGUAGE sql STABLE AS $$
   SELECT n FROM unnest(names) n
@@ -446,9 +451,9 @@ BEGIN
                     WHERE f.channel = ANY (names)), 0);
 END $$;
 
--- A selection's messages with after < id < before, at most "most" of them: the
--- oldest or, backwards, the newest first.  Reading ends early once it has this
--- many bytes of bodies.
+-- The messages of a channel with after < id < before, but at most "most" of them:
+-- the oldest first or, if backwards, the newest first.  Reading ends early once the
+-- bodies have "most_bytes" bytes.
 CREATE FUNCTION comet.read_one(name text, after bigint, before bigint,
   most bigint, most_bytes bigint, backwards boolean)
 RETURNS TABLE(id bigint, channel text, type text, author text, body text)
@@ -481,9 +486,9 @@ BEGIN
   END IF;
 END $$;
 
--- A walk over the log, for a selection of several parts: passes at most
--- "patience" rows.  Without a body the last row says how far it came, if it gave
--- up.
+-- The same for a selection of several parts, by a walk over the log.  The walk
+-- gives up after "patience" rows; its last row then has no body, and says how far
+-- the walk came.
 CREATE FUNCTION comet.walk(names text[], prefixes text[], after bigint,
   before bigint, most bigint, most_bytes bigint, backwards boolean,
   patience bigint)
@@ -533,7 +538,7 @@ BEGIN
   CLOSE forwards;
 END $$;
 
--- The same by the index of the channels, where the walk found too little.
+-- The same by the index of the channels, for the part where the walk gave up.
 CREATE FUNCTION comet.merge(names text[], prefixes text[], after bigint,
   before bigint, most bigint, most_bytes bigint, backwards boolean)
 RETURNS TABLE(id bigint, channel text, type text, author text, body text)
@@ -594,8 +599,9 @@ BEGIN
   END LOOP;
 END $$;
 
--- Where a replay of "count" messages begins: just before the first of them; 0: the
--- selection has no more; and whether it has any message.
+-- Find where a replay of "count" messages begins.  "cursor" is the timestamp just
+-- before the first of them; 0: the selection has no more than "count" messages.
+-- any_ is 1 if the selection has any message.
 CREATE FUNCTION comet.replay(names text[], prefixes text[], count bigint,
   OUT "cursor" bigint, OUT any_ bigint)
 LANGUAGE plpgsql STABLE SET plan_cache_mode = force_generic_plan
@@ -644,8 +650,9 @@ END $$;
 
 -- ---- Upkeep -----------------------------------------------------------------
 
--- Remove at most "most" of a channel's messages that are more than keep_count, or
--- older than its newest message (or now_) by keep_age.  0: no such limit.
+-- Remove at most "most" messages of a channel: those beyond the newest keep_count,
+-- and those that are older by more than keep_age than the newest message, or than
+-- now_ if that is earlier.  0: no such limit.
 CREATE FUNCTION comet.prune_channel(name text, keep_count bigint,
   keep_age bigint, now_ bigint, most bigint)
 RETURNS bigint LANGUAGE plpgsql AS $$
@@ -679,9 +686,9 @@ BEGIN
   RETURN n;
 END $$;
 
--- One step of retention over the channels that got messages after "since", up to
--- "until_"; since 0: over all, from "name" on.  Returns where the next step goes
--- on; next_since NULL: the round is complete.
+-- Do one step of retention, over the channels that got messages after "since", up
+-- to "until_".  If since is 0, it goes over all channels from "name" on.  Returns
+-- where the next step continues; next_since NULL: the round is complete.
 CREATE FUNCTION comet.prune(since bigint, until_ bigint, name text,
   keep_count bigint, keep_age bigint, now_ bigint, most bigint,
   OUT removed bigint, OUT next_since bigint, OUT next_name text)
@@ -696,7 +703,7 @@ BEGIN
   removed := 0;
   next_since := since;
   next_name := name;
-  PERFORM set_config('lock_timeout', '50', true); -- 55P03: another time
+  PERFORM set_config('lock_timeout', '50', true); -- 55P03: try again later
   IF since = 0 THEN
     LOOP
       SELECT m.channel INTO c FROM comet.message_log m
@@ -707,7 +714,7 @@ BEGIN
       END IF;
       n := comet.prune_channel(c, keep_count, keep_age, now_, most - removed);
       removed := removed + n;
-      -- the next possible name; none has a control character
+      -- the next possible name, since names have no control characters
       next_name := CASE WHEN removed >= most THEN c ELSE c || E'\x01' END;
       IF removed >= most OR clock_timestamp() > ends THEN
         RETURN;
@@ -733,8 +740,9 @@ BEGIN
   next_since := upto;
 END $$;
 
--- Remove keys that have expired.  None is kept for longer than a day from now, if
--- the clock has been set back.  Returns how many rows were changed.
+-- Remove keys that have expired.  If the clock was set back, let keys expire in a
+-- day at the latest.  Returns how many rows were removed or changed, whichever
+-- number is larger.
 CREATE FUNCTION comet.tidy(most integer) RETURNS bigint
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE

@@ -1,33 +1,34 @@
 -- SPDX-License-Identifier: Apache-2.0
 -- Version 2 of mod_comet's schema for PostgreSQL: messages that pass, updates of
--- the Mercure protocol, what each channel keeps, and deletions that pages learn
--- of.  Run it as the owner of the schema, then run grants.sql again.
+-- the Mercure protocol, the retention of single channels, and notices of deletions.
+-- Run it as the owner of the schema, then run grants.sql again.
 --
--- Web servers with an older module go on working meanwhile.  What they know as
--- comet.message_log is a view now, without messages that are private or pass.
--- The log itself is comet.log.
+-- Web servers with an older module continue to work meanwhile.  They know the log
+-- as comet.message_log, which is now a view without messages that are private or
+-- pass.  The log itself is comet.log.
 --
 -- A message that passes, such as "Ann is typing", lasts for "keep" seconds:
 --
 --   INSERT INTO comet.message(channel, type, author, body, keep)
 --   VALUES('room/42', 'typing', 'ann', '', 5);
 --
--- It is ordered and pushed like any other.  Once its time is over nobody reads
--- it any more, and no client is told of a gap.  Its row is removed later.
+-- It is ordered and pushed like any other message.  Once its time is over, nobody
+-- can read it any more, and no client is told of a gap.  Its row is removed later.
 --
--- A private message reaches those Mercure subscribers only whose token grants
--- its topic; no other reader, and no search, is shown it:
+-- A private message reaches only Mercure subscribers whose token grants its topic;
+-- no other reader and no search gets it:
 --
 --   INSERT INTO comet.message(channel, body, private)
 --   VALUES('user/7', 'for you', 1);
 --
 -- The column "id" is the id that the publisher gave; "retry" is in milliseconds.
--- "alternates" are more channels that Mercure subscribers find the message by,
--- with a line feed between them; only the web server stores them.
+-- "alternates" lists more channels, separated by line feeds, through which Mercure
+-- subscribers find the message; only the web server stores them.
 --
--- A row of comet.channel_retention says what the channels of a pattern keep:
--- the name of a channel, or a prefix and a star.  The name comes first, then the
--- longest prefix.  CometRetain holds for all other channels.  NULL: no limit.
+-- A row of comet.channel_retention says what the channels of a pattern keep.  The
+-- pattern is the name of a channel, or a prefix and a star.  If several match, the
+-- name counts first, then the longest prefix.  CometRetain applies to all other
+-- channels.  NULL: no limit.
 --
 --   INSERT INTO comet.channel_retention(pattern, keep_count, keep_age)
 --   VALUES('log/*', 1000, 86400), ('log/audit', NULL, NULL);
@@ -43,9 +44,9 @@ ALTER TABLE comet.log
   ADD COLUMN retry integer,
   ADD COLUMN alternates text COLLATE "C",
   ADD COLUMN keep integer,
-  -- when the time of a message that passes is over, by the system clock
+  -- when a message that passes is over, by the system clock
   ADD COLUMN expires bigint;
--- NOT VALID: the rows that are there need not be looked at.
+-- NOT VALID: existing rows need not be checked.
 ALTER TABLE comet.log
   ADD CONSTRAINT "private is 0 or 1" CHECK (private IN (0, 1)) NOT VALID,
   ADD CONSTRAINT "an id is text of 1 to 255 bytes without line ends"
@@ -73,7 +74,7 @@ ALTER TABLE comet.inbox
     CHECK (keep BETWEEN 1 AND 86400),
   ADD COLUMN expires bigint;
 
--- Which messages have a channel as an alternate.
+-- The messages that have a channel among their alternates.
 CREATE TABLE comet.alternate(
   channel text COLLATE "C" NOT NULL,
   message bigint NOT NULL,
@@ -88,7 +89,7 @@ CREATE TABLE comet.setting(
 );
 INSERT INTO comet.setting DEFAULT VALUES;
 
--- ---- What the first version knows of the log --------------------------------
+-- ---- The log as version 1 knows it ------------------------------------------
 
 CREATE VIEW comet.message_log AS
   SELECT id, channel, type, author, body FROM comet.log
@@ -96,8 +97,8 @@ CREATE VIEW comet.message_log AS
 
 -- ---- What applications do ---------------------------------------------------
 
--- If the system clock is set back, the time of a message counts as over once it
--- would last longer than twice its time.
+-- If the system clock was set back, and a message would now last longer than twice
+-- its "keep", it counts as over.
 CREATE OR REPLACE VIEW comet.message(timestamp, channel, type, author, body,
                                      private, id, retry, alternates, keep) AS
   SELECT id, channel, type, author, body, private, event, retry, alternates,
@@ -128,16 +129,16 @@ BEGIN
   RETURN NEW;
 END $$;
 
--- Whether pages are told of the end of a message: CometDeletions is on, and
--- neither does the message pass nor is its channel a sibling channel.
+-- Whether pages are told of a message's deletion: only if CometDeletions is on, the
+-- message does not pass, and its channel is not a sibling channel.
 CREATE FUNCTION comet.is_told(channel text, keep integer) RETURNS boolean
 LANGUAGE sql STABLE AS $$
   SELECT deletions AND keep IS NULL AND strpos('/' || channel, '/@') = 0
     FROM comet.setting
 $$;
 
--- A notice of a deletion passes after a day, for pages that were offline
--- meanwhile.
+-- The notice of a deletion lasts for a day, so that it reaches pages that were
+-- offline meanwhile.
 CREATE OR REPLACE FUNCTION comet.message_delete() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -161,10 +162,11 @@ BEGIN
   RETURN CASE WHEN done THEN OLD END;
 END $$;
 
--- Note every removal that a reader can notice, but once for a transaction: the
--- view deletes row by row.  comet.erasing says up to which timestamp this
--- transaction has noted it.  Nobody reads a message whose time is over, so its
--- removal only keeps its timestamp from being given again.
+-- Note removals that a reader can notice, but only once in a transaction, although
+-- the view deletes row by row.  The setting comet.erasing says up to which
+-- timestamp this transaction has noted them.  Nobody can read a message whose time
+-- is over, so after its removal this only ensures that its timestamp is not given
+-- again.
 CREATE OR REPLACE FUNCTION comet.log_deleted() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -225,8 +227,8 @@ BEGIN
   END IF;
   PERFORM set_config('lock_timeout', wait_ms::text, true);
   LOCK TABLE comet.turn IN EXCLUSIVE MODE;
-  -- while it has the turn, a transaction waits for hardly anything: a row that an
-  -- application's open transaction has changed must not stop all publishers
+  -- while this transaction has the turn, it hardly waits for other locks: a row
+  -- that an application's open transaction has changed must not stop all publishers
   PERFORM set_config('lock_timeout', '50', true);
   SELECT greatest(k.last, (SELECT max(id) FROM comet.log),
                   (extract(epoch FROM clock_timestamp()) * 1000000)::bigint),
@@ -236,8 +238,8 @@ BEGIN
   RETURN CASE WHEN known THEN base ELSE comet.begin_timeline(base) END;
 END $$;
 
--- As comet.append_keyed(), for messages that may pass or be updates of the
--- Mercure protocol, too.  In "keeps" and "retries" 0 stands for none.
+-- Append groups like comet.append_keyed(); the messages may also pass, or be
+-- updates of the Mercure protocol.  In "keeps" and "retries", 0 stands for none.
 CREATE FUNCTION comet.publish(channels text[], types text[], authors text[],
   bodies text[], privates bigint[], events text[], retries bigint[],
   alternates_ text[], keeps bigint[], groups bigint[], key_groups bigint[],
@@ -319,8 +321,8 @@ EXCEPTION WHEN data_exception THEN
   RETURN NULL;
 END $$;
 
--- Remove a message and what has edited it.  Returns how many messages that were.
--- A row that another transaction is about to delete is not waited for.
+-- Remove a message and the messages that have edited it.  Returns how many messages
+-- were removed.  Rows that another transaction is about to delete are skipped.
 CREATE FUNCTION comet.remove_message(name text, wanted bigint,
   wait_ms integer, full_ boolean)
 RETURNS bigint LANGUAGE plpgsql
@@ -413,7 +415,7 @@ BEGIN
   RETURN (SELECT count(*) FROM comet.server);
 END $$;
 
--- Set what the web server's configuration says.
+-- Store what the web server's configuration says.
 CREATE FUNCTION comet.configure(deletions_ boolean) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -442,8 +444,8 @@ BEGIN
   END IF;
 END $$;
 
--- As comet.channels(), with channels that have only messages that pass.
---   all_  also those whose messages are all private
+-- As comet.channels(), but including channels whose messages all pass.
+--   all_  include channels whose messages are all private, too
 CREATE FUNCTION comet.channels_under(prefix text, most bigint, all_ boolean)
 RETURNS SETOF text LANGUAGE plpgsql STABLE SET enable_seqscan = off
 SET enable_bitmapscan = off SET plan_cache_mode = force_generic_plan
@@ -470,9 +472,9 @@ BEGIN
   END LOOP;
 END $$;
 
--- The messages of one channel that are public, with after < id < before: at most
--- "most" of them, the oldest or, backwards, the newest first.  Reading ends early
--- once it has this many bytes of bodies.
+-- The public messages of a channel with after < id < before, but at most "most" of
+-- them: the oldest first or, if backwards, the newest first.  Reading ends early
+-- once the bodies have "most_bytes" bytes.
 CREATE FUNCTION comet.messages_of(name text, after bigint, before bigint,
   most bigint, most_bytes bigint, backwards boolean)
 RETURNS SETOF comet.log
@@ -513,7 +515,7 @@ BEGIN
   END IF;
 END $$;
 
--- Whether names or prefixes match any of a message's alternates.
+-- Whether a name or a prefix matches any of a message's alternates.
 CREATE FUNCTION comet.is_alternate(alternates text, names text[],
   prefixes text[]) RETURNS boolean LANGUAGE sql STABLE AS $$
   SELECT EXISTS (
@@ -522,10 +524,10 @@ CREATE FUNCTION comet.is_alternate(alternates text, names text[],
         OR EXISTS (SELECT FROM unnest(prefixes) p WHERE starts_with(a, p)))
 $$;
 
--- A walk over the log, for a selection of several parts: passes at most
--- "patience" rows.  Without a body the last row says how far it came, if it gave
--- up.
---   all_  also messages that are private, and by their alternates
+-- The same for a selection of several parts, by a walk over the log.  The walk
+-- gives up after "patience" rows; its last row then has no body, and says how far
+-- the walk came.
+--   all_  include private messages, and find messages by their alternates
 CREATE FUNCTION comet.walk_all(names text[], prefixes text[], after bigint,
   before bigint, most bigint, most_bytes bigint, backwards boolean,
   all_ boolean, patience bigint)
@@ -581,9 +583,10 @@ BEGIN
   CLOSE rows_;
 END $$;
 
--- The channels of a selection.
---   all_  those too that are alternates of messages, or have private messages
---         only
+-- The channels of a selection: its names, and the channels under its prefixes that
+-- have messages.
+--   all_  include channels that have only private messages, or that are alternates
+--         of messages
 CREATE FUNCTION comet.selected_all(names text[], prefixes text[], all_ boolean)
 RETURNS SETOF text LANGUAGE sql STABLE AS $$
   SELECT n FROM unnest(names) n
@@ -595,7 +598,8 @@ RETURNS SETOF text LANGUAGE sql STABLE AS $$
    WHERE all_ AND starts_with(a.channel, p)
 $$;
 
--- The same by the index of the channels, where the walk found too little.
+-- The same as comet.walk_all() by the index of the channels, for the part where the
+-- walk gave up.
 CREATE FUNCTION comet.merge_all(names text[], prefixes text[], after bigint,
   before bigint, most bigint, most_bytes bigint, backwards boolean,
   all_ boolean)
@@ -699,7 +703,7 @@ BEGIN
               THEN 1 ELSE 0 END;
 END $$;
 
--- The newest message with an id that its publisher gave; 0: there is none.
+-- The newest message whose publisher gave it this id; 0: there is none.
 CREATE FUNCTION comet.find_event(event_ text) RETURNS bigint
 LANGUAGE plpgsql STABLE SET plan_cache_mode = force_generic_plan
 SET enable_seqscan = off SET jit = off AS $$
@@ -708,7 +712,7 @@ BEGIN
                     WHERE m.event = event_), 0);
 END $$;
 
--- The floors of the channels of a selection that are higher than "above".
+-- The floors of a selection's channels, as far as they are higher than "above".
 CREATE FUNCTION comet.floors_of(names text[], prefixes text[], above bigint)
 RETURNS TABLE(channel text, floor bigint) LANGUAGE sql STABLE AS $$
   SELECT f.channel, f.floor FROM comet.floor f
@@ -734,8 +738,8 @@ CREATE TABLE comet.channel_retention(
     CHECK (keep_age BETWEEN 1 AND 3153600000)
 );
 
--- Counts the changes of the table.  After one, every channel is looked at again,
--- and not only those that get messages.
+-- Counts the changes of comet.channel_retention.  After a change, retention looks
+-- at every channel again, and not only at those that get messages.
 CREATE TABLE comet.retention_changes(
   one boolean PRIMARY KEY DEFAULT true CHECK (one),
   count bigint NOT NULL
@@ -751,7 +755,7 @@ CREATE TRIGGER channel_retention_changed
   AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON comet.channel_retention
   FOR EACH STATEMENT EXECUTE FUNCTION comet.retention_changed();
 
--- The channels that have messages, without those that pass:
+-- The channels that have messages.  Messages that pass do not count.
 --
 --   SELECT channel, messages, to_timestamp(last / 1e6)
 --     FROM comet.channel_info ORDER BY bytes DESC LIMIT 20;
@@ -767,7 +771,7 @@ LANGUAGE sql STABLE AS $$
 $$;
 
 -- Set the rule of a pattern, or remove it.  0: no limit.  If there are already
--- "most" other rules, none is set.  Returns how many rows were changed.
+-- "most" other rules, this sets none.  Returns how many rows were changed.
 CREATE FUNCTION comet.set_rule(pattern_ text, count_ bigint, age_ bigint,
   removes boolean, full_ boolean, most bigint)
 RETURNS bigint LANGUAGE plpgsql
@@ -791,8 +795,8 @@ BEGIN
   RETURN n;
 END $$;
 
--- A rule of comet.channel_retention comes before keep_count and keep_age.  They
--- count and date by messages that last.
+-- A rule of comet.channel_retention that matches replaces keep_count and keep_age.
+-- Messages that pass are not counted, and age does not count back from them.
 CREATE OR REPLACE FUNCTION comet.prune_channel(name text, keep_count bigint,
   keep_age bigint, now_ bigint, most bigint)
 RETURNS bigint LANGUAGE plpgsql AS $$
@@ -836,9 +840,9 @@ BEGIN
   RETURN n;
 END $$;
 
--- One step of retention over the channels that got messages after "since", up to
--- "until_"; since 0: over all, from "name" on.  Returns where the next step goes
--- on; next_since NULL: the round is complete.
+-- Do one step of retention, over the channels that got messages after "since", up
+-- to "until_".  If since is 0, it goes over all channels from "name" on.  Returns
+-- where the next step continues; next_since NULL: the round is complete.
 CREATE OR REPLACE FUNCTION comet.prune(since bigint, until_ bigint, name text,
   keep_count bigint, keep_age bigint, now_ bigint, most bigint,
   OUT removed bigint, OUT next_since bigint, OUT next_name text)
@@ -853,7 +857,7 @@ BEGIN
   removed := 0;
   next_since := since;
   next_name := name;
-  PERFORM set_config('lock_timeout', '50', true); -- 55P03: another time
+  PERFORM set_config('lock_timeout', '50', true); -- 55P03: try again later
   IF since = 0 THEN
     LOOP
       SELECT m.channel INTO c FROM comet.log m
@@ -864,7 +868,7 @@ BEGIN
       END IF;
       n := comet.prune_channel(c, keep_count, keep_age, now_, most - removed);
       removed := removed + n;
-      -- the next possible name; none has a control character
+      -- the next possible name, since names have no control characters
       next_name := CASE WHEN removed >= most THEN c ELSE c || E'\x01' END;
       IF removed >= most OR clock_timestamp() > ends THEN
         RETURN;
@@ -890,10 +894,11 @@ BEGIN
   next_since := upto;
 END $$;
 
--- Remove keys that have expired, and messages whose time is over.  Nobody reads
--- those, so they may gather for a while and be removed together.  No key is kept
--- for longer than a day from now, and no message that passes for longer than two,
--- if the clock has been set back.  Returns how many rows were changed.
+-- Remove keys that have expired, and messages whose time is over.  Nobody can read
+-- such messages, so they gather for a while and are removed together.  If the clock
+-- was set back, let keys expire in a day at the latest, and remove messages that
+-- would pass in more than two days.  Returns how many keys were removed or changed,
+-- or messages removed, whichever number is largest.
 CREATE OR REPLACE FUNCTION comet.tidy(most integer) RETURNS bigint
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE

@@ -1,19 +1,18 @@
 -- SPDX-License-Identifier: Apache-2.0
--- Version 3 of mod_comet's schema for PostgreSQL: presence, that is, who is here.
+-- Version 3 of mod_comet's schema for PostgreSQL: presence, that is, who is online.
 -- Run it as the owner of the schema, then run grants.sql again.
 --
--- The view comet.online has a row for each member of a channel that is connected
--- now, to whichever web server.  Read it, and delete from it to throw a member
--- out:
+-- The view comet.online has a row for each member of a channel who is connected to
+-- any of the web servers now.  Read it, and delete from it to throw a member out:
 --
 --   SELECT member, to_timestamp(since / 1e6) FROM comet.online
 --    WHERE channel = 'room/42';
 --   DELETE FROM comet.online WHERE member = 'mallory';
 --
--- The streams and polls of that member end within a second of the commit.  Its
--- client comes back and is authorised again: take its permission away first.  A
--- program may also insert people who are online by other means; they stay until
--- it deletes them:
+-- The streams and polls of that member end within a second of the commit.  The
+-- member's client then reconnects and is authorised again, so revoke the member's
+-- permission first.  A program may also insert people who are online by other
+-- means; they stay until the program deletes them:
 --
 --   INSERT INTO comet.online(channel, member, info)
 --   VALUES('room/42', 'ann', '{"by": "phone"}');
@@ -21,17 +20,17 @@
 -- Like messages, these changes take effect after the commit, when a web server
 -- takes them out of an inbox.
 --
--- Who comes and goes is published to the sibling channel, room/42/@online:
--- messages of the types join and leave have the member as their author.  Above
--- the limit of CometPresence only the number is published (type count).
+-- Joins and leaves are published to the sibling channel, room/42/@online, as
+-- messages of the types join and leave, with the member as their author.  Above the
+-- limit of CometPresence only the number of members is published (type count).
 
 \set ON_ERROR_STOP on
 BEGIN;
 UPDATE comet.schema SET version = 3;
 
--- The children of all web servers.  A child raises "beat" again and again.  If a
--- beat stays the same for "patience" (in milliseconds), the child has gone, and
--- another one removes it together with its rows.
+-- The children of all web servers.  A child raises its "beat" again and again.  If
+-- the beat stays the same for "patience" milliseconds, the child counts as gone,
+-- and another child removes it together with its rows.
 CREATE TABLE comet.presence_holder(
   id bigint PRIMARY KEY,
   host text NOT NULL,
@@ -42,19 +41,20 @@ CREATE TABLE comet.presence_holder(
   renewed timestamptz NOT NULL DEFAULT clock_timestamp()
 ) WITH (fillfactor = 50);
 
--- One row for each child in which a member is connected, however often it is.
--- What a program inserts into "online" has the holder 0.
+-- One row for each member of a channel and each child that the member is connected
+-- to, by however many clients.  Rows that a program inserts into "online" have the
+-- holder 0.
 CREATE TABLE comet.presence_row(
   channel text COLLATE "C" NOT NULL,
   member text COLLATE "C" NOT NULL,
   holder bigint NOT NULL,
   since bigint NOT NULL,
-  -- JSON that the site's application says about the member, or NULL.
+  -- JSON about the member, from the site's application; or NULL.
   info text,
-  -- 1 just before the row is deleted by way of "online".
+  -- 1 just before the row is deleted because the member is thrown out.
   removed smallint NOT NULL DEFAULT 0,
   PRIMARY KEY (channel, member, holder),
-  -- room for "/@online" within the 255 bytes of a name
+  -- this leaves room for "/@online" within the 255 bytes of a name
   CONSTRAINT "a channel with presence has a name of 1 to 247 bytes"
     CHECK (octet_length(channel) BETWEEN 1 AND 247),
   CONSTRAINT "a channel's name has no control characters"
@@ -92,20 +92,21 @@ CREATE TABLE comet.presence_channel(
 CREATE INDEX presence_channel_changed ON comet.presence_channel(name)
   WHERE changed;
 
--- What is known of everybody who has been in a channel.  A row lasts as long as
--- CometPresenceMemory says; of each member, the newest 10,000 are kept.
+-- What is known about everybody who has been in a channel.  A row lasts as long as
+-- CometPresenceMemory says.  Of each member, only the newest 10,000 rows are kept.
 CREATE TABLE comet.last_seen(
   channel text COLLATE "C" NOT NULL,
   member text COLLATE "C" NOT NULL,
-  -- The timestamp at which the member left last; NULL: never yet.
+  -- The timestamp at which the member last left; NULL: it has not left yet.
   left_at bigint,
-  -- The newest message that the member has read; NULL: it has said of none.
+  -- The newest message that the member has read; NULL: not known.
   read_at bigint,
   PRIMARY KEY (channel, member)
 );
 CREATE INDEX last_seen_by_member ON comet.last_seen(member);
 
--- What programs have changed in "online", and no web server has taken in yet.
+-- Changes that programs have made to "online", and that no web server has carried
+-- out yet.
 CREATE TABLE comet.online_inbox(
   xid xid8 NOT NULL DEFAULT pg_current_xact_id(),
   seq bigint GENERATED ALWAYS AS IDENTITY,
@@ -120,8 +121,8 @@ CREATE VIEW comet.online(channel, member, since, info) AS
   SELECT channel, member, min(since), (array_agg(info ORDER BY since))[1]
     FROM comet.presence_row GROUP BY channel, member;
 
--- Everybody who has ever been in a channel: whether they are online, and how
--- many messages they have not read.
+-- Everybody who has been in a channel and is not forgotten yet: whether they are
+-- online, and how many messages they have not read.
 --
 --   SELECT member, unread FROM comet.member
 --    WHERE channel = 'room/42' AND NOT online;
@@ -155,7 +156,7 @@ CREATE TRIGGER online_change INSTEAD OF INSERT OR DELETE ON comet.online
 
 -- ---- Joins and leaves -------------------------------------------------------
 
--- Publish a message of the server's own.  Returns its timestamp.
+-- Publish a message that the server itself has written.  Returns its timestamp.
 CREATE FUNCTION comet.say(channel_ text, type_ text, author_ text, body_ text)
 RETURNS bigint LANGUAGE plpgsql AS $$
 DECLARE
@@ -176,7 +177,7 @@ CREATE FUNCTION comet.count_of(c comet.presence_channel, members_ bigint,
          || '}'
 $$;
 
--- Members join with their first row.
+-- A member joins when its first row is inserted.
 CREATE FUNCTION comet.presence_join() RETURNS trigger LANGUAGE plpgsql
 SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -207,8 +208,8 @@ CREATE TRIGGER presence_join AFTER INSERT ON comet.presence_row
   REFERENCING NEW TABLE AS came
   FOR EACH STATEMENT EXECUTE FUNCTION comet.presence_join();
 
--- Members leave with their last row.  Other children look for rows of theirs that
--- were removed when they read "removed" in a message.
+-- A member leaves when its last row is deleted.  If a message says "removed", each
+-- child checks which of its own rows were deleted.
 CREATE FUNCTION comet.presence_leave() RETURNS trigger LANGUAGE plpgsql
 SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -282,8 +283,8 @@ END $$;
 CREATE TRIGGER presence_holder_gone BEFORE DELETE ON comet.presence_holder
   FOR EACH ROW EXECUTE FUNCTION comet.presence_holder_gone();
 
--- Up to where a member has read a channel, and how many messages it has not read:
--- the count stops at "most".
+-- Up to which timestamp a member has read a channel, and how many messages it has
+-- not read.  The count stops at "most".
 CREATE FUNCTION comet.unread(channel_ text, member_ text, most bigint,
   OUT read bigint, OUT count bigint)
 LANGUAGE plpgsql STABLE SET plan_cache_mode = force_generic_plan
@@ -301,9 +302,9 @@ END $$;
 -- ---- What the web servers do ------------------------------------------------
 
 -- Raise a child's beat, and make changes.  A member NULL stands for the clients
--- without a name.  Who changes rows has the turn, so no two servers take the same
--- row for a member's first or last one.
--- Returns 0 if the holder is not there, which another child took for dead.
+-- without a name.  Rows are changed only under the turn, so that no two servers
+-- take the same row for a member's first or last one.  Returns 0 if the holder's
+-- row is missing, because another child took this child for dead.
 CREATE FUNCTION comet.online_write(holder_ bigint, host_ text, pid_ bigint,
   patience_ bigint, is_new boolean, channels text[], mosts bigint[],
   members text[], infos text[], sinces bigint[], clients_ bigint[],
@@ -378,8 +379,8 @@ BEGIN
   RETURN 1;
 END $$;
 
--- Remove some rows of a holder that has gone, and the holder with the last of
--- them.  Returns 1 if there are more.
+-- Remove at most "slice" rows of a holder that has gone; after the last of them,
+-- remove the holder.  Returns 1 if there may be more rows.
 CREATE FUNCTION comet.online_sweep(holder_ bigint, slice bigint,
   wait_ms integer, full_ boolean)
 RETURNS bigint LANGUAGE plpgsql
@@ -408,8 +409,8 @@ BEGIN
   RETURN 0;
 END $$;
 
--- Publish the numbers of at most "slice" channels where they have changed.
--- Returns how many there were.
+-- Publish the numbers of members and clients of at most "slice" channels in which
+-- they have changed.  Returns the number of these channels.
 CREATE FUNCTION comet.online_publish(slice bigint, wait_ms integer,
   full_ boolean)
 RETURNS bigint LANGUAGE plpgsql
@@ -434,7 +435,7 @@ BEGIN
   RETURN n;
 END $$;
 
--- Throw a member out.  Returns how many rows that were.
+-- Throw a member out of a channel.  Returns how many rows were deleted.
 CREATE FUNCTION comet.remove_member(channel_ text, member_ text,
   wait_ms integer, full_ boolean)
 RETURNS bigint LANGUAGE plpgsql
@@ -452,8 +453,8 @@ BEGIN
   RETURN n;
 END $$;
 
--- Make the changes that programs have committed.  The caller is the one that
--- moves messages.  Returns how many there were.
+-- Carry out the changes that programs have committed to "online".  Only
+-- comet.move() calls this.  Returns how many changes there were.
 CREATE FUNCTION comet.move_online(low xid8, most integer, wait_ms integer)
 RETURNS bigint LANGUAGE plpgsql
 SET enable_seqscan = off SET enable_bitmapscan = off AS $$
@@ -554,11 +555,11 @@ BEGIN
   moved := greatest(moved, changes);
 END $$;
 
--- Forget members whose last sign of life is older than "oldest", and who are not
--- here, and of members with more than "most" rows the oldest of these.  One call
--- looks at a slice of the table: all rows of the members after "after", up to the
--- member of the last of "slice" rows.  Returns how many rows were removed, and
--- the member to go on behind; NULL: this was the last slice.
+-- Forget members who are not online and whose last sign of life is older than
+-- "oldest".  If a member has more than "most" rows, also forget the oldest of them.
+-- One call looks at a slice of the table: about "slice" rows, which are all rows of
+-- the members that follow the member "after".  Returns how many rows were removed,
+-- and the member after which the next slice begins; NULL: this was the last slice.
 CREATE FUNCTION comet.online_forget(oldest bigint, slice bigint, most bigint,
   after text, OUT removed bigint, OUT next_after text)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
@@ -601,12 +602,12 @@ BEGIN
     removed := greatest(removed, more);
   END IF;
   IF removed >= slice THEN
-    next_after := after;    -- the slice may have more of them
+    next_after := after;    -- the slice may have more rows to remove
   END IF;
 END $$;
 
--- A web server without presence removes what those with it have left, since
--- there may be no other one any more that does.
+-- Remove the rows that web servers with presence have left behind.  Web servers
+-- without presence call this, since perhaps no server with presence runs any more.
 CREATE FUNCTION comet.online_abandon(wait_ms integer)
 RETURNS void LANGUAGE plpgsql
 SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$

@@ -5,11 +5,12 @@
 --
 --   comet_httpd     the web servers: they read, and call functions; they write
 --                   no table themselves
---   comet_insert    may publish: INSERT INTO comet.message; and say who is
---                   online by other means: INSERT INTO comet.online
---   comet_select    may read these views, comet.member and comet.channel_info
---   comet_moderate  may read, delete messages, throw members out, and set what
---                   single channels keep
+--   comet_insert    may publish (INSERT INTO comet.message), and add people who
+--                   are online by other means (INSERT INTO comet.online)
+--   comet_select    may read comet.message, comet.online, comet.member,
+--                   comet.channel_info and comet.channel_retention
+--   comet_moderate  may also delete messages, throw members out, and set the
+--                   retention of single channels
 
 \set ON_ERROR_STOP on
 CREATE ROLE comet_httpd LOGIN;

@@ -178,8 +178,8 @@ def test_810_04_a_database_that_is_not_ready(make_server, cluster):
 
 
 WRONG = {
-    "host=h dbname=d password=secret": "write no password",
-    "//u:secret@h/d": "write no password",
+    "host=h dbname=d password=secret": "do not write a password",
+    "//u:secret@h/d": "do not write a password",
     "nonsense": "service=comet",
     "service=comet colour=red": "colour",
 }

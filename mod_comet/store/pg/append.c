@@ -44,8 +44,7 @@ static comet_text_t type_of(const comet_message_t *message)
     return message->type;
 }
 
-/* An optional text of a message, for a column that is NULL where there is
- * none. */
+/* An optional text of a message, as a column has it: NULL if it is empty. */
 static comet_text_t or_null(comet_text_t text)
 {
     return text.length ? text : (comet_text_t){ NULL, 0 };
@@ -100,7 +99,8 @@ static int keep_of(const comet_message_t *message)
     return message->keep_sec;
 }
 
-/* @param column  NULL: the number of the message's group, from 1 on */
+/* Add an array with a number for each message.
+ * @param column  NULL: add the number of the message's group, from 1 on */
 static void add_numbers(comet_pg_args_t *args,
                         comet_store_group_t *const *groups, apr_size_t count,
                         int (*column)(const comet_message_t *message))
@@ -219,9 +219,10 @@ static comet_timestamp_t number(comet_store_group_t *group,
     return first;
 }
 
-/* If no answer came, the append may have been stored.  The same holds if the
- * server stopped waiting for its standby, for which it only sends a warning.
- * What was cancelled before its commit was not stored, and may be tried again. */
+/* Find the status of an append.  If no answer came, it may have been stored.
+ * The same holds if the server sent a warning because it stopped waiting for
+ * its standby.  If it was cancelled before its commit, it was not stored and
+ * may be tried again. */
 static apr_status_t judge(comet_pg_t *pg, apr_status_t status)
 {
     if (status == COMET_ECOSTLY) {
@@ -368,7 +369,7 @@ static apr_status_t remove_message(comet_pg_t *pg,
     return status;
 }
 
-/* Whether a group has no messages, but something that a moderator changes. */
+/* Whether a group is a moderator's change, and has no messages. */
 static int is_change(const comet_store_group_t *group)
 {
     return group->removal.channel.data || group->rule.pattern.data;
@@ -388,9 +389,9 @@ static apr_status_t change_for(comet_pg_t *pg, comet_store_group_t *group)
     return judge(pg, status);
 }
 
-/* Append each group in a transaction of its own, because one of them was refused,
- * or two have the same key.  After the first failure that is not a refusal, the
- * remaining groups are not tried.
+/* Append each group in a transaction of its own, because one of them was
+ * refused, or two have the same key.  After the first failure that is not a
+ * refusal, the remaining groups are not tried.
  * @return COMET_ELOCKED: nothing was stored */
 static apr_status_t append_apart(comet_pg_t *pg,
                                  comet_store_group_t *const *groups,
@@ -424,7 +425,7 @@ static apr_status_t append_messages(comet_pg_t *pg,
     return status == COMET_EINVALID ? append_apart(pg, groups, count) : status;
 }
 
-/* How many groups of messages follow one another. */
+/* How many groups have messages before the first change. */
 static apr_size_t count_run(comet_store_group_t *const *groups,
                             apr_size_t count)
 {
@@ -447,9 +448,10 @@ static void append_run(comet_pg_t *pg, comet_store_group_t *const *groups,
     }
 }
 
-/* Append messages and make changes, in their order.  A change that has to wait
- * for a transaction of an application is left for later, and so is everything
- * after the connection was lost: COMET_ELOCKED is its result. */
+/* Append messages and make changes, in their order.  The result is
+ * COMET_ELOCKED for a change that would have to wait for an application's
+ * transaction, and for all groups after the connection was lost: they may be
+ * tried again. */
 static void append_and_change(comet_pg_t *pg,
                               comet_store_group_t *const *groups,
                               apr_size_t count)

@@ -210,10 +210,12 @@ static apr_status_t fail_strange(comet_pg_t *pg)
 {
     pg->lost = 1;
     return comet_pg_fail(pg, APR_ECONNRESET,
-                         "the server's answer is not one to the question");
+                         "the server sent an answer of a kind that was not "
+                         "asked for");
 }
 
-/* Wait for the answer to what was sent.  @a last becomes its last result. */
+/* Wait for the answer to what was sent.
+ * @param last  OUT: its last result */
 static apr_status_t take(comet_pg_t *pg, apr_time_t deadline, PGresult **last)
 {
     apr_status_t status = flush(pg, deadline);
@@ -238,7 +240,8 @@ static apr_status_t take(comet_pg_t *pg, apr_time_t deadline, PGresult **last)
         if (comet_pg_is_strange(result)) {
             status = fail_strange(pg);
         }
-        /* of several statements, the first error and the last result count */
+        /* of several statements' results, the first error counts; without an
+         * error, the last result does */
         if (*last && PQresultStatus(*last) == PGRES_FATAL_ERROR) {
             PQclear(result);
         }
@@ -406,7 +409,7 @@ apr_status_t comet_pg_begin(comet_store_t *store, comet_store_state_t *state)
     return status;
 }
 
-/* Do not wait for the answer: the next call takes it first. */
+/* This does not wait for the answer: the next call reads it first. */
 void comet_pg_end(comet_store_t *store)
 {
     comet_pg_t *pg = (comet_pg_t *)store;

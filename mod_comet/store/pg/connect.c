@@ -14,14 +14,14 @@ static _Thread_local char open_error[400];
 #define HOST_USEC APR_INT64_C(2000000)
 /* How often a wait for the name server checks whether the thread must stop. */
 #define SLICE_USEC 50000
-/* How often what the server sends without being asked is read, before it is
- * taken for a flood. */
+/* How many times in a row to read what the server sends without being asked.
+ * More than that counts as a flood. */
 #define UNASKED_MOST 64
 
-/* What a server says besides its answers goes nowhere, but for one warning:
- * that a commit was not waited for until the standby had it.  Only the name of
- * the source file tells it from other warnings, such as those of a trigger,
- * since servers say the text in many languages. */
+/* Ignore the server's notices, except one warning: that the server stopped
+ * waiting for a standby to confirm a commit.  Servers translate its text.  So
+ * only the name of its source file tells it from other warnings, such as a
+ * trigger's. */
 static void take_notice(void *baton, const PGresult *result)
 {
     const char *severity =
@@ -34,8 +34,8 @@ static void take_notice(void *baton, const PGresult *result)
     }
 }
 
-/* Wait until a connection is begun, which may take as long as the name server
- * does. */
+/* Wait until a connection is begun.  That takes as long as the name server
+ * takes to answer. */
 static apr_status_t begin(comet_pg_t *pg, unsigned host, apr_time_t deadline)
 {
     comet_pg_attempt_t *attempt =
@@ -58,8 +58,8 @@ static apr_status_t begin(comet_pg_t *pg, unsigned host, apr_time_t deadline)
                : comet_pg_fail(pg, APR_ENOMEM, "no memory for a connection");
 }
 
-/* Wait for a connection that is being made, by a deadline of ours: libpq's
- * connect_timeout does not count here. */
+/* Wait until a connection is made, up to a deadline of this module: libpq's
+ * connect_timeout has no effect here. */
 static apr_status_t await_connection(comet_pg_t *pg, apr_time_t deadline)
 {
     PostgresPollingStatusType wants = PGRES_POLLING_WRITING;
@@ -100,8 +100,8 @@ static apr_status_t dial_host(comet_pg_t *pg, unsigned host,
     return status == APR_SUCCESS ? await_connection(pg, deadline) : status;
 }
 
-/* Connect to one host.  If a pooler (PgBouncer) refuses the parameter `options`,
- * connect without it. */
+/* Connect to one host.  If a pooler (PgBouncer) refuses the parameter
+ * `options`, connect without it. */
 static apr_status_t dial_any(comet_pg_t *pg, unsigned host,
                              apr_interval_time_t limit)
 {
@@ -116,8 +116,8 @@ static apr_status_t dial_any(comet_pg_t *pg, unsigned host,
     return status;
 }
 
-/* Connect to the first host that lets us in.  Begin with the one that did so
- * last. */
+/* Connect to the first host that lets this module in.  Begin with the host that
+ * did so the last time. */
 static apr_status_t dial(comet_pg_t *pg)
 {
     comet_pg_place_t *place = (comet_pg_place_t *)pg->config->place.own;
@@ -159,8 +159,8 @@ static apr_status_t fail_old(comet_pg_t *pg, apr_int64_t version)
     return comet_pg_fail(pg, COMET_ENOTDB, text);
 }
 
-/* Check that the schema is there, and that its version is one that this module
- * knows. */
+/* Check that the schema exists and is not older than this module, and that the
+ * database has the encoding UTF8. */
 static apr_status_t check_schema(comet_pg_t *pg)
 {
     PGresult *result;
@@ -180,15 +180,15 @@ static apr_status_t check_schema(comet_pg_t *pg)
     }
     else if (!comet_pg_int(result, 0, 1)) {
         status = comet_pg_fail(pg, COMET_ENOTDB,
-                               "the database has another encoding than UTF8: "
-                               "make one with createdb -E UTF8 -T template0");
+                               "the database's encoding is not UTF8: create a "
+                               "database with createdb -E UTF8 -T template0");
     }
     PQclear(result);
     return status;
 }
 
-/* Tell the database which of its triggers this server's configuration wants:
- * those that report deleted messages (CometDeletions), or none. */
+/* Tell the database whether this server's configuration has deleted messages
+ * reported (CometDeletions). */
 static apr_status_t configure(comet_pg_t *pg)
 {
     comet_pg_args_t args = { .count = 0 };
@@ -207,14 +207,14 @@ static apr_status_t check(comet_pg_t *pg)
                : status;
 }
 
-/* A host that lets us in and then does not answer, or is a standby, is not tried
- * first the next time. */
+/* Connect, and check the database.  If a host lets this module in but does not
+ * answer, or is a standby, the next attempt begins with the next host. */
 static apr_status_t connect_to(comet_pg_t *pg)
 {
     comet_pg_place_t *place = (comet_pg_place_t *)pg->config->place.own;
     apr_status_t status = dial(pg);
 
-    pg->look_all_at = 0; /* another server counts its transactions otherwise */
+    pg->look_all_at = 0; /* another server has other transaction numbers */
     if (status == APR_SUCCESS) {
         PQsetNoticeReceiver(pg->connection, take_notice, pg);
         status = check(pg);
@@ -276,8 +276,8 @@ const char *comet_pg_error(const comet_store_t *store)
     return store ? ((const comet_pg_t *)store)->error : open_error;
 }
 
-/* Look at the socket: the server closes it when the server stops or ends this
- * session. */
+/* This looks at the socket: a server that stops, or ends this session, closes
+ * it. */
 int comet_pg_is_usable(comet_store_t *store, apr_interval_time_t within)
 {
     comet_pg_t *pg = (comet_pg_t *)store;
@@ -295,7 +295,7 @@ int comet_pg_is_usable(comet_store_t *store, apr_interval_time_t within)
         }
         else if (++unasked > UNASKED_MOST) {
             pg->lost = 1;
-            comet_pg_fail(pg, 0, "the server sends what nobody has asked for");
+            comet_pg_fail(pg, 0, "the server keeps sending unrequested data");
         }
     }
     return !pg->lost;

@@ -2,15 +2,16 @@
 /*
  * Begin a connection to one of the hosts that CometStore names.
  *
- * libpq tries the hosts itself, but it leaves a host that accepts a connection
- * and then says nothing only when its caller gives up, and begins with the same
- * host the next time.  So this module names one host at a time.
+ * libpq can try several hosts itself.  But if a host accepts a connection and
+ * then says nothing, libpq leaves it only when its caller gives up, and begins
+ * with the same host the next time.  So this module gives libpq one host at a
+ * time.
  *
- * libpq finds a host's address by getaddrinfo(), which takes no deadline: a name
- * server that does not answer holds the calling thread for up to half a minute.
- * So for a host that has a name, a thread begins the connection.  The caller
- * waits for that thread as long as it wants to.  A thread that nobody waits for
- * any more closes the connection and ends.
+ * libpq finds a host's address by getaddrinfo(), which takes no deadline: if
+ * the name server does not answer, the calling thread waits for up to half a
+ * minute.  So if a host is given by name, a thread of its own begins the
+ * connection, and the caller waits for that thread only as long as it wants to.
+ * If the caller gives up, the thread closes the connection and ends.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
@@ -27,14 +28,15 @@
 #define RESOLVERS_MOST 16
 
 /*
- * Settings for what CometStore does not set.  Each side gives the other up
- * within seconds if the other vanishes, and no statement and no open
- * transaction lasts long.  Functions of the schema that need it switch jit off
- * themselves; this switches it off for all other statements.
+ * Settings that apply unless CometStore sets them.  If either side vanishes,
+ * the other one gives up within seconds.  No statement and no open transaction
+ * lasts long.  Functions of the schema switch jit off themselves where they
+ * must; this switches it off for all other statements.
  *
- * The server itself must give up a host that has vanished, since a session of
- * that host may have the turn.  Keepalives find that out only while nothing is
- * under way to the host, and tcp_user_timeout while something is.
+ * The database server must give up on a web server that has vanished, since a
+ * session of that web server may have the turn.  Keepalives detect this only
+ * while no data is under way to the web server, and tcp_user_timeout only while
+ * some is.
  *
  * A statement waits for a lock for less time than this module waits for its
  * answer.  Otherwise each attempt to read would leave a session behind that
@@ -57,7 +59,7 @@ static const char options[] =
     " -c idle_in_transaction_session_timeout=10s -c jit=off"
     " -c default_transaction_isolation=read\\ committed";
 
-/* What PQconnectStartParams() gets. */
+/* The parameters of PQconnectStartParams(). */
 typedef struct parameters_t {
     const char *keywords[DEFAULTS + 8], *values[DEFAULTS + 8];
     int count;
@@ -86,7 +88,8 @@ static void add(parameters_t *parameters, const char *keyword,
     parameters->values[parameters->count] = NULL;
 }
 
-/* libpq takes the last value of a keyword, and expands dbname. */
+/* If a keyword is repeated, libpq takes its last value.  libpq also expands
+ * dbname, which is the connection string here. */
 static void add_place(parameters_t *parameters, const comet_pg_place_t *place)
 {
     size_t i;
@@ -133,8 +136,8 @@ static const char *value_of(const PQconninfoOption *option, const char *keyword)
     return option->keyword && option->val && *option->val ? option->val : NULL;
 }
 
-/* Only libpq knows what a service file and the environment say.  With an sslmode
- * that does not exist it reads them, and then connects to nothing. */
+/* Only libpq knows what a service file and the environment say.  An sslmode
+ * that does not exist makes libpq read them without connecting. */
 static hosts_t find_hosts(const comet_pg_place_t *place)
 {
     parameters_t parameters = { .count = 0 };
@@ -166,7 +169,7 @@ unsigned comet_pg_count_hosts(const comet_pg_place_t *place)
     return hosts.count;
 }
 
-/* Whether libpq must ask for the address of a host. */
+/* Whether libpq must look up the address of a host. */
 static int has_name(const char *host)
 {
     struct in6_addr address;
@@ -184,7 +187,7 @@ struct comet_pg_attempt_t {
     const comet_pg_place_t *place;
     int has_others; /* CometStore names several hosts */
     item_t host, hostaddr, port;
-    PGconn *connection; /* of the thread while RUNNING */
+    PGconn *connection; /* [the thread while RUNNING] */
     sem_t done;
     atomic_int state; /* [atomic] */
 };
@@ -227,7 +230,7 @@ static void *run(void *baton)
     start(attempt);
     atomic_fetch_sub(&resolvers, 1);
     if (atomic_compare_exchange_strong(&attempt->state, &running, DONE)) {
-        sem_post(&attempt->done); /* from here on it is its caller's */
+        sem_post(&attempt->done); /* from here on the caller owns the attempt */
     }
     else {
         PQfinish(attempt->connection);
@@ -266,7 +269,7 @@ comet_pg_attempt_t *comet_pg_attempt_create(const comet_pg_place_t *place,
     attempt->hostaddr = find_item(hosts.hostaddr, host);
     attempt->port = find_item(
         hosts.port, hosts.port && count_items(hosts.port) > 1 ? host : 0);
-    /* libpq passes over an empty value: it would take the whole list */
+    /* libpq ignores an empty value, and would take the whole list instead */
     attempt->has_others = hosts.count > 1
                           && (attempt->host.text[0]
                               || (!hosts.host && attempt->hostaddr.text[0]));
@@ -287,8 +290,8 @@ comet_pg_attempt_t *comet_pg_attempt_create(const comet_pg_place_t *place,
 int comet_pg_attempt_take(comet_pg_attempt_t *attempt,
                           apr_interval_time_t limit, PGconn **connection)
 {
-    /* the state is read because ThreadSanitizer understands this atomic, but
-     * not sem_clockwait() */
+    /* ThreadSanitizer does not understand sem_clockwait(), but it understands
+     * that this reads an atomic variable */
     if (!comet_semaphore_wait(&attempt->done, comet_monotonic() + limit)
         || atomic_load(&attempt->state) != DONE) {
         return 0;
@@ -306,7 +309,7 @@ void comet_pg_attempt_abandon(comet_pg_attempt_t *attempt)
         && !atomic_compare_exchange_strong(&attempt->state, &running,
                                            ABANDONED)) {
         while (sem_wait(&attempt->done) != 0) {
-            /* the thread has finished, and is about to say so */
+            /* the thread is done, and is about to post the semaphore */
         }
         PQfinish(attempt->connection);
         free_attempt(attempt);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* PostgreSQL as a comet_engine_t: the calls of store/store.h for this
- * folder. */
+/* PostgreSQL as a comet_engine_t: maps the calls of store/store.h to the
+ * functions of this folder. */
 #include "store/pg/engine.h"
 
 #include <stdio.h>

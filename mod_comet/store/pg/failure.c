@@ -25,12 +25,12 @@ static const struct {
     { "P0001", COMET_EINVALID, 0 }, /* a trigger has refused a row */
     { "42501", APR_EACCES, 0 },
     { "28", APR_EACCES, 1 },
-    { "3F000", COMET_ENOTDB, 0 }, /* no schema, table or function */
-    { "42P01", COMET_ENOTDB, 0 },
-    { "42883", COMET_ENOTDB, 0 },
+    { "3F000", COMET_ENOTDB, 0 }, /* there is no such schema, */
+    { "42P01", COMET_ENOTDB, 0 }, /* no such table, */
+    { "42883", COMET_ENOTDB, 0 }, /* no such function */
     { "57014", COMET_ECOSTLY, 0 }, /* statement_timeout */
     { "CM001", APR_ENOENT, 0 }, /* the index of words is being filled */
-    { "57", APR_ECONNRESET, 1 }, /* the server ends */
+    { "57", APR_ECONNRESET, 1 }, /* the server is shutting down */
     { "08", APR_ECONNRESET, 1 },
     { "", APR_EGENERAL, 0 },
 };
@@ -51,7 +51,7 @@ static const char *remedy(apr_status_t status)
                "-f 002_messages.sql -f 003_presence.sql -f grants.sql (in "
                "share/mod_comet/sql/postgresql) in this database";
     case APR_EACCES:
-        return "; let this user in by pg_hba.conf, and run psql -f grants.sql "
+        return "; allow this user in pg_hba.conf, and run psql -f grants.sql "
                "(in share/mod_comet/sql/postgresql) as the schema's owner";
     case COMET_EREADONLY:
         return "; name all servers in host=, and add "
@@ -63,7 +63,7 @@ static const char *remedy(apr_status_t status)
     }
 }
 
-/* Whether the error has ended the session, too. */
+/* Whether the error has also ended the session. */
 static int is_fatal(const PGresult *result)
 {
     const char *severity =
@@ -111,7 +111,8 @@ apr_status_t comet_pg_fail_connection(comet_pg_t *pg)
     return APR_ECONNRESET;
 }
 
-/* libpq has no SQLSTATE for a connection that was never made. */
+/* libpq has no SQLSTATE for a connection that was never made, so this looks at
+ * the text. */
 apr_status_t comet_pg_advise_connecting(comet_pg_t *pg)
 {
     int is_denied = PQconnectionUsedPassword(pg->connection)

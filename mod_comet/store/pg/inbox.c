@@ -13,10 +13,10 @@
  * may have skipped rows that another session had locked. */
 #define LOOK_ALL_USEC APR_INT64_C(5000000)
 
-/* Of several web servers each looks into the inbox less often: all together look
- * as often as SHARE servers that are called every INBOX_USEC.  They do not look
- * in turn, so SHARE is more than one: it is very unlikely that nobody looks for
- * five times as long. */
+/* If there are several web servers, each looks into the inbox less often.
+ * Together they look about SHARE times per INBOX_USEC.  SHARE is more than one
+ * because they do not take turns: it is then very unlikely that no server looks
+ * for five times INBOX_USEC. */
 #define INBOX_USEC 10000
 #define SHARE 3
 
@@ -43,7 +43,8 @@ static apr_status_t attend(comet_pg_t *pg)
     return status;
 }
 
-/* Once in a while prepare to look at the whole inbox. */
+/* Prepare a look: connect if the connection is lost.  Every LOOK_ALL_USEC, also
+ * count the web servers, and let the look read the whole inbox. */
 static apr_status_t begin_look(comet_pg_t *pg, apr_time_t now)
 {
     apr_status_t status = comet_pg_connect_again(pg);
@@ -56,8 +57,9 @@ static apr_status_t begin_look(comet_pg_t *pg, apr_time_t now)
     return status == COMET_ELOCKED ? APR_SUCCESS : status;
 }
 
-/* Set when to look again: up to a quarter earlier or later, so that not all
- * servers look at the same moment.  The caller itself rests for INBOX_USEC. */
+/* Set when to look again.  The pause varies by up to a quarter, so that the
+ * servers do not all look at the same moment.  The caller itself pauses for
+ * INBOX_USEC. */
 static void note_look(comet_pg_t *pg, int more)
 {
     apr_time_t now = comet_monotonic();

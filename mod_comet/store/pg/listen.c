@@ -8,10 +8,11 @@
  * is ready.
  *
  * Through a pooler LISTEN succeeds, but between two statements no notification
- * arrives.  So the watch sends itself a NOTIFY.  It comes back in any case, and
- * names the process that has sent it.  If that is the process which the
- * connection leads to, there is no pooler in between, and LISTEN works.  Until
- * that is known, and behind a pooler, the store is looked at every 20 ms.
+ * arrives.  So the watch sends itself a NOTIFY.  The notification comes back in
+ * any case, and names the server process that sent it.  If that is the process
+ * that libpq is connected to, there is no pooler in between, and LISTEN works.
+ * Until this is known, and behind a pooler, the watch asks for a look every
+ * 20 ms.
  */
 #include "store/pg/pg.h"
 
@@ -47,7 +48,8 @@ typedef struct listen_t {
     apr_interval_time_t back_off;
 } listen_t;
 
-/* After a connection that was never made, the next host has its turn. */
+/* Close the connection, and set when to try again.  If the connection was never
+ * made, the next attempt goes to the next host. */
 static void go_down(listen_t *listen, apr_time_t now)
 {
     comet_pg_attempt_abandon(listen->attempt);
@@ -63,8 +65,8 @@ static void go_down(listen_t *listen, apr_time_t now)
     listen->again_at = now + listen->back_off;
 }
 
-/* Let epoll wait for the socket.  libpq may have opened another one since the
- * last call. */
+/* Let epoll wait for the socket.  libpq may have opened another socket since
+ * the last call. */
 static void await(const listen_t *listen, int writes)
 {
     int fd = PQsocket(listen->connection);
@@ -120,7 +122,7 @@ static void continue_connecting(listen_t *listen, apr_time_t now)
         listen->back_off = BACK_OFF_MIN_USEC / 2;
         PQsetnonblocking(listen->connection, 1);
         send_on(listen, "LISTEN comet; NOTIFY comet", now);
-        listen->hint_at = now; /* look once for what was missed meanwhile */
+        listen->hint_at = now; /* hints were missed meanwhile: look once */
         break;
     case PGRES_POLLING_READING:
         await(listen, 0);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Who is here: the functions and tables of sql/postgresql/003_presence.sql. */
+/* Presence: calls the functions, and reads the tables, of
+ * sql/postgresql/003_presence.sql. */
 #include "store/pg/pg.h"
 
 #include <stdio.h>
@@ -14,9 +15,9 @@ static comet_pg_t *own(comet_store_t *store)
     return (comet_pg_t *)store;
 }
 
-/* Call a function that returns one number, and whose last arguments are how long
- * to wait for the turn, and CometSync.
- * @param number  OUT */
+/* Call a function that returns one number.  Its last two arguments, which are
+ * added here, are how long to wait for the turn, and CometSync.
+ * @param number  OUT: the result; 0 after a failure */
 static apr_status_t change(comet_store_t *store, const char *sql,
                            comet_pg_args_t *args, apr_int64_t *number)
 {
@@ -190,7 +191,8 @@ static apr_status_t holders(comet_store_t *store,
     return APR_SUCCESS;
 }
 
-/* Hand over rows of channel, member, since and perhaps info. */
+/* Hand over the rows of a result, whose columns are channel, member, since and
+ * perhaps info. */
 static void hand_over(const PGresult *result, comet_online_member_cb *callback,
                       void *baton)
 {
@@ -210,7 +212,7 @@ static void hand_over(const PGresult *result, comet_online_member_cb *callback,
     }
 }
 
-/* The holder and its rows are read by one statement, so in one view. */
+/* One statement reads the holder and its rows, so both are of the same view. */
 static apr_status_t rows(comet_store_t *store, apr_int64_t holder,
                          comet_online_member_cb *callback, void *baton)
 {
@@ -318,7 +320,8 @@ static apr_status_t unread(comet_store_t *store, comet_text_t channel,
 /* How often to look for members whose CometPresenceMemory has run out. */
 #define FORGET_USEC apr_time_from_sec(3600)
 
-/* Go on behind a slice, or an hour later at the table's start. */
+/* Note where the next slice begins.  After the last slice, the next one is the
+ * first of the table again, an hour later. */
 static void note_slice(comet_pg_t *pg, const PGresult *result, int *more)
 {
     comet_text_t after = comet_pg_text(result, 0, 1);
@@ -333,9 +336,9 @@ static void note_slice(comet_pg_t *pg, const PGresult *result, int *more)
     pg->forget_at = comet_monotonic() + FORGET_USEC;
 }
 
-/* Look at a slice of the members.  Age counts back from the newest message, or
- * from now if that is dated into the future, so that a wrong clock forgets
- * nobody. */
+/* Forget members in one slice of the table.  Age counts back from the newest
+ * message, or from now if that message is dated in the future.  So a wrong
+ * clock does not make the database forget anybody. */
 static apr_status_t forget(comet_pg_t *pg, int *more)
 {
     comet_pg_args_t args = { .count = 0 };

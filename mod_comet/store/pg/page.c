@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Pages: of a history, and of what a search finds. */
+/* Read pages of a history, and pages of a search's results. */
 #include "store/pg/pg.h"
 
 #include <stdlib.h>
@@ -17,7 +17,8 @@ typedef struct page_t {
     int full;
 } page_t;
 
-/* Add the messages of an answer, as long as their bodies fit into a batch.
+/* Add the messages of an answer to a page, until their bodies would fill a
+ * batch.
  * @param bytes  set to the length of all bodies in the answer */
 static apr_status_t add_to_page(comet_pg_t *pg,
                                 const comet_pg_question_t *question,
@@ -108,8 +109,8 @@ apr_status_t comet_pg_page(comet_store_t *store,
     return read_page((comet_pg_t *)store, &question, limit, callback, baton);
 }
 
-/* The server has the index, and one statement answers a whole search, so a page
- * is always complete. */
+/* The database server has the index and searches all of it, so a page is always
+ * complete. */
 apr_status_t comet_pg_search(comet_store_t *store,
                              const comet_selection_t *selection,
                              comet_text_t words, comet_timestamp_t after,

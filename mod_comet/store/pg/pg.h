@@ -15,9 +15,9 @@
  * inbox.c    publishes what other programs have left in the inbox
  * upkeep.c   retention, keys, the index of words
  * online.c   presence
- * rules.c    what single channels keep
+ * rules.c    the retention of single channels
  * listen.c   hints between the web servers
- * place.c    CometStore's argument
+ * place.c    reads and checks CometStore's argument
  *
  * No call waits for the server longer than its deadline.  Each write is one
  * statement, so no transaction stays open while this process does something
@@ -40,15 +40,15 @@
 
 /** place->own of this engine. */
 typedef struct comet_pg_place_t {
-    const char *conninfo; /* as CometStore has it: keywords or a URI */
+    const char *conninfo; /* from CometStore: keywords or a URI */
     int has_options; /* `conninfo` has the keyword `options` */
     /** [atomic] A pooler before the server refuses the parameter `options`. */
     atomic_int refuses_options;
-    /** [atomic] The host to begin with, counted from 0 on and perhaps beyond
-     * their number: the last one that could be used. */
+    /** [atomic] The host to try first: the last one that worked.  It is counted
+     * from 0 on, and may exceed the number of hosts. */
     atomic_uint good_host;
-    /** [the thread that looks into the inbox] This server's number among those
-     * that do; 0: none yet. */
+    /** [the thread that looks into the inbox] A random number that stands for
+     * this web server in the table comet.server; 0: not chosen yet. */
     apr_int64_t server;
 } comet_pg_place_t;
 
@@ -61,14 +61,15 @@ typedef struct comet_pg_t {
     PGconn *connection;
     int draining; /* a statement's result has not been read yet */
     int lost; /* the connection cannot be used any more */
-    int warned; /* since the last call began, the server has warned that it
-                 * does not wait for its standby */
+    int warned; /* the server has warned, since the last call began, that a
+                 * commit may not have reached its standby */
     comet_budget_t budget; /* the budget of reading (comet_store_limit()) */
     apr_time_t reading_until; /* by comet_monotonic(); 0: no limit */
-    /* retention: whether a round is under way, and its bounds; `until` is where
-     * the last round ended */
-    int pruning;
-    comet_timestamp_t since, until;
+    /* retention */
+    int pruning; /* a round is under way */
+    comet_timestamp_t since; /* where its next step begins; 0: the round covers
+                              * all channels, and continues with `name` */
+    comet_timestamp_t until; /* where the round ends */
     apr_int64_t rule_changes; /* the number of changes to channel_retention when
                                * the last round began */
     char name[COMET_CHANNEL_MAX_BYTES + 2];
@@ -78,9 +79,9 @@ typedef struct comet_pg_t {
     apr_time_t look_all_at;
     apr_time_t look_at; /* when to look into the inbox again */
     apr_interval_time_t rest; /* how long not to look after a look */
-    /* when to look for members to forget, and behind which member */
-    apr_time_t forget_at;
-    char forget_after[COMET_CHANNEL_MAX_BYTES + 2];
+    apr_time_t forget_at; /* when to look for members to forget */
+    char forget_after[COMET_CHANNEL_MAX_BYTES + 2]; /* the member after which
+                                                     * that look begins */
     char error[400];
 } comet_pg_t;
 
@@ -101,32 +102,34 @@ apr_status_t comet_pg_connect_again(comet_pg_t *pg);
 /** A connection that is being begun. */
 typedef struct comet_pg_attempt_t comet_pg_attempt_t;
 
-/** How many hosts CometStore names, itself or by a service file. */
+/** How many hosts CometStore names, directly or through a service file. */
 unsigned comet_pg_count_hosts(const comet_pg_place_t *place);
 
 /**
  * Begin to connect to a host, with this module's settings.  The call does not
  * wait for the name server.
- * @param host  the number of the host, from 0 on; a larger number than there are
- *              begins with the first one again
- * @return for comet_pg_attempt_take() or comet_pg_attempt_abandon(); NULL: no
- *         memory or thread is left, or too many attempts wait for the name
- *         server
+ * @param host  the number of the host, from 0 on; after the last host, the
+ *              numbers continue with the first one
+ * @return the attempt, for comet_pg_attempt_take() or
+ *         comet_pg_attempt_abandon(); NULL: no memory or thread is left, or too
+ *         many attempts wait for the name server
  */
 comet_pg_attempt_t *comet_pg_attempt_create(const comet_pg_place_t *place,
                                             unsigned host);
 
 /**
- * Take the connection, once it has been begun.  Then PQconnectPoll() goes on.
- * @param limit  how long to wait for that
- * @param connection  set to what PQconnectStart() returns, which is NULL if no
- *                    memory is left
- * @return whether it was taken; the attempt was freed then
+ * Take the connection once it has been begun.  The caller continues with
+ * PQconnectPoll().
+ * @param limit  how long to wait until the connection has been begun
+ * @param connection  set to what PQconnectStartParams() returned, which is NULL
+ *                    if no memory is left
+ * @return whether it was taken; if so, the attempt is freed
  */
 int comet_pg_attempt_take(comet_pg_attempt_t *attempt,
                           apr_interval_time_t limit, PGconn **connection);
 
-/** Give an attempt up.  @param attempt  freed, perhaps later; or NULL */
+/** Give up an attempt.
+ * @param attempt  is freed, now or later; may be NULL */
 void comet_pg_attempt_abandon(comet_pg_attempt_t *attempt);
 
 /* --- Failures ------------------------------------------------------------- */
@@ -135,16 +138,16 @@ void comet_pg_attempt_abandon(comet_pg_attempt_t *attempt);
 apr_status_t comet_pg_fail(comet_pg_t *pg, apr_status_t status,
                            const char *text);
 
-/** Translate a result that is an error to a status, and keep its text. */
+/** Translate an error result to a status, and keep its text. */
 apr_status_t comet_pg_fail_result(comet_pg_t *pg, const PGresult *result);
 
 /** Note that the connection is lost, and keep the reason that libpq gives.
  * @return APR_ECONNRESET */
 apr_status_t comet_pg_fail_connection(comet_pg_t *pg);
 
-/** After a failure to connect, add to its text what the administrator can do.
+/** After a failure to connect, add advice for the administrator to its text.
  * @return APR_EACCES: the server did not let this user in; APR_ECONNREFUSED:
- *         it failed for another reason */
+ *         the attempt failed for another reason */
 apr_status_t comet_pg_advise_connecting(comet_pg_t *pg);
 
 /** Get the first line of libpq's message about a connection's failure.
@@ -181,40 +184,40 @@ void comet_pg_add_element(comet_pg_args_t *args, comet_text_t value);
 void comet_pg_add_int_element(comet_pg_args_t *args, apr_int64_t value);
 
 /** Wait until the socket is ready (POLLIN, POLLOUT).
- * @return 0: the deadline has passed, or the thread must stop */
+ * @return 0: the deadline has passed, the thread must stop, or the client has
+ *         left */
 int comet_pg_await(const comet_pg_t *pg, short events, apr_time_t deadline);
 
-/** Whether a wait has no purpose any more: the thread must stop, or the client
- * has left. */
+/** Whether to stop waiting: the thread must stop, or the client has left. */
 int comet_pg_must_end(const comet_pg_t *pg);
 
-/** Whether a result is none that this module asks for.  libpq would return it
- * again and again. */
+/** Whether a result is of a kind that this module never asks for, such as
+ * COPY's.  libpq would return it again and again. */
 int comet_pg_is_strange(const PGresult *result);
 
 /**
  * Run a statement and wait for its answer.
  * @param args    freed; NULL: none
  * @param limit   how long the answer may take
- * @param result  set to its rows, in binary form; the caller clears it; NULL
- *                after a failure.  May be NULL: the rows do not matter
+ * @param result  set to the rows, in binary form, which the caller clears; set
+ *                to NULL after a failure.  May be NULL: the rows are discarded
  */
 apr_status_t comet_pg_call(comet_pg_t *pg, const char *sql,
                            comet_pg_args_t *args, apr_interval_time_t limit,
                            PGresult **result);
 
-/** As comet_pg_call(), for a read, which must stay within the budget. */
+/** Call comet_pg_call() for a read, and keep within the budget of reading. */
 apr_status_t comet_pg_ask(comet_pg_t *pg, const char *sql,
                           comet_pg_args_t *args, PGresult **result);
 
-/** An integer of a result, of any size; SQL's NULL gives 0. */
+/** Get an integer of any size from a result; SQL's NULL gives 0. */
 apr_int64_t comet_pg_int(const PGresult *result, int row, int column);
-/** A text of a result; SQL's NULL gives data NULL. */
+/** Get a text from a result; SQL's NULL gives data NULL. */
 comet_text_t comet_pg_text(const PGresult *result, int row, int column);
 
 /* --- Questions ------------------------------------------------------------ */
 
-/** What a read asks of the log. */
+/** What a read asks the log for. */
 typedef struct comet_pg_question_t {
     const comet_selection_t *selection;
     comet_text_t words; /* data NULL: no search */
@@ -227,8 +230,8 @@ typedef struct comet_pg_question_t {
 void comet_pg_add_selected(comet_pg_args_t *args, const comet_selected_t *list,
                            apr_size_t count);
 
-/** Add a selection's names, then its prefixes.  For a selection by topics the
- * prefixes are those that the channels of its patterns begin with. */
+/** Add a selection's names, then its prefixes.  For a selection by topics, the
+ * prefixes are those of its patterns (comet_selection_stem()). */
 void comet_pg_add_selection(comet_pg_args_t *args,
                             const comet_selection_t *selection);
 
@@ -236,29 +239,30 @@ void comet_pg_add_selection(comet_pg_args_t *args,
 apr_status_t comet_pg_ask_number(comet_store_t *store, const char *sql,
                                  comet_pg_args_t *args, apr_int64_t *number);
 
-/** Ask for at most question->most messages.  The server answers with fewer, even
- * if the log has more, once their bodies fill a batch. */
+/** Ask for at most question->most messages.  The server answers with fewer,
+ * even if the log has more, once their bodies fill a batch. */
 apr_status_t comet_pg_ask_messages(comet_pg_t *pg,
                                    const comet_pg_question_t *question,
                                    PGresult **result);
 
 /** Make the message of a row.
- * @param message  set to NULL if the selection does not take the message: a row
- *                 of a sibling channel, for example, has the prefix but is not
- *                 covered by it
- * @param length   set to that of its body */
+ * @param message  set to NULL if the selection does not take the message.  For
+ *                 example, a sibling channel has the prefix but is not covered
+ *                 by it
+ * @param length   set to the length of its body */
 apr_status_t comet_pg_make(comet_pg_t *pg, const comet_pg_question_t *question,
                            const PGresult *result, int row,
                            comet_message_t **message, apr_size_t *length);
 
 /** After an answer, change the question so that it asks for the rest.
  * @param bytes  the length of all bodies in the answer
- * @return 0: there is no rest; the question is as it was */
+ * @return 0: there is no rest; the question is unchanged */
 int comet_pg_ask_on(comet_pg_question_t *question, const PGresult *result,
                     apr_size_t bytes);
 
-/** How many rows to ask for in order to get so many messages.  It is more where
- * some rows may belong to channels that the selection does not cover. */
+/** How many rows to ask for in order to get @a limit messages.  It asks for
+ * more if some rows may belong to channels that the selection does not
+ * cover. */
 apr_int64_t comet_pg_rows_for(const comet_selection_t *selection,
                               apr_size_t limit);
 
@@ -316,7 +320,7 @@ void comet_pg_advise(const comet_place_t *place, const comet_site_t *site,
                      comet_advice_cb *say, void *baton, apr_pool_t *p);
 
 /** Set or remove a rule.
- * @param changes  OUT: how many there were to change */
+ * @param changes  OUT: how many rules were set or removed */
 apr_status_t comet_pg_set_rule(comet_pg_t *pg, const comet_rule_t *rule,
                                apr_int64_t *changes);
 apr_status_t comet_pg_rules(comet_store_t *store, comet_text_t prefix,
@@ -330,8 +334,8 @@ apr_status_t comet_pg_remove_member(comet_store_t *store,
                                     apr_int64_t *removed);
 
 /** Forget members who left long ago; on a server without presence, remove the
- * rows that other servers have left.
- * @param more  set where there is more to do */
+ * rows that other servers have left behind.
+ * @param more  set to 1 if there is more to do; otherwise unchanged */
 apr_status_t comet_pg_tidy_online(comet_pg_t *pg, int *more);
 
 extern const comet_online_engine_t comet_pg_online;

@@ -16,8 +16,8 @@ static const char *value_of(const PQconninfoOption *options, const char *name)
                                                              : NULL;
 }
 
-/* The connection string for libpq.  If CometStore has a URI, `text` is the part
- * after "postgresql:", which begins with the slashes. */
+/* Get the connection string for libpq.  If CometStore has a URI, `text` begins
+ * with its slashes: the "postgresql:" before them was cut off. */
 static const char *conninfo_of(const char *text, apr_pool_t *p)
 {
     return strncmp(text, "//", 2) == 0
@@ -25,7 +25,7 @@ static const char *conninfo_of(const char *text, apr_pool_t *p)
                : text;
 }
 
-/* A text of all keywords in libpq's order, so that equal places have equal
+/* Make a text of all keywords in libpq's order, so that equal places have equal
  * texts. */
 static const char *key_of(const PQconninfoOption *options, apr_pool_t *p)
 {
@@ -65,9 +65,10 @@ const char *comet_pg_parse(comet_place_t *place, const char *text,
         return wrong;
     }
     if (value_of(options, "password") || value_of(options, "sslpassword")) {
-        wrong = "postgresql: write no password here, since many users may read "
-                "the server's configuration: use a service, passfile=FILE, a "
-                "client certificate, or peer over a socket";
+        wrong = "postgresql: do not write a password here, since many users "
+                "may read the server's configuration: use a service, "
+                "passfile=FILE, a client certificate, or peer authentication "
+                "over a socket";
     }
     else {
         place->name = apr_pstrcat(p, "postgresql:", text, NULL);
@@ -132,9 +133,9 @@ void comet_pg_advise(const comet_place_t *place, const comet_site_t *site,
     if (!is_local(host) && (!sslmode || strcmp(sslmode, "verify-full") != 0)) {
         say(baton, 0, 0,
             apr_psprintf(p,
-                         "%s: anybody between here and %s may read and change "
-                         "what is sent; add sslmode=verify-full and "
-                         "sslrootcert=FILE",
+                         "%s: anybody on the network between here and %s can "
+                         "read and change what is sent; add "
+                         "sslmode=verify-full and sslrootcert=FILE",
                          place->name, host));
     }
     if (passfile) {

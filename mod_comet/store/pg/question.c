@@ -2,7 +2,7 @@
 /* Ask for messages of a selection, and make messages of the answer. */
 #include "store/pg/pg.h"
 
-/* The fewest rows to ask for if some of them may be passed over. */
+/* The fewest rows to ask for if the selection may not take all of them. */
 #define LEAST_ROWS 100
 
 /* --- Selections ----------------------------------------------------------- */

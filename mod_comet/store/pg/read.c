@@ -77,8 +77,8 @@ apr_status_t comet_pg_has(comet_store_t *store, comet_timestamp_t timestamp,
 
 /* Hand over one answer, oldest first.
  * @param bytes  set to the length of all its bodies
- * @param left   lowered by how many messages were handed over; 0 if the callee
- *               wants no more */
+ * @param left   reduced by the number of messages that were handed over; set to
+ *               0 if the callee wants no more */
 static apr_status_t hand_over(comet_pg_t *pg,
                               const comet_pg_question_t *question,
                               const PGresult *result, apr_size_t *bytes,
@@ -133,7 +133,7 @@ apr_status_t comet_pg_read(comet_store_t *store,
 /* --- Where a replay begins -------------------------------------------------- */
 
 /* Count back in one answer.
- * @param left   lowered by the number of messages counted, which are those
+ * @param left   reduced by the number of messages counted, which are those
  *               without a `keep`
  * @param found  OUT: the timestamp of the message before the counted ones; 0:
  *               this answer does not reach back to it
@@ -165,8 +165,8 @@ static apr_status_t count_back(comet_pg_t *pg,
     return status;
 }
 
-/* Only this process can tell which messages a selection by topics takes, so it
- * counts them here and not in the database. */
+/* Only this process can tell which messages a selection by topics takes, so
+ * they are counted here and not in the database. */
 static apr_status_t replay_topics(comet_pg_t *pg,
                                   const comet_selection_t *selection,
                                   apr_int64_t count, comet_timestamp_t *cursor,
@@ -224,7 +224,8 @@ apr_status_t comet_pg_replay(comet_store_t *store,
     return status;
 }
 
-/* Raise the floor to that of the channels that a selection by topics reads. */
+/* Raise a floor to the highest one of the channels that a selection by topics
+ * reads. */
 static apr_status_t raise_floor(comet_pg_t *pg,
                                 const comet_selection_t *selection,
                                 comet_timestamp_t *floor)
@@ -273,7 +274,8 @@ apr_status_t comet_pg_floor(comet_store_t *store,
 
 /* --- Channels ------------------------------------------------------------- */
 
-/* The channels under a prefix, siblings included: at most so many. */
+/* Ask for at most @a most channels under a prefix, including sibling
+ * channels. */
 static apr_status_t ask_channels(comet_pg_t *pg, comet_text_t prefix,
                                  apr_size_t most, PGresult **result)
 {
@@ -285,7 +287,7 @@ static apr_status_t ask_channels(comet_pg_t *pg, comet_text_t prefix,
                         &args, result);
 }
 
-/* How many rows are no siblings. */
+/* How many rows of a result are not sibling channels. */
 static apr_size_t count_channels(const PGresult *result)
 {
     apr_size_t count = 0;
@@ -307,7 +309,7 @@ apr_status_t comet_pg_channels(comet_store_t *store, comet_text_t prefix,
         ask_channels((comet_pg_t *)store, prefix, most, &result);
     int i;
 
-    /* siblings took places of others */
+    /* some rows were sibling channels, so there may be more of the others */
     while (status == APR_SUCCESS && (apr_size_t)PQntuples(result) == most
            && count_channels(result) < limit && most < APR_INT32_MAX) {
         PQclear(result);
